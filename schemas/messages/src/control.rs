@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::ids::RunId;
 use crate::inbox::AttemptRef;
 use crate::names::WorkerId;
+use crate::present::present;
 
 /// What travels on `baton.control`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,15 +40,23 @@ pub struct Grant {
 
 /// Act, or do not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum GrantAnswer {
     /// The claim is committed: act, under a lease, knowing these checkpoints.
     Granted {
         /// The before-image of the step, if any attempt stored one.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "present"
+        )]
         before: Option<Value>,
         /// The last progress of any attempt.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "present"
+        )]
         progress: Option<Value>,
     },
     /// Do not act.

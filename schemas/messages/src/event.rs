@@ -3,8 +3,14 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+
+use crate::present::present;
+
+/// The version of the specification that is read.
+pub const SPECVERSION: &str = "1.0";
 
 /// A `CloudEvents` 1.0 event in its JSON form (structured mode).
 ///
@@ -13,13 +19,20 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Always `1.0`.
+    #[serde(deserialize_with = "one_point_zero")]
+    #[schemars(extend("const" = SPECVERSION))]
     pub specversion: String,
     /// Unique together with `source`.
+    #[serde(deserialize_with = "plain_text")]
+    #[schemars(extend("pattern" = PLAIN_TEXT))]
     pub id: String,
     /// Where it happened, a URI reference.
+    #[serde(deserialize_with = "plain_text")]
+    #[schemars(extend("pattern" = PLAIN_TEXT))]
     pub source: String,
     /// What happened, a reverse-DNS word; also the routing key.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "plain_text")]
+    #[schemars(extend("pattern" = PLAIN_TEXT))]
     pub kind: String,
     /// What it is about, within the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,7 +47,11 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataschema: Option<String>,
     /// The payload, when it is JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     pub data: Option<Value>,
     /// The payload, when it is bytes, in base 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,4 +59,35 @@ pub struct Event {
     /// Extension attributes.
     #[serde(flatten)]
     pub extensions: BTreeMap<String, Value>,
+}
+
+/// What the required attributes look like: not empty, no control characters.
+/// Source: `CloudEvents` 1.0.2, sections "Type System" and "Required Attributes".
+const PLAIN_TEXT: &str = r"^[^\x00-\x1f\x7f-\x9f]+$";
+
+fn one_point_zero<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    if text == SPECVERSION {
+        Ok(text)
+    } else {
+        Err(D::Error::custom(format_args!(
+            "specversion is `{text}`, only `{SPECVERSION}` is read"
+        )))
+    }
+}
+
+/// Ids and sources enter derived saga ids, which lean on there being no control character in them.
+fn plain_text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    if text.is_empty() {
+        Err(D::Error::custom(
+            "id, source and type of an event must not be empty",
+        ))
+    } else if text.chars().any(char::is_control) {
+        Err(D::Error::custom(
+            "id, source and type of an event must not contain control characters",
+        ))
+    } else {
+        Ok(text)
+    }
 }

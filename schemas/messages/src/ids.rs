@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::names::{Direction, StepId};
 
-/// The namespace of every derived id: UUIDv5 of the DNS namespace and `baton.ids`.
-pub const NAMESPACE: Uuid = Uuid::from_u128(0x2f1c_9d0e_7a52_5a41_9b8e_53c1_0e6f_77d4);
+/// The namespace of every derived id: `UUIDv5` of the DNS namespace and `baton.ids`.
+pub const NAMESPACE: Uuid = Uuid::from_u128(0xefaa_0653_2f55_511c_aa67_8cdb_9f58_cb6c);
 
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -53,7 +53,9 @@ uuid_id!(
     InputId
 );
 
-/// Feeds the parts of a derived id: each part is followed by a unit separator, so that no two lists of parts run together.
+/// Feeds the parts of a derived id: the kind, then each part behind a unit separator, so that no two lists of parts run together.
+/// That holds because no part contains one: names and numbers cannot, and an [`Event`](crate::Event) whose id or source has a
+/// control character is refused when it is read.
 fn derive(kind: &str, parts: &[&str]) -> Uuid {
     let mut text = String::with_capacity(128);
     text.push_str(kind);

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::ids::{IdempotencyKey, InputId, MessageId, RunId, SagaId};
 use crate::names::{Direction, StepId, WorkerId};
+use crate::present::present;
 use crate::time::Timestamp;
 
 /// What travels on `baton.inbox`.
@@ -133,10 +134,18 @@ pub struct Finished {
     /// What came of it.
     pub result: TaskResult,
     /// The before-image this run stored, repeated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     pub before: Option<Value>,
     /// The last progress this run stored, repeated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     pub progress: Option<Value>,
     /// The worker's clock when the automation was entered (or refused).
     pub started_at: Timestamp,
@@ -146,7 +155,7 @@ pub struct Finished {
 
 /// What came of an attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum TaskResult {
     /// Done; the output fits the type's output schema. Of `undo`: taken back, the output is null.
     Succeeded {
@@ -183,7 +192,7 @@ pub struct Failure {
 
 /// What a probe found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ProbeAnswer {
     /// `do` happened; the output it would have returned.
     Happened {

@@ -2,7 +2,8 @@
 //! names of the exchanges and queues it crosses. Pure data: this crate knows serde and nothing of brokers, stores or clocks.
 //!
 //! Wire rules, the same for every message: the body is JSON, externally tagged with kind and version
-//! (`{"finished@1": {…}}`), unknown fields are refused, and a change of shape is a new version beside the old one.
+//! (`{"finished@1": {…}}`), unknown fields are refused (save in events, which are everybody's), an optional value that is
+//! absent is not the same as one that is null, and a change of shape is a new version beside the old one.
 
 pub mod control;
 pub mod dead;
@@ -13,6 +14,7 @@ pub mod ids;
 pub mod inbox;
 pub mod manifest;
 pub mod names;
+mod present;
 pub mod slice;
 pub mod task;
 pub mod time;

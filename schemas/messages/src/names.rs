@@ -113,7 +113,7 @@ name!(
     TaskType,
     "task type",
     "area.verb-noun@major: lower-case words joined by . and -, then @ and a number from 1, at most 128",
-    "^[a-z][a-z0-9.-]{0,117}@[1-9][0-9]{0,8}$",
+    "^[a-z]([a-z0-9.-]{0,116}[a-z0-9])?@[1-9][0-9]{0,8}$",
     |text| {
         let Some((name, major)) = text.split_once('@') else { return false };
         lower_word(name, 118, b".-")

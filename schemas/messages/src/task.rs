@@ -8,6 +8,7 @@ use crate::ids::IdempotencyKey;
 use crate::inbox::AttemptRef;
 use crate::manifest::Hold;
 use crate::names::{InboxKey, PoolName, TaskType};
+use crate::present::present;
 use crate::time::Timestamp;
 
 /// What travels on `baton.tasks`.
@@ -43,12 +44,24 @@ pub struct Task {
     /// The input, fitting the type's input schema. Of `undo` and `probe`: the input `do` was given.
     pub input: Value,
     /// Of `undo`: what `do` returned, where it is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     pub output: Option<Value>,
     /// The before-image known when this was dispatched (a grant may bring a newer one).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     pub before: Option<Value>,
     /// The last progress checkpoint known when this was dispatched.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     pub progress: Option<Value>,
 }

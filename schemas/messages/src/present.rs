@@ -1,0 +1,10 @@
+//! Optional JSON values whose null is a value: a before-image of null ("there was nothing") is not the same as no
+//! before-image, and a worker told the one instead of the other would undo to the wrong state.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// Reads a field that is there, null included, as `Some`; with `#[serde(default)]` an absent one is `None`.
+pub(crate) fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(from).map(Some)
+}
