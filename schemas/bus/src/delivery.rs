@@ -1,0 +1,252 @@
+//! One message that came in, and the ways to answer for it.
+//!
+//! An answer belongs to the channel the message came on. When that channel is gone the broker delivers the message
+//! again; an answer that comes later is refused here ([`Stale`]) and never reaches another channel.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use lapin::{
+    BasicProperties, Channel,
+    options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions},
+    types::ShortString,
+};
+
+use crate::{
+    error::Stale,
+    header::{HeaderValue, Headers, from_table},
+};
+
+/// Deliveries of one message after which a consumer of ours puts it aside, whatever the broker's policy says: it may be
+/// what kills its consumers.
+pub const DELIVERY_LIMIT: u64 = 10;
+
+/// In which quorum queues count redeliveries.
+const DELIVERY_COUNT_HEADER: &str = "x-delivery-count";
+
+/// Names one delivery: the channel's generation and the number on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AckTag {
+    /// Which channel of which consumer; no two ever have the same.
+    pub epoch: u64,
+    /// The delivery on that channel.
+    pub tag: u64,
+}
+
+/// The AMQP properties of a message, beside `message_id`, `type` and the headers, which stand in [`Delivery`] itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Properties {
+    /// MIME type of the body.
+    pub content_type: Option<String>,
+    /// Encoding of the body, such as gzip.
+    pub content_encoding: Option<String>,
+    /// 2 for persistent.
+    pub delivery_mode: Option<u8>,
+    /// 0 to 255.
+    pub priority: Option<u8>,
+    /// Ours: the saga.
+    pub correlation_id: Option<String>,
+    /// Where an answer would go.
+    pub reply_to: Option<String>,
+    /// Time to live in milliseconds, as text.
+    pub expiration: Option<String>,
+    /// Seconds since 1970.
+    pub timestamp: Option<u64>,
+    /// The login of the publisher, checked by the broker.
+    pub user_id: Option<String>,
+    /// The program that published it.
+    pub app_id: Option<String>,
+    /// Out of use.
+    pub cluster_id: Option<String>,
+}
+
+/// One message that came in. It must be answered: acknowledged, or given back.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The message itself.
+    pub body: Vec<u8>,
+    /// The queue it was taken from.
+    pub queue: Arc<str>,
+    /// The exchange it had been published to.
+    pub exchange: String,
+    /// Its routing key.
+    pub key: String,
+    /// AMQP `message_id`; foreign messages may have none, or one of any shape.
+    pub message_id: Option<String>,
+    /// AMQP `type`.
+    pub kind: Option<String>,
+    /// Its headers.
+    pub headers: Headers,
+    /// Its other properties.
+    pub properties: Properties,
+    /// False: certainly never delivered before. True proves nothing.
+    pub redelivered: bool,
+    /// Which delivery of this message this is, as far as the broker counts; compare with [`DELIVERY_LIMIT`].
+    pub deliveries: u64,
+    /// Names the delivery.
+    pub tag: AckTag,
+    pub(crate) generation: Arc<Generation>,
+}
+
+/// One channel of a consumer, from its opening to its end.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    pub(crate) epoch: u64,
+    pub(crate) channel: Channel,
+    over: AtomicBool,
+}
+
+impl Generation {
+    pub(crate) fn new(epoch: u64, channel: Channel) -> Self {
+        Self {
+            epoch,
+            channel,
+            over: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on every answer is stale.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
+    fn check(&self, tag: u64) -> Result<(), Stale> {
+        if self.over.load(Ordering::Acquire) || !self.channel.status().connected() {
+            return Err(stale(tag));
+        }
+        Ok(())
+    }
+
+    /// Acknowledges one, or all up to this one.
+    pub(crate) async fn ack(&self, tag: u64, multiple: bool) -> Result<(), Stale> {
+        self.check(tag)?;
+        let done = self
+            .channel
+            .basic_ack(tag, BasicAckOptions { multiple })
+            .await;
+        done.map_err(|_| stale(tag))
+    }
+
+    pub(crate) async fn nack(&self, tag: u64, multiple: bool) -> Result<(), Stale> {
+        self.check(tag)?;
+        let options = BasicNackOptions {
+            multiple,
+            requeue: true,
+        };
+        let done = self.channel.basic_nack(tag, options).await;
+        done.map_err(|_| stale(tag))
+    }
+
+    async fn reject(&self, tag: u64) -> Result<(), Stale> {
+        self.check(tag)?;
+        let done = self
+            .channel
+            .basic_reject(tag, BasicRejectOptions { requeue: true })
+            .await;
+        done.map_err(|_| stale(tag))
+    }
+}
+
+pub(crate) fn stale(tag: u64) -> Stale {
+    metrics::counter!("baton_bus_stale_acks_total").increment(1);
+    Stale { tag }
+}
+
+impl Delivery {
+    /// Done with it: the broker may forget it. Not to be mixed with [`crate::Consumer::ack_until`] on one consumer.
+    ///
+    /// # Errors
+    /// [`Stale`] when its channel is gone: it is delivered again.
+    pub async fn ack(&self) -> Result<(), Stale> {
+        self.generation.ack(self.tag.tag, false).await
+    }
+
+    /// Gives it back unused, through no fault of its own: newer brokers do not count it against its limit.
+    ///
+    /// # Errors
+    /// [`Stale`] when its channel is gone: it is delivered again anyway.
+    pub async fn nack_requeue(&self) -> Result<(), Stale> {
+        self.generation.nack(self.tag.tag, false).await
+    }
+
+    /// Gives it back after it failed: counts against its limit of deliveries.
+    ///
+    /// # Errors
+    /// [`Stale`] when its channel is gone: it is delivered again anyway.
+    pub async fn reject_requeue(&self) -> Result<(), Stale> {
+        self.generation.reject(self.tag.tag).await
+    }
+
+    pub(crate) fn of(
+        from: lapin::message::Delivery,
+        queue: &Arc<str>,
+        generation: &Arc<Generation>,
+    ) -> Self {
+        let (message_id, kind, headers, properties) = taken_apart(from.properties);
+        let count = headers
+            .get(DELIVERY_COUNT_HEADER)
+            .and_then(HeaderValue::as_u64);
+        Self {
+            body: from.data,
+            queue: queue.clone(),
+            exchange: from.exchange.into(),
+            key: from.routing_key.into(),
+            message_id,
+            kind,
+            deliveries: deliveries(count, from.redelivered),
+            headers,
+            properties,
+            redelivered: from.redelivered,
+            tag: AckTag {
+                epoch: generation.epoch,
+                tag: from.delivery_tag,
+            },
+            generation: generation.clone(),
+        }
+    }
+}
+
+/// The broker counts the deliveries before this one; where it does not count, the flag says at least whether any was.
+fn deliveries(counted_before: Option<u64>, redelivered: bool) -> u64 {
+    let flagged = if redelivered { 2 } else { 1 };
+    counted_before.map_or(flagged, |before| before.saturating_add(1))
+}
+
+fn taken_apart(from: BasicProperties) -> (Option<String>, Option<String>, Headers, Properties) {
+    let text = |field: &Option<ShortString>| field.as_ref().map(|s| s.as_str().to_owned());
+    let properties = Properties {
+        content_type: text(from.content_type()),
+        content_encoding: text(from.content_encoding()),
+        delivery_mode: *from.delivery_mode(),
+        priority: *from.priority(),
+        correlation_id: text(from.correlation_id()),
+        reply_to: text(from.reply_to()),
+        expiration: text(from.expiration()),
+        timestamp: *from.timestamp(),
+        user_id: text(from.user_id()),
+        app_id: text(from.app_id()),
+        cluster_id: text(from.cluster_id()),
+    };
+    let headers = from.headers().as_ref().map(from_table).unwrap_or_default();
+    (
+        text(from.message_id()),
+        text(from.kind()),
+        headers,
+        properties,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::deliveries;
+
+    #[test]
+    fn deliveries_are_counted_where_the_broker_counts() {
+        assert_eq!(deliveries(None, false), 1);
+        assert_eq!(deliveries(None, true), 2);
+        assert_eq!(deliveries(Some(0), false), 1);
+        assert_eq!(deliveries(Some(9), true), 10);
+    }
+}

@@ -1,0 +1,189 @@
+//! Puts aside a message that nobody can use: whole, byte for byte, with the reason, confirmed, and only then acknowledged.
+//!
+//! Everything the message carried stays under its own name, except what would do something on the way: those headers
+//! and properties are kept under `baton-dead-…` names. When such a message is put back to work, they are taken off.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use baton_messages::{
+    DeadReason,
+    dead::{
+        AT_HEADER, DELIVERIES_HEADER, ERROR_HEADER, EXCHANGE_HEADER, KEY_HEADER, PREFIX,
+        QUEUE_HEADER, REASON_HEADER,
+    },
+    topology::DEAD,
+};
+use lapin::{BasicProperties, types::ShortString};
+
+use crate::{
+    delivery::{Delivery, Properties},
+    error::ParkError,
+    header::{HeaderValue, Headers, short, to_table},
+    publisher::{Publication, Publisher, Sent},
+};
+
+/// Longest error text kept in a header, in bytes: headers have to fit one frame of 128 KiB with all the rest.
+const ERROR_BYTES_MAX: usize = 4096;
+
+/// Headers by which the broker acts on a message, or counts what happened to it.
+const BROKER_HEADERS: [&str; 4] = ["x-delivery-count", "x-acquired-count", "CC", "BCC"];
+
+/// And all that begin so.
+const BROKER_PREFIXES: [&str; 4] = [
+    "x-death",
+    "x-first-death-",
+    "x-last-death-",
+    "x-opt-rabbitmq-",
+];
+
+/// The address of `RabbitMQ`'s direct reply-to: publishing with it needs a consumer on the same channel.
+const DIRECT_REPLY_TO: &str = "amq.rabbitmq.reply-to";
+
+/// Publishes the message to `baton.dead` with the reason and an error text for people. After `Ok`, acknowledge it.
+///
+/// # Errors
+/// [`ParkError`]: it is not certain that it was put aside. Do not acknowledge; try again, or leave it to be redelivered.
+pub async fn park(
+    publisher: &Publisher,
+    delivery: &Delivery,
+    why: &DeadReason,
+    error: &str,
+) -> Result<(), ParkError> {
+    let dead = dead_letter(delivery, *why, error);
+    match publisher.publish_all(vec![dead]).await.pop() {
+        Some(Sent::Confirmed) => {
+            metrics::counter!("baton_bus_parked_total", "reason" => why.as_str()).increment(1);
+            Ok(())
+        }
+        Some(Sent::Returned { code, text }) => Err(ParkError::Returned {
+            exchange: DEAD.to_owned(),
+            code,
+            text,
+        }),
+        Some(Sent::Nacked) => Err(ParkError::Nacked),
+        Some(Sent::Unknown { why }) => Err(ParkError::Unknown { why }),
+        None => Err(ParkError::Unknown {
+            why: "no verdict".to_owned(),
+        }),
+    }
+}
+
+/// [`park`], then [`Delivery::ack`]. Not for a consumer that acknowledges with [`crate::Consumer::ack_until`].
+///
+/// # Errors
+/// As [`park`]; or [`ParkError::Acknowledge`], when it is parked and will come again all the same.
+pub async fn park_and_ack(
+    publisher: &Publisher,
+    delivery: &Delivery,
+    why: &DeadReason,
+    error: &str,
+) -> Result<(), ParkError> {
+    park(publisher, delivery, why, error).await?;
+    delivery
+        .ack()
+        .await
+        .map_err(|source| ParkError::Acknowledge { source })
+}
+
+fn dead_letter(delivery: &Delivery, why: DeadReason, error: &str) -> Publication {
+    let mut headers = kept_headers(&delivery.headers);
+    let properties = kept_properties(delivery, &mut headers);
+    let mut note = |name: &str, value: HeaderValue| headers.insert(name.to_owned(), value);
+    note(REASON_HEADER, why.as_str().into());
+    note(ERROR_HEADER, cut(error, ERROR_BYTES_MAX).into());
+    note(QUEUE_HEADER, (&*delivery.queue).into());
+    note(EXCHANGE_HEADER, delivery.exchange.as_str().into());
+    note(KEY_HEADER, delivery.key.as_str().into());
+    note(AT_HEADER, HeaderValue::I64(now_ms()));
+    let deliveries = i64::try_from(delivery.deliveries).unwrap_or(i64::MAX);
+    note(DELIVERIES_HEADER, HeaderValue::I64(deliveries));
+    Publication {
+        id: None,
+        exchange: DEAD.to_owned(),
+        key: delivery.key.clone(),
+        mandatory: true,
+        body: delivery.body.clone(),
+        properties: properties.with_headers(to_table(headers)),
+    }
+}
+
+fn kept_headers(headers: &Headers) -> Headers {
+    headers
+        .iter()
+        .map(|(name, value)| {
+            let acts = BROKER_HEADERS.contains(&name.as_str())
+                || BROKER_PREFIXES.iter().any(|p| name.starts_with(p));
+            let name = if acts {
+                format!("{PREFIX}{name}")
+            } else {
+                name.clone()
+            };
+            (name, value.clone())
+        })
+        .collect()
+}
+
+type SetText = fn(BasicProperties, ShortString) -> BasicProperties;
+
+/// The properties as they were, but persistent, and without those that would do something: a time to live, a login that
+/// is not ours, a reply address of another channel.
+fn kept_properties(delivery: &Delivery, headers: &mut Headers) -> BasicProperties {
+    let from: &Properties = &delivery.properties;
+    let mut to = BasicProperties::default().with_delivery_mode(2);
+    let mut aside =
+        |name: &str, value: HeaderValue| headers.insert(format!("{PREFIX}{name}"), value);
+    if let Some(text) = &from.expiration {
+        aside("expiration", text.as_str().into());
+    }
+    if let Some(text) = &from.user_id {
+        aside("user-id", text.as_str().into());
+    }
+    if let Some(mode) = from.delivery_mode.filter(|mode| *mode != 2) {
+        aside("delivery-mode", HeaderValue::I64(mode.into()));
+    }
+    match &from.reply_to {
+        Some(address) if address.starts_with(DIRECT_REPLY_TO) => {
+            aside("reply-to", address.as_str().into());
+        }
+        Some(address) => to = to.with_reply_to(short(&**address)),
+        None => {}
+    }
+    let texts: [(&Option<String>, SetText); 7] = [
+        (&delivery.message_id, BasicProperties::with_message_id),
+        (&delivery.kind, BasicProperties::with_type),
+        (&from.content_type, BasicProperties::with_content_type),
+        (
+            &from.content_encoding,
+            BasicProperties::with_content_encoding,
+        ),
+        (&from.correlation_id, BasicProperties::with_correlation_id),
+        (&from.app_id, BasicProperties::with_app_id),
+        (&from.cluster_id, BasicProperties::with_cluster_id),
+    ];
+    for (text, set) in texts {
+        if let Some(text) = text {
+            to = set(to, short(&**text));
+        }
+    }
+    if let Some(priority) = from.priority {
+        to = to.with_priority(priority);
+    }
+    if let Some(seconds) = from.timestamp {
+        to = to.with_timestamp(seconds);
+    }
+    to
+}
+
+fn cut(text: &str, bytes_max: usize) -> &str {
+    let end = (0..=bytes_max.min(text.len()))
+        .rev()
+        .find(|&i| text.is_char_boundary(i));
+    &text[..end.unwrap_or(0)]
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
