@@ -51,6 +51,20 @@ pub enum DeadReason {
 }
 
 impl DeadReason {
+    /// Every reason.
+    pub const ALL: [Self; 10] = [
+        Self::Undecodable,
+        Self::UnknownKind,
+        Self::TooLarge,
+        Self::Misfit,
+        Self::UnknownSaga,
+        Self::UnknownType,
+        Self::DeliveredTooOften,
+        Self::Unroutable,
+        Self::BrokerRejected,
+        Self::Other,
+    ];
+
     /// The word on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -71,19 +85,9 @@ impl DeadReason {
     /// Reads the word on the wire; what is not known is [`DeadReason::Other`], since a dead letter is never refused.
     #[must_use]
     pub fn of(word: &str) -> Self {
-        [
-            Self::Undecodable,
-            Self::UnknownKind,
-            Self::TooLarge,
-            Self::Misfit,
-            Self::UnknownSaga,
-            Self::UnknownType,
-            Self::DeliveredTooOften,
-            Self::Unroutable,
-            Self::BrokerRejected,
-        ]
-        .into_iter()
-        .find(|reason| reason.as_str() == word)
-        .unwrap_or(Self::Other)
+        Self::ALL
+            .into_iter()
+            .find(|reason| reason.as_str() == word)
+            .unwrap_or(Self::Other)
     }
 }
