@@ -112,8 +112,12 @@ impl Generation {
         self.over.store(true, Ordering::Release);
     }
 
+    pub(crate) fn is_current(&self) -> bool {
+        !self.over.load(Ordering::Acquire) && self.channel.status().connected()
+    }
+
     fn check(&self, tag: u64) -> Result<(), Stale> {
-        if self.over.load(Ordering::Acquire) || !self.channel.status().connected() {
+        if !self.is_current() {
             return Err(stale(tag));
         }
         Ok(())
@@ -155,6 +159,12 @@ pub(crate) fn stale(tag: u64) -> Stale {
 }
 
 impl Delivery {
+    /// Whether the channel it came on is still whole: while it is, the broker has handed this delivery to nobody else.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.generation.is_current()
+    }
+
     /// Done with it: the broker may forget it. Not to be mixed with [`crate::Consumer::ack_until`] on one consumer.
     ///
     /// # Errors
