@@ -1,1 +1,31 @@
-//! harness
+//! Real parts for tests: a private RabbitMQ, a relay that cuts connections, our own processes to be killed, and an
+//! independent ledger of effects.
+//!
+//! Guarantees: nothing here touches a system service or listens beyond loopback; whatever a test starts is ended with
+//! it, also when the test panics or is itself killed ([`watchdog`]); every wait has a deadline and says what it waited
+//! for. As this is test equipment, what cannot be done panics with what was tried, instead of returning an error.
+//!
+//! | part | for |
+//! |---|---|
+//! | [`Broker`] | a RabbitMQ node: shared by all tests, or the test's own to kill and restart |
+//! | [`Vhost`] | a fresh virtual host on it, gone at the end of the test |
+//! | [`Proxy`] | a TCP relay between client and broker that can cut, hold and delay |
+//! | [`Process`] | one of our binaries: started, stopped, killed, its log read |
+//! | [`Ledger`] | the outside world, which remembers what was done to it |
+//! | [`await_until`] | a condition with a deadline in place of a sleep |
+
+pub mod binaries;
+mod broker;
+mod ports;
+mod vhost;
+mod wait;
+mod watchdog;
+
+pub use broker::{Broker, Management, Options, SHARED_ENV, shared};
+pub use vhost::{Message, Queue, Vhost};
+pub use wait::{await_some, await_until};
+
+/// The user every private broker has; it may do everything, from loopback only.
+pub const USER: &str = "guest";
+/// The password of [`USER`].
+pub const PASSWORD: &str = "guest";

@@ -1,0 +1,255 @@
+//! A private RabbitMQ: [`Broker::shared`] for tests that only use a broker, [`Broker::own`] for tests that hurt one.
+//!
+//! A shared broker is found through [`SHARED_ENV`], or started by the first test process that needs it
+//! ([`shared`]); each test takes a [`Vhost`] of its own on it. An own broker belongs to one test: it can be killed,
+//! stopped, frozen, started again on the same ports and data, and ends with the test.
+
+mod management;
+mod node;
+pub mod shared;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Result;
+use rustix::process::Signal;
+use tokio::sync::OnceCell;
+
+pub use management::Management;
+pub(crate) use management::segment;
+use node::{Node, Running};
+pub use shared::SHARED_ENV;
+
+use crate::{PASSWORD, USER, Vhost, binaries};
+
+/// How often a start is tried on other ports when somebody took one of them in between.
+const START_TRIES: usize = 3;
+
+/// What an own broker is to have beyond the defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    config: Vec<String>,
+    plugins: Vec<String>,
+    files: Vec<(String, String)>,
+}
+
+impl Options {
+    /// Adds a line of `rabbitmq.conf`. In it `{dir}` stands for the broker's folder and `{tls_port}` for a free port.
+    #[must_use]
+    pub fn config(mut self, line: impl Into<String>) -> Self {
+        self.config.push(line.into());
+        self
+    }
+
+    /// Enables a plugin beside `rabbitmq_management`.
+    #[must_use]
+    pub fn plugin(mut self, name: impl Into<String>) -> Self {
+        self.plugins.push(name.into());
+        self
+    }
+
+    /// Writes a file into the broker's folder, for lines of [`Self::config`] to name: certificates, definitions.
+    #[must_use]
+    pub fn file(mut self, name: impl Into<String>, content: impl Into<String>) -> Self {
+        self.files.push((name.into(), content.into()));
+        self
+    }
+}
+
+/// A private RabbitMQ node. Clones are the same broker; an own one ends with its last clone.
+#[derive(Clone, Debug)]
+pub struct Broker(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    node: Mutex<Node>,
+    /// What this process may end; none for a shared broker, nor for an own one that is down.
+    running: Mutex<Option<Running>>,
+    owned: bool,
+    /// Keeps the reaper off a shared broker.
+    _claim: Option<std::fs::File>,
+}
+
+impl Broker {
+    /// The broker all tests share. Panics when none can be had, saying why.
+    pub async fn shared() -> Self {
+        static SHARED: OnceCell<Broker> = OnceCell::const_new();
+        let broker = SHARED.get_or_try_init(|| async {
+            let claim = shared::claim().await?;
+            let node = Mutex::new(claim.node);
+            let inner = Inner { node, running: Mutex::new(None), owned: false, _claim: Some(claim.users) };
+            anyhow::Ok(Self(Arc::new(inner)))
+        });
+        broker.await.unwrap_or_else(|error| panic!("no broker to share: {error:#}")).clone()
+    }
+
+    /// A broker of the test's own, ready to be used. Panics when it cannot be started, with its last words.
+    pub async fn own(options: Options) -> Self {
+        let dir = binaries::fresh_dir("broker");
+        let started = start_somewhere(&dir, &options).await;
+        let (node, running) = started.unwrap_or_else(|error| panic!("no broker of my own: {error:#}"));
+        let inner = Inner { node: Mutex::new(node), running: Mutex::new(Some(running)), owned: true, _claim: None };
+        Self(Arc::new(inner))
+    }
+
+    /// A fresh virtual host on this broker, deleted when the handle is dropped.
+    pub async fn vhost(&self) -> Vhost {
+        Vhost::on(self.clone()).await
+    }
+
+    /// `amqp://user:password@127.0.0.1:port`, without a virtual host; see [`Vhost::url`].
+    pub fn amqp_url(&self) -> String {
+        format!("amqp://{USER}:{PASSWORD}@127.0.0.1:{}", self.amqp_port())
+    }
+
+    /// The port it takes AMQP connections on, the same for all its life.
+    pub fn amqp_port(&self) -> u16 {
+        self.node().amqp_port
+    }
+
+    /// The port that `{tls_port}` stands for in [`Options::config`].
+    pub fn tls_port(&self) -> u16 {
+        self.node().tls_port
+    }
+
+    /// `http://127.0.0.1:port` of the management API.
+    pub fn management_url(&self) -> String {
+        self.management().url().to_owned()
+    }
+
+    /// A client of the management API.
+    pub fn management(&self) -> Management {
+        self.node().management()
+    }
+
+    /// The broker's folder: `log/`, `start.log`, what [`Options::file`] wrote.
+    pub fn dir(&self) -> PathBuf {
+        self.node().dir.clone()
+    }
+
+    /// The process id of the running broker.
+    pub fn pid(&self) -> Option<u32> {
+        self.node().beam_pid
+    }
+
+    /// Runs `rabbitmqctl` with `args` against this node and returns what it printed. Panics when it fails.
+    pub async fn ctl(&self, args: &[&str]) -> String {
+        self.tool("rabbitmqctl", args).await
+    }
+
+    /// Runs another of the broker's tools (`rabbitmq-queues`, `rabbitmq-diagnostics`) against this node.
+    pub async fn tool(&self, tool: &str, args: &[&str]) -> String {
+        let node = self.node().clone();
+        let line = format!("{tool} {}", args.join(" "));
+        let (tool, args) = (tool.to_owned(), args.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let run = tokio::task::spawn_blocking(move || {
+            let args: Vec<_> = args.iter().map(String::as_str).collect();
+            node.ctl(&tool, &args)
+        });
+        match run.await {
+            Ok(Ok(output)) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
+            Ok(Ok(output)) => panic!(
+                "{line}: {}\n{}{}",
+                output.status,
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            ),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    /// Ends the broker as a power cut would: no flush, no goodbye. Its data stays for [`Self::start`].
+    pub fn kill9(&self) {
+        drop(self.take_running("kill"));
+    }
+
+    /// Ends the broker in order. Its data stays for [`Self::start`].
+    pub async fn stop(&self) {
+        let running = self.take_running("stop");
+        match tokio::task::spawn_blocking(move || running.stop()).await {
+            Ok(Ok(())) => {}
+            other => panic!("cannot stop the broker: {other:?}"),
+        }
+    }
+
+    /// Starts it again after [`Self::kill9`] or [`Self::stop`], on the same ports and data, and waits until it is ready.
+    pub async fn start(&self) {
+        assert!(self.0.owned, "only a broker of the test's own can be started again: use Broker::own");
+        assert!(self.running().is_none(), "the broker runs already");
+        let mut node = self.node().clone();
+        let mut running = node.spawn().unwrap_or_else(|error| panic!("cannot start the broker again: {error:#}"));
+        *self.node() = node.clone();
+        let ready = node.wait_ready(&mut running).await;
+        *self.running() = Some(running);
+        ready.unwrap_or_else(|error| panic!("cannot start the broker again: {error:#}"));
+    }
+
+    /// Freezes it (SIGSTOP): connections stay open and nothing answers.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Thaws it (SIGCONT).
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Whether it belongs to this test alone.
+    pub fn is_own(&self) -> bool {
+        self.0.owned
+    }
+
+    fn signal(&self, which: Signal) {
+        match &*self.running() {
+            Some(running) => running.signal_beam(which),
+            None => panic!("only a running broker of the test's own can be signalled: use Broker::own"),
+        }
+    }
+
+    fn take_running(&self, verb: &str) -> Running {
+        assert!(self.0.owned, "cannot {verb} the broker all tests share: use Broker::own");
+        let running = self.running().take();
+        running.unwrap_or_else(|| panic!("cannot {verb} the broker: it is down already"))
+    }
+
+    fn node(&self) -> MutexGuard<'_, Node> {
+        self.0.node.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        drop(self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        // after a failure the logs are worth having
+        if self.owned && !std::thread::panicking() {
+            let dir = &self.node.get_mut().unwrap_or_else(PoisonError::into_inner).dir;
+            // Erlang's port helpers die with their pipe, a moment after the machine itself
+            for _ in 0..10 {
+                if std::fs::remove_dir_all(dir).is_ok() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+}
+
+/// Lays out and starts a node in `dir`, on other ports when the first were taken meanwhile.
+async fn start_somewhere(dir: &Path, options: &Options) -> Result<(Node, Running)> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let mut node = Node::lay_out(dir, options)?;
+        let mut running = node.spawn()?;
+        match node.wait_ready(&mut running).await {
+            Ok(()) => return Ok((node, running)),
+            Err(_) if tries < START_TRIES && node.port_was_taken() => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! A virtual host of the test's own, and what can be seen and done on it from outside the client under test.
+//!
+//! Counts come from the broker's statistics, half a second old at most (`broker/node.rs` sets the intervals): wait for
+//! them with [`await_until`], never look once.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::broker::segment;
+use crate::{Broker, Management, USER, await_until};
+
+/// How long deleting a virtual host may take before its test stops caring; the broker ends soon anyway.
+const DELETE_LIMIT: Duration = Duration::from_secs(20);
+
+/// A fresh virtual host on a [`Broker`], deleted with everything in it when dropped.
+#[derive(Debug)]
+pub struct Vhost {
+    broker: Broker,
+    name: String,
+}
+
+/// A queue as the management API shows it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// Messages ready to be delivered.
+    #[serde(default)]
+    pub messages_ready: u64,
+    /// Messages delivered and not yet acknowledged.
+    #[serde(default)]
+    pub messages_unacknowledged: u64,
+    /// Consumers subscribed.
+    #[serde(default)]
+    pub consumers: u64,
+    /// Arguments it was declared with.
+    #[serde(default)]
+    pub arguments: Value,
+}
+
+/// A message read over the management API.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Message {
+    /// The body, as text.
+    pub payload: String,
+    /// Exchange it was published to.
+    pub exchange: String,
+    /// Routing key it was published with.
+    pub routing_key: String,
+    /// Whether it had been delivered before.
+    pub redelivered: bool,
+    /// AMQP properties, headers included.
+    pub properties: Value,
+}
+
+impl Vhost {
+    pub(crate) async fn on(broker: Broker) -> Self {
+        let name = format!("t{}", uuid::Uuid::new_v4().simple());
+        let vhost = Self { broker, name };
+        let management = vhost.management();
+        management.put(&format!("/api/vhosts/{}", vhost.segment()), &json!({})).await;
+        vhost.permit(USER, ".*", ".*", ".*").await;
+        vhost
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `amqp://user:password@127.0.0.1:port/vhost`.
+    pub fn url(&self) -> String {
+        self.url_through(self.broker.amqp_port())
+    }
+
+    /// The same through another port of this machine: a [`crate::Proxy`] before the broker.
+    pub fn url_through(&self, port: u16) -> String {
+        format!("amqp://{USER}:{}@127.0.0.1:{port}/{}", crate::PASSWORD, self.segment())
+    }
+
+    /// The same as another user, made with [`Self::user`].
+    pub fn url_as(&self, user: &str) -> String {
+        format!("amqp://{user}:{user}@127.0.0.1:{}/{}", self.broker.amqp_port(), self.segment())
+    }
+
+    /// The broker it is on.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// A client of the broker's management API.
+    pub fn management(&self) -> Management {
+        self.broker.management()
+    }
+
+    /// Makes a broker user whose password is its name, with these permissions here (regular expressions).
+    pub async fn user(&self, name: &str, configure: &str, write: &str, read: &str) {
+        let user = json!({ "password": name, "tags": "" });
+        self.management().put(&format!("/api/users/{}", segment(name)), &user).await;
+        self.permit(name, configure, write, read).await;
+    }
+
+    /// Changes a user's permissions here.
+    pub async fn permit(&self, user: &str, configure: &str, write: &str, read: &str) {
+        let path = format!("/api/permissions/{}/{}", self.segment(), segment(user));
+        self.management().put(&path, &json!({ "configure": configure, "write": write, "read": read })).await;
+    }
+
+    /// Sets a policy on queues.
+    pub async fn policy(&self, name: &str, pattern: &str, definition: Value) {
+        let path = format!("/api/policies/{}/{}", self.segment(), segment(name));
+        let body = json!({ "pattern": pattern, "definition": definition, "apply-to": "queues", "priority": 10 });
+        self.management().put(&path, &body).await;
+    }
+
+    /// Declares a durable queue of a type (`quorum`, `classic`), with no other arguments.
+    pub async fn declare(&self, queue: &str, queue_type: &str) {
+        let body = json!({ "durable": true, "arguments": { "x-queue-type": queue_type } });
+        self.management().put(&self.queue_path(queue), &body).await;
+    }
+
+    /// Deletes a queue, under whoever consumes from it.
+    pub async fn delete_queue(&self, queue: &str) {
+        self.management().delete(&self.queue_path(queue)).await;
+    }
+
+    /// Every queue.
+    pub async fn queues(&self) -> Vec<Queue> {
+        let listed = self.management().get(&format!("/api/queues/{}", self.segment())).await;
+        serde_json::from_value(listed).unwrap_or_else(|error| panic!("cannot read the list of queues: {error}"))
+    }
+
+    /// One queue, if it is there.
+    pub async fn queue(&self, name: &str) -> Option<Queue> {
+        let found = self.management().try_get(&self.queue_path(name)).await.ok()?;
+        serde_json::from_value(found).ok()
+    }
+
+    /// Waits until a queue holds exactly so many messages ready and so many unacknowledged.
+    pub async fn await_messages(&self, queue: &str, ready: u64, unacknowledged: u64, limit: Duration) {
+        let what = format!("{queue} to hold {ready} ready and {unacknowledged} unacknowledged messages");
+        await_until(&what, limit, async || {
+            let found = self.queue(queue).await;
+            found.is_some_and(|q| q.messages_ready == ready && q.messages_unacknowledged == unacknowledged)
+        })
+        .await;
+    }
+
+    /// Waits until a queue is there and has exactly so many consumers.
+    pub async fn await_consumers(&self, queue: &str, consumers: u64, limit: Duration) {
+        let what = format!("{queue} to have {consumers} consumers");
+        await_until(&what, limit, async || self.queue(queue).await.is_some_and(|q| q.consumers == consumers)).await;
+    }
+
+    /// Reads up to `count` messages and puts them back; they count as redelivered afterwards.
+    pub async fn peek(&self, queue: &str, count: usize) -> Vec<Message> {
+        self.get_messages(queue, count, "ack_requeue_true").await
+    }
+
+    /// Takes up to `count` messages off the queue for good.
+    pub async fn take(&self, queue: &str, count: usize) -> Vec<Message> {
+        self.get_messages(queue, count, "ack_requeue_false").await
+    }
+
+    async fn get_messages(&self, queue: &str, count: usize, ackmode: &str) -> Vec<Message> {
+        let body = json!({ "count": count, "ackmode": ackmode, "encoding": "auto" });
+        let got = self.management().post(&format!("{}/get", self.queue_path(queue)), &body).await;
+        serde_json::from_value(got).unwrap_or_else(|error| panic!("cannot read messages of {queue}: {error}"))
+    }
+
+    /// Publishes text, persistent; `properties` as AMQP names them (`{"message_id": "x", "headers": {…}}`). Returns
+    /// whether some queue took it. `amq.default` is the default exchange.
+    pub async fn publish(&self, exchange: &str, routing_key: &str, properties: Value, payload: &str) -> bool {
+        let mut properties = properties;
+        properties["delivery_mode"] = 2.into();
+        let path = format!("/api/exchanges/{}/{}/publish", self.segment(), segment(exchange));
+        let body = json!({
+            "properties": properties, "routing_key": routing_key, "payload": payload, "payload_encoding": "string",
+        });
+        self.management().post(&path, &body).await["routed"] == true
+    }
+
+    /// Names of the connections open to this virtual host; a connection is listed about half a second after it opened.
+    pub async fn connections(&self) -> Vec<String> {
+        let listed = self.management().get(&format!("/api/vhosts/{}/connections", self.segment())).await;
+        let all = listed.as_array().into_iter().flatten();
+        all.filter_map(|one| one["name"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// Has the broker close every connection to this virtual host, as an operator would. Returns how many.
+    pub async fn close_connections(&self) -> usize {
+        let names = self.connections().await;
+        for name in &names {
+            // one that has ended meanwhile is as good as closed
+            let _ = self.management().try_delete(&format!("/api/connections/{}", segment(name))).await;
+        }
+        names.len()
+    }
+
+    fn segment(&self) -> String {
+        segment(&self.name)
+    }
+
+    fn queue_path(&self, queue: &str) -> String {
+        format!("/api/queues/{}/{}", self.segment(), segment(queue))
+    }
+}
+
+impl Drop for Vhost {
+    fn drop(&mut self) {
+        if self.broker.is_own() {
+            return; // ends with the test anyway, and may be down or frozen now
+        }
+        // a test's runtime may be ending: the call gets a thread and a runtime of its own
+        let (management, path) = (self.management(), format!("/api/vhosts/{}", self.segment()));
+        let deletion = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let Ok(runtime) = runtime else { return };
+            let deleting = async { tokio::time::timeout(DELETE_LIMIT, management.try_delete(&path)).await };
+            let _ = runtime.block_on(deleting);
+        });
+        let _ = deletion.join();
+    }
+}
