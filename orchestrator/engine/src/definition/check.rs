@@ -1,0 +1,104 @@
+//! What concerns several steps at once: which variables each expression may read, and the pivot. The data-flow checker, which knows
+//! the types of what flows, belongs here too.
+
+use std::collections::BTreeSet;
+
+use super::diagnostic::code;
+use super::read::Reader;
+use super::read_step::{Draft, Use};
+use super::yaml::Mark;
+
+/// Checks every expression of every step, and that there is at most one pivot.
+pub(super) fn steps(reader: &mut Reader, drafts: &[Draft], ancestors: &[BTreeSet<usize>]) {
+    for (index, draft) in drafts.iter().enumerate() {
+        for (mark, root, used) in &draft.reads {
+            let own = *used == Use::Undo && *root == draft.id.as_str();
+            let before = ancestors.get(index);
+            let comes_before =
+                before.is_some_and(|set| set.iter().any(|a| drafts[*a].id.as_str() == root));
+            if root != "input" && !own && !comes_before {
+                refuse(reader, *mark, root, drafts, Some(draft));
+            }
+        }
+    }
+    let mut pivots = drafts
+        .iter()
+        .filter_map(|draft| draft.pivot_mark.map(|mark| (draft, mark)));
+    if let Some((first, _)) = pivots.next() {
+        for (_, mark) in pivots {
+            let message = format!("a saga has one pivot, and `{}` is it already", first.id);
+            reader.report(
+                code::PIVOT,
+                mark,
+                message,
+                "keep the one from which there is no way back",
+            );
+        }
+    }
+}
+
+/// Checks what an expression outside the steps reads: the input, and, in the output, every step.
+pub(super) fn outside(
+    reader: &mut Reader,
+    reads: &[(Mark, String)],
+    drafts: &[Draft],
+    steps_too: bool,
+) {
+    for (mark, root) in reads {
+        let a_step = steps_too && drafts.iter().any(|draft| draft.id.as_str() == root);
+        if root != "input" && !a_step {
+            refuse(reader, *mark, root, drafts, None);
+        }
+    }
+}
+
+fn refuse(
+    reader: &mut Reader,
+    mark: Mark,
+    root: &str,
+    drafts: &[Draft],
+    reader_step: Option<&Draft>,
+) {
+    let known = drafts.iter().any(|draft| draft.id.as_str() == root);
+    let (message, help) = match (reader_step, root) {
+        (_, "item" | "index") => (
+            format!("`{root}` stands only inside for_each"),
+            "for_each is not supported yet".to_owned(),
+        ),
+        (_, "event") => (
+            "`event` stands only in `on:`".to_owned(),
+            "hand what you need of the event into `input:` of the trigger".to_owned(),
+        ),
+        (Some(step), _) if step.id.as_str() == root => (
+            format!("`{root}` reads its own output, which it does not have yet"),
+            "only its undo may read it".to_owned(),
+        ),
+        (Some(step), _) if known => (
+            format!(
+                "`{}` reads `{root}`, which does not come before it",
+                step.id
+            ),
+            format!("add `{root}` to `after` of `{}`", step.id),
+        ),
+        (None, _) if known => (
+            format!("`{root}` is a step; here only `input` is known"),
+            "this is computed when the saga starts".to_owned(),
+        ),
+        _ => (
+            format!("there is no step `{root}`"),
+            nearest_help(root, drafts),
+        ),
+    };
+    reader.report(code::REFERENCE, mark, message, &help);
+}
+
+fn nearest_help(root: &str, drafts: &[Draft]) -> String {
+    let ids = drafts
+        .iter()
+        .map(|draft| draft.id.as_str())
+        .chain(["input"]);
+    match super::read::nearest(root, ids) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "an expression reads `input` and the outputs of the steps before it, by their ids; text that is no expression needs quotes inside `${ … }`".to_owned(),
+    }
+}

@@ -1,0 +1,75 @@
+//! What is wrong with a document, where, and how to mend it. Codes are stable: people search for them, tests name them.
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// A stable code, see [`code`].
+    pub code: &'static str,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+    /// How to mend it.
+    pub help: String,
+}
+
+impl std::fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            code,
+            line,
+            column,
+            message,
+            help,
+        } = self;
+        write!(f, "{line}:{column}: error[{code}]: {message}")?;
+        if !help.is_empty() {
+            write!(f, "\n  help: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostic {}
+
+/// The codes, one for each kind of mistake.
+pub(super) mod code {
+    /// No YAML.
+    pub(crate) const YAML: &str = "BT0001";
+    /// A value of the wrong kind.
+    pub(crate) const SHAPE: &str = "BT0002";
+    /// A key nobody knows.
+    pub(crate) const UNKNOWN_KEY: &str = "BT0003";
+    /// A key that must be there.
+    pub(crate) const MISSING: &str = "BT0004";
+    /// Right, but this version cannot do it yet.
+    pub(crate) const NOT_YET: &str = "BT0005";
+    /// A name that breaks the rule for its kind.
+    pub(crate) const NAME: &str = "BT0006";
+    /// The same key or id twice.
+    pub(crate) const TWICE: &str = "BT0007";
+    /// A number or word outside what is allowed.
+    pub(crate) const RANGE: &str = "BT0008";
+    /// No duration.
+    pub(crate) const DURATION: &str = "BT0009";
+    /// An expression that cannot be compiled.
+    pub(crate) const EXPRESSION: &str = "BT0010";
+    /// A reference to what is not there or does not come before.
+    pub(crate) const REFERENCE: &str = "BT0011";
+    /// Steps that wait for each other.
+    pub(crate) const CYCLE: &str = "BT0012";
+    /// A pivot that cannot be one, or a second one.
+    pub(crate) const PIVOT: &str = "BT0013";
+    /// `undo: none` without `because:`, or the other way round.
+    pub(crate) const BECAUSE: &str = "BT0014";
+    /// Too much of something.
+    pub(crate) const TOO_LARGE: &str = "BT0015";
+    /// The input's JSON Schema is none.
+    pub(crate) const SCHEMA: &str = "BT0016";
+    /// A secret where it would be stored or shown.
+    pub(crate) const SECRET: &str = "BT0017";
+    /// A step that does nothing, or two things.
+    pub(crate) const KIND: &str = "BT0018";
+}

@@ -1,0 +1,133 @@
+//! The order of steps: who comes before whom, directly and over any number of steps.
+
+use std::collections::BTreeSet;
+
+use super::diagnostic::code;
+use super::read::Reader;
+use super::read_step::Draft;
+
+/// Who comes before and after whom, by index.
+pub(super) struct Graph {
+    pub(super) after: Vec<Vec<usize>>,
+    pub(super) dependents: Vec<Vec<usize>>,
+    pub(super) ancestors: Vec<BTreeSet<usize>>,
+    pub(super) descendants: Vec<BTreeSet<usize>>,
+}
+
+/// Resolves every `after`; reports names that are no step, and cycles. `None` when the order is not known.
+pub(super) fn build(reader: &mut Reader, drafts: &[Draft]) -> Option<Graph> {
+    let after = resolve(reader, drafts)?;
+    let mut dependents = vec![Vec::new(); after.len()];
+    for (index, before) in after.iter().enumerate() {
+        for b in before {
+            dependents[*b].push(index);
+        }
+    }
+    let order = sort(&after, &dependents);
+    if order.len() < after.len() {
+        report_cycle(reader, drafts, &after, &order);
+        return None;
+    }
+    let mut ancestors = vec![BTreeSet::new(); after.len()];
+    let mut descendants = vec![BTreeSet::new(); after.len()];
+    for index in &order {
+        ancestors[*index] = closure(&after[*index], &ancestors);
+    }
+    for index in order.iter().rev() {
+        descendants[*index] = closure(&dependents[*index], &descendants);
+    }
+    Some(Graph {
+        after,
+        dependents,
+        ancestors,
+        descendants,
+    })
+}
+
+/// The given steps with everything already known to lie beyond them.
+fn closure(next: &[usize], beyond: &[BTreeSet<usize>]) -> BTreeSet<usize> {
+    let mut all = BTreeSet::new();
+    for n in next {
+        all.insert(*n);
+        all.extend(&beyond[*n]);
+    }
+    all
+}
+
+fn resolve(reader: &mut Reader, drafts: &[Draft]) -> Option<Vec<Vec<usize>>> {
+    let before = reader.count();
+    let mut resolved = Vec::with_capacity(drafts.len());
+    for (index, draft) in drafts.iter().enumerate() {
+        let Some(names) = &draft.after else {
+            resolved.push(index.checked_sub(1).into_iter().collect());
+            continue;
+        };
+        let mut steps = BTreeSet::new();
+        for (mark, name) in names {
+            match drafts.iter().position(|other| other.id.as_str() == name) {
+                Some(other) => {
+                    steps.insert(other);
+                }
+                None => {
+                    let help =
+                        match super::read::nearest(name, drafts.iter().map(|d| d.id.as_str())) {
+                            Some(near) => format!("did you mean `{near}`?"),
+                            None => "`after` names the ids of steps of this saga".to_owned(),
+                        };
+                    reader.report(
+                        code::REFERENCE,
+                        *mark,
+                        format!("there is no step `{name}`"),
+                        &help,
+                    );
+                }
+            }
+        }
+        resolved.push(steps.into_iter().collect());
+    }
+    (reader.count() == before).then_some(resolved)
+}
+
+/// The steps in an order in which each comes after all it waits for; shorter than the list when there is a cycle.
+fn sort(after: &[Vec<usize>], dependents: &[Vec<usize>]) -> Vec<usize> {
+    let mut waiting: Vec<usize> = after.iter().map(Vec::len).collect();
+    let mut order: Vec<usize> = (0..after.len()).filter(|i| waiting[*i] == 0).collect();
+    let mut next = 0;
+    while let Some(index) = order.get(next).copied() {
+        next += 1;
+        for d in &dependents[index] {
+            waiting[*d] -= 1;
+            if waiting[*d] == 0 {
+                order.push(*d);
+            }
+        }
+    }
+    order
+}
+
+/// Follows `after` among the steps that could not be ordered until one comes again: that is a cycle.
+fn report_cycle(reader: &mut Reader, drafts: &[Draft], after: &[Vec<usize>], order: &[usize]) {
+    let ordered: BTreeSet<usize> = order.iter().copied().collect();
+    let mut seen: Vec<usize> = Vec::new();
+    let mut at = (0..drafts.len()).find(|i| !ordered.contains(i));
+    while let Some(index) = at {
+        if let Some(start) = seen.iter().position(|s| *s == index) {
+            let mut names: Vec<&str> = seen[start..]
+                .iter()
+                .map(|i| drafts[*i].id.as_str())
+                .collect();
+            names.push(drafts[index].id.as_str());
+            let help =
+                "a step without `after` waits for the one above it; `after: []` starts at once";
+            reader.report(
+                code::CYCLE,
+                drafts[index].mark,
+                format!("steps wait for each other: {}", names.join(" after ")),
+                help,
+            );
+            return;
+        }
+        seen.push(index);
+        at = after[index].iter().copied().find(|b| !ordered.contains(b));
+    }
+}

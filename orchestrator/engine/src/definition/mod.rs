@@ -1,0 +1,104 @@
+//! A saga definition: the versioned, immutable YAML document, read and checked. Whoever holds a [`Definition`] holds one whose shape,
+//! names, order and references are right; everything wrong with a document is reported at once, each at its line and column.
+//!
+//! The way: `yaml` makes a tree with places, `read` and `read_step` give it shape, `graph` puts the steps in order, `check` holds what
+//! concerns several steps.
+
+mod check;
+mod diagnostic;
+mod duration;
+mod graph;
+mod read;
+mod read_step;
+mod retry;
+mod schema;
+mod single;
+mod step;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use baton_messages::StepId;
+use serde_json::Value;
+
+pub use diagnostic::Diagnostic;
+pub use duration::{DURATION_MS_MAX, duration_ms, duration_ms_of};
+pub use retry::{Attempts, Jitter, RetryPolicy};
+pub use schema::InputSchema;
+pub use step::{OnError, ProbePlan, Step, StepKind, TaskStep, UndoPlan, UndoTask};
+
+use crate::expr::Template;
+
+/// The longest document, in bytes: a thousand steps of a dozen lines fit, and it still travels in one message.
+pub const DEFINITION_BYTES_MAX: usize = 384 * 1024;
+
+/// The most steps of a saga. Beyond it a saga wants to be several, and what is kept for each pair of steps stays small.
+pub const STEPS_MAX: usize = 1_000;
+
+/// The most labels of a saga: each is an index entry for each saga.
+pub const LABELS_MAX: usize = 16;
+
+/// Who gets a saga's work items when the definition names nobody.
+pub const OWNER_DEFAULT: &str = "operator";
+
+/// A checked saga definition. Cheap enough to share behind an `Arc`, not meant to be cloned for each saga.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    /// Its name, `quarantine-host`.
+    pub saga: String,
+    /// Its version, from 1. The same name and version never change.
+    pub version: u32,
+    /// One line for people.
+    pub title: Option<String>,
+    /// Who gets the work items of its sagas.
+    pub owner: String,
+    /// What the input must look like; anything when absent.
+    pub input_schema: Option<InputSchema>,
+    /// How long after its start a saga may take up to its pivot, in milliseconds.
+    pub deadline_ms: Option<u64>,
+    /// Searchable words, computed from the input at the start, in the order of the document.
+    pub labels: Vec<(String, Template)>,
+    /// What starts it, as written: read when triggers are registered.
+    pub triggers: Vec<Value>,
+    /// The steps in the order of the document; an index into this list is what steps call each other by.
+    pub steps: Vec<Step>,
+    /// What the saga yields when it has completed.
+    pub output: Option<Template>,
+    /// The YAML, byte for byte.
+    pub source: Arc<str>,
+}
+
+impl Definition {
+    /// Reads and checks a document.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in the order of the document; never an empty list.
+    pub fn parse(yaml: &str) -> Result<Self, Vec<Diagnostic>> {
+        read::definition(yaml)
+    }
+
+    /// The step of this id.
+    #[must_use]
+    pub fn step(&self, id: &StepId) -> Option<&Step> {
+        self.steps.iter().find(|step| step.id == *id)
+    }
+
+    /// The step after whose dispatch the saga only goes forward.
+    #[must_use]
+    pub fn pivot(&self) -> Option<&Step> {
+        self.steps.iter().find(|step| step.pivot)
+    }
+
+    /// Whether an input fits the definition's schema.
+    ///
+    /// # Errors
+    /// What does not fit and where, for people; without the values themselves, which may be private.
+    pub fn check_input(&self, input: &Value) -> Result<(), String> {
+        self.input_schema
+            .as_ref()
+            .map_or(Ok(()), |schema| schema.check(input))
+    }
+}

@@ -1,0 +1,126 @@
+//! A step, read and checked.
+
+use std::collections::BTreeSet;
+
+use baton_messages::{StepId, TaskType};
+
+use super::RetryPolicy;
+use crate::expr::{Expr, Template};
+
+/// One unit of a saga. Steps name each other by their index in [`super::Definition::steps`].
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Its id, and the name by which expressions reach its output.
+    pub id: StepId,
+    /// Its own place in the list of steps.
+    pub index: usize,
+    /// The steps that must be done before it, ascending.
+    pub after: Vec<usize>,
+    /// The steps that name it in their `after`, ascending.
+    pub dependents: Vec<usize>,
+    /// Everything that comes before it, over any number of steps.
+    pub ancestors: BTreeSet<usize>,
+    /// Everything that comes after it, over any number of steps.
+    pub descendants: BTreeSet<usize>,
+    /// `if`: when it yields false the step is skipped, and its output is null.
+    pub condition: Option<Expr>,
+    /// What it does.
+    pub kind: StepKind,
+    /// From its dispatch on the saga only goes forward. Always a task.
+    pub pivot: bool,
+    /// What happens when it has failed for good.
+    pub on_error: OnError,
+}
+
+impl Step {
+    /// The task it runs, when it is one.
+    #[must_use]
+    pub fn task(&self) -> Option<&TaskStep> {
+        match &self.kind {
+            StepKind::Task(task) => Some(task),
+            StepKind::Sleep(_) => None,
+        }
+    }
+}
+
+/// What a step does.
+#[derive(Debug, Clone)]
+pub enum StepKind {
+    /// Has a worker run a task.
+    Task(Box<TaskStep>),
+    /// Waits: the template yields text such as `10m`, or a number of milliseconds; read it with [`super::duration_ms_of`].
+    Sleep(Template),
+}
+
+/// What happens when a step has failed for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// Everything done is undone.
+    #[default]
+    Compensate,
+    /// A person decides.
+    Park,
+    /// The saga goes on; the step's output is null.
+    Continue,
+}
+
+/// A step that runs a task.
+#[derive(Debug, Clone)]
+pub struct TaskStep {
+    /// Which automation.
+    pub task_type: TaskType,
+    /// Which workers may take it; yields the name of a pool.
+    pub pool: Template,
+    /// Its input.
+    pub with: Template,
+    /// `timeout`: how long one attempt may take, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// `queue_timeout`: how long it may wait for a worker, in milliseconds.
+    pub queue_timeout_ms: Option<u64>,
+    /// `heartbeat`: how long a claimed task counts as alive without a sign of its worker, in milliseconds.
+    pub lease_ms: Option<u64>,
+    /// How often and when it is tried again.
+    pub retry: RetryPolicy,
+    /// How it is taken back.
+    pub undo: UndoPlan,
+    /// How to find out whether it happened, when not by its own automation.
+    pub probe: Option<ProbePlan>,
+}
+
+/// How a step is taken back.
+#[derive(Debug, Clone)]
+pub enum UndoPlan {
+    /// By the automation itself, when it has an undo.
+    Own,
+    /// Not at all, on purpose.
+    None {
+        /// Why that is right, for whoever reads what happened.
+        because: String,
+    },
+    /// By another task.
+    Task(Box<UndoTask>),
+}
+
+/// A task that takes a step back. Its expressions may read the step's own output, which is null when it has none.
+#[derive(Debug, Clone)]
+pub struct UndoTask {
+    /// Which automation.
+    pub task_type: TaskType,
+    /// Which workers may take it; the step's own pool when absent.
+    pub pool: Option<Template>,
+    /// Its input.
+    pub with: Template,
+    /// How long one attempt may take, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// How often and when it is tried again.
+    pub retry: RetryPolicy,
+}
+
+/// A task that finds out whether a step happened.
+#[derive(Debug, Clone)]
+pub struct ProbePlan {
+    /// Which automation.
+    pub task_type: TaskType,
+    /// Its input.
+    pub with: Template,
+}

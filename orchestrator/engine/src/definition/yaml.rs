@@ -1,0 +1,379 @@
+//! YAML as a tree that remembers where everything stands. Of YAML 1.2 the core schema: `yes` and `on` are text; tags are refused;
+//! a key stands once in a mapping; anchors work, within a limit on what they unfold to.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Number, Value};
+use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput};
+
+use super::diagnostic::{Diagnostic, code};
+
+/// The most values a document may hold, with its anchors unfolded.
+const NODES_MAX: usize = 50_000;
+/// The deepest nesting.
+const DEPTH_MAX: usize = 64;
+
+/// A place in a document, both from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Mark {
+    pub(super) line: usize,
+    pub(super) column: usize,
+}
+
+/// A value and where it starts.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) mark: Mark,
+    pub(super) content: Content,
+}
+
+/// What a node holds.
+#[derive(Debug, Clone)]
+pub(super) enum Content {
+    Scalar(Value),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// A key with its place, and its value.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) mark: Mark,
+    pub(super) value: Node,
+}
+
+impl Node {
+    /// The value without places.
+    pub(super) fn to_json(&self) -> Value {
+        match &self.content {
+            Content::Scalar(value) => value.clone(),
+            Content::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
+            Content::Map(entries) => {
+                let pairs = entries.iter().map(|e| (e.key.clone(), e.value.to_json()));
+                Value::Object(pairs.collect::<Map<_, _>>())
+            }
+        }
+    }
+
+    /// Where the value at a JSON pointer stands; the nearest one above it when the pointer leads nowhere.
+    pub(super) fn mark_at(&self, pointer: &str) -> Mark {
+        let mut node = self;
+        for part in pointer.split('/').skip(1) {
+            let part = part.replace("~1", "/").replace("~0", "~");
+            let next = match &node.content {
+                Content::Map(entries) => entries.iter().find(|e| e.key == part).map(|e| &e.value),
+                Content::List(items) => part.parse::<usize>().ok().and_then(|i| items.get(i)),
+                Content::Scalar(_) => None,
+            };
+            let Some(next) = next else { break };
+            node = next;
+        }
+        node.mark
+    }
+}
+
+/// Reads one document.
+///
+/// # Errors
+/// The one thing that stops reading, or every key that stands twice and every value that is no JSON.
+pub(super) fn read(text: &str) -> Result<Node, Vec<Diagnostic>> {
+    let mut builder = Builder {
+        parser: Parser::new_from_str(text),
+        anchors: BTreeMap::new(),
+        nodes: 0,
+        diagnostics: Vec::new(),
+    };
+    match builder.document() {
+        Ok(node) if builder.diagnostics.is_empty() => Ok(node),
+        Ok(_) => Err(builder.diagnostics),
+        Err(fatal) => {
+            builder.diagnostics.push(fatal);
+            Err(builder.diagnostics)
+        }
+    }
+}
+
+struct Builder<'t> {
+    parser: Parser<'t, StrInput<'t>>,
+    anchors: BTreeMap<usize, (Node, usize)>,
+    nodes: usize,
+    diagnostics: Vec<Diagnostic>,
+}
+
+type Fatal<T> = Result<T, Diagnostic>;
+
+impl<'t> Builder<'t> {
+    /// The next event that says something about values.
+    fn next(&mut self) -> Fatal<(Event<'t>, Mark)> {
+        loop {
+            match self.parser.next_event() {
+                None => return Ok((Event::StreamEnd, Mark { line: 1, column: 1 })),
+                Some(Err(error)) => {
+                    let mark = mark_of(error.marker());
+                    let help = "check indentation, quotes and brackets near here; text that holds `: ` or starts with a special character needs quotes";
+                    return Err(diagnostic(
+                        code::YAML,
+                        mark,
+                        format!("no YAML: {}", error.info()),
+                        help,
+                    ));
+                }
+                Some(Ok((event, span))) => match event {
+                    Event::Comment(..)
+                    | Event::StreamStart
+                    | Event::DocumentStart(..)
+                    | Event::Anchor(..) => {}
+                    event => return Ok((event, start_of(&span))),
+                },
+            }
+        }
+    }
+
+    fn document(&mut self) -> Fatal<Node> {
+        let (event, mark) = self.next()?;
+        if matches!(event, Event::StreamEnd | Event::DocumentEnd) {
+            return Err(diagnostic(
+                code::YAML,
+                mark,
+                "the document is empty".to_owned(),
+                "start with `saga: my-saga`",
+            ));
+        }
+        let node = self.node(event, mark, 0)?;
+        loop {
+            match self.next()? {
+                (Event::DocumentEnd, _) => {}
+                (Event::StreamEnd, _) => return Ok(node),
+                (_, mark) => {
+                    let message = "a second document begins here".to_owned();
+                    return Err(diagnostic(
+                        code::YAML,
+                        mark,
+                        message,
+                        "put each saga into a file of its own",
+                    ));
+                }
+            }
+        }
+    }
+
+    fn node(&mut self, event: Event<'t>, mark: Mark, depth: usize) -> Fatal<Node> {
+        self.count(1, mark)?;
+        if depth > DEPTH_MAX {
+            let message = format!("nests deeper than {DEPTH_MAX}");
+            return Err(diagnostic(code::TOO_LARGE, mark, message, "flatten it"));
+        }
+        let before = self.nodes;
+        let (anchor, tagged, content) = match event {
+            Event::Scalar(text, style, anchor, tag) => (
+                anchor,
+                tag.is_some(),
+                Content::Scalar(self.scalar(text, style, mark)),
+            ),
+            Event::SequenceStart(_, anchor, tag) => (anchor, tag.is_some(), self.list(depth)?),
+            Event::MappingStart(_, anchor, tag) => (anchor, tag.is_some(), self.map(depth)?),
+            Event::Alias(id) => return self.alias(id, mark),
+            _ => {
+                let message = "a value is missing here".to_owned();
+                return Err(diagnostic(
+                    code::YAML,
+                    mark,
+                    message,
+                    "check the lines before",
+                ));
+            }
+        };
+        if tagged {
+            let message = "a tag (`!…`) has no meaning here".to_owned();
+            self.diagnostics.push(diagnostic(
+                code::SHAPE,
+                mark,
+                message,
+                "leave it out; put quotes around what is to be text",
+            ));
+        }
+        let node = Node { mark, content };
+        if anchor != 0 {
+            self.anchors
+                .insert(anchor, (node.clone(), self.nodes - before + 1));
+        }
+        Ok(node)
+    }
+
+    fn alias(&mut self, id: usize, mark: Mark) -> Fatal<Node> {
+        let Some((node, size)) = self.anchors.get(&id) else {
+            let message = "an alias stands inside what it names".to_owned();
+            return Err(diagnostic(code::YAML, mark, message, "write the value out"));
+        };
+        let (node, size) = (
+            Node {
+                mark,
+                content: node.content.clone(),
+            },
+            *size,
+        );
+        self.count(size, mark)?;
+        Ok(node)
+    }
+
+    fn count(&mut self, nodes: usize, mark: Mark) -> Fatal<()> {
+        self.nodes += nodes;
+        if self.nodes <= NODES_MAX {
+            return Ok(());
+        }
+        let message = format!("the document holds more than {NODES_MAX} values");
+        Err(diagnostic(
+            code::TOO_LARGE,
+            mark,
+            message,
+            "split the saga, or hand data over by reference",
+        ))
+    }
+
+    fn list(&mut self, depth: usize) -> Fatal<Content> {
+        let mut items = Vec::new();
+        loop {
+            let (event, mark) = self.next()?;
+            if matches!(event, Event::SequenceEnd) {
+                return Ok(Content::List(items));
+            }
+            items.push(self.node(event, mark, depth + 1)?);
+        }
+    }
+
+    fn map(&mut self, depth: usize) -> Fatal<Content> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut places: BTreeMap<String, usize> = BTreeMap::new();
+        loop {
+            let (event, mark) = self.next()?;
+            if matches!(event, Event::MappingEnd) {
+                return Ok(Content::Map(entries));
+            }
+            let key = self.key(event, mark, depth)?;
+            let (event, value_mark) = self.next()?;
+            let value = self.node(event, value_mark, depth + 1)?;
+            if let Some(line) = places.get(&key) {
+                let message =
+                    format!("`{key}` stands here for the second time; the first is in line {line}");
+                self.diagnostics
+                    .push(diagnostic(code::TWICE, mark, message, "keep one of them"));
+                continue;
+            }
+            places.insert(key.clone(), mark.line);
+            entries.push(Entry { key, mark, value });
+        }
+    }
+
+    fn key(&mut self, event: Event<'t>, mark: Mark, depth: usize) -> Fatal<String> {
+        let node = self.node(event, mark, depth + 1)?;
+        let key = match node.content {
+            Content::Scalar(Value::String(key)) => Some(key),
+            // `1:` and `true:` are keys of JSON objects as text.
+            Content::Scalar(value @ (Value::Number(_) | Value::Bool(_))) => Some(value.to_string()),
+            _ => None,
+        };
+        match key {
+            Some(key) if key == "<<" => {
+                let message = "merge keys (`<<`) are not used here".to_owned();
+                Err(diagnostic(
+                    code::SHAPE,
+                    mark,
+                    message,
+                    "write the keys out, or give the whole value an anchor",
+                ))
+            }
+            Some(key) => Ok(key),
+            None => {
+                let message = "a key must be text".to_owned();
+                let help =
+                    "a value such as `${ … }` or `{{ … }}` at the start of a line needs quotes";
+                Err(diagnostic(code::SHAPE, mark, message, help))
+            }
+        }
+    }
+
+    fn scalar(&mut self, text: Cow<'t, str>, style: ScalarStyle, mark: Mark) -> Value {
+        if style != ScalarStyle::Plain {
+            return Value::String(text.into_owned());
+        }
+        plain(&text).unwrap_or_else(|| {
+            let message = format!("`{text}` is a number JSON cannot hold");
+            self.diagnostics.push(diagnostic(
+                code::RANGE,
+                mark,
+                message,
+                "put quotes around it to make it text",
+            ));
+            Value::Null
+        })
+    }
+}
+
+/// The value of text without quotes; `None` for a number that has no JSON.
+fn plain(text: &str) -> Option<Value> {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Some(Value::Null),
+        "true" | "True" | "TRUE" => return Some(Value::Bool(true)),
+        "false" | "False" | "FALSE" => return Some(Value::Bool(false)),
+        _ => {}
+    }
+    let unsigned = text.trim_start_matches(['+', '-']);
+    let signs = text.len() - unsigned.len();
+    if matches!(
+        unsigned,
+        ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN"
+    ) {
+        return None;
+    }
+    if let Some(radix) = [("0x", 16), ("0o", 8)]
+        .iter()
+        .find(|(p, _)| text.starts_with(p))
+    {
+        return Some(match u64::from_str_radix(&text[2..], radix.1) {
+            Ok(number) => Value::from(number),
+            Err(_) => Value::String(text.to_owned()),
+        });
+    }
+    let numeric = unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && unsigned.bytes().any(|b| b.is_ascii_digit())
+        && unsigned
+            .bytes()
+            .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
+    if signs > 1 || !numeric {
+        return Some(Value::String(text.to_owned()));
+    }
+    let positive = text.trim_start_matches('+');
+    if unsigned.bytes().all(|b| b.is_ascii_digit()) {
+        let whole = positive.parse::<i64>().map(Value::from);
+        return whole
+            .or_else(|_| positive.parse::<u64>().map(Value::from))
+            .ok();
+    }
+    match positive.parse::<f64>() {
+        Ok(number) => Number::from_f64(number).map(Value::Number),
+        Err(_) => Some(Value::String(text.to_owned())),
+    }
+}
+
+fn diagnostic(code: &'static str, mark: Mark, message: String, help: &str) -> Diagnostic {
+    Diagnostic {
+        code,
+        line: mark.line,
+        column: mark.column,
+        message,
+        help: help.to_owned(),
+    }
+}
+
+fn start_of(span: &Span) -> Mark {
+    mark_of(&span.start)
+}
+
+fn mark_of(marker: &Marker) -> Mark {
+    Mark {
+        line: marker.line(),
+        column: marker.col() + 1,
+    }
+}

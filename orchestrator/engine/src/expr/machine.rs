@@ -1,0 +1,264 @@
+//! Runs a rewritten CEL expression: one shared environment, a budget for each evaluation, and errors in our words.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use cel::common::ast::IdedExpr;
+use cel::common::types::{CelBytes, CelList, CelMap, CelMapKey, CelOptional, CelString};
+use cel::common::value::{CowVal, Val};
+use cel::{Context, Env, ExecutionError, FunctionContext};
+use serde_json::Value;
+
+use super::path::absent_root;
+use super::rewrite::{CHARGE, OR_EMPTY, RANGE};
+use super::{ExprError, Scope, convert};
+
+/// Work one evaluation may do: a value visited, or 64 bytes of text made, counts one. Enough for lists of thousands, gone in milliseconds.
+const BUDGET: u32 = 50_000;
+const BUDGET_BYTES_PER_UNIT: usize = 64;
+/// Said by our functions inside CEL when the budget is gone; turned into our error outside.
+const OVER_BUDGET: &str = "over budget";
+
+static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
+type Function = Box<
+    dyn for<'c, 'v> Fn(&mut FunctionContext<'c, 'v>) -> Result<CowVal<'c, 'v>, ExecutionError>
+        + Send
+        + Sync,
+>;
+
+/// Parses an expression.
+pub(super) fn parse(text: &str) -> Result<IdedExpr, ExprError> {
+    ENV.parser().parse(text).map_err(|errors| {
+        let first = errors.errors.first();
+        let what = first.map_or_else(
+            || "cannot be read".to_owned(),
+            |e| {
+                let column = e.pos.1;
+                format!(
+                    "cannot be read at its character {column}: {}",
+                    e.msg.lines().next().unwrap_or("")
+                )
+            },
+        );
+        ExprError::new(
+            text,
+            what,
+            "write one CEL expression, such as `input.ip` or `input.count > 3`",
+        )
+    })
+}
+
+/// Evaluates a rewritten expression with only `roots` bound.
+pub(super) fn run(
+    ast: &IdedExpr,
+    roots: &[String],
+    text: &str,
+    scope: &dyn Scope,
+) -> Result<Value, ExprError> {
+    let mut context = Context::with_env(Arc::clone(&ENV));
+    for root in roots {
+        let value = scope.get(root).ok_or_else(|| absent_root(text, root))?;
+        context.add_variable_as_val(root.as_str(), convert::to_cel(value));
+    }
+    let spent = Arc::new(AtomicU32::new(0));
+    for (name, function) in functions(&spent) {
+        context
+            .add_function(name, function)
+            .map_err(|e| ExprError::new(text, e.to_string(), ""))?;
+    }
+    let outcome = context.resolve(ast);
+    if spent.load(Ordering::Relaxed) > BUDGET {
+        // Whatever came of it: `||` may have swallowed our error, and then more was done than may be.
+        return Err(ExprError::new(
+            text,
+            format!("does more work than one expression may ({BUDGET} values)"),
+            "walk a shorter list, or let a task do this",
+        ));
+    }
+    let value = outcome.map_err(|e| explain(text, &e))?;
+    convert::to_json(&value).map_err(|kind| {
+        ExprError::new(
+            text,
+            format!("yields {kind}, which is no JSON value"),
+            "for an optional take .orValue(…); for other values use string(…), int(…) or double(…)",
+        )
+    })
+}
+
+fn functions(spent: &Arc<AtomicU32>) -> [(&'static str, Function); 3] {
+    let for_range = Arc::clone(spent);
+    let for_charge = Arc::clone(spent);
+    [
+        (RANGE, Box::new(move |call| range(call, &for_range))),
+        (
+            CHARGE,
+            Box::new(move |call| {
+                let value = argument(call)?;
+                charge(&for_charge, value.as_ref())?;
+                Ok(value)
+            }),
+        ),
+        (OR_EMPTY, Box::new(|call| argument(call).map(or_empty))),
+    ]
+}
+
+fn argument<'c, 'v>(call: &mut FunctionContext<'c, 'v>) -> Result<CowVal<'c, 'v>, ExecutionError> {
+    call.args
+        .pop()
+        .ok_or(ExecutionError::MissingArgumentOrTarget)
+}
+
+/// The range of a walk: charged, and the keys of a map as a list in their order.
+fn range<'c, 'v>(
+    call: &mut FunctionContext<'c, 'v>,
+    spent: &AtomicU32,
+) -> Result<CowVal<'c, 'v>, ExecutionError> {
+    let value = argument(call)?;
+    charge(spent, value.as_ref())?;
+    let Some(map) = value.downcast_ref::<CelMap<'_>>() else {
+        return Ok(value);
+    };
+    let mut keys: Vec<CelMapKey<'_>> = map.inner().keys().cloned().collect();
+    keys.sort_by(|a, b| order(a).cmp(&order(b)));
+    let keys: Vec<Box<dyn Val + 'v>> = keys.into_iter().map(key_value).collect();
+    Ok(CowVal::owned(CelList::from(keys)))
+}
+
+/// Sorts keys by kind, then value.
+fn order<'k>(key: &'k CelMapKey<'_>) -> (u8, i128, &'k str) {
+    match key {
+        CelMapKey::Bool(b) => (0, i128::from(*b.inner()), ""),
+        CelMapKey::Int(n) => (1, i128::from(*n.inner()), ""),
+        CelMapKey::UInt(n) => (1, i128::from(*n.inner()), ""),
+        CelMapKey::String(s) => (2, 0, s.inner()),
+    }
+}
+
+fn key_value<'v>(key: CelMapKey<'v>) -> Box<dyn Val + 'v> {
+    match key {
+        CelMapKey::Bool(b) => Box::new(b),
+        CelMapKey::Int(n) => Box::new(n),
+        CelMapKey::UInt(n) => Box::new(n),
+        CelMapKey::String(s) => Box::new(s),
+    }
+}
+
+fn or_empty<'c, 'v>(value: CowVal<'c, 'v>) -> CowVal<'c, 'v> {
+    let held = match value.downcast_ref::<CelOptional<'_>>() {
+        Some(optional) => optional
+            .option()
+            .map(|held| CowVal::Owned(held.clone_as_boxed())),
+        None => Some(value),
+    };
+    match held {
+        Some(held) if held.as_indexer().is_some() => held,
+        _ => CowVal::owned(CelMap::default()),
+    }
+}
+
+/// Takes the weight of a value from the budget.
+fn charge(spent: &AtomicU32, value: &dyn Val) -> Result<(), ExecutionError> {
+    let before = spent.load(Ordering::Relaxed);
+    let left = BUDGET.saturating_sub(before);
+    let weight = weigh(value, left);
+    spent.store(before.saturating_add(weight), Ordering::Relaxed);
+    if weight > left {
+        return Err(ExecutionError::function_error(RANGE, OVER_BUDGET));
+    }
+    Ok(())
+}
+
+/// The values a value holds, itself included; stops counting soon after `limit`.
+fn weigh(value: &dyn Val, limit: u32) -> u32 {
+    let bytes = if let Some(text) = value.downcast_ref::<CelString<'_>>() {
+        text.inner().len()
+    } else if let Some(bytes) = value.downcast_ref::<CelBytes<'_>>() {
+        bytes.inner().len()
+    } else {
+        0
+    };
+    let mut weight = 1 + u32::try_from(bytes / BUDGET_BYTES_PER_UNIT).unwrap_or(u32::MAX - 1);
+    if let Some(list) = value.downcast_ref::<CelList<'_>>() {
+        for item in list.inner() {
+            if weight > limit {
+                break;
+            }
+            weight = weight.saturating_add(weigh(item.as_ref(), limit - weight.min(limit)));
+        }
+    } else if let Some(map) = value.downcast_ref::<CelMap<'_>>() {
+        weight = weight.saturating_add(weigh_map(map, limit - weight.min(limit)));
+    }
+    weight
+}
+
+fn weigh_map(map: &CelMap<'_>, limit: u32) -> u32 {
+    // The order of a hash map decides only where counting stops, past the limit, where the answer is the same.
+    let mut weight = 0_u32;
+    for item in map.inner().values() {
+        if weight > limit {
+            break;
+        }
+        weight = weight.saturating_add(weigh(item.as_ref(), limit - weight.min(limit)));
+    }
+    weight
+}
+
+/// CEL's error in our words, without the values it met.
+fn explain(text: &str, error: &ExecutionError) -> ExprError {
+    let (what, hint) = match error {
+        ExecutionError::NoSuchKey(key) => (
+            format!("there is no `{key}`"),
+            "guard it with has(…), or take a default with .?name.orValue(…)",
+        ),
+        ExecutionError::NoSuchOverload(overload) => {
+            return no_overload(text, overload.function(), overload.argument_types());
+        }
+        ExecutionError::UndeclaredReference(name) => (
+            format!("`{name}` is not known"),
+            "functions are those of CEL: size, has, all, exists, map, filter, contains, startsWith, endsWith, string, int, double …",
+        ),
+        ExecutionError::IndexOutOfBounds(_) => (
+            "an index lies outside its list".to_owned(),
+            "check with size(…)",
+        ),
+        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => (
+            "divides by zero".to_owned(),
+            "check the divisor first: `n == 0 ? 0 : total / n`",
+        ),
+        ExecutionError::Overflow(..) => ("a number gets too large".to_owned(), "use double(…)"),
+        ExecutionError::ValuesNotComparable(..) => (
+            "compares values of kinds that have no order".to_owned(),
+            "convert one side with string(…), int(…) or double(…)",
+        ),
+        ExecutionError::UnexpectedType { got, want } => {
+            (format!("met {got} where {want} is needed"), "")
+        }
+        ExecutionError::DuplicateKey(_) => {
+            ("makes an object with the same key twice".to_owned(), "")
+        }
+        ExecutionError::FunctionError { function, message } => {
+            (format!("{function} failed: {message}"), "")
+        }
+        ExecutionError::InvalidArgumentCount { expected, actual } => (
+            format!("a function wants {expected} arguments and got {actual}"),
+            "",
+        ),
+        _ => (
+            "cannot be evaluated with these values".to_owned(),
+            "check the kinds of the values it reads",
+        ),
+    };
+    ExprError::new(text, what, hint)
+}
+
+fn no_overload(text: &str, function: &str, types: &[String]) -> ExprError {
+    let operator = function.trim_matches('_');
+    let what = format!("`{operator}` does not take {}", types.join(" and "));
+    let hint = if types.iter().any(|t| t == "null_type" || t == "null") {
+        "a skipped step has the output null: guard with has(…), or take a default with .?name.orValue(…)"
+    } else {
+        "convert first with string(…), int(…) or double(…)"
+    };
+    ExprError::new(text, what, hint)
+}
