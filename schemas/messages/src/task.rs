@@ -19,6 +19,16 @@ pub enum TaskMessage {
     Task(Task),
 }
 
+impl TaskMessage {
+    /// The AMQP `type` property of this message: kind and version.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Task(_) => "task@1",
+        }
+    }
+}
+
 /// One attempt of a step, in one direction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -25,7 +25,7 @@ pub(super) fn messages(kinds: &[Kind]) -> Value {
                 "title": "What the broker could route nowhere",
                 "summary": "Any message of ours, as it was published.",
                 "contentType": headers::JSON,
-                "payload": true,
+                "payload": { "description": "Whatever it was, byte for byte." },
             }),
         ),
     ];
@@ -124,7 +124,7 @@ fn dead_letter() -> Value {
         "description": "Properties and body are those of the message that died; what the broker itself dead-letters has its own \
             headers (x-death) and none of these.",
         "headers": { "type": "object", "properties": properties },
-        "payload": true,
+        "payload": { "description": "Whatever it was, byte for byte." },
         "bindings": { "amqp": { "bindingVersion": BINDING } },
     })
 }
