@@ -1,0 +1,217 @@
+//! One task from the moment a permit is taken for it to the moment its end is handed to the report lane, and the two ways to hold it.
+//!
+//! - **late** ([`late`]): run, report confirmed, acknowledge. When the worker dies the broker hands the task on.
+//! - **claim** ([`claim`]): ask (`started`, confirmed), acknowledge, act only when granted, from then on under a lease.
+//!
+//! Which of them is said by the task, which has it from its type; never by the redelivered flag.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_bus::Delivery;
+use baton_messages::{Failure, Finished, Hold, RunId, Task, TaskResult, Timestamp};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::claim::claim;
+use crate::clock::now;
+use crate::context::{Context, Kept};
+use crate::entered::{Limits, enter};
+use crate::lane::End;
+use crate::registry::{Given, Served};
+use crate::runs::Handle;
+use crate::shared::Shared;
+use crate::sink::Sink;
+use crate::stop::Why;
+
+/// One task in hand.
+pub(crate) struct InHand {
+    pub(crate) task: Task,
+    pub(crate) run: RunId,
+    pub(crate) served: Arc<Served>,
+    /// Not yet acknowledged.
+    pub(crate) delivery: Option<Delivery>,
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+/// Holds one task to its end.
+pub(crate) async fn hold(shared: Arc<Shared>, in_hand: InHand) {
+    if let Some(result) = not_entered(&shared, &in_hand) {
+        return end(&shared, in_hand, result, None).await;
+    }
+    match in_hand.task.hold {
+        Hold::Late => late(&shared, in_hand).await,
+        Hold::Claim => claim(&shared, in_hand).await,
+    }
+}
+
+/// Why this task is not even begun, if there is a reason.
+fn not_entered(shared: &Shared, in_hand: &InHand) -> Option<TaskResult> {
+    let task = &in_hand.task;
+    if now() > task.not_after {
+        return Some(not_run("it came too late"));
+    }
+    if shared.runs.was_cancelled(&task.of) {
+        return Some(not_run("it was cancelled before it began"));
+    }
+    let misfit = in_hand.served.misfit(&task.input)?;
+    Some(TaskResult::Failed(Failure {
+        code: "input-misfit".to_owned(),
+        message: format!("the input does not fit {}: {misfit}", task.task_type),
+        retryable: false,
+        retry_after_ms: None,
+    }))
+}
+
+async fn late(shared: &Shared, in_hand: InHand) {
+    let handle = shared.runs.add(in_hand.task.of.clone(), in_hand.run, None);
+    act(shared, in_hand, &handle).await;
+}
+
+/// Enters the automation and hands its end on. Whether it may act at all is looked at here, last thing.
+pub(crate) async fn act(shared: &Shared, mut in_hand: InHand, handle: &Handle) {
+    let kill_grace = Duration::from_millis(shared.options.kill_grace_ms);
+    let context = context(shared, &mut in_hand, handle);
+    if let Some(reason) = may_not_act(&context, handle) {
+        return end(shared, in_hand, not_run(reason), None).await;
+    }
+    let limits = Limits {
+        ends: context.ends,
+        kill_grace,
+    };
+    let task = &mut in_hand.task;
+    let given = Given {
+        direction: task.of.direction,
+        input: std::mem::take(&mut task.input),
+        output: task.output.take(),
+        before: context.before(),
+        progress: context.progress(),
+    };
+    let began = (now(), Instant::now());
+    let result = enter(&in_hand.served, &context, given, &handle.stop, limits).await;
+    in_hand.served.meter.ended(
+        &in_hand.task.task_type,
+        in_hand.task.of.direction,
+        &result,
+        began.1.elapsed(),
+    );
+    let entered = Entered {
+        at: began.0,
+        context,
+    };
+    end(shared, in_hand, result, Some(entered)).await;
+}
+
+fn may_not_act(context: &Context, handle: &Handle) -> Option<&'static str> {
+    match handle.stop.is_asked() {
+        Some(Why::Drained) => return Some("it was given back"),
+        Some(_) => return Some("it was cancelled before it began"),
+        None => {}
+    }
+    let lease_over = context
+        .lease
+        .as_ref()
+        .is_some_and(|lease| lease.ends() <= Instant::now());
+    if lease_over {
+        return Some("its lease was over before it began");
+    }
+    context.too_late().then_some("it came too late")
+}
+
+fn context(shared: &Shared, in_hand: &mut InHand, handle: &Handle) -> Context {
+    let task = &mut in_hand.task;
+    let kept = Kept {
+        before: task.before.take(),
+        progress: task.progress.take(),
+        ..Kept::default()
+    };
+    Context {
+        of: task.of.clone(),
+        run: in_hand.run,
+        worker: shared.options.id.clone(),
+        idempotency_key: task.idempotency_key,
+        not_after: task.not_after,
+        ends: Instant::now() + Duration::from_millis(task.timeout_ms),
+        cancel: CancellationToken::new(),
+        lease: handle.lease.clone(),
+        kept: std::sync::Mutex::new(kept),
+        sink: Sink::Bus {
+            lane: shared.lane.clone(),
+            inbox: task.inbox.clone(),
+        },
+        blocking: TaskTracker::new(),
+    }
+}
+
+/// What is known of a run that was entered.
+pub(crate) struct Entered {
+    at: Timestamp,
+    context: Context,
+}
+
+/// Hands the end of a task to the report lane, with its permit and what is still to be acknowledged.
+pub(crate) async fn end(
+    shared: &Shared,
+    in_hand: InHand,
+    result: TaskResult,
+    entered: Option<Entered>,
+) {
+    let finished_at = now();
+    say(&in_hand.task, &result);
+    if entered.is_none() {
+        in_hand.served.meter.ended(
+            &in_hand.task.task_type,
+            in_hand.task.of.direction,
+            &result,
+            Duration::ZERO,
+        );
+    }
+    let (before, progress) = entered
+        .as_ref()
+        .map_or((None, None), |entered| entered.context.stored());
+    let finished = Finished {
+        of: in_hand.task.of,
+        run: in_hand.run,
+        worker: shared.options.id.clone(),
+        started: entered.is_some(),
+        sole: false,
+        result,
+        before,
+        progress,
+        started_at: entered.as_ref().map_or(finished_at, |entered| entered.at),
+        finished_at,
+    };
+    let ended = End {
+        finished,
+        inbox: in_hand.task.inbox,
+        exclusive: in_hand.task.hold == Hold::Claim,
+        delivery: in_hand.delivery,
+        permit: Some(in_hand.permit),
+    };
+    shared.lane.end(ended).await;
+}
+
+pub(crate) fn not_run(reason: &str) -> TaskResult {
+    TaskResult::NotRun {
+        reason: reason.to_owned(),
+    }
+}
+
+/// Only what did not go well is worth a line; the orchestrator shows the rest.
+fn say(task: &Task, result: &TaskResult) {
+    let (word, what) = match result {
+        TaskResult::Succeeded { .. } | TaskResult::Probed(_) => return,
+        TaskResult::Failed(failure) => ("failed", format!("{}: {}", failure.code, failure.message)),
+        TaskResult::Unknown(failure) => {
+            ("unknown", format!("{}: {}", failure.code, failure.message))
+        }
+        TaskResult::NotRun { reason } => ("not run", reason.clone()),
+    };
+    tracing::info!(
+        saga.id = %task.of.saga, step = %task.of.step, attempt = task.of.attempt,
+        direction = %task.of.direction, task.kind = %task.task_type,
+        "a task has ended as {word}: {what}"
+    );
+}

@@ -1,0 +1,96 @@
+//! What comes from a task queue, looked at before anything is done with it: a task of the type this queue is for, or a reason to park it.
+
+use baton_bus::{DELIVERY_LIMIT, Delivery};
+use baton_messages::headers::{VERSION, VERSION_HEADER};
+use baton_messages::{BODY_BYTES_MAX, DeadReason, Task, TaskMessage, TaskType};
+
+/// The only kind there is on a task queue.
+const KIND: &str = "task@1";
+
+/// Why a message is parked.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) reason: DeadReason,
+    pub(crate) error: String,
+}
+
+fn refusal(reason: DeadReason, error: impl Into<String>) -> Refusal {
+    Refusal {
+        reason,
+        error: error.into(),
+    }
+}
+
+/// The task in `delivery`, which came from the queue of `serves`.
+pub(crate) fn inspect(delivery: &Delivery, serves: &TaskType) -> Result<Task, Refusal> {
+    if delivery.deliveries > DELIVERY_LIMIT {
+        return Err(refusal(
+            DeadReason::DeliveredTooOften,
+            format!(
+                "delivered {} times, more than {DELIVERY_LIMIT}: it may be what kills its workers",
+                delivery.deliveries
+            ),
+        ));
+    }
+    let version = delivery
+        .headers
+        .get(VERSION_HEADER)
+        .and_then(baton_bus::HeaderValue::as_u64);
+    decode(&delivery.body, delivery.kind.as_deref(), version, serves)
+}
+
+fn decode(
+    body: &[u8],
+    kind: Option<&str>,
+    version: Option<u64>,
+    serves: &TaskType,
+) -> Result<Task, Refusal> {
+    if body.len() > BODY_BYTES_MAX {
+        let bytes = body.len();
+        return Err(refusal(
+            DeadReason::TooLarge,
+            format!("{bytes} bytes, more than {BODY_BYTES_MAX}"),
+        ));
+    }
+    if let Some(version) = version.filter(|version| *version > u64::from(VERSION)) {
+        return Err(refusal(
+            DeadReason::UnknownKind,
+            format!("contract version {version}; this worker knows up to {VERSION}: upgrade it"),
+        ));
+    }
+    if let Some(kind) = kind.filter(|kind| *kind != KIND) {
+        return Err(refusal(
+            DeadReason::UnknownKind,
+            format!("a `{kind}` on a task queue; this worker reads {KIND}"),
+        ));
+    }
+    let TaskMessage::Task(task) = serde_json::from_slice(body)
+        .map_err(|error| refusal(DeadReason::Undecodable, format!("no task: {error}")))?;
+    if task.task_type != *serves {
+        return Err(refusal(
+            DeadReason::UnknownType,
+            format!("a task of type {} on the queue of {serves}", task.task_type),
+        ));
+    }
+    Ok(task)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(body: &[u8], kind: Option<&str>, version: Option<u64>) -> DeadReason {
+        let serves = TaskType::new("test.echo@1").unwrap();
+        decode(body, kind, version, &serves).unwrap_err().reason
+    }
+
+    #[test]
+    fn what_is_no_task_is_refused_with_its_reason() {
+        let large = vec![b' '; BODY_BYTES_MAX + 1];
+        assert_eq!(reason(b"\xff\xfe", None, None), DeadReason::Undecodable);
+        assert_eq!(reason(b"{}", Some(KIND), None), DeadReason::Undecodable);
+        assert_eq!(reason(b"{}", Some("task@2"), None), DeadReason::UnknownKind);
+        assert_eq!(reason(b"{}", Some(KIND), Some(2)), DeadReason::UnknownKind);
+        assert_eq!(reason(&large, Some(KIND), Some(1)), DeadReason::TooLarge);
+    }
+}

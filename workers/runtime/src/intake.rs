@@ -1,0 +1,143 @@
+//! Takes tasks from one queue: looks at each, takes a permit for it, and begins it.
+//!
+//! The prefetch of each queue is the concurrency of the whole worker, the permits are shared by its queues: what is delivered beyond them
+//! waits here unacknowledged, bounded by the prefetch. A permit is taken after the delivery, not before it: a queue that is empty must
+//! not keep the permit that another one's task could use.
+//!
+//! A task is polled once where it is taken. Most short ones have ended by then and never become a task of the runtime.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_bus::{Consumer, Delivery, ParkError, park};
+use baton_messages::RunId;
+use tokio_util::task::TaskTracker;
+
+use crate::acks::acknowledge;
+use crate::hold::{InHand, hold};
+use crate::inspect::{Refusal, inspect};
+use crate::registry::Served;
+use crate::shared::Shared;
+
+/// Most deliveries taken up at once; the prefetch bounds them before this does.
+const BATCH_MAX: usize = 256;
+/// Pause before parking is tried again.
+const PARK_AGAIN: Duration = Duration::from_secs(1);
+
+/// One queue's intake.
+pub(crate) struct Intake {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) served: Arc<Served>,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Intake {
+    /// Takes from `consumer` until the worker drains; then gives back what was not begun.
+    pub(crate) async fn run(self, mut consumer: Consumer) {
+        let draining = self.shared.draining.clone();
+        loop {
+            let batch = tokio::select! {
+                biased;
+                () = draining.cancelled() => break,
+                batch = consumer.next_batch(BATCH_MAX, Duration::ZERO) => batch,
+            };
+            let Some(batch) = batch else { break };
+            for delivery in batch {
+                self.take(delivery).await;
+            }
+        }
+        let given_back = consumer.give_back().await;
+        tracing::debug!(
+            task.kind = %self.served.manifest.task_type,
+            given_back,
+            "nothing more is taken from a queue"
+        );
+    }
+
+    async fn take(&self, mut delivery: Delivery) {
+        let task = match inspect(&delivery, &self.served.manifest.task_type) {
+            Ok(task) => task,
+            Err(refusal) => {
+                let shared = self.shared.clone();
+                self.tasks.spawn(put_aside(shared, delivery, refusal));
+                return;
+            }
+        };
+        // It has been read; what is kept of the delivery is what it takes to answer it.
+        delivery.body = Vec::new();
+        if delivery.redelivered {
+            match self.shared.runs.adopt(&task.of, delivery) {
+                Some(ours) => delivery = ours,
+                None => return,
+            }
+        }
+        let permit = tokio::select! {
+            biased;
+            () = self.shared.draining.cancelled() => None,
+            permit = self.shared.permits.clone().acquire_owned() => permit.ok(),
+        };
+        let Some(permit) = permit else {
+            return give_back(&delivery).await;
+        };
+        let in_hand = InHand {
+            task,
+            run: RunId(uuid::Uuid::now_v7()),
+            served: self.served.clone(),
+            delivery: Some(delivery),
+            permit,
+        };
+        let mut held = Box::pin(hold(self.shared.clone(), in_hand));
+        if futures::poll!(held.as_mut()).is_pending() {
+            self.tasks.spawn(held);
+        }
+    }
+}
+
+async fn give_back(delivery: &Delivery) {
+    if let Err(stale) = delivery.nack_requeue().await {
+        tracing::debug!(error = %stale, "a task was given back, but the broker had taken it back already");
+    }
+}
+
+/// Parks what cannot be used, whole, and acknowledges it only then. While it cannot be parked it stays unacknowledged.
+async fn put_aside(shared: Arc<Shared>, delivery: Delivery, refusal: Refusal) {
+    let mut said = false;
+    loop {
+        match park(
+            &shared.publisher,
+            &delivery,
+            &refusal.reason,
+            &refusal.error,
+        )
+        .await
+        {
+            Ok(()) => {
+                tracing::warn!(
+                    queue = %delivery.queue, message_id = delivery.message_id.as_deref(),
+                    reason = refusal.reason.as_str(), error = refusal.error,
+                    "a message nobody can use was parked"
+                );
+                return acknowledge(vec![delivery]).await;
+            }
+            Err(error) => {
+                say_once(&mut said, &delivery, &error);
+                if !delivery.is_current() {
+                    return;
+                }
+            }
+        }
+        tokio::select! {
+            () = shared.draining.cancelled() => return give_back(&delivery).await,
+            () = tokio::time::sleep(PARK_AGAIN) => {}
+        }
+    }
+}
+
+fn say_once(said: &mut bool, delivery: &Delivery, error: &ParkError) {
+    if !std::mem::replace(said, true) {
+        tracing::error!(
+            queue = %delivery.queue, %error,
+            "a message nobody can use cannot be parked either; it is kept and tried again"
+        );
+    }
+}

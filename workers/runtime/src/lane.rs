@@ -1,0 +1,321 @@
+//! The one way out for reports: what is ready goes out in one confirmed batch, is tried again under the same message id until the broker
+//! has it, and only then is the task it answers acknowledged and its permit free.
+//!
+//! While the broker takes nothing, reports wait here. They are bounded without being counted: each unconfirmed end of a run still holds
+//! the permit of that run, and a run waits for each of its checkpoints.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_bus::{Delivery, HeaderValue, Outgoing, Publisher, Sent};
+use baton_messages::headers::{TRACEPARENT, VERSION, VERSION_HEADER, traceparent};
+use baton_messages::{
+    BODY_BYTES_MAX, Failure, Finished, InboxKey, InboxMessage, MessageId, SagaId, TaskResult,
+    Timestamp, topology,
+};
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::acks::acknowledge;
+use crate::runs::Runs;
+use crate::sink::SinkError;
+
+/// How many reports may wait to be taken up. More only moves the waiting from here into the runs.
+const QUEUE_MAX: usize = 1_024;
+/// Most reports in one batch: as much as one lane of the bus takes at once.
+const BATCH_MAX: usize = 512;
+/// How many batches are on their way at once: one being confirmed while the next is written.
+const BATCHES_MAX: usize = 2;
+/// A batch larger than this says that there is load, and that waiting a moment for more saves more than it costs.
+const LINGER_OVER: usize = 8;
+/// How long that moment is.
+const LINGER: Duration = Duration::from_millis(1);
+/// Pause before a report is tried again; doubled each time up to [`RETRY_MAX`].
+const RETRY_MIN: Duration = Duration::from_millis(200);
+/// The longest pause: a broker that is back should not wait long for what it missed.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// From this many tries on it is said in the log, once.
+const TRIES_SAID: u32 = 3;
+
+/// Hands reports to the lane.
+#[derive(Clone)]
+pub(crate) struct Lane {
+    items: mpsc::Sender<Item>,
+}
+
+/// The end of one run, and what it holds until the end is known.
+pub(crate) struct End {
+    pub(crate) finished: Finished,
+    pub(crate) inbox: InboxKey,
+    /// Whether nobody else can have run it for another reason than its delivery: it was granted.
+    pub(crate) exclusive: bool,
+    /// What is still to be acknowledged; its body is no longer needed.
+    pub(crate) delivery: Option<Delivery>,
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
+}
+
+enum Item {
+    End(Box<End>),
+    Message {
+        message: Box<Outgoing>,
+        confirmed: oneshot::Sender<()>,
+    },
+}
+
+struct Tried {
+    item: Item,
+    tries: u32,
+    due: Instant,
+}
+
+impl Lane {
+    /// Takes over the end of a run; returns when it is taken, not when it is confirmed.
+    pub(crate) async fn end(&self, end: End) {
+        // Closed only after every run has ended.
+        let _ = self.items.send(Item::End(Box::new(end))).await;
+    }
+
+    /// Publishes a message to an inbox; returns when it is confirmed, however long that takes.
+    pub(crate) async fn confirmed(
+        &self,
+        inbox: &InboxKey,
+        message: &InboxMessage,
+        id: MessageId,
+        at: Timestamp,
+    ) -> Result<(), SinkError> {
+        let (confirmed, was_confirmed) = oneshot::channel();
+        let item = Item::Message {
+            message: Box::new(outgoing(inbox, message, id, at)?),
+            confirmed,
+        };
+        self.items.send(item).await.map_err(|_| SinkError::Closed)?;
+        was_confirmed.await.map_err(|_| SinkError::Closed)
+    }
+}
+
+/// Makes the lane and what runs it. It ends when it is `over` and everything that was handed in has been confirmed.
+pub(crate) fn lane(
+    publisher: Publisher,
+    runs: Arc<Runs>,
+    over: CancellationToken,
+) -> (Lane, impl Future<Output = ()>) {
+    let (items, taken) = mpsc::channel(QUEUE_MAX);
+    let work = Work {
+        publisher,
+        runs,
+        items: taken,
+        again: Vec::new(),
+        last: 0,
+        over,
+    };
+    (Lane { items }, work.run())
+}
+
+struct Work {
+    publisher: Publisher,
+    runs: Arc<Runs>,
+    items: mpsc::Receiver<Item>,
+    again: Vec<Tried>,
+    last: usize,
+    over: CancellationToken,
+}
+
+type OnItsWay = BoxFuture<'static, (Vec<Tried>, Vec<Sent>)>;
+
+impl Work {
+    async fn run(mut self) {
+        let mut on_their_way: FuturesUnordered<OnItsWay> = FuturesUnordered::new();
+        let mut open = true;
+        while open || !self.again.is_empty() || !on_their_way.is_empty() {
+            let room = on_their_way.len() < BATCHES_MAX;
+            let due = self.again.iter().map(|tried| tried.due).min();
+            let mut fresh = Vec::new();
+            tokio::select! {
+                biased;
+                Some((batch, sent)) = on_their_way.next() => {
+                    self.settle(batch, sent).await;
+                    continue;
+                }
+                taken = self.items.recv_many(&mut fresh, BATCH_MAX), if open && room => {
+                    open = taken > 0;
+                    if taken > 0 && self.last > LINGER_OVER {
+                        tokio::time::sleep(LINGER).await;
+                        while fresh.len() < BATCH_MAX && let Ok(item) = self.items.try_recv() {
+                            fresh.push(item);
+                        }
+                    }
+                    self.last = fresh.len();
+                }
+                () = until(due), if room => {}
+                () = self.over.cancelled(), if open && !self.items.is_closed() => self.items.close(),
+            }
+            let batch = self.batch(fresh);
+            if !batch.is_empty() {
+                on_their_way.push(self.publish(batch));
+            }
+        }
+    }
+
+    /// What is fresh, and what is to be tried again by now.
+    fn batch(&mut self, fresh: Vec<Item>) -> Vec<Tried> {
+        let now = Instant::now();
+        let first = |item| Tried {
+            item,
+            tries: 0,
+            due: now,
+        };
+        let mut batch: Vec<Tried> = fresh.into_iter().map(first).collect();
+        let (due, later) = std::mem::take(&mut self.again)
+            .into_iter()
+            .partition(|tried| tried.due <= now);
+        self.again = later;
+        batch.extend::<Vec<Tried>>(due);
+        batch
+    }
+
+    fn publish(&self, batch: Vec<Tried>) -> OnItsWay {
+        let (batch, messages): (Vec<Tried>, Vec<Outgoing>) = batch
+            .into_iter()
+            .filter_map(|tried| tried.item.message().map(|message| (tried, message)))
+            .unzip();
+        let publisher = self.publisher.clone();
+        Box::pin(async move {
+            let sent = publisher.publish(messages).await;
+            (batch, sent)
+        })
+    }
+
+    async fn settle(&mut self, batch: Vec<Tried>, sent: Vec<Sent>) {
+        let mut done = Vec::with_capacity(batch.len());
+        for (tried, sent) in batch.into_iter().zip(sent) {
+            match (sent, tried.item) {
+                (Sent::Confirmed, Item::Message { confirmed, .. }) => {
+                    // A run that was dropped meanwhile does not listen any more.
+                    let _ = confirmed.send(());
+                }
+                (Sent::Confirmed, Item::End(end)) => {
+                    let again = self.runs.remove(end.finished.run);
+                    done.extend(again);
+                    done.extend(end.delivery);
+                    drop(end.permit);
+                }
+                (sent, item) => self.retry(item, tried.tries, &sent),
+            }
+        }
+        acknowledge(done).await;
+    }
+
+    fn retry(&mut self, item: Item, tries: u32, sent: &Sent) {
+        let tries = tries + 1;
+        if tries == TRIES_SAID {
+            tracing::warn!(
+                said = ?sent,
+                "a report does not reach its inbox; it is kept and tried again until it does. \
+                 If it is returned, the inbox queue is missing: start an orchestrator, or run `baton topology apply`"
+            );
+        }
+        metrics::counter!("baton_worker_reports_retried_total").increment(1);
+        let pause = RETRY_MIN
+            .saturating_mul(1_u32 << tries.min(8).saturating_sub(1))
+            .min(RETRY_MAX);
+        self.again.push(Tried {
+            item,
+            tries,
+            due: Instant::now() + pause,
+        });
+    }
+}
+
+impl Item {
+    /// None when nobody waits for it any more (a claim that was given up must not be heard after its `not run`).
+    fn message(&self) -> Option<Outgoing> {
+        match self {
+            Self::Message { confirmed, .. } if confirmed.is_closed() => None,
+            Self::Message { message, .. } => Some((**message).clone()),
+            Self::End(end) => end.message(),
+        }
+    }
+}
+
+impl End {
+    /// Made anew on each try, with the same id: whether the run is the sole one is judged as late as can be.
+    fn message(&self) -> Option<Outgoing> {
+        let mut finished = self.finished.clone();
+        finished.sole = self.exclusive || self.delivery.as_ref().is_some_and(is_sole);
+        let id = MessageId::of_report("finished", finished.run, 1);
+        let at = finished.finished_at;
+        let message = InboxMessage::Finished(finished);
+        // Only values that came from JSON are in it, so that it can be written.
+        let out = outgoing(&self.inbox, &message, id, at).ok()?;
+        if out.body.len() <= BODY_BYTES_MAX {
+            return Some(out);
+        }
+        let bytes = out.body.len();
+        outgoing(&self.inbox, &too_large(message, bytes), id, at).ok()
+    }
+}
+
+/// Whether no other worker can have been handed this delivery, as far as can be known now.
+fn is_sole(delivery: &Delivery) -> bool {
+    !delivery.redelivered && delivery.deliveries <= 1 && delivery.is_current()
+}
+
+/// The same report without what made it too large: what the run did stands, and nobody can be told what it returned.
+fn too_large(message: InboxMessage, bytes: usize) -> InboxMessage {
+    let InboxMessage::Finished(mut finished) = message else {
+        return message;
+    };
+    finished.result = TaskResult::Unknown(Failure {
+        code: "output-too-large".to_owned(),
+        message: format!(
+            "the report has {bytes} bytes, more than the {BODY_BYTES_MAX} a message may have"
+        ),
+        retryable: false,
+        retry_after_ms: None,
+    });
+    // Both have been confirmed as checkpoints; repeating them is a courtesy.
+    finished.before = None;
+    finished.progress = None;
+    InboxMessage::Finished(finished)
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn outgoing(
+    inbox: &InboxKey,
+    message: &InboxMessage,
+    id: MessageId,
+    at: Timestamp,
+) -> Result<Outgoing, serde_json::Error> {
+    let body = serde_json::to_vec(message)?;
+    let saga = message.saga();
+    let mut out = Outgoing::json(
+        topology::INBOX,
+        inbox.as_str(),
+        message.kind(),
+        id,
+        body,
+        at.0,
+    );
+    out.correlation_id = saga.map(|saga| saga.to_string());
+    out.headers = headers(saga, id);
+    Ok(out)
+}
+
+fn headers(saga: Option<SagaId>, id: MessageId) -> Vec<(String, HeaderValue)> {
+    let mut headers = vec![(VERSION_HEADER.to_owned(), HeaderValue::U32(VERSION))];
+    if let Some(saga) = saga {
+        let trace = HeaderValue::Text(traceparent(saga, id));
+        headers.push((TRACEPARENT.to_owned(), trace));
+    }
+    headers
+}

@@ -1,0 +1,119 @@
+//! How a worker makes itself known: what it can do, that it lives, what it runs. Each confirmed heartbeat renews the leases of the runs it
+//! named, counted from when it was sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_bus::{HeaderValue, Link, Outgoing, Sent};
+use baton_messages::fleet::{Announcement, Heartbeat, Leaving};
+use baton_messages::headers::{VERSION, VERSION_HEADER};
+use baton_messages::{FleetMessage, Manifest, MessageId, topology};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::clock::now;
+use crate::runs::renew;
+use crate::shared::Shared;
+
+/// Announces the worker on every connection and at every interval, for ever.
+pub(crate) async fn announce(
+    shared: Arc<Shared>,
+    types: Vec<Manifest>,
+    mut state: watch::Receiver<baton_bus::BusState>,
+) {
+    let mut interval = interval(shared.options.announce_ms);
+    let mut announced = None;
+    loop {
+        let epoch = epoch(&state.borrow_and_update().publishing);
+        let due = tokio::select! {
+            biased;
+            _ = interval.tick() => true,
+            changed = state.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                false
+            }
+        };
+        let connected = self::epoch(&state.borrow().publishing).or(epoch);
+        if connected.is_some() && (due || connected != announced) {
+            let announcement = FleetMessage::Announcement(Announcement {
+                worker: shared.options.id.clone(),
+                pools: shared.options.pools.clone(),
+                version: shared.options.version.clone(),
+                concurrency: shared.options.concurrency,
+                types: types.clone(),
+                at: now(),
+            });
+            if say(&shared, &announcement).await {
+                announced = connected;
+            }
+        }
+    }
+}
+
+/// Says at every interval that it lives and what it runs, for ever.
+pub(crate) async fn beat(shared: Arc<Shared>) {
+    let mut interval = interval(shared.options.heartbeat_ms);
+    let mut number = 0;
+    loop {
+        interval.tick().await;
+        number += 1;
+        let claimed = shared.runs.claimed();
+        let heartbeat = FleetMessage::Heartbeat(Heartbeat {
+            worker: shared.options.id.clone(),
+            number,
+            running: claimed.iter().map(|(running, _)| running.clone()).collect(),
+            at: now(),
+        });
+        let sent = Instant::now();
+        if say(&shared, &heartbeat).await {
+            renew(&claimed, sent);
+        }
+        metrics::gauge!("baton_worker_running").set(small(shared.in_hand()));
+    }
+}
+
+/// Says goodbye.
+pub(crate) async fn leave(shared: &Shared) {
+    let leaving = FleetMessage::Leaving(Leaving {
+        worker: shared.options.id.clone(),
+    });
+    say(shared, &leaving).await;
+}
+
+/// Whether it was confirmed. It is not kept and not mandatory: who is not there to hear it asks for nothing.
+async fn say(shared: &Shared, message: &FleetMessage) -> bool {
+    let body = match serde_json::to_vec(message) {
+        Ok(body) => body,
+        Err(error) => {
+            tracing::error!(%error, kind = message.kind(), "a message to the fleet cannot be written");
+            return false;
+        }
+    };
+    let id = MessageId(uuid::Uuid::now_v7());
+    let mut out = Outgoing::json(topology::FLEET, "", message.kind(), id, body, now().0);
+    out.mandatory = false;
+    out.persistent = false;
+    out.headers = vec![(VERSION_HEADER.to_owned(), HeaderValue::U32(VERSION))];
+    let sent = shared.publisher.publish(vec![out]).await;
+    sent.first() == Some(&Sent::Confirmed)
+}
+
+fn interval(every_ms: u64) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(Duration::from_millis(every_ms.max(1)));
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+const fn epoch(link: &Link) -> Option<u64> {
+    match link {
+        Link::Up { epoch } | Link::Blocked { epoch, .. } => Some(*epoch),
+        Link::Down { .. } => None,
+    }
+}
+
+/// A gauge takes a float; the number of permits is far below where one loses a digit.
+fn small(n: usize) -> f64 {
+    f64::from(u32::try_from(n).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,116 @@
+//! For authors of automations: a context without a broker, to test `run`, `undo` and `probe` as plain functions.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use baton_messages::{
+    AttemptRef, Checkpoint, Direction, NameError, RunId, SagaId, StepId, WorkerId,
+};
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::now;
+use crate::context::{Context, Kept};
+use crate::sink::Sink;
+
+/// How long the run of a test may go on.
+const TEST_TIME: Duration = Duration::from_secs(60);
+
+/// One effect, as several attempts and directions meet it: the same saga and step, the checkpoints kept from one to the next.
+#[derive(Clone)]
+pub struct TestStep {
+    saga: SagaId,
+    attempt: Arc<Mutex<u32>>,
+    stored: Arc<Mutex<Vec<Checkpoint>>>,
+}
+
+impl Default for TestStep {
+    fn default() -> Self {
+        Self {
+            saga: SagaId(uuid::Uuid::now_v7()),
+            attempt: Arc::default(),
+            stored: Arc::default(),
+        }
+    }
+}
+
+impl TestStep {
+    /// A step nothing has been done for.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The context of the next attempt in this direction, knowing every checkpoint stored so far.
+    ///
+    /// # Errors
+    /// Never in fact: its names are fixed.
+    pub fn attempt(&self, direction: Direction) -> Result<Context, NameError> {
+        let attempt = {
+            let mut attempt = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
+            *attempt += 1;
+            *attempt
+        };
+        let of = AttemptRef {
+            saga: self.saga,
+            step: StepId::new("step")?,
+            item: None,
+            direction,
+            round: 1,
+            attempt,
+            dispatch: 1,
+        };
+        let kept = Kept {
+            before: self.before(),
+            progress: self.progress(),
+            ..Kept::default()
+        };
+        Ok(Context {
+            idempotency_key: of.idempotency_key(),
+            of,
+            run: RunId(uuid::Uuid::now_v7()),
+            worker: WorkerId::new("test")?,
+            not_after: now().plus_ms(60_000),
+            ends: Instant::now() + TEST_TIME,
+            cancel: CancellationToken::new(),
+            lease: None,
+            kept: Mutex::new(kept),
+            sink: Sink::Memory(self.stored.clone()),
+            blocking: TaskTracker::new(),
+        })
+    }
+
+    /// The before-image stored, if any.
+    #[must_use]
+    pub fn before(&self) -> Option<Value> {
+        self.find(baton_messages::CheckpointKind::Before, false)
+    }
+
+    /// The last progress stored, if any.
+    #[must_use]
+    pub fn progress(&self) -> Option<Value> {
+        self.find(baton_messages::CheckpointKind::Progress, true)
+    }
+
+    /// How many checkpoints were stored.
+    #[must_use]
+    pub fn stored(&self) -> usize {
+        self.stored
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    fn find(&self, kind: baton_messages::CheckpointKind, last: bool) -> Option<Value> {
+        let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut of_kind = stored.iter().filter(|c| c.kind == kind);
+        let found = if last {
+            of_kind.next_back()
+        } else {
+            of_kind.next()
+        };
+        found.map(|c| c.value.clone())
+    }
+}
