@@ -129,7 +129,8 @@ impl MessageId {
         Self(Uuid::new_v5(&NAMESPACE, text.as_bytes()))
     }
 
-    /// The id of a report: what kind of report, by which run, and its number where a run sends several of the kind.
+    /// The id of a report: its kind without version (`started`, `checkpoint`, `finished`), by which run, and its number where a run sends
+    /// several of the kind.
     #[must_use]
     pub fn of_report(kind: &str, run: RunId, number: u32) -> Self {
         Self(derive(

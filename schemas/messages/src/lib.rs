@@ -14,7 +14,7 @@ pub mod ids;
 pub mod inbox;
 pub mod manifest;
 pub mod names;
-mod present;
+pub mod present;
 pub mod slice;
 pub mod task;
 pub mod time;

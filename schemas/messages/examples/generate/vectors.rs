@@ -148,7 +148,7 @@ fn of_task() -> Value {
 
 fn of_report() -> Value {
     let run = RunId(Uuid::from_u128(0x0197_0000_0000_7000_8000_0000_0000_0001));
-    [("started@1", 1), ("checkpoint@1", 2), ("finished@1", 1)]
+    [("started", 1), ("checkpoint", 2), ("finished", 1)]
         .map(|(kind, number): (&str, u32)| {
             json!({
                 "kind": kind, "run": run, "number": number,

@@ -51,8 +51,8 @@ pub(super) fn channels(topology: &Topology) -> Value {
         (
             "queue.baton.fleet",
             with_parameters(
-                own(&format!("{FLEET}.{{process}}")),
-                &[("process", "The orchestrator or worker that hears.")],
+                own(&format!("{FLEET}.{{orchestrator}}")),
+                &[("orchestrator", "The orchestrator that hears.")],
             ),
         ),
     ];

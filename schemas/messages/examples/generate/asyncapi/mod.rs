@@ -24,7 +24,7 @@ pub(crate) fn document(kinds: &[Kind], topology: &Topology) -> Value {
             "version": format!("{}.0.0", headers::VERSION),
             "description": format!(
                 "Everything that crosses the bus. Bodies are JSON of at most {BODY_BYTES_MAX} bytes, each tagged with its kind and version. \
-                 Messages are persistent, published with confirms and `mandatory`; the AMQP properties message_id, correlation_id (the saga), \
+                 Messages are published with confirms; all but those on baton.control and baton.fleet are persistent and `mandatory`; the AMQP properties message_id, correlation_id (the saga), \
                  type (the kind), timestamp and app_id (`{}`) are set. Derived ids are UUIDv5 in the namespace {NAMESPACE}; \
                  slice-vectors.json has vectors for each.",
                 headers::APP_ID,

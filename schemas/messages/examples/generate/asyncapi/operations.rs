@@ -134,12 +134,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
     ),
     operation(
         "worker",
-        At::Queue(FLEET),
-        &["roll-call@1"],
-        "A worker that is asked who is there announces itself.",
-    ),
-    operation(
-        "worker",
         At::Exchange(DEAD),
         &[DEAD_LETTER],
         "A worker parks what it cannot use: body untouched, the reason in headers.",
@@ -198,6 +192,10 @@ pub(super) fn operations() -> Value {
                 .map(|kind| json!({ "$ref": format!("#/channels/{channel}/messages/{kind}") }))
                 .collect();
             let binding = match at {
+                // Said to whoever hears it now: neither kept nor missed.
+                At::Exchange(CONTROL | FLEET) => {
+                    json!({ "deliveryMode": 1, "mandatory": false, "timestamp": true, "bindingVersion": BINDING })
+                }
                 At::Exchange(_) => {
                     json!({ "deliveryMode": 2, "mandatory": true, "timestamp": true, "bindingVersion": BINDING })
                 }
