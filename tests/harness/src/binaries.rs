@@ -11,7 +11,8 @@ pub const BUILT_ENV: &str = "BATON_BINARIES_BUILT";
 
 /// `target/<profile>`, where this process's executable lies.
 pub fn profile_dir() -> PathBuf {
-    let exe = std::env::current_exe().unwrap_or_else(|error| panic!("cannot tell my own path: {error}"));
+    let exe =
+        std::env::current_exe().unwrap_or_else(|error| panic!("cannot tell my own path: {error}"));
     let folder = exe.parent().unwrap_or(Path::new("."));
     let inner = folder.ends_with("deps") || folder.ends_with("examples");
     let profile = if inner { folder.parent() } else { Some(folder) };
@@ -23,7 +24,8 @@ pub fn scratch_dir() -> PathBuf {
     let profile = profile_dir();
     let target = profile.parent().unwrap_or(&profile);
     let scratch = target.join("test-scratch");
-    std::fs::create_dir_all(&scratch).unwrap_or_else(|error| panic!("cannot make {}: {error}", scratch.display()));
+    std::fs::create_dir_all(&scratch)
+        .unwrap_or_else(|error| panic!("cannot make {}: {error}", scratch.display()));
     scratch
 }
 
@@ -31,7 +33,8 @@ pub fn scratch_dir() -> PathBuf {
 pub fn fresh_dir(label: &str) -> PathBuf {
     let id = uuid::Uuid::new_v4().simple().to_string();
     let folder = scratch_dir().join(format!("{label}-{}", &id[..12]));
-    std::fs::create_dir(&folder).unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
+    std::fs::create_dir(&folder)
+        .unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
     folder
 }
 
@@ -43,7 +46,11 @@ pub fn path_of(name: &str) -> PathBuf {
     if std::env::var_os(BUILT_ENV).is_none() {
         build_once(name, &profile);
     }
-    assert!(path.exists(), "no binary at {}: run `cargo build --workspace --bins`", path.display());
+    assert!(
+        path.exists(),
+        "no binary at {}: run `cargo build --workspace --bins`",
+        path.display()
+    );
     path
 }
 
@@ -54,16 +61,27 @@ fn build_once(name: &str, profile: &Path) {
         return;
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--bin", name]).current_dir(env!("CARGO_MANIFEST_DIR")).args([
-        "--target-dir".as_ref(),
-        profile.parent().unwrap_or(profile).as_os_str(),
-    ]);
+    cargo
+        .args(["build", "--quiet", "--bin", name])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args([
+            "--target-dir".as_ref(),
+            profile.parent().unwrap_or(profile).as_os_str(),
+        ]);
     // in the folder of one member only that member would be looked at
-    cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
+    cargo
+        .arg("--manifest-path")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
-    let output = cargo.output().unwrap_or_else(|error| panic!("cannot run cargo to build {name}: {error}"));
-    assert!(output.status.success(), "cannot build {name}:\n{}", String::from_utf8_lossy(&output.stderr));
+    let output = cargo
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run cargo to build {name}: {error}"));
+    assert!(
+        output.status.success(),
+        "cannot build {name}:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     built.insert(name.to_owned());
 }

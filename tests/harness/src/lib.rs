@@ -16,12 +16,18 @@
 
 pub mod binaries;
 mod broker;
+pub mod ledger;
 mod ports;
+mod process;
+mod proxy;
 mod vhost;
 mod wait;
 mod watchdog;
 
 pub use broker::{Broker, Management, Options, SHARED_ENV, shared};
+pub use ledger::Ledger;
+pub use process::{Launch, Process};
+pub use proxy::{Direction, Proxy};
 pub use vhost::{Message, Queue, Vhost};
 pub use wait::{await_some, await_until};
 

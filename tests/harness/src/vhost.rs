@@ -60,7 +60,9 @@ impl Vhost {
         let name = format!("t{}", uuid::Uuid::new_v4().simple());
         let vhost = Self { broker, name };
         let management = vhost.management();
-        management.put(&format!("/api/vhosts/{}", vhost.segment()), &json!({})).await;
+        management
+            .put(&format!("/api/vhosts/{}", vhost.segment()), &json!({}))
+            .await;
         vhost.permit(USER, ".*", ".*", ".*").await;
         vhost
     }
@@ -77,12 +79,20 @@ impl Vhost {
 
     /// The same through another port of this machine: a [`crate::Proxy`] before the broker.
     pub fn url_through(&self, port: u16) -> String {
-        format!("amqp://{USER}:{}@127.0.0.1:{port}/{}", crate::PASSWORD, self.segment())
+        format!(
+            "amqp://{USER}:{}@127.0.0.1:{port}/{}",
+            crate::PASSWORD,
+            self.segment()
+        )
     }
 
     /// The same as another user, made with [`Self::user`].
     pub fn url_as(&self, user: &str) -> String {
-        format!("amqp://{user}:{user}@127.0.0.1:{}/{}", self.broker.amqp_port(), self.segment())
+        format!(
+            "amqp://{user}:{user}@127.0.0.1:{}/{}",
+            self.broker.amqp_port(),
+            self.segment()
+        )
     }
 
     /// The broker it is on.
@@ -98,14 +108,21 @@ impl Vhost {
     /// Makes a broker user whose password is its name, with these permissions here (regular expressions).
     pub async fn user(&self, name: &str, configure: &str, write: &str, read: &str) {
         let user = json!({ "password": name, "tags": "" });
-        self.management().put(&format!("/api/users/{}", segment(name)), &user).await;
+        self.management()
+            .put(&format!("/api/users/{}", segment(name)), &user)
+            .await;
         self.permit(name, configure, write, read).await;
     }
 
     /// Changes a user's permissions here.
     pub async fn permit(&self, user: &str, configure: &str, write: &str, read: &str) {
         let path = format!("/api/permissions/{}/{}", self.segment(), segment(user));
-        self.management().put(&path, &json!({ "configure": configure, "write": write, "read": read })).await;
+        self.management()
+            .put(
+                &path,
+                &json!({ "configure": configure, "write": write, "read": read }),
+            )
+            .await;
     }
 
     /// Sets a policy on queues.
@@ -128,22 +145,39 @@ impl Vhost {
 
     /// Every queue.
     pub async fn queues(&self) -> Vec<Queue> {
-        let listed = self.management().get(&format!("/api/queues/{}", self.segment())).await;
-        serde_json::from_value(listed).unwrap_or_else(|error| panic!("cannot read the list of queues: {error}"))
+        let listed = self
+            .management()
+            .get(&format!("/api/queues/{}", self.segment()))
+            .await;
+        serde_json::from_value(listed)
+            .unwrap_or_else(|error| panic!("cannot read the list of queues: {error}"))
     }
 
     /// One queue, if it is there.
     pub async fn queue(&self, name: &str) -> Option<Queue> {
-        let found = self.management().try_get(&self.queue_path(name)).await.ok()?;
+        let found = self
+            .management()
+            .try_get(&self.queue_path(name))
+            .await
+            .ok()?;
         serde_json::from_value(found).ok()
     }
 
     /// Waits until a queue holds exactly so many messages ready and so many unacknowledged.
-    pub async fn await_messages(&self, queue: &str, ready: u64, unacknowledged: u64, limit: Duration) {
-        let what = format!("{queue} to hold {ready} ready and {unacknowledged} unacknowledged messages");
+    pub async fn await_messages(
+        &self,
+        queue: &str,
+        ready: u64,
+        unacknowledged: u64,
+        limit: Duration,
+    ) {
+        let what =
+            format!("{queue} to hold {ready} ready and {unacknowledged} unacknowledged messages");
         await_until(&what, limit, async || {
             let found = self.queue(queue).await;
-            found.is_some_and(|q| q.messages_ready == ready && q.messages_unacknowledged == unacknowledged)
+            found.is_some_and(|q| {
+                q.messages_ready == ready && q.messages_unacknowledged == unacknowledged
+            })
         })
         .await;
     }
@@ -151,7 +185,12 @@ impl Vhost {
     /// Waits until a queue is there and has exactly so many consumers.
     pub async fn await_consumers(&self, queue: &str, consumers: u64, limit: Duration) {
         let what = format!("{queue} to have {consumers} consumers");
-        await_until(&what, limit, async || self.queue(queue).await.is_some_and(|q| q.consumers == consumers)).await;
+        await_until(&what, limit, async || {
+            self.queue(queue)
+                .await
+                .is_some_and(|q| q.consumers == consumers)
+        })
+        .await;
     }
 
     /// Reads up to `count` messages and puts them back; they count as redelivered afterwards.
@@ -166,16 +205,30 @@ impl Vhost {
 
     async fn get_messages(&self, queue: &str, count: usize, ackmode: &str) -> Vec<Message> {
         let body = json!({ "count": count, "ackmode": ackmode, "encoding": "auto" });
-        let got = self.management().post(&format!("{}/get", self.queue_path(queue)), &body).await;
-        serde_json::from_value(got).unwrap_or_else(|error| panic!("cannot read messages of {queue}: {error}"))
+        let got = self
+            .management()
+            .post(&format!("{}/get", self.queue_path(queue)), &body)
+            .await;
+        serde_json::from_value(got)
+            .unwrap_or_else(|error| panic!("cannot read messages of {queue}: {error}"))
     }
 
     /// Publishes text, persistent; `properties` as AMQP names them (`{"message_id": "x", "headers": {…}}`). Returns
     /// whether some queue took it. `amq.default` is the default exchange.
-    pub async fn publish(&self, exchange: &str, routing_key: &str, properties: Value, payload: &str) -> bool {
+    pub async fn publish(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        properties: Value,
+        payload: &str,
+    ) -> bool {
         let mut properties = properties;
         properties["delivery_mode"] = 2.into();
-        let path = format!("/api/exchanges/{}/{}/publish", self.segment(), segment(exchange));
+        let path = format!(
+            "/api/exchanges/{}/{}/publish",
+            self.segment(),
+            segment(exchange)
+        );
         let body = json!({
             "properties": properties, "routing_key": routing_key, "payload": payload, "payload_encoding": "string",
         });
@@ -184,9 +237,13 @@ impl Vhost {
 
     /// Names of the connections open to this virtual host; a connection is listed about half a second after it opened.
     pub async fn connections(&self) -> Vec<String> {
-        let listed = self.management().get(&format!("/api/vhosts/{}/connections", self.segment())).await;
+        let listed = self
+            .management()
+            .get(&format!("/api/vhosts/{}/connections", self.segment()))
+            .await;
         let all = listed.as_array().into_iter().flatten();
-        all.filter_map(|one| one["name"].as_str().map(str::to_owned)).collect()
+        all.filter_map(|one| one["name"].as_str().map(str::to_owned))
+            .collect()
     }
 
     /// Has the broker close every connection to this virtual host, as an operator would. Returns how many.
@@ -194,7 +251,10 @@ impl Vhost {
         let names = self.connections().await;
         for name in &names {
             // one that has ended meanwhile is as good as closed
-            let _ = self.management().try_delete(&format!("/api/connections/{}", segment(name))).await;
+            let _ = self
+                .management()
+                .try_delete(&format!("/api/connections/{}", segment(name)))
+                .await;
         }
         names.len()
     }
@@ -216,9 +276,12 @@ impl Drop for Vhost {
         // a test's runtime may be ending: the call gets a thread and a runtime of its own
         let (management, path) = (self.management(), format!("/api/vhosts/{}", self.segment()));
         let deletion = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
             let Ok(runtime) = runtime else { return };
-            let deleting = async { tokio::time::timeout(DELETE_LIMIT, management.try_delete(&path)).await };
+            let deleting =
+                async { tokio::time::timeout(DELETE_LIMIT, management.try_delete(&path)).await };
             let _ = runtime.block_on(deleting);
         });
         let _ = deletion.join();

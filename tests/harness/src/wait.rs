@@ -22,8 +22,7 @@ pub fn await_until<F>(what: &str, limit: Duration, mut condition: F) -> impl Fut
 where
     F: AsyncFnMut() -> bool,
 {
-    let wait = await_some(what, limit, async move || condition().await.then_some(()));
-    async move { wait.await }
+    await_some(what, limit, async move || condition().await.then_some(()))
 }
 
 /// Waits until `attempt` yields a value, and hands it out. Panics at the caller's line when `limit` is over.

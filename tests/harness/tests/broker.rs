@@ -13,8 +13,14 @@ async fn a_vhost_is_fresh_usable_and_gone_afterwards() {
     let broker = Broker::shared().await;
     let (one, other) = (broker.vhost().await, broker.vhost().await);
     one.declare("q", "quorum").await;
-    assert!(one.publish("amq.default", "q", json!({ "message_id": "m1" }), "hello").await);
-    assert!(!one.publish("amq.default", "nowhere", json!({}), "lost").await);
+    assert!(
+        one.publish("amq.default", "q", json!({ "message_id": "m1" }), "hello")
+            .await
+    );
+    assert!(
+        !one.publish("amq.default", "nowhere", json!({}), "lost")
+            .await
+    );
     one.await_messages("q", 1, 0, SOON).await;
     assert!(other.queues().await.is_empty());
     assert_eq!(one.peek("q", 10).await[0].properties["message_id"], "m1");
@@ -23,8 +29,19 @@ async fn a_vhost_is_fresh_usable_and_gone_afterwards() {
 
     let name = one.name().to_owned();
     drop(one);
-    assert!(broker.management().try_get(&format!("/api/vhosts/{name}")).await.is_err());
-    assert!(broker.ctl(&["-q", "list_vhosts"]).await.contains(other.name()));
+    assert!(
+        broker
+            .management()
+            .try_get(&format!("/api/vhosts/{name}"))
+            .await
+            .is_err()
+    );
+    assert!(
+        broker
+            .ctl(&["-q", "list_vhosts"])
+            .await
+            .contains(other.name())
+    );
 }
 
 #[tokio::test]
@@ -43,7 +60,12 @@ async fn an_own_broker_survives_kill_9_and_ends_with_its_test() {
     assert_ne!(broker.pid(), first);
     vhost.await_messages("q", 1, 0, SOON).await;
     assert_eq!(vhost.take("q", 1).await[0].payload, "kept");
-    assert!(broker.ctl(&["-q", "environment"]).await.contains("{channel_max,77}"));
+    assert!(
+        broker
+            .ctl(&["-q", "environment"])
+            .await
+            .contains("{channel_max,77}")
+    );
 
     broker.stop().await;
     broker.start().await;
@@ -51,10 +73,14 @@ async fn an_own_broker_survives_kill_9_and_ends_with_its_test() {
 
     broker.pause();
     let asked = broker.management();
-    let silent = tokio::time::timeout(Duration::from_millis(500), asked.try_get("/api/overview")).await;
+    let silent =
+        tokio::time::timeout(Duration::from_millis(500), asked.try_get("/api/overview")).await;
     assert!(silent.is_err(), "a frozen broker answered");
     broker.resume();
-    await_until("the thawed broker to answer", SOON, async || asked.try_get("/api/overview").await.is_ok()).await;
+    await_until("the thawed broker to answer", SOON, async || {
+        asked.try_get("/api/overview").await.is_ok()
+    })
+    .await;
 
     let (dir, pid) = (broker.dir(), broker.pid());
     drop(vhost);
@@ -75,24 +101,36 @@ async fn a_broker_ends_with_a_killed_test_process() {
     let me = std::env::current_exe().unwrap();
     let note = std::env::temp_dir().join(format!("baton-harness-{}", std::process::id()));
     let mut child = std::process::Command::new(me)
-        .args(["the_other_side_of_a_killed_test_process", "--exact", "--nocapture"])
+        .args([
+            "the_other_side_of_a_killed_test_process",
+            "--exact",
+            "--nocapture",
+        ])
         .env("BATON_TEST_NOTE", &note)
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    await_until("the child's broker", Duration::from_secs(150), async || note.exists()).await;
+    await_until("the child's broker", Duration::from_secs(150), async || {
+        note.exists()
+    })
+    .await;
     let pid: u32 = std::fs::read_to_string(&note).unwrap().parse().unwrap();
     assert!(runs(Some(pid)));
     child.kill().unwrap();
     child.wait().unwrap();
-    await_until("the orphaned broker to end", SOON, async || !runs(Some(pid))).await;
+    await_until("the orphaned broker to end", SOON, async || {
+        !runs(Some(pid))
+    })
+    .await;
     std::fs::remove_file(note).unwrap();
 }
 
 #[tokio::test]
 async fn the_other_side_of_a_killed_test_process() {
     // does nothing unless it is the child of the test above
-    let Some(note) = std::env::var_os("BATON_TEST_NOTE") else { return };
+    let Some(note) = std::env::var_os("BATON_TEST_NOTE") else {
+        return;
+    };
     let broker = Broker::own(Options::default()).await;
     let unfinished = Path::new(&note).with_extension("part");
     std::fs::write(&unfinished, broker.pid().unwrap().to_string()).unwrap();
@@ -102,5 +140,6 @@ async fn the_other_side_of_a_killed_test_process() {
 
 fn runs(pid: Option<u32>) -> bool {
     // a zombie, waiting to be collected, has no command line
-    std::fs::read(format!("/proc/{}/cmdline", pid.unwrap())).is_ok_and(|line| !line.is_empty())
+    std::fs::read(format!("/proc/{}/cmdline", pid.unwrap_or_default()))
+        .is_ok_and(|line| !line.is_empty())
 }

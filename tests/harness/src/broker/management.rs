@@ -21,9 +21,18 @@ impl Management {
     /// A client that speaks to `base` (`http://host:port`) as `user`.
     pub fn new(base: String, user: &str, password: &str) -> Self {
         // no pool: tests of one process live on different runtimes, a pooled connection on only one
-        let built = reqwest::Client::builder().pool_max_idle_per_host(0).timeout(CALL_LIMIT).no_proxy().build();
+        let built = reqwest::Client::builder()
+            .pool_max_idle_per_host(0)
+            .timeout(CALL_LIMIT)
+            .no_proxy()
+            .build();
         let http = built.unwrap_or_else(|error| panic!("cannot build an HTTP client: {error}"));
-        Self { base, user: user.to_owned(), password: password.to_owned(), http }
+        Self {
+            base,
+            user: user.to_owned(),
+            password: password.to_owned(),
+            http,
+        }
     }
 
     /// `http://host:port`, without credentials.
@@ -53,25 +62,38 @@ impl Management {
 
     /// `GET`; panics when it fails.
     pub async fn get(&self, path: &str) -> Value {
-        self.try_get(path).await.unwrap_or_else(|error| panic!("{error:#}"))
+        self.try_get(path)
+            .await
+            .unwrap_or_else(|error| panic!("{error:#}"))
     }
 
     /// `PUT`; panics when it fails.
     pub async fn put(&self, path: &str, body: &Value) -> Value {
-        self.try_put(path, body).await.unwrap_or_else(|error| panic!("{error:#}"))
+        self.try_put(path, body)
+            .await
+            .unwrap_or_else(|error| panic!("{error:#}"))
     }
 
     /// `POST`; panics when it fails.
     pub async fn post(&self, path: &str, body: &Value) -> Value {
-        self.try_post(path, body).await.unwrap_or_else(|error| panic!("{error:#}"))
+        self.try_post(path, body)
+            .await
+            .unwrap_or_else(|error| panic!("{error:#}"))
     }
 
     /// `DELETE`; panics when it fails.
     pub async fn delete(&self, path: &str) -> Value {
-        self.try_delete(path).await.unwrap_or_else(|error| panic!("{error:#}"))
+        self.try_delete(path)
+            .await
+            .unwrap_or_else(|error| panic!("{error:#}"))
     }
 
-    async fn call(&self, method: reqwest::Method, path: &str, body: Option<&Value>) -> Result<Value> {
+    async fn call(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value> {
         let what = format!("{method} {}{path}", self.base);
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         request = request.basic_auth(&self.user, Some(&self.password));
@@ -84,7 +106,11 @@ impl Management {
         if !status.is_success() {
             bail!("{what}: {status} {text}");
         }
-        Ok(if text.is_empty() { Value::Null } else { serde_json::from_str(&text).with_context(|| what)? })
+        Ok(if text.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text).with_context(|| what)?
+        })
     }
 }
 

@@ -78,18 +78,33 @@ impl Broker {
         let broker = SHARED.get_or_try_init(|| async {
             let claim = shared::claim().await?;
             let node = Mutex::new(claim.node);
-            let inner = Inner { node, running: Mutex::new(None), owned: false, _claim: Some(claim.users) };
+            let inner = Inner {
+                node,
+                running: Mutex::new(None),
+                owned: false,
+                _claim: Some(claim.users),
+            };
             anyhow::Ok(Self(Arc::new(inner)))
         });
-        broker.await.unwrap_or_else(|error| panic!("no broker to share: {error:#}")).clone()
+        broker
+            .await
+            .unwrap_or_else(|error| panic!("no broker to share: {error:#}"))
+            .clone()
     }
 
     /// A broker of the test's own, ready to be used. Panics when it cannot be started, with its last words.
     pub async fn own(options: Options) -> Self {
+        sweep();
         let dir = binaries::fresh_dir("broker");
         let started = start_somewhere(&dir, &options).await;
-        let (node, running) = started.unwrap_or_else(|error| panic!("no broker of my own: {error:#}"));
-        let inner = Inner { node: Mutex::new(node), running: Mutex::new(Some(running)), owned: true, _claim: None };
+        let (node, running) =
+            started.unwrap_or_else(|error| panic!("no broker of my own: {error:#}"));
+        let inner = Inner {
+            node: Mutex::new(node),
+            running: Mutex::new(Some(running)),
+            owned: true,
+            _claim: None,
+        };
         Self(Arc::new(inner))
     }
 
@@ -142,13 +157,18 @@ impl Broker {
     pub async fn tool(&self, tool: &str, args: &[&str]) -> String {
         let node = self.node().clone();
         let line = format!("{tool} {}", args.join(" "));
-        let (tool, args) = (tool.to_owned(), args.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let (tool, args) = (
+            tool.to_owned(),
+            args.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        );
         let run = tokio::task::spawn_blocking(move || {
             let args: Vec<_> = args.iter().map(String::as_str).collect();
             node.ctl(&tool, &args)
         });
         match run.await {
-            Ok(Ok(output)) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
+            Ok(Ok(output)) if output.status.success() => {
+                String::from_utf8_lossy(&output.stdout).into_owned()
+            }
             Ok(Ok(output)) => panic!(
                 "{line}: {}\n{}{}",
                 output.status,
@@ -175,10 +195,15 @@ impl Broker {
 
     /// Starts it again after [`Self::kill9`] or [`Self::stop`], on the same ports and data, and waits until it is ready.
     pub async fn start(&self) {
-        assert!(self.0.owned, "only a broker of the test's own can be started again: use Broker::own");
+        assert!(
+            self.0.owned,
+            "only a broker of the test's own can be started again: use Broker::own"
+        );
         assert!(self.running().is_none(), "the broker runs already");
         let mut node = self.node().clone();
-        let mut running = node.spawn().unwrap_or_else(|error| panic!("cannot start the broker again: {error:#}"));
+        let mut running = node
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start the broker again: {error:#}"));
         *self.node() = node.clone();
         let ready = node.wait_ready(&mut running).await;
         *self.running() = Some(running);
@@ -203,12 +228,17 @@ impl Broker {
     fn signal(&self, which: Signal) {
         match &*self.running() {
             Some(running) => running.signal_beam(which),
-            None => panic!("only a running broker of the test's own can be signalled: use Broker::own"),
+            None => {
+                panic!("only a running broker of the test's own can be signalled: use Broker::own")
+            }
         }
     }
 
     fn take_running(&self, verb: &str) -> Running {
-        assert!(self.0.owned, "cannot {verb} the broker all tests share: use Broker::own");
+        assert!(
+            self.0.owned,
+            "cannot {verb} the broker all tests share: use Broker::own"
+        );
         let running = self.running().take();
         running.unwrap_or_else(|| panic!("cannot {verb} the broker: it is down already"))
     }
@@ -218,16 +248,28 @@ impl Broker {
     }
 
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
-        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        drop(self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        drop(
+            self.running
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
         // after a failure the logs are worth having
         if self.owned && !std::thread::panicking() {
-            let dir = &self.node.get_mut().unwrap_or_else(PoisonError::into_inner).dir;
+            let dir = &self
+                .node
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner)
+                .dir;
             // Erlang's port helpers die with their pipe, a moment after the machine itself
             for _ in 0..10 {
                 if std::fs::remove_dir_all(dir).is_ok() {
@@ -235,6 +277,28 @@ impl Drop for Inner {
                 }
                 std::thread::sleep(Duration::from_millis(50));
             }
+        }
+    }
+}
+
+/// Removes the folders of brokers of earlier tests that failed or were killed, once nobody will look at them any more.
+fn sweep() {
+    const OLD: Duration = Duration::from_secs(24 * 60 * 60);
+    let entries = std::fs::read_dir(binaries::scratch_dir())
+        .into_iter()
+        .flatten()
+        .flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("broker-"))
+    {
+        let age = entry
+            .metadata()
+            .and_then(|data| data.modified())
+            .ok()
+            .and_then(|time| time.elapsed().ok());
+        let alive = matches!(Node::of_dir(&entry.path()), Ok(Some(node)) if node.is_alive());
+        if age.is_some_and(|age| age > OLD) && !alive {
+            // somebody else may be sweeping too
+            let _ = std::fs::remove_dir_all(entry.path());
         }
     }
 }

@@ -65,7 +65,8 @@ impl Node {
             beam_pid: None,
             epmd_pid: None,
         };
-        node.write_files(options).with_context(|| format!("cannot lay out a broker in {}", dir.display()))?;
+        node.write_files(options)
+            .with_context(|| format!("cannot lay out a broker in {}", dir.display()))?;
         Ok(node)
     }
 
@@ -82,9 +83,15 @@ impl Node {
         }
         let mut plugins = vec!["rabbitmq_management"];
         plugins.extend(options.plugins.iter().map(String::as_str));
-        fs::write(self.dir.join("enabled_plugins"), format!("[{}].\n", plugins.join(",")))?;
+        fs::write(
+            self.dir.join("enabled_plugins"),
+            format!("[{}].\n", plugins.join(",")),
+        )?;
         // fresh counts: tests wait on them, and the defaults are five seconds each
-        fs::write(self.dir.join("advanced.config"), "[{rabbit, [{quorum_tick_interval, 500}]}].\n")?;
+        fs::write(
+            self.dir.join("advanced.config"),
+            "[{rabbit, [{quorum_tick_interval, 500}]}].\n",
+        )?;
         fs::write(self.dir.join("rabbitmq.conf"), self.configuration(options))?;
         Ok(())
     }
@@ -105,7 +112,8 @@ impl Node {
     }
 
     fn filled_in(&self, line: &str) -> String {
-        line.replace("{dir}", &self.dir.to_string_lossy()).replace("{tls_port}", &self.tls_port.to_string())
+        line.replace("{dir}", &self.dir.to_string_lossy())
+            .replace("{tls_port}", &self.tls_port.to_string())
     }
 
     fn command(&self, script: &str) -> Command {
@@ -134,7 +142,12 @@ impl Node {
     pub(crate) fn spawn(&mut self) -> Result<Running> {
         let log = |name: &str| fs::File::create(self.dir.join(name));
         let mut epmd = Command::new("epmd")
-            .args(["-port", &self.epmd_port.to_string(), "-address", "127.0.0.1"])
+            .args([
+                "-port",
+                &self.epmd_port.to_string(),
+                "-address",
+                "127.0.0.1",
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log("epmd.log")?)
@@ -160,16 +173,25 @@ impl Node {
             Ok(beam) => beam,
             Err(error) => {
                 end_child(&mut epmd);
-                bail!("cannot start {SCRIPTS}/rabbitmq-server: {error}; install Debian's package rabbitmq-server");
+                bail!(
+                    "cannot start {SCRIPTS}/rabbitmq-server: {error}; install Debian's package rabbitmq-server"
+                );
             }
         };
         self.epmd_pid = Some(epmd.id());
         self.beam_pid = Some(beam.id());
-        let running = Running { epmd, beam, detached: false };
+        let running = Running {
+            epmd,
+            beam,
+            detached: false,
+        };
         // at the latest with this process, however that ends
         watchdog::watch(running.epmd.id());
         watchdog::watch(running.beam.id());
-        fs::write(self.dir.join("broker.json"), serde_json::to_vec_pretty(self)?)?;
+        fs::write(
+            self.dir.join("broker.json"),
+            serde_json::to_vec_pretty(self)?,
+        )?;
         Ok(running)
     }
 
@@ -179,14 +201,25 @@ impl Node {
         let management = self.management();
         loop {
             if let Some(status) = running.beam.try_wait()? {
-                bail!("the broker ended while starting ({status}):\n{}", self.last_words());
+                bail!(
+                    "the broker ended while starting ({status}):\n{}",
+                    self.last_words()
+                );
             }
             let listens = TcpStream::connect((Ipv4Addr::LOCALHOST, self.amqp_port)).is_ok();
-            if listens && management.try_get("/api/health/checks/virtual-hosts").await.is_ok() {
+            if listens
+                && management
+                    .try_get("/api/health/checks/virtual-hosts")
+                    .await
+                    .is_ok()
+            {
                 return Ok(());
             }
             if started.elapsed() > START_LIMIT {
-                bail!("the broker was not ready within {START_LIMIT:?}:\n{}", self.last_words());
+                bail!(
+                    "the broker was not ready within {START_LIMIT:?}:\n{}",
+                    self.last_words()
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -195,26 +228,46 @@ impl Node {
     /// Whether a start failed because somebody has taken one of the ports since they were looked at.
     pub(crate) fn port_was_taken(&self) -> bool {
         let words = self.last_words();
-        ["eaddrinuse", "address already in use", "Address already in use", "port is already", "already_started"]
-            .iter()
-            .any(|sign| words.contains(sign))
+        [
+            "eaddrinuse",
+            "address already in use",
+            "Address already in use",
+            "port is already",
+            "already_started",
+        ]
+        .iter()
+        .any(|sign| words.contains(sign))
     }
 
     /// What the reaper knows the processes by: id and mark of the Erlang machine, id and mark of epmd.
     pub(crate) fn marks(&self) -> Option<[String; 4]> {
-        Some([self.beam_pid?.to_string(), self.name.clone(), self.epmd_pid?.to_string(), self.epmd_port.to_string()])
+        Some([
+            self.beam_pid?.to_string(),
+            self.name.clone(),
+            self.epmd_pid?.to_string(),
+            self.epmd_port.to_string(),
+        ])
     }
 
     /// The ends of what the node has written while starting.
     fn last_words(&self) -> String {
         let read = |name: &str| fs::read_to_string(self.dir.join(name)).unwrap_or_default();
-        let all = format!("{}{}{}", read("epmd.log"), read("start.err"), read("start.log"));
+        let all = format!(
+            "{}{}{}",
+            read("epmd.log"),
+            read("start.err"),
+            read("start.log")
+        );
         let lines: Vec<_> = all.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
     pub(crate) fn management(&self) -> Management {
-        Management::new(format!("http://127.0.0.1:{}", self.management_port), USER, PASSWORD)
+        Management::new(
+            format!("http://127.0.0.1:{}", self.management_port),
+            USER,
+            PASSWORD,
+        )
     }
 
     /// Runs `rabbitmqctl` against this node.
@@ -226,9 +279,11 @@ impl Node {
     pub(crate) fn of_dir(dir: &Path) -> Result<Option<Self>> {
         let path = dir.join("broker.json");
         match fs::read(&path) {
-            Ok(bytes) => Ok(Some(
-                serde_json::from_slice(&bytes).with_context(|| format!("{} is not ours", path.display()))?,
-            )),
+            Ok(bytes) => {
+                Ok(Some(serde_json::from_slice(&bytes).with_context(|| {
+                    format!("{} is not ours", path.display())
+                })?))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
@@ -307,5 +362,6 @@ fn signal(pid: Option<u32>, which: Signal) {
 /// Whether `pid` is a running process (no zombie) whose command line contains `mark`.
 fn is_process(pid: Option<u32>, mark: &str) -> bool {
     let Some(pid) = pid else { return false };
-    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(mark))
+    fs::read(format!("/proc/{pid}/cmdline"))
+        .is_ok_and(|line| String::from_utf8_lossy(&line).contains(mark))
 }

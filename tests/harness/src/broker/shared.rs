@@ -71,7 +71,10 @@ pub(super) async fn claim() -> Result<Claim> {
     users.lock_shared()?;
     match Node::of_dir(&dir)? {
         Some(node) if node.is_alive() => Ok(Claim { node, users }),
-        _ => bail!("{SHARED_ENV} names {}, where no broker runs: start one there, or unset it", dir.display()),
+        _ => bail!(
+            "{SHARED_ENV} names {}, where no broker runs: start one there, or unset it",
+            dir.display()
+        ),
     }
 }
 
@@ -117,7 +120,9 @@ pub fn stop(dir: &Path) -> Result<bool> {
     }
     let lock = open(&dir.join("lock"))?;
     lock.lock()?;
-    let Some(node) = Node::of_dir(dir)? else { return Ok(false) };
+    let Some(node) = Node::of_dir(dir)? else {
+        return Ok(false);
+    };
     let ran = node.is_alive();
     forget(&node)?;
     Ok(ran)
@@ -130,7 +135,10 @@ pub fn status(dir: &Path) -> Result<Option<(String, String)>> {
 }
 
 fn addresses(node: &Node) -> (String, String) {
-    (format!("amqp://guest:guest@127.0.0.1:{}", node.amqp_port), node.management().url().to_owned())
+    (
+        format!("amqp://guest:guest@127.0.0.1:{}", node.amqp_port),
+        node.management().url().to_owned(),
+    )
 }
 
 fn forget(node: &Node) -> Result<()> {
@@ -138,14 +146,17 @@ fn forget(node: &Node) -> Result<()> {
     for part in ["data", "log"] {
         let path = node.dir.join(part);
         if path.exists() {
-            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            fs::remove_dir_all(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
     fs::remove_file(node.dir.join("broker.json")).context("cannot remove broker.json")
 }
 
 fn start_reaper(node: &Node) -> Result<()> {
-    let [beam, name, epmd, port] = node.marks().ok_or_else(|| anyhow!("the broker has no process ids"))?;
+    let [beam, name, epmd, port] = node
+        .marks()
+        .ok_or_else(|| anyhow!("the broker has no process ids"))?;
     Command::new("sh")
         .args(["-c", REAPER, "reaper", &beam, &name, &epmd, &port])
         .current_dir(&node.dir)
@@ -159,5 +170,9 @@ fn start_reaper(node: &Node) -> Result<()> {
 }
 
 fn open(path: &Path) -> Result<File> {
-    File::options().create(true).append(true).open(path).with_context(|| format!("cannot open {}", path.display()))
+    File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .with_context(|| format!("cannot open {}", path.display()))
 }
