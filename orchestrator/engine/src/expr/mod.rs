@@ -11,6 +11,8 @@ mod machine;
 mod path;
 mod rewrite;
 mod template;
+#[cfg(test)]
+mod tests;
 
 pub use expression::Expr;
 pub use rewrite::TYPE_NAMES;

@@ -1,0 +1,185 @@
+//! What can move now: after any input that changed something, steps whose time has come start, undos whose dependents are gone
+//! start, and a saga that has nothing left to do ends. Every value is decided here, none in the fold.
+
+use baton_messages::{Direction, StepId};
+use serde_json::Value;
+
+use crate::decide::{DecideError, Deciding, failure};
+use crate::definition::StepKind;
+use crate::record::Record;
+use crate::state::{Phase, SagaState, Status, StepState};
+
+/// Rounds of starting steps in one decision: each round moves at least one step, a step moves few times; beyond it something circles.
+const ROUNDS_PER_STEP: usize = 8;
+
+/// Moves everything that can move, and says where the saga stands.
+pub(crate) fn advance(d: &mut Deciding<'_>) -> Result<(), DecideError> {
+    let rounds = (d.state.steps.len() + 1) * ROUNDS_PER_STEP;
+    for _ in 0..rounds {
+        if !d.state.active() {
+            return Ok(());
+        }
+        let before = d.records.len();
+        if d.state.unwinding.is_none() {
+            forward(d)?;
+        } else {
+            backward(d)?;
+        }
+        if d.records.len() == before {
+            return say_status(d);
+        }
+    }
+    Err(DecideError::Endless { rounds })
+}
+
+fn forward(d: &mut Deciding<'_>) -> Result<(), DecideError> {
+    if !d.state.paused {
+        let definition = d.rules.definition;
+        for step in &definition.steps {
+            if d.state.unwinding.is_some() {
+                return Ok(());
+            }
+            if d.step(&step.id)?.phase == Phase::Waiting && may_begin(d, step.index) {
+                begin(d, &step.id)?;
+            }
+        }
+    }
+    if d.state.unwinding.is_none() && d.state.steps.values().all(|step| step.phase.done() && step.open_attempt().is_none()) {
+        complete(d)?;
+    }
+    Ok(())
+}
+
+/// Whether everything before a step is done; the pivot is a barrier and waits for all that is not its descendant, and for every attempt to close.
+fn may_begin(d: &Deciding<'_>, index: usize) -> bool {
+    let steps = &d.rules.definition.steps;
+    let Some(step) = steps.get(index) else { return false };
+    let state_of = |i: usize| steps.get(i).and_then(|other| d.state.step(&other.id));
+    let done = |i: usize| state_of(i).is_some_and(|state| state.phase.done());
+    if !step.after.iter().all(|i| done(*i)) {
+        return false;
+    }
+    if !step.pivot {
+        return true;
+    }
+    (0..steps.len()).filter(|i| *i != index && !step.descendants.contains(i)).all(done)
+        && d.state.steps.values().all(|other| other.open_attempt().is_none())
+}
+
+fn begin(d: &mut Deciding<'_>, id: &StepId) -> Result<(), DecideError> {
+    let defined = d.rules.definition.step(id);
+    let Some(step) = defined else {
+        return Err(DecideError::Definition { definition: d.state.definition.clone(), step: id.clone() });
+    };
+    if let Some(condition) = &step.condition {
+        match condition.eval(d.state) {
+            Ok(Value::Bool(true)) => {}
+            Ok(Value::Bool(false)) => return d.move_to(id, Phase::Skipped, None, None, None),
+            Ok(other) => {
+                let text = format!("`if` gave {other}, not true or false");
+                return d.fail_for_good(id, failure("expression", text));
+            }
+            Err(error) => return d.fail_for_good(id, failure("expression", error.to_string())),
+        }
+    }
+    match &step.kind {
+        StepKind::Task(_) => d.prepare_and_offer(id),
+        StepKind::Sleep(how_long) => match how_long.eval(d.state).map_err(|error| error.to_string()).and_then(|v| crate::definition::duration_ms_of(&v).map_err(|e| e.to_string())) {
+            Ok(ms) => d.move_to(id, Phase::Sleeping, Some(d.now.plus_ms(ms)), None, None),
+            Err(text) => d.fail_for_good(id, failure("expression", text)),
+        },
+    }
+}
+
+fn complete(d: &mut Deciding<'_>) -> Result<(), DecideError> {
+    if d.state.work_items.values().any(|item| item.kind.blocks()) {
+        return Ok(());
+    }
+    close_work_items(d)?;
+    let output = match d.rules.definition.output.as_ref().map(|template| template.eval(d.state)) {
+        None => None,
+        Some(Ok(output)) => Some(output),
+        Some(Err(error)) => {
+            // Everything is done; that its summary cannot be computed undoes nothing.
+            d.emit(Record::Noted { what: format!("output could not be computed: {error}") })?;
+            None
+        }
+    };
+    d.emit(Record::Ended { status: Status::Completed, output })
+}
+
+fn backward(d: &mut Deciding<'_>) -> Result<(), DecideError> {
+    // First every open attempt of `do` and `probe` closes.
+    let going = |step: &StepState| step.open_attempt().is_some_and(|attempt| attempt.direction != Direction::Undo);
+    if d.state.steps.values().any(going) {
+        return Ok(());
+    }
+    if !d.state.paused {
+        let definition = d.rules.definition;
+        for step in definition.steps.iter().rev() {
+            if wants_undo(d.step(&step.id)?) && may_be_undone(d, step.index) {
+                d.prepare_and_offer_undo(&step.id)?;
+            }
+        }
+    }
+    let clean = d.state.steps.values().all(|step| !step.may_have_effect && !step.unsettled(d.now));
+    if clean && !d.state.work_items.values().any(|item| item.kind.blocks()) {
+        close_work_items(d)?;
+        d.emit(Record::Ended { status: Status::Compensated, output: None })?;
+    }
+    Ok(())
+}
+
+/// Whether a step has an effect that nobody has begun to take back.
+const fn wants_undo(step: &StepState) -> bool {
+    step.may_have_effect
+        && matches!(
+            step.phase,
+            Phase::Succeeded | Phase::Doubtful | Phase::Failed | Phase::Skipped | Phase::Continued
+        )
+}
+
+/// Whether everything that depends on a step is gone, and nobody may still act for the step itself.
+fn may_be_undone(d: &Deciding<'_>, index: usize) -> bool {
+    let steps = &d.rules.definition.steps;
+    let Some(step) = steps.get(index) else { return false };
+    let gone = |i: &usize| {
+        steps
+            .get(*i)
+            .and_then(|other| d.state.step(&other.id))
+            .is_none_or(|state| !state.may_have_effect && !state.unsettled(d.now))
+    };
+    step.descendants.iter().all(gone) && d.state.step(&step.id).is_some_and(|state| !state.unsettled(d.now))
+}
+
+fn close_work_items(d: &mut Deciding<'_>) -> Result<(), DecideError> {
+    let numbers: Vec<u32> = d.state.work_items.keys().copied().collect();
+    for number in numbers {
+        d.emit(Record::WorkItemClosed { number, by: "the saga ended".into() })?;
+    }
+    Ok(())
+}
+
+fn say_status(d: &mut Deciding<'_>) -> Result<(), DecideError> {
+    let to = standing(d.state);
+    if to == d.state.status {
+        return Ok(());
+    }
+    d.emit(Record::StatusChanged { to })
+}
+
+/// Where an active saga stands: parked when only a person can move it.
+#[must_use]
+pub(crate) fn standing(state: &SagaState) -> Status {
+    let blocked = state.work_items.values().any(|item| item.kind.blocks());
+    let moves = state.steps.values().any(|step| {
+        step.due.is_some() || step.attempts.iter().any(|attempt| attempt.open() || state.attempt_end(step, attempt).is_some())
+    });
+    if blocked && !moves {
+        Status::Parked
+    } else if state.unwinding.is_some() {
+        Status::Compensating
+    } else {
+        Status::Running
+    }
+}

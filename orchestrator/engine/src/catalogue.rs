@@ -1,0 +1,121 @@
+//! The task types known, as workers announced them: what a definition is decided against. An announcement that would change
+//! a major version incompatibly is refused, so that facts once used stay true.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use baton_messages::{Manifest, TaskType};
+use serde_json::Value;
+
+/// Why a manifest was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogueError {
+    /// The input schema is no JSON Schema.
+    #[error("take in {task_type}: its input schema is not valid: {what}")]
+    Schema {
+        /// Which type.
+        task_type: TaskType,
+        /// What is wrong.
+        what: String,
+    },
+    /// It contradicts what is known of the same major version.
+    #[error("take in {task_type}: {what}; give the change a new major version")]
+    Incompatible {
+        /// Which type.
+        task_type: TaskType,
+        /// What differs.
+        what: String,
+    },
+}
+
+/// One known type.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Its manifest.
+    pub manifest: Manifest,
+    validator: Arc<jsonschema::Validator>,
+}
+
+impl Known {
+    /// Whether an input fits the type's schema.
+    ///
+    /// # Errors
+    /// A sentence that names the first misfit and where it is.
+    pub fn check_input(&self, input: &Value) -> Result<(), String> {
+        match self.validator.iter_errors(input).next() {
+            None => Ok(()),
+            Some(misfit) => {
+                let at = misfit.instance_path().to_string();
+                Err(if at.is_empty() { misfit.to_string() } else { format!("at {at}: {misfit}") })
+            }
+        }
+    }
+}
+
+/// The task types known.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    types: BTreeMap<TaskType, Known>,
+}
+
+impl Catalogue {
+    /// What is known of a type.
+    #[must_use]
+    pub fn get(&self, task_type: &TaskType) -> Option<&Known> {
+        self.types.get(task_type)
+    }
+
+    /// Every manifest, by name.
+    pub fn manifests(&self) -> impl Iterator<Item = &Manifest> {
+        self.types.values().map(|known| &known.manifest)
+    }
+
+    /// Takes in what a worker announced; true when it is new or changed.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] when the schema is invalid, or the same major version was known otherwise in a way decisions rest on.
+    pub fn announce(&mut self, manifest: Manifest) -> Result<bool, CatalogueError> {
+        if let Some(known) = self.types.get(&manifest.task_type) {
+            if known.manifest == manifest {
+                return Ok(false);
+            }
+            if let Some(what) = contradiction(&known.manifest, &manifest) {
+                return Err(CatalogueError::Incompatible { task_type: manifest.task_type, what });
+            }
+        }
+        let validator = jsonschema::validator_for(&manifest.input).map_err(|error| CatalogueError::Schema {
+            task_type: manifest.task_type.clone(),
+            what: error.to_string(),
+        })?;
+        self.types.insert(manifest.task_type.clone(), Known { manifest, validator: Arc::new(validator) });
+        Ok(true)
+    }
+}
+
+/// What a later manifest of the same major version may not change: whatever outcomes are judged by.
+fn contradiction(old: &Manifest, new: &Manifest) -> Option<String> {
+    let say = |what: &str| Some(format!("its {what} differs from what was announced before"));
+    if old.effect != new.effect {
+        return say("effect");
+    }
+    if old.idempotent && !new.idempotent {
+        return say("idempotence");
+    }
+    if old.undo && !new.undo {
+        return say("undo");
+    }
+    if old.before_image != new.before_image {
+        return say("before-image");
+    }
+    if old.hold() != new.hold() {
+        return say("way of holding tasks");
+    }
+    if required(&new.input).iter().any(|field| !required(&old.input).contains(field)) {
+        return say("list of required inputs");
+    }
+    None
+}
+
+fn required(schema: &Value) -> Vec<&str> {
+    schema["required"].as_array().map(|all| all.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
+}

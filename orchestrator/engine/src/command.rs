@@ -1,0 +1,177 @@
+//! Everything that can go out. Commands are not stored beside the records that caused them: they are read from them,
+//! with the state the records led to, so that what leaves the process always stands in a committed row.
+
+use baton_messages::control::CancelTask;
+use baton_messages::{
+    AttemptRef, ControlMessage, Direction, Grant, GrantAnswer, InboxKey, Task, TaskMessage, Timestamp, WorkerId,
+};
+
+use crate::record::{AttemptKey, Record};
+use crate::state::{SagaState, Stage};
+use crate::work_item::WorkItem;
+
+/// Everything that can go out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Publish a task; must arrive, or be known not to have.
+    Dispatch(Box<TaskMessage>),
+    /// Answer a claim; a lost one is asked for again.
+    Grant(Box<ControlMessage>),
+    /// Hint to stop; to one worker, or to all when nobody is known to hold the task.
+    CancelTask {
+        /// Whom.
+        worker: Option<WorkerId>,
+        /// What.
+        message: Box<ControlMessage>,
+    },
+    /// Keep the row of a work item, in the same transaction.
+    OpenWorkItem(Box<WorkItem>),
+    /// Close that row, in the same transaction.
+    CloseWorkItem {
+        /// Its number.
+        number: u32,
+        /// By whom.
+        by: String,
+    },
+}
+
+/// Whether a record makes something leave the process; cheap, for recovery to pass over what does not.
+#[must_use]
+pub const fn publishes(record: &Record) -> bool {
+    matches!(
+        record,
+        Record::Offered { .. }
+            | Record::Resent { .. }
+            | Record::Claimed { .. }
+            | Record::Answered { .. }
+            | Record::CancelSent { .. }
+    )
+}
+
+/// What the records, just folded into `state` at `at`, make leave the process. An offer that the same decision already closed is not sent.
+#[must_use]
+pub fn commands(state: &SagaState, inbox: &InboxKey, records: &[Record]) -> Vec<Command> {
+    records.iter().filter_map(|record| command(state, inbox, record)).collect()
+}
+
+fn command(state: &SagaState, inbox: &InboxKey, record: &Record) -> Option<Command> {
+    match record {
+        Record::Offered { of, dispatch, .. } | Record::Resent { of, dispatch, .. } => {
+            let task = task_message(state, inbox, of, *dispatch)?;
+            Some(Command::Dispatch(Box::new(task)))
+        }
+        Record::Claimed { of, run, worker, dispatch } => {
+            Some(answer(state, of, *dispatch, *run, worker, granted(state, of)))
+        }
+        Record::Answered { of, run, worker, dispatch, refused } => {
+            let said = refused.map_or_else(|| granted(state, of), |why| GrantAnswer::Refused { why });
+            Some(answer(state, of, *dispatch, *run, worker, said))
+        }
+        Record::CancelSent { of, dispatch, worker } => Some(Command::CancelTask {
+            worker: worker.clone(),
+            message: Box::new(ControlMessage::Cancel(CancelTask { of: attempt_ref(state, of, *dispatch) })),
+        }),
+        Record::WorkItemOpened { item } => Some(Command::OpenWorkItem(item.clone())),
+        Record::WorkItemClosed { number, by } => Some(Command::CloseWorkItem { number: *number, by: by.clone() }),
+        Record::Started { .. }
+        | Record::Prepared { .. }
+        | Record::Held { .. }
+        | Record::Checkpointed { .. }
+        | Record::Reported { .. }
+        | Record::Closed { .. }
+        | Record::Evidence { .. }
+        | Record::Cleared { .. }
+        | Record::Moved { .. }
+        | Record::Forgiven { .. }
+        | Record::NewRound { .. }
+        | Record::Unwinding { .. }
+        | Record::PivotReleased
+        | Record::DeadlinePassed
+        | Record::Applied { .. }
+        | Record::Paused
+        | Record::Resumed
+        | Record::StatusChanged { .. }
+        | Record::Ended { .. }
+        | Record::Noted { .. } => None,
+    }
+}
+
+/// The full name of an attempt's sending.
+#[must_use]
+pub fn attempt_ref(state: &SagaState, of: &AttemptKey, dispatch: u32) -> AttemptRef {
+    AttemptRef {
+        saga: state.id,
+        step: of.step.clone(),
+        item: None,
+        direction: of.direction,
+        round: of.round,
+        attempt: of.attempt,
+        dispatch,
+    }
+}
+
+/// Whether the state still wants this sending to be out: offered, and neither claimed, closed nor sent anew.
+#[must_use]
+pub fn still_wanted(state: &SagaState, of: &AttemptRef) -> bool {
+    state.step(&of.step).is_some_and(|step| {
+        step.round == of.round
+            && step
+                .attempt(of.direction, of.attempt)
+                .is_some_and(|attempt| attempt.dispatch == of.dispatch && attempt.stage == Stage::Offered)
+    })
+}
+
+/// The task message of an offered attempt, built from the state: the same attempt gives the same message, but for checkpoints learned since.
+#[must_use]
+pub fn task_message(state: &SagaState, inbox: &InboxKey, of: &AttemptKey, dispatch: u32) -> Option<TaskMessage> {
+    let of = attempt_ref(state, of, dispatch);
+    if !still_wanted(state, &of) {
+        return None;
+    }
+    let step = state.step(&of.step)?;
+    let ready = step.prepared(of.direction)?;
+    let attempt = step.attempt(of.direction, of.attempt)?;
+    let facts = &ready.facts;
+    Some(TaskMessage::Task(Task {
+        idempotency_key: of.idempotency_key(),
+        task_type: facts.task_type.clone(),
+        pool: facts.pool.clone(),
+        inbox: inbox.clone(),
+        hold: facts.hold,
+        not_after: not_after(attempt.offered_at, facts.offer_ms),
+        timeout_ms: facts.timeout_ms,
+        lease_ms: facts.lease_ms,
+        input: ready.input.clone(),
+        output: match of.direction {
+            Direction::Do => None,
+            Direction::Undo | Direction::Probe => step.output.clone(),
+        },
+        before: step.before.as_ref().map(|(_, value)| value.clone()),
+        progress: step.progress.clone(),
+        of,
+    }))
+}
+
+const fn not_after(offered_at: Timestamp, offer_ms: u64) -> Timestamp {
+    offered_at.plus_ms(offer_ms)
+}
+
+fn granted(state: &SagaState, of: &AttemptKey) -> GrantAnswer {
+    let step = state.step(&of.step);
+    GrantAnswer::Granted {
+        before: step.and_then(|s| s.before.as_ref()).map(|(_, value)| value.clone()),
+        progress: step.and_then(|s| s.progress.clone()),
+    }
+}
+
+fn answer(
+    state: &SagaState,
+    of: &AttemptKey,
+    dispatch: u32,
+    run: baton_messages::RunId,
+    worker: &WorkerId,
+    answer: GrantAnswer,
+) -> Command {
+    let of = attempt_ref(state, of, dispatch);
+    Command::Grant(Box::new(ControlMessage::Grant(Grant { of, run, worker: worker.clone(), answer })))
+}

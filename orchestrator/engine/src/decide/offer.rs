@@ -1,0 +1,272 @@
+//! Sending: a direction of a step is made ready (facts taken from the catalogue, input evaluated and checked), and its attempts are offered.
+
+use baton_messages::fleet::LEASE_MS_DEFAULT;
+use baton_messages::{BODY_BYTES_MAX, Direction, Failure, Manifest, PoolName, StepId, TaskType};
+use serde_json::Value;
+
+use super::limits::{
+    ENVELOPE_BYTES, OFFER_MS_MAX, PROBE_ATTEMPTS, PROBE_BACKOFF_MS_MAX, QUEUE_MS_DEFAULT, UNDO_ATTEMPTS, UNDO_BACKOFF_MS_MAX,
+};
+use super::{DecideError, Deciding, failure};
+use crate::definition::{Attempts, Jitter, RetryPolicy, StepKind, TaskStep, UndoPlan};
+use crate::expr::Template;
+use crate::fold::last_moment;
+use crate::record::{AttemptKey, Record};
+use crate::state::{Phase, Prepared, RetryFacts, SagaState, Stage, TaskFacts};
+use crate::work_item::WorkItemKind;
+
+/// Why a direction could not be made ready.
+enum NotReady {
+    /// Nobody has announced the type yet.
+    Unserved,
+    /// The author's expressions or values are at fault: not tried again.
+    Bad(Failure),
+}
+
+impl Deciding<'_> {
+    fn task(&self, id: &StepId) -> Result<&TaskStep, DecideError> {
+        match &self.defined(id)?.kind {
+            StepKind::Task(task) => Ok(task),
+            StepKind::Sleep(_) => Err(DecideError::Definition {
+                definition: self.rules.definition.saga.clone(),
+                step: id.clone(),
+            }),
+        }
+    }
+
+    /// Makes `do` ready and offers its first attempt; or waits for somebody who serves it; or fails where the author is at fault.
+    pub(crate) fn prepare_and_offer(&mut self, id: &StepId) -> Result<(), DecideError> {
+        let task = self.task(id)?;
+        let made = ready(self.state, self.rules, &task.task_type, Some(&task.pool), &task.with).map(|(manifest, pool, input)| {
+            let facts = forward_facts(task, manifest, pool);
+            Prepared { facts, input }
+        });
+        let queue_ms = task.queue_timeout_ms.unwrap_or(QUEUE_MS_DEFAULT);
+        match made {
+            Ok(prepared) => {
+                self.emit(Record::Prepared { step: id.clone(), direction: Direction::Do, prepared: Box::new(prepared) })?;
+                self.offer(id, Direction::Do)
+            }
+            Err(NotReady::Unserved) if self.step(id)?.phase == Phase::Unserved => Ok(()),
+            Err(NotReady::Unserved) => {
+                let due = self.now.plus_ms(queue_ms);
+                self.move_to(id, Phase::Unserved, Some(due), None, None)
+            }
+            Err(NotReady::Bad(failure)) => self.fail_for_good(id, failure),
+        }
+    }
+
+    /// Makes the undo of a step ready and offers its first attempt.
+    pub(crate) fn prepare_and_offer_undo(&mut self, id: &StepId) -> Result<(), DecideError> {
+        let task = self.task(id)?;
+        let made = match &task.undo {
+            UndoPlan::None { because } => {
+                let what = format!("{id} is not undone: {because}");
+                self.emit(Record::Noted { what })?;
+                return self.undone(id);
+            }
+            UndoPlan::Own => {
+                let Some(forward) = self.step(id)?.forward.clone() else { return self.undo_missing(id) };
+                if !forward.facts.undo {
+                    return self.undo_missing(id);
+                }
+                let facts = backward_facts(forward.facts);
+                Ok(Prepared { facts, input: forward.input })
+            }
+            UndoPlan::Task(undo) => {
+                let pool = undo.pool.as_ref().unwrap_or(&task.pool);
+                ready(self.state, self.rules, &undo.task_type, Some(pool), &undo.with).map(|(manifest, pool, input)| {
+                    let timeout = undo.timeout_ms.unwrap_or(manifest.timeout_ms_default).min(manifest.timeout_ms_max);
+                    let retry = &undo.retry;
+                    let mut facts = facts(manifest, pool, timeout, task.lease_ms, task.queue_timeout_ms, retry);
+                    if retry.attempts.is_none() {
+                        facts.retry.attempts = Some(UNDO_ATTEMPTS.max(manifest.retry.attempts));
+                    }
+                    Prepared { facts, input }
+                })
+            }
+        };
+        match made {
+            Ok(prepared) => {
+                let prepared = Box::new(prepared);
+                self.emit(Record::Prepared { step: id.clone(), direction: Direction::Undo, prepared })?;
+                self.offer(id, Direction::Undo)
+            }
+            Err(NotReady::Unserved) if self.step(id)?.phase == Phase::UndoUnserved => Ok(()),
+            Err(NotReady::Unserved) => {
+                let due = self.now.plus_ms(task_queue_ms(self.task(id)?));
+                self.move_to(id, Phase::UndoUnserved, Some(due), None, None)
+            }
+            Err(NotReady::Bad(failure)) => self.undo_failed(id, failure),
+        }
+    }
+
+    fn undo_missing(&mut self, id: &StepId) -> Result<(), DecideError> {
+        let title = format!("{id} has an effect and its task type has no undo: undo it by hand");
+        self.park(id, Phase::UndoParked, WorkItemKind::UndoMissing, title, None)
+    }
+
+    /// Whether somebody can be asked if `do` happened.
+    pub(crate) fn can_probe(&self, id: &StepId) -> Result<bool, DecideError> {
+        let task = self.task(id)?;
+        let own = self.step(id)?.forward.as_ref().is_some_and(|ready| ready.facts.probe);
+        Ok(match &task.probe {
+            Some(probe) => self.rules.catalogue.get(&probe.task_type).is_some(),
+            None => own,
+        })
+    }
+
+    /// Asks whether `do` happened.
+    pub(crate) fn offer_probe(&mut self, id: &StepId) -> Result<(), DecideError> {
+        if self.step(id)?.asking.is_none() {
+            let Some(forward) = self.step(id)?.forward.clone() else { return self.cannot_tell(id) };
+            let task = self.task(id)?;
+            let made = match &task.probe {
+                None => Ok(Prepared { facts: forward.facts, input: forward.input }),
+                Some(probe) => ready(self.state, self.rules, &probe.task_type, Some(&task.pool), &probe.with).map(
+                    |(manifest, pool, input)| {
+                        let timeout = manifest.timeout_ms_default;
+                        let retry = RetryPolicy::default();
+                        let facts = facts(manifest, pool, timeout, None, task.queue_timeout_ms, &retry);
+                        Prepared { facts, input }
+                    },
+                ),
+            };
+            let Ok(mut prepared) = made else { return self.cannot_tell(id) };
+            prepared.facts.retry.attempts = Some(PROBE_ATTEMPTS);
+            prepared.facts.retry.max_ms = PROBE_BACKOFF_MS_MAX;
+            let prepared = Box::new(prepared);
+            self.emit(Record::Prepared { step: id.clone(), direction: Direction::Probe, prepared })?;
+        }
+        self.offer(id, Direction::Probe)
+    }
+
+    /// Offers the next attempt of a direction that is ready; the same attempt again when nobody ran the last one.
+    pub(crate) fn offer(&mut self, id: &StepId, direction: Direction) -> Result<(), DecideError> {
+        let step = self.step(id)?;
+        let Some(ready) = step.prepared(direction) else {
+            return Err(crate::fold::FoldError::NotPrepared { step: id.clone(), direction }.into());
+        };
+        let facts = &ready.facts;
+        let end = last_moment(self.now, facts.hold, facts.offer_ms, facts.timeout_ms);
+        let last = step.last_attempt(direction);
+        let again = step.attempt(direction, last).filter(|attempt| attempt.stage == Stage::NotRun);
+        let (attempt, dispatch) = again.map_or((last + 1, 1), |attempt| (last, attempt.dispatch + 1));
+        let of = AttemptKey { step: id.clone(), direction, round: step.round, attempt };
+        let pivot = direction == Direction::Do && self.defined(id)?.pivot;
+        self.emit(Record::Offered { of, dispatch, last_moment: end, pivot })
+    }
+
+    /// The retry rules of a direction of a step.
+    pub(crate) fn retry_facts(&self, id: &StepId, direction: Direction) -> Result<RetryFacts, DecideError> {
+        let facts = self.step(id)?.prepared(direction).map(|ready| ready.facts.retry.clone());
+        facts.ok_or_else(|| crate::fold::FoldError::NotPrepared { step: id.clone(), direction }.into())
+    }
+}
+
+fn task_queue_ms(task: &TaskStep) -> u64 {
+    task.queue_timeout_ms.unwrap_or(QUEUE_MS_DEFAULT)
+}
+
+/// Evaluates what a task is to be sent with, and checks it against its type.
+fn ready<'a>(
+    state: &SagaState,
+    rules: super::Rules<'a>,
+    task_type: &TaskType,
+    pool: Option<&Template>,
+    with: &Template,
+) -> Result<(&'a Manifest, PoolName, Value), NotReady> {
+    let known = rules.catalogue.get(task_type).ok_or(NotReady::Unserved)?;
+    let bad = |code: &str, message: String| NotReady::Bad(failure(code, message));
+    let pool = match pool {
+        None => PoolName::default_pool(),
+        Some(template) => {
+            let value = template.eval(state).map_err(|error| bad("expression", error.to_string()))?;
+            let text = value.as_str().unwrap_or_default();
+            PoolName::new(text).map_err(|error| bad("pool", error.to_string()))?
+        }
+    };
+    let input = with.eval(state).map_err(|error| bad("expression", error.to_string()))?;
+    known.check_input(&input).map_err(|misfit| bad("input-misfit", format!("input of {task_type} does not fit: {misfit}")))?;
+    let bytes = json_bytes(&input);
+    if bytes + ENVELOPE_BYTES > BODY_BYTES_MAX {
+        let text = format!("input of {task_type} has {bytes} bytes; a task may have {BODY_BYTES_MAX}: pass a reference instead");
+        return Err(bad("too-large", text));
+    }
+    Ok((&known.manifest, pool, input))
+}
+
+/// How many bytes a value has as JSON, without writing it out.
+fn json_bytes(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Counting cannot fail, and a Value always serialises.
+    match serde_json::to_writer(&mut count, value) {
+        Ok(()) => count.0,
+        Err(_) => usize::MAX / 2,
+    }
+}
+
+fn forward_facts(task: &TaskStep, manifest: &Manifest, pool: PoolName) -> TaskFacts {
+    let timeout = task.timeout_ms.unwrap_or(manifest.timeout_ms_default).min(manifest.timeout_ms_max);
+    let mut facts = facts(manifest, pool, timeout, task.lease_ms, task.queue_timeout_ms, &task.retry);
+    facts.probe = manifest.probe || task.probe.is_some();
+    facts
+}
+
+/// The automation's own undo runs under the facts of `do`, but with attempts of its own.
+fn backward_facts(mut facts: TaskFacts) -> TaskFacts {
+    facts.retry = RetryFacts {
+        attempts: Some(UNDO_ATTEMPTS),
+        backoff_ms: facts.retry.backoff_ms,
+        factor: facts.retry.factor,
+        max_ms: UNDO_BACKOFF_MS_MAX,
+        jitter: true,
+    };
+    facts
+}
+
+fn facts(
+    manifest: &Manifest,
+    pool: PoolName,
+    timeout_ms: u64,
+    lease_ms: Option<u64>,
+    queue_timeout_ms: Option<u64>,
+    retry: &RetryPolicy,
+) -> TaskFacts {
+    let queue_ms = queue_timeout_ms.unwrap_or(QUEUE_MS_DEFAULT);
+    TaskFacts {
+        task_type: manifest.task_type.clone(),
+        pool,
+        effect: manifest.effect,
+        idempotent: manifest.idempotent,
+        undo: manifest.undo,
+        probe: manifest.probe,
+        hold: manifest.hold(),
+        timeout_ms,
+        lease_ms: lease_ms.unwrap_or(LEASE_MS_DEFAULT),
+        offer_ms: queue_ms.min(OFFER_MS_MAX),
+        queue_ms,
+        settle_ms: manifest.settle_ms,
+        retry: RetryFacts {
+            attempts: match retry.attempts {
+                None => Some(manifest.retry.attempts.max(1)),
+                Some(Attempts::Times(times)) => Some(times.get()),
+                Some(Attempts::Forever) => None,
+            },
+            backoff_ms: retry.backoff_ms.unwrap_or(manifest.retry.backoff_ms),
+            factor: retry.factor.unwrap_or(manifest.retry.factor),
+            max_ms: retry.max_ms.unwrap_or(manifest.retry.max_ms),
+            jitter: retry.jitter != Some(Jitter::None),
+        },
+    }
+}

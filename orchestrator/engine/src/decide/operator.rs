@@ -1,0 +1,46 @@
+//! What every operator's input has in common: it is applied once, and only on what the operator saw.
+
+use baton_messages::{Direction, StepId};
+
+use super::{DecideError, Deciding, Refusal, Verdict};
+use crate::input::Operator;
+use crate::record::Record;
+
+impl Deciding<'_> {
+    /// Whether an operator's input may go ahead: not applied before, and the saga goes on.
+    pub(crate) fn precheck(&self, operator: &Operator) -> Option<Verdict> {
+        if self.state.applied.contains(&operator.id) {
+            return Some(Verdict::Duplicate);
+        }
+        if !self.state.active() {
+            return Some(Verdict::Refused(Refusal::Ended { status: self.state.status.as_str() }));
+        }
+        None
+    }
+
+    /// The same for an input about one step: it exists, and stands where the operator saw it.
+    pub(crate) fn precheck_step(&self, step: &StepId, operator: &Operator) -> Option<Verdict> {
+        if let Some(verdict) = self.precheck(operator) {
+            return Some(verdict);
+        }
+        let Some(state) = self.state.step(step) else {
+            return Some(Verdict::Refused(Refusal::NoSuch { what: format!("step {step}") }));
+        };
+        let seen = operator.seen.as_ref()?;
+        let moved = seen.phase != state.phase || seen.attempt != state.last_attempt(Direction::Do);
+        moved.then(|| {
+            let now = format!("{:?}, attempt {}", state.phase, state.last_attempt(Direction::Do)).to_lowercase();
+            Verdict::Refused(Refusal::Moved { step: step.clone(), now })
+        })
+    }
+
+    /// Records that an operator's input was applied.
+    pub(crate) fn applied(&mut self, operator: &Operator, action: &str) -> Result<(), DecideError> {
+        self.emit(Record::Applied {
+            id: operator.id,
+            action: action.into(),
+            by: operator.by.clone(),
+            reason: operator.reason.clone(),
+        })
+    }
+}

@@ -1,0 +1,38 @@
+//! `ResolveStep`: an operator says, with a reason, that a step is done, or undone, by hand.
+
+use baton_messages::StepId;
+
+use super::{Deciding, Handled, Refusal, Verdict};
+use crate::input::{Operator, Resolution};
+use crate::state::Phase;
+
+pub(super) fn resolve_step(d: &mut Deciding<'_>, step: &StepId, how: &Resolution, operator: &Operator) -> Handled {
+    if let Some(verdict) = d.precheck_step(step, operator) {
+        return Ok(verdict);
+    }
+    if operator.reason.trim().is_empty() {
+        let why = "a written reason is needed: it stands in the saga's history".to_owned();
+        return Ok(Verdict::Refused(Refusal::NotNow { action: "resolve", why }));
+    }
+    let phase = d.step(step)?.phase;
+    match (phase, how) {
+        (Phase::Parked, Resolution::Done { output }) => {
+            d.applied(operator, "resolve-done")?;
+            d.close_work_item_of(step, &operator.by)?;
+            d.move_to(step, Phase::Succeeded, None, Some(output.clone()), None)?;
+        }
+        (Phase::UndoParked | Phase::UndoBackoff | Phase::UndoUnserved, Resolution::Undone) => {
+            d.applied(operator, "resolve-undone")?;
+            d.undone(step)?;
+        }
+        (_, Resolution::Done { .. } | Resolution::Undone) => {
+            let asked = match how {
+                Resolution::Done { .. } => "done",
+                Resolution::Undone => "undone",
+            };
+            let why = format!("{step} is {phase:?}; it cannot be called {asked} by hand").to_lowercase();
+            return Ok(Verdict::Refused(Refusal::NotNow { action: "resolve", why }));
+        }
+    }
+    Ok(Verdict::Applied)
+}

@@ -1,0 +1,50 @@
+//! `RetryStep`: an operator wants a parked step, or a parked undo, tried again; or a waiting retry at once.
+
+use baton_messages::{Direction, StepId};
+
+use super::{Deciding, Handled, Refusal, Verdict};
+use crate::input::Operator;
+use crate::record::Record;
+use crate::state::Phase;
+
+pub(super) fn retry_step(d: &mut Deciding<'_>, step: &StepId, operator: &Operator) -> Handled {
+    if let Some(verdict) = d.precheck_step(step, operator) {
+        return Ok(verdict);
+    }
+    let (phase, open) = {
+        let state = d.step(step)?;
+        (state.phase, state.unsettled(d.now))
+    };
+    let (direction, backoff) = match phase {
+        Phase::Parked | Phase::Backoff => (Direction::Do, Phase::Backoff),
+        Phase::UndoParked | Phase::UndoBackoff => (Direction::Undo, Phase::UndoBackoff),
+        Phase::Waiting
+        | Phase::Unserved
+        | Phase::Trying
+        | Phase::Settling
+        | Phase::Probing
+        | Phase::ProbeBackoff
+        | Phase::Sleeping
+        | Phase::Succeeded
+        | Phase::Skipped
+        | Phase::Continued
+        | Phase::Failed
+        | Phase::Doubtful
+        | Phase::Undoing
+        | Phase::UndoUnserved
+        | Phase::Undone => {
+            let why = format!("{step} is {phase:?}; only a parked step or one between two attempts can be retried").to_lowercase();
+            return Ok(Verdict::Refused(Refusal::NotNow { action: "retry", why }));
+        }
+    };
+    if open {
+        let why = format!("an attempt of {step} may still be acting; wait until it has closed");
+        return Ok(Verdict::Refused(Refusal::NotNow { action: "retry", why }));
+    }
+    d.applied(operator, "retry")?;
+    d.close_work_item_of(step, &operator.by)?;
+    d.emit(Record::Forgiven { step: step.clone(), direction })?;
+    // Due at once: the timer starts it, or the resume does when the saga is paused.
+    d.move_to(step, backoff, Some(d.now), None, None)?;
+    Ok(Verdict::Applied)
+}

@@ -1,0 +1,26 @@
+//! `SkipStep`: an operator goes on without a step. Its output is null; what it may have changed stays known, and is undone if the saga unwinds.
+
+use baton_messages::StepId;
+
+use super::{Deciding, Handled, Refusal, Verdict};
+use crate::input::Operator;
+use crate::state::Phase;
+
+pub(super) fn skip_step(d: &mut Deciding<'_>, step: &StepId, operator: &Operator) -> Handled {
+    if let Some(verdict) = d.precheck_step(step, operator) {
+        return Ok(verdict);
+    }
+    let (phase, open) = {
+        let state = d.step(step)?;
+        (state.phase, state.open_attempt().is_some())
+    };
+    let possible = matches!(phase, Phase::Waiting | Phase::Parked | Phase::Backoff | Phase::Unserved | Phase::Sleeping);
+    if open || !possible || d.state.unwinding.is_some() {
+        let why = format!("{step} is {phase:?}; only a step that is parked or has not begun to act can be skipped").to_lowercase();
+        return Ok(Verdict::Refused(Refusal::NotNow { action: "skip", why }));
+    }
+    d.applied(operator, "skip")?;
+    d.close_work_item_of(step, &operator.by)?;
+    d.move_to(step, Phase::Skipped, None, None, None)?;
+    Ok(Verdict::Applied)
+}

@@ -1,0 +1,166 @@
+//! `TaskFinished`: an attempt has ended, in time, late, or told a second time.
+
+use baton_messages::{CheckpointKind, Direction, Finished, TaskResult};
+
+use super::settle::Outcome;
+use super::{DecideError, Deciding, Handled, Refusal, Verdict, key_of};
+use crate::record::Record;
+use crate::state::{Phase, Stage, Status};
+use crate::work_item::WorkItemKind;
+
+pub(super) fn task_finished(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
+    let of = &finished.of;
+    let Some(step) = d.state.step(&of.step) else {
+        return Ok(Verdict::Refused(Refusal::NoSuch { what: format!("step {}", of.step) }));
+    };
+    if of.round != step.round {
+        return if of.round < step.round { note(d, finished) } else { no_attempt(finished) };
+    }
+    let Some(attempt) = step.attempt(of.direction, of.attempt) else {
+        return if of.attempt <= step.last_attempt(of.direction) { Ok(Verdict::Duplicate) } else { no_attempt(finished) };
+    };
+    match &attempt.stage {
+        Stage::Reported => Ok(Verdict::Duplicate),
+        Stage::Claimed { run, .. } if *run != finished.run => note(d, finished),
+        // A worker that gave a sending back or found it too late speaks of that sending only.
+        Stage::Offered if attempt.dispatch != of.dispatch && matches!(finished.result, TaskResult::NotRun { .. }) => {
+            Ok(Verdict::Duplicate)
+        }
+        Stage::Offered | Stage::Claimed { .. } => in_time(d, finished),
+        Stage::Closed | Stage::NotRun => late(d, finished),
+    }
+}
+
+fn no_attempt(finished: &Finished) -> Handled {
+    let of = &finished.of;
+    let what = format!("{} attempt {} of round {} of step {}", of.direction, of.attempt, of.round, of.step);
+    Ok(Verdict::Refused(Refusal::NoSuch { what }))
+}
+
+fn note(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
+    let of = &finished.of;
+    let what = format!("late report of {} {} attempt {} round {}, run {}", of.step, of.direction, of.attempt, of.round, finished.run);
+    d.emit(Record::Noted { what })?;
+    Ok(Verdict::Applied)
+}
+
+/// The checkpoints a report repeats, where the messages that brought them are still on their way.
+fn checkpoints(d: &mut Deciding<'_>, finished: &Finished) -> Result<(), DecideError> {
+    if finished.of.direction != Direction::Do {
+        return Ok(());
+    }
+    let step = d.step(&finished.of.step)?;
+    let known_before = step.before.as_ref().is_some_and(|(attempt, _)| *attempt <= finished.of.attempt);
+    let known_progress = step.progress == finished.progress;
+    let of = key_of(&finished.of);
+    if let Some(value) = &finished.before
+        && !known_before
+    {
+        d.emit(Record::Checkpointed { of: of.clone(), kind: CheckpointKind::Before, value: value.clone() })?;
+    }
+    if let Some(value) = &finished.progress
+        && !known_progress
+    {
+        d.emit(Record::Checkpointed { of, kind: CheckpointKind::Progress, value: value.clone() })?;
+    }
+    Ok(())
+}
+
+fn in_time(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
+    checkpoints(d, finished)?;
+    let of = key_of(&finished.of);
+    d.emit(Record::Reported {
+        of: of.clone(),
+        run: finished.run,
+        sole: finished.sole,
+        started: finished.started,
+        result: finished.result.clone(),
+    })?;
+    d.settle(&of, &Outcome::of(finished.of.direction, &finished.result))?;
+    Ok(Verdict::Applied)
+}
+
+/// A report of an attempt that was closed without one is evidence.
+fn late(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
+    checkpoints(d, finished)?;
+    let of = key_of(&finished.of);
+    let had_effect = d.step(&of.step)?.may_have_effect;
+    d.emit(Record::Evidence { of: of.clone(), run: finished.run, result: finished.result.clone() })?;
+    let succeeded = matches!(finished.result, TaskResult::Succeeded { .. });
+    match of.direction {
+        Direction::Probe => {}
+        Direction::Undo => {
+            let step = d.step(&of.step)?;
+            let waiting = matches!(step.phase, Phase::UndoBackoff | Phase::UndoUnserved | Phase::UndoParked);
+            if succeeded && waiting && !step.unsettled(d.now) {
+                d.undone(&of.step)?;
+            }
+        }
+        Direction::Do => late_do(d, finished, had_effect, succeeded)?,
+    }
+    Ok(Verdict::Applied)
+}
+
+fn late_do(d: &mut Deciding<'_>, finished: &Finished, had_effect: bool, succeeded: bool) -> Result<(), DecideError> {
+    let id = &finished.of.step;
+    let step = d.step(id)?;
+    let news = step.may_have_effect && !had_effect;
+    match step.phase {
+        // It is not known, or held as not done but still wanted: now it is known.
+        Phase::Settling | Phase::Probing | Phase::ProbeBackoff | Phase::Backoff | Phase::Unserved | Phase::Parked
+            if succeeded && d.state.unwinding.is_none() =>
+        {
+            let output = match &finished.result {
+                TaskResult::Succeeded { output } => Some(output.clone()),
+                TaskResult::Failed(_) | TaskResult::Unknown(_) | TaskResult::NotRun { .. } | TaskResult::Probed(_) => None,
+            };
+            d.close_work_item_of(id, "late report")?;
+            d.move_to(id, Phase::Succeeded, None, output, None)
+        }
+        Phase::Failed | Phase::Continued | Phase::Skipped | Phase::Undone if news => late_effect(d, id),
+        Phase::Failed
+        | Phase::Continued
+        | Phase::Skipped
+        | Phase::Undone
+        | Phase::Settling
+        | Phase::Probing
+        | Phase::ProbeBackoff
+        | Phase::Backoff
+        | Phase::Unserved
+        | Phase::Parked
+        | Phase::Waiting
+        | Phase::Trying
+        | Phase::Sleeping
+        | Phase::Succeeded
+        | Phase::Doubtful
+        | Phase::Undoing
+        | Phase::UndoUnserved
+        | Phase::UndoBackoff
+        | Phase::UndoParked => Ok(()),
+    }
+}
+
+/// A step held as not happened has happened: it joins the running unwind, or, on an ended saga, asks a person.
+fn late_effect(d: &mut Deciding<'_>, id: &baton_messages::StepId) -> Result<(), DecideError> {
+    match d.state.status {
+        // The operator who gave the saga up took over all of it.
+        Status::Abandoned | Status::New => Ok(()),
+        Status::Running | Status::Compensating | Status::Parked => {
+            if d.state.unwinding.is_some() {
+                if d.step(id)?.phase == Phase::Undone {
+                    d.move_to(id, Phase::Doubtful, None, None, None)?;
+                    // Done again after its undo: the next undo is another effect, under another key.
+                    return d.emit(Record::NewRound { step: id.clone() });
+                }
+                return d.move_to(id, Phase::Doubtful, None, None, None);
+            }
+            Ok(())
+        }
+        Status::Completed | Status::Compensated => {
+            let to = if d.state.unwinding.is_some() { Phase::UndoParked } else { Phase::Parked };
+            d.emit(Record::StatusChanged { to: Status::Parked })?;
+            let title = format!("{id} was held as not done; after the saga's end a worker reported that it happened");
+            d.park(id, to, WorkItemKind::LateEvidence, title, None)
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! `TimerFired`: a time the state itself was waiting for has come. A timer that is not (or no longer) in the state does nothing.
+
+use baton_messages::{Direction, Hold, StepId};
+
+use super::settle::Outcome;
+use super::{DecideError, Deciding, Handled, Verdict, failure};
+use crate::record::{AttemptKey, ClosedWhy, Record};
+use crate::state::{Cause, Phase, Stage};
+use crate::timer::TimerKey;
+use crate::work_item::WorkItemKind;
+
+pub(super) fn timer_fired(d: &mut Deciding<'_>, key: &TimerKey) -> Handled {
+    let mut runs = false;
+    let now = d.now;
+    d.state.each_timer(|at, timer| runs |= at <= now && timer() == *key);
+    if !runs {
+        return Ok(Verdict::Duplicate);
+    }
+    match key {
+        TimerKey::Deadline => deadline(d)?,
+        TimerKey::StepDue { step } => step_due(d, step)?,
+        TimerKey::AttemptEnd { step, direction, attempt } => attempt_end(d, step, *direction, *attempt)?,
+    }
+    Ok(Verdict::Applied)
+}
+
+fn deadline(d: &mut Deciding<'_>) -> Result<(), DecideError> {
+    d.emit(Record::DeadlinePassed)?;
+    if d.state.past_pivot {
+        let title = "the deadline passed after the pivot: it goes on, only forward".to_owned();
+        return d.open_work_item(None, WorkItemKind::DeadlineAfterPivot, title, None);
+    }
+    d.unwind(Cause::Deadline)
+}
+
+fn step_due(d: &mut Deciding<'_>, id: &StepId) -> Result<(), DecideError> {
+    match d.step(id)?.phase {
+        Phase::Sleeping => d.move_to(id, Phase::Succeeded, None, None, None),
+        Phase::Backoff if d.step(id)?.forward.is_none() => d.prepare_and_offer(id),
+        Phase::Backoff => d.offer(id, Direction::Do),
+        Phase::ProbeBackoff => d.offer_probe(id),
+        Phase::UndoBackoff => d.offer_unserved(id, Direction::Undo),
+        Phase::Settling => d.settled(id),
+        Phase::Unserved => d.queue_timeout(id, Direction::Do, "nobody serves its task type"),
+        Phase::UndoUnserved => d.queue_timeout(id, Direction::Undo, "nobody serves its task type"),
+        Phase::Waiting
+        | Phase::Trying
+        | Phase::Probing
+        | Phase::Succeeded
+        | Phase::Skipped
+        | Phase::Continued
+        | Phase::Failed
+        | Phase::Doubtful
+        | Phase::Parked
+        | Phase::Undoing
+        | Phase::UndoParked
+        | Phase::Undone => Ok(()),
+    }
+}
+
+fn attempt_end(d: &mut Deciding<'_>, id: &StepId, direction: Direction, number: u32) -> Result<(), DecideError> {
+    let step = d.step(id)?;
+    let Some(attempt) = step.attempt(direction, number).cloned() else { return Ok(()) };
+    let of = AttemptKey { step: id.clone(), direction, round: step.round, attempt: number };
+    match attempt.stage {
+        Stage::Offered if attempt.hold == Hold::Claim => {
+            d.emit(Record::Closed { of: of.clone(), why: ClosedWhy::Expired, maybe_acted: false })?;
+            d.settle(&of, &Outcome::NotRun("nobody claimed it".into()))
+        }
+        Stage::Offered | Stage::Claimed { .. } => {
+            d.emit(Record::Closed { of: of.clone(), why: ClosedWhy::LastMoment, maybe_acted: true })?;
+            let mut silent = failure("no-report", "no report came before the last moment anybody could have acted");
+            silent.retryable = true;
+            d.settle(&of, &Outcome::Unknown(silent))
+        }
+        Stage::Reported => d.emit(Record::Closed { of, why: ClosedWhy::LastMoment, maybe_acted: false }),
+        Stage::Closed | Stage::NotRun => Ok(()),
+    }
+}

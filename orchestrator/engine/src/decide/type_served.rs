@@ -1,0 +1,52 @@
+//! `TypeServed`: somebody serves a task type (again). Steps that waited for it are offered.
+
+use baton_messages::{Direction, StepId, TaskType};
+
+use super::{DecideError, Deciding, Handled, Verdict};
+use crate::definition::{StepKind, UndoPlan};
+use crate::state::Phase;
+
+pub(super) fn type_served(d: &mut Deciding<'_>, task_type: &TaskType) -> Handled {
+    if !d.state.active() || d.state.paused {
+        return Ok(Verdict::Duplicate);
+    }
+    let waiting: Vec<(StepId, Phase)> = d
+        .state
+        .steps
+        .iter()
+        .filter(|(_, step)| matches!(step.phase, Phase::Unserved | Phase::UndoUnserved))
+        .map(|(id, step)| (id.clone(), step.phase))
+        .collect();
+    for (id, phase) in waiting {
+        let direction = if phase == Phase::Unserved { Direction::Do } else { Direction::Undo };
+        if wants(d, &id, direction, task_type)? {
+            d.offer_unserved(&id, direction)?;
+        }
+    }
+    Ok(Verdict::Applied)
+}
+
+/// Whether this is the type the step waits for: the prepared one, or, before that, the defined one.
+fn wants(d: &Deciding<'_>, id: &StepId, direction: Direction, served: &TaskType) -> Result<bool, DecideError> {
+    if let Some(ready) = d.step(id)?.prepared(direction) {
+        return Ok(ready.facts.task_type == *served);
+    }
+    let StepKind::Task(task) = &d.defined(id)?.kind else { return Ok(false) };
+    Ok(match (&task.undo, direction) {
+        (UndoPlan::Task(undo), Direction::Undo) => undo.task_type == *served,
+        (UndoPlan::Task(_) | UndoPlan::Own | UndoPlan::None { .. }, _) => task.task_type == *served,
+    })
+}
+
+impl Deciding<'_> {
+    /// Offers what nobody served before: made ready now, if it was not.
+    pub(crate) fn offer_unserved(&mut self, id: &StepId, direction: Direction) -> Result<(), DecideError> {
+        if self.step(id)?.prepared(direction).is_some() {
+            return self.offer(id, direction);
+        }
+        match direction {
+            Direction::Undo => self.prepare_and_offer_undo(id),
+            Direction::Do | Direction::Probe => self.prepare_and_offer(id),
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! The fold: records in, state out. Evaluates nothing: no expression, no schema, no clock, no chance. Deciding folds each record
+//! as it makes it, recovery folds them as they are read: one function, no second way.
+
+use baton_messages::{CheckpointKind, Direction, Effect, Hold, StepId, TaskResult, Timestamp};
+
+use crate::decide::limits::{CLOCK_SKEW_MS, CONFIRM_BOUND_MS, KILL_GRACE_MS};
+use crate::record::{AttemptKey, Entry, Record};
+use crate::state::{Attempt, Phase, SagaState, Stage, StepState};
+use crate::transition::legal;
+
+/// Attempts of a step kept in its state; older ones that were reported are let go. A report of one that was let go is a duplicate.
+const ATTEMPTS_KEPT: usize = 48;
+
+/// A record that does not fit the state: a defect, or a log that was tampered with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    /// It names a step the saga does not have.
+    #[error("fold a record of step {step}: the saga has no such step")]
+    NoStep {
+        /// Which.
+        step: StepId,
+    },
+    /// It names an attempt the step does not have.
+    #[error("fold a record of {step}: it has no {direction} attempt {attempt} in round {round}")]
+    NoAttempt {
+        /// Which step.
+        step: StepId,
+        /// Which way.
+        direction: Direction,
+        /// Which attempt.
+        attempt: u32,
+        /// Which round.
+        round: u32,
+    },
+    /// A step may not go from its phase to that one.
+    #[error("fold a record of {step}: it may not go from {from:?} to {to:?}")]
+    Transition {
+        /// Which step.
+        step: StepId,
+        /// From.
+        from: Phase,
+        /// To.
+        to: Phase,
+    },
+    /// An attempt is offered while another is open.
+    #[error("fold an offer of {step}: an attempt is still open")]
+    StillOpen {
+        /// Which step.
+        step: StepId,
+    },
+    /// A direction is offered that was not prepared.
+    #[error("fold an offer of {step}: its {direction} was not prepared")]
+    NotPrepared {
+        /// Which step.
+        step: StepId,
+        /// Which way.
+        direction: Direction,
+    },
+}
+
+/// Folds a whole history.
+///
+/// # Errors
+/// The first record that does not fit.
+pub fn replay<'a>(state: &mut SagaState, entries: impl IntoIterator<Item = &'a Entry>) -> Result<(), FoldError> {
+    for entry in entries {
+        for record in &entry.records {
+            fold(state, entry.at, record)?;
+        }
+    }
+    Ok(())
+}
+
+/// Folds one record, made at `at`.
+///
+/// # Errors
+/// [`FoldError`] when the record does not fit the state; the state must then be dropped.
+pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), FoldError> {
+    state.seq += 1;
+    state.last_at = at;
+    match record {
+        Record::Started { definition, version, input, labels, by, id, deadline_at, steps } => {
+            state.definition.clone_from(definition);
+            state.version = *version;
+            state.input.clone_from(input);
+            state.labels.clone_from(labels);
+            state.by.clone_from(by);
+            state.started_at = at;
+            state.deadline_at = *deadline_at;
+            state.steps = steps.iter().map(|step| (step.clone(), StepState::waiting(at))).collect();
+            state.applied.insert(*id);
+            state.status = crate::state::Status::Running;
+        }
+        Record::Prepared { step, direction, prepared } => {
+            let state = step_mut(state, step)?;
+            state.began_at.get_or_insert(at);
+            match direction {
+                Direction::Do => state.forward = Some((**prepared).clone()),
+                Direction::Undo => state.backward = Some((**prepared).clone()),
+                Direction::Probe => state.asking = Some((**prepared).clone()),
+            }
+        }
+        Record::Offered { of, dispatch, last_moment, pivot } => {
+            state.past_pivot |= *pivot;
+            offered(step_mut(state, &of.step)?, of, *dispatch, *last_moment, at)?;
+        }
+        Record::Resent { of, last_moment, .. } => {
+            let attempt = attempt_mut(step_mut(state, &of.step)?, of)?;
+            attempt.offered_at = at;
+            attempt.last_moment = *last_moment;
+            attempt.held = false;
+            attempt.sole = false;
+        }
+        Record::Held { of, maybe_sent } => {
+            let attempt = attempt_mut(step_mut(state, &of.step)?, of)?;
+            attempt.held = true;
+            attempt.maybe_sent |= *maybe_sent;
+        }
+        Record::Claimed { of, run, worker, .. } => claimed(step_mut(state, &of.step)?, of, *run, worker)?,
+        Record::Checkpointed { of, kind, value } => {
+            let step = step_mut(state, &of.step)?;
+            match kind {
+                CheckpointKind::Before => {
+                    if step.before.as_ref().is_none_or(|(attempt, _)| of.attempt < *attempt) {
+                        step.before = Some((of.attempt, value.clone()));
+                    }
+                }
+                CheckpointKind::Progress => step.progress = Some(value.clone()),
+            }
+        }
+        Record::Reported { of, sole, result, .. } => {
+            let step = step_mut(state, &of.step)?;
+            let attempt = attempt_mut(step, of)?;
+            attempt.stage = if matches!(result, TaskResult::NotRun { .. }) { Stage::NotRun } else { Stage::Reported };
+            attempt.sole &= *sole;
+            attempt.held = false;
+            told(step, of.direction, result);
+        }
+        Record::Closed { of, maybe_acted, .. } => {
+            let step = step_mut(state, &of.step)?;
+            let attempt = attempt_mut(step, of)?;
+            if attempt.stage == Stage::Reported {
+                // It lingered; now it is certain that no other worker holds it.
+                attempt.sole = true;
+            } else {
+                attempt.stage = if *maybe_acted { Stage::Closed } else { Stage::NotRun };
+                attempt.held = false;
+            }
+            if *maybe_acted && of.direction == Direction::Do {
+                touch(step);
+            }
+        }
+        Record::Evidence { of, result, .. } => {
+            let step = step_mut(state, &of.step)?;
+            if let Ok(attempt) = attempt_mut(step, of)
+                && !attempt.open()
+            {
+                attempt.stage = Stage::Reported;
+            }
+            told(step, of.direction, result);
+        }
+        Record::Cleared { step } => step_mut(state, step)?.may_have_effect = false,
+        Record::Moved { step, to, due, output, failure } => {
+            moved(step_mut(state, step)?, step, *to, *due, at)?;
+            let state = step_mut(state, step)?;
+            if let Some(output) = output {
+                state.output = Some(output.clone());
+            }
+            if let Some(failure) = failure {
+                state.last_failure = Some(failure.clone());
+            }
+        }
+        Record::Forgiven { step, direction } => {
+            let state = step_mut(state, step)?;
+            let last = state.last_attempt(*direction);
+            match direction {
+                Direction::Do => state.forgiven = last,
+                Direction::Undo => state.undo_forgiven = last,
+                Direction::Probe => {}
+            }
+        }
+        Record::NewRound { step } => {
+            let state = step_mut(state, step)?;
+            state.round += 1;
+            state.attempts.clear();
+            state.forgiven = 0;
+            state.undo_forgiven = 0;
+            state.backward = None;
+            state.asking = None;
+        }
+        Record::Unwinding { cause } => {
+            state.unwinding = Some(cause.clone());
+            state.deadline_at = None;
+            for step in state.steps.values_mut() {
+                drop_forward(step, at);
+            }
+        }
+        Record::PivotReleased => state.past_pivot = false,
+        Record::DeadlinePassed => state.deadline_at = None,
+        Record::WorkItemOpened { item } => {
+            state.work_items_opened = item.number;
+            state.work_items.insert(item.number, (**item).clone());
+        }
+        Record::WorkItemClosed { number, .. } => {
+            state.work_items.remove(number);
+        }
+        Record::Applied { id, .. } => {
+            state.applied.insert(*id);
+        }
+        Record::Paused => state.paused = true,
+        Record::Resumed => state.paused = false,
+        Record::StatusChanged { to } => {
+            state.status = *to;
+            if !to.ended() {
+                state.ended_at = None;
+            }
+        }
+        Record::Ended { status, output } => {
+            state.status = *status;
+            state.output.clone_from(output);
+            state.ended_at = Some(at);
+            state.deadline_at = None;
+        }
+        Record::Answered { .. } | Record::CancelSent { .. } | Record::Noted { .. } => {}
+    }
+    Ok(())
+}
+
+fn step_mut<'a>(state: &'a mut SagaState, step: &StepId) -> Result<&'a mut StepState, FoldError> {
+    state.steps.get_mut(step).ok_or_else(|| FoldError::NoStep { step: step.clone() })
+}
+
+fn attempt_mut<'a>(step: &'a mut StepState, of: &AttemptKey) -> Result<&'a mut Attempt, FoldError> {
+    let round = step.round;
+    step.attempts
+        .iter_mut()
+        .rev()
+        .find(|a| a.direction == of.direction && a.number == of.attempt && round == of.round)
+        .ok_or_else(|| FoldError::NoAttempt {
+            step: of.step.clone(),
+            direction: of.direction,
+            attempt: of.attempt,
+            round: of.round,
+        })
+}
+
+/// The step may have changed the world, unless its type only looks.
+fn touch(step: &mut StepState) {
+    if step.forward.as_ref().is_none_or(|ready| ready.facts.effect != Effect::None) {
+        step.may_have_effect = true;
+    }
+}
+
+/// What a report, in time or late, says about the effect of its step.
+fn told(step: &mut StepState, direction: Direction, result: &TaskResult) {
+    if let TaskResult::Failed(failure) | TaskResult::Unknown(failure) = result {
+        step.last_failure = Some(failure.clone());
+    }
+    if direction != Direction::Do {
+        return;
+    }
+    match result {
+        TaskResult::Succeeded { output } => {
+            step.output = Some(output.clone());
+            touch(step);
+        }
+        TaskResult::Unknown(_) => touch(step),
+        TaskResult::Failed(_) | TaskResult::NotRun { .. } | TaskResult::Probed(_) => {}
+    }
+}
+
+fn offered(
+    step: &mut StepState,
+    of: &AttemptKey,
+    dispatch: u32,
+    last_moment: Timestamp,
+    at: Timestamp,
+) -> Result<(), FoldError> {
+    if step.attempts.iter().any(Attempt::open) {
+        return Err(FoldError::StillOpen { step: of.step.clone() });
+    }
+    let Some(hold) = step.prepared(of.direction).map(|ready| ready.facts.hold) else {
+        return Err(FoldError::NotPrepared { step: of.step.clone(), direction: of.direction });
+    };
+    let to = match of.direction {
+        Direction::Do => Phase::Trying,
+        Direction::Undo => Phase::Undoing,
+        Direction::Probe => Phase::Probing,
+    };
+    moved(step, &of.step, to, None, at)?;
+    if let Some(again) = step.attempts.iter_mut().find(|a| a.direction == of.direction && a.number == of.attempt) {
+        again.dispatch = dispatch;
+        again.stage = Stage::Offered;
+        again.offered_at = at;
+        again.last_moment = last_moment;
+        again.held = false;
+        again.maybe_sent = false;
+        return Ok(());
+    }
+    if step.attempts.len() >= ATTEMPTS_KEPT {
+        // Only what is settled may go: a report of it can then only be a duplicate.
+        if let Some(oldest) = step.attempts.iter().position(|a| !a.open() && !a.lingering(at)) {
+            step.attempts.remove(oldest);
+        }
+    }
+    step.attempts.push(Attempt {
+        direction: of.direction,
+        number: of.attempt,
+        dispatch,
+        stage: Stage::Offered,
+        first_offered_at: at,
+        offered_at: at,
+        last_moment,
+        sole: true,
+        held: false,
+        maybe_sent: false,
+        hold,
+    });
+    Ok(())
+}
+
+/// A claim: the run acts at the latest at `not_after`, and not longer than its time limit and the grace to kill it.
+fn claimed(
+    step: &mut StepState,
+    of: &AttemptKey,
+    run: baton_messages::RunId,
+    worker: &baton_messages::WorkerId,
+) -> Result<(), FoldError> {
+    let Some((offer_ms, timeout_ms)) = step.prepared(of.direction).map(|p| (p.facts.offer_ms, p.facts.timeout_ms)) else {
+        return Err(FoldError::NotPrepared { step: of.step.clone(), direction: of.direction });
+    };
+    let attempt = attempt_mut(step, of)?;
+    attempt.stage = Stage::Claimed { run, worker: worker.clone() };
+    attempt.held = false;
+    attempt.last_moment = last_moment(attempt.offered_at, Hold::Late, offer_ms, timeout_ms);
+    Ok(())
+}
+
+/// When an attempt offered at `offered_at` is certainly over: whoever holds it late may act until `not_after` and then for its
+/// time limit and the grace to kill it; whoever would claim it after `not_after` is refused. Both with the time a
+/// confirm may take and what clocks may differ.
+#[must_use]
+pub(crate) const fn last_moment(offered_at: Timestamp, hold: Hold, offer_ms: u64, timeout_ms: u64) -> Timestamp {
+    let acting_ms = match hold {
+        Hold::Late => timeout_ms.saturating_add(KILL_GRACE_MS),
+        Hold::Claim => 0,
+    };
+    offered_at.plus_ms(offer_ms).plus_ms(acting_ms).plus_ms(CONFIRM_BOUND_MS + CLOCK_SKEW_MS)
+}
+
+fn moved(step: &mut StepState, id: &StepId, to: Phase, due: Option<Timestamp>, at: Timestamp) -> Result<(), FoldError> {
+    if step.phase != to && !legal(step.phase, to) {
+        return Err(FoldError::Transition { step: id.clone(), from: step.phase, to });
+    }
+    step.phase = to;
+    step.due = due;
+    step.since = at;
+    if matches!(to, Phase::Sleeping | Phase::Skipped | Phase::Unserved) {
+        step.began_at.get_or_insert(at);
+    }
+    if to == Phase::Undone {
+        step.may_have_effect = false;
+    }
+    Ok(())
+}
+
+/// On the way back nothing goes forward: what was waiting for another try, a probe or a person is held as it stands.
+fn drop_forward(step: &mut StepState, at: Timestamp) {
+    match step.phase {
+        Phase::Unserved
+        | Phase::Backoff
+        | Phase::Settling
+        | Phase::Probing
+        | Phase::ProbeBackoff
+        | Phase::Sleeping
+        | Phase::Parked => {
+            step.phase = if step.may_have_effect { Phase::Doubtful } else { Phase::Failed };
+            step.due = None;
+            step.since = at;
+        }
+        Phase::Waiting
+        | Phase::Trying
+        | Phase::Succeeded
+        | Phase::Skipped
+        | Phase::Continued
+        | Phase::Failed
+        | Phase::Doubtful
+        | Phase::Undoing
+        | Phase::UndoUnserved
+        | Phase::UndoBackoff
+        | Phase::UndoParked
+        | Phase::Undone => {}
+    }
+}

@@ -1,0 +1,163 @@
+//! Everything that can come in about a saga. One variant, one file in `decide/`.
+
+use baton_messages::{AttemptRef, Checkpoint, DeadReason, Finished, InputId, MessageId, RunId, Start, Started, StepId, TaskType};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::state::Phase;
+use crate::timer::TimerKey;
+
+/// Who acts, why, and on what he decided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Operator {
+    /// Minted by the first sender; the same action sent again carries the same id.
+    pub id: InputId,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// What he saw of the step; the action is refused when it has moved since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
+}
+
+/// What an operator saw when he decided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The step's phase.
+    pub phase: Phase,
+    /// Its last attempt of `do`.
+    pub attempt: u32,
+}
+
+/// How an operator settles a step by hand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resolution {
+    /// It is done, with this output.
+    Done {
+        /// What later steps read.
+        output: Value,
+    },
+    /// It is undone, or never happened.
+    Undone,
+}
+
+/// Everything that can come in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Input {
+    /// Begin.
+    Start(Start),
+    /// A worker claims an attempt.
+    TaskStarted(Started),
+    /// A run stores a value.
+    Checkpoint(Checkpoint),
+    /// An attempt ended.
+    TaskFinished(Finished),
+    /// A task was dead-lettered.
+    TaskDead {
+        /// The id of its message.
+        message: MessageId,
+        /// Why.
+        reason: DeadReason,
+        /// A sentence.
+        error: String,
+    },
+    /// The broker had nowhere to put a task.
+    TaskUnroutable(AttemptRef),
+    /// The broker did not confirm a task.
+    TaskUnconfirmed {
+        /// Which.
+        of: AttemptRef,
+        /// False: it was refused for certain; true: nobody knows.
+        maybe_sent: bool,
+    },
+    /// A held task is to be sent again, or one whose publishing a crash left in doubt.
+    Resend(AttemptRef),
+    /// A task type is served (again).
+    TypeServed(TaskType),
+    /// A claimed attempt's lease is over.
+    LeaseOver {
+        /// Which attempt.
+        of: AttemptRef,
+        /// Which run.
+        run: RunId,
+    },
+    /// A timer of this saga is due.
+    TimerFired(TimerKey),
+    /// Take back what was done.
+    Cancel(Operator),
+    /// Start nothing new.
+    Pause(Operator),
+    /// Go on.
+    Resume(Operator),
+    /// Try a parked step, or a parked undo, again.
+    RetryStep {
+        /// Which.
+        step: StepId,
+        /// By whom.
+        operator: Operator,
+    },
+    /// Go on without a step.
+    SkipStep {
+        /// Which.
+        step: StepId,
+        /// By whom.
+        operator: Operator,
+    },
+    /// Settle a step by hand.
+    ResolveStep {
+        /// Which.
+        step: StepId,
+        /// How.
+        resolution: Resolution,
+        /// By whom.
+        operator: Operator,
+    },
+    /// A work item that only informs was seen.
+    Acknowledge {
+        /// Its number.
+        number: u32,
+        /// By whom.
+        operator: Operator,
+    },
+    /// Give up.
+    Abandon(Operator),
+    /// An input could not be decided (the engine failed on it): park the saga, keep the input.
+    Broken {
+        /// Minted by whoever noticed.
+        id: InputId,
+        /// What went wrong.
+        error: String,
+    },
+}
+
+impl Input {
+    /// One word for logs and metrics.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Start(_) => "start",
+            Self::TaskStarted(_) => "task-started",
+            Self::Checkpoint(_) => "checkpoint",
+            Self::TaskFinished(_) => "task-finished",
+            Self::TaskDead { .. } => "task-dead",
+            Self::TaskUnroutable(_) => "task-unroutable",
+            Self::TaskUnconfirmed { .. } => "task-unconfirmed",
+            Self::Resend(_) => "resend",
+            Self::TypeServed(_) => "type-served",
+            Self::LeaseOver { .. } => "lease-over",
+            Self::TimerFired(_) => "timer-fired",
+            Self::Cancel(_) => "cancel",
+            Self::Pause(_) => "pause",
+            Self::Resume(_) => "resume",
+            Self::RetryStep { .. } => "retry-step",
+            Self::SkipStep { .. } => "skip-step",
+            Self::ResolveStep { .. } => "resolve-step",
+            Self::Acknowledge { .. } => "acknowledge",
+            Self::Abandon(_) => "abandon",
+            Self::Broken { .. } => "broken",
+        }
+    }
+}

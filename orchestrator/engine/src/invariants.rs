@@ -1,0 +1,121 @@
+//! What holds after every decision. Looked at in builds with debug assertions, by property tests and by the simulator alike.
+
+use baton_messages::{Direction, Timestamp};
+
+use crate::definition::Definition;
+use crate::state::{Attempt, Phase, SagaState, Status, StepState};
+
+/// Checks every invariant.
+///
+/// # Errors
+/// A sentence that names the first one that does not hold, and where.
+pub fn check(definition: &Definition, state: &SagaState, now: Timestamp) -> Result<(), String> {
+    if state.status == Status::New {
+        return Ok(());
+    }
+    for (id, step) in &state.steps {
+        one_step(step).map_err(|what| format!("step {id}: {what}"))?;
+        if state.status == Status::Compensated && step.may_have_effect {
+            return Err(format!("compensated, but {id} may still have an effect"));
+        }
+        if state.status == Status::Completed && !step.phase.done() {
+            return Err(format!("completed, but {id} is {:?}", step.phase));
+        }
+        if matches!(state.status, Status::Completed | Status::Compensated) && step.open_attempt().is_some() {
+            return Err(format!("ended, but an attempt of {id} is open"));
+        }
+        if state.status == Status::Compensated && step.unsettled(now) {
+            return Err(format!("compensated, but an attempt of {id} may still act"));
+        }
+        let parked = matches!(step.phase, Phase::Parked | Phase::UndoParked);
+        if parked && state.active() && state.work_item_of(id).is_none() {
+            return Err(format!("{id} is parked without a work item"));
+        }
+    }
+    undo_order(definition, state, now)?;
+    if state.active() && !state.paused && !somebody_will_act(state) {
+        return Err("goes on, but has no timer, no open work item and nothing to be sent".into());
+    }
+    if state.status == Status::Parked && !state.work_items.values().any(|item| item.kind.blocks()) {
+        return Err("parked, but no work item asks for a decision".into());
+    }
+    Ok(())
+}
+
+fn one_step(step: &StepState) -> Result<(), String> {
+    let open: Vec<&Attempt> = step.attempts.iter().filter(|attempt| attempt.open()).collect();
+    if open.len() > 1 {
+        return Err(format!("{} attempts are open at once", open.len()));
+    }
+    let needed = match step.phase {
+        Phase::Trying => Some(Direction::Do),
+        Phase::Undoing => Some(Direction::Undo),
+        Phase::Probing => Some(Direction::Probe),
+        Phase::Waiting
+        | Phase::Unserved
+        | Phase::Backoff
+        | Phase::Settling
+        | Phase::ProbeBackoff
+        | Phase::Sleeping
+        | Phase::Succeeded
+        | Phase::Skipped
+        | Phase::Continued
+        | Phase::Failed
+        | Phase::Doubtful
+        | Phase::Parked
+        | Phase::UndoUnserved
+        | Phase::UndoBackoff
+        | Phase::UndoParked
+        | Phase::Undone => None,
+    };
+    if let Some(direction) = needed
+        && open.first().map(|attempt| attempt.direction) != Some(direction)
+    {
+        return Err(format!("is {:?} without an open attempt of {direction}", step.phase));
+    }
+    let waits = matches!(
+        step.phase,
+        Phase::Unserved
+            | Phase::Backoff
+            | Phase::Settling
+            | Phase::ProbeBackoff
+            | Phase::Sleeping
+            | Phase::UndoBackoff
+            | Phase::UndoUnserved
+    );
+    if waits && step.due.is_none() {
+        return Err(format!("is {:?} with no end", step.phase));
+    }
+    if step.phase == Phase::Undone && step.may_have_effect {
+        return Err("is undone and may have an effect".into());
+    }
+    let undoing = matches!(step.phase, Phase::Undoing | Phase::UndoBackoff | Phase::UndoUnserved);
+    if undoing && open.iter().any(|attempt| attempt.direction != Direction::Undo) {
+        return Err("is being undone while an attempt to do it is open".into());
+    }
+    Ok(())
+}
+
+/// While a step is being undone, nothing that depends on it may have an effect.
+fn undo_order(definition: &Definition, state: &SagaState, now: Timestamp) -> Result<(), String> {
+    for step in &definition.steps {
+        let Some(at) = state.step(&step.id) else { continue };
+        if at.phase != Phase::Undoing {
+            continue;
+        }
+        for dependent in &step.descendants {
+            let Some(other) = definition.steps.get(*dependent) else { continue };
+            if state.step(&other.id).is_some_and(|s| s.may_have_effect || s.unsettled(now)) {
+                return Err(format!("{} is being undone before {}, which depends on it", step.id, other.id));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A timer, a person, or the driver that owes the sending of a held attempt.
+fn somebody_will_act(state: &SagaState) -> bool {
+    state.next_wake().is_some()
+        || !state.work_items.is_empty()
+        || state.steps.values().any(|step| step.attempts.iter().any(|attempt| attempt.held && attempt.open()))
+}

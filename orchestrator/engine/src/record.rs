@@ -1,0 +1,273 @@
+//! Records: what has happened to a saga, append-only, the truth. Every computed value stands in them (an evaluated input, a drawn
+//! backoff), so that folding evaluates nothing. New kinds are added beside old ones; old ones are read for ever.
+
+use std::collections::BTreeMap;
+
+use baton_messages::{CheckpointKind, Direction, Failure, InputId, RefusedWhy, RunId, StepId, TaskResult, Timestamp, WorkerId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::state::{Cause, Phase, Prepared, Status};
+use crate::work_item::WorkItem;
+
+/// All records of one decision: made at one instant, committed together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When it was decided; never before the entry before it.
+    pub at: Timestamp,
+    /// What was decided.
+    pub records: Vec<Record>,
+}
+
+/// Why an attempt was closed without a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClosedWhy {
+    /// Its last moment passed.
+    LastMoment,
+    /// Its lease ended: the worker is lost.
+    LeaseOver,
+    /// Withdrawn before anybody claimed it; a later claim is refused.
+    Withdrawn,
+    /// The broker had nowhere to put it.
+    Unroutable,
+    /// It was dead-lettered.
+    Dead,
+    /// Its offer stood until its end and nobody claimed it.
+    Expired,
+}
+
+/// One attempt, by its numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptKey {
+    /// Which step.
+    pub step: StepId,
+    /// Which way.
+    pub direction: Direction,
+    /// Which doing of the step.
+    pub round: u32,
+    /// Which try.
+    pub attempt: u32,
+}
+
+/// What has happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Record {
+    /// The saga began.
+    Started {
+        /// The definition's name.
+        definition: String,
+        /// Its version.
+        version: u32,
+        /// The input.
+        input: Value,
+        /// What it is searched by.
+        labels: BTreeMap<String, String>,
+        /// Who or what asked.
+        by: String,
+        /// The request that asked.
+        id: InputId,
+        /// When it has to have reached its pivot.
+        deadline_at: Option<Timestamp>,
+        /// The ids of its steps.
+        steps: Vec<StepId>,
+    },
+    /// A direction of a step was made ready.
+    Prepared {
+        /// Which step.
+        step: StepId,
+        /// Which way.
+        direction: Direction,
+        /// With what.
+        prepared: Box<Prepared>,
+    },
+    /// An attempt is sent (the command follows the commit).
+    Offered {
+        /// Which attempt.
+        of: AttemptKey,
+        /// Which sending of it.
+        dispatch: u32,
+        /// When it is certainly over without a report.
+        last_moment: Timestamp,
+        /// Whether this is the pivot: from here only forward.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pivot: bool,
+    },
+    /// The same sending is sent once more: nobody knew whether the broker had it. Its clocks start anew.
+    Resent {
+        /// Which attempt.
+        of: AttemptKey,
+        /// Which sending of it.
+        dispatch: u32,
+        /// When it is certainly over without a report.
+        last_moment: Timestamp,
+    },
+    /// The broker did not take a sending (or nobody knows): it is to be sent again.
+    Held {
+        /// Which attempt.
+        of: AttemptKey,
+        /// Whether the broker may have it.
+        maybe_sent: bool,
+    },
+    /// A run claimed an attempt and may act.
+    Claimed {
+        /// Which attempt.
+        of: AttemptKey,
+        /// Which run.
+        run: RunId,
+        /// Its worker.
+        worker: WorkerId,
+        /// The sending it answers.
+        dispatch: u32,
+    },
+    /// A claim was answered without changing anything: granted again, or refused.
+    Answered {
+        /// Which attempt.
+        of: AttemptKey,
+        /// Which run.
+        run: RunId,
+        /// Its worker.
+        worker: WorkerId,
+        /// The sending it answers.
+        dispatch: u32,
+        /// None: granted (again).
+        refused: Option<RefusedWhy>,
+    },
+    /// A run stored a value.
+    Checkpointed {
+        /// Which attempt.
+        of: AttemptKey,
+        /// Which kind.
+        kind: CheckpointKind,
+        /// The value.
+        value: Value,
+    },
+    /// An attempt was closed by its report.
+    Reported {
+        /// Which attempt.
+        of: AttemptKey,
+        /// Which run.
+        run: RunId,
+        /// Whether no other worker can hold the same sending.
+        sole: bool,
+        /// Whether the automation was entered.
+        started: bool,
+        /// What came of it.
+        result: TaskResult,
+    },
+    /// An attempt was closed without a report.
+    Closed {
+        /// Which attempt.
+        of: AttemptKey,
+        /// Why.
+        why: ClosedWhy,
+        /// Whether it may have acted.
+        maybe_acted: bool,
+    },
+    /// A report came for an attempt that was closed without one.
+    Evidence {
+        /// Which attempt.
+        of: AttemptKey,
+        /// Which run.
+        run: RunId,
+        /// What it says.
+        result: TaskResult,
+    },
+    /// A probe found that `do` did not happen, all attempts being closed.
+    Cleared {
+        /// Which step.
+        step: StepId,
+    },
+    /// A step went into another phase.
+    Moved {
+        /// Which step.
+        step: StepId,
+        /// Where to.
+        to: Phase,
+        /// When that phase ends by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due: Option<Timestamp>,
+        /// Its output, where it has one now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Value>,
+        /// What went wrong, where something did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
+    },
+    /// Attempts so far no longer count: an operator asked for another go.
+    Forgiven {
+        /// Which step.
+        step: StepId,
+        /// Which way.
+        direction: Direction,
+    },
+    /// A step is done (or undone) anew: its round grows, its old attempts are over.
+    NewRound {
+        /// Which step.
+        step: StepId,
+    },
+    /// The saga takes back what it did.
+    Unwinding {
+        /// Why.
+        cause: Cause,
+    },
+    /// The pivot failed with nothing changed: the saga may be taken back again.
+    PivotReleased,
+    /// The deadline passed.
+    DeadlinePassed,
+    /// A running attempt is asked to stop (a hint).
+    CancelSent {
+        /// Which attempt.
+        of: AttemptKey,
+        /// The sending.
+        dispatch: u32,
+        /// Its worker, when it is claimed.
+        worker: Option<WorkerId>,
+    },
+    /// A work item was opened.
+    WorkItemOpened {
+        /// It.
+        item: Box<WorkItem>,
+    },
+    /// A work item was closed.
+    WorkItemClosed {
+        /// Its number.
+        number: u32,
+        /// By whom or by what.
+        by: String,
+    },
+    /// An operator's (or another identified) input was applied.
+    Applied {
+        /// Its id.
+        id: InputId,
+        /// What it was, one word.
+        action: String,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing new starts.
+    Paused,
+    /// Things start again.
+    Resumed,
+    /// The saga's status changed.
+    StatusChanged {
+        /// Where to.
+        to: Status,
+    },
+    /// The saga ended.
+    Ended {
+        /// How.
+        status: Status,
+        /// What it returns.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Value>,
+    },
+    /// Something came that changes nothing.
+    Noted {
+        /// What.
+        what: String,
+    },
+}

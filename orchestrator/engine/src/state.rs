@@ -1,0 +1,496 @@
+//! The state of one saga: what the fold of its records gives. Holds every value a decision needs, so that deciding reads
+//! nothing else; serialised whole as a snapshot.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use baton_messages::{
+    Direction, Effect, Failure, Hold, InputId, PoolName, RunId, SagaId, StepId, TaskType, Timestamp, WorkerId,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::work_item::WorkItem;
+
+/// The version of the snapshot's shape; a snapshot of another version is not read, the records are folded again.
+pub const SNAPSHOT_VERSION: u32 = 1;
+
+/// Where a saga stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Not started yet: no record.
+    New,
+    /// Going forward.
+    Running,
+    /// Taking back what was done.
+    Compensating,
+    /// Nothing can move before a person acts on an open work item.
+    Parked,
+    /// Everything was done.
+    Completed,
+    /// Everything that was done is undone.
+    Compensated,
+    /// Given up by an operator, with a reason.
+    Abandoned,
+}
+
+impl Status {
+    /// Whether the saga has ended: nothing more happens unless late evidence arrives.
+    #[must_use]
+    pub const fn ended(self) -> bool {
+        matches!(self, Self::Completed | Self::Compensated | Self::Abandoned)
+    }
+
+    /// The word for people and filters.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Running => "running",
+            Self::Compensating => "compensating",
+            Self::Parked => "parked",
+            Self::Completed => "completed",
+            Self::Compensated => "compensated",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+/// Why a saga takes back what it did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// A step failed for good.
+    StepFailed {
+        /// Which.
+        step: StepId,
+        /// How.
+        failure: Failure,
+    },
+    /// An operator said so.
+    Cancelled {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// The deadline passed before the pivot.
+    Deadline,
+    /// After the end, a report showed that a step held as not done had happened.
+    LateEvidence {
+        /// Which.
+        step: StepId,
+    },
+}
+
+/// Where a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// For what comes before it.
+    Waiting,
+    /// Nobody serves its task type; `due` ends the wait.
+    Unserved,
+    /// An attempt of `do` is open.
+    Trying,
+    /// Until `due`, then the next attempt.
+    Backoff,
+    /// The outcome is unknown; from `due` on a probe's answer counts.
+    Settling,
+    /// An attempt of `probe` is open.
+    Probing,
+    /// Until `due`, then the next attempt of `probe`.
+    ProbeBackoff,
+    /// Until `due`.
+    Sleeping,
+    /// Done.
+    Succeeded,
+    /// Not wanted: its `if` was false, or an operator skipped it. Its output is null.
+    Skipped,
+    /// Failed and tolerated (`on_error: continue`). Its output is null.
+    Continued,
+    /// Failed for good with nothing changed.
+    Failed,
+    /// Nobody can tell whether it happened; held as if it had.
+    Doubtful,
+    /// A person has to decide about `do`.
+    Parked,
+    /// An attempt of `undo` is open.
+    Undoing,
+    /// Nobody serves its undo; `due` ends the wait.
+    UndoUnserved,
+    /// Until `due`, then the next attempt of `undo`.
+    UndoBackoff,
+    /// A person has to decide about `undo`.
+    UndoParked,
+    /// Taken back.
+    Undone,
+}
+
+impl Phase {
+    /// Whether steps that come after this one may go on.
+    #[must_use]
+    pub const fn done(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Skipped | Self::Continued)
+    }
+}
+
+/// How often and when something is tried again; every value already decided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RetryFacts {
+    /// Attempts in all; none = for ever, on purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// Wait before the second attempt.
+    pub backoff_ms: u64,
+    /// What the wait is multiplied by each time.
+    pub factor: f64,
+    /// The longest wait.
+    pub max_ms: u64,
+    /// Whether the wait is drawn from zero up to its length.
+    pub jitter: bool,
+}
+
+/// What was known of a task type when a step was prepared: the facts its outcome is judged by, whatever the catalogue says later.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskFacts {
+    /// The automation.
+    pub task_type: TaskType,
+    /// Who may take it.
+    pub pool: PoolName,
+    /// What it does to the world.
+    pub effect: Effect,
+    /// Whether a second run with the same key does no harm.
+    pub idempotent: bool,
+    /// Whether its automation brings an undo.
+    pub undo: bool,
+    /// Whether its automation brings a probe.
+    pub probe: bool,
+    /// How a worker holds it.
+    pub hold: Hold,
+    /// Longest time of one attempt.
+    pub timeout_ms: u64,
+    /// How long a claimed attempt lives without a heartbeat.
+    pub lease_ms: u64,
+    /// How long one offer stands: `not_after` is this long after the offer.
+    pub offer_ms: u64,
+    /// How long the step may wait for a worker in all.
+    pub queue_ms: u64,
+    /// How long the world needs to come to rest.
+    pub settle_ms: u64,
+    /// How it is tried again.
+    pub retry: RetryFacts,
+}
+
+/// One direction of a step made ready: facts and input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// What was known.
+    pub facts: TaskFacts,
+    /// The evaluated input.
+    pub input: Value,
+}
+
+/// How far an attempt has come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Sent; nobody has claimed or reported it.
+    Offered,
+    /// Claimed by a run, under a lease.
+    Claimed {
+        /// The run.
+        run: RunId,
+        /// Its worker.
+        worker: WorkerId,
+    },
+    /// Closed by its report.
+    Reported,
+    /// Closed by time or lease without a report: it may have acted.
+    Closed,
+    /// Closed, and certain not to have acted: no attempt was used.
+    NotRun,
+}
+
+/// One attempt of a step in one direction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Which way.
+    pub direction: Direction,
+    /// Which try, from 1.
+    pub number: u32,
+    /// Which sending of it, from 1.
+    pub dispatch: u32,
+    /// How far it has come.
+    pub stage: Stage,
+    /// When it was first offered.
+    pub first_offered_at: Timestamp,
+    /// When its present offer was made: `not_after` counts from here.
+    pub offered_at: Timestamp,
+    /// From then on it is certain that nobody acts for it any more.
+    pub last_moment: Timestamp,
+    /// False once more than one worker may have come to hold it: sent twice, or its report said so.
+    pub sole: bool,
+    /// The broker has not taken it (or nobody knows): it is to be sent again, its clocks stand still while the saga goes forward.
+    pub held: bool,
+    /// A held attempt of which it is not certain that the broker does not have it.
+    pub maybe_sent: bool,
+    /// How its worker holds it.
+    pub hold: Hold,
+}
+
+impl Attempt {
+    /// Whether somebody may still act for it and has not reported.
+    #[must_use]
+    pub const fn open(&self) -> bool {
+        matches!(self.stage, Stage::Offered | Stage::Claimed { .. })
+    }
+
+    /// Reported, but another worker may hold the same task until the last moment: no undo and no probe before then.
+    #[must_use]
+    pub fn lingering(&self, now: Timestamp) -> bool {
+        matches!(self.stage, Stage::Reported) && !self.sole && now < self.last_moment
+    }
+}
+
+/// The state of one step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepState {
+    /// Where it stands.
+    pub phase: Phase,
+    /// When its phase ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+    /// Which doing of it, from 1.
+    pub round: u32,
+    /// `do`, ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward: Option<Prepared>,
+    /// `undo`, ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backward: Option<Prepared>,
+    /// `probe`, ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asking: Option<Prepared>,
+    /// What it returned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Value>,
+    /// Whether the world may be otherwise because of it. Sticks until a probe or an undo clears it.
+    pub may_have_effect: bool,
+    /// The before-image, with the attempt that stored it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<(u32, Value)>,
+    /// The last progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Value>,
+    /// Its attempts of this round, oldest first.
+    pub attempts: Vec<Attempt>,
+    /// Attempts of `do` that no longer count, because an operator asked for another go.
+    #[serde(default)]
+    pub forgiven: u32,
+    /// Attempts of `undo` that no longer count, for the same reason.
+    #[serde(default)]
+    pub undo_forgiven: u32,
+    /// The last failure, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_at: Option<Timestamp>,
+    /// When its phase last changed.
+    pub since: Timestamp,
+}
+
+impl StepState {
+    /// A step that has not begun.
+    #[must_use]
+    pub fn waiting(since: Timestamp) -> Self {
+        Self {
+            phase: Phase::Waiting,
+            due: None,
+            round: 1,
+            forward: None,
+            backward: None,
+            asking: None,
+            output: None,
+            may_have_effect: false,
+            before: None,
+            progress: None,
+            attempts: Vec::new(),
+            forgiven: 0,
+            undo_forgiven: 0,
+            last_failure: None,
+            began_at: None,
+            since,
+        }
+    }
+
+    /// What is prepared for a direction.
+    #[must_use]
+    pub const fn prepared(&self, direction: Direction) -> Option<&Prepared> {
+        match direction {
+            Direction::Do => self.forward.as_ref(),
+            Direction::Undo => self.backward.as_ref(),
+            Direction::Probe => self.asking.as_ref(),
+        }
+    }
+
+    /// The number of the last attempt in a direction; zero before the first.
+    #[must_use]
+    pub fn last_attempt(&self, direction: Direction) -> u32 {
+        self.attempts.iter().filter(|a| a.direction == direction).map(|a| a.number).max().unwrap_or(0)
+    }
+
+    /// One attempt.
+    #[must_use]
+    pub fn attempt(&self, direction: Direction, number: u32) -> Option<&Attempt> {
+        self.attempts.iter().rev().find(|a| a.direction == direction && a.number == number)
+    }
+
+    /// The attempt that is open, if one is.
+    #[must_use]
+    pub fn open_attempt(&self) -> Option<&Attempt> {
+        self.attempts.iter().rev().find(|a| a.open())
+    }
+
+    /// Whether undo or probe has to wait: an attempt is open, or one that was reported may still run elsewhere.
+    #[must_use]
+    pub fn unsettled(&self, now: Timestamp) -> bool {
+        self.attempts.iter().any(|a| a.open() || a.lingering(now))
+    }
+
+    /// Until when attempts of `do` that were reported may still run elsewhere.
+    #[must_use]
+    pub fn lingers_until(&self) -> Option<Timestamp> {
+        self.attempts
+            .iter()
+            .filter(|a| matches!(a.stage, Stage::Reported) && !a.sole)
+            .map(|a| a.last_moment)
+            .max()
+    }
+}
+
+/// The state of one saga.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SagaState {
+    /// Its id.
+    pub id: SagaId,
+    /// The definition it runs.
+    pub definition: String,
+    /// Its version.
+    pub version: u32,
+    /// Where it stands.
+    pub status: Status,
+    /// Whether an operator has stopped it from starting anything.
+    pub paused: bool,
+    /// Its input.
+    pub input: Value,
+    /// What it is searched by.
+    pub labels: BTreeMap<String, String>,
+    /// Who or what started it.
+    pub by: String,
+    /// When.
+    pub started_at: Timestamp,
+    /// When it has to have reached its pivot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_at: Option<Timestamp>,
+    /// Why it unwinds, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwinding: Option<Cause>,
+    /// Whether the pivot was dispatched: from then on only forward.
+    pub past_pivot: bool,
+    /// Its steps.
+    pub steps: BTreeMap<StepId, StepState>,
+    /// Open work items by number.
+    pub work_items: BTreeMap<u32, WorkItem>,
+    /// Number of the last work item ever opened.
+    pub work_items_opened: u32,
+    /// Its output, once completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Value>,
+    /// Inputs with an id that were applied.
+    pub applied: BTreeSet<InputId>,
+    /// How many records it has.
+    pub seq: u64,
+    /// When the last one was made.
+    pub last_at: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+}
+
+impl SagaState {
+    /// A saga that nothing is known of yet.
+    #[must_use]
+    pub fn new(id: SagaId) -> Self {
+        Self {
+            id,
+            definition: String::new(),
+            version: 0,
+            status: Status::New,
+            paused: false,
+            input: Value::Null,
+            labels: BTreeMap::new(),
+            by: String::new(),
+            started_at: Timestamp(0),
+            deadline_at: None,
+            unwinding: None,
+            past_pivot: false,
+            steps: BTreeMap::new(),
+            work_items: BTreeMap::new(),
+            work_items_opened: 0,
+            output: None,
+            applied: BTreeSet::new(),
+            seq: 0,
+            last_at: Timestamp(0),
+            ended_at: None,
+        }
+    }
+
+    /// Started and not ended.
+    #[must_use]
+    pub const fn active(&self) -> bool {
+        !self.status.ended() && !matches!(self.status, Status::New)
+    }
+
+    /// One step's state.
+    #[must_use]
+    pub fn step(&self, id: &StepId) -> Option<&StepState> {
+        self.steps.get(id)
+    }
+
+    /// The open work item of a step, if there is one.
+    #[must_use]
+    pub fn work_item_of(&self, step: &StepId) -> Option<&WorkItem> {
+        self.work_items.values().find(|item| item.step.as_ref() == Some(step))
+    }
+}
+
+impl crate::expr::Scope for SagaState {
+    fn get(&self, name: &str) -> Option<&Value> {
+        if name == "input" {
+            return Some(&self.input);
+        }
+        let step = self.steps.iter().find(|(id, _)| id.as_str() == name)?.1;
+        match step.phase {
+            Phase::Skipped | Phase::Continued => Some(&Value::Null),
+            Phase::Waiting
+            | Phase::Unserved
+            | Phase::Trying
+            | Phase::Backoff
+            | Phase::Settling
+            | Phase::Probing
+            | Phase::ProbeBackoff
+            | Phase::Sleeping
+            | Phase::Succeeded
+            | Phase::Failed
+            | Phase::Doubtful
+            | Phase::Parked
+            | Phase::Undoing
+            | Phase::UndoUnserved
+            | Phase::UndoBackoff
+            | Phase::UndoParked
+            | Phase::Undone => Some(step.output.as_ref().unwrap_or(&Value::Null)),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Timers are part of the state: each is derived from the fold, none is stored. The driver keeps only the next wake of each saga.
+
+use baton_messages::{Direction, StepId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::state::{Attempt, Phase, SagaState, Stage, StepState};
+
+/// Which timer fired.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimerKey {
+    /// The saga's deadline.
+    Deadline,
+    /// The end of a step's phase.
+    StepDue {
+        /// Which step.
+        step: StepId,
+    },
+    /// The last moment of an attempt.
+    AttemptEnd {
+        /// Which step.
+        step: StepId,
+        /// Which way.
+        direction: Direction,
+        /// Which attempt.
+        attempt: u32,
+    },
+}
+
+impl SagaState {
+    /// Calls `each` with every timer that runs, in the order of steps.
+    pub fn each_timer(&self, mut each: impl FnMut(Timestamp, &dyn Fn() -> TimerKey)) {
+        if !self.active() {
+            return;
+        }
+        if let Some(at) = self.deadline_at {
+            each(at, &|| TimerKey::Deadline);
+        }
+        for (id, step) in &self.steps {
+            if let Some(at) = self.step_due(step) {
+                each(at, &|| TimerKey::StepDue { step: id.clone() });
+            }
+            for attempt in &step.attempts {
+                if let Some(at) = self.attempt_end(step, attempt) {
+                    each(at, &|| TimerKey::AttemptEnd {
+                        step: id.clone(),
+                        direction: attempt.direction,
+                        attempt: attempt.number,
+                    });
+                }
+            }
+        }
+    }
+
+    /// When this saga next needs to be looked at, if ever.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        let mut next: Option<Timestamp> = None;
+        self.each_timer(|at, _| next = Some(next.map_or(at, |n| n.min(at))));
+        next
+    }
+
+    /// The timers that are due at `now`, soonest first.
+    #[must_use]
+    pub fn due_timers(&self, now: Timestamp) -> Vec<TimerKey> {
+        let mut due = Vec::new();
+        self.each_timer(|at, key| {
+            if at <= now {
+                due.push((at, key()));
+            }
+        });
+        due.sort();
+        due.into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// A step's own timer. Paused sagas start nothing, so their timers stand still; what is overdue at the resume fires then.
+    pub(crate) fn step_due(&self, step: &StepState) -> Option<Timestamp> {
+        if self.paused && step.phase != Phase::Sleeping {
+            return None;
+        }
+        step.due
+    }
+
+    /// When an attempt is certainly over. A held one (not taken by the broker) has no end while the saga goes forward: it
+    /// will be sent again. A reported one matters only while its step is to be undone.
+    pub(crate) fn attempt_end(&self, step: &StepState, attempt: &Attempt) -> Option<Timestamp> {
+        match attempt.stage {
+            Stage::Offered if attempt.held && self.unwinding.is_none() => None,
+            Stage::Offered if attempt.held && attempt.direction == Direction::Undo => None,
+            Stage::Offered | Stage::Claimed { .. } => Some(attempt.last_moment),
+            Stage::Reported if !attempt.sole && self.unwinding.is_some() && step.phase != Phase::Undone => {
+                Some(attempt.last_moment)
+            }
+            Stage::Reported | Stage::Closed | Stage::NotRun => None,
+        }
+    }
+}
