@@ -1,0 +1,273 @@
+//! Holding late, over a real broker: one report for each task, acknowledged only after it, whatever ends the run.
+
+mod stage;
+
+use std::time::Duration;
+
+use baton_bus::Outgoing;
+use baton_messages::{Hold, MessageId, TaskResult, Timestamp, topology};
+use serde_json::{Value, json};
+use stage::scripts::{Act, LATE, Log, both, script};
+use stage::{Stage, not_run_reason, now_ms, task, unknown_code};
+
+fn late(act: Act) -> baton_messages::Task {
+    task(LATE, Hold::Late, script(act))
+}
+
+#[tokio::test]
+async fn an_echo_is_reported_once_and_acknowledged() {
+    let mut stage = Stage::set(&[LATE]).await;
+    let worker = stage.work(both(&Log::new()), Stage::options("w1"));
+    let sent = late(Act::Echo);
+    stage.dispatch(&sent).await;
+    let report = stage.report().await;
+    let baton_messages::InboxMessage::Finished(finished) = report.message else {
+        panic!("not finished");
+    };
+    assert_eq!(finished.of, sent.of);
+    assert_eq!(finished.result, TaskResult::Succeeded { output: json!(7) });
+    assert!(finished.started && finished.sole);
+    assert_eq!(report.id, MessageId::of_report("finished", finished.run, 1).to_string());
+    stage.no_report().await;
+    stage.emptied(LATE).await;
+    worker.end().await;
+}
+
+#[tokio::test]
+async fn many_tasks_are_each_reported_once_and_never_more_at_once_than_permits() {
+    let mut stage = Stage::set(&[LATE]).await;
+    let log = Log::new();
+    let worker = stage.work(both(&log), Stage::options("w1"));
+    for _ in 0..40 {
+        stage.dispatch(&late(Act::Wait)).await;
+    }
+    baton_harness::await_until("all permits to be taken", stage::SOON, async || {
+        log.count("entered") == 4
+    })
+    .await;
+    stage.no_report().await;
+    assert_eq!(log.count("entered"), 4, "more runs than permits");
+    log.gate.add_permits(40);
+    let mut sagas = std::collections::BTreeSet::new();
+    for _ in 0..40 {
+        sagas.insert(stage.finished().await.of.saga);
+    }
+    assert_eq!(sagas.len(), 40);
+    stage.no_report().await;
+    stage.emptied(LATE).await;
+    worker.end().await;
+}
+
+#[tokio::test]
+async fn a_task_that_had_been_delivered_before_is_not_sole() {
+    let mut stage = Stage::set(&[LATE]).await;
+    stage.dispatch(&late(Act::Echo)).await;
+    let queue = topology::task_queue(
+        &baton_messages::PoolName::default_pool(),
+        &baton_messages::TaskType::new(LATE).unwrap(),
+    );
+    stage.vhost.await_messages(&queue, 1, 0, stage::SOON).await;
+    // Read and put back by somebody else.
+    assert_eq!(stage.vhost.peek(&queue, 1).await.len(), 1);
+    let worker = stage.work(both(&Log::new()), Stage::options("w1"));
+    assert!(!stage.finished().await.sole);
+    worker.end().await;
+}
+
+#[tokio::test]
+async fn what_ends_otherwise_than_by_an_answer_is_unknown() {
+    let mut stage = Stage::set(&[LATE]).await;
+    let log = Log::new();
+    let worker = stage.work(both(&log), Stage::options("w1"));
+
+    stage.dispatch(&late(Act::Panic)).await;
+    assert_eq!(unknown_code(&stage.finished().await), "panicked");
+
+    let mut short = late(Act::Hang);
+    short.timeout_ms = 200;
+    stage.dispatch(&short).await;
+    let finished = stage.finished().await;
+    assert_eq!(unknown_code(&finished), "timeout");
+    assert!(finished.started);
+    assert!(log.count("dropped") >= 1, "the run is still alive");
+
+    stage.dispatch(&late(Act::Large)).await;
+    assert_eq!(unknown_code(&stage.finished().await), "output-too-large");
+    stage.emptied(LATE).await;
+    worker.end().await;
+}
+
+#[tokio::test]
+async fn an_automation_that_heeds_its_time_limit_is_believed() {
+    let mut stage = Stage::set(&[LATE]).await;
+    let worker = stage.work(both(&Log::new()), Stage::options("w1"));
+    let mut short = late(Act::Heed);
+    short.timeout_ms = 200;
+    stage.dispatch(&short).await;
+    let TaskResult::Failed(failure) = stage.finished().await.result else {
+        panic!("not failed");
+    };
+    assert_eq!((failure.code.as_str(), failure.retryable), ("stopped", true));
+    worker.end().await;
+}
+
+#[tokio::test]
+async fn a_cancel_ends_what_runs_and_keeps_out_what_has_not_begun() {
+    let mut stage = Stage::set(&[LATE]).await;
+    let log = Log::new();
+    let options = baton_worker::WorkerOptions {
+        concurrency: 1,
+        ..Stage::options("w1")
+    };
+    let worker = stage.work(both(&log), options);
+    let (running, waiting) = (late(Act::Hang), late(Act::Echo));
+    stage.dispatch(&running).await;
+    log.has("entered").await;
+    stage.dispatch(&waiting).await;
+    stage.cancel(&worker.id, &waiting.of).await;
+    stage.cancel(&worker.id, &running.of).await;
+    let first = stage.finished().await;
+    assert_eq!((unknown_code(&first), &first.of), ("cancelled", &running.of));
+    let second = stage.finished().await;
+    assert_eq!(second.of, waiting.of);
+    assert!(not_run_reason(&second).contains("cancelled"));
+    assert!(!second.started);
+    worker.end().await;
+}
+
+#[tokio::test]
+async fn what_does_not_fit_or_comes_too_late_is_not_entered() {
+    let mut stage = Stage::set(&[LATE]).await;
+    let log = Log::new();
+    let worker = stage.work(both(&log), Stage::options("w1"));
+    stage.dispatch(&task(LATE, Hold::Late, json!({ "act": 1 }))).await;
+    let finished = stage.finished().await;
+    let TaskResult::Failed(failure) = &finished.result else {
+        panic!("not failed but {finished:?}");
+    };
+    assert_eq!((failure.code.as_str(), failure.retryable), ("input-misfit", false));
+    assert!(failure.message.contains("/act"), "{}", failure.message);
+
+    let mut old = late(Act::Echo);
+    old.not_after = Timestamp(now_ms() - 1);
+    stage.dispatch(&old).await;
+    let finished = stage.finished().await;
+    assert!(not_run_reason(&finished).contains("too late") && !finished.started);
+    assert_eq!(log.count("entered"), 0);
+    stage.emptied(LATE).await;
+    worker.end().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_parked_byte_for_byte() {
+    let stage = Stage::set(&[LATE]).await;
+    let worker = stage.work(both(&Log::new()), Stage::options("w1"));
+    let wrong_type = {
+        let mut other = late(Act::Echo);
+        other.task_type = baton_messages::TaskType::new("test.other@1").unwrap();
+        serde_json::to_string(&baton_messages::TaskMessage::Task(other)).unwrap()
+    };
+    let bad = [
+        ("task@1", "no json \u{2603}", "undecodable"),
+        ("task@1", r#"{"task@1":{"of":1}}"#, "undecodable"),
+        ("task@9", r#"{"task@9":{}}"#, "unknown-kind"),
+        ("task@1", wrong_type.as_str(), "unknown-type"),
+    ];
+    for (kind, body, _) in bad {
+        let id = MessageId(uuid::Uuid::new_v4());
+        let kind: &'static str = kind;
+        let out = Outgoing::json(
+            topology::TASKS,
+            format!("default.{LATE}"),
+            kind,
+            id,
+            body.as_bytes().to_vec(),
+            0,
+        );
+        stage.send(out).await;
+    }
+    stage.vhost.await_messages(topology::DEAD, 4, 0, stage::SOON).await;
+    let dead = stage.vhost.take(topology::DEAD, 10).await;
+    for (_, body, reason) in bad {
+        let found = dead.iter().find(|m| m.payload == body);
+        let found = found.unwrap_or_else(|| panic!("{body} was not parked whole"));
+        assert_eq!(found.properties["headers"]["baton-dead-reason"], reason);
+        assert_ne!(found.properties["headers"]["baton-dead-error"], Value::Null);
+    }
+    stage.emptied(LATE).await;
+    worker.end().await;
+}
+
+#[tokio::test]
+async fn a_task_that_kills_its_workers_is_parked_after_ten_deliveries() {
+    let mut stage = Stage::set(&[LATE]).await;
+    let sent = late(Act::Echo);
+    stage.dispatch(&sent).await;
+    let spec = baton_bus::ConsumeSpec {
+        queue: format!("baton.task.default.{LATE}"),
+        prefetch: 1,
+        exclusive_queue: None,
+        consumer_tag: "dying".into(),
+    };
+    let mut dying = stage.bus.consume(spec).await;
+    for _ in 0..10 {
+        let delivery = dying.next().await.unwrap();
+        delivery.reject_requeue().await.unwrap();
+    }
+    dying.give_back().await;
+    drop(dying);
+    let log = Log::new();
+    let worker = stage.work(both(&log), Stage::options("w1"));
+    stage.vhost.await_messages(topology::DEAD, 1, 0, stage::SOON).await;
+    let dead = stage.vhost.take(topology::DEAD, 1).await;
+    assert_eq!(dead[0].properties["headers"]["baton-dead-reason"], "delivered-too-often");
+    assert_eq!(dead[0].properties["message_id"], sent.of.message_id().to_string());
+    assert_eq!(log.count("entered"), 0);
+    stage.no_report().await;
+    worker.end().await;
+}
+
+#[tokio::test]
+async fn a_report_for_a_missing_inbox_is_kept_until_the_inbox_is_there() {
+    let mut stage = Stage::set(&[LATE]).await;
+    let log = Log::new();
+    let worker = stage.work(both(&log), Stage::options("w1"));
+    let mut elsewhere = late(Act::Echo);
+    elsewhere.inbox = baton_messages::InboxKey::of(7);
+    stage.dispatch(&elsewhere).await;
+    log.has("done").await;
+    stage.no_report().await;
+    assert_eq!(worker.handle.in_hand(), 1, "the permit went before the report did");
+    stage
+        .bus
+        .declare(&topology::Topology::base(8))
+        .await
+        .unwrap();
+    let queue = topology::inbox_queue(&baton_messages::InboxKey::of(7));
+    stage.vhost.await_messages(&queue, 1, 0, stage::SOON).await;
+    stage.emptied(LATE).await;
+    baton_harness::await_until("the permit to be free", Duration::from_secs(5), async || {
+        worker.handle.in_hand() == 0
+    })
+    .await;
+    worker.end().await;
+}
+
+#[tokio::test]
+async fn a_worker_begins_before_its_queue_is_declared() {
+    let mut stage = Stage::set(&[]).await;
+    let worker = stage.work(both(&Log::new()), Stage::options("w1"));
+    let announced = stage
+        .heard(|message| match message {
+            baton_messages::FleetMessage::Announcement(a) => Some(a),
+            _ => None,
+        })
+        .await;
+    assert_eq!(announced.types.len(), 2);
+    let manifest = announced.types.iter().find(|m| m.task_type.as_str() == LATE);
+    assert_eq!(manifest.unwrap().hold(), Hold::Late);
+    stage.declare(LATE).await;
+    stage.dispatch(&late(Act::Echo)).await;
+    assert!(matches!(stage.finished().await.result, TaskResult::Succeeded { .. }));
+    worker.end().await;
+}
