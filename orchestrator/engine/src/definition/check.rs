@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::diagnostic::code;
-use super::read::Reader;
 use super::read_step::{Draft, Use};
+use super::reader::Reader;
 use super::yaml::Mark;
 
 /// Checks every expression of every step, and that there is at most one pivot.
@@ -97,7 +97,7 @@ fn nearest_help(root: &str, drafts: &[Draft]) -> String {
         .iter()
         .map(|draft| draft.id.as_str())
         .chain(["input"]);
-    match super::read::nearest(root, ids) {
+    match super::reader::nearest(root, ids) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "an expression reads `input` and the outputs of the steps before it, by their ids; text that is no expression needs quotes inside `${ … }`".to_owned(),
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::diagnostic::code;
-use super::read::Reader;
 use super::read_step::Draft;
+use super::reader::Reader;
 
 /// Who comes before and after whom, by index.
 pub(super) struct Graph {
@@ -70,7 +70,7 @@ fn resolve(reader: &mut Reader, drafts: &[Draft]) -> Option<Vec<Vec<usize>>> {
                 }
                 None => {
                     let help =
-                        match super::read::nearest(name, drafts.iter().map(|d| d.id.as_str())) {
+                        match super::reader::nearest(name, drafts.iter().map(|d| d.id.as_str())) {
                             Some(near) => format!("did you mean `{near}`?"),
                             None => "`after` names the ids of steps of this saga".to_owned(),
                         };

@@ -1,7 +1,7 @@
 //! A saga definition: the versioned, immutable YAML document, read and checked. Whoever holds a [`Definition`] holds one whose shape,
 //! names, order and references are right; everything wrong with a document is reported at once, each at its line and column.
 //!
-//! The way: `yaml` makes a tree with places, `read` and `read_step` give it shape, `graph` puts the steps in order, `check` holds what
+//! The way: `yaml` makes a tree with places, the `read` files give it shape, `graph` puts the steps in order, `check` holds what
 //! concerns several steps.
 
 mod check;
@@ -9,7 +9,10 @@ mod diagnostic;
 mod duration;
 mod graph;
 mod read;
+mod read_retry;
 mod read_step;
+mod read_task;
+mod reader;
 mod retry;
 mod schema;
 mod single;

@@ -1,16 +1,15 @@
 //! The keys of a step.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 
-use baton_messages::{PoolName, StepId, TaskType};
-use serde_json::{Value, json};
+use baton_messages::StepId;
+use serde_json::Value;
 
 use super::diagnostic::code;
 use super::duration;
-use super::read::{Object, Reader, reads};
-use super::retry::{ATTEMPTS_MAX, Attempts, FACTOR_MAX, Jitter, RetryPolicy};
-use super::step::{OnError, ProbePlan, StepKind, TaskStep, UndoPlan, UndoTask};
+use super::read_task::task_step;
+use super::reader::{Object, Reader, reads};
+use super::step::{OnError, StepKind};
 use super::yaml::{Content, Entry, Mark, Node};
 use crate::expr::{Expr, TYPE_NAMES, Template};
 
@@ -80,7 +79,7 @@ pub(super) struct Draft {
     pub(super) pivot_mark: Option<Mark>,
     pub(super) on_error: OnError,
     /// Every variable its expressions read.
-    pub(super) reads: Vec<(Mark, String, Use)>,
+    pub(super) reads: Reads,
 }
 
 /// Reads all steps. One without a usable id is left out, and has been reported.
@@ -158,9 +157,11 @@ fn step(reader: &mut Reader, id: StepId, object: &Object<'_>) -> Draft {
     }
 }
 
-type Reads = Vec<(Mark, String, Use)>;
+/// Every variable some expressions read, where, and what for.
+pub(super) type Reads = Vec<(Mark, String, Use)>;
 
-fn note(found: &mut Reads, node: &Node, template: &Template, used: Use) {
+/// Notes what a template reads.
+pub(super) fn note(found: &mut Reads, node: &Node, template: &Template, used: Use) {
     found.extend(
         reads(node, template)
             .into_iter()
@@ -300,266 +301,4 @@ fn sleep_step(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Option<T
         return None;
     }
     Some(template)
-}
-
-fn task_step(
-    reader: &mut Reader,
-    object: &Object<'_>,
-    task: &Entry,
-    found: &mut Reads,
-) -> Option<TaskStep> {
-    let task_type = task_type(reader, task);
-    let pool = match object.get("pool") {
-        Some(entry) => pool(reader, entry, found, Use::Do),
-        None => Some(Template::literal(json!(PoolName::default_pool().as_str()))),
-    };
-    let with = with(reader, object, found, Use::Do);
-    let timeout_ms = object.get("timeout").and_then(|e| reader.duration(e));
-    let queue_timeout_ms = object.get("queue_timeout").and_then(|e| reader.duration(e));
-    let lease_ms = object.get("heartbeat").and_then(|e| reader.duration(e));
-    let retry = object
-        .get("retry")
-        .map(|e| retry(reader, e))
-        .unwrap_or_default();
-    let undo = undo(reader, object, found);
-    let probe = object.get("probe").map(|e| probe(reader, e, found));
-    Some(TaskStep {
-        task_type: task_type?,
-        pool: pool?,
-        with: with?,
-        timeout_ms,
-        queue_timeout_ms,
-        lease_ms,
-        retry,
-        undo: undo?,
-        probe: match probe {
-            None => None,
-            Some(read) => Some(read?),
-        },
-    })
-}
-
-fn task_type(reader: &mut Reader, entry: &Entry) -> Option<TaskType> {
-    let text = reader.text(entry)?;
-    if text.contains("${") {
-        reader.report(
-            code::SHAPE,
-            entry.value.mark,
-            "a task type is fixed",
-            "make a step for each, with an `if:`",
-        );
-        return None;
-    }
-    let help = if text.contains('@') {
-        "see `baton types` for those known"
-    } else {
-        "say the version too: `switch.set-vlan@1`"
-    };
-    TaskType::new(text)
-        .map_err(|e| reader.report(code::NAME, entry.value.mark, e.to_string(), help))
-        .ok()
-}
-
-fn pool(reader: &mut Reader, entry: &Entry, found: &mut Reads, used: Use) -> Option<Template> {
-    let template = reader.open_template(&entry.value, "the name of a pool")?;
-    note(found, &entry.value, &template, used);
-    if let Some(value) = template.as_literal() {
-        let name = value.as_str().map(PoolName::new);
-        if !matches!(name, Some(Ok(_))) {
-            let help = "a lower-case letter, then letters, digits and -, at most 64; or an expression that yields such";
-            reader.report(
-                code::NAME,
-                entry.value.mark,
-                "`pool` must name a pool",
-                help,
-            );
-            return None;
-        }
-    }
-    Some(template)
-}
-
-/// `with:`, an empty object when it is left out.
-fn with(
-    reader: &mut Reader,
-    object: &Object<'_>,
-    found: &mut Reads,
-    used: Use,
-) -> Option<Template> {
-    let Some(entry) = object.get("with") else {
-        return Some(Template::literal(json!({})));
-    };
-    let template = reader.template(&entry.value)?;
-    note(found, &entry.value, &template, used);
-    if template
-        .as_literal()
-        .is_some_and(|value| !value.is_object())
-    {
-        reader.report(
-            code::SHAPE,
-            entry.value.mark,
-            "`with` must be a mapping",
-            "write the task's input as `key: value`",
-        );
-        return None;
-    }
-    Some(template)
-}
-
-fn undo(reader: &mut Reader, object: &Object<'_>, found: &mut Reads) -> Option<UndoPlan> {
-    let because = object.get("because");
-    let Some(entry) = object.get("undo") else {
-        stray_because(reader, because);
-        return Some(UndoPlan::Own);
-    };
-    if let Content::Scalar(value) = &entry.value.content {
-        if value.as_str() != Some("none") {
-            reader.report(
-                code::SHAPE,
-                entry.value.mark,
-                "`undo` must be `none` or a task",
-                "write `undo: { task: …, with: … }`",
-            );
-            return None;
-        }
-        let Some(because) = because else {
-            let help = "add `because: …`: whoever has to clean up will read it";
-            reader.report(
-                code::BECAUSE,
-                entry.mark,
-                "`undo: none` needs a reason",
-                help,
-            );
-            return None;
-        };
-        let because = reader.text(because)?.to_owned();
-        return Some(UndoPlan::None { because });
-    }
-    stray_because(reader, because);
-    let keys = ["task", "pool", "with", "timeout", "retry"];
-    let undo = reader.object(&entry.value, "an undo", &keys, &[])?;
-    let task_type = reader
-        .required(&undo, "task", "the undo", "task: area.verb-noun@1")
-        .and_then(|e| task_type(reader, e));
-    let pool = undo
-        .get("pool")
-        .and_then(|e| pool(reader, e, found, Use::Undo));
-    let with = with(reader, &undo, found, Use::Undo);
-    let timeout_ms = undo.get("timeout").and_then(|e| reader.duration(e));
-    let retry = undo
-        .get("retry")
-        .map(|e| retry(reader, e))
-        .unwrap_or_default();
-    Some(UndoPlan::Task(Box::new(UndoTask {
-        task_type: task_type?,
-        pool,
-        with: with?,
-        timeout_ms,
-        retry,
-    })))
-}
-
-fn stray_because(reader: &mut Reader, because: Option<&Entry>) {
-    if let Some(entry) = because {
-        reader.report(
-            code::BECAUSE,
-            entry.mark,
-            "`because` goes with `undo: none`",
-            "add `undo: none`, or make it a comment",
-        );
-    }
-}
-
-fn probe(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Option<ProbePlan> {
-    let probe = reader.object(&entry.value, "a probe", &["task", "with"], &[])?;
-    let task_type = reader
-        .required(&probe, "task", "the probe", "task: area.verb-noun@1")
-        .and_then(|e| task_type(reader, e));
-    let with = with(reader, &probe, found, Use::Do);
-    Some(ProbePlan {
-        task_type: task_type?,
-        with: with?,
-    })
-}
-
-fn retry(reader: &mut Reader, entry: &Entry) -> RetryPolicy {
-    let keys = ["attempts", "backoff", "factor", "max", "jitter"];
-    let Some(object) = reader.object(&entry.value, "a retry", &keys, &[]) else {
-        return RetryPolicy::default();
-    };
-    let policy = RetryPolicy {
-        attempts: object.get("attempts").and_then(|e| attempts(reader, e)),
-        backoff_ms: object.get("backoff").and_then(|e| reader.duration(e)),
-        factor: object.get("factor").and_then(|e| factor(reader, e)),
-        max_ms: object.get("max").and_then(|e| reader.duration(e)),
-        jitter: object.get("jitter").and_then(|e| jitter(reader, e)),
-    };
-    if let (Some(backoff), Some(max), Some(at)) =
-        (policy.backoff_ms, policy.max_ms, object.get("max"))
-        && backoff > max
-    {
-        reader.report(
-            code::RANGE,
-            at.value.mark,
-            "`max` is shorter than `backoff`",
-            "the first wait is `backoff`, the longest is `max`",
-        );
-    }
-    policy
-}
-
-fn attempts(reader: &mut Reader, entry: &Entry) -> Option<Attempts> {
-    let value = entry.value.to_json();
-    if value.as_str() == Some("forever") {
-        return Some(Attempts::Forever);
-    }
-    let times = value
-        .as_u64()
-        .and_then(|n| u32::try_from(n).ok())
-        .filter(|n| *n <= ATTEMPTS_MAX);
-    let times = times.and_then(NonZeroU32::new).map(Attempts::Times);
-    if times.is_none() {
-        let message =
-            format!("`attempts` must be a whole number from 1 to {ATTEMPTS_MAX}, or forever");
-        reader.report(
-            code::RANGE,
-            entry.value.mark,
-            message,
-            "1 means: no second try",
-        );
-    }
-    times
-}
-
-fn factor(reader: &mut Reader, entry: &Entry) -> Option<f64> {
-    let factor = entry
-        .value
-        .to_json()
-        .as_f64()
-        .filter(|f| (1.0..=FACTOR_MAX).contains(f));
-    if factor.is_none() {
-        reader.report(
-            code::RANGE,
-            entry.value.mark,
-            format!("`factor` must be a number from 1 to {FACTOR_MAX}"),
-            "1 means: always the same wait",
-        );
-    }
-    factor
-}
-
-fn jitter(reader: &mut Reader, entry: &Entry) -> Option<Jitter> {
-    match entry.value.to_json().as_str() {
-        Some("full") => Some(Jitter::Full),
-        Some("none") => Some(Jitter::None),
-        _ => {
-            reader.report(
-                code::RANGE,
-                entry.value.mark,
-                "`jitter` must be full or none",
-                "",
-            );
-            None
-        }
-    }
 }

@@ -277,7 +277,7 @@ const WRONG: &[(&str, &[&str])] = &[
         &[
             "6:15 BT0011 did you mean `input`?",
             "6:34 BT0011 for_each",
-            "6:51 BT0011 `on:`",
+            "6:50 BT0011 `on:`",
         ],
     ),
     (
@@ -440,7 +440,10 @@ fn size_is_bounded() {
     let code = |yaml: &str| Definition::parse(yaml).unwrap_err()[0].code;
     assert_eq!(code(&many(STEPS_MAX + 1)), "BT0015");
     assert_eq!(code(&"x".repeat(DEFINITION_BYTES_MAX + 1)), "BT0015");
-    assert_eq!(code(&format!("saga: {}", "[".repeat(100))), "BT0015");
+    assert_eq!(
+        code(&format!("saga: {}{}", "[".repeat(100), "]".repeat(100))),
+        "BT0015"
+    );
     let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for i in 1..8 {
         let names = vec![format!("*a{}", i - 1); 10].join(", ");

@@ -79,6 +79,22 @@ pub(super) fn to_json(value: &cel::Value) -> Result<Value, &'static str> {
     }
 }
 
+/// What CEL calls the kind of a value.
+pub(super) fn kind_of(value: &cel::Value) -> &'static str {
+    match value {
+        cel::Value::Null => "null",
+        cel::Value::Bool(_) => "bool",
+        cel::Value::Int(_) => "int",
+        cel::Value::UInt(_) => "uint",
+        cel::Value::Float(_) => "double",
+        cel::Value::String(_) => "string",
+        cel::Value::Bytes(_) => "bytes",
+        cel::Value::List(_) => "list",
+        cel::Value::Map(_) => "map",
+        _ => "another kind",
+    }
+}
+
 /// How many bytes a value takes as compact JSON; `None` when that is more than a result may have.
 pub(super) fn json_bytes(value: &Value) -> Option<usize> {
     let mut counter = Counter { bytes: 0 };

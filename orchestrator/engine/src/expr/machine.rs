@@ -11,11 +11,14 @@ use serde_json::Value;
 
 use super::path::absent_root;
 use super::rewrite::{CHARGE, OR_EMPTY, RANGE};
-use super::{ExprError, Scope, convert};
+use super::{ExprError, Scope, convert, rewrite};
 
 /// Work one evaluation may do: a value visited, or 64 bytes of text made, counts one. Enough for lists of thousands, gone in milliseconds.
 const BUDGET: u32 = 50_000;
 const BUDGET_BYTES_PER_UNIT: usize = 64;
+/// The deepest nesting of an expression, where a chain of `+` nests too: evaluation must fit the stack of any thread.
+const DEPTH_MAX: usize = 128;
+const TOO_DEEP: &str = "nests too deeply";
 /// Said by our functions inside CEL when the budget is gone; turned into our error outside.
 const OVER_BUDGET: &str = "over budget";
 
@@ -29,24 +32,30 @@ type Function = Box<
 
 /// Parses an expression.
 pub(super) fn parse(text: &str) -> Result<IdedExpr, ExprError> {
-    ENV.parser().parse(text).map_err(|errors| {
-        let first = errors.errors.first();
-        let what = first.map_or_else(
+    let ast = ENV.parser().parse(text).map_err(|errors| {
+        let what = errors.errors.first().map_or_else(
             || "cannot be read".to_owned(),
-            |e| {
-                let column = e.pos.1;
-                format!(
-                    "cannot be read at its character {column}: {}",
-                    e.msg.lines().next().unwrap_or("")
-                )
-            },
+            |first| unreadable(first.pos.1, &first.msg),
         );
-        ExprError::new(
-            text,
-            what,
-            "write one CEL expression, such as `input.ip` or `input.count > 3`",
-        )
-    })
+        let hint = "write one CEL expression, such as `input.ip` or `input.count > 3`";
+        ExprError::new(text, what, hint)
+    })?;
+    if rewrite::depth(&ast) > DEPTH_MAX {
+        return Err(ExprError::new(text, TOO_DEEP, "write it in several steps"));
+    }
+    Ok(ast)
+}
+
+/// The parser's complaint, without the list of everything it would have taken.
+fn unreadable(column: isize, message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default();
+    let line = line.trim_start_matches("Syntax error: ");
+    // The parser's own limit on nesting comes out as the name of an internal type.
+    if line.starts_with("OtherError") {
+        return TOO_DEEP.to_owned();
+    }
+    let line = line.split(" expecting ").next().unwrap_or(line);
+    format!("cannot be read at its character {column}: {line}")
 }
 
 /// Evaluates a rewritten expression with only `roots` bound.
@@ -213,6 +222,10 @@ fn explain(text: &str, error: &ExecutionError) -> ExprError {
         ),
         ExecutionError::NoSuchOverload(overload) => {
             return no_overload(text, overload.function(), overload.argument_types());
+        }
+        ExecutionError::UnsupportedBinaryOperator(operator, left, right) => {
+            let types = [left, right].map(|value| convert::kind_of(value).to_owned());
+            return no_overload(text, operator, &types);
         }
         ExecutionError::UndeclaredReference(name) => (
             format!("`{name}` is not known"),

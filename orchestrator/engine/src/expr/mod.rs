@@ -5,6 +5,7 @@
 //! else is CEL, with only the variables it reads bound. `rewrite` makes CEL deterministic (maps are walked in the order of their
 //! keys), bounded (a budget of work) and forgiving of skipped steps (`has(step.x)` is false when `step` is null).
 
+mod compile;
 mod convert;
 mod expression;
 mod machine;

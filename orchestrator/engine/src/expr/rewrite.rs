@@ -81,6 +81,12 @@ pub(super) fn calls(ast: &IdedExpr, name: &str) -> bool {
         .any(|child| calls(child, name))
 }
 
+/// How deep an expression nests.
+pub(super) fn depth(ast: &IdedExpr) -> usize {
+    let inner = children(&ast.expr).into_iter().map(depth).max();
+    1 + inner.unwrap_or(0)
+}
+
 fn children(ast: &Ast) -> Vec<&IdedExpr> {
     match ast {
         Ast::Unspecified | Ast::Ident(_) | Ast::Literal(_) => Vec::new(),

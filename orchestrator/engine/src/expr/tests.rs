@@ -180,7 +180,7 @@ fn work_is_bounded() {
         "l.exists(a, l.exists(b, l.exists(c, c == 400))) || true",
         "l.map(a, l)",
         "l.map(a, s + s)",
-        &vec!["s"; 900].join("+"),
+        &vec!["s"; 100].join("+"),
     ] {
         let error = Expr::compile(text)
             .and_then(|e| e.eval(&scope))
@@ -193,7 +193,17 @@ fn work_is_bounded() {
             .eval(&scope)
             .is_ok()
     );
-    assert!(Expr::compile(&"(".repeat(2_000)).is_err());
+    for deep in [
+        vec!["s"; 900].join("+"),
+        "(".repeat(2_000),
+        format!("{}1{}", "(".repeat(900), ")".repeat(900)),
+    ] {
+        let error = Expr::compile(&deep).unwrap_err();
+        assert!(
+            error.what.contains("nests too deeply"),
+            "{deep:.20}: {error}"
+        );
+    }
     let deep = format!("{}1{}", "[".repeat(1_500), "]".repeat(1_500));
     assert!(Expr::compile(&deep).is_err());
     let long = format!("'{}'", "x".repeat(EXPRESSION_BYTES_MAX));

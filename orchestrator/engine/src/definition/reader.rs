@@ -1,0 +1,254 @@
+//! The reader that collects what is wrong, and what every part of a document is read with.
+
+use serde_json::Value;
+
+use super::diagnostic::{Diagnostic, code};
+use super::duration;
+use super::yaml::{Content, Entry, Mark, Node};
+use crate::expr::Template;
+
+/// Collects what is wrong, so that everything is said at once.
+pub(super) struct Reader {
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Reader {
+    /// One that has seen nothing wrong yet.
+    pub(super) fn new() -> Self {
+        Self {
+            diagnostics: Vec::new(),
+        }
+    }
+
+    /// All that is wrong, in the order of the document.
+    pub(super) fn finish(mut self) -> Vec<Diagnostic> {
+        self.diagnostics.sort_by_key(|d| (d.line, d.column));
+        self.diagnostics
+    }
+
+    /// Notes one thing that is wrong.
+    pub(super) fn report(
+        &mut self,
+        code: &'static str,
+        mark: Mark,
+        message: impl Into<String>,
+        help: &str,
+    ) {
+        let Mark { line, column } = mark;
+        let help = help.to_owned();
+        self.diagnostics.push(Diagnostic {
+            code,
+            line,
+            column,
+            message: message.into(),
+            help,
+        });
+    }
+
+    /// How much is wrong so far.
+    pub(super) fn count(&self) -> usize {
+        self.diagnostics.len()
+    }
+
+    /// A mapping with known keys; the unknown ones are reported, with the nearest known one.
+    pub(super) fn object<'n>(
+        &mut self,
+        node: &'n Node,
+        what: &str,
+        keys: &[&str],
+        later: &[&str],
+    ) -> Option<Object<'n>> {
+        let Content::Map(entries) = &node.content else {
+            self.report(
+                code::SHAPE,
+                node.mark,
+                format!("{what} must be a mapping"),
+                "write `key: value` lines",
+            );
+            return None;
+        };
+        for entry in entries {
+            let key = entry.key.as_str();
+            if later.contains(&key) {
+                let help = "leave it out until a version supports it";
+                self.report(
+                    code::NOT_YET,
+                    entry.mark,
+                    format!("`{key}` is not supported yet"),
+                    help,
+                );
+            } else if !keys.contains(&key) {
+                let help = match nearest(key, keys.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("{what} knows {}", keys.join(", ")),
+                };
+                self.report(
+                    code::UNKNOWN_KEY,
+                    entry.mark,
+                    format!("{what} has no key `{key}`"),
+                    &help,
+                );
+            }
+        }
+        Some(Object {
+            mark: node.mark,
+            entries,
+        })
+    }
+
+    /// A key that must be there.
+    pub(super) fn required<'n>(
+        &mut self,
+        object: &Object<'n>,
+        key: &str,
+        what: &str,
+        example: &str,
+    ) -> Option<&'n Entry> {
+        let found = object.get(key);
+        if found.is_none() {
+            self.report(
+                code::MISSING,
+                object.mark,
+                format!("{what} has no `{key}`"),
+                &format!("add `{example}`"),
+            );
+        }
+        found
+    }
+
+    /// Text that is not empty.
+    pub(super) fn text<'n>(&mut self, entry: &'n Entry) -> Option<&'n str> {
+        if let Content::Scalar(Value::String(text)) = &entry.value.content
+            && !text.trim().is_empty()
+        {
+            return Some(text);
+        }
+        let message = format!("`{}` must be text", entry.key);
+        self.report(
+            code::SHAPE,
+            entry.value.mark,
+            message,
+            "write it in quotes when it looks like a number or a word of YAML",
+        );
+        None
+    }
+
+    /// A duration in milliseconds.
+    pub(super) fn duration(&mut self, entry: &Entry) -> Option<u64> {
+        let shown = entry.value.to_json();
+        let read = match &shown {
+            Value::String(text) => {
+                duration::duration_ms(text).map_err(|why| format!("`{text}` {why}"))
+            }
+            Value::Number(n) => Err(format!("`{n}` has no unit")),
+            _ => Err("is no duration".to_owned()),
+        };
+        match read {
+            Ok(ms) => Some(ms),
+            Err(why) => {
+                let help = "write a number and a unit: 500ms, 10s, 15m, 2h, 7d";
+                self.report(
+                    code::DURATION,
+                    entry.value.mark,
+                    format!("`{}`: {why}", entry.key),
+                    help,
+                );
+                None
+            }
+        }
+    }
+
+    /// A template, its expressions compiled.
+    pub(super) fn template(&mut self, node: &Node) -> Option<Template> {
+        match Template::compile_all(&node.to_json()) {
+            Ok(template) => Some(template),
+            Err(errors) => {
+                for error in errors {
+                    let mark = node.mark_at(&error.at);
+                    let message = if error.expression.is_empty() {
+                        error.what
+                    } else {
+                        format!("`{}`: {}", error.expression, error.what)
+                    };
+                    self.report(code::EXPRESSION, mark, message, &error.hint);
+                }
+                None
+            }
+        }
+    }
+
+    /// As [`Self::template`], for what is stored and shown: no secrets.
+    pub(super) fn open_template(&mut self, node: &Node, what: &str) -> Option<Template> {
+        let template = self.template(node)?;
+        if template.holds_secret() {
+            let message = format!("a secret cannot stand in {what}");
+            self.report(
+                code::SECRET,
+                node.mark,
+                message,
+                "secrets go into the `with:` of a task, which the worker resolves",
+            );
+            return None;
+        }
+        Some(template)
+    }
+
+    /// The items of a list.
+    pub(super) fn list<'n>(&mut self, entry: &'n Entry) -> Option<&'n [Node]> {
+        if let Content::List(items) = &entry.value.content {
+            return Some(items);
+        }
+        let message = format!("`{}` must be a list", entry.key);
+        self.report(
+            code::SHAPE,
+            entry.value.mark,
+            message,
+            "write `[a, b]`, or lines that start with `- `",
+        );
+        None
+    }
+}
+
+/// A mapping whose keys have been looked at.
+pub(super) struct Object<'n> {
+    pub(super) mark: Mark,
+    pub(super) entries: &'n [Entry],
+}
+
+impl<'n> Object<'n> {
+    /// The entry of a key, unless its value is left empty on purpose.
+    pub(super) fn get(&self, key: &str) -> Option<&'n Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+}
+
+/// Every variable a template reads, at the place of its string.
+pub(super) fn reads(node: &Node, template: &Template) -> Vec<(Mark, String)> {
+    let expressions = template.expressions().into_iter();
+    expressions
+        .flat_map(|(at, expr)| expr.roots().iter().map(move |root| (at, root)))
+        .map(|(at, root)| (node.mark_at(at), root.clone()))
+        .collect()
+}
+
+/// The known word nearest to one that is not known, if any is near.
+pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    let near = known.map(|k| (distance(word, k), k)).min()?;
+    (near.0 <= 1 + word.len() / 4).then_some(near.1)
+}
+
+/// How many letters must be put in, taken out or changed.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().take(64).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let change = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row.last().copied().unwrap_or(usize::MAX)
+}

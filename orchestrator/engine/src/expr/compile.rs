@@ -1,0 +1,199 @@
+//! From JSON to a template: holes found and compiled, what is constant folded.
+
+use serde_json::{Map, Value};
+
+use super::template::{Node, Piece};
+use super::{Expr, ExprError, SECRET_KEY};
+
+/// How deep a template may nest: more is no document a person wrote.
+const DEPTH_MAX: usize = 64;
+
+/// Compiles a value and all in it; what is wrong goes to `errors`.
+pub(super) fn compile_node(
+    value: &Value,
+    at: &str,
+    depth: usize,
+    errors: &mut Vec<ExprError>,
+) -> Node {
+    if depth > DEPTH_MAX {
+        let what = format!("nests deeper than {DEPTH_MAX}");
+        errors.push(ExprError::new("", what, "flatten it").under(at));
+        return Node::Literal(Value::Null);
+    }
+    match value {
+        Value::String(text) => compile_text(text, at).unwrap_or_else(|error| {
+            errors.push(error.under(at));
+            Node::Literal(Value::Null)
+        }),
+        Value::Array(items) => {
+            let nodes = items.iter().enumerate();
+            let nodes =
+                nodes.map(|(i, item)| compile_node(item, &format!("{at}/{i}"), depth + 1, errors));
+            fold_list(nodes.collect())
+        }
+        Value::Object(map) => compile_object(map, at, depth, errors),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Node::Literal(value.clone()),
+    }
+}
+
+fn compile_object(
+    map: &Map<String, Value>,
+    at: &str,
+    depth: usize,
+    errors: &mut Vec<ExprError>,
+) -> Node {
+    let mut entries = Vec::with_capacity(map.len());
+    for (key, value) in map {
+        let at = format!("{at}/{}", pointer_part(key));
+        if key.contains("${") {
+            let hint = "build the object in one expression instead: `${ {input.name: 1} }`";
+            errors.push(ExprError::new(key, "a key cannot be an expression", hint).under(&at));
+        }
+        entries.push((key.clone(), compile_node(value, &at, depth + 1, errors)));
+    }
+    let node = fold_object(entries);
+    if map.contains_key(SECRET_KEY) && !is_reference(&node) {
+        let what = format!(
+            "the key `{SECRET_KEY}` stands for a reference to a secret and takes one fixed name"
+        );
+        errors.push(ExprError::new(SECRET_KEY, what, "write ${ secret(\"name\") }").under(at));
+    }
+    node
+}
+
+fn is_reference(node: &Node) -> bool {
+    let Node::Literal(Value::Object(map)) = node else {
+        return false;
+    };
+    map.len() == 1 && map.get(SECRET_KEY).is_some_and(Value::is_string)
+}
+
+/// A key as a part of a JSON pointer.
+fn pointer_part(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+fn fold_list(nodes: Vec<Node>) -> Node {
+    if nodes.iter().all(|node| matches!(node, Node::Literal(_))) {
+        Node::Literal(Value::Array(
+            nodes.into_iter().filter_map(into_literal).collect(),
+        ))
+    } else {
+        Node::List(nodes)
+    }
+}
+
+fn fold_object(entries: Vec<(String, Node)>) -> Node {
+    if entries
+        .iter()
+        .all(|(_, node)| matches!(node, Node::Literal(_)))
+    {
+        let entries = entries.into_iter();
+        let literals = entries.filter_map(|(key, node)| Some((key, into_literal(node)?)));
+        Node::Literal(Value::Object(literals.collect()))
+    } else {
+        Node::Object(entries)
+    }
+}
+
+fn into_literal(node: Node) -> Option<Value> {
+    match node {
+        Node::Literal(value) => Some(value),
+        _ => None,
+    }
+}
+
+fn compile_text(text: &str, at: &str) -> Result<Node, ExprError> {
+    let mut pieces = split(text)?;
+    match pieces.as_slice() {
+        [] => return Ok(Node::Literal(Value::String(String::new()))),
+        [Piece::Text(text)] => return Ok(Node::Literal(Value::String(text.clone()))),
+        [Piece::Hole(expr)] => {
+            return Ok(match expr.constant() {
+                Some(value) => Node::Literal(value.clone()),
+                None => Node::Hole {
+                    at: at.to_owned(),
+                    expr: expr.clone(),
+                },
+            });
+        }
+        _ => {}
+    }
+    for piece in &pieces {
+        if let Piece::Hole(expr) = piece
+            && expr.is_secret()
+        {
+            let hint = "a secret is a whole value; let the automation put the text together";
+            return Err(ExprError::new(
+                expr.text(),
+                "a secret stands inside a longer text",
+                hint,
+            ));
+        }
+    }
+    pieces.shrink_to_fit();
+    Ok(Node::Text {
+        at: at.to_owned(),
+        pieces,
+    })
+}
+
+/// Cuts text at its holes.
+fn split(text: &str) -> Result<Vec<Piece>, ExprError> {
+    let mut pieces = Vec::new();
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some(dollar) = rest.find('$') {
+        plain.push_str(&rest[..dollar]);
+        rest = &rest[dollar..];
+        if let Some(after) = rest.strip_prefix("$${") {
+            plain.push_str("${");
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix("${") {
+            let end = hole_end(after).ok_or_else(|| {
+                ExprError::new(
+                    rest,
+                    "`${` has no `}`",
+                    "close it, or write `$${` for the characters themselves",
+                )
+            })?;
+            if !plain.is_empty() {
+                pieces.push(Piece::Text(std::mem::take(&mut plain)));
+            }
+            pieces.push(Piece::Hole(Expr::compile(&after[..end])?));
+            rest = &after[end + 1..];
+        } else {
+            plain.push('$');
+            rest = &rest[1..];
+        }
+    }
+    plain.push_str(rest);
+    if !plain.is_empty() {
+        pieces.push(Piece::Text(plain));
+    }
+    Ok(pieces)
+}
+
+/// Where the `}` of a hole stands: braces nest, and those inside quotes do not count.
+fn hole_end(text: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut quote: Option<u8> = None;
+    let mut escaped = false;
+    for (i, byte) in text.bytes().enumerate() {
+        match (quote, byte) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), b'\\') => escaped = true,
+            (Some(open), _) => {
+                if byte == open {
+                    quote = None;
+                }
+            }
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (None, b'{') => depth += 1,
+            (None, b'}') if depth == 0 => return Some(i),
+            (None, b'}') => depth -= 1,
+            (None, _) => {}
+        }
+    }
+    None
+}
