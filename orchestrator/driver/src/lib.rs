@@ -1,1 +1,24 @@
-//! driver
+//! The driver: the one loop between the engine and the world. Loads, decides, commits once for many inputs, hands what follows to
+//! the outlet, keeps the watermark and the timers. Knows neither broker nor SQL: it is written against two small traits, [`Store`] and
+//! [`Outlet`], and the simulator drives this very code.
+//!
+//! The promise it keeps: nothing is handed to the outlet that is not in a committed row, and [`Driver::turn`] returns before anything
+//! is acknowledged, so that whatever dies in between, what was taken in comes again or is in the store.
+
+pub mod batch;
+mod cache;
+mod driver;
+mod flight;
+pub mod leases;
+pub mod outlet;
+mod recover;
+pub mod store;
+mod turn;
+pub mod work;
+
+pub use batch::{Batch, ColdRow, DeadLetterRow, LogRow, SagaRow, SnapshotRow, UnsentRow, WorkItemRow};
+pub use driver::{Driver, DriverError, Figures, Options};
+pub use leases::{LeaseTable, Suspicion};
+pub use outlet::{Outgoing, Outlet, Sent, Ticket};
+pub use store::{CommitError, DefinitionRow, Loaded, Recovered, Store, StoreError};
+pub use work::{Answer, Token, Work};

@@ -1,0 +1,179 @@
+//! One commit: everything a turn changed, written in one transaction or not at all.
+
+use std::collections::BTreeMap;
+
+use baton_engine::{Entry, SagaState, Status, WorkItem};
+use baton_messages::{AttemptRef, DeadReason, SagaId, Slice, TaskType, Timestamp};
+
+/// One decision's records, a row of the partition's log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogRow {
+    /// Dense in its partition, from 1: orders publishing.
+    pub log_seq: u64,
+    /// The saga.
+    pub saga: SagaId,
+    /// Number of the saga's records before this row: orders the fold, unique with the saga.
+    pub saga_seq: u64,
+    /// The records. The store writes them as JSON of [`Entry`].
+    pub entry: Entry,
+}
+
+/// A saga's own row: written when it starts and when its status changes; otherwise the log alone is touched.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SagaRow {
+    /// The saga.
+    pub saga: SagaId,
+    /// The slice it hashes to.
+    pub slice: Slice,
+    /// Its definition.
+    pub definition: String,
+    /// Its version.
+    pub version: u32,
+    /// Where it stands.
+    pub status: Status,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// What it is searched by.
+    pub labels: BTreeMap<String, String>,
+    /// Who or what started it.
+    pub by: String,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When its status last changed.
+    pub changed_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A saga that is in memory no more (or again): only a cold one has a durable wake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ColdRow {
+    /// The saga.
+    pub saga: SagaId,
+    /// True: evicted, to be woken at `wake_at` if that is set. False: in memory again.
+    pub cold: bool,
+    /// When it next needs to be looked at.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// A saga's state at one point of its log, so that reading it later folds few records.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SnapshotRow {
+    /// The saga.
+    pub saga: SagaId,
+    /// How many records it covers (`SagaState::seq`).
+    pub seq: u64,
+    /// The version of its shape: `baton_engine::state::SNAPSHOT_VERSION`.
+    pub version: u32,
+    /// The state.
+    pub state: Box<SagaState>,
+}
+
+/// A task the broker did not confirm: to be sent again. Its attempt is held by a record in the same commit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnsentRow {
+    /// The sending; unique.
+    pub of: AttemptRef,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A change of a work item's row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WorkItemRow {
+    /// A new one.
+    Open {
+        /// Its saga.
+        saga: SagaId,
+        /// It.
+        item: Box<WorkItem>,
+    },
+    /// Closed; the row stays, with when and by whom.
+    Close {
+        /// Its saga.
+        saga: SagaId,
+        /// Its number.
+        number: u32,
+        /// By whom.
+        by: String,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// A dead letter, whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetterRow {
+    /// Its own id: derived from what it is, so that taking it in twice makes one row.
+    pub id: uuid::Uuid,
+    /// When it was taken in.
+    pub at: Timestamp,
+    /// Why it is dead.
+    pub reason: DeadReason,
+    /// A sentence for people.
+    pub error: String,
+    /// Where it came from.
+    pub queue: String,
+    /// The exchange it had been published to.
+    pub exchange: String,
+    /// Its routing key.
+    pub key: String,
+    /// Its AMQP `message_id`, if it had one.
+    pub message_id: Option<String>,
+    /// Its AMQP `type`, if it had one.
+    pub kind: Option<String>,
+    /// The saga it speaks of, where that can be told.
+    pub saga: Option<SagaId>,
+    /// All properties and headers, as JSON.
+    pub properties: serde_json::Value,
+    /// The body, byte for byte.
+    pub body: Vec<u8>,
+}
+
+/// Everything one turn changed.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Batch {
+    /// The partition.
+    pub partition: u8,
+    /// The epoch under which it is owned; another epoch in the store fences this commit.
+    pub epoch: u64,
+    /// How far the log's commands have been published and confirmed (or moved to `unsent`).
+    pub watermark: u64,
+    /// New rows of the log, ascending.
+    pub rows: Vec<LogRow>,
+    /// Sagas that started or whose status changed: insert or replace.
+    pub sagas: Vec<SagaRow>,
+    /// Sagas evicted or in memory again.
+    pub cold: Vec<ColdRow>,
+    /// Snapshots: replace.
+    pub snapshots: Vec<SnapshotRow>,
+    /// To be sent again: insert, keep what is there.
+    pub unsent_add: Vec<UnsentRow>,
+    /// Sent again, or no longer wanted: delete if there.
+    pub unsent_remove: Vec<AttemptRef>,
+    /// Work items opened and closed.
+    pub work_items: Vec<WorkItemRow>,
+    /// Dead letters: insert, keep what is there.
+    pub dead_letters: Vec<DeadLetterRow>,
+    /// Sagas with a step that waits for a task type to be served: insert, keep what is there.
+    pub unserved_add: Vec<(TaskType, SagaId)>,
+    /// Sagas that no longer wait for it: delete if there.
+    pub unserved_remove: Vec<(TaskType, SagaId)>,
+}
+
+impl Batch {
+    /// Whether there is anything to write beside the watermark.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+            && self.sagas.is_empty()
+            && self.cold.is_empty()
+            && self.snapshots.is_empty()
+            && self.unsent_add.is_empty()
+            && self.unsent_remove.is_empty()
+            && self.work_items.is_empty()
+            && self.dead_letters.is_empty()
+            && self.unserved_add.is_empty()
+            && self.unserved_remove.is_empty()
+    }
+}
