@@ -2,25 +2,39 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use baton_harness::shared::{self, Keep};
 
 const USAGE: &str = "\
 usage: broker start [--while-used] [DIR]   start a private RabbitMQ on loopback, unless one runs in DIR
-       broker stop [DIR]                   end it and remove its data
+       broker stop [--force] [DIR]         end it and remove its data; --force: also while tests use it
        broker status [DIR]                 say whether it runs; exit code 1 when not
        broker url [DIR]                    print its AMQP address
 DIR is below the target directory unless given. --while-used: it ends about a minute after its last user.";
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // nobody left to tell when this fails too
+            let _ = writeln!(std::io::stderr(), "{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<()> {
     let mut args: Vec<_> = std::env::args().skip(1).collect();
-    let while_used = args
-        .iter()
-        .position(|arg| arg == "--while-used")
-        .map(|at| args.remove(at))
-        .is_some();
+    let mut option = |name: &str| {
+        args.iter()
+            .position(|arg| arg == name)
+            .map(|at| args.remove(at))
+            .is_some()
+    };
+    let (while_used, force) = (option("--while-used"), option("--force"));
     let dir = if args.len() > 1 {
         PathBuf::from(args.remove(1))
     } else {
@@ -39,7 +53,7 @@ async fn main() -> Result<()> {
                 dir.display()
             ))
         }
-        ["stop"] if shared::stop(&dir)? => say("stopped"),
+        ["stop"] if shared::stop(&dir, force)? => say("stopped"),
         ["stop"] => say("no broker runs"),
         ["status"] => match shared::status(&dir)? {
             Some((amqp, management)) => say(&format!(

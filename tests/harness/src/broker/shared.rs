@@ -19,14 +19,14 @@ use crate::binaries;
 /// The folder of a running broker that all tests share; set by `deploy/test`.
 pub const SHARED_ENV: &str = "BATON_TEST_BROKER";
 
-/// Ends the broker when three looks, twenty seconds apart, found no user. `$1` beam, `$2` node name, `$3` epmd,
+/// Ends the broker when three looks, twenty seconds apart, found no user and no file `keep`. `$1` beam, `$2` node name, `$3` epmd,
 /// `$4` epmd's port. The folder may be gone or hold another broker by then: pids are only killed with the right command line.
 const REAPER: &str = r#"
 trap '' INT TERM HUP
 idle=0
 while grep -qs -- "$2" "/proc/$1/cmdline"; do
   sleep 20
-  if flock -n -x users true; then idle=$((idle + 1)); else idle=0; fi
+  if [ ! -e keep ] && flock -n -x users true; then idle=$((idle + 1)); else idle=0; fi
   [ "$idle" -ge 3 ] || continue
   exec 8>lock
   flock -x 8
@@ -98,12 +98,13 @@ async fn claim_in(dir: &Path, keep: Keep) -> Result<Claim> {
             }
             let (node, running) = start_somewhere(dir, &Options::default()).await?;
             running.detach();
-            if keep == Keep::WhileUsed {
-                start_reaper(&node)?;
-            }
+            start_reaper(&node)?;
             node
         }
     };
+    if keep == Keep::UntilStopped {
+        fs::write(dir.join("keep"), "")?;
+    }
     Ok(Claim { node, users })
 }
 
@@ -113,8 +114,8 @@ pub async fn start(dir: &Path, keep: Keep) -> Result<(String, String)> {
     Ok(addresses(&claim.node))
 }
 
-/// Ends the broker in `dir`, whoever uses it. False when none runs there.
-pub fn stop(dir: &Path) -> Result<bool> {
+/// Ends the broker in `dir`. False when none runs there; an error when somebody uses it, unless `force`d.
+pub fn stop(dir: &Path, force: bool) -> Result<bool> {
     if !dir.join("lock").exists() {
         return Ok(false);
     }
@@ -123,6 +124,9 @@ pub fn stop(dir: &Path) -> Result<bool> {
     let Some(node) = Node::of_dir(dir)? else {
         return Ok(false);
     };
+    if !force && open(&dir.join("users"))?.try_lock().is_err() {
+        bail!("tests are using the broker: wait for them, or stop it with --force");
+    }
     let ran = node.is_alive();
     forget(&node)?;
     Ok(ran)
@@ -150,7 +154,13 @@ fn forget(node: &Node) -> Result<()> {
                 .with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
-    fs::remove_file(node.dir.join("broker.json")).context("cannot remove broker.json")
+    for part in ["keep", "broker.json"] {
+        let path = node.dir.join(part);
+        if path.exists() {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 fn start_reaper(node: &Node) -> Result<()> {
