@@ -3,7 +3,7 @@
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// A stable code, see [`code`].
+    /// A stable code, `BT0001` to `BT0018`.
     pub code: &'static str,
     /// Line, from 1.
     pub line: usize,

@@ -241,23 +241,7 @@ fn kind(reader: &mut Reader, object: &Object<'_>, found: &mut Reads) -> Option<S
             task_step(reader, object, task, found).map(|task| StepKind::Task(Box::new(task)))
         }
         (None, Some(sleep)) => {
-            for entry in object
-                .entries
-                .iter()
-                .filter(|e| KEYS_OF_TASKS.contains(&e.key.as_str()))
-            {
-                let code = if entry.key == "pivot" {
-                    code::PIVOT
-                } else {
-                    code::KIND
-                };
-                reader.report(
-                    code,
-                    entry.mark,
-                    format!("`{}` belongs to a task, and this step sleeps", entry.key),
-                    "leave it out",
-                );
-            }
+            refuse_keys_of_tasks(reader, object);
             sleep_step(reader, sleep, found).map(StepKind::Sleep)
         }
         (Some(_), Some(sleep)) => {
@@ -285,6 +269,18 @@ fn kind(reader: &mut Reader, object: &Object<'_>, found: &mut Reads) -> Option<S
             }
             None
         }
+    }
+}
+
+fn refuse_keys_of_tasks(reader: &mut Reader, object: &Object<'_>) {
+    for entry in object.entries {
+        let code = match entry.key.as_str() {
+            "pivot" => code::PIVOT,
+            key if KEYS_OF_TASKS.contains(&key) => code::KIND,
+            _ => continue,
+        };
+        let message = format!("`{}` belongs to a task, and this step sleeps", entry.key);
+        reader.report(code, entry.mark, message, "leave it out");
     }
 }
 

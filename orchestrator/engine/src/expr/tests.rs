@@ -73,6 +73,14 @@ fn expressions_yield() {
         ("has(locate.deep.er.est)", json!(false)),
         ("skipped.?port.orValue('none')", json!("none")),
         ("locate.?port.orValue('none')", json!("ge-0/0/1")),
+        (
+            "skipped.?port.optMap(p, p + '!').orValue('none')",
+            json!("none"),
+        ),
+        (
+            "locate.?port.optMap(p, p + '!').orValue('none')",
+            json!("ge-0/0/1!"),
+        ),
         ("skipped == null", json!(true)),
         (
             "has(skipped.port) ? skipped.port : locate.port",
