@@ -147,7 +147,11 @@ impl Worker {
     pub async fn run(self, cancel: CancellationToken) {
         let shared = self.shared.clone();
         let reports = tokio::spawn(self.reports);
-        // Control first: a grant must find somebody who listens.
+        // Control first, on a connection that is there: a grant must find somebody who listens.
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = self.bus.ready() => {}
+        }
         let control = listen(&self.bus, &shared.options.id).await;
         let mut always = JoinSet::new();
         always.spawn(obey(shared.clone(), control));

@@ -1,7 +1,6 @@
 //! Automations that do what a test tells them, and write down what they did.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use baton_harness::await_until;
 use baton_worker::{Asked, Automation, Context, Done, Effect, Probe, Registry, TaskError};
@@ -10,38 +9,43 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::SOON;
+use crate::stage::SOON;
 
 /// The late-held one.
-pub const LATE: &str = "test.late@1";
+pub(crate) const LATE: &str = "test.late@1";
 /// The claimed one.
-pub const CLAIM: &str = "test.claim@1";
+pub(crate) const CLAIM: &str = "test.claim@1";
 
 /// What happened, in order.
 #[derive(Clone)]
-pub struct Log {
+pub(crate) struct Log {
     lines: Arc<Mutex<Vec<String>>>,
     /// One permit for each `wait` that may go on.
-    pub gate: Arc<Semaphore>,
+    pub(crate) gate: Arc<Semaphore>,
 }
 
 impl Log {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             lines: Arc::default(),
             gate: Arc::new(Semaphore::new(0)),
         }
     }
 
-    pub fn write(&self, line: impl Into<String>) {
+    pub(crate) fn write(&self, line: impl Into<String>) {
         self.lines.lock().unwrap().push(line.into());
     }
 
-    pub fn count(&self, line: &str) -> usize {
-        self.lines.lock().unwrap().iter().filter(|l| *l == line).count()
+    pub(crate) fn count(&self, line: &str) -> usize {
+        self.lines
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|l| *l == line)
+            .count()
     }
 
-    pub async fn has(&self, line: &str) {
+    pub(crate) async fn has(&self, line: &str) {
         await_until(line, SOON, async || self.count(line) > 0).await;
     }
 }
@@ -59,17 +63,17 @@ impl Drop for Dropped {
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Script {
+pub(crate) struct Script {
     /// What to do.
-    pub act: Act,
+    pub(crate) act: Act,
     /// What to return.
     #[serde(default)]
-    pub value: Value,
+    pub(crate) value: Value,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Act {
+pub(crate) enum Act {
     Echo,
     Panic,
     /// Waits for a permit of the gate.
@@ -86,7 +90,7 @@ pub enum Act {
     Fail,
 }
 
-pub fn script(act: Act) -> Value {
+pub(crate) fn script(act: Act) -> Value {
     json!({ "act": act, "value": 7 })
 }
 
@@ -124,7 +128,7 @@ async fn play(log: &Log, context: &Context, script: Script) -> Result<Value, Tas
     Ok(script.value)
 }
 
-pub struct Late(pub Log);
+pub(crate) struct Late(pub(crate) Log);
 
 impl Automation for Late {
     const TYPE: &'static str = LATE;
@@ -139,7 +143,7 @@ impl Automation for Late {
     }
 }
 
-pub struct Claimed(pub Log);
+pub(crate) struct Claimed(pub(crate) Log);
 
 impl Automation for Claimed {
     const TYPE: &'static str = CLAIM;
@@ -159,7 +163,8 @@ impl Automation for Claimed {
     async fn undo(&self, context: &Context, done: Done<Self>) -> Result<(), TaskError> {
         let (key, effect) = (context.idempotency_key(), context.effect_key());
         assert_ne!(key, effect);
-        self.0.write(format!("undone {:?} {:?}", done.output, done.before));
+        self.0
+            .write(format!("undone {:?} {:?}", done.output, done.before));
         Ok(())
     }
 
@@ -172,12 +177,10 @@ impl Automation for Claimed {
     }
 }
 
-pub fn both(log: &Log) -> Registry {
+pub(crate) fn both(log: &Log) -> Registry {
     Registry::new()
         .with(Late(log.clone()))
         .unwrap()
         .with(Claimed(log.clone()))
         .unwrap()
 }
-
-pub const SHORTLY: Duration = Duration::from_millis(400);

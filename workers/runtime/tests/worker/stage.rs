@@ -1,10 +1,4 @@
 //! The stage of these tests: a real broker, a worker under test, and the test itself in the part of the orchestrator.
-#![allow(
-    dead_code,
-    reason = "every test file is a crate of its own and uses another part of the stage"
-)]
-
-pub mod scripts;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,6 +6,7 @@ use std::time::Duration;
 use baton_bus::{Bus, BusConfig, ConsumeSpec, Consumer, ExclusiveQueue, Outgoing, Sent};
 use baton_harness::{Broker, Vhost};
 use baton_messages::control::CancelTask;
+use baton_messages::inbox::Started;
 use baton_messages::topology::{self, Topology};
 use baton_messages::*;
 use baton_worker::{Registry, Worker, WorkerHandle, WorkerOptions};
@@ -19,36 +14,36 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// How long is waited for something that must not come.
-pub const NEVER: Duration = Duration::from_millis(700);
+pub(crate) const NEVER: Duration = Duration::from_millis(700);
 
 /// One message of the inbox with what it came with.
 #[derive(Debug, Clone)]
-pub struct Report {
-    pub message: InboxMessage,
-    pub id: String,
+pub(crate) struct Report {
+    pub(crate) message: InboxMessage,
+    pub(crate) id: String,
 }
 
-pub struct Stage {
-    pub vhost: Vhost,
-    pub bus: Bus,
+pub(crate) struct Stage {
+    pub(crate) vhost: Vhost,
+    pub(crate) bus: Bus,
     inbox: Consumer,
     seen: VecDeque<Report>,
     fleet: Consumer,
 }
 
 /// A worker that runs in this process.
-pub struct Running {
-    pub cancel: CancellationToken,
-    pub handle: WorkerHandle,
-    pub id: WorkerId,
-    pub task: JoinHandle<()>,
+pub(crate) struct Running {
+    pub(crate) cancel: CancellationToken,
+    pub(crate) handle: WorkerHandle,
+    pub(crate) id: WorkerId,
+    pub(crate) task: JoinHandle<()>,
 }
 
 impl Running {
     /// Drains it and waits for its end.
-    pub async fn end(self) {
+    pub(crate) async fn end(self) {
         self.cancel.cancel();
         tokio::time::timeout(SOON, self.task)
             .await
@@ -57,7 +52,7 @@ impl Running {
     }
 }
 
-pub fn bus_at(url: String, instance: &str) -> Bus {
+pub(crate) fn bus_at(url: String, instance: &str) -> Bus {
     let config = BusConfig {
         addresses: vec![url],
         role: "test".into(),
@@ -72,12 +67,14 @@ pub fn bus_at(url: String, instance: &str) -> Bus {
 
 impl Stage {
     /// A fresh vhost with the whole topology, the queues of `types` included.
-    pub async fn set(types: &[&str]) -> Self {
+    pub(crate) async fn set(types: &[&str]) -> Self {
         let vhost = Broker::shared().await.vhost().await;
         let bus = bus_at(vhost.url(), "orchestrator");
         bus.ready().await;
         bus.declare(&Topology::base(1)).await.unwrap();
-        let inbox = bus.consume(plain(topology::inbox_queue(&InboxKey::of(0)))).await;
+        let inbox = bus
+            .consume(plain(topology::inbox_queue(&InboxKey::of(0))))
+            .await;
         let exclusive = ExclusiveQueue {
             bindings: vec![(topology::FLEET.into(), String::new())],
             arguments: vec![],
@@ -88,19 +85,28 @@ impl Stage {
                 ..plain(topology::fleet_queue("test"))
             })
             .await;
-        let stage = Self { vhost, bus, inbox, seen: VecDeque::new(), fleet };
+        let stage = Self {
+            vhost,
+            bus,
+            inbox,
+            seen: VecDeque::new(),
+            fleet,
+        };
         for task_type in types {
             stage.declare(task_type).await;
         }
         stage
     }
 
-    pub async fn declare(&self, task_type: &str) {
-        let topology = Topology::of_task(&PoolName::default_pool(), &TaskType::new(task_type).unwrap());
+    pub(crate) async fn declare(&self, task_type: &str) {
+        let topology = Topology::of_task(
+            &PoolName::default_pool(),
+            &TaskType::new(task_type).unwrap(),
+        );
         self.bus.declare(&topology).await.unwrap();
     }
 
-    pub fn options(id: &str) -> WorkerOptions {
+    pub(crate) fn options(id: &str) -> WorkerOptions {
         WorkerOptions {
             concurrency: 4,
             drain_grace_ms: 2_000,
@@ -113,57 +119,77 @@ impl Stage {
         }
     }
 
-    pub fn work(&self, registry: Registry, options: WorkerOptions) -> Running {
+    pub(crate) fn work(&self, registry: Registry, options: WorkerOptions) -> Running {
         self.work_at(self.vhost.url(), registry, options)
     }
 
-    pub fn work_at(&self, url: String, registry: Registry, options: WorkerOptions) -> Running {
+    pub(crate) fn work_at(
+        &self,
+        url: String,
+        registry: Registry,
+        options: WorkerOptions,
+    ) -> Running {
         let bus = bus_at(url, options.id.as_str());
         let id = options.id.clone();
         let worker = Worker::new(bus, registry, options).unwrap();
         let cancel = CancellationToken::new();
         let handle = worker.handle();
         let task = tokio::spawn(worker.run(cancel.clone()));
-        Running { cancel, handle, id, task }
+        Running {
+            cancel,
+            handle,
+            id,
+            task,
+        }
     }
 
-    pub async fn send(&self, out: Outgoing) {
+    pub(crate) async fn send(&self, out: Outgoing) {
         let sent = self.bus.publisher().publish(vec![out]).await;
         assert_eq!(sent, vec![Sent::Confirmed]);
     }
 
-    pub async fn dispatch(&self, task: &Task) {
+    pub(crate) async fn dispatch(&self, task: &Task) {
         let body = serde_json::to_vec(&TaskMessage::Task(task.clone())).unwrap();
         let key = topology::task_key(&task.pool, &task.task_type);
         let id = task.of.message_id();
-        self.send(Outgoing::json(topology::TASKS, key, "task@1", id, body, 0)).await;
+        self.send(Outgoing::json(topology::TASKS, key, "task@1", id, body, 0))
+            .await;
     }
 
     /// Tells a worker something.
-    pub async fn tell(&self, worker: &WorkerId, message: &ControlMessage) {
+    pub(crate) async fn tell(&self, worker: &WorkerId, message: &ControlMessage) {
         let body = serde_json::to_vec(message).unwrap();
         let key = topology::control_key(worker);
         let id = MessageId(uuid::Uuid::new_v4());
-        self.send(Outgoing::json(topology::CONTROL, key, message.kind(), id, body, 0)).await;
+        self.send(Outgoing::json(
+            topology::CONTROL,
+            key,
+            message.kind(),
+            id,
+            body,
+            0,
+        ))
+        .await;
     }
 
-    pub async fn answer(&self, started: &inbox::Started, answer: GrantAnswer) {
+    pub(crate) async fn answer(&self, started: &Started, answer: GrantAnswer) {
         let grant = Grant {
             of: started.of.clone(),
             run: started.run,
             worker: started.worker.clone(),
             answer,
         };
-        self.tell(&started.worker, &ControlMessage::Grant(grant)).await;
+        self.tell(&started.worker, &ControlMessage::Grant(grant))
+            .await;
     }
 
-    pub async fn cancel(&self, worker: &WorkerId, of: &AttemptRef) {
+    pub(crate) async fn cancel(&self, worker: &WorkerId, of: &AttemptRef) {
         let cancel = CancelTask { of: of.clone() };
         self.tell(worker, &ControlMessage::Cancel(cancel)).await;
     }
 
     /// The next report of the inbox, acknowledged.
-    pub async fn report(&mut self) -> Report {
+    pub(crate) async fn report(&mut self) -> Report {
         tokio::time::timeout(SOON, self.take_report())
             .await
             .expect("no report came")
@@ -182,20 +208,20 @@ impl Stage {
     }
 
     /// Asserts that no report comes for a while.
-    pub async fn no_report(&mut self) {
+    pub(crate) async fn no_report(&mut self) {
         if let Ok(report) = tokio::time::timeout(NEVER, self.take_report()).await {
             panic!("a report came that should not: {report:?}");
         }
     }
 
-    pub async fn started(&mut self) -> inbox::Started {
+    pub(crate) async fn started(&mut self) -> Started {
         match self.report().await.message {
             InboxMessage::Started(started) => started,
             other => panic!("not started but {other:?}"),
         }
     }
 
-    pub async fn checkpoint(&mut self) -> Checkpoint {
+    pub(crate) async fn checkpoint(&mut self) -> Checkpoint {
         match self.report().await.message {
             InboxMessage::Checkpoint(checkpoint) => checkpoint,
             other => panic!("not a checkpoint but {other:?}"),
@@ -203,7 +229,7 @@ impl Stage {
     }
 
     /// The next end of a run; askings before it are passed over.
-    pub async fn finished(&mut self) -> Finished {
+    pub(crate) async fn finished(&mut self) -> Finished {
         loop {
             match self.report().await.message {
                 InboxMessage::Finished(finished) => return finished,
@@ -214,7 +240,7 @@ impl Stage {
     }
 
     /// The next word of the fleet that `want` wants.
-    pub async fn heard<T>(&mut self, want: impl Fn(FleetMessage) -> Option<T>) -> T {
+    pub(crate) async fn heard<T>(&mut self, want: impl Fn(FleetMessage) -> Option<T>) -> T {
         let hear = async {
             loop {
                 let delivery = self.fleet.next().await.unwrap();
@@ -224,18 +250,17 @@ impl Stage {
                 }
             }
         };
-        tokio::time::timeout(SOON, hear).await.expect("the fleet was silent")
-    }
-
-    /// Waits until the worker has announced itself and takes from the queue of `task_type`.
-    pub async fn ready(&self, task_type: &str) {
-        let queue = topology::task_queue(&PoolName::default_pool(), &TaskType::new(task_type).unwrap());
-        self.vhost.await_consumers(&queue, 1, SOON).await;
+        tokio::time::timeout(SOON, hear)
+            .await
+            .expect("the fleet was silent")
     }
 
     /// Waits until the queue of `task_type` holds nothing, ready or unacknowledged.
-    pub async fn emptied(&self, task_type: &str) {
-        let queue = topology::task_queue(&PoolName::default_pool(), &TaskType::new(task_type).unwrap());
+    pub(crate) async fn emptied(&self, task_type: &str) {
+        let queue = topology::task_queue(
+            &PoolName::default_pool(),
+            &TaskType::new(task_type).unwrap(),
+        );
         self.vhost.await_messages(&queue, 0, 0, SOON).await;
     }
 }
@@ -249,13 +274,13 @@ fn plain(queue: String) -> ConsumeSpec {
     }
 }
 
-pub fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     u64::try_from(since.unwrap().as_millis()).unwrap()
 }
 
 /// A first attempt of a fresh step, which has a minute.
-pub fn task(task_type: &str, hold: Hold, input: Value) -> Task {
+pub(crate) fn task(task_type: &str, hold: Hold, input: Value) -> Task {
     let of = AttemptRef {
         saga: SagaId(uuid::Uuid::now_v7()),
         step: StepId::new("step").unwrap(),
@@ -282,14 +307,14 @@ pub fn task(task_type: &str, hold: Hold, input: Value) -> Task {
     }
 }
 
-pub fn unknown_code(finished: &Finished) -> &str {
+pub(crate) fn unknown_code(finished: &Finished) -> &str {
     match &finished.result {
         TaskResult::Unknown(failure) => &failure.code,
         other => panic!("not unknown but {other:?}"),
     }
 }
 
-pub fn not_run_reason(finished: &Finished) -> &str {
+pub(crate) fn not_run_reason(finished: &Finished) -> &str {
     match &finished.result {
         TaskResult::NotRun { reason } => reason,
         other => panic!("not `not run` but {other:?}"),

@@ -1,14 +1,12 @@
 //! Holding late, over a real broker: one report for each task, acknowledged only after it, whatever ends the run.
 
-mod stage;
-
 use std::time::Duration;
 
+use crate::scripts::{Act, LATE, Log, both, script};
+use crate::stage::{SOON, Stage, not_run_reason, now_ms, task, unknown_code};
 use baton_bus::Outgoing;
 use baton_messages::{Hold, MessageId, TaskResult, Timestamp, topology};
 use serde_json::{Value, json};
-use stage::scripts::{Act, LATE, Log, both, script};
-use stage::{Stage, not_run_reason, now_ms, task, unknown_code};
 
 fn late(act: Act) -> baton_messages::Task {
     task(LATE, Hold::Late, script(act))
@@ -27,7 +25,10 @@ async fn an_echo_is_reported_once_and_acknowledged() {
     assert_eq!(finished.of, sent.of);
     assert_eq!(finished.result, TaskResult::Succeeded { output: json!(7) });
     assert!(finished.started && finished.sole);
-    assert_eq!(report.id, MessageId::of_report("finished", finished.run, 1).to_string());
+    assert_eq!(
+        report.id,
+        MessageId::of_report("finished", finished.run, 1).to_string()
+    );
     stage.no_report().await;
     stage.emptied(LATE).await;
     worker.end().await;
@@ -41,7 +42,7 @@ async fn many_tasks_are_each_reported_once_and_never_more_at_once_than_permits()
     for _ in 0..40 {
         stage.dispatch(&late(Act::Wait)).await;
     }
-    baton_harness::await_until("all permits to be taken", stage::SOON, async || {
+    baton_harness::await_until("all permits to be taken", SOON, async || {
         log.count("entered") == 4
     })
     .await;
@@ -66,7 +67,7 @@ async fn a_task_that_had_been_delivered_before_is_not_sole() {
         &baton_messages::PoolName::default_pool(),
         &baton_messages::TaskType::new(LATE).unwrap(),
     );
-    stage.vhost.await_messages(&queue, 1, 0, stage::SOON).await;
+    stage.vhost.await_messages(&queue, 1, 0, SOON).await;
     // Read and put back by somebody else.
     assert_eq!(stage.vhost.peek(&queue, 1).await.len(), 1);
     let worker = stage.work(both(&Log::new()), Stage::options("w1"));
@@ -107,7 +108,10 @@ async fn an_automation_that_heeds_its_time_limit_is_believed() {
     let TaskResult::Failed(failure) = stage.finished().await.result else {
         panic!("not failed");
     };
-    assert_eq!((failure.code.as_str(), failure.retryable), ("stopped", true));
+    assert_eq!(
+        (failure.code.as_str(), failure.retryable),
+        ("stopped", true)
+    );
     worker.end().await;
 }
 
@@ -127,7 +131,10 @@ async fn a_cancel_ends_what_runs_and_keeps_out_what_has_not_begun() {
     stage.cancel(&worker.id, &waiting.of).await;
     stage.cancel(&worker.id, &running.of).await;
     let first = stage.finished().await;
-    assert_eq!((unknown_code(&first), &first.of), ("cancelled", &running.of));
+    assert_eq!(
+        (unknown_code(&first), &first.of),
+        ("cancelled", &running.of)
+    );
     let second = stage.finished().await;
     assert_eq!(second.of, waiting.of);
     assert!(not_run_reason(&second).contains("cancelled"));
@@ -140,12 +147,17 @@ async fn what_does_not_fit_or_comes_too_late_is_not_entered() {
     let mut stage = Stage::set(&[LATE]).await;
     let log = Log::new();
     let worker = stage.work(both(&log), Stage::options("w1"));
-    stage.dispatch(&task(LATE, Hold::Late, json!({ "act": 1 }))).await;
+    stage
+        .dispatch(&task(LATE, Hold::Late, json!({ "act": 1 })))
+        .await;
     let finished = stage.finished().await;
     let TaskResult::Failed(failure) = &finished.result else {
         panic!("not failed but {finished:?}");
     };
-    assert_eq!((failure.code.as_str(), failure.retryable), ("input-misfit", false));
+    assert_eq!(
+        (failure.code.as_str(), failure.retryable),
+        ("input-misfit", false)
+    );
     assert!(failure.message.contains("/act"), "{}", failure.message);
 
     let mut old = late(Act::Echo);
@@ -186,7 +198,7 @@ async fn what_cannot_be_read_is_parked_byte_for_byte() {
         );
         stage.send(out).await;
     }
-    stage.vhost.await_messages(topology::DEAD, 4, 0, stage::SOON).await;
+    stage.vhost.await_messages(topology::DEAD, 4, 0, SOON).await;
     let dead = stage.vhost.take(topology::DEAD, 10).await;
     for (_, body, reason) in bad {
         let found = dead.iter().find(|m| m.payload == body);
@@ -218,10 +230,16 @@ async fn a_task_that_kills_its_workers_is_parked_after_ten_deliveries() {
     drop(dying);
     let log = Log::new();
     let worker = stage.work(both(&log), Stage::options("w1"));
-    stage.vhost.await_messages(topology::DEAD, 1, 0, stage::SOON).await;
+    stage.vhost.await_messages(topology::DEAD, 1, 0, SOON).await;
     let dead = stage.vhost.take(topology::DEAD, 1).await;
-    assert_eq!(dead[0].properties["headers"]["baton-dead-reason"], "delivered-too-often");
-    assert_eq!(dead[0].properties["message_id"], sent.of.message_id().to_string());
+    assert_eq!(
+        dead[0].properties["headers"]["baton-dead-reason"],
+        "delivered-too-often"
+    );
+    assert_eq!(
+        dead[0].properties["message_id"],
+        sent.of.message_id().to_string()
+    );
     assert_eq!(log.count("entered"), 0);
     stage.no_report().await;
     worker.end().await;
@@ -237,18 +255,24 @@ async fn a_report_for_a_missing_inbox_is_kept_until_the_inbox_is_there() {
     stage.dispatch(&elsewhere).await;
     log.has("done").await;
     stage.no_report().await;
-    assert_eq!(worker.handle.in_hand(), 1, "the permit went before the report did");
+    assert_eq!(
+        worker.handle.in_hand(),
+        1,
+        "the permit went before the report did"
+    );
     stage
         .bus
         .declare(&topology::Topology::base(8))
         .await
         .unwrap();
     let queue = topology::inbox_queue(&baton_messages::InboxKey::of(7));
-    stage.vhost.await_messages(&queue, 1, 0, stage::SOON).await;
+    stage.vhost.await_messages(&queue, 1, 0, SOON).await;
     stage.emptied(LATE).await;
-    baton_harness::await_until("the permit to be free", Duration::from_secs(5), async || {
-        worker.handle.in_hand() == 0
-    })
+    baton_harness::await_until(
+        "the permit to be free",
+        Duration::from_secs(5),
+        async || worker.handle.in_hand() == 0,
+    )
     .await;
     worker.end().await;
 }
@@ -264,10 +288,16 @@ async fn a_worker_begins_before_its_queue_is_declared() {
         })
         .await;
     assert_eq!(announced.types.len(), 2);
-    let manifest = announced.types.iter().find(|m| m.task_type.as_str() == LATE);
+    let manifest = announced
+        .types
+        .iter()
+        .find(|m| m.task_type.as_str() == LATE);
     assert_eq!(manifest.unwrap().hold(), Hold::Late);
     stage.declare(LATE).await;
     stage.dispatch(&late(Act::Echo)).await;
-    assert!(matches!(stage.finished().await.result, TaskResult::Succeeded { .. }));
+    assert!(matches!(
+        stage.finished().await.result,
+        TaskResult::Succeeded { .. }
+    ));
     worker.end().await;
 }
