@@ -16,7 +16,9 @@ pub mod store;
 mod turn;
 pub mod work;
 
-pub use batch::{Batch, ColdRow, DeadLetterRow, LogRow, SagaRow, SnapshotRow, UnsentRow, WorkItemRow};
+pub use batch::{
+    Batch, ColdRow, DeadLetterRow, LogRow, SagaRow, SnapshotRow, UnsentRow, WorkItemRow,
+};
 pub use driver::{Driver, DriverError, Figures, Options};
 pub use leases::{LeaseTable, Suspicion};
 pub use outlet::{Outgoing, Outlet, Sent, Ticket};

@@ -11,7 +11,9 @@ use crate::batch::{Batch, LogRow, UnsentRow};
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// Somebody else owns the partition now: nothing was written. Stop at once.
-    #[error("commit partition {partition}: owned by another orchestrator since epoch {epoch} ended")]
+    #[error(
+        "commit partition {partition}: owned by another orchestrator since epoch {epoch} ended"
+    )]
     Fenced {
         /// The partition.
         partition: u8,
@@ -117,10 +119,16 @@ pub trait Store {
     fn commit(&mut self, batch: Batch) -> impl Future<Output = Result<(), CommitError>> + Send;
 
     /// Reads sagas; those that never started are missing from the answer.
-    fn load(&mut self, sagas: Vec<SagaId>) -> impl Future<Output = Result<Vec<Loaded>, StoreError>> + Send;
+    fn load(
+        &mut self,
+        sagas: Vec<SagaId>,
+    ) -> impl Future<Output = Result<Vec<Loaded>, StoreError>> + Send;
 
     /// Reads what is needed to go on with a partition.
-    fn recover(&mut self, partition: u8) -> impl Future<Output = Result<Recovered, StoreError>> + Send;
+    fn recover(
+        &mut self,
+        partition: u8,
+    ) -> impl Future<Output = Result<Recovered, StoreError>> + Send;
 
     /// Evicted sagas whose wake is at or before `until`, soonest first, at most `limit`; and the soonest wake after those.
     fn cold_due(
@@ -140,13 +148,22 @@ pub trait Store {
     ) -> impl Future<Output = Result<Vec<SagaId>, StoreError>> + Send;
 
     /// Registers a definition; answers false when the same name and version is there with other content, which stays.
-    fn put_definition(&mut self, row: DefinitionRow) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    fn put_definition(
+        &mut self,
+        row: DefinitionRow,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Every registered definition.
-    fn definitions(&mut self) -> impl Future<Output = Result<Vec<DefinitionRow>, StoreError>> + Send;
+    fn definitions(
+        &mut self,
+    ) -> impl Future<Output = Result<Vec<DefinitionRow>, StoreError>> + Send;
 
     /// Keeps a manifest of the catalogue: insert or replace.
-    fn put_manifest(&mut self, manifest: Manifest, at: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn put_manifest(
+        &mut self,
+        manifest: Manifest,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Every kept manifest.
     fn manifests(&mut self) -> impl Future<Output = Result<Vec<Manifest>, StoreError>> + Send;

@@ -44,7 +44,12 @@ fn forward(d: &mut Deciding<'_>) -> Result<(), DecideError> {
             }
         }
     }
-    if d.state.unwinding.is_none() && d.state.steps.values().all(|step| step.phase.done() && step.open_attempt().is_none()) {
+    if d.state.unwinding.is_none()
+        && d.state
+            .steps
+            .values()
+            .all(|step| step.phase.done() && step.open_attempt().is_none())
+    {
         complete(d)?;
     }
     Ok(())
@@ -53,7 +58,9 @@ fn forward(d: &mut Deciding<'_>) -> Result<(), DecideError> {
 /// Whether everything before a step is done; the pivot is a barrier and waits for all that is not its descendant, and for every attempt to close.
 fn may_begin(d: &Deciding<'_>, index: usize) -> bool {
     let steps = &d.rules.definition.steps;
-    let Some(step) = steps.get(index) else { return false };
+    let Some(step) = steps.get(index) else {
+        return false;
+    };
     let state_of = |i: usize| steps.get(i).and_then(|other| d.state.step(&other.id));
     let done = |i: usize| state_of(i).is_some_and(|state| state.phase.done());
     if !step.after.iter().all(|i| done(*i)) {
@@ -62,14 +69,22 @@ fn may_begin(d: &Deciding<'_>, index: usize) -> bool {
     if !step.pivot {
         return true;
     }
-    (0..steps.len()).filter(|i| *i != index && !step.descendants.contains(i)).all(done)
-        && d.state.steps.values().all(|other| other.open_attempt().is_none())
+    (0..steps.len())
+        .filter(|i| *i != index && !step.descendants.contains(i))
+        .all(done)
+        && d.state
+            .steps
+            .values()
+            .all(|other| other.open_attempt().is_none())
 }
 
 fn begin(d: &mut Deciding<'_>, id: &StepId) -> Result<(), DecideError> {
     let defined = d.rules.definition.step(id);
     let Some(step) = defined else {
-        return Err(DecideError::Definition { definition: d.state.definition.clone(), step: id.clone() });
+        return Err(DecideError::Definition {
+            definition: d.state.definition.clone(),
+            step: id.clone(),
+        });
     };
     if let Some(condition) = &step.condition {
         match condition.eval(d.state) {
@@ -84,7 +99,11 @@ fn begin(d: &mut Deciding<'_>, id: &StepId) -> Result<(), DecideError> {
     }
     match &step.kind {
         StepKind::Task(_) => d.prepare_and_offer(id),
-        StepKind::Sleep(how_long) => match how_long.eval(d.state).map_err(|error| error.to_string()).and_then(|v| crate::definition::duration_ms_of(&v).map_err(|e| e.to_string())) {
+        StepKind::Sleep(how_long) => match how_long
+            .eval(d.state)
+            .map_err(|error| error.to_string())
+            .and_then(|v| crate::definition::duration_ms_of(&v))
+        {
             Ok(ms) => d.move_to(id, Phase::Sleeping, Some(d.now.plus_ms(ms)), None, None),
             Err(text) => d.fail_for_good(id, failure("expression", text)),
         },
@@ -96,21 +115,35 @@ fn complete(d: &mut Deciding<'_>) -> Result<(), DecideError> {
         return Ok(());
     }
     close_work_items(d)?;
-    let output = match d.rules.definition.output.as_ref().map(|template| template.eval(d.state)) {
+    let output = match d
+        .rules
+        .definition
+        .output
+        .as_ref()
+        .map(|template| template.eval(d.state))
+    {
         None => None,
         Some(Ok(output)) => Some(output),
         Some(Err(error)) => {
             // Everything is done; that its summary cannot be computed undoes nothing.
-            d.emit(Record::Noted { what: format!("output could not be computed: {error}") })?;
+            d.emit(Record::Noted {
+                what: format!("output could not be computed: {error}"),
+            })?;
             None
         }
     };
-    d.emit(Record::Ended { status: Status::Completed, output })
+    d.emit(Record::Ended {
+        status: Status::Completed,
+        output,
+    })
 }
 
 fn backward(d: &mut Deciding<'_>) -> Result<(), DecideError> {
     // First every open attempt of `do` and `probe` closes.
-    let going = |step: &StepState| step.open_attempt().is_some_and(|attempt| attempt.direction != Direction::Undo);
+    let going = |step: &StepState| {
+        step.open_attempt()
+            .is_some_and(|attempt| attempt.direction != Direction::Undo)
+    };
     if d.state.steps.values().any(going) {
         return Ok(());
     }
@@ -122,10 +155,17 @@ fn backward(d: &mut Deciding<'_>) -> Result<(), DecideError> {
             }
         }
     }
-    let clean = d.state.steps.values().all(|step| !step.may_have_effect && !step.unsettled(d.now));
+    let clean = d
+        .state
+        .steps
+        .values()
+        .all(|step| !step.may_have_effect && !step.unsettled(d.now));
     if clean && !d.state.work_items.values().any(|item| item.kind.blocks()) {
         close_work_items(d)?;
-        d.emit(Record::Ended { status: Status::Compensated, output: None })?;
+        d.emit(Record::Ended {
+            status: Status::Compensated,
+            output: None,
+        })?;
     }
     Ok(())
 }
@@ -142,20 +182,28 @@ const fn wants_undo(step: &StepState) -> bool {
 /// Whether everything that depends on a step is gone, and nobody may still act for the step itself.
 fn may_be_undone(d: &Deciding<'_>, index: usize) -> bool {
     let steps = &d.rules.definition.steps;
-    let Some(step) = steps.get(index) else { return false };
+    let Some(step) = steps.get(index) else {
+        return false;
+    };
     let gone = |i: &usize| {
         steps
             .get(*i)
             .and_then(|other| d.state.step(&other.id))
             .is_none_or(|state| !state.may_have_effect && !state.unsettled(d.now))
     };
-    step.descendants.iter().all(gone) && d.state.step(&step.id).is_some_and(|state| !state.unsettled(d.now))
+    step.descendants.iter().all(gone)
+        && d.state
+            .step(&step.id)
+            .is_some_and(|state| !state.unsettled(d.now))
 }
 
 fn close_work_items(d: &mut Deciding<'_>) -> Result<(), DecideError> {
     let numbers: Vec<u32> = d.state.work_items.keys().copied().collect();
     for number in numbers {
-        d.emit(Record::WorkItemClosed { number, by: "the saga ended".into() })?;
+        d.emit(Record::WorkItemClosed {
+            number,
+            by: "the saga ended".into(),
+        })?;
     }
     Ok(())
 }
@@ -173,7 +221,11 @@ fn say_status(d: &mut Deciding<'_>) -> Result<(), DecideError> {
 pub(crate) fn standing(state: &SagaState) -> Status {
     let blocked = state.work_items.values().any(|item| item.kind.blocks());
     let moves = state.steps.values().any(|step| {
-        step.due.is_some() || step.attempts.iter().any(|attempt| attempt.open() || state.attempt_end(step, attempt).is_some())
+        step.due.is_some()
+            || step
+                .attempts
+                .iter()
+                .any(|attempt| attempt.open() || state.attempt_end(step, attempt).is_some())
     });
     if blocked && !moves {
         Status::Parked

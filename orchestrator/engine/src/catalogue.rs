@@ -46,7 +46,11 @@ impl Known {
             None => Ok(()),
             Some(misfit) => {
                 let at = misfit.instance_path().to_string();
-                Err(if at.is_empty() { misfit.to_string() } else { format!("at {at}: {misfit}") })
+                Err(if at.is_empty() {
+                    misfit.to_string()
+                } else {
+                    format!("at {at}: {misfit}")
+                })
             }
         }
     }
@@ -80,14 +84,24 @@ impl Catalogue {
                 return Ok(false);
             }
             if let Some(what) = contradiction(&known.manifest, &manifest) {
-                return Err(CatalogueError::Incompatible { task_type: manifest.task_type, what });
+                return Err(CatalogueError::Incompatible {
+                    task_type: manifest.task_type,
+                    what,
+                });
             }
         }
-        let validator = jsonschema::validator_for(&manifest.input).map_err(|error| CatalogueError::Schema {
-            task_type: manifest.task_type.clone(),
-            what: error.to_string(),
-        })?;
-        self.types.insert(manifest.task_type.clone(), Known { manifest, validator: Arc::new(validator) });
+        let validator =
+            jsonschema::validator_for(&manifest.input).map_err(|error| CatalogueError::Schema {
+                task_type: manifest.task_type.clone(),
+                what: error.to_string(),
+            })?;
+        self.types.insert(
+            manifest.task_type.clone(),
+            Known {
+                manifest,
+                validator: Arc::new(validator),
+            },
+        );
         Ok(true)
     }
 }
@@ -110,12 +124,18 @@ fn contradiction(old: &Manifest, new: &Manifest) -> Option<String> {
     if old.hold() != new.hold() {
         return say("way of holding tasks");
     }
-    if required(&new.input).iter().any(|field| !required(&old.input).contains(field)) {
+    if required(&new.input)
+        .iter()
+        .any(|field| !required(&old.input).contains(field))
+    {
         return say("list of required inputs");
     }
     None
 }
 
 fn required(schema: &Value) -> Vec<&str> {
-    schema["required"].as_array().map(|all| all.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
+    schema["required"]
+        .as_array()
+        .map(|all| all.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default()
 }

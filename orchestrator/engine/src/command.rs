@@ -3,7 +3,8 @@
 
 use baton_messages::control::CancelTask;
 use baton_messages::{
-    AttemptRef, ControlMessage, Direction, Grant, GrantAnswer, InboxKey, Task, TaskMessage, Timestamp, WorkerId,
+    AttemptRef, ControlMessage, Direction, Grant, GrantAnswer, InboxKey, Task, TaskMessage,
+    Timestamp, WorkerId,
 };
 
 use crate::record::{AttemptKey, Record};
@@ -51,7 +52,10 @@ pub const fn publishes(record: &Record) -> bool {
 /// What the records, just folded into `state` at `at`, make leave the process. An offer that the same decision already closed is not sent.
 #[must_use]
 pub fn commands(state: &SagaState, inbox: &InboxKey, records: &[Record]) -> Vec<Command> {
-    records.iter().filter_map(|record| command(state, inbox, record)).collect()
+    records
+        .iter()
+        .filter_map(|record| command(state, inbox, record))
+        .collect()
 }
 
 fn command(state: &SagaState, inbox: &InboxKey, record: &Record) -> Option<Command> {
@@ -60,19 +64,45 @@ fn command(state: &SagaState, inbox: &InboxKey, record: &Record) -> Option<Comma
             let task = task_message(state, inbox, of, *dispatch)?;
             Some(Command::Dispatch(Box::new(task)))
         }
-        Record::Claimed { of, run, worker, dispatch } => {
-            Some(answer(state, of, *dispatch, *run, worker, granted(state, of)))
-        }
-        Record::Answered { of, run, worker, dispatch, refused } => {
-            let said = refused.map_or_else(|| granted(state, of), |why| GrantAnswer::Refused { why });
+        Record::Claimed {
+            of,
+            run,
+            worker,
+            dispatch,
+        } => Some(answer(
+            state,
+            of,
+            *dispatch,
+            *run,
+            worker,
+            granted(state, of),
+        )),
+        Record::Answered {
+            of,
+            run,
+            worker,
+            dispatch,
+            refused,
+        } => {
+            let said =
+                refused.map_or_else(|| granted(state, of), |why| GrantAnswer::Refused { why });
             Some(answer(state, of, *dispatch, *run, worker, said))
         }
-        Record::CancelSent { of, dispatch, worker } => Some(Command::CancelTask {
+        Record::CancelSent {
+            of,
+            dispatch,
+            worker,
+        } => Some(Command::CancelTask {
             worker: worker.clone(),
-            message: Box::new(ControlMessage::Cancel(CancelTask { of: attempt_ref(state, of, *dispatch) })),
+            message: Box::new(ControlMessage::Cancel(CancelTask {
+                of: attempt_ref(state, of, *dispatch),
+            })),
         }),
         Record::WorkItemOpened { item } => Some(Command::OpenWorkItem(item.clone())),
-        Record::WorkItemClosed { number, by } => Some(Command::CloseWorkItem { number: *number, by: by.clone() }),
+        Record::WorkItemClosed { number, by } => Some(Command::CloseWorkItem {
+            number: *number,
+            by: by.clone(),
+        }),
         Record::Started { .. }
         | Record::Prepared { .. }
         | Record::Held { .. }
@@ -117,13 +147,20 @@ pub fn still_wanted(state: &SagaState, of: &AttemptRef) -> bool {
         step.round == of.round
             && step
                 .attempt(of.direction, of.attempt)
-                .is_some_and(|attempt| attempt.dispatch == of.dispatch && attempt.stage == Stage::Offered)
+                .is_some_and(|attempt| {
+                    attempt.dispatch == of.dispatch && attempt.stage == Stage::Offered
+                })
     })
 }
 
 /// The task message of an offered attempt, built from the state: the same attempt gives the same message, but for checkpoints learned since.
 #[must_use]
-pub fn task_message(state: &SagaState, inbox: &InboxKey, of: &AttemptKey, dispatch: u32) -> Option<TaskMessage> {
+pub fn task_message(
+    state: &SagaState,
+    inbox: &InboxKey,
+    of: &AttemptKey,
+    dispatch: u32,
+) -> Option<TaskMessage> {
     let of = attempt_ref(state, of, dispatch);
     if !still_wanted(state, &of) {
         return None;
@@ -159,7 +196,9 @@ const fn not_after(offered_at: Timestamp, offer_ms: u64) -> Timestamp {
 fn granted(state: &SagaState, of: &AttemptKey) -> GrantAnswer {
     let step = state.step(&of.step);
     GrantAnswer::Granted {
-        before: step.and_then(|s| s.before.as_ref()).map(|(_, value)| value.clone()),
+        before: step
+            .and_then(|s| s.before.as_ref())
+            .map(|(_, value)| value.clone()),
         progress: step.and_then(|s| s.progress.clone()),
     }
 }
@@ -173,5 +212,10 @@ fn answer(
     answer: GrantAnswer,
 ) -> Command {
     let of = attempt_ref(state, of, dispatch);
-    Command::Grant(Box::new(ControlMessage::Grant(Grant { of, run, worker: worker.clone(), answer })))
+    Command::Grant(Box::new(ControlMessage::Grant(Grant {
+        of,
+        run,
+        worker: worker.clone(),
+        answer,
+    })))
 }

@@ -62,7 +62,10 @@ pub enum FoldError {
 ///
 /// # Errors
 /// The first record that does not fit.
-pub fn replay<'a>(state: &mut SagaState, entries: impl IntoIterator<Item = &'a Entry>) -> Result<(), FoldError> {
+pub fn replay<'a>(
+    state: &mut SagaState,
+    entries: impl IntoIterator<Item = &'a Entry>,
+) -> Result<(), FoldError> {
     for entry in entries {
         for record in &entry.records {
             fold(state, entry.at, record)?;
@@ -79,7 +82,16 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
     state.seq += 1;
     state.last_at = at;
     match record {
-        Record::Started { definition, version, input, labels, by, id, deadline_at, steps } => {
+        Record::Started {
+            definition,
+            version,
+            input,
+            labels,
+            by,
+            id,
+            deadline_at,
+            steps,
+        } => {
             state.definition.clone_from(definition);
             state.version = *version;
             state.input.clone_from(input);
@@ -87,11 +99,18 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
             state.by.clone_from(by);
             state.started_at = at;
             state.deadline_at = *deadline_at;
-            state.steps = steps.iter().map(|step| (step.clone(), StepState::waiting(at))).collect();
+            state.steps = steps
+                .iter()
+                .map(|step| (step.clone(), StepState::waiting(at)))
+                .collect();
             state.applied.insert(*id);
             state.status = crate::state::Status::Running;
         }
-        Record::Prepared { step, direction, prepared } => {
+        Record::Prepared {
+            step,
+            direction,
+            prepared,
+        } => {
             let state = step_mut(state, step)?;
             state.began_at.get_or_insert(at);
             match direction {
@@ -100,11 +119,18 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
                 Direction::Probe => state.asking = Some((**prepared).clone()),
             }
         }
-        Record::Offered { of, dispatch, last_moment, pivot } => {
+        Record::Offered {
+            of,
+            dispatch,
+            last_moment,
+            pivot,
+        } => {
             state.past_pivot |= *pivot;
             offered(step_mut(state, &of.step)?, of, *dispatch, *last_moment, at)?;
         }
-        Record::Resent { of, last_moment, .. } => {
+        Record::Resent {
+            of, last_moment, ..
+        } => {
             let attempt = attempt_mut(step_mut(state, &of.step)?, of)?;
             attempt.offered_at = at;
             attempt.last_moment = *last_moment;
@@ -116,34 +142,52 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
             attempt.held = true;
             attempt.maybe_sent |= *maybe_sent;
         }
-        Record::Claimed { of, run, worker, .. } => claimed(step_mut(state, &of.step)?, of, *run, worker)?,
+        Record::Claimed {
+            of, run, worker, ..
+        } => claimed(step_mut(state, &of.step)?, of, *run, worker)?,
         Record::Checkpointed { of, kind, value } => {
             let step = step_mut(state, &of.step)?;
             match kind {
                 CheckpointKind::Before => {
-                    if step.before.as_ref().is_none_or(|(attempt, _)| of.attempt < *attempt) {
+                    if step
+                        .before
+                        .as_ref()
+                        .is_none_or(|(attempt, _)| of.attempt < *attempt)
+                    {
                         step.before = Some((of.attempt, value.clone()));
                     }
                 }
                 CheckpointKind::Progress => step.progress = Some(value.clone()),
             }
         }
-        Record::Reported { of, sole, result, .. } => {
+        Record::Reported {
+            of, sole, result, ..
+        } => {
             let step = step_mut(state, &of.step)?;
             let attempt = attempt_mut(step, of)?;
-            attempt.stage = if matches!(result, TaskResult::NotRun { .. }) { Stage::NotRun } else { Stage::Reported };
+            attempt.stage = if matches!(result, TaskResult::NotRun { .. }) {
+                Stage::NotRun
+            } else {
+                Stage::Reported
+            };
             attempt.sole &= *sole;
             attempt.held = false;
             told(step, of.direction, result);
         }
-        Record::Closed { of, maybe_acted, .. } => {
+        Record::Closed {
+            of, maybe_acted, ..
+        } => {
             let step = step_mut(state, &of.step)?;
             let attempt = attempt_mut(step, of)?;
             if attempt.stage == Stage::Reported {
                 // It lingered; now it is certain that no other worker holds it.
                 attempt.sole = true;
             } else {
-                attempt.stage = if *maybe_acted { Stage::Closed } else { Stage::NotRun };
+                attempt.stage = if *maybe_acted {
+                    Stage::Closed
+                } else {
+                    Stage::NotRun
+                };
                 attempt.held = false;
             }
             if *maybe_acted && of.direction == Direction::Do {
@@ -160,7 +204,13 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
             told(step, of.direction, result);
         }
         Record::Cleared { step } => step_mut(state, step)?.may_have_effect = false,
-        Record::Moved { step, to, due, output, failure } => {
+        Record::Moved {
+            step,
+            to,
+            due,
+            output,
+            failure,
+        } => {
             moved(step_mut(state, step)?, step, *to, *due, at)?;
             let state = step_mut(state, step)?;
             if let Some(output) = output {
@@ -227,7 +277,10 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
 }
 
 fn step_mut<'a>(state: &'a mut SagaState, step: &StepId) -> Result<&'a mut StepState, FoldError> {
-    state.steps.get_mut(step).ok_or_else(|| FoldError::NoStep { step: step.clone() })
+    state
+        .steps
+        .get_mut(step)
+        .ok_or_else(|| FoldError::NoStep { step: step.clone() })
 }
 
 fn attempt_mut<'a>(step: &'a mut StepState, of: &AttemptKey) -> Result<&'a mut Attempt, FoldError> {
@@ -246,7 +299,11 @@ fn attempt_mut<'a>(step: &'a mut StepState, of: &AttemptKey) -> Result<&'a mut A
 
 /// The step may have changed the world, unless its type only looks.
 fn touch(step: &mut StepState) {
-    if step.forward.as_ref().is_none_or(|ready| ready.facts.effect != Effect::None) {
+    if step
+        .forward
+        .as_ref()
+        .is_none_or(|ready| ready.facts.effect != Effect::None)
+    {
         step.may_have_effect = true;
     }
 }
@@ -277,10 +334,15 @@ fn offered(
     at: Timestamp,
 ) -> Result<(), FoldError> {
     if step.attempts.iter().any(Attempt::open) {
-        return Err(FoldError::StillOpen { step: of.step.clone() });
+        return Err(FoldError::StillOpen {
+            step: of.step.clone(),
+        });
     }
     let Some(hold) = step.prepared(of.direction).map(|ready| ready.facts.hold) else {
-        return Err(FoldError::NotPrepared { step: of.step.clone(), direction: of.direction });
+        return Err(FoldError::NotPrepared {
+            step: of.step.clone(),
+            direction: of.direction,
+        });
     };
     let to = match of.direction {
         Direction::Do => Phase::Trying,
@@ -288,7 +350,11 @@ fn offered(
         Direction::Probe => Phase::Probing,
     };
     moved(step, &of.step, to, None, at)?;
-    if let Some(again) = step.attempts.iter_mut().find(|a| a.direction == of.direction && a.number == of.attempt) {
+    if let Some(again) = step
+        .attempts
+        .iter_mut()
+        .find(|a| a.direction == of.direction && a.number == of.attempt)
+    {
         again.dispatch = dispatch;
         again.stage = Stage::Offered;
         again.offered_at = at;
@@ -299,7 +365,11 @@ fn offered(
     }
     if step.attempts.len() >= ATTEMPTS_KEPT {
         // Only what is settled may go: a report of it can then only be a duplicate.
-        if let Some(oldest) = step.attempts.iter().position(|a| !a.open() && !a.lingering(at)) {
+        if let Some(oldest) = step
+            .attempts
+            .iter()
+            .position(|a| !a.open() && !a.lingering(at))
+        {
             step.attempts.remove(oldest);
         }
     }
@@ -326,11 +396,20 @@ fn claimed(
     run: baton_messages::RunId,
     worker: &baton_messages::WorkerId,
 ) -> Result<(), FoldError> {
-    let Some((offer_ms, timeout_ms)) = step.prepared(of.direction).map(|p| (p.facts.offer_ms, p.facts.timeout_ms)) else {
-        return Err(FoldError::NotPrepared { step: of.step.clone(), direction: of.direction });
+    let Some((offer_ms, timeout_ms)) = step
+        .prepared(of.direction)
+        .map(|p| (p.facts.offer_ms, p.facts.timeout_ms))
+    else {
+        return Err(FoldError::NotPrepared {
+            step: of.step.clone(),
+            direction: of.direction,
+        });
     };
     let attempt = attempt_mut(step, of)?;
-    attempt.stage = Stage::Claimed { run, worker: worker.clone() };
+    attempt.stage = Stage::Claimed {
+        run,
+        worker: worker.clone(),
+    };
     attempt.held = false;
     attempt.last_moment = last_moment(attempt.offered_at, Hold::Late, offer_ms, timeout_ms);
     Ok(())
@@ -340,17 +419,35 @@ fn claimed(
 /// time limit and the grace to kill it; whoever would claim it after `not_after` is refused. Both with the time a
 /// confirm may take and what clocks may differ.
 #[must_use]
-pub(crate) const fn last_moment(offered_at: Timestamp, hold: Hold, offer_ms: u64, timeout_ms: u64) -> Timestamp {
+pub(crate) const fn last_moment(
+    offered_at: Timestamp,
+    hold: Hold,
+    offer_ms: u64,
+    timeout_ms: u64,
+) -> Timestamp {
     let acting_ms = match hold {
         Hold::Late => timeout_ms.saturating_add(KILL_GRACE_MS),
         Hold::Claim => 0,
     };
-    offered_at.plus_ms(offer_ms).plus_ms(acting_ms).plus_ms(CONFIRM_BOUND_MS + CLOCK_SKEW_MS)
+    offered_at
+        .plus_ms(offer_ms)
+        .plus_ms(acting_ms)
+        .plus_ms(CONFIRM_BOUND_MS + CLOCK_SKEW_MS)
 }
 
-fn moved(step: &mut StepState, id: &StepId, to: Phase, due: Option<Timestamp>, at: Timestamp) -> Result<(), FoldError> {
+fn moved(
+    step: &mut StepState,
+    id: &StepId,
+    to: Phase,
+    due: Option<Timestamp>,
+    at: Timestamp,
+) -> Result<(), FoldError> {
     if step.phase != to && !legal(step.phase, to) {
-        return Err(FoldError::Transition { step: id.clone(), from: step.phase, to });
+        return Err(FoldError::Transition {
+            step: id.clone(),
+            from: step.phase,
+            to,
+        });
     }
     step.phase = to;
     step.due = due;
@@ -374,7 +471,11 @@ fn drop_forward(step: &mut StepState, at: Timestamp) {
         | Phase::ProbeBackoff
         | Phase::Sleeping
         | Phase::Parked => {
-            step.phase = if step.may_have_effect { Phase::Doubtful } else { Phase::Failed };
+            step.phase = if step.may_have_effect {
+                Phase::Doubtful
+            } else {
+                Phase::Failed
+            };
             step.due = None;
             step.since = at;
         }

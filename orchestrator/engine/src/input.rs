@@ -1,6 +1,9 @@
 //! Everything that can come in about a saga. One variant, one file in `decide/`.
 
-use baton_messages::{AttemptRef, Checkpoint, DeadReason, Finished, InputId, MessageId, RunId, Start, Started, StepId, TaskType};
+use baton_messages::{
+    AttemptRef, Checkpoint, DeadReason, Finished, InputId, MessageId, RunId, Start, Started,
+    StepId, TaskType,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

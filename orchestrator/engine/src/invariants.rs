@@ -21,7 +21,9 @@ pub fn check(definition: &Definition, state: &SagaState, now: Timestamp) -> Resu
         if state.status == Status::Completed && !step.phase.done() {
             return Err(format!("completed, but {id} is {:?}", step.phase));
         }
-        if matches!(state.status, Status::Completed | Status::Compensated) && step.open_attempt().is_some() {
+        if matches!(state.status, Status::Completed | Status::Compensated)
+            && step.open_attempt().is_some()
+        {
             return Err(format!("ended, but an attempt of {id} is open"));
         }
         if state.status == Status::Compensated && step.unsettled(now) {
@@ -43,7 +45,11 @@ pub fn check(definition: &Definition, state: &SagaState, now: Timestamp) -> Resu
 }
 
 fn one_step(step: &StepState) -> Result<(), String> {
-    let open: Vec<&Attempt> = step.attempts.iter().filter(|attempt| attempt.open()).collect();
+    let open: Vec<&Attempt> = step
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.open())
+        .collect();
     if open.len() > 1 {
         return Err(format!("{} attempts are open at once", open.len()));
     }
@@ -71,7 +77,10 @@ fn one_step(step: &StepState) -> Result<(), String> {
     if let Some(direction) = needed
         && open.first().map(|attempt| attempt.direction) != Some(direction)
     {
-        return Err(format!("is {:?} without an open attempt of {direction}", step.phase));
+        return Err(format!(
+            "is {:?} without an open attempt of {direction}",
+            step.phase
+        ));
     }
     let waits = matches!(
         step.phase,
@@ -89,8 +98,15 @@ fn one_step(step: &StepState) -> Result<(), String> {
     if step.phase == Phase::Undone && step.may_have_effect {
         return Err("is undone and may have an effect".into());
     }
-    let undoing = matches!(step.phase, Phase::Undoing | Phase::UndoBackoff | Phase::UndoUnserved);
-    if undoing && open.iter().any(|attempt| attempt.direction != Direction::Undo) {
+    let undoing = matches!(
+        step.phase,
+        Phase::Undoing | Phase::UndoBackoff | Phase::UndoUnserved
+    );
+    if undoing
+        && open
+            .iter()
+            .any(|attempt| attempt.direction != Direction::Undo)
+    {
         return Err("is being undone while an attempt to do it is open".into());
     }
     Ok(())
@@ -99,14 +115,24 @@ fn one_step(step: &StepState) -> Result<(), String> {
 /// While a step is being undone, nothing that depends on it may have an effect.
 fn undo_order(definition: &Definition, state: &SagaState, now: Timestamp) -> Result<(), String> {
     for step in &definition.steps {
-        let Some(at) = state.step(&step.id) else { continue };
+        let Some(at) = state.step(&step.id) else {
+            continue;
+        };
         if at.phase != Phase::Undoing {
             continue;
         }
         for dependent in &step.descendants {
-            let Some(other) = definition.steps.get(*dependent) else { continue };
-            if state.step(&other.id).is_some_and(|s| s.may_have_effect || s.unsettled(now)) {
-                return Err(format!("{} is being undone before {}, which depends on it", step.id, other.id));
+            let Some(other) = definition.steps.get(*dependent) else {
+                continue;
+            };
+            if state
+                .step(&other.id)
+                .is_some_and(|s| s.may_have_effect || s.unsettled(now))
+            {
+                return Err(format!(
+                    "{} is being undone before {}, which depends on it",
+                    step.id, other.id
+                ));
             }
         }
     }
@@ -117,5 +143,9 @@ fn undo_order(definition: &Definition, state: &SagaState, now: Timestamp) -> Res
 fn somebody_will_act(state: &SagaState) -> bool {
     state.next_wake().is_some()
         || !state.work_items.is_empty()
-        || state.steps.values().any(|step| step.attempts.iter().any(|attempt| attempt.held && attempt.open()))
+        || state.steps.values().any(|step| {
+            step.attempts
+                .iter()
+                .any(|attempt| attempt.held && attempt.open())
+        })
 }

@@ -1,7 +1,7 @@
 //! The engine: every decision Baton makes, and nothing else. Pure, synchronous, deterministic: time, ids and chance come in
 //! as arguments; nothing here can do I/O, since nothing it depends on can.
 //!
-//! The way through: an [`Input`] about one saga comes in; [`decide`] looks at the [`Definition`], the [`Catalogue`] and the
+//! The way through: an [`Input`] about one saga comes in; [`decide()`] looks at the [`Definition`], the [`Catalogue`] and the
 //! [`SagaState`] and answers with [`Record`]s; folding the records gives the next state; [`commands`] reads from the records
 //! what has to leave the process once they are committed. Recovery folds the same records by the same function.
 

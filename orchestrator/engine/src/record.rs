@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use baton_messages::{CheckpointKind, Direction, Failure, InputId, RefusedWhy, RunId, StepId, TaskResult, Timestamp, WorkerId};
+use baton_messages::{
+    CheckpointKind, Direction, Failure, InputId, RefusedWhy, RunId, StepId, TaskResult, Timestamp,
+    WorkerId,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -189,7 +192,11 @@ pub enum Record {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         due: Option<Timestamp>,
         /// Its output, where it has one now.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(
+            default,
+            deserialize_with = "baton_messages::present::present",
+            skip_serializing_if = "Option::is_none"
+        )]
         output: Option<Value>,
         /// What went wrong, where something did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -262,7 +269,11 @@ pub enum Record {
         /// How.
         status: Status,
         /// What it returns.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(
+            default,
+            deserialize_with = "baton_messages::present::present",
+            skip_serializing_if = "Option::is_none"
+        )]
         output: Option<Value>,
     },
     /// Something came that changes nothing.

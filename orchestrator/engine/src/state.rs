@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_messages::{
-    Direction, Effect, Failure, Hold, InputId, PoolName, RunId, SagaId, StepId, TaskType, Timestamp, WorkerId,
+    Direction, Effect, Failure, Hold, InputId, PoolName, RunId, SagaId, StepId, TaskType,
+    Timestamp, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -273,7 +274,11 @@ pub struct StepState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asking: Option<Prepared>,
     /// What it returned.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "baton_messages::present::present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub output: Option<Value>,
     /// Whether the world may be otherwise because of it. Sticks until a probe or an undo clears it.
     pub may_have_effect: bool,
@@ -281,7 +286,11 @@ pub struct StepState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<(u32, Value)>,
     /// The last progress.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "baton_messages::present::present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub progress: Option<Value>,
     /// Its attempts of this round, oldest first.
     pub attempts: Vec<Attempt>,
@@ -338,13 +347,21 @@ impl StepState {
     /// The number of the last attempt in a direction; zero before the first.
     #[must_use]
     pub fn last_attempt(&self, direction: Direction) -> u32 {
-        self.attempts.iter().filter(|a| a.direction == direction).map(|a| a.number).max().unwrap_or(0)
+        self.attempts
+            .iter()
+            .filter(|a| a.direction == direction)
+            .map(|a| a.number)
+            .max()
+            .unwrap_or(0)
     }
 
     /// One attempt.
     #[must_use]
     pub fn attempt(&self, direction: Direction, number: u32) -> Option<&Attempt> {
-        self.attempts.iter().rev().find(|a| a.direction == direction && a.number == number)
+        self.attempts
+            .iter()
+            .rev()
+            .find(|a| a.direction == direction && a.number == number)
     }
 
     /// The attempt that is open, if one is.
@@ -406,7 +423,11 @@ pub struct SagaState {
     /// Number of the last work item ever opened.
     pub work_items_opened: u32,
     /// Its output, once completed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "baton_messages::present::present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub output: Option<Value>,
     /// Inputs with an id that were applied.
     pub applied: BTreeSet<InputId>,
@@ -462,7 +483,9 @@ impl SagaState {
     /// The open work item of a step, if there is one.
     #[must_use]
     pub fn work_item_of(&self, step: &StepId) -> Option<&WorkItem> {
-        self.work_items.values().find(|item| item.step.as_ref() == Some(step))
+        self.work_items
+            .values()
+            .find(|item| item.step.as_ref() == Some(step))
     }
 }
 
@@ -471,7 +494,7 @@ impl crate::expr::Scope for SagaState {
         if name == "input" {
             return Some(&self.input);
         }
-        let step = self.steps.iter().find(|(id, _)| id.as_str() == name)?.1;
+        let step = self.steps.get(name)?;
         match step.phase {
             Phase::Skipped | Phase::Continued => Some(&Value::Null),
             Phase::Waiting

@@ -88,7 +88,9 @@ impl SagaState {
             Stage::Offered if attempt.held && self.unwinding.is_none() => None,
             Stage::Offered if attempt.held && attempt.direction == Direction::Undo => None,
             Stage::Offered | Stage::Claimed { .. } => Some(attempt.last_moment),
-            Stage::Reported if !attempt.sole && self.unwinding.is_some() && step.phase != Phase::Undone => {
+            Stage::Reported
+                if !attempt.sole && self.unwinding.is_some() && step.phase != Phase::Undone =>
+            {
                 Some(attempt.last_moment)
             }
             Stage::Reported | Stage::Closed | Stage::NotRun => None,

@@ -5,26 +5,97 @@ use crate::state::Phase;
 /// Whether a step may go from one phase to another.
 pub(crate) const fn legal(from: Phase, to: Phase) -> bool {
     use Phase::{
-        Backoff, Continued, Doubtful, Failed, Parked, ProbeBackoff, Probing, Settling, Skipped, Sleeping, Succeeded, Trying,
-        UndoBackoff, UndoParked, UndoUnserved, Undoing, Undone, Unserved, Waiting,
+        Backoff, Continued, Doubtful, Failed, Parked, ProbeBackoff, Probing, Settling, Skipped,
+        Sleeping, Succeeded, Trying, UndoBackoff, UndoParked, UndoUnserved, Undoing, Undone,
+        Unserved, Waiting,
     };
     match from {
-        Waiting => matches!(to, Unserved | Trying | Sleeping | Skipped | Failed | Continued | Parked),
-        Unserved => matches!(to, Trying | Backoff | Failed | Doubtful | Skipped | Continued | Parked | Settling | Succeeded),
-        Trying => matches!(to, Succeeded | Backoff | Settling | Unserved | Failed | Doubtful | Continued | Parked),
-        Backoff => matches!(to, Trying | Unserved | Succeeded | Failed | Doubtful | Skipped | Settling | Continued | Parked),
-        Settling => matches!(to, Probing | Backoff | Succeeded | Doubtful | Failed | Parked | Continued | Skipped | ProbeBackoff),
+        Waiting => matches!(
+            to,
+            Unserved | Trying | Sleeping | Skipped | Failed | Continued | Parked
+        ),
+        Unserved => matches!(
+            to,
+            Trying
+                | Backoff
+                | Failed
+                | Doubtful
+                | Skipped
+                | Continued
+                | Parked
+                | Settling
+                | Succeeded
+        ),
+        Trying => matches!(
+            to,
+            Succeeded | Backoff | Settling | Unserved | Failed | Doubtful | Continued | Parked
+        ),
+        Backoff => matches!(
+            to,
+            Trying
+                | Unserved
+                | Succeeded
+                | Failed
+                | Doubtful
+                | Skipped
+                | Settling
+                | Continued
+                | Parked
+        ),
+        Settling => matches!(
+            to,
+            Probing
+                | Backoff
+                | Succeeded
+                | Doubtful
+                | Failed
+                | Parked
+                | Continued
+                | Skipped
+                | ProbeBackoff
+        ),
         Probing | ProbeBackoff => {
-            matches!(to, Probing | ProbeBackoff | Backoff | Succeeded | Doubtful | Failed | Parked | Continued | Settling)
+            matches!(
+                to,
+                Probing
+                    | ProbeBackoff
+                    | Backoff
+                    | Succeeded
+                    | Doubtful
+                    | Failed
+                    | Parked
+                    | Continued
+                    | Settling
+            )
         }
         Sleeping => matches!(to, Succeeded | Failed | Skipped),
         // By hand, or by late evidence, or by the unwind.
-        Parked => matches!(to, Trying | Backoff | Unserved | Settling | Succeeded | Skipped | Doubtful | Failed | Undone | Waiting),
-        Failed | Continued | Skipped => matches!(to, Doubtful | Undoing | UndoUnserved | UndoParked | Undone | Succeeded | Parked),
-        Succeeded | Doubtful => matches!(to, Undoing | UndoUnserved | UndoParked | Undone | Succeeded),
+        Parked => matches!(
+            to,
+            Trying
+                | Backoff
+                | Unserved
+                | Settling
+                | Succeeded
+                | Skipped
+                | Doubtful
+                | Failed
+                | Undone
+                | Waiting
+        ),
+        Failed | Continued | Skipped => matches!(
+            to,
+            Doubtful | Undoing | UndoUnserved | UndoParked | Undone | Succeeded | Parked
+        ),
+        Succeeded | Doubtful => {
+            matches!(to, Undoing | UndoUnserved | UndoParked | Undone | Succeeded)
+        }
         Undoing => matches!(to, Undone | UndoBackoff | UndoUnserved | UndoParked),
         UndoBackoff | UndoUnserved => matches!(to, Undoing | Undone | UndoParked | UndoUnserved),
-        UndoParked => matches!(to, Undoing | UndoBackoff | UndoUnserved | Undone | Succeeded),
+        UndoParked => matches!(
+            to,
+            Undoing | UndoBackoff | UndoUnserved | Undone | Succeeded
+        ),
         Undone => matches!(to, Doubtful | UndoParked),
     }
 }

@@ -57,6 +57,13 @@ macro_rules! name {
             }
         }
 
+        /// Compares as its text does, so that maps keyed by it can be asked by text.
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl std::str::FromStr for $name {
             type Err = NameError;
             fn from_str(text: &str) -> Result<Self, Self::Err> {

@@ -10,15 +10,25 @@ pub(super) fn abandon(d: &mut Deciding<'_>, operator: &Operator) -> Handled {
         return Ok(verdict);
     }
     if operator.reason.trim().is_empty() {
-        let why = "a written reason is needed: whoever abandons a saga takes over what it left".to_owned();
-        return Ok(Verdict::Refused(Refusal::NotNow { action: "abandon", why }));
+        let why = "a written reason is needed: whoever abandons a saga takes over what it left"
+            .to_owned();
+        return Ok(Verdict::Refused(Refusal::NotNow {
+            action: "abandon",
+            why,
+        }));
     }
     d.applied(operator, "abandon")?;
     d.stop_what_is_open()?;
     let numbers: Vec<u32> = d.state.work_items.keys().copied().collect();
     for number in numbers {
-        d.emit(Record::WorkItemClosed { number, by: operator.by.clone() })?;
+        d.emit(Record::WorkItemClosed {
+            number,
+            by: operator.by.clone(),
+        })?;
     }
-    d.emit(Record::Ended { status: Status::Abandoned, output: None })?;
+    d.emit(Record::Ended {
+        status: Status::Abandoned,
+        output: None,
+    })?;
     Ok(Verdict::Applied)
 }

@@ -11,7 +11,12 @@ pub(super) fn broken(d: &mut Deciding<'_>, id: InputId, error: &str) -> Handled 
     if d.state.applied.contains(&id) {
         return Ok(Verdict::Duplicate);
     }
-    d.emit(Record::Applied { id, action: "broken".into(), by: "baton".into(), reason: error.into() })?;
+    d.emit(Record::Applied {
+        id,
+        action: "broken".into(),
+        by: "baton".into(),
+        reason: error.into(),
+    })?;
     if d.state.status.ended() {
         d.emit(Record::StatusChanged { to: Status::Parked })?;
     }

@@ -11,14 +11,23 @@ pub(super) fn cancel(d: &mut Deciding<'_>, operator: &Operator) -> Handled {
     }
     if d.state.unwinding.is_some() {
         let why = "it is being taken back already".to_owned();
-        return Ok(Verdict::Refused(Refusal::NotNow { action: "cancel", why }));
+        return Ok(Verdict::Refused(Refusal::NotNow {
+            action: "cancel",
+            why,
+        }));
     }
     d.applied(operator, "cancel")?;
     if d.state.past_pivot {
-        let title = format!("{} asked to cancel after the pivot: it goes on, only forward ({})", operator.by, operator.reason);
+        let title = format!(
+            "{} asked to cancel after the pivot: it goes on, only forward ({})",
+            operator.by, operator.reason
+        );
         d.open_work_item(None, WorkItemKind::CancelAfterPivot, title, None)?;
     } else {
-        d.unwind(Cause::Cancelled { by: operator.by.clone(), reason: operator.reason.clone() })?;
+        d.unwind(Cause::Cancelled {
+            by: operator.by.clone(),
+            reason: operator.reason.clone(),
+        })?;
     }
     Ok(Verdict::Applied)
 }

@@ -8,20 +8,31 @@ use crate::record::Record;
 pub(super) fn checkpoint(d: &mut Deciding<'_>, checkpoint: &Checkpoint) -> Handled {
     let of = &checkpoint.of;
     let Some(step) = d.state.step(&of.step) else {
-        return Ok(Verdict::Refused(Refusal::NoSuch { what: format!("step {}", of.step) }));
+        return Ok(Verdict::Refused(Refusal::NoSuch {
+            what: format!("step {}", of.step),
+        }));
     };
     if step.round != of.round || of.direction != Direction::Do || !news(d, checkpoint) {
         return Ok(Verdict::Duplicate);
     }
-    d.emit(Record::Checkpointed { of: key_of(of), kind: checkpoint.kind, value: checkpoint.value.clone() })?;
+    d.emit(Record::Checkpointed {
+        of: key_of(of),
+        kind: checkpoint.kind,
+        value: checkpoint.value.clone(),
+    })?;
     Ok(Verdict::Applied)
 }
 
 /// Whether the state does not have it already: reports come twice.
 fn news(d: &Deciding<'_>, checkpoint: &Checkpoint) -> bool {
-    let Some(step) = d.state.step(&checkpoint.of.step) else { return false };
+    let Some(step) = d.state.step(&checkpoint.of.step) else {
+        return false;
+    };
     match checkpoint.kind {
-        CheckpointKind::Before => step.before.as_ref().is_none_or(|(attempt, _)| checkpoint.of.attempt < *attempt),
+        CheckpointKind::Before => step
+            .before
+            .as_ref()
+            .is_none_or(|(attempt, _)| checkpoint.of.attempt < *attempt),
         CheckpointKind::Progress => step.progress.as_ref() != Some(&checkpoint.value),
     }
 }

@@ -13,13 +13,22 @@ pub(super) fn lease_over(d: &mut Deciding<'_>, of: &AttemptRef, run: RunId) -> H
         .step(&of.step)
         .filter(|step| step.round == of.round)
         .and_then(|step| step.attempt(of.direction, of.attempt))
-        .is_some_and(|attempt| matches!(&attempt.stage, Stage::Claimed { run: held, .. } if *held == run));
+        .is_some_and(
+            |attempt| matches!(&attempt.stage, Stage::Claimed { run: held, .. } if *held == run),
+        );
     if !current {
         return Ok(Verdict::Duplicate);
     }
     let key = key_of(of);
-    d.emit(Record::Closed { of: key.clone(), why: ClosedWhy::LeaseOver, maybe_acted: true })?;
-    let mut lost = failure("worker-lost", "its worker was silent for the length of its lease");
+    d.emit(Record::Closed {
+        of: key.clone(),
+        why: ClosedWhy::LeaseOver,
+        maybe_acted: true,
+    })?;
+    let mut lost = failure(
+        "worker-lost",
+        "its worker was silent for the length of its lease",
+    );
     lost.retryable = true;
     d.settle(&key, &Outcome::Unknown(lost))?;
     Ok(Verdict::Applied)

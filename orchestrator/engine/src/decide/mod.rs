@@ -1,5 +1,5 @@
 //! `decide`: one input in, the records it leads to out. One file for each kind of input; what several of them lead to
-//! stands in [`settle`] (outcomes), [`offer`] (sending) and [`crate::advance`] (what can move now).
+//! stands in `settle` (outcomes), `offer` (sending) and [`crate::advance`] (what can move now).
 
 mod abandon;
 mod acknowledge;
@@ -151,14 +151,21 @@ pub fn decide(
     entropy: u64,
 ) -> Result<Decision, DecideError> {
     let now = now.max(state.last_at);
-    let mut deciding = Deciding { rules, state, now, entropy, records: Vec::new() };
+    let mut deciding = Deciding {
+        rules,
+        state,
+        now,
+        entropy,
+        records: Vec::new(),
+    };
     let verdict = deciding.dispatch(input)?;
     if !deciding.records.is_empty() {
         crate::advance::advance(&mut deciding)?;
     }
     let records = deciding.records;
     if cfg!(debug_assertions) {
-        crate::invariants::check(rules.definition, state, now).map_err(|broken| DecideError::Invariant { broken })?;
+        crate::invariants::check(rules.definition, state, now)
+            .map_err(|broken| DecideError::Invariant { broken })?;
     }
     Ok(Decision { records, verdict })
 }
@@ -185,9 +192,15 @@ impl Deciding<'_> {
             Input::TaskStarted(started) => task_started::task_started(self, started),
             Input::Checkpoint(checkpoint) => checkpoint::checkpoint(self, checkpoint),
             Input::TaskFinished(finished) => task_finished::task_finished(self, finished),
-            Input::TaskDead { message, reason, error } => task_dead::task_dead(self, *message, *reason, error),
+            Input::TaskDead {
+                message,
+                reason,
+                error,
+            } => task_dead::task_dead(self, *message, *reason, error),
             Input::TaskUnroutable(of) => task_unroutable::task_unroutable(self, of),
-            Input::TaskUnconfirmed { of, maybe_sent } => task_unconfirmed::task_unconfirmed(self, of, *maybe_sent),
+            Input::TaskUnconfirmed { of, maybe_sent } => {
+                task_unconfirmed::task_unconfirmed(self, of, *maybe_sent)
+            }
             Input::Resend(of) => resend::resend(self, of),
             Input::TypeServed(task_type) => type_served::type_served(self, task_type),
             Input::LeaseOver { of, run } => lease_over::lease_over(self, of, *run),
@@ -197,10 +210,14 @@ impl Deciding<'_> {
             Input::Resume(operator) => resume::resume(self, operator),
             Input::RetryStep { step, operator } => retry_step::retry_step(self, step, operator),
             Input::SkipStep { step, operator } => skip_step::skip_step(self, step, operator),
-            Input::ResolveStep { step, resolution, operator } => {
-                resolve_step::resolve_step(self, step, resolution, operator)
+            Input::ResolveStep {
+                step,
+                resolution,
+                operator,
+            } => resolve_step::resolve_step(self, step, resolution, operator),
+            Input::Acknowledge { number, operator } => {
+                acknowledge::acknowledge(self, *number, operator)
             }
-            Input::Acknowledge { number, operator } => acknowledge::acknowledge(self, *number, operator),
             Input::Abandon(operator) => abandon::abandon(self, operator),
             Input::Broken { id, error } => broken::broken(self, *id, error),
         }
@@ -224,24 +241,37 @@ impl Deciding<'_> {
 
     /// A step's state; its absence is a defect here, since ids from outside are checked first.
     pub(crate) fn step(&self, id: &StepId) -> Result<&StepState, DecideError> {
-        self.state.step(id).ok_or_else(|| DecideError::Fold(FoldError::NoStep { step: id.clone() }))
+        self.state
+            .step(id)
+            .ok_or_else(|| DecideError::Fold(FoldError::NoStep { step: id.clone() }))
     }
 
     /// A step's definition.
     pub(crate) fn defined(&self, id: &StepId) -> Result<&'_ crate::definition::Step, DecideError> {
         let definition = self.rules.definition;
-        definition
-            .step(id)
-            .ok_or_else(|| DecideError::Definition { definition: definition.saga.clone(), step: id.clone() })
+        definition.step(id).ok_or_else(|| DecideError::Definition {
+            definition: definition.saga.clone(),
+            step: id.clone(),
+        })
     }
 }
 
 /// The short name of an attempt within its saga.
 pub(crate) fn key_of(of: &AttemptRef) -> AttemptKey {
-    AttemptKey { step: of.step.clone(), direction: of.direction, round: of.round, attempt: of.attempt }
+    AttemptKey {
+        step: of.step.clone(),
+        direction: of.direction,
+        round: of.round,
+        attempt: of.attempt,
+    }
 }
 
 /// A failure made by the engine itself.
 pub(crate) fn failure(code: &str, message: impl Into<String>) -> Failure {
-    Failure { code: code.into(), message: message.into(), retryable: false, retry_after_ms: None }
+    Failure {
+        code: code.into(),
+        message: message.into(),
+        retryable: false,
+        retry_after_ms: None,
+    }
 }

@@ -5,7 +5,8 @@ use baton_messages::{BODY_BYTES_MAX, Direction, Failure, Manifest, PoolName, Ste
 use serde_json::Value;
 
 use super::limits::{
-    ENVELOPE_BYTES, OFFER_MS_MAX, PROBE_ATTEMPTS, PROBE_BACKOFF_MS_MAX, QUEUE_MS_DEFAULT, UNDO_ATTEMPTS, UNDO_BACKOFF_MS_MAX,
+    ENVELOPE_BYTES, OFFER_MS_MAX, PROBE_ATTEMPTS, PROBE_BACKOFF_MS_MAX, QUEUE_MS_DEFAULT,
+    UNDO_ATTEMPTS, UNDO_BACKOFF_MS_MAX,
 };
 use super::{DecideError, Deciding, failure};
 use crate::definition::{Attempts, Jitter, RetryPolicy, StepKind, TaskStep, UndoPlan};
@@ -37,14 +38,25 @@ impl Deciding<'_> {
     /// Makes `do` ready and offers its first attempt; or waits for somebody who serves it; or fails where the author is at fault.
     pub(crate) fn prepare_and_offer(&mut self, id: &StepId) -> Result<(), DecideError> {
         let task = self.task(id)?;
-        let made = ready(self.state, self.rules, &task.task_type, Some(&task.pool), &task.with).map(|(manifest, pool, input)| {
+        let made = ready(
+            self.state,
+            self.rules,
+            &task.task_type,
+            Some(&task.pool),
+            &task.with,
+        )
+        .map(|(manifest, pool, input)| {
             let facts = forward_facts(task, manifest, pool);
             Prepared { facts, input }
         });
         let queue_ms = task.queue_timeout_ms.unwrap_or(QUEUE_MS_DEFAULT);
         match made {
             Ok(prepared) => {
-                self.emit(Record::Prepared { step: id.clone(), direction: Direction::Do, prepared: Box::new(prepared) })?;
+                self.emit(Record::Prepared {
+                    step: id.clone(),
+                    direction: Direction::Do,
+                    prepared: Box::new(prepared),
+                })?;
                 self.offer(id, Direction::Do)
             }
             Err(NotReady::Unserved) if self.step(id)?.phase == Phase::Unserved => Ok(()),
@@ -66,19 +78,41 @@ impl Deciding<'_> {
                 return self.undone(id);
             }
             UndoPlan::Own => {
-                let Some(forward) = self.step(id)?.forward.clone() else { return self.undo_missing(id) };
+                let Some(forward) = self.step(id)?.forward.clone() else {
+                    return self.undo_missing(id);
+                };
                 if !forward.facts.undo {
                     return self.undo_missing(id);
                 }
                 let facts = backward_facts(forward.facts);
-                Ok(Prepared { facts, input: forward.input })
+                Ok(Prepared {
+                    facts,
+                    input: forward.input,
+                })
             }
             UndoPlan::Task(undo) => {
                 let pool = undo.pool.as_ref().unwrap_or(&task.pool);
-                ready(self.state, self.rules, &undo.task_type, Some(pool), &undo.with).map(|(manifest, pool, input)| {
-                    let timeout = undo.timeout_ms.unwrap_or(manifest.timeout_ms_default).min(manifest.timeout_ms_max);
+                ready(
+                    self.state,
+                    self.rules,
+                    &undo.task_type,
+                    Some(pool),
+                    &undo.with,
+                )
+                .map(|(manifest, pool, input)| {
+                    let timeout = undo
+                        .timeout_ms
+                        .unwrap_or(manifest.timeout_ms_default)
+                        .min(manifest.timeout_ms_max);
                     let retry = &undo.retry;
-                    let mut facts = facts(manifest, pool, timeout, task.lease_ms, task.queue_timeout_ms, retry);
+                    let mut facts = facts(
+                        manifest,
+                        pool,
+                        timeout,
+                        task.lease_ms,
+                        task.queue_timeout_ms,
+                        retry,
+                    );
                     if retry.attempts.is_none() {
                         facts.retry.attempts = Some(UNDO_ATTEMPTS.max(manifest.retry.attempts));
                     }
@@ -89,7 +123,11 @@ impl Deciding<'_> {
         match made {
             Ok(prepared) => {
                 let prepared = Box::new(prepared);
-                self.emit(Record::Prepared { step: id.clone(), direction: Direction::Undo, prepared })?;
+                self.emit(Record::Prepared {
+                    step: id.clone(),
+                    direction: Direction::Undo,
+                    prepared,
+                })?;
                 self.offer(id, Direction::Undo)
             }
             Err(NotReady::Unserved) if self.step(id)?.phase == Phase::UndoUnserved => Ok(()),
@@ -103,13 +141,23 @@ impl Deciding<'_> {
 
     fn undo_missing(&mut self, id: &StepId) -> Result<(), DecideError> {
         let title = format!("{id} has an effect and its task type has no undo: undo it by hand");
-        self.park(id, Phase::UndoParked, WorkItemKind::UndoMissing, title, None)
+        self.park(
+            id,
+            Phase::UndoParked,
+            WorkItemKind::UndoMissing,
+            title,
+            None,
+        )
     }
 
     /// Whether somebody can be asked if `do` happened.
     pub(crate) fn can_probe(&self, id: &StepId) -> Result<bool, DecideError> {
         let task = self.task(id)?;
-        let own = self.step(id)?.forward.as_ref().is_some_and(|ready| ready.facts.probe);
+        let own = self
+            .step(id)?
+            .forward
+            .as_ref()
+            .is_some_and(|ready| ready.facts.probe);
         Ok(match &task.probe {
             Some(probe) => self.rules.catalogue.get(&probe.task_type).is_some(),
             None => own,
@@ -119,24 +167,40 @@ impl Deciding<'_> {
     /// Asks whether `do` happened.
     pub(crate) fn offer_probe(&mut self, id: &StepId) -> Result<(), DecideError> {
         if self.step(id)?.asking.is_none() {
-            let Some(forward) = self.step(id)?.forward.clone() else { return self.cannot_tell(id) };
+            let Some(forward) = self.step(id)?.forward.clone() else {
+                return self.cannot_tell(id);
+            };
             let task = self.task(id)?;
             let made = match &task.probe {
-                None => Ok(Prepared { facts: forward.facts, input: forward.input }),
-                Some(probe) => ready(self.state, self.rules, &probe.task_type, Some(&task.pool), &probe.with).map(
-                    |(manifest, pool, input)| {
-                        let timeout = manifest.timeout_ms_default;
-                        let retry = RetryPolicy::default();
-                        let facts = facts(manifest, pool, timeout, None, task.queue_timeout_ms, &retry);
-                        Prepared { facts, input }
-                    },
-                ),
+                None => Ok(Prepared {
+                    facts: forward.facts,
+                    input: forward.input,
+                }),
+                Some(probe) => ready(
+                    self.state,
+                    self.rules,
+                    &probe.task_type,
+                    Some(&task.pool),
+                    &probe.with,
+                )
+                .map(|(manifest, pool, input)| {
+                    let timeout = manifest.timeout_ms_default;
+                    let retry = RetryPolicy::default();
+                    let facts = facts(manifest, pool, timeout, None, task.queue_timeout_ms, &retry);
+                    Prepared { facts, input }
+                }),
             };
-            let Ok(mut prepared) = made else { return self.cannot_tell(id) };
+            let Ok(mut prepared) = made else {
+                return self.cannot_tell(id);
+            };
             prepared.facts.retry.attempts = Some(PROBE_ATTEMPTS);
             prepared.facts.retry.max_ms = PROBE_BACKOFF_MS_MAX;
             let prepared = Box::new(prepared);
-            self.emit(Record::Prepared { step: id.clone(), direction: Direction::Probe, prepared })?;
+            self.emit(Record::Prepared {
+                step: id.clone(),
+                direction: Direction::Probe,
+                prepared,
+            })?;
         }
         self.offer(id, Direction::Probe)
     }
@@ -145,22 +209,52 @@ impl Deciding<'_> {
     pub(crate) fn offer(&mut self, id: &StepId, direction: Direction) -> Result<(), DecideError> {
         let step = self.step(id)?;
         let Some(ready) = step.prepared(direction) else {
-            return Err(crate::fold::FoldError::NotPrepared { step: id.clone(), direction }.into());
+            return Err(crate::fold::FoldError::NotPrepared {
+                step: id.clone(),
+                direction,
+            }
+            .into());
         };
         let facts = &ready.facts;
         let end = last_moment(self.now, facts.hold, facts.offer_ms, facts.timeout_ms);
         let last = step.last_attempt(direction);
-        let again = step.attempt(direction, last).filter(|attempt| attempt.stage == Stage::NotRun);
-        let (attempt, dispatch) = again.map_or((last + 1, 1), |attempt| (last, attempt.dispatch + 1));
-        let of = AttemptKey { step: id.clone(), direction, round: step.round, attempt };
+        let again = step
+            .attempt(direction, last)
+            .filter(|attempt| attempt.stage == Stage::NotRun);
+        let (attempt, dispatch) =
+            again.map_or((last + 1, 1), |attempt| (last, attempt.dispatch + 1));
+        let of = AttemptKey {
+            step: id.clone(),
+            direction,
+            round: step.round,
+            attempt,
+        };
         let pivot = direction == Direction::Do && self.defined(id)?.pivot;
-        self.emit(Record::Offered { of, dispatch, last_moment: end, pivot })
+        self.emit(Record::Offered {
+            of,
+            dispatch,
+            last_moment: end,
+            pivot,
+        })
     }
 
     /// The retry rules of a direction of a step.
-    pub(crate) fn retry_facts(&self, id: &StepId, direction: Direction) -> Result<RetryFacts, DecideError> {
-        let facts = self.step(id)?.prepared(direction).map(|ready| ready.facts.retry.clone());
-        facts.ok_or_else(|| crate::fold::FoldError::NotPrepared { step: id.clone(), direction }.into())
+    pub(crate) fn retry_facts(
+        &self,
+        id: &StepId,
+        direction: Direction,
+    ) -> Result<RetryFacts, DecideError> {
+        let facts = self
+            .step(id)?
+            .prepared(direction)
+            .map(|ready| ready.facts.retry.clone());
+        facts.ok_or_else(|| {
+            crate::fold::FoldError::NotPrepared {
+                step: id.clone(),
+                direction,
+            }
+            .into()
+        })
     }
 }
 
@@ -181,16 +275,27 @@ fn ready<'a>(
     let pool = match pool {
         None => PoolName::default_pool(),
         Some(template) => {
-            let value = template.eval(state).map_err(|error| bad("expression", error.to_string()))?;
+            let value = template
+                .eval(state)
+                .map_err(|error| bad("expression", error.to_string()))?;
             let text = value.as_str().unwrap_or_default();
             PoolName::new(text).map_err(|error| bad("pool", error.to_string()))?
         }
     };
-    let input = with.eval(state).map_err(|error| bad("expression", error.to_string()))?;
-    known.check_input(&input).map_err(|misfit| bad("input-misfit", format!("input of {task_type} does not fit: {misfit}")))?;
+    let input = with
+        .eval(state)
+        .map_err(|error| bad("expression", error.to_string()))?;
+    known.check_input(&input).map_err(|misfit| {
+        bad(
+            "input-misfit",
+            format!("input of {task_type} does not fit: {misfit}"),
+        )
+    })?;
     let bytes = json_bytes(&input);
     if bytes + ENVELOPE_BYTES > BODY_BYTES_MAX {
-        let text = format!("input of {task_type} has {bytes} bytes; a task may have {BODY_BYTES_MAX}: pass a reference instead");
+        let text = format!(
+            "input of {task_type} has {bytes} bytes; a task may have {BODY_BYTES_MAX}: pass a reference instead"
+        );
         return Err(bad("too-large", text));
     }
     Ok((&known.manifest, pool, input))
@@ -217,8 +322,18 @@ fn json_bytes(value: &Value) -> usize {
 }
 
 fn forward_facts(task: &TaskStep, manifest: &Manifest, pool: PoolName) -> TaskFacts {
-    let timeout = task.timeout_ms.unwrap_or(manifest.timeout_ms_default).min(manifest.timeout_ms_max);
-    let mut facts = facts(manifest, pool, timeout, task.lease_ms, task.queue_timeout_ms, &task.retry);
+    let timeout = task
+        .timeout_ms
+        .unwrap_or(manifest.timeout_ms_default)
+        .min(manifest.timeout_ms_max);
+    let mut facts = facts(
+        manifest,
+        pool,
+        timeout,
+        task.lease_ms,
+        task.queue_timeout_ms,
+        &task.retry,
+    );
     facts.probe = manifest.probe || task.probe.is_some();
     facts
 }

@@ -13,7 +13,9 @@ impl Deciding<'_> {
             return Some(Verdict::Duplicate);
         }
         if !self.state.active() {
-            return Some(Verdict::Refused(Refusal::Ended { status: self.state.status.as_str() }));
+            return Some(Verdict::Refused(Refusal::Ended {
+                status: self.state.status.as_str(),
+            }));
         }
         None
     }
@@ -24,13 +26,23 @@ impl Deciding<'_> {
             return Some(verdict);
         }
         let Some(state) = self.state.step(step) else {
-            return Some(Verdict::Refused(Refusal::NoSuch { what: format!("step {step}") }));
+            return Some(Verdict::Refused(Refusal::NoSuch {
+                what: format!("step {step}"),
+            }));
         };
         let seen = operator.seen.as_ref()?;
         let moved = seen.phase != state.phase || seen.attempt != state.last_attempt(Direction::Do);
         moved.then(|| {
-            let now = format!("{:?}, attempt {}", state.phase, state.last_attempt(Direction::Do)).to_lowercase();
-            Verdict::Refused(Refusal::Moved { step: step.clone(), now })
+            let now = format!(
+                "{:?}, attempt {}",
+                state.phase,
+                state.last_attempt(Direction::Do)
+            )
+            .to_lowercase();
+            Verdict::Refused(Refusal::Moved {
+                step: step.clone(),
+                now,
+            })
         })
     }
 

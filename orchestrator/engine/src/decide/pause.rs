@@ -9,7 +9,10 @@ pub(super) fn pause(d: &mut Deciding<'_>, operator: &Operator) -> Handled {
         return Ok(verdict);
     }
     if d.state.paused {
-        return Ok(Verdict::Refused(Refusal::NotNow { action: "pause", why: "it is paused already".into() }));
+        return Ok(Verdict::Refused(Refusal::NotNow {
+            action: "pause",
+            why: "it is paused already".into(),
+        }));
     }
     d.applied(operator, "pause")?;
     d.emit(Record::Paused)?;

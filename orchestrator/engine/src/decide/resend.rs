@@ -9,10 +9,21 @@ use crate::fold::last_moment;
 use crate::record::Record;
 
 pub(super) fn resend(d: &mut Deciding<'_>, of: &AttemptRef) -> Handled {
-    let wanted = still_wanted(d.state, of) && (of.direction == Direction::Undo || d.state.unwinding.is_none());
-    let facts = d.state.step(&of.step).and_then(|s| s.prepared(of.direction)).map(|ready| &ready.facts);
-    let Some(facts) = facts.filter(|_| wanted && d.state.active()) else { return Ok(Verdict::Duplicate) };
+    let wanted = still_wanted(d.state, of)
+        && (of.direction == Direction::Undo || d.state.unwinding.is_none());
+    let facts = d
+        .state
+        .step(&of.step)
+        .and_then(|s| s.prepared(of.direction))
+        .map(|ready| &ready.facts);
+    let Some(facts) = facts.filter(|_| wanted && d.state.active()) else {
+        return Ok(Verdict::Duplicate);
+    };
     let end = last_moment(d.now, facts.hold, facts.offer_ms, facts.timeout_ms);
-    d.emit(Record::Resent { of: key_of(of), dispatch: of.dispatch, last_moment: end })?;
+    d.emit(Record::Resent {
+        of: key_of(of),
+        dispatch: of.dispatch,
+        last_moment: end,
+    })?;
     Ok(Verdict::Applied)
 }

@@ -6,13 +6,21 @@ use super::{Deciding, Handled, Refusal, Verdict};
 use crate::input::{Operator, Resolution};
 use crate::state::Phase;
 
-pub(super) fn resolve_step(d: &mut Deciding<'_>, step: &StepId, how: &Resolution, operator: &Operator) -> Handled {
+pub(super) fn resolve_step(
+    d: &mut Deciding<'_>,
+    step: &StepId,
+    how: &Resolution,
+    operator: &Operator,
+) -> Handled {
     if let Some(verdict) = d.precheck_step(step, operator) {
         return Ok(verdict);
     }
     if operator.reason.trim().is_empty() {
         let why = "a written reason is needed: it stands in the saga's history".to_owned();
-        return Ok(Verdict::Refused(Refusal::NotNow { action: "resolve", why }));
+        return Ok(Verdict::Refused(Refusal::NotNow {
+            action: "resolve",
+            why,
+        }));
     }
     let phase = d.step(step)?.phase;
     match (phase, how) {
@@ -30,8 +38,12 @@ pub(super) fn resolve_step(d: &mut Deciding<'_>, step: &StepId, how: &Resolution
                 Resolution::Done { .. } => "done",
                 Resolution::Undone => "undone",
             };
-            let why = format!("{step} is {phase:?}; it cannot be called {asked} by hand").to_lowercase();
-            return Ok(Verdict::Refused(Refusal::NotNow { action: "resolve", why }));
+            let why =
+                format!("{step} is {phase:?}; it cannot be called {asked} by hand").to_lowercase();
+            return Ok(Verdict::Refused(Refusal::NotNow {
+                action: "resolve",
+                why,
+            }));
         }
     }
     Ok(Verdict::Applied)

@@ -9,7 +9,10 @@ pub(super) fn resume(d: &mut Deciding<'_>, operator: &Operator) -> Handled {
         return Ok(verdict);
     }
     if !d.state.paused {
-        return Ok(Verdict::Refused(Refusal::NotNow { action: "resume", why: "it is not paused".into() }));
+        return Ok(Verdict::Refused(Refusal::NotNow {
+            action: "resume",
+            why: "it is not paused".into(),
+        }));
     }
     d.applied(operator, "resume")?;
     d.emit(Record::Resumed)?;

@@ -33,17 +33,29 @@ pub(super) fn retry_step(d: &mut Deciding<'_>, step: &StepId, operator: &Operato
         | Phase::Undoing
         | Phase::UndoUnserved
         | Phase::Undone => {
-            let why = format!("{step} is {phase:?}; only a parked step or one between two attempts can be retried").to_lowercase();
-            return Ok(Verdict::Refused(Refusal::NotNow { action: "retry", why }));
+            let why = format!(
+                "{step} is {phase:?}; only a parked step or one between two attempts can be retried"
+            )
+            .to_lowercase();
+            return Ok(Verdict::Refused(Refusal::NotNow {
+                action: "retry",
+                why,
+            }));
         }
     };
     if open {
         let why = format!("an attempt of {step} may still be acting; wait until it has closed");
-        return Ok(Verdict::Refused(Refusal::NotNow { action: "retry", why }));
+        return Ok(Verdict::Refused(Refusal::NotNow {
+            action: "retry",
+            why,
+        }));
     }
     d.applied(operator, "retry")?;
     d.close_work_item_of(step, &operator.by)?;
-    d.emit(Record::Forgiven { step: step.clone(), direction })?;
+    d.emit(Record::Forgiven {
+        step: step.clone(),
+        direction,
+    })?;
     // Due at once: the timer starts it, or the resume does when the saga is paused.
     d.move_to(step, backoff, Some(d.now), None, None)?;
     Ok(Verdict::Applied)

@@ -33,7 +33,9 @@ impl Outcome {
         match result {
             TaskResult::Probed(ProbeAnswer::Happened { output }) => Self::Happened(output.clone()),
             TaskResult::Probed(ProbeAnswer::DidNot) => Self::DidNot,
-            TaskResult::Probed(ProbeAnswer::CannotTell { reason }) => Self::CannotTell(reason.clone()),
+            TaskResult::Probed(ProbeAnswer::CannotTell { reason }) => {
+                Self::CannotTell(reason.clone())
+            }
             TaskResult::NotRun { reason } => Self::NotRun(reason.clone()),
             TaskResult::Succeeded { .. } if direction == Direction::Probe => {
                 Self::CannotTell("the worker answered a probe as if it were a task".into())
@@ -49,7 +51,9 @@ impl Deciding<'_> {
     /// Moves a step on after one of its attempts closed.
     pub(crate) fn settle(&mut self, of: &AttemptKey, outcome: &Outcome) -> Result<(), DecideError> {
         match of.direction {
-            Direction::Do if self.state.unwinding.is_some() => self.settle_on_the_way_back(of, outcome),
+            Direction::Do if self.state.unwinding.is_some() => {
+                self.settle_on_the_way_back(of, outcome)
+            }
             Direction::Do => self.settle_do(of, outcome),
             Direction::Probe => self.settle_probe(of, outcome),
             Direction::Undo => self.settle_undo(of, outcome),
@@ -57,22 +61,32 @@ impl Deciding<'_> {
     }
 
     /// The saga unwinds: whatever came of it is only asked whether it has to be undone.
-    fn settle_on_the_way_back(&mut self, of: &AttemptKey, outcome: &Outcome) -> Result<(), DecideError> {
+    fn settle_on_the_way_back(
+        &mut self,
+        of: &AttemptKey,
+        outcome: &Outcome,
+    ) -> Result<(), DecideError> {
         let step = self.step(&of.step)?;
         if step.phase != Phase::Trying {
             return Ok(());
         }
         let may = step.may_have_effect;
         match outcome {
-            Outcome::Succeeded(output) => self.move_to(&of.step, Phase::Succeeded, None, Some(output.clone()), None),
+            Outcome::Succeeded(output) => {
+                self.move_to(&of.step, Phase::Succeeded, None, Some(output.clone()), None)
+            }
             Outcome::Failed(_)
             | Outcome::Unknown(_)
             | Outcome::NotRun(_)
             | Outcome::Happened(_)
             | Outcome::DidNot
-            | Outcome::CannotTell(_) => {
-                self.move_to(&of.step, if may { Phase::Doubtful } else { Phase::Failed }, None, None, None)
-            }
+            | Outcome::CannotTell(_) => self.move_to(
+                &of.step,
+                if may { Phase::Doubtful } else { Phase::Failed },
+                None,
+                None,
+                None,
+            ),
         }
     }
 
@@ -84,7 +98,9 @@ impl Deciding<'_> {
             Outcome::Failed(failure) if failure.retryable => self.retry_or_fail(&of.step, failure),
             Outcome::Failed(failure) => self.fail_for_good(&of.step, failure.clone()),
             Outcome::Unknown(failure) => self.look_into(&of.step, failure),
-            Outcome::CannotTell(reason) => self.look_into(&of.step, &failure("unknown", reason.clone())),
+            Outcome::CannotTell(reason) => {
+                self.look_into(&of.step, &failure("unknown", reason.clone()))
+            }
             Outcome::DidNot => Ok(()),
             Outcome::NotRun(reason) => self.offer_again(of, reason),
         }
@@ -93,7 +109,10 @@ impl Deciding<'_> {
     /// Nobody knows whether it happened: after the world has come to rest, and after every attempt is certainly over, it is looked into.
     fn look_into(&mut self, id: &StepId, failure: &Failure) -> Result<(), DecideError> {
         let step = self.step(id)?;
-        let settle_ms = step.forward.as_ref().map_or(0, |ready| ready.facts.settle_ms);
+        let settle_ms = step
+            .forward
+            .as_ref()
+            .map_or(0, |ready| ready.facts.settle_ms);
         let rest = self.now.plus_ms(settle_ms);
         let due = step.lingers_until().map_or(rest, |until| until.max(rest));
         self.move_to(id, Phase::Settling, Some(due), None, Some(failure.clone()))
@@ -119,11 +138,19 @@ impl Deciding<'_> {
             return Ok(());
         }
         match outcome {
-            Outcome::Happened(output) => self.move_to(id, Phase::Succeeded, None, Some(output.clone()), None),
+            Outcome::Happened(output) => {
+                self.move_to(id, Phase::Succeeded, None, Some(output.clone()), None)
+            }
             Outcome::DidNot => {
                 self.emit(Record::Cleared { step: id.clone() })?;
                 let failure = self.last_failure(id)?;
-                self.retry_or_fail(id, &Failure { retryable: true, ..failure })
+                self.retry_or_fail(
+                    id,
+                    &Failure {
+                        retryable: true,
+                        ..failure
+                    },
+                )
             }
             Outcome::CannotTell(_) => self.cannot_tell(id),
             Outcome::NotRun(reason) => self.offer_again(of, reason),
@@ -156,7 +183,13 @@ impl Deciding<'_> {
         let used = of.attempt.saturating_sub(self.step(id)?.undo_forgiven);
         if retry.attempts.is_none_or(|most| used < most) {
             let due = self.backoff(&retry, used, failure);
-            return self.move_to(id, Phase::UndoBackoff, Some(due), None, Some(failure.clone()));
+            return self.move_to(
+                id,
+                Phase::UndoBackoff,
+                Some(due),
+                None,
+                Some(failure.clone()),
+            );
         }
         self.undo_failed(id, failure.clone())
     }
@@ -170,14 +203,24 @@ impl Deciding<'_> {
     /// This undo, and only this one, waits for a person.
     pub(crate) fn undo_failed(&mut self, id: &StepId, failure: Failure) -> Result<(), DecideError> {
         let title = format!("undo of {id} failed: {}", failure.message);
-        self.park(id, Phase::UndoParked, WorkItemKind::UndoFailed, title, Some(failure))
+        self.park(
+            id,
+            Phase::UndoParked,
+            WorkItemKind::UndoFailed,
+            title,
+            Some(failure),
+        )
     }
 
     /// No attempt was used: offered again while the step may still wait for a worker.
     pub(crate) fn offer_again(&mut self, of: &AttemptKey, reason: &str) -> Result<(), DecideError> {
         let step = self.step(&of.step)?;
-        let first = step.attempt(of.direction, of.attempt).map_or(self.now, |a| a.first_offered_at);
-        let queue_ms = step.prepared(of.direction).map_or(0, |ready| ready.facts.queue_ms);
+        let first = step
+            .attempt(of.direction, of.attempt)
+            .map_or(self.now, |a| a.first_offered_at);
+        let queue_ms = step
+            .prepared(of.direction)
+            .map_or(0, |ready| ready.facts.queue_ms);
         let due = self.now.plus_ms(REOFFER_MS);
         if due < first.plus_ms(queue_ms) {
             let to = match of.direction {
@@ -191,8 +234,16 @@ impl Deciding<'_> {
     }
 
     /// Nobody took it within the time the step may wait.
-    pub(crate) fn queue_timeout(&mut self, id: &StepId, direction: Direction, why: &str) -> Result<(), DecideError> {
-        let failure = failure("queue-timeout", format!("no worker ran it within its queue_timeout ({why})"));
+    pub(crate) fn queue_timeout(
+        &mut self,
+        id: &StepId,
+        direction: Direction,
+        why: &str,
+    ) -> Result<(), DecideError> {
+        let failure = failure(
+            "queue-timeout",
+            format!("no worker ran it within its queue_timeout ({why})"),
+        );
         match direction {
             Direction::Do => self.fail_for_good(id, failure),
             Direction::Probe => self.cannot_tell(id),
@@ -201,10 +252,16 @@ impl Deciding<'_> {
     }
 
     /// Another attempt, if one is left.
-    pub(crate) fn retry_or_fail(&mut self, id: &StepId, failure: &Failure) -> Result<(), DecideError> {
+    pub(crate) fn retry_or_fail(
+        &mut self,
+        id: &StepId,
+        failure: &Failure,
+    ) -> Result<(), DecideError> {
         let retry = self.retry_facts(id, Direction::Do)?;
         let step = self.step(id)?;
-        let used = step.last_attempt(Direction::Do).saturating_sub(step.forgiven);
+        let used = step
+            .last_attempt(Direction::Do)
+            .saturating_sub(step.forgiven);
         if failure.retryable && retry.attempts.is_none_or(|most| used < most) {
             let due = self.backoff(&retry, used, failure);
             return self.move_to(id, Phase::Backoff, Some(due), None, Some(failure.clone()));
@@ -213,10 +270,20 @@ impl Deciding<'_> {
     }
 
     /// `do` has failed and will not be tried again. With an effect in doubt it counts as unknown.
-    pub(crate) fn fail_for_good(&mut self, id: &StepId, failure: Failure) -> Result<(), DecideError> {
+    pub(crate) fn fail_for_good(
+        &mut self,
+        id: &StepId,
+        failure: Failure,
+    ) -> Result<(), DecideError> {
         if self.step(id)?.may_have_effect {
             return if self.step(id)?.phase == Phase::Trying {
-                self.look_into(id, &Failure { retryable: false, ..failure })
+                self.look_into(
+                    id,
+                    &Failure {
+                        retryable: false,
+                        ..failure
+                    },
+                )
             } else {
                 self.doubtful(id, failure)
             };
@@ -232,17 +299,31 @@ impl Deciding<'_> {
         }
         if on_error == OnError::Park || self.state.past_pivot {
             let title = format!("{id} failed: {}", failure.message);
-            return self.park(id, Phase::Parked, WorkItemKind::StepFailed, title, Some(failure));
+            return self.park(
+                id,
+                Phase::Parked,
+                WorkItemKind::StepFailed,
+                title,
+                Some(failure),
+            );
         }
         self.move_to(id, Phase::Failed, None, None, Some(failure.clone()))?;
-        self.unwind(Cause::StepFailed { step: id.clone(), failure })
+        self.unwind(Cause::StepFailed {
+            step: id.clone(),
+            failure,
+        })
     }
 
     /// No probe can tell: try again where that does no harm, else take it back with the rest, or ask a person.
     pub(crate) fn cannot_tell(&mut self, id: &StepId) -> Result<(), DecideError> {
         let step = self.step(id)?;
-        let idempotent = step.forward.as_ref().is_some_and(|ready| ready.facts.idempotent);
-        let used = step.last_attempt(Direction::Do).saturating_sub(step.forgiven);
+        let idempotent = step
+            .forward
+            .as_ref()
+            .is_some_and(|ready| ready.facts.idempotent);
+        let used = step
+            .last_attempt(Direction::Do)
+            .saturating_sub(step.forgiven);
         let failure = self.last_failure(id)?;
         if idempotent {
             let retry = self.retry_facts(id, Direction::Do)?;
@@ -258,10 +339,19 @@ impl Deciding<'_> {
         let on_error = self.defined(id)?.on_error;
         if self.state.past_pivot || on_error != OnError::Compensate {
             let title = format!("nobody can tell whether {id} happened: {}", failure.message);
-            return self.park(id, Phase::Parked, WorkItemKind::StepDoubtful, title, Some(failure));
+            return self.park(
+                id,
+                Phase::Parked,
+                WorkItemKind::StepDoubtful,
+                title,
+                Some(failure),
+            );
         }
         self.move_to(id, Phase::Doubtful, None, None, Some(failure.clone()))?;
-        self.unwind(Cause::StepFailed { step: id.clone(), failure })
+        self.unwind(Cause::StepFailed {
+            step: id.clone(),
+            failure,
+        })
     }
 
     fn last_failure(&self, id: &StepId) -> Result<Failure, DecideError> {
@@ -269,19 +359,32 @@ impl Deciding<'_> {
             .step(id)?
             .last_failure
             .clone()
-            .unwrap_or_else(|| Failure { retryable: true, ..failure("unknown", "its worker was lost") }))
+            .unwrap_or_else(|| Failure {
+                retryable: true,
+                ..failure("unknown", "its worker was lost")
+            }))
     }
 
     /// When the next attempt is due, after `used` attempts.
     fn backoff(&mut self, retry: &RetryFacts, used: u32, failure: &Failure) -> Timestamp {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "waits are far below 2^52 ms and the cast saturates")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "waits are far below 2^52 ms and the cast saturates"
+        )]
         let full = {
             let exponent = i32::try_from(used.saturating_sub(1)).unwrap_or(i32::MAX);
             let wait = retry.backoff_ms as f64 * retry.factor.max(1.0).powi(exponent);
             wait.min(retry.max_ms as f64) as u64
         };
-        let wait = if retry.jitter && full > 0 { self.draw() % (full + 1) } else { full };
-        self.now.plus_ms(wait.max(failure.retry_after_ms.unwrap_or(0)))
+        let wait = if retry.jitter && full > 0 {
+            self.draw() % (full + 1)
+        } else {
+            full
+        };
+        self.now
+            .plus_ms(wait.max(failure.retry_after_ms.unwrap_or(0)))
     }
 
     /// A step changes its phase.
@@ -294,9 +397,23 @@ impl Deciding<'_> {
         failure: Option<Failure>,
     ) -> Result<(), DecideError> {
         // The report before it has put the output into the state already; it is not written twice.
-        let output = output.filter(|value| self.state.step(id).is_none_or(|step| step.output.as_ref() != Some(value)));
-        let failure = failure.filter(|f| self.state.step(id).is_none_or(|step| step.last_failure.as_ref() != Some(f)));
-        self.emit(Record::Moved { step: id.clone(), to, due, output, failure })
+        let output = output.filter(|value| {
+            self.state
+                .step(id)
+                .is_none_or(|step| step.output.as_ref() != Some(value))
+        });
+        let failure = failure.filter(|f| {
+            self.state
+                .step(id)
+                .is_none_or(|step| step.last_failure.as_ref() != Some(f))
+        });
+        self.emit(Record::Moved {
+            step: id.clone(),
+            to,
+            due,
+            output,
+            failure,
+        })
     }
 
     /// A step waits for a person: its phase, and a work item with the choices that are possible now.
@@ -331,23 +448,35 @@ impl Deciding<'_> {
             choices,
             opened_at: self.now,
         };
-        self.emit(Record::WorkItemOpened { item: Box::new(item) })
+        self.emit(Record::WorkItemOpened {
+            item: Box::new(item),
+        })
     }
 
     fn choices(&self, step: Option<&StepId>, kind: WorkItemKind) -> Vec<Choice> {
-        let backward = step.and_then(|id| self.state.step(id)).is_some_and(|s| s.phase == Phase::UndoParked);
-        let cancel = (!self.state.past_pivot && self.state.unwinding.is_none()).then_some(Choice::Cancel);
+        let backward = step
+            .and_then(|id| self.state.step(id))
+            .is_some_and(|s| s.phase == Phase::UndoParked);
+        let cancel =
+            (!self.state.past_pivot && self.state.unwinding.is_none()).then_some(Choice::Cancel);
         let choices: &[Choice] = match kind {
-            WorkItemKind::StepFailed | WorkItemKind::StepDoubtful => &[Choice::Retry, Choice::Skip, Choice::ResolveDone],
+            WorkItemKind::StepFailed | WorkItemKind::StepDoubtful => {
+                &[Choice::Retry, Choice::Skip, Choice::ResolveDone]
+            }
             WorkItemKind::UndoFailed => &[Choice::Retry, Choice::ResolveUndone],
             WorkItemKind::UndoMissing => &[Choice::ResolveUndone],
             WorkItemKind::LateEvidence if backward => &[Choice::Retry, Choice::ResolveUndone],
             WorkItemKind::LateEvidence => &[Choice::Skip, Choice::ResolveDone],
-            WorkItemKind::CancelAfterPivot | WorkItemKind::DeadlineAfterPivot | WorkItemKind::Broken => {
-                &[Choice::Acknowledge]
-            }
+            WorkItemKind::CancelAfterPivot
+            | WorkItemKind::DeadlineAfterPivot
+            | WorkItemKind::Broken => &[Choice::Acknowledge],
         };
-        choices.iter().copied().chain(cancel).chain([Choice::Abandon]).collect()
+        choices
+            .iter()
+            .copied()
+            .chain(cancel)
+            .chain([Choice::Abandon])
+            .collect()
     }
 
     /// Closes the work item of a step, if it has one.
@@ -360,7 +489,10 @@ impl Deciding<'_> {
             .map(|item| item.number)
             .collect();
         for number in numbers {
-            self.emit(Record::WorkItemClosed { number, by: by.into() })?;
+            self.emit(Record::WorkItemClosed {
+                number,
+                by: by.into(),
+            })?;
         }
         Ok(())
     }

@@ -14,10 +14,19 @@ pub(super) fn skip_step(d: &mut Deciding<'_>, step: &StepId, operator: &Operator
         let state = d.step(step)?;
         (state.phase, state.open_attempt().is_some())
     };
-    let possible = matches!(phase, Phase::Waiting | Phase::Parked | Phase::Backoff | Phase::Unserved | Phase::Sleeping);
+    let possible = matches!(
+        phase,
+        Phase::Waiting | Phase::Parked | Phase::Backoff | Phase::Unserved | Phase::Sleeping
+    );
     if open || !possible || d.state.unwinding.is_some() {
-        let why = format!("{step} is {phase:?}; only a step that is parked or has not begun to act can be skipped").to_lowercase();
-        return Ok(Verdict::Refused(Refusal::NotNow { action: "skip", why }));
+        let why = format!(
+            "{step} is {phase:?}; only a step that is parked or has not begun to act can be skipped"
+        )
+        .to_lowercase();
+        return Ok(Verdict::Refused(Refusal::NotNow {
+            action: "skip",
+            why,
+        }));
     }
     d.applied(operator, "skip")?;
     d.close_work_item_of(step, &operator.by)?;

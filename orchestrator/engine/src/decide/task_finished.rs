@@ -11,19 +11,32 @@ use crate::work_item::WorkItemKind;
 pub(super) fn task_finished(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
     let of = &finished.of;
     let Some(step) = d.state.step(&of.step) else {
-        return Ok(Verdict::Refused(Refusal::NoSuch { what: format!("step {}", of.step) }));
+        return Ok(Verdict::Refused(Refusal::NoSuch {
+            what: format!("step {}", of.step),
+        }));
     };
     if of.round != step.round {
-        return if of.round < step.round { note(d, finished) } else { no_attempt(finished) };
+        return if of.round < step.round {
+            note(d, finished)
+        } else {
+            no_attempt(finished)
+        };
     }
     let Some(attempt) = step.attempt(of.direction, of.attempt) else {
-        return if of.attempt <= step.last_attempt(of.direction) { Ok(Verdict::Duplicate) } else { no_attempt(finished) };
+        return if of.attempt <= step.last_attempt(of.direction) {
+            Ok(Verdict::Duplicate)
+        } else {
+            no_attempt(finished)
+        };
     };
     match &attempt.stage {
         Stage::Reported => Ok(Verdict::Duplicate),
         Stage::Claimed { run, .. } if *run != finished.run => note(d, finished),
         // A worker that gave a sending back or found it too late speaks of that sending only.
-        Stage::Offered if attempt.dispatch != of.dispatch && matches!(finished.result, TaskResult::NotRun { .. }) => {
+        Stage::Offered
+            if attempt.dispatch != of.dispatch
+                && matches!(finished.result, TaskResult::NotRun { .. }) =>
+        {
             Ok(Verdict::Duplicate)
         }
         Stage::Offered | Stage::Claimed { .. } => in_time(d, finished),
@@ -33,13 +46,19 @@ pub(super) fn task_finished(d: &mut Deciding<'_>, finished: &Finished) -> Handle
 
 fn no_attempt(finished: &Finished) -> Handled {
     let of = &finished.of;
-    let what = format!("{} attempt {} of round {} of step {}", of.direction, of.attempt, of.round, of.step);
+    let what = format!(
+        "{} attempt {} of round {} of step {}",
+        of.direction, of.attempt, of.round, of.step
+    );
     Ok(Verdict::Refused(Refusal::NoSuch { what }))
 }
 
 fn note(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
     let of = &finished.of;
-    let what = format!("late report of {} {} attempt {} round {}, run {}", of.step, of.direction, of.attempt, of.round, finished.run);
+    let what = format!(
+        "late report of {} {} attempt {} round {}, run {}",
+        of.step, of.direction, of.attempt, of.round, finished.run
+    );
     d.emit(Record::Noted { what })?;
     Ok(Verdict::Applied)
 }
@@ -50,18 +69,29 @@ fn checkpoints(d: &mut Deciding<'_>, finished: &Finished) -> Result<(), DecideEr
         return Ok(());
     }
     let step = d.step(&finished.of.step)?;
-    let known_before = step.before.as_ref().is_some_and(|(attempt, _)| *attempt <= finished.of.attempt);
+    let known_before = step
+        .before
+        .as_ref()
+        .is_some_and(|(attempt, _)| *attempt <= finished.of.attempt);
     let known_progress = step.progress == finished.progress;
     let of = key_of(&finished.of);
     if let Some(value) = &finished.before
         && !known_before
     {
-        d.emit(Record::Checkpointed { of: of.clone(), kind: CheckpointKind::Before, value: value.clone() })?;
+        d.emit(Record::Checkpointed {
+            of: of.clone(),
+            kind: CheckpointKind::Before,
+            value: value.clone(),
+        })?;
     }
     if let Some(value) = &finished.progress
         && !known_progress
     {
-        d.emit(Record::Checkpointed { of, kind: CheckpointKind::Progress, value: value.clone() })?;
+        d.emit(Record::Checkpointed {
+            of,
+            kind: CheckpointKind::Progress,
+            value: value.clone(),
+        })?;
     }
     Ok(())
 }
@@ -85,13 +115,20 @@ fn late(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
     checkpoints(d, finished)?;
     let of = key_of(&finished.of);
     let had_effect = d.step(&of.step)?.may_have_effect;
-    d.emit(Record::Evidence { of: of.clone(), run: finished.run, result: finished.result.clone() })?;
+    d.emit(Record::Evidence {
+        of: of.clone(),
+        run: finished.run,
+        result: finished.result.clone(),
+    })?;
     let succeeded = matches!(finished.result, TaskResult::Succeeded { .. });
     match of.direction {
         Direction::Probe => {}
         Direction::Undo => {
             let step = d.step(&of.step)?;
-            let waiting = matches!(step.phase, Phase::UndoBackoff | Phase::UndoUnserved | Phase::UndoParked);
+            let waiting = matches!(
+                step.phase,
+                Phase::UndoBackoff | Phase::UndoUnserved | Phase::UndoParked
+            );
             if succeeded && waiting && !step.unsettled(d.now) {
                 d.undone(&of.step)?;
             }
@@ -101,23 +138,38 @@ fn late(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
     Ok(Verdict::Applied)
 }
 
-fn late_do(d: &mut Deciding<'_>, finished: &Finished, had_effect: bool, succeeded: bool) -> Result<(), DecideError> {
+fn late_do(
+    d: &mut Deciding<'_>,
+    finished: &Finished,
+    had_effect: bool,
+    succeeded: bool,
+) -> Result<(), DecideError> {
     let id = &finished.of.step;
     let step = d.step(id)?;
     let news = step.may_have_effect && !had_effect;
     match step.phase {
         // It is not known, or held as not done but still wanted: now it is known.
-        Phase::Settling | Phase::Probing | Phase::ProbeBackoff | Phase::Backoff | Phase::Unserved | Phase::Parked
+        Phase::Settling
+        | Phase::Probing
+        | Phase::ProbeBackoff
+        | Phase::Backoff
+        | Phase::Unserved
+        | Phase::Parked
             if succeeded && d.state.unwinding.is_none() =>
         {
             let output = match &finished.result {
                 TaskResult::Succeeded { output } => Some(output.clone()),
-                TaskResult::Failed(_) | TaskResult::Unknown(_) | TaskResult::NotRun { .. } | TaskResult::Probed(_) => None,
+                TaskResult::Failed(_)
+                | TaskResult::Unknown(_)
+                | TaskResult::NotRun { .. }
+                | TaskResult::Probed(_) => None,
             };
             d.close_work_item_of(id, "late report")?;
             d.move_to(id, Phase::Succeeded, None, output, None)
         }
-        Phase::Failed | Phase::Continued | Phase::Skipped | Phase::Undone if news => late_effect(d, id),
+        Phase::Failed | Phase::Continued | Phase::Skipped | Phase::Undone if news => {
+            late_effect(d, id)
+        }
         Phase::Failed
         | Phase::Continued
         | Phase::Skipped
@@ -157,9 +209,15 @@ fn late_effect(d: &mut Deciding<'_>, id: &baton_messages::StepId) -> Result<(), 
             Ok(())
         }
         Status::Completed | Status::Compensated => {
-            let to = if d.state.unwinding.is_some() { Phase::UndoParked } else { Phase::Parked };
+            let to = if d.state.unwinding.is_some() {
+                Phase::UndoParked
+            } else {
+                Phase::Parked
+            };
             d.emit(Record::StatusChanged { to: Status::Parked })?;
-            let title = format!("{id} was held as not done; after the saga's end a worker reported that it happened");
+            let title = format!(
+                "{id} was held as not done; after the saga's end a worker reported that it happened"
+            );
             d.park(id, to, WorkItemKind::LateEvidence, title, None)
         }
     }

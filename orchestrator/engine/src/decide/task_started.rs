@@ -10,16 +10,22 @@ use crate::state::Stage;
 pub(super) fn task_started(d: &mut Deciding<'_>, started: &Started) -> Handled {
     let of = &started.of;
     let Some(step) = d.state.step(&of.step) else {
-        return Ok(Verdict::Refused(Refusal::NoSuch { what: format!("step {}", of.step) }));
+        return Ok(Verdict::Refused(Refusal::NoSuch {
+            what: format!("step {}", of.step),
+        }));
     };
-    let attempt = step.attempt(of.direction, of.attempt).filter(|_| step.round == of.round);
+    let attempt = step
+        .attempt(of.direction, of.attempt)
+        .filter(|_| step.round == of.round);
     let forward_wanted = of.direction == Direction::Undo || d.state.unwinding.is_none();
     let said = match attempt {
         None => Some(RefusedWhy::NoLongerWanted),
         Some(attempt) => match &attempt.stage {
             Stage::Claimed { run, .. } if *run == started.run => None,
             Stage::Claimed { .. } => Some(RefusedWhy::AnotherRun),
-            Stage::Offered if attempt.dispatch == of.dispatch && d.state.active() && forward_wanted => {
+            Stage::Offered
+                if attempt.dispatch == of.dispatch && d.state.active() && forward_wanted =>
+            {
                 d.emit(Record::Claimed {
                     of: key_of(of),
                     run: started.run,
@@ -28,7 +34,9 @@ pub(super) fn task_started(d: &mut Deciding<'_>, started: &Started) -> Handled {
                 })?;
                 return Ok(Verdict::Applied);
             }
-            Stage::Offered | Stage::Reported | Stage::Closed | Stage::NotRun => Some(RefusedWhy::NoLongerWanted),
+            Stage::Offered | Stage::Reported | Stage::Closed | Stage::NotRun => {
+                Some(RefusedWhy::NoLongerWanted)
+            }
         },
     };
     d.emit(Record::Answered {

@@ -10,7 +10,10 @@ pub(super) fn task_unconfirmed(d: &mut Deciding<'_>, of: &AttemptRef, maybe_sent
     if !still_wanted(d.state, of) {
         return Ok(Verdict::Duplicate);
     }
-    d.emit(Record::Held { of: key_of(of), maybe_sent })?;
+    d.emit(Record::Held {
+        of: key_of(of),
+        maybe_sent,
+    })?;
     if d.state.unwinding.is_some() {
         // Not sent for certain, and not wanted any more: over.
         d.stop_what_is_open()?;

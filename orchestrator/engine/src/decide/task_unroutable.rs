@@ -15,20 +15,37 @@ pub(super) fn task_unroutable(d: &mut Deciding<'_>, of: &AttemptRef) -> Handled 
     let key = key_of(of);
     let step = d.step(&of.step)?;
     // Sent twice, and only the second came back: the first may lie in the queue.
-    let maybe_acted = step.attempt(of.direction, of.attempt).is_some_and(|a| !a.sole || a.maybe_sent);
+    let maybe_acted = step
+        .attempt(of.direction, of.attempt)
+        .is_some_and(|a| !a.sole || a.maybe_sent);
     if maybe_acted {
-        d.emit(Record::Held { of: key, maybe_sent: true })?;
+        d.emit(Record::Held {
+            of: key,
+            maybe_sent: true,
+        })?;
         return Ok(Verdict::Applied);
     }
-    let first = step.attempt(of.direction, of.attempt).map_or(d.now, |a| a.first_offered_at);
-    let queue_ms = step.prepared(of.direction).map_or(0, |ready| ready.facts.queue_ms);
-    d.emit(Record::Closed { of: key.clone(), why: ClosedWhy::Unroutable, maybe_acted: false })?;
+    let first = step
+        .attempt(of.direction, of.attempt)
+        .map_or(d.now, |a| a.first_offered_at);
+    let queue_ms = step
+        .prepared(of.direction)
+        .map_or(0, |ready| ready.facts.queue_ms);
+    d.emit(Record::Closed {
+        of: key.clone(),
+        why: ClosedWhy::Unroutable,
+        maybe_acted: false,
+    })?;
     let due = Some(first.plus_ms(queue_ms));
     match of.direction {
-        Direction::Do if d.state.unwinding.is_some() => d.settle(&key, &Outcome::NotRun("unroutable".into()))?,
+        Direction::Do if d.state.unwinding.is_some() => {
+            d.settle(&key, &Outcome::NotRun("unroutable".into()))?
+        }
         Direction::Do => d.move_to(&of.step, Phase::Unserved, due, None, None)?,
         Direction::Undo => d.move_to(&of.step, Phase::UndoUnserved, due, None, None)?,
-        Direction::Probe if d.step(&of.step)?.phase == Phase::Probing => d.offer_again(&key, "nobody serves it")?,
+        Direction::Probe if d.step(&of.step)?.phase == Phase::Probing => {
+            d.offer_again(&key, "nobody serves it")?
+        }
         Direction::Probe => {}
     }
     Ok(Verdict::Applied)

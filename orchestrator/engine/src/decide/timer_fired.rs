@@ -12,14 +12,19 @@ use crate::work_item::WorkItemKind;
 pub(super) fn timer_fired(d: &mut Deciding<'_>, key: &TimerKey) -> Handled {
     let mut runs = false;
     let now = d.now;
-    d.state.each_timer(|at, timer| runs |= at <= now && timer() == *key);
+    d.state
+        .each_timer(|at, timer| runs |= at <= now && timer() == *key);
     if !runs {
         return Ok(Verdict::Duplicate);
     }
     match key {
         TimerKey::Deadline => deadline(d)?,
         TimerKey::StepDue { step } => step_due(d, step)?,
-        TimerKey::AttemptEnd { step, direction, attempt } => attempt_end(d, step, *direction, *attempt)?,
+        TimerKey::AttemptEnd {
+            step,
+            direction,
+            attempt,
+        } => attempt_end(d, step, *direction, *attempt)?,
     }
     Ok(Verdict::Applied)
 }
@@ -58,22 +63,49 @@ fn step_due(d: &mut Deciding<'_>, id: &StepId) -> Result<(), DecideError> {
     }
 }
 
-fn attempt_end(d: &mut Deciding<'_>, id: &StepId, direction: Direction, number: u32) -> Result<(), DecideError> {
+fn attempt_end(
+    d: &mut Deciding<'_>,
+    id: &StepId,
+    direction: Direction,
+    number: u32,
+) -> Result<(), DecideError> {
     let step = d.step(id)?;
-    let Some(attempt) = step.attempt(direction, number).cloned() else { return Ok(()) };
-    let of = AttemptKey { step: id.clone(), direction, round: step.round, attempt: number };
+    let Some(attempt) = step.attempt(direction, number).cloned() else {
+        return Ok(());
+    };
+    let of = AttemptKey {
+        step: id.clone(),
+        direction,
+        round: step.round,
+        attempt: number,
+    };
     match attempt.stage {
         Stage::Offered if attempt.hold == Hold::Claim => {
-            d.emit(Record::Closed { of: of.clone(), why: ClosedWhy::Expired, maybe_acted: false })?;
+            d.emit(Record::Closed {
+                of: of.clone(),
+                why: ClosedWhy::Expired,
+                maybe_acted: false,
+            })?;
             d.settle(&of, &Outcome::NotRun("nobody claimed it".into()))
         }
         Stage::Offered | Stage::Claimed { .. } => {
-            d.emit(Record::Closed { of: of.clone(), why: ClosedWhy::LastMoment, maybe_acted: true })?;
-            let mut silent = failure("no-report", "no report came before the last moment anybody could have acted");
+            d.emit(Record::Closed {
+                of: of.clone(),
+                why: ClosedWhy::LastMoment,
+                maybe_acted: true,
+            })?;
+            let mut silent = failure(
+                "no-report",
+                "no report came before the last moment anybody could have acted",
+            );
             silent.retryable = true;
             d.settle(&of, &Outcome::Unknown(silent))
         }
-        Stage::Reported => d.emit(Record::Closed { of, why: ClosedWhy::LastMoment, maybe_acted: false }),
+        Stage::Reported => d.emit(Record::Closed {
+            of,
+            why: ClosedWhy::LastMoment,
+            maybe_acted: false,
+        }),
         Stage::Closed | Stage::NotRun => Ok(()),
     }
 }

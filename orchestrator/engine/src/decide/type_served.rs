@@ -18,7 +18,11 @@ pub(super) fn type_served(d: &mut Deciding<'_>, task_type: &TaskType) -> Handled
         .map(|(id, step)| (id.clone(), step.phase))
         .collect();
     for (id, phase) in waiting {
-        let direction = if phase == Phase::Unserved { Direction::Do } else { Direction::Undo };
+        let direction = if phase == Phase::Unserved {
+            Direction::Do
+        } else {
+            Direction::Undo
+        };
         if wants(d, &id, direction, task_type)? {
             d.offer_unserved(&id, direction)?;
         }
@@ -27,11 +31,18 @@ pub(super) fn type_served(d: &mut Deciding<'_>, task_type: &TaskType) -> Handled
 }
 
 /// Whether this is the type the step waits for: the prepared one, or, before that, the defined one.
-fn wants(d: &Deciding<'_>, id: &StepId, direction: Direction, served: &TaskType) -> Result<bool, DecideError> {
+fn wants(
+    d: &Deciding<'_>,
+    id: &StepId,
+    direction: Direction,
+    served: &TaskType,
+) -> Result<bool, DecideError> {
     if let Some(ready) = d.step(id)?.prepared(direction) {
         return Ok(ready.facts.task_type == *served);
     }
-    let StepKind::Task(task) = &d.defined(id)?.kind else { return Ok(false) };
+    let StepKind::Task(task) = &d.defined(id)?.kind else {
+        return Ok(false);
+    };
     Ok(match (&task.undo, direction) {
         (UndoPlan::Task(undo), Direction::Undo) => undo.task_type == *served,
         (UndoPlan::Task(_) | UndoPlan::Own | UndoPlan::None { .. }, _) => task.task_type == *served,
@@ -40,7 +51,11 @@ fn wants(d: &Deciding<'_>, id: &StepId, direction: Direction, served: &TaskType)
 
 impl Deciding<'_> {
     /// Offers what nobody served before: made ready now, if it was not.
-    pub(crate) fn offer_unserved(&mut self, id: &StepId, direction: Direction) -> Result<(), DecideError> {
+    pub(crate) fn offer_unserved(
+        &mut self,
+        id: &StepId,
+        direction: Direction,
+    ) -> Result<(), DecideError> {
         if self.step(id)?.prepared(direction).is_some() {
             return self.offer(id, direction);
         }

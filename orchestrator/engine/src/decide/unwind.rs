@@ -12,8 +12,13 @@ impl Deciding<'_> {
         if self.state.unwinding.is_some() {
             return Ok(());
         }
-        let parked: Vec<StepId> =
-            self.state.steps.iter().filter(|(_, s)| s.phase == Phase::Parked).map(|(id, _)| id.clone()).collect();
+        let parked: Vec<StepId> = self
+            .state
+            .steps
+            .iter()
+            .filter(|(_, s)| s.phase == Phase::Parked)
+            .map(|(id, _)| id.clone())
+            .collect();
         self.emit(Record::Unwinding { cause })?;
         for id in parked {
             self.close_work_item_of(&id, "the saga unwinds")?;
@@ -28,7 +33,9 @@ impl Deciding<'_> {
             .steps
             .iter()
             .filter_map(|(id, step)| {
-                let attempt = step.open_attempt().filter(|a| a.direction != Direction::Undo)?;
+                let attempt = step
+                    .open_attempt()
+                    .filter(|a| a.direction != Direction::Undo)?;
                 let of = AttemptKey {
                     step: id.clone(),
                     direction: attempt.direction,
@@ -41,15 +48,26 @@ impl Deciding<'_> {
         for (of, attempt) in open {
             let (unclaimed, worker) = match &attempt.stage {
                 Stage::Claimed { worker, .. } => (false, Some(worker.clone())),
-                Stage::Offered => (attempt.hold == Hold::Claim || (attempt.held && !attempt.maybe_sent), None),
+                Stage::Offered => (
+                    attempt.hold == Hold::Claim || (attempt.held && !attempt.maybe_sent),
+                    None,
+                ),
                 Stage::Reported | Stage::Closed | Stage::NotRun => continue,
             };
             if unclaimed {
                 // Whoever claims it now is refused; what the broker never took nobody has.
-                self.emit(Record::Closed { of: of.clone(), why: ClosedWhy::Withdrawn, maybe_acted: false })?;
+                self.emit(Record::Closed {
+                    of: of.clone(),
+                    why: ClosedWhy::Withdrawn,
+                    maybe_acted: false,
+                })?;
                 self.after_withdrawal(&of)?;
             } else {
-                self.emit(Record::CancelSent { of, dispatch: attempt.dispatch, worker })?;
+                self.emit(Record::CancelSent {
+                    of,
+                    dispatch: attempt.dispatch,
+                    worker,
+                })?;
             }
         }
         Ok(())
@@ -60,7 +78,11 @@ impl Deciding<'_> {
         if step.phase != Phase::Trying {
             return Ok(());
         }
-        let to = if step.may_have_effect { Phase::Doubtful } else { Phase::Failed };
+        let to = if step.may_have_effect {
+            Phase::Doubtful
+        } else {
+            Phase::Failed
+        };
         self.move_to(&of.step, to, None, None, None)
     }
 }

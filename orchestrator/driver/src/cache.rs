@@ -1,0 +1,166 @@
+//! The sagas in memory, and the wheel of their next wakes. Whatever is here can be read anew from the store at any time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use baton_engine::definition::UndoPlan;
+use baton_engine::state::{Phase, Stage};
+use baton_engine::{Definition, SagaState};
+use baton_messages::{SagaId, TaskType, Timestamp};
+
+/// A saga in memory.
+#[derive(Debug, Clone)]
+pub(crate) struct Cached {
+    /// Its state after every committed record (and, within a turn, after those being committed).
+    pub(crate) state: Box<SagaState>,
+    /// When it was last looked at.
+    pub(crate) touched: Timestamp,
+    /// Whether the store holds it for evicted.
+    pub(crate) cold: bool,
+    /// The task types the store knows it to wait for.
+    pub(crate) unserved: BTreeSet<TaskType>,
+    wake: Option<Timestamp>,
+}
+
+impl Cached {
+    pub(crate) fn new(
+        state: Box<SagaState>,
+        definition: Option<&Definition>,
+        cold: bool,
+        now: Timestamp,
+    ) -> Self {
+        let unserved = definition
+            .map(|definition| waits_for(&state, definition))
+            .unwrap_or_default();
+        Self {
+            state,
+            touched: now,
+            cold,
+            unserved,
+            wake: None,
+        }
+    }
+
+    /// Whether it may leave memory: nothing about it is kept only here, as a lease is.
+    pub(crate) fn evictable(&self) -> bool {
+        !self.state.steps.values().any(|s| {
+            s.attempts
+                .iter()
+                .any(|a| matches!(a.stage, Stage::Claimed { .. }))
+        })
+    }
+}
+
+/// The task types a saga's steps wait for: the prepared one, or, before that, the defined one.
+pub(crate) fn waits_for(state: &SagaState, definition: &Definition) -> BTreeSet<TaskType> {
+    let mut types = BTreeSet::new();
+    for (id, step) in &state.steps {
+        let defined = || definition.step(id).and_then(|step| step.task());
+        match step.phase {
+            Phase::Unserved => match &step.forward {
+                Some(ready) => types.extend([ready.facts.task_type.clone()]),
+                None => types.extend(defined().map(|task| task.task_type.clone())),
+            },
+            Phase::UndoUnserved => match &step.backward {
+                Some(ready) => types.extend([ready.facts.task_type.clone()]),
+                None => types.extend(defined().map(|task| match &task.undo {
+                    UndoPlan::Task(undo) => undo.task_type.clone(),
+                    UndoPlan::Own | UndoPlan::None { .. } => task.task_type.clone(),
+                })),
+            },
+            Phase::Waiting
+            | Phase::Trying
+            | Phase::Backoff
+            | Phase::Settling
+            | Phase::Probing
+            | Phase::ProbeBackoff
+            | Phase::Sleeping
+            | Phase::Succeeded
+            | Phase::Skipped
+            | Phase::Continued
+            | Phase::Failed
+            | Phase::Doubtful
+            | Phase::Parked
+            | Phase::Undoing
+            | Phase::UndoBackoff
+            | Phase::UndoParked
+            | Phase::Undone => {}
+        }
+    }
+    types
+}
+
+/// The sagas in memory, ordered, so that every run with the same inputs goes the same way.
+#[derive(Debug, Default)]
+pub(crate) struct Cache {
+    sagas: BTreeMap<SagaId, Cached>,
+    wheel: BTreeSet<(Timestamp, SagaId)>,
+}
+
+impl Cache {
+    pub(crate) fn get(&self, saga: SagaId) -> Option<&Cached> {
+        self.sagas.get(&saga)
+    }
+
+    pub(crate) fn get_mut(&mut self, saga: SagaId) -> Option<&mut Cached> {
+        self.sagas.get_mut(&saga)
+    }
+
+    pub(crate) fn insert(&mut self, saga: SagaId, cached: Cached) {
+        self.remove(saga);
+        self.sagas.insert(saga, cached);
+        self.rewind(saga);
+    }
+
+    pub(crate) fn remove(&mut self, saga: SagaId) -> Option<Cached> {
+        let gone = self.sagas.remove(&saga)?;
+        if let Some(at) = gone.wake {
+            self.wheel.remove(&(at, saga));
+        }
+        Some(gone)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.sagas.clear();
+        self.wheel.clear();
+    }
+
+    /// Puts a saga where its state says on the wheel.
+    pub(crate) fn rewind(&mut self, saga: SagaId) {
+        let Some(cached) = self.sagas.get_mut(&saga) else {
+            return;
+        };
+        let next = cached.state.next_wake();
+        if next == cached.wake {
+            return;
+        }
+        if let Some(at) = cached.wake {
+            self.wheel.remove(&(at, saga));
+        }
+        if let Some(at) = next {
+            self.wheel.insert((at, saga));
+        }
+        cached.wake = next;
+    }
+
+    /// The sagas whose wake is due, soonest first.
+    pub(crate) fn due(&self, now: Timestamp, limit: usize) -> Vec<SagaId> {
+        self.wheel
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .take(limit)
+            .map(|(_, saga)| *saga)
+            .collect()
+    }
+
+    pub(crate) fn next_wake(&self) -> Option<Timestamp> {
+        self.wheel.first().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sagas.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SagaId, &Cached)> {
+        self.sagas.iter().map(|(saga, cached)| (*saga, cached))
+    }
+}

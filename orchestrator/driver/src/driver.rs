@@ -1,0 +1,378 @@
+//! The driver itself: what it holds, what it is told from outside between two turns, and when it wants the next one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use baton_engine::{Catalogue, CatalogueError, Definition, Input};
+use baton_messages::{AttemptRef, InboxKey, Manifest, RunId, SagaId, TaskType, Timestamp};
+
+use crate::cache::Cache;
+use crate::flight::Flight;
+use crate::leases::LeaseTable;
+use crate::outlet::{Outlet, Sent, Ticket};
+use crate::store::{CommitError, DefinitionRow, Store, StoreError};
+
+/// How long an unpublished watermark may stand before it is written by itself.
+const WATERMARK_MS: u64 = 1_000;
+/// How long before a task the broker did not take is sent again while the broker is there.
+const RESEND_MS: u64 = 2_000;
+
+/// What a driver is made with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The partition it drives.
+    pub partition: u8,
+    /// The epoch under which it owns it.
+    pub epoch: u64,
+    /// The inbox of that partition: where workers report.
+    pub inbox: InboxKey,
+    /// How long a saga may be idle before it leaves memory.
+    pub idle_ms: u64,
+}
+
+impl Options {
+    /// The usual ones: idle for a minute leaves memory.
+    #[must_use]
+    pub const fn new(partition: u8, epoch: u64, inbox: InboxKey) -> Self {
+        Self {
+            partition,
+            epoch,
+            inbox,
+            idle_ms: 60_000,
+        }
+    }
+}
+
+/// Why a turn did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The partition has another owner: stop at once, acknowledge nothing.
+    #[error("drive partition {partition}: another orchestrator owns it now")]
+    Fenced {
+        /// The partition.
+        partition: u8,
+    },
+    /// A commit failed or its fate is unknown. Nothing was answered; call [`Driver::recover_again`], then give the same work again.
+    #[error("drive partition {partition}: the turn was not committed, or nobody knows")]
+    Lost {
+        /// The partition.
+        partition: u8,
+        /// Why.
+        #[source]
+        source: CommitError,
+    },
+    /// A read failed before anything was decided. Call [`Driver::recover_again`], then give the same work again.
+    #[error("drive partition {partition}: could not read")]
+    Read {
+        /// The partition.
+        partition: u8,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// A registered definition can no longer be read: made by a newer version, or changed behind our back.
+    #[error(
+        "drive partition {partition}: definition {name}@{version} in the store cannot be read: {why}"
+    )]
+    Definition {
+        /// The partition.
+        partition: u8,
+        /// Its name.
+        name: String,
+        /// Its version.
+        version: u32,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Records in the store do not fold: made by a newer version, or changed behind our back.
+    #[error("drive partition {partition}: the records of saga {saga} do not fold: {why}")]
+    Fold {
+        /// The partition.
+        partition: u8,
+        /// The saga.
+        saga: SagaId,
+        /// What does not.
+        why: String,
+    },
+    /// [`Driver::turn`] was called after a lost turn without [`Driver::recover_again`].
+    #[error("drive partition {partition}: recover first")]
+    NotRecovered {
+        /// The partition.
+        partition: u8,
+    },
+}
+
+/// What there is to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// Sagas in memory.
+    pub hot: usize,
+    /// Commands not yet confirmed.
+    pub in_flight: usize,
+    /// Tasks to be sent again.
+    pub unsent: usize,
+    /// Leases that run.
+    pub leases: usize,
+    /// The last row of the log.
+    pub log_seq: u64,
+    /// How far its commands are published.
+    pub watermark: u64,
+}
+
+/// Something the driver itself has to decide in one of its next turns.
+#[derive(Debug, Clone)]
+pub(crate) struct Own {
+    pub(crate) saga: SagaId,
+    pub(crate) input: Input,
+    /// The row one of whose commands this takes care of.
+    pub(crate) settles: Option<u64>,
+    /// The sending that then need not be kept as unsent any more.
+    pub(crate) unsent: Option<AttemptRef>,
+}
+
+/// The one loop between the engine and the world, for one partition.
+#[derive(Debug)]
+pub struct Driver<S, O> {
+    pub(crate) store: S,
+    pub(crate) outlet: O,
+    pub(crate) options: Options,
+    pub(crate) definitions: BTreeMap<(String, u32), Arc<Definition>>,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) cache: Cache,
+    /// Sagas read or made since the last commit: those to which nothing happens need not stay.
+    pub(crate) visitors: std::collections::BTreeSet<SagaId>,
+    pub(crate) flight: Flight,
+    pub(crate) leases: LeaseTable,
+    pub(crate) own: VecDeque<Own>,
+    /// Tasks to be sent again, with when.
+    pub(crate) unsent: BTreeMap<AttemptRef, Timestamp>,
+    /// Task types whose waiting sagas are being offered, with how far it has come.
+    pub(crate) serving: VecDeque<(TaskType, Option<SagaId>)>,
+    /// Task types some step may wait for.
+    pub(crate) unserved: std::collections::BTreeSet<TaskType>,
+    pub(crate) cold_wake: Option<Timestamp>,
+    pub(crate) log_seq: u64,
+    pub(crate) watermark_written: u64,
+    pub(crate) committed_at: Timestamp,
+    pub(crate) swept_at: Timestamp,
+    pub(crate) now: Timestamp,
+    pub(crate) bus_up: bool,
+    pub(crate) lost: bool,
+}
+
+impl<S: Store, O: Outlet> Driver<S, O> {
+    /// What became of commands handed to the outlet.
+    pub fn sent(&mut self, results: Vec<(Ticket, Sent)>) {
+        for (ticket, sent) in results {
+            let Some(flying) = self.flight.landed(ticket) else {
+                continue;
+            };
+            let input = match (flying.task, sent) {
+                // A grant or a hint that is lost is asked for again, or was only a hint.
+                (_, Sent::Confirmed) | (None, _) => {
+                    self.flight.settled(ticket.log_seq);
+                    continue;
+                }
+                (Some(of), Sent::Returned) => Input::TaskUnroutable(of),
+                (Some(of), Sent::Nacked) => Input::TaskUnconfirmed {
+                    of,
+                    maybe_sent: false,
+                },
+                (Some(of), Sent::Unknown) => Input::TaskUnconfirmed {
+                    of,
+                    maybe_sent: true,
+                },
+            };
+            self.own.push_back(Own {
+                saga: flying.saga,
+                input,
+                settles: Some(ticket.log_seq),
+                unsent: None,
+            });
+        }
+    }
+
+    /// The broker is there (again): what it did not take is sent at once.
+    pub fn bus_is_up(&mut self, now: Timestamp) {
+        self.bus_up = true;
+        for at in self.unsent.values_mut() {
+            *at = now;
+        }
+    }
+
+    /// The broker is away: nothing is sent again until it is back.
+    pub const fn bus_is_down(&mut self) {
+        self.bus_up = false;
+    }
+
+    /// Whether inbox input may be taken; else the outlet has enough to do, and the API says so.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.flight.has_room()
+    }
+
+    /// When [`Driver::turn`] wants to be called at the latest, even without work.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        if !self.own.is_empty() || !self.serving.is_empty() {
+            return Some(Timestamp(0));
+        }
+        let unsent = if self.bus_up {
+            self.unsent.values().min().copied()
+        } else {
+            None
+        };
+        let dirty = self.flight.watermark() != self.watermark_written;
+        let watermark = dirty.then(|| self.committed_at.plus_ms(WATERMARK_MS));
+        let sweep = (self.cache.len() > 0).then(|| self.swept_at.plus_ms(self.sweep_every_ms()));
+        [
+            self.cache.next_wake(),
+            self.cold_wake,
+            unsent,
+            watermark,
+            sweep,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    pub(crate) const fn sweep_every_ms(&self) -> u64 {
+        // Often enough that an idle saga stays at most a sixth longer than it is told.
+        let every = self.options.idle_ms / 6;
+        if every < 1_000 { 1_000 } else { every }
+    }
+
+    /// Takes a task type into the catalogue, durably when it is new; true when it is.
+    ///
+    /// # Errors
+    /// When it contradicts what is known of the same major version, or cannot be kept.
+    pub async fn announce(
+        &mut self,
+        manifest: Manifest,
+        now: Timestamp,
+    ) -> Result<Result<bool, CatalogueError>, StoreError> {
+        match self.catalogue.announce(manifest.clone()) {
+            Ok(true) => {
+                self.store.put_manifest(manifest, now).await?;
+                Ok(Ok(true))
+            }
+            said => Ok(said),
+        }
+    }
+
+    /// Somebody serves a task type: sagas that wait for it are offered in the next turns.
+    pub fn serve(&mut self, task_type: &TaskType) {
+        let waited_for = self.unserved.contains(task_type);
+        if waited_for && !self.serving.iter().any(|(known, _)| known == task_type) {
+            self.serving.push_back((task_type.clone(), None));
+        }
+    }
+
+    /// Whether some step may wait for this type.
+    #[must_use]
+    pub fn waits_for(&self, task_type: &TaskType) -> bool {
+        self.unserved.contains(task_type)
+    }
+
+    /// Registers a definition. The same content again is no change; other content under the same name and version is refused.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    pub async fn put_definition(
+        &mut self,
+        definition: Definition,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let row = DefinitionRow {
+            name: definition.saga.clone(),
+            version: definition.version,
+            source: definition.source.to_string(),
+            at: now,
+            by: by.into(),
+        };
+        if !self.store.put_definition(row).await? {
+            return Ok(false);
+        }
+        self.definitions.insert(
+            (definition.saga.clone(), definition.version),
+            Arc::new(definition),
+        );
+        Ok(true)
+    }
+
+    /// A registered definition; the newest when no version is asked for.
+    #[must_use]
+    pub fn definition(&self, name: &str, version: Option<u32>) -> Option<&Arc<Definition>> {
+        let from = (name.to_owned(), version.unwrap_or(0));
+        let to = (name.to_owned(), version.unwrap_or(u32::MAX));
+        self.definitions
+            .range(from..=to)
+            .next_back()
+            .map(|(_, definition)| definition)
+    }
+
+    /// The task types known.
+    #[must_use]
+    pub const fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// The leases of claimed attempts: heartbeats, the canary and markers are told here.
+    pub const fn leases(&mut self) -> &mut LeaseTable {
+        &mut self.leases
+    }
+
+    /// Leases that are over (see [`LeaseTable::marker_back`]) are decided in the next turn.
+    pub fn leases_over(&mut self, over: Vec<(AttemptRef, RunId)>) {
+        for (of, run) in over {
+            self.own.push_back(Own {
+                saga: of.saga,
+                input: Input::LeaseOver { of, run },
+                settles: None,
+                unsent: None,
+            });
+        }
+    }
+
+    /// What there is to show.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        Figures {
+            hot: self.cache.len(),
+            in_flight: self.flight.len(),
+            unsent: self.unsent.len(),
+            leases: self.leases.len(),
+            log_seq: self.log_seq,
+            watermark: self.flight.watermark(),
+        }
+    }
+
+    /// The state of a saga in memory, for those who only look.
+    #[must_use]
+    pub fn peek(&self, saga: SagaId) -> Option<&baton_engine::SagaState> {
+        self.cache.get(saga).map(|cached| &*cached.state)
+    }
+
+    /// The outlet, for the shell that owns it.
+    pub const fn outlet(&mut self) -> &mut O {
+        &mut self.outlet
+    }
+
+    /// The store, for the shell that owns it.
+    pub const fn store(&mut self) -> &mut S {
+        &mut self.store
+    }
+
+    /// Gives the store back, to close it; what is not committed is gone.
+    pub fn into_store(self) -> S {
+        self.store
+    }
+
+    pub(crate) fn keep_unsent(&mut self, of: AttemptRef, now: Timestamp) {
+        self.unsent
+            .entry(of)
+            .or_insert_with(|| now.plus_ms(RESEND_MS));
+    }
+}

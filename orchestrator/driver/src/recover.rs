@@ -1,0 +1,212 @@
+//! Recovery: the same after a start, a crash and a lost commit. Everything in memory is read anew; commands past the watermark may or may not
+//! have left, so each task among them that is still wanted is sent again, under the same message id, as a decision of its own.
+
+use std::collections::BTreeMap;
+
+use baton_engine::command::attempt_ref;
+use baton_engine::state::Stage;
+use baton_engine::{Catalogue, Definition, Input, Record, replay};
+use baton_messages::{AttemptRef, SagaId, Timestamp};
+
+use crate::batch::LogRow;
+use crate::cache::{Cache, Cached};
+use crate::driver::{Driver, DriverError, Options, Own};
+use crate::flight::Flight;
+use crate::leases::LeaseTable;
+use crate::outlet::Outlet;
+use crate::store::{Loaded, Store, StoreError};
+
+/// Sagas read at once: bounds what one answer of the store holds in memory.
+pub(crate) const LOAD_CHUNK: usize = 256;
+
+impl<S: Store, O: Outlet> Driver<S, O> {
+    /// Begins (or begins again) to drive a partition.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds what this version cannot.
+    pub async fn recover(
+        store: S,
+        outlet: O,
+        options: Options,
+        now: Timestamp,
+    ) -> Result<Self, DriverError> {
+        let mut driver = Self {
+            store,
+            outlet,
+            options,
+            definitions: BTreeMap::new(),
+            catalogue: Catalogue::default(),
+            cache: Cache::default(),
+            visitors: std::collections::BTreeSet::new(),
+            flight: Flight::default(),
+            leases: LeaseTable::default(),
+            own: std::collections::VecDeque::new(),
+            unsent: BTreeMap::new(),
+            serving: std::collections::VecDeque::new(),
+            unserved: std::collections::BTreeSet::new(),
+            cold_wake: None,
+            log_seq: 0,
+            watermark_written: 0,
+            committed_at: now,
+            swept_at: now,
+            now,
+            bus_up: false,
+            lost: true,
+        };
+        driver.recover_again(now).await?;
+        Ok(driver)
+    }
+
+    /// Drops everything in memory and reads it anew. Work of a lost turn is then to be given again.
+    ///
+    /// # Errors
+    /// When the store cannot be read; call it again later.
+    pub async fn recover_again(&mut self, now: Timestamp) -> Result<(), DriverError> {
+        self.lost = true;
+        let partition = self.options.partition;
+        let read = |source| DriverError::Read { partition, source };
+        self.leases = LeaseTable::default();
+        self.cache.clear();
+        self.visitors.clear();
+        self.own.clear();
+        self.serving.clear();
+        self.read_rules().await?;
+        let found = self.store.recover(partition).await.map_err(read)?;
+        self.log_seq = found.log_seq;
+        self.watermark_written = found.watermark;
+        self.flight = Flight::starting_at(found.log_seq);
+        self.cold_wake = found.cold_wake;
+        self.unserved = found.unserved.into_iter().collect();
+        self.unsent = found.unsent.into_iter().map(|row| (row.of, now)).collect();
+        for chunk in found.hot.chunks(LOAD_CHUNK) {
+            self.load(chunk.to_vec(), now).await?;
+        }
+        self.doubt(&found.in_doubt, now).await?;
+        self.committed_at = now;
+        self.swept_at = now;
+        self.now = self.now.max(now);
+        self.lost = false;
+        Ok(())
+    }
+
+    async fn read_rules(&mut self) -> Result<(), DriverError> {
+        let partition = self.options.partition;
+        let read = |source: StoreError| DriverError::Read { partition, source };
+        for row in self.store.definitions().await.map_err(read)? {
+            let key = (row.name.clone(), row.version);
+            if self.definitions.contains_key(&key) {
+                continue;
+            }
+            let definition =
+                Definition::parse(&row.source).map_err(|wrong| DriverError::Definition {
+                    partition,
+                    name: row.name.clone(),
+                    version: row.version,
+                    why: wrong.first().map_or_else(String::new, ToString::to_string),
+                })?;
+            self.definitions
+                .insert(key, std::sync::Arc::new(definition));
+        }
+        for manifest in self.store.manifests().await.map_err(read)? {
+            let name = manifest.task_type.clone();
+            if let Err(error) = self.catalogue.announce(manifest) {
+                tracing::error!(task.r#type = %name, error = %error, "a kept manifest was refused; its steps wait for a worker to announce it");
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads sagas into memory.
+    pub(crate) async fn load(
+        &mut self,
+        sagas: Vec<SagaId>,
+        now: Timestamp,
+    ) -> Result<(), DriverError> {
+        let partition = self.options.partition;
+        let loaded = self
+            .store
+            .load(sagas)
+            .await
+            .map_err(|source| DriverError::Read { partition, source })?;
+        for one in loaded {
+            let saga = one.saga;
+            let cached = self.folded(one, now).map_err(|why| DriverError::Fold {
+                partition,
+                saga,
+                why,
+            })?;
+            for (id, step) in &cached.state.steps {
+                for attempt in &step.attempts {
+                    if let Stage::Claimed { run, .. } = &attempt.stage {
+                        let key = baton_engine::record::AttemptKey {
+                            step: id.clone(),
+                            direction: attempt.direction,
+                            round: step.round,
+                            attempt: attempt.number,
+                        };
+                        let of = attempt_ref(&cached.state, &key, attempt.dispatch);
+                        let lease_ms = step
+                            .prepared(attempt.direction)
+                            .map_or(0, |ready| ready.facts.lease_ms);
+                        self.leases.claimed(of, *run, lease_ms);
+                    }
+                }
+            }
+            self.cache.insert(saga, cached);
+            self.visitors.insert(saga);
+        }
+        Ok(())
+    }
+
+    /// A loaded saga, folded.
+    fn folded(&self, loaded: Loaded, now: Timestamp) -> Result<Cached, String> {
+        let mut state = loaded.base;
+        replay(&mut state, &loaded.entries).map_err(|error| error.to_string())?;
+        let definition = self
+            .definition(&state.definition, Some(state.version))
+            .cloned();
+        Ok(Cached::new(state, definition.as_deref(), loaded.cold, now))
+    }
+
+    /// Every task past the watermark is decided upon again; of several sendings of one attempt only once.
+    async fn doubt(&mut self, rows: &[LogRow], now: Timestamp) -> Result<(), DriverError> {
+        let mut last: BTreeMap<AttemptRef, u64> = BTreeMap::new();
+        let missing: Vec<SagaId> = {
+            let mut ids: Vec<SagaId> = rows
+                .iter()
+                .map(|row| row.saga)
+                .filter(|saga| self.cache.get(*saga).is_none())
+                .collect();
+            ids.sort_unstable();
+            ids.dedup();
+            ids
+        };
+        for chunk in missing.chunks(LOAD_CHUNK) {
+            self.load(chunk.to_vec(), now).await?;
+        }
+        for row in rows {
+            let Some(cached) = self.cache.get(row.saga) else {
+                continue;
+            };
+            for record in &row.entry.records {
+                if let Record::Offered { of, dispatch, .. } | Record::Resent { of, dispatch, .. } =
+                    record
+                {
+                    last.insert(attempt_ref(&cached.state, of, *dispatch), row.log_seq);
+                }
+            }
+        }
+        for (of, log_seq) in last {
+            self.flight.committed(log_seq, 1);
+            // One that is kept as unsent is sent from there; this only lets the watermark pass.
+            let unsent = self.unsent.remove(&of).map(|_| of.clone());
+            self.own.push_back(Own {
+                saga: of.saga,
+                input: Input::Resend(of),
+                settles: Some(log_seq),
+                unsent,
+            });
+        }
+        Ok(())
+    }
+}
