@@ -2,7 +2,7 @@
 //! independent ledger of effects.
 //!
 //! Guarantees: nothing here touches a system service or listens beyond loopback; whatever a test starts is ended with
-//! it, also when the test panics or is itself killed ([`watchdog`]); every wait has a deadline and says what it waited
+//! it, also when the test panics or is itself killed (`watchdog.rs`); every wait has a deadline and says what it waited
 //! for. As this is test equipment, what cannot be done panics with what was tried, instead of returning an error.
 //!
 //! | part | for |
