@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::{
     config::{BusConfig, Checked},
-    connect::read_tls,
+    connect::tls_connector,
     consumer::{ConsumeSpec, Consumer, Hub},
     error::BusError,
     guard::KeptOpen,
@@ -24,6 +24,9 @@ use crate::{
 
 /// Time for the two connections to close at the end.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Time for the broker to open a publishing channel; it takes milliseconds, so by then the connection is stuck.
+const LANE_OPEN_LIMIT: Duration = Duration::from_secs(10);
 
 /// One process on its broker; cheap to clone. The connections close when the last handle (bus, publisher or consumer)
 /// goes, but without the order that [`Bus::shutdown`] keeps.
@@ -56,7 +59,9 @@ impl Bus {
     /// [`BusError`] when the configuration cannot work: never because the broker is away.
     pub fn start(config: BusConfig, cancel: CancellationToken) -> Result<Self, BusError> {
         let checked = Arc::new(config.check()?);
-        read_tls(&checked.config.tls)?;
+        if checked.uses_tls() {
+            tls_connector(&checked.config.tls)?;
+        }
         let starting = Link::Down {
             why: "connecting for the first time".to_owned(),
         };
@@ -200,9 +205,11 @@ fn publisher(
     closed: &CancellationToken,
     kept_open: &Arc<KeptOpen>,
 ) -> Result<Publisher, BusError> {
+    let confirm_limit = Duration::from_millis(config.confirm_timeout_ms);
     let lanes = Lanes {
         cell,
         state: state.clone(),
+        open_limit: LANE_OPEN_LIMIT.min(confirm_limit / 2),
     };
     let pool = Pool::builder(lanes)
         .max_size(config.lanes)
@@ -214,7 +221,7 @@ fn publisher(
     let shared = Shared {
         pool,
         state: state.clone(),
-        confirm_limit: Duration::from_millis(config.confirm_timeout_ms),
+        confirm_limit,
         batch_max: config.publish_batch_max,
         calls: TaskTracker::new(),
         closed: closed.clone(),

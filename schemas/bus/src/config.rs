@@ -4,7 +4,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use serde::Deserialize;
 
 use crate::error::BusError;
@@ -117,6 +117,15 @@ pub(crate) struct Checked {
     pub(crate) uris: Vec<AMQPUri>,
 }
 
+impl Checked {
+    /// Whether any address wants TLS, or files for it are named all the same.
+    pub(crate) fn uses_tls(&self) -> bool {
+        self.uris.iter().any(|uri| uri.scheme == AMQPScheme::AMQPS)
+            || self.config.tls.ca_file.is_some()
+            || self.config.tls.cert_file.is_some()
+    }
+}
+
 impl BusConfig {
     /// Checks every value, so that a mistake is told at the start and not at the first message.
     pub(crate) fn check(self) -> Result<Checked, BusError> {
@@ -137,11 +146,11 @@ impl BusConfig {
     }
 
     fn check_address(&self, address: &str) -> Result<AMQPUri, BusError> {
-        let mut uri: AMQPUri = address.parse().map_err(|why: String| {
-            // the address itself may hold a password
+        // the parser's own words may repeat the address, and with it a password
+        let mut uri: AMQPUri = address.parse().map_err(|_: String| {
             refused(
                 "addresses",
-                &format!("has an address that is no amqp:// or amqps:// url: {why}"),
+                "has one that is no url such as amqp://user:password@host:5672/%2f or amqps://…",
             )
         })?;
         if address.contains("//[") || address.contains("@[") {

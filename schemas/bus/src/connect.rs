@@ -1,16 +1,25 @@
 //! Opens one connection to one of the addresses: in shuffled order, each within a time limit, with TLS where asked for.
+//!
+//! The socket is opened here and not by the client, for two reasons: so that a private authority is the only one trusted
+//! (the client would add it to those of the system, and fail where the system has none), and so that a connection that
+//! answers nothing any more can be cut.
 
 use std::{
     fmt::Write as _,
+    io,
+    net::{Shutdown, TcpStream},
+    os::fd::AsFd,
     path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use lapin::{
     Connection, ConnectionProperties,
-    tcp::{OwnedIdentity, OwnedTLSConfig},
-    uri::AMQPUri,
+    tcp::{AsyncTcpStream, RustlsConnector, RustlsConnectorConfig},
+    uri::{AMQPScheme, AMQPUri},
 };
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use crate::{
     backoff::chance,
@@ -23,22 +32,46 @@ use crate::{
 /// take minutes by itself.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
+/// A second handle on the socket of a connection, to cut it.
+#[derive(Default)]
+pub(crate) struct Socket(OnceLock<TcpStream>);
+
+impl Socket {
+    /// Ends the connection from below, when it no longer answers: everybody on it sees an error at once.
+    pub(crate) fn cut(&self) {
+        if let Some(socket) = self.0.get() {
+            // fails only when it is closed already
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// A connection as it was made.
+pub(crate) struct Made {
+    pub(crate) connection: Connection,
+    pub(crate) socket: Arc<Socket>,
+    /// The address, without the password.
+    pub(crate) address: String,
+}
+
 /// Connects to the first address that answers; otherwise says what each of them met.
-pub(crate) async fn connect(
-    checked: &Checked,
-    what_for: Use,
-) -> Result<(Connection, String), String> {
-    let tls = read_tls(&checked.config.tls).map_err(|error| chain(&error))?;
+pub(crate) async fn connect(checked: &Checked, what_for: Use) -> Result<Made, String> {
     let mut met = String::new();
     for uri in shuffled(&checked.uris) {
-        let shown = shown_uri(&uri);
-        match connect_one(uri, tls.clone(), checked, what_for).await {
-            Ok(connection) => return Ok((connection, shown)),
+        let address = shown_uri(&uri);
+        match connect_one(uri, checked, what_for).await {
+            Ok((connection, socket)) => {
+                return Ok(Made {
+                    connection,
+                    socket,
+                    address,
+                });
+            }
             Err(why) => {
                 if !met.is_empty() {
                     met.push_str("; ");
                 }
-                let _ = write!(met, "{shown}: {why}");
+                let _ = write!(met, "{address}: {why}");
             }
         }
     }
@@ -47,20 +80,46 @@ pub(crate) async fn connect(
 
 async fn connect_one(
     uri: AMQPUri,
-    tls: OwnedTLSConfig,
     checked: &Checked,
     what_for: Use,
-) -> Result<Connection, String> {
+) -> Result<(Connection, Arc<Socket>), String> {
     let config = &checked.config;
     let name = format!("baton/{}/{}/{what_for}", config.role, config.instance);
     // lapin's own recovery stays off: it may go silent, and it replays only part of what was there
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let runtime = lapin::runtime::default_runtime().map_err(|e| e.to_string())?;
-    let connecting = Connection::connect_uri_with_config(uri, properties, tls, runtime);
+    let tls = match uri.scheme {
+        AMQPScheme::AMQP => None,
+        AMQPScheme::AMQPS => Some(tls_connector(&config.tls).map_err(|error| chain(&error))?),
+    };
+    let socket = Arc::new(Socket::default());
+    let kept = socket.clone();
+    let connecting = Connection::connector(
+        uri,
+        runtime,
+        async move |uri, runtime| {
+            let host = uri.authority.host.clone();
+            let addresses = tokio::net::lookup_host((host.as_str(), uri.authority.port)).await?;
+            let addresses: Vec<_> = addresses.collect();
+            let stream = AsyncTcpStream::connect(&runtime, addresses).await?;
+            if let AsyncTcpStream::Plain(plain) = &stream {
+                let second = plain.get_ref().as_fd().try_clone_to_owned()?;
+                let _ = kept.0.set(TcpStream::from(second));
+            }
+            match &tls {
+                Some(tls) => Ok(stream.into_rustls(tls, &host).await?),
+                None => Ok(stream),
+            }
+        },
+        properties,
+    );
     match tokio::time::timeout(CONNECT_LIMIT, connecting).await {
-        Ok(Ok(connection)) => Ok(connection),
+        Ok(Ok(connection)) => Ok((connection, socket)),
         Ok(Err(error)) => Err(chain(&error)),
-        Err(_) => Err(format!("no answer within {} s", CONNECT_LIMIT.as_secs())),
+        Err(_) => {
+            socket.cut();
+            Err(format!("no answer within {} s", CONNECT_LIMIT.as_secs()))
+        }
     }
 }
 
@@ -73,38 +132,57 @@ fn shuffled(uris: &[AMQPUri]) -> Vec<AMQPUri> {
     order
 }
 
-/// The certificates, read anew for each connection, so that a renewed file counts from the next one on.
-pub(crate) fn read_tls(tls: &TlsConfig) -> Result<OwnedTLSConfig, BusError> {
-    let cert_chain = match &tls.ca_file {
-        Some(path) => Some(read_pem(path, "CERTIFICATE")?),
-        None => None,
+/// TLS as configured; the files are read anew for each connection, so that a renewed one counts from the next on.
+pub(crate) fn tls_connector(tls: &TlsConfig) -> Result<RustlsConnector, BusError> {
+    let mut config = match &tls.ca_file {
+        Some(_) => RustlsConnectorConfig::default(),
+        None => RustlsConnectorConfig::new_with_native_certs().map_err(|source| BusError::Tls {
+            why:
+                "the system has no trusted authorities; install ca-certificates, or set tls.ca_file"
+                    .to_owned(),
+            source,
+        })?,
     };
-    let identity = match (&tls.cert_file, &tls.key_file) {
-        (Some(cert), Some(key)) => Some(OwnedIdentity::PKCS8 {
-            pem: read_pem(cert, "CERTIFICATE")?.into_bytes(),
-            key: read_pem(key, "PRIVATE KEY")?.into_bytes(),
-        }),
-        _ => None,
+    if let Some(path) = &tls.ca_file {
+        config.add_parsable_certificates(certificates(path)?);
+    }
+    let connector = match (&tls.cert_file, &tls.key_file) {
+        (Some(cert), Some(key)) => {
+            let key_der = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| {
+                BusError::TlsContent {
+                    path: key.clone(),
+                    why: format!("no private key in PEM ({error})"),
+                }
+            })?;
+            config.connector_with_single_cert(certificates(cert)?, key_der)
+        }
+        _ => config.connector_with_no_client_auth(),
     };
-    Ok(OwnedTLSConfig {
-        identity,
-        cert_chain,
+    connector.map_err(|source| BusError::Tls {
+        why: "do certificate and key belong together?".to_owned(),
+        source,
     })
 }
 
-fn read_pem(path: &Path, holds: &str) -> Result<String, BusError> {
-    let text = std::fs::read_to_string(path).map_err(|source| BusError::TlsFile {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, BusError> {
+    let unusable = |why: String| BusError::TlsContent {
+        path: PathBuf::from(path),
+        why,
+    };
+    let found = CertificateDer::pem_slice_iter(&read(path)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| unusable(format!("no certificate in PEM ({error})")))?;
+    if found.is_empty() {
+        return Err(unusable("no PEM block of a CERTIFICATE".to_owned()));
+    }
+    Ok(found)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, BusError> {
+    std::fs::read(path).map_err(|source: io::Error| BusError::TlsFile {
         path: PathBuf::from(path),
         source,
-    })?;
-    if text.contains(&format!("{holds}-----")) {
-        Ok(text)
-    } else {
-        Err(BusError::TlsContent {
-            path: PathBuf::from(path),
-            why: format!("no PEM block of a {holds}"),
-        })
-    }
+    })
 }
 
 /// An error with all that is below it, on one line.

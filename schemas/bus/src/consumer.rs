@@ -18,7 +18,7 @@ use std::{
 
 use futures::{FutureExt, StreamExt};
 use lapin::{
-    Channel,
+    Channel, ErrorKind,
     options::{
         BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions,
         QueueDeclareOptions,
@@ -43,6 +43,10 @@ const OPEN_LIMIT: Duration = Duration::from_secs(30);
 
 /// Time for the broker to answer that a consumer is cancelled or a channel closed.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long nothing may come before the broker is asked whether it still knows the consumer: when a queue is deleted and
+/// made again at once, it may forget its consumers without a word.
+const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 
 /// What to consume.
 #[derive(Clone, Debug)]
@@ -74,6 +78,8 @@ pub struct Consumer {
     generation: Option<Arc<Generation>>,
     stream: Option<lapin::Consumer>,
     opening: Option<Opening>,
+    /// The question whether the broker still knows us, while nothing comes.
+    asking: Option<Asking>,
     backoff: Backoff,
     /// What [`Consumer::next_batch`] had gathered when it was dropped.
     gathered: VecDeque<Delivery>,
@@ -82,6 +88,8 @@ pub struct Consumer {
     told: Option<String>,
     _counted: TaskTrackerToken,
 }
+
+type Asking = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 type Opening = Pin<Box<dyn Future<Output = Result<Opened, String>> + Send>>;
 
@@ -112,6 +120,7 @@ impl Consumer {
             generation: None,
             stream: None,
             opening: None,
+            asking: None,
             backoff: Backoff::new(min, max),
             gathered: VecDeque::new(),
             stopping: false,
@@ -148,7 +157,7 @@ impl Consumer {
                         self.stream = None;
                         return None;
                     }
-                    Err(NoItem::End) => {}
+                    Err(NoItem::End | NoItem::Silence) => {}
                 }
             } else {
                 if self.stopping || self.hub.stop.is_cancelled() {
@@ -185,7 +194,7 @@ impl Consumer {
             };
             match self.taken(item) {
                 Ok(delivery) => self.gathered.push_back(delivery),
-                Err(NoItem::StopAsked | NoItem::End) => break,
+                Err(_) => break,
             }
         }
         let fits = self.same_epoch(max.max(1));
@@ -223,6 +232,7 @@ impl Consumer {
             return;
         }
         self.opening = None;
+        self.asking = None;
         let (Some(generation), Some(stream)) = (&self.generation, &self.stream) else {
             return;
         };
@@ -259,12 +269,30 @@ impl Consumer {
         let Some(stream) = self.stream.as_mut() else {
             return Err(NoItem::End);
         };
-        let item = tokio::select! {
+        // the usual case under load: something is there
+        if let Some(item) = stream.next().now_or_never() {
+            self.asking = None;
+            return self.taken(item);
+        }
+        let (cell, spec) = (&self.hub.cell, &self.spec);
+        let asking = self
+            .asking
+            .get_or_insert_with(|| Box::pin(still_known(cell.clone(), spec.clone())));
+        let answer = tokio::select! {
             biased;
-            item = stream.next() => item,
+            item = stream.next() => Ok(item),
             () = self.hub.stop.cancelled(), if !self.stopping => return Err(NoItem::StopAsked),
+            answer = asking, if !self.stopping => Err(answer),
         };
-        self.taken(item)
+        self.asking = None;
+        match answer {
+            Ok(item) => self.taken(item),
+            Err(Ok(())) => Err(NoItem::Silence),
+            Err(Err(why)) => {
+                self.end(&why);
+                Err(NoItem::End)
+            }
+        }
     }
 
     fn taken(&mut self, item: Option<lapin::Result<lapin::message::Delivery>>) -> Item {
@@ -285,6 +313,7 @@ impl Consumer {
     /// This channel is finished.
     fn end(&mut self, why: &str) {
         self.stream = None;
+        self.asking = None;
         if let Some(generation) = &self.generation {
             generation.end();
             close_soon(generation.channel.clone());
@@ -342,6 +371,7 @@ impl Consumer {
 type Item = Result<Delivery, NoItem>;
 
 enum NoItem {
+    Silence,
     StopAsked,
     End,
 }
@@ -384,6 +414,36 @@ async fn open(
         Ok(Err(error)) => Err(chain(&error)),
         Err(_) => Err(format!("no answer within {} s", OPEN_LIMIT.as_secs())),
     }
+}
+
+/// Waits for the limit of silence, then asks on a channel of its own, which dies when the queue is gone. What may not be
+/// asked (some brokers want a permission for it) counts as known.
+async fn still_known(cell: Cell, spec: Arc<ConsumeSpec>) -> Result<(), String> {
+    tokio::time::sleep(SILENCE_LIMIT).await;
+    let Some(live) = cell.borrow().clone().filter(|live| live.is_connected()) else {
+        return Ok(());
+    };
+    let asked = async {
+        let channel = live.connection.create_channel().await?;
+        let options = QueueDeclareOptions::durable().passive();
+        let seen = channel
+            .queue_declare(short(&*spec.queue), options, FieldTable::default())
+            .await;
+        close_soon(channel);
+        seen
+    };
+    match tokio::time::timeout(OPEN_LIMIT, asked).await {
+        Ok(Ok(queue)) if queue.consumer_count() == 0 => Err(
+            "the broker has forgotten the consumer; was the queue deleted and made again?"
+                .to_owned(),
+        ),
+        Ok(Err(error)) if is_not_found(&error) => Err(chain(&error)),
+        Ok(Ok(_) | Err(_)) | Err(_) => Ok(()),
+    }
+}
+
+fn is_not_found(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 404)
 }
 
 async fn make_exclusive(

@@ -32,6 +32,15 @@ pub enum BusError {
         /// What is missing in it.
         why: String,
     },
+    /// The certificates cannot be used together.
+    #[error("tls cannot be set up: {why}")]
+    Tls {
+        /// What to look at.
+        why: String,
+        /// What the TLS library said.
+        #[source]
+        source: io::Error,
+    },
     /// No broker is connected, or the operation took too long.
     #[error(
         "the broker did not answer {operation} within {limit_ms} ms; is it running and reachable?"

@@ -4,11 +4,12 @@
 //! confirms; and it hangs a returned message on whichever confirm completes next. Both stay harmless as long as a
 //! channel carries one batch of one task at a time: that is what the pool is for.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleError, RecycleResult};
 use lapin::{Channel, options::ConfirmSelectOptions};
 use tokio::sync::watch;
+use tracing::warn;
 
 use crate::{
     state::{BusState, Link},
@@ -27,6 +28,8 @@ pub(crate) struct Lane {
 pub(crate) struct Lanes {
     pub(crate) cell: Cell,
     pub(crate) state: watch::Receiver<BusState>,
+    /// Time for the broker to open a channel.
+    pub(crate) open_limit: Duration,
 }
 
 pub(crate) type LanePool = Pool<Lanes>;
@@ -37,6 +40,8 @@ pub(crate) type LentLane = Object<Lanes>;
 pub(crate) enum LaneError {
     #[error("the bus is shut down")]
     Closed,
+    #[error("the broker did not open a channel in time")]
+    NoAnswer,
     #[error("no channel to publish on")]
     Channel(#[source] lapin::Error),
 }
@@ -66,15 +71,26 @@ impl Manager for Lanes {
 
     async fn create(&self) -> Result<Lane, LaneError> {
         let live = self.flowing().await?;
-        let channel = live
-            .connection
-            .create_channel()
-            .await
-            .map_err(LaneError::Channel)?;
-        channel
-            .confirm_select(ConfirmSelectOptions::default())
-            .await
-            .map_err(LaneError::Channel)?;
+        let opening = async {
+            let channel = live.connection.create_channel().await?;
+            channel
+                .confirm_select(ConfirmSelectOptions::default())
+                .await?;
+            lapin::Result::Ok(channel)
+        };
+        let Ok(opened) = tokio::time::timeout(self.open_limit, opening).await else {
+            // A broker that has just started may hold a channel for ever whose queue had no leader yet; it then reads
+            // no further on the whole connection, though its heartbeats go on. Another connection is all that helps.
+            if !live.is_blocked() {
+                warn!(
+                    epoch = live.epoch,
+                    "the broker opens no channel on the publishing connection; it is cut"
+                );
+                live.socket.cut();
+            }
+            return Err(LaneError::NoAnswer);
+        };
+        let channel = opened.map_err(LaneError::Channel)?;
         Ok(Lane {
             channel,
             live,

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use crate::{
     backoff::Backoff,
     config::Checked,
-    connect::{chain, connect},
+    connect::{Made, Socket, chain, connect},
     state::{BusState, Link, Use},
 };
 
@@ -25,6 +25,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) struct Live {
     pub(crate) connection: Connection,
     pub(crate) epoch: u64,
+    pub(crate) socket: Arc<Socket>,
 }
 
 impl Live {
@@ -62,14 +63,22 @@ impl Supervisor {
                 connected = connect(&self.checked, self.what_for) => connected,
             };
             let why = match connected {
-                Ok((connection, address)) => {
+                Ok(Made {
+                    connection,
+                    socket,
+                    address,
+                }) => {
                     epoch += 1;
                     backoff.reset();
                     info!(
                         bus.use_ = self.what_for.as_str(),
                         epoch, address, "connected to the broker"
                     );
-                    let live = Arc::new(Live { connection, epoch });
+                    let live = Arc::new(Live {
+                        connection,
+                        epoch,
+                        socket,
+                    });
                     let why = self.watch(&live).await;
                     self.cell.send_replace(None);
                     self.blocked_gauge(false);
