@@ -161,10 +161,15 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
             }
         }
         Record::Reported {
-            of, sole, result, ..
+            of,
+            run,
+            sole,
+            result,
+            ..
         } => {
             let step = step_mut(state, &of.step)?;
             let attempt = attempt_mut(step, of)?;
+            reported_by(attempt, *run);
             attempt.stage = if matches!(result, TaskResult::NotRun { .. }) {
                 Stage::NotRun
             } else {
@@ -194,12 +199,13 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
                 touch(step);
             }
         }
-        Record::Evidence { of, result, .. } => {
+        Record::Evidence { of, run, result } => {
             let step = step_mut(state, &of.step)?;
-            if let Ok(attempt) = attempt_mut(step, of)
-                && !attempt.open()
-            {
-                attempt.stage = Stage::Reported;
+            if let Ok(attempt) = attempt_mut(step, of) {
+                reported_by(attempt, *run);
+                if !attempt.open() {
+                    attempt.stage = Stage::Reported;
+                }
             }
             told(step, of.direction, result);
         }
@@ -297,6 +303,15 @@ fn attempt_mut<'a>(step: &'a mut StepState, of: &AttemptKey) -> Result<&'a mut A
         })
 }
 
+/// Remembers whose report was taken. More runs than this of one attempt would need as many redeliveries; the limit of deliveries is lower.
+fn reported_by(attempt: &mut Attempt, run: baton_messages::RunId) {
+    const RUNS_KEPT: usize = 16;
+    if attempt.runs.len() == RUNS_KEPT {
+        attempt.runs.remove(0);
+    }
+    attempt.runs.push(run);
+}
+
 /// The step may have changed the world, unless its type only looks.
 fn touch(step: &mut StepState) {
     if step
@@ -385,6 +400,7 @@ fn offered(
         held: false,
         maybe_sent: false,
         hold,
+        runs: Vec::new(),
     });
     Ok(())
 }

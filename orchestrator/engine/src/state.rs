@@ -238,6 +238,9 @@ pub struct Attempt {
     pub maybe_sent: bool,
     /// How its worker holds it.
     pub hold: Hold,
+    /// The runs whose reports were taken: the same report again is a duplicate, one of another run is evidence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<RunId>,
 }
 
 impl Attempt {

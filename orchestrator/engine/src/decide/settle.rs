@@ -50,6 +50,10 @@ impl Outcome {
 impl Deciding<'_> {
     /// Moves a step on after one of its attempts closed.
     pub(crate) fn settle(&mut self, of: &AttemptKey, outcome: &Outcome) -> Result<(), DecideError> {
+        if !self.state.active() {
+            // Given up meanwhile: what came of it is recorded, nothing follows.
+            return Ok(());
+        }
         match of.direction {
             Direction::Do if self.state.unwinding.is_some() => {
                 self.settle_on_the_way_back(of, outcome)
@@ -337,7 +341,11 @@ impl Deciding<'_> {
 
     fn doubtful(&mut self, id: &StepId, failure: Failure) -> Result<(), DecideError> {
         let on_error = self.defined(id)?.on_error;
-        if self.state.past_pivot || on_error != OnError::Compensate {
+        if on_error == OnError::Continue {
+            // Tolerated; what it may have changed stays known, and is undone if the saga unwinds.
+            return self.move_to(id, Phase::Continued, None, None, Some(failure));
+        }
+        if self.state.past_pivot || on_error == OnError::Park {
             let title = format!("nobody can tell whether {id} happened: {}", failure.message);
             return self.park(
                 id,

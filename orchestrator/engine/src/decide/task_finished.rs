@@ -1,6 +1,6 @@
 //! `TaskFinished`: an attempt has ended, in time, late, or told a second time.
 
-use baton_messages::{CheckpointKind, Direction, Finished, TaskResult};
+use baton_messages::{CheckpointKind, Direction, Finished, Hold, TaskResult};
 
 use super::settle::Outcome;
 use super::{DecideError, Deciding, Handled, Refusal, Verdict, key_of};
@@ -29,18 +29,22 @@ pub(super) fn task_finished(d: &mut Deciding<'_>, finished: &Finished) -> Handle
             no_attempt(finished)
         };
     };
+    if attempt.runs.contains(&finished.run) {
+        return Ok(Verdict::Duplicate);
+    }
+    let not_run = matches!(finished.result, TaskResult::NotRun { .. });
     match &attempt.stage {
-        Stage::Reported => Ok(Verdict::Duplicate),
         Stage::Claimed { run, .. } if *run != finished.run => note(d, finished),
-        // A worker that gave a sending back or found it too late speaks of that sending only.
+        // A worker that gave a sending back or found it too late speaks of that sending only; and where another worker may
+        // hold the same sending, that nobody ran it cannot be told by one.
+        Stage::Offered if not_run && attempt.dispatch != of.dispatch => Ok(Verdict::Duplicate),
         Stage::Offered
-            if attempt.dispatch != of.dispatch
-                && matches!(finished.result, TaskResult::NotRun { .. }) =>
+            if not_run && attempt.hold == Hold::Late && !(attempt.sole && finished.sole) =>
         {
-            Ok(Verdict::Duplicate)
+            note(d, finished)
         }
         Stage::Offered | Stage::Claimed { .. } => in_time(d, finished),
-        Stage::Closed | Stage::NotRun => late(d, finished),
+        Stage::Reported | Stage::Closed | Stage::NotRun => late(d, finished),
     }
 }
 
@@ -110,7 +114,7 @@ fn in_time(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
     Ok(Verdict::Applied)
 }
 
-/// A report of an attempt that was closed without one is evidence.
+/// A report of an attempt that was closed without one, or by the report of another run, is evidence.
 fn late(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
     checkpoints(d, finished)?;
     let of = key_of(&finished.of);
@@ -121,6 +125,10 @@ fn late(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
         result: finished.result.clone(),
     })?;
     let succeeded = matches!(finished.result, TaskResult::Succeeded { .. });
+    if d.state.status == Status::Abandoned {
+        // The operator who gave the saga up took over all of it.
+        return Ok(Verdict::Applied);
+    }
     match of.direction {
         Direction::Probe => {}
         Direction::Undo => {
@@ -195,7 +203,6 @@ fn late_do(
 /// A step held as not happened has happened: it joins the running unwind, or, on an ended saga, asks a person.
 fn late_effect(d: &mut Deciding<'_>, id: &baton_messages::StepId) -> Result<(), DecideError> {
     match d.state.status {
-        // The operator who gave the saga up took over all of it.
         Status::Abandoned | Status::New => Ok(()),
         Status::Running | Status::Compensating | Status::Parked => {
             if d.state.unwinding.is_some() {
