@@ -1,0 +1,194 @@
+//! Each item decided by the engine; a panic or a typed error stops here and harms no neighbour.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use baton_engine::command::commands;
+use baton_engine::{
+    Decision, Definition, Entry, Input, Refusal, Rules, SagaState, Verdict, decide,
+};
+use baton_messages::{SagaId, Slice};
+
+use super::item::{Built, Item, Origin, Undecided};
+use crate::batch::{SagaRow, UnsentRow};
+use crate::cache::{Cached, waits_for};
+use crate::driver::Driver;
+use crate::outlet::Outlet;
+use crate::store::Store;
+use crate::work::Answer;
+
+impl<S: Store, O: Outlet> Driver<S, O> {
+    pub(super) fn decide_all(
+        &mut self,
+        items: &[Item],
+        entropy: u64,
+    ) -> Result<Vec<Built>, Undecided> {
+        let mut all = Vec::with_capacity(items.len());
+        for (n, item) in items.iter().enumerate() {
+            let chance = entropy.wrapping_add((n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            all.push(self.decide_one(item, chance)?);
+        }
+        Ok(all)
+    }
+
+    pub(super) fn decide_one(&mut self, item: &Item, entropy: u64) -> Result<Built, Undecided> {
+        let mut built = Built {
+            letter: item.letter.clone(),
+            ..Built::default()
+        };
+        let verdict = match (item.saga, &item.input) {
+            (Some(saga), Some(input)) => self.decide_input(saga, input, entropy, &mut built)?,
+            _ => Verdict::Applied,
+        };
+        match &item.origin {
+            Origin::Caller(token) => {
+                built.answer = Some(Answer {
+                    token: *token,
+                    saga: item.saga,
+                    verdict,
+                })
+            }
+            Origin::Own { settles, unsent } => {
+                built.settles = *settles;
+                built.unsent_remove.clone_from(unsent);
+            }
+        }
+        if let Some(Input::TaskUnconfirmed { of, .. }) = item.input.as_deref()
+            && built.row.is_some()
+        {
+            built.unsent_add = Some(UnsentRow {
+                of: of.clone(),
+                since: self.now,
+            });
+        }
+        Ok(built)
+    }
+
+    pub(super) fn decide_input(
+        &mut self,
+        saga: SagaId,
+        input: &Input,
+        entropy: u64,
+        built: &mut Built,
+    ) -> Result<Verdict, Undecided> {
+        let Some(definition) = self.rules_for(saga, input) else {
+            let refusal = match input {
+                Input::Start(start) => Refusal::NoSuch {
+                    what: format!("definition {}", start.definition),
+                },
+                _ => Refusal::NoSaga,
+            };
+            return Ok(Verdict::Refused(refusal));
+        };
+        if self.cache.get(saga).is_none() {
+            self.cache.insert(
+                saga,
+                Cached::new(Box::new(SagaState::new(saga)), None, false, self.now),
+            );
+            self.visitors.insert(saga);
+        }
+        let rules = Rules {
+            definition: &definition,
+            catalogue: &self.catalogue,
+        };
+        let now = self.now;
+        let Some(cached) = self.cache.get_mut(saga) else {
+            return Err(Undecided {
+                saga,
+                why: "its state left memory within a turn".into(),
+            });
+        };
+        let state = &mut cached.state;
+        let before = (state.status, state.paused, state.seq);
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            decide(rules, state, input, now, entropy)
+        }));
+        let Decision { records, verdict } = match decided {
+            Ok(Ok(decision)) => decision,
+            Ok(Err(error)) => {
+                return Err(Undecided {
+                    saga,
+                    why: chain(&error),
+                });
+            }
+            Err(panic) => {
+                return Err(Undecided {
+                    saga,
+                    why: format!("panicked: {}", panic_text(&*panic)),
+                });
+            }
+        };
+        cached.touched = now;
+        if records.is_empty() {
+            return Ok(verdict);
+        }
+        if (state.status, state.paused) != (before.0, before.1) {
+            built.saga_row = Some(saga_row(state));
+        }
+        built.commands = commands(state, &self.options.inbox, &records);
+        built.take_work_items(saga, now);
+        built.take_leases(state, &records);
+        let waits = waits_for(state, &definition);
+        if waits != cached.unserved {
+            built.unserved_add = waits.difference(&cached.unserved).cloned().collect();
+            built.unserved_remove = cached.unserved.difference(&waits).cloned().collect();
+            cached.unserved = waits;
+        }
+        built.row = Some((
+            saga,
+            before.2,
+            Entry {
+                at: state.last_at,
+                records,
+            },
+        ));
+        Ok(verdict)
+    }
+
+    pub(super) fn rules_for(&self, saga: SagaId, input: &Input) -> Option<Arc<Definition>> {
+        match self.cache.get(saga) {
+            Some(cached) if !cached.state.definition.is_empty() => self
+                .definition(&cached.state.definition, Some(cached.state.version))
+                .cloned(),
+            Some(_) | None => match input {
+                Input::Start(start) => self.definition(&start.definition, start.version).cloned(),
+                _ => None,
+            },
+        }
+    }
+}
+
+fn saga_row(state: &SagaState) -> SagaRow {
+    SagaRow {
+        saga: state.id,
+        slice: Slice::of(state.id),
+        definition: state.definition.clone(),
+        version: state.version,
+        status: state.status,
+        paused: state.paused,
+        labels: state.labels.clone(),
+        by: state.by.clone(),
+        started_at: state.started_at,
+        changed_at: state.last_at,
+        ended_at: state.ended_at,
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a message".to_owned())
+}

@@ -1,0 +1,190 @@
+//! The first half of a turn: what there is to decide, and every saga it needs in memory.
+
+use std::collections::BTreeSet;
+
+use baton_engine::Input;
+use baton_messages::{AttemptRef, SagaId};
+
+use super::item::{Item, Origin};
+use crate::driver::{Driver, DriverError};
+use crate::outlet::Outlet;
+use crate::recover::LOAD_CHUNK;
+use crate::store::Store;
+use crate::work::Work;
+
+/// Things of the driver's own (returns, resends, timers) taken into one turn: as many as inbox inputs, so that neither starves the other.
+const OWN_MAX: usize = 512;
+
+impl<S: Store, O: Outlet> Driver<S, O> {
+    /// What there is to decide: the driver's own first, since it makes room.
+    pub(super) async fn gather(&mut self, work: Vec<Work>) -> Result<Vec<Item>, DriverError> {
+        let mut items = Vec::with_capacity(work.len() + 16);
+        self.gather_own(&mut items);
+        self.gather_unserved(&mut items).await?;
+        self.gather_cold().await?;
+        let missing: BTreeSet<SagaId> = items
+            .iter()
+            .filter_map(|item| item.saga)
+            .chain(work.iter().filter_map(needed))
+            .filter(|saga| self.cache.get(*saga).is_none())
+            .collect();
+        let missing: Vec<SagaId> = missing.into_iter().collect();
+        for chunk in missing.chunks(LOAD_CHUNK) {
+            self.load(chunk.to_vec(), self.now).await?;
+        }
+        self.gather_timers(&mut items);
+        items.extend(work.into_iter().map(|work| match work {
+            Work::Saga { token, saga, input } => Item {
+                origin: Origin::Caller(token),
+                saga: Some(saga),
+                input: Some(input),
+                letter: None,
+            },
+            Work::Dead {
+                token,
+                letter,
+                input,
+            } => {
+                let (saga, input) =
+                    input.map_or((None, None), |(saga, input)| (Some(saga), Some(input)));
+                Item {
+                    origin: Origin::Caller(token),
+                    saga,
+                    input,
+                    letter: Some(letter),
+                }
+            }
+        }));
+        Ok(items)
+    }
+
+    pub(super) fn gather_own(&mut self, items: &mut Vec<Item>) {
+        let take = self.own.len().min(OWN_MAX);
+        for own in self.own.drain(..take) {
+            items.push(Item {
+                origin: Origin::Own {
+                    settles: own.settles,
+                    unsent: own.unsent,
+                },
+                saga: Some(own.saga),
+                input: Some(Box::new(own.input)),
+                letter: None,
+            });
+        }
+        if !self.bus_up || !self.flight.has_room() {
+            return;
+        }
+        let due: Vec<AttemptRef> = self
+            .unsent
+            .iter()
+            .filter(|(_, at)| **at <= self.now)
+            .map(|(of, _)| of.clone())
+            .take(OWN_MAX)
+            .collect();
+        for of in due {
+            self.unsent.remove(&of);
+            items.push(Item {
+                origin: Origin::Own {
+                    settles: None,
+                    unsent: Some(of.clone()),
+                },
+                saga: Some(of.saga),
+                input: Some(Box::new(Input::Resend(of))),
+                letter: None,
+            });
+        }
+    }
+
+    /// The next page of sagas that wait for a type somebody serves now.
+    pub(super) async fn gather_unserved(
+        &mut self,
+        items: &mut Vec<Item>,
+    ) -> Result<(), DriverError> {
+        if !self.flight.has_room() {
+            return Ok(());
+        }
+        let Some((task_type, after)) = self.serving.pop_front() else {
+            return Ok(());
+        };
+        let partition = self.options.partition;
+        let page = self
+            .store
+            .unserved(partition, task_type.clone(), after, LOAD_CHUNK)
+            .await
+            .map_err(|source| DriverError::Read { partition, source })?;
+        if page.is_empty() && after.is_none() {
+            self.unserved.remove(&task_type);
+        }
+        if page.len() == LOAD_CHUNK {
+            self.serving
+                .push_front((task_type.clone(), page.last().copied()));
+        }
+        items.extend(page.into_iter().map(|saga| Item {
+            origin: Origin::Own {
+                settles: None,
+                unsent: None,
+            },
+            saga: Some(saga),
+            input: Some(Box::new(Input::TypeServed(task_type.clone()))),
+            letter: None,
+        }));
+        Ok(())
+    }
+
+    /// Evicted sagas whose time has come are read into memory; their timers are then found like everybody's.
+    pub(super) async fn gather_cold(&mut self) -> Result<(), DriverError> {
+        if self.cold_wake.is_none_or(|at| at > self.now) {
+            return Ok(());
+        }
+        let partition = self.options.partition;
+        let (due, next) = self
+            .store
+            .cold_due(partition, self.now, LOAD_CHUNK)
+            .await
+            .map_err(|source| DriverError::Read { partition, source })?;
+        self.cold_wake = next;
+        let missing: Vec<SagaId> = due
+            .into_iter()
+            .filter(|saga| self.cache.get(*saga).is_none())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.load(missing, self.now).await
+    }
+
+    pub(super) fn gather_timers(&self, items: &mut Vec<Item>) {
+        for saga in self.cache.due(self.now, OWN_MAX) {
+            let Some(cached) = self.cache.get(saga) else {
+                continue;
+            };
+            items.extend(
+                cached
+                    .state
+                    .due_timers(self.now)
+                    .into_iter()
+                    .map(|key| Item {
+                        origin: Origin::Own {
+                            settles: None,
+                            unsent: None,
+                        },
+                        saga: Some(saga),
+                        input: Some(Box::new(Input::TimerFired(key))),
+                        letter: None,
+                    }),
+            );
+        }
+    }
+}
+
+/// The sagas a piece of work needs in memory; a start needs to know that there is none yet.
+const fn needed(work: &Work) -> Option<SagaId> {
+    match work {
+        Work::Saga { saga, .. } => Some(*saga),
+        Work::Dead {
+            input: Some((saga, _)),
+            ..
+        } => Some(*saga),
+        Work::Dead { input: None, .. } => None,
+    }
+}

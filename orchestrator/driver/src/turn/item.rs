@@ -1,0 +1,118 @@
+//! What a turn is made of: the things to decide, and what each adds to the commit.
+
+use baton_engine::command::attempt_ref;
+use baton_engine::record::AttemptKey;
+use baton_engine::state::{SagaState, Stage};
+use baton_engine::{Command, Entry, Input, Record};
+use baton_messages::{AttemptRef, RunId, SagaId, TaskType, Timestamp};
+
+use crate::batch::{DeadLetterRow, SagaRow, UnsentRow, WorkItemRow};
+use crate::work::{Answer, Token};
+
+/// Where a piece of a turn comes from.
+#[derive(Debug, Clone)]
+pub(super) enum Origin {
+    /// The caller wants an answer.
+    Caller(Token),
+    /// The driver's own; it takes care of a command of a row, or of an unsent sending.
+    Own {
+        settles: Option<u64>,
+        unsent: Option<AttemptRef>,
+    },
+}
+
+/// One thing to decide.
+#[derive(Debug, Clone)]
+pub(super) struct Item {
+    pub(super) origin: Origin,
+    pub(super) saga: Option<SagaId>,
+    pub(super) input: Option<Box<Input>>,
+    pub(super) letter: Option<Box<DeadLetterRow>>,
+}
+
+/// What one decided item adds to the commit.
+#[derive(Debug, Default)]
+pub(super) struct Built {
+    pub(super) row: Option<(SagaId, u64, Entry)>,
+    pub(super) commands: Vec<Command>,
+    pub(super) saga_row: Option<SagaRow>,
+    pub(super) work_items: Vec<WorkItemRow>,
+    pub(super) unsent_add: Option<UnsentRow>,
+    pub(super) unsent_remove: Option<AttemptRef>,
+    pub(super) unserved_add: Vec<TaskType>,
+    pub(super) unserved_remove: Vec<TaskType>,
+    pub(super) letter: Option<Box<DeadLetterRow>>,
+    pub(super) claimed: Vec<(AttemptRef, RunId, u64)>,
+    pub(super) closed: Vec<RunId>,
+    pub(super) settles: Option<u64>,
+    pub(super) answer: Option<Answer>,
+}
+
+/// An item could not be decided.
+#[derive(Debug)]
+pub(super) struct Undecided {
+    pub(super) saga: SagaId,
+    pub(super) why: String,
+}
+
+impl Built {
+    pub(super) fn take_work_items(&mut self, saga: SagaId, at: Timestamp) {
+        self.work_items = self
+            .commands
+            .iter()
+            .filter_map(|command| match command {
+                Command::OpenWorkItem(item) => Some(WorkItemRow::Open {
+                    saga,
+                    item: item.clone(),
+                }),
+                Command::CloseWorkItem { number, by } => Some(WorkItemRow::Close {
+                    saga,
+                    number: *number,
+                    by: by.clone(),
+                    at,
+                }),
+                Command::Dispatch(_) | Command::Grant(_) | Command::CancelTask { .. } => None,
+            })
+            .collect();
+    }
+
+    /// Claims begin a lease; a claimed attempt that is over ends it.
+    pub(super) fn take_leases(&mut self, state: &SagaState, records: &[Record]) {
+        for record in records {
+            match record {
+                Record::Claimed {
+                    of, run, dispatch, ..
+                } => {
+                    let lease_ms = lease_ms(state, of);
+                    self.claimed
+                        .push((attempt_ref(state, of, *dispatch), *run, lease_ms));
+                }
+                Record::Reported { run, .. } | Record::Evidence { run, .. } => {
+                    self.closed.push(*run)
+                }
+                _ => {}
+            }
+        }
+        let still = |of: &AttemptKey| {
+            let attempt = state
+                .step(&of.step)
+                .and_then(|step| step.attempt(of.direction, of.attempt));
+            attempt.is_some_and(|attempt| matches!(attempt.stage, Stage::Claimed { .. }))
+        };
+        self.claimed.retain(|(of, _, _)| {
+            still(&AttemptKey {
+                step: of.step.clone(),
+                direction: of.direction,
+                round: of.round,
+                attempt: of.attempt,
+            })
+        });
+    }
+}
+
+fn lease_ms(state: &SagaState, of: &AttemptKey) -> u64 {
+    let ready = state
+        .step(&of.step)
+        .and_then(|step| step.prepared(of.direction));
+    ready.map_or(0, |ready| ready.facts.lease_ms)
+}

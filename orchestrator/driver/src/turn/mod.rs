@@ -1,0 +1,191 @@
+//! One turn: gather what there is, load what is missing, decide all of it, commit once, hand over what follows. The order is the promise:
+//! nothing leaves before its row is committed, and the caller acknowledges only after this returned.
+
+mod committing;
+mod deciding;
+mod gather;
+mod item;
+
+use std::collections::BTreeSet;
+
+use baton_engine::Input;
+use baton_messages::{DeadReason, InputId, SagaId, Timestamp};
+use uuid::Uuid;
+
+use self::item::{Item, Origin};
+use crate::batch::{Batch, DeadLetterRow};
+use crate::driver::{Driver, DriverError};
+use crate::outlet::Outlet;
+use crate::recover::LOAD_CHUNK;
+use crate::store::{CommitError, Store};
+use crate::work::{Answer, Work};
+
+impl<S: Store, O: Outlet> Driver<S, O> {
+    /// Decides and commits `work`, and with it whatever of the driver's own is due. After `Ok`, acknowledge what is behind the tokens and
+    /// answer who waits. Chance for backoffs is drawn from `entropy`.
+    ///
+    /// # Errors
+    /// [`DriverError`]: nothing was answered; acknowledge nothing.
+    pub async fn turn(
+        &mut self,
+        work: Vec<Work>,
+        now: Timestamp,
+        entropy: u64,
+    ) -> Result<Vec<Answer>, DriverError> {
+        if self.lost {
+            return Err(DriverError::NotRecovered {
+                partition: self.options.partition,
+            });
+        }
+        // Until this turn is known to be committed, what is in memory is ahead of the store.
+        self.lost = true;
+        self.now = self.now.max(now);
+        let items = self.gather(work).await?;
+        let answers = self.attempt(items, entropy).await?;
+        self.lost = false;
+        Ok(answers)
+    }
+
+    /// Writes the watermark by itself, for an orderly end.
+    ///
+    /// # Errors
+    /// As [`Driver::turn`].
+    pub async fn write_watermark(&mut self, now: Timestamp) -> Result<(), DriverError> {
+        self.now = self.now.max(now);
+        if self.lost || self.flight.watermark() == self.watermark_written {
+            return Ok(());
+        }
+        self.lost = true;
+        self.commit(Batch {
+            watermark: self.flight.watermark(),
+            ..self.empty()
+        })
+        .await?;
+        self.lost = false;
+        Ok(())
+    }
+
+    fn empty(&self) -> Batch {
+        Batch {
+            partition: self.options.partition,
+            epoch: self.options.epoch,
+            ..Batch::default()
+        }
+    }
+
+    /// Decides and commits; what cannot be decided or stored is separated from what can.
+    async fn attempt(
+        &mut self,
+        items: Vec<Item>,
+        entropy: u64,
+    ) -> Result<Vec<Answer>, DriverError> {
+        match self.decide_all(&items, entropy) {
+            Ok(built) => match self.commit_built(built).await {
+                Err(DriverError::Lost {
+                    source: CommitError::Data { .. },
+                    ..
+                }) => self.one_by_one(items, entropy).await,
+                done => done,
+            },
+            Err(broken) => {
+                tracing::error!(saga.id = %broken.saga, error = %broken.why, "could not decide an input; its batch is decided one by one");
+                self.one_by_one(items, entropy).await
+            }
+        }
+    }
+
+    /// After a batch failed on its content: every item by itself, so that its neighbours are unharmed.
+    async fn one_by_one(
+        &mut self,
+        items: Vec<Item>,
+        entropy: u64,
+    ) -> Result<Vec<Answer>, DriverError> {
+        let mut answers = Vec::with_capacity(items.len());
+        self.forget(&items).await?;
+        for (n, item) in items.into_iter().enumerate() {
+            let chance = entropy.wrapping_add(n as u64);
+            let (saga, origin) = (item.saga, item.origin.clone());
+            let failed = match self.decide_all(std::slice::from_ref(&item), chance) {
+                Ok(built) => match self.commit_built(built).await {
+                    Ok(answered) => {
+                        answers.extend(answered);
+                        continue;
+                    }
+                    Err(DriverError::Lost {
+                        source: source @ CommitError::Data { .. },
+                        ..
+                    }) => source.to_string(),
+                    Err(error) => return Err(error),
+                },
+                Err(broken) => broken.why,
+            };
+            self.forget(std::slice::from_ref(&item)).await?;
+            let Some(saga) = saga else { continue };
+            let broken = self.broken(saga, origin, &item, &failed);
+            let built = self
+                .decide_all(&[broken], chance)
+                .map_err(|again| DriverError::Fold {
+                    partition: self.options.partition,
+                    saga: again.saga,
+                    why: again.why,
+                })?;
+            answers.extend(self.commit_built(built).await?);
+        }
+        Ok(answers)
+    }
+
+    /// Reads the sagas of these items anew: their states in memory are not to be used.
+    async fn forget(&mut self, items: &[Item]) -> Result<(), DriverError> {
+        let sagas: BTreeSet<SagaId> = items.iter().filter_map(|item| item.saga).collect();
+        for saga in &sagas {
+            self.cache.remove(*saga);
+        }
+        let sagas: Vec<SagaId> = sagas.into_iter().collect();
+        for chunk in sagas.chunks(LOAD_CHUNK) {
+            self.load(chunk.to_vec(), self.now).await?;
+        }
+        Ok(())
+    }
+
+    /// In place of an item that cannot be decided: the saga is parked, and the input kept as a dead letter.
+    fn broken(&self, saga: SagaId, origin: Origin, item: &Item, why: &str) -> Item {
+        let body = item
+            .input
+            .as_ref()
+            .and_then(|input| serde_json::to_vec(input).ok())
+            .unwrap_or_default();
+        let id = Uuid::new_v5(&saga.0, &body);
+        let letter = DeadLetterRow {
+            id,
+            at: self.now,
+            reason: DeadReason::Other,
+            error: format!("could not be decided: {why}"),
+            queue: String::new(),
+            exchange: String::new(),
+            key: String::new(),
+            message_id: None,
+            kind: item
+                .input
+                .as_ref()
+                .map(|input| format!("input/{}", input.kind())),
+            saga: Some(saga),
+            properties: serde_json::Value::Null,
+            body,
+        };
+        // Of a letter that came from outside the original is kept; the input is only what we read from it.
+        let letter = item.letter.clone().unwrap_or_else(|| Box::new(letter));
+        let known = self.cache.get(saga).is_some();
+        let input = known.then(|| {
+            Box::new(Input::Broken {
+                id: InputId(id),
+                error: why.into(),
+            })
+        });
+        Item {
+            origin,
+            saga: Some(saga),
+            input,
+            letter: Some(letter),
+        }
+    }
+}
