@@ -1,0 +1,220 @@
+//! The laws of `file.write`: do, undo and probe, each twice; the original comes back; nothing of somebody else's is overwritten; no way
+//! leads out of a root.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+use baton_worker::Direction;
+use baton_worker::testing::TestStep;
+
+use super::*;
+
+struct Case {
+    dir: tempfile::TempDir,
+    automation: FileWrite,
+    step: TestStep,
+    input: FileWriteInput,
+}
+
+impl Case {
+    fn new(mode: Option<&str>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let automation = FileWrite::under(&[dir.path().to_owned()]).unwrap();
+        let input = FileWriteInput {
+            path: dir.path().join("file").to_str().unwrap().to_owned(),
+            content: "new".to_owned(),
+            encoding: Encoding::Text,
+            mode: mode.map(str::to_owned),
+        };
+        Self {
+            dir,
+            automation,
+            step: TestStep::new(),
+            input,
+        }
+    }
+
+    fn path(&self) -> &Path {
+        Path::new(&self.input.path)
+    }
+
+    fn stands(&self) -> Option<(String, u32)> {
+        let content = fs::read_to_string(self.path()).ok()?;
+        let mode = fs::metadata(self.path()).unwrap().permissions().mode() & 0o7777;
+        Some((content, mode))
+    }
+
+    fn there(&self, content: &str, mode: u32) {
+        fs::write(self.path(), content).unwrap();
+        fs::set_permissions(self.path(), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    async fn run(&self) -> Result<FileWriteOutput, TaskError> {
+        let context = self.step.attempt(Direction::Do).unwrap();
+        self.automation.run(&context, self.input.clone()).await
+    }
+
+    async fn undo(&self) -> Result<(), TaskError> {
+        let context = self.step.attempt(Direction::Undo).unwrap();
+        let done = Done {
+            input: self.input.clone(),
+            output: None,
+            before: self.step.before(),
+            progress: None,
+        };
+        self.automation.undo(&context, done).await
+    }
+
+    async fn probe(&self) -> Probe<FileWriteOutput> {
+        let context = self.step.attempt(Direction::Probe).unwrap();
+        let asked = Asked {
+            input: self.input.clone(),
+            before: self.step.before(),
+            progress: None,
+        };
+        self.automation.probe(&context, asked).await.unwrap()
+    }
+
+    /// Only the file itself is left in the folder.
+    fn tidy(&self) {
+        let left: Vec<_> = fs::read_dir(self.dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .filter(|name| name != "file")
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_not_there_is_written_and_taken_away_again() {
+    let case = Case::new(None);
+    assert_eq!(case.probe().await, Probe::DidNot);
+    let first = case.run().await.unwrap();
+    assert_eq!(case.stands(), Some(("new".to_owned(), 0o644)));
+    assert_eq!(
+        case.run().await.unwrap(),
+        first,
+        "the second run tells another story"
+    );
+    assert!(first.changed);
+    assert_eq!(case.probe().await, Probe::Happened(first));
+    for _ in 0..2 {
+        case.undo().await.unwrap();
+        assert_eq!(case.stands(), None);
+    }
+    assert_eq!(case.probe().await, Probe::DidNot);
+    case.tidy();
+}
+
+#[tokio::test]
+async fn the_original_comes_back_whole_whatever_runs_twice() {
+    let case = Case::new(Some("0600"));
+    case.there("old", 0o755);
+    case.run().await.unwrap();
+    assert_eq!(case.stands(), Some(("new".to_owned(), 0o600)));
+    case.run().await.unwrap();
+    assert_eq!(
+        case.step.stored(),
+        1,
+        "the second attempt stored what the first had written"
+    );
+    for _ in 0..2 {
+        case.undo().await.unwrap();
+        assert_eq!(case.stands(), Some(("old".to_owned(), 0o755)));
+    }
+    case.tidy();
+}
+
+#[tokio::test]
+async fn an_undo_of_what_never_happened_is_content() {
+    let case = Case::new(None);
+    case.there("old", 0o644);
+    case.undo().await.unwrap();
+    assert_eq!(case.stands(), Some(("old".to_owned(), 0o644)));
+}
+
+#[tokio::test]
+async fn what_somebody_else_has_put_there_is_never_overwritten() {
+    let case = Case::new(None);
+    case.there("old", 0o644);
+    case.run().await.unwrap();
+    case.there("theirs", 0o644);
+    for error in [
+        case.undo().await.unwrap_err(),
+        case.run().await.unwrap_err(),
+    ] {
+        assert_eq!(error.code(), "changed-by-somebody-else");
+        assert!(error.nothing_changed() && !error.may_retry());
+    }
+    assert!(matches!(case.probe().await, Probe::CannotTell(_)));
+    assert_eq!(case.stands(), Some(("theirs".to_owned(), 0o644)));
+    // A mode is part of what stands there.
+    case.there("new", 0o777);
+    assert_eq!(
+        case.undo().await.unwrap_err().code(),
+        "changed-by-somebody-else"
+    );
+}
+
+#[tokio::test]
+async fn no_way_leads_out_of_a_root() {
+    let outside = tempfile::tempdir().unwrap();
+    let mut case = Case::new(None);
+    let inside = case.dir.path().to_owned();
+    fs::write(outside.path().join("precious"), "precious").unwrap();
+    symlink(outside.path(), inside.join("folder")).unwrap();
+    symlink(outside.path().join("precious"), inside.join("link")).unwrap();
+    fs::create_dir(inside.join("real")).unwrap();
+    let cases = [
+        (outside.path().join("precious"), "outside-roots"),
+        (inside.join("folder/precious"), "not-plain"),
+        (inside.join("link"), "not-plain"),
+        (inside.join("../precious"), "not-plain"),
+        (inside.clone(), "not-plain"),
+        (inside.join("real"), "no-regular-file"),
+        (inside.join("missing/file"), "no-folder"),
+        ("relative".into(), "outside-roots"),
+    ];
+    for (path, code) in cases {
+        case.input.path = path.to_str().unwrap().to_owned();
+        let error = case.run().await.unwrap_err();
+        assert_eq!(error.code(), code, "{}", path.display());
+        assert!(error.nothing_changed());
+    }
+    assert_eq!(
+        fs::read_to_string(outside.path().join("precious")).unwrap(),
+        "precious"
+    );
+}
+
+#[tokio::test]
+async fn sizes_are_bounded_both_ways_and_base_64_is_read() {
+    let mut case = Case::new(None);
+    let most = usize::try_from(FILE_BYTES_MAX).unwrap();
+    case.input.content = "x".repeat(most + 1);
+    assert_eq!(case.run().await.unwrap_err().code(), "input-misfit");
+    fs::write(case.path(), "x".repeat(most + 1)).unwrap();
+    case.input.content = "small".to_owned();
+    assert_eq!(case.run().await.unwrap_err().code(), "too-large");
+    // The largest one allowed can be replaced and put back.
+    fs::write(case.path(), "x".repeat(most)).unwrap();
+    case.input.content = BASE64.encode([0, 159, 255]);
+    case.input.encoding = Encoding::Base64;
+    case.run().await.unwrap();
+    assert_eq!(fs::read(case.path()).unwrap(), [0, 159, 255]);
+    case.undo().await.unwrap();
+    assert_eq!(fs::read(case.path()).unwrap().len(), most);
+}
+
+#[tokio::test]
+async fn what_a_killed_run_left_beside_the_file_is_no_hindrance() {
+    let case = Case::new(None);
+    let mark = case.step.attempt(Direction::Do).unwrap().effect_key();
+    let beside = case.dir.path().join(format!(".baton-{mark}.part"));
+    fs::write(&beside, "half").unwrap();
+    case.run().await.unwrap();
+    assert_eq!(case.stands().unwrap().0, "new");
+    case.tidy();
+}

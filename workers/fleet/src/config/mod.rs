@@ -1,0 +1,257 @@
+//! The configuration: documented defaults, a file, the environment, flags, in that order. The defaults file holds every key
+//! there is, so it is the manual and the list of what is known at once; any other key is refused with the nearest known one.
+
+mod layers;
+mod show;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use baton_bus::BusConfig;
+use baton_messages::{PoolName, TaskType, WorkerId};
+use baton_worker::{CONCURRENCY_MAX, WorkerOptions};
+use serde::Deserialize;
+
+pub use layers::{DEFAULTS, Layers};
+
+/// The most threads: each automation shares them with all others, and more than this no host of ours has.
+const THREADS_MAX: usize = 256;
+/// The shortest interval of what is sent again and again: below it a worker only keeps its broker busy.
+const INTERVAL_MS_MIN: u64 = 100;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A layer cannot be read.
+    #[error("configuration cannot be read: check that the file is there and is TOML")]
+    Read {
+        /// What is wrong with it.
+        #[source]
+        source: config::ConfigError,
+    },
+    /// A key nobody knows.
+    #[error("configuration has no key `{key}`{hint}; `baton-worker config` prints all there are")]
+    UnknownKey {
+        /// The key, with its sections.
+        key: String,
+        /// The nearest known key, as a sentence.
+        hint: String,
+    },
+    /// A value of the wrong kind.
+    #[error("configuration has a value that cannot be used")]
+    Value {
+        /// Which, and what it should be.
+        #[source]
+        source: config::ConfigError,
+    },
+    /// A value out of range.
+    #[error("configuration: `{key}` {rule}")]
+    Range {
+        /// The key.
+        key: &'static str,
+        /// What it has to be.
+        rule: String,
+    },
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The worker itself.
+    pub worker: WorkerConfig,
+    /// The broker.
+    pub bus: BusConfig,
+    /// Health and metrics.
+    pub http: HttpConfig,
+    /// Logs.
+    pub log: LogConfig,
+    /// What single automations may do.
+    pub automations: AutomationsConfig,
+}
+
+/// The worker itself.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerConfig {
+    /// Its name; made when absent.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Its pools.
+    pub pools: Vec<PoolName>,
+    /// The types it serves; all when empty.
+    pub types: Vec<TaskType>,
+    /// Tasks at once.
+    pub concurrency: u32,
+    /// Threads that run automations.
+    pub threads: usize,
+    /// How long a drain lets running tasks finish.
+    pub drain_grace_ms: u64,
+    /// How long a run that was asked to stop may still answer.
+    pub kill_grace_ms: u64,
+    /// After how long a claim is asked again.
+    pub grant_ask_ms: u64,
+    /// After how long a claim is given up.
+    pub grant_wait_ms_max: u64,
+    /// How often it says that it lives.
+    pub heartbeat_ms: u64,
+    /// How often it says what it can do.
+    pub announce_ms: u64,
+}
+
+/// Health and metrics.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Where they listen, or `off`.
+    pub listen: Listen,
+}
+
+/// An address, or nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Listen {
+    /// Nowhere.
+    Off,
+    /// There.
+    At(SocketAddr),
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        text.parse().map(Self::At).map_err(|_| {
+            format!("`{text}` is neither an address with a port, such as 127.0.0.1:8471, nor `off`")
+        })
+    }
+}
+
+/// Logs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// Which.
+    pub filter: String,
+}
+
+/// How a line of log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// For machines.
+    Json,
+}
+
+/// What single automations may do.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AutomationsConfig {
+    /// For `test.effect` and `test.effect-late`.
+    #[serde(default)]
+    pub test_effect: TestEffectConfig,
+    /// For `file.write`.
+    #[serde(default)]
+    pub file_write: FileWriteConfig,
+}
+
+/// For `test.effect` and `test.effect-late`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestEffectConfig {
+    /// The address of the ledger; not served when absent.
+    #[serde(default)]
+    pub ledger_url: Option<String>,
+}
+
+/// For `file.write`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileWriteConfig {
+    /// The folders under which it may write; not served when empty.
+    #[serde(default)]
+    pub roots: Vec<PathBuf>,
+}
+
+impl Config {
+    /// What types cannot say.
+    fn checked(mut self) -> Result<Self, ConfigError> {
+        let range = |key, rule: String| Err(ConfigError::Range { key, rule });
+        let worker = &self.worker;
+        if !(1..=CONCURRENCY_MAX).contains(&worker.concurrency) {
+            return range(
+                "worker.concurrency",
+                format!("has to be from 1 to {CONCURRENCY_MAX}; 16 is usual"),
+            );
+        }
+        if !(1..=THREADS_MAX).contains(&worker.threads) {
+            return range(
+                "worker.threads",
+                format!("has to be from 1 to {THREADS_MAX}; 1 is usual"),
+            );
+        }
+        if worker.pools.is_empty() {
+            return range(
+                "worker.pools",
+                "is empty; [\"default\"] is usual".to_owned(),
+            );
+        }
+        let intervals = [
+            ("worker.heartbeat_ms", worker.heartbeat_ms),
+            ("worker.announce_ms", worker.announce_ms),
+            ("worker.grant_ask_ms", worker.grant_ask_ms),
+        ];
+        for (key, value) in intervals {
+            if value < INTERVAL_MS_MIN {
+                return range(key, format!("has to be at least {INTERVAL_MS_MIN}"));
+            }
+        }
+        let name = self
+            .worker
+            .name
+            .take()
+            .unwrap_or_else(crate::instance::made);
+        if let Err(error) = WorkerId::new(&name) {
+            return range("worker.name", format!("cannot be used: {error}"));
+        }
+        self.bus.role = "worker".to_owned();
+        self.bus.instance.clone_from(&name);
+        self.worker.name = Some(name);
+        Ok(self)
+    }
+
+    /// What the worker is told.
+    ///
+    /// # Errors
+    /// [`ConfigError::Range`] when the name is none; it has been checked.
+    pub fn options(&self) -> Result<WorkerOptions, ConfigError> {
+        let worker = &self.worker;
+        let name = worker.name.as_deref().unwrap_or_default();
+        let base = WorkerOptions::new(name).map_err(|error| ConfigError::Range {
+            key: "worker.name",
+            rule: error.to_string(),
+        })?;
+        Ok(WorkerOptions {
+            pools: worker.pools.clone(),
+            concurrency: worker.concurrency,
+            drain_grace_ms: worker.drain_grace_ms,
+            kill_grace_ms: worker.kill_grace_ms,
+            grant_ask_ms: worker.grant_ask_ms,
+            grant_wait_ms_max: worker.grant_wait_ms_max,
+            heartbeat_ms: worker.heartbeat_ms,
+            announce_ms: worker.announce_ms,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..base
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

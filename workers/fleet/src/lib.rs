@@ -1,0 +1,7 @@
+//! The fleet: the automations we ship, one file each, and the process that serves them. The program is `baton-worker`.
+
+pub mod automations;
+pub mod config;
+pub mod http;
+mod instance;
+pub mod process;

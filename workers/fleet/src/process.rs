@@ -1,0 +1,107 @@
+//! The process of a worker: its parts in the order in which they begin, and how it is told to end.
+
+use baton_bus::{Bus, BusError};
+use baton_worker::{Worker, WorkerError};
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::automations::{FleetError, registry};
+use crate::config::{Config, ConfigError, Listen};
+use crate::http::{HttpError, Seen, listen, serve};
+
+/// Bounds of the histograms, in seconds: from one hop over the bus to the longest late-held task.
+const BUCKETS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0,
+];
+
+/// Why the process cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The automations.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// The broker's configuration; never because it is away.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The worker's options.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// Health and metrics.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The recorder of metrics.
+    #[error("metrics cannot be recorded")]
+    Metrics(#[from] BuildError),
+    /// The signals.
+    #[error("SIGTERM and SIGINT cannot be heard")]
+    Signals(#[source] std::io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT, or a drain over the bus; then ends in order. A second signal ends at once.
+///
+/// # Errors
+/// [`ProcessError`] when it cannot begin, with what to do.
+pub async fn run(config: &Config) -> Result<(), ProcessError> {
+    let registry = registry(config)?;
+    let options = config.options()?;
+    let metrics = recorder()?;
+    let (term, int) = (
+        heard(SignalKind::terminate())?,
+        heard(SignalKind::interrupt())?,
+    );
+    let listener = match config.http.listen {
+        Listen::Off => None,
+        Listen::At(at) => Some(listen(at).await?),
+    };
+    // The bus ends with the worker, not with the signal: reports go out until the last.
+    let bus = Bus::start(config.bus.clone(), CancellationToken::new())?;
+    let state = bus.state();
+    let worker = Worker::new(bus, registry, options)?;
+    if let Some(listener) = listener {
+        if let Ok(at) = listener.local_addr() {
+            tracing::info!(%at, "health and metrics");
+        }
+        let seen = Seen {
+            bus: state,
+            worker: worker.handle(),
+            metrics,
+        };
+        tokio::spawn(serve(listener, seen));
+    }
+    let cancel = CancellationToken::new();
+    tokio::select! {
+        () = worker.run(cancel.clone()) => {}
+        () = signals(term, int, cancel) => {
+            tracing::warn!("ended at once by a second signal: its tasks are handed on when their leases are over");
+        }
+    }
+    Ok(())
+}
+
+/// Cancels on the first signal, and is ready on the second.
+async fn signals(mut term: Signal, mut int: Signal, cancel: CancellationToken) {
+    for again in [false, true] {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        if !again {
+            tracing::info!("told to end; once more ends at once");
+            cancel.cancel();
+        }
+    }
+}
+
+fn heard(kind: SignalKind) -> Result<Signal, ProcessError> {
+    signal(kind).map_err(ProcessError::Signals)
+}
+
+fn recorder() -> Result<PrometheusHandle, BuildError> {
+    PrometheusBuilder::new()
+        .set_buckets(&BUCKETS)?
+        .install_recorder()
+}
