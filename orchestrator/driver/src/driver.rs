@@ -84,16 +84,6 @@ pub enum DriverError {
         /// What is wrong with it.
         why: String,
     },
-    /// Records in the store do not fold: made by a newer version, or changed behind our back.
-    #[error("drive partition {partition}: the records of saga {saga} do not fold: {why}")]
-    Fold {
-        /// The partition.
-        partition: u8,
-        /// The saga.
-        saga: SagaId,
-        /// What does not.
-        why: String,
-    },
     /// [`Driver::turn`] was called after a lost turn without [`Driver::recover_again`].
     #[error("drive partition {partition}: recover first")]
     NotRecovered {
@@ -141,6 +131,8 @@ pub struct Driver<S, O> {
     pub(crate) cache: Cache,
     /// Sagas read or made since the last commit: those to which nothing happens need not stay.
     pub(crate) visitors: std::collections::BTreeSet<SagaId>,
+    /// Sagas whose records do not fold: left alone, so that they harm no neighbour.
+    pub(crate) unreadable: std::collections::BTreeSet<SagaId>,
     pub(crate) flight: Flight,
     pub(crate) leases: LeaseTable,
     pub(crate) own: VecDeque<Own>,

@@ -38,6 +38,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             catalogue: Catalogue::default(),
             cache: Cache::default(),
             visitors: std::collections::BTreeSet::new(),
+            unreadable: std::collections::BTreeSet::new(),
             flight: Flight::default(),
             leases: LeaseTable::default(),
             own: std::collections::VecDeque::new(),
@@ -130,11 +131,14 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             .map_err(|source| DriverError::Read { partition, source })?;
         for one in loaded {
             let saga = one.saga;
-            let cached = self.folded(one, now).map_err(|why| DriverError::Fold {
-                partition,
-                saga,
-                why,
-            })?;
+            let cached = match self.folded(one, now) {
+                Ok(cached) => cached,
+                Err(why) => {
+                    tracing::error!(saga.id = %saga, error = why, "records do not fold: the saga is left alone; it was written by a newer version, or changed behind our back");
+                    self.unreadable.insert(saga);
+                    continue;
+                }
+            };
             for (id, step) in &cached.state.steps {
                 for attempt in &step.attempts {
                     if let Stage::Claimed { run, .. } = &attempt.stage {

@@ -71,6 +71,13 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         entropy: u64,
         built: &mut Built,
     ) -> Result<Verdict, Undecided> {
+        if self.unreadable.contains(&saga) {
+            let why = "its records do not fold; see the orchestrator's log".to_owned();
+            return Ok(Verdict::Refused(Refusal::NotNow {
+                action: input.kind(),
+                why,
+            }));
+        }
         let Some(definition) = self.rules_for(saga, input) else {
             let refusal = match input {
                 Input::Start(start) => Refusal::NoSuch {

@@ -121,17 +121,40 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             };
             self.forget(std::slice::from_ref(&item)).await?;
             let Some(saga) = saga else { continue };
-            let broken = self.broken(saga, origin, &item, &failed);
-            let built = self
-                .decide_all(&[broken], chance)
-                .map_err(|again| DriverError::Fold {
-                    partition: self.options.partition,
-                    saga: again.saga,
-                    why: again.why,
-                })?;
-            answers.extend(self.commit_built(built).await?);
+            answers.extend(self.set_aside(saga, origin, &item, &failed, chance).await?);
         }
         Ok(answers)
+    }
+
+    /// An item that cannot be decided or stored: its saga is parked and the input kept. Where not even that can be stored, the input alone is kept, so
+    /// that one saga never stops the partition.
+    async fn set_aside(
+        &mut self,
+        saga: SagaId,
+        origin: Origin,
+        item: &Item,
+        why: &str,
+        chance: u64,
+    ) -> Result<Vec<Answer>, DriverError> {
+        tracing::error!(saga.id = %saga, error = why, "an input could not be decided; the saga is parked, the input kept as a dead letter");
+        let parked = self.broken(saga, origin, item, why);
+        let kept = Item {
+            input: None,
+            ..parked.clone()
+        };
+        if let Ok(built) = self.decide_all(&[parked], chance) {
+            match self.commit_built(built).await {
+                Err(DriverError::Lost {
+                    source: CommitError::Data { .. },
+                    ..
+                }) => {}
+                done => return done,
+            }
+        }
+        tracing::error!(saga.id = %saga, "the saga could not be parked either: look at its records in the store");
+        self.forget(std::slice::from_ref(item)).await?;
+        let built = self.decide_all(&[kept], chance).unwrap_or_default();
+        self.commit_built(built).await
     }
 
     /// Reads the sagas of these items anew: their states in memory are not to be used.

@@ -1,0 +1,237 @@
+//! A store that keeps everything in lists, and fails when told to: enough to see what the driver writes, and when.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::task::{Context, Poll, Waker};
+
+use baton_driver::{
+    Batch, CommitError, DefinitionRow, Loaded, LogRow, Outgoing, Outlet, Recovered, Store,
+    StoreError, UnsentRow,
+};
+use baton_engine::{SagaState, Status};
+use baton_messages::{Manifest, SagaId, TaskType, Timestamp};
+
+/// How the next commit goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mishap {
+    Failed,
+    UnknownWritten,
+    Fenced,
+}
+
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Shelf {
+    pub(crate) rows: Vec<LogRow>,
+    pub(crate) batches: usize,
+    pub(crate) watermark: u64,
+    pub(crate) status: BTreeMap<SagaId, Status>,
+    pub(crate) unsent: Vec<UnsentRow>,
+    pub(crate) unserved: Vec<(TaskType, SagaId)>,
+    pub(crate) letters: Vec<String>,
+    pub(crate) work_items: usize,
+    pub(crate) cold: BTreeMap<SagaId, Option<Timestamp>>,
+    pub(crate) snapshots: BTreeMap<SagaId, Box<SagaState>>,
+    pub(crate) definitions: Vec<DefinitionRow>,
+    pub(crate) manifests: Vec<Manifest>,
+    pub(crate) mishap: Option<Mishap>,
+    /// Refuses rows of this saga, as a constraint would.
+    pub(crate) refuses: Option<SagaId>,
+}
+
+impl Shelf {
+    fn write(&mut self, batch: Batch) {
+        self.batches += 1;
+        self.watermark = batch.watermark;
+        self.rows.extend(batch.rows);
+        self.status
+            .extend(batch.sagas.into_iter().map(|row| (row.saga, row.status)));
+        self.unsent
+            .retain(|row| !batch.unsent_remove.contains(&row.of));
+        self.unsent.extend(batch.unsent_add);
+        self.unserved
+            .retain(|row| !batch.unserved_remove.contains(row));
+        self.unserved.extend(batch.unserved_add);
+        self.letters
+            .extend(batch.dead_letters.into_iter().map(|letter| letter.error));
+        self.work_items += batch.work_items.len();
+        for row in batch.cold {
+            if row.cold {
+                self.cold.insert(row.saga, row.wake_at);
+            } else {
+                self.cold.remove(&row.saga);
+            }
+        }
+        self.snapshots
+            .extend(batch.snapshots.into_iter().map(|row| (row.saga, row.state)));
+    }
+}
+
+impl Store for Shelf {
+    async fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
+        let partition = batch.partition;
+        let source = || "told to".into();
+        if batch.rows.iter().any(|row| Some(row.saga) == self.refuses) {
+            return Err(CommitError::Data {
+                partition,
+                source: source(),
+            });
+        }
+        match self.mishap.take() {
+            None => {}
+            Some(Mishap::Failed) => {
+                return Err(CommitError::Failed {
+                    partition,
+                    source: source(),
+                });
+            }
+            Some(Mishap::Fenced) => {
+                return Err(CommitError::Fenced {
+                    partition,
+                    epoch: batch.epoch,
+                });
+            }
+            Some(Mishap::UnknownWritten) => {
+                self.write(batch);
+                return Err(CommitError::Unknown {
+                    partition,
+                    source: source(),
+                });
+            }
+        }
+        self.write(batch);
+        Ok(())
+    }
+
+    async fn load(&mut self, sagas: Vec<SagaId>) -> Result<Vec<Loaded>, StoreError> {
+        let known = sagas
+            .into_iter()
+            .filter(|saga| self.status.contains_key(saga));
+        Ok(known
+            .map(|saga| {
+                let base = self
+                    .snapshots
+                    .get(&saga)
+                    .cloned()
+                    .unwrap_or_else(|| Box::new(SagaState::new(saga)));
+                let rows = self
+                    .rows
+                    .iter()
+                    .filter(|row| row.saga == saga && row.saga_seq >= base.seq);
+                let entries = rows.map(|row| row.entry.clone()).collect();
+                Loaded {
+                    saga,
+                    base,
+                    entries,
+                    cold: self.cold.contains_key(&saga),
+                }
+            })
+            .collect())
+    }
+
+    async fn recover(&mut self, _: u8) -> Result<Recovered, StoreError> {
+        let hot = self
+            .status
+            .iter()
+            .filter(|(saga, status)| !status.ended() && !self.cold.contains_key(saga));
+        Ok(Recovered {
+            watermark: self.watermark,
+            log_seq: self.rows.last().map_or(0, |row| row.log_seq),
+            in_doubt: self
+                .rows
+                .iter()
+                .filter(|row| row.log_seq > self.watermark)
+                .cloned()
+                .collect(),
+            unsent: self.unsent.clone(),
+            hot: hot.map(|(saga, _)| *saga).collect(),
+            cold_wake: self.cold.values().flatten().min().copied(),
+            unserved: self
+                .unserved
+                .iter()
+                .map(|(task_type, _)| task_type.clone())
+                .collect(),
+        })
+    }
+
+    async fn cold_due(
+        &mut self,
+        _: u8,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<(Vec<SagaId>, Option<Timestamp>), StoreError> {
+        let mut all: Vec<_> = self
+            .cold
+            .iter()
+            .filter_map(|(saga, at)| at.map(|at| (at, *saga)))
+            .collect();
+        all.sort_unstable();
+        let due: Vec<SagaId> = all
+            .iter()
+            .filter(|(at, _)| *at <= until)
+            .take(limit)
+            .map(|(_, saga)| *saga)
+            .collect();
+        Ok((due.clone(), all.get(due.len()).map(|(at, _)| *at)))
+    }
+
+    async fn unserved(
+        &mut self,
+        _: u8,
+        task_type: TaskType,
+        after: Option<SagaId>,
+        limit: usize,
+    ) -> Result<Vec<SagaId>, StoreError> {
+        let mut all: Vec<SagaId> = self
+            .unserved
+            .iter()
+            .filter(|(t, _)| *t == task_type)
+            .map(|(_, saga)| *saga)
+            .collect();
+        all.sort_unstable();
+        Ok(all
+            .into_iter()
+            .filter(|saga| after.is_none_or(|last| *saga > last))
+            .take(limit)
+            .collect())
+    }
+
+    async fn put_definition(&mut self, row: DefinitionRow) -> Result<bool, StoreError> {
+        self.definitions.push(row);
+        Ok(true)
+    }
+
+    async fn definitions(&mut self) -> Result<Vec<DefinitionRow>, StoreError> {
+        Ok(self.definitions.clone())
+    }
+
+    async fn put_manifest(&mut self, manifest: Manifest, _: Timestamp) -> Result<(), StoreError> {
+        self.manifests.push(manifest);
+        Ok(())
+    }
+
+    async fn manifests(&mut self) -> Result<Vec<Manifest>, StoreError> {
+        Ok(self.manifests.clone())
+    }
+}
+
+/// An outlet that only collects.
+#[derive(Debug, Default)]
+pub(crate) struct Tray(pub(crate) Vec<Outgoing>);
+
+impl Outlet for Tray {
+    fn publish(&mut self, commands: Vec<Outgoing>) {
+        self.0.extend(commands);
+    }
+}
+
+/// Runs a future that never waits.
+pub(crate) fn now_or_never<T>(future: impl Future<Output = T>) -> T {
+    let mut future = Box::pin(future);
+    match future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("a future of the shelf never waits"),
+    }
+}
