@@ -19,9 +19,14 @@ async fn without_the_barrier_unroutable_messages_pass_as_delivered() {
     vhost.declare(QUEUE, "classic").await;
     let bus = bus(config(vhost.url())).await;
     bus.declare(&topology()).await.unwrap();
-    let connection = Connection::connect(&vhost.url(), ConnectionProperties::default()).await.unwrap();
+    let connection = Connection::connect(&vhost.url(), ConnectionProperties::default())
+        .await
+        .unwrap();
     let channel = connection.create_channel().await.unwrap();
-    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    channel
+        .confirm_select(ConfirmSelectOptions::default())
+        .await
+        .unwrap();
 
     let mut missed = 0;
     for round in 0..ROUNDS {
@@ -31,7 +36,10 @@ async fn without_the_barrier_unroutable_messages_pass_as_delivered() {
             break;
         }
     }
-    assert!(missed > 0, "every return came with the confirm of its own message in {ROUNDS} rounds");
+    assert!(
+        missed > 0,
+        "every return came with the confirm of its own message in {ROUNDS} rounds"
+    );
 }
 
 /// How many of the unroutable messages a reader of single confirms takes for delivered.
