@@ -173,6 +173,15 @@ impl Delivery {
         self.generation.ack(self.tag.tag, false).await
     }
 
+    /// Acknowledges this delivery and every earlier one of its channel that is not answered yet, in one frame. For a consumer that
+    /// keeps its own book of what is answered: no answer to one of them may be on its way at the same time.
+    ///
+    /// # Errors
+    /// [`Stale`] when its channel is gone: they are delivered again.
+    pub async fn ack_with_earlier(&self) -> Result<(), Stale> {
+        self.generation.ack(self.tag.tag, true).await
+    }
+
     /// Gives it back unused, through no fault of its own: newer brokers do not count it against its limit.
     ///
     /// # Errors
