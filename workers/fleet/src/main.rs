@@ -27,7 +27,7 @@ struct Flags {
     /// A pool to take tasks from; may be given several times
     #[arg(long, global = true, value_name = "NAME")]
     pool: Vec<String>,
-    /// The broker's address, such as amqp://user:password@host:5672/%2f; may be given several times
+    /// The broker's address, such as `amqp://user:password@host:5672/%2f`; may be given several times
     #[arg(long, global = true, value_name = "URL")]
     amqp: Vec<String>,
     /// Where health and metrics listen, or `off`

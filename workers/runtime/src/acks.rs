@@ -1,13 +1,99 @@
-//! Acknowledging what has been answered for. A stale acknowledgement is no error: its channel is gone, the broker delivers the message
-//! again, and the report that was confirmed for it is recognised by its ids.
+//! Acknowledging what has been answered for, with as few frames as can be: what is done without a gap from the oldest delivery on is
+//! acknowledged at once, what lies behind a gap one by one.
+//!
+//! The book holds every delivery that is not answered yet, from before it is looked at until its answer has gone out. So an acknowledgement
+//! of many never covers one that is still at work, or whose own answer is on its way.
+//!
+//! A stale acknowledgement is no error: its channel is gone, the broker delivers the message again, and the report that was confirmed for it
+//! is recognised by its ids.
 
-use baton_bus::Delivery;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Acknowledges every one.
-pub(crate) async fn acknowledge(done: Vec<Delivery>) {
-    for delivery in done {
-        if let Err(stale) = delivery.ack().await {
-            tracing::debug!(queue = %delivery.queue, error = %stale, "a task was done, but its delivery is stale");
+use baton_bus::{AckTag, Delivery};
+use futures::future::join_all;
+
+/// What is not answered yet, by channel.
+#[derive(Default)]
+pub(crate) struct AckBook {
+    open: Mutex<HashMap<u64, BTreeSet<u64>>>,
+}
+
+impl AckBook {
+    /// Enters what has just been delivered, before anything else is done with it.
+    pub(crate) fn enter(&self, batch: &[Delivery]) {
+        let mut open = self.lock();
+        for delivery in batch {
+            let tag = delivery.tag;
+            open.entry(tag.epoch).or_default().insert(tag.tag);
         }
+    }
+
+    /// Forgets a channel that is gone.
+    pub(crate) fn forget(&self, epoch: u64) {
+        self.lock().remove(&epoch);
+    }
+
+    /// Gives one back, unused.
+    pub(crate) async fn give_back(&self, delivery: &Delivery) {
+        if delivery.nack_requeue().await.is_err() {
+            tracing::debug!(queue = %delivery.queue, "given back, but the broker had taken it back already");
+        }
+        self.settled(&[delivery.tag]);
+    }
+
+    /// Acknowledges every one.
+    pub(crate) async fn acknowledge(&self, done: impl IntoIterator<Item = Delivery>) {
+        let mut by_channel: BTreeMap<u64, Vec<Delivery>> = BTreeMap::new();
+        for delivery in done {
+            by_channel
+                .entry(delivery.tag.epoch)
+                .or_default()
+                .push(delivery);
+        }
+        for (epoch, mut done) in by_channel {
+            done.sort_unstable_by_key(|delivery| delivery.tag.tag);
+            let whole = self.whole(epoch, &done);
+            let behind_gaps = done.get(whole..).unwrap_or_default();
+            let last_whole = whole.checked_sub(1).and_then(|last| done.get(last));
+            let mut stale = 0;
+            if let Some(last) = last_whole {
+                stale += usize::from(last.ack_with_earlier().await.is_err());
+            }
+            let singles = join_all(behind_gaps.iter().map(Delivery::ack)).await;
+            stale += singles.iter().filter(|ack| ack.is_err()).count();
+            if stale > 0 {
+                tracing::debug!(
+                    epoch,
+                    stale,
+                    "done, but the channel of these deliveries is gone"
+                );
+            }
+            let tags: Vec<AckTag> = done.iter().map(|delivery| delivery.tag).collect();
+            self.settled(&tags);
+        }
+    }
+
+    /// How many of `done`, which is sorted, are the oldest open ones without a gap.
+    fn whole(&self, epoch: u64, done: &[Delivery]) -> usize {
+        let open = self.lock();
+        let Some(open) = open.get(&epoch) else {
+            return 0;
+        };
+        let tags = done.iter().map(|delivery| delivery.tag.tag);
+        open.iter().zip(tags).take_while(|(o, d)| *o == d).count()
+    }
+
+    fn settled(&self, tags: &[AckTag]) {
+        let mut open = self.lock();
+        for tag in tags {
+            if let Some(of_channel) = open.get_mut(&tag.epoch) {
+                of_channel.remove(&tag.tag);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, BTreeSet<u64>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-use crate::acks::acknowledge;
 use crate::clock::now;
 use crate::hold::{InHand, act, end, not_run};
 use crate::lease::Lease;
@@ -39,7 +38,7 @@ pub(crate) async fn claim(shared: &Shared, mut in_hand: InHand) {
     match answer {
         Asked::Granted { before, progress } => {
             // The answer may come before the confirm of the asking; it says the same.
-            acknowledge(in_hand.delivery.take().into_iter().collect()).await;
+            shared.acks.acknowledge(in_hand.delivery.take()).await;
             let task = &mut in_hand.task;
             task.before = before.or_else(|| task.before.take());
             task.progress = progress.or_else(|| task.progress.take());
@@ -48,7 +47,7 @@ pub(crate) async fn claim(shared: &Shared, mut in_hand: InHand) {
         Asked::Refused => {
             let mut done = shared.runs.remove(in_hand.run);
             done.extend(in_hand.delivery);
-            acknowledge(done).await;
+            shared.acks.acknowledge(done).await;
         }
         Asked::GivenUp(reason) => end(shared, in_hand, not_run(reason), None).await,
     }
@@ -68,7 +67,7 @@ async fn ask(shared: &Shared, in_hand: &mut InHand, handle: &Handle) -> Asked {
         number += 1;
         let sent = publish_started(shared, in_hand, number);
         match or_over(shared, handle, &mut answer, gives_up, sent).await {
-            Ok(()) => acknowledge(in_hand.delivery.take().into_iter().collect()).await,
+            Ok(()) => shared.acks.acknowledge(in_hand.delivery.take()).await,
             Err(asked) => return asked,
         }
         if number > 1 {

@@ -13,7 +13,6 @@ use baton_bus::{Consumer, Delivery, ParkError, park};
 use baton_messages::RunId;
 use tokio_util::task::TaskTracker;
 
-use crate::acks::acknowledge;
 use crate::hold::{InHand, hold};
 use crate::inspect::{Refusal, inspect};
 use crate::registry::Served;
@@ -35,6 +34,7 @@ impl Intake {
     /// Takes from `consumer` until the worker drains; then gives back what was not begun.
     pub(crate) async fn run(self, mut consumer: Consumer) {
         let draining = self.shared.draining.clone();
+        let mut channel: Option<u64> = None;
         loop {
             let batch = tokio::select! {
                 biased;
@@ -42,6 +42,13 @@ impl Intake {
                 batch = consumer.next_batch(BATCH_MAX, Duration::ZERO) => batch,
             };
             let Some(batch) = batch else { break };
+            // All of one batch came on one channel; the one before it is gone when this is another.
+            let epoch = batch.first().map(|delivery| delivery.tag.epoch);
+            if let Some(gone) = channel.filter(|_| channel != epoch) {
+                self.shared.acks.forget(gone);
+            }
+            channel = epoch;
+            self.shared.acks.enter(&batch);
             for delivery in batch {
                 self.take(delivery).await;
             }
@@ -77,7 +84,7 @@ impl Intake {
             permit = self.shared.permits.clone().acquire_owned() => permit.ok(),
         };
         let Some(permit) = permit else {
-            return give_back(&delivery).await;
+            return self.shared.acks.give_back(&delivery).await;
         };
         let in_hand = InHand {
             task,
@@ -90,12 +97,6 @@ impl Intake {
         if futures::poll!(held.as_mut()).is_pending() {
             self.tasks.spawn(held);
         }
-    }
-}
-
-async fn give_back(delivery: &Delivery) {
-    if let Err(stale) = delivery.nack_requeue().await {
-        tracing::debug!(error = %stale, "a task was given back, but the broker had taken it back already");
     }
 }
 
@@ -117,7 +118,7 @@ async fn put_aside(shared: Arc<Shared>, delivery: Delivery, refusal: Refusal) {
                     reason = refusal.reason.as_str(), error = refusal.error,
                     "a message nobody can use was parked"
                 );
-                return acknowledge(vec![delivery]).await;
+                return shared.acks.acknowledge([delivery]).await;
             }
             Err(error) => {
                 say_once(&mut said, &delivery, &error);
@@ -127,7 +128,7 @@ async fn put_aside(shared: Arc<Shared>, delivery: Delivery, refusal: Refusal) {
             }
         }
         tokio::select! {
-            () = shared.draining.cancelled() => return give_back(&delivery).await,
+            () = shared.draining.cancelled() => return shared.acks.give_back(&delivery).await,
             () = tokio::time::sleep(PARK_AGAIN) => {}
         }
     }

@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::acks::acknowledge;
+use crate::acks::AckBook;
 use crate::runs::Runs;
 use crate::sink::SinkError;
 
@@ -101,12 +101,14 @@ impl Lane {
 pub(crate) fn lane(
     publisher: Publisher,
     runs: Arc<Runs>,
+    acks: Arc<AckBook>,
     over: CancellationToken,
 ) -> (Lane, impl Future<Output = ()>) {
     let (items, taken) = mpsc::channel(QUEUE_MAX);
     let work = Work {
         publisher,
         runs,
+        acks,
         items: taken,
         again: Vec::new(),
         last: 0,
@@ -118,6 +120,7 @@ pub(crate) fn lane(
 struct Work {
     publisher: Publisher,
     runs: Arc<Runs>,
+    acks: Arc<AckBook>,
     items: mpsc::Receiver<Item>,
     again: Vec<Tried>,
     last: usize,
@@ -206,7 +209,7 @@ impl Work {
                 (sent, item) => self.retry(item, tried.tries, &sent),
             }
         }
-        acknowledge(done).await;
+        self.acks.acknowledge(done).await;
     }
 
     fn retry(&mut self, item: Item, tries: u32, sent: &Sent) {

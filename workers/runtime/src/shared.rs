@@ -6,6 +6,7 @@ use baton_bus::Publisher;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::acks::AckBook;
 use crate::lane::Lane;
 use crate::options::WorkerOptions;
 use crate::runs::Runs;
@@ -15,6 +16,7 @@ pub(crate) struct Shared {
     pub(crate) options: WorkerOptions,
     pub(crate) lane: Lane,
     pub(crate) runs: Arc<Runs>,
+    pub(crate) acks: Arc<AckBook>,
     /// One permit for each task that runs, from before it begins until its report is confirmed.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) publisher: Publisher,

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::acks::AckBook;
 use crate::control::{listen, obey};
 use crate::intake::Intake;
 use crate::lane::lane;
@@ -114,10 +115,17 @@ impl Worker {
         }
         let runs = Arc::new(Runs::default());
         let reports_over = CancellationToken::new();
-        let (lane, reports) = lane(bus.publisher(), runs.clone(), reports_over.clone());
+        let acks = Arc::new(AckBook::default());
+        let (lane, reports) = lane(
+            bus.publisher(),
+            runs.clone(),
+            acks.clone(),
+            reports_over.clone(),
+        );
         let shared = Arc::new(Shared {
             lane,
             runs,
+            acks,
             permits: Arc::new(Semaphore::new(options.concurrency as usize)),
             publisher: bus.publisher(),
             draining: CancellationToken::new(),

@@ -5,13 +5,18 @@ use std::io::Write as _;
 use super::*;
 
 fn layers(file: &str, vars: &[(&str, &str)]) -> Result<Layers, ConfigError> {
-    let mut written = tempfile::NamedTempFile::new().unwrap();
-    written.write_all(file.as_bytes()).unwrap();
+    let written = written(file);
     let vars = vars
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     let environment = layers::environment(vars);
     Layers::merge(Some(written.path()), environment, &[])
+}
+
+fn written(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
 }
 
 #[test]

@@ -301,3 +301,24 @@ async fn a_worker_begins_before_its_queue_is_declared() {
     ));
     worker.end().await;
 }
+
+#[tokio::test]
+async fn what_is_done_behind_a_task_that_still_runs_is_acknowledged_and_the_running_one_is_not() {
+    let mut stage = Stage::set(&[LATE]).await;
+    let log = Log::new();
+    let worker = stage.work(both(&log), Stage::options("w1"));
+    stage.dispatch(&late(Act::Wait)).await;
+    log.has("entered").await;
+    for _ in 0..30 {
+        stage.dispatch(&late(Act::Echo)).await;
+    }
+    for _ in 0..30 {
+        stage.finished().await;
+    }
+    let queue = format!("baton.task.default.{LATE}");
+    stage.vhost.await_messages(&queue, 0, 1, SOON).await;
+    log.gate.add_permits(1);
+    stage.finished().await;
+    stage.emptied(LATE).await;
+    worker.end().await;
+}
