@@ -1,1 +1,30 @@
-//! it
+//! The whole system for tests: a broker, the orchestrator, workers and an independent ledger, each its own process, started, killed and
+//! questioned as operators and bad luck would.
+//!
+//! Guarantees: what a [`System`] starts ends with its test; every wait is on a condition with a deadline; what a test claims
+//! about effects it reads in the ledger ([`oracle`]), never in what Baton says of itself. As this is test equipment, what cannot be done
+//! panics with what was tried.
+
+mod api;
+mod chance;
+mod cli;
+pub mod oracle;
+pub mod sagas;
+mod system;
+
+pub use api::{Answer, Api};
+pub use chance::Chance;
+pub use cli::{Cli, Ran};
+pub use system::{Setup, System};
+
+use std::time::Duration;
+
+/// How long anything that should happen soon may take, on a machine that is building something on every core meanwhile.
+pub const SOON: Duration = Duration::from_secs(60);
+/// How long what waits for a lost worker's lease may take: lease, the grace to kill, a marker, and then what is done about it.
+pub const AFTER_A_LEASE: Duration = Duration::from_secs(120);
+
+/// Whether there is time for the long runs.
+pub fn long() -> bool {
+    std::env::var_os("BATON_LONG").is_some_and(|set| !set.is_empty() && set != "0")
+}

@@ -1,0 +1,77 @@
+//! The command-line tool, as its own process, as an operator's shell runs it.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use baton_harness::binaries;
+use serde_json::Value;
+
+use crate::SOON;
+
+/// `baton`, told where its orchestrator is.
+#[derive(Debug, Clone)]
+pub struct Cli {
+    program: PathBuf,
+    url: String,
+    token: String,
+    dir: PathBuf,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// Its exit code.
+    pub code: i32,
+    /// What it printed.
+    pub out: String,
+    /// What it complained of.
+    pub err: String,
+}
+
+impl Cli {
+    pub(crate) fn new(url: &str, token: &str, dir: &Path) -> Self {
+        Self {
+            program: binaries::path_of("baton"),
+            url: url.to_owned(),
+            token: token.to_owned(),
+            dir: dir.to_owned(),
+        }
+    }
+
+    /// Runs it with these arguments and waits until it ends.
+    pub async fn run(&self, args: &[&str]) -> Ran {
+        let running = tokio::process::Command::new(&self.program)
+            .args(args)
+            .current_dir(&self.dir)
+            .env("BATON_URL", &self.url)
+            .env("BATON_TOKEN", &self.token)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(SOON, running).await;
+        let output = output
+            .unwrap_or_else(|_| panic!("baton {args:?} has not ended after {SOON:?}"))
+            .expect("baton can be run");
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Ran {
+    /// The exit code was this.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "out: {}\nerr: {}", self.out, self.err);
+        self
+    }
+
+    /// Its output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|error| panic!("no JSON ({error}): {}\n{}", self.out, self.err))
+    }
+}

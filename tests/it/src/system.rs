@@ -1,0 +1,309 @@
+//! The system under test: one orchestrator on SQLite, some workers, one ledger, on a virtual host of a broker.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use baton_harness::{Broker, Launch, Ledger, Options, Process, Proxy, Vhost, await_some, binaries};
+
+use serde_json::{Value, json};
+
+use crate::sagas::Saga;
+use crate::{Api, Cli, SOON};
+
+/// The token of the API in every test.
+pub(crate) const TOKEN: &str = "a-token-for-tests-only";
+
+/// What a system is to be like.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    own_broker: bool,
+    orchestrator_env: Vec<(String, String)>,
+    worker_env: Vec<(String, String)>,
+    workers: usize,
+}
+
+impl Setup {
+    /// One orchestrator and so many workers, on the broker all tests share.
+    #[must_use]
+    pub fn workers(workers: usize) -> Self {
+        Self {
+            workers,
+            ..Self::default()
+        }
+    }
+
+    /// On a broker of its own, which can be hurt.
+    #[must_use]
+    pub const fn own_broker(mut self) -> Self {
+        self.own_broker = true;
+        self
+    }
+
+    /// Sets a key of the orchestrator's configuration, `sagas.idle_ms`.
+    #[must_use]
+    pub fn orchestrator(mut self, key: &str, value: &str) -> Self {
+        self.orchestrator_env.push((variable(key), value.to_owned()));
+        self
+    }
+
+    /// Sets a key of every worker's configuration, `worker.concurrency`.
+    #[must_use]
+    pub fn worker(mut self, key: &str, value: &str) -> Self {
+        self.worker_env.push((variable(key), value.to_owned()));
+        self
+    }
+
+    /// Starts it all and waits until it is ready.
+    pub async fn start(self) -> System {
+        let mut system = self.start_without_orchestrator().await;
+        system.orchestrator().wait_ready_in(SOON).await;
+        system
+    }
+
+    /// As [`Self::start`], without the orchestrator: [`System::orchestrator`] starts it. Workers are started, and wait.
+    pub async fn start_without_orchestrator(self) -> System {
+        let broker = if self.own_broker {
+            Broker::own(Options::default()).await
+        } else {
+            Broker::shared().await
+        };
+        let vhost = broker.vhost().await;
+        let proxy = Proxy::to_port(broker.amqp_port()).await;
+        let ledger = Ledger::start().await;
+        let dir = binaries::fresh_dir("system");
+        let files = dir.join("files");
+        std::fs::create_dir(&files).expect("a folder for file.write can be made");
+        let port = free_port();
+        let mut system = System {
+            orchestrator: None,
+            workers: Vec::new(),
+            api: Api::at(&format!("http://127.0.0.1:{port}"), TOKEN),
+            ledger,
+            proxy,
+            files,
+            dir,
+            port,
+            setup: self,
+            vhost,
+            broker,
+        };
+        for _ in 0..system.setup.workers {
+            system.add_worker(&[]);
+        }
+        system
+    }
+}
+
+/// A running system. Fields end in this order: processes before what they use.
+#[derive(Debug)]
+pub struct System {
+    orchestrator: Option<Process>,
+    /// The workers, to be killed, frozen, started again.
+    pub workers: Vec<Process>,
+    /// The API of its orchestrator.
+    pub api: Api,
+    /// What was done to the world.
+    pub ledger: Ledger,
+    /// Between the orchestrator and the broker. Workers are connected directly, unless they are told otherwise.
+    pub proxy: Proxy,
+    /// The folder under which `file.write` may write.
+    pub files: PathBuf,
+    dir: PathBuf,
+    port: u16,
+    setup: Setup,
+    /// Its virtual host.
+    pub vhost: Vhost,
+    /// Its broker.
+    pub broker: Broker,
+}
+
+impl System {
+    /// The orchestrator; the first call starts it.
+    pub fn orchestrator(&mut self) -> Orchestrator<'_> {
+        if self.orchestrator.is_none() {
+            self.orchestrator = Some(self.launch_orchestrator(self.port).start());
+        }
+        Orchestrator {
+            url: format!("http://127.0.0.1:{}", self.port),
+            process: self.orchestrator.as_mut().expect("it has just been started"),
+        }
+    }
+
+    /// The orchestrator, which has been started, and the workers, to be killed side by side.
+    pub fn processes(&mut self) -> (&mut Process, &mut [Process]) {
+        let orchestrator = self.orchestrator.as_mut();
+        let orchestrator = orchestrator.expect("the orchestrator has been started");
+        (orchestrator, &mut self.workers)
+    }
+
+    /// How another orchestrator on the same data would be started, its API on another port.
+    pub fn second_orchestrator(&self) -> Launch {
+        self.launch_orchestrator(free_port())
+    }
+
+    /// How an orchestrator on data of its own would be started, its API on the port of the one that runs.
+    pub fn orchestrator_on_the_same_port(&self) -> Launch {
+        let data = self.dir.join("other-data");
+        self.launch_orchestrator(self.port)
+            .env(variable("store.data_dir"), &data)
+    }
+
+    /// The command-line tool, told where this orchestrator is.
+    pub fn cli(&self) -> Cli {
+        Cli::new(&format!("http://127.0.0.1:{}", self.port), TOKEN, &self.dir)
+    }
+
+    /// Starts one more worker, with further keys of its configuration. Its index in [`Self::workers`].
+    pub fn add_worker(&mut self, config: &[(&str, &str)]) -> usize {
+        let launch = self.launch_worker(&self.vhost.url());
+        let launch = config
+            .iter()
+            .fold(launch, |launch, (key, value)| launch.env(variable(key), value));
+        self.workers.push(launch.start());
+        self.workers.len() - 1
+    }
+
+    /// Starts one more worker that reaches the broker through a relay.
+    pub fn add_worker_through(&mut self, proxy: &Proxy, config: &[(&str, &str)]) -> usize {
+        let launch = self.launch_worker(&self.vhost.url_through(proxy.port()));
+        let launch = config
+            .iter()
+            .fold(launch, |launch, (key, value)| launch.env(variable(key), value));
+        self.workers.push(launch.start());
+        self.workers.len() - 1
+    }
+
+    /// Registers definitions.
+    pub async fn apply(&self, sagas: &[&Saga]) {
+        for saga in sagas {
+            self.api.apply(saga.yaml()).await;
+        }
+    }
+
+    /// Starts a saga whose effects bear this name; the same name is the same saga. Its id.
+    pub async fn run(&self, definition: &str, name: &str) -> String {
+        self.api.start(definition, &self.input(name), name).await
+    }
+
+    /// The input of a saga of that name.
+    pub fn input(&self, name: &str) -> Value {
+        json!({ "name": name, "dir": self.files })
+    }
+
+    /// Waits until the catalogue has a task type and somebody serves it.
+    pub async fn await_served(&self, task_type: &str) {
+        let what = format!("{task_type} to be served");
+        await_some(&what, SOON, async || {
+            self.api.is_served(task_type).await.then_some(())
+        })
+        .await;
+    }
+
+    /// A file below the root of `file.write`.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.files.join(name)
+    }
+
+    /// What a file below the root of `file.write` holds; none when it is not there.
+    pub fn file_text(&self, name: &str) -> Option<String> {
+        std::fs::read_to_string(self.file(name)).ok()
+    }
+
+    /// The folder of its database.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    /// Its own folder, for what a test wants to write.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn launch_orchestrator(&self, port: u16) -> Launch {
+        let launch = Launch::binary("baton-orchestrator")
+            .env("RUST_LOG", "")
+            .env(variable("store.data_dir"), self.data_dir())
+            .env(variable("bus.addresses"), self.vhost.url_through(self.proxy.port()))
+            .env(variable("bus.reconnect_ms_max"), "1000")
+            .env(variable("http.listen"), format!("127.0.0.1:{port}"))
+            .env(variable("http.token"), TOKEN);
+        with_all(launch, &self.setup.orchestrator_env)
+    }
+
+    fn launch_worker(&self, broker_url: &str) -> Launch {
+        let launch = Launch::binary("baton-worker")
+            .env(variable("bus.addresses"), broker_url)
+            .env(variable("bus.reconnect_ms_max"), "1000")
+            .env(variable("http.listen"), "off")
+            // short, since a killed worker's tasks wait for their leases
+            .env(variable("worker.heartbeat_ms"), "300")
+            .env(variable("worker.announce_ms"), "1000")
+            .env(variable("worker.grant_ask_ms"), "500")
+            .env(variable("worker.kill_grace_ms"), "500")
+            .env(variable("worker.drain_grace_ms"), "5000")
+            .env(variable("automations.test_effect.ledger_url"), self.ledger.url())
+            .env(variable("automations.file_write.roots"), &self.files);
+        with_all(launch, &self.setup.worker_env)
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        drop(self.orchestrator.take());
+        self.workers.clear();
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+/// The orchestrator of a [`System`].
+#[derive(Debug)]
+pub struct Orchestrator<'a> {
+    /// The process.
+    pub process: &'a mut Process,
+    url: String,
+}
+
+impl Orchestrator<'_> {
+    /// Waits until it takes work.
+    pub async fn wait_ready_in(&mut self, limit: Duration) {
+        self.process
+            .wait_for_http(&format!("{}/readyz", self.url), limit)
+            .await;
+    }
+
+    /// Waits until it lives and answers, whether or not it takes work.
+    pub async fn wait_alive_in(&mut self, limit: Duration) {
+        self.process
+            .wait_for_http(&format!("{}/healthz", self.url), limit)
+            .await;
+    }
+
+    /// Kills it and starts it again, without waiting for it.
+    pub fn kill9_and_start(&mut self) {
+        self.process.kill9();
+        self.process.start_again();
+    }
+}
+
+/// The environment variable of a key.
+pub(crate) fn variable(key: &str) -> String {
+    format!("BATON__{}", key.replace('.', "__").to_uppercase())
+}
+
+fn with_all(launch: Launch, env: &[(String, String)]) -> Launch {
+    env.iter()
+        .fold(launch, |launch, (key, value)| launch.env(key, value))
+}
+
+/// A port that is free now and that the kernel gives to no outgoing connection: an orchestrator that is killed must find it again.
+fn free_port() -> u16 {
+    loop {
+        let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+        let port = 12_000 + u16::try_from((high ^ low) % 8_000).unwrap_or_default();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
