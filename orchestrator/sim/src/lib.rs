@@ -1,1 +1,29 @@
-//! sim
+//! The simulator: a whole small world in one thread under one seed. The real driver and the real engine, around them models of the
+//! broker, the store, the workers and the operators, in virtual time that jumps to the next event.
+//!
+//! The driver's futures are polled by hand, so that one can be dropped between any two awaits: that is a crash. After every event the
+//! [`oracle`] holds what has happened against the promise: every saga ends completed, compensated, or parked with a named task. The
+//! [`ledger`] is what has really happened to the world, the [`reference`] what a naive reading of the scripts allows to happen.
+//! The simulator decides nothing that Baton decides; it only breaks things. [`fault`] plants faults, to show that it can see.
+
+pub mod broker;
+pub mod chaos;
+pub mod disk;
+pub mod event;
+pub mod fault;
+pub mod generate;
+pub mod host;
+pub mod ledger;
+pub mod mood;
+pub mod operators;
+pub mod oracle;
+pub mod plan;
+pub mod reference;
+pub mod rng;
+pub mod run;
+pub mod trace;
+pub mod worker;
+pub mod world;
+
+pub use fault::Fault;
+pub use world::{Broken, Report, Setup, simulate};

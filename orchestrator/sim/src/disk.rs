@@ -1,0 +1,313 @@
+//! A model of the store: a transaction happens wholly or not at all, its answer may be lost, and every call has an await before and
+//! after its effect, at which whoever waits may die. What is on the disk outlives every driver.
+//!
+//! The disk also folds every record as it is written. That mirror is the replay of the log, kept up to date: the oracle reads it, and
+//! every snapshot and every state in memory must equal it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use baton_driver::{
+    Batch, ColdRow, CommitError, DeadLetterRow, DefinitionRow, Loaded, LogRow, Recovered, SagaRow, SnapshotRow, Store, StoreError, UnsentRow,
+    WorkItemRow,
+};
+use baton_engine::{SagaState, fold};
+use baton_messages::{AttemptRef, Manifest, SagaId, TaskType, Timestamp};
+
+use crate::fault::Fault;
+use crate::mood::Mood;
+use crate::rng::Rng;
+
+/// Pending once: a place at which whoever waits may die.
+struct Await(bool);
+
+impl Future for Await {
+    type Output = ();
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.0, false) { Poll::Pending } else { Poll::Ready(()) }
+    }
+}
+
+/// What is on the disk.
+#[derive(Debug)]
+pub struct Disk {
+    rows: Vec<LogRow>,
+    sagas: BTreeMap<SagaId, SagaRow>,
+    snapshots: BTreeMap<SagaId, SnapshotRow>,
+    cold: BTreeMap<SagaId, ColdRow>,
+    unsent: BTreeMap<AttemptRef, UnsentRow>,
+    /// Dead letters by id.
+    pub dead_letters: BTreeMap<uuid::Uuid, DeadLetterRow>,
+    /// Open work items.
+    pub work_items: BTreeSet<(SagaId, u32)>,
+    unserved: BTreeSet<(TaskType, SagaId)>,
+    definitions: Vec<DefinitionRow>,
+    manifests: BTreeMap<TaskType, Manifest>,
+    watermark: u64,
+    /// The epoch under which the partition is owned.
+    pub epoch: u64,
+    /// Every saga, folded from its rows as they were written.
+    pub mirror: BTreeMap<SagaId, SagaState>,
+    /// Sagas written since the oracle last looked.
+    pub touched: BTreeSet<SagaId>,
+    /// The first thing that was wrong about what was written.
+    pub broken: Option<String>,
+    /// How many commits there were.
+    pub commits: u64,
+    /// Chance, and how often things go wrong.
+    rng: Rng,
+    unknown: u64,
+    failed: u64,
+    fault: Option<Fault>,
+}
+
+impl Disk {
+    /// An empty disk.
+    #[must_use]
+    pub const fn new(rng: Rng, mood: &Mood, fault: Option<Fault>) -> Self {
+        Self {
+            rows: Vec::new(),
+            sagas: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            cold: BTreeMap::new(),
+            unsent: BTreeMap::new(),
+            dead_letters: BTreeMap::new(),
+            work_items: BTreeSet::new(),
+            unserved: BTreeSet::new(),
+            definitions: Vec::new(),
+            manifests: BTreeMap::new(),
+            watermark: 0,
+            epoch: 0,
+            mirror: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            broken: None,
+            commits: 0,
+            rng,
+            unknown: mood.commit_unknown,
+            failed: mood.commit_failed,
+            fault,
+        }
+    }
+
+    /// From here on nothing goes wrong any more.
+    pub const fn calm_down(&mut self) {
+        self.unknown = 0;
+        self.failed = 0;
+    }
+
+    /// The entries of a saga, in order.
+    pub fn entries(&self, saga: SagaId) -> impl Iterator<Item = &baton_engine::Entry> {
+        self.rows.iter().filter(move |row| row.saga == saga).map(|row| &row.entry)
+    }
+
+    fn complain(&mut self, what: String) {
+        self.broken.get_or_insert(what);
+    }
+
+    fn write(&mut self, batch: Batch) {
+        self.commits += 1;
+        if batch.watermark < self.watermark {
+            self.complain(format!("the watermark went back from {} to {}", self.watermark, batch.watermark));
+        }
+        self.watermark = batch.watermark;
+        for row in batch.rows {
+            self.write_row(row);
+        }
+        if self.watermark > self.rows.len() as u64 {
+            self.complain(format!("the watermark is {}, past the last row {}", self.watermark, self.rows.len()));
+        }
+        if self.fault == Some(Fault::WatermarkTooFar) {
+            self.watermark = self.rows.len() as u64;
+        }
+        for row in batch.snapshots {
+            if self.mirror.get(&row.saga) != Some(&*row.state) {
+                self.complain(format!("the snapshot of {} is not what its records fold to", row.saga));
+            }
+            self.snapshots.insert(row.saga, row);
+        }
+        self.sagas.extend(batch.sagas.into_iter().map(|row| (row.saga, row)));
+        self.cold.extend(batch.cold.into_iter().map(|row| (row.saga, row)));
+        for of in batch.unsent_remove {
+            self.unsent.remove(&of);
+        }
+        if self.fault != Some(Fault::UnsentForgotten) {
+            for row in batch.unsent_add {
+                self.unsent.entry(row.of.clone()).or_insert(row);
+            }
+        }
+        for row in batch.work_items {
+            match row {
+                WorkItemRow::Open { saga, item } => drop(self.work_items.insert((saga, item.number))),
+                WorkItemRow::Close { saga, number, .. } => drop(self.work_items.remove(&(saga, number))),
+            }
+        }
+        for row in batch.dead_letters {
+            self.dead_letters.entry(row.id).or_insert(row);
+        }
+        for key in batch.unserved_remove {
+            self.unserved.remove(&(key.0, key.1));
+        }
+        self.unserved.extend(batch.unserved_add);
+    }
+
+    fn write_row(&mut self, row: LogRow) {
+        if row.log_seq != self.rows.len() as u64 + 1 {
+            self.complain(format!("row {} follows row {}", row.log_seq, self.rows.len()));
+        }
+        let state = self.mirror.entry(row.saga).or_insert_with(|| SagaState::new(row.saga));
+        let mut wrong = (state.seq != row.saga_seq).then(|| format!("row {} begins at {}, its saga is at {}", row.log_seq, row.saga_seq, state.seq));
+        if row.entry.at < state.last_at {
+            wrong = Some(format!("row {} is older than the one before it", row.log_seq));
+        }
+        for record in &row.entry.records {
+            if let Err(error) = fold(state, row.entry.at, record) {
+                wrong = Some(format!("row {} does not fold: {error}", row.log_seq));
+            }
+        }
+        self.touched.insert(row.saga);
+        self.rows.push(row);
+        if let Some(what) = wrong {
+            self.complain(what);
+        }
+    }
+
+    fn recovered(&self) -> Recovered {
+        let hot = |saga: &SagaId| !self.cold.get(saga).is_some_and(|row| row.cold);
+        Recovered {
+            watermark: self.watermark,
+            log_seq: self.rows.len() as u64,
+            in_doubt: self.rows.iter().filter(|row| row.log_seq > self.watermark).cloned().collect(),
+            unsent: self.unsent.values().cloned().collect(),
+            hot: self.sagas.values().filter(|row| !row.status.ended() && hot(&row.saga)).map(|row| row.saga).collect(),
+            cold_wake: self.cold.values().filter(|row| row.cold).filter_map(|row| row.wake_at).min(),
+            unserved: self.unserved.iter().map(|(task_type, _)| task_type.clone()).collect::<BTreeSet<_>>().into_iter().collect(),
+        }
+    }
+
+    fn loaded(&self, saga: SagaId) -> Option<Loaded> {
+        self.mirror.get(&saga)?;
+        let base = self.snapshots.get(&saga).map_or_else(|| Box::new(SagaState::new(saga)), |row| row.state.clone());
+        let mut entries = Vec::new();
+        for row in self.rows.iter().filter(|row| row.saga == saga) {
+            if row.saga_seq >= base.seq {
+                entries.push(row.entry.clone());
+            }
+        }
+        Some(Loaded { saga, base, entries, cold: self.cold.get(&saga).is_some_and(|row| row.cold) })
+    }
+}
+
+/// A connection to the disk.
+#[derive(Debug, Clone)]
+pub struct Connection(Arc<Mutex<Disk>>);
+
+impl Connection {
+    /// The only connection to a disk; cloned for each driver.
+    #[must_use]
+    pub fn new(disk: Disk) -> Self {
+        Self(Arc::new(Mutex::new(disk)))
+    }
+
+    /// What is on the disk.
+    pub fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fate(&self) -> Fate {
+        let mut disk = self.disk();
+        let (unknown, failed) = (disk.unknown, disk.failed);
+        if disk.rng.per_mille(unknown) {
+            return if disk.rng.per_mille(500) { Fate::UnknownDone } else { Fate::UnknownNot };
+        }
+        if disk.rng.per_mille(failed) { Fate::Failed } else { Fate::Done }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Done,
+    Failed,
+    UnknownDone,
+    UnknownNot,
+}
+
+impl Store for Connection {
+    async fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
+        Await(true).await;
+        let partition = batch.partition;
+        let fate = self.fate();
+        {
+            let mut disk = self.disk();
+            if disk.epoch != batch.epoch {
+                return Err(CommitError::Fenced { partition, epoch: batch.epoch });
+            }
+            let lies = disk.fault == Some(Fault::CommitLies) && disk.commits > 5 && disk.rng.per_mille(30);
+            if matches!(fate, Fate::Done | Fate::UnknownDone) && !lies {
+                disk.write(batch);
+            }
+        }
+        Await(true).await;
+        match fate {
+            Fate::Done => Ok(()),
+            Fate::Failed => Err(CommitError::Failed { partition, source: "the disk is full".into() }),
+            Fate::UnknownDone | Fate::UnknownNot => Err(CommitError::Unknown { partition, source: "the connection is gone".into() }),
+        }
+    }
+
+    async fn load(&mut self, sagas: Vec<SagaId>) -> Result<Vec<Loaded>, StoreError> {
+        Await(true).await;
+        let disk = self.disk();
+        Ok(sagas.into_iter().filter_map(|saga| disk.loaded(saga)).collect())
+    }
+
+    async fn recover(&mut self, _: u8) -> Result<Recovered, StoreError> {
+        Await(true).await;
+        Ok(self.disk().recovered())
+    }
+
+    async fn cold_due(&mut self, _: u8, until: Timestamp, limit: usize) -> Result<(Vec<SagaId>, Option<Timestamp>), StoreError> {
+        Await(true).await;
+        let mut wakes: Vec<(Timestamp, SagaId)> =
+            self.disk().cold.values().filter(|row| row.cold).filter_map(|row| Some((row.wake_at?, row.saga))).collect();
+        wakes.sort_unstable();
+        let due: Vec<SagaId> = wakes.iter().filter(|(at, _)| *at <= until).take(limit).map(|(_, saga)| *saga).collect();
+        let next = wakes.get(due.len()).map(|(at, _)| *at);
+        Ok((due, next))
+    }
+
+    async fn unserved(&mut self, _: u8, task_type: TaskType, after: Option<SagaId>, limit: usize) -> Result<Vec<SagaId>, StoreError> {
+        Await(true).await;
+        let disk = self.disk();
+        let waiting = disk.unserved.iter().filter(|(known, saga)| *known == task_type && after.is_none_or(|after| *saga > after));
+        Ok(waiting.take(limit).map(|(_, saga)| *saga).collect())
+    }
+
+    async fn put_definition(&mut self, row: DefinitionRow) -> Result<bool, StoreError> {
+        Await(true).await;
+        let mut disk = self.disk();
+        if let Some(known) = disk.definitions.iter().find(|known| known.name == row.name && known.version == row.version) {
+            return Ok(known.source == row.source);
+        }
+        disk.definitions.push(row);
+        Ok(true)
+    }
+
+    async fn definitions(&mut self) -> Result<Vec<DefinitionRow>, StoreError> {
+        Await(true).await;
+        Ok(self.disk().definitions.clone())
+    }
+
+    async fn put_manifest(&mut self, manifest: Manifest, _: Timestamp) -> Result<(), StoreError> {
+        Await(true).await;
+        self.disk().manifests.insert(manifest.task_type.clone(), manifest);
+        Ok(())
+    }
+
+    async fn manifests(&mut self) -> Result<Vec<Manifest>, StoreError> {
+        Await(true).await;
+        Ok(self.disk().manifests.values().cloned().collect())
+    }
+}

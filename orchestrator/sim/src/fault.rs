@@ -1,0 +1,55 @@
+//! Planted faults: each breaks one rule the promise rests on, at a seam the simulator owns. They show that the simulator can see: a
+//! simulator that finds nothing may be blind.
+
+/// A rule broken on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The store forgets which tasks are to be sent again.
+    UnsentForgotten,
+    /// Deliveries are acknowledged before what they caused is committed.
+    AcknowledgedBeforeCommit,
+    /// The watermark passes commands that nobody has confirmed.
+    WatermarkTooFar,
+    /// A commit says it is done and writes nothing.
+    CommitLies,
+    /// A worker acts on a claim nobody has granted.
+    ActsUngranted,
+    /// A worker that was refused acts all the same.
+    ActsRefused,
+    /// A worker looks neither at `not_after` nor at its lease nor at its time limit.
+    ActsTooLate,
+    /// A before-image is taken and never sent.
+    ImageLost,
+    /// A worker takes a new before-image on every attempt, and hands on the last.
+    ImageRetaken,
+    /// A lease is judged by silence alone, without a marker through the inbox.
+    LeaseWithoutMarker,
+    /// A worker says nobody else can hold what was delivered to it twice.
+    AlwaysSole,
+    /// A worker says `failed` after it has acted.
+    FailedAfterActing,
+    /// A worker acknowledges first and reports once, whatever becomes of it.
+    ReportedOnce,
+    /// Nobody looks at the timers.
+    TimersForgotten,
+}
+
+impl Fault {
+    /// Every planted fault.
+    pub const ALL: [Self; 14] = [
+        Self::UnsentForgotten,
+        Self::AcknowledgedBeforeCommit,
+        Self::WatermarkTooFar,
+        Self::CommitLies,
+        Self::ActsUngranted,
+        Self::ActsRefused,
+        Self::ActsTooLate,
+        Self::ImageLost,
+        Self::ImageRetaken,
+        Self::LeaseWithoutMarker,
+        Self::AlwaysSole,
+        Self::FailedAfterActing,
+        Self::ReportedOnce,
+        Self::TimersForgotten,
+    ];
+}

@@ -1,0 +1,167 @@
+//! Sagas drawn from chance: every shape the engine knows today, and scripts that go wrong in every way an automation can.
+
+use std::fmt::Write as _;
+
+use baton_messages::{Effect, SagaId, StepId};
+
+use crate::mood::Mood;
+use crate::plan::{KINDS, Kind, Matter, OnError, Play, SagaPlan, Script, StepPlan, UndoSaid};
+use crate::rng::Rng;
+
+/// The most steps of a drawn saga: more shapes come from more seeds, not from larger sagas.
+const STEPS_MAX: u64 = 7;
+
+/// Draws a saga.
+pub fn saga(rng: &mut Rng, mood: &Mood, number: u64) -> SagaPlan {
+    let count = rng.range(1, STEPS_MAX);
+    let pivot_at = if rng.per_mille(350) { rng.below(count) } else { u64::MAX };
+    let mut steps: Vec<StepPlan> = Vec::new();
+    for n in 0..count {
+        if let Some(step) = step(rng, mood, n, pivot_at, &steps) {
+            steps.push(step);
+        }
+    }
+    let deadline_ms = (!mood.quiet && rng.per_mille(150)).then(|| rng.range(5_000, 120_000));
+    let name = format!("gen-{number}");
+    let yaml = document(rng, &name, &steps, deadline_ms, mood.quiet);
+    SagaPlan { id: SagaId(rng.uuid()), name, yaml, steps, deadline_ms }
+}
+
+fn step(rng: &mut Rng, mood: &Mood, n: u64, pivot_at: u64, before: &[StepPlan]) -> Option<StepPlan> {
+    let pivot = n == pivot_at;
+    let sleeps = !pivot && rng.per_mille(100);
+    let kind = (!sleeps).then(|| task_kind(rng, pivot, n > pivot_at && pivot_at != u64::MAX)).flatten();
+    let after = after(rng, before.len(), n > pivot_at, pivot_at);
+    let undo = match kind {
+        Some(kind) if kind.effect == Effect::Irreversible => UndoSaid::None,
+        Some(kind) if kind.effect == Effect::Reversible && rng.per_mille(40) => UndoSaid::None,
+        Some(kind) if kind.matter == Matter::Keyed && (kind.name == "sim.stuck@1" && rng.per_mille(700) || rng.per_mille(100)) => UndoSaid::Task,
+        _ => UndoSaid::Own,
+    };
+    Some(StepPlan {
+        id: StepId::new(&format!("s{n}")).ok()?,
+        kind,
+        after,
+        wanted: rng.per_mille(900),
+        sleep_ms: rng.range(100, 20_000),
+        pivot,
+        on_error: rng.pick(
+            &[OnError::Compensate, OnError::Compensate, OnError::Compensate, OnError::Compensate, OnError::Park, OnError::Continue],
+            OnError::Compensate,
+        ),
+        attempts: u32::try_from(rng.range(1, 4)).unwrap_or(1),
+        undo,
+        script: script(rng, mood),
+    })
+}
+
+fn task_kind(rng: &mut Rng, pivot: bool, past_pivot: bool) -> Option<&'static Kind> {
+    if (pivot || past_pivot) && rng.per_mille(400) {
+        return KINDS.iter().find(|kind| kind.effect == Effect::Irreversible);
+    }
+    // Before a pivot an irreversible step is there only with `undo: none`; a few of them.
+    let at = rng.index(KINDS.len());
+    let kind = KINDS.get(at)?;
+    if kind.effect == Effect::Irreversible && !pivot && rng.per_mille(700) { KINDS.get(1) } else { Some(kind) }
+}
+
+/// What comes before a step. What comes after the pivot in the document depends on it.
+fn after(rng: &mut Rng, before: usize, past_pivot: bool, pivot_at: u64) -> Vec<usize> {
+    let pivot = usize::try_from(pivot_at).ok().filter(|at| past_pivot && *at < before);
+    let mut all: Vec<usize> = match rng.below(4) {
+        0 => Vec::new(),
+        1 => before.checked_sub(1).into_iter().collect(),
+        _ => (0..before).filter(|_| rng.per_mille(400)).collect(),
+    };
+    if let Some(pivot) = pivot
+        && !all.iter().any(|at| *at >= pivot)
+    {
+        all.push(pivot);
+    }
+    all.sort_unstable();
+    all
+}
+
+fn script(rng: &mut Rng, mood: &Mood) -> Script {
+    Script { forward: plays(rng, mood, true), backward: plays(rng, mood, false), asking: plays(rng, mood, false) }
+}
+
+fn plays(rng: &mut Rng, mood: &Mood, forward: bool) -> Vec<Play> {
+    let mut plays = Vec::new();
+    while plays.len() < 6 && rng.per_mille(if forward { mood.bad_outcome } else { mood.bad_outcome / 2 }) {
+        let dies = mood.worker_dies_ms != u64::MAX;
+        let play = rng.pick(
+            &[
+                Play::FailRetryable,
+                Play::FailRetryable,
+                Play::FailFinal,
+                Play::UnknownActed,
+                Play::UnknownIdle,
+                Play::HangActed,
+                Play::HangIdle,
+                Play::DieActed,
+                Play::DieIdle,
+            ],
+            Play::FailRetryable,
+        );
+        let play = match play {
+            Play::DieActed if !dies => Play::UnknownActed,
+            Play::DieIdle if !dies => Play::UnknownIdle,
+            other => other,
+        };
+        // One that fails once goes on failing now and then, so that attempts run out.
+        let times = if rng.per_mille(250) { 4 } else { 1 };
+        plays.extend(std::iter::repeat_n(play, times));
+    }
+    plays.push(Play::Succeed);
+    plays
+}
+
+fn document(rng: &mut Rng, name: &str, steps: &[StepPlan], deadline_ms: Option<u64>, quiet: bool) -> String {
+    let mut yaml = format!("saga: {name}\nversion: 1\n");
+    if let Some(ms) = deadline_ms {
+        let _ = writeln!(yaml, "deadline: {ms}ms");
+    }
+    yaml.push_str("steps:\n");
+    for step in steps {
+        describe(rng, &mut yaml, step, steps, quiet);
+    }
+    yaml
+}
+
+fn describe(rng: &mut Rng, yaml: &mut String, step: &StepPlan, steps: &[StepPlan], quiet: bool) {
+    let ids: Vec<&str> = step.after.iter().filter_map(|at| steps.get(*at)).map(|step| step.id.as_str()).collect();
+    let _ = writeln!(yaml, "  - id: {}\n    after: [{}]", step.id, ids.join(", "));
+    if !step.wanted {
+        yaml.push_str("    if: ${ input.never }\n");
+    }
+    let Some(kind) = step.kind else {
+        let _ = writeln!(yaml, "    sleep: {}ms", step.sleep_ms);
+        return;
+    };
+    let _ = writeln!(yaml, "    task: {}", kind.name);
+    if kind.far {
+        yaml.push_str("    pool: far\n");
+    }
+    let with = ids.first().map_or_else(|| format!("{{ step: {} }}", step.id), |id| format!("{{ step: {}, before: \"${{ {id} }}\" }}", step.id));
+    let _ = writeln!(yaml, "    with: {with}");
+    let _ = writeln!(yaml, "    timeout: {}ms", if quiet { 10_000 } else { rng.pick(&[2_000_u64, 8_000, 20_000], 8_000) });
+    let _ = writeln!(yaml, "    queue_timeout: {}s", if quiet { 600 } else { rng.pick(&[60_u64, 600, 7_200], 600) });
+    let _ = writeln!(yaml, "    heartbeat: {}s", rng.pick(&[12_u64, 30], 30));
+    let _ = writeln!(yaml, "    retry: {{ attempts: {}, backoff: {}ms, max: 20s }}", step.attempts, rng.range(50, 3_000));
+    match step.undo {
+        UndoSaid::Own => {}
+        UndoSaid::None => yaml.push_str("    undo: none\n    because: it stays\n"),
+        UndoSaid::Task => {
+            let _ = writeln!(yaml, "    undo: {{ task: sim.set@1, with: {{ step: {} }} }}", step.id);
+        }
+    }
+    if step.pivot {
+        yaml.push_str("    pivot: true\n");
+    }
+    match step.on_error {
+        OnError::Compensate => {}
+        OnError::Park => yaml.push_str("    on_error: park\n"),
+        OnError::Continue => yaml.push_str("    on_error: continue\n"),
+    }
+}

@@ -1,0 +1,156 @@
+//! People: who asks for sagas, who meddles with them, and who looks at what is parked until nothing is. Each asks until he is answered,
+//! under one id, as a client over a bad line would.
+
+use baton_engine::input::Resolution;
+use baton_engine::state::Phase;
+use baton_engine::{Choice, Input, Operator, SagaState, Verdict};
+use baton_messages::{InboxMessage, InputId, SagaId, Start, StepId};
+use serde_json::json;
+
+use crate::event::Event;
+use crate::world::{Request, World};
+
+/// How often somebody looks at what is parked.
+const JANITOR_MS: u64 = 20_000;
+
+impl World {
+    /// Somebody asks for a saga, over the API or over the bus.
+    pub(crate) fn start(&mut self, saga: SagaId) {
+        let Some(plan) = self.plans.get(&saga) else { return };
+        let start = Start {
+            id: InputId(self.rng.uuid()),
+            saga,
+            definition: plan.name.clone(),
+            version: Some(1),
+            input: json!({ "never": false }),
+            labels: std::collections::BTreeMap::new(),
+            by: "sim".into(),
+        };
+        if self.rng.per_mille(300) && self.broker.up {
+            self.after(1, Event::InboxArrives { message: Box::new(InboxMessage::Start(start.clone())), whose: None, confirmed: true });
+        }
+        self.request(saga, Input::Start(start));
+    }
+
+    fn request(&mut self, saga: SagaId, input: Input) {
+        self.requests_made += 1;
+        self.note(&format!("asked: {} of {}", input.kind(), crate::host::short(saga)));
+        self.requests.insert(self.requests_made, Request { saga, input });
+        self.wake_host(3);
+    }
+
+    /// A request is answered, and so committed.
+    pub(crate) fn answered(&mut self, number: u64, verdict: &Verdict) {
+        let Some(request) = self.requests.remove(&number) else { return };
+        if let Verdict::Refused(why) = verdict {
+            self.note(&format!("refused: {} of {}: {why}", request.input.kind(), crate::host::short(request.saga)));
+            if matches!(request.input, Input::Start(_)) {
+                self.breaks(format!("a start was refused: {why}"));
+            }
+            return;
+        }
+        if let Input::ResolveStep { step, resolution, .. } = &request.input {
+            let place = (request.saga, step.clone());
+            match resolution {
+                Resolution::Done { .. } => {
+                    if let Some(kind) = self.plans.get(&request.saga).and_then(|plan| plan.step(step)?.kind) {
+                        self.ledger.do_by_hand(&place, kind.matter);
+                    }
+                }
+                Resolution::Undone => self.ledger.put_back(&place),
+            }
+            self.by_hand.insert(place);
+        }
+    }
+
+    fn operator(&mut self) -> Operator {
+        Operator { id: InputId(self.rng.uuid()), by: "sim".into(), reason: "to see what happens".into(), seen: None }
+    }
+
+    /// Somebody acts on a saga at any moment, sensible or not.
+    pub(crate) fn meddle(&mut self, saga: SagaId) {
+        if self.calm {
+            return;
+        }
+        let operator = self.operator();
+        let steps: Vec<StepId> = self.plans.get(&saga).map(|plan| plan.steps.iter().map(|step| step.id.clone()).collect()).unwrap_or_default();
+        let Some(step) = steps.get(self.rng.index(steps.len())).cloned() else { return };
+        let input = match self.rng.below(8) {
+            0..=3 => Input::Cancel(operator),
+            4 | 5 => {
+                let pause = self.rng.range(500, 60_000);
+                self.after(pause, Event::Resume(saga));
+                Input::Pause(operator)
+            }
+            6 => Input::SkipStep { step, operator },
+            _ => Input::RetryStep { step, operator },
+        };
+        self.meddled.insert(saga);
+        self.request(saga, input);
+        if self.rng.per_mille(400) {
+            let when = self.rng.range(100, 40_000);
+            self.after(when, Event::Meddle(saga));
+        }
+    }
+
+    pub(crate) fn resume(&mut self, saga: SagaId) {
+        let operator = self.operator();
+        self.request(saga, Input::Resume(operator));
+    }
+
+    /// Somebody looks at what is parked and chooses one of the choices there are.
+    pub(crate) fn janitor(&mut self) {
+        let parked: Vec<SagaState> =
+            self.store.disk().mirror.values().filter(|state| state.active() && !state.work_items.is_empty()).cloned().collect();
+        for state in parked {
+            if self.requests.values().any(|request| request.saga == state.id) {
+                continue;
+            }
+            let items: Vec<u32> = state.work_items.keys().copied().collect();
+            let Some(number) = items.get(self.rng.index(items.len())).copied() else { continue };
+            self.choose(&state, number);
+        }
+        // Somebody who paused may have been refused to resume while it was not yet paused.
+        let paused: Vec<SagaId> = self.store.disk().mirror.values().filter(|state| state.active() && state.paused).map(|state| state.id).collect();
+        if self.calm {
+            for saga in paused {
+                self.resume(saga);
+            }
+        }
+        if !self.all_ended() {
+            self.after(JANITOR_MS, Event::Janitor);
+        }
+    }
+
+    fn choose(&mut self, state: &SagaState, number: u32) {
+        let Some(item) = state.work_items.get(&number) else { return };
+        let choices: Vec<Choice> = item.choices.iter().copied().filter(|choice| *choice != Choice::Abandon).collect();
+        let choice = if self.rng.per_mille(20) { Choice::Abandon } else { self.rng.pick(&choices, Choice::Abandon) };
+        let operator = self.operator();
+        let step = item.step.clone();
+        let input = match (choice, step) {
+            (Choice::Retry, Some(step)) => Input::RetryStep { step, operator },
+            (Choice::Skip, Some(step)) => Input::SkipStep { step, operator },
+            (Choice::ResolveDone, Some(step)) => {
+                Input::ResolveStep { step, resolution: Resolution::Done { output: json!({ "n": 0 }) }, operator }
+            }
+            (Choice::ResolveUndone, Some(step)) => Input::ResolveStep { step, resolution: Resolution::Undone, operator },
+            (Choice::Cancel, _) => Input::Cancel(operator),
+            (Choice::Acknowledge, _) => Input::Acknowledge { number, operator },
+            (Choice::Abandon, _) => Input::Abandon(operator),
+            (Choice::Retry | Choice::Skip | Choice::ResolveDone | Choice::ResolveUndone, None) => {
+                return self.breaks(format!("work item {number} of {} offers {choice:?} of no step", state.id));
+            }
+        };
+        if matches!(input, Input::Abandon(_) | Input::Cancel(_) | Input::SkipStep { .. }) {
+            self.meddled.insert(state.id);
+        }
+        self.request(state.id, input);
+    }
+}
+
+/// Whether a phase is one a person has to decide about.
+#[must_use]
+pub const fn waits_for_a_person(phase: Phase) -> bool {
+    matches!(phase, Phase::Parked | Phase::UndoParked)
+}

@@ -1,0 +1,162 @@
+//! What must hold, looked at after every event and once more at the end. The invariants of the engine; what may act on the world at the
+//! moment it acts; and at the end, for every saga, that the world is as its status says.
+
+use baton_engine::state::{Attempt, Phase, SagaState, Stage, Status};
+use baton_engine::{invariants, replay};
+use baton_messages::{Direction, Hold, RunId, Task, Timestamp};
+
+use crate::host::short;
+use crate::plan::{Kind, Matter, SagaPlan, StepPlan, UndoSaid};
+use crate::reference;
+use crate::world::World;
+
+impl World {
+    /// After every event: what was written since the last one.
+    pub(crate) fn look(&mut self) {
+        let (broken, touched) = {
+            let mut disk = self.store.disk();
+            (disk.broken.take(), std::mem::take(&mut disk.touched))
+        };
+        if let Some(what) = broken {
+            self.breaks(what);
+        }
+        for saga in touched {
+            let found = {
+                let disk = self.store.disk();
+                let Some(state) = disk.mirror.get(&saga) else { continue };
+                let line = describe(state);
+                let rows: Vec<u32> = disk.work_items.range((saga, 0)..=(saga, u32::MAX)).map(|(_, number)| *number).collect();
+                let open: Vec<u32> = state.work_items.keys().copied().collect();
+                let definition = self.definitions.get(&saga);
+                let now = Timestamp(self.now).max(state.last_at);
+                let wrong = definition.and_then(|definition| invariants::check(definition, state, now).err());
+                let wrong = wrong.or_else(|| (rows != open).then(|| format!("work items {rows:?} in the store, {open:?} in the state")));
+                (line, wrong)
+            };
+            self.note(&found.0);
+            if let Some(wrong) = found.1 {
+                self.breaks(format!("{}: {wrong}", short(saga)));
+            }
+        }
+    }
+
+    /// Somebody acts on the world: is he still to?
+    pub(crate) fn witness_do(&mut self, task: &Task, run: RunId, kind: &Kind) {
+        if kind.matter == Matter::Nothing {
+            return;
+        }
+        let of = &task.of;
+        let place = (of.saga, of.step.clone());
+        let wrong = {
+            let disk = self.store.disk();
+            let Some(state) = disk.mirror.get(&of.saga) else { return };
+            let attempt = state.step(&of.step).filter(|step| step.round == of.round).and_then(|step| step.attempt(of.direction, of.attempt));
+            (state.status != Status::Abandoned).then(|| why_not(attempt, task, run, Timestamp(self.now))).flatten()
+        };
+        let undone = self.ledger.cell(&place).undone_round;
+        if let Some(why) = wrong {
+            self.breaks(format!("{} acts for {} {}/{}: {why}", short(of.saga), of.step, of.attempt, of.dispatch));
+        } else if undone >= of.round {
+            self.breaks(format!("{} acts for {} after its undo", short(of.saga), of.step));
+        }
+    }
+
+    /// The end: every saga has ended, and the world is as it says.
+    pub(crate) fn finish(&mut self) {
+        let commits = self.store.disk().commits;
+        self.report.commits = commits;
+        if self.broken.is_none() {
+            let plans: Vec<SagaPlan> = self.plans.values().cloned().collect();
+            for plan in plans {
+                if let Err(what) = self.judge(&plan) {
+                    self.breaks(format!("{}: {what}", short(plan.id)));
+                }
+            }
+        }
+        self.report.hash = self.trace.hash();
+    }
+
+    fn judge(&mut self, plan: &SagaPlan) -> Result<(), String> {
+        let disk = self.store.disk();
+        let Some(state) = disk.mirror.get(&plan.id) else { return Err("never started".into()) };
+        let mut replayed = SagaState::new(plan.id);
+        replay(&mut replayed, disk.entries(plan.id)).map_err(|error| format!("does not replay: {error}"))?;
+        if replayed != *state {
+            return Err("replays to something else".into());
+        }
+        let state = state.clone();
+        drop(disk);
+        *self.report.ends.entry(state.status.as_str()).or_default() += 1;
+        let parked = state.status == Status::Parked && self.mood.quiet;
+        if !state.status.ended() && !parked {
+            return Err(format!("has not ended: {}", describe(&state)));
+        }
+        if parked && !state.work_items.values().any(|item| item.kind.blocks()) {
+            return Err("is parked without a task for a person".into());
+        }
+        self.judge_outcome(plan, &state)?;
+        for step in &plan.steps {
+            self.judge_step(plan, step, &state).map_err(|what| format!("{} but {} {what}", state.status.as_str(), step.id))?;
+        }
+        Ok(())
+    }
+
+    /// Against the naive reference.
+    fn judge_outcome(&self, plan: &SagaPlan, state: &SagaState) -> Result<(), String> {
+        let allowed = if self.mood.quiet { reference::foretell(plan) } else { reference::possible(plan, self.mood.fickle > 0, self.meddled.contains(&plan.id)) };
+        if allowed.contains(&state.status) {
+            return Ok(());
+        }
+        Err(format!("is {}; a naive reading of its scripts allows {allowed:?}", state.status.as_str()))
+    }
+
+    fn judge_step(&self, plan: &SagaPlan, step: &StepPlan, state: &SagaState) -> Result<(), String> {
+        let (Some(kind), Some(at)) = (step.kind, state.step(&step.id)) else { return Ok(()) };
+        let place = (plan.id, step.id.clone());
+        if kind.matter == Matter::Nothing || self.by_hand.contains(&place) {
+            return Ok(());
+        }
+        let cell = self.ledger.cell(&place);
+        match state.status {
+            Status::Completed => match at.phase {
+                Phase::Succeeded if cell.standing == 0 => Err("has no effect".into()),
+                Phase::Succeeded if cell.standing > 1 => Err(format!("has its effect {} times", cell.standing)),
+                Phase::Skipped | Phase::Continued if cell.standing > 0 && !at.may_have_effect => Err("has an effect nobody knows of".into()),
+                _ => Ok(()),
+            },
+            Status::Compensated if step.undo == UndoSaid::None => Ok(()),
+            Status::Compensated if cell.standing > 0 => Err("still has its effect".into()),
+            Status::Compensated if kind.matter == Matter::File && !self.ledger.is_original(&place) => {
+                Err(format!("left {} instead of the original", self.ledger.content(&place)))
+            }
+            Status::Parked if cell.standing > 0 && !at.may_have_effect && at.phase != Phase::Undone => Err("has an effect nobody knows of".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a run may not act, if it may not: its attempt is closed and nobody may hold it any more.
+fn why_not(attempt: Option<&Attempt>, task: &Task, run: RunId, now: Timestamp) -> Option<String> {
+    let Some(attempt) = attempt else { return Some("there is no such attempt".into()) };
+    match task.hold {
+        Hold::Claim => match &attempt.stage {
+            Stage::Claimed { run: holder, .. } if *holder == run => None,
+            other => Some(format!("its claim is not held: {other:?}")),
+        },
+        Hold::Late if attempt.open() || (!attempt.sole && now < attempt.last_moment) => None,
+        Hold::Late => Some(format!("its attempt is over: {:?}, sole {}", attempt.stage, attempt.sole)),
+    }
+}
+
+/// One line about a saga.
+pub(crate) fn describe(state: &SagaState) -> String {
+    let mut line = format!("{} {}{}", short(state.id), state.status.as_str(), if state.unwinding.is_some() { " (unwinding)" } else { "" });
+    for (id, step) in &state.steps {
+        let open = step.open_attempt().map_or("", |attempt| if attempt.direction == Direction::Do { "*" } else { "~" });
+        line.push_str(&format!(" {id}:{:?}{open}{}", step.phase, if step.may_have_effect { "!" } else { "" }));
+    }
+    if !state.work_items.is_empty() {
+        line.push_str(&format!(" items {:?}", state.work_items.keys().collect::<Vec<_>>()));
+    }
+    line
+}

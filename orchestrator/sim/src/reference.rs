@@ -1,0 +1,185 @@
+//! A naive reading of a saga: what may come of it, told from its definition and its scripts alone, without a message, a clock or the
+//! engine. In a quiet world it says exactly what must come; in a rough one what cannot.
+
+use std::collections::BTreeSet;
+
+use baton_engine::Status;
+use baton_messages::{Direction, Effect};
+
+use crate::plan::{Kind, OnError, Play, SagaPlan, StepPlan, UndoSaid};
+
+/// As many tries as the engine gives a probe.
+const PROBES: u32 = 5;
+/// As many tries as the engine gives an undo.
+const UNDOS: u32 = 10;
+
+/// What a step comes to when nothing goes wrong but its script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Those after it may go on.
+    Done,
+    /// It has failed for good with nothing changed.
+    Failed,
+    /// Nobody knows whether it happened.
+    Doubtful,
+}
+
+/// What must come of a saga in a quiet world; more than one only where it depends on what runs faster.
+#[must_use]
+pub fn foretell(plan: &SagaPlan) -> BTreeSet<Status> {
+    let pivot = plan.steps.iter().position(|step| step.pivot);
+    let mut done = BTreeSet::new();
+    let mut begun = BTreeSet::new();
+    let mut parks = false;
+    // Everything that is neither the pivot nor after it.
+    let late: BTreeSet<usize> = pivot.map(|pivot| after_all(plan, pivot)).unwrap_or_default();
+    for (at, step) in plan.steps.iter().enumerate() {
+        if Some(at) == pivot || late.contains(&at) || !step.after.iter().all(|other| done.contains(other)) {
+            continue;
+        }
+        begun.insert(at);
+        match (come_of(step), step.on_error) {
+            (End::Done, _) | (_, OnError::Continue) => drop(done.insert(at)),
+            (_, OnError::Park) => parks = true,
+            (_, OnError::Compensate) => return unwound(plan, &begun_by_all(plan, pivot, &late)),
+        }
+    }
+    if parks {
+        return BTreeSet::from([Status::Parked]);
+    }
+    if let Some(at) = pivot
+        && let Some(step) = plan.steps.get(at)
+    {
+        begun.insert(at);
+        match (come_of(step), step.on_error) {
+            (End::Done, _) | (_, OnError::Continue) => drop(done.insert(at)),
+            (End::Failed, OnError::Compensate) => return unwound(plan, &begun),
+            (_, _) => return BTreeSet::from([Status::Parked]),
+        }
+    }
+    for at in &late {
+        let Some(step) = plan.steps.get(*at) else { continue };
+        if step.after.iter().all(|other| done.contains(other)) && (come_of(step) == End::Done || step.on_error == OnError::Continue) {
+            done.insert(*at);
+        }
+    }
+    BTreeSet::from([if done.len() == plan.steps.len() { Status::Completed } else { Status::Parked }])
+}
+
+/// What may come of a saga in a rough world.
+#[must_use]
+pub fn possible(plan: &SagaPlan, fickle: bool, meddled: bool) -> BTreeSet<Status> {
+    let mut all = BTreeSet::from([Status::Compensated, Status::Abandoned]);
+    let possible = |step: &StepPlan| {
+        let Some(_) = step.kind else { return true };
+        let tries = usize::try_from(step.attempts).unwrap_or(1);
+        let acts = step.script.forward.iter().take(tries).any(|play| play.acts()) || step.script.forward.len() <= tries;
+        fickle || !step.wanted || step.on_error != OnError::Compensate || acts
+    };
+    // After the pivot a person may try again until it goes.
+    if meddled || plan.steps.iter().any(|step| step.pivot) || plan.steps.iter().all(possible) {
+        all.insert(Status::Completed);
+    }
+    all
+}
+
+fn after_all(plan: &SagaPlan, from: usize) -> BTreeSet<usize> {
+    let mut late = BTreeSet::new();
+    for (at, step) in plan.steps.iter().enumerate() {
+        if step.after.iter().any(|other| *other == from || late.contains(other)) {
+            late.insert(at);
+        }
+    }
+    late
+}
+
+/// Whatever may have begun before the turn.
+fn begun_by_all(plan: &SagaPlan, pivot: Option<usize>, late: &BTreeSet<usize>) -> BTreeSet<usize> {
+    (0..plan.steps.len()).filter(|at| Some(*at) != pivot && !late.contains(at)).collect()
+}
+
+/// Taken back, unless an undo that may be needed wants a person.
+fn unwound(plan: &SagaPlan, begun: &BTreeSet<usize>) -> BTreeSet<Status> {
+    let mut all = BTreeSet::from([Status::Compensated]);
+    if begun.iter().filter_map(|at| plan.steps.get(*at)).any(|step| step.wanted && undo_may_park(step)) {
+        all.insert(Status::Parked);
+    }
+    all
+}
+
+fn undo_may_park(step: &StepPlan) -> bool {
+    let Some(kind) = step.kind.filter(|kind| kind.effect != Effect::None) else { return false };
+    match step.undo {
+        UndoSaid::None => false,
+        UndoSaid::Own if !kind.undo => true,
+        UndoSaid::Own | UndoSaid::Task => {
+            let succeeds = |attempt: u32| step.script.play(Direction::Undo, attempt) == Play::Succeed;
+            let first = (1..=UNDOS).find(|attempt| succeeds(*attempt));
+            let refused = (1..=first.unwrap_or(UNDOS)).any(|attempt| step.script.play(Direction::Undo, attempt) == Play::FailFinal);
+            first.is_none() || refused
+        }
+    }
+}
+
+fn come_of(step: &StepPlan) -> End {
+    match step.kind {
+        Some(kind) if step.wanted => tries(step, kind),
+        Some(_) | None => End::Done,
+    }
+}
+
+fn tries(step: &StepPlan, kind: &Kind) -> End {
+    let only_looks = kind.effect == Effect::None;
+    let (mut attempt, mut doubt, mut stands, mut probes) = (0, false, false, 0);
+    loop {
+        attempt += 1;
+        let left = attempt < step.attempts;
+        let play = step.script.play(Direction::Do, attempt);
+        stands |= play.acts() && !only_looks;
+        let again = match play {
+            Play::Succeed => return End::Done,
+            Play::FailRetryable if left => continue,
+            Play::FailRetryable | Play::FailFinal => false,
+            Play::UnknownActed | Play::UnknownIdle | Play::HangActed | Play::HangIdle | Play::DieActed | Play::DieIdle => {
+                doubt |= !only_looks;
+                true
+            }
+        };
+        if !doubt {
+            if again && left {
+                continue;
+            }
+            return End::Failed;
+        }
+        match ask(step, kind, stands, &mut probes) {
+            Some(true) => return End::Done,
+            Some(false) => {
+                doubt = false;
+                if !left {
+                    return End::Failed;
+                }
+            }
+            None if kind.idempotent && left => {}
+            None => return End::Doubtful,
+        }
+    }
+}
+
+/// What a probe finds out; none: nobody can tell.
+fn ask(step: &StepPlan, kind: &Kind, stands: bool, probes: &mut u32) -> Option<bool> {
+    if !kind.probe {
+        return None;
+    }
+    loop {
+        *probes += 1;
+        match step.script.play(Direction::Probe, *probes) {
+            Play::Succeed => return Some(stands),
+            Play::UnknownActed | Play::UnknownIdle | Play::FailFinal => return None,
+            Play::FailRetryable | Play::HangActed | Play::HangIdle | Play::DieActed | Play::DieIdle => {
+                if *probes >= PROBES {
+                    return None;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The world: its clock, its queue of events, and everything that lives in it.
+
+use std::collections::BTreeMap;
+
+use baton_engine::{Definition, Input};
+use baton_messages::SagaId;
+
+use crate::broker::Broker;
+use crate::disk::{Connection, Disk};
+use crate::event::Event;
+use crate::fault::Fault;
+use crate::host::Host;
+use crate::ledger::{Ledger, Place};
+use crate::mood::Mood;
+use crate::plan::SagaPlan;
+use crate::rng::Rng;
+use crate::trace::Trace;
+use crate::worker::Worker;
+
+/// The first instant: far enough from zero for every clock to be behind it.
+pub(crate) const BEGIN_MS: u64 = 1_700_000_000_000;
+/// How long trouble lasts. Leases, offers and settle times of a saga fit into it several times.
+pub(crate) const TROUBLE_MS: u64 = 240_000;
+/// By when every saga has ended: the longest waits (offers of two hours, retries of all kinds, a person each time) fit into it many times.
+pub(crate) const HORIZON_MS: u64 = 4 * 24 * 60 * 60 * 1000;
+/// Events of one world at most; one that needs more circles.
+const EVENTS_MAX: u64 = 400_000;
+
+/// What to simulate.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Setup {
+    /// The seed.
+    pub seed: u64,
+    /// A rule to break.
+    pub fault: Option<Fault>,
+    /// Whether the whole trace is kept.
+    pub trace: bool,
+}
+
+/// What came of a simulation that kept the promise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The hash over everything that happened.
+    pub hash: u64,
+    /// Events.
+    pub events: u64,
+    /// Commits.
+    pub commits: u64,
+    /// Times the orchestrator died.
+    pub deaths: u64,
+    /// How sagas ended.
+    pub ends: BTreeMap<&'static str, u64>,
+    /// Acts on the world.
+    pub acts: u64,
+    /// The whole trace, where it was asked for.
+    pub trace: Vec<String>,
+}
+
+/// The promise was broken.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("seed {seed}: {what}")]
+pub struct Broken {
+    /// The seed that shows it.
+    pub seed: u64,
+    /// What was broken.
+    pub what: String,
+    /// The last things that happened.
+    pub trace: Vec<String>,
+}
+
+/// Simulates one seed to its end.
+///
+/// # Errors
+/// What was broken, with the trace.
+pub fn simulate(setup: Setup) -> Result<Report, Box<Broken>> {
+    let mut world = World::new(setup);
+    world.run();
+    world.finish();
+    let trace = world.trace.lines().map(str::to_owned).collect();
+    match world.broken {
+        Some(what) => Err(Box::new(Broken { seed: setup.seed, what, trace })),
+        None => Ok(Report { trace: if setup.trace { trace } else { Vec::new() }, ..world.report }),
+    }
+}
+
+/// A request of somebody outside who asks until he is answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) saga: SagaId,
+    pub(crate) input: Input,
+}
+
+/// Everything there is.
+pub struct World {
+    pub(crate) now: u64,
+    pub(crate) rng: Rng,
+    pub(crate) trace: Trace,
+    pub(crate) mood: Mood,
+    pub(crate) fault: Option<Fault>,
+    pub(crate) ledger: Ledger,
+    pub(crate) broker: Broker,
+    pub(crate) store: Connection,
+    pub(crate) plans: BTreeMap<SagaId, SagaPlan>,
+    pub(crate) definitions: BTreeMap<SagaId, Definition>,
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) host: Option<Host>,
+    pub(crate) host_life: u64,
+    pub(crate) requests: BTreeMap<u64, Request>,
+    pub(crate) requests_made: u64,
+    /// What a person has settled by hand.
+    pub(crate) by_hand: std::collections::BTreeSet<Place>,
+    /// Sagas some person has meddled with.
+    pub(crate) meddled: std::collections::BTreeSet<SagaId>,
+    pub(crate) calm: bool,
+    pub(crate) pumping: bool,
+    queue: BTreeMap<(u64, u64), Event>,
+    scheduled: u64,
+    pub(crate) report: Report,
+    pub(crate) broken: Option<String>,
+}
+
+impl World {
+    fn new(setup: Setup) -> Self {
+        let mut rng = Rng::new(setup.seed);
+        let mood = Mood::draw(&mut rng);
+        let disk = Disk::new(Rng::new(rng.bits()), &mood, setup.fault);
+        let mut world = Self {
+            now: BEGIN_MS,
+            trace: Trace::new(setup.trace),
+            fault: setup.fault,
+            ledger: Ledger::default(),
+            broker: Broker { up: true, ..Broker::default() },
+            store: Connection::new(disk),
+            plans: BTreeMap::new(),
+            definitions: BTreeMap::new(),
+            workers: Vec::new(),
+            host: None,
+            host_life: 0,
+            requests: BTreeMap::new(),
+            requests_made: 0,
+            by_hand: std::collections::BTreeSet::new(),
+            meddled: std::collections::BTreeSet::new(),
+            calm: false,
+            pumping: false,
+            queue: BTreeMap::new(),
+            scheduled: 0,
+            report: Report::default(),
+            broken: None,
+            mood,
+            rng,
+        };
+        world.populate();
+        world
+    }
+
+    /// Lets something happen so much later.
+    pub(crate) fn after(&mut self, ms: u64, event: Event) {
+        self.scheduled += 1;
+        self.queue.insert((self.now.saturating_add(ms), self.scheduled), event);
+    }
+
+    /// Notes what happens; the text is made only once.
+    pub(crate) fn note(&mut self, what: &str) {
+        self.trace.note(self.now - BEGIN_MS, what);
+    }
+
+    /// The promise is broken; the first time counts.
+    pub(crate) fn breaks(&mut self, what: String) {
+        if self.broken.is_none() {
+            self.note(&format!("BROKEN: {what}"));
+            self.broken = Some(what);
+        }
+    }
+
+    fn run(&mut self) {
+        while let Some(((at, _), event)) = self.queue.pop_first() {
+            if self.broken.is_some() || at > BEGIN_MS + HORIZON_MS {
+                break;
+            }
+            self.report.events += 1;
+            if self.report.events > EVENTS_MAX {
+                self.breaks(format!("more than {EVENTS_MAX} events: something circles"));
+                break;
+            }
+            self.now = at;
+            self.handle(event);
+            self.look();
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Turn(life) => self.turn(life),
+            Event::Tick(life) => self.tick(life),
+            Event::HostDies => self.host_dies_by_chance(),
+            Event::HostUp => self.host_up(),
+            Event::TaskArrives { task, life, ticket, fate, survives } => self.task_arrives(*task, life, ticket, fate, survives),
+            Event::Told(life, ticket, sent) => self.told(life, ticket, sent),
+            Event::ControlArrives(message) => self.control_arrives(&message),
+            Event::InboxArrives { message, whose, confirmed } => self.inbox_arrives(*message, whose, confirmed),
+            Event::MarkerLate(life, marker) => self.marker_late(life, marker),
+            Event::HeartbeatArrives(heartbeat) => self.heartbeat_arrives(&heartbeat),
+            Event::Pump => self.pump(),
+            Event::Run(whose, what) => self.run_goes_on(whose, what),
+            Event::Beat(worker, life) => self.beat(worker, life),
+            Event::Beaten(worker, life, sent) => self.beaten(worker, life, sent),
+            Event::Announce(worker) => self.announce(worker),
+            Event::WorkerDies(worker) => self.worker_dies_by_chance(worker),
+            Event::WorkerUp(worker, life) => self.worker_up(worker, life),
+            Event::WorkerStops(worker) => self.worker_stops(worker),
+            Event::WorkerDisconnects(worker) => self.worker_disconnects_by_chance(worker),
+            Event::WorkerSilent(worker, life) => self.worker_silent(worker, life),
+            Event::WorkerConnects(worker, life) => self.worker_connects(worker, life),
+            Event::WorkerDrains(worker) => self.worker_drains(worker),
+            Event::BrokerDown => self.broker_down(),
+            Event::BrokerUp => self.broker_up(),
+            Event::Start(saga) => self.start(saga),
+            Event::Meddle(saga) => self.meddle(saga),
+            Event::Resume(saga) => self.resume(saga),
+            Event::Janitor => self.janitor(),
+            Event::Calm => self.calm_down(),
+        }
+    }
+
+    /// Whether every saga has ended.
+    pub(crate) fn all_ended(&self) -> bool {
+        let disk = self.store.disk();
+        self.requests.is_empty() && self.plans.keys().all(|saga| disk.mirror.get(saga).is_some_and(|state| state.status.ended()))
+    }
+}
