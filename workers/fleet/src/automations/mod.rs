@@ -13,6 +13,7 @@ pub use echo::Echo;
 pub use effect::{TestEffect, TestEffectLate};
 pub use file_write::FileWrite;
 pub use ledger::{Ledger, LedgerError};
+pub use rooted::RootError;
 
 /// Why the fleet cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +26,7 @@ pub enum FleetError {
     Ledger(#[from] LedgerError),
     /// A root cannot be written under.
     #[error("`automations.file_write.roots` cannot be used")]
-    Roots(#[from] rooted::RootError),
+    Roots(#[from] RootError),
     /// A type that is asked for is not there.
     #[error("`worker.types` asks for {asked}, which is not served: {hint}")]
     NotServed {
