@@ -87,6 +87,7 @@ impl Bus {
                 checked.config.reconnect_ms_min,
                 checked.config.reconnect_ms_max,
             ),
+            idle_refresh: Duration::from_secs(checked.config.idle_refresh_s),
             _kept_open: kept_open,
         };
         let inner = Inner {

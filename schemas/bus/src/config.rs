@@ -42,6 +42,9 @@ pub struct BusConfig {
     pub reconnect_ms_min: u64,
     /// Longest pause before connecting or consuming again.
     pub reconnect_ms_max: u64,
+    /// How long a consumer may get nothing, in seconds, before it takes a new channel; heals what a broker has forgotten
+    /// without a word, at the price of one consumer made anew for each idle queue and interval.
+    pub idle_refresh_s: u64,
 }
 
 /// Certificates for `amqps://`. With a client certificate, an address that asks for
@@ -71,6 +74,7 @@ impl Default for BusConfig {
             lanes: 2,
             reconnect_ms_min: 200,
             reconnect_ms_max: 15_000,
+            idle_refresh_s: 300,
         }
     }
 }
@@ -90,6 +94,7 @@ impl fmt::Debug for BusConfig {
             .field("lanes", &self.lanes)
             .field("reconnect_ms_min", &self.reconnect_ms_min)
             .field("reconnect_ms_max", &self.reconnect_ms_max)
+            .field("idle_refresh_s", &self.idle_refresh_s)
             .finish()
     }
 }
@@ -185,6 +190,12 @@ impl BusConfig {
         }
         if self.frame_max < 4096 {
             return Err(refused("frame_max", "is below 4096, the least AMQP allows"));
+        }
+        if self.idle_refresh_s == 0 {
+            return Err(refused(
+                "idle_refresh_s",
+                "is 0: an idle consumer would do nothing else",
+            ));
         }
         if self.confirm_timeout_ms == 0 {
             return Err(refused("confirm_timeout_ms", "is 0"));

@@ -18,7 +18,7 @@ use std::{
 
 use futures::{FutureExt, StreamExt};
 use lapin::{
-    Channel, ErrorKind,
+    Channel,
     options::{
         BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions,
         QueueDeclareOptions,
@@ -43,10 +43,6 @@ const OPEN_LIMIT: Duration = Duration::from_secs(30);
 
 /// Time for the broker to answer that a consumer is cancelled or a channel closed.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
-
-/// How long nothing may come before the broker is asked whether it still knows the consumer: when a queue is deleted and
-/// made again at once, it may forget its consumers without a word.
-const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 
 /// What to consume.
 #[derive(Clone, Debug)]
@@ -78,8 +74,8 @@ pub struct Consumer {
     generation: Option<Arc<Generation>>,
     stream: Option<lapin::Consumer>,
     opening: Option<Opening>,
-    /// The question whether the broker still knows us, while nothing comes.
-    asking: Option<Asking>,
+    /// Runs while nothing comes; see [`Consumer::refresh`].
+    silence: Option<Pin<Box<tokio::time::Sleep>>>,
     backoff: Backoff,
     /// What [`Consumer::next_batch`] had gathered when it was dropped.
     gathered: VecDeque<Delivery>,
@@ -88,8 +84,6 @@ pub struct Consumer {
     told: Option<String>,
     _counted: TaskTrackerToken,
 }
-
-type Asking = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 type Opening = Pin<Box<dyn Future<Output = Result<Opened, String>> + Send>>;
 
@@ -106,6 +100,7 @@ pub(crate) struct Hub {
     /// When nothing new is to be taken.
     pub(crate) stop: CancellationToken,
     pub(crate) reconnect_ms: (u64, u64),
+    pub(crate) idle_refresh: Duration,
     pub(crate) _kept_open: Arc<KeptOpen>,
 }
 
@@ -120,7 +115,7 @@ impl Consumer {
             generation: None,
             stream: None,
             opening: None,
-            asking: None,
+            silence: None,
             backoff: Backoff::new(min, max),
             gathered: VecDeque::new(),
             stopping: false,
@@ -157,7 +152,7 @@ impl Consumer {
                         self.stream = None;
                         return None;
                     }
-                    Err(NoItem::End | NoItem::Silence) => {}
+                    Err(NoItem::End) => {}
                 }
             } else {
                 if self.stopping || self.hub.stop.is_cancelled() {
@@ -232,7 +227,7 @@ impl Consumer {
             return;
         }
         self.opening = None;
-        self.asking = None;
+        self.silence = None;
         let (Some(generation), Some(stream)) = (&self.generation, &self.stream) else {
             return;
         };
@@ -271,28 +266,41 @@ impl Consumer {
         };
         // the usual case under load: something is there
         if let Some(item) = stream.next().now_or_never() {
-            self.asking = None;
+            self.silence = None;
             return self.taken(item);
         }
-        let (cell, spec) = (&self.hub.cell, &self.spec);
-        let asking = self
-            .asking
-            .get_or_insert_with(|| Box::pin(still_known(cell.clone(), spec.clone())));
-        let answer = tokio::select! {
+        let limit = self.hub.idle_refresh;
+        let silence = self
+            .silence
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let item = tokio::select! {
             biased;
-            item = stream.next() => Ok(item),
+            item = stream.next() => item,
             () = self.hub.stop.cancelled(), if !self.stopping => return Err(NoItem::StopAsked),
-            answer = asking, if !self.stopping => Err(answer),
+            () = silence, if !self.stopping => return self.refresh(),
         };
-        self.asking = None;
-        match answer {
-            Ok(item) => self.taken(item),
-            Err(Ok(())) => Err(NoItem::Silence),
-            Err(Err(why)) => {
-                self.end(&why);
-                Err(NoItem::End)
-            }
+        self.silence = None;
+        self.taken(item)
+    }
+
+    /// Changes the channel after a long silence, when nothing is in hand. A broker may hold a consumer that gets nothing
+    /// any more and say nothing of it: 3.10 does when a quorum queue is deleted and made again at once. It registers the
+    /// old channel with the new queue, and then takes each delivery for one it has made before.
+    fn refresh(&mut self) -> Item {
+        self.silence = None;
+        // each delivery in somebody's hand holds its generation; a queue of our own dies with its channel
+        let in_hand = self
+            .generation
+            .as_ref()
+            .map_or(0, |g| Arc::strong_count(g) - 1);
+        if in_hand == 0 && self.spec.exclusive_queue.is_none() {
+            debug!(
+                queue = &*self.queue,
+                "nothing came for long; consuming on a new channel"
+            );
+            self.leave_channel();
         }
+        Err(NoItem::End)
     }
 
     fn taken(&mut self, item: Option<lapin::Result<lapin::message::Delivery>>) -> Item {
@@ -310,15 +318,19 @@ impl Consumer {
         Err(NoItem::End)
     }
 
-    /// This channel is finished.
+    /// This channel is finished, for a reason worth telling.
     fn end(&mut self, why: &str) {
+        self.leave_channel();
+        self.tell(why);
+    }
+
+    fn leave_channel(&mut self) {
         self.stream = None;
-        self.asking = None;
+        self.silence = None;
         if let Some(generation) = &self.generation {
             generation.end();
             close_soon(generation.channel.clone());
         }
-        self.tell(why);
     }
 
     fn tell(&mut self, why: &str) {
@@ -371,7 +383,6 @@ impl Consumer {
 type Item = Result<Delivery, NoItem>;
 
 enum NoItem {
-    Silence,
     StopAsked,
     End,
 }
@@ -414,36 +425,6 @@ async fn open(
         Ok(Err(error)) => Err(chain(&error)),
         Err(_) => Err(format!("no answer within {} s", OPEN_LIMIT.as_secs())),
     }
-}
-
-/// Waits for the limit of silence, then asks on a channel of its own, which dies when the queue is gone. What may not be
-/// asked (some brokers want a permission for it) counts as known.
-async fn still_known(cell: Cell, spec: Arc<ConsumeSpec>) -> Result<(), String> {
-    tokio::time::sleep(SILENCE_LIMIT).await;
-    let Some(live) = cell.borrow().clone().filter(|live| live.is_connected()) else {
-        return Ok(());
-    };
-    let asked = async {
-        let channel = live.connection.create_channel().await?;
-        let options = QueueDeclareOptions::durable().passive();
-        let seen = channel
-            .queue_declare(short(&*spec.queue), options, FieldTable::default())
-            .await;
-        close_soon(channel);
-        seen
-    };
-    match tokio::time::timeout(OPEN_LIMIT, asked).await {
-        Ok(Ok(queue)) if queue.consumer_count() == 0 => Err(
-            "the broker has forgotten the consumer; was the queue deleted and made again?"
-                .to_owned(),
-        ),
-        Ok(Err(error)) if is_not_found(&error) => Err(chain(&error)),
-        Ok(Ok(_) | Err(_)) | Err(_) => Ok(()),
-    }
-}
-
-fn is_not_found(error: &lapin::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 404)
 }
 
 async fn make_exclusive(

@@ -44,7 +44,7 @@ async fn without_the_barrier_unroutable_messages_pass_as_delivered() {
 
 /// How many of the unroutable messages a reader of single confirms takes for delivered.
 async fn naive_misses(channel: &Channel) -> usize {
-    let nowhere = |i: usize| i % 3 == 0;
+    let nowhere = |i: usize| i.is_multiple_of(3);
     let sends = (0..MESSAGES).map(|i| async move {
         let key = if nowhere(i) { "nowhere" } else { KEY };
         let options = BasicPublishOptions {

@@ -73,16 +73,60 @@ async fn after_its_queue_was_deleted_and_made_anew_consuming_goes_on() {
     let old = next(&mut consumer).await;
 
     vhost.delete_queue(QUEUE).await;
-    let other = bus.clone();
-    let later = tokio::spawn(async move {
-        other.declare(&topology()).await.unwrap();
-        other.publisher().publish(vec![message(KEY, "new")]).await
-    });
+    let noticed = async {
+        while consumer.is_open() {
+            let nothing = tokio::time::timeout(Duration::from_millis(20), consumer.next()).await;
+            assert!(nothing.is_err(), "{nothing:?}");
+        }
+    };
+    within("the deletion to be noticed", noticed).await;
+    bus.declare(&topology()).await.unwrap();
+    assert_eq!(
+        publisher.publish(vec![message(KEY, "new")]).await,
+        [Sent::Confirmed]
+    );
     let new = next(&mut consumer).await;
     assert_eq!(text(&new), "new");
-    assert_eq!(later.await.unwrap(), [Sent::Confirmed]);
     assert!(old.ack().await.is_err());
     new.ack().await.unwrap();
+    vhost.await_messages(QUEUE, 0, 0, LIMIT).await;
+}
+
+#[tokio::test]
+async fn a_consumer_that_the_broker_forgets_without_a_word_comes_back() {
+    let vhost = vhost().await;
+    bus_with_queue(&vhost).await;
+    let mut config = config(vhost.url());
+    config.idle_refresh_s = 2;
+    let bus = bus(config).await;
+    let publisher = bus.publisher();
+    publisher.publish(vec![message(KEY, "old")]).await;
+    let mut consumer = bus.consume(spec(QUEUE)).await;
+    next(&mut consumer).await.ack().await.unwrap();
+
+    // at once, before the broker has told the consumer of the end of the old one
+    vhost.delete_queue(QUEUE).await;
+    bus.declare(&topology()).await.unwrap();
+    assert_eq!(
+        publisher.publish(vec![message(KEY, "new")]).await,
+        [Sent::Confirmed]
+    );
+    assert_eq!(text(&next(&mut consumer).await), "new");
+}
+
+#[tokio::test]
+async fn what_is_in_hand_survives_a_long_silence() {
+    let vhost = vhost().await;
+    bus_with_queue(&vhost).await;
+    let mut config = config(vhost.url());
+    config.idle_refresh_s = 1;
+    let bus = bus(config).await;
+    bus.publisher().publish(vec![message(KEY, "a")]).await;
+    let mut consumer = bus.consume(spec(QUEUE)).await;
+    let a = next(&mut consumer).await;
+    let silence = tokio::time::timeout(Duration::from_secs(3), consumer.next()).await;
+    assert!(silence.is_err(), "a was delivered again: {silence:?}");
+    a.ack().await.unwrap();
     vhost.await_messages(QUEUE, 0, 0, LIMIT).await;
 }
 
