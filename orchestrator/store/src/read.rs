@@ -1,0 +1,96 @@
+//! What people and programs ask of a store beside the driver: filters, pages and figures, the same for every store.
+//! Pages are steady: a cursor names the last row seen, so that rows that come meanwhile neither shift nor repeat others.
+
+use std::collections::BTreeMap;
+
+use baton_driver::SagaRow;
+use baton_engine::{Status, WorkItem};
+use baton_messages::{SagaId, Timestamp};
+use uuid::Uuid;
+
+/// The largest page anybody gets: bounds what one answer holds in memory.
+pub const PAGE_ROWS_MAX: usize = 500;
+
+/// Which sagas are asked for; what is not set does not restrict.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SagaFilter {
+    /// Those that stand there.
+    pub status: Option<Status>,
+    /// Those of this definition, any version.
+    pub definition: Option<String>,
+    /// Those with this label (name and value).
+    pub label: Option<(String, String)>,
+    /// Those started then or later.
+    pub started_from: Option<Timestamp>,
+    /// Those started then or earlier.
+    pub started_until: Option<Timestamp>,
+}
+
+/// The last saga of a page; the next page begins after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SagaCursor {
+    /// When it started.
+    pub started_at: Timestamp,
+    /// It.
+    pub saga: SagaId,
+}
+
+/// The last work item of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkItemCursor {
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// Its saga.
+    pub saga: SagaId,
+    /// Its number.
+    pub number: u32,
+}
+
+/// The last dead letter of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeadLetterCursor {
+    /// When it was taken in.
+    pub at: Timestamp,
+    /// It.
+    pub id: Uuid,
+}
+
+/// Some rows, and where to go on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T, C> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// Give this back for the next page; none when this was the last.
+    pub next: Option<C>,
+}
+
+/// A work item with its saga and its end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkItemView {
+    /// Its saga.
+    pub saga: SagaId,
+    /// It.
+    pub item: WorkItem,
+    /// When it was closed and by whom, if it is.
+    pub closed: Option<(Timestamp, String)>,
+}
+
+/// Figures of a store.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Sagas by where they stand.
+    pub sagas: BTreeMap<Status, u64>,
+    /// Tasks to be sent again.
+    pub unsent: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// Work items somebody has to act on.
+    pub work_items_open: u64,
+    /// Rows of the log.
+    pub log_rows: u64,
+    /// Size of the store's file, in bytes; zero where there is none.
+    pub db_bytes: u64,
+}
+
+/// A saga with its whole log.
+pub type SagaLog = (SagaRow, Vec<(u64, baton_engine::Entry)>);

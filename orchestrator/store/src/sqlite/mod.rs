@@ -1,0 +1,220 @@
+//! The SQLite store: one file, one owner, one thread.
+//!
+//! Everything the driver asks for goes to one thread that holds the only writing connection, in the order it was asked; the driver's
+//! own thread never waits for the disk. Whoever drops a future has not stopped what was sent: it is done wholly or not at all, the answer
+//! is thrown away. [`Reader`]s have connections of their own and see what is committed.
+
+mod columns;
+mod commit;
+mod deltas;
+mod load;
+mod lock;
+mod queries;
+mod reader;
+mod saga_rows;
+mod schema;
+mod thread;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use baton_driver::store::BoxError;
+use baton_driver::{Batch, CommitError, DefinitionRow, Loaded, Recovered, Store, StoreError};
+use baton_messages::{Manifest, SagaId, TaskType, Timestamp};
+
+pub use reader::Reader;
+pub use schema::OpenError;
+pub use thread::CloseError;
+
+use crate::Partition;
+use thread::{StoreThread, ThreadLost};
+
+/// The one partition of a SQLite store: many would only be for many orchestrators, and there is one.
+pub const PARTITION: u8 = 0;
+
+/// How a store is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqliteOptions {
+    /// Who opens it, for people; by default process and host.
+    pub owner: Option<String>,
+    /// How long a write waits for somebody else's lock (a backup, a hand at the command line) before it fails.
+    pub busy_timeout_ms: u64,
+    /// After how many pages the write-ahead log is moved into the file; fewer means more writing.
+    pub wal_autocheckpoint_pages: u32,
+    /// How many connections read side by side.
+    pub readers: usize,
+    /// The largest size of the file in pages, if there is one.
+    pub pages_max: Option<u32>,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            owner: None,
+            busy_timeout_ms: 5_000,
+            wal_autocheckpoint_pages: 10_000,
+            readers: 4,
+            pages_max: None,
+        }
+    }
+}
+
+/// The store in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    partition: Partition,
+    reader: Reader,
+    thread: StoreThread,
+}
+
+impl SqliteStore {
+    /// Takes ownership of the file, making it if it is not there, and brings its tables to this version. Blocks for a few milliseconds.
+    ///
+    /// # Errors
+    /// [`OpenError`]: another orchestrator has it, it is no store or a newer one, or the file system refuses.
+    pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, OpenError> {
+        let path = path.as_ref().to_path_buf();
+        let lock = lock::FileLock::take(&path)?;
+        let mut conn = schema::open_for_writing(&path, &options)?;
+        let owner = options.owner.clone().unwrap_or_else(lock::process_and_host);
+        let partition = schema::take_partition(&mut conn, PARTITION, &owner).map_err(|source| {
+            OpenError::Sqlite {
+                path: path.clone(),
+                source,
+            }
+        })?;
+        tracing::info!(path = %path.display(), partition = partition.id, epoch = partition.epoch, "store opened");
+        let thread =
+            StoreThread::start(conn, lock).map_err(|source| OpenError::Thread { source })?;
+        let reader = Reader::new(path, &options)?;
+        Ok(Self {
+            partition,
+            reader,
+            thread,
+        })
+    }
+
+    /// The partition and the epoch under which this process owns it.
+    #[must_use]
+    pub const fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// Something that reads beside the driver.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    /// Finishes what was asked for, closes the file and gives it up.
+    ///
+    /// # Errors
+    /// [`CloseError`] when the file could not be closed in order; what was committed is there all the same.
+    pub async fn close(self) -> Result<(), CloseError> {
+        self.thread.close().await
+    }
+
+    /// Looks at the file and at what hangs together in it; answers what is wrong, in sentences. Reads everything: for tests and repairs.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn integrity(&mut self) -> Result<Vec<String>, StoreError> {
+        self.read("integrity", schema::integrity).await
+    }
+
+    async fn read<T, F>(&self, what: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        match self
+            .thread
+            .call(move |writer| work(writer.connection()))
+            .await
+        {
+            Ok(answer) => answer,
+            Err(lost) => Err(StoreError {
+                what: what.to_owned(),
+                source: Box::new(lost),
+            }),
+        }
+    }
+}
+
+impl Store for SqliteStore {
+    async fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
+        let partition = batch.partition;
+        let unknown = |lost: ThreadLost| CommitError::Unknown {
+            partition,
+            source: BoxError::from(lost),
+        };
+        self.thread
+            .call(move |writer| writer.commit(&batch))
+            .await
+            .map_err(unknown)?
+    }
+
+    async fn load(&mut self, sagas: Vec<SagaId>) -> Result<Vec<Loaded>, StoreError> {
+        self.read("sagas", move |conn| load::sagas(conn, &sagas))
+            .await
+    }
+
+    async fn recover(&mut self, partition: u8) -> Result<Recovered, StoreError> {
+        self.read("a partition to go on with", move |conn| {
+            load::recover(conn, partition)
+        })
+        .await
+    }
+
+    async fn cold_due(
+        &mut self,
+        partition: u8,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<(Vec<SagaId>, Option<Timestamp>), StoreError> {
+        self.read("evicted sagas", move |conn| {
+            load::cold_due(conn, partition, until, limit)
+        })
+        .await
+    }
+
+    async fn unserved(
+        &mut self,
+        partition: u8,
+        task_type: TaskType,
+        after: Option<SagaId>,
+        limit: usize,
+    ) -> Result<Vec<SagaId>, StoreError> {
+        self.read("sagas that wait for a task type", move |conn| {
+            load::unserved(conn, partition, &task_type, after, limit)
+        })
+        .await
+    }
+
+    async fn put_definition(&mut self, row: DefinitionRow) -> Result<bool, StoreError> {
+        self.read("a definition to be kept", move |conn| {
+            load::put_definition(conn, &row)
+        })
+        .await
+    }
+
+    async fn definitions(&mut self) -> Result<Vec<DefinitionRow>, StoreError> {
+        self.read("definitions", |conn| {
+            load::definitions(conn).map_err(columns::failed("definitions"))
+        })
+        .await
+    }
+
+    async fn put_manifest(&mut self, manifest: Manifest, at: Timestamp) -> Result<(), StoreError> {
+        self.read("a manifest to be kept", move |conn| {
+            load::put_manifest(conn, &manifest, at)
+        })
+        .await
+    }
+
+    async fn manifests(&mut self) -> Result<Vec<Manifest>, StoreError> {
+        self.read("manifests", load::manifests).await
+    }
+}

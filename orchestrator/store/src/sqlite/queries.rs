@@ -1,0 +1,106 @@
+//! The text of what readers ask. Each runs along an index from end to end: a test reads SQLite's own plan of every one of them.
+
+use baton_engine::Status;
+
+use super::columns::SAGA_COLUMNS;
+use crate::read::SagaFilter;
+
+/// Which index a list of sagas runs along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Along {
+    /// When they started.
+    Start,
+    /// Where they stand.
+    Status,
+    /// What they run.
+    Definition,
+    /// A label.
+    Label,
+}
+
+impl Along {
+    /// The index that leaves the fewest rows: a label, then a status few sagas have, then the definition.
+    pub(crate) fn of(filter: &SagaFilter) -> Self {
+        match (&filter.label, filter.status, &filter.definition) {
+            (Some(_), _, _) => Self::Label,
+            (None, Some(status), Some(_)) if status.ended() => Self::Definition,
+            (None, Some(_), _) => Self::Status,
+            (None, None, Some(_)) => Self::Definition,
+            (None, None, None) => Self::Start,
+        }
+    }
+}
+
+/// Sagas, newest first. Values: 1 and 2 the cursor, 3 and 4 the range of starts, 5 the limit, 6 status, 7 definition (null: any),
+/// 8 and 9 the label (only [`Along::Label`]).
+pub(crate) fn sagas(along: Along) -> String {
+    let (from, at, id) = match along {
+        Along::Start => ("sagas s INDEXED BY sagas_by_start", "s.started_at", "s.id"),
+        Along::Status => ("sagas s INDEXED BY sagas_by_status", "s.started_at", "s.id"),
+        Along::Definition => (
+            "sagas s INDEXED BY sagas_by_definition",
+            "s.started_at",
+            "s.id",
+        ),
+        Along::Label => (
+            "saga_labels l CROSS JOIN sagas s ON s.id = l.saga",
+            "l.started_at",
+            "l.saga",
+        ),
+    };
+    let status = if along == Along::Status {
+        "s.status = ?6"
+    } else {
+        "(?6 IS NULL OR s.status = ?6)"
+    };
+    let definition = if along == Along::Definition {
+        "s.definition = ?7"
+    } else {
+        "(?7 IS NULL OR s.definition = ?7)"
+    };
+    let label = if along == Along::Label {
+        "l.name = ?8 AND l.value = ?9"
+    } else {
+        "?8 IS NULL AND ?9 IS NULL"
+    };
+    format!(
+        "SELECT {SAGA_COLUMNS} FROM {from} WHERE {label} AND {status} AND {definition} AND ({at}, {id}) < (?1, ?2)
+         AND {at} BETWEEN ?3 AND ?4 ORDER BY {at} DESC, {id} DESC LIMIT ?5"
+    )
+}
+
+/// One saga's row.
+pub(crate) fn saga() -> String {
+    format!("SELECT {SAGA_COLUMNS} FROM sagas s WHERE s.id = ?1")
+}
+
+/// A saga's log.
+pub(crate) const SAGA_LOG: &str =
+    "SELECT log_seq, entry FROM records WHERE saga = ?1 ORDER BY saga_seq";
+
+/// Work items, oldest first. Values: 1 to 3 the cursor, 4 the limit.
+pub(crate) const fn work_items(open_only: bool) -> &'static str {
+    if open_only {
+        "SELECT saga, number, opened_at, item, closed_at, closed_by FROM work_items INDEXED BY work_items_open
+         WHERE closed_at IS NULL AND (opened_at, saga, number) > (?1, ?2, ?3) ORDER BY opened_at, saga, number LIMIT ?4"
+    } else {
+        "SELECT saga, number, opened_at, item, closed_at, closed_by FROM work_items INDEXED BY work_items_by_age
+         WHERE (opened_at, saga, number) > (?1, ?2, ?3) ORDER BY opened_at, saga, number LIMIT ?4"
+    }
+}
+
+/// Dead letters, newest first. Values: 1 and 2 the cursor, 3 the limit.
+pub(crate) const DEAD_LETTERS: &str =
+    "SELECT id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body
+    FROM dead_letters WHERE (at, id) < (?1, ?2) ORDER BY at DESC, id DESC LIMIT ?3";
+
+/// What is counted: as many rows as there are partitions, times the figures.
+pub(crate) const COUNTS: &str = "SELECT name, n FROM counts";
+
+/// Definitions: all of them, which are few.
+pub(crate) const DEFINITIONS: &str = "SELECT name, version, source, registered_at, registered_by FROM definitions ORDER BY name, version";
+
+/// The word a status is filtered by.
+pub(crate) fn status_word(filter: &SagaFilter) -> Option<&'static str> {
+    filter.status.map(Status::as_str)
+}

@@ -1,0 +1,338 @@
+//! Reading beside the driver: for the API, the console and the command line. A few connections of their own, which cannot write and see
+//! only what is committed; the work runs on tokio's blocking threads, since SQLite waits for the disk.
+
+use std::path::{Path, PathBuf};
+
+use baton_driver::store::BoxError;
+use baton_driver::{DeadLetterRow, DefinitionRow, SagaRow, StoreError};
+use baton_engine::Entry;
+use baton_messages::{DeadReason, SagaId};
+use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleResult};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::columns::{
+    document, failed, instant, instant_if_set, int, rows, saga_id, saga_row, status, uint, uuid,
+    word,
+};
+use super::load::{all, definitions};
+use super::schema::{OpenError, open_for_reading};
+use super::{SqliteOptions, queries};
+use crate::read::{
+    Counts, DeadLetterCursor, PAGE_ROWS_MAX, Page, SagaCursor, SagaFilter, SagaLog, WorkItemCursor,
+    WorkItemView,
+};
+
+/// An id that sorts after every other: where a list that runs backwards begins.
+const LAST_ID: [u8; 17] = [0xff; 17];
+
+/// Reads a store, from any task; clones share the connections.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    pool: Pool<Connections>,
+}
+
+impl Reader {
+    /// A reader of the file another process may be writing.
+    ///
+    /// # Errors
+    /// [`OpenError`] when there is no store, or one of another version.
+    pub fn open(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<Self, OpenError> {
+        // opened once here, so that whoever names a wrong file hears of it at once
+        drop(open_for_reading(path.as_ref(), options.busy_timeout_ms)?);
+        Self::new(path.as_ref().to_path_buf(), options)
+    }
+
+    /// Connects when first asked.
+    pub(crate) fn new(path: PathBuf, options: &SqliteOptions) -> Result<Self, OpenError> {
+        let manager = Connections {
+            path,
+            busy_timeout_ms: options.busy_timeout_ms,
+        };
+        let pool = Pool::builder(manager)
+            .max_size(options.readers.max(1))
+            .build();
+        Ok(Self {
+            pool: pool.map_err(|source| OpenError::Pool { source })?,
+        })
+    }
+
+    /// Sagas, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn sagas(
+        &self,
+        filter: SagaFilter,
+        after: Option<SagaCursor>,
+        limit: usize,
+    ) -> Result<Page<SagaRow, SagaCursor>, StoreError> {
+        self.read("sagas", move |conn| {
+            sagas(conn, &filter, after, page_rows(limit))
+        })
+        .await
+    }
+
+    /// One saga with its whole log, by place in the partition's log.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds what this version cannot.
+    pub async fn saga(&self, saga: SagaId) -> Result<Option<SagaLog>, StoreError> {
+        self.read("a saga", move |conn| {
+            // one transaction: row and log of the same moment
+            let seen = conn.unchecked_transaction()?;
+            let found = seen
+                .prepare_cached(&queries::saga())?
+                .query_row([saga.0.as_bytes()], saga_row)
+                .optional()?;
+            let Some(row) = found else { return Ok(None) };
+            let log = all(&seen, queries::SAGA_LOG, [saga.0.as_bytes()], |row| {
+                Ok((uint(row.get(0)?), document::<Entry>(row, 1)?))
+            })?;
+            Ok(Some((row, log)))
+        })
+        .await
+    }
+
+    /// Work items, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn work_items(
+        &self,
+        open_only: bool,
+        after: Option<WorkItemCursor>,
+        limit: usize,
+    ) -> Result<Page<WorkItemView, WorkItemCursor>, StoreError> {
+        self.read("work items", move |conn| {
+            work_items(conn, open_only, after, page_rows(limit))
+        })
+        .await
+    }
+
+    /// Dead letters whole, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn dead_letters(
+        &self,
+        after: Option<DeadLetterCursor>,
+        limit: usize,
+    ) -> Result<Page<DeadLetterRow, DeadLetterCursor>, StoreError> {
+        self.read("dead letters", move |conn| {
+            dead_letters(conn, after, page_rows(limit))
+        })
+        .await
+    }
+
+    /// How many there are of what.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn counts(&self) -> Result<Counts, StoreError> {
+        self.read("figures", counts).await
+    }
+
+    /// Every registered definition.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn definitions(&self) -> Result<Vec<DefinitionRow>, StoreError> {
+        self.read("definitions", definitions).await
+    }
+
+    async fn read<T, F>(&self, what: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let lost = |source: BoxError| StoreError {
+            what: what.to_owned(),
+            source,
+        };
+        let conn: Object<Connections> = self
+            .pool
+            .get()
+            .await
+            .map_err(|source| lost(Box::new(source)))?;
+        let read = tokio::task::spawn_blocking(move || work(&conn)).await;
+        read.map_err(|source| lost(Box::new(source)))?
+            .map_err(failed(what))
+    }
+}
+
+/// Makes the pool's connections.
+#[derive(Debug)]
+struct Connections {
+    path: PathBuf,
+    busy_timeout_ms: u64,
+}
+
+impl Manager for Connections {
+    type Type = Connection;
+    type Error = OpenError;
+
+    async fn create(&self) -> Result<Connection, OpenError> {
+        // a few system calls on a file that is open in this process already: no reason to go to another thread
+        open_for_reading(&self.path, self.busy_timeout_ms)
+    }
+
+    async fn recycle(&self, _: &mut Connection, _: &Metrics) -> RecycleResult<OpenError> {
+        Ok(())
+    }
+}
+
+fn page_rows(limit: usize) -> usize {
+    limit.clamp(1, PAGE_ROWS_MAX)
+}
+
+/// A page out of one row more than it may hold: that one only says that there are more.
+fn page<T, C>(mut found: Vec<T>, limit: usize, cursor: impl Fn(&T) -> C) -> Page<T, C> {
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = if more { found.last().map(cursor) } else { None };
+    Page { rows: found, next }
+}
+
+fn sagas(
+    conn: &Connection,
+    filter: &SagaFilter,
+    after: Option<SagaCursor>,
+    limit: usize,
+) -> rusqlite::Result<Page<SagaRow, SagaCursor>> {
+    let (at, id) = after
+        .as_ref()
+        .map_or((i64::MAX, LAST_ID.as_slice()), |after| {
+            (int(after.started_at.0), after.saga.0.as_bytes().as_slice())
+        });
+    let (name, value) = filter
+        .label
+        .as_ref()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .unzip();
+    let values = params![
+        at,
+        id,
+        filter.started_from.map_or(0, |from| int(from.0)),
+        filter.started_until.map_or(i64::MAX, |until| int(until.0)),
+        rows(limit + 1),
+        queries::status_word(filter),
+        filter.definition,
+        name,
+        value,
+    ];
+    let found = all(
+        conn,
+        &queries::sagas(queries::Along::of(filter)),
+        values,
+        saga_row,
+    )?;
+    Ok(page(found, limit, |row| SagaCursor {
+        started_at: row.started_at,
+        saga: row.saga,
+    }))
+}
+
+fn work_items(
+    conn: &Connection,
+    open_only: bool,
+    after: Option<WorkItemCursor>,
+    limit: usize,
+) -> rusqlite::Result<Page<WorkItemView, WorkItemCursor>> {
+    // before the first: no item was opened before 1970
+    let (at, saga, number) = after.as_ref().map_or((-1, [].as_slice(), 0), |after| {
+        (
+            int(after.opened_at.0),
+            after.saga.0.as_bytes().as_slice(),
+            after.number,
+        )
+    });
+    let found = all(
+        conn,
+        queries::work_items(open_only),
+        params![at, saga, number, rows(limit + 1)],
+        work_item,
+    )?;
+    Ok(page(found, limit, |view| WorkItemCursor {
+        opened_at: view.item.opened_at,
+        saga: view.saga,
+        number: view.item.number,
+    }))
+}
+
+fn work_item(row: &Row<'_>) -> rusqlite::Result<WorkItemView> {
+    let closed = instant_if_set(row, 4)?.zip(row.get::<_, Option<String>>(5)?);
+    Ok(WorkItemView {
+        saga: saga_id(row, 0)?,
+        item: document(row, 3)?,
+        closed,
+    })
+}
+
+fn dead_letters(
+    conn: &Connection,
+    after: Option<DeadLetterCursor>,
+    limit: usize,
+) -> rusqlite::Result<Page<DeadLetterRow, DeadLetterCursor>> {
+    let (at, id) = after
+        .as_ref()
+        .map_or((i64::MAX, LAST_ID.as_slice()), |after| {
+            (int(after.at.0), after.id.as_bytes().as_slice())
+        });
+    let found = all(
+        conn,
+        queries::DEAD_LETTERS,
+        params![at, id, rows(limit + 1)],
+        dead_letter,
+    )?;
+    Ok(page(found, limit, |letter| DeadLetterCursor {
+        at: letter.at,
+        id: letter.id,
+    }))
+}
+
+fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetterRow> {
+    Ok(DeadLetterRow {
+        id: uuid(row, 0)?,
+        at: instant(row, 1)?,
+        reason: word(row, 2, |text| Some(DeadReason::of(text)))?,
+        error: row.get(3)?,
+        queue: row.get(4)?,
+        exchange: row.get(5)?,
+        key: row.get(6)?,
+        message_id: row.get(7)?,
+        kind: row.get(8)?,
+        saga: if row.get_ref(9)? == rusqlite::types::ValueRef::Null {
+            None
+        } else {
+            Some(saga_id(row, 9)?)
+        },
+        properties: document(row, 10)?,
+        body: row.get(11)?,
+    })
+}
+
+fn counts(conn: &Connection) -> rusqlite::Result<Counts> {
+    let mut counts = Counts::default();
+    let kept = all(conn, queries::COUNTS, [], |row| {
+        Ok((row.get::<_, String>(0)?, uint(row.get(1)?)))
+    })?;
+    for (name, n) in kept {
+        match name.as_str() {
+            "log_rows" => counts.log_rows += n,
+            "unsent" => counts.unsent += n,
+            "dead_letters" => counts.dead_letters += n,
+            "work_items_open" => counts.work_items_open += n,
+            other => {
+                if let Some(status) = other.strip_prefix("saga.").and_then(status)
+                    && n > 0
+                {
+                    *counts.sagas.entry(status).or_default() += n;
+                }
+            }
+        }
+    }
+    let pages: i64 = conn.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+    let page_bytes: i64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    counts.db_bytes = uint(pages.saturating_mul(page_bytes));
+    Ok(counts)
+}

@@ -1,0 +1,57 @@
+//! What only this store has to show, beside the suite: the file, the lock, the disk, the plans of its queries, the death of its process.
+
+mod faults;
+mod killed;
+mod opening;
+mod plans;
+mod reading;
+
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::{SqliteOptions, SqliteStore};
+use crate::read::Counts;
+use crate::suite::Subject;
+use crate::{Partition, Reader};
+
+crate::store_suite!(TempStore::new());
+
+/// A store in a directory of its own, gone with it.
+pub(super) struct TempStore {
+    directory: TempDir,
+    reader: Option<Reader>,
+}
+
+impl TempStore {
+    pub(super) fn new() -> Self {
+        Self {
+            directory: TempDir::new().unwrap(),
+            reader: None,
+        }
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.directory.path().join("baton.db")
+    }
+}
+
+impl Subject for TempStore {
+    type Store = SqliteStore;
+
+    async fn open(&mut self) -> (SqliteStore, Partition) {
+        let store = SqliteStore::open(self.path(), SqliteOptions::default()).unwrap();
+        let partition = store.partition();
+        self.reader = Some(store.reader());
+        (store, partition)
+    }
+
+    async fn close(&mut self, mut store: SqliteStore) {
+        assert_eq!(store.integrity().await.unwrap(), Vec::<String>::new());
+        store.close().await.unwrap();
+    }
+
+    async fn counts(&self) -> Counts {
+        self.reader.as_ref().unwrap().counts().await.unwrap()
+    }
+}

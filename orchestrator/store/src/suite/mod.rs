@@ -1,0 +1,61 @@
+//! The suite every store has to pass. A store joins with a [`Subject`] and one line, [`crate::store_suite!`]; what the promise needs of
+//! a store is said here and nowhere else.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "test equipment: a failure is to stop the test where it is"
+)]
+
+pub mod commits;
+pub mod random;
+pub mod reads;
+pub mod samples;
+
+use std::future::Future;
+
+use baton_driver::Store;
+
+use crate::Partition;
+use crate::read::Counts;
+
+/// A store under test: one set of tables that can be opened again and again.
+pub trait Subject: Send {
+    /// What is tested.
+    type Store: Store + Send;
+
+    /// Opens it as a new owner: a new epoch of one partition, always the same.
+    fn open(&mut self) -> impl Future<Output = (Self::Store, Partition)> + Send;
+
+    /// Gives it up in order.
+    fn close(&mut self, store: Self::Store) -> impl Future<Output = ()> + Send;
+
+    /// The figures as somebody beside the driver sees them.
+    fn counts(&self) -> impl Future<Output = Counts> + Send;
+}
+
+/// Makes a test of every case, each with a fresh [`Subject`] of what `$make` answers.
+#[macro_export]
+macro_rules! store_suite {
+    ($make:expr) => {
+        $crate::store_suite!(@cases $make, commits, [
+            a_batch_is_whole, a_replayed_saga_is_the_same, a_snapshot_and_what_came_after, a_snapshot_of_another_version_is_left_aside,
+            another_epoch_is_fenced, a_saga_seq_twice_is_a_fault_of_the_data, a_log_seq_twice_is_a_fault_of_the_data,
+            a_full_batch, an_empty_batch_moves_the_watermark, a_dropped_commit_is_whole_or_absent, nobody_sees_what_is_not_committed,
+        ]);
+        $crate::store_suite!(@cases $make, reads, [
+            a_fresh_store_is_empty, in_doubt_is_what_lies_past_the_watermark, hot_is_what_has_not_ended_and_is_in_memory,
+            unsent_comes_and_goes_once, unsent_removed_and_added_stays, cold_due_comes_soonest_first, unserved_comes_in_pages,
+            definitions_never_change, manifests_are_replaced, a_dead_letter_twice_is_one_row, work_items_open_and_close,
+            an_unknown_saga_is_missing,
+        ]);
+        $crate::store_suite!(@cases $make, random, [like_the_naive_store]);
+    };
+    (@cases $make:expr, $module:ident, [$($case:ident),* $(,)?]) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                $crate::suite::$module::$case(&mut $make).await;
+            }
+        )*
+    };
+}
