@@ -1,1 +1,27 @@
-//! service
+//! The orchestrator's process: the driver of one partition with everything around it. Takes in reports, dead letters and the fleet's
+//! words, serves the API, and holds no decision of its own: those are the engine's.
+//!
+//! Guarantee: nothing is acknowledged before it is committed, nothing leaves before it is committed, and whatever fails for a while
+//! (broker, store, disk) is said once, waited for, and gone on from.
+
+mod api;
+mod chain;
+mod clock;
+pub mod config;
+mod dead_letters;
+mod decode;
+mod fleet;
+mod health;
+mod hot;
+mod http;
+mod instance;
+pub mod metrics;
+mod service;
+mod token;
+mod topology;
+mod types;
+
+pub use hot::HotError;
+pub use http::HttpError;
+pub use service::{ServiceError, run};
+pub use token::TokenError;

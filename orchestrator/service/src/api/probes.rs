@@ -1,0 +1,79 @@
+//! For machines that watch machines: alive, ready, and in numbers. Without a token, since whoever asks has none.
+
+use std::future::{Ready, ready};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::Shared;
+use crate::health::STUCK_AFTER;
+
+/// The store is counted at most this often: it reads every status there is.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+
+/// When the store was last counted.
+#[derive(Debug, Default)]
+pub(crate) struct Counted(Mutex<Option<Instant>>);
+
+/// Whether the process should be left alone: its loop turns.
+pub(crate) fn healthz(State(api): Shared) -> Ready<(StatusCode, String)> {
+    ready({
+        let still = api.health.still_for();
+        if still > STUCK_AFTER {
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("the loop has not turned for {} s\n", still.as_secs()),
+            )
+        } else {
+            (StatusCode::OK, "ok\n".to_owned())
+        }
+    })
+}
+
+/// Whether it can be asked for something. A broker that is away makes it degraded, not unready: what is asked for is kept.
+pub(crate) fn readyz(State(api): Shared) -> Ready<(StatusCode, String)> {
+    ready(if api.stopping.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned())
+    } else if let Some(why) = api.health.store_trouble() {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("the store takes no commits: {why}\n"),
+        )
+    } else if let Some(why) = api.health.bus_trouble() {
+        (
+            StatusCode::OK,
+            format!("degraded: what is asked for is kept until the broker is back. {why}\n"),
+        )
+    } else {
+        (StatusCode::OK, "ok\n".to_owned())
+    })
+}
+
+/// Everything in numbers.
+pub(crate) async fn metrics(State(api): Shared) -> Response {
+    let Some(numbers) = &api.numbers else {
+        return (StatusCode::NOT_FOUND, "metrics are not collected\n").into_response();
+    };
+    if api.counted.due()
+        && let Ok(counts) = api.reader.counts().await
+    {
+        crate::metrics::counts(&counts);
+    }
+    numbers.run_upkeep();
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    (kind, numbers.render()).into_response()
+}
+
+impl Counted {
+    fn due(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|at| at.elapsed() >= COUNT_EVERY);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    }
+}

@@ -1,0 +1,231 @@
+//! What goes wrong for a caller, as a problem document (RFC 9457): a stable type to branch on, a title that never changes, a detail
+//! that says what to do.
+
+use std::future::{Ready, ready};
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use baton_engine::Refusal;
+use serde_json::{Map, Value, json};
+
+use crate::chain::chain;
+
+/// The media type of problem documents.
+const MEDIA_TYPE: &str = "application/problem+json";
+
+/// One problem.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    kind: &'static str,
+    title: &'static str,
+    detail: String,
+    more: Map<String, Value>,
+    retry_after_s: Option<u32>,
+}
+
+/// What a handler gives.
+pub(crate) type Answer<T> = Result<T, Problem>;
+
+impl Problem {
+    pub(crate) fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            kind,
+            title,
+            detail: detail.into(),
+            more: Map::new(),
+            retry_after_s: None,
+        }
+    }
+
+    /// A member beside the standard ones.
+    pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
+        self.more.insert(name.to_owned(), value);
+        self
+    }
+
+    /// When it makes sense to try again.
+    pub(crate) const fn again_after_s(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "bad-request",
+            "The request cannot be read",
+            detail,
+        )
+    }
+
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            "There is no such thing",
+            detail,
+        )
+    }
+
+    /// Too much is under way.
+    pub(crate) fn busy() -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "busy",
+            "Too much is under way",
+            "the broker takes less than is asked for; try again",
+        )
+        .again_after_s(1)
+    }
+
+    /// The loop is gone: the process ends.
+    pub(crate) fn stopping() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "stopping",
+            "The orchestrator is stopping",
+            "nothing was changed; try again when it is back",
+        )
+        .again_after_s(5)
+    }
+
+    /// No commit within the time a caller waits.
+    pub(crate) fn not_committed(id: impl std::fmt::Display) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not-committed",
+            "Not committed in time",
+            "the store does not take commits, see /readyz; it may still happen, so repeat it with the same id",
+        )
+        .with("id", json!(id.to_string()))
+        .again_after_s(5)
+    }
+
+    /// The store could not be read.
+    pub(crate) fn store(error: &dyn std::error::Error) -> Self {
+        let why = chain(error);
+        tracing::error!(error = %why, "the store could not be read for a caller");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "store",
+            "The store cannot be read",
+            why,
+        )
+        .again_after_s(5)
+    }
+
+    /// What the engine refused.
+    pub(crate) fn refused(refusal: &Refusal) -> Self {
+        let (status, kind, title) = match refusal {
+            Refusal::NoSaga => (StatusCode::NOT_FOUND, "no-saga", "There is no such saga"),
+            Refusal::NoSuch { .. } => {
+                (StatusCode::NOT_FOUND, "not-found", "There is no such thing")
+            }
+            Refusal::Misfit { .. } => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "misfit",
+                "The input does not fit",
+            ),
+            Refusal::Ended { .. } => (StatusCode::CONFLICT, "ended", "The saga has ended"),
+            Refusal::Moved { .. } => (
+                StatusCode::CONFLICT,
+                "moved",
+                "It has moved since you looked",
+            ),
+            Refusal::NotNow { .. } => (
+                StatusCode::CONFLICT,
+                "not-now",
+                "Not possible where it stands",
+            ),
+        };
+        Self::new(status, kind, title, refusal.to_string())
+    }
+
+    fn document(&self) -> Value {
+        let mut document = self.more.clone();
+        document.insert(
+            "type".to_owned(),
+            json!(format!("urn:baton:problem:{}", self.kind)),
+        );
+        document.insert("title".to_owned(), json!(self.title));
+        document.insert("status".to_owned(), json!(self.status.as_u16()));
+        document.insert("detail".to_owned(), json!(self.detail));
+        Value::Object(document)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.document().to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// For every path that is none.
+pub(crate) fn no_route(uri: axum::http::Uri) -> Ready<Problem> {
+    ready(Problem::not_found(format!(
+        "{} is no path of this API",
+        uri.path()
+    )))
+}
+
+/// For every method a path does not know.
+pub(crate) fn no_method(method: axum::http::Method, uri: axum::http::Uri) -> Ready<Problem> {
+    ready(Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "no-method",
+        "The path does not know this method",
+        format!("{method} {} is not possible", uri.path()),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_problem_is_a_document_with_type_status_and_detail() {
+        let problem = Problem::busy().with("id", json!("x"));
+        let response = problem.into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], MEDIA_TYPE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        let body = axum::body::to_bytes(response.into_body(), 10_000)
+            .await
+            .unwrap();
+        let document: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(document["type"], "urn:baton:problem:busy");
+        assert_eq!(document["status"], 429);
+        assert_eq!(document["id"], "x");
+        assert!(document["detail"].as_str().unwrap().contains("try again"));
+    }
+
+    #[test]
+    fn each_refusal_has_its_status() {
+        let status = |refusal: &Refusal| Problem::refused(refusal).status.as_u16();
+        assert_eq!(status(&Refusal::NoSaga), 404);
+        assert_eq!(
+            status(&Refusal::Ended {
+                status: "completed"
+            }),
+            409
+        );
+        let misfit = Refusal::Misfit {
+            definition: "a".into(),
+            misfit: "b".into(),
+        };
+        assert_eq!(status(&misfit), 422);
+    }
+}

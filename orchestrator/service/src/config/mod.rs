@@ -1,0 +1,231 @@
+//! The configuration: documented defaults, a file, the environment, flags, in that order. The defaults file holds every key
+//! there is, so it is the manual and the list of what is known at once; any other key is refused with the nearest known one.
+
+mod layers;
+mod show;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use baton_bus::BusConfig;
+use serde::Deserialize;
+
+pub use layers::{DEFAULTS, Layers};
+
+/// The widest a batch may be: what is decided in one transaction is held in memory, and decided again when it fails.
+const BATCH_LIMIT: usize = 4096;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A layer cannot be read.
+    #[error("configuration cannot be read: check that the file is there and is TOML")]
+    Read {
+        /// What is wrong with it.
+        #[source]
+        source: config::ConfigError,
+    },
+    /// A key nobody knows.
+    #[error(
+        "configuration has no key `{key}`{hint}; `baton-orchestrator config` prints all there are"
+    )]
+    UnknownKey {
+        /// The key, with its sections.
+        key: String,
+        /// The nearest known key, as a sentence.
+        hint: String,
+    },
+    /// A value of the wrong kind.
+    #[error("configuration has a value that cannot be used")]
+    Value {
+        /// Which, and what it should be.
+        #[source]
+        source: config::ConfigError,
+    },
+    /// A value out of range.
+    #[error("configuration: `{key}` {rule}")]
+    Range {
+        /// The key.
+        key: &'static str,
+        /// What it has to be.
+        rule: String,
+    },
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The process itself.
+    pub service: ServiceConfig,
+    /// Where things are kept.
+    pub store: StoreConfig,
+    /// The broker.
+    pub bus: BusConfig,
+    /// Taking in reports.
+    pub inbox: InboxConfig,
+    /// The API.
+    pub http: HttpConfig,
+    /// Sagas in memory.
+    pub sagas: SagasConfig,
+    /// Logs.
+    pub log: LogConfig,
+}
+
+/// The process itself.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceConfig {
+    /// Its name among orchestrators; made when absent.
+    #[serde(default)]
+    pub instance: Option<String>,
+    /// How long the end may take.
+    pub grace_ms: u64,
+}
+
+/// Where things are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreConfig {
+    /// The folder of the database and the token.
+    pub data_dir: PathBuf,
+}
+
+/// Taking in reports.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InboxConfig {
+    /// Most deliveries not yet acknowledged.
+    pub prefetch: u16,
+    /// Most inputs of one turn.
+    pub batch_max: usize,
+    /// How long a turn waits for more under load.
+    pub linger_ms: u64,
+}
+
+/// The API.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The token, when it is set by configuration.
+    #[serde(default)]
+    pub token: Option<String>,
+}
+
+impl std::fmt::Debug for HttpConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpConfig")
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sagas in memory.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SagasConfig {
+    /// How long one may be idle there.
+    pub idle_ms: u64,
+}
+
+/// Logs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// Which.
+    pub filter: String,
+}
+
+/// How a line of log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// For machines.
+    Json,
+}
+
+impl Config {
+    /// The database's file.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.store.data_dir.join("baton.db")
+    }
+
+    /// The token's file.
+    #[must_use]
+    pub fn token_file(&self) -> PathBuf {
+        self.store.data_dir.join("token")
+    }
+
+    /// Reads all layers; `overrides` are those of flags, by key.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the key at fault and what it should be.
+    pub fn load(
+        file: Option<&Path>,
+        overrides: &[(&str, config::Value)],
+    ) -> Result<Self, ConfigError> {
+        Layers::read(file, overrides)?.config()
+    }
+
+    /// What types cannot say.
+    fn checked(mut self) -> Result<Self, ConfigError> {
+        let range = |key, rule: &str| {
+            Err(ConfigError::Range {
+                key,
+                rule: rule.to_owned(),
+            })
+        };
+        if self.inbox.prefetch == 0 {
+            return range("inbox.prefetch", "is 0; give at least 1, 2000 is usual");
+        }
+        if !(1..=BATCH_LIMIT).contains(&self.inbox.batch_max) {
+            return range("inbox.batch_max", "has to be from 1 to 4096; 512 is usual");
+        }
+        if self.bus.lanes < 2 {
+            return range("bus.lanes", "has to be from 2 to 16; 3 is usual");
+        }
+        if self.sagas.idle_ms < 1_000 {
+            return range(
+                "sagas.idle_ms",
+                "has to be at least 1000, one second; 60000 is usual",
+            );
+        }
+        if self.http.token.as_deref().is_some_and(|t| t.len() < 16) {
+            return range(
+                "http.token",
+                "is shorter than 16 characters; leave it empty to have one made",
+            );
+        }
+        let instance = self
+            .service
+            .instance
+            .take()
+            .unwrap_or_else(crate::instance::made);
+        if !crate::instance::fits(&instance) {
+            return range(
+                "service.instance",
+                "has to be letters, digits, - and _, at most 96",
+            );
+        }
+        self.bus.role = "orchestrator".to_owned();
+        self.bus.instance.clone_from(&instance);
+        self.service.instance = Some(instance);
+        Ok(self)
+    }
+
+    /// The name of this process.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        self.service.instance.as_deref().unwrap_or("orchestrator")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! Shows what is in force, as TOML that could be read again, but for its secrets.
+
+use std::fmt::Write as _;
+
+use config::{Value, ValueKind};
+
+/// Stands where a secret stood.
+const HIDDEN: &str = "***";
+
+/// Keys whose whole value is a secret.
+const SECRETS: [&str; 1] = ["token"];
+
+/// The whole tree: plain values of a table before its tables, all in the order of their names.
+pub(super) fn shown(value: &Value) -> String {
+    let mut text = String::new();
+    table(value, "", &mut text);
+    text
+}
+
+fn table(value: &Value, path: &str, text: &mut String) {
+    let ValueKind::Table(all) = &value.kind else {
+        return;
+    };
+    let mut names: Vec<&String> = all.keys().collect();
+    names.sort();
+    let is_table =
+        |name: &&String| matches!(all.get(*name).map(|v| &v.kind), Some(ValueKind::Table(_)));
+    let (tables, plain): (Vec<&String>, Vec<&String>) = names.into_iter().partition(is_table);
+    if !path.is_empty() && !plain.is_empty() {
+        let _ = writeln!(text, "\n[{path}]");
+    }
+    for name in plain {
+        if let Some(inner) = all.get(name) {
+            let _ = writeln!(text, "{name} = {}", one(name, inner));
+        }
+    }
+    for name in tables {
+        if let Some(inner) = all.get(name) {
+            let path = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}.{name}")
+            };
+            table(inner, &path, text);
+        }
+    }
+}
+
+fn one(name: &str, value: &Value) -> String {
+    match &value.kind {
+        ValueKind::Array(items) => {
+            let items: Vec<String> = items.iter().map(|item| one(name, item)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        ValueKind::String(text) if SECRETS.contains(&name) && !text.is_empty() => quoted(HIDDEN),
+        ValueKind::String(text) => quoted(&without_password(text)),
+        _ => value.to_string(),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// An address with its password hidden: what stands between the first `:` after `//` and the last `@` before the path.
+fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let Some((login, host)) = rest.rsplit_once('@') else {
+        return text.to_owned();
+    };
+    let user = login.split(':').next().unwrap_or_default();
+    format!("{scheme}://{user}:{HIDDEN}@{host}")
+}

@@ -1,0 +1,108 @@
+//! The configuration's promises: every default fits, layers win in order, unknown keys are refused, secrets stay hidden.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+
+use super::*;
+
+fn written(file: &str) -> tempfile::NamedTempFile {
+    let mut written = tempfile::NamedTempFile::new().unwrap();
+    written.write_all(file.as_bytes()).unwrap();
+    written
+}
+
+fn layers(file: &str, vars: &[(&str, &str)]) -> Result<Layers, ConfigError> {
+    let written = written(file);
+    let vars: HashMap<String, String> = vars
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    let environment = layers::environment().source(Some(vars));
+    Layers::merge(Some(written.path()), environment, &[])
+}
+
+#[test]
+fn the_defaults_are_a_whole_configuration() {
+    let config = layers("", &[]).unwrap().config().unwrap();
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8470");
+    assert!(config.http.token.is_none(), "an empty text is not set");
+    assert_eq!(config.bus.role, "orchestrator");
+    assert!(!config.instance().is_empty());
+}
+
+#[test]
+fn every_default_has_a_comment_above_its_section_or_itself() {
+    let mut commented = false;
+    for line in DEFAULTS.lines() {
+        if line.starts_with('#') {
+            commented = true;
+        } else if line.is_empty() || line.starts_with('[') {
+            commented = false;
+        } else {
+            assert!(commented, "no word about `{line}`");
+        }
+    }
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_lists_are_split() {
+    let config = layers(
+        "[inbox]\nprefetch = 10\nbatch_max = 5\n",
+        &[
+            ("BATON__INBOX__PREFETCH", "20"),
+            ("BATON__BUS__ADDRESSES", "amqp://a/%2f,amqp://b/%2f"),
+        ],
+    )
+    .unwrap()
+    .config()
+    .unwrap();
+    assert_eq!(config.inbox.prefetch, 20);
+    assert_eq!(config.inbox.batch_max, 5);
+    assert_eq!(config.bus.addresses, ["amqp://a/%2f", "amqp://b/%2f"]);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest() {
+    let error = layers("[inbox]\nprefech = 10\n", &[]).unwrap_err();
+    assert!(
+        error.to_string().contains("`inbox.prefech`")
+            && error.to_string().contains("did you mean `inbox.prefetch`?"),
+        "{error}"
+    );
+    let error = layers("", &[("BATON__HTTP__LISTN", "127.0.0.1:1")]).unwrap_err();
+    assert!(error.to_string().contains("`http.listen`"), "{error}");
+    let error = layers("[zebra]\nstripes = 1\n", &[]).unwrap_err();
+    assert!(!error.to_string().contains("did you mean"), "{error}");
+}
+
+#[test]
+fn values_out_of_range_are_refused_by_name() {
+    for (file, key) in [
+        ("[inbox]\nprefetch = 0\n", "inbox.prefetch"),
+        ("[inbox]\nbatch_max = 0\n", "inbox.batch_max"),
+        ("[bus]\nlanes = 1\n", "bus.lanes"),
+        ("[sagas]\nidle_ms = 1\n", "sagas.idle_ms"),
+        ("[http]\ntoken = \"short\"\n", "http.token"),
+        ("[service]\ninstance = \"a b\"\n", "service.instance"),
+    ] {
+        let error = layers(file, &[]).unwrap().config().unwrap_err();
+        assert!(error.to_string().contains(key), "{file}: {error}");
+    }
+}
+
+#[test]
+fn what_is_shown_hides_secrets_and_can_be_read_again() {
+    let shown = layers(
+        "[bus]\naddresses = [\"amqp://anna:hunter2@host/%2f\"]\n[http]\ntoken = \"0123456789abcdef\"\n",
+        &[],
+    )
+    .unwrap()
+    .shown();
+    assert!(
+        !shown.contains("hunter2") && !shown.contains("0123456789abcdef"),
+        "{shown}"
+    );
+    assert!(shown.contains("amqp://anna:***@host/%2f"), "{shown}");
+    let again: toml::Table = shown.parse().unwrap();
+    assert_eq!(again["inbox"]["prefetch"].as_integer(), Some(2000));
+}

@@ -1,0 +1,265 @@
+//! The intake of dead letters: what lies on `baton.dead` and `baton.unroutable` goes into the store, byte for byte, and the saga of a dead
+//! task is told in the same commit. Taken in twice makes one row: the row's id is derived from what the letter is.
+
+use baton_bus::{Bus, ConsumeSpec, Delivery, HeaderValue, Headers, Properties};
+use baton_driver::DeadLetterRow;
+use baton_engine::Input;
+use baton_messages::dead::{
+    ERROR_HEADER, EXCHANGE_HEADER, KEY_HEADER, QUEUE_HEADER, REASON_HEADER,
+};
+use baton_messages::{DeadReason, InboxMessage, MessageId, SagaId, TaskMessage, topology};
+use serde_json::{Map, Value, json};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::clock;
+use crate::hot::mail::{Letter, Letters};
+
+/// Most dead letters held in memory: they may be of any size.
+const PREFETCH: u16 = 32;
+
+/// The namespace of the ids of dead letters: `UUIDv5` of the DNS namespace and `baton.dead-letters`.
+fn namespace() -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"baton.dead-letters")
+}
+
+/// Takes in one queue until the bus stops its consumers or the loop is gone.
+pub(crate) async fn take_in(
+    bus: Bus,
+    queue: &'static str,
+    instance: String,
+    dead: mpsc::Sender<Letters>,
+) {
+    let mut consumer = bus
+        .consume(ConsumeSpec {
+            queue: queue.to_owned(),
+            prefetch: PREFETCH,
+            exclusive_queue: None,
+            consumer_tag: format!("dead-letters-{instance}"),
+        })
+        .await;
+    while let Some(batch) = consumer
+        .next_batch(usize::from(PREFETCH), std::time::Duration::ZERO)
+        .await
+    {
+        let letters = batch.iter().map(letter).collect();
+        let (kept, told) = oneshot::channel();
+        if dead.send(Letters { letters, kept }).await.is_err() {
+            return;
+        }
+        // not told: the turn was not committed, and what was not acknowledged comes again
+        if told.await.is_err() {
+            continue;
+        }
+        for delivery in &batch {
+            // a stale one comes again and makes no second row
+            let _ = delivery.ack().await;
+        }
+    }
+}
+
+/// The row of a dead letter, and what its saga is told.
+fn letter(delivery: &Delivery) -> Letter {
+    let reason = reason(delivery);
+    let noted = |name: &str| {
+        delivery
+            .headers
+            .get(name)
+            .and_then(HeaderValue::as_text)
+            .map(str::to_owned)
+    };
+    let death = broker_death(&delivery.headers);
+    let died = |name: &str| {
+        death
+            .and_then(|table| table.get(name))
+            .and_then(HeaderValue::as_text)
+            .map(str::to_owned)
+    };
+    let error = noted(ERROR_HEADER).unwrap_or_else(|| match reason {
+        DeadReason::Unroutable => "the broker had no queue for it".to_owned(),
+        _ => format!(
+            "dead-lettered by the broker: {}",
+            died("reason").unwrap_or_else(|| "no reason given".to_owned())
+        ),
+    });
+    let told = told(delivery, reason, &error);
+    let row = DeadLetterRow {
+        id: id(delivery, reason),
+        at: clock::now(),
+        reason,
+        error,
+        queue: noted(QUEUE_HEADER)
+            .or_else(|| died("queue"))
+            .unwrap_or_default(),
+        exchange: noted(EXCHANGE_HEADER)
+            .or_else(|| died("exchange"))
+            .unwrap_or_else(|| delivery.exchange.clone()),
+        key: noted(KEY_HEADER).unwrap_or_else(|| delivery.key.clone()),
+        message_id: delivery.message_id.clone(),
+        kind: delivery.kind.clone(),
+        saga: saga(delivery),
+        properties: properties(delivery),
+        body: delivery.body.clone(),
+    };
+    (Box::new(row), told)
+}
+
+fn reason(delivery: &Delivery) -> DeadReason {
+    if &*delivery.queue == topology::UNROUTABLE {
+        return DeadReason::Unroutable;
+    }
+    delivery
+        .headers
+        .get(REASON_HEADER)
+        .and_then(HeaderValue::as_text)
+        .map_or(DeadReason::BrokerRejected, DeadReason::of)
+}
+
+/// The broker's own note of the last time it dead-lettered the message.
+fn broker_death(headers: &Headers) -> Option<&Headers> {
+    let HeaderValue::Array(deaths) = headers.get("x-death")? else {
+        return None;
+    };
+    match deaths.first()? {
+        HeaderValue::Table(table) => Some(table),
+        _ => None,
+    }
+}
+
+/// From what it is: the same message for the same reason from the same queue is the same letter, whoever parked it and however often.
+fn id(delivery: &Delivery, reason: DeadReason) -> Uuid {
+    let message = delivery.message_id.as_deref().unwrap_or("");
+    let text = |name| {
+        delivery
+            .headers
+            .get(name)
+            .and_then(HeaderValue::as_text)
+            .unwrap_or("")
+    };
+    let mut what = Vec::with_capacity(delivery.body.len() + 128);
+    for part in [message, reason.as_str(), text(QUEUE_HEADER)] {
+        what.extend_from_slice(part.as_bytes());
+        what.push(0x1f);
+    }
+    what.extend_from_slice(&delivery.body);
+    Uuid::new_v5(&namespace(), &what)
+}
+
+/// The saga it speaks of: its body knows best, then its correlation id.
+fn saga(delivery: &Delivery) -> Option<SagaId> {
+    let from_body = || {
+        if let Ok(TaskMessage::Task(task)) = serde_json::from_slice(&delivery.body) {
+            return Some(task.of.saga);
+        }
+        serde_json::from_slice::<InboxMessage>(&delivery.body)
+            .ok()?
+            .saga()
+    };
+    from_body().or_else(|| delivery.properties.correlation_id.as_deref()?.parse().ok())
+}
+
+/// What the saga of a dead task is told. A task whose body is broken is still known by its properties.
+fn told(delivery: &Delivery, reason: DeadReason, error: &str) -> Option<(SagaId, Box<Input>)> {
+    let (saga, message) = match serde_json::from_slice(&delivery.body) {
+        Ok(TaskMessage::Task(task)) => (task.of.saga, task.of.message_id()),
+        Err(_)
+            if delivery
+                .kind
+                .as_deref()
+                .is_some_and(|k| k.starts_with("task@")) =>
+        {
+            let id: MessageId = delivery.message_id.as_deref()?.parse().ok()?;
+            (saga(delivery)?, id)
+        }
+        Err(_) => return None,
+    };
+    let input = Input::TaskDead {
+        message,
+        reason,
+        error: error.to_owned(),
+    };
+    Some((saga, Box::new(input)))
+}
+
+fn properties(delivery: &Delivery) -> Value {
+    let Properties {
+        content_type,
+        content_encoding,
+        delivery_mode,
+        priority,
+        correlation_id,
+        reply_to,
+        expiration,
+        timestamp,
+        user_id,
+        app_id,
+        cluster_id,
+    } = &delivery.properties;
+    let headers: Map<String, Value> = delivery
+        .headers
+        .iter()
+        .map(|(name, value)| (name.clone(), plain(value)))
+        .collect();
+    let mut all = Map::new();
+    let texts = [
+        ("content_type", content_type),
+        ("content_encoding", content_encoding),
+        ("correlation_id", correlation_id),
+        ("reply_to", reply_to),
+        ("expiration", expiration),
+        ("user_id", user_id),
+        ("app_id", app_id),
+        ("cluster_id", cluster_id),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            all.insert(name.to_owned(), json!(text));
+        }
+    }
+    let numbers = [
+        ("delivery_mode", delivery_mode.map(u64::from)),
+        ("priority", priority.map(u64::from)),
+        ("timestamp", *timestamp),
+    ];
+    for (name, number) in numbers {
+        if let Some(number) = number {
+            all.insert(name.to_owned(), json!(number));
+        }
+    }
+    all.insert("deliveries".to_owned(), json!(delivery.deliveries));
+    all.insert("headers".to_owned(), Value::Object(headers));
+    Value::Object(all)
+}
+
+/// A header as JSON. Numbers keep their value; a type that JSON does not have is named, so that it can be made again.
+fn plain(value: &HeaderValue) -> Value {
+    match value {
+        HeaderValue::Bool(b) => json!(b),
+        HeaderValue::I8(n) => json!(n),
+        HeaderValue::U8(n) => json!(n),
+        HeaderValue::I16(n) => json!(n),
+        HeaderValue::U16(n) => json!(n),
+        HeaderValue::I32(n) => json!(n),
+        HeaderValue::U32(n) => json!(n),
+        HeaderValue::I64(n) => json!(n),
+        HeaderValue::F32(n) => json!(n),
+        HeaderValue::F64(n) => json!(n),
+        HeaderValue::Decimal { scale, value } => {
+            json!({ "decimal": { "scale": scale, "value": value } })
+        }
+        HeaderValue::Text(text) | HeaderValue::ShortText(text) => json!(text),
+        HeaderValue::TextBytes(bytes) | HeaderValue::Bytes(bytes) => {
+            use base64::Engine as _;
+            json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) })
+        }
+        HeaderValue::Array(items) => Value::Array(items.iter().map(plain).collect()),
+        HeaderValue::Timestamp(seconds) => json!({ "timestamp": seconds }),
+        HeaderValue::Table(table) => Value::Object(
+            table
+                .iter()
+                .map(|(name, value)| (name.clone(), plain(value)))
+                .collect(),
+        ),
+        HeaderValue::Void => Value::Null,
+    }
+}

@@ -1,0 +1,168 @@
+//! The workers heard of lately, for those who look: never what a decision rests on.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use baton_messages::fleet::{Announcement, HEARTBEAT_MS, Heartbeat, Running};
+use baton_messages::{PoolName, TaskType, Timestamp, WorkerId};
+use serde::Serialize;
+
+use crate::metrics;
+
+/// A worker that was silent for so long is no longer shown: an announcement is due every minute.
+const SHOWN_MS: u64 = 3 * 60_000;
+/// How far a worker's clock may be off before somebody is told.
+const CLOCK_OFF_MS_MAX: u64 = 5_000;
+/// Most workers remembered; a fleet larger than this is shown in part.
+const WORKERS_MAX: usize = 10_000;
+
+/// A worker as it is shown.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct WorkerView {
+    /// Who.
+    pub(crate) worker: WorkerId,
+    /// Its pools.
+    pub(crate) pools: Vec<PoolName>,
+    /// The version of its program.
+    pub(crate) version: Option<String>,
+    /// How many tasks it runs at once.
+    pub(crate) concurrency: Option<u32>,
+    /// What it can do.
+    pub(crate) types: Vec<TaskType>,
+    /// The claimed tasks it runs.
+    pub(crate) running: Vec<Running>,
+    /// When it was last heard.
+    pub(crate) heard_at: Timestamp,
+    /// Whether it has missed three heartbeats.
+    pub(crate) silent: bool,
+    /// How far its clock is off, in milliseconds; positive when it is ahead.
+    pub(crate) clock_off_ms: i64,
+    #[serde(skip)]
+    told_of_clock: bool,
+}
+
+/// The workers heard of lately.
+#[derive(Debug, Default)]
+pub(crate) struct Workers {
+    known: Mutex<BTreeMap<WorkerId, WorkerView>>,
+}
+
+impl Workers {
+    pub(crate) fn announced(&self, announcement: &Announcement, now: Timestamp) {
+        self.update(&announcement.worker, announcement.at, now, |view| {
+            view.pools.clone_from(&announcement.pools);
+            view.version = Some(announcement.version.clone());
+            view.concurrency = Some(announcement.concurrency);
+            view.types = announcement
+                .types
+                .iter()
+                .map(|manifest| manifest.task_type.clone())
+                .collect();
+        });
+    }
+
+    pub(crate) fn heartbeat(&self, heartbeat: &Heartbeat, now: Timestamp) {
+        self.update(&heartbeat.worker, heartbeat.at, now, |view| {
+            view.running.clone_from(&heartbeat.running);
+        });
+    }
+
+    pub(crate) fn left(&self, worker: &WorkerId) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(worker);
+        metrics::workers(known.len());
+    }
+
+    /// Forgets who has not been heard for long.
+    pub(crate) fn forget_silent(&self, now: Timestamp) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, view| now.since_ms(view.heard_at) < SHOWN_MS);
+        metrics::workers(known.len());
+    }
+
+    /// All of them, by name.
+    pub(crate) fn all(&self, now: Timestamp) -> Vec<WorkerView> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .values()
+            .cloned()
+            .map(|mut view| {
+                view.silent = now.since_ms(view.heard_at) > 3 * HEARTBEAT_MS;
+                view
+            })
+            .collect()
+    }
+
+    fn update(
+        &self,
+        worker: &WorkerId,
+        its_clock: Timestamp,
+        now: Timestamp,
+        change: impl FnOnce(&mut WorkerView),
+    ) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.contains_key(worker) && known.len() >= WORKERS_MAX {
+            return;
+        }
+        let view = known.entry(worker.clone()).or_insert_with(|| WorkerView {
+            worker: worker.clone(),
+            pools: Vec::new(),
+            version: None,
+            concurrency: None,
+            types: Vec::new(),
+            running: Vec::new(),
+            heard_at: now,
+            silent: false,
+            clock_off_ms: 0,
+            told_of_clock: false,
+        });
+        view.heard_at = now;
+        view.clock_off_ms = off_ms(its_clock, now);
+        let off = view.clock_off_ms.unsigned_abs() > CLOCK_OFF_MS_MAX;
+        if off && !view.told_of_clock {
+            tracing::error!(
+                worker = %worker, clock_off_ms = view.clock_off_ms,
+                "a worker's clock is off by more than 5 s; offers reach it as too old or last too long, set its clock"
+            );
+        }
+        view.told_of_clock = off;
+        change(view);
+        metrics::workers(known.len());
+    }
+}
+
+fn off_ms(its_clock: Timestamp, now: Timestamp) -> i64 {
+    let ahead = i64::try_from(its_clock.since_ms(now)).unwrap_or(i64::MAX);
+    let behind = i64::try_from(now.since_ms(its_clock)).unwrap_or(i64::MAX);
+    ahead.saturating_sub(behind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heartbeat(worker: &str, at: u64) -> Heartbeat {
+        Heartbeat {
+            worker: WorkerId::new(worker).unwrap(),
+            number: 1,
+            running: Vec::new(),
+            at: Timestamp(at),
+        }
+    }
+
+    #[test]
+    fn who_is_silent_is_shown_so_and_then_forgotten() {
+        let workers = Workers::default();
+        workers.heartbeat(&heartbeat("a", 1_000), Timestamp(1_000));
+        assert!(!workers.all(Timestamp(2_000))[0].silent);
+        assert!(workers.all(Timestamp(60_000))[0].silent);
+        workers.forget_silent(Timestamp(1_000 + SHOWN_MS));
+        assert!(workers.all(Timestamp(60_000)).is_empty());
+    }
+
+    #[test]
+    fn a_clock_is_measured_in_both_directions() {
+        assert_eq!(off_ms(Timestamp(10), Timestamp(7)), 3);
+        assert_eq!(off_ms(Timestamp(7), Timestamp(10)), -3);
+    }
+}

@@ -1,0 +1,65 @@
+//! From a committed command to a message: one kind of command, one address, one body.
+
+use baton_bus::{HeaderValue, Outgoing};
+use baton_engine::Command;
+use baton_messages::headers::{TRACEPARENT, VERSION, VERSION_HEADER, traceparent};
+use baton_messages::{
+    ControlMessage, MessageId, SagaId, TaskMessage, Timestamp, WorkerId, topology,
+};
+
+/// The message of a command; none for one that never leaves the store, or that cannot be written as JSON.
+pub(crate) fn letter(saga: SagaId, command: &Command, now: Timestamp) -> Option<Outgoing> {
+    match command {
+        Command::Dispatch(task) => dispatch(saga, task, now),
+        Command::Grant(message) => {
+            let worker = match &**message {
+                ControlMessage::Grant(grant) => Some(&grant.worker),
+                ControlMessage::Cancel(_) => None,
+                ControlMessage::Drain(drain) => Some(&drain.worker),
+            };
+            control(saga, worker, message, now)
+        }
+        Command::CancelTask { worker, message } => control(saga, worker.as_ref(), message, now),
+        Command::OpenWorkItem(_) | Command::CloseWorkItem { .. } => None,
+    }
+}
+
+/// A task must reach a queue, or come back.
+fn dispatch(saga: SagaId, message: &TaskMessage, now: Timestamp) -> Option<Outgoing> {
+    let TaskMessage::Task(task) = message;
+    let body = serde_json::to_vec(message).ok()?;
+    let id = task.of.message_id();
+    let key = topology::task_key(&task.pool, &task.task_type);
+    let mut out = Outgoing::json(topology::TASKS, key, message.kind(), id, body, now.0);
+    out.correlation_id = Some(saga.to_string());
+    out.headers = headers(saga, id);
+    Some(out)
+}
+
+/// A word to a worker may be lost: who is not there needs none, and a claim is asked for again.
+fn control(
+    saga: SagaId,
+    worker: Option<&WorkerId>,
+    message: &ControlMessage,
+    now: Timestamp,
+) -> Option<Outgoing> {
+    let body = serde_json::to_vec(message).ok()?;
+    let id = MessageId(uuid::Uuid::now_v7());
+    let key = worker.map_or_else(|| topology::CONTROL_ALL.to_owned(), topology::control_key);
+    let mut out = Outgoing::json(topology::CONTROL, key, message.kind(), id, body, now.0);
+    out.correlation_id = Some(saga.to_string());
+    out.headers = headers(saga, id);
+    out.mandatory = false;
+    out.persistent = false;
+    Some(out)
+}
+
+fn headers(saga: SagaId, id: MessageId) -> Vec<(String, HeaderValue)> {
+    vec![
+        (VERSION_HEADER.to_owned(), HeaderValue::U32(VERSION)),
+        (
+            TRACEPARENT.to_owned(),
+            HeaderValue::Text(traceparent(saga, id)),
+        ),
+    ]
+}

@@ -1,0 +1,102 @@
+//! What the loop is told beside the inbox: by the API, by the intake of dead letters, by the fleet. Every way in is bounded, and each
+//! sender waits while the loop has no room.
+
+use baton_bus::Consumer;
+use baton_driver::DeadLetterRow;
+use baton_engine::{Definition, Input, Verdict};
+use baton_messages::fleet::{Announcement, Heartbeat};
+use baton_messages::{SagaId, TaskType};
+use tokio::sync::{mpsc, oneshot};
+
+/// Requests of the API that wait for the loop: two full turns. Beyond it the API says 429.
+const REQUESTS_MAX: usize = 1024;
+/// Batches of dead letters that wait: one of each queue, and one more.
+const DEAD_MAX: usize = 3;
+/// Words of the fleet that wait: a heartbeat of a thousand workers.
+const HEARD_MAX: usize = 1024;
+
+/// What the API asks of the loop.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// An input about a saga; answered when it is committed.
+    Input {
+        /// The saga.
+        saga: SagaId,
+        /// The input.
+        input: Box<Input>,
+        /// How it was taken.
+        answer: oneshot::Sender<Verdict>,
+    },
+    /// A definition to be registered.
+    Register {
+        /// It.
+        definition: Box<Definition>,
+        /// By whom.
+        by: String,
+        /// Whether it is registered now; `Ok(false)`: other content stands under its name and version.
+        answer: oneshot::Sender<Result<bool, String>>,
+    },
+}
+
+/// A dead letter, and what its saga is told.
+pub(crate) type Letter = (Box<DeadLetterRow>, Option<(SagaId, Box<Input>)>);
+
+/// Dead letters of one queue, to be kept in one turn.
+#[derive(Debug)]
+pub(crate) struct Letters {
+    /// They.
+    pub(crate) letters: Vec<Letter>,
+    /// Told when they are committed.
+    pub(crate) kept: oneshot::Sender<()>,
+}
+
+/// What the fleet says.
+pub(crate) enum Heard {
+    /// A worker can do this; answered with the types that were taken into the catalogue.
+    Announced(Announcement, oneshot::Sender<Vec<TaskType>>),
+    /// Queues of these types stand, and a worker serves them.
+    Served(Vec<TaskType>),
+    /// A worker lives.
+    Heartbeat(Heartbeat),
+    /// Our own canary came back: what is said on the fleet's exchange reaches us.
+    Canary,
+    /// The topology stands: the inbox can be consumed.
+    Inbox(Box<Consumer>),
+}
+
+/// The senders' ends.
+#[derive(Clone)]
+pub(crate) struct Post {
+    /// For the API.
+    pub(crate) requests: mpsc::Sender<Request>,
+    /// For the intake of dead letters.
+    pub(crate) dead: mpsc::Sender<Letters>,
+    /// For the fleet.
+    pub(crate) heard: mpsc::Sender<Heard>,
+}
+
+/// The loop's ends.
+pub(crate) struct Mail {
+    pub(crate) requests: mpsc::Receiver<Request>,
+    pub(crate) dead: mpsc::Receiver<Letters>,
+    pub(crate) heard: mpsc::Receiver<Heard>,
+}
+
+/// Makes both.
+pub(crate) fn mail() -> (Post, Mail) {
+    let (to_requests, requests) = mpsc::channel(REQUESTS_MAX);
+    let (to_dead, dead) = mpsc::channel(DEAD_MAX);
+    let (to_heard, heard) = mpsc::channel(HEARD_MAX);
+    (
+        Post {
+            requests: to_requests,
+            dead: to_dead,
+            heard: to_heard,
+        },
+        Mail {
+            requests,
+            dead,
+            heard,
+        },
+    )
+}

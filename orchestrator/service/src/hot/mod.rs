@@ -1,0 +1,381 @@
+//! The hot loop: everything that is ready becomes one turn of the driver, one commit; then the batch is acknowledged, answered and
+//! published. One task, one loop, on a runtime of one thread; whatever could make it wait (confirms, putting aside, declaring,
+//! reading for the API) runs beside it.
+//!
+//! ```text
+//! inbox ─┐                                   ┌─▶ acknowledge the prefix
+//! API  ──┼─▶ pieces ─▶ driver.turn (commit) ─┼─▶ answer the API, tell the intake
+//! dead ──┘                                   └─▶ lanes ─▶ broker ─▶ confirms ─▶ driver.sent
+//! ```
+
+mod frontier;
+mod lanes;
+mod leases;
+mod letter;
+pub(crate) mod mail;
+mod parking;
+mod piece;
+mod turn;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+
+use baton_bus::{AckTag, BusState, Consumer, Delivery, Link};
+use baton_driver::{Driver, DriverError, Sent, Store, Ticket};
+use baton_messages::{InboxKey, TaskType};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::decode::{self, Read};
+use crate::health::Health;
+use crate::metrics;
+use crate::types::Types;
+use frontier::Frontier;
+use lanes::Lanes;
+pub(crate) use lanes::Outbox;
+use leases::Watch;
+use mail::{Heard, Letters, Mail, Request};
+use parking::Parking;
+use piece::Piece;
+
+/// How often the loop looks around when nothing comes: leases, gauges, the sign that it lives.
+const TICK: Duration = Duration::from_secs(1);
+/// A turn that was due and did nothing is not repeated sooner: no spinning while the driver waits for room.
+const PAUSE_AFTER_NOTHING: Duration = Duration::from_millis(10);
+/// A batch larger than this means load: the next one waits a little for more.
+const LOAD_FROM: usize = 8;
+
+/// Why the loop ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum HotError {
+    /// The driver cannot go on.
+    #[error("the partition cannot be driven any further; see the cause, then start again")]
+    Driver {
+        /// Why.
+        #[source]
+        source: Box<DriverError>,
+    },
+    /// A publishing lane ended by itself.
+    #[error("a publishing lane failed; what it carried is published again after a start")]
+    Lane {
+        /// Why.
+        #[source]
+        source: tokio::task::JoinError,
+    },
+}
+
+/// What the loop is made with.
+pub(crate) struct Parts<S> {
+    pub(crate) driver: Driver<S, Outbox>,
+    pub(crate) outbox: Outbox,
+    pub(crate) bus: baton_bus::Bus,
+    pub(crate) lanes: usize,
+    pub(crate) inbox: InboxKey,
+    pub(crate) instance: String,
+    pub(crate) mail: Mail,
+    pub(crate) types: Arc<Types>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) batch_max: usize,
+    pub(crate) linger: Duration,
+    pub(crate) stop: CancellationToken,
+}
+
+/// The loop.
+pub(crate) struct HotLoop<S> {
+    driver: Driver<S, Outbox>,
+    lanes: Lanes,
+    inbox: Option<Consumer>,
+    frontier: Frontier,
+    parking: Parking,
+    watch: Watch,
+    mail: Mail,
+    types: Arc<Types>,
+    bus: watch::Receiver<BusState>,
+    health: Arc<Health>,
+    batch_max: usize,
+    linger: Duration,
+    stop: CancellationToken,
+    /// What the next turn decides.
+    pieces: Vec<Piece>,
+    /// Who is told when the batches of dead letters of this turn are kept.
+    kept: Vec<tokio::sync::oneshot::Sender<()>>,
+    last_batch: usize,
+    idle_turn: bool,
+    ticked: Instant,
+}
+
+/// Why the loop woke.
+enum Woken {
+    Stop,
+    Landed(Result<Vec<(Ticket, Sent)>, tokio::task::JoinError>),
+    Parked(Option<AckTag>),
+    Heard(Heard),
+    Bus,
+    Asked(Request),
+    Dead(Letters),
+    Inbox(Option<Vec<Delivery>>),
+    Time,
+}
+
+impl<S: Store> HotLoop<S> {
+    pub(crate) fn new(parts: Parts<S>) -> Self {
+        let publisher = parts.bus.publisher();
+        // One lane of the bus is left for what is no task: markers, canaries, dead letters.
+        let lanes = parts.lanes.saturating_sub(1).max(1);
+        Self {
+            driver: parts.driver,
+            lanes: Lanes::new(parts.outbox, publisher.clone(), lanes),
+            inbox: None,
+            frontier: Frontier::default(),
+            parking: Parking::new(publisher.clone()),
+            watch: Watch::new(publisher, parts.inbox, parts.instance),
+            mail: parts.mail,
+            types: parts.types,
+            bus: parts.bus.state(),
+            health: parts.health,
+            batch_max: parts.batch_max,
+            linger: parts.linger,
+            stop: parts.stop,
+            pieces: Vec::new(),
+            kept: Vec::new(),
+            last_batch: 0,
+            idle_turn: false,
+            ticked: Instant::now(),
+        }
+    }
+
+    /// Turns until it is stopped, then ends in order: takes nothing new, gives back what it holds, sees what it published confirmed
+    /// within `grace`, writes how far that is.
+    ///
+    /// # Errors
+    /// [`HotError`] when it cannot go on; nothing that was not committed has been acknowledged.
+    pub(crate) async fn run(mut self, grace: Duration) -> Result<S, HotError> {
+        self.note_bus();
+        loop {
+            self.health.beat();
+            match self.wait().await {
+                Woken::Stop => break,
+                woken => self.take(woken).await?,
+            }
+            self.take_ready().await?;
+            self.turn().await?;
+            self.tick();
+        }
+        self.end(grace).await
+    }
+
+    async fn wait(&mut self) -> Woken {
+        let room = self.driver.has_room();
+        let linger = if self.last_batch > LOAD_FROM {
+            self.linger
+        } else {
+            Duration::ZERO
+        };
+        let time = self.until_time();
+        let batch_max = self.batch_max;
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Woken::Stop,
+            landed = self.lanes.landed() => Woken::Landed(landed),
+            parked = self.parking.parked() => Woken::Parked(parked),
+            Some(heard) = self.mail.heard.recv() => Woken::Heard(heard),
+            Ok(()) = self.bus.changed() => Woken::Bus,
+            Some(asked) = self.mail.requests.recv(), if room => Woken::Asked(asked),
+            Some(dead) = self.mail.dead.recv(), if room => Woken::Dead(dead),
+            batch = next(&mut self.inbox, batch_max, linger), if room => Woken::Inbox(batch),
+            () = tokio::time::sleep(time) => Woken::Time,
+        }
+    }
+
+    /// How long until the driver wants a turn, at most a tick.
+    fn until_time(&self) -> Duration {
+        let least = if self.idle_turn {
+            PAUSE_AFTER_NOTHING
+        } else {
+            Duration::ZERO
+        };
+        let due = self
+            .driver
+            .next_wake()
+            .map_or(TICK, |at| Duration::from_millis(at.since_ms(clock::now())));
+        due.min(TICK).max(least)
+    }
+
+    async fn take(&mut self, woken: Woken) -> Result<(), HotError> {
+        match woken {
+            Woken::Landed(landed) => {
+                let sent = landed.map_err(|source| HotError::Lane { source })?;
+                self.driver.sent(sent);
+            }
+            Woken::Parked(tag) => {
+                if let Some(tag) = tag {
+                    self.frontier.parked(tag);
+                }
+                self.acknowledge().await;
+            }
+            Woken::Heard(heard) => self.hear(heard).await,
+            Woken::Bus => self.note_bus(),
+            Woken::Asked(request) => self.ask(request).await,
+            Woken::Dead(letters) => self.take_letters(letters),
+            Woken::Inbox(Some(batch)) => self.take_batch(batch),
+            // The consumer ends only when the bus does, which is after this loop.
+            Woken::Inbox(None) => self.inbox = None,
+            Woken::Stop | Woken::Time => {}
+        }
+        Ok(())
+    }
+
+    /// What else is ready goes into the same turn.
+    async fn take_ready(&mut self) -> Result<(), HotError> {
+        while let Some(landed) = self.lanes.try_landed() {
+            self.take(Woken::Landed(landed)).await?;
+        }
+        while let Ok(heard) = self.mail.heard.try_recv() {
+            self.hear(heard).await;
+        }
+        if !self.driver.has_room() {
+            return Ok(());
+        }
+        while self.pieces.len() < self.batch_max {
+            match self.mail.requests.try_recv() {
+                Ok(request) => self.ask(request).await,
+                Err(_) => break,
+            }
+        }
+        if let Ok(letters) = self.mail.dead.try_recv() {
+            self.take_letters(letters);
+        }
+        let left = self.batch_max.saturating_sub(self.pieces.len());
+        if left > 0 {
+            let batch = next(&mut self.inbox, left, Duration::ZERO).now_or_never();
+            if let Some(Some(batch)) = batch {
+                self.take_batch(batch);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_batch(&mut self, batch: Vec<Delivery>) {
+        self.last_batch = batch.len();
+        for delivery in batch {
+            match decode::inbox(&delivery) {
+                Ok(Read::Input(saga, input)) => {
+                    metrics::input(input.kind());
+                    let read = Some((saga, input));
+                    self.pieces.push(Piece::Report { delivery, read });
+                }
+                Ok(Read::Marker(marker)) => self.pieces.push(Piece::Marker(delivery, marker)),
+                Err(unusable) => {
+                    self.frontier.parking(delivery.tag);
+                    self.frontier.done(delivery.tag);
+                    self.parking.park(delivery, unusable);
+                }
+            }
+        }
+    }
+
+    fn take_letters(&mut self, letters: Letters) {
+        letters
+            .letters
+            .iter()
+            .for_each(|_| metrics::input("dead-letter"));
+        self.pieces
+            .extend(letters.letters.into_iter().map(Piece::Dead));
+        self.kept.push(letters.kept);
+    }
+
+    async fn ask(&mut self, request: Request) {
+        match request {
+            Request::Input {
+                saga,
+                input,
+                answer,
+            } => {
+                metrics::input(input.kind());
+                self.pieces.push(Piece::Asked {
+                    saga,
+                    input,
+                    answer,
+                });
+            }
+            Request::Register {
+                definition,
+                by,
+                answer,
+            } => {
+                let registered = self
+                    .driver
+                    .put_definition(*definition, &by, clock::now())
+                    .await;
+                // who asked may have gone
+                let _ = answer.send(registered.map_err(|error| crate::chain::chain(&error)));
+            }
+        }
+    }
+
+    async fn hear(&mut self, heard: Heard) {
+        match heard {
+            Heard::Heartbeat(heartbeat) => self.driver.leases().heartbeat(&heartbeat),
+            Heard::Canary => self.watch.canary(),
+            Heard::Served(types) => types.iter().for_each(|served| self.driver.serve(served)),
+            Heard::Inbox(consumer) => self.inbox = Some(*consumer),
+            Heard::Announced(announcement, answer) => {
+                let mut taken: Vec<TaskType> = Vec::with_capacity(announcement.types.len());
+                for manifest in announcement.types {
+                    let task_type = manifest.task_type.clone();
+                    match self.driver.announce(manifest.clone(), clock::now()).await {
+                        Ok(Ok(new)) => {
+                            if new {
+                                self.types.put(manifest);
+                            }
+                            taken.push(task_type);
+                        }
+                        Ok(Err(error)) => {
+                            metrics::refused_manifest();
+                            tracing::error!(
+                                worker = %announcement.worker, task.r#type = %task_type, %error,
+                                "a worker announces a task type otherwise than it is known; it is not taken, give the new one a new major version"
+                            );
+                        }
+                        Err(error) => {
+                            tracing::warn!(error = %crate::chain::chain(&error), task.r#type = %task_type, "a task type could not be kept; it is tried at the next announcement");
+                        }
+                    }
+                }
+                // the fleet's listener may be on its way to its own end
+                let _ = answer.send(taken);
+            }
+        }
+    }
+
+    /// The driver sends again only while somebody takes it.
+    fn note_bus(&mut self) {
+        let up = matches!(self.bus.borrow_and_update().publishing, Link::Up { .. });
+        metrics::bus_up(up);
+        if up {
+            self.driver.bus_is_up(clock::now());
+        } else {
+            self.driver.bus_is_down();
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.ticked.elapsed() < TICK {
+            return;
+        }
+        self.ticked = Instant::now();
+        self.watch.tick(self.driver.leases());
+        metrics::figures(&self.driver.figures());
+    }
+}
+
+/// The next batch of the inbox; waits for ever before there is one.
+async fn next(inbox: &mut Option<Consumer>, max: usize, linger: Duration) -> Option<Vec<Delivery>> {
+    match inbox {
+        Some(consumer) => consumer.next_batch(max, linger).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,73 @@
+//! Puts aside what nobody can use, beside the loop: a broker that takes nothing must not hold up those whose messages are fine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_bus::{AckTag, Delivery, Publisher, park};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::decode::Unusable;
+
+/// How many are put aside at once: each takes a lane of the publisher, and tasks need lanes more.
+const PARKING_MAX: usize = 2;
+/// First and longest pause before one that could not be put aside is tried again.
+const AGAIN_MIN: Duration = Duration::from_millis(500);
+const AGAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Messages being put aside. Never more than the prefetch of their consumer: none of them is acknowledged yet.
+pub(crate) struct Parking {
+    publisher: Publisher,
+    turns: Arc<Semaphore>,
+    parking: JoinSet<AckTag>,
+}
+
+impl Parking {
+    pub(crate) fn new(publisher: Publisher) -> Self {
+        Self {
+            publisher,
+            turns: Arc::new(Semaphore::new(PARKING_MAX)),
+            parking: JoinSet::new(),
+        }
+    }
+
+    /// Begins to put one aside.
+    pub(crate) fn park(&mut self, delivery: Delivery, why: Unusable) {
+        tracing::warn!(
+            reason = why.reason.as_str(),
+            error = %why.error,
+            queue = &*delivery.queue,
+            message_id = delivery.message_id.as_deref().unwrap_or(""),
+            "a message cannot be used and is put aside"
+        );
+        let (publisher, turns) = (self.publisher.clone(), self.turns.clone());
+        self.parking.spawn(async move {
+            let _turn = turns.acquire().await;
+            put_aside(&publisher, &delivery, &why).await;
+            delivery.tag
+        });
+    }
+
+    /// The next one that is put aside (or is no longer ours); waits for ever while none is under way.
+    pub(crate) async fn parked(&mut self) -> Option<AckTag> {
+        match self.parking.join_next().await {
+            Some(parked) => parked.ok(),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn put_aside(publisher: &Publisher, delivery: &Delivery, why: &Unusable) {
+    let mut pause = AGAIN_MIN;
+    while delivery.is_current() {
+        match park(publisher, delivery, &why.reason, &why.error).await {
+            Ok(()) => return,
+            Err(error) if pause == AGAIN_MIN => {
+                tracing::warn!(%error, "a message could not be put aside; it is tried again and not acknowledged before");
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(AGAIN_MAX);
+    }
+}

@@ -1,0 +1,216 @@
+//! One turn of the loop: commit, then acknowledge, answer, publish. A turn that was not committed is given again until it is, or until
+//! the process is stopped: nothing of it was acknowledged, so nothing is lost either way.
+
+use std::time::{Duration, Instant};
+
+use baton_driver::{Answer, DriverError, Store, Work};
+use baton_engine::Verdict;
+
+use super::{HotError, HotLoop, Piece};
+use crate::chain::chain;
+use crate::{clock, decode, metrics};
+
+/// First and longest pause after a commit that failed.
+const AGAIN_MIN: Duration = Duration::from_millis(100);
+const AGAIN_MAX: Duration = Duration::from_secs(5);
+/// How often the end looks whether everything is confirmed, beside being told.
+const END_STEP: Duration = Duration::from_millis(20);
+
+impl<S: Store> HotLoop<S> {
+    /// Decides and commits what there is.
+    pub(super) async fn turn(&mut self) -> Result<(), HotError> {
+        let began = Instant::now();
+        let due = self.driver.next_wake().is_some_and(|at| at <= clock::now());
+        if self.pieces.is_empty() && !due {
+            self.idle_turn = false;
+            self.publish();
+            return Ok(());
+        }
+        let before = self.driver.figures();
+        let empty = self.pieces.is_empty();
+        let Some(answers) = self.committed().await? else {
+            return Ok(());
+        };
+        metrics::turn(self.pieces.len(), began.elapsed());
+        self.idle_turn = empty && before == self.driver.figures();
+        self.settle(answers).await;
+        self.publish();
+        self.health.set_room(self.driver.has_room());
+        Ok(())
+    }
+
+    /// The answers of a committed turn; none when the process is stopped before it could be committed.
+    async fn committed(&mut self) -> Result<Option<Vec<Answer>>, HotError> {
+        let mut pause = AGAIN_MIN;
+        loop {
+            let work = self.work();
+            let error = match self.driver.turn(work, clock::now(), clock::entropy()).await {
+                Ok(answers) => {
+                    if pause != AGAIN_MIN {
+                        tracing::info!("the store takes commits again");
+                        self.health.set_store(None);
+                    }
+                    return Ok(Some(answers));
+                }
+                Err(error) => temporary(error)?,
+            };
+            if pause == AGAIN_MIN {
+                tracing::error!(
+                    error = %chain(&error),
+                    "the store does not take the turn; nothing is acknowledged, it is tried again until it does (disk full? locked by another program?)"
+                );
+                self.health.set_store(Some(chain(&error)));
+            }
+            if !self.again(&mut pause).await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads everything in memory anew; false when the process is to stop instead.
+    async fn again(&mut self, pause: &mut Duration) -> Result<bool, HotError> {
+        loop {
+            self.health.beat();
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => {
+                    self.give_up();
+                    return Ok(false);
+                }
+                () = tokio::time::sleep(*pause) => {}
+            }
+            *pause = (*pause * 2).min(AGAIN_MAX);
+            self.lanes.forget();
+            self.watch.anew();
+            match self.driver.recover_again(clock::now()).await {
+                Ok(()) => return Ok(true),
+                Err(error) => drop(temporary(error)?),
+            }
+        }
+    }
+
+    /// Nothing of this turn is acknowledged or answered: its senders try again.
+    fn give_up(&mut self) {
+        self.pieces.clear();
+        self.kept.clear();
+    }
+
+    fn work(&mut self) -> Vec<Work> {
+        self.pieces
+            .iter_mut()
+            .zip(0u64..)
+            .filter_map(|(piece, token)| piece.work(token))
+            .collect()
+    }
+
+    /// After the commit: each piece is acknowledged, put aside or answered.
+    async fn settle(&mut self, answers: Vec<Answer>) {
+        let mut verdicts: Vec<Option<Verdict>> = vec![None; self.pieces.len()];
+        for answer in answers {
+            let at = usize::try_from(answer.token).unwrap_or(usize::MAX);
+            if let Some(slot) = verdicts.get_mut(at) {
+                *slot = Some(answer.verdict);
+            }
+        }
+        let pieces = std::mem::take(&mut self.pieces);
+        for (piece, verdict) in pieces.into_iter().zip(verdicts) {
+            self.settle_one(piece, verdict);
+        }
+        self.acknowledge().await;
+        for kept in self.kept.drain(..) {
+            // the intake may have ended; its messages come again and make no second row
+            let _ = kept.send(());
+        }
+    }
+
+    fn settle_one(&mut self, piece: Piece, verdict: Option<Verdict>) {
+        match piece {
+            Piece::Report { delivery, .. } => {
+                let unusable = match &verdict {
+                    Some(Verdict::Refused(refusal)) => decode::refused(refusal),
+                    Some(Verdict::Applied | Verdict::Duplicate) | None => None,
+                };
+                self.frontier.done(delivery.tag);
+                if let Some(unusable) = unusable {
+                    self.frontier.parking(delivery.tag);
+                    self.parking.park(delivery, unusable);
+                }
+            }
+            Piece::Marker(delivery, marker) => {
+                self.frontier.done(delivery.tag);
+                let over = self.watch.marker_back(&marker, self.driver.leases());
+                self.driver.leases_over(over);
+            }
+            Piece::Asked { answer, .. } => {
+                // who asked may have gone; what he asked for is committed
+                let _ = answer.send(verdict.unwrap_or(Verdict::Applied));
+            }
+            Piece::Dead(_) => {}
+        }
+    }
+
+    /// Acknowledges as far as it may.
+    pub(super) async fn acknowledge(&mut self) {
+        let (Some(inbox), Some(to)) = (&self.inbox, self.frontier.advance()) else {
+            return;
+        };
+        if let Err(stale) = inbox.ack_until(&to).await {
+            // it is delivered again, and recognised
+            tracing::debug!(%stale, "an acknowledgement came too late");
+        }
+    }
+
+    /// Puts what was committed on its way.
+    fn publish(&mut self) {
+        let refused = self.lanes.start();
+        if !refused.is_empty() {
+            tracing::error!(
+                commands = refused.len(),
+                "commands could not be written as messages; they are tried again"
+            );
+            self.driver.sent(refused);
+        }
+    }
+
+    /// The end, in order.
+    pub(super) async fn end(mut self, grace: Duration) -> Result<S, HotError> {
+        let deadline = tokio::time::Instant::now() + grace;
+        if let Some(inbox) = &mut self.inbox {
+            inbox.stop_taking().await;
+        }
+        if !self.pieces.is_empty() {
+            self.turn().await?;
+        }
+        self.publish();
+        while !self.lanes.is_idle() && tokio::time::Instant::now() < deadline {
+            self.health.beat();
+            let landed = tokio::select! {
+                landed = self.lanes.landed() => landed,
+                () = tokio::time::sleep(END_STEP) => continue,
+            };
+            let sent = landed.map_err(|source| HotError::Lane { source })?;
+            self.driver.sent(sent);
+            self.publish();
+        }
+        if let Err(error) = self.driver.write_watermark(clock::now()).await {
+            tracing::warn!(error = %chain(&error), "how far everything is published could not be written; what is in doubt is published again at the next start");
+        }
+        if let Some(mut inbox) = self.inbox.take() {
+            let given_back = inbox.give_back().await;
+            tracing::info!(given_back, "the inbox is given back");
+        }
+        Ok(self.driver.into_store())
+    }
+}
+
+/// Sorts out what time may mend.
+fn temporary(error: DriverError) -> Result<DriverError, HotError> {
+    match error {
+        DriverError::Lost { .. } | DriverError::Read { .. } | DriverError::NotRecovered { .. } => {
+            Ok(error)
+        }
+        DriverError::Fenced { .. } | DriverError::Definition { .. } => Err(HotError::Driver {
+            source: Box::new(error),
+        }),
+    }
+}

@@ -1,0 +1,26 @@
+//! The name of this process among orchestrators: it names its own queue on the bus, so no two alive may share one.
+
+use baton_messages::WorkerId;
+
+/// Where Linux says the name of the host.
+const HOSTNAME_FILE: &str = "/proc/sys/kernel/hostname";
+/// How much of the host's name is kept; the queue's name has room for more, people do not.
+const HOST_CHARS_MAX: usize = 64;
+
+/// A name from the host's and a part of chance.
+pub(crate) fn made() -> String {
+    let host = std::fs::read_to_string(HOSTNAME_FILE).unwrap_or_default();
+    let host: String = host
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+        .take(HOST_CHARS_MAX)
+        .collect();
+    let host = if host.is_empty() { "host" } else { &host };
+    let chance = uuid::Uuid::new_v4().simple().to_string();
+    format!("{host}-{}", chance.get(..8).unwrap_or(&chance))
+}
+
+/// The same rule as for workers.
+pub(crate) fn fits(name: &str) -> bool {
+    WorkerId::new(name).is_ok()
+}

@@ -1,0 +1,141 @@
+//! The process in numbers: names, units and what each is for, in one place.
+
+use std::time::Duration;
+
+use baton_driver::Figures;
+use baton_store::Counts;
+use metrics::{counter, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Bounds of the histogram of commit times, in seconds: from what memory takes to what a failing disk takes.
+const SECONDS: [f64; 12] = [
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
+];
+/// Bounds of the histogram of turns: pieces in one.
+const SIZES: [f64; 10] = [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 128.0, 256.0, 512.0];
+
+/// Makes the numbers collectable.
+///
+/// # Errors
+/// When this process collects already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_size".to_owned()), &SIZES)?
+        .install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+fn describe() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_counter!("baton_orchestrator_turns_total", "Turns committed.");
+    describe_counter!(
+        "baton_orchestrator_inputs_total",
+        "Inputs decided, by kind."
+    );
+    describe_histogram!(
+        "baton_orchestrator_turn_size",
+        "Inputs of one turn from outside."
+    );
+    describe_histogram!(
+        "baton_orchestrator_commit_seconds",
+        "Time from the first input of a turn to its commit."
+    );
+    describe_gauge!(
+        "baton_orchestrator_sagas_in_memory",
+        "Sagas held in memory."
+    );
+    describe_gauge!("baton_orchestrator_sagas", "Sagas in the store, by status.");
+    describe_gauge!(
+        "baton_orchestrator_unsent",
+        "Tasks the broker did not take, to be sent again."
+    );
+    describe_gauge!(
+        "baton_orchestrator_inflight",
+        "Commands published and not yet confirmed."
+    );
+    describe_gauge!(
+        "baton_orchestrator_leases",
+        "Claimed attempts whose lease runs."
+    );
+    describe_gauge!(
+        "baton_orchestrator_unpublished_rows",
+        "Rows of the log past the watermark."
+    );
+    describe_gauge!(
+        "baton_orchestrator_work_items_open",
+        "Work items somebody has to act on."
+    );
+    describe_gauge!("baton_orchestrator_dead_letters", "Dead letters kept.");
+    describe_gauge!(
+        "baton_orchestrator_bus_up",
+        "1 while messages can be published, else 0."
+    );
+    describe_counter!(
+        "baton_orchestrator_refused_manifests_total",
+        "Announcements that contradict the catalogue."
+    );
+    describe_gauge!("baton_orchestrator_db_bytes", "Size of the store's file.");
+    describe_gauge!("baton_orchestrator_workers", "Workers heard of lately.");
+}
+
+/// A committed turn.
+pub(crate) fn turn(pieces: usize, took: Duration) {
+    counter!("baton_orchestrator_turns_total").increment(1);
+    histogram!("baton_orchestrator_turn_size").record(float(pieces));
+    histogram!("baton_orchestrator_commit_seconds").record(took.as_secs_f64());
+}
+
+/// An input taken into a turn.
+pub(crate) fn input(kind: &'static str) {
+    counter!("baton_orchestrator_inputs_total", "kind" => kind).increment(1);
+}
+
+/// An announcement that contradicts the catalogue.
+pub(crate) fn refused_manifest() {
+    counter!("baton_orchestrator_refused_manifests_total").increment(1);
+}
+
+/// Whether messages can be published.
+pub(crate) fn bus_up(up: bool) {
+    gauge!("baton_orchestrator_bus_up").set(if up { 1.0 } else { 0.0 });
+}
+
+/// Workers heard of lately.
+pub(crate) fn workers(n: usize) {
+    gauge!("baton_orchestrator_workers").set(float(n));
+}
+
+/// What the store holds.
+pub(crate) fn counts(counts: &Counts) {
+    for (status, n) in &counts.sagas {
+        gauge!("baton_orchestrator_sagas", "status" => status.as_str()).set(wide(*n));
+    }
+    gauge!("baton_orchestrator_work_items_open").set(wide(counts.work_items_open));
+    gauge!("baton_orchestrator_dead_letters").set(wide(counts.dead_letters));
+    gauge!("baton_orchestrator_db_bytes").set(wide(counts.db_bytes));
+}
+
+/// What the driver holds.
+pub(crate) fn figures(figures: &Figures) {
+    gauge!("baton_orchestrator_sagas_in_memory").set(float(figures.hot));
+    gauge!("baton_orchestrator_unsent").set(float(figures.unsent));
+    gauge!("baton_orchestrator_inflight").set(float(figures.in_flight));
+    gauge!("baton_orchestrator_leases").set(float(figures.leases));
+    let behind = figures.log_seq.saturating_sub(figures.watermark);
+    gauge!("baton_orchestrator_unpublished_rows").set(wide(behind));
+}
+
+fn float(n: usize) -> f64 {
+    wide(u64::try_from(n).unwrap_or(u64::MAX))
+}
+
+/// Gauges take floats; a figure beyond 2^53 loses its last digits, which nobody misses.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a figure for a graph, exact up to 2^53"
+)]
+const fn wide(n: u64) -> f64 {
+    n as f64
+}

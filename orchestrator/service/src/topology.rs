@@ -1,0 +1,88 @@
+//! Declares what is there whatever is automated, at every connection; begins to consume the inbox once it stands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_bus::{Bus, ConsumeSpec, Link};
+use baton_messages::InboxKey;
+use baton_messages::topology::{self, Topology};
+use tokio::sync::mpsc;
+
+use crate::chain::chain;
+use crate::health::Health;
+use crate::hot::mail::Heard;
+
+/// Inboxes of this store: `SQLite` has one partition.
+const INBOXES: u8 = 1;
+/// Pause before what could not be declared is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// What is consumed once it stands.
+pub(crate) struct Inbox {
+    pub(crate) key: InboxKey,
+    pub(crate) prefetch: u16,
+    pub(crate) instance: String,
+}
+
+/// Declares until it is stopped. The inbox is handed to the loop once; its consumer then builds itself anew as often as needed.
+pub(crate) async fn keep(
+    bus: Bus,
+    inbox: Inbox,
+    health: Arc<Health>,
+    heard: mpsc::Sender<Heard>,
+    stands: tokio::sync::oneshot::Sender<()>,
+) {
+    let mut state = bus.state();
+    let mut inbox = Some(inbox);
+    let mut stands = Some(stands);
+    let mut declared = None;
+    loop {
+        let epoch = match &state.borrow_and_update().consuming {
+            Link::Up { epoch } | Link::Blocked { epoch, .. } => Some(*epoch),
+            Link::Down { .. } => None,
+        };
+        if epoch.is_none() || epoch == declared {
+            if state.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        if !declare(&bus, &health).await {
+            tokio::time::sleep(AGAIN).await;
+            continue;
+        }
+        declared = epoch;
+        if let Some(stands) = stands.take() {
+            // whoever waited may have been stopped meanwhile
+            let _ = stands.send(());
+        }
+        if let Some(inbox) = inbox.take() {
+            let consumer = bus
+                .consume(ConsumeSpec {
+                    queue: topology::inbox_queue(&inbox.key),
+                    prefetch: inbox.prefetch,
+                    exclusive_queue: None,
+                    consumer_tag: format!("inbox-{}", inbox.instance),
+                })
+                .await;
+            if heard.send(Heard::Inbox(Box::new(consumer))).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn declare(bus: &Bus, health: &Health) -> bool {
+    let trouble = match bus.declare(&Topology::base(INBOXES)).await {
+        Ok(report) if report.is_complete() => None,
+        Ok(report) => Some(report.to_string()),
+        Err(error) => {
+            let why = chain(&error);
+            tracing::warn!(error = %why, "the topology could not be declared; it is tried again");
+            Some(why)
+        }
+    };
+    let stands = trouble.is_none();
+    health.set_topology(trouble);
+    stands
+}
