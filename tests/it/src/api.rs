@@ -52,7 +52,13 @@ impl Api {
     }
 
     /// Asks once; none when nobody answers.
-    pub async fn ask(&self, method: &str, path: &str, key: &str, body: Option<String>) -> Option<Answer> {
+    pub async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        key: &str,
+        body: Option<String>,
+    ) -> Option<Answer> {
         let method = method.parse().expect("it is an HTTP method");
         let mut request = self
             .http
@@ -64,7 +70,11 @@ impl Api {
         }
         if let Some(body) = body {
             let json = body.starts_with('{');
-            let kind = if json { "application/json" } else { "application/yaml" };
+            let kind = if json {
+                "application/json"
+            } else {
+                "application/yaml"
+            };
             request = request.header("content-type", kind).body(body);
         }
         let answer = request.send().await.ok()?;
@@ -75,7 +85,13 @@ impl Api {
     }
 
     /// Asks until somebody answers who can: not while it is away, starting, stopping or busy.
-    pub async fn ask_patiently(&self, method: &str, path: &str, key: &str, body: Option<String>) -> Answer {
+    pub async fn ask_patiently(
+        &self,
+        method: &str,
+        path: &str,
+        key: &str,
+        body: Option<String>,
+    ) -> Answer {
         let what = format!("an answer to {method} {path}");
         await_some(&what, AWAY_LIMIT, async || {
             let answer = self.ask(method, path, key, body.clone()).await?;
@@ -107,7 +123,9 @@ impl Api {
     /// Starts a saga; the same key is the same saga. Its id.
     pub async fn start(&self, definition: &str, input: &Value, key: &str) -> String {
         let body = json!({ "definition": definition, "input": input }).to_string();
-        let answer = self.ask_patiently("POST", "/v1/sagas", key, Some(body)).await;
+        let answer = self
+            .ask_patiently("POST", "/v1/sagas", key, Some(body))
+            .await;
         assert!(
             (200..300).contains(&answer.status),
             "{definition} is not started: {} {}",
@@ -121,7 +139,8 @@ impl Api {
     pub async fn act(&self, saga: &str, action: &str, body: Value) -> Answer {
         let key = uuid::Uuid::new_v4().to_string();
         let path = format!("/v1/sagas/{saga}/{action}");
-        self.ask_patiently("POST", &path, &key, Some(body.to_string())).await
+        self.ask_patiently("POST", &path, &key, Some(body.to_string()))
+            .await
     }
 
     /// One saga, whole.
@@ -139,12 +158,17 @@ impl Api {
         let saga = self.saga(id).await;
         let steps = saga["steps"].as_array().cloned().unwrap_or_default();
         let found = steps.iter().find(|one| one["id"] == step);
-        found.map_or_else(|| format!("no step {step} in {saga}"), |one| text(&one["phase"]))
+        found.map_or_else(
+            || format!("no step {step} in {saga}"),
+            |one| text(&one["phase"]),
+        )
     }
 
     /// All records of a saga, as text to be looked into and shown.
     pub async fn records(&self, id: &str) -> String {
-        self.get(&format!("/v1/sagas/{id}/records")).await.to_string()
+        self.get(&format!("/v1/sagas/{id}/records"))
+            .await
+            .to_string()
     }
 
     /// Waits until a saga stands there. Panics at once when it has ended otherwise.
@@ -201,7 +225,9 @@ impl Api {
     /// Whether somebody serves a task type now.
     pub async fn is_served(&self, task_type: &str) -> bool {
         let workers = self.all("/v1/workers", "workers").await;
-        workers.iter().any(|worker| worker["types"].to_string().contains(task_type))
+        workers
+            .iter()
+            .any(|worker| worker["types"].to_string().contains(task_type))
     }
 
     async fn all(&self, path: &str, name: &str) -> Vec<Value> {
@@ -220,5 +246,7 @@ impl Api {
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -14,7 +14,10 @@ pub struct Chance {
 
 impl Chance {
     /// The seed of the environment, or a fresh one; printed, so that a failure can be repeated.
-    #[expect(clippy::print_stderr, reason = "whoever reads a failure needs the seed")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "whoever reads a failure needs the seed"
+    )]
     pub fn of_environment() -> Self {
         let set = std::env::var(SEED_ENV).ok();
         let seed = set.map_or_else(
@@ -33,7 +36,10 @@ impl Chance {
     /// Another generator, of the same seed, for another part of the test: parts that run side by side do not disturb each other.
     pub const fn part(&self, number: u64) -> Self {
         let seed = self.seed ^ number.wrapping_mul(0x2545_f491_4f6c_dd1d);
-        Self { state: seed, seed: self.seed }
+        Self {
+            state: seed,
+            seed: self.seed,
+        }
     }
 
     /// Anything.

@@ -10,7 +10,8 @@ const INPUT: &str = "input:
 
 /// How patient a step is. A claimed task of a killed worker is given up 10 s after the lease; a task that is held late is offered for
 /// `queue_timeout`, and what may have reached two workers is waited for as long.
-const PATIENCE: &str = "heartbeat: 2s\n    retry: { attempts: 10, backoff: 100ms, factor: 2, max: 1s }\n";
+const PATIENCE: &str =
+    "heartbeat: 2s\n    retry: { attempts: 10, backoff: 100ms, factor: 2, max: 1s }\n";
 
 /// Steps of a definition, written one after another.
 #[derive(Debug, Clone)]
@@ -35,7 +36,12 @@ impl Saga {
     /// One effect that is held late.
     #[must_use]
     pub fn late(self, id: &str, with: &str) -> Self {
-        self.task(id, "test.effect-late@1", with, "timeout: 5s\n    queue_timeout: 10s\n    ")
+        self.task(
+            id,
+            "test.effect-late@1",
+            with,
+            "timeout: 5s\n    queue_timeout: 10s\n    ",
+        )
     }
 
     /// One effect of either type, with further keys of the step: `after: [a]\n    `.

@@ -42,7 +42,8 @@ impl Setup {
     /// Sets a key of the orchestrator's configuration, `sagas.idle_ms`.
     #[must_use]
     pub fn orchestrator(mut self, key: &str, value: &str) -> Self {
-        self.orchestrator_env.push((variable(key), value.to_owned()));
+        self.orchestrator_env
+            .push((variable(key), value.to_owned()));
         self
     }
 
@@ -125,7 +126,10 @@ impl System {
         }
         Orchestrator {
             url: format!("http://127.0.0.1:{}", self.port),
-            process: self.orchestrator.as_mut().expect("it has just been started"),
+            process: self
+                .orchestrator
+                .as_mut()
+                .expect("it has just been started"),
         }
     }
 
@@ -156,9 +160,9 @@ impl System {
     /// Starts one more worker, with further keys of its configuration. Its index in [`Self::workers`].
     pub fn add_worker(&mut self, config: &[(&str, &str)]) -> usize {
         let launch = self.launch_worker(&self.vhost.url());
-        let launch = config
-            .iter()
-            .fold(launch, |launch, (key, value)| launch.env(variable(key), value));
+        let launch = config.iter().fold(launch, |launch, (key, value)| {
+            launch.env(variable(key), value)
+        });
         self.workers.push(launch.start());
         self.workers.len() - 1
     }
@@ -166,9 +170,9 @@ impl System {
     /// Starts one more worker that reaches the broker through a relay.
     pub fn add_worker_through(&mut self, proxy: &Proxy, config: &[(&str, &str)]) -> usize {
         let launch = self.launch_worker(&self.vhost.url_through(proxy.port()));
-        let launch = config
-            .iter()
-            .fold(launch, |launch, (key, value)| launch.env(variable(key), value));
+        let launch = config.iter().fold(launch, |launch, (key, value)| {
+            launch.env(variable(key), value)
+        });
         self.workers.push(launch.start());
         self.workers.len() - 1
     }
@@ -223,7 +227,10 @@ impl System {
         let launch = Launch::binary("baton-orchestrator")
             .env("RUST_LOG", "")
             .env(variable("store.data_dir"), self.data_dir())
-            .env(variable("bus.addresses"), self.vhost.url_through(self.proxy.port()))
+            .env(
+                variable("bus.addresses"),
+                self.vhost.url_through(self.proxy.port()),
+            )
             .env(variable("bus.reconnect_ms_max"), "1000")
             .env(variable("http.listen"), format!("127.0.0.1:{port}"))
             .env(variable("http.token"), TOKEN);
@@ -241,7 +248,10 @@ impl System {
             .env(variable("worker.grant_ask_ms"), "500")
             .env(variable("worker.kill_grace_ms"), "500")
             .env(variable("worker.drain_grace_ms"), "5000")
-            .env(variable("automations.test_effect.ledger_url"), self.ledger.url())
+            .env(
+                variable("automations.test_effect.ledger_url"),
+                self.ledger.url(),
+            )
             .env(variable("automations.file_write.roots"), &self.files);
         with_all(launch, &self.setup.worker_env)
     }

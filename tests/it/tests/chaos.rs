@@ -49,17 +49,41 @@ fn plans() -> Vec<Plan> {
         fails,
     };
     vec![
-        plan("row", false, &[("a", Claimed), ("b", Late), ("c", Claimed)], &[], |saga| {
-            saga.effect("a", "").late("b", "").effect("c", "")
-        }),
-        plan("row-fails", true, &[("a", Claimed), ("b", Claimed)], &[("b", "a")], |saga| {
-            saga.effect("a", "").effect("b", "").effect("c", FAIL)
-        }),
-        plan("fork", false, &[("a", Claimed), ("b", Late), ("c", Claimed)], &[], |saga| {
-            saga.effect("a", "")
-                .task("b", "test.effect-late@1", "", "after: [a]\n    timeout: 5s\n    ")
-                .task("c", "test.effect@1", "", "after: [a]\n    timeout: 30s\n    ")
-        }),
+        plan(
+            "row",
+            false,
+            &[("a", Claimed), ("b", Late), ("c", Claimed)],
+            &[],
+            |saga| saga.effect("a", "").late("b", "").effect("c", ""),
+        ),
+        plan(
+            "row-fails",
+            true,
+            &[("a", Claimed), ("b", Claimed)],
+            &[("b", "a")],
+            |saga| saga.effect("a", "").effect("b", "").effect("c", FAIL),
+        ),
+        plan(
+            "fork",
+            false,
+            &[("a", Claimed), ("b", Late), ("c", Claimed)],
+            &[],
+            |saga| {
+                saga.effect("a", "")
+                    .task(
+                        "b",
+                        "test.effect-late@1",
+                        "",
+                        "after: [a]\n    timeout: 5s\n    ",
+                    )
+                    .task(
+                        "c",
+                        "test.effect@1",
+                        "",
+                        "after: [a]\n    timeout: 30s\n    ",
+                    )
+            },
+        ),
         plan(
             "fork-fails",
             true,
@@ -68,30 +92,58 @@ fn plans() -> Vec<Plan> {
             |saga| {
                 let b = ", delay_before_ms: 200";
                 saga.effect("a", "")
-                    .task("b", "test.effect@1", b, "after: [a]\n    timeout: 30s\n    ")
-                    .task("c", "test.effect@1", FAIL, "after: [a]\n    timeout: 30s\n    ")
+                    .task(
+                        "b",
+                        "test.effect@1",
+                        b,
+                        "after: [a]\n    timeout: 30s\n    ",
+                    )
+                    .task(
+                        "c",
+                        "test.effect@1",
+                        FAIL,
+                        "after: [a]\n    timeout: 30s\n    ",
+                    )
             },
         ),
-        plan("file", false, &[("w", File), ("a", Claimed), ("b", Late)], &[], |saga| {
-            saga.file("w").effect("a", "").late("b", "")
-        }),
-        plan("file-fails", true, &[("w", File), ("a", Claimed)], &[], |saga| {
-            saga.file("w").effect("a", "").effect("c", FAIL)
-        }),
-        plan("late-fails", true, &[("a", Late), ("b", Late)], &[("b", "a")], |saga| {
-            saga.late("a", "").late("b", "").late("c", FAIL)
-        }),
-        plan("flaky", false, &[("a", Claimed), ("b", Claimed), ("c", Late)], &[], |saga| {
-            saga.effect("a", ", fail_until_attempt: 2")
-                .effect("b", ", delay_after_ms: 150")
-                .late("c", ", fail_until_attempt: 2")
-        }),
+        plan(
+            "file",
+            false,
+            &[("w", File), ("a", Claimed), ("b", Late)],
+            &[],
+            |saga| saga.file("w").effect("a", "").late("b", ""),
+        ),
+        plan(
+            "file-fails",
+            true,
+            &[("w", File), ("a", Claimed)],
+            &[],
+            |saga| saga.file("w").effect("a", "").effect("c", FAIL),
+        ),
+        plan(
+            "late-fails",
+            true,
+            &[("a", Late), ("b", Late)],
+            &[("b", "a")],
+            |saga| saga.late("a", "").late("b", "").late("c", FAIL),
+        ),
+        plan(
+            "flaky",
+            false,
+            &[("a", Claimed), ("b", Claimed), ("c", Late)],
+            &[],
+            |saga| {
+                saga.effect("a", ", fail_until_attempt: 2")
+                    .effect("b", ", delay_after_ms: 150")
+                    .late("c", ", fail_until_attempt: 2")
+            },
+        ),
     ]
 }
 
 /// What stood in the file of a saga before it began; every second one had none.
 fn original(number: usize) -> Option<String> {
-    (number % 2 == 0).then(|| format!("the original of {number}"))
+    number.is_multiple_of(2).then(|| format!("the original of {number}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,7 +164,8 @@ async fn kill_orchestrator_worker_and_broker_and_every_saga_ends_as_promised() {
     }
     for number in 0..count {
         if let Some(text) = original(number) {
-            std::fs::write(system.file(&format!("n{number}.txt")), text).expect("it can be written");
+            std::fs::write(system.file(&format!("n{number}.txt")), text)
+                .expect("it can be written");
         }
     }
 
@@ -261,14 +314,23 @@ async fn judge(system: &System, plans: &[Plan], ids: &[String]) {
         let faults = faults(system, plan, number, status, &book);
         if !faults.is_empty() {
             let records = system.api.records(id).await;
-            wrong.push(format!("{} n{number} {id} {status}:\n{}\n{records}", plan.name, faults.join("\n")));
+            wrong.push(format!(
+                "{} n{number} {id} {status}:\n{}\n{records}",
+                plan.name,
+                faults.join("\n")
+            ));
         }
     }
     says(&format!("{tally:?}"));
     let dead = system.api.dead_letters().await;
     assert_eq!(dead, Vec::<Value>::new(), "nothing here deserves to die");
     assert_eq!(system.api.work_items().await, Vec::<Value>::new());
-    assert!(wrong.is_empty(), "{} sagas are not as promised:\n{}", wrong.len(), wrong.join("\n\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} sagas are not as promised:\n{}",
+        wrong.len(),
+        wrong.join("\n\n")
+    );
 }
 
 /// What is wrong with one saga that has ended.
@@ -276,7 +338,11 @@ fn faults(system: &System, plan: &Plan, number: usize, status: &str, book: &Book
     let name = format!("n{number}");
     let file = system.file_text(&format!("{name}.txt"));
     let mut faults = Vec::new();
-    let promised = if plan.fails { "compensated" } else { "completed" };
+    let promised = if plan.fails {
+        "compensated"
+    } else {
+        "completed"
+    };
     if status != promised {
         faults.push(format!("should be {promised}"));
     }
@@ -284,10 +350,13 @@ fn faults(system: &System, plan: &Plan, number: usize, status: &str, book: &Book
         let key = format!("{name}-{step}");
         match (kind, status) {
             (Kind::File, "completed") => {
-                faults.extend((file != Some(written(&name))).then(|| format!("the file holds {file:?}")));
+                faults.extend(
+                    (file != Some(written(&name))).then(|| format!("the file holds {file:?}")),
+                );
             }
             (Kind::File, _) => {
-                faults.extend((file != original(number)).then(|| format!("the file holds {file:?}")));
+                faults
+                    .extend((file != original(number)).then(|| format!("the file holds {file:?}")));
             }
             (_, "completed") => faults.extend(book.not_done_once(&key)),
             (_, _) => faults.extend(book.not_taken_back(&key)),
@@ -306,7 +375,10 @@ fn faults(system: &System, plan: &Plan, number: usize, status: &str, book: &Book
     faults
 }
 
-#[expect(clippy::print_stderr, reason = "what a long run came to belongs in its output")]
+#[expect(
+    clippy::print_stderr,
+    reason = "what a long run came to belongs in its output"
+)]
 fn says(line: &str) {
     eprintln!("{line}");
 }

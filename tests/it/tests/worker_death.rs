@@ -42,7 +42,10 @@ async fn kill_between_writing_a_file_and_reporting_it_and_the_original_comes_bac
     );
     system.add_worker(&[]);
 
-    system.api.await_status(&id, "compensated", AFTER_A_LEASE).await;
+    system
+        .api
+        .await_status(&id, "compensated", AFTER_A_LEASE)
+        .await;
     assert_eq!(system.file_text("f.txt").as_deref(), Some(original));
     let lost = system.api.records(&id).await;
     assert!(
@@ -73,7 +76,10 @@ async fn kill_after_writing_a_new_file_and_it_is_gone_again() {
     system.workers[doomed].kill9();
     system.add_worker(&[]);
 
-    system.api.await_status(&id, "compensated", AFTER_A_LEASE).await;
+    system
+        .api
+        .await_status(&id, "compensated", AFTER_A_LEASE)
+        .await;
     assert_eq!(system.file_text("g.txt"), None);
 }
 
@@ -82,7 +88,9 @@ async fn kill_after_writing_a_new_file_and_it_is_gone_again() {
 async fn kill_between_a_claimed_effect_and_its_report_and_it_is_not_done_again() {
     let mut system = Setup::workers(1).start().await;
     system.await_served("test.effect@1").await;
-    let good = Saga::named("good").effect("a", ", delay_after_ms: 4000").effect("b", "");
+    let good = Saga::named("good")
+        .effect("a", ", delay_after_ms: 4000")
+        .effect("b", "");
     let bad = Saga::named("bad")
         .effect("a", ", delay_after_ms: 4000")
         .effect("b", ", fail: final");
@@ -92,14 +100,21 @@ async fn kill_between_a_claimed_effect_and_its_report_and_it_is_not_done_again()
     let back = system.run("bad", "back").await;
     await_until("both effects to stand", SOON, async || {
         let book = Book::of(&system.ledger).await;
-        book.effect("kept-a").state == State::Applied && book.effect("back-a").state == State::Applied
+        book.effect("kept-a").state == State::Applied
+            && book.effect("back-a").state == State::Applied
     })
     .await;
     system.workers[0].kill9();
     system.add_worker(&[]);
 
-    system.api.await_status(&kept, "completed", AFTER_A_LEASE).await;
-    system.api.await_status(&back, "compensated", AFTER_A_LEASE).await;
+    system
+        .api
+        .await_status(&kept, "completed", AFTER_A_LEASE)
+        .await;
+    system
+        .api
+        .await_status(&back, "compensated", AFTER_A_LEASE)
+        .await;
     let book = Book::of(&system.ledger).await;
     assert_eq!(book.not_done_once("kept-a"), None);
     assert_eq!(book.called_twice("kept-a"), None);
@@ -115,7 +130,9 @@ async fn kill_between_a_claimed_effect_and_its_report_and_it_is_not_done_again()
 async fn kill_of_a_worker_that_holds_late_hands_its_task_on() {
     let mut system = Setup::workers(1).start().await;
     system.await_served("test.effect-late@1").await;
-    let saga = Saga::named("late").late("a", ", delay_after_ms: 3000").late("b", "");
+    let saga = Saga::named("late")
+        .late("a", ", delay_after_ms: 3000")
+        .late("b", "");
     system.apply(&[&saga]).await;
     let id = system.run("late", "l").await;
     await_until("the effect to stand", SOON, async || {
@@ -125,10 +142,17 @@ async fn kill_of_a_worker_that_holds_late_hands_its_task_on() {
     system.workers[0].kill9();
     system.add_worker(&[]);
 
-    system.api.await_status(&id, "completed", AFTER_A_LEASE).await;
+    system
+        .api
+        .await_status(&id, "completed", AFTER_A_LEASE)
+        .await;
     let book = Book::of(&system.ledger).await;
     assert_eq!(book.not_done_once("l-a"), None);
-    assert_eq!(book.count("l-a", Did::Do), 2, "the second worker ran it too");
+    assert_eq!(
+        book.count("l-a", Did::Do),
+        2,
+        "the second worker ran it too"
+    );
     assert_eq!(book.not_done_once("l-b"), None);
 }
 
@@ -146,9 +170,11 @@ async fn kill_nothing_but_stop_a_worker_past_its_lease_and_it_does_not_act_after
     let sign = Saga::named("sign").task("s", "test.effect@1", "", "pool: asleep\n    ");
     system.apply(&[&sign]).await;
     let id = system.run("moves-on", "m").await;
-    await_until("the first worker's claim to be committed", SOON, async || {
-        system.api.records(&id).await.contains("claimed")
-    })
+    await_until(
+        "the first worker's claim to be committed",
+        SOON,
+        async || system.api.records(&id).await.contains("claimed"),
+    )
     .await;
     // whoever has been granted a later task, and done it, has the earlier grant
     let asleep = system.run("sign", "awake").await;
@@ -157,10 +183,17 @@ async fn kill_nothing_but_stop_a_worker_past_its_lease_and_it_does_not_act_after
     assert_eq!(Book::of(&system.ledger).await.count("m-a", Did::Do), 0);
     system.add_worker(&[]);
 
-    system.api.await_status(&id, "compensated", AFTER_A_LEASE).await;
+    system
+        .api
+        .await_status(&id, "compensated", AFTER_A_LEASE)
+        .await;
     let before = Book::of(&system.ledger).await;
     assert_eq!(before.not_taken_back("m-a"), None);
-    assert_eq!(before.effect("m-a").undone, 1, "the second worker did it, and it was undone");
+    assert_eq!(
+        before.effect("m-a").undone,
+        1,
+        "the second worker did it, and it was undone"
+    );
     let calls = before.count("m-a", Did::Do);
 
     system.workers[sleeper].sigcont();

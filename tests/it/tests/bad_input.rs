@@ -1,0 +1,192 @@
+//! What nobody can use: put aside whole, with the reason, seen by an operator, and no harm to anything beside it.
+
+use baton_harness::await_some;
+use baton_harness::ledger::Did;
+use baton_it::oracle::Book;
+use baton_it::sagas::Saga;
+use baton_it::{SOON, Setup, System};
+use serde_json::{Value, json};
+
+/// A report of a saga nobody knows, well formed.
+fn unknown_saga() -> String {
+    let id = uuid::Uuid::new_v4();
+    json!({ "finished@1": {
+        "of": { "saga": id, "step": "a", "direction": "do", "round": 1, "attempt": 1, "dispatch": 1 },
+        "run": id, "worker": "w", "started": true, "sole": true,
+        "result": { "succeeded": { "output": {} } }, "started_at": 1, "finished_at": 2,
+    } })
+    .to_string()
+}
+
+async fn letters(system: &System, count: usize) -> Vec<Value> {
+    let what = format!("{count} dead letters");
+    await_some(&what, SOON, async || {
+        let letters = system.api.dead_letters().await;
+        (letters.len() >= count).then_some(letters)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_inbox_message_nobody_can_use_is_kept_byte_for_byte_with_its_reason() {
+    let system = Setup::workers(1).start().await;
+    system.await_served("test.effect@1").await;
+    let too_large = format!("{{\"finished@1\":\"{}\"}}", "x".repeat(600 * 1024));
+    let start = json!({ "start@1": {
+        "id": uuid::Uuid::new_v4(), "saga": uuid::Uuid::new_v4(), "definition": "nobody-registered-it", "input": {}, "by": "x",
+    } });
+    let cases = [
+        ("undecodable", "this is {not JSON".to_owned()),
+        (
+            "undecodable",
+            "{\"finished@1\": {\"of\": 7}, \"ümlaut\": \"ß\"}".to_owned(),
+        ),
+        ("unknown-kind", "{\"finished@99\": {}}".to_owned()),
+        ("too-large", too_large),
+        ("unknown-saga", unknown_saga()),
+        ("unknown-saga", start.to_string()),
+    ];
+    for (number, (_, body)) in cases.iter().enumerate() {
+        let properties =
+            json!({ "message_id": format!("case-{number}"), "headers": { "from": "elsewhere" } });
+        assert!(
+            system
+                .vhost
+                .publish("baton.inbox", "00", properties, body)
+                .await
+        );
+    }
+
+    let letters = letters(&system, cases.len()).await;
+    assert_eq!(letters.len(), cases.len(), "one each, and only one");
+    for (number, (reason, body)) in cases.iter().enumerate() {
+        let id = json!(format!("case-{number}"));
+        let letter = letters.iter().find(|letter| letter["message_id"] == id);
+        let letter = letter.unwrap_or_else(|| panic!("case {number} is not there"));
+        assert_eq!(
+            letter["reason"], *reason,
+            "case {number}: {}",
+            letter["error"]
+        );
+        assert!(
+            letter["body"] == json!(body),
+            "case {number} is not kept as it was"
+        );
+        assert_eq!(letter["queue"], "baton.inbox.00");
+        assert!(!letter["error"].as_str().unwrap_or_default().is_empty());
+        assert!(
+            letter["properties"].to_string().contains("elsewhere"),
+            "its headers are kept: {letter}"
+        );
+    }
+    // and beside it everything goes on
+    let saga = Saga::named("row").effect("a", "");
+    system.apply(&[&saga]).await;
+    let id = system.run("row", "n").await;
+    system.api.await_status(&id, "completed", SOON).await;
+    system
+        .vhost
+        .await_messages("baton.inbox.00", 0, 0, SOON)
+        .await;
+    system.vhost.await_messages("baton.dead", 0, 0, SOON).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_that_are_no_text_are_kept_as_they_are() {
+    let system = Setup::workers(0).start().await;
+    let encoded = "AP/+gAECAwQ=";
+    let vhost = &system.vhost;
+    let path = format!("/api/exchanges/{}/baton.inbox/publish", vhost.name());
+    let body = json!({
+        "properties": { "delivery_mode": 2 }, "routing_key": "00", "payload": encoded, "payload_encoding": "base64",
+    });
+    vhost.management().post(&path, &body).await;
+    let letters = letters(&system, 1).await;
+    assert_eq!(letters[0]["reason"], "undecodable");
+    assert_eq!(letters[0]["body_base64"], encoded);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_no_worker_can_read_is_parked_by_the_worker() {
+    let system = Setup::workers(1).start().await;
+    system.await_served("test.echo@1").await;
+    let body = "{\"task@1\": {\"of\": \"nothing\"}}";
+    assert!(
+        system
+            .vhost
+            .publish("baton.tasks", "default.test.echo@1", json!({}), body)
+            .await
+    );
+    let letters = letters(&system, 1).await;
+    assert_eq!(letters[0]["reason"], "undecodable", "{letters:?}");
+    assert_eq!(letters[0]["body"], body);
+    assert_eq!(letters[0]["queue"], "baton.task.default.test.echo@1");
+    system
+        .vhost
+        .await_messages("baton.task.default.test.echo@1", 0, 0, SOON)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_that_does_not_fit_its_type_fails_before_dispatch_and_is_not_retried() {
+    let system = Setup::workers(1).start().await;
+    system.await_served("test.effect@1").await;
+    let saga = Saga::named("misfit")
+        .effect("a", "")
+        .effect("b", ", delay_after_ms: \"${ input.name }\"");
+    system.apply(&[&saga]).await;
+    let id = system.run("misfit", "n").await;
+    let ended = system.api.await_status(&id, "compensated", SOON).await;
+    let step = &ended["steps"][1];
+    assert_eq!(step["attempts"], json!([]), "no worker was asked");
+    assert_eq!(step["last_failure"]["code"], "input-misfit", "{step}");
+    let book = Book::of(&system.ledger).await;
+    assert_eq!(book.effect("n-a").undone, 1);
+    assert_eq!(book.count("n-b", Did::Do), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_api_caller_gets_wrong_is_said_and_starts_nothing() {
+    let system = Setup::workers(0).start().await;
+    let saga = Saga::named("row").effect("a", "");
+    system.apply(&[&saga]).await;
+    let ask = async |body: Value| {
+        let answer = system
+            .api
+            .ask("POST", "/v1/sagas", "", Some(body.to_string()))
+            .await;
+        answer.expect("it answers")
+    };
+    let nobody = ask(json!({ "definition": "nobody-registered-it", "input": {} })).await;
+    assert!((400..500).contains(&nobody.status), "{nobody:?}");
+    let misfit = ask(json!({ "definition": "row", "input": { "name": 7 } })).await;
+    assert_eq!(misfit.status, 422, "{misfit:?}");
+    let wrong = system
+        .api
+        .ask(
+            "PUT",
+            "/v1/definitions",
+            "",
+            Some("saga: x\nversion: 1\nsteps:\n  - id: a\n    tusk: x@1\n".into()),
+        )
+        .await
+        .expect("it answers");
+    assert_eq!(wrong.status, 422);
+    assert_eq!(wrong.body["diagnostics"][0]["line"], 5, "{}", wrong.body);
+    let changed = Saga::named("row").effect("a", ", value: other");
+    let changed = system
+        .api
+        .ask(
+            "PUT",
+            "/v1/definitions",
+            "",
+            Some(changed.yaml().to_owned()),
+        )
+        .await
+        .expect("it answers");
+    assert_eq!(
+        changed.status, 409,
+        "a registered version never changes: {changed:?}"
+    );
+    assert_eq!(system.api.sagas().await, Vec::<Value>::new());
+}

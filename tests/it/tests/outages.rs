@@ -1,0 +1,228 @@
+//! Parts that are away, blocked, told to end, or in each other's way: said clearly, degraded and not dead, nothing lost.
+
+use std::time::Duration;
+
+use baton_harness::ledger::State;
+use baton_harness::{await_some, await_until};
+use baton_it::oracle::Book;
+use baton_it::sagas::Saga;
+use baton_it::{SOON, Setup, System};
+use serde_json::Value;
+
+/// A memory alarm is lifted a moment after it is told to be, and connections are given time to be used again.
+const ALARM: Duration = Duration::from_secs(60);
+
+fn row() -> Saga {
+    Saga::named("row")
+        .effect("a", "")
+        .late("b", "")
+        .effect("c", "")
+}
+
+async fn ready_says(system: &System, word: &str) {
+    let what = format!("/readyz to say {word:?}");
+    await_some(&what, SOON, async || {
+        let answer = system.api.ask("GET", "/readyz", "", None).await?;
+        answer.body.to_string().contains(word).then_some(())
+    })
+    .await;
+}
+
+async fn completes(system: &System, name: &str) {
+    let id = system.run("row", name).await;
+    system.api.await_status(&id, "completed", SOON).await;
+    let book = Book::of(&system.ledger).await;
+    for step in ["a", "b", "c"] {
+        assert_eq!(book.not_done_once(&format!("{name}-{step}")), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_away_at_the_start_is_waited_for_and_nothing_asked_meanwhile_is_lost() {
+    let mut system = Setup::workers(1).start_without_orchestrator().await;
+    system.proxy.refuse();
+    system.orchestrator().wait_alive_in(SOON).await;
+    ready_says(&system, "degraded").await;
+    system.apply(&[&row()]).await;
+    let id = system.run("row", "n").await;
+    let log = system.orchestrator().process.log();
+    assert!(
+        log.contains("127.0.0.1"),
+        "the log names the broker it cannot reach:\n{log}"
+    );
+    assert!(!log.contains("guest:guest"), "and not the password:\n{log}");
+
+    system.proxy.accept();
+    system.api.await_status(&id, "completed", SOON).await;
+    ready_says(&system, "ok").await;
+    assert_eq!(Book::of(&system.ledger).await.not_done_once("n-a"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_goes_away_and_comes_back_finds_everything_going_on() {
+    let system = Setup::workers(1).start().await;
+    system.await_served("test.effect-late@1").await;
+    system.apply(&[&row()]).await;
+    completes(&system, "before").await;
+    system.proxy.refuse();
+    ready_says(&system, "degraded").await;
+    let id = system.run("row", "meanwhile").await;
+    system.proxy.accept();
+    system.api.await_status(&id, "completed", SOON).await;
+    completes(&system, "after").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn own_broker_with_a_memory_alarm_blocks_and_is_waited_for() {
+    let system = Setup::workers(1).own_broker().start().await;
+    system.await_served("test.effect-late@1").await;
+    system.apply(&[&row()]).await;
+    completes(&system, "before").await;
+    system
+        .broker
+        .ctl(&["set_vm_memory_high_watermark", "0.00001"])
+        .await;
+    // a connection is told only when it publishes
+    let id = system.run("row", "meanwhile").await;
+    ready_says(&system, "blocked").await;
+    assert_eq!(system.api.status(&id).await, "running");
+    system
+        .broker
+        .ctl(&["set_vm_memory_high_watermark", "0.6"])
+        .await;
+    system.api.await_status(&id, "completed", ALARM).await;
+    ready_says(&system, "ok").await;
+    completes(&system, "after").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queues_deleted_under_everybody_are_made_again() {
+    let system = Setup::workers(1).start().await;
+    system.await_served("test.effect-late@1").await;
+    system.apply(&[&row()]).await;
+    completes(&system, "before").await;
+    for queue in [
+        "baton.inbox.00",
+        "baton.task.default.test.effect@1",
+        "baton.dead",
+    ] {
+        system.vhost.delete_queue(queue).await;
+    }
+    completes(&system, "after").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_told_to_end_finishes_what_it_runs_and_gives_back_the_rest() {
+    let mut system = Setup::workers(0).start().await;
+    let leaving = system.add_worker(&[("worker.concurrency", "1")]);
+    system.await_served("test.effect@1").await;
+    let saga = Saga::named("slow").effect("a", ", delay_after_ms: 1500");
+    system.apply(&[&saga]).await;
+    let mut ids = Vec::new();
+    for number in 0..4 {
+        ids.push(system.run("slow", &format!("n{number}")).await);
+    }
+    await_until("one effect to stand", SOON, async || {
+        Book::of(&system.ledger).await.keys().count() > 0
+    })
+    .await;
+    let ended = system.workers[leaving].sigterm_and_wait(SOON).await;
+    assert!(ended.success(), "{ended}");
+    let done: Vec<String> = Book::of(&system.ledger)
+        .await
+        .keys()
+        .map(str::to_owned)
+        .collect();
+    system.add_worker(&[]);
+    for id in &ids {
+        let saga = system.api.await_status(id, "completed", SOON).await;
+        assert_eq!(
+            saga["steps"][0]["tries"], 1,
+            "giving back costs no attempt, and finishing is no failure"
+        );
+    }
+    let book = Book::of(&system.ledger).await;
+    for number in 0..4 {
+        assert_eq!(book.not_done_once(&format!("n{number}-a")), None);
+        assert_eq!(book.called_twice(&format!("n{number}-a")), None);
+    }
+    assert!(done.len() < 4, "it did not wait for everything: {done:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_orchestrator_told_to_end_ends_in_order_and_goes_on_where_it_was() {
+    let mut system = Setup::workers(1).start().await;
+    system.await_served("test.effect@1").await;
+    let saga = Saga::named("slow")
+        .effect("a", ", delay_after_ms: 1000")
+        .effect("b", "")
+        .effect("c", "");
+    system.apply(&[&saga]).await;
+    let id = system.run("slow", "n").await;
+    await_until("the first effect to stand", SOON, async || {
+        Book::of(&system.ledger).await.effect("n-a").state == State::Applied
+    })
+    .await;
+    let ended = system.orchestrator().process.sigterm_and_wait(SOON).await;
+    assert!(ended.success(), "{ended}");
+    system.orchestrator().process.start_again();
+    system.api.await_status(&id, "completed", SOON).await;
+    let book = Book::of(&system.ledger).await;
+    for key in ["n-a", "n-b", "n-c"] {
+        assert_eq!(book.not_done_once(key), None);
+        assert_eq!(book.called_twice(key), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_orchestrator_on_the_same_file_is_refused_and_the_first_goes_on() {
+    let system = Setup::workers(1).start().await;
+    system.await_served("test.effect-late@1").await;
+    let mut second = system.second_orchestrator().start();
+    let ended = second.wait(SOON).await;
+    assert!(!ended.success() && ended.code().is_some(), "{ended}");
+    let log = second.log();
+    assert!(log.contains("baton.db"), "it names the file:\n{log}");
+    assert!(
+        log.contains("another orchestrator"),
+        "it says who holds it:\n{log}"
+    );
+    system.apply(&[&row()]).await;
+    completes(&system, "n").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_is_taken_is_named() {
+    let system = Setup::workers(0).start().await;
+    let mut second = system.orchestrator_on_the_same_port().start();
+    let ended = second.wait(SOON).await;
+    assert!(!ended.success() && ended.code().is_some(), "{ended}");
+    let log = second.log();
+    let address = system.api.url().trim_start_matches("http://").to_owned();
+    assert!(log.contains(&address), "it names the address:\n{log}");
+    assert!(log.contains("http.listen"), "and the key to change:\n{log}");
+    assert_eq!(system.api.sagas().await, Vec::<Value>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_of_the_orchestrator_while_a_saga_waits_and_its_timers_are_still_there() {
+    let mut system = Setup::workers(1)
+        .orchestrator("sagas.idle_ms", "1000")
+        .start()
+        .await;
+    system.await_served("test.effect@1").await;
+    let saga = Saga::named("naps")
+        .effect("a", "")
+        .step("  - id: z\n    sleep: 5s\n")
+        .effect("b", "");
+    system.apply(&[&saga]).await;
+    let id = system.run("naps", "n").await;
+    system.api.await_phase(&id, "z", "sleeping").await;
+    system.orchestrator().kill9_and_start();
+    system.api.await_status(&id, "completed", SOON).await;
+    let book = Book::of(&system.ledger).await;
+    assert_eq!(
+        (book.not_done_once("n-a"), book.not_done_once("n-b")),
+        (None, None)
+    );
+}
