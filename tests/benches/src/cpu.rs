@@ -35,8 +35,10 @@ impl Cpu {
     }
 
     fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let ticks = ticks(&text).with_context(|| format!("{} is not as expected", path.display()))?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let ticks =
+            ticks(&text).with_context(|| format!("{} is not as expected", path.display()))?;
         Ok(Self(Duration::from_millis(ticks * 1000 / TICKS_PER_S)))
     }
 }
@@ -67,7 +69,10 @@ impl Memory {
             line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse().ok())
                 .with_context(|| format!("{path} has no {name}"))
         };
-        Ok(Self { peak_kb: line("VmHWM:")?, now_kb: line("VmRSS:")? })
+        Ok(Self {
+            peak_kb: line("VmHWM:")?,
+            now_kb: line("VmRSS:")?,
+        })
     }
 }
 
@@ -87,7 +92,10 @@ mod tests {
         let before = Cpu::own().unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
         while Cpu::own().unwrap().since(before).per_10k(10_000) < 0.05 {
-            assert!(std::time::Instant::now() < deadline, "20 s of work and no CPU time counted");
+            assert!(
+                std::time::Instant::now() < deadline,
+                "20 s of work and no CPU time counted"
+            );
         }
         assert!(Memory::of(std::process::id()).unwrap().peak_kb > 0);
     }

@@ -26,7 +26,11 @@ impl Spread {
         } else {
             f64::midpoint(sorted[middle - 1], sorted[middle])
         };
-        Self { median, min: *min, max: *max }
+        Self {
+            median,
+            min: *min,
+            max: *max,
+        }
     }
 }
 
@@ -42,7 +46,10 @@ pub(crate) struct Latency {
 impl Latency {
     /// Of nothing it is all zeros.
     pub(crate) fn of(times: impl IntoIterator<Item = Duration>) -> Self {
-        let mut sorted: Vec<f64> = times.into_iter().map(|time| time.as_secs_f64() * 1e3).collect();
+        let mut sorted: Vec<f64> = times
+            .into_iter()
+            .map(|time| time.as_secs_f64() * 1e3)
+            .collect();
         sorted.sort_by(f64::total_cmp);
         Self {
             count: sorted.len(),
@@ -56,7 +63,10 @@ impl Latency {
 /// The smallest value that so many percent of all do not exceed.
 fn percentile(sorted: &[f64], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+    sorted
+        .get(rank.saturating_sub(1))
+        .copied()
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -75,7 +85,10 @@ mod tests {
     fn percentiles_are_values_that_were_measured() {
         let hundred = (1..=100).rev().map(Duration::from_millis);
         let latency = Latency::of(hundred);
-        assert_eq!((latency.p50_ms, latency.p99_ms, latency.max_ms), (50.0, 99.0, 100.0));
+        assert_eq!(
+            (latency.p50_ms, latency.p99_ms, latency.max_ms),
+            (50.0, 99.0, 100.0)
+        );
         assert_eq!(Latency::of([Duration::from_millis(7)]).p99_ms, 7.0);
     }
 }

@@ -1,11 +1,23 @@
-//! m
+//! `baton-bench`: how much of what the raw broker gives is left when sagas are driven over it, in ratios of one run.
+//!
+//! Nothing here is asserted about time: it measures and prints. What it does assert is that every saga asked for has
+//! completed. `--smoke` goes through all of it in seconds.
+
+mod baton;
 mod cpu;
 mod figures;
 mod options;
 mod raw;
+mod rounds;
+mod show;
 
-use anyhow::Result;
+use std::io::Write as _;
+
+use anyhow::{Context as _, Result};
+
 use options::{Options, Role};
+use rounds::Place;
+use show::Outcome;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -13,20 +25,27 @@ async fn main() -> Result<()> {
     if let Some(Role::RawWorker { url, connections }) = &options.role {
         return raw::worker::run(url, *connections).await;
     }
-    let broker = baton_harness::Broker::own(baton_harness::Options::default().config("collect_statistics_interval = 5000").config("raft.wal_max_size_bytes = 536870912")).await;
-    println!("{}", std::fs::read_to_string(broker.dir().join("rabbitmq.conf"))?);
-    println!("{}", broker.ctl(&["eval", "{application:get_env(ra, wal_max_size_bytes), application:get_env(rabbit, collect_statistics_interval)}."]).await);
-    let vhost = broker.vhost().await;
-    for c in [1, 2, 1, 2, 1, 2] {
-        let raw = raw::Raw::start(&vhost.url(), c).await?;
-        raw.run(options.in_flight, options.in_flight).await?;
-        let b = cpu::Cpu::of(broker.pid().unwrap())?;
-        let run = raw.run(options.steps_in_a_run(), options.in_flight).await?;
-        let b = cpu::Cpu::of(broker.pid().unwrap())?.since(b);
-        println!("{c}: {:.0} steps/s {:?} cpu orch {:.2} worker {:.2} broker {:.2}", run.steps_per_s(), figures::Latency::of(run.trips.iter().copied()), run.orchestrator.per_10k(run.steps), run.worker.per_10k(run.steps), b.per_10k(run.steps));
-        let run = raw.run(1500, 1).await?;
-        println!("alone {:?}", figures::Latency::of(run.trips.chunks(3).map(|c| c.iter().sum())));
-        raw.end().await?;
+    let place = Place::find(options.amqp.as_ref()).await;
+    let outcome = measure(&place, &options).await?;
+    writeln!(std::io::stdout(), "{}", outcome.table())?;
+    if let Some(path) = &options.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&outcome)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+async fn measure(place: &Place, options: &Options) -> Result<Outcome> {
+    let sizes = baton::sizes(options.payload_bytes)?;
+    if options.raw_only {
+        let mut references = Vec::new();
+        for _ in 0..options.pairs {
+            references.push(place.reference(options, 1).await?);
+            references.push(place.reference(options, 2).await?);
+        }
+        return Ok(Outcome::of(options, sizes, Vec::new(), references, None));
+    }
+    let rounds = rounds::run(place, options).await?;
+    let alone = place.alone(options).await?;
+    Ok(Outcome::of(options, sizes, rounds, Vec::new(), Some(alone)))
 }

@@ -28,6 +28,9 @@ pub(crate) struct Options {
     /// Sagas run one at a time, for the latency.
     #[arg(long, default_value_t = 500, value_parser = at_least_one)]
     pub(crate) alone: usize,
+    /// Bytes of the value that goes through every step; the printed sizes of messages say what comes of it.
+    #[arg(long, default_value_t = 100, value_parser = at_least_one)]
+    pub(crate) payload_bytes: usize,
     /// Also write everything measured to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -97,6 +100,8 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().map_err(|error| format!("not a number of seconds: {error}"))?;
+    let seconds = text
+        .parse()
+        .map_err(|error| format!("not a number of seconds: {error}"))?;
     Ok(Duration::from_secs(seconds))
 }

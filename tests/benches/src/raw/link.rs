@@ -38,9 +38,17 @@ impl Link {
         };
         let consuming = first.create_channel().await?;
         let publishing = last.create_channel().await?;
-        consuming.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-        publishing.confirm_select(ConfirmSelectOptions::default()).await?;
-        Ok(Self { connections: made, consuming, publishing })
+        consuming
+            .basic_qos(PREFETCH, BasicQosOptions::default())
+            .await?;
+        publishing
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
+        Ok(Self {
+            connections: made,
+            consuming,
+            publishing,
+        })
     }
 
     /// Makes both queues, empty.
@@ -48,7 +56,10 @@ impl Link {
         self.remove_queues().await?;
         for queue in [TASKS, RESULTS] {
             let mut arguments = FieldTable::default();
-            arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+            arguments.insert(
+                "x-queue-type".into(),
+                AMQPValue::LongString("quorum".into()),
+            );
             self.consuming
                 .queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments)
                 .await?;
@@ -68,7 +79,8 @@ impl Link {
     pub(super) async fn consume(&self, queue: &str) -> Result<Consumer> {
         let options = BasicConsumeOptions::default();
         let consuming =
-            self.consuming.basic_consume(queue.into(), "".into(), options, FieldTable::default());
+            self.consuming
+                .basic_consume(queue.into(), "".into(), options, FieldTable::default());
         Ok(consuming.await?)
     }
 
@@ -82,7 +94,8 @@ impl Link {
         let publishing = (0..count).map(|_| {
             let properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
             let options = BasicPublishOptions::default();
-            self.publishing.basic_publish("".into(), queue.into(), options, body, properties)
+            self.publishing
+                .basic_publish("".into(), queue.into(), options, body, properties)
         });
         Ok(try_join_all(publishing).await?)
     }

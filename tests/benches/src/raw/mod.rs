@@ -63,7 +63,9 @@ impl Raw {
         let mut worker = Launch::program("raw-worker", std::env::current_exe()?)
             .args(["raw-worker", url, &connections.to_string()])
             .start();
-        worker.wait_for_line(worker::READY, Duration::from_secs(30)).await;
+        worker
+            .wait_for_line(worker::READY, Duration::from_secs(30))
+            .await;
         Ok(Self { link, worker })
     }
 

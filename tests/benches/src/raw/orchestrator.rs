@@ -37,7 +37,10 @@ pub(super) async fn run(
                 sent.send(link.publish(TASKS, &body, count).await?).await?;
                 unsent -= count;
             }
-            let batch = ready.next().await.context("the broker ended the consumer")?;
+            let batch = ready
+                .next()
+                .await
+                .context("the broker ended the consumer")?;
             free = batch.len();
             let mut last = 0;
             for delivery in batch {
@@ -45,7 +48,9 @@ pub(super) async fn run(
                 let sent_at = since.pop_front().context("a result nobody asked for")?;
                 trips.push(sent_at.elapsed());
             }
-            link.consuming.basic_ack(last, BasicAckOptions { multiple: true }).await?;
+            link.consuming
+                .basic_ack(last, BasicAckOptions { multiple: true })
+                .await?;
         }
         let took = started.elapsed();
         drop(sent);
@@ -58,6 +63,8 @@ pub(super) async fn run(
         anyhow::Ok(())
     };
     let (ran, ()) = tokio::try_join!(following, confirming)?;
-    link.consuming.basic_cancel(tag, BasicCancelOptions::default()).await?;
+    link.consuming
+        .basic_cancel(tag, BasicCancelOptions::default())
+        .await?;
     Ok(ran)
 }

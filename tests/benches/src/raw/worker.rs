@@ -37,7 +37,9 @@ pub(crate) async fn run(url: &str, connections: usize) -> Result<()> {
     let acknowledging = async {
         while let Some((tag, confirms)) = to_confirm.recv().await {
             confirmed(confirms).await?;
-            link.consuming.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
+            link.consuming
+                .basic_ack(tag, BasicAckOptions { multiple: true })
+                .await?;
         }
         Ok(())
     };

@@ -1,0 +1,271 @@
+//! Baton as it is deployed: one orchestrator on SQLite and one worker, processes of their own, in release mode, on a
+//! virtual host of their own. This process only asks for sagas over the bus, as an outside service would, and looks.
+//!
+//! How it looks is chosen so that the orchestrator is not loaded by it: a second reader of the database sees the counts
+//! that every commit keeps. What it sees is committed, and exact.
+
+mod alone;
+mod definition;
+mod requests;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use baton_engine::Status;
+use baton_harness::{Launch, Process, await_until, binaries};
+use baton_store::{Counts, Reader, SqliteOptions};
+use serde_json::Value;
+
+use crate::cpu::{Cpu, Memory};
+use crate::options::Options;
+pub(crate) use alone::Alone;
+pub(crate) use definition::{Sizes, sizes};
+use requests::Requests;
+
+/// The token of the API.
+const TOKEN: &str = "bench";
+/// Time for a process to be ready; two cores may be busy.
+const READY_LIMIT: Duration = Duration::from_secs(60);
+/// How often the counts are read while a run is under way: often enough that the window is never more than a few
+/// percent below what was asked for.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// A run in which no saga ends for so long is broken.
+const STALL_LIMIT: Duration = Duration::from_secs(60);
+/// The largest page of the API.
+const PAGE: usize = 500;
+
+/// What one run gave.
+#[derive(Debug, Clone)]
+pub(crate) struct BatonRun {
+    pub(crate) steps: usize,
+    pub(crate) took: Duration,
+    /// From asked for to ended, by the clock of the orchestrator's records, is not what is measured here: under load it
+    /// is the window divided by the rate.
+    pub(crate) orchestrator: Cpu,
+    pub(crate) worker: Cpu,
+    /// This process: asks and looks.
+    pub(crate) asking: Cpu,
+    pub(crate) orchestrator_memory: Memory,
+    pub(crate) worker_memory: Memory,
+    /// Size of the database at the end, in bytes.
+    pub(crate) db_bytes: u64,
+}
+
+impl BatonRun {
+    pub(crate) fn steps_per_s(&self) -> f64 {
+        self.steps as f64 / self.took.as_secs_f64()
+    }
+}
+
+/// A running Baton. Fields end in this order: processes before their folder.
+pub(crate) struct Baton {
+    orchestrator: Process,
+    worker: Process,
+    requests: Requests,
+    reader: Reader,
+    http: reqwest::Client,
+    url: String,
+    steps: usize,
+    dir: PathBuf,
+}
+
+impl Baton {
+    /// Starts both processes, registers the definition and waits until its task type is served.
+    pub(crate) async fn start(amqp: &str, options: &Options) -> Result<Self> {
+        let dir = binaries::fresh_dir("bench");
+        let listen = format!("127.0.0.1:{}", free_port()?);
+        let url = format!("http://{listen}");
+        let data_dir = dir.join("data");
+        let launch = Launch::binary("baton-orchestrator")
+            .env("BATON__STORE__DATA_DIR", &data_dir)
+            .env("BATON__BUS__ADDRESSES", amqp)
+            .env("BATON__HTTP__LISTEN", &listen)
+            .env("BATON__HTTP__TOKEN", TOKEN);
+        let mut orchestrator = with_all(launch, &options.orchestrator_env).start();
+        orchestrator
+            .wait_for_http(&format!("{url}/readyz"), READY_LIMIT)
+            .await;
+        let launch = Launch::binary("baton-worker")
+            .env("BATON__BUS__ADDRESSES", amqp)
+            .env("BATON__HTTP__LISTEN", "off")
+            .env("BATON__WORKER__TYPES", definition::TASK_TYPE)
+            .env(
+                "BATON__WORKER__CONCURRENCY",
+                options.concurrency.to_string(),
+            );
+        let worker = with_all(launch, &options.worker_env).start();
+        let reader = Reader::open(data_dir.join("baton.db"), &SqliteOptions::default())?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(READY_LIMIT)
+            .build()?;
+        let requests = Requests::open(amqp, options.payload_bytes).await?;
+        let steps = options.steps;
+        let baton = Self {
+            orchestrator,
+            worker,
+            requests,
+            reader,
+            http,
+            url,
+            steps,
+            dir,
+        };
+        await_until("the worker to be heard of", READY_LIMIT, async || {
+            let workers = baton.get("/v1/workers").await;
+            workers.is_ok_and(|workers| workers.to_string().contains(definition::TASK_TYPE))
+        })
+        .await;
+        baton.register().await?;
+        Ok(baton)
+    }
+
+    /// Process ids of orchestrator and worker.
+    pub(crate) fn pids(&self) -> (u32, u32) {
+        (self.orchestrator.pid(), self.worker.pid())
+    }
+
+    /// Has so many sagas run, at most `in_flight` of them at a time, and waits until each of them has completed.
+    pub(crate) async fn run(&self, sagas: usize, in_flight: usize) -> Result<BatonRun> {
+        let before = self.ended().await?;
+        let (orchestrator, worker) = (
+            Cpu::of(self.orchestrator.pid())?,
+            Cpu::of(self.worker.pid())?,
+        );
+        let asking = Cpu::own()?;
+        let started = Instant::now();
+        let mut last_end = started;
+        let (mut asked, mut ended) = (0, 0);
+        while ended < sagas {
+            let wanted = sagas.min(ended + in_flight);
+            if wanted > asked {
+                self.requests.ask_for(wanted - asked).await?;
+                asked = wanted;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            let now_ended = self.ended().await? - before;
+            if now_ended > ended {
+                (ended, last_end) = (now_ended, Instant::now());
+            }
+            ensure!(
+                last_end.elapsed() < STALL_LIMIT,
+                "{ended} of {asked} sagas have ended, and none in the last {STALL_LIMIT:?}"
+            );
+        }
+        let took = last_end - started;
+        let counts = self.reader.counts().await?;
+        Ok(BatonRun {
+            steps: sagas * self.steps,
+            took,
+            orchestrator: Cpu::of(self.orchestrator.pid())?.since(orchestrator),
+            worker: Cpu::of(self.worker.pid())?.since(worker),
+            asking: Cpu::own()?.since(asking),
+            orchestrator_memory: Memory::of(self.orchestrator.pid())?,
+            worker_memory: Memory::of(self.worker.pid())?,
+            db_bytes: counts.db_bytes,
+        })
+    }
+
+    /// Asks the API for every saga and fails unless there are so many, all completed, and nothing was left over.
+    pub(crate) async fn check(&self, sagas: usize) -> Result<()> {
+        let mut completed = 0;
+        let mut next = String::new();
+        loop {
+            let page = self.get(&format!("/v1/sagas?limit={PAGE}{next}")).await?;
+            let rows = page["sagas"]
+                .as_array()
+                .context("the API gave no list of sagas")?;
+            let all = rows
+                .iter()
+                .filter(|row| row["status"] == "completed")
+                .count();
+            ensure!(all == rows.len(), "not every saga is completed: {page}");
+            completed += all;
+            match page["next"].as_str() {
+                Some(cursor) => next = format!("&cursor={cursor}"),
+                None => break,
+            }
+        }
+        ensure!(
+            completed == sagas,
+            "{completed} sagas are completed, {sagas} were asked for"
+        );
+        let counts = self.reader.counts().await?;
+        ensure!(
+            (counts.dead_letters, counts.work_items_open) == (0, 0),
+            "something went wrong on the way: {counts:?}"
+        );
+        Ok(())
+    }
+
+    /// Ends both processes in order and removes their folder.
+    pub(crate) async fn end(mut self) -> Result<()> {
+        self.worker.sigterm_and_wait(READY_LIMIT).await;
+        self.orchestrator.sigterm_and_wait(READY_LIMIT).await;
+        self.requests.close().await?;
+        std::fs::remove_dir_all(&self.dir)
+            .with_context(|| format!("cannot remove {}", self.dir.display()))
+    }
+
+    /// Sagas that have completed so far, as committed. Fails when one went another way.
+    async fn ended(&self) -> Result<usize> {
+        let Counts { sagas, .. } = self.reader.counts().await?;
+        let strays: Vec<_> = sagas
+            .iter()
+            .filter(|(status, n)| **n > 0 && !matches!(status, Status::Running | Status::Completed))
+            .collect();
+        if !strays.is_empty() {
+            bail!(
+                "sagas went another way than to completed: {strays:?}\n{}",
+                tail(&self.orchestrator.log())
+            );
+        }
+        Ok(usize::try_from(
+            sagas.get(&Status::Completed).copied().unwrap_or_default(),
+        )?)
+    }
+
+    async fn register(&self) -> Result<()> {
+        let asked = self
+            .http
+            .put(format!("{}/v1/definitions", self.url))
+            .bearer_auth(TOKEN)
+            .header("content-type", "application/yaml")
+            .body(definition::yaml(self.steps));
+        let answer = asked.send().await?;
+        let (status, body) = (answer.status(), answer.text().await?);
+        ensure!(
+            status.is_success(),
+            "the definition is refused: {status} {body}"
+        );
+        Ok(())
+    }
+
+    async fn get(&self, path: &str) -> Result<Value> {
+        let asked = self
+            .http
+            .get(format!("{}{path}", self.url))
+            .bearer_auth(TOKEN);
+        let answer = asked.send().await?.error_for_status()?;
+        Ok(serde_json::from_str(&answer.text().await?)?)
+    }
+}
+
+fn with_all(launch: Launch, env: &[String]) -> Launch {
+    env.iter()
+        .filter_map(|pair| pair.split_once('='))
+        .fold(launch, |launch, (key, value)| launch.env(key, value))
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> Result<u16> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// The end of a log.
+fn tail(log: &str) -> String {
+    let lines: Vec<_> = log.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}

@@ -1,0 +1,92 @@
+//! Asks for sagas the way an outside service does: `start@1` on `baton.inbox`, persistent and confirmed, in batches.
+
+use anyhow::{Result, bail, ensure};
+use baton_messages::headers::{APP_ID, JSON, VERSION, VERSION_HEADER};
+use baton_messages::{InboxKey, InboxMessage, topology};
+use futures::future::try_join_all;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+
+use super::definition;
+
+/// AMQP's delivery mode of a message that is kept on disk.
+const PERSISTENT: u8 = 2;
+
+/// A publisher of requests.
+pub(super) struct Requests {
+    connection: Connection,
+    channel: Channel,
+    inbox: InboxKey,
+    payload_bytes: usize,
+}
+
+impl Requests {
+    pub(super) async fn open(amqp: &str, payload_bytes: usize) -> Result<Self> {
+        let connection = Connection::connect(amqp, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
+        // one partition on SQLite, so one inbox
+        Ok(Self {
+            connection,
+            channel,
+            inbox: InboxKey::of(0),
+            payload_bytes,
+        })
+    }
+
+    /// Asks for so many sagas; returns when the broker has all of the requests.
+    pub(super) async fn ask_for(&self, count: usize) -> Result<()> {
+        let mut bodies = Vec::with_capacity(count);
+        for _ in 0..count {
+            let start = definition::start(self.payload_bytes);
+            let id = definition::message_id(&start);
+            let saga = start.saga;
+            let message = InboxMessage::Start(start);
+            let properties = BasicProperties::default()
+                .with_message_id(id.to_string().into())
+                .with_correlation_id(saga.to_string().into())
+                .with_type(message.kind().into())
+                .with_app_id(APP_ID.into())
+                .with_content_type(JSON.into())
+                .with_headers(version_header())
+                .with_delivery_mode(PERSISTENT);
+            bodies.push((serde_json::to_vec(&message)?, properties));
+        }
+        let publishing = bodies.iter().map(|(body, properties)| {
+            self.channel.basic_publish(
+                topology::INBOX.into(),
+                self.inbox.as_str().into(),
+                BasicPublishOptions {
+                    mandatory: true,
+                    ..BasicPublishOptions::default()
+                },
+                body,
+                properties.clone(),
+            )
+        });
+        for confirm in try_join_all(publishing).await? {
+            let confirm = confirm.await?;
+            ensure!(
+                matches!(confirm, Confirmation::Ack(None)),
+                "the broker did not take a request: {confirm:?}"
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) async fn close(self) -> Result<()> {
+        if let Err(error) = self.connection.close(200, "done".into()).await {
+            bail!("cannot close the connection: {error}");
+        }
+        Ok(())
+    }
+}
+
+fn version_header() -> FieldTable {
+    let mut headers = FieldTable::default();
+    headers.insert(VERSION_HEADER.into(), AMQPValue::LongUInt(VERSION));
+    headers
+}
