@@ -22,6 +22,10 @@ use crate::hot::mail::Request;
 
 /// How long a caller waits for the commit of what he asks: longer than one that fails and is tried again takes on a machine that works.
 pub(super) const COMMIT_WAIT: Duration = Duration::from_secs(30);
+/// The longest a caller may have an answer held back; proxies close what is silent for longer.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+/// How often a waiting caller's saga is looked at, at most.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// Rows of a page where none are asked for.
 const PAGE_ROWS: usize = 50;
 /// Records of a page: each may be as large as a message.
@@ -93,6 +97,33 @@ impl Api {
         let entries: Vec<_> = log.into_iter().map(|(_, entry)| entry).collect();
         replay(&mut state, &entries).map_err(|error| Problem::store(&error))?;
         Ok((state, order))
+    }
+}
+
+impl Api {
+    /// A saga once it has ended or is parked, or as it is after `limit`. Looks again only when something was decided, and not at every
+    /// turn of a busy loop.
+    async fn settled(&self, saga: SagaId, limit: Duration) -> Answer<(SagaState, Vec<String>)> {
+        let deadline = tokio::time::Instant::now() + limit;
+        let mut turns = self.health.turns();
+        loop {
+            turns.mark_unchanged();
+            let found = self.state(saga).await?;
+            let settled = found.0.status.ended() || found.0.status == Status::Parked;
+            if settled || self.stopping.is_cancelled() {
+                return Ok(found);
+            }
+            let looked = tokio::time::Instant::now();
+            let turned = async {
+                let told = turns.changed().await;
+                tokio::time::sleep_until(looked + LOOK_EVERY).await;
+                told
+            };
+            match tokio::time::timeout_at(deadline, turned).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Ok(found),
+            }
+        }
     }
 }
 
@@ -226,10 +257,28 @@ pub(crate) async fn list(State(api): Shared, Query(which): Query<Which>) -> Answ
     Ok(Json(json!({ "sagas": rows, "next": next })))
 }
 
+/// How a saga is shown.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Show {
+    /// Answers only when it has ended or waits for a person, or after so many seconds.
+    wait_s: Option<u64>,
+}
+
 /// One saga, folded, with why it waits.
-pub(crate) async fn one(State(api): Shared, Path(id): Path<String>) -> Answer<Json<Value>> {
+pub(crate) async fn one(
+    State(api): Shared,
+    Path(id): Path<String>,
+    Query(show): Query<Show>,
+) -> Answer<Json<Value>> {
     let saga = saga_id(&id)?;
-    let (state, order) = api.state(saga).await?;
+    let (state, order) = match show.wait_s {
+        None => api.state(saga).await?,
+        Some(seconds) => {
+            api.settled(saga, Duration::from_secs(seconds).min(WAIT_MAX))
+                .await?
+        }
+    };
     let definition = api.definition(&state.definition, state.version).await?;
     let now = clock::now();
     Ok(Json(view::saga(&state, definition.as_deref(), &order, now)))

@@ -36,6 +36,9 @@ impl<S: Store> HotLoop<S> {
         self.settle(answers).await;
         self.publish();
         self.health.set_room(self.driver.has_room());
+        if !self.idle_turn {
+            self.health.turned();
+        }
         Ok(())
     }
 

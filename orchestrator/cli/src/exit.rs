@@ -1,0 +1,79 @@
+//! Exit codes: what a script branches on. They never change their meaning.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done; with `--wait` or `show`: the saga goes on or is completed |
+//! | 1 | something went wrong, and the message says what |
+//! | 2 | the command line cannot be understood |
+//! | 3 | the saga is compensated: everything it did is undone |
+//! | 4 | the saga is parked: a person has to decide |
+//! | 5 | the saga was abandoned by an operator |
+//! | 6 | the saga had not ended when the wait was over |
+
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Ok,
+    /// Something went wrong.
+    Error,
+    /// What was given cannot be understood.
+    Usage,
+    /// Everything the saga did is undone.
+    Compensated,
+    /// A person has to decide.
+    Parked,
+    /// Given up by an operator.
+    Abandoned,
+    /// Not ended in time.
+    Waiting,
+}
+
+impl Exit {
+    /// How a saga of this status ends a command that waited for it.
+    pub(crate) fn of_status(status: &str) -> Self {
+        match status {
+            "completed" => Self::Ok,
+            "compensated" => Self::Compensated,
+            "parked" => Self::Parked,
+            "abandoned" => Self::Abandoned,
+            _ => Self::Waiting,
+        }
+    }
+
+    const fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Error => 1,
+            Self::Usage => 2,
+            Self::Compensated => 3,
+            Self::Parked => 4,
+            Self::Abandoned => 5,
+            Self::Waiting => 6,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_mean_what_they_are_documented_to() {
+        assert_eq!(Exit::of_status("completed").code(), 0);
+        assert_eq!(Exit::of_status("compensated").code(), 3);
+        assert_eq!(Exit::of_status("parked").code(), 4);
+        assert_eq!(Exit::of_status("abandoned").code(), 5);
+        assert_eq!(Exit::of_status("running").code(), 6);
+        assert_eq!(Exit::Error.code(), 1);
+        assert_eq!(Exit::Usage.code(), 2);
+    }
+}
