@@ -258,9 +258,11 @@ mod tests {
         assert_eq!(uri.query.frame_max, Some(131_072));
     }
 
+    type Change = fn(&mut BusConfig);
+
     #[test]
     fn mistakes_are_named() {
-        let cases: [(&str, fn(&mut BusConfig)); 8] = [
+        let cases: [(&str, Change); 8] = [
             ("addresses", |c| c.addresses.clear()),
             ("addresses", |c| c.addresses = vec!["http://x".into()]),
             ("addresses", |c| {

@@ -5,7 +5,7 @@
 //!   stops an acknowledgement; connected again by themselves; closed in order;
 //! - [`Publisher`]: a verdict for every message, [`Sent`]; *confirmed* is only said when it was not returned either;
 //! - [`Consumer`]: rebuilt on any end; an answer to a delivery never reaches another channel than its own;
-//! - [`park`]: what nobody can use is put aside whole, confirmed, before it is acknowledged.
+//! - [`park()`]: what nobody can use is put aside whole, confirmed, before it is acknowledged.
 //!
 //! This is the only crate that uses lapin, and none of lapin's types appear in its interface, beside the cause in
 //! [`BusError::Refused`].

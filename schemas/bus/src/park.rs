@@ -68,10 +68,10 @@ pub async fn park(
     }
 }
 
-/// [`park`], then [`Delivery::ack`]. Not for a consumer that acknowledges with [`crate::Consumer::ack_until`].
+/// [`park()`], then [`Delivery::ack`]. Not for a consumer that acknowledges with [`crate::Consumer::ack_until`].
 ///
 /// # Errors
-/// As [`park`]; or [`ParkError::Acknowledge`], when it is parked and will come again all the same.
+/// As [`park()`]; or [`ParkError::Acknowledge`], when it is parked and will come again all the same.
 pub async fn park_and_ack(
     publisher: &Publisher,
     delivery: &Delivery,
