@@ -43,12 +43,13 @@ CREATE TABLE saga_labels (
     PRIMARY KEY (name, value, started_at, saga)
 ) STRICT, WITHOUT ROWID;
 
--- The log, append-only. Partition and place in it are one number, so that a row is written at the end of one tree.
+-- The log, append-only. Partition and place in it are one number, so that a row is written at the end of one tree. The saga is named by
+-- its number here: ids are random, and an index over them would touch a page of its own for nearly every row.
 CREATE TABLE records (
     id        INTEGER PRIMARY KEY,
     partition INTEGER GENERATED ALWAYS AS (id >> 48) VIRTUAL,
     log_seq   INTEGER GENERATED ALWAYS AS (id & 281474976710655) VIRTUAL,
-    saga      BLOB    NOT NULL,
+    saga      INTEGER NOT NULL,
     saga_seq  INTEGER NOT NULL,
     entry     TEXT    NOT NULL
 ) STRICT;
@@ -140,4 +141,4 @@ CREATE TABLE counts (
 
 -- For people at the command line: the log with readable saga ids.
 CREATE VIEW log AS
-    SELECT partition, log_seq, lower(hex(saga)) AS saga, saga_seq, entry FROM records;
+    SELECT r.partition, r.log_seq, lower(hex(s.id)) AS saga, r.saga_seq, r.entry FROM records r JOIN sagas s ON s.number = r.saga;

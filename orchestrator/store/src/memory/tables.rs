@@ -38,6 +38,8 @@ pub(super) struct Tables {
 pub(super) enum Refused {
     #[error("log row {0} is there already")]
     LogRow(u64),
+    #[error("saga {0} has no row of its own")]
+    NoSaga(SagaId),
     #[error("saga {0} has a row at {1} already")]
     SagaSeq(SagaId, u64),
     #[error("saga {0} has a work item {1} already")]
@@ -94,6 +96,11 @@ impl Tables {
         let mut places = BTreeSet::new();
         let mut saga_seqs = BTreeSet::new();
         for row in &batch.rows {
+            if !self.sagas.contains_key(&row.saga)
+                && !batch.sagas.iter().any(|saga| saga.saga == row.saga)
+            {
+                return Err(Refused::NoSaga(row.saga));
+            }
             if self.log.contains_key(&(batch.partition, row.log_seq)) || !places.insert(row.log_seq)
             {
                 return Err(Refused::LogRow(row.log_seq));

@@ -18,7 +18,9 @@ const LOG_SEQ_BITS: u32 = 48;
 pub(crate) const LOG_SEQ_MAX: u64 = (1 << LOG_SEQ_BITS) - 1;
 
 const FENCE: &str = "UPDATE partitions SET watermark = ?3 WHERE id = ?1 AND epoch = ?2";
-const APPEND: &str = "INSERT INTO records (id, saga, saga_seq, entry) VALUES (?1, ?2, ?3, ?4)";
+// a saga without a row has no number: NOT NULL refuses its records
+const APPEND: &str = "INSERT INTO records (id, saga, saga_seq, entry)
+    VALUES (?1, (SELECT number FROM sagas WHERE id = ?2), ?3, ?4)";
 const COLD: &str = "UPDATE sagas SET cold = ?2, wake_at = ?3 WHERE id = ?1";
 const SNAPSHOT: &str = "INSERT INTO snapshots (saga, seq, version, state) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT (saga) DO UPDATE SET seq = excluded.seq, version = excluded.version, state = excluded.state";

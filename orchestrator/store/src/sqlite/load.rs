@@ -12,13 +12,13 @@ use super::queries::DEFINITIONS;
 
 const COLD: &str = "SELECT cold FROM sagas WHERE id = ?1";
 const SNAPSHOT: &str = "SELECT state, seq FROM snapshots WHERE saga = ?1 AND version = ?2";
-const ENTRIES: &str =
-    "SELECT entry FROM records WHERE saga = ?1 AND saga_seq >= ?2 ORDER BY saga_seq";
+const ENTRIES: &str = "SELECT entry FROM records WHERE saga = (SELECT number FROM sagas WHERE id = ?1) AND saga_seq >= ?2
+    ORDER BY saga_seq";
 const WATERMARK: &str = "SELECT watermark FROM partitions WHERE id = ?1";
 const LOG_END: &str =
     "SELECT log_seq FROM records WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1";
-const IN_DOUBT: &str =
-    "SELECT log_seq, saga, saga_seq, entry FROM records WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
+const IN_DOUBT: &str = "SELECT r.log_seq, s.id, r.saga_seq, r.entry FROM records r CROSS JOIN sagas s ON s.number = r.saga
+    WHERE r.id BETWEEN ?1 AND ?2 ORDER BY r.id";
 const UNSENT: &str = "SELECT attempt, since FROM unsent WHERE partition = ?1 ORDER BY since, id";
 const HOT: &str =
     "SELECT id FROM sagas WHERE partition = ?1 AND active = 1 AND cold = 0 ORDER BY id";

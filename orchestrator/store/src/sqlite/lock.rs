@@ -16,7 +16,16 @@ const OWNER_BYTES_MAX: u64 = 400;
 /// Held for as long as the store is open.
 #[derive(Debug)]
 pub(crate) struct FileLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for FileLock {
+    /// Unlocks by name: a child that was just forked has the same open file until it becomes another program, and would keep the lock.
+    fn drop(&mut self) {
+        if let Err(errno) = flock(&self.file, FlockOperation::Unlock) {
+            tracing::warn!(error = %errno, "the store's lock file was not unlocked; its lock ends with the process");
+        }
+    }
 }
 
 impl FileLock {
@@ -46,7 +55,7 @@ impl FileLock {
             Err(errno) => return Err(failed(errno.into())),
         }
         write_owner(&mut file).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 

@@ -43,6 +43,8 @@ pub struct SqliteOptions {
     pub busy_timeout_ms: u64,
     /// After how many pages the write-ahead log is moved into the file; fewer means more writing.
     pub wal_autocheckpoint_pages: u32,
+    /// Memory for pages of the file, in KiB: enough for the indexes of what runs.
+    pub cache_kib: u32,
     /// How many connections read side by side.
     pub readers: usize,
     /// The largest size of the file in pages, if there is one.
@@ -55,6 +57,7 @@ impl Default for SqliteOptions {
             owner: None,
             busy_timeout_ms: 5_000,
             wal_autocheckpoint_pages: 10_000,
+            cache_kib: 8_192,
             readers: 4,
             pages_max: None,
         }

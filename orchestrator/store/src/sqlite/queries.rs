@@ -75,8 +75,7 @@ pub(crate) fn saga() -> String {
 }
 
 /// A saga's log.
-pub(crate) const SAGA_LOG: &str =
-    "SELECT log_seq, entry FROM records WHERE saga = ?1 ORDER BY saga_seq";
+pub(crate) const SAGA_LOG: &str = "SELECT log_seq, entry FROM records WHERE saga = (SELECT number FROM sagas WHERE id = ?1) ORDER BY saga_seq";
 
 /// Work items, oldest first. Values: 1 to 3 the cursor, 4 the limit.
 pub(crate) const fn work_items(open_only: bool) -> &'static str {

@@ -205,6 +205,7 @@ fn pragmas(conn: &Connection, options: &SqliteOptions) -> rusqlite::Result<()> {
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "foreign_keys", true)?;
+    conn.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
     conn.pragma_update(None, "wal_autocheckpoint", options.wal_autocheckpoint_pages)?;
     if let Some(pages) = options.pages_max {
         conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
@@ -234,7 +235,11 @@ pub(crate) fn take_partition(
 }
 
 /// What has to be true of the tables together; each query answers how many rows break it.
-const TOGETHER: [(&str, &str); 7] = [
+const TOGETHER: [(&str, &str); 8] = [
+    (
+        "log rows without a saga",
+        "SELECT count(*) FROM records r WHERE NOT EXISTS (SELECT 1 FROM sagas s WHERE s.number = r.saga)",
+    ),
     (
         "log rows beside a dense log",
         "SELECT abs(max(log_seq) - count(*)) FROM records GROUP BY partition",

@@ -185,6 +185,20 @@ pub async fn a_log_seq_twice_is_a_fault_of_the_data(subject: &mut impl Subject) 
     subject.close(store).await;
 }
 
+/// A saga's first record comes with the saga's own row.
+pub async fn a_record_without_a_saga_is_a_fault_of_the_data(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    let mut orphan = batch(mine, 0);
+    orphan.rows = vec![row(1, saga(0), 0, started(0))];
+    let refused = store.commit(orphan).await;
+    assert!(
+        matches!(refused, Err(CommitError::Data { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(store.recover(mine.id).await.unwrap().log_seq, 0);
+    subject.close(store).await;
+}
+
 /// As many rows as the driver ever puts into one.
 pub async fn a_full_batch(subject: &mut impl Subject) {
     let (mut store, mine) = subject.open().await;

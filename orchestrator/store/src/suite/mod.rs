@@ -39,7 +39,7 @@ macro_rules! store_suite {
     ($make:expr) => {
         $crate::store_suite!(@cases $make, commits, [
             a_batch_is_whole, a_replayed_saga_is_the_same, a_snapshot_and_what_came_after, a_snapshot_of_another_version_is_left_aside,
-            another_epoch_is_fenced, a_saga_seq_twice_is_a_fault_of_the_data, a_log_seq_twice_is_a_fault_of_the_data,
+            another_epoch_is_fenced, a_saga_seq_twice_is_a_fault_of_the_data, a_log_seq_twice_is_a_fault_of_the_data, a_record_without_a_saga_is_a_fault_of_the_data,
             a_full_batch, an_empty_batch_moves_the_watermark, a_dropped_commit_is_whole_or_absent, nobody_sees_what_is_not_committed,
         ]);
         $crate::store_suite!(@cases $make, reads, [

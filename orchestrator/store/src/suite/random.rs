@@ -113,6 +113,9 @@ impl Sequence {
             } else {
                 later(n, 1 + self.chance.below(4))
             };
+            if *saga_seq == 0 {
+                all.sagas.push(saga_row(n, Status::Running));
+            }
             let records = u64::try_from(entry.records.len()).unwrap();
             all.rows.push(row(log_seq, saga(n), *saga_seq, entry));
             *saga_seq += records;
@@ -212,6 +215,9 @@ impl Sequence {
             3 if self.saga_seqs[0] > 0 => all
                 .rows
                 .insert(0, row(self.log_seq + 100, saga(0), 0, later(0, 1))),
+            4 => all
+                .rows
+                .push(row(self.log_seq + 100, saga(SAGAS), 0, later(0, 1))),
             _ => {}
         }
     }
