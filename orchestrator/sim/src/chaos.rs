@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::generate;
 use crate::plan::KINDS;
 use crate::worker::Worker;
-use crate::world::{TROUBLE_MS, World};
+use crate::world::{IDLE_MS, TROUBLE_MS, World};
 
 /// How long the broker waits for a silent client before it closes its connection.
 const SILENT_MS: u64 = 10_000;
@@ -92,6 +92,9 @@ impl World {
         at.connection += 1;
         at.connected = self.broker.up;
         self.note(&format!("worker {worker} is up"));
+        if !self.broker.up {
+            self.after(700, Event::WorkerConnects(worker, life));
+        }
         self.after(1, Event::Announce(worker));
     }
 
@@ -109,9 +112,8 @@ impl World {
             self.host_hears(&types);
             self.pump_soon();
         }
-        if !self.all_ended() {
-            self.after(if hears { ANNOUNCE_MS } else { 2_000 }, Event::Announce(worker));
-        }
+        let every = if self.all_ended() { IDLE_MS } else { ANNOUNCE_MS };
+        self.after(if hears { every } else { 2_000 }, Event::Announce(worker));
     }
 
     pub(crate) fn worker_dies_by_chance(&mut self, worker: usize) {

@@ -103,6 +103,12 @@ impl Disk {
         self.rows.iter().filter(move |row| row.saga == saga).map(|row| &row.entry)
     }
 
+    /// The last row of the log.
+    #[must_use]
+    pub const fn log_seq(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
     fn complain(&mut self, what: String) {
         self.broken.get_or_insert(what);
     }

@@ -16,6 +16,8 @@ pub enum Fault {
     ActsUngranted,
     /// A worker that was refused acts all the same.
     ActsRefused,
+    /// A worker that holds late acts without asking on what was delivered to somebody before.
+    ActsRedelivered,
     /// A worker looks neither at `not_after` nor at its lease nor at its time limit.
     ActsTooLate,
     /// A before-image is taken and never sent.
@@ -36,13 +38,14 @@ pub enum Fault {
 
 impl Fault {
     /// Every planted fault.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::UnsentForgotten,
         Self::AcknowledgedBeforeCommit,
         Self::WatermarkTooFar,
         Self::CommitLies,
         Self::ActsUngranted,
         Self::ActsRefused,
+        Self::ActsRedelivered,
         Self::ActsTooLate,
         Self::ImageLost,
         Self::ImageRetaken,

@@ -35,7 +35,7 @@ fn step(rng: &mut Rng, mood: &Mood, n: u64, pivot_at: u64, before: &[StepPlan]) 
     let undo = match kind {
         Some(kind) if kind.effect == Effect::Irreversible => UndoSaid::None,
         Some(kind) if kind.effect == Effect::Reversible && rng.per_mille(40) => UndoSaid::None,
-        Some(kind) if kind.matter == Matter::Keyed && (kind.name == "sim.stuck@1" && rng.per_mille(700) || rng.per_mille(100)) => UndoSaid::Task,
+        Some(kind) if kind.matter == Matter::Keyed && !kind.far && (kind.name == "sim.stuck@1" && rng.per_mille(700) || rng.per_mille(100)) => UndoSaid::Task,
         _ => UndoSaid::Own,
     };
     Some(StepPlan {

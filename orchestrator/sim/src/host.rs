@@ -18,7 +18,7 @@ use crate::disk::Connection;
 use crate::event::{Event, Fate};
 use crate::fault::Fault;
 use crate::plan::Kind;
-use crate::world::World;
+use crate::world::{IDLE_MS, World};
 
 /// How often leases are looked at.
 const TICK_MS: u64 = 1_000;
@@ -264,7 +264,11 @@ impl World {
         for (number, verdict) in requests {
             self.answered(number, &verdict);
         }
+        let committed = self.store.disk().log_seq();
         for out in going {
+            if out.ticket.log_seq > committed && self.fault != Some(Fault::CommitLies) {
+                self.breaks("a command left whose row is not committed".into());
+            }
             self.publish(life, out);
         }
     }
@@ -289,10 +293,14 @@ impl World {
         }
         if let Some(host) = &mut self.host {
             host.lost = true;
-            // Nothing of a lost turn may leave.
-            let leaked = !host.outbox.take().is_empty();
-            if leaked {
-                self.breaks("commands left a turn that was not committed".into());
+            // A turn that had to be cut in pieces may have committed some of them; nothing of the others may leave.
+            let (life, going) = (host.life, host.outbox.take());
+            let committed = self.store.disk().log_seq();
+            for out in going {
+                if out.ticket.log_seq > committed {
+                    self.breaks("a command left whose row is not committed".into());
+                }
+                self.publish(life, out);
             }
         }
         self.wake_host(200);
@@ -401,9 +409,8 @@ impl World {
         host.ticked_at = self.now;
         let suspicion = host.driver.leases().tick(elapsed, hearing);
         let idle = host.driver.leases().is_empty();
-        if !(ended && idle) {
-            self.after(if idle { TICK_MS * 5 } else { TICK_MS }, Event::Tick(life));
-        }
+        let every = if ended && idle { IDLE_MS } else if idle { TICK_MS * 5 } else { TICK_MS };
+        self.after(every, Event::Tick(life));
         let Some(suspicion) = suspicion else { return };
         if self.fault == Some(Fault::LeaseWithoutMarker) {
             return self.marker_back(suspicion.marker);

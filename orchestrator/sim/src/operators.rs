@@ -49,6 +49,9 @@ impl World {
             }
             return;
         }
+        if let Input::RetryStep { step, .. } = &request.input {
+            self.tried_again.insert((request.saga, step.clone()));
+        }
         if let Input::ResolveStep { step, resolution, .. } = &request.input {
             let place = (request.saga, step.clone());
             match resolution {
@@ -117,9 +120,8 @@ impl World {
                 self.resume(saga);
             }
         }
-        if !self.all_ended() {
-            self.after(JANITOR_MS, Event::Janitor);
-        }
+        let every = if self.all_ended() { crate::world::IDLE_MS } else { JANITOR_MS };
+        self.after(every, Event::Janitor);
     }
 
     fn choose(&mut self, state: &SagaState, number: u32) {

@@ -2,7 +2,7 @@
 //! moment it acts; and at the end, for every saga, that the world is as its status says.
 
 use baton_engine::state::{Attempt, Phase, SagaState, Stage, Status};
-use baton_engine::{invariants, replay};
+use baton_engine::{WorkItemKind, invariants, replay};
 use baton_messages::{Direction, Hold, RunId, Task, Timestamp};
 
 use crate::host::short;
@@ -30,7 +30,8 @@ impl World {
                 let definition = self.definitions.get(&saga);
                 let now = Timestamp(self.now).max(state.last_at);
                 let wrong = definition.and_then(|definition| invariants::check(definition, state, now).err());
-                let wrong = wrong.or_else(|| (rows != open).then(|| format!("work items {rows:?} in the store, {open:?} in the state")));
+                let undecided = state.work_items.values().find(|item| item.kind == WorkItemKind::Broken).map(|item| item.title.clone());
+                let wrong = wrong.or(undecided).or_else(|| (rows != open).then(|| format!("work items {rows:?} in the store, {open:?} in the state")));
                 (line, wrong)
             };
             self.note(&found.0);
@@ -41,7 +42,7 @@ impl World {
     }
 
     /// Somebody acts on the world: is he still to?
-    pub(crate) fn witness_do(&mut self, task: &Task, run: RunId, kind: &Kind) {
+    pub(crate) fn witness_do(&mut self, task: &Task, run: RunId, asked: bool, kind: &Kind) {
         if kind.matter == Matter::Nothing {
             return;
         }
@@ -51,7 +52,7 @@ impl World {
             let disk = self.store.disk();
             let Some(state) = disk.mirror.get(&of.saga) else { return };
             let attempt = state.step(&of.step).filter(|step| step.round == of.round).and_then(|step| step.attempt(of.direction, of.attempt));
-            (state.status != Status::Abandoned).then(|| why_not(attempt, task, run, Timestamp(self.now))).flatten()
+            (state.status != Status::Abandoned).then(|| why_not(attempt, task, run, asked, Timestamp(self.now))).flatten()
         };
         let undone = self.ledger.cell(&place).undone_round;
         if let Some(why) = wrong {
@@ -120,7 +121,7 @@ impl World {
         match state.status {
             Status::Completed => match at.phase {
                 Phase::Succeeded if cell.standing == 0 => Err("has no effect".into()),
-                Phase::Succeeded if cell.standing > 1 => Err(format!("has its effect {} times", cell.standing)),
+                Phase::Succeeded if cell.standing > 1 && !self.tried_again.contains(&place) => Err(format!("has its effect {} times", cell.standing)),
                 Phase::Skipped | Phase::Continued if cell.standing > 0 && !at.may_have_effect => Err("has an effect nobody knows of".into()),
                 _ => Ok(()),
             },
@@ -136,15 +137,15 @@ impl World {
 }
 
 /// Why a run may not act, if it may not: its attempt is closed and nobody may hold it any more.
-fn why_not(attempt: Option<&Attempt>, task: &Task, run: RunId, now: Timestamp) -> Option<String> {
+fn why_not(attempt: Option<&Attempt>, task: &Task, run: RunId, asked: bool, now: Timestamp) -> Option<String> {
     let Some(attempt) = attempt else { return Some("there is no such attempt".into()) };
     match task.hold {
-        Hold::Claim => match &attempt.stage {
+        Hold::Claim | Hold::Late if task.hold == Hold::Claim || asked => match &attempt.stage {
             Stage::Claimed { run: holder, .. } if *holder == run => None,
             other => Some(format!("its claim is not held: {other:?}")),
         },
         Hold::Late if attempt.open() || (!attempt.sole && now < attempt.last_moment) => None,
-        Hold::Late => Some(format!("its attempt is over: {:?}, sole {}", attempt.stage, attempt.sole)),
+        Hold::Late | Hold::Claim => Some(format!("its attempt is over: {:?}, sole {}", attempt.stage, attempt.sole)),
     }
 }
 
@@ -152,7 +153,12 @@ fn why_not(attempt: Option<&Attempt>, task: &Task, run: RunId, now: Timestamp) -
 pub(crate) fn describe(state: &SagaState) -> String {
     let mut line = format!("{} {}{}", short(state.id), state.status.as_str(), if state.unwinding.is_some() { " (unwinding)" } else { "" });
     for (id, step) in &state.steps {
-        let open = step.open_attempt().map_or("", |attempt| if attempt.direction == Direction::Do { "*" } else { "~" });
+        let open = step.open_attempt().map_or("", |attempt| match (attempt.direction, attempt.sole) {
+            (Direction::Do, true) => "*",
+            (Direction::Do, false) => "**",
+            (_, true) => "~",
+            (_, false) => "~~",
+        });
         line.push_str(&format!(" {id}:{:?}{open}{}", step.phase, if step.may_have_effect { "!" } else { "" }));
     }
     if !state.work_items.is_empty() {

@@ -27,7 +27,8 @@ enum End {
 /// What must come of a saga in a quiet world; more than one only where it depends on what runs faster.
 #[must_use]
 pub fn foretell(plan: &SagaPlan) -> BTreeSet<Status> {
-    let pivot = plan.steps.iter().position(|step| step.pivot);
+    // One that is skipped is never sent, and so the way back stays open.
+    let pivot = plan.steps.iter().position(|step| step.pivot && step.wanted);
     let mut done = BTreeSet::new();
     let mut begun = BTreeSet::new();
     let mut parks = false;

@@ -21,14 +21,17 @@ impl World {
     pub(crate) fn delivered(&mut self, worker: usize, message: Message<Task>) {
         let id = RunId(self.rng.uuid());
         let task = message.body.clone();
+        let (of, again) = (format!("{} {} {}/{} of {}", task.of.step, task.of.direction, task.of.attempt, task.of.dispatch, crate::host::short(task.of.saga)), message.redelivered);
         let play = self.play_of(&task, message.redelivered);
         let now = self.now;
+        let careless = self.fault == Some(Fault::ActsRedelivered);
         let Some(at) = self.workers.get_mut(worker) else { return };
         let number = at.next_run;
         at.next_run += 1;
         let run = Run {
             id,
             redelivered: message.redelivered,
+            asks: message.redelivered && !careless,
             delivery: Some(message),
             connection: at.connection,
             stage: Stage::Held,
@@ -45,6 +48,7 @@ impl World {
         };
         at.runs.insert(number, run);
         let whose = Whose { worker, life: at.life, run: number };
+        self.note(&format!("  take {of} again {again} by {whose:?}"));
         let delay = self.rng.range(1, 20);
         self.go_on(delay, whose, Do::Begin);
     }
@@ -250,7 +254,7 @@ impl World {
             let word = unknown(why, true);
             return self.report_run(whose, word);
         }
-        let (task, play, id) = (run.task.clone(), run.play, run.id);
+        let (task, play, id, asked) = (run.task.clone(), run.play, run.id, run.asks);
         let known = run.known_before.clone().or_else(|| task.before.clone());
         let acts = play.acts() || (play == Play::FailFinal && fault == Some(Fault::FailedAfterActing));
         let place = (task.of.saga, task.of.step.clone());
@@ -258,10 +262,10 @@ impl World {
         let Some(kind) = kind else { return };
         match task.of.direction {
             Direction::Do if acts => {
-                self.witness_do(&task, id, kind);
+                self.witness_do(&task, id, asked, kind);
                 self.ledger.act(&place, kind.matter, task.idempotency_key);
                 self.report.acts += u64::from(kind.matter != Matter::Nothing);
-                self.note(&format!("  ACT {} {} by {whose:?}", task.of.step, task.of.attempt));
+                self.note(&format!("  ACT {} {} of {} by {whose:?}", task.of.step, task.of.attempt, crate::host::short(task.of.saga)));
                 if let Some(run) = self.run_of(whose) {
                     run.acted = true;
                     run.answer = Some(TaskResult::Succeeded { output: json!({ "n": task.of.attempt }) });
@@ -342,7 +346,8 @@ impl World {
         run.stage = Stage::Ended;
         let run = run.clone();
         let finished = worker.report(&run, result, now, fault);
-        self.note(&format!("  end {} {} {}/{} {:?} sole {}", run.task.of.step, run.task.of.direction, run.task.of.attempt, run.task.of.dispatch, finished.result, finished.sole));
+        let of = &run.task.of;
+        self.note(&format!("  end {} {} {}/{} of {} by {whose:?}: {:?} sole {}", of.step, of.direction, of.attempt, of.dispatch, crate::host::short(of.saga), finished.result, finished.sole));
         let message = Box::new(InboxMessage::Finished(finished));
         if fault == Some(Fault::ReportedOnce) && self.rng.per_mille(300) {
             return self.forget(whose);

@@ -42,6 +42,8 @@ pub struct Run {
     pub delivery: Option<Message<Task>>,
     /// Whether it was delivered before.
     pub redelivered: bool,
+    /// Whether it asks although its type is held late.
+    pub asks: bool,
     /// The connection it came by.
     pub connection: u64,
     /// How far it has come.
@@ -67,10 +69,11 @@ pub struct Run {
 }
 
 impl Run {
-    /// Whether it lives under a lease.
+    /// Whether it asks before it acts, and then lives under a lease: by its type, or because another may hold the same sending. That a
+    /// delivery is not marked as redelivered proves that nobody had it before; that it is marked proves nothing, and so it asks.
     #[must_use]
-    pub fn claims(&self) -> bool {
-        self.task.hold == Hold::Claim
+    pub const fn claims(&self) -> bool {
+        matches!(self.task.hold, Hold::Claim) || self.asks
     }
 
     /// From when on its worker lets it do nothing more, and why.
@@ -152,7 +155,7 @@ impl Worker {
             run: run.id,
             worker: self.id.clone(),
             started: run.entered_at.is_some(),
-            sole: run.claims() || whole || fault == Some(Fault::AlwaysSole),
+            sole: run.task.hold == Hold::Claim || whole || fault == Some(Fault::AlwaysSole),
             result,
             before: if fault == Some(Fault::ImageLost) { None } else { run.stored_before.clone() },
             progress: None,

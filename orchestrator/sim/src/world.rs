@@ -23,6 +23,10 @@ pub(crate) const BEGIN_MS: u64 = 1_700_000_000_000;
 pub(crate) const TROUBLE_MS: u64 = 240_000;
 /// By when every saga has ended: the longest waits (offers of two hours, retries of all kinds, a person each time) fit into it many times.
 pub(crate) const HORIZON_MS: u64 = 4 * 24 * 60 * 60 * 1000;
+/// How often whoever comes regularly comes once every saga has ended: late evidence may wake one up again.
+pub(crate) const IDLE_MS: u64 = 30 * 60 * 1000;
+/// How long a world goes on after every saga has ended: whatever is still on its way or held somewhere shows itself by then.
+const AFTERLIFE_MS: u64 = 4 * 60 * 60 * 1000;
 /// Events of one world at most; one that needs more circles.
 const EVENTS_MAX: u64 = 400_000;
 
@@ -111,7 +115,10 @@ pub struct World {
     pub(crate) by_hand: std::collections::BTreeSet<Place>,
     /// Sagas some person has meddled with.
     pub(crate) meddled: std::collections::BTreeSet<SagaId>,
+    /// Steps a person wanted tried again although nobody could tell whether they had happened.
+    pub(crate) tried_again: std::collections::BTreeSet<Place>,
     pub(crate) calm: bool,
+    until: u64,
     pub(crate) pumping: bool,
     queue: BTreeMap<(u64, u64), Event>,
     scheduled: u64,
@@ -140,7 +147,9 @@ impl World {
             requests_made: 0,
             by_hand: std::collections::BTreeSet::new(),
             meddled: std::collections::BTreeSet::new(),
+            tried_again: std::collections::BTreeSet::new(),
             calm: false,
+            until: BEGIN_MS + HORIZON_MS,
             pumping: false,
             queue: BTreeMap::new(),
             scheduled: 0,
@@ -174,7 +183,7 @@ impl World {
 
     fn run(&mut self) {
         while let Some(((at, _), event)) = self.queue.pop_first() {
-            if self.broken.is_some() || at > BEGIN_MS + HORIZON_MS {
+            if self.broken.is_some() || at > self.until {
                 break;
             }
             self.report.events += 1;
@@ -183,6 +192,9 @@ impl World {
                 break;
             }
             self.now = at;
+            if self.report.events % 64 == 0 && self.calm {
+                self.until = if self.all_ended() { self.until.min(at + AFTERLIFE_MS) } else { BEGIN_MS + HORIZON_MS };
+            }
             self.handle(event);
             self.look();
         }
