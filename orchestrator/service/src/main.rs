@@ -1,6 +1,6 @@
 //! `baton-orchestrator`: drives sagas over the bus. See `baton-orchestrator.default.toml` for every setting.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -121,6 +121,7 @@ fn log(config: &LogConfig) -> Result<()> {
         .with_context(|| format!("`log.filter` cannot be used: {filter}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match config.format {
         LogFormat::Human => builder.init(),

@@ -1,0 +1,149 @@
+//! What nobody can use: messages that are parked and kept, definitions and inputs that are refused with what to do.
+
+use baton_harness::await_some;
+use serde_json::{Value, json};
+
+use crate::stage::{Api, LIMIT, Stage, THREE, said};
+
+async fn dead_letters(api: &Api, count: usize) -> Vec<Value> {
+    await_some(&format!("{count} dead letters"), LIMIT, async || {
+        let answer = api.get("/v1/dead-letters").await;
+        let rows = answer["dead_letters"].as_array().cloned()?;
+        (rows.len() == count).then_some(rows)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_nobody_can_use_is_kept_whole_and_the_next_one_is_taken() {
+    let mut stage = Stage::new().await;
+    let api = stage.api().await;
+    api.register(THREE).await;
+    stage
+        .vhost
+        .await_consumers("baton.inbox.00", 1, LIMIT)
+        .await;
+    let publish = async |properties: Value, body: &str| {
+        let routed = stage
+            .vhost
+            .publish("baton.inbox", "00", properties, body)
+            .await;
+        assert!(routed, "the inbox is bound");
+    };
+    publish(json!({ "message_id": "m1" }), "not json").await;
+    publish(json!({}), r#"{"finished@9":{}}"#).await;
+    let start = json!({ "start@1": {
+        "id": "00000000-0000-4000-8000-000000000001", "saga": "00000000-0000-4000-8000-000000000002",
+        "definition": "nobody-knows-me", "input": {}, "by": "test",
+    }});
+    publish(json!({ "type": "start@1" }), &start.to_string()).await;
+    let good = json!({ "start@1": {
+        "id": "00000000-0000-4000-8000-000000000003", "saga": "00000000-0000-4000-8000-000000000004",
+        "definition": "three", "input": { "word": "x" }, "by": "test",
+    }});
+    publish(json!({ "type": "start@1" }), &good.to_string()).await;
+
+    let rows = dead_letters(&api, 3).await;
+    let of = |reason: &str| rows.iter().find(|row| row["reason"] == reason).unwrap();
+    assert_eq!(of("undecodable")["body"], "not json");
+    assert_eq!(of("undecodable")["message_id"], "m1");
+    assert_eq!(of("undecodable")["queue"], "baton.inbox.00");
+    assert!(
+        of("unknown-kind")["error"]
+            .as_str()
+            .unwrap()
+            .contains("finished@9")
+    );
+    assert_eq!(
+        of("unknown-saga")["saga"],
+        "00000000-0000-4000-8000-000000000002"
+    );
+    stage
+        .vhost
+        .await_messages("baton.inbox.00", 0, 0, LIMIT)
+        .await;
+    stage.vhost.await_messages("baton.dead", 0, 0, LIMIT).await;
+    let saga = api
+        .get("/v1/sagas/00000000-0000-4000-8000-000000000004")
+        .await;
+    assert_eq!(saga["definition"], "three");
+
+    // the same message parked again is the same letter
+    publish(json!({ "message_id": "m1" }), "not json").await;
+    publish(json!({ "message_id": "m2" }), "not json").await;
+    dead_letters(&api, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_task_is_told_to_its_saga() {
+    let mut stage = Stage::new().await;
+    let _worker = stage.worker();
+    stage.await_type("test.echo@1").await;
+    let api = stage.api().await;
+    // the type is served, but nobody takes from this pool's queue
+    let queue = "baton.task.default.test.echo@1";
+    api.register(&THREE.replace("word }\"", "word }\", sleep_ms: 20000"))
+        .await;
+    let id = api
+        .start(&json!({ "definition": "three", "input": { "word": "x" } }))
+        .await;
+    let saga = api.get(&format!("/v1/sagas/{id}")).await;
+    assert_eq!(saga["steps"][0]["phase"], "trying", "{saga}");
+    let task = stage.vhost.peek(queue, 1).await;
+    assert!(task.is_empty(), "the worker holds it");
+    let of = json!({
+        "saga": id, "step": "first", "direction": "do", "round": 1, "attempt": 1, "dispatch": 1,
+    });
+    let message = message_of(&of, &saga);
+    let properties = json!({
+        "type": "task@1", "correlation_id": id,
+        "headers": { "baton-dead-reason": "misfit", "baton-dead-error": "told by the test", "baton-dead-queue": queue },
+    });
+    stage
+        .vhost
+        .publish("baton.dead", "", properties, &message.to_string())
+        .await;
+    let rows = dead_letters(&api, 1).await;
+    assert_eq!(rows[0]["saga"], Value::String(id.clone()));
+    let saga = api.await_status(&id, "compensated").await;
+    assert!(
+        saga["unwinding"].to_string().contains("first"),
+        "{}",
+        saga["unwinding"]
+    );
+}
+
+/// The task message as the orchestrator sends it.
+fn message_of(of: &Value, saga: &Value) -> Value {
+    json!({ "task@1": {
+        "of": of, "task_type": "test.echo@1", "pool": "default",
+        "idempotency_key": "00000000-0000-4000-8000-000000000000", "inbox": "00", "hold": "late",
+        "not_after": 0, "timeout_ms": 1, "lease_ms": 1, "input": saga["steps"][0]["input"],
+    }})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_that_is_wrong_is_answered_at_line_and_column() {
+    let mut stage = Stage::new().await;
+    let file = stage.file(
+        "wrong.yaml",
+        "saga: wrong\nversion: 1\nsteps:\n  - id: a\n    tsk: x@1\n",
+    );
+    let applied = stage.baton(&["apply", &file]).await;
+    assert_eq!(applied.status.code(), Some(1));
+    let text = said(&applied);
+    assert!(text.contains(&format!("{file}:5:5: error[")), "{text}");
+
+    let api = stage.api().await;
+    api.register(THREE).await;
+    let (status, problem) = api
+        .put("/v1/definitions", &THREE.replace("left\n", "LEFT\n"))
+        .await;
+    assert_eq!(status, 409, "{problem}");
+    let (status, problem) = api
+        .post("/v1/sagas", &json!({ "definition": "nobody" }))
+        .await;
+    assert_eq!(status, 404, "{problem}");
+    let (status, problem) = api.post("/v1/sagas", &json!({ "task": "no.such@1" })).await;
+    assert_eq!(status, 404, "{problem}");
+}
