@@ -225,7 +225,7 @@ pub(crate) fn standing(state: &SagaState) -> Status {
             || step
                 .attempts
                 .iter()
-                .any(|attempt| attempt.open() || state.attempt_end(step, attempt).is_some())
+                .any(|attempt| attempt.open() || state.attempt_end(attempt).is_some())
     });
     if blocked && !moves {
         Status::Parked

@@ -4,7 +4,7 @@
 use baton_messages::{CheckpointKind, Direction, Effect, Hold, StepId, TaskResult, Timestamp};
 
 use crate::decide::limits::{CLOCK_SKEW_MS, CONFIRM_BOUND_MS, KILL_GRACE_MS};
-use crate::record::{AttemptKey, Entry, Record};
+use crate::record::{AttemptKey, ClosedWhy, Entry, Record};
 use crate::state::{Attempt, Phase, SagaState, Stage, StepState};
 use crate::transition::legal;
 
@@ -177,14 +177,21 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
             };
             attempt.sole &= *sole;
             attempt.held = false;
+            // That one of several holders changed nothing does not say that none of them did.
+            let others = attempt.lingers() && of.direction == Direction::Do;
             told(step, of.direction, result);
+            if others {
+                touch(step);
+            }
         }
         Record::Closed {
-            of, maybe_acted, ..
+            of,
+            maybe_acted,
+            why,
         } => {
             let step = step_mut(state, &of.step)?;
             let attempt = attempt_mut(step, of)?;
-            if attempt.stage == Stage::Reported {
+            if !attempt.open() {
                 // It lingered; now it is certain that no other worker holds it.
                 attempt.sole = true;
             } else {
@@ -194,6 +201,8 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
                     Stage::NotRun
                 };
                 attempt.held = false;
+                // It was handed to several before the broker gave it up; each of them may still be at it.
+                attempt.sole &= *why != ClosedWhy::Dead;
             }
             if *maybe_acted && of.direction == Direction::Do {
                 touch(step);
@@ -427,6 +436,8 @@ fn claimed(
         worker: worker.clone(),
     };
     attempt.held = false;
+    // Only a worker that got it a second time claims what is held late: the first may still act.
+    attempt.sole &= attempt.hold == Hold::Claim;
     attempt.last_moment = last_moment(attempt.offered_at, Hold::Late, offer_ms, timeout_ms);
     Ok(())
 }

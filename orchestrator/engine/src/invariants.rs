@@ -14,6 +14,10 @@ pub fn check(definition: &Definition, state: &SagaState, now: Timestamp) -> Resu
         return Ok(());
     }
     for (id, step) in &state.steps {
+        // What an operator gave up stands wherever it stood.
+        if state.status == Status::Abandoned {
+            continue;
+        }
         one_step(step).map_err(|what| format!("step {id}: {what}"))?;
         if state.status == Status::Compensated && step.may_have_effect {
             return Err(format!("compensated, but {id} may still have an effect"));

@@ -250,10 +250,17 @@ impl Attempt {
         matches!(self.stage, Stage::Offered | Stage::Claimed { .. })
     }
 
-    /// Reported, but another worker may hold the same task until the last moment: no undo and no probe before then.
+    /// Over for the one who reported (or for the broker), but another worker may hold the same task until the last moment: no undo and no
+    /// probe before then. Whoever holds by claim acts only when granted, so that only a task held late lingers.
     #[must_use]
     pub fn lingering(&self, now: Timestamp) -> bool {
-        matches!(self.stage, Stage::Reported) && !self.sole && now < self.last_moment
+        self.lingers() && now < self.last_moment
+    }
+
+    /// Whether its last moment is waited for although it has closed.
+    #[must_use]
+    pub const fn lingers(&self) -> bool {
+        !self.open() && matches!(self.hold, Hold::Late) && !self.sole
     }
 }
 
@@ -379,12 +386,12 @@ impl StepState {
         self.attempts.iter().any(|a| a.open() || a.lingering(now))
     }
 
-    /// Until when attempts of `do` that were reported may still run elsewhere.
+    /// Until when attempts that have closed may still run elsewhere.
     #[must_use]
     pub fn lingers_until(&self) -> Option<Timestamp> {
         self.attempts
             .iter()
-            .filter(|a| matches!(a.stage, Stage::Reported) && !a.sole)
+            .filter(|a| a.lingers())
             .map(|a| a.last_moment)
             .max()
     }

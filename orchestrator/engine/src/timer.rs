@@ -41,7 +41,7 @@ impl SagaState {
                 each(at, &|| TimerKey::StepDue { step: id.clone() });
             }
             for attempt in &step.attempts {
-                if let Some(at) = self.attempt_end(step, attempt) {
+                if let Some(at) = self.attempt_end(attempt) {
                     each(at, &|| TimerKey::AttemptEnd {
                         step: id.clone(),
                         direction: attempt.direction,
@@ -82,18 +82,15 @@ impl SagaState {
     }
 
     /// When an attempt is certainly over. A held one (not taken by the broker) has no end while the saga goes forward: it
-    /// will be sent again. A reported one matters only while its step is to be undone.
-    pub(crate) fn attempt_end(&self, step: &StepState, attempt: &Attempt) -> Option<Timestamp> {
+    /// will be sent again. One that has closed and lingers matters only while the saga unwinds: neither undo nor end comes before.
+    pub(crate) fn attempt_end(&self, attempt: &Attempt) -> Option<Timestamp> {
         match attempt.stage {
             Stage::Offered if attempt.held && self.unwinding.is_none() => None,
             Stage::Offered if attempt.held && attempt.direction == Direction::Undo => None,
             Stage::Offered | Stage::Claimed { .. } => Some(attempt.last_moment),
-            Stage::Reported
-                if !attempt.sole && self.unwinding.is_some() && step.phase != Phase::Undone =>
-            {
-                Some(attempt.last_moment)
+            Stage::Reported | Stage::Closed | Stage::NotRun => {
+                (attempt.lingers() && self.unwinding.is_some()).then_some(attempt.last_moment)
             }
-            Stage::Reported | Stage::Closed | Stage::NotRun => None,
         }
     }
 }

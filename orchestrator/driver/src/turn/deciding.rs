@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use baton_engine::command::commands;
 use baton_engine::{
-    Decision, Definition, Entry, Input, Refusal, Rules, SagaState, Verdict, decide,
+    Decision, Definition, Entry, Input, Record, Refusal, Rules, SagaState, Verdict, decide,
 };
 use baton_messages::{SagaId, Slice};
 
@@ -53,8 +53,9 @@ impl<S: Store, O: Outlet> Driver<S, O> {
                 built.unsent_remove.clone_from(unsent);
             }
         }
-        if let Some(Input::TaskUnconfirmed { of, .. }) = item.input.as_deref()
-            && built.row.is_some()
+        // Whatever it is that holds a sending back (no confirm, or one of two that was returned): it is owed from now on.
+        if let Some(Input::TaskUnconfirmed { of, .. } | Input::TaskUnroutable(of)) = item.input.as_deref()
+            && built.row.as_ref().is_some_and(|(_, _, entry)| held(entry))
         {
             built.unsent_add = Some(UnsentRow {
                 of: of.clone(),
@@ -198,4 +199,8 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "without a message".to_owned())
+}
+
+fn held(entry: &Entry) -> bool {
+    entry.records.iter().any(|record| matches!(record, Record::Held { .. }))
 }

@@ -17,6 +17,10 @@ pub(super) fn broken(d: &mut Deciding<'_>, id: InputId, error: &str) -> Handled 
         by: "baton".into(),
         reason: error.into(),
     })?;
+    if d.state.status == Status::Abandoned {
+        // Whoever gave it up took over all of it; nothing wakes it up again.
+        return Ok(Verdict::Applied);
+    }
     if d.state.status.ended() {
         d.emit(Record::StatusChanged { to: Status::Parked })?;
     }

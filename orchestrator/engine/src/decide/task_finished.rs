@@ -225,7 +225,13 @@ fn late_effect(d: &mut Deciding<'_>, id: &baton_messages::StepId) -> Result<(), 
             let title = format!(
                 "{id} was held as not done; after the saga's end a worker reported that it happened"
             );
-            d.park(id, to, WorkItemKind::LateEvidence, title, None)
+            let undone = d.step(id)?.phase == Phase::Undone;
+            d.park(id, to, WorkItemKind::LateEvidence, title, None)?;
+            if undone {
+                // As above: a system that remembers the key of the first undo would not act upon it again.
+                return d.emit(Record::NewRound { step: id.clone() });
+            }
+            Ok(())
         }
     }
 }

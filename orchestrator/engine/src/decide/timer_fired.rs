@@ -101,11 +101,10 @@ fn attempt_end(
             silent.retryable = true;
             d.settle(&of, &Outcome::Unknown(silent))
         }
-        Stage::Reported => d.emit(Record::Closed {
+        Stage::Reported | Stage::Closed | Stage::NotRun => d.emit(Record::Closed {
             of,
             why: ClosedWhy::LastMoment,
             maybe_acted: false,
         }),
-        Stage::Closed | Stage::NotRun => Ok(()),
     }
 }

@@ -49,7 +49,8 @@ impl Deciding<'_> {
             let (unclaimed, worker) = match &attempt.stage {
                 Stage::Claimed { worker, .. } => (false, Some(worker.clone())),
                 Stage::Offered => (
-                    attempt.hold == Hold::Claim || (attempt.held && !attempt.maybe_sent),
+                    attempt.hold == Hold::Claim
+                        || (attempt.held && attempt.sole && !attempt.maybe_sent),
                     None,
                 ),
                 Stage::Reported | Stage::Closed | Stage::NotRun => continue,
