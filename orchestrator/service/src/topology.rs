@@ -1,4 +1,4 @@
-//! Declares what is there whatever is automated, at every connection; begins to consume the inbox once it stands.
+//! Declares what is there whatever is automated, at every connection and twice a minute; begins to consume the inbox once it stands.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,8 @@ use crate::hot::mail::Heard;
 const INBOXES: u8 = 1;
 /// Pause before what could not be declared is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How often what stands is declared again: somebody may have deleted a queue under us, and nobody tells.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// What is consumed once it stands.
 pub(crate) struct Inbox {
@@ -42,8 +44,10 @@ pub(crate) async fn keep(
             Link::Down { .. } => None,
         };
         if epoch.is_none() || epoch == declared {
-            if state.changed().await.is_err() {
-                return;
+            match tokio::time::timeout(LOOK_AGAIN, state.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => declared = None,
             }
             continue;
         }

@@ -57,7 +57,8 @@ impl Setup {
     /// Starts it all and waits until it is ready.
     pub async fn start(self) -> System {
         let mut system = self.start_without_orchestrator().await;
-        system.orchestrator().wait_ready_in(SOON).await;
+        system.orchestrator().wait_alive_in(SOON).await;
+        system.await_ready().await;
         system
     }
 
@@ -203,6 +204,33 @@ impl System {
         .await;
     }
 
+    /// Waits until the queue of a task type is there and so many workers take from it.
+    pub async fn await_takers(&self, task_type: &str, workers: u64) {
+        let queue = format!("baton.task.default.{task_type}");
+        self.vhost.await_consumers(&queue, workers, SOON).await;
+    }
+
+    /// Waits until nothing is wrong.
+    pub async fn await_ready(&self) {
+        self.await_ready_being("ok", |text| text.trim() == "ok")
+            .await;
+    }
+
+    /// Waits until `/readyz` speaks of that.
+    pub async fn await_ready_saying(&self, word: &str) {
+        self.await_ready_being(word, |text| text.contains(word))
+            .await;
+    }
+
+    async fn await_ready_being(&self, what: &str, is: impl Fn(&str) -> bool) {
+        let what = format!("/readyz to say {what:?}");
+        await_some(&what, SOON, async || {
+            let answer = self.api.ask("GET", "/readyz", "", None).await?;
+            is(answer.body.as_str()?).then_some(())
+        })
+        .await;
+    }
+
     /// A file below the root of `file.write`.
     pub fn file(&self, name: &str) -> PathBuf {
         self.files.join(name)
@@ -225,7 +253,7 @@ impl System {
 
     fn launch_orchestrator(&self, port: u16) -> Launch {
         let launch = Launch::binary("baton-orchestrator")
-            .env("RUST_LOG", "")
+            .env("NO_COLOR", "1")
             .env(variable("store.data_dir"), self.data_dir())
             .env(
                 variable("bus.addresses"),
@@ -239,6 +267,7 @@ impl System {
 
     fn launch_worker(&self, broker_url: &str) -> Launch {
         let launch = Launch::binary("baton-worker")
+            .env("NO_COLOR", "1")
             .env(variable("bus.addresses"), broker_url)
             .env(variable("bus.reconnect_ms_max"), "1000")
             .env(variable("http.listen"), "off")
@@ -276,14 +305,7 @@ pub struct Orchestrator<'a> {
 }
 
 impl Orchestrator<'_> {
-    /// Waits until it takes work.
-    pub async fn wait_ready_in(&mut self, limit: Duration) {
-        self.process
-            .wait_for_http(&format!("{}/readyz", self.url), limit)
-            .await;
-    }
-
-    /// Waits until it lives and answers, whether or not it takes work.
+    /// Waits until it lives and answers, whether or not it can work.
     pub async fn wait_alive_in(&mut self, limit: Duration) {
         self.process
             .wait_for_http(&format!("{}/healthz", self.url), limit)

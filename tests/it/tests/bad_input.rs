@@ -100,7 +100,8 @@ async fn bytes_that_are_no_text_are_kept_as_they_are() {
     let body = json!({
         "properties": { "delivery_mode": 2 }, "routing_key": "00", "payload": encoded, "payload_encoding": "base64",
     });
-    vhost.management().post(&path, &body).await;
+    let routed = vhost.management().post(&path, &body).await;
+    assert_eq!(routed["routed"], true);
     let letters = letters(&system, 1).await;
     assert_eq!(letters[0]["reason"], "undecodable");
     assert_eq!(letters[0]["body_base64"], encoded);
@@ -109,7 +110,7 @@ async fn bytes_that_are_no_text_are_kept_as_they_are() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_no_worker_can_read_is_parked_by_the_worker() {
     let system = Setup::workers(1).start().await;
-    system.await_served("test.echo@1").await;
+    system.await_takers("test.echo@1", 1).await;
     let body = "{\"task@1\": {\"of\": \"nothing\"}}";
     assert!(
         system
@@ -172,7 +173,15 @@ async fn what_an_api_caller_gets_wrong_is_said_and_starts_nothing() {
         .await
         .expect("it answers");
     assert_eq!(wrong.status, 422);
-    assert_eq!(wrong.body["diagnostics"][0]["line"], 5, "{}", wrong.body);
+    let places = wrong.body["diagnostics"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    assert!(
+        places.iter().any(|place| place["line"] == 5),
+        "{}",
+        wrong.body
+    );
     let changed = Saga::named("row").effect("a", ", value: other");
     let changed = system
         .api

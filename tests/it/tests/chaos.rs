@@ -143,7 +143,9 @@ fn plans() -> Vec<Plan> {
 
 /// What stood in the file of a saga before it began; every second one had none.
 fn original(number: usize) -> Option<String> {
-    number.is_multiple_of(2).then(|| format!("the original of {number}"))
+    number
+        .is_multiple_of(2)
+        .then(|| format!("the original of {number}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use baton_harness::await_until;
 use baton_harness::ledger::State;
-use baton_harness::{await_some, await_until};
 use baton_it::oracle::Book;
 use baton_it::sagas::Saga;
 use baton_it::{SOON, Setup, System};
@@ -17,15 +17,6 @@ fn row() -> Saga {
         .effect("a", "")
         .late("b", "")
         .effect("c", "")
-}
-
-async fn ready_says(system: &System, word: &str) {
-    let what = format!("/readyz to say {word:?}");
-    await_some(&what, SOON, async || {
-        let answer = system.api.ask("GET", "/readyz", "", None).await?;
-        answer.body.to_string().contains(word).then_some(())
-    })
-    .await;
 }
 
 async fn completes(system: &System, name: &str) {
@@ -42,7 +33,7 @@ async fn a_broker_that_is_away_at_the_start_is_waited_for_and_nothing_asked_mean
     let mut system = Setup::workers(1).start_without_orchestrator().await;
     system.proxy.refuse();
     system.orchestrator().wait_alive_in(SOON).await;
-    ready_says(&system, "degraded").await;
+    system.await_ready_saying("degraded").await;
     system.apply(&[&row()]).await;
     let id = system.run("row", "n").await;
     let log = system.orchestrator().process.log();
@@ -54,7 +45,7 @@ async fn a_broker_that_is_away_at_the_start_is_waited_for_and_nothing_asked_mean
 
     system.proxy.accept();
     system.api.await_status(&id, "completed", SOON).await;
-    ready_says(&system, "ok").await;
+    system.await_ready().await;
     assert_eq!(Book::of(&system.ledger).await.not_done_once("n-a"), None);
 }
 
@@ -65,7 +56,7 @@ async fn a_broker_that_goes_away_and_comes_back_finds_everything_going_on() {
     system.apply(&[&row()]).await;
     completes(&system, "before").await;
     system.proxy.refuse();
-    ready_says(&system, "degraded").await;
+    system.await_ready_saying("degraded").await;
     let id = system.run("row", "meanwhile").await;
     system.proxy.accept();
     system.api.await_status(&id, "completed", SOON).await;
@@ -84,14 +75,14 @@ async fn own_broker_with_a_memory_alarm_blocks_and_is_waited_for() {
         .await;
     // a connection is told only when it publishes
     let id = system.run("row", "meanwhile").await;
-    ready_says(&system, "blocked").await;
+    system.await_ready_saying("blocked").await;
     assert_eq!(system.api.status(&id).await, "running");
     system
         .broker
         .ctl(&["set_vm_memory_high_watermark", "0.6"])
         .await;
     system.api.await_status(&id, "completed", ALARM).await;
-    ready_says(&system, "ok").await;
+    system.await_ready().await;
     completes(&system, "after").await;
 }
 
@@ -184,8 +175,8 @@ async fn a_second_orchestrator_on_the_same_file_is_refused_and_the_first_goes_on
     let log = second.log();
     assert!(log.contains("baton.db"), "it names the file:\n{log}");
     assert!(
-        log.contains("another orchestrator"),
-        "it says who holds it:\n{log}"
+        log.contains("Only one orchestrator"),
+        "it says what to do:\n{log}"
     );
     system.apply(&[&row()]).await;
     completes(&system, "n").await;
