@@ -337,10 +337,18 @@ impl Consumer {
         if self.told.as_deref() == Some(why) {
             debug!(queue = &*self.queue, why, "still not consuming");
         } else {
-            warn!(
-                queue = &*self.queue,
-                why, "not consuming; it is tried again"
-            );
+            // Nobody has declared it yet: the usual thing at the start of a worker, no fault.
+            if why.contains("NOT_FOUND") {
+                info!(
+                    queue = &*self.queue,
+                    "the queue is not there yet; it is waited for"
+                );
+            } else {
+                warn!(
+                    queue = &*self.queue,
+                    why, "not consuming; it is tried again"
+                );
+            }
             self.told = Some(why.to_owned());
         }
     }

@@ -115,10 +115,17 @@ fn log(config: &LogConfig) -> Result<()> {
         Ok(filter) if !filter.is_empty() => filter,
         Ok(_) | Err(_) => config.filter.clone(),
     };
+    // lapin logs returned messages whole, body included; what there is to say of them baton_bus says.
+    let filter = if filter.contains("lapin") {
+        filter
+    } else {
+        format!("{filter},lapin=off")
+    };
     let filter = EnvFilter::try_new(&filter)
         .with_context(|| format!("`log.filter` cannot be used: {filter}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr);
     match config.format {
         LogFormat::Human => builder.init(),

@@ -3,7 +3,9 @@
 //! - **late** ([`late`]): run, report confirmed, acknowledge. When the worker dies the broker hands the task on.
 //! - **claim** ([`claim`]): ask (`started`, confirmed), acknowledge, act only when granted, from then on under a lease.
 //!
-//! Which of them is said by the task, which has it from its type; never by the redelivered flag.
+//! Which of them is said by the task, which has it from its type. One thing more is asked of a late-held task that was delivered before: that a
+//! delivery is not marked proves that nobody had it, that it is marked proves nothing, so another worker may be acting on it, or its
+//! saga may have moved on since it reported. Such a task asks first, as a claimed one does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,9 +44,14 @@ pub(crate) async fn hold(shared: Arc<Shared>, in_hand: InHand) {
         return end(&shared, in_hand, result, None).await;
     }
     match in_hand.task.hold {
-        Hold::Late => late(&shared, in_hand).await,
-        Hold::Claim => claim(&shared, in_hand).await,
+        Hold::Late if !delivered_before(&in_hand) => late(&shared, in_hand).await,
+        Hold::Late | Hold::Claim => claim(&shared, in_hand).await,
     }
+}
+
+fn delivered_before(in_hand: &InHand) -> bool {
+    let delivery = in_hand.delivery.as_ref();
+    delivery.is_none_or(|delivery| delivery.redelivered || delivery.deliveries > 1)
 }
 
 /// Why this task is not even begun, if there is a reason.

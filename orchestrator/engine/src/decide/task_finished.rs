@@ -34,6 +34,12 @@ pub(super) fn task_finished(d: &mut Deciding<'_>, finished: &Finished) -> Handle
     }
     let not_run = matches!(finished.result, TaskResult::NotRun { .. });
     match &attempt.stage {
+        // Whoever was first to hold it late acts without asking; who asked after him may have the claim.
+        Stage::Claimed { run, .. }
+            if *run != finished.run && attempt.hold == Hold::Late && !not_run =>
+        {
+            late(d, finished)
+        }
         Stage::Claimed { run, .. } if *run != finished.run => note(d, finished),
         // A worker that gave a sending back or found it too late speaks of that sending only; and where another worker may
         // hold the same sending, that nobody ran it cannot be told by one.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::scripts::{Act, LATE, Log, both, script};
 use crate::stage::{SOON, Stage, not_run_reason, now_ms, task, unknown_code};
 use baton_bus::Outgoing;
-use baton_messages::{Hold, MessageId, TaskResult, Timestamp, topology};
+use baton_messages::{GrantAnswer, Hold, MessageId, TaskResult, Timestamp, topology};
 use serde_json::{Value, json};
 
 fn late(act: Act) -> baton_messages::Task {
@@ -60,7 +60,7 @@ async fn many_tasks_are_each_reported_once_and_never_more_at_once_than_permits()
 }
 
 #[tokio::test]
-async fn a_task_that_had_been_delivered_before_is_not_sole() {
+async fn a_task_that_had_been_delivered_before_asks_first_and_is_not_sole() {
     let mut stage = Stage::set(&[LATE]).await;
     stage.dispatch(&late(Act::Echo)).await;
     let queue = topology::task_queue(
@@ -70,7 +70,15 @@ async fn a_task_that_had_been_delivered_before_is_not_sole() {
     stage.vhost.await_messages(&queue, 1, 0, SOON).await;
     // Read and put back by somebody else.
     assert_eq!(stage.vhost.peek(&queue, 1).await.len(), 1);
-    let worker = stage.work(both(&Log::new()), Stage::options("w1"));
+    let log = Log::new();
+    let worker = stage.work(both(&log), Stage::options("w1"));
+    let started = stage.started().await;
+    assert_eq!(log.count("entered"), 0, "it acted before it was granted");
+    let answer = GrantAnswer::Granted {
+        before: None,
+        progress: None,
+    };
+    stage.answer(&started, answer).await;
     assert!(!stage.finished().await.sole);
     worker.end().await;
 }
