@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use baton_harness::await_until;
 use baton_harness::ledger::State;
+use baton_harness::{Direction, await_until};
 use baton_it::oracle::Book;
 use baton_it::sagas::Saga;
 use baton_it::{SOON, Setup, System};
@@ -11,6 +11,9 @@ use serde_json::Value;
 
 /// A memory alarm is lifted a moment after it is told to be, and connections are given time to be used again.
 const ALARM: Duration = Duration::from_secs(60);
+
+/// An idle orchestrator writes down within a second how far it has published; it is given the time to be wrong.
+const BETWEEN: Duration = Duration::from_millis(500);
 
 fn row() -> Saga {
     Saga::named("row")
@@ -216,4 +219,35 @@ async fn kill_of_the_orchestrator_while_a_saga_waits_and_its_timers_are_still_th
         (book.not_done_once("n-a"), book.not_done_once("n-b")),
         (None, None)
     );
+}
+
+/// What is committed and has not left when the orchestrator dies leaves when it is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_between_commit_and_publish_and_nothing_committed_is_lost() {
+    let mut system = Setup::workers(1).start().await;
+    system.await_takers("test.effect@1", 1).await;
+    system.await_takers("test.effect-late@1", 1).await;
+    system.apply(&[&row()]).await;
+    completes(&system, "before").await;
+    system.proxy.hold(Direction::ToServer);
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        // answered once it is committed; each commit may say of the ones before how far they are published
+        ids.push(system.run("row", &format!("n{number}")).await);
+        tokio::time::sleep(BETWEEN).await;
+    }
+    system.orchestrator().process.kill9();
+    // what was held dies with its connection
+    system.proxy.cut();
+    system.proxy.resume();
+    assert_eq!(Book::of(&system.ledger).await.keys().count(), 3);
+    system.orchestrator().process.start_again();
+    for (number, id) in ids.iter().enumerate() {
+        system.api.await_status(id, "completed", SOON).await;
+        let book = Book::of(&system.ledger).await;
+        for step in ["a", "b", "c"] {
+            assert_eq!(book.not_done_once(&format!("n{number}-{step}")), None);
+        }
+        assert_eq!(book.called_twice(&format!("n{number}-a")), None);
+    }
 }

@@ -54,6 +54,43 @@ async fn kill_between_writing_a_file_and_reporting_it_and_the_original_comes_bac
     );
 }
 
+/// Nobody can tell whether the file was written, so it is written again: the second attempt finds what the first one wrote, and that is
+/// not what comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_after_writing_a_file_and_a_second_attempt_does_not_take_the_first_for_the_original() {
+    let mut system = Setup::workers(0).start().await;
+    let slow = Proxy::to_port(system.broker.amqp_port()).await;
+    let doomed = system.add_worker_through(&slow, &[]);
+    system.await_served("file.write@1").await;
+    system.await_served("test.effect@1").await;
+    let saga = Saga::named("write-and-fail")
+        .file("write")
+        .step("    probe: { task: test.echo@1, with: {} }\n")
+        .effect("never", ", fail: final");
+    system.apply(&[&saga]).await;
+    std::fs::write(system.file("h.txt"), "the original").expect("it can be written");
+
+    slow.delay(SLOW);
+    let id = system.run("write-and-fail", "h").await;
+    await_until("the file to be written", SOON, async || {
+        system.file_text("h.txt") == Some(written("h"))
+    })
+    .await;
+    slow.refuse();
+    system.workers[doomed].kill9();
+    system.add_worker(&[]);
+
+    let ended = system
+        .api
+        .await_status(&id, "compensated", AFTER_A_LEASE)
+        .await;
+    assert_eq!(
+        ended["steps"][0]["tries"], 2,
+        "it was written a second time"
+    );
+    assert_eq!(system.file_text("h.txt").as_deref(), Some("the original"));
+}
+
 /// As before, but the file was not there at all: then it is gone again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_after_writing_a_new_file_and_it_is_gone_again() {
@@ -209,4 +246,77 @@ async fn kill_nothing_but_stop_a_worker_past_its_lease_and_it_does_not_act_after
     );
     assert_eq!(after.not_taken_back("m-a"), None);
     assert_eq!(system.api.status(&id).await, "compensated");
+}
+
+/// Two workers hold the same claimed task at once: one of them is granted it, the other is told not to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_nothing_but_hand_a_task_out_twice_and_one_worker_acts() {
+    let mut system = Setup::workers(1).start().await;
+    system.await_takers("test.effect@1", 1).await;
+    system.workers[0].kill9();
+    system.await_takers("test.effect@1", 0).await;
+    let saga = Saga::named("one").effect("a", ", delay_before_ms: 1500");
+    system.apply(&[&saga]).await;
+    let id = system.run("one", "n").await;
+    let queue = "baton.task.default.test.effect@1";
+    system.vhost.await_messages(queue, 1, 0, SOON).await;
+    let task = system.vhost.peek(queue, 1).await.remove(0);
+    for _ in 0..3 {
+        let again = system.vhost.publish(
+            "baton.tasks",
+            &task.routing_key,
+            task.properties.clone(),
+            &task.payload,
+        );
+        assert!(again.await, "the queue is there");
+    }
+    for _ in 0..2 {
+        system.add_worker(&[]);
+    }
+
+    system.api.await_status(&id, "completed", SOON).await;
+    system.vhost.await_messages(queue, 0, 0, SOON).await;
+    system
+        .vhost
+        .await_messages("baton.inbox.00", 0, 0, SOON)
+        .await;
+    let book = Book::of(&system.ledger).await;
+    assert_eq!(book.not_done_once("n-a"), None);
+    assert_eq!(book.called_twice("n-a"), None);
+    assert_eq!(system.api.status(&id).await, "completed");
+}
+
+/// A worker that holds late loses its connection before it acts, and acts all the same, much later. Its task has gone to another one
+/// meanwhile, and the saga takes everything back: but not before the first one can certainly not act any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_nothing_but_cut_off_a_worker_that_holds_late_and_its_effect_is_undone_too() {
+    let mut system = Setup::workers(0).start().await;
+    let cut = Proxy::to_port(system.broker.amqp_port()).await;
+    let late = system.add_worker_through(&cut, &[]);
+    system.await_takers("test.effect-late@1", 1).await;
+    let keys = "timeout: 20s\n    queue_timeout: 10s\n    ";
+    let saga = Saga::named("twice")
+        .task("a", "test.effect-late@1", ", delay_before_ms: 3000", keys)
+        .effect("b", ", fail: final");
+    system.apply(&[&saga]).await;
+    let id = system.run("twice", "n").await;
+    let queue = "baton.task.default.test.effect-late@1";
+    system.vhost.await_messages(queue, 0, 1, SOON).await;
+    system.workers[late].sigstop();
+    assert_eq!(Book::of(&system.ledger).await.count("n-a", Did::Do), 0);
+    cut.cut();
+    system.add_worker(&[]);
+
+    system.api.await_status(&id, "compensating", SOON).await;
+    assert_eq!(Book::of(&system.ledger).await.count("n-a", Did::Do), 1);
+    system.workers[late].sigcont();
+    await_until("the worker that was cut off to act", SOON, async || {
+        Book::of(&system.ledger).await.count("n-a", Did::Do) == 2
+    })
+    .await;
+    system
+        .api
+        .await_status(&id, "compensated", AFTER_A_LEASE)
+        .await;
+    assert_eq!(Book::of(&system.ledger).await.not_taken_back("n-a"), None);
 }

@@ -1,0 +1,224 @@
+//! `baton` as an operator's shell runs it: what it prints, and the exit codes scripts branch on.
+
+use baton_it::oracle::Book;
+use baton_it::sagas::Saga;
+use baton_it::{Setup, System};
+use serde_json::{Value, json};
+
+async fn system(sagas: &[&Saga]) -> System {
+    let system = Setup::workers(1).start().await;
+    for saga in sagas {
+        let name = saga.yaml().lines().next().unwrap_or_default();
+        let file = format!("{}.yaml", name.trim_start_matches("saga: "));
+        std::fs::write(system.dir().join(file), saga.yaml())
+            .expect("the definition can be written");
+    }
+    system.await_served("test.effect@1").await;
+    system
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saga_is_registered_run_listed_and_shown() {
+    let row = Saga::named("row")
+        .effect("a", "")
+        .effect("b", "")
+        .step("output: { key: \"${ b.key }\" }\n");
+    let system = system(&[&row]).await;
+    let baton = system.cli();
+    baton.run(&["apply", "row.yaml"]).await.exits(0);
+    baton.run(&["apply", "row.yaml"]).await.exits(0);
+
+    let args = [
+        "run",
+        "row",
+        "--field",
+        "name=cli",
+        "--label",
+        "team=red",
+        "--wait",
+        "--timeout",
+        "50",
+    ];
+    let ran = baton.run(&[&args[..], &["--json"]].concat()).await.exits(0);
+    let saga = ran.json();
+    assert_eq!(saga["status"], "completed");
+    assert_eq!(saga["output"], json!({ "key": "cli-b" }));
+    let id = saga["id"].as_str().expect("it has an id");
+    let book = Book::of(&system.ledger).await;
+    assert_eq!(
+        (book.not_done_once("cli-a"), book.not_done_once("cli-b")),
+        (None, None)
+    );
+
+    let listed = baton
+        .run(&["ls", "--status", "completed", "--label", "team=red"])
+        .await
+        .exits(0);
+    assert!(
+        listed.out.contains(id) || listed.out.contains(&id[..8]),
+        "{}",
+        listed.out
+    );
+    assert!(listed.out.contains("row"), "{}", listed.out);
+    let none = baton
+        .run(&["ls", "--status", "parked", "--json"])
+        .await
+        .exits(0)
+        .json();
+    assert_eq!(none["sagas"], json!([]));
+    let shown = baton.run(&["show", id]).await.exits(0);
+    for word in ["completed", "test.effect@1", "a", "b"] {
+        assert!(shown.out.contains(word), "{word} is not in\n{}", shown.out);
+    }
+    let shown = baton.run(&["show", id, "--json"]).await.exits(0).json();
+    assert_eq!(shown["steps"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exit_codes_tell_how_a_saga_ended() {
+    let fails = Saga::named("fails")
+        .effect("a", "")
+        .effect("b", ", fail: final");
+    let sticks = Saga::named("sticks")
+        .effect("a", ", fail_undo: final")
+        .effect("b", ", fail: final");
+    let sleeps = Saga::named("sleeps").step("  - id: z\n    sleep: 1h\n");
+    let system = system(&[&fails, &sticks, &sleeps]).await;
+    let baton = system.cli();
+    baton
+        .run(&["apply", "fails.yaml", "sticks.yaml", "sleeps.yaml"])
+        .await
+        .exits(0);
+    let run = async |what: &str, seconds: &str| {
+        let args = [
+            "run",
+            what,
+            "--field",
+            &format!("name={what}"),
+            "--wait",
+            "--timeout",
+            seconds,
+            "--json",
+        ];
+        baton.run(&args).await
+    };
+    run("fails", "50").await.exits(3);
+    let parked = run("sticks", "50").await.exits(4).json();
+    let id = parked["id"].as_str().expect("it has an id").to_owned();
+    let asleep = run("sleeps", "1").await.exits(6);
+    assert!(!asleep.out.is_empty() || !asleep.err.is_empty());
+
+    let work = baton.run(&["work"]).await.exits(0);
+    assert!(
+        work.out.contains(&id) || work.out.contains(&id[..8]),
+        "{}",
+        work.out
+    );
+    baton
+        .run(&["resolve", &id, "a", "--as", "undone", "-m", "by hand"])
+        .await
+        .exits(0);
+    baton
+        .run(&["show", &id, "--wait", "--timeout", "50"])
+        .await
+        .exits(3);
+    let work = baton.run(&["work", "--json"]).await.exits(0).json();
+    assert_eq!(work["work_items"], json!([]));
+
+    let all = baton
+        .run(&["ls", "--definition", "sleeps", "--json"])
+        .await
+        .exits(0)
+        .json();
+    let asleep = all["sagas"][0]["id"]
+        .as_str()
+        .expect("it is listed")
+        .to_owned();
+    baton
+        .run(&["abandon", &asleep, "-m", "not wanted"])
+        .await
+        .exits(0);
+    baton.run(&["show", &asleep, "--wait"]).await.exits(5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_key_is_the_same_saga() {
+    let row = Saga::named("row").effect("a", "");
+    let system = system(&[&row]).await;
+    let baton = system.cli();
+    baton.run(&["apply", "row.yaml"]).await.exits(0);
+    let args = [
+        "run",
+        "row",
+        "-f",
+        "name=k",
+        "--key",
+        "one-key",
+        "--wait",
+        "--timeout",
+        "50",
+        "--json",
+    ];
+    let first = baton.run(&args).await.exits(0).json();
+    let again = baton.run(&args).await.exits(0).json();
+    assert_eq!(first["id"], again["id"]);
+    let book = Book::of(&system.ledger).await;
+    assert_eq!(
+        (book.not_done_once("k-a"), book.called_twice("k-a")),
+        (None, None)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_wrong_is_said_and_nothing_is_started() {
+    let system = system(&[]).await;
+    let baton = system.cli();
+    let wrong = "saga: wrong\nversion: 1\nsteps:\n  - id: a\n    tusk: test.echo@1\n";
+    std::fs::write(system.dir().join("wrong.yaml"), wrong).expect("it can be written");
+    let refused = baton.run(&["apply", "wrong.yaml"]).await.exits(1);
+    assert!(
+        refused.err.contains("wrong.yaml") && refused.err.contains('5'),
+        "{}",
+        refused.err
+    );
+    assert!(
+        refused.err.contains("did you mean `task`?"),
+        "{}",
+        refused.err
+    );
+    baton.run(&["run", "nobody-registered-it"]).await.exits(1);
+    baton
+        .run(&["show", &uuid::Uuid::new_v4().to_string()])
+        .await
+        .exits(1);
+    baton.run(&["fly"]).await.exits(2);
+    let nowhere = baton
+        .run(&["ls", "--url", "http://127.0.0.1:9"])
+        .await
+        .exits(1);
+    assert!(nowhere.err.contains("127.0.0.1:9"), "{}", nowhere.err);
+    let nobody = baton
+        .run(&["ls", "--token", "not-the-right-token"])
+        .await
+        .exits(1);
+    assert!(nobody.err.contains("token"), "{}", nobody.err);
+    assert_eq!(system.api.sagas().await, Vec::<Value>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_task_runs_on_its_own() {
+    let system = system(&[]).await;
+    let baton = system.cli();
+    let args = [
+        "run",
+        "test.effect@1",
+        "--with",
+        "{\"key\": \"alone\"}",
+        "--wait",
+        "--timeout",
+        "50",
+    ];
+    baton.run(&args).await.exits(0);
+    let book = Book::of(&system.ledger).await;
+    assert_eq!(book.not_done_once("alone"), None);
+}
