@@ -12,9 +12,22 @@ const LINES_SHOWN: usize = 40;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let value = |name: &str| arguments.iter().position(|word| word == name).and_then(|at| arguments.get(at + 1));
-    let number = |name: &str, otherwise: u64| value(name).and_then(|text| text.parse().ok()).unwrap_or(otherwise);
-    let fault = value("--fault").and_then(|name| Fault::ALL.into_iter().find(|fault| format!("{fault:?}") == *name));
+    let value = |name: &str| {
+        arguments
+            .iter()
+            .position(|word| word == name)
+            .and_then(|at| arguments.get(at + 1))
+    };
+    let number = |name: &str, otherwise: u64| {
+        value(name)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(otherwise)
+    };
+    let fault = value("--fault").and_then(|name| {
+        Fault::ALL
+            .into_iter()
+            .find(|fault| format!("{fault:?}") == *name)
+    });
     let trace = arguments.iter().any(|word| word == "--trace");
     let (from, count) = match value("--seed").and_then(|text| text.parse().ok()) {
         Some(seed) => (seed, 1),
@@ -37,16 +50,38 @@ fn main() -> ExitCode {
             }
             Err(failed) => {
                 broken += 1;
-                let shown = if trace { failed.trace.len() } else if count == 1 { LINES_SHOWN } else { 0 };
-                failed.trace.iter().skip(failed.trace.len() - shown.min(failed.trace.len())).for_each(|line| println!("{line}"));
-                println!("BROKEN {failed}\n  again: cargo run -p baton-sim --example seeds -- --seed {seed} --trace");
+                let shown = if trace {
+                    failed.trace.len()
+                } else if count == 1 {
+                    LINES_SHOWN
+                } else {
+                    0
+                };
+                failed
+                    .trace
+                    .iter()
+                    .skip(failed.trace.len() - shown.min(failed.trace.len()))
+                    .for_each(|line| println!("{line}"));
+                println!(
+                    "BROKEN {failed}\n  again: cargo run -p baton-sim --example seeds -- --seed {seed} --trace"
+                );
             }
         }
         let done = seed - from + 1;
         if done % 1_000 == 0 {
-            println!("{done} of {count} seeds, {broken} broken, {:.0} s", began.elapsed().as_secs_f64());
+            println!(
+                "{done} of {count} seeds, {broken} broken, {:.0} s",
+                began.elapsed().as_secs_f64()
+            );
         }
     }
-    println!("{count} seeds, {broken} broken, {events} events, {acts} acts, {deaths} deaths of the orchestrator, sagas {ends:?}, {:.1} s", began.elapsed().as_secs_f64());
-    if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!(
+        "{count} seeds, {broken} broken, {events} events, {acts} acts, {deaths} deaths of the orchestrator, sagas {ends:?}, {:.1} s",
+        began.elapsed().as_secs_f64()
+    );
+    if broken == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

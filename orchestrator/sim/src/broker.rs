@@ -31,14 +31,20 @@ pub struct Queue<B> {
 
 impl<B> Default for Queue<B> {
     fn default() -> Self {
-        Self { ready: VecDeque::new() }
+        Self {
+            ready: VecDeque::new(),
+        }
     }
 }
 
 impl<B> Queue<B> {
     /// A new message.
     pub fn push(&mut self, body: B) {
-        self.ready.push_back(Message { body, deliveries: 0, redelivered: false });
+        self.ready.push_back(Message {
+            body,
+            deliveries: 0,
+            redelivered: false,
+        });
     }
 
     /// Delivers one.
@@ -87,7 +93,10 @@ pub struct Broker {
 impl Broker {
     /// Puts a task into its queue; false when there is none.
     pub fn route(&mut self, task: Task) -> bool {
-        match self.tasks.get_mut(&(task.pool.clone(), task.task_type.clone())) {
+        match self
+            .tasks
+            .get_mut(&(task.pool.clone(), task.task_type.clone()))
+        {
             Some(queue) => {
                 queue.push(task);
                 true

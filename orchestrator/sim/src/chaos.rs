@@ -20,7 +20,10 @@ impl World {
             let plan = generate::saga(&mut self.rng, &self.mood, n);
             match Definition::parse(&plan.yaml) {
                 Ok(definition) => drop(self.definitions.insert(plan.id, definition)),
-                Err(wrong) => self.breaks(format!("drew a saga that is none: {wrong:?}\n{}", plan.yaml)),
+                Err(wrong) => self.breaks(format!(
+                    "drew a saga that is none: {wrong:?}\n{}",
+                    plan.yaml
+                )),
             }
             let at = self.rng.below(30_000);
             self.after(at + 500, Event::Start(plan.id));
@@ -44,13 +47,27 @@ impl World {
     }
 
     fn hire(&mut self, index: usize, far: bool) {
-        let pool = if far { PoolName::new("far") } else { Ok(PoolName::default_pool()) };
-        let (Ok(pool), Ok(id)) = (pool, WorkerId::new(&format!("w{index}"))) else { return };
-        let kinds: Vec<_> = KINDS.iter().filter(|kind| if far { kind.far } else { !kind.far }).collect();
+        let pool = if far {
+            PoolName::new("far")
+        } else {
+            Ok(PoolName::default_pool())
+        };
+        let (Ok(pool), Ok(id)) = (pool, WorkerId::new(&format!("w{index}"))) else {
+            return;
+        };
+        let kinds: Vec<_> = KINDS
+            .iter()
+            .filter(|kind| if far { kind.far } else { !kind.far })
+            .collect();
         let skew_ms = i64::try_from(self.rng.below(9_000)).unwrap_or(0) - 4_500;
-        let slots = usize::try_from(self.rng.range(if self.mood.quiet { 32 } else { 1 }, 32)).unwrap_or(1);
+        let slots =
+            usize::try_from(self.rng.range(if self.mood.quiet { 32 } else { 1 }, 32)).unwrap_or(1);
         let late = far || self.rng.per_mille(self.mood.queue_missing);
-        let comes = if late && !self.mood.quiet { self.rng.below(90_000) } else { 0 };
+        let comes = if late && !self.mood.quiet {
+            self.rng.below(90_000)
+        } else {
+            0
+        };
         self.workers.push(Worker {
             id,
             life: 0,
@@ -71,7 +88,10 @@ impl World {
         self.after(comes, Event::WorkerUp(index, 0));
         self.befall(self.mood.worker_dies_ms, Event::WorkerDies(index));
         self.befall(self.mood.worker_stops_ms, Event::WorkerStops(index));
-        self.befall(self.mood.worker_disconnects_ms, Event::WorkerDisconnects(index));
+        self.befall(
+            self.mood.worker_disconnects_ms,
+            Event::WorkerDisconnects(index),
+        );
         self.befall(self.mood.worker_drains_ms, Event::WorkerDrains(index));
     }
 
@@ -84,7 +104,13 @@ impl World {
     }
 
     pub(crate) fn worker_up(&mut self, worker: usize, life: u64) {
-        let Some(at) = self.workers.get_mut(worker).filter(|at| at.life == life && !at.up) else { return };
+        let Some(at) = self
+            .workers
+            .get_mut(worker)
+            .filter(|at| at.life == life && !at.up)
+        else {
+            return;
+        };
         at.up = true;
         at.draining = false;
         at.stopped_until = 0;
@@ -101,18 +127,30 @@ impl World {
     /// A worker says what it serves: its queues are there from now on, and who waits for them is told.
     pub(crate) fn announce(&mut self, worker: usize) {
         let now = self.now;
-        let Some(at) = self.workers.get(worker) else { return };
+        let Some(at) = self.workers.get(worker) else {
+            return;
+        };
         let hears = at.hears() && at.stopped_until <= now && self.broker.up;
         let (pool, kinds) = (at.pool.clone(), at.kinds.clone());
         if hears {
-            let types: Vec<_> = kinds.iter().filter_map(|kind| Some((*kind, TaskType::new(kind.name).ok()?))).collect();
+            let types: Vec<_> = kinds
+                .iter()
+                .filter_map(|kind| Some((*kind, TaskType::new(kind.name).ok()?)))
+                .collect();
             for (_, task_type) in &types {
-                self.broker.tasks.entry((pool.clone(), task_type.clone())).or_default();
+                self.broker
+                    .tasks
+                    .entry((pool.clone(), task_type.clone()))
+                    .or_default();
             }
             self.host_hears(&types);
             self.pump_soon();
         }
-        let every = if self.all_ended() { IDLE_MS } else { ANNOUNCE_MS };
+        let every = if self.all_ended() {
+            IDLE_MS
+        } else {
+            ANNOUNCE_MS
+        };
         self.after(if hears { every } else { 2_000 }, Event::Announce(worker));
     }
 
@@ -126,7 +164,9 @@ impl World {
     /// A worker is gone, with all it held in memory; it comes back some time later.
     pub(crate) fn worker_dies(&mut self, worker: usize) {
         let back = self.rng.range(100, 20_000);
-        let Some(at) = self.workers.get_mut(worker).filter(|at| at.up) else { return };
+        let Some(at) = self.workers.get_mut(worker).filter(|at| at.up) else {
+            return;
+        };
         at.up = false;
         at.connected = false;
         at.life += 1;
@@ -143,7 +183,10 @@ impl World {
         let long = self.rng.pick(&[800, 8_000, 45_000, 90_000], 800);
         let now = self.now;
         if !self.calm
-            && let Some(at) = self.workers.get_mut(worker).filter(|at| at.up && at.stopped_until <= now)
+            && let Some(at) = self
+                .workers
+                .get_mut(worker)
+                .filter(|at| at.up && at.stopped_until <= now)
         {
             at.stopped_until = now + long;
             let life = at.life;
@@ -158,7 +201,11 @@ impl World {
 
     pub(crate) fn worker_silent(&mut self, worker: usize, life: u64) {
         let now = self.now;
-        if self.workers.get(worker).is_some_and(|at| at.life == life && at.up && at.stopped_until > now) {
+        if self
+            .workers
+            .get(worker)
+            .is_some_and(|at| at.life == life && at.up && at.stopped_until > now)
+        {
             self.worker_disconnects(worker);
         }
     }
@@ -167,18 +214,31 @@ impl World {
         if !self.calm {
             self.worker_disconnects(worker);
         }
-        self.befall(self.mood.worker_disconnects_ms, Event::WorkerDisconnects(worker));
+        self.befall(
+            self.mood.worker_disconnects_ms,
+            Event::WorkerDisconnects(worker),
+        );
     }
 
     /// What it had not acknowledged goes to others, while it goes on with it.
     pub(crate) fn worker_disconnects(&mut self, worker: usize) {
         let (now, away) = (self.now, self.rng.range(200, 15_000));
-        let Some(at) = self.workers.get_mut(worker).filter(|at| at.up && at.connected) else { return };
+        let Some(at) = self
+            .workers
+            .get_mut(worker)
+            .filter(|at| at.up && at.connected)
+        else {
+            return;
+        };
         at.connected = false;
         at.connection += 1;
         let back = away.max(at.stopped_until.saturating_sub(now));
         let life = at.life;
-        let given: Vec<_> = at.runs.values_mut().filter_map(|run| run.delivery.take()).collect();
+        let given: Vec<_> = at
+            .runs
+            .values_mut()
+            .filter_map(|run| run.delivery.take())
+            .collect();
         self.note(&format!("worker {worker} is disconnected"));
         for message in given {
             self.give_back(message);
@@ -188,7 +248,13 @@ impl World {
 
     pub(crate) fn worker_connects(&mut self, worker: usize, life: u64) {
         let up = self.broker.up;
-        let Some(at) = self.workers.get_mut(worker).filter(|at| at.up && at.life == life && !at.connected) else { return };
+        let Some(at) = self
+            .workers
+            .get_mut(worker)
+            .filter(|at| at.up && at.life == life && !at.connected)
+        else {
+            return;
+        };
         if !up {
             return self.after(700, Event::WorkerConnects(worker, life));
         }
@@ -275,14 +341,22 @@ impl World {
         if !self.broker.up {
             return;
         }
-        let keys: Vec<_> = self.broker.tasks.iter().filter(|(_, queue)| !queue.is_empty()).map(|(key, _)| key.clone()).collect();
+        let keys: Vec<_> = self
+            .broker
+            .tasks
+            .iter()
+            .filter(|(_, queue)| !queue.is_empty())
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in keys {
             loop {
                 let now = self.now;
                 let takers: Vec<usize> = (0..self.workers.len())
                     .filter(|at| {
                         self.workers.get(*at).is_some_and(|worker| {
-                            worker.takes(now) && worker.pool == key.0 && worker.kinds.iter().any(|kind| kind.name == key.1.as_str())
+                            worker.takes(now)
+                                && worker.pool == key.0
+                                && worker.kinds.iter().any(|kind| kind.name == key.1.as_str())
                         })
                     })
                     .collect();
@@ -290,18 +364,27 @@ impl World {
                     break;
                 }
                 let worker = self.rng.pick(&takers, 0);
-                let Some(message) = self.broker.tasks.get_mut(&key).and_then(crate::broker::Queue::deliver) else { break };
+                let Some(message) = self
+                    .broker
+                    .tasks
+                    .get_mut(&key)
+                    .and_then(crate::broker::Queue::deliver)
+                else {
+                    break;
+                };
                 self.delivered(worker, message);
             }
         }
     }
-
 }
 
 fn scripts(plan: &crate::plan::SagaPlan) -> String {
     let mut text = String::new();
     for step in &plan.steps {
-        text.push_str(&format!("    {} plays {:?} undo {:?} probe {:?}\n", step.id, step.script.forward, step.script.backward, step.script.asking));
+        text.push_str(&format!(
+            "    {} plays {:?} undo {:?} probe {:?}\n",
+            step.id, step.script.forward, step.script.backward, step.script.asking
+        ));
     }
     text
 }

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use baton_driver::{
-    Batch, ColdRow, CommitError, DeadLetterRow, DefinitionRow, Loaded, LogRow, Recovered, SagaRow, SnapshotRow, Store, StoreError, UnsentRow,
-    WorkItemRow,
+    Batch, ColdRow, CommitError, DeadLetterRow, DefinitionRow, Loaded, LogRow, Recovered, SagaRow,
+    SnapshotRow, Store, StoreError, UnsentRow, WorkItemRow,
 };
 use baton_engine::{SagaState, fold};
 use baton_messages::{AttemptRef, Manifest, SagaId, TaskType, Timestamp};
@@ -27,7 +27,11 @@ struct Await(bool);
 impl Future for Await {
     type Output = ();
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        if std::mem::replace(&mut self.0, false) { Poll::Pending } else { Poll::Ready(()) }
+        if std::mem::replace(&mut self.0, false) {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
     }
 }
 
@@ -100,7 +104,10 @@ impl Disk {
 
     /// The entries of a saga, in order.
     pub fn entries(&self, saga: SagaId) -> impl Iterator<Item = &baton_engine::Entry> {
-        self.rows.iter().filter(move |row| row.saga == saga).map(|row| &row.entry)
+        self.rows
+            .iter()
+            .filter(move |row| row.saga == saga)
+            .map(|row| &row.entry)
     }
 
     /// The last row of the log.
@@ -116,26 +123,38 @@ impl Disk {
     fn write(&mut self, batch: Batch) {
         self.commits += 1;
         if batch.watermark < self.watermark {
-            self.complain(format!("the watermark went back from {} to {}", self.watermark, batch.watermark));
+            self.complain(format!(
+                "the watermark went back from {} to {}",
+                self.watermark, batch.watermark
+            ));
         }
         self.watermark = batch.watermark;
         for row in batch.rows {
             self.write_row(row);
         }
         if self.watermark > self.rows.len() as u64 {
-            self.complain(format!("the watermark is {}, past the last row {}", self.watermark, self.rows.len()));
+            self.complain(format!(
+                "the watermark is {}, past the last row {}",
+                self.watermark,
+                self.rows.len()
+            ));
         }
         if self.fault == Some(Fault::WatermarkTooFar) {
             self.watermark = self.rows.len() as u64;
         }
         for row in batch.snapshots {
             if self.mirror.get(&row.saga) != Some(&*row.state) {
-                self.complain(format!("the snapshot of {} is not what its records fold to", row.saga));
+                self.complain(format!(
+                    "the snapshot of {} is not what its records fold to",
+                    row.saga
+                ));
             }
             self.snapshots.insert(row.saga, row);
         }
-        self.sagas.extend(batch.sagas.into_iter().map(|row| (row.saga, row)));
-        self.cold.extend(batch.cold.into_iter().map(|row| (row.saga, row)));
+        self.sagas
+            .extend(batch.sagas.into_iter().map(|row| (row.saga, row)));
+        self.cold
+            .extend(batch.cold.into_iter().map(|row| (row.saga, row)));
         for of in batch.unsent_remove {
             self.unsent.remove(&of);
         }
@@ -146,8 +165,12 @@ impl Disk {
         }
         for row in batch.work_items {
             match row {
-                WorkItemRow::Open { saga, item } => drop(self.work_items.insert((saga, item.number))),
-                WorkItemRow::Close { saga, number, .. } => drop(self.work_items.remove(&(saga, number))),
+                WorkItemRow::Open { saga, item } => {
+                    drop(self.work_items.insert((saga, item.number)))
+                }
+                WorkItemRow::Close { saga, number, .. } => {
+                    drop(self.work_items.remove(&(saga, number)))
+                }
             }
         }
         for row in batch.dead_letters {
@@ -161,12 +184,27 @@ impl Disk {
 
     fn write_row(&mut self, row: LogRow) {
         if row.log_seq != self.rows.len() as u64 + 1 {
-            self.complain(format!("row {} follows row {}", row.log_seq, self.rows.len()));
+            self.complain(format!(
+                "row {} follows row {}",
+                row.log_seq,
+                self.rows.len()
+            ));
         }
-        let state = self.mirror.entry(row.saga).or_insert_with(|| SagaState::new(row.saga));
-        let mut wrong = (state.seq != row.saga_seq).then(|| format!("row {} begins at {}, its saga is at {}", row.log_seq, row.saga_seq, state.seq));
+        let state = self
+            .mirror
+            .entry(row.saga)
+            .or_insert_with(|| SagaState::new(row.saga));
+        let mut wrong = (state.seq != row.saga_seq).then(|| {
+            format!(
+                "row {} begins at {}, its saga is at {}",
+                row.log_seq, row.saga_seq, state.seq
+            )
+        });
         if row.entry.at < state.last_at {
-            wrong = Some(format!("row {} is older than the one before it", row.log_seq));
+            wrong = Some(format!(
+                "row {} is older than the one before it",
+                row.log_seq
+            ));
         }
         for record in &row.entry.records {
             if let Err(error) = fold(state, row.entry.at, record) {
@@ -185,24 +223,53 @@ impl Disk {
         Recovered {
             watermark: self.watermark,
             log_seq: self.rows.len() as u64,
-            in_doubt: self.rows.iter().filter(|row| row.log_seq > self.watermark).cloned().collect(),
+            in_doubt: self
+                .rows
+                .iter()
+                .filter(|row| row.log_seq > self.watermark)
+                .cloned()
+                .collect(),
             unsent: self.unsent.values().cloned().collect(),
-            hot: self.sagas.values().filter(|row| !row.status.ended() && hot(&row.saga)).map(|row| row.saga).collect(),
-            cold_wake: self.cold.values().filter(|row| row.cold).filter_map(|row| row.wake_at).min(),
-            unserved: self.unserved.iter().map(|(task_type, _)| task_type.clone()).collect::<BTreeSet<_>>().into_iter().collect(),
+            hot: self
+                .sagas
+                .values()
+                .filter(|row| !row.status.ended() && hot(&row.saga))
+                .map(|row| row.saga)
+                .collect(),
+            cold_wake: self
+                .cold
+                .values()
+                .filter(|row| row.cold)
+                .filter_map(|row| row.wake_at)
+                .min(),
+            unserved: self
+                .unserved
+                .iter()
+                .map(|(task_type, _)| task_type.clone())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
         }
     }
 
     fn loaded(&self, saga: SagaId) -> Option<Loaded> {
         self.mirror.get(&saga)?;
-        let base = self.snapshots.get(&saga).map_or_else(|| Box::new(SagaState::new(saga)), |row| row.state.clone());
+        let base = self
+            .snapshots
+            .get(&saga)
+            .map_or_else(|| Box::new(SagaState::new(saga)), |row| row.state.clone());
         let mut entries = Vec::new();
         for row in self.rows.iter().filter(|row| row.saga == saga) {
             if row.saga_seq >= base.seq {
                 entries.push(row.entry.clone());
             }
         }
-        Some(Loaded { saga, base, entries, cold: self.cold.get(&saga).is_some_and(|row| row.cold) })
+        Some(Loaded {
+            saga,
+            base,
+            entries,
+            cold: self.cold.get(&saga).is_some_and(|row| row.cold),
+        })
     }
 }
 
@@ -226,9 +293,17 @@ impl Connection {
         let mut disk = self.disk();
         let (unknown, failed) = (disk.unknown, disk.failed);
         if disk.rng.per_mille(unknown) {
-            return if disk.rng.per_mille(500) { Fate::UnknownDone } else { Fate::UnknownNot };
+            return if disk.rng.per_mille(500) {
+                Fate::UnknownDone
+            } else {
+                Fate::UnknownNot
+            };
         }
-        if disk.rng.per_mille(failed) { Fate::Failed } else { Fate::Done }
+        if disk.rng.per_mille(failed) {
+            Fate::Failed
+        } else {
+            Fate::Done
+        }
     }
 }
 
@@ -248,9 +323,13 @@ impl Store for Connection {
         {
             let mut disk = self.disk();
             if disk.epoch != batch.epoch {
-                return Err(CommitError::Fenced { partition, epoch: batch.epoch });
+                return Err(CommitError::Fenced {
+                    partition,
+                    epoch: batch.epoch,
+                });
             }
-            let lies = disk.fault == Some(Fault::CommitLies) && disk.commits > 5 && disk.rng.per_mille(30);
+            let lies =
+                disk.fault == Some(Fault::CommitLies) && disk.commits > 5 && disk.rng.per_mille(30);
             if matches!(fate, Fate::Done | Fate::UnknownDone) && !lies {
                 disk.write(batch);
             }
@@ -258,15 +337,24 @@ impl Store for Connection {
         Await(true).await;
         match fate {
             Fate::Done => Ok(()),
-            Fate::Failed => Err(CommitError::Failed { partition, source: "the disk is full".into() }),
-            Fate::UnknownDone | Fate::UnknownNot => Err(CommitError::Unknown { partition, source: "the connection is gone".into() }),
+            Fate::Failed => Err(CommitError::Failed {
+                partition,
+                source: "the disk is full".into(),
+            }),
+            Fate::UnknownDone | Fate::UnknownNot => Err(CommitError::Unknown {
+                partition,
+                source: "the connection is gone".into(),
+            }),
         }
     }
 
     async fn load(&mut self, sagas: Vec<SagaId>) -> Result<Vec<Loaded>, StoreError> {
         Await(true).await;
         let disk = self.disk();
-        Ok(sagas.into_iter().filter_map(|saga| disk.loaded(saga)).collect())
+        Ok(sagas
+            .into_iter()
+            .filter_map(|saga| disk.loaded(saga))
+            .collect())
     }
 
     async fn recover(&mut self, _: u8) -> Result<Recovered, StoreError> {
@@ -274,27 +362,55 @@ impl Store for Connection {
         Ok(self.disk().recovered())
     }
 
-    async fn cold_due(&mut self, _: u8, until: Timestamp, limit: usize) -> Result<(Vec<SagaId>, Option<Timestamp>), StoreError> {
+    async fn cold_due(
+        &mut self,
+        _: u8,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<(Vec<SagaId>, Option<Timestamp>), StoreError> {
         Await(true).await;
-        let mut wakes: Vec<(Timestamp, SagaId)> =
-            self.disk().cold.values().filter(|row| row.cold).filter_map(|row| Some((row.wake_at?, row.saga))).collect();
+        let mut wakes: Vec<(Timestamp, SagaId)> = self
+            .disk()
+            .cold
+            .values()
+            .filter(|row| row.cold)
+            .filter_map(|row| Some((row.wake_at?, row.saga)))
+            .collect();
         wakes.sort_unstable();
-        let due: Vec<SagaId> = wakes.iter().filter(|(at, _)| *at <= until).take(limit).map(|(_, saga)| *saga).collect();
+        let due: Vec<SagaId> = wakes
+            .iter()
+            .filter(|(at, _)| *at <= until)
+            .take(limit)
+            .map(|(_, saga)| *saga)
+            .collect();
         let next = wakes.get(due.len()).map(|(at, _)| *at);
         Ok((due, next))
     }
 
-    async fn unserved(&mut self, _: u8, task_type: TaskType, after: Option<SagaId>, limit: usize) -> Result<Vec<SagaId>, StoreError> {
+    async fn unserved(
+        &mut self,
+        _: u8,
+        task_type: TaskType,
+        after: Option<SagaId>,
+        limit: usize,
+    ) -> Result<Vec<SagaId>, StoreError> {
         Await(true).await;
         let disk = self.disk();
-        let waiting = disk.unserved.iter().filter(|(known, saga)| *known == task_type && after.is_none_or(|after| *saga > after));
+        let waiting = disk
+            .unserved
+            .iter()
+            .filter(|(known, saga)| *known == task_type && after.is_none_or(|after| *saga > after));
         Ok(waiting.take(limit).map(|(_, saga)| *saga).collect())
     }
 
     async fn put_definition(&mut self, row: DefinitionRow) -> Result<bool, StoreError> {
         Await(true).await;
         let mut disk = self.disk();
-        if let Some(known) = disk.definitions.iter().find(|known| known.name == row.name && known.version == row.version) {
+        if let Some(known) = disk
+            .definitions
+            .iter()
+            .find(|known| known.name == row.name && known.version == row.version)
+        {
             return Ok(known.source == row.source);
         }
         disk.definitions.push(row);
@@ -308,7 +424,9 @@ impl Store for Connection {
 
     async fn put_manifest(&mut self, manifest: Manifest, _: Timestamp) -> Result<(), StoreError> {
         Await(true).await;
-        self.disk().manifests.insert(manifest.task_type.clone(), manifest);
+        self.disk()
+            .manifests
+            .insert(manifest.task_type.clone(), manifest);
         Ok(())
     }
 

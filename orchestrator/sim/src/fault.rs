@@ -24,10 +24,6 @@ pub enum Fault {
     ImageLost,
     /// A worker takes a new before-image on every attempt, and hands on the last.
     ImageRetaken,
-    /// A lease is judged by silence alone, without a marker through the inbox.
-    LeaseWithoutMarker,
-    /// A worker says nobody else can hold what was delivered to it twice.
-    AlwaysSole,
     /// A worker says `failed` after it has acted.
     FailedAfterActing,
     /// A worker acknowledges first and reports once, whatever becomes of it.
@@ -38,7 +34,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every planted fault.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 13] = [
         Self::UnsentForgotten,
         Self::AcknowledgedBeforeCommit,
         Self::WatermarkTooFar,
@@ -49,8 +45,6 @@ impl Fault {
         Self::ActsTooLate,
         Self::ImageLost,
         Self::ImageRetaken,
-        Self::LeaseWithoutMarker,
-        Self::AlwaysSole,
         Self::FailedAfterActing,
         Self::ReportedOnce,
         Self::TimersForgotten,

@@ -14,7 +14,11 @@ const STEPS_MAX: u64 = 7;
 /// Draws a saga.
 pub fn saga(rng: &mut Rng, mood: &Mood, number: u64) -> SagaPlan {
     let count = rng.range(1, STEPS_MAX);
-    let pivot_at = if rng.per_mille(350) { rng.below(count) } else { u64::MAX };
+    let pivot_at = if rng.per_mille(350) {
+        rng.below(count)
+    } else {
+        u64::MAX
+    };
     let mut steps: Vec<StepPlan> = Vec::new();
     for n in 0..count {
         if let Some(step) = step(rng, mood, n, pivot_at, &steps) {
@@ -24,18 +28,38 @@ pub fn saga(rng: &mut Rng, mood: &Mood, number: u64) -> SagaPlan {
     let deadline_ms = (!mood.quiet && rng.per_mille(150)).then(|| rng.range(5_000, 120_000));
     let name = format!("gen-{number}");
     let yaml = document(rng, &name, &steps, deadline_ms, mood.quiet);
-    SagaPlan { id: SagaId(rng.uuid()), name, yaml, steps, deadline_ms }
+    SagaPlan {
+        id: SagaId(rng.uuid()),
+        name,
+        yaml,
+        steps,
+        deadline_ms,
+    }
 }
 
-fn step(rng: &mut Rng, mood: &Mood, n: u64, pivot_at: u64, before: &[StepPlan]) -> Option<StepPlan> {
+fn step(
+    rng: &mut Rng,
+    mood: &Mood,
+    n: u64,
+    pivot_at: u64,
+    before: &[StepPlan],
+) -> Option<StepPlan> {
     let pivot = n == pivot_at;
     let sleeps = !pivot && rng.per_mille(100);
-    let kind = (!sleeps).then(|| task_kind(rng, pivot, n > pivot_at && pivot_at != u64::MAX)).flatten();
+    let kind = (!sleeps)
+        .then(|| task_kind(rng, pivot, n > pivot_at && pivot_at != u64::MAX))
+        .flatten();
     let after = after(rng, before.len(), n > pivot_at, pivot_at);
     let undo = match kind {
         Some(kind) if kind.effect == Effect::Irreversible => UndoSaid::None,
         Some(kind) if kind.effect == Effect::Reversible && rng.per_mille(40) => UndoSaid::None,
-        Some(kind) if kind.matter == Matter::Keyed && !kind.far && (kind.name == "sim.stuck@1" && rng.per_mille(700) || rng.per_mille(100)) => UndoSaid::Task,
+        Some(kind)
+            if kind.matter == Matter::Keyed
+                && !kind.far
+                && (kind.name == "sim.stuck@1" && rng.per_mille(700) || rng.per_mille(100)) =>
+        {
+            UndoSaid::Task
+        }
         _ => UndoSaid::Own,
     };
     Some(StepPlan {
@@ -46,7 +70,14 @@ fn step(rng: &mut Rng, mood: &Mood, n: u64, pivot_at: u64, before: &[StepPlan]) 
         sleep_ms: rng.range(100, 20_000),
         pivot,
         on_error: rng.pick(
-            &[OnError::Compensate, OnError::Compensate, OnError::Compensate, OnError::Compensate, OnError::Park, OnError::Continue],
+            &[
+                OnError::Compensate,
+                OnError::Compensate,
+                OnError::Compensate,
+                OnError::Compensate,
+                OnError::Park,
+                OnError::Continue,
+            ],
             OnError::Compensate,
         ),
         attempts: u32::try_from(rng.range(1, 4)).unwrap_or(1),
@@ -57,17 +88,25 @@ fn step(rng: &mut Rng, mood: &Mood, n: u64, pivot_at: u64, before: &[StepPlan]) 
 
 fn task_kind(rng: &mut Rng, pivot: bool, past_pivot: bool) -> Option<&'static Kind> {
     if (pivot || past_pivot) && rng.per_mille(400) {
-        return KINDS.iter().find(|kind| kind.effect == Effect::Irreversible);
+        return KINDS
+            .iter()
+            .find(|kind| kind.effect == Effect::Irreversible);
     }
     // Before a pivot an irreversible step is there only with `undo: none`; a few of them.
     let at = rng.index(KINDS.len());
     let kind = KINDS.get(at)?;
-    if kind.effect == Effect::Irreversible && !pivot && rng.per_mille(700) { KINDS.get(1) } else { Some(kind) }
+    if kind.effect == Effect::Irreversible && !pivot && rng.per_mille(700) {
+        KINDS.get(1)
+    } else {
+        Some(kind)
+    }
 }
 
 /// What comes before a step. What comes after the pivot in the document depends on it.
 fn after(rng: &mut Rng, before: usize, past_pivot: bool, pivot_at: u64) -> Vec<usize> {
-    let pivot = usize::try_from(pivot_at).ok().filter(|at| past_pivot && *at < before);
+    let pivot = usize::try_from(pivot_at)
+        .ok()
+        .filter(|at| past_pivot && *at < before);
     let mut all: Vec<usize> = match rng.below(4) {
         0 => Vec::new(),
         1 => before.checked_sub(1).into_iter().collect(),
@@ -83,12 +122,22 @@ fn after(rng: &mut Rng, before: usize, past_pivot: bool, pivot_at: u64) -> Vec<u
 }
 
 fn script(rng: &mut Rng, mood: &Mood) -> Script {
-    Script { forward: plays(rng, mood, true), backward: plays(rng, mood, false), asking: plays(rng, mood, false) }
+    Script {
+        forward: plays(rng, mood, true),
+        backward: plays(rng, mood, false),
+        asking: plays(rng, mood, false),
+    }
 }
 
 fn plays(rng: &mut Rng, mood: &Mood, forward: bool) -> Vec<Play> {
     let mut plays = Vec::new();
-    while plays.len() < 6 && rng.per_mille(if forward { mood.bad_outcome } else { mood.bad_outcome / 2 }) {
+    while plays.len() < 6
+        && rng.per_mille(if forward {
+            mood.bad_outcome
+        } else {
+            mood.bad_outcome / 2
+        })
+    {
         let dies = mood.worker_dies_ms != u64::MAX;
         let play = rng.pick(
             &[
@@ -117,7 +166,13 @@ fn plays(rng: &mut Rng, mood: &Mood, forward: bool) -> Vec<Play> {
     plays
 }
 
-fn document(rng: &mut Rng, name: &str, steps: &[StepPlan], deadline_ms: Option<u64>, quiet: bool) -> String {
+fn document(
+    rng: &mut Rng,
+    name: &str,
+    steps: &[StepPlan],
+    deadline_ms: Option<u64>,
+    quiet: bool,
+) -> String {
     let mut yaml = format!("saga: {name}\nversion: 1\n");
     if let Some(ms) = deadline_ms {
         let _ = writeln!(yaml, "deadline: {ms}ms");
@@ -130,7 +185,12 @@ fn document(rng: &mut Rng, name: &str, steps: &[StepPlan], deadline_ms: Option<u
 }
 
 fn describe(rng: &mut Rng, yaml: &mut String, step: &StepPlan, steps: &[StepPlan], quiet: bool) {
-    let ids: Vec<&str> = step.after.iter().filter_map(|at| steps.get(*at)).map(|step| step.id.as_str()).collect();
+    let ids: Vec<&str> = step
+        .after
+        .iter()
+        .filter_map(|at| steps.get(*at))
+        .map(|step| step.id.as_str())
+        .collect();
     let _ = writeln!(yaml, "  - id: {}\n    after: [{}]", step.id, ids.join(", "));
     if !step.wanted {
         yaml.push_str("    if: ${ input.never }\n");
@@ -143,17 +203,45 @@ fn describe(rng: &mut Rng, yaml: &mut String, step: &StepPlan, steps: &[StepPlan
     if kind.far {
         yaml.push_str("    pool: far\n");
     }
-    let with = ids.first().map_or_else(|| format!("{{ step: {} }}", step.id), |id| format!("{{ step: {}, before: \"${{ {id} }}\" }}", step.id));
+    let with = ids.first().map_or_else(
+        || format!("{{ step: {} }}", step.id),
+        |id| format!("{{ step: {}, before: \"${{ {id} }}\" }}", step.id),
+    );
     let _ = writeln!(yaml, "    with: {with}");
-    let _ = writeln!(yaml, "    timeout: {}ms", if quiet { 10_000 } else { rng.pick(&[2_000_u64, 8_000, 20_000], 8_000) });
-    let _ = writeln!(yaml, "    queue_timeout: {}s", if quiet { 600 } else { rng.pick(&[60_u64, 600, 7_200], 600) });
+    let _ = writeln!(
+        yaml,
+        "    timeout: {}ms",
+        if quiet {
+            10_000
+        } else {
+            rng.pick(&[2_000_u64, 8_000, 20_000], 8_000)
+        }
+    );
+    let _ = writeln!(
+        yaml,
+        "    queue_timeout: {}s",
+        if quiet {
+            600
+        } else {
+            rng.pick(&[60_u64, 600, 7_200], 600)
+        }
+    );
     let _ = writeln!(yaml, "    heartbeat: {}s", rng.pick(&[12_u64, 30], 30));
-    let _ = writeln!(yaml, "    retry: {{ attempts: {}, backoff: {}ms, max: 20s }}", step.attempts, rng.range(50, 3_000));
+    let _ = writeln!(
+        yaml,
+        "    retry: {{ attempts: {}, backoff: {}ms, max: 20s }}",
+        step.attempts,
+        rng.range(50, 3_000)
+    );
     match step.undo {
         UndoSaid::Own => {}
         UndoSaid::None => yaml.push_str("    undo: none\n    because: it stays\n"),
         UndoSaid::Task => {
-            let _ = writeln!(yaml, "    undo: {{ task: sim.set@1, with: {{ step: {} }} }}", step.id);
+            let _ = writeln!(
+                yaml,
+                "    undo: {{ task: sim.set@1, with: {{ step: {} }} }}",
+                step.id
+            );
         }
     }
     if step.pivot {

@@ -7,7 +7,9 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use baton_driver::{Answer, DeadLetterRow, Driver, DriverError, Options, Outgoing, Outlet, Sent, Ticket, Work};
+use baton_driver::{
+    Answer, DeadLetterRow, Driver, DriverError, Options, Outgoing, Outlet, Sent, Ticket, Work,
+};
 use baton_engine::{Command, Definition, Input};
 use baton_messages::fleet::Heartbeat;
 use baton_messages::inbox::Marker;
@@ -41,7 +43,10 @@ impl Outbox {
 
 impl Outlet for Outbox {
     fn publish(&mut self, commands: Vec<Outgoing>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(commands);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(commands);
     }
 }
 
@@ -78,7 +83,9 @@ impl World {
         loop {
             match future.as_mut().poll(&mut context) {
                 Poll::Ready(done) => return Polled::Done(done),
-                Poll::Pending if !self.calm && self.rng.per_mille(self.mood.dies_at_await) => return Polled::Died,
+                Poll::Pending if !self.calm && self.rng.per_mille(self.mood.dies_at_await) => {
+                    return Polled::Died;
+                }
                 Poll::Pending => {}
             }
         }
@@ -92,7 +99,10 @@ impl World {
         let life = self.host_life;
         let outbox = Outbox::default();
         self.store.disk().epoch = life;
-        let options = Options { idle_ms: 20_000, ..Options::new(0, life, InboxKey::of(0)) };
+        let options = Options {
+            idle_ms: 20_000,
+            ..Options::new(0, life, InboxKey::of(0))
+        };
         let (store, now) = (self.store.clone(), Timestamp(self.now));
         let sources: Vec<String> = self.plans.values().map(|plan| plan.yaml.clone()).collect();
         let coming_up = {
@@ -109,7 +119,9 @@ impl World {
         };
         match self.poll(coming_up) {
             Polled::Died => self.host_comes_back(),
-            Polled::Done(Err(error)) => self.breaks(format!("the driver does not recover: {error}")),
+            Polled::Done(Err(error)) => {
+                self.breaks(format!("the driver does not recover: {error}"))
+            }
             Polled::Done(Ok(mut driver)) => {
                 self.note(&format!("the orchestrator is up, life {life}"));
                 if self.broker.up {
@@ -142,7 +154,10 @@ impl World {
     pub(crate) fn host_dies_by_chance(&mut self) {
         if !self.calm {
             self.host_dies();
-            let again = self.rng.below(self.mood.orchestrator_dies_ms.saturating_mul(2)) + 1;
+            let again = self
+                .rng
+                .below(self.mood.orchestrator_dies_ms.saturating_mul(2))
+                + 1;
             self.after(again, Event::HostDies);
         }
     }
@@ -173,7 +188,9 @@ impl World {
     }
 
     pub(crate) fn turn(&mut self, life: u64) {
-        let Some(mut host) = self.host.take_if(|host| host.life == life) else { return };
+        let Some(mut host) = self.host.take_if(|host| host.life == life) else {
+            return;
+        };
         if host.turn_at > self.now {
             self.host = Some(host);
             return;
@@ -212,7 +229,9 @@ impl World {
         let most = self.rng.range(1, 12);
         let mut marker = None;
         while self.broker.up && host.driver.has_room() && (host.held.len() as u64) < most {
-            let Some(message) = self.broker.inbox.deliver() else { break };
+            let Some(message) = self.broker.inbox.deliver() else {
+                break;
+            };
             if let InboxMessage::Marker(found) = &message.body {
                 if found.from == host.life.to_string() {
                     marker = Some(found.number);
@@ -233,14 +252,24 @@ impl World {
     fn work(&self, host: &Host) -> Vec<Work> {
         let mut work = Vec::new();
         for (token, message) in &host.held {
-            let (Some(saga), Some(input)) = (message.body.saga(), input_of(&message.body)) else { continue };
-            work.push(Work::Saga { token: *token, saga, input: Box::new(input) });
+            let (Some(saga), Some(input)) = (message.body.saga(), input_of(&message.body)) else {
+                continue;
+            };
+            work.push(Work::Saga {
+                token: *token,
+                saga,
+                input: Box::new(input),
+            });
         }
         for (token, message) in &host.dead {
             work.push(dead_work(*token, &message.body, Timestamp(self.now)));
         }
         for (number, request) in &self.requests {
-            work.push(Work::Saga { token: REQUEST_TOKEN + number, saga: request.saga, input: Box::new(request.input.clone()) });
+            work.push(Work::Saga {
+                token: REQUEST_TOKEN + number,
+                saga: request.saga,
+                input: Box::new(request.input.clone()),
+            });
         }
         work
     }
@@ -277,8 +306,12 @@ impl World {
     fn compare(&mut self) {
         let Some(host) = &self.host else { return };
         let disk = self.store.disk();
-        let differs = disk.mirror.iter().find(|(saga, state)| host.driver.peek(**saga).is_some_and(|seen| seen != *state));
-        let wrong = differs.map(|(saga, _)| format!("saga {saga} in memory is not what its log folds to"));
+        let differs = disk
+            .mirror
+            .iter()
+            .find(|(saga, state)| host.driver.peek(**saga).is_some_and(|seen| seen != *state));
+        let wrong =
+            differs.map(|(saga, _)| format!("saga {saga} in memory is not what its log folds to"));
         drop(disk);
         if let Some(what) = wrong {
             self.breaks(what);
@@ -308,7 +341,9 @@ impl World {
 
     fn schedule_turn(&mut self) {
         let Some(host) = &self.host else { return };
-        let busy = !self.broker.inbox.is_empty() && self.broker.up || !host.held.is_empty() && !host.lost || !self.requests.is_empty();
+        let busy = !self.broker.inbox.is_empty() && self.broker.up
+            || !host.held.is_empty() && !host.lost
+            || !self.requests.is_empty();
         let forgotten = self.fault == Some(Fault::TimersForgotten);
         let wake = host.driver.next_wake().filter(|_| !forgotten);
         let now = self.now;
@@ -324,10 +359,27 @@ impl World {
         match out.command {
             Command::Dispatch(message) => {
                 let TaskMessage::Task(task) = *message;
-                self.note(&format!("send {} {} {}/{} r{} of {}", task.of.step, task.of.direction, task.of.attempt, task.of.dispatch, task.of.round, short(task.of.saga)));
+                self.note(&format!(
+                    "send {} {} {}/{} r{} of {}",
+                    task.of.step,
+                    task.of.direction,
+                    task.of.attempt,
+                    task.of.dispatch,
+                    task.of.round,
+                    short(task.of.saga)
+                ));
                 let fate = self.fate();
                 let (delay, survives) = (self.rng.range(1, 15), self.rng.per_mille(500));
-                self.after(delay, Event::TaskArrives { task: Box::new(task), life, ticket: out.ticket, fate, survives });
+                self.after(
+                    delay,
+                    Event::TaskArrives {
+                        task: Box::new(task),
+                        life,
+                        ticket: out.ticket,
+                        fate,
+                        survives,
+                    },
+                );
             }
             Command::Grant(message) | Command::CancelTask { message, .. } => {
                 let trouble = u64::from(!self.calm);
@@ -337,7 +389,9 @@ impl World {
                 }
                 self.after(5, Event::Told(life, out.ticket, Sent::Confirmed));
             }
-            Command::OpenWorkItem(_) | Command::CloseWorkItem { .. } => self.breaks("a work item left the store".into()),
+            Command::OpenWorkItem(_) | Command::CloseWorkItem { .. } => {
+                self.breaks("a work item left the store".into())
+            }
         }
     }
 
@@ -345,7 +399,11 @@ impl World {
         if self.calm {
             return Fate::Well;
         }
-        let (lost, confirm, nacked) = (self.mood.publish_lost, self.mood.confirm_lost, self.mood.nacked);
+        let (lost, confirm, nacked) = (
+            self.mood.publish_lost,
+            self.mood.confirm_lost,
+            self.mood.nacked,
+        );
         if self.rng.per_mille(lost) {
             Fate::Lost
         } else if self.rng.per_mille(confirm) {
@@ -357,7 +415,14 @@ impl World {
         }
     }
 
-    pub(crate) fn task_arrives(&mut self, task: Task, life: u64, ticket: Ticket, fate: Fate, survives: bool) {
+    pub(crate) fn task_arrives(
+        &mut self,
+        task: Task,
+        life: u64,
+        ticket: Ticket,
+        fate: Fate,
+        survives: bool,
+    ) {
         let alive = self.host.as_ref().is_some_and(|host| host.life == life);
         if !alive && !survives {
             return;
@@ -376,7 +441,11 @@ impl World {
                 }
             }
         };
-        let delay = if sent == Sent::Unknown { self.rng.range(100, 30_000) } else { self.rng.range(1, 30) };
+        let delay = if sent == Sent::Unknown {
+            self.rng.range(100, 30_000)
+        } else {
+            self.rng.range(1, 30)
+        };
         self.after(delay, Event::Told(life, ticket, sent));
     }
 
@@ -404,22 +473,40 @@ impl World {
     pub(crate) fn tick(&mut self, life: u64) {
         let hearing = self.broker.up;
         let ended = self.all_ended();
-        let Some(host) = self.host.as_mut().filter(|host| host.life == life) else { return };
+        let Some(host) = self.host.as_mut().filter(|host| host.life == life) else {
+            return;
+        };
         let elapsed = self.now - host.ticked_at;
         host.ticked_at = self.now;
         let suspicion = host.driver.leases().tick(elapsed, hearing);
         let idle = host.driver.leases().is_empty();
-        let every = if ended && idle { IDLE_MS } else if idle { TICK_MS * 5 } else { TICK_MS };
+        let every = if ended && idle {
+            IDLE_MS
+        } else if idle {
+            TICK_MS * 5
+        } else {
+            TICK_MS
+        };
         self.after(every, Event::Tick(life));
         let Some(suspicion) = suspicion else { return };
-        if self.fault == Some(Fault::LeaseWithoutMarker) {
-            return self.marker_back(suspicion.marker);
-        }
         self.after(MARKER_MS, Event::MarkerLate(life, suspicion.marker));
-        if !self.rng.per_mille(self.mood.report_lost * u64::from(!self.calm)) {
-            let marker = InboxMessage::Marker(Marker { from: life.to_string(), number: suspicion.marker });
+        if !self
+            .rng
+            .per_mille(self.mood.report_lost * u64::from(!self.calm))
+        {
+            let marker = InboxMessage::Marker(Marker {
+                from: life.to_string(),
+                number: suspicion.marker,
+            });
             let delay = self.rng.range(1, 30);
-            self.after(delay, Event::InboxArrives { message: Box::new(marker), whose: None, confirmed: true });
+            self.after(
+                delay,
+                Event::InboxArrives {
+                    message: Box::new(marker),
+                    whose: None,
+                    confirmed: true,
+                },
+            );
         }
     }
 
@@ -445,7 +532,10 @@ impl World {
     pub(crate) fn host_loses_bus(&mut self) {
         let Some(host) = &mut self.host else { return };
         host.driver.bus_is_down();
-        let (held, dead) = (std::mem::take(&mut host.held), std::mem::take(&mut host.dead));
+        let (held, dead) = (
+            std::mem::take(&mut host.held),
+            std::mem::take(&mut host.dead),
+        );
         for message in held.into_values().rev() {
             self.broker.inbox.give_back(message, &mut self.rng);
         }
@@ -466,7 +556,9 @@ impl World {
     pub(crate) fn host_hears(&mut self, types: &[(&'static Kind, TaskType)]) {
         let now = Timestamp(self.now);
         for (kind, task_type) in types {
-            let Some(mut host) = self.host.take() else { return };
+            let Some(mut host) = self.host.take() else {
+                return;
+            };
             let manifest = kind.manifest(task_type.clone());
             let polled = self.poll(host.driver.announce(manifest, now));
             host.driver.serve(task_type);
@@ -474,7 +566,9 @@ impl World {
             match polled {
                 Polled::Died => return self.host_dies(),
                 Polled::Done(Ok(Ok(_))) => {}
-                Polled::Done(said) => return self.breaks(format!("a manifest is refused: {said:?}")),
+                Polled::Done(said) => {
+                    return self.breaks(format!("a manifest is refused: {said:?}"));
+                }
             }
         }
         self.schedule_turn();
@@ -509,7 +603,18 @@ fn dead_work(token: u64, task: &Task, at: Timestamp) -> Work {
         properties: serde_json::Value::Null,
         body: Vec::new(),
     };
-    Work::Dead { token, letter: Box::new(letter), input: Some((task.of.saga, Box::new(Input::TaskDead { message, reason, error }))) }
+    Work::Dead {
+        token,
+        letter: Box::new(letter),
+        input: Some((
+            task.of.saga,
+            Box::new(Input::TaskDead {
+                message,
+                reason,
+                error,
+            }),
+        )),
+    }
 }
 
 /// The first part of a saga's id: enough to tell it from its few neighbours.

@@ -53,7 +53,12 @@ impl Ledger {
     /// What a file holds now: the before-image.
     #[must_use]
     pub fn content(&self, place: &Place) -> Value {
-        json!(self.cells.get(place).and_then(|cell| cell.content.clone()).unwrap_or_else(|| original(place)))
+        json!(
+            self.cells
+                .get(place)
+                .and_then(|cell| cell.content.clone())
+                .unwrap_or_else(|| original(place))
+        )
     }
 
     /// The effect happens, as far as its kind lets it.
@@ -76,7 +81,14 @@ impl Ledger {
     }
 
     /// The effect is taken back, compare-and-set. A key that was taken before acts no second time.
-    pub fn undo(&mut self, place: &Place, matter: Matter, key: IdempotencyKey, round: u32, before: Option<&Value>) -> Undone {
+    pub fn undo(
+        &mut self,
+        place: &Place,
+        matter: Matter,
+        key: IdempotencyKey,
+        round: u32,
+        before: Option<&Value>,
+    ) -> Undone {
         let cell = self.cells.entry(place.clone()).or_default();
         if matter == Matter::File {
             match (before.and_then(Value::as_str), &cell.content) {
@@ -117,7 +129,9 @@ impl Ledger {
     /// Whether a file holds neither its original nor what its step writes.
     #[must_use]
     pub fn is_original(&self, place: &Place) -> bool {
-        self.cells.get(place).is_none_or(|cell| cell.content.is_none() && cell.standing == 0)
+        self.cells
+            .get(place)
+            .is_none_or(|cell| cell.content.is_none() && cell.standing == 0)
     }
 }
 

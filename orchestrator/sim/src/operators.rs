@@ -16,7 +16,9 @@ const JANITOR_MS: u64 = 20_000;
 impl World {
     /// Somebody asks for a saga, over the API or over the bus.
     pub(crate) fn start(&mut self, saga: SagaId) {
-        let Some(plan) = self.plans.get(&saga) else { return };
+        let Some(plan) = self.plans.get(&saga) else {
+            return;
+        };
         let start = Start {
             id: InputId(self.rng.uuid()),
             saga,
@@ -27,23 +29,41 @@ impl World {
             by: "sim".into(),
         };
         if self.rng.per_mille(300) && self.broker.up {
-            self.after(1, Event::InboxArrives { message: Box::new(InboxMessage::Start(start.clone())), whose: None, confirmed: true });
+            self.after(
+                1,
+                Event::InboxArrives {
+                    message: Box::new(InboxMessage::Start(start.clone())),
+                    whose: None,
+                    confirmed: true,
+                },
+            );
         }
         self.request(saga, Input::Start(start));
     }
 
     fn request(&mut self, saga: SagaId, input: Input) {
         self.requests_made += 1;
-        self.note(&format!("asked: {} of {}", input.kind(), crate::host::short(saga)));
-        self.requests.insert(self.requests_made, Request { saga, input });
+        self.note(&format!(
+            "asked: {} of {}",
+            input.kind(),
+            crate::host::short(saga)
+        ));
+        self.requests
+            .insert(self.requests_made, Request { saga, input });
         self.wake_host(3);
     }
 
     /// A request is answered, and so committed.
     pub(crate) fn answered(&mut self, number: u64, verdict: &Verdict) {
-        let Some(request) = self.requests.remove(&number) else { return };
+        let Some(request) = self.requests.remove(&number) else {
+            return;
+        };
         if let Verdict::Refused(why) = verdict {
-            self.note(&format!("refused: {} of {}: {why}", request.input.kind(), crate::host::short(request.saga)));
+            self.note(&format!(
+                "refused: {} of {}: {why}",
+                request.input.kind(),
+                crate::host::short(request.saga)
+            ));
             if matches!(request.input, Input::Start(_)) {
                 self.breaks(format!("a start was refused: {why}"));
             }
@@ -52,11 +72,18 @@ impl World {
         if let Input::RetryStep { step, .. } = &request.input {
             self.tried_again.insert((request.saga, step.clone()));
         }
-        if let Input::ResolveStep { step, resolution, .. } = &request.input {
+        if let Input::ResolveStep {
+            step, resolution, ..
+        } = &request.input
+        {
             let place = (request.saga, step.clone());
             match resolution {
                 Resolution::Done { .. } => {
-                    if let Some(kind) = self.plans.get(&request.saga).and_then(|plan| plan.step(step)?.kind) {
+                    if let Some(kind) = self
+                        .plans
+                        .get(&request.saga)
+                        .and_then(|plan| plan.step(step)?.kind)
+                    {
                         self.ledger.do_by_hand(&place, kind.matter);
                     }
                 }
@@ -67,7 +94,12 @@ impl World {
     }
 
     fn operator(&mut self) -> Operator {
-        Operator { id: InputId(self.rng.uuid()), by: "sim".into(), reason: "to see what happens".into(), seen: None }
+        Operator {
+            id: InputId(self.rng.uuid()),
+            by: "sim".into(),
+            reason: "to see what happens".into(),
+            seen: None,
+        }
     }
 
     /// Somebody acts on a saga at any moment, sensible or not.
@@ -76,8 +108,14 @@ impl World {
             return;
         }
         let operator = self.operator();
-        let steps: Vec<StepId> = self.plans.get(&saga).map(|plan| plan.steps.iter().map(|step| step.id.clone()).collect()).unwrap_or_default();
-        let Some(step) = steps.get(self.rng.index(steps.len())).cloned() else { return };
+        let steps: Vec<StepId> = self
+            .plans
+            .get(&saga)
+            .map(|plan| plan.steps.iter().map(|step| step.id.clone()).collect())
+            .unwrap_or_default();
+        let Some(step) = steps.get(self.rng.index(steps.len())).cloned() else {
+            return;
+        };
         let input = match self.rng.below(8) {
             0..=3 => Input::Cancel(operator),
             4 | 5 => {
@@ -103,48 +141,96 @@ impl World {
 
     /// Somebody looks at what is parked and chooses one of the choices there are.
     pub(crate) fn janitor(&mut self) {
-        let parked: Vec<SagaState> =
-            self.store.disk().mirror.values().filter(|state| state.active() && !state.work_items.is_empty()).cloned().collect();
+        let parked: Vec<SagaState> = self
+            .store
+            .disk()
+            .mirror
+            .values()
+            .filter(|state| state.active() && !state.work_items.is_empty())
+            .cloned()
+            .collect();
         for state in parked {
-            if self.requests.values().any(|request| request.saga == state.id) {
+            if self
+                .requests
+                .values()
+                .any(|request| request.saga == state.id)
+            {
                 continue;
             }
             let items: Vec<u32> = state.work_items.keys().copied().collect();
-            let Some(number) = items.get(self.rng.index(items.len())).copied() else { continue };
+            let Some(number) = items.get(self.rng.index(items.len())).copied() else {
+                continue;
+            };
             self.choose(&state, number);
         }
         // Somebody who paused may have been refused to resume while it was not yet paused.
-        let paused: Vec<SagaId> = self.store.disk().mirror.values().filter(|state| state.active() && state.paused).map(|state| state.id).collect();
+        let paused: Vec<SagaId> = self
+            .store
+            .disk()
+            .mirror
+            .values()
+            .filter(|state| state.active() && state.paused)
+            .map(|state| state.id)
+            .collect();
         if self.calm {
             for saga in paused {
                 self.resume(saga);
             }
         }
-        let every = if self.all_ended() { crate::world::IDLE_MS } else { JANITOR_MS };
+        let every = if self.all_ended() {
+            crate::world::IDLE_MS
+        } else {
+            JANITOR_MS
+        };
         self.after(every, Event::Janitor);
     }
 
     fn choose(&mut self, state: &SagaState, number: u32) {
-        let Some(item) = state.work_items.get(&number) else { return };
-        let choices: Vec<Choice> = item.choices.iter().copied().filter(|choice| *choice != Choice::Abandon).collect();
-        let choice = if self.rng.per_mille(20) { Choice::Abandon } else { self.rng.pick(&choices, Choice::Abandon) };
+        let Some(item) = state.work_items.get(&number) else {
+            return;
+        };
+        let choices: Vec<Choice> = item
+            .choices
+            .iter()
+            .copied()
+            .filter(|choice| *choice != Choice::Abandon)
+            .collect();
+        let choice = if self.rng.per_mille(20) {
+            Choice::Abandon
+        } else {
+            self.rng.pick(&choices, Choice::Abandon)
+        };
         let operator = self.operator();
         let step = item.step.clone();
         let input = match (choice, step) {
             (Choice::Retry, Some(step)) => Input::RetryStep { step, operator },
             (Choice::Skip, Some(step)) => Input::SkipStep { step, operator },
-            (Choice::ResolveDone, Some(step)) => {
-                Input::ResolveStep { step, resolution: Resolution::Done { output: json!({ "n": 0 }) }, operator }
-            }
-            (Choice::ResolveUndone, Some(step)) => Input::ResolveStep { step, resolution: Resolution::Undone, operator },
+            (Choice::ResolveDone, Some(step)) => Input::ResolveStep {
+                step,
+                resolution: Resolution::Done {
+                    output: json!({ "n": 0 }),
+                },
+                operator,
+            },
+            (Choice::ResolveUndone, Some(step)) => Input::ResolveStep {
+                step,
+                resolution: Resolution::Undone,
+                operator,
+            },
             (Choice::Cancel, _) => Input::Cancel(operator),
             (Choice::Acknowledge, _) => Input::Acknowledge { number, operator },
             (Choice::Abandon, _) => Input::Abandon(operator),
             (Choice::Retry | Choice::Skip | Choice::ResolveDone | Choice::ResolveUndone, None) => {
-                return self.breaks(format!("work item {number} of {} offers {choice:?} of no step", state.id));
+                return self.breaks(format!(
+                    "work item {number} of {} offers {choice:?} of no step",
+                    state.id
+                ));
             }
         };
-        if matches!(input, Input::Abandon(_) | Input::Cancel(_) | Input::SkipStep { .. }) {
+        if matches!(
+            input,
+            Input::Abandon(_) | Input::Cancel(_) | Input::SkipStep { .. }
+        ) {
             self.meddled.insert(state.id);
         }
         self.request(state.id, input);

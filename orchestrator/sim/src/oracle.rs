@@ -23,15 +23,29 @@ impl World {
         for saga in touched {
             let found = {
                 let disk = self.store.disk();
-                let Some(state) = disk.mirror.get(&saga) else { continue };
+                let Some(state) = disk.mirror.get(&saga) else {
+                    continue;
+                };
                 let line = describe(state);
-                let rows: Vec<u32> = disk.work_items.range((saga, 0)..=(saga, u32::MAX)).map(|(_, number)| *number).collect();
+                let rows: Vec<u32> = disk
+                    .work_items
+                    .range((saga, 0)..=(saga, u32::MAX))
+                    .map(|(_, number)| *number)
+                    .collect();
                 let open: Vec<u32> = state.work_items.keys().copied().collect();
                 let definition = self.definitions.get(&saga);
                 let now = Timestamp(self.now).max(state.last_at);
-                let wrong = definition.and_then(|definition| invariants::check(definition, state, now).err());
-                let undecided = state.work_items.values().find(|item| item.kind == WorkItemKind::Broken).map(|item| item.title.clone());
-                let wrong = wrong.or(undecided).or_else(|| (rows != open).then(|| format!("work items {rows:?} in the store, {open:?} in the state")));
+                let wrong = definition
+                    .and_then(|definition| invariants::check(definition, state, now).err());
+                let undecided = state
+                    .work_items
+                    .values()
+                    .find(|item| item.kind == WorkItemKind::Broken)
+                    .map(|item| item.title.clone());
+                let wrong = wrong.or(undecided).or_else(|| {
+                    (rows != open)
+                        .then(|| format!("work items {rows:?} in the store, {open:?} in the state"))
+                });
                 (line, wrong)
             };
             self.note(&found.0);
@@ -50,15 +64,32 @@ impl World {
         let place = (of.saga, of.step.clone());
         let wrong = {
             let disk = self.store.disk();
-            let Some(state) = disk.mirror.get(&of.saga) else { return };
-            let attempt = state.step(&of.step).filter(|step| step.round == of.round).and_then(|step| step.attempt(of.direction, of.attempt));
-            (state.status != Status::Abandoned).then(|| why_not(attempt, task, run, asked, Timestamp(self.now))).flatten()
+            let Some(state) = disk.mirror.get(&of.saga) else {
+                return;
+            };
+            let attempt = state
+                .step(&of.step)
+                .filter(|step| step.round == of.round)
+                .and_then(|step| step.attempt(of.direction, of.attempt));
+            (state.status != Status::Abandoned)
+                .then(|| why_not(attempt, task, run, asked, Timestamp(self.now)))
+                .flatten()
         };
         let undone = self.ledger.cell(&place).undone_round;
         if let Some(why) = wrong {
-            self.breaks(format!("{} acts for {} {}/{}: {why}", short(of.saga), of.step, of.attempt, of.dispatch));
+            self.breaks(format!(
+                "{} acts for {} {}/{}: {why}",
+                short(of.saga),
+                of.step,
+                of.attempt,
+                of.dispatch
+            ));
         } else if undone >= of.round {
-            self.breaks(format!("{} acts for {} after its undo", short(of.saga), of.step));
+            self.breaks(format!(
+                "{} acts for {} after its undo",
+                short(of.saga),
+                of.step
+            ));
         }
     }
 
@@ -79,9 +110,12 @@ impl World {
 
     fn judge(&mut self, plan: &SagaPlan) -> Result<(), String> {
         let disk = self.store.disk();
-        let Some(state) = disk.mirror.get(&plan.id) else { return Err("never started".into()) };
+        let Some(state) = disk.mirror.get(&plan.id) else {
+            return Err("never started".into());
+        };
         let mut replayed = SagaState::new(plan.id);
-        replay(&mut replayed, disk.entries(plan.id)).map_err(|error| format!("does not replay: {error}"))?;
+        replay(&mut replayed, disk.entries(plan.id))
+            .map_err(|error| format!("does not replay: {error}"))?;
         if replayed != *state {
             return Err("replays to something else".into());
         }
@@ -97,22 +131,37 @@ impl World {
         }
         self.judge_outcome(plan, &state)?;
         for step in &plan.steps {
-            self.judge_step(plan, step, &state).map_err(|what| format!("{} but {} {what}", state.status.as_str(), step.id))?;
+            self.judge_step(plan, step, &state)
+                .map_err(|what| format!("{} but {} {what}", state.status.as_str(), step.id))?;
         }
         Ok(())
     }
 
     /// Against the naive reference.
     fn judge_outcome(&self, plan: &SagaPlan, state: &SagaState) -> Result<(), String> {
-        let allowed = if self.mood.quiet { reference::foretell(plan) } else { reference::possible(plan, self.mood.fickle > 0, self.meddled.contains(&plan.id)) };
+        let allowed = if self.mood.quiet {
+            reference::foretell(plan)
+        } else {
+            reference::possible(plan, self.mood.fickle > 0, self.meddled.contains(&plan.id))
+        };
         if allowed.contains(&state.status) {
             return Ok(());
         }
-        Err(format!("is {}; a naive reading of its scripts allows {allowed:?}", state.status.as_str()))
+        Err(format!(
+            "is {}; a naive reading of its scripts allows {allowed:?}",
+            state.status.as_str()
+        ))
     }
 
-    fn judge_step(&self, plan: &SagaPlan, step: &StepPlan, state: &SagaState) -> Result<(), String> {
-        let (Some(kind), Some(at)) = (step.kind, state.step(&step.id)) else { return Ok(()) };
+    fn judge_step(
+        &self,
+        plan: &SagaPlan,
+        step: &StepPlan,
+        state: &SagaState,
+    ) -> Result<(), String> {
+        let (Some(kind), Some(at)) = (step.kind, state.step(&step.id)) else {
+            return Ok(());
+        };
         let place = (plan.id, step.id.clone());
         if kind.matter == Matter::Nothing || self.by_hand.contains(&place) {
             return Ok(());
@@ -121,48 +170,90 @@ impl World {
         match state.status {
             Status::Completed => match at.phase {
                 Phase::Succeeded if cell.standing == 0 => Err("has no effect".into()),
-                Phase::Succeeded if cell.standing > 1 && !self.tried_again.contains(&place) => Err(format!("has its effect {} times", cell.standing)),
-                Phase::Skipped | Phase::Continued if cell.standing > 0 && !at.may_have_effect => Err("has an effect nobody knows of".into()),
+                Phase::Succeeded if cell.standing > 1 && !self.tried_again.contains(&place) => {
+                    Err(format!("has its effect {} times", cell.standing))
+                }
+                Phase::Skipped | Phase::Continued if cell.standing > 0 && !at.may_have_effect => {
+                    Err("has an effect nobody knows of".into())
+                }
                 _ => Ok(()),
             },
             Status::Compensated if step.undo == UndoSaid::None => Ok(()),
             Status::Compensated if cell.standing > 0 => Err("still has its effect".into()),
-            Status::Compensated if kind.matter == Matter::File && !self.ledger.is_original(&place) => {
-                Err(format!("left {} instead of the original", self.ledger.content(&place)))
+            Status::Compensated
+                if kind.matter == Matter::File && !self.ledger.is_original(&place) =>
+            {
+                Err(format!(
+                    "left {} instead of the original",
+                    self.ledger.content(&place)
+                ))
             }
-            Status::Parked if cell.standing > 0 && !at.may_have_effect && at.phase != Phase::Undone => Err("has an effect nobody knows of".into()),
+            Status::Parked
+                if cell.standing > 0 && !at.may_have_effect && at.phase != Phase::Undone =>
+            {
+                Err("has an effect nobody knows of".into())
+            }
             _ => Ok(()),
         }
     }
 }
 
 /// Why a run may not act, if it may not: its attempt is closed and nobody may hold it any more.
-fn why_not(attempt: Option<&Attempt>, task: &Task, run: RunId, asked: bool, now: Timestamp) -> Option<String> {
-    let Some(attempt) = attempt else { return Some("there is no such attempt".into()) };
+fn why_not(
+    attempt: Option<&Attempt>,
+    task: &Task,
+    run: RunId,
+    asked: bool,
+    now: Timestamp,
+) -> Option<String> {
+    let Some(attempt) = attempt else {
+        return Some("there is no such attempt".into());
+    };
     match task.hold {
         Hold::Claim | Hold::Late if task.hold == Hold::Claim || asked => match &attempt.stage {
             Stage::Claimed { run: holder, .. } if *holder == run => None,
             other => Some(format!("its claim is not held: {other:?}")),
         },
         Hold::Late if attempt.open() || (!attempt.sole && now < attempt.last_moment) => None,
-        Hold::Late | Hold::Claim => Some(format!("its attempt is over: {:?}, sole {}", attempt.stage, attempt.sole)),
+        Hold::Late | Hold::Claim => Some(format!(
+            "its attempt is over: {:?}, sole {}",
+            attempt.stage, attempt.sole
+        )),
     }
 }
 
 /// One line about a saga.
 pub(crate) fn describe(state: &SagaState) -> String {
-    let mut line = format!("{} {}{}", short(state.id), state.status.as_str(), if state.unwinding.is_some() { " (unwinding)" } else { "" });
+    let mut line = format!(
+        "{} {}{}",
+        short(state.id),
+        state.status.as_str(),
+        if state.unwinding.is_some() {
+            " (unwinding)"
+        } else {
+            ""
+        }
+    );
     for (id, step) in &state.steps {
-        let open = step.open_attempt().map_or("", |attempt| match (attempt.direction, attempt.sole) {
-            (Direction::Do, true) => "*",
-            (Direction::Do, false) => "**",
-            (_, true) => "~",
-            (_, false) => "~~",
-        });
-        line.push_str(&format!(" {id}:{:?}{open}{}", step.phase, if step.may_have_effect { "!" } else { "" }));
+        let open =
+            step.open_attempt()
+                .map_or("", |attempt| match (attempt.direction, attempt.sole) {
+                    (Direction::Do, true) => "*",
+                    (Direction::Do, false) => "**",
+                    (_, true) => "~",
+                    (_, false) => "~~",
+                });
+        line.push_str(&format!(
+            " {id}:{:?}{open}{}",
+            step.phase,
+            if step.may_have_effect { "!" } else { "" }
+        ));
     }
     if !state.work_items.is_empty() {
-        line.push_str(&format!(" items {:?}", state.work_items.keys().collect::<Vec<_>>()));
+        line.push_str(&format!(
+            " items {:?}",
+            state.work_items.keys().collect::<Vec<_>>()
+        ));
     }
     line
 }

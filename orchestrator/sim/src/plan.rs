@@ -38,22 +38,117 @@ pub struct Kind {
     pub far: bool,
 }
 
-const fn kind(name: &'static str, matter: Matter, effect: Effect, idempotent: bool, undo: bool, probe: bool) -> Kind {
-    Kind { name, matter, effect, idempotent, undo, probe, settle_ms: 0, far: false }
+const fn kind(
+    name: &'static str,
+    matter: Matter,
+    effect: Effect,
+    idempotent: bool,
+    undo: bool,
+    probe: bool,
+) -> Kind {
+    Kind {
+        name,
+        matter,
+        effect,
+        idempotent,
+        undo,
+        probe,
+        settle_ms: 0,
+        far: false,
+    }
 }
 
 /// Every type there is: each way of holding, with and without undo, probe and before-image.
 pub const KINDS: [Kind; 10] = [
-    kind("sim.look@1", Matter::Nothing, Effect::None, true, false, false),
-    kind("sim.set@1", Matter::Keyed, Effect::Reversible, true, true, true),
-    kind("sim.set-blind@1", Matter::Keyed, Effect::Reversible, true, true, false),
-    kind("sim.write@1", Matter::File, Effect::Reversible, true, true, false),
-    Kind { settle_ms: 3_000, ..kind("sim.write-asked@1", Matter::File, Effect::Reversible, true, true, true) },
-    Kind { settle_ms: 500, ..kind("sim.add@1", Matter::Counter, Effect::Reversible, false, true, true) },
-    kind("sim.add-blind@1", Matter::Counter, Effect::Reversible, false, true, false),
-    kind("sim.send@1", Matter::Counter, Effect::Irreversible, false, false, true),
-    kind("sim.stuck@1", Matter::Keyed, Effect::Reversible, true, false, true),
-    Kind { far: true, ..kind("sim.far@1", Matter::Keyed, Effect::Reversible, true, true, true) },
+    kind(
+        "sim.look@1",
+        Matter::Nothing,
+        Effect::None,
+        true,
+        false,
+        false,
+    ),
+    kind(
+        "sim.set@1",
+        Matter::Keyed,
+        Effect::Reversible,
+        true,
+        true,
+        true,
+    ),
+    kind(
+        "sim.set-blind@1",
+        Matter::Keyed,
+        Effect::Reversible,
+        true,
+        true,
+        false,
+    ),
+    kind(
+        "sim.write@1",
+        Matter::File,
+        Effect::Reversible,
+        true,
+        true,
+        false,
+    ),
+    Kind {
+        settle_ms: 3_000,
+        ..kind(
+            "sim.write-asked@1",
+            Matter::File,
+            Effect::Reversible,
+            true,
+            true,
+            true,
+        )
+    },
+    Kind {
+        settle_ms: 500,
+        ..kind(
+            "sim.add@1",
+            Matter::Counter,
+            Effect::Reversible,
+            false,
+            true,
+            true,
+        )
+    },
+    kind(
+        "sim.add-blind@1",
+        Matter::Counter,
+        Effect::Reversible,
+        false,
+        true,
+        false,
+    ),
+    kind(
+        "sim.send@1",
+        Matter::Counter,
+        Effect::Irreversible,
+        false,
+        false,
+        true,
+    ),
+    kind(
+        "sim.stuck@1",
+        Matter::Keyed,
+        Effect::Reversible,
+        true,
+        false,
+        true,
+    ),
+    Kind {
+        far: true,
+        ..kind(
+            "sim.far@1",
+            Matter::Keyed,
+            Effect::Reversible,
+            true,
+            true,
+            true,
+        )
+    },
 ];
 
 impl Kind {
@@ -75,7 +170,12 @@ impl Kind {
             timeout_ms_default: 10_000,
             timeout_ms_max: 120_000,
             settle_ms: self.settle_ms,
-            retry: RetryDefaults { attempts: 3, backoff_ms: 1_000, factor: 2.0, max_ms: 20_000 },
+            retry: RetryDefaults {
+                attempts: 3,
+                backoff_ms: 1_000,
+                factor: 2.0,
+                max_ms: 20_000,
+            },
             needs: Vec::new(),
             examples: Vec::new(),
         }
@@ -115,7 +215,10 @@ impl Play {
     /// Whether the world is otherwise afterwards.
     #[must_use]
     pub const fn acts(self) -> bool {
-        matches!(self, Self::Succeed | Self::UnknownActed | Self::HangActed | Self::DieActed)
+        matches!(
+            self,
+            Self::Succeed | Self::UnknownActed | Self::HangActed | Self::DieActed
+        )
     }
 }
 
@@ -146,7 +249,11 @@ impl Script {
     pub fn play(&self, direction: Direction, attempt: u32) -> Play {
         let plays = self.of(direction);
         let at = usize::try_from(attempt.saturating_sub(1)).unwrap_or(0);
-        plays.get(at).or(plays.last()).copied().unwrap_or(Play::Succeed)
+        plays
+            .get(at)
+            .or(plays.last())
+            .copied()
+            .unwrap_or(Play::Succeed)
     }
 }
 

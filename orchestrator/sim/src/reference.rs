@@ -33,9 +33,14 @@ pub fn foretell(plan: &SagaPlan) -> BTreeSet<Status> {
     let mut begun = BTreeSet::new();
     let mut parks = false;
     // Everything that is neither the pivot nor after it.
-    let late: BTreeSet<usize> = pivot.map(|pivot| after_all(plan, pivot)).unwrap_or_default();
+    let late: BTreeSet<usize> = pivot
+        .map(|pivot| after_all(plan, pivot))
+        .unwrap_or_default();
     for (at, step) in plan.steps.iter().enumerate() {
-        if Some(at) == pivot || late.contains(&at) || !step.after.iter().all(|other| done.contains(other)) {
+        if Some(at) == pivot
+            || late.contains(&at)
+            || !step.after.iter().all(|other| done.contains(other))
+        {
             continue;
         }
         begun.insert(at);
@@ -59,12 +64,20 @@ pub fn foretell(plan: &SagaPlan) -> BTreeSet<Status> {
         }
     }
     for at in &late {
-        let Some(step) = plan.steps.get(*at) else { continue };
-        if step.after.iter().all(|other| done.contains(other)) && (come_of(step) == End::Done || step.on_error == OnError::Continue) {
+        let Some(step) = plan.steps.get(*at) else {
+            continue;
+        };
+        if step.after.iter().all(|other| done.contains(other))
+            && (come_of(step) == End::Done || step.on_error == OnError::Continue)
+        {
             done.insert(*at);
         }
     }
-    BTreeSet::from([if done.len() == plan.steps.len() { Status::Completed } else { Status::Parked }])
+    BTreeSet::from([if done.len() == plan.steps.len() {
+        Status::Completed
+    } else {
+        Status::Parked
+    }])
 }
 
 /// What may come of a saga in a rough world.
@@ -74,7 +87,13 @@ pub fn possible(plan: &SagaPlan, fickle: bool, meddled: bool) -> BTreeSet<Status
     let possible = |step: &StepPlan| {
         let Some(_) = step.kind else { return true };
         let tries = usize::try_from(step.attempts).unwrap_or(1);
-        let acts = step.script.forward.iter().take(tries).any(|play| play.acts()) || step.script.forward.len() <= tries;
+        let acts = step
+            .script
+            .forward
+            .iter()
+            .take(tries)
+            .any(|play| play.acts())
+            || step.script.forward.len() <= tries;
         fickle || !step.wanted || step.on_error != OnError::Compensate || acts
     };
     // After the pivot a person may try again until it goes.
@@ -87,7 +106,11 @@ pub fn possible(plan: &SagaPlan, fickle: bool, meddled: bool) -> BTreeSet<Status
 fn after_all(plan: &SagaPlan, from: usize) -> BTreeSet<usize> {
     let mut late = BTreeSet::new();
     for (at, step) in plan.steps.iter().enumerate() {
-        if step.after.iter().any(|other| *other == from || late.contains(other)) {
+        if step
+            .after
+            .iter()
+            .any(|other| *other == from || late.contains(other))
+        {
             late.insert(at);
         }
     }
@@ -96,27 +119,37 @@ fn after_all(plan: &SagaPlan, from: usize) -> BTreeSet<usize> {
 
 /// Whatever may have begun before the turn.
 fn begun_by_all(plan: &SagaPlan, pivot: Option<usize>, late: &BTreeSet<usize>) -> BTreeSet<usize> {
-    (0..plan.steps.len()).filter(|at| Some(*at) != pivot && !late.contains(at)).collect()
+    (0..plan.steps.len())
+        .filter(|at| Some(*at) != pivot && !late.contains(at))
+        .collect()
 }
 
 /// Taken back, unless an undo that may be needed wants a person.
 fn unwound(plan: &SagaPlan, begun: &BTreeSet<usize>) -> BTreeSet<Status> {
     let mut all = BTreeSet::from([Status::Compensated]);
-    if begun.iter().filter_map(|at| plan.steps.get(*at)).any(|step| step.wanted && undo_may_park(step)) {
+    if begun
+        .iter()
+        .filter_map(|at| plan.steps.get(*at))
+        .any(|step| step.wanted && undo_may_park(step))
+    {
         all.insert(Status::Parked);
     }
     all
 }
 
 fn undo_may_park(step: &StepPlan) -> bool {
-    let Some(kind) = step.kind.filter(|kind| kind.effect != Effect::None) else { return false };
+    let Some(kind) = step.kind.filter(|kind| kind.effect != Effect::None) else {
+        return false;
+    };
     match step.undo {
         UndoSaid::None => false,
         UndoSaid::Own if !kind.undo => true,
         UndoSaid::Own | UndoSaid::Task => {
-            let succeeds = |attempt: u32| step.script.play(Direction::Undo, attempt) == Play::Succeed;
+            let succeeds =
+                |attempt: u32| step.script.play(Direction::Undo, attempt) == Play::Succeed;
             let first = (1..=UNDOS).find(|attempt| succeeds(*attempt));
-            let refused = (1..=first.unwrap_or(UNDOS)).any(|attempt| step.script.play(Direction::Undo, attempt) == Play::FailFinal);
+            let refused = (1..=first.unwrap_or(UNDOS))
+                .any(|attempt| step.script.play(Direction::Undo, attempt) == Play::FailFinal);
             first.is_none() || refused
         }
     }
@@ -141,7 +174,12 @@ fn tries(step: &StepPlan, kind: &Kind) -> End {
             Play::Succeed => return End::Done,
             Play::FailRetryable if left => continue,
             Play::FailRetryable | Play::FailFinal => false,
-            Play::UnknownActed | Play::UnknownIdle | Play::HangActed | Play::HangIdle | Play::DieActed | Play::DieIdle => {
+            Play::UnknownActed
+            | Play::UnknownIdle
+            | Play::HangActed
+            | Play::HangIdle
+            | Play::DieActed
+            | Play::DieIdle => {
                 doubt |= !only_looks;
                 true
             }
@@ -176,7 +214,11 @@ fn ask(step: &StepPlan, kind: &Kind, stands: bool, probes: &mut u32) -> Option<b
         match step.script.play(Direction::Probe, *probes) {
             Play::Succeed => return Some(stands),
             Play::UnknownActed | Play::UnknownIdle | Play::FailFinal => return None,
-            Play::FailRetryable | Play::HangActed | Play::HangIdle | Play::DieActed | Play::DieIdle => {
+            Play::FailRetryable
+            | Play::HangActed
+            | Play::HangIdle
+            | Play::DieActed
+            | Play::DieIdle => {
                 if *probes >= PROBES {
                     return None;
                 }

@@ -4,7 +4,8 @@
 use baton_messages::fleet::{Heartbeat, Running};
 use baton_messages::inbox::Checkpoint;
 use baton_messages::{
-    CheckpointKind, ControlMessage, Direction, Failure, GrantAnswer, InboxMessage, ProbeAnswer, RunId, Started, Task, TaskResult,
+    CheckpointKind, ControlMessage, Direction, Failure, GrantAnswer, InboxMessage, ProbeAnswer,
+    RunId, Started, Task, TaskResult,
 };
 use serde_json::json;
 
@@ -21,11 +22,23 @@ impl World {
     pub(crate) fn delivered(&mut self, worker: usize, message: Message<Task>) {
         let id = RunId(self.rng.uuid());
         let task = message.body.clone();
-        let (of, again) = (format!("{} {} {}/{} of {}", task.of.step, task.of.direction, task.of.attempt, task.of.dispatch, crate::host::short(task.of.saga)), message.redelivered);
+        let (of, again) = (
+            format!(
+                "{} {} {}/{} of {}",
+                task.of.step,
+                task.of.direction,
+                task.of.attempt,
+                task.of.dispatch,
+                crate::host::short(task.of.saga)
+            ),
+            message.redelivered,
+        );
         let play = self.play_of(&task, message.redelivered);
         let now = self.now;
         let careless = self.fault == Some(Fault::ActsRedelivered);
-        let Some(at) = self.workers.get_mut(worker) else { return };
+        let Some(at) = self.workers.get_mut(worker) else {
+            return;
+        };
         let number = at.next_run;
         at.next_run += 1;
         let run = Run {
@@ -47,14 +60,24 @@ impl World {
             task,
         };
         at.runs.insert(number, run);
-        let whose = Whose { worker, life: at.life, run: number };
+        let whose = Whose {
+            worker,
+            life: at.life,
+            run: number,
+        };
         self.note(&format!("  take {of} again {again} by {whose:?}"));
         let delay = self.rng.range(1, 20);
         self.go_on(delay, whose, Do::Begin);
     }
 
     fn play_of(&mut self, task: &Task, redelivered: bool) -> Play {
-        let Some(plan) = self.plans.get(&task.of.saga).and_then(|plan| plan.step(&task.of.step)) else { return Play::Succeed };
+        let Some(plan) = self
+            .plans
+            .get(&task.of.saga)
+            .and_then(|plan| plan.step(&task.of.step))
+        else {
+            return Play::Succeed;
+        };
         let mut play = plan.script.play(task.of.direction, task.of.attempt);
         if redelivered && self.rng.per_mille(self.mood.fickle) {
             let attempt = u32::try_from(self.rng.range(1, 8)).unwrap_or(1);
@@ -73,12 +96,19 @@ impl World {
     }
 
     fn run_of(&mut self, whose: Whose) -> Option<&mut Run> {
-        self.workers.get_mut(whose.worker).filter(|worker| worker.up && worker.life == whose.life)?.runs.get_mut(&whose.run)
+        self.workers
+            .get_mut(whose.worker)
+            .filter(|worker| worker.up && worker.life == whose.life)?
+            .runs
+            .get_mut(&whose.run)
     }
 
     /// A run goes on, unless its process is gone; one that is stopped goes on when it wakes up.
     pub(crate) fn run_goes_on(&mut self, whose: Whose, what: Do) {
-        let stopped_until = self.workers.get(whose.worker).map_or(0, |worker| worker.stopped_until);
+        let stopped_until = self
+            .workers
+            .get(whose.worker)
+            .map_or(0, |worker| worker.stopped_until);
         if self.run_of(whose).is_none() {
             return;
         }
@@ -122,7 +152,9 @@ impl World {
             return self.report_run(whose, TaskResult::NotRun { reason: why.into() });
         }
         let now = self.now;
-        let Some(run) = self.run_of(whose) else { return };
+        let Some(run) = self.run_of(whose) else {
+            return;
+        };
         if run.claims() {
             run.stage = Stage::Asking;
             run.asked_at = now;
@@ -136,13 +168,39 @@ impl World {
 
     fn ask(&mut self, whose: Whose) {
         let now = self.now;
-        let Some(worker) = self.workers.get(whose.worker) else { return };
-        let Some(run) = worker.runs.get(&whose.run).filter(|run| run.stage == Stage::Asking) else { return };
-        if now > run.asked_at + ASK_MS_MAX || worker.clock(now) > run.task.not_after || worker.draining || run.cancelled {
-            return self.report_run(whose, TaskResult::NotRun { reason: "its claim was not answered".into() });
+        let Some(worker) = self.workers.get(whose.worker) else {
+            return;
+        };
+        let Some(run) = worker
+            .runs
+            .get(&whose.run)
+            .filter(|run| run.stage == Stage::Asking)
+        else {
+            return;
+        };
+        if now > run.asked_at + ASK_MS_MAX
+            || worker.clock(now) > run.task.not_after
+            || worker.draining
+            || run.cancelled
+        {
+            return self.report_run(
+                whose,
+                TaskResult::NotRun {
+                    reason: "its claim was not answered".into(),
+                },
+            );
         }
-        let started = Started { of: run.task.of.clone(), run: run.id, worker: worker.id.clone(), at: worker.clock(now) };
-        self.go_on(0, whose, Do::Say(Box::new(InboxMessage::Started(started)), Then::Asked));
+        let started = Started {
+            of: run.task.of.clone(),
+            run: run.id,
+            worker: worker.id.clone(),
+            at: worker.clock(now),
+        };
+        self.go_on(
+            0,
+            whose,
+            Do::Say(Box::new(InboxMessage::Started(started)), Then::Asked),
+        );
         self.go_on(ASK_AGAIN_MS, whose, Do::AskAgain);
     }
 
@@ -150,28 +208,44 @@ impl World {
     pub(crate) fn control_arrives(&mut self, message: &ControlMessage) {
         match message {
             ControlMessage::Grant(grant) => {
-                let stopped = self.workers.iter().find(|at| at.id == grant.worker).map_or(0, |at| at.stopped_until);
+                let stopped = self
+                    .workers
+                    .iter()
+                    .find(|at| at.id == grant.worker)
+                    .map_or(0, |at| at.stopped_until);
                 if stopped > self.now {
                     // It lies in the socket until its process wakes up.
                     let late = stopped - self.now + self.rng.below(20);
                     return self.after(late, Event::ControlArrives(Box::new(message.clone())));
                 }
-                let Some(whose) = self.find(|run, _| run.id == grant.run && run.stage == Stage::Asking) else { return };
+                let Some(whose) =
+                    self.find(|run, _| run.id == grant.run && run.stage == Stage::Asking)
+                else {
+                    return;
+                };
                 let fault = self.fault;
-                let Some(run) = self.run_of(whose) else { return };
+                let Some(run) = self.run_of(whose) else {
+                    return;
+                };
                 match &grant.answer {
                     GrantAnswer::Granted { before, .. } => {
                         run.known_before = before.clone().or_else(|| run.known_before.take());
                         self.go_on(1, whose, Do::Enter);
                     }
-                    GrantAnswer::Refused { .. } if fault == Some(Fault::ActsRefused) => self.go_on(1, whose, Do::Enter),
+                    GrantAnswer::Refused { .. } if fault == Some(Fault::ActsRefused) => {
+                        self.go_on(1, whose, Do::Enter)
+                    }
                     GrantAnswer::Refused { .. } => self.forget(whose),
                 }
             }
             ControlMessage::Cancel(cancel) => {
-                while let Some(whose) = self.find(|run, _| run.task.of == cancel.of && !run.cancelled && run.stage != Stage::Ended) {
+                while let Some(whose) = self.find(|run, _| {
+                    run.task.of == cancel.of && !run.cancelled && run.stage != Stage::Ended
+                }) {
                     let may_stop = self.rng.per_mille(500);
-                    let Some(run) = self.run_of(whose) else { return };
+                    let Some(run) = self.run_of(whose) else {
+                        return;
+                    };
                     run.cancelled = true;
                     if may_stop && run.stage == Stage::Entered {
                         let word = unknown("cancelled", true);
@@ -188,17 +262,29 @@ impl World {
             if !worker.hears() || worker.stopped_until > self.now {
                 return None;
             }
-            let (number, _) = worker.runs.iter().find(|(number, run)| wanted(run, **number))?;
-            Some(Whose { worker: at, life: worker.life, run: *number })
+            let (number, _) = worker
+                .runs
+                .iter()
+                .find(|(number, run)| wanted(run, **number))?;
+            Some(Whose {
+                worker: at,
+                life: worker.life,
+                run: *number,
+            })
         })
     }
 
     fn enter(&mut self, whose: Whose) {
         let late = self.too_late(whose);
         let now = self.now;
-        let (short, swift) = (self.rng.range(2, 1_500), self.mood.quiet || self.rng.per_mille(900));
+        let (short, swift) = (
+            self.rng.range(2, 1_500),
+            self.mood.quiet || self.rng.per_mille(900),
+        );
         let fault = self.fault;
-        let Some(run) = self.run_of(whose) else { return };
+        let Some(run) = self.run_of(whose) else {
+            return;
+        };
         if run.stage == Stage::Entered || run.stage == Stage::Ended {
             return;
         }
@@ -210,7 +296,8 @@ impl World {
         let overdue = run.task.timeout_ms;
         let work = if swift { short } else { short * 8 };
         let place = (run.task.of.saga, run.task.of.step.clone());
-        let images = run.is(Direction::Do) && kind_of(&run.task.task_type).is_some_and(|kind| kind.matter == Matter::File);
+        let images = run.is(Direction::Do)
+            && kind_of(&run.task.task_type).is_some_and(|kind| kind.matter == Matter::File);
         let known = run.known_before.is_some() && fault != Some(Fault::ImageRetaken);
         if fault != Some(Fault::ActsTooLate) {
             self.go_on(overdue, whose, Do::Overdue);
@@ -233,22 +320,33 @@ impl World {
             of = Some(run.task.of.clone());
             id = Some(run.id);
             if retaken && let Some(of) = &mut of {
-                // Handed on as if it were the first: what a store that keeps the last one would do.
-                of.attempt = 0;
+                // Handed on as if it came before the others: what a store that keeps the last one would do.
+                of.attempt = 1_000_u32.saturating_sub(of.attempt);
                 run.stored_before = None;
             }
         }
         let (Some(of), Some(run)) = (of, id) else {
-            return InboxMessage::Marker(baton_messages::inbox::Marker { from: "nobody".into(), number: 0 });
+            return InboxMessage::Marker(baton_messages::inbox::Marker {
+                from: "nobody".into(),
+                number: 0,
+            });
         };
-        InboxMessage::Checkpoint(Checkpoint { of, run, kind: CheckpointKind::Before, number: 1, value })
+        InboxMessage::Checkpoint(Checkpoint {
+            of,
+            run,
+            kind: CheckpointKind::Before,
+            number: 1,
+            value,
+        })
     }
 
     /// The moment an automation changes the world, if its script says so and it still may.
     fn act(&mut self, whose: Whose) {
         let now = self.now;
         let fault = self.fault;
-        let Some(run) = self.run_of(whose).filter(|run| run.stage == Stage::Entered) else { return };
+        let Some(run) = self.run_of(whose).filter(|run| run.stage == Stage::Entered) else {
+            return;
+        };
         let (killed, why) = run.killed_at();
         if now >= killed && fault != Some(Fault::ActsTooLate) {
             let word = unknown(why, true);
@@ -256,7 +354,8 @@ impl World {
         }
         let (task, play, id, asked) = (run.task.clone(), run.play, run.id, run.asks);
         let known = run.known_before.clone().or_else(|| task.before.clone());
-        let acts = play.acts() || (play == Play::FailFinal && fault == Some(Fault::FailedAfterActing));
+        let acts =
+            play.acts() || (play == Play::FailFinal && fault == Some(Fault::FailedAfterActing));
         let place = (task.of.saga, task.of.step.clone());
         let kind = self.kind_at(&place);
         let Some(kind) = kind else { return };
@@ -265,17 +364,35 @@ impl World {
                 self.witness_do(&task, id, asked, kind);
                 self.ledger.act(&place, kind.matter, task.idempotency_key);
                 self.report.acts += u64::from(kind.matter != Matter::Nothing);
-                self.note(&format!("  ACT {} {} of {} by {whose:?}", task.of.step, task.of.attempt, crate::host::short(task.of.saga)));
+                self.note(&format!(
+                    "  ACT {} {} of {} by {whose:?}",
+                    task.of.step,
+                    task.of.attempt,
+                    crate::host::short(task.of.saga)
+                ));
                 if let Some(run) = self.run_of(whose) {
                     run.acted = true;
-                    run.answer = Some(TaskResult::Succeeded { output: json!({ "n": task.of.attempt }) });
+                    run.answer = Some(TaskResult::Succeeded {
+                        output: json!({ "n": task.of.attempt }),
+                    });
                 }
             }
             Direction::Undo if acts => {
-                let came = self.ledger.undo(&place, kind.matter, task.idempotency_key, task.of.round, known.as_ref());
-                self.note(&format!("  UNDO {} {} {came:?}", task.of.step, task.of.attempt));
+                let came = self.ledger.undo(
+                    &place,
+                    kind.matter,
+                    task.idempotency_key,
+                    task.of.round,
+                    known.as_ref(),
+                );
+                self.note(&format!(
+                    "  UNDO {} {} {came:?}",
+                    task.of.step, task.of.attempt
+                ));
                 let answer = match came {
-                    Undone::Yes => TaskResult::Succeeded { output: serde_json::Value::Null },
+                    Undone::Yes => TaskResult::Succeeded {
+                        output: serde_json::Value::Null,
+                    },
                     Undone::Conflict => TaskResult::Failed(failure("conflict", false)),
                 };
                 if let Some(run) = self.run_of(whose) {
@@ -305,7 +422,9 @@ impl World {
         let stands = self.ledger.cell(place).standing > 0;
         if let Some(run) = self.run_of(whose) {
             run.answer = Some(TaskResult::Probed(if stands {
-                ProbeAnswer::Happened { output: json!({ "n": 0 }) }
+                ProbeAnswer::Happened {
+                    output: json!({ "n": 0 }),
+                }
             } else {
                 ProbeAnswer::DidNot
             }));
@@ -313,23 +432,34 @@ impl World {
     }
 
     fn end(&mut self, whose: Whose) {
-        let Some(run) = self.run_of(whose).filter(|run| run.stage == Stage::Entered) else { return };
+        let Some(run) = self.run_of(whose).filter(|run| run.stage == Stage::Entered) else {
+            return;
+        };
         let probe = run.is(Direction::Probe);
         let result = match run.play {
-            Play::Succeed => run.answer.clone().unwrap_or_else(|| unknown("no-answer", true)),
+            Play::Succeed => run
+                .answer
+                .clone()
+                .unwrap_or_else(|| unknown("no-answer", true)),
             Play::FailRetryable => TaskResult::Failed(failure("busy", true)),
             Play::FailFinal => TaskResult::Failed(failure("refused", false)),
             Play::UnknownActed | Play::UnknownIdle if probe => {
-                TaskResult::Probed(ProbeAnswer::CannotTell { reason: "nobody knows".into() })
+                TaskResult::Probed(ProbeAnswer::CannotTell {
+                    reason: "nobody knows".into(),
+                })
             }
             Play::UnknownActed | Play::UnknownIdle => unknown("lost-answer", true),
-            Play::HangActed | Play::HangIdle | Play::DieActed | Play::DieIdle => unknown("timeout", true),
+            Play::HangActed | Play::HangIdle | Play::DieActed | Play::DieIdle => {
+                unknown("timeout", true)
+            }
         };
         self.report_run(whose, result);
     }
 
     fn overdue(&mut self, whose: Whose) {
-        let Some(run) = self.run_of(whose).filter(|run| run.stage == Stage::Entered) else { return };
+        let Some(run) = self.run_of(whose).filter(|run| run.stage == Stage::Entered) else {
+            return;
+        };
         run.play = Play::HangIdle;
         self.report_run(whose, unknown("timeout", true));
     }
@@ -338,8 +468,12 @@ impl World {
     pub(crate) fn report_run(&mut self, whose: Whose, result: TaskResult) {
         let now = self.now;
         let fault = self.fault;
-        let Some(worker) = self.workers.get_mut(whose.worker) else { return };
-        let Some(run) = worker.runs.get_mut(&whose.run) else { return };
+        let Some(worker) = self.workers.get_mut(whose.worker) else {
+            return;
+        };
+        let Some(run) = worker.runs.get_mut(&whose.run) else {
+            return;
+        };
         if run.stage == Stage::Ended {
             return;
         }
@@ -347,7 +481,16 @@ impl World {
         let run = run.clone();
         let finished = worker.report(&run, result, now, fault);
         let of = &run.task.of;
-        self.note(&format!("  end {} {} {}/{} of {} by {whose:?}: {:?} sole {}", of.step, of.direction, of.attempt, of.dispatch, crate::host::short(of.saga), finished.result, finished.sole));
+        self.note(&format!(
+            "  end {} {} {}/{} of {} by {whose:?}: {:?} sole {}",
+            of.step,
+            of.direction,
+            of.attempt,
+            of.dispatch,
+            crate::host::short(of.saga),
+            finished.result,
+            finished.sole
+        ));
         let message = Box::new(InboxMessage::Finished(finished));
         if fault == Some(Fault::ReportedOnce) && self.rng.per_mille(300) {
             return self.forget(whose);
@@ -356,9 +499,17 @@ impl World {
     }
 
     fn say(&mut self, whose: Whose, message: InboxMessage, then: Then) {
-        let can = self.broker.up && self.workers.get(whose.worker).is_some_and(|worker| worker.connected);
+        let can = self.broker.up
+            && self
+                .workers
+                .get(whose.worker)
+                .is_some_and(|worker| worker.connected);
         let again = self.rng.range(300, 1_500);
-        if then == Then::Asked && !self.run_of(whose).is_some_and(|run| run.stage == Stage::Asking) {
+        if then == Then::Asked
+            && !self
+                .run_of(whose)
+                .is_some_and(|run| run.stage == Stage::Asking)
+        {
             return;
         }
         if then == Then::Imaged && self.fault == Some(Fault::ImageLost) {
@@ -376,12 +527,28 @@ impl World {
             self.go_on(again, whose, Do::Say(Box::new(message.clone()), then));
         }
         let late = self.rng.per_mille(self.mood.report_late * trouble);
-        let delay = if late { self.rng.range(1_000, 20_000) } else { self.rng.range(1, 15) };
-        self.after(delay, Event::InboxArrives { message: Box::new(message), whose: Some((whose, then)), confirmed: !twice });
+        let delay = if late {
+            self.rng.range(1_000, 20_000)
+        } else {
+            self.rng.range(1, 15)
+        };
+        self.after(
+            delay,
+            Event::InboxArrives {
+                message: Box::new(message),
+                whose: Some((whose, then)),
+                confirmed: !twice,
+            },
+        );
     }
 
     /// A message reaches the inbox, if the broker is there; its sender hears of it.
-    pub(crate) fn inbox_arrives(&mut self, message: InboxMessage, whose: Option<(Whose, Then)>, confirmed: bool) {
+    pub(crate) fn inbox_arrives(
+        &mut self,
+        message: InboxMessage,
+        whose: Option<(Whose, Then)>,
+        confirmed: bool,
+    ) {
         if !self.broker.up {
             if let Some((whose, then)) = whose
                 && confirmed
@@ -422,7 +589,11 @@ impl World {
 
     /// A run is over for its worker: acknowledged, its place free.
     pub(crate) fn forget(&mut self, whose: Whose) {
-        if let Some(worker) = self.workers.get_mut(whose.worker).filter(|worker| worker.life == whose.life) {
+        if let Some(worker) = self
+            .workers
+            .get_mut(whose.worker)
+            .filter(|worker| worker.life == whose.life)
+        {
             worker.runs.remove(&whose.run);
         }
         self.pump_soon();
@@ -430,7 +601,9 @@ impl World {
 
     /// A worker that holds claims has a heartbeat.
     fn heart(&mut self, worker: usize) {
-        let Some(at) = self.workers.get_mut(worker) else { return };
+        let Some(at) = self.workers.get_mut(worker) else {
+            return;
+        };
         if !at.beating {
             at.beating = true;
             let life = at.life;
@@ -441,25 +614,49 @@ impl World {
     /// A heartbeat: says what runs under a lease, and ends what has lost it.
     pub(crate) fn beat(&mut self, worker: usize, life: u64) {
         let now = self.now;
-        let Some(at) = self.workers.get_mut(worker).filter(|at| at.up && at.life == life) else { return };
+        let Some(at) = self
+            .workers
+            .get_mut(worker)
+            .filter(|at| at.up && at.life == life)
+        else {
+            return;
+        };
         if at.stopped_until > now {
             let late = at.stopped_until - now;
             return self.after(late, Event::Beat(worker, life));
         }
-        let claims = |run: &Run| run.claims() && matches!(run.stage, Stage::Asking | Stage::Entered);
-        let running: Vec<Running> = at.runs.values().filter(|run| claims(run)).map(|run| Running { of: run.task.of.clone(), run: run.id }).collect();
+        let claims =
+            |run: &Run| run.claims() && matches!(run.stage, Stage::Asking | Stage::Entered);
+        let running: Vec<Running> = at
+            .runs
+            .values()
+            .filter(|run| claims(run))
+            .map(|run| Running {
+                of: run.task.of.clone(),
+                run: run.id,
+            })
+            .collect();
         let lost: Vec<Whose> = at
             .runs
             .iter()
             .filter(|(_, run)| run.stage == Stage::Entered && now >= run.killed_at().0)
-            .map(|(number, _)| Whose { worker, life, run: *number })
+            .map(|(number, _)| Whose {
+                worker,
+                life,
+                run: *number,
+            })
             .collect();
         if running.is_empty() {
             at.beating = false;
             return;
         }
         at.beats += 1;
-        let heartbeat = Heartbeat { worker: at.id.clone(), number: at.beats, running, at: at.clock(now) };
+        let heartbeat = Heartbeat {
+            worker: at.id.clone(),
+            number: at.beats,
+            running,
+            at: at.clock(now),
+        };
         let connected = at.connected;
         if self.fault != Some(Fault::ActsTooLate) {
             for whose in lost {
@@ -477,7 +674,13 @@ impl World {
     /// A heartbeat sent at `sent` is confirmed: what it named has a lease from then.
     pub(crate) fn beaten(&mut self, worker: usize, life: u64, sent: u64) {
         let now = self.now;
-        let Some(at) = self.workers.get_mut(worker).filter(|at| at.up && at.life == life && at.stopped_until <= now) else { return };
+        let Some(at) = self
+            .workers
+            .get_mut(worker)
+            .filter(|at| at.up && at.life == life && at.stopped_until <= now)
+        else {
+            return;
+        };
         for run in at.runs.values_mut() {
             run.renewed_at = run.renewed_at.max(sent);
         }
@@ -489,5 +692,10 @@ fn unknown(code: &str, retryable: bool) -> TaskResult {
 }
 
 fn failure(code: &str, retryable: bool) -> Failure {
-    Failure { code: code.into(), message: format!("simulated: {code}"), retryable, retry_after_ms: None }
+    Failure {
+        code: code.into(),
+        message: format!("simulated: {code}"),
+        retryable,
+        retry_after_ms: None,
+    }
 }

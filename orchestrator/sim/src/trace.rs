@@ -19,7 +19,12 @@ impl Trace {
     /// A trace; `whole` keeps every line.
     #[must_use]
     pub const fn new(whole: bool) -> Self {
-        Self { lines: VecDeque::new(), hash: 0xcbf2_9ce4_8422_2325, count: 0, whole }
+        Self {
+            lines: VecDeque::new(),
+            hash: 0xcbf2_9ce4_8422_2325,
+            count: 0,
+            whole,
+        }
     }
 
     /// Notes what happened at `now_ms`.
@@ -31,7 +36,8 @@ impl Trace {
         if !self.whole && self.lines.len() >= LINES_KEPT {
             self.lines.pop_front();
         }
-        self.lines.push_back(format!("{:>9}.{:03} {what}", now_ms / 1000, now_ms % 1000));
+        self.lines
+            .push_back(format!("{:>9}.{:03} {what}", now_ms / 1000, now_ms % 1000));
     }
 
     /// The hash over everything noted.

