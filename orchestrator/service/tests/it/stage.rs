@@ -50,7 +50,6 @@ impl Stage {
             .args(["--http", "127.0.0.1:0", "--amqp", amqp])
             .env("BATON__STORE__DATA_DIR", &data)
             .env("BATON__BUS__RECONNECT_MS_MAX", "500")
-            .env("RUST_LOG", "info")
             .start();
         Self {
             vhost,
