@@ -164,14 +164,10 @@ impl Disk {
             }
         }
         for row in batch.work_items {
-            match row {
-                WorkItemRow::Open { saga, item } => {
-                    drop(self.work_items.insert((saga, item.number)))
-                }
-                WorkItemRow::Close { saga, number, .. } => {
-                    drop(self.work_items.remove(&(saga, number)))
-                }
-            }
+            let _ = match row {
+                WorkItemRow::Open { saga, item } => self.work_items.insert((saga, item.number)),
+                WorkItemRow::Close { saga, number, .. } => self.work_items.remove(&(saga, number)),
+            };
         }
         for row in batch.dead_letters {
             self.dead_letters.entry(row.id).or_insert(row);

@@ -45,7 +45,9 @@ pub fn foretell(plan: &SagaPlan) -> BTreeSet<Status> {
         }
         begun.insert(at);
         match (come_of(step), step.on_error) {
-            (End::Done, _) | (_, OnError::Continue) => drop(done.insert(at)),
+            (End::Done, _) | (_, OnError::Continue) => {
+                done.insert(at);
+            }
             (_, OnError::Park) => parks = true,
             (_, OnError::Compensate) => return unwound(plan, &begun_by_all(plan, pivot, &late)),
         }
@@ -58,7 +60,9 @@ pub fn foretell(plan: &SagaPlan) -> BTreeSet<Status> {
     {
         begun.insert(at);
         match (come_of(step), step.on_error) {
-            (End::Done, _) | (_, OnError::Continue) => drop(done.insert(at)),
+            (End::Done, _) | (_, OnError::Continue) => {
+                done.insert(at);
+            }
             (End::Failed, OnError::Compensate) => return unwound(plan, &begun),
             (_, _) => return BTreeSet::from([Status::Parked]),
         }

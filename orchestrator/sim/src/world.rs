@@ -205,7 +205,7 @@ impl World {
                 break;
             }
             self.now = at;
-            if self.report.events % 64 == 0 && self.calm {
+            if self.report.events.is_multiple_of(64) && self.calm {
                 self.until = if self.all_ended() {
                     self.until.min(at + AFTERLIFE_MS)
                 } else {
