@@ -1,0 +1,52 @@
+# What the scripts here need, installed from Debian's packages when it is missing. Sourced after `say` and `fail` are defined;
+# `install=''` refuses to install. No system service is started, stopped or changed.
+# shellcheck shell=bash
+
+missing_packages() {
+  [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && command -v epmd > /dev/null || echo rabbitmq-server
+  # bundled SQLite and ring are compiled from C
+  command -v cc > /dev/null || echo gcc libc6-dev
+  command -v flock > /dev/null || echo util-linux
+}
+
+install_packages() {
+  [ -n "$install" ] || fail "missing: $*; install with: apt-get install $*"
+  command -v apt-get > /dev/null || fail "missing: $*; this is no Debian, install them by its means and run again"
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo > /dev/null || fail "missing: $*; run as root or install sudo, or: su -c 'apt-get install $*'"
+    as_root=(sudo)
+  fi
+  say "installing $*"
+  # a package installed for tests must not start its service, neither now nor at the next boot
+  local policy=/usr/sbin/policy-rc.d mine=''
+  if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee $policy > /dev/null
+    "${as_root[@]}" chmod 755 $policy
+    mine=yes
+  fi
+  local code=0
+  {
+    "${as_root[@]}" apt-get update &&
+      "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$@"
+  } < /dev/null || code=$?
+  [ -z "$mine" ] || "${as_root[@]}" rm -f $policy
+  [ "$code" -eq 0 ] || fail "apt-get could not install $*: see above"
+  case " $* " in
+    *' rabbitmq-server '*)
+      if [ -d /run/systemd/system ]; then
+        "${as_root[@]}" systemctl disable --now rabbitmq-server.service epmd.service epmd.socket > /dev/null 2>&1 || true
+      fi
+      ;;
+  esac
+}
+
+# rustup puts cargo where only login shells look
+export PATH="$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin:/usr/local/sbin:/usr/sbin:/sbin"
+command -v cargo > /dev/null || fail 'no cargo: install a Rust toolchain from https://rustup.rs and run again'
+need_packages() {
+  local missing
+  missing=$(missing_packages | xargs)
+  # shellcheck disable=SC2086 # a list of words
+  [ -z "$missing" ] || install_packages $missing
+}
