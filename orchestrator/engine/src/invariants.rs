@@ -116,7 +116,8 @@ fn one_step(step: &StepState) -> Result<(), String> {
     Ok(())
 }
 
-/// While a step is being undone, nothing that depends on it may have an effect.
+/// While a step is being undone, nothing that depends on it may have an effect, unless that became known only after the undo was sent:
+/// evidence of what was held as not happened joins the unwind, and calls no undo back.
 fn undo_order(definition: &Definition, state: &SagaState, now: Timestamp) -> Result<(), String> {
     for step in &definition.steps {
         let Some(at) = state.step(&step.id) else {
@@ -129,10 +130,9 @@ fn undo_order(definition: &Definition, state: &SagaState, now: Timestamp) -> Res
             let Some(other) = definition.steps.get(*dependent) else {
                 continue;
             };
-            if state
-                .step(&other.id)
-                .is_some_and(|s| s.may_have_effect || s.unsettled(now))
-            {
+            if state.step(&other.id).is_some_and(|other| {
+                (other.may_have_effect || other.unsettled(now)) && !learned_later(at, other)
+            }) {
                 return Err(format!(
                     "{} is being undone before {}, which depends on it",
                     step.id, other.id
@@ -141,6 +141,26 @@ fn undo_order(definition: &Definition, state: &SagaState, now: Timestamp) -> Res
         }
     }
     Ok(())
+}
+
+/// Whether a step began to be taken back only after the undo of another one had been sent.
+fn learned_later(undoing: &StepState, other: &StepState) -> bool {
+    let sent = undoing
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.direction == Direction::Undo)
+        .map(|attempt| attempt.first_offered_at)
+        .min();
+    let taken_back = matches!(
+        other.phase,
+        Phase::Doubtful
+            | Phase::Undoing
+            | Phase::UndoBackoff
+            | Phase::UndoUnserved
+            | Phase::UndoParked
+            | Phase::Undone
+    );
+    taken_back && sent.is_some_and(|sent| other.since > sent)
 }
 
 /// A timer, a person, or the driver that owes the sending of a held attempt.

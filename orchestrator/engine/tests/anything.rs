@@ -1,0 +1,211 @@
+//! Inputs drawn from chance, sensible and not: deciding never fails, the invariants hold, the history replays, a duplicate changes nothing,
+//! and what has ended stays ended unless late evidence arrives.
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+
+#[path = "rules/stage.rs"]
+#[expect(dead_code, reason = "shared with the rules, which use all of it")]
+mod stage;
+
+use baton_engine::input::Resolution;
+use baton_engine::{Input, Status, TimerKey, Verdict};
+use baton_messages::inbox::Checkpoint;
+use baton_messages::{
+    AttemptRef, CheckpointKind, DeadReason, Direction, InputId, ProbeAnswer, Started, StepId,
+    Timestamp, WorkerId,
+};
+use proptest::prelude::*;
+use serde_json::json;
+use stage::{Stage, done, failed, finished, found, not_run, run, undone, unknown};
+use uuid::Uuid;
+
+const TYPES: [&str; 8] = [
+    "t.look@1",
+    "t.set@1",
+    "t.blind@1",
+    "t.once@1",
+    "t.asked@1",
+    "t.stuck@1",
+    "t.file@1",
+    "t.unheard-of@1",
+];
+
+/// Two thousand here, as many as `BATON_CASES` says elsewhere.
+fn cases() -> u32 {
+    std::env::var("BATON_CASES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(2_000)
+}
+
+/// The steps of a saga, from a few numbers.
+fn document(shape: &[(u8, u8, u8, u8)]) -> String {
+    let pivot = shape.iter().position(|(_, _, _, flags)| flags % 7 == 1);
+    let mut yaml = String::new();
+    for (n, (kind, before, on_error, flags)) in shape.iter().enumerate() {
+        let after: Vec<String> = (0..n)
+            .filter(|other| before >> other & 1 == 1 || pivot.is_some_and(|p| p < n && *other == p))
+            .map(|other| format!("s{other}"))
+            .collect();
+        yaml.push_str(&format!(
+            "  - id: s{n}\n    after: [{}]\n",
+            after.join(", ")
+        ));
+        if flags % 11 == 5 && pivot != Some(n) {
+            yaml.push_str("    sleep: 10s\n");
+            continue;
+        }
+        yaml.push_str(&format!(
+            "    task: {}\n    queue_timeout: 60s\n    retry: {{ attempts: {} }}\n",
+            TYPES[usize::from(*kind) % TYPES.len()],
+            on_error % 3 + 1
+        ));
+        if pivot == Some(n) {
+            yaml.push_str("    pivot: true\n");
+        }
+        match on_error % 5 {
+            0 => yaml.push_str("    on_error: park\n"),
+            1 => yaml.push_str("    on_error: continue\n"),
+            _ => {}
+        }
+    }
+    yaml
+}
+
+/// One input, from a few numbers; most of them make sense now and then.
+fn input(stage: &mut Stage, (what, which, how): (u8, u8, u8)) -> Option<Input> {
+    let steps: Vec<StepId> = stage.state.steps.keys().cloned().collect();
+    let step = steps.get(usize::from(which) % steps.len())?.clone();
+    let at = stage.state.step(&step)?.clone();
+    let attempt = at.open_attempt().or(at.attempts.last()).cloned();
+    let of = AttemptRef {
+        saga: stage.state.id,
+        step: step.clone(),
+        item: None,
+        direction: attempt.as_ref().map_or(Direction::Do, |a| a.direction),
+        round: at.round + u32::from(how % 29 == 28),
+        attempt: attempt
+            .as_ref()
+            .map_or(1, |a| a.number)
+            .saturating_sub(u32::from(how % 7 == 6)),
+        dispatch: attempt.as_ref().map_or(1, |a| a.dispatch),
+    };
+    let by = run(u128::from(how % 3));
+    let operator = stage.operator();
+    Some(match what % 18 {
+        0..=4 => {
+            let result = match (of.direction, how % 6) {
+                (_, 5) => not_run(),
+                (Direction::Probe, 0) => found(ProbeAnswer::Happened { output: json!(1) }),
+                (Direction::Probe, 1) => found(ProbeAnswer::DidNot),
+                (Direction::Probe, 2) => found(ProbeAnswer::CannotTell {
+                    reason: "dark".into(),
+                }),
+                (Direction::Undo, 0..=1) => undone(),
+                (_, 0..=1) => done(),
+                (_, 2) => failed(true),
+                (_, 3) => failed(false),
+                (_, _) => unknown(),
+            };
+            finished(of, by, how % 4 != 3, result)
+        }
+        5 | 6 => Input::TaskStarted(Started {
+            of,
+            run: by,
+            worker: WorkerId::new("w").unwrap(),
+            at: Timestamp(0),
+        }),
+        7 => Input::Checkpoint(Checkpoint {
+            of,
+            run: by,
+            kind: CheckpointKind::Before,
+            number: 1,
+            value: json!(how),
+        }),
+        8 => Input::TaskUnroutable(of),
+        9 => Input::TaskUnconfirmed {
+            of,
+            maybe_sent: how % 2 == 0,
+        },
+        10 => Input::Resend(of),
+        11 => Input::LeaseOver { of, run: by },
+        12 => Input::TaskDead {
+            message: of.message_id(),
+            reason: DeadReason::ALL[usize::from(how) % 10],
+            error: "dead".into(),
+        },
+        13 => Input::TypeServed(TYPES[usize::from(how) % TYPES.len()].parse().ok()?),
+        14 => match how % 8 {
+            0 => Input::Cancel(operator),
+            1 => Input::Pause(operator),
+            2 => Input::Resume(operator),
+            3 => Input::RetryStep { step, operator },
+            4 => Input::SkipStep { step, operator },
+            5 => Input::ResolveStep {
+                step,
+                resolution: Resolution::Done { output: json!(2) },
+                operator,
+            },
+            6 => Input::ResolveStep {
+                step,
+                resolution: Resolution::Undone,
+                operator,
+            },
+            _ => Input::Acknowledge {
+                number: u32::from(which % 4),
+                operator,
+            },
+        },
+        15 if how == 0 => Input::Abandon(operator),
+        15 if how < 8 => Input::Broken {
+            id: InputId(Uuid::from_u128(u128::from(how))),
+            error: "broken".into(),
+        },
+        15 => Input::TimerFired(TimerKey::StepDue { step }),
+        _ => {
+            let next = stage.state.next_wake()?;
+            stage.now = stage.now.max(next.0);
+            Input::TimerFired(
+                stage
+                    .state
+                    .due_timers(Timestamp(stage.now))
+                    .first()?
+                    .clone(),
+            )
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_that_can_come_breaks_a_saga(
+        shape in prop::collection::vec(any::<(u8, u8, u8, u8)>(), 1..6),
+        inputs in prop::collection::vec(any::<(u8, u8, u8)>(), 1..120),
+    ) {
+        let mut stage = Stage::with(&document(&shape));
+        for drawn in inputs {
+            let Some(input) = input(&mut stage, drawn) else { continue };
+            let before = stage.state.clone();
+            // Deciding looks at the invariants itself; giving replays the history.
+            let verdict = stage.give(&input);
+            if verdict != Verdict::Applied {
+                prop_assert_eq!(&stage.state, &before, "{:?} changed something", verdict);
+            }
+            if before.status == Status::Abandoned {
+                prop_assert_eq!(stage.state.status, Status::Abandoned);
+            }
+            if before.status.ended() && !stage.state.status.ended() {
+                prop_assert!(matches!(input, Input::TaskFinished(_) | Input::Broken { .. }), "{} woke up what had ended", input.kind());
+            }
+            let report = matches!(input, Input::TaskFinished(_) | Input::Checkpoint(_));
+            if verdict == Verdict::Applied && (report || !matches!(input, Input::TaskStarted(_) | Input::Resend(_) | Input::TypeServed(_) | Input::TimerFired(_) | Input::TaskUnconfirmed { .. } | Input::TaskUnroutable(_))) {
+                let (once, noted) = (stage.state.clone(), stage.entries.len());
+                stage.give(&input);
+                // A report that only was noted is noted again; nothing else differs but the count of records and their time.
+                let again = baton_engine::SagaState { seq: once.seq, last_at: once.last_at, ..stage.state.clone() };
+                prop_assert!(again == once || stage.entries.len() == noted, "{} twice changed more", input.kind());
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Late reports are evidence, in every phase they can meet.
+
+use baton_engine::state::Phase;
+use baton_engine::{Choice, Input, Status};
+use baton_messages::{AttemptRef, Direction};
+
+use crate::stage::{Stage, done, failed, run, undone, unknown};
+
+/// A step whose first attempt was closed by its lease, with the report still to come.
+fn lost(steps: &str) -> (Stage, AttemptRef) {
+    let mut stage = Stage::with(steps);
+    let of = stage.claim("a", run(1));
+    stage.give(&Input::LeaseOver {
+        of: of.clone(),
+        run: run(1),
+    });
+    (stage, of)
+}
+
+#[test]
+fn it_settles_an_unknown_step() {
+    let (mut stage, of) = lost("  - id: a\n    task: t.asked@1\n");
+    assert_eq!(stage.phase("a"), Phase::Settling);
+    stage.tell(of, run(1), true, done());
+    assert_eq!(stage.status(), Status::Completed);
+}
+
+#[test]
+fn it_settles_a_step_that_is_being_probed_and_the_answer_is_ignored() {
+    let (mut stage, of) = lost("  - id: a\n    task: t.asked@1\n  - id: b\n    task: t.set@1\n");
+    stage.wait();
+    let probe = stage.open("a");
+    assert_eq!(probe.direction, Direction::Probe);
+    stage.tell(of, run(1), true, done());
+    assert_eq!(stage.phase("a"), Phase::Succeeded);
+    stage.report(
+        "a",
+        crate::stage::found(baton_messages::ProbeAnswer::DidNot),
+    );
+    assert_eq!(
+        (stage.phase("a"), stage.at("a").may_have_effect),
+        (Phase::Succeeded, true)
+    );
+}
+
+#[test]
+fn during_the_undo_it_changes_nothing() {
+    let (mut stage, of) = lost("  - id: a\n    task: t.once@1\n");
+    stage.wait();
+    assert_eq!(stage.phase("a"), Phase::Undoing);
+    stage.tell(of, run(1), true, done());
+    assert_eq!(stage.phase("a"), Phase::Undoing);
+    stage.report("a", undone());
+    assert_eq!(stage.status(), Status::Compensated);
+}
+
+#[test]
+fn after_the_undo_of_an_unwinding_saga_the_step_is_undone_once_more_under_another_key() {
+    let steps = "  - id: z\n    task: t.set@1\n  - id: a\n    task: t.once@1\n    after: [z]\n";
+    let mut stage = Stage::with(steps);
+    stage.report("z", done());
+    let of = stage.claim("a", run(1));
+    stage.give(&Input::LeaseOver {
+        of: of.clone(),
+        run: run(1),
+    });
+    stage.wait();
+    let first = stage.open("a").idempotency_key();
+    stage.report("a", undone());
+    assert_eq!(stage.phase("z"), Phase::Undoing);
+    stage.tell(of, run(1), true, done());
+    assert_eq!(stage.phase("a"), Phase::Undoing);
+    assert_ne!(stage.open("a").idempotency_key(), first);
+}
+
+#[test]
+fn after_the_end_it_asks_a_person_and_the_next_undo_has_another_key() {
+    let (mut stage, of) = lost("  - id: a\n    task: t.once@1\n");
+    stage.wait();
+    let first = stage.open("a").idempotency_key();
+    stage.report("a", undone());
+    assert_eq!(stage.status(), Status::Compensated);
+    stage.tell(of, run(1), true, done());
+    assert_eq!(stage.status(), Status::Parked);
+    assert!(stage.choices().contains(&Choice::Retry));
+    stage.retry("a");
+    stage.wait();
+    assert_ne!(
+        stage.open("a").idempotency_key(),
+        first,
+        "who remembers the first undo acts upon this one"
+    );
+    stage.report("a", undone());
+    assert_eq!(stage.status(), Status::Compensated);
+}
+
+#[test]
+fn on_a_step_that_was_tolerated_after_completion_it_asks_a_person() {
+    let mut stage = Stage::with(
+        "  - id: a\n    task: t.set@1\n    on_error: continue\n    retry: { attempts: 1 }\n",
+    );
+    let of = stage.open("a");
+    stage.tell(of.clone(), run(1), true, failed(false));
+    assert_eq!(stage.status(), Status::Completed);
+    stage.tell(of, run(2), false, done());
+    assert_eq!(stage.status(), Status::Parked);
+}
+
+#[test]
+fn that_it_failed_changes_nothing() {
+    let (mut stage, of) = lost("  - id: a\n    task: t.asked@1\n");
+    stage.tell(of, run(1), true, failed(false));
+    assert_eq!(
+        (stage.phase("a"), stage.at("a").may_have_effect),
+        (Phase::Settling, true)
+    );
+}
+
+#[test]
+fn a_claim_of_another_run_does_not_close_the_attempt() {
+    let mut stage = Stage::with("  - id: a\n    task: t.once@1\n");
+    let of = stage.claim("a", run(1));
+    stage.tell(of, run(2), true, unknown());
+    assert_eq!(stage.phase("a"), Phase::Trying);
+}

@@ -1,0 +1,12 @@
+//! One test for each rule of the engine: the table of outcomes, operators, the pivot, evidence, holders that linger, before-images,
+//! and the way back from every phase.
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+
+mod evidence;
+mod images;
+mod lingering;
+mod operators;
+mod outcomes;
+mod pivot;
+mod stage;
+mod unwinding;

@@ -1,0 +1,199 @@
+//! What operators may do, and when they are refused.
+
+use baton_engine::input::{Resolution, Seen};
+use baton_engine::state::Phase;
+use baton_engine::{Input, Refusal, Status, Verdict};
+use baton_messages::InputId;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::stage::{Stage, done, failed, step, undone};
+
+const PARKS: &str =
+    "  - id: a\n    task: t.set@1\n    on_error: park\n  - id: b\n    task: t.set@1\n";
+
+fn parked() -> Stage {
+    let mut stage = Stage::with(PARKS);
+    stage.report("a", failed(false));
+    assert_eq!(stage.status(), Status::Parked);
+    stage
+}
+
+fn undo_parked() -> Stage {
+    let mut stage = Stage::with("  - id: a\n    task: t.set@1\n  - id: b\n    task: t.set@1\n");
+    stage.report("a", done());
+    stage.report("b", failed(false));
+    stage.report("a", failed(false));
+    assert_eq!(
+        (stage.phase("a"), stage.status()),
+        (Phase::UndoParked, Status::Parked)
+    );
+    stage
+}
+
+#[test]
+fn retry_tries_a_parked_step_again() {
+    let mut stage = parked();
+    assert_eq!(stage.retry("a"), Verdict::Applied);
+    stage.wait();
+    stage.report("a", done());
+    assert_eq!(
+        (stage.phase("b"), stage.state.work_items.len()),
+        (Phase::Trying, 0)
+    );
+}
+
+#[test]
+fn retry_tries_a_parked_undo_again() {
+    let mut stage = undo_parked();
+    stage.retry("a");
+    stage.wait();
+    stage.report("a", undone());
+    assert_eq!(stage.status(), Status::Compensated);
+}
+
+#[test]
+fn skip_goes_on_without_the_step() {
+    let mut stage = parked();
+    stage.skip("a");
+    assert_eq!(
+        (stage.phase("a"), stage.phase("b")),
+        (Phase::Skipped, Phase::Trying)
+    );
+}
+
+#[test]
+fn resolve_done_gives_the_output_by_hand() {
+    let mut stage = parked();
+    stage.resolve(
+        "a",
+        Resolution::Done {
+            output: json!({ "by": "hand" }),
+        },
+    );
+    assert_eq!(
+        (stage.phase("a"), stage.at("a").output.clone()),
+        (Phase::Succeeded, Some(json!({ "by": "hand" })))
+    );
+}
+
+#[test]
+fn resolve_undone_ends_a_parked_undo() {
+    let mut stage = undo_parked();
+    stage.resolve("a", Resolution::Undone);
+    assert_eq!(stage.status(), Status::Compensated);
+}
+
+#[test]
+fn resolve_needs_a_reason() {
+    let mut stage = parked();
+    let operator = baton_engine::Operator {
+        reason: " ".into(),
+        ..stage.operator()
+    };
+    let verdict = stage.give(&Input::ResolveStep {
+        step: step("a"),
+        resolution: Resolution::Undone,
+        operator,
+    });
+    assert!(
+        matches!(verdict, Verdict::Refused(Refusal::NotNow { .. })),
+        "{verdict:?}"
+    );
+}
+
+#[test]
+fn pause_starts_nothing_and_resume_goes_on() {
+    let mut stage = Stage::with(PARKS);
+    let operator = stage.operator();
+    stage.give(&Input::Pause(operator));
+    stage.report("a", done());
+    assert_eq!(stage.phase("b"), Phase::Waiting);
+    let operator = stage.operator();
+    stage.give(&Input::Resume(operator));
+    assert_eq!(stage.phase("b"), Phase::Trying);
+}
+
+#[test]
+fn cancel_takes_back_and_a_second_one_is_refused() {
+    let mut stage = Stage::with(PARKS);
+    stage.report("a", done());
+    assert_eq!(stage.cancel(), Verdict::Applied);
+    assert!(matches!(
+        stage.cancel(),
+        Verdict::Refused(Refusal::NotNow {
+            action: "cancel",
+            ..
+        })
+    ));
+}
+
+#[test]
+fn abandon_ends_it_where_it_stands_and_nothing_wakes_it_up_again() {
+    let mut stage = Stage::with("  - id: a\n    task: t.once@1\n");
+    let of = stage.claim("a", crate::stage::run(1));
+    let operator = stage.operator();
+    stage.give(&Input::Abandon(operator));
+    assert_eq!(stage.status(), Status::Abandoned);
+    stage.give(&Input::LeaseOver {
+        of: of.clone(),
+        run: crate::stage::run(1),
+    });
+    stage.tell(of, crate::stage::run(1), true, done());
+    stage.give(&Input::Broken {
+        id: InputId(Uuid::from_u128(77)),
+        error: "panicked".into(),
+    });
+    assert_eq!(stage.status(), Status::Abandoned);
+}
+
+#[test]
+fn the_same_action_twice_is_one() {
+    let mut stage = parked();
+    let operator = stage.operator();
+    let input = Input::SkipStep {
+        step: step("a"),
+        operator,
+    };
+    assert_eq!(stage.give(&input), Verdict::Applied);
+    let before = stage.state.clone();
+    assert_eq!(stage.give(&input), Verdict::Duplicate);
+    assert_eq!(stage.state, before);
+}
+
+#[test]
+fn an_action_on_what_has_moved_is_refused() {
+    let mut stage = parked();
+    let operator = baton_engine::Operator {
+        seen: Some(Seen {
+            phase: Phase::Backoff,
+            attempt: 1,
+        }),
+        ..stage.operator()
+    };
+    let verdict = stage.give(&Input::RetryStep {
+        step: step("a"),
+        operator,
+    });
+    assert!(
+        matches!(verdict, Verdict::Refused(Refusal::Moved { .. })),
+        "{verdict:?}"
+    );
+}
+
+#[test]
+fn an_input_that_could_not_be_decided_parks_the_saga_until_it_was_seen() {
+    let mut stage = Stage::with("  - id: a\n    task: t.set@1\n");
+    stage.give(&Input::Broken {
+        id: InputId(Uuid::from_u128(77)),
+        error: "panicked".into(),
+    });
+    stage.report("a", done());
+    assert_eq!(stage.status(), Status::Parked);
+    let (number, operator) = (
+        *stage.state.work_items.keys().next().unwrap(),
+        stage.operator(),
+    );
+    stage.give(&Input::Acknowledge { number, operator });
+    assert_eq!(stage.status(), Status::Completed);
+}

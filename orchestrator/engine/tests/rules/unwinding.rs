@@ -1,0 +1,178 @@
+//! The way back, from every phase a step can be in when it begins.
+
+use baton_engine::state::Phase;
+use baton_engine::{Input, Record, Status};
+
+use crate::stage::{Stage, done, failed, is_undo, run, undone, unknown};
+
+#[test]
+fn undone_in_reverse_order_of_dependency() {
+    let mut stage = Stage::with(
+        "  - id: a\n    task: t.set@1\n  - id: b\n    task: t.set@1\n  - id: c\n    task: t.set@1\n",
+    );
+    for id in ["a", "b"] {
+        stage.report(id, done());
+    }
+    stage.report("c", failed(false));
+    assert_eq!(
+        (stage.phase("b"), stage.phase("a")),
+        (Phase::Undoing, Phase::Succeeded)
+    );
+    stage.report("b", undone());
+    assert_eq!(stage.phase("a"), Phase::Undoing);
+}
+
+#[test]
+fn an_undo_that_fails_parks_only_itself() {
+    let mut stage = Stage::with(
+        "  - id: a\n    task: t.set@1\n    after: []\n  - id: b\n    task: t.set@1\n    after: []\n  - id: c\n    task: t.set@1\n    after: [a, b]\n",
+    );
+    for id in ["a", "b"] {
+        stage.report(id, done());
+    }
+    stage.report("c", failed(false));
+    stage.report("a", failed(false));
+    assert_eq!(
+        (stage.phase("a"), stage.phase("b")),
+        (Phase::UndoParked, Phase::Undoing)
+    );
+    assert_ne!(stage.status(), Status::Parked, "the other branch goes on");
+    stage.report("b", undone());
+    assert_eq!(stage.status(), Status::Parked);
+}
+
+#[test]
+fn an_effect_without_an_undo_is_for_a_person() {
+    let mut stage = Stage::with("  - id: a\n    task: t.stuck@1\n  - id: b\n    task: t.set@1\n");
+    stage.report("a", done());
+    stage.report("b", failed(false));
+    assert_eq!(
+        (stage.phase("a"), stage.status()),
+        (Phase::UndoParked, Status::Parked)
+    );
+}
+
+#[test]
+fn a_late_task_under_way_is_asked_to_stop_and_waited_for() {
+    let mut stage = Stage::with("  - id: a\n    task: t.set@1\n");
+    stage.cancel();
+    assert_eq!(stage.status(), Status::Compensating);
+    assert_eq!(
+        stage.recorded(|record| matches!(record, Record::CancelSent { .. })),
+        1
+    );
+    stage.report("a", done());
+    assert!(is_undo(&stage.open("a")));
+}
+
+#[test]
+fn a_claim_nobody_made_is_withdrawn_and_a_later_one_refused() {
+    let mut stage = Stage::with("  - id: a\n    task: t.once@1\n");
+    let of = stage.open("a");
+    stage.cancel();
+    assert_eq!(stage.status(), Status::Compensated);
+    let worker = baton_messages::WorkerId::new("w").unwrap();
+    stage.give(&Input::TaskStarted(baton_messages::Started {
+        of,
+        run: run(1),
+        worker,
+        at: baton_messages::Timestamp(0),
+    }));
+    assert_eq!(
+        stage.recorded(|record| matches!(record, Record::Claimed { .. })),
+        0
+    );
+    assert_eq!(
+        stage.recorded(|record| matches!(
+            record,
+            Record::Answered {
+                refused: Some(_),
+                ..
+            }
+        )),
+        1
+    );
+}
+
+#[test]
+fn a_claimed_task_is_waited_for() {
+    let mut stage = Stage::with("  - id: a\n    task: t.once@1\n");
+    let of = stage.claim("a", run(1));
+    stage.cancel();
+    assert_eq!(stage.phase("a"), Phase::Trying);
+    stage.tell(of, run(1), true, unknown());
+    assert!(is_undo(&stage.open("a")));
+}
+
+#[test]
+fn from_a_backoff_a_settle_time_a_sleep_or_a_wait_for_a_worker() {
+    let mut backoff = Stage::with("  - id: a\n    task: t.set@1\n");
+    backoff.report("a", failed(true));
+    backoff.cancel();
+    assert_eq!(backoff.status(), Status::Compensated);
+
+    let mut settling = Stage::with("  - id: a\n    task: t.set@1\n");
+    settling.report("a", unknown());
+    settling.cancel();
+    assert!(is_undo(&settling.open("a")));
+
+    let mut sleeping = Stage::with("  - id: a\n    sleep: 1h\n");
+    sleeping.cancel();
+    assert_eq!(sleeping.status(), Status::Compensated);
+
+    let mut unserved = Stage::with("  - id: a\n    task: t.unheard-of@1\n");
+    assert_eq!(unserved.phase("a"), Phase::Unserved);
+    unserved.cancel();
+    assert_eq!(unserved.status(), Status::Compensated);
+}
+
+#[test]
+fn from_a_probe_only_after_it_has_closed() {
+    let mut stage = Stage::with("  - id: a\n    task: t.set@1\n");
+    stage.report("a", unknown());
+    stage.wait();
+    stage.cancel();
+    assert_eq!(stage.phase("a"), Phase::Doubtful, "the probe is still open");
+    stage.report(
+        "a",
+        crate::stage::found(baton_messages::ProbeAnswer::DidNot),
+    );
+    assert!(
+        is_undo(&stage.open("a")),
+        "only a probe made to find out may clear it"
+    );
+}
+
+#[test]
+fn from_a_parked_step() {
+    let mut stage = Stage::with(
+        "  - id: a\n    task: t.set@1\n  - id: b\n    task: t.set@1\n    on_error: park\n",
+    );
+    stage.report("a", done());
+    stage.report("b", failed(false));
+    stage.cancel();
+    assert_eq!(
+        (stage.phase("b"), stage.phase("a")),
+        (Phase::Failed, Phase::Undoing)
+    );
+    stage.report("a", undone());
+    assert_eq!(
+        (stage.status(), stage.state.work_items.len()),
+        (Status::Compensated, 0)
+    );
+}
+
+#[test]
+fn the_deadline_before_the_pivot() {
+    let mut stage = Stage::with("  - id: a\n    sleep: 1h\n");
+    stage.definition = baton_engine::Definition::parse(
+        "saga: staged\nversion: 1\ndeadline: 1m\nsteps:\n  - id: a\n    sleep: 1h\n",
+    )
+    .unwrap();
+    stage.state = baton_engine::SagaState::new(stage.state.id);
+    stage.entries.clear();
+    let start = stage.start();
+    stage.give(&start);
+    stage.wait();
+    assert_eq!(stage.status(), Status::Compensated);
+}
