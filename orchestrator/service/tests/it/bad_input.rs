@@ -106,13 +106,16 @@ async fn a_dead_task_is_told_to_its_saga() {
         .await;
     let rows = dead_letters(&api, 1).await;
     assert_eq!(rows[0]["saga"], Value::String(id.clone()));
-    // its end is another matter: the worker may still hold the task, so the undo waits for the last moment
-    let cause = await_some("the saga to unwind", LIMIT, async || {
-        let saga = api.get(&format!("/v1/sagas/{id}")).await;
-        (!saga["unwinding"].is_null()).then(|| saga["unwinding"].to_string())
+    // what follows is the engine's: the worker may still hold the task, so it waits for the last moment
+    let told = await_some("the saga to be told", LIMIT, async || {
+        let answer = api.get(&format!("/v1/sagas/{id}/records")).await;
+        let records = answer["records"].as_array().cloned()?;
+        records
+            .into_iter()
+            .find(|row| row["record"]["closed"]["why"] == "dead")
     })
     .await;
-    assert!(cause.contains("first"), "{cause}");
+    assert_eq!(told["record"]["closed"]["of"]["step"], "first", "{told}");
 }
 
 /// The task message as the orchestrator sends it.
