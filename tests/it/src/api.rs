@@ -222,12 +222,12 @@ impl Api {
         self.all("/v1/dead-letters", "dead_letters").await
     }
 
-    /// Whether somebody serves a task type now.
-    pub async fn is_served(&self, task_type: &str) -> bool {
-        let workers = self.all("/v1/workers", "workers").await;
-        workers
-            .iter()
-            .any(|worker| worker["types"].to_string().contains(task_type))
+    /// Whether a task type is in the catalogue.
+    pub async fn is_known(&self, task_type: &str) -> bool {
+        let types = self.get("/v1/task-types").await;
+        types["task_types"]
+            .as_array()
+            .is_some_and(|types| types.iter().any(|one| one["task_type"] == task_type))
     }
 
     async fn all(&self, path: &str, name: &str) -> Vec<Value> {

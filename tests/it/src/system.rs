@@ -195,11 +195,17 @@ impl System {
         json!({ "name": name, "dir": self.files })
     }
 
-    /// Waits until the catalogue has a task type and somebody serves it.
+    /// Waits until the catalogue has a task type and somebody takes its tasks in the pool `default`.
     pub async fn await_served(&self, task_type: &str) {
+        let queue = format!("baton.task.default.{task_type}");
         let what = format!("{task_type} to be served");
         await_some(&what, SOON, async || {
-            self.api.is_served(task_type).await.then_some(())
+            let taken = self
+                .vhost
+                .queue(&queue)
+                .await
+                .is_some_and(|queue| queue.consumers > 0);
+            (taken && self.api.is_known(task_type).await).then_some(())
         })
         .await;
     }

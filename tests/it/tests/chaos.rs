@@ -41,6 +41,9 @@ struct Plan {
 fn plans() -> Vec<Plan> {
     use Kind::{Claimed, File, Late};
     const FAIL: &str = ", fail: final";
+    // long enough for kills to meet tasks in hand
+    const BEFORE: &str = ", delay_before_ms: 400";
+    const AFTER: &str = ", delay_after_ms: 400";
     let plan = |name, fails, steps, order, made: fn(Saga) -> Saga| Plan {
         saga: made(Saga::named(name)),
         name,
@@ -54,14 +57,18 @@ fn plans() -> Vec<Plan> {
             false,
             &[("a", Claimed), ("b", Late), ("c", Claimed)],
             &[],
-            |saga| saga.effect("a", "").late("b", "").effect("c", ""),
+            |saga| saga.effect("a", AFTER).late("b", AFTER).effect("c", BEFORE),
         ),
         plan(
             "row-fails",
             true,
             &[("a", Claimed), ("b", Claimed)],
             &[("b", "a")],
-            |saga| saga.effect("a", "").effect("b", "").effect("c", FAIL),
+            |saga| {
+                saga.effect("a", BEFORE)
+                    .effect("b", AFTER)
+                    .effect("c", FAIL)
+            },
         ),
         plan(
             "fork",
@@ -73,13 +80,13 @@ fn plans() -> Vec<Plan> {
                     .task(
                         "b",
                         "test.effect-late@1",
-                        "",
+                        BEFORE,
                         "after: [a]\n    timeout: 5s\n    ",
                     )
                     .task(
                         "c",
                         "test.effect@1",
-                        "",
+                        AFTER,
                         "after: [a]\n    timeout: 30s\n    ",
                     )
             },
@@ -90,12 +97,11 @@ fn plans() -> Vec<Plan> {
             &[("a", Claimed), ("b", Claimed)],
             &[("b", "a")],
             |saga| {
-                let b = ", delay_before_ms: 200";
-                saga.effect("a", "")
+                saga.effect("a", AFTER)
                     .task(
                         "b",
                         "test.effect@1",
-                        b,
+                        BEFORE,
                         "after: [a]\n    timeout: 30s\n    ",
                     )
                     .task(
@@ -111,21 +117,21 @@ fn plans() -> Vec<Plan> {
             false,
             &[("w", File), ("a", Claimed), ("b", Late)],
             &[],
-            |saga| saga.file("w").effect("a", "").late("b", ""),
+            |saga| saga.file("w").effect("a", BEFORE).late("b", AFTER),
         ),
         plan(
             "file-fails",
             true,
             &[("w", File), ("a", Claimed)],
             &[],
-            |saga| saga.file("w").effect("a", "").effect("c", FAIL),
+            |saga| saga.file("w").effect("a", AFTER).effect("c", FAIL),
         ),
         plan(
             "late-fails",
             true,
             &[("a", Late), ("b", Late)],
             &[("b", "a")],
-            |saga| saga.late("a", "").late("b", "").late("c", FAIL),
+            |saga| saga.late("a", AFTER).late("b", "").late("c", FAIL),
         ),
         plan(
             "flaky",
@@ -134,7 +140,7 @@ fn plans() -> Vec<Plan> {
             &[],
             |saga| {
                 saga.effect("a", ", fail_until_attempt: 2")
-                    .effect("b", ", delay_after_ms: 150")
+                    .effect("b", AFTER)
                     .late("c", ", fail_until_attempt: 2")
             },
         ),
@@ -171,7 +177,7 @@ async fn kill_orchestrator_worker_and_broker_and_every_saga_ends_as_promised() {
         }
     }
 
-    let every = Duration::from_millis(250);
+    let every = Duration::from_millis(150);
     let begun = Instant::now();
     let ids = storm(&mut system, &chance, &plans, count, kills, every).await;
     let stormed = begun.elapsed();
@@ -309,13 +315,15 @@ async fn judge(system: &System, plans: &[Plan], ids: &[String]) {
     let book = Book::of(&system.ledger).await;
     let mut wrong = Vec::new();
     let mut tally = BTreeMap::<(&str, &str), u32>::new();
+    let mut lost = 0;
     for (number, id) in ids.iter().enumerate() {
         let plan = &plans[number % plans.len()];
         let status = statuses[id].as_str();
         *tally.entry((plan.name, status)).or_default() += 1;
         let faults = faults(system, plan, number, status, &book);
+        let records = system.api.records(id).await;
+        lost += records.matches("\"why\":\"lease-over\"").count();
         if !faults.is_empty() {
-            let records = system.api.records(id).await;
             wrong.push(format!(
                 "{} n{number} {id} {status}:\n{}\n{records}",
                 plan.name,
@@ -323,7 +331,9 @@ async fn judge(system: &System, plans: &[Plan], ids: &[String]) {
             ));
         }
     }
-    says(&format!("{tally:?}"));
+    says(&format!(
+        "{tally:?}; claimed attempts lost with their worker: {lost}"
+    ));
     let dead = system.api.dead_letters().await;
     assert_eq!(dead, Vec::<Value>::new(), "nothing here deserves to die");
     assert_eq!(system.api.work_items().await, Vec::<Value>::new());
