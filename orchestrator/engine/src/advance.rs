@@ -181,20 +181,27 @@ const fn wants_undo(step: &StepState) -> bool {
 
 /// Whether everything that depends on a step is gone, and nobody may still act for the step itself.
 fn may_be_undone(d: &Deciding<'_>, index: usize) -> bool {
+    let own = d
+        .rules
+        .definition
+        .steps
+        .get(index)
+        .and_then(|step| d.state.step(&step.id));
+    own.is_some_and(|step| !step.unsettled(d.now)) && dependents_gone(d, index)
+}
+
+/// Whether nothing that depends on a step may have an effect, now or later.
+pub(crate) fn dependents_gone(d: &Deciding<'_>, index: usize) -> bool {
     let steps = &d.rules.definition.steps;
-    let Some(step) = steps.get(index) else {
-        return false;
-    };
     let gone = |i: &usize| {
         steps
             .get(*i)
             .and_then(|other| d.state.step(&other.id))
             .is_none_or(|state| !state.may_have_effect && !state.unsettled(d.now))
     };
-    step.descendants.iter().all(gone)
-        && d.state
-            .step(&step.id)
-            .is_some_and(|state| !state.unsettled(d.now))
+    steps
+        .get(index)
+        .is_some_and(|step| step.descendants.iter().all(gone))
 }
 
 fn close_work_items(d: &mut Deciding<'_>) -> Result<(), DecideError> {

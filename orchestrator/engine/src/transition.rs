@@ -91,7 +91,10 @@ pub(crate) const fn legal(from: Phase, to: Phase) -> bool {
             matches!(to, Undoing | UndoUnserved | UndoParked | Undone | Succeeded)
         }
         Undoing => matches!(to, Undone | UndoBackoff | UndoUnserved | UndoParked),
-        UndoBackoff | UndoUnserved => matches!(to, Undoing | Undone | UndoParked | UndoUnserved),
+        // Back to the end of the line when something that depends on it turned out to have happened.
+        UndoBackoff | UndoUnserved => {
+            matches!(to, Undoing | Undone | UndoParked | UndoUnserved | Doubtful)
+        }
         UndoParked => matches!(
             to,
             Undoing | UndoBackoff | UndoUnserved | Undone | Succeeded

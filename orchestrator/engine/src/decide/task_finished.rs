@@ -184,6 +184,8 @@ fn late_do(
         Phase::Failed | Phase::Continued | Phase::Skipped | Phase::Undone if news => {
             late_effect(d, id)
         }
+        // Settled by hand, never undone since it was clear: now it is not.
+        Phase::Succeeded if news && d.state.status == Status::Compensated => late_effect(d, id),
         Phase::Failed
         | Phase::Continued
         | Phase::Skipped

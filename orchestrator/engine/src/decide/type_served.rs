@@ -3,6 +3,7 @@
 use baton_messages::{Direction, StepId, TaskType};
 
 use super::{DecideError, Deciding, Handled, Verdict};
+use crate::advance::dependents_gone;
 use crate::definition::{StepKind, UndoPlan};
 use crate::state::Phase;
 
@@ -56,6 +57,10 @@ impl Deciding<'_> {
         id: &StepId,
         direction: Direction,
     ) -> Result<(), DecideError> {
+        if direction == Direction::Undo && !dependents_gone(self, self.defined(id)?.index) {
+            // Evidence came that something after it has happened: that one is undone first.
+            return self.move_to(id, Phase::Doubtful, None, None, None);
+        }
         if self.step(id)?.prepared(direction).is_some() {
             return self.offer(id, direction);
         }

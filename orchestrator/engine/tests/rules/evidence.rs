@@ -123,3 +123,26 @@ fn a_claim_of_another_run_does_not_close_the_attempt() {
     stage.tell(of, run(2), true, unknown());
     assert_eq!(stage.phase("a"), Phase::Trying);
 }
+
+#[test]
+fn on_a_step_that_was_called_done_by_hand_after_compensation_it_asks_a_person() {
+    let mut stage = Stage::with(
+        "  - id: a\n    task: t.once@1\n    on_error: park\n  - id: b\n    task: t.once@1\n",
+    );
+    let of = stage.claim("a", run(1));
+    stage.tell(of.clone(), run(1), true, failed(false));
+    stage.resolve(
+        "a",
+        baton_engine::input::Resolution::Done {
+            output: serde_json::json!(1),
+        },
+    );
+    stage.report("b", failed(false));
+    assert_eq!(
+        stage.status(),
+        Status::Compensated,
+        "nothing is known to stand"
+    );
+    stage.tell(of, run(2), true, done());
+    assert_eq!(stage.status(), Status::Parked);
+}

@@ -176,3 +176,22 @@ fn the_deadline_before_the_pivot() {
     stage.wait();
     assert_eq!(stage.status(), Status::Compensated);
 }
+
+#[test]
+fn an_undo_that_waits_lets_one_pass_that_turned_out_to_come_first() {
+    let mut stage = Stage::with("  - id: a\n    task: t.set@1\n  - id: b\n    task: t.once@1\n");
+    stage.report("a", done());
+    let of = stage.claim("b", run(1));
+    stage.tell(of.clone(), run(1), true, failed(false));
+    stage.report("a", failed(true));
+    assert_eq!(stage.phase("a"), Phase::UndoBackoff);
+    stage.tell(of, run(2), true, done());
+    assert_eq!(stage.phase("b"), Phase::Undoing);
+    while stage.phase("a") == Phase::UndoBackoff {
+        stage.wait();
+    }
+    assert_eq!(stage.phase("a"), Phase::Doubtful, "b comes first");
+    stage.report("b", undone());
+    stage.report("a", undone());
+    assert_eq!(stage.status(), Status::Compensated);
+}
