@@ -15,7 +15,10 @@ use crate::clock::now;
 use crate::runs::renew;
 use crate::shared::Shared;
 
-/// Announces the worker on every connection and at every interval, for ever.
+/// How long before an announcement that nobody heard (no orchestrator yet, or its exchanges are still to be declared) is made again.
+const UNHEARD: Duration = Duration::from_secs(1);
+
+/// Announces the worker on every connection and at every interval, for ever; and soon again when nobody was there to hear it.
 pub(crate) async fn announce(
     shared: Arc<Shared>,
     types: Vec<Manifest>,
@@ -23,11 +26,13 @@ pub(crate) async fn announce(
 ) {
     let mut interval = interval(shared.options.announce_ms);
     let mut announced = None;
+    let mut unheard = false;
     loop {
         let epoch = epoch(&state.borrow_and_update().publishing);
         let due = tokio::select! {
             biased;
             _ = interval.tick() => true,
+            () = tokio::time::sleep(UNHEARD), if unheard => true,
             changed = state.changed() => {
                 if changed.is_err() {
                     return;
@@ -45,7 +50,9 @@ pub(crate) async fn announce(
                 types: types.clone(),
                 at: now(),
             });
-            if say(&shared, &announcement).await {
+            let heard = say(&shared, &announcement, true).await;
+            unheard = !heard;
+            if heard {
                 announced = connected;
             }
         }
@@ -67,7 +74,7 @@ pub(crate) async fn beat(shared: Arc<Shared>) {
             at: now(),
         });
         let sent = Instant::now();
-        if say(&shared, &heartbeat).await {
+        if say(&shared, &heartbeat, false).await {
             renew(&claimed, sent);
         }
         metrics::gauge!("baton_worker_running").set(small(shared.in_hand()));
@@ -79,11 +86,11 @@ pub(crate) async fn leave(shared: &Shared) {
     let leaving = FleetMessage::Leaving(Leaving {
         worker: shared.options.id.clone(),
     });
-    say(shared, &leaving).await;
+    say(shared, &leaving, false).await;
 }
 
-/// Whether it was confirmed. It is not kept and not mandatory: who is not there to hear it asks for nothing.
-async fn say(shared: &Shared, message: &FleetMessage) -> bool {
+/// Whether it was confirmed, and, where it is to be heard, not returned. It is not kept: it is said again in a moment.
+async fn say(shared: &Shared, message: &FleetMessage, to_be_heard: bool) -> bool {
     let body = match serde_json::to_vec(message) {
         Ok(body) => body,
         Err(error) => {
@@ -93,7 +100,7 @@ async fn say(shared: &Shared, message: &FleetMessage) -> bool {
     };
     let id = MessageId(uuid::Uuid::now_v7());
     let mut out = Outgoing::json(topology::FLEET, "", message.kind(), id, body, now().0);
-    out.mandatory = false;
+    out.mandatory = to_be_heard;
     out.persistent = false;
     out.headers = vec![(VERSION_HEADER.to_owned(), HeaderValue::U32(VERSION))];
     let sent = shared.publisher.publish(vec![out]).await;
