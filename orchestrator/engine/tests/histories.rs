@@ -20,6 +20,8 @@ struct History {
     state: SagaState,
 }
 
+type Play = fn() -> Stage;
+
 const TWO: &str = "  - id: a\n    task: t.set@1\n  - id: b\n    task: t.once@1\n";
 
 fn completed() -> Stage {
@@ -74,7 +76,7 @@ fn woken_by_evidence() -> Stage {
 #[test]
 fn recorded_histories_replay_to_the_state_they_led_to() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/histories");
-    let typical: [(&str, fn() -> Stage); 4] = [
+    let typical: [(&str, Play); 4] = [
         ("completed", completed),
         ("compensated", compensated),
         ("parked", parked),

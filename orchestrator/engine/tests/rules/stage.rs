@@ -4,7 +4,7 @@ use baton_engine::input::Resolution;
 use baton_engine::state::{Phase, Stage as How, StepState};
 use baton_engine::{
     Catalogue, Choice, Definition, Entry, Input, Operator, Record, Rules, SagaState, Status,
-    TimerKey, Verdict, decide, replay,
+    Verdict, decide, replay,
 };
 use baton_messages::{
     AttemptRef, Direction, Effect, Failure, Finished, InputId, Manifest, ProbeAnswer,
