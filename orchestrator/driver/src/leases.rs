@@ -33,6 +33,15 @@ pub struct LeaseTable {
 }
 
 impl LeaseTable {
+    /// An empty table that goes on counting markers: one that is still on its way from before must not speak for suspects of today.
+    #[must_use]
+    pub(crate) const fn emptied(&self) -> Self {
+        Self {
+            leases: BTreeMap::new(),
+            markers: self.markers,
+        }
+    }
+
     /// A run was granted: its lease begins.
     pub fn claimed(&mut self, of: AttemptRef, run: RunId, lease_ms: u64) {
         let left_ms = lease_ms.saturating_add(KILL_GRACE_MS);
@@ -189,6 +198,23 @@ mod tests {
         let (mut table, _) = table();
         assert_eq!(table.tick(10 * LEASE_MS, false), None);
         assert_eq!(table.tick(LEASE_MS, true), None);
+    }
+
+    #[test]
+    fn a_marker_from_before_a_recovery_judges_nobody() {
+        let (mut table, run) = table();
+        let before = table
+            .tick(LEASE_MS + KILL_GRACE_MS, true)
+            .expect("suspect")
+            .marker;
+        let mut table = table.emptied();
+        table.claimed(attempt(), run, LEASE_MS);
+        let after = table
+            .tick(LEASE_MS + KILL_GRACE_MS, true)
+            .expect("suspect")
+            .marker;
+        assert!(after > before);
+        assert_eq!(table.marker_back(before), vec![]);
     }
 
     #[test]

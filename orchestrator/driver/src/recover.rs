@@ -66,7 +66,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         self.lost = true;
         let partition = self.options.partition;
         let read = |source| DriverError::Read { partition, source };
-        self.leases = LeaseTable::default();
+        self.leases = self.leases.emptied();
         self.cache.clear();
         self.visitors.clear();
         self.own.clear();

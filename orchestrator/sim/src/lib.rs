@@ -3,7 +3,7 @@
 //!
 //! The driver's futures are polled by hand, so that one can be dropped between any two awaits: that is a crash. After every event the
 //! [`oracle`] holds what has happened against the promise: every saga ends completed, compensated, or parked with a named task. The
-//! [`ledger`] is what has really happened to the world, the [`reference`] what a naive reading of the scripts allows to happen.
+//! [`ledger`] is what has really happened to the world, the [`mod@reference`] what a naive reading of the scripts allows to happen.
 //! The simulator decides nothing that Baton decides; it only breaks things. [`fault`] plants faults, to show that it can see.
 
 pub mod broker;

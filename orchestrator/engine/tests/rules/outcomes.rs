@@ -146,7 +146,7 @@ fn unknown_of_a_type_that_only_looks_is_an_ordinary_failure() {
 fn nobody_serves_it_waits_and_is_offered_again_when_somebody_does() {
     let mut stage = Stage::with(TWO);
     let of = stage.open("a");
-    stage.give(&Input::TaskUnroutable(of.clone()));
+    stage.give(&Input::TaskUnroutable(of));
     assert_eq!(stage.phase("a"), Phase::Unserved);
     stage.give(&Input::TypeServed("t.set@1".parse().unwrap()));
     let again = stage.open("a");
