@@ -11,7 +11,7 @@ const INPUT: &str = "input:
 /// How patient a step is. A claimed task of a killed worker is given up 10 s after the lease; a task that is held late is offered for
 /// `queue_timeout`, and what may have reached two workers is waited for as long.
 const PATIENCE: &str =
-    "heartbeat: 2s\n    retry: { attempts: 10, backoff: 100ms, factor: 2, max: 1s }\n";
+    "heartbeat: 4s\n    retry: { attempts: 10, backoff: 100ms, factor: 2, max: 1s }\n";
 
 /// Steps of a definition, written one after another.
 #[derive(Debug, Clone)]

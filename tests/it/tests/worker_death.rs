@@ -10,7 +10,7 @@ use baton_it::{AFTER_A_LEASE, SOON, Setup};
 
 /// Each piece on the way between the worker and the broker takes so long: long enough to see a file change and cut the connection
 /// before the report that follows it is through.
-const SLOW: Duration = Duration::from_millis(400);
+const SLOW: Duration = Duration::from_millis(250);
 
 /// The file is written, the report is not through, and the worker dies. Whatever the next worker finds there is not the original.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,10 +84,8 @@ async fn kill_after_writing_a_file_and_a_second_attempt_does_not_take_the_first_
         .api
         .await_status(&id, "compensated", AFTER_A_LEASE)
         .await;
-    assert_eq!(
-        ended["steps"][0]["tries"], 2,
-        "it was written a second time"
-    );
+    let tries = ended["steps"][0]["tries"].as_u64();
+    assert!(tries >= Some(2), "it was written a second time: {tries:?}");
     assert_eq!(system.file_text("h.txt").as_deref(), Some("the original"));
 }
 
@@ -296,7 +294,7 @@ async fn kill_nothing_but_cut_off_a_worker_that_holds_late_and_its_effect_is_und
     system.await_takers("test.effect-late@1", 1).await;
     let keys = "timeout: 20s\n    queue_timeout: 10s\n    ";
     let saga = Saga::named("twice")
-        .task("a", "test.effect-late@1", ", delay_before_ms: 3000", keys)
+        .task("a", "test.effect-late@1", ", delay_before_ms: 8000", keys)
         .effect("b", ", fail: final");
     system.apply(&[&saga]).await;
     let id = system.run("twice", "n").await;
