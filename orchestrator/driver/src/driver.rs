@@ -149,6 +149,8 @@ pub struct Driver<S, O> {
     pub(crate) swept_at: Timestamp,
     pub(crate) now: Timestamp,
     pub(crate) bus_up: bool,
+    /// Whether what was confirmed into the inbox while nobody read it has been read: before that no verdict is taken from time.
+    pub(crate) timers_held: bool,
     pub(crate) lost: bool,
 }
 
@@ -197,6 +199,17 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         self.bus_up = false;
     }
 
+    /// From now on no verdict is taken from time: what was reported while nobody read the inbox may still lie in it. Called after a start and
+    /// whenever the inbox is lost; ended by [`Driver::caught_up`].
+    pub const fn hold_timers(&mut self) {
+        self.timers_held = true;
+    }
+
+    /// A marker that was sent through the inbox has come back, and its turn is committed: everything confirmed before it is decided.
+    pub const fn caught_up(&mut self) {
+        self.timers_held = false;
+    }
+
     /// Whether inbox input may be taken; else the outlet has enough to do, and the API says so.
     #[must_use]
     pub fn has_room(&self) -> bool {
@@ -217,16 +230,15 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         let dirty = self.flight.watermark() != self.watermark_written;
         let watermark = dirty.then(|| self.committed_at.plus_ms(WATERMARK_MS));
         let sweep = (self.cache.len() > 0).then(|| self.swept_at.plus_ms(self.sweep_every_ms()));
-        [
-            self.cache.next_wake(),
-            self.cold_wake,
-            unsent,
-            watermark,
-            sweep,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let (wake, cold_wake) = if self.timers_held {
+            (None, None)
+        } else {
+            (self.cache.next_wake(), self.cold_wake)
+        };
+        [wake, cold_wake, unsent, watermark, sweep]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(crate) const fn sweep_every_ms(&self) -> u64 {
@@ -244,13 +256,14 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         manifest: Manifest,
         now: Timestamp,
     ) -> Result<Result<bool, CatalogueError>, StoreError> {
-        match self.catalogue.announce(manifest.clone()) {
-            Ok(true) => {
-                self.store.put_manifest(manifest, now).await?;
-                Ok(Ok(true))
-            }
-            said => Ok(said),
+        // Tried on a copy first: what the store does not have must not be decided by, and is announced again.
+        let mut with = self.catalogue.clone();
+        let said = with.announce(manifest.clone());
+        if said == Ok(true) {
+            self.store.put_manifest(manifest, now).await?;
+            self.catalogue = with;
         }
+        Ok(said)
     }
 
     /// Somebody serves a task type: sagas that wait for it are offered in the next turns.

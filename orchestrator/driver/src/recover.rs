@@ -2,6 +2,7 @@
 //! have left, so each task among them that is still wanted is sent again, under the same message id, as a decision of its own.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use baton_engine::command::attempt_ref;
 use baton_engine::state::Stage;
@@ -52,6 +53,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             swept_at: now,
             now,
             bus_up: false,
+            timers_held: false,
             lost: true,
         };
         driver.recover_again(now).await?;
@@ -165,7 +167,10 @@ impl<S: Store, O: Outlet> Driver<S, O> {
     /// A loaded saga, folded.
     fn folded(&self, loaded: Loaded, now: Timestamp) -> Result<Cached, String> {
         let mut state = loaded.base;
-        replay(&mut state, &loaded.entries).map_err(|error| error.to_string())?;
+        // A panic in fold is a defect of ours; it must not take the neighbours along at every start.
+        catch_unwind(AssertUnwindSafe(|| replay(&mut state, &loaded.entries)))
+            .map_err(|_| "folding them panicked".to_owned())?
+            .map_err(|error| error.to_string())?;
         let definition = self
             .definition(&state.definition, Some(state.version))
             .cloned();

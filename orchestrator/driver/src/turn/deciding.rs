@@ -54,7 +54,8 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             }
         }
         // Whatever it is that holds a sending back (no confirm, or one of two that was returned): it is owed from now on.
-        if let Some(Input::TaskUnconfirmed { of, .. } | Input::TaskUnroutable(of)) = item.input.as_deref()
+        if let Some(Input::TaskUnconfirmed { of, .. } | Input::TaskUnroutable(of)) =
+            item.input.as_deref()
             && built.row.as_ref().is_some_and(|(_, _, entry)| held(entry))
         {
             built.unsent_add = Some(UnsentRow {
@@ -73,11 +74,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         built: &mut Built,
     ) -> Result<Verdict, Undecided> {
         if self.unreadable.contains(&saga) {
-            let why = "its records do not fold; see the orchestrator's log".to_owned();
-            return Ok(Verdict::Refused(Refusal::NotNow {
-                action: input.kind(),
-                why,
-            }));
+            return Ok(Verdict::Refused(Refusal::Unreadable));
         }
         let Some(definition) = self.rules_for(saga, input) else {
             let refusal = match input {
@@ -202,5 +199,8 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 fn held(entry: &Entry) -> bool {
-    entry.records.iter().any(|record| matches!(record, Record::Held { .. }))
+    entry
+        .records
+        .iter()
+        .any(|record| matches!(record, Record::Held { .. }))
 }

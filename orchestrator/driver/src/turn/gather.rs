@@ -133,7 +133,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
 
     /// Evicted sagas whose time has come are read into memory; their timers are then found like everybody's.
     pub(super) async fn gather_cold(&mut self) -> Result<(), DriverError> {
-        if self.cold_wake.is_none_or(|at| at > self.now) {
+        if self.timers_held || self.cold_wake.is_none_or(|at| at > self.now) {
             return Ok(());
         }
         let partition = self.options.partition;
@@ -154,6 +154,9 @@ impl<S: Store, O: Outlet> Driver<S, O> {
     }
 
     pub(super) fn gather_timers(&self, items: &mut Vec<Item>) {
+        if self.timers_held {
+            return;
+        }
         for saga in self.cache.due(self.now, OWN_MAX) {
             let Some(cached) = self.cache.get(saga) else {
                 continue;

@@ -352,11 +352,41 @@ fn records_that_do_not_fold_stop_their_saga_alone() {
     assert!(
         matches!(
             answers[0].verdict,
-            Verdict::Refused(baton_engine::Refusal::NotNow { .. })
+            Verdict::Refused(baton_engine::Refusal::Unreadable)
         ),
         "{answers:?}"
     );
     assert_eq!(answers[1].verdict, Verdict::Applied);
+}
+
+#[test]
+fn no_verdict_is_taken_from_time_before_the_inbox_was_read() {
+    let mut driver = rig(true);
+    turn(&mut driver, vec![start(1)], 1);
+    let out = take(&mut driver);
+    let shelf = driver.into_store();
+    // The orchestrator was away for a day; meanwhile the worker has reported.
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    let later = at(DAY_MS);
+    let mut driver =
+        now_or_never(Driver::recover(shelf, Tray::default(), options(), later)).unwrap();
+    driver.hold_timers();
+    turn(&mut driver, vec![], DAY_MS);
+    let step = driver.peek(saga(1)).unwrap().steps.values().next().unwrap();
+    assert!(
+        step.open_attempt().is_some(),
+        "its report may lie in the inbox"
+    );
+    let answers = turn(
+        &mut driver,
+        vec![finished(&task(&out[0]).of, json!(1))],
+        DAY_MS + 1,
+    );
+    assert_eq!(answers[0].verdict, Verdict::Applied);
+    driver.caught_up();
+    turn(&mut driver, vec![], DAY_MS + 2);
+    let steps = &driver.peek(saga(1)).unwrap().steps;
+    assert_eq!(steps["first"].phase, baton_engine::state::Phase::Succeeded);
 }
 
 #[test]

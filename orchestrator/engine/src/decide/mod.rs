@@ -85,6 +85,11 @@ pub enum Refusal {
         /// What does not fit, and where.
         misfit: String,
     },
+    /// The saga's records cannot be folded: they were written by a newer version, or changed behind our back. What comes for it is kept.
+    #[error(
+        "its records cannot be read; look at the orchestrator's log, and at the version that wrote them"
+    )]
+    Unreadable,
     /// The saga has ended.
     #[error("saga has ended: it is {status}")]
     Ended {
