@@ -29,7 +29,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 500, value_parser = at_least_one)]
     pub(crate) alone: usize,
     /// Bytes of the value that goes through every step; the printed sizes of messages say what comes of it.
-    #[arg(long, default_value_t = 100, value_parser = at_least_one)]
+    #[arg(long, default_value_t = 160, value_parser = at_least_one)]
     pub(crate) payload_bytes: usize,
     /// Also write everything measured to this file, as JSON.
     #[arg(long, value_name = "FILE")]

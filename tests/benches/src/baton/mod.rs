@@ -24,7 +24,7 @@ pub(crate) use definition::{Sizes, sizes};
 use requests::Requests;
 
 /// The token of the API.
-const TOKEN: &str = "bench";
+const TOKEN: &str = "the-token-of-the-bench";
 /// Time for a process to be ready; two cores may be busy.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 /// How often the counts are read while a run is under way: often enough that the window is never more than a few
