@@ -431,7 +431,10 @@ async fn open(
     match tokio::time::timeout(OPEN_LIMIT, opening).await {
         Ok(Ok(opened)) => Ok(opened),
         Ok(Err(error)) => Err(chain(&error)),
-        Err(_) => Err(format!("no answer within {} s", OPEN_LIMIT.as_secs())),
+        Err(_) => {
+            live.cut_if_silent(&spec.queue).await;
+            Err(format!("no answer within {} s", OPEN_LIMIT.as_secs()))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! The broker answers a refusal by closing the channel, so each thing gets a channel that may die. Declaring is
 //! idempotent, and our arguments never vary between versions; what somebody else made otherwise is used as it is.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use baton_messages::topology::{Binding, Exchange, ExchangeKind, Queue, Topology};
 use lapin::{
@@ -13,7 +13,7 @@ use lapin::{
 };
 use tracing::{info, warn};
 
-use crate::{bus::Bus, connect::chain, error::BusError, header::short};
+use crate::{bus::Bus, connect::chain, error::BusError, header::short, supervisor::Live};
 
 /// Time for one declaration or question; quorum queues of a busy cluster take seconds to form.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -91,6 +91,12 @@ pub struct QueueDepth {
     pub consumers: u32,
 }
 
+/// A channel that may die, and the connection it is on.
+struct Dying {
+    live: Arc<Live>,
+    channel: Channel,
+}
+
 /// One thing to be declared.
 enum Thing<'a> {
     Exchange(&'a Exchange),
@@ -160,7 +166,11 @@ impl Bus {
                 None => self.channel(&thing.to_string()).await?,
             };
             match self
-                .answered(&thing.to_string(), thing.declare(&usable))
+                .answered(
+                    &usable.live,
+                    &thing.to_string(),
+                    thing.declare(&usable.channel),
+                )
                 .await?
             {
                 Ok(()) => {
@@ -193,9 +203,9 @@ impl Bus {
             Some(PRECONDITION_FAILED) => report.drifted.push(named(&error)),
             Some(NOT_FOUND) => report.missing.push(named(&error)),
             Some(ACCESS_REFUSED) => {
-                let channel = self.channel(&thing.to_string()).await?;
-                let look = async { Ok(thing.look(&channel).await) };
-                match self.answered(&thing.to_string(), look).await? {
+                let on = self.channel(&thing.to_string()).await?;
+                let look = async { Ok(thing.look(&on.channel).await) };
+                match self.answered(&on.live, &thing.to_string(), look).await? {
                     Ok(None | Some(Ok(()))) => report.unseen.push(named(&error)),
                     Ok(Some(Err(_))) | Err(_) => report.missing.push(named(&error)),
                 }
@@ -211,9 +221,9 @@ impl Bus {
     /// [`BusError`] when the broker does not answer or refuses.
     pub async fn queue_depth(&self, queue: &str) -> Result<Option<QueueDepth>, BusError> {
         let operation = format!("a look at queue {queue}");
-        let channel = self.channel(&operation).await?;
+        let on = self.channel(&operation).await?;
         match self
-            .answered(&operation, look_at_queue(&channel, queue))
+            .answered(&on.live, &operation, look_at_queue(&on.channel, queue))
             .await?
         {
             Ok(depth) => Ok(Some(depth)),
@@ -237,34 +247,40 @@ impl Bus {
             Some(_) => return Ok(false),
         }
         let operation = format!("deleting queue {queue}");
-        let channel = self.channel(&operation).await?;
-        let deleting = channel.queue_delete(short(queue), QueueDeleteOptions::default());
-        match self.answered(&operation, deleting).await? {
+        let on = self.channel(&operation).await?;
+        let deleting = on
+            .channel
+            .queue_delete(short(queue), QueueDeleteOptions::default());
+        match self.answered(&on.live, &operation, deleting).await? {
             Ok(_) => Ok(true),
             Err(error) => Err(refusal(&operation, error)),
         }
     }
 
     /// A channel that may die.
-    async fn channel(&self, operation: &str) -> Result<Channel, BusError> {
+    async fn channel(&self, operation: &str) -> Result<Dying, BusError> {
         let live = self.connection(operation, ANSWER_LIMIT).await?;
         let opening = live.connection.create_channel();
-        self.answered(operation, opening)
-            .await?
-            .map_err(|error| refusal(operation, error))
+        let opened = self.answered(&live, operation, opening).await?;
+        let channel = opened.map_err(|error| refusal(operation, error))?;
+        Ok(Dying { live, channel })
     }
 
+    /// The answer in time; without one, the connection is cut when it is silent altogether.
     async fn answered<T>(
         &self,
+        live: &Live,
         operation: &str,
         asked: impl Future<Output = lapin::Result<T>>,
     ) -> Result<lapin::Result<T>, BusError> {
-        tokio::time::timeout(ANSWER_LIMIT, asked)
-            .await
-            .map_err(|_| BusError::NoAnswer {
-                operation: operation.to_owned(),
-                limit_ms: u64::try_from(ANSWER_LIMIT.as_millis()).unwrap_or(u64::MAX),
-            })
+        if let Ok(answer) = tokio::time::timeout(ANSWER_LIMIT, asked).await {
+            return Ok(answer);
+        }
+        live.cut_if_silent(operation).await;
+        Err(BusError::NoAnswer {
+            operation: operation.to_owned(),
+            limit_ms: u64::try_from(ANSWER_LIMIT.as_millis()).unwrap_or(u64::MAX),
+        })
     }
 }
 

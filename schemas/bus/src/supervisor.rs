@@ -21,6 +21,9 @@ use crate::{
 /// How long a close may take before the connection is just dropped.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long the broker may take to open one more channel, when an answer on another has failed to come.
+const SIGN_LIMIT: Duration = Duration::from_secs(5);
+
 /// One live connection.
 pub(crate) struct Live {
     pub(crate) connection: Connection,
@@ -35,6 +38,20 @@ impl Live {
 
     pub(crate) fn is_blocked(&self) -> bool {
         self.connection.status().blocked()
+    }
+
+    /// After an answer that did not come: cuts the connection unless the broker still reads from it. A broker may hold
+    /// one channel for ever and then read no further on the whole connection, though its heartbeats go on; another
+    /// connection is all that helps. Where only one queue is slow or without a leader, all others go on as they were.
+    pub(crate) async fn cut_if_silent(&self, unanswered: &str) {
+        let sign = tokio::time::timeout(SIGN_LIMIT, self.connection.create_channel()).await;
+        if sign.is_err() && !self.is_blocked() {
+            warn!(
+                epoch = self.epoch,
+                unanswered, "the broker reads nothing more from a connection; it is cut"
+            );
+            self.socket.cut();
+        }
     }
 }
 
