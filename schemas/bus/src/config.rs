@@ -16,6 +16,9 @@ const LANES_MAX: usize = 16;
 /// Most messages of one batch on one lane; bounds what one lost channel makes unknown.
 const PUBLISH_BATCH_LIMIT: usize = 4096;
 
+/// Longest wait for confirms, in milliseconds. The orchestrator reckons with it when it waits for what may still arrive.
+const CONFIRM_TIMEOUT_MS_MAX: u64 = 30_000;
+
 /// How to reach the broker and within which bounds.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -32,7 +35,7 @@ pub struct BusConfig {
     pub frame_max: u32,
     /// Certificates, for `amqps://`.
     pub tls: TlsConfig,
-    /// How long a batch may wait for its confirms (or for a connection to be sent on) before it is unknown.
+    /// How long a batch may wait for its confirms (or for a connection to be sent on) before it is unknown; at most 30 s.
     pub confirm_timeout_ms: u64,
     /// Most messages in flight on one lane.
     pub publish_batch_max: usize,
@@ -197,8 +200,13 @@ impl BusConfig {
                 "is 0: an idle consumer would do nothing else",
             ));
         }
-        if self.confirm_timeout_ms == 0 {
-            return Err(refused("confirm_timeout_ms", "is 0"));
+        if !(1..=CONFIRM_TIMEOUT_MS_MAX).contains(&self.confirm_timeout_ms) {
+            return Err(refused(
+                "confirm_timeout_ms",
+                &format!(
+                    "must be 1 to {CONFIRM_TIMEOUT_MS_MAX}: how long others wait for what may still arrive is reckoned from it"
+                ),
+            ));
         }
         if self.lanes == 0 || self.lanes > LANES_MAX {
             return Err(refused("lanes", &format!("must be 1 to {LANES_MAX}")));
@@ -262,7 +270,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let cases: [(&str, Change); 8] = [
+        let cases: [(&str, Change); 10] = [
             ("addresses", |c| c.addresses.clear()),
             ("addresses", |c| c.addresses = vec!["http://x".into()]),
             ("addresses", |c| {
@@ -271,6 +279,8 @@ mod tests {
             ("lanes", |c| c.lanes = 0),
             ("publish_batch_max", |c| c.publish_batch_max = 0),
             ("heartbeat_s", |c| c.heartbeat_s = 0),
+            ("confirm_timeout_ms", |c| c.confirm_timeout_ms = 0),
+            ("confirm_timeout_ms", |c| c.confirm_timeout_ms = 30_001),
             ("tls", |c| c.tls.cert_file = Some("/x".into())),
             ("reconnect_ms_min", |c| c.reconnect_ms_max = 1),
         ];

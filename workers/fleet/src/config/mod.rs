@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use baton_bus::BusConfig;
+use baton_messages::fleet::KILL_GRACE_MS;
 use baton_messages::{PoolName, TaskType, WorkerId};
 use baton_worker::{CONCURRENCY_MAX, WorkerOptions};
 use serde::Deserialize;
@@ -87,7 +88,7 @@ pub struct WorkerConfig {
     pub threads: usize,
     /// How long a drain lets running tasks finish.
     pub drain_grace_ms: u64,
-    /// How long a run that was asked to stop may still answer.
+    /// How long a run that was asked to stop may still answer; at most [`KILL_GRACE_MS`].
     pub kill_grace_ms: u64,
     /// After how long a claim is asked again.
     pub grant_ask_ms: u64,
@@ -212,6 +213,14 @@ impl Config {
             if value < INTERVAL_MS_MIN {
                 return range(key, format!("has to be at least {INTERVAL_MS_MIN}"));
             }
+        }
+        if worker.kill_grace_ms > KILL_GRACE_MS {
+            return range(
+                "worker.kill_grace_ms",
+                format!(
+                    "has to be at most {KILL_GRACE_MS}: the orchestrator waits that long before it takes a run for dead"
+                ),
+            );
         }
         let name = self
             .worker
