@@ -8,12 +8,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use baton_messages::{
     DeadReason,
     dead::{
-        AT_HEADER, DELIVERIES_HEADER, ERROR_HEADER, EXCHANGE_HEADER, KEY_HEADER, PREFIX,
-        QUEUE_HEADER, REASON_HEADER,
+        AT_HEADER, DELIVERIES_HEADER, ERROR_HEADER, EXCHANGE_HEADER, ID_HEADER, KEY_HEADER, PREFIX,
+        QUEUE_HEADER, REASON_HEADER, id_of,
     },
     topology::DEAD,
 };
 use lapin::{BasicProperties, types::ShortString};
+use uuid::Uuid;
 
 use crate::{
     delivery::{Delivery, Properties},
@@ -89,6 +90,11 @@ fn dead_letter(delivery: &Delivery, why: DeadReason, error: &str) -> Publication
     let mut headers = kept_headers(&delivery.headers);
     let properties = kept_properties(delivery, &mut headers);
     let mut note = |name: &str, value: HeaderValue| headers.insert(name.to_owned(), value);
+    let id = match delivery.message_id.as_deref() {
+        Some(message_id) => id_of(&delivery.queue, message_id),
+        None => Uuid::new_v4(),
+    };
+    note(ID_HEADER, id.to_string().as_str().into());
     note(REASON_HEADER, why.as_str().into());
     note(ERROR_HEADER, cut(error, ERROR_BYTES_MAX).into());
     note(QUEUE_HEADER, (&*delivery.queue).into());

@@ -2,7 +2,13 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
+use crate::ids::derive;
+
+/// Header: the id of this dead letter, a UUID: derived from queue and `message_id` ([`id_of`]), so that one that is parked twice is
+/// one; made by chance where there is no `message_id`, so that two messages that look alike are two.
+pub const ID_HEADER: &str = "baton-dead-id";
 /// Header: the reason, one word of [`DeadReason`].
 pub const REASON_HEADER: &str = "baton-dead-reason";
 /// Header: a sentence for people.
@@ -21,6 +27,12 @@ pub const BY_HEADER: &str = "baton-dead-by";
 pub const DELIVERIES_HEADER: &str = "baton-dead-deliveries";
 /// Every parking header begins so; they are taken off when a message is put back to work.
 pub const PREFIX: &str = "baton-dead-";
+
+/// The id of the message `message_id` that was taken from `queue` and parked.
+#[must_use]
+pub fn id_of(queue: &str, message_id: &str) -> Uuid {
+    derive("dead", &[queue, message_id])
+}
 
 /// Why nobody could use a message.
 #[derive(

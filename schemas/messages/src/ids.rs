@@ -56,7 +56,7 @@ uuid_id!(
 /// Feeds the parts of a derived id: the kind, then each part behind a unit separator, so that no two lists of parts run together.
 /// That holds because no part contains one: names and numbers cannot, and an [`Event`](crate::Event) whose id or source has a
 /// control character is refused when it is read.
-fn derive(kind: &str, parts: &[&str]) -> Uuid {
+pub(crate) fn derive(kind: &str, parts: &[&str]) -> Uuid {
     let mut text = String::with_capacity(128);
     text.push_str(kind);
     for part in parts {

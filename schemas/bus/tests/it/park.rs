@@ -90,6 +90,8 @@ async fn a_parked_message_is_whole() {
     assert_eq!(header("baton-dead-CC"), delivery.headers.get("CC").cloned());
     assert_eq!(header("CC"), None);
     let noted = |name: &str| header(name).unwrap_or(HeaderValue::Void);
+    let id = dead::id_of(QUEUE, "not a uuid").to_string();
+    assert_eq!(noted(dead::ID_HEADER).as_text(), Some(&*id));
     assert_eq!(noted(dead::REASON_HEADER).as_text(), Some("undecodable"));
     assert_eq!(
         noted(dead::ERROR_HEADER).as_text(),
@@ -100,6 +102,46 @@ async fn a_parked_message_is_whole() {
     assert_eq!(noted(dead::KEY_HEADER).as_text(), Some(KEY));
     assert_eq!(noted(dead::DELIVERIES_HEADER).as_u64(), Some(1));
     assert!(noted(dead::AT_HEADER).as_u64().unwrap() > 1_700_000_000_000);
+}
+
+#[tokio::test]
+async fn messages_without_an_id_stay_apart_though_they_look_alike() {
+    let vhost = vhost().await;
+    let bus = bus_with_queue(&vhost).await;
+    bus.declare(&Topology::base(0)).await.unwrap();
+    let connection = Connection::connect(&vhost.url(), ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let mut consumer = bus.consume(spec(QUEUE)).await;
+    let mut dead_letters = bus.consume(spec("baton.dead")).await;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let options = BasicPublishOptions::default();
+        channel
+            .basic_publish(
+                EXCHANGE.into(),
+                KEY.into(),
+                options,
+                BODY,
+                BasicProperties::default(),
+            )
+            .await
+            .unwrap();
+        let delivery = next(&mut consumer).await;
+        park_and_ack(&bus.publisher(), &delivery, &DeadReason::Undecodable, "x")
+            .await
+            .unwrap();
+        let dead = next(&mut dead_letters).await;
+        let id = dead.headers.get(dead::ID_HEADER).cloned();
+        ids.push(
+            id.as_ref()
+                .and_then(HeaderValue::as_text)
+                .unwrap()
+                .to_owned(),
+        );
+    }
+    assert_ne!(ids[0], ids[1]);
 }
 
 #[tokio::test]
