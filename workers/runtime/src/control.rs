@@ -6,6 +6,7 @@ use std::sync::Arc;
 use baton_bus::{Bus, ConsumeSpec, Consumer, Delivery, ExclusiveQueue};
 use baton_messages::{ControlMessage, WorkerId, topology};
 
+use crate::inspect::without_content;
 use crate::shared::Shared;
 
 /// How many control messages may be in hand at once; they are short and each is done at once.
@@ -36,7 +37,8 @@ pub(crate) async fn obey(shared: Arc<Shared>, mut consumer: Consumer) {
         match serde_json::from_slice::<ControlMessage>(&delivery.body) {
             Ok(message) => obey_one(&shared, message),
             Err(error) => tracing::warn!(
-                kind = delivery.kind.as_deref(), %error,
+                kind = delivery.kind.as_deref(),
+                error = without_content(&error),
                 "a control message cannot be read; it is dropped, as any hint may be"
             ),
         }

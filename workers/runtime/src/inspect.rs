@@ -3,6 +3,7 @@
 use baton_bus::{DELIVERY_LIMIT, Delivery};
 use baton_messages::headers::{VERSION, VERSION_HEADER};
 use baton_messages::{BODY_BYTES_MAX, DeadReason, Task, TaskMessage, TaskType};
+use serde_json::error::Category;
 
 /// The only kind there is on a task queue.
 const KIND: &str = "task@1";
@@ -64,8 +65,12 @@ fn decode(
             format!("a `{kind}` on a task queue; this worker reads {KIND}"),
         ));
     }
-    let TaskMessage::Task(task) = serde_json::from_slice(body)
-        .map_err(|error| refusal(DeadReason::Undecodable, format!("no task: {error}")))?;
+    let TaskMessage::Task(task) = serde_json::from_slice(body).map_err(|error| {
+        refusal(
+            DeadReason::Undecodable,
+            format!("no task: {}", without_content(&error)),
+        )
+    })?;
     if task.task_type != *serves {
         return Err(refusal(
             DeadReason::UnknownType,
@@ -73,6 +78,18 @@ fn decode(
         ));
     }
     Ok(task)
+}
+
+/// What is wrong with a message, and where, without a word of what it says: that may be secret, and this is logged.
+pub(crate) fn without_content(error: &serde_json::Error) -> String {
+    let what = match error.classify() {
+        Category::Io => "cannot be read",
+        Category::Syntax => "is not JSON",
+        Category::Data => "has not the shape of its kind",
+        Category::Eof => "ends too early",
+    };
+    let (line, column) = (error.line(), error.column());
+    format!("it {what} (line {line}, column {column})")
 }
 
 #[cfg(test)]
@@ -92,5 +109,19 @@ mod tests {
         assert_eq!(reason(b"{}", Some("task@2"), None), DeadReason::UnknownKind);
         assert_eq!(reason(b"{}", Some(KIND), Some(2)), DeadReason::UnknownKind);
         assert_eq!(reason(&large, Some(KIND), Some(1)), DeadReason::TooLarge);
+    }
+
+    #[test]
+    fn a_refusal_says_where_and_never_what() {
+        let serves = TaskType::new("test.echo@1").unwrap();
+        for body in [
+            &br#"{"task@1":"hunter2"}"#[..],
+            br#"{"task@1":{"hunter2":1}}"#,
+            br#"{"hunter2":{}}"#,
+        ] {
+            let said = decode(body, Some(KIND), None, &serves).unwrap_err().error;
+            assert!(!said.contains("hunter2"), "{said}");
+            assert!(said.contains("line 1, column "), "{said}");
+        }
     }
 }
