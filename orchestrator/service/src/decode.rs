@@ -101,9 +101,20 @@ fn misshapen(body: &[u8], error: &serde_json::Error) -> Unusable {
         ),
         _ => Unusable::new(
             DeadReason::Undecodable,
-            format!("not of its kind's shape: {error}"),
+            format!("not of its kind's shape: {}", place(error)),
         ),
     }
+}
+
+/// What is wrong and where, without the error's own text: that quotes the message, which may hold what no log should.
+fn place(error: &serde_json::Error) -> String {
+    use serde_json::error::Category;
+    let what = match error.classify() {
+        Category::Io | Category::Eof => "it ends too early",
+        Category::Syntax => "no JSON",
+        Category::Data => "a field is missing, unknown or of another type",
+    };
+    format!("{what}, line {} column {}", error.line(), error.column())
 }
 
 fn read(message: InboxMessage) -> Read {
@@ -122,6 +133,8 @@ pub(crate) fn refused(refusal: &Refusal) -> Option<Unusable> {
     let reason = match refusal {
         Refusal::NoSaga | Refusal::NoSuch { .. } => DeadReason::UnknownSaga,
         Refusal::Misfit { .. } => DeadReason::Misfit,
+        // Kept for whoever mends the saga: what it reports may be the only trace of what was done.
+        Refusal::Unreadable => DeadReason::Other,
         Refusal::Ended { .. } | Refusal::Moved { .. } | Refusal::NotNow { .. } => return None,
     };
     Some(Unusable::new(reason, refusal.to_string()))
@@ -153,6 +166,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_is_told_without_the_content() {
+        let secret = br#"{"marker@1":{"from":"me","number":"hunter2"}}"#;
+        let error = bytes(secret, None).unwrap_err().error;
+        assert!(!error.contains("hunter2"), "{error}");
+        assert!(error.contains("line 1 column"), "{error}");
+        let error = bytes(br#"{"started@1":{"hunter2":1}}"#, None)
+            .unwrap_err()
+            .error;
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
     fn a_marker_is_told_from_an_input() {
         let marker = br#"{"marker@1":{"from":"me","number":7}}"#;
         let message = bytes(marker, Some("marker@1")).unwrap();
@@ -177,6 +202,8 @@ mod tests {
             refused(&Refusal::NoSaga).unwrap().reason,
             DeadReason::UnknownSaga
         );
+        let unreadable = refused(&Refusal::Unreadable).unwrap();
+        assert_eq!(unreadable.reason, DeadReason::Other);
         assert!(
             refused(&Refusal::Ended {
                 status: "completed"

@@ -102,7 +102,7 @@ impl Problem {
             StatusCode::SERVICE_UNAVAILABLE,
             "not-committed",
             "Not committed in time",
-            "the store does not take commits, see /readyz; it may still happen, so repeat it with the same id",
+            "the store does not take commits, see /readyz; it may still happen, so repeat it with this `id` (or with the same Idempotency-Key, where one was sent)",
         )
         .with("id", json!(id.to_string()))
         .again_after_s(5)
@@ -143,6 +143,11 @@ impl Problem {
                 StatusCode::CONFLICT,
                 "not-now",
                 "Not possible where it stands",
+            ),
+            Refusal::Unreadable => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "unreadable",
+                "The saga's records cannot be read",
             ),
         };
         Self::new(status, kind, title, refusal.to_string())
@@ -227,5 +232,6 @@ mod tests {
             misfit: "b".into(),
         };
         assert_eq!(status(&misfit), 422);
+        assert_eq!(status(&Refusal::Unreadable), 500);
     }
 }
