@@ -133,6 +133,15 @@ pub(super) fn saga_id(text: &str) -> Answer<SagaId> {
         .map_err(|_| Problem::bad_request(format!("`{text}` is no saga id; they are UUIDs")))
 }
 
+/// The saga a request starts: always derived from what its caller can repeat, also where the id was minted here, since an answer that
+/// names that id asks for it to be repeated.
+fn saga_of(key: Option<&str>, id: InputId) -> SagaId {
+    match key {
+        Some(key) => SagaId::of_request(CALLER, key),
+        None => SagaId::of_request("id", &id.to_string()),
+    }
+}
+
 /// Starts a saga. The same `Idempotency-Key` (or id) again is the same saga.
 pub(crate) async fn start(
     State(api): Shared,
@@ -142,13 +151,8 @@ pub(crate) async fn start(
     let by = auth::by(&headers);
     let key = idempotency_key(&headers)?;
     let (definition, version) = api.wanted(&asked, &by).await?;
-    let saga = match (&key, asked.id) {
-        (Some(key), _) => SagaId::of_request(CALLER, key),
-        (None, Some(id)) => SagaId::of_request("id", &id.to_string()),
-        (None, None) => SagaId(Uuid::now_v7()),
-    };
-    // A saga starts once, so its start needs no other name than its own.
-    let id = asked.id.unwrap_or(InputId(saga.0));
+    let id = asked.id.unwrap_or_else(|| InputId(Uuid::now_v7()));
+    let saga = saga_of(key.as_deref(), id);
     let input = Input::Start(Start {
         id,
         saga,
@@ -328,4 +332,20 @@ pub(crate) async fn records(
         }
     }
     Ok(Json(json!({ "records": rows, "next": next })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_id_twice_is_the_same_saga_and_a_key_goes_before_it() {
+        let (one, other) = (InputId(Uuid::from_u128(1)), InputId(Uuid::from_u128(2)));
+        assert_eq!(saga_of(None, one), saga_of(None, one));
+        assert_ne!(saga_of(None, one), saga_of(None, other));
+        assert_eq!(saga_of(Some("k"), one), saga_of(Some("k"), other));
+        assert_ne!(saga_of(Some("k"), one), saga_of(None, one));
+        let key = one.to_string();
+        assert_ne!(saga_of(Some(&key), one), saga_of(None, one));
+    }
 }
