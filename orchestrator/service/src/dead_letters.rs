@@ -126,7 +126,10 @@ fn broker_death(headers: &Headers) -> Option<&Headers> {
     }
 }
 
-/// From what it is: the same message for the same reason from the same queue is the same letter, whoever parked it and however often.
+/// Under which whoever parked it named this parking: a message that died, was put back and died again is two letters.
+const ID_HEADER: &str = "baton-dead-id";
+
+/// As it was named when it was parked; else from what it is: the same message for the same reason from the same queue is the same letter, whoever parked it and however often.
 fn id(delivery: &Delivery, reason: DeadReason) -> Uuid {
     let message = delivery.message_id.as_deref().unwrap_or("");
     let text = |name| {
@@ -136,6 +139,9 @@ fn id(delivery: &Delivery, reason: DeadReason) -> Uuid {
             .and_then(HeaderValue::as_text)
             .unwrap_or("")
     };
+    if let Ok(named) = text(ID_HEADER).parse() {
+        return named;
+    }
     let mut what = Vec::with_capacity(delivery.body.len() + 128);
     for part in [message, reason.as_str(), text(QUEUE_HEADER)] {
         what.extend_from_slice(part.as_bytes());
