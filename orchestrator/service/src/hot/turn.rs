@@ -60,7 +60,7 @@ impl<S: Store> HotLoop<S> {
             if pause == AGAIN_MIN {
                 tracing::error!(
                     error = %chain(&error),
-                    "the store does not take the turn; nothing is acknowledged, it is tried again until it does (disk full? locked by another program?)"
+                    "the turn was not committed: the store could not be read or written, see the error; nothing is acknowledged, it is tried again until it succeeds"
                 );
                 self.health.set_store(Some(chain(&error)));
             }
@@ -87,7 +87,11 @@ impl<S: Store> HotLoop<S> {
             self.watch.anew();
             match self.driver.recover_again(clock::now()).await {
                 Ok(()) => return Ok(true),
-                Err(error) => drop(temporary(error)?),
+                Err(error) => {
+                    let error = chain(&temporary(error)?);
+                    tracing::debug!(%error, "the store could not be read anew; it is tried again");
+                    self.health.set_store(Some(error));
+                }
             }
         }
     }
