@@ -24,7 +24,8 @@ const NOT_FOUND: u16 = 404;
 const PRECONDITION_FAILED: u16 = 406;
 
 /// What to tell somebody whose user may not declare.
-const COMMAND: &str = "baton topology apply";
+const ADVICE: &str =
+    "declare it with an account that may configure it, as schemas/json/topology.json lists it";
 
 /// How [`Bus::declare`] went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,10 +74,7 @@ impl fmt::Display for DeclareReport {
             write!(f, "; {} is missing ({})", named.what, named.broker_said)?;
         }
         if !self.missing.is_empty() {
-            write!(
-                f,
-                "; as a user who may configure the broker, run: {COMMAND}"
-            )?;
+            write!(f, "; {ADVICE}")?;
         }
         Ok(())
     }

@@ -75,7 +75,7 @@ pub struct Stale {
 pub enum ParkError {
     /// `baton.dead` has no queue bound to it.
     #[error(
-        "message was returned by {exchange} ({code} {text}); declare the dead letter queue: baton topology apply"
+        "message was returned by {exchange} ({code} {text}); the dead letter queue is missing: declare it with an account that may configure it, as schemas/json/topology.json lists it"
     )]
     Returned {
         /// Where it was published.

@@ -38,3 +38,22 @@ pub use time::Timestamp;
 /// The largest body anybody may publish, in bytes. A task over it is refused before dispatch; 4.x brokers stop at 16 MiB,
 /// a quorum queue holds bodies in memory, so the cap sits far below.
 pub const BODY_BYTES_MAX: usize = 512 * 1024;
+
+/// The largest input of a task, in bytes of JSON. A task to undo or to probe carries all four of these at once, and a saga whose
+/// undo cannot be sent is stuck with what it has done: so each has its share, and their sum with the envelope fits one body.
+pub const INPUT_BYTES_MAX: usize = 176 * 1024;
+/// The largest output of a task, in bytes of JSON; see [`INPUT_BYTES_MAX`].
+pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// The largest `before` checkpoint, in bytes of JSON; see [`INPUT_BYTES_MAX`]. A file of 128 KiB in base64 fits.
+pub const BEFORE_BYTES_MAX: usize = 176 * 1024;
+/// The largest `progress` checkpoint, in bytes of JSON; see [`INPUT_BYTES_MAX`].
+pub const PROGRESS_BYTES_MAX: usize = 64 * 1024;
+
+/// Room for all else in a message: ids, names, times, of which each is bounded.
+const ENVELOPE_BYTES_MAX: usize = 32 * 1024;
+
+const _: () = assert!(
+    INPUT_BYTES_MAX + OUTPUT_BYTES_MAX + BEFORE_BYTES_MAX + PROGRESS_BYTES_MAX + ENVELOPE_BYTES_MAX
+        <= BODY_BYTES_MAX,
+    "a task to undo or to probe fits one body"
+);

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use baton_messages::{
-    AttemptRef, Checkpoint, CheckpointKind, Direction, IdempotencyKey, RunId, Timestamp, WorkerId,
+    AttemptRef, BEFORE_BYTES_MAX, Checkpoint, CheckpointKind, Direction, IdempotencyKey,
+    PROGRESS_BYTES_MAX, RunId, Timestamp, WorkerId,
 };
 use serde_json::Value;
 use tokio::time::Instant;
@@ -17,9 +18,6 @@ use crate::lease::Lease;
 use crate::sink::{Sink, SinkError};
 use crate::task_error::TaskError;
 
-/// The largest checkpoint, in bytes of JSON: it travels with every later task of its step, beside input and output.
-pub const CHECKPOINT_BYTES_MAX: usize = 256 * 1024;
-
 /// A value that could not be stored. What was to be done after it must not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -29,15 +27,15 @@ pub enum CheckpointError {
         /// `before` or `progress`.
         kind: &'static str,
     },
-    /// The value is larger than [`CHECKPOINT_BYTES_MAX`].
-    #[error(
-        "the {kind} checkpoint has {bytes} bytes, more than the {CHECKPOINT_BYTES_MAX} a checkpoint may have"
-    )]
+    /// The value is larger than [`BEFORE_BYTES_MAX`] or [`PROGRESS_BYTES_MAX`].
+    #[error("the {kind} checkpoint has {bytes} bytes, more than the {bytes_max} it may have")]
     TooLarge {
         /// `before` or `progress`.
         kind: &'static str,
         /// How large it is.
         bytes: usize,
+        /// How large it may be.
+        bytes_max: usize,
     },
     /// The value is no JSON.
     #[error("the {kind} checkpoint cannot be written as JSON")]
@@ -262,8 +260,16 @@ impl Context {
         let bytes = serde_json::to_vec(value)
             .map_err(|source| CheckpointError::Json { kind: name, source })?
             .len();
-        if bytes > CHECKPOINT_BYTES_MAX {
-            return Err(CheckpointError::TooLarge { kind: name, bytes });
+        let bytes_max = match kind {
+            CheckpointKind::Before => BEFORE_BYTES_MAX,
+            CheckpointKind::Progress => PROGRESS_BYTES_MAX,
+        };
+        if bytes > bytes_max {
+            return Err(CheckpointError::TooLarge {
+                kind: name,
+                bytes,
+                bytes_max,
+            });
         }
         let number = {
             let mut kept = self.kept();
@@ -316,5 +322,41 @@ const fn name_of(kind: CheckpointKind) -> &'static str {
     match kind {
         CheckpointKind::Before => "before",
         CheckpointKind::Progress => "progress",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestStep;
+
+    /// A text of so many bytes of JSON, with its quotes.
+    fn text(bytes: usize) -> Value {
+        Value::String("x".repeat(bytes - 2))
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_over_its_share_is_refused_and_not_stored() {
+        let step = TestStep::new();
+        let context = step.attempt(Direction::Do).unwrap();
+        let before = context.checkpoint_before(text(BEFORE_BYTES_MAX + 1)).await;
+        assert!(
+            matches!(before, Err(CheckpointError::TooLarge { bytes, .. }) if bytes == BEFORE_BYTES_MAX + 1)
+        );
+        let progress = context
+            .checkpoint_progress(text(PROGRESS_BYTES_MAX + 1))
+            .await;
+        assert!(matches!(progress, Err(CheckpointError::TooLarge { .. })));
+        assert_eq!((step.stored(), context.before()), (0, None));
+
+        context
+            .checkpoint_before(text(BEFORE_BYTES_MAX))
+            .await
+            .unwrap();
+        context
+            .checkpoint_progress(text(PROGRESS_BYTES_MAX))
+            .await
+            .unwrap();
+        assert_eq!(step.stored(), 2);
     }
 }

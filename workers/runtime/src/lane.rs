@@ -10,8 +10,8 @@ use std::time::Duration;
 use baton_bus::{Delivery, HeaderValue, Outgoing, Publisher, Sent};
 use baton_messages::headers::{TRACEPARENT, VERSION, VERSION_HEADER, traceparent};
 use baton_messages::{
-    BODY_BYTES_MAX, Failure, Finished, InboxKey, InboxMessage, MessageId, SagaId, TaskResult,
-    Timestamp, topology,
+    BODY_BYTES_MAX, Failure, Finished, InboxKey, InboxMessage, MessageId, OUTPUT_BYTES_MAX,
+    ProbeAnswer, SagaId, TaskResult, Timestamp, topology,
 };
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
@@ -218,7 +218,8 @@ impl Work {
             tracing::warn!(
                 said = ?sent,
                 "a report does not reach its inbox; it is kept and tried again until it does. \
-                 If it is returned, the inbox queue is missing: start an orchestrator, or run `baton topology apply`"
+                 If it is returned, the inbox queue is missing: start an orchestrator, or declare it \
+                 with an account that may configure it, as `schemas/json/topology.json` lists it"
             );
         }
         metrics::counter!("baton_worker_reports_retried_total").increment(1);
@@ -254,12 +255,36 @@ impl End {
         let message = InboxMessage::Finished(finished);
         // Only values that came from JSON are in it, so that it can be written.
         let out = outgoing(&self.inbox, &message, id, at).ok()?;
-        if out.body.len() <= BODY_BYTES_MAX {
+        // Most reports are small as a whole: nothing of them is measured.
+        let Some(why) = (out.body.len() > OUTPUT_BYTES_MAX)
+            .then(|| why_too_large(&message, out.body.len()))
+            .flatten()
+        else {
             return Some(out);
-        }
-        let bytes = out.body.len();
-        outgoing(&self.inbox, &too_large(message, bytes), id, at).ok()
+        };
+        outgoing(&self.inbox, &too_large(message, why), id, at).ok()
     }
+}
+
+/// Why a report of `bytes` cannot be sent as it is, if it cannot.
+fn why_too_large(message: &InboxMessage, bytes: usize) -> Option<String> {
+    let InboxMessage::Finished(finished) = message else {
+        return None;
+    };
+    let output = match &finished.result {
+        TaskResult::Succeeded { output } | TaskResult::Probed(ProbeAnswer::Happened { output }) => {
+            serde_json::to_vec(output).map_or(bytes, |json| json.len())
+        }
+        _ => 0,
+    };
+    if output > OUTPUT_BYTES_MAX {
+        return Some(format!(
+            "the output has {output} bytes, more than the {OUTPUT_BYTES_MAX} an output may have"
+        ));
+    }
+    (bytes > BODY_BYTES_MAX).then(|| {
+        format!("the report has {bytes} bytes, more than the {BODY_BYTES_MAX} a message may have")
+    })
 }
 
 /// Whether no other worker can have been handed this delivery, as far as can be known now.
@@ -268,15 +293,13 @@ fn is_sole(delivery: &Delivery) -> bool {
 }
 
 /// The same report without what made it too large: what the run did stands, and nobody can be told what it returned.
-fn too_large(message: InboxMessage, bytes: usize) -> InboxMessage {
+fn too_large(message: InboxMessage, why: String) -> InboxMessage {
     let InboxMessage::Finished(mut finished) = message else {
         return message;
     };
     finished.result = TaskResult::Unknown(Failure {
         code: "output-too-large".to_owned(),
-        message: format!(
-            "the report has {bytes} bytes, more than the {BODY_BYTES_MAX} a message may have"
-        ),
+        message: why,
         retryable: false,
         retry_after_ms: None,
     });

@@ -36,7 +36,7 @@ pub mod testing;
 mod worker;
 
 pub use automation::{Asked, Automation, Done, Probe};
-pub use context::{CHECKPOINT_BYTES_MAX, CheckpointError, Context};
+pub use context::{CheckpointError, Context};
 pub use manifest::{ManifestError, manifest_of};
 pub use options::{CONCURRENCY_MAX, WorkerOptions};
 pub use registry::Registry;

@@ -116,7 +116,7 @@ async fn play(log: &Log, context: &Context, script: Script) -> Result<Value, Tas
         }
         Act::Large => {
             dropped.1 = true;
-            return Ok(Value::String("x".repeat(baton_messages::BODY_BYTES_MAX)));
+            return Ok(Value::String("x".repeat(baton_messages::OUTPUT_BYTES_MAX)));
         }
         Act::Fail => {
             dropped.1 = true;
