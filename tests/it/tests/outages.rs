@@ -251,3 +251,49 @@ async fn kill_between_commit_and_publish_and_nothing_committed_is_lost() {
         assert_eq!(book.called_twice(&format!("n{number}-a")), None);
     }
 }
+
+/// A report that comes while the store takes no commits is neither acknowledged nor lost, also when the orchestrator dies of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_while_the_database_is_locked_and_no_report_is_lost() {
+    let mut system = Setup::workers(1).start().await;
+    system.await_served("test.effect-late@1").await;
+    let saga = Saga::named("late")
+        .task(
+            "a",
+            "test.effect-late@1",
+            ", delay_before_ms: 2000",
+            "timeout: 20s\n    ",
+        )
+        .late("b", "");
+    system.apply(&[&saga]).await;
+    let id = system.run("late", "n").await;
+    system.api.await_phase(&id, "a", "trying").await;
+    let database = system.data_dir().join("baton.db");
+    let lock = rusqlite::Connection::open(database).expect("the database can be opened");
+    lock.execute_batch("BEGIN IMMEDIATE")
+        .expect("it can be locked");
+    await_until("the effect to stand", SOON, async || {
+        Book::of(&system.ledger).await.effect("n-a").state == State::Applied
+    })
+    .await;
+    // the report is in the orchestrator's hands, unacknowledged
+    system
+        .vhost
+        .await_messages("baton.inbox.00", 0, 1, SOON)
+        .await;
+    system
+        .await_ready_saying("the store takes no commits")
+        .await;
+    let log = system.orchestrator().process.log();
+    assert!(log.contains("locked"), "it says why:\n{log}");
+    system.orchestrator().process.kill9();
+    lock.execute_batch("ROLLBACK").expect("it can be unlocked");
+    drop(lock);
+    system.orchestrator().process.start_again();
+    system.api.await_status(&id, "completed", SOON).await;
+    let book = Book::of(&system.ledger).await;
+    assert_eq!(
+        (book.not_done_once("n-a"), book.not_done_once("n-b")),
+        (None, None)
+    );
+}

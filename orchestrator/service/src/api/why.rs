@@ -25,7 +25,11 @@ pub(crate) fn waits(
     };
     let nobody = |direction| match serves(direction) {
         Some((task_type, pool)) => format!("nobody serves {task_type} in pool {pool}"),
-        None => "nobody serves its task type".to_owned(),
+        // its type was never announced, so nothing could be made ready
+        None => match definition.and_then(|definition| definition.step(id)?.task()) {
+            Some(task) => format!("nobody serves {}", task.task_type),
+            None => "nobody serves its task type".to_owned(),
+        },
     };
     let until = step.due.map_or_else(String::new, |due| {
         format!(", for {} more", span(due.since_ms(now)))
