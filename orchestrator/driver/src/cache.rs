@@ -53,6 +53,9 @@ impl Cached {
 /// The task types a saga's steps wait for: the prepared one, or, before that, the defined one.
 pub(crate) fn waits_for(state: &SagaState, definition: &Definition) -> BTreeSet<TaskType> {
     let mut types = BTreeSet::new();
+    if !state.active() {
+        return types;
+    }
     for (id, step) in &state.steps {
         let defined = || definition.step(id).and_then(|step| step.task());
         match step.phase {
@@ -140,6 +143,17 @@ impl Cache {
             self.wheel.insert((at, saga));
         }
         cached.wake = next;
+    }
+
+    /// Lets a saga's timers rest until then, or until something else happens to it.
+    pub(crate) fn snooze(&mut self, saga: SagaId, until: Timestamp) {
+        let Some(cached) = self.sagas.get_mut(&saga) else {
+            return;
+        };
+        if let Some(at) = cached.wake.replace(until) {
+            self.wheel.remove(&(at, saga));
+        }
+        self.wheel.insert((until, saga));
     }
 
     /// The sagas whose wake is due, soonest first.

@@ -15,7 +15,7 @@ use crate::store::{CommitError, DefinitionRow, Store, StoreError};
 /// How long an unpublished watermark may stand before it is written by itself.
 const WATERMARK_MS: u64 = 1_000;
 /// How long before a task the broker did not take is sent again while the broker is there.
-const RESEND_MS: u64 = 2_000;
+const RESEND_MS: u64 = 5_000;
 
 /// What a driver is made with.
 #[derive(Debug, Clone)]

@@ -78,7 +78,8 @@ fn may_begin(d: &Deciding<'_>, index: usize) -> bool {
             .all(|other| other.open_attempt().is_none())
 }
 
-fn begin(d: &mut Deciding<'_>, id: &StepId) -> Result<(), DecideError> {
+/// Begins a step: looks at its `if`, then does what it is there for.
+pub(crate) fn begin(d: &mut Deciding<'_>, id: &StepId) -> Result<(), DecideError> {
     let defined = d.rules.definition.step(id);
     let Some(step) = defined else {
         return Err(DecideError::Definition {

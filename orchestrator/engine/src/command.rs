@@ -179,12 +179,18 @@ pub fn task_message(
         timeout_ms: facts.timeout_ms,
         lease_ms: facts.lease_ms,
         input: ready.input.clone(),
+        act: (ready.own_task && of.direction == Direction::Undo).then_some(Direction::Do),
         output: match of.direction {
             Direction::Do => None,
-            Direction::Undo | Direction::Probe => step.output.clone(),
+            Direction::Undo | Direction::Probe => step.output.clone().filter(|_| !ready.own_task),
         },
-        before: step.before.as_ref().map(|(_, value)| value.clone()),
-        progress: step.progress.clone(),
+        // What another automation found before it acted means nothing to this one.
+        before: step
+            .before
+            .as_ref()
+            .filter(|_| !ready.own_task)
+            .map(|(_, value)| value.clone()),
+        progress: step.progress.clone().filter(|_| !ready.own_task),
         of,
     }))
 }
@@ -194,7 +200,11 @@ const fn not_after(offered_at: Timestamp, offer_ms: u64) -> Timestamp {
 }
 
 fn granted(state: &SagaState, of: &AttemptKey) -> GrantAnswer {
-    let step = state.step(&of.step);
+    // As in the task: checkpoints belong to the automation that stored them.
+    let step = state.step(&of.step).filter(|step| {
+        step.prepared(of.direction)
+            .is_none_or(|ready| !ready.own_task)
+    });
     GrantAnswer::Granted {
         before: step
             .and_then(|s| s.before.as_ref())

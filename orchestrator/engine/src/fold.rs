@@ -238,6 +238,12 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
         Record::Forgiven { step, direction } => {
             let state = step_mut(state, step)?;
             let last = state.last_attempt(*direction);
+            for attempt in &mut state.attempts {
+                // One that nobody ran is offered again under its number: its wait begins anew.
+                if attempt.direction == *direction && attempt.stage == Stage::NotRun {
+                    attempt.first_offered_at = at;
+                }
+            }
             match direction {
                 Direction::Do => state.forgiven = last,
                 Direction::Undo => state.undo_forgiven = last,
@@ -342,11 +348,15 @@ fn told(step: &mut StepState, direction: Direction, result: &TaskResult) {
     }
     match result {
         TaskResult::Succeeded { output } => {
-            step.output = Some(output.clone());
+            // Later steps may have read the output of a step that is done: it stays.
+            if step.phase != Phase::Succeeded {
+                step.output = Some(output.clone());
+            }
             touch(step);
         }
-        TaskResult::Unknown(_) => touch(step),
-        TaskResult::Failed(_) | TaskResult::NotRun { .. } | TaskResult::Probed(_) => {}
+        // To be asked for something is not to be asked about it: such an answer says nothing of what was done.
+        TaskResult::Unknown(_) | TaskResult::Probed(_) => touch(step),
+        TaskResult::Failed(_) | TaskResult::NotRun { .. } => {}
     }
 }
 

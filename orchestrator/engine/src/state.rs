@@ -190,6 +190,9 @@ pub struct Prepared {
     pub facts: TaskFacts,
     /// The evaluated input.
     pub input: Value,
+    /// A task of its own (`undo: { task: … }`): its automation runs, instead of being asked to take something back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_task: bool,
 }
 
 /// How far an attempt has come.

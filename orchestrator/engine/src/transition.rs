@@ -33,6 +33,7 @@ pub(crate) const fn legal(from: Phase, to: Phase) -> bool {
         Backoff => matches!(
             to,
             Trying
+                | Sleeping
                 | Unserved
                 | Succeeded
                 | Failed

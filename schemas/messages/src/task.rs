@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::ids::IdempotencyKey;
 use crate::inbox::AttemptRef;
 use crate::manifest::Hold;
-use crate::names::{InboxKey, PoolName, TaskType};
+use crate::names::{Direction, InboxKey, PoolName, TaskType};
 use crate::present::present;
 use crate::time::Timestamp;
 
@@ -51,6 +51,10 @@ pub struct Task {
     pub timeout_ms: u64,
     /// How long the attempt counts as alive without a heartbeat that lists it, in milliseconds; only for `hold: claim`.
     pub lease_ms: u64,
+    /// Which of the automation's ways to run, where it is another than the direction says: `undo: { task: … }` of a definition names an automation
+    /// that is run (`do`) in order to undo a step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Direction>,
     /// The input, fitting the type's input schema. Of `undo` and `probe`: the input `do` was given.
     pub input: Value,
     /// Of `undo`: what `do` returned, where it is known.

@@ -172,6 +172,7 @@ fn task(task_type: &str, hold: Hold, input: Value) -> Task {
         pool: PoolName::default_pool(),
         inbox: InboxKey::of(0),
         hold,
+        act: None,
         not_after: Timestamp(u64::try_from(since.as_millis()).unwrap() + 60_000),
         timeout_ms: 60_000,
         lease_ms: 4_000,

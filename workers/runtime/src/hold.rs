@@ -90,7 +90,7 @@ pub(crate) async fn act(shared: &Shared, mut in_hand: InHand, handle: &Handle) {
     };
     let task = &mut in_hand.task;
     let given = Given {
-        direction: task.of.direction,
+        direction: task.act.unwrap_or(task.of.direction),
         input: std::mem::take(&mut task.input),
         output: task.output.take(),
         before: context.before(),

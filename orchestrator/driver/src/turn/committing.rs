@@ -81,6 +81,10 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         let idle = batch.watermark != self.watermark_written
             && self.now.since_ms(self.committed_at) >= 1_000;
         if batch.is_empty() && !idle {
+            // What these items took care of is taken care of: the next commit writes the watermark.
+            for (row, times) in settling {
+                (0..times).for_each(|_| self.flight.settled(row));
+            }
             self.after_commit(touched, evicted);
             return Ok(answers);
         }

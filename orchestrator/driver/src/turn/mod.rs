@@ -8,7 +8,7 @@ mod item;
 
 use std::collections::BTreeSet;
 
-use baton_engine::Input;
+use baton_engine::{Input, Refusal, Verdict};
 use baton_messages::{DeadReason, InputId, SagaId, Timestamp};
 use uuid::Uuid;
 
@@ -19,6 +19,9 @@ use crate::outlet::Outlet;
 use crate::recover::LOAD_CHUNK;
 use crate::store::{CommitError, Store};
 use crate::work::{Answer, Work};
+
+/// How long the timers of a saga rest after one of its inputs could not be decided.
+const SNOOZE_MS: u64 = 60_000;
 
 impl<S: Store, O: Outlet> Driver<S, O> {
     /// Decides and commits `work`, and with it whatever of the driver's own is due. After `Ok`, acknowledge what is behind the tokens and
@@ -148,13 +151,19 @@ impl<S: Store, O: Outlet> Driver<S, O> {
                     source: CommitError::Data { .. },
                     ..
                 }) => {}
-                done => return done,
+                done => {
+                    // Its timer would fire at once and fail again: it may wait a while for somebody to look.
+                    self.cache.snooze(saga, self.now.plus_ms(SNOOZE_MS));
+                    return done.map(|answers| refused(answers, item));
+                }
             }
         }
         tracing::error!(saga.id = %saga, "the saga could not be parked either: look at its records in the store");
         self.forget(std::slice::from_ref(item)).await?;
         let built = self.decide_all(&[kept], chance).unwrap_or_default();
-        self.commit_built(built).await
+        let answers = self.commit_built(built).await?;
+        self.cache.snooze(saga, self.now.plus_ms(SNOOZE_MS));
+        Ok(refused(answers, item))
     }
 
     /// Reads the sagas of these items anew: their states in memory are not to be used.
@@ -211,4 +220,26 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             letter: Some(letter),
         }
     }
+}
+
+/// Whoever gave an input that was set aside is told so.
+fn refused(answers: Vec<Answer>, item: &Item) -> Vec<Answer> {
+    let action = item
+        .input
+        .as_ref()
+        .map_or("dead letter", |input| input.kind());
+    let why = "it could not be decided; it is kept as a dead letter, and the saga is parked where there is one";
+    answers
+        .into_iter()
+        .map(|answer| Answer {
+            verdict: match item.letter {
+                Some(_) => answer.verdict,
+                None => Verdict::Refused(Refusal::NotNow {
+                    action,
+                    why: why.to_owned(),
+                }),
+            },
+            ..answer
+        })
+        .collect()
 }

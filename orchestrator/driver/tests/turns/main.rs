@@ -1,4 +1,5 @@
 //! What a turn promises: commit, then act; nothing of a lost turn leaves; what was in doubt is decided again; one bad saga harms no neighbour.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod shelf;
 
@@ -387,6 +388,25 @@ fn no_verdict_is_taken_from_time_before_the_inbox_was_read() {
     turn(&mut driver, vec![], DAY_MS + 2);
     let steps = &driver.peek(saga(1)).unwrap().steps;
     assert_eq!(steps["first"].phase, baton_engine::state::Phase::Succeeded);
+}
+
+#[test]
+fn what_was_in_doubt_and_is_no_longer_wanted_lets_the_watermark_pass() {
+    let mut driver = rig(true);
+    turn(&mut driver, vec![start(1)], 1);
+    let out = take(&mut driver);
+    turn(&mut driver, vec![finished(&task(&out[0]).of, json!(1))], 2);
+    let second = take(&mut driver);
+    turn(&mut driver, vec![finished(&task(&second[0]).of, json!(1))], 3);
+    // Neither confirm was seen before the crash, and both tasks have long been done.
+    let shelf = driver.into_store();
+    assert_eq!(shelf.watermark, 0);
+    let mut driver = now_or_never(Driver::recover(shelf, Tray::default(), options(), at(4))).unwrap();
+    driver.bus_is_up(at(4));
+    turn(&mut driver, vec![], 5);
+    assert!(take(&mut driver).is_empty());
+    turn(&mut driver, vec![], 5_000);
+    assert_eq!(driver.store().watermark, 3);
 }
 
 #[test]

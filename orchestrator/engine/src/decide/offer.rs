@@ -47,7 +47,11 @@ impl Deciding<'_> {
         )
         .map(|(manifest, pool, input)| {
             let facts = forward_facts(task, manifest, pool);
-            Prepared { facts, input }
+            Prepared {
+                facts,
+                input,
+                own_task: false,
+            }
         });
         let queue_ms = task.queue_timeout_ms.unwrap_or(QUEUE_MS_DEFAULT);
         match made {
@@ -88,6 +92,7 @@ impl Deciding<'_> {
                 Ok(Prepared {
                     facts,
                     input: forward.input,
+                    own_task: false,
                 })
             }
             UndoPlan::Task(undo) => {
@@ -116,7 +121,11 @@ impl Deciding<'_> {
                     if retry.attempts.is_none() {
                         facts.retry.attempts = Some(UNDO_ATTEMPTS.max(manifest.retry.attempts));
                     }
-                    Prepared { facts, input }
+                    Prepared {
+                        facts,
+                        input,
+                        own_task: true,
+                    }
                 })
             }
         };
@@ -175,6 +184,7 @@ impl Deciding<'_> {
                 None => Ok(Prepared {
                     facts: forward.facts,
                     input: forward.input,
+                    own_task: false,
                 }),
                 Some(probe) => ready(
                     self.state,
@@ -187,7 +197,11 @@ impl Deciding<'_> {
                     let timeout = manifest.timeout_ms_default;
                     let retry = RetryPolicy::default();
                     let facts = facts(manifest, pool, timeout, None, task.queue_timeout_ms, &retry);
-                    Prepared { facts, input }
+                    Prepared {
+                        facts,
+                        input,
+                        own_task: true,
+                    }
                 }),
             };
             let Ok(mut prepared) = made else {

@@ -1,8 +1,11 @@
 //! Resume: what was held back by a pause starts; timers that came due meanwhile fire at once.
 
+use baton_messages::{Direction, StepId};
+
 use super::{Deciding, Handled, Refusal, Verdict};
 use crate::input::Operator;
 use crate::record::Record;
+use crate::state::Phase;
 
 pub(super) fn resume(d: &mut Deciding<'_>, operator: &Operator) -> Handled {
     if let Some(verdict) = d.precheck(operator) {
@@ -16,5 +19,19 @@ pub(super) fn resume(d: &mut Deciding<'_>, operator: &Operator) -> Handled {
     }
     d.applied(operator, "resume")?;
     d.emit(Record::Resumed)?;
+    // Whoever came to serve them during the pause was not heard: they are offered once, and wait again if nobody is there.
+    let waiting: Vec<(StepId, Direction)> = d
+        .state
+        .steps
+        .iter()
+        .filter_map(|(id, step)| match step.phase {
+            Phase::Unserved => Some((id.clone(), Direction::Do)),
+            Phase::UndoUnserved => Some((id.clone(), Direction::Undo)),
+            _ => None,
+        })
+        .collect();
+    for (id, direction) in waiting {
+        d.offer_unserved(&id, direction)?;
+    }
     Ok(Verdict::Applied)
 }

@@ -31,6 +31,10 @@ pub(crate) enum Outcome {
 impl Outcome {
     pub(crate) fn of(direction: Direction, result: &TaskResult) -> Self {
         match result {
+            TaskResult::Probed(_) if direction != Direction::Probe => Self::Unknown(failure(
+                "wrong-answer",
+                "the worker answered as if it had been asked whether it happened",
+            )),
             TaskResult::Probed(ProbeAnswer::Happened { output }) => Self::Happened(output.clone()),
             TaskResult::Probed(ProbeAnswer::DidNot) => Self::DidNot,
             TaskResult::Probed(ProbeAnswer::CannotTell { reason }) => {

@@ -3,7 +3,7 @@
 use baton_messages::{AttemptRef, Direction};
 
 use super::settle::Outcome;
-use super::{Deciding, Handled, Verdict, key_of};
+use super::{Deciding, Handled, Verdict, failure, key_of};
 use crate::command::still_wanted;
 use crate::record::{ClosedWhy, Record};
 use crate::state::Phase;
@@ -18,19 +18,30 @@ pub(super) fn task_unroutable(d: &mut Deciding<'_>, of: &AttemptRef) -> Handled 
     let maybe_acted = step
         .attempt(of.direction, of.attempt)
         .is_some_and(|a| !a.sole || a.maybe_sent);
-    if maybe_acted {
-        d.emit(Record::Held {
-            of: key,
-            maybe_sent: true,
-        })?;
-        return Ok(Verdict::Applied);
-    }
     let first = step
         .attempt(of.direction, of.attempt)
         .map_or(d.now, |a| a.first_offered_at);
     let queue_ms = step
         .prepared(of.direction)
         .map_or(0, |ready| ready.facts.queue_ms);
+    if maybe_acted && d.now < first.plus_ms(queue_ms) {
+        d.emit(Record::Held {
+            of: key,
+            maybe_sent: true,
+        })?;
+        return Ok(Verdict::Applied);
+    }
+    if maybe_acted {
+        // It has waited for as long as it may, and nobody knows of its first sending.
+        d.emit(Record::Closed {
+            of: key.clone(),
+            why: ClosedWhy::Unroutable,
+            maybe_acted: true,
+        })?;
+        let text = "nobody serves its task type, and its first sending may have been taken";
+        d.settle(&key, &Outcome::Unknown(failure("queue-timeout", text)))?;
+        return Ok(Verdict::Applied);
+    }
     d.emit(Record::Closed {
         of: key.clone(),
         why: ClosedWhy::Unroutable,

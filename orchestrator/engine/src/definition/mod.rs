@@ -64,8 +64,6 @@ pub struct Definition {
     pub deadline_ms: Option<u64>,
     /// Searchable words, computed from the input at the start, in the order of the document.
     pub labels: Vec<(String, Template)>,
-    /// What starts it, as written: read when triggers are registered.
-    pub triggers: Vec<Value>,
     /// The steps in the order of the document; an index into this list is what steps call each other by.
     pub steps: Vec<Step>,
     /// What the saga yields when it has completed.

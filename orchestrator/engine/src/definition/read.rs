@@ -12,9 +12,9 @@ use super::{DEFINITION_BYTES_MAX, Definition, LABELS_MAX, OWNER_DEFAULT, STEPS_M
 use crate::expr::Template;
 
 const KEYS: &[&str] = &[
-    "saga", "version", "title", "owner", "on", "input", "deadline", "labels", "steps", "output",
+    "saga", "version", "title", "owner", "input", "deadline", "labels", "steps", "output",
 ];
-const KEYS_LATER: &[&str] = &["locks", "concurrency"];
+const KEYS_LATER: &[&str] = &["on", "locks", "concurrency"];
 
 /// Reads a whole document.
 pub(super) fn definition(source: &str) -> Result<Definition, Vec<Diagnostic>> {
@@ -57,10 +57,6 @@ fn document(reader: &mut Reader, root: &Node, source: &str) -> Option<Definition
         .get("owner")
         .map_or(Some(OWNER_DEFAULT), |e| reader.text(e))
         .map(str::to_owned);
-    let triggers = top
-        .get("on")
-        .and_then(|e| reader.list(e))
-        .unwrap_or_default();
     let input_schema = top.get("input").and_then(|e| input_schema(reader, e));
     let deadline_ms = top.get("deadline").and_then(|e| reader.duration(e));
     let (labels, label_reads) = top
@@ -88,7 +84,6 @@ fn document(reader: &mut Reader, root: &Node, source: &str) -> Option<Definition
         input_schema,
         deadline_ms,
         labels,
-        triggers: triggers.iter().map(Node::to_json).collect(),
         steps: assemble(drafts, graph)?,
         output: output.map(|(_, template)| template),
         source: source.into(),

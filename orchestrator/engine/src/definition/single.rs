@@ -62,7 +62,6 @@ fn single(task_type: &TaskType, with: Template, source: String) -> Definition {
         input_schema: None,
         deadline_ms: None,
         labels: Vec::new(),
-        triggers: Vec::new(),
         steps: steps.into_iter().collect(),
         output: Template::compile(&json!(format!("${{ {STEP} }}"))).ok(),
         source: source.into(),

@@ -81,6 +81,7 @@ pub(crate) fn sizes(payload_bytes: usize) -> anyhow::Result<Sizes> {
         pool: PoolName::new("default")?,
         inbox: InboxKey::of(0),
         hold: Hold::Late,
+        act: None,
         not_after: now,
         timeout_ms: 10_000,
         lease_ms: 30_000,

@@ -297,6 +297,7 @@ pub(crate) fn task(task_type: &str, hold: Hold, input: Value) -> Task {
         pool: PoolName::default_pool(),
         inbox: InboxKey::of(0),
         hold,
+        act: None,
         not_after: Timestamp(now_ms() + 60_000),
         timeout_ms: 30_000,
         lease_ms: 30_000,
