@@ -103,6 +103,10 @@ fn dead_letter() -> Value {
             dead::EXCHANGE_HEADER,
             text("The exchange it had been published to."),
         ),
+        (
+            dead::ID_HEADER,
+            json!({ "type": "string", "format": "uuid", "description": "The id of this dead letter: derived from queue and message_id, or made by chance without one." }),
+        ),
         (dead::KEY_HEADER, text("Its routing key.")),
         (
             dead::AT_HEADER,
