@@ -107,6 +107,9 @@ pub(crate) struct Run {
     /// The same key again is the same saga
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
+    /// The same id (a UUID) again is the same saga; one is made when neither this nor a key is given
+    #[arg(long, value_name = "UUID", conflicts_with = "key")]
+    pub(crate) id: Option<uuid::Uuid>,
     /// Wait until it has ended or is parked, and exit accordingly
     #[arg(long)]
     pub(crate) wait: bool,

@@ -61,6 +61,17 @@ pub(crate) enum CliError {
         /// Where to look next.
         next: Option<String>,
     },
+    /// Nobody knows whether it happened.
+    #[error(
+        "it is not known whether it was started; run the same again with {with}: if it was, that is the same saga"
+    )]
+    InDoubt {
+        /// What makes it the same.
+        with: String,
+        /// Why it is not known.
+        #[source]
+        source: Box<Self>,
+    },
     /// What was given cannot be used.
     #[error("{what}")]
     Usage {
@@ -74,6 +85,16 @@ impl CliError {
         Self::Usage { what: what.into() }
     }
 
+    /// Whether what was asked for may have happened all the same: it was sent, and no answer says what became of it.
+    pub(crate) fn in_doubt(&self) -> bool {
+        match self {
+            Self::Unreachable { source, .. } => !source.is_connect(),
+            Self::Answer { .. } => true,
+            Self::Problem { status, .. } => *status == 503,
+            _ => false,
+        }
+    }
+
     /// The exit code of a command that ended so.
     pub(crate) const fn exit(&self) -> Exit {
         match self {
@@ -83,7 +104,8 @@ impl CliError {
             | Self::Answer { .. }
             | Self::NoToken { .. }
             | Self::File { .. }
-            | Self::Problem { .. } => Exit::Error,
+            | Self::Problem { .. }
+            | Self::InDoubt { .. } => Exit::Error,
         }
     }
 }
