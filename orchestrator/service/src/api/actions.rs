@@ -1,7 +1,7 @@
 //! What an operator may do to a saga, a step or a work item. Each action has a reason and an id: sent again it is the same action.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use baton_engine::Input;
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::extract::{Body, Path};
 use super::problem::{Answer, Problem};
 use super::sagas::saga_id;
 use super::{Api, Shared, auth};
@@ -66,7 +67,7 @@ pub(crate) async fn on_saga(
     State(api): Shared,
     Path((id, action)): Path<(String, String)>,
     headers: HeaderMap,
-    Json(act): Json<Act>,
+    Body(act): Body<Act>,
 ) -> Answer<Response> {
     let make = match action.as_str() {
         "cancel" => Input::Cancel,
@@ -88,7 +89,7 @@ pub(crate) async fn on_step(
     State(api): Shared,
     Path((id, step, action)): Path<(String, String, String)>,
     headers: HeaderMap,
-    Json(act): Json<Act>,
+    Body(act): Body<Act>,
 ) -> Answer<Response> {
     let step = StepId::new(&step).map_err(|error| Problem::bad_request(error.to_string()))?;
     let operator = act.operator(&headers)?;
@@ -140,7 +141,7 @@ pub(crate) async fn acknowledge(
     State(api): Shared,
     Path((id, number)): Path<(String, u32)>,
     headers: HeaderMap,
-    Json(act): Json<Act>,
+    Body(act): Body<Act>,
 ) -> Answer<Response> {
     let operator = act.operator(&headers)?;
     done(&api, &id, operator, |operator| Input::Acknowledge {

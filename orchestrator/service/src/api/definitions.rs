@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use baton_engine::Definition;
@@ -12,6 +12,7 @@ use baton_engine::definition::Diagnostic;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use super::extract::{Path, Text};
 use super::problem::{Answer, Problem};
 use super::sagas::COMMIT_WAIT;
 use super::{Api, Shared, auth};
@@ -100,7 +101,7 @@ impl Known {
 pub(crate) async fn put(
     State(api): Shared,
     headers: HeaderMap,
-    body: String,
+    Text(body): Text,
 ) -> Answer<Json<Value>> {
     let definition = Definition::parse(&body).map_err(|wrong| misshapen(&wrong))?;
     let answer = json!({

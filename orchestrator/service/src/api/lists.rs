@@ -3,7 +3,7 @@
 use std::future::{Ready, ready};
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use base64::Engine as _;
 use baton_driver::DeadLetterRow;
 use baton_messages::SagaId;
@@ -11,6 +11,7 @@ use baton_store::{DeadLetterCursor, WorkItemCursor, WorkItemView};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::extract::Query;
 use super::problem::{Answer, Problem};
 use super::{Shared, cursor};
 use crate::clock;

@@ -5,6 +5,7 @@ mod actions;
 mod auth;
 mod cursor;
 mod definitions;
+mod extract;
 mod lists;
 mod probes;
 mod problem;

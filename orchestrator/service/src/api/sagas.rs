@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use baton_engine::{Definition, Input, SagaState, Status, Verdict, replay};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use super::extract::{Body, Path, Query};
 use super::problem::{Answer, Problem};
 use super::{Api, Shared, auth, cursor, view};
 use crate::clock;
@@ -146,14 +147,14 @@ fn saga_of(key: Option<&str>, id: InputId) -> SagaId {
 pub(crate) async fn start(
     State(api): Shared,
     headers: HeaderMap,
-    Json(asked): Json<Asked>,
+    Body(asked): Body<Asked>,
 ) -> Answer<Response> {
     let by = auth::by(&headers);
     let key = idempotency_key(&headers)?;
     let (definition, version) = api.wanted(&asked, &by).await?;
     let id = asked.id.unwrap_or_else(|| InputId(Uuid::now_v7()));
     let saga = saga_of(key.as_deref(), id);
-    let input = Input::Start(Start {
+    let start = Start {
         id,
         saga,
         definition,
@@ -161,9 +162,13 @@ pub(crate) async fn start(
         input: asked.input.unwrap_or_else(|| json!({})),
         labels: asked.labels,
         by,
-    });
+    };
+    let input = Input::Start(start.clone());
     let verdict = api.decided(saga, input, id).await?;
     let duplicate = verdict == Verdict::Duplicate;
+    if duplicate {
+        same_request(&api.state(saga).await?.0, &start)?;
+    }
     let status = if duplicate {
         StatusCode::OK
     } else {
@@ -172,6 +177,26 @@ pub(crate) async fn start(
     let place = [(header::LOCATION, format!("/v1/sagas/{saga}"))];
     let body = Json(json!({ "id": saga, "duplicate": duplicate }));
     Ok((status, place, body).into_response())
+}
+
+/// A key or id that stands for another request already is a mistake of its caller: what he asks for now would never run.
+fn same_request(known: &SagaState, asked: &Start) -> Answer<()> {
+    let same = known.definition == asked.definition
+        && asked.version.is_none_or(|asked| asked == known.version)
+        && known.input == asked.input;
+    if same {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::CONFLICT,
+        "key-reused",
+        "The key or id stands for another request",
+        format!(
+            "saga {} was started under it, with another definition or input; take a new key",
+            known.id
+        ),
+    )
+    .with("saga", json!(known.id)))
 }
 
 impl Api {

@@ -97,6 +97,20 @@ async fn the_same_key_is_the_same_saga_and_a_wrong_token_gets_nothing() {
     assert_eq!(id, same);
     assert_ne!(id, other);
 
+    let named = json!({
+        "definition": "three", "input": { "word": "x" },
+        "id": "00000000-0000-7000-8000-000000000001",
+    });
+    assert_eq!(api.start(&named).await, api.start(&named).await);
+    let mut other = named.clone();
+    other["input"]["word"] = json!("y");
+    let (status, problem) = api.post("/v1/sagas", &other).await;
+    assert_eq!(status, 409, "{problem}");
+    assert_eq!(problem["type"], "urn:baton:problem:key-reused");
+    let (status, problem) = api.post("/v1/sagas", &json!({ "no": 1 })).await;
+    assert_eq!(status, 422, "{problem}");
+    assert_eq!(problem["status"], 422);
+
     api.token = "0123456789abcdef".to_owned();
     let (status, problem) = api.post("/v1/sagas", &body).await;
     assert_eq!(status, 401);
