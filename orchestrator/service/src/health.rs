@@ -1,8 +1,7 @@
 //! What is said of the process to whoever asks: that the loop turns, that the store takes commits, how the broker is. Written by the
 //! parts, read by `/healthz`, `/readyz` and the API; nothing here decides anything.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use baton_bus::{BusState, Link};
@@ -17,8 +16,9 @@ pub(crate) struct Health {
     begun: Instant,
     beat_ms: AtomicU64,
     room: AtomicBool,
-    store: Mutex<Option<String>>,
-    topology: Mutex<Option<String>>,
+    stuck: AtomicUsize,
+    store: AtomicBool,
+    topology: AtomicBool,
     bus: watch::Receiver<BusState>,
     /// Grows with every committed turn that decided something, for those who wait for a saga.
     turns: watch::Sender<u64>,
@@ -30,8 +30,9 @@ impl Health {
             begun: Instant::now(),
             beat_ms: AtomicU64::new(0),
             room: AtomicBool::new(true),
-            store: Mutex::new(None),
-            topology: Mutex::new(Some("not declared yet".to_owned())),
+            stuck: AtomicUsize::new(0),
+            store: AtomicBool::new(true),
+            topology: AtomicBool::new(false),
             bus,
             turns: watch::Sender::new(0),
         }
@@ -70,44 +71,50 @@ impl Health {
         self.room.load(Ordering::Relaxed)
     }
 
-    /// Why the store takes nothing; none when it does.
-    pub(crate) fn set_store(&self, trouble: Option<String>) {
-        *self.store.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    /// How many messages wait in vain for being put aside.
+    pub(crate) fn set_stuck(&self, n: usize) {
+        self.stuck.store(n, Ordering::Relaxed);
     }
 
-    /// Why the store takes nothing.
-    pub(crate) fn store_trouble(&self) -> Option<String> {
-        self.store
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// Whether the store takes turns. Why not stands in the log: whoever asks here may carry no token.
+    pub(crate) fn set_store(&self, takes: bool) {
+        self.store.store(takes, Ordering::Relaxed);
     }
 
-    /// What is missing at the broker; none when all is there.
-    pub(crate) fn set_topology(&self, trouble: Option<String>) {
-        *self.topology.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    /// Whether the store takes turns.
+    pub(crate) fn store_takes(&self) -> bool {
+        self.store.load(Ordering::Relaxed)
     }
 
-    /// How the bus is, in words; none when all is well.
-    pub(crate) fn bus_trouble(&self) -> Option<String> {
-        let state = self.bus.borrow();
-        let link = |what: &str, link: &Link| match link {
+    /// Whether all that is declared stands at the broker.
+    pub(crate) fn set_topology(&self, stands: bool) {
+        self.topology.store(stands, Ordering::Relaxed);
+    }
+
+    /// What is not well beside the store, in short words without addresses or causes; none when all is.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let word = |what: &str, link: &Link| match link {
             Link::Up { .. } => None,
-            Link::Down { why } => Some(format!("{what}: away ({why})")),
-            Link::Blocked { why, .. } => Some(format!("{what}: blocked ({why})")),
+            Link::Down { .. } => Some(format!("{what}: away")),
+            Link::Blocked { .. } => Some(format!("{what}: blocked by the broker")),
         };
+        let state = self.bus.borrow();
         let links = [
-            link("consuming", &state.consuming),
-            link("publishing", &state.publishing),
+            word("consuming", &state.consuming),
+            word("publishing", &state.publishing),
         ];
         drop(state);
-        let topology = self
-            .topology
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .map(|why| format!("topology: {why}"));
-        let all: Vec<String> = links.into_iter().chain([topology]).flatten().collect();
+        let topology =
+            (!self.topology.load(Ordering::Relaxed)).then(|| "topology: not declared".to_owned());
+        let stuck = match self.stuck.load(Ordering::Relaxed) {
+            0 => None,
+            n => Some(format!("{n} messages cannot be put aside")),
+        };
+        let all: Vec<String> = links
+            .into_iter()
+            .chain([topology, stuck])
+            .flatten()
+            .collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
 }

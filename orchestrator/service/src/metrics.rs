@@ -56,6 +56,10 @@ fn describe() {
         "Commands published and not yet confirmed."
     );
     describe_gauge!(
+        "baton_orchestrator_parking",
+        "Messages nobody can use, being put aside."
+    );
+    describe_gauge!(
         "baton_orchestrator_leases",
         "Claimed attempts whose lease runs."
     );
@@ -115,6 +119,11 @@ pub(crate) fn counts(counts: &Counts) {
     gauge!("baton_orchestrator_work_items_open").set(wide(counts.work_items_open));
     gauge!("baton_orchestrator_dead_letters").set(wide(counts.dead_letters));
     gauge!("baton_orchestrator_db_bytes").set(wide(counts.db_bytes));
+}
+
+/// Messages being put aside.
+pub(crate) fn parking(n: usize) {
+    gauge!("baton_orchestrator_parking").set(float(n));
 }
 
 /// What the driver holds.

@@ -77,16 +77,17 @@ pub(crate) async fn keep(
 }
 
 async fn declare(bus: &Bus, health: &Health) -> bool {
-    let trouble = match bus.declare(&Topology::base(INBOXES)).await {
-        Ok(report) if report.is_complete() => None,
-        Ok(report) => Some(report.to_string()),
+    let stands = match bus.declare(&Topology::base(INBOXES)).await {
+        Ok(report) if report.is_complete() => true,
+        Ok(report) => {
+            tracing::warn!(%report, "the topology does not stand whole; it is tried again");
+            false
+        }
         Err(error) => {
-            let why = chain(&error);
-            tracing::warn!(error = %why, "the topology could not be declared; it is tried again");
-            Some(why)
+            tracing::warn!(error = %chain(&error), "the topology could not be declared; it is tried again");
+            false
         }
     };
-    let stands = trouble.is_none();
-    health.set_topology(trouble);
+    health.set_topology(stands);
     stands
 }

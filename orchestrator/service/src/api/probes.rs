@@ -37,15 +37,15 @@ pub(crate) fn healthz(State(api): Shared) -> Ready<(StatusCode, String)> {
 pub(crate) fn readyz(State(api): Shared) -> Ready<(StatusCode, String)> {
     ready(if api.stopping.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned())
-    } else if let Some(why) = api.health.store_trouble() {
+    } else if !api.health.store_takes() {
         (
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("the store takes no commits: {why}\n"),
+            "the store takes no commits; why stands in the log\n".to_owned(),
         )
-    } else if let Some(why) = api.health.bus_trouble() {
+    } else if let Some(what) = api.health.trouble() {
         (
             StatusCode::OK,
-            format!("degraded: what is asked for is kept until the broker is back. {why}\n"),
+            format!("degraded: what is asked for is kept until the broker is back. {what}\n"),
         )
     } else {
         (StatusCode::OK, "ok\n".to_owned())

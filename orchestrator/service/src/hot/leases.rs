@@ -93,27 +93,14 @@ impl Watch {
 
     fn send(&mut self, marker: u64, now: Instant) {
         self.out.insert(marker, now);
-        let message = InboxMessage::Marker(Marker {
+        let message = Marker {
             from: self.from(),
             number: marker,
-        });
-        let (publisher, key) = (self.publisher.clone(), self.inbox.to_string());
+        };
+        let sending = send_marker(self.publisher.clone(), self.inbox.clone(), message);
         let generation = self.generation;
-        self.sending.spawn(async move {
-            let Ok(body) = serde_json::to_vec(&message) else {
-                return (generation, marker, false);
-            };
-            let id = MessageId(uuid::Uuid::now_v7());
-            let at = clock::now().0;
-            let mut out = Outgoing::json(topology::INBOX, key, message.kind(), id, body, at);
-            out.headers = vec![(VERSION_HEADER.to_owned(), HeaderValue::U32(VERSION))];
-            let sent = publisher.publish(vec![out]).await;
-            (
-                generation,
-                marker,
-                matches!(sent.first(), Some(Sent::Confirmed)),
-            )
-        });
+        self.sending
+            .spawn(async move { (generation, marker, sending.await) });
     }
 
     /// A marker came through the inbox; the leases that are over, when it is one of ours.
@@ -132,4 +119,18 @@ impl Watch {
     fn from(&self) -> String {
         format!("{}/{}", self.instance, self.generation)
     }
+}
+
+/// Sends a marker through the partition's own inbox; true when the broker has it.
+pub(super) async fn send_marker(publisher: Publisher, inbox: InboxKey, marker: Marker) -> bool {
+    let message = InboxMessage::Marker(marker);
+    let Ok(body) = serde_json::to_vec(&message) else {
+        return false;
+    };
+    let (id, at) = (MessageId(uuid::Uuid::now_v7()), clock::now().0);
+    let key = inbox.to_string();
+    let mut out = Outgoing::json(topology::INBOX, key, message.kind(), id, body, at);
+    out.headers = vec![(VERSION_HEADER.to_owned(), HeaderValue::U32(VERSION))];
+    let sent = publisher.publish(vec![out]).await;
+    matches!(sent.first(), Some(Sent::Confirmed))
 }

@@ -8,6 +8,7 @@
 //! dead ──┘                                   └─▶ lanes ─▶ broker ─▶ confirms ─▶ driver.sent
 //! ```
 
+mod catch_up;
 mod frontier;
 mod lanes;
 mod leases;
@@ -33,6 +34,7 @@ use crate::decode::{self, Read};
 use crate::health::Health;
 use crate::metrics;
 use crate::types::Types;
+use catch_up::CatchUp;
 use frontier::Frontier;
 use lanes::Lanes;
 pub(crate) use lanes::Outbox;
@@ -65,6 +67,13 @@ pub enum HotError {
         #[source]
         source: tokio::task::JoinError,
     },
+    /// What puts messages aside ended by itself.
+    #[error("putting a message aside failed; it is not acknowledged and comes again after a start")]
+    Parking {
+        /// Why.
+        #[source]
+        source: tokio::task::JoinError,
+    },
 }
 
 /// What the loop is made with.
@@ -91,6 +100,7 @@ pub(crate) struct HotLoop<S> {
     frontier: Frontier,
     parking: Parking,
     watch: Watch,
+    catch_up: CatchUp,
     mail: Mail,
     types: Arc<Types>,
     bus: watch::Receiver<BusState>,
@@ -111,7 +121,7 @@ pub(crate) struct HotLoop<S> {
 enum Woken {
     Stop,
     Landed(Result<Vec<(Ticket, Sent)>, tokio::task::JoinError>),
-    Parked(Option<AckTag>),
+    Parked(Result<AckTag, tokio::task::JoinError>),
     Heard(Heard),
     Bus,
     Asked(Request),
@@ -121,7 +131,9 @@ enum Woken {
 }
 
 impl<S: Store> HotLoop<S> {
-    pub(crate) fn new(parts: Parts<S>) -> Self {
+    pub(crate) fn new(mut parts: Parts<S>) -> Self {
+        // Nobody has read the inbox since this orchestrator, or the one before it, ended.
+        parts.driver.hold_timers();
         let publisher = parts.bus.publisher();
         // One lane of the bus is left for what is no task: markers, canaries, dead letters.
         let lanes = parts.lanes.saturating_sub(1).max(1);
@@ -131,6 +143,7 @@ impl<S: Store> HotLoop<S> {
             inbox: None,
             frontier: Frontier::default(),
             parking: Parking::new(publisher.clone()),
+            catch_up: CatchUp::new(publisher.clone(), parts.inbox.clone(), &parts.instance),
             watch: Watch::new(publisher, parts.inbox, parts.instance),
             mail: parts.mail,
             types: parts.types,
@@ -161,6 +174,7 @@ impl<S: Store> HotLoop<S> {
                 woken => self.take(woken).await?,
             }
             self.take_ready().await?;
+            self.catch_up();
             self.turn().await?;
             self.tick();
         }
@@ -210,10 +224,9 @@ impl<S: Store> HotLoop<S> {
                 let sent = landed.map_err(|source| HotError::Lane { source })?;
                 self.driver.sent(sent);
             }
-            Woken::Parked(tag) => {
-                if let Some(tag) = tag {
-                    self.frontier.parked(tag);
-                }
+            Woken::Parked(parked) => {
+                let tag = parked.map_err(|source| HotError::Parking { source })?;
+                self.frontier.parked(tag);
                 self.acknowledge().await;
             }
             Woken::Heard(heard) => self.hear(heard).await,
@@ -351,15 +364,37 @@ impl<S: Store> HotLoop<S> {
         }
     }
 
-    /// The driver sends again only while somebody takes it.
+    /// The driver sends again only while somebody takes it, and takes no verdict from time before the inbox was read.
     fn note_bus(&mut self) {
-        let up = matches!(self.bus.borrow_and_update().publishing, Link::Up { .. });
+        let (up, consuming) = {
+            let state = self.bus.borrow_and_update();
+            let up = matches!(state.publishing, Link::Up { .. });
+            (up, epoch(&state.consuming))
+        };
+        if self.catch_up.lost(consuming) {
+            self.hold();
+        }
         metrics::bus_up(up);
         if up {
             self.driver.bus_is_up(clock::now());
         } else {
             self.driver.bus_is_down();
         }
+    }
+
+    /// From here on what the inbox holds is unknown.
+    fn hold(&mut self) {
+        self.driver.hold_timers();
+        self.catch_up.hold();
+    }
+
+    /// A marker goes only while the inbox is read: what comes into it before that must lie before the marker.
+    fn catch_up(&mut self) {
+        let ready = self.inbox.is_some() && {
+            let state = self.bus.borrow();
+            matches!(state.publishing, Link::Up { .. }) && epoch(&state.consuming).is_some()
+        };
+        self.catch_up.tick(ready);
     }
 
     fn tick(&mut self) {
@@ -369,6 +404,16 @@ impl<S: Store> HotLoop<S> {
         self.ticked = Instant::now();
         self.watch.tick(self.driver.leases());
         metrics::figures(&self.driver.figures());
+        metrics::parking(self.parking.len());
+        self.health.set_stuck(self.parking.stuck());
+    }
+}
+
+/// Which connection it is; none while there is none.
+const fn epoch(link: &Link) -> Option<u64> {
+    match link {
+        Link::Up { epoch } | Link::Blocked { epoch, .. } => Some(*epoch),
+        Link::Down { .. } => None,
     }
 }
 

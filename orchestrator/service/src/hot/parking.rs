@@ -1,11 +1,12 @@
 //! Puts aside what nobody can use, beside the loop: a broker that takes nothing must not hold up those whose messages are fine.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use baton_bus::{AckTag, Delivery, Publisher, park};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::decode::Unusable;
 
@@ -15,11 +16,16 @@ const PARKING_MAX: usize = 2;
 const AGAIN_MIN: Duration = Duration::from_millis(500);
 const AGAIN_MAX: Duration = Duration::from_secs(10);
 
+/// One that is under way for longer cannot be put aside: more than a broken connection and a pause take.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
 /// Messages being put aside. Never more than the prefetch of their consumer: none of them is acknowledged yet.
 pub(crate) struct Parking {
     publisher: Publisher,
     turns: Arc<Semaphore>,
     parking: JoinSet<AckTag>,
+    /// Since when each is under way, by epoch and tag.
+    since: BTreeMap<(u64, u64), Instant>,
 }
 
 impl Parking {
@@ -28,6 +34,7 @@ impl Parking {
             publisher,
             turns: Arc::new(Semaphore::new(PARKING_MAX)),
             parking: JoinSet::new(),
+            since: BTreeMap::new(),
         }
     }
 
@@ -40,6 +47,8 @@ impl Parking {
             message_id = delivery.message_id.as_deref().unwrap_or(""),
             "a message cannot be used and is put aside"
         );
+        let tag = delivery.tag;
+        self.since.insert((tag.epoch, tag.tag), Instant::now());
         let (publisher, turns) = (self.publisher.clone(), self.turns.clone());
         self.parking.spawn(async move {
             let _turn = turns.acquire().await;
@@ -49,10 +58,32 @@ impl Parking {
     }
 
     /// The next one that is put aside (or is no longer ours); waits for ever while none is under way.
-    pub(crate) async fn parked(&mut self) -> Option<AckTag> {
+    ///
+    /// # Errors
+    /// When the task that did it failed: which message that was is lost with it, and with it how far may be acknowledged.
+    pub(crate) async fn parked(&mut self) -> Result<AckTag, JoinError> {
         match self.parking.join_next().await {
-            Some(parked) => parked.ok(),
+            Some(parked) => {
+                let tag = parked?;
+                self.since.remove(&(tag.epoch, tag.tag));
+                Ok(tag)
+            }
             None => std::future::pending().await,
+        }
+    }
+
+    /// How many are under way.
+    pub(crate) fn len(&self) -> usize {
+        self.since.len()
+    }
+
+    /// How many cannot be put aside: none while the oldest is young.
+    pub(crate) fn stuck(&self) -> usize {
+        let old = |since: &Instant| since.elapsed() > STUCK_AFTER;
+        if self.since.values().any(old) {
+            self.since.len()
+        } else {
+            0
         }
     }
 }

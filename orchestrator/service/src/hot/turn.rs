@@ -51,7 +51,7 @@ impl<S: Store> HotLoop<S> {
                 Ok(answers) => {
                     if pause != AGAIN_MIN {
                         tracing::info!("the store takes commits again");
-                        self.health.set_store(None);
+                        self.health.set_store(true);
                     }
                     return Ok(Some(answers));
                 }
@@ -62,7 +62,7 @@ impl<S: Store> HotLoop<S> {
                     error = %chain(&error),
                     "the turn was not committed: the store could not be read or written, see the error; nothing is acknowledged, it is tried again until it succeeds"
                 );
-                self.health.set_store(Some(chain(&error)));
+                self.health.set_store(false);
             }
             if !self.again(&mut pause).await? {
                 return Ok(None);
@@ -86,11 +86,14 @@ impl<S: Store> HotLoop<S> {
             self.lanes.forget();
             self.watch.anew();
             match self.driver.recover_again(clock::now()).await {
-                Ok(()) => return Ok(true),
+                Ok(()) => {
+                    // While nothing was committed the inbox was not read either.
+                    self.hold();
+                    return Ok(true);
+                }
                 Err(error) => {
                     let error = chain(&temporary(error)?);
                     tracing::debug!(%error, "the store could not be read anew; it is tried again");
-                    self.health.set_store(Some(error));
                 }
             }
         }
@@ -147,6 +150,10 @@ impl<S: Store> HotLoop<S> {
                 self.frontier.done(delivery.tag);
                 let over = self.watch.marker_back(&marker, self.driver.leases());
                 self.driver.leases_over(over);
+                if self.catch_up.back(&marker) {
+                    self.driver.caught_up();
+                    tracing::debug!("the inbox is read up to now; clocks count again");
+                }
             }
             Piece::Asked { answer, .. } => {
                 // who asked may have gone; what he asked for is committed
