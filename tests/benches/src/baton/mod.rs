@@ -39,9 +39,8 @@ const PAGE: usize = 500;
 #[derive(Debug, Clone)]
 pub(crate) struct BatonRun {
     pub(crate) steps: usize,
+    /// From before the first request is published until the last saga is seen completed.
     pub(crate) took: Duration,
-    /// From asked for to ended, by the clock of the orchestrator's records, is not what is measured here: under load it
-    /// is the window divided by the rate.
     pub(crate) orchestrator: Cpu,
     pub(crate) worker: Cpu,
     /// This process: asks and looks.
