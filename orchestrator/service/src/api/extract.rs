@@ -92,7 +92,7 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_read_is_a_problem_document() {
         let problem = "application/problem+json".to_owned();
-        assert_eq!(refused("{not json").await, (400, problem.clone()));
+        assert_eq!(refused("[1, ").await, (400, problem.clone()));
         assert_eq!(refused("{\"a\":1}").await, (422, problem));
         let (mut parts, ()) = Request::builder()
             .uri("/?limit=many")
