@@ -210,13 +210,19 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
         }
         Record::Evidence { of, run, result } => {
             let step = step_mut(state, &of.step)?;
+            let mut known = false;
             if let Ok(attempt) = attempt_mut(step, of) {
                 reported_by(attempt, *run);
+                // That it may have acted was held of it when it closed; a probe or an undo that has cleared it since was made
+                // after it was certainly over. Its own "I do not know" says nothing more.
+                known = attempt.stage == Stage::Closed && matches!(result, TaskResult::Unknown(_));
                 if !attempt.open() {
                     attempt.stage = Stage::Reported;
                 }
             }
-            told(step, of.direction, result);
+            if !known {
+                told(step, of.direction, result);
+            }
         }
         Record::Cleared { step } => step_mut(state, step)?.may_have_effect = false,
         Record::Moved {

@@ -243,6 +243,10 @@ async fn kill_nothing_but_stop_a_worker_past_its_lease_and_it_does_not_act_after
         after.history("m-a")
     );
     assert_eq!(after.not_taken_back("m-a"), None);
+    await_until("its late report to be taken", SOON, async || {
+        system.api.records(&id).await.contains("evidence")
+    })
+    .await;
     assert_eq!(system.api.status(&id).await, "compensated");
 }
 

@@ -106,6 +106,18 @@ fn on_a_step_that_was_tolerated_after_completion_it_asks_a_person() {
     assert_eq!(stage.status(), Status::Parked);
 }
 
+/// A worker that was stopped past its lease wakes up, does nothing, and cannot say what it had done.
+#[test]
+fn that_it_does_not_know_changes_nothing_once_its_lease_has_told_so() {
+    let (mut stage, of) = lost("  - id: a\n    task: t.once@1\n");
+    stage.wait();
+    stage.report("a", undone());
+    assert_eq!(stage.status(), Status::Compensated);
+    stage.tell(of, run(1), true, unknown());
+    assert_eq!(stage.status(), Status::Compensated);
+    assert!(!stage.at("a").may_have_effect);
+}
+
 #[test]
 fn that_it_failed_changes_nothing() {
     let (mut stage, of) = lost("  - id: a\n    task: t.asked@1\n");
