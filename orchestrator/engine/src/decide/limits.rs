@@ -21,5 +21,3 @@ pub const UNDO_BACKOFF_MS_MAX: u64 = 60_000;
 pub const PROBE_ATTEMPTS: u32 = 5;
 /// The longest wait between two attempts of a probe.
 pub const PROBE_BACKOFF_MS_MAX: u64 = 30_000;
-/// How many bytes a task may have besides its input, output and checkpoints.
-pub const ENVELOPE_BYTES: usize = 2_048;

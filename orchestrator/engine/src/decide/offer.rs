@@ -1,12 +1,12 @@
 //! Sending: a direction of a step is made ready (facts taken from the catalogue, input evaluated and checked), and its attempts are offered.
 
 use baton_messages::fleet::LEASE_MS_DEFAULT;
-use baton_messages::{BODY_BYTES_MAX, Direction, Failure, Manifest, PoolName, StepId, TaskType};
+use baton_messages::{Direction, Failure, INPUT_BYTES_MAX, Manifest, PoolName, StepId, TaskType};
 use serde_json::Value;
 
 use super::limits::{
-    ENVELOPE_BYTES, OFFER_MS_MAX, PROBE_ATTEMPTS, PROBE_BACKOFF_MS_MAX, QUEUE_MS_DEFAULT,
-    UNDO_ATTEMPTS, UNDO_BACKOFF_MS_MAX,
+    OFFER_MS_MAX, PROBE_ATTEMPTS, PROBE_BACKOFF_MS_MAX, QUEUE_MS_DEFAULT, UNDO_ATTEMPTS,
+    UNDO_BACKOFF_MS_MAX,
 };
 use super::{DecideError, Deciding, failure};
 use crate::definition::{Attempts, Jitter, RetryPolicy, StepKind, TaskStep, UndoPlan};
@@ -306,9 +306,9 @@ fn ready<'a>(
         )
     })?;
     let bytes = json_bytes(&input);
-    if bytes + ENVELOPE_BYTES > BODY_BYTES_MAX {
+    if bytes > INPUT_BYTES_MAX {
         let text = format!(
-            "input of {task_type} has {bytes} bytes; a task may have {BODY_BYTES_MAX}: pass a reference instead"
+            "input of {task_type} has {bytes} bytes; an input may have {INPUT_BYTES_MAX}: pass a reference instead"
         );
         return Err(bad("too-large", text));
     }

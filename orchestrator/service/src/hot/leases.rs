@@ -15,6 +15,8 @@ use crate::clock;
 
 /// How long after the last canary we still count as hearing: three of them.
 const DEAF_AFTER: Duration = Duration::from_secs(3);
+/// The most time one look at the leases counts; it is looked once a second.
+const TICK_COUNTED: Duration = Duration::from_secs(2);
 /// How long a marker may take through the inbox before it counts as lost. Longer than a full inbox takes to be worked off.
 const MARKER_WAIT: Duration = Duration::from_secs(120);
 
@@ -59,7 +61,10 @@ impl Watch {
     /// Lets time pass; sends a marker where somebody is too silent.
     pub(crate) fn tick(&mut self, table: &mut LeaseTable) {
         let now = Instant::now();
-        let elapsed = now.duration_since(std::mem::replace(&mut self.ticked, now));
+        // Time in which this loop itself stood still (a slow disk) is nobody's silence: heartbeats that came meanwhile are read before it is counted.
+        let elapsed = now
+            .duration_since(std::mem::replace(&mut self.ticked, now))
+            .min(TICK_COUNTED);
         let hearing = self
             .heard
             .is_some_and(|heard| now.duration_since(heard) < DEAF_AFTER);
