@@ -261,7 +261,7 @@ async fn kill_while_the_database_is_locked_and_no_report_is_lost() {
         .task(
             "a",
             "test.effect-late@1",
-            ", delay_before_ms: 2000",
+            ", delay_before_ms: 4000",
             "timeout: 20s\n    ",
         )
         .late("b", "");
@@ -270,6 +270,18 @@ async fn kill_while_the_database_is_locked_and_no_report_is_lost() {
     system.api.await_phase(&id, "a", "trying").await;
     let database = system.data_dir().join("baton.db");
     let lock = rusqlite::Connection::open(database).expect("the database can be opened");
+    // the report has to be what the next turn is about, not what has been published before
+    let at_rest =
+        "SELECT (SELECT MAX(log_seq) FROM records) = (SELECT MAX(watermark) FROM partitions)";
+    await_until(
+        "everything published to be written down",
+        SOON,
+        async || {
+            lock.query_row(at_rest, [], |row| row.get(0))
+                .unwrap_or(false)
+        },
+    )
+    .await;
     lock.execute_batch("BEGIN IMMEDIATE")
         .expect("it can be locked");
     await_until("the effect to stand", SOON, async || {
