@@ -116,6 +116,7 @@ pub(crate) fn task() -> impl Strategy<Value = TaskMessage> {
                 idempotency_key: baton_messages::IdempotencyKey(key),
                 inbox,
                 hold,
+                act: (timeout_ms % 2 == 0).then_some(Direction::Do),
                 not_after,
                 timeout_ms,
                 lease_ms,
