@@ -397,11 +397,16 @@ fn what_was_in_doubt_and_is_no_longer_wanted_lets_the_watermark_pass() {
     let out = take(&mut driver);
     turn(&mut driver, vec![finished(&task(&out[0]).of, json!(1))], 2);
     let second = take(&mut driver);
-    turn(&mut driver, vec![finished(&task(&second[0]).of, json!(1))], 3);
+    turn(
+        &mut driver,
+        vec![finished(&task(&second[0]).of, json!(1))],
+        3,
+    );
     // Neither confirm was seen before the crash, and both tasks have long been done.
     let shelf = driver.into_store();
     assert_eq!(shelf.watermark, 0);
-    let mut driver = now_or_never(Driver::recover(shelf, Tray::default(), options(), at(4))).unwrap();
+    let mut driver =
+        now_or_never(Driver::recover(shelf, Tray::default(), options(), at(4))).unwrap();
     driver.bus_is_up(at(4));
     turn(&mut driver, vec![], 5);
     assert!(take(&mut driver).is_empty());
