@@ -11,7 +11,7 @@ pub(crate) fn write(at: Timestamp, id: Uuid, number: Option<u32>) -> String {
     format!("{at}.{}{number}", id.simple())
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 /// A problem for the caller.
