@@ -5,7 +5,7 @@ use baton_bus::{Bus, ConsumeSpec, Delivery, HeaderValue, Headers, Properties};
 use baton_driver::DeadLetterRow;
 use baton_engine::Input;
 use baton_messages::dead::{
-    ERROR_HEADER, EXCHANGE_HEADER, KEY_HEADER, QUEUE_HEADER, REASON_HEADER,
+    ERROR_HEADER, EXCHANGE_HEADER, ID_HEADER, KEY_HEADER, QUEUE_HEADER, REASON_HEADER,
 };
 use baton_messages::{DeadReason, InboxMessage, MessageId, SagaId, TaskMessage, topology};
 use serde_json::{Map, Value, json};
@@ -125,9 +125,6 @@ fn broker_death(headers: &Headers) -> Option<&Headers> {
         _ => None,
     }
 }
-
-/// Under which whoever parked it named this parking: a message that died, was put back and died again is two letters.
-const ID_HEADER: &str = "baton-dead-id";
 
 /// As it was named when it was parked; else from what it is: the same message for the same reason from the same queue is the same letter, whoever parked it and however often.
 fn id(delivery: &Delivery, reason: DeadReason) -> Uuid {
