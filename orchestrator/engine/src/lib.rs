@@ -18,6 +18,7 @@ pub mod record;
 pub mod state;
 pub mod timer;
 pub mod transition;
+pub mod trigger;
 pub mod work_item;
 
 pub use catalogue::{Catalogue, CatalogueError};

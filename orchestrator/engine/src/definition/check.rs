@@ -52,6 +52,15 @@ pub(super) fn outside(
     }
 }
 
+/// Checks that what is computed before there is a saga reads nothing but `known`.
+pub(super) fn only(reader: &mut Reader, reads: &[(Mark, String)], known: &str) {
+    for (mark, root) in reads.iter().filter(|(_, root)| root != known) {
+        let message = format!("there is no `{root}` here; only `{known}` is known");
+        let help = "a trigger is looked at before there is a saga: it computes the saga's input";
+        reader.report(code::REFERENCE, *mark, message, help);
+    }
+}
+
 fn refuse(
     reader: &mut Reader,
     mark: Mark,
@@ -66,7 +75,7 @@ fn refuse(
             "for_each is not supported yet".to_owned(),
         ),
         (_, "event") => (
-            "`event` stands only in `on:`".to_owned(),
+            "`event` stands only in `on:` and in the `when` of a wait".to_owned(),
             "hand what you need of the event into `input:` of the trigger".to_owned(),
         ),
         (Some(step), _) if step.id.as_str() == root => (

@@ -3,7 +3,7 @@
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// A stable code, `BT0001` to `BT0018`.
+    /// A stable code, `BT0001` to `BT0019`.
     pub code: &'static str,
     /// Line, from 1.
     pub line: usize,
@@ -72,4 +72,6 @@ pub(super) mod code {
     pub(crate) const SECRET: &str = "BT0017";
     /// A step that does nothing, or two things.
     pub(crate) const KIND: &str = "BT0018";
+    /// A trigger that could not fire as it is written.
+    pub(crate) const TRIGGER: &str = "BT0019";
 }

@@ -7,20 +7,26 @@
 mod check;
 mod diagnostic;
 mod duration;
+mod event_pattern;
 mod graph;
 mod read;
 mod read_retry;
 mod read_step;
 mod read_task;
+mod read_trigger;
 mod reader;
 mod retry;
+mod schedule;
 mod schema;
 mod single;
 mod step;
+mod trigger;
 mod yaml;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_triggers;
 
 use std::sync::Arc;
 
@@ -29,9 +35,12 @@ use serde_json::Value;
 
 pub use diagnostic::Diagnostic;
 pub use duration::{DURATION_MS_MAX, duration_ms, duration_ms_of};
+pub use event_pattern::{EVENT_TYPE_BYTES_MAX, EventPattern, event_type};
 pub use retry::{Attempts, Jitter, RetryPolicy};
+pub use schedule::{CATCH_UP_MAX, CatchUp, Overlap, Schedule, ScheduleError, rfc3339};
 pub use schema::InputSchema;
 pub use step::{OnError, ProbePlan, Step, StepKind, TaskStep, UndoPlan, UndoTask};
+pub use trigger::{EventRule, ScheduleRule, TRIGGERS_MAX, Trigger, hook_source, hook_type};
 
 use crate::expr::Template;
 
@@ -58,6 +67,8 @@ pub struct Definition {
     pub title: Option<String>,
     /// Who gets the work items of its sagas.
     pub owner: String,
+    /// What starts its sagas by itself; only those of the newest version of a definition are live.
+    pub triggers: Vec<Trigger>,
     /// What the input must look like; anything when absent.
     pub input_schema: Option<InputSchema>,
     /// How long after its start a saga may take up to its pivot, in milliseconds.

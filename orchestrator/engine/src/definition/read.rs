@@ -4,6 +4,7 @@ use baton_messages::TaskType;
 
 use super::diagnostic::{Diagnostic, code};
 use super::read_step::{self, Draft};
+use super::read_trigger;
 use super::reader::{Reader, reads};
 use super::schema::InputSchema;
 use super::step::Step;
@@ -12,9 +13,9 @@ use super::{DEFINITION_BYTES_MAX, Definition, LABELS_MAX, OWNER_DEFAULT, STEPS_M
 use crate::expr::Template;
 
 const KEYS: &[&str] = &[
-    "saga", "version", "title", "owner", "input", "deadline", "labels", "steps", "output",
+    "saga", "version", "title", "owner", "on", "input", "deadline", "labels", "steps", "output",
 ];
-const KEYS_LATER: &[&str] = &["on", "locks", "concurrency"];
+const KEYS_LATER: &[&str] = &["locks", "concurrency"];
 
 /// Reads a whole document.
 pub(super) fn definition(source: &str) -> Result<Definition, Vec<Diagnostic>> {
@@ -57,6 +58,10 @@ fn document(reader: &mut Reader, root: &Node, source: &str) -> Option<Definition
         .get("owner")
         .map_or(Some(OWNER_DEFAULT), |e| reader.text(e))
         .map(str::to_owned);
+    let triggers = top
+        .get("on")
+        .map(|e| read_trigger::triggers(reader, e))
+        .unwrap_or_default();
     let input_schema = top.get("input").and_then(|e| input_schema(reader, e));
     let deadline_ms = top.get("deadline").and_then(|e| reader.duration(e));
     let (labels, label_reads) = top
@@ -81,6 +86,7 @@ fn document(reader: &mut Reader, root: &Node, source: &str) -> Option<Definition
         version: version?,
         title,
         owner: owner?,
+        triggers,
         input_schema,
         deadline_ms,
         labels,

@@ -199,40 +199,18 @@ fn boolean(reader: &mut Reader, entry: &Entry) -> Option<bool> {
 }
 
 fn on_error(reader: &mut Reader, entry: &Entry) -> Option<OnError> {
-    match entry.value.to_json().as_str() {
-        Some("compensate") => Some(OnError::Compensate),
-        Some("park") => Some(OnError::Park),
-        Some("continue") => Some(OnError::Continue),
-        _ => {
-            reader.report(
-                code::RANGE,
-                entry.value.mark,
-                "`on_error` must be compensate, park or continue",
-                "",
-            );
-            None
-        }
-    }
+    let words = [
+        ("compensate", OnError::Compensate),
+        ("park", OnError::Park),
+        ("continue", OnError::Continue),
+    ];
+    reader.word(entry, &words)
 }
 
 fn condition(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Option<Expr> {
-    let template = reader.open_template(&entry.value, "a condition")?;
-    if let Some(expr) = template.as_hole() {
-        note(found, &entry.value, &template, Use::Do);
-        return Some(expr.clone());
-    }
-    match template.as_literal() {
-        Some(Value::Bool(value)) => Expr::compile(if *value { "true" } else { "false" }).ok(),
-        _ => {
-            reader.report(
-                code::SHAPE,
-                entry.value.mark,
-                "`if` must be one expression",
-                "write `if: ${ input.count > 3 }`",
-            );
-            None
-        }
-    }
+    let (expr, read) = reader.condition(entry)?;
+    found.extend(read.into_iter().map(|(mark, root)| (mark, root, Use::Do)));
+    Some(expr)
 }
 
 fn kind(reader: &mut Reader, object: &Object<'_>, found: &mut Reads) -> Option<StepKind> {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::diagnostic::{Diagnostic, code};
 use super::duration;
 use super::yaml::{Content, Entry, Mark, Node};
-use crate::expr::Template;
+use crate::expr::{Expr, Template};
 
 /// Collects what is wrong, so that everything is said at once.
 pub(super) struct Reader {
@@ -191,6 +191,35 @@ impl Reader {
             return None;
         }
         Some(template)
+    }
+
+    /// One expression that is to be true or false, with every variable it reads.
+    pub(super) fn condition(&mut self, entry: &Entry) -> Option<(Expr, Vec<(Mark, String)>)> {
+        let template = self.open_template(&entry.value, "a condition")?;
+        if let Some(expr) = template.as_hole() {
+            return Some((expr.clone(), reads(&entry.value, &template)));
+        }
+        if let Some(Value::Bool(value)) = template.as_literal() {
+            let constant = Expr::compile(if *value { "true" } else { "false" }).ok()?;
+            return Some((constant, Vec::new()));
+        }
+        let message = format!("`{}` must be one expression", entry.key);
+        let help = format!("write `{}: ${{ input.count > 3 }}`", entry.key);
+        self.report(code::SHAPE, entry.value.mark, message, &help);
+        None
+    }
+
+    /// One of a few words.
+    pub(super) fn word<T: Copy>(&mut self, entry: &Entry, words: &[(&str, T)]) -> Option<T> {
+        let value = entry.value.to_json();
+        let found = words.iter().find(|(word, _)| value.as_str() == Some(word));
+        if found.is_none() {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let (last, first) = known.split_last().unwrap_or((&"", &[]));
+            let message = format!("`{}` must be {} or {last}", entry.key, first.join(", "));
+            self.report(code::RANGE, entry.value.mark, message, "");
+        }
+        found.map(|(_, value)| *value)
     }
 
     /// The items of a list.

@@ -59,6 +59,7 @@ fn single(task_type: &TaskType, with: Template, source: String) -> Definition {
         version: major(task_type),
         title: None,
         owner: OWNER_DEFAULT.to_owned(),
+        triggers: Vec::new(),
         input_schema: None,
         deadline_ms: None,
         labels: Vec::new(),

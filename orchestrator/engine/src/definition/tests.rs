@@ -350,14 +350,19 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         "saga: x\nversion: 1\nowner: 3\non: {}\nsteps: [{id: a, sleep: 1s}]",
-        &["3:8 BT0002 `owner`", "4:1 BT0005 on"],
+        &["3:8 BT0002 `owner`", "4:5 BT0002 `on` must be a list"],
     ),
 ];
 
 #[test]
 fn wrong_documents_are_refused_where_they_are_wrong() {
+    all_said(WRONG);
+}
+
+/// Reads each document, and holds what is said about it against its row.
+pub(super) fn all_said(rows: &[(&str, &[&str])]) {
     let mut wrong = String::new();
-    for (yaml, expected) in WRONG {
+    for (yaml, expected) in rows {
         let said: Vec<String> = match Definition::parse(yaml) {
             Ok(_) => Vec::new(),
             Err(diagnostics) => diagnostics

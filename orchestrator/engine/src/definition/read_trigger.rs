@@ -1,0 +1,226 @@
+//! The keys of a trigger: one list, `on:`, of events, schedules and hooks.
+
+use serde_json::{Value, json};
+
+use super::diagnostic::code;
+use super::reader::{Object, Reader, reads};
+use super::schedule::{CatchUp, Overlap, Schedule, ScheduleError};
+use super::trigger::{EventRule, ScheduleRule, TRIGGERS_MAX, Trigger};
+use super::yaml::{Content, Entry, Mark, Node};
+use super::{EventPattern, check};
+use crate::expr::Template;
+
+const KEYS_OF_EVENTS: &[&str] = &["event", "when", "input", "key", "window"];
+const KEYS_OF_HOOKS: &[&str] = &["hook", "secret", "when", "input", "key", "window"];
+const KEYS_OF_SCHEDULES: &[&str] = &["schedule", "timezone", "input", "catch_up", "overlap"];
+const KINDS: [&str; 3] = ["event", "schedule", "hook"];
+
+/// The longest name of a hook or of a hook's secret: it stands in a path and in a table of a configuration.
+const HOOK_NAME_BYTES_MAX: usize = 64;
+
+/// Reads the list.
+pub(super) fn triggers(reader: &mut Reader, entry: &Entry) -> Vec<Trigger> {
+    let Some(items) = reader.list(entry) else {
+        return Vec::new();
+    };
+    if items.len() > TRIGGERS_MAX {
+        let message = format!("{} triggers; {TRIGGERS_MAX} are allowed", items.len());
+        reader.report(code::TOO_LARGE, entry.mark, message, "make several sagas");
+        return Vec::new();
+    }
+    items
+        .iter()
+        .filter_map(|item| trigger(reader, item))
+        .collect()
+}
+
+fn trigger(reader: &mut Reader, item: &Node) -> Option<Trigger> {
+    let kinds: Vec<&str> = match &item.content {
+        Content::Map(entries) => entries
+            .iter()
+            .map(|entry| entry.key.as_str())
+            .filter(|key| KINDS.contains(key))
+            .collect(),
+        Content::Scalar(_) | Content::List(_) => Vec::new(),
+    };
+    match kinds.as_slice() {
+        ["event"] => event(reader, item),
+        ["schedule"] => schedule(reader, item),
+        ["hook"] => hook(reader, item),
+        [] => {
+            reader.report(
+                code::KIND,
+                item.mark,
+                "the trigger names nothing that could start a saga",
+                "write `- event: com.example.paid`, `- schedule: \"0 2 * * *\"` or `- hook: github-push`",
+            );
+            None
+        }
+        several => {
+            let message = format!(
+                "a trigger is one thing, and this is {}",
+                several.join(" and ")
+            );
+            reader.report(code::KIND, item.mark, message, "make a trigger of each");
+            None
+        }
+    }
+}
+
+fn event(reader: &mut Reader, item: &Node) -> Option<Trigger> {
+    let object = reader.object(item, "a trigger of an event", KEYS_OF_EVENTS, &[])?;
+    let event = object.get("event").and_then(|e| pattern(reader, e));
+    let rule = event_rule(reader, &object);
+    Some(Trigger::Event {
+        event: event?,
+        rule: rule?,
+    })
+}
+
+/// The type of event a trigger or a wait names.
+pub(super) fn pattern(reader: &mut Reader, entry: &Entry) -> Option<EventPattern> {
+    let text = reader.text(entry)?;
+    EventPattern::new(text)
+        .map_err(|why| {
+            let help =
+                "write a type such as `com.example.paid`, or a prefix such as `com.example.*`";
+            reader.report(
+                code::NAME,
+                entry.value.mark,
+                format!("`{text}` {why}"),
+                help,
+            );
+        })
+        .ok()
+}
+
+fn hook(reader: &mut Reader, item: &Node) -> Option<Trigger> {
+    let object = reader.object(item, "a hook", KEYS_OF_HOOKS, &[])?;
+    let name = object.get("hook").and_then(|e| hook_name(reader, e));
+    let secret = reader
+        .required(&object, "secret", "the hook", "secret: github")
+        .and_then(|e| hook_name(reader, e));
+    let rule = event_rule(reader, &object);
+    Some(Trigger::Hook {
+        name: name?,
+        secret: secret?,
+        rule: rule?,
+    })
+}
+
+fn hook_name(reader: &mut Reader, entry: &Entry) -> Option<String> {
+    let text = reader.text(entry)?;
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
+    let starts = text.starts_with(|c: char| c.is_ascii_lowercase());
+    if starts && text.len() <= HOOK_NAME_BYTES_MAX && text.bytes().all(plain) {
+        return Some(text.to_owned());
+    }
+    let message = format!("`{text}` is no name for `{}`", entry.key);
+    let help = "a lower-case letter, then lower-case letters, digits, - and _, at most 64";
+    reader.report(code::NAME, entry.value.mark, message, help);
+    None
+}
+
+fn event_rule(reader: &mut Reader, object: &Object<'_>) -> Option<EventRule> {
+    let before = reader.count();
+    let when = object.get("when").and_then(|e| {
+        let (expr, found) = reader.condition(e)?;
+        check::only(reader, &found, "event");
+        Some(expr)
+    });
+    let input = match object.get("input") {
+        None => Template::compile(&json!("${ event.?data.orValue(null) }")).ok(),
+        Some(entry) => template(reader, entry, "event"),
+    };
+    let key = object.get("key").and_then(|e| key(reader, e));
+    let window = object.get("window");
+    if let (Some(window), None) = (window, object.get("key")) {
+        let help = "add `key: ${ … }`: hits with the same key join the saga that has it";
+        reader.report(code::TRIGGER, window.mark, "`window` needs a `key`", help);
+    }
+    let window_ms = window.and_then(|e| reader.duration(e)).unwrap_or(0);
+    // What is wrong has been reported; a rule with a part left out would be another rule.
+    (reader.count() == before).then_some(EventRule {
+        when,
+        input: input?,
+        key,
+        window_ms,
+    })
+}
+
+fn key(reader: &mut Reader, entry: &Entry) -> Option<Template> {
+    if !matches!(entry.value.content, Content::Scalar(Value::String(_))) {
+        let help = "write `key: ${ event.data.ip }`; of several parts make one text";
+        reader.report(
+            code::SHAPE,
+            entry.value.mark,
+            "`key` must be one text",
+            help,
+        );
+        return None;
+    }
+    template(reader, entry, "event")
+}
+
+/// A template that reads nothing but `root`.
+fn template(reader: &mut Reader, entry: &Entry, root: &str) -> Option<Template> {
+    let template = reader.open_template(&entry.value, "a trigger")?;
+    let found: Vec<(Mark, String)> = reads(&entry.value, &template);
+    check::only(reader, &found, root);
+    Some(template)
+}
+
+fn schedule(reader: &mut Reader, item: &Node) -> Option<Trigger> {
+    let object = reader.object(item, "a schedule", KEYS_OF_SCHEDULES, &[])?;
+    let before = reader.count();
+    let read = times(reader, &object);
+    let input = match object.get("input") {
+        None => Some(Template::literal(json!({}))),
+        Some(entry) => template(reader, entry, "schedule"),
+    };
+    let catch_up = object.get("catch_up").map(|e| {
+        let words = [
+            ("none", CatchUp::None),
+            ("last", CatchUp::Last),
+            ("all", CatchUp::All),
+        ];
+        reader.word(e, &words)
+    });
+    let overlap = object.get("overlap").map(|e| {
+        let words = [("skip", Overlap::Skip), ("allow", Overlap::Allow)];
+        reader.word(e, &words)
+    });
+    (reader.count() == before).then_some(Trigger::Schedule(ScheduleRule {
+        schedule: read?,
+        input: input?,
+        catch_up: catch_up.flatten().unwrap_or_default(),
+        overlap: overlap.flatten().unwrap_or_default(),
+    }))
+}
+
+fn times(reader: &mut Reader, object: &Object<'_>) -> Option<Schedule> {
+    let cron = object.get("schedule")?;
+    let zone = object.get("timezone");
+    let text = reader.text(cron)?;
+    let name = match zone {
+        Some(entry) => reader.text(entry)?,
+        None => "UTC",
+    };
+    let error = match Schedule::new(text, name) {
+        Ok(schedule) => return Some(schedule),
+        Err(error) => error,
+    };
+    let (mark, help) = match &error {
+        ScheduleError::Zone { .. } => (
+            zone.map_or(cron.value.mark, |e| e.value.mark),
+            "write an IANA name, such as `Europe/Vienna` or `UTC`",
+        ),
+        ScheduleError::Cron { .. } => (
+            cron.value.mark,
+            "write minute, hour, day of the month, month, day of the week: `0 2 * * *`; six fields begin with the second",
+        ),
+        ScheduleError::Never { .. } => (cron.value.mark, "choose days that exist"),
+    };
+    reader.report(code::TRIGGER, mark, error.to_string(), help);
+    None
+}

@@ -1,0 +1,290 @@
+//! What a trigger finds in an event, or at a nominal time: which sagas are to start, with which id, input and key. Pure; whoever calls it
+//! keeps the keys and the times. An expression that gives no value is no hit, and is said.
+
+use baton_messages::{Event, SagaId, Timestamp};
+use serde_json::{Value, json};
+
+use crate::definition::{Definition, EventRule, Trigger, rfc3339};
+use crate::expr::{Scope, Template};
+
+/// The longest key, in bytes: it is a part of a row's name.
+pub const KEY_BYTES_MAX: usize = 512;
+
+/// A trigger has found something: a saga is to start, or to be joined.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hit {
+    /// The trigger's place in `on:`.
+    pub index: u32,
+    /// The saga, always the same for the same cause.
+    pub saga: SagaId,
+    /// Its input.
+    pub input: Value,
+    /// While a saga of this definition with this key runs, and `window_ms` after its start, this hit joins it instead.
+    pub key: Option<String>,
+    /// See `key`, in milliseconds.
+    pub window_ms: u64,
+}
+
+/// A trigger could not be evaluated: no hit, but nothing to pass over in silence either.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("trigger {index} of {definition}: `{part}` {why}")]
+pub struct TriggerError {
+    /// The definition.
+    pub definition: String,
+    /// The trigger's place in `on:`.
+    pub index: u32,
+    /// Which of its keys.
+    pub part: &'static str,
+    /// What is wrong, and how to mend it; without the values it met.
+    pub why: String,
+}
+
+/// What all triggers of a definition found in one event.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Found {
+    /// Sagas to start or to join, in the order of `on:`.
+    pub hits: Vec<Hit>,
+    /// Triggers that look at such events and could not be evaluated.
+    pub errors: Vec<TriggerError>,
+}
+
+/// An event as expressions see it: `event`, in its JSON form.
+#[derive(Debug, Clone)]
+pub struct EventScope(Value);
+
+impl EventScope {
+    /// The event's JSON form; attributes it does not have are absent.
+    #[must_use]
+    pub fn new(event: &Event) -> Self {
+        // Text, numbers and JSON values only: this cannot fail.
+        Self(serde_json::to_value(event).unwrap_or_default())
+    }
+}
+
+impl Scope for EventScope {
+    fn get(&self, name: &str) -> Option<&Value> {
+        (name == "event").then_some(&self.0)
+    }
+}
+
+/// Whether some trigger of this definition looks at events of this type and source.
+#[must_use]
+pub fn looks_at(definition: &Definition, event: &Event) -> bool {
+    let mut triggers = definition.triggers.iter();
+    triggers.any(|trigger| trigger.looks_at(&event.kind, &event.source))
+}
+
+/// Holds an event against every trigger of a definition.
+#[must_use]
+pub fn on_event(definition: &Definition, event: &Event) -> Found {
+    let mut found = Found::default();
+    if !looks_at(definition, event) {
+        return found;
+    }
+    let scope = EventScope::new(event);
+    for (index, trigger) in (0u32..).zip(&definition.triggers) {
+        let looks = trigger.looks_at(&event.kind, &event.source);
+        let Some(rule) = trigger.event_rule().filter(|_| looks) else {
+            continue;
+        };
+        match hit(definition, index, rule, event, &scope) {
+            Ok(Some(hit)) => found.hits.push(hit),
+            Ok(None) => {}
+            Err((part, why)) => found.errors.push(TriggerError {
+                definition: definition.saga.clone(),
+                index,
+                part,
+                why,
+            }),
+        }
+    }
+    found
+}
+
+type Part<T> = Result<T, (&'static str, String)>;
+
+fn hit(
+    definition: &Definition,
+    index: u32,
+    rule: &EventRule,
+    event: &Event,
+    scope: &EventScope,
+) -> Part<Option<Hit>> {
+    if let Some(when) = &rule.when {
+        match when.eval(scope) {
+            Ok(Value::Bool(true)) => {}
+            Ok(Value::Bool(false)) => return Ok(None),
+            Ok(_) => return Err(("when", "gives neither true nor false".to_owned())),
+            Err(error) => return Err(("when", error.to_string())),
+        }
+    }
+    let input = rule.input.eval(scope);
+    let input = input.map_err(|error| ("input", error.to_string()))?;
+    definition
+        .check_input(&input)
+        .map_err(|misfit| ("input", format!("does not fit the saga: {misfit}")))?;
+    let key = rule.key.as_ref().map(|key| text_of(key, scope)).transpose();
+    Ok(Some(Hit {
+        index,
+        saga: SagaId::of_event(&definition.saga, index, &event.source, &event.id),
+        input,
+        key: key.map_err(|why| ("key", why))?,
+        window_ms: rule.window_ms,
+    }))
+}
+
+/// A key is text, or what has one way to be written as text.
+fn text_of(key: &Template, scope: &EventScope) -> Result<String, String> {
+    let text = match key.eval(scope).map_err(|error| error.to_string())? {
+        Value::String(text) => text,
+        value @ (Value::Number(_) | Value::Bool(_)) => value.to_string(),
+        Value::Null | Value::Array(_) | Value::Object(_) => {
+            return Err("gives neither text nor a number".to_owned());
+        }
+    };
+    if text.is_empty() || text.len() > KEY_BYTES_MAX {
+        return Err(format!(
+            "gives {} bytes; a key has 1 to {KEY_BYTES_MAX}",
+            text.len()
+        ));
+    }
+    Ok(text)
+}
+
+/// What a schedule starts for one of its nominal times.
+///
+/// # Errors
+/// When its input cannot be computed or does not fit, or that trigger is no schedule.
+pub fn on_schedule(
+    definition: &Definition,
+    index: u32,
+    nominal: Timestamp,
+) -> Result<Hit, TriggerError> {
+    let error = |part, why| TriggerError {
+        definition: definition.saga.clone(),
+        index,
+        part,
+        why,
+    };
+    let at = usize::try_from(index).unwrap_or(usize::MAX);
+    let Some(Trigger::Schedule(rule)) = definition.triggers.get(at) else {
+        return Err(error("schedule", "is not there".to_owned()));
+    };
+    let scope = std::collections::BTreeMap::from([(
+        "schedule".to_owned(),
+        json!({ "time": rfc3339(nominal) }),
+    )]);
+    let input = rule.input.eval(&scope);
+    let input = input.map_err(|wrong| error("input", wrong.to_string()))?;
+    definition
+        .check_input(&input)
+        .map_err(|misfit| error("input", format!("does not fit the saga: {misfit}")))?;
+    Ok(Hit {
+        index,
+        saga: SagaId::of_schedule(&definition.saga, index, nominal.0),
+        input,
+        key: None,
+        window_ms: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALARMS: &str = r#"
+saga: quarantine
+version: 1
+on:
+  - event: com.example.antivirus.*
+    when: ${ event.data.severity >= 3 }
+    input: { ip: "${ event.data.ip }", case: "${ event.id }" }
+    key: ${ event.data.ip }
+    window: 15m
+  - schedule: "0 2 * * *"
+    timezone: Europe/Vienna
+    input: { ip: "10.0.0.1", case: "${ schedule.time }" }
+  - hook: siem
+    secret: siem
+input:
+  type: object
+  required: [ip]
+  properties: { ip: { type: string } }
+steps:
+  - id: only
+    sleep: 1s
+"#;
+
+    fn event(kind: &str, source: &str, data: Value) -> Event {
+        serde_json::from_value(json!({
+            "specversion": "1.0", "id": "e1", "source": source, "type": kind, "data": data,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_event_that_fits_is_a_hit_with_an_id_of_its_own() {
+        let definition = Definition::parse(ALARMS).unwrap();
+        let kind = "com.example.antivirus.detected";
+        let alarm = event(kind, "/av", json!({"severity": 4, "ip": "10.0.0.7"}));
+        let found = on_event(&definition, &alarm);
+        assert_eq!(found.errors, []);
+        assert_eq!(
+            found.hits,
+            [Hit {
+                index: 0,
+                saga: SagaId::of_event("quarantine", 0, "/av", "e1"),
+                input: json!({"ip": "10.0.0.7", "case": "e1"}),
+                key: Some("10.0.0.7".into()),
+                window_ms: 900_000,
+            }]
+        );
+        let mild = event(kind, "/av", json!({"severity": 2, "ip": "10.0.0.7"}));
+        assert_eq!(on_event(&definition, &mild), Found::default());
+        let other = event("com.example.other", "/av", json!({}));
+        assert_eq!(on_event(&definition, &other), Found::default());
+    }
+
+    #[test]
+    fn a_trigger_that_cannot_be_evaluated_is_no_hit_and_is_said() {
+        let definition = Definition::parse(ALARMS).unwrap();
+        let kind = "com.example.antivirus.detected";
+        for (data, part) in [
+            (json!({"ip": "10.0.0.7"}), "when"),
+            (json!({"severity": "high", "ip": "10.0.0.7"}), "when"),
+            (json!({"severity": 4}), "input"),
+            (json!({"severity": 4, "ip": 7}), "input"),
+            (json!({"severity": 4, "ip": ""}), "key"),
+        ] {
+            let found = on_event(&definition, &event(kind, "/av", data.clone()));
+            assert_eq!(found.hits, [], "{data}");
+            assert_eq!(found.errors.len(), 1, "{data}");
+            assert_eq!(found.errors[0].part, part, "{data}");
+        }
+    }
+
+    #[test]
+    fn a_hook_is_an_event_of_its_own_path() {
+        let definition = Definition::parse(ALARMS).unwrap();
+        let sent = event("hook.siem", "/v1/hooks/siem", json!({"ip": "10.0.0.7"}));
+        let hits = on_event(&definition, &sent).hits;
+        assert_eq!(hits.len(), 1);
+        assert_eq!(
+            (hits[0].index, &hits[0].input),
+            (2, &json!({"ip": "10.0.0.7"}))
+        );
+        let forged = event("hook.siem", "/elsewhere", json!({"ip": "10.0.0.7"}));
+        assert_eq!(on_event(&definition, &forged), Found::default());
+    }
+
+    #[test]
+    fn a_nominal_time_is_always_the_same_saga() {
+        let definition = Definition::parse(ALARMS).unwrap();
+        let nominal = Timestamp(1_767_315_600_000);
+        let hit = on_schedule(&definition, 1, nominal).unwrap();
+        assert_eq!(hit.saga, SagaId::of_schedule("quarantine", 1, nominal.0));
+        assert_eq!(hit.input["case"], json!("2026-01-02T01:00:00Z"));
+        assert!(on_schedule(&definition, 0, nominal).is_err());
+        assert!(on_schedule(&definition, 9, nominal).is_err());
+    }
+}
