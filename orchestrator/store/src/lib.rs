@@ -9,12 +9,14 @@ pub mod read;
 pub mod sqlite;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
+pub mod tokens;
 
 pub use memory::MemoryStore;
 pub use read::{
     Counts, DeadLetterCursor, Page, SagaCursor, SagaFilter, WorkItemCursor, WorkItemView,
 };
-pub use sqlite::{CloseError, OpenError, Reader, SqliteOptions, SqliteStore};
+pub use sqlite::{CloseError, OpenError, Reader, SqliteOptions, SqliteStore, SqliteTokens};
+pub use tokens::{TokenRow, TokenStore};
 
 /// A partition as its owner has it: what a batch has to carry to be committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

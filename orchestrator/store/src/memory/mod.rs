@@ -13,6 +13,7 @@ use baton_messages::{Manifest, SagaId, TaskType, Timestamp};
 
 use crate::Partition;
 use crate::read::Counts;
+use crate::tokens::{TokenRow, TokenStore};
 use tables::Tables;
 
 /// What the next commit is to come to, for tests.
@@ -179,6 +180,26 @@ impl Store for MemoryStore {
     }
 }
 
+impl TokenStore for MemoryStore {
+    async fn put_token(&self, row: TokenRow) -> Result<bool, StoreError> {
+        let mut tables = self.tables();
+        let there = |known: &TokenRow| known.name == row.name || known.hash == row.hash;
+        if tables.tokens.values().any(there) {
+            return Ok(false);
+        }
+        tables.tokens.insert(row.name.clone(), row);
+        Ok(true)
+    }
+
+    async fn delete_token(&self, name: String) -> Result<bool, StoreError> {
+        Ok(self.tables().tokens.remove(&name).is_some())
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
+        Ok(self.tables().tokens.values().cloned().collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::MemoryStore;
@@ -190,12 +211,17 @@ mod tests {
 
     impl Subject for MemoryStore {
         type Store = Self;
+        type Tokens = Self;
 
         async fn open(&mut self) -> (Self, Partition) {
             (self.clone(), self.take(0))
         }
 
         async fn close(&mut self, _: Self) {}
+
+        fn tokens(&self, _: &Self) -> Self {
+            self.clone()
+        }
 
         async fn counts(&self) -> Counts {
             Self::counts(self)

@@ -13,6 +13,7 @@ use baton_messages::{AttemptRef, Manifest, SagaId, TaskType, Timestamp};
 use uuid::Uuid;
 
 use super::CommitFault;
+use crate::tokens::TokenRow;
 
 /// A work item with its end, if it has one.
 type Kept = (WorkItem, Option<(Timestamp, String)>);
@@ -31,6 +32,7 @@ pub(super) struct Tables {
     pub(super) dead_letters: BTreeMap<Uuid, DeadLetterRow>,
     pub(super) definitions: BTreeMap<(String, u32), DefinitionRow>,
     pub(super) manifests: BTreeMap<TaskType, Manifest>,
+    pub(super) tokens: BTreeMap<String, TokenRow>,
     pub(super) fault: Option<CommitFault>,
 }
 

@@ -140,6 +140,6 @@ pub(crate) fn failed(what: impl Into<String>) -> impl FnOnce(rusqlite::Error) ->
 #[error("`{0}` is no word this version knows: was it written by a newer one?")]
 struct UnknownWord(String);
 
-fn misfit(column: usize, value: ValueRef<'_>, source: FromSqlError) -> rusqlite::Error {
+pub(crate) fn misfit(column: usize, value: ValueRef<'_>, source: FromSqlError) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, value.data_type(), Box::new(source))
 }

@@ -14,6 +14,7 @@ mod reader;
 mod saga_rows;
 mod schema;
 mod thread;
+mod tokens;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use baton_messages::{Manifest, SagaId, TaskType, Timestamp};
 pub use reader::Reader;
 pub use schema::OpenError;
 pub use thread::CloseError;
+pub use tokens::SqliteTokens;
 
 use crate::Partition;
 use thread::{StoreThread, ThreadLost};
@@ -109,6 +111,12 @@ impl SqliteStore {
     #[must_use]
     pub fn reader(&self) -> Reader {
         self.reader.clone()
+    }
+
+    /// The tokens of the HTTP API. Ends with the store: what is asked afterwards is refused.
+    #[must_use]
+    pub fn tokens(&self) -> SqliteTokens {
+        SqliteTokens::new(self.thread.weak())
     }
 
     /// Finishes what was asked for, closes the file and gives it up.

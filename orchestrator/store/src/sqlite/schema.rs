@@ -19,8 +19,10 @@ const APPLICATION_ID: i32 = 0x4241_544e;
 const STATEMENTS_CACHED: usize = 64;
 
 /// The tables, version by version; what was released is never edited.
-pub(crate) const MIGRATIONS: &[M<'static>] =
-    &[M::up(include_str!("../../migrations/0001_init.sql"))];
+pub(crate) const MIGRATIONS: &[M<'static>] = &[
+    M::up(include_str!("../../migrations/0001_init.sql")),
+    M::up(include_str!("../../migrations/0002_tokens.sql")),
+];
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]

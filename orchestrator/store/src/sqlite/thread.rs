@@ -68,13 +68,12 @@ impl StoreThread {
         T: Send + 'static,
         F: FnOnce(&mut Writer) -> T + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let work: Work = Box::new(move |writer| {
-            // nobody may be waiting: the caller dropped its future
-            let _ = reply.send(work(writer));
-        });
-        self.requests.send(work).await.map_err(|_| ThreadLost)?;
-        answer.await.map_err(|_| ThreadLost)
+        call(&self.requests, work).await
+    }
+
+    /// A way to the thread that does not keep it alive.
+    pub(crate) fn weak(&self) -> WeakThread {
+        WeakThread(self.requests.downgrade())
     }
 
     /// Ends the thread after all that was sent.
@@ -86,4 +85,34 @@ impl StoreThread {
             .map_err(|_| CloseError::ThreadLost)?
             .map_err(|source| CloseError::Sqlite { source })
     }
+}
+
+/// A way to the thread for those beside the driver; the thread ends without waiting for them.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakThread(mpsc::WeakSender<Work>);
+
+impl WeakThread {
+    /// As [`StoreThread::call`]; an error once the store is closed.
+    pub(crate) async fn call<T, F>(&self, work: F) -> Result<T, ThreadLost>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Writer) -> T + Send + 'static,
+    {
+        let requests = self.0.upgrade().ok_or(ThreadLost)?;
+        call(&requests, work).await
+    }
+}
+
+async fn call<T, F>(requests: &mpsc::Sender<Work>, work: F) -> Result<T, ThreadLost>
+where
+    T: Send + 'static,
+    F: FnOnce(&mut Writer) -> T + Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    let work: Work = Box::new(move |writer| {
+        // nobody may be waiting: the caller dropped its future
+        let _ = reply.send(work(writer));
+    });
+    requests.send(work).await.map_err(|_| ThreadLost)?;
+    answer.await.map_err(|_| ThreadLost)
 }

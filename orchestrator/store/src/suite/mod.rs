@@ -10,6 +10,7 @@ pub mod commits;
 pub mod random;
 pub mod reads;
 pub mod samples;
+pub mod tokens;
 
 use std::future::Future;
 
@@ -17,17 +18,23 @@ use baton_driver::Store;
 
 use crate::Partition;
 use crate::read::Counts;
+use crate::tokens::TokenStore;
 
 /// A store under test: one set of tables that can be opened again and again.
 pub trait Subject: Send {
     /// What is tested.
     type Store: Store + Send;
+    /// Its tokens.
+    type Tokens: TokenStore;
 
     /// Opens it as a new owner: a new epoch of one partition, always the same.
     fn open(&mut self) -> impl Future<Output = (Self::Store, Partition)> + Send;
 
     /// Gives it up in order.
     fn close(&mut self, store: Self::Store) -> impl Future<Output = ()> + Send;
+
+    /// Where the tokens of an open store are.
+    fn tokens(&self, store: &Self::Store) -> Self::Tokens;
 
     /// The figures as somebody beside the driver sees them.
     fn counts(&self) -> impl Future<Output = Counts> + Send;
@@ -48,6 +55,7 @@ macro_rules! store_suite {
             definitions_never_change, manifests_are_replaced, a_dead_letter_twice_is_one_row, work_items_open_and_close,
             an_unknown_saga_is_missing,
         ]);
+        $crate::store_suite!(@cases $make, tokens, [tokens_are_kept_once, a_token_is_forgotten]);
         $crate::store_suite!(@cases $make, random, [like_the_naive_store]);
     };
     (@cases $make:expr, $module:ident, [$($case:ident),* $(,)?]) => {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::{SqliteOptions, SqliteStore};
+use super::{SqliteOptions, SqliteStore, SqliteTokens};
 use crate::read::Counts;
 use crate::suite::Subject;
 use crate::{Partition, Reader};
@@ -38,6 +38,7 @@ impl TempStore {
 
 impl Subject for TempStore {
     type Store = SqliteStore;
+    type Tokens = SqliteTokens;
 
     async fn open(&mut self) -> (SqliteStore, Partition) {
         let store = SqliteStore::open(self.path(), SqliteOptions::default()).unwrap();
@@ -49,6 +50,10 @@ impl Subject for TempStore {
     async fn close(&mut self, mut store: SqliteStore) {
         assert_eq!(store.integrity().await.unwrap(), Vec::<String>::new());
         store.close().await.unwrap();
+    }
+
+    fn tokens(&self, store: &SqliteStore) -> SqliteTokens {
+        store.tokens()
     }
 
     async fn counts(&self) -> Counts {

@@ -4,7 +4,7 @@ use baton_driver::Store;
 use rusqlite::Connection;
 
 use super::TempStore;
-use crate::sqlite::{load, queries};
+use crate::sqlite::{load, queries, tokens};
 use crate::suite::Subject;
 use crate::suite::samples::starts;
 
@@ -73,6 +73,7 @@ async fn only_small_tables_are_read_whole() {
         (queries::COUNTS, "counts"),
         (queries::DEFINITIONS, "definitions"),
         (load::MANIFESTS, "task_types"),
+        (tokens::TOKENS, "tokens"),
     ] {
         let steps = plan(&conn, sql);
         assert!(
