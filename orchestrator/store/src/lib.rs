@@ -10,13 +10,20 @@ pub mod sqlite;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
 pub mod tokens;
+pub mod triggers;
 
 pub use memory::MemoryStore;
 pub use read::{
-    Counts, DeadLetterCursor, Page, SagaCursor, SagaFilter, WorkItemCursor, WorkItemView,
+    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, WorkItemCursor,
+    WorkItemView,
 };
-pub use sqlite::{CloseError, OpenError, Reader, SqliteOptions, SqliteStore, SqliteTokens};
+pub use sqlite::{
+    CloseError, OpenError, Reader, SqliteOptions, SqliteStore, SqliteTokens, SqliteTriggers,
+};
 pub use tokens::{TokenRow, TokenStore};
+pub use triggers::{
+    Arrival, Claim, Effect, EventRow, Planned, ScheduleRow, Settled, TriggerRef, Triggers,
+};
 
 /// A partition as its owner has it: what a batch has to carry to be committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -55,6 +55,15 @@ pub struct DeadLetterCursor {
     pub id: Uuid,
 }
 
+/// The last event of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventCursor {
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// Its place.
+    pub seq: u64,
+}
+
 /// Some rows, and where to go on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page<T, C> {

@@ -2,6 +2,7 @@
 //! Clones share what is kept, so that a driver can be dropped and another one recover.
 
 mod tables;
+mod triggers;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -221,6 +222,12 @@ mod tests {
 
         fn tokens(&self, _: &Self) -> Self {
             self.clone()
+        }
+
+        type Triggers = Self;
+
+        fn triggers(&self, store: &Self) -> Self {
+            store.clone()
         }
 
         async fn counts(&self) -> Counts {

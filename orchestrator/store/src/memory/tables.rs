@@ -13,6 +13,7 @@ use baton_messages::{AttemptRef, Manifest, SagaId, TaskType, Timestamp};
 use uuid::Uuid;
 
 use super::CommitFault;
+use super::triggers::TriggerTables;
 use crate::tokens::TokenRow;
 
 /// A work item with its end, if it has one.
@@ -33,6 +34,7 @@ pub(super) struct Tables {
     pub(super) definitions: BTreeMap<(String, u32), DefinitionRow>,
     pub(super) manifests: BTreeMap<TaskType, Manifest>,
     pub(super) tokens: BTreeMap<String, TokenRow>,
+    pub(super) triggers: TriggerTables,
     pub(super) fault: Option<CommitFault>,
 }
 

@@ -15,6 +15,7 @@ mod saga_rows;
 mod schema;
 mod thread;
 mod tokens;
+mod triggers;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use reader::Reader;
 pub use schema::OpenError;
 pub use thread::CloseError;
 pub use tokens::SqliteTokens;
+pub use triggers::SqliteTriggers;
 
 use crate::Partition;
 use thread::{StoreThread, ThreadLost};
@@ -117,6 +119,12 @@ impl SqliteStore {
     #[must_use]
     pub fn tokens(&self) -> SqliteTokens {
         SqliteTokens::new(self.thread.weak())
+    }
+
+    /// The tables of triggers, written on this store's thread while it is open.
+    #[must_use]
+    pub fn triggers(&self) -> SqliteTriggers {
+        SqliteTriggers::new(self.thread.weak())
     }
 
     /// Finishes what was asked for, closes the file and gives it up.

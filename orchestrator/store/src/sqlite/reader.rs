@@ -16,11 +16,12 @@ use super::columns::{
 };
 use super::load::{all, definitions};
 use super::schema::{OpenError, open_for_reading};
-use super::{SqliteOptions, queries};
+use super::{SqliteOptions, queries, triggers};
 use crate::read::{
-    Counts, DeadLetterCursor, PAGE_ROWS_MAX, Page, SagaCursor, SagaFilter, SagaLog, WorkItemCursor,
-    WorkItemView,
+    Counts, DeadLetterCursor, EventCursor, PAGE_ROWS_MAX, Page, SagaCursor, SagaFilter, SagaLog,
+    WorkItemCursor, WorkItemView,
 };
+use crate::triggers::EventRow;
 
 /// An id that sorts after every other: where a list that runs backwards begins.
 const LAST_ID: [u8; 17] = [0xff; 17];
@@ -138,6 +139,48 @@ impl Reader {
     /// When the store cannot be read.
     pub async fn definitions(&self) -> Result<Vec<DefinitionRow>, StoreError> {
         self.read("definitions", definitions).await
+    }
+
+    /// Kept events, newest first, of one type where one is given.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn events(
+        &self,
+        kind: Option<String>,
+        after: Option<EventCursor>,
+        limit: usize,
+    ) -> Result<Page<EventRow, EventCursor>, StoreError> {
+        self.read("events", move |conn| {
+            let limit = page_rows(limit);
+            let (at, seq) = after.map_or((i64::MAX, i64::MAX), |after| {
+                (int(after.received_at.0), int(after.seq))
+            });
+            let found = all(
+                conn,
+                &triggers::events(kind.is_some()),
+                params![at, seq, rows(limit + 1), kind],
+                triggers::event_row,
+            )?;
+            Ok(page(found, limit, |row| EventCursor {
+                received_at: row.received_at,
+                seq: row.seq,
+            }))
+        })
+        .await
+    }
+
+    /// One kept event.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn event(&self, source: String, id: String) -> Result<Option<EventRow>, StoreError> {
+        self.read("an event", move |conn| {
+            conn.prepare_cached(&triggers::event())?
+                .query_row([source, id], triggers::event_row)
+                .optional()
+        })
+        .await
     }
 
     async fn read<T, F>(&self, what: &'static str, work: F) -> Result<T, StoreError>

@@ -22,6 +22,7 @@ const STATEMENTS_CACHED: usize = 64;
 pub(crate) const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0001_init.sql")),
     M::up(include_str!("../../migrations/0002_tokens.sql")),
+    M::up(include_str!("../../migrations/0003_triggers.sql")),
 ];
 
 /// Why a store could not be opened.

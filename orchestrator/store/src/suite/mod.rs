@@ -11,6 +11,7 @@ pub mod random;
 pub mod reads;
 pub mod samples;
 pub mod tokens;
+pub mod triggers;
 
 use std::future::Future;
 
@@ -19,6 +20,7 @@ use baton_driver::Store;
 use crate::Partition;
 use crate::read::Counts;
 use crate::tokens::TokenStore;
+use crate::triggers::Triggers;
 
 /// A store under test: one set of tables that can be opened again and again.
 pub trait Subject: Send {
@@ -29,6 +31,12 @@ pub trait Subject: Send {
 
     /// Opens it as a new owner: a new epoch of one partition, always the same.
     fn open(&mut self) -> impl Future<Output = (Self::Store, Partition)> + Send;
+
+    /// What it keeps for triggers.
+    type Triggers: Triggers;
+
+    /// The tables of triggers of an opened store.
+    fn triggers(&self, store: &Self::Store) -> Self::Triggers;
 
     /// Gives it up in order.
     fn close(&mut self, store: Self::Store) -> impl Future<Output = ()> + Send;
@@ -56,6 +64,11 @@ macro_rules! store_suite {
             an_unknown_saga_is_missing,
         ]);
         $crate::store_suite!(@cases $make, tokens, [tokens_are_kept_once, a_token_is_forgotten]);
+        $crate::store_suite!(@cases $make, triggers, [
+            an_event_is_there_once_with_its_first_effects, an_event_twice_in_one_call_is_one, a_key_belongs_to_one_saga_at_a_time,
+            a_key_is_released_by_its_holder_alone, kept_events_are_found_by_type_and_age, only_what_is_done_is_purged,
+            schedules_and_bindings_are_kept, a_saga_is_active_until_it_ends,
+        ]);
         $crate::store_suite!(@cases $make, random, [like_the_naive_store]);
     };
     (@cases $make:expr, $module:ident, [$($case:ident),* $(,)?]) => {

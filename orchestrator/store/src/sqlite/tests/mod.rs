@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::{SqliteOptions, SqliteStore, SqliteTokens};
+use super::{SqliteOptions, SqliteStore, SqliteTokens, SqliteTriggers};
 use crate::read::Counts;
 use crate::suite::Subject;
 use crate::{Partition, Reader};
@@ -54,6 +54,12 @@ impl Subject for TempStore {
 
     fn tokens(&self, store: &SqliteStore) -> SqliteTokens {
         store.tokens()
+    }
+
+    type Triggers = SqliteTriggers;
+
+    fn triggers(&self, store: &SqliteStore) -> SqliteTriggers {
+        store.triggers()
     }
 
     async fn counts(&self) -> Counts {

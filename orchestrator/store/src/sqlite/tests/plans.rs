@@ -4,7 +4,7 @@ use baton_driver::Store;
 use rusqlite::Connection;
 
 use super::TempStore;
-use crate::sqlite::{load, queries, tokens};
+use crate::sqlite::{load, queries, tokens, triggers};
 use crate::suite::Subject;
 use crate::suite::samples::starts;
 
@@ -38,6 +38,15 @@ fn readers_queries() -> Vec<String> {
         ]
         .map(str::to_owned),
     );
+    all.extend([
+        triggers::event(),
+        triggers::undone(),
+        triggers::kept(false),
+        triggers::kept(true),
+        triggers::events(false),
+        triggers::events(true),
+        triggers::ACTIVE.to_owned(),
+    ]);
     all
 }
 
@@ -63,7 +72,7 @@ async fn every_list_runs_along_an_index() {
     subject.close(store).await;
 }
 
-/// The tables that are read whole hold a row for each definition, task type or figure: as many as people made, whatever ran.
+/// The tables that are read whole hold a row for each definition, task type, schedule, binding or figure: as many as people made, whatever ran.
 #[tokio::test]
 async fn only_small_tables_are_read_whole() {
     let mut subject = TempStore::new();
@@ -74,6 +83,8 @@ async fn only_small_tables_are_read_whole() {
         (queries::DEFINITIONS, "definitions"),
         (load::MANIFESTS, "task_types"),
         (tokens::TOKENS, "tokens"),
+        (triggers::SCHEDULES, "schedules"),
+        (triggers::BINDINGS, "bindings"),
     ] {
         let steps = plan(&conn, sql);
         assert!(
