@@ -5,3 +5,4 @@ pub mod config;
 pub mod http;
 mod instance;
 pub mod process;
+pub mod program;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use baton_fleet::automations;
 use baton_fleet::config::{Config, Layers, LogConfig, LogFormat};
+use baton_fleet::process::{Containment, Processes};
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -62,11 +63,15 @@ enum Command {
 }
 
 fn main() -> Result<()> {
+    // A stage of the launcher knows no settings and no logs: it is a part of what it starts.
+    if let Some(code) = baton_fleet::process::launch::main(std::env::args_os()) {
+        std::process::exit(code);
+    }
     let cli = Cli::parse();
     let layers = Layers::read(cli.flags.config.as_deref(), &cli.flags.overrides())?;
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => work(&layers.config()?),
-        Command::Config => say(&layers.shown()),
+        Command::Config => show(&layers),
         Command::Types { json } => types(json),
     }
 }
@@ -107,7 +112,7 @@ fn work(config: &Config) -> Result<()> {
         runtime
     };
     let runtime = runtime.enable_all().build().context("no runtime")?;
-    Ok(runtime.block_on(baton_fleet::process::run(config))?)
+    Ok(runtime.block_on(baton_fleet::program::run(config))?)
 }
 
 fn log(config: &LogConfig) -> Result<()> {
@@ -132,6 +137,19 @@ fn log(config: &LogConfig) -> Result<()> {
         LogFormat::Json => builder.json().init(),
     }
     Ok(())
+}
+
+/// The settings, and what `auto` comes to on this host.
+fn show(layers: &Layers) -> Result<()> {
+    let shown = layers.shown();
+    let processes = Processes::new(&layers.clone().config()?.processes);
+    let found = processes
+        .containment()
+        .map_or("NOTHING THIS HOST OFFERS", Containment::sentence);
+    say(&format!(
+        "{}\n\n# here, processes are held together by {found}",
+        shown.trim_end()
+    ))
 }
 
 fn types(json: bool) -> Result<()> {

@@ -9,6 +9,7 @@ mod rooted;
 use baton_worker::{ManifestError, Registry};
 
 use crate::config::{AutomationsConfig, Config};
+use crate::process::Processes;
 pub use echo::Echo;
 pub use effect::{TestEffect, TestEffectLate};
 pub use file_write::FileWrite;
@@ -37,11 +38,11 @@ pub enum FleetError {
     },
 }
 
-/// What this configuration serves.
+/// What this configuration serves; whatever starts processes does it through `processes`.
 ///
 /// # Errors
 /// [`FleetError`] with the key at fault.
-pub fn registry(config: &Config) -> Result<Registry, FleetError> {
+pub fn registry(config: &Config, processes: &Processes) -> Result<Registry, FleetError> {
     let of = &config.automations;
     let mut registry = Registry::new().with(Echo)?;
     if let Some(url) = &of.test_effect.ledger_url {
@@ -50,6 +51,7 @@ pub fn registry(config: &Config) -> Result<Registry, FleetError> {
     if !of.file_write.roots.is_empty() {
         registry = registry.with(FileWrite::under(&of.file_write.roots)?)?;
     }
+    let _ = processes;
     chosen(registry, config)
 }
 

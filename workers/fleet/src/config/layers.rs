@@ -22,7 +22,7 @@ const LIST_KEYS: [&str; 4] = [
 ];
 
 /// The sections there are.
-const SECTIONS: [&str; 5] = ["worker", "bus", "http", "log", "automations"];
+const SECTIONS: [&str; 6] = ["worker", "bus", "http", "log", "processes", "automations"];
 
 /// All layers, merged.
 #[derive(Debug, Clone)]

@@ -13,12 +13,16 @@ use baton_messages::{PoolName, TaskType, WorkerId};
 use baton_worker::{CONCURRENCY_MAX, WorkerOptions};
 use serde::Deserialize;
 
+use crate::process::ProcessesConfig;
 pub use layers::{DEFAULTS, Layers};
 
 /// The most threads: each automation shares them with all others, and more than this no host of ours has.
 const THREADS_MAX: usize = 256;
 /// The shortest interval of what is sent again and again: below it a worker only keeps its broker busy.
 const INTERVAL_MS_MIN: u64 = 100;
+
+/// How much of an output may be kept: two of them have to fit into a message.
+const OUTPUT_BYTES: std::ops::RangeInclusive<usize> = 1_024..=131_072;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +71,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Logs.
     pub log: LogConfig,
+    /// What holds for everything it starts.
+    pub processes: ProcessesConfig,
     /// What single automations may do.
     pub automations: AutomationsConfig,
 }
@@ -219,6 +225,26 @@ impl Config {
                 "worker.kill_grace_ms",
                 format!(
                     "has to be at most {KILL_GRACE_MS}: the orchestrator waits that long before it takes a run for dead"
+                ),
+            );
+        }
+        let processes = &self.processes;
+        if processes.term_grace_ms >= worker.kill_grace_ms {
+            return range(
+                "processes.term_grace_ms",
+                format!(
+                    "has to be less than worker.kill_grace_ms, which is {}: after it a tree is killed, and its end confirmed",
+                    worker.kill_grace_ms
+                ),
+            );
+        }
+        if !OUTPUT_BYTES.contains(&processes.output_bytes_max) {
+            return range(
+                "processes.output_bytes_max",
+                format!(
+                    "has to be from {} to {}",
+                    OUTPUT_BYTES.start(),
+                    OUTPUT_BYTES.end()
                 ),
             );
         }

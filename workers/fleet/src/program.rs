@@ -1,4 +1,4 @@
-//! The process of a worker: its parts in the order in which they begin, and how it is told to end.
+//! The program of a worker: its parts in the order in which they begin, and how it is told to end.
 
 use baton_bus::{Bus, BusError};
 use baton_worker::{Worker, WorkerError};
@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::automations::{FleetError, registry};
 use crate::config::{Config, ConfigError, Listen};
 use crate::http::{HttpError, Seen, listen, serve};
+use crate::process::{OrphanError, Processes};
 
 /// Bounds of the histograms, in seconds: from one hop over the bus to the longest late-held task.
 const BUCKETS: [f64; 12] = [
@@ -17,10 +18,18 @@ const BUCKETS: [f64; 12] = [
 
 /// Why the process cannot begin.
 #[derive(Debug, thiserror::Error)]
-pub enum ProcessError {
+pub enum ProgramError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Something of an earlier worker is still at work.
+    #[error(transparent)]
+    Orphans(#[from] OrphanError),
+    /// What the configuration asks for is not to be had.
+    #[error(
+        "this host does not offer the processes.containment that is asked for: \"auto\" takes the best there is"
+    )]
+    Containment,
     /// The automations.
     #[error(transparent)]
     Fleet(#[from] FleetError),
@@ -44,9 +53,21 @@ pub enum ProcessError {
 /// Runs until SIGTERM or SIGINT, or a drain over the bus; then ends in order. A second signal ends at once.
 ///
 /// # Errors
-/// [`ProcessError`] when it cannot begin, with what to do.
-pub async fn run(config: &Config) -> Result<(), ProcessError> {
-    let registry = registry(config)?;
+/// [`ProgramError`] when it cannot begin, with what to do.
+pub async fn run(config: &Config) -> Result<(), ProgramError> {
+    let processes = Processes::new(&config.processes);
+    if processes.containment().is_none() {
+        return Err(ProgramError::Containment);
+    }
+    // Before anything is taken: an undo must never meet what an earlier worker still does.
+    let ended = processes.begin()?;
+    if ended > 0 {
+        tracing::warn!(
+            ended,
+            "an earlier worker had left processes running: they are ended"
+        );
+    }
+    let registry = registry(config, &processes)?;
     let options = config.options()?;
     let metrics = recorder()?;
     let (term, int) = (
@@ -96,8 +117,8 @@ async fn signals(mut term: Signal, mut int: Signal, cancel: CancellationToken) {
     }
 }
 
-fn heard(kind: SignalKind) -> Result<Signal, ProcessError> {
-    signal(kind).map_err(ProcessError::Signals)
+fn heard(kind: SignalKind) -> Result<Signal, ProgramError> {
+    signal(kind).map_err(ProgramError::Signals)
 }
 
 fn recorder() -> Result<PrometheusHandle, BuildError> {

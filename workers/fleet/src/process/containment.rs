@@ -1,0 +1,105 @@
+//! How the processes of one run are held together, so that none of them gets away: the best way this host offers.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde::{Deserialize, Serialize};
+
+use super::cgroup;
+use super::options::ContainmentWish;
+
+/// How the processes of one run are held together, best first. Under every one of them the launcher is their subreaper and asks the kernel
+/// whether any is left, so none of them ever says "gone" wrongly; they differ in what they can *reach* to kill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Containment {
+    /// A control group (version 2) for each run: nothing gets out, and all are killed at once.
+    Cgroup,
+    /// A PID namespace for each run: when its first process ends, the kernel ends the rest.
+    PidNamespace,
+    /// Whatever loses its parent comes back to the launcher, which walks /proc until nothing is left.
+    Subreaper,
+    /// The process group alone. Best effort: what makes a session of its own is not reached, and then the outcome is unknown.
+    ProcessGroup,
+}
+
+impl Containment {
+    /// The word of the configuration.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Cgroup => "cgroup",
+            Self::PidNamespace => "pid-namespace",
+            Self::Subreaper => "subreaper",
+            Self::ProcessGroup => "process-group",
+        }
+    }
+
+    /// One honest sentence for the log.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Cgroup => {
+                "a cgroup for each run: the whole tree is killed at once, and its end is confirmed"
+            }
+            Self::PidNamespace => {
+                "a PID namespace for each run: the kernel ends the whole tree, and its end is confirmed"
+            }
+            Self::Subreaper => {
+                "the launcher as subreaper: the tree is found in /proc and killed, and its end is confirmed"
+            }
+            Self::ProcessGroup => {
+                "the process group alone, BEST EFFORT: what starts a session of its own survives a kill, and the outcome is then unknown"
+            }
+        }
+    }
+}
+
+/// The way that was chosen, with the cgroup that runs are made under where it is that.
+#[derive(Debug, Clone)]
+pub(crate) struct Chosen {
+    pub(crate) containment: Containment,
+    pub(crate) base: Option<PathBuf>,
+}
+
+/// The way wished for, or the best there is; none when the one wished for is not to be had.
+pub(crate) fn choose(wish: ContainmentWish) -> Option<Chosen> {
+    let cgroup = || {
+        cgroup::own().map(|base| Chosen {
+            containment: Containment::Cgroup,
+            base: Some(base),
+        })
+    };
+    let plain = |containment| Chosen {
+        containment,
+        base: None,
+    };
+    let namespace = || can_unshare().then(|| plain(Containment::PidNamespace));
+    let subreaper = || can_walk().then(|| plain(Containment::Subreaper));
+    match wish {
+        ContainmentWish::Auto => cgroup()
+            .or_else(namespace)
+            .or_else(subreaper)
+            .or_else(|| Some(plain(Containment::ProcessGroup))),
+        ContainmentWish::Cgroup => cgroup(),
+        ContainmentWish::PidNamespace => namespace(),
+        ContainmentWish::Subreaper => subreaper(),
+        ContainmentWish::ProcessGroup => Some(plain(Containment::ProcessGroup)),
+    }
+}
+
+/// Whether a PID namespace can be made, found out by making one.
+fn can_unshare() -> bool {
+    Command::new("unshare")
+        .args(["--pid", "--fork", "--kill-child=KILL", "--", "true"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Whether /proc shows processes.
+fn can_walk() -> bool {
+    i32::try_from(std::process::id()).is_ok_and(|own| super::tree::stat_of(own).is_some())
+}
