@@ -1,6 +1,8 @@
 //! The task types known, as workers announced them: what a definition is decided against. An announcement that would change
 //! a major version incompatibly is refused, so that facts once used stay true.
 
+mod compatible;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -83,7 +85,7 @@ impl Catalogue {
             if known.manifest == manifest {
                 return Ok(false);
             }
-            if let Some(what) = contradiction(&known.manifest, &manifest) {
+            if let Some(what) = compatible::contradiction(&known.manifest, &manifest) {
                 return Err(CatalogueError::Incompatible {
                     task_type: manifest.task_type,
                     what,
@@ -104,38 +106,4 @@ impl Catalogue {
         );
         Ok(true)
     }
-}
-
-/// What a later manifest of the same major version may not change: whatever outcomes are judged by.
-fn contradiction(old: &Manifest, new: &Manifest) -> Option<String> {
-    let say = |what: &str| Some(format!("its {what} differs from what was announced before"));
-    if old.effect != new.effect {
-        return say("effect");
-    }
-    if old.idempotent && !new.idempotent {
-        return say("idempotence");
-    }
-    if old.undo && !new.undo {
-        return say("undo");
-    }
-    if old.before_image != new.before_image {
-        return say("before-image");
-    }
-    if old.hold() != new.hold() {
-        return say("way of holding tasks");
-    }
-    if required(&new.input)
-        .iter()
-        .any(|field| !required(&old.input).contains(field))
-    {
-        return say("list of required inputs");
-    }
-    None
-}
-
-fn required(schema: &Value) -> Vec<&str> {
-    schema["required"]
-        .as_array()
-        .map(|all| all.iter().filter_map(Value::as_str).collect())
-        .unwrap_or_default()
 }
