@@ -22,6 +22,9 @@ pub enum ControlMessage {
     /// Finish what runs, take nothing new.
     #[serde(rename = "drain@1")]
     Drain(Drain),
+    /// An orchestrator has come up and asks every worker to announce itself.
+    #[serde(rename = "roll-call@1")]
+    RollCall(RollCall),
 }
 
 /// The answer to one claim.
@@ -96,6 +99,14 @@ pub struct Drain {
     pub by: String,
 }
 
+/// An orchestrator asks who is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollCall {
+    /// Who asks.
+    pub orchestrator: String,
+}
+
 impl ControlMessage {
     /// The AMQP `type` property of this message: kind and version.
     #[must_use]
@@ -104,6 +115,7 @@ impl ControlMessage {
             Self::Grant(_) => "grant@1",
             Self::Cancel(_) => "cancel@1",
             Self::Drain(_) => "drain@1",
+            Self::RollCall(_) => "roll-call@1",
         }
     }
 }

@@ -21,7 +21,7 @@ pub const KILL_GRACE_MS: u64 = 10_000;
 /// What travels on `baton.fleet`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum FleetMessage {
-    /// A worker says what it can do; sent at start, on every reconnect, and once a minute.
+    /// A worker says what it can do; sent at start, on every reconnect, at a roll call, and once a minute.
     #[serde(rename = "announcement@1")]
     Announcement(Announcement),
     /// A worker lives and runs these.
@@ -33,9 +33,6 @@ pub enum FleetMessage {
     /// An orchestrator speaks to itself, to know that it can hear.
     #[serde(rename = "canary@1")]
     Canary(Canary),
-    /// An orchestrator has come up and asks every worker to announce itself.
-    #[serde(rename = "roll-call@1")]
-    RollCall(RollCall),
 }
 
 /// What a worker can do.
@@ -98,14 +95,6 @@ pub struct Canary {
     pub number: u64,
 }
 
-/// An orchestrator asks who is there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RollCall {
-    /// Who asks.
-    pub orchestrator: String,
-}
-
 impl FleetMessage {
     /// The AMQP `type` property of this message: kind and version.
     #[must_use]
@@ -115,7 +104,6 @@ impl FleetMessage {
             Self::Heartbeat(_) => "heartbeat@1",
             Self::Leaving(_) => "leaving@1",
             Self::Canary(_) => "canary@1",
-            Self::RollCall(_) => "roll-call@1",
         }
     }
 }

@@ -63,6 +63,8 @@ fn obey_one(shared: &Shared, message: ControlMessage) {
             }
         }
         ControlMessage::Cancel(cancel) => shared.runs.cancel(cancel.of),
+        // kept until it is answered, and one answer is enough for many calls
+        ControlMessage::RollCall(_) => shared.called.notify_one(),
         ControlMessage::Drain(drain) => {
             if drain.worker == shared.options.id {
                 tracing::info!(by = drain.by, "asked to drain");

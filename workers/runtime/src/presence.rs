@@ -18,7 +18,7 @@ use crate::shared::Shared;
 /// How long before an announcement that nobody heard (no orchestrator yet, or its exchanges are still to be declared) is made again.
 const UNHEARD: Duration = Duration::from_secs(1);
 
-/// Announces the worker on every connection and at every interval, for ever; and soon again when nobody was there to hear it.
+/// Announces the worker on every connection, at every roll call and at every interval, for ever; and soon again when nobody was there to hear it.
 pub(crate) async fn announce(
     shared: Arc<Shared>,
     types: Vec<Manifest>,
@@ -33,6 +33,7 @@ pub(crate) async fn announce(
             biased;
             _ = interval.tick() => true,
             () = tokio::time::sleep(UNHEARD), if unheard => true,
+            () = shared.called.notified() => true,
             changed = state.changed() => {
                 if changed.is_err() {
                     return;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use baton_bus::Publisher;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::acks::AckBook;
@@ -20,6 +20,8 @@ pub(crate) struct Shared {
     /// One permit for each task that runs, from before it begins until its report is confirmed.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) publisher: Publisher,
+    /// An orchestrator has asked who is there.
+    pub(crate) called: Notify,
     /// Nothing new is taken from here on.
     pub(crate) draining: CancellationToken,
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use baton_bus::{Bus, ConsumeSpec};
 use baton_messages::topology;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -128,6 +128,7 @@ impl Worker {
             acks,
             permits: Arc::new(Semaphore::new(options.concurrency as usize)),
             publisher: bus.publisher(),
+            called: Notify::new(),
             draining: CancellationToken::new(),
             options,
         });

@@ -1,30 +1,30 @@
 //! The fleet as this orchestrator hears it, on a queue of its own: who is there, what they can do, what they run. Announcements go into
 //! the catalogue and make queues; heartbeats extend leases; our own canary proves that we can hear at all.
 
+mod queues;
 mod say;
 mod workers;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use baton_bus::{Bus, ConsumeSpec, Consumer, Delivery, ExclusiveQueue};
 use baton_messages::fleet::Announcement;
-use baton_messages::topology::{self, Topology};
-use baton_messages::{BODY_BYTES_MAX, FleetMessage, PoolName, TaskType};
+use baton_messages::topology;
+use baton_messages::{BODY_BYTES_MAX, FleetMessage};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 pub(crate) use say::speak;
 pub(crate) use workers::Workers;
 
-use crate::chain::chain;
 use crate::clock;
 use crate::hot::mail::Heard;
+use queues::Queues;
 
 /// Most words of the fleet not yet read: a heartbeat of a thousand workers, which may all speak at once after a reconnect.
 const PREFETCH: u16 = 1_000;
-/// How often a queue that stands is declared again when its worker announces itself: it may have been deleted since.
-const DECLARE_AGAIN: Duration = Duration::from_secs(30);
+/// Most announcements whose queues are being made at once; each may wait for the broker, and is said again in seconds.
+const MAKING_MAX: usize = 64;
 
 /// Listens to the fleet.
 pub(crate) struct Fleet {
@@ -32,7 +32,9 @@ pub(crate) struct Fleet {
     pub(crate) instance: String,
     pub(crate) workers: Arc<Workers>,
     pub(crate) heard: mpsc::Sender<Heard>,
-    declared: BTreeMap<(PoolName, TaskType), Instant>,
+    queues: Queues,
+    /// Ends with the listener.
+    making: JoinSet<()>,
 }
 
 impl Fleet {
@@ -43,11 +45,12 @@ impl Fleet {
         heard: mpsc::Sender<Heard>,
     ) -> Self {
         Self {
+            queues: Queues::new(bus.clone()),
+            making: JoinSet::new(),
             bus,
             instance,
             workers,
             heard,
-            declared: BTreeMap::new(),
         }
     }
 
@@ -64,6 +67,7 @@ impl Fleet {
         };
         let mut consumer: Consumer = self.bus.consume(spec).await;
         while let Some(delivery) = consumer.next().await {
+            while self.making.try_join_next().is_some() {}
             if !self.take(&delivery).await {
                 return;
             }
@@ -91,10 +95,11 @@ impl Fleet {
                 self.workers.forget_silent(clock::now());
                 self.heard.send(Heard::Canary).await.is_ok()
             }
-            FleetMessage::Canary(_) | FleetMessage::RollCall(_) => true,
+            FleetMessage::Canary(_) => true,
         }
     }
 
+    /// Takes in what a worker can do; its queues are made beside this, and what can be sent to is said when it is so.
     async fn announced(&mut self, announcement: Announcement) -> bool {
         self.workers.announced(&announcement, clock::now());
         let pools = announcement.pools.clone();
@@ -106,40 +111,19 @@ impl Fleet {
         let Ok(types) = taken.await else {
             return false;
         };
-        let mut served = Vec::with_capacity(types.len());
-        for task_type in types {
-            let mut all = true;
-            for pool in &pools {
-                all &= self.declare(pool, &task_type).await;
-            }
-            if all {
-                served.push(task_type);
-            }
-        }
-        self.heard.send(Heard::Served(served)).await.is_ok()
-    }
-
-    /// Makes the queue of a type in a pool; whether it stands.
-    async fn declare(&mut self, pool: &PoolName, task_type: &TaskType) -> bool {
-        let key = (pool.clone(), task_type.clone());
-        let fresh = |at: &Instant| at.elapsed() < DECLARE_AGAIN;
-        if self.declared.get(&key).is_some_and(fresh) {
+        if self.making.len() >= MAKING_MAX {
+            tracing::debug!(
+                "many workers announce themselves at once; this one is taken at its next announcement"
+            );
             return true;
         }
-        match self.bus.declare(&Topology::of_task(pool, task_type)).await {
-            Ok(report) if report.is_complete() => {
-                self.declared.insert(key, Instant::now());
-                true
-            }
-            Ok(report) => {
-                tracing::error!(task.r#type = %task_type, %pool, %report, "the queue of a task type cannot be made; its steps wait");
-                false
-            }
-            Err(error) => {
-                tracing::warn!(task.r#type = %task_type, %pool, error = %chain(&error), "the queue of a task type is not made yet; it is tried at the next announcement");
-                false
-            }
-        }
+        let (queues, heard) = (self.queues.clone(), self.heard.clone());
+        self.making.spawn(async move {
+            let served = queues.serve(&pools, types).await;
+            // the loop may be gone: then nothing is served any more
+            let _ = heard.send(Heard::Served(served)).await;
+        });
+        true
     }
 }
 

@@ -1,11 +1,14 @@
-//! What an orchestrator says on the fleet's exchange: its canary every second, and a roll call whenever it has (again) a connection.
+//! What an orchestrator says to its fleet: its canary every second, so that it knows that it hears, and a roll call to every worker
+//! whenever it has (again) a connection, so that it knows at once who is there.
 
 use std::time::Duration;
 
 use baton_bus::{Bus, HeaderValue, Link, Outgoing};
-use baton_messages::fleet::{Canary, RollCall};
+use baton_messages::control::RollCall;
+use baton_messages::fleet::Canary;
 use baton_messages::headers::{VERSION, VERSION_HEADER};
-use baton_messages::{FleetMessage, MessageId, topology};
+use baton_messages::{ControlMessage, FleetMessage, MessageId, topology};
+use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock;
@@ -30,10 +33,11 @@ pub(crate) async fn speak(bus: Bus, instance: String) {
             continue;
         };
         if called != Some(epochs) {
-            let call = FleetMessage::RollCall(RollCall {
+            let call = ControlMessage::RollCall(RollCall {
                 orchestrator: instance.clone(),
             });
-            say(&bus, &call).await;
+            let to_all = (topology::CONTROL, topology::CONTROL_ALL);
+            say(&bus, to_all, call.kind(), &call).await;
             called = Some(epochs);
         }
         number += 1;
@@ -41,7 +45,7 @@ pub(crate) async fn speak(bus: Bus, instance: String) {
             orchestrator: instance.clone(),
             number,
         });
-        say(&bus, &canary).await;
+        say(&bus, (topology::FLEET, ""), canary.kind(), &canary).await;
     }
 }
 
@@ -53,13 +57,18 @@ const fn epoch(link: &Link) -> Option<u64> {
 }
 
 /// A lost word is said again soon.
-async fn say(bus: &Bus, message: &FleetMessage) {
+async fn say(
+    bus: &Bus,
+    to: (&'static str, &'static str),
+    kind: &'static str,
+    message: &impl Serialize,
+) {
     let Ok(body) = serde_json::to_vec(message) else {
         return;
     };
     let id = MessageId(uuid::Uuid::now_v7());
     let at = clock::now().0;
-    let mut out = Outgoing::json(topology::FLEET, "", message.kind(), id, body, at);
+    let mut out = Outgoing::json(to.0, to.1, kind, id, body, at);
     out.mandatory = false;
     out.persistent = false;
     out.headers = vec![(VERSION_HEADER.to_owned(), HeaderValue::U32(VERSION))];

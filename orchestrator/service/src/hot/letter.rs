@@ -14,7 +14,7 @@ pub(crate) fn letter(saga: SagaId, command: &Command, now: Timestamp) -> Option<
         Command::Grant(message) => {
             let worker = match &**message {
                 ControlMessage::Grant(grant) => Some(&grant.worker),
-                ControlMessage::Cancel(_) => None,
+                ControlMessage::Cancel(_) | ControlMessage::RollCall(_) => None,
                 ControlMessage::Drain(drain) => Some(&drain.worker),
             };
             control(saga, worker, message, now)

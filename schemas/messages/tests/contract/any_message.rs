@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use baton_messages::control::{CancelTask, Drain};
-use baton_messages::fleet::{Announcement, Canary, Heartbeat, Leaving, RollCall, Running};
+use baton_messages::control::{CancelTask, Drain, RollCall};
+use baton_messages::fleet::{Announcement, Canary, Heartbeat, Leaving, Running};
 use baton_messages::inbox::Marker;
 use baton_messages::{
     AttemptRef, Checkpoint, CheckpointKind, ControlMessage, Direction, Effect, Event, Failure,
@@ -255,6 +255,7 @@ pub(crate) fn control() -> impl Strategy<Value = ControlMessage> {
         }),
         attempt().prop_map(|of| ControlMessage::Cancel(CancelTask { of })),
         (worker(), text()).prop_map(|(worker, by)| ControlMessage::Drain(Drain { worker, by })),
+        text().prop_map(|orchestrator| ControlMessage::RollCall(RollCall { orchestrator })),
     ]
 }
 
@@ -348,7 +349,6 @@ pub(crate) fn fleet() -> impl Strategy<Value = FleetMessage> {
                 number,
             })
         }),
-        text().prop_map(|orchestrator| FleetMessage::RollCall(RollCall { orchestrator })),
     ]
 }
 

@@ -5,7 +5,11 @@ use std::time::Duration;
 use crate::scripts::{Act, LATE, Log, both, script};
 use crate::stage::{SOON, Stage, not_run_reason, now_ms, task, unknown_code};
 use baton_bus::Outgoing;
-use baton_messages::{GrantAnswer, Hold, MessageId, TaskResult, Timestamp, topology};
+use baton_messages::control::RollCall;
+use baton_messages::{
+    ControlMessage, GrantAnswer, Hold, MessageId, TaskResult, Timestamp, topology,
+};
+use baton_worker::WorkerOptions;
 use serde_json::{Value, json};
 
 fn late(act: Act) -> baton_messages::Task {
@@ -127,7 +131,7 @@ async fn an_automation_that_heeds_its_time_limit_is_believed() {
 async fn a_cancel_ends_what_runs_and_keeps_out_what_has_not_begun() {
     let mut stage = Stage::set(&[LATE]).await;
     let log = Log::new();
-    let options = baton_worker::WorkerOptions {
+    let options = WorkerOptions {
         concurrency: 1,
         ..Stage::options("w1")
     };
@@ -307,6 +311,32 @@ async fn a_worker_begins_before_its_queue_is_declared() {
         stage.finished().await.result,
         TaskResult::Succeeded { .. }
     ));
+    worker.end().await;
+}
+
+#[tokio::test]
+async fn a_roll_call_is_answered_by_an_announcement() {
+    let mut stage = Stage::set(&[LATE]).await;
+    let options = WorkerOptions {
+        announce_ms: 3_600_000,
+        ..Stage::options("w1")
+    };
+    let worker = stage.work(both(&Log::new()), options);
+    let announcement = |message| match message {
+        baton_messages::FleetMessage::Announcement(a) => Some(a),
+        _ => None,
+    };
+    stage.heard(announcement).await;
+    // what it hears by is declared before it takes tasks
+    stage.dispatch(&late(Act::Echo)).await;
+    stage.finished().await;
+    let call = RollCall {
+        orchestrator: "o1".into(),
+    };
+    stage
+        .tell(&worker.id, &ControlMessage::RollCall(call))
+        .await;
+    assert_eq!(stage.heard(announcement).await.worker, worker.id);
     worker.end().await;
 }
 

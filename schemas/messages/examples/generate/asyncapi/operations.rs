@@ -36,7 +36,7 @@ const fn operation(
 }
 
 const REPORTS: &[&str] = &["started@1", "checkpoint@1", "finished@1"];
-const HINTS: &[&str] = &["grant@1", "cancel@1", "drain@1"];
+const HINTS: &[&str] = &["grant@1", "cancel@1", "drain@1", "roll-call@1"];
 const SAGAS_ARE_TOLD: &[&str] = &[
     "started@1",
     "checkpoint@1",
@@ -44,13 +44,7 @@ const SAGAS_ARE_TOLD: &[&str] = &[
     "start@1",
     "marker@1",
 ];
-const FLEET_SAYS: &[&str] = &[
-    "announcement@1",
-    "heartbeat@1",
-    "leaving@1",
-    "canary@1",
-    "roll-call@1",
-];
+const FLEET_SAYS: &[&str] = &["announcement@1", "heartbeat@1", "leaving@1", "canary@1"];
 
 /// Everything anybody does on the bus.
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -106,7 +100,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "orchestrator",
         At::Exchange(CONTROL),
         HINTS,
-        "A claim is answered, or a worker is given a hint.",
+        "A claim is answered, a worker is given a hint, or all are asked to announce themselves.",
     ),
     operation(
         "worker",
@@ -123,8 +117,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
     operation(
         "orchestrator",
         At::Exchange(FLEET),
-        &["canary@1", "roll-call@1"],
-        "An orchestrator makes sure that it hears, or asks who is there.",
+        &["canary@1"],
+        "An orchestrator makes sure that it hears.",
     ),
     operation(
         "orchestrator",
