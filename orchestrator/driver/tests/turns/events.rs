@@ -155,7 +155,7 @@ fn a_subscription_ends_with_the_commit_that_ends_the_wait() {
     let answers = turn(&mut driver, vec![arrives(1, at(2))], 3);
     assert_eq!(answers[0].verdict, Verdict::Applied);
     assert!(driver.store().subscriptions.is_empty());
-    let answers = turn(&mut driver, vec![start(2), arrives(2, at(3))], 4);
+    let answers = turn(&mut driver, vec![start(2), arrives(2, at(4))], 4);
     assert_eq!(answers[1].verdict, Verdict::Applied);
     assert!(
         driver.store().subscriptions.is_empty(),
