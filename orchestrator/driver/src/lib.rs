@@ -17,8 +17,7 @@ mod turn;
 pub mod work;
 
 pub use batch::{
-    Batch, ColdRow, DeadLetterRow, LogRow, SagaRow, SnapshotRow, SubscriptionChange,
-    SubscriptionRow, UnsentRow, WorkItemRow,
+    Batch, ColdRow, DeadLetterRow, LogRow, SagaRow, SnapshotRow, UnsentRow, WorkItemRow,
 };
 pub use driver::{Driver, DriverError, Figures, Options};
 pub use leases::{LeaseTable, Suspicion};

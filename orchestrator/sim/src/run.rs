@@ -253,7 +253,7 @@ impl World {
                     }
                 }
             }
-            ControlMessage::Drain(_) | ControlMessage::RollCall(_) => {}
+            ControlMessage::Drain(_) => {}
         }
     }
 

@@ -287,7 +287,7 @@ impl System {
                 variable("automations.test_effect.ledger_url"),
                 self.ledger.url(),
             )
-            .env(variable("automations.file_write.roots"), &self.files);
+            .env(variable("automations.files.roots"), &self.files);
         with_all(launch, &self.setup.worker_env)
     }
 }

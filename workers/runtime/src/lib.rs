@@ -28,6 +28,7 @@ mod options;
 mod presence;
 mod registry;
 mod runs;
+mod secret_text;
 mod shared;
 mod sink;
 mod stop;
@@ -40,6 +41,7 @@ pub use context::{CheckpointError, Context};
 pub use manifest::{ManifestError, manifest_of};
 pub use options::{CONCURRENCY_MAX, WorkerOptions};
 pub use registry::Registry;
+pub use secret_text::{SECRET_KEY, SecretText};
 pub use task_error::TaskError;
 pub use worker::{Worker, WorkerError, WorkerHandle};
 

@@ -16,13 +16,7 @@ pub(super) fn skip_step(d: &mut Deciding<'_>, step: &StepId, operator: &Operator
     };
     let possible = matches!(
         phase,
-        Phase::Waiting
-            | Phase::Parked
-            | Phase::Backoff
-            | Phase::Unserved
-            | Phase::Sleeping
-            | Phase::Listening
-            | Phase::Asked
+        Phase::Waiting | Phase::Parked | Phase::Backoff | Phase::Unserved | Phase::Sleeping
     );
     if open || !possible || d.state.unwinding.is_some() {
         let why = format!(
@@ -33,10 +27,6 @@ pub(super) fn skip_step(d: &mut Deciding<'_>, step: &StepId, operator: &Operator
             action: "skip",
             why,
         }));
-    }
-    // To go on without a decision is a decision.
-    if let Some(refusal) = d.not_yours(step, "skip", operator)? {
-        return Ok(Verdict::Refused(refusal));
     }
     d.applied(operator, "skip")?;
     d.close_work_item_of(step, &operator.by)?;

@@ -204,10 +204,7 @@ fn late_do(
         | Phase::Undoing
         | Phase::UndoUnserved
         | Phase::UndoBackoff
-        | Phase::UndoParked
-        // No task of theirs was ever sent.
-        | Phase::Listening
-        | Phase::Asked => Ok(()),
+        | Phase::UndoParked => Ok(()),
     }
 }
 

@@ -10,4 +10,3 @@ mod outcomes;
 mod pivot;
 mod stage;
 mod unwinding;
-mod waiting;

@@ -257,7 +257,6 @@ impl Stage {
         Operator {
             id: InputId(Uuid::from_u128(self.minted)),
             by: "anna".into(),
-            role: baton_engine::Role::Operator,
             reason: "because".into(),
             seen: None,
         }

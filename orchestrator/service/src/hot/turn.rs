@@ -138,8 +138,7 @@ impl<S: Store> HotLoop<S> {
             Piece::Report { delivery, .. } => {
                 let unusable = match &verdict {
                     Some(Verdict::Refused(refusal)) => decode::refused(refusal),
-                    Some(Verdict::Applied | Verdict::Duplicate | Verdict::Ignored { .. })
-                    | None => None,
+                    Some(Verdict::Applied | Verdict::Duplicate) | None => None,
                 };
                 self.frontier.done(delivery.tag);
                 if let Some(unusable) = unusable {

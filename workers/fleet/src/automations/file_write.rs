@@ -12,10 +12,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use baton_worker::{Asked, Automation, Context, Done, Effect, Probe, TaskError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::rooted::{FILE_BYTES_MAX, Found, Place, PlaceError, RootError, Roots};
+use super::file_whole::{before_of, before_value, look, put};
+use super::rooted::{FILE_BYTES_MAX, Found, RootError, Roots, somebody_else};
 
 /// Mode of a new file when its input names none.
 const MODE_DEFAULT: u32 = 0o644;
@@ -68,21 +68,6 @@ pub struct FileWriteOutput {
     pub changed: bool,
 }
 
-/// What stood there before, as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-enum Before {
-    /// Nothing.
-    Absent,
-    /// A file.
-    Present {
-        /// Its content.
-        content_base64: String,
-        /// Its permission bits.
-        mode: u32,
-    },
-}
-
 /// What is wanted, decoded.
 #[derive(Clone)]
 struct Wanted {
@@ -101,17 +86,6 @@ impl FileWrite {
             roots: Arc::new(Roots::new(roots)?),
         })
     }
-
-    /// What stands there, and its place, looked at on a thread that may block.
-    async fn look(&self, context: &Context, path: PathBuf) -> Result<(Place, Found), TaskError> {
-        let roots = self.roots.clone();
-        let looked = context.blocking(move || {
-            let place = roots.place(&path)?;
-            let found = place.look()?;
-            Ok::<_, PlaceError>((place, found))
-        });
-        looked.await?.map_err(untouched)
-    }
 }
 
 impl Automation for FileWrite {
@@ -125,7 +99,7 @@ impl Automation for FileWrite {
     const LOCK: Option<&'static str> = Some("file/${ input.path }");
     const TIMEOUT_MS_DEFAULT: u64 = 30_000;
     const NEEDS: &'static [&'static str] =
-        &["folders it may write under, set as automations.file_write.roots"];
+        &["folders it may write under, set as automations.files.roots"];
     type Input = FileWriteInput;
     type Output = FileWriteOutput;
 
@@ -144,7 +118,7 @@ impl Automation for FileWrite {
         input: FileWriteInput,
     ) -> Result<FileWriteOutput, TaskError> {
         let wanted = wanted(&input)?;
-        let (place, found) = self.look(context, wanted.path.clone()).await?;
+        let (place, found) = look(&self.roots, context, wanted.path.clone()).await?;
         let stored = context.checkpoint_before(before_value(&found)?).await?;
         let before = before_of(&stored)?;
         let after = wanted.after(&before);
@@ -155,11 +129,7 @@ impl Automation for FileWrite {
         if found != before {
             return Err(somebody_else(&input.path));
         }
-        let mark = context.effect_key().to_string();
-        context
-            .blocking(move || put(&place, &after, &mark))
-            .await?
-            .map_err(half_done)?;
+        put(context, place, after).await?;
         Ok(output)
     }
 
@@ -170,18 +140,14 @@ impl Automation for FileWrite {
         };
         let before = before_of(&stored)?;
         let wanted = wanted(&done.input)?;
-        let (place, found) = self.look(context, wanted.path.clone()).await?;
+        let (place, found) = look(&self.roots, context, wanted.path.clone()).await?;
         if found == before {
             return Ok(());
         }
         if found != wanted.after(&before) {
             return Err(somebody_else(&done.input.path));
         }
-        let mark = context.effect_key().to_string();
-        context
-            .blocking(move || put(&place, &before, &mark))
-            .await?
-            .map_err(half_done)
+        put(context, place, before).await
     }
 
     async fn probe(
@@ -194,7 +160,7 @@ impl Automation for FileWrite {
         };
         let before = before_of(&stored)?;
         let wanted = wanted(&asked.input)?;
-        let (_, found) = self.look(context, wanted.path.clone()).await?;
+        let (_, found) = look(&self.roots, context, wanted.path.clone()).await?;
         let after = wanted.after(&before);
         Ok(if found == after {
             Probe::Happened(output_of(&asked.input, &wanted, before != after))
@@ -209,13 +175,14 @@ impl Automation for FileWrite {
 impl Wanted {
     /// What stands there after `do`.
     fn after(&self, before: &Found) -> Found {
-        let mode = match before {
-            Found::Absent => MODE_DEFAULT,
-            Found::Present { mode, .. } => *mode,
+        let (mode, owner) = match before {
+            Found::Absent => (MODE_DEFAULT, None),
+            Found::Present { mode, owner, .. } => (*mode, *owner),
         };
         Found::Present {
             content: self.content.clone(),
             mode: self.mode.unwrap_or(mode),
+            owner,
         }
     }
 }
@@ -247,52 +214,6 @@ fn wanted(input: &FileWriteInput) -> Result<Wanted, TaskError> {
     })
 }
 
-fn put(place: &Place, state: &Found, mark: &str) -> Result<(), PlaceError> {
-    match state {
-        Found::Absent => place.remove(),
-        Found::Present { content, mode } => place.put(content, *mode, mark),
-    }
-}
-
-fn before_value(found: &Found) -> Result<Value, TaskError> {
-    let before = match found {
-        Found::Absent => Before::Absent,
-        Found::Present { content, mode } => Before::Present {
-            content_base64: BASE64.encode(content),
-            mode: *mode,
-        },
-    };
-    serde_json::to_value(before).map_err(|error| {
-        TaskError::failed(
-            "before-misfit",
-            format!("what was there cannot be stored: {error}"),
-        )
-    })
-}
-
-fn before_of(stored: &Value) -> Result<Found, TaskError> {
-    let misfit = |why: String| {
-        TaskError::failed(
-            "before-misfit",
-            format!("what was stored as being there before cannot be read: {why}"),
-        )
-    };
-    let before: Before =
-        serde_json::from_value(stored.clone()).map_err(|error| misfit(error.to_string()))?;
-    Ok(match before {
-        Before::Absent => Found::Absent,
-        Before::Present {
-            content_base64,
-            mode,
-        } => Found::Present {
-            content: BASE64
-                .decode(content_base64)
-                .map_err(|error| misfit(error.to_string()))?,
-            mode,
-        },
-    })
-}
-
 fn output_of(input: &FileWriteInput, wanted: &Wanted, changed: bool) -> FileWriteOutput {
     use std::fmt::Write as _;
     let digest = Sha256::digest(&wanted.content);
@@ -306,35 +227,6 @@ fn output_of(input: &FileWriteInput, wanted: &Wanted, changed: bool) -> FileWrit
         bytes: wanted.content.len() as u64,
         changed,
     }
-}
-
-fn somebody_else(path: &str) -> TaskError {
-    TaskError::failed(
-        "changed-by-somebody-else",
-        format!(
-            "what stands at {path} is neither what was there before nor what this step writes: changed by somebody else"
-        ),
-    )
-}
-
-/// Trouble while only looking.
-fn untouched(error: PlaceError) -> TaskError {
-    let code = match &error {
-        PlaceError::Outside(_) => "outside-roots",
-        PlaceError::Crooked(_) => "not-plain",
-        PlaceError::NoFile(_) => "no-regular-file",
-        PlaceError::TooLarge(_) => "too-large",
-        PlaceError::NoFolder => "no-folder",
-        PlaceError::System { .. } => {
-            return TaskError::failed("file-system", error.to_string()).retryable();
-        }
-    };
-    TaskError::failed(code, error.to_string())
-}
-
-/// Trouble while writing: the rename may have been made, and only its sync have failed.
-fn half_done(error: PlaceError) -> TaskError {
-    TaskError::unknown("file-system", error.to_string())
 }
 
 #[cfg(test)]

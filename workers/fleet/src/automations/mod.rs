@@ -1,18 +1,45 @@
 //! The automations of this fleet, one file each, and which of them are served under a configuration.
 
+mod check_http;
 mod echo;
 mod effect;
+mod file_ensure_line;
+mod file_symlink;
+mod file_whole;
 mod file_write;
+mod git_checkout;
+mod git_program;
+mod http_client;
+mod http_guard;
+mod http_request;
+#[cfg(test)]
+mod http_testing;
+mod http_words;
 mod ledger;
+mod looking;
 mod rooted;
+mod span;
+
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use baton_worker::{ManifestError, Registry};
 
-use crate::config::{AutomationsConfig, Config};
-use crate::process::Processes;
+use crate::config::{AutomationsConfig, Config, FilesConfig, GitConfig, NetConfig};
+use crate::process::{Processes, ProcessesConfig};
+use http_client::Client;
+use http_guard::Guard;
+
+pub use check_http::CheckHttp;
 pub use echo::Echo;
 pub use effect::{TestEffect, TestEffectLate};
+pub use file_ensure_line::FileEnsureLine;
+pub use file_symlink::FileSymlink;
 pub use file_write::FileWrite;
+pub use git_checkout::{GitCheckout, GitCheckoutInput, GitCheckoutOutput};
+pub use git_program::Git;
+pub use http_guard::GuardError;
+pub use http_request::HttpRequest;
 pub use ledger::{Ledger, LedgerError};
 pub use rooted::RootError;
 
@@ -26,8 +53,20 @@ pub enum FleetError {
     #[error("`automations.test_effect.ledger_url` cannot be used")]
     Ledger(#[from] LedgerError),
     /// A root cannot be written under.
-    #[error("`automations.file_write.roots` cannot be used")]
+    #[error("a root under [automations] cannot be used")]
     Roots(#[from] RootError),
+    /// A target that may be reached.
+    #[error("`automations.net.allow` cannot be used")]
+    Allow(#[from] GuardError),
+    /// Authorities to trust.
+    #[error("`automations.net.ca_file` cannot be read: {}", path.display())]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// A type that is asked for is not there.
     #[error("`worker.types` asks for {asked}, which is not served: {hint}")]
     NotServed {
@@ -44,14 +83,16 @@ pub enum FleetError {
 /// [`FleetError`] with the key at fault.
 pub fn registry(config: &Config, processes: &Processes) -> Result<Registry, FleetError> {
     let of = &config.automations;
-    let mut registry = Registry::new().with(Echo)?;
+    let mut registry = with_net(Registry::new().with(Echo)?, &of.net)?;
     if let Some(url) = &of.test_effect.ledger_url {
         registry = with_effects(registry, url)?;
     }
-    if !of.file_write.roots.is_empty() {
-        registry = registry.with(FileWrite::under(&of.file_write.roots)?)?;
+    if !of.files.roots.is_empty() {
+        registry = with_files(registry, &of.files)?;
     }
-    let _ = processes;
+    if !of.git.roots.is_empty() && !of.git.repositories.is_empty() {
+        registry = with_git(registry, processes, &of.git, &of.net)?;
+    }
     chosen(registry, config)
 }
 
@@ -60,10 +101,44 @@ pub fn registry(config: &Config, processes: &Processes) -> Result<Registry, Flee
 /// # Errors
 /// [`FleetError`] when one is declared wrongly.
 pub fn catalogue() -> Result<Registry, FleetError> {
-    let registry = Registry::new().with(Echo)?.with(FileWrite::under(
-        &AutomationsConfig::default().file_write.roots,
-    )?)?;
+    let of = AutomationsConfig::default();
+    let registry = with_net(Registry::new().with(Echo)?, &of.net)?;
+    let registry = with_files(registry, &of.files)?;
+    let processes = Processes::new(&ProcessesConfig::default());
+    let registry = with_git(registry, &processes, &of.git, &of.net)?;
     with_effects(registry, "http://127.0.0.1:1")
+}
+
+fn with_files(registry: Registry, of: &FilesConfig) -> Result<Registry, FleetError> {
+    Ok(registry
+        .with(FileWrite::under(&of.roots)?)?
+        .with(FileSymlink::under(&of.roots)?)?
+        .with(FileEnsureLine::under(&of.roots)?)?)
+}
+
+fn with_git(
+    registry: Registry,
+    processes: &Processes,
+    of: &GitConfig,
+    net: &NetConfig,
+) -> Result<Registry, FleetError> {
+    let git = Git::new(processes.clone(), of, net.ca_file.clone())?;
+    Ok(registry.with(GitCheckout::by(git))?)
+}
+
+fn with_net(registry: Registry, of: &NetConfig) -> Result<Registry, FleetError> {
+    let guard = Arc::new(Guard::new(&of.allow)?);
+    let authorities = match &of.ca_file {
+        Some(path) => std::fs::read(path).map_err(|source| FleetError::Authorities {
+            path: path.clone(),
+            source,
+        })?,
+        None => Vec::new(),
+    };
+    let client = Client::new(guard, authorities);
+    Ok(registry
+        .with(CheckHttp::by(client.clone()))?
+        .with(HttpRequest::by(client))?)
 }
 
 fn with_effects(registry: Registry, url: &str) -> Result<Registry, FleetError> {

@@ -3,13 +3,20 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, fchmod, fstat, fsync, openat, renameat, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, fchmod, fchown, fstat, fsync, openat, renameat, unlinkat,
 };
+use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
+
+use baton_worker::TaskError;
+
+mod link;
+
+pub(crate) use link::Link;
 
 /// The largest file read or written, in bytes: twice its base 64 still fits a checkpoint and a task.
 pub(crate) const FILE_BYTES_MAX: u64 = 128 * 1024;
@@ -40,6 +47,12 @@ pub(crate) enum PlaceError {
     Crooked(PathBuf),
     #[error("{} is no regular file", .0.display())]
     NoFile(PathBuf),
+    #[error("{} is there and is no symbolic link", .0.display())]
+    NoLink(PathBuf),
+    #[error("{} is not there", .0.display())]
+    Missing(PathBuf),
+    #[error("{} was put there by somebody else meanwhile", .0.display())]
+    Occupied(PathBuf),
     #[error("{} is larger than {FILE_BYTES_MAX} bytes", .0.display())]
     TooLarge(PathBuf),
     #[error("its folder is not there")]
@@ -52,11 +65,77 @@ pub(crate) enum PlaceError {
     },
 }
 
-/// What stands at a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
+impl PlaceError {
+    /// As the failure of an attempt that has only looked.
+    pub(crate) fn untouched(self) -> TaskError {
+        let code = match &self {
+            Self::Outside(_) => "outside-roots",
+            Self::Crooked(_) => "not-plain",
+            Self::NoFile(_) => "no-regular-file",
+            Self::NoLink(_) => "no-link",
+            Self::Missing(_) => "not-there",
+            Self::Occupied(_) => "changed-by-somebody-else",
+            Self::TooLarge(_) => "too-large",
+            Self::NoFolder => "no-folder",
+            Self::System { .. } => {
+                return TaskError::failed("file-system", self.to_string()).retryable();
+            }
+        };
+        TaskError::failed(code, self.to_string())
+    }
+
+    /// As the end of an attempt that was changing something: a rename may have been made, and only its sync have failed.
+    pub(crate) fn half_done(self) -> TaskError {
+        match self {
+            Self::Occupied(_) => self.untouched(),
+            _ => TaskError::unknown("file-system", self.to_string()),
+        }
+    }
+}
+
+/// What stands at `path` is neither what was there before nor what the step makes.
+pub(crate) fn somebody_else(path: &str) -> TaskError {
+    TaskError::failed(
+        "changed-by-somebody-else",
+        format!(
+            "what stands at {path} is neither what was there before nor what this step makes: changed by somebody else"
+        ),
+    )
+}
+
+/// Whose a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) user: u32,
+    pub(crate) group: u32,
+}
+
+/// What stands at a path. The owner is kept where a file is replaced, and never compared: a new file's is not known beforehand.
+#[derive(Debug, Clone)]
 pub(crate) enum Found {
     Absent,
-    Present { content: Vec<u8>, mode: u32 },
+    Present {
+        content: Vec<u8>,
+        mode: u32,
+        owner: Option<Owner>,
+    },
+}
+
+impl PartialEq for Found {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Absent, Self::Absent) => true,
+            (
+                Self::Present { content, mode, .. },
+                Self::Present {
+                    content: others,
+                    mode: other_mode,
+                    ..
+                },
+            ) => content == others && mode == other_mode,
+            _ => false,
+        }
+    }
 }
 
 /// The roots, as they really are.
@@ -146,6 +225,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Its path without a link on the way, for programs that take paths only. Between this and what they do, somebody who may write in
+    /// its folder may put another in place.
+    pub(crate) fn real_path(&self) -> Result<PathBuf, PlaceError> {
+        let opened = format!("/proc/self/fd/{}", self.folder.as_raw_fd());
+        let folder = std::fs::read_link(opened).map_err(in_std("its folder has no path"))?;
+        Ok(folder.join(&self.name))
+    }
+
     /// What stands there.
     pub(crate) fn look(&self) -> Result<Found, PlaceError> {
         // Without NONBLOCK, opening a pipe nobody writes to would hang.
@@ -169,23 +256,32 @@ impl Place {
         if content.len() as u64 > FILE_BYTES_MAX {
             return Err(PlaceError::TooLarge(self.path.clone()));
         }
-        let mode = about.st_mode & 0o7777;
-        Ok(Found::Present { content, mode })
+        Ok(Found::Present {
+            content,
+            mode: about.st_mode & 0o7777,
+            owner: Some(Owner {
+                user: about.st_uid,
+                group: about.st_gid,
+            }),
+        })
     }
 
     /// Puts a whole new file there, durably: written beside it, synced, renamed over it, its folder synced. `mark` names the file beside
     /// it, so that what a killed run leaves is overwritten by the next.
-    pub(crate) fn put(&self, content: &[u8], mode: u32, mark: &str) -> Result<(), PlaceError> {
-        let beside = format!(".baton-{mark}.part");
-        // A leftover, or a link somebody has put there, is not written through.
-        match unlinkat(&self.folder, &beside, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(system("a leftover cannot be removed")(errno)),
-        }
-        let put = self.put_beside(&beside, content, mode).and_then(|()| {
-            renameat(&self.folder, &beside, &self.folder, &self.name)
-                .map_err(system("it cannot be renamed into place"))
-        });
+    pub(crate) fn put(
+        &self,
+        content: &[u8],
+        mode: u32,
+        owner: Option<Owner>,
+        mark: &str,
+    ) -> Result<(), PlaceError> {
+        let beside = self.beside(mark)?;
+        let put = self
+            .put_beside(&beside, content, mode, owner)
+            .and_then(|()| {
+                renameat(&self.folder, &beside, &self.folder, &self.name)
+                    .map_err(system("it cannot be renamed into place"))
+            });
         if put.is_err() {
             // The first trouble is what counts.
             let _ = unlinkat(&self.folder, &beside, AtFlags::empty());
@@ -194,7 +290,22 @@ impl Place {
         self.sync()
     }
 
-    fn put_beside(&self, beside: &str, content: &[u8], mode: u32) -> Result<(), PlaceError> {
+    /// A name beside it that is free: a leftover of a killed run, or a link somebody has put there, is not written through.
+    fn beside(&self, mark: &str) -> Result<String, PlaceError> {
+        let beside = format!(".baton-{mark}.part");
+        match unlinkat(&self.folder, &beside, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(beside),
+            Err(errno) => Err(system("a leftover cannot be removed")(errno)),
+        }
+    }
+
+    fn put_beside(
+        &self,
+        beside: &str,
+        content: &[u8],
+        mode: u32,
+        owner: Option<Owner>,
+    ) -> Result<(), PlaceError> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = openat(&self.folder, beside, flags, Mode::RUSR | Mode::WUSR)
@@ -202,7 +313,10 @@ impl Place {
         let mut file = File::from(opened);
         file.write_all(content)
             .map_err(in_std("it cannot be written"))?;
-        // Not left to the umask: the mode is part of what is written.
+        if let Some(owner) = owner {
+            own(&file, owner)?;
+        }
+        // Not left to the umask: the mode is part of what is written. After the owner, since a change of owner takes bits away.
         fchmod(&file, Mode::from_raw_mode(mode)).map_err(system("its mode cannot be set"))?;
         file.sync_all().map_err(in_std("it cannot be synced"))
     }
@@ -218,4 +332,15 @@ impl Place {
     fn sync(&self) -> Result<(), PlaceError> {
         fsync(&self.folder).map_err(system("its folder cannot be synced"))
     }
+}
+
+/// Gives a new file to `owner`, unless it is theirs already. A worker that may not do so must not replace their file by one of its own.
+fn own(file: &File, owner: Owner) -> Result<(), PlaceError> {
+    let about = fstat(file).map_err(system("it cannot be looked at"))?;
+    let user = (about.st_uid != owner.user).then(|| Uid::from_raw(owner.user));
+    let group = (about.st_gid != owner.group).then(|| Gid::from_raw(owner.group));
+    if user.is_none() && group.is_none() {
+        return Ok(());
+    }
+    fchown(file, user, group).map_err(system("its owner cannot be kept"))
 }

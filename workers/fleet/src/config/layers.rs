@@ -14,11 +14,14 @@ const PREFIX: &str = "BATON";
 /// Between the words of such a variable.
 const SEPARATOR: &str = "__";
 /// The keys that are lists.
-const LIST_KEYS: [&str; 4] = [
+const LIST_KEYS: [&str; 7] = [
     "bus.addresses",
     "worker.pools",
     "worker.types",
-    "automations.file_write.roots",
+    "automations.files.roots",
+    "automations.net.allow",
+    "automations.git.repositories",
+    "automations.git.roots",
 ];
 
 /// The sections there are.

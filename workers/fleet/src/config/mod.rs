@@ -164,9 +164,15 @@ pub struct AutomationsConfig {
     /// For `test.effect` and `test.effect-late`.
     #[serde(default)]
     pub test_effect: TestEffectConfig,
-    /// For `file.write`.
+    /// For `file.*`.
     #[serde(default)]
-    pub file_write: FileWriteConfig,
+    pub files: FilesConfig,
+    /// For what speaks to other hosts: `http.*`, `check.http`, `check.tcp`, `check.ping`.
+    #[serde(default)]
+    pub net: NetConfig,
+    /// For `git.*`.
+    #[serde(default)]
+    pub git: GitConfig,
 }
 
 /// For `test.effect` and `test.effect-late`.
@@ -178,13 +184,46 @@ pub struct TestEffectConfig {
     pub ledger_url: Option<String>,
 }
 
-/// For `file.write`.
+/// For `file.*`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FileWriteConfig {
-    /// The folders under which it may write; not served when empty.
+pub struct FilesConfig {
+    /// The folders under which they may change files; not served when empty.
     #[serde(default)]
     pub roots: Vec<PathBuf>,
+}
+
+/// For what speaks to other hosts.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetConfig {
+    /// Private targets that may be reached.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// PEM bundle of further authorities to trust.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// For `git.*`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GitConfig {
+    /// The repositories that may be spoken to; not served when empty.
+    #[serde(default)]
+    pub repositories: Vec<String>,
+    /// The folders below which checkouts may lie; not served when empty.
+    #[serde(default)]
+    pub roots: Vec<PathBuf>,
+    /// The author of commits.
+    #[serde(default)]
+    pub author: Option<String>,
+    /// The key ssh shows.
+    #[serde(default)]
+    pub ssh_key_file: Option<PathBuf>,
+    /// The host keys ssh believes.
+    #[serde(default)]
+    pub ssh_known_hosts_file: Option<PathBuf>,
 }
 
 impl Config {
