@@ -72,6 +72,8 @@ impl Item {
                 Choice::Skip => format!("baton skip {saga} {step} -m WHY"),
                 Choice::ResolveDone => format!("baton resolve {saga} {step} --as done -m WHY"),
                 Choice::ResolveUndone => format!("baton resolve {saga} {step} --as undone -m WHY"),
+                Choice::Approve => format!("baton approve {saga} {step} -m NOTE"),
+                Choice::Reject => format!("baton reject {saga} {step} -m WHY"),
                 Choice::Cancel => format!("baton cancel {saga} -m WHY"),
                 Choice::Acknowledge => format!("baton acknowledge {saga} {}", self.number),
                 Choice::Abandon => format!("baton abandon {saga} -m WHY"),

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use baton_engine::definition::EventPattern;
 use baton_engine::{Entry, SagaState, Status, WorkItem};
-use baton_messages::{AttemptRef, DeadReason, SagaId, Slice, TaskType, Timestamp};
+use baton_messages::{AttemptRef, DeadReason, SagaId, Slice, StepId, TaskType, Timestamp};
 
 /// One decision's records, a row of the partition's log.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,6 +77,34 @@ pub struct UnsentRow {
     pub of: AttemptRef,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// A step that waits for an event. Its row is written with the record that says so.
+///
+/// An event and a subscription may come in either order. Whoever takes an event in first commits it, then asks [`crate::Store::subscribers`]. Whoever sees a
+/// new subscription ([`crate::Driver::take_subscribed`], which is told only of committed ones) searches the events kept by then. Whichever comes second finds the
+/// other, and an event found twice is one input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionRow {
+    /// The saga.
+    pub saga: SagaId,
+    /// The step; unique with the saga.
+    pub step: StepId,
+    /// Which events.
+    pub event: EventPattern,
+    /// Received then or later.
+    pub since: Timestamp,
+}
+
+/// A change of the subscriptions; those of one batch are made in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SubscriptionChange {
+    /// A new one: insert or replace. The kept events have not been searched for it.
+    Add(SubscriptionRow),
+    /// The kept events have been searched for it, and what was found is committed.
+    Searched(SagaId, StepId),
+    /// It waits no more: delete if there.
+    Remove(SagaId, StepId),
 }
 
 /// A change of a work item's row.
@@ -159,6 +188,8 @@ pub struct Batch {
     pub unserved_add: Vec<(TaskType, SagaId)>,
     /// Sagas that no longer wait for it: delete if there.
     pub unserved_remove: Vec<(TaskType, SagaId)>,
+    /// Steps that wait for events, or no more; in this order.
+    pub subscriptions: Vec<SubscriptionChange>,
 }
 
 impl Batch {
@@ -175,5 +206,6 @@ impl Batch {
             && self.dead_letters.is_empty()
             && self.unserved_add.is_empty()
             && self.unserved_remove.is_empty()
+            && self.subscriptions.is_empty()
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_engine::definition::UndoPlan;
-use baton_engine::state::{Phase, Stage};
+use baton_engine::state::{Listens, Phase, Stage};
 use baton_engine::{Definition, SagaState};
-use baton_messages::{SagaId, TaskType, Timestamp};
+use baton_messages::{SagaId, StepId, TaskType, Timestamp};
 
 /// A saga in memory.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub(crate) struct Cached {
     pub(crate) cold: bool,
     /// The task types the store knows it to wait for.
     pub(crate) unserved: BTreeSet<TaskType>,
+    /// What the store knows its steps to wait for.
+    pub(crate) listening: BTreeMap<StepId, Listens>,
     wake: Option<Timestamp>,
 }
 
@@ -31,11 +33,13 @@ impl Cached {
         let unserved = definition
             .map(|definition| waits_for(&state, definition))
             .unwrap_or_default();
+        let listening = listening(&state);
         Self {
             state,
             touched: now,
             cold,
             unserved,
+            listening,
             wake: None,
         }
     }
@@ -48,6 +52,14 @@ impl Cached {
                 .any(|a| matches!(a.stage, Stage::Claimed { .. }))
         })
     }
+}
+
+/// What a saga's steps wait for.
+pub(crate) fn listening(state: &SagaState) -> BTreeMap<StepId, Listens> {
+    let listening = state.listening();
+    listening
+        .map(|(step, listens)| (step.clone(), listens.clone()))
+        .collect()
 }
 
 /// The task types a saga's steps wait for: the prepared one, or, before that, the defined one.
@@ -77,6 +89,8 @@ pub(crate) fn waits_for(state: &SagaState, definition: &Definition) -> BTreeSet<
             | Phase::Probing
             | Phase::ProbeBackoff
             | Phase::Sleeping
+            | Phase::Listening
+            | Phase::Asked
             | Phase::Succeeded
             | Phase::Skipped
             | Phase::Continued

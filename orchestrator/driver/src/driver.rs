@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use baton_engine::{Catalogue, CatalogueError, Definition, Input};
-use baton_messages::{AttemptRef, InboxKey, Manifest, RunId, SagaId, TaskType, Timestamp};
+use baton_messages::{AttemptRef, InboxKey, Manifest, RunId, SagaId, StepId, TaskType, Timestamp};
 
+use crate::batch::SubscriptionRow;
 use crate::cache::Cache;
 use crate::flight::Flight;
 use crate::leases::LeaseTable;
@@ -142,6 +143,10 @@ pub struct Driver<S, O> {
     pub(crate) serving: VecDeque<(TaskType, Option<SagaId>)>,
     /// Task types some step may wait for.
     pub(crate) unserved: std::collections::BTreeSet<TaskType>,
+    /// Subscriptions that are committed and were not told yet.
+    pub(crate) subscribed: Vec<SubscriptionRow>,
+    /// Subscriptions whose search is committed and has to be written down.
+    pub(crate) searched: Vec<(SagaId, StepId)>,
     pub(crate) cold_wake: Option<Timestamp>,
     pub(crate) log_seq: u64,
     pub(crate) watermark_written: u64,
@@ -161,6 +166,11 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             let Some(flying) = self.flight.landed(ticket) else {
                 continue;
             };
+            if sent != Sent::Confirmed && flying.event.is_some() {
+                let at = self.now.plus_ms(RESEND_MS);
+                self.flight.ground(ticket, flying, at);
+                continue;
+            }
             let input = match (flying.task, sent) {
                 // A grant or a hint that is lost is asked for again, or was only a hint.
                 (_, Sent::Confirmed) | (None, _) => {
@@ -192,6 +202,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         for at in self.unsent.values_mut() {
             *at = now;
         }
+        self.flight.all_due(now);
     }
 
     /// The broker is away: nothing is sent again until it is back.
@@ -223,7 +234,8 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             return Some(Timestamp(0));
         }
         let unsent = if self.bus_up {
-            self.unsent.values().min().copied()
+            let tasks = self.unsent.values().min().copied();
+            [tasks, self.flight.next_due()].into_iter().flatten().min()
         } else {
             None
         };
@@ -278,6 +290,18 @@ impl<S: Store, O: Outlet> Driver<S, O> {
     #[must_use]
     pub fn waits_for(&self, task_type: &TaskType) -> bool {
         self.unserved.contains(task_type)
+    }
+
+    /// Subscriptions committed since this was last asked; after a start, those of which nobody wrote down that they were searched. The caller searches the events
+    /// kept for each, gives those that fit as [`Input::EventArrived`], and says [`Driver::searched`] when the turns that took them have returned. Ask after
+    /// every turn and after every recovery.
+    pub fn take_subscribed(&mut self) -> Vec<SubscriptionRow> {
+        std::mem::take(&mut self.subscribed)
+    }
+
+    /// What the kept events had for a subscription is committed. Written with the next commit; until then a start tells of it again, which does no harm.
+    pub fn searched(&mut self, saga: SagaId, step: StepId) {
+        self.searched.push((saga, step));
     }
 
     /// Registers a definition. The same content again is no change; other content under the same name and version is refused.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_messages::{AttemptRef, SagaId};
+use baton_messages::{AttemptRef, Event, SagaId, Timestamp};
 
 use crate::outlet::Ticket;
 
@@ -17,6 +17,8 @@ pub(crate) struct Flying {
     pub(crate) saga: SagaId,
     /// The task it sends; none for a grant or a hint, whose loss does no harm.
     pub(crate) task: Option<AttemptRef>,
+    /// The event it publishes: published again until it is confirmed, since nobody asks for it.
+    pub(crate) event: Option<Box<Event>>,
     pub(crate) bytes: usize,
 }
 
@@ -25,6 +27,8 @@ pub(crate) struct Flight {
     /// Rows with commands that are neither confirmed nor moved aside, with how many.
     rows: BTreeMap<u64, u32>,
     flying: BTreeMap<Ticket, Flying>,
+    /// Events the broker has not confirmed, with when each is published again. Their rows are not passed: what was not sent is found there after a crash.
+    grounded: BTreeMap<Ticket, (Timestamp, Flying)>,
     bytes: usize,
     last: u64,
 }
@@ -57,6 +61,38 @@ impl Flight {
         Some(flying)
     }
 
+    /// An event was not confirmed: it is published again from that moment on. It goes on counting as under way.
+    pub(crate) fn ground(&mut self, ticket: Ticket, flying: Flying, at: Timestamp) {
+        self.bytes += flying.bytes;
+        self.grounded.insert(ticket, (at, flying));
+    }
+
+    /// The events to be published again by now, at most so many.
+    pub(crate) fn due(&mut self, now: Timestamp, most: usize) -> Vec<(Ticket, Flying)> {
+        let due = self.grounded.iter().filter(|(_, (at, _))| *at <= now);
+        let due: Vec<Ticket> = due.map(|(ticket, _)| *ticket).take(most).collect();
+        let mut again = Vec::with_capacity(due.len());
+        for ticket in due {
+            if let Some((_, flying)) = self.grounded.remove(&ticket) {
+                self.bytes = self.bytes.saturating_sub(flying.bytes);
+                again.push((ticket, flying));
+            }
+        }
+        again
+    }
+
+    /// When the next event is published again.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.grounded.values().map(|(at, _)| *at).min()
+    }
+
+    /// The broker is there: no event waits any longer.
+    pub(crate) fn all_due(&mut self, now: Timestamp) {
+        for (at, _) in self.grounded.values_mut() {
+            *at = now;
+        }
+    }
+
     /// One command of a row is confirmed, or taken care of by a commit.
     pub(crate) fn settled(&mut self, log_seq: u64) {
         if let Some(left) = self.rows.get_mut(&log_seq) {
@@ -80,11 +116,11 @@ impl Flight {
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        self.flying.len() < COMMANDS_MAX && self.bytes < BYTES_MAX
+        self.len() < COMMANDS_MAX && self.bytes < BYTES_MAX
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.flying.len()
+        self.flying.len() + self.grounded.len()
     }
 }
 

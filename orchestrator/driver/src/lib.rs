@@ -17,7 +17,8 @@ mod turn;
 pub mod work;
 
 pub use batch::{
-    Batch, ColdRow, DeadLetterRow, LogRow, SagaRow, SnapshotRow, UnsentRow, WorkItemRow,
+    Batch, ColdRow, DeadLetterRow, LogRow, SagaRow, SnapshotRow, SubscriptionChange,
+    SubscriptionRow, UnsentRow, WorkItemRow,
 };
 pub use driver::{Driver, DriverError, Figures, Options};
 pub use leases::{LeaseTable, Suspicion};

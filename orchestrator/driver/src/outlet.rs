@@ -19,7 +19,7 @@ pub struct Outgoing {
     pub ticket: Ticket,
     /// The saga it belongs to.
     pub saga: SagaId,
-    /// What to send: a dispatch, a grant or a hint; never a work item, which stays in the store.
+    /// What to send: a dispatch, a grant, a hint or an event; never a work item, which stays in the store.
     pub command: Command,
 }
 

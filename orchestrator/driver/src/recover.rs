@@ -14,8 +14,9 @@ use crate::cache::{Cache, Cached};
 use crate::driver::{Driver, DriverError, Options, Own};
 use crate::flight::Flight;
 use crate::leases::LeaseTable;
-use crate::outlet::Outlet;
+use crate::outlet::{Outlet, Ticket};
 use crate::store::{Loaded, Store, StoreError};
+use crate::turn::flying_event;
 
 /// Sagas read at once: bounds what one answer of the store holds in memory.
 pub(crate) const LOAD_CHUNK: usize = 256;
@@ -46,6 +47,8 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             unsent: BTreeMap::new(),
             serving: std::collections::VecDeque::new(),
             unserved: std::collections::BTreeSet::new(),
+            subscribed: Vec::new(),
+            searched: Vec::new(),
             cold_wake: None,
             log_seq: 0,
             watermark_written: 0,
@@ -73,6 +76,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         self.visitors.clear();
         self.own.clear();
         self.serving.clear();
+        self.searched.clear();
         self.read_rules().await?;
         let found = self.store.recover(partition).await.map_err(read)?;
         self.log_seq = found.log_seq;
@@ -80,6 +84,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         self.flight = Flight::starting_at(found.log_seq);
         self.cold_wake = found.cold_wake;
         self.unserved = found.unserved.into_iter().collect();
+        self.subscribed = found.unsearched;
         self.unsent = found.unsent.into_iter().map(|row| (row.of, now)).collect();
         for chunk in found.hot.chunks(LOAD_CHUNK) {
             self.load(chunk.to_vec(), now).await?;
@@ -177,6 +182,25 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         Ok(Cached::new(state, definition.as_deref(), loaded.cold, now))
     }
 
+    /// Every event past the watermark is published again: it stands whole in its record, and is the same event by its id.
+    fn events_again(&mut self, rows: &[LogRow], now: Timestamp) {
+        for row in rows {
+            let emitted = row.entry.records.iter().filter_map(|record| match record {
+                Record::Emitted { event, .. } => Some(event.clone()),
+                _ => None,
+            });
+            for (index, event) in (0u32..).zip(emitted) {
+                let ticket = Ticket {
+                    log_seq: row.log_seq,
+                    index,
+                };
+                self.flight.committed(row.log_seq, 1);
+                self.flight
+                    .ground(ticket, flying_event(row.saga, event), now);
+            }
+        }
+    }
+
     /// Every task past the watermark is decided upon again; of several sendings of one attempt only once.
     async fn doubt(&mut self, rows: &[LogRow], now: Timestamp) -> Result<(), DriverError> {
         let mut last: BTreeMap<AttemptRef, u64> = BTreeMap::new();
@@ -193,6 +217,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         for chunk in missing.chunks(LOAD_CHUNK) {
             self.load(chunk.to_vec(), now).await?;
         }
+        self.events_again(rows, now);
         for row in rows {
             let Some(cached) = self.cache.get(row.saga) else {
                 continue;

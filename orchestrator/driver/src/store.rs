@@ -3,9 +3,9 @@
 use std::future::Future;
 
 use baton_engine::{Entry, SagaState};
-use baton_messages::{Manifest, SagaId, TaskType, Timestamp};
+use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 
-use crate::batch::{Batch, LogRow, UnsentRow};
+use crate::batch::{Batch, LogRow, SubscriptionRow, UnsentRow};
 
 /// Why a commit did not happen, or may have.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +93,8 @@ pub struct Recovered {
     pub cold_wake: Option<Timestamp>,
     /// Task types some step waits for.
     pub unserved: Vec<TaskType>,
+    /// Subscriptions for which the kept events may not have been searched, by saga and step.
+    pub unsearched: Vec<SubscriptionRow>,
 }
 
 /// A registered definition: immutable, so that a running saga stays on what it started with.
@@ -146,6 +148,14 @@ pub trait Store {
         after: Option<SagaId>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<SagaId>, StoreError>> + Send;
+
+    /// Steps that wait for events of this type, in any partition, by saga and step, at most `limit` after `after`.
+    fn subscribers(
+        &mut self,
+        kind: String,
+        after: Option<(SagaId, StepId)>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<SubscriptionRow>, StoreError>> + Send;
 
     /// Registers a definition; answers false when the same name and version is there with other content, which stays.
     fn put_definition(

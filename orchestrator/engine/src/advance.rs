@@ -108,6 +108,9 @@ pub(crate) fn begin(d: &mut Deciding<'_>, id: &StepId) -> Result<(), DecideError
             Ok(ms) => d.move_to(id, Phase::Sleeping, Some(d.now.plus_ms(ms)), None, None),
             Err(text) => d.fail_for_good(id, failure("expression", text)),
         },
+        StepKind::Wait(wait) => d.listen(id, wait),
+        StepKind::Approve(approve) => d.ask(id, approve),
+        StepKind::Emit(emit) => d.say(id, emit),
     }
 }
 

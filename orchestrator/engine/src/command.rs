@@ -3,7 +3,7 @@
 
 use baton_messages::control::CancelTask;
 use baton_messages::{
-    AttemptRef, ControlMessage, Direction, Grant, GrantAnswer, InboxKey, Task, TaskMessage,
+    AttemptRef, ControlMessage, Direction, Event, Grant, GrantAnswer, InboxKey, Task, TaskMessage,
     Timestamp, WorkerId,
 };
 
@@ -25,6 +25,8 @@ pub enum Command {
         /// What.
         message: Box<ControlMessage>,
     },
+    /// Publish an event; must reach the broker, not a queue. Published again it is the same event, by its id.
+    EmitEvent(Box<Event>),
     /// Keep the row of a work item, in the same transaction.
     OpenWorkItem(Box<WorkItem>),
     /// Close that row, in the same transaction.
@@ -46,6 +48,7 @@ pub const fn publishes(record: &Record) -> bool {
             | Record::Claimed { .. }
             | Record::Answered { .. }
             | Record::CancelSent { .. }
+            | Record::Emitted { .. }
     )
 }
 
@@ -98,6 +101,7 @@ fn command(state: &SagaState, inbox: &InboxKey, record: &Record) -> Option<Comma
                 of: attempt_ref(state, of, *dispatch),
             })),
         }),
+        Record::Emitted { event, .. } => Some(Command::EmitEvent(event.clone())),
         Record::WorkItemOpened { item } => Some(Command::OpenWorkItem(item.clone())),
         Record::WorkItemClosed { number, by } => Some(Command::CloseWorkItem {
             number: *number,
@@ -118,6 +122,8 @@ fn command(state: &SagaState, inbox: &InboxKey, record: &Record) -> Option<Comma
         | Record::PivotReleased
         | Record::DeadlinePassed
         | Record::Applied { .. }
+        | Record::Subscribed { .. }
+        | Record::Joined { .. }
         | Record::Paused
         | Record::Resumed
         | Record::StatusChanged { .. }

@@ -5,7 +5,7 @@ use baton_messages::{CheckpointKind, Direction, Effect, Hold, StepId, TaskResult
 
 use crate::decide::limits::{CLOCK_SKEW_MS, CONFIRM_BOUND_MS, KILL_GRACE_MS};
 use crate::record::{AttemptKey, ClosedWhy, Entry, Record};
-use crate::state::{Attempt, Phase, SagaState, Stage, StepState};
+use crate::state::{Attempt, Listens, Phase, SagaState, Stage, StepState};
 use crate::transition::legal;
 
 /// Attempts of a step kept in its state; older ones that were reported are let go. A report of one that was let go is a duplicate.
@@ -284,6 +284,23 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
         Record::Applied { id, .. } => {
             state.applied.insert(*id);
         }
+        Record::Subscribed {
+            step,
+            event,
+            since,
+            due,
+        } => {
+            let state = step_mut(state, step)?;
+            moved(state, step, Phase::Listening, Some(*due), at)?;
+            state.listens = Some(Listens {
+                event: event.clone(),
+                since: *since,
+            });
+        }
+        Record::Joined { id, .. } => {
+            state.applied.insert(*id);
+            state.joined += 1;
+        }
         Record::Paused => state.paused = true,
         Record::Resumed => state.paused = false,
         Record::StatusChanged { to } => {
@@ -297,6 +314,9 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
             state.output.clone_from(output);
             state.ended_at = Some(at);
             state.deadline_at = None;
+        }
+        Record::Emitted { step, .. } => {
+            step_mut(state, step)?.began_at.get_or_insert(at);
         }
         Record::Answered { .. } | Record::CancelSent { .. } | Record::Noted { .. } => {}
     }
@@ -495,7 +515,11 @@ fn moved(
     step.phase = to;
     step.due = due;
     step.since = at;
-    if matches!(to, Phase::Sleeping | Phase::Skipped | Phase::Unserved) {
+    step.listens = None;
+    if matches!(
+        to,
+        Phase::Sleeping | Phase::Skipped | Phase::Unserved | Phase::Listening | Phase::Asked
+    ) {
         step.began_at.get_or_insert(at);
     }
     if to == Phase::Undone {
@@ -513,6 +537,8 @@ fn drop_forward(step: &mut StepState, at: Timestamp) {
         | Phase::Probing
         | Phase::ProbeBackoff
         | Phase::Sleeping
+        | Phase::Listening
+        | Phase::Asked
         | Phase::Parked => {
             step.phase = if step.may_have_effect {
                 Phase::Doubtful
@@ -520,6 +546,7 @@ fn drop_forward(step: &mut StepState, at: Timestamp) {
                 Phase::Failed
             };
             step.due = None;
+            step.listens = None;
             step.since = at;
         }
         Phase::Waiting

@@ -1,12 +1,13 @@
 //! Everything that can come in about a saga. One variant, one file in `decide/`.
 
 use baton_messages::{
-    AttemptRef, Checkpoint, DeadReason, Finished, InputId, MessageId, RunId, Start, Started,
-    StepId, TaskType,
+    AttemptRef, Checkpoint, DeadReason, Event, Finished, InputId, MessageId, RunId, Start, Started,
+    StepId, TaskType, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::role::Role;
 use crate::state::Phase;
 use crate::timer::TimerKey;
 
@@ -17,6 +18,9 @@ pub struct Operator {
     pub id: InputId,
     /// Who.
     pub by: String,
+    /// What he may do.
+    #[serde(default)]
+    pub role: Role,
     /// Why.
     pub reason: String,
     /// What he saw of the step; the action is refused when it has moved since.
@@ -44,6 +48,27 @@ pub enum Resolution {
     },
     /// It is undone, or never happened.
     Undone,
+}
+
+/// What a person says to an approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Approval {
+    /// Yes.
+    Approve,
+    /// No.
+    Reject,
+}
+
+impl Approval {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Reject => "reject",
+        }
+    }
 }
 
 /// Everything that can come in.
@@ -89,6 +114,37 @@ pub enum Input {
     },
     /// A timer of this saga is due.
     TimerFired(TimerKey),
+    /// An event came of a type a step waits for.
+    EventArrived {
+        /// Always the same for this event and this step: [`InputId::of_arrival`].
+        id: InputId,
+        /// Which step.
+        step: StepId,
+        /// It.
+        event: Box<Event>,
+        /// When it was received, by the clock of whoever took it in.
+        received_at: Timestamp,
+    },
+    /// A trigger was hit again while this saga has its key.
+    Joined {
+        /// Always the same for this event and this trigger: [`InputId::of_joined`].
+        id: InputId,
+        /// Which trigger of its definition.
+        trigger: u32,
+        /// Where the event comes from.
+        source: String,
+        /// Its id there.
+        event: String,
+    },
+    /// A person decides what a step asks.
+    Approve {
+        /// Which.
+        step: StepId,
+        /// How.
+        decision: Approval,
+        /// By whom; the reason is the note.
+        operator: Operator,
+    },
     /// Take back what was done.
     Cancel(Operator),
     /// Start nothing new.
@@ -152,6 +208,9 @@ impl Input {
             Self::TypeServed(_) => "type-served",
             Self::LeaseOver { .. } => "lease-over",
             Self::TimerFired(_) => "timer-fired",
+            Self::EventArrived { .. } => "event-arrived",
+            Self::Joined { .. } => "joined",
+            Self::Approve { .. } => "approve",
             Self::Cancel(_) => "cancel",
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",

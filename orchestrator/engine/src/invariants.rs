@@ -4,6 +4,7 @@ use baton_messages::{Direction, Timestamp};
 
 use crate::definition::Definition;
 use crate::state::{Attempt, Phase, SagaState, Status, StepState};
+use crate::work_item::{WorkItem, WorkItemKind};
 
 /// Checks every invariant.
 ///
@@ -37,6 +38,15 @@ pub fn check(definition: &Definition, state: &SagaState, now: Timestamp) -> Resu
         if parked && state.active() && state.work_item_of(id).is_none() {
             return Err(format!("{id} is parked without a work item"));
         }
+        let asks =
+            |item: &WorkItem| item.kind == WorkItemKind::Approval && item.step.as_ref() == Some(id);
+        let asked = state.work_items.values().filter(|item| asks(item)).count();
+        if state.active() && asked != usize::from(step.phase == Phase::Asked) {
+            return Err(format!(
+                "{id} is {:?} with {asked} open approvals",
+                step.phase
+            ));
+        }
     }
     undo_order(definition, state, now)?;
     if state.active() && !state.paused && !somebody_will_act(state) {
@@ -67,6 +77,8 @@ fn one_step(step: &StepState) -> Result<(), String> {
         | Phase::Settling
         | Phase::ProbeBackoff
         | Phase::Sleeping
+        | Phase::Listening
+        | Phase::Asked
         | Phase::Succeeded
         | Phase::Skipped
         | Phase::Continued
@@ -93,11 +105,19 @@ fn one_step(step: &StepState) -> Result<(), String> {
             | Phase::Settling
             | Phase::ProbeBackoff
             | Phase::Sleeping
+            | Phase::Listening
+            | Phase::Asked
             | Phase::UndoBackoff
             | Phase::UndoUnserved
     );
     if waits && step.due.is_none() {
         return Err(format!("is {:?} with no end", step.phase));
+    }
+    if (step.phase == Phase::Listening) != step.listens.is_some() {
+        return Err(format!(
+            "is {:?}, and what it listens to says otherwise",
+            step.phase
+        ));
     }
     if step.phase == Phase::Undone && step.may_have_effect {
         return Err("is undone and may have an effect".into());

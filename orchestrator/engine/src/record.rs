@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use baton_messages::{
-    CheckpointKind, Direction, Failure, InputId, RefusedWhy, RunId, StepId, TaskResult, Timestamp,
-    WorkerId,
+    CheckpointKind, Direction, Event, Failure, InputId, RefusedWhy, RunId, StepId, TaskResult,
+    Timestamp, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::definition::EventPattern;
 use crate::state::{Cause, Phase, Prepared, Status};
 use crate::work_item::WorkItem;
 
@@ -254,6 +255,35 @@ pub enum Record {
         by: String,
         /// Why.
         reason: String,
+    },
+    /// A step waits for an event from here on: the subscription is kept with this record.
+    Subscribed {
+        /// Which step.
+        step: StepId,
+        /// For which.
+        event: EventPattern,
+        /// Those received before that do not count.
+        since: Timestamp,
+        /// Until when.
+        due: Timestamp,
+    },
+    /// An event is published (the command follows the commit).
+    Emitted {
+        /// By which step.
+        step: StepId,
+        /// It.
+        event: Box<Event>,
+    },
+    /// A trigger was hit again while this saga had its key.
+    Joined {
+        /// The id of this hit.
+        id: InputId,
+        /// Which trigger.
+        trigger: u32,
+        /// Where the event comes from.
+        source: String,
+        /// Its id there.
+        event: String,
     },
     /// Nothing new starts.
     Paused,

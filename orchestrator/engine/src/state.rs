@@ -10,6 +10,7 @@ use baton_messages::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::definition::EventPattern;
 use crate::work_item::WorkItem;
 
 /// The version of the snapshot's shape; a snapshot of another version is not read, the records are folded again.
@@ -104,6 +105,10 @@ pub enum Phase {
     ProbeBackoff,
     /// Until `due`.
     Sleeping,
+    /// For an event, until `due`.
+    Listening,
+    /// For a person's decision, until `due`.
+    Asked,
     /// Done.
     Succeeded,
     /// Not wanted: its `if` was false, or an operator skipped it. Its output is null.
@@ -267,6 +272,15 @@ impl Attempt {
     }
 }
 
+/// What a step waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listens {
+    /// Events of this type.
+    pub event: EventPattern,
+    /// Received then or later.
+    pub since: Timestamp,
+}
+
 /// The state of one step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepState {
@@ -313,6 +327,9 @@ pub struct StepState {
     /// Attempts of `undo` that no longer count, for the same reason.
     #[serde(default)]
     pub undo_forgiven: u32,
+    /// The events it waits for, while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listens: Option<Listens>,
     /// The last failure, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Failure>,
@@ -341,6 +358,7 @@ impl StepState {
             attempts: Vec::new(),
             forgiven: 0,
             undo_forgiven: 0,
+            listens: None,
             last_failure: None,
             began_at: None,
             since,
@@ -444,6 +462,9 @@ pub struct SagaState {
     pub output: Option<Value>,
     /// Inputs with an id that were applied.
     pub applied: BTreeSet<InputId>,
+    /// How many hits of triggers have joined it.
+    #[serde(default)]
+    pub joined: u32,
     /// How many records it has.
     pub seq: u64,
     /// When the last one was made.
@@ -475,6 +496,7 @@ impl SagaState {
             work_items_opened: 0,
             output: None,
             applied: BTreeSet::new(),
+            joined: 0,
             seq: 0,
             last_at: Timestamp(0),
             ended_at: None,
@@ -491,6 +513,12 @@ impl SagaState {
     #[must_use]
     pub fn step(&self, id: &StepId) -> Option<&StepState> {
         self.steps.get(id)
+    }
+
+    /// The steps that wait for events, with what each waits for; none once the saga has ended.
+    pub fn listening(&self) -> impl Iterator<Item = (&StepId, &Listens)> {
+        let steps = self.steps.iter().filter(|_| self.active());
+        steps.filter_map(|(id, step)| Some((id, step.listens.as_ref()?)))
     }
 
     /// The open work item of a step, if there is one.
@@ -518,6 +546,8 @@ impl crate::expr::Scope for SagaState {
             | Phase::Probing
             | Phase::ProbeBackoff
             | Phase::Sleeping
+            | Phase::Listening
+            | Phase::Asked
             | Phase::Succeeded
             | Phase::Failed
             | Phase::Doubtful

@@ -5,14 +5,24 @@ use crate::state::Phase;
 /// Whether a step may go from one phase to another.
 pub(crate) const fn legal(from: Phase, to: Phase) -> bool {
     use Phase::{
-        Backoff, Continued, Doubtful, Failed, Parked, ProbeBackoff, Probing, Settling, Skipped,
-        Sleeping, Succeeded, Trying, UndoBackoff, UndoParked, UndoUnserved, Undoing, Undone,
-        Unserved, Waiting,
+        Asked, Backoff, Continued, Doubtful, Failed, Listening, Parked, ProbeBackoff, Probing,
+        Settling, Skipped, Sleeping, Succeeded, Trying, UndoBackoff, UndoParked, UndoUnserved,
+        Undoing, Undone, Unserved, Waiting,
     };
     match from {
         Waiting => matches!(
             to,
-            Unserved | Trying | Sleeping | Skipped | Failed | Continued | Parked
+            Unserved
+                | Trying
+                | Sleeping
+                | Listening
+                | Asked
+                | Skipped
+                | Failed
+                | Continued
+                | Parked
+                // An event that is published is done with the commit that says so.
+                | Succeeded
         ),
         Unserved => matches!(
             to,
@@ -34,6 +44,8 @@ pub(crate) const fn legal(from: Phase, to: Phase) -> bool {
             to,
             Trying
                 | Sleeping
+                | Listening
+                | Asked
                 | Unserved
                 | Succeeded
                 | Failed
@@ -70,6 +82,7 @@ pub(crate) const fn legal(from: Phase, to: Phase) -> bool {
             )
         }
         Sleeping => matches!(to, Succeeded | Failed | Skipped),
+        Listening | Asked => matches!(to, Succeeded | Failed | Skipped | Continued | Parked),
         // By hand, or by late evidence, or by the unwind.
         Parked => matches!(
             to,

@@ -21,15 +21,20 @@ pub enum WorkItemKind {
     CancelAfterPivot,
     /// The deadline passed after the pivot.
     DeadlineAfterPivot,
+    /// A step asks for a yes or a no.
+    Approval,
     /// The engine itself could not decide; the input is kept.
     Broken,
 }
 
 impl WorkItemKind {
-    /// Whether the saga can end only after it is closed. The others close by themselves at the end.
+    /// Whether the saga can end only after it is closed. The others close by themselves at the end, an approval with its step.
     #[must_use]
     pub const fn blocks(self) -> bool {
-        !matches!(self, Self::CancelAfterPivot | Self::DeadlineAfterPivot)
+        !matches!(
+            self,
+            Self::CancelAfterPivot | Self::DeadlineAfterPivot | Self::Approval
+        )
     }
 }
 
@@ -45,6 +50,10 @@ pub enum Choice {
     ResolveDone,
     /// Say, with a reason, that it was undone by hand (or never happened).
     ResolveUndone,
+    /// Say yes.
+    Approve,
+    /// Say no.
+    Reject,
     /// Take back what was done.
     Cancel,
     /// Seen; nothing more to do.
@@ -63,7 +72,7 @@ pub struct WorkItem {
     /// The step it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<StepId>,
-    /// Who is to act: the definition's owner.
+    /// Who is to act: the definition's owner, or whom an approval asks.
     pub owner: String,
     /// A sentence for people.
     pub title: String,

@@ -135,7 +135,10 @@ pub(crate) fn refused(refusal: &Refusal) -> Option<Unusable> {
         Refusal::Misfit { .. } => DeadReason::Misfit,
         // Kept for whoever mends the saga: what it reports may be the only trace of what was done.
         Refusal::Unreadable => DeadReason::Other,
-        Refusal::Ended { .. } | Refusal::Moved { .. } | Refusal::NotNow { .. } => return None,
+        Refusal::Ended { .. }
+        | Refusal::Moved { .. }
+        | Refusal::NotYours { .. }
+        | Refusal::NotNow { .. } => return None,
     };
     Some(Unusable::new(reason, refusal.to_string()))
 }

@@ -12,10 +12,10 @@ use std::task::{Context, Poll};
 
 use baton_driver::{
     Batch, ColdRow, CommitError, DeadLetterRow, DefinitionRow, Loaded, LogRow, Recovered, SagaRow,
-    SnapshotRow, Store, StoreError, UnsentRow, WorkItemRow,
+    SnapshotRow, Store, StoreError, SubscriptionChange, SubscriptionRow, UnsentRow, WorkItemRow,
 };
 use baton_engine::{SagaState, fold};
-use baton_messages::{AttemptRef, Manifest, SagaId, TaskType, Timestamp};
+use baton_messages::{AttemptRef, Manifest, SagaId, StepId, TaskType, Timestamp};
 
 use crate::fault::Fault;
 use crate::mood::Mood;
@@ -48,6 +48,8 @@ pub struct Disk {
     /// Open work items.
     pub work_items: BTreeSet<(SagaId, u32)>,
     unserved: BTreeSet<(TaskType, SagaId)>,
+    /// Steps that wait for events, with whether the kept ones were searched.
+    pub subscriptions: BTreeMap<(SagaId, StepId), (SubscriptionRow, bool)>,
     definitions: Vec<DefinitionRow>,
     manifests: BTreeMap<TaskType, Manifest>,
     watermark: u64,
@@ -81,6 +83,7 @@ impl Disk {
             dead_letters: BTreeMap::new(),
             work_items: BTreeSet::new(),
             unserved: BTreeSet::new(),
+            subscriptions: BTreeMap::new(),
             definitions: Vec::new(),
             manifests: BTreeMap::new(),
             watermark: 0,
@@ -176,6 +179,26 @@ impl Disk {
             self.unserved.remove(&(key.0, key.1));
         }
         self.unserved.extend(batch.unserved_add);
+        for change in batch.subscriptions {
+            self.change_subscription(change);
+        }
+    }
+
+    fn change_subscription(&mut self, change: SubscriptionChange) {
+        match change {
+            SubscriptionChange::Add(row) => {
+                let key = (row.saga, row.step.clone());
+                self.subscriptions.insert(key, (row, false));
+            }
+            SubscriptionChange::Searched(saga, step) => {
+                if let Some((_, searched)) = self.subscriptions.get_mut(&(saga, step)) {
+                    *searched = true;
+                }
+            }
+            SubscriptionChange::Remove(saga, step) => {
+                self.subscriptions.remove(&(saga, step));
+            }
+        }
     }
 
     fn write_row(&mut self, row: LogRow) {
@@ -244,6 +267,12 @@ impl Disk {
                 .map(|(task_type, _)| task_type.clone())
                 .collect::<BTreeSet<_>>()
                 .into_iter()
+                .collect(),
+            unsearched: self
+                .subscriptions
+                .values()
+                .filter(|(_, searched)| !searched)
+                .map(|(row, _)| row.clone())
                 .collect(),
         }
     }
@@ -397,6 +426,23 @@ impl Store for Connection {
             .iter()
             .filter(|(known, saga)| *known == task_type && after.is_none_or(|after| *saga > after));
         Ok(waiting.take(limit).map(|(_, saga)| *saga).collect())
+    }
+
+    async fn subscribers(
+        &mut self,
+        kind: String,
+        after: Option<(SagaId, StepId)>,
+        limit: usize,
+    ) -> Result<Vec<SubscriptionRow>, StoreError> {
+        Await(true).await;
+        let disk = self.disk();
+        let rows = disk.subscriptions.iter();
+        let after = |key: &(SagaId, StepId)| after.as_ref().is_none_or(|after| key > after);
+        Ok(rows
+            .filter(|(key, (row, _))| after(key) && row.event.fits(&kind))
+            .map(|(_, (row, _))| row.clone())
+            .take(limit)
+            .collect())
     }
 
     async fn put_definition(&mut self, row: DefinitionRow) -> Result<bool, StoreError> {

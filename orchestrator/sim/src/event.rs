@@ -84,6 +84,19 @@ pub enum Event {
         /// Whether it is still on its way when its publisher dies.
         survives: bool,
     },
+    /// What a saga says reaches the broker.
+    SaidArrives {
+        /// It.
+        event: Box<baton_messages::Event>,
+        /// Under which life of the orchestrator it was published.
+        life: u64,
+        /// Its ticket.
+        ticket: Ticket,
+        /// What becomes of it.
+        fate: Fate,
+        /// Whether it is still on its way when its publisher dies.
+        survives: bool,
+    },
     /// The orchestrator learns what became of a command.
     Told(u64, Ticket, Sent),
     /// A word reaches the workers.

@@ -389,6 +389,21 @@ impl World {
                 }
                 self.after(5, Event::Told(life, out.ticket, Sent::Confirmed));
             }
+            Command::EmitEvent(event) => {
+                self.note(&format!("say {} {}", event.kind, event.id));
+                let fate = self.fate();
+                let (delay, survives) = (self.rng.range(1, 15), self.rng.per_mille(500));
+                self.after(
+                    delay,
+                    Event::SaidArrives {
+                        event,
+                        life,
+                        ticket: out.ticket,
+                        fate,
+                        survives,
+                    },
+                );
+            }
             Command::OpenWorkItem(_) | Command::CloseWorkItem { .. } => {
                 self.breaks("a work item left the store".into())
             }
@@ -441,6 +456,37 @@ impl World {
                 }
             }
         };
+        let delay = if sent == Sent::Unknown {
+            self.rng.range(100, 30_000)
+        } else {
+            self.rng.range(1, 30)
+        };
+        self.after(delay, Event::Told(life, ticket, sent));
+    }
+
+    /// What a saga says reaches the broker, or does not; nobody has to listen.
+    pub(crate) fn said_arrives(
+        &mut self,
+        event: baton_messages::Event,
+        life: u64,
+        ticket: Ticket,
+        fate: Fate,
+        survives: bool,
+    ) {
+        let alive = self.host.as_ref().is_some_and(|host| host.life == life);
+        if !alive && !survives {
+            return;
+        }
+        let fate = if self.broker.up { fate } else { Fate::Lost };
+        let sent = match fate {
+            Fate::Lost => Sent::Unknown,
+            Fate::Nacked => Sent::Nacked,
+            Fate::ConfirmLost => Sent::Unknown,
+            Fate::Well => Sent::Confirmed,
+        };
+        if matches!(fate, Fate::Well | Fate::ConfirmLost) {
+            self.said.insert(event.id.clone(), event);
+        }
         let delay = if sent == Sent::Unknown {
             self.rng.range(100, 30_000)
         } else {

@@ -3,7 +3,7 @@
 
 use baton_engine::input::Resolution;
 use baton_engine::state::Phase;
-use baton_engine::{Choice, Input, Operator, SagaState, Verdict};
+use baton_engine::{Approval, Choice, Input, Operator, SagaState, Verdict};
 use baton_messages::{InboxMessage, InputId, SagaId, Start, StepId};
 use serde_json::json;
 
@@ -97,6 +97,7 @@ impl World {
         Operator {
             id: InputId(self.rng.uuid()),
             by: "sim".into(),
+            role: baton_engine::Role::Operator,
             reason: "to see what happens".into(),
             seen: None,
         }
@@ -212,6 +213,16 @@ impl World {
                 },
                 operator,
             },
+            (Choice::Approve, Some(step)) => Input::Approve {
+                step,
+                decision: Approval::Approve,
+                operator,
+            },
+            (Choice::Reject, Some(step)) => Input::Approve {
+                step,
+                decision: Approval::Reject,
+                operator,
+            },
             (Choice::ResolveUndone, Some(step)) => Input::ResolveStep {
                 step,
                 resolution: Resolution::Undone,
@@ -220,7 +231,15 @@ impl World {
             (Choice::Cancel, _) => Input::Cancel(operator),
             (Choice::Acknowledge, _) => Input::Acknowledge { number, operator },
             (Choice::Abandon, _) => Input::Abandon(operator),
-            (Choice::Retry | Choice::Skip | Choice::ResolveDone | Choice::ResolveUndone, None) => {
+            (
+                Choice::Retry
+                | Choice::Skip
+                | Choice::ResolveDone
+                | Choice::ResolveUndone
+                | Choice::Approve
+                | Choice::Reject,
+                None,
+            ) => {
                 return self.breaks(format!(
                     "work item {number} of {} offers {choice:?} of no step",
                     state.id

@@ -253,7 +253,7 @@ impl World {
                     }
                 }
             }
-            ControlMessage::Drain(_) => {}
+            ControlMessage::Drain(_) | ControlMessage::RollCall(_) => {}
         }
     }
 

@@ -124,6 +124,8 @@ pub struct World {
     pub(crate) meddled: std::collections::BTreeSet<SagaId>,
     /// Steps a person wanted tried again although nobody could tell whether they had happened.
     pub(crate) tried_again: std::collections::BTreeSet<Place>,
+    /// What sagas have said, by id, as the broker has it.
+    pub(crate) said: BTreeMap<String, baton_messages::Event>,
     pub(crate) calm: bool,
     until: u64,
     pub(crate) pumping: bool,
@@ -158,6 +160,7 @@ impl World {
             by_hand: std::collections::BTreeSet::new(),
             meddled: std::collections::BTreeSet::new(),
             tried_again: std::collections::BTreeSet::new(),
+            said: BTreeMap::new(),
             calm: false,
             until: BEGIN_MS + HORIZON_MS,
             pumping: false,
@@ -230,6 +233,13 @@ impl World {
                 fate,
                 survives,
             } => self.task_arrives(*task, life, ticket, fate, survives),
+            Event::SaidArrives {
+                event,
+                life,
+                ticket,
+                fate,
+                survives,
+            } => self.said_arrives(*event, life, ticket, fate, survives),
             Event::Told(life, ticket, sent) => self.told(life, ticket, sent),
             Event::ControlArrives(message) => self.control_arrives(&message),
             Event::InboxArrives {

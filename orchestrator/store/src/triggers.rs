@@ -6,7 +6,7 @@
 
 use std::future::Future;
 
-use baton_driver::StoreError;
+use baton_driver::{StoreError, SubscriptionRow};
 use baton_engine::definition::EventPattern;
 use baton_messages::{Event, SagaId, StepId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -186,6 +186,17 @@ pub trait Triggers: Clone + Send + Sync + 'static {
         after: Option<(Timestamp, u64)>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<EventRow>, StoreError>> + Send;
+
+    /// Steps that wait for events of this type, by saga and step, after that one. Asked once an event is taken in: every wait that was committed before is among them.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn subscribers(
+        &self,
+        kind: String,
+        after: Option<(SagaId, StepId)>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<SubscriptionRow>, StoreError>> + Send;
 
     /// Takes out events that are done and were received before then, and keys that nothing holds any more; at most so many of each. True
     /// when there may be more.

@@ -12,6 +12,9 @@ use crate::present::present;
 /// The version of the specification that is read.
 pub const SPECVERSION: &str = "1.0";
 
+/// The AMQP `type` of an event in structured mode, as the name of its schema.
+pub const EVENT_KIND: &str = "event";
+
 /// A `CloudEvents` 1.0 event in its JSON form (structured mode).
 ///
 /// The one message of ours whose unknown fields are kept: `CloudEvents` puts extension attributes beside the others.

@@ -106,6 +106,26 @@ impl SagaId {
     }
 }
 
+impl InputId {
+    /// The arrival of an event (`source`, `event_id`) at a step that waits: the same however often it is found.
+    #[must_use]
+    pub fn of_arrival(saga: SagaId, step: &StepId, source: &str, event_id: &str) -> Self {
+        Self(derive(
+            "input/arrival",
+            &[&saga.to_string(), step.as_str(), source, event_id],
+        ))
+    }
+
+    /// An event that joins a saga by the key of trigger number `trigger`.
+    #[must_use]
+    pub fn of_joined(saga: SagaId, trigger: u32, source: &str, event_id: &str) -> Self {
+        Self(derive(
+            "input/joined",
+            &[&saga.to_string(), &trigger.to_string(), source, event_id],
+        ))
+    }
+}
+
 impl MessageId {
     /// The id of a task message: one for each dispatch of an attempt, so that publishing it again is recognised and dispatching it anew is not.
     #[must_use]
@@ -127,6 +147,20 @@ impl MessageId {
             item_text(item)
         );
         Self(Uuid::new_v5(&NAMESPACE, text.as_bytes()))
+    }
+
+    /// The id of an event a step emits, which is also the event's own id: one for each round of the step, so that published again it is the same event.
+    #[must_use]
+    pub fn of_event(saga: SagaId, step: &StepId, item: Option<u32>, round: u32) -> Self {
+        Self(derive(
+            "event",
+            &[
+                &saga.to_string(),
+                step.as_str(),
+                &item_text(item),
+                &round.to_string(),
+            ],
+        ))
     }
 
     /// The id of a report: its kind without version (`started`, `checkpoint`, `finished`), by which run, and its number where a run sends

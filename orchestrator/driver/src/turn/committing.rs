@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baton_engine::Command;
 use baton_engine::state::SNAPSHOT_VERSION;
-use baton_messages::{AttemptRef, SagaId, TaskMessage};
+use baton_messages::{AttemptRef, Event, SagaId, TaskMessage};
 
 use super::item::Built;
-use crate::batch::{Batch, ColdRow, LogRow, SnapshotRow};
+use crate::batch::{Batch, ColdRow, LogRow, SnapshotRow, SubscriptionChange, SubscriptionRow};
 use crate::driver::{Driver, DriverError};
 use crate::flight::Flying;
 use crate::outlet::{Outgoing, Outlet, Ticket};
@@ -62,6 +62,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
                     entry,
                 });
             }
+            batch.subscriptions.extend(one.subscriptions);
             batch.sagas.extend(one.saga_row);
             batch.work_items.extend(one.work_items);
             batch.unsent_remove.extend(one.unsent_remove);
@@ -70,6 +71,10 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             leases.push((one.claimed, one.closed));
             answers.extend(one.answer);
         }
+        let searched = self.searched.drain(..);
+        batch
+            .subscriptions
+            .extend(searched.map(|(saga, step)| SubscriptionChange::Searched(saga, step)));
         self.cold_rows(&mut batch, &touched);
         let evicted = self.sweep(&mut batch, &touched);
         batch.watermark = self.flight.watermark_with(&settling);
@@ -92,7 +97,9 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             self.unserved.insert(task_type.clone());
         }
         let unsent: Vec<AttemptRef> = batch.unsent_add.iter().map(|row| row.of.clone()).collect();
+        let subscribed = subscribed(&batch.subscriptions);
         self.commit(batch).await?;
+        self.subscribed.extend(subscribed);
         self.log_seq = log_seq;
         for (row, times) in settling {
             (0..times).for_each(|_| self.flight.settled(row));
@@ -231,10 +238,28 @@ impl<S: Store, O: Outlet> Driver<S, O> {
     }
 }
 
+/// The subscriptions a batch leaves behind.
+fn subscribed(changes: &[SubscriptionChange]) -> Vec<SubscriptionRow> {
+    let mut left: Vec<SubscriptionRow> = Vec::new();
+    for change in changes {
+        match change {
+            SubscriptionChange::Add(row) => left.push(row.clone()),
+            SubscriptionChange::Remove(saga, step) => {
+                left.retain(|row| row.saga != *saga || row.step != *step);
+            }
+            SubscriptionChange::Searched(..) => {}
+        }
+    }
+    left
+}
+
 /// Whether a command leaves the process; work items stay in the store.
 const fn leaves(command: &Command) -> bool {
     match command {
-        Command::Dispatch(_) | Command::Grant(_) | Command::CancelTask { .. } => true,
+        Command::Dispatch(_)
+        | Command::Grant(_)
+        | Command::CancelTask { .. }
+        | Command::EmitEvent(_) => true,
         Command::OpenWorkItem(_) | Command::CloseWorkItem { .. } => false,
     }
 }
@@ -245,6 +270,7 @@ fn flying(out: &Outgoing) -> Flying {
         Command::Dispatch(message) => match &**message {
             TaskMessage::Task(task) => (Some(task.of.clone()), 512 + rough_bytes(&task.input)),
         },
+        Command::EmitEvent(event) => return flying_event(out.saga, event.clone()),
         Command::Grant(_)
         | Command::CancelTask { .. }
         | Command::OpenWorkItem(_)
@@ -253,7 +279,18 @@ fn flying(out: &Outgoing) -> Flying {
     Flying {
         saga: out.saga,
         task,
+        event: None,
         bytes,
+    }
+}
+
+/// An event on its way.
+pub(crate) fn flying_event(saga: SagaId, event: Box<Event>) -> Flying {
+    Flying {
+        saga,
+        task: None,
+        bytes: 512 + event.data.as_ref().map_or(0, rough_bytes),
+        event: Some(event),
     }
 }
 

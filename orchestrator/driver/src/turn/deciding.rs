@@ -139,6 +139,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             built.unserved_remove = cached.unserved.difference(&waits).cloned().collect();
             cached.unserved = waits;
         }
+        built.take_subscriptions(state, &mut cached.listening);
         built.row = Some((
             saga,
             before.2,

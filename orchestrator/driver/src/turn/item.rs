@@ -1,12 +1,17 @@
 //! What a turn is made of: the things to decide, and what each adds to the commit.
 
+use std::collections::BTreeMap;
+
 use baton_engine::command::attempt_ref;
 use baton_engine::record::AttemptKey;
-use baton_engine::state::{SagaState, Stage};
+use baton_engine::state::{Listens, SagaState, Stage};
 use baton_engine::{Command, Entry, Input, Record};
-use baton_messages::{AttemptRef, RunId, SagaId, TaskType, Timestamp};
+use baton_messages::{AttemptRef, RunId, SagaId, StepId, TaskType, Timestamp};
 
-use crate::batch::{DeadLetterRow, SagaRow, UnsentRow, WorkItemRow};
+use crate::batch::{
+    DeadLetterRow, SagaRow, SubscriptionChange, SubscriptionRow, UnsentRow, WorkItemRow,
+};
+use crate::cache::listening;
 use crate::work::{Answer, Token};
 
 /// Where a piece of a turn comes from.
@@ -41,6 +46,7 @@ pub(super) struct Built {
     pub(super) unsent_remove: Option<AttemptRef>,
     pub(super) unserved_add: Vec<TaskType>,
     pub(super) unserved_remove: Vec<TaskType>,
+    pub(super) subscriptions: Vec<SubscriptionChange>,
     pub(super) letter: Option<Box<DeadLetterRow>>,
     pub(super) claimed: Vec<(AttemptRef, RunId, u64)>,
     pub(super) closed: Vec<RunId>,
@@ -71,9 +77,44 @@ impl Built {
                     by: by.clone(),
                     at,
                 }),
-                Command::Dispatch(_) | Command::Grant(_) | Command::CancelTask { .. } => None,
+                Command::Dispatch(_)
+                | Command::Grant(_)
+                | Command::CancelTask { .. }
+                | Command::EmitEvent(_) => None,
             })
             .collect();
+    }
+
+    /// What the saga's steps wait for now, and no more: taken from the state, since many a record ends a wait.
+    pub(super) fn take_subscriptions(
+        &mut self,
+        state: &SagaState,
+        known: &mut BTreeMap<StepId, Listens>,
+    ) {
+        let (saga, now) = (state.id, listening(state));
+        if now == *known {
+            return;
+        }
+        for (step, _) in known
+            .iter()
+            .filter(|(step, was)| now.get(*step) != Some(*was))
+        {
+            let gone = SubscriptionChange::Remove(saga, step.clone());
+            self.subscriptions.push(gone);
+        }
+        for (step, is) in now
+            .iter()
+            .filter(|(step, is)| known.get(*step) != Some(*is))
+        {
+            let new = SubscriptionChange::Add(SubscriptionRow {
+                saga,
+                step: step.clone(),
+                event: is.event.clone(),
+                since: is.since,
+            });
+            self.subscriptions.push(new);
+        }
+        *known = now;
     }
 
     /// Claims begin a lease; a claimed attempt that is over ends it.

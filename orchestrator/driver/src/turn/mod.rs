@@ -8,18 +8,21 @@ mod item;
 
 use std::collections::BTreeSet;
 
-use baton_engine::{Input, Refusal, Verdict};
+use baton_engine::{Command, Input, Refusal, Verdict};
 use baton_messages::{DeadReason, InputId, SagaId, Timestamp};
 use uuid::Uuid;
 
+pub(crate) use self::committing::flying_event;
 use self::item::{Item, Origin};
 use crate::batch::{Batch, DeadLetterRow};
 use crate::driver::{Driver, DriverError};
-use crate::outlet::Outlet;
+use crate::outlet::{Outgoing, Outlet};
 use crate::recover::LOAD_CHUNK;
 use crate::store::{CommitError, Store};
 use crate::work::{Answer, Work};
 
+/// Events published again in one turn: as many as the inputs of one.
+const EVENTS_AGAIN_MAX: usize = 512;
 /// How long the timers of a saga rest after one of its inputs could not be decided.
 const SNOOZE_MS: u64 = 60_000;
 
@@ -43,10 +46,32 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         // Until this turn is known to be committed, what is in memory is ahead of the store.
         self.lost = true;
         self.now = self.now.max(now);
+        self.publish_again();
         let items = self.gather(work).await?;
         let answers = self.attempt(items, entropy).await?;
         self.lost = false;
         Ok(answers)
+    }
+
+    /// Events the broker did not confirm go out again; they were committed long ago.
+    fn publish_again(&mut self) {
+        if !self.bus_up {
+            return;
+        }
+        let mut again = Vec::new();
+        for (ticket, flying) in self.flight.due(self.now, EVENTS_AGAIN_MAX) {
+            if let Some(event) = flying.event.clone() {
+                again.push(Outgoing {
+                    ticket,
+                    saga: flying.saga,
+                    command: Command::EmitEvent(event),
+                });
+            }
+            self.flight.took_off(ticket, flying);
+        }
+        if !again.is_empty() {
+            self.outlet.publish(again);
+        }
     }
 
     /// Writes the watermark by itself, for an orderly end.

@@ -1,6 +1,7 @@
 //! What a turn promises: commit, then act; nothing of a lost turn leaves; what was in doubt is decided again; one bad saga harms no neighbour.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod events;
 mod shelf;
 
 use baton_driver::{Driver, DriverError, Options, Outgoing, Sent, Work};
@@ -433,6 +434,7 @@ fn an_idle_saga_leaves_memory_and_wakes_by_its_timer() {
     let pause = Operator {
         id: InputId(Uuid::from_u128(9)),
         by: "me".into(),
+        role: baton_engine::Role::Operator,
         reason: "why not".into(),
         seen: None,
     };
@@ -449,6 +451,7 @@ fn an_idle_saga_leaves_memory_and_wakes_by_its_timer() {
     let resume = Operator {
         id: InputId(Uuid::from_u128(10)),
         by: "me".into(),
+        role: baton_engine::Role::Operator,
         reason: "enough".into(),
         seen: None,
     };

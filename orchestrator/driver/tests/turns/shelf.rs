@@ -6,10 +6,10 @@ use std::task::{Context, Poll, Waker};
 
 use baton_driver::{
     Batch, CommitError, DefinitionRow, Loaded, LogRow, Outgoing, Outlet, Recovered, Store,
-    StoreError, UnsentRow,
+    StoreError, SubscriptionChange, SubscriptionRow, UnsentRow,
 };
 use baton_engine::{SagaState, Status};
-use baton_messages::{Manifest, SagaId, TaskType, Timestamp};
+use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 
 /// How the next commit goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,7 @@ pub(crate) struct Shelf {
     pub(crate) status: BTreeMap<SagaId, Status>,
     pub(crate) unsent: Vec<UnsentRow>,
     pub(crate) unserved: Vec<(TaskType, SagaId)>,
+    pub(crate) subscriptions: Vec<(SubscriptionRow, bool)>,
     pub(crate) letters: Vec<String>,
     pub(crate) work_items: usize,
     pub(crate) cold: BTreeMap<SagaId, Option<Timestamp>>,
@@ -51,6 +52,19 @@ impl Shelf {
         self.unserved
             .retain(|row| !batch.unserved_remove.contains(row));
         self.unserved.extend(batch.unserved_add);
+        for change in batch.subscriptions {
+            match change {
+                SubscriptionChange::Add(row) => self.subscriptions.push((row, false)),
+                SubscriptionChange::Remove(saga, step) => self
+                    .subscriptions
+                    .retain(|(row, _)| (row.saga, &row.step) != (saga, &step)),
+                SubscriptionChange::Searched(saga, step) => {
+                    for (row, searched) in &mut self.subscriptions {
+                        *searched |= (row.saga, &row.step) == (saga, &step);
+                    }
+                }
+            }
+        }
         self.letters
             .extend(batch.dead_letters.into_iter().map(|letter| letter.error));
         self.work_items += batch.work_items.len();
@@ -150,6 +164,12 @@ impl Store for Shelf {
                 .iter()
                 .map(|(task_type, _)| task_type.clone())
                 .collect(),
+            unsearched: self
+                .subscriptions
+                .iter()
+                .filter(|(_, searched)| !searched)
+                .map(|(row, _)| row.clone())
+                .collect(),
         })
     }
 
@@ -193,6 +213,24 @@ impl Store for Shelf {
             .filter(|saga| after.is_none_or(|last| *saga > last))
             .take(limit)
             .collect())
+    }
+
+    async fn subscribers(
+        &mut self,
+        kind: String,
+        after: Option<(SagaId, StepId)>,
+        limit: usize,
+    ) -> Result<Vec<SubscriptionRow>, StoreError> {
+        let key = |row: &SubscriptionRow| (row.saga, row.step.clone());
+        let mut all: Vec<SubscriptionRow> = self
+            .subscriptions
+            .iter()
+            .map(|(row, _)| row.clone())
+            .filter(|row| row.event.fits(&kind) && after.as_ref().is_none_or(|a| key(row) > *a))
+            .collect();
+        all.sort_by_key(key);
+        all.truncate(limit);
+        Ok(all)
     }
 
     async fn put_definition(&mut self, row: DefinitionRow) -> Result<bool, StoreError> {

@@ -3,9 +3,12 @@
 
 mod abandon;
 mod acknowledge;
+mod approve;
 mod broken;
 mod cancel;
 mod checkpoint;
+mod event_arrived;
+mod joined;
 mod lease_over;
 pub mod limits;
 pub(crate) mod offer;
@@ -26,6 +29,7 @@ mod task_unroutable;
 mod timer_fired;
 mod type_served;
 pub(crate) mod unwind;
+mod waiting;
 
 use baton_messages::{AttemptRef, Failure, StepId, Timestamp};
 
@@ -61,6 +65,11 @@ pub enum Verdict {
     Applied,
     /// It had been applied before; nothing changed.
     Duplicate,
+    /// It does not concern the saga, or no more; nothing changed.
+    Ignored {
+        /// Why, for whoever wonders.
+        why: String,
+    },
     /// It was refused; nothing changed.
     Refused(Refusal),
 }
@@ -103,6 +112,16 @@ pub enum Refusal {
         step: StepId,
         /// Where it stands.
         now: String,
+    },
+    /// The step asks for another person, or for a higher role.
+    #[error("{action} is not for you: {step} asks for {asks}")]
+    NotYours {
+        /// What was asked.
+        action: &'static str,
+        /// The step.
+        step: StepId,
+        /// The role or the name it asks for.
+        asks: String,
     },
     /// Not possible where the saga or its step stands.
     #[error("{action} is not possible: {why}")]
@@ -210,6 +229,23 @@ impl Deciding<'_> {
             Input::TypeServed(task_type) => type_served::type_served(self, task_type),
             Input::LeaseOver { of, run } => lease_over::lease_over(self, of, *run),
             Input::TimerFired(key) => timer_fired::timer_fired(self, key),
+            Input::EventArrived {
+                id,
+                step,
+                event,
+                received_at,
+            } => event_arrived::event_arrived(self, *id, step, event, *received_at),
+            Input::Joined {
+                id,
+                trigger,
+                source,
+                event,
+            } => joined::joined(self, *id, *trigger, source, event),
+            Input::Approve {
+                step,
+                decision,
+                operator,
+            } => approve::approve(self, step, *decision, operator),
             Input::Cancel(operator) => cancel::cancel(self, operator),
             Input::Pause(operator) => pause::pause(self, operator),
             Input::Resume(operator) => resume::resume(self, operator),
@@ -252,7 +288,7 @@ impl Deciding<'_> {
     }
 
     /// A step's definition.
-    pub(crate) fn defined(&self, id: &StepId) -> Result<&'_ crate::definition::Step, DecideError> {
+    pub(crate) fn defined(&self, id: &StepId) -> Result<&crate::definition::Step, DecideError> {
         let definition = self.rules.definition;
         definition.step(id).ok_or_else(|| DecideError::Definition {
             definition: definition.saga.clone(),

@@ -28,10 +28,12 @@ impl Deciding<'_> {
     fn task(&self, id: &StepId) -> Result<&TaskStep, DecideError> {
         match &self.defined(id)?.kind {
             StepKind::Task(task) => Ok(task),
-            StepKind::Sleep(_) => Err(DecideError::Definition {
-                definition: self.rules.definition.saga.clone(),
-                step: id.clone(),
-            }),
+            StepKind::Sleep(_) | StepKind::Wait(_) | StepKind::Approve(_) | StepKind::Emit(_) => {
+                Err(DecideError::Definition {
+                    definition: self.rules.definition.saga.clone(),
+                    step: id.clone(),
+                })
+            }
         }
     }
 

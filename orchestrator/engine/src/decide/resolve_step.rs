@@ -24,7 +24,10 @@ pub(super) fn resolve_step(
     }
     let phase = d.step(step)?.phase;
     match (phase, how) {
-        (Phase::Parked, Resolution::Done { output }) => {
+        (Phase::Parked | Phase::Listening, Resolution::Done { output }) => {
+            if let Some(refusal) = d.not_yours(step, "resolve", operator)? {
+                return Ok(Verdict::Refused(refusal));
+            }
             d.applied(operator, "resolve-done")?;
             d.close_work_item_of(step, &operator.by)?;
             d.move_to(step, Phase::Succeeded, None, Some(output.clone()), None)?;

@@ -25,6 +25,8 @@ pub(super) fn retry_step(d: &mut Deciding<'_>, step: &StepId, operator: &Operato
         | Phase::Probing
         | Phase::ProbeBackoff
         | Phase::Sleeping
+        | Phase::Listening
+        | Phase::Asked
         | Phase::Succeeded
         | Phase::Skipped
         | Phase::Continued

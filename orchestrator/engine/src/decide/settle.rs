@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::limits::REOFFER_MS;
 use super::{DecideError, Deciding, failure};
-use crate::definition::OnError;
+use crate::definition::{OnError, Step, StepKind};
 use crate::record::{AttemptKey, Record};
 use crate::state::{Cause, Phase, RetryFacts};
 use crate::work_item::{Choice, WorkItem, WorkItemKind};
@@ -450,11 +450,18 @@ impl Deciding<'_> {
         failure: Option<Failure>,
     ) -> Result<(), DecideError> {
         let choices = self.choices(step.as_ref(), kind);
+        let owner = match step.as_ref().map(|id| self.defined(id)).transpose()? {
+            Some(Step {
+                kind: StepKind::Approve(asked),
+                ..
+            }) => asked.by.to_string(),
+            _ => self.rules.definition.owner.clone(),
+        };
         let item = WorkItem {
             number: self.state.work_items_opened + 1,
             kind,
             step,
-            owner: self.rules.definition.owner.clone(),
+            owner,
             title,
             failure,
             choices,
@@ -471,7 +478,14 @@ impl Deciding<'_> {
             .is_some_and(|s| s.phase == Phase::UndoParked);
         let cancel =
             (!self.state.past_pivot && self.state.unwinding.is_none()).then_some(Choice::Cancel);
+        let asks = step
+            .and_then(|id| self.rules.definition.step(id))
+            .is_some_and(|step| matches!(step.kind, StepKind::Approve(_)));
         let choices: &[Choice] = match kind {
+            WorkItemKind::Approval => &[Choice::Approve, Choice::Reject, Choice::Skip],
+            WorkItemKind::StepFailed if asks => {
+                &[Choice::Approve, Choice::Reject, Choice::Retry, Choice::Skip]
+            }
             WorkItemKind::StepFailed | WorkItemKind::StepDoubtful => {
                 &[Choice::Retry, Choice::Skip, Choice::ResolveDone]
             }

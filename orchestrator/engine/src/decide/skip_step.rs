@@ -16,7 +16,13 @@ pub(super) fn skip_step(d: &mut Deciding<'_>, step: &StepId, operator: &Operator
     };
     let possible = matches!(
         phase,
-        Phase::Waiting | Phase::Parked | Phase::Backoff | Phase::Unserved | Phase::Sleeping
+        Phase::Waiting
+            | Phase::Parked
+            | Phase::Backoff
+            | Phase::Unserved
+            | Phase::Sleeping
+            | Phase::Listening
+            | Phase::Asked
     );
     if open || !possible || d.state.unwinding.is_some() {
         let why = format!(
@@ -27,6 +33,10 @@ pub(super) fn skip_step(d: &mut Deciding<'_>, step: &StepId, operator: &Operator
             action: "skip",
             why,
         }));
+    }
+    // To go on without a decision is a decision.
+    if let Some(refusal) = d.not_yours(step, "skip", operator)? {
+        return Ok(Verdict::Refused(refusal));
     }
     d.applied(operator, "skip")?;
     d.close_work_item_of(step, &operator.by)?;

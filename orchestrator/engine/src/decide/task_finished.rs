@@ -204,7 +204,10 @@ fn late_do(
         | Phase::Undoing
         | Phase::UndoUnserved
         | Phase::UndoBackoff
-        | Phase::UndoParked => Ok(()),
+        | Phase::UndoParked
+        // No task of theirs was ever sent.
+        | Phase::Listening
+        | Phase::Asked => Ok(()),
     }
 }
 

@@ -41,6 +41,7 @@ fn deadline(d: &mut Deciding<'_>) -> Result<(), DecideError> {
 fn step_due(d: &mut Deciding<'_>, id: &StepId) -> Result<(), DecideError> {
     match d.step(id)?.phase {
         Phase::Sleeping => d.move_to(id, Phase::Succeeded, None, None, None),
+        Phase::Listening | Phase::Asked => d.timed_out(id),
         // It never came as far as an attempt: it begins anew, its condition included.
         Phase::Backoff if d.step(id)?.forward.is_none() => crate::advance::begin(d, id),
         Phase::Backoff => d.offer(id, Direction::Do),

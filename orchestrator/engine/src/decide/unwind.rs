@@ -16,7 +16,7 @@ impl Deciding<'_> {
             .state
             .steps
             .iter()
-            .filter(|(_, s)| s.phase == Phase::Parked)
+            .filter(|(_, s)| matches!(s.phase, Phase::Parked | Phase::Asked))
             .map(|(id, _)| id.clone())
             .collect();
         self.emit(Record::Unwinding { cause })?;

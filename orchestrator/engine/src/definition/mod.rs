@@ -14,12 +14,14 @@ mod read_retry;
 mod read_step;
 mod read_task;
 mod read_trigger;
+mod read_waiting;
 mod reader;
 mod retry;
 mod schedule;
 mod schema;
 mod single;
 mod step;
+mod step_waiting;
 mod trigger;
 mod yaml;
 
@@ -40,6 +42,7 @@ pub use retry::{Attempts, Jitter, RetryPolicy};
 pub use schedule::{CATCH_UP_MAX, CatchUp, Overlap, Schedule, ScheduleError, rfc3339};
 pub use schema::InputSchema;
 pub use step::{OnError, ProbePlan, Step, StepKind, TaskStep, UndoPlan, UndoTask};
+pub use step_waiting::{ApproveStep, Approver, EmitStep, OnTimeout, WaitStep};
 pub use trigger::{EventRule, ScheduleRule, TRIGGERS_MAX, Trigger, hook_source, hook_type};
 
 use crate::expr::Template;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::diagnostic::code;
 use super::duration;
 use super::read_task::task_step;
+use super::read_waiting::{approve, emit, wait};
 use super::reader::{Object, Reader, reads};
 use super::step::{OnError, StepKind};
 use super::yaml::{Content, Entry, Mark, Node};
@@ -17,6 +18,9 @@ const KEYS: &[&str] = &[
     "id",
     "task",
     "sleep",
+    "wait",
+    "approve",
+    "emit",
     "after",
     "if",
     "pool",
@@ -31,16 +35,7 @@ const KEYS: &[&str] = &[
     "pivot",
     "on_error",
 ];
-const KEYS_LATER: &[&str] = &[
-    "for_each",
-    "max_parallel",
-    "saga",
-    "wait",
-    "approve",
-    "emit",
-    "locks",
-    "concurrency",
-];
+const KEYS_LATER: &[&str] = &["for_each", "max_parallel", "saga", "locks", "concurrency"];
 /// Keys that say how a task runs, and mean nothing for anything else.
 const KEYS_OF_TASKS: &[&str] = &[
     "pool",
@@ -213,52 +208,76 @@ fn condition(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Option<Ex
     Some(expr)
 }
 
+/// What a step may do, with what a message says of one that does it.
+const KINDS: [(&str, &str); 5] = [
+    ("task", "runs a task"),
+    ("sleep", "sleeps"),
+    ("wait", "waits for an event"),
+    ("approve", "asks a person"),
+    ("emit", "publishes an event"),
+];
+
 fn kind(reader: &mut Reader, object: &Object<'_>, found: &mut Reads) -> Option<StepKind> {
-    match (object.get("task"), object.get("sleep")) {
-        (Some(task), None) => {
-            task_step(reader, object, task, found).map(|task| StepKind::Task(Box::new(task)))
-        }
-        (None, Some(sleep)) => {
-            refuse_keys_of_tasks(reader, object);
-            sleep_step(reader, sleep, found).map(StepKind::Sleep)
-        }
-        (Some(_), Some(sleep)) => {
-            reader.report(
-                code::KIND,
-                sleep.mark,
-                "a step runs a task or sleeps, not both",
-                "make two steps of it",
-            );
+    let there: Vec<(&Entry, &str)> = KINDS
+        .iter()
+        .filter_map(|(key, does)| Some((object.get(key)?, *does)))
+        .collect();
+    match there.as_slice() {
+        [] => {
+            nothing(reader, object);
             None
         }
-        (None, None) => {
-            // What it should do may be among the keys that are not supported yet, and then that has been said.
-            if !object
-                .entries
-                .iter()
-                .any(|e| KEYS_LATER.contains(&e.key.as_str()))
-            {
-                reader.report(
-                    code::KIND,
-                    object.mark,
-                    "the step does nothing",
-                    "add `task: area.verb-noun@1` or `sleep: 10m`",
-                );
-            }
+        [(entry, does)] => one_kind(reader, object, entry, does, found),
+        [(_, does), (second, does_too), ..] => {
+            let message = format!("a step {does} or {does_too}, not both");
+            reader.report(code::KIND, second.mark, message, "make two steps of it");
             None
         }
     }
 }
 
-fn refuse_keys_of_tasks(reader: &mut Reader, object: &Object<'_>) {
+fn nothing(reader: &mut Reader, object: &Object<'_>) {
+    // What it should do may be among the keys that are not supported yet, and then that has been said.
+    let later = |entry: &Entry| KEYS_LATER.contains(&entry.key.as_str());
+    if !object.entries.iter().any(later) {
+        let help = "add `task: area.verb-noun@1`, `sleep: 10m`, `wait:`, `approve:` or `emit:`";
+        reader.report(code::KIND, object.mark, "the step does nothing", help);
+    }
+}
+
+fn one_kind(
+    reader: &mut Reader,
+    object: &Object<'_>,
+    entry: &Entry,
+    does: &str,
+    found: &mut Reads,
+) -> Option<StepKind> {
+    if entry.key != "task" {
+        refuse_keys_of_tasks(reader, object, &entry.key, does);
+    }
+    Some(match entry.key.as_str() {
+        "task" => StepKind::Task(Box::new(task_step(reader, object, entry, found)?)),
+        "sleep" => StepKind::Sleep(sleep_step(reader, entry, found)?),
+        "wait" => StepKind::Wait(Box::new(wait(reader, entry, found)?)),
+        "approve" => StepKind::Approve(Box::new(approve(reader, entry, found)?)),
+        _ => StepKind::Emit(Box::new(emit(reader, entry, found)?)),
+    })
+}
+
+fn refuse_keys_of_tasks(reader: &mut Reader, object: &Object<'_>, kind: &str, does: &str) {
     for entry in object.entries {
-        let code = match entry.key.as_str() {
-            "pivot" => code::PIVOT,
-            key if KEYS_OF_TASKS.contains(&key) => code::KIND,
+        let (code, help) = match entry.key.as_str() {
+            "pivot" => (code::PIVOT, "leave it out"),
+            // A sleep fails when its length cannot be computed; the others say themselves what happens when they do not succeed.
+            "on_error" if kind != "sleep" => (code::KIND, "leave it out"),
+            "timeout" if matches!(kind, "wait" | "approve") => {
+                (code::KIND, "write it inside, beside `on_timeout`")
+            }
+            key if KEYS_OF_TASKS.contains(&key) => (code::KIND, "leave it out"),
             _ => continue,
         };
-        let message = format!("`{}` belongs to a task, and this step sleeps", entry.key);
-        reader.report(code, entry.mark, message, "leave it out");
+        let message = format!("`{}` belongs to a task, and this step {does}", entry.key);
+        reader.report(code, entry.mark, message, help);
     }
 }
 

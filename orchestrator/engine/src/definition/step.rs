@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use baton_messages::{StepId, TaskType};
 
-use super::RetryPolicy;
+use super::{ApproveStep, EmitStep, RetryPolicy, WaitStep};
 use crate::expr::{Expr, Template};
 
 /// One unit of a saga. Steps name each other by their index in [`super::Definition::steps`].
@@ -38,7 +38,9 @@ impl Step {
     pub fn task(&self) -> Option<&TaskStep> {
         match &self.kind {
             StepKind::Task(task) => Some(task),
-            StepKind::Sleep(_) => None,
+            StepKind::Sleep(_) | StepKind::Wait(_) | StepKind::Approve(_) | StepKind::Emit(_) => {
+                None
+            }
         }
     }
 }
@@ -50,6 +52,12 @@ pub enum StepKind {
     Task(Box<TaskStep>),
     /// Waits: the template yields text such as `10m`, or a number of milliseconds; read it with [`super::duration_ms_of`].
     Sleep(Template),
+    /// Waits for an event.
+    Wait(Box<WaitStep>),
+    /// Waits for a person.
+    Approve(Box<ApproveStep>),
+    /// Publishes an event.
+    Emit(Box<EmitStep>),
 }
 
 /// What happens when a step has failed for good.

@@ -241,8 +241,8 @@ const WRONG: &[(&str, &[&str])] = &[
         &["6:5 BT0003 did you mean `timeout`?"],
     ),
     (
-        "saga: x\nversion: 1\nsteps:\n  - id: a\n    approve: {}\n  - id: b\n    for_each: x\n    task: b.c@1\n",
-        &["5:5 BT0005 approve", "7:5 BT0005 for_each"],
+        "saga: x\nversion: 1\nsteps:\n  - id: a\n    saga: x@1\n  - id: b\n    for_each: x\n    task: b.c@1\n",
+        &["5:5 BT0005 saga", "7:5 BT0005 for_each"],
     ),
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: b.c@1\n    after: b\n",

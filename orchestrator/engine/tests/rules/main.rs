@@ -10,3 +10,4 @@ mod outcomes;
 mod pivot;
 mod stage;
 mod unwinding;
+mod waiting;

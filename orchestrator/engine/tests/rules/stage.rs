@@ -257,6 +257,7 @@ impl Stage {
         Operator {
             id: InputId(Uuid::from_u128(self.minted)),
             by: "anna".into(),
+            role: baton_engine::Role::Operator,
             reason: "because".into(),
             seen: None,
         }

@@ -4,9 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use baton_engine::Input;
-use baton_engine::Verdict;
 use baton_engine::input::{Operator, Resolution, Seen};
+use baton_engine::{Input, Role, Verdict};
 use baton_messages::{InputId, StepId};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -56,6 +55,8 @@ impl Act {
         Ok(Operator {
             id: self.id.unwrap_or_else(|| InputId(Uuid::now_v7())),
             by: auth::by(headers),
+            // There is one token so far, and it may do everything.
+            role: Role::Admin,
             reason: reason.to_owned(),
             seen: self.seen.clone(),
         })

@@ -144,6 +144,11 @@ impl Problem {
                 "not-now",
                 "Not possible where it stands",
             ),
+            Refusal::NotYours { .. } => (
+                StatusCode::FORBIDDEN,
+                "not-yours",
+                "The step asks for somebody else",
+            ),
             Refusal::Unreadable => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "unreadable",

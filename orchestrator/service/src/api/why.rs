@@ -48,6 +48,17 @@ pub(crate) fn waits(
         Phase::ProbeBackoff => next_in("asks again whether it happened"),
         Phase::Settling => next_in("nobody knows whether it happened; it is asked for"),
         Phase::Sleeping => next_in("goes on"),
+        Phase::Listening => match &step.listens {
+            Some(listens) => format!("waits for an event {}{until}", listens.event),
+            None => format!("waits for an event{until}"),
+        },
+        Phase::Asked => match state.work_item_of(id) {
+            Some(item) => format!(
+                "{} has to decide: work item {}{until}",
+                item.owner, item.number
+            ),
+            None => format!("a person has to decide{until}"),
+        },
         Phase::Parked | Phase::UndoParked => {
             let item = state.work_item_of(id);
             match item {

@@ -2,9 +2,12 @@
 
 use baton_bus::{HeaderValue, Outgoing};
 use baton_engine::Command;
-use baton_messages::headers::{TRACEPARENT, VERSION, VERSION_HEADER, traceparent};
+use baton_messages::event::EVENT_KIND;
+use baton_messages::headers::{
+    CLOUDEVENTS_JSON, TRACEPARENT, VERSION, VERSION_HEADER, traceparent,
+};
 use baton_messages::{
-    ControlMessage, MessageId, SagaId, TaskMessage, Timestamp, WorkerId, topology,
+    ControlMessage, Event, MessageId, SagaId, TaskMessage, Timestamp, WorkerId, topology,
 };
 
 /// The message of a command; none for one that never leaves the store, or that cannot be written as JSON.
@@ -20,6 +23,7 @@ pub(crate) fn letter(saga: SagaId, command: &Command, now: Timestamp) -> Option<
             control(saga, worker, message, now)
         }
         Command::CancelTask { worker, message } => control(saga, worker.as_ref(), message, now),
+        Command::EmitEvent(event) => said(saga, event, now),
         Command::OpenWorkItem(_) | Command::CloseWorkItem { .. } => None,
     }
 }
@@ -33,6 +37,20 @@ fn dispatch(saga: SagaId, message: &TaskMessage, now: Timestamp) -> Option<Outgo
     let mut out = Outgoing::json(topology::TASKS, key, message.kind(), id, body, now.0);
     out.correlation_id = Some(saga.to_string());
     out.headers = headers(saga, id);
+    Some(out)
+}
+
+/// What a saga says to everybody: whoever listens has it in a queue of his own, and nobody may listen.
+fn said(saga: SagaId, event: &Event, now: Timestamp) -> Option<Outgoing> {
+    let body = serde_json::to_vec(event).ok()?;
+    // The event's id is one of ours: it was derived from the saga, the step and its round.
+    let id: MessageId = event.id.parse().ok()?;
+    let kind = EVENT_KIND;
+    let mut out = Outgoing::json(topology::EVENTS, event.kind.clone(), kind, id, body, now.0);
+    out.content_type = CLOUDEVENTS_JSON.into();
+    out.correlation_id = Some(saga.to_string());
+    out.headers = headers(saga, id);
+    out.mandatory = false;
     Some(out)
 }
 

@@ -138,7 +138,8 @@ impl<S: Store> HotLoop<S> {
             Piece::Report { delivery, .. } => {
                 let unusable = match &verdict {
                     Some(Verdict::Refused(refusal)) => decode::refused(refusal),
-                    Some(Verdict::Applied | Verdict::Duplicate) | None => None,
+                    Some(Verdict::Applied | Verdict::Duplicate | Verdict::Ignored { .. })
+                    | None => None,
                 };
                 self.frontier.done(delivery.tag);
                 if let Some(unusable) = unusable {

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use baton_driver::{
-    Batch, CommitError, DeadLetterRow, DefinitionRow, Loaded, Recovered, SagaRow, Store, StoreError,
+    Batch, CommitError, DeadLetterRow, DefinitionRow, Loaded, Recovered, SagaRow, Store,
+    StoreError, SubscriptionRow,
 };
-use baton_messages::{Manifest, SagaId, TaskType, Timestamp};
+use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 
 use crate::Partition;
 use crate::read::Counts;
@@ -154,6 +155,15 @@ impl Store for MemoryStore {
             .filter(|saga| after.is_none_or(|after| *saga > after))
             .take(limit)
             .collect())
+    }
+
+    async fn subscribers(
+        &mut self,
+        kind: String,
+        after: Option<(SagaId, StepId)>,
+        limit: usize,
+    ) -> Result<Vec<SubscriptionRow>, StoreError> {
+        Ok(self.tables().subscribers(&kind, after.as_ref(), limit))
     }
 
     async fn put_definition(&mut self, row: DefinitionRow) -> Result<bool, StoreError> {

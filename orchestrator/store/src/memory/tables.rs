@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use baton_driver::store::BoxError;
 use baton_driver::{
     Batch, ColdRow, CommitError, DeadLetterRow, DefinitionRow, Loaded, LogRow, Recovered, SagaRow,
-    SnapshotRow, StoreError, UnsentRow, WorkItemRow,
+    SnapshotRow, StoreError, SubscriptionChange, SubscriptionRow, UnsentRow, WorkItemRow,
 };
 use baton_engine::state::SNAPSHOT_VERSION;
 use baton_engine::{SagaState, WorkItem};
-use baton_messages::{AttemptRef, Manifest, SagaId, TaskType, Timestamp};
+use baton_messages::{AttemptRef, Manifest, SagaId, StepId, TaskType, Timestamp};
 use uuid::Uuid;
 
 use super::CommitFault;
@@ -29,6 +29,8 @@ pub(super) struct Tables {
     snapshots: BTreeMap<SagaId, SnapshotRow>,
     pub(super) unsent: BTreeMap<AttemptRef, (u8, Timestamp)>,
     pub(super) unserved: BTreeSet<(u8, TaskType, SagaId)>,
+    /// Partition, row, and whether the kept events were searched for it.
+    pub(super) subscriptions: BTreeMap<(SagaId, StepId), (u8, SubscriptionRow, bool)>,
     pub(super) work_items: BTreeMap<(SagaId, u32), Kept>,
     pub(super) dead_letters: BTreeMap<Uuid, DeadLetterRow>,
     pub(super) definitions: BTreeMap<(String, u32), DefinitionRow>,
@@ -166,6 +168,22 @@ impl Tables {
         for (task_type, saga) in batch.unserved_add {
             self.unserved.insert((partition, task_type, saga));
         }
+        for change in batch.subscriptions {
+            match change {
+                SubscriptionChange::Add(row) => {
+                    let key = (row.saga, row.step.clone());
+                    self.subscriptions.insert(key, (partition, row, false));
+                }
+                SubscriptionChange::Remove(saga, step) => {
+                    self.subscriptions.remove(&(saga, step));
+                }
+                SubscriptionChange::Searched(saga, step) => {
+                    if let Some((_, _, searched)) = self.subscriptions.get_mut(&(saga, step)) {
+                        *searched = true;
+                    }
+                }
+            }
+        }
         for row in batch.work_items {
             match row {
                 WorkItemRow::Open { saga, item } => {
@@ -263,7 +281,28 @@ impl Tables {
                 .collect(),
             cold_wake: self.wakes(partition).first().map(|(wake, _)| *wake),
             unserved,
+            unsearched: self
+                .subscriptions
+                .values()
+                .filter(|(of, _, searched)| *of == partition && !searched)
+                .map(|(_, row, _)| row.clone())
+                .collect(),
         })
+    }
+
+    /// Steps that wait for events of this type, by saga and step.
+    pub(super) fn subscribers(
+        &self,
+        kind: &str,
+        after: Option<&(SagaId, StepId)>,
+        limit: usize,
+    ) -> Vec<SubscriptionRow> {
+        let rows = self.subscriptions.iter();
+        rows.filter(|(key, _)| after.is_none_or(|after| *key > after))
+            .map(|(_, (_, row, _))| row.clone())
+            .filter(|row| row.event.fits(kind))
+            .take(limit)
+            .collect()
     }
 
     /// Wakes of evicted sagas, soonest first.

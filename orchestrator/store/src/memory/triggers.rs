@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_driver::StoreError;
+use baton_driver::{StoreError, SubscriptionRow};
 use baton_engine::definition::EventPattern;
-use baton_messages::{SagaId, Timestamp};
+use baton_messages::{SagaId, StepId, Timestamp};
 
 use super::MemoryStore;
 use super::tables::Tables;
@@ -117,6 +117,15 @@ impl Triggers for MemoryStore {
             .take(limit)
             .cloned()
             .collect())
+    }
+
+    async fn subscribers(
+        &self,
+        kind: String,
+        after: Option<(SagaId, StepId)>,
+        limit: usize,
+    ) -> Result<Vec<SubscriptionRow>, StoreError> {
+        Ok(self.tables().subscribers(&kind, after.as_ref(), limit))
     }
 
     async fn kept(

@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, params};
 
 use super::columns::{int, json};
 use super::deltas::{Count, Deltas};
-use super::saga_rows;
+use super::{saga_rows, subscriptions};
 
 /// The place of a row in the one tree of the log: partition above, place in its log below.
 const LOG_SEQ_BITS: u32 = 48;
@@ -187,6 +187,7 @@ fn write(conn: &Connection, buffer: &mut Vec<u8>, batch: &Batch) -> Result<(), F
         &batch.unserved_remove,
         &batch.unserved_add,
     )?;
+    subscriptions::write(conn, batch.partition, &batch.subscriptions)?;
     work_items(
         conn,
         buffer,

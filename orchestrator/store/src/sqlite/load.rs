@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use super::columns::{document, failed, instant, int, rows, saga_id, uint, word};
 use super::commit::{LOG_SEQ_MAX, log_id};
 use super::queries::DEFINITIONS;
+use super::subscriptions;
 
 const COLD: &str = "SELECT cold FROM sagas WHERE id = ?1";
 const SNAPSHOT: &str = "SELECT state, seq FROM snapshots WHERE saga = ?1 AND version = ?2";
@@ -138,6 +139,7 @@ pub(crate) fn recover(conn: &Connection, partition: u8) -> Result<Recovered, Sto
             unserved: all(conn, UNSERVED_TYPES, [partition], |row| {
                 word(row, 0, |text| TaskType::new(text).ok())
             })?,
+            unsearched: subscriptions::unsearched(conn, partition)?,
         })
     };
     read().map_err(failed(format!("partition {partition}, to go on with it")))

@@ -13,6 +13,7 @@ mod queries;
 mod reader;
 mod saga_rows;
 mod schema;
+mod subscriptions;
 mod thread;
 mod tokens;
 mod triggers;
@@ -23,8 +24,10 @@ mod tests;
 use std::path::Path;
 
 use baton_driver::store::BoxError;
-use baton_driver::{Batch, CommitError, DefinitionRow, Loaded, Recovered, Store, StoreError};
-use baton_messages::{Manifest, SagaId, TaskType, Timestamp};
+use baton_driver::{
+    Batch, CommitError, DefinitionRow, Loaded, Recovered, Store, StoreError, SubscriptionRow,
+};
+use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 
 pub use reader::Reader;
 pub use schema::OpenError;
@@ -208,6 +211,19 @@ impl Store for SqliteStore {
     ) -> Result<Vec<SagaId>, StoreError> {
         self.read("sagas that wait for a task type", move |conn| {
             load::unserved(conn, partition, &task_type, after, limit)
+        })
+        .await
+    }
+
+    async fn subscribers(
+        &mut self,
+        kind: String,
+        after: Option<(SagaId, StepId)>,
+        limit: usize,
+    ) -> Result<Vec<SubscriptionRow>, StoreError> {
+        self.read("steps that wait for events", move |conn| {
+            let found = subscriptions::of_event(conn, &kind, after.as_ref(), limit);
+            found.map_err(columns::failed(format!("steps that wait for {kind}")))
         })
         .await
     }

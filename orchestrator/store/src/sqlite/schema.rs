@@ -23,6 +23,7 @@ pub(crate) const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0001_init.sql")),
     M::up(include_str!("../../migrations/0002_tokens.sql")),
     M::up(include_str!("../../migrations/0003_triggers.sql")),
+    M::up(include_str!("../../migrations/0004_subscriptions.sql")),
 ];
 
 /// Why a store could not be opened.

@@ -1,14 +1,15 @@
 //! The tables of triggers in SQLite: written on the store's one thread, so that what is taken in and what the driver commits have one order.
 
-use baton_driver::StoreError;
 use baton_driver::store::BoxError;
+use baton_driver::{StoreError, SubscriptionRow};
 use baton_engine::definition::EventPattern;
-use baton_messages::{SagaId, Timestamp};
+use baton_messages::{SagaId, StepId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use super::columns::{document, failed, instant, instant_if_set, int, json, rows, saga_id, uint};
 use super::commit::Fault;
 use super::load::all;
+use super::subscriptions;
 use super::thread::WeakThread;
 use crate::triggers::{Arrival, Effect, EventRow, Planned, ScheduleRow, Settled, Triggers};
 
@@ -190,6 +191,18 @@ impl Triggers for SqliteTriggers {
     async fn undone(&self, after: u64, limit: usize) -> Result<Vec<EventRow>, StoreError> {
         self.read("events that may not be done", move |conn| {
             all(conn, &undone(), params![int(after), rows(limit)], event_row)
+        })
+        .await
+    }
+
+    async fn subscribers(
+        &self,
+        kind: String,
+        after: Option<(SagaId, StepId)>,
+        limit: usize,
+    ) -> Result<Vec<SubscriptionRow>, StoreError> {
+        self.read("steps that wait for an event", move |conn| {
+            subscriptions::of_event(conn, &kind, after.as_ref(), limit)
         })
         .await
     }

@@ -10,6 +10,7 @@ pub mod commits;
 pub mod random;
 pub mod reads;
 pub mod samples;
+pub mod subscriptions;
 pub mod tokens;
 pub mod triggers;
 
@@ -68,6 +69,10 @@ macro_rules! store_suite {
             an_event_is_there_once_with_its_first_effects, an_event_twice_in_one_call_is_one, a_key_belongs_to_one_saga_at_a_time,
             a_key_is_released_by_its_holder_alone, kept_events_are_found_by_type_and_age, only_what_is_done_is_purged,
             schedules_and_bindings_are_kept, a_saga_is_active_until_it_ends,
+        ]);
+        $crate::store_suite!(@cases $make, subscriptions, [
+            a_waiting_step_is_found_by_its_events, waiting_steps_come_in_pages, what_was_not_searched_is_told_again,
+            changes_of_subscriptions_keep_their_order,
         ]);
         $crate::store_suite!(@cases $make, random, [like_the_naive_store]);
     };

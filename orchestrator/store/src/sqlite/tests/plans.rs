@@ -4,7 +4,7 @@ use baton_driver::Store;
 use rusqlite::Connection;
 
 use super::TempStore;
-use crate::sqlite::{load, queries, tokens, triggers};
+use crate::sqlite::{load, queries, subscriptions, tokens, triggers};
 use crate::suite::Subject;
 use crate::suite::samples::starts;
 
@@ -58,7 +58,8 @@ async fn every_list_runs_along_an_index() {
     let conn = Connection::open(subject.path()).unwrap();
     let all = readers_queries()
         .into_iter()
-        .chain(load::QUERIES.map(str::to_owned));
+        .chain(load::QUERIES.map(str::to_owned))
+        .chain(subscriptions::QUERIES.map(str::to_owned));
     for sql in all {
         let steps = plan(&conn, &sql);
         assert!(!steps.is_empty(), "{sql}");

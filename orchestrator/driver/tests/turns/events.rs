@@ -1,0 +1,181 @@
+//! Events that go out and events that are waited for: published until they are confirmed, told until they were searched.
+
+use baton_driver::{Driver, Outgoing, Sent, SubscriptionRow, Work};
+use baton_engine::{Command, Definition, Input, Verdict};
+use baton_messages::{Event, InputId, Start, StepId, Timestamp};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::shelf::{Mishap, Tray, now_or_never};
+use crate::{Rig, at, options, rig, saga, take, turn};
+
+const SAYS: &str = "saga: says\nversion: 1\nsteps:\n  - id: told\n    emit: { type: a.said, data: { n: 1 } }\n  - id: paid\n    wait: { event: a.paid, timeout: 1h }\n";
+
+fn says() -> Rig {
+    let mut driver = rig(false);
+    let definition = Definition::parse(SAYS).unwrap();
+    now_or_never(driver.put_definition(definition, "test", at(0))).unwrap();
+    driver
+}
+
+fn start(n: u128) -> Work {
+    let start = Start {
+        id: InputId(Uuid::from_u128(n)),
+        saga: saga(n),
+        definition: "says".into(),
+        version: None,
+        input: json!({}),
+        labels: Default::default(),
+        by: "test".into(),
+    };
+    Work::Saga {
+        token: 1,
+        saga: saga(n),
+        input: Box::new(Input::Start(start)),
+    }
+}
+
+fn arrives(n: u128, received_at: Timestamp) -> Work {
+    let event: Event = serde_json::from_value(json!({
+        "specversion": "1.0", "id": "e1", "source": "/shop", "type": "a.paid", "data": { "order": 1 },
+    }))
+    .unwrap();
+    let step = StepId::new("paid").unwrap();
+    Work::Saga {
+        token: 2,
+        saga: saga(n),
+        input: Box::new(Input::EventArrived {
+            id: InputId::of_arrival(saga(n), &step, &event.source, &event.id),
+            step,
+            event: Box::new(event),
+            received_at,
+        }),
+    }
+}
+
+fn said(out: &[Outgoing]) -> Vec<String> {
+    out.iter()
+        .map(|out| match &out.command {
+            Command::EmitEvent(event) => event.id.clone(),
+            other => panic!("not an event: {other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn an_event_is_published_until_it_is_confirmed() {
+    let mut driver = says();
+    turn(&mut driver, vec![start(1)], 1);
+    let mut out = take(&mut driver);
+    let first = said(&out);
+    for (ms, fate) in [(10_000, Sent::Nacked), (20_000, Sent::Unknown)] {
+        driver.sent(vec![(out[0].ticket, fate)]);
+        assert_eq!(driver.figures().watermark, 0, "its row is not passed");
+        assert_eq!(driver.figures().in_flight, 1, "it counts as under way");
+        driver.bus_is_down();
+        turn(&mut driver, vec![], ms);
+        assert!(take(&mut driver).is_empty(), "nobody is there");
+        driver.bus_is_up(at(ms));
+        assert!(driver.next_wake().is_some_and(|wake| wake <= at(ms)));
+        turn(&mut driver, vec![], ms + 1);
+        out = take(&mut driver);
+        assert_eq!(said(&out), first, "the same event");
+    }
+    driver.sent(vec![(out[0].ticket, Sent::Confirmed)]);
+    assert_eq!(
+        (driver.figures().watermark, driver.figures().in_flight),
+        (1, 0)
+    );
+    turn(&mut driver, vec![], 60_000);
+    assert!(take(&mut driver).is_empty(), "not once more");
+}
+
+#[test]
+fn what_a_crash_left_in_doubt_is_published_again_as_the_same_event() {
+    let mut driver = says();
+    turn(&mut driver, vec![start(1)], 1);
+    let first = said(&take(&mut driver));
+    let store = driver.into_store();
+    let again = Driver::recover(store, Tray::default(), options(), at(5));
+    let mut driver = now_or_never(again).unwrap();
+    driver.bus_is_up(at(5));
+    turn(&mut driver, vec![], 6);
+    let out = take(&mut driver);
+    assert_eq!(said(&out), first);
+    driver.sent(vec![(out[0].ticket, Sent::Confirmed)]);
+    turn(&mut driver, vec![], 5_000);
+    let store = driver.into_store();
+    let again = Driver::recover(store, Tray::default(), options(), at(6_000));
+    let mut driver = now_or_never(again).unwrap();
+    driver.bus_is_up(at(6_000));
+    turn(&mut driver, vec![], 6_001);
+    assert!(take(&mut driver).is_empty(), "the watermark has passed it");
+}
+
+fn told(driver: &mut Rig) -> Vec<SubscriptionRow> {
+    driver.take_subscribed()
+}
+
+#[test]
+fn a_subscription_is_told_once_it_is_committed_and_again_until_it_was_searched() {
+    let mut driver = says();
+    driver.store().mishap = Some(Mishap::Failed);
+    assert!(now_or_never(driver.turn(vec![start(1)], at(1), 1)).is_err());
+    assert!(told(&mut driver).is_empty(), "nothing was committed");
+    now_or_never(driver.recover_again(at(2))).unwrap();
+    turn(&mut driver, vec![start(1)], 3);
+    let rows = told(&mut driver);
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].saga, rows[0].event.as_str()), (saga(1), "a.paid"));
+    assert_eq!(rows[0].since, at(3));
+    assert!(told(&mut driver).is_empty(), "once");
+    now_or_never(driver.recover_again(at(4))).unwrap();
+    assert_eq!(
+        told(&mut driver),
+        rows,
+        "nobody wrote down that it was searched"
+    );
+    driver.searched(rows[0].saga, rows[0].step.clone());
+    turn(&mut driver, vec![], 5);
+    now_or_never(driver.recover_again(at(6))).unwrap();
+    assert!(told(&mut driver).is_empty());
+}
+
+#[test]
+fn a_subscription_ends_with_the_commit_that_ends_the_wait() {
+    let mut driver = says();
+    turn(&mut driver, vec![start(1)], 1);
+    assert_eq!(driver.store().subscriptions.len(), 1);
+    let answers = turn(&mut driver, vec![arrives(1, at(0))], 2);
+    assert!(
+        matches!(answers[0].verdict, Verdict::Ignored { .. }),
+        "before the start"
+    );
+    assert_eq!(driver.store().subscriptions.len(), 1);
+    let answers = turn(&mut driver, vec![arrives(1, at(2))], 3);
+    assert_eq!(answers[0].verdict, Verdict::Applied);
+    assert!(driver.store().subscriptions.is_empty());
+    let answers = turn(&mut driver, vec![start(2), arrives(2, at(4))], 4);
+    assert_eq!(answers[1].verdict, Verdict::Applied);
+    assert!(
+        driver.store().subscriptions.is_empty(),
+        "begun and ended in one turn"
+    );
+    told(&mut driver);
+    turn(&mut driver, vec![start(3)], 5);
+    assert_eq!(told(&mut driver).len(), 1);
+}
+
+#[test]
+fn an_evicted_saga_still_waits() {
+    let mut driver = says();
+    turn(&mut driver, vec![start(1)], 1);
+    let out = take(&mut driver);
+    driver.sent(vec![(out[0].ticket, Sent::Confirmed)]);
+    turn(&mut driver, vec![], 120_000);
+    assert_eq!(driver.figures().hot, 0);
+    assert_eq!(driver.store().subscriptions.len(), 1);
+    let answers = turn(&mut driver, vec![arrives(1, at(120_000))], 120_001);
+    assert_eq!(answers[0].verdict, Verdict::Applied);
+    assert!(driver.store().subscriptions.is_empty());
+}
