@@ -1,6 +1,8 @@
 //! The automations of this fleet, one file each, and which of them are served under a configuration.
 
+mod allowed;
 mod check_http;
+mod command_run;
 mod echo;
 mod effect;
 mod file_ensure_line;
@@ -17,20 +19,30 @@ mod http_testing;
 mod http_words;
 mod ledger;
 mod looking;
+mod ran;
 mod rooted;
+mod service;
+mod service_restart;
+mod service_start;
+mod service_stop;
 mod span;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use baton_worker::{ManifestError, Registry};
 
-use crate::config::{AutomationsConfig, Config, FilesConfig, GitConfig, NetConfig};
+use crate::config::{
+    AutomationsConfig, CommandConfig, Config, FilesConfig, GitConfig, NetConfig, ServiceConfig,
+};
 use crate::process::{Processes, ProcessesConfig};
 use http_client::Client;
 use http_guard::Guard;
 
+pub use allowed::AllowError;
 pub use check_http::CheckHttp;
+pub use command_run::{CommandRun, CommandRunInput, CommandRunOutput};
 pub use echo::Echo;
 pub use effect::{TestEffect, TestEffectLate};
 pub use file_ensure_line::FileEnsureLine;
@@ -42,6 +54,10 @@ pub use http_guard::GuardError;
 pub use http_request::HttpRequest;
 pub use ledger::{Ledger, LedgerError};
 pub use rooted::RootError;
+pub use service::{ServiceError, ServiceInput, ServiceOutput};
+pub use service_restart::ServiceRestart;
+pub use service_start::ServiceStart;
+pub use service_stop::ServiceStop;
 
 /// Why the fleet cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +83,12 @@ pub enum FleetError {
         #[source]
         source: std::io::Error,
     },
+    /// A command of the allow-list cannot be used.
+    #[error(transparent)]
+    Command(#[from] AllowError),
+    /// A service of the allow-list cannot be used.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// A type that is asked for is not there.
     #[error("`worker.types` asks for {asked}, which is not served: {hint}")]
     NotServed {
@@ -93,6 +115,12 @@ pub fn registry(config: &Config, processes: &Processes) -> Result<Registry, Flee
     if !of.git.roots.is_empty() && !of.git.repositories.is_empty() {
         registry = with_git(registry, processes, &of.git, &of.net)?;
     }
+    if !config.commands.is_empty() {
+        registry = with_commands(registry, &config.commands, processes)?;
+    }
+    if !config.services.is_empty() {
+        registry = with_services(registry, &config.services, processes)?;
+    }
     chosen(registry, config)
 }
 
@@ -106,6 +134,8 @@ pub fn catalogue() -> Result<Registry, FleetError> {
     let registry = with_files(registry, &of.files)?;
     let processes = Processes::new(&ProcessesConfig::default());
     let registry = with_git(registry, &processes, &of.git, &of.net)?;
+    let registry = with_commands(registry, &BTreeMap::new(), &processes)?;
+    let registry = with_services(registry, &BTreeMap::new(), &processes)?;
     with_effects(registry, "http://127.0.0.1:1")
 }
 
@@ -139,6 +169,25 @@ fn with_net(registry: Registry, of: &NetConfig) -> Result<Registry, FleetError> 
     Ok(registry
         .with(CheckHttp::by(client.clone()))?
         .with(HttpRequest::by(client))?)
+}
+
+fn with_commands(
+    registry: Registry,
+    config: &BTreeMap<String, CommandConfig>,
+    processes: &Processes,
+) -> Result<Registry, FleetError> {
+    Ok(registry.with(CommandRun::allowing(config, processes)?)?)
+}
+
+fn with_services(
+    registry: Registry,
+    config: &BTreeMap<String, ServiceConfig>,
+    processes: &Processes,
+) -> Result<Registry, FleetError> {
+    Ok(registry
+        .with(ServiceStart::among(config, processes)?)?
+        .with(ServiceStop::among(config, processes)?)?
+        .with(ServiceRestart::among(config, processes)?)?)
 }
 
 fn with_effects(registry: Registry, url: &str) -> Result<Registry, FleetError> {

@@ -25,7 +25,19 @@ const LIST_KEYS: [&str; 7] = [
 ];
 
 /// The sections there are.
-const SECTIONS: [&str; 6] = ["worker", "bus", "http", "log", "processes", "automations"];
+const SECTIONS: [&str; 8] = [
+    "worker",
+    "bus",
+    "http",
+    "log",
+    "processes",
+    "commands",
+    "services",
+    "automations",
+];
+
+/// Sections whose entries are named by whoever writes them; what stands in an entry is known to its type.
+const NAMED: [&str; 2] = ["commands.", "services."];
 
 /// All layers, merged.
 #[derive(Debug, Clone)]
@@ -137,7 +149,11 @@ fn collect(value: &Value, path: &str, all: &mut Vec<String>) {
 }
 
 fn refuse_unknown(known: &[String], given: &[String]) -> Result<(), ConfigError> {
-    let mut unknown: Vec<&String> = given.iter().filter(|key| !known.contains(key)).collect();
+    let is_named = |key: &str| NAMED.iter().any(|section| key.starts_with(section));
+    let mut unknown: Vec<&String> = given
+        .iter()
+        .filter(|key| !known.contains(key) && !is_named(key))
+        .collect();
     unknown.sort();
     let Some(key) = unknown.first() else {
         return Ok(());

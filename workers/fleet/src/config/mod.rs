@@ -1,9 +1,11 @@
 //! The configuration: documented defaults, a file, the environment, flags, in that order. The defaults file holds every key
 //! there is, so it is the manual and the list of what is known at once; any other key is refused with the nearest known one.
 
+mod commands;
 mod layers;
 mod show;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -14,6 +16,7 @@ use baton_worker::{CONCURRENCY_MAX, WorkerOptions};
 use serde::Deserialize;
 
 use crate::process::ProcessesConfig;
+pub use commands::{CommandConfig, CommandEffect, ParamConfig, ServiceConfig, ServiceDriver};
 pub use layers::{DEFAULTS, Layers};
 
 /// The most threads: each automation shares them with all others, and more than this no host of ours has.
@@ -73,6 +76,12 @@ pub struct Config {
     pub log: LogConfig,
     /// What holds for everything it starts.
     pub processes: ProcessesConfig,
+    /// What tasks may have run, by name.
+    #[serde(default)]
+    pub commands: BTreeMap<String, CommandConfig>,
+    /// Which services tasks may touch, by name.
+    #[serde(default)]
+    pub services: BTreeMap<String, ServiceConfig>,
     /// What single automations may do.
     pub automations: AutomationsConfig,
 }

@@ -174,6 +174,20 @@ impl Run {
         self
     }
 
+    /// Whether everything asked for so far is allowed.
+    ///
+    /// # Errors
+    /// [`RunError::Refused`], with the name of what is not.
+    pub fn allowed(&self) -> Result<(), RunError> {
+        self.checked()
+    }
+
+    /// The arguments, for people and tests.
+    #[cfg(test)]
+    pub(crate) fn shown_args(&self) -> String {
+        format!("{:?}", self.args)
+    }
+
     /// The program's name, for people.
     pub(crate) fn name(&self) -> String {
         let path = std::path::Path::new(&self.program);

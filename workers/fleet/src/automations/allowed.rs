@@ -1,0 +1,397 @@
+//! The allow-list of commands: what the configuration names, made ready once, at the start; whatever cannot be used is refused then, and not
+//! in the middle of a saga.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use baton_worker::TaskError;
+use regex::Regex;
+use serde_json::Value;
+
+use crate::config::{CommandConfig, CommandEffect};
+use crate::process::{Changes, Ended, Exit, Run, User, UserError};
+
+/// The longest value of a parameter, in bytes: names, versions and paths are shorter.
+const VALUE_BYTES_MAX: usize = 4096;
+
+/// What is wrong with an entry.
+#[derive(Debug, thiserror::Error)]
+#[error("[commands.{name}]: {why}")]
+pub struct AllowError {
+    name: String,
+    why: String,
+}
+
+/// The allow-list.
+#[derive(Debug, Default)]
+pub(crate) struct Allowed(BTreeMap<String, Command>);
+
+/// One entry.
+#[derive(Debug)]
+pub(crate) struct Command {
+    pub(crate) config: CommandConfig,
+    args: Vec<Vec<Piece>>,
+    params: BTreeMap<String, Param>,
+    dirs: Vec<PathBuf>,
+    user: Option<User>,
+    env: Vec<(String, String)>,
+    result: Option<jsonschema::Validator>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Hole(String),
+}
+
+#[derive(Debug)]
+struct Param {
+    pattern: Option<Regex>,
+    values: Vec<String>,
+    optional: bool,
+    may_begin_with_dash: bool,
+}
+
+impl Allowed {
+    /// Makes the list ready.
+    pub(crate) fn new(config: &BTreeMap<String, CommandConfig>) -> Result<Self, AllowError> {
+        let mut all = BTreeMap::new();
+        for (name, entry) in config {
+            let refused = |why| AllowError {
+                name: name.clone(),
+                why,
+            };
+            for (key, other) in [("undo", &entry.undo), ("probe", &entry.probe)] {
+                if let Some(other) = other.as_ref().filter(|o| !config.contains_key(*o)) {
+                    return Err(refused(format!(
+                        "{key} names `{other}`, which is no command"
+                    )));
+                }
+            }
+            all.insert(name.clone(), Command::new(entry).map_err(refused)?);
+        }
+        Ok(Self(all))
+    }
+
+    /// The entry of that name.
+    pub(crate) fn get(&self, name: &str) -> Result<&Command, TaskError> {
+        self.0.get(name).ok_or_else(|| {
+            let known = self.0.keys().map(String::as_str).collect::<Vec<_>>();
+            TaskError::failed(
+                "not-allowed",
+                format!(
+                    "this worker allows no command `{name}`; allowed are {}",
+                    known.join(", ")
+                ),
+            )
+        })
+    }
+}
+
+impl Command {
+    fn new(config: &CommandConfig) -> Result<Self, String> {
+        if !config.program.is_absolute() {
+            return Err("program has to be an absolute path".to_owned());
+        }
+        let args: Vec<Vec<Piece>> = config.args.iter().map(|arg| pieces(arg)).collect();
+        for piece in args.iter().flatten() {
+            if let Piece::Hole(name) = piece
+                && !config.params.contains_key(name)
+            {
+                return Err(format!("args has {{{name}}}, which is no parameter"));
+            }
+        }
+        let mut params = BTreeMap::new();
+        for (name, param) in &config.params {
+            if param.pattern.is_none() && param.values.is_empty() {
+                return Err(format!("params.{name} needs a pattern or values"));
+            }
+            let anchored = param
+                .pattern
+                .as_ref()
+                .map(|p| Regex::new(&format!("^(?:{p})$")));
+            let pattern = anchored
+                .transpose()
+                .map_err(|error| format!("params.{name}.pattern: {error}"))?;
+            params.insert(
+                name.clone(),
+                Param {
+                    pattern,
+                    values: param.values.clone(),
+                    optional: param.optional,
+                    may_begin_with_dash: param.may_begin_with_dash,
+                },
+            );
+        }
+        let dirs = config.dirs.iter().map(|dir| {
+            dir.canonicalize()
+                .map_err(|error| format!("dirs: {}: {error}", dir.display()))
+        });
+        let user = config.user.as_deref().map(User::named).transpose();
+        Ok(Self {
+            args,
+            params,
+            dirs: dirs.collect::<Result<_, _>>()?,
+            user: user.map_err(|error: UserError| error.to_string())?,
+            env: config
+                .env
+                .iter()
+                .map(|v| variable(v))
+                .collect::<Result<_, _>>()?,
+            result: config.result_schema.as_deref().map(schema).transpose()?,
+            config: config.clone(),
+        })
+    }
+
+    /// What is to be run for these values, there.
+    pub(crate) fn run(
+        &self,
+        values: &BTreeMap<String, Value>,
+        dir: Option<&str>,
+    ) -> Result<Run, TaskError> {
+        let values = self.values(values)?;
+        let mut run = Run::new(self.config.program.as_os_str())
+            .limits(self.config.limits)
+            .user(self.user)
+            .may_gain_privileges(self.config.may_gain_privileges);
+        for arg in &self.args {
+            if let Some(arg) = filled(arg, &values) {
+                run = run.arg(arg);
+            }
+        }
+        for (name, value) in &self.env {
+            run = run.env(name, value);
+        }
+        if let Some(limit) = self.config.timeout_ms {
+            run = run.timeout(Duration::from_millis(limit));
+        }
+        Ok(match self.place(dir)? {
+            Some(place) => run.dir(place),
+            None => run,
+        })
+    }
+
+    /// As [`Self::run`], of another entry's values: those it has no parameter for are left out.
+    pub(crate) fn run_after(
+        &self,
+        values: &BTreeMap<String, Value>,
+        dir: Option<&str>,
+    ) -> Result<Run, TaskError> {
+        let known = values
+            .iter()
+            .filter(|(name, _)| self.params.contains_key(*name));
+        let known = known.map(|(name, value)| (name.clone(), value.clone()));
+        let dir = dir.filter(|_| !self.dirs.is_empty());
+        self.run(&known.collect(), dir)
+    }
+
+    /// Whether a run of it may have changed something.
+    pub(crate) const fn changes(&self) -> Changes {
+        match self.config.effect {
+            CommandEffect::None => Changes::Nothing,
+            CommandEffect::Reversible | CommandEffect::Irreversible => Changes::Something,
+        }
+    }
+
+    /// What its end means: done, provably nothing changed, or nobody knows.
+    pub(crate) fn judged(&self, name: &str, ended: &Ended) -> Result<(), TaskError> {
+        if ended.success() {
+            return Ok(());
+        }
+        let message = ended.complaint(&format!("command {name}"));
+        let has = |codes: &[i32]| matches!(ended.exit, Exit::Code(code) if codes.contains(&code));
+        if has(&self.config.codes_retryable) {
+            return Err(TaskError::failed("command-failed", message).retryable());
+        }
+        if has(&self.config.codes_failed) || self.changes() == Changes::Nothing {
+            return Err(TaskError::failed("command-failed", message));
+        }
+        Err(TaskError::unknown("command-failed", message))
+    }
+
+    /// What it left as its result, held against its schema.
+    pub(crate) fn result(&self, name: &str, ended: &Ended) -> Result<Option<Value>, TaskError> {
+        let misfit = |why: String| {
+            let message = format!("the result of command {name} cannot be used: {why}");
+            match self.changes() {
+                Changes::Nothing => TaskError::failed("result-misfit", message),
+                Changes::Something => TaskError::unknown("result-misfit", message).is_final(),
+            }
+        };
+        let result = ended.result.clone().map_err(misfit)?;
+        if let Some(schema) = &self.result {
+            let value = result.as_ref().unwrap_or(&Value::Null);
+            if let Err(error) = schema.validate(value) {
+                return Err(misfit(format!(
+                    "at `{}`: {}",
+                    error.instance_path(),
+                    error.masked()
+                )));
+            }
+        }
+        Ok(result)
+    }
+
+    fn values(
+        &self,
+        given: &BTreeMap<String, Value>,
+    ) -> Result<BTreeMap<String, String>, TaskError> {
+        let refused = |why: String| TaskError::failed("argument-refused", why);
+        if let Some(name) = given.keys().find(|name| !self.params.contains_key(*name)) {
+            let known = self.params.keys().map(String::as_str).collect::<Vec<_>>();
+            return Err(refused(format!(
+                "there is no parameter `{name}`; there are {}",
+                known.join(", ")
+            )));
+        }
+        let mut values = BTreeMap::new();
+        for (name, param) in &self.params {
+            match given.get(name) {
+                None | Some(Value::Null) if param.optional => {}
+                None | Some(Value::Null) => return Err(refused(format!("`{name}` is missing"))),
+                Some(value) => {
+                    let text = text_of(value).ok_or_else(|| {
+                        refused(format!("`{name}` is neither text, number nor truth"))
+                    })?;
+                    param
+                        .check(&text)
+                        .map_err(|why| refused(format!("`{name}` {why}")))?;
+                    if self.begins_an_argument(name)
+                        && text.starts_with('-')
+                        && !param.may_begin_with_dash
+                    {
+                        return Err(refused(format!(
+                            "`{name}` begins with `-`, and would be taken for an option"
+                        )));
+                    }
+                    values.insert(name.clone(), text);
+                }
+            }
+        }
+        Ok(values)
+    }
+
+    fn begins_an_argument(&self, name: &str) -> bool {
+        let first =
+            |arg: &Vec<Piece>| matches!(arg.first(), Some(Piece::Hole(hole)) if hole == name);
+        self.args.iter().any(first)
+    }
+
+    fn place(&self, dir: Option<&str>) -> Result<Option<PathBuf>, TaskError> {
+        let Some(dir) = dir else {
+            return Ok(self.config.dir.clone());
+        };
+        let refused = |why: &str| TaskError::failed("folder-refused", format!("{dir} {why}"));
+        let real = Path::new(dir)
+            .canonicalize()
+            .map_err(|error| refused(&format!("cannot be used: {error}")))?;
+        if self.dirs.iter().any(|root| real.starts_with(root)) {
+            Ok(Some(real))
+        } else {
+            Err(refused(
+                "lies under none of the folders this command may run in",
+            ))
+        }
+    }
+}
+
+impl Param {
+    fn check(&self, text: &str) -> Result<(), String> {
+        if text.len() > VALUE_BYTES_MAX {
+            return Err(format!("is longer than {VALUE_BYTES_MAX} bytes"));
+        }
+        if text.chars().any(char::is_control) {
+            return Err("holds control characters".to_owned());
+        }
+        if !self.values.is_empty() && !self.values.iter().any(|value| value == text) {
+            return Err(format!("is none of {}", self.values.join(", ")));
+        }
+        match &self.pattern {
+            Some(pattern) if !pattern.is_match(text) => {
+                Err(format!("does not fit {}", pattern.as_str()))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// The argument, or none when a value it needs was left out.
+fn filled(arg: &[Piece], values: &BTreeMap<String, String>) -> Option<String> {
+    arg.iter()
+        .map(|piece| match piece {
+            Piece::Text(text) => Some(text.as_str()),
+            Piece::Hole(name) => values.get(name).map(String::as_str),
+        })
+        .collect()
+}
+
+/// `release={name}.tar` in its pieces. Braces around anything that is no name stand for themselves.
+fn pieces(arg: &str) -> Vec<Piece> {
+    let mut all = Vec::new();
+    let mut text = String::new();
+    let mut rest = arg;
+    while let Some(at) = rest.find('{') {
+        let (before, from) = rest.split_at(at);
+        text.push_str(before);
+        let name = from
+            .get(1..)
+            .and_then(|inner| inner.split_once('}'))
+            .map(|(name, _)| name);
+        match name.filter(|name| is_name(name)) {
+            Some(name) => {
+                if !text.is_empty() {
+                    all.push(Piece::Text(std::mem::take(&mut text)));
+                }
+                all.push(Piece::Hole(name.to_owned()));
+                rest = from.get(name.len() + 2..).unwrap_or_default();
+            }
+            None => {
+                text.push('{');
+                rest = from.get(1..).unwrap_or_default();
+            }
+        }
+    }
+    text.push_str(rest);
+    if !text.is_empty() || all.is_empty() {
+        all.push(Piece::Text(text));
+    }
+    all
+}
+
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-')
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("env: `{text}` is not NAME=value"))?;
+    Run::new("")
+        .env(name, value)
+        .allowed()
+        .map_err(|error| format!("env: {error}"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn schema(path: &Path) -> Result<jsonschema::Validator, String> {
+    let at = |why: String| format!("result_schema: {}: {why}", path.display());
+    let bytes = std::fs::read(path).map_err(|error| at(error.to_string()))?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|error| at(error.to_string()))?;
+    jsonschema::validator_for(&value).map_err(|error| at(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! `[commands.NAME]` and `[services.NAME]` of the configuration: what tasks may have run and which services they may touch. A message only
+//! ever names an entry and fills its parameters.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::process::Limits;
+
+/// One command of the allow-list.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandConfig {
+    /// The program, by its absolute path.
+    pub program: PathBuf,
+    /// Its arguments; `{name}` stands for a parameter and never makes two arguments out of one.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// The parameters a task fills.
+    #[serde(default)]
+    pub params: BTreeMap<String, ParamConfig>,
+    /// Where it runs; in a folder of its own when neither this nor `dirs` is there.
+    #[serde(default)]
+    pub dir: Option<PathBuf>,
+    /// Folders under which a task may choose where it runs.
+    #[serde(default)]
+    pub dirs: Vec<PathBuf>,
+    /// Further variables of its environment, as `NAME=value`.
+    #[serde(default)]
+    pub env: Vec<String>,
+    /// As whom it runs: a name, or `uid:gid`. Only root can run as somebody else.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Its own time limit, in milliseconds, beside that of the step.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+    /// What it does to the world: `none` (it only looks), `reversible` or `irreversible`.
+    pub effect: CommandEffect,
+    /// The entry that takes it back; its parameters are filled as this one's were.
+    #[serde(default)]
+    pub undo: Option<String>,
+    /// The entry that finds out whether it happened: code 0 says it did, 1 that it did not, anything else that it cannot be told.
+    #[serde(default)]
+    pub probe: Option<String>,
+    /// Codes by which it says that it has changed nothing and that trying again is useless.
+    #[serde(default)]
+    pub codes_failed: Vec<i32>,
+    /// Codes by which it says that it has changed nothing and that another attempt may succeed.
+    #[serde(default)]
+    pub codes_retryable: Vec<i32>,
+    /// A file with the JSON Schema of what it leaves in `BATON_RESULT`.
+    #[serde(default)]
+    pub result_schema: Option<PathBuf>,
+    /// Whether set-user-id programs such as sudo work below it.
+    #[serde(default)]
+    pub may_gain_privileges: bool,
+    /// What it may use.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// What a command does to the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CommandEffect {
+    /// It only looks.
+    None,
+    /// It changes something that `undo` puts back.
+    Reversible,
+    /// It changes something for good.
+    Irreversible,
+}
+
+/// One parameter of a command: a pattern or a list of values, one of them has to be there.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParamConfig {
+    /// A regular expression the whole value has to fit.
+    #[serde(default)]
+    pub pattern: Option<String>,
+    /// The values it may have.
+    #[serde(default)]
+    pub values: Vec<String>,
+    /// Whether it may be left out; the arguments it stands in are left out then.
+    #[serde(default)]
+    pub optional: bool,
+    /// Whether a value that begins an argument may begin with `-`, and so be taken for an option.
+    #[serde(default)]
+    pub may_begin_with_dash: bool,
+}
+
+/// One service tasks may start, stop and restart.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceConfig {
+    /// Who looks after it.
+    pub driver: ServiceDriver,
+    /// What it is called there; as here when absent. For runit its folder below `dir`, for systemd a unit.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// runit: the folder of the services, `/etc/service` when absent.
+    #[serde(default)]
+    pub dir: Option<PathBuf>,
+    /// supervisor: where its XML-RPC is, `http://127.0.0.1:9001` or `unix:///run/supervisor.sock`. systemd: the bus, `system` or `user`.
+    #[serde(default)]
+    pub at: Option<String>,
+    /// supervisor: the name to log in with.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// supervisor: a file that holds the password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// How long it may take to start or to stop, in milliseconds.
+    #[serde(default = "wait_ms")]
+    pub wait_ms: u64,
+}
+
+/// Who looks after a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceDriver {
+    /// runit, by `sv`.
+    Runit,
+    /// supervisor, by its XML-RPC.
+    Supervisor,
+    /// systemd, over D-Bus.
+    Systemd,
+}
+
+const fn wait_ms() -> u64 {
+    20_000
+}
