@@ -6,7 +6,9 @@ missing_packages() {
   [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && command -v epmd > /dev/null || echo rabbitmq-server
   # bundled SQLite and ring are compiled from C
   command -v cc > /dev/null || echo gcc libc6-dev
-  command -v flock > /dev/null || echo util-linux
+  command -v flock > /dev/null && command -v unshare > /dev/null || echo util-linux
+  # services are tried under the real thing
+  command -v runsvdir > /dev/null || echo runit
 }
 
 install_packages() {

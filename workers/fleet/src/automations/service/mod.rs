@@ -6,7 +6,7 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use baton_worker::{Context, TaskError};
 use schemars::JsonSchema;
@@ -19,6 +19,9 @@ pub(crate) use state::{State, before_of, before_value, somebody_else};
 
 /// A service that is up has to stay up as long as this to count as started: one that dies at once is not.
 const STEADY: Duration = Duration::from_millis(1_200);
+
+/// After how long a service that has not heard yet is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// What is wrong with an entry.
 #[derive(Debug, thiserror::Error)]
@@ -144,9 +147,14 @@ impl Service {
         match &self.driver {
             Driver::Runit(runit) => runit.stop(context, self.wait).await?,
         }
-        match self.state_after(context).await? {
-            State::Stopped => Ok(State::Stopped),
-            other => Err(self.did_not("stop", &other)),
+        let until = Instant::now() + self.wait;
+        loop {
+            match self.state_after(context).await? {
+                State::Stopped => return Ok(State::Stopped),
+                other if Instant::now() >= until => return Err(self.did_not("stop", &other)),
+                // One that fails again and again hears it only between two tries; nobody tells us when it has.
+                State::Running { .. } | State::Failing => tokio::time::sleep(LOOK_AGAIN).await,
+            }
         }
     }
 
