@@ -7,11 +7,11 @@
 mod stage;
 
 use baton_engine::input::Resolution;
-use baton_engine::{Input, Status, TimerKey, Verdict};
+use baton_engine::{Approval, Input, Operator, Role, Status, TimerKey, Verdict};
 use baton_messages::inbox::Checkpoint;
 use baton_messages::{
-    AttemptRef, CheckpointKind, DeadReason, Direction, InputId, ProbeAnswer, Started, StepId,
-    Timestamp, WorkerId,
+    AttemptRef, CheckpointKind, DeadReason, Direction, Event, InputId, ProbeAnswer, Started,
+    StepId, Timestamp, WorkerId,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -54,6 +54,12 @@ fn document(shape: &[(u8, u8, u8, u8)]) -> String {
             yaml.push_str("    sleep: 10s\n");
             continue;
         }
+        if let Some(idle) = without_a_worker(*kind, *on_error, flags % 11)
+            && pivot != Some(n)
+        {
+            yaml.push_str(&idle);
+            continue;
+        }
         yaml.push_str(&format!(
             "    task: {}\n    queue_timeout: 60s\n    retry: {{ attempts: {} }}\n",
             TYPES[usize::from(*kind) % TYPES.len()],
@@ -69,6 +75,42 @@ fn document(shape: &[(u8, u8, u8, u8)]) -> String {
         }
     }
     yaml
+}
+
+/// A wait, an approval or an event, where the flags say so.
+fn without_a_worker(kind: u8, how: u8, flags: u8) -> Option<String> {
+    let on_timeout = ["fail", "park", "continue"][usize::from(how) % 3];
+    match flags {
+        6 => Some(format!(
+            "    wait: {{ event: {}, when: \"${{ event.data.n > 1 }}\", timeout: 30s, on_timeout: {on_timeout} }}\n",
+            ["x.y", "x.*"][usize::from(kind) % 2]
+        )),
+        7 => Some(format!(
+            "    approve: {{ by: {}, timeout: 30s, on_timeout: {on_timeout}, on_reject: {} }}\n",
+            ["operator", "admin", "anna"][usize::from(kind) % 3],
+            ["fail", "continue"][usize::from(how / 3) % 2]
+        )),
+        8 => Some(format!(
+            "    emit: {{ type: x.said, data: {} }}\n",
+            ["1", "\"${ input.nothing }\""][usize::from(kind % 5 == 4)]
+        )),
+        _ => None,
+    }
+}
+
+/// An event that fits now and then, from now or from before the start.
+fn arrival(stage: &Stage, step: StepId, how: u8) -> Input {
+    let event: Event = serde_json::from_value(json!({
+        "specversion": "1.0", "id": format!("e{}", how % 5), "source": "/x",
+        "type": (["x.y", "x.z", "other"][usize::from(how) % 3]), "data": { "n": how % 4 },
+    }))
+    .unwrap();
+    Input::EventArrived {
+        id: InputId::of_arrival(stage.state.id, &step, &event.source, &event.id),
+        step,
+        event: Box::new(event),
+        received_at: Timestamp(if how % 11 == 10 { 0 } else { stage.now }),
+    }
 }
 
 /// One input, from a few numbers; most of them make sense now and then.
@@ -91,7 +133,7 @@ fn input(stage: &mut Stage, (what, which, how): (u8, u8, u8)) -> Option<Input> {
     };
     let by = run(u128::from(how % 3));
     let operator = stage.operator();
-    Some(match what % 18 {
+    Some(match what % 22 {
         0..=4 => {
             let result = match (of.direction, how % 6) {
                 (_, 5) => not_run(),
@@ -161,6 +203,29 @@ fn input(stage: &mut Stage, (what, which, how): (u8, u8, u8)) -> Option<Input> {
             error: "broken".into(),
         },
         15 => Input::TimerFired(TimerKey::StepDue { step }),
+        16 | 17 => arrival(stage, step, how),
+        18 => Input::Approve {
+            step,
+            decision: if how % 3 == 0 {
+                Approval::Reject
+            } else {
+                Approval::Approve
+            },
+            operator: Operator {
+                role: if how % 4 == 0 {
+                    Role::Admin
+                } else {
+                    Role::Operator
+                },
+                ..operator
+            },
+        },
+        19 if how % 4 == 0 => Input::Joined {
+            id: InputId::of_joined(stage.state.id, 0, "/x", &format!("e{how}")),
+            trigger: 0,
+            source: "/x".into(),
+            event: format!("e{how}"),
+        },
         _ => {
             let next = stage.state.next_wake()?;
             stage.now = stage.now.max(next.0);

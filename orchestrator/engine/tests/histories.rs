@@ -8,8 +8,8 @@ mod stage;
 
 use std::path::PathBuf;
 
-use baton_engine::{Entry, SagaState, replay};
-use baton_messages::ProbeAnswer;
+use baton_engine::{Approval, Entry, Input, SagaState, replay};
+use baton_messages::{Event, InputId, ProbeAnswer, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stage::{Stage, done, failed, found, not_run, undone, unknown};
@@ -63,7 +63,7 @@ fn parked() -> Stage {
 fn woken_by_evidence() -> Stage {
     let mut stage = Stage::with("  - id: a\n    task: t.once@1\n");
     let of = stage.claim("a", stage::run(1));
-    stage.give(&baton_engine::Input::LeaseOver {
+    stage.give(&Input::LeaseOver {
         of: of.clone(),
         run: stage::run(1),
     });
@@ -73,14 +73,74 @@ fn woken_by_evidence() -> Stage {
     stage
 }
 
+const ASKS: &str = "  - id: a\n    task: t.set@1\n  - id: paid\n    wait: { event: com.example.*, when: \"${ event.data.n == 7 }\", timeout: 10m, since: 1h, on_timeout: park }\n  - id: ok\n    approve: { by: operator, prompt: \"let ${ paid.id } pass?\", timeout: 1d }\n  - id: told\n    emit: { type: com.example.released, subject: \"${ paid.id }\", data: { by: \"${ ok.by }\" } }\n";
+
+fn pay(stage: &mut Stage) {
+    let event: Event = serde_json::from_value(json!({
+        "specversion": "1.0", "id": "e1", "source": "/shop", "type": "com.example.paid", "data": { "n": 7 },
+    }))
+    .unwrap();
+    let step = stage::step("paid");
+    stage.give(&Input::EventArrived {
+        id: InputId::of_arrival(stage.state.id, &step, &event.source, &event.id),
+        step,
+        event: Box::new(event),
+        received_at: Timestamp(stage.now),
+    });
+}
+
+fn decide(stage: &mut Stage, decision: Approval) {
+    let operator = stage.operator();
+    stage.give(&Input::Approve {
+        step: stage::step("ok"),
+        decision,
+        operator,
+    });
+}
+
+fn waited_and_approved() -> Stage {
+    let mut stage = Stage::with(ASKS);
+    stage.report("a", done());
+    stage.wait();
+    stage.retry("paid");
+    stage.wait();
+    pay(&mut stage);
+    stage.give(&Input::Joined {
+        id: InputId::of_joined(stage.state.id, 0, "/shop", "e2"),
+        trigger: 0,
+        source: "/shop".into(),
+        event: "e2".into(),
+    });
+    decide(&mut stage, Approval::Approve);
+    stage
+}
+
+fn rejected() -> Stage {
+    let mut stage = Stage::with(ASKS);
+    stage.report("a", done());
+    pay(&mut stage);
+    decide(&mut stage, Approval::Reject);
+    stage.report("a", undone());
+    stage
+}
+
+fn waiting() -> Stage {
+    let mut stage = Stage::with(ASKS);
+    stage.report("a", done());
+    stage
+}
+
 #[test]
 fn recorded_histories_replay_to_the_state_they_led_to() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/histories");
-    let typical: [(&str, Play); 4] = [
+    let typical: [(&str, Play); 7] = [
         ("completed", completed),
         ("compensated", compensated),
         ("parked", parked),
         ("woken-by-evidence", woken_by_evidence),
+        ("waited-and-approved", waited_and_approved),
+        ("rejected", rejected),
+        ("waiting", waiting),
     ];
     if std::env::var_os("BATON_RECORD_HISTORIES").is_some() {
         for (name, play) in typical {

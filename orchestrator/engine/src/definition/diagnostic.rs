@@ -3,7 +3,7 @@
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// A stable code, `BT0001` to `BT0019`.
+    /// A stable code, `BT0001` to `BT0021`.
     pub code: &'static str,
     /// Line, from 1.
     pub line: usize,
@@ -74,4 +74,8 @@ pub(super) mod code {
     pub(crate) const KIND: &str = "BT0018";
     /// A trigger that could not fire as it is written.
     pub(crate) const TRIGGER: &str = "BT0019";
+    /// What is handed to a task cannot fit it.
+    pub(crate) const FLOW: &str = "BT0020";
+    /// A task type nobody has announced.
+    pub(crate) const UNKNOWN_TASK: &str = "BT0021";
 }

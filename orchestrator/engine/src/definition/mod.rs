@@ -8,6 +8,7 @@ mod check;
 mod diagnostic;
 mod duration;
 mod event_pattern;
+mod flow;
 mod graph;
 mod read;
 mod read_retry;
@@ -19,6 +20,7 @@ mod reader;
 mod retry;
 mod schedule;
 mod schema;
+mod schema_type;
 mod single;
 mod step;
 mod step_waiting;
@@ -28,7 +30,11 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_flow;
+#[cfg(test)]
 mod tests_triggers;
+#[cfg(test)]
+mod tests_waiting;
 
 use std::sync::Arc;
 
@@ -38,6 +44,7 @@ use serde_json::Value;
 pub use diagnostic::Diagnostic;
 pub use duration::{DURATION_MS_MAX, duration_ms, duration_ms_of};
 pub use event_pattern::{EVENT_TYPE_BYTES_MAX, EventPattern, event_type};
+pub use flow::Checked;
 pub use retry::{Attempts, Jitter, RetryPolicy};
 pub use schedule::{CATCH_UP_MAX, CatchUp, Overlap, Schedule, ScheduleError, rfc3339};
 pub use schema::InputSchema;
@@ -105,6 +112,19 @@ impl Definition {
     #[must_use]
     pub fn pivot(&self) -> Option<&Step> {
         self.steps.iter().find(|step| step.pivot)
+    }
+
+    /// Every kind of event its triggers and its waits look for: what has to reach whoever takes events in, from its registration on, since a wait
+    /// takes what came before it.
+    pub fn events(&self) -> impl Iterator<Item = EventPattern> {
+        let triggers = self.triggers.iter().filter_map(Trigger::pattern);
+        let waits = self.steps.iter().filter_map(|step| match &step.kind {
+            StepKind::Wait(wait) => Some(wait.event.clone()),
+            StepKind::Task(_) | StepKind::Sleep(_) | StepKind::Approve(_) | StepKind::Emit(_) => {
+                None
+            }
+        });
+        triggers.chain(waits)
     }
 
     /// Whether an input fits the definition's schema.

@@ -50,6 +50,17 @@ impl Trigger {
         }
     }
 
+    /// The events it looks at; none for a schedule.
+    #[must_use]
+    pub fn pattern(&self) -> Option<EventPattern> {
+        match self {
+            Self::Event { event, .. } => Some(event.clone()),
+            // The name of a hook has no character that a type may not have.
+            Self::Hook { name, .. } => EventPattern::new(&hook_type(name)).ok(),
+            Self::Schedule(_) => None,
+        }
+    }
+
     /// The key that binds a queue to `baton.events` so that it gets what this trigger needs; none for a schedule.
     #[must_use]
     pub fn binding_key(&self) -> Option<String> {

@@ -11,12 +11,14 @@ mod expression;
 mod machine;
 mod path;
 mod rewrite;
+mod shape;
 mod template;
 #[cfg(test)]
 mod tests;
 
 pub use expression::Expr;
 pub use rewrite::TYPE_NAMES;
+pub use shape::{Shape, Way};
 pub use template::Template;
 
 /// The longest text of one expression, in bytes: what a person can still read, and what the parser handles in a moment.

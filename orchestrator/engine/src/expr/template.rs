@@ -126,6 +126,12 @@ impl Template {
         found
     }
 
+    /// What it looks like, for whoever checks what flows through it.
+    #[must_use]
+    pub fn shape(&self) -> super::Shape<'_> {
+        super::shape::of(&self.root)
+    }
+
     /// Whether a reference to a secret stands in it.
     #[must_use]
     pub fn holds_secret(&self) -> bool {

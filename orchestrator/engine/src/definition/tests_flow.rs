@@ -1,0 +1,175 @@
+//! The data-flow checker against a small catalogue.
+
+use baton_messages::{Effect, Manifest, RetryDefaults};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::catalogue::Catalogue;
+
+fn manifest(name: &str, input: Value, output: Value) -> Manifest {
+    Manifest {
+        task_type: baton_messages::TaskType::new(name).unwrap(),
+        summary: String::new(),
+        input,
+        output,
+        effect: Effect::None,
+        idempotent: true,
+        before_image: false,
+        undo: false,
+        probe: false,
+        dry_run: false,
+        lock: None,
+        timeout_ms_default: 1_000,
+        timeout_ms_max: 1_000,
+        settle_ms: 0,
+        retry: RetryDefaults::default(),
+        needs: Vec::new(),
+        examples: Vec::new(),
+    }
+}
+
+fn catalogue() -> Catalogue {
+    let mut catalogue = Catalogue::default();
+    let port = json!({
+        "type": "object", "additionalProperties": false, "required": ["switch", "port"],
+        "properties": {
+            "switch": { "type": "string" },
+            "port": { "$ref": "#/$defs/port" },
+            "vlan": { "type": "integer", "minimum": 1, "maximum": 4094 },
+            "tags": { "type": "array", "items": { "type": "string" } },
+            "note": true,
+        },
+        "$defs": { "port": { "type": "integer" } },
+    });
+    let found = json!({
+        "type": "object", "additionalProperties": false,
+        "properties": { "switch": { "type": "string" }, "port": { "type": "integer" }, "share": { "type": "number" } },
+    });
+    for known in [
+        manifest(
+            "switch.set-vlan@1",
+            port,
+            json!({ "type": "object", "properties": { "was": { "type": "integer" } } }),
+        ),
+        manifest("switch.locate@1", json!({ "type": "object" }), found),
+    ] {
+        catalogue.announce(known).unwrap();
+    }
+    catalogue
+}
+
+fn check(with: &str) -> Checked {
+    let yaml = format!(
+        "saga: x\nversion: 1\ninput: {{ type: object, properties: {{ vlan: {{ type: integer }}, name: {{ type: string }}, any: true }} }}\nsteps:\n  - id: at\n    task: switch.locate@1\n  - id: ok\n    approve: {{ by: operator, timeout: 1h }}\n  - id: set\n    task: switch.set-vlan@1\n    with: {with}\n"
+    );
+    Definition::parse(&yaml).unwrap().check_flow(&catalogue())
+}
+
+fn said(found: &[Diagnostic]) -> Vec<String> {
+    let line = |d: &Diagnostic| {
+        format!(
+            "{}:{} {} {} | {}",
+            d.line, d.column, d.code, d.message, d.help
+        )
+    };
+    found.iter().map(line).collect()
+}
+
+#[test]
+fn what_fits_and_what_nobody_can_tell_passes() {
+    for with in [
+        "{ switch: s, port: 1 }",
+        "{ switch: \"${ at.switch }\", port: \"${ at.port }\", vlan: \"${ input.vlan }\" }",
+        "{ switch: \"${ at.switch }-${ at.port }\", port: \"${ input.any }\" }",
+        "{ switch: \"${ string(at.port) }\", port: \"${ int(input.name) }\", note: [1, { a: 2 }] }",
+        "{ switch: s, port: \"${ at.share }\", tags: [a, \"${ input.name }\"] }",
+        "${ input.any }",
+    ] {
+        assert_eq!(check(with), Checked::default(), "{with}");
+    }
+}
+
+#[test]
+fn what_cannot_fit_is_an_error_where_it_stands() {
+    for (with, expected) in [
+        (
+            "{ switch: s, port: \"${ at.switch }\" }",
+            "11:30 BT0020 `at.switch` is string, and switch.set-vlan@1 takes integer here",
+        ),
+        (
+            "{ switch: \"${ input.vlan }\", port: 1 }",
+            "11:21 BT0020 `input.vlan` is integer",
+        ),
+        (
+            "{ switch: s, port: \"p${ at.port }\" }",
+            "11:30 BT0020 this text is string",
+        ),
+        (
+            "{ switch: s, port: 1, vlan: 4095 }",
+            "11:39 BT0020 does not fit switch.set-vlan@1: 4095",
+        ),
+        ("{ switch: s, port: one }", "11:30 BT0020"),
+        ("{ switch: s, prot: 1, port: 1 }", "did you mean `port`?"),
+        (
+            "{ switch: s }",
+            "11:11 BT0020 switch.set-vlan@1 needs `port`",
+        ),
+        ("{ switch: s, port: 1, tags: a }", "11:39 BT0020"),
+        (
+            "{ switch: s, port: 1, tags: [\"${ at.port }\"] }",
+            "11:40 BT0020 `at.port` is integer",
+        ),
+        (
+            "{ switch: \"${ at.swich }\", port: 1 }",
+            "did you mean `switch`?",
+        ),
+        (
+            "{ switch: \"${ at.switch.name }\", port: 1 }",
+            "there is string, with nothing inside",
+        ),
+        (
+            "{ switch: \"${ ok.approved }\", port: 1 }",
+            "`ok.approved` is boolean",
+        ),
+        ("{ switch: \"${ ok.bye }\", port: 1 }", "did you mean `by`?"),
+    ] {
+        let found = check(with);
+        let lines = said(&found.errors);
+        assert_eq!(lines.len(), 1, "{with}: {lines:#?}");
+        assert!(lines[0].contains(expected), "{with}: {lines:#?}");
+    }
+}
+
+#[test]
+fn what_is_likely_a_mistake_is_a_warning() {
+    let found = check("{ switch: \"${ input.nmae }\", port: 1 }");
+    assert_eq!(found.errors, []);
+    assert!(
+        said(&found.warnings)[0].contains("did you mean `name`?"),
+        "{found:?}"
+    );
+    let yaml = "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: switch.set-vlna@1\n";
+    let found = Definition::parse(yaml).unwrap().check_flow(&catalogue());
+    assert_eq!(found.errors, []);
+    let lines = said(&found.warnings);
+    assert!(
+        lines[0].starts_with("5:11 BT0021 no worker has announced"),
+        "{lines:?}"
+    );
+    assert!(
+        lines[0].contains("did you mean `switch.set-vlan@1`?"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn undo_and_probe_are_looked_at_too() {
+    let yaml = "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: switch.locate@1\n    undo: { task: switch.set-vlan@1, with: { switch: \"${ a.port }\", port: 1 } }\n";
+    let found = Definition::parse(yaml).unwrap().check_flow(&catalogue());
+    let lines = said(&found.errors);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].starts_with("6:54 BT0020 `a.port` is integer"),
+        "{lines:?}"
+    );
+}
