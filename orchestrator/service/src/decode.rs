@@ -1,17 +1,25 @@
-//! From a delivery of the inbox to an input of the engine, or to the reason why nobody can use it. The one gate for bytes from outside:
+//! From a delivery of the inbox to inputs of the engine, or to the reason why nobody can use it. The one gate for bytes from outside:
 //! size, version, kind, shape, in this order, cheapest first.
+//!
+//! A batch is read whole. Where that fails and the envelope itself is sound, each report in it is read by itself: those that can be used
+//! are, and the message is parked whole with what is wrong with the first that cannot. Put back to work later, the good ones are duplicates.
 
 use baton_bus::{DELIVERY_LIMIT, Delivery};
 use baton_engine::{Input, Refusal};
+use baton_messages::batch::REPORTS_MAX;
 use baton_messages::headers::{VERSION, VERSION_HEADER};
 use baton_messages::inbox::Marker;
-use baton_messages::{BODY_BYTES_MAX, DeadReason, InboxMessage, SagaId};
+use baton_messages::{BODY_BYTES_MAX, DeadReason, InboxMessage, Report, SagaId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// What an inbox message asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Read {
     /// An input about a saga.
     Input(SagaId, Box<Input>),
+    /// Several of one batch; and what is wrong with the rest of it, for which it is to be parked.
+    Inputs(Vec<(SagaId, Box<Input>)>, Option<Unusable>),
     /// An orchestrator's own marker, come back.
     Marker(Marker),
 }
@@ -35,12 +43,13 @@ impl Unusable {
 }
 
 /// The kinds of the inbox this version reads.
-const KINDS: [&str; 5] = [
+const KINDS: [&str; 6] = [
     "started@1",
     "checkpoint@1",
     "finished@1",
     "start@1",
     "marker@1",
+    "batch@1",
 ];
 
 /// Reads one delivery of the inbox.
@@ -66,10 +75,10 @@ pub(crate) fn inbox(delivery: &Delivery) -> Result<Read, Unusable> {
             format!("header {VERSION_HEADER} is {version:?}; this orchestrator reads {VERSION}"),
         ));
     }
-    bytes(&delivery.body, delivery.kind.as_deref()).map(read)
+    bytes(&delivery.body, delivery.kind.as_deref())
 }
 
-fn bytes(body: &[u8], kind: Option<&str>) -> Result<InboxMessage, Unusable> {
+fn bytes(body: &[u8], kind: Option<&str>) -> Result<Read, Unusable> {
     if body.len() > BODY_BYTES_MAX {
         return Err(Unusable::new(
             DeadReason::TooLarge,
@@ -84,7 +93,47 @@ fn bytes(body: &[u8], kind: Option<&str>) -> Result<InboxMessage, Unusable> {
             format!("no orchestrator of this version reads {kind:?} from its inbox"),
         ));
     }
-    serde_json::from_slice(body).map_err(|error| misshapen(body, &error))
+    match serde_json::from_slice(body) {
+        Ok(message) => Ok(read(message)),
+        Err(error) => one_by_one(body).ok_or_else(|| misshapen(body, &error)),
+    }
+}
+
+/// A batch of which the envelope alone is looked at.
+#[derive(Deserialize)]
+enum Envelope<'a> {
+    #[serde(rename = "batch@1", borrow)]
+    Batch(Sealed<'a>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed<'a> {
+    #[serde(borrow)]
+    reports: Vec<&'a RawValue>,
+}
+
+/// The reports of a batch that was refused as a whole, each by itself; none when it is no batch, or its envelope is at fault.
+fn one_by_one(body: &[u8]) -> Option<Read> {
+    let Envelope::Batch(Sealed { reports }) = serde_json::from_slice(body).ok()?;
+    if !(1..=REPORTS_MAX).contains(&reports.len()) {
+        return None;
+    }
+    let mut inputs = Vec::with_capacity(reports.len());
+    let mut broken = None;
+    for (number, report) in (1..).zip(&reports) {
+        let bytes = report.get().as_bytes();
+        match serde_json::from_slice::<Report>(bytes) {
+            Ok(report) => inputs.push(input(report)),
+            Err(error) if broken.is_none() => {
+                let why = misshapen(bytes, &error);
+                let error = format!("report {number} of {}: {}", reports.len(), why.error);
+                broken = Some(Unusable { error, ..why });
+            }
+            Err(_) => {}
+        }
+    }
+    Some(Read::Inputs(inputs, broken))
 }
 
 /// Only after it failed is it looked at closer: whether it is another version of something, or nothing.
@@ -118,14 +167,27 @@ fn place(error: &serde_json::Error) -> String {
 }
 
 fn read(message: InboxMessage) -> Read {
-    let (saga, input) = match message {
-        InboxMessage::Started(m) => (m.of.saga, Input::TaskStarted(m)),
-        InboxMessage::Checkpoint(m) => (m.of.saga, Input::Checkpoint(m)),
-        InboxMessage::Finished(m) => (m.of.saga, Input::TaskFinished(m)),
-        InboxMessage::Start(m) => (m.saga, Input::Start(m)),
+    let report = match message {
+        InboxMessage::Started(m) => Report::Started(m),
+        InboxMessage::Checkpoint(m) => Report::Checkpoint(m),
+        InboxMessage::Finished(m) => Report::Finished(m),
+        InboxMessage::Start(m) => return Read::Input(m.saga, Box::new(Input::Start(m))),
         InboxMessage::Marker(m) => return Read::Marker(m),
+        InboxMessage::Batch(m) => {
+            return Read::Inputs(m.reports.into_iter().map(input).collect(), None);
+        }
     };
-    Read::Input(saga, Box::new(input))
+    let (saga, input) = input(report);
+    Read::Input(saga, input)
+}
+
+fn input(report: Report) -> (SagaId, Box<Input>) {
+    let (saga, input) = match report {
+        Report::Started(m) => (m.of.saga, Input::TaskStarted(m)),
+        Report::Checkpoint(m) => (m.of.saga, Input::Checkpoint(m)),
+        Report::Finished(m) => (m.of.saga, Input::TaskFinished(m)),
+    };
+    (saga, Box::new(input))
 }
 
 /// Whether a message whose input was refused is to be parked, and why. What a saga has only moved past is not: it was read and understood.
@@ -183,20 +245,87 @@ mod tests {
     #[test]
     fn a_marker_is_told_from_an_input() {
         let marker = br#"{"marker@1":{"from":"me","number":7}}"#;
-        let message = bytes(marker, Some("marker@1")).unwrap();
         assert_eq!(
-            read(message),
+            bytes(marker, Some("marker@1")).unwrap(),
             Read::Marker(Marker {
                 from: "me".into(),
                 number: 7
             })
         );
         let start = br#"{"start@1":{"id":"00000000-0000-0000-0000-000000000001","saga":"00000000-0000-0000-0000-000000000002","definition":"a","input":{},"by":"x"}}"#;
-        let Read::Input(saga, input) = read(bytes(start, None).unwrap()) else {
+        let Read::Input(saga, input) = bytes(start, None).unwrap() else {
             panic!("a start is an input")
         };
         assert_eq!(saga.to_string(), "00000000-0000-0000-0000-000000000002");
         assert_eq!(input.kind(), "start");
+    }
+
+    /// An asking of the saga with this last digit.
+    fn asking(saga: u8) -> String {
+        format!(
+            r#"{{"started@1":{{"of":{{"saga":"00000000-0000-0000-0000-00000000000{saga}","step":"a","direction":"do","round":1,"attempt":1,"dispatch":1}},"run":"00000000-0000-0000-0000-000000000001","worker":"w","at":1}}}}"#
+        )
+    }
+
+    fn batch(reports: &[String]) -> Vec<u8> {
+        format!(r#"{{"batch@1":{{"reports":[{}]}}}}"#, reports.join(",")).into_bytes()
+    }
+
+    fn sagas(read: &Read) -> Vec<u8> {
+        let Read::Inputs(inputs, _) = read else {
+            panic!("no batch: {read:?}")
+        };
+        inputs
+            .iter()
+            .filter_map(|(saga, _)| saga.0.as_bytes().last().copied())
+            .collect()
+    }
+
+    #[test]
+    fn a_batch_is_its_reports_in_order() {
+        let read = bytes(&batch(&[asking(2), asking(1), asking(2)]), Some("batch@1")).unwrap();
+        assert_eq!(sagas(&read), [2, 1, 2]);
+        assert!(matches!(read, Read::Inputs(_, None)));
+    }
+
+    #[test]
+    fn a_broken_report_harms_no_neighbour_and_is_named_without_its_content() {
+        let broken = asking(3).replace("\"round\":1", "\"round\":\"hunter2\"");
+        let newer = asking(4).replace("started@1", "started@2");
+        let read = bytes(&batch(&[asking(1), broken, newer, asking(2)]), None).unwrap();
+        assert_eq!(sagas(&read), [1, 2]);
+        let Read::Inputs(_, Some(why)) = read else {
+            panic!("it has to be parked")
+        };
+        assert_eq!(why.reason, DeadReason::Undecodable);
+        assert!(why.error.starts_with("report 2 of 4: "), "{}", why.error);
+        assert!(!why.error.contains("hunter2"), "{}", why.error);
+    }
+
+    #[test]
+    fn of_a_broken_envelope_nothing_is_used() {
+        for body in [
+            batch(&[]),
+            batch(&vec![asking(1); REPORTS_MAX + 1]),
+            batch(&[
+                String::from_utf8(batch(&[asking(1)])).unwrap(),
+                "}".to_owned(),
+            ]),
+            br#"{"batch@1":{"reports":[],"more":1}}"#.to_vec(),
+        ] {
+            assert_eq!(reason(&body, Some("batch@1")), DeadReason::Undecodable);
+        }
+    }
+
+    #[test]
+    fn a_batch_holds_reports_alone() {
+        let marker = r#"{"marker@1":{"from":"me","number":7}}"#.to_owned();
+        let within = String::from_utf8(batch(&[asking(2)])).unwrap();
+        for foreign in [marker, within] {
+            let read = bytes(&batch(&[asking(1), foreign]), None).unwrap();
+            assert_eq!(sagas(&read), [1]);
+            assert!(matches!(read, Read::Inputs(_, Some(_))));
+        }
     }
 
     #[test]

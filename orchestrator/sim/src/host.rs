@@ -627,7 +627,8 @@ fn input_of(message: &InboxMessage) -> Option<Input> {
         InboxMessage::Checkpoint(checkpoint) => Some(Input::Checkpoint(checkpoint.clone())),
         InboxMessage::Finished(finished) => Some(Input::TaskFinished(finished.clone())),
         InboxMessage::Start(start) => Some(Input::Start(start.clone())),
-        InboxMessage::Marker(_) => None,
+        // The workers of the model send each report alone: to the driver a batch is several inputs of one turn.
+        InboxMessage::Marker(_) | InboxMessage::Batch(_) => None,
     }
 }
 

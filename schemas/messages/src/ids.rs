@@ -167,10 +167,10 @@ impl MessageId {
     /// several of the kind.
     #[must_use]
     pub fn of_report(kind: &str, run: RunId, number: u32) -> Self {
-        Self(derive(
-            "report",
-            &[kind, &run.to_string(), &number.to_string()],
-        ))
+        use std::fmt::Write as _;
+        let mut text = String::with_capacity(64);
+        let _ = write!(text, "report\u{1f}{kind}\u{1f}{run}\u{1f}{number}");
+        Self(Uuid::new_v5(&NAMESPACE, text.as_bytes()))
     }
 }
 
@@ -184,16 +184,15 @@ impl IdempotencyKey {
         direction: Direction,
         round: u32,
     ) -> Self {
-        Self(derive(
-            "effect",
-            &[
-                &saga.to_string(),
-                step.as_str(),
-                &item_text(item),
-                direction.as_str(),
-                &round.to_string(),
-            ],
-        ))
+        // As above: once for every task that is sent.
+        use std::fmt::Write as _;
+        let mut text = String::with_capacity(96);
+        let _ = write!(
+            text,
+            "effect\u{1f}{saga}\u{1f}{step}\u{1f}{}\u{1f}{direction}\u{1f}{round}",
+            item_text(item)
+        );
+        Self(Uuid::new_v5(&NAMESPACE, text.as_bytes()))
     }
 }
 

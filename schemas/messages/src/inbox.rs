@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::batch::ReportBatch;
 use crate::ids::{IdempotencyKey, InputId, MessageId, RunId, SagaId};
 use crate::names::{Direction, StepId, WorkerId};
 use crate::present::present;
@@ -30,6 +31,9 @@ pub enum InboxMessage {
     /// The echo of a marker that its owner sent through its own inbox: all that was confirmed before it has been read.
     #[serde(rename = "marker@1")]
     Marker(Marker),
+    /// Several reports of one worker at once.
+    #[serde(rename = "batch@1")]
+    Batch(ReportBatch),
 }
 
 /// Which attempt of which step a message speaks of.
@@ -241,7 +245,7 @@ pub struct Marker {
 }
 
 impl InboxMessage {
-    /// The saga this speaks of; none for a marker.
+    /// The saga this speaks of; none for a marker, and none for a batch, which speaks of many.
     #[must_use]
     pub const fn saga(&self) -> Option<SagaId> {
         match self {
@@ -249,7 +253,7 @@ impl InboxMessage {
             Self::Checkpoint(m) => Some(m.of.saga),
             Self::Finished(m) => Some(m.of.saga),
             Self::Start(m) => Some(m.saga),
-            Self::Marker(_) => None,
+            Self::Marker(_) | Self::Batch(_) => None,
         }
     }
 
@@ -262,6 +266,7 @@ impl InboxMessage {
             Self::Finished(_) => "finished@1",
             Self::Start(_) => "start@1",
             Self::Marker(_) => "marker@1",
+            Self::Batch(_) => "batch@1",
         }
     }
 }

@@ -5,6 +5,7 @@
 //! (`{"finished@1": {…}}`), unknown fields are refused (save in events, which are everybody's), an optional value that is
 //! absent is not the same as one that is null, and a change of shape is a new version beside the old one.
 
+pub mod batch;
 pub mod control;
 pub mod dead;
 pub mod event;
@@ -20,6 +21,7 @@ pub mod task;
 pub mod time;
 pub mod topology;
 
+pub use batch::{Report, ReportBatch};
 pub use control::{ControlMessage, Grant, GrantAnswer, RefusedWhy};
 pub use dead::DeadReason;
 pub use event::Event;

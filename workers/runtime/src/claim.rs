@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_messages::{GrantAnswer, InboxMessage, MessageId, Started};
+use baton_messages::{GrantAnswer, MessageId, Started};
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::clock::now;
 use crate::hold::{InHand, act, end, not_run};
 use crate::lease::Lease;
+use crate::parcel::Said;
 use crate::runs::Handle;
 use crate::shared::Shared;
 use crate::stop::Why;
@@ -119,16 +120,16 @@ fn refused(handle: &Handle, why: baton_messages::RefusedWhy) {
 /// Asks once; ready when the asking is confirmed.
 async fn publish_started(shared: &Shared, in_hand: &InHand, number: u32) {
     let at = now();
-    let started = InboxMessage::Started(Started {
+    let started = Started {
         of: in_hand.task.of.clone(),
         run: in_hand.run,
         worker: shared.options.id.clone(),
         at,
-    });
+    };
     let id = MessageId::of_report("started", in_hand.run, number);
     let sent = shared
         .lane
-        .confirmed(&in_hand.task.inbox, &started, id, at)
+        .confirmed(&in_hand.task.inbox, Said::Started(&started), id, at)
         .await;
     if sent.is_err() {
         // The worker is ending: nothing more will come, and the claim is given up by whoever ended it.

@@ -1,5 +1,5 @@
-//! The one way out for reports: what is ready goes out in one confirmed batch, is tried again under the same message id until the broker
-//! has it, and only then is the task it answers acknowledged and its permit free.
+//! The one way out for reports: what is ready goes out in one confirmed batch, those for one inbox together in one message, is tried again until
+//! the broker has it, and only then is the task it answers acknowledged and its permit free.
 //!
 //! While the broker takes nothing, reports wait here. They are bounded without being counted: each unconfirmed end of a run still holds
 //! the permit of that run, and a run waits for each of its checkpoints.
@@ -7,11 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_bus::{Delivery, HeaderValue, Outgoing, Publisher, Sent};
-use baton_messages::headers::{TRACEPARENT, VERSION, VERSION_HEADER, traceparent};
+use baton_bus::{Delivery, Publisher, Sent};
 use baton_messages::{
-    BODY_BYTES_MAX, Failure, Finished, InboxKey, InboxMessage, MessageId, OUTPUT_BYTES_MAX,
-    ProbeAnswer, SagaId, TaskResult, Timestamp, topology,
+    BODY_BYTES_MAX, Failure, Finished, InboxKey, MessageId, OUTPUT_BYTES_MAX, ProbeAnswer,
+    TaskResult, Timestamp,
 };
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
@@ -21,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::acks::AckBook;
+use crate::parcel::{Letter, Parcels, Said};
 use crate::runs::Runs;
 use crate::sink::SinkError;
 
@@ -61,12 +61,12 @@ pub(crate) struct End {
 enum Item {
     End(Box<End>),
     Message {
-        message: Box<Outgoing>,
+        letter: Box<Letter>,
         confirmed: oneshot::Sender<()>,
     },
 }
 
-struct Tried {
+pub(crate) struct Tried {
     item: Item,
     tries: u32,
     due: Instant,
@@ -79,17 +79,25 @@ impl Lane {
         let _ = self.items.send(Item::End(Box::new(end))).await;
     }
 
-    /// Publishes a message to an inbox; returns when it is confirmed, however long that takes.
+    /// Publishes a report to an inbox; returns when it is confirmed, however long that takes.
     pub(crate) async fn confirmed(
         &self,
         inbox: &InboxKey,
-        message: &InboxMessage,
+        said: Said<'_>,
         id: MessageId,
         at: Timestamp,
     ) -> Result<(), SinkError> {
         let (confirmed, was_confirmed) = oneshot::channel();
+        let letter = Letter {
+            inbox: inbox.clone(),
+            id,
+            kind: said.kind(),
+            saga: said.saga(),
+            at,
+            body: Letter::written(&said)?,
+        };
         let item = Item::Message {
-            message: Box::new(outgoing(inbox, message, id, at)?),
+            letter: Box::new(letter),
             confirmed,
         };
         self.items.send(item).await.map_err(|_| SinkError::Closed)?;
@@ -127,7 +135,7 @@ struct Work {
     over: CancellationToken,
 }
 
-type OnItsWay = BoxFuture<'static, (Vec<Tried>, Vec<Sent>)>;
+type OnItsWay = BoxFuture<'static, (Vec<Vec<Tried>>, Vec<Sent>)>;
 
 impl Work {
     async fn run(mut self) {
@@ -181,32 +189,37 @@ impl Work {
     }
 
     fn publish(&self, batch: Vec<Tried>) -> OnItsWay {
-        let (batch, messages): (Vec<Tried>, Vec<Outgoing>) = batch
-            .into_iter()
-            .filter_map(|tried| tried.item.message().map(|message| (tried, message)))
-            .unzip();
+        let mut parcels = Parcels::default();
+        for mut tried in batch {
+            if let Some(letter) = tried.item.letter() {
+                parcels.put(letter, tried);
+            }
+        }
+        let (messages, carried) = parcels.sealed();
         let publisher = self.publisher.clone();
         Box::pin(async move {
             let sent = publisher.publish(messages).await;
-            (batch, sent)
+            (carried, sent)
         })
     }
 
-    async fn settle(&mut self, batch: Vec<Tried>, sent: Vec<Sent>) {
-        let mut done = Vec::with_capacity(batch.len());
-        for (tried, sent) in batch.into_iter().zip(sent) {
-            match (sent, tried.item) {
-                (Sent::Confirmed, Item::Message { confirmed, .. }) => {
-                    // A run that was dropped meanwhile does not listen any more.
-                    let _ = confirmed.send(());
+    async fn settle(&mut self, batch: Vec<Vec<Tried>>, sent: Vec<Sent>) {
+        let mut done = Vec::with_capacity(batch.iter().map(Vec::len).sum());
+        for (carried, sent) in batch.into_iter().zip(sent) {
+            for tried in carried {
+                match (&sent, tried.item) {
+                    (Sent::Confirmed, Item::Message { confirmed, .. }) => {
+                        // A run that was dropped meanwhile does not listen any more.
+                        let _ = confirmed.send(());
+                    }
+                    (Sent::Confirmed, Item::End(end)) => {
+                        let again = self.runs.remove(end.finished.run);
+                        done.extend(again);
+                        done.extend(end.delivery);
+                        drop(end.permit);
+                    }
+                    (sent, item) => self.retry(item, tried.tries, sent),
                 }
-                (Sent::Confirmed, Item::End(end)) => {
-                    let again = self.runs.remove(end.finished.run);
-                    done.extend(again);
-                    done.extend(end.delivery);
-                    drop(end.permit);
-                }
-                (sent, item) => self.retry(item, tried.tries, &sent),
             }
         }
         self.acks.acknowledge(done).await;
@@ -236,41 +249,41 @@ impl Work {
 
 impl Item {
     /// None when nobody waits for it any more (a claim that was given up must not be heard after its `not run`).
-    fn message(&self) -> Option<Outgoing> {
+    fn letter(&mut self) -> Option<Letter> {
         match self {
             Self::Message { confirmed, .. } if confirmed.is_closed() => None,
-            Self::Message { message, .. } => Some((**message).clone()),
-            Self::End(end) => end.message(),
+            Self::Message { letter, .. } => Some((**letter).clone()),
+            Self::End(end) => end.letter(),
         }
     }
 }
 
 impl End {
     /// Made anew on each try, with the same id: whether the run is the sole one is judged as late as can be.
-    fn message(&self) -> Option<Outgoing> {
-        let mut finished = self.finished.clone();
+    fn letter(&mut self) -> Option<Letter> {
+        let finished = &mut self.finished;
         finished.sole = self.exclusive || self.delivery.as_ref().is_some_and(is_sole);
-        let id = MessageId::of_report("finished", finished.run, 1);
-        let at = finished.finished_at;
-        let message = InboxMessage::Finished(finished);
         // Only values that came from JSON are in it, so that it can be written.
-        let out = outgoing(&self.inbox, &message, id, at).ok()?;
+        let mut body = Letter::written(&Said::Finished(finished)).ok()?;
         // Most reports are small as a whole: nothing of them is measured.
-        let Some(why) = (out.body.len() > OUTPUT_BYTES_MAX)
-            .then(|| why_too_large(&message, out.body.len()))
-            .flatten()
-        else {
-            return Some(out);
-        };
-        outgoing(&self.inbox, &too_large(message, why), id, at).ok()
+        if body.len() > OUTPUT_BYTES_MAX
+            && let Some(why) = why_too_large(finished, body.len())
+        {
+            body = Letter::written(&Said::Finished(&too_large(finished, why))).ok()?;
+        }
+        Some(Letter {
+            inbox: self.inbox.clone(),
+            id: MessageId::of_report("finished", self.finished.run, 1),
+            kind: "finished@1",
+            saga: self.finished.of.saga,
+            at: self.finished.finished_at,
+            body,
+        })
     }
 }
 
 /// Why a report of `bytes` cannot be sent as it is, if it cannot.
-fn why_too_large(message: &InboxMessage, bytes: usize) -> Option<String> {
-    let InboxMessage::Finished(finished) = message else {
-        return None;
-    };
+fn why_too_large(finished: &Finished, bytes: usize) -> Option<String> {
     let output = match &finished.result {
         TaskResult::Succeeded { output } | TaskResult::Probed(ProbeAnswer::Happened { output }) => {
             serde_json::to_vec(output).map_or(bytes, |json| json.len())
@@ -293,20 +306,19 @@ fn is_sole(delivery: &Delivery) -> bool {
 }
 
 /// The same report without what made it too large: what the run did stands, and nobody can be told what it returned.
-fn too_large(message: InboxMessage, why: String) -> InboxMessage {
-    let InboxMessage::Finished(mut finished) = message else {
-        return message;
-    };
-    finished.result = TaskResult::Unknown(Failure {
-        code: "output-too-large".to_owned(),
-        message: why,
-        retryable: false,
-        retry_after_ms: None,
-    });
-    // Both have been confirmed as checkpoints; repeating them is a courtesy.
-    finished.before = None;
-    finished.progress = None;
-    InboxMessage::Finished(finished)
+fn too_large(finished: &Finished, why: String) -> Finished {
+    Finished {
+        result: TaskResult::Unknown(Failure {
+            code: "output-too-large".to_owned(),
+            message: why,
+            retryable: false,
+            retry_after_ms: None,
+        }),
+        // Both have been confirmed as checkpoints; repeating them is a courtesy.
+        before: None,
+        progress: None,
+        ..finished.clone()
+    }
 }
 
 async fn until(due: Option<Instant>) {
@@ -314,34 +326,4 @@ async fn until(due: Option<Instant>) {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
     }
-}
-
-fn outgoing(
-    inbox: &InboxKey,
-    message: &InboxMessage,
-    id: MessageId,
-    at: Timestamp,
-) -> Result<Outgoing, serde_json::Error> {
-    let body = serde_json::to_vec(message)?;
-    let saga = message.saga();
-    let mut out = Outgoing::json(
-        topology::INBOX,
-        inbox.as_str(),
-        message.kind(),
-        id,
-        body,
-        at.0,
-    );
-    out.correlation_id = saga.map(|saga| saga.to_string());
-    out.headers = headers(saga, id);
-    Ok(out)
-}
-
-fn headers(saga: Option<SagaId>, id: MessageId) -> Vec<(String, HeaderValue)> {
-    let mut headers = vec![(VERSION_HEADER.to_owned(), HeaderValue::U32(VERSION))];
-    if let Some(saga) = saga {
-        let trace = HeaderValue::Text(traceparent(saga, id));
-        headers.push((TRACEPARENT.to_owned(), trace));
-    }
-    headers
 }

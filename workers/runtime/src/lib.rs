@@ -25,6 +25,7 @@ mod lease;
 mod manifest;
 mod meter;
 mod options;
+mod parcel;
 mod presence;
 mod registry;
 mod runs;

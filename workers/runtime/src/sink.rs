@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use baton_messages::{Checkpoint, InboxKey, InboxMessage, MessageId};
+use baton_messages::{Checkpoint, InboxKey, MessageId};
 
 use crate::clock::now;
 use crate::lane::Lane;
+use crate::parcel::Said;
 
 /// Why a checkpoint was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +39,8 @@ impl Sink {
         match self {
             Self::Bus { lane, inbox } => {
                 let id = MessageId::of_report("checkpoint", checkpoint.run, checkpoint.number);
-                let message = InboxMessage::Checkpoint(checkpoint);
-                lane.confirmed(inbox, &message, id, now()).await
+                let said = Said::Checkpoint(&checkpoint);
+                lane.confirmed(inbox, said, id, now()).await
             }
             Self::Memory(all) => {
                 all.lock()

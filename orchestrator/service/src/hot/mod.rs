@@ -18,6 +18,7 @@ mod parking;
 mod piece;
 mod turn;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -108,8 +109,12 @@ pub(crate) struct HotLoop<S> {
     batch_max: usize,
     linger: Duration,
     stop: CancellationToken,
+    /// Deliveries taken for which the last turn had no room: a message may hold many reports. Never more than the prefetch.
+    waiting: VecDeque<Delivery>,
     /// What the next turn decides.
     pieces: Vec<Piece>,
+    /// How many inputs they give.
+    inputs: usize,
     /// Who is told when the batches of dead letters of this turn are kept.
     kept: Vec<tokio::sync::oneshot::Sender<()>>,
     last_batch: usize,
@@ -152,7 +157,9 @@ impl<S: Store> HotLoop<S> {
             batch_max: parts.batch_max,
             linger: parts.linger,
             stop: parts.stop,
+            waiting: VecDeque::new(),
             pieces: Vec::new(),
+            inputs: 0,
             kept: Vec::new(),
             last_batch: 0,
             idle_turn: false,
@@ -190,6 +197,7 @@ impl<S: Store> HotLoop<S> {
         };
         let time = self.until_time();
         let batch_max = self.batch_max;
+        let waiting = !self.waiting.is_empty();
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Woken::Stop,
@@ -199,6 +207,7 @@ impl<S: Store> HotLoop<S> {
             Ok(()) = self.bus.changed() => Woken::Bus,
             Some(asked) = self.mail.requests.recv(), if room => Woken::Asked(asked),
             Some(dead) = self.mail.dead.recv(), if room => Woken::Dead(dead),
+            () = std::future::ready(()), if room && waiting => Woken::Inbox(Some(Vec::new())),
             batch = next(&mut self.inbox, batch_max, linger), if room => Woken::Inbox(batch),
             () = tokio::time::sleep(time) => Woken::Time,
         }
@@ -252,7 +261,8 @@ impl<S: Store> HotLoop<S> {
         if !self.driver.has_room() {
             return Ok(());
         }
-        while self.pieces.len() < self.batch_max {
+        // Half of a turn: however much the API is asked, the inbox is read.
+        while self.inputs < self.batch_max.div_ceil(2) {
             match self.mail.requests.try_recv() {
                 Ok(request) => self.ask(request).await,
                 Err(_) => break,
@@ -261,8 +271,8 @@ impl<S: Store> HotLoop<S> {
         if let Ok(letters) = self.mail.dead.try_recv() {
             self.take_letters(letters);
         }
-        let left = self.batch_max.saturating_sub(self.pieces.len());
-        if left > 0 {
+        let left = self.batch_max.saturating_sub(self.inputs);
+        if left > 0 && self.waiting.is_empty() {
             let batch = next(&mut self.inbox, left, Duration::ZERO).now_or_never();
             if let Some(Some(batch)) = batch {
                 self.take_batch(batch);
@@ -271,23 +281,50 @@ impl<S: Store> HotLoop<S> {
         Ok(())
     }
 
+    /// As many of them as the turn has room for; the rest waits for the next.
     fn take_batch(&mut self, batch: Vec<Delivery>) {
-        self.last_batch = batch.len();
-        for delivery in batch {
-            match decode::inbox(&delivery) {
-                Ok(Read::Input(saga, input)) => {
+        self.waiting.extend(batch);
+        let before = self.inputs;
+        while self.inputs < self.batch_max {
+            let Some(delivery) = self.waiting.pop_front() else {
+                break;
+            };
+            self.take_delivery(delivery);
+        }
+        self.last_batch = self.inputs - before;
+    }
+
+    fn take_delivery(&mut self, delivery: Delivery) {
+        let piece = match decode::inbox(&delivery) {
+            Ok(Read::Input(saga, input)) => {
+                metrics::input(input.kind());
+                let read = Some((saga, input));
+                Piece::Report { delivery, read }
+            }
+            Ok(Read::Inputs(told, broken)) => {
+                for (_, input) in &told {
                     metrics::input(input.kind());
-                    let read = Some((saga, input));
-                    self.pieces.push(Piece::Report { delivery, read });
                 }
-                Ok(Read::Marker(marker)) => self.pieces.push(Piece::Marker(delivery, marker)),
-                Err(unusable) => {
-                    self.frontier.parking(delivery.tag);
-                    self.frontier.done(delivery.tag);
-                    self.parking.park(delivery, unusable);
+                Piece::Batch {
+                    delivery,
+                    inputs: told.len(),
+                    read: Some(told),
+                    broken,
                 }
             }
-        }
+            Ok(Read::Marker(marker)) => Piece::Marker(delivery, marker),
+            Err(unusable) => {
+                self.frontier.parking(delivery.tag);
+                self.frontier.done(delivery.tag);
+                return self.parking.park(delivery, unusable);
+            }
+        };
+        self.put(piece);
+    }
+
+    fn put(&mut self, piece: Piece) {
+        self.inputs += piece.inputs();
+        self.pieces.push(piece);
     }
 
     fn take_letters(&mut self, letters: Letters) {
@@ -295,8 +332,9 @@ impl<S: Store> HotLoop<S> {
             .letters
             .iter()
             .for_each(|_| metrics::input("dead-letter"));
-        self.pieces
-            .extend(letters.letters.into_iter().map(Piece::Dead));
+        for letter in letters.letters {
+            self.put(Piece::Dead(letter));
+        }
         self.kept.push(letters.kept);
     }
 
@@ -308,7 +346,7 @@ impl<S: Store> HotLoop<S> {
                 answer,
             } => {
                 metrics::input(input.kind());
-                self.pieces.push(Piece::Asked {
+                self.put(Piece::Asked {
                     saga,
                     input,
                     answer,

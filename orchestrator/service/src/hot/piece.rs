@@ -1,5 +1,6 @@
-//! One piece of a turn: where it came from, so that it can be acknowledged or answered, and what the driver is given for it. Kept until
-//! the turn is committed, since a lost turn is given again.
+//! One piece of a turn: where it came from, so that it can be acknowledged or answered, and what the driver is given for it: nothing, one
+//! input, or all those of a batch. Kept until the turn is committed, since a lost turn is given again. A delivery is never spread over two
+//! turns: it is acknowledged when its turn is committed, and then all of it is.
 
 use baton_bus::Delivery;
 use baton_driver::Work;
@@ -9,7 +10,7 @@ use baton_messages::inbox::Marker;
 use tokio::sync::oneshot;
 
 use super::mail::Letter;
-use crate::decode::{self, Read};
+use crate::decode::{self, Read, Unusable};
 
 /// One piece of a turn.
 pub(crate) enum Piece {
@@ -18,7 +19,18 @@ pub(crate) enum Piece {
         /// To be acknowledged.
         delivery: Delivery,
         /// What it says; taken by the first try, read anew from the delivery by the next.
-        read: Option<(SagaId, Box<Input>)>,
+        read: Option<Told>,
+    },
+    /// Several reports that came in one message.
+    Batch {
+        /// To be acknowledged, when all of them are committed.
+        delivery: Delivery,
+        /// What they say; taken and read anew as above.
+        read: Option<Vec<Told>>,
+        /// How many they are.
+        inputs: usize,
+        /// What is wrong with the rest of the message.
+        broken: Option<Unusable>,
     },
     /// Our own marker, come back: it counts only after all before it is committed.
     Marker(Delivery, Marker),
@@ -35,21 +47,33 @@ pub(crate) enum Piece {
     Dead(Letter),
 }
 
+/// An input, and the saga it is about.
+type Told = (SagaId, Box<Input>);
+
 impl Piece {
-    /// What the driver is given for it under `token`.
-    pub(crate) fn work(&mut self, token: u64) -> Option<Work> {
+    /// How many inputs it gives the driver.
+    pub(crate) const fn inputs(&self) -> usize {
+        match self {
+            Self::Report { .. } | Self::Asked { .. } | Self::Dead(_) => 1,
+            Self::Batch { inputs, .. } => *inputs,
+            Self::Marker(..) => 0,
+        }
+    }
+
+    /// What the driver is given for it, as many as [`Piece::inputs`], under `token` and those after it.
+    pub(crate) fn work(&mut self, token: u64, into: &mut Vec<Work>) {
         match self {
             Self::Report { delivery, read } => {
-                let (saga, input) = read.take().or_else(|| again(delivery))?;
-                Some(Work::Saga { token, saga, input })
+                let told = read.take().or_else(|| again(delivery).pop());
+                into.extend(told.map(|told| asked(token, told)));
             }
-            Self::Marker(..) => None,
-            Self::Asked { saga, input, .. } => Some(Work::Saga {
-                token,
-                saga: *saga,
-                input: input.clone(),
-            }),
-            Self::Dead((letter, input)) => Some(Work::Dead {
+            Self::Batch { delivery, read, .. } => {
+                let told = read.take().unwrap_or_else(|| again(delivery));
+                into.extend((token..).zip(told).map(|(token, told)| asked(token, told)));
+            }
+            Self::Marker(..) => {}
+            Self::Asked { saga, input, .. } => into.push(asked(token, (*saga, input.clone()))),
+            Self::Dead((letter, input)) => into.push(Work::Dead {
                 token,
                 letter: letter.clone(),
                 input: input.clone(),
@@ -58,9 +82,15 @@ impl Piece {
     }
 }
 
-fn again(delivery: &Delivery) -> Option<(SagaId, Box<Input>)> {
+fn asked(token: u64, (saga, input): Told) -> Work {
+    Work::Saga { token, saga, input }
+}
+
+/// Reads a delivery once more: it was read before, and says the same.
+fn again(delivery: &Delivery) -> Vec<Told> {
     match decode::inbox(delivery) {
-        Ok(Read::Input(saga, input)) => Some((saga, input)),
-        Ok(Read::Marker(_)) | Err(_) => None,
+        Ok(Read::Input(saga, input)) => vec![(saga, input)],
+        Ok(Read::Inputs(inputs, _)) => inputs,
+        Ok(Read::Marker(_)) | Err(_) => Vec::new(),
     }
 }

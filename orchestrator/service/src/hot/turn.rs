@@ -1,13 +1,15 @@
-//! One turn of the loop: commit, then acknowledge, answer, publish. A turn that was not committed is given again until it is, or until
+//! One turn of the loop: commit, then publish, acknowledge, answer. A turn that was not committed is given again until it is, or until
 //! the process is stopped: nothing of it was acknowledged, so nothing is lost either way.
 
 use std::time::{Duration, Instant};
 
+use baton_bus::Delivery;
 use baton_driver::{Answer, DriverError, Store, Work};
 use baton_engine::Verdict;
 
 use super::{HotError, HotLoop, Piece};
 use crate::chain::chain;
+use crate::decode::Unusable;
 use crate::{clock, decode, metrics};
 
 /// First and longest pause after a commit that failed.
@@ -31,10 +33,11 @@ impl<S: Store> HotLoop<S> {
         let Some(answers) = self.committed().await? else {
             return Ok(());
         };
-        metrics::turn(self.pieces.len(), began.elapsed());
+        metrics::turn(self.inputs, began.elapsed());
         self.idle_turn = empty && before == self.driver.figures();
-        self.settle(answers).await;
+        // The lanes start first: what was decided need not wait for the acknowledgement to be written.
         self.publish();
+        self.settle(answers).await;
         self.health.set_room(self.driver.has_room());
         if !self.idle_turn {
             self.health.turned();
@@ -102,29 +105,36 @@ impl<S: Store> HotLoop<S> {
     /// Nothing of this turn is acknowledged or answered: its senders try again.
     fn give_up(&mut self) {
         self.pieces.clear();
+        self.inputs = 0;
         self.kept.clear();
     }
 
+    /// The tokens are the places of the inputs, counted through all pieces.
     fn work(&mut self) -> Vec<Work> {
-        self.pieces
-            .iter_mut()
-            .zip(0u64..)
-            .filter_map(|(piece, token)| piece.work(token))
-            .collect()
+        let mut work = Vec::with_capacity(self.inputs);
+        let mut token = 0;
+        for piece in &mut self.pieces {
+            piece.work(token, &mut work);
+            token += piece.inputs() as u64;
+        }
+        work
     }
 
     /// After the commit: each piece is acknowledged, put aside or answered.
     async fn settle(&mut self, answers: Vec<Answer>) {
-        let mut verdicts: Vec<Option<Verdict>> = vec![None; self.pieces.len()];
+        let mut verdicts: Vec<Option<Verdict>> = vec![None; self.inputs];
         for answer in answers {
             let at = usize::try_from(answer.token).unwrap_or(usize::MAX);
             if let Some(slot) = verdicts.get_mut(at) {
                 *slot = Some(answer.verdict);
             }
         }
-        let pieces = std::mem::take(&mut self.pieces);
-        for (piece, verdict) in pieces.into_iter().zip(verdicts) {
-            self.settle_one(piece, verdict);
+        self.inputs = 0;
+        let mut rest = verdicts.as_mut_slice();
+        for piece in std::mem::take(&mut self.pieces) {
+            let (verdicts, after) = rest.split_at_mut(piece.inputs().min(rest.len()));
+            rest = after;
+            self.settle_one(piece, verdicts);
         }
         self.acknowledge().await;
         for kept in self.kept.drain(..) {
@@ -133,19 +143,17 @@ impl<S: Store> HotLoop<S> {
         }
     }
 
-    fn settle_one(&mut self, piece: Piece, verdict: Option<Verdict>) {
+    fn settle_one(&mut self, piece: Piece, verdicts: &mut [Option<Verdict>]) {
         match piece {
             Piece::Report { delivery, .. } => {
-                let unusable = match &verdict {
-                    Some(Verdict::Refused(refusal)) => decode::refused(refusal),
-                    Some(Verdict::Applied | Verdict::Duplicate | Verdict::Ignored { .. })
-                    | None => None,
-                };
-                self.frontier.done(delivery.tag);
-                if let Some(unusable) = unusable {
-                    self.frontier.parking(delivery.tag);
-                    self.parking.park(delivery, unusable);
-                }
+                let unusable = verdicts.iter().flatten().find_map(unusable);
+                self.settle_delivery(delivery, unusable);
+            }
+            Piece::Batch {
+                delivery, broken, ..
+            } => {
+                let refused = verdicts.iter().flatten().find_map(unusable);
+                self.settle_delivery(delivery, broken.or(refused));
             }
             Piece::Marker(delivery, marker) => {
                 self.frontier.done(delivery.tag);
@@ -158,9 +166,19 @@ impl<S: Store> HotLoop<S> {
             }
             Piece::Asked { answer, .. } => {
                 // who asked may have gone; what he asked for is committed
+                let verdict = verdicts.first_mut().and_then(Option::take);
                 let _ = answer.send(verdict.unwrap_or(Verdict::Applied));
             }
             Piece::Dead(_) => {}
+        }
+    }
+
+    /// All that a message says is committed; what of it nobody can use is why it is put aside, whole.
+    fn settle_delivery(&mut self, delivery: Delivery, unusable: Option<Unusable>) {
+        self.frontier.done(delivery.tag);
+        if let Some(unusable) = unusable {
+            self.frontier.parking(delivery.tag);
+            self.parking.park(delivery, unusable);
         }
     }
 
@@ -211,10 +229,21 @@ impl<S: Store> HotLoop<S> {
             tracing::warn!(error = %chain(&error), "how far everything is published could not be written; what is in doubt is published again at the next start");
         }
         if let Some(mut inbox) = self.inbox.take() {
-            let given_back = inbox.give_back().await;
+            let mut given_back = 0;
+            for delivery in self.waiting.drain(..) {
+                given_back += usize::from(delivery.nack_requeue().await.is_ok());
+            }
+            given_back += inbox.give_back().await;
             tracing::info!(given_back, "the inbox is given back");
         }
         Ok(self.driver.into_store())
+    }
+}
+
+fn unusable(verdict: &Verdict) -> Option<Unusable> {
+    match verdict {
+        Verdict::Refused(refusal) => decode::refused(refusal),
+        Verdict::Applied | Verdict::Duplicate | Verdict::Ignored { .. } => None,
     }
 }
 

@@ -118,6 +118,93 @@ async fn a_dead_task_is_told_to_its_saga() {
     assert_eq!(told["record"]["closed"]["of"]["step"], "first", "{told}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_batch_with_a_broken_report_the_others_count_and_it_is_kept_whole() {
+    let mut stage = Stage::new().await;
+    let _worker = stage.worker();
+    stage.await_type("test.echo@1").await;
+    let api = stage.api().await;
+    api.register(&THREE.replace("word }\" }", "word }\", sleep_ms: 20000 }"))
+        .await;
+    let mut tried = Vec::new();
+    for _ in 0..2 {
+        let id = api
+            .start(&json!({ "definition": "three", "input": { "word": "x" } }))
+            .await;
+        let of = await_some("the first step to be tried", LIMIT, async || {
+            let saga = api.get(&format!("/v1/sagas/{id}")).await;
+            (saga["steps"][0]["phase"] == "trying").then(|| of_first(&id, &saga))
+        })
+        .await;
+        tried.push((id, of));
+    }
+    let unknown = json!({ "saga": "00000000-0000-4000-8000-000000000009", "step": "a", "direction": "do",
+        "round": 1, "attempt": 1, "dispatch": 1 });
+    let good: Vec<Value> = tried.iter().map(|(_, of)| finished(of)).collect();
+    let reports =
+        json!([good[0], { "finished@1": { "of": unknown } }, finished(&unknown), good[1]]);
+    let body = json!({ "batch@1": { "reports": reports } }).to_string();
+    let publish = async |id: &str, body: &str| {
+        let properties = json!({ "type": "batch@1", "message_id": id });
+        let routed = stage
+            .vhost
+            .publish("baton.inbox", "00", properties, body)
+            .await;
+        assert!(routed, "the inbox is bound");
+    };
+    publish("m1", &body).await;
+    let rows = dead_letters(&api, 1).await;
+    assert_eq!(rows[0]["reason"], "undecodable");
+    assert_eq!(rows[0]["body"], body, "whole");
+    let error = rows[0]["error"].as_str().unwrap();
+    assert!(error.starts_with("report 2 of 4: "), "{error}");
+    let reported = async |id: &str| {
+        let answer = api.get(&format!("/v1/sagas/{id}/records")).await;
+        let records = answer["records"].as_array().cloned().unwrap();
+        let told = |row: &&Value| row["record"]["reported"]["of"]["step"] == "first";
+        records.iter().filter(told).count()
+    };
+    for (id, _) in &tried {
+        assert_eq!(
+            reported(id).await,
+            1,
+            "a neighbour of the broken one counts"
+        );
+    }
+
+    // as after a crash between commit and acknowledgement: the whole batch comes again
+    publish("m2", &json!({ "batch@1": { "reports": good } }).to_string()).await;
+    stage
+        .vhost
+        .await_messages("baton.inbox.00", 0, 0, LIMIT)
+        .await;
+    for (id, _) in &tried {
+        assert_eq!(reported(id).await, 1, "told twice, taken once");
+    }
+    assert_eq!(dead_letters(&api, 1).await.len(), 1);
+
+    // one that says nothing wrong of itself, and speaks of a saga nobody knows
+    let lost = json!({ "batch@1": { "reports": [finished(&unknown)] } });
+    publish("m3", &lost.to_string()).await;
+    let rows = dead_letters(&api, 2).await;
+    assert!(rows.iter().any(|row| row["reason"] == "unknown-saga"));
+    stage.vhost.await_messages("baton.dead", 0, 0, LIMIT).await;
+}
+
+/// The first attempt of the first step.
+fn of_first(id: &str, saga: &Value) -> Value {
+    let dispatch = &saga["steps"][0]["attempts"][0]["dispatch"];
+    json!({ "saga": id, "step": "first", "direction": "do", "round": 1, "attempt": 1, "dispatch": dispatch })
+}
+
+/// A worker's word that it is done.
+fn finished(of: &Value) -> Value {
+    json!({ "finished@1": {
+        "of": of, "run": "00000000-0000-4000-8000-00000000000a", "worker": "by-hand", "started": true, "sole": true,
+        "result": { "succeeded": { "output": { "value": "x" } } }, "started_at": 1, "finished_at": 2,
+    }})
+}
+
 /// The task message as the orchestrator sends it.
 fn message_of(of: &Value, saga: &Value) -> Value {
     json!({ "task@1": {

@@ -8,8 +8,8 @@ use baton_messages::inbox::Marker;
 use baton_messages::{
     AttemptRef, Checkpoint, CheckpointKind, ControlMessage, Direction, Effect, Event, Failure,
     Finished, FleetMessage, Grant, GrantAnswer, Hold, InboxKey, InboxMessage, Manifest, PoolName,
-    ProbeAnswer, RefusedWhy, RetryDefaults, Start, Started, StepId, Task, TaskMessage, TaskResult,
-    TaskType, Timestamp, WorkerId,
+    ProbeAnswer, RefusedWhy, Report, ReportBatch, RetryDefaults, Start, Started, StepId, Task,
+    TaskMessage, TaskResult, TaskType, Timestamp, WorkerId,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -203,11 +203,12 @@ fn start() -> impl Strategy<Value = Start> {
         })
 }
 
-pub(crate) fn inbox() -> impl Strategy<Value = InboxMessage> {
+/// What a worker says of one attempt.
+fn report() -> impl Strategy<Value = Report> {
     let kind = prop_oneof![Just(CheckpointKind::Before), Just(CheckpointKind::Progress)];
     prop_oneof![
         (attempt(), uuid(), worker(), instant()).prop_map(|(of, run, worker, at)| {
-            InboxMessage::Started(Started {
+            Report::Started(Started {
                 of,
                 run: baton_messages::RunId(run),
                 worker,
@@ -217,7 +218,7 @@ pub(crate) fn inbox() -> impl Strategy<Value = InboxMessage> {
         (attempt(), uuid(), kind, any::<u32>(), json()).prop_map(
             |(of, run, kind, number, value)| {
                 let run = baton_messages::RunId(run);
-                InboxMessage::Checkpoint(Checkpoint {
+                Report::Checkpoint(Checkpoint {
                     of,
                     run,
                     kind,
@@ -226,10 +227,17 @@ pub(crate) fn inbox() -> impl Strategy<Value = InboxMessage> {
                 })
             }
         ),
-        finished().prop_map(InboxMessage::Finished),
+        finished().prop_map(Report::Finished),
+    ]
+}
+
+pub(crate) fn inbox() -> impl Strategy<Value = InboxMessage> {
+    prop_oneof![
+        report().prop_map(InboxMessage::from),
         start().prop_map(InboxMessage::Start),
         (text(), any::<u64>())
             .prop_map(|(from, number)| InboxMessage::Marker(Marker { from, number })),
+        vec(report(), 1..4).prop_map(|reports| InboxMessage::Batch(ReportBatch { reports })),
     ]
 }
 

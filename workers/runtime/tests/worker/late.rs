@@ -39,6 +39,36 @@ async fn an_echo_is_reported_once_and_acknowledged() {
 }
 
 #[tokio::test]
+async fn what_is_ready_together_goes_in_few_messages_and_is_acknowledged_one_and_all() {
+    let mut stage = Stage::set(&[LATE]).await;
+    let log = Log::new();
+    let options = baton_worker::WorkerOptions {
+        concurrency: 40,
+        ..Stage::options("w1")
+    };
+    let worker = stage.work(both(&log), options);
+    for _ in 0..40 {
+        stage.dispatch(&late(Act::Wait)).await;
+    }
+    baton_harness::await_until("all to be entered", SOON, async || {
+        log.count("entered") == 40
+    })
+    .await;
+    log.gate.add_permits(40);
+    let mut sagas = std::collections::BTreeSet::new();
+    for _ in 0..40 {
+        let finished = stage.finished().await;
+        assert!(finished.started && finished.sole);
+        sagas.insert(finished.of.saga);
+    }
+    assert_eq!(sagas.len(), 40, "each is told once");
+    assert!(stage.messages < 20, "{} messages", stage.messages);
+    stage.no_report().await;
+    stage.emptied(LATE).await;
+    worker.end().await;
+}
+
+#[tokio::test]
 async fn many_tasks_are_each_reported_once_and_never_more_at_once_than_permits() {
     let mut stage = Stage::set(&[LATE]).await;
     let log = Log::new();

@@ -30,6 +30,8 @@ pub(crate) struct Stage {
     pub(crate) bus: Bus,
     inbox: Consumer,
     seen: VecDeque<Report>,
+    /// How many messages came on the inbox: a batch is one.
+    pub(crate) messages: usize,
     fleet: Consumer,
 }
 
@@ -90,6 +92,7 @@ impl Stage {
             bus,
             inbox,
             seen: VecDeque::new(),
+            messages: 0,
             fleet,
         };
         for task_type in types {
@@ -201,10 +204,19 @@ impl Stage {
         }
         let delivery = self.inbox.next().await.unwrap();
         delivery.ack().await.unwrap();
-        Report {
-            message: serde_json::from_slice(&delivery.body).unwrap(),
-            id: delivery.message_id.clone().unwrap(),
-        }
+        self.messages += 1;
+        let id = delivery.message_id.clone().unwrap();
+        let message: InboxMessage = serde_json::from_slice(&delivery.body).unwrap();
+        assert_eq!(delivery.kind.as_deref(), Some(message.kind()));
+        let InboxMessage::Batch(batch) = message else {
+            return Report { message, id };
+        };
+        let reports = batch.reports.into_iter().map(|report| Report {
+            message: report.into(),
+            id: id.clone(),
+        });
+        self.seen.extend(reports);
+        self.seen.pop_front().unwrap()
     }
 
     /// Asserts that no report comes for a while.

@@ -35,7 +35,7 @@ const fn operation(
     }
 }
 
-const REPORTS: &[&str] = &["started@1", "checkpoint@1", "finished@1"];
+const REPORTS: &[&str] = &["started@1", "checkpoint@1", "finished@1", "batch@1"];
 const HINTS: &[&str] = &["grant@1", "cancel@1", "drain@1", "roll-call@1"];
 const SAGAS_ARE_TOLD: &[&str] = &[
     "started@1",
@@ -43,6 +43,7 @@ const SAGAS_ARE_TOLD: &[&str] = &[
     "finished@1",
     "start@1",
     "marker@1",
+    "batch@1",
 ];
 const FLEET_SAYS: &[&str] = &["announcement@1", "heartbeat@1", "leaving@1", "canary@1"];
 

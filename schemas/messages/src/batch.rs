@@ -1,0 +1,57 @@
+//! Several reports for one inbox in one message. A broker's cost is the number of messages, not their bytes; a worker under load has many
+//! reports waiting for the same inbox anyway. What holds for a report alone holds for each in here; the envelope itself says nothing.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::inbox::{Checkpoint, Finished, InboxMessage, Started};
+
+/// Most reports in one batch: as many as make the message's own cost vanish, few enough that one turn of an orchestrator takes several.
+pub const REPORTS_MAX: usize = 128;
+/// The size a batch is filled up to, in bytes of body: with its header it fits one AMQP frame of 128 KiB. A report that is larger goes alone.
+pub const BATCH_BYTES_MAX: usize = 96 * 1024;
+
+/// Reports of one worker for one inbox, in the order they were made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReportBatch {
+    /// They.
+    #[serde(deserialize_with = "bounded")]
+    #[schemars(length(min = 1, max = REPORTS_MAX))]
+    pub reports: Vec<Report>,
+}
+
+/// What may stand in a batch: what a worker says of one attempt, under the same tag as alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub enum Report {
+    /// A worker asks to act on a claimed task.
+    #[serde(rename = "started@1")]
+    Started(Started),
+    /// A running task has something to keep.
+    #[serde(rename = "checkpoint@1")]
+    Checkpoint(Checkpoint),
+    /// An attempt has ended.
+    #[serde(rename = "finished@1")]
+    Finished(Finished),
+}
+
+impl From<Report> for InboxMessage {
+    fn from(report: Report) -> Self {
+        match report {
+            Report::Started(m) => Self::Started(m),
+            Report::Checkpoint(m) => Self::Checkpoint(m),
+            Report::Finished(m) => Self::Finished(m),
+        }
+    }
+}
+
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Report>, D::Error> {
+    let reports = Vec::<Report>::deserialize(deserializer)?;
+    match reports.len() {
+        1..=REPORTS_MAX => Ok(reports),
+        n => Err(serde::de::Error::invalid_length(
+            n,
+            &"at least one report and not more than a batch may hold",
+        )),
+    }
+}
