@@ -9,6 +9,8 @@ missing_packages() {
   command -v flock > /dev/null && command -v unshare > /dev/null || echo util-linux
   # services are tried under the real thing
   command -v runsvdir > /dev/null || echo runit
+  # the lines of the API's page are run as they stand there
+  command -v curl > /dev/null || echo curl
 }
 
 install_packages() {

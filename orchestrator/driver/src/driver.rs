@@ -8,6 +8,7 @@ use baton_messages::{AttemptRef, InboxKey, Manifest, RunId, SagaId, StepId, Task
 
 use crate::batch::SubscriptionRow;
 use crate::cache::Cache;
+use crate::changed::Noted;
 use crate::flight::Flight;
 use crate::leases::LeaseTable;
 use crate::outlet::{Outlet, Sent, Ticket};
@@ -157,6 +158,7 @@ pub struct Driver<S, O> {
     /// Whether what was confirmed into the inbox while nobody read it has been read: before that no verdict is taken from time.
     pub(crate) timers_held: bool,
     pub(crate) lost: bool,
+    pub(crate) noted: Noted,
 }
 
 impl<S: Store, O: Outlet> Driver<S, O> {

@@ -7,6 +7,7 @@
 
 pub mod batch;
 mod cache;
+mod changed;
 mod driver;
 mod flight;
 pub mod leases;
@@ -20,6 +21,7 @@ pub use batch::{
     Batch, ColdRow, DeadLetterRow, LogRow, SagaRow, SnapshotRow, SubscriptionChange,
     SubscriptionRow, UnsentRow, WorkItemRow,
 };
+pub use changed::Changed;
 pub use driver::{Driver, DriverError, Figures, Options};
 pub use leases::{LeaseTable, Suspicion};
 pub use outlet::{Outgoing, Outlet, Sent, Ticket};

@@ -11,6 +11,7 @@ use baton_messages::{AttemptRef, SagaId, Timestamp};
 
 use crate::batch::LogRow;
 use crate::cache::{Cache, Cached};
+use crate::changed::Noted;
 use crate::driver::{Driver, DriverError, Options, Own};
 use crate::flight::Flight;
 use crate::leases::LeaseTable;
@@ -58,6 +59,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             bus_up: false,
             timers_held: false,
             lost: true,
+            noted: Noted::default(),
         };
         driver.recover_again(now).await?;
         Ok(driver)

@@ -4,6 +4,7 @@ use baton_messages::{
     AttemptRef, Checkpoint, DeadReason, Event, Finished, InputId, MessageId, RunId, Start, Started,
     StepId, TaskType, Timestamp,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -28,8 +29,21 @@ pub struct Operator {
     pub seen: Option<Seen>,
 }
 
+/// Between a token's name and the name of whom its bearer acts for.
+pub const ON_BEHALF_OF: &str = " on behalf of ";
+
+impl Operator {
+    /// The name of the token alone: whom its bearer says to act for proves nothing.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.by
+            .split_once(ON_BEHALF_OF)
+            .map_or(self.by.as_str(), |(name, _)| name)
+    }
+}
+
 /// What an operator saw when he decided.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Seen {
     /// The step's phase.
     pub phase: Phase,

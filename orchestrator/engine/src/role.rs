@@ -1,10 +1,22 @@
 //! Roles: what a name may do. Who has which role is known outside; what a role is enough for is decided here.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a name may do; each may do what those before it may.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {

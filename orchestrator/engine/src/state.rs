@@ -7,6 +7,7 @@ use baton_messages::{
     Direction, Effect, Failure, Hold, InputId, PoolName, RunId, SagaId, StepId, TaskType,
     Timestamp, WorkerId,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -17,7 +18,9 @@ use crate::work_item::WorkItem;
 pub const SNAPSHOT_VERSION: u32 = 1;
 
 /// Where a saga stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// Not started yet: no record.
@@ -59,7 +62,7 @@ impl Status {
 }
 
 /// Why a saga takes back what it did.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// A step failed for good.
@@ -86,7 +89,9 @@ pub enum Cause {
 }
 
 /// Where a step stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// For what comes before it.

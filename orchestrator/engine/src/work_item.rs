@@ -1,10 +1,11 @@
 //! Work items: what a named person has to decide or do, with the choices that are possible now.
 
 use baton_messages::{Failure, StepId, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What kind of decision is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WorkItemKind {
     /// A step failed for good where nothing can be taken back by itself.
@@ -39,7 +40,7 @@ impl WorkItemKind {
 }
 
 /// What can be done about a work item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Choice {
     /// Try again.
@@ -63,7 +64,7 @@ pub enum Choice {
 }
 
 /// One open work item.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkItem {
     /// Its number within its saga.
     pub number: u32,

@@ -20,8 +20,6 @@ pub(crate) struct Health {
     store: AtomicBool,
     topology: AtomicBool,
     bus: watch::Receiver<BusState>,
-    /// Grows with every committed turn that decided something, for those who wait for a saga.
-    turns: watch::Sender<u64>,
 }
 
 impl Health {
@@ -34,7 +32,6 @@ impl Health {
             store: AtomicBool::new(true),
             topology: AtomicBool::new(false),
             bus,
-            turns: watch::Sender::new(0),
         }
     }
 
@@ -42,17 +39,6 @@ impl Health {
     pub(crate) fn beat(&self) {
         let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.beat_ms.store(ms, Ordering::Relaxed);
-    }
-
-    /// Something was decided and committed.
-    pub(crate) fn turned(&self) {
-        self.turns
-            .send_modify(|turns| *turns = turns.wrapping_add(1));
-    }
-
-    /// Told of every turn that decided something.
-    pub(crate) fn turns(&self) -> watch::Receiver<u64> {
-        self.turns.subscribe()
     }
 
     /// How long ago the loop last turned.

@@ -1,15 +1,35 @@
-//! Serves HTTP on a thread and a runtime of its own.
+//! Serves HTTP on a thread and a runtime of its own, within limits: so many connections, heads of such a size, nobody slower than so.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, router};
 
 /// Threads that read from the store for callers; each list or saga takes one for some milliseconds.
 const READING_THREADS_MAX: usize = 4;
+
+/// Connections at once; who comes when there are as many waits until one is closed.
+const CONNECTIONS_MAX: usize = 1_024;
+/// How long the head of a request may take, and how long a connection may lie idle.
+const HEADER_WAIT: Duration = Duration::from_secs(60);
+/// The largest head of a request, in bytes; a larger one is answered with 431.
+const HEADER_BYTES_MAX: usize = 32 * 1_024;
+/// Most headers of a request.
+const HEADERS_MAX: usize = 100;
+/// How long answers under way may take at the end; streams have ended by themselves before.
+const LAST_ANSWERS_WAIT: Duration = Duration::from_secs(2);
+/// Pause after a connection could not be taken.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Why HTTP is not served.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +90,7 @@ impl Http {
         self.address
     }
 
-    /// Takes no more requests and is gone; an answer that is being written is cut off. Their askers ask again.
+    /// Takes no more requests; those under way may be answered for a moment, then it is gone. Who was not answered asks again.
     pub(crate) fn stop(self) {
         self.stop.cancel();
         if self.thread.join().is_err() {
@@ -80,7 +100,7 @@ impl Http {
 }
 
 async fn serve(listener: std::net::TcpListener, api: Api, stop: CancellationToken) {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
+    let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!(%error, "http is not served");
@@ -88,12 +108,62 @@ async fn serve(listener: std::net::TcpListener, api: Api, stop: CancellationToke
         }
     };
     let app = router(Arc::new(api));
-    tokio::select! {
-        served = async { axum::serve(listener, app).await } => {
-            if let Err(error) = served {
-                tracing::error!(%error, "http is served no more");
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let graceful = GracefulShutdown::new();
+    while let Some((stream, permit)) = next(&listener, &connections, &stop).await {
+        let service = TowerToHyperService::new(app.clone());
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_WAIT)
+            .max_headers(HEADERS_MAX)
+            .max_buf_size(HEADER_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            // a caller that goes away, or speaks no HTTP, is no trouble of ours
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(LAST_ANSWERS_WAIT, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::debug!("connections were cut at the end");
+    }
+}
+
+/// The next connection, once there is room for one; none when it is to stop.
+async fn next(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+    stop: &CancellationToken,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    loop {
+        let accepted = async {
+            let permit = connections.clone().acquire_owned().await.ok()?;
+            Some((listener.accept().await, permit))
+        };
+        let (accepted, permit) = tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            accepted = accepted => accepted?,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                // events are small and are to go at once
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "a connection could not be made prompt");
+                }
+                return Some((stream, permit));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be taken; is the limit of open files too low?");
+                tokio::time::sleep(AGAIN).await;
             }
         }
-        () = stop.cancelled() => {}
     }
 }

@@ -4,8 +4,10 @@
 //! Guarantee: nothing is acknowledged before it is committed, nothing leaves before it is committed, and whatever fails for a while
 //! (broker, store, disk) is said once, waited for, and gone on from.
 
+mod access;
 mod api;
 mod chain;
+mod changes;
 mod clock;
 pub mod config;
 mod dead_letters;
@@ -16,11 +18,13 @@ mod hot;
 mod http;
 mod instance;
 pub mod metrics;
+mod nearest;
 mod service;
 mod token;
 mod topology;
 mod types;
 
+pub use api::openapi;
 pub use hot::HotError;
 pub use http::HttpError;
 pub use service::{ServiceError, run};

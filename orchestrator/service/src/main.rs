@@ -51,14 +51,20 @@ enum Command {
     Run,
     /// Show the settings in force, with secrets hidden
     Config,
+    /// Print the OpenAPI document of the HTTP API
+    Openapi,
 }
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
+    if let Some(Command::Openapi) = cli.command {
+        return say(&baton_orchestrator::openapi().context("the document cannot be written")?);
+    }
     let layers = Layers::read(cli.flags.config.as_deref(), &cli.flags.overrides())?;
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => drive(layers.config()?),
         Command::Config => say(&layers.shown()),
+        Command::Openapi => Ok(()),
     }
 }
 

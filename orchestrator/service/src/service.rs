@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_bus::{Bus, BusError};
-use baton_driver::{Driver, DriverError, Options};
+use baton_driver::{Driver, DriverError, Options, StoreError};
 use baton_messages::{InboxKey, topology};
 use baton_store::{OpenError, SqliteOptions, SqliteStore};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -18,8 +18,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Api, Counted, Known};
+use crate::access::Access;
+use crate::api::{Api, Counted, Known, LastTop, Streams, Watched};
 use crate::chain::chain;
+use crate::changes::Changes;
 use crate::config::Config;
 use crate::fleet::{Fleet, Workers, speak};
 use crate::health::Health;
@@ -49,6 +51,13 @@ pub enum ServiceError {
         /// Why.
         #[source]
         source: OpenError,
+    },
+    /// The tokens cannot be read.
+    #[error("start: the tokens cannot be read")]
+    Tokens {
+        /// Why.
+        #[source]
+        source: StoreError,
     },
     /// The broker's configuration cannot be used.
     #[error("start")]
@@ -107,6 +116,10 @@ pub async fn run(
     let store = SqliteStore::open(config.database(), options)
         .map_err(|source| ServiceError::Store { source })?;
     let reader = store.reader();
+    let access = Access::open(store.tokens(), &token)
+        .await
+        .map_err(|source| ServiceError::Tokens { source })?;
+    let changes = Arc::new(Changes::default());
     let bus = Bus::start(config.bus.clone(), stop.clone())
         .map_err(|source| ServiceError::Bus { source })?;
     let inbox = InboxKey::of(store.partition().id);
@@ -129,12 +142,16 @@ pub async fn run(
         config.http.listen,
         Api {
             post: post.clone(),
+            watched: Arc::new(Watched::new(changes.clone(), reader.clone())),
             reader,
+            changes: changes.clone(),
+            streams: Streams::default(),
+            top: LastTop::default(),
             health: health.clone(),
             workers: shared.workers.clone(),
             types: shared.types.clone(),
             definitions: Known::default(),
-            token,
+            access,
             numbers,
             counted: Counted::default(),
             stopping: stop.clone(),
@@ -150,11 +167,18 @@ pub async fn run(
         instance: config.instance().to_owned(),
         mail,
         types: shared.types.clone(),
+        changes,
         health: health.clone(),
         batch_max: config.inbox.batch_max,
         linger: Duration::from_millis(config.inbox.linger_ms),
         stop: stop.clone(),
     });
+    if !http.address().ip().is_loopback() {
+        tracing::warn!(
+            http = %http.address(),
+            "the API can be reached from other machines, and speaks no TLS: tokens cross the network as they are; put something in front of it that does, or set http.listen to a loopback address"
+        );
+    }
     tracing::info!(
         instance = config.instance(),
         http = %http.address(),

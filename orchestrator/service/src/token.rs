@@ -1,10 +1,10 @@
-//! The token of the HTTP API: from the configuration, or made at the first start and kept where only this user may read it.
+//! The token `admin` of the HTTP API: made at the first start and kept where only this user may read it.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
+use crate::access::random;
 
 /// A file of one line; whatever is larger is no token.
 const TOKEN_BYTES_MAX: u64 = 4096;
@@ -62,7 +62,7 @@ pub(crate) fn of_file(path: &Path) -> Result<String, TokenError> {
         path: path.to_path_buf(),
         source,
     };
-    let made = make();
+    let made = random();
     let opened = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -73,7 +73,8 @@ pub(crate) fn of_file(path: &Path) -> Result<String, TokenError> {
             new.write_all(made.as_bytes()).map_err(file)?;
             new.write_all(b"\n").map_err(file)?;
             new.sync_all().map_err(file)?;
-            tracing::info!(path = %path.display(), "a token for the HTTP API was made; requests to /v1 carry it as a bearer token");
+            tracing::info!(path = %path.display(), "the token `admin` of the HTTP API was made; requests to /v1 carry it as a bearer token");
+            shown_once(&made);
             Ok(made)
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -93,12 +94,13 @@ pub(crate) fn of_file(path: &Path) -> Result<String, TokenError> {
     }
 }
 
-/// 256 bits of chance, less the twelve that two UUIDs fix.
-fn make() -> String {
-    let mut bytes = [0; 32];
-    bytes[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-    bytes[16..].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+/// To a person at a terminal, never to a log.
+fn shown_once(token: &str) {
+    let mut out = std::io::stdout();
+    if out.is_terminal() {
+        // it stands in the file as well
+        let _ = writeln!(out, "the token `admin`, shown this once: {token}");
+    }
 }
 
 #[cfg(test)]

@@ -32,8 +32,9 @@ const HARNESS: &str = "baton-harness";
 const LAPIN_USERS: [&str; 2] = ["baton-bus", "baton-benches"];
 
 /// Everything the engine may use: no runtime, clock, chance or I/O. A word here needs a reason in ARCHITECTURE.md.
-const ENGINE_USES: [&str; 12] = [
+const ENGINE_USES: [&str; 13] = [
     "baton-messages",
+    "schemars",
     "serde",
     "serde_json",
     "serde-saphyr",

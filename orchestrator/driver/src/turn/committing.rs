@@ -129,8 +129,10 @@ impl<S: Store, O: Outlet> Driver<S, O> {
     pub(super) async fn commit(&mut self, batch: Batch) -> Result<(), DriverError> {
         let partition = self.options.partition;
         let watermark = batch.watermark;
+        let changed = self.noted.of(&batch);
         match self.store.commit(batch).await {
             Ok(()) => {
+                self.noted.add(changed);
                 self.watermark_written = watermark;
                 self.committed_at = self.now;
                 Ok(())

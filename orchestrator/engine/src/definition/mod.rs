@@ -6,7 +6,7 @@
 
 mod check;
 mod diagnostic;
-mod duration;
+pub mod duration;
 mod event_pattern;
 mod flow;
 mod graph;

@@ -52,7 +52,7 @@ impl Approver {
     pub fn is(&self, operator: &Operator) -> bool {
         match self {
             Self::Role(role) => operator.role >= *role,
-            Self::Person(name) => operator.by == *name,
+            Self::Person(name) => operator.name() == name,
         }
     }
 }

@@ -1,87 +1,226 @@
-//! Who may ask: whoever carries the token. Who asks, for the record: the name in a header, since one token may be shared.
+//! Who may ask: whoever carries a token that is known and has not expired, and whose role is enough. Who asked, for the record: the
+//! token's name, and on whose behalf where that is said. A handler names the role it wants by its argument: [`Viewer`], [`Operator`] or [`Admin`].
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use aide::OperationInput;
+use aide::generate::GenContext;
+use aide::openapi::{Operation, Response as Documented, StatusCode as Code};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use baton_engine::Role;
+use baton_engine::input::ON_BEHALF_OF;
 
 use super::Api;
-use super::problem::Problem;
+use super::document::{SECURITY, problem};
+use super::problem::{Answer, Problem};
+use crate::access::{Known, NoEntry};
+use crate::clock;
 
-/// Header with the name of who asks, as it stands in records.
+/// Header with the name of the person or program behind the token, as it stands in records.
 const BY_HEADER: &str = "baton-by";
 /// Longest name that is kept.
 const BY_CHARS_MAX: usize = 100;
 
-/// Lets through what carries the token.
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// The token.
+    pub(crate) token: Known,
+    /// Who is behind it, where that is said.
+    behalf: Option<String>,
+}
+
+impl Caller {
+    /// Who asks, for the record; `also` is what the body says of it, which goes before the header.
+    pub(crate) fn by(&self, also: Option<&str>) -> String {
+        let name = &self.token.name;
+        match also.and_then(cleaned).or_else(|| self.behalf.clone()) {
+            Some(behalf) if behalf != *name => format!("{name}{ON_BEHALF_OF}{behalf}"),
+            Some(_) | None => name.clone(),
+        }
+    }
+}
+
+/// Lets through who has a token; what its role allows is said by each handler.
 pub(crate) async fn require_token(
     State(api): State<Arc<Api>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let given = request
-        .headers()
+    match caller(&api, request.headers()) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => {
+            let mut response = problem.into_response();
+            response.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"baton\""),
+            );
+            response
+        }
+    }
+}
+
+fn caller(api: &Api, headers: &HeaderMap) -> Answer<Caller> {
+    let given = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "));
-    if given.is_some_and(|given| same(given.trim().as_bytes(), api.token.as_bytes())) {
-        return next.run(request).await;
-    }
-    let problem = Problem::new(
-        StatusCode::UNAUTHORIZED,
-        "no-token",
-        "A token is needed",
-        "send `Authorization: Bearer <token>`; the token is in the data folder of the orchestrator, file `token`",
-    );
-    let mut response = problem.into_response();
-    response.headers_mut().insert(
-        header::WWW_AUTHENTICATE,
-        HeaderValue::from_static("Bearer realm=\"baton\""),
-    );
-    response
+        .and_then(bearer)
+        .ok_or_else(|| {
+            no_entry(
+                "no-token",
+                "A token is needed",
+                "send `Authorization: Bearer <token>`; the first one is in the data folder of the orchestrator, file `token`",
+            )
+        })?;
+    let token = api.access.check(given, clock::now()).map_err(|no| match no {
+        NoEntry::Unknown => no_entry(
+            "unknown-token",
+            "Nobody knows this token",
+            "it was never made here, or it was revoked; ask for another: POST /v1/tokens, or the file `token` of the data folder",
+        ),
+        NoEntry::Expired { name, at } => no_entry(
+            "expired-token",
+            "The token has expired",
+            format!("`{name}` was good until {at} (milliseconds since 1970); ask for another: POST /v1/tokens"),
+        ),
+    })?;
+    let behalf = headers.get(BY_HEADER).and_then(|value| value.to_str().ok());
+    Ok(Caller {
+        token,
+        behalf: behalf.and_then(cleaned),
+    })
 }
 
-/// Compares in a time that does not tell where they differ.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
+/// The scheme's name is written as one likes (RFC 9110, section 11.1).
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Who asks, for the record.
-pub(crate) fn by(headers: &HeaderMap) -> String {
-    let name: String = headers
-        .get(BY_HEADER)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
+fn no_entry(kind: &'static str, title: &'static str, detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, kind, title, detail)
+}
+
+fn cleaned(name: &str) -> Option<String> {
+    let name: String = name
         .chars()
         .filter(|c| !c.is_control())
         .take(BY_CHARS_MAX)
         .collect();
-    if name.is_empty() {
-        "operator".to_owned()
-    } else {
-        format!("operator:{name}")
-    }
+    let name = name.trim();
+    (!name.is_empty()).then(|| name.to_owned())
 }
+
+/// The caller, if his role is at least `least`.
+fn allowed(parts: &Parts, least: Role) -> Answer<Caller> {
+    let caller = parts.extensions.get::<Caller>().cloned().ok_or_else(|| {
+        no_entry(
+            "no-token",
+            "A token is needed",
+            "send `Authorization: Bearer <token>`",
+        )
+    })?;
+    if caller.token.role >= least {
+        return Ok(caller);
+    }
+    Err(Problem::new(
+        StatusCode::FORBIDDEN,
+        "role",
+        "The token may not do this",
+        format!(
+            "this wants the role {}, and `{}` is a {}; ask somebody with the role admin for another token",
+            least.as_str(),
+            caller.token.name,
+            caller.token.role.as_str()
+        ),
+    ))
+}
+
+macro_rules! role {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        pub(crate) struct $name(pub(crate) Caller);
+
+        impl<S: Send + Sync> FromRequestParts<S> for $name {
+            type Rejection = Problem;
+
+            async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+                allowed(parts, Role::$name).map(Self)
+            }
+        }
+
+        impl OperationInput for $name {
+            fn operation_input(_: &mut GenContext, operation: &mut Operation) {
+                let role = Role::$name.as_str();
+                operation.security = vec![[(SECURITY.to_owned(), Vec::new())].into_iter().collect()];
+                operation.extensions.insert("x-role".to_owned(), role.into());
+            }
+
+            fn inferred_early_responses(ctx: &mut GenContext, _: &mut Operation) -> Vec<(Option<Code>, Documented)> {
+                vec![(Some(Code::Code(401)), problem(ctx, 401)), (Some(Code::Code(403)), problem(ctx, 403))]
+            }
+        }
+    };
+}
+
+role!(
+    /// Any token.
+    Viewer
+);
+role!(
+    /// One that may start sagas and act on them.
+    Operator
+);
+role!(
+    /// One that may do everything.
+    Admin
+);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn tokens_are_compared_whole() {
-        assert!(same(b"abc", b"abc"));
-        assert!(!same(b"abc", b"abd"));
-        assert!(!same(b"abc", b"ab"));
-        assert!(!same(b"", b"a"));
+    fn caller(behalf: Option<&str>) -> Caller {
+        Caller {
+            token: Known::of_test("ci", Role::Operator),
+            behalf: behalf.and_then(cleaned),
+        }
     }
 
     #[test]
-    fn who_asks_stands_in_the_record() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(by(&headers), "operator");
-        headers.insert(BY_HEADER, HeaderValue::from_static("anna"));
-        assert_eq!(by(&headers), "operator:anna");
+    fn the_token_and_who_is_behind_it_stand_in_the_record() {
+        assert_eq!(caller(None).by(None), "ci");
+        assert_eq!(caller(Some("ci")).by(None), "ci");
+        assert_eq!(caller(Some("anna")).by(None), "ci on behalf of anna");
+        assert_eq!(
+            caller(Some("anna")).by(Some("b\nob")),
+            "ci on behalf of bob"
+        );
+        assert_eq!(caller(None).by(Some(" ")), "ci");
+    }
+
+    #[test]
+    fn a_role_allows_what_lies_below_it_and_nobody_is_nobody() {
+        let (mut parts, ()) = Request::builder().body(()).unwrap().into_parts();
+        assert!(allowed(&parts, Role::Viewer).is_err());
+        parts.extensions.insert(caller(None));
+        assert!(allowed(&parts, Role::Viewer).is_ok());
+        assert!(allowed(&parts, Role::Operator).is_ok());
+        assert!(allowed(&parts, Role::Admin).is_err());
+    }
+
+    #[test]
+    fn a_bearer_token_is_read_as_it_is_written() {
+        assert_eq!(bearer("Bearer abc"), Some("abc"));
+        assert_eq!(bearer("bearer  abc "), Some("abc"));
+        assert_eq!(bearer("Basic abc"), None);
+        assert_eq!(bearer("abc"), None);
     }
 }

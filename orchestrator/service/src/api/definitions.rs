@@ -1,21 +1,26 @@
-//! Definitions: registered, listed, shown. What is wrong with a document is answered at line and column.
+//! Definitions: checked, registered, listed, shown. What is wrong with a document is answered at line and column.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use baton_driver::DefinitionRow;
 use baton_engine::Definition;
 use baton_engine::definition::Diagnostic;
-use serde_json::{Value, json};
+use baton_messages::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::extract::{Path, Text};
+use super::answer::YamlText;
+use super::auth::{Admin, Viewer};
+use super::extract::{Nothing, Path, Query, Yaml};
 use super::problem::{Answer, Problem};
 use super::sagas::COMMIT_WAIT;
-use super::{Api, Shared, auth};
+use super::{Api, Shared};
 use crate::hot::mail::Request;
 
 /// Most parsed definitions kept for showing; beyond it they are read again when asked for.
@@ -36,11 +41,8 @@ impl Api {
         if let Some(known) = self.definitions.get(&key) {
             return Ok(Some(known));
         }
-        let all = self.reader.definitions().await;
-        let all = all.map_err(|error| Problem::store(&error))?;
-        let found = all
-            .into_iter()
-            .find(|row| row.name == name && row.version == version);
+        let found = self.reader.definition(name.to_owned(), version).await;
+        let found = found.map_err(|error| Problem::store(&error))?;
         let parsed = found.and_then(|row| Definition::parse(&row.source).ok());
         Ok(parsed.map(|definition| self.definitions.keep(key, definition)))
     }
@@ -97,64 +99,196 @@ impl Known {
     }
 }
 
+/// A definition that is registered.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Registered {
+    definition: String,
+    version: u32,
+    /// How many steps it has.
+    steps: usize,
+}
+
 /// Registers the YAML of the body.
 pub(crate) async fn put(
     State(api): Shared,
-    headers: HeaderMap,
-    Text(body): Text,
-) -> Answer<Json<Value>> {
-    let definition = Definition::parse(&body).map_err(|wrong| misshapen(&wrong))?;
-    let answer = json!({
-        "definition": definition.saga,
-        "version": definition.version,
-        "steps": definition.steps.len(),
-    });
-    api.register(definition, auth::by(&headers)).await?;
-    Ok(Json(answer))
+    Admin(caller): Admin,
+    Yaml(body): Yaml,
+) -> Answer<Json<Registered>> {
+    let definition = Definition::parse(&body).map_err(|wrong| misshapen(&body, &wrong))?;
+    let registered = Registered {
+        definition: definition.saga.clone(),
+        version: definition.version,
+        steps: definition.steps.len(),
+    };
+    api.register(definition, caller.by(None)).await?;
+    Ok(Json(registered))
 }
 
-fn misshapen(wrong: &[Diagnostic]) -> Problem {
+fn misshapen(source: &str, wrong: &[Diagnostic]) -> Problem {
     let detail: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-    let diagnostics: Vec<Value> = wrong
-        .iter()
-        .map(|one| {
-            json!({
-                "code": one.code, "line": one.line, "column": one.column,
-                "message": one.message, "help": one.help,
-            })
-        })
-        .collect();
+    let errors: Vec<Wrong> = wrong.iter().map(|one| Wrong::of(source, one)).collect();
     Problem::new(
         StatusCode::UNPROCESSABLE_ENTITY,
         "definition",
         "The definition is not right",
         detail.join("\n"),
     )
-    .with("diagnostics", Value::Array(diagnostics))
+    .with("errors", json!(errors))
+}
+
+/// One thing that is wrong with a definition.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Diagnostic")]
+struct Wrong {
+    /// Stable, to search for.
+    code: String,
+    severity: Severity,
+    /// From 1.
+    line: usize,
+    /// In characters, from 1.
+    column: usize,
+    /// What is wrong.
+    message: String,
+    /// How to mend it; may be empty.
+    help: String,
+    /// The line of the document.
+    source_line: String,
+}
+
+/// How wrong it is.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Severity {
+    /// It is refused.
+    Error,
+}
+
+impl Wrong {
+    fn of(source: &str, one: &Diagnostic) -> Self {
+        let line = source.lines().nth(one.line.saturating_sub(1));
+        Self {
+            code: one.code.to_owned(),
+            severity: Severity::Error,
+            line: one.line,
+            column: one.column,
+            message: one.message.clone(),
+            help: one.help.clone(),
+            source_line: line.unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+/// What a look at a definition found.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Checked {
+    /// Whether it could be registered as far as it can be told by itself.
+    ok: bool,
+    diagnostics: Vec<Wrong>,
+}
+
+/// Looks at the YAML of the body and registers nothing.
+pub(crate) async fn check(Viewer(_): Viewer, Yaml(body): Yaml) -> Json<Checked> {
+    let wrong = Definition::parse(&body).err().unwrap_or_default();
+    Json(Checked {
+        ok: wrong.is_empty(),
+        diagnostics: wrong.iter().map(|one| Wrong::of(&body, one)).collect(),
+    })
+}
+
+/// A registered definition without its text.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Row {
+    definition: String,
+    version: u32,
+    /// When it was registered.
+    at: Timestamp,
+    /// By whom.
+    by: String,
+}
+
+impl From<DefinitionRow> for Row {
+    fn from(row: DefinitionRow) -> Self {
+        Self {
+            definition: row.name,
+            version: row.version,
+            at: row.at,
+            by: row.by,
+        }
+    }
+}
+
+/// Registered definitions.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Definitions {
+    /// Newest first.
+    definitions: Vec<Row>,
+}
+
+impl Definitions {
+    fn of(mut rows: Vec<DefinitionRow>) -> Self {
+        rows.sort_by(|a, b| (b.at, &b.name, b.version).cmp(&(a.at, &a.name, a.version)));
+        Self {
+            definitions: rows.into_iter().map(Row::from).collect(),
+        }
+    }
 }
 
 /// Every registered definition, without its text.
-pub(crate) async fn list(State(api): Shared) -> Answer<Json<Value>> {
+pub(crate) async fn list(
+    State(api): Shared,
+    Viewer(_): Viewer,
+    Query(Nothing {}): Query<Nothing>,
+) -> Answer<Json<Definitions>> {
     let all = api.reader.definitions().await;
     let all = all.map_err(|error| Problem::store(&error))?;
-    let all: Vec<Value> = all
-        .into_iter()
-        .map(|row| {
-            json!({ "definition": row.name, "version": row.version, "at": row.at, "by": row.by })
-        })
-        .collect();
-    Ok(Json(json!({ "definitions": all })))
+    Ok(Json(Definitions::of(all)))
+}
+
+/// The definition a path names.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct Named {
+    name: String,
+}
+
+/// Every registered version of one definition.
+pub(crate) async fn versions(
+    State(api): Shared,
+    Viewer(_): Viewer,
+    Path(of): Path<Named>,
+) -> Answer<Json<Definitions>> {
+    let all = api.reader.definitions().await;
+    let mut all = all.map_err(|error| Problem::store(&error))?;
+    all.retain(|row| row.name == of.name);
+    if all.is_empty() {
+        return Err(Problem::not_found(format!(
+            "no definition `{}` is registered; see /v1/definitions",
+            of.name
+        )));
+    }
+    Ok(Json(Definitions::of(all)))
+}
+
+/// The version of a definition a path names.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct NamedVersion {
+    name: String,
+    version: u32,
 }
 
 /// The YAML of one, byte for byte.
 pub(crate) async fn one(
     State(api): Shared,
-    Path((name, version)): Path<(String, u32)>,
-) -> Answer<Response> {
-    let all = api.reader.definitions().await;
-    let all = all.map_err(|error| Problem::store(&error))?;
-    all.into_iter()
-        .find(|row| row.name == name && row.version == version)
-        .map(|row| ([(header::CONTENT_TYPE, "application/yaml")], row.source).into_response())
-        .ok_or_else(|| Problem::not_found(format!("{name}@{version} is not registered")))
+    Viewer(_): Viewer,
+    Path(of): Path<NamedVersion>,
+) -> Answer<YamlText> {
+    let NamedVersion { name, version } = of;
+    let found = api.reader.definition(name.clone(), version).await;
+    found
+        .map_err(|error| Problem::store(&error))?
+        .map(|row| YamlText(row.source))
+        .ok_or_else(|| {
+            Problem::not_found(format!(
+                "{name}@{version} is not registered; see /v1/definitions"
+            ))
+        })
 }

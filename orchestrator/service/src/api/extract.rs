@@ -1,12 +1,39 @@
-//! What handlers take from a request: as axum reads it, but what cannot be read is answered as a problem document like everything else.
+//! What handlers take from a request: as axum reads it, but what cannot be read is answered as a problem document like everything else,
+//! and each part says in the API's document what it is.
 
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection, StringRejection};
+use std::time::Duration;
+
+use aide::OperationInput;
+use aide::generate::GenContext;
+use aide::openapi::{
+    MediaType, Operation, RequestBody, Response, SchemaObject, StatusCode as Code,
+};
+use aide::operation::{ParamLocation, add_parameters, parameters_from_schema, set_body};
+use axum::extract::rejection::{JsonRejection, PathRejection, StringRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
+use super::document::problem;
 use super::problem::Problem;
+use crate::nearest::nearest;
+
+/// How long a body may take: whoever is slower would keep a connection from others.
+const BODY_WAIT: Duration = Duration::from_secs(20);
+
+async fn in_time<T>(read: impl Future<Output = T>) -> Result<T, Problem> {
+    tokio::time::timeout(BODY_WAIT, read).await.map_err(|_| {
+        Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too-slow",
+            "The request took too long",
+            format!("the body did not come within {} s", BODY_WAIT.as_secs()),
+        )
+    })
+}
 
 /// The JSON of the body.
 pub(crate) struct Body<T>(pub(crate) T);
@@ -15,26 +42,83 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let read = axum::Json::<T>::from_request(request, state).await;
+        let read = in_time(axum::Json::<T>::from_request(request, state)).await?;
         read.map(|axum::Json(value)| Self(value))
             .map_err(|no: JsonRejection| unreadable(no.status(), no.body_text()))
     }
 }
 
-/// The text of the body.
-pub(crate) struct Text(pub(crate) String);
+impl<T: JsonSchema> OperationInput for Body<T> {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        let schema = ctx.schema.subschema_for::<T>();
+        body(ctx, operation, "application/json", schema);
+    }
 
-impl<S: Send + Sync> FromRequest<S> for Text {
+    fn inferred_early_responses(
+        ctx: &mut GenContext,
+        _: &mut Operation,
+    ) -> Vec<(Option<Code>, Response)> {
+        early(ctx, &[400, 408, 413, 415, 422])
+    }
+}
+
+/// The text of the body: a saga definition.
+pub(crate) struct Yaml(pub(crate) String);
+
+impl<S: Send + Sync> FromRequest<S> for Yaml {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let read = String::from_request(request, state).await;
+        let read = in_time(String::from_request(request, state)).await?;
         read.map(Self)
             .map_err(|no: StringRejection| unreadable(no.status(), no.body_text()))
     }
 }
 
-/// Parts of the path.
+impl OperationInput for Yaml {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        let schema = ctx.schema.subschema_for::<String>();
+        body(ctx, operation, "application/yaml", schema);
+    }
+
+    fn inferred_early_responses(
+        ctx: &mut GenContext,
+        _: &mut Operation,
+    ) -> Vec<(Option<Code>, Response)> {
+        early(ctx, &[400, 408, 413])
+    }
+}
+
+fn body(
+    ctx: &mut GenContext,
+    operation: &mut Operation,
+    media_type: &str,
+    schema: schemars::Schema,
+) {
+    let media = MediaType {
+        schema: Some(SchemaObject {
+            json_schema: schema,
+            external_docs: None,
+            example: None,
+        }),
+        ..MediaType::default()
+    };
+    let body = RequestBody {
+        content: [(media_type.to_owned(), media)].into_iter().collect(),
+        required: true,
+        ..RequestBody::default()
+    };
+    set_body(ctx, operation, body);
+}
+
+fn early(ctx: &mut GenContext, codes: &[u16]) -> Vec<(Option<Code>, Response)> {
+    codes
+        .iter()
+        .map(|code| (Some(Code::Code(*code)), problem(ctx, *code)))
+        .collect()
+}
+
+/// Parts of the path, by name.
 pub(crate) struct Path<T>(pub(crate) T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
@@ -47,17 +131,85 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
+impl<T: JsonSchema> OperationInput for Path<T> {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        parameters::<T>(ctx, operation, ParamLocation::Path);
+    }
+
+    fn inferred_early_responses(
+        ctx: &mut GenContext,
+        _: &mut Operation,
+    ) -> Vec<(Option<Code>, Response)> {
+        early(ctx, &[400])
+    }
+}
+
 /// What stands behind the `?`.
 pub(crate) struct Query<T>(pub(crate) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+impl<T: DeserializeOwned + JsonSchema, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let read = axum::extract::Query::<T>::from_request_parts(parts, state).await;
-        read.map(|axum::extract::Query(value)| Self(value))
-            .map_err(|no: QueryRejection| unreadable(no.status(), no.body_text()))
+        let no = match read {
+            Ok(axum::extract::Query(value)) => return Ok(Self(value)),
+            Err(no) => no,
+        };
+        let known = names::<T>();
+        let given = parts.uri.query().unwrap_or_default();
+        let unknown = given
+            .split('&')
+            .filter_map(|pair| pair.split('=').next())
+            .find(|name| !name.is_empty() && !known.iter().any(|known| known == name));
+        Err(match unknown {
+            Some(name) => unknown_parameter(name, &known),
+            None => unreadable(no.status(), no.body_text()),
+        })
     }
+}
+
+impl<T: JsonSchema> OperationInput for Query<T> {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        parameters::<T>(ctx, operation, ParamLocation::Query);
+    }
+
+    fn inferred_early_responses(
+        ctx: &mut GenContext,
+        _: &mut Operation,
+    ) -> Vec<(Option<Code>, Response)> {
+        early(ctx, &[400])
+    }
+}
+
+/// Parameters for a route that takes none: any is refused.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
+/// The parameters of `T` are described in place: they are no types of their own.
+fn parameters<T: JsonSchema>(ctx: &mut GenContext, operation: &mut Operation, at: ParamLocation) {
+    let schema = T::json_schema(&mut ctx.schema);
+    let all = parameters_from_schema(ctx, schema, at);
+    add_parameters(ctx, operation, all);
+}
+
+fn names<T: JsonSchema>() -> Vec<String> {
+    let schema = T::json_schema(&mut SchemaGenerator::default());
+    schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .map(|all| all.keys().cloned().collect())
+        .unwrap_or_default()
+}
+
+fn unknown_parameter(name: &str, known: &[String]) -> Problem {
+    let hint = match nearest(name, known.iter().map(String::as_str)) {
+        Some(meant) => format!("; did you mean `{meant}`?"),
+        None if known.is_empty() => "; there are none".to_owned(),
+        None => format!("; there are {}", known.join(", ")),
+    };
+    Problem::bad_request(format!("`{name}` is no parameter here{hint}"))
 }
 
 fn unreadable(status: StatusCode, why: String) -> Problem {
@@ -76,6 +228,13 @@ mod tests {
     use axum::response::IntoResponse as _;
     use serde_json::Value;
 
+    #[derive(Debug, serde::Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Page {
+        #[expect(dead_code, reason = "only read")]
+        limit: Option<u32>,
+    }
+
     async fn refused(body: &str) -> (u16, String) {
         let request = Request::builder()
             .header(header::CONTENT_TYPE, "application/json")
@@ -89,26 +248,30 @@ mod tests {
         (response.status().as_u16(), kind.to_owned())
     }
 
+    async fn said_of(query: &str) -> Value {
+        let request = Request::builder().uri(format!("/?{query}"));
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        let Err(problem) = Query::<Page>::from_request_parts(&mut parts, &()).await else {
+            panic!("`{query}` was read");
+        };
+        let body = axum::body::to_bytes(problem.into_response().into_body(), 10_000);
+        serde_json::from_slice(&body.await.unwrap()).unwrap()
+    }
+
     #[tokio::test]
     async fn what_cannot_be_read_is_a_problem_document() {
         let problem = "application/problem+json".to_owned();
         assert_eq!(refused("[1, ").await, (400, problem.clone()));
         assert_eq!(refused("{\"a\":1}").await, (422, problem));
-        let (mut parts, ()) = Request::builder()
-            .uri("/?limit=many")
-            .body(())
-            .unwrap()
-            .into_parts();
-        let read =
-            Query::<std::collections::BTreeMap<String, u32>>::from_request_parts(&mut parts, &());
-        let Err(problem) = read.await else {
-            panic!("`many` was read as a number");
-        };
-        let response = problem.into_response();
-        let body = axum::body::to_bytes(response.into_body(), 10_000)
-            .await
-            .unwrap();
-        let document: Value = serde_json::from_slice(&body).unwrap();
+        let document = said_of("limit=many").await;
         assert_eq!(document["type"], "urn:baton:problem:bad-request");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_parameter_is_refused_with_the_nearest() {
+        let detail = said_of("limt=3").await["detail"].clone();
+        assert_eq!(detail, "`limt` is no parameter here; did you mean `limit`?");
+        let detail = said_of("limit=3&colour=red").await["detail"].clone();
+        assert_eq!(detail, "`colour` is no parameter here; there are limit");
     }
 }

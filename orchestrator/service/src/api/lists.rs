@@ -6,110 +6,237 @@ use axum::Json;
 use axum::extract::State;
 use base64::Engine as _;
 use baton_driver::DeadLetterRow;
-use baton_messages::SagaId;
-use baton_store::{DeadLetterCursor, WorkItemCursor, WorkItemView};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use baton_engine::{WorkItem, WorkItemKind};
+use baton_messages::{DeadReason, Manifest, SagaId, TaskType, Timestamp};
+use baton_store::WorkItemView;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
 
-use super::extract::Query;
+use super::Shared;
+use super::auth::Viewer;
+use super::extract::{Nothing, Path, Query};
+use super::page::{Cursor, Limit};
 use super::problem::{Answer, Problem};
-use super::{Shared, cursor};
 use crate::clock;
+use crate::fleet::WorkerView;
 
-/// Rows of a page where none are asked for.
-const PAGE_ROWS: usize = 50;
 /// Dead letters of a page at most: each may be half a mebibyte.
 const LETTERS_MAX: usize = 100;
 
-/// Which page.
-#[derive(Debug, Deserialize)]
+/// Which work items.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Which {
-    /// Of work items: closed ones as well.
+pub(crate) struct WhichItems {
+    /// Closed ones as well.
     #[serde(default)]
     all: bool,
-    limit: Option<usize>,
-    cursor: Option<String>,
+    /// Only open ones (the default), or, as `false`, closed ones as well.
+    open: Option<bool>,
+    /// Only those of this kind.
+    kind: Option<WorkItemKind>,
+    limit: Option<Limit>,
+    cursor: Option<Cursor>,
 }
 
-/// What people have to act on, newest first.
+/// A page of work items.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct WorkItems {
+    /// Oldest first.
+    work_items: Vec<OneWorkItem>,
+    /// The next page's `cursor`; none: this was the last.
+    next: Option<String>,
+}
+
+/// A work item of a saga.
+#[derive(Debug, Serialize, JsonSchema)]
+struct OneWorkItem {
+    saga: SagaId,
+    item: WorkItem,
+    /// When and by whom it was closed; none while it is open.
+    closed: Option<Closed>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Closed {
+    at: Timestamp,
+    by: String,
+}
+
+/// What people have to act on, oldest first.
 pub(crate) async fn work_items(
     State(api): Shared,
-    Query(which): Query<Which>,
-) -> Answer<Json<Value>> {
-    let after = match &which.cursor {
-        None => None,
-        Some(text) => {
-            let (opened_at, id, number) = cursor::read(text)?;
-            Some(WorkItemCursor {
-                opened_at,
-                saga: SagaId(id),
-                number: number.unwrap_or(0),
-            })
-        }
-    };
-    let limit = which.limit.unwrap_or(PAGE_ROWS);
-    let page = api.reader.work_items(!which.all, after, limit).await;
+    Viewer(_): Viewer,
+    Query(which): Query<WhichItems>,
+) -> Answer<Json<WorkItems>> {
+    let open_only = which.open.unwrap_or(!which.all);
+    let after = which.cursor.map(Cursor::work_item);
+    let limit = Limit::rows(which.limit);
+    let page = api
+        .reader
+        .work_items(open_only, which.kind, after, limit)
+        .await;
     let page = page.map_err(|error| Problem::store(&error))?;
-    let next = page
-        .next
-        .map(|next| cursor::write(next.opened_at, next.saga.0, Some(next.number)));
-    let rows: Vec<Value> = page.rows.iter().map(work_item).collect();
-    Ok(Json(json!({ "work_items": rows, "next": next })))
+    let next = page.next;
+    Ok(Json(WorkItems {
+        work_items: page.rows.into_iter().map(work_item).collect(),
+        next: next.map(|next| Cursor::text(next.opened_at, next.saga.0, next.number)),
+    }))
 }
 
-fn work_item(view: &WorkItemView) -> Value {
-    let closed = view
-        .closed
-        .as_ref()
-        .map(|(at, by)| json!({ "at": at, "by": by }));
-    json!({ "saga": view.saga, "item": view.item, "closed": closed })
+fn work_item(view: WorkItemView) -> OneWorkItem {
+    OneWorkItem {
+        saga: view.saga,
+        item: view.item,
+        closed: view.closed.map(|(at, by)| Closed { at, by }),
+    }
+}
+
+/// Which dead letters.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WhichLetters {
+    limit: Option<Limit>,
+    cursor: Option<Cursor>,
+}
+
+/// A page of dead letters.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct DeadLetters {
+    /// Newest first.
+    dead_letters: Vec<DeadLetter>,
+    /// The next page's `cursor`; none: this was the last.
+    next: Option<String>,
+}
+
+/// A message nobody could use, whole.
+#[derive(Debug, Serialize, JsonSchema)]
+struct DeadLetter {
+    id: Uuid,
+    /// When it was taken in.
+    at: Timestamp,
+    reason: DeadReason,
+    /// A sentence for people.
+    error: String,
+    /// Where it came from.
+    queue: String,
+    exchange: String,
+    key: String,
+    message_id: Option<String>,
+    kind: Option<String>,
+    /// The saga it speaks of, where that can be told.
+    saga: Option<SagaId>,
+    /// All properties and headers.
+    properties: Value,
+    /// The body, where it is text.
+    body: Option<String>,
+    /// The body, where it is not.
+    body_base64: Option<String>,
 }
 
 /// What nobody could use, newest first.
 pub(crate) async fn dead_letters(
     State(api): Shared,
-    Query(which): Query<Which>,
-) -> Answer<Json<Value>> {
-    let after = match &which.cursor {
-        None => None,
-        Some(text) => {
-            let (at, id, _) = cursor::read(text)?;
-            Some(DeadLetterCursor { at, id })
-        }
-    };
-    let limit = which.limit.unwrap_or(PAGE_ROWS).min(LETTERS_MAX);
+    Viewer(_): Viewer,
+    Query(which): Query<WhichLetters>,
+) -> Answer<Json<DeadLetters>> {
+    let after = which.cursor.map(Cursor::dead_letter);
+    let limit = Limit::rows(which.limit).min(LETTERS_MAX);
     let page = api.reader.dead_letters(after, limit).await;
     let page = page.map_err(|error| Problem::store(&error))?;
-    let next = page.next.map(|next| cursor::write(next.at, next.id, None));
-    let rows: Vec<Value> = page.rows.iter().map(dead_letter).collect();
-    Ok(Json(json!({ "dead_letters": rows, "next": next })))
+    let next = page.next;
+    Ok(Json(DeadLetters {
+        dead_letters: page.rows.into_iter().map(dead_letter).collect(),
+        next: next.map(|next| Cursor::text(next.at, next.id, 0)),
+    }))
 }
 
 /// The body as text where it is text, else in base64: byte for byte either way.
-fn dead_letter(row: &DeadLetterRow) -> Value {
-    let (body, base64) = match std::str::from_utf8(&row.body) {
+fn dead_letter(row: DeadLetterRow) -> DeadLetter {
+    let (body, body_base64) = match String::from_utf8(row.body) {
         Ok(text) => (Some(text), None),
-        Err(_) => {
-            let encoded = base64::engine::general_purpose::STANDARD.encode(&row.body);
+        Err(bytes) => {
+            let encoded = base64::engine::general_purpose::STANDARD.encode(bytes.as_bytes());
             (None, Some(encoded))
         }
     };
-    json!({
-        "id": row.id, "at": row.at, "reason": row.reason, "error": row.error,
-        "queue": row.queue, "exchange": row.exchange, "key": row.key,
-        "message_id": row.message_id, "kind": row.kind, "saga": row.saga,
-        "properties": row.properties, "body": body, "body_base64": base64,
-    })
+    DeadLetter {
+        id: row.id,
+        at: row.at,
+        reason: row.reason,
+        error: row.error,
+        queue: row.queue,
+        exchange: row.exchange,
+        key: row.key,
+        message_id: row.message_id,
+        kind: row.kind,
+        saga: row.saga,
+        properties: row.properties,
+        body,
+        body_base64,
+    }
+}
+
+/// Workers.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Workers {
+    /// By name.
+    workers: Vec<WorkerView>,
 }
 
 /// The workers heard of lately.
-pub(crate) fn workers(State(api): Shared) -> Ready<Json<Value>> {
-    let all = api.workers.all(clock::now());
-    ready(Json(json!({ "workers": all })))
+pub(crate) fn workers(
+    State(api): Shared,
+    Viewer(_): Viewer,
+    Query(Nothing {}): Query<Nothing>,
+) -> Ready<Json<Workers>> {
+    let workers = api.workers.all(clock::now());
+    ready(Json(Workers { workers }))
 }
 
 /// The catalogue.
-pub(crate) fn task_types(State(api): Shared) -> Ready<Json<Value>> {
-    ready(Json(json!({ "task_types": api.types.all() })))
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct TaskTypes {
+    /// By name.
+    task_types: Vec<Manifest>,
+}
+
+/// The catalogue.
+pub(crate) fn task_types(
+    State(api): Shared,
+    Viewer(_): Viewer,
+    Query(Nothing {}): Query<Nothing>,
+) -> Ready<Json<TaskTypes>> {
+    let task_types = api.types.all();
+    ready(Json(TaskTypes { task_types }))
+}
+
+/// One task type.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct OneType {
+    /// Its name and major version.
+    #[schemars(with = "TaskType")]
+    r#type: String,
+}
+
+/// The manifest of one task type.
+pub(crate) fn task_type(
+    State(api): Shared,
+    Viewer(_): Viewer,
+    Path(of): Path<OneType>,
+) -> Ready<Answer<Json<Manifest>>> {
+    let found = TaskType::new(&of.r#type)
+        .map_err(|error| Problem::bad_request(error.to_string()))
+        .and_then(|wanted| {
+            let all = api.types.all();
+            all.into_iter()
+                .find(|known| known.task_type == wanted)
+                .ok_or_else(|| {
+                    Problem::not_found(format!(
+                        "nobody has ever announced {wanted}; see /v1/task-types"
+                    ))
+                })
+        });
+    ready(found.map(Json))
 }

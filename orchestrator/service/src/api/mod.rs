@@ -1,32 +1,45 @@
-//! The HTTP API, minimal: what is asked for goes through the loop and is answered after its commit; what is only looked at is read from
-//! the store beside it. Nothing here decides, and nothing here is needed for sagas to go on.
+//! The HTTP API: what is asked for goes through the loop and is answered after its commit; what is only looked at is read from the store
+//! beside it. Nothing here decides, and nothing here is needed for sagas to go on. The routes and the document that describes them are one.
 
 mod actions;
+mod answer;
 mod auth;
-mod cursor;
 mod definitions;
+mod document;
 mod extract;
 mod lists;
+mod live;
+mod page;
 mod probes;
 mod problem;
 mod sagas;
+mod seen;
+mod tokens;
+mod top;
 mod view;
 mod why;
 
+use std::future::ready;
 use std::sync::Arc;
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::{delete_with, get_with, post_with, put_with};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post, put};
+use axum::http::header;
+use axum::routing::get;
 use baton_messages::BODY_BYTES_MAX;
 use baton_store::Reader;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Access;
+use crate::changes::Changes;
 use crate::fleet::Workers;
 use crate::health::Health;
 use crate::hot::mail::Post;
 use crate::types::Types;
+use document::says;
 
 /// What every handler may use.
 pub(crate) struct Api {
@@ -36,47 +49,358 @@ pub(crate) struct Api {
     pub(crate) workers: Arc<Workers>,
     pub(crate) types: Arc<Types>,
     pub(crate) definitions: Known,
-    pub(crate) token: String,
+    pub(crate) access: Access,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) watched: Arc<Watched>,
+    pub(crate) streams: Streams,
+    pub(crate) top: LastTop,
     pub(crate) numbers: Option<PrometheusHandle>,
     pub(crate) counted: Counted,
     pub(crate) stopping: CancellationToken,
 }
 
 pub(crate) use definitions::Known;
+pub(crate) use live::Streams;
 pub(crate) use probes::Counted;
+pub(crate) use seen::Watched;
+pub(crate) use top::LastTop;
 
 type Shared = axum::extract::State<Arc<Api>>;
+type Routes = ApiRouter<Arc<Api>>;
+
+/// What may go wrong with the store.
+const READS: &[u16] = &[503];
+/// What may go wrong with one thing that is named.
+const READS_ONE: &[u16] = &[404, 503];
+/// What may go wrong with what the loop decides.
+const DECIDES: &[u16] = &[404, 409, 422, 429, 503];
+/// What may go wrong with a stream.
+const STREAMS: &[u16] = &[404, 429, 503];
+
+/// Routes that want a token.
+fn guarded() -> Routes {
+    let routes = definition_routes(ApiRouter::new());
+    let routes = saga_routes(routes);
+    let routes = action_routes(routes);
+    let routes = fleet_routes(routes);
+    access_routes(routes)
+}
+
+/// Routes under `/v1` that want none: each guards itself.
+fn open() -> Routes {
+    ApiRouter::new()
+}
+
+fn definition_routes(routes: Routes) -> Routes {
+    let says = |id, summary, problems| says(id, "definitions", summary, problems);
+    routes
+        .api_route(
+            "/definitions",
+            put_with(
+                definitions::put,
+                says("registerDefinition", "Register a definition.", DECIDES),
+            )
+            .get_with(
+                definitions::list,
+                says(
+                    "listDefinitions",
+                    "Registered definitions, newest first.",
+                    READS,
+                ),
+            ),
+        )
+        .api_route(
+            "/definitions/check",
+            post_with(
+                definitions::check,
+                says(
+                    "checkDefinition",
+                    "Look at a definition without registering it.",
+                    &[],
+                ),
+            ),
+        )
+        .api_route(
+            "/definitions/{name}",
+            get_with(
+                definitions::versions,
+                says("listVersions", "The versions of one definition.", READS_ONE),
+            ),
+        )
+        .api_route(
+            "/definitions/{name}/{version}",
+            get_with(
+                definitions::one,
+                says(
+                    "getDefinition",
+                    "A definition as it was registered.",
+                    READS_ONE,
+                ),
+            ),
+        )
+}
+
+fn saga_routes(routes: Routes) -> Routes {
+    let says = |id, summary, problems| says(id, "sagas", summary, problems);
+    routes
+        .api_route(
+            "/sagas",
+            post_with(
+                sagas::start,
+                says("startSaga", "Start a saga. With the header Idempotency-Key (or `key`, or `id`), asked again it is the same saga.", DECIDES),
+            )
+            .get_with(sagas::list, says("listSagas", "Sagas, newest first.", READS)),
+        )
+        .api_route(
+            "/sagas/{id}",
+            get_with(sagas::one, says("getSaga", "One saga, with its steps and why they wait.", READS_ONE)),
+        )
+        .api_route(
+            "/sagas/{id}/records",
+            get_with(sagas::records, says("listRecords", "What happened to a saga.", READS_ONE)),
+        )
+        .api_route(
+            "/sagas/{id}/events",
+            get_with(live::saga, says("watchSaga", "A saga as it changes: server-sent events `saga`, `end`, `stopping`.", STREAMS)),
+        )
+        .api_route(
+            "/watch",
+            get_with(live::list, says("watchSagas", "Sagas as they start and change: server-sent events `watching`, `saga`, `lagged`, `stopping`.", STREAMS)),
+        )
+}
+
+fn action_routes(routes: Routes) -> Routes {
+    let saga = |id, summary| says(id, "sagas", summary, DECIDES);
+    let person = |id, summary| says(id, "people", summary, DECIDES);
+    routes
+        .api_route(
+            "/sagas/{id}/cancel",
+            post_with(
+                actions::cancel,
+                saga("cancelSaga", "Take back what was done."),
+            ),
+        )
+        .api_route(
+            "/sagas/{id}/pause",
+            post_with(actions::pause, saga("pauseSaga", "Start nothing new.")),
+        )
+        .api_route(
+            "/sagas/{id}/resume",
+            post_with(actions::resume, saga("resumeSaga", "Go on.")),
+        )
+        .api_route(
+            "/sagas/{id}/abandon",
+            post_with(
+                actions::abandon,
+                saga("abandonSaga", "Give up, leaving what was done."),
+            ),
+        )
+        .api_route(
+            "/sagas/{id}/steps/{step}/retry",
+            post_with(
+                actions::retry,
+                person("retryStep", "Try a parked step, or a parked undo, again."),
+            ),
+        )
+        .api_route(
+            "/sagas/{id}/steps/{step}/skip",
+            post_with(actions::skip, person("skipStep", "Go on without a step.")),
+        )
+        .api_route(
+            "/sagas/{id}/steps/{step}/approve",
+            post_with(
+                actions::approve,
+                person(
+                    "approveStep",
+                    "Say yes to a step that asks; the step says who may.",
+                ),
+            ),
+        )
+        .api_route(
+            "/sagas/{id}/steps/{step}/reject",
+            post_with(
+                actions::reject,
+                person(
+                    "rejectStep",
+                    "Say no to a step that asks; the step says who may.",
+                ),
+            ),
+        )
+        .api_route(
+            "/sagas/{id}/steps/{step}/resolve",
+            post_with(
+                actions::resolve,
+                person("resolveStep", "Say that a step was done or undone by hand."),
+            ),
+        )
+        .api_route(
+            "/sagas/{id}/work-items/{number}/acknowledge",
+            post_with(
+                actions::acknowledge,
+                person("acknowledge", "A work item that only informs was seen."),
+            ),
+        )
+        .api_route(
+            "/work-items",
+            get_with(
+                lists::work_items,
+                says(
+                    "listWorkItems",
+                    "people",
+                    "What people have to decide, oldest first.",
+                    READS,
+                ),
+            ),
+        )
+        .api_route(
+            "/dead-letters",
+            get_with(
+                lists::dead_letters,
+                says(
+                    "listDeadLetters",
+                    "people",
+                    "Messages nobody could use, newest first.",
+                    READS,
+                ),
+            ),
+        )
+}
+
+fn fleet_routes(routes: Routes) -> Routes {
+    let says = |id, summary, problems| says(id, "fleet", summary, problems);
+    routes
+        .api_route(
+            "/workers",
+            get_with(
+                lists::workers,
+                says(
+                    "listWorkers",
+                    "Workers heard of lately, and what they run.",
+                    &[],
+                ),
+            ),
+        )
+        .api_route(
+            "/task-types",
+            get_with(
+                lists::task_types,
+                says("listTaskTypes", "The catalogue.", &[]),
+            ),
+        )
+        .api_route(
+            "/task-types/{type}",
+            get_with(
+                lists::task_type,
+                says("getTaskType", "One task type's manifest.", &[404]),
+            ),
+        )
+        .api_route(
+            "/top",
+            get_with(
+                top::top,
+                says("top", "Where time goes, by task type.", READS),
+            ),
+        )
+}
+
+fn access_routes(routes: Routes) -> Routes {
+    let says = |id, summary, problems| says(id, "access", summary, problems);
+    routes
+        .api_route(
+            "/me",
+            get_with(tokens::me, says("me", "Who the caller is.", &[])),
+        )
+        .api_route(
+            "/tokens",
+            get_with(
+                tokens::list,
+                says("listTokens", "Every token, without itself.", &[]),
+            )
+            .post_with(
+                tokens::make,
+                says(
+                    "makeToken",
+                    "Make a token; it is shown this once.",
+                    &[409, 422, 503],
+                ),
+            ),
+        )
+        .api_route(
+            "/tokens/{name}",
+            delete_with(
+                tokens::revoke,
+                says("revokeToken", "Revoke a token.", &[404, 409, 503]),
+            ),
+        )
+}
+
+/// The OpenAPI document of the API, as it is served and as it stands in `schemas/json`.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn openapi() -> Result<String, serde_json::Error> {
+    let (_, _, document) = document::drawn(|| (guarded(), open()));
+    document::text(&document)
+}
 
 /// Every route.
 pub(crate) fn router(api: Arc<Api>) -> Router {
-    let v1 = Router::new()
-        .route("/definitions", put(definitions::put).get(definitions::list))
-        .route("/definitions/{name}/{version}", get(definitions::one))
-        .route("/sagas", post(sagas::start).get(sagas::list))
-        .route("/sagas/{id}", get(sagas::one))
-        .route("/sagas/{id}/records", get(sagas::records))
-        .route("/sagas/{id}/{action}", post(actions::on_saga))
-        .route("/sagas/{id}/steps/{step}/{action}", post(actions::on_step))
-        .route(
-            "/sagas/{id}/work-items/{number}/acknowledge",
-            post(actions::acknowledge),
-        )
-        .route("/work-items", get(lists::work_items))
-        .route("/dead-letters", get(lists::dead_letters))
-        .route("/workers", get(lists::workers))
-        .route("/task-types", get(lists::task_types))
+    let (guarded, open, document) = document::drawn(|| (guarded(), open()));
+    let document = document::text(&document).unwrap_or_default();
+    let guarded = guarded
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
         .layer(axum::middleware::from_fn_with_state(
             api.clone(),
             auth::require_token,
         ));
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    let served = get(move || ready((json, document.clone())));
+    let open = open.route("/openapi.json", served);
+    let open = open.method_not_allowed_fallback(problem::no_method);
     Router::new()
-        .nest("/v1", v1)
+        .nest(document::PREFIX, guarded)
+        .nest(document::PREFIX, open)
         .route("/healthz", get(probes::healthz))
         .route("/readyz", get(probes::readyz))
         .route("/metrics", get(probes::metrics))
         .fallback(problem::no_route)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(api)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn every_operation_says_who_may_and_what_goes_wrong() {
+        let document: Value = serde_json::from_str(&openapi().unwrap()).unwrap();
+        assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
+        let mut ids = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            assert!(path.starts_with("/v1/"), "{path}");
+            for (method, operation) in item.as_object().unwrap() {
+                let of = format!("{method} {path}");
+                let id = operation["operationId"].as_str();
+                assert!(ids.insert(id.unwrap().to_owned()), "{of}");
+                assert!(operation["summary"].is_string(), "{of}");
+                let responses = operation["responses"].as_object().unwrap();
+                let guards_itself = path.starts_with("/v1/hooks/");
+                if !guards_itself {
+                    let role = operation["x-role"].as_str().unwrap_or_default();
+                    assert!(baton_engine::Role::of(role).is_some(), "{of} wants no role");
+                    assert!(responses.contains_key("401"), "{of}");
+                    assert!(responses.contains_key("403"), "{of}");
+                }
+                let good = responses.keys().any(|code| code.starts_with('2'));
+                assert!(good, "{of} has no good answer");
+            }
+        }
+        assert!(ids.len() > 25, "{ids:?}");
+    }
 }

@@ -3,15 +3,39 @@
 
 use std::future::{Ready, ready};
 
+use aide::OperationOutput;
+use aide::generate::GenContext;
+use aide::openapi::{Operation, Response as Documented, StatusCode as Code};
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use baton_engine::Refusal;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::chain::chain;
 
 /// The media type of problem documents.
-const MEDIA_TYPE: &str = "application/problem+json";
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// A problem as it is written (RFC 9457).
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct Document {
+    /// Stable, to branch on: `urn:baton:problem:<kind>`.
+    #[schemars(pattern(r"^urn:baton:problem:[a-z-]+$"))]
+    r#type: String,
+    /// The same for every problem of this type.
+    title: &'static str,
+    /// The status of the answer.
+    status: u16,
+    /// What is wrong here, and what to do.
+    detail: String,
+    /// What else there is to say: `id` to repeat a request with, `saga`, `errors` of a definition.
+    #[serde(flatten)]
+    more: Map<String, Value>,
+}
 
 /// One problem.
 #[derive(Debug, Clone, PartialEq)]
@@ -158,22 +182,35 @@ impl Problem {
         Self::new(status, kind, title, refusal.to_string())
     }
 
-    fn document(&self) -> Value {
-        let mut document = self.more.clone();
-        document.insert(
-            "type".to_owned(),
-            json!(format!("urn:baton:problem:{}", self.kind)),
-        );
-        document.insert("title".to_owned(), json!(self.title));
-        document.insert("status".to_owned(), json!(self.status.as_u16()));
-        document.insert("detail".to_owned(), json!(self.detail));
-        Value::Object(document)
+    fn document(&self) -> Document {
+        Document {
+            r#type: format!("urn:baton:problem:{}", self.kind),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            more: self.more.clone(),
+        }
+    }
+}
+
+/// Where nothing else is said of a status, it is a problem.
+impl OperationOutput for Problem {
+    type Inner = Self;
+
+    fn inferred_responses(
+        ctx: &mut GenContext,
+        _: &mut Operation,
+    ) -> Vec<(Option<Code>, Documented)> {
+        let mut response = super::document::problem(ctx, 500);
+        response.description = "A problem".to_owned();
+        vec![(None, response)]
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.status, self.document().to_string()).into_response();
+        let body = serde_json::to_string(&self.document()).unwrap_or_default();
+        let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if let Some(seconds) = self.retry_after_s {

@@ -5,19 +5,24 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use baton_engine::{Definition, Input, SagaState, Status, Verdict, replay};
+use axum::http::{HeaderMap, StatusCode};
+use baton_engine::{Definition, Input, SagaState, Status, Verdict};
 use baton_messages::{InputId, SagaId, Start, TaskType, Timestamp};
-use baton_store::{SagaCursor, SagaFilter};
-use serde::Deserialize;
+use baton_store::SagaFilter;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use super::answer::Created;
+use super::auth::{Caller, Operator, Viewer};
 use super::extract::{Body, Path, Query};
+use super::page::{Cursor, Limit, Moment};
 use super::problem::{Answer, Problem};
-use super::{Api, Shared, auth, cursor, view};
+use super::seen::{Folded, Look, folded};
+use super::view::{self, Row, Saga};
+use super::{Api, Shared};
 use crate::clock;
 use crate::hot::mail::Request;
 
@@ -25,20 +30,13 @@ use crate::hot::mail::Request;
 pub(super) const COMMIT_WAIT: Duration = Duration::from_secs(30);
 /// The longest a caller may have an answer held back; proxies close what is silent for longer.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// How often a waiting caller's saga is looked at, at most.
-const LOOK_EVERY: Duration = Duration::from_millis(25);
-/// Rows of a page where none are asked for.
-const PAGE_ROWS: usize = 50;
-/// Records of a page: each may be as large as a message.
-const RECORDS_MAX: usize = 500;
 /// Longest `Idempotency-Key`.
 const KEY_BYTES_MAX: usize = 255;
-/// Whose keys they are: all callers share the one token.
-const CALLER: &str = "token";
 
 /// What a caller asks for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "StartSaga")]
 pub(crate) struct Asked {
     /// A registered definition, or …
     definition: Option<String>,
@@ -53,6 +51,19 @@ pub(crate) struct Asked {
     labels: BTreeMap<String, String>,
     /// Minted by the caller: the same id asked for again is the same saga.
     id: Option<InputId>,
+    /// The same as the header `Idempotency-Key`.
+    key: Option<String>,
+    /// On whose behalf, for the record.
+    by: Option<String>,
+}
+
+/// A saga that runs.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Begun {
+    /// Its id.
+    id: SagaId,
+    /// Whether it was there already.
+    duplicate: bool,
 }
 
 impl Api {
@@ -87,45 +98,69 @@ impl Api {
     }
 
     /// A saga as it is in the store.
-    pub(super) async fn state(&self, saga: SagaId) -> Answer<(SagaState, Vec<String>)> {
-        let found = self.reader.saga(saga).await;
-        let found = found.map_err(|error| Problem::store(&error))?;
-        let Some((_, log)) = found else {
-            return Err(Problem::refused(&baton_engine::Refusal::NoSaga));
-        };
-        let order = view::step_order(&log);
-        let mut state = SagaState::new(saga);
-        let entries: Vec<_> = log.into_iter().map(|(_, entry)| entry).collect();
-        replay(&mut state, &entries).map_err(|error| Problem::store(&error))?;
-        Ok((state, order))
+    pub(super) async fn state(&self, saga: SagaId) -> Answer<Folded> {
+        let found = folded(&self.reader, saga).await;
+        found
+            .map_err(|error| Problem::store(&error))?
+            .ok_or_else(no_saga)
     }
-}
 
-impl Api {
-    /// A saga once it has ended or is parked, or as it is after `limit`. Looks again only when something was decided, and not at every
-    /// turn of a busy loop.
-    async fn settled(&self, saga: SagaId, limit: Duration) -> Answer<(SagaState, Vec<String>)> {
+    /// A saga as it is shown.
+    pub(super) async fn shown(&self, folded: &Folded) -> Answer<Saga> {
+        let state = &folded.state;
+        let definition = self.definition(&state.definition, state.version).await?;
+        let now = clock::now();
+        Ok(view::saga(state, definition.as_deref(), &folded.order, now))
+    }
+
+    /// A saga once it has ended or is parked, or as it is after `limit`.
+    async fn settled(&self, saga: SagaId, limit: Duration) -> Answer<Folded> {
         let deadline = tokio::time::Instant::now() + limit;
-        let mut turns = self.health.turns();
+        let mut watched = self.watched.saga(saga);
+        let mut last = None;
         loop {
-            turns.mark_unchanged();
-            let found = self.state(saga).await?;
-            let settled = found.0.status.ended() || found.0.status == Status::Parked;
-            if settled || self.stopping.is_cancelled() {
-                return Ok(found);
+            let look = watched.borrow_and_update().clone();
+            if let Some(found) = seen(look)? {
+                let status = found.state.status;
+                if status.ended() || status == Status::Parked || self.stopping.is_cancelled() {
+                    return Ok(found.as_ref().clone());
+                }
+                last = Some(found);
             }
-            let looked = tokio::time::Instant::now();
-            let turned = async {
-                let told = turns.changed().await;
-                tokio::time::sleep_until(looked + LOOK_EVERY).await;
-                told
+            let changed = tokio::select! {
+                changed = tokio::time::timeout_at(deadline, watched.changed()) => changed.is_ok_and(|told| told.is_ok()),
+                () = self.stopping.cancelled() => false,
             };
-            match tokio::time::timeout_at(deadline, turned).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return Ok(found),
+            if !changed {
+                return match last {
+                    Some(found) => Ok(found.as_ref().clone()),
+                    None => self.state(saga).await,
+                };
             }
         }
     }
+}
+
+/// What a look showed; none when nobody has looked yet.
+pub(super) fn seen(look: Look) -> Answer<Option<std::sync::Arc<Folded>>> {
+    match look {
+        Look::Not => Ok(None),
+        Look::Saga(found) => Ok(Some(found)),
+        Look::NoSaga => Err(no_saga()),
+        Look::Failed(error) => Err(Problem::store(error.as_ref())),
+    }
+}
+
+fn no_saga() -> Problem {
+    Problem::refused(&baton_engine::Refusal::NoSaga)
+}
+
+/// The saga a path names.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct OneSaga {
+    /// The saga.
+    #[schemars(with = "Uuid")]
+    pub(super) id: String,
 }
 
 /// Reads a saga's id.
@@ -135,10 +170,10 @@ pub(super) fn saga_id(text: &str) -> Answer<SagaId> {
 }
 
 /// The saga a request starts: always derived from what its caller can repeat, also where the id was minted here, since an answer that
-/// names that id asks for it to be repeated.
-fn saga_of(key: Option<&str>, id: InputId) -> SagaId {
+/// names that id asks for it to be repeated. Keys are each token's own.
+fn saga_of(caller: &str, key: Option<&str>, id: InputId) -> SagaId {
     match key {
-        Some(key) => SagaId::of_request(CALLER, key),
+        Some(key) => SagaId::of_request(caller, key),
         None => SagaId::of_request("id", &id.to_string()),
     }
 }
@@ -146,14 +181,15 @@ fn saga_of(key: Option<&str>, id: InputId) -> SagaId {
 /// Starts a saga. The same `Idempotency-Key` (or id) again is the same saga.
 pub(crate) async fn start(
     State(api): Shared,
+    Operator(caller): Operator,
     headers: HeaderMap,
     Body(asked): Body<Asked>,
-) -> Answer<Response> {
-    let by = auth::by(&headers);
-    let key = idempotency_key(&headers)?;
-    let (definition, version) = api.wanted(&asked, &by).await?;
+) -> Answer<Created<Begun>> {
+    let key = idempotency_key(&headers, asked.key.as_deref())?;
+    let by = caller.by(asked.by.as_deref());
+    let (definition, version) = api.wanted(&asked, &caller).await?;
     let id = asked.id.unwrap_or_else(|| InputId(Uuid::now_v7()));
-    let saga = saga_of(key.as_deref(), id);
+    let saga = saga_of(&caller.token.name, key.as_deref(), id);
     let start = Start {
         id,
         saga,
@@ -167,23 +203,22 @@ pub(crate) async fn start(
     let verdict = api.decided(saga, input, id).await?;
     let duplicate = verdict == Verdict::Duplicate;
     if duplicate {
-        same_request(&api.state(saga).await?.0, &start)?;
+        same_request(&api.state(saga).await?.state, &start)?;
     }
-    let status = if duplicate {
-        StatusCode::OK
-    } else {
-        StatusCode::CREATED
+    let begun = Begun {
+        id: saga,
+        duplicate,
     };
-    let place = [(header::LOCATION, format!("/v1/sagas/{saga}"))];
-    let body = Json(json!({ "id": saga, "duplicate": duplicate }));
-    Ok((status, place, body).into_response())
+    Ok(Created::at(begun, !duplicate, format!("/v1/sagas/{saga}")))
 }
 
 /// A key or id that stands for another request already is a mistake of its caller: what he asks for now would never run.
 fn same_request(known: &SagaState, asked: &Start) -> Answer<()> {
+    let labelled = |(name, value): (&String, &String)| known.labels.get(name) == Some(value);
     let same = known.definition == asked.definition
         && asked.version.is_none_or(|asked| asked == known.version)
-        && known.input == asked.input;
+        && known.input == asked.input
+        && asked.labels.iter().all(labelled);
     if same {
         return Ok(());
     }
@@ -192,7 +227,7 @@ fn same_request(known: &SagaState, asked: &Start) -> Answer<()> {
         "key-reused",
         "The key or id stands for another request",
         format!(
-            "saga {} was started under it, with another definition or input; take a new key",
+            "saga {} was started under it, with another definition, input or label; take a new key",
             known.id
         ),
     )
@@ -201,7 +236,7 @@ fn same_request(known: &SagaState, asked: &Start) -> Answer<()> {
 
 impl Api {
     /// The definition a caller wants run; that of a task type on its own is registered on the way.
-    async fn wanted(&self, asked: &Asked, by: &str) -> Answer<(String, Option<u32>)> {
+    async fn wanted(&self, asked: &Asked, caller: &Caller) -> Answer<(String, Option<u32>)> {
         match (&asked.definition, &asked.task) {
             (Some(name), None) => Ok((name.clone(), asked.version)),
             (None, Some(task_type)) if asked.version.is_none() => {
@@ -214,7 +249,7 @@ impl Api {
                 let made = Definition::automation(task_type);
                 let wanted = (made.saga.clone(), made.version);
                 if self.definition(&wanted.0, wanted.1).await?.is_none() {
-                    self.register(made, by.to_owned()).await?;
+                    self.register(made, caller.by(asked.by.as_deref())).await?;
                 }
                 Ok((wanted.0, Some(wanted.1)))
             }
@@ -225,37 +260,71 @@ impl Api {
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
-    let Some(value) = headers.get("idempotency-key") else {
-        return Ok(None);
+fn idempotency_key(headers: &HeaderMap, body: Option<&str>) -> Answer<Option<String>> {
+    let header = match headers.get("idempotency-key") {
+        None => None,
+        Some(value) => Some(value.to_str().unwrap_or_default()),
     };
-    let text = value.to_str().unwrap_or_default();
-    if text.is_empty() || text.len() > KEY_BYTES_MAX {
-        return Err(Problem::bad_request(format!(
+    let key = match (header, body) {
+        (Some(header), Some(body)) if header != body => {
+            return Err(Problem::bad_request(
+                "`Idempotency-Key` and `key` say different things; give one of them",
+            ));
+        }
+        (header, body) => header.or(body),
+    };
+    let fits = |key: &str| (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(visible);
+    match key {
+        Some(key) if !fits(key) => Err(Problem::bad_request(format!(
             "`Idempotency-Key` has to be 1 to {KEY_BYTES_MAX} visible ASCII characters"
-        )));
+        ))),
+        key => Ok(key.map(str::to_owned)),
     }
-    Ok(Some(text.to_owned()))
+}
+
+const fn visible(byte: u8) -> bool {
+    byte.is_ascii_graphic() || byte == b' '
 }
 
 /// Which sagas are listed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Which {
+    /// Those that stand there.
     status: Option<Status>,
+    /// Those of this definition, any version.
     definition: Option<String>,
-    /// `name=value`.
+    /// Those with this label: `name=value`.
+    #[schemars(regex(pattern = r"^[^=]+=.*$"))]
     label: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
+    /// Those started then or later.
+    since: Option<Moment>,
+    /// Those started then or earlier.
+    until: Option<Moment>,
+    limit: Option<Limit>,
+    cursor: Option<Cursor>,
+}
+
+/// A page of sagas.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Sagas {
+    /// Newest first.
+    sagas: Vec<Row>,
+    /// The next page's `cursor`; none: this was the last.
+    next: Option<String>,
 }
 
 /// Sagas, newest first.
-pub(crate) async fn list(State(api): Shared, Query(which): Query<Which>) -> Answer<Json<Value>> {
+pub(crate) async fn list(
+    State(api): Shared,
+    Viewer(_): Viewer,
+    Query(which): Query<Which>,
+) -> Answer<Json<Sagas>> {
     let label = match &which.label {
         None => None,
         Some(text) => Some(
             text.split_once('=')
+                .filter(|(name, _)| !name.is_empty())
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .ok_or_else(|| Problem::bad_request("`label` is name=value"))?,
         ),
@@ -264,99 +333,118 @@ pub(crate) async fn list(State(api): Shared, Query(which): Query<Which>) -> Answ
         status: which.status,
         definition: which.definition,
         label,
-        ..SagaFilter::default()
+        started_from: which.since.map(|Moment(at)| at),
+        started_until: which.until.map(|Moment(at)| at),
     };
-    let after = match &which.cursor {
-        None => None,
-        Some(text) => {
-            let (started_at, id, _) = cursor::read(text)?;
-            Some(SagaCursor {
-                started_at,
-                saga: SagaId(id),
-            })
-        }
-    };
-    let limit = which.limit.unwrap_or(PAGE_ROWS);
-    let page = api.reader.sagas(filter, after, limit).await;
+    let after = which.cursor.map(Cursor::saga);
+    let page = api
+        .reader
+        .sagas(filter, after, Limit::rows(which.limit))
+        .await;
     let page = page.map_err(|error| Problem::store(&error))?;
-    let next = page
-        .next
-        .map(|next| cursor::write(next.started_at, next.saga.0, None));
-    let rows: Vec<Value> = page.rows.iter().map(view::row).collect();
-    Ok(Json(json!({ "sagas": rows, "next": next })))
+    let next = page.next;
+    Ok(Json(Sagas {
+        sagas: page.rows.iter().map(Row::from).collect(),
+        next: next.map(|next| Cursor::text(next.started_at, next.saga.0, 0)),
+    }))
 }
 
 /// How a saga is shown.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Show {
-    /// Answers only when it has ended or waits for a person, or after so many seconds.
-    wait_s: Option<u64>,
+    /// Answers only when it has ended or waits for a person, or after so many seconds (at most 30).
+    #[schemars(range(max = 86_400))]
+    wait_s: Option<u32>,
 }
 
 /// One saga, folded, with why it waits.
 pub(crate) async fn one(
     State(api): Shared,
-    Path(id): Path<String>,
+    Viewer(_): Viewer,
+    Path(of): Path<OneSaga>,
     Query(show): Query<Show>,
-) -> Answer<Json<Value>> {
-    let saga = saga_id(&id)?;
-    let (state, order) = match show.wait_s {
+) -> Answer<Json<Saga>> {
+    let saga = saga_id(&of.id)?;
+    let folded = match show.wait_s {
         None => api.state(saga).await?,
         Some(seconds) => {
-            api.settled(saga, Duration::from_secs(seconds).min(WAIT_MAX))
-                .await?
+            let wait = Duration::from_secs(u64::from(seconds)).min(WAIT_MAX);
+            api.settled(saga, wait).await?
         }
     };
-    let definition = api.definition(&state.definition, state.version).await?;
-    let now = clock::now();
-    Ok(Json(view::saga(&state, definition.as_deref(), &order, now)))
+    Ok(Json(api.shown(&folded).await?))
 }
 
 /// Which records are shown.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct From {
+pub(crate) struct Since {
     /// Those after this number.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     after: Option<u64>,
-    limit: Option<usize>,
+    limit: Option<Limit>,
+}
+
+/// A page of records.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Records {
+    /// Oldest first.
+    records: Vec<Numbered>,
+    /// The next page's `after`; none: this was the last.
+    next: Option<u64>,
+}
+
+/// A record with its number.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Numbered {
+    /// From 1, without gaps.
+    number: u64,
+    /// When it was decided.
+    at: Timestamp,
+    /// As it is kept: its kind, or an object whose only key is its kind. New kinds come beside old ones.
+    record: Value,
 }
 
 /// What happened to a saga, as it is kept.
 pub(crate) async fn records(
     State(api): Shared,
-    Path(id): Path<String>,
-    Query(from): Query<From>,
-) -> Answer<Json<Value>> {
-    let saga = saga_id(&id)?;
-    let found = api.reader.saga(saga).await;
-    let found = found.map_err(|error| Problem::store(&error))?;
-    let Some((_, log)) = found else {
-        return Err(Problem::refused(&baton_engine::Refusal::NoSaga));
-    };
-    let after = from.after.unwrap_or(0);
-    let limit = from.limit.unwrap_or(RECORDS_MAX).clamp(1, RECORDS_MAX);
-    let mut rows: Vec<Value> = Vec::new();
+    Viewer(_): Viewer,
+    Path(of): Path<OneSaga>,
+    Query(since): Query<Since>,
+) -> Answer<Json<Records>> {
+    let saga = saga_id(&of.id)?;
+    let after = since.after.unwrap_or(0);
+    let limit = Limit::rows(since.limit);
+    // each entry has one record at least, and the first may begin before `after`
+    let entries = api.reader.entries(saga, after, limit + 2).await;
+    let entries = entries.map_err(|error| Problem::store(&error))?;
+    if entries.is_empty() {
+        let known = api.reader.saga_row(saga).await;
+        known
+            .map_err(|error| Problem::store(&error))?
+            .ok_or_else(no_saga)?;
+    }
+    let mut records = Vec::new();
     let mut next = None;
-    let mut number = 0_u64;
-    for (_, entry) in &log {
-        for record in &entry.records {
-            number += 1;
+    'page: for (before, entry) in &entries {
+        for (number, record) in (before + 1..).zip(&entry.records) {
             if number <= after {
                 continue;
             }
-            if rows.len() == limit {
+            if records.len() == limit {
                 next = Some(number - 1);
-                break;
+                break 'page;
             }
-            let at: Timestamp = entry.at;
-            rows.push(json!({ "number": number, "at": at, "record": record }));
-        }
-        if next.is_some() {
-            break;
+            let record = serde_json::to_value(record).map_err(|error| Problem::store(&error))?;
+            records.push(Numbered {
+                number,
+                at: entry.at,
+                record,
+            });
         }
     }
-    Ok(Json(json!({ "records": rows, "next": next })))
+    Ok(Json(Records { records, next }))
 }
 
 #[cfg(test)]
@@ -366,11 +454,30 @@ mod tests {
     #[test]
     fn the_same_id_twice_is_the_same_saga_and_a_key_goes_before_it() {
         let (one, other) = (InputId(Uuid::from_u128(1)), InputId(Uuid::from_u128(2)));
-        assert_eq!(saga_of(None, one), saga_of(None, one));
-        assert_ne!(saga_of(None, one), saga_of(None, other));
-        assert_eq!(saga_of(Some("k"), one), saga_of(Some("k"), other));
-        assert_ne!(saga_of(Some("k"), one), saga_of(None, one));
+        let of = |key, id| saga_of("ci", key, id);
+        assert_eq!(of(None, one), of(None, one));
+        assert_ne!(of(None, one), of(None, other));
+        assert_eq!(of(Some("k"), one), of(Some("k"), other));
+        assert_ne!(of(Some("k"), one), of(None, one));
         let key = one.to_string();
-        assert_ne!(saga_of(Some(&key), one), saga_of(None, one));
+        assert_ne!(of(Some(&key), one), of(None, one));
+        assert_ne!(of(Some("k"), one), saga_of("wall", Some("k"), one));
+    }
+
+    #[test]
+    fn a_key_stands_in_the_header_or_in_the_body() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(idempotency_key(&headers, None).unwrap(), None);
+        let of_body = idempotency_key(&headers, Some("a")).unwrap();
+        assert_eq!(of_body.as_deref(), Some("a"));
+        headers.insert("idempotency-key", "b".parse().unwrap());
+        assert!(idempotency_key(&headers, Some("a")).is_err());
+        assert_eq!(
+            idempotency_key(&headers, Some("b")).unwrap().as_deref(),
+            Some("b")
+        );
+        headers.insert("idempotency-key", "".parse().unwrap());
+        assert!(idempotency_key(&headers, None).is_err());
+        assert!(idempotency_key(&HeaderMap::new(), Some("ä")).is_err());
     }
 }

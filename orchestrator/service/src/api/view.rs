@@ -1,32 +1,197 @@
 //! A saga as people and programs are shown it: folded, its steps in the order of the definition, each with its attempts and why it waits.
 
+use std::collections::BTreeMap;
+
 use baton_driver::SagaRow;
 use baton_engine::record::Record;
-use baton_engine::state::{Attempt, Prepared, Stage, StepState};
-use baton_engine::{Definition, Entry, SagaState};
-use baton_messages::{Direction, StepId, Timestamp};
-use serde_json::{Value, json};
+use baton_engine::state::{self, Cause, Phase, Prepared, StepState};
+use baton_engine::{Definition, Entry, SagaState, Status, WorkItem};
+use baton_messages::{Direction, Failure, RunId, SagaId, StepId, TaskType, Timestamp, WorkerId};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::why;
 
-/// A row of a list.
-pub(crate) fn row(row: &SagaRow) -> Value {
-    json!({
-        "id": row.saga, "definition": row.definition, "version": row.version,
-        "status": row.status, "paused": row.paused, "labels": row.labels, "by": row.by,
-        "started_at": row.started_at, "changed_at": row.changed_at, "ended_at": row.ended_at,
-    })
+/// A saga in a list.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "SagaRow")]
+pub(crate) struct Row {
+    /// It.
+    pub(crate) id: SagaId,
+    /// What it runs.
+    pub(crate) definition: String,
+    /// Which version of it.
+    pub(crate) version: u32,
+    /// Where it stands.
+    pub(crate) status: Status,
+    /// Whether an operator has stopped it from starting anything.
+    pub(crate) paused: bool,
+    /// What it is searched by.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Who or what started it.
+    pub(crate) by: String,
+    /// When it started.
+    pub(crate) started_at: Timestamp,
+    /// When its status last changed.
+    pub(crate) changed_at: Timestamp,
+    /// When it ended.
+    pub(crate) ended_at: Option<Timestamp>,
+}
+
+impl From<&SagaRow> for Row {
+    fn from(row: &SagaRow) -> Self {
+        Self {
+            id: row.saga,
+            definition: row.definition.clone(),
+            version: row.version,
+            status: row.status,
+            paused: row.paused,
+            labels: row.labels.clone(),
+            by: row.by.clone(),
+            started_at: row.started_at,
+            changed_at: row.changed_at,
+            ended_at: row.ended_at,
+        }
+    }
+}
+
+/// One saga, whole.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Saga")]
+pub(crate) struct Saga {
+    /// It.
+    id: SagaId,
+    /// What it runs.
+    definition: String,
+    /// Which version of it.
+    version: u32,
+    /// Where it stands.
+    status: Status,
+    /// Whether an operator has stopped it from starting anything.
+    paused: bool,
+    /// What it is searched by.
+    labels: BTreeMap<String, String>,
+    /// Who or what started it.
+    by: String,
+    /// What it was started with.
+    input: Value,
+    /// What it returns, once completed.
+    output: Option<Value>,
+    /// When it started.
+    started_at: Timestamp,
+    /// When it ended.
+    ended_at: Option<Timestamp>,
+    /// When anything last happened to it.
+    changed_at: Timestamp,
+    /// When it has to have reached its pivot.
+    deadline_at: Option<Timestamp>,
+    /// Whether the pivot was sent: from then on only forward.
+    past_pivot: bool,
+    /// Why it takes back what it did, if it does.
+    unwinding: Option<Cause>,
+    /// Its steps, in the order of the definition.
+    steps: Vec<Step>,
+    /// What people have to decide.
+    work_items: Vec<WorkItem>,
+    /// When it next moves by itself.
+    next_wake: Option<Timestamp>,
+    /// How many records it has: the number of the last one.
+    records: u64,
+    /// The clock of the orchestrator as it answers.
+    now: Timestamp,
+}
+
+/// One step.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+struct Step {
+    id: StepId,
+    /// Its task type, where it is a task.
+    task: Option<TaskType>,
+    /// The pool whose workers may take it, once that is known.
+    pool: Option<String>,
+    /// Where it stands.
+    phase: Phase,
+    /// Since when.
+    since: Timestamp,
+    /// When it began.
+    began_at: Option<Timestamp>,
+    /// When its phase ends by itself.
+    due: Option<Timestamp>,
+    /// Which doing of it, from 1.
+    round: u32,
+    /// Its attempts of this round, oldest first.
+    attempts: Vec<Attempt>,
+    /// How often it was tried.
+    tries: u32,
+    /// Whether the world may be otherwise because of it.
+    may_have_effect: bool,
+    /// Whether it is the pivot.
+    pivot: bool,
+    /// What it was given.
+    input: Option<Value>,
+    /// What it returned.
+    output: Option<Value>,
+    /// The state it found before it acted.
+    before: Option<Value>,
+    /// What it said last while it ran.
+    progress: Option<Value>,
+    /// What last went wrong.
+    last_failure: Option<Failure>,
+    /// Why it does not go on right now.
+    why: Option<String>,
+}
+
+/// One attempt of a step.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+struct Attempt {
+    /// Which way.
+    direction: Direction,
+    /// Which try, from 1.
+    number: u32,
+    /// Which sending of it, from 1.
+    dispatch: u32,
+    /// How far it has come.
+    stage: Stage,
+    /// Who claimed it.
+    worker: Option<WorkerId>,
+    /// The run that claimed it.
+    run: Option<RunId>,
+    /// When it was first offered.
+    first_offered_at: Timestamp,
+    /// When its present offer was made.
+    offered_at: Timestamp,
+    /// From when on nobody acts for it any more.
+    last_moment: Timestamp,
+    /// Whether the broker has not taken it yet.
+    held: bool,
+    /// Whether no other worker can hold it.
+    sole: bool,
+}
+
+/// How far an attempt has come.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Stage {
+    /// Sent; nobody has claimed or reported it.
+    Offered,
+    /// Claimed by a run, under a lease.
+    Claimed,
+    /// Closed by its report.
+    Reported,
+    /// Closed without a report: it may have acted.
+    Closed,
+    /// Closed, and certain not to have acted.
+    NotRun,
 }
 
 /// The steps in the order of the document, as the first record has them.
-pub(crate) fn step_order(log: &[(u64, Entry)]) -> Vec<String> {
-    log.iter()
-        .flat_map(|(_, entry)| &entry.records)
-        .find_map(|record| match record {
-            Record::Started { steps, .. } => Some(steps.iter().map(ToString::to_string).collect()),
-            _ => None,
-        })
-        .unwrap_or_default()
+pub(crate) fn step_order(first: &Entry) -> Vec<String> {
+    let steps = first.records.iter().find_map(|record| match record {
+        Record::Started { steps, .. } => Some(steps.iter().map(ToString::to_string).collect()),
+        _ => None,
+    });
+    steps.unwrap_or_default()
 }
 
 /// One saga, whole.
@@ -35,24 +200,35 @@ pub(crate) fn saga(
     definition: Option<&Definition>,
     order: &[String],
     now: Timestamp,
-) -> Value {
+) -> Saga {
     let place = |id: &StepId| order.iter().position(|known| known == id.as_str());
     let mut steps: Vec<(&StepId, &StepState)> = state.steps.iter().collect();
     steps.sort_by_key(|(id, _)| place(id).unwrap_or(usize::MAX));
-    let steps: Vec<Value> = steps
-        .into_iter()
-        .map(|(id, step)| one_step(state, definition, id, step, now))
-        .collect();
-    let work_items: Vec<&baton_engine::WorkItem> = state.work_items.values().collect();
-    json!({
-        "id": state.id, "definition": state.definition, "version": state.version,
-        "status": state.status, "paused": state.paused, "labels": state.labels, "by": state.by,
-        "input": state.input, "output": state.output,
-        "started_at": state.started_at, "ended_at": state.ended_at, "changed_at": state.last_at,
-        "deadline_at": state.deadline_at, "past_pivot": state.past_pivot,
-        "unwinding": state.unwinding, "steps": steps, "work_items": work_items,
-        "next_wake": state.next_wake(), "now": now,
-    })
+    Saga {
+        id: state.id,
+        definition: state.definition.clone(),
+        version: state.version,
+        status: state.status,
+        paused: state.paused,
+        labels: state.labels.clone(),
+        by: state.by.clone(),
+        input: state.input.clone(),
+        output: state.output.clone(),
+        started_at: state.started_at,
+        ended_at: state.ended_at,
+        changed_at: state.last_at,
+        deadline_at: state.deadline_at,
+        past_pivot: state.past_pivot,
+        unwinding: state.unwinding.clone(),
+        steps: steps
+            .into_iter()
+            .map(|(id, step)| one_step(state, definition, id, step, now))
+            .collect(),
+        work_items: state.work_items.values().cloned().collect(),
+        next_wake: state.next_wake(),
+        records: state.seq,
+        now,
+    }
 }
 
 fn one_step(
@@ -61,40 +237,54 @@ fn one_step(
     id: &StepId,
     step: &StepState,
     now: Timestamp,
-) -> Value {
+) -> Step {
     let defined = definition.and_then(|definition| definition.step(id));
-    let task_type = step
-        .forward
-        .as_ref()
+    let ready = step.forward.as_ref();
+    let task = ready
         .map(|ready| ready.facts.task_type.clone())
         .or_else(|| defined?.task().map(|task| task.task_type.clone()));
-    let attempts: Vec<Value> = step.attempts.iter().map(attempt).collect();
     let input = |ready: &Option<Prepared>| ready.as_ref().map(|ready| ready.input.clone());
-    json!({
-        "id": id, "task": task_type, "phase": step.phase, "since": step.since,
-        "began_at": step.began_at, "due": step.due, "round": step.round,
-        "attempts": attempts, "tries": step.last_attempt(Direction::Do),
-        "may_have_effect": step.may_have_effect,
-        "pivot": defined.is_some_and(|step| step.pivot),
-        "input": input(&step.forward), "output": step.output,
-        "before": step.before.as_ref().map(|(_, value)| value), "progress": step.progress,
-        "last_failure": step.last_failure,
-        "why": why::waits(state, definition, id, step, now),
-    })
+    Step {
+        id: id.clone(),
+        task,
+        pool: ready.map(|ready| ready.facts.pool.to_string()),
+        phase: step.phase,
+        since: step.since,
+        began_at: step.began_at,
+        due: step.due,
+        round: step.round,
+        attempts: step.attempts.iter().map(attempt).collect(),
+        tries: step.last_attempt(Direction::Do),
+        may_have_effect: step.may_have_effect,
+        pivot: defined.is_some_and(|step| step.pivot),
+        input: input(&step.forward),
+        output: step.output.clone(),
+        before: step.before.as_ref().map(|(_, value)| value.clone()),
+        progress: step.progress.clone(),
+        last_failure: step.last_failure.clone(),
+        why: why::waits(state, definition, id, step, now),
+    }
 }
 
-fn attempt(attempt: &Attempt) -> Value {
+fn attempt(attempt: &state::Attempt) -> Attempt {
     let (stage, worker, run) = match &attempt.stage {
-        Stage::Offered => ("offered", None, None),
-        Stage::Claimed { run, worker } => ("claimed", Some(worker), Some(run)),
-        Stage::Reported => ("reported", None, None),
-        Stage::Closed => ("closed", None, None),
-        Stage::NotRun => ("not-run", None, None),
+        state::Stage::Offered => (Stage::Offered, None, None),
+        state::Stage::Claimed { run, worker } => (Stage::Claimed, Some(worker.clone()), Some(*run)),
+        state::Stage::Reported => (Stage::Reported, None, None),
+        state::Stage::Closed => (Stage::Closed, None, None),
+        state::Stage::NotRun => (Stage::NotRun, None, None),
     };
-    json!({
-        "direction": attempt.direction, "number": attempt.number, "dispatch": attempt.dispatch,
-        "stage": stage, "worker": worker, "run": run,
-        "first_offered_at": attempt.first_offered_at, "offered_at": attempt.offered_at,
-        "last_moment": attempt.last_moment, "held": attempt.held, "sole": attempt.sole,
-    })
+    Attempt {
+        direction: attempt.direction,
+        number: attempt.number,
+        dispatch: attempt.dispatch,
+        stage,
+        worker,
+        run,
+        first_offered_at: attempt.first_offered_at,
+        offered_at: attempt.offered_at,
+        last_moment: attempt.last_moment,
+        held: attempt.held,
+        sole: attempt.sole,
+    }
 }

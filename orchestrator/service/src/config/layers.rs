@@ -5,6 +5,7 @@ use std::path::Path;
 use config::{Environment, File, FileFormat, Value, ValueKind};
 
 use super::{Config, ConfigError, show};
+use crate::nearest::distance;
 
 /// The documented defaults.
 pub const DEFAULTS: &str = include_str!("../../baton-orchestrator.default.toml");
@@ -133,30 +134,6 @@ fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
         .filter(|(far, candidate)| *far <= last(candidate).len().max(6) / 3)
         .min()
         .map(|(_, candidate)| candidate.as_str())
-}
-
-/// How many letters have to be changed, put in or taken out (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut before = i;
-        let mut left = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let above = row.get(j + 1).copied().unwrap_or_default();
-            let change = before + usize::from(from != *to);
-            let best = change.min(above + 1).min(left + 1);
-            before = above;
-            if let Some(cell) = row.get_mut(j) {
-                *cell = left;
-            }
-            left = best;
-        }
-        if let Some(cell) = row.last_mut() {
-            *cell = left;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 /// Takes out what is "": not set.

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 pub(crate) use say::speak;
-pub(crate) use workers::Workers;
+pub(crate) use workers::{WorkerView, Workers};
 
 use crate::clock;
 use crate::hot::mail::Heard;

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use baton_messages::fleet::{Announcement, HEARTBEAT_MS, Heartbeat, Running};
 use baton_messages::{PoolName, TaskType, Timestamp, WorkerId};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::metrics;
@@ -17,7 +18,8 @@ const CLOCK_OFF_MS_MAX: u64 = 5_000;
 const WORKERS_MAX: usize = 10_000;
 
 /// A worker as it is shown.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Worker")]
 pub(crate) struct WorkerView {
     /// Who.
     pub(crate) worker: WorkerId,

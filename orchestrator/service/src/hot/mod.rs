@@ -30,6 +30,7 @@ use baton_messages::{InboxKey, TaskType};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::changes::Changes;
 use crate::clock;
 use crate::decode::{self, Read};
 use crate::health::Health;
@@ -87,6 +88,7 @@ pub(crate) struct Parts<S> {
     pub(crate) instance: String,
     pub(crate) mail: Mail,
     pub(crate) types: Arc<Types>,
+    pub(crate) changes: Arc<Changes>,
     pub(crate) health: Arc<Health>,
     pub(crate) batch_max: usize,
     pub(crate) linger: Duration,
@@ -104,6 +106,7 @@ pub(crate) struct HotLoop<S> {
     catch_up: CatchUp,
     mail: Mail,
     types: Arc<Types>,
+    changes: Arc<Changes>,
     bus: watch::Receiver<BusState>,
     health: Arc<Health>,
     batch_max: usize,
@@ -152,6 +155,7 @@ impl<S: Store> HotLoop<S> {
             watch: Watch::new(publisher, parts.inbox, parts.instance),
             mail: parts.mail,
             types: parts.types,
+            changes: parts.changes,
             bus: parts.bus.state(),
             health: parts.health,
             batch_max: parts.batch_max,

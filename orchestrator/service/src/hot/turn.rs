@@ -30,6 +30,8 @@ impl<S: Store> HotLoop<S> {
         }
         let before = self.driver.figures();
         let empty = self.pieces.is_empty();
+        let told = self.changes.wanted();
+        self.driver.note_changes(told);
         let Some(answers) = self.committed().await? else {
             return Ok(());
         };
@@ -38,10 +40,14 @@ impl<S: Store> HotLoop<S> {
         // The lanes start first: what was decided need not wait for the acknowledgement to be written.
         self.publish();
         self.settle(answers).await;
-        self.health.set_room(self.driver.has_room());
-        if !self.idle_turn {
-            self.health.turned();
+        let changed = self.driver.take_changed();
+        if told {
+            self.changes.committed(changed);
+        } else if self.changes.wanted() {
+            // somebody began to watch while this turn was committed
+            self.changes.anything();
         }
+        self.health.set_room(self.driver.has_room());
         Ok(())
     }
 
@@ -54,6 +60,8 @@ impl<S: Store> HotLoop<S> {
                 Ok(answers) => {
                     if pause != AGAIN_MIN {
                         tracing::info!("the store takes commits again");
+                        // of a turn that was lost nobody knows what it changed
+                        self.changes.anything();
                         self.health.set_store(true);
                     }
                     return Ok(Some(answers));

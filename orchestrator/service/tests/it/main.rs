@@ -5,8 +5,11 @@
     reason = "what cannot be done in a test ends the test"
 )]
 
+mod access;
 mod away;
 mod bad_input;
 mod ends;
+mod live;
+mod page;
 mod runs;
 mod stage;

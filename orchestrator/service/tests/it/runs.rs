@@ -29,7 +29,7 @@ async fn a_saga_is_applied_run_waited_for_and_shown() {
     let saga: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
     assert_eq!(saga["status"], "completed");
     assert_eq!(saga["output"], json!({ "word": "hello" }));
-    assert_eq!(saga["by"], "operator:tester");
+    assert_eq!(saga["by"], "admin on behalf of tester");
 
     let id = saga["id"].as_str().unwrap();
     let shown = stage.baton(&["show", id]).await;
@@ -40,7 +40,7 @@ async fn a_saga_is_applied_run_waited_for_and_shown() {
         "left",
         "right",
         "succeeded",
-        "operator:tester",
+        "admin on behalf of tester",
     ] {
         assert!(text.contains(expected), "no {expected} in:\n{text}");
     }
@@ -114,7 +114,7 @@ async fn the_same_key_is_the_same_saga_and_a_wrong_token_gets_nothing() {
     api.token = "0123456789abcdef".to_owned();
     let (status, problem) = api.post("/v1/sagas", &body).await;
     assert_eq!(status, 401);
-    assert_eq!(problem["type"], "urn:baton:problem:no-token");
+    assert_eq!(problem["type"], "urn:baton:problem:unknown-token");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -106,6 +106,25 @@ impl Stage {
         path.to_str().unwrap().to_owned()
     }
 
+    /// A file of the data folder.
+    pub(crate) fn data(&self, name: &str) -> PathBuf {
+        self.data.join(name)
+    }
+
+    /// Ends it in order and starts it again.
+    pub(crate) async fn restart(&mut self) {
+        let runs = |log: &str| log.matches("the orchestrator runs").count();
+        let before = runs(&self.orchestrator.log());
+        let status = self.orchestrator.sigterm_and_wait(LIMIT).await;
+        assert!(status.success(), "{status}");
+        self.orchestrator.start_again();
+        let orchestrator = &self.orchestrator;
+        baton_harness::await_until("it to run again", LIMIT, async || {
+            runs(&orchestrator.log()) > before
+        })
+        .await;
+    }
+
     /// Waits until the worker's task types are known.
     pub(crate) async fn await_type(&mut self, task_type: &str) {
         let api = self.api().await;
@@ -160,6 +179,11 @@ impl Api {
     pub(crate) async fn put(&self, path: &str, body: &str) -> (u16, Value) {
         self.send(self.http.put(self.at(path)).body(body.to_owned()))
             .await
+    }
+
+    /// Any request without a body.
+    pub(crate) async fn send_as(&self, method: reqwest::Method, path: &str) -> (u16, Value) {
+        self.send(self.http.request(method, self.at(path))).await
     }
 
     /// The text of one of the paths that need no token.

@@ -63,7 +63,7 @@ pub(crate) fn sagas(conn: &Connection, ids: &[SagaId]) -> Result<Vec<Loaded>, St
 }
 
 /// One saga; none when it has neither a snapshot nor a record.
-fn saga(conn: &Connection, saga: SagaId) -> Result<Option<Loaded>, StoreError> {
+pub(crate) fn saga(conn: &Connection, saga: SagaId) -> Result<Option<Loaded>, StoreError> {
     let id = saga.0.as_bytes();
     let failed = |source| failed(format!("saga {saga}"))(source);
     let cold: Option<bool> = conn
@@ -229,7 +229,7 @@ pub(crate) fn definitions(conn: &Connection) -> rusqlite::Result<Vec<DefinitionR
     all(conn, DEFINITIONS, [], definition_row)
 }
 
-fn definition_row(row: &Row<'_>) -> rusqlite::Result<DefinitionRow> {
+pub(crate) fn definition_row(row: &Row<'_>) -> rusqlite::Result<DefinitionRow> {
     Ok(DefinitionRow {
         name: row.get(0)?,
         version: row.get(1)?,

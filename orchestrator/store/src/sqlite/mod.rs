@@ -9,6 +9,7 @@ mod commit;
 mod deltas;
 mod load;
 mod lock;
+mod one_saga;
 mod queries;
 mod reader;
 mod saga_rows;

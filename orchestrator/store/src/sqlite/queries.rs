@@ -77,14 +77,32 @@ pub(crate) fn saga() -> String {
 /// A saga's log.
 pub(crate) const SAGA_LOG: &str = "SELECT log_seq, entry FROM records WHERE saga = (SELECT number FROM sagas WHERE id = ?1) ORDER BY saga_seq";
 
-/// Work items, oldest first. Values: 1 to 3 the cursor, 4 the limit.
+/// A saga's first entry.
+pub(crate) const FIRST_ENTRY: &str = "SELECT entry FROM records WHERE saga = (SELECT number FROM sagas WHERE id = ?1) ORDER BY saga_seq LIMIT 1";
+
+/// Entries of a saga from the one that holds record number ?2 + 1 on (or ends with ?2).
+pub(crate) const ENTRIES_AFTER: &str = "SELECT saga_seq, entry FROM records
+    WHERE saga = (SELECT number FROM sagas WHERE id = ?1)
+    AND saga_seq >= (SELECT coalesce(max(saga_seq), 0) FROM records
+        WHERE saga = (SELECT number FROM sagas WHERE id = ?1) AND saga_seq <= ?2)
+    ORDER BY saga_seq LIMIT ?3";
+
+/// The end of the log, last first.
+pub(crate) const LAST_ENTRIES: &str = "SELECT s.id, r.entry FROM records r CROSS JOIN sagas s ON s.number = r.saga WHERE r.id > 0 ORDER BY r.id DESC LIMIT ?1";
+
+/// One definition.
+pub(crate) const DEFINITION: &str = "SELECT name, version, source, registered_at, registered_by FROM definitions WHERE name = ?1 AND version = ?2";
+
+/// Work items, oldest first. Values: 1 to 3 the cursor, 4 the limit, 5 the kind (null: any).
 pub(crate) const fn work_items(open_only: bool) -> &'static str {
     if open_only {
         "SELECT saga, number, opened_at, item, closed_at, closed_by FROM work_items INDEXED BY work_items_open
-         WHERE closed_at IS NULL AND (opened_at, saga, number) > (?1, ?2, ?3) ORDER BY opened_at, saga, number LIMIT ?4"
+         WHERE closed_at IS NULL AND (opened_at, saga, number) > (?1, ?2, ?3)
+         AND (?5 IS NULL OR json_extract(item, '$.kind') = ?5) ORDER BY opened_at, saga, number LIMIT ?4"
     } else {
         "SELECT saga, number, opened_at, item, closed_at, closed_by FROM work_items INDEXED BY work_items_by_age
-         WHERE (opened_at, saga, number) > (?1, ?2, ?3) ORDER BY opened_at, saga, number LIMIT ?4"
+         WHERE (opened_at, saga, number) > (?1, ?2, ?3)
+         AND (?5 IS NULL OR json_extract(item, '$.kind') = ?5) ORDER BY opened_at, saga, number LIMIT ?4"
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use baton_driver::store::BoxError;
 use baton_driver::{DeadLetterRow, DefinitionRow, SagaRow, StoreError};
-use baton_engine::Entry;
+use baton_engine::{Entry, WorkItemKind};
 use baton_messages::{DeadReason, SagaId};
 use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleResult};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -94,18 +94,19 @@ impl Reader {
         .await
     }
 
-    /// Work items, oldest first.
+    /// Work items, oldest first; only those of `kind`, where one is named.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn work_items(
         &self,
         open_only: bool,
+        kind: Option<WorkItemKind>,
         after: Option<WorkItemCursor>,
         limit: usize,
     ) -> Result<Page<WorkItemView, WorkItemCursor>, StoreError> {
         self.read("work items", move |conn| {
-            work_items(conn, open_only, after, page_rows(limit))
+            work_items(conn, open_only, kind, after, page_rows(limit))
         })
         .await
     }
@@ -183,7 +184,7 @@ impl Reader {
         .await
     }
 
-    async fn read<T, F>(&self, what: &'static str, work: F) -> Result<T, StoreError>
+    pub(super) async fn read<T, F>(&self, what: &'static str, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -278,6 +279,7 @@ fn sagas(
 fn work_items(
     conn: &Connection,
     open_only: bool,
+    kind: Option<WorkItemKind>,
     after: Option<WorkItemCursor>,
     limit: usize,
 ) -> rusqlite::Result<Page<WorkItemView, WorkItemCursor>> {
@@ -289,10 +291,15 @@ fn work_items(
             after.number,
         )
     });
+    // as it stands in the item's own JSON
+    let kind = kind.and_then(|kind| {
+        let word = serde_json::to_value(kind).ok()?;
+        word.as_str().map(str::to_owned)
+    });
     let found = all(
         conn,
         queries::work_items(open_only),
-        params![at, saga, number, rows(limit + 1)],
+        params![at, saga, number, rows(limit + 1), kind],
         work_item,
     )?;
     Ok(page(found, limit, |view| WorkItemCursor {

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 struct Asked {
     check: bool,
     catalogue: Option<PathBuf>,
+    openapi: Option<PathBuf>,
 }
 
 fn asked(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
@@ -32,9 +33,15 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
                     .ok_or("--catalogue wants a file: the output of `baton-worker types --json`")?;
                 asked.catalogue = Some(file.into());
             }
+            "--openapi" => {
+                let file = words
+                    .next()
+                    .ok_or("--openapi wants a file: the output of `baton-orchestrator openapi`")?;
+                asked.openapi = Some(file.into());
+            }
             _ => {
                 return Err(format!(
-                    "`{word}` is not known; use: generate [--check] [--catalogue FILE]"
+                    "`{word}` is not known; use: generate [--check] [--catalogue FILE] [--openapi FILE]"
                 ));
             }
         }
@@ -53,6 +60,13 @@ fn run() -> Result<String, String> {
         let text = std::fs::read_to_string(file)
             .map_err(|e| format!("cannot read {}: {e}", file.display()))?;
         files.insert("catalogue.json".into(), catalogue::rendered(&text)?);
+    }
+    if let Some(file) = &asked.openapi {
+        let text = std::fs::read_to_string(file)
+            .map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+        let document = serde_json::from_str(&text)
+            .map_err(|e| format!("the OpenAPI document is no JSON: {e}"))?;
+        files.insert("openapi.json".into(), documents::json(document)?);
     }
     if asked.check {
         checked(&files)

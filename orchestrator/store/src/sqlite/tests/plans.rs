@@ -32,6 +32,10 @@ fn readers_queries() -> Vec<String> {
     all.extend(
         [
             queries::SAGA_LOG,
+            queries::FIRST_ENTRY,
+            queries::ENTRIES_AFTER,
+            queries::LAST_ENTRIES,
+            queries::DEFINITION,
             queries::DEAD_LETTERS,
             queries::work_items(true),
             queries::work_items(false),

@@ -150,15 +150,15 @@ async fn work_items_and_dead_letters_come_in_pages() {
     store.commit(all).await.unwrap();
 
     let reader = store.reader();
-    let first = reader.work_items(true, None, 2).await.unwrap();
-    let second = reader.work_items(true, first.next, 2).await.unwrap();
+    let first = reader.work_items(true, None, None, 2).await.unwrap();
+    let second = reader.work_items(true, None, first.next, 2).await.unwrap();
     let numbers =
         |rows: &[crate::WorkItemView]| rows.iter().map(|view| view.item.number).collect::<Vec<_>>();
     assert_eq!(
         (numbers(&first.rows), numbers(&second.rows), second.next),
         (vec![1, 1], vec![3], None)
     );
-    let every = reader.work_items(false, None, 9).await.unwrap().rows;
+    let every = reader.work_items(false, None, None, 9).await.unwrap().rows;
     assert_eq!(every[2].closed, Some((at(99), "ann".to_owned())));
     assert_eq!(every.len(), 4);
 

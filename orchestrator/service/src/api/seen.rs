@@ -1,0 +1,161 @@
+//! Sagas as callers see them while they wait: one reader for each watched saga, however many callers watch it. It reads when a commit
+//! has changed the saga, and then only the records that are new.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use baton_driver::StoreError;
+use baton_driver::store::BoxError;
+use baton_engine::{SagaState, replay};
+use baton_messages::SagaId;
+use baton_store::Reader;
+use tokio::sync::watch;
+
+use super::view;
+use crate::changes::Changes;
+
+/// A watched saga is looked at no more often: many records of a busy moment are one look.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// A saga at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Folded {
+    /// Where it stands.
+    pub(crate) state: SagaState,
+    /// Its steps as the document has them.
+    pub(crate) order: Arc<[String]>,
+}
+
+/// What a watcher sees.
+#[derive(Debug, Clone)]
+pub(crate) enum Look {
+    /// Nobody has looked yet.
+    Not,
+    /// There is no such saga.
+    NoSaga,
+    /// It, at its last change.
+    Saga(Arc<Folded>),
+    /// The store could not be read; it is tried again at the next change.
+    Failed(Arc<StoreError>),
+}
+
+/// A saga from the store; none when there is no such saga.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(crate) async fn folded(reader: &Reader, saga: SagaId) -> Result<Option<Folded>, StoreError> {
+    let Some((first, loaded)) = reader.folding(saga).await? else {
+        return Ok(None);
+    };
+    let mut state = *loaded.base;
+    fold(&mut state, &loaded.entries)?;
+    let order = view::step_order(&first).into();
+    Ok(Some(Folded { state, order }))
+}
+
+fn fold(state: &mut SagaState, entries: &[baton_engine::Entry]) -> Result<(), StoreError> {
+    let saga = state.id;
+    replay(state, entries).map_err(|source| StoreError {
+        what: format!("saga {saga}, to fold its records"),
+        source: BoxError::from(source),
+    })
+}
+
+/// Every saga somebody watches.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    changes: Arc<Changes>,
+    reader: Reader,
+    sagas: Mutex<HashMap<SagaId, watch::Sender<Look>>>,
+}
+
+impl Watched {
+    pub(crate) fn new(changes: Arc<Changes>, reader: Reader) -> Self {
+        Self {
+            changes,
+            reader,
+            sagas: Mutex::default(),
+        }
+    }
+
+    /// Watches a saga: the receiver has its newest state, and is told of every later one; states in between may be passed over.
+    pub(crate) fn saga(self: &Arc<Self>, saga: SagaId) -> watch::Receiver<Look> {
+        let mut sagas = self.sagas();
+        if let Some(known) = sagas.get(&saga) {
+            return known.subscribe();
+        }
+        let sender = watch::Sender::new(Look::Not);
+        let receiver = sender.subscribe();
+        sagas.insert(saga, sender);
+        tokio::spawn(self.clone().keep(saga));
+        receiver
+    }
+
+    /// Reads a saga at every change for as long as somebody watches it.
+    async fn keep(self: Arc<Self>, saga: SagaId) {
+        let mut changed = self.changes.saga(saga);
+        let mut last: Option<Arc<Folded>> = None;
+        loop {
+            changed.mark_unchanged();
+            let look = self.look(saga, &mut last).await;
+            let Some(sender) = self.show(saga, look) else {
+                break;
+            };
+            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::select! {
+                told = changed.changed() => if told.is_err() { break },
+                () = sender.closed() => {}
+            }
+        }
+        drop(changed);
+        self.changes.forget(saga);
+    }
+
+    async fn look(&self, saga: SagaId, last: &mut Option<Arc<Folded>>) -> Look {
+        let read = match last.take() {
+            Some(known) => self.newer(saga, known).await.map(Some),
+            None => folded(&self.reader, saga)
+                .await
+                .map(|found| found.map(Arc::new)),
+        };
+        match read {
+            Ok(Some(now)) => {
+                *last = Some(now.clone());
+                Look::Saga(now)
+            }
+            Ok(None) => Look::NoSaga,
+            Err(error) => Look::Failed(Arc::new(error)),
+        }
+    }
+
+    async fn newer(&self, saga: SagaId, known: Arc<Folded>) -> Result<Arc<Folded>, StoreError> {
+        let found = self
+            .reader
+            .entries(saga, known.state.seq, usize::MAX)
+            .await?;
+        if found.is_empty() {
+            return Ok(known);
+        }
+        let entries: Vec<_> = found.into_iter().map(|(_, entry)| entry).collect();
+        let mut now = Arc::unwrap_or_clone(known);
+        fold(&mut now.state, &entries)?;
+        Ok(Arc::new(now))
+    }
+
+    /// Shows it to who watches; none, and forgotten, when nobody does any more.
+    fn show(&self, saga: SagaId, look: Look) -> Option<watch::Sender<Look>> {
+        let mut sagas = self.sagas();
+        let sender = sagas.get(&saga)?;
+        if sender.receiver_count() == 0 {
+            sagas.remove(&saga);
+            return None;
+        }
+        sender.send_replace(look);
+        Some(sender.clone())
+    }
+
+    fn sagas(&self) -> MutexGuard<'_, HashMap<SagaId, watch::Sender<Look>>> {
+        self.sagas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,257 @@
+//! Where time goes, by task type: how long its tasks waited for a worker and how long they ran, over the last rows of the log. Reckoned
+//! from the records and kept for a moment, so that many who look cost what one does.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::State;
+use baton_engine::Entry;
+use baton_engine::record::{AttemptKey, Record};
+use baton_messages::{Direction, SagaId, StepId, TaskResult, TaskType, Timestamp};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Shared;
+use super::auth::Viewer;
+use super::extract::{Nothing, Query};
+use super::problem::{Answer, Problem};
+use crate::clock;
+use crate::fleet::WorkerView;
+
+/// Rows of the log that are looked at: the last seconds of a busy orchestrator, the last day of a quiet one.
+const ROWS: usize = 10_000;
+/// How long figures are shown again before they are reckoned anew.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Figures by task type.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Top {
+    /// What waits longest comes first.
+    items: Vec<OfType>,
+    /// How many rows of the log they are over; a task that was sent before them is not counted.
+    over_rows: usize,
+    /// When the first of these was written.
+    since: Option<Timestamp>,
+}
+
+/// Figures of one task type in one pool, all directions together.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+struct OfType {
+    task_type: String,
+    pool: String,
+    /// Tasks sent that nobody is known to run. One that is held late by its worker says nothing before its report, and counts here.
+    waiting: usize,
+    /// Tasks claimed by a worker.
+    running: usize,
+    /// From the sending to the claim, median. None where tasks are not claimed.
+    wait_p50_ms: Option<u64>,
+    wait_p95_ms: Option<u64>,
+    /// From the claim to the report, median; where tasks are not claimed, from the sending to the report.
+    run_p50_ms: Option<u64>,
+    run_p95_ms: Option<u64>,
+    /// How many of the reports were no success, from 0 to 1.
+    failed_share: Option<f64>,
+    /// Reports that were looked at.
+    reports: usize,
+    /// Workers that serve it.
+    workers: usize,
+    /// How many tasks these run at once, of all types.
+    concurrency: u32,
+}
+
+/// The last figures.
+#[derive(Debug, Default)]
+pub(crate) struct LastTop(Mutex<Option<(Instant, Arc<Top>)>>);
+
+impl LastTop {
+    fn fresh(&self) -> Option<Arc<Top>> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, top) = last.as_ref()?;
+        (at.elapsed() < FRESH).then(|| top.clone())
+    }
+
+    fn keep(&self, top: Arc<Top>) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((Instant::now(), top));
+    }
+}
+
+/// Where time goes, by task type.
+pub(crate) async fn top(
+    State(api): Shared,
+    Viewer(_): Viewer,
+    Query(Nothing {}): Query<Nothing>,
+) -> Answer<Json<Top>> {
+    if let Some(top) = api.top.fresh() {
+        return Ok(Json(top.as_ref().clone()));
+    }
+    let rows = api.reader.last_entries(ROWS).await;
+    let rows = rows.map_err(|error| Problem::store(&error))?;
+    let workers = api.workers.all(clock::now());
+    let top = Arc::new(reckoned(&rows, &workers));
+    api.top.keep(top.clone());
+    Ok(Json(top.as_ref().clone()))
+}
+
+/// One sending as it is followed through the log.
+struct Sending {
+    of: (TaskType, String),
+    sent: Timestamp,
+    claimed: Option<Timestamp>,
+}
+
+#[derive(Default)]
+struct Gathered {
+    waits: Vec<u64>,
+    runs: Vec<u64>,
+    failed: usize,
+    waiting: usize,
+    running: usize,
+}
+
+type Attempt = (SagaId, StepId, Direction, u32, u32);
+
+fn key(saga: SagaId, of: &AttemptKey) -> Attempt {
+    (saga, of.step.clone(), of.direction, of.round, of.attempt)
+}
+
+/// Follows every sending from row to row, oldest first.
+fn reckoned(rows: &[(SagaId, Entry)], workers: &[WorkerView]) -> Top {
+    let mut types: HashMap<(SagaId, StepId, Direction), (TaskType, String)> = HashMap::new();
+    let mut open: HashMap<Attempt, Sending> = HashMap::new();
+    let mut all: BTreeMap<(TaskType, String), Gathered> = BTreeMap::new();
+    for (saga, entry) in rows {
+        for record in &entry.records {
+            match record {
+                Record::Prepared {
+                    step,
+                    direction,
+                    prepared,
+                } => {
+                    let facts = &prepared.facts;
+                    let of = (facts.task_type.clone(), facts.pool.to_string());
+                    types.insert((*saga, step.clone(), *direction), of);
+                }
+                Record::Offered { of, .. } => {
+                    let known = types.get(&(*saga, of.step.clone(), of.direction));
+                    if let Some(known) = known {
+                        let sending = Sending {
+                            of: known.clone(),
+                            sent: entry.at,
+                            claimed: None,
+                        };
+                        open.insert(key(*saga, of), sending);
+                    }
+                }
+                Record::Claimed { of, .. } => {
+                    if let Some(sending) = open.get_mut(&key(*saga, of)) {
+                        sending.claimed = Some(entry.at);
+                        let gathered = all.entry(sending.of.clone()).or_default();
+                        gathered.waits.push(entry.at.since_ms(sending.sent));
+                    }
+                }
+                Record::Reported { of, result, .. } => {
+                    if let Some(sending) = open.remove(&key(*saga, of)) {
+                        let from = sending.claimed.unwrap_or(sending.sent);
+                        let gathered = all.entry(sending.of).or_default();
+                        gathered.runs.push(entry.at.since_ms(from));
+                        gathered.failed += usize::from(!good(result));
+                    }
+                }
+                Record::Closed { of, .. } => {
+                    open.remove(&key(*saga, of));
+                }
+                _ => {}
+            }
+        }
+    }
+    for sending in open.into_values() {
+        let gathered = all.entry(sending.of).or_default();
+        match sending.claimed {
+            Some(_) => gathered.running += 1,
+            None => gathered.waiting += 1,
+        }
+    }
+    let mut items: Vec<OfType> = all
+        .into_iter()
+        .map(|((task_type, pool), gathered)| shown(&task_type, pool, gathered, workers))
+        .collect();
+    items.sort_by_key(|item| std::cmp::Reverse((item.wait_p95_ms, item.waiting)));
+    Top {
+        items,
+        over_rows: rows.len(),
+        since: rows.first().map(|(_, entry)| entry.at),
+    }
+}
+
+const fn good(result: &TaskResult) -> bool {
+    matches!(
+        result,
+        TaskResult::Succeeded { .. } | TaskResult::Probed { .. }
+    )
+}
+
+fn shown(
+    task_type: &TaskType,
+    pool: String,
+    mut gathered: Gathered,
+    workers: &[WorkerView],
+) -> OfType {
+    gathered.waits.sort_unstable();
+    gathered.runs.sort_unstable();
+    let serves = |worker: &&WorkerView| {
+        !worker.silent
+            && worker.types.contains(task_type)
+            && worker.pools.iter().any(|name| name.as_str() == pool)
+    };
+    let serving: BTreeSet<_> = workers
+        .iter()
+        .filter(serves)
+        .map(|worker| (&worker.worker, worker.concurrency.unwrap_or(0)))
+        .collect();
+    let reports = gathered.runs.len();
+    OfType {
+        task_type: task_type.to_string(),
+        waiting: gathered.waiting,
+        running: gathered.running,
+        wait_p50_ms: quantile(&gathered.waits, 50),
+        wait_p95_ms: quantile(&gathered.waits, 95),
+        run_p50_ms: quantile(&gathered.runs, 50),
+        run_p95_ms: quantile(&gathered.runs, 95),
+        failed_share: share(gathered.failed, reports),
+        reports,
+        workers: serving.len(),
+        concurrency: serving.iter().map(|(_, concurrency)| concurrency).sum(),
+        pool,
+    }
+}
+
+/// The smallest value that so many percent do not exceed.
+fn quantile(sorted: &[u64], percent: usize) -> Option<u64> {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied()
+}
+
+fn share(of: usize, all: usize) -> Option<f64> {
+    let of = u32::try_from(of).ok()?;
+    let all = u32::try_from(all).ok().filter(|all| *all > 0)?;
+    Some(f64::from(of) / f64::from(all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_that_were_there() {
+        assert_eq!(quantile(&[], 50), None);
+        assert_eq!(quantile(&[7], 95), Some(7));
+        let all: Vec<u64> = (1..=100).collect();
+        assert_eq!(quantile(&all, 50), Some(50));
+        assert_eq!(quantile(&all, 95), Some(95));
+        assert_eq!(share(1, 4), Some(0.25));
+        assert_eq!(share(0, 0), None);
+    }
+}
