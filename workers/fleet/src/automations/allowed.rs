@@ -89,6 +89,22 @@ impl Allowed {
     }
 }
 
+impl Allowed {
+    /// The entry of that name, which has to be one that only looks.
+    pub(crate) fn looking(&self, name: &str) -> Result<&Command, TaskError> {
+        let command = self.get(name)?;
+        match command.changes() {
+            Changes::Nothing => Ok(command),
+            Changes::Something => Err(TaskError::failed(
+                "not-allowed",
+                format!(
+                    "command {name} may change something (its effect is not \"none\"): use command.run for it"
+                ),
+            )),
+        }
+    }
+}
+
 impl Command {
     fn new(config: &CommandConfig) -> Result<Self, String> {
         if !config.program.is_absolute() {
@@ -278,7 +294,8 @@ impl Command {
         self.args.iter().any(first)
     }
 
-    fn place(&self, dir: Option<&str>) -> Result<Option<PathBuf>, TaskError> {
+    /// Where it runs, when that is not a folder of its own.
+    pub(crate) fn place(&self, dir: Option<&str>) -> Result<Option<PathBuf>, TaskError> {
         let Some(dir) = dir else {
             return Ok(self.config.dir.clone());
         };

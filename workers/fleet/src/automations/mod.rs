@@ -1,6 +1,7 @@
 //! The automations of this fleet, one file each, and which of them are served under a configuration.
 
 mod allowed;
+mod check_command;
 mod check_http;
 mod command_run;
 mod echo;
@@ -17,15 +18,19 @@ mod http_request;
 #[cfg(test)]
 mod http_testing;
 mod http_words;
+mod junit;
 mod ledger;
 mod looking;
 mod ran;
 mod rooted;
+mod script_run;
+mod scripts;
 mod service;
 mod service_restart;
 mod service_start;
 mod service_stop;
 mod span;
+mod test_run;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -41,6 +46,7 @@ use http_client::Client;
 use http_guard::Guard;
 
 pub use allowed::AllowError;
+pub use check_command::{CheckCommand, CheckCommandInput, CheckCommandOutput, Expected};
 pub use check_http::CheckHttp;
 pub use command_run::{CommandRun, CommandRunInput, CommandRunOutput};
 pub use echo::Echo;
@@ -54,10 +60,13 @@ pub use http_guard::GuardError;
 pub use http_request::HttpRequest;
 pub use ledger::{Ledger, LedgerError};
 pub use rooted::RootError;
+pub use script_run::{Inline, Language, ScriptRun, ScriptRunInput, ScriptRunOutput};
+pub use scripts::ScriptsError;
 pub use service::{ServiceError, ServiceInput, ServiceOutput};
 pub use service_restart::ServiceRestart;
 pub use service_start::ServiceStart;
 pub use service_stop::ServiceStop;
+pub use test_run::{TestRun, TestRunInput, TestRunOutput, TestsExpected};
 
 /// Why the fleet cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +98,9 @@ pub enum FleetError {
     /// A service of the allow-list cannot be used.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// The catalogue of scripts cannot be used.
+    #[error(transparent)]
+    Scripts(#[from] ScriptsError),
     /// A type that is asked for is not there.
     #[error("`worker.types` asks for {asked}, which is not served: {hint}")]
     NotServed {
@@ -118,6 +130,9 @@ pub fn registry(config: &Config, processes: &Processes) -> Result<Registry, Flee
     if !config.commands.is_empty() {
         registry = with_commands(registry, &config.commands, processes)?;
     }
+    if of.script_run.folder.is_some() || of.script_run.inline {
+        registry = registry.with(ScriptRun::from(&of.script_run, processes)?)?;
+    }
     if !config.services.is_empty() {
         registry = with_services(registry, &config.services, processes)?;
     }
@@ -136,6 +151,7 @@ pub fn catalogue() -> Result<Registry, FleetError> {
     let registry = with_git(registry, &processes, &of.git, &of.net)?;
     let registry = with_commands(registry, &BTreeMap::new(), &processes)?;
     let registry = with_services(registry, &BTreeMap::new(), &processes)?;
+    let registry = registry.with(ScriptRun::from(&of.script_run, &processes)?)?;
     with_effects(registry, "http://127.0.0.1:1")
 }
 
@@ -176,7 +192,10 @@ fn with_commands(
     config: &BTreeMap<String, CommandConfig>,
     processes: &Processes,
 ) -> Result<Registry, FleetError> {
-    Ok(registry.with(CommandRun::allowing(config, processes)?)?)
+    Ok(registry
+        .with(CommandRun::allowing(config, processes)?)?
+        .with(CheckCommand::allowing(config, processes)?)?
+        .with(TestRun::allowing(config, processes)?)?)
 }
 
 fn with_services(

@@ -116,6 +116,35 @@ pub struct ServiceConfig {
     pub wait_ms: u64,
 }
 
+/// For `script.run`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScriptRunConfig {
+    /// The catalogue; without it and without `inline` the type is not served.
+    pub folder: Option<PathBuf>,
+    /// Whether messages may bring scripts of their own.
+    pub inline: bool,
+    /// The shell.
+    pub sh: PathBuf,
+    /// Python.
+    pub python: PathBuf,
+    /// Tcl.
+    pub tcl: PathBuf,
+}
+
+impl Default for ScriptRunConfig {
+    /// As the documented defaults say.
+    fn default() -> Self {
+        Self {
+            folder: None,
+            inline: false,
+            sh: PathBuf::from("/bin/sh"),
+            python: PathBuf::from("python3"),
+            tcl: PathBuf::from("tclsh"),
+        }
+    }
+}
+
 /// Who looks after a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]

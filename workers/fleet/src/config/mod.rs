@@ -16,7 +16,9 @@ use baton_worker::{CONCURRENCY_MAX, WorkerOptions};
 use serde::Deserialize;
 
 use crate::process::ProcessesConfig;
-pub use commands::{CommandConfig, CommandEffect, ParamConfig, ServiceConfig, ServiceDriver};
+pub use commands::{
+    CommandConfig, CommandEffect, ParamConfig, ScriptRunConfig, ServiceConfig, ServiceDriver,
+};
 pub use layers::{DEFAULTS, Layers};
 
 /// The most threads: each automation shares them with all others, and more than this no host of ours has.
@@ -182,6 +184,9 @@ pub struct AutomationsConfig {
     /// For `git.*`.
     #[serde(default)]
     pub git: GitConfig,
+    /// For `script.run`.
+    #[serde(default)]
+    pub script_run: ScriptRunConfig,
 }
 
 /// For `test.effect` and `test.effect-late`.

@@ -3,6 +3,8 @@
 
 mod runit;
 mod state;
+mod supervisor;
+mod systemd;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use crate::config::{ServiceConfig, ServiceDriver};
 use crate::process::Processes;
 use runit::Runit;
 pub(crate) use state::{State, before_of, before_value, somebody_else};
+use supervisor::Supervisor;
+use systemd::Systemd;
 
 /// A service that is up has to stay up as long as this to count as started: one that dies at once is not.
 const STEADY: Duration = Duration::from_millis(1_200);
@@ -46,6 +50,8 @@ pub(crate) struct Service {
 #[derive(Debug)]
 enum Driver {
     Runit(Runit),
+    Supervisor(Supervisor),
+    Systemd(Systemd),
 }
 
 /// Which service.
@@ -83,12 +89,14 @@ impl Services {
                 why,
             };
             let called = entry.name.clone().unwrap_or_else(|| name.clone());
+            let processes = processes.clone();
             let driver = match entry.driver {
-                ServiceDriver::Runit => {
-                    Runit::new(entry, &called, processes.clone()).map(Driver::Runit)
+                ServiceDriver::Runit => Runit::new(entry, &called, processes).map(Driver::Runit),
+                ServiceDriver::Supervisor => {
+                    Supervisor::new(entry, &called, processes).map(Driver::Supervisor)
                 }
-                ServiceDriver::Supervisor | ServiceDriver::Systemd => {
-                    Err("this driver is not part of this version".to_owned())
+                ServiceDriver::Systemd => {
+                    Systemd::new(entry, &called, processes).map(Driver::Systemd)
                 }
             };
             let service = Service {
@@ -121,6 +129,8 @@ impl Service {
     pub(crate) async fn state(&self, context: &Context) -> Result<State, TaskError> {
         match &self.driver {
             Driver::Runit(runit) => runit.state(context).await,
+            Driver::Supervisor(supervisor) => supervisor.state(context).await,
+            Driver::Systemd(systemd) => systemd.state(context).await,
         }
     }
 
@@ -128,7 +138,14 @@ impl Service {
     pub(crate) async fn start(&self, context: &Context) -> Result<State, TaskError> {
         match &self.driver {
             Driver::Runit(runit) => runit.start(context, self.wait).await?,
+            Driver::Supervisor(supervisor) => supervisor.start(context, self.wait).await?,
+            Driver::Systemd(systemd) => systemd.start(context, self.wait).await?,
         }
+        self.seen_up(context).await
+    }
+
+    /// It is up, and stays up for longer than a moment.
+    async fn seen_up(&self, context: &Context) -> Result<State, TaskError> {
         let up = self.state_after(context).await?;
         if !matches!(up, State::Running { .. }) {
             return Err(self.did_not("start", &up));
@@ -146,6 +163,8 @@ impl Service {
     pub(crate) async fn stop(&self, context: &Context) -> Result<State, TaskError> {
         match &self.driver {
             Driver::Runit(runit) => runit.stop(context, self.wait).await?,
+            Driver::Supervisor(supervisor) => supervisor.stop(context, self.wait).await?,
+            Driver::Systemd(systemd) => systemd.stop(context, self.wait).await?,
         }
         let until = Instant::now() + self.wait;
         loop {
@@ -161,8 +180,12 @@ impl Service {
     /// Stops it if it runs, and starts it: another run of it is there afterwards.
     pub(crate) async fn restart(&self, context: &Context) -> Result<State, TaskError> {
         match &self.driver {
-            // `sv restart` is satisfied with the old process when that is younger than a second.
-            Driver::Runit(_) => {
+            Driver::Systemd(systemd) => {
+                systemd.restart(context, self.wait).await?;
+                self.seen_up(context).await
+            }
+            // `sv restart` is satisfied with the old process when that is younger than a second; supervisor does the same two things.
+            Driver::Runit(_) | Driver::Supervisor(_) => {
                 self.stop(context).await?;
                 self.start(context).await
             }

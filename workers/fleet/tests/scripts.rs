@@ -1,0 +1,299 @@
+//! `script.run`, `test.run` and `check.command` with real interpreters and real reports.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should end where it stands"
+)]
+
+use std::fs;
+use std::path::PathBuf;
+
+use baton_fleet::automations::{
+    CheckCommand, ScriptRun, ScriptRunInput, ScriptRunOutput, TestRun, TestRunOutput,
+};
+use baton_fleet::config::ScriptRunConfig;
+use baton_fleet::process::{Processes, ProcessesConfig};
+use baton_worker::testing::TestStep;
+use baton_worker::{Asked, Automation, Direction, Done, Probe, TaskError};
+use serde_json::{Value, json};
+
+struct Stage {
+    dir: tempfile::TempDir,
+    processes: Processes,
+    step: TestStep,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("scripts")).unwrap();
+        let config = ProcessesConfig {
+            work_folder: Some(dir.path().join("runs")),
+            ..ProcessesConfig::default()
+        };
+        let launcher = PathBuf::from(env!("CARGO_BIN_EXE_baton-worker"));
+        Self {
+            processes: Processes::launched_by(&config, launcher),
+            dir,
+            step: TestStep::new(),
+        }
+    }
+
+    fn script(&self, name: &str, text: &str) {
+        let text = text.replace("DIR", self.dir.path().to_str().unwrap());
+        fs::write(self.dir.path().join("scripts").join(name), text).unwrap();
+    }
+
+    fn scripts(&self, inline: bool) -> ScriptRun {
+        let config = ScriptRunConfig {
+            folder: Some(self.dir.path().join("scripts")),
+            inline,
+            // One that a version manager stands in for finds no home in an empty environment.
+            python: PathBuf::from("/usr/bin/python3"),
+            ..ScriptRunConfig::default()
+        };
+        ScriptRun::from(&config, &self.processes).unwrap()
+    }
+
+    async fn run<A: Automation>(&self, of: &A, input: Value) -> Result<A::Output, TaskError> {
+        let context = self.step.attempt(Direction::Do).unwrap();
+        of.run(&context, serde_json::from_value(input).unwrap())
+            .await
+    }
+
+    async fn undo(&self, of: &ScriptRun, input: Value) -> Result<(), TaskError> {
+        let context = self.step.attempt(Direction::Undo).unwrap();
+        let done = Done {
+            input: serde_json::from_value::<ScriptRunInput>(input).unwrap(),
+            output: None,
+            before: None,
+            progress: None,
+        };
+        of.undo(&context, done).await
+    }
+
+    async fn probe(&self, of: &ScriptRun, input: Value) -> Probe<ScriptRunOutput> {
+        let context = self.step.attempt(Direction::Probe).unwrap();
+        let asked = Asked {
+            input: serde_json::from_value(input).unwrap(),
+            before: None,
+            progress: None,
+        };
+        of.probe(&context, asked).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn each_language_takes_json_and_gives_json() {
+    let stage = Stage::new();
+    stage.script(
+        "a.sh",
+        "printf '{\"got\": %s}' \"$(cat)\" > \"$BATON_RESULT\"; echo sh\n",
+    );
+    stage.script(
+        "b.py",
+        "import json, os, sys\na = json.load(sys.stdin)\nassert a == json.load(open('args.json'))\njson.dump({'got': a}, open(os.environ['BATON_RESULT'], 'w'))\n",
+    );
+    stage.script(
+        "c.tcl",
+        "set a [read stdin]\nset f [open $env(BATON_RESULT) w]\nputs $f \"{\\\"got\\\": $a}\"\nclose $f\n",
+    );
+    let scripts = stage.scripts(false);
+    let args = json!({ "host": "a \"b\" 'c' $(d)" });
+    for name in ["a", "b", "c"] {
+        let ran = stage
+            .run(&scripts, json!({ "script": name, "args": args }))
+            .await
+            .unwrap();
+        assert_eq!(
+            ran.result,
+            Some(json!({ "got": args })),
+            "{name}: {}",
+            ran.stderr
+        );
+        let pinned = json!({ "script": name, "args": args, "sha256": ran.sha256 });
+        stage.run(&scripts, pinned).await.unwrap();
+    }
+    let other = json!({ "script": "a", "sha256": "0".repeat(64) });
+    let error = stage.run(&scripts, other).await.unwrap_err();
+    assert!(
+        error.nothing_changed() && error.code() == "script-changed",
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_script_is_found_out_and_taken_back_by_those_beside_it() {
+    let stage = Stage::new();
+    stage.script("mark.sh", "touch DIR/mark\n");
+    stage.script("mark.undo.sh", "cat > DIR/told; rm -f DIR/mark\n");
+    stage.script("mark.probe.sh", "test -e DIR/mark\n");
+    stage.script("ends.sh", "exit $(grep -o '[0-9]*')\n");
+    let scripts = stage.scripts(false);
+    let input = || json!({ "script": "mark", "args": { "n": 1 } });
+    let mark = stage.dir.path().join("mark");
+    assert_eq!(stage.probe(&scripts, input()).await, Probe::DidNot);
+    stage.run(&scripts, input()).await.unwrap();
+    assert!(mark.exists());
+    assert!(matches!(
+        stage.probe(&scripts, input()).await,
+        Probe::Happened(_)
+    ));
+    for _ in 0..2 {
+        stage.undo(&scripts, input()).await.unwrap();
+        assert!(!mark.exists());
+    }
+    let told = fs::read_to_string(stage.dir.path().join("told")).unwrap();
+    assert!(told.contains(r#""n":1"#), "{told}");
+
+    for (code, nothing, again) in [(1, false, true), (64, true, false), (75, true, true)] {
+        let input = json!({ "script": "ends", "args": code });
+        let error = stage.run(&scripts, input.clone()).await.unwrap_err();
+        assert_eq!(
+            (error.nothing_changed(), error.may_retry()),
+            (nothing, again),
+            "{code}"
+        );
+        assert_eq!(
+            stage.undo(&scripts, input).await.unwrap_err().code(),
+            "no-undo"
+        );
+    }
+}
+
+#[tokio::test]
+async fn only_the_catalogue_is_run_and_nothing_others_can_change() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let stage = Stage::new();
+    stage.script("open.sh", "true\n");
+    let path = stage.dir.path().join("scripts/open.sh");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    let scripts = stage.scripts(false);
+    for name in ["../evil", "nothing", "open", "a/b", ""] {
+        let error = stage
+            .run(&scripts, json!({ "script": name }))
+            .await
+            .unwrap_err();
+        assert!(
+            error.nothing_changed() && error.code() == "not-allowed",
+            "{name}: {error}"
+        );
+    }
+    let inline = || json!({ "inline": { "language": "sh", "text": "echo mine" } });
+    let error = stage.run(&scripts, inline()).await.unwrap_err();
+    assert!(error.to_string().contains("inline is off"), "{error}");
+    let ran = stage.run(&stage.scripts(true), inline()).await.unwrap();
+    assert_eq!(ran.stdout, "mine\n");
+    assert_eq!(
+        stage.run(&scripts, json!({})).await.unwrap_err().code(),
+        "input-misfit"
+    );
+}
+
+const TESTS: &str = r#"
+[suite]
+program = "/bin/sh"
+args = ["-c", "mkdir -p out; cat > out/junit.xml; echo ran; exit {code}", "x"]
+dirs = ["DIR"]
+effect = "none"
+params.code.pattern = "[0-9]+"
+
+[reports]
+program = "/bin/sh"
+args = ["-c", "mkdir -p out; printf '%s' \"$1\" > out/junit.xml; exit \"$2\"", "x", "{report}", "{code}"]
+dirs = ["DIR"]
+effect = "none"
+params.code.pattern = "[0-9]+"
+params.report.pattern = ".*"
+
+[disk]
+program = "/bin/sh"
+args = ["-c", "echo free 42; exit {code}"]
+effect = "none"
+params.code.pattern = "[0-9]+"
+
+[changes]
+program = "/bin/true"
+effect = "irreversible"
+"#;
+
+fn commands(
+    stage: &Stage,
+) -> std::collections::BTreeMap<String, baton_fleet::config::CommandConfig> {
+    toml::from_str(&TESTS.replace("DIR", stage.dir.path().to_str().unwrap())).unwrap()
+}
+
+#[tokio::test]
+async fn tests_are_counted_and_their_failures_named() {
+    let stage = Stage::new();
+    let tests = TestRun::allowing(&commands(&stage), &stage.processes).unwrap();
+    let go = async |report: &str, code: i32, expect: Value| -> Result<TestRunOutput, TaskError> {
+        let input = json!({
+            "command": "reports", "args": { "report": report, "code": code },
+            "dir": stage.dir.path(), "junit": "out/junit.xml", "expect": expect
+        });
+        stage.run(&tests, input).await
+    };
+    let good =
+        "<testsuite><testcase name='a'/><testcase name='b'><skipped/></testcase></testsuite>";
+    let bad = "<testsuite><testcase name='a'/><testcase name='b' classname='m'><failure/></testcase></testsuite>";
+    let ran = go(good, 0, json!({})).await.unwrap();
+    assert_eq!((ran.tests, ran.failed, ran.skipped), (2, 0, 1));
+    let error = go(bad, 1, json!({})).await.unwrap_err();
+    assert_eq!(error.code(), "tests-failed");
+    assert!(
+        error.nothing_changed() && error.to_string().contains("1 of 2 tests failed: m::b"),
+        "{error}"
+    );
+    let ran = go(bad, 1, json!({ "failed_max": 1 })).await.unwrap();
+    assert_eq!(ran.failed_names, ["m::b"]);
+    let codes = [
+        (good, 1, json!({}), "test-command-failed"),
+        ("<testsuite/>", 0, json!({}), "too-few-tests"),
+        ("no report", 0, json!({}), "no-report"),
+    ];
+    for (report, code, expect, word) in codes {
+        assert_eq!(go(report, code, expect).await.unwrap_err().code(), word);
+    }
+    let input = json!({ "command": "changes", "dir": stage.dir.path() });
+    assert_eq!(
+        stage.run(&tests, input).await.unwrap_err().code(),
+        "not-allowed"
+    );
+    let input = json!({ "command": "suite", "args": { "code": 3 }, "dir": stage.dir.path() });
+    assert_eq!(
+        stage.run(&tests, input).await.unwrap_err().code(),
+        "tests-failed"
+    );
+}
+
+#[tokio::test]
+async fn a_check_expects_a_code_and_a_text() {
+    let stage = Stage::new();
+    let check = CheckCommand::allowing(&commands(&stage), &stage.processes).unwrap();
+    let go = async |code: i32, expect: Value| {
+        let input = json!({ "command": "disk", "args": { "code": code }, "expect": expect });
+        stage.run(&check, input).await
+    };
+    assert_eq!(go(0, json!({})).await.unwrap().stdout, "free 42\n");
+    assert_eq!(
+        go(3, json!({ "code": 3, "stdout": "^free [0-9]+$" }))
+            .await
+            .unwrap()
+            .code,
+        3
+    );
+    for (code, expect) in [(1, json!({})), (0, json!({ "stdout": "^full" }))] {
+        let error = go(code, expect).await.unwrap_err();
+        assert!(error.nothing_changed() && error.may_retry(), "{error}");
+        assert_eq!(error.code(), "not-as-expected");
+    }
+    assert_eq!(
+        go(0, json!({ "stdout": "(" })).await.unwrap_err().code(),
+        "input-misfit"
+    );
+    let error = stage
+        .run(&check, json!({ "command": "changes" }))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "not-allowed");
+}
