@@ -9,6 +9,10 @@ missing_packages() {
   command -v flock > /dev/null && command -v unshare > /dev/null || echo util-linux
   # services are tried under the real thing
   command -v runsvdir > /dev/null || echo runit
+  [ -x /usr/bin/supervisord ] || echo supervisor
+  [ -x /lib/systemd/systemd ] && command -v dbus-daemon > /dev/null || echo systemd dbus
+  [ -x /usr/bin/python3 ] && command -v tclsh > /dev/null || echo python3 tcl
+  command -v ps > /dev/null || echo procps
   # the lines of the API's page are run as they stand there
   command -v curl > /dev/null || echo curl
 }
@@ -40,6 +44,13 @@ install_packages() {
     *' rabbitmq-server '*)
       if [ -d /run/systemd/system ]; then
         "${as_root[@]}" systemctl disable --now rabbitmq-server.service epmd.service epmd.socket > /dev/null 2>&1 || true
+      fi
+      ;;
+  esac
+  case " $* " in
+    *' supervisor '*)
+      if [ -d /run/systemd/system ]; then
+        "${as_root[@]}" systemctl disable --now supervisor.service > /dev/null 2>&1 || true
       fi
       ;;
   esac

@@ -168,6 +168,14 @@ impl System {
         self.workers.len() - 1
     }
 
+    /// Starts one more worker, with a configuration file as well. Its index in [`Self::workers`].
+    pub fn add_worker_with_file(&mut self, file: &Path) -> usize {
+        let launch = self.launch_worker(&self.vhost.url());
+        let launch = launch.arg("--config").arg(file);
+        self.workers.push(launch.start());
+        self.workers.len() - 1
+    }
+
     /// Starts one more worker that reaches the broker through a relay.
     pub fn add_worker_through(&mut self, proxy: &Proxy, config: &[(&str, &str)]) -> usize {
         let launch = self.launch_worker(&self.vhost.url_through(proxy.port()));

@@ -13,14 +13,15 @@ const SOON: Duration = Duration::from_secs(30);
 const MANAGER: &str = "/lib/systemd/systemd";
 
 /// A manager that sees a /run of its own and believes that the system was booted by systemd. Its sockets are put into a folder that both
-/// sides see.
+/// sides see. It is not the first process of its namespace: as that it would take itself for the manager of a whole system.
 const START: &str = r#"
 mount --make-rprivate /
 mount -t tmpfs tmpfs /run
 mkdir -p /run/systemd/system
 export XDG_RUNTIME_DIR="$1/run" HOME=/root SYSTEMD_UNIT_PATH="$1/units:/usr/lib/systemd/user"
 export DBUS_SESSION_BUS_ADDRESS="unix:path=$1/run/bus"
-exec /lib/systemd/systemd --user --unit=basic.target
+/lib/systemd/systemd --user --unit=basic.target &
+wait
 "#;
 
 struct Systemd {
@@ -60,7 +61,7 @@ impl Systemd {
             ])
             .arg(dir.path())
             .start();
-        let socket = folder.join("systemd/private");
+        let socket = folder.join("bus");
         await_until("systemd to listen", SOON, async || {
             std::os::unix::net::UnixStream::connect(&socket).is_ok()
         })

@@ -128,8 +128,9 @@ fn parse(text: &str) -> Option<State> {
                 instance: format!("{pid}.{began}"),
             })
         }
-        "STOPPED" | "EXITED" => Some(State::Stopped),
-        "STARTING" | "BACKOFF" | "FATAL" | "STOPPING" => Some(State::Failing),
+        // One that was given up does not run, and nobody tries any more: nothing could stop it further.
+        "STOPPED" | "EXITED" | "FATAL" => Some(State::Stopped),
+        "STARTING" | "BACKOFF" | "STOPPING" => Some(State::Failing),
         _ => None,
     }
 }

@@ -111,7 +111,12 @@ impl Systemd {
         let run = run.env("SYSTEMD_COLORS", "0").keep_nothing();
         match &self.user_folder {
             None => run,
-            Some(folder) => run.arg("--user").env("XDG_RUNTIME_DIR", folder),
+            // Over the user's bus, not the manager's private socket: that one wants to see the caller's process, which it cannot from
+            // another namespace.
+            Some(folder) => {
+                let bus = format!("unix:path={}", folder.join("bus").display());
+                run.arg("--user").env("DBUS_SESSION_BUS_ADDRESS", bus)
+            }
         }
     }
 }
