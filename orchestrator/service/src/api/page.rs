@@ -24,6 +24,11 @@ impl Limit {
     pub(crate) fn rows(limit: Option<Self>) -> usize {
         limit.map_or(ROWS, |Self(rows)| rows)
     }
+
+    /// As asked for, or as many as there may be.
+    pub(crate) fn most(limit: Option<Self>) -> usize {
+        limit.map_or(PAGE_ROWS_MAX, |Self(rows)| rows)
+    }
 }
 
 impl TryFrom<u64> for Limit {
@@ -48,8 +53,8 @@ impl JsonSchema for Limit {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "type": "integer", "minimum": 1, "maximum": PAGE_ROWS_MAX, "default": ROWS,
-            "description": "Most rows of the page."
+            "type": "integer", "minimum": 1, "maximum": PAGE_ROWS_MAX,
+            "description": "Most rows of the page; 50 where nothing is said, of records 500."
         })
     }
 }

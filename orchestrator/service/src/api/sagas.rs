@@ -415,7 +415,7 @@ pub(crate) async fn records(
 ) -> Answer<Json<Records>> {
     let saga = saga_id(&of.id)?;
     let after = since.after.unwrap_or(0);
-    let limit = Limit::rows(since.limit);
+    let limit = Limit::most(since.limit);
     // each entry has one record at least, and the first may begin before `after`
     let entries = api.reader.entries(saga, after, limit + 2).await;
     let entries = entries.map_err(|error| Problem::store(&error))?;

@@ -131,6 +131,8 @@ async fn records_come_page_by_page_and_sagas_by_time() {
         }
         assert_eq!(numbers, (1..=count).collect::<Vec<_>>(), "limit {limit}");
     }
+    let all = api.get(&format!("/v1/sagas/{id}/records")).await;
+    assert_eq!(all["records"].as_array().unwrap().len() as u64, count);
     let started = waited["started_at"].as_u64().unwrap();
     let found = async |query: &str| {
         let page = api.get(&format!("/v1/sagas?{query}")).await;
