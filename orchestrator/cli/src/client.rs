@@ -8,11 +8,14 @@ use serde_json::Value;
 
 use crate::args::Global;
 use crate::error::CliError;
+use crate::sse::Events;
 
 /// Longer than the orchestrator takes to say that it could not commit, or holds back an answer for one who waits.
 const ANSWER_WAIT: Duration = Duration::from_secs(45);
 /// How long a connection may take.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// How long one stream may last: as long as anybody looks.
+const STREAM_WAIT: Duration = Duration::from_secs(366 * 86_400);
 /// Where an orchestrator of this machine keeps its token.
 const TOKEN_FILES: [&str; 2] = [".data/token", "/var/lib/baton/token"];
 
@@ -26,18 +29,13 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(global: &Global) -> Result<Self, CliError> {
-        let url = global.url.trim_end_matches('/').to_owned();
         let http = reqwest::Client::builder()
-            .timeout(ANSWER_WAIT)
             .connect_timeout(CONNECT_WAIT)
             .build()
-            .map_err(|source| CliError::Answer {
-                url: url.clone(),
-                source,
-            })?;
+            .map_err(|source| CliError::NoClient { source })?;
         Ok(Self {
             http,
-            url,
+            url: global.url.trim_end_matches('/').to_owned(),
             token: token(global)?,
             by: global.by.clone().or_else(|| std::env::var("USER").ok()),
         })
@@ -48,8 +46,14 @@ impl Client {
         path: &str,
         query: &[(&str, String)],
     ) -> Result<Value, CliError> {
-        let request = self.request(Method::GET, &with_query(path, query));
-        self.json(request).await
+        self.json(self.request(Method::GET, &with_query(path, query)))
+            .await
+    }
+
+    /// An answer that is no JSON.
+    pub(crate) async fn get_text(&self, path: &str) -> Result<String, CliError> {
+        let response = self.sent(self.request(Method::GET, path)).await?;
+        response.text().await.map_err(|source| self.unread(source))
     }
 
     pub(crate) async fn post(
@@ -65,18 +69,46 @@ impl Client {
         self.json(request).await
     }
 
-    pub(crate) async fn put_yaml(&self, path: &str, body: String) -> Result<Value, CliError> {
-        let request = self
-            .request(Method::PUT, path)
-            .header("content-type", "application/yaml")
-            .body(body);
-        self.json(request).await
+    /// A body that is no plain JSON document.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: String,
+    ) -> Result<Value, CliError> {
+        let request = self.request(method, path).header("content-type", kind);
+        self.json(request.body(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Result<(), CliError> {
+        self.sent(self.request(Method::DELETE, path)).await?;
+        Ok(())
+    }
+
+    /// Server-sent events, from after the last one heard.
+    pub(crate) async fn events(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        last: Option<&str>,
+    ) -> Result<Events, CliError> {
+        let mut request = self
+            .request(Method::GET, &with_query(path, query))
+            .timeout(STREAM_WAIT)
+            .header("accept", "text/event-stream");
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let response = self.sent(request).await?;
+        Ok(Events::new(response, self.url.clone()))
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let mut request = self
             .http
             .request(method, format!("{}{path}", self.url))
+            .timeout(ANSWER_WAIT)
             .bearer_auth(&self.token);
         if let Some(by) = &self.by {
             request = request.header("baton-by", by);
@@ -84,21 +116,30 @@ impl Client {
         request
     }
 
-    async fn json(&self, request: RequestBuilder) -> Result<Value, CliError> {
+    async fn sent(&self, request: RequestBuilder) -> Result<Response, CliError> {
         let response = request
             .send()
             .await
             .map_err(|source| CliError::Unreachable {
                 url: self.url.clone(),
-                source,
+                source: source.without_url(),
             })?;
-        if !response.status().is_success() {
-            return Err(problem(response).await);
+        if response.status().is_success() {
+            return Ok(response);
         }
-        response.json().await.map_err(|source| CliError::Answer {
+        Err(problem(response).await)
+    }
+
+    async fn json(&self, request: RequestBuilder) -> Result<Value, CliError> {
+        let response = self.sent(request).await?;
+        response.json().await.map_err(|source| self.unread(source))
+    }
+
+    fn unread(&self, source: reqwest::Error) -> CliError {
+        CliError::Answer {
             url: self.url.clone(),
-            source,
-        })
+            source: source.without_url(),
+        }
     }
 }
 
@@ -110,17 +151,34 @@ async fn problem(response: Response) -> CliError {
         || format!("the orchestrator answers {status}: {text}"),
         str::to_owned,
     );
-    let kind = document["type"].as_str().unwrap_or_default();
-    let next = match kind.rsplit(':').next().unwrap_or_default() {
-        "no-saga" => Some("baton ls".to_owned()),
-        "no-token" => Some("baton --token-file <data_dir>/token …".to_owned()),
-        _ => None,
-    };
     CliError::Problem {
         status,
         detail,
-        next,
+        next: next(status, &document),
+        document: Box::new(document),
     }
+}
+
+/// Where somebody looks who was refused.
+fn next(status: u16, document: &Value) -> Option<String> {
+    let kind = document["type"].as_str().unwrap_or_default();
+    let text = match (kind.rsplit(':').next().unwrap_or_default(), status) {
+        ("no-saga", _) => "baton ls",
+        ("key-reused", _) => {
+            let saga = document["saga"].as_str().unwrap_or("SAGA");
+            return Some(format!("baton show {saga}"));
+        }
+        ("definition-differs", _) => "raise `version:` in the file, then baton apply again",
+        (_, 401) => {
+            "--token-file FILE or BATON_TOKEN names another; an admin makes one: baton token create NAME --role operator"
+        }
+        (_, 403) => {
+            "baton token whoami tells what yours may do; an admin makes another: baton token create NAME --role ROLE"
+        }
+        (_, 429 | 503) => "the same again in a moment; <url>/readyz tells what is wrong",
+        _ => return None,
+    };
+    Some(text.to_owned())
 }
 
 fn token(global: &Global) -> Result<String, CliError> {
@@ -181,7 +239,18 @@ pub(crate) fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn who_is_refused_learns_where_to_look() {
+        let reused = json!({"type": "urn:baton:problem:key-reused", "saga": "s1"});
+        assert_eq!(next(409, &reused).unwrap(), "baton show s1");
+        assert!(next(401, &json!({})).unwrap().contains("token create"));
+        assert!(next(403, &json!({})).unwrap().contains("whoami"));
+        assert_eq!(next(422, &json!({})), None);
+    }
 
     #[test]
     fn what_is_asked_for_is_escaped() {

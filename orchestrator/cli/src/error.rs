@@ -1,6 +1,8 @@
-//! What goes wrong, and what to do: every error ends with the next command where there is one.
+//! What goes wrong, and what to do: every error names the next command where there is one.
 
 use std::path::PathBuf;
+
+use serde_json::Value;
 
 use crate::exit::Exit;
 
@@ -14,10 +16,22 @@ pub(crate) enum CliError {
         #[source]
         source: std::io::Error,
     },
+    /// The terminal cannot be read.
+    #[error("the answer cannot be read from this terminal; --yes goes without asking")]
+    Terminal {
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No client.
+    #[error("no HTTP client can be made here")]
+    NoClient {
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
     /// Nobody answers.
-    #[error(
-        "no orchestrator answers at {url}; is `baton-orchestrator` running? Another place is named by --url or BATON_URL"
-    )]
+    #[error("no orchestrator answers at {url}")]
     Unreachable {
         /// Where.
         url: String,
@@ -34,10 +48,14 @@ pub(crate) enum CliError {
         #[source]
         source: reqwest::Error,
     },
+    /// The answer means something else than it should.
+    #[error("what answers is an orchestrator of another version: {what}")]
+    Shape {
+        /// What does not fit.
+        what: String,
+    },
     /// There is no token.
-    #[error(
-        "no token: looked for {looked}. Name one by BATON_TOKEN or --token-file; the orchestrator keeps its own in <data_dir>/token"
-    )]
+    #[error("no token: looked for {looked}")]
     NoToken {
         /// Where it was looked for.
         looked: String,
@@ -60,6 +78,8 @@ pub(crate) enum CliError {
         detail: String,
         /// Where to look next.
         next: Option<String>,
+        /// All it says.
+        document: Box<Value>,
     },
     /// Nobody knows whether it happened.
     #[error(
@@ -71,6 +91,16 @@ pub(crate) enum CliError {
         /// Why it is not known.
         #[source]
         source: Box<Self>,
+    },
+    /// A name nobody knows.
+    #[error("{what}{}", near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    NotThere {
+        /// What was looked for.
+        what: String,
+        /// What may have been meant.
+        near: Option<String>,
+        /// Where to look next.
+        next: String,
     },
     /// What was given cannot be used.
     #[error("{what}")]
@@ -85,6 +115,14 @@ impl CliError {
         Self::Usage { what: what.into() }
     }
 
+    pub(crate) fn not_there(what: String, near: Option<&str>, next: impl Into<String>) -> Self {
+        Self::NotThere {
+            what,
+            near: near.map(str::to_owned),
+            next: next.into(),
+        }
+    }
+
     /// Whether what was asked for may have happened all the same: it was sent, and no answer says what became of it.
     pub(crate) fn in_doubt(&self) -> bool {
         match self {
@@ -95,17 +133,49 @@ impl CliError {
         }
     }
 
+    /// Whether it may be over in a moment: the orchestrator is away, starting or busy.
+    pub(crate) const fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Answer { .. } => true,
+            Self::Problem { status, .. } => matches!(*status, 429 | 502 | 503),
+            _ => false,
+        }
+    }
+
+    /// The status of a refusal.
+    pub(crate) const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Problem { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// What to type next.
+    pub(crate) fn next(&self) -> Option<String> {
+        let text = match self {
+            Self::Problem { next, .. } => return next.clone(),
+            Self::NotThere { next, .. } => next,
+            Self::Unreachable { .. } => {
+                "start one: baton-orchestrator (it needs a broker, see its --help); or name another place: --url or BATON_URL"
+            }
+            Self::Answer { .. } | Self::Shape { .. } => {
+                "baton --version, and look who listens there; another place is named by --url or BATON_URL"
+            }
+            Self::NoToken { .. } => {
+                "--token-file FILE or BATON_TOKEN; an orchestrator keeps its first one in <data_dir>/token, an admin makes more: baton token create NAME"
+            }
+            Self::InDoubt { .. } => "baton ls",
+            Self::Usage { .. } => "baton --help",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+
     /// The exit code of a command that ended so.
     pub(crate) const fn exit(&self) -> Exit {
         match self {
             Self::Usage { .. } => Exit::Usage,
-            Self::Runtime { .. }
-            | Self::Unreachable { .. }
-            | Self::Answer { .. }
-            | Self::NoToken { .. }
-            | Self::File { .. }
-            | Self::Problem { .. }
-            | Self::InDoubt { .. } => Exit::Error,
+            _ => Exit::Error,
         }
     }
 }

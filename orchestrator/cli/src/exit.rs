@@ -9,6 +9,9 @@
 //! | 4 | the saga is parked: a person has to decide |
 //! | 5 | the saga was abandoned by an operator |
 //! | 6 | the saga had not ended when the wait was over |
+//! | 130 | interrupted: nobody waits any longer, and the saga goes on |
+//!
+//! A closed pipe changes nothing: what nobody reads is not written, and the code is what it would have been.
 
 use std::process::ExitCode;
 
@@ -29,6 +32,8 @@ pub(crate) enum Exit {
     Abandoned,
     /// Not ended in time.
     Waiting,
+    /// Ctrl-C while waiting: what was waited for goes on.
+    Interrupted,
 }
 
 impl Exit {
@@ -52,6 +57,7 @@ impl Exit {
             Self::Parked => 4,
             Self::Abandoned => 5,
             Self::Waiting => 6,
+            Self::Interrupted => 130,
         }
     }
 }
@@ -75,5 +81,6 @@ mod tests {
         assert_eq!(Exit::of_status("running").code(), 6);
         assert_eq!(Exit::Error.code(), 1);
         assert_eq!(Exit::Usage.code(), 2);
+        assert_eq!(Exit::Interrupted.code(), 130);
     }
 }

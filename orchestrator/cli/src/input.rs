@@ -32,19 +32,23 @@ pub(crate) fn file(path: &Path) -> Result<String, CliError> {
     })
 }
 
-/// The input of a saga: `--input`, with every `-f` put into it.
-pub(crate) fn saga_input(input: Option<&str>, fields: &[String]) -> Result<Value, CliError> {
+/// The input of a saga, the data of an event: JSON, with every `-f` put into it. `what` is the option it comes from.
+pub(crate) fn fields_into(
+    input: Option<&str>,
+    what: &str,
+    fields: &[String],
+) -> Result<Value, CliError> {
     let mut base = match input {
-        Some(text) => json(text, "--input")?,
+        Some(text) => json(text, what)?,
         None => Value::Object(Map::new()),
     };
     for field in fields {
         let (key, text) = pair(field, "--field")?;
         let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
         let Value::Object(map) = &mut base else {
-            return Err(CliError::usage(
-                "--field needs an --input that is an object",
-            ));
+            return Err(CliError::usage(format!(
+                "--field needs an object in {what}"
+            )));
         };
         map.insert(key.to_owned(), value);
     }
@@ -74,7 +78,7 @@ mod tests {
     #[test]
     fn fields_are_json_where_they_can_be() {
         let fields = ["n=5".into(), "ip=10.0.0.1".into(), "all=[1,2]".into()];
-        let input = saga_input(Some(r#"{"kept":true,"n":1}"#), &fields).unwrap();
+        let input = fields_into(Some(r#"{"kept":true,"n":1}"#), "--input", &fields).unwrap();
         assert_eq!(
             input,
             json!({"kept": true, "n": 5, "ip": "10.0.0.1", "all": [1, 2]})
@@ -83,8 +87,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_says_so() {
-        assert!(saga_input(Some("[1]"), &["a=1".into()]).is_err());
-        assert!(saga_input(Some("{"), &[]).is_err());
+        assert!(fields_into(Some("[1]"), "--input", &["a=1".into()]).is_err());
+        assert!(fields_into(Some("{"), "--input", &[]).is_err());
         assert!(labels(&["x".into()]).is_err());
         assert!(labels(&["=x".into()]).is_err());
     }

@@ -7,25 +7,32 @@ mod client;
 mod commands;
 mod error;
 mod exit;
+mod find;
 mod input;
 mod out;
-mod table;
+mod screens;
+mod sse;
+mod suggest;
 mod time;
 mod view;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches as _;
 
-use args::{Cli, Command};
+use args::{Cli, Command, help};
 use client::Client;
+use commands::{
+    act, apply, approve, check, definitions, event, fleet, ls, run, schedules, shell, show, tasks,
+    token, top, watch, work,
+};
 use error::CliError;
 use exit::Exit;
 use out::Out;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let mut out = Out::new(cli.global.json, cli.global.no_color);
+    let cli = parsed();
+    let mut out = Out::new(&cli.global);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -42,24 +49,59 @@ fn main() -> ExitCode {
     }
 }
 
+/// What was typed. Help and mistakes are told by clap, with its colours where they are wanted.
+fn parsed() -> Cli {
+    let plain = std::env::args_os().any(|arg| arg == "--no-color");
+    let colours = if plain {
+        clap::ColorChoice::Never
+    } else {
+        clap::ColorChoice::Auto
+    };
+    let matches = help::command().color(colours).get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
 async fn run(cli: Cli, out: &mut Out) -> Result<Exit, CliError> {
+    match &cli.command {
+        // what needs no orchestrator needs no token either
+        Command::Check(which) if !which.online => return check::offline(which, out),
+        Command::Tasks(which) if which.offline => return tasks::offline(which, out),
+        Command::Completions(which) => return Ok(shell::completions(which, out)),
+        Command::Man(which) => return shell::man(which, out),
+        _ => {}
+    }
     let client = Client::new(&cli.global)?;
-    match cli.command {
-        Command::Apply(apply) => commands::apply::apply(&client, &apply, out).await,
-        Command::Run(run) => commands::run::run(&client, &run, out).await,
-        Command::Ls(which) => commands::ls::ls(&client, &which, out).await,
-        Command::Show(show) => commands::show::show(&client, &show, out).await,
-        Command::Cancel(act) => commands::act::on_saga(&client, "cancel", &act, out).await,
-        Command::Pause(act) => commands::act::on_saga(&client, "pause", &act, out).await,
-        Command::Resume(act) => commands::act::on_saga(&client, "resume", &act, out).await,
-        Command::Abandon(act) => commands::act::on_saga(&client, "abandon", &act, out).await,
-        Command::Retry(act) => commands::act::on_step(&client, "retry", &act, out).await,
-        Command::Skip(act) => commands::act::on_step(&client, "skip", &act, out).await,
-        Command::Resolve(act) => commands::act::resolve(&client, &act, out).await,
-        Command::Acknowledge(act) => commands::act::acknowledge(&client, &act, out).await,
-        Command::Work(page) => commands::lists::work(&client, &page, out).await,
-        Command::Dead(page) => commands::lists::dead(&client, &page, out).await,
-        Command::Workers => commands::lists::workers(&client, out).await,
-        Command::Types => commands::lists::types(&client, out).await,
+    asked(&client, &cli.command, out).await
+}
+
+async fn asked(client: &Client, command: &Command, out: &mut Out) -> Result<Exit, CliError> {
+    match command {
+        Command::Run(which) => run::run(client, which, out).await,
+        Command::Event(which) => event::event(client, which, out).await,
+        Command::Schedules(which) => schedules::schedules(client, which, out).await,
+        Command::Ls(which) => ls::ls(client, which, out).await,
+        Command::Show(which) => show::show(client, which, out).await,
+        Command::Watch(which) => watch::watch(client, which, out).await,
+        Command::Top(which) => top::top(client, which, out).await,
+        Command::Workers(which) => fleet::workers(client, which, out).await,
+        Command::Work(which) => work::work(client, which, out).await,
+        Command::Approve(which) => approve::decide(client, "approve", which, out).await,
+        Command::Reject(which) => approve::decide(client, "reject", which, out).await,
+        Command::Retry(which) => act::on_step(client, "retry", which, out).await,
+        Command::Skip(which) => act::on_step(client, "skip", which, out).await,
+        Command::Resolve(which) => act::resolve(client, which, out).await,
+        Command::Acknowledge(which) => act::acknowledge(client, which, out).await,
+        Command::Cancel(which) => act::on_saga(client, "cancel", which, out).await,
+        Command::Pause(which) => act::on_saga(client, "pause", which, out).await,
+        Command::Resume(which) => act::on_saga(client, "resume", which, out).await,
+        Command::Abandon(which) => act::on_saga(client, "abandon", which, out).await,
+        Command::Check(which) => check::online(client, which, out).await,
+        Command::Apply(which) => apply::apply(client, which, out).await,
+        Command::Definitions(which) => definitions::definitions(client, which, out).await,
+        Command::Tasks(which) => tasks::online(client, which, out).await,
+        Command::Token(which) => token::token(client, which, out).await,
+        Command::Dead(which) => fleet::dead(client, which, out).await,
+        Command::Completions(which) => Ok(shell::completions(which, out)),
+        Command::Man(which) => shell::man(which, out),
     }
 }

@@ -1,27 +1,55 @@
-//! What the API says of a saga, as far as it is shown here. Fields this version does not know are let pass.
+//! What the API says, as far as it is shown here. Fields this version does not know are let pass.
 
 use std::collections::BTreeMap;
 
-use baton_engine::work_item::Choice;
 use baton_messages::Failure;
 use serde::Deserialize;
 use serde_json::Value;
 
 /// A saga of a list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Row {
     pub(crate) id: String,
     pub(crate) definition: String,
     pub(crate) version: u32,
     pub(crate) status: String,
+    #[serde(default)]
     pub(crate) paused: bool,
+    #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) started_at: u64,
+    pub(crate) changed_at: Option<u64>,
     pub(crate) ended_at: Option<u64>,
 }
 
+impl Row {
+    /// `release@3`.
+    pub(crate) fn what(&self) -> String {
+        format!("{}@{}", self.definition, self.version)
+    }
+
+    /// Where it stands, as it is shown.
+    pub(crate) fn standing(&self) -> String {
+        if self.paused {
+            format!("{}, paused", self.status)
+        } else {
+            self.status.clone()
+        }
+    }
+
+    /// `site=vienna team=red`.
+    pub(crate) fn labels(&self) -> String {
+        let all: Vec<String> = self
+            .labels
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        all.join(" ")
+    }
+}
+
 /// One saga.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Saga {
     #[serde(flatten)]
     pub(crate) row: Row,
@@ -34,22 +62,69 @@ pub(crate) struct Saga {
     pub(crate) work_items: Vec<Item>,
 }
 
+impl Saga {
+    /// How many of its steps need nothing more.
+    pub(crate) fn steps_done(&self) -> usize {
+        self.steps.iter().filter(|step| step.is_done()).count()
+    }
+}
+
 /// One step.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Step {
     pub(crate) id: String,
     pub(crate) task: Option<String>,
+    /// What kind it is where it runs no task: `sleep`, `wait`, `approve`, `emit`.
+    pub(crate) kind: Option<String>,
+    pub(crate) pool: Option<String>,
     pub(crate) phase: String,
     pub(crate) since: u64,
     pub(crate) began_at: Option<u64>,
     pub(crate) tries: u32,
+    #[serde(default)]
+    pub(crate) attempts: Vec<Attempt>,
+    #[serde(default)]
     pub(crate) pivot: bool,
     pub(crate) why: Option<String>,
     pub(crate) last_failure: Option<Failure>,
 }
 
+impl Step {
+    /// Whether it is as it should be.
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self.phase.as_str(), "succeeded" | "skipped" | "continued")
+    }
+
+    /// Whether anything goes on with it.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.is_done() || matches!(self.phase.as_str(), "waiting" | "failed" | "undone")
+    }
+
+    /// Its last attempt's worker.
+    pub(crate) fn worker(&self) -> Option<&str> {
+        self.attempts
+            .iter()
+            .rev()
+            .find_map(|attempt| attempt.worker.as_deref())
+    }
+}
+
+/// One attempt.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Attempt {
+    pub(crate) direction: String,
+    pub(crate) number: u32,
+    #[serde(default)]
+    pub(crate) dispatch: u32,
+    pub(crate) stage: String,
+    pub(crate) worker: Option<String>,
+    pub(crate) offered_at: Option<u64>,
+    #[serde(default)]
+    pub(crate) held: bool,
+}
+
 /// One work item.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Item {
     pub(crate) number: u32,
     pub(crate) kind: String,
@@ -57,27 +132,86 @@ pub(crate) struct Item {
     pub(crate) title: String,
     pub(crate) owner: String,
     pub(crate) failure: Option<Failure>,
-    pub(crate) choices: Vec<Choice>,
+    #[serde(default)]
+    pub(crate) choices: Vec<String>,
     pub(crate) opened_at: u64,
 }
 
 impl Item {
-    /// The commands that act on it, as they are typed.
-    pub(crate) fn commands(&self, saga: &str) -> Vec<String> {
+    /// The commands that act on it, as they are typed, each with what it does.
+    pub(crate) fn commands(&self, saga: &str) -> Vec<(String, &'static str)> {
         let step = self.step.as_deref().unwrap_or("STEP");
+        let on_step = |word: &str| format!("baton {word} {saga} {step} -m WHY");
         self.choices
             .iter()
-            .map(|choice| match choice {
-                Choice::Retry => format!("baton retry {saga} {step} -m WHY"),
-                Choice::Skip => format!("baton skip {saga} {step} -m WHY"),
-                Choice::ResolveDone => format!("baton resolve {saga} {step} --as done -m WHY"),
-                Choice::ResolveUndone => format!("baton resolve {saga} {step} --as undone -m WHY"),
-                Choice::Approve => format!("baton approve {saga} {step} -m NOTE"),
-                Choice::Reject => format!("baton reject {saga} {step} -m WHY"),
-                Choice::Cancel => format!("baton cancel {saga} -m WHY"),
-                Choice::Acknowledge => format!("baton acknowledge {saga} {}", self.number),
-                Choice::Abandon => format!("baton abandon {saga} -m WHY"),
+            .filter_map(|choice| {
+                Some(match choice.as_str() {
+                    "approve" => (format!("baton approve {saga} {step}"), "say yes"),
+                    "reject" => (format!("baton reject {saga} {step} -m WHY"), "say no"),
+                    "retry" => (on_step("retry"), "try it again"),
+                    "skip" => (on_step("skip"), "go on without it"),
+                    "resolve-done" => (
+                        format!("baton resolve {saga} {step} --as done -m WHY"),
+                        "it was done by hand",
+                    ),
+                    "resolve-undone" => (
+                        format!("baton resolve {saga} {step} --as undone -m WHY"),
+                        "it was undone by hand",
+                    ),
+                    "cancel" => (
+                        format!("baton cancel {saga} -m WHY"),
+                        "take back what was done",
+                    ),
+                    "acknowledge" => (
+                        format!("baton acknowledge {saga} {}", self.number),
+                        "seen; nothing more to do",
+                    ),
+                    "abandon" => (
+                        format!("baton abandon {saga} -m WHY"),
+                        "give up, half done as it is",
+                    ),
+                    _ => return None,
+                })
             })
             .collect()
     }
+}
+
+/// A task type, as its workers announced it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct TaskType {
+    pub(crate) task_type: String,
+    pub(crate) summary: String,
+    pub(crate) effect: String,
+    #[serde(default)]
+    pub(crate) idempotent: bool,
+    #[serde(default)]
+    pub(crate) before_image: bool,
+    #[serde(default)]
+    pub(crate) undo: bool,
+    #[serde(default)]
+    pub(crate) probe: bool,
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+    pub(crate) lock: Option<String>,
+    pub(crate) timeout_ms_default: u64,
+    pub(crate) timeout_ms_max: u64,
+    #[serde(default)]
+    pub(crate) settle_ms: u64,
+    pub(crate) retry: Retry,
+    #[serde(default)]
+    pub(crate) needs: Vec<String>,
+    #[serde(default)]
+    pub(crate) examples: Vec<Value>,
+    pub(crate) input: Value,
+    pub(crate) output: Value,
+}
+
+/// How a task is tried again by default.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Retry {
+    pub(crate) attempts: u32,
+    pub(crate) backoff_ms: u64,
+    pub(crate) factor: f64,
+    pub(crate) max_ms: u64,
 }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use baton_harness::binaries;
 use serde_json::Value;
 
-use crate::SOON;
+use crate::{SOON, Terminal};
 
 /// `baton`, told where its orchestrator is.
 #[derive(Debug, Clone)]
@@ -38,16 +38,49 @@ impl Cli {
         }
     }
 
-    /// Runs it with these arguments and waits until it ends.
-    pub async fn run(&self, args: &[&str]) -> Ran {
-        let running = tokio::process::Command::new(&self.program)
+    /// The same tool with another token.
+    #[must_use]
+    pub fn with_token(&self, token: &str) -> Self {
+        Self {
+            token: token.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// The same tool in a terminal of so many columns and lines, with these arguments.
+    pub fn terminal(&self, columns: u16, rows: u16, args: &[&str]) -> Terminal {
+        let command = pty_process::Command::new(&self.program)
             .args(args)
             .current_dir(&self.dir)
-            .env("BATON_URL", &self.url)
-            .env("BATON_TOKEN", &self.token)
+            .envs(self.env())
+            .env("TERM", "xterm-256color")
+            .env_remove("NO_COLOR")
+            .env_remove("COLUMNS")
+            .kill_on_drop(true);
+        Terminal::start(command, columns, rows)
+    }
+
+    /// How it would be run, its output for the test to take.
+    pub fn command(&self, args: &[&str]) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&self.program);
+        command
+            .args(args)
+            .current_dir(&self.dir)
+            .envs(self.env())
             .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output();
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    fn env(&self) -> [(&str, &str); 2] {
+        [("BATON_URL", &self.url), ("BATON_TOKEN", &self.token)]
+    }
+
+    /// Runs it with these arguments and waits until it ends.
+    pub async fn run(&self, args: &[&str]) -> Ran {
+        let running = self.command(args).output();
         let output = tokio::time::timeout(SOON, running).await;
         let output = output
             .unwrap_or_else(|_| panic!("baton {args:?} has not ended after {SOON:?}"))

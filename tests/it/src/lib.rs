@@ -11,11 +11,13 @@ mod cli;
 pub mod oracle;
 pub mod sagas;
 mod system;
+mod terminal;
 
 pub use api::{Answer, Api};
 pub use chance::Chance;
 pub use cli::{Cli, Ran};
 pub use system::{Setup, System};
+pub use terminal::Terminal;
 
 use std::time::Duration;
 

@@ -1,13 +1,17 @@
-//! What an operator does: cancel, pause, resume, abandon, retry, skip, resolve, acknowledge.
+//! What an operator does: cancel, pause, resume, abandon, retry, skip, resolve, acknowledge. What was seen of a step goes along, so that one
+//! that has moved since refuses.
 
 use serde_json::{Value, json};
 
+use super::typed;
 use crate::args::{Acknowledge, Act, ActOnStep, ComeTo, Resolve};
 use crate::client::{Client, escaped};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::find;
 use crate::input;
 use crate::out::Out;
+use crate::view::{Saga, Step};
 
 pub(crate) async fn on_saga(
     client: &Client,
@@ -15,8 +19,21 @@ pub(crate) async fn on_saga(
     act: &Act,
     out: &mut Out,
 ) -> Result<Exit, CliError> {
-    let path = format!("/v1/sagas/{}/{action}", escaped(&act.id));
-    send(client, &path, &act.id, body(&act.reason), out).await
+    let id = find::saga_id(client, &act.id).await?;
+    let consequence = match action {
+        "cancel" => Some("what it did is undone"),
+        "abandon" => Some("it stays half done as it is, and nothing goes on"),
+        _ => None,
+    };
+    if let Some(consequence) = consequence {
+        let saga: Saga = typed(find::saga(client, &id).await?)?;
+        let question = format!("{action} {}? {consequence}.", standing(&saga));
+        if !out.agreed(&question, act.yes)? {
+            return Ok(refrained(out));
+        }
+    }
+    let path = format!("/v1/sagas/{}/{action}", escaped(&id));
+    send(client, &path, &id, body(&act.reason), out).await
 }
 
 pub(crate) async fn on_step(
@@ -25,8 +42,13 @@ pub(crate) async fn on_step(
     act: &ActOnStep,
     out: &mut Out,
 ) -> Result<Exit, CliError> {
-    let path = step_path(act, action);
-    send(client, &path, &act.id, body(&act.reason), out).await
+    let consequence = (action == "skip").then_some("the saga goes on without it");
+    let Some((id, seen)) = looked_at(client, action, act, consequence, out).await? else {
+        return Ok(refrained(out));
+    };
+    let mut body = body(&act.why.reason);
+    body["seen"] = seen;
+    send(client, &step_path(&id, &act.step, action), &id, body, out).await
 }
 
 pub(crate) async fn resolve(
@@ -34,16 +56,29 @@ pub(crate) async fn resolve(
     resolve: &Resolve,
     out: &mut Out,
 ) -> Result<Exit, CliError> {
-    let mut body = body(&resolve.act.reason);
-    body["as"] = match resolve.come_to {
-        ComeTo::Done => json!("done"),
-        ComeTo::Undone => json!("undone"),
+    let act = &resolve.act;
+    let mut body = body(&act.why.reason);
+    let (word, consequence) = match resolve.come_to {
+        ComeTo::Done => ("done", "nobody checks it; later steps build on it"),
+        ComeTo::Undone => ("undone", "nobody checks it; nothing more is done about it"),
     };
+    body["as"] = json!(word);
     if let Some(output) = &resolve.output {
         body["output"] = input::json(output, "--output")?;
     }
-    let path = step_path(&resolve.act, "resolve");
-    send(client, &path, &resolve.act.id, body, out).await
+    let action = format!("call {word}");
+    let Some((id, seen)) = looked_at(client, &action, act, Some(consequence), out).await? else {
+        return Ok(refrained(out));
+    };
+    body["seen"] = seen;
+    send(
+        client,
+        &step_path(&id, &act.step, "resolve"),
+        &id,
+        body,
+        out,
+    )
+    .await
 }
 
 pub(crate) async fn acknowledge(
@@ -51,13 +86,60 @@ pub(crate) async fn acknowledge(
     act: &Acknowledge,
     out: &mut Out,
 ) -> Result<Exit, CliError> {
-    let (id, number) = (escaped(&act.id), act.number);
-    let path = format!("/v1/sagas/{id}/work-items/{number}/acknowledge");
-    send(client, &path, &act.id, body(&act.reason), out).await
+    let id = find::saga_id(client, &act.id).await?;
+    let number = act.number;
+    let path = format!("/v1/sagas/{}/work-items/{number}/acknowledge", escaped(&id));
+    send(client, &path, &id, body(&act.reason), out).await
 }
 
-fn step_path(act: &ActOnStep, action: &str) -> String {
-    let (id, step) = (escaped(&act.id), escaped(&act.step));
+/// The saga and what was seen of the step; none when the person thinks better of it.
+async fn looked_at(
+    client: &Client,
+    action: &str,
+    act: &ActOnStep,
+    consequence: Option<&str>,
+    out: &mut Out,
+) -> Result<Option<(String, Value)>, CliError> {
+    let id = find::saga_id(client, &act.id).await?;
+    let saga: Saga = typed(find::saga(client, &id).await?)?;
+    let step = find::step(&saga, &act.step)?;
+    if let Some(consequence) = consequence {
+        let question = format!(
+            "{action} step {} ({}) of {}? {consequence}.",
+            step.id,
+            step.phase,
+            standing(&saga)
+        );
+        if !out.agreed(&question, act.why.yes)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some((id, seen(step))))
+}
+
+/// What was seen of a step.
+pub(super) fn seen(step: &Step) -> Value {
+    json!({ "phase": step.phase, "attempt": step.tries })
+}
+
+fn standing(saga: &Saga) -> String {
+    format!(
+        "{} {} ({}, {} of {} steps done)",
+        saga.row.what(),
+        saga.row.id,
+        saga.row.standing(),
+        saga.steps_done(),
+        saga.steps.len()
+    )
+}
+
+fn refrained(out: &mut Out) -> Exit {
+    out.note("nothing was done");
+    Exit::Error
+}
+
+pub(super) fn step_path(id: &str, step: &str, action: &str) -> String {
+    let (id, step) = (escaped(id), escaped(step));
     format!("/v1/sagas/{id}/steps/{step}/{action}")
 }
 
@@ -66,18 +148,39 @@ fn body(reason: &str) -> Value {
     json!({ "reason": reason, "id": uuid::Uuid::now_v7() })
 }
 
-async fn send(
+pub(super) async fn send(
     client: &Client,
     path: &str,
     id: &str,
     body: Value,
     out: &mut Out,
 ) -> Result<Exit, CliError> {
-    let answer = client.post(path, &body, None).await?;
+    let answer = match client.post(path, &body, None).await {
+        // a saga that has moved or ended is looked at again first
+        Err(CliError::Problem {
+            status: 409,
+            detail,
+            next: None,
+            document,
+        }) => {
+            let next = Some(format!("baton show {id}"));
+            return Err(CliError::Problem {
+                status: 409,
+                detail,
+                next,
+                document,
+            });
+        }
+        answer => answer?,
+    };
     if out.wants_json() {
         out.value(&answer);
     } else {
-        out.line(format!("done; see: baton show {id}"));
+        let shown = out.id(id).to_owned();
+        out.next(
+            "recorded; what comes of it",
+            &format!("baton watch {shown}"),
+        );
     }
     Ok(Exit::Ok)
 }

@@ -1,49 +1,71 @@
 //! `baton apply`: registers definitions. Every file is tried, so that all mistakes are seen at once.
 
+use reqwest::Method;
 use serde_json::Value;
 
+use super::check::draw;
+use super::typed;
 use crate::args::Apply;
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::input;
-use crate::out::Out;
+use crate::out::{Line, Out, Tone};
+use crate::screens::diagnostics::Diagnostic;
 
 pub(crate) async fn apply(client: &Client, apply: &Apply, out: &mut Out) -> Result<Exit, CliError> {
     let mut exit = Exit::Ok;
     let mut all: Vec<Value> = Vec::new();
     for path in &apply.files {
         let text = input::file(path)?;
-        match client.put_yaml("/v1/definitions", text).await {
+        let file = path.display().to_string();
+        match client
+            .send(
+                Method::PUT,
+                "/v1/definitions",
+                "application/yaml",
+                text.clone(),
+            )
+            .await
+        {
             Ok(answer) => {
                 if !out.wants_json() {
-                    let name = answer["definition"].as_str().unwrap_or("?");
-                    let version = answer["version"].as_u64().unwrap_or(0);
-                    out.line(format!("{name}@{version} is registered"));
+                    registered(&answer, out);
                 }
                 all.push(answer);
             }
+            Err(CliError::Problem { document, .. })
+                if document["errors"].is_array() || document["diagnostics"].is_array() =>
+            {
+                exit = Exit::Error;
+                let list = if document["errors"].is_array() {
+                    &document["errors"]
+                } else {
+                    &document["diagnostics"]
+                };
+                let wrong: Vec<Diagnostic> = typed(list.clone())?;
+                draw(&wrong, &file, &text, out);
+            }
+            Err(
+                error @ CliError::Problem {
+                    status: 401 | 403 | 429 | 503,
+                    ..
+                },
+            ) => return Err(error),
             Err(CliError::Problem {
                 status,
                 detail,
                 next,
+                document,
             }) => {
-                // lines read `file:line:column: …`, as editors and compilers write them
-                let detail: Vec<String> = detail
-                    .lines()
-                    .map(|line| match line.chars().next() {
-                        Some(first) if first.is_ascii_digit() => {
-                            format!("{}:{line}", path.display())
-                        }
-                        _ => line.to_owned(),
-                    })
-                    .collect();
+                exit = Exit::Error;
+                let detail = format!("{file}: {detail}");
                 out.error(&CliError::Problem {
                     status,
-                    detail: detail.join("\n"),
+                    detail,
                     next,
+                    document,
                 });
-                exit = Exit::Error;
             }
             Err(error) => return Err(error),
         }
@@ -52,4 +74,15 @@ pub(crate) async fn apply(client: &Client, apply: &Apply, out: &mut Out) -> Resu
         out.value(&Value::Array(all));
     }
     Ok(exit)
+}
+
+fn registered(answer: &Value, out: &mut Out) {
+    let name = answer["definition"].as_str().unwrap_or("?");
+    let version = answer["version"].as_u64().unwrap_or(0);
+    out.say(
+        &Line::of(format!("{name}@{version}"), Tone::Strong)
+            .with(" is registered", Tone::Good)
+            .with("; start one: ", Tone::Faint)
+            .plain(format!("baton run {name} --wait")),
+    );
 }

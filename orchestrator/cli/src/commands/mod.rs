@@ -1,22 +1,61 @@
-//! The commands, one file for each kind.
+//! The commands, one file for each kind: they ask, and hand what they hear to a screen.
 
 pub(crate) mod act;
 pub(crate) mod apply;
-pub(crate) mod lists;
+pub(crate) mod approve;
+pub(crate) mod check;
+pub(crate) mod definitions;
+pub(crate) mod event;
+pub(crate) mod fleet;
+pub(crate) mod follow;
 pub(crate) mod ls;
 pub(crate) mod run;
+pub(crate) mod schedules;
+pub(crate) mod shell;
 pub(crate) mod show;
+pub(crate) mod tasks;
+pub(crate) mod token;
+pub(crate) mod top;
+pub(crate) mod watch;
+pub(crate) mod work;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::args::PageArgs;
 use crate::error::CliError;
+use crate::out::Out;
 
 /// An answer of the API as what is shown of it.
-fn typed<T: DeserializeOwned>(value: Value) -> Result<T, CliError> {
-    serde_json::from_value(value).map_err(|error| CliError::Problem {
-        status: 200,
-        detail: format!("the orchestrator's answer is of another version: {error}"),
-        next: Some("repeat it with --json".to_owned()),
+pub(crate) fn typed<T: DeserializeOwned>(value: Value) -> Result<T, CliError> {
+    serde_json::from_value(value).map_err(|error| CliError::Shape {
+        what: error.to_string(),
     })
+}
+
+/// The rows of a page, under the name they have everywhere, or the one of their kind.
+pub(crate) fn items<'v>(answer: &'v Value, name: &str) -> &'v [Value] {
+    answer["items"]
+        .as_array()
+        .or_else(|| answer[name].as_array())
+        .map_or(&[][..], Vec::as_slice)
+}
+
+/// The same, typed.
+pub(crate) fn typed_items<T: DeserializeOwned>(
+    answer: &Value,
+    name: &str,
+) -> Result<Vec<T>, CliError> {
+    items(answer, name).iter().cloned().map(typed).collect()
+}
+
+/// How the next page is asked for, where there is one.
+pub(crate) fn more(answer: &Value, command: &str, page: &PageArgs, out: &mut Out) {
+    if let Some(next) = answer["next"].as_str() {
+        let limit = page.limit;
+        out.next(
+            "more",
+            &format!("baton {command} -n {limit} --cursor {next}"),
+        );
+    }
 }

@@ -4,38 +4,96 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::show::{self, Until};
+use super::{items, show};
 use crate::args::Run;
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::find;
 use crate::input;
 use crate::out::Out;
+use crate::screens::saga::Detail;
 
 /// Pause before a start in doubt is sent once more: a restart of the orchestrator takes about that long.
 const AGAIN: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(client: &Client, run: &Run, out: &mut Out) -> Result<Exit, CliError> {
     let mut body = what(&run.what)?;
-    body["input"] = input::saga_input(run.input.as_deref(), &run.fields)?;
+    body["input"] = input::fields_into(run.input.as_deref(), "--input", &run.fields)?;
     body["labels"] = json!(input::labels(&run.labels)?);
     let request = run.id.unwrap_or_else(uuid::Uuid::now_v7);
     body["id"] = json!(request);
-    let answer = started(client, &body, run.key.as_deref(), request).await?;
-    let id = answer["id"].as_str().unwrap_or_default().to_owned();
-    if !run.wait {
-        if out.wants_json() {
-            out.value(&answer);
-        } else {
-            out.line(&id);
+    let answer = match started(client, &body, run.key.as_deref(), request).await {
+        Err(error) if matches!(error.status(), Some(404 | 422)) => {
+            return Err(explained(client, &body, error).await);
         }
-        return Ok(Exit::Ok);
+        answer => answer?,
+    };
+    let id = answer["id"].as_str().unwrap_or_default().to_owned();
+    if run.wait {
+        return show::waited(client, &id, run.timeout, Detail::Steps, out).await;
     }
-    let until = Until::after(run.timeout);
-    let saga = show::settled(client, &id, &until).await?;
-    let exit = Exit::of_status(saga["status"].as_str().unwrap_or_default());
-    show::print(saga, out)?;
-    Ok(exit)
+    if out.wants_json() {
+        out.value(&answer);
+    } else {
+        // alone on its line, so that a script may take it
+        out.line(&id);
+        if out.screen.is_terminal() {
+            let command = format!("baton watch {}", out.id(&id));
+            out.next("follow it", &command);
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// A name nobody knows, with what may have been meant; an input that does not fit, with where to read what does.
+async fn explained(client: &Client, body: &Value, error: CliError) -> CliError {
+    let CliError::Problem {
+        status,
+        detail,
+        next,
+        document,
+    } = error
+    else {
+        return error;
+    };
+    let known = |answer: Result<Value, CliError>, list: &str, name: &str| -> Vec<String> {
+        let answer = answer.unwrap_or_default();
+        let names = items(&answer, list)
+            .iter()
+            .filter_map(|row| row[name].as_str());
+        names.map(str::to_owned).collect()
+    };
+    let next = match (status, body["task"].as_str(), body["definition"].as_str()) {
+        (404, Some(task), _) => {
+            let types = known(
+                client.get("/v1/task-types", &[]).await,
+                "task_types",
+                "task_type",
+            );
+            return find::unknown("task type", task, &types, "baton tasks");
+        }
+        (404, _, Some(name)) => {
+            let names = known(
+                client.get("/v1/definitions", &[]).await,
+                "definitions",
+                "definition",
+            );
+            if !names.iter().any(|one| one == name) {
+                return find::unknown("definition", name, &names, "baton definitions");
+            }
+            Some("baton definitions".to_owned())
+        }
+        (_, Some(task), _) => Some(format!("baton tasks show {task}")),
+        (_, _, Some(name)) => Some(format!("baton definitions show {name}")),
+        _ => next,
+    };
+    CliError::Problem {
+        status,
+        detail,
+        next,
+        document,
+    }
 }
 
 /// Sends it, and once more when nobody knows whether the first was committed: under the same id or key it is the same saga.
@@ -75,7 +133,7 @@ fn what(text: &str) -> Result<Value, CliError> {
         return match version {
             Some(_) => Ok(json!({ "task": text })),
             None => Err(CliError::usage(format!(
-                "a task type has a version: {text}@1; see `baton types`"
+                "a task type has a version: {text}@1; see `baton tasks`"
             ))),
         };
     }
@@ -100,6 +158,7 @@ mod tests {
             status: 503,
             detail: "not committed in time".to_owned(),
             next: None,
+            document: Box::default(),
         };
         assert!(refused().in_doubt());
         let id = uuid::Uuid::from_u128(7);

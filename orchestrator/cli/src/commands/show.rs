@@ -1,220 +1,112 @@
-//! `baton show`: one saga, its steps as a list in their order, why it waits, and what you can do.
-
-use std::time::{Duration, Instant};
+//! `baton show`: one saga, its steps in their order, why it waits, and what you can do.
 
 use serde_json::Value;
 
-use super::typed;
+use super::follow::{self, Ended, Follow, Shown};
+use super::{items, typed};
 use crate::args::Show;
 use crate::client::{Client, escaped};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::out::{Out, Tone};
-use crate::table::Table;
+use crate::find;
+use crate::out::{Line, Out, Tone};
+use crate::screens::saga::{self, Detail};
 use crate::time;
-use crate::view::{Item, Saga, Step};
-
-/// How long one answer is held back: shorter than any proxy's patience.
-const ASK_S: u64 = 20;
-
-/// Until when somebody waits.
-pub(crate) struct Until(Option<Instant>);
-
-impl Until {
-    /// After so many seconds; for ever when there are none.
-    pub(crate) fn after(seconds: Option<u64>) -> Self {
-        Self(seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds)))
-    }
-
-    fn left_s(&self) -> u64 {
-        self.0.map_or(ASK_S, |end| {
-            let left = end.saturating_duration_since(Instant::now());
-            left.as_secs().min(ASK_S)
-        })
-    }
-
-    fn over(&self) -> bool {
-        self.0.is_some_and(|end| Instant::now() >= end)
-    }
-}
+use crate::view::Saga;
 
 pub(crate) async fn show(client: &Client, show: &Show, out: &mut Out) -> Result<Exit, CliError> {
-    let path = format!("/v1/sagas/{}", escaped(&show.id));
+    let id = find::saga_id(client, &show.id).await?;
     if show.records {
-        return records(client, &path, out).await;
+        return records(client, &id, out).await;
     }
-    let (saga, exit) = if show.wait {
-        let saga = settled(client, &show.id, &Until::after(show.timeout)).await?;
-        let exit = Exit::of_status(saga["status"].as_str().unwrap_or_default());
-        (saga, exit)
+    let detail = if show.attempts {
+        Detail::Attempts
     } else {
-        (client.get(&path, &[]).await?, Exit::Ok)
+        Detail::Steps
     };
-    print(saga, out)?;
+    if show.wait {
+        return waited(client, &id, show.timeout, detail, out).await;
+    }
+    print(find::saga(client, &id).await?, detail, out)?;
+    Ok(Exit::Ok)
+}
+
+/// Shows how it goes on until it has ended or is parked, then where it stands; the exit code tells.
+pub(crate) async fn waited(
+    client: &Client,
+    id: &str,
+    timeout_s: Option<u64>,
+    detail: Detail,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
+    let follow = Follow {
+        id,
+        to_parked: true,
+        until: follow::until(timeout_s),
+        shown: Shown::Beside,
+    };
+    let saga = match follow::follow(client, &follow, out).await? {
+        Ended::There(saga) | Ended::TimeOver(Some(saga)) => saga,
+        Ended::TimeOver(None) => find::saga(client, id).await?,
+        Ended::Interrupted => return Ok(follow::detached(id, out)),
+        Ended::Unread => return Ok(Exit::Waiting),
+    };
+    let exit = Exit::of_status(saga["status"].as_str().unwrap_or_default());
+    print(saga, detail, out)?;
+    if exit == Exit::Waiting {
+        let shown = out.id(id).to_owned();
+        out.note(format!(
+            "not ended in time; it goes on. Watch it: baton watch {shown}"
+        ));
+    }
     Ok(exit)
 }
 
-/// The saga once it has ended or is parked, or as it is when the time is over.
-pub(crate) async fn settled(client: &Client, id: &str, until: &Until) -> Result<Value, CliError> {
-    let path = format!("/v1/sagas/{}", escaped(id));
-    loop {
-        let query = [("wait_s", until.left_s().to_string())];
-        let saga = client.get(&path, &query).await?;
-        let status = saga["status"].as_str().unwrap_or_default();
-        if Exit::of_status(status) != Exit::Waiting || until.over() {
-            return Ok(saga);
-        }
-    }
-}
-
 /// Every page of records.
-async fn records(client: &Client, path: &str, out: &mut Out) -> Result<Exit, CliError> {
-    let path = format!("{path}/records");
+async fn records(client: &Client, id: &str, out: &mut Out) -> Result<Exit, CliError> {
+    let path = format!("/v1/sagas/{}/records", escaped(id));
     let mut after = 0_u64;
     loop {
         let answer = client.get(&path, &[("after", after.to_string())]).await?;
-        let rows = answer["records"].as_array().map_or(&[][..], Vec::as_slice);
-        for row in rows {
+        for row in items(&answer, "records") {
             if out.wants_json() {
-                out.line(row.to_string());
+                out.item(row);
             } else {
-                let at = row["at"].as_u64().unwrap_or(0);
-                let number = row["number"].as_u64().unwrap_or(0);
-                out.line(format!("{number:>5}  {at}  {}", row["record"]));
+                out.say(&record(row));
             }
         }
         match answer["next"].as_u64() {
-            Some(next) => after = next,
-            None => return Ok(Exit::Ok),
+            Some(next) if !out.screen.is_gone() => after = next,
+            _ => return Ok(Exit::Ok),
         }
     }
 }
 
+/// Number, instant, kind, and what it says.
+fn record(row: &Value) -> Line {
+    let number = row["number"].as_u64().unwrap_or(0);
+    let at = time::read(&row["at"]).map_or_else(String::new, time::instant);
+    let (kind, said) = match row["record"]
+        .as_object()
+        .and_then(|record| record.iter().next())
+    {
+        Some((kind, said)) => (kind.clone(), said.to_string()),
+        None => (row["record"].to_string(), String::new()),
+    };
+    Line::faint(format!("{number:>5}  {at}  "))
+        .with(format!("{kind:<12}"), Tone::Strong)
+        .plain(format!("  {said}"))
+}
+
 /// One saga, for people or as JSON.
-pub(crate) fn print(saga: Value, out: &mut Out) -> Result<(), CliError> {
+pub(crate) fn print(value: Value, detail: Detail, out: &mut Out) -> Result<(), CliError> {
     if out.wants_json() {
-        out.value(&saga);
+        out.value(&value);
         return Ok(());
     }
-    let saga: Saga = typed(saga)?;
-    head(&saga, out);
-    let mut table = Table::new(&["", "step", "task", "phase", "tries", "took", "why"]);
-    for step in &saga.steps {
-        table.row(cells(step, saga.now));
-    }
-    out.table(&table);
-    if let Some(output) = saga.output.as_ref().filter(|output| !output.is_null()) {
-        out.line(format!("output: {output}"));
-    }
-    for item in &saga.work_items {
-        work_item(&saga, item, out);
+    let saga: Saga = typed(value)?;
+    for line in saga::lines(&saga, saga.now, out.screen.width(), detail) {
+        out.say(&line);
     }
     Ok(())
-}
-
-fn head(saga: &Saga, out: &mut Out) {
-    let row = &saga.row;
-    let status = out.coloured(&row.status, Tone::of(&row.status));
-    let paused = if row.paused { ", paused" } else { "" };
-    let took = row.ended_at.map_or_else(String::new, |end| {
-        format!(", took {}", time::span(end.saturating_sub(row.started_at)))
-    });
-    out.line(format!(
-        "{}@{}  {}  {status}{paused}",
-        row.definition, row.version, row.id
-    ));
-    out.line(format!(
-        "started {} by {}{took}",
-        time::ago(row.started_at, Some(saga.now)),
-        saga.by
-    ));
-    if let Some(deadline) = saga.deadline_at.filter(|_| row.ended_at.is_none()) {
-        let left = time::span(deadline.saturating_sub(saga.now));
-        out.line(format!("deadline in {left}"));
-    }
-    if let Some(cause) = &saga.unwinding {
-        out.line(format!("takes back what it did: {}", sentence(cause)));
-    }
-}
-
-/// Why a saga unwinds, in a sentence.
-fn sentence(cause: &Value) -> String {
-    let failed = &cause["step-failed"];
-    let cancelled = &cause["cancelled"];
-    if let Some(step) = failed["step"].as_str() {
-        let message = failed["failure"]["message"].as_str().unwrap_or_default();
-        return format!("step {step} failed: {message}");
-    }
-    if let Some(by) = cancelled["by"].as_str() {
-        let reason = cancelled["reason"].as_str().unwrap_or_default();
-        return format!("cancelled by {by}: {reason}");
-    }
-    if cause.as_str() == Some("deadline") {
-        return "its deadline passed".to_owned();
-    }
-    if let Some(step) = cause["late-evidence"]["step"].as_str() {
-        return format!("step {step} turned out to have happened");
-    }
-    cause.to_string()
-}
-
-fn cells(step: &Step, now: u64) -> Vec<(String, Tone)> {
-    let tone = Tone::of(&step.phase);
-    let mark = match step.phase.as_str() {
-        "succeeded" => "+",
-        "undone" => "<",
-        "failed" | "doubtful" | "parked" | "undo-parked" => "!",
-        "waiting" => ".",
-        "skipped" | "continued" => "-",
-        _ => "*",
-    };
-    let took = step.began_at.map_or_else(String::new, |began| {
-        let end = match step.phase.as_str() {
-            "succeeded" | "failed" | "undone" | "skipped" | "continued" => step.since,
-            _ => now,
-        };
-        time::span(end.saturating_sub(began))
-    });
-    let failed = step
-        .last_failure
-        .as_ref()
-        .filter(|_| step.phase != "succeeded")
-        .map(|failure| format!("{}: {}", failure.code, failure.message));
-    let why: Vec<String> = [step.why.clone(), failed].into_iter().flatten().collect();
-    let name = if step.pivot {
-        format!("{} (pivot)", step.id)
-    } else {
-        step.id.clone()
-    };
-    let tries = if step.tries == 0 {
-        String::new()
-    } else {
-        step.tries.to_string()
-    };
-    vec![
-        (mark.to_owned(), tone),
-        (name, Tone::Plain),
-        (step.task.clone().unwrap_or_default(), Tone::Faint),
-        (step.phase.clone(), tone),
-        (tries, Tone::Plain),
-        (took, Tone::Plain),
-        (why.join("; "), Tone::Plain),
-    ]
-}
-
-fn work_item(saga: &Saga, item: &Item, out: &mut Out) {
-    let title = out.coloured(&item.title, Tone::Bad);
-    out.line(format!(
-        "\nwork item {} for {}, {} ({}): {title}",
-        item.number,
-        item.owner,
-        time::ago(item.opened_at, Some(saga.now)),
-        item.kind,
-    ));
-    if let Some(failure) = &item.failure {
-        out.line(format!("  {}: {}", failure.code, failure.message));
-    }
-    for command in item.commands(&saga.row.id) {
-        out.line(format!("  {command}"));
-    }
 }

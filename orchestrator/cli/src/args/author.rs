@@ -1,0 +1,63 @@
+//! Author: `check`, `apply`, `definitions`, `tasks`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Files with one definition each; - is the standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// The task types to check against, as `baton tasks --json` gives them [default: those of this version]
+    #[arg(long, value_name = "FILE", conflicts_with = "online")]
+    pub(crate) catalogue: Option<PathBuf>,
+    /// Have a running orchestrator check, against the task types it knows
+    #[arg(long)]
+    pub(crate) online: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// Files with one definition each; - is the standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Definitions {
+    #[command(subcommand)]
+    pub(crate) command: Option<DefinitionsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DefinitionsCommand {
+    /// List them (the default)
+    Ls,
+    /// Print one as it was registered
+    Show {
+        /// name (the newest version) or name@version
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tasks {
+    #[command(subcommand)]
+    pub(crate) command: Option<TasksCommand>,
+    /// Those that come with this version, without a server
+    #[arg(long, global = true)]
+    pub(crate) offline: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TasksCommand {
+    /// List them (the default)
+    Ls,
+    /// The manual page of one
+    Show {
+        /// name@version, or a name
+        #[arg(value_name = "TYPE")]
+        name: String,
+    },
+}

@@ -1,0 +1,201 @@
+//! What `baton --help` teaches: commands in groups, in the order somebody meets them, with examples.
+
+use clap::{Command, CommandFactory as _};
+
+use super::Cli;
+
+/// Every command, by what it is for.
+pub(crate) const GROUPS: [(&str, &[&str]); 5] = [
+    ("Start things", &["run", "event", "schedules"]),
+    ("Watch", &["ls", "show", "watch", "top", "workers"]),
+    (
+        "Decide",
+        &[
+            "work",
+            "approve",
+            "reject",
+            "retry",
+            "skip",
+            "resolve",
+            "acknowledge",
+            "cancel",
+            "pause",
+            "resume",
+            "abandon",
+        ],
+    ),
+    ("Author", &["check", "apply", "definitions", "tasks"]),
+    ("Administer", &["token", "dead", "completions", "man"]),
+];
+
+const EXAMPLES: &str = "\
+  baton check page.yaml                       is it right?
+  baton apply page.yaml                       register it
+  baton run publish-page -f text=Hi --wait    start it, follow it
+  baton ls --status parked                    what waits for a person
+  baton show 3f1c8a02                         one saga (a prefix of its id will do)
+  baton work                                  what to decide, with the commands to type
+  baton tasks show file.write@1               what a task type takes and gives";
+
+const EXIT_CODES: &str = "\
+  0 done, completed    1 error         2 usage, or refused as mistyped
+  3 compensated        4 parked        5 abandoned
+  6 not ended in time  130 interrupted (the saga goes on)";
+
+pub(super) const RUN: &str = "\
+Examples:
+  baton run publish-page -f text=Hello --wait
+  baton run publish-page@2 --input @input.json --key order-4711
+  baton run file.write@1 -f path=/srv/www/a.html -f content=Hi --wait
+
+Ctrl-C while waiting detaches (exit code 130): the saga goes on.
+Exit codes with --wait: 0 completed, 3 compensated, 4 parked, 5 abandoned, 6 not ended in time.";
+
+pub(super) const EVENT: &str = "\
+Examples:
+  baton event publish com.example.paid -f order=4711 --source /shop
+  baton event publish com.example.paid --data @paid.json --id 4711
+  baton event ls --type com.example.paid
+  baton event show 4711";
+
+pub(super) const LS: &str = "\
+Examples:
+  baton ls --status parked
+  baton ls --definition release --label site=vienna --since 2h
+  baton ls --watch
+  baton ls --json | jq -r '.sagas[].id'";
+
+pub(super) const SHOW: &str = "\
+Examples:
+  baton show 3f1c8a02              a prefix of the id will do
+  baton show 3f1c8a02 --attempts   every attempt, with its worker
+  baton show 3f1c8a02 --records    what happened, as it is kept
+  baton show 3f1c8a02 --wait       until it has ended or is parked";
+
+pub(super) const WATCH: &str = "\
+Examples:
+  baton watch 3f1c8a02
+  baton watch --all --definition release
+  baton watch --all --json         one line for each change
+
+Exit codes of one saga: 0 completed, 3 compensated, 5 abandoned, 130 interrupted (the saga goes on).";
+
+pub(super) const APPROVE: &str = "\
+Examples:
+  baton work                                 what waits, for whom
+  baton approve 3f1c8a02 -m 'looked at it'
+  baton approve 3f1c8a02 release             where several steps wait";
+
+pub(super) const RETRY: &str = "\
+Example:
+  baton retry 3f1c8a02 restart -m 'the disk is free again'
+
+What you saw is sent along: a step that has moved since refuses.";
+
+pub(super) const RESOLVE: &str = "\
+Examples:
+  baton resolve 3f1c8a02 restart --as done -m 'restarted by hand' --output '{\"pid\": 7}'
+  baton resolve 3f1c8a02 page --as undone -m 'put back from the backup'";
+
+pub(super) const CANCEL: &str = "\
+Example:
+  baton cancel 3f1c8a02 -m 'wrong site'
+
+What was done is undone, newest first. After the pivot a person decides instead: see baton work.";
+
+pub(super) const CHECK: &str = "\
+Examples:
+  baton check *.yaml
+  baton check page.yaml --online             against the workers that are there
+  baton tasks --json > types.json && baton check page.yaml --catalogue types.json
+
+Exit code 1 when anything is wrong. --json: one document, [{ file, ok, diagnostics }].";
+
+pub(super) const APPLY: &str = "\
+Example:
+  baton apply page.yaml
+
+A registered version never changes: change `version:` together with the content.";
+
+pub(super) const TASKS: &str = "\
+Examples:
+  baton tasks
+  baton tasks show file.write@1
+  baton tasks show http.request --offline";
+
+pub(super) const TOKEN: &str = "\
+Examples:
+  baton token create anna --role operator --expires 90d
+  baton token whoami
+  baton token revoke anna";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  baton completions bash > ~/.local/share/bash-completion/completions/baton
+  baton completions zsh > ~/.zfunc/_baton
+  baton completions fish > ~/.config/fish/completions/baton.fish";
+
+/// The command line with its groups.
+pub(crate) fn command() -> Command {
+    let command = Cli::command();
+    let mut text = String::from("{about-with-newline}\n{usage-heading} {usage}\n");
+    for (title, names) in GROUPS {
+        text.push_str(&heading(title));
+        for name in names {
+            let about = command.find_subcommand(name).and_then(Command::get_about);
+            let about = about.map(ToString::to_string).unwrap_or_default();
+            text.push_str(&format!(
+                "  {}{:blank$}{about}\n",
+                bold(name),
+                "",
+                blank = 13 - name.len()
+            ));
+        }
+    }
+    text.push_str(&heading("Examples"));
+    text.push_str(&format!("{EXAMPLES}\n"));
+    text.push_str(&heading("Exit codes"));
+    text.push_str(&format!("{EXIT_CODES}\n\n{{options}}{{after-help}}"));
+    // the groups stand instead of the one flat list
+    let hidden: Vec<String> = command
+        .get_subcommands()
+        .map(|one| one.get_name().to_owned())
+        .collect();
+    let command = hidden.iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |one| one.hide(true))
+    });
+    command
+        .help_template(text)
+        .after_help("baton COMMAND --help tells more. Environment: BATON_URL, BATON_TOKEN, BATON_TOKEN_FILE, BATON_BY, NO_COLOR, COLUMNS.")
+}
+
+fn heading(title: &str) -> String {
+    format!("\n\u{1b}[1;4m{title}:\u{1b}[0m\n")
+}
+
+fn bold(name: &str) -> String {
+    format!("\u{1b}[1m{name}\u{1b}[0m")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_stands_in_one_group() {
+        let command = Cli::command();
+        let mut known: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+        let mut grouped: Vec<&str> = GROUPS
+            .iter()
+            .flat_map(|(_, names)| names.iter().copied())
+            .collect();
+        known.sort_unstable();
+        grouped.sort_unstable();
+        assert_eq!(known, grouped);
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+}

@@ -1,0 +1,176 @@
+//! The command line, as people type it: what stands everywhere, and the list of commands. One file for each group of them.
+
+mod admin;
+mod author;
+mod decide;
+pub(crate) mod help;
+mod start;
+mod watch;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use admin::{Completions, Dead, Man, Token, TokenCommand};
+pub(crate) use author::{Apply, Check, Definitions, DefinitionsCommand, Tasks, TasksCommand};
+pub(crate) use decide::{Acknowledge, Act, ActOnStep, ComeTo, Decide, Resolve, Work};
+pub(crate) use start::{
+    Event, EventCommand, OneSchedule, Publish, Run, Schedules, SchedulesCommand,
+};
+pub(crate) use watch::{Ls, Show, Top, Watch, Workers};
+
+/// Where an orchestrator listens by default.
+pub(crate) const URL_DEFAULT: &str = "http://127.0.0.1:8470";
+
+/// Starts, watches and mends sagas.
+#[derive(Debug, Parser)]
+#[command(
+    name = "baton",
+    version,
+    arg_required_else_help = true,
+    subcommand_required = true
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What stands everywhere.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Global {
+    /// Where the orchestrator listens
+    #[arg(long, global = true, env = "BATON_URL", hide_env = true, default_value = URL_DEFAULT, value_name = "URL")]
+    pub(crate) url: String,
+    /// The token itself; better in BATON_TOKEN or a file
+    #[arg(
+        long,
+        global = true,
+        env = "BATON_TOKEN",
+        hide_env = true,
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
+    pub(crate) token: Option<String>,
+    /// A file with the token [default: .data/token, then /var/lib/baton/token]
+    #[arg(
+        long,
+        global = true,
+        env = "BATON_TOKEN_FILE",
+        hide_env = true,
+        value_name = "FILE"
+    )]
+    pub(crate) token_file: Option<PathBuf>,
+    /// On behalf of whom, for the records [default: $USER]
+    #[arg(
+        long,
+        global = true,
+        env = "BATON_BY",
+        hide_env = true,
+        value_name = "NAME"
+    )]
+    pub(crate) by: Option<String>,
+    /// JSON as the API gives it: one document, or one line for each item of what goes on
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No colours, also on a terminal (as NO_COLOR)
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+}
+
+/// Each stands in one group of [`help::GROUPS`].
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a saga, or one task on its own
+    #[command(after_help = help::RUN)]
+    Run(Run),
+    /// Publish events, and see what they caused
+    #[command(after_help = help::EVENT)]
+    Event(Event),
+    /// See, pause and fire what starts by the clock
+    Schedules(Schedules),
+    /// List sagas, newest first
+    #[command(after_help = help::LS)]
+    Ls(Ls),
+    /// Show a saga: steps, why it waits, what to do
+    #[command(after_help = help::SHOW)]
+    Show(Show),
+    /// Follow one saga, or all, as they change
+    #[command(after_help = help::WATCH)]
+    Watch(Watch),
+    /// Where time goes, by task type: the bottleneck
+    Top(Top),
+    /// List the workers
+    Workers(Workers),
+    /// List what people have to decide
+    Work(Work),
+    /// Say yes to what waits for approval
+    #[command(after_help = help::APPROVE)]
+    Approve(Decide),
+    /// Say no to what waits for approval
+    Reject(Decide),
+    /// Try a parked step, or a parked undo, again
+    #[command(after_help = help::RETRY)]
+    Retry(ActOnStep),
+    /// Go on without a step
+    Skip(ActOnStep),
+    /// Say that a step was done, or undone, by hand
+    #[command(after_help = help::RESOLVE)]
+    Resolve(Resolve),
+    /// Say that a work item was seen
+    Acknowledge(Acknowledge),
+    /// Take back what a saga has done
+    #[command(after_help = help::CANCEL)]
+    Cancel(Act),
+    /// Let a saga start nothing new
+    Pause(Act),
+    /// Let a paused saga go on
+    Resume(Act),
+    /// Give a saga up, half done as it is
+    Abandon(Act),
+    /// Check definitions, here, without a server
+    #[command(after_help = help::CHECK)]
+    Check(Check),
+    /// Register definitions
+    #[command(after_help = help::APPLY)]
+    Apply(Apply),
+    /// List and print registered definitions
+    Definitions(Definitions),
+    /// List task types; a manual page of each
+    #[command(alias = "types", after_help = help::TASKS)]
+    Tasks(Tasks),
+    /// Make, list and revoke tokens; who am I
+    #[command(after_help = help::TOKEN)]
+    Token(Token),
+    /// List messages nobody could use
+    Dead(Dead),
+    /// Completions for bash, zsh, fish
+    #[command(after_help = help::COMPLETIONS)]
+    Completions(Completions),
+    /// The manual page, as roff
+    Man(Man),
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PageArgs {
+    /// How many at most
+    #[arg(long, short = 'n', default_value_t = 50, value_name = "N")]
+    pub(crate) limit: usize,
+    /// Go on where the last page ended
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) cursor: Option<String>,
+}
+
+impl PageArgs {
+    /// As the API is asked.
+    pub(crate) fn query(&self) -> Vec<(&'static str, String)> {
+        let mut query = vec![("limit", self.limit.to_string())];
+        if let Some(cursor) = &self.cursor {
+            query.push(("cursor", cursor.clone()));
+        }
+        query
+    }
+}

@@ -1,0 +1,187 @@
+//! `baton check`: what is wrong with definitions, where, and how to mend it. Here, by the engine itself, against the task types of this
+//! version or of a file; or by a running orchestrator, against those it knows.
+
+use std::path::Path;
+
+use baton_engine::{Catalogue, Definition, definition};
+use baton_messages::Manifest;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{items, typed};
+use crate::args::Check;
+use crate::client::Client;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::input;
+use crate::out::{Line, Out, Tone};
+use crate::screens::diagnostics::{self, Diagnostic};
+
+/// The task types this version comes with.
+const SHIPPED: &str = include_str!("../../../../schemas/json/catalogue.json");
+
+/// Checks files here.
+pub(crate) fn offline(check: &Check, out: &mut Out) -> Result<Exit, CliError> {
+    let catalogue = match &check.catalogue {
+        Some(path) => catalogue(path)?,
+        None => shipped()?,
+    };
+    let mut results = Vec::new();
+    for path in &check.files {
+        let text = input::file(path)?;
+        let found = diagnosed(&text, &catalogue);
+        results.push((path.display().to_string(), text, found));
+    }
+    Ok(told(&results, out))
+}
+
+/// Has an orchestrator check them.
+pub(crate) async fn online(
+    client: &Client,
+    check: &Check,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
+    let mut results = Vec::new();
+    for path in &check.files {
+        let text = input::file(path)?;
+        let answer = client
+            .send(
+                Method::POST,
+                "/v1/definitions/check",
+                "application/yaml",
+                text.clone(),
+            )
+            .await?;
+        let found: Vec<Diagnostic> = typed(answer["diagnostics"].clone())?;
+        results.push((path.display().to_string(), text, found));
+    }
+    Ok(told(&results, out))
+}
+
+/// The task types this version comes with, as JSON.
+pub(crate) fn shipped_json() -> Result<Value, CliError> {
+    serde_json::from_str(SHIPPED).map_err(|error| CliError::Shape {
+        what: format!("the catalogue of this version: {error}"),
+    })
+}
+
+fn shipped() -> Result<Catalogue, CliError> {
+    announced(typed(shipped_json()?)?)
+}
+
+/// A file of task types: a list, or what `baton tasks --json` gives.
+fn catalogue(path: &Path) -> Result<Catalogue, CliError> {
+    let text = input::file(path)?;
+    let wrong = |what: String| {
+        CliError::usage(format!(
+            "{} is no catalogue ({what}); make one: baton tasks --json",
+            path.display()
+        ))
+    };
+    let value: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let list = match &value {
+        Value::Array(_) => value.clone(),
+        _ => Value::Array(items(&value, "task_types").to_vec()),
+    };
+    let all: Vec<Manifest> =
+        serde_json::from_value(list).map_err(|error| wrong(error.to_string()))?;
+    announced(all)
+}
+
+fn announced(all: Vec<Manifest>) -> Result<Catalogue, CliError> {
+    let mut catalogue = Catalogue::default();
+    for manifest in all {
+        catalogue
+            .announce(manifest)
+            .map_err(|error| CliError::usage(error.to_string()))?;
+    }
+    Ok(catalogue)
+}
+
+/// What is wrong by itself; and where nothing is, what does not fit the task types, and what is likely a mistake.
+fn diagnosed(text: &str, catalogue: &Catalogue) -> Vec<Diagnostic> {
+    let drawn = |found: &[definition::Diagnostic], severity: &str| -> Vec<Diagnostic> {
+        found
+            .iter()
+            .map(|one| Diagnostic::of(one, severity))
+            .collect()
+    };
+    match Definition::parse(text) {
+        Err(wrong) => drawn(&wrong, "error"),
+        Ok(parsed) => {
+            let checked = parsed.check_flow(catalogue);
+            let mut all = drawn(&checked.errors, "error");
+            all.extend(drawn(&checked.warnings, "warning"));
+            all.sort_by_key(|one| (one.line, one.column));
+            all
+        }
+    }
+}
+
+fn told(results: &[(String, String, Vec<Diagnostic>)], out: &mut Out) -> Exit {
+    let wrong = |found: &[Diagnostic]| found.iter().any(Diagnostic::is_error);
+    if out.wants_json() {
+        let all = results.iter().map(|(file, text, found)| {
+            let found_json: Vec<Value> = found.iter().map(|one| one.to_json(text)).collect();
+            json!({ "file": file, "ok": !wrong(found), "diagnostics": found_json })
+        });
+        out.value(&Value::Array(all.collect()));
+    } else {
+        for (file, text, found) in results {
+            draw(found, file, text, out);
+            if !wrong(found) {
+                let what = Definition::parse(text)
+                    .map_or_else(|_| String::new(), |definition| summary(&definition));
+                out.say(&Line::of("ok", Tone::Good).plain(format!("  {file}{what}")));
+            }
+        }
+    }
+    if results.iter().any(|(_, _, found)| wrong(found)) {
+        Exit::Error
+    } else {
+        Exit::Ok
+    }
+}
+
+fn summary(definition: &Definition) -> String {
+    let steps = definition.steps.len();
+    let plural = if steps == 1 { "" } else { "s" };
+    format!(
+        "  {}@{}, {steps} step{plural}",
+        definition.saga, definition.version
+    )
+}
+
+/// Draws what is wrong with one file, and how much it is.
+pub(crate) fn draw(found: &[Diagnostic], file: &str, text: &str, out: &mut Out) {
+    out.screen.flush();
+    let width = out.side.width();
+    for one in found {
+        for line in diagnostics::lines(one, file, text, width) {
+            out.side.line(&line);
+        }
+        out.side.line(&Line::new());
+    }
+    let count = |is_error: bool| {
+        found
+            .iter()
+            .filter(|one| one.is_error() == is_error)
+            .count()
+    };
+    let (errors, warnings) = (count(true), count(false));
+    if errors + warnings > 0 {
+        let some = |n: usize, word: &str| match n {
+            0 => None,
+            1 => Some(format!("1 {word}")),
+            n => Some(format!("{n} {word}s")),
+        };
+        let all: Vec<String> = [some(errors, "error"), some(warnings, "warning")]
+            .into_iter()
+            .flatten()
+            .collect();
+        let tone = if errors > 0 { Tone::Bad } else { Tone::Waits };
+        out.side
+            .line(&Line::of(all.join(", "), tone).plain(format!(" in {file}")));
+    }
+    out.side.flush();
+}

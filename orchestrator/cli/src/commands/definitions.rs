@@ -1,0 +1,86 @@
+//! `baton definitions`: what is registered, and its text.
+
+use super::items;
+use crate::args::{Definitions, DefinitionsCommand};
+use crate::client::{Client, escaped};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::find;
+use crate::out::Out;
+use crate::screens::tokens;
+use crate::time;
+
+pub(crate) async fn definitions(
+    client: &Client,
+    which: &Definitions,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
+    match &which.command {
+        None | Some(DefinitionsCommand::Ls) => ls(client, out).await,
+        Some(DefinitionsCommand::Show { name }) => show(client, name, out).await,
+    }
+}
+
+async fn ls(client: &Client, out: &mut Out) -> Result<Exit, CliError> {
+    let answer = client.get("/v1/definitions", &[]).await?;
+    if out.wants_json() {
+        out.value(&answer);
+        return Ok(Exit::Ok);
+    }
+    let table = tokens::definitions(items(&answer, "definitions"), time::now_ms());
+    out.table(
+        &table,
+        "(none is registered; write one, then: baton check FILE, baton apply FILE)",
+    );
+    Ok(Exit::Ok)
+}
+
+async fn show(client: &Client, named: &str, out: &mut Out) -> Result<Exit, CliError> {
+    let answer = client.get("/v1/definitions", &[]).await?;
+    let (name, version) = match named.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (named, None),
+    };
+    let known: Vec<(String, u64)> = items(&answer, "definitions")
+        .iter()
+        .filter_map(|row| {
+            let name = row["definition"]
+                .as_str()
+                .or_else(|| row["name"].as_str())?;
+            Some((name.to_owned(), row["version"].as_u64()?))
+        })
+        .collect();
+    let found = known
+        .iter()
+        .filter(|(one, number)| {
+            one == name && version.is_none_or(|wanted| wanted == number.to_string())
+        })
+        .map(|(_, number)| *number)
+        .max();
+    let Some(version) = found else {
+        let names: Vec<String> = known
+            .iter()
+            .map(|(name, version)| format!("{name}@{version}"))
+            .collect();
+        return Err(find::unknown(
+            "definition",
+            named,
+            &names,
+            "baton definitions",
+        ));
+    };
+    let text = client
+        .get_text(&format!("/v1/definitions/{}/{version}", escaped(name)))
+        .await?;
+    if out.wants_json() {
+        out.value(&serde_json::json!({ "definition": name, "version": version, "source": text }));
+    } else if !out.screen.is_terminal() {
+        // byte for byte: it may go into a file
+        out.screen.raw(&text);
+    } else {
+        for line in text.lines() {
+            out.line(line);
+        }
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,318 @@
+//! A saga followed as it goes on: drawn again on a terminal, else one line for each change. An orchestrator that is away for a moment is waited
+//! for; Ctrl-C ends the looking, never the saga.
+
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::typed;
+use crate::client::{Client, escaped};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::out::{Out, Screen};
+use crate::screens::progress::Said;
+use crate::screens::saga;
+use crate::sse::Events;
+use crate::view::Saga;
+
+/// How often a drawn screen is drawn again, for its clocks.
+const REDRAW: Duration = Duration::from_secs(1);
+/// Pause before an orchestrator that was lost is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long it may be away: a restart with a long recovery.
+const AWAY_MAX: Duration = Duration::from_secs(120);
+
+/// How the looking ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The saga has come to where it was followed to.
+    There(Value),
+    /// The time was over.
+    TimeOver(Option<Value>),
+    /// Ctrl-C.
+    Interrupted,
+    /// Nobody reads what is said any more.
+    Unread,
+}
+
+/// What is followed, how far, and where it is shown.
+pub(crate) struct Follow<'f> {
+    pub(crate) id: &'f str,
+    /// A parked saga is the end too.
+    pub(crate) to_parked: bool,
+    pub(crate) until: Option<Instant>,
+    pub(crate) shown: Shown,
+}
+
+/// Where progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Beside the answer, which comes when it is over.
+    Beside,
+    /// It is the answer.
+    Answer,
+}
+
+/// After so many seconds.
+pub(crate) fn until(seconds: Option<u64>) -> Option<Instant> {
+    seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds))
+}
+
+/// Follows it.
+pub(crate) async fn follow(
+    client: &Client,
+    what: &Follow<'_>,
+    out: &mut Out,
+) -> Result<Ended, CliError> {
+    let mut heard = Heard::new(client, what.id);
+    let mut progress = Progress::new(what.shown, out);
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
+    let far = Instant::now() + Duration::from_secs(366 * 86_400);
+    let mut over = pin!(tokio::time::sleep_until(what.until.unwrap_or(far).into()));
+    loop {
+        let next = {
+            let mut next = pin!(heard.next());
+            loop {
+                tokio::select! {
+                    // what has happened is said before anybody stops looking
+                    biased;
+                    next = &mut next => break next,
+                    _ = &mut interrupted => {
+                        progress.end(out);
+                        return Ok(Ended::Interrupted);
+                    }
+                    () = &mut over => {
+                        progress.end(out);
+                        return Ok(Ended::TimeOver(progress.last));
+                    }
+                    () = tokio::time::sleep(REDRAW), if progress.draws => progress.draw(out),
+                }
+            }
+        }?;
+        let Some(value) = next else {
+            progress.end(out);
+            return progress
+                .last
+                .map(Ended::There)
+                .ok_or_else(|| CliError::Shape {
+                    what: "it says nothing of this saga".to_owned(),
+                });
+        };
+        progress.take(value, out)?;
+        if progress.unread(out) {
+            return Ok(Ended::Unread);
+        }
+        if let Some(value) = progress.is_there(what.to_parked) {
+            progress.end(out);
+            return Ok(Ended::There(value));
+        }
+    }
+}
+
+/// What an interrupted person reads.
+pub(crate) fn detached(id: &str, out: &mut Out) -> Exit {
+    let shown = out.id(id).to_owned();
+    out.note(format!(
+        "no longer watching; the saga goes on. Watch it again: baton watch {shown}"
+    ));
+    Exit::Interrupted
+}
+
+/// The saga, each time it has changed; asked again where it was lost.
+struct Heard<'c> {
+    client: &'c Client,
+    path: String,
+    events: Option<Events>,
+    last_id: Option<String>,
+    lost: Option<Instant>,
+    /// Set where there is no such stream: then it is asked again and again, and when it changed last.
+    asked: Option<u64>,
+}
+
+impl<'c> Heard<'c> {
+    fn new(client: &'c Client, id: &str) -> Self {
+        Self {
+            client,
+            path: format!("/v1/sagas/{}/events", escaped(id)),
+            events: None,
+            last_id: None,
+            lost: None,
+            asked: None,
+        }
+    }
+
+    /// None when it has ended and everything was said.
+    async fn next(&mut self) -> Result<Option<Value>, CliError> {
+        loop {
+            if self.asked.is_some() {
+                return self.ask().await.map(Some);
+            }
+            let heard = match &mut self.events {
+                Some(events) => events.next().await,
+                None => {
+                    let last = self.last_id.as_deref();
+                    match self.client.events(&self.path, &[], last).await {
+                        Ok(events) => {
+                            self.events = Some(events);
+                            continue;
+                        }
+                        Err(error) if no_stream(&error) => {
+                            self.asked = Some(0);
+                            continue;
+                        }
+                        Err(error) => Err(error),
+                    }
+                }
+            };
+            match heard {
+                Ok(Some(event)) => {
+                    self.lost = None;
+                    self.last_id = event.id.or(self.last_id.take());
+                    match event.kind.as_str() {
+                        "saga" => return Ok(Some(event.data)),
+                        "end" => return Ok(None),
+                        // of a later version
+                        _ => {}
+                    }
+                }
+                Ok(None) => self.wait(None).await?,
+                Err(error) => self.wait(Some(error)).await?,
+            }
+        }
+    }
+
+    async fn ask(&mut self) -> Result<Value, CliError> {
+        let path = self.path.trim_end_matches("/events");
+        loop {
+            match self.client.get(path, &[("wait_s", "1".to_owned())]).await {
+                Ok(saga) => {
+                    self.lost = None;
+                    let changed = saga["changed_at"].as_u64();
+                    if changed != self.asked {
+                        self.asked = changed;
+                        return Ok(saga);
+                    }
+                }
+                Err(error) => {
+                    let lost = *self.lost.get_or_insert_with(Instant::now);
+                    if !error.may_pass() || lost.elapsed() > AWAY_MAX {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// Waits a moment before the next try; gives up on what does not pass.
+    async fn wait(&mut self, error: Option<CliError>) -> Result<(), CliError> {
+        self.events = None;
+        let lost = *self.lost.get_or_insert_with(Instant::now);
+        match error {
+            Some(error) if !error.may_pass() || lost.elapsed() > AWAY_MAX => Err(error),
+            _ => {
+                tokio::time::sleep(AGAIN).await;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Whether the orchestrator has no streams, as one of an earlier version.
+fn no_stream(error: &CliError) -> bool {
+    match error {
+        CliError::Problem {
+            status: 404,
+            document,
+            ..
+        } => document["type"] == "urn:baton:problem:not-found",
+        _ => false,
+    }
+}
+
+/// What is shown while it goes on.
+struct Progress {
+    shown: Shown,
+    draws: bool,
+    json: bool,
+    said: Said,
+    last: Option<Value>,
+    saga: Option<Saga>,
+    heard_at: Instant,
+}
+
+impl Progress {
+    fn new(shown: Shown, out: &mut Out) -> Self {
+        let json = out.wants_json();
+        Self {
+            shown,
+            draws: !json && target(shown, out).is_terminal(),
+            json,
+            said: Said::default(),
+            last: None,
+            saga: None,
+            heard_at: Instant::now(),
+        }
+    }
+
+    fn take(&mut self, value: Value, out: &mut Out) -> Result<(), CliError> {
+        let saga: Saga = typed(value.clone())?;
+        self.heard_at = Instant::now();
+        if self.json {
+            if self.shown == Shown::Answer {
+                out.item(&value);
+            }
+        } else if !self.draws {
+            let screen = target(self.shown, out);
+            for line in self.said.changes(&saga) {
+                screen.line(&line);
+            }
+            screen.flush();
+        }
+        self.last = Some(value);
+        self.saga = Some(saga);
+        if self.draws {
+            self.draw(out);
+        }
+        Ok(())
+    }
+
+    fn draw(&self, out: &mut Out) {
+        let Some(saga) = &self.saga else {
+            return;
+        };
+        let since = u64::try_from(self.heard_at.elapsed().as_millis()).unwrap_or(0);
+        let screen = target(self.shown, out);
+        let (width, height) = (screen.width(), screen.height() - 1);
+        screen.draw(&saga::live(saga, saga.now + since, width, height));
+    }
+
+    /// The answer comes where progress stood.
+    fn end(&self, out: &mut Out) {
+        if self.draws {
+            target(self.shown, out).erase();
+        }
+    }
+
+    fn unread(&self, out: &mut Out) -> bool {
+        self.shown == Shown::Answer && target(self.shown, out).is_gone()
+    }
+
+    fn is_there(&self, to_parked: bool) -> Option<Value> {
+        let saga = self.saga.as_ref()?;
+        let ended = match Exit::of_status(&saga.row.status) {
+            Exit::Waiting => false,
+            Exit::Parked => to_parked,
+            _ => true,
+        };
+        self.last.clone().filter(|_| ended)
+    }
+}
+
+fn target(shown: Shown, out: &mut Out) -> &mut Screen {
+    match shown {
+        Shown::Beside => &mut out.side,
+        Shown::Answer => &mut out.screen,
+    }
+}

@@ -1,0 +1,158 @@
+//! What is printed: answers to the standard output, errors and progress to the other; colours only on a terminal.
+
+mod screen;
+mod table;
+mod text;
+mod tone;
+
+use std::error::Error as _;
+use std::io::IsTerminal as _;
+
+use serde_json::Value;
+
+pub(crate) use screen::Screen;
+pub(crate) use table::{Column, Table, cell, plain};
+pub(crate) use text::{cut, escaped, width, wrapped};
+pub(crate) use tone::{Line, Span, Tone};
+
+use crate::args::Global;
+use crate::error::CliError;
+
+/// From this width on a saga's id is shown whole.
+const WHOLE_ID_WIDTH: usize = 100;
+/// So many characters of an id tell sagas apart, and are taken instead of it.
+const SHORT_ID_CHARS: usize = 8;
+
+/// Where answers go.
+pub(crate) struct Out {
+    json: bool,
+    /// Answers.
+    pub(crate) screen: Screen,
+    /// Errors, progress, questions.
+    pub(crate) side: Screen,
+}
+
+impl Out {
+    pub(crate) fn new(global: &Global) -> Self {
+        Self {
+            json: global.json,
+            screen: Screen::stdout(global.no_color),
+            side: Screen::stderr(global.no_color),
+        }
+    }
+
+    /// Whether JSON was asked for.
+    pub(crate) const fn wants_json(&self) -> bool {
+        self.json
+    }
+
+    /// One line of plain text.
+    pub(crate) fn line(&mut self, text: impl Into<String>) {
+        self.screen.line(&Line::of(text, Tone::Plain));
+    }
+
+    /// One line.
+    pub(crate) fn say(&mut self, line: &Line) {
+        self.screen.line(line);
+    }
+
+    /// Words, wrapped, so many cells to the right.
+    pub(crate) fn words(&mut self, indent: usize, words: &str, tone: Tone) {
+        let room = self.screen.width().saturating_sub(indent).max(20);
+        let lead = " ".repeat(indent);
+        for part in wrapped(words, room) {
+            self.screen
+                .line(&Line::new().plain(lead.as_str()).with(part, tone));
+        }
+    }
+
+    /// What to type next; never wrapped, so that it can be copied.
+    pub(crate) fn next(&mut self, what: &str, command: &str) {
+        self.screen
+            .line(&Line::of(format!("{what}: "), Tone::Faint).plain(command));
+    }
+
+    /// An answer of the API, as it is: one document.
+    pub(crate) fn value(&mut self, value: &Value) {
+        let text = serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string());
+        self.screen.raw(&text::escaped_json(&text));
+        self.screen.raw("\n");
+    }
+
+    /// One item on one line, at once: somebody reads along.
+    pub(crate) fn item(&mut self, value: &Value) {
+        self.screen.raw(&text::escaped_json(&value.to_string()));
+        self.screen.raw("\n");
+        self.screen.flush();
+    }
+
+    /// A table that fits, or `(none)` with a word on why there may be none.
+    pub(crate) fn table(&mut self, table: &Table, none: &str) {
+        if table.is_empty() {
+            self.words(0, none, Tone::Faint);
+        }
+        for line in table.lines(self.screen.width()) {
+            if !table.is_empty() {
+                self.screen.line(&line);
+            }
+        }
+    }
+
+    /// A saga's id as long as there is room for.
+    pub(crate) fn id<'i>(&self, id: &'i str) -> &'i str {
+        short(id, self.screen.width())
+    }
+
+    /// Asks before something is done that cannot be taken back. Only a person at a terminal is asked; a script has said what it wants.
+    pub(crate) fn agreed(&mut self, question: &str, yes: bool) -> Result<bool, CliError> {
+        let asks = self.side.is_terminal() && std::io::stdin().is_terminal();
+        if yes || self.json || !asks {
+            return Ok(true);
+        }
+        self.screen.flush();
+        let question = escaped(question).into_owned();
+        self.side.raw(&format!("{question} [y/N] "));
+        self.side.flush();
+        let mut answer = String::new();
+        std::io::stdin()
+            .read_line(&mut answer)
+            .map_err(|source| CliError::Terminal { source })?;
+        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
+
+    /// What went wrong, and what to do next.
+    pub(crate) fn error(&mut self, error: &CliError) {
+        self.screen.flush();
+        let side = &mut self.side;
+        let told = error.to_string();
+        let mut lines = told.lines();
+        side.line(&Line::of("error: ", Tone::Bad).plain(lines.next().unwrap_or_default()));
+        for line in lines {
+            side.line(&Line::of(line, Tone::Plain));
+        }
+        let mut source = error.source();
+        while let Some(cause) = source {
+            side.line(&Line::faint("  because: ").plain(cause.to_string()));
+            source = cause.source();
+        }
+        if let Some(next) = error.next() {
+            side.line(&Line::faint("  next: ").plain(next));
+        }
+        side.flush();
+    }
+
+    /// A word beside the answer.
+    pub(crate) fn note(&mut self, text: impl Into<String>) {
+        self.screen.flush();
+        self.side.line(&Line::of(text, Tone::Plain));
+        self.side.flush();
+    }
+}
+
+/// A saga's id, whole where there is room.
+pub(crate) fn short(id: &str, width: usize) -> &str {
+    if width >= WHOLE_ID_WIDTH {
+        return id;
+    }
+    id.get(..SHORT_ID_CHARS).unwrap_or(id)
+}

@@ -1,0 +1,380 @@
+//! Every screen at 60, 80 and 160 columns, from fixed answers. No line is wider than the screen, but for commands, which stand whole so that
+//! they can be copied.
+
+use serde_json::{Value, json};
+
+use super::diagnostics::{self, Diagnostic};
+use super::progress::Said;
+use super::saga::{self, Detail};
+use super::{events, fleet, manual, sagas, schedules, tokens, work};
+use crate::commands::{check, top, typed};
+use crate::out::{Line, Screen, Table, width as wide};
+use crate::view::{Row, Saga, TaskType};
+
+const NOW: u64 = 1_790_000_000_000;
+const ID: &str = "3f1c8a02-7d1e-5b6f-9a51-0c8f8a4d2b11";
+
+/// What a screen looks like at every width.
+fn seen(draw: impl Fn(usize) -> Vec<Line>) -> String {
+    let mut all = String::new();
+    for columns in [60, 80, 160] {
+        let mut screen = Screen::kept(columns);
+        for line in draw(columns) {
+            screen.line(&line);
+        }
+        let text = screen.text();
+        for line in text.lines() {
+            let command = line.contains("baton ")
+                || line.contains("task: ")
+                || line.trim_start().starts_with("content: ");
+            assert!(
+                wide(line) <= columns || command,
+                "{} cells at {columns}: {line}",
+                wide(line)
+            );
+            assert_eq!(line.trim_end(), line, "blanks at the end");
+        }
+        all.push_str(&format!(
+            "{:-<columns$}\n{text}\n",
+            format!("--- {columns} ")
+        ));
+    }
+    all
+}
+
+fn table(draw: impl Fn(usize) -> Table) -> String {
+    seen(|width| draw(width).lines(width))
+}
+
+fn step(id: &str, phase: &str, more: Value) -> Value {
+    let mut step = json!({
+        "id": id, "task": "file.write@1", "pool": "default", "phase": phase, "since": NOW - 59_000,
+        "began_at": NOW - 61_000, "tries": 1, "attempts": [], "pivot": false, "why": null, "last_failure": null,
+    });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        step[name] = value.clone();
+    }
+    step
+}
+
+fn a_saga(status: &str, steps: Value) -> Value {
+    json!({
+        "id": ID, "definition": "publish-page", "version": 3, "status": status, "paused": false,
+        "labels": { "site": "vienna", "team": "web" }, "by": "operator:anna", "now": NOW,
+        "started_at": NOW - 65_000, "changed_at": NOW - 1_000, "ended_at": null, "deadline_at": null,
+        "unwinding": null, "output": null, "steps": steps, "work_items": [],
+    })
+}
+
+fn running() -> Value {
+    let claimed = json!([
+        { "direction": "do", "number": 1, "dispatch": 1, "stage": "closed", "worker": "worker-a1", "offered_at": NOW - 60_000, "held": false },
+        { "direction": "do", "number": 2, "dispatch": 2, "stage": "claimed", "worker": "worker-b2-with-a-long-name", "offered_at": NOW - 9_000, "held": false },
+    ]);
+    let mut saga = a_saga(
+        "running",
+        json!([
+            step(
+                "config",
+                "succeeded",
+                json!({ "attempts": [{ "direction": "do", "number": 1, "stage": "reported", "worker": "worker-a1" }] })
+            ),
+            step(
+                "page",
+                "trying",
+                json!({ "tries": 2, "attempts": claimed, "why": "attempt 2 runs on worker-b2-with-a-long-name", "since": NOW - 9_000 })
+            ),
+            step(
+                "served-by-nobody-and-long-named",
+                "unserved",
+                json!({ "task": "switch.set-vlan@1", "pool": "vienna", "why": "nobody serves switch.set-vlan@1 in pool vienna, for 4m 51s more", "tries": 0, "began_at": null })
+            ),
+            step(
+                "restarted",
+                "backoff",
+                json!({ "task": "service.restart@1", "tries": 3, "why": "tries again in 12s", "last_failure": { "code": "unit-failed", "message": "nginx.service: exit code 1\u{1b}[2J and more", "retryable": true } })
+            ),
+            step(
+                "released",
+                "waiting",
+                json!({ "task": null, "kind": "approve", "pivot": true, "why": "waits for page, served-by-nobody-and-long-named, restarted", "tries": 0, "began_at": null })
+            ),
+        ]),
+    );
+    saga["deadline_at"] = json!(NOW + 600_000);
+    saga
+}
+
+fn item(number: u32, kind: &str, choices: Value) -> Value {
+    json!({
+        "number": number, "kind": kind, "step": "page", "owner": "web-team", "opened_at": NOW - 120_000, "choices": choices,
+        "title": "the undo of step `page` failed for good: what stands there now is neither what it was nor what the step wrote",
+        "failure": { "code": "changed-by-others", "message": "sha256 differs", "retryable": false },
+    })
+}
+
+fn parked() -> Value {
+    let mut saga = a_saga(
+        "parked",
+        json!([
+            step("config", "undone", json!({})),
+            step(
+                "page",
+                "undo-parked",
+                json!({ "why": "a person has to decide: work item 1" })
+            ),
+            step(
+                "check",
+                "failed",
+                json!({ "task": "check.http@1", "tries": 5, "last_failure": { "code": "status", "message": "503, expected 200", "retryable": true } })
+            ),
+        ]),
+    );
+    saga["unwinding"] = json!({ "step-failed": { "step": "check", "failure": { "message": "503, expected 200" } } });
+    saga["work_items"] = json!([item(
+        1,
+        "undo-failed",
+        json!(["retry", "resolve-undone", "abandon"])
+    )]);
+    saga
+}
+
+fn show(value: Value, detail: Detail) -> String {
+    let saga: Saga = typed(value).unwrap();
+    seen(|width| saga::lines(&saga, NOW, width, detail))
+}
+
+#[test]
+fn a_running_saga() {
+    insta::assert_snapshot!(show(running(), Detail::Steps));
+}
+
+#[test]
+fn every_attempt() {
+    insta::assert_snapshot!(show(running(), Detail::Attempts));
+}
+
+#[test]
+fn a_parked_saga() {
+    insta::assert_snapshot!(show(parked(), Detail::Steps));
+}
+
+#[test]
+fn a_completed_saga() {
+    let mut saga = a_saga(
+        "completed",
+        json!([
+            step("config", "succeeded", json!({})),
+            step("page", "succeeded", json!({}))
+        ]),
+    );
+    saga["ended_at"] = json!(NOW - 3_000);
+    saga["output"] =
+        json!({ "page": "/srv/www/index.html", "sha256": "0f".repeat(32), "bytes": 4711 });
+    insta::assert_snapshot!(show(saga, Detail::Steps));
+}
+
+#[test]
+fn more_steps_than_lines() {
+    let steps: Vec<Value> = (0..40)
+        .map(|n| match n {
+            0..=19 => step(&format!("step-{n}"), "succeeded", json!({})),
+            20..=22 => step(
+                &format!("step-{n}"),
+                "trying",
+                json!({ "why": format!("attempt 1 runs on worker-{n}") }),
+            ),
+            _ => step(
+                &format!("step-{n}"),
+                "waiting",
+                json!({ "tries": 0, "began_at": null }),
+            ),
+        })
+        .collect();
+    let saga: Saga = typed(a_saga("running", json!(steps))).unwrap();
+    insta::assert_snapshot!(seen(|width| {
+        let lines = saga::live(&saga, NOW, width, 20);
+        assert!(lines.len() <= 20);
+        lines
+    }));
+}
+
+#[test]
+fn how_it_goes_on() {
+    let mut first = running();
+    first["steps"][1]["phase"] = json!("waiting");
+    first["changed_at"] = json!(NOW - 60_000);
+    let all = [first, running(), running(), parked()].map(|value| typed::<Saga>(value).unwrap());
+    let mut said = Said::default();
+    let lines: Vec<Line> = all.iter().flat_map(|saga| said.changes(saga)).collect();
+    let mut screen = Screen::kept(160);
+    for line in &lines {
+        screen.line(line);
+    }
+    insta::assert_snapshot!(screen.text());
+}
+
+fn rows() -> Vec<Row> {
+    let row = |id: &str, status: &str, paused: bool, ago: u64, took: Option<u64>| {
+        typed(json!({
+            "id": id, "definition": "insert-line-of-code", "version": 12, "status": status, "paused": paused,
+            "labels": { "site": "vienna", "repository": "infrastructure/main" }, "started_at": NOW - ago,
+            "changed_at": NOW - ago, "ended_at": took.map(|took| NOW - ago + took),
+        }))
+        .unwrap()
+    };
+    vec![
+        row(ID, "running", true, 12_000, None),
+        row(
+            "9b2f0c44-1111-5b6f-9a51-0c8f8a4d2b11",
+            "compensating",
+            false,
+            200_000,
+            None,
+        ),
+        row(
+            "77aa01fe-2222-5b6f-9a51-0c8f8a4d2b11",
+            "completed",
+            false,
+            90_000_000,
+            Some(1_250),
+        ),
+    ]
+}
+
+#[test]
+fn a_list_of_sagas() {
+    insta::assert_snapshot!(table(|width| sagas::table(&rows(), NOW, width)));
+}
+
+#[test]
+fn sagas_as_they_change() {
+    let mut screen = Screen::kept(160);
+    for row in rows() {
+        screen.line(&sagas::change(&row, NOW, 80));
+    }
+    insta::assert_snapshot!(screen.text());
+}
+
+#[test]
+fn what_people_have_to_decide() {
+    let mut approval = item(2, "approval", json!(["approve", "reject"]));
+    approval["title"] = json!("Let 10.0.0.7 back?");
+    approval["failure"] = Value::Null;
+    let closed = item(3, "late-evidence", json!(["acknowledge"]));
+    let all: Vec<work::Open> = typed(json!([
+        { "saga": ID, "item": item(1, "undo-failed", json!(["retry", "resolve-done", "resolve-undone", "skip", "cancel", "abandon"])), "closed": null },
+        { "saga": ID, "item": approval, "closed": null },
+        { "saga": ID, "item": closed, "closed": { "at": NOW - 60_000, "by": "operator:anna" } },
+    ]))
+    .unwrap();
+    insta::assert_snapshot!(seen(|width| work::lines(&all, NOW, width)));
+}
+
+#[test]
+fn workers_and_what_they_run() {
+    let rows = [
+        json!({ "worker": "host-a-4711", "pools": ["default", "vienna"], "version": "0.1.0", "host": "host-a", "concurrency": 8, "silent": false,
+            "heard_at": NOW - 2_000, "types": ["file.write@1", "test.echo@1"], "running": [{ "saga": ID, "step": "page", "since": NOW - 12_000 }] }),
+        json!({ "worker": "host-b-1", "pools": ["default"], "version": "0.1.0", "concurrency": 4, "silent": true,
+            "heard_at": NOW - 62_000, "types": ["file.write@1"], "running": [] }),
+    ];
+    insta::assert_snapshot!(
+        table(|width| fleet::workers(&rows, NOW, width, false))
+            + &table(|width| fleet::workers(&rows, NOW, width, true))
+    );
+}
+
+#[test]
+fn where_time_goes() {
+    let answer = json!({ "over_rows": 10_000, "since": NOW - 3_600_000, "items": [
+        { "task_type": "file.write@1", "pool": "default", "waiting": 0, "running": 1, "wait_p50_ms": 3, "wait_p95_ms": 12, "run_p50_ms": 5, "run_p95_ms": 40, "failed_share": 0.0, "workers": 2, "concurrency": 16 },
+        { "task_type": "git.checkout@1", "pool": "default", "waiting": 37, "running": 8, "wait_p50_ms": 4_000, "wait_p95_ms": 65_000, "run_p50_ms": 2_100, "run_p95_ms": 9_000, "failed_share": 0.25, "workers": 1, "concurrency": 8 },
+        { "task_type": "check.http@1", "pool": "edge", "waiting": 0, "running": 0, "failed_share": 0.001, "workers": 1, "concurrency": 8 },
+    ]});
+    insta::assert_snapshot!(seen(|width| top::lines(&answer, width).unwrap()));
+}
+
+#[test]
+fn task_types_and_the_manual_page_of_one() {
+    let all: Vec<TaskType> = typed(check::shipped_json().unwrap()).unwrap();
+    let few: Vec<TaskType> = all
+        .iter()
+        .filter(|one| ["file.write@1", "test.echo@1"].contains(&one.task_type.as_str()))
+        .cloned()
+        .collect();
+    assert_eq!(few.len(), 2);
+    insta::assert_snapshot!(table(|_| fleet::types(&few)));
+    insta::assert_snapshot!("manual page", seen(|width| manual::page(&few[0], width)));
+    for one in &all {
+        // every shipped type has a page that fits
+        seen(|width| manual::page(one, width));
+    }
+}
+
+#[test]
+fn events_kept() {
+    let rows = [
+        json!({ "event": { "id": "4711", "source": "/shop", "type": "com.example.paid", "subject": "order/4711", "data": { "order": 4711, "by": "anna" } },
+            "received_at": NOW - 5_000, "started": [{ "saga": ID, "definition": "ship-order@2" }], "joined": [], "woke": [{ "saga": ID, "step": "paid" }] }),
+        json!({ "event": { "id": "0198c6a2-7d1e-7b6f-9a51-0c8f8a4d2b11", "source": "/antivirus/central", "type": "com.example.antivirus.detected" },
+            "received_at": NOW - 500_000, "started": [], "joined": [], "woke": [] }),
+    ];
+    insta::assert_snapshot!(table(|_| events::table(&rows, NOW)));
+    insta::assert_snapshot!("one event", seen(|width| events::one(&rows[0], NOW, width)));
+}
+
+#[test]
+fn what_starts_by_the_clock() {
+    let row = json!({ "definition": "nightly-backup", "version": 4, "trigger": 0, "schedule": "0 2 * * *", "timezone": "Europe/Vienna",
+        "next_at": NOW + 7_500_000, "last_at": NOW - 79_000_000, "last_saga": ID, "paused": false });
+    let mut paused = row.clone();
+    paused["paused"] = json!(true);
+    let rows = [row, paused];
+    insta::assert_snapshot!(table(|width| schedules::table(&rows, NOW, width)));
+}
+
+#[test]
+fn tokens_definitions_and_dead_letters() {
+    let rows = [
+        json!({ "name": "admin", "role": "admin", "expires_at": null, "made_at": NOW - 86_400_000 }),
+        json!({ "name": "anna", "role": "operator", "expires_at": NOW + 86_400_000, "made_at": NOW - 1_000 }),
+        json!({ "name": "ci", "role": "viewer", "expires_at": NOW - 1 }),
+    ];
+    let definitions = [
+        json!({ "definition": "publish-page", "version": 3, "at": NOW - 3_600_000, "by": "operator:anna" }),
+    ];
+    let dead = [
+        json!({ "id": ID, "at": NOW - 60_000, "reason": "undecodable", "queue": "baton.inbox.00", "saga": null, "error": "expected value at line 1 column 1, and a long sentence about what that means" }),
+    ];
+    let all = table(|_| tokens::table(&rows, NOW))
+        + &table(|_| tokens::definitions(&definitions, NOW))
+        + &table(|width| fleet::dead(&dead, NOW, width));
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn what_is_wrong_with_a_definition() {
+    let source = "saga: wrong\nversion: 1\nsteps:\n  - id: a\n    tusk: test.echo@1\n    with: { value: \"${ input.somewhere.deep.inside.of.an.object.that.is.very.long.indeed }\", other: [1, 2, 3], more: ${ nothing.here } }\n";
+    let one = |line, column, message: &str, help: &str| Diagnostic {
+        code: "BT0003".to_owned(),
+        severity: "error".to_owned(),
+        line,
+        column,
+        message: message.to_owned(),
+        help: help.to_owned(),
+    };
+    let all = [
+        one(5, 5, "a step has no key `tusk`", "did you mean `task`?"),
+        one(
+            6,
+            130,
+            "there is no step `nothing`",
+            "an expression reads `input` and the outputs of the steps before it, by their ids; text that is no expression needs quotes inside `${ … }`",
+        ),
+    ];
+    insta::assert_snapshot!(seen(|width| all
+        .iter()
+        .flat_map(|one| diagnostics::lines(one, "sagas/wrong.yaml", source, width))
+        .collect()));
+}

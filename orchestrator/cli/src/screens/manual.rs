@@ -1,0 +1,213 @@
+//! A manual page of a task type, drawn from its manifest.
+
+use serde_json::Value;
+
+use super::schema::{self, Field};
+use crate::out::{Line, Tone, width as wide, wrapped};
+use crate::time;
+use crate::view::TaskType;
+
+/// Wider than this a line of text is hard to read.
+const TEXT_WIDTH_MAX: usize = 100;
+/// Where the words of a fact begin.
+const FACT_INDENT: usize = 11;
+
+/// The whole page.
+pub(crate) fn page(task: &TaskType, width: usize) -> Vec<Line> {
+    let width = width.min(TEXT_WIDTH_MAX);
+    let mut lines = vec![Line::of(task.task_type.as_str(), Tone::Strong)];
+    lines.extend(words(&task.summary, 2, width, Tone::Plain));
+    lines.push(Line::new());
+    for (name, said) in facts(task) {
+        lines.extend(fact(name, &said, width));
+    }
+    heading("INPUT", &mut lines);
+    fields(&task.input, true, width, &mut lines);
+    heading("OUTPUT", &mut lines);
+    fields(&task.output, false, width, &mut lines);
+    for (n, one) in task.examples.iter().enumerate() {
+        heading(if n == 0 { "EXAMPLE" } else { "OR" }, &mut lines);
+        lines.extend(example(task, one));
+    }
+    lines.push(Line::new());
+    lines.push(Line::of("try it: ", Tone::Faint).plain(format!(
+        "baton run {} --input '{}' --wait",
+        task.task_type,
+        input_of_try(task)
+    )));
+    lines
+}
+
+fn input_of_try(task: &TaskType) -> String {
+    task.examples
+        .first()
+        .map_or_else(|| "{…}".to_owned(), Value::to_string)
+}
+
+fn facts(task: &TaskType) -> Vec<(&'static str, String)> {
+    let effect = match task.effect.as_str() {
+        "none" => "none: it only looks".to_owned(),
+        "reversible" => "reversible: what it changes can be put back".to_owned(),
+        "irreversible" => "irreversible: what it changes stays changed".to_owned(),
+        other => other.to_owned(),
+    };
+    let undo = match (task.undo, task.before_image, task.effect.as_str()) {
+        (true, true, _) => {
+            "its own: it remembers what it found before it acts, and puts that back if nobody has changed it since"
+        }
+        (true, false, _) => "its own",
+        (false, _, "none") => "none, and none is needed",
+        (false, ..) => "none: give the step an undo: { task: … }, or undo: none with because:",
+    };
+    let probe = if task.probe {
+        "yes: it can find out whether its effect happened"
+    } else {
+        "no: when its outcome is unknown a person decides, unless the step gives a probe: { task: … }"
+    };
+    let twice = if task.idempotent {
+        "as once: running it again with the same key changes nothing more"
+    } else {
+        "not as once: it is never sent to two workers"
+    };
+    let mut facts = vec![
+        ("EFFECT", effect),
+        ("UNDO", undo.to_owned()),
+        ("PROBE", probe.to_owned()),
+        ("TWICE", twice.to_owned()),
+    ];
+    if task.dry_run {
+        facts.push(("DRY RUN", "yes: it can say what it would do".to_owned()));
+    }
+    facts.push(("TIME", limits(task)));
+    facts.push(("RETRIES", retries(task)));
+    if let Some(lock) = &task.lock {
+        facts.push(("LOCK", lock.clone()));
+    }
+    if !task.needs.is_empty() {
+        facts.push(("NEEDS", task.needs.join("; ")));
+    }
+    facts
+}
+
+fn limits(task: &TaskType) -> String {
+    let mut text = format!(
+        "{} for one attempt unless the step sets timeout:, at most {}",
+        time::exact(task.timeout_ms_default),
+        time::exact(task.timeout_ms_max)
+    );
+    if task.settle_ms > 0 {
+        text.push_str(&format!(
+            "; {} of rest before a probe counts",
+            time::exact(task.settle_ms)
+        ));
+    }
+    text
+}
+
+fn retries(task: &TaskType) -> String {
+    let retry = &task.retry;
+    if retry.attempts <= 1 {
+        return "none unless the step sets retry:".to_owned();
+    }
+    let mut text = format!(
+        "{} attempts, {} apart",
+        retry.attempts,
+        time::exact(retry.backoff_ms)
+    );
+    if retry.factor > 1.0 {
+        text.push_str(&format!(
+            ", then {} times as long each time, up to {}",
+            retry.factor,
+            time::exact(retry.max_ms)
+        ));
+    }
+    text
+}
+
+fn fact(name: &'static str, said: &str, width: usize) -> Vec<Line> {
+    let parts = wrapped(said, width.saturating_sub(FACT_INDENT).max(20));
+    parts
+        .into_iter()
+        .enumerate()
+        .map(|(n, part)| {
+            let lead = if n == 0 { name } else { "" };
+            Line::of(format!("{lead:<FACT_INDENT$}"), Tone::Faint).plain(part)
+        })
+        .collect()
+}
+
+fn heading(title: &'static str, lines: &mut Vec<Line>) {
+    lines.push(Line::new());
+    lines.push(Line::of(title, Tone::Strong));
+}
+
+fn words(text: &str, indent: usize, width: usize, tone: Tone) -> Vec<Line> {
+    let lead = " ".repeat(indent);
+    let room = width.saturating_sub(indent).max(20);
+    let parts = wrapped(text, room);
+    parts
+        .into_iter()
+        .map(|part| Line::new().plain(lead.as_str()).with(part, tone))
+        .collect()
+}
+
+fn fields(schema: &Value, input: bool, width: usize, lines: &mut Vec<Line>) {
+    let all = schema::fields(schema);
+    if all.is_empty() {
+        let text = schema["description"].as_str().unwrap_or("anything");
+        return lines.extend(words(text, 2, width, Tone::Plain));
+    }
+    let names = all
+        .iter()
+        .map(|field| wide(&field.name) + 2 * field.depth)
+        .max()
+        .unwrap_or(0);
+    for field in &all {
+        lines.push(field_line(field, input, names));
+        let indent = 6 + 2 * field.depth;
+        lines.extend(words(&field.meaning, indent, width, Tone::Faint));
+    }
+}
+
+fn field_line(field: &Field, input: bool, names: usize) -> Line {
+    let lead = " ".repeat(2 + 2 * field.depth);
+    let blank = " ".repeat(names.saturating_sub(wide(&field.name) + 2 * field.depth) + 2);
+    let line = Line::new()
+        .plain(lead)
+        .with(field.name.as_str(), Tone::Strong)
+        .plain(blank)
+        .plain(field.kind.as_str());
+    match (&field.default, input, field.required) {
+        (Some(default), ..) => line.with(format!(", default {default}"), Tone::Faint),
+        (None, true, true) => line.with(", required", Tone::Waits),
+        (None, false, false) => line.with(", may be absent", Tone::Faint),
+        _ => line,
+    }
+}
+
+/// As a step of a definition. Each value is JSON, which is YAML too.
+fn example(task: &TaskType, input: &Value) -> Vec<Line> {
+    let id = task
+        .task_type
+        .split(['.', '@', '-'])
+        .nth(1)
+        .unwrap_or("step");
+    let mut text = vec![
+        format!("  - id: {id}"),
+        format!("    task: {}", task.task_type),
+    ];
+    match input.as_object() {
+        Some(values) if !values.is_empty() => {
+            text.push("    with:".to_owned());
+            text.extend(
+                values
+                    .iter()
+                    .map(|(name, value)| format!("      {name}: {value}")),
+            );
+        }
+        _ => text.push(format!("    with: {input}")),
+    }
+    text.into_iter()
+        .map(|line| Line::of(line, Tone::Plain))
+        .collect()
+}

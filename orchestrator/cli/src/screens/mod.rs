@@ -1,0 +1,17 @@
+//! What is drawn, one file for each screen: from what the API says to lines of a width. Pure, so that every screen is tested at every width.
+
+pub(crate) mod diagnostics;
+pub(crate) mod events;
+pub(crate) mod fleet;
+pub(crate) mod manual;
+pub(crate) mod progress;
+pub(crate) mod saga;
+pub(crate) mod sagas;
+pub(crate) mod schedules;
+pub(crate) mod schema;
+pub(crate) mod tokens;
+pub(crate) mod top;
+pub(crate) mod work;
+
+#[cfg(test)]
+mod golden;

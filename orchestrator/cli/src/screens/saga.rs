@@ -1,0 +1,243 @@
+//! One saga: where it stands, each step with what was done and undone, why it waits, and what a person can do.
+
+use serde_json::Value;
+
+use super::work;
+use crate::out::{Column, Line, Span, Table, Tone, cell, plain, short, wrapped};
+use crate::time;
+use crate::view::{Attempt, Saga, Step};
+
+/// More of an output than this is shown by `--json` alone.
+const OUTPUT_LINES_MAX: usize = 20;
+
+/// How much is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// Of each step its standing.
+    Steps,
+    /// Every attempt as well.
+    Attempts,
+}
+
+/// The whole screen.
+pub(crate) fn lines(saga: &Saga, now: u64, width: usize, detail: Detail) -> Vec<Line> {
+    let mut lines = head(saga, now, width);
+    if !saga.steps.is_empty() {
+        lines.push(Line::new());
+        lines.extend(steps(saga, now, detail, |_| true).lines(width));
+    }
+    if let Some(value) = saga.output.as_ref().filter(|output| !output.is_null()) {
+        lines.push(Line::new());
+        lines.extend(output(value, width));
+    }
+    for item in &saga.work_items {
+        lines.push(Line::new());
+        lines.extend(work::item(&saga.row.id, item, now, width));
+    }
+    lines
+}
+
+/// As much as fits into so many lines: what moves stands, what rests is counted.
+pub(crate) fn live(saga: &Saga, now: u64, width: usize, height: usize) -> Vec<Line> {
+    let whole = lines(saga, now, width, Detail::Steps);
+    if whole.len() <= height {
+        return whole;
+    }
+    let mut lines = head(saga, now, width);
+    let resting = saga.steps.iter().filter(|step| step.is_at_rest()).count();
+    lines.push(Line::new());
+    lines.extend(steps(saga, now, Detail::Steps, |step| !step.is_at_rest()).lines(width));
+    lines.push(Line::faint(format!(
+        "  {} of {} steps done, {resting} at rest",
+        saga.steps_done(),
+        saga.steps.len()
+    )));
+    lines.truncate(height);
+    lines
+}
+
+fn head(saga: &Saga, now: u64, width: usize) -> Vec<Line> {
+    let row = &saga.row;
+    let mut lines = vec![
+        Line::of(row.what(), Tone::Strong)
+            .plain("  ")
+            .with(row.standing(), Tone::of(&row.status))
+            .plain("  ")
+            .with(short(&row.id, width), Tone::Faint),
+    ];
+    let mut facts = vec![format!(
+        "started {} by {}",
+        time::ago(row.started_at, now),
+        saga.by
+    )];
+    match (row.ended_at, saga.deadline_at) {
+        (Some(end), _) => facts.push(format!(
+            "took {}",
+            time::span(end.saturating_sub(row.started_at))
+        )),
+        (None, Some(deadline)) => facts.push(format!("deadline {}", time::until(deadline, now))),
+        (None, None) => {}
+    }
+    if !row.labels.is_empty() {
+        facts.push(row.labels());
+    }
+    lines.extend(sentences(&facts.join(", "), width, Tone::Faint));
+    if let Some(cause) = saga.unwinding.as_ref().filter(|cause| !cause.is_null()) {
+        let text = format!("takes back what it did: {}", sentence(cause));
+        lines.extend(sentences(&text, width, Tone::Waits));
+    }
+    lines
+}
+
+fn sentences(text: &str, width: usize, tone: Tone) -> Vec<Line> {
+    let parts = wrapped(text, width);
+    parts.into_iter().map(|part| Line::of(part, tone)).collect()
+}
+
+/// Why a saga unwinds, in a sentence.
+fn sentence(cause: &Value) -> String {
+    let failed = &cause["step-failed"];
+    let cancelled = &cause["cancelled"];
+    if let Some(step) = failed["step"].as_str() {
+        let message = failed["failure"]["message"].as_str().unwrap_or_default();
+        return format!("step {step} failed: {message}");
+    }
+    if let Some(by) = cancelled["by"].as_str() {
+        let reason = cancelled["reason"].as_str().unwrap_or_default();
+        return format!("cancelled by {by}: {reason}");
+    }
+    if cause.as_str() == Some("deadline") {
+        return "its deadline passed".to_owned();
+    }
+    if let Some(step) = cause["late-evidence"]["step"].as_str() {
+        return format!("step {step} turned out to have happened");
+    }
+    cause.to_string()
+}
+
+const COLUMNS: [Column; 9] = [
+    Column::new(""),
+    Column::new("step").cut(12),
+    Column::new("state"),
+    Column::new("undo").rank(1),
+    Column::new("took").rank(2).right(),
+    Column::new("tries").rank(3).right(),
+    Column::new("task").rank(4).cut(14),
+    Column::new("pool").rank(6).cut(8),
+    Column::new("worker").rank(5).cut(10),
+];
+
+fn steps(saga: &Saga, now: u64, detail: Detail, wanted: impl Fn(&Step) -> bool) -> Table {
+    let mut table = Table::new(&COLUMNS);
+    for step in saga.steps.iter().filter(|step| wanted(step)) {
+        let mut below: Vec<Span> = Vec::new();
+        if let Some(why) = &step.why {
+            below.push(cell(why.as_str(), Tone::Faint));
+        }
+        if let Some(failure) = step.last_failure.as_ref().filter(|_| !step.is_done()) {
+            below.push(cell(
+                format!("{}: {}", failure.code, failure.message),
+                Tone::Bad,
+            ));
+        }
+        if detail == Detail::Attempts {
+            below.extend(step.attempts.iter().map(|one| plain(attempt(one, now))));
+        }
+        table.row_with(cells(step, now), below);
+    }
+    table
+}
+
+fn cells(step: &Step, now: u64) -> Vec<Span> {
+    let (done, undo) = halves(step);
+    let took = step.began_at.map_or_else(String::new, |began| {
+        let end = if step.is_at_rest() { step.since } else { now };
+        time::span(end.saturating_sub(began))
+    });
+    let name = if step.pivot {
+        format!("{} (pivot)", step.id)
+    } else {
+        step.id.clone()
+    };
+    let tries = if step.tries > 1 {
+        step.tries.to_string()
+    } else {
+        String::new()
+    };
+    let task = step
+        .task
+        .clone()
+        .or_else(|| step.kind.clone())
+        .unwrap_or_default();
+    vec![
+        cell(mark(&step.phase), Tone::of(&step.phase)),
+        plain(name),
+        cell(done, Tone::of(done)),
+        cell(undo, Tone::of(&step.phase)),
+        plain(took),
+        plain(tries),
+        cell(task, Tone::Faint),
+        cell(step.pool.clone().unwrap_or_default(), Tone::Faint),
+        cell(step.worker().unwrap_or_default(), Tone::Faint),
+    ]
+}
+
+/// One character that says how a step stands.
+pub(crate) fn mark(phase: &str) -> &'static str {
+    match phase {
+        "succeeded" => "✓",
+        "undone" => "↩",
+        "failed" | "doubtful" | "parked" | "undo-parked" => "✗",
+        "waiting" => "·",
+        "skipped" | "continued" => "-",
+        _ => "▸",
+    }
+}
+
+/// A phase as what was done and what is undone.
+fn halves(step: &Step) -> (&str, &str) {
+    match step.phase.as_str() {
+        "undoing" => ("done", "undoing"),
+        "undo-unserved" => ("done", "unserved"),
+        "undo-backoff" => ("done", "tries again"),
+        "undo-parked" => ("done", "parked"),
+        "undone" => ("done", "undone"),
+        phase => (phase, ""),
+    }
+}
+
+fn attempt(attempt: &Attempt, now: u64) -> String {
+    let mut text = format!("{} {}", attempt.direction, attempt.number);
+    if attempt.dispatch > 1 {
+        text.push_str(&format!(" (sent {} times)", attempt.dispatch));
+    }
+    text.push_str(&format!(": {}", attempt.stage));
+    if let Some(worker) = &attempt.worker {
+        text.push_str(&format!(" by {worker}"));
+    }
+    if let Some(at) = attempt.offered_at {
+        text.push_str(&format!(", offered {}", time::ago(at, now)));
+    }
+    if attempt.held {
+        text.push_str(", held: the broker has not taken it");
+    }
+    text
+}
+
+fn output(value: &Value, width: usize) -> Vec<Line> {
+    let short = format!("output: {value}");
+    if crate::out::width(&short) <= width {
+        return vec![Line::of(short, Tone::Plain)];
+    }
+    let text = serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string());
+    let mut lines = vec![Line::faint("output:")];
+    lines.extend(
+        text.lines()
+            .take(OUTPUT_LINES_MAX)
+            .map(|line| Line::of(crate::out::cut(line, width), Tone::Plain)),
+    );
+    if text.lines().count() > OUTPUT_LINES_MAX {
+        lines.push(Line::faint("… the whole of it: baton show SAGA --json"));
+    }
+    lines
+}

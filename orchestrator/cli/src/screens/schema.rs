@@ -1,0 +1,252 @@
+//! A JSON Schema as a list of fields a person reads: name, type, whether it has to be there, what it means.
+
+use serde_json::{Map, Value};
+
+/// Deeper than this a field is shown as `mapping`.
+const DEPTH_MAX: usize = 4;
+
+/// One field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Field {
+    /// `content`; nested ones are indented.
+    pub(crate) name: String,
+    /// `text`, `list of number`, `text | base64`.
+    pub(crate) kind: String,
+    /// Whether it has to be there.
+    pub(crate) required: bool,
+    /// What it is when absent.
+    pub(crate) default: Option<String>,
+    /// What it means, and what it may be.
+    pub(crate) meaning: String,
+    /// How deep it is nested.
+    pub(crate) depth: usize,
+}
+
+/// Every field of an object's schema, those that have to be there first.
+pub(crate) fn fields(schema: &Value) -> Vec<Field> {
+    let mut found = Vec::new();
+    collect(schema, schema, 0, &mut found);
+    found
+}
+
+fn collect(root: &Value, schema: &Value, depth: usize, found: &mut Vec<Field>) {
+    let Some(properties) = schema["properties"].as_object() else {
+        return;
+    };
+    let required: Vec<&str> = schema["required"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice)
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let mut names: Vec<&String> = properties.keys().collect();
+    names.sort_by_key(|name| (!required.contains(&name.as_str()), place(&required, name)));
+    for name in names {
+        let given = &properties[name];
+        let (resolved, nested) = (resolve(root, given), depth + 1 < DEPTH_MAX);
+        found.push(Field {
+            name: name.clone(),
+            kind: kind(root, given),
+            required: required.contains(&name.as_str()),
+            default: given
+                .get("default")
+                .filter(|value| !value.is_null())
+                .map(plain),
+            meaning: meaning(given, resolved),
+            depth,
+        });
+        if nested {
+            let inner = items(root, resolved).unwrap_or(resolved);
+            collect(root, inner, depth + 1, found);
+        }
+    }
+}
+
+fn place(required: &[&str], name: &str) -> usize {
+    required
+        .iter()
+        .position(|one| *one == name)
+        .unwrap_or(usize::MAX)
+}
+
+/// What a reference leads to; an `anyOf` with null is what it is otherwise.
+fn resolve<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
+    let mut at = schema;
+    for _ in 0..DEPTH_MAX {
+        if let Some(path) = at["$ref"].as_str() {
+            at = path
+                .strip_prefix('#')
+                .and_then(|path| root.pointer(path))
+                .unwrap_or(at);
+            continue;
+        }
+        let choices = at["anyOf"].as_array().map_or(&[][..], Vec::as_slice);
+        let mut real = choices.iter().filter(|one| one["type"] != "null");
+        match (real.next(), real.next()) {
+            (Some(only), None) => at = only,
+            _ => return at,
+        }
+    }
+    at
+}
+
+fn items<'s>(root: &'s Value, schema: &'s Value) -> Option<&'s Value> {
+    schema.get("items").map(|items| resolve(root, items))
+}
+
+fn kind(root: &Value, schema: &Value) -> String {
+    let schema = resolve(root, schema);
+    if let Some(words) = words(schema) {
+        return words.join(" | ");
+    }
+    match type_name(schema) {
+        "array" => match schema.get("items") {
+            Some(items) => format!("list of {}", kind(root, items)),
+            None => "list".to_owned(),
+        },
+        "object" => match schema["additionalProperties"].as_object() {
+            Some(values) if !values.is_empty() => {
+                format!("mapping to {}", kind(root, &Value::Object(values.clone())))
+            }
+            _ => "mapping".to_owned(),
+        },
+        "string" => match schema["format"].as_str() {
+            Some(format) => format!("text ({format})"),
+            None => "text".to_owned(),
+        },
+        "integer" => "whole number".to_owned(),
+        "boolean" => "true | false".to_owned(),
+        "" => {
+            let choices = schema["oneOf"]
+                .as_array()
+                .or_else(|| schema["anyOf"].as_array());
+            let kinds: Vec<String> = choices
+                .map_or(&[][..], Vec::as_slice)
+                .iter()
+                .map(|one| kind(root, one))
+                .collect();
+            if kinds.is_empty() {
+                "anything".to_owned()
+            } else {
+                kinds.join(" or ")
+            }
+        }
+        other => other.to_owned(),
+    }
+}
+
+/// The first type that is not null.
+fn type_name(schema: &Value) -> &str {
+    match &schema["type"] {
+        Value::String(name) => name,
+        Value::Array(names) => names
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|name| *name != "null")
+            .unwrap_or_default(),
+        _ if schema["properties"].is_object() => "object",
+        _ => "",
+    }
+}
+
+/// The words that are allowed, when there are only some.
+fn words(schema: &Value) -> Option<Vec<String>> {
+    if let Some(value) = schema.get("const") {
+        return Some(vec![plain(value)]);
+    }
+    if let Some(all) = schema["enum"].as_array() {
+        return Some(all.iter().filter(|one| !one.is_null()).map(plain).collect());
+    }
+    let all = schema["oneOf"].as_array()?;
+    all.iter().map(|one| one.get("const").map(plain)).collect()
+}
+
+fn plain(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn meaning(given: &Value, resolved: &Value) -> String {
+    let text = given["description"]
+        .as_str()
+        .or_else(|| resolved["description"].as_str());
+    let mut text = text.unwrap_or_default().replace('\n', " ");
+    let limits = resolved.as_object().map(limits).unwrap_or_default();
+    if !limits.is_empty() {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(&format!("({})", limits.join(", ")));
+    }
+    text
+}
+
+/// What a value may be at most, as far as a type alone does not say it.
+fn limits(schema: &Map<String, Value>) -> Vec<String> {
+    let known = [
+        ("minimum", "at least"),
+        ("maximum", "at most"),
+        ("minItems", "items, at least"),
+        ("maxItems", "items, at most"),
+        ("pattern", "pattern"),
+    ];
+    let said = known.iter().filter_map(|(key, words)| {
+        let value = schema.get(*key)?;
+        let trivial = *key == "minimum" && value.as_f64() == Some(0.0);
+        (!trivial).then(|| format!("{words} {}", plain(value)))
+    });
+    said.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn references_words_lists_and_nulls_are_read() {
+        let schema = json!({
+            "$defs": { "How": { "description": "How.", "oneOf": [{ "const": "a" }, { "const": "b" }] } },
+            "properties": {
+                "z": { "type": "string", "description": "First." },
+                "how": { "$ref": "#/$defs/How", "default": "a" },
+                "many": { "type": "array", "items": { "type": "object", "properties": { "n": { "type": "integer", "maximum": 5 } } } },
+                "maybe": { "anyOf": [{ "$ref": "#/$defs/How" }, { "type": "null" }] },
+                "map": { "type": "object", "additionalProperties": { "type": "string" } },
+                "any": true
+            },
+            "required": ["z"]
+        });
+        let fields = fields(&schema);
+        let kinds: Vec<(String, String)> = fields
+            .iter()
+            .map(|field| (field.name.clone(), field.kind.clone()))
+            .collect();
+        let expected = [
+            ("z", "text"),
+            ("any", "anything"),
+            ("how", "a | b"),
+            ("many", "list of mapping"),
+            ("n", "whole number"),
+            ("map", "mapping to text"),
+            ("maybe", "a | b"),
+        ];
+        let mut sorted = expected
+            .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+            .to_vec();
+        sorted.sort();
+        let mut got = kinds;
+        assert_eq!(got[0].0, "z", "what has to be there stands first");
+        got.sort();
+        assert_eq!(got, sorted);
+        let how = fields.iter().find(|field| field.name == "how").unwrap();
+        assert_eq!(
+            (how.default.as_deref(), how.meaning.as_str()),
+            (Some("a"), "How.")
+        );
+        let n = fields.iter().find(|field| field.name == "n").unwrap();
+        assert_eq!((n.depth, n.meaning.as_str()), (1, "(at most 5)"));
+    }
+}

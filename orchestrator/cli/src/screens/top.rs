@@ -1,0 +1,136 @@
+//! Where time goes: waiting and running, by task type and pool; and in a sentence what to look at first.
+
+use serde::Deserialize;
+
+use crate::out::{Column, Table, Tone, cell, plain};
+use crate::time;
+
+/// One task type in one pool.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Item {
+    pub(crate) task_type: String,
+    pub(crate) pool: Option<String>,
+    #[serde(default)]
+    pub(crate) waiting: u64,
+    #[serde(default)]
+    pub(crate) running: u64,
+    pub(crate) wait_p50_ms: Option<u64>,
+    pub(crate) wait_p95_ms: Option<u64>,
+    pub(crate) run_p50_ms: Option<u64>,
+    pub(crate) run_p95_ms: Option<u64>,
+    pub(crate) failed_share: Option<f64>,
+    #[serde(default)]
+    pub(crate) workers: u64,
+    #[serde(default)]
+    pub(crate) concurrency: u64,
+}
+
+/// From this share of failures on it is worth a word.
+const FAILED_SHARE: f64 = 0.1;
+
+/// What waits longest stands first.
+pub(crate) fn sorted(mut items: Vec<Item>) -> Vec<Item> {
+    items.sort_by_key(|item| {
+        let weight = item
+            .waiting
+            .saturating_mul(item.wait_p95_ms.unwrap_or(1).max(1));
+        std::cmp::Reverse((weight, item.wait_p95_ms, item.run_p95_ms, item.running))
+    });
+    items
+}
+
+/// The list.
+pub(crate) fn table(items: &[Item]) -> Table {
+    let mut table = Table::new(&[
+        Column::new("task type").cut(14),
+        Column::new("pool").rank(4).cut(8),
+        Column::new("waiting").right(),
+        Column::new("running").right(),
+        Column::new("wait p50").rank(3).right(),
+        Column::new("wait p95").rank(1).right(),
+        Column::new("run p50").rank(3).right(),
+        Column::new("run p95").rank(1).right(),
+        Column::new("failed").rank(2).right(),
+        Column::new("workers").rank(5).right(),
+        Column::new("at once").rank(6).right(),
+    ]);
+    let span = |ms: Option<u64>| plain(ms.map_or_else(|| "-".to_owned(), time::span));
+    for item in items {
+        let share = item.failed_share.unwrap_or(0.0);
+        let failed = if share > 0.0 {
+            format!("{:.0}%", (share * 100.0).max(1.0))
+        } else {
+            String::new()
+        };
+        let starved = item.waiting > 0 && item.workers == 0;
+        table.row(vec![
+            plain(item.task_type.as_str()),
+            plain(item.pool.as_deref().unwrap_or_default()),
+            cell(
+                item.waiting.to_string(),
+                if item.waiting > 0 {
+                    Tone::Waits
+                } else {
+                    Tone::Faint
+                },
+            ),
+            plain(item.running.to_string()),
+            span(item.wait_p50_ms),
+            span(item.wait_p95_ms),
+            span(item.run_p50_ms),
+            span(item.run_p95_ms),
+            cell(
+                failed,
+                if share >= FAILED_SHARE {
+                    Tone::Bad
+                } else {
+                    Tone::Plain
+                },
+            ),
+            cell(
+                item.workers.to_string(),
+                if starved { Tone::Bad } else { Tone::Plain },
+            ),
+            plain(item.concurrency.to_string()),
+        ]);
+    }
+    table
+}
+
+/// What to look at first, in a sentence.
+pub(crate) fn bottleneck(items: &[Item]) -> String {
+    let pool = |item: &Item| {
+        item.pool
+            .as_ref()
+            .map_or_else(String::new, |pool| format!(" in pool {pool}"))
+    };
+    if let Some(item) = items
+        .iter()
+        .find(|item| item.waiting > 0 && item.workers == 0)
+    {
+        return format!(
+            "{} tasks of {}{} wait, and no worker serves them: start one (baton workers)",
+            item.waiting,
+            item.task_type,
+            pool(item)
+        );
+    }
+    let Some(item) = items.iter().find(|item| item.waiting > 0) else {
+        return "nothing waits for a worker".to_owned();
+    };
+    let full = item.concurrency > 0 && item.running >= item.concurrency;
+    let advice = if full {
+        format!(
+            "all {} places are taken: more workers, or a higher worker.concurrency, would help",
+            item.concurrency
+        )
+    } else {
+        "there are free places: workers may have more types than they take at once".to_owned()
+    };
+    format!(
+        "bottleneck: {}{}, {} waiting; {advice}",
+        item.task_type,
+        pool(item),
+        item.waiting
+    )
+}
