@@ -18,8 +18,9 @@ impl Tone {
             "completed" | "succeeded" | "undone" | "approved" | "compensated" => Self::Good,
             "parked" | "undo-parked" | "failed" | "abandoned" | "doubtful" | "silent" => Self::Bad,
             "compensating" | "undoing" | "unserved" | "undo-unserved" | "backoff"
-            | "undo-backoff" | "probe-backoff" | "probing" | "settling" | "paused"
-            | "approving" => Self::Waits,
+            | "undo-backoff" | "probe-backoff" | "probing" | "settling" | "paused" | "asked" => {
+                Self::Waits
+            }
             "waiting" | "skipped" | "new" | "continued" => Self::Faint,
             _ => Self::Plain,
         }

@@ -163,26 +163,31 @@ fn fields(schema: &Value, input: bool, width: usize, lines: &mut Vec<Line>) {
         .max()
         .unwrap_or(0);
     for field in &all {
-        lines.push(field_line(field, input, names));
+        lines.extend(field_lines(field, input, names, width));
         let indent = 6 + 2 * field.depth;
         lines.extend(words(&field.meaning, indent, width, Tone::Faint));
     }
 }
 
-fn field_line(field: &Field, input: bool, names: usize) -> Line {
+fn field_lines(field: &Field, input: bool, names: usize, width: usize) -> Vec<Line> {
     let lead = " ".repeat(2 + 2 * field.depth);
-    let blank = " ".repeat(names.saturating_sub(wide(&field.name) + 2 * field.depth) + 2);
-    let line = Line::new()
+    let blank = names.saturating_sub(wide(&field.name) + 2 * field.depth) + 2;
+    let more = match (&field.default, input, field.required) {
+        (Some(default), ..) => format!(", default {default}"),
+        (None, true, true) => ", required".to_owned(),
+        (None, false, false) => ", may be absent".to_owned(),
+        _ => String::new(),
+    };
+    let indent = lead.len() + wide(&field.name) + blank;
+    let room = width.saturating_sub(indent).max(20);
+    let mut parts = wrapped(&format!("{}{more}", field.kind), room).into_iter();
+    let first = Line::new()
         .plain(lead)
         .with(field.name.as_str(), Tone::Strong)
-        .plain(blank)
-        .plain(field.kind.as_str());
-    match (&field.default, input, field.required) {
-        (Some(default), ..) => line.with(format!(", default {default}"), Tone::Faint),
-        (None, true, true) => line.with(", required", Tone::Waits),
-        (None, false, false) => line.with(", may be absent", Tone::Faint),
-        _ => line,
-    }
+        .plain(" ".repeat(blank))
+        .plain(parts.next().unwrap_or_default());
+    let rest = parts.map(|part| Line::new().plain(" ".repeat(indent)).plain(part));
+    std::iter::once(first).chain(rest).collect()
 }
 
 /// As a step of a definition. Each value is JSON, which is YAML too.
