@@ -44,6 +44,7 @@ const ENGINE_USES: [&str; 13] = [
     "uuid",
     "humantime",
     "jiff",
+    "croner",
     "base64",
     "sha2",
 ];

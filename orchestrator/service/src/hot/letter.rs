@@ -81,3 +81,37 @@ fn headers(saga: SagaId, id: MessageId) -> Vec<(String, HeaderValue)> {
         ),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use baton_messages::StepId;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn an_emitted_event_goes_to_whoever_listens_under_its_own_id() {
+        let saga = SagaId(Uuid::from_u128(7));
+        let id = MessageId::of_event(saga, &StepId::new("told").unwrap(), None, 1);
+        let event: Event = serde_json::from_value(json!({
+            "specversion": "1.0", "id": id, "source": "/baton/sagas/x", "type": "com.example.released", "data": { "n": 1 },
+        }))
+        .unwrap();
+        let command = Command::EmitEvent(Box::new(event.clone()));
+        let out = letter(saga, &command, Timestamp(1)).unwrap();
+        assert_eq!(
+            (&*out.exchange, out.key.as_str()),
+            ("baton.events", "com.example.released")
+        );
+        assert_eq!(out.content_type, "application/cloudevents+json");
+        assert_eq!(out.message_id, id);
+        assert_eq!(out.correlation_id, Some(saga.to_string()));
+        assert!(
+            out.persistent && !out.mandatory,
+            "kept, and nobody has to listen"
+        );
+        let body: Event = serde_json::from_slice(&out.body).unwrap();
+        assert_eq!(body, event);
+    }
+}
