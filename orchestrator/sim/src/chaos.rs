@@ -25,8 +25,10 @@ impl World {
                     plan.yaml
                 )),
             }
-            let at = self.rng.below(30_000);
+            // Late enough for something to have happened before.
+            let at = self.rng.below(30_000) + 3_000;
             self.after(at + 500, Event::Start(plan.id));
+            self.outside(&plan, at);
             if self.rng.per_mille(self.mood.operator_acts) {
                 let when = at + self.rng.below(40_000);
                 self.after(when, Event::Meddle(plan.id));
@@ -39,6 +41,7 @@ impl World {
         }
         self.after(0, Event::HostUp);
         self.after(TROUBLE_MS, Event::Calm);
+        self.after(2_000, Event::Approver);
         if !self.mood.quiet {
             self.after(25_000, Event::Janitor);
         }

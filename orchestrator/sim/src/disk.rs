@@ -15,7 +15,7 @@ use baton_driver::{
     SnapshotRow, Store, StoreError, SubscriptionChange, SubscriptionRow, UnsentRow, WorkItemRow,
 };
 use baton_engine::{SagaState, fold};
-use baton_messages::{AttemptRef, Manifest, SagaId, StepId, TaskType, Timestamp};
+use baton_messages::{AttemptRef, Event, Manifest, SagaId, StepId, TaskType, Timestamp};
 
 use crate::fault::Fault;
 use crate::mood::Mood;
@@ -50,6 +50,8 @@ pub struct Disk {
     unserved: BTreeSet<(TaskType, SagaId)>,
     /// Steps that wait for events, with whether the kept ones were searched.
     pub subscriptions: BTreeMap<(SagaId, StepId), (SubscriptionRow, bool)>,
+    /// Events that were taken in, by source and id, with when.
+    pub events: BTreeMap<(String, String), (Event, Timestamp)>,
     definitions: Vec<DefinitionRow>,
     manifests: BTreeMap<TaskType, Manifest>,
     watermark: u64,
@@ -84,6 +86,7 @@ impl Disk {
             work_items: BTreeSet::new(),
             unserved: BTreeSet::new(),
             subscriptions: BTreeMap::new(),
+            events: BTreeMap::new(),
             definitions: Vec::new(),
             manifests: BTreeMap::new(),
             watermark: 0,
@@ -186,6 +189,7 @@ impl Disk {
 
     fn change_subscription(&mut self, change: SubscriptionChange) {
         match change {
+            SubscriptionChange::Add(_) if self.fault == Some(Fault::SubscriptionForgotten) => {}
             SubscriptionChange::Add(row) => {
                 let key = (row.saga, row.step.clone());
                 self.subscriptions.insert(key, (row, false));

@@ -148,6 +148,10 @@ pub enum Event {
     Meddle(SagaId),
     /// A pause ends.
     Resume(SagaId),
+    /// Something happens outside, and somebody says so on the bus.
+    Happens(Box<baton_messages::Event>),
+    /// Whoever is asked for approval decides.
+    Approver,
     /// Operators look at what is parked.
     Janitor,
     /// From here on nothing goes wrong any more.

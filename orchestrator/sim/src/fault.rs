@@ -30,11 +30,17 @@ pub enum Fault {
     ReportedOnce,
     /// Nobody looks at the timers.
     TimersForgotten,
+    /// Nobody searches the kept events for a step that begins to wait.
+    EventsUnsearched,
+    /// The store forgets that a step waits.
+    SubscriptionForgotten,
+    /// An event the broker does not have counts as published.
+    EventBelieved,
 }
 
 impl Fault {
     /// Every planted fault.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::UnsentForgotten,
         Self::AcknowledgedBeforeCommit,
         Self::WatermarkTooFar,
@@ -48,5 +54,8 @@ impl Fault {
         Self::FailedAfterActing,
         Self::ReportedOnce,
         Self::TimersForgotten,
+        Self::EventsUnsearched,
+        Self::SubscriptionForgotten,
+        Self::EventBelieved,
     ];
 }

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use baton_messages::{Effect, SagaId, StepId};
 
 use crate::mood::Mood;
-use crate::plan::{KINDS, Kind, Matter, OnError, Play, SagaPlan, Script, StepPlan, UndoSaid};
+use crate::plan::{
+    Comes, Decides, Idle, KINDS, Kind, Matter, OnError, Play, SagaPlan, Script, StepPlan, UndoSaid,
+};
 use crate::rng::Rng;
 
 /// The most steps of a drawn saga: more shapes come from more seeds, not from larger sagas.
@@ -19,9 +21,11 @@ pub fn saga(rng: &mut Rng, mood: &Mood, number: u64) -> SagaPlan {
     } else {
         u64::MAX
     };
+    // Most sagas are tasks for the most part; some wait a good deal.
+    let idles = rng.pick(&[100, 100, 350], 100);
     let mut steps: Vec<StepPlan> = Vec::new();
     for n in 0..count {
-        if let Some(step) = step(rng, mood, n, pivot_at, &steps) {
+        if let Some(step) = step(rng, mood, n, (pivot_at, idles), &steps) {
             steps.push(step);
         }
     }
@@ -41,12 +45,13 @@ fn step(
     rng: &mut Rng,
     mood: &Mood,
     n: u64,
-    pivot_at: u64,
+    (pivot_at, idles): (u64, u64),
     before: &[StepPlan],
 ) -> Option<StepPlan> {
     let pivot = n == pivot_at;
-    let sleeps = !pivot && rng.per_mille(100);
-    let kind = (!sleeps)
+    let idles = !pivot && rng.per_mille(idles);
+    let idle = idle(rng, mood);
+    let kind = (!idles)
         .then(|| task_kind(rng, pivot, n > pivot_at && pivot_at != u64::MAX))
         .flatten();
     let after = after(rng, before.len(), n > pivot_at, pivot_at);
@@ -62,28 +67,89 @@ fn step(
         }
         _ => UndoSaid::Own,
     };
+    let on_error = if idles {
+        after_in_vain(rng, idle)
+    } else {
+        on_error(rng)
+    };
     Some(StepPlan {
         id: StepId::new(&format!("s{n}")).ok()?,
         kind,
+        idle,
         after,
         wanted: rng.per_mille(900),
         sleep_ms: rng.range(100, 20_000),
         pivot,
-        on_error: rng.pick(
-            &[
-                OnError::Compensate,
-                OnError::Compensate,
-                OnError::Compensate,
-                OnError::Compensate,
-                OnError::Park,
-                OnError::Continue,
-            ],
-            OnError::Compensate,
-        ),
+        on_error,
         attempts: u32::try_from(rng.range(1, 4)).unwrap_or(1),
         undo,
         script: script(rng, mood),
     })
+}
+
+fn on_error(rng: &mut Rng) -> OnError {
+    rng.pick(
+        &[
+            OnError::Compensate,
+            OnError::Compensate,
+            OnError::Compensate,
+            OnError::Compensate,
+            OnError::Park,
+            OnError::Continue,
+        ],
+        OnError::Compensate,
+    )
+}
+
+/// What a step without a task does. Where nothing goes wrong an event or a decision comes long before the time is over; elsewhere the time
+/// is over only after the trouble, so that what came in time was there to be found.
+fn idle(rng: &mut Rng, mood: &Mood) -> Idle {
+    let timeout_ms = if mood.quiet {
+        120_000
+    } else {
+        rng.range(450_000, 900_000)
+    };
+    match rng.below(10) {
+        0 | 1 => Idle::Sleep,
+        2..=5 => {
+            let late = rng.range(1, 40_000);
+            let choices = [
+                Comes::After(late),
+                Comes::After(late),
+                Comes::After(late / 20 + 1),
+                Comes::Before,
+                Comes::Never,
+            ];
+            Idle::Wait {
+                comes: rng.pick(&choices, Comes::Never),
+                since: rng.per_mille(500),
+                prefix: rng.per_mille(300),
+                timeout_ms,
+            }
+        }
+        6..=7 => Idle::Approve {
+            decides: rng.pick(
+                &[Decides::Yes, Decides::Yes, Decides::No, Decides::Never],
+                Decides::Yes,
+            ),
+            goes_on: rng.per_mille(300),
+            on_timeout: on_error(rng),
+            timeout_ms,
+        },
+        _ => Idle::Emit,
+    }
+}
+
+fn after_in_vain(rng: &mut Rng, idle: Idle) -> OnError {
+    match idle {
+        Idle::Approve {
+            decides: Decides::Never,
+            on_timeout,
+            ..
+        } => on_timeout,
+        Idle::Wait { .. } => on_error(rng),
+        Idle::Approve { .. } | Idle::Sleep | Idle::Emit => OnError::Compensate,
+    }
 }
 
 fn task_kind(rng: &mut Rng, pivot: bool, past_pivot: bool) -> Option<&'static Kind> {
@@ -184,6 +250,46 @@ fn document(
     yaml
 }
 
+fn describe_idle(yaml: &mut String, step: &StepPlan) {
+    let word = |on: OnError| match on {
+        OnError::Compensate => "fail",
+        OnError::Park => "park",
+        OnError::Continue => "continue",
+    };
+    let _ = match step.idle {
+        Idle::Sleep => writeln!(yaml, "    sleep: {}ms", step.sleep_ms),
+        Idle::Wait {
+            since,
+            prefix,
+            timeout_ms,
+            ..
+        } => writeln!(
+            yaml,
+            "    wait: {{ event: {}, when: \"${{ event.data.saga == input.saga && event.data.step == '{}' }}\", timeout: {timeout_ms}ms, on_timeout: {}{} }}",
+            if prefix { "sim.*" } else { "sim.paid" },
+            step.id,
+            word(step.on_error),
+            if since { ", since: 10m" } else { "" },
+        ),
+        Idle::Approve {
+            goes_on,
+            on_timeout,
+            timeout_ms,
+            ..
+        } => writeln!(
+            yaml,
+            "    approve: {{ by: operator, timeout: {timeout_ms}ms, on_timeout: {}, on_reject: {} }}",
+            word(on_timeout),
+            if goes_on { "continue" } else { "fail" },
+        ),
+        Idle::Emit => writeln!(
+            yaml,
+            "    emit: {{ type: sim.said, subject: \"${{ input.saga }}\", data: {{ by: {} }} }}",
+            step.id
+        ),
+    };
+}
+
 fn describe(rng: &mut Rng, yaml: &mut String, step: &StepPlan, steps: &[StepPlan], quiet: bool) {
     let ids: Vec<&str> = step
         .after
@@ -196,7 +302,7 @@ fn describe(rng: &mut Rng, yaml: &mut String, step: &StepPlan, steps: &[StepPlan
         yaml.push_str("    if: ${ input.never }\n");
     }
     let Some(kind) = step.kind else {
-        let _ = writeln!(yaml, "    sleep: {}ms", step.sleep_ms);
+        describe_idle(yaml, step);
         return;
     };
     let _ = writeln!(yaml, "    task: {}", kind.name);

@@ -1,7 +1,7 @@
 //! The orchestrator as a process: takes from the inbox, turns the driver, acknowledges, publishes, hears. Its futures are polled by hand;
 //! at every await it may die, and what it had in memory is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,9 @@ use baton_driver::{
 use baton_engine::{Command, Definition, Input};
 use baton_messages::fleet::Heartbeat;
 use baton_messages::inbox::Marker;
-use baton_messages::{DeadReason, InboxKey, InboxMessage, Task, TaskMessage, TaskType, Timestamp};
+use baton_messages::{
+    DeadReason, InboxKey, InboxMessage, SagaId, StepId, Task, TaskMessage, TaskType, Timestamp,
+};
 
 use crate::broker::Message;
 use crate::disk::Connection;
@@ -55,7 +57,7 @@ type Real = Driver<Connection, Outbox>;
 /// One life of the orchestrator.
 #[derive(Debug)]
 pub struct Host {
-    driver: Real,
+    pub(crate) driver: Real,
     outbox: Outbox,
     life: u64,
     /// Taken from the inbox and not acknowledged, in order.
@@ -67,6 +69,8 @@ pub struct Host {
     turn_at: u64,
     ticked_at: u64,
     lost: bool,
+    /// Requests that come from searching the kept events for a subscription; forgotten with the process.
+    pub(crate) searches: BTreeMap<(SagaId, StepId), BTreeSet<u64>>,
 }
 
 /// How a future ended that may be dropped between any two awaits.
@@ -137,6 +141,7 @@ impl World {
                     turn_at: u64::MAX,
                     ticked_at: self.now,
                     lost: false,
+                    searches: BTreeMap::new(),
                 });
                 self.compare();
                 self.wake_host(1);
@@ -166,6 +171,9 @@ impl World {
     fn host_dies(&mut self) {
         let Some(host) = self.host.take() else { return };
         self.note(&format!("the orchestrator dies, life {}", host.life));
+        for number in host.searches.values().flatten() {
+            self.requests.remove(number);
+        }
         for message in host.held.into_values().rev() {
             self.broker.inbox.give_back(message, &mut self.rng);
         }
@@ -292,7 +300,9 @@ impl World {
         }
         for (number, verdict) in requests {
             self.answered(number, &verdict);
+            self.found_is_told(number);
         }
+        self.search();
         let committed = self.store.disk().log_seq();
         for out in going {
             if out.ticket.log_seq > committed && self.fault != Some(Fault::CommitLies) {
@@ -479,13 +489,16 @@ impl World {
         }
         let fate = if self.broker.up { fate } else { Fate::Lost };
         let sent = match fate {
+            _ if self.fault == Some(Fault::EventBelieved) => Sent::Confirmed,
             Fate::Lost => Sent::Unknown,
             Fate::Nacked => Sent::Nacked,
             Fate::ConfirmLost => Sent::Unknown,
             Fate::Well => Sent::Confirmed,
         };
         if matches!(fate, Fate::Well | Fate::ConfirmLost) {
-            self.said.insert(event.id.clone(), event);
+            self.said.insert(event.id.clone(), event.clone());
+            // We hear ourselves like everybody else.
+            self.after(5, Event::Happens(Box::new(event)));
         }
         let delay = if sent == Sent::Unknown {
             self.rng.range(100, 30_000)
@@ -665,6 +678,6 @@ fn dead_work(token: u64, task: &Task, at: Timestamp) -> Work {
 }
 
 /// The first part of a saga's id: enough to tell it from its few neighbours.
-pub(crate) fn short(saga: baton_messages::SagaId) -> String {
+pub(crate) fn short(saga: SagaId) -> String {
     saga.to_string().chars().take(8).collect()
 }

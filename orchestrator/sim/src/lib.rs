@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod mood;
 pub mod operators;
 pub mod oracle;
+pub mod outside;
 pub mod plan;
 pub mod reference;
 pub mod rng;

@@ -24,7 +24,7 @@ impl World {
             saga,
             definition: plan.name.clone(),
             version: Some(1),
-            input: json!({ "never": false }),
+            input: json!({ "never": false, "saga": saga.to_string() }),
             labels: std::collections::BTreeMap::new(),
             by: "sim".into(),
         };
@@ -41,7 +41,7 @@ impl World {
         self.request(saga, Input::Start(start));
     }
 
-    fn request(&mut self, saga: SagaId, input: Input) {
+    pub(crate) fn request(&mut self, saga: SagaId, input: Input) -> u64 {
         self.requests_made += 1;
         self.note(&format!(
             "asked: {} of {}",
@@ -51,6 +51,7 @@ impl World {
         self.requests
             .insert(self.requests_made, Request { saga, input });
         self.wake_host(3);
+        self.requests_made
     }
 
     /// A request is answered, and so committed.
@@ -93,7 +94,7 @@ impl World {
         }
     }
 
-    fn operator(&mut self) -> Operator {
+    pub(crate) fn operator(&mut self) -> Operator {
         Operator {
             id: InputId(self.rng.uuid()),
             by: "sim".into(),

@@ -42,7 +42,15 @@ impl World {
                     .values()
                     .find(|item| item.kind == WorkItemKind::Broken)
                     .map(|item| item.title.clone());
+                let listening = state.listening().count();
+                let kept = disk.subscriptions.values();
+                let kept = kept.filter(|(row, _)| row.saga == saga).count();
                 let wrong = wrong.or(undecided).or_else(|| {
+                    (listening != kept).then(|| {
+                        format!("{listening} of its steps listen, the store knows of {kept}")
+                    })
+                });
+                let wrong = wrong.or_else(|| {
                     (rows != open)
                         .then(|| format!("work items {rows:?} in the store, {open:?} in the state"))
                 });
@@ -132,6 +140,7 @@ impl World {
         self.judge_outcome(plan, &state)?;
         for step in &plan.steps {
             self.judge_step(plan, step, &state)
+                .and_then(|()| self.judge_idle(plan, step, &state))
                 .map_err(|what| format!("{} but {} {what}", state.status.as_str(), step.id))?;
         }
         Ok(())

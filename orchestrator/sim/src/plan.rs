@@ -279,13 +279,68 @@ pub enum UndoSaid {
     Task,
 }
 
+/// When the event comes that a step waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comes {
+    /// Before the saga starts.
+    Before,
+    /// So long after it was asked for.
+    After(u64),
+    /// Never.
+    Never,
+}
+
+/// What the person says whom a step asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decides {
+    /// Yes.
+    Yes,
+    /// No.
+    No,
+    /// Nothing.
+    Never,
+}
+
+/// What a step does that runs no task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// It sleeps.
+    Sleep,
+    /// It waits for an event.
+    Wait {
+        /// When that comes.
+        comes: Comes,
+        /// Whether events from before the start count.
+        since: bool,
+        /// Whether it names a prefix.
+        prefix: bool,
+        /// How long it waits.
+        timeout_ms: u64,
+    },
+    /// It asks a person.
+    Approve {
+        /// What that one says.
+        decides: Decides,
+        /// Whether a no is an answer.
+        goes_on: bool,
+        /// What happens when nothing is said.
+        on_timeout: OnError,
+        /// How long it asks.
+        timeout_ms: u64,
+    },
+    /// It says something to everybody.
+    Emit,
+}
+
 /// One step.
 #[derive(Debug, Clone)]
 pub struct StepPlan {
     /// Its id.
     pub id: StepId,
-    /// The type it runs; none: it sleeps.
+    /// The type it runs; none: see `idle`.
     pub kind: Option<&'static Kind>,
+    /// What it does without a type.
+    pub idle: Idle,
     /// The steps before it, by index.
     pub after: Vec<usize>,
     /// Its `if`, already known.
@@ -294,7 +349,7 @@ pub struct StepPlan {
     pub sleep_ms: u64,
     /// Whether it is the pivot.
     pub pivot: bool,
-    /// What its failure does.
+    /// What its failure does; of one that waits or asks, what its own keys come to.
     pub on_error: OnError,
     /// Its attempts.
     pub attempts: u32,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use baton_engine::Status;
 use baton_messages::{Direction, Effect};
 
-use crate::plan::{Kind, OnError, Play, SagaPlan, StepPlan, UndoSaid};
+use crate::plan::{Comes, Decides, Idle, Kind, OnError, Play, SagaPlan, StepPlan, UndoSaid};
 
 /// As many tries as the engine gives a probe.
 const PROBES: u32 = 5;
@@ -162,7 +162,27 @@ fn undo_may_park(step: &StepPlan) -> bool {
 fn come_of(step: &StepPlan) -> End {
     match step.kind {
         Some(kind) if step.wanted => tries(step, kind),
+        None if step.wanted && in_vain(step.idle) => End::Failed,
         Some(_) | None => End::Done,
+    }
+}
+
+/// Whether what a step waits for does not come, or is a no.
+const fn in_vain(idle: Idle) -> bool {
+    match idle {
+        Idle::Sleep | Idle::Emit => false,
+        Idle::Wait { comes, since, .. } => match comes {
+            Comes::Before => !since,
+            Comes::After(_) => false,
+            Comes::Never => true,
+        },
+        Idle::Approve {
+            decides, goes_on, ..
+        } => match decides {
+            Decides::Yes => false,
+            Decides::No => !goes_on,
+            Decides::Never => true,
+        },
     }
 }
 

@@ -266,6 +266,8 @@ impl World {
             Event::Start(saga) => self.start(saga),
             Event::Meddle(saga) => self.meddle(saga),
             Event::Resume(saga) => self.resume(saga),
+            Event::Happens(event) => self.happens(*event),
+            Event::Approver => self.approver(),
             Event::Janitor => self.janitor(),
             Event::Calm => self.calm_down(),
         }

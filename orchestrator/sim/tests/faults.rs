@@ -55,4 +55,7 @@ found! {
     a_failure_that_had_acted: FailedAfterActing,
     a_report_that_is_sent_once: ReportedOnce,
     timers_nobody_looks_at: TimersForgotten,
+    a_wait_for_which_nobody_searches: EventsUnsearched,
+    a_store_that_forgets_who_waits: SubscriptionForgotten,
+    an_event_that_is_believed_to_be_out: EventBelieved,
 }
