@@ -38,7 +38,12 @@ fn main() -> ExitCode {
     let mut ends = std::collections::BTreeMap::<&str, u64>::new();
     let (mut events, mut deaths, mut acts) = (0, 0, 0);
     for seed in from..from + count {
-        match simulate(Setup { seed, fault, trace }) {
+        match simulate(Setup {
+            seed,
+            fault,
+            trace,
+            ..Setup::default()
+        }) {
             Ok(report) => {
                 events += report.events;
                 deaths += report.deaths;

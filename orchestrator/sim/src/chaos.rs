@@ -15,9 +15,9 @@ const SILENT_MS: u64 = 10_000;
 const ANNOUNCE_MS: u64 = 60_000;
 
 impl World {
-    pub(crate) fn populate(&mut self) {
+    pub(crate) fn populate(&mut self, tasks_only: bool) {
         for n in 0..self.mood.sagas {
-            let plan = generate::saga(&mut self.rng, &self.mood, n);
+            let plan = generate::saga(&mut self.rng, &self.mood, n, tasks_only);
             match Definition::parse(&plan.yaml) {
                 Ok(definition) => drop(self.definitions.insert(plan.id, definition)),
                 Err(wrong) => self.breaks(format!(
@@ -26,7 +26,7 @@ impl World {
                 )),
             }
             // Late enough for something to have happened before.
-            let at = self.rng.below(30_000) + 3_000;
+            let at = self.rng.below(30_000) + if tasks_only { 0 } else { 3_000 };
             self.after(at + 500, Event::Start(plan.id));
             self.outside(&plan, at);
             if self.rng.per_mille(self.mood.operator_acts) {
@@ -41,7 +41,9 @@ impl World {
         }
         self.after(0, Event::HostUp);
         self.after(TROUBLE_MS, Event::Calm);
-        self.after(2_000, Event::Approver);
+        if !tasks_only {
+            self.after(2_000, Event::Approver);
+        }
         if !self.mood.quiet {
             self.after(25_000, Event::Janitor);
         }

@@ -14,7 +14,7 @@ use crate::rng::Rng;
 const STEPS_MAX: u64 = 7;
 
 /// Draws a saga.
-pub fn saga(rng: &mut Rng, mood: &Mood, number: u64) -> SagaPlan {
+pub fn saga(rng: &mut Rng, mood: &Mood, number: u64, tasks_only: bool) -> SagaPlan {
     let count = rng.range(1, STEPS_MAX);
     let pivot_at = if rng.per_mille(350) {
         rng.below(count)
@@ -22,7 +22,7 @@ pub fn saga(rng: &mut Rng, mood: &Mood, number: u64) -> SagaPlan {
         u64::MAX
     };
     // Most sagas are tasks for the most part; some wait a good deal.
-    let idles = rng.pick(&[100, 100, 350], 100);
+    let idles = (!tasks_only).then(|| rng.pick(&[100, 100, 350], 100));
     let mut steps: Vec<StepPlan> = Vec::new();
     for n in 0..count {
         if let Some(step) = step(rng, mood, n, (pivot_at, idles), &steps) {
@@ -45,12 +45,13 @@ fn step(
     rng: &mut Rng,
     mood: &Mood,
     n: u64,
-    (pivot_at, idles): (u64, u64),
+    (pivot_at, idles): (u64, Option<u64>),
     before: &[StepPlan],
 ) -> Option<StepPlan> {
     let pivot = n == pivot_at;
-    let idles = !pivot && rng.per_mille(idles);
-    let idle = idle(rng, mood);
+    let idle = |rng: &mut Rng| idles.map_or(Idle::Sleep, |_| idle(rng, mood));
+    let idles = !pivot && rng.per_mille(idles.unwrap_or(100));
+    let idle = if idles { idle(rng) } else { Idle::Sleep };
     let kind = (!idles)
         .then(|| task_kind(rng, pivot, n > pivot_at && pivot_at != u64::MAX))
         .flatten();
@@ -67,18 +68,18 @@ fn step(
         }
         _ => UndoSaid::Own,
     };
-    let on_error = if idles {
-        after_in_vain(rng, idle)
-    } else {
-        on_error(rng)
+    let (wanted, sleep_ms) = (rng.per_mille(900), rng.range(100, 20_000));
+    let on_error = match idle {
+        Idle::Wait { .. } | Idle::Approve { .. } => after_in_vain(rng, idle),
+        Idle::Sleep | Idle::Emit => on_error(rng),
     };
     Some(StepPlan {
         id: StepId::new(&format!("s{n}")).ok()?,
         kind,
         idle,
         after,
-        wanted: rng.per_mille(900),
-        sleep_ms: rng.range(100, 20_000),
+        wanted,
+        sleep_ms,
         pivot,
         on_error,
         attempts: u32::try_from(rng.range(1, 4)).unwrap_or(1),

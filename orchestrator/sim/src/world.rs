@@ -39,6 +39,8 @@ pub struct Setup {
     pub fault: Option<Fault>,
     /// Whether the whole trace is kept.
     pub trace: bool,
+    /// Whether the sagas hold tasks and sleeps alone: more of what workers and messages can do wrong in each.
+    pub tasks_only: bool,
 }
 
 /// What came of a simulation that kept the promise.
@@ -171,7 +173,7 @@ impl World {
             mood,
             rng,
         };
-        world.populate();
+        world.populate(setup.tasks_only);
         world
     }
 
