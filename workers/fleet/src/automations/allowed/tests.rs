@@ -1,4 +1,8 @@
 //! What a task can fill in, and what it cannot.
+#![expect(
+    clippy::unwrap_in_result,
+    reason = "what is prepared for a test must work; only what is tested may fail"
+)]
 
 use serde_json::json;
 

@@ -1,0 +1,278 @@
+//! The automations that start processes and touch services, through a real worker and a real broker: they complete, they are taken back, and
+//! whatever is killed with `kill -9`, nothing they had started goes on.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should end where it stands"
+)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use baton_harness::{Launch, Process, await_until};
+use baton_it::sagas::Saga;
+use baton_it::{AFTER_A_LEASE, SOON, Setup, System};
+use serde_json::Value;
+
+/// What every worker here may run. `DIR` stands for the system's own folder.
+const CONFIG: &str = r#"
+[processes]
+work_folder = "DIR/runs"
+term_grace_ms = 200
+
+[automations.script_run]
+folder = "DIR/scripts"
+
+[services.web]
+driver = "runit"
+dir = "DIR/services"
+
+[commands.put]
+program = "/bin/sh"
+args = ["-c", "echo \"$1\" > DIR/put; echo '{\"put\": true}' > \"$BATON_RESULT\"", "put", "{what}"]
+effect = "reversible"
+undo = "take-away"
+params.what.pattern = "[a-z]+"
+
+[commands.take-away]
+program = "/bin/rm"
+args = ["-f", "DIR/put"]
+effect = "reversible"
+
+[commands.is-put]
+program = "/usr/bin/test"
+args = ["-e", "DIR/put"]
+effect = "none"
+
+[commands.suite]
+program = "/bin/sh"
+args = ["-c", "echo '<testsuite><testcase name=\"a\"/></testsuite>' > junit.xml"]
+dirs = ["DIR"]
+effect = "none"
+
+[commands.tree]
+program = "/bin/sh"
+args = ["-c", "sleep 987601 & setsid sleep 987601 & (setsid sleep 987601 > /dev/null 2>&1 &) ; trap '' TERM; sleep 987601; sleep 987601"]
+effect = "irreversible"
+"#;
+
+const STEPS: &str = r#"  - id: test
+    task: test.run@1
+    with: { command: suite, dir: "${ input.dir }", junit: junit.xml }
+  - id: put
+    task: command.run@1
+    with: { command: put, args: { what: "${ input.name }" } }
+  - id: check
+    task: check.command@1
+    with: { command: is-put }
+  - id: script
+    task: script.run@1
+    with: { script: mark, args: { put: "${ put.result.put }" } }
+  - id: start
+    task: service.start@1
+    with: { service: web }
+  - id: restart
+    task: service.restart@1
+    with: { service: web }
+"#;
+
+struct Stage {
+    system: System,
+    runsvdir: Process,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let mut system = Setup::workers(0).start().await;
+        let dir = system.dir().to_owned();
+        let service = dir.join("services/web");
+        fs::create_dir_all(&service).unwrap();
+        fs::write(service.join("down"), "").unwrap();
+        fs::write(service.join("run"), "#!/bin/sh\nexec sleep 1000\n").unwrap();
+        fs::set_permissions(service.join("run"), fs::Permissions::from_mode(0o755)).unwrap();
+        let runsvdir = Launch::program("runsvdir", "runsvdir")
+            .args(["-P".as_ref(), dir.join("services").as_os_str()])
+            .start();
+        await_until("runit to look after its service", SOON, async || {
+            service.join("supervise/stat").exists()
+        })
+        .await;
+        fs::create_dir(dir.join("scripts")).unwrap();
+        let mark = |name: &str, text: &str| {
+            fs::write(
+                dir.join("scripts").join(name),
+                text.replace("DIR", &dir.to_string_lossy()),
+            )
+            .unwrap();
+        };
+        mark("mark.sh", "cat > DIR/mark\n");
+        mark("mark.undo.sh", "rm -f DIR/mark\n");
+        add_worker(&mut system, "first");
+        for task_type in [
+            "test.run@1",
+            "command.run@1",
+            "check.command@1",
+            "script.run@1",
+            "service.start@1",
+            "service.restart@1",
+            "test.effect@1",
+        ] {
+            system.await_served(task_type).await;
+        }
+        Self { system, runsvdir }
+    }
+
+    fn dir(&self) -> &Path {
+        self.system.dir()
+    }
+
+    async fn start(&self, definition: &str, name: &str) -> String {
+        let input = serde_json::json!({ "name": name, "dir": self.dir() });
+        self.system.api.start(definition, &input, name).await
+    }
+
+    fn service(&self) -> String {
+        fs::read_to_string(self.dir().join("services/web/supervise/stat")).unwrap_or_default()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // On SIGHUP it takes its services down with it; killed it would leave them.
+        hang_up(self.runsvdir.pid());
+        let begun = std::time::Instant::now();
+        while self.runsvdir.is_running() && begun.elapsed() < SOON {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        for pid in sleepers() {
+            kill(pid);
+        }
+    }
+}
+
+fn add_worker(system: &mut System, name: &str) -> usize {
+    let text = CONFIG.replace("DIR", &system.dir().to_string_lossy());
+    let path: PathBuf = system.dir().join(format!("{name}.toml"));
+    fs::write(&path, text).unwrap();
+    system.add_worker_with_file(&path)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saga_of_all_of_them_completes_and_another_is_taken_back() {
+    let stage = Stage::set().await;
+    let bad = Saga::named("bad")
+        .step(STEPS)
+        .effect("never", ", fail: final");
+    let good = Saga::named("good").step(STEPS);
+    stage.system.apply(&[&bad, &good]).await;
+
+    let id = stage.start("bad", "abc").await;
+    stage
+        .system
+        .api
+        .await_status(&id, "compensated", AFTER_A_LEASE)
+        .await;
+    assert!(!stage.dir().join("put").exists() && !stage.dir().join("mark").exists());
+    assert!(stage.service().starts_with("down"), "{}", stage.service());
+
+    let id = stage.start("good", "xyz").await;
+    let saga = stage
+        .system
+        .api
+        .await_status(&id, "completed", AFTER_A_LEASE)
+        .await;
+    assert_eq!(
+        fs::read_to_string(stage.dir().join("put")).unwrap(),
+        "xyz\n"
+    );
+    let mark: Value =
+        serde_json::from_str(&fs::read_to_string(stage.dir().join("mark")).unwrap()).unwrap();
+    assert_eq!(mark, serde_json::json!({ "put": true }), "{saga}");
+    assert!(stage.service().starts_with("run"), "{}", stage.service());
+}
+
+/// A worker dies; then one dies together with its launchers, as when the kernel runs out of memory: the first tree ends by itself, the second
+/// before the next worker takes a task.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_a_worker_and_nothing_it_had_started_goes_on() {
+    let mut stage = Stage::set().await;
+    let step =
+        "  - id: tree\n    task: command.run@1\n    with: { command: tree }\n    heartbeat: 4s\n";
+    stage.system.apply(&[&Saga::named("grow").step(step)]).await;
+    stage.start("grow", "one").await;
+    await_until("the tree to grow", SOON, async || sleepers().len() == 4).await;
+    stage.system.workers[0].kill9();
+    await_until("the tree to be gone with its worker", SOON, async || {
+        sleepers().is_empty()
+    })
+    .await;
+
+    add_worker(&mut stage.system, "second");
+    stage.start("grow", "two").await;
+    await_until("the second tree to grow", SOON, async || {
+        sleepers().len() == 4
+    })
+    .await;
+    let launchers = launchers();
+    assert!(!launchers.is_empty());
+    // The launcher first, or it would do its work; the worker before it sees that.
+    stage.system.workers[1].sigstop();
+    launchers.into_iter().for_each(kill);
+    stage.system.workers[1].kill9();
+    // Where each run has a PID namespace, even this ends it; elsewhere the next worker has to.
+    let is_left = !sleepers().is_empty();
+    let third = add_worker(&mut stage.system, "third");
+    let line = "an earlier worker had left processes running";
+    if is_left {
+        stage.system.workers[third].wait_for_line(line, SOON).await;
+    }
+    assert!(
+        sleepers().is_empty(),
+        "it works, and the tree is still there"
+    );
+}
+
+/// The sleepers of the tree that are alive.
+fn sleepers() -> Vec<i32> {
+    with_words(|words| words.len() > 1 && words[0].ends_with("sleep") && words[1] == "987601")
+}
+
+/// The launchers of this test's runs.
+fn launchers() -> Vec<i32> {
+    with_words(|words| {
+        words.get(2).is_some_and(|w| w == "nanny") && words.iter().any(|w| w.contains("987601"))
+    })
+}
+
+fn with_words(wanted: impl Fn(&[String]) -> bool) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers
+        .filter(|pid: &i32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let words: Vec<String> = String::from_utf8_lossy(&line)
+                .split('\0')
+                .map(str::to_owned)
+                .collect();
+            wanted(&words)
+        })
+        .collect()
+}
+
+fn kill(pid: i32) {
+    signal(pid, rustix::process::Signal::KILL);
+}
+
+fn hang_up(pid: u32) {
+    signal(
+        i32::try_from(pid).unwrap_or_default(),
+        rustix::process::Signal::HUP,
+    );
+}
+
+fn signal(pid: i32, which: rustix::process::Signal) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        // fails when it has ended already
+        let _ = rustix::process::kill_process(pid, which);
+    }
+}
