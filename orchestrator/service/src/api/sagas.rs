@@ -261,10 +261,9 @@ impl Api {
 }
 
 fn idempotency_key(headers: &HeaderMap, body: Option<&str>) -> Answer<Option<String>> {
-    let header = match headers.get("idempotency-key") {
-        None => None,
-        Some(value) => Some(value.to_str().unwrap_or_default()),
-    };
+    let header = headers
+        .get("idempotency-key")
+        .map(|value| value.to_str().unwrap_or_default());
     let key = match (header, body) {
         (Some(header), Some(body)) if header != body => {
             return Err(Problem::bad_request(
