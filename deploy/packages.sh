@@ -15,6 +15,8 @@ missing_packages() {
   command -v ps > /dev/null || echo procps
   # the lines of the API's page are run as they stand there
   command -v curl > /dev/null || echo curl
+  # amqp-publish: an AMQP client that is not ours
+  command -v amqp-publish > /dev/null || echo amqp-tools
 }
 
 install_packages() {

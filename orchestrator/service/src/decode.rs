@@ -34,7 +34,7 @@ pub(crate) struct Unusable {
 }
 
 impl Unusable {
-    fn new(reason: DeadReason, error: impl Into<String>) -> Self {
+    pub(crate) fn new(reason: DeadReason, error: impl Into<String>) -> Self {
         Self {
             reason,
             error: error.into(),
@@ -156,7 +156,7 @@ fn misshapen(body: &[u8], error: &serde_json::Error) -> Unusable {
 }
 
 /// What is wrong and where, without the error's own text: that quotes the message, which may hold what no log should.
-fn place(error: &serde_json::Error) -> String {
+pub(crate) fn place(error: &serde_json::Error) -> String {
     use serde_json::error::Category;
     let what = match error.classify() {
         Category::Io | Category::Eof => "it ends too early",

@@ -22,6 +22,7 @@ mod nearest;
 mod service;
 mod token;
 mod topology;
+mod triggers;
 mod types;
 
 pub use api::openapi;
@@ -29,3 +30,4 @@ pub use hot::HotError;
 pub use http::HttpError;
 pub use service::{ServiceError, run};
 pub use token::TokenError;
+pub use triggers::hooks::HookError;

@@ -29,8 +29,9 @@ use crate::hot::mail::{Post, mail};
 use crate::hot::{HotError, HotLoop, Outbox, Parts};
 use crate::http::{Http, HttpError};
 use crate::token::{self, TokenError};
+use crate::triggers::hooks::{HookError, Hooks};
 use crate::types::Types;
-use crate::{clock, dead_letters, topology as declared};
+use crate::{clock, dead_letters, topology as declared, triggers};
 
 /// How long the bus may take to close after everything is confirmed.
 const BUS_WAIT: Duration = Duration::from_secs(5);
@@ -72,6 +73,13 @@ pub enum ServiceError {
         /// Why.
         #[source]
         source: Box<DriverError>,
+    },
+    /// A secret of a hook cannot be used.
+    #[error("start")]
+    Hooks {
+        /// Why.
+        #[source]
+        source: HookError,
     },
     /// HTTP cannot be served.
     #[error("start")]
@@ -116,6 +124,13 @@ pub async fn run(
     let store = SqliteStore::open(config.database(), options)
         .map_err(|source| ServiceError::Store { source })?;
     let reader = store.reader();
+    let tables = store.triggers();
+    let hooks = Hooks::read(
+        &config.hooks,
+        config.triggers.hook_rate_per_minute,
+        config.triggers.hook_body_bytes_max,
+    )
+    .map_err(|source| ServiceError::Hooks { source })?;
     let access = Access::open(store.tokens(), &token)
         .await
         .map_err(|source| ServiceError::Tokens { source })?;
@@ -133,11 +148,24 @@ pub async fn run(
         })?;
     let health = Arc::new(Health::new(bus.state()));
     health.beat();
-    let (post, mail) = mail();
+    let (post, mail, subscribed) = mail();
     let shared = Seen::default();
     for manifest in driver.catalogue().manifests() {
         shared.types.put(manifest.clone());
     }
+    let (triggers, trigger_parts) = triggers::parts(
+        &config.triggers,
+        hooks,
+        config.instance().to_owned(),
+        triggers::Uses {
+            tables,
+            reader: reader.clone(),
+            post: post.clone(),
+            bus: bus.clone(),
+            subscribed,
+            stop: stop.clone(),
+        },
+    );
     let http = Http::start(
         config.http.listen,
         Api {
@@ -151,6 +179,7 @@ pub async fn run(
             workers: shared.workers.clone(),
             types: shared.types.clone(),
             definitions: Known::default(),
+            triggers,
             access,
             numbers,
             counted: Counted::default(),
@@ -185,7 +214,7 @@ pub async fn run(
         data = %config.store.data_dir.display(),
         "the orchestrator runs"
     );
-    let parts = start_parts(&config, &bus, inbox, &health, &shared, post);
+    let parts = start_parts(&config, &bus, inbox, &health, &shared, post, trigger_parts);
     let ended = watched(hot.run(grace), parts, &stop).await;
     stop.cancel();
     http.stop();
@@ -253,6 +282,7 @@ fn start_parts(
     health: &Arc<Health>,
     shared: &Seen,
     post: Post,
+    triggers: triggers::Parts,
 ) -> JoinSet<&'static str> {
     let instance = config.instance().to_owned();
     let mut parts = JoinSet::new();
@@ -296,6 +326,7 @@ fn start_parts(
             speak(bus, instance).await;
             "canary"
         });
+        after.spawn(triggers.run());
         match after.join_next().await {
             Some(Ok(part)) => part,
             Some(Err(_)) | None => "fleet or dead letters",

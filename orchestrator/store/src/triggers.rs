@@ -20,6 +20,8 @@ pub struct Arrival {
     pub at: Timestamp,
     /// What the triggers say to it.
     pub planned: Vec<Planned>,
+    /// Whether some step may wait for it: then it is not done before those were asked for.
+    pub awaited: bool,
 }
 
 /// What a trigger says to an event.

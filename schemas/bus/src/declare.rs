@@ -255,6 +255,27 @@ impl Bus {
         }
     }
 
+    /// Takes a binding away; one that is not there is no error.
+    ///
+    /// # Errors
+    /// [`BusError`] when the broker does not answer or refuses.
+    pub async fn unbind(&self, binding: &Binding) -> Result<(), BusError> {
+        let operation = format!("taking away {}", Thing::Binding(binding));
+        let on = self.channel(&operation).await?;
+        let unbinding = on.channel.queue_unbind(
+            short(&*binding.queue),
+            short(&*binding.exchange),
+            short(&*binding.key),
+            FieldTable::default(),
+        );
+        match self.answered(&on.live, &operation, unbinding).await? {
+            Ok(()) => Ok(()),
+            // queue or exchange are gone, and the binding with them
+            Err(error) if reply_code(&error) == Some(NOT_FOUND) => Ok(()),
+            Err(error) => Err(refusal(&operation, error)),
+        }
+    }
+
     /// A channel that may die.
     async fn channel(&self, operation: &str) -> Result<Dying, BusError> {
         let live = self.connection(operation, ANSWER_LIMIT).await?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -23,6 +24,8 @@ use super::sagas::COMMIT_WAIT;
 use super::{Api, Shared};
 use crate::hot::mail::Request;
 
+/// How long an answer waits until what its triggers need is bound: an event that is published after it should find them.
+const BOUND_WAIT: Duration = Duration::from_secs(5);
 /// Most parsed definitions kept for showing; beyond it they are read again when asked for.
 const KNOWN_MAX: usize = 256;
 
@@ -120,7 +123,10 @@ pub(crate) async fn put(
         version: definition.version,
         steps: definition.steps.len(),
     };
+    let listens = crate::triggers::listens(&definition);
     api.register(definition, caller.by(None)).await?;
+    let wait = if listens { BOUND_WAIT } else { Duration::ZERO };
+    api.triggers.registered(wait).await;
     Ok(Json(registered))
 }
 

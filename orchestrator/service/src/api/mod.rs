@@ -6,13 +6,16 @@ mod answer;
 mod auth;
 mod definitions;
 mod document;
+mod events;
 mod extract;
+mod hooks;
 mod lists;
 mod live;
 mod page;
 mod probes;
 mod problem;
 mod sagas;
+mod schedules;
 mod seen;
 mod tokens;
 mod top;
@@ -49,6 +52,7 @@ pub(crate) struct Api {
     pub(crate) workers: Arc<Workers>,
     pub(crate) types: Arc<Types>,
     pub(crate) definitions: Known,
+    pub(crate) triggers: crate::triggers::Triggers,
     pub(crate) access: Access,
     pub(crate) changes: Arc<Changes>,
     pub(crate) watched: Arc<Watched>,
@@ -83,12 +87,14 @@ fn guarded() -> Routes {
     let routes = saga_routes(routes);
     let routes = action_routes(routes);
     let routes = fleet_routes(routes);
+    let routes = events::routes(routes);
+    let routes = schedules::routes(routes);
     access_routes(routes)
 }
 
 /// Routes under `/v1` that want none: each guards itself.
 fn open() -> Routes {
-    ApiRouter::new()
+    hooks::routes(ApiRouter::new())
 }
 
 fn definition_routes(routes: Routes) -> Routes {

@@ -17,6 +17,9 @@ const SEPARATOR: &str = "__";
 /// The one key that is a list.
 const LIST_KEY: &str = "bus.addresses";
 
+/// The keys of each `[hooks.<name>]`.
+const HOOK_KEYS: [&str; 4] = ["secret_file", "secret_env", "scheme", "tolerance_s"];
+
 /// All layers, merged.
 #[derive(Debug, Clone)]
 pub struct Layers {
@@ -109,7 +112,10 @@ fn collect(value: &Value, path: &str, all: &mut Vec<String>) {
 }
 
 fn refuse_unknown(known: &[String], given: &[String]) -> Result<(), ConfigError> {
-    let mut unknown: Vec<&String> = given.iter().filter(|key| !known.contains(key)).collect();
+    let mut unknown: Vec<&String> = given
+        .iter()
+        .filter(|key| !known.contains(key) && !is_of_a_hook(key))
+        .collect();
     unknown.sort();
     let Some(key) = unknown.first() else {
         return Ok(());
@@ -119,6 +125,14 @@ fn refuse_unknown(known: &[String], given: &[String]) -> Result<(), ConfigError>
         key: (*key).clone(),
         hint,
     })
+}
+
+/// Whether it is a key of a section whose name people choose: `hooks.<name>.secret_file`.
+fn is_of_a_hook(key: &str) -> bool {
+    let leaf = key
+        .strip_prefix("hooks.")
+        .and_then(|rest| rest.rsplit_once('.'));
+    leaf.is_some_and(|(name, leaf)| !name.is_empty() && HOOK_KEYS.contains(&leaf))
 }
 
 /// The known key that differs least, unless all differ in more than a third.

@@ -4,6 +4,7 @@
 mod layers;
 mod show;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,9 @@ pub use layers::{DEFAULTS, Layers};
 
 /// The widest a batch may be: what is decided in one transaction is held in memory, and decided again when it fails.
 const BATCH_LIMIT: usize = 4096;
+
+/// The longest events may be kept, in hours: ten years.
+const KEEP_EVENTS_H_MAX: u64 = 87_600;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +72,11 @@ pub struct Config {
     pub http: HttpConfig,
     /// Sagas in memory.
     pub sagas: SagasConfig,
+    /// Events, schedules and hooks.
+    pub triggers: TriggersConfig,
+    /// The secrets of hooks, by name.
+    #[serde(default)]
+    pub hooks: BTreeMap<String, HookConfig>,
     /// Logs.
     pub log: LogConfig,
 }
@@ -128,6 +137,54 @@ impl std::fmt::Debug for HttpConfig {
 pub struct SagasConfig {
     /// How long one may be idle there.
     pub idle_ms: u64,
+}
+
+/// Events, schedules and hooks.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TriggersConfig {
+    /// Most events taken from the broker and not yet acknowledged.
+    pub prefetch: u16,
+    /// Most events kept in one transaction.
+    pub batch_max: usize,
+    /// How long events are kept.
+    pub keep_events_h: u64,
+    /// Largest body of a hook.
+    pub hook_body_bytes_max: usize,
+    /// Most requests of one hook in a minute.
+    pub hook_rate_per_minute: u32,
+}
+
+/// One secret of hooks. It is never shown or logged: only where it lies is configured.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HookConfig {
+    /// A file with the secret.
+    #[serde(default)]
+    pub secret_file: Option<PathBuf>,
+    /// A variable of the environment with the secret.
+    #[serde(default)]
+    pub secret_env: Option<String>,
+    /// How requests are signed.
+    pub scheme: Scheme,
+    /// How old a request may be, where its scheme says when it was made.
+    #[serde(default = "tolerance_s")]
+    pub tolerance_s: u64,
+}
+
+/// Five minutes, as Standard Webhooks has it.
+const fn tolerance_s() -> u64 {
+    300
+}
+
+/// How a request is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scheme {
+    /// As GitHub does: over the body.
+    Github,
+    /// Standard Webhooks: over id, time and body.
+    Standard,
 }
 
 /// Logs.
@@ -196,6 +253,30 @@ impl Config {
                 "sagas.idle_ms",
                 "has to be at least 1000, one second; 60000 is usual",
             );
+        }
+        if self.triggers.prefetch == 0 {
+            return range("triggers.prefetch", "is 0; give at least 1, 1000 is usual");
+        }
+        if !(1..=BATCH_LIMIT).contains(&self.triggers.batch_max) {
+            return range(
+                "triggers.batch_max",
+                "has to be from 1 to 4096; 256 is usual",
+            );
+        }
+        if !(1..=KEEP_EVENTS_H_MAX).contains(&self.triggers.keep_events_h) {
+            return range(
+                "triggers.keep_events_h",
+                "has to be from 1 to 87600; 72 is usual",
+            );
+        }
+        if !(1..=baton_messages::BODY_BYTES_MAX / 2).contains(&self.triggers.hook_body_bytes_max) {
+            return range(
+                "triggers.hook_body_bytes_max",
+                "has to be from 1 to 262144: what is no JSON grows when it is written into an event",
+            );
+        }
+        if self.triggers.hook_rate_per_minute == 0 {
+            return range("triggers.hook_rate_per_minute", "is 0; 600 is usual");
         }
         if self.http.token.as_deref().is_some_and(|t| t.len() < 16) {
             return range(

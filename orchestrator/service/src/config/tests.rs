@@ -83,6 +83,17 @@ fn values_out_of_range_are_refused_by_name() {
         ("[bus]\nlanes = 1\n", "bus.lanes"),
         ("[sagas]\nidle_ms = 1\n", "sagas.idle_ms"),
         ("[http]\ntoken = \"short\"\n", "http.token"),
+        ("[triggers]\nprefetch = 0\n", "triggers.prefetch"),
+        ("[triggers]\nbatch_max = 0\n", "triggers.batch_max"),
+        ("[triggers]\nkeep_events_h = 0\n", "triggers.keep_events_h"),
+        (
+            "[triggers]\nhook_body_bytes_max = 999999\n",
+            "triggers.hook_body_bytes_max",
+        ),
+        (
+            "[triggers]\nhook_rate_per_minute = 0\n",
+            "triggers.hook_rate_per_minute",
+        ),
         ("[service]\ninstance = \"a b\"\n", "service.instance"),
     ] {
         let error = layers(file, &[]).unwrap().config().unwrap_err();
@@ -105,4 +116,28 @@ fn what_is_shown_hides_secrets_and_can_be_read_again() {
     assert!(shown.contains("amqp://anna:***@host/%2f"), "{shown}");
     let again: toml::Table = shown.parse().unwrap();
     assert_eq!(again["inbox"]["prefetch"].as_integer(), Some(2000));
+}
+
+#[test]
+fn hooks_have_sections_of_their_own_names() {
+    let config = layers(
+        "[hooks.git-hub]\nsecret_file = \"/s\"\nscheme = \"github\"\n",
+        &[
+            ("BATON__HOOKS__SIEM__SECRET_ENV", "SIEM_SECRET"),
+            ("BATON__HOOKS__SIEM__SCHEME", "standard"),
+            ("BATON__HOOKS__SIEM__TOLERANCE_S", "60"),
+        ],
+    )
+    .unwrap()
+    .config()
+    .unwrap();
+    assert_eq!(config.hooks["git-hub"].scheme, Scheme::Github);
+    assert_eq!(config.hooks["git-hub"].tolerance_s, 300);
+    assert_eq!(
+        config.hooks["siem"].secret_env.as_deref(),
+        Some("SIEM_SECRET")
+    );
+    assert_eq!(config.hooks["siem"].tolerance_s, 60);
+    let error = layers("[hooks.siem]\nsecret = \"plain\"\n", &[]).unwrap_err();
+    assert!(error.to_string().contains("`hooks.siem.secret`"), "{error}");
 }

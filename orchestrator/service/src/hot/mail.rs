@@ -2,10 +2,10 @@
 //! sender waits while the loop has no room.
 
 use baton_bus::Consumer;
-use baton_driver::DeadLetterRow;
+use baton_driver::{DeadLetterRow, SubscriptionRow};
 use baton_engine::{Definition, Input, Verdict};
 use baton_messages::fleet::{Announcement, Heartbeat};
-use baton_messages::{SagaId, TaskType};
+use baton_messages::{SagaId, StepId, TaskType};
 use tokio::sync::{mpsc, oneshot};
 
 /// Requests of the API that wait for the loop: two full turns. Beyond it the API says 429.
@@ -14,6 +14,9 @@ const REQUESTS_MAX: usize = 1024;
 const DEAD_MAX: usize = 3;
 /// Words of the fleet that wait: a heartbeat of a thousand workers.
 const HEARD_MAX: usize = 1024;
+
+/// Batches of steps that began to wait and that nobody has searched the kept events for; beyond it they stay in the driver.
+const SUBSCRIBED_MAX: usize = 16;
 
 /// What the API asks of the loop.
 #[derive(Debug)]
@@ -62,6 +65,8 @@ pub(crate) enum Heard {
     Canary,
     /// The topology stands: the inbox can be consumed.
     Inbox(Box<Consumer>),
+    /// The kept events were searched for these steps, and what was found is committed.
+    Searched(Vec<(SagaId, StepId)>),
 }
 
 /// The senders' ends.
@@ -80,10 +85,13 @@ pub(crate) struct Mail {
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) dead: mpsc::Receiver<Letters>,
     pub(crate) heard: mpsc::Receiver<Heard>,
+    /// To the triggers: steps that begin to wait for events.
+    pub(crate) subscribed: mpsc::Sender<Vec<SubscriptionRow>>,
 }
 
-/// Makes both.
-pub(crate) fn mail() -> (Post, Mail) {
+/// Makes both, and the end where waits are told.
+pub(crate) fn mail() -> (Post, Mail, mpsc::Receiver<Vec<SubscriptionRow>>) {
+    let (to_triggers, subscribed) = mpsc::channel(SUBSCRIBED_MAX);
     let (to_requests, requests) = mpsc::channel(REQUESTS_MAX);
     let (to_dead, dead) = mpsc::channel(DEAD_MAX);
     let (to_heard, heard) = mpsc::channel(HEARD_MAX);
@@ -97,6 +105,8 @@ pub(crate) fn mail() -> (Post, Mail) {
             requests,
             dead,
             heard,
+            subscribed: to_triggers,
         },
+        subscribed,
     )
 }

@@ -14,7 +14,7 @@ mod lanes;
 mod leases;
 mod letter;
 pub(crate) mod mail;
-mod parking;
+pub(crate) mod parking;
 mod piece;
 mod turn;
 
@@ -187,6 +187,7 @@ impl<S: Store> HotLoop<S> {
             self.take_ready().await?;
             self.catch_up();
             self.turn().await?;
+            self.tell_subscribed();
             self.tick();
         }
         self.end(grace).await
@@ -377,6 +378,11 @@ impl<S: Store> HotLoop<S> {
             Heard::Canary => self.watch.canary(),
             Heard::Served(types) => types.iter().for_each(|served| self.driver.serve(served)),
             Heard::Inbox(consumer) => self.inbox = Some(*consumer),
+            Heard::Searched(steps) => {
+                for (saga, step) in steps {
+                    self.driver.searched(saga, step);
+                }
+            }
             Heard::Announced(announcement, answer) => {
                 let mut taken: Vec<TaskType> = Vec::with_capacity(announcement.types.len());
                 for manifest in announcement.types {
@@ -437,6 +443,16 @@ impl<S: Store> HotLoop<S> {
             matches!(state.publishing, Link::Up { .. }) && epoch(&state.consuming).is_some()
         };
         self.catch_up.tick(ready);
+    }
+
+    /// Steps that began to wait are told while there is room; the driver keeps the others until the next turn.
+    fn tell_subscribed(&mut self) {
+        if let Ok(room) = self.mail.subscribed.try_reserve() {
+            let subscribed = self.driver.take_subscribed();
+            if !subscribed.is_empty() {
+                room.send(subscribed);
+            }
+        }
     }
 
     fn tick(&mut self) {

@@ -88,7 +88,8 @@ impl Parking {
     }
 }
 
-async fn put_aside(publisher: &Publisher, delivery: &Delivery, why: &Unusable) {
+/// Puts one message aside, however long that takes; returns as well when it is no longer ours.
+pub(crate) async fn put_aside(publisher: &Publisher, delivery: &Delivery, why: &Unusable) {
     let mut pause = AGAIN_MIN;
     while delivery.is_current() {
         match park(publisher, delivery, &why.reason, &why.error).await {

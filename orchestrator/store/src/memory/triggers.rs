@@ -25,7 +25,12 @@ impl Tables {
     }
 
     fn take_event(&mut self, arrival: Arrival) -> EventRow {
-        let Arrival { event, at, planned } = arrival;
+        let Arrival {
+            event,
+            at,
+            planned,
+            awaited,
+        } = arrival;
         let known = self
             .triggers
             .events
@@ -43,7 +48,7 @@ impl Tables {
             seq: self.triggers.last_seq,
             event,
             received_at: at,
-            done: effects.is_empty(),
+            done: effects.is_empty() && !awaited,
             effects,
         };
         self.triggers.events.push(row.clone());

@@ -21,7 +21,7 @@ use crate::read::{
     Counts, DeadLetterCursor, EventCursor, PAGE_ROWS_MAX, Page, SagaCursor, SagaFilter, SagaLog,
     WorkItemCursor, WorkItemView,
 };
-use crate::triggers::EventRow;
+use crate::triggers::{EventRow, ScheduleRow};
 
 /// An id that sorts after every other: where a list that runs backwards begins.
 const LAST_ID: [u8; 17] = [0xff; 17];
@@ -167,6 +167,17 @@ impl Reader {
                 received_at: row.received_at,
                 seq: row.seq,
             }))
+        })
+        .await
+    }
+
+    /// Every schedule's row.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn schedules(&self) -> Result<Vec<ScheduleRow>, StoreError> {
+        self.read("schedules", |conn| {
+            all(conn, triggers::SCHEDULES, [], triggers::schedule_row)
         })
         .await
     }

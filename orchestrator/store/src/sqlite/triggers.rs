@@ -296,7 +296,12 @@ impl Triggers for SqliteTriggers {
 }
 
 fn take_in(conn: &Connection, buffer: &mut Vec<u8>, arrival: Arrival) -> Result<EventRow, Fault> {
-    let Arrival { event, at, planned } = arrival;
+    let Arrival {
+        event,
+        at,
+        planned,
+        awaited,
+    } = arrival;
     let known = conn
         .prepare_cached(&self::event())?
         .query_row([&event.source, &event.id], event_row)
@@ -308,7 +313,7 @@ fn take_in(conn: &Connection, buffer: &mut Vec<u8>, arrival: Arrival) -> Result<
         .into_iter()
         .map(|planned| resolved(conn, planned, at))
         .collect::<Result<Vec<Effect>, Fault>>()?;
-    let done = effects.is_empty();
+    let done = effects.is_empty() && !awaited;
     let body = serde_json::to_string(&event)?;
     let effects_text = json(buffer, &effects)?;
     conn.prepare_cached(EVENT_ADD)?.execute(params![

@@ -33,6 +33,7 @@ fn arrival(id: &str, when: Timestamp, planned: Vec<Planned>) -> Arrival {
         event: event(id, "com.example.a"),
         at: when,
         planned,
+        awaited: false,
     }
 }
 
@@ -84,6 +85,10 @@ pub async fn an_event_is_there_once_with_its_first_effects(subject: &mut impl Su
         .await
         .unwrap();
     assert!(tables.undone(0, 10).await.unwrap().is_empty());
+    let mut awaited = arrival("3", at(9), Vec::new());
+    awaited.awaited = true;
+    let awaited = tables.take_in(vec![awaited]).await.unwrap();
+    assert_eq!(tables.undone(0, 10).await.unwrap(), awaited);
     subject.close(store).await;
 }
 
@@ -203,6 +208,7 @@ pub async fn kept_events_are_found_by_type_and_age(subject: &mut impl Subject) {
             event: event(&n.to_string(), kind),
             at: at(n),
             planned: Vec::new(),
+            awaited: false,
         })
         .collect();
     tables.take_in(all).await.unwrap();

@@ -1,0 +1,305 @@
+//! Events: published on the bus as any other client would, and shown with what each of them started, joined and woke.
+
+use aide::NoApi;
+use aide::axum::routing::get_with;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use baton_bus::{Outgoing, Sent};
+use baton_messages::{BODY_BYTES_MAX, Event, MessageId, SagaId, StepId, Timestamp, topology};
+use baton_store::{Effect, EventCursor, EventRow, TriggerRef};
+use percent_encoding::percent_decode_str;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::auth::{Operator, Viewer};
+use super::document::says;
+use super::extract::Query;
+use super::hooks::EventName;
+use super::page::Limit;
+use super::problem::{Answer, Problem};
+use super::{Routes, Shared};
+use crate::clock;
+use crate::triggers::cloudevents;
+
+/// Longest type: it is the routing key.
+const TYPE_BYTES_MAX: usize = 255;
+/// The kind of message an event is, as it stands in its AMQP properties.
+const KIND: &str = "cloudevent@1";
+
+/// The routes.
+pub(super) fn routes(routes: Routes) -> Routes {
+    let says = |id, summary, problems| says(id, "events", summary, problems);
+    routes
+        .api_route(
+            "/events",
+            get_with(
+                list,
+                says(
+                    "listEvents",
+                    "Kept events, newest first, with what each caused.",
+                    &[503],
+                ),
+            )
+            .post_with(
+                publish,
+                says(
+                    "publishEvent",
+                    "Publish a CloudEvents 1.0 event on the bus: structured, or binary with ce-* headers. Answered when the broker has it.",
+                    &[413, 422, 503],
+                ),
+            ),
+        )
+        .api_route(
+            "/events/one",
+            get_with(
+                one,
+                says("getEvent", "One kept event, with what it caused.", &[404, 503]),
+            ),
+        )
+}
+
+/// Publishes an event.
+pub(crate) async fn publish(
+    State(api): Shared,
+    Operator(_): Operator,
+    headers: HeaderMap,
+    NoApi(body): NoApi<Bytes>,
+) -> Answer<(StatusCode, Json<EventName>)> {
+    let event = read(&headers, &body)?;
+    if event.kind.len() > TYPE_BYTES_MAX {
+        return Err(Problem::bad_request(format!(
+            "`type` has {} bytes; at most {TYPE_BYTES_MAX} can be routed",
+            event.kind.len()
+        )));
+    }
+    let name = EventName {
+        id: event.id.clone(),
+        source: event.source.clone(),
+    };
+    let body = serde_json::to_vec(&event)
+        .map_err(|_| Problem::bad_request("the event cannot be written as JSON"))?;
+    if body.len() > BODY_BYTES_MAX {
+        return Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "The request cannot be read",
+            format!(
+                "the event has {} bytes; at most {BODY_BYTES_MAX} are taken",
+                body.len()
+            ),
+        ));
+    }
+    // the same event has the same message id, whoever publishes it
+    let unique = format!("{}\u{1f}{}", event.source, event.id);
+    let id = MessageId(Uuid::new_v5(&Uuid::NAMESPACE_URL, unique.as_bytes()));
+    let now = clock::now();
+    let mut out = Outgoing::json(topology::EVENTS, event.kind, KIND, id, body, now.0);
+    out.content_type = "application/cloudevents+json".into();
+    // nobody may be listening, which is no error of who speaks
+    out.mandatory = false;
+    match api.triggers.bus.publisher().publish(vec![out]).await.pop() {
+        Some(Sent::Confirmed) => Ok((StatusCode::ACCEPTED, Json(name))),
+        Some(Sent::Unknown { .. } | Sent::Returned { .. } | Sent::Nacked) | None => {
+            Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not-confirmed",
+                "The broker did not take the event",
+                "it may still have it; publish it again with the same source and id, which is the same event",
+            )
+            .again_after_s(5))
+        }
+    }
+}
+
+/// An event as HTTP carries it: structured, or binary with percent-encoded headers.
+fn read(headers: &HeaderMap, body: &[u8]) -> Answer<Event> {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let mut attributes: Map<String, Value> = Map::new();
+    for (name, value) in headers {
+        let Some(name) = cloudevents::attribute(name.as_str()) else {
+            continue;
+        };
+        let text = value.to_str().ok().map(percent_decode_str);
+        let text = text.and_then(|text| text.decode_utf8().ok());
+        let Some(text) = text else {
+            return Err(Problem::bad_request(format!(
+                "header `ce-{name}` is no text; write what is not ASCII with percent signs"
+            )));
+        };
+        attributes.insert(name, json!(text));
+    }
+    cloudevents::of_parts(content_type, attributes, body).map_err(|wrong| {
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "event",
+            "This is no CloudEvents 1.0 event",
+            wrong.error,
+        )
+    })
+}
+
+/// Which events.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WhichEvents {
+    /// Only those of exactly this type.
+    r#type: Option<String>,
+    limit: Option<Limit>,
+    /// The `next` of the last page.
+    cursor: Option<String>,
+}
+
+/// A page of events.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Events {
+    /// Newest first.
+    items: Vec<Shown>,
+    /// The next page's `cursor`; none: this was the last.
+    next: Option<String>,
+}
+
+/// A kept event.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Shown {
+    /// It.
+    event: Event,
+    /// When it was received.
+    received_at: Timestamp,
+    /// Whether all that it causes is committed.
+    done: bool,
+    /// What it causes.
+    effects: Vec<ShownEffect>,
+}
+
+/// What an event causes.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "what")]
+enum ShownEffect {
+    /// A trigger started a saga.
+    Started {
+        trigger: OfTrigger,
+        saga: SagaId,
+        key: Option<String>,
+    },
+    /// It joined the saga that holds its key.
+    Joined {
+        trigger: OfTrigger,
+        saga: SagaId,
+        key: String,
+    },
+    /// A trigger could not be used on it; a dead letter says the same.
+    Refused { trigger: OfTrigger, error: String },
+    /// A step that waited for it goes on.
+    Woke { saga: SagaId, step: StepId },
+}
+
+/// A trigger.
+#[derive(Debug, Serialize, JsonSchema)]
+struct OfTrigger {
+    definition: String,
+    version: u32,
+    /// Its place in `on:`, from 0.
+    trigger: u32,
+}
+
+impl From<TriggerRef> for OfTrigger {
+    fn from(of: TriggerRef) -> Self {
+        Self {
+            definition: of.definition,
+            version: of.version,
+            trigger: of.trigger,
+        }
+    }
+}
+
+impl From<Effect> for ShownEffect {
+    fn from(effect: Effect) -> Self {
+        match effect {
+            Effect::Started { of, saga, key } => Self::Started {
+                trigger: of.into(),
+                saga,
+                key,
+            },
+            Effect::Joined { of, saga, key } => Self::Joined {
+                trigger: of.into(),
+                saga,
+                key,
+            },
+            Effect::Refused { of, error } => Self::Refused {
+                trigger: of.into(),
+                error,
+            },
+            Effect::Woke { saga, step } => Self::Woke { saga, step },
+        }
+    }
+}
+
+fn shown(row: EventRow) -> Shown {
+    Shown {
+        event: row.event,
+        received_at: row.received_at,
+        done: row.done,
+        effects: row.effects.into_iter().map(ShownEffect::from).collect(),
+    }
+}
+
+/// Kept events, newest first.
+pub(crate) async fn list(
+    State(api): Shared,
+    Viewer(_): Viewer,
+    Query(which): Query<WhichEvents>,
+) -> Answer<Json<Events>> {
+    let after = which.cursor.as_deref().map(cursor).transpose()?;
+    let limit = Limit::rows(which.limit);
+    let page = api.reader.events(which.r#type, after, limit).await;
+    let page = page.map_err(|error| Problem::store(&error))?;
+    Ok(Json(Events {
+        items: page.rows.into_iter().map(shown).collect(),
+        next: page
+            .next
+            .map(|next| format!("{}.{}", next.received_at, next.seq)),
+    }))
+}
+
+fn cursor(text: &str) -> Answer<EventCursor> {
+    let parts = text.split_once('.');
+    let read = parts.and_then(|(at, seq)| Some((at.parse().ok()?, seq.parse().ok()?)));
+    let (at, seq) = read.ok_or_else(|| {
+        Problem::bad_request("`cursor` is none of ours; give back the `next` of the last page")
+    })?;
+    Ok(EventCursor {
+        received_at: Timestamp(at),
+        seq,
+    })
+}
+
+/// Which event.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OneEvent {
+    /// Where it comes from.
+    source: String,
+    /// Its id there.
+    id: String,
+}
+
+/// One kept event.
+pub(crate) async fn one(
+    State(api): Shared,
+    Viewer(_): Viewer,
+    Query(of): Query<OneEvent>,
+) -> Answer<Json<Shown>> {
+    let found = api.reader.event(of.source, of.id).await;
+    let found = found.map_err(|error| Problem::store(&error))?;
+    found.map(shown).map(Json).ok_or_else(|| {
+        Problem::not_found(
+            "no such event is kept: it never came, nobody wanted it, or triggers.keep_events_h is over",
+        )
+    })
+}

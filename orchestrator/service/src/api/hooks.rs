@@ -1,0 +1,238 @@
+//! Hooks: signed requests that become events. No token: the signature over the raw body is what lets them in. Answered when the event is
+//! kept; what it starts follows, whatever dies in between.
+
+use std::time::{Duration, Instant};
+
+use aide::NoApi;
+use aide::axum::routing::post_with;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use baton_engine::definition::{hook_source, hook_type, rfc3339};
+use baton_messages::Event;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tokio::sync::{mpsc, oneshot};
+
+use super::document::says;
+use super::extract::Path;
+use super::problem::{Answer, Problem};
+use super::{Api, Routes, Shared};
+use crate::clock;
+use crate::triggers::hooks::{Headers, Refused};
+use crate::triggers::{Incoming, cloudevents};
+
+/// How long a caller waits until the event is kept.
+const KEPT_WAIT: Duration = Duration::from_secs(20);
+/// The header in which GitHub says what kind of event it is: an extension attribute of ours.
+const GITHUB_EVENT: &str = "x-github-event";
+
+/// A hook.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct OneHook {
+    /// Its name, as a trigger has it.
+    name: String,
+}
+
+/// What a signed request became.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Kept {
+    /// The event. The same delivery again is the same event.
+    event: EventName,
+}
+
+/// An event by what makes it unique.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct EventName {
+    /// Its id, unique together with its source.
+    pub(super) id: String,
+    /// Where it comes from.
+    pub(super) source: String,
+}
+
+impl Headers for HeaderMap {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.get(name)?.to_str().ok()
+    }
+}
+
+/// The route, which guards itself.
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes.api_route(
+        "/hooks/{name}",
+        post_with(
+            receive,
+            says(
+                "receiveHook",
+                "events",
+                "A signed request becomes an event. No token is needed: the signature says who it is.",
+                &[401, 404, 413, 429, 503],
+            ),
+        )
+        // the handler has its own, smaller limit
+        .layer(DefaultBodyLimit::disable()),
+    )
+}
+
+/// Takes a signed request.
+pub(crate) async fn receive(
+    State(api): Shared,
+    Path(hook): Path<OneHook>,
+    headers: HeaderMap,
+    NoApi(body): NoApi<Limited>,
+) -> Answer<(StatusCode, Json<Kept>)> {
+    let Limited(body) = body;
+    let live = api.triggers.live.borrow().clone();
+    let secrets = live.secrets_of(&hook.name);
+    if secrets.is_empty() {
+        return Err(Problem::not_found(format!(
+            "no registered definition has a trigger `hook: {}`",
+            hook.name
+        )));
+    }
+    let (secret, id) = api.signed_by(&hook.name, &secrets, &headers, &body)?;
+    if let Err(seconds) = api.triggers.hooks.count(&hook.name, Instant::now()) {
+        return Err(Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate",
+            "Too many requests of this hook",
+            "more in a minute than triggers.hook_rate_per_minute allows; send it again later",
+        )
+        .again_after_s(seconds));
+    }
+    let event = event(&hook.name, &id, &headers, &body)?;
+    let name = EventName {
+        id,
+        source: event.source.clone(),
+    };
+    api.keep(event, secret).await?;
+    Ok((StatusCode::ACCEPTED, Json(Kept { event: name })))
+}
+
+impl Api {
+    /// Which of the secrets signed a request, and the id it says.
+    fn signed_by(
+        &self,
+        hook: &str,
+        secrets: &std::collections::BTreeSet<&str>,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Answer<(String, String)> {
+        let mut why = None;
+        for secret in secrets {
+            if !self.triggers.hooks.has(secret) {
+                tracing::warn!(%hook, %secret, "a hook was called whose secret is not configured: add the section [hooks.{secret}]");
+                continue;
+            }
+            let now = clock::now();
+            match self.triggers.hooks.verify(secret, headers, body, now) {
+                Ok(id) => return Ok(((*secret).to_owned(), id)),
+                Err(refused) => why = Some(refused),
+            }
+        }
+        let detail = match why {
+            None => {
+                return Err(Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "hook-secret",
+                    "The hook has no secret",
+                    "the orchestrator's configuration has no section [hooks.<secret>] for it",
+                )
+                .again_after_s(60));
+            }
+            Some(Refused::Header(name)) => format!("header `{name}` is missing or cannot be read"),
+            Some(Refused::Signature) => {
+                "the signature does not fit the body and the secret".to_owned()
+            }
+            Some(Refused::Time { tolerance_s }) => format!(
+                "the request was made more than {tolerance_s} seconds from now; set the clocks, or send it anew"
+            ),
+        };
+        metrics::counter!("baton_orchestrator_hooks_refused_total").increment(1);
+        Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "signature",
+            "The signature is not good",
+            detail,
+        ))
+    }
+
+    /// Has an event kept; returns when it is.
+    async fn keep(&self, event: Event, secret: String) -> Answer<()> {
+        let (kept, told) = oneshot::channel();
+        let incoming = Incoming {
+            events: vec![event],
+            secret: Some(secret),
+            keep: true,
+            kept: Some(kept),
+            done: None,
+        };
+        self.triggers
+            .incoming
+            .try_send(incoming)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Problem::busy(),
+                mpsc::error::TrySendError::Closed(_) => Problem::stopping(),
+            })?;
+        match tokio::time::timeout(KEPT_WAIT, told).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(Problem::stopping()),
+            Err(_) => Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not-kept",
+                "The event was not kept in time",
+                "it may still be; send it again with the same id",
+            )
+            .again_after_s(5)),
+        }
+    }
+}
+
+/// The event a request becomes.
+fn event(hook: &str, id: &str, headers: &HeaderMap, body: &[u8]) -> Answer<Event> {
+    let content_type = headers.text(header::CONTENT_TYPE.as_str());
+    let mut all: Map<String, Value> = Map::new();
+    all.insert("specversion".to_owned(), json!("1.0"));
+    all.insert("id".to_owned(), json!(id));
+    all.insert("source".to_owned(), json!(hook_source(hook)));
+    all.insert("type".to_owned(), json!(hook_type(hook)));
+    all.insert("time".to_owned(), json!(rfc3339(clock::now())));
+    if let Some(content_type) = content_type {
+        all.insert("datacontenttype".to_owned(), json!(content_type));
+    }
+    if let Some(kind) = headers.text(GITHUB_EVENT) {
+        all.insert("githubevent".to_owned(), json!(kind));
+    }
+    if !body.is_empty() {
+        let data = cloudevents::data(content_type.unwrap_or_default(), body);
+        let (name, value) = data.map_err(|wrong| Problem::bad_request(wrong.error))?;
+        all.insert(name.to_owned(), value);
+    }
+    serde_json::from_value(Value::Object(all))
+        .map_err(|_| Problem::bad_request("the request cannot be written as an event"))
+}
+
+/// A raw body of at most as many bytes as hooks may have.
+pub(crate) struct Limited(Bytes);
+
+impl axum::extract::FromRequest<std::sync::Arc<Api>> for Limited {
+    type Rejection = Problem;
+
+    async fn from_request(
+        request: axum::extract::Request,
+        api: &std::sync::Arc<Api>,
+    ) -> Result<Self, Problem> {
+        let most = api.triggers.hooks.body_bytes_max;
+        let read = axum::body::to_bytes(request.into_body(), most).await;
+        read.map(Self).map_err(|_| {
+            Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                "The request cannot be read",
+                format!("its body has more than {most} bytes, or ends too early"),
+            )
+        })
+    }
+}

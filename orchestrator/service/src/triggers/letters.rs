@@ -1,0 +1,103 @@
+//! Dead letters of triggers: what a trigger could not use is kept whole, with the reason naming definition and trigger. Its id is derived,
+//! so that the same refusal is one letter however often it is found.
+
+use std::collections::BTreeMap;
+
+use baton_driver::DeadLetterRow;
+use baton_messages::{DeadReason, Event, dead, topology};
+use baton_store::{Effect, EventRow, Settled, TriggerRef};
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::Shared;
+use super::carrier::Stopping;
+use crate::clock;
+use crate::hot::mail::{Letter, Letters};
+
+/// Keeps a letter for each effect that was refused.
+pub(super) async fn keep_refused(
+    shared: &Shared,
+    rows: &[EventRow],
+    settled: &BTreeMap<u64, Settled>,
+) -> Result<(), Stopping> {
+    let mut letters: Vec<Letter> = Vec::new();
+    for row in rows {
+        let effects = settled.get(&row.seq).map(|one| one.effects.as_slice());
+        for effect in effects.unwrap_or_default() {
+            if let Effect::Refused { of, error } = effect {
+                tracing::warn!(
+                    definition = %of.definition, version = of.version, trigger = of.trigger,
+                    event.r#type = %row.event.kind, event.id = %row.event.id, error = %error,
+                    "a trigger cannot be used on an event; it is kept as a dead letter"
+                );
+                letters.push((Box::new(of_event(of, &row.event, error)), None));
+            }
+        }
+    }
+    keep(shared, letters).await
+}
+
+/// Has letters kept, however long that takes.
+pub(super) async fn keep(shared: &Shared, letters: Vec<Letter>) -> Result<(), Stopping> {
+    let mut pause = super::AGAIN_MIN;
+    while !letters.is_empty() {
+        let (kept, told) = oneshot::channel();
+        let letters = letters.clone();
+        if shared
+            .post
+            .dead
+            .send(Letters { letters, kept })
+            .await
+            .is_err()
+        {
+            return Err(Stopping);
+        }
+        if told.await.is_ok() {
+            return Ok(());
+        }
+        if !shared.pause(&mut pause).await {
+            return Err(Stopping);
+        }
+    }
+    Ok(())
+}
+
+fn of_event(of: &TriggerRef, event: &Event, error: &str) -> DeadLetterRow {
+    let cause = format!("{} {}", event.source, event.id);
+    let body = serde_json::to_vec(event).unwrap_or_default();
+    row(of, &cause, error, Some(event), body)
+}
+
+/// The letter of a schedule that could not start its saga.
+pub(super) fn of_schedule(of: &TriggerRef, nominal: &str, error: &str) -> DeadLetterRow {
+    let body = json!({ "schedule": { "time": nominal } }).to_string();
+    row(of, nominal, error, None, body.into_bytes())
+}
+
+fn row(
+    of: &TriggerRef,
+    cause: &str,
+    error: &str,
+    event: Option<&Event>,
+    body: Vec<u8>,
+) -> DeadLetterRow {
+    let which = format!("{}/{}/{cause}", of.definition, of.trigger);
+    let content_type = event.map_or("application/json", |_| "application/cloudevents+json");
+    DeadLetterRow {
+        id: dead::id_of(topology::TRIGGERS, &which),
+        at: clock::now(),
+        reason: DeadReason::Misfit,
+        error: format!(
+            "trigger {} of {}@{}: {error}",
+            of.trigger, of.definition, of.version
+        ),
+        queue: topology::TRIGGERS.to_owned(),
+        exchange: topology::EVENTS.to_owned(),
+        key: event.map(|event| event.kind.clone()).unwrap_or_default(),
+        message_id: event.map(|event| event.id.clone()),
+        kind: None,
+        saga: None,
+        properties: json!({ "content_type": content_type }),
+        body,
+    }
+}

@@ -1,0 +1,390 @@
+//! Schedules: one timer for the soonest nominal time. How far each has come is written after its saga is started, and the saga's id is
+//! derived from the nominal time: a crash between the two, or a clock that was set back, starts the same saga, which is no other.
+//!
+//! What came while nobody ran, or while the clock leapt, follows the schedule's `catch_up`; `overlap` leaves a firing out while the saga of
+//! the one before has not ended.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_engine::definition::{CatchUp, Overlap, rfc3339};
+use baton_engine::trigger::on_schedule;
+use baton_messages::{InputId, SagaId, Start, Timestamp};
+use baton_store::{ScheduleRow, TriggerRef, Triggers as _};
+use tokio::sync::{mpsc, oneshot};
+
+use super::carrier::{Stopping, started, stubborn};
+use super::live::LiveSchedule;
+use super::{Live, Shared, letters};
+use crate::clock;
+
+/// Later than this a nominal time counts as missed: a busy machine is late by less.
+const LATE_MS: u64 = 60_000;
+/// The longest sleep: the wall clock may be set, and a timer would not notice.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+
+/// What an operator asks.
+pub(crate) struct Command {
+    /// Of which definition.
+    pub(crate) definition: String,
+    /// Which of its triggers.
+    pub(crate) trigger: u32,
+    /// What.
+    pub(crate) what: What,
+    /// What became of it; none when there is no such live schedule.
+    pub(crate) answer: oneshot::Sender<Option<Done>>,
+}
+
+/// What an operator may ask of a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// Fire no more.
+    Pause,
+    /// Go on from now: what came meanwhile is not made up for.
+    Resume,
+    /// Fire now, whatever else runs.
+    Fire,
+}
+
+/// What became of it.
+pub(crate) struct Done {
+    /// The schedule afterwards.
+    pub(crate) shown: Shown,
+    /// The saga that was started.
+    pub(crate) saga: Option<SagaId>,
+    /// Why none was.
+    pub(crate) refused: Option<String>,
+}
+
+/// A schedule as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) definition: String,
+    pub(crate) version: u32,
+    pub(crate) trigger: u32,
+    pub(crate) schedule: String,
+    pub(crate) timezone: String,
+    pub(crate) next_at: Option<Timestamp>,
+    pub(crate) last_at: Option<Timestamp>,
+    pub(crate) last_saga: Option<SagaId>,
+    pub(crate) paused: bool,
+}
+
+type Place = (String, u32);
+
+/// Fires until the process stops.
+pub(super) async fn run(shared: Shared, mut commands: mpsc::Receiver<Command>) {
+    let mut live = shared.live.clone();
+    let Ok(rows) = stubborn(&shared, "read", || shared.tables.schedules()).await else {
+        return;
+    };
+    let mut clocks = Clocks {
+        shared,
+        rows: rows
+            .into_iter()
+            .map(|row| ((row.definition.clone(), row.trigger), row))
+            .collect(),
+    };
+    loop {
+        let now_live = live.borrow_and_update().clone();
+        let Ok(soonest) = clocks.fire_due(&now_live).await else {
+            return;
+        };
+        let sleep = soonest.map_or(SLEEP_MAX, |at| {
+            Duration::from_millis(at.since_ms(clock::now())).min(SLEEP_MAX)
+        });
+        tokio::select! {
+            () = clocks.shared.stop.cancelled() => return,
+            changed = live.changed() => if changed.is_err() { return },
+            command = commands.recv() => match command {
+                Some(command) => {
+                    let (definition, trigger) = (command.definition, command.trigger);
+                    let Ok(done) = clocks.obey(&now_live, &definition, trigger, command.what).await else {
+                        return;
+                    };
+                    // whoever asked may have gone
+                    let _ = command.answer.send(done);
+                }
+                None => return,
+            },
+            () = tokio::time::sleep(sleep) => {}
+        }
+    }
+}
+
+struct Clocks {
+    shared: Shared,
+    rows: BTreeMap<Place, ScheduleRow>,
+}
+
+impl Clocks {
+    /// Fires what is due; answers the soonest nominal time after that.
+    async fn fire_due(&mut self, live: &Arc<Live>) -> Result<Option<Timestamp>, Stopping> {
+        let mut soonest: Option<Timestamp> = None;
+        for one in live.schedules() {
+            let row = self.row(&one, clock::now()).await?;
+            if row.paused {
+                continue;
+            }
+            let now = clock::now();
+            let schedule = &one.rule.schedule;
+            if schedule.next_after(row.after).is_some_and(|at| at <= now) {
+                for nominal in due(&one, row.after, now) {
+                    // what was refused is kept as a dead letter, what was left out is said
+                    let _ = self.fire(&one, nominal, one.rule.overlap).await?;
+                }
+                let mut row = self.row(&one, now).await?;
+                row.after = row.after.max(now);
+                self.put(row).await?;
+            }
+            let after = self.row(&one, now).await?.after;
+            let next = schedule.next_after(after);
+            soonest = soonest.into_iter().chain(next).min();
+        }
+        Ok(soonest)
+    }
+
+    /// How far a schedule has come: one that is new, or was changed, begins now.
+    async fn row(&mut self, one: &LiveSchedule, now: Timestamp) -> Result<ScheduleRow, Stopping> {
+        let place = (one.definition.saga.clone(), one.trigger);
+        let rule = rule(one);
+        let known = self.rows.get(&place);
+        if let Some(row) = known.filter(|row| row.rule == rule) {
+            return Ok(row.clone());
+        }
+        let row = ScheduleRow {
+            definition: place.0,
+            trigger: place.1,
+            rule,
+            after: now,
+            last_at: known.and_then(|row| row.last_at),
+            last_saga: known.and_then(|row| row.last_saga),
+            paused: known.is_some_and(|row| row.paused),
+        };
+        self.put(row.clone()).await?;
+        Ok(row)
+    }
+
+    async fn put(&mut self, row: ScheduleRow) -> Result<(), Stopping> {
+        stubborn(&self.shared, "written", || {
+            self.shared.tables.put_schedule(row.clone())
+        })
+        .await?;
+        self.rows.insert((row.definition.clone(), row.trigger), row);
+        Ok(())
+    }
+
+    /// Starts the saga of a nominal time, then writes that down. The saga, or why there is none.
+    async fn fire(
+        &mut self,
+        one: &LiveSchedule,
+        nominal: Timestamp,
+        overlap: Overlap,
+    ) -> Result<Result<SagaId, String>, Stopping> {
+        let mut row = self.row(one, nominal).await?;
+        let of = TriggerRef {
+            definition: one.definition.saga.clone(),
+            version: one.definition.version,
+            trigger: one.trigger,
+        };
+        let time = rfc3339(nominal);
+        if overlap == Overlap::Skip
+            && let Some(last) = row.last_saga
+            && let Some(true) =
+                stubborn(&self.shared, "read", || self.shared.tables.is_active(last)).await?
+        {
+            tracing::info!(
+                definition = %of.definition, trigger = of.trigger, schedule.time = %time, saga.id = %last,
+                "a schedule leaves this firing out: the saga of the one before has not ended"
+            );
+            metrics::counter!("baton_orchestrator_schedules_total", "outcome" => "skipped")
+                .increment(1);
+            row.after = row.after.max(nominal);
+            self.put(row).await?;
+            return Ok(Err("the saga of the firing before has not ended".to_owned()));
+        }
+        let outcome = self.start(&of, one, nominal, &time).await?;
+        row.after = row.after.max(nominal);
+        if let Ok(saga) = &outcome {
+            row.last_at = Some(nominal);
+            row.last_saga = Some(*saga);
+        }
+        self.put(row).await?;
+        Ok(outcome)
+    }
+
+    async fn start(
+        &self,
+        of: &TriggerRef,
+        one: &LiveSchedule,
+        nominal: Timestamp,
+        time: &str,
+    ) -> Result<Result<SagaId, String>, Stopping> {
+        let refused = match on_schedule(&one.definition, one.trigger, nominal) {
+            Err(error) => error.to_string(),
+            Ok(hit) => {
+                let start = Start {
+                    id: InputId(hit.saga.0),
+                    saga: hit.saga,
+                    definition: of.definition.clone(),
+                    version: Some(of.version),
+                    input: hit.input,
+                    labels: BTreeMap::new(),
+                    by: format!("schedule {time}"),
+                };
+                match started(&self.shared, start).await? {
+                    None => {
+                        metrics::counter!("baton_orchestrator_schedules_total", "outcome" => "fired")
+                            .increment(1);
+                        return Ok(Ok(hit.saga));
+                    }
+                    Some(error) => error,
+                }
+            }
+        };
+        tracing::warn!(
+            definition = %of.definition, trigger = of.trigger, schedule.time = %time, error = %refused,
+            "a schedule could not start its saga; it is kept as a dead letter"
+        );
+        let letter = letters::of_schedule(of, time, &refused);
+        letters::keep(&self.shared, vec![(Box::new(letter), None)]).await?;
+        Ok(Err(refused))
+    }
+
+    /// Does what an operator asks; none when there is no such live schedule.
+    async fn obey(
+        &mut self,
+        live: &Arc<Live>,
+        definition: &str,
+        trigger: u32,
+        what: What,
+    ) -> Result<Option<Done>, Stopping> {
+        let found = live
+            .schedules()
+            .into_iter()
+            .find(|one| one.definition.saga == definition && one.trigger == trigger);
+        let Some(one) = found else { return Ok(None) };
+        let now = clock::now();
+        let mut row = self.row(&one, now).await?;
+        let (mut saga, mut refused) = (None, None);
+        match what {
+            What::Pause => {
+                row.paused = true;
+                self.put(row).await?;
+            }
+            What::Resume => {
+                if row.paused {
+                    row.after = row.after.max(now);
+                }
+                row.paused = false;
+                self.put(row).await?;
+            }
+            What::Fire => {
+                let after = row.after;
+                match self.fire(&one, now, Overlap::Allow).await? {
+                    Ok(id) => saga = Some(id),
+                    Err(why) => refused = Some(why),
+                }
+                // Fired by hand it has come no further than before.
+                let mut row = self.row(&one, now).await?;
+                row.after = after;
+                self.put(row).await?;
+            }
+        }
+        let row = self.row(&one, now).await?;
+        Ok(Some(Done {
+            shown: shown(&one, Some(&row)),
+            saga,
+            refused,
+        }))
+    }
+}
+
+/// The nominal times to fire for, oldest first, of those after `after`: what is late by little is fired whatever is said of missed ones.
+fn due(one: &LiveSchedule, after: Timestamp, now: Timestamp) -> Vec<Timestamp> {
+    match one.rule.catch_up {
+        CatchUp::None => {
+            let mut last = one.rule.schedule.between(after, now, 1);
+            last.retain(|nominal| now.since_ms(*nominal) == 0 || nominal.plus_ms(LATE_MS) >= now);
+            last
+        }
+        CatchUp::Last | CatchUp::All => one.rule.missed(after, now),
+    }
+}
+
+/// What a schedule is reckoned by.
+fn rule(one: &LiveSchedule) -> String {
+    let schedule = &one.rule.schedule;
+    format!("{} {}", schedule.text(), schedule.timezone())
+}
+
+/// A schedule with its row, if it has one yet.
+pub(crate) fn shown(one: &LiveSchedule, row: Option<&ScheduleRow>) -> Shown {
+    let schedule = &one.rule.schedule;
+    let paused = row.is_some_and(|row| row.paused);
+    let after = row.map_or_else(clock::now, |row| row.after);
+    Shown {
+        definition: one.definition.saga.clone(),
+        version: one.definition.version,
+        trigger: one.trigger,
+        schedule: schedule.text().to_owned(),
+        timezone: schedule.timezone().to_owned(),
+        next_at: schedule.next_after(after).filter(|_| !paused),
+        last_at: row.and_then(|row| row.last_at),
+        last_saga: row.and_then(|row| row.last_saga),
+        paused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_engine::Definition;
+
+    fn schedule(catch_up: &str) -> LiveSchedule {
+        let text = format!(
+            "saga: s\nversion: 1\non:\n  - schedule: \"0 * * * *\"\n    catch_up: {catch_up}\nsteps:\n  - id: a\n    sleep: 1s\n"
+        );
+        let definition = Arc::new(Definition::parse(&text).unwrap());
+        let live = Live::default().with(vec![baton_driver::DefinitionRow {
+            name: "s".to_owned(),
+            version: 1,
+            source: definition.source.to_string(),
+            at: Timestamp(0),
+            by: String::new(),
+        }]);
+        live.schedules().remove(0)
+    }
+
+    const HOUR: u64 = 3_600_000;
+
+    fn hours(catch_up: &str, after: u64, now: u64) -> Vec<u64> {
+        due(&schedule(catch_up), Timestamp(after), Timestamp(now))
+            .into_iter()
+            .map(|at| at.0 / HOUR)
+            .collect()
+    }
+
+    #[test]
+    fn what_was_missed_follows_the_rule() {
+        let now = 5 * HOUR + 30 * 60_000;
+        assert_eq!(hours("none", HOUR, now), [0_u64; 0]);
+        assert_eq!(hours("last", HOUR, now), [5]);
+        assert_eq!(hours("all", HOUR, now), [2, 3, 4, 5]);
+        assert_eq!(hours("all", HOUR, 1000 * HOUR).len(), 100);
+    }
+
+    #[test]
+    fn what_is_late_by_little_is_not_missed() {
+        assert_eq!(hours("none", HOUR, 5 * HOUR), [5]);
+        assert_eq!(hours("none", HOUR, 5 * HOUR + LATE_MS), [5]);
+        assert_eq!(hours("none", HOUR, 5 * HOUR + LATE_MS + 1), [0_u64; 0]);
+    }
+
+    #[test]
+    fn nothing_comes_twice_when_the_clock_is_set_back() {
+        assert_eq!(hours("all", 5 * HOUR, 3 * HOUR), [0_u64; 0]);
+        assert_eq!(hours("last", 5 * HOUR, 5 * HOUR), [0_u64; 0]);
+    }
+}

@@ -1,0 +1,125 @@
+//! Keeps events: whatever waits, from the broker and from hooks, is held against the live triggers and kept in one transaction. In which
+//! order they are kept is the order in which they are carried out, so that a saga is started before others join it.
+
+use std::time::Duration;
+
+use baton_messages::{Event, Timestamp};
+use baton_store::{Arrival, EventRow, Triggers as _};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Shared;
+use super::carrier::Carried;
+use crate::chain::chain;
+use crate::clock;
+
+/// Events of one sender.
+pub(crate) struct Incoming {
+    /// They.
+    pub(crate) events: Vec<Event>,
+    /// The secret that signed them, of events that came by a hook.
+    pub(crate) secret: Option<String>,
+    /// Kept even where nobody wants them: what came by a hook is answered for.
+    pub(crate) keep: bool,
+    /// Told when they are kept; what nobody wants is not kept, and counts as done.
+    pub(crate) kept: Option<oneshot::Sender<Vec<EventRow>>>,
+    /// Told when all they cause is committed.
+    pub(crate) done: Option<oneshot::Sender<()>>,
+}
+
+/// Takes until nobody sends any more or the process stops.
+pub(super) async fn take(
+    shared: Shared,
+    mut incoming: mpsc::Receiver<Incoming>,
+    carrier: mpsc::Sender<Carried>,
+    batch_max: usize,
+) {
+    loop {
+        let first = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            first = incoming.recv() => first,
+        };
+        let Some(first) = first else { return };
+        let mut events = first.events.len();
+        let mut batch = vec![first];
+        while events < batch_max
+            && let Ok(more) = incoming.try_recv()
+        {
+            events += more.events.len();
+            batch.push(more);
+        }
+        let Some(kept) = keep(&shared, &batch).await else {
+            return;
+        };
+        let mut rows = kept.into_iter();
+        let mut to_carry = Carried::default();
+        for one in batch {
+            let mut wanted: Vec<EventRow> = Vec::with_capacity(one.events.len());
+            wanted.extend(rows.by_ref().take(one.events.len()).flatten());
+            if let Some(told) = one.kept {
+                // a caller who has gone away finds it kept when he asks again
+                let _ = told.send(wanted.clone());
+            }
+            to_carry.rows.extend(wanted);
+            to_carry.done.extend(one.done);
+        }
+        if carrier.send(to_carry).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Each event's row, in order; none for those nobody wants. None at all when the process stops before they are kept.
+async fn keep(shared: &Shared, batch: &[Incoming]) -> Option<Vec<Option<EventRow>>> {
+    let now = clock::now();
+    let arrivals: Vec<Option<Arrival>> = batch
+        .iter()
+        .flat_map(|one| one.events.iter().map(move |event| (one, event)))
+        .map(|(one, event)| arrival(shared, one, event, now))
+        .collect();
+    let wanted: Vec<Arrival> = arrivals.iter().flatten().cloned().collect();
+    let unwanted = arrivals.len() - wanted.len();
+    metrics::counter!("baton_orchestrator_events_total", "outcome" => "unwanted")
+        .increment(unwanted as u64);
+    metrics::counter!("baton_orchestrator_events_total", "outcome" => "kept")
+        .increment(wanted.len() as u64);
+    let mut pause = super::AGAIN_MIN;
+    let rows = loop {
+        if wanted.is_empty() {
+            break Vec::new();
+        }
+        match shared.tables.take_in(wanted.clone()).await {
+            Ok(rows) => break rows,
+            Err(error) => said_once(pause, &error),
+        }
+        if !shared.pause(&mut pause).await {
+            return None;
+        }
+    };
+    let mut rows = rows.into_iter();
+    Some(
+        arrivals
+            .into_iter()
+            .map(|arrival| arrival.and_then(|_| rows.next()))
+            .collect(),
+    )
+}
+
+fn said_once(pause: Duration, error: &dyn std::error::Error) {
+    if pause == super::AGAIN_MIN {
+        tracing::error!(error = %chain(error), "events could not be kept; they are not acknowledged, it is tried again until it succeeds");
+    }
+}
+
+/// What is kept of an event: all that is of use now, or may be to a step that waits later.
+fn arrival(shared: &Shared, one: &Incoming, event: &Event, now: Timestamp) -> Option<Arrival> {
+    let live = shared.live.borrow().clone();
+    let planned = live.planned(event, one.secret.as_deref(), now);
+    let awaited = live.is_awaited(&event.kind);
+    let keep = one.keep || !planned.is_empty() || awaited;
+    keep.then(|| Arrival {
+        event: event.clone(),
+        at: now,
+        planned,
+        awaited,
+    })
+}
