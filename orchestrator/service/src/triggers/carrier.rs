@@ -272,12 +272,9 @@ async fn join_sagas(shared: &Shared, rows: &[EventRow]) -> Result<(), Stopping> 
             decided(shared, *saga, input)
         });
         for ((_, of, saga), answer) in some.iter().zip(join_all(asking).await) {
-            match answer? {
-                // an ended saga whose window is open takes no more records; the event names it all the same
-                Verdict::Refused(Refusal::NoSaga) => {
-                    tracing::warn!(saga.id = %saga, definition = %of.definition, "an event joins a saga that was never started; the event stays kept");
-                }
-                _ => {}
+            // an ended saga whose window is open takes no more records; the event names it all the same
+            if let Verdict::Refused(Refusal::NoSaga) = answer? {
+                tracing::warn!(saga.id = %saga, definition = %of.definition, "an event joins a saga that was never started; the event stays kept");
             }
         }
     }
