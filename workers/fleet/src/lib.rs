@@ -6,3 +6,4 @@ pub mod http;
 mod instance;
 pub mod process;
 pub mod program;
+pub mod secrets;

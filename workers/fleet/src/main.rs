@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result};
 use baton_fleet::automations;
 use baton_fleet::config::{Config, Layers, LogConfig, LogFormat};
 use baton_fleet::process::{Containment, Processes};
+use baton_fleet::secrets::VeiledStderr;
+use baton_worker::Veil;
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -103,7 +105,8 @@ impl Flags {
 }
 
 fn work(config: &Config) -> Result<()> {
-    log(&config.log)?;
+    let veil = Veil::default();
+    log(&config.log, &veil)?;
     let mut runtime = if config.worker.threads == 1 {
         tokio::runtime::Builder::new_current_thread()
     } else {
@@ -112,10 +115,10 @@ fn work(config: &Config) -> Result<()> {
         runtime
     };
     let runtime = runtime.enable_all().build().context("no runtime")?;
-    Ok(runtime.block_on(baton_fleet::program::run(config))?)
+    Ok(runtime.block_on(baton_fleet::program::run(config, veil))?)
 }
 
-fn log(config: &LogConfig) -> Result<()> {
+fn log(config: &LogConfig, veil: &Veil) -> Result<()> {
     let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
         Ok(filter) if !filter.is_empty() => filter,
         Ok(_) | Err(_) => config.filter.clone(),
@@ -131,11 +134,17 @@ fn log(config: &LogConfig) -> Result<()> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_writer(std::io::stderr);
+        .with_writer(VeiledStderr(veil.clone()));
     match config.format {
         LogFormat::Human => builder.init(),
         LogFormat::Json => builder.json().init(),
     }
+    // What a panic says may hold a secret as well: it goes the same way as every other line.
+    std::panic::set_hook(Box::new(|panic| {
+        let said = panic.payload_as_str().unwrap_or("without a word");
+        let at = panic.location().map(ToString::to_string);
+        tracing::error!(at, "a panic: {said}");
+    }));
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 //! The program of a worker: its parts in the order in which they begin, and how it is told to end.
 
+use std::sync::Arc;
+
 use baton_bus::{Bus, BusError};
-use baton_worker::{Worker, WorkerError};
+use baton_worker::{Secrets, Veil, Worker, WorkerError, WorkerOptions};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -10,6 +12,7 @@ use crate::automations::{FleetError, registry};
 use crate::config::{Config, ConfigError, Listen};
 use crate::http::{HttpError, Seen, listen, serve};
 use crate::process::{OrphanError, Processes};
+use crate::secrets::ConfiguredSecrets;
 
 /// Bounds of the histograms, in seconds: from one hop over the bus to the longest late-held task.
 const BUCKETS: [f64; 12] = [
@@ -50,11 +53,12 @@ pub enum ProgramError {
     Signals(#[source] std::io::Error),
 }
 
-/// Runs until SIGTERM or SIGINT, or a drain over the bus; then ends in order. A second signal ends at once.
+/// Runs until SIGTERM or SIGINT, or a drain over the bus; then ends in order. A second signal ends at once. What its tasks resolve as secrets
+/// lies behind `veil`.
 ///
 /// # Errors
 /// [`ProgramError`] when it cannot begin, with what to do.
-pub async fn run(config: &Config) -> Result<(), ProgramError> {
+pub async fn run(config: &Config, veil: Veil) -> Result<(), ProgramError> {
     let processes = Processes::new(&config.processes);
     if processes.containment().is_none() {
         return Err(ProgramError::Containment);
@@ -68,7 +72,11 @@ pub async fn run(config: &Config) -> Result<(), ProgramError> {
         );
     }
     let registry = registry(config, &processes)?;
-    let options = config.options()?;
+    let source = ConfiguredSecrets::new(config.secrets.clone(), processes.clone());
+    let options = WorkerOptions {
+        secrets: Secrets::from_source(Arc::new(source), veil),
+        ..config.options()?
+    };
     let metrics = recorder()?;
     let (term, int) = (
         heard(SignalKind::terminate())?,

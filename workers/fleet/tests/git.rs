@@ -9,7 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use baton_fleet::automations::{Git, GitCheckout, GitCheckoutInput, GitCheckoutOutput};
+use baton_fleet::automations::{
+    Git, GitCheckout, GitCheckoutInput, GitCheckoutOutput, GitCommitPush, GitCommitPushInput,
+    GitCommitPushOutput,
+};
 use baton_fleet::config::GitConfig;
 use baton_fleet::process::{Processes, ProcessesConfig};
 use baton_worker::testing::TestStep;
@@ -373,4 +376,180 @@ async fn a_repository_that_is_away_is_worth_another_attempt() {
     assert!(error.nothing_changed() && error.may_retry(), "{error}");
     fs::rename(stage.path("away"), stage.path("origin.git")).unwrap();
     case.run().await.unwrap();
+}
+
+struct Push {
+    automation: GitCommitPush,
+    step: TestStep,
+    input: GitCommitPushInput,
+}
+
+impl Push {
+    /// A checkout of main with a line more in one file and another file changed, of which only the first is to be pushed.
+    fn of(stage: &Stage, branch: &str) -> Self {
+        let path = stage.path("checkouts/site");
+        git(
+            &stage.path("checkouts"),
+            &format!("clone --quiet {} site", stage.origin()),
+        );
+        fs::write(path.join("index.html"), "two and more").unwrap();
+        fs::write(path.join("not-this.txt"), "x").unwrap();
+        Self {
+            automation: GitCommitPush::by(stage.git()),
+            step: TestStep::new(),
+            input: GitCommitPushInput {
+                path: path.to_str().unwrap().to_owned(),
+                repository: stage.origin(),
+                branch: branch.to_owned(),
+                paths: vec!["index.html".to_owned()],
+                message: "Add more".to_owned(),
+                token: None,
+            },
+        }
+    }
+
+    async fn run(&self) -> Result<GitCommitPushOutput, TaskError> {
+        let context = self.step.attempt(Direction::Do).unwrap();
+        self.automation.run(&context, self.input.clone()).await
+    }
+
+    async fn undo(&self) -> Result<(), TaskError> {
+        let context = self.step.attempt(Direction::Undo).unwrap();
+        let done = Done {
+            input: self.input.clone(),
+            output: None,
+            before: self.step.before(),
+            progress: None,
+        };
+        self.automation.undo(&context, done).await
+    }
+
+    async fn probe(&self) -> Probe<GitCommitPushOutput> {
+        let context = self.step.attempt(Direction::Probe).unwrap();
+        let asked = Asked {
+            input: self.input.clone(),
+            before: self.step.before(),
+            progress: None,
+        };
+        self.automation.probe(&context, asked).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_commit_is_pushed_once_and_taken_back_by_a_revert() {
+    let stage = Stage::new();
+    let push = Push::of(&stage, "main");
+    let (origin, here) = (stage.path("origin.git"), PathBuf::from(&push.input.path));
+    assert_eq!(push.probe().await, Probe::DidNot);
+    let first = push.run().await.unwrap();
+    assert_eq!(
+        (first.previous.as_ref(), first.changed),
+        (Some(&stage.second), true)
+    );
+    assert_eq!(git(&origin, "show main:index.html"), "two and more");
+    assert_eq!(git(&origin, "log -1 --format=%an main"), "Baton");
+    assert!(git(&origin, "log -1 --format=%B main").contains("Saga-Id: "));
+    assert_eq!(git(&origin, "diff --name-only main~1 main"), "index.html");
+    assert_eq!(git(&here, "rev-parse HEAD"), first.commit);
+    assert_eq!(git(&here, "status --porcelain"), "?? not-this.txt");
+    assert_eq!(
+        push.run().await.unwrap(),
+        first,
+        "a second attempt pushes nothing"
+    );
+    assert_eq!(push.probe().await, Probe::Happened(first.clone()));
+    for _ in 0..2 {
+        push.undo().await.unwrap();
+        assert_eq!(git(&origin, "show main:index.html"), "two");
+        assert_eq!(
+            git(&origin, "rev-parse main~1"),
+            first.commit,
+            "history is not rewritten"
+        );
+        assert_eq!(git(&origin, "rev-list --count main"), "4");
+        assert_eq!(git(&here, "rev-parse HEAD"), stage.second);
+    }
+}
+
+#[tokio::test]
+async fn a_branch_that_was_not_there_is_made_and_deleted() {
+    let stage = Stage::new();
+    let push = Push::of(&stage, "saga/7");
+    let made = push.run().await.unwrap();
+    assert_eq!(made.previous, None);
+    let origin = stage.path("origin.git");
+    assert_eq!(git(&origin, "rev-parse saga/7"), made.commit);
+    assert_eq!(git(&origin, "rev-parse main"), stage.second);
+    for _ in 0..2 {
+        push.undo().await.unwrap();
+        assert_eq!(git(&origin, "branch --list saga/7"), "");
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_else_has_pushed_is_neither_overwritten_nor_built_upon() {
+    let stage = Stage::new();
+    let push = Push::of(&stage, "main");
+    let origin = stage.path("origin.git");
+    let theirs = stage.commit("other.html", "theirs");
+    git(&stage.path("work"), "push --quiet origin main");
+    let error = push.run().await.unwrap_err();
+    assert_eq!(error.code(), "behind");
+    assert!(error.nothing_changed());
+    assert_eq!(git(&origin, "rev-parse main"), theirs);
+    push.undo().await.unwrap();
+    assert_eq!(
+        git(&origin, "rev-parse main"),
+        theirs,
+        "what never was is not taken back"
+    );
+
+    let stage = Stage::new();
+    let push = Push::of(&stage, "main");
+    let origin = stage.path("origin.git");
+    push.run().await.unwrap();
+    git(&stage.path("work"), "pull --quiet --rebase origin main");
+    let theirs = stage.commit("other.html", "on top");
+    git(&stage.path("work"), "push --quiet origin main");
+    assert!(matches!(push.probe().await, Probe::Happened(_)));
+    assert_eq!(
+        push.undo().await.unwrap_err().code(),
+        "changed-by-somebody-else"
+    );
+    assert_eq!(git(&origin, "rev-parse main"), theirs);
+}
+
+#[tokio::test]
+async fn nothing_to_commit_is_said_and_odd_paths_are_refused() {
+    let stage = Stage::new();
+    let mut push = Push::of(&stage, "main");
+    fs::write(Path::new(&push.input.path).join("index.html"), "two").unwrap();
+    let output = push.run().await.unwrap();
+    assert_eq!((output.changed, &output.commit), (false, &stage.second));
+    push.undo().await.unwrap();
+    for (path, code) in [
+        ("../x", "input-misfit"),
+        (".git/config", "input-misfit"),
+        ("/etc/passwd", "input-misfit"),
+        ("--force", "no-such-path"),
+        ("missing", "no-such-path"),
+    ] {
+        push.input.paths = vec![path.to_owned()];
+        assert_eq!(push.run().await.unwrap_err().code(), code, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_hook_that_refuses_changes_nothing() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let stage = Stage::new();
+    let push = Push::of(&stage, "main");
+    let hook = stage.path("origin.git/hooks/pre-receive");
+    fs::write(&hook, "#!/bin/sh\necho no >&2\nexit 1\n").unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    let error = push.run().await.unwrap_err();
+    assert_eq!(error.code(), "refused", "{error}");
+    assert!(error.nothing_changed());
+    let here = Path::new(&push.input.path);
+    assert_eq!(git(here, "rev-parse HEAD"), stage.second);
 }

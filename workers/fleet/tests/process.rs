@@ -320,3 +320,129 @@ async fn what_is_in_force_and_what_there_is_can_be_printed() {
     assert_eq!(hold(EFFECT), Some(Hold::Claim));
     assert_eq!(hold("file.write@1"), Some(Hold::Claim));
 }
+
+/// A web server that says back what it was told, in the open and in other forms.
+async fn parrot() -> u16 {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 8192];
+            let read = stream.read(&mut request).await.unwrap();
+            let request = String::from_utf8_lossy(&request[..read]).into_owned();
+            let header = |name: &str| {
+                let line = request.lines().find_map(|line| line.strip_prefix(name));
+                line.unwrap_or_default().trim().to_owned()
+            };
+            let body = json!({ "bearer": header("authorization:"), "key": header("x-key:"), "more": header("x-more:") });
+            let body = body.to_string();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nx-said: {}\r\ncontent-length: {}\r\n\r\n{body}",
+                header("x-key:"),
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_secret_reaches_its_target_and_shows_nowhere_else() {
+    const BASIC: &str = "correct horse battery";
+    const KEY: &str = "k3y/with+odd=signs";
+    const MORE: &str = "printed-by-a-program";
+    let mut stage = Stage::set().await;
+    let web = TaskType::new("http.request@1").unwrap();
+    let of = Topology::of_task(&PoolName::default_pool(), &web);
+    stage.bus.declare(&of).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(at("basic"), format!("{BASIC}\n")).unwrap();
+    std::fs::write(at("denied"), "never handed out").unwrap();
+    let config = format!(
+        "[automations.net]\nallow = [\"127.0.0.1\"]\n[secrets.basic]\nfile = \"{}\"\n[secrets.key]\nenv = \"ODD_KEY\"\n\
+         [secrets.more]\ncommand = [\"echo\", \"{MORE}\"]\n[secrets.denied]\nfile = \"{}\"\ntypes = [\"test.echo@1\"]\n",
+        at("basic"),
+        at("denied")
+    );
+    std::fs::write(at("config.toml"), config).unwrap();
+    let (port, parrot) = (port(), parrot().await);
+    let mut worker = stage
+        .launch(port)
+        .args(["--config", &at("config.toml")])
+        .env("ODD_KEY", KEY)
+        .env("RUST_LOG", "trace,lapin=off")
+        .start();
+    worker
+        .wait_for_http(&format!("http://127.0.0.1:{port}/healthz"), SOON)
+        .await;
+
+    let secret = |name: &str| json!({ "$secret": name });
+    let asked = |expect: Value| {
+        json!({
+            "url": format!("http://127.0.0.1:{parrot}/"),
+            "auth": { "basic": { "user": "anna", "password": secret("basic") } },
+            "headers": { "X-Key": secret("key"), "X-More": secret("more") },
+            "expect": expect,
+        })
+    };
+    let misplaced = json!({ "url": secret("basic") });
+    let denied = json!({ "url": format!("http://127.0.0.1:{parrot}/"), "headers": { "X-Key": secret("denied") } });
+    let unknown = json!({ "url": format!("http://127.0.0.1:{parrot}/"), "headers": { "X-Key": secret("nobody") } });
+    let mut ends = Vec::new();
+    for input in [
+        asked(json!({})),
+        asked(json!({ "json": [{ "at": "/key", "equals": "x" }] })),
+        misplaced,
+        denied,
+        unknown,
+    ] {
+        stage
+            .dispatch(&task("http.request@1", Hold::Claim, input))
+            .await;
+        ends.push(serde_json::to_string(&stage.finished().await).unwrap());
+    }
+    let good: Value = serde_json::from_str(&ends[0]).unwrap();
+    let json = &good["result"]["succeeded"]["output"]["json"];
+    assert_eq!(
+        *json,
+        json!({ "bearer": "Basic ***", "key": "***", "more": "***" }),
+        "{good}"
+    );
+    for (end, code) in [
+        (1, "not-as-expected"),
+        (2, "secret-misplaced"),
+        (3, "secret-denied"),
+        (4, "secret-unknown"),
+    ] {
+        assert!(
+            ends[end].contains(&format!("\"code\":\"{code}\"")),
+            "{}",
+            ends[end]
+        );
+    }
+    worker.sigterm_and_wait(SOON).await;
+    let said = worker.log();
+    assert!(
+        said.contains("not-as-expected"),
+        "the log was not looked at: {said}"
+    );
+    // "correct horse battery" after "anna:" in base 64, without the letters at its ends.
+    for form in [
+        BASIC,
+        KEY,
+        MORE,
+        "never handed out",
+        "Y29ycmVjdCBob3JzZSBiYXR0ZXJ5",
+        "ZjpyZWN0IGhvcnNl",
+        "b3JyZWN0IGhvcnNlIGJhdHRlcnk",
+        "k3y%2Fwith%2Bodd%3Dsigns",
+    ] {
+        for text in ends.iter().chain([&said]) {
+            assert!(!text.contains(form), "{form} shows in {text}");
+        }
+    }
+}

@@ -15,6 +15,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::now;
 use crate::lease::Lease;
+use crate::masks::Masks;
+use crate::secrets::Veil;
 use crate::sink::{Sink, SinkError};
 use crate::task_error::TaskError;
 
@@ -46,6 +48,14 @@ pub enum CheckpointError {
         #[source]
         source: serde_json::Error,
     },
+    /// The value holds a secret, and what is stored must not.
+    #[error(
+        "the {kind} checkpoint holds a secret of this worker, which must never be stored: keep the secret out of what the step changes"
+    )]
+    HoldsSecret {
+        /// `before` or `progress`.
+        kind: &'static str,
+    },
     /// The confirm came, but the run may not act any more: its lease or its time is over.
     #[error("the {kind} checkpoint is stored, but the run may not act any more")]
     NoLongerAllowed {
@@ -60,6 +70,7 @@ impl CheckpointError {
             Self::NotConfirmed { kind }
             | Self::TooLarge { kind, .. }
             | Self::Json { kind, .. }
+            | Self::HoldsSecret { kind }
             | Self::NoLongerAllowed { kind } => kind,
         }
     }
@@ -72,6 +83,7 @@ impl From<CheckpointError> for TaskError {
             CheckpointError::NotConfirmed { .. } => "checkpoint-unconfirmed",
             CheckpointError::TooLarge { .. } => "checkpoint-too-large",
             CheckpointError::Json { .. } => "checkpoint-misfit",
+            CheckpointError::HoldsSecret { .. } => "checkpoint-holds-secret",
             CheckpointError::NoLongerAllowed { .. } => "no-longer-allowed",
         };
         let retryable = matches!(
@@ -114,6 +126,7 @@ pub struct Context {
     pub(crate) lease: Option<Arc<Lease>>,
     pub(crate) kept: Mutex<Kept>,
     pub(crate) sink: Sink,
+    pub(crate) veil: Veil,
     pub(crate) blocking: TaskTracker,
 }
 
@@ -255,8 +268,25 @@ impl Context {
             .map_err(|_| TaskError::unknown("panicked", "what blocked panicked"))
     }
 
+    /// The text with every secret this worker knows masked. Reports are masked in any case; this is for what is cut short first, since a
+    /// part of a secret is not known for one.
+    #[must_use]
+    pub fn hide(&self, text: &str) -> String {
+        self.veil.hide(text)
+    }
+
+    /// The masks of every secret this worker knows: what is cut loses as much beside the cut as could be a part of one.
+    #[must_use]
+    pub fn masks(&self) -> Arc<Masks> {
+        self.veil.masks()
+    }
+
     async fn store(&self, kind: CheckpointKind, value: &Value) -> Result<(), CheckpointError> {
         let name = name_of(kind);
+        // Masked, a before-image would not bring back what was there; as it is, it would lie in the store and the queues for ever.
+        if self.veil.covers(value) {
+            return Err(CheckpointError::HoldsSecret { kind: name });
+        }
         let bytes = serde_json::to_vec(value)
             .map_err(|source| CheckpointError::Json { kind: name, source })?
             .len();

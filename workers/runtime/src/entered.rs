@@ -54,7 +54,7 @@ pub(crate) async fn enter(
     };
     match ended {
         Some(Ok(result)) => result,
-        Some(Err(panic)) => panicked(panic.as_ref()),
+        Some(Err(panic)) => panicked(context, panic.as_ref()),
         None => {
             context.cancel.cancel();
             context.blocking.close();
@@ -106,7 +106,7 @@ async fn lease_over(context: &Context) {
     }
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send)) -> TaskResult {
+fn panicked(context: &Context, panic: &(dyn std::any::Any + Send)) -> TaskResult {
     let said = panic
         .downcast_ref::<&str>()
         .map(|s| (*s).to_owned())
@@ -114,7 +114,7 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> TaskResult {
         .unwrap_or_else(|| "without a word".to_owned());
     TaskResult::Unknown(Failure {
         code: "panicked".to_owned(),
-        message: format!("the automation panicked: {}", cut(&said)),
+        message: format!("the automation panicked: {}", cut(&context.hide(&said))),
         retryable: true,
         retry_after_ms: None,
     })

@@ -24,9 +24,11 @@ use crate::entered::{Limits, enter};
 use crate::lane::End;
 use crate::registry::{Given, Served};
 use crate::runs::Handle;
+use crate::secret_refs::check;
 use crate::shared::Shared;
 use crate::sink::Sink;
 use crate::stop::Why;
+use crate::task_error::TaskError;
 
 /// One task in hand.
 pub(crate) struct InHand {
@@ -63,13 +65,20 @@ fn not_entered(shared: &Shared, in_hand: &InHand) -> Option<TaskResult> {
     if shared.runs.was_cancelled(&task.of) {
         return Some(not_run("it was cancelled before it began"));
     }
+    let refused = |code: &str, message: String| {
+        Some(TaskResult::Failed(Failure {
+            code: code.to_owned(),
+            message,
+            retryable: false,
+            retry_after_ms: None,
+        }))
+    };
+    if let Err(error) = check(&task.input, &in_hand.served.manifest.input) {
+        return refused("secret-misplaced", error.to_string());
+    }
     let misfit = in_hand.served.misfit(&task.input)?;
-    Some(TaskResult::Failed(Failure {
-        code: "input-misfit".to_owned(),
-        message: format!("the input does not fit {}: {misfit}", task.task_type),
-        retryable: false,
-        retry_after_ms: None,
-    }))
+    let message = format!("the input does not fit {}: {misfit}", task.task_type);
+    refused("input-misfit", message)
 }
 
 async fn late(shared: &Shared, in_hand: InHand) {
@@ -88,6 +97,20 @@ pub(crate) async fn act(shared: &Shared, mut in_hand: InHand, handle: &Handle) {
         ends: context.ends,
         kill_grace,
     };
+    let secrets = &shared.options.secrets;
+    let task_type = in_hand.task.task_type.clone();
+    let resolved = secrets
+        .resolve_in(&context, &task_type, &mut in_hand.task.input)
+        .await;
+    if let Err(error) = resolved {
+        let entered = Entered { at: now(), context };
+        let failed = TaskError::from(error).into_result();
+        return end(shared, in_hand, failed, Some(entered)).await;
+    }
+    // A program that is asked for a secret may take its time.
+    if let Some(reason) = may_not_act(&context, handle) {
+        return end(shared, in_hand, not_run(reason), None).await;
+    }
     let task = &mut in_hand.task;
     let given = Given {
         direction: task.act.unwrap_or(task.of.direction),
@@ -148,6 +171,7 @@ fn context(shared: &Shared, in_hand: &mut InHand, handle: &Handle) -> Context {
             lane: shared.lane.clone(),
             inbox: task.inbox.clone(),
         },
+        veil: shared.options.secrets.veil().clone(),
         blocking: TaskTracker::new(),
     }
 }
@@ -166,6 +190,7 @@ pub(crate) async fn end(
     entered: Option<Entered>,
 ) {
     let finished_at = now();
+    let result = shared.options.secrets.veil().hide_in(result);
     say(&in_hand.task, &result);
     if entered.is_none() {
         in_hand.served.meter.ended(

@@ -6,6 +6,7 @@
 //! - a task is acknowledged only after its report (or its claim) is confirmed by the broker; a report is tried again until it is;
 //! - a claimed task acts only when granted, and is dead before anybody counts it as dead;
 //! - `failed` is only said when provably nothing was changed; whatever ends otherwise is `unknown`;
+//! - a secret is resolved last thing, only where a type's schema lets it stand, and masked in everything that leaves the worker;
 //! - what cannot be read is parked whole; what came too late, was given back or cancelled in time is `not run`.
 //!
 //! The worker never declares task queues and never publishes tasks. The protocol, for other languages: `workers/PROTOCOL.md`.
@@ -23,13 +24,16 @@ mod intake;
 mod lane;
 mod lease;
 mod manifest;
+mod masks;
 mod meter;
 mod options;
 mod parcel;
 mod presence;
 mod registry;
 mod runs;
+mod secret_refs;
 mod secret_text;
+mod secrets;
 mod shared;
 mod sink;
 mod stop;
@@ -40,9 +44,11 @@ mod worker;
 pub use automation::{Asked, Automation, Done, Probe};
 pub use context::{CheckpointError, Context};
 pub use manifest::{ManifestError, manifest_of};
+pub use masks::Masks;
 pub use options::{CONCURRENCY_MAX, WorkerOptions};
 pub use registry::Registry;
 pub use secret_text::{SECRET_KEY, SecretText};
+pub use secrets::{SecretError, SecretSource, Secrets, Veil};
 pub use task_error::TaskError;
 pub use worker::{Worker, WorkerError, WorkerHandle};
 

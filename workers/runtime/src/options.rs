@@ -3,6 +3,8 @@
 use baton_messages::fleet::HEARTBEAT_MS;
 use baton_messages::{NameError, PoolName, WorkerId};
 
+use crate::secrets::Secrets;
+
 /// The most tasks one worker may run at once: its heartbeat lists them all and stays far below the largest message.
 pub const CONCURRENCY_MAX: u32 = 2_000;
 
@@ -31,6 +33,8 @@ pub struct WorkerOptions {
     pub announce_ms: u64,
     /// The version of its program.
     pub version: String,
+    /// Where it finds the secrets tasks refer to; nowhere by default.
+    pub secrets: Secrets,
 }
 
 impl WorkerOptions {
@@ -50,6 +54,7 @@ impl WorkerOptions {
             heartbeat_ms: HEARTBEAT_MS,
             announce_ms: 15_000,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            secrets: Secrets::default(),
         })
     }
 }

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::now;
 use crate::context::{Context, Kept};
+use crate::secrets::Veil;
 use crate::sink::Sink;
 
 /// How long the run of a test may go on.
@@ -78,6 +79,7 @@ impl TestStep {
             lease: None,
             kept: Mutex::new(kept),
             sink: Sink::Memory(self.stored.clone()),
+            veil: Veil::default(),
             blocking: TaskTracker::new(),
         })
     }

@@ -137,6 +137,7 @@ impl Git {
             dir,
             remote: None,
             changes: Changes::Nothing,
+            env: None,
         }
     }
 
@@ -156,12 +157,19 @@ pub(crate) struct Call<'a> {
     dir: &'a Path,
     remote: Option<&'a Remote>,
     changes: Changes,
+    env: Option<(&'static str, &'a str)>,
 }
 
 impl<'a> Call<'a> {
     /// May speak to this repository.
     pub(crate) const fn with(mut self, remote: &'a Remote) -> Self {
         self.remote = Some(remote);
+        self
+    }
+
+    /// With one more variable.
+    pub(crate) const fn env(mut self, name: &'static str, value: &'a str) -> Self {
+        self.env = Some((name, value));
         self
     }
 
@@ -223,6 +231,9 @@ impl<'a> Call<'a> {
                 .env("GIT_CONFIG_COUNT", "1")
                 .env("GIT_CONFIG_KEY_0", "http.extraHeader")
                 .env("GIT_CONFIG_VALUE_0", authorization);
+        }
+        if let Some((name, value)) = self.env {
+            run = run.env(name, value);
         }
         for setting in settings {
             run = run.arg("-c").arg(setting);

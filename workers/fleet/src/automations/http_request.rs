@@ -155,7 +155,7 @@ impl Automation for HttpRequest {
             expect: &input.expect,
         };
         let answer = sending.send(context, &ask).await?;
-        Ok(HttpAnswer::of(&answer))
+        Ok(HttpAnswer::of(&answer, &context.masks()))
     }
 
     async fn probe(
@@ -187,7 +187,7 @@ impl Automation for HttpRequest {
             }
         })?;
         match (probe.expect.misses(&answer), answer.status) {
-            (None, _) => Ok(Probe::Happened(HttpAnswer::of(&answer))),
+            (None, _) => Ok(Probe::Happened(HttpAnswer::of(&answer, &context.masks()))),
             (Some(_), 200..300 | 404 | 410) => Ok(Probe::DidNot),
             (Some(why), _) => {
                 let message = format!("the probe was not answered: {why}");

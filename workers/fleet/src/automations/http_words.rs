@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use baton_worker::{SecretText, TaskError};
+use baton_worker::{Masks, SecretText, TaskError};
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{
@@ -364,9 +364,14 @@ impl Expect {
     }
 }
 
+/// Shown whole or not at all: a part of a secret would not be known for one, and not be masked.
 fn short(value: &Value) -> String {
-    const SHORT_CHARS: usize = 100;
-    value.to_string().chars().take(SHORT_CHARS).collect()
+    const SHORT_BYTES: usize = 200;
+    let text = value.to_string();
+    if text.len() > SHORT_BYTES {
+        return format!("another value, of {} bytes", text.len());
+    }
+    text
 }
 
 /// An answer.
@@ -374,7 +379,7 @@ fn short(value: &Value) -> String {
 pub struct HttpAnswer {
     /// Its status.
     pub status: u16,
-    /// Its headers, names in small letters; long ones are cut.
+    /// Its headers, names in small letters; long ones are left out.
     pub headers: BTreeMap<String, String>,
     /// Its body, where that is JSON; else null.
     pub json: Value,
@@ -386,26 +391,26 @@ pub struct HttpAnswer {
 
 impl HttpAnswer {
     /// What an output keeps of an answer.
-    pub(crate) fn of(answer: &Answer) -> Self {
-        let json = serde_json::from_slice(&answer.body).ok();
+    pub(crate) fn of(answer: &Answer, masks: &Masks) -> Self {
+        let margin = if answer.whole { 0 } else { masks.longest() };
+        let kept = answer.body.len().saturating_sub(margin);
+        let body = answer.body.get(..kept).unwrap_or_default();
+        let json = serde_json::from_slice(body).ok();
         let text = match json {
             Some(_) => None,
-            None if answer.body.is_empty() => None,
-            None => Some(String::from_utf8_lossy(&answer.body).into_owned()),
+            None if body.is_empty() => None,
+            None => Some(String::from_utf8_lossy(body).into_owned()),
         };
         let header = |(name, value): (&HeaderName, &HeaderValue)| {
-            let bytes = value.as_bytes();
-            let kept = bytes.get(..HEADER_BYTES_MAX).unwrap_or(bytes);
-            (
-                name.as_str().to_owned(),
-                String::from_utf8_lossy(kept).into_owned(),
-            )
+            let text = String::from_utf8_lossy(value.as_bytes());
+            (name.as_str().to_owned(), text.into_owned())
         };
         // A session is a secret of the worker's, not a result.
         let shown = answer
             .headers
             .iter()
             .filter(|(name, _)| **name != hyper::header::SET_COOKIE)
+            .filter(|(_, value)| value.len() <= HEADER_BYTES_MAX)
             .take(HEADERS_MAX);
         Self {
             status: answer.status,

@@ -3,17 +3,22 @@
 mod allowed;
 mod check_command;
 mod check_http;
+mod check_ping;
+mod check_tcp;
 mod command_run;
 mod echo;
 mod effect;
 mod file_ensure_line;
+mod file_remove;
 mod file_symlink;
 mod file_whole;
 mod file_write;
 mod git_checkout;
+mod git_commit_push;
 mod git_program;
 mod http_client;
 mod http_guard;
+mod http_poll;
 mod http_request;
 #[cfg(test)]
 mod http_testing;
@@ -48,15 +53,20 @@ use http_guard::Guard;
 pub use allowed::AllowError;
 pub use check_command::{CheckCommand, CheckCommandInput, CheckCommandOutput, Expected};
 pub use check_http::CheckHttp;
+pub use check_ping::CheckPing;
+pub use check_tcp::CheckTcp;
 pub use command_run::{CommandRun, CommandRunInput, CommandRunOutput};
 pub use echo::Echo;
 pub use effect::{TestEffect, TestEffectLate};
 pub use file_ensure_line::FileEnsureLine;
+pub use file_remove::FileRemove;
 pub use file_symlink::FileSymlink;
 pub use file_write::FileWrite;
 pub use git_checkout::{GitCheckout, GitCheckoutInput, GitCheckoutOutput};
+pub use git_commit_push::{GitCommitPush, GitCommitPushInput, GitCommitPushOutput};
 pub use git_program::Git;
 pub use http_guard::GuardError;
+pub use http_poll::HttpPoll;
 pub use http_request::HttpRequest;
 pub use ledger::{Ledger, LedgerError};
 pub use rooted::RootError;
@@ -159,7 +169,8 @@ fn with_files(registry: Registry, of: &FilesConfig) -> Result<Registry, FleetErr
     Ok(registry
         .with(FileWrite::under(&of.roots)?)?
         .with(FileSymlink::under(&of.roots)?)?
-        .with(FileEnsureLine::under(&of.roots)?)?)
+        .with(FileEnsureLine::under(&of.roots)?)?
+        .with(FileRemove::under(&of.roots)?)?)
 }
 
 fn with_git(
@@ -169,7 +180,9 @@ fn with_git(
     net: &NetConfig,
 ) -> Result<Registry, FleetError> {
     let git = Git::new(processes.clone(), of, net.ca_file.clone())?;
-    Ok(registry.with(GitCheckout::by(git))?)
+    Ok(registry
+        .with(GitCheckout::by(git.clone()))?
+        .with(GitCommitPush::by(git))?)
 }
 
 fn with_net(registry: Registry, of: &NetConfig) -> Result<Registry, FleetError> {
@@ -181,9 +194,12 @@ fn with_net(registry: Registry, of: &NetConfig) -> Result<Registry, FleetError> 
         })?,
         None => Vec::new(),
     };
-    let client = Client::new(guard, authorities);
+    let client = Client::new(guard.clone(), authorities);
     Ok(registry
+        .with(CheckTcp::guarded(guard.clone()))?
+        .with(CheckPing::guarded(guard))?
         .with(CheckHttp::by(client.clone()))?
+        .with(HttpPoll::by(client.clone()))?
         .with(HttpRequest::by(client))?)
 }
 

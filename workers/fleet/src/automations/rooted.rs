@@ -14,8 +14,10 @@ use rustix::io::Errno;
 
 use baton_worker::TaskError;
 
+mod aside;
 mod link;
 
+pub(crate) use aside::{Kind, TRASH_KEPT_DAYS, Thing};
 pub(crate) use link::Link;
 
 /// The largest file read or written, in bytes: twice its base 64 still fits a checkpoint and a task.
@@ -55,6 +57,14 @@ pub(crate) enum PlaceError {
     Occupied(PathBuf),
     #[error("{} is larger than {FILE_BYTES_MAX} bytes", .0.display())]
     TooLarge(PathBuf),
+    #[error("{} holds more than {entries_max} entries or {bytes_max} bytes, too much to be put aside", path.display())]
+    TooMuch {
+        path: PathBuf,
+        entries_max: u64,
+        bytes_max: u64,
+    },
+    #[error("{} is on another file system than its root, and cannot be put aside whole", .0.display())]
+    OtherSystem(PathBuf),
     #[error("its folder is not there")]
     NoFolder,
     #[error("{doing}: {source}")]
@@ -75,7 +85,8 @@ impl PlaceError {
             Self::NoLink(_) => "no-link",
             Self::Missing(_) => "not-there",
             Self::Occupied(_) => "changed-by-somebody-else",
-            Self::TooLarge(_) => "too-large",
+            Self::TooLarge(_) | Self::TooMuch { .. } => "too-large",
+            Self::OtherSystem(_) => "other-file-system",
             Self::NoFolder => "no-folder",
             Self::System { .. } => {
                 return TaskError::failed("file-system", self.to_string()).retryable();
@@ -87,7 +98,7 @@ impl PlaceError {
     /// As the end of an attempt that was changing something: a rename may have been made, and only its sync have failed.
     pub(crate) fn half_done(self) -> TaskError {
         match self {
-            Self::Occupied(_) => self.untouched(),
+            Self::Occupied(_) | Self::OtherSystem(_) | Self::Missing(_) => self.untouched(),
             _ => TaskError::unknown("file-system", self.to_string()),
         }
     }
@@ -188,6 +199,7 @@ impl Roots {
             folder,
             name,
             path: path.to_owned(),
+            root: root.clone(),
         })
     }
 }
@@ -222,6 +234,7 @@ pub(crate) struct Place {
     folder: OwnedFd,
     name: std::ffi::OsString,
     path: PathBuf,
+    root: PathBuf,
 }
 
 impl Place {

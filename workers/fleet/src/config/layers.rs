@@ -25,7 +25,7 @@ const LIST_KEYS: [&str; 7] = [
 ];
 
 /// The sections there are.
-const SECTIONS: [&str; 8] = [
+const SECTIONS: [&str; 9] = [
     "worker",
     "bus",
     "http",
@@ -33,11 +33,12 @@ const SECTIONS: [&str; 8] = [
     "processes",
     "commands",
     "services",
+    "secrets",
     "automations",
 ];
 
 /// Sections whose entries are named by whoever writes them; what stands in an entry is known to its type.
-const NAMED: [&str; 2] = ["commands.", "services."];
+const NAMED: [&str; 3] = ["commands.", "services.", "secrets."];
 
 /// All layers, merged.
 #[derive(Debug, Clone)]

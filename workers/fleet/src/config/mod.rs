@@ -16,6 +16,7 @@ use baton_worker::{CONCURRENCY_MAX, WorkerOptions};
 use serde::Deserialize;
 
 use crate::process::ProcessesConfig;
+use crate::secrets::SecretConfig;
 pub use commands::{
     CommandConfig, CommandEffect, ParamConfig, ScriptRunConfig, ServiceConfig, ServiceDriver,
 };
@@ -84,6 +85,9 @@ pub struct Config {
     /// Which services tasks may touch, by name.
     #[serde(default)]
     pub services: BTreeMap<String, ServiceConfig>,
+    /// Where the secrets are that tasks refer to, by name.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, SecretConfig>,
     /// What single automations may do.
     pub automations: AutomationsConfig,
 }
@@ -300,6 +304,11 @@ impl Config {
                     OUTPUT_BYTES.end()
                 ),
             );
+        }
+        for (name, secret) in &self.secrets {
+            if let Err(rule) = secret.checked() {
+                return range("secrets", format!(": [secrets.{name}] {rule}"));
+            }
         }
         let name = self
             .worker

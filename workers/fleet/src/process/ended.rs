@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::mask::Masks;
 use super::output::Captured;
+use baton_worker::Masks;
 
 /// The largest result a program may leave in `BATON_RESULT`, in bytes: it becomes part of a message.
 const RESULT_BYTES_MAX: u64 = 256 * 1024;

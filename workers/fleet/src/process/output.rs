@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::mask::Masks;
+use baton_worker::Masks;
 
 /// Read at once.
 const CHUNK: usize = 8 * 1024;

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::limits::Limits;
-use super::mask::Masks;
 use super::run_error::RunError;
 use super::user::User;
+use baton_worker::Masks;
 
 /// Never taken, from whomever: they change what a program loads or runs before it reads its first argument.
 const NEVER: [&str; 12] = [

@@ -42,7 +42,7 @@ async fn an_echo_is_reported_once_and_acknowledged() {
 async fn what_is_ready_together_goes_in_few_messages_and_is_acknowledged_one_and_all() {
     let mut stage = Stage::set(&[LATE]).await;
     let log = Log::new();
-    let options = baton_worker::WorkerOptions {
+    let options = WorkerOptions {
         concurrency: 40,
         ..Stage::options("w1")
     };

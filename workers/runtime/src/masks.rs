@@ -65,6 +65,12 @@ impl Masks {
         hidden
     }
 
+    /// Whether there is nothing to mask.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.forms.is_empty()
+    }
+
     /// JSON with every text in it masked, names included.
     #[must_use]
     pub fn hide_in(&self, value: serde_json::Value) -> serde_json::Value {
@@ -84,7 +90,8 @@ impl Masks {
     }
 
     /// The length of the longest form, in bytes: so much beside a cut may be a part of one.
-    pub(crate) fn longest(&self) -> usize {
+    #[must_use]
+    pub fn longest(&self) -> usize {
         self.forms.first().map_or(0, String::len)
     }
 }
