@@ -247,9 +247,9 @@ mod tests {
         )
         .await;
         assert_eq!(not.unwrap_err().code(), "not-as-expected");
-        // A network made for documentation: nobody is there.
-        let nobody = json!({ "host": "192.0.2.1", "expect": "unreachable" });
-        assert!(!check(&["192.0.2.0/24"], nobody).await.unwrap().reachable);
+        // The network made for what is thrown away (RFC 6666): nobody is there.
+        let nobody = json!({ "host": "100::1", "expect": "unreachable" });
+        assert!(!check(&["100::/64"], nobody).await.unwrap().reachable);
     }
 
     #[tokio::test]
