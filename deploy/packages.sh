@@ -19,6 +19,13 @@ missing_packages() {
   command -v amqp-publish > /dev/null || echo amqp-tools
 }
 
+# What deploy/demo needs beside that: git, a web server, and an AMQP client that is not ours.
+missing_demo_packages() {
+  command -v git > /dev/null || echo git
+  command -v busybox > /dev/null || echo busybox
+  command -v amqp-publish > /dev/null || echo amqp-tools
+}
+
 install_packages() {
   [ -n "$install" ] || fail "missing: $*; install with: apt-get install $*"
   command -v apt-get > /dev/null || fail "missing: $*; this is no Debian, install them by its means and run again"
@@ -61,9 +68,9 @@ install_packages() {
 # rustup puts cargo where only login shells look
 export PATH="$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin:/usr/local/sbin:/usr/sbin:/sbin"
 command -v cargo > /dev/null || fail 'no cargo: install a Rust toolchain from https://rustup.rs and run again'
-need_packages() {
+need_packages() { # further functions that name packages…
   local missing
-  missing=$(missing_packages | xargs)
+  missing=$({ missing_packages && for more in "$@"; do "$more"; done; } | xargs)
   # shellcheck disable=SC2086 # a list of words
   [ -z "$missing" ] || install_packages $missing
 }

@@ -168,11 +168,12 @@ impl System {
         self.workers.len() - 1
     }
 
-    /// Starts one more worker, with a configuration file as well. Its index in [`Self::workers`].
+    /// Starts one more worker with a file of settings, which says all that its automations may do. Its index in [`Self::workers`].
     pub fn add_worker_with_file(&mut self, file: &Path) -> usize {
-        let launch = self.launch_worker(&self.vhost.url());
-        let launch = launch.arg("--config").arg(file);
-        self.workers.push(launch.start());
+        let launch = self.launch_bare_worker(&self.vhost.url());
+        let launch = launch.arg("run").arg("--config").arg(file);
+        self.workers
+            .push(with_all(launch, &self.setup.worker_env).start());
         self.workers.len() - 1
     }
 
@@ -280,7 +281,18 @@ impl System {
     }
 
     fn launch_worker(&self, broker_url: &str) -> Launch {
-        let launch = Launch::binary("baton-worker")
+        let launch = self
+            .launch_bare_worker(broker_url)
+            .env(
+                variable("automations.test_effect.ledger_url"),
+                self.ledger.url(),
+            )
+            .env(variable("automations.files.roots"), &self.files);
+        with_all(launch, &self.setup.worker_env)
+    }
+
+    fn launch_bare_worker(&self, broker_url: &str) -> Launch {
+        Launch::binary("baton-worker")
             .env("NO_COLOR", "1")
             .env(variable("bus.addresses"), broker_url)
             .env(variable("bus.reconnect_ms_max"), "1000")
@@ -290,13 +302,8 @@ impl System {
             .env(variable("worker.announce_ms"), "1000")
             .env(variable("worker.grant_ask_ms"), "500")
             .env(variable("worker.kill_grace_ms"), "500")
+            .env(variable("processes.term_grace_ms"), "200")
             .env(variable("worker.drain_grace_ms"), "5000")
-            .env(
-                variable("automations.test_effect.ledger_url"),
-                self.ledger.url(),
-            )
-            .env(variable("automations.files.roots"), &self.files);
-        with_all(launch, &self.setup.worker_env)
     }
 }
 

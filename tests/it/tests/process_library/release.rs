@@ -1,0 +1,88 @@
+//! `release`: a good one is served; one whose page is wrong is taken back, and the old one is what is read again.
+
+use serde_json::{Value, json};
+
+use crate::world::{World, git};
+
+const TYPES: [&str; 6] = [
+    "git.checkout@1",
+    "command.run@1",
+    "service.start@1",
+    "service.restart@1",
+    "file.symlink@1",
+    "check.http@1",
+];
+
+/// A repository with one version for each page.
+fn repository(world: &World, pages: &[(&str, &str)]) {
+    let source = world.path("source");
+    std::fs::create_dir_all(&source).unwrap();
+    git(&source, &["init", "--quiet", "--initial-branch=main"]);
+    let build = "mkdir -p public && cp index.html public/ && touch public/BUILT\n";
+    std::fs::write(source.join("build.sh"), build).unwrap();
+    std::fs::write(source.join("test.sh"), "test -s public/index.html\n").unwrap();
+    for (tag, page) in pages {
+        std::fs::write(source.join("index.html"), page).unwrap();
+        git(&source, &["add", "--all"]);
+        git(&source, &["commit", "--quiet", "--message", tag]);
+        git(&source, &["tag", tag]);
+    }
+    let bare = world.text("git/site.git");
+    git(
+        world.system.dir(),
+        &["clone", "--quiet", "--bare", "source", &bare],
+    );
+}
+
+async fn site(pages: &[(&str, &str)]) -> World {
+    let mut world = World::new().await;
+    std::fs::create_dir_all(world.path("site/releases")).unwrap();
+    repository(&world, pages);
+    world.web_server("site/live").await;
+    let replaced = [
+        ("/srv/sites", world.text("site")),
+        ("/srv/git/", world.text("git/")),
+        ("/etc/service", world.text("service")),
+        ("127.0.0.1:8080", format!("127.0.0.1:{}", world.port)),
+    ];
+    world.ship("release", &replaced, &TYPES).await;
+    world
+}
+
+fn input(world: &World, tag: &str) -> Value {
+    json!({
+        "site": "shop", "repository": world.text("git/site.git"), "ref": tag,
+        "folder": world.text("site"), "service": "web", "url": world.url(),
+    })
+}
+
+#[tokio::test]
+async fn a_release_is_served_and_a_bad_one_is_taken_back() {
+    let world = site(&[("v1", "this is v1"), ("v2", "this says nothing")]).await;
+    let first = world
+        .run("release", &input(&world, "v1"), "completed")
+        .await;
+    assert_eq!(world.page().await.as_deref(), Some("this is v1"));
+    let commit = git(&world.path("source"), &["rev-parse", "v1"]);
+    assert_eq!(first["output"]["commit"], commit.as_str());
+    assert_eq!(first["output"]["instead_of"], Value::Null);
+
+    world
+        .run("release", &input(&world, "v2"), "compensated")
+        .await;
+    assert_eq!(world.page().await.as_deref(), Some("this is v1"));
+    let link = std::fs::read_link(world.path("site/live")).unwrap();
+    assert_eq!(link, world.path("site/releases/v1/public"));
+    assert!(!world.path("site/releases/v2").exists());
+}
+
+#[tokio::test]
+async fn a_first_release_that_fails_leaves_no_trace() {
+    let world = site(&[("v1", "this says nothing")]).await;
+    world
+        .run("release", &input(&world, "v1"), "compensated")
+        .await;
+    assert!(std::fs::symlink_metadata(world.path("site/live")).is_err());
+    assert!(!world.path("site/releases/v1").exists());
+    assert_eq!(world.page().await, None);
+}

@@ -1,0 +1,129 @@
+//! What the shipped processes act on: a folder for everything, a repository, a web server under runit, workers with the shipped
+//! configuration. Only folders and ports are put in place of those in the file.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use baton_harness::{Launch, Process, await_until};
+use baton_it::{SOON, Setup, System};
+use serde_json::Value;
+
+/// How long a process may take here: builds and restarts are short, the machine is busy.
+pub(crate) const LONG: Duration = Duration::from_secs(180);
+
+pub(crate) struct World {
+    // ends before the folder it runs in
+    server: Option<Process>,
+    pub(crate) system: System,
+    pub(crate) port: u16,
+}
+
+impl World {
+    /// A system without workers yet.
+    pub(crate) async fn new() -> Self {
+        let system = Setup::workers(0).start().await;
+        Self {
+            server: None,
+            port: free_port(),
+            system,
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.system.dir().join(name)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    /// Registers a shipped definition, and starts a worker with the configuration that is shipped with it.
+    pub(crate) async fn ship(&mut self, name: &str, replaced: &[(&str, String)], served: &[&str]) {
+        let read = |file: &str| {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../orchestrator/sagas");
+            std::fs::read_to_string(folder.join(file)).unwrap()
+        };
+        let config =
+            replaced
+                .iter()
+                .fold(read(&format!("{name}.worker.toml")), |text, (from, to)| {
+                    assert!(text.contains(from), "{name}.worker.toml has no {from}");
+                    text.replace(from, to)
+                });
+        let file = self.path("worker.toml");
+        std::fs::write(&file, config).unwrap();
+        self.system.add_worker_with_file(&file);
+        for task_type in served {
+            self.system.await_served(task_type).await;
+        }
+        self.system.api.apply(&read(&format!("{name}.yaml"))).await;
+    }
+
+    /// A web server under runit as the service `web`. It serves the folder its link led to when it was started.
+    pub(crate) async fn web_server(&mut self, link: &str) {
+        let folder = self.path("service/web");
+        std::fs::create_dir_all(&folder).unwrap();
+        let run = format!(
+            "#!/bin/sh\nexec 2>&1\ncd {} || {{ sleep 1; exit 1; }}\ncd \"$(pwd -P)\" && exec busybox httpd -f -p 127.0.0.1:{}\n",
+            self.text(link),
+            self.port
+        );
+        std::fs::write(folder.join("run"), run).unwrap();
+        std::fs::set_permissions(folder.join("run"), std::fs::Permissions::from_mode(0o755))
+            .unwrap();
+        std::fs::write(folder.join("down"), "").unwrap();
+        self.server = Some(Launch::program("runsv", "runsv").arg(&folder).start());
+        await_until("runsv to supervise", SOON, async || {
+            folder.join("supervise/ok").exists()
+        })
+        .await;
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.port)
+    }
+
+    /// The page that is served.
+    pub(crate) async fn page(&self) -> Option<String> {
+        let answer = reqwest::get(self.url()).await.ok()?;
+        answer.text().await.ok()
+    }
+
+    /// Runs a process until it ends there.
+    pub(crate) async fn run(&self, definition: &str, input: &Value, ends: &str) -> Value {
+        let key = uuid::Uuid::new_v4().to_string();
+        let id = self.system.api.start(definition, input, &key).await;
+        self.system.api.await_status(&id, ends, LONG).await
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if self.server.is_some() {
+            let _ = Command::new("sv")
+                .args(["-w", "5", "force-shutdown"])
+                .arg(self.path("service/web"))
+                .output();
+        }
+    }
+}
+
+/// Runs git, which must do it.
+pub(crate) fn git(folder: &Path, args: &[&str]) -> String {
+    let ran = Command::new("git")
+        .arg("-C")
+        .arg(folder)
+        .args(["-c", "user.name=test", "-c", "user.email=test@localhost"])
+        .args(args)
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "git {args:?}: {ran:?}");
+    String::from_utf8(ran.stdout).unwrap().trim().to_owned()
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
