@@ -8,8 +8,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use baton_driver::DefinitionRow;
-use baton_engine::Definition;
-use baton_engine::definition::Diagnostic;
+use baton_engine::{Catalogue, Definition};
+use baton_engine::definition::{self as engine, Diagnostic};
 use baton_messages::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,17 @@ impl Api {
         let found = found.map_err(|error| Problem::store(&error))?;
         let parsed = found.and_then(|row| Definition::parse(&row.source).ok());
         Ok(parsed.map(|definition| self.definitions.keep(key, definition)))
+    }
+
+    /// The task types known now, to hold definitions against. What contradicts was refused when it was announced.
+    fn catalogue(&self) -> Catalogue {
+        let mut catalogue = Catalogue::default();
+        for manifest in self.types.all() {
+            if let Err(error) = catalogue.announce(manifest) {
+                tracing::debug!(%error, "a task type is left out of a check");
+            }
+        }
+        catalogue
     }
 
     /// Registers a definition; the problem is the caller's when other content stands under its name and version.
@@ -109,6 +120,8 @@ pub(crate) struct Registered {
     version: u32,
     /// How many steps it has.
     steps: usize,
+    /// What is likely a mistake, and registered all the same.
+    warnings: Vec<Wrong>,
 }
 
 /// Registers the YAML of the body.
@@ -118,10 +131,16 @@ pub(crate) async fn put(
     Yaml(body): Yaml,
 ) -> Answer<Json<Registered>> {
     let definition = Definition::parse(&body).map_err(|wrong| misshapen(&body, &wrong))?;
+    let flow = definition.check_flow(&api.catalogue());
+    if !flow.errors.is_empty() {
+        return Err(misshapen(&body, &flow.errors));
+    }
+    let warned = |one| Wrong::of(&body, one, Severity::Warning);
     let registered = Registered {
         definition: definition.saga.clone(),
         version: definition.version,
         steps: definition.steps.len(),
+        warnings: flow.warnings.iter().map(warned).collect(),
     };
     let listens = crate::triggers::listens(&definition);
     api.register(definition, caller.by(None)).await?;
@@ -132,7 +151,10 @@ pub(crate) async fn put(
 
 fn misshapen(source: &str, wrong: &[Diagnostic]) -> Problem {
     let detail: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-    let errors: Vec<Wrong> = wrong.iter().map(|one| Wrong::of(source, one)).collect();
+    let errors: Vec<Wrong> = wrong
+        .iter()
+        .map(|one| Wrong::of(source, one, Severity::Error))
+        .collect();
     Problem::new(
         StatusCode::UNPROCESSABLE_ENTITY,
         "definition",
@@ -167,14 +189,16 @@ struct Wrong {
 enum Severity {
     /// It is refused.
     Error,
+    /// It is likely a mistake.
+    Warning,
 }
 
 impl Wrong {
-    fn of(source: &str, one: &Diagnostic) -> Self {
+    fn of(source: &str, one: &Diagnostic, severity: Severity) -> Self {
         let line = source.lines().nth(one.line.saturating_sub(1));
         Self {
             code: one.code.to_owned(),
-            severity: Severity::Error,
+            severity,
             line: one.line,
             column: one.column,
             message: one.message.clone(),
@@ -193,11 +217,28 @@ pub(crate) struct Checked {
 }
 
 /// Looks at the YAML of the body and registers nothing.
-pub(crate) async fn check(Viewer(_): Viewer, Yaml(body): Yaml) -> Json<Checked> {
-    let wrong = Definition::parse(&body).err().unwrap_or_default();
+pub(crate) async fn check(
+    State(api): Shared,
+    Viewer(_): Viewer,
+    Yaml(body): Yaml,
+) -> Json<Checked> {
+    let found = match Definition::parse(&body) {
+        Err(errors) => engine::Checked {
+            errors,
+            warnings: Vec::new(),
+        },
+        Ok(definition) => definition.check_flow(&api.catalogue()),
+    };
+    let all = |found: &[Diagnostic], severity| -> Vec<Wrong> {
+        let drawn = found.iter().map(|one| Wrong::of(&body, one, severity));
+        drawn.collect()
+    };
+    let mut diagnostics = all(&found.errors, Severity::Error);
+    diagnostics.extend(all(&found.warnings, Severity::Warning));
+    diagnostics.sort_by_key(|one| (one.line, one.column));
     Json(Checked {
-        ok: wrong.is_empty(),
-        diagnostics: wrong.iter().map(|one| Wrong::of(&body, one)).collect(),
+        ok: found.errors.is_empty(),
+        diagnostics,
     })
 }
 
