@@ -28,19 +28,21 @@ pub(crate) const GROUPS: [(&str, &[&str]); 5] = [
     ("Administer", &["token", "dead", "completions", "man"]),
 ];
 
-const EXAMPLES: &str = "\
-  baton check page.yaml                       is it right?
-  baton apply page.yaml                       register it
-  baton run publish-page -f text=Hi --wait    start it, follow it
-  baton ls --status parked                    what waits for a person
-  baton show 3f1c8a02                         one saga (a prefix of its id will do)
-  baton work                                  what to decide, with the commands to type
-  baton tasks show file.write@1               what a task type takes and gives";
+const EXAMPLES: [(&str, &str); 7] = [
+    ("baton check page.yaml", "is it right?"),
+    ("baton apply page.yaml", "register it"),
+    ("baton run publish-page -f text=Hi --wait", "start, follow"),
+    ("baton ls --status parked", "what is stuck"),
+    ("baton show 3f1c8a02", "one saga"),
+    ("baton work", "what to decide"),
+    ("baton tasks show file.write@1", "its manual"),
+];
 
-const EXIT_CODES: &str = "\
-  0 done, completed    1 error         2 usage, or refused as mistyped
-  3 compensated        4 parked        5 abandoned
-  6 not ended in time  130 interrupted (the saga goes on)";
+const EXIT_CODES: [&str; 3] = [
+    "0 done, completed    1 error     2 usage",
+    "3 compensated        4 parked    5 abandoned",
+    "6 not ended in time  130 interrupted; the saga goes on",
+];
 
 pub(super) const RUN: &str = "\
 Examples:
@@ -153,9 +155,15 @@ pub(crate) fn command() -> Command {
         }
     }
     text.push_str(&heading("Examples"));
-    text.push_str(&format!("{EXAMPLES}\n"));
+    for (line, says) in EXAMPLES {
+        text.push_str(&format!("  {line:<42}{says}\n"));
+    }
     text.push_str(&heading("Exit codes"));
-    text.push_str(&format!("{EXIT_CODES}\n\n{{options}}{{after-help}}"));
+    for line in EXIT_CODES {
+        text.push_str(&format!("  {line}\n"));
+    }
+    text.push_str(&heading("Everywhere"));
+    text.push_str("{options}{after-help}");
     // the groups stand instead of the one flat list
     let hidden: Vec<String> = command
         .get_subcommands()
@@ -165,6 +173,7 @@ pub(crate) fn command() -> Command {
         command.mut_subcommand(name, |one| one.hide(true))
     });
     command
+        .override_usage("baton [OPTIONS] COMMAND")
         .help_template(text)
         .after_help("baton COMMAND --help tells more. Environment: BATON_URL, BATON_TOKEN, BATON_TOKEN_FILE, BATON_BY, NO_COLOR, COLUMNS.")
 }
