@@ -143,7 +143,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             let cached = match self.folded(one, now) {
                 Ok(cached) => cached,
                 Err(why) => {
-                    tracing::error!(saga.id = %saga, error = why, "records do not fold: the saga is left alone; it was written by a newer version, or changed behind our back");
+                    tracing::error!(saga.id = %saga, error = why, "its records cannot be read or do not fold: the saga is left alone; it was written by a newer version, or changed behind our back");
                     self.unreadable.insert(saga);
                     continue;
                 }
@@ -173,6 +173,9 @@ impl<S: Store, O: Outlet> Driver<S, O> {
 
     /// A loaded saga, folded.
     fn folded(&self, loaded: Loaded, now: Timestamp) -> Result<Cached, String> {
+        if let Some(why) = loaded.unreadable {
+            return Err(why);
+        }
         let mut state = loaded.base;
         // A panic in fold is a defect of ours; it must not take the neighbours along at every start.
         catch_unwind(AssertUnwindSafe(|| replay(&mut state, &loaded.entries)))

@@ -74,6 +74,8 @@ pub struct Loaded {
     pub entries: Vec<Entry>,
     /// Whether it was evicted.
     pub cold: bool,
+    /// What is wrong with a row of it that cannot be decoded: then it is left alone, and its neighbours are unharmed.
+    pub unreadable: Option<String>,
 }
 
 /// What is needed to go on with a partition after a start or a lost commit.

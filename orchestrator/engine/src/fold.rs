@@ -114,9 +114,9 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
             let state = step_mut(state, step)?;
             state.began_at.get_or_insert(at);
             match direction {
-                Direction::Do => state.forward = Some((**prepared).clone()),
-                Direction::Undo => state.backward = Some((**prepared).clone()),
-                Direction::Probe => state.asking = Some((**prepared).clone()),
+                Direction::Do => state.forward = Some(prepared.clone()),
+                Direction::Undo => state.backward = Some(prepared.clone()),
+                Direction::Probe => state.asking = Some(prepared.clone()),
             }
         }
         Record::Offered {

@@ -2,6 +2,7 @@
 //! backoff), so that folding evaluates nothing. New kinds are added beside old ones; old ones are read for ever.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use baton_messages::{
     CheckpointKind, Direction, Event, Failure, InputId, RefusedWhy, RunId, StepId, TaskResult,
@@ -84,7 +85,7 @@ pub enum Record {
         /// Which way.
         direction: Direction,
         /// With what.
-        prepared: Box<Prepared>,
+        prepared: Arc<Prepared>,
     },
     /// An attempt is sent (the command follows the commit).
     Offered {

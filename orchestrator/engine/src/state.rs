@@ -2,6 +2,7 @@
 //! nothing else; serialised whole as a snapshot.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use baton_messages::{
     Direction, Effect, Failure, Hold, InputId, PoolName, RunId, SagaId, StepId, TaskType,
@@ -296,15 +297,15 @@ pub struct StepState {
     pub due: Option<Timestamp>,
     /// Which doing of it, from 1.
     pub round: u32,
-    /// `do`, ready.
+    /// `do`, ready; shared with the record that made it so, as the two below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub forward: Option<Prepared>,
+    pub forward: Option<Arc<Prepared>>,
     /// `undo`, ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backward: Option<Prepared>,
+    pub backward: Option<Arc<Prepared>>,
     /// `probe`, ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asking: Option<Prepared>,
+    pub asking: Option<Arc<Prepared>>,
     /// What it returned.
     #[serde(
         default,
@@ -372,11 +373,11 @@ impl StepState {
 
     /// What is prepared for a direction.
     #[must_use]
-    pub const fn prepared(&self, direction: Direction) -> Option<&Prepared> {
+    pub fn prepared(&self, direction: Direction) -> Option<&Prepared> {
         match direction {
-            Direction::Do => self.forward.as_ref(),
-            Direction::Undo => self.backward.as_ref(),
-            Direction::Probe => self.asking.as_ref(),
+            Direction::Do => self.forward.as_deref(),
+            Direction::Undo => self.backward.as_deref(),
+            Direction::Probe => self.asking.as_deref(),
         }
     }
 

@@ -197,7 +197,7 @@ fn properties(delivery: &Delivery) -> Value {
         user_id,
         app_id,
         cluster_id,
-    } = &delivery.properties;
+    } = &*delivery.properties;
     let headers: Map<String, Value> = delivery
         .headers
         .iter()

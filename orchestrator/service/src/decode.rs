@@ -66,8 +66,8 @@ pub(crate) fn inbox(delivery: &Delivery) -> Result<Read, Unusable> {
             ),
         ));
     }
-    let version = delivery.headers.get(VERSION_HEADER);
-    if let Some(version) = version
+    let version = delivery.header(VERSION_HEADER);
+    if let Some(version) = &version
         && version.as_u64() != Some(u64::from(VERSION))
     {
         return Err(Unusable::new(

@@ -298,6 +298,7 @@ impl Disk {
             base,
             entries,
             cold: self.cold.get(&saga).is_some_and(|row| row.cold),
+            unreadable: None,
         })
     }
 }

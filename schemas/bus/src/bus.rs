@@ -1,7 +1,10 @@
 //! The handle of a process on its broker: two supervised connections, publisher lanes, consumers, an ordered end.
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -39,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) consuming: Cell,
     state: watch::Receiver<BusState>,
     publisher: Publisher,
+    /// Whether everything was in place when it was last declared.
+    pub(crate) in_place: AtomicBool,
     hub: Hub,
     consumers: TaskTracker,
     supervisors: TaskTracker,
@@ -94,6 +99,7 @@ impl Bus {
             consuming,
             state: seen,
             publisher,
+            in_place: AtomicBool::new(false),
             hub,
             consumers: TaskTracker::new(),
             supervisors,

@@ -3,7 +3,11 @@
 //! The broker answers a refusal by closing the channel, so each thing gets a channel that may die. Declaring is
 //! idempotent, and our arguments never vary between versions; what somebody else made otherwise is used as it is.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use baton_messages::topology::{Binding, Exchange, ExchangeKind, Queue, Topology};
 use lapin::{
@@ -11,7 +15,7 @@ use lapin::{
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::{AMQPValue, FieldTable},
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{bus::Bus, connect::chain, error::BusError, header::short, supervisor::Live};
 
@@ -179,8 +183,14 @@ impl Bus {
             }
         }
         if report.is_complete() && report.drifted.is_empty() {
-            info!(declared = report.declared, "the topology is in place");
+            // Asked for again and again, to mend what was deleted: only the first time, and after trouble, is it news.
+            if self.inner.in_place.swap(true, Ordering::Relaxed) {
+                debug!(declared = report.declared, "the topology is in place");
+            } else {
+                info!(declared = report.declared, "the topology is in place");
+            }
         } else {
+            self.inner.in_place.store(false, Ordering::Relaxed);
             warn!(report = %report, "the topology is not as it should be");
         }
         Ok(report)

@@ -3,9 +3,13 @@
 //! An answer belongs to the channel the message came on. When that channel is gone the broker delivers the message
 //! again; an answer that comes later is refused here ([`Stale`]) and never reaches another channel.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use lapin::{
@@ -16,7 +20,7 @@ use lapin::{
 
 use crate::{
     error::Stale,
-    header::{HeaderValue, Headers, from_table},
+    header::{HeaderValue, Headers, from_amqp, from_table},
 };
 
 /// Deliveries of one message after which a consumer of ours puts it aside, whatever the broker's policy says: it may be
@@ -77,10 +81,10 @@ pub struct Delivery {
     pub message_id: Option<String>,
     /// AMQP `type`.
     pub kind: Option<String>,
-    /// Its headers.
-    pub headers: Headers,
+    /// Its headers; for one of them see [`Delivery::header`].
+    pub headers: Lazy<Headers>,
     /// Its other properties.
-    pub properties: Properties,
+    pub properties: Lazy<Properties>,
     /// False: certainly never delivered before. True proves nothing.
     pub redelivered: bool,
     /// Which delivery of this message this is, as far as the broker counts; compare with [`DELIVERY_LIMIT`].
@@ -198,25 +202,29 @@ impl Delivery {
         self.generation.reject(self.tag.tag).await
     }
 
+    /// One header, without reading the others.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<HeaderValue> {
+        header(&self.properties.raw, name)
+    }
+
     pub(crate) fn of(
         from: lapin::message::Delivery,
         queue: &Arc<str>,
         generation: &Arc<Generation>,
     ) -> Self {
-        let (message_id, kind, headers, properties) = taken_apart(from.properties);
-        let count = headers
-            .get(DELIVERY_COUNT_HEADER)
-            .and_then(HeaderValue::as_u64);
+        let raw = Arc::new(from.properties);
+        let count = header(&raw, DELIVERY_COUNT_HEADER).and_then(|count| count.as_u64());
         Self {
             body: from.data,
             queue: queue.clone(),
             exchange: from.exchange.into(),
             key: from.routing_key.into(),
-            message_id,
-            kind,
+            message_id: text(raw.message_id()),
+            kind: text(raw.kind()),
             deliveries: deliveries(count, from.redelivered),
-            headers,
-            properties,
+            headers: Lazy::of(raw.clone(), headers),
+            properties: Lazy::of(raw, properties),
             redelivered: from.redelivered,
             tag: AckTag {
                 epoch: generation.epoch,
@@ -227,15 +235,59 @@ impl Delivery {
     }
 }
 
+/// Something about a message that is read out of what came only when somebody looks at it: on the hot way nobody does.
+#[derive(Clone)]
+pub struct Lazy<T> {
+    raw: Arc<BasicProperties>,
+    read: fn(&BasicProperties) -> T,
+    found: OnceLock<T>,
+}
+
+impl<T> Lazy<T> {
+    const fn of(raw: Arc<BasicProperties>, read: fn(&BasicProperties) -> T) -> Self {
+        Self {
+            raw,
+            read,
+            found: OnceLock::new(),
+        }
+    }
+}
+
+impl<T> Deref for Lazy<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.found.get_or_init(|| (self.read)(&self.raw))
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Lazy<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
 /// The broker counts the deliveries before this one; where it does not count, the flag says at least whether any was.
 fn deliveries(counted_before: Option<u64>, redelivered: bool) -> u64 {
     let flagged = if redelivered { 2 } else { 1 };
     counted_before.map_or(flagged, |before| before.saturating_add(1))
 }
 
-fn taken_apart(from: BasicProperties) -> (Option<String>, Option<String>, Headers, Properties) {
-    let text = |field: &Option<ShortString>| field.as_ref().map(|s| s.as_str().to_owned());
-    let properties = Properties {
+fn text(field: &Option<ShortString>) -> Option<String> {
+    field.as_ref().map(|text| text.as_str().to_owned())
+}
+
+fn header(from: &BasicProperties, name: &str) -> Option<HeaderValue> {
+    let table = from.headers().as_ref()?;
+    table.inner().get(name).map(from_amqp)
+}
+
+fn headers(from: &BasicProperties) -> Headers {
+    from.headers().as_ref().map(from_table).unwrap_or_default()
+}
+
+fn properties(from: &BasicProperties) -> Properties {
+    Properties {
         content_type: text(from.content_type()),
         content_encoding: text(from.content_encoding()),
         delivery_mode: *from.delivery_mode(),
@@ -247,14 +299,7 @@ fn taken_apart(from: BasicProperties) -> (Option<String>, Option<String>, Header
         user_id: text(from.user_id()),
         app_id: text(from.app_id()),
         cluster_id: text(from.cluster_id()),
-    };
-    let headers = from.headers().as_ref().map(from_table).unwrap_or_default();
-    (
-        text(from.message_id()),
-        text(from.kind()),
-        headers,
-        properties,
-    )
+    }
 }
 
 #[cfg(test)]

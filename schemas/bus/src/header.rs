@@ -161,7 +161,7 @@ fn to_amqp(value: HeaderValue) -> AMQPValue {
     }
 }
 
-fn from_amqp(value: &AMQPValue) -> HeaderValue {
+pub(crate) fn from_amqp(value: &AMQPValue) -> HeaderValue {
     match value {
         AMQPValue::Boolean(b) => HeaderValue::Bool(*b),
         AMQPValue::ShortShortInt(n) => HeaderValue::I8(*n),

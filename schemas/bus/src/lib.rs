@@ -30,7 +30,7 @@ pub use bus::Bus;
 pub use config::{BusConfig, TlsConfig};
 pub use consumer::{ConsumeSpec, Consumer, ExclusiveQueue};
 pub use declare::{DeclareReport, Named, QueueDepth};
-pub use delivery::{AckTag, DELIVERY_LIMIT, Delivery, Properties};
+pub use delivery::{AckTag, DELIVERY_LIMIT, Delivery, Lazy, Properties};
 pub use error::{BusError, ParkError, Stale};
 pub use header::{HeaderValue, Headers};
 pub use park::{park, park_and_ack};

@@ -19,6 +19,7 @@ use std::{
 };
 
 use baton_messages::{MessageId, headers};
+use futures::future::join_all;
 use lapin::{
     BasicProperties, Channel, Confirmation, message::BasicReturnMessage,
     options::BasicPublishOptions,
@@ -35,6 +36,10 @@ use crate::{
 
 /// AMQP's longest short string: names of exchanges and routing keys.
 const NAME_BYTES_MAX: usize = 255;
+
+/// How many publishes are awaited together: as many as `join_all` keeps in one block, polled in their order. Where the
+/// time is over, all of a piece count as unknown.
+const PIECE: usize = 30;
 
 /// AMQP's reply code of a message that reached no queue.
 const NO_ROUTE: u16 = 312;
@@ -272,28 +277,35 @@ impl Publisher {
 }
 
 /// Sends all, then awaits all confirms. In one task, and in order: the client numbers each publish when it is first
-/// polled. Polling by hand spares a waker and a queue for each message.
+/// polled. Polling by hand spares a waker and a queue for each message, and a piece at a time spares a place of its own.
 async fn confirm_all(
     channel: &Channel,
     batch: Vec<Publication>,
     confirms: &mut [Option<lapin::Result<Confirmation>>],
 ) {
-    let mut sends: Vec<_> = batch
-        .into_iter()
-        .map(|message| Box::pin(send(channel, message)))
-        .collect();
+    let mut rest = batch.into_iter();
+    let mut pieces = Vec::with_capacity(rest.len().div_ceil(PIECE));
+    while rest.len() > 0 {
+        let piece = rest.by_ref().take(PIECE);
+        pieces.push(join_all(piece.map(|message| send(channel, message))));
+    }
+    let mut done: Vec<Option<Vec<_>>> = pieces.iter().map(|_| None).collect();
     poll_fn(|cx| {
-        for (send, confirm) in sends.iter_mut().zip(confirms.iter_mut()) {
-            if let Poll::Ready(done) = Pin::as_mut(send).poll(cx) {
-                *confirm = Some(done);
+        for (piece, done) in pieces.iter_mut().zip(&mut done) {
+            if let Poll::Ready(all) = Pin::new(piece).poll(cx) {
+                *done = Some(all);
             }
         }
         Poll::Ready(())
     })
     .await;
-    for (send, confirm) in sends.iter_mut().zip(confirms.iter_mut()) {
-        if confirm.is_none() {
-            *confirm = Some(send.await);
+    for ((piece, done), confirms) in pieces.into_iter().zip(done).zip(confirms.chunks_mut(PIECE)) {
+        let all = match done {
+            Some(all) => all,
+            None => piece.await,
+        };
+        for (confirm, one) in confirms.iter_mut().zip(all) {
+            *confirm = Some(one);
         }
     }
 }

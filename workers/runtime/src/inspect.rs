@@ -34,9 +34,8 @@ pub(crate) fn inspect(delivery: &Delivery, serves: &TaskType) -> Result<Task, Re
         ));
     }
     let version = delivery
-        .headers
-        .get(VERSION_HEADER)
-        .and_then(baton_bus::HeaderValue::as_u64);
+        .header(VERSION_HEADER)
+        .and_then(|version| version.as_u64());
     decode(&delivery.body, delivery.kind.as_deref(), version, serves)
 }
 

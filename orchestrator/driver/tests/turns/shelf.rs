@@ -37,6 +37,8 @@ pub(crate) struct Shelf {
     pub(crate) mishap: Option<Mishap>,
     /// Refuses rows of this saga, as a constraint would.
     pub(crate) refuses: Option<SagaId>,
+    /// A row of this saga cannot be decoded.
+    pub(crate) undecodable: Option<SagaId>,
 }
 
 impl Shelf {
@@ -137,6 +139,7 @@ impl Store for Shelf {
                     base,
                     entries,
                     cold: self.cold.contains_key(&saga),
+                    unreadable: (self.undecodable == Some(saga)).then(|| "row 1".to_owned()),
                 }
             })
             .collect())

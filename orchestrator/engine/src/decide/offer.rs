@@ -1,5 +1,7 @@
 //! Sending: a direction of a step is made ready (facts taken from the catalogue, input evaluated and checked), and its attempts are offered.
 
+use std::sync::Arc;
+
 use baton_messages::fleet::LEASE_MS_DEFAULT;
 use baton_messages::{Direction, Failure, INPUT_BYTES_MAX, Manifest, PoolName, StepId, TaskType};
 use serde_json::Value;
@@ -61,7 +63,7 @@ impl Deciding<'_> {
                 self.emit(Record::Prepared {
                     step: id.clone(),
                     direction: Direction::Do,
-                    prepared: Box::new(prepared),
+                    prepared: Arc::new(prepared),
                 })?;
                 self.offer(id, Direction::Do)
             }
@@ -90,10 +92,10 @@ impl Deciding<'_> {
                 if !forward.facts.undo {
                     return self.undo_missing(id);
                 }
-                let facts = backward_facts(forward.facts);
+                let facts = backward_facts(forward.facts.clone());
                 Ok(Prepared {
                     facts,
-                    input: forward.input,
+                    input: forward.input.clone(),
                     own_task: false,
                 })
             }
@@ -133,7 +135,7 @@ impl Deciding<'_> {
         };
         match made {
             Ok(prepared) => {
-                let prepared = Box::new(prepared);
+                let prepared = Arc::new(prepared);
                 self.emit(Record::Prepared {
                     step: id.clone(),
                     direction: Direction::Undo,
@@ -184,8 +186,8 @@ impl Deciding<'_> {
             let task = self.task(id)?;
             let made = match &task.probe {
                 None => Ok(Prepared {
-                    facts: forward.facts,
-                    input: forward.input,
+                    facts: forward.facts.clone(),
+                    input: forward.input.clone(),
                     own_task: false,
                 }),
                 Some(probe) => ready(
@@ -211,7 +213,7 @@ impl Deciding<'_> {
             };
             prepared.facts.retry.attempts = Some(PROBE_ATTEMPTS);
             prepared.facts.retry.max_ms = PROBE_BACKOFF_MS_MAX;
-            let prepared = Box::new(prepared);
+            let prepared = Arc::new(prepared);
             self.emit(Record::Prepared {
                 step: id.clone(),
                 direction: Direction::Probe,

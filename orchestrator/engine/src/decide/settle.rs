@@ -12,8 +12,8 @@ use crate::work_item::{Choice, WorkItem, WorkItemKind};
 
 /// What came of an attempt, whichever way it closed.
 #[derive(Debug, Clone)]
-pub(crate) enum Outcome {
-    Succeeded(Value),
+pub(crate) enum Outcome<'a> {
+    Succeeded(&'a Value),
     /// Provably nothing was changed.
     Failed(Failure),
     /// It may or may not have happened.
@@ -21,21 +21,21 @@ pub(crate) enum Outcome {
     /// Certain not to have acted; no attempt was used.
     NotRun(String),
     /// A probe found that it happened.
-    Happened(Value),
+    Happened(&'a Value),
     /// A probe found that it did not.
     DidNot,
     /// A probe found nothing out.
     CannotTell(String),
 }
 
-impl Outcome {
-    pub(crate) fn of(direction: Direction, result: &TaskResult) -> Self {
+impl<'a> Outcome<'a> {
+    pub(crate) fn of(direction: Direction, result: &'a TaskResult) -> Self {
         match result {
             TaskResult::Probed(_) if direction != Direction::Probe => Self::Unknown(failure(
                 "wrong-answer",
                 "the worker answered as if it had been asked whether it happened",
             )),
-            TaskResult::Probed(ProbeAnswer::Happened { output }) => Self::Happened(output.clone()),
+            TaskResult::Probed(ProbeAnswer::Happened { output }) => Self::Happened(output),
             TaskResult::Probed(ProbeAnswer::DidNot) => Self::DidNot,
             TaskResult::Probed(ProbeAnswer::CannotTell { reason }) => {
                 Self::CannotTell(reason.clone())
@@ -44,7 +44,7 @@ impl Outcome {
             TaskResult::Succeeded { .. } if direction == Direction::Probe => {
                 Self::CannotTell("the worker answered a probe as if it were a task".into())
             }
-            TaskResult::Succeeded { output } => Self::Succeeded(output.clone()),
+            TaskResult::Succeeded { output } => Self::Succeeded(output),
             TaskResult::Failed(failure) => Self::Failed(failure.clone()),
             TaskResult::Unknown(failure) => Self::Unknown(failure.clone()),
         }
@@ -53,7 +53,11 @@ impl Outcome {
 
 impl Deciding<'_> {
     /// Moves a step on after one of its attempts closed.
-    pub(crate) fn settle(&mut self, of: &AttemptKey, outcome: &Outcome) -> Result<(), DecideError> {
+    pub(crate) fn settle(
+        &mut self,
+        of: &AttemptKey,
+        outcome: &Outcome<'_>,
+    ) -> Result<(), DecideError> {
         if !self.state.active() {
             // Given up meanwhile: what came of it is recorded, nothing follows.
             return Ok(());
@@ -72,7 +76,7 @@ impl Deciding<'_> {
     fn settle_on_the_way_back(
         &mut self,
         of: &AttemptKey,
-        outcome: &Outcome,
+        outcome: &Outcome<'_>,
     ) -> Result<(), DecideError> {
         let step = self.step(&of.step)?;
         if step.phase != Phase::Trying {
@@ -80,9 +84,7 @@ impl Deciding<'_> {
         }
         let may = step.may_have_effect;
         match outcome {
-            Outcome::Succeeded(output) => {
-                self.move_to(&of.step, Phase::Succeeded, None, Some(output.clone()), None)
-            }
+            Outcome::Succeeded(output) => self.succeeded(&of.step, output),
             Outcome::Failed(_)
             | Outcome::Unknown(_)
             | Outcome::NotRun(_)
@@ -98,10 +100,10 @@ impl Deciding<'_> {
         }
     }
 
-    fn settle_do(&mut self, of: &AttemptKey, outcome: &Outcome) -> Result<(), DecideError> {
+    fn settle_do(&mut self, of: &AttemptKey, outcome: &Outcome<'_>) -> Result<(), DecideError> {
         match outcome {
             Outcome::Succeeded(output) | Outcome::Happened(output) => {
-                self.move_to(&of.step, Phase::Succeeded, None, Some(output.clone()), None)
+                self.succeeded(&of.step, output)
             }
             Outcome::Failed(failure) if failure.retryable => self.retry_or_fail(&of.step, failure),
             Outcome::Failed(failure) => self.fail_for_good(&of.step, failure.clone()),
@@ -139,16 +141,14 @@ impl Deciding<'_> {
         self.cannot_tell(id)
     }
 
-    fn settle_probe(&mut self, of: &AttemptKey, outcome: &Outcome) -> Result<(), DecideError> {
+    fn settle_probe(&mut self, of: &AttemptKey, outcome: &Outcome<'_>) -> Result<(), DecideError> {
         let id = &of.step;
         if self.step(id)?.phase != Phase::Probing {
             // A late report has answered meanwhile, or the saga unwinds.
             return Ok(());
         }
         match outcome {
-            Outcome::Happened(output) => {
-                self.move_to(id, Phase::Succeeded, None, Some(output.clone()), None)
-            }
+            Outcome::Happened(output) => self.succeeded(id, output),
             Outcome::DidNot => {
                 self.emit(Record::Cleared { step: id.clone() })?;
                 let failure = self.last_failure(id)?;
@@ -174,7 +174,7 @@ impl Deciding<'_> {
         }
     }
 
-    fn settle_undo(&mut self, of: &AttemptKey, outcome: &Outcome) -> Result<(), DecideError> {
+    fn settle_undo(&mut self, of: &AttemptKey, outcome: &Outcome<'_>) -> Result<(), DecideError> {
         let id = &of.step;
         match outcome {
             Outcome::Succeeded(_) | Outcome::Happened(_) | Outcome::DidNot => self.undone(id),
@@ -397,6 +397,13 @@ impl Deciding<'_> {
         };
         self.now
             .plus_ms(wait.max(failure.retry_after_ms.unwrap_or(0)))
+    }
+
+    /// A step is done. The report before it has mostly put the output into the state already.
+    fn succeeded(&mut self, id: &StepId, output: &Value) -> Result<(), DecideError> {
+        let known = self.step(id)?.output.as_ref() == Some(output);
+        let output = (!known).then(|| output.clone());
+        self.move_to(id, Phase::Succeeded, None, output, None)
     }
 
     /// A step changes its phase.

@@ -243,7 +243,8 @@ fn one_step(
     let task = ready
         .map(|ready| ready.facts.task_type.clone())
         .or_else(|| defined?.task().map(|task| task.task_type.clone()));
-    let input = |ready: &Option<Prepared>| ready.as_ref().map(|ready| ready.input.clone());
+    let input =
+        |ready: &Option<std::sync::Arc<Prepared>>| ready.as_ref().map(|ready| ready.input.clone());
     Step {
         id: id.clone(),
         task,

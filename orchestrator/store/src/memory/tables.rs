@@ -229,6 +229,7 @@ impl Tables {
             base,
             entries,
             cold: self.cold.contains_key(&saga),
+            unreadable: None,
         })
     }
 

@@ -11,10 +11,10 @@ use super::commit::{LOG_SEQ_MAX, log_id};
 use super::queries::DEFINITIONS;
 use super::subscriptions;
 
-const COLD: &str = "SELECT cold FROM sagas WHERE id = ?1";
+const COLD: &str = "SELECT cold, number FROM sagas WHERE id = ?1";
 const SNAPSHOT: &str = "SELECT state, seq FROM snapshots WHERE saga = ?1 AND version = ?2";
-const ENTRIES: &str = "SELECT entry FROM records WHERE saga = (SELECT number FROM sagas WHERE id = ?1) AND saga_seq >= ?2
-    ORDER BY saga_seq";
+const ENTRIES: &str =
+    "SELECT entry, log_seq FROM records WHERE saga = ?1 AND saga_seq >= ?2 ORDER BY saga_seq";
 const WATERMARK: &str = "SELECT watermark FROM partitions WHERE id = ?1";
 const LOG_END: &str =
     "SELECT log_seq FROM records WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1";
@@ -53,30 +53,51 @@ pub(crate) const QUERIES: [&str; 11] = [
     COLD_DUE,
 ];
 
-/// Sagas as the driver folds them.
+/// Sagas as the driver folds them, all read in one transaction: each statement by itself would take and give up the file's locks.
 pub(crate) fn sagas(conn: &Connection, ids: &[SagaId]) -> Result<Vec<Loaded>, StoreError> {
-    let mut loaded = Vec::with_capacity(ids.len());
+    let reading = conn
+        .unchecked_transaction()
+        .map_err(failed("sagas, to fold them"))?;
+    let mut loaded = Vec::new();
     for id in ids {
-        loaded.extend(saga(conn, *id)?);
+        loaded.extend(saga(&reading, *id)?);
     }
+    reading.finish().map_err(failed("sagas, to fold them"))?;
     Ok(loaded)
 }
 
-/// One saga; none when it has neither a snapshot nor a record.
+/// One saga; none when it has neither a snapshot nor a record: most that are asked for are about to start, and cost two looks.
 pub(crate) fn saga(conn: &Connection, saga: SagaId) -> Result<Option<Loaded>, StoreError> {
     let id = saga.0.as_bytes();
     let failed = |source| failed(format!("saga {saga}"))(source);
-    let cold: Option<bool> = conn
+    let found: Option<(bool, i64)> = conn
         .prepare_cached(COLD)
-        .and_then(|mut find| find.query_row([id], |row| row.get(0)).optional())
+        .and_then(|mut find| {
+            find.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()
+        })
         .map_err(failed)?;
     let snapshot = snapshot(conn, saga)?;
+    if found.is_none() && snapshot.is_none() {
+        return Ok(None);
+    }
+    let (cold, number) = found.map_or((false, None), |(cold, number)| (cold, Some(number)));
     let after = snapshot.as_ref().map_or(0, |(seq, _)| *seq);
-    let entries: Vec<Entry> = all(conn, ENTRIES, params![id, int(after)], |row| {
-        document(row, 0)
+    let mut entries = Vec::new();
+    let mut unreadable = None;
+    let read: Vec<Result<Entry, String>> = all(conn, ENTRIES, params![number, int(after)], |row| {
+        let log_seq = uint(row.get(1)?);
+        let broken = |source: rusqlite::Error| format!("row {log_seq} of the log: {source}");
+        Ok(document(row, 0).map_err(broken))
     })
     .map_err(failed)?;
-    if snapshot.is_none() && entries.is_empty() {
+    for entry in read {
+        match entry {
+            Ok(entry) => entries.push(entry),
+            Err(why) => unreadable = unreadable.or(Some(why)),
+        }
+    }
+    if snapshot.is_none() && entries.is_empty() && unreadable.is_none() {
         return Ok(None);
     }
     let base = snapshot.map_or_else(|| Box::new(SagaState::new(saga)), |(_, state)| state);
@@ -84,7 +105,8 @@ pub(crate) fn saga(conn: &Connection, saga: SagaId) -> Result<Option<Loaded>, St
         saga,
         base,
         entries,
-        cold: cold.unwrap_or(false),
+        cold,
+        unreadable,
     }))
 }
 
@@ -125,7 +147,10 @@ pub(crate) fn recover(conn: &Connection, partition: u8) -> Result<Recovered, Sto
                 IN_DOUBT,
                 [log_id(partition, watermark) + 1, last],
                 log_row,
-            )?,
+            )?
+            .into_iter()
+            .flatten()
+            .collect(),
             unsent: all(conn, UNSENT, [partition], |row| {
                 Ok(UnsentRow {
                     of: document(row, 0)?,
@@ -145,14 +170,23 @@ pub(crate) fn recover(conn: &Connection, partition: u8) -> Result<Recovered, Sto
     read().map_err(failed(format!("partition {partition}, to go on with it")))
 }
 
-/// A row of the log out of the columns of [`IN_DOUBT`].
-fn log_row(row: &Row<'_>) -> rusqlite::Result<LogRow> {
-    Ok(LogRow {
+/// A row of the log out of the columns of [`IN_DOUBT`]; none when what it records cannot be decoded: its saga is then left alone, and
+/// sends nothing.
+fn log_row(row: &Row<'_>) -> rusqlite::Result<Option<LogRow>> {
+    let saga = saga_id(row, 1)?;
+    let entry = match document(row, 3) {
+        Ok(entry) => entry,
+        Err(error) => {
+            tracing::error!(saga.id = %saga, %error, "a row of the log cannot be read; what it sends is not sent again");
+            return Ok(None);
+        }
+    };
+    Ok(Some(LogRow {
         log_seq: uint(row.get(0)?),
-        saga: saga_id(row, 1)?,
+        saga,
         saga_seq: uint(row.get(2)?),
-        entry: document(row, 3)?,
-    })
+        entry,
+    }))
 }
 
 /// Evicted sagas whose wake has come, and the soonest wake after those.

@@ -25,7 +25,13 @@ impl Reader {
             let Some(first) = first else { return Ok(None) };
             let loaded = load::saga(&seen, saga)
                 .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-            Ok(loaded.map(|loaded| (first, loaded)))
+            match loaded {
+                Some(Loaded {
+                    unreadable: Some(why),
+                    ..
+                }) => Err(rusqlite::Error::ToSqlConversionFailure(why.into())),
+                loaded => Ok(loaded.map(|loaded| (first, loaded))),
+            }
         })
         .await
     }

@@ -15,7 +15,7 @@ use super::deltas::Deltas;
 const FIND: &str = "SELECT number, status, definition, version, slice, labels, started_by, started_at FROM sagas WHERE id = ?1";
 const INSERT: &str = "INSERT INTO sagas
     (id, partition, slice, definition, version, status, active, paused, labels, started_by, started_at, changed_at, ended_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT (id) DO NOTHING";
 const MOVE: &str = "UPDATE sagas SET status = ?2, active = ?3, paused = ?4, changed_at = ?5, ended_at = ?6 WHERE number = ?1";
 const REPLACE: &str = "UPDATE sagas SET slice = ?2, definition = ?3, version = ?4, labels = ?5, started_by = ?6, started_at = ?7
     WHERE number = ?1";
@@ -47,12 +47,19 @@ pub(crate) fn write(
     }
     let mut find = conn.prepare_cached(FIND)?;
     for saga in sagas {
+        // A row of a saga that has just started is new, nearly always: no look is needed to find that out.
+        if saga.changed_at == saga.started_at && insert(conn, buffer, partition, saga)? {
+            deltas.moved(None, saga.status);
+            continue;
+        }
         let found = find
             .query_row([saga.saga.0.as_bytes()], |row| found(row, saga))
             .optional()?;
         deltas.moved(found.as_ref().map(|found| found.status), saga.status);
         match found {
-            None => insert(conn, buffer, partition, saga)?,
+            None => {
+                insert(conn, buffer, partition, saga)?;
+            }
             Some(found) => {
                 let moved = params![
                     found.number,
@@ -90,14 +97,15 @@ fn found(row: &Row<'_>, saga: &SagaRow) -> rusqlite::Result<Found> {
     })
 }
 
+/// Adds a row; false when there is one, which stays.
 fn insert(
     conn: &Connection,
     buffer: &mut Vec<u8>,
     partition: u8,
     saga: &SagaRow,
-) -> Result<(), Fault> {
+) -> Result<bool, Fault> {
     let labels = json(buffer, &saga.labels)?;
-    conn.prepare_cached(INSERT)?.execute(params![
+    let added = conn.prepare_cached(INSERT)?.execute(params![
         saga.saga.0.as_bytes(),
         partition,
         saga.slice.0,
@@ -112,7 +120,10 @@ fn insert(
         int(saga.changed_at.0),
         saga.ended_at.map(|at| int(at.0)),
     ])?;
-    index_labels(conn, LABEL_ADD, saga.saga, saga.started_at, &saga.labels)
+    if added == 1 {
+        index_labels(conn, LABEL_ADD, saga.saga, saga.started_at, &saga.labels)?;
+    }
+    Ok(added == 1)
 }
 
 /// Replaces what should never change: a row is what the driver says it is.

@@ -69,11 +69,11 @@ async fn a_parked_message_is_whole() {
     assert_eq!(dead.body, BODY);
     assert_eq!(dead.message_id.as_deref(), Some("not a uuid"));
     assert_eq!(dead.kind.as_deref(), Some("theirs@9"));
-    let mut expected = delivery.properties.clone();
+    let mut expected = (*delivery.properties).clone();
     assert_eq!(expected.expiration.take().as_deref(), Some("86400000"));
     assert_eq!(expected.user_id.take().as_deref(), Some("guest"));
     assert_eq!(
-        dead.properties, expected,
+        *dead.properties, expected,
         "what would act on the way is kept aside, all else as it was"
     );
 

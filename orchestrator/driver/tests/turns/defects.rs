@@ -1,0 +1,89 @@
+//! A defect of ours meets one saga: deciding panics, folding panics, a row cannot be read. Its input is kept, its neighbours go on.
+
+use baton_driver::Driver;
+use baton_engine::state::{SagaState, Stage};
+use baton_engine::work_item::WorkItemKind;
+use baton_engine::{Refusal, Verdict};
+use baton_messages::StepId;
+use serde_json::json;
+
+use crate::shelf::{Shelf, Tray, now_or_never};
+use crate::{Rig, at, finished, options, rig, saga, start, take, task, turn};
+
+fn recovered(shelf: Shelf) -> Rig {
+    let mut driver =
+        now_or_never(Driver::recover(shelf, Tray::default(), options(), at(3))).unwrap();
+    driver.bus_is_up(at(3));
+    driver
+}
+
+/// Two sagas that have sent their first tasks; the state of the first.
+fn two() -> (Rig, Vec<baton_driver::Outgoing>, SagaState) {
+    let mut driver = rig(true);
+    turn(&mut driver, vec![start(1), start(2)], 1);
+    let out = take(&mut driver);
+    let state = driver.peek(saga(1)).unwrap().clone();
+    (driver, out, state)
+}
+
+#[test]
+fn an_input_that_makes_deciding_panic_is_kept_and_its_saga_asks_for_somebody() {
+    let (driver, out, mut state) = two();
+    let mut shelf = driver.into_store();
+    // Its second step has no number left for an attempt: to offer it overflows.
+    let mut attempt = state.steps[&StepId::new("first").unwrap()].attempts[0].clone();
+    attempt.number = u32::MAX;
+    attempt.stage = Stage::Reported;
+    let second = state.steps.get_mut(&StepId::new("second").unwrap());
+    second.unwrap().attempts.push(attempt);
+    shelf.snapshots.insert(saga(1), Box::new(state));
+    let mut driver = recovered(shelf);
+    turn(&mut driver, vec![], 4);
+    take(&mut driver);
+    let reports = out.iter().map(|o| finished(&task(o).of, json!(1)));
+    let answers = turn(&mut driver, reports.collect(), 5);
+    let verdict = |n| answers.iter().find(|a| a.saga == Some(saga(n))).unwrap();
+    assert!(
+        matches!(verdict(1).verdict, Verdict::Refused(Refusal::NotNow { .. })),
+        "{answers:?}"
+    );
+    assert_eq!(verdict(2).verdict, Verdict::Applied);
+    let letters = &driver.store().letters;
+    assert_eq!(letters.len(), 1, "its input is kept: {letters:?}");
+    assert!(letters[0].contains("panicked"), "{letters:?}");
+    let items = &driver.peek(saga(1)).unwrap().work_items;
+    assert!(
+        items.values().any(|item| item.kind == WorkItemKind::Broken),
+        "{items:?}"
+    );
+    let next: Vec<_> = take(&mut driver).iter().map(|o| o.saga).collect();
+    assert_eq!(next, [saga(2)], "the neighbour went on");
+}
+
+#[test]
+fn records_that_make_folding_panic_stop_their_saga_alone() {
+    let (driver, out, mut state) = two();
+    let mut shelf = driver.into_store();
+    // No number is left for another record.
+    state.seq = u64::MAX;
+    shelf.rows[0].saga_seq = u64::MAX;
+    shelf.snapshots.insert(saga(1), Box::new(state));
+    left_alone(shelf, &out);
+}
+
+#[test]
+fn a_row_that_cannot_be_read_stops_its_saga_alone() {
+    let (driver, out, _) = two();
+    let mut shelf = driver.into_store();
+    shelf.undecodable = Some(saga(1));
+    left_alone(shelf, &out);
+}
+
+fn left_alone(shelf: Shelf, out: &[baton_driver::Outgoing]) {
+    let mut driver = recovered(shelf);
+    let reports = out.iter().map(|o| finished(&task(o).of, json!(1)));
+    let answers = turn(&mut driver, reports.collect(), 4);
+    let of = |n| answers.iter().find(|a| a.saga == Some(saga(n))).unwrap();
+    assert_eq!(of(1).verdict, Verdict::Refused(Refusal::Unreadable));
+    assert_eq!(of(2).verdict, Verdict::Applied);
+}

@@ -1,0 +1,41 @@
+//! A row of the log that cannot be decoded: its saga is named as unreadable, everybody else is read, and the partition goes on.
+
+use baton_driver::Store;
+use rusqlite::Connection;
+
+use super::TempStore;
+use crate::suite::Subject;
+use crate::suite::samples::{saga, starts};
+
+#[tokio::test]
+async fn a_row_that_cannot_be_decoded_stops_its_saga_alone() {
+    let mut subject = TempStore::new();
+    let (mut store, mine) = subject.open().await;
+    store.commit(starts(mine, 1, 0..3)).await.unwrap();
+    let by_hand = Connection::open(subject.path()).unwrap();
+    let changed = by_hand
+        .execute(
+            "UPDATE records SET entry = '{\"from\":\"a newer version\"}' WHERE saga = (SELECT number FROM sagas WHERE id = ?1)",
+            [saga(1).0.as_bytes()],
+        )
+        .unwrap();
+    assert_eq!(changed, 1);
+    let loaded = store.load((0..4).map(saga).collect()).await.unwrap();
+    let known: Vec<_> = loaded.iter().map(|one| one.saga).collect();
+    assert_eq!(
+        known,
+        [saga(0), saga(1), saga(2)],
+        "the fourth never started"
+    );
+    for one in &loaded {
+        assert_eq!(one.unreadable.is_some(), one.saga == saga(1), "{one:?}");
+        assert_eq!(one.entries.len(), usize::from(one.saga != saga(1)));
+    }
+    let why = loaded[1].unreadable.as_deref().unwrap();
+    assert!(why.starts_with("row 2 of the log: "), "{why}");
+    let found = store.recover(mine.id).await.unwrap();
+    assert_eq!(found.log_seq, 3);
+    let doubted: Vec<_> = found.in_doubt.iter().map(|row| row.saga).collect();
+    assert_eq!(doubted, [saga(0), saga(2)], "nothing of it is sent again");
+    store.close().await.unwrap();
+}
