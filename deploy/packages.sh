@@ -15,14 +15,10 @@ missing_packages() {
   command -v ps > /dev/null || echo procps
   # the lines of the API's page are run as they stand there
   command -v curl > /dev/null || echo curl
-  # amqp-publish: an AMQP client that is not ours
-  command -v amqp-publish > /dev/null || echo amqp-tools
-}
-
-# What deploy/demo needs beside that: git, a web server, and an AMQP client that is not ours.
-missing_demo_packages() {
+  # releases come from a repository and are served by a web server
   command -v git > /dev/null || echo git
   command -v busybox > /dev/null || echo busybox
+  # amqp-publish: an AMQP client that is not ours
   command -v amqp-publish > /dev/null || echo amqp-tools
 }
 
@@ -68,9 +64,9 @@ install_packages() {
 # rustup puts cargo where only login shells look
 export PATH="$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin:/usr/local/sbin:/usr/sbin:/sbin"
 command -v cargo > /dev/null || fail 'no cargo: install a Rust toolchain from https://rustup.rs and run again'
-need_packages() { # further functions that name packages…
+need_packages() {
   local missing
-  missing=$({ missing_packages && for more in "$@"; do "$more"; done; } | xargs)
+  missing=$(missing_packages | xargs)
   # shellcheck disable=SC2086 # a list of words
   [ -z "$missing" ] || install_packages $missing
 }
