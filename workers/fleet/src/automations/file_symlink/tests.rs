@@ -35,7 +35,7 @@ impl Case {
 
     fn leads(&self) -> Option<String> {
         let target = fs::read_link(&self.input.path).ok()?;
-        Some(target.to_str().unwrap().to_owned())
+        Some(target.to_string_lossy().into_owned())
     }
 
     async fn run(&self) -> Result<FileSymlinkOutput, TaskError> {
