@@ -151,6 +151,11 @@ async fn problem(response: Response) -> CliError {
         || format!("the orchestrator answers {status}: {text}"),
         str::to_owned,
     );
+    let detail = match document["title"].as_str() {
+        // who is not let in wants to know why first
+        Some(title) if status == 401 => format!("{title}: {detail}"),
+        _ => detail,
+    };
     CliError::Problem {
         status,
         detail,

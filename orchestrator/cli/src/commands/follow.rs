@@ -126,8 +126,6 @@ struct Heard<'c> {
     events: Option<Events>,
     last_id: Option<String>,
     lost: Option<Instant>,
-    /// Set where there is no such stream: then it is asked again and again, and when it changed last.
-    asked: Option<u64>,
 }
 
 impl<'c> Heard<'c> {
@@ -138,16 +136,12 @@ impl<'c> Heard<'c> {
             events: None,
             last_id: None,
             lost: None,
-            asked: None,
         }
     }
 
     /// None when it has ended and everything was said.
     async fn next(&mut self) -> Result<Option<Value>, CliError> {
         loop {
-            if self.asked.is_some() {
-                return self.ask().await.map(Some);
-            }
             let heard = match &mut self.events {
                 Some(events) => events.next().await,
                 None => {
@@ -155,10 +149,6 @@ impl<'c> Heard<'c> {
                     match self.client.events(&self.path, &[], last).await {
                         Ok(events) => {
                             self.events = Some(events);
-                            continue;
-                        }
-                        Err(error) if no_stream(&error) => {
-                            self.asked = Some(0);
                             continue;
                         }
                         Err(error) => Err(error),
@@ -182,29 +172,6 @@ impl<'c> Heard<'c> {
         }
     }
 
-    async fn ask(&mut self) -> Result<Value, CliError> {
-        let path = self.path.trim_end_matches("/events");
-        loop {
-            match self.client.get(path, &[("wait_s", "1".to_owned())]).await {
-                Ok(saga) => {
-                    self.lost = None;
-                    let changed = saga["changed_at"].as_u64();
-                    if changed != self.asked {
-                        self.asked = changed;
-                        return Ok(saga);
-                    }
-                }
-                Err(error) => {
-                    let lost = *self.lost.get_or_insert_with(Instant::now);
-                    if !error.may_pass() || lost.elapsed() > AWAY_MAX {
-                        return Err(error);
-                    }
-                    tokio::time::sleep(AGAIN).await;
-                }
-            }
-        }
-    }
-
     /// Waits a moment before the next try; gives up on what does not pass.
     async fn wait(&mut self, error: Option<CliError>) -> Result<(), CliError> {
         self.events = None;
@@ -216,18 +183,6 @@ impl<'c> Heard<'c> {
                 Ok(())
             }
         }
-    }
-}
-
-/// Whether the orchestrator has no streams, as one of an earlier version.
-fn no_stream(error: &CliError) -> bool {
-    match error {
-        CliError::Problem {
-            status: 404,
-            document,
-            ..
-        } => document["type"] == "urn:baton:problem:not-found",
-        _ => false,
     }
 }
 
