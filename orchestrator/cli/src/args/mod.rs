@@ -44,9 +44,9 @@ pub(crate) struct Global {
     /// Where the orchestrator listens
     #[arg(long, global = true, env = "BATON_URL", hide_env = true, default_value = URL_DEFAULT, value_name = "URL")]
     pub(crate) url: String,
-    /// The token itself; better in BATON_TOKEN or a file
     #[arg(
         long,
+        help = "The token itself; better in BATON_TOKEN or a file",
         global = true,
         env = "BATON_TOKEN",
         hide_env = true,
@@ -75,8 +75,11 @@ pub(crate) struct Global {
     /// JSON as the API gives it: one document, or one line for each item of what goes on
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// No colours, also on a terminal (as NO_COLOR)
-    #[arg(long, global = true)]
+    #[arg(
+        long,
+        help = "No colours, also on a terminal (as NO_COLOR)",
+        global = true
+    )]
     pub(crate) no_color: bool,
 }
 

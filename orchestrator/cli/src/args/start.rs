@@ -40,7 +40,7 @@ pub(crate) struct Event {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EventCommand {
-    /// Publish a CloudEvent
+    /// Publish one, as a cloud event
     Publish(Publish),
     /// List the events kept, newest first
     Ls {
