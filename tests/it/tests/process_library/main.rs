@@ -2,6 +2,7 @@
 //! repositories, folders, services and a real web server; and each of them failing, with everything put back.
 
 mod backup;
+mod insert;
 mod release;
 mod restart;
 mod world;

@@ -145,9 +145,10 @@ mod tests {
         let line = "web                              RUNNING   pid 4194305, uptime 0:00:05\n";
         assert_eq!(parse(line), Some(State::Running { instance }));
         assert_eq!(parse("web STOPPED Nov 22 07:00 AM\n"), Some(State::Stopped));
+        // it has given up, and starts it only when told
         assert_eq!(
             parse("web FATAL Exited too quickly\n"),
-            Some(State::Failing)
+            Some(State::Stopped)
         );
         assert_eq!(
             parse("web BACKOFF Exited too quickly\n"),
