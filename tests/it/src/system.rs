@@ -283,10 +283,6 @@ impl System {
     fn launch_worker(&self, broker_url: &str) -> Launch {
         let launch = self
             .launch_bare_worker(broker_url)
-            .env(
-                variable("automations.test_effect.ledger_url"),
-                self.ledger.url(),
-            )
             .env(variable("automations.files.roots"), &self.files);
         with_all(launch, &self.setup.worker_env)
     }
@@ -304,6 +300,10 @@ impl System {
             .env(variable("worker.kill_grace_ms"), "500")
             .env(variable("processes.term_grace_ms"), "200")
             .env(variable("worker.drain_grace_ms"), "5000")
+            .env(
+                variable("automations.test_effect.ledger_url"),
+                self.ledger.url(),
+            )
     }
 }
 

@@ -134,8 +134,19 @@ async fn an_input_that_does_not_fit_its_type_fails_before_dispatch_and_is_not_re
     system.await_served("test.effect@1").await;
     let saga = Saga::named("misfit")
         .effect("a", "")
-        .effect("b", ", delay_after_ms: \"${ input.name }\"");
+        .effect("b", ", delay_after_ms: \"${ input.name + '' }\"");
     system.apply(&[&saga]).await;
+    // what can be seen before anything runs is refused before anything runs
+    let seen = Saga::named("seen").effect("a", ", delay_after_ms: \"${ input.name }\"");
+    let seen = Some(seen.yaml().to_owned());
+    let refused = system.api.ask("PUT", "/v1/definitions", "", seen).await;
+    let refused = refused.expect("it answers");
+    assert_eq!(refused.status, 422);
+    assert_eq!(
+        refused.body["errors"][0]["code"], "BT0020",
+        "{}",
+        refused.body
+    );
     let id = system.run("misfit", "n").await;
     let ended = system.api.await_status(&id, "compensated", SOON).await;
     let step = &ended["steps"][1];
@@ -173,10 +184,7 @@ async fn what_an_api_caller_gets_wrong_is_said_and_starts_nothing() {
         .await
         .expect("it answers");
     assert_eq!(wrong.status, 422);
-    let places = wrong.body["diagnostics"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
+    let places = wrong.body["errors"].as_array().cloned().unwrap_or_default();
     assert!(
         places.iter().any(|place| place["line"] == 5),
         "{}",

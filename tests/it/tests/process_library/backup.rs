@@ -9,10 +9,10 @@ use crate::world::World;
 
 async fn folders() -> World {
     let mut world = World::new().await;
-    for folder in ["data/deep", "backup"] {
+    for folder in ["documents/deep", "backup"] {
         std::fs::create_dir_all(world.path(folder)).unwrap();
     }
-    std::fs::write(world.path("data/deep/one"), "1").unwrap();
+    std::fs::write(world.path("documents/deep/one"), "1").unwrap();
     std::fs::write(world.path("backup/backup-old.tar.gz"), "of last year").unwrap();
     let aged = Command::new("touch")
         .args(["--date=40 days ago"])
@@ -20,7 +20,7 @@ async fn folders() -> World {
         .status();
     assert!(aged.unwrap().success());
     let replaced = [
-        ("/srv/data", world.text("data")),
+        ("/srv/data", world.text("documents")),
         ("/srv/backup", world.text("backup")),
     ];
     let types = ["command.run@1", "file.symlink@1"];
@@ -29,7 +29,7 @@ async fn folders() -> World {
 }
 
 fn input(world: &World) -> Value {
-    json!({ "folder": world.text("data"), "archives": world.text("backup"), "name": "2026-01-02", "keep_days": 14 })
+    json!({ "folder": world.text("documents"), "archives": world.text("backup"), "name": "2026-01-02", "keep_days": 14 })
 }
 
 #[tokio::test]
