@@ -15,9 +15,12 @@ fn deploy() -> PathBuf {
 }
 
 fn services() -> Vec<(String, Value)> {
-    let text = fs::read_to_string(deploy().join("compose.yaml")).unwrap();
-    let file: Value = serde_saphyr::from_str(&text).unwrap();
-    let services = file["services"].as_object().unwrap();
+    let text =
+        fs::read_to_string(deploy().join("compose.yaml")).expect("the file is there and reads so");
+    let file: Value = serde_saphyr::from_str(&text).expect("the file is there and reads so");
+    let services = file["services"]
+        .as_object()
+        .expect("the file is there and reads so");
     services
         .iter()
         .map(|(name, service)| (name.clone(), service.clone()))
@@ -38,13 +41,15 @@ fn every_setting_of_the_containers_is_one_that_its_program_knows() {
         if !PROGRAMS.contains(&program.as_str()) {
             continue;
         }
-        let environment = service["environment"].as_object().unwrap();
+        let environment = service["environment"]
+            .as_object()
+            .expect("the file is there and reads so");
         let shown = Command::new(binaries::path_of(&program))
             .arg("config")
             .env_clear()
             .envs(environment.iter().map(|(key, value)| (key, word(value))))
             .output()
-            .unwrap();
+            .expect("the file is there and reads so");
         let (out, err) = (
             String::from_utf8_lossy(&shown.stdout),
             String::from_utf8_lossy(&shown.stderr),
@@ -73,7 +78,8 @@ fn nothing_but_the_api_is_published_and_that_on_loopback() {
 
 #[test]
 fn the_image_holds_the_programs_and_runs_as_nobody_in_particular() {
-    let file = fs::read_to_string(deploy().join("Dockerfile")).unwrap();
+    let file =
+        fs::read_to_string(deploy().join("Dockerfile")).expect("the file is there and reads so");
     for program in PROGRAMS.iter().chain(&["baton"]) {
         assert!(
             file.contains(&format!("target/release/{program} ")),

@@ -70,6 +70,29 @@ impl<T: JsonSchema> OperationOutput for Created<T> {
     }
 }
 
+/// 202: kept, and carried out from here on.
+#[derive(Debug)]
+pub(crate) struct Accepted<T>(pub(crate) T);
+
+impl<T: Serialize> IntoResponse for Accepted<T> {
+    fn into_response(self) -> Response {
+        (StatusCode::ACCEPTED, Json(self.0)).into_response()
+    }
+}
+
+impl<T: JsonSchema> OperationOutput for Accepted<T> {
+    type Inner = T;
+
+    fn inferred_responses(
+        ctx: &mut GenContext,
+        _: &mut Operation,
+    ) -> Vec<(Option<Code>, Documented)> {
+        let schema = ctx.schema.subschema_for::<T>();
+        let said = documented("Kept.", "application/json", schema);
+        vec![(Some(Code::Code(202)), said)]
+    }
+}
+
 /// A saga definition, byte for byte as it was registered.
 #[derive(Debug)]
 pub(crate) struct YamlText(pub(crate) String);

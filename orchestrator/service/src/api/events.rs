@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::answer::Accepted;
 use super::auth::{Operator, Viewer};
 use super::document::says;
 use super::extract::Query;
@@ -68,7 +69,7 @@ pub(crate) async fn publish(
     Operator(_): Operator,
     headers: HeaderMap,
     NoApi(body): NoApi<Bytes>,
-) -> Answer<(StatusCode, Json<EventName>)> {
+) -> Answer<Accepted<EventName>> {
     let event = read(&headers, &body)?;
     if event.kind.len() > TYPE_BYTES_MAX {
         return Err(Problem::bad_request(format!(
@@ -102,7 +103,7 @@ pub(crate) async fn publish(
     // nobody may be listening, which is no error of who speaks
     out.mandatory = false;
     match api.triggers.bus.publisher().publish(vec![out]).await.pop() {
-        Some(Sent::Confirmed) => Ok((StatusCode::ACCEPTED, Json(name))),
+        Some(Sent::Confirmed) => Ok(Accepted(name)),
         Some(Sent::Unknown { .. } | Sent::Returned { .. } | Sent::Nacked) | None => {
             Err(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,

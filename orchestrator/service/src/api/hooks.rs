@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use aide::NoApi;
 use aide::axum::routing::post_with;
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -16,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, oneshot};
 
+use super::answer::Accepted;
 use super::document::says;
 use super::extract::Path;
 use super::problem::{Answer, Problem};
@@ -82,7 +82,7 @@ pub(crate) async fn receive(
     Path(hook): Path<OneHook>,
     headers: HeaderMap,
     NoApi(body): NoApi<Limited>,
-) -> Answer<(StatusCode, Json<Kept>)> {
+) -> Answer<Accepted<Kept>> {
     let Limited(body) = body;
     let live = api.triggers.live.borrow().clone();
     let secrets = live.secrets_of(&hook.name);
@@ -108,7 +108,7 @@ pub(crate) async fn receive(
         source: event.source.clone(),
     };
     api.keep(event, secret).await?;
-    Ok((StatusCode::ACCEPTED, Json(Kept { event: name })))
+    Ok(Accepted(Kept { event: name }))
 }
 
 impl Api {

@@ -14,12 +14,14 @@ const TYPES: [&str; 4] = [
 
 async fn repository() -> World {
     let mut world = World::new().await;
-    std::fs::create_dir(world.path("checkouts")).unwrap();
+    std::fs::create_dir(world.path("checkouts")).expect("what the test needs can be made");
     let source = world.path("source");
-    std::fs::create_dir(&source).unwrap();
+    std::fs::create_dir(&source).expect("what the test needs can be made");
     git(&source, &["init", "--quiet", "--initial-branch=main"]);
-    std::fs::write(source.join("settings.txt"), "colour = blue\n").unwrap();
-    std::fs::write(source.join("test.sh"), "! grep -q broken settings.txt\n").unwrap();
+    std::fs::write(source.join("settings.txt"), "colour = blue\n")
+        .expect("what the test needs can be made");
+    std::fs::write(source.join("test.sh"), "! grep -q broken settings.txt\n")
+        .expect("what the test needs can be made");
     git(&source, &["add", "--all"]);
     git(&source, &["commit", "--quiet", "--message", "first"]);
     let bare = world.text("git/code.git");

@@ -16,13 +16,14 @@ const TYPES: [&str; 6] = [
 /// A repository with one version for each page.
 fn repository(world: &World, pages: &[(&str, &str)]) {
     let source = world.path("source");
-    std::fs::create_dir_all(&source).unwrap();
+    std::fs::create_dir_all(&source).expect("what the test needs can be made");
     git(&source, &["init", "--quiet", "--initial-branch=main"]);
     let build = "mkdir -p public && cp index.html public/ && touch public/BUILT\n";
-    std::fs::write(source.join("build.sh"), build).unwrap();
-    std::fs::write(source.join("test.sh"), "test -s public/index.html\n").unwrap();
+    std::fs::write(source.join("build.sh"), build).expect("what the test needs can be made");
+    std::fs::write(source.join("test.sh"), "test -s public/index.html\n")
+        .expect("what the test needs can be made");
     for (tag, page) in pages {
-        std::fs::write(source.join("index.html"), page).unwrap();
+        std::fs::write(source.join("index.html"), page).expect("what the test needs can be made");
         git(&source, &["add", "--all"]);
         git(&source, &["commit", "--quiet", "--message", tag]);
         git(&source, &["tag", tag]);
@@ -36,7 +37,7 @@ fn repository(world: &World, pages: &[(&str, &str)]) {
 
 async fn site(pages: &[(&str, &str)]) -> World {
     let mut world = World::new().await;
-    std::fs::create_dir_all(world.path("site/releases")).unwrap();
+    std::fs::create_dir_all(world.path("site/releases")).expect("what the test needs can be made");
     repository(&world, pages);
     world.web_server("site/live").await;
     let replaced = [
@@ -71,7 +72,8 @@ async fn a_release_is_served_and_a_bad_one_is_taken_back() {
         .run("release", &input(&world, "v2"), "compensated")
         .await;
     assert_eq!(world.page().await.as_deref(), Some("this is v1"));
-    let link = std::fs::read_link(world.path("site/live")).unwrap();
+    let link =
+        std::fs::read_link(world.path("site/live")).expect("what the test needs can be made");
     assert_eq!(link, world.path("site/releases/v1/public"));
     assert!(!world.path("site/releases/v2").exists());
 }

@@ -9,8 +9,8 @@ use crate::world::World;
 
 async fn service(serves: bool) -> World {
     let mut world = World::new().await;
-    std::fs::create_dir_all(world.path("site")).unwrap();
-    std::fs::write(world.path("site/index.html"), "here").unwrap();
+    std::fs::create_dir_all(world.path("site")).expect("what the test needs can be made");
+    std::fs::write(world.path("site/index.html"), "here").expect("what the test needs can be made");
     world
         .web_server(if serves { "site" } else { "nowhere" })
         .await;
@@ -28,8 +28,8 @@ fn sv(world: &World, verb: &str) -> String {
         .args(["-w", "20", verb])
         .arg(world.path("service/web"))
         .output()
-        .unwrap();
-    String::from_utf8(ran.stdout).unwrap()
+        .expect("what the test needs can be made");
+    String::from_utf8(ran.stdout).expect("what the test needs can be made")
 }
 
 fn input(world: &World) -> Value {
@@ -37,7 +37,8 @@ fn input(world: &World) -> Value {
 }
 
 fn pid(folder: &Path) -> String {
-    std::fs::read_to_string(folder.join("service/web/supervise/pid")).unwrap()
+    std::fs::read_to_string(folder.join("service/web/supervise/pid"))
+        .expect("what the test needs can be made")
 }
 
 #[tokio::test]

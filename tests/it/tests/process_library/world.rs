@@ -43,7 +43,7 @@ impl World {
     pub(crate) async fn ship(&mut self, name: &str, replaced: &[(&str, String)], served: &[&str]) {
         let read = |file: &str| {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../orchestrator/sagas");
-            std::fs::read_to_string(folder.join(file)).unwrap()
+            std::fs::read_to_string(folder.join(file)).expect("what the test needs can be made")
         };
         let config =
             replaced
@@ -53,7 +53,7 @@ impl World {
                     text.replace(from, to)
                 });
         let file = self.path("worker.toml");
-        std::fs::write(&file, config).unwrap();
+        std::fs::write(&file, config).expect("what the test needs can be made");
         self.system.add_worker_with_file(&file);
         for task_type in served {
             self.system.await_served(task_type).await;
@@ -64,16 +64,16 @@ impl World {
     /// A web server under runit as the service `web`. It serves the folder its link led to when it was started.
     pub(crate) async fn web_server(&mut self, link: &str) {
         let folder = self.path("service/web");
-        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::create_dir_all(&folder).expect("what the test needs can be made");
         let run = format!(
-            "#!/bin/sh\nexec 2>&1\ncd {} || {{ sleep 1; exit 1; }}\ncd \"$(pwd -P)\" && exec busybox httpd -f -p 127.0.0.1:{}\n",
+            "#!/bin/sh\nexec 2>&1\nuntil cd {} 2>/dev/null; do sleep 0.1; done\ncd \"$(pwd -P)\" && exec busybox httpd -f -p 127.0.0.1:{}\n",
             self.text(link),
             self.port
         );
-        std::fs::write(folder.join("run"), run).unwrap();
+        std::fs::write(folder.join("run"), run).expect("what the test needs can be made");
         std::fs::set_permissions(folder.join("run"), std::fs::Permissions::from_mode(0o755))
-            .unwrap();
-        std::fs::write(folder.join("down"), "").unwrap();
+            .expect("what the test needs can be made");
+        std::fs::write(folder.join("down"), "").expect("what the test needs can be made");
         self.server = Some(Launch::program("runsv", "runsv").arg(&folder).start());
         await_until("runsv to supervise", SOON, async || {
             folder.join("supervise/ok").exists()
@@ -118,12 +118,19 @@ pub(crate) fn git(folder: &Path, args: &[&str]) -> String {
         .args(["-c", "user.name=test", "-c", "user.email=test@localhost"])
         .args(args)
         .output()
-        .unwrap();
+        .expect("what the test needs can be made");
     assert!(ran.status.success(), "git {args:?}: {ran:?}");
-    String::from_utf8(ran.stdout).unwrap().trim().to_owned()
+    String::from_utf8(ran.stdout)
+        .expect("what the test needs can be made")
+        .trim()
+        .to_owned()
 }
 
 fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    let listener =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("what the test needs can be made");
+    listener
+        .local_addr()
+        .expect("what the test needs can be made")
+        .port()
 }
