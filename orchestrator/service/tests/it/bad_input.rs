@@ -113,10 +113,6 @@ async fn a_dead_task_is_told_to_its_saga() {
         records
             .into_iter()
             .find(|row| row["record"]["closed"]["why"] == "dead")
-            .or_else(|| {
-                eprintln!("{answer}");
-                None
-            })
     })
     .await;
     assert_eq!(told["record"]["closed"]["of"]["step"], "first", "{told}");

@@ -137,6 +137,9 @@ impl Stage {
                 .then_some(())
         })
         .await;
+        // known a moment before its queue stands
+        let queue = format!("baton.task.default.{task_type}");
+        self.vhost.await_consumers(&queue, 1, LIMIT).await;
     }
 }
 
