@@ -106,7 +106,4 @@ pub(crate) struct OneSchedule {
     pub(crate) definition: String,
     /// Which of its triggers, by place in `on:`; needed only where it has several schedules
     pub(crate) trigger: Option<u32>,
-    /// Why, for whoever reads it later
-    #[arg(long, short = 'm', value_name = "TEXT", default_value = "by hand")]
-    pub(crate) reason: String,
 }

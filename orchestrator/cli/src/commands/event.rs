@@ -3,14 +3,14 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::{items, more};
+use super::{items, more, typed, typed_items};
 use crate::args::{Event, EventCommand, PageArgs, Publish};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::input;
 use crate::out::Out;
-use crate::screens::events;
+use crate::screens::events::{self, Kept};
 use crate::time;
 
 /// How many of the newest events an id alone is looked for in.
@@ -78,7 +78,8 @@ async fn ls(
         out.value(&answer);
         return Ok(Exit::Ok);
     }
-    let table = events::table(items(&answer, "events"), time::now_ms());
+    let rows: Vec<Kept> = typed_items(&answer, "events")?;
+    let table = events::table(&rows, time::now_ms());
     out.table(
         &table,
         "(none is kept: events are kept when a trigger or a wait asks for their type)",
@@ -103,7 +104,8 @@ async fn show(
         out.value(&answer);
         return Ok(Exit::Ok);
     }
-    for line in events::one(&answer, time::now_ms(), out.screen.width()) {
+    let kept: Kept = typed(answer)?;
+    for line in events::one(&kept, time::now_ms(), out.screen.width()) {
         out.say(&line);
     }
     Ok(Exit::Ok)
@@ -115,13 +117,7 @@ async fn source_of(client: &Client, id: &str) -> Result<String, CliError> {
     let answer = client.get("/v1/events", &query).await?;
     let found = items(&answer, "events")
         .iter()
-        .map(|row| {
-            if row["event"].is_object() {
-                &row["event"]
-            } else {
-                row
-            }
-        })
+        .map(|row| &row["event"])
         .find(|event| event["id"] == id)
         .and_then(|event| event["source"].as_str());
     found.map(str::to_owned).ok_or_else(|| {

@@ -55,17 +55,12 @@ async fn act(
         "/v1/schedules/{}/{trigger}/{action}",
         escaped(&one.definition)
     );
-    let body = json!({ "reason": one.reason, "id": uuid::Uuid::now_v7() });
-    let answer = client.post(&path, &body, None).await?;
+    let answer = client.post(&path, &json!({}), None).await?;
     if out.wants_json() {
         out.value(&answer);
         return Ok(Exit::Ok);
     }
-    let saga = answer["saga"]
-        .as_str()
-        .or_else(|| answer["id"].as_str())
-        .filter(|_| action == "fire");
-    match saga {
+    match answer["saga"].as_str() {
         Some(saga) => {
             let command = format!("baton watch {}", out.id(saga));
             out.next("fired; follow it", &command);
@@ -124,7 +119,6 @@ mod tests {
         let one = |definition: &str, trigger| OneSchedule {
             definition: definition.to_owned(),
             trigger,
-            reason: String::new(),
         };
         assert_eq!(trigger(&rows, &one("backup", None), "fire").unwrap(), 0);
         assert_eq!(trigger(&rows, &one("sync", Some(2)), "fire").unwrap(), 2);

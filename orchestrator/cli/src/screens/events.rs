@@ -1,33 +1,53 @@
 //! Events that were kept, and what they caused.
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::fleet::text;
 use crate::out::{Column, Line, Table, Tone, cell, plain, short, wrapped};
 use crate::time;
 
-/// The event of a row, whatever stands around it.
-fn event(row: &Value) -> &Value {
-    if row["event"].is_object() {
-        &row["event"]
-    } else {
-        row
-    }
+/// A kept event, as the API shows it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Kept {
+    pub(crate) event: Value,
+    received_at: u64,
+    /// Whether all that it causes is committed.
+    done: bool,
+    effects: Vec<Effect>,
+}
+
+/// One thing it caused.
+#[derive(Debug, Clone, Deserialize)]
+struct Effect {
+    /// `started`, `joined`, `refused` or `woke`.
+    what: String,
+    saga: Option<String>,
+    step: Option<String>,
+    trigger: Option<OfTrigger>,
+    error: Option<String>,
+}
+
+/// The trigger by which.
+#[derive(Debug, Clone, Deserialize)]
+struct OfTrigger {
+    definition: String,
+    version: u32,
 }
 
 /// The list.
-pub(crate) fn table(rows: &[Value], now: u64) -> Table {
+pub(crate) fn table(rows: &[Kept], now: u64) -> Table {
     let mut table = Table::new(&[
         Column::new("received").rank(2).right(),
         Column::new("type").cut(20),
         Column::new("id").cut(13),
         Column::new("source").rank(3).cut(10),
         Column::new("subject").rank(4).cut(8),
-        Column::new("caused").rank(1),
+        Column::new("caused"),
     ]);
     for row in rows {
-        let at = time::read(&row["received_at"]).map_or_else(String::new, |at| time::ago(at, now));
-        let event = event(row);
+        let at = time::ago(row.received_at, now);
+        let event = &row.event;
         table.row(vec![
             cell(at, Tone::Faint),
             plain(text(event, "type")),
@@ -41,20 +61,19 @@ pub(crate) fn table(rows: &[Value], now: u64) -> Table {
 }
 
 /// `1 started, 2 woke`.
-fn caused(row: &Value) -> String {
-    let counts = ["started", "joined", "woke"].iter().filter_map(|word| {
-        let count = match &row[*word] {
-            Value::Array(all) => u64::try_from(all.len()).unwrap_or(u64::MAX),
-            other => other.as_u64().unwrap_or(0),
-        };
-        (count > 0).then(|| format!("{count} {word}"))
-    });
+fn caused(row: &Kept) -> String {
+    let counts = ["started", "joined", "woke", "refused"]
+        .iter()
+        .filter_map(|word| {
+            let count = row.effects.iter().filter(|one| one.what == *word).count();
+            (count > 0).then(|| format!("{count} {word}"))
+        });
     counts.collect::<Vec<_>>().join(", ")
 }
 
 /// One of them.
-pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
-    let event = event(row);
+pub(crate) fn one(row: &Kept, now: u64, width: usize) -> Vec<Line> {
+    let event = &row.event;
     let mut lines = vec![
         Line::of(text(event, "type"), Tone::Strong)
             .plain("  ")
@@ -64,13 +83,11 @@ pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
     if let Some(subject) = event["subject"].as_str() {
         facts.push(format!("subject {subject}"));
     }
-    if let Some(at) = time::read(&row["received_at"]) {
-        facts.push(format!(
-            "received {} ({})",
-            time::ago(at, now),
-            time::instant(at)
-        ));
-    }
+    facts.push(format!(
+        "received {} ({})",
+        time::ago(row.received_at, now),
+        time::instant(row.received_at)
+    ));
     for part in wrapped(&facts.join(", "), width) {
         lines.push(Line::faint(part));
     }
@@ -85,30 +102,39 @@ pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
     lines
 }
 
-fn effects(row: &Value, width: usize) -> Vec<Line> {
-    let mut lines = Vec::new();
-    for word in ["started", "joined", "woke"] {
-        let sagas = row[word].as_array().map_or(&[][..], Vec::as_slice);
-        for one in sagas {
-            let saga = one
-                .as_str()
-                .or_else(|| one["saga"].as_str())
-                .or_else(|| one["id"].as_str());
-            let saga = saga.unwrap_or_default();
-            let what = one["definition"]
-                .as_str()
-                .map_or_else(String::new, |name| format!("  {name}"));
-            let step = one["step"]
-                .as_str()
-                .map_or_else(String::new, |step| format!("  step {step}"));
-            lines.push(
-                Line::of(format!("{word}  "), Tone::Good)
-                    .plain(format!("{}{what}{step}", short(saga, width))),
-            );
-        }
-    }
-    if lines.is_empty() {
+fn effects(row: &Kept, width: usize) -> Vec<Line> {
+    let mut lines: Vec<Line> = row
+        .effects
+        .iter()
+        .flat_map(|one| effect(one, width))
+        .collect();
+    if !row.done {
+        lines.push(Line::faint("not all that it causes is committed yet"));
+    } else if lines.is_empty() {
         lines.push(Line::faint("it has started, joined and woken nothing"));
+    }
+    lines
+}
+
+fn effect(one: &Effect, width: usize) -> Vec<Line> {
+    let trigger = one.trigger.as_ref().map_or_else(String::new, |of| {
+        format!("  {}@{}", of.definition, of.version)
+    });
+    let step = one
+        .step
+        .as_ref()
+        .map_or_else(String::new, |step| format!("  step {step}"));
+    let saga = short(one.saga.as_deref().unwrap_or_default(), width);
+    let tone = if one.error.is_some() {
+        Tone::Bad
+    } else {
+        Tone::Good
+    };
+    let said = format!("  {saga}{trigger}{step}");
+    let mut lines = vec![Line::of(&one.what, tone).plain(format!("  {}", said.trim_start()))];
+    let why = one.error.as_deref().unwrap_or_default();
+    if !why.is_empty() {
+        lines.extend(wrapped(why, width).into_iter().map(Line::faint));
     }
     lines
 }

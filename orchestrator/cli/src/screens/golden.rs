@@ -4,9 +4,10 @@
 use serde_json::{Value, json};
 
 use super::diagnostics::{self, Diagnostic};
+use super::events::{self, Kept};
 use super::progress::Said;
 use super::saga::{self, Detail};
-use super::{events, fleet, manual, sagas, schedules, tokens, work};
+use super::{fleet, manual, sagas, schedules, tokens, work};
 use crate::commands::{check, top, typed};
 use crate::out::{Line, Screen, Table, width as wide};
 use crate::view::{Row, Saga, TaskType};
@@ -312,12 +313,16 @@ fn task_types_and_the_manual_page_of_one() {
 
 #[test]
 fn events_kept() {
+    let trigger = json!({ "definition": "ship-order", "version": 2, "trigger": 0 });
     let rows = [
         json!({ "event": { "id": "4711", "source": "/shop", "type": "com.example.paid", "subject": "order/4711", "data": { "order": 4711, "by": "anna" } },
-            "received_at": NOW - 5_000, "started": [{ "saga": ID, "definition": "ship-order@2" }], "joined": [], "woke": [{ "saga": ID, "step": "paid" }] }),
+            "received_at": NOW - 5_000, "done": true, "effects": [
+                { "what": "started", "trigger": trigger, "saga": ID, "key": null }, { "what": "woke", "saga": ID, "step": "paid" },
+                { "what": "refused", "trigger": trigger, "error": "`when` is no truth value" } ] }),
         json!({ "event": { "id": "0198c6a2-7d1e-7b6f-9a51-0c8f8a4d2b11", "source": "/antivirus/central", "type": "com.example.antivirus.detected" },
-            "received_at": NOW - 500_000, "started": [], "joined": [], "woke": [] }),
-    ];
+            "received_at": NOW - 500_000, "done": true, "effects": [] }),
+    ]
+    .map(|row| typed::<Kept>(row).unwrap());
     insta::assert_snapshot!(table(|_| events::table(&rows, NOW)));
     insta::assert_snapshot!("one event", seen(|width| events::one(&rows[0], NOW, width)));
 }

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use super::auth::{Operator, Viewer};
+use super::auth::{Caller, Operator, Viewer};
 use super::document::says;
 use super::extract::Path;
 use super::problem::{Answer, Problem};
@@ -138,32 +138,37 @@ pub(crate) async fn list(State(api): Shared, Viewer(_): Viewer) -> Answer<Json<S
 /// Fires no more.
 pub(crate) async fn pause(
     State(api): Shared,
-    Operator(_): Operator,
+    Operator(caller): Operator,
     Path(of): Path<OneSchedule>,
 ) -> Answer<Json<Shown>> {
-    api.schedule(of, ScheduleAsked::Pause).await
+    api.schedule(of, ScheduleAsked::Pause, &caller).await
 }
 
 /// Goes on.
 pub(crate) async fn resume(
     State(api): Shared,
-    Operator(_): Operator,
+    Operator(caller): Operator,
     Path(of): Path<OneSchedule>,
 ) -> Answer<Json<Shown>> {
-    api.schedule(of, ScheduleAsked::Resume).await
+    api.schedule(of, ScheduleAsked::Resume, &caller).await
 }
 
 /// Fires now.
 pub(crate) async fn fire(
     State(api): Shared,
-    Operator(_): Operator,
+    Operator(caller): Operator,
     Path(of): Path<OneSchedule>,
 ) -> Answer<Json<Shown>> {
-    api.schedule(of, ScheduleAsked::Fire).await
+    api.schedule(of, ScheduleAsked::Fire, &caller).await
 }
 
 impl Api {
-    async fn schedule(&self, of: OneSchedule, what: ScheduleAsked) -> Answer<Json<Shown>> {
+    async fn schedule(
+        &self,
+        of: OneSchedule,
+        what: ScheduleAsked,
+        caller: &Caller,
+    ) -> Answer<Json<Shown>> {
         let named = format!("{} {}", of.definition, of.trigger);
         let (answer, told) = oneshot::channel();
         let command = ScheduleCommand {
@@ -195,6 +200,7 @@ impl Api {
                 why,
             ));
         }
+        tracing::info!(schedule = named, by = caller.by(None), action = ?what, "somebody acted on a schedule");
         Ok(Json(view(done.shown, done.saga)))
     }
 }

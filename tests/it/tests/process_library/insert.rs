@@ -65,9 +65,9 @@ async fn a_line_that_was_let_through_is_pushed() {
     let saga = begin(&world, "size = large").await;
     asked(&world, &saga).await;
     assert_eq!(pushed(&world), "colour = blue");
-    let said = json!({ "note": "as agreed" });
-    let answer = world.system.api.act(&saga, "steps/release/approve", said);
-    assert_eq!(answer.await.status, 200);
+    let baton = world.system.cli();
+    let said = baton.run(&["approve", &saga, "-m", "as agreed"]).await;
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
     let api = &world.system.api;
     let ended = api.await_status(&saga, "completed", LONG).await;
     assert_eq!(pushed(&world), "colour = blue\nsize = large");
@@ -80,9 +80,9 @@ async fn a_line_that_was_refused_never_leaves_the_checkout() {
     let world = repository().await;
     let saga = begin(&world, "size = large").await;
     asked(&world, &saga).await;
-    let said = json!({ "note": "not this year" });
-    let answer = world.system.api.act(&saga, "steps/release/reject", said);
-    assert_eq!(answer.await.status, 200);
+    let baton = world.system.cli();
+    let said = baton.run(&["reject", &saga, "-m", "not this year"]).await;
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
     untouched(&world, &saga).await;
 }
 
