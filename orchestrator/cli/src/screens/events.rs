@@ -39,11 +39,11 @@ struct OfTrigger {
 pub(crate) fn table(rows: &[Kept], now: u64) -> Table {
     let mut table = Table::new(&[
         Column::new("received").rank(2).right(),
-        Column::new("type").cut(20),
-        Column::new("id").cut(13),
+        Column::new("type").cut(16),
+        Column::new("id").cut(8),
         Column::new("source").rank(3).cut(10),
         Column::new("subject").rank(4).cut(8),
-        Column::new("caused"),
+        Column::new("caused").cut(26),
     ]);
     for row in rows {
         let at = time::ago(row.received_at, now);
