@@ -95,7 +95,7 @@ impl Flow<'_> {
         let names = self.catalogue.manifests().map(|m| m.task_type.as_str());
         let help = match nearest(task.as_str(), names) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => "see `baton types` for those known; a worker may announce it later".to_owned(),
+            None => "see `baton tasks` for those known; a worker may announce it later".to_owned(),
         };
         let message = format!("no worker has announced `{task}`");
         let warning = diagnostic(code::UNKNOWN_TASK, self.tree.mark_at(at), message, help);

@@ -61,7 +61,7 @@ fn task_type(reader: &mut Reader, entry: &Entry) -> Option<TaskType> {
         return None;
     }
     let help = if text.contains('@') {
-        "see `baton types` for those known"
+        "see `baton tasks` for those known"
     } else {
         "say the version too: `switch.set-vlan@1`"
     };

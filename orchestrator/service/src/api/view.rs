@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use baton_driver::SagaRow;
+use baton_engine::definition::StepKind;
 use baton_engine::record::Record;
 use baton_engine::state::{self, Cause, Phase, Prepared, StepState};
 use baton_engine::{Definition, Entry, SagaState, Status, WorkItem};
@@ -102,12 +103,43 @@ pub(crate) struct Saga {
     now: Timestamp,
 }
 
+/// What a step does.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "StepKind")]
+enum Kind {
+    /// Has a worker run a task.
+    Task,
+    /// Lets time pass.
+    Sleep,
+    /// Waits for an event.
+    Wait,
+    /// Waits for a person.
+    Approve,
+    /// Publishes an event.
+    Emit,
+}
+
+impl Kind {
+    const fn of(kind: &StepKind) -> Self {
+        match kind {
+            StepKind::Task(_) => Self::Task,
+            StepKind::Sleep(_) => Self::Sleep,
+            StepKind::Wait(_) => Self::Wait,
+            StepKind::Approve(_) => Self::Approve,
+            StepKind::Emit(_) => Self::Emit,
+        }
+    }
+}
+
 /// One step.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 struct Step {
     id: StepId,
     /// Its task type, where it is a task.
     task: Option<TaskType>,
+    /// What it does; none where its definition cannot be read any more.
+    kind: Option<Kind>,
     /// The pool whose workers may take it, once that is known.
     pool: Option<String>,
     /// Where it stands.
@@ -248,6 +280,7 @@ fn one_step(
     Step {
         id: id.clone(),
         task,
+        kind: defined.map(|step| Kind::of(&step.kind)),
         pool: ready.map(|ready| ready.facts.pool.to_string()),
         phase: step.phase,
         since: step.since,

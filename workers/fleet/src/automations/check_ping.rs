@@ -3,6 +3,7 @@
 //! It uses the sockets the system offers for this without privileges (`net.ipv4.ping_group_range`), or a raw socket where the worker may
 //! open one.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 use url::Host;
 
-use super::check_tcp::{Reach, ReachOutput, host, unlooked};
+use super::check_tcp::{Reach, ReachOutput, host, nobody_there, unlooked};
 use super::http_guard::Guard;
 use super::looking::{Look, Looks, until};
 use super::span::Span;
@@ -75,7 +76,12 @@ impl Looks for Pinging<'_> {
             return Look::NotYet("it has no address".to_owned());
         };
         let answered = match answers(address, deadline).await {
-            Ok(answered) => answered,
+            Ok(Heard::Answer) => true,
+            Ok(Heard::Silence) => false,
+            // Whoever was not asked may be there: that is no proof of anything.
+            Ok(Heard::NotAsked(error)) => {
+                return Look::NotYet(format!("it cannot be asked from here: {error}"));
+            }
             Err(error) => return Look::Never(error),
         };
         match (answered, self.expect) {
@@ -86,8 +92,19 @@ impl Looks for Pinging<'_> {
     }
 }
 
+/// What came of some echo requests.
+#[derive(Debug)]
+enum Heard {
+    /// One was answered.
+    Answer,
+    /// All were sent, or found nobody; none was answered.
+    Silence,
+    /// Not all could be sent: this host has no way there, or may not use it.
+    NotAsked(io::Error),
+}
+
 /// Whether the address answers one of the echo requests.
-async fn answers(address: IpAddr, deadline: Instant) -> Result<bool, TaskError> {
+async fn answers(address: IpAddr, deadline: Instant) -> Result<Heard, TaskError> {
     let socket = open(address).map_err(|error| {
         let message = format!(
             "no socket for echo requests: {error}; set net.ipv4.ping_group_range to hold the group of the worker, or give it CAP_NET_RAW"
@@ -95,18 +112,23 @@ async fn answers(address: IpAddr, deadline: Instant) -> Result<bool, TaskError> 
         TaskError::failed("no-socket", message)
     })?;
     let token = *uuid::Uuid::new_v4().as_bytes();
+    let mut not_asked = None;
     for number in 0..ECHOES {
         let packet = echo(address, number, &token);
-        // A network that is unreachable is an answer too: nobody is there.
-        if socket.send_to(&packet, (address, 0)).await.is_err() {
-            continue;
+        match socket.send_to(&packet, (address, 0)).await {
+            Err(error) if !nobody_there(&error) => {
+                not_asked = Some(error);
+                continue;
+            }
+            Err(_) => return Ok(Heard::Silence),
+            Ok(_) => {}
         }
         let ends = deadline.min(Instant::now() + ECHO_WAIT);
         if timeout_at(ends, hear(&socket, address, &token)).await == Ok(true) {
-            return Ok(true);
+            return Ok(Heard::Answer);
         }
     }
-    Ok(false)
+    Ok(not_asked.map_or(Heard::Silence, Heard::NotAsked))
 }
 
 /// Whether an answer to one of our requests has come; false when the network says that none will.
@@ -130,7 +152,7 @@ async fn hear(socket: &UdpSocket, address: IpAddr, token: &[u8]) -> bool {
     }
 }
 
-fn open(address: IpAddr) -> std::io::Result<UdpSocket> {
+fn open(address: IpAddr) -> io::Result<UdpSocket> {
     let (domain, protocol) = match address {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
         IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
@@ -231,15 +253,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_answers_and_who_does_not_are_told_apart_where_sockets_may_be_opened() {
+    async fn who_answers_is_not_unreachable() {
         let here = check(&["127.0.0.1"], json!({ "host": "127.0.0.1" })).await;
-        if here
-            .as_ref()
-            .is_err_and(|error| error.code() == "no-socket")
-        {
-            // This host lets nobody ask: that it says so is all there is to see.
-            return;
-        }
         assert!(here.unwrap().reachable);
         let not = check(
             &["127.0.0.1"],
@@ -247,9 +262,16 @@ mod tests {
         )
         .await;
         assert_eq!(not.unwrap_err().code(), "not-as-expected");
-        // The network made for what is thrown away (RFC 6666): nobody is there.
-        let nobody = json!({ "host": "100::1", "expect": "unreachable" });
-        assert!(!check(&["100::/64"], nobody).await.unwrap().reachable);
+    }
+
+    #[tokio::test]
+    async fn whom_this_host_cannot_ask_is_not_called_unreachable() {
+        // Nothing may be sent to everybody without asking for it, on any host.
+        let asked = json!({ "host": "255.255.255.255", "expect": "unreachable" });
+        let found = check(&["255.255.255.255"], asked).await;
+        let error = found.unwrap_err();
+        assert_eq!(error.code(), "not-as-expected", "{error}");
+        assert!(error.to_string().contains("cannot be asked"), "{error}");
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! `check.tcp@1`: finds out whether somebody accepts connections at a port, or that nobody does. Sends nothing.
 
+use std::io;
 use std::time::Duration;
 
 use baton_worker::{Automation, Context, Effect, TaskError};
@@ -78,6 +79,16 @@ pub(crate) fn host(text: &str) -> Result<Host<String>, TaskError> {
         .map_err(|error| TaskError::failed("input-misfit", format!("{text:?} is no host: {error}")))
 }
 
+/// Whether an error says of the other side that nobody is there. Everything else (no route, a filter, too many open files) says something
+/// of this host alone, and is no proof of anything.
+pub(crate) fn nobody_there(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, TimedOut};
+    matches!(
+        error.kind(),
+        ConnectionRefused | ConnectionReset | HostUnreachable | TimedOut
+    )
+}
+
 /// A target that is not looked at: never, or not just now.
 pub(crate) fn unlooked<S>(error: &TargetError) -> Look<S> {
     match error {
@@ -115,7 +126,10 @@ impl Looks for Connecting<'_> {
             match tokio::time::timeout_at(ends, TcpStream::connect(address)).await {
                 Ok(Ok(_)) if self.expect == Reach::Reachable => return Look::Good(true),
                 Ok(Ok(_)) => return Look::NotYet("it accepts connections".to_owned()),
-                Ok(Err(error)) => why = error.to_string(),
+                Ok(Err(error)) if nobody_there(&error) => why = error.to_string(),
+                Ok(Err(error)) => {
+                    return Look::NotYet(format!("it cannot be asked from here: {error}"));
+                }
                 Err(_) => why = "no answer in time".to_owned(),
             }
         }
@@ -223,5 +237,16 @@ mod tests {
         let input = json!({ "host": "127.0.0.1", "port": port, "within": "20s" });
         assert!(check(&["127.0.0.1"], input).await.unwrap().tries > 1);
         opens.await.unwrap();
+    }
+
+    #[test]
+    fn what_is_wrong_with_this_host_proves_nothing_of_the_other() {
+        let of = |kind| nobody_there(&io::Error::from(kind));
+        assert!(of(io::ErrorKind::ConnectionRefused));
+        assert!(of(io::ErrorKind::HostUnreachable));
+        assert!(!of(io::ErrorKind::NetworkUnreachable));
+        assert!(!of(io::ErrorKind::PermissionDenied));
+        // EMFILE: too many open files
+        assert!(!nobody_there(&io::Error::from_raw_os_error(24)));
     }
 }

@@ -72,7 +72,7 @@ pub use ledger::{Ledger, LedgerError};
 pub use rooted::RootError;
 pub use script_run::{Inline, Language, ScriptRun, ScriptRunInput, ScriptRunOutput};
 pub use scripts::ScriptsError;
-pub use service::{ServiceError, ServiceInput, ServiceOutput};
+pub use service::{ServiceError, ServiceInput, ServiceOutput, Services};
 pub use service_restart::ServiceRestart;
 pub use service_start::ServiceStart;
 pub use service_stop::ServiceStop;
@@ -219,10 +219,11 @@ fn with_services(
     config: &BTreeMap<String, ServiceConfig>,
     processes: &Processes,
 ) -> Result<Registry, FleetError> {
+    let services = Services::new(config, processes)?;
     Ok(registry
-        .with(ServiceStart::among(config, processes)?)?
-        .with(ServiceStop::among(config, processes)?)?
-        .with(ServiceRestart::among(config, processes)?)?)
+        .with(ServiceStart::of(services.clone()))?
+        .with(ServiceStop::of(services.clone()))?
+        .with(ServiceRestart::of(services))?)
 }
 
 fn with_effects(registry: Registry, url: &str) -> Result<Registry, FleetError> {

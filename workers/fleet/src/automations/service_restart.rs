@@ -4,15 +4,9 @@
 //! is not restarted once more then, for in a saga that unwinds, what it reads is put back only after this: where a server has to read its old
 //! files again, the step that changes them brings a restart as its undo.
 
-use std::collections::BTreeMap;
-
 use baton_worker::{Asked, Automation, Context, Done, Effect, Probe, TaskError};
 
-use super::service::{
-    ServiceError, ServiceInput, ServiceOutput, Services, State, before_of, before_value,
-};
-use crate::config::ServiceConfig;
-use crate::process::Processes;
+use super::service::{ServiceInput, ServiceOutput, Services, State, before_of, before_value};
 
 /// Restarts services.
 #[derive(Debug, Clone)]
@@ -21,16 +15,10 @@ pub struct ServiceRestart {
 }
 
 impl ServiceRestart {
-    /// Those the configuration names.
-    ///
-    /// # Errors
-    /// [`ServiceError`] with the entry at fault.
-    pub fn among(
-        config: &BTreeMap<String, ServiceConfig>,
-        processes: &Processes,
-    ) -> Result<Self, ServiceError> {
-        let services = Services::new(config, processes)?;
-        Ok(Self { services })
+    /// Those of this list.
+    #[must_use]
+    pub const fn of(services: Services) -> Self {
+        Self { services }
     }
 }
 

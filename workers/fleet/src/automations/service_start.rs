@@ -2,16 +2,11 @@
 //!
 //! How it was found is stored before it is touched; undo restores that, and leaves alone what stands otherwise.
 
-use std::collections::BTreeMap;
-
 use baton_worker::{Asked, Automation, Context, Done, Effect, Probe, TaskError};
 
 use super::service::{
-    ServiceError, ServiceInput, ServiceOutput, Services, State, before_of, before_value,
-    somebody_else,
+    ServiceInput, ServiceOutput, Services, State, before_of, before_value, somebody_else,
 };
-use crate::config::ServiceConfig;
-use crate::process::Processes;
 
 /// Starts services.
 #[derive(Debug, Clone)]
@@ -20,16 +15,10 @@ pub struct ServiceStart {
 }
 
 impl ServiceStart {
-    /// Those the configuration names.
-    ///
-    /// # Errors
-    /// [`ServiceError`] with the entry at fault.
-    pub fn among(
-        config: &BTreeMap<String, ServiceConfig>,
-        processes: &Processes,
-    ) -> Result<Self, ServiceError> {
-        let services = Services::new(config, processes)?;
-        Ok(Self { services })
+    /// Those of this list.
+    #[must_use]
+    pub const fn of(services: Services) -> Self {
+        Self { services }
     }
 }
 

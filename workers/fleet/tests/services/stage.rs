@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use baton_fleet::automations::{
-    ServiceInput, ServiceOutput, ServiceRestart, ServiceStart, ServiceStop,
+    ServiceInput, ServiceOutput, ServiceRestart, ServiceStart, ServiceStop, Services,
 };
 use baton_fleet::process::{Processes, ProcessesConfig};
 use baton_worker::testing::TestStep;
@@ -36,18 +36,19 @@ impl Stage {
         let launcher = PathBuf::from(env!("CARGO_BIN_EXE_baton-worker"));
         let processes = Processes::launched_by(&config, launcher);
         let entries = toml::from_str(entries).unwrap();
+        let services = Services::new(&entries, &processes).unwrap();
         let service = || service.to_owned();
         Self {
             start: Kind {
-                automation: ServiceStart::among(&entries, &processes).unwrap(),
+                automation: ServiceStart::of(services.clone()),
                 service: service(),
             },
             stop: Kind {
-                automation: ServiceStop::among(&entries, &processes).unwrap(),
+                automation: ServiceStop::of(services.clone()),
                 service: service(),
             },
             restart: Kind {
-                automation: ServiceRestart::among(&entries, &processes).unwrap(),
+                automation: ServiceRestart::of(services),
                 service: service(),
             },
         }

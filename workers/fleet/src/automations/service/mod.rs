@@ -35,9 +35,9 @@ pub struct ServiceError {
     why: String,
 }
 
-/// The services a worker may touch.
+/// The services a worker may touch: made ready once, shared by all that touch them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Services(Arc<BTreeMap<String, Service>>);
+pub struct Services(Arc<BTreeMap<String, Service>>);
 
 /// One of them.
 #[derive(Debug)]
@@ -77,8 +77,11 @@ pub struct ServiceOutput {
 }
 
 impl Services {
-    /// Makes the list ready.
-    pub(crate) fn new(
+    /// Those the configuration names.
+    ///
+    /// # Errors
+    /// [`ServiceError`] with the entry at fault.
+    pub fn new(
         config: &BTreeMap<String, ServiceConfig>,
         processes: &Processes,
     ) -> Result<Self, ServiceError> {
