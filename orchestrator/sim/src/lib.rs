@@ -6,12 +6,15 @@
 //! [`ledger`] is what has really happened to the world, the [`mod@reference`] what a naive reading of the scripts allows to happen.
 //! The simulator decides nothing that Baton decides; it only breaks things. [`fault`] plants faults, to show that it can see.
 
+pub mod act;
 pub mod broker;
 pub mod chaos;
 pub mod disk;
 pub mod event;
 pub mod fault;
 pub mod generate;
+pub mod hearing;
+pub mod heart;
 pub mod host;
 pub mod ledger;
 pub mod mood;
@@ -19,10 +22,13 @@ pub mod operators;
 pub mod oracle;
 pub mod outside;
 pub mod plan;
+pub mod post;
 pub mod reference;
 pub mod rng;
 pub mod run;
+pub mod sending;
 pub mod trace;
+pub mod turn;
 pub mod worker;
 pub mod world;
 

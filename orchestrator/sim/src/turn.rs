@@ -1,0 +1,229 @@
+//! One turn of the orchestrator: what it takes from the inbox, what it gives the driver, what follows when that is committed, or is not.
+
+use baton_driver::{Answer, DeadLetterRow, DriverError, Work};
+use baton_engine::Input;
+use baton_messages::{DeadReason, InboxMessage, Task, Timestamp};
+
+use crate::fault::Fault;
+use crate::host::{Host, Polled};
+use crate::world::World;
+
+/// Tokens of requests begin here; those of the inbox are below.
+const REQUEST_TOKEN: u64 = 1 << 40;
+/// Tokens of dead letters begin here.
+const DEAD_TOKEN: u64 = 1 << 50;
+
+impl World {
+    pub(crate) fn turn(&mut self, life: u64) {
+        let Some(mut host) = self.host.take_if(|host| host.life == life) else {
+            return;
+        };
+        if host.turn_at > self.now {
+            self.host = Some(host);
+            return;
+        }
+        host.turn_at = u64::MAX;
+        let marker = self.take_in(&mut host);
+        let work = self.work(&host);
+        if self.fault == Some(Fault::AcknowledgedBeforeCommit) {
+            host.held.clear();
+        }
+        let (now, entropy) = (Timestamp(self.now), self.rng.bits());
+        let Host { driver, lost, .. } = &mut host;
+        let again = *lost;
+        let polled = self.poll(async {
+            if again {
+                driver.recover_again(now).await?;
+            }
+            driver.turn(work, now, entropy).await
+        });
+        self.host = Some(host);
+        match polled {
+            Polled::Died => self.host_dies(),
+            Polled::Done(Ok(answers)) => {
+                self.turned(&answers, again);
+                if let Some(marker) = marker {
+                    self.marker_back(marker);
+                }
+            }
+            Polled::Done(Err(error)) => self.turn_failed(&error),
+        }
+        self.schedule_turn();
+    }
+
+    /// Takes messages from the inbox, up to a marker: what was confirmed before it is decided first.
+    fn take_in(&mut self, host: &mut Host) -> Option<u64> {
+        let most = self.rng.range(1, 12);
+        let mut marker = None;
+        while self.broker.up && host.driver.has_room() && (host.held.len() as u64) < most {
+            let Some(message) = self.broker.inbox.deliver() else {
+                break;
+            };
+            if let InboxMessage::Marker(found) = &message.body {
+                if found.from == host.life.to_string() {
+                    marker = Some(found.number);
+                    break;
+                }
+                continue;
+            }
+            host.tokens += 1;
+            host.held.insert(host.tokens, message);
+        }
+        while let Some(message) = self.broker.dead.deliver() {
+            host.tokens += 1;
+            host.dead.insert(DEAD_TOKEN + host.tokens, message);
+        }
+        marker
+    }
+
+    fn work(&self, host: &Host) -> Vec<Work> {
+        let mut work = Vec::new();
+        for (token, message) in &host.held {
+            let (Some(saga), Some(input)) = (message.body.saga(), input_of(&message.body)) else {
+                continue;
+            };
+            work.push(Work::Saga {
+                token: *token,
+                saga,
+                input: Box::new(input),
+            });
+        }
+        for (token, message) in &host.dead {
+            work.push(dead_work(*token, &message.body, Timestamp(self.now)));
+        }
+        for (number, request) in &self.requests {
+            work.push(Work::Saga {
+                token: REQUEST_TOKEN + number,
+                saga: request.saga,
+                input: Box::new(request.input.clone()),
+            });
+        }
+        work
+    }
+
+    fn turned(&mut self, answers: &[Answer], recovered: bool) {
+        let Some(host) = &mut self.host else { return };
+        host.lost = false;
+        let mut requests = Vec::new();
+        for answer in answers {
+            host.held.remove(&answer.token);
+            host.dead.remove(&answer.token);
+            if answer.token >= REQUEST_TOKEN && answer.token < DEAD_TOKEN {
+                requests.push((answer.token - REQUEST_TOKEN, answer.verdict.clone()));
+            }
+        }
+        let going = host.outbox.take();
+        let life = host.life;
+        if recovered {
+            self.compare();
+        }
+        for (number, verdict) in requests {
+            self.answered(number, &verdict);
+            self.found_is_told(number);
+        }
+        self.search();
+        let committed = self.store.disk().log_seq();
+        for out in going {
+            if out.ticket.log_seq > committed && self.fault != Some(Fault::CommitLies) {
+                self.breaks("a command left whose row is not committed".into());
+            }
+            self.publish(life, out);
+        }
+    }
+
+    /// What the driver has in memory after it recovered must be what the log folds to.
+    pub(crate) fn compare(&mut self) {
+        let Some(host) = &self.host else { return };
+        let disk = self.store.disk();
+        let differs = disk
+            .mirror
+            .iter()
+            .find(|(saga, state)| host.driver.peek(**saga).is_some_and(|seen| seen != *state));
+        let wrong =
+            differs.map(|(saga, _)| format!("saga {saga} in memory is not what its log folds to"));
+        drop(disk);
+        if let Some(what) = wrong {
+            self.breaks(what);
+        }
+    }
+
+    fn turn_failed(&mut self, error: &DriverError) {
+        let expected = matches!(error, DriverError::Lost { .. } | DriverError::Read { .. });
+        self.note(&format!("a turn fails: {error}"));
+        if !expected {
+            return self.breaks(format!("a turn fails: {error}"));
+        }
+        if let Some(host) = &mut self.host {
+            host.lost = true;
+            // A turn that had to be cut in pieces may have committed some of them; nothing of the others may leave.
+            let (life, going) = (host.life, host.outbox.take());
+            let committed = self.store.disk().log_seq();
+            for out in going {
+                if out.ticket.log_seq > committed {
+                    self.breaks("a command left whose row is not committed".into());
+                }
+                self.publish(life, out);
+            }
+        }
+        self.wake_host(200);
+    }
+
+    pub(crate) fn schedule_turn(&mut self) {
+        let Some(host) = &self.host else { return };
+        let busy = !self.broker.inbox.is_empty() && self.broker.up
+            || !host.held.is_empty() && !host.lost
+            || !self.requests.is_empty();
+        let forgotten = self.fault == Some(Fault::TimersForgotten);
+        let wake = host.driver.next_wake().filter(|_| !forgotten);
+        let now = self.now;
+        if busy {
+            self.wake_host(5);
+        }
+        if let Some(at) = wake {
+            self.wake_host(at.0.saturating_sub(now).max(1));
+        }
+    }
+}
+
+fn input_of(message: &InboxMessage) -> Option<Input> {
+    match message {
+        InboxMessage::Started(started) => Some(Input::TaskStarted(started.clone())),
+        InboxMessage::Checkpoint(checkpoint) => Some(Input::Checkpoint(checkpoint.clone())),
+        InboxMessage::Finished(finished) => Some(Input::TaskFinished(finished.clone())),
+        InboxMessage::Start(start) => Some(Input::Start(start.clone())),
+        // The workers of the model send each report alone: to the driver a batch is several inputs of one turn.
+        InboxMessage::Marker(_) | InboxMessage::Batch(_) => None,
+    }
+}
+
+fn dead_work(token: u64, task: &Task, at: Timestamp) -> Work {
+    let reason = DeadReason::DeliveredTooOften;
+    let error = "delivered too often".to_owned();
+    let message = task.of.message_id();
+    let letter = DeadLetterRow {
+        id: message.0,
+        at,
+        reason,
+        error: error.clone(),
+        queue: String::new(),
+        exchange: String::new(),
+        key: String::new(),
+        message_id: Some(message.to_string()),
+        kind: Some("task@1".into()),
+        saga: Some(task.of.saga),
+        properties: serde_json::Value::Null,
+        body: Vec::new(),
+    };
+    Work::Dead {
+        token,
+        letter: Box::new(letter),
+        input: Some((
+            task.of.saga,
+            Box::new(Input::TaskDead {
+                message,
+                reason,
+                error,
+            }),
+        )),
+    }
+}
