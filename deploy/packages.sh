@@ -4,8 +4,9 @@
 
 missing_packages() {
   [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && command -v epmd > /dev/null || echo rabbitmq-server
-  # bundled SQLite and ring are compiled from C
+  # bundled SQLite, ring and jemalloc are compiled from C
   command -v cc > /dev/null || echo gcc libc6-dev
+  command -v make > /dev/null || echo make
   command -v flock > /dev/null && command -v unshare > /dev/null || echo util-linux
   # services are tried under the real thing
   command -v runsvdir > /dev/null || echo runit

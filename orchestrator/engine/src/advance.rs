@@ -148,7 +148,7 @@ fn backward(d: &mut Deciding<'_>) -> Result<(), DecideError> {
         step.open_attempt()
             .is_some_and(|attempt| attempt.direction != Direction::Undo)
     };
-    if d.state.steps.values().any(going) {
+    if d.state.steps.values().any(|step| going(step)) {
         return Ok(());
     }
     if !d.state.paused {

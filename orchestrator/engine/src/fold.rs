@@ -101,7 +101,7 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
             state.deadline_at = *deadline_at;
             state.steps = steps
                 .iter()
-                .map(|step| (step.clone(), StepState::waiting(at)))
+                .map(|step| (step.clone(), Box::new(StepState::waiting(at))))
                 .collect();
             state.applied.insert(*id);
             state.status = crate::state::Status::Running;
@@ -327,6 +327,7 @@ fn step_mut<'a>(state: &'a mut SagaState, step: &StepId) -> Result<&'a mut StepS
     state
         .steps
         .get_mut(step)
+        .map(Box::as_mut)
         .ok_or_else(|| FoldError::NoStep { step: step.clone() })
 }
 
@@ -433,6 +434,8 @@ fn offered(
             step.attempts.remove(oldest);
         }
     }
+    // one attempt is the usual number: no room for four
+    step.attempts.reserve_exact(1);
     step.attempts.push(Attempt {
         direction: of.direction,
         number: of.attempt,

@@ -453,8 +453,8 @@ pub struct SagaState {
     pub unwinding: Option<Cause>,
     /// Whether the pivot was dispatched: from then on only forward.
     pub past_pivot: bool,
-    /// Its steps.
-    pub steps: BTreeMap<StepId, StepState>,
+    /// Its steps; boxed, since a leaf of the map has room for eleven and most sagas have fewer.
+    pub steps: BTreeMap<StepId, Box<StepState>>,
     /// Open work items by number.
     pub work_items: BTreeMap<u32, WorkItem>,
     /// Number of the last work item ever opened.
@@ -518,7 +518,7 @@ impl SagaState {
     /// One step's state.
     #[must_use]
     pub fn step(&self, id: &StepId) -> Option<&StepState> {
-        self.steps.get(id)
+        self.steps.get(id).map(Box::as_ref)
     }
 
     /// The steps that wait for events, with what each waits for; none once the saga has ended.

@@ -10,6 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+/// Many small values are made and dropped for each message: see `.cargo/config.toml` for how it is set.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Drives sagas over the bus.
 #[derive(Debug, Parser)]
 #[command(name = "baton-orchestrator", version)]

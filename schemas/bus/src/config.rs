@@ -70,7 +70,7 @@ impl Default for BusConfig {
             role: "baton".to_owned(),
             instance: "0".to_owned(),
             heartbeat_s: 5,
-            frame_max: 131_072,
+            frame_max: 32_768,
             tls: TlsConfig::default(),
             confirm_timeout_ms: 30_000,
             publish_batch_max: 512,
@@ -263,7 +263,7 @@ mod tests {
         let checked = with(|_| {}).map(|c| c.uris);
         let uri = &checked.unwrap()[0];
         assert_eq!(uri.query.heartbeat, Some(5));
-        assert_eq!(uri.query.frame_max, Some(131_072));
+        assert_eq!(uri.query.frame_max, Some(32_768));
     }
 
     type Change = fn(&mut BusConfig);

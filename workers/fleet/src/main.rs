@@ -12,6 +12,10 @@ use baton_worker::Veil;
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+/// Many small values are made and dropped for each message: see `.cargo/config.toml` for how it is set.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Takes tasks from the bus and acts on real systems.
 #[derive(Debug, Parser)]
 #[command(name = "baton-worker", version)]

@@ -234,7 +234,11 @@ pub(crate) fn saga(
     now: Timestamp,
 ) -> Saga {
     let place = |id: &StepId| order.iter().position(|known| known == id.as_str());
-    let mut steps: Vec<(&StepId, &StepState)> = state.steps.iter().collect();
+    let mut steps: Vec<(&StepId, &StepState)> = state
+        .steps
+        .iter()
+        .map(|(id, step)| (id, step.as_ref()))
+        .collect();
     steps.sort_by_key(|(id, _)| place(id).unwrap_or(usize::MAX));
     Saga {
         id: state.id,
