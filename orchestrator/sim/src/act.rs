@@ -1,6 +1,6 @@
 //! What the automation of a run does to the world, by its script, and how the run ends: the report it makes of itself.
 
-use baton_messages::{Direction, Failure, InboxMessage, ProbeAnswer, TaskResult};
+use baton_messages::{Direction, Failure, ProbeAnswer, Report, TaskResult};
 use serde_json::json;
 
 use crate::event::{Do, Then, Whose};
@@ -162,11 +162,11 @@ impl World {
             finished.result,
             finished.sole
         ));
-        let message = Box::new(InboxMessage::Finished(finished));
+        let report = Box::new(Report::Finished(finished));
         if fault == Some(Fault::ReportedOnce) && self.rng.per_mille(300) {
             return self.forget(whose);
         }
-        self.go_on(0, whose, Do::Say(message, Then::Reported));
+        self.go_on(0, whose, Do::Say(report, Then::Reported));
     }
 }
 

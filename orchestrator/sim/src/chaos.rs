@@ -89,6 +89,7 @@ impl World {
             next_run: 0,
             beating: false,
             beats: 0,
+            ready: Vec::new(),
         });
         self.after(comes, Event::WorkerUp(index, 0));
         self.befall(self.mood.worker_dies_ms, Event::WorkerDies(index));
@@ -176,6 +177,7 @@ impl World {
         at.connected = false;
         at.life += 1;
         let life = at.life;
+        at.ready.clear();
         let runs = std::mem::take(&mut at.runs);
         self.note(&format!("worker {worker} dies"));
         for message in runs.into_values().filter_map(|run| run.delivery) {

@@ -2,7 +2,7 @@
 
 use baton_driver::{Sent, Ticket};
 use baton_messages::fleet::Heartbeat;
-use baton_messages::{ControlMessage, InboxMessage, SagaId, Task};
+use baton_messages::{ControlMessage, InboxMessage, Report, SagaId, Task};
 
 /// Which run of which life of which worker something is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +42,20 @@ pub enum Do {
     /// Its time is over.
     Overdue,
     /// Publish, until it is confirmed.
-    Say(Box<InboxMessage>, Then),
+    Say(Box<Report>, Then),
     /// The broker has it.
     Confirmed(Then),
+}
+
+/// A report on its way, and whose it is.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// It.
+    pub report: Report,
+    /// Whose it is.
+    pub whose: Whose,
+    /// What follows its confirm.
+    pub then: Then,
 }
 
 /// What becomes of a task on its way to the broker.
@@ -101,13 +112,15 @@ pub enum Event {
     Told(u64, Ticket, Sent),
     /// A word reaches the workers.
     ControlArrives(Box<ControlMessage>),
-    /// A message reaches the inbox.
-    InboxArrives {
-        /// It.
-        message: Box<InboxMessage>,
-        /// Whose it is, and what follows its confirm.
-        whose: Option<(Whose, Then)>,
-        /// Whether its confirm comes back.
+    /// A message reaches the inbox whose sender asks again if he has to.
+    InboxArrives(Box<InboxMessage>),
+    /// A worker hands over what it has to say.
+    Post(usize, u64),
+    /// Reports of one worker reach the inbox, in one message.
+    ParcelArrives {
+        /// They, in their order.
+        parcel: Vec<Said>,
+        /// Whether the confirm comes back.
         confirmed: bool,
     },
     /// The orchestrator gives a marker up that has not come back.

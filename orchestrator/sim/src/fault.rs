@@ -8,6 +8,8 @@ pub enum Fault {
     UnsentForgotten,
     /// Deliveries are acknowledged before what they caused is committed.
     AcknowledgedBeforeCommit,
+    /// A message of several reports is acknowledged when the first of them is committed, and the others are forgotten.
+    BatchAcknowledgedEarly,
     /// The watermark passes commands that nobody has confirmed.
     WatermarkTooFar,
     /// A commit says it is done and writes nothing.
@@ -40,9 +42,10 @@ pub enum Fault {
 
 impl Fault {
     /// Every planted fault.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::UnsentForgotten,
         Self::AcknowledgedBeforeCommit,
+        Self::BatchAcknowledgedEarly,
         Self::WatermarkTooFar,
         Self::CommitLies,
         Self::ActsUngranted,

@@ -50,14 +50,7 @@ impl World {
                 number: suspicion.marker,
             });
             let delay = self.rng.range(1, 30);
-            self.after(
-                delay,
-                Event::InboxArrives {
-                    message: Box::new(marker),
-                    whose: None,
-                    confirmed: true,
-                },
-            );
+            self.after(delay, Event::InboxArrives(Box::new(marker)));
         }
     }
 

@@ -9,12 +9,13 @@ use std::task::{Context, Poll, Waker};
 
 use baton_driver::{Driver, DriverError, Options, Outgoing, Outlet};
 use baton_engine::Definition;
-use baton_messages::{InboxKey, InboxMessage, SagaId, StepId, Task, TaskType, Timestamp};
+use baton_messages::{InboxKey, SagaId, StepId, Task, TaskType, Timestamp};
 
 use crate::broker::Message;
 use crate::disk::Connection;
 use crate::event::Event;
 use crate::plan::Kind;
+use crate::turn::Held;
 use crate::world::World;
 
 /// How often leases are looked at.
@@ -47,8 +48,8 @@ pub struct Host {
     pub(crate) driver: Real,
     pub(crate) outbox: Outbox,
     pub(crate) life: u64,
-    /// Taken from the inbox and not acknowledged, in order.
-    pub(crate) held: BTreeMap<u64, Message<InboxMessage>>,
+    /// Taken from the inbox and not acknowledged, in order, by the first token of each.
+    pub(crate) held: BTreeMap<u64, Held>,
     /// Dead letters taken and not acknowledged.
     pub(crate) dead: BTreeMap<u64, Message<Task>>,
     pub(crate) tokens: u64,
@@ -161,13 +162,18 @@ impl World {
         for number in host.searches.values().flatten() {
             self.requests.remove(number);
         }
-        for message in host.held.into_values().rev() {
-            self.broker.inbox.give_back(message, &mut self.rng);
-        }
+        self.come_again(host.held);
         for message in host.dead.into_values() {
             self.broker.dead.give_back(message, &mut self.rng);
         }
         self.host_comes_back();
+    }
+
+    /// What was not acknowledged comes again, each message as a whole.
+    fn come_again(&mut self, held: BTreeMap<u64, Held>) {
+        for held in held.into_values().rev() {
+            self.broker.inbox.give_back(held.message, &mut self.rng);
+        }
     }
 
     /// The orchestrator takes a turn soon.
@@ -190,9 +196,7 @@ impl World {
             std::mem::take(&mut host.held),
             std::mem::take(&mut host.dead),
         );
-        for message in held.into_values().rev() {
-            self.broker.inbox.give_back(message, &mut self.rng);
-        }
+        self.come_again(held);
         for message in dead.into_values() {
             self.broker.dead.give_back(message, &mut self.rng);
         }

@@ -20,6 +20,8 @@ pub struct Mood {
     pub report_lost: u64,
     /// A worker's message is on its way for long.
     pub report_late: u64,
+    /// How long a worker's reports wait for others at most: what is ready when they go goes with them.
+    pub gather_ms: u64,
     /// The orchestrator dies at an await.
     pub dies_at_await: u64,
     /// A commit's fate is unknown.
@@ -85,6 +87,7 @@ impl Mood {
             report_twice: 0,
             report_lost: 0,
             report_late: 0,
+            gather_ms: rng.pick(&[0, 30, 400, 1_500], 0),
             dies_at_await: 0,
             commit_unknown: 0,
             commit_failed: 0,

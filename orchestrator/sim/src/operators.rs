@@ -31,11 +31,7 @@ impl World {
         if self.rng.per_mille(300) && self.broker.up {
             self.after(
                 1,
-                Event::InboxArrives {
-                    message: Box::new(InboxMessage::Start(start.clone())),
-                    whose: None,
-                    confirmed: true,
-                },
+                Event::InboxArrives(Box::new(InboxMessage::Start(start.clone()))),
             );
         }
         self.request(saga, Input::Start(start));

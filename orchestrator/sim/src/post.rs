@@ -1,14 +1,18 @@
-//! What workers say to the orchestrator: on its way to the inbox, lost, late, said twice, confirmed.
+//! What workers say to the orchestrator: reports that are ready together go in one message, as it happens; on its way to the inbox, lost,
+//! late, said twice, confirmed, always as one.
 
-use baton_messages::InboxMessage;
+use baton_messages::{InboxMessage, Report, ReportBatch};
 
-use crate::event::{Do, Event, Then, Whose};
+use crate::event::{Do, Event, Said, Then, Whose};
 use crate::fault::Fault;
 use crate::worker::Stage;
 use crate::world::World;
 
+/// Reports in one message at most: enough for batches of every kind.
+const REPORTS_MOST: u64 = 6;
+
 impl World {
-    pub(crate) fn say(&mut self, whose: Whose, message: InboxMessage, then: Then) {
+    pub(crate) fn say(&mut self, whose: Whose, report: Report, then: Then) {
         let can = self.broker.up
             && self
                 .workers
@@ -26,15 +30,59 @@ impl World {
             return self.go_on(1, whose, Do::Confirmed(then));
         }
         if !can {
-            return self.go_on(again, whose, Do::Say(Box::new(message), then));
+            return self.go_on(again, whose, Do::Say(Box::new(report), then));
+        }
+        let wait = self.rng.below(self.mood.gather_ms + 1);
+        let Some(worker) = self.workers.get_mut(whose.worker) else {
+            return;
+        };
+        worker.ready.push(Said {
+            report,
+            whose,
+            then,
+        });
+        if worker.ready.len() == 1 {
+            self.after(wait, Event::Post(whose.worker, whose.life));
+        }
+    }
+
+    /// What a worker has ready goes into messages, as many reports in each as it happens.
+    pub(crate) fn post(&mut self, worker: usize, life: u64) {
+        let now = self.now;
+        let Some(at) = self
+            .workers
+            .get_mut(worker)
+            .filter(|at| at.up && at.life == life)
+        else {
+            return;
+        };
+        if at.stopped_until > now {
+            let late = at.stopped_until - now;
+            return self.after(late, Event::Post(worker, life));
+        }
+        let connected = at.connected;
+        let mut ready = std::mem::take(&mut at.ready);
+        while !ready.is_empty() {
+            let most = REPORTS_MOST.min(ready.len() as u64);
+            let some = usize::try_from(self.rng.range(1, most)).unwrap_or(1);
+            let rest = ready.split_off(some.min(ready.len()));
+            let parcel = std::mem::replace(&mut ready, rest);
+            self.send(parcel, connected);
+        }
+    }
+
+    /// One message of a worker; what becomes of it becomes of all it carries.
+    fn send(&mut self, parcel: Vec<Said>, connected: bool) {
+        if !self.broker.up || !connected {
+            return self.say_again(parcel);
         }
         let trouble = u64::from(!self.calm);
         if self.rng.per_mille(self.mood.report_lost * trouble) {
-            return self.go_on(again, whose, Do::Say(Box::new(message), then));
+            return self.say_again(parcel);
         }
         let twice = self.rng.per_mille(self.mood.report_twice * trouble);
         if twice {
-            self.go_on(again, whose, Do::Say(Box::new(message.clone()), then));
+            self.say_again(parcel.clone());
         }
         let late = self.rng.per_mille(self.mood.report_late * trouble);
         let delay = if late {
@@ -42,39 +90,49 @@ impl World {
         } else {
             self.rng.range(1, 15)
         };
-        self.after(
-            delay,
-            Event::InboxArrives {
-                message: Box::new(message),
-                whose: Some((whose, then)),
-                confirmed: !twice,
-            },
-        );
+        let confirmed = !twice;
+        self.after(delay, Event::ParcelArrives { parcel, confirmed });
     }
 
-    /// A message reaches the inbox, if the broker is there; its sender hears of it.
-    pub(crate) fn inbox_arrives(
-        &mut self,
-        message: InboxMessage,
-        whose: Option<(Whose, Then)>,
-        confirmed: bool,
-    ) {
+    /// Their sender does not know that the broker has them.
+    fn say_again(&mut self, parcel: Vec<Said>) {
+        let again = self.rng.range(300, 1_500);
+        for said in parcel {
+            self.go_on(again, said.whose, Do::Say(Box::new(said.report), said.then));
+        }
+    }
+
+    /// Reports reach the inbox in one message, if the broker is there; their sender hears of it.
+    pub(crate) fn parcel_arrives(&mut self, parcel: Vec<Said>, confirmed: bool) {
         if !self.broker.up {
-            if let Some((whose, then)) = whose
-                && confirmed
-            {
-                let again = self.rng.range(300, 1_500);
-                self.go_on(again, whose, Do::Say(Box::new(message), then));
+            if confirmed {
+                self.say_again(parcel);
             }
             return;
         }
-        self.broker.inbox.push(message);
-        self.wake_host(2);
-        if let Some((whose, then)) = whose
-            && confirmed
-        {
+        if confirmed {
             let delay = self.rng.range(1, 10);
-            self.go_on(delay, whose, Do::Confirmed(then));
+            for said in &parcel {
+                self.go_on(delay, said.whose, Do::Confirmed(said.then));
+            }
+        }
+        let mut reports: Vec<Report> = parcel.into_iter().map(|said| said.report).collect();
+        let message = if reports.len() > 1 {
+            self.report.batches += 1;
+            Some(InboxMessage::Batch(ReportBatch { reports }))
+        } else {
+            reports.pop().map(InboxMessage::from)
+        };
+        if let Some(message) = message {
+            self.inbox_arrives(message);
+        }
+    }
+
+    /// A message reaches the inbox, if the broker is there.
+    pub(crate) fn inbox_arrives(&mut self, message: InboxMessage) {
+        if self.broker.up {
+            self.broker.inbox.push(message);
+            self.wake_host(2);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use baton_messages::inbox::Checkpoint;
 use baton_messages::{
-    CheckpointKind, ControlMessage, Direction, GrantAnswer, InboxMessage, RunId, Started, Task,
+    CheckpointKind, ControlMessage, Direction, GrantAnswer, Report, RunId, Started, Task,
     TaskResult,
 };
 
@@ -121,7 +121,7 @@ impl World {
             Do::Act => self.act(whose),
             Do::End => self.end(whose),
             Do::Overdue => self.overdue(whose),
-            Do::Say(message, then) => self.say(whose, *message, then),
+            Do::Say(report, then) => self.say(whose, *report, then),
             Do::Confirmed(then) => self.confirmed(whose, then),
         }
     }
@@ -197,7 +197,7 @@ impl World {
         self.go_on(
             0,
             whose,
-            Do::Say(Box::new(InboxMessage::Started(started)), Then::Asked),
+            Do::Say(Box::new(Report::Started(started)), Then::Asked),
         );
         self.go_on(ASK_AGAIN_MS, whose, Do::AskAgain);
     }
@@ -301,40 +301,31 @@ impl World {
             self.go_on(overdue, whose, Do::Overdue);
         }
         if images && !(known && self.rng.per_mille(500)) {
-            let image = Box::new(self.image(whose, &place));
-            self.go_on(work / 2, whose, Do::Say(image, Then::Imaged));
+            if let Some(image) = self.image(whose, &place) {
+                self.go_on(work / 2, whose, Do::Say(Box::new(image), Then::Imaged));
+            }
         } else {
             self.go_on(work, whose, Do::Act);
         }
     }
 
-    fn image(&mut self, whose: Whose, place: &crate::ledger::Place) -> InboxMessage {
+    fn image(&mut self, whose: Whose, place: &crate::ledger::Place) -> Option<Report> {
         let value = self.ledger.content(place);
         let retaken = self.fault == Some(Fault::ImageRetaken);
-        let mut of = None;
-        let mut id = None;
-        if let Some(run) = self.run_of(whose) {
-            run.stored_before = Some(value.clone());
-            of = Some(run.task.of.clone());
-            id = Some(run.id);
-            if retaken && let Some(of) = &mut of {
-                // Handed on as if it came before the others: what a store that keeps the last one would do.
-                of.attempt = 1_000_u32.saturating_sub(of.attempt);
-                run.stored_before = None;
-            }
+        let run = self.run_of(whose)?;
+        run.stored_before = Some(value.clone());
+        let mut of = run.task.of.clone();
+        if retaken {
+            // Handed on as if it came before the others: what a store that keeps the last one would do.
+            of.attempt = 1_000_u32.saturating_sub(of.attempt);
+            run.stored_before = None;
         }
-        let (Some(of), Some(run)) = (of, id) else {
-            return InboxMessage::Marker(baton_messages::inbox::Marker {
-                from: "nobody".into(),
-                number: 0,
-            });
-        };
-        InboxMessage::Checkpoint(Checkpoint {
+        Some(Report::Checkpoint(Checkpoint {
             of,
-            run,
+            run: run.id,
             kind: CheckpointKind::Before,
             number: 1,
             value,
-        })
+        }))
     }
 }

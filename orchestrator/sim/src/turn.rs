@@ -2,8 +2,9 @@
 
 use baton_driver::{Answer, DeadLetterRow, DriverError, Work};
 use baton_engine::Input;
-use baton_messages::{DeadReason, InboxMessage, Task, Timestamp};
+use baton_messages::{DeadReason, InboxMessage, Report, SagaId, Task, Timestamp};
 
+use crate::broker::Message;
 use crate::fault::Fault;
 use crate::host::{Host, Polled};
 use crate::world::World;
@@ -12,6 +13,22 @@ use crate::world::World;
 const REQUEST_TOKEN: u64 = 1 << 40;
 /// Tokens of dead letters begin here.
 const DEAD_TOKEN: u64 = 1 << 50;
+
+/// How many of a thousand messages of several reports are decided report by report, each in a turn of its own.
+const ONE_BY_ONE: u64 = 300;
+
+/// A delivery the orchestrator has in hand. It is acknowledged as one, when all it says is decided.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// It.
+    pub(crate) message: Message<InboxMessage>,
+    /// What it says, in order.
+    inputs: Vec<(SagaId, Input)>,
+    /// How many of them are decided.
+    decided: usize,
+    /// Whether each has a turn of its own.
+    one_by_one: bool,
+}
 
 impl World {
     pub(crate) fn turn(&mut self, life: u64) {
@@ -55,7 +72,13 @@ impl World {
     fn take_in(&mut self, host: &mut Host) -> Option<u64> {
         let most = self.rng.range(1, 12);
         let mut marker = None;
-        while self.broker.up && host.driver.has_room() && (host.held.len() as u64) < most {
+        let early = self.fault == Some(Fault::BatchAcknowledgedEarly);
+        while self.broker.up
+            && host.driver.has_room()
+            && (host.held.len() as u64) < most
+            // nothing overtakes what is decided one by one
+            && !host.held.values().any(|held| held.one_by_one)
+        {
             let Some(message) = self.broker.inbox.deliver() else {
                 break;
             };
@@ -66,8 +89,17 @@ impl World {
                 }
                 continue;
             }
-            host.tokens += 1;
-            host.held.insert(host.tokens, message);
+            let inputs = inputs_of(&message.body);
+            let one_by_one = inputs.len() > 1 && (early || self.rng.per_mille(ONE_BY_ONE));
+            let token = host.tokens + 1;
+            host.tokens += inputs.len() as u64;
+            let held = Held {
+                message,
+                inputs,
+                decided: 0,
+                one_by_one,
+            };
+            host.held.insert(token, held);
         }
         while let Some(message) = self.broker.dead.deliver() {
             host.tokens += 1;
@@ -78,15 +110,17 @@ impl World {
 
     fn work(&self, host: &Host) -> Vec<Work> {
         let mut work = Vec::new();
-        for (token, message) in &host.held {
-            let (Some(saga), Some(input)) = (message.body.saga(), input_of(&message.body)) else {
-                continue;
-            };
-            work.push(Work::Saga {
-                token: *token,
-                saga,
-                input: Box::new(input),
-            });
+        for (token, held) in &host.held {
+            for ((saga, input), token) in held.inputs.iter().zip(*token..).skip(held.decided) {
+                work.push(Work::Saga {
+                    token,
+                    saga: *saga,
+                    input: Box::new(input.clone()),
+                });
+                if held.one_by_one {
+                    break;
+                }
+            }
         }
         for (token, message) in &host.dead {
             work.push(dead_work(*token, &message.body, Timestamp(self.now)));
@@ -102,16 +136,26 @@ impl World {
     }
 
     fn turned(&mut self, answers: &[Answer], recovered: bool) {
+        let early = self.fault == Some(Fault::BatchAcknowledgedEarly);
         let Some(host) = &mut self.host else { return };
         host.lost = false;
         let mut requests = Vec::new();
         for answer in answers {
-            host.held.remove(&answer.token);
+            if answer.token < REQUEST_TOKEN
+                && let Some((_, held)) = host.held.range_mut(..=answer.token).next_back()
+            {
+                held.decided = if early {
+                    held.inputs.len()
+                } else {
+                    held.decided + 1
+                };
+            }
             host.dead.remove(&answer.token);
             if answer.token >= REQUEST_TOKEN && answer.token < DEAD_TOKEN {
                 requests.push((answer.token - REQUEST_TOKEN, answer.verdict.clone()));
             }
         }
+        host.held.retain(|_, held| held.decided < held.inputs.len());
         let going = host.outbox.take();
         let life = host.life;
         if recovered {
@@ -185,15 +229,22 @@ impl World {
     }
 }
 
-fn input_of(message: &InboxMessage) -> Option<Input> {
-    match message {
-        InboxMessage::Started(started) => Some(Input::TaskStarted(started.clone())),
-        InboxMessage::Checkpoint(checkpoint) => Some(Input::Checkpoint(checkpoint.clone())),
-        InboxMessage::Finished(finished) => Some(Input::TaskFinished(finished.clone())),
-        InboxMessage::Start(start) => Some(Input::Start(start.clone())),
-        // The workers of the model send each report alone: to the driver a batch is several inputs of one turn.
-        InboxMessage::Marker(_) | InboxMessage::Batch(_) => None,
-    }
+/// What a message says, in order. Of a marker nothing: it is looked at before.
+fn inputs_of(message: &InboxMessage) -> Vec<(SagaId, Input)> {
+    let reports = match message {
+        InboxMessage::Batch(batch) => batch.reports.clone(),
+        InboxMessage::Started(started) => vec![Report::Started(started.clone())],
+        InboxMessage::Checkpoint(checkpoint) => vec![Report::Checkpoint(checkpoint.clone())],
+        InboxMessage::Finished(finished) => vec![Report::Finished(finished.clone())],
+        InboxMessage::Start(start) => return vec![(start.saga, Input::Start(start.clone()))],
+        InboxMessage::Marker(_) => return Vec::new(),
+    };
+    let input = |report| match report {
+        Report::Started(m) => (m.of.saga, Input::TaskStarted(m)),
+        Report::Checkpoint(m) => (m.of.saga, Input::Checkpoint(m)),
+        Report::Finished(m) => (m.of.saga, Input::TaskFinished(m)),
+    };
+    reports.into_iter().map(input).collect()
 }
 
 fn dead_work(token: u64, task: &Task, at: Timestamp) -> Work {

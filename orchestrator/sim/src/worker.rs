@@ -8,6 +8,7 @@ use baton_messages::{
 use serde_json::Value;
 
 use crate::broker::Message;
+use crate::event::Said;
 use crate::fault::Fault;
 use crate::plan::{Kind, Play};
 
@@ -137,6 +138,8 @@ pub struct Worker {
     pub beating: bool,
     /// Heartbeats of this life.
     pub beats: u64,
+    /// What it has to say and has not handed over; gone with its process.
+    pub ready: Vec<Said>,
 }
 
 impl Worker {

@@ -58,6 +58,8 @@ pub struct Report {
     pub ends: BTreeMap<&'static str, u64>,
     /// Acts on the world.
     pub acts: u64,
+    /// Messages that carried several reports.
+    pub batches: u64,
     /// The whole trace, where it was asked for.
     pub trace: Vec<String>,
 }
@@ -244,11 +246,9 @@ impl World {
             } => self.said_arrives(*event, life, ticket, fate, survives),
             Event::Told(life, ticket, sent) => self.told(life, ticket, sent),
             Event::ControlArrives(message) => self.control_arrives(&message),
-            Event::InboxArrives {
-                message,
-                whose,
-                confirmed,
-            } => self.inbox_arrives(*message, whose, confirmed),
+            Event::InboxArrives(message) => self.inbox_arrives(*message),
+            Event::Post(worker, life) => self.post(worker, life),
+            Event::ParcelArrives { parcel, confirmed } => self.parcel_arrives(parcel, confirmed),
             Event::MarkerLate(life, marker) => self.marker_late(life, marker),
             Event::HeartbeatArrives(heartbeat) => self.heartbeat_arrives(&heartbeat),
             Event::Pump => self.pump(),

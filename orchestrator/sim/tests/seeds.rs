@@ -112,4 +112,6 @@ fn the_worlds_are_rough_and_sagas_end_in_every_way() {
     assert!(deaths > 200, "the orchestrator died {deaths} times");
     let acts: u64 = reports.iter().map(|report| report.acts).sum();
     assert!(acts > 500, "{acts} acts");
+    let batches: u64 = reports.iter().map(|report| report.batches).sum();
+    assert!(batches > 200, "{batches} messages carried several reports");
 }
