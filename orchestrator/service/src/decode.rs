@@ -3,8 +3,9 @@
 //!
 //! A batch is read whole. Where that fails and the envelope itself is sound, each report in it is read by itself: those that can be used
 //! are, and the message is parked whole with what is wrong with the first that cannot. Put back to work later, the good ones are duplicates.
+//! A batch that may be what kills its readers is taken apart without being read: each report in it is read when its turn comes.
 
-use baton_bus::{DELIVERY_LIMIT, Delivery};
+use baton_bus::Delivery;
 use baton_engine::{Input, Refusal};
 use baton_messages::batch::REPORTS_MAX;
 use baton_messages::headers::{VERSION, VERSION_HEADER};
@@ -57,15 +58,20 @@ const KINDS: [&str; 6] = [
 /// # Errors
 /// [`Unusable`]: to be parked with this reason.
 pub(crate) fn inbox(delivery: &Delivery) -> Result<Read, Unusable> {
-    if delivery.deliveries > DELIVERY_LIMIT {
-        return Err(Unusable::new(
-            DeadReason::DeliveredTooOften,
-            format!(
-                "delivered {} times without being answered; it may be what stops its consumers",
-                delivery.deliveries
-            ),
-        ));
-    }
+    version(delivery)?;
+    bytes(&delivery.body, delivery.kind.as_deref())
+}
+
+/// Reads one report that was taken out of its batch.
+///
+/// # Errors
+/// [`Unusable`]: to be parked with this reason, by itself.
+pub(crate) fn report(delivery: &Delivery) -> Result<Read, Unusable> {
+    version(delivery)?;
+    one(&delivery.body)
+}
+
+fn version(delivery: &Delivery) -> Result<(), Unusable> {
     let version = delivery.header(VERSION_HEADER);
     if let Some(version) = &version
         && version.as_u64() != Some(u64::from(VERSION))
@@ -75,7 +81,7 @@ pub(crate) fn inbox(delivery: &Delivery) -> Result<Read, Unusable> {
             format!("header {VERSION_HEADER} is {version:?}; this orchestrator reads {VERSION}"),
         ));
     }
-    bytes(&delivery.body, delivery.kind.as_deref())
+    Ok(())
 }
 
 fn bytes(body: &[u8], kind: Option<&str>) -> Result<Read, Unusable> {
@@ -113,20 +119,38 @@ struct Sealed<'a> {
     reports: Vec<&'a RawValue>,
 }
 
-/// The reports of a batch that was refused as a whole, each by itself; none when it is no batch, or its envelope is at fault.
-fn one_by_one(body: &[u8]) -> Option<Read> {
-    let Envelope::Batch(Sealed { reports }) = serde_json::from_slice(body).ok()?;
-    if !(1..=REPORTS_MAX).contains(&reports.len()) {
+/// The reports of a batch, each as its bytes; none when it is no batch, or its envelope is at fault.
+pub(crate) fn apart(body: &[u8]) -> Option<Vec<&[u8]>> {
+    if body.len() > BODY_BYTES_MAX {
         return None;
     }
+    let Envelope::Batch(Sealed { reports }) = serde_json::from_slice(body).ok()?;
+    let reports: Vec<&[u8]> = reports.iter().map(|raw| raw.get().as_bytes()).collect();
+    (1..=REPORTS_MAX)
+        .contains(&reports.len())
+        .then_some(reports)
+}
+
+fn one(report: &[u8]) -> Result<Read, Unusable> {
+    match serde_json::from_slice::<Report>(report) {
+        Ok(report) => {
+            let (saga, input) = input(report);
+            Ok(Read::Input(saga, input))
+        }
+        Err(error) => Err(misshapen(report, &error)),
+    }
+}
+
+/// The reports of a batch that was refused as a whole, each by itself.
+fn one_by_one(body: &[u8]) -> Option<Read> {
+    let reports = apart(body)?;
     let mut inputs = Vec::with_capacity(reports.len());
     let mut broken = None;
     for (number, report) in (1..).zip(&reports) {
-        let bytes = report.get().as_bytes();
-        match serde_json::from_slice::<Report>(bytes) {
+        match serde_json::from_slice::<Report>(report) {
             Ok(report) => inputs.push(input(report)),
             Err(error) if broken.is_none() => {
-                let why = misshapen(bytes, &error);
+                let why = misshapen(report, &error);
                 let error = format!("report {number} of {}: {}", reports.len(), why.error);
                 broken = Some(Unusable { error, ..why });
             }
@@ -300,6 +324,24 @@ mod tests {
         assert_eq!(why.reason, DeadReason::Undecodable);
         assert!(why.error.starts_with("report 2 of 4: "), "{}", why.error);
         assert!(!why.error.contains("hunter2"), "{}", why.error);
+    }
+
+    #[test]
+    fn a_report_that_is_taken_out_of_its_batch_says_what_it_said_in_it() {
+        let body = batch(&[asking(1), asking(2)]);
+        let parts = apart(&body).unwrap();
+        let read: Vec<Read> = parts.iter().map(|part| one(part).unwrap()).collect();
+        let Read::Inputs(together, None) = bytes(&body, None).unwrap() else {
+            panic!("a batch is several inputs")
+        };
+        let alone = together
+            .into_iter()
+            .map(|(saga, input)| Read::Input(saga, input));
+        assert_eq!(read, alone.collect::<Vec<_>>());
+        assert_eq!(bytes(parts[1], None).unwrap(), read[1], "it is a message");
+        let within = batch(&[asking(2)]);
+        assert_eq!(one(&within).unwrap_err().reason, DeadReason::Undecodable);
+        assert_eq!(apart(asking(1).as_bytes()), None);
     }
 
     #[test]

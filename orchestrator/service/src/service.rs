@@ -125,6 +125,7 @@ pub async fn run(
         .map_err(|source| ServiceError::Store { source })?;
     let reader = store.reader();
     let tables = store.triggers();
+    let suspects = store.suspects();
     let hooks = Hooks::read(
         &config.hooks,
         config.triggers.hook_rate_per_minute,
@@ -190,6 +191,7 @@ pub async fn run(
     let hot = HotLoop::new(Parts {
         driver,
         outbox,
+        suspects,
         bus: bus.clone(),
         lanes: config.bus.lanes,
         inbox: inbox.clone(),

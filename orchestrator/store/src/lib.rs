@@ -18,7 +18,8 @@ pub use read::{
     WorkItemView,
 };
 pub use sqlite::{
-    CloseError, OpenError, Reader, SqliteOptions, SqliteStore, SqliteTokens, SqliteTriggers,
+    CloseError, OpenError, Reader, SqliteOptions, SqliteStore, SqliteSuspects, SqliteTokens,
+    SqliteTriggers,
 };
 pub use tokens::{TokenRow, TokenStore};
 pub use triggers::{

@@ -2,7 +2,7 @@
 //! message that is still being put aside; when that is confirmed, the prefix moves on. In the usual case nothing is being put aside
 //! and this is one comparison.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use baton_bus::AckTag;
 
@@ -14,8 +14,8 @@ pub(crate) struct Frontier {
     done: u64,
     /// The last that was acknowledged.
     acknowledged: u64,
-    /// Those being put aside.
-    parking: BTreeSet<u64>,
+    /// Those being put aside, each with how many parts of it are.
+    parking: BTreeMap<u64, usize>,
 }
 
 impl Frontier {
@@ -26,24 +26,30 @@ impl Frontier {
         }
     }
 
-    /// A delivery is being put aside: nothing from it on may be acknowledged.
+    /// A delivery, or one part of it, is being put aside: nothing from it on may be acknowledged.
     pub(crate) fn parking(&mut self, tag: AckTag) {
         if self.on(tag) {
-            self.parking.insert(tag.tag);
+            *self.parking.entry(tag.tag).or_default() += 1;
         }
     }
 
     /// It is put aside, confirmed.
     pub(crate) fn parked(&mut self, tag: AckTag) {
-        if tag.epoch == self.epoch {
-            self.parking.remove(&tag.tag);
+        if tag.epoch != self.epoch {
+            return;
+        }
+        if let Some(parts) = self.parking.get_mut(&tag.tag) {
+            *parts -= 1;
+            if *parts == 0 {
+                self.parking.remove(&tag.tag);
+            }
         }
     }
 
     /// Up to which delivery everything may be acknowledged now, if that is further than before; it then counts as acknowledged.
     pub(crate) fn advance(&mut self) -> Option<AckTag> {
-        let to = match self.parking.first() {
-            Some(held) => self.done.min(held.saturating_sub(1)),
+        let to = match self.parking.first_key_value() {
+            Some((held, _)) => self.done.min(held.saturating_sub(1)),
             None => self.done,
         };
         if to <= self.acknowledged {
@@ -87,6 +93,18 @@ mod tests {
         assert_eq!(frontier.advance(), None);
         frontier.parked(tag(1, 3));
         assert_eq!(frontier.advance(), Some(tag(1, 9)));
+    }
+
+    #[test]
+    fn a_delivery_of_which_parts_are_put_aside_waits_for_all_of_them() {
+        let mut frontier = Frontier::default();
+        frontier.parking(tag(1, 3));
+        frontier.parking(tag(1, 3));
+        frontier.done(tag(1, 3));
+        frontier.parked(tag(1, 3));
+        assert_eq!(frontier.advance(), Some(tag(1, 2)));
+        frontier.parked(tag(1, 3));
+        assert_eq!(frontier.advance(), Some(tag(1, 3)));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod letter;
 pub(crate) mod mail;
 pub(crate) mod parking;
 mod piece;
+mod suspect;
 mod turn;
 
 use std::collections::VecDeque;
@@ -27,6 +28,7 @@ use futures::FutureExt as _;
 use baton_bus::{AckTag, BusState, Consumer, Delivery, Link};
 use baton_driver::{Driver, DriverError, Sent, Store, Ticket};
 use baton_messages::{InboxKey, TaskType};
+use baton_store::SqliteSuspects;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +46,7 @@ use leases::Watch;
 use mail::{Heard, Letters, Mail, Request};
 use parking::Parking;
 use piece::Piece;
+use suspect::Suspect;
 
 /// How often the loop looks around when nothing comes: leases, gauges, the sign that it lives.
 const TICK: Duration = Duration::from_secs(1);
@@ -82,6 +85,7 @@ pub enum HotError {
 pub(crate) struct Parts<S> {
     pub(crate) driver: Driver<S, Outbox>,
     pub(crate) outbox: Outbox,
+    pub(crate) suspects: SqliteSuspects,
     pub(crate) bus: baton_bus::Bus,
     pub(crate) lanes: usize,
     pub(crate) inbox: InboxKey,
@@ -114,6 +118,9 @@ pub(crate) struct HotLoop<S> {
     stop: CancellationToken,
     /// Deliveries taken for which the last turn had no room: a message may hold many reports. Never more than the prefetch.
     waiting: VecDeque<Delivery>,
+    /// The message before those that wait, if it was delivered so often that it may be what kills us: none of them overtakes it.
+    suspect: Option<Suspect>,
+    suspects: SqliteSuspects,
     /// What the next turn decides.
     pieces: Vec<Piece>,
     /// How many inputs they give.
@@ -162,6 +169,8 @@ impl<S: Store> HotLoop<S> {
             linger: parts.linger,
             stop: parts.stop,
             waiting: VecDeque::new(),
+            suspect: None,
+            suspects: parts.suspects,
             pieces: Vec::new(),
             inputs: 0,
             kept: Vec::new(),
@@ -187,6 +196,7 @@ impl<S: Store> HotLoop<S> {
             self.take_ready().await?;
             self.catch_up();
             self.turn().await?;
+            self.one_of_suspect().await?;
             self.tell_subscribed();
             self.tick();
         }
@@ -202,7 +212,7 @@ impl<S: Store> HotLoop<S> {
         };
         let time = self.until_time();
         let batch_max = self.batch_max;
-        let waiting = !self.waiting.is_empty();
+        let waiting = self.suspect.is_some() || !self.waiting.is_empty();
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Woken::Stop,
@@ -290,11 +300,14 @@ impl<S: Store> HotLoop<S> {
     fn take_batch(&mut self, batch: Vec<Delivery>) {
         self.waiting.extend(batch);
         let before = self.inputs;
-        while self.inputs < self.batch_max {
+        while self.suspect.is_none() && self.inputs < self.batch_max {
             let Some(delivery) = self.waiting.pop_front() else {
                 break;
             };
-            self.take_delivery(delivery);
+            match Suspect::of(delivery) {
+                Ok(suspect) => self.suspect = Some(suspect),
+                Err(delivery) => self.take_delivery(delivery),
+            }
         }
         self.last_batch = self.inputs - before;
     }
@@ -319,9 +332,8 @@ impl<S: Store> HotLoop<S> {
             }
             Ok(Read::Marker(marker)) => Piece::Marker(delivery, marker),
             Err(unusable) => {
-                self.frontier.parking(delivery.tag);
                 self.frontier.done(delivery.tag);
-                return self.parking.park(delivery, unusable);
+                return self.put_aside(delivery, unusable);
             }
         };
         self.put(piece);

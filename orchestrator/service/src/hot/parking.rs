@@ -23,9 +23,10 @@ const STUCK_AFTER: Duration = Duration::from_secs(30);
 pub(crate) struct Parking {
     publisher: Publisher,
     turns: Arc<Semaphore>,
-    parking: JoinSet<AckTag>,
-    /// Since when each is under way, by epoch and tag.
-    since: BTreeMap<(u64, u64), Instant>,
+    parking: JoinSet<(u64, AckTag)>,
+    /// Since when each is under way, counted: several may come from one delivery.
+    since: BTreeMap<u64, Instant>,
+    begun: u64,
 }
 
 impl Parking {
@@ -35,6 +36,7 @@ impl Parking {
             turns: Arc::new(Semaphore::new(PARKING_MAX)),
             parking: JoinSet::new(),
             since: BTreeMap::new(),
+            begun: 0,
         }
     }
 
@@ -47,13 +49,14 @@ impl Parking {
             message_id = delivery.message_id.as_deref().unwrap_or(""),
             "a message cannot be used and is put aside"
         );
-        let tag = delivery.tag;
-        self.since.insert((tag.epoch, tag.tag), Instant::now());
+        let number = self.begun;
+        self.begun += 1;
+        self.since.insert(number, Instant::now());
         let (publisher, turns) = (self.publisher.clone(), self.turns.clone());
         self.parking.spawn(async move {
             let _turn = turns.acquire().await;
             put_aside(&publisher, &delivery, &why).await;
-            delivery.tag
+            (number, delivery.tag)
         });
     }
 
@@ -64,8 +67,8 @@ impl Parking {
     pub(crate) async fn parked(&mut self) -> Result<AckTag, JoinError> {
         match self.parking.join_next().await {
             Some(parked) => {
-                let tag = parked?;
-                self.since.remove(&(tag.epoch, tag.tag));
+                let (number, tag) = parked?;
+                self.since.remove(&number);
                 Ok(tag)
             }
             None => std::future::pending().await,

@@ -32,6 +32,13 @@ pub(crate) enum Piece {
         /// What is wrong with the rest of the message.
         broken: Option<Unusable>,
     },
+    /// One report of a message under suspicion: its turn is this one alone, and the message is acknowledged when all of it is through.
+    Part {
+        /// It, as the message it would be alone.
+        delivery: Delivery,
+        /// What it says; kept, since it may not be read a second time without a note of it.
+        read: Told,
+    },
     /// Our own marker, come back: it counts only after all before it is committed.
     Marker(Delivery, Marker),
     /// An input from the API.
@@ -48,13 +55,13 @@ pub(crate) enum Piece {
 }
 
 /// An input, and the saga it is about.
-type Told = (SagaId, Box<Input>);
+pub(crate) type Told = (SagaId, Box<Input>);
 
 impl Piece {
     /// How many inputs it gives the driver.
     pub(crate) const fn inputs(&self) -> usize {
         match self {
-            Self::Report { .. } | Self::Asked { .. } | Self::Dead(_) => 1,
+            Self::Report { .. } | Self::Part { .. } | Self::Asked { .. } | Self::Dead(_) => 1,
             Self::Batch { inputs, .. } => *inputs,
             Self::Marker(..) => 0,
         }
@@ -71,6 +78,7 @@ impl Piece {
                 let told = read.take().unwrap_or_else(|| again(delivery));
                 into.extend((token..).zip(told).map(|(token, told)| asked(token, told)));
             }
+            Self::Part { read, .. } => into.push(asked(token, read.clone())),
             Self::Marker(..) => {}
             Self::Asked { saga, input, .. } => into.push(asked(token, (*saga, input.clone()))),
             Self::Dead((letter, input)) => into.push(Work::Dead {

@@ -7,14 +7,15 @@ use baton_bus::Delivery;
 use baton_driver::{Answer, DriverError, Store, Work};
 use baton_engine::Verdict;
 
+use super::suspect::Suspect;
 use super::{HotError, HotLoop, Piece};
 use crate::chain::chain;
 use crate::decode::Unusable;
 use crate::{clock, decode, metrics};
 
 /// First and longest pause after a commit that failed.
-const AGAIN_MIN: Duration = Duration::from_millis(100);
-const AGAIN_MAX: Duration = Duration::from_secs(5);
+pub(super) const AGAIN_MIN: Duration = Duration::from_millis(100);
+pub(super) const AGAIN_MAX: Duration = Duration::from_secs(5);
 /// How often the end looks whether everything is confirmed, beside being told.
 const END_STEP: Duration = Duration::from_millis(20);
 
@@ -163,6 +164,11 @@ impl<S: Store> HotLoop<S> {
                 let refused = verdicts.iter().flatten().find_map(unusable);
                 self.settle_delivery(delivery, broken.or(refused));
             }
+            Piece::Part { delivery, .. } => {
+                if let Some(unusable) = verdicts.iter().flatten().find_map(unusable) {
+                    self.put_aside(delivery, unusable);
+                }
+            }
             Piece::Marker(delivery, marker) => {
                 self.frontier.done(delivery.tag);
                 let over = self.watch.marker_back(&marker, self.driver.leases());
@@ -185,9 +191,14 @@ impl<S: Store> HotLoop<S> {
     fn settle_delivery(&mut self, delivery: Delivery, unusable: Option<Unusable>) {
         self.frontier.done(delivery.tag);
         if let Some(unusable) = unusable {
-            self.frontier.parking(delivery.tag);
-            self.parking.park(delivery, unusable);
+            self.put_aside(delivery, unusable);
         }
+    }
+
+    /// Begins to put one aside; it is not acknowledged before that is confirmed.
+    pub(super) fn put_aside(&mut self, delivery: Delivery, unusable: Unusable) {
+        self.frontier.parking(delivery.tag);
+        self.parking.park(delivery, unusable);
     }
 
     /// Acknowledges as far as it may.
@@ -238,7 +249,8 @@ impl<S: Store> HotLoop<S> {
         }
         if let Some(mut inbox) = self.inbox.take() {
             let mut given_back = 0;
-            for delivery in self.waiting.drain(..) {
+            let suspect = self.suspect.take().map(Suspect::into_delivery);
+            for delivery in suspect.into_iter().chain(self.waiting.drain(..)) {
                 given_back += usize::from(delivery.nack_requeue().await.is_ok());
             }
             given_back += inbox.give_back().await;

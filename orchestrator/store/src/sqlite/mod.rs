@@ -15,6 +15,7 @@ mod reader;
 mod saga_rows;
 mod schema;
 mod subscriptions;
+mod suspects;
 mod thread;
 mod tokens;
 mod triggers;
@@ -32,6 +33,7 @@ use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 
 pub use reader::Reader;
 pub use schema::OpenError;
+pub use suspects::SqliteSuspects;
 pub use thread::CloseError;
 pub use tokens::SqliteTokens;
 pub use triggers::SqliteTriggers;
@@ -123,6 +125,12 @@ impl SqliteStore {
     #[must_use]
     pub fn tokens(&self) -> SqliteTokens {
         SqliteTokens::new(self.thread.weak())
+    }
+
+    /// The notes of what is tried alone. Ends with the store, as the tokens do.
+    #[must_use]
+    pub fn suspects(&self) -> SqliteSuspects {
+        SqliteSuspects::new(self.thread.weak())
     }
 
     /// The tables of triggers, written on this store's thread while it is open.

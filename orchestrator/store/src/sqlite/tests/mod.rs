@@ -5,6 +5,7 @@ mod killed;
 mod opening;
 mod plans;
 mod reading;
+mod suspects;
 mod undecodable;
 
 use std::path::PathBuf;
