@@ -20,7 +20,11 @@ pub struct Setup {
     orchestrator_env: Vec<(String, String)>,
     worker_env: Vec<(String, String)>,
     workers: usize,
+    small_disk: bool,
 }
+
+/// Starts what follows with a file system of its own for its data, so small that a test can fill it. The process keeps its id.
+const SMALL_DISK: &str = r#"mkdir -p "$0" && mount -t tmpfs -o size=16m tmpfs "$0" && exec "$1""#;
 
 impl Setup {
     /// One orchestrator and so many workers, on the broker all tests share.
@@ -36,6 +40,13 @@ impl Setup {
     #[must_use]
     pub const fn own_broker(mut self) -> Self {
         self.own_broker = true;
+        self
+    }
+
+    /// The orchestrator's data lie on a file system of its own that only it sees ([`System::orchestrator_sees`]), gone with its process.
+    #[must_use]
+    pub const fn small_disk(mut self) -> Self {
+        self.small_disk = true;
         self
     }
 
@@ -266,8 +277,35 @@ impl System {
         &self.dir
     }
 
+    /// A path as the running orchestrator sees it.
+    pub fn orchestrator_sees(&self, path: &Path) -> PathBuf {
+        let process = self.orchestrator.as_ref();
+        let pid = process.expect("the orchestrator has been started").pid();
+        let root = PathBuf::from(format!("/proc/{pid}/root"));
+        root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    fn orchestrator_program(&self) -> Launch {
+        let name = "baton-orchestrator";
+        if !self.setup.small_disk {
+            return Launch::binary(name);
+        }
+        // who is not root may mount in a user namespace of his own
+        let namespaces: &[&str] = if rustix::process::geteuid().is_root() {
+            &["--mount"]
+        } else {
+            &["--mount", "--user", "--map-root-user"]
+        };
+        Launch::program(name, "unshare")
+            .args(namespaces)
+            .args(["sh", "-c", SMALL_DISK])
+            .arg(self.data_dir())
+            .arg(binaries::path_of(name))
+    }
+
     fn launch_orchestrator(&self, port: u16) -> Launch {
-        let launch = Launch::binary("baton-orchestrator")
+        let launch = self
+            .orchestrator_program()
             .env("NO_COLOR", "1")
             .env(variable("store.data_dir"), self.data_dir())
             .env(
