@@ -92,6 +92,27 @@ pub(crate) enum CliError {
         #[source]
         source: Box<Self>,
     },
+    /// Of many, some were started, and then none could be.
+    #[error(
+        "{started} of {lines} lines were started; run the same again: what was started is not started twice"
+    )]
+    BrokenOff {
+        /// How many are known to be started.
+        started: usize,
+        /// Of how many.
+        lines: usize,
+        /// What came between.
+        #[source]
+        source: Box<Self>,
+    },
+    /// Lines of a file cannot be used.
+    #[error("{what}")]
+    Lines {
+        /// Which, and why.
+        what: String,
+        /// Where to look next.
+        next: String,
+    },
     /// A name nobody knows.
     #[error("{what}{}", near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
     NotThere {
@@ -154,7 +175,7 @@ impl CliError {
     pub(crate) fn next(&self) -> Option<String> {
         let text = match self {
             Self::Problem { next, .. } => return next.clone(),
-            Self::NotThere { next, .. } => next,
+            Self::NotThere { next, .. } | Self::Lines { next, .. } => next,
             Self::Unreachable { .. } => {
                 "start one: baton-orchestrator (it needs a broker, see its --help); or name another place: --url or BATON_URL"
             }
@@ -164,7 +185,7 @@ impl CliError {
             Self::NoToken { .. } => {
                 "--token-file FILE or BATON_TOKEN; an orchestrator keeps its first one in <data_dir>/token, an admin makes more: baton token create NAME"
             }
-            Self::InDoubt { .. } => "baton ls",
+            Self::InDoubt { .. } | Self::BrokenOff { .. } => "baton ls",
             Self::Usage { .. } => "baton --help",
             _ => return None,
         };
@@ -174,7 +195,7 @@ impl CliError {
     /// The exit code of a command that ended so.
     pub(crate) const fn exit(&self) -> Exit {
         match self {
-            Self::Usage { .. } => Exit::Usage,
+            Self::Usage { .. } | Self::Lines { .. } => Exit::Usage,
             _ => Exit::Error,
         }
     }

@@ -59,13 +59,23 @@ pub(crate) enum ComeTo {
 #[derive(Debug, Args)]
 pub(crate) struct Decide {
     /// The saga: its id, or the beginning of it
-    #[arg(value_name = "SAGA")]
-    pub(crate) id: String,
+    #[arg(value_name = "SAGA", required_unless_present = "label")]
+    pub(crate) id: Option<String>,
     /// The step; needed only where several wait for approval
+    #[arg(value_name = "STEP")]
     pub(crate) step: Option<String>,
+    /// Every saga with this label whose step waits for approval
+    #[arg(long, short = 'l', value_name = "KEY=VALUE", conflicts_with_all = ["id", "step"])]
+    pub(crate) label: Option<String>,
+    /// Of these sagas, the step; needed only where different ones wait
+    #[arg(long = "step", value_name = "STEP", requires = "label")]
+    pub(crate) of_label: Option<String>,
     /// A note that goes into the records, and into the step's output
     #[arg(long, short = 'm', value_name = "TEXT")]
     pub(crate) note: Option<String>,
+    /// Do not ask; with --label a person at a terminal is asked
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

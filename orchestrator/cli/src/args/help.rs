@@ -49,9 +49,13 @@ Examples:
   baton run publish-page -f text=Hello --wait
   baton run publish-page@2 --input @input.json --key order-4711
   baton run file.write@1 -f path=/srv/www/a.html -f content=Hi --wait
+  baton run insert-line-of-code --each repositories.jsonl --wait
 
+--each: every line is checked before anything starts; the sagas have a label each=ID in common, which
+baton ls, approve and reject take. The same file again starts nothing twice; another --key starts it anew.
 Ctrl-C while waiting detaches (exit code 130): the saga goes on.
-Exit codes with --wait: 0 completed, 3 compensated, 4 parked, 5 abandoned, 6 not ended in time.";
+Exit codes with --wait: 0 completed, 3 compensated, 4 parked, 5 abandoned, 6 not ended in time;
+of many sagas the worst: abandoned, parked, not ended, compensated, completed.";
 
 pub(super) const EVENT: &str = "\
 Examples:
@@ -86,7 +90,8 @@ pub(super) const APPROVE: &str = "\
 Examples:
   baton work                                 what waits, for whom
   baton approve 3f1c8a02 -m 'looked at it'
-  baton approve 3f1c8a02 release             where several steps wait";
+  baton approve 3f1c8a02 release             where several steps wait
+  baton approve --label each=8c1f02ab77de    all that were started together";
 
 pub(super) const RETRY: &str = "\
 Example:

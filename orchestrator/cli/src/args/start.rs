@@ -1,5 +1,7 @@
 //! Start things: `run`, `event`, `schedules`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use super::PageArgs;
@@ -15,10 +17,13 @@ pub(crate) struct Run {
     /// One field of the input; the value is JSON where it can be, else text
     #[arg(short = 'f', long = "field", value_name = "KEY=VALUE")]
     pub(crate) fields: Vec<String>,
+    /// One saga for each line of a file: its input, as JSON; `-` is the standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["input", "id"])]
+    pub(crate) each: Option<PathBuf>,
     /// A label to search by
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub(crate) labels: Vec<String>,
-    /// Idempotency key: the same key again is the same saga
+    /// Idempotency key: the same key again is the same saga (with --each: the same line)
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
     /// The same id (a UUID) again is the same saga; one is made when neither this nor a key is given

@@ -1,10 +1,10 @@
-//! `baton run`: starts a saga, or one task on its own; waits for it when asked to.
+//! `baton run`: starts a saga, or one task on its own, or one for each line of a file; waits when asked to.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{items, show};
+use super::{each, items, show};
 use crate::args::Run;
 use crate::client::Client;
 use crate::error::CliError;
@@ -19,6 +19,14 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(client: &Client, run: &Run, out: &mut Out) -> Result<Exit, CliError> {
     let mut body = what(&run.what)?;
+    if run.each.is_some() {
+        return match each::each(client, run, body.clone(), out).await {
+            Err(error) if matches!(error.status(), Some(404 | 422)) => {
+                Err(explained(client, &body, error).await)
+            }
+            answer => answer,
+        };
+    }
     body["input"] = input::fields_into(run.input.as_deref(), "--input", &run.fields)?;
     body["labels"] = json!(input::labels(&run.labels)?);
     let request = run.id.unwrap_or_else(uuid::Uuid::now_v7);

@@ -185,9 +185,9 @@ fn cells(step: &Step, now: u64) -> Vec<Span> {
 /// One character that says how a step stands.
 pub(crate) fn mark(phase: &str) -> &'static str {
     match phase {
-        "succeeded" => "✓",
-        "undone" => "↩",
-        "failed" | "doubtful" | "parked" | "undo-parked" => "✗",
+        "succeeded" | "completed" => "✓",
+        "undone" | "compensated" => "↩",
+        "failed" | "doubtful" | "parked" | "undo-parked" | "abandoned" => "✗",
         "waiting" => "·",
         "skipped" | "continued" => "-",
         _ => "▸",

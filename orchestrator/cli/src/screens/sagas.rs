@@ -35,6 +35,26 @@ pub(crate) fn table(rows: &[Row], now: u64, width: usize) -> Table {
     table
 }
 
+/// Sagas of a file's lines, the first of them, with the line each is of.
+pub(crate) fn by_line(mut rows: Vec<(usize, Row)>, most: usize, width: usize) -> Table {
+    rows.sort_by_key(|(line, _)| *line);
+    let mut table = Table::new(&[
+        Column::new("line").right(),
+        Column::new("id"),
+        Column::new("status"),
+        Column::new("labels").rank(1).cut(10),
+    ]);
+    for (line, row) in rows.iter().take(most) {
+        table.row(vec![
+            plain(line.to_string()),
+            plain(short(&row.id, width)),
+            cell(row.standing(), Tone::of(&row.status)),
+            cell(row.labels(), Tone::Faint),
+        ]);
+    }
+    table
+}
+
 /// One change of one saga, on one line.
 pub(crate) fn change(row: &Row, now: u64, width: usize) -> Line {
     let at = time::instant(row.changed_at.unwrap_or(now));

@@ -1,0 +1,399 @@
+//! Many sagas followed by their numbers: how many are done, wait for a person, are parked, until none goes on. The code is that of the worst.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{Outcome, of_refusals, refusals};
+use crate::client::Client;
+use crate::commands::follow;
+use crate::commands::labelled;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::out::{Line, Out, Screen, Tone};
+use crate::screens::saga::mark;
+use crate::screens::sagas;
+use crate::time;
+use crate::view::Row;
+
+/// Pause between two looks, at least; a look at many sagas is paused for longer.
+const LOOK: Duration = Duration::from_secs(1);
+/// So many times as long as a look took is waited before the next.
+const LOOK_FACTOR: u32 = 4;
+/// How long the orchestrator may be away.
+const AWAY_MAX: Duration = Duration::from_secs(120);
+/// Sagas that did not complete, and are named one by one.
+const NAMED_MAX: usize = 20;
+
+/// How a saga stands, in the order in which it is shown, the best first; `asked` waits for a yes.
+const STANDINGS: [(&str, &str); 7] = [
+    ("completed", "completed"),
+    ("running", "running"),
+    ("asked", "waiting for approval"),
+    ("compensating", "taking back"),
+    ("compensated", "compensated"),
+    ("parked", "parked"),
+    ("abandoned", "abandoned"),
+];
+
+/// What was begun.
+pub(super) struct Begun<'b> {
+    pub(super) what: &'b str,
+    pub(super) label: &'b str,
+    pub(super) approves: bool,
+    pub(super) lines: usize,
+    pub(super) outcome: &'b Outcome,
+}
+
+impl Begun<'_> {
+    pub(super) fn summary(&self) -> String {
+        let started = &self.outcome.started;
+        let before = started.iter().filter(|one| one.duplicate).count();
+        let new = started.len() - before;
+        let sagas = |n: usize| format!("{n} saga{}", if n == 1 { "" } else { "s" });
+        match (new, before) {
+            (new, 0) => format!("{} of {} started", sagas(new), self.what),
+            (0, before) => format!(
+                "{} of {} had been started before, and none is started twice; with another --key they start anew",
+                sagas(before),
+                self.what
+            ),
+            (new, before) => format!(
+                "{} of {} started; {before} had been started before",
+                sagas(new),
+                self.what
+            ),
+        }
+    }
+
+    /// All of it as one document.
+    pub(super) fn document(&self, looked: Option<&Looked>) -> Value {
+        let status = |id: &str| looked.and_then(|looked| looked.status(id));
+        let sagas: Vec<Value> = self
+            .outcome
+            .started
+            .iter()
+            .map(|one| {
+                json!({ "line": one.line, "id": one.id, "duplicate": one.duplicate, "status": status(&one.id) })
+            })
+            .collect();
+        let refused = self.outcome.refused.iter();
+        let refused: Vec<Value> = refused
+            .map(|(line, why)| json!({ "line": line, "why": why }))
+            .collect();
+        json!({
+            "label": self.label, "sagas": sagas, "refused": refused,
+            "counts": looked.map(Looked::counts),
+        })
+    }
+}
+
+/// How they stood when they were last looked at.
+#[derive(Default)]
+pub(super) struct Looked {
+    rows: BTreeMap<String, Row>,
+    asked: BTreeSet<String>,
+}
+
+impl Looked {
+    fn status(&self, id: &str) -> Option<&str> {
+        self.rows.get(id).map(|row| row.status.as_str())
+    }
+
+    fn standing(&self, row: &Row) -> &str {
+        let word = if self.asked.contains(&row.id) {
+            "asked"
+        } else {
+            &row.status
+        };
+        let known = STANDINGS.iter().find(|(known, _)| *known == word);
+        known.map_or("running", |(known, _)| known)
+    }
+
+    fn counts(&self) -> BTreeMap<&str, usize> {
+        let mut counts = BTreeMap::new();
+        for row in self.rows.values() {
+            *counts.entry(self.standing(row)).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Whether nothing goes on any more without a person who mends.
+    fn is_over(&self) -> bool {
+        let going = |row: &Row| Exit::of_status(&row.status) == Exit::Waiting;
+        !self.rows.values().any(going)
+    }
+
+    fn worst(&self) -> Exit {
+        let exits = self.rows.values().map(|row| Exit::of_status(&row.status));
+        exits.max_by_key(|exit| badness(*exit)).unwrap_or(Exit::Ok)
+    }
+}
+
+/// What is half done for ever is worse than what waits for a person, that than what is not known yet, that than what was taken back.
+const fn badness(exit: Exit) -> u8 {
+    match exit {
+        Exit::Abandoned => 4,
+        Exit::Parked => 3,
+        Exit::Waiting => 2,
+        Exit::Compensated => 1,
+        Exit::Ok | Exit::Error | Exit::Usage | Exit::Interrupted => 0,
+    }
+}
+
+/// Shows the numbers until nothing goes on or the time is over.
+pub(super) async fn waited(
+    client: &Client,
+    begun: &Begun<'_>,
+    timeout_s: Option<u64>,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
+    refusals(begun.outcome, begun.lines, out);
+    if !out.wants_json() {
+        out.note(format!("{}, {}", begun.summary(), begun.label));
+    }
+    let (looked, interrupted) = followed(client, begun, timeout_s, out).await?;
+    if interrupted {
+        out.note(format!(
+            "no longer watching; the sagas go on. Look again: baton ls --label {}",
+            begun.label
+        ));
+        return Ok(Exit::Interrupted);
+    }
+    let exit = of_refusals(begun.outcome, looked.worst());
+    if out.wants_json() {
+        out.value(&begun.document(Some(&looked)));
+        return Ok(exit);
+    }
+    for line in lines(begun, &looked) {
+        out.say(&line);
+    }
+    not_completed(begun, &looked, out);
+    if !looked.is_over() {
+        out.note(format!(
+            "not ended in time; they go on. Look again: baton ls --label {}",
+            begun.label
+        ));
+    }
+    Ok(exit)
+}
+
+async fn followed(
+    client: &Client,
+    begun: &Begun<'_>,
+    timeout_s: Option<u64>,
+    out: &mut Out,
+) -> Result<(Looked, bool), CliError> {
+    let until = follow::until(timeout_s);
+    let since = Instant::now();
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
+    let mut shown = Shown::default();
+    let mut heard_at = Instant::now();
+    let mut looked = Looked::default();
+    loop {
+        let began = Instant::now();
+        match look(client, begun).await {
+            Ok(now) => {
+                looked = now;
+                heard_at = Instant::now();
+                shown.show(begun, &looked, since.elapsed(), out);
+            }
+            Err(error) if error.may_pass() && heard_at.elapsed() < AWAY_MAX => {}
+            Err(error) => {
+                out.side.erase();
+                return Err(error);
+            }
+        }
+        let over = until.is_some_and(|until| Instant::now() >= until);
+        if over || looked.is_over() && !looked.rows.is_empty() {
+            out.side.erase();
+            return Ok((looked, false));
+        }
+        let pause = LOOK.max(began.elapsed() * LOOK_FACTOR);
+        let pause = until.map_or(pause, |until| {
+            pause.min(until.saturating_duration_since(Instant::now()))
+        });
+        tokio::select! {
+            _ = &mut interrupted => {
+                out.side.erase();
+                return Ok((looked, true));
+            }
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+async fn look(client: &Client, begun: &Begun<'_>) -> Result<Looked, CliError> {
+    let ours: BTreeSet<&str> = begun.outcome.started.iter().map(|one| &*one.id).collect();
+    let rows = labelled::sagas(client, begun.label).await?;
+    let rows: BTreeMap<String, Row> = rows
+        .into_iter()
+        .filter(|row| ours.contains(&*row.id))
+        .map(|row| (row.id.clone(), row))
+        .collect();
+    let mut asked = BTreeSet::new();
+    if begun.approves && rows.values().any(|row| row.status == "running") {
+        let open = labelled::approvals(client).await?;
+        asked.extend(open.into_iter().map(|one| one.saga));
+    }
+    Ok(Looked { rows, asked })
+}
+
+/// What was shown last.
+#[derive(Default)]
+struct Shown {
+    last: Option<String>,
+}
+
+impl Shown {
+    /// Drawn again on a terminal; elsewhere a line for each change.
+    fn show(&mut self, begun: &Begun<'_>, looked: &Looked, since: Duration, out: &mut Out) {
+        if out.wants_json() {
+            return;
+        }
+        let took = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        if out.side.is_terminal() {
+            let mut drawn = lines(begun, looked);
+            drawn.push(Line::faint(format!("  {}", time::span(took))));
+            fitted(&mut out.side, &drawn);
+            return;
+        }
+        let text = sentence(looked);
+        if self.last.as_ref() != Some(&text) {
+            let clock = format!("{:>7}  ", time::span(took));
+            out.side.line(&Line::faint(clock).plain(text.as_str()));
+            out.side.flush();
+            self.last = Some(text);
+        }
+    }
+}
+
+fn fitted(screen: &mut Screen, lines: &[Line]) {
+    let height = screen.height() - 1;
+    screen.draw(&lines[..lines.len().min(height)]);
+}
+
+/// `2 completed, 1 waiting for approval`.
+fn sentence(looked: &Looked) -> String {
+    let counts = looked.counts();
+    let parts = STANDINGS
+        .iter()
+        .filter_map(|(word, shown)| Some(format!("{} {shown}", counts.get(word)?)));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// A line for each standing, with what to type about it.
+fn lines(begun: &Begun<'_>, looked: &Looked) -> Vec<Line> {
+    let counts = looked.counts();
+    let wide = counts.values().map(|n| n.to_string().len()).max();
+    let wide = wide.unwrap_or(1);
+    STANDINGS
+        .iter()
+        .filter_map(|(word, shown)| {
+            let count = counts.get(word)?;
+            let line = Line::new()
+                .with(format!("  {} ", mark(word)), Tone::of(word))
+                .with(format!("{count:>wide$} {shown}"), Tone::of(word));
+            Some(match hint(word, begun.label) {
+                Some(command) => line.with(format!("  {command}"), Tone::Faint),
+                None => line,
+            })
+        })
+        .collect()
+}
+
+fn hint(word: &str, label: &str) -> Option<String> {
+    match word {
+        "asked" => Some(format!("baton approve --label {label}")),
+        "parked" => Some("baton work".to_owned()),
+        _ => None,
+    }
+}
+
+/// Those that did not complete, by name.
+fn not_completed(begun: &Begun<'_>, looked: &Looked, out: &mut Out) {
+    let line_of: BTreeMap<&str, usize> = begun
+        .outcome
+        .started
+        .iter()
+        .map(|one| (&*one.id, one.line))
+        .collect();
+    let rows: Vec<(usize, Row)> = looked
+        .rows
+        .values()
+        .filter(|row| row.status != "completed")
+        .filter_map(|row| Some((*line_of.get(&*row.id)?, row.clone())))
+        .collect();
+    if rows.is_empty() {
+        return;
+    }
+    let all = rows.len();
+    out.say(&Line::new());
+    let table = sagas::by_line(rows, NAMED_MAX, out.screen.width());
+    out.table(&table, "");
+    if all > NAMED_MAX {
+        let command = format!("baton ls --label {}", begun.label);
+        out.next(&format!("and {} more", all - NAMED_MAX), &command);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looked(all: &[(&str, &str)]) -> Looked {
+        let row = |id: &str, status: &str| -> Row {
+            let value = json!({ "id": id, "definition": "s", "version": 1, "status": status, "started_at": 0 });
+            serde_json::from_value(value).unwrap()
+        };
+        let rows = all
+            .iter()
+            .map(|(id, status)| ((*id).to_owned(), row(id, status)));
+        Looked {
+            rows: rows.collect(),
+            asked: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn the_code_is_that_of_the_worst() {
+        let worst = |all: &[(&str, &str)]| looked(all).worst();
+        assert_eq!(worst(&[("a", "completed")]), Exit::Ok);
+        let taken_back = [("a", "compensated"), ("b", "completed")];
+        assert_eq!(worst(&taken_back), Exit::Compensated);
+        assert_eq!(
+            worst(&[("a", "running"), ("b", "compensated")]),
+            Exit::Waiting
+        );
+        assert_eq!(worst(&[("a", "parked"), ("b", "running")]), Exit::Parked);
+        assert_eq!(
+            worst(&[("a", "parked"), ("b", "abandoned")]),
+            Exit::Abandoned
+        );
+        let refused = Outcome {
+            started: Vec::new(),
+            refused: vec![(1, "no".to_owned())],
+        };
+        assert_eq!(of_refusals(&refused, Exit::Ok), Exit::Error);
+        assert_eq!(of_refusals(&refused, Exit::Parked), Exit::Parked);
+    }
+
+    #[test]
+    fn they_are_counted_by_where_they_stand() {
+        let mut all = looked(&[
+            ("a", "completed"),
+            ("b", "running"),
+            ("c", "running"),
+            ("d", "of-a-later-version"),
+        ]);
+        all.asked.insert("c".to_owned());
+        assert_eq!(
+            sentence(&all),
+            "1 completed, 2 running, 1 waiting for approval"
+        );
+        assert!(!all.is_over());
+        assert!(looked(&[("a", "completed"), ("b", "parked")]).is_over());
+    }
+}
