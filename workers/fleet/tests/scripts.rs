@@ -7,13 +7,11 @@
 use std::fs;
 use std::path::PathBuf;
 
-use baton_fleet::automations::{
-    CheckCommand, ScriptRun, ScriptRunInput, ScriptRunOutput, TestRun, TestRunOutput,
-};
+use baton_fleet::automations::{CheckCommand, ScriptRun, TestRun, TestRunOutput};
 use baton_fleet::config::ScriptRunConfig;
 use baton_fleet::process::{Processes, ProcessesConfig};
-use baton_worker::testing::TestStep;
-use baton_worker::{Asked, Automation, Direction, Done, Probe, TaskError};
+use baton_worker::testing::{TestStep, UnderTest};
+use baton_worker::{Automation, Probe, TaskError};
 use serde_json::{Value, json};
 
 struct Stage {
@@ -54,31 +52,9 @@ impl Stage {
         ScriptRun::from(&config, &self.processes).unwrap()
     }
 
-    async fn run<A: Automation>(&self, of: &A, input: Value) -> Result<A::Output, TaskError> {
-        let context = self.step.attempt(Direction::Do).unwrap();
-        of.run(&context, serde_json::from_value(input).unwrap())
-            .await
-    }
-
-    async fn undo(&self, of: &ScriptRun, input: Value) -> Result<(), TaskError> {
-        let context = self.step.attempt(Direction::Undo).unwrap();
-        let done = Done {
-            input: serde_json::from_value::<ScriptRunInput>(input).unwrap(),
-            output: None,
-            before: None,
-            progress: None,
-        };
-        of.undo(&context, done).await
-    }
-
-    async fn probe(&self, of: &ScriptRun, input: Value) -> Probe<ScriptRunOutput> {
-        let context = self.step.attempt(Direction::Probe).unwrap();
-        let asked = Asked {
-            input: serde_json::from_value(input).unwrap(),
-            before: None,
-            progress: None,
-        };
-        of.probe(&context, asked).await.unwrap()
+    fn of<A: Automation + Clone>(&self, of: &A, input: Value) -> UnderTest<A> {
+        let input = serde_json::from_value(input).unwrap();
+        UnderTest::new(of.clone(), input).on(&self.step)
     }
 }
 
@@ -101,7 +77,8 @@ async fn each_language_takes_json_and_gives_json() {
     let args = json!({ "host": "a \"b\" 'c' $(d)" });
     for name in ["a", "b", "c"] {
         let ran = stage
-            .run(&scripts, json!({ "script": name, "args": args }))
+            .of(&scripts, json!({ "script": name, "args": args }))
+            .run()
             .await
             .unwrap();
         assert_eq!(
@@ -111,10 +88,10 @@ async fn each_language_takes_json_and_gives_json() {
             ran.stderr
         );
         let pinned = json!({ "script": name, "args": args, "sha256": ran.sha256 });
-        stage.run(&scripts, pinned).await.unwrap();
+        stage.of(&scripts, pinned).run().await.unwrap();
     }
     let other = json!({ "script": "a", "sha256": "0".repeat(64) });
-    let error = stage.run(&scripts, other).await.unwrap_err();
+    let error = stage.of(&scripts, other).run().await.unwrap_err();
     assert!(
         error.nothing_changed() && error.code() == "script-changed",
         "{error}"
@@ -131,15 +108,18 @@ async fn a_script_is_found_out_and_taken_back_by_those_beside_it() {
     let scripts = stage.scripts(false);
     let input = || json!({ "script": "mark", "args": { "n": 1 } });
     let mark = stage.dir.path().join("mark");
-    assert_eq!(stage.probe(&scripts, input()).await, Probe::DidNot);
-    stage.run(&scripts, input()).await.unwrap();
+    assert_eq!(
+        stage.of(&scripts, input()).probe().await.unwrap(),
+        Probe::DidNot
+    );
+    stage.of(&scripts, input()).run().await.unwrap();
     assert!(mark.exists());
     assert!(matches!(
-        stage.probe(&scripts, input()).await,
+        stage.of(&scripts, input()).probe().await.unwrap(),
         Probe::Happened(_)
     ));
     for _ in 0..2 {
-        stage.undo(&scripts, input()).await.unwrap();
+        stage.of(&scripts, input()).undo().await.unwrap();
         assert!(!mark.exists());
     }
     let told = fs::read_to_string(stage.dir.path().join("told")).unwrap();
@@ -147,14 +127,14 @@ async fn a_script_is_found_out_and_taken_back_by_those_beside_it() {
 
     for (code, nothing, again) in [(1, false, true), (64, true, false), (75, true, true)] {
         let input = json!({ "script": "ends", "args": code });
-        let error = stage.run(&scripts, input.clone()).await.unwrap_err();
+        let error = stage.of(&scripts, input.clone()).run().await.unwrap_err();
         assert_eq!(
             (error.nothing_changed(), error.may_retry()),
             (nothing, again),
             "{code}"
         );
         assert_eq!(
-            stage.undo(&scripts, input).await.unwrap_err().code(),
+            stage.of(&scripts, input).undo().await.unwrap_err().code(),
             "no-undo"
         );
     }
@@ -170,7 +150,8 @@ async fn only_the_catalogue_is_run_and_nothing_others_can_change() {
     let scripts = stage.scripts(false);
     for name in ["../evil", "nothing", "open", "a/b", ""] {
         let error = stage
-            .run(&scripts, json!({ "script": name }))
+            .of(&scripts, json!({ "script": name }))
+            .run()
             .await
             .unwrap_err();
         assert!(
@@ -179,12 +160,21 @@ async fn only_the_catalogue_is_run_and_nothing_others_can_change() {
         );
     }
     let inline = || json!({ "inline": { "language": "sh", "text": "echo mine" } });
-    let error = stage.run(&scripts, inline()).await.unwrap_err();
+    let error = stage.of(&scripts, inline()).run().await.unwrap_err();
     assert!(error.to_string().contains("inline is off"), "{error}");
-    let ran = stage.run(&stage.scripts(true), inline()).await.unwrap();
+    let ran = stage
+        .of(&stage.scripts(true), inline())
+        .run()
+        .await
+        .unwrap();
     assert_eq!(ran.stdout, "mine\n");
     assert_eq!(
-        stage.run(&scripts, json!({})).await.unwrap_err().code(),
+        stage
+            .of(&scripts, json!({}))
+            .run()
+            .await
+            .unwrap_err()
+            .code(),
         "input-misfit"
     );
 }
@@ -231,7 +221,7 @@ async fn tests_are_counted_and_their_failures_named() {
             "command": "reports", "args": { "report": report, "code": code },
             "dir": stage.dir.path(), "junit": "out/junit.xml", "expect": expect
         });
-        stage.run(&tests, input).await
+        stage.of(&tests, input).run().await
     };
     let good =
         "<testsuite><testcase name='a'/><testcase name='b'><skipped/></testcase></testsuite>";
@@ -256,12 +246,12 @@ async fn tests_are_counted_and_their_failures_named() {
     }
     let input = json!({ "command": "changes", "dir": stage.dir.path() });
     assert_eq!(
-        stage.run(&tests, input).await.unwrap_err().code(),
+        stage.of(&tests, input).run().await.unwrap_err().code(),
         "not-allowed"
     );
     let input = json!({ "command": "suite", "args": { "code": 3 }, "dir": stage.dir.path() });
     assert_eq!(
-        stage.run(&tests, input).await.unwrap_err().code(),
+        stage.of(&tests, input).run().await.unwrap_err().code(),
         "tests-failed"
     );
 }
@@ -272,7 +262,7 @@ async fn a_check_expects_a_code_and_a_text() {
     let check = CheckCommand::allowing(&commands(&stage), &stage.processes).unwrap();
     let go = async |code: i32, expect: Value| {
         let input = json!({ "command": "disk", "args": { "code": code }, "expect": expect });
-        stage.run(&check, input).await
+        stage.of(&check, input).run().await
     };
     assert_eq!(go(0, json!({})).await.unwrap().stdout, "free 42\n");
     assert_eq!(
@@ -292,7 +282,8 @@ async fn a_check_expects_a_code_and_a_text() {
         "input-misfit"
     );
     let error = stage
-        .run(&check, json!({ "command": "changes" }))
+        .of(&check, json!({ "command": "changes" }))
+        .run()
         .await
         .unwrap_err();
     assert_eq!(error.code(), "not-allowed");

@@ -8,7 +8,7 @@ use crate::stage::Stage;
 pub(crate) async fn hold_for(stage: &Stage) {
     // start: twice, found out, taken back twice
     let start = stage.start.step();
-    assert_eq!(start.probe().await, Probe::DidNot);
+    assert_eq!(start.probe().await.unwrap(), Probe::DidNot);
     let up = start.run().await.unwrap();
     assert!(up.running && up.changed && up.instance.is_some(), "{up:?}");
     assert_eq!(
@@ -16,7 +16,7 @@ pub(crate) async fn hold_for(stage: &Stage) {
         up,
         "the second run tells another story"
     );
-    assert_eq!(start.probe().await, Probe::Happened(up.clone()));
+    assert_eq!(start.probe().await.unwrap(), Probe::Happened(up.clone()));
 
     // a start of what runs changes nothing, and its undo neither
     let again = stage.start.step();
@@ -35,35 +35,38 @@ pub(crate) async fn hold_for(stage: &Stage) {
         other,
         "restarted twice for one step"
     );
-    assert_eq!(restart.probe().await, Probe::Happened(other.clone()));
+    assert_eq!(
+        restart.probe().await.unwrap(),
+        Probe::Happened(other.clone())
+    );
     restart.undo().await.unwrap();
     let now = stage.start.step().run().await.unwrap();
     assert_eq!(now.instance, other.instance, "it ran before: it runs");
 
     // stop: twice, found out, and up again
     let stop = stage.stop.step();
-    assert_eq!(stop.probe().await, Probe::DidNot);
+    assert_eq!(stop.probe().await.unwrap(), Probe::DidNot);
     let down = stop.run().await.unwrap();
     assert!(!down.running && down.changed);
     assert_eq!(stop.run().await.unwrap(), down);
-    assert_eq!(stop.probe().await, Probe::Happened(down));
+    assert_eq!(stop.probe().await.unwrap(), Probe::Happened(down));
     for _ in 0..2 {
         stop.undo().await.unwrap();
-        assert_eq!(stop.probe().await, Probe::DidNot);
+        assert_eq!(stop.probe().await.unwrap(), Probe::DidNot);
     }
 
     for _ in 0..2 {
         start.undo().await.unwrap();
-        assert_eq!(start.probe().await, Probe::DidNot);
+        assert_eq!(start.probe().await.unwrap(), Probe::DidNot);
     }
 
     // restart of what does not run starts it; taken back, it is stopped again
     let restart = stage.restart.step();
-    assert_eq!(restart.probe().await, Probe::DidNot);
+    assert_eq!(restart.probe().await.unwrap(), Probe::DidNot);
     assert!(restart.run().await.unwrap().running);
     for _ in 0..2 {
         restart.undo().await.unwrap();
-        assert_eq!(restart.probe().await, Probe::DidNot);
+        assert_eq!(restart.probe().await.unwrap(), Probe::DidNot);
     }
 }
 

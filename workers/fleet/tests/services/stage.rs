@@ -2,12 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use baton_fleet::automations::{
-    ServiceInput, ServiceOutput, ServiceRestart, ServiceStart, ServiceStop, Services,
-};
+use baton_fleet::automations::{ServiceInput, ServiceRestart, ServiceStart, ServiceStop, Services};
 use baton_fleet::process::{Processes, ProcessesConfig};
-use baton_worker::testing::TestStep;
-use baton_worker::{Asked, Automation, Direction, Done, Probe, TaskError};
+use baton_worker::Automation;
+use baton_worker::testing::UnderTest;
 
 pub(crate) struct Stage {
     pub(crate) start: Kind<ServiceStart>,
@@ -19,11 +17,6 @@ pub(crate) struct Stage {
 pub(crate) struct Kind<A> {
     automation: A,
     service: String,
-}
-
-pub(crate) struct Step<'a, A> {
-    kind: &'a Kind<A>,
-    step: TestStep,
 }
 
 impl Stage {
@@ -55,51 +48,9 @@ impl Stage {
     }
 }
 
-impl<A> Kind<A>
-where
-    A: Automation<Input = ServiceInput, Output = ServiceOutput>,
-{
-    pub(crate) fn step(&self) -> Step<'_, A> {
-        Step {
-            kind: self,
-            step: TestStep::new(),
-        }
-    }
-}
-
-impl<A> Step<'_, A>
-where
-    A: Automation<Input = ServiceInput, Output = ServiceOutput>,
-{
-    fn input(&self) -> ServiceInput {
-        ServiceInput {
-            service: self.kind.service.clone(),
-        }
-    }
-
-    pub(crate) async fn run(&self) -> Result<ServiceOutput, TaskError> {
-        let context = self.step.attempt(Direction::Do).unwrap();
-        self.kind.automation.run(&context, self.input()).await
-    }
-
-    pub(crate) async fn undo(&self) -> Result<(), TaskError> {
-        let context = self.step.attempt(Direction::Undo).unwrap();
-        let done = Done {
-            input: self.input(),
-            output: None,
-            before: self.step.before(),
-            progress: None,
-        };
-        self.kind.automation.undo(&context, done).await
-    }
-
-    pub(crate) async fn probe(&self) -> Probe<ServiceOutput> {
-        let context = self.step.attempt(Direction::Probe).unwrap();
-        let asked = Asked {
-            input: self.input(),
-            before: self.step.before(),
-            progress: None,
-        };
-        self.kind.automation.probe(&context, asked).await.unwrap()
+impl<A: Automation<Input = ServiceInput> + Clone> Kind<A> {
+    pub(crate) fn step(&self) -> UnderTest<A> {
+        let service = self.service.clone();
+        UnderTest::new(self.automation.clone(), ServiceInput { service })
     }
 }

@@ -1,7 +1,7 @@
 //! What `check.http` promises: it asks until it is as expected, no longer than it may, says what it saw, and goes nowhere it may not.
 
 use baton_worker::Direction;
-use baton_worker::testing::TestStep;
+use baton_worker::testing::{TestStep, UnderTest};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,8 @@ fn input(from: Value) -> CheckHttpInput {
 }
 
 async fn check(from: Value) -> Result<CheckHttpOutput, TaskError> {
-    let context = TestStep::new().attempt(Direction::Do).unwrap();
     let check = CheckHttp::by(client(&["127.0.0.1"]));
-    check.run(&context, input(from)).await
+    UnderTest::new(check, input(from)).run().await
 }
 
 #[tokio::test]

@@ -1,51 +1,29 @@
 //! The laws of `test.effect` on a real ledger: run, undo and probe, each twice, and trouble told apart.
 
 use baton_worker::Direction;
-use baton_worker::testing::TestStep;
+use baton_worker::testing::{TestStep, UnderTest};
 
 use super::*;
-
-fn of(input: &EffectInput) -> Done<TestEffect> {
-    Done {
-        input: input.clone(),
-        output: None,
-        before: None,
-        progress: None,
-    }
-}
-
-async fn probed(effect: &TestEffect, step: &TestStep, input: &EffectInput) -> Probe<EffectOutput> {
-    let asked = Asked {
-        input: input.clone(),
-        before: None,
-        progress: None,
-    };
-    let context = step.attempt(Direction::Probe).unwrap();
-    effect.probe(&context, asked).await.unwrap()
-}
 
 #[tokio::test]
 async fn each_direction_may_be_run_twice_and_the_probe_tells_what_stands() {
     let ledger = baton_harness::Ledger::start().await;
     let effect = TestEffect::on(Ledger::at(ledger.url()).unwrap());
-    let (step, input) = (TestStep::new(), example());
-    assert_eq!(probed(&effect, &step, &input).await, Probe::DidNot);
+    let case = UnderTest::new(effect, example());
+    assert_eq!(case.probe().await.unwrap(), Probe::DidNot);
     // An undo of what never happened is content.
-    let context = step.attempt(Direction::Undo).unwrap();
-    effect.undo(&context, of(&input)).await.unwrap();
+    case.undo().await.unwrap();
 
     let mut key = String::new();
     for _ in 0..2 {
-        let context = step.attempt(Direction::Do).unwrap();
-        key = effect.run(&context, input.clone()).await.unwrap().key;
+        key = case.run().await.unwrap().key;
     }
     let happened = Probe::Happened(EffectOutput { key: key.clone() });
-    assert_eq!(probed(&effect, &step, &input).await, happened);
+    assert_eq!(case.probe().await.unwrap(), happened);
     for _ in 0..2 {
-        let context = step.attempt(Direction::Undo).unwrap();
-        effect.undo(&context, of(&input)).await.unwrap();
+        case.undo().await.unwrap();
     }
-    assert_eq!(probed(&effect, &step, &input).await, Probe::DidNot);
+    assert_eq!(case.probe().await.unwrap(), Probe::DidNot);
     let counted = ledger.effect(&key).await;
     assert_eq!((counted.done, counted.undone), (1, 1));
 }

@@ -3,8 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
-use baton_worker::Direction;
-use baton_worker::testing::TestStep;
+use baton_worker::testing::UnderTest;
 use serde_json::{Value, json};
 
 use super::*;
@@ -106,65 +105,34 @@ fn what_cannot_be_done_is_said() {
     }
 }
 
-struct Case {
-    _dir: tempfile::TempDir,
-    automation: FileEnsureLine,
-    step: TestStep,
-    input: FileEnsureLineInput,
+struct Place {
+    dir: tempfile::TempDir,
 }
 
-impl Case {
-    fn new() -> Self {
+impl Place {
+    fn case() -> UnderTest<FileEnsureLine, Self> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file").to_str().unwrap().to_owned();
-        Self {
-            automation: FileEnsureLine::under(&[dir.path().to_owned()]).unwrap(),
-            step: TestStep::new(),
-            input: FileEnsureLineInput {
-                path,
-                line: "new".to_owned(),
-                ..FileEnsureLineInput::default()
-            },
-            _dir: dir,
-        }
+        let automation = FileEnsureLine::under(&[dir.path().to_owned()]).unwrap();
+        let input = FileEnsureLineInput {
+            path,
+            line: "new".to_owned(),
+            ..FileEnsureLineInput::default()
+        };
+        UnderTest::new(automation, input).at(Self { dir })
     }
 
     fn stands(&self) -> Option<(String, u32, u32)> {
-        let text = fs::read_to_string(&self.input.path).ok()?;
-        let about = fs::metadata(&self.input.path).unwrap();
+        let path = self.dir.path().join("file");
+        let text = fs::read_to_string(&path).ok()?;
+        let about = fs::metadata(&path).unwrap();
         Some((text, about.permissions().mode() & 0o7777, about.uid()))
-    }
-
-    async fn run(&self) -> Result<FileEnsureLineOutput, TaskError> {
-        let context = self.step.attempt(Direction::Do).unwrap();
-        self.automation.run(&context, self.input.clone()).await
-    }
-
-    async fn undo(&self) -> Result<(), TaskError> {
-        let context = self.step.attempt(Direction::Undo).unwrap();
-        let done = Done {
-            input: self.input.clone(),
-            output: None,
-            before: self.step.before(),
-            progress: None,
-        };
-        self.automation.undo(&context, done).await
-    }
-
-    async fn probe(&self) -> Probe<FileEnsureLineOutput> {
-        let context = self.step.attempt(Direction::Probe).unwrap();
-        let asked = Asked {
-            input: self.input.clone(),
-            before: self.step.before(),
-            progress: None,
-        };
-        self.automation.probe(&context, asked).await.unwrap()
     }
 }
 
 #[tokio::test]
 async fn mode_and_owner_stay_and_the_original_comes_back() {
-    let case = Case::new();
+    let case = Place::case();
     fs::write(&case.input.path, "old\n").unwrap();
     fs::set_permissions(&case.input.path, fs::Permissions::from_mode(0o640)).unwrap();
     // As root the file can be somebody else's; as anybody else it is one's own.
@@ -175,17 +143,17 @@ async fn mode_and_owner_stay_and_the_original_comes_back() {
     assert_eq!((first.changed, first.added, first.removed), (true, 1, 0));
     assert_eq!(case.stands(), Some(("old\nnew\n".to_owned(), 0o640, owner)));
     assert_eq!(case.run().await.unwrap(), first);
-    assert_eq!(case.probe().await, Probe::Happened(first));
+    assert_eq!(case.probe().await.unwrap(), Probe::Happened(first));
     for _ in 0..2 {
         case.undo().await.unwrap();
         assert_eq!(case.stands(), old);
     }
-    assert_eq!(case.probe().await, Probe::DidNot);
+    assert_eq!(case.probe().await.unwrap(), Probe::DidNot);
 }
 
 #[tokio::test]
 async fn a_file_that_is_not_there_is_made_only_on_demand() {
-    let mut case = Case::new();
+    let mut case = Place::case();
     let error = case.run().await.unwrap_err();
     assert_eq!((error.code(), case.step.stored()), ("not-there", 0));
     case.input.create = true;
@@ -197,7 +165,7 @@ async fn a_file_that_is_not_there_is_made_only_on_demand() {
 
 #[tokio::test]
 async fn what_somebody_else_has_written_meanwhile_is_left_alone() {
-    let case = Case::new();
+    let case = Place::case();
     fs::write(&case.input.path, "old\n").unwrap();
     case.run().await.unwrap();
     fs::write(&case.input.path, "old\nnew\ntheirs\n").unwrap();
@@ -209,6 +177,6 @@ async fn what_somebody_else_has_written_meanwhile_is_left_alone() {
         case.run().await.unwrap_err().code(),
         "changed-by-somebody-else"
     );
-    assert!(matches!(case.probe().await, Probe::CannotTell(_)));
+    assert!(matches!(case.probe().await.unwrap(), Probe::CannotTell(_)));
     assert_eq!(case.stands().unwrap().0, "old\nnew\ntheirs\n");
 }

@@ -3,66 +3,33 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use baton_worker::Direction;
-use baton_worker::testing::TestStep;
+use baton_worker::testing::UnderTest;
 
 use super::*;
 
-struct Case {
+struct Place {
     dir: tempfile::TempDir,
-    automation: FileRemove,
-    step: TestStep,
-    input: FileRemoveInput,
 }
 
-impl Case {
-    fn new() -> Self {
+impl Place {
+    fn case() -> UnderTest<FileRemove, Self> {
         let dir = tempfile::tempdir().unwrap();
-        Self {
-            automation: FileRemove::under(&[dir.path().to_owned()]).unwrap(),
-            step: TestStep::new(),
-            input: FileRemoveInput {
-                path: dir.path().join("thing").to_str().unwrap().to_owned(),
-            },
-            dir,
-        }
+        let automation = FileRemove::under(&[dir.path().to_owned()]).unwrap();
+        let input = FileRemoveInput {
+            path: dir.path().join("thing").to_str().unwrap().to_owned(),
+        };
+        UnderTest::new(automation, input).at(Self { dir })
     }
 
     fn is_there(&self) -> bool {
-        fs::symlink_metadata(&self.input.path).is_ok()
-    }
-
-    async fn run(&self) -> Result<FileRemoveOutput, TaskError> {
-        let context = self.step.attempt(Direction::Do).unwrap();
-        self.automation.run(&context, self.input.clone()).await
-    }
-
-    async fn undo(&self) -> Result<(), TaskError> {
-        let context = self.step.attempt(Direction::Undo).unwrap();
-        let done = Done {
-            input: self.input.clone(),
-            output: None,
-            before: self.step.before(),
-            progress: None,
-        };
-        self.automation.undo(&context, done).await
-    }
-
-    async fn probe(&self) -> Probe<FileRemoveOutput> {
-        let context = self.step.attempt(Direction::Probe).unwrap();
-        let asked = Asked {
-            input: self.input.clone(),
-            before: self.step.before(),
-            progress: None,
-        };
-        self.automation.probe(&context, asked).await.unwrap()
+        fs::symlink_metadata(self.dir.path().join("thing")).is_ok()
     }
 }
 
 #[tokio::test]
 async fn files_folders_and_links_go_and_come_back_whole() {
     for kind in ["file", "folder", "link"] {
-        let case = Case::new();
+        let case = Place::case();
         match kind {
             "file" => fs::write(&case.input.path, "text").unwrap(),
             "folder" => {
@@ -72,12 +39,12 @@ async fn files_folders_and_links_go_and_come_back_whole() {
             }
             _ => symlink("nowhere", &case.input.path).unwrap(),
         }
-        assert_eq!(case.probe().await, Probe::DidNot);
+        assert_eq!(case.probe().await.unwrap(), Probe::DidNot);
         let first = case.run().await.unwrap();
         assert_eq!((first.kind.as_deref(), first.changed), (Some(kind), true));
         assert!(!case.is_there());
         assert_eq!(case.run().await.unwrap(), first);
-        assert_eq!(case.probe().await, Probe::Happened(first));
+        assert_eq!(case.probe().await.unwrap(), Probe::Happened(first));
         for _ in 0..2 {
             case.undo().await.unwrap();
             assert!(case.is_there());
@@ -86,13 +53,13 @@ async fn files_folders_and_links_go_and_come_back_whole() {
             let inner = format!("{}/a/b/c", case.input.path);
             assert_eq!(fs::read_to_string(inner).unwrap(), "text");
         }
-        assert_eq!(case.probe().await, Probe::DidNot);
+        assert_eq!(case.probe().await.unwrap(), Probe::DidNot);
     }
 }
 
 #[tokio::test]
 async fn nothing_there_is_nothing_done() {
-    let case = Case::new();
+    let case = Place::case();
     let output = case.run().await.unwrap();
     assert_eq!((output.kind, output.changed), (None, false));
     case.undo().await.unwrap();
@@ -101,7 +68,7 @@ async fn nothing_there_is_nothing_done() {
 
 #[tokio::test]
 async fn what_somebody_else_has_put_there_is_neither_moved_nor_overwritten() {
-    let case = Case::new();
+    let case = Place::case();
     fs::write(&case.input.path, "old").unwrap();
     case.run().await.unwrap();
     fs::write(&case.input.path, "theirs").unwrap();
@@ -121,7 +88,7 @@ async fn what_somebody_else_has_put_there_is_neither_moved_nor_overwritten() {
 async fn no_way_leads_out_of_a_root() {
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("precious"), "x").unwrap();
-    let mut case = Case::new();
+    let mut case = Place::case();
     symlink(outside.path(), case.dir.path().join("way-out")).unwrap();
     for (path, code) in [
         (outside.path().join("precious"), "outside-roots"),

@@ -4,64 +4,31 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use baton_worker::Direction;
-use baton_worker::testing::TestStep;
+use baton_worker::testing::UnderTest;
 
 use super::*;
 
-struct Case {
+struct Place {
     dir: tempfile::TempDir,
-    automation: FileSymlink,
-    step: TestStep,
-    input: FileSymlinkInput,
 }
 
-impl Case {
-    fn new(target: &str) -> Self {
+impl Place {
+    fn case(target: &str) -> UnderTest<FileSymlink, Self> {
         let dir = tempfile::tempdir().unwrap();
         for release in ["releases/1", "releases/2"] {
             fs::create_dir_all(dir.path().join(release)).unwrap();
         }
-        Self {
-            automation: FileSymlink::under(&[dir.path().to_owned()]).unwrap(),
-            step: TestStep::new(),
-            input: FileSymlinkInput {
-                path: dir.path().join("current").to_str().unwrap().to_owned(),
-                target: target.to_owned(),
-            },
-            dir,
-        }
+        let automation = FileSymlink::under(&[dir.path().to_owned()]).unwrap();
+        let input = FileSymlinkInput {
+            path: dir.path().join("current").to_str().unwrap().to_owned(),
+            target: target.to_owned(),
+        };
+        UnderTest::new(automation, input).at(Self { dir })
     }
 
     fn leads(&self) -> Option<String> {
-        let target = fs::read_link(&self.input.path).ok()?;
+        let target = fs::read_link(self.dir.path().join("current")).ok()?;
         Some(target.to_string_lossy().into_owned())
-    }
-
-    async fn run(&self) -> Result<FileSymlinkOutput, TaskError> {
-        let context = self.step.attempt(Direction::Do).unwrap();
-        self.automation.run(&context, self.input.clone()).await
-    }
-
-    async fn undo(&self) -> Result<(), TaskError> {
-        let context = self.step.attempt(Direction::Undo).unwrap();
-        let done = Done {
-            input: self.input.clone(),
-            output: None,
-            before: self.step.before(),
-            progress: None,
-        };
-        self.automation.undo(&context, done).await
-    }
-
-    async fn probe(&self) -> Probe<FileSymlinkOutput> {
-        let context = self.step.attempt(Direction::Probe).unwrap();
-        let asked = Asked {
-            input: self.input.clone(),
-            before: self.step.before(),
-            progress: None,
-        };
-        self.automation.probe(&context, asked).await.unwrap()
     }
 
     /// Only what belongs there is left in the folder.
@@ -77,27 +44,27 @@ impl Case {
 
 #[tokio::test]
 async fn a_link_is_switched_and_switched_back_whatever_runs_twice() {
-    let case = Case::new("releases/2");
+    let case = Place::case("releases/2");
     symlink("releases/1", &case.input.path).unwrap();
-    assert_eq!(case.probe().await, Probe::DidNot);
+    assert_eq!(case.probe().await.unwrap(), Probe::DidNot);
     let first = case.run().await.unwrap();
     assert_eq!(first.previous.as_deref(), Some("releases/1"));
     assert!(first.changed);
     assert_eq!(case.leads().as_deref(), Some("releases/2"));
     assert_eq!(case.run().await.unwrap(), first);
     assert_eq!(case.step.stored(), 1);
-    assert_eq!(case.probe().await, Probe::Happened(first));
+    assert_eq!(case.probe().await.unwrap(), Probe::Happened(first));
     for _ in 0..2 {
         case.undo().await.unwrap();
         assert_eq!(case.leads().as_deref(), Some("releases/1"));
     }
-    assert_eq!(case.probe().await, Probe::DidNot);
+    assert_eq!(case.probe().await.unwrap(), Probe::DidNot);
     case.tidy();
 }
 
 #[tokio::test]
 async fn a_link_that_was_not_there_is_made_and_taken_away() {
-    let mut case = Case::new("");
+    let mut case = Place::case("");
     case.input.target = case.dir.path().join("releases/1").display().to_string();
     let made = case.run().await.unwrap();
     assert_eq!((made.previous, made.changed), (None, true));
@@ -111,7 +78,7 @@ async fn a_link_that_was_not_there_is_made_and_taken_away() {
 
 #[tokio::test]
 async fn a_link_that_leads_there_already_is_left_as_it_is() {
-    let case = Case::new("releases/1");
+    let case = Place::case("releases/1");
     symlink("releases/1", &case.input.path).unwrap();
     let output = case.run().await.unwrap();
     assert!(!output.changed);
@@ -121,7 +88,7 @@ async fn a_link_that_leads_there_already_is_left_as_it_is() {
 
 #[tokio::test]
 async fn what_somebody_else_has_switched_is_left_alone() {
-    let case = Case::new("releases/2");
+    let case = Place::case("releases/2");
     symlink("releases/1", &case.input.path).unwrap();
     case.run().await.unwrap();
     fs::remove_file(&case.input.path).unwrap();
@@ -133,13 +100,13 @@ async fn what_somebody_else_has_switched_is_left_alone() {
         assert_eq!(error.code(), "changed-by-somebody-else");
         assert!(error.nothing_changed() && !error.may_retry());
     }
-    assert!(matches!(case.probe().await, Probe::CannotTell(_)));
+    assert!(matches!(case.probe().await.unwrap(), Probe::CannotTell(_)));
     assert_eq!(case.leads().as_deref(), Some("elsewhere"));
 }
 
 #[tokio::test]
 async fn a_file_or_folder_is_never_replaced_by_a_link() {
-    let case = Case::new("releases/2");
+    let case = Place::case("releases/2");
     fs::write(&case.input.path, "a file").unwrap();
     assert_eq!(case.run().await.unwrap_err().code(), "no-link");
     fs::remove_file(&case.input.path).unwrap();
@@ -159,7 +126,7 @@ async fn a_file_or_folder_is_never_replaced_by_a_link() {
 #[tokio::test]
 async fn no_link_leads_out_of_a_root_or_into_nothing() {
     let outside = tempfile::tempdir().unwrap();
-    let mut case = Case::new("");
+    let mut case = Place::case("");
     symlink(outside.path(), case.dir.path().join("way-out")).unwrap();
     let absolute = outside.path().to_str().unwrap().to_owned();
     for (target, code) in [
@@ -183,7 +150,7 @@ async fn no_link_leads_out_of_a_root_or_into_nothing() {
 
 #[tokio::test]
 async fn somebody_who_looks_all_the_time_always_finds_a_target() {
-    let case = Case::new("releases/2");
+    let case = Place::case("releases/2");
     let path = PathBuf::from(&case.input.path);
     symlink("releases/1", &path).unwrap();
     let over = Arc::new(std::sync::atomic::AtomicBool::new(false));

@@ -3,22 +3,19 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::Path;
+use std::path::PathBuf;
 
 use baton_worker::Direction;
-use baton_worker::testing::TestStep;
+use baton_worker::testing::UnderTest;
 
 use super::*;
 
-struct Case {
+struct Place {
     dir: tempfile::TempDir,
-    automation: FileWrite,
-    step: TestStep,
-    input: FileWriteInput,
 }
 
-impl Case {
-    fn new(mode: Option<&str>) -> Self {
+impl Place {
+    fn case(mode: Option<&str>) -> UnderTest<FileWrite, Self> {
         let dir = tempfile::tempdir().unwrap();
         let automation = FileWrite::under(&[dir.path().to_owned()]).unwrap();
         let input = FileWriteInput {
@@ -27,16 +24,11 @@ impl Case {
             encoding: Encoding::Text,
             mode: mode.map(str::to_owned),
         };
-        Self {
-            dir,
-            automation,
-            step: TestStep::new(),
-            input,
-        }
+        UnderTest::new(automation, input).at(Self { dir })
     }
 
-    fn path(&self) -> &Path {
-        Path::new(&self.input.path)
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("file")
     }
 
     fn stands(&self) -> Option<(String, u32)> {
@@ -48,32 +40,6 @@ impl Case {
     fn there(&self, content: &str, mode: u32) {
         fs::write(self.path(), content).unwrap();
         fs::set_permissions(self.path(), fs::Permissions::from_mode(mode)).unwrap();
-    }
-
-    async fn run(&self) -> Result<FileWriteOutput, TaskError> {
-        let context = self.step.attempt(Direction::Do).unwrap();
-        self.automation.run(&context, self.input.clone()).await
-    }
-
-    async fn undo(&self) -> Result<(), TaskError> {
-        let context = self.step.attempt(Direction::Undo).unwrap();
-        let done = Done {
-            input: self.input.clone(),
-            output: None,
-            before: self.step.before(),
-            progress: None,
-        };
-        self.automation.undo(&context, done).await
-    }
-
-    async fn probe(&self) -> Probe<FileWriteOutput> {
-        let context = self.step.attempt(Direction::Probe).unwrap();
-        let asked = Asked {
-            input: self.input.clone(),
-            before: self.step.before(),
-            progress: None,
-        };
-        self.automation.probe(&context, asked).await.unwrap()
     }
 
     /// Only the file itself is left in the folder.
@@ -89,8 +55,8 @@ impl Case {
 
 #[tokio::test]
 async fn a_file_that_was_not_there_is_written_and_taken_away_again() {
-    let case = Case::new(None);
-    assert_eq!(case.probe().await, Probe::DidNot);
+    let case = Place::case(None);
+    assert_eq!(case.probe().await.unwrap(), Probe::DidNot);
     let first = case.run().await.unwrap();
     assert_eq!(case.stands(), Some(("new".to_owned(), 0o644)));
     assert_eq!(
@@ -99,18 +65,18 @@ async fn a_file_that_was_not_there_is_written_and_taken_away_again() {
         "the second run tells another story"
     );
     assert!(first.changed);
-    assert_eq!(case.probe().await, Probe::Happened(first));
+    assert_eq!(case.probe().await.unwrap(), Probe::Happened(first));
     for _ in 0..2 {
         case.undo().await.unwrap();
         assert_eq!(case.stands(), None);
     }
-    assert_eq!(case.probe().await, Probe::DidNot);
+    assert_eq!(case.probe().await.unwrap(), Probe::DidNot);
     case.tidy();
 }
 
 #[tokio::test]
 async fn the_original_comes_back_whole_whatever_runs_twice() {
-    let case = Case::new(Some("0600"));
+    let case = Place::case(Some("0600"));
     case.there("old", 0o755);
     case.run().await.unwrap();
     assert_eq!(case.stands(), Some(("new".to_owned(), 0o600)));
@@ -129,7 +95,7 @@ async fn the_original_comes_back_whole_whatever_runs_twice() {
 
 #[tokio::test]
 async fn an_undo_of_what_never_happened_is_content() {
-    let case = Case::new(None);
+    let case = Place::case(None);
     case.there("old", 0o644);
     case.undo().await.unwrap();
     assert_eq!(case.stands(), Some(("old".to_owned(), 0o644)));
@@ -137,7 +103,7 @@ async fn an_undo_of_what_never_happened_is_content() {
 
 #[tokio::test]
 async fn what_somebody_else_has_put_there_is_never_overwritten() {
-    let case = Case::new(None);
+    let case = Place::case(None);
     case.there("old", 0o644);
     case.run().await.unwrap();
     case.there("theirs", 0o644);
@@ -148,7 +114,7 @@ async fn what_somebody_else_has_put_there_is_never_overwritten() {
         assert_eq!(error.code(), "changed-by-somebody-else");
         assert!(error.nothing_changed() && !error.may_retry());
     }
-    assert!(matches!(case.probe().await, Probe::CannotTell(_)));
+    assert!(matches!(case.probe().await.unwrap(), Probe::CannotTell(_)));
     assert_eq!(case.stands(), Some(("theirs".to_owned(), 0o644)));
     // A mode is part of what stands there.
     case.there("new", 0o777);
@@ -161,7 +127,7 @@ async fn what_somebody_else_has_put_there_is_never_overwritten() {
 #[tokio::test]
 async fn no_way_leads_out_of_a_root() {
     let outside = tempfile::tempdir().unwrap();
-    let mut case = Case::new(None);
+    let mut case = Place::case(None);
     let inside = case.dir.path().to_owned();
     fs::write(outside.path().join("precious"), "precious").unwrap();
     symlink(outside.path(), inside.join("folder")).unwrap();
@@ -191,7 +157,7 @@ async fn no_way_leads_out_of_a_root() {
 
 #[tokio::test]
 async fn sizes_are_bounded_both_ways_and_base_64_is_read() {
-    let mut case = Case::new(None);
+    let mut case = Place::case(None);
     let most = usize::try_from(FILE_BYTES_MAX).unwrap();
     case.input.content = "x".repeat(most + 1);
     assert_eq!(case.run().await.unwrap_err().code(), "input-misfit");
@@ -210,7 +176,7 @@ async fn sizes_are_bounded_both_ways_and_base_64_is_read() {
 
 #[tokio::test]
 async fn what_a_killed_run_left_beside_the_file_is_no_hindrance() {
-    let case = Case::new(None);
+    let case = Place::case(None);
     let mark = case.step.attempt(Direction::Do).unwrap().effect_key();
     let beside = case.dir.path().join(format!(".baton-{mark}.part"));
     fs::write(&beside, "half").unwrap();

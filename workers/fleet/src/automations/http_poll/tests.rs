@@ -1,20 +1,17 @@
 //! What `http.poll` promises: one job for one step, found again by whoever comes later, and taken back on demand.
 
 use baton_worker::Direction;
-use baton_worker::testing::TestStep;
+use baton_worker::testing::UnderTest;
 
 use super::*;
 use crate::automations::http_testing::{Does, TestServer, client, json as answer, says};
 
-struct Case {
+struct Place {
     server: TestServer,
-    automation: HttpPoll,
-    step: TestStep,
-    input: HttpPollInput,
 }
 
-impl Case {
-    async fn new(does: &[Does]) -> Self {
+impl Place {
+    async fn case(does: &[Does]) -> UnderTest<HttpPoll, Self> {
         let server = TestServer::doing(does).await;
         let input = json!({
             "submit": { "url": server.url("/builds"), "body": { "json": { "branch": "main" } } },
@@ -25,28 +22,9 @@ impl Case {
             },
             "cancel": { "url": server.url("/builds/{job}/cancel") },
         });
-        Self {
-            automation: HttpPoll::by(client(&["127.0.0.1"])),
-            step: TestStep::new(),
-            input: serde_json::from_value(input).unwrap(),
-            server,
-        }
-    }
-
-    async fn run(&self) -> Result<HttpPollOutput, TaskError> {
-        let context = self.step.attempt(Direction::Do).unwrap();
-        self.automation.run(&context, self.input.clone()).await
-    }
-
-    async fn undo(&self) -> Result<(), TaskError> {
-        let context = self.step.attempt(Direction::Undo).unwrap();
-        let done = Done {
-            input: self.input.clone(),
-            output: None,
-            before: None,
-            progress: self.step.progress(),
-        };
-        self.automation.undo(&context, done).await
+        let automation = HttpPoll::by(client(&["127.0.0.1"]));
+        let input = serde_json::from_value(input).unwrap();
+        UnderTest::new(automation, input).at(Self { server })
     }
 
     fn lines(&self) -> Vec<String> {
@@ -60,7 +38,7 @@ impl Case {
 
 #[tokio::test]
 async fn a_job_is_submitted_once_asked_for_until_it_is_done_and_taken_back() {
-    let case = Case::new(&[
+    let case = Place::case(&[
         answer(201, r#"{"id":"a/b c"}"#),
         answer(200, r#"{"status":"queued"}"#),
         says(503, "", ""),
@@ -79,16 +57,7 @@ async fn a_job_is_submitted_once_asked_for_until_it_is_done_and_taken_back() {
         expected,
         "a second attempt finds the job"
     );
-    let context = case.step.attempt(Direction::Probe).unwrap();
-    let asked = Asked {
-        input: case.input.clone(),
-        before: None,
-        progress: case.step.progress(),
-    };
-    assert_eq!(
-        case.automation.probe(&context, asked).await.unwrap(),
-        Probe::Happened(expected)
-    );
+    assert_eq!(case.probe().await.unwrap(), Probe::Happened(expected));
     case.undo().await.unwrap();
     let lines = case.lines();
     assert_eq!(lines[0], "POST /builds HTTP/1.1");
@@ -105,7 +74,7 @@ async fn a_job_is_submitted_once_asked_for_until_it_is_done_and_taken_back() {
 
 #[tokio::test]
 async fn what_goes_wrong_has_its_right_word() {
-    let case = Case::new(&[
+    let case = Place::case(&[
         answer(201, r#"{"id":7}"#),
         answer(200, r#"{"status":"failed"}"#),
     ])
@@ -116,7 +85,7 @@ async fn what_goes_wrong_has_its_right_word() {
         ("job-failed", true, false)
     );
 
-    let case = Case::new(&[answer(201, r#"{"other":7}"#)]).await;
+    let case = Place::case(&[answer(201, r#"{"other":7}"#)]).await;
     let error = case.run().await.unwrap_err();
     assert_eq!(
         (error.code(), error.nothing_changed()),
@@ -124,14 +93,14 @@ async fn what_goes_wrong_has_its_right_word() {
     );
     assert_eq!(case.undo().await.unwrap_err().code(), "no-job-id");
 
-    let case = Case::new(&[Does::Cuts]).await;
+    let case = Place::case(&[Does::Cuts]).await;
     let error = case.run().await.unwrap_err();
     assert_eq!(
         (error.code(), error.nothing_changed()),
         ("connection-lost", false)
     );
 
-    let mut case = Case::new(&[
+    let mut case = Place::case(&[
         answer(201, r#"{"id":7}"#),
         answer(200, r#"{"status":"passed"}"#),
     ])
@@ -143,7 +112,7 @@ async fn what_goes_wrong_has_its_right_word() {
 
 #[tokio::test]
 async fn a_run_that_is_stopped_says_that_the_job_goes_on() {
-    let case = Case::new(&[
+    let case = Place::case(&[
         answer(201, r#"{"id":7}"#),
         answer(200, r#"{"status":"queued"}"#),
     ])

@@ -1,7 +1,7 @@
 //! What `http.request` promises: what is sent is what was asked for, and each way in which it may not go well has its right word.
 
 use baton_worker::Direction;
-use baton_worker::testing::TestStep;
+use baton_worker::testing::{TestStep, UnderTest};
 use serde_json::{Value, json};
 
 use super::*;
@@ -12,9 +12,8 @@ fn input(from: Value) -> HttpRequestInput {
 }
 
 async fn request(from: Value) -> Result<HttpAnswer, TaskError> {
-    let context = TestStep::new().attempt(Direction::Do).unwrap();
     let request = HttpRequest::by(client(&["127.0.0.1"]));
-    request.run(&context, input(from)).await
+    UnderTest::new(request, input(from)).run().await
 }
 
 #[tokio::test]
@@ -228,14 +227,8 @@ async fn a_probe_finds_out() {
         if probe {
             asked["probe"] = json!({ "url": server.url("/7"), "expect": { "json": [{ "at": "/state", "equals": "open" }] } });
         }
-        let context = TestStep::new().attempt(Direction::Probe).unwrap();
-        let asked = Asked {
-            input: input(asked),
-            before: None,
-            progress: None,
-        };
         let request = HttpRequest::by(client(&["127.0.0.1"]));
-        request.probe(&context, asked).await
+        UnderTest::new(request, input(asked)).probe().await
     };
     let open = answer(200, r#"{"state":"open"}"#);
     assert!(matches!(probed(open.clone(), true).await, Ok(Probe::Happened(a)) if a.status == 200));
