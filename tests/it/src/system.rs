@@ -65,6 +65,21 @@ impl Setup {
         self
     }
 
+    /// Sets a variable of the orchestrator's environment that is no key of its configuration.
+    #[must_use]
+    pub fn orchestrator_variable(mut self, name: &str, value: &str) -> Self {
+        self.orchestrator_env
+            .push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets a variable of every worker's environment that is no key of its configuration.
+    #[must_use]
+    pub fn worker_variable(mut self, name: &str, value: &str) -> Self {
+        self.worker_env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Starts it all and waits until it is ready.
     pub async fn start(self) -> System {
         let mut system = self.start_without_orchestrator().await;

@@ -160,8 +160,9 @@ fn show(layers: &Layers) -> Result<()> {
         .containment()
         .map_or("NOTHING THIS HOST OFFERS", Containment::sentence);
     say(&format!(
-        "{}\n\n# here, processes are held together by {found}",
-        shown.trim_end()
+        "{}\n\n# here, processes are held together by {found}\n# {}",
+        shown.trim_end(),
+        processes.limits()
     ))
 }
 

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use baton_fleet::automations::{CommandRun, CommandRunInput, CommandRunOutput};
+use baton_fleet::automations::{CommandRun, CommandRunInput};
 use baton_fleet::process::{Processes, ProcessesConfig};
-use baton_worker::testing::TestStep;
-use baton_worker::{Asked, Automation as _, Direction, Done, Probe, TaskError};
+use baton_worker::testing::{TestStep, UnderTest};
+use baton_worker::{Probe, SecretText};
 use serde_json::{Value, json};
 
 struct Stage {
@@ -43,39 +43,14 @@ impl Stage {
         }
     }
 
-    async fn run(&self, command: &str, args: Value) -> Result<CommandRunOutput, TaskError> {
-        let context = self.step.attempt(Direction::Do).unwrap();
-        self.automation.run(&context, input(command, args)).await
-    }
-
-    async fn undo(&self, command: &str, args: Value) -> Result<(), TaskError> {
-        let context = self.step.attempt(Direction::Undo).unwrap();
-        let done = Done {
-            input: input(command, args),
-            output: None,
-            before: None,
-            progress: None,
+    fn of(&self, command: &str, args: Value) -> UnderTest<CommandRun> {
+        let input = CommandRunInput {
+            command: command.to_owned(),
+            args: serde_json::from_value(args).unwrap(),
+            secrets: BTreeMap::new(),
+            dir: None,
         };
-        self.automation.undo(&context, done).await
-    }
-
-    async fn probe(&self, command: &str, args: Value) -> Probe<CommandRunOutput> {
-        let context = self.step.attempt(Direction::Probe).unwrap();
-        let asked = Asked {
-            input: input(command, args),
-            before: None,
-            progress: None,
-        };
-        self.automation.probe(&context, asked).await.unwrap()
-    }
-}
-
-fn input(command: &str, args: Value) -> CommandRunInput {
-    let args: BTreeMap<String, Value> = serde_json::from_value(args).unwrap();
-    CommandRunInput {
-        command: command.to_owned(),
-        args,
-        dir: None,
+        UnderTest::new(self.automation.clone(), input).on(&self.step)
     }
 }
 
@@ -114,6 +89,22 @@ args = ["-c", "exit {code}"]
 effect = "none"
 params.code.pattern = "[0-9]+"
 
+[told]
+program = "/bin/sh"
+args = ["-c", "printf '%s %s' \"$TOKEN\" \"$(cat \"$HOME/key\")\" | tee DIR/got; stat -c ' %a' \"$HOME/key\"; tr '\\0' ' ' < /proc/$$/cmdline > DIR/line; exit {code}"]
+effect = "reversible"
+undo = "told-undo"
+codes_failed = [2]
+params.code.pattern = "[0-9]+"
+secrets.token.env = "TOKEN"
+secrets.key.file = "key"
+
+[told-undo]
+program = "/bin/sh"
+args = ["-c", "cat > DIR/told; printf '%s' \"$TOKEN\" > DIR/got"]
+effect = "reversible"
+secrets.token.env = "TOKEN"
+
 [hangs]
 program = "/bin/sleep"
 args = ["1000"]
@@ -141,20 +132,26 @@ async fn it_is_done_found_out_and_taken_back() {
     let stage = Stage::new(ENTRIES);
     let args = || json!({ "release": "r7" });
     let site = stage.dir.path().join("site");
-    assert_eq!(stage.probe("deploy", args()).await, Probe::DidNot);
-    let done = stage.run("deploy", args()).await.unwrap();
+    assert_eq!(
+        stage.of("deploy", args()).probe().await.unwrap(),
+        Probe::DidNot
+    );
+    let done = stage.of("deploy", args()).run().await.unwrap();
     assert_eq!(done.result, Some(json!({ "n": 7 })));
     assert_eq!(done.stdout, "deployed r7\n");
     assert_eq!(std::fs::read_to_string(&site).unwrap(), "r7\n");
-    let found = stage.probe("deploy", args()).await;
+    let found = stage.of("deploy", args()).probe().await.unwrap();
     assert!(matches!(found, Probe::Happened(output) if output.result == done.result));
     for _ in 0..2 {
-        stage.undo("deploy", args()).await.unwrap();
+        stage.of("deploy", args()).undo().await.unwrap();
         assert!(!site.exists());
     }
     let told = std::fs::read_to_string(stage.dir.path().join("told")).unwrap();
     assert!(told.contains(r#""release":"r7""#), "{told}");
-    assert_eq!(stage.probe("deploy", args()).await, Probe::DidNot);
+    assert_eq!(
+        stage.of("deploy", args()).probe().await.unwrap(),
+        Probe::DidNot
+    );
 }
 
 #[tokio::test]
@@ -163,7 +160,8 @@ async fn its_code_says_whether_anything_was_changed() {
     // code, nothing changed, may be tried again
     for (code, nothing, again) in [(1, false, true), (2, true, false), (75, true, true)] {
         let error = stage
-            .run("ends", json!({ "code": code }))
+            .of("ends", json!({ "code": code }))
+            .run()
             .await
             .unwrap_err();
         assert_eq!(error.code(), "command-failed");
@@ -175,24 +173,28 @@ async fn its_code_says_whether_anything_was_changed() {
         let message = error.to_string();
         assert!(message.contains(&format!("code {code}: no")), "{message}");
     }
-    let error = stage.run("looks", json!({ "code": 1 })).await.unwrap_err();
+    let error = stage
+        .of("looks", json!({ "code": 1 }))
+        .run()
+        .await
+        .unwrap_err();
     assert!(error.nothing_changed(), "what only looks changes nothing");
-    let error = stage.run("hangs", json!({})).await.unwrap_err();
+    let error = stage.of("hangs", json!({})).run().await.unwrap_err();
     assert!(
         !error.nothing_changed() && error.to_string().contains("time limit"),
         "{error}"
     );
-    let error = stage.run("missing", json!({})).await.unwrap_err();
+    let error = stage.of("missing", json!({})).run().await.unwrap_err();
     assert!(
         error.nothing_changed() && error.code() == "not-started",
         "{error}"
     );
-    let error = stage.run("wrong-result", json!({})).await.unwrap_err();
+    let error = stage.of("wrong-result", json!({})).run().await.unwrap_err();
     assert!(
         !error.nothing_changed() && error.code() == "result-misfit",
         "{error}"
     );
-    let error = stage.run("large-result", json!({})).await.unwrap_err();
+    let error = stage.of("large-result", json!({})).run().await.unwrap_err();
     assert!(
         error.nothing_changed() && error.code() == "output-too-large",
         "{error}"
@@ -202,20 +204,72 @@ async fn its_code_says_whether_anything_was_changed() {
 #[tokio::test]
 async fn what_the_list_does_not_name_is_not_run_and_what_has_no_undo_says_so() {
     let stage = Stage::new(ENTRIES);
-    let error = stage.run("/bin/sh", json!({})).await.unwrap_err();
+    let error = stage.of("/bin/sh", json!({})).run().await.unwrap_err();
     assert!(
         error.nothing_changed() && error.code() == "not-allowed",
         "{error}"
     );
     let error = stage
-        .run("deploy", json!({ "release": "r7; reboot" }))
+        .of("deploy", json!({ "release": "r7; reboot" }))
+        .run()
         .await
         .unwrap_err();
     assert_eq!(error.code(), "argument-refused");
     assert!(!stage.dir.path().join("site").exists());
-    let error = stage.undo("ends", json!({ "code": 1 })).await.unwrap_err();
+    let error = stage
+        .of("ends", json!({ "code": 1 }))
+        .undo()
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), "no-undo");
-    stage.undo("looks", json!({ "code": 1 })).await.unwrap();
-    let cannot = stage.probe("ends", json!({ "code": 1 })).await;
+    stage
+        .of("looks", json!({ "code": 1 }))
+        .undo()
+        .await
+        .unwrap();
+    let cannot = stage
+        .of("ends", json!({ "code": 1 }))
+        .probe()
+        .await
+        .unwrap();
     assert!(matches!(cannot, Probe::CannotTell(_)));
+}
+
+#[tokio::test]
+async fn secrets_are_handed_as_variables_and_files_and_stay_in_neither_output_nor_folder() {
+    let stage = Stage::new(ENTRIES);
+    let read = |name: &str| std::fs::read_to_string(stage.dir.path().join(name)).unwrap();
+    let with = |code: i32| {
+        let mut case = stage.of("told", json!({ "code": code }));
+        let secret = |name: &str, text: &str| (name.to_owned(), SecretText::text(text));
+        case.input.secrets = [
+            secret("token", "hunter2hunter2"),
+            secret("key", "correct horse"),
+        ]
+        .into();
+        case
+    };
+    let case = with(0);
+    let output = case.run().await.unwrap();
+    assert_eq!(read("got"), "hunter2hunter2 correct horse");
+    assert_eq!(output.stdout, "*** *** 600\n");
+    assert!(!read("line").contains("hunter2"), "{}", read("line"));
+    case.undo_of(Some(output)).await.unwrap();
+    assert_eq!(read("got"), "hunter2hunter2");
+    assert!(read("told").contains("\"command\":\"told\""));
+    assert!(!read("told").contains("hunter2") && !read("told").contains("horse"));
+
+    let error = with(2).run().await.unwrap_err();
+    assert!(
+        error.to_string().ends_with("*** *** 600"),
+        "no folder is kept: {error}"
+    );
+    let left = std::fs::read_dir(stage.dir.path().join("runs")).unwrap();
+    assert_eq!(left.count(), 0);
+    let error = stage
+        .of("told", json!({ "code": 0 }))
+        .run()
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "argument-refused");
 }

@@ -11,7 +11,7 @@ const MASK: &str = "***";
 const FORM_BYTES_MIN: usize = 4;
 
 /// Values that are masked wherever they turn up: as they are, as base 64 (at every offset, so inside `user:password` as well), percent-encoded,
-/// hexadecimal, and as they stand in JSON.
+/// hexadecimal, and as they stand in JSON, in XML, in a line of log and among control characters that were taken out.
 #[derive(Clone, Default)]
 pub struct Masks {
     /// Longest first, so that a form that holds another one goes first.
@@ -85,7 +85,17 @@ impl Masks {
                 .into_iter()
                 .map(|(name, inner)| (self.hide(&name), self.hide_in(inner)))
                 .collect(),
-            plain @ (Value::Null | Value::Bool(_) | Value::Number(_)) => plain,
+            // A PIN that a server gives back as a number is a secret all the same.
+            Value::Number(number) => {
+                let text = number.to_string();
+                let hidden = self.hide(&text);
+                if hidden == text {
+                    Value::Number(number)
+                } else {
+                    Value::String(hidden)
+                }
+            }
+            plain @ (Value::Null | Value::Bool(_)) => plain,
         }
     }
 
@@ -103,18 +113,62 @@ fn forms_of(value: &str, forms: &mut Vec<String>) {
     forms.push(value.to_owned());
     let bytes = value.as_bytes();
     base64_forms(bytes, forms);
-    forms.push(percent(bytes, |b| {
-        b.is_ascii_alphanumeric() || b"-._~".contains(&b)
-    }));
-    forms.push(
-        percent(bytes, |b| b.is_ascii_alphanumeric() || b"-._*".contains(&b)).replace("%20", "+"),
-    );
+    percent_forms(bytes, forms);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     forms.push(hex.to_uppercase());
     forms.push(hex);
-    if let Ok(quoted) = serde_json::to_string(value) {
-        forms.push(quoted.trim_matches('"').to_owned());
+    forms.push(value.chars().filter(|c| !c.is_control()).collect());
+    forms.extend(xml_forms(value));
+    quoted_forms(value, forms);
+}
+
+/// In addresses and forms; the digits after a percent sign are of either case.
+fn percent_forms(bytes: &[u8], forms: &mut Vec<String>) {
+    let in_address = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    let in_form = |b: u8| b.is_ascii_alphanumeric() || b"-._*".contains(&b);
+    for small in [false, true] {
+        forms.push(percent(bytes, small, in_address));
+        forms.push(percent(bytes, small, in_form).replace("%20", "+"));
     }
+}
+
+/// In JSON as the common writers have it: beyond ASCII as it is or as `\u`, with `\/` or without; and as Rust quotes a text in a log.
+fn quoted_forms(value: &str, forms: &mut Vec<String>) {
+    let inner = |quoted: &str| {
+        let inner = quoted.strip_prefix('"').and_then(|q| q.strip_suffix('"'));
+        inner.unwrap_or(quoted).to_owned()
+    };
+    forms.push(inner(&format!("{value:?}")));
+    let Ok(quoted) = serde_json::to_string(value) else {
+        return;
+    };
+    let plain = inner(&quoted);
+    let ascii: String = plain.chars().map(escaped).collect();
+    for form in [plain, ascii] {
+        forms.push(form.replace('/', "\\/"));
+        forms.push(form);
+    }
+}
+
+fn escaped(c: char) -> String {
+    if c.is_ascii() {
+        return c.to_string();
+    }
+    let mut units = [0; 2];
+    let units = c.encode_utf16(&mut units);
+    units.iter().map(|unit| format!("\\u{unit:04x}")).collect()
+}
+
+/// In XML and HTML; of the two quotes writers turn both, the double one, or none.
+fn xml_forms(value: &str) -> [String; 4] {
+    let text = value
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    let double = text.replace('"', "&quot;");
+    let named = double.replace('\'', "&apos;");
+    let numbered = double.replace('\'', "&#39;");
+    [text, double, named, numbered]
 }
 
 /// How the bytes look within base 64, wherever in a group of three they begin: without the letters they share with their neighbours.
@@ -140,13 +194,11 @@ fn base64_forms(bytes: &[u8], forms: &mut Vec<String>) {
     }
 }
 
-fn percent(bytes: &[u8], plain: impl Fn(u8) -> bool) -> String {
-    let one = |byte: &u8| {
-        if plain(*byte) {
-            char::from(*byte).to_string()
-        } else {
-            format!("%{byte:02X}")
-        }
+fn percent(bytes: &[u8], small: bool, plain: impl Fn(u8) -> bool) -> String {
+    let one = |byte: &u8| match (plain(*byte), small) {
+        (true, _) => char::from(*byte).to_string(),
+        (false, true) => format!("%{byte:02x}"),
+        (false, false) => format!("%{byte:02X}"),
     };
     bytes.iter().map(one).collect()
 }
@@ -170,6 +222,9 @@ mod tests {
         }
         assert_eq!(shown("p%C3%A4ss%20w%22rd%2F%2B1"), "***");
         assert_eq!(shown("p%C3%A4ss+w%22rd%2F%2B1"), "***");
+        assert_eq!(shown("p%c3%a4ss+w%22rd%2f%2b1"), "***");
+        assert_eq!(shown(r#"p\u00e4ss w\"rd\/+1"#), "***");
+        assert_eq!(shown("päss w&quot;rd/+1"), "***");
         let json = serde_json::json!({ "a": [secret, 1], secret: true });
         assert_eq!(shown(&serde_json::to_string(secret).unwrap()), "\"***\"");
         assert_eq!(
@@ -177,6 +232,31 @@ mod tests {
             serde_json::json!({ "a": ["***", 1], "***": true })
         );
         assert!(!format!("{masks:?}").contains("rd"));
+    }
+
+    #[test]
+    fn what_others_make_of_a_secret_is_masked_as_well() {
+        let shown = |secret: &str, text: &str| Masks::of([secret]).hide(text);
+        assert_eq!(
+            shown("a<b>'&c", "<v>a&lt;b&gt;&apos;&amp;c</v>"),
+            "<v>***</v>"
+        );
+        assert_eq!(
+            shown("a<b>'&c", "<v>a&lt;b&gt;&#39;&amp;c</v>"),
+            "<v>***</v>"
+        );
+        assert_eq!(shown("ab\u{7}cdef", "it is abcdef"), "it is ***");
+        assert_eq!(shown("it's \u{1f511}!", r"it's \ud83d\udd11!"), "***");
+        assert_eq!(
+            shown("ends with \"", &format!("{:?}", "ends with \"")),
+            "\"***\""
+        );
+        let pin = Masks::of(["12345678"]);
+        let answer = serde_json::json!({ "pin": 12_345_678, "id": 1_234_567 });
+        assert_eq!(
+            pin.hide_in(answer),
+            serde_json::json!({ "pin": "***", "id": 1_234_567 })
+        );
     }
 
     #[test]

@@ -158,7 +158,11 @@ impl Veil {
     /// Masks this value from now on.
     pub fn add(&self, secret: &str) {
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-        if seen.values.iter().any(|value| value == secret) {
+        if let Some(at) = seen.values.iter().position(|value| value == secret) {
+            // The oldest is the one longest not used: a password of every day is not forgotten for tokens that come and go.
+            if let Some(value) = seen.values.remove(at) {
+                seen.values.push_back(value);
+            }
             return;
         }
         if seen.values.len() >= VALUES_MAX {
@@ -302,6 +306,16 @@ mod tests {
             assert!(context.checkpoint_progress(held).await.is_err());
         }
         context.checkpoint_before(json!("plain")).await.unwrap();
+    }
+
+    #[test]
+    fn what_is_used_again_and_again_is_not_forgotten_for_what_comes_and_goes() {
+        let veil = Veil::default();
+        for number in 0..VALUES_MAX + 8 {
+            veil.add("the password of every day");
+            veil.add(&format!("token of the moment {number:05}"));
+        }
+        assert_eq!(veil.hide("the password of every day"), "***");
     }
 
     #[tokio::test]

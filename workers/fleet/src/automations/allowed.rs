@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use baton_worker::TaskError;
+use baton_worker::{SecretText, TaskError};
 use regex::Regex;
 use serde_json::Value;
 
 use crate::config::{CommandConfig, CommandEffect};
 use crate::process::{Changes, Ended, Exit, Run, User, UserError};
+
+mod secrets;
 
 /// The longest value of a parameter, in bytes: names, versions and paths are shorter.
 const VALUE_BYTES_MAX: usize = 4096;
@@ -37,6 +39,14 @@ pub(crate) struct Command {
     user: Option<User>,
     env: Vec<(String, String)>,
     result: Option<jsonschema::Validator>,
+}
+
+/// What a task fills an entry with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Filling<'a> {
+    pub(crate) args: &'a BTreeMap<String, Value>,
+    pub(crate) secrets: &'a BTreeMap<String, SecretText>,
+    pub(crate) dir: Option<&'a str>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -140,6 +150,9 @@ impl Command {
                 },
             );
         }
+        for (name, way) in &config.secrets {
+            secrets::checked(name, way)?;
+        }
         let dirs = config.dirs.iter().map(|dir| {
             dir.canonicalize()
                 .map_err(|error| format!("dirs: {}: {error}", dir.display()))
@@ -160,13 +173,9 @@ impl Command {
         })
     }
 
-    /// What is to be run for these values, there.
-    pub(crate) fn run(
-        &self,
-        values: &BTreeMap<String, Value>,
-        dir: Option<&str>,
-    ) -> Result<Run, TaskError> {
-        let values = self.values(values)?;
+    /// What is to be run for this filling.
+    pub(crate) fn run(&self, filling: Filling<'_>) -> Result<Run, TaskError> {
+        let values = self.values(filling.args)?;
         let mut run = Run::new(self.config.program.as_os_str())
             .limits(self.config.limits)
             .user(self.user)
@@ -182,24 +191,21 @@ impl Command {
         if let Some(limit) = self.config.timeout_ms {
             run = run.timeout(Duration::from_millis(limit));
         }
-        Ok(match self.place(dir)? {
-            Some(place) => run.dir(place),
-            None => run,
-        })
+        if let Some(place) = self.place(filling.dir)? {
+            run = run.dir(place);
+        }
+        secrets::handed(run, &self.config.secrets, filling.secrets)
     }
 
-    /// As [`Self::run`], of another entry's values: those it has no parameter for are left out.
-    pub(crate) fn run_after(
-        &self,
-        values: &BTreeMap<String, Value>,
-        dir: Option<&str>,
-    ) -> Result<Run, TaskError> {
-        let known = values
-            .iter()
-            .filter(|(name, _)| self.params.contains_key(*name));
-        let known = known.map(|(name, value)| (name.clone(), value.clone()));
-        let dir = dir.filter(|_| !self.dirs.is_empty());
-        self.run(&known.collect(), dir)
+    /// As [`Self::run`], of another entry's filling: what it has no parameter and no way for is left out.
+    pub(crate) fn run_after(&self, filling: Filling<'_>) -> Result<Run, TaskError> {
+        let args = known(filling.args, &self.params);
+        let secrets = known(filling.secrets, &self.config.secrets);
+        self.run(Filling {
+            args: &args,
+            secrets: &secrets,
+            dir: filling.dir.filter(|_| !self.dirs.is_empty()),
+        })
     }
 
     /// Whether a run of it may have changed something.
@@ -331,6 +337,17 @@ impl Param {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// Those that are known there.
+fn known<V: Clone, K>(
+    given: &BTreeMap<String, V>,
+    there: &BTreeMap<String, K>,
+) -> BTreeMap<String, V> {
+    let known = given.iter().filter(|(name, _)| there.contains_key(*name));
+    known
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 fn text_of(value: &Value) -> Option<String> {

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use baton_worker::{Automation, Context, Effect, TaskError};
+use baton_worker::{Automation, Context, Effect, SecretText, TaskError};
 use regex::RegexBuilder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::allowed::{AllowError, Allowed};
+use super::allowed::{AllowError, Allowed, Filling};
 use super::ran::{fits, shown};
 use crate::config::CommandConfig;
 use crate::process::{Changes, Ended, Exit, Processes};
@@ -34,6 +34,9 @@ pub struct CheckCommandInput {
     /// The values of its parameters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub args: BTreeMap<String, Value>,
+    /// Its secrets, by the names the entry gives them, best given as references: `${ secret("name") }`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretText>,
     /// Where it runs, as for `command.run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
@@ -83,6 +86,19 @@ impl CheckCommand {
     }
 }
 
+impl CheckCommandInput {
+    const fn filling(&self) -> Filling<'_> {
+        Filling {
+            args: &self.args,
+            secrets: &self.secrets,
+            dir: match &self.dir {
+                Some(dir) => Some(dir.as_str()),
+                None => None,
+            },
+        }
+    }
+}
+
 impl Automation for CheckCommand {
     const TYPE: &'static str = "check.command@1";
     const SUMMARY: &'static str = "Asks a command that only looks, and expects an answer";
@@ -98,6 +114,7 @@ impl Automation for CheckCommand {
         vec![CheckCommandInput {
             command: "disk-free".to_owned(),
             args: BTreeMap::from([("path".to_owned(), Value::from("/srv"))]),
+            secrets: BTreeMap::new(),
             dir: None,
             expect: Expected {
                 code: 0,
@@ -113,7 +130,7 @@ impl Automation for CheckCommand {
     ) -> Result<CheckCommandOutput, TaskError> {
         let name = &input.command;
         let command = self.allowed.looking(name)?;
-        let run = command.run(&input.args, input.dir.as_deref())?;
+        let run = command.run(input.filling())?;
         let ended = self.processes.run(context, run).await;
         let ended = ended.map_err(|error| error.into_task_error(Changes::Nothing))?;
         let code = as_expected(name, &ended, &input.expect)?;

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use baton_worker::{Asked, Automation, Context, Done, Effect, Probe, TaskError};
+use baton_worker::{Asked, Automation, Context, Done, Effect, Probe, SecretText, TaskError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::allowed::{AllowError, Allowed, Command};
+use super::allowed::{AllowError, Allowed, Command, Filling};
 use super::ran::{fits, shown};
 use crate::config::{CommandConfig, CommandEffect};
 use crate::process::{Changes, Ended, Exit, Processes};
@@ -34,6 +34,9 @@ pub struct CommandRunInput {
     /// The values of its parameters: texts, numbers, truths. Each becomes (a part of) one argument; what does not fit its pattern is refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub args: BTreeMap<String, Value>,
+    /// Its secrets, by the names the entry gives them, best given as references: `${ secret("name") }`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretText>,
     /// Where it runs: a folder below one of those the entry allows (`dirs`). Its own fresh folder, or the entry's, when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
@@ -82,13 +85,28 @@ impl CommandRun {
         done: &Done<Self>,
     ) -> Result<(), TaskError> {
         let command = self.allowed.get(by)?;
-        let told = json!({ "input": done.input, "output": done.output });
+        let mut input = done.input.clone();
+        input.secrets.clear();
+        let told = json!({ "input": input, "output": done.output });
         let run = command
-            .run_after(&done.input.args, done.input.dir.as_deref())?
+            .run_after(done.input.filling())?
             .stdin(told.to_string());
         let ended = self.processes.run(context, run).await;
         let ended = ended.map_err(|error| error.into_task_error(command.changes()))?;
         command.judged(by, &ended)
+    }
+}
+
+impl CommandRunInput {
+    const fn filling(&self) -> Filling<'_> {
+        Filling {
+            args: &self.args,
+            secrets: &self.secrets,
+            dir: match &self.dir {
+                Some(dir) => Some(dir.as_str()),
+                None => None,
+            },
+        }
     }
 }
 
@@ -109,6 +127,7 @@ impl Automation for CommandRun {
         vec![CommandRunInput {
             command: "rotate-logs".to_owned(),
             args: BTreeMap::from([("keep".to_owned(), json!(14))]),
+            secrets: BTreeMap::new(),
             dir: None,
         }]
     }
@@ -119,7 +138,7 @@ impl Automation for CommandRun {
         input: CommandRunInput,
     ) -> Result<CommandRunOutput, TaskError> {
         let command = self.allowed.get(&input.command)?;
-        let run = command.run(&input.args, input.dir.as_deref())?;
+        let run = command.run(input.filling())?;
         let ended = self.processes.run(context, run).await;
         let ended = ended.map_err(|error| error.into_task_error(command.changes()))?;
         command.judged(&input.command, &ended)?;
@@ -159,7 +178,7 @@ impl Automation for CommandRun {
             )));
         };
         let prober = self.allowed.get(by)?;
-        let run = prober.run_after(&asked.input.args, asked.input.dir.as_deref())?;
+        let run = prober.run_after(asked.input.filling())?;
         let ended = self.processes.run(context, run).await;
         let ended = ended.map_err(|error| error.into_task_error(Changes::Nothing))?;
         Ok(match ended.exit {

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use baton_worker::Masks;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
@@ -29,7 +30,12 @@ pub(crate) struct Counts {
 }
 
 /// Reads the report below `folder`, which has to be newer than `began`: an old one tells of another run.
-pub(crate) fn read(folder: &Path, report: &str, began: SystemTime) -> Result<Counts, String> {
+pub(crate) fn read(
+    folder: &Path,
+    report: &str,
+    began: SystemTime,
+    masks: &Masks,
+) -> Result<Counts, String> {
     let plain = |c: Component<'_>| matches!(c, Component::Normal(_) | Component::CurDir);
     if !Path::new(report).components().all(plain) {
         return Err(format!("the report {report} does not lie in the folder"));
@@ -59,7 +65,7 @@ pub(crate) fn read(folder: &Path, report: &str, began: SystemTime) -> Result<Cou
                 "the report {report} is larger than {REPORT_BYTES_MAX} bytes"
             ));
         }
-        count(&text, &mut counts)
+        count(&text, masks, &mut counts)
             .map_err(|why| format!("the report {report} is no JUnit: {why}"))?;
     }
     if fresh == 0 {
@@ -92,7 +98,7 @@ struct Case {
     skipped: bool,
 }
 
-fn count(text: &str, counts: &mut Counts) -> Result<(), String> {
+fn count(text: &str, masks: &Masks, counts: &mut Counts) -> Result<(), String> {
     let mut reader = Reader::from_str(text);
     let mut open: Option<Case> = None;
     let mut is_junit = false;
@@ -101,11 +107,11 @@ fn count(text: &str, counts: &mut Counts) -> Result<(), String> {
             Event::Eof => break,
             Event::Start(tag) => {
                 is_junit |= tag.name().as_ref().starts_with(b"testsuite");
-                enter(&tag, &mut open);
+                enter(&tag, masks, &mut open);
             }
             Event::Empty(tag) => {
                 is_junit |= tag.name().as_ref().starts_with(b"testsuite");
-                enter(&tag, &mut open);
+                enter(&tag, masks, &mut open);
                 if tag.name().as_ref() == b"testcase" {
                     leave(open.take(), counts);
                 }
@@ -120,7 +126,7 @@ fn count(text: &str, counts: &mut Counts) -> Result<(), String> {
     Ok(())
 }
 
-fn enter(tag: &BytesStart<'_>, open: &mut Option<Case>) {
+fn enter(tag: &BytesStart<'_>, masks: &Masks, open: &mut Option<Case>) {
     match tag.name().as_ref() {
         b"testcase" => {
             let attribute = |name: &str| {
@@ -130,7 +136,9 @@ fn enter(tag: &BytesStart<'_>, open: &mut Option<Case>) {
             let of = attribute("classname").map_or_else(String::new, |of| format!("{of}::"));
             let name = format!("{of}{}", attribute("name").unwrap_or_default());
             *open = Some(Case {
-                name: name
+                // Before it is cut: a part of a secret is not known for one.
+                name: masks
+                    .hide(&name)
                     .chars()
                     .filter(|c| !c.is_control())
                     .take(NAME_CHARS_MAX)
@@ -177,16 +185,26 @@ mod tests {
             <testcase name="later"><skipped/></testcase>
             <testcase name="flaky"><flakyFailure/></testcase></testsuite></testsuites>"#;
         let mut counts = Counts::default();
-        count(text, &mut counts).unwrap();
+        count(text, &Masks::default(), &mut counts).unwrap();
         assert_eq!((counts.tests, counts.failed, counts.skipped), (5, 2, 1));
         assert_eq!(counts.failed_names, ["m::bad <1>", "broken"]);
+    }
+
+    #[test]
+    fn a_secret_in_a_name_is_masked_before_the_name_is_cut() {
+        let masks = Masks::of(["hunter2hunter2"]);
+        let name = format!("{}hunter2hunter2", "x".repeat(NAME_CHARS_MAX - 5));
+        let text = format!("<testsuite><testcase name='{name}'><error/></testcase></testsuite>");
+        let mut counts = Counts::default();
+        count(&text, &masks, &mut counts).unwrap();
+        assert!(counts.failed_names[0].ends_with("xx***"), "{counts:?}");
     }
 
     #[test]
     fn what_is_no_report_or_not_of_this_run_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let now = SystemTime::now();
-        let at = |name: &str| read(dir.path(), name, now).unwrap_err();
+        let at = |name: &str| read(dir.path(), name, now, &Masks::default()).unwrap_err();
         assert!(at("missing.xml").contains("cannot be read"));
         assert!(at("../up.xml").contains("does not lie"));
         std::os::unix::fs::symlink("/etc/hostname", dir.path().join("link.xml")).unwrap();
@@ -200,11 +218,17 @@ mod tests {
             assert!(at("r.xml").contains(why), "{text}: {}", at("r.xml"));
         }
         std::fs::write(dir.path().join("r.xml"), "<testsuite/>").unwrap();
-        assert_eq!(read(dir.path(), "r.xml", now), Ok(Counts::default()));
-        assert_eq!(read(dir.path(), ".", now), Ok(Counts::default()));
+        assert_eq!(
+            read(dir.path(), "r.xml", now, &Masks::default()),
+            Ok(Counts::default())
+        );
+        assert_eq!(
+            read(dir.path(), ".", now, &Masks::default()),
+            Ok(Counts::default())
+        );
         let later = now + Duration::from_secs(60);
         assert!(
-            read(dir.path(), "r.xml", later)
+            read(dir.path(), "r.xml", later, &Masks::default())
                 .unwrap_err()
                 .contains("not of this run")
         );

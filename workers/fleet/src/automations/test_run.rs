@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use baton_worker::{Automation, Context, Effect, TaskError};
+use baton_worker::{Automation, Context, Effect, SecretText, TaskError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::allowed::{AllowError, Allowed};
+use super::allowed::{AllowError, Allowed, Filling};
 use super::junit::{Counts, read};
 use super::ran::{fits, shown};
 use crate::config::CommandConfig;
@@ -35,6 +35,9 @@ pub struct TestRunInput {
     /// The values of its parameters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub args: BTreeMap<String, Value>,
+    /// Its secrets, by the names the entry gives them, best given as references: `${ secret("name") }`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretText>,
     /// The folder of what is tested, below one the entry allows (`dirs`); the entry's own `dir` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024), extend("x-target" = true))]
@@ -100,6 +103,19 @@ impl TestRun {
     }
 }
 
+impl TestRunInput {
+    const fn filling(&self) -> Filling<'_> {
+        Filling {
+            args: &self.args,
+            secrets: &self.secrets,
+            dir: match &self.dir {
+                Some(dir) => Some(dir.as_str()),
+                None => None,
+            },
+        }
+    }
+}
+
 impl Automation for TestRun {
     const TYPE: &'static str = "test.run@1";
     const SUMMARY: &'static str = "Runs tests, and reads their JUnit report";
@@ -116,6 +132,7 @@ impl Automation for TestRun {
         vec![TestRunInput {
             command: "unit-tests".to_owned(),
             args: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             dir: Some("/srv/build/site".to_owned()),
             junit: Some("target/junit.xml".to_owned()),
             expect: TestsExpected::default(),
@@ -135,15 +152,16 @@ impl Automation for TestRun {
                 "no folder: give `dir`, or the entry its own",
             ));
         };
-        let run = command.run(&input.args, input.dir.as_deref())?;
+        let run = command.run(input.filling())?;
         let began = SystemTime::now();
         let ended = self.processes.run(context, run).await;
         let ended = ended.map_err(|error| error.into_task_error(Changes::Nothing))?;
         let counts = match &input.junit {
             Some(report) => {
                 let report = report.clone();
+                let masks = context.masks();
                 let counted = context
-                    .blocking(move || read(&place, &report, began))
+                    .blocking(move || read(&place, &report, began, &masks))
                     .await?;
                 counted.map_err(|why| no_report(name, &ended, &why))?
             }

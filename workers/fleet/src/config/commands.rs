@@ -49,6 +49,9 @@ pub struct CommandConfig {
     /// Codes by which it says that it has changed nothing and that another attempt may succeed.
     #[serde(default)]
     pub codes_retryable: Vec<i32>,
+    /// The secrets a task has to hand it, by the names the task uses, and how it gets each.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, SecretWay>,
     /// A file with the JSON Schema of what it leaves in `BATON_RESULT`.
     #[serde(default)]
     pub result_schema: Option<PathBuf>,
@@ -70,6 +73,18 @@ pub enum CommandEffect {
     Reversible,
     /// It changes something for good.
     Irreversible,
+}
+
+/// How a command gets a secret: one of the two, and never as an argument.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretWay {
+    /// As this variable of its environment.
+    #[serde(default)]
+    pub env: Option<String>,
+    /// As this file below `HOME`, its own folder: mode 0600, gone with the run.
+    #[serde(default)]
+    pub file: Option<String>,
 }
 
 /// One parameter of a command: a pattern or a list of values, one of them has to be there.

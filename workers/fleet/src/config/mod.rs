@@ -18,7 +18,8 @@ use serde::Deserialize;
 use crate::process::ProcessesConfig;
 use crate::secrets::SecretConfig;
 pub use commands::{
-    CommandConfig, CommandEffect, ParamConfig, ScriptRunConfig, ServiceConfig, ServiceDriver,
+    CommandConfig, CommandEffect, ParamConfig, ScriptRunConfig, SecretWay, ServiceConfig,
+    ServiceDriver,
 };
 pub use layers::{DEFAULTS, Layers};
 

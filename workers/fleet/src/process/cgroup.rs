@@ -82,6 +82,11 @@ pub(crate) fn own() -> Option<PathBuf> {
     can_kill.then_some(own)
 }
 
+/// The controllers that hold for the groups of runs below `base`.
+pub(crate) fn given_on(base: &Path) -> String {
+    fs::read_to_string(base.join("cgroup.subtree_control")).unwrap_or_default()
+}
+
 /// Where in the file system the group of `groups` lies.
 fn place(mounts: &str, groups: &str) -> Option<PathBuf> {
     let within = groups.lines().find_map(|line| line.strip_prefix("0::"))?;

@@ -62,6 +62,26 @@ pub(crate) struct Chosen {
     pub(crate) base: Option<PathBuf>,
 }
 
+impl Chosen {
+    /// An honest sentence about the limits of memory and of the number of processes: for a run as a whole, or how much less.
+    pub(crate) fn limits(&self) -> String {
+        let given = self.base.as_deref().map(cgroup::given_on);
+        let given = given.unwrap_or_default();
+        let has = |controller: &str| given.split_whitespace().any(|one| one == controller);
+        let memory = if has("memory") {
+            "memory is limited for a run as a whole"
+        } else {
+            "memory is limited for each process by itself (its address space)"
+        };
+        let processes = if has("pids") {
+            "the number of processes for a run as a whole"
+        } else {
+            "the number of processes by user, and NOT AT ALL for what runs as root"
+        };
+        format!("{memory}, {processes}")
+    }
+}
+
 /// The way wished for, or the best there is; none when the one wished for is not to be had.
 pub(crate) fn choose(wish: ContainmentWish) -> Option<Chosen> {
     let cgroup = || {

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use baton_worker::Context;
+use baton_worker::{Context, Masks};
 use tokio::process::{Child, Command};
 
 use super::containment::{Chosen, Containment, choose};
@@ -69,6 +69,12 @@ impl Processes {
         self.chosen().map(|chosen| chosen.containment)
     }
 
+    /// How the limits of memory and of the number of processes hold on this host, as a sentence. Blocks for a moment the first time.
+    #[must_use]
+    pub fn limits(&self) -> String {
+        self.chosen().map(Chosen::limits).unwrap_or_default()
+    }
+
     /// Before the first task: ends what an earlier worker left running, and takes away what was kept long enough. How many processes there
     /// were. Blocks.
     ///
@@ -113,17 +119,14 @@ impl Processes {
             let wish = self.inner.config.containment;
             let chosen = choose(wish);
             match &chosen {
-                Some(chosen) if chosen.containment == Containment::ProcessGroup => {
-                    tracing::warn!(
-                        "processes are held together by {}",
-                        chosen.containment.sentence()
-                    );
-                }
                 Some(chosen) => {
-                    tracing::info!(
-                        "processes are held together by {}",
-                        chosen.containment.sentence()
-                    );
+                    let (how, limits) = (chosen.containment.sentence(), chosen.limits());
+                    if chosen.containment == Containment::ProcessGroup {
+                        tracing::warn!("processes are held together by {how}");
+                    } else {
+                        tracing::info!("processes are held together by {how}");
+                    }
+                    tracing::info!("{limits}");
                 }
                 None => tracing::error!(
                     ?wish,
@@ -228,10 +231,17 @@ impl Processes {
                 let _ = tokio::time::timeout(DRAIN, &mut reading).await;
             }
         }
+        // Only now: what other runs have resolved meanwhile may have come this way.
+        let masks = if run.prints_secret {
+            Masks::default()
+        } else {
+            run.masks.clone().and(&context.masks())
+        };
         Watched {
             why,
-            stdout: out.captured(&run.masks),
-            stderr: err.captured(&run.masks),
+            stdout: out.captured(&masks),
+            stderr: err.captured(&masks),
+            masks,
         }
     }
 
@@ -248,7 +258,7 @@ impl Processes {
     ) -> Result<Ended, RunError> {
         let program = run.name();
         if let Some(why) = read_launch_error(&place.folder.control()) {
-            return Err(RunError::NotStarted(run.masks.hide(&why)));
+            return Err(RunError::NotStarted(watched.masks.hide(&why)));
         }
         let Some(status) = read_status(&place.folder.control()) else {
             return Err(place.after_a_lost_launcher(program));
@@ -273,7 +283,7 @@ impl Processes {
                 exit,
                 stdout: watched.stdout,
                 stderr: watched.stderr,
-                result: result_of(&place.folder.work().join(RESULT), &run.masks),
+                result: result_of(&place.folder.work().join(RESULT), &watched.masks),
                 left_behind,
                 took,
                 kept: None,
@@ -298,4 +308,5 @@ struct Watched {
     why: Option<&'static str>,
     stdout: Captured,
     stderr: Captured,
+    masks: Masks,
 }

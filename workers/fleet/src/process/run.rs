@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::limits::Limits;
+use super::place::RESULT;
 use super::run_error::RunError;
 use super::user::User;
 use baton_worker::Masks;
@@ -49,6 +50,7 @@ pub struct Run {
     pub(crate) user: Option<User>,
     pub(crate) may_gain_privileges: bool,
     pub(crate) keep_failed: bool,
+    pub(crate) prints_secret: bool,
 }
 
 impl Run {
@@ -69,6 +71,7 @@ impl Run {
             user: None,
             may_gain_privileges: false,
             keep_failed: true,
+            prints_secret: false,
         }
     }
 
@@ -146,7 +149,7 @@ impl Run {
         self
     }
 
-    /// What must not be seen in what it prints and returns.
+    /// What must not be seen in what it prints and returns, beside every secret the worker knows.
     #[must_use]
     pub fn masks(mut self, masks: Masks) -> Self {
         self.masks = masks;
@@ -172,6 +175,13 @@ impl Run {
     pub const fn keep_nothing(mut self) -> Self {
         self.keep_failed = false;
         self
+    }
+
+    /// What it prints is a secret, and wanted as it is: nothing of it is masked or kept, and nobody but the caller may see it.
+    #[must_use]
+    pub const fn prints_secret(mut self) -> Self {
+        self.prints_secret = true;
+        self.keep_nothing()
     }
 
     /// Whether everything asked for so far is allowed.
@@ -208,8 +218,9 @@ impl Run {
                 "an argument or variable holds a zero byte".to_owned(),
             ));
         }
-        let plain =
-            |name: &str| !name.is_empty() && !name.contains('/') && name != "." && name != "..";
+        let plain = |name: &str| {
+            !name.is_empty() && !name.contains('/') && ![".", "..", RESULT].contains(&name)
+        };
         if let Some((name, _)) = self.files.iter().find(|(name, _)| !plain(name)) {
             return Err(RunError::Refused(format!("`{name}` is no plain file name")));
         }
@@ -264,6 +275,8 @@ mod tests {
         assert!(!refused(Run::new("true").env("GIT_TERMINAL_PROMPT", "0")));
         assert!(!refused(Run::new("true").env_of_task("RELEASE", "r2")));
         assert!(refused(Run::new("true").arg("a\0b")));
-        assert!(refused(Run::new("true").file("../up", "x")));
+        for name in ["../up", "..", "", "result.json"] {
+            assert!(refused(Run::new("true").file(name, "x")), "{name}");
+        }
     }
 }

@@ -84,7 +84,7 @@ impl ConfiguredSecrets {
         let run = Run::new(program)
             .args(args)
             .timeout(COMMAND_WAIT)
-            .keep_nothing();
+            .prints_secret();
         // Neither what it prints nor what it complains of is shown: either may hold the secret.
         let ended = self
             .processes

@@ -30,7 +30,12 @@ optional = true
 fn args_of(given: Value) -> Result<String, String> {
     let allowed = list(DEPLOY).unwrap();
     let values = serde_json::from_value(given).unwrap();
-    let run = allowed.get("deploy").unwrap().run(&values, None);
+    let filling = Filling {
+        args: &values,
+        secrets: &BTreeMap::new(),
+        dir: None,
+    };
+    let run = allowed.get("deploy").unwrap().run(filling);
     run.map(|run| run.shown_args())
         .map_err(|error| error.to_string())
 }
@@ -109,6 +114,19 @@ fn a_wrong_entry_is_refused_at_the_start() {
             entry("env = [\"LD_PRELOAD=/x.so\"]"),
             "LD_PRELOAD is refused",
         ),
+        (entry("[a.secrets.x]"), "secrets.x needs env or file"),
+        (
+            entry("[a.secrets.x]\nenv = \"X\"\nfile = \"x\""),
+            "secrets.x needs env or file",
+        ),
+        (
+            entry("[a.secrets.x]\nenv = \"LD_PRELOAD\""),
+            "secrets.x: the variable LD_PRELOAD is refused",
+        ),
+        (
+            entry("[a.secrets.x]\nfile = \"../x\""),
+            "no plain file name",
+        ),
         (entry("dirs = [\"/no/such/folder\"]"), "/no/such/folder"),
         (entry("user = \"no-such-user-here\""), "no user"),
         (entry("result_schema = \"/no/such/file\""), "/no/such/file"),
@@ -131,9 +149,45 @@ fn a_folder_is_chosen_only_below_those_allowed_and_no_link_leads_out() {
     let toml = format!("[a]\nprogram = \"/bin/true\"\neffect = \"none\"\ndirs = [{root:?}]\n");
     let allowed = list(&toml).unwrap();
     let command = allowed.get("a").unwrap();
-    let at = |below: &str| command.run(&BTreeMap::new(), root.join(below).to_str());
+    let at = |below: &str| {
+        command.run(Filling {
+            args: &BTreeMap::new(),
+            secrets: &BTreeMap::new(),
+            dir: root.join(below).to_str(),
+        })
+    };
     assert!(at("site").is_ok());
     for below in ["out", "..", "site/../..", "missing"] {
         assert_eq!(at(below).unwrap_err().code(), "folder-refused", "{below}");
+    }
+}
+
+#[test]
+fn secrets_are_what_the_entry_takes_no_more_and_no_less_and_no_argument() {
+    let toml = "[a]\nprogram = \"/bin/true\"\neffect = \"none\"\nargs = [\"x\"]\n\
+                secrets.token.env = \"TOKEN\"\nsecrets.key.file = \"key\"\n";
+    let allowed = list(toml).unwrap();
+    let command = allowed.get("a").unwrap();
+    let run = |given: &[&str]| {
+        let secret = |name: &&str| ((*name).to_owned(), SecretText::text("hunter2hunter2"));
+        let secrets = given.iter().map(secret).collect();
+        command.run(Filling {
+            args: &BTreeMap::new(),
+            secrets: &secrets,
+            dir: None,
+        })
+    };
+    let shown = run(&["token", "key"]).unwrap();
+    assert_eq!(shown.shown_args(), r#"["x"]"#);
+    for (given, said) in [
+        (&["token"][..], "the secret `key` is missing"),
+        (
+            &["token", "key", "more"],
+            "takes no secret `more`; it takes key, token",
+        ),
+    ] {
+        let error = run(given).unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+        assert!(error.nothing_changed() && !error.to_string().contains("hunter2"));
     }
 }
