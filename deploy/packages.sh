@@ -19,6 +19,9 @@ missing_packages() {
   # releases come from a repository and are served by a web server
   command -v git > /dev/null || echo git
   command -v busybox > /dev/null || echo busybox
+  # git goes over a real ssh
+  command -v ssh > /dev/null && command -v ssh-keygen > /dev/null || echo openssh-client
+  [ -x /usr/sbin/sshd ] || echo openssh-server
   # amqp-publish: an AMQP client that is not ours
   command -v amqp-publish > /dev/null || echo amqp-tools
 }
@@ -57,6 +60,13 @@ install_packages() {
     *' supervisor '*)
       if [ -d /run/systemd/system ]; then
         "${as_root[@]}" systemctl disable --now supervisor.service > /dev/null 2>&1 || true
+      fi
+      ;;
+  esac
+  case " $* " in
+    *' openssh-server '*)
+      if [ -d /run/systemd/system ]; then
+        "${as_root[@]}" systemctl disable --now ssh.service ssh.socket > /dev/null 2>&1 || true
       fi
       ;;
   esac

@@ -2,8 +2,8 @@
 //! address, its credentials handed over where no other process can read them.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use baton_worker::{Context, SecretText, TaskError};
@@ -16,6 +16,9 @@ use crate::process::{Changes, Ended, Processes, Run};
 const CALL_WAIT: Duration = Duration::from_secs(3600);
 /// Who commits where the configuration names nobody.
 const AUTHOR: (&str, &str) = ("Baton", "baton@localhost");
+
+/// The file of a call's own folder with the authorities to trust.
+const AUTHORITIES: &str = "authorities.pem";
 
 /// Settings of every call: nothing of a repository or a host may run a program, and nothing is asked of a person.
 const SETTINGS: [&str; 13] = [
@@ -42,7 +45,8 @@ pub struct Git {
     repositories: Arc<[String]>,
     author: (String, String),
     ssh: OsString,
-    ca_file: Option<PathBuf>,
+    ca_pem: Arc<str>,
+    authorities: Arc<OnceLock<String>>,
 }
 
 /// A repository that may be spoken to.
@@ -54,23 +58,34 @@ pub(crate) struct Remote {
 }
 
 impl Git {
-    /// With what the configuration allows.
+    /// With what the configuration allows. `ca_pem` are authorities to trust beside those of the system.
     ///
     /// # Errors
     /// [`RootError`] when a root is no folder.
-    pub fn new(
-        processes: Processes,
-        config: &GitConfig,
-        ca_file: Option<PathBuf>,
-    ) -> Result<Self, RootError> {
+    pub fn new(processes: Processes, config: &GitConfig, ca_pem: &str) -> Result<Self, RootError> {
         Ok(Self {
             processes,
             roots: Arc::new(Roots::new(&config.roots)?),
             repositories: config.repositories.clone().into(),
             author: author(config.author.as_deref()),
             ssh: ssh(config),
-            ca_file,
+            ca_pem: ca_pem.into(),
+            authorities: Arc::default(),
         })
+    }
+
+    /// The authorities git is told to trust, those of the system included, as PEM; none when it may go by its own.
+    #[must_use]
+    pub fn authorities(&self) -> Option<&str> {
+        if self.ca_pem.is_empty() {
+            return None;
+        }
+        // One setting names them all: a file with ours alone would shut out every public host.
+        Some(self.authorities.get_or_init(|| {
+            let system = rustls_native_certs::load_native_certs().certs;
+            let all: String = system.iter().map(|one| pem(one)).collect();
+            all + &self.ca_pem
+        }))
     }
 
     /// The repository at `address`, if it may be spoken to.
@@ -203,11 +218,12 @@ impl<'a> Call<'a> {
     fn run(self, args: &[&str]) -> Run {
         let (name, email) = &self.git.author;
         let mut settings: Vec<String> = SETTINGS.iter().map(|s| (*s).to_owned()).collect();
-        if let Some(path) = &self.git.ca_file {
-            settings.push(format!("http.sslCAInfo={}", path.display()));
-        }
+        let mut authorities = None;
         if let Some(remote) = self.remote {
             settings.push(format!("protocol.{}.allow=always", remote.protocol));
+            if remote.protocol == "https" {
+                authorities = self.git.authorities();
+            }
         }
         let mut run = Run::new("git")
             .keep_nothing()
@@ -231,6 +247,10 @@ impl<'a> Call<'a> {
                 .env("GIT_CONFIG_COUNT", "1")
                 .env("GIT_CONFIG_KEY_0", "http.extraHeader")
                 .env("GIT_CONFIG_VALUE_0", authorization);
+        }
+        if let Some(authorities) = authorities {
+            settings.push(format!("http.sslCAInfo=~/{AUTHORITIES}"));
+            run = run.file(AUTHORITIES, authorities);
         }
         if let Some((name, value)) = self.env {
             run = run.env(name, value);
@@ -295,6 +315,21 @@ fn basic(token: &str) -> String {
     format!("Authorization: Basic {}", BASE64.encode(pair))
 }
 
+/// A certificate as PEM.
+fn pem(der: &[u8]) -> String {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+    const LINE: usize = 64;
+    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+    for (number, letter) in BASE64.encode(der).chars().enumerate() {
+        if number > 0 && number.is_multiple_of(LINE) {
+            text.push('\n');
+        }
+        text.push(letter);
+    }
+    text + "\n-----END CERTIFICATE-----\n"
+}
+
 fn author(text: Option<&str>) -> (String, String) {
     let named = text.and_then(|text| {
         let (name, email) = text.trim().strip_suffix('>')?.split_once('<')?;
@@ -310,15 +345,17 @@ fn ssh(config: &GitConfig) -> OsString {
          -o ServerAliveInterval=15 -o ServerAliveCountMax=3 -o ForwardAgent=no -o ForwardX11=no \
          -o ClearAllForwardings=yes -o PermitLocalCommand=no",
     );
-    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+    // For the shell; and for ssh, which would take a percent sign for something to fill in.
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let plain = |path: &Path| path.display().to_string().replace('%', "%%");
     if let Some(path) = &config.ssh_key_file {
-        command.push(format!(" -o IdentitiesOnly=yes -i {}", quoted(path)));
+        let key = quoted(&plain(path));
+        command.push(format!(" -o IdentitiesOnly=yes -i {key}"));
     }
     if let Some(path) = &config.ssh_known_hosts_file {
-        command.push(format!(
-            " -o GlobalKnownHostsFile=/dev/null -o UserKnownHostsFile={}",
-            quoted(path)
-        ));
+        // It takes several, divided by spaces: one with a space in it needs quotes of its own.
+        let hosts = quoted(&format!("UserKnownHostsFile=\"{}\"", plain(path)));
+        command.push(format!(" -o GlobalKnownHostsFile=/dev/null -o {hosts}"));
     }
     command
 }

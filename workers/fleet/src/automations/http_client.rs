@@ -399,3 +399,6 @@ fn tls(ca_pem: &[u8]) -> Result<ClientConfig, String> {
         .map(|builder| builder.with_root_certificates(roots).with_no_client_auth())
         .map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::http_client::Client;
 use super::http_guard::Guard;
@@ -36,40 +37,51 @@ pub(crate) fn says(status: u16, headers: &str, body: &str) -> Does {
 /// The server.
 pub(crate) struct TestServer {
     pub(crate) port: u16,
+    scheme: &'static str,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl TestServer {
     /// Does these things, one for each request; the last one for ever.
     pub(crate) async fn doing(does: &[Does]) -> Self {
+        Self::start(does, None).await
+    }
+
+    /// The same over TLS. Who does not agree is not counted as having asked.
+    pub(crate) async fn over_tls(does: &[Does], tls: TlsAcceptor) -> Self {
+        Self::start(does, Some(tls)).await
+    }
+
+    async fn start(does: &[Does], tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(Mutex::new(Vec::new()));
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let (does, kept) = (does.to_vec(), asked.clone());
         tokio::spawn(async move {
             for number in 0.. {
-                let (mut stream, _) = listener.accept().await.unwrap();
+                let (stream, _) = listener.accept().await.unwrap();
                 let does = does[number.min(does.len() - 1)].clone();
-                let kept = kept.clone();
+                let (kept, tls) = (kept.clone(), tls.clone());
                 tokio::spawn(async move {
-                    let request = read(&mut stream).await;
-                    kept.lock().unwrap().push(request);
-                    match does {
-                        Does::Says(text) => {
-                            let _ = stream.write_all(text.as_bytes()).await;
-                            let _ = stream.shutdown().await;
-                        }
-                        Does::Cuts => drop(stream),
-                        Does::Hangs => std::future::pending().await,
+                    let Some(tls) = tls else {
+                        return serve(stream, does, &kept).await;
+                    };
+                    if let Ok(stream) = tls.accept(stream).await {
+                        serve(stream, does, &kept).await;
                     }
                 });
             }
         });
-        Self { port, asked }
+        Self {
+            port,
+            scheme,
+            asked,
+        }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("{}://127.0.0.1:{}{path}", self.scheme, self.port)
     }
 
     /// Every request so far, as it was read.
@@ -78,7 +90,24 @@ impl TestServer {
     }
 }
 
-async fn read(stream: &mut tokio::net::TcpStream) -> String {
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    does: Does,
+    kept: &Mutex<Vec<String>>,
+) {
+    let request = read(&mut stream).await;
+    kept.lock().unwrap().push(request);
+    match does {
+        Does::Says(text) => {
+            let _ = stream.write_all(text.as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+        Does::Cuts => drop(stream),
+        Does::Hangs => std::future::pending().await,
+    }
+}
+
+async fn read(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut all = Vec::new();
     let mut buffer = [0; 4096];
     loop {

@@ -36,6 +36,8 @@ mod service_start;
 mod service_stop;
 mod span;
 mod test_run;
+#[cfg(test)]
+mod tls_testing;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -179,7 +181,7 @@ fn with_git(
     of: &GitConfig,
     net: &NetConfig,
 ) -> Result<Registry, FleetError> {
-    let git = Git::new(processes.clone(), of, net.ca_file.clone())?;
+    let git = Git::new(processes.clone(), of, &authorities(net)?)?;
     Ok(registry
         .with(GitCheckout::by(git.clone()))?
         .with(GitCommitPush::by(git))?)
@@ -187,20 +189,34 @@ fn with_git(
 
 fn with_net(registry: Registry, of: &NetConfig) -> Result<Registry, FleetError> {
     let guard = Arc::new(Guard::new(&of.allow)?);
-    let authorities = match &of.ca_file {
-        Some(path) => std::fs::read(path).map_err(|source| FleetError::Authorities {
-            path: path.clone(),
-            source,
-        })?,
-        None => Vec::new(),
-    };
-    let client = Client::new(guard.clone(), authorities);
+    let client = Client::new(guard.clone(), authorities(of)?.into_bytes());
     Ok(registry
         .with(CheckTcp::guarded(guard.clone()))?
         .with(CheckPing::guarded(guard))?
         .with(CheckHttp::by(client.clone()))?
         .with(HttpPoll::by(client.clone()))?
         .with(HttpRequest::by(client))?)
+}
+
+/// The authorities to trust beside those of the system, as PEM. That there is none in the file is found out now, not when a host is spoken to.
+fn authorities(of: &NetConfig) -> Result<String, FleetError> {
+    use tokio_rustls::rustls::pki_types::CertificateDer;
+    use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+    let Some(path) = &of.ca_file else {
+        return Ok(String::new());
+    };
+    let read = std::fs::read_to_string(path).and_then(|text| {
+        let mut all = CertificateDer::pem_slice_iter(text.as_bytes());
+        match all.next() {
+            Some(Ok(_)) => Ok(text),
+            Some(Err(error)) => Err(std::io::Error::other(error)),
+            None => Err(std::io::Error::other("there is no certificate in it")),
+        }
+    });
+    read.map_err(|source| FleetError::Authorities {
+        path: path.clone(),
+        source,
+    })
 }
 
 fn with_commands(
