@@ -158,6 +158,9 @@ pub enum Record {
         sole: bool,
         /// Whether the automation was entered.
         started: bool,
+        /// How long it ran by its worker's clock, where it was entered: what is held late says nothing before its report.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ran_ms: Option<u64>,
         /// What came of it.
         result: TaskResult,
     },

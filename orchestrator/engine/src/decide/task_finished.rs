@@ -114,6 +114,9 @@ fn in_time(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
         run: finished.run,
         sole: finished.sole,
         started: finished.started,
+        ran_ms: finished
+            .started
+            .then(|| finished.finished_at.since_ms(finished.started_at)),
         result: finished.result.clone(),
     })?;
     d.settle(&of, &Outcome::of(finished.of.direction, &finished.result))?;

@@ -45,10 +45,10 @@ struct OfType {
     waiting: usize,
     /// Tasks claimed by a worker.
     running: usize,
-    /// From the sending to the claim, median. None where tasks are not claimed.
+    /// From the sending until a worker began: to its claim, or, of one that is held late, as long as it did not run by its worker's clock; median.
     wait_p50_ms: Option<u64>,
     wait_p95_ms: Option<u64>,
-    /// From the claim to the report, median; where tasks are not claimed, from the sending to the report.
+    /// From when a worker began to the report, median.
     run_p50_ms: Option<u64>,
     run_p95_ms: Option<u64>,
     /// How many of the reports were no success, from 0 to 1.
@@ -102,10 +102,31 @@ struct Sending {
     claimed: Option<Timestamp>,
 }
 
+impl Sending {
+    /// How long it waited, where its claim has not told that, and how long it ran. Clocks of workers may be off, spans of theirs are not.
+    fn parts(&self, reported: Timestamp, started: bool, ran_ms: Option<u64>) -> Parts {
+        if !started {
+            return (None, None);
+        }
+        if let Some(claimed) = self.claimed {
+            return (None, Some(reported.since_ms(claimed)));
+        }
+        let whole = reported.since_ms(self.sent);
+        match ran_ms {
+            Some(ran) => (Some(whole.saturating_sub(ran)), Some(ran.min(whole))),
+            // written by an earlier version, which kept no more
+            None => (None, Some(whole)),
+        }
+    }
+}
+
+type Parts = (Option<u64>, Option<u64>);
+
 #[derive(Default)]
 struct Gathered {
     waits: Vec<u64>,
     runs: Vec<u64>,
+    reports: usize,
     failed: usize,
     waiting: usize,
     running: usize,
@@ -152,11 +173,19 @@ fn reckoned(rows: &[(SagaId, Entry)], workers: &[WorkerView]) -> Top {
                         gathered.waits.push(entry.at.since_ms(sending.sent));
                     }
                 }
-                Record::Reported { of, result, .. } => {
+                Record::Reported {
+                    of,
+                    result,
+                    started,
+                    ran_ms,
+                    ..
+                } => {
                     if let Some(sending) = open.remove(&key(*saga, of)) {
-                        let from = sending.claimed.unwrap_or(sending.sent);
+                        let (wait, run) = sending.parts(entry.at, *started, *ran_ms);
                         let gathered = all.entry(sending.of).or_default();
-                        gathered.runs.push(entry.at.since_ms(from));
+                        gathered.waits.extend(wait);
+                        gathered.runs.extend(run);
+                        gathered.reports += 1;
                         gathered.failed += usize::from(!good(result));
                     }
                 }
@@ -211,7 +240,6 @@ fn shown(
         .filter(serves)
         .map(|worker| (&worker.worker, worker.concurrency.unwrap_or(0)))
         .collect();
-    let reports = gathered.runs.len();
     OfType {
         task_type: task_type.to_string(),
         waiting: gathered.waiting,
@@ -220,8 +248,8 @@ fn shown(
         wait_p95_ms: quantile(&gathered.waits, 95),
         run_p50_ms: quantile(&gathered.runs, 50),
         run_p95_ms: quantile(&gathered.runs, 95),
-        failed_share: share(gathered.failed, reports),
-        reports,
+        failed_share: share(gathered.failed, gathered.reports),
+        reports: gathered.reports,
         workers: serving.len(),
         concurrency: serving.iter().map(|(_, concurrency)| concurrency).sum(),
         pool,
@@ -243,6 +271,29 @@ fn share(of: usize, all: usize) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_held_late_waits_until_its_worker_began() {
+        let late = Sending {
+            of: (
+                TaskType::new("test.echo@1").unwrap(),
+                String::from("default"),
+            ),
+            sent: Timestamp(1_000),
+            claimed: None,
+        };
+        let at = Timestamp(61_000);
+        assert_eq!(late.parts(at, true, Some(500)), (Some(59_500), Some(500)));
+        let off = late.parts(at, true, Some(70_000));
+        assert_eq!(off, (Some(0), Some(60_000)));
+        assert_eq!(late.parts(at, true, None), (None, Some(60_000)));
+        assert_eq!(late.parts(at, false, None), (None, None));
+        let claimed = Sending {
+            claimed: Some(Timestamp(41_000)),
+            ..late
+        };
+        assert_eq!(claimed.parts(at, true, Some(500)), (None, Some(20_000)));
+    }
 
     #[test]
     fn quantiles_are_values_that_were_there() {

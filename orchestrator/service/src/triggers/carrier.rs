@@ -10,7 +10,7 @@ use baton_store::{Effect, EventRow, Settled, TriggerRef, Triggers as _};
 use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Shared, letters};
+use super::{Live, Shared, letters};
 use crate::chain::chain;
 use crate::hot::mail::Request;
 
@@ -121,16 +121,21 @@ async fn start_all(
     }
     for some in asked.chunks(INPUTS_MAX) {
         let asking = some.iter().map(|(row, _, of, saga)| async move {
-            match start_of(shared, row, of, *saga) {
-                Ok(start) => started(shared, start).await,
-                Err(why) => Ok(Some(why)),
-            }
+            let (version, start) = match start_of(shared, row, of, *saga) {
+                Ok(start) => start,
+                Err(why) => return Ok(Err(why)),
+            };
+            let refused = started(shared, start).await?;
+            Ok(refused.map_or(Ok(version), Err))
         });
         for ((row, place, ..), answer) in some.iter().zip(join_all(asking).await) {
-            if let Some(error) = answer?
-                && let Some(one) = settled.get_mut(&row.seq)
-            {
-                refuse(one, *place, error);
+            let answer = answer?;
+            let Some(one) = settled.get_mut(&row.seq) else {
+                continue;
+            };
+            match answer {
+                Ok(version) => started_by(one, *place, version),
+                Err(error) => refuse(one, *place, error),
             }
         }
     }
@@ -143,23 +148,53 @@ fn start_of(
     row: &EventRow,
     of: &TriggerRef,
     saga: SagaId,
-) -> Result<Start, String> {
+) -> Result<(u32, Start), String> {
     let live = shared.live.borrow().clone();
-    let hit = live.hit(of, &row.event).ok_or_else(|| {
-        format!(
-            "trigger {} of {}@{} no longer finds in the event what it found when it was kept",
-            of.trigger, of.definition, of.version
-        )
-    })?;
-    Ok(Start {
+    let (version, hit) = live
+        .hit(of, &row.event)
+        .ok_or_else(|| found_no_more(&live, of))?;
+    if version != of.version {
+        tracing::warn!(
+            definition = %of.definition, planned = of.version, version,
+            event.r#type = %row.event.kind, event.id = %row.event.id,
+            "the version an event was kept for cannot be used any more; the newest that can starts instead"
+        );
+    }
+    let start = Start {
         id: InputId(saga.0),
         saga,
         definition: of.definition.clone(),
-        version: Some(of.version),
+        version: Some(version),
         input: hit.input,
         labels: BTreeMap::new(),
         by: format!("event {}/{}", row.event.kind, row.event.id),
-    })
+    };
+    Ok((version, start))
+}
+
+/// Why an event that was kept for a trigger starts nothing.
+fn found_no_more(live: &Live, of: &TriggerRef) -> String {
+    let TriggerRef {
+        definition,
+        version,
+        trigger,
+    } = of;
+    let why = match live.definition(definition, *version) {
+        Some(_) => "no longer finds in the event what it found when it was kept",
+        None => {
+            "cannot be read by this version of the orchestrator, and no other version takes its place"
+        }
+    };
+    format!(
+        "trigger {trigger} of {definition}@{version} {why}; register a version that can, and publish the event again under a new id"
+    )
+}
+
+/// The version that started it, where that is another than the planned one.
+fn started_by(one: &mut Settled, place: usize, by: u32) {
+    if let Some(Effect::Started { of, .. }) = one.effects.get_mut(place) {
+        of.version = by;
+    }
 }
 
 /// Has a saga started; answers why not when it is refused for good.

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use base64::Engine as _;
@@ -17,6 +17,7 @@ use baton_messages::Timestamp;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
+use crate::chain::chain;
 use crate::config::{HookConfig, Scheme};
 
 /// What a secret of Standard Webhooks begins with; the rest is base 64.
@@ -70,12 +71,46 @@ pub(crate) trait Headers {
     fn text(&self, name: &str) -> Option<&str>;
 }
 
+/// What signs: several while one is being replaced.
+type Keys = Arc<Vec<Vec<u8>>>;
+
 /// One secret: what signs and how.
 struct Secret {
-    /// Several while one is being replaced.
-    keys: Vec<Vec<u8>>,
-    scheme: Scheme,
-    tolerance_s: u64,
+    name: String,
+    config: HookConfig,
+    last: Mutex<Last>,
+}
+
+/// What its file, or the environment, held last.
+struct Last {
+    keys: Keys,
+    /// The trouble that was told of: once, not at every request.
+    told: Option<String>,
+}
+
+impl Secret {
+    /// Read anew each time it is used: a file of a line costs less than the signature. One that cannot be used leaves the last that could.
+    fn keys(&self) -> Keys {
+        let read = keys(&self.name, &self.config);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match read {
+            Ok(keys) => {
+                if *last.keys != keys {
+                    last.keys = Arc::new(keys);
+                    tracing::info!(secret = %self.name, "the secret of a hook has changed and is used from now on");
+                }
+                last.told = None;
+            }
+            Err(error) => {
+                let error = chain(&error);
+                if last.told.as_ref() != Some(&error) {
+                    tracing::warn!(secret = %self.name, %error, "the secret of a hook cannot be used as it is now; the last one goes on being used");
+                    last.told = Some(error);
+                }
+            }
+        }
+        last.keys.clone()
+    }
 }
 
 /// The secrets, and how often each hook was called.
@@ -127,9 +162,10 @@ impl Hooks {
         now: Timestamp,
     ) -> Result<String, Refused> {
         let secret = self.secrets.get(secret).ok_or(Refused::Signature)?;
-        match secret.scheme {
-            Scheme::Github => github(secret, headers, body),
-            Scheme::Standard => standard(secret, headers, body, now),
+        let keys = secret.keys();
+        match secret.config.scheme {
+            Scheme::Github => github(&keys, headers, body),
+            Scheme::Standard => standard(&keys, secret.config.tolerance_s, headers, body, now),
         }
     }
 
@@ -175,8 +211,18 @@ impl Bucket {
     }
 }
 
-/// One secret on each line: the old one may stand beside the new one while it is replaced.
+/// A secret, read for the first time.
 fn secret(name: &str, config: &HookConfig) -> Result<Secret, HookError> {
+    let keys = Arc::new(keys(name, config)?);
+    Ok(Secret {
+        name: name.to_owned(),
+        config: config.clone(),
+        last: Mutex::new(Last { keys, told: None }),
+    })
+}
+
+/// One secret on each line: the old one may stand beside the new one while it is replaced.
+fn keys(name: &str, config: &HookConfig) -> Result<Vec<Vec<u8>>, HookError> {
     let wrong = |why: &str| HookError::Secret {
         name: name.to_owned(),
         why: why.to_owned(),
@@ -207,21 +253,17 @@ fn secret(name: &str, config: &HookConfig) -> Result<Secret, HookError> {
     if keys.is_empty() {
         return Err(wrong("the secret is empty"));
     }
-    Ok(Secret {
-        keys,
-        scheme: config.scheme,
-        tolerance_s: config.tolerance_s,
-    })
+    Ok(keys)
 }
 
-fn github(secret: &Secret, headers: &impl Headers, body: &[u8]) -> Result<String, Refused> {
+fn github(keys: &[Vec<u8>], headers: &impl Headers, body: &[u8]) -> Result<String, Refused> {
     let id = id_of(headers, "x-github-delivery")?;
     let given = headers
         .text("x-hub-signature-256")
         .and_then(|text| text.strip_prefix("sha256="))
         .and_then(unhex)
         .ok_or(Refused::Header("x-hub-signature-256"))?;
-    if signed(secret, &[body], &given) {
+    if signed(keys, &[body], &given) {
         Ok(id)
     } else {
         Err(Refused::Signature)
@@ -229,7 +271,8 @@ fn github(secret: &Secret, headers: &impl Headers, body: &[u8]) -> Result<String
 }
 
 fn standard(
-    secret: &Secret,
+    keys: &[Vec<u8>],
+    tolerance_s: u64,
     headers: &impl Headers,
     body: &[u8],
     now: Timestamp,
@@ -249,21 +292,19 @@ fn standard(
         .split_ascii_whitespace()
         .filter_map(|one| one.strip_prefix("v1,"))
         .filter_map(|encoded| STANDARD.decode(encoded).ok())
-        .any(|given| signed(secret, &parts, &given));
+        .any(|given| signed(keys, &parts, &given));
     if !right {
         return Err(Refused::Signature);
     }
-    if (now.0 / 1000).abs_diff(at) > secret.tolerance_s {
-        return Err(Refused::Time {
-            tolerance_s: secret.tolerance_s,
-        });
+    if (now.0 / 1000).abs_diff(at) > tolerance_s {
+        return Err(Refused::Time { tolerance_s });
     }
     Ok(id)
 }
 
 /// Compared in a time that tells nothing of where they differ.
-fn signed(secret: &Secret, parts: &[&[u8]], given: &[u8]) -> bool {
-    secret.keys.iter().any(|key| {
+fn signed(keys: &[Vec<u8>], parts: &[&[u8]], given: &[u8]) -> bool {
+    keys.iter().any(|key| {
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
             return false;
         };
@@ -303,16 +344,51 @@ mod tests {
         }
     }
 
+    /// The file may be gone after that: the last secret that could be read stays.
     fn hooks(scheme: Scheme, lines: &str) -> Hooks {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), lines).unwrap();
+        hooks_of(scheme, file.path(), lines)
+    }
+
+    fn hooks_of(scheme: Scheme, file: &std::path::Path, lines: &str) -> Hooks {
+        std::fs::write(file, lines).unwrap();
         let config = HookConfig {
-            secret_file: Some(file.path().to_path_buf()),
+            secret_file: Some(file.to_path_buf()),
             secret_env: None,
             scheme,
             tolerance_s: 300,
         };
         Hooks::read(&BTreeMap::from([("s".to_owned(), config)]), 60, 1000).unwrap()
+    }
+
+    #[test]
+    fn a_secret_that_has_changed_is_used_at_once_and_one_that_is_broken_never() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let hooks = hooks_of(Scheme::Github, file.path(), "the-first-of-two-secrets");
+        let signed_with = |key: &str| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
+            mac.update(b"body");
+            let hex: String = mac
+                .finalize()
+                .into_bytes()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            let headers = BTreeMap::from([
+                ("x-github-delivery", "d-1".to_owned()),
+                ("x-hub-signature-256", format!("sha256={hex}")),
+            ]);
+            hooks.verify("s", &headers, b"body", Timestamp(0)).is_ok()
+        };
+        assert!(signed_with("the-first-of-two-secrets"));
+        std::fs::write(file.path(), "the-other-of-two-secrets").unwrap();
+        assert!(!signed_with("the-first-of-two-secrets"));
+        assert!(signed_with("the-other-of-two-secrets"));
+        std::fs::write(file.path(), "short").unwrap();
+        assert!(!signed_with("short"));
+        assert!(signed_with("the-other-of-two-secrets"));
+        std::fs::remove_file(file.path()).unwrap();
+        assert!(signed_with("the-other-of-two-secrets"));
     }
 
     #[test]

@@ -120,11 +120,22 @@ impl Live {
         planned
     }
 
-    /// What one trigger of one version found in an event.
-    pub(crate) fn hit(&self, of: &TriggerRef, event: &Event) -> Option<Hit> {
-        let definition = self.definition(&of.definition, of.version)?;
-        let hits = on_event(definition, event).hits;
-        hits.into_iter().find(|hit| hit.index == of.trigger)
+    /// What a trigger finds in an event it was kept for, and by which version: the one that found it then; or, where that cannot be read any more
+    /// or finds it no longer, as after an exchange of the program, the newest that can. Only the version that was planned is known to hold the
+    /// secret that signed a hook, so that no other takes its place.
+    pub(crate) fn hit(&self, of: &TriggerRef, event: &Event) -> Option<(u32, Hit)> {
+        let planned = self.definition(&of.definition, of.version);
+        let newest = || {
+            let newest = self.newest.get(&of.definition)?;
+            let on_hook = signed_by_any(newest, of.trigger) || claims_a_hook(event);
+            (!on_hook).then_some(newest)
+        };
+        let found = |definition: &Arc<Definition>| {
+            let hits = on_event(definition, event).hits;
+            let hit = hits.into_iter().find(|hit| hit.index == of.trigger)?;
+            Some((definition.version, hit))
+        };
+        planned.and_then(found).or_else(|| found(newest()?))
     }
 
     /// The secrets with which a hook may be signed; none when no live trigger is on it.
@@ -171,6 +182,12 @@ fn waits(definition: &Definition) -> impl Iterator<Item = &EventPattern> {
 pub(crate) fn listens(definition: &Definition) -> bool {
     let event = |trigger: &Trigger| matches!(trigger, Trigger::Event { .. });
     definition.triggers.iter().any(event) || waits(definition).next().is_some()
+}
+
+/// Whether this trigger is on a hook.
+fn signed_by_any(definition: &Definition, trigger: u32) -> bool {
+    let at = usize::try_from(trigger).unwrap_or(usize::MAX);
+    matches!(definition.triggers.get(at), Some(Trigger::Hook { .. }))
 }
 
 /// A trigger on a hook takes only what its own secret signed; any other takes what it wants.
@@ -228,6 +245,40 @@ mod tests {
             "{planned:?}"
         );
         assert!(live.is_awaited("com.wait.x") && !live.is_awaited("com.new.a"));
+    }
+
+    #[test]
+    fn where_the_planned_version_cannot_be_read_the_newest_that_can_takes_its_place() {
+        let of = |definition: &str, version, trigger| TriggerRef {
+            definition: definition.to_owned(),
+            version,
+            trigger,
+        };
+        let hook = "  - hook: h\n    secret: one\n";
+        let rows = vec![
+            row("s", 1, "  - event: com.a\n"),
+            row("s", 2, "  - event: com.a\n  - event: com.b\n"),
+            row("h", 1, hook),
+        ];
+        let live = Live::default().with(rows);
+        let version = |of: &TriggerRef, kind: &str, source: &str| {
+            live.hit(of, &event(kind, source))
+                .map(|(version, _)| version)
+        };
+        assert_eq!(
+            version(&of("s", 1, 0), "com.a", "/s"),
+            Some(1),
+            "itself first"
+        );
+        assert_eq!(version(&of("s", 3, 0), "com.a", "/s"), Some(2));
+        assert_eq!(
+            version(&of("s", 3, 1), "com.a", "/s"),
+            None,
+            "another trigger"
+        );
+        assert_eq!(version(&of("s", 3, 1), "com.b", "/s"), Some(2));
+        assert_eq!(version(&of("h", 1, 0), "hook.h", "/v1/hooks/h"), Some(1));
+        assert_eq!(version(&of("h", 2, 0), "hook.h", "/v1/hooks/h"), None);
     }
 
     #[test]

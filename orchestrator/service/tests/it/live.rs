@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
+use baton_harness::await_some;
 use serde_json::{Value, json};
 
 use crate::stage::{Api, LIMIT, Stage, THREE};
@@ -239,4 +240,33 @@ async fn a_definition_is_checked_without_being_registered() {
         .send_as(reqwest::Method::GET, "/v1/definitions/three/1")
         .await;
     assert_eq!(source, (200, Value::String(THREE.to_owned())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_in_the_queue_waits_and_does_not_run() {
+    let mut stage = Stage::new().await;
+    let _worker = stage.worker_with("BATON__WORKER__CONCURRENCY", "1");
+    let api = stage.api().await;
+    stage.await_type("test.echo@1").await;
+    let start = json!({ "task": "test.echo@1", "input": { "value": 1, "sleep_ms": 1000 } });
+    let mut sagas = Vec::new();
+    for _ in 0..4 {
+        sagas.push(api.start(&start).await);
+    }
+    for saga in sagas {
+        api.await_status(&saga, "completed").await;
+    }
+    // the last one stood behind three others
+    await_some("the figures to be over all of them", LIMIT, async || {
+        let top = api.get("/v1/top").await;
+        let echo = &top["items"][0];
+        let figure = |name: &str| echo[name].as_u64();
+        if figure("reports")? < 4 {
+            return None;
+        }
+        let (wait, run) = (figure("wait_p95_ms")?, figure("run_p95_ms")?);
+        assert!(wait >= 2_500 && run < wait, "{echo}");
+        Some(())
+    })
+    .await;
 }

@@ -65,6 +65,14 @@ impl Stage {
             .start()
     }
 
+    /// A worker with a further variable.
+    pub(crate) fn worker_with(&self, name: &str, value: &str) -> Process {
+        Launch::binary("baton-worker")
+            .args(["--http", "off", "--amqp", &self.vhost.url()])
+            .env(name, value)
+            .start()
+    }
+
     /// Where the API is; waits until it is there.
     pub(crate) async fn url(&mut self) -> String {
         let orchestrator = &self.orchestrator;

@@ -86,6 +86,7 @@ pub fn later(n: u32, records: u32) -> Entry {
             run: RunId(Uuid::from_u128(u128::from(i))),
             sole: true,
             started: true,
+            ran_ms: Some(40),
             result: TaskResult::Failed(Failure {
                 code: "busy".to_owned(),
                 message: "the switch is busy".to_owned(),
