@@ -8,7 +8,7 @@ use crate::inbox::{Checkpoint, Finished, InboxMessage, Started};
 
 /// Most reports in one batch: as many as make the message's own cost vanish, few enough that one turn of an orchestrator takes several.
 pub const REPORTS_MAX: usize = 128;
-/// The size a batch is filled up to, in bytes of body: with its header it fits one AMQP frame of 128 KiB. A report that is larger goes alone.
+/// The size a batch is filled up to, in bytes of body: a few AMQP frames. A report that is larger goes alone.
 pub const BATCH_BYTES_MAX: usize = 96 * 1024;
 
 /// Reports of one worker for one inbox, in the order they were made.

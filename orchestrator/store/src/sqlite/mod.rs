@@ -67,7 +67,7 @@ impl Default for SqliteOptions {
             owner: None,
             busy_timeout_ms: 5_000,
             wal_autocheckpoint_pages: 10_000,
-            cache_kib: 8_192,
+            cache_kib: 4_096,
             readers: 4,
             pages_max: None,
         }
