@@ -19,6 +19,7 @@ mod view;
 use std::process::ExitCode;
 
 use clap::FromArgMatches as _;
+use clap::error::ErrorKind;
 
 use args::{Cli, Command, help};
 use client::Client;
@@ -57,8 +58,25 @@ fn parsed() -> Cli {
     } else {
         clap::ColorChoice::Auto
     };
-    let matches = help::command().color(colours).get_matches();
+    let mut command = help::command().color(colours);
+    command.build();
+    let matches = match command.clone().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) if error.kind() == ErrorKind::MissingSubcommand => lost(&command),
+        Err(error) => error.exit(),
+    };
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// Who has not said what to do reads what there is, also where the environment says where the orchestrator is.
+fn lost(command: &clap::Command) -> ! {
+    let mut named = command;
+    for word in std::env::args().skip(1) {
+        named = named.find_subcommand(&word).unwrap_or(named);
+    }
+    // somebody who has closed the terminal needs no help
+    let _ = named.clone().print_help();
+    std::process::exit(2)
 }
 
 async fn run(cli: Cli, out: &mut Out) -> Result<Exit, CliError> {

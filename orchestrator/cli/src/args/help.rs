@@ -74,7 +74,7 @@ Examples:
 pub(super) const SHOW: &str = "\
 Examples:
   baton show 3f1c8a02              a prefix of the id will do
-  baton show 3f1c8a02 --attempts   every attempt, with its worker
+  baton show 3f1c8a02 --attempts   every attempt, and how far it came
   baton show 3f1c8a02 --records    what happened, as it is kept
   baton show 3f1c8a02 --wait       until it has ended or is parked";
 

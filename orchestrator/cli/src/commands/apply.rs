@@ -1,5 +1,6 @@
 //! `baton apply`: registers definitions. Every file is tried, so that all mistakes are seen at once.
 
+use baton_engine::Definition;
 use reqwest::Method;
 use serde_json::Value;
 
@@ -30,7 +31,7 @@ pub(crate) async fn apply(client: &Client, apply: &Apply, out: &mut Out) -> Resu
         {
             Ok(answer) => {
                 if !out.wants_json() {
-                    registered(&answer, out);
+                    registered(&answer, &text, out);
                 }
                 all.push(answer);
             }
@@ -76,13 +77,41 @@ pub(crate) async fn apply(client: &Client, apply: &Apply, out: &mut Out) -> Resu
     Ok(exit)
 }
 
-fn registered(answer: &Value, out: &mut Out) {
+fn registered(answer: &Value, text: &str, out: &mut Out) {
     let name = answer["definition"].as_str().unwrap_or("?");
     let version = answer["version"].as_u64().unwrap_or(0);
     out.say(
         &Line::of(format!("{name}@{version}"), Tone::Strong)
             .with(" is registered", Tone::Good)
             .with("; start one: ", Tone::Faint)
-            .plain(format!("baton run {name} --wait")),
+            .plain(format!("baton run {name}{} --wait", required(text))),
     );
+}
+
+/// The fields its input has to have, as they are given: a line to be typed should not be refused.
+fn required(text: &str) -> String {
+    // what this version cannot read has no fields that it knows of
+    let schema = Definition::parse(text)
+        .ok()
+        .and_then(|one| one.input_schema);
+    let names = schema.as_ref().map(|schema| &schema.schema()["required"]);
+    let names = names.and_then(Value::as_array).into_iter().flatten();
+    names
+        .filter_map(Value::as_str)
+        .map(|name| format!(" -f {name}=…"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_input_has_to_have_is_in_the_line_to_type() {
+        let saga =
+            |input: &str| format!("saga: s\nversion: 1\n{input}steps:\n  - id: a\n    sleep: 1s\n");
+        let input = "input: { type: object, required: [text, size], properties: { text: {}, size: {}, note: {} } }\n";
+        assert_eq!(required(&saga(input)), " -f text=… -f size=…");
+        assert_eq!(required(&saga("")), "");
+    }
 }

@@ -20,6 +20,8 @@ use crate::error::CliError;
 
 /// From this width on a saga's id is shown whole.
 const WHOLE_ID_WIDTH: usize = 100;
+/// Before what to do about an error.
+const NEXT: &str = "  next: ";
 /// So many characters of an id tell sagas apart, and are taken instead of it.
 const SHORT_ID_CHARS: usize = 8;
 
@@ -125,10 +127,13 @@ impl Out {
         self.screen.flush();
         let side = &mut self.side;
         let told = error.to_string();
-        let mut lines = told.lines();
-        side.line(&Line::of("error: ", Tone::Bad).plain(lines.next().unwrap_or_default()));
-        for line in lines {
-            side.line(&Line::of(line, Tone::Plain));
+        for (n, line) in told.lines().enumerate() {
+            let lead = if n == 0 { "error: " } else { "" };
+            let parts = fitted(line, side, lead.len());
+            for (m, part) in parts.into_iter().enumerate() {
+                let lead = if m == 0 { lead } else { "  " };
+                side.line(&Line::of(lead, Tone::Bad).plain(part));
+            }
         }
         let mut source = error.source();
         while let Some(cause) = source {
@@ -136,7 +141,10 @@ impl Out {
             source = cause.source();
         }
         if let Some(next) = error.next() {
-            side.line(&Line::faint("  next: ").plain(next));
+            for (n, part) in fitted(&next, side, NEXT.len()).into_iter().enumerate() {
+                let lead = if n == 0 { NEXT } else { "        " };
+                side.line(&Line::faint(lead).plain(part));
+            }
         }
         side.flush();
     }
@@ -144,9 +152,25 @@ impl Out {
     /// A word beside the answer.
     pub(crate) fn note(&mut self, text: impl Into<String>) {
         self.screen.flush();
-        self.side.line(&Line::of(text, Tone::Plain));
+        for part in fitted(&text.into(), &self.side, 0) {
+            self.side.line(&Line::of(part, Tone::Plain));
+        }
         self.side.flush();
     }
+}
+
+/// A line in parts that a terminal does not break inside a word; elsewhere, as it is. What is set in stays so.
+fn fitted(line: &str, screen: &Screen, lead: usize) -> Vec<String> {
+    let room = screen.width().saturating_sub(lead);
+    if !screen.is_terminal() || width(line) <= room {
+        return vec![line.to_owned()];
+    }
+    let indent = &line[..line.len() - line.trim_start().len()];
+    let parts = wrapped(line, room.saturating_sub(indent.len()).max(20));
+    parts
+        .into_iter()
+        .map(|part| format!("{indent}{part}"))
+        .collect()
 }
 
 /// A saga's id, whole where there is room.

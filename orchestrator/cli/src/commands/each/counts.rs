@@ -18,7 +18,8 @@ use crate::screens::sagas;
 use crate::time;
 use crate::view::Row;
 
-/// Pause between two looks, at least; a look at many sagas is paused for longer.
+/// Pause between two looks, at least: short sagas are over soon, and nobody looks at long ones more often than once a second.
+const LOOK_FIRST: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_secs(1);
 /// So many times as long as a look took is waited before the next.
 const LOOK_FACTOR: u32 = 4;
@@ -53,18 +54,14 @@ impl Begun<'_> {
         let before = started.iter().filter(|one| one.duplicate).count();
         let new = started.len() - before;
         let sagas = |n: usize| format!("{n} saga{}", if n == 1 { "" } else { "s" });
+        let what = self.what;
         match (new, before) {
-            (new, 0) => format!("{} of {} started", sagas(new), self.what),
+            (new, 0) => format!("{} of {what} started", sagas(new)),
             (0, before) => format!(
-                "{} of {} had been started before, and none is started twice; with another --key they start anew",
-                sagas(before),
-                self.what
+                "{} of {what}, all started before; another --key starts them anew",
+                sagas(before)
             ),
-            (new, before) => format!(
-                "{} of {} started; {before} had been started before",
-                sagas(new),
-                self.what
-            ),
+            (new, before) => format!("{} of {what} started; {before} were before", sagas(new)),
         }
     }
 
@@ -152,7 +149,8 @@ pub(super) async fn waited(
 ) -> Result<Exit, CliError> {
     refusals(begun.outcome, begun.lines, out);
     if !out.wants_json() {
-        out.note(format!("{}, {}", begun.summary(), begun.label));
+        out.note(begun.summary());
+        out.note(begun.label);
     }
     let (looked, interrupted) = followed(client, begun, timeout_s, out).await?;
     if interrupted {
@@ -192,6 +190,7 @@ async fn followed(
     let mut shown = Shown::default();
     let mut heard_at = Instant::now();
     let mut looked = Looked::default();
+    let mut least = LOOK_FIRST;
     loop {
         let began = Instant::now();
         match look(client, begun).await {
@@ -211,7 +210,8 @@ async fn followed(
             out.side.erase();
             return Ok((looked, false));
         }
-        let pause = LOOK.max(began.elapsed() * LOOK_FACTOR);
+        let pause = least.max(began.elapsed() * LOOK_FACTOR);
+        least = (least * 2).min(LOOK);
         let pause = until.map_or(pause, |until| {
             pause.min(until.saturating_duration_since(Instant::now()))
         });
