@@ -304,9 +304,10 @@ impl<S: Store> HotLoop<S> {
             let Some(delivery) = self.waiting.pop_front() else {
                 break;
             };
-            match Suspect::of(delivery) {
-                Ok(suspect) => self.suspect = Some(suspect),
-                Err(delivery) => self.take_delivery(delivery),
+            if Suspect::is(&delivery) {
+                self.suspect = Some(Suspect::of(delivery));
+            } else {
+                self.take_delivery(delivery);
             }
         }
         self.last_batch = self.inputs - before;

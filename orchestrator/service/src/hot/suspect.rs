@@ -38,11 +38,13 @@ pub(super) struct Suspect {
 }
 
 impl Suspect {
-    /// Takes a message apart if it was delivered too often to be trusted; else gives it back.
-    pub(super) fn of(delivery: Delivery) -> Result<Self, Delivery> {
-        if delivery.deliveries <= TRUSTED {
-            return Err(delivery);
-        }
+    /// Whether a message was delivered too often to be trusted.
+    pub(super) const fn is(delivery: &Delivery) -> bool {
+        delivery.deliveries > TRUSTED
+    }
+
+    /// Takes such a message apart.
+    pub(super) fn of(delivery: Delivery) -> Self {
         let message = name(&delivery);
         let reports = decode::apart(&delivery.body);
         let batch = reports.is_some();
@@ -59,12 +61,12 @@ impl Suspect {
             reports = parts.len(),
             "a message was delivered again and again without being answered; what it says is decided one by one, each alone"
         );
-        Ok(Self {
+        Self {
             delivery,
             message,
             batch,
             parts,
-        })
+        }
     }
 
     /// The whole message, to be given back.
