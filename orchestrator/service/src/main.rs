@@ -4,7 +4,8 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use baton_orchestrator::config::{Config, Layers, LogConfig, LogFormat};
+use baton_orchestrator::config::{Config, LogConfig, LogFormat};
+use baton_settings::Value;
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -64,17 +65,17 @@ fn main() -> Result<()> {
     if let Some(Command::Openapi) = cli.command {
         return say(&baton_orchestrator::openapi().context("the document cannot be written")?);
     }
-    let layers = Layers::read(cli.flags.config.as_deref(), &cli.flags.overrides())?;
+    let layers = Config::layers(cli.flags.config.as_deref(), &cli.flags.overrides())?;
     match cli.command.unwrap_or(Command::Run) {
-        Command::Run => drive(layers.config()?),
+        Command::Run => drive(Config::of(layers)?),
         Command::Config => say(&layers.shown()),
         Command::Openapi => Ok(()),
     }
 }
 
 impl Flags {
-    fn overrides(&self) -> Vec<(&'static str, config::Value)> {
-        let mut all: Vec<(&'static str, config::Value)> = Vec::new();
+    fn overrides(&self) -> Vec<(&'static str, Value)> {
+        let mut all: Vec<(&'static str, Value)> = Vec::new();
         if !self.amqp.is_empty() {
             all.push(("bus.addresses", self.amqp.clone().into()));
         }

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use toml::Table;
 
 /// Our crates and their levels: a crate may use only crates of a lower one.
-const LEVELS: [(&str, u8); 13] = [
+const LEVELS: [(&str, u8); 14] = [
     ("baton-messages", 0),
+    ("baton-settings", 0),
     ("baton-bus", 1),
     ("baton-engine", 1),
     ("baton-driver", 2),

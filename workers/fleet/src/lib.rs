@@ -3,7 +3,6 @@
 pub mod automations;
 pub mod config;
 pub mod http;
-mod instance;
 pub mod process;
 pub mod program;
 pub mod secrets;

@@ -8,6 +8,7 @@ use baton_fleet::automations;
 use baton_fleet::config::{Config, Layers, LogConfig, LogFormat};
 use baton_fleet::process::{Containment, Processes};
 use baton_fleet::secrets::VeiledStderr;
+use baton_settings::Value;
 use baton_worker::Veil;
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
@@ -74,17 +75,17 @@ fn main() -> Result<()> {
         std::process::exit(code);
     }
     let cli = Cli::parse();
-    let layers = Layers::read(cli.flags.config.as_deref(), &cli.flags.overrides())?;
+    let layers = Config::layers(cli.flags.config.as_deref(), &cli.flags.overrides())?;
     match cli.command.unwrap_or(Command::Run) {
-        Command::Run => work(&layers.config()?),
+        Command::Run => work(&Config::of(layers)?),
         Command::Config => show(&layers),
         Command::Types { json } => types(json),
     }
 }
 
 impl Flags {
-    fn overrides(&self) -> Vec<(&'static str, config::Value)> {
-        let mut all: Vec<(&'static str, config::Value)> = Vec::new();
+    fn overrides(&self) -> Vec<(&'static str, Value)> {
+        let mut all: Vec<(&'static str, Value)> = Vec::new();
         if !self.pool.is_empty() {
             all.push(("worker.pools", self.pool.clone().into()));
         }
@@ -155,7 +156,7 @@ fn log(config: &LogConfig, veil: &Veil) -> Result<()> {
 /// The settings, and what `auto` comes to on this host.
 fn show(layers: &Layers) -> Result<()> {
     let shown = layers.shown();
-    let processes = Processes::new(&layers.clone().config()?.processes);
+    let processes = Processes::new(&Config::of(layers.clone())?.processes);
     let found = processes
         .containment()
         .map_or("NOTHING THIS HOST OFFERS", Containment::sentence);

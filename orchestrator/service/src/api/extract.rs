@@ -13,13 +13,13 @@ use axum::extract::rejection::{JsonRejection, PathRejection, StringRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use baton_settings::nearest::nearest;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::document::problem;
 use super::problem::Problem;
-use crate::nearest::nearest;
 
 /// How long a body may take: whoever is slower would keep a connection from others.
 const BODY_WAIT: Duration = Duration::from_secs(20);

@@ -1,17 +1,16 @@
 //! The configuration: documented defaults, a file, the environment, flags, in that order. The defaults file holds every key
 //! there is, so it is the manual and the list of what is known at once; any other key is refused with the nearest known one.
 
-mod layers;
-mod show;
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use baton_bus::BusConfig;
+use baton_messages::WorkerId;
 use serde::Deserialize;
 
-pub use layers::{DEFAULTS, Layers};
+pub use baton_settings::{ConfigError, Layers};
+use baton_settings::{Named, Program, Value, environment, instance};
 
 /// The widest a batch may be: what is decided in one transaction is held in memory, and decided again when it fails.
 const BATCH_LIMIT: usize = 4096;
@@ -19,42 +18,20 @@ const BATCH_LIMIT: usize = 4096;
 /// The longest events may be kept, in hours: ten years.
 const KEEP_EVENTS_H_MAX: u64 = 87_600;
 
-/// Why there is no configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A layer cannot be read.
-    #[error("configuration cannot be read: check that the file is there and is TOML")]
-    Read {
-        /// What is wrong with it.
-        #[source]
-        source: config::ConfigError,
-    },
-    /// A key nobody knows.
-    #[error(
-        "configuration has no key `{key}`{hint}; `baton-orchestrator config` prints all there are"
-    )]
-    UnknownKey {
-        /// The key, with its sections.
-        key: String,
-        /// The nearest known key, as a sentence.
-        hint: String,
-    },
-    /// A value of the wrong kind.
-    #[error("configuration has a value that cannot be used")]
-    Value {
-        /// Which, and what it should be.
-        #[source]
-        source: config::ConfigError,
-    },
-    /// A value out of range.
-    #[error("configuration: `{key}` {rule}")]
-    Range {
-        /// The key.
-        key: &'static str,
-        /// What it has to be.
-        rule: String,
-    },
-}
+/// The documented defaults.
+pub const DEFAULTS: &str = include_str!("../../baton-orchestrator.default.toml");
+
+/// What can be configured here.
+const PROGRAM: Program = Program {
+    name: "baton-orchestrator",
+    defaults: DEFAULTS,
+    lists: &["bus.addresses"],
+    named: &[Named {
+        section: "hooks",
+        keys: Some(&["secret_file", "secret_env", "scheme", "tolerance_s"]),
+    }],
+    secrets: &["token"],
+};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -220,15 +197,20 @@ impl Config {
         self.store.data_dir.join("token")
     }
 
-    /// Reads all layers; `overrides` are those of flags, by key.
+    /// All layers; `overrides` are those of flags, by key.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when one cannot be read or has a key nobody knows.
+    pub fn layers(file: Option<&Path>, overrides: &[(&str, Value)]) -> Result<Layers, ConfigError> {
+        Layers::read(&PROGRAM, file, environment(), overrides)
+    }
+
+    /// The configuration of these layers.
     ///
     /// # Errors
     /// [`ConfigError`] with the key at fault and what it should be.
-    pub fn load(
-        file: Option<&Path>,
-        overrides: &[(&str, config::Value)],
-    ) -> Result<Self, ConfigError> {
-        Layers::read(file, overrides)?.config()
+    pub fn of(layers: Layers) -> Result<Self, ConfigError> {
+        layers.typed::<Self>()?.checked()
     }
 
     /// What types cannot say.
@@ -284,12 +266,8 @@ impl Config {
                 "is shorter than 16 characters; leave it empty to have one made",
             );
         }
-        let instance = self
-            .service
-            .instance
-            .take()
-            .unwrap_or_else(crate::instance::made);
-        if !crate::instance::fits(&instance) {
+        let instance = self.service.instance.take().unwrap_or_else(instance::made);
+        if WorkerId::new(&instance).is_err() {
             return range(
                 "service.instance",
                 "has to be letters, digits, - and _, at most 96",

@@ -1,6 +1,5 @@
 //! The configuration's promises: every default fits, layers win in order, unknown keys are refused, secrets stay hidden.
 
-use std::collections::HashMap;
 use std::io::Write as _;
 
 use super::*;
@@ -13,17 +12,19 @@ fn written(file: &str) -> tempfile::NamedTempFile {
 
 fn layers(file: &str, vars: &[(&str, &str)]) -> Result<Layers, ConfigError> {
     let written = written(file);
-    let vars: HashMap<String, String> = vars
+    let vars = vars
         .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect();
-    let environment = layers::environment().source(Some(vars));
-    Layers::merge(Some(written.path()), environment, &[])
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    Layers::read(&PROGRAM, Some(written.path()), vars, &[])
+}
+
+fn config(file: &str, vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    Config::of(layers(file, vars)?)
 }
 
 #[test]
 fn the_defaults_are_a_whole_configuration() {
-    let config = layers("", &[]).unwrap().config().unwrap();
+    let config = config("", &[]).unwrap();
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:8470");
     assert!(config.http.token.is_none(), "an empty text is not set");
     assert_eq!(config.bus.role, "orchestrator");
@@ -46,15 +47,13 @@ fn every_default_has_a_comment_above_its_section_or_itself() {
 
 #[test]
 fn the_environment_wins_over_the_file_and_lists_are_split() {
-    let config = layers(
+    let config = config(
         "[inbox]\nprefetch = 10\nbatch_max = 5\n",
         &[
             ("BATON__INBOX__PREFETCH", "20"),
             ("BATON__BUS__ADDRESSES", "amqp://a/%2f,amqp://b/%2f"),
         ],
     )
-    .unwrap()
-    .config()
     .unwrap();
     assert_eq!(config.inbox.prefetch, 20);
     assert_eq!(config.inbox.batch_max, 5);
@@ -96,7 +95,7 @@ fn values_out_of_range_are_refused_by_name() {
         ),
         ("[service]\ninstance = \"a b\"\n", "service.instance"),
     ] {
-        let error = layers(file, &[]).unwrap().config().unwrap_err();
+        let error = config(file, &[]).unwrap_err();
         assert!(error.to_string().contains(key), "{file}: {error}");
     }
 }
@@ -120,7 +119,7 @@ fn what_is_shown_hides_secrets_and_can_be_read_again() {
 
 #[test]
 fn hooks_have_sections_of_their_own_names() {
-    let config = layers(
+    let config = config(
         "[hooks.git-hub]\nsecret_file = \"/s\"\nscheme = \"github\"\n",
         &[
             ("BATON__HOOKS__SIEM__SECRET_ENV", "SIEM_SECRET"),
@@ -128,8 +127,6 @@ fn hooks_have_sections_of_their_own_names() {
             ("BATON__HOOKS__SIEM__TOLERANCE_S", "60"),
         ],
     )
-    .unwrap()
-    .config()
     .unwrap();
     assert_eq!(config.hooks["git-hub"].scheme, Scheme::Github);
     assert_eq!(config.hooks["git-hub"].tolerance_s, 300);

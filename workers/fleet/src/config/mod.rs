@@ -2,12 +2,10 @@
 //! there is, so it is the manual and the list of what is known at once; any other key is refused with the nearest known one.
 
 mod commands;
-mod layers;
-mod show;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use baton_bus::BusConfig;
 use baton_messages::fleet::KILL_GRACE_MS;
@@ -17,11 +15,12 @@ use serde::Deserialize;
 
 use crate::process::ProcessesConfig;
 use crate::secrets::SecretConfig;
+pub use baton_settings::{ConfigError, Layers};
+use baton_settings::{Named, Program, Value, environment, instance};
 pub use commands::{
     CommandConfig, CommandEffect, ParamConfig, ScriptRunConfig, SecretWay, ServiceConfig,
     ServiceDriver,
 };
-pub use layers::{DEFAULTS, Layers};
 
 /// The most threads: each automation shares them with all others, and more than this no host of ours has.
 const THREADS_MAX: usize = 256;
@@ -31,39 +30,36 @@ const INTERVAL_MS_MIN: u64 = 100;
 /// How much of an output may be kept: two of them have to fit into a message.
 const OUTPUT_BYTES: std::ops::RangeInclusive<usize> = 1_024..=131_072;
 
-/// Why there is no configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A layer cannot be read.
-    #[error("configuration cannot be read: check that the file is there and is TOML")]
-    Read {
-        /// What is wrong with it.
-        #[source]
-        source: config::ConfigError,
-    },
-    /// A key nobody knows.
-    #[error("configuration has no key `{key}`{hint}; `baton-worker config` prints all there are")]
-    UnknownKey {
-        /// The key, with its sections.
-        key: String,
-        /// The nearest known key, as a sentence.
-        hint: String,
-    },
-    /// A value of the wrong kind.
-    #[error("configuration has a value that cannot be used")]
-    Value {
-        /// Which, and what it should be.
-        #[source]
-        source: config::ConfigError,
-    },
-    /// A value out of range.
-    #[error("configuration: `{key}` {rule}")]
-    Range {
-        /// The key.
-        key: &'static str,
-        /// What it has to be.
-        rule: String,
-    },
+/// The documented defaults.
+pub const DEFAULTS: &str = include_str!("../../baton-worker.default.toml");
+
+/// What can be configured here.
+const PROGRAM: Program = Program {
+    name: "baton-worker",
+    defaults: DEFAULTS,
+    lists: &[
+        "bus.addresses",
+        "worker.pools",
+        "worker.types",
+        "automations.files.roots",
+        "automations.net.allow",
+        "automations.git.repositories",
+        "automations.git.roots",
+    ],
+    named: &[
+        anything_in("commands"),
+        anything_in("services"),
+        anything_in("secrets"),
+    ],
+    secrets: &["password"],
+};
+
+/// What stands in an entry of such a section is known to its type.
+const fn anything_in(section: &'static str) -> Named {
+    Named {
+        section,
+        keys: None,
+    }
 }
 
 /// Everything that can be set.
@@ -246,6 +242,22 @@ pub struct GitConfig {
 }
 
 impl Config {
+    /// All layers; `overrides` are those of flags, by key.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when one cannot be read or has a key nobody knows.
+    pub fn layers(file: Option<&Path>, overrides: &[(&str, Value)]) -> Result<Layers, ConfigError> {
+        Layers::read(&PROGRAM, file, environment(), overrides)
+    }
+
+    /// The configuration of these layers.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the key at fault and what it should be.
+    pub fn of(layers: Layers) -> Result<Self, ConfigError> {
+        layers.typed::<Self>()?.checked()
+    }
+
     /// What types cannot say.
     fn checked(mut self) -> Result<Self, ConfigError> {
         let range = |key, rule: String| Err(ConfigError::Range { key, rule });
@@ -311,11 +323,7 @@ impl Config {
                 return range("secrets", format!(": [secrets.{name}] {rule}"));
             }
         }
-        let name = self
-            .worker
-            .name
-            .take()
-            .unwrap_or_else(crate::instance::made);
+        let name = self.worker.name.take().unwrap_or_else(instance::made);
         if let Err(error) = WorkerId::new(&name) {
             return range("worker.name", format!("cannot be used: {error}"));
         }

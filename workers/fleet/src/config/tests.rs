@@ -9,8 +9,11 @@ fn layers(file: &str, vars: &[(&str, &str)]) -> Result<Layers, ConfigError> {
     let vars = vars
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-    let environment = layers::environment(vars);
-    Layers::merge(Some(written.path()), environment, &[])
+    Layers::read(&PROGRAM, Some(written.path()), vars, &[])
+}
+
+fn config(file: &str, vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    Config::of(layers(file, vars)?)
 }
 
 fn written(text: &str) -> tempfile::NamedTempFile {
@@ -21,7 +24,7 @@ fn written(text: &str) -> tempfile::NamedTempFile {
 
 #[test]
 fn the_defaults_are_a_whole_configuration() {
-    let config = layers("", &[]).unwrap().config().unwrap();
+    let config = config("", &[]).unwrap();
     assert_eq!(
         config.http.listen,
         Listen::At("127.0.0.1:8471".parse().unwrap())
@@ -53,7 +56,7 @@ fn the_environment_wins_over_the_file_and_lists_are_split() {
         ("BATON__HTTP__LISTEN", "off"),
     ];
     let file = "[worker]\nconcurrency = 10\nthreads = 2\n";
-    let config = layers(file, &vars).unwrap().config().unwrap();
+    let config = config(file, &vars).unwrap();
     assert_eq!((config.worker.concurrency, config.worker.threads), (20, 2));
     let pools: Vec<&str> = config.worker.pools.iter().map(PoolName::as_str).collect();
     assert_eq!(pools, ["oslo", "bergen"]);
@@ -84,7 +87,7 @@ fn values_out_of_range_are_refused_by_name() {
         ("[worker]\nkill_grace_ms = 10001\n", "worker.kill_grace_ms"),
         ("[worker]\nname = \"a b\"\n", "worker.name"),
     ] {
-        let error = layers(file, &[]).unwrap().config().unwrap_err();
+        let error = config(file, &[]).unwrap_err();
         assert!(error.to_string().contains(key), "{file}: {error}");
     }
 }

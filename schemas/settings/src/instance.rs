@@ -1,6 +1,4 @@
-//! The name of this process among orchestrators: it names its own queue on the bus, so no two alive may share one.
-
-use baton_messages::WorkerId;
+//! The name of a process among its like: it names its own queue on the bus, so no two alive may share one.
 
 /// Where Linux says the name of the host.
 const HOSTNAME_FILE: &str = "/proc/sys/kernel/hostname";
@@ -8,7 +6,8 @@ const HOSTNAME_FILE: &str = "/proc/sys/kernel/hostname";
 const HOST_CHARS_MAX: usize = 64;
 
 /// A name from the host's and a part of chance.
-pub(crate) fn made() -> String {
+#[must_use]
+pub fn made() -> String {
     let host = std::fs::read_to_string(HOSTNAME_FILE).unwrap_or_default();
     let host: String = host
         .chars()
@@ -18,9 +17,4 @@ pub(crate) fn made() -> String {
     let host = if host.is_empty() { "host" } else { &host };
     let chance = uuid::Uuid::new_v4().simple().to_string();
     format!("{host}-{}", chance.get(..8).unwrap_or(&chance))
-}
-
-/// The same rule as for workers.
-pub(crate) fn fits(name: &str) -> bool {
-    WorkerId::new(name).is_ok()
 }

@@ -7,17 +7,14 @@ use config::{Value, ValueKind};
 /// Stands where a secret stood.
 const HIDDEN: &str = "***";
 
-/// Keys whose whole value is a secret.
-const SECRETS: [&str; 1] = ["password"];
-
 /// The whole tree: plain values of a table before its tables, all in the order of their names.
-pub(super) fn shown(value: &Value) -> String {
+pub(crate) fn shown(value: &Value, secrets: &[&str]) -> String {
     let mut text = String::new();
-    table(value, "", &mut text);
+    table(value, "", secrets, &mut text);
     text
 }
 
-fn table(value: &Value, path: &str, text: &mut String) {
+fn table(value: &Value, path: &str, secrets: &[&str], text: &mut String) {
     let ValueKind::Table(all) = &value.kind else {
         return;
     };
@@ -31,7 +28,7 @@ fn table(value: &Value, path: &str, text: &mut String) {
     }
     for name in plain {
         if let Some(inner) = all.get(name) {
-            let _ = writeln!(text, "{name} = {}", one(name, inner));
+            let _ = writeln!(text, "{name} = {}", one(name, inner, secrets));
         }
     }
     for name in tables {
@@ -41,18 +38,18 @@ fn table(value: &Value, path: &str, text: &mut String) {
             } else {
                 format!("{path}.{name}")
             };
-            table(inner, &path, text);
+            table(inner, &path, secrets, text);
         }
     }
 }
 
-fn one(name: &str, value: &Value) -> String {
+fn one(name: &str, value: &Value, secrets: &[&str]) -> String {
     match &value.kind {
         ValueKind::Array(items) => {
-            let items: Vec<String> = items.iter().map(|item| one(name, item)).collect();
+            let items: Vec<String> = items.iter().map(|item| one(name, item, secrets)).collect();
             format!("[{}]", items.join(", "))
         }
-        ValueKind::String(text) if SECRETS.contains(&name) && !text.is_empty() => quoted(HIDDEN),
+        ValueKind::String(text) if secrets.contains(&name) && !text.is_empty() => quoted(HIDDEN),
         ValueKind::String(text) => quoted(&without_password(text)),
         _ => value.to_string(),
     }

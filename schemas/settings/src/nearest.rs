@@ -1,10 +1,8 @@
-//! The known word that was probably meant: for mistyped keys of the configuration and parameters of the API.
+//! The known word that was probably meant: for mistyped keys of a configuration and parameters of an API.
 
 /// The known word that differs least, unless all differ in more than a third.
-pub(crate) fn nearest<'a>(
-    given: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|candidate| (distance(given, candidate), candidate))
@@ -14,7 +12,8 @@ pub(crate) fn nearest<'a>(
 }
 
 /// How many letters have to be changed, put in or taken out (Levenshtein).
-pub(crate) fn distance(a: &str, b: &str) -> usize {
+#[must_use]
+pub fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.chars().enumerate() {

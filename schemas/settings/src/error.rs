@@ -1,0 +1,38 @@
+//! Why there is no configuration: what is wrong, and what to do.
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A layer cannot be read.
+    #[error("configuration cannot be read: check that the file is there and is TOML")]
+    Read {
+        /// What is wrong with it.
+        #[source]
+        source: config::ConfigError,
+    },
+    /// A key nobody knows.
+    #[error("configuration has no key `{key}`{hint}; `{program} config` prints all there are")]
+    UnknownKey {
+        /// The program.
+        program: &'static str,
+        /// The key, with its sections.
+        key: String,
+        /// The nearest known key, as a sentence.
+        hint: String,
+    },
+    /// A value of the wrong kind.
+    #[error("configuration has a value that cannot be used")]
+    Value {
+        /// Which, and what it should be.
+        #[source]
+        source: config::ConfigError,
+    },
+    /// A value out of range.
+    #[error("configuration: `{key}` {rule}")]
+    Range {
+        /// The key.
+        key: &'static str,
+        /// What it has to be.
+        rule: String,
+    },
+}

@@ -1,0 +1,229 @@
+//! The layers, merged, before they are given types.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use config::{Environment, File, FileFormat, Value, ValueKind};
+use serde::de::DeserializeOwned;
+
+use crate::error::ConfigError;
+use crate::nearest::distance;
+use crate::show;
+
+/// What variables of the environment begin with.
+const PREFIX: &str = "BATON";
+/// Between the words of such a variable.
+const SEPARATOR: &str = "__";
+/// As many letters may be wrong in a section's name that is still taken for one of ours.
+const NEARLY: usize = 2;
+
+/// What a program says of its configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Program {
+    /// Its name, as it is started.
+    pub name: &'static str,
+    /// The documented defaults, as TOML: every key there is, beside those of named entries.
+    pub defaults: &'static str,
+    /// The keys that are lists.
+    pub lists: &'static [&'static str],
+    /// Sections whose entries are named by whoever writes them.
+    pub named: &'static [Named],
+    /// Keys whose whole value is a secret, by their last word.
+    pub secrets: &'static [&'static str],
+}
+
+/// A section whose entries are named by whoever writes them: `[hooks.github]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Named {
+    /// The section.
+    pub section: &'static str,
+    /// The keys of an entry; none: they are known to its type alone.
+    pub keys: Option<&'static [&'static str]>,
+}
+
+impl Named {
+    fn knows(&self, key: &str) -> bool {
+        let entry = key
+            .strip_prefix(self.section)
+            .and_then(|rest| rest.strip_prefix('.'));
+        match (entry, self.keys) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(entry), Some(keys)) => entry
+                .rsplit_once('.')
+                .is_some_and(|(name, leaf)| !name.is_empty() && keys.contains(&leaf)),
+        }
+    }
+}
+
+/// All layers, merged.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    merged: config::Config,
+    secrets: &'static [&'static str],
+}
+
+impl Layers {
+    /// Reads the defaults, the file, the environment and the overrides of flags. One environment may serve several programs of ours:
+    /// what names a section this one does not have, nor one that reads nearly like it, is meant for another.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when one cannot be read or has a key nobody knows.
+    pub fn read(
+        program: &Program,
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        overrides: &[(&str, Value)],
+    ) -> Result<Self, ConfigError> {
+        let read = |source| ConfigError::Read { source };
+        let defaults = File::from_str(program.defaults, FileFormat::Toml);
+        let known = config::Config::builder()
+            .add_source(defaults.clone())
+            .build()
+            .map_err(read)?;
+        let mut builder = config::Config::builder().add_source(defaults);
+        if let Some(path) = file {
+            builder = builder.add_source(File::from(path).format(FileFormat::Toml));
+        }
+        let sections = sections(&known, program);
+        let ours = environment
+            .into_iter()
+            .filter(|(name, _)| is_ours(name, &sections))
+            .collect();
+        builder = builder.add_source(variables(program, ours));
+        for (key, value) in overrides {
+            builder = builder.set_override(*key, value.clone()).map_err(read)?;
+        }
+        let merged = builder.build().map_err(read)?;
+        refuse_unknown(program, &keys(&known), &keys(&merged))?;
+        Ok(Self {
+            merged,
+            secrets: program.secrets,
+        })
+    }
+
+    /// The values, typed. An empty text is not set.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] when one is of the wrong kind.
+    pub fn typed<T: DeserializeOwned>(self) -> Result<T, ConfigError> {
+        let mut set = self.merged.cache;
+        drop_unset(&mut set);
+        set.try_deserialize()
+            .map_err(|source| ConfigError::Value { source })
+    }
+
+    /// What is in force, as TOML with secrets hidden.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        show::shown(&self.merged.cache, self.secrets)
+    }
+}
+
+/// The environment of this process. What is no text is not for us.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// `BATON__SECTION__KEY`.
+fn variables(program: &Program, ours: HashMap<String, String>) -> Environment {
+    let environment = Environment::with_prefix(PREFIX)
+        .prefix_separator(SEPARATOR)
+        .separator(SEPARATOR)
+        .try_parsing(true)
+        .list_separator(",")
+        .source(Some(ours));
+    program.lists.iter().fold(environment, |environment, key| {
+        environment.with_list_parse_key(key)
+    })
+}
+
+fn sections(known: &config::Config, program: &Program) -> Vec<String> {
+    let mut all: Vec<String> = match &known.cache.kind {
+        ValueKind::Table(table) => table.keys().cloned().collect(),
+        _ => Vec::new(),
+    };
+    all.extend(program.named.iter().map(|named| named.section.to_owned()));
+    all
+}
+
+fn is_ours(variable: &str, sections: &[String]) -> bool {
+    let mut words = variable.split(SEPARATOR);
+    if words.next() != Some(PREFIX) {
+        return false;
+    }
+    let section = words.next().unwrap_or_default().to_lowercase();
+    sections
+        .iter()
+        .any(|known| distance(known, &section) <= NEARLY)
+}
+
+/// Every key with its sections.
+fn keys(of: &config::Config) -> Vec<String> {
+    let mut all = Vec::new();
+    collect(&of.cache, "", &mut all);
+    all
+}
+
+fn collect(value: &Value, path: &str, all: &mut Vec<String>) {
+    match &value.kind {
+        ValueKind::Table(table) => {
+            for (key, inner) in table {
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                collect(inner, &path, all);
+            }
+        }
+        _ => all.push(path.to_owned()),
+    }
+}
+
+fn refuse_unknown(
+    program: &Program,
+    known: &[String],
+    given: &[String],
+) -> Result<(), ConfigError> {
+    let is_named = |key: &str| program.named.iter().any(|named| named.knows(key));
+    let unknown = given
+        .iter()
+        .filter(|key| !known.contains(key) && !is_named(key))
+        .min();
+    let Some(key) = unknown else {
+        return Ok(());
+    };
+    let hint = nearest(key, known).map_or_else(String::new, |n| format!(", did you mean `{n}`?"));
+    Err(ConfigError::UnknownKey {
+        program: program.name,
+        key: key.clone(),
+        hint,
+    })
+}
+
+/// The known key that differs least, unless all differ in more than a third. A key in the wrong section is found by its last word.
+fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
+    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+    known
+        .iter()
+        .map(|candidate| {
+            let whole = distance(key, candidate);
+            let tail = distance(&last(key), &last(candidate)) + 1;
+            (whole.min(tail), candidate)
+        })
+        .filter(|(far, candidate)| *far <= last(candidate).len().max(6) / 3)
+        .min()
+        .map(|(_, candidate)| candidate.as_str())
+}
+
+/// Takes out what is "": not set.
+fn drop_unset(value: &mut Value) {
+    if let ValueKind::Table(table) = &mut value.kind {
+        table.retain(|_, inner| !matches!(&inner.kind, ValueKind::String(text) if text.is_empty()));
+        for inner in table.values_mut() {
+            drop_unset(inner);
+        }
+    }
+}

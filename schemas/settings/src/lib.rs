@@ -1,0 +1,12 @@
+//! How every program of ours is configured: documented defaults, a file, the environment, flags, in that order; a key nobody knows is
+//! refused with the nearest known one; what is in force can be shown, without its secrets. What can be configured each program says itself.
+
+mod error;
+pub mod instance;
+mod layers;
+pub mod nearest;
+mod show;
+
+pub use config::Value;
+pub use error::ConfigError;
+pub use layers::{Layers, Named, Program, environment};

@@ -1,0 +1,99 @@
+//! What holds for every program, tried on one that has a key of each kind.
+
+use std::io::Write as _;
+
+use serde::Deserialize;
+
+use baton_settings::{ConfigError, Layers, Named, Program};
+
+const PROGRAM: Program = Program {
+    name: "baton-example",
+    defaults: "[bus]\naddresses = [\"amqp://h/%2f\"]\n[work]\nat_once = 16\npools = [\"default\"]\ntoken = \"\"\n",
+    lists: &["bus.addresses", "work.pools"],
+    named: &[
+        Named {
+            section: "hooks",
+            keys: Some(&["secret_file"]),
+        },
+        Named {
+            section: "commands",
+            keys: None,
+        },
+    ],
+    secrets: &["token"],
+};
+
+#[derive(Debug, Deserialize)]
+struct Settings {
+    work: Work,
+}
+
+#[derive(Debug, Deserialize)]
+struct Work {
+    at_once: u32,
+    pools: Vec<String>,
+    token: Option<String>,
+}
+
+fn layers(file: &str, vars: &[(&str, &str)]) -> Result<Layers, ConfigError> {
+    let mut written = tempfile::NamedTempFile::new().expect("a file can be made");
+    let wrote = written.write_all(file.as_bytes());
+    wrote.expect("it can be written");
+    let vars = vars
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    Layers::read(&PROGRAM, Some(written.path()), vars, &[])
+}
+
+#[test]
+fn each_layer_wins_over_the_one_before_and_an_empty_text_is_not_set() {
+    let settings = |file, vars: &[_]| -> Settings { layers(file, vars).unwrap().typed().unwrap() };
+    let work = settings("", &[]).work;
+    assert_eq!((work.at_once, work.token), (16, None));
+    let file = "[work]\nat_once = 10\ntoken = \"t\"\n";
+    let vars = [
+        ("BATON__WORK__AT_ONCE", "20"),
+        ("BATON__WORK__POOLS", "oslo,bergen"),
+    ];
+    let work = settings(file, &vars).work;
+    assert_eq!((work.at_once, work.token.as_deref()), (20, Some("t")));
+    assert_eq!(work.pools, ["oslo", "bergen"]);
+    let flag = [("work.at_once", 30.into())];
+    let said = vars.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let flagged = Layers::read(&PROGRAM, None, said, &flag).unwrap();
+    assert_eq!(flagged.typed::<Settings>().unwrap().work.at_once, 30);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_and_what_is_for_another_program_is_not() {
+    let refused = |file, vars: &[_]| layers(file, vars).unwrap_err().to_string();
+    let said = refused("[work]\nat_onse = 1\n", &[]);
+    assert!(said.contains("did you mean `work.at_once`?"), "{said}");
+    assert!(said.contains("`baton-example config` prints"), "{said}");
+    let said = refused("", &[("BATON__WRK__AT_ONCE", "1")]);
+    assert!(said.contains("`wrk.at_once`"), "{said}");
+    let said = refused("[zebra]\nstripes = 1\n", &[]);
+    assert!(!said.contains("did you mean"), "{said}");
+    layers("", &[("BATON__STORE__DATA_DIR", "/of/another")]).unwrap();
+}
+
+#[test]
+fn entries_have_the_names_people_give_them() {
+    layers("[hooks.git-hub]\nsecret_file = \"/s\"\n", &[]).unwrap();
+    layers("[commands.x]\nanything = 1\n", &[]).unwrap();
+    let error = layers("[hooks.siem]\nsecret = \"plain\"\n", &[]).unwrap_err();
+    assert!(error.to_string().contains("`hooks.siem.secret`"), "{error}");
+}
+
+#[test]
+fn what_is_shown_hides_secrets_and_can_be_read_again() {
+    let file = "[bus]\naddresses = [\"amqp://anna:hunter2@host/%2f\"]\n[work]\ntoken = \"0123456789abcdef\"\n";
+    let shown = layers(file, &[]).unwrap().shown();
+    assert!(
+        !shown.contains("hunter2") && !shown.contains("0123456789abcdef"),
+        "{shown}"
+    );
+    assert!(shown.contains("amqp://anna:***@host/%2f"), "{shown}");
+    let again: toml::Table = shown.parse().unwrap();
+    assert_eq!(again["work"]["at_once"].as_integer(), Some(16));
+}
