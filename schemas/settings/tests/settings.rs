@@ -35,10 +35,16 @@ struct Work {
     token: Option<String>,
 }
 
-fn layers(file: &str, vars: &[(&str, &str)]) -> Result<Layers, ConfigError> {
+/// A file of settings; gone with the value.
+fn written(file: &str) -> tempfile::NamedTempFile {
     let mut written = tempfile::NamedTempFile::new().expect("a file can be made");
     let wrote = written.write_all(file.as_bytes());
     wrote.expect("it can be written");
+    written
+}
+
+fn layers(file: &str, vars: &[(&str, &str)]) -> Result<Layers, ConfigError> {
+    let written = written(file);
     let vars = vars
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
