@@ -27,8 +27,8 @@ enum End {
 /// What must come of a saga in a quiet world; more than one only where it depends on what runs faster.
 #[must_use]
 pub fn foretell(plan: &SagaPlan) -> BTreeSet<Status> {
-    // One that is skipped is never sent, and so the way back stays open.
-    let pivot = plan.steps.iter().position(|step| step.pivot && step.wanted);
+    // A barrier also where it is skipped: whether it is wanted is asked only when everything beside it is done.
+    let pivot = plan.steps.iter().position(|step| step.pivot);
     let mut done = BTreeSet::new();
     let mut begun = BTreeSet::new();
     let mut parks = false;
@@ -58,6 +58,9 @@ pub fn foretell(plan: &SagaPlan) -> BTreeSet<Status> {
     if let Some(at) = pivot
         && let Some(step) = plan.steps.get(at)
     {
+        if !step.wanted {
+            return skipped(plan, at, &late, done);
+        }
         begun.insert(at);
         match (come_of(step), step.on_error) {
             (End::Done, _) | (_, OnError::Continue) => {
@@ -82,6 +85,40 @@ pub fn foretell(plan: &SagaPlan) -> BTreeSet<Status> {
     } else {
         Status::Parked
     }])
+}
+
+/// What comes after a pivot that is skipped: it was never sent, and so the way back stays open.
+fn skipped(
+    plan: &SagaPlan,
+    pivot: usize,
+    late: &BTreeSet<usize>,
+    mut done: BTreeSet<usize>,
+) -> BTreeSet<Status> {
+    done.insert(pivot);
+    let mut parks = false;
+    for at in late {
+        let Some(step) = plan.steps.get(*at) else {
+            continue;
+        };
+        if !step.after.iter().all(|other| done.contains(other)) {
+            continue;
+        }
+        match (come_of(step), step.on_error) {
+            (End::Done, _) | (_, OnError::Continue) => {
+                done.insert(*at);
+            }
+            (_, OnError::Park) => parks = true,
+            (_, OnError::Compensate) => {
+                return unwound(plan, &begun_by_all(plan, None, &BTreeSet::new()));
+            }
+        }
+    }
+    let end = if parks {
+        Status::Parked
+    } else {
+        Status::Completed
+    };
+    BTreeSet::from([end])
 }
 
 /// What may come of a saga in a rough world.
