@@ -91,7 +91,7 @@ fn dead_letter(delivery: &Delivery, why: DeadReason, error: &str) -> Publication
     let properties = kept_properties(delivery, &mut headers);
     let mut note = |name: &str, value: HeaderValue| headers.insert(name.to_owned(), value);
     let id = match delivery.message_id.as_deref() {
-        Some(message_id) => id_of(&delivery.queue, message_id),
+        Some(message_id) => id_of(&delivery.queue, message_id, &delivery.body),
         None => Uuid::new_v4(),
     };
     note(ID_HEADER, id.to_string().as_str().into());

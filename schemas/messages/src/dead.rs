@@ -28,10 +28,12 @@ pub const DELIVERIES_HEADER: &str = "baton-dead-deliveries";
 /// Every parking header begins so; they are taken off when a message is put back to work.
 pub const PREFIX: &str = "baton-dead-";
 
-/// The id of the message `message_id` that was taken from `queue` and parked.
+/// The id of the message `message_id` with that body, taken from `queue` and parked: the same however often it is parked. What others publish may
+/// carry one id twice; another body is another letter, so that none hides behind the one before it.
 #[must_use]
-pub fn id_of(queue: &str, message_id: &str) -> Uuid {
-    derive("dead", &[queue, message_id])
+pub fn id_of(queue: &str, message_id: &str, body: &[u8]) -> Uuid {
+    let body = Uuid::new_v5(&Uuid::NAMESPACE_OID, body).to_string();
+    derive("dead", &[queue, message_id, &body])
 }
 
 /// Why nobody could use a message.

@@ -49,7 +49,11 @@ fn one(name: &str, value: &Value, secrets: &[&str]) -> String {
             let items: Vec<String> = items.iter().map(|item| one(name, item, secrets)).collect();
             format!("[{}]", items.join(", "))
         }
-        ValueKind::String(text) if secrets.contains(&name) && !text.is_empty() => quoted(HIDDEN),
+        // nothing is there to be hidden
+        ValueKind::Nil => value.to_string(),
+        ValueKind::String(text) if text.is_empty() => quoted(text),
+        // a secret of digits has become a number on its way here
+        _ if secrets.contains(&name) => quoted(HIDDEN),
         ValueKind::String(text) => quoted(&without_password(text)),
         _ => value.to_string(),
     }

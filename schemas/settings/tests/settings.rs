@@ -100,6 +100,12 @@ fn what_is_shown_hides_secrets_and_can_be_read_again() {
         "{shown}"
     );
     assert!(shown.contains("amqp://anna:***@host/%2f"), "{shown}");
+    let digits = layers("", &[("BATON__WORK__TOKEN", "1234567890123456")]).unwrap();
+    assert!(
+        !digits.shown().contains("1234567890123456"),
+        "{}",
+        digits.shown()
+    );
     let again: toml::Table = shown.parse().unwrap();
     assert_eq!(again["work"]["at_once"].as_integer(), Some(16));
 }

@@ -84,7 +84,8 @@ fn row(
     let which = format!("{}/{}/{cause}", of.definition, of.trigger);
     let content_type = event.map_or("application/json", |_| "application/cloudevents+json");
     DeadLetterRow {
-        id: dead::id_of(topology::TRIGGERS, &which),
+        // the same cause is the same letter, whatever is said of it
+        id: dead::id_of(topology::TRIGGERS, &which, &[]),
         at: clock::now(),
         reason: DeadReason::Misfit,
         error: format!(

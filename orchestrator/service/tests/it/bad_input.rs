@@ -72,6 +72,9 @@ async fn a_message_nobody_can_use_is_kept_whole_and_the_next_one_is_taken() {
     publish(json!({ "message_id": "m1" }), "not json").await;
     publish(json!({ "message_id": "m2" }), "not json").await;
     dead_letters(&api, 4).await;
+    // another message under the same id is another
+    publish(json!({ "message_id": "m1" }), "not json either").await;
+    dead_letters(&api, 5).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,7 +90,7 @@ async fn a_parked_message_is_whole() {
     assert_eq!(header("baton-dead-CC"), delivery.headers.get("CC").cloned());
     assert_eq!(header("CC"), None);
     let noted = |name: &str| header(name).unwrap_or(HeaderValue::Void);
-    let id = dead::id_of(QUEUE, "not a uuid").to_string();
+    let id = dead::id_of(QUEUE, "not a uuid", &dead.body).to_string();
     assert_eq!(noted(dead::ID_HEADER).as_text(), Some(&*id));
     assert_eq!(noted(dead::REASON_HEADER).as_text(), Some("undecodable"));
     assert_eq!(
