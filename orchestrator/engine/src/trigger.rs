@@ -246,6 +246,15 @@ steps:
     }
 
     #[test]
+    fn the_archive_of_each_firing_has_a_name_of_its_own() {
+        let definition = include_str!("../../sagas/nightly-backup.yaml");
+        let definition = Definition::parse(definition).unwrap();
+        let name = |ms| on_schedule(&definition, 0, Timestamp(ms)).unwrap().input["name"].clone();
+        assert_eq!(name(1_767_319_380_000), "2026-01-02T02:03:00Z");
+        assert_eq!(name(1_767_319_440_000), "2026-01-02T02:04:00Z");
+    }
+
+    #[test]
     fn a_trigger_that_cannot_be_evaluated_is_no_hit_and_is_said() {
         let definition = Definition::parse(ALARMS).unwrap();
         let kind = "com.example.antivirus.detected";
