@@ -68,7 +68,7 @@ pub(crate) fn inbox(delivery: &Delivery) -> Result<Read, Unusable> {
 /// [`Unusable`]: to be parked with this reason, by itself.
 pub(crate) fn report(delivery: &Delivery) -> Result<Read, Unusable> {
     version(delivery)?;
-    one(&delivery.body)
+    one(&delivery.body).map(|(saga, input)| Read::Input(saga, input))
 }
 
 fn version(delivery: &Delivery) -> Result<(), Unusable> {
@@ -131,14 +131,10 @@ pub(crate) fn apart(body: &[u8]) -> Option<Vec<&[u8]>> {
         .then_some(reports)
 }
 
-fn one(report: &[u8]) -> Result<Read, Unusable> {
-    match serde_json::from_slice::<Report>(report) {
-        Ok(report) => {
-            let (saga, input) = input(report);
-            Ok(Read::Input(saga, input))
-        }
-        Err(error) => Err(misshapen(report, &error)),
-    }
+fn one(report: &[u8]) -> Result<(SagaId, Box<Input>), Unusable> {
+    serde_json::from_slice::<Report>(report)
+        .map(input)
+        .map_err(|error| misshapen(report, &error))
 }
 
 /// The reports of a batch that was refused as a whole, each by itself.
@@ -147,10 +143,9 @@ fn one_by_one(body: &[u8]) -> Option<Read> {
     let mut inputs = Vec::with_capacity(reports.len());
     let mut broken = None;
     for (number, report) in (1..).zip(&reports) {
-        match serde_json::from_slice::<Report>(report) {
-            Ok(report) => inputs.push(input(report)),
-            Err(error) if broken.is_none() => {
-                let why = misshapen(report, &error);
+        match one(report) {
+            Ok(told) => inputs.push(told),
+            Err(why) if broken.is_none() => {
                 let error = format!("report {number} of {}: {}", reports.len(), why.error);
                 broken = Some(Unusable { error, ..why });
             }
@@ -330,15 +325,10 @@ mod tests {
     fn a_report_that_is_taken_out_of_its_batch_says_what_it_said_in_it() {
         let body = batch(&[asking(1), asking(2)]);
         let parts = apart(&body).unwrap();
-        let read: Vec<Read> = parts.iter().map(|part| one(part).unwrap()).collect();
-        let Read::Inputs(together, None) = bytes(&body, None).unwrap() else {
-            panic!("a batch is several inputs")
-        };
-        let alone = together
-            .into_iter()
-            .map(|(saga, input)| Read::Input(saga, input));
-        assert_eq!(read, alone.collect::<Vec<_>>());
-        assert_eq!(bytes(parts[1], None).unwrap(), read[1], "it is a message");
+        let read: Vec<_> = parts.iter().map(|part| one(part).unwrap()).collect();
+        let second = Read::Input(read[1].0, read[1].1.clone());
+        assert_eq!(bytes(parts[1], None).unwrap(), second, "it is a message");
+        assert_eq!(bytes(&body, None).unwrap(), Read::Inputs(read, None));
         let within = batch(&[asking(2)]);
         assert_eq!(one(&within).unwrap_err().reason, DeadReason::Undecodable);
         assert_eq!(apart(asking(1).as_bytes()), None);

@@ -21,11 +21,10 @@ pub enum ConfigError {
         hint: String,
     },
     /// A value of the wrong kind.
-    #[error("configuration has a value that cannot be used")]
+    #[error("configuration has a value that cannot be used: {what}")]
     Value {
-        /// Which, and what it should be.
-        #[source]
-        source: config::ConfigError,
+        /// Which, and what it should be; a password in it is hidden.
+        what: String,
     },
     /// A value out of range.
     #[error("configuration: `{key}` {rule}")]

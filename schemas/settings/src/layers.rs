@@ -5,9 +5,9 @@ use std::path::Path;
 
 use config::{Environment, File, FileFormat, Value, ValueKind};
 use serde::de::DeserializeOwned;
+use strsim::levenshtein;
 
 use crate::error::ConfigError;
-use crate::nearest::distance;
 use crate::show;
 
 /// What variables of the environment begin with.
@@ -22,10 +22,8 @@ const NEARLY: usize = 2;
 pub struct Program {
     /// Its name, as it is started.
     pub name: &'static str,
-    /// The documented defaults, as TOML: every key there is, beside those of named entries.
+    /// The documented defaults, as TOML: every key there is, beside those of named entries, and of what kind each is.
     pub defaults: &'static str,
-    /// The keys that are lists.
-    pub lists: &'static [&'static str],
     /// Sections whose entries are named by whoever writes them.
     pub named: &'static [Named],
     /// Keys whose whole value is a secret, by their last word.
@@ -55,6 +53,8 @@ impl Named {
         }
     }
 }
+
+type Builder = config::ConfigBuilder<config::builder::DefaultState>;
 
 /// All layers, merged.
 #[derive(Debug, Clone)]
@@ -89,8 +89,8 @@ impl Layers {
         let ours = environment
             .into_iter()
             .filter(|(name, _)| is_ours(name, &sections))
-            .collect();
-        builder = builder.add_source(variables(program, ours));
+            .collect::<Vec<_>>();
+        builder = with_variables(builder, &known, ours).map_err(read)?;
         for (key, value) in overrides {
             builder = builder.set_override(*key, value.clone()).map_err(read)?;
         }
@@ -109,8 +109,9 @@ impl Layers {
     pub fn typed<T: DeserializeOwned>(self) -> Result<T, ConfigError> {
         let mut set = self.merged.cache;
         drop_unset(&mut set);
-        set.try_deserialize()
-            .map_err(|source| ConfigError::Value { source })
+        set.try_deserialize().map_err(|error| ConfigError::Value {
+            what: show::without_password(&error.to_string()),
+        })
     }
 
     /// What is in force, as TOML with secrets hidden.
@@ -126,17 +127,54 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-/// `BATON__SECTION__KEY`.
-fn variables(program: &Program, ours: HashMap<String, String>) -> Environment {
-    let environment = Environment::with_prefix(PREFIX)
+/// `BATON__SECTION__KEY`. The defaults say of what kind a value is: a list is split at its commas, a text stays as it is written (`007` is no 7),
+/// and only what is neither is read as a number or a yes or no.
+fn with_variables(
+    mut builder: Builder,
+    known: &config::Config,
+    ours: Vec<(String, String)>,
+) -> Result<Builder, config::ConfigError> {
+    let (mut texts, mut others) = (HashMap::new(), HashMap::new());
+    for (name, value) in ours {
+        let key = key_of(&name);
+        match kind(known, &key) {
+            Some(ValueKind::Array(_)) if value.is_empty() => {}
+            Some(ValueKind::Array(_)) => {
+                builder = builder.set_override(key, value.split(',').collect::<Vec<_>>())?;
+            }
+            Some(ValueKind::String(_)) => {
+                texts.insert(name, value);
+            }
+            _ => {
+                others.insert(name, value);
+            }
+        }
+    }
+    Ok(builder
+        .add_source(variables(texts))
+        .add_source(variables(others).try_parsing(true)))
+}
+
+fn variables(ours: HashMap<String, String>) -> Environment {
+    Environment::with_prefix(PREFIX)
         .prefix_separator(SEPARATOR)
         .separator(SEPARATOR)
-        .try_parsing(true)
-        .list_separator(",")
-        .source(Some(ours));
-    program.lists.iter().fold(environment, |environment, key| {
-        environment.with_list_parse_key(key)
-    })
+        .source(Some(ours))
+}
+
+fn key_of(variable: &str) -> String {
+    let words = variable.split(SEPARATOR).skip(1);
+    words.collect::<Vec<_>>().join(".").to_lowercase()
+}
+
+fn kind<'a>(known: &'a config::Config, key: &str) -> Option<&'a ValueKind> {
+    let found = key
+        .split('.')
+        .try_fold(&known.cache, |value, word| match &value.kind {
+            ValueKind::Table(table) => table.get(word),
+            _ => None,
+        });
+    found.map(|value| &value.kind)
 }
 
 fn sections(known: &config::Config, program: &Program) -> Vec<String> {
@@ -156,7 +194,7 @@ fn is_ours(variable: &str, sections: &[String]) -> bool {
     let section = words.next().unwrap_or_default().to_lowercase();
     sections
         .iter()
-        .any(|known| distance(known, &section) <= NEARLY)
+        .any(|known| levenshtein(known, &section) <= NEARLY)
 }
 
 /// Every key with its sections.
@@ -209,8 +247,8 @@ fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
     known
         .iter()
         .map(|candidate| {
-            let whole = distance(key, candidate);
-            let tail = distance(&last(key), &last(candidate)) + 1;
+            let whole = levenshtein(key, candidate);
+            let tail = levenshtein(&last(key), &last(candidate)) + 1;
             (whole.min(tail), candidate)
         })
         .filter(|(far, candidate)| *far <= last(candidate).len().max(6) / 3)

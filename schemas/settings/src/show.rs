@@ -63,8 +63,8 @@ fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// An address with its password hidden: what stands between the first `:` after `//` and the last `@` before the path.
-fn without_password(text: &str) -> String {
+/// An address, also one within a sentence, with its password hidden: what stands between the first `:` after `//` and the last `@` before the path.
+pub(crate) fn without_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return text.to_owned();
     };

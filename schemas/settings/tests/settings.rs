@@ -9,7 +9,6 @@ use baton_settings::{ConfigError, Layers, Named, Program};
 const PROGRAM: Program = Program {
     name: "baton-example",
     defaults: "[bus]\naddresses = [\"amqp://h/%2f\"]\n[work]\nat_once = 16\npools = [\"default\"]\ntoken = \"\"\n",
-    lists: &["bus.addresses", "work.pools"],
     named: &[
         Named {
             section: "hooks",
@@ -68,6 +67,34 @@ fn each_layer_wins_over_the_one_before_and_an_empty_text_is_not_set() {
     let said = vars.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let flagged = Layers::read(&PROGRAM, None, said, &flag).unwrap();
     assert_eq!(flagged.typed::<Settings>().unwrap().work.at_once, 30);
+}
+
+#[test]
+fn a_text_stays_as_it_is_written_and_a_list_is_one_however_short() {
+    let vars = [
+        ("BATON__WORK__TOKEN", "007"),
+        ("BATON__WORK__POOLS", "7"),
+        ("BATON__WORK__AT_ONCE", "20"),
+    ];
+    let work = layers("", &vars).unwrap().typed::<Settings>().unwrap().work;
+    assert_eq!(work.token.as_deref(), Some("007"));
+    assert_eq!(work.pools, ["7"]);
+    assert_eq!(work.at_once, 20);
+    let vars = [("BATON__WORK__POOLS", "")];
+    let work = layers("", &vars).unwrap().typed::<Settings>().unwrap().work;
+    assert_eq!(work.pools, ["default"], "empty is not set");
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_named_without_its_password() {
+    let file = "[work]\nat_once = \"amqp://anna:hunter2@host\"\n";
+    let error = layers(file, &[]).unwrap().typed::<Settings>().unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains("work.at_once") && said.contains("anna:***@host"),
+        "{said}"
+    );
+    assert!(!said.contains("hunter2"), "{said}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The container files against the programs they run: what can be known without a container engine. The image itself is
-//! built and started only where there is one.
+//! The container files against the programs they run: what can be known without a container engine. No
+//! test builds or starts the image itself.
 
 use std::fs;
 use std::path::{Path, PathBuf};

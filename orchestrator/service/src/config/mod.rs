@@ -25,7 +25,6 @@ pub const DEFAULTS: &str = include_str!("../../baton-orchestrator.default.toml")
 const PROGRAM: Program = Program {
     name: "baton-orchestrator",
     defaults: DEFAULTS,
-    lists: &["bus.addresses"],
     named: &[Named {
         section: "hooks",
         keys: Some(&["secret_file", "secret_env", "scheme", "tolerance_s"]),

@@ -19,7 +19,8 @@ const AGAIN_MAX: Duration = Duration::from_secs(10);
 /// One that is under way for longer cannot be put aside: more than a broken connection and a pause take.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
 
-/// Messages being put aside. Never more than the prefetch of their consumer: none of them is acknowledged yet.
+/// Messages being put aside. No more than the prefetch of their consumer, since none of them is acknowledged yet, and the reports of the one
+/// message that is taken apart.
 pub(crate) struct Parking {
     publisher: Publisher,
     turns: Arc<Semaphore>,

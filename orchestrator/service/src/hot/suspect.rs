@@ -22,8 +22,8 @@ use crate::{clock, metrics};
 
 /// Deliveries of a message that are taken as they come. What an unlucky process and a broken connection may cost a message is less.
 const TRUSTED: u64 = 5;
-/// How often an orchestrator may die over one report while it does nothing else. More than once, since processes are killed for
-/// other reasons too.
+/// How often an orchestrator may die over one report while it takes nothing else from the inbox. More than once, since processes are
+/// killed for other reasons too, and what is due by the clock goes into the same turn.
 const DEATHS_MAX: u32 = 3;
 
 /// A message under suspicion.

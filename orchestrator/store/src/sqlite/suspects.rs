@@ -3,10 +3,10 @@
 
 use baton_driver::StoreError;
 use baton_messages::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use uuid::Uuid;
 
-use super::columns::{failed, int};
+use super::columns::int;
 use super::thread::WeakThread;
 
 /// How long a note is kept whose message did not come again: longer than anybody leaves a broker's queue alone.
@@ -35,16 +35,17 @@ impl SqliteSuspects {
     /// # Errors
     /// When it is not certain to be written: do not try.
     pub async fn begin(&self, message: Uuid, part: u32, now: Timestamp) -> Result<u32, StoreError> {
-        self.call("a note of what is tried alone", move |conn| {
-            let transaction = conn.unchecked_transaction()?;
-            let before = i64::try_from(now.0.saturating_sub(KEPT_MS)).unwrap_or(i64::MAX);
-            transaction.execute(FORGET, [before])?;
-            let values = params![message.as_bytes().as_slice(), part, int(now.0)];
-            let tries = transaction.query_row(TRY, values, |row| row.get(0))?;
-            transaction.commit()?;
-            Ok(tries)
-        })
-        .await
+        self.thread
+            .on_connection("a note of what is tried alone", move |conn| {
+                let transaction = conn.unchecked_transaction()?;
+                let before = i64::try_from(now.0.saturating_sub(KEPT_MS)).unwrap_or(i64::MAX);
+                transaction.execute(FORGET, [before])?;
+                let values = params![message.as_bytes().as_slice(), part, int(now.0)];
+                let tries = transaction.query_row(TRY, values, |row| row.get(0))?;
+                transaction.commit()?;
+                Ok(tries)
+            })
+            .await
     }
 
     /// The try came to an end, whatever it was.
@@ -52,28 +53,11 @@ impl SqliteSuspects {
     /// # Errors
     /// When the note may still stand; it then counts as a try that came to none.
     pub async fn done(&self, message: Uuid, part: u32) -> Result<(), StoreError> {
-        self.call("a note of what was tried alone", move |conn| {
-            conn.execute(DONE, params![message.as_bytes().as_slice(), part])?;
-            Ok(())
-        })
-        .await
-    }
-
-    async fn call<T, F>(&self, what: &'static str, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    {
-        match self
-            .thread
-            .call(move |writer| work(writer.connection()))
+        self.thread
+            .on_connection("a note of what was tried alone", move |conn| {
+                conn.execute(DONE, params![message.as_bytes().as_slice(), part])?;
+                Ok(())
+            })
             .await
-        {
-            Ok(answer) => answer.map_err(failed(what)),
-            Err(lost) => Err(StoreError {
-                what: what.to_owned(),
-                source: Box::new(lost),
-            }),
-        }
     }
 }

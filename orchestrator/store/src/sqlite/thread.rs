@@ -1,9 +1,11 @@
 //! The one thread that holds the writing connection. Work is done in the order it was sent; when the last sender is gone what was
 //! sent is finished, the file closed, the lock given up.
 
+use baton_driver::StoreError;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::columns::failed;
 use super::commit::Writer;
 use super::lock::FileLock;
 
@@ -100,6 +102,25 @@ impl WeakThread {
     {
         let requests = self.0.upgrade().ok_or(ThreadLost)?;
         call(&requests, work).await
+    }
+
+    /// As [`WeakThread::call`], with the connection alone; `what` says in an error what it was about.
+    pub(crate) async fn on_connection<T, F>(
+        &self,
+        what: &'static str,
+        work: F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        match self.call(move |writer| work(writer.connection())).await {
+            Ok(answer) => answer.map_err(failed(what)),
+            Err(lost) => Err(StoreError {
+                what: what.to_owned(),
+                source: Box::new(lost),
+            }),
+        }
     }
 }
 

@@ -3,9 +3,9 @@
 use baton_driver::StoreError;
 use baton_messages::Timestamp;
 use rusqlite::types::FromSqlError;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Row, params};
 
-use super::columns::{failed, instant, instant_if_set, int, misfit};
+use super::columns::{instant, instant_if_set, int, misfit};
 use super::load::all;
 use super::thread::WeakThread;
 use crate::tokens::{HASH_BYTES, TokenRow, TokenStore};
@@ -26,51 +26,36 @@ impl SqliteTokens {
     pub(crate) const fn new(thread: WeakThread) -> Self {
         Self { thread }
     }
-
-    async fn call<T, F>(&self, what: &'static str, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    {
-        match self
-            .thread
-            .call(move |writer| work(writer.connection()))
-            .await
-        {
-            Ok(answer) => answer.map_err(failed(what)),
-            Err(lost) => Err(StoreError {
-                what: what.to_owned(),
-                source: Box::new(lost),
-            }),
-        }
-    }
 }
 
 impl TokenStore for SqliteTokens {
     async fn put_token(&self, row: TokenRow) -> Result<bool, StoreError> {
-        self.call("a token to be kept", move |conn| {
-            let values = params![
-                row.name,
-                row.role,
-                row.hash.as_slice(),
-                int(row.made_at.0),
-                row.made_by,
-                row.expires_at.map(|Timestamp(ms)| int(ms)),
-            ];
-            Ok(conn.execute(PUT, values)? == 1)
-        })
-        .await
+        self.thread
+            .on_connection("a token to be kept", move |conn| {
+                let values = params![
+                    row.name,
+                    row.role,
+                    row.hash.as_slice(),
+                    int(row.made_at.0),
+                    row.made_by,
+                    row.expires_at.map(|Timestamp(ms)| int(ms)),
+                ];
+                Ok(conn.execute(PUT, values)? == 1)
+            })
+            .await
     }
 
     async fn delete_token(&self, name: String) -> Result<bool, StoreError> {
-        self.call("a token to be forgotten", move |conn| {
-            Ok(conn.execute(DELETE, [name])? == 1)
-        })
-        .await
+        self.thread
+            .on_connection("a token to be forgotten", move |conn| {
+                Ok(conn.execute(DELETE, [name])? == 1)
+            })
+            .await
     }
 
     async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
-        self.call("tokens", |conn| all(conn, TOKENS, [], token))
+        self.thread
+            .on_connection("tokens", |conn| all(conn, TOKENS, [], token))
             .await
     }
 }

@@ -87,14 +87,11 @@ impl CheckCommand {
 }
 
 impl CheckCommandInput {
-    const fn filling(&self) -> Filling<'_> {
+    fn filling(&self) -> Filling<'_> {
         Filling {
             args: &self.args,
             secrets: &self.secrets,
-            dir: match &self.dir {
-                Some(dir) => Some(dir.as_str()),
-                None => None,
-            },
+            dir: self.dir.as_deref(),
         }
     }
 }

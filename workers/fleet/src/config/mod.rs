@@ -37,15 +37,6 @@ pub const DEFAULTS: &str = include_str!("../../baton-worker.default.toml");
 const PROGRAM: Program = Program {
     name: "baton-worker",
     defaults: DEFAULTS,
-    lists: &[
-        "bus.addresses",
-        "worker.pools",
-        "worker.types",
-        "automations.files.roots",
-        "automations.net.allow",
-        "automations.git.repositories",
-        "automations.git.roots",
-    ],
     named: &[
         anything_in("commands"),
         anything_in("services"),

@@ -148,7 +148,7 @@ async fn newest(client: &Client, name: &str) -> Result<Option<u64>, CliError> {
     let answer = client.get("/v1/definitions", &[]).await?;
     Ok(items(&answer, "definitions")
         .iter()
-        .filter(|row| row["definition"] == name || row["name"] == name)
+        .filter(|row| row["definition"] == name)
         .filter_map(|row| row["version"].as_u64())
         .max())
 }
