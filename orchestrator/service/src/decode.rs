@@ -1,16 +1,16 @@
 //! From a delivery of the inbox to inputs of the engine, or to the reason why nobody can use it. The one gate for bytes from outside:
 //! size, version, kind, shape, in this order, cheapest first.
 //!
-//! A batch is read whole. Where that fails and the envelope itself is sound, each report in it is read by itself: those that can be used
-//! are, and the message is parked whole with what is wrong with the first that cannot. Put back to work later, the good ones are duplicates.
-//! A batch that may be what kills its readers is taken apart without being read: each report in it is read when its turn comes.
+//! A batch, of reports or of starts, is read whole. Where that fails and the envelope itself is sound, each part of it is read by itself: those
+//! that can be used are, and the message is parked whole with what is wrong with the first that cannot. Put back to work later, the good ones are duplicates.
+//! A batch that may be what kills its readers is taken apart without being read: each part of it is read when its turn comes.
 
 use baton_bus::Delivery;
 use baton_engine::{Input, Refusal};
-use baton_messages::batch::REPORTS_MAX;
+use baton_messages::batch::{REPORTS_MAX, STARTS_MAX};
 use baton_messages::headers::{VERSION, VERSION_HEADER};
 use baton_messages::inbox::Marker;
-use baton_messages::{BODY_BYTES_MAX, DeadReason, InboxMessage, Report, SagaId};
+use baton_messages::{BODY_BYTES_MAX, DeadReason, InboxMessage, Report, SagaId, Start};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -44,13 +44,14 @@ impl Unusable {
 }
 
 /// The kinds of the inbox this version reads.
-const KINDS: [&str; 6] = [
+const KINDS: [&str; 7] = [
     "started@1",
     "checkpoint@1",
     "finished@1",
     "start@1",
     "marker@1",
     "batch@1",
+    "starts@1",
 ];
 
 /// Reads one delivery of the inbox.
@@ -109,26 +110,75 @@ fn bytes(body: &[u8], kind: Option<&str>) -> Result<Read, Unusable> {
 #[derive(Deserialize)]
 enum Envelope<'a> {
     #[serde(rename = "batch@1", borrow)]
-    Batch(Sealed<'a>),
+    Batch(SealedReports<'a>),
+    #[serde(rename = "starts@1", borrow)]
+    Starts(SealedStarts<'a>),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Sealed<'a> {
+struct SealedReports<'a> {
     #[serde(borrow)]
     reports: Vec<&'a RawValue>,
 }
 
-/// The reports of a batch, each as its bytes; none when it is no batch, or its envelope is at fault.
-pub(crate) fn apart(body: &[u8]) -> Option<Vec<&[u8]>> {
-    if body.len() > BODY_BYTES_MAX {
-        return None;
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SealedStarts<'a> {
+    #[serde(borrow)]
+    starts: Vec<&'a RawValue>,
+}
+
+/// The parts of a batch, none of them read.
+#[derive(Debug)]
+pub(crate) enum Apart<'a> {
+    /// Each under its own tag.
+    Reports(Vec<&'a RawValue>),
+    /// Each without a tag.
+    Starts(Vec<&'a RawValue>),
+}
+
+impl<'a> Apart<'a> {
+    /// Takes a batch apart; none when it is no batch, or its envelope is at fault.
+    pub(crate) fn of(body: &'a [u8]) -> Option<Self> {
+        if body.len() > BODY_BYTES_MAX {
+            return None;
+        }
+        let (apart, most) = match serde_json::from_slice(body).ok()? {
+            Envelope::Batch(batch) => (Self::Reports(batch.reports), REPORTS_MAX),
+            Envelope::Starts(batch) => (Self::Starts(batch.starts), STARTS_MAX),
+        };
+        (1..=most).contains(&apart.parts().len()).then_some(apart)
     }
-    let Envelope::Batch(Sealed { reports }) = serde_json::from_slice(body).ok()?;
-    let reports: Vec<&[u8]> = reports.iter().map(|raw| raw.get().as_bytes()).collect();
-    (1..=REPORTS_MAX)
-        .contains(&reports.len())
-        .then_some(reports)
+
+    fn parts(&self) -> &[&'a RawValue] {
+        match self {
+            Self::Reports(parts) | Self::Starts(parts) => parts,
+        }
+    }
+
+    /// Each part as the message it would be alone.
+    pub(crate) fn messages(&self) -> Vec<Vec<u8>> {
+        let alone = |raw: &&RawValue| match self {
+            Self::Reports(_) => raw.get().as_bytes().to_vec(),
+            Self::Starts(_) => format!("{{\"start@1\":{}}}", raw.get()).into_bytes(),
+        };
+        self.parts().iter().map(alone).collect()
+    }
+
+    /// Each part by itself.
+    fn read(&self) -> impl Iterator<Item = Result<(SagaId, Box<Input>), Unusable>> {
+        self.parts().iter().map(|raw| match self {
+            Self::Reports(_) => one(raw.get().as_bytes()),
+            Self::Starts(_) => serde_json::from_str(raw.get())
+                .map(start)
+                .map_err(|error| misshapen(raw.get().as_bytes(), &error)),
+        })
+    }
+}
+
+fn start(start: Start) -> (SagaId, Box<Input>) {
+    (start.saga, Box::new(Input::Start(start)))
 }
 
 fn one(report: &[u8]) -> Result<(SagaId, Box<Input>), Unusable> {
@@ -137,16 +187,20 @@ fn one(report: &[u8]) -> Result<(SagaId, Box<Input>), Unusable> {
         .map_err(|error| misshapen(report, &error))
 }
 
-/// The reports of a batch that was refused as a whole, each by itself.
+/// The parts of a batch that was refused as a whole, each by itself.
 fn one_by_one(body: &[u8]) -> Option<Read> {
-    let reports = apart(body)?;
-    let mut inputs = Vec::with_capacity(reports.len());
+    let apart = Apart::of(body)?;
+    let (what, of) = match &apart {
+        Apart::Reports(parts) => ("report", parts.len()),
+        Apart::Starts(parts) => ("start", parts.len()),
+    };
+    let mut inputs = Vec::with_capacity(of);
     let mut broken = None;
-    for (number, report) in (1..).zip(&reports) {
-        match one(report) {
+    for (number, part) in (1..).zip(apart.read()) {
+        match part {
             Ok(told) => inputs.push(told),
             Err(why) if broken.is_none() => {
-                let error = format!("report {number} of {}: {}", reports.len(), why.error);
+                let error = format!("{what} {number} of {of}: {}", why.error);
                 broken = Some(Unusable { error, ..why });
             }
             Err(_) => {}
@@ -190,10 +244,16 @@ fn read(message: InboxMessage) -> Read {
         InboxMessage::Started(m) => Report::Started(m),
         InboxMessage::Checkpoint(m) => Report::Checkpoint(m),
         InboxMessage::Finished(m) => Report::Finished(m),
-        InboxMessage::Start(m) => return Read::Input(m.saga, Box::new(Input::Start(m))),
+        InboxMessage::Start(m) => {
+            let (saga, input) = start(m);
+            return Read::Input(saga, input);
+        }
         InboxMessage::Marker(m) => return Read::Marker(m),
         InboxMessage::Batch(m) => {
             return Read::Inputs(m.reports.into_iter().map(input).collect(), None);
+        }
+        InboxMessage::Starts(m) => {
+            return Read::Inputs(m.starts.into_iter().map(start).collect(), None);
         }
     };
     let (saga, input) = input(report);
@@ -324,14 +384,57 @@ mod tests {
     #[test]
     fn a_report_that_is_taken_out_of_its_batch_says_what_it_said_in_it() {
         let body = batch(&[asking(1), asking(2)]);
-        let parts = apart(&body).unwrap();
-        let read: Vec<_> = parts.iter().map(|part| one(part).unwrap()).collect();
+        let parts = Apart::of(&body).unwrap();
+        let read: Vec<_> = parts.read().map(Result::unwrap).collect();
         let second = Read::Input(read[1].0, read[1].1.clone());
-        assert_eq!(bytes(parts[1], None).unwrap(), second, "it is a message");
+        let message = &parts.messages()[1];
+        assert_eq!(bytes(message, None).unwrap(), second, "it is a message");
         assert_eq!(bytes(&body, None).unwrap(), Read::Inputs(read, None));
         let within = batch(&[asking(2)]);
         assert_eq!(one(&within).unwrap_err().reason, DeadReason::Undecodable);
-        assert_eq!(apart(asking(1).as_bytes()), None);
+        assert!(Apart::of(asking(1).as_bytes()).is_none());
+    }
+
+    /// A request for the saga with this last digit.
+    fn request(saga: u8) -> String {
+        format!(
+            r#"{{"id":"00000000-0000-0000-0000-00000000000{saga}","saga":"00000000-0000-0000-0000-00000000000{saga}","definition":"a","input":{{}},"by":"x"}}"#
+        )
+    }
+
+    fn starts(requests: &[String]) -> Vec<u8> {
+        format!(r#"{{"starts@1":{{"starts":[{}]}}}}"#, requests.join(",")).into_bytes()
+    }
+
+    #[test]
+    fn several_starts_are_each_what_it_would_be_alone() {
+        let body = starts(&[request(2), request(1)]);
+        let read = bytes(&body, Some("starts@1")).unwrap();
+        assert_eq!(sagas(&read), [2, 1]);
+        let parts = Apart::of(&body).unwrap();
+        let each: Vec<_> = parts.read().map(Result::unwrap).collect();
+        let second = Read::Input(each[1].0, each[1].1.clone());
+        let message = &parts.messages()[1];
+        assert_eq!(bytes(message, Some("start@1")).unwrap(), second);
+        assert_eq!(read, Read::Inputs(each, None));
+    }
+
+    #[test]
+    fn a_broken_start_harms_no_neighbour() {
+        let broken = request(3).replace("\"definition\":\"a\"", "\"hunter2\":1");
+        let read = bytes(&starts(&[request(1), broken, request(2)]), None).unwrap();
+        assert_eq!(sagas(&read), [1, 2]);
+        let Read::Inputs(_, Some(why)) = read else {
+            panic!("it has to be parked")
+        };
+        assert!(why.error.starts_with("start 2 of 3: "), "{}", why.error);
+        assert!(!why.error.contains("hunter2"), "{}", why.error);
+        for body in [starts(&[]), starts(&vec![request(1); STARTS_MAX + 1])] {
+            assert_eq!(reason(&body, None), DeadReason::Undecodable);
+        }
+        let tagged = format!(r#"{{"start@1":{}}}"#, request(1));
+        let read = bytes(&starts(&[tagged, request(2)]), None).unwrap();
+        assert_eq!(sagas(&read), [2], "no tag within");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use baton_driver::{Answer, DeadLetterRow, DriverError, Work};
 use baton_engine::Input;
-use baton_messages::{DeadReason, InboxMessage, Report, SagaId, Task, Timestamp};
+use baton_messages::{DeadReason, InboxMessage, Report, SagaId, Start, Task, Timestamp};
 
 use crate::broker::Message;
 use crate::fault::Fault;
@@ -236,7 +236,8 @@ fn inputs_of(message: &InboxMessage) -> Vec<(SagaId, Input)> {
         InboxMessage::Started(started) => vec![Report::Started(started.clone())],
         InboxMessage::Checkpoint(checkpoint) => vec![Report::Checkpoint(checkpoint.clone())],
         InboxMessage::Finished(finished) => vec![Report::Finished(finished.clone())],
-        InboxMessage::Start(start) => return vec![(start.saga, Input::Start(start.clone()))],
+        InboxMessage::Start(start) => return vec![start_of(start)],
+        InboxMessage::Starts(batch) => return batch.starts.iter().map(start_of).collect(),
         InboxMessage::Marker(_) => return Vec::new(),
     };
     let input = |report| match report {
@@ -245,6 +246,10 @@ fn inputs_of(message: &InboxMessage) -> Vec<(SagaId, Input)> {
         Report::Finished(m) => (m.of.saga, Input::TaskFinished(m)),
     };
     reports.into_iter().map(input).collect()
+}
+
+fn start_of(start: &Start) -> (SagaId, Input) {
+    (start.saga, Input::Start(start.clone()))
 }
 
 fn dead_work(token: u64, task: &Task, at: Timestamp) -> Work {

@@ -1,13 +1,16 @@
-//! Several reports for one inbox in one message. A broker's cost is the number of messages, not their bytes; a worker under load has many
-//! reports waiting for the same inbox anyway. What holds for a report alone holds for each in here; the envelope itself says nothing.
+//! Several reports, or several requests for sagas, for one inbox in one message. A broker's cost is the number of messages, not their bytes; a
+//! worker under load has many reports waiting for the same inbox anyway, and a service may have many sagas to ask for. What holds for one alone
+//! holds for each in here; the envelope itself says nothing.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::inbox::{Checkpoint, Finished, InboxMessage, Started};
+use crate::inbox::{Checkpoint, Finished, InboxMessage, Start, Started};
 
 /// Most reports in one batch: as many as make the message's own cost vanish, few enough that one turn of an orchestrator takes several.
 pub const REPORTS_MAX: usize = 128;
+/// Most requests for sagas in one batch, for the same reasons.
+pub const STARTS_MAX: usize = 128;
 /// The size a batch is filled up to, in bytes of body: a few AMQP frames. A report that is larger goes alone.
 pub const BATCH_BYTES_MAX: usize = 96 * 1024;
 
@@ -16,12 +19,22 @@ pub const BATCH_BYTES_MAX: usize = 96 * 1024;
 #[serde(deny_unknown_fields)]
 pub struct ReportBatch {
     /// They.
-    #[serde(deserialize_with = "bounded")]
+    #[serde(deserialize_with = "reports")]
     #[schemars(length(min = 1, max = REPORTS_MAX))]
     pub reports: Vec<Report>,
 }
 
-/// What may stand in a batch: what a worker says of one attempt, under the same tag as alone.
+/// Requests of one caller for one inbox, taken in their order. Each saga is started or refused by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartBatch {
+    /// They.
+    #[serde(deserialize_with = "starts")]
+    #[schemars(length(min = 1, max = STARTS_MAX))]
+    pub starts: Vec<Start>,
+}
+
+/// What may stand in a batch of reports: what a worker says of one attempt, under the same tag as alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum Report {
     /// A worker asks to act on a claimed task.
@@ -45,13 +58,23 @@ impl From<Report> for InboxMessage {
     }
 }
 
-fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Report>, D::Error> {
-    let reports = Vec::<Report>::deserialize(deserializer)?;
-    match reports.len() {
-        1..=REPORTS_MAX => Ok(reports),
-        n => Err(serde::de::Error::invalid_length(
-            n,
-            &"at least one report and not more than a batch may hold",
-        )),
+fn reports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Report>, D::Error> {
+    let reports = Vec::deserialize(deserializer)?;
+    bounded(reports, REPORTS_MAX)
+}
+
+fn starts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Start>, D::Error> {
+    let starts = Vec::deserialize(deserializer)?;
+    bounded(starts, STARTS_MAX)
+}
+
+fn bounded<T, E: serde::de::Error>(some: Vec<T>, most: usize) -> Result<Vec<T>, E> {
+    let n = some.len();
+    if (1..=most).contains(&n) {
+        return Ok(some);
     }
+    Err(E::invalid_length(
+        n,
+        &"at least one and not more than a batch may hold",
+    ))
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::batch::ReportBatch;
+use crate::batch::{ReportBatch, StartBatch};
 use crate::ids::{IdempotencyKey, InputId, MessageId, RunId, SagaId};
 use crate::names::{Direction, StepId, WorkerId};
 use crate::present::present;
@@ -34,6 +34,9 @@ pub enum InboxMessage {
     /// Several reports of one worker at once.
     #[serde(rename = "batch@1")]
     Batch(ReportBatch),
+    /// Somebody asks for several sagas at once.
+    #[serde(rename = "starts@1")]
+    Starts(StartBatch),
 }
 
 /// Which attempt of which step a message speaks of.
@@ -253,7 +256,7 @@ impl InboxMessage {
             Self::Checkpoint(m) => Some(m.of.saga),
             Self::Finished(m) => Some(m.of.saga),
             Self::Start(m) => Some(m.saga),
-            Self::Marker(_) | Self::Batch(_) => None,
+            Self::Marker(_) | Self::Batch(_) | Self::Starts(_) => None,
         }
     }
 
@@ -267,6 +270,7 @@ impl InboxMessage {
             Self::Start(_) => "start@1",
             Self::Marker(_) => "marker@1",
             Self::Batch(_) => "batch@1",
+            Self::Starts(_) => "starts@1",
         }
     }
 }

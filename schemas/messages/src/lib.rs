@@ -21,7 +21,7 @@ pub mod task;
 pub mod time;
 pub mod topology;
 
-pub use batch::{Report, ReportBatch};
+pub use batch::{Report, ReportBatch, StartBatch};
 pub use control::{ControlMessage, Grant, GrantAnswer, RefusedWhy};
 pub use dead::DeadReason;
 pub use event::Event;

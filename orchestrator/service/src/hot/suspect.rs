@@ -17,7 +17,7 @@ use super::piece::Piece;
 use super::turn::{AGAIN_MAX, AGAIN_MIN};
 use super::{HotError, HotLoop};
 use crate::chain::chain;
-use crate::decode::{self, Read, Unusable};
+use crate::decode::{self, Apart, Read, Unusable};
 use crate::{clock, metrics};
 
 /// Deliveries of a message that are taken as they come. What an unlucky process and a broken connection may cost a message is less.
@@ -31,8 +31,8 @@ pub(super) struct Suspect {
     delivery: Delivery,
     /// What its notes are filed under: the same whenever it is delivered.
     message: Uuid,
-    /// Whether it is a batch.
-    batch: bool,
+    /// Whether it is a batch of reports: then nothing else is read in it.
+    reports: bool,
     /// What is left of it, each as the message it would be alone, with its place.
     parts: VecDeque<(u32, Delivery)>,
 }
@@ -46,25 +46,25 @@ impl Suspect {
     /// Takes such a message apart.
     pub(super) fn of(delivery: Delivery) -> Self {
         let message = name(&delivery);
-        let reports = decode::apart(&delivery.body);
-        let batch = reports.is_some();
-        let parts: VecDeque<(u32, Delivery)> = match reports {
-            Some(reports) => (1..)
-                .zip(reports)
-                .map(|(number, report)| (number, alone(&delivery, message, number, report)))
+        let apart = Apart::of(&delivery.body);
+        let reports = matches!(apart, Some(Apart::Reports(_)));
+        let parts: VecDeque<(u32, Delivery)> = match apart {
+            Some(apart) => (1..)
+                .zip(apart.messages())
+                .map(|(number, part)| (number, alone(&delivery, message, number, part)))
                 .collect(),
             None => VecDeque::from([(0, delivery.clone())]),
         };
         tracing::warn!(
             deliveries = delivery.deliveries,
             message_id = delivery.message_id.as_deref().unwrap_or(""),
-            reports = parts.len(),
+            parts = parts.len(),
             "a message was delivered again and again without being answered; what it says is decided one by one, each alone"
         );
         Self {
             delivery,
             message,
-            batch,
+            reports,
             parts,
         }
     }
@@ -75,7 +75,7 @@ impl Suspect {
     }
 
     fn read(&self, part: &Delivery) -> Result<Read, Unusable> {
-        if self.batch {
+        if self.reports {
             decode::report(part)
         } else {
             decode::inbox(part)
@@ -92,15 +92,15 @@ fn name(delivery: &Delivery) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, &what)
 }
 
-/// A report as a message of its own. Its id says where it was, and is the same whenever its batch is delivered.
-fn alone(batch: &Delivery, message: Uuid, number: u32, report: &[u8]) -> Delivery {
+/// A part of a batch as a message of its own. Its id says where it was, and is the same whenever its batch is delivered.
+fn alone(batch: &Delivery, message: Uuid, number: u32, body: Vec<u8>) -> Delivery {
     let mut part = batch.clone();
-    part.body = report.to_vec();
     // what its tag says: a report under another tag cannot be read, and its kind is not known
-    part.kind = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(report)
+    part.kind = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&body)
         .ok()
         .and_then(|map| map.into_iter().next())
         .map(|(tag, _)| tag);
+    part.body = body;
     let id = batch.message_id.clone();
     let id = id.unwrap_or_else(|| message.to_string());
     part.message_id = Some(format!("{id}.{number}"));

@@ -8,8 +8,8 @@ use baton_messages::inbox::Marker;
 use baton_messages::{
     AttemptRef, Checkpoint, CheckpointKind, ControlMessage, Direction, Effect, Event, Failure,
     Finished, FleetMessage, Grant, GrantAnswer, Hold, InboxKey, InboxMessage, Manifest, PoolName,
-    ProbeAnswer, RefusedWhy, Report, ReportBatch, RetryDefaults, Start, Started, StepId, Task,
-    TaskMessage, TaskResult, TaskType, Timestamp, WorkerId,
+    ProbeAnswer, RefusedWhy, Report, ReportBatch, RetryDefaults, Start, StartBatch, Started,
+    StepId, Task, TaskMessage, TaskResult, TaskType, Timestamp, WorkerId,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -238,6 +238,7 @@ pub(crate) fn inbox() -> impl Strategy<Value = InboxMessage> {
         (text(), any::<u64>())
             .prop_map(|(from, number)| InboxMessage::Marker(Marker { from, number })),
         vec(report(), 1..4).prop_map(|reports| InboxMessage::Batch(ReportBatch { reports })),
+        vec(start(), 1..4).prop_map(|starts| InboxMessage::Starts(StartBatch { starts })),
     ]
 }
 

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use baton_messages::inbox::{AttemptRef, Finished, TaskResult};
 use baton_messages::{
-    Direction, Hold, InboxKey, InboxMessage, InputId, MessageId, PoolName, RunId, SagaId, Start,
-    StepId, Task, TaskMessage, TaskType, Timestamp, WorkerId,
+    Direction, Hold, InboxKey, InboxMessage, InputId, PoolName, RunId, SagaId, Start, StepId, Task,
+    TaskMessage, TaskType, Timestamp, WorkerId,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -107,11 +107,6 @@ pub(crate) fn sizes(payload_bytes: usize) -> anyhow::Result<Sizes> {
         task: serde_json::to_vec(&TaskMessage::Task(task))?.len(),
         finished: serde_json::to_vec(&InboxMessage::Finished(finished))?.len(),
     })
-}
-
-/// The message id of a request: the same request sent again carries the same.
-pub(super) const fn message_id(start: &Start) -> MessageId {
-    MessageId(start.id.0)
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
-//! Asks for sagas the way an outside service does: `start@1` on `baton.inbox`, persistent and confirmed, in batches.
+//! Asks for sagas the way an outside service with many of them does: `starts@1` on `baton.inbox`, persistent and confirmed.
 
 use anyhow::{Result, bail, ensure};
+use baton_messages::batch::STARTS_MAX;
 use baton_messages::headers::{APP_ID, JSON, VERSION, VERSION_HEADER};
-use baton_messages::{InboxKey, InboxMessage, topology};
+use baton_messages::{InboxKey, InboxMessage, StartBatch, topology};
 use futures::future::try_join_all;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+
+use uuid::Uuid;
 
 use super::definition;
 
@@ -39,15 +42,18 @@ impl Requests {
 
     /// Asks for so many sagas; returns when the broker has all of the requests.
     pub(super) async fn ask_for(&self, count: usize) -> Result<()> {
-        let mut bodies = Vec::with_capacity(count);
-        for _ in 0..count {
-            let start = definition::start(self.payload_bytes);
-            let id = definition::message_id(&start);
-            let saga = start.saga;
-            let message = InboxMessage::Start(start);
+        let mut bodies = Vec::with_capacity(count.div_ceil(STARTS_MAX));
+        let mut left = count;
+        while left > 0 {
+            let starts = (0..left.min(STARTS_MAX)).map(|_| definition::start(self.payload_bytes));
+            let starts: Vec<_> = starts.collect();
+            left -= starts.len();
+            let message = match <[_; 1]>::try_from(starts) {
+                Ok([start]) => InboxMessage::Start(start),
+                Err(starts) => InboxMessage::Starts(StartBatch { starts }),
+            };
             let properties = BasicProperties::default()
-                .with_message_id(id.to_string().into())
-                .with_correlation_id(saga.to_string().into())
+                .with_message_id(Uuid::now_v7().to_string().into())
                 .with_type(message.kind().into())
                 .with_app_id(APP_ID.into())
                 .with_content_type(JSON.into())

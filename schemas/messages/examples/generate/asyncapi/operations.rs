@@ -44,6 +44,7 @@ const SAGAS_ARE_TOLD: &[&str] = &[
     "start@1",
     "marker@1",
     "batch@1",
+    "starts@1",
 ];
 const FLEET_SAYS: &[&str] = &["announcement@1", "heartbeat@1", "leaving@1", "canary@1"];
 
@@ -88,8 +89,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
     operation(
         "orchestrator",
         At::Exchange(INBOX),
-        &["start@1", "marker@1"],
-        "An orchestrator asks for a saga, forwards what is another partition's, or sends its marker.",
+        &["start@1", "starts@1", "marker@1"],
+        "An orchestrator, or a service, asks for sagas; an orchestrator forwards what is another partition's, or sends its marker.",
     ),
     operation(
         "orchestrator",
