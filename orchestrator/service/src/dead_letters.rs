@@ -1,5 +1,10 @@
 //! The intake of dead letters: what lies on `baton.dead` and `baton.unroutable` goes into the store, byte for byte, and the saga of a dead
 //! task is told in the same commit. Taken in twice makes one row: the row's id is derived from what the letter is.
+//!
+//! A letter that was delivered again and again may be what kills its orchestrator. It is tried alone (`hot/trial.rs`); after a few deaths it
+//! is kept unread, and where even that kills it is left in its queue, untouched, and said so: never lost, and never tried for ever.
+
+use std::sync::Arc;
 
 use baton_bus::{Bus, ConsumeSpec, Delivery, HeaderValue, Headers, Properties};
 use baton_driver::DeadLetterRow;
@@ -9,14 +14,20 @@ use baton_messages::dead::{
 };
 use baton_messages::{DeadReason, InboxMessage, MessageId, SagaId, TaskMessage, topology};
 use serde_json::{Map, Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
 use crate::clock;
-use crate::hot::mail::{Letter, Letters};
+use crate::health::Health;
+use crate::hot::mail::{Letter, Letters, Post};
+use crate::hot::suspect::{self, Losses};
+use crate::hot::trial::DEATHS_MAX;
 
 /// Most dead letters held in memory: they may be of any size.
 const PREFETCH: u16 = 32;
+
+/// How deep the tables and lists of a header are kept as such. JSON is read back to a depth of 128.
+const NESTED_MAX: usize = 32;
 
 /// The namespace of the ids of dead letters: `UUIDv5` of the DNS namespace and `baton.dead-letters`.
 fn namespace() -> Uuid {
@@ -24,12 +35,7 @@ fn namespace() -> Uuid {
 }
 
 /// Takes in one queue until the bus stops its consumers or the loop is gone.
-pub(crate) async fn take_in(
-    bus: Bus,
-    queue: &'static str,
-    instance: String,
-    dead: mpsc::Sender<Letters>,
-) {
+pub(crate) async fn take_in(bus: Bus, queue: &'static str, instance: String, desk: Desk) {
     let mut consumer = bus
         .consume(ConsumeSpec {
             queue: queue.to_owned(),
@@ -38,70 +44,167 @@ pub(crate) async fn take_in(
             consumer_tag: format!("dead-letters-{instance}"),
         })
         .await;
+    let mut losses = Losses::default();
+    let mut left: Vec<Delivery> = Vec::new();
     while let Some(batch) = consumer
         .next_batch(usize::from(PREFETCH), std::time::Duration::ZERO)
         .await
     {
-        let letters = batch.iter().map(letter).collect();
-        let (kept, told) = oneshot::channel();
-        if dead.send(Letters { letters, kept }).await.is_err() {
-            return;
+        if let Some(first) = batch.first() {
+            losses.saw(first.tag);
         }
-        // not told: the turn was not committed, and what was not acknowledged comes again
-        if told.await.is_err() {
-            continue;
+        let turn = desk.turn.acquire().await;
+        let (suspects, others): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .partition(|delivery| losses.suspects(delivery));
+        let letters = others.iter().map(letter).collect();
+        if desk.keep(letters).await {
+            answer(&others).await;
         }
-        for delivery in &batch {
-            // a stale one comes again and makes no second row
-            let _ = delivery.ack().await;
+        for delivery in suspects {
+            let Some(taken) = desk.one(&delivery).await else {
+                // not told: the process stops, and what was not acknowledged comes again
+                break;
+            };
+            if taken {
+                answer(&[delivery]).await;
+            } else {
+                left.retain(Delivery::is_current);
+                left.push(delivery);
+            }
+        }
+        drop(turn);
+        desk.health.set_left(queue, left.len());
+    }
+}
+
+async fn answer(deliveries: &[Delivery]) {
+    for delivery in deliveries {
+        // a stale one comes again and makes no second row
+        let _ = delivery.ack().await;
+    }
+}
+
+/// Where dead letters are taken in. One at a time, from whichever queue, where one of them may be what kills us.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    post: Post,
+    health: Arc<Health>,
+    turn: Arc<Semaphore>,
+}
+
+/// How a letter under suspicion is tried: first as any other is, then as it came.
+const READ: u32 = 0;
+const OPAQUE: u32 = 1;
+
+impl Desk {
+    pub(crate) fn new(post: Post, health: Arc<Health>) -> Self {
+        Self {
+            post,
+            health,
+            turn: Arc::new(Semaphore::new(1)),
         }
     }
+
+    /// Has letters kept; false when the process stops before they are.
+    async fn keep(&self, letters: Vec<Letter>) -> bool {
+        let (kept, told) = oneshot::channel();
+        if letters.is_empty() {
+            return true;
+        }
+        let sent = self.post.dead.send(Letters { letters, kept }).await;
+        sent.is_ok() && told.await.is_ok()
+    }
+
+    /// Takes in one letter under suspicion. True when it is kept; false when not even its bytes can be, so that it has to stay where it is;
+    /// none when the process stops.
+    async fn one(&self, delivery: &Delivery) -> Option<bool> {
+        let message = suspect::name(delivery);
+        let mut read: fn(&Delivery, u32) -> Letter = |delivery, _| letter(delivery);
+        let mut died = 0;
+        for part in [READ, OPAQUE] {
+            let begun = self.post.alone(message, part).await?;
+            died += begun.deaths;
+            if begun.deaths < DEATHS_MAX {
+                if !self.keep(vec![read(delivery, died)]).await {
+                    return None;
+                }
+                begun.over();
+                return Some(true);
+            }
+            read = opaque;
+        }
+        tracing::error!(
+            queue = &*delivery.queue,
+            message_id = delivery.message_id.as_deref().unwrap_or(""),
+            deaths = died,
+            "a dead letter cannot be kept, not even unread: the orchestrator died over it each time. It stays in its queue, untouched; take it out there by hand"
+        );
+        Some(false)
+    }
+}
+
+/// A letter as it came: neither is its body read nor its saga told, which are what may have killed us.
+fn opaque(delivery: &Delivery, deaths: u32) -> Letter {
+    let correlation = delivery.properties.correlation_id.as_deref();
+    let error = format!(
+        "the orchestrator died {deaths} times while it took in this dead letter alone; it is kept unread, and no saga was told of it"
+    );
+    let saga = correlation.and_then(|id| id.parse().ok());
+    let row = row(delivery, DeadReason::DeliveredTooOften, error, saga);
+    (Box::new(row), None)
 }
 
 /// The row of a dead letter, and what its saga is told.
 fn letter(delivery: &Delivery) -> Letter {
     let reason = reason(delivery);
-    let noted = |name: &str| {
-        delivery
-            .headers
-            .get(name)
-            .and_then(HeaderValue::as_text)
-            .map(str::to_owned)
-    };
-    let death = broker_death(&delivery.headers);
-    let died = |name: &str| {
-        death
-            .and_then(|table| table.get(name))
-            .and_then(HeaderValue::as_text)
-            .map(str::to_owned)
-    };
-    let error = noted(ERROR_HEADER).unwrap_or_else(|| match reason {
+    let error = text(delivery, ERROR_HEADER).unwrap_or_else(|| match reason {
         DeadReason::Unroutable => "the broker had no queue for it".to_owned(),
         _ => format!(
             "dead-lettered by the broker: {}",
-            died("reason").unwrap_or_else(|| "no reason given".to_owned())
+            died(delivery, "reason").unwrap_or_else(|| "no reason given".to_owned())
         ),
     });
     let told = told(delivery, reason, &error);
-    let row = DeadLetterRow {
+    let row = row(delivery, reason, error, saga(delivery));
+    (Box::new(row), told)
+}
+
+fn row(
+    delivery: &Delivery,
+    reason: DeadReason,
+    error: String,
+    saga: Option<SagaId>,
+) -> DeadLetterRow {
+    DeadLetterRow {
         id: id(delivery, reason),
         at: clock::now(),
         reason,
         error,
-        queue: noted(QUEUE_HEADER)
-            .or_else(|| died("queue"))
+        queue: text(delivery, QUEUE_HEADER)
+            .or_else(|| died(delivery, "queue"))
             .unwrap_or_default(),
-        exchange: noted(EXCHANGE_HEADER)
-            .or_else(|| died("exchange"))
+        exchange: text(delivery, EXCHANGE_HEADER)
+            .or_else(|| died(delivery, "exchange"))
             .unwrap_or_else(|| delivery.exchange.clone()),
-        key: noted(KEY_HEADER).unwrap_or_else(|| delivery.key.clone()),
+        key: text(delivery, KEY_HEADER).unwrap_or_else(|| delivery.key.clone()),
         message_id: delivery.message_id.clone(),
         kind: delivery.kind.clone(),
-        saga: saga(delivery),
+        saga,
         properties: properties(delivery),
         body: delivery.body.clone(),
-    };
-    (Box::new(row), told)
+    }
+}
+
+fn text(delivery: &Delivery, header: &str) -> Option<String> {
+    let value = delivery.headers.get(header)?;
+    value.as_text().map(str::to_owned)
+}
+
+/// What the broker noted when it dead-lettered the message the last time.
+fn died(delivery: &Delivery, name: &str) -> Option<String> {
+    let death = broker_death(&delivery.headers)?;
+    death.get(name)?.as_text().map(str::to_owned)
 }
 
 fn reason(delivery: &Delivery) -> DeadReason {
@@ -201,7 +304,7 @@ fn properties(delivery: &Delivery) -> Value {
     let headers: Map<String, Value> = delivery
         .headers
         .iter()
-        .map(|(name, value)| (name.clone(), plain(value)))
+        .map(|(name, value)| (name.clone(), plain(value, NESTED_MAX)))
         .collect();
     let mut all = Map::new();
     let texts = [
@@ -234,8 +337,13 @@ fn properties(delivery: &Delivery) -> Value {
     Value::Object(all)
 }
 
-/// A header as JSON. Numbers keep their value; a type that JSON does not have is named, so that it can be made again.
-fn plain(value: &HeaderValue) -> Value {
+/// A header as JSON. Numbers keep their value; a type that JSON does not have is named, so that it can be made again. What is nested deeper
+/// than anybody reads, and than JSON is read back, is one text.
+fn plain(value: &HeaderValue, levels: usize) -> Value {
+    let nested = matches!(value, HeaderValue::Array(_) | HeaderValue::Table(_));
+    let Some(within) = levels.checked_sub(usize::from(nested)) else {
+        return json!({ "deeper": format!("{value:?}") });
+    };
     match value {
         HeaderValue::Bool(b) => json!(b),
         HeaderValue::I8(n) => json!(n),
@@ -255,12 +363,14 @@ fn plain(value: &HeaderValue) -> Value {
             use base64::Engine as _;
             json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) })
         }
-        HeaderValue::Array(items) => Value::Array(items.iter().map(plain).collect()),
+        HeaderValue::Array(items) => {
+            Value::Array(items.iter().map(|item| plain(item, within)).collect())
+        }
         HeaderValue::Timestamp(seconds) => json!({ "timestamp": seconds }),
         HeaderValue::Table(table) => Value::Object(
             table
                 .iter()
-                .map(|(name, value)| (name.clone(), plain(value)))
+                .map(|(name, value)| (name.clone(), plain(value, within)))
                 .collect(),
         ),
         HeaderValue::Void => Value::Null,

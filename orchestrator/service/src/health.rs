@@ -1,11 +1,15 @@
 //! What is said of the process to whoever asks: that the loop turns, that the store takes commits, how the broker is. Written by the
 //! parts, read by `/healthz`, `/readyz` and the API; nothing here decides anything.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use baton_bus::{BusState, Link};
 use tokio::sync::watch;
+
+use crate::metrics;
 
 /// After how long without a turn of the loop the process counts as stuck: longer than a commit on a slow disk, or a locked database, takes.
 pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(60);
@@ -17,6 +21,8 @@ pub(crate) struct Health {
     beat_ms: AtomicU64,
     room: AtomicBool,
     stuck: AtomicUsize,
+    left: Mutex<BTreeMap<&'static str, usize>>,
+    vain: Mutex<Vec<&'static str>>,
     store: AtomicBool,
     topology: AtomicBool,
     bus: watch::Receiver<BusState>,
@@ -29,6 +35,8 @@ impl Health {
             beat_ms: AtomicU64::new(0),
             room: AtomicBool::new(true),
             stuck: AtomicUsize::new(0),
+            left: Mutex::default(),
+            vain: Mutex::default(),
             store: AtomicBool::new(true),
             topology: AtomicBool::new(false),
             bus,
@@ -60,6 +68,18 @@ impl Health {
     /// How many messages wait in vain for being put aside.
     pub(crate) fn set_stuck(&self, n: usize) {
         self.stuck.store(n, Ordering::Relaxed);
+    }
+
+    /// What the loop waits for in vain.
+    pub(crate) fn set_vain(&self, vain: Vec<&'static str>) {
+        *self.vain.lock().unwrap_or_else(PoisonError::into_inner) = vain;
+    }
+
+    /// How many dead letters of a queue cannot be kept and stay in it.
+    pub(crate) fn set_left(&self, queue: &'static str, n: usize) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.insert(queue, n);
+        metrics::left(queue, n);
     }
 
     /// Whether the store takes turns. Why not stands in the log: whoever asks here may carry no token.
@@ -96,10 +116,18 @@ impl Health {
             0 => None,
             n => Some(format!("{n} messages cannot be put aside")),
         };
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = left.iter().filter(|(_, n)| **n > 0);
+        let left =
+            left.map(|(queue, n)| format!("{n} dead letters cannot be kept and stay in {queue}"));
+        let vain = self.vain.lock().unwrap_or_else(PoisonError::into_inner);
+        let vain = vain.iter().map(|what| (*what).to_owned());
         let all: Vec<String> = links
             .into_iter()
             .chain([topology, stuck])
             .flatten()
+            .chain(left)
+            .chain(vain)
             .collect();
         (!all.is_empty()).then(|| all.join("; "))
     }

@@ -73,6 +73,14 @@ fn describe() {
     );
     describe_gauge!("baton_orchestrator_dead_letters", "Dead letters kept.");
     describe_gauge!(
+        "baton_orchestrator_dead_letters_left",
+        "Dead letters over which the orchestrator died too often: they stay in their queue."
+    );
+    describe_gauge!(
+        "baton_orchestrator_waits_in_vain",
+        "Things the loop has waited for too long while the broker is there; /readyz names them."
+    );
+    describe_gauge!(
         "baton_orchestrator_bus_up",
         "1 while messages can be published, else 0."
     );
@@ -124,6 +132,16 @@ pub(crate) fn counts(counts: &Counts) {
 /// Messages being put aside.
 pub(crate) fn parking(n: usize) {
     gauge!("baton_orchestrator_parking").set(float(n));
+}
+
+/// Things the loop waits for in vain.
+pub(crate) fn vain(n: usize) {
+    gauge!("baton_orchestrator_waits_in_vain").set(float(n));
+}
+
+/// Dead letters of a queue that cannot be kept, and stay in it.
+pub(crate) fn left(queue: &'static str, n: usize) {
+    gauge!("baton_orchestrator_dead_letters_left", "queue" => queue).set(float(n));
 }
 
 /// What the driver holds.

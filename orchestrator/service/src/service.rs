@@ -306,16 +306,18 @@ fn start_parts(
         "topology"
     });
     let (bus, workers) = (bus.clone(), shared.workers.clone());
+    let dead_health = health.clone();
     parts.spawn(async move {
         // What follows consumes queues that have to stand first.
         if topology_stands.await.is_err() {
             return "topology";
         }
         let mut after = JoinSet::new();
+        let desk = dead_letters::Desk::new(post.clone(), dead_health);
         for queue in [topology::DEAD, topology::UNROUTABLE] {
-            let (bus, instance, dead) = (bus.clone(), instance.clone(), post.dead.clone());
+            let (bus, instance, desk) = (bus.clone(), instance.clone(), desk.clone());
             after.spawn(async move {
-                dead_letters::take_in(bus, queue, instance, dead).await;
+                dead_letters::take_in(bus, queue, instance, desk).await;
                 "dead letters"
             });
         }

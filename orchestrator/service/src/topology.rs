@@ -38,6 +38,7 @@ pub(crate) async fn keep(
     let mut inbox = Some(inbox);
     let mut stands = Some(stands);
     let mut declared = None;
+    let mut said = None;
     loop {
         let epoch = match &state.borrow_and_update().consuming {
             Link::Up { epoch } | Link::Blocked { epoch, .. } => Some(*epoch),
@@ -51,7 +52,7 @@ pub(crate) async fn keep(
             }
             continue;
         }
-        if !declare(&bus, &health).await {
+        if !declare(&bus, &health, &mut said).await {
             tokio::time::sleep(AGAIN).await;
             continue;
         }
@@ -76,18 +77,18 @@ pub(crate) async fn keep(
     }
 }
 
-async fn declare(bus: &Bus, health: &Health) -> bool {
-    let stands = match bus.declare(&Topology::base(INBOXES)).await {
-        Ok(report) if report.is_complete() => true,
-        Ok(report) => {
-            tracing::warn!(%report, "the topology does not stand whole; it is tried again");
-            false
-        }
-        Err(error) => {
-            tracing::warn!(error = %chain(&error), "the topology could not be declared; it is tried again");
-            false
-        }
+/// What is wrong is said once, and again when it is something else.
+async fn declare(bus: &Bus, health: &Health, said: &mut Option<String>) -> bool {
+    let wrong = match bus.declare(&Topology::base(INBOXES)).await {
+        Ok(report) if report.is_complete() => None,
+        Ok(report) => Some(format!("it does not stand whole: {report}")),
+        Err(error) => Some(chain(&error)),
     };
+    let stands = wrong.is_none();
+    if let Some(wrong) = wrong.as_ref().filter(|wrong| said.as_ref() != Some(*wrong)) {
+        tracing::warn!(error = %wrong, "the topology could not be declared; it is tried again");
+    }
+    *said = wrong;
     health.set_topology(stands);
     stands
 }

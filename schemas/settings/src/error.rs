@@ -1,5 +1,7 @@
 //! Why there is no configuration: what is wrong, and what to do.
 
+use std::path::PathBuf;
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -9,6 +11,18 @@ pub enum ConfigError {
         /// What is wrong with it.
         #[source]
         source: config::ConfigError,
+    },
+    /// A file that is no TOML. The line itself is not shown: it may hold a password.
+    #[error("configuration {path} is no TOML: line {line}, column {column}: {what}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// The column, counted in characters from 1.
+        column: usize,
+        /// What is wrong there.
+        what: String,
     },
     /// A key nobody knows.
     #[error("configuration has no key `{key}`{hint}; `{program} config` prints all there are")]

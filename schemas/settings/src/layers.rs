@@ -94,7 +94,7 @@ impl Layers {
         for (key, value) in overrides {
             builder = builder.set_override(*key, value.clone()).map_err(read)?;
         }
-        let merged = builder.build().map_err(read)?;
+        let merged = builder.build().map_err(|error| unreadable(file, error))?;
         refuse_unknown(program, &keys(&known), &keys(&merged))?;
         Ok(Self {
             merged,
@@ -195,6 +195,33 @@ fn is_ours(variable: &str, sections: &[String]) -> bool {
     sections
         .iter()
         .any(|known| levenshtein(known, &section) <= NEARLY)
+}
+
+/// Why the layers cannot be merged. An error of the parser quotes the line it stopped at, so it is never passed on.
+fn unreadable(file: Option<&Path>, error: config::ConfigError) -> ConfigError {
+    match (file, error) {
+        (Some(path), config::ConfigError::FileParse { .. }) => misspelt(path),
+        (_, source) => ConfigError::Read { source },
+    }
+}
+
+/// Where a file is no TOML, and why.
+fn misspelt(path: &Path) -> ConfigError {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let Err(error) = text.parse::<toml::Table>() else {
+        // TOML, but more than a setting can be
+        let what = format!("{}: a number is too large, or it is a date", path.display());
+        return ConfigError::Value { what };
+    };
+    let at = error.span().map_or(0, |at| at.start);
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    ConfigError::Syntax {
+        path: path.to_path_buf(),
+        line: before.matches('\n').count() + 1,
+        column: line.chars().count() + 1,
+        what: error.message().to_owned(),
+    }
 }
 
 /// Every key with its sections.

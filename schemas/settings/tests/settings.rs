@@ -98,6 +98,36 @@ fn a_value_of_the_wrong_kind_is_named_without_its_password() {
 }
 
 #[test]
+fn a_file_that_is_no_toml_is_told_by_its_place_and_never_by_its_line() {
+    for (file, place) in [
+        ("[work]\ntoken = \"hunter2\n", "line 2, column 17"),
+        ("[work]\ntoken = hunter2\n", "line 2, column 9"),
+        (
+            "[bus]\naddresses = [\"amqp://anna:hunter2@host\" \"x\"]\n",
+            "line 2, column 41",
+        ),
+        (
+            "[work]\ntoken = \"hunter2\"\ntoken = \"hunter2\"\n",
+            "line 3, column 1",
+        ),
+        ("[work]\n\"hunter2", "line 2, column 9"),
+    ] {
+        let error = layers(file, &[]).unwrap_err();
+        let mut said = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(because) = cause {
+            said += &format!(": {because}");
+            cause = because.source();
+        }
+        assert!(said.contains(place), "{file}: {said}");
+        assert!(
+            !said.contains("hunter2") && !format!("{error:?}").contains("hunter2"),
+            "{said} {error:?}"
+        );
+    }
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_the_nearest_and_what_is_for_another_program_is_not() {
     let refused = |file, vars: &[_]| layers(file, vars).unwrap_err().to_string();
     let said = refused("[work]\nat_onse = 1\n", &[]);

@@ -9,6 +9,7 @@ mod api;
 mod chance;
 mod cli;
 pub mod oracle;
+pub mod poison;
 pub mod sagas;
 mod system;
 mod terminal;

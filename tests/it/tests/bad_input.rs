@@ -107,6 +107,35 @@ async fn bytes_that_are_no_text_are_kept_as_they_are() {
     assert_eq!(letters[0]["body_base64"], encoded);
 }
 
+/// Headers nested deeper than JSON is read: they are kept, and the list of dead letters can still be read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_nested_deeper_than_anybody_reads_are_kept_and_the_list_of_dead_letters_can_be_read()
+ {
+    let system = Setup::workers(0).start().await;
+    let mut deep = json!("the innermost");
+    for level in 0..200 {
+        deep = if level % 2 == 0 {
+            json!({ "a": deep })
+        } else {
+            json!([deep])
+        };
+    }
+    let properties = json!({ "message_id": "deep", "headers": { "deep": deep } });
+    let vhost = &system.vhost;
+    assert!(
+        vhost
+            .publish("baton.inbox", "00", properties, "no {JSON")
+            .await
+    );
+    let letters = letters(&system, 1).await;
+    assert_eq!(letters[0]["reason"], "undecodable");
+    assert!(
+        letters[0]["properties"]
+            .to_string()
+            .contains("the innermost")
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_no_worker_can_read_is_parked_by_the_worker() {
     let system = Setup::workers(1).start().await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use baton_harness::ledger::State;
-use baton_harness::{Direction, await_until};
+use baton_harness::{Direction, Launch, await_until};
 use baton_it::oracle::Book;
 use baton_it::sagas::Saga;
 use baton_it::{SOON, Setup, System};
@@ -308,4 +308,33 @@ async fn kill_while_the_database_is_locked_and_no_report_is_lost() {
         (book.not_done_once("n-a"), book.not_done_once("n-b")),
         (None, None)
     );
+}
+
+/// A queue with a single active consumer that is somebody else's: nothing comes, and nothing tells. No timer may fire then; that is said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_inbox_somebody_else_consumes_is_said_and_gone_on_with_when_it_is_free() {
+    let mut system = Setup::workers(0).start().await;
+    system.orchestrator().process.kill9();
+    let inbox = "baton.inbox.00";
+    system.vhost.await_consumers(inbox, 0, SOON).await;
+    let mut other = Launch::program("another", "amqp-consume")
+        .args(["--url", &system.vhost.url(), "--queue", inbox])
+        .args(["--prefetch-count", "1", "sleep", "1000"])
+        .start();
+    system.vhost.await_consumers(inbox, 1, SOON).await;
+    system.orchestrator().process.start_again();
+    system
+        .await_ready_saying("the inbox does not come up to now")
+        .await;
+    let nap =
+        "saga: nap\nversion: 1\ninput: { type: object }\nsteps:\n  - id: rest\n    sleep: 1ms\n";
+    system.api.apply(nap).await;
+    let id = system.run("nap", "n").await;
+    assert_eq!(system.api.status(&id).await, "running", "no timer fires");
+    other.kill9();
+    system.api.await_status(&id, "completed", SOON).await;
+    system.await_ready().await;
+    let log = system.orchestrator().process.log();
+    let vain = "WARN baton_orchestrator::hot::vain";
+    assert_eq!(log.matches(vain).count(), 1, "said once:\n{log}");
 }

@@ -1,15 +1,10 @@
-//! A report over which the orchestrator dies each time it works on it takes nothing with it: neither its batch, nor what was in hand with it.
+//! What an orchestrator dies of each time it works on it takes nothing with it: neither its batch, nor what was in hand with it. It is put aside,
+//! whole, after a bounded number of deaths, wherever it came from; and what nobody died of is not put aside.
 
-use std::path::Path;
-use std::time::Duration;
-
+use baton_it::poison::Poison;
 use baton_it::{SOON, Setup, System};
 use serde_json::{Value, json};
 
-/// A commit that takes longer is the poison at work, even on a busy machine.
-const STUCK: Duration = Duration::from_secs(2);
-/// More deaths than it may take until the poison is put aside.
-const DEATHS_MAX: u32 = 14;
 /// Nobody has to do them: what is reported is reported by hand.
 const ONE: &str = "saga: one
 version: 1
@@ -21,29 +16,59 @@ steps:
     queue_timeout: 10m
 ";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kill_by_one_report_of_a_batch_and_only_that_report_is_put_aside() {
+/// A saga that waits for the end of its only step, and a worker's word that it is done.
+async fn waiting(system: &System, name: &str) -> (String, Value) {
+    let id = system.run("one", name).await;
+    system.api.await_phase(&id, "a", "trying").await;
+    let report = finished(&id, &system.api.saga(&id).await);
+    (id, report)
+}
+
+/// A system without workers, in which sagas can wait.
+async fn begun() -> System {
     let mut system = Setup::workers(1).start().await;
     system.await_served("test.echo@1").await;
     system.api.apply(ONE).await;
     system.workers[0].kill9();
+    system
+}
+
+/// A row of the log of this saga that speaks of that.
+fn record(saga: &str, word: &str) -> String {
+    let id = saga.replace('-', "");
+    format!(
+        "NEW.saga = (SELECT number FROM sagas WHERE id = x'{id}') AND NEW.entry LIKE '%{word}%'"
+    )
+}
+
+async fn letters_now(system: &System) -> Vec<Value> {
+    let answer = system.api.ask("GET", "/v1/dead-letters", "", None).await;
+    let letters = answer.and_then(|answer| answer.body["dead_letters"].as_array().cloned());
+    letters.unwrap_or_default()
+}
+
+fn with_id<'a>(letters: &'a [Value], id: &str) -> Option<&'a Value> {
+    letters.iter().find(|letter| letter["message_id"] == id)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_by_one_report_of_a_batch_and_only_that_report_is_put_aside() {
+    let mut system = begun().await;
     let mut sagas = Vec::new();
     for name in ["before", "poison", "after", "behind", "last"] {
-        let id = system.run("one", name).await;
-        system.api.await_phase(&id, "a", "trying").await;
-        let report = finished(&id, &system.api.saga(&id).await);
-        sagas.push((id, report));
+        sagas.push(waiting(&system, name).await);
     }
     system.orchestrator().process.kill9();
-    let database = system.data_dir().join("baton.db");
-    plant(&database, &sagas[1].0);
+    let poison = Poison::of(&system);
+    poison.on_insert("records", &record(&sagas[1].0, "reported"));
     let reports: Vec<&Value> = sagas.iter().map(|(_, report)| report).collect();
     let batch = json!({ "batch@1": { "reports": &reports[..3] } }).to_string();
-    publish(&system, "together", &batch).await;
-    publish(&system, "alone-1", &reports[3].to_string()).await;
-    publish(&system, "alone-2", &reports[4].to_string()).await;
+    publish(&system, "baton.inbox", "together", &batch).await;
+    publish(&system, "baton.inbox", "alone-1", &reports[3].to_string()).await;
+    publish(&system, "baton.inbox", "alone-2", &reports[4].to_string()).await;
 
-    let deaths = deaths_until_it_is_put_aside(&mut system, &database).await;
+    let is_over = async |system: &System| !letters_now(system).await.is_empty();
+    let deaths = poison.deaths_until(&mut system, is_over).await;
     assert!(deaths > 5, "it was killed by the poison: {deaths} deaths");
     for (number, (id, _)) in sagas.iter().enumerate() {
         if number != 1 {
@@ -67,59 +92,114 @@ async fn kill_by_one_report_of_a_batch_and_only_that_report_is_put_aside() {
     assert_eq!(system.api.dead_letters().await.len(), 1);
 }
 
-/// Starts the orchestrator, and kills it whenever it is stuck over the poison; how often that was until it was put aside.
-async fn deaths_until_it_is_put_aside(system: &mut System, database: &Path) -> u32 {
-    system.orchestrator().process.start_again();
-    for deaths in 0..DEATHS_MAX {
-        loop {
-            let database = database.to_owned();
-            let stuck = tokio::task::spawn_blocking(move || is_stuck(&database));
-            if stuck.await.expect("the database can be asked") {
-                break;
-            }
-            if is_put_aside(system).await {
-                return deaths;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        system.orchestrator().kill9_and_start();
-    }
-    panic!("it died {DEATHS_MAX} times and still works on the poison");
-}
-
-async fn is_put_aside(system: &System) -> bool {
-    let answer = system.api.ask("GET", "/v1/dead-letters", "", None).await;
-    let letters = answer.and_then(|answer| answer.body["dead_letters"].as_array().cloned());
-    letters.is_some_and(|letters| !letters.is_empty())
-}
-
-/// Whether somebody holds the database for longer than any commit takes.
-fn is_stuck(database: &Path) -> bool {
-    let it = rusqlite::Connection::open(database).expect("the database can be opened");
-    it.busy_timeout(STUCK).expect("it can wait");
-    it.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_err()
-}
-
-/// From now on whoever commits a report of this saga never comes to the end of it.
-fn plant(database: &Path, saga: &str) {
-    let id = saga.replace('-', "");
-    let it = rusqlite::Connection::open(database).expect("the database can be opened");
-    let planted = it.execute_batch(&format!(
-        "CREATE VIEW endless AS WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n;
-         CREATE TRIGGER poison AFTER INSERT ON records
-         WHEN NEW.saga = (SELECT number FROM sagas WHERE id = x'{id}') AND NEW.entry LIKE '%reported%'
-         BEGIN SELECT count(*) FROM endless; END;"
+/// The store refuses a report, and the process is killed again and again meanwhile: it did not die of the report.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_while_the_store_takes_no_commit_and_no_report_is_blamed_for_it() {
+    let mut system = begun().await;
+    let (id, report) = waiting(&system, "innocent").await;
+    system.orchestrator().process.kill9();
+    let poison = Poison::of(&system);
+    let when = record(&id, "reported");
+    // an error of the store, and no fault of the row: as a full disk is, but at this row alone
+    poison.sql(&format!(
+        "CREATE TRIGGER full BEFORE INSERT ON records WHEN {when} BEGIN SELECT abs(-9223372036854775807 - (NEW.saga > 0)); END"
     ));
-    planted.expect("the poison can be planted");
+    publish(&system, "baton.inbox", "innocent", &report.to_string()).await;
+    for _ in 0..12 {
+        system.orchestrator().process.start_again();
+        system
+            .await_ready_saying("the store takes no commits")
+            .await;
+        system.orchestrator().process.kill9();
+    }
+    let alone = "is decided one by one, each alone";
+    let log = system.orchestrator().process.log();
+    assert!(log.contains(alone), "it came under suspicion:\n{log}");
+    poison.sql("DROP TRIGGER full");
+    system.orchestrator().process.start_again();
+    system.api.await_status(&id, "completed", SOON).await;
+    assert_eq!(system.api.dead_letters().await, Vec::<Value>::new());
 }
 
-async fn publish(system: &System, id: &str, body: &str) {
-    let properties = json!({ "message_id": id, "delivery_mode": 2 });
-    let routed = system
+/// A dead letter: what its saga would be told kills. It is kept unread, and what lay beside it is taken in as ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_by_a_dead_letter_and_it_is_kept_unread_and_its_neighbours_as_ever() {
+    let mut system = begun().await;
+    let (id, _) = waiting(&system, "deadly").await;
+    let task = system
         .vhost
-        .publish("baton.inbox", "00", properties, body)
+        .peek("baton.task.default.test.echo@1", 1)
+        .await
+        .remove(0);
+    system.orchestrator().process.kill9();
+    let poison = Poison::of(&system);
+    poison.on_insert("records", &record(&id, "dead"));
+    publish(&system, "baton.dead", "before", "no {JSON").await;
+    publish(&system, "baton.dead", "deadly", &task.payload).await;
+    publish(&system, "baton.dead", "behind", "no {JSON either").await;
+
+    let is_over = async |system: &System| letters_now(system).await.len() == 3;
+    let deaths = poison.deaths_until(&mut system, is_over).await;
+    assert!(deaths > 5, "it was killed by the poison: {deaths} deaths");
+    let letters = system.api.dead_letters().await;
+    for id in ["before", "behind"] {
+        let letter = with_id(&letters, id).expect("it is kept");
+        assert_eq!(letter["reason"], "broker-rejected", "{letter}");
+    }
+    let letter = with_id(&letters, "deadly").expect("it is kept");
+    assert_eq!(letter["reason"], "delivered-too-often", "{letter}");
+    assert_eq!(letter["body"], task.payload);
+    assert!(letter["properties"].to_string().contains("of-the-test"));
+    assert_eq!(
+        system.api.status(&id).await,
+        "running",
+        "nobody was told of it"
+    );
+    system.vhost.await_messages("baton.dead", 0, 0, SOON).await;
+    system.await_ready().await;
+}
+
+/// Not even its bytes can be kept: it stays where it is, untouched, and that is said for as long as it lies there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_by_keeping_a_dead_letter_and_it_is_left_in_its_queue() {
+    let mut system = Setup::workers(0).start().await;
+    system.orchestrator().process.kill9();
+    let poison = Poison::of(&system);
+    poison.on_insert("dead_letters", "NEW.message_id = 'deadly'");
+    publish(&system, "baton.unroutable", "before", "anything").await;
+    publish(&system, "baton.unroutable", "deadly", "anything").await;
+    publish(&system, "baton.unroutable", "behind", "anything").await;
+
+    let is_over = async |system: &System| {
+        let answer = system.api.ask("GET", "/readyz", "", None).await;
+        answer.is_some_and(|answer| {
+            answer
+                .body
+                .to_string()
+                .contains("1 dead letters cannot be kept and stay in baton.unroutable")
+        })
+    };
+    let deaths = poison.deaths_until(&mut system, is_over).await;
+    assert!(deaths > 8, "it was killed by the poison: {deaths} deaths");
+    system
+        .vhost
+        .await_messages("baton.unroutable", 0, 1, SOON)
         .await;
-    assert!(routed, "the inbox is bound");
+    publish(&system, "baton.unroutable", "later", "anything").await;
+    baton_harness::await_until("those beside it to be kept", SOON, async || {
+        letters_now(&system).await.len() == 3
+    })
+    .await;
+    assert_eq!(with_id(&letters_now(&system).await, "deadly"), None);
+    let healthy = system.api.ask("GET", "/healthz", "", None).await;
+    assert_eq!(healthy.map(|answer| answer.status), Some(200));
+}
+
+async fn publish(system: &System, exchange: &str, id: &str, body: &str) {
+    let properties =
+        json!({ "message_id": id, "delivery_mode": 2, "headers": { "from": "of-the-test" } });
+    let routed = system.vhost.publish(exchange, "00", properties, body).await;
+    assert!(routed, "{exchange} is bound");
 }
 
 /// A worker's word that the only step is done.

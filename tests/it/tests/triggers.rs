@@ -524,10 +524,18 @@ async fn a_flood_while_the_orchestrator_is_killed_starts_each_saga_once() {
         .map(|n| event(&format!("e{n}"), "com.example.flood", &json!({ "n": n })))
         .collect();
     publish_confirmed(&system, "com.example.flood", &lines).await;
-    for pause_ms in [300, 700, 1_100] {
-        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+    let (mut seen, mut killed_within) = (0, 0);
+    for _ in 0..3 {
+        // further than before, and as a rule not at the end
+        seen = await_some("more sagas", SOON, async || {
+            let begun = sagas_of(&system, "flood").await.len();
+            (begun > seen || begun == EVENTS).then_some(begun)
+        })
+        .await;
+        killed_within += usize::from(seen < EVENTS);
         system.orchestrator().kill9_and_start();
     }
+    assert!(killed_within > 0, "the flood was over before it was killed");
     system.await_ready().await;
     nothing_left(&system).await;
     let sagas = await_some("all the sagas", SOON * 3, async || {

@@ -322,3 +322,62 @@ async fn kill_nothing_but_cut_off_a_worker_that_holds_late_and_its_effect_is_und
         .await;
     assert_eq!(Book::of(&system.ledger).await.not_taken_back("n-a"), None);
 }
+
+/// Ends whichever worker runs it, whatever else that has in hand; whoever looks after workers starts it again, each time. Nothing beside it
+/// suffers more than to be done once more, and none of it is put aside for having been in hand so often.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_by_one_type_of_task_again_and_again_and_all_the_others_are_done() {
+    const EACH: usize = 8;
+    let mut system = Setup::workers(1)
+        .worker("worker.concurrency", "2")
+        .start()
+        .await;
+    for served in ["test.abort@1", "test.effect@1", "test.effect-late@1"] {
+        system.await_served(served).await;
+    }
+    let deadly = Saga::named("deadly").step(
+        "  - id: a\n    task: test.abort@1\n    with: {}\n    timeout: 5s\n    queue_timeout: 30s\n    heartbeat: 4s\n    retry: { attempts: 1 }\n",
+    );
+    let good = Saga::named("good").late("a", "").effect("b", "");
+    system.apply(&[&deadly, &good]).await;
+    system.workers[0].kill9();
+    let (mut killers, mut others) = (Vec::new(), Vec::new());
+    for number in 0..EACH {
+        killers.push(system.run("deadly", &format!("d{number}")).await);
+        others.push(system.run("good", &format!("g{number}")).await);
+    }
+    system.workers[0].start_again();
+    let mut deaths = 0;
+    await_until("all to end", AFTER_A_LEASE * 2, async || {
+        if !system.workers[0].is_running() {
+            deaths += 1;
+            system.workers[0].start_again();
+        }
+        for id in killers.iter().chain(&others) {
+            if system.api.status(id).await == "running" {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+    for id in &others {
+        system.api.await_status(id, "completed", SOON).await;
+    }
+    for id in &killers {
+        let ended = system.api.saga(id).await;
+        assert_ne!(ended["status"], "completed", "{ended}");
+    }
+    let book = Book::of(&system.ledger).await;
+    for number in 0..EACH {
+        for step in ["a", "b"] {
+            assert_eq!(book.not_done_once(&format!("g{number}-{step}")), None);
+        }
+    }
+    assert_eq!(
+        system.api.dead_letters().await,
+        Vec::<serde_json::Value>::new()
+    );
+    // each attempt at most twice: as it was first taken, and when it was granted
+    assert!((1..=2 * EACH).contains(&deaths), "{deaths} deaths");
+}

@@ -251,22 +251,28 @@ async fn it_works_is_seen_and_drains_on_sigterm() {
 #[tokio::test]
 async fn a_process_stopped_past_its_lease_does_not_act_when_it_goes_on() {
     let mut stage = Stage::set().await;
-    let worker = stage.start(port()).await;
+    let port = port();
+    let worker = stage.start(port).await;
     stage
         .dispatch(&task(
             EFFECT,
             Hold::Claim,
-            json!({ "delay_before_ms": 1_500 }),
+            json!({ "delay_before_ms": 3_000 }),
         ))
         .await;
-    // Granted, and before the effect: stopped for longer than the lease of 4 s.
-    let mut ended = Box::pin(stage.finished());
-    let granted = tokio::time::timeout(Duration::from_millis(700), &mut ended).await;
-    assert!(granted.is_err(), "it ended before it was stopped");
+    let started = stage.started().await;
+    // asked before it was heard: its lease of 4 s is over by then, and so is its delay
+    let over = tokio::time::Instant::now() + Duration::from_secs(5);
+    stage.grant(&started).await;
+    let granted = async || {
+        let metrics = get(format!("http://127.0.0.1:{port}/metrics")).await;
+        metrics.contains("baton_worker_grant_wait_seconds_count 1")
+    };
+    await_until("the grant to be heard", SOON, granted).await;
     worker.sigstop();
-    tokio::time::sleep(Duration::from_millis(4_500)).await;
+    tokio::time::sleep_until(over).await;
     worker.sigcont();
-    let finished = ended.await;
+    let finished = stage.finished().await;
     let TaskResult::Unknown(failure) = &finished.result else {
         panic!("not unknown but {finished:?}");
     };

@@ -22,21 +22,30 @@ fn refusal(reason: DeadReason, error: impl Into<String>) -> Refusal {
     }
 }
 
-/// The task in `delivery`, which came from the queue of `serves`.
+/// Why a message that was delivered again and again is parked unread, if it is: only where it is the `first` that this process takes from
+/// its queue. All that a worker has in hand when it dies is counted alike, and whatever is read is asked for and acknowledged before it may
+/// run a second time; so what lies behind the first one was in nobody's way, and its count says nothing about it.
+pub(crate) fn too_often(delivery: &Delivery, first: bool) -> Option<Refusal> {
+    let deliveries = delivery.deliveries;
+    (first && deliveries > DELIVERY_LIMIT).then(|| {
+        let error = format!(
+            "delivered {deliveries} times, more than {DELIVERY_LIMIT}, and never begun: it may be what kills its workers"
+        );
+        refusal(DeadReason::DeliveredTooOften, error)
+    })
+}
+
+/// The task in `delivery`, which came from the queue of `serves`. Whatever is in it, the worker lives: a panic is a reason to park it.
 pub(crate) fn inspect(delivery: &Delivery, serves: &TaskType) -> Result<Task, Refusal> {
-    if delivery.deliveries > DELIVERY_LIMIT {
-        return Err(refusal(
-            DeadReason::DeliveredTooOften,
-            format!(
-                "delivered {} times, more than {DELIVERY_LIMIT}: it may be what kills its workers",
-                delivery.deliveries
-            ),
-        ));
-    }
     let version = delivery
         .header(VERSION_HEADER)
         .and_then(|version| version.as_u64());
-    decode(&delivery.body, delivery.kind.as_deref(), version, serves)
+    let read = || decode(&delivery.body, delivery.kind.as_deref(), version, serves);
+    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
+    read.unwrap_or_else(|_| {
+        let error = "reading it panics; the worker's log says where";
+        Err(refusal(DeadReason::Other, error))
+    })
 }
 
 fn decode(

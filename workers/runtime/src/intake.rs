@@ -14,7 +14,7 @@ use baton_messages::RunId;
 use tokio_util::task::TaskTracker;
 
 use crate::hold::{InHand, hold};
-use crate::inspect::{Refusal, inspect};
+use crate::inspect::{Refusal, inspect, too_often};
 use crate::registry::Served;
 use crate::shared::Shared;
 
@@ -35,6 +35,7 @@ impl Intake {
     pub(crate) async fn run(self, mut consumer: Consumer) {
         let draining = self.shared.draining.clone();
         let mut channel: Option<u64> = None;
+        let mut first = true;
         loop {
             let batch = tokio::select! {
                 biased;
@@ -50,7 +51,8 @@ impl Intake {
             channel = epoch;
             self.shared.acks.enter(&batch);
             for delivery in batch {
-                self.take(delivery).await;
+                let refused = too_often(&delivery, std::mem::take(&mut first));
+                self.take(delivery, refused).await;
             }
         }
         let given_back = consumer.give_back().await;
@@ -61,8 +63,9 @@ impl Intake {
         );
     }
 
-    async fn take(&self, mut delivery: Delivery) {
-        let task = match inspect(&delivery, &self.served.manifest.task_type) {
+    async fn take(&self, mut delivery: Delivery, refused: Option<Refusal>) {
+        let read = refused.map_or_else(|| inspect(&delivery, &self.served.manifest.task_type), Err);
+        let task = match read {
             Ok(task) => task,
             Err(refusal) => {
                 let shared = self.shared.clone();

@@ -15,7 +15,7 @@ use std::time::Duration;
 use baton_bus::{Bus, ConsumeSpec};
 use baton_messages::topology;
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -176,8 +176,12 @@ impl Worker {
             types = intakes.len(), "working"
         );
         tokio::select! {
+            biased;
             () = cancel.cancelled() => shared.draining.cancel(),
             () = shared.draining.cancelled() => {}
+            // A part that is gone takes nothing more, or beats no more, and nobody would see it: whoever starts this worker starts it again.
+            Some(ended) = intakes.join_next() => given_up(&shared, ended),
+            Some(Err(ended)) = always.join_next() => given_up(&shared, Err(ended)),
         }
         tracing::info!(in_hand = shared.in_hand(), "draining: nothing new is taken");
         while intakes.join_next().await.is_some() {}
@@ -194,6 +198,15 @@ impl Worker {
         self.bus.shutdown(BUS_WAIT).await;
         tracing::info!("ended");
     }
+}
+
+fn given_up(shared: &Shared, ended: Result<(), JoinError>) {
+    let error = ended.err().map(|error| error.to_string());
+    tracing::error!(
+        error,
+        "a part of the worker ended by itself, which is a defect; it ends in order, start it again"
+    );
+    shared.draining.cancel();
 }
 
 /// One intake for each type in each pool.

@@ -65,6 +65,11 @@ impl CatchUp {
         }
     }
 
+    /// Whether what the inbox holds is unknown.
+    pub(crate) const fn is_behind(&self) -> bool {
+        self.behind.behind
+    }
+
     /// A marker came through the inbox and all before it is committed; true when that ends being behind.
     pub(crate) fn back(&mut self, marker: &Marker) -> bool {
         self.behind.back(marker)

@@ -52,6 +52,12 @@ impl Watch {
         self.heard = Some(Instant::now());
     }
 
+    /// Whether our own canary was heard lately.
+    pub(crate) fn is_hearing(&self) -> bool {
+        let heard = self.heard.as_ref();
+        heard.is_some_and(|heard| heard.elapsed() < DEAF_AFTER)
+    }
+
     /// The table was made anew.
     pub(crate) fn anew(&mut self) {
         self.generation += 1;
@@ -65,9 +71,7 @@ impl Watch {
         let elapsed = now
             .duration_since(std::mem::replace(&mut self.ticked, now))
             .min(TICK_COUNTED);
-        let hearing = self
-            .heard
-            .is_some_and(|heard| now.duration_since(heard) < DEAF_AFTER);
+        let hearing = self.is_hearing();
         while let Some(sent) = self.sending.try_join_next() {
             let Ok((generation, marker, confirmed)) = sent else {
                 continue;

@@ -7,11 +7,16 @@ use baton_engine::{Definition, Input, Verdict};
 use baton_messages::fleet::{Announcement, Heartbeat};
 use baton_messages::{SagaId, StepId, TaskType};
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::trial::{Alone, Begun, Note};
 
 /// Requests of the API that wait for the loop: two full turns. Beyond it the API says 429.
 const REQUESTS_MAX: usize = 1024;
 /// Batches of dead letters that wait: one of each queue, and one more.
 const DEAD_MAX: usize = 3;
+/// Askings for a try alone that wait: one of each that may ask.
+const ALONE_MAX: usize = 4;
 /// Words of the fleet that wait: a heartbeat of a thousand workers.
 const HEARD_MAX: usize = 1024;
 
@@ -76,14 +81,27 @@ pub(crate) struct Post {
     pub(crate) requests: mpsc::Sender<Request>,
     /// For the intake of dead letters.
     pub(crate) dead: mpsc::Sender<Letters>,
+    /// For what may be what kills its orchestrator.
+    alone: mpsc::Sender<Alone>,
     /// For the fleet.
     pub(crate) heard: mpsc::Sender<Heard>,
+}
+
+impl Post {
+    /// Waits until nothing else is taken. None when the process stops.
+    pub(crate) async fn alone(&self, message: Uuid, part: u32) -> Option<Begun> {
+        let (begun, told) = oneshot::channel();
+        let note = Note { message, part };
+        self.alone.send(Alone { note, begun }).await.ok()?;
+        told.await.ok()
+    }
 }
 
 /// The loop's ends.
 pub(crate) struct Mail {
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) dead: mpsc::Receiver<Letters>,
+    pub(crate) alone: mpsc::Receiver<Alone>,
     pub(crate) heard: mpsc::Receiver<Heard>,
     /// To the triggers: steps that begin to wait for events.
     pub(crate) subscribed: mpsc::Sender<Vec<SubscriptionRow>>,
@@ -94,16 +112,19 @@ pub(crate) fn mail() -> (Post, Mail, mpsc::Receiver<Vec<SubscriptionRow>>) {
     let (to_triggers, subscribed) = mpsc::channel(SUBSCRIBED_MAX);
     let (to_requests, requests) = mpsc::channel(REQUESTS_MAX);
     let (to_dead, dead) = mpsc::channel(DEAD_MAX);
+    let (to_alone, alone) = mpsc::channel(ALONE_MAX);
     let (to_heard, heard) = mpsc::channel(HEARD_MAX);
     (
         Post {
             requests: to_requests,
             dead: to_dead,
+            alone: to_alone,
             heard: to_heard,
         },
         Mail {
             requests,
             dead,
+            alone,
             heard,
             subscribed: to_triggers,
         },

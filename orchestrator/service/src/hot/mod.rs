@@ -16,8 +16,10 @@ mod letter;
 pub(crate) mod mail;
 pub(crate) mod parking;
 mod piece;
-mod suspect;
+pub(crate) mod suspect;
+pub(crate) mod trial;
 mod turn;
+mod vain;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -46,7 +48,9 @@ use leases::Watch;
 use mail::{Heard, Letters, Mail, Request};
 use parking::Parking;
 use piece::Piece;
-use suspect::Suspect;
+use suspect::{Losses, Suspect};
+use trial::{Alone, Trial};
+use vain::Vain;
 
 /// How often the loop looks around when nothing comes: leases, gauges, the sign that it lives.
 const TICK: Duration = Duration::from_secs(1);
@@ -120,7 +124,11 @@ pub(crate) struct HotLoop<S> {
     waiting: VecDeque<Delivery>,
     /// The message before those that wait, if it was delivered so often that it may be what kills us: none of them overtakes it.
     suspect: Option<Suspect>,
+    losses: Losses,
     suspects: SqliteSuspects,
+    /// What is tried alone now.
+    trial: Option<Trial>,
+    vain: Vain,
     /// What the next turn decides.
     pieces: Vec<Piece>,
     /// How many inputs they give.
@@ -141,6 +149,8 @@ enum Woken {
     Bus,
     Asked(Request),
     Dead(Letters),
+    Alone(Alone),
+    Tried(bool),
     Inbox(Option<Vec<Delivery>>),
     Time,
 }
@@ -170,7 +180,10 @@ impl<S: Store> HotLoop<S> {
             stop: parts.stop,
             waiting: VecDeque::new(),
             suspect: None,
+            losses: Losses::default(),
             suspects: parts.suspects,
+            trial: None,
+            vain: Vain::default(),
             pieces: Vec::new(),
             inputs: 0,
             kept: Vec::new(),
@@ -198,7 +211,7 @@ impl<S: Store> HotLoop<S> {
             self.turn().await?;
             self.one_of_suspect().await?;
             self.tell_subscribed();
-            self.tick();
+            self.tick().await;
         }
         self.end(grace).await
     }
@@ -213,6 +226,7 @@ impl<S: Store> HotLoop<S> {
         let time = self.until_time();
         let batch_max = self.batch_max;
         let waiting = self.suspect.is_some() || !self.waiting.is_empty();
+        let free = room && !self.is_tried_elsewhere();
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Woken::Stop,
@@ -222,8 +236,10 @@ impl<S: Store> HotLoop<S> {
             Ok(()) = self.bus.changed() => Woken::Bus,
             Some(asked) = self.mail.requests.recv(), if room => Woken::Asked(asked),
             Some(dead) = self.mail.dead.recv(), if room => Woken::Dead(dead),
-            () = std::future::ready(()), if room && waiting => Woken::Inbox(Some(Vec::new())),
-            batch = next(&mut self.inbox, batch_max, linger), if room => Woken::Inbox(batch),
+            over = trial::tried(&mut self.trial) => Woken::Tried(over),
+            Some(asked) = self.mail.alone.recv(), if free => Woken::Alone(asked),
+            () = std::future::ready(()), if free && waiting => Woken::Inbox(Some(Vec::new())),
+            batch = next(&mut self.inbox, batch_max, linger), if free => Woken::Inbox(batch),
             () = tokio::time::sleep(time) => Woken::Time,
         }
     }
@@ -257,6 +273,9 @@ impl<S: Store> HotLoop<S> {
             Woken::Bus => self.note_bus(),
             Woken::Asked(request) => self.ask(request).await,
             Woken::Dead(letters) => self.take_letters(letters),
+            Woken::Alone(asked) => self.let_try(asked).await,
+            Woken::Tried(true) => self.over().await,
+            Woken::Tried(false) => self.dropped().await,
             Woken::Inbox(Some(batch)) => self.take_batch(batch),
             // The consumer ends only when the bus does, which is after this loop.
             Woken::Inbox(None) => self.inbox = None,
@@ -287,7 +306,7 @@ impl<S: Store> HotLoop<S> {
             self.take_letters(letters);
         }
         let left = self.batch_max.saturating_sub(self.inputs);
-        if left > 0 && self.waiting.is_empty() {
+        if left > 0 && self.waiting.is_empty() && !self.is_tried_elsewhere() {
             let batch = next(&mut self.inbox, left, Duration::ZERO).now_or_never();
             if let Some(Some(batch)) = batch {
                 self.take_batch(batch);
@@ -304,7 +323,8 @@ impl<S: Store> HotLoop<S> {
             let Some(delivery) = self.waiting.pop_front() else {
                 break;
             };
-            if Suspect::is(&delivery) {
+            self.losses.saw(delivery.tag);
+            if self.losses.suspects(&delivery) {
                 self.suspect = Some(Suspect::of(delivery));
             } else {
                 self.take_delivery(delivery);
@@ -468,15 +488,17 @@ impl<S: Store> HotLoop<S> {
         }
     }
 
-    fn tick(&mut self) {
+    async fn tick(&mut self) {
         if self.ticked.elapsed() < TICK {
             return;
         }
         self.ticked = Instant::now();
+        self.look_at_trial().await;
         self.watch.tick(self.driver.leases());
         metrics::figures(&self.driver.figures());
         metrics::parking(self.parking.len());
         self.health.set_stuck(self.parking.stuck());
+        self.look_for_vain_waits();
     }
 }
 

@@ -8,23 +8,42 @@
 
 use std::collections::VecDeque;
 
-use baton_bus::Delivery;
+use baton_bus::{AckTag, Delivery};
 use baton_driver::Store;
 use baton_messages::DeadReason;
 use uuid::Uuid;
 
 use super::piece::Piece;
-use super::turn::{AGAIN_MAX, AGAIN_MIN};
+use super::trial::{DEATHS_MAX, Note};
 use super::{HotError, HotLoop};
-use crate::chain::chain;
 use crate::decode::{self, Apart, Read, Unusable};
-use crate::{clock, metrics};
+use crate::metrics;
 
-/// Deliveries of a message that are taken as they come. What an unlucky process and a broken connection may cost a message is less.
+/// Deliveries of a message that are taken as they come. What an unlucky process may cost a message is less.
 const TRUSTED: u64 = 5;
-/// How often an orchestrator may die over one report while it takes nothing else from the inbox. More than once, since processes are
-/// killed for other reasons too, and what is due by the clock goes into the same turn.
-const DEATHS_MAX: u32 = 3;
+
+/// How often a queue's channel was lost in this process' own life. So many deliveries of a message may be this process' own, and then
+/// nobody died of them.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    epoch: u64,
+    lost: u64,
+}
+
+impl Losses {
+    /// A delivery came on this channel.
+    pub(crate) fn saw(&mut self, tag: AckTag) {
+        if tag.epoch > self.epoch {
+            self.lost += u64::from(self.epoch > 0);
+            self.epoch = tag.epoch;
+        }
+    }
+
+    /// Whether a message was delivered too often to be trusted.
+    pub(crate) const fn suspects(&self, delivery: &Delivery) -> bool {
+        delivery.deliveries > TRUSTED + self.lost
+    }
+}
 
 /// A message under suspicion.
 pub(super) struct Suspect {
@@ -38,11 +57,6 @@ pub(super) struct Suspect {
 }
 
 impl Suspect {
-    /// Whether a message was delivered too often to be trusted.
-    pub(super) const fn is(delivery: &Delivery) -> bool {
-        delivery.deliveries > TRUSTED
-    }
-
     /// Takes such a message apart.
     pub(super) fn of(delivery: Delivery) -> Self {
         let message = name(&delivery);
@@ -83,7 +97,8 @@ impl Suspect {
     }
 }
 
-fn name(delivery: &Delivery) -> Uuid {
+/// The same whenever a message is delivered, and of no other message.
+pub(crate) fn name(delivery: &Delivery) -> Uuid {
     let id = delivery.message_id.as_deref().unwrap_or("");
     let mut what = Vec::with_capacity(id.len() + 1 + delivery.body.len());
     what.extend_from_slice(id.as_bytes());
@@ -110,7 +125,7 @@ fn alone(batch: &Delivery, message: Uuid, number: u32, body: Vec<u8>) -> Deliver
 impl<S: Store> HotLoop<S> {
     /// Decides one report of the message under suspicion, if there is one; after the last the message may be acknowledged.
     pub(super) async fn one_of_suspect(&mut self) -> Result<(), HotError> {
-        if !self.driver.has_room() {
+        if !self.driver.has_room() || self.is_tried_elsewhere() {
             return Ok(());
         }
         let Some(mut suspect) = self.suspect.take() else {
@@ -135,7 +150,12 @@ impl<S: Store> HotLoop<S> {
         number: u32,
         part: Delivery,
     ) -> Result<(), HotError> {
-        let Some(deaths) = self.noted(suspect.message, number).await else {
+        let message = suspect.message;
+        let note = Note {
+            message,
+            part: number,
+        };
+        let Some(deaths) = self.begin(note).await else {
             return Ok(());
         };
         if deaths >= DEATHS_MAX {
@@ -144,7 +164,8 @@ impl<S: Store> HotLoop<S> {
                 part.deliveries
             );
             self.put_aside(part, Unusable::new(DeadReason::DeliveredTooOften, error));
-            // the note stays: it may come again before its message is acknowledged
+            // the notes of those deaths stay: it may come again before its message is acknowledged
+            self.dropped().await;
             return Ok(());
         }
         match suspect.read(&part) {
@@ -162,40 +183,26 @@ impl<S: Store> HotLoop<S> {
             Err(unusable) => self.put_aside(part, unusable),
         }
         self.turn().await?;
-        if let Err(error) = self.suspects.done(suspect.message, number).await {
-            tracing::debug!(error = %chain(&error), "a note of what was tried alone could not be taken away");
+        if self.stop.is_cancelled() {
+            // nobody knows whether the turn was committed
+            self.dropped().await;
+        } else {
+            self.over().await;
         }
         Ok(())
     }
+}
 
-    /// Writes down what is tried next, as long as that takes; answers how often a process died over it. None when the process is stopped.
-    async fn noted(&mut self, message: Uuid, number: u32) -> Option<u32> {
-        let mut pause = AGAIN_MIN;
-        loop {
-            let error = match self.suspects.begin(message, number, clock::now()).await {
-                Ok(deaths) => {
-                    if pause != AGAIN_MIN {
-                        tracing::info!("the store takes commits again");
-                        self.health.set_store(true);
-                    }
-                    return Some(deaths);
-                }
-                Err(error) => error,
-            };
-            if pause == AGAIN_MIN {
-                tracing::error!(
-                    error = %chain(&error),
-                    "what is to be tried alone could not be written down: the store could not be written, see the error; nothing is acknowledged, it is tried again until it succeeds"
-                );
-                self.health.set_store(false);
-            }
-            self.health.beat();
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return None,
-                () = tokio::time::sleep(pause) => {}
-            }
-            pause = (pause * 2).min(AGAIN_MAX);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_that_was_lost_is_no_death_and_the_first_one_is_none() {
+        let mut losses = Losses::default();
+        for (epoch, lost) in [(7, 0), (7, 0), (9, 1), (9, 1), (12, 2), (9, 2)] {
+            losses.saw(AckTag { epoch, tag: 1 });
+            assert_eq!(losses.lost, lost, "after channel {epoch}");
         }
     }
 }

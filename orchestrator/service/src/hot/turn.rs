@@ -69,6 +69,8 @@ impl<S: Store> HotLoop<S> {
                 }
                 Err(error) => temporary(error)?,
             };
+            // alive: what is tried alone did not kill
+            self.take_back().await;
             if pause == AGAIN_MIN {
                 tracing::error!(
                     error = %chain(&error),
@@ -77,6 +79,10 @@ impl<S: Store> HotLoop<S> {
                 self.health.set_store(false);
             }
             if !self.again(&mut pause).await? {
+                return Ok(None);
+            }
+            if !self.begin_again().await {
+                self.give_up();
                 return Ok(None);
             }
         }
@@ -233,6 +239,7 @@ impl<S: Store> HotLoop<S> {
         if !self.pieces.is_empty() {
             self.turn().await?;
         }
+        self.dropped().await;
         self.publish();
         while !self.lanes.is_idle() && tokio::time::Instant::now() < deadline {
             self.health.beat();

@@ -9,10 +9,12 @@ use baton_messages::{InputId, SagaId, Start, StepId};
 use baton_store::{Effect, EventRow, Settled, TriggerRef, Triggers as _};
 use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 use super::{Live, Shared, letters};
 use crate::chain::chain;
 use crate::hot::mail::Request;
+use crate::hot::trial::DEATHS_MAX;
 
 /// Events read at once after a start.
 const UNDONE_MAX: usize = 256;
@@ -58,11 +60,12 @@ pub(super) async fn carry(shared: Shared, mut kept: mpsc::Receiver<Carried>) {
     }
 }
 
+/// Nobody counts how often these were tried, so that each batch is tried alone: after a death over it, its events are, one by one.
 async fn left_over(shared: &Shared) -> Result<(), Stopping> {
     let mut after = 0;
     loop {
         let rows = stubborn(shared, "read", || shared.tables.undone(after, UNDONE_MAX)).await?;
-        let Some(last) = rows.last() else {
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
             return Ok(());
         };
         after = last.seq;
@@ -70,8 +73,55 @@ async fn left_over(shared: &Shared) -> Result<(), Stopping> {
             events = rows.len(),
             "events that were kept are carried out again"
         );
-        carry_out(shared, rows).await?;
+        let batch = named(&format!("{}-{}", first.seq, last.seq));
+        let begun = shared.post.alone(batch, 0).await.ok_or(Stopping)?;
+        if begun.deaths == 0 {
+            carry_out(shared, rows).await?;
+            begun.over();
+            continue;
+        }
+        drop(begun);
+        for row in rows {
+            one_left_over(shared, row).await?;
+        }
+        shared.post.alone(batch, 0).await.ok_or(Stopping)?.over();
     }
+}
+
+async fn one_left_over(shared: &Shared, row: EventRow) -> Result<(), Stopping> {
+    let event = named(&format!("{} {}", row.event.source, row.event.id));
+    let begun = shared.post.alone(event, 0).await.ok_or(Stopping)?;
+    if begun.deaths < DEATHS_MAX {
+        carry_out(shared, vec![row]).await?;
+        begun.over();
+        return Ok(());
+    }
+    let error = format!(
+        "the orchestrator died {} times while it carried out this event alone; nothing more is done about it",
+        begun.deaths
+    );
+    drop(begun);
+    give_up(shared, row, error).await
+}
+
+/// What an event causes is not done; it is a dead letter, whole, and done with.
+async fn give_up(shared: &Shared, row: EventRow, error: String) -> Result<(), Stopping> {
+    letters::keep_deadly(shared, &row.event, &error).await?;
+    let mut settled = Settled {
+        seq: row.seq,
+        effects: row.effects,
+        released: Vec::new(),
+    };
+    for place in 0..settled.effects.len() {
+        refuse(&mut settled, place, error.clone());
+    }
+    let settled = vec![settled];
+    stubborn(shared, "written", || shared.tables.settle(settled.clone())).await
+}
+
+fn named(what: &str) -> Uuid {
+    let of = Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"baton.left-over");
+    Uuid::new_v5(&of, what.as_bytes())
 }
 
 /// All of it, until it is committed. An event that came twice stands in it twice, which is once.
@@ -206,7 +256,7 @@ pub(super) async fn started(shared: &Shared, start: Start) -> Result<Option<Stri
     }
 }
 
-/// A start that was refused after all: the event keeps the reason, and its key is free.
+/// A start that was refused after all, or a joining: the event keeps the reason, and the key of the start is free.
 fn refuse(one: &mut Settled, place: usize, error: String) {
     let Some(effect) = one.effects.get_mut(place) else {
         return;
@@ -216,6 +266,11 @@ fn refuse(one: &mut Settled, place: usize, error: String) {
             one.released
                 .push((of.definition.clone(), key.clone(), *saga));
         }
+        *effect = Effect::Refused {
+            of: of.clone(),
+            error,
+        };
+    } else if let Effect::Joined { of, .. } = effect {
         *effect = Effect::Refused {
             of: of.clone(),
             error,

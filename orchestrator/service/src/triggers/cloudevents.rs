@@ -2,7 +2,7 @@
 //! headers, as the AMQP binding (`cloudEvents:`, `cloudEvents_`) and HTTP bridges (`ce-`, `ce_`) write them.
 
 use base64::Engine as _;
-use baton_bus::{DELIVERY_LIMIT, Delivery, HeaderValue};
+use baton_bus::{Delivery, HeaderValue};
 use baton_messages::{BODY_BYTES_MAX, DeadReason, Event};
 use serde_json::{Map, Value, json};
 
@@ -22,15 +22,6 @@ const NAME_BYTES_MAX: usize = 2048;
 /// # Errors
 /// [`Unusable`]: to be parked with this reason.
 pub(crate) fn of_delivery(delivery: &Delivery) -> Result<Event, Unusable> {
-    if delivery.deliveries > DELIVERY_LIMIT {
-        return Err(Unusable::new(
-            DeadReason::DeliveredTooOften,
-            format!(
-                "delivered {} times without being answered; it may be what stops its consumers",
-                delivery.deliveries
-            ),
-        ));
-    }
     let attributes = delivery.headers.iter().filter_map(|(name, value)| {
         let name = attribute(name)?;
         Some((name, of_header(value)?))

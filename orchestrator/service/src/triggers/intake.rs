@@ -1,16 +1,21 @@
 //! Consumes `baton.triggers`: a bounded prefetch, a batch at a time. What cannot be read is put aside whole; what can is acknowledged when
 //! all it causes is committed, and never before. While the loop has no room, nothing is taken, and the broker keeps what comes.
+//!
+//! How often an event was delivered says nothing about itself, since all that is in hand with it is counted alike. One that was delivered again
+//! and again is tried alone (`hot/trial.rs`), and put aside only when the orchestrator died over it, and over nothing else, a few times.
 
 use std::time::Duration;
 
 use baton_bus::{ConsumeSpec, Delivery};
-use baton_messages::topology;
+use baton_messages::{DeadReason, Event, topology};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::{Incoming, Shared, cloudevents};
 use crate::decode::Unusable;
 use crate::hot::parking::put_aside;
+use crate::hot::suspect::{self, Losses};
+use crate::hot::trial::DEATHS_MAX;
 
 /// How long a batch waits for more: a flood makes batches by itself, a single event should not wait.
 const LINGER: Duration = Duration::ZERO;
@@ -32,10 +37,17 @@ pub(super) async fn consume(
             consumer_tag: format!("triggers-{instance}"),
         })
         .await;
+    let mut losses = Losses::default();
     // Never more than the prefetch: each holds a delivery that is not answered.
     let mut answering: JoinSet<()> = JoinSet::new();
     while let Some(batch) = consumer.next_batch(batch_max, LINGER).await {
         while answering.try_join_next().is_some() {}
+        if let Some(first) = batch.first() {
+            losses.saw(first.tag);
+        }
+        let (suspects, batch): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .partition(|delivery| losses.suspects(delivery));
         let (mut events, mut deliveries) = (Vec::new(), Vec::new());
         for delivery in batch {
             match cloudevents::of_delivery(&delivery) {
@@ -48,32 +60,82 @@ pub(super) async fn consume(
                 }
             }
         }
-        if events.is_empty() {
-            continue;
+        if let Some(done) = hand_on(&taker, events).await {
+            answering.spawn(answered(done, deliveries));
         }
-        let (done, told) = oneshot::channel();
-        let incoming = Incoming {
-            events,
-            secret: None,
-            keep: false,
-            kept: None,
-            done: Some(done),
-        };
-        if taker.send(incoming).await.is_err() {
+        for suspect in suspects {
+            // nothing else in hand
+            while answering.join_next().await.is_some() {}
+            if let Some(why) = alone(&shared, &taker, &suspect).await {
+                answering.spawn(aside(shared.clone(), suspect, why));
+            }
+        }
+        if taker.is_closed() {
             break;
         }
-        answering.spawn(async move {
-            // not told: the process stops; what is not acknowledged comes again
-            if told.await.is_ok() {
-                for delivery in &deliveries {
-                    // a stale one comes again and is recognised
-                    let _ = delivery.ack().await;
-                }
-            }
-        });
     }
     // What was taken before the end is finished in the time that is left.
     while answering.join_next().await.is_some() {}
+}
+
+/// Has events taken in; told when all they cause is committed. None when there are none, or the taker is gone.
+async fn hand_on(
+    taker: &mpsc::Sender<Incoming>,
+    events: Vec<Event>,
+) -> Option<oneshot::Receiver<()>> {
+    if events.is_empty() {
+        return None;
+    }
+    let (done, told) = oneshot::channel();
+    let incoming = Incoming {
+        events,
+        secret: None,
+        keep: false,
+        kept: None,
+        done: Some(done),
+    };
+    taker.send(incoming).await.ok().map(|()| told)
+}
+
+async fn answered(done: oneshot::Receiver<()>, deliveries: Vec<Delivery>) {
+    // not told: the process stops; what is not acknowledged comes again
+    if done.await.is_ok() {
+        for delivery in &deliveries {
+            // a stale one comes again and is recognised
+            let _ = delivery.ack().await;
+        }
+    }
+}
+
+/// Tries one event that was delivered again and again, with nothing beside it; answers why it is put aside, if it is.
+async fn alone(
+    shared: &Shared,
+    taker: &mpsc::Sender<Incoming>,
+    delivery: &Delivery,
+) -> Option<Unusable> {
+    // none: the process stops
+    let begun = shared.post.alone(suspect::name(delivery), 0).await?;
+    if begun.deaths >= DEATHS_MAX {
+        let error = format!(
+            "the orchestrator died {} times while it worked on this event alone; it was delivered {} times",
+            begun.deaths, delivery.deliveries
+        );
+        return Some(Unusable::new(DeadReason::DeliveredTooOften, error));
+    }
+    let event = match cloudevents::of_delivery(delivery) {
+        Ok(event) => event,
+        Err(why) => {
+            begun.over();
+            return Some(why);
+        }
+    };
+    let done = hand_on(taker, vec![event]).await?;
+    if done.await.is_ok() {
+        begun.over();
+        // a stale one comes again and is recognised
+        let _ = delivery.ack().await;
+    }
+    None
 }
 
 async fn aside(shared: Shared, delivery: Delivery, why: Unusable) {

@@ -37,6 +37,25 @@ pub(super) async fn keep_refused(
     keep(shared, letters).await
 }
 
+/// Keeps a letter of an event over which the orchestrator died too often.
+pub(super) async fn keep_deadly(
+    shared: &Shared,
+    event: &Event,
+    error: &str,
+) -> Result<(), Stopping> {
+    tracing::error!(
+        event.r#type = %event.kind, event.id = %event.id, error,
+        "an event is given up; it is kept as a dead letter"
+    );
+    let cause = format!("deadly/{} {}", event.source, event.id);
+    let body = serde_json::to_vec(event).unwrap_or_default();
+    let letter = DeadLetterRow {
+        reason: DeadReason::DeliveredTooOften,
+        ..whole(&cause, error.to_owned(), Some(event), body)
+    };
+    keep(shared, vec![(Box::new(letter), None)]).await
+}
+
 /// Has letters kept, however long that takes.
 pub(super) async fn keep(shared: &Shared, letters: Vec<Letter>) -> Result<(), Stopping> {
     let mut pause = super::AGAIN_MIN;
@@ -82,16 +101,21 @@ fn row(
     body: Vec<u8>,
 ) -> DeadLetterRow {
     let which = format!("{}/{}/{cause}", of.definition, of.trigger);
+    let error = format!(
+        "trigger {} of {}@{}: {error}",
+        of.trigger, of.definition, of.version
+    );
+    whole(&which, error, event, body)
+}
+
+fn whole(which: &str, error: String, event: Option<&Event>, body: Vec<u8>) -> DeadLetterRow {
     let content_type = event.map_or("application/json", |_| "application/cloudevents+json");
     DeadLetterRow {
         // the same cause is the same letter, whatever is said of it
-        id: dead::id_of(topology::TRIGGERS, &which, &[]),
+        id: dead::id_of(topology::TRIGGERS, which, &[]),
         at: clock::now(),
         reason: DeadReason::Misfit,
-        error: format!(
-            "trigger {} of {}@{}: {error}",
-            of.trigger, of.definition, of.version
-        ),
+        error,
         queue: topology::TRIGGERS.to_owned(),
         exchange: topology::EVENTS.to_owned(),
         key: event.map(|event| event.kind.clone()).unwrap_or_default(),

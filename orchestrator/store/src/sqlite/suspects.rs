@@ -15,6 +15,9 @@ const KEPT_MS: u64 = 30 * 24 * 3_600_000;
 /// One more try; answers the tries before it.
 const TRY: &str = "INSERT INTO suspects (message, part, tries, at) VALUES (?1, ?2, 1, ?3)
      ON CONFLICT (message, part) DO UPDATE SET tries = tries + 1, at = excluded.at RETURNING tries - 1";
+/// One try less.
+const TAKE_BACK: &str =
+    "UPDATE suspects SET tries = tries - 1 WHERE message = ?1 AND part = ?2 AND tries > 0";
 const DONE: &str = "DELETE FROM suspects WHERE message = ?1 AND part = ?2";
 /// The whole table is looked at: it has a row for each message that ever killed somebody.
 const FORGET: &str = "DELETE FROM suspects WHERE at < ?1";
@@ -44,6 +47,19 @@ impl SqliteSuspects {
                 let tries = transaction.query_row(TRY, values, |row| row.get(0))?;
                 transaction.commit()?;
                 Ok(tries)
+            })
+            .await
+    }
+
+    /// The try has come to no end so far, and the process lives: this try says nothing about what is tried. Those before it still do.
+    ///
+    /// # Errors
+    /// When the note may still stand as it was.
+    pub async fn take_back(&self, message: Uuid, part: u32) -> Result<(), StoreError> {
+        self.thread
+            .on_connection("a note of what is tried alone", move |conn| {
+                conn.execute(TAKE_BACK, params![message.as_bytes().as_slice(), part])?;
+                Ok(())
             })
             .await
     }

@@ -26,10 +26,12 @@ async fn nothing_confirmed_is_lost_when_the_broker_is_killed() {
     let (mut all, mut unknown) = (0, 0);
     for round in 0..3 {
         let publisher = bus.publisher();
+        let (progress, mut batches) = tokio::sync::watch::channel(0);
         let publishing = tokio::spawn(async move {
             let mut told = Vec::new();
-            // several batches, so that the kill meets some before, within and after
-            for batch in 0..20 {
+            // batch after batch until the kill has met one, so that some are before it and at least one is within
+            while told.iter().all(|(_, sent)| *sent == Sent::Confirmed) {
+                let batch = *progress.borrow();
                 let names: Vec<String> = (0..500).map(|i| format!("{round}-{batch}-{i}")).collect();
                 let sent = publisher
                     .publish(
@@ -40,10 +42,12 @@ async fn nothing_confirmed_is_lost_when_the_broker_is_killed() {
                     )
                     .await;
                 told.extend(names.into_iter().zip(sent));
+                progress.send_replace(batch + 1);
             }
             told
         });
-        tokio::time::sleep(Duration::from_millis(150 + 200 * round)).await;
+        let some = within("some to be confirmed", batches.wait_for(|n| *n > round)).await;
+        drop(some.unwrap());
         broker.kill9();
         broker.start().await;
         for (name, sent) in within("the publishing to end", publishing).await.unwrap() {

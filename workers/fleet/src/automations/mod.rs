@@ -1,5 +1,6 @@
 //! The automations of this fleet, one file each, and which of them are served under a configuration.
 
+mod abort;
 mod allowed;
 mod check_command;
 mod check_http;
@@ -52,6 +53,7 @@ use crate::process::{Processes, ProcessesConfig};
 use http_client::Client;
 use http_guard::Guard;
 
+pub use abort::TestAbort;
 pub use allowed::AllowError;
 pub use check_command::{CheckCommand, CheckCommandInput, CheckCommandOutput, Expected};
 pub use check_http::CheckHttp;
@@ -246,7 +248,8 @@ fn with_effects(registry: Registry, url: &str) -> Result<Registry, FleetError> {
     let ledger = Ledger::at(url)?;
     Ok(registry
         .with(TestEffect::on(ledger.clone()))?
-        .with(TestEffectLate::on(ledger))?)
+        .with(TestEffectLate::on(ledger))?
+        .with(TestAbort)?)
 }
 
 fn chosen(registry: Registry, config: &Config) -> Result<Registry, FleetError> {

@@ -33,3 +33,21 @@ async fn a_try_that_came_to_no_end_is_counted_and_one_that_did_is_forgotten() {
     store.close().await.unwrap();
     assert!(notes.begin(message, 7, late).await.is_err(), "closed");
 }
+
+#[tokio::test]
+async fn a_try_that_is_taken_back_says_nothing_and_those_before_it_still_do() {
+    let subject = TempStore::new();
+    let message = Uuid::from_u128(1);
+    let store = SqliteStore::open(subject.path(), SqliteOptions::default()).unwrap();
+    let notes = store.suspects();
+    assert_eq!(notes.begin(message, 0, Timestamp(1)).await.unwrap(), 0);
+    for _ in 0..5 {
+        assert_eq!(notes.begin(message, 0, Timestamp(2)).await.unwrap(), 1);
+        notes.take_back(message, 0).await.unwrap();
+    }
+    notes.take_back(message, 0).await.unwrap();
+    notes.take_back(message, 0).await.unwrap();
+    assert_eq!(notes.begin(message, 0, Timestamp(3)).await.unwrap(), 0);
+    notes.take_back(message, 9).await.unwrap();
+    store.close().await.unwrap();
+}

@@ -1,10 +1,13 @@
 //! What `http.poll` promises: one job for one step, found again by whoever comes later, and taken back on demand.
 
+use baton_harness::await_until;
 use baton_worker::Direction;
 use baton_worker::testing::UnderTest;
 
 use super::*;
 use crate::automations::http_testing::{Does, TestServer, client, json as answer, says};
+
+const SOON: Duration = Duration::from_secs(30);
 
 struct Place {
     server: TestServer,
@@ -119,15 +122,14 @@ async fn a_run_that_is_stopped_says_that_the_job_goes_on() {
     .await;
     let context = case.step.attempt(Direction::Do).unwrap();
     let cancelled = context.cancelled().clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+    let stopping = async {
+        let begun = async || case.step.progress().is_some();
+        await_until("the job to be known", SOON, begun).await;
         cancelled.cancel();
-    });
-    let error = case
-        .automation
-        .run(&context, case.input.clone())
-        .await
-        .unwrap_err();
+    };
+    let running = case.automation.run(&context, case.input.clone());
+    let (ran, ()) = tokio::join!(running, stopping);
+    let error = ran.unwrap_err();
     assert_eq!((error.code(), error.nothing_changed()), ("stopped", false));
     assert_eq!(case.step.progress(), Some(json!({ "job": "7" })));
 }

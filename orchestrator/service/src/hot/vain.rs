@@ -1,0 +1,95 @@
+//! What the loop has waited for too long while the broker is there. Each of these waits ends by itself as a rule (a marker is sent again, a
+//! consumer is built anew, a confirm is given up); where one does not, somebody has to see it: it is said once, and stands in `/readyz` and in a
+//! metric for as long as it lasts.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use baton_bus::{Consumer, Link};
+use baton_driver::Store;
+
+use super::HotLoop;
+use crate::metrics;
+
+/// How long a wait may last before it is said: several tries of whatever should end it.
+const VAIN_AFTER: Duration = Duration::from_secs(30);
+
+/// Something the loop waits for, in words for whoever reads `/readyz`.
+pub(super) type What = &'static str;
+
+/// The inbox is consumed and nothing comes of it.
+pub(super) const INBOX_UNREAD: What = "the inbox does not come up to now, so that no timer fires: what is sent through it does not come back; is it very full, or does another orchestrator consume it?";
+/// The inbox cannot be consumed at all.
+pub(super) const INBOX_CLOSED: What =
+    "the inbox cannot be consumed; the log says why the broker refuses";
+/// Our own words on the fleet's exchange do not reach us.
+pub(super) const DEAF: What =
+    "our own canary is not heard on baton.fleet, so that no lease runs out";
+/// Nothing that was published is confirmed.
+pub(super) const FULL: What = "the broker confirms nothing, so that no input is taken";
+
+/// Waits, by what for.
+#[derive(Debug, Default)]
+pub(super) struct Vain {
+    since: BTreeMap<What, (Instant, bool)>,
+}
+
+impl Vain {
+    /// Which waits last too long; each is said once.
+    pub(super) fn look(&mut self, waits: &[(What, bool)], now: Instant) -> Vec<What> {
+        for (what, waiting) in waits {
+            if *waiting {
+                let (since, said) = self.since.entry(what).or_insert((now, false));
+                if !*said && now.duration_since(*since) > VAIN_AFTER {
+                    *said = true;
+                    tracing::warn!("{what}");
+                }
+            } else if let Some((_, true)) = self.since.remove(what) {
+                tracing::info!("over: {what}");
+            }
+        }
+        let said = self.since.iter().filter(|(_, (_, said))| *said);
+        said.map(|(what, _)| *what).collect()
+    }
+}
+
+impl<S: Store> HotLoop<S> {
+    /// Only while the broker is there: else that is what is wrong, and said elsewhere.
+    pub(super) fn look_for_vain_waits(&mut self) {
+        let up = {
+            let state = self.bus.borrow();
+            [&state.publishing, &state.consuming]
+                .iter()
+                .all(|link| matches!(link, Link::Up { .. }))
+        };
+        let consumed = self.inbox.as_ref().is_some_and(Consumer::is_open);
+        let waits = [
+            (INBOX_CLOSED, up && !consumed),
+            (INBOX_UNREAD, up && consumed && self.catch_up.is_behind()),
+            (DEAF, up && !self.watch.is_hearing()),
+            (FULL, up && !self.driver.has_room()),
+        ];
+        let vain = self.vain.look(&waits, Instant::now());
+        metrics::vain(vain.len());
+        self.health.set_vain(vain);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_told_when_it_lasts_and_until_it_is_over() {
+        let mut vain = Vain::default();
+        let begun = Instant::now();
+        let mut look =
+            |after: u64, deaf| vain.look(&[(DEAF, deaf)], begun + Duration::from_secs(after));
+        assert!(look(0, true).is_empty());
+        assert!(look(30, true).is_empty());
+        assert_eq!(look(31, true), [DEAF]);
+        assert_eq!(look(99, true), [DEAF]);
+        assert!(look(100, false).is_empty());
+        assert!(look(101, true).is_empty(), "it begins anew");
+    }
+}
