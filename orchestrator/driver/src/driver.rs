@@ -72,20 +72,6 @@ pub enum DriverError {
         #[source]
         source: StoreError,
     },
-    /// A registered definition can no longer be read: made by a newer version, or changed behind our back.
-    #[error(
-        "drive partition {partition}: definition {name}@{version} in the store cannot be read: {why}"
-    )]
-    Definition {
-        /// The partition.
-        partition: u8,
-        /// Its name.
-        name: String,
-        /// Its version.
-        version: u32,
-        /// What is wrong with it.
-        why: String,
-    },
     /// [`Driver::turn`] was called after a lost turn without [`Driver::recover_again`].
     #[error("drive partition {partition}: recover first")]
     NotRecovered {
@@ -105,6 +91,8 @@ pub struct Figures {
     pub unsent: usize,
     /// Leases that run.
     pub leases: usize,
+    /// Sagas that are left alone since their records or their definition cannot be read.
+    pub unreadable: usize,
     /// The last row of the log.
     pub log_seq: u64,
     /// How far its commands are published.
@@ -135,6 +123,8 @@ pub struct Driver<S, O> {
     pub(crate) visitors: std::collections::BTreeSet<SagaId>,
     /// Sagas whose records do not fold: left alone, so that they harm no neighbour.
     pub(crate) unreadable: std::collections::BTreeSet<SagaId>,
+    /// Registered definitions that this version cannot read; their sagas are left alone.
+    pub(crate) unreadable_definitions: std::collections::BTreeSet<(String, u32)>,
     pub(crate) flight: Flight,
     pub(crate) leases: LeaseTable,
     pub(crate) own: VecDeque<Own>,
@@ -375,6 +365,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             in_flight: self.flight.len(),
             unsent: self.unsent.len(),
             leases: self.leases.len(),
+            unreadable: self.unreadable.len(),
             log_seq: self.log_seq,
             watermark: self.flight.watermark(),
         }

@@ -42,6 +42,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             cache: Cache::default(),
             visitors: std::collections::BTreeSet::new(),
             unreadable: std::collections::BTreeSet::new(),
+            unreadable_definitions: std::collections::BTreeSet::new(),
             flight: Flight::default(),
             leases: LeaseTable::default(),
             own: std::collections::VecDeque::new(),
@@ -104,18 +105,23 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         let read = |source: StoreError| DriverError::Read { partition, source };
         for row in self.store.definitions().await.map_err(read)? {
             let key = (row.name.clone(), row.version);
-            if self.definitions.contains_key(&key) {
+            if self.definitions.contains_key(&key) || self.unreadable_definitions.contains(&key) {
                 continue;
             }
-            let definition =
-                Definition::parse(&row.source).map_err(|wrong| DriverError::Definition {
-                    partition,
-                    name: row.name.clone(),
-                    version: row.version,
-                    why: wrong.first().map_or_else(String::new, ToString::to_string),
-                })?;
-            self.definitions
-                .insert(key, std::sync::Arc::new(definition));
+            match Definition::parse(&row.source) {
+                Ok(definition) => {
+                    let definition = std::sync::Arc::new(definition);
+                    self.definitions.insert(key, definition);
+                }
+                Err(wrong) => {
+                    let error = wrong.first().map_or_else(String::new, ToString::to_string);
+                    tracing::error!(
+                        definition = %row.name, version = row.version, error,
+                        "a registered definition cannot be read by this version: its sagas are left alone, everything else goes on; register a new version of it, or go back to the program that could read it"
+                    );
+                    self.unreadable_definitions.insert(key);
+                }
+            }
         }
         for manifest in self.store.manifests().await.map_err(read)? {
             let name = manifest.task_type.clone();
@@ -181,6 +187,10 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         catch_unwind(AssertUnwindSafe(|| replay(&mut state, &loaded.entries)))
             .map_err(|_| "folding them panicked".to_owned())?
             .map_err(|error| error.to_string())?;
+        let key = (state.definition.clone(), state.version);
+        if self.unreadable_definitions.contains(&key) {
+            return Err(format!("its definition {}@{} cannot be read", key.0, key.1));
+        }
         let definition = self
             .definition(&state.definition, Some(state.version))
             .cloned();

@@ -410,7 +410,22 @@ impl StepState {
     /// Whether undo or probe has to wait: an attempt is open, or one that was reported may still run elsewhere.
     #[must_use]
     pub fn unsettled(&self, now: Timestamp) -> bool {
-        self.attempts.iter().any(|a| a.open() || a.lingering(now))
+        self.attempts
+            .iter()
+            .any(|a| a.open() || (self.acts(a) && a.lingering(now)))
+    }
+
+    /// Whether a run of this attempt that nobody knows of could change anything: what only looks is not waited for.
+    fn acts(&self, attempt: &Attempt) -> bool {
+        let only_looks = || {
+            let forward = self.forward.as_ref();
+            forward.is_some_and(|ready| ready.facts.effect == Effect::None)
+        };
+        match attempt.direction {
+            Direction::Do => !only_looks(),
+            Direction::Probe => false,
+            Direction::Undo => true,
+        }
     }
 
     /// Until when attempts that have closed may still run elsewhere.
@@ -418,7 +433,7 @@ impl StepState {
     pub fn lingers_until(&self) -> Option<Timestamp> {
         self.attempts
             .iter()
-            .filter(|a| a.lingers())
+            .filter(|a| self.acts(a) && a.lingers())
             .map(|a| a.last_moment)
             .max()
     }

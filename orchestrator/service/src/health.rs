@@ -21,6 +21,7 @@ pub(crate) struct Health {
     beat_ms: AtomicU64,
     room: AtomicBool,
     stuck: AtomicUsize,
+    unreadable: AtomicUsize,
     left: Mutex<BTreeMap<&'static str, usize>>,
     vain: Mutex<Vec<&'static str>>,
     store: AtomicBool,
@@ -35,6 +36,7 @@ impl Health {
             beat_ms: AtomicU64::new(0),
             room: AtomicBool::new(true),
             stuck: AtomicUsize::new(0),
+            unreadable: AtomicUsize::new(0),
             left: Mutex::default(),
             vain: Mutex::default(),
             store: AtomicBool::new(true),
@@ -68,6 +70,11 @@ impl Health {
     /// How many messages wait in vain for being put aside.
     pub(crate) fn set_stuck(&self, n: usize) {
         self.stuck.store(n, Ordering::Relaxed);
+    }
+
+    /// How many sagas are left alone since this version cannot read them.
+    pub(crate) fn set_unreadable(&self, n: usize) {
+        self.unreadable.store(n, Ordering::Relaxed);
     }
 
     /// What the loop waits for in vain.
@@ -116,6 +123,12 @@ impl Health {
             0 => None,
             n => Some(format!("{n} messages cannot be put aside")),
         };
+        let unreadable = match self.unreadable.load(Ordering::Relaxed) {
+            0 => None,
+            n => Some(format!(
+                "{n} sagas are left alone: this version cannot read them, the log names them"
+            )),
+        };
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         let left = left.iter().filter(|(_, n)| **n > 0);
         let left =
@@ -124,7 +137,7 @@ impl Health {
         let vain = vain.iter().map(|what| (*what).to_owned());
         let all: Vec<String> = links
             .into_iter()
-            .chain([topology, stuck])
+            .chain([topology, stuck, unreadable])
             .flatten()
             .chain(left)
             .chain(vain)

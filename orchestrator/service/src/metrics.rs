@@ -64,6 +64,10 @@ fn describe() {
         "Claimed attempts whose lease runs."
     );
     describe_gauge!(
+        "baton_orchestrator_sagas_unreadable",
+        "Sagas left alone since this version cannot read them."
+    );
+    describe_gauge!(
         "baton_orchestrator_unpublished_rows",
         "Rows of the log past the watermark."
     );
@@ -150,6 +154,7 @@ pub(crate) fn figures(figures: &Figures) {
     gauge!("baton_orchestrator_unsent").set(float(figures.unsent));
     gauge!("baton_orchestrator_inflight").set(float(figures.in_flight));
     gauge!("baton_orchestrator_leases").set(float(figures.leases));
+    gauge!("baton_orchestrator_sagas_unreadable").set(float(figures.unreadable));
     let behind = figures.log_seq.saturating_sub(figures.watermark);
     gauge!("baton_orchestrator_unpublished_rows").set(wide(behind));
 }

@@ -16,6 +16,9 @@ const LANES_MAX: usize = 16;
 /// Most messages of one batch on one lane; bounds what one lost channel makes unknown.
 const PUBLISH_BATCH_LIMIT: usize = 4096;
 
+/// What brokers offer by default.
+const FRAME_MAX: u32 = 131_072;
+
 /// Longest wait for confirms, in milliseconds. The orchestrator reckons with it when it waits for what may still arrive.
 const CONFIRM_TIMEOUT_MS_MAX: u64 = 30_000;
 
@@ -31,7 +34,8 @@ pub struct BusConfig {
     pub instance: String,
     /// Heartbeat offered to the broker, in seconds; a silent peer is given up after twice this time.
     pub heartbeat_s: u16,
-    /// Largest frame in bytes offered to the broker; the client allocates 64 of them for a connection.
+    /// Largest frame in bytes offered to the broker; the client allocates 64 of them for a connection. Not less than the broker's own: a
+    /// message whose headers another client was allowed to send would end every connection it is delivered to.
     pub frame_max: u32,
     /// Certificates, for `amqps://`.
     pub tls: TlsConfig,
@@ -70,7 +74,7 @@ impl Default for BusConfig {
             role: "baton".to_owned(),
             instance: "0".to_owned(),
             heartbeat_s: 5,
-            frame_max: 32_768,
+            frame_max: FRAME_MAX,
             tls: TlsConfig::default(),
             confirm_timeout_ms: 30_000,
             publish_batch_max: 512,
@@ -263,7 +267,7 @@ mod tests {
         let checked = with(|_| {}).map(|c| c.uris);
         let uri = &checked.unwrap()[0];
         assert_eq!(uri.query.heartbeat, Some(5));
-        assert_eq!(uri.query.frame_max, Some(32_768));
+        assert_eq!(uri.query.frame_max, Some(131_072));
     }
 
     type Change = fn(&mut BusConfig);

@@ -80,6 +80,31 @@ impl HeaderValue {
     }
 }
 
+impl HeaderValue {
+    /// About how many bytes it takes on the wire, its type included.
+    pub(crate) fn bytes(&self) -> usize {
+        const LENGTH: usize = 5;
+        match self {
+            Self::Void => 1,
+            Self::Bool(_) | Self::I8(_) | Self::U8(_) => 2,
+            Self::I16(_) | Self::U16(_) => 3,
+            Self::I32(_) | Self::U32(_) | Self::F32(_) => 5,
+            Self::Decimal { .. } => 6,
+            Self::I64(_) | Self::F64(_) | Self::Timestamp(_) => 9,
+            Self::Text(text) | Self::ShortText(text) => LENGTH + text.len(),
+            Self::TextBytes(bytes) | Self::Bytes(bytes) => LENGTH + bytes.len(),
+            Self::Array(values) => LENGTH + values.iter().map(Self::bytes).sum::<usize>(),
+            Self::Table(table) => {
+                let entries = table.iter();
+                LENGTH
+                    + entries
+                        .map(|(name, value)| 1 + name.len() + value.bytes())
+                        .sum::<usize>()
+            }
+        }
+    }
+}
+
 impl From<&str> for HeaderValue {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())

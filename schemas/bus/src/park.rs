@@ -26,6 +26,13 @@ use crate::{
 /// Longest error text kept in a header, in bytes: headers have to fit one frame of 128 KiB with all the rest.
 const ERROR_BYTES_MAX: usize = 4096;
 
+/// Most bytes of headers of a dead letter as they are written: with the properties they have to fit one frame of the least size a broker
+/// offers as a rule. A message may come with as much as fits a frame without what is added here.
+const HEADER_BYTES_MAX: usize = 120 * 1024;
+
+/// Header that names what had to be left out.
+const CUT_HEADER: &str = "baton-dead-cut-headers";
+
 /// Headers by which the broker acts on a message, or counts what happened to it.
 const BROKER_HEADERS: [&str; 4] = ["x-delivery-count", "x-acquired-count", "CC", "BCC"];
 
@@ -88,6 +95,7 @@ pub async fn park_and_ack(
 
 fn dead_letter(delivery: &Delivery, why: DeadReason, error: &str) -> Publication {
     let mut headers = kept_headers(&delivery.headers);
+    cut_headers(&mut headers);
     let properties = kept_properties(delivery, &mut headers);
     let mut note = |name: &str, value: HeaderValue| headers.insert(name.to_owned(), value);
     let id = match delivery.message_id.as_deref() {
@@ -96,7 +104,7 @@ fn dead_letter(delivery: &Delivery, why: DeadReason, error: &str) -> Publication
     };
     note(ID_HEADER, id.to_string().as_str().into());
     note(REASON_HEADER, why.as_str().into());
-    note(ERROR_HEADER, cut(error, ERROR_BYTES_MAX).into());
+    note(ERROR_HEADER, cut_text(error, ERROR_BYTES_MAX).into());
     note(QUEUE_HEADER, (&*delivery.queue).into());
     note(EXCHANGE_HEADER, delivery.exchange.as_str().into());
     note(KEY_HEADER, delivery.key.as_str().into());
@@ -127,6 +135,29 @@ fn kept_headers(headers: &Headers) -> Headers {
             (name, value.clone())
         })
         .collect()
+}
+
+/// Leaves out the largest headers until the rest fits a frame, and says which: a message that cannot be put aside would come again for ever.
+fn cut_headers(headers: &mut Headers) {
+    let bytes = |name: &str, value: &HeaderValue| 1 + name.len() + value.bytes();
+    let mut left: usize = headers.iter().map(|(name, value)| bytes(name, value)).sum();
+    let mut cut = Vec::new();
+    while left > HEADER_BYTES_MAX {
+        let largest = headers
+            .iter()
+            .max_by_key(|(name, value)| bytes(name, value));
+        let Some((name, size)) = largest.map(|(name, value)| (name.clone(), bytes(name, value)))
+        else {
+            break;
+        };
+        headers.remove(&name);
+        left -= size;
+        cut.push(format!("{} ({size} bytes)", cut_text(&name, 255)));
+    }
+    if !cut.is_empty() {
+        let told = cut_text(&cut.join(", "), ERROR_BYTES_MAX).into();
+        headers.insert(CUT_HEADER.to_owned(), told);
+    }
 }
 
 type SetText = fn(BasicProperties, ShortString) -> BasicProperties;
@@ -180,7 +211,7 @@ fn kept_properties(delivery: &Delivery, headers: &mut Headers) -> BasicPropertie
     to
 }
 
-fn cut(text: &str, bytes_max: usize) -> &str {
+fn cut_text(text: &str, bytes_max: usize) -> &str {
     let end = (0..=bytes_max.min(text.len()))
         .rev()
         .find(|&i| text.is_char_boundary(i));

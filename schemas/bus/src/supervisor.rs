@@ -3,7 +3,10 @@
 //! Everybody who needs the connection watches the same cell. What is in the cell is alive, or about to be replaced;
 //! each connection has its number (epoch), so that nothing of an old one can be taken for the new.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::StreamExt;
 use lapin::{Connection, Event};
@@ -20,6 +23,9 @@ use crate::{
 
 /// How long a close may take before the connection is just dropped.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a connection has to have lived for the next one to be made without a longer pause.
+const LIVED: Duration = Duration::from_secs(10);
 
 /// How long the broker may take to open one more channel, when an answer on another has failed to come.
 const SIGN_LIMIT: Duration = Duration::from_secs(5);
@@ -86,7 +92,7 @@ impl Supervisor {
                     address,
                 }) => {
                     epoch += 1;
-                    backoff.reset();
+                    let since = Instant::now();
                     info!(
                         bus.use_ = self.what_for.as_str(),
                         epoch, address, "connected to the broker"
@@ -100,6 +106,10 @@ impl Supervisor {
                     self.cell.send_replace(None);
                     self.blocked_gauge(false);
                     close(&live).await;
+                    // One that ends as soon as it is made would otherwise be made again and again without a pause.
+                    if since.elapsed() > LIVED {
+                        backoff.reset();
+                    }
                     why
                 }
                 Err(why) => Some(why),

@@ -87,3 +87,18 @@ fn left_alone(shelf: Shelf, out: &[baton_driver::Outgoing]) {
     assert_eq!(of(1).verdict, Verdict::Refused(Refusal::Unreadable));
     assert_eq!(of(2).verdict, Verdict::Applied);
 }
+
+#[test]
+fn a_definition_that_cannot_be_read_stops_its_sagas_alone() {
+    let (driver, out, _) = two();
+    let mut shelf = driver.into_store();
+    for row in &mut shelf.definitions {
+        row.source = "saga: of a newer version".into();
+    }
+    let mut driver = recovered(shelf);
+    let reports = out.iter().map(|o| finished(&task(o).of, json!(1)));
+    for answer in turn(&mut driver, reports.collect(), 4) {
+        assert_eq!(answer.verdict, Verdict::Refused(Refusal::Unreadable));
+    }
+    assert_eq!(driver.figures().unreadable, 2);
+}

@@ -1,11 +1,11 @@
 //! `TimerFired`: a time the state itself was waiting for has come. A timer that is not (or no longer) in the state does nothing.
 
-use baton_messages::{Direction, Hold, StepId};
+use baton_messages::{Direction, Effect, Hold, StepId};
 
 use super::settle::Outcome;
 use super::{DecideError, Deciding, Handled, Verdict, failure};
 use crate::record::{AttemptKey, ClosedWhy, Record};
-use crate::state::{Cause, Phase, Stage};
+use crate::state::{Cause, Phase, Stage, StepState};
 use crate::timer::TimerKey;
 use crate::work_item::WorkItemKind;
 
@@ -65,6 +65,12 @@ fn step_due(d: &mut Deciding<'_>, id: &StepId) -> Result<(), DecideError> {
     }
 }
 
+/// Whether a run that nobody knows of changes nothing: then waiting for a worker uses up no attempt, only the step's `queue_timeout`.
+fn only_looks(step: &StepState, direction: Direction) -> bool {
+    let forward = step.forward.as_ref();
+    direction == Direction::Do && forward.is_some_and(|ready| ready.facts.effect == Effect::None)
+}
+
 fn attempt_end(
     d: &mut Deciding<'_>,
     id: &StepId,
@@ -82,13 +88,18 @@ fn attempt_end(
         attempt: number,
     };
     match attempt.stage {
-        Stage::Offered if attempt.hold == Hold::Claim => {
+        Stage::Offered if attempt.hold == Hold::Claim || only_looks(step, direction) => {
             d.emit(Record::Closed {
                 of: of.clone(),
                 why: ClosedWhy::Expired,
                 maybe_acted: false,
             })?;
-            d.settle(&of, &Outcome::NotRun("nobody claimed it".into()))
+            let why = if attempt.hold == Hold::Claim {
+                "nobody claimed it"
+            } else {
+                "nobody reported it"
+            };
+            d.settle(&of, &Outcome::NotRun(why.into()))
         }
         Stage::Offered | Stage::Claimed { .. } => {
             d.emit(Record::Closed {

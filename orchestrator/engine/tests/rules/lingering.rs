@@ -102,3 +102,44 @@ fn a_sending_that_was_sent_twice_is_not_withdrawn_because_the_second_was_refused
     );
     assert!(stage.at("a").open_attempt().is_some());
 }
+
+#[test]
+fn what_only_looks_is_not_waited_for_on_the_way_back() {
+    let look = "  - id: look\n    task: t.look@1\n";
+    let mut stage = Stage::with(&format!("{TWO}{look}  - id: c\n    task: t.set@1\n"));
+    stage.report("a", done());
+    stage.report("b", done());
+    let of = stage.open("look");
+    stage.tell(of, run(1), false, done());
+    stage.report("c", failed(false));
+    assert!(is_undo(&stage.open("b")), "at once");
+}
+
+#[test]
+fn waiting_for_a_worker_uses_up_no_attempt_of_what_only_looks() {
+    let steps = "  - id: look\n    task: t.look@1\n    retry: { attempts: 1 }\n";
+    let mut stage = Stage::with(steps);
+    for _ in 0..12 {
+        while stage.at("look").open_attempt().is_none() {
+            stage.wait();
+        }
+        assert_eq!(stage.open("look").attempt, 1);
+        stage.wait();
+    }
+    assert_eq!(stage.status(), Status::Running, "half a day of nobody");
+    while stage.at("look").open_attempt().is_none() {
+        stage.wait();
+    }
+    stage.report("look", done());
+    assert_eq!(stage.status(), Status::Completed);
+
+    let mut stage = Stage::with(steps);
+    while stage.status() == Status::Running {
+        stage.wait();
+    }
+    assert_eq!(
+        stage.status(),
+        Status::Compensated,
+        "its queue_timeout is over"
+    );
+}

@@ -15,6 +15,12 @@ pub(crate) fn waits(
     if !state.active() {
         return None;
     }
+    if let Some(until) = lingers(state, step, now) {
+        return Some(format!(
+            "its worker or the broker was lost: another worker may still act for it, so that it is undone in {} at the latest",
+            span(until.since_ms(now))
+        ));
+    }
     let serves = |direction| {
         step.prepared(direction).map(|ready| {
             (
@@ -78,6 +84,15 @@ pub(crate) fn waits(
     } else {
         text
     })
+}
+
+/// Until when the way back has to wait for a step that nobody works on any more as far as anybody knows.
+fn lingers(state: &SagaState, step: &StepState, now: Timestamp) -> Option<Timestamp> {
+    state.unwinding.as_ref()?;
+    if step.open_attempt().is_some() {
+        return None;
+    }
+    step.lingers_until().filter(|until| *until > now)
 }
 
 fn waiting(state: &SagaState, definition: Option<&Definition>, id: &StepId) -> Option<String> {

@@ -38,7 +38,8 @@ impl Watch {
         Self {
             publisher,
             inbox,
-            instance,
+            // Of this run of the process alone: a marker that an earlier one left in the inbox says nothing.
+            instance: format!("{instance}/{}", uuid::Uuid::now_v7()),
             generation: 1,
             heard: None,
             ticked: Instant::now(),

@@ -495,7 +495,9 @@ impl<S: Store> HotLoop<S> {
         self.ticked = Instant::now();
         self.look_at_trial().await;
         self.watch.tick(self.driver.leases());
-        metrics::figures(&self.driver.figures());
+        let figures = self.driver.figures();
+        metrics::figures(&figures);
+        self.health.set_unreadable(figures.unreadable);
         metrics::parking(self.parking.len());
         self.health.set_stuck(self.parking.stuck());
         self.look_for_vain_waits();

@@ -280,7 +280,7 @@ fn temporary(error: DriverError) -> Result<DriverError, HotError> {
         DriverError::Lost { .. } | DriverError::Read { .. } | DriverError::NotRecovered { .. } => {
             Ok(error)
         }
-        DriverError::Fenced { .. } | DriverError::Definition { .. } => Err(HotError::Driver {
+        DriverError::Fenced { .. } => Err(HotError::Driver {
             source: Box::new(error),
         }),
     }

@@ -173,3 +173,49 @@ async fn without_a_dead_letter_queue_nothing_is_acknowledged() {
     .unwrap();
     vhost.await_messages("baton.dead", 1, 0, LIMIT).await;
 }
+
+/// As much as a client with the broker's own largest frame may send: its headers travel in one frame, which cannot be split.
+#[tokio::test]
+async fn a_message_with_more_headers_than_can_be_put_aside_is_parked_and_says_what_is_missing() {
+    let vhost = vhost().await;
+    let bus = bus_with_queue(&vhost).await;
+    bus.declare(&Topology::base(0)).await.unwrap();
+    let connection = Connection::connect(&vhost.url(), ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    for (small, large) in [(3, 40_000), (5, 130_800)] {
+        let mut headers = FieldTable::default();
+        headers.insert("small".into(), AMQPValue::LongLongInt(small));
+        let text = vec![b'x'; large];
+        headers.insert("large".into(), AMQPValue::LongString(text.into()));
+        let properties = BasicProperties::default().with_headers(headers);
+        let options = BasicPublishOptions::default();
+        channel
+            .basic_publish(EXCHANGE.into(), KEY.into(), options, BODY, properties)
+            .await
+            .unwrap();
+    }
+    let mut consumer = bus.consume(spec(QUEUE)).await;
+    let mut dead = bus.consume(spec("baton.dead")).await;
+    for (small, kept) in [(3, true), (5, false)] {
+        let delivery = next(&mut consumer).await;
+        assert_eq!(delivery.header("small"), Some(HeaderValue::I64(small)));
+        let reason = DeadReason::Undecodable;
+        park_and_ack(&bus.publisher(), &delivery, &reason, "why")
+            .await
+            .unwrap();
+        let letter = next(&mut dead).await;
+        assert_eq!(letter.body, BODY);
+        assert_eq!(letter.header("small"), Some(HeaderValue::I64(small)));
+        assert_eq!(letter.header("large").is_some(), kept);
+        let cut = letter.header("baton-dead-cut-headers");
+        let cut = cut.as_ref().and_then(HeaderValue::as_text);
+        assert_eq!(cut.is_none(), kept);
+        assert!(
+            cut.is_none_or(|cut| cut.starts_with("large (13")),
+            "{cut:?}"
+        );
+        letter.ack().await.unwrap();
+    }
+}
