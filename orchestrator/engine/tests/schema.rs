@@ -74,7 +74,7 @@ fn wrong_shapes_are_refused() {
         format!("{head}steps: [{{ id: a, task: b.c@1, undo: {{ with: {{}} }} }}]"),
         format!("{head}steps: [{{ id: a, task: b.c@1, retry: {{ attempts: 0 }} }}]"),
         format!("{head}steps: [{{ id: a, task: b.c@1, on_error: ignore }}]"),
-        format!("{head}steps: [{{ id: a, task: b.c@1, pivot: yes }}]"),
+        format!("{head}steps: [{{ id: a, task: b.c@1, pivot: 1 }}]"),
         format!("{head}steps: [{{ id: a, wait: {{ event: a.b }} }}]"),
         format!("{head}steps: [{{ id: a, approve: {{ by: operator }} }}]"),
         format!("{head}steps: [{{ id: a, emit: {{ subject: x }} }}]"),
