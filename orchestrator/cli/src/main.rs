@@ -24,8 +24,8 @@ use clap::error::ErrorKind;
 use args::{Cli, Command, help};
 use client::Client;
 use commands::{
-    act, apply, approve, check, definitions, event, fleet, ls, run, schedules, shell, show, tasks,
-    token, top, watch, work,
+    act, apply, approve, check, definitions, event, explain, fleet, ls, plan, run, schedules,
+    shell, show, tasks, token, top, watch, work,
 };
 use error::CliError;
 use exit::Exit;
@@ -83,6 +83,8 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Exit, CliError> {
     match &cli.command {
         // what needs no orchestrator needs no token either
         Command::Check(which) if !which.online => return check::offline(which, out),
+        Command::Explain(which) => return explain::explain(which, out),
+        Command::Plan(which) => return plan::plan(which, out),
         Command::Tasks(which) if which.offline => return tasks::offline(which, out),
         Command::Completions(which) => return Ok(shell::completions(which, out)),
         Command::Man(which) => return shell::man(which, out),
@@ -114,6 +116,8 @@ async fn asked(client: &Client, command: &Command, out: &mut Out) -> Result<Exit
         Command::Resume(which) => act::on_saga(client, "resume", which, out).await,
         Command::Abandon(which) => act::on_saga(client, "abandon", which, out).await,
         Command::Check(which) => check::online(client, which, out).await,
+        Command::Explain(which) => explain::explain(which, out),
+        Command::Plan(which) => plan::plan(which, out),
         Command::Apply(which) => apply::apply(client, which, out).await,
         Command::Definitions(which) => definitions::definitions(client, which, out).await,
         Command::Tasks(which) => tasks::online(client, which, out).await,

@@ -14,12 +14,15 @@ pub mod expr;
 pub mod fold;
 pub mod input;
 pub mod invariants;
+mod names;
+pub mod plan;
 pub mod record;
 pub mod role;
 pub mod state;
 pub mod timer;
 pub mod transition;
 pub mod trigger;
+mod types;
 pub mod work_item;
 
 pub use catalogue::{Catalogue, CatalogueError};

@@ -67,7 +67,7 @@ const STEPS: &str = r#"  - id: test
     with: { command: is-put }
   - id: script
     task: script.run@1
-    with: { script: mark, args: { put: "${ put.result.put }" } }
+    with: { script: mark, args: { put: "${ put.?result.put.orValue('') }" } }
   - id: start
     task: service.start@1
     with: { service: web }

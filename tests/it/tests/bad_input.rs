@@ -134,7 +134,7 @@ async fn an_input_that_does_not_fit_its_type_fails_before_dispatch_and_is_not_re
     system.await_served("test.effect@1").await;
     let saga = Saga::named("misfit")
         .effect("a", "")
-        .effect("b", ", delay_after_ms: \"${ input.name + '' }\"");
+        .effect("b", ", delay_after_ms: \"${ dyn(input.name) }\"");
     system.apply(&[&saga]).await;
     // what can be seen before anything runs is refused before anything runs
     let seen = Saga::named("seen").effect("a", ", delay_after_ms: \"${ input.name }\"");

@@ -106,6 +106,8 @@ steps:
       url: "${ input.url }"
       headers: { X-Key: "${ secret('env') }" }
       expect: { json: [{ at: /key, equals: another }] }
+    undo: none
+    because: it only asks
 "#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

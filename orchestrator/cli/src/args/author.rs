@@ -15,6 +15,32 @@ pub(crate) struct Check {
     /// Have a running orchestrator check, against the task types it knows
     #[arg(long)]
     pub(crate) online: bool,
+    /// Print each expression with its type, and how many of them nobody can know
+    #[arg(long, conflicts_with = "online")]
+    pub(crate) types: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// A code as `baton check` prints it, BT0012; all of them when left out
+    #[arg(value_name = "CODE")]
+    pub(crate) code: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// A file with a definition; - is the standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// An input to plan for: JSON, @FILE or @-
+    #[arg(long, value_name = "JSON")]
+    pub(crate) input: Option<String>,
+    /// The task types to plan with, as `baton tasks --json` gives them [default: those of this version]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) catalogue: Option<PathBuf>,
+    /// As a Mermaid flowchart, to be put into a page
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) mermaid: bool,
 }
 
 #[derive(Debug, Args)]

@@ -24,7 +24,10 @@ pub(crate) const GROUPS: [(&str, &[&str]); 5] = [
             "abandon",
         ],
     ),
-    ("Author", &["check", "apply", "definitions", "tasks"]),
+    (
+        "Author",
+        &["check", "explain", "plan", "apply", "definitions", "tasks"],
+    ),
     ("Administer", &["token", "dead", "completions", "man"]),
 ];
 
@@ -115,8 +118,24 @@ Examples:
   baton check *.yaml
   baton check page.yaml --online             against the workers that are there
   baton tasks --json > types.json && baton check page.yaml --catalogue types.json
+  baton check page.yaml --types              every expression with its type
+  baton explain BT0024                       what a code means
 
 Exit code 1 when anything is wrong. --json: one document, [{ file, ok, diagnostics }].";
+
+pub(super) const EXPLAIN: &str = "\
+Examples:
+  baton explain                              every code in a line
+  baton explain BT0012                       one, with an example of the mistake and of its mend";
+
+pub(super) const PLAN: &str = "\
+Examples:
+  baton plan release.yaml
+  baton plan release.yaml --input @input.json     with what this input decides
+  baton plan release.yaml --mermaid > release.mmd
+  baton plan release.yaml --json | jq '.steps[] | {id, fails}'
+
+Offline, like baton check: nothing is registered and nothing runs.";
 
 pub(super) const APPLY: &str = "\
 Example:

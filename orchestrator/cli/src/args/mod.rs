@@ -12,7 +12,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use admin::{Completions, Dead, Man, Token, TokenCommand};
-pub(crate) use author::{Apply, Check, Definitions, DefinitionsCommand, Tasks, TasksCommand};
+pub(crate) use author::{
+    Apply, Check, Definitions, DefinitionsCommand, Explain, Plan, Tasks, TasksCommand,
+};
 pub(crate) use decide::{Acknowledge, Act, ActOnStep, ComeTo, Decide, Resolve, Work};
 pub(crate) use start::{
     Event, EventCommand, OneSchedule, Publish, Run, Schedules, SchedulesCommand,
@@ -136,6 +138,12 @@ pub(crate) enum Command {
     /// Check definitions, here, without a server
     #[command(after_help = help::CHECK)]
     Check(Check),
+    /// What a code of the checker means, with an example
+    #[command(after_help = help::EXPLAIN)]
+    Explain(Explain),
+    /// What a definition will do: order, limits, unwinds
+    #[command(after_help = help::PLAN)]
+    Plan(Plan),
     /// Register definitions
     #[command(after_help = help::APPLY)]
     Apply(Apply),

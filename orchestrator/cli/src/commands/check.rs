@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use baton_engine::definition::Unannounced;
 use baton_engine::{Catalogue, Definition, definition};
 use baton_messages::Manifest;
 use reqwest::Method;
@@ -16,23 +17,52 @@ use crate::exit::Exit;
 use crate::input;
 use crate::out::{Line, Out, Tone};
 use crate::screens::diagnostics::{self, Diagnostic};
+use crate::screens::types;
 
 /// The task types this version comes with.
 const SHIPPED: &str = include_str!("../../../../schemas/json/catalogue.json");
 
 /// Checks files here.
 pub(crate) fn offline(check: &Check, out: &mut Out) -> Result<Exit, CliError> {
-    let catalogue = match &check.catalogue {
-        Some(path) => catalogue(path)?,
-        None => shipped()?,
-    };
+    let catalogue = known(check.catalogue.as_deref())?;
+    if check.types {
+        return typed_expressions(check, &catalogue, out);
+    }
     let mut results = Vec::new();
     for path in &check.files {
         let text = input::file(path)?;
-        let found = diagnosed(&text, &catalogue);
+        let checked = definition::check(&text, &catalogue, Unannounced::RefusedWhenNear);
+        let found = diagnosed(&checked);
         results.push((path.display().to_string(), text, found));
     }
     Ok(told(&results, out))
+}
+
+/// The task types of a file, or those this version comes with.
+pub(crate) fn known(path: Option<&Path>) -> Result<Catalogue, CliError> {
+    path.map_or_else(shipped, catalogue)
+}
+
+/// Every expression of every file with its type. What is wrong with them is not said here.
+fn typed_expressions(
+    check: &Check,
+    catalogue: &Catalogue,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
+    let mut all: Vec<(String, Vec<definition::TypedExpression>)> = Vec::new();
+    for path in &check.files {
+        let text = input::file(path)?;
+        let checked = definition::check(&text, catalogue, Unannounced::RefusedWhenNear);
+        all.push((path.display().to_string(), checked.expressions));
+    }
+    if out.wants_json() {
+        out.value(&types::json(&all));
+        return Ok(Exit::Ok);
+    }
+    for line in types::lines(&all, out.screen.width()) {
+        out.say(&line);
+    }
+    Ok(Exit::Ok)
 }
 
 /// Has an orchestrator check them.
@@ -98,24 +128,18 @@ fn announced(all: Vec<Manifest>) -> Result<Catalogue, CliError> {
     Ok(catalogue)
 }
 
-/// What is wrong by itself; and where nothing is, what does not fit the task types, and what is likely a mistake.
-fn diagnosed(text: &str, catalogue: &Catalogue) -> Vec<Diagnostic> {
+/// What is wrong, and what is likely a mistake. The catalogue is all there is here: a type that is nearly one of it is a mistake.
+fn diagnosed(checked: &definition::Checked) -> Vec<Diagnostic> {
     let drawn = |found: &[definition::Diagnostic], severity: &str| -> Vec<Diagnostic> {
         found
             .iter()
             .map(|one| Diagnostic::of(one, severity))
             .collect()
     };
-    match Definition::parse(text) {
-        Err(wrong) => drawn(&wrong, "error"),
-        Ok(parsed) => {
-            let checked = parsed.check_flow(catalogue);
-            let mut all = drawn(&checked.errors, "error");
-            all.extend(drawn(&checked.warnings, "warning"));
-            all.sort_by_key(|one| (one.line, one.column));
-            all
-        }
-    }
+    let mut all = drawn(&checked.errors, "error");
+    all.extend(drawn(&checked.warnings, "warning"));
+    all.sort_by_key(|one| (one.line, one.column));
+    all
 }
 
 fn told(results: &[(String, String, Vec<Diagnostic>)], out: &mut Out) -> Exit {

@@ -13,6 +13,8 @@ pub(crate) struct Diagnostic {
     pub(crate) severity: String,
     pub(crate) line: usize,
     pub(crate) column: usize,
+    #[serde(default)]
+    pub(crate) width: usize,
     pub(crate) message: String,
     #[serde(default)]
     pub(crate) help: String,
@@ -30,6 +32,7 @@ impl Diagnostic {
             severity: severity.to_owned(),
             line: one.line,
             column: one.column,
+            width: one.width,
             message: one.message.clone(),
             help: one.help.clone(),
         }
@@ -42,7 +45,7 @@ impl Diagnostic {
     /// As `--json` gives it.
     pub(crate) fn to_json(&self, source: &str) -> Value {
         json!({
-            "code": self.code, "severity": self.severity, "line": self.line, "column": self.column,
+            "code": self.code, "severity": self.severity, "line": self.line, "column": self.column, "width": self.width,
             "message": self.message, "help": self.help, "source_line": source_line(source, self.line),
         })
     }
@@ -63,7 +66,11 @@ pub(crate) fn lines(one: &Diagnostic, file: &str, source: &str, width: usize) ->
         Line::faint(format!("{blank}--> ")).plain(format!("{file}:{}:{}", one.line, one.column)),
     );
     if let Some(text) = source_line(source, one.line) {
-        let (shown, before, marked) = window(text, one.column, width.saturating_sub(gutter + 3));
+        let (shown, before, marked) = window(
+            text,
+            (one.column, one.width),
+            width.saturating_sub(gutter + 3),
+        );
         lines.push(Line::faint(format!("{blank} |")));
         lines.push(Line::faint(format!("{} | ", one.line)).plain(shown));
         lines.push(
@@ -103,15 +110,17 @@ fn source_line(source: &str, line: usize) -> Option<&str> {
 }
 
 /// The part of a line around a column that fits, how many cells stand before the place, and how many it takes.
-fn window(text: &str, column: usize, room: usize) -> (String, usize, usize) {
+fn window(text: &str, (column, marked): (usize, usize), room: usize) -> (String, usize, usize) {
     let room = room.max(20);
     let at = column.saturating_sub(1);
     let before: String = text.chars().take(at).collect();
-    let token: String = text
-        .chars()
-        .skip(at)
-        .take_while(|c| !c.is_whitespace() && !matches!(c, ':' | ',' | '}' | ']'))
-        .collect();
+    let from = text.chars().skip(at);
+    let token: String = if marked > 0 {
+        from.take(marked).collect()
+    } else {
+        from.take_while(|c| !c.is_whitespace() && !matches!(c, ':' | ',' | '}' | ']'))
+            .collect()
+    };
     let marked = wide(&escaped(&token)).max(1);
     let before = escaped(&before).replace('\t', " ");
     let rest: String = text.chars().skip(at).collect();
@@ -140,12 +149,12 @@ mod tests {
     #[test]
     fn the_mark_stands_under_the_place() {
         assert_eq!(
-            window("    tusk: a", 5, 60),
+            window("    tusk: a", (5, 0), 60),
             ("    tusk: a".to_owned(), 4, 4)
         );
-        assert_eq!(window("", 1, 60), (String::new(), 0, 1));
+        assert_eq!(window("", (1, 0), 60), (String::new(), 0, 1));
         let long = format!("{}here: x", "y".repeat(200));
-        let (shown, before, marked) = window(&long, 201, 30);
+        let (shown, before, marked) = window(&long, (201, 0), 30);
         assert_eq!(
             shown.chars().skip(before).take(marked).collect::<String>(),
             "here"

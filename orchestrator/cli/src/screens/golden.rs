@@ -7,7 +7,7 @@ use super::diagnostics::{self, Diagnostic};
 use super::events::{self, Kept};
 use super::progress::Said;
 use super::saga::{self, Detail};
-use super::{fleet, manual, sagas, schedules, tokens, work};
+use super::{fleet, manual, plan, sagas, schedules, tokens, types, work};
 use crate::commands::{check, top, typed};
 use crate::out::{Line, Screen, Table, width as wide};
 use crate::view::{Row, Saga, TaskType};
@@ -364,6 +364,7 @@ fn what_is_wrong_with_a_definition() {
         severity: "error".to_owned(),
         line,
         column,
+        width: 0,
         message: message.to_owned(),
         help: help.to_owned(),
     };
@@ -380,4 +381,42 @@ fn what_is_wrong_with_a_definition() {
         .iter()
         .flat_map(|one| diagnostics::lines(one, "sagas/wrong.yaml", source, width))
         .collect()));
+}
+
+/// A shipped saga as it stands in the tree.
+const RELEASE: &str = include_str!("../../../sagas/release.yaml");
+
+#[test]
+fn what_a_definition_is_going_to_do() {
+    let catalogue = check::known(None).unwrap();
+    let shapes = [
+        RELEASE.to_owned(),
+        "saga: waits\nversion: 3\nsteps:\n  - { id: paid, wait: { event: com.example.paid, timeout: 90m } }\n  - { id: mail, after: [], task: acme.mail-somebody@1, retry: { attempts: forever } }\n  - { id: write, after: [paid, mail], if: \"${ input.wanted }\", task: file.write@1, with: { path: /srv/a, content: x }, pivot: true }\n  - { id: ok, approve: { by: operator, timeout: 7d, on_reject: continue, on_timeout: continue } }\n  - { id: told, emit: { type: com.example.told } }\n".to_owned(),
+    ];
+    let plans: Vec<_> = shapes
+        .iter()
+        .map(|yaml| {
+            let definition = baton_engine::Definition::parse(yaml).unwrap();
+            baton_engine::plan::plan(&definition, &catalogue, None)
+        })
+        .collect();
+    let mut all = seen(|width| {
+        plans
+            .iter()
+            .flat_map(|one| plan::lines(one, width))
+            .collect()
+    });
+    for one in &plans {
+        all.push_str(&plan::mermaid(one));
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn every_expression_with_its_type() {
+    let catalogue = check::known(None).unwrap();
+    let how = baton_engine::definition::Unannounced::Warned;
+    let found = baton_engine::definition::check(RELEASE, &catalogue, how);
+    let all = [("release.yaml".to_owned(), found.expressions)];
+    insta::assert_snapshot!(seen(|width| types::lines(&all, width)));
 }

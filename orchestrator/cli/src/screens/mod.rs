@@ -4,6 +4,7 @@ pub(crate) mod diagnostics;
 pub(crate) mod events;
 pub(crate) mod fleet;
 pub(crate) mod manual;
+pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod saga;
 pub(crate) mod sagas;
@@ -11,6 +12,7 @@ pub(crate) mod schedules;
 pub(crate) mod schema;
 pub(crate) mod tokens;
 pub(crate) mod top;
+pub(crate) mod types;
 pub(crate) mod work;
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// A stable code, `BT0001` to `BT0021`.
+    /// A stable code, `BT0001` to `BT0031`.
     pub code: &'static str,
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
+    /// How many characters of the line it is about; 0 when it is about the word that begins there.
+    pub width: usize,
     /// What is wrong.
     pub message: String,
     /// How to mend it.
@@ -21,6 +23,7 @@ impl std::fmt::Display for Diagnostic {
             code,
             line,
             column,
+            width: _,
             message,
             help,
         } = self;
@@ -78,4 +81,24 @@ pub(super) mod code {
     pub(crate) const FLOW: &str = "BT0020";
     /// A task type nobody has announced.
     pub(crate) const UNKNOWN_TASK: &str = "BT0021";
+    /// A function there is not, or with too many or few arguments.
+    pub(crate) const FUNCTION: &str = "BT0022";
+    /// An operator or function that does not take what it is given.
+    pub(crate) const OPERANDS: &str = "BT0023";
+    /// What may be null or absent, used as if it were there.
+    pub(crate) const ABSENT: &str = "BT0024";
+    /// A name that leads nowhere.
+    pub(crate) const PATH: &str = "BT0025";
+    /// Always the same, or nearly a known name: likely a mistake.
+    pub(crate) const CONSTANT: &str = "BT0026";
+    /// An expression that yields another kind than its place wants.
+    pub(crate) const RESULT: &str = "BT0027";
+    /// What can be undone, and nobody says how.
+    pub(crate) const UNDO: &str = "BT0028";
+    /// What cannot be undone, where the saga may still turn back.
+    pub(crate) const IRREVERSIBLE: &str = "BT0029";
+    /// What nobody can find out.
+    pub(crate) const PROBE: &str = "BT0030";
+    /// A time limit that does not hold.
+    pub(crate) const TIME: &str = "BT0031";
 }

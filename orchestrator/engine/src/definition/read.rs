@@ -1,5 +1,7 @@
 //! From the tree to a definition: the keys of the document's top.
 
+use std::collections::BTreeSet;
+
 use baton_messages::TaskType;
 
 use super::diagnostic::{Diagnostic, code};
@@ -7,7 +9,7 @@ use super::read_step::{self, Draft};
 use super::read_trigger;
 use super::reader::{Reader, reads};
 use super::schema::InputSchema;
-use super::step::Step;
+use super::step::{Step, StepKind};
 use super::yaml::{self, Content, Entry, Mark, Node};
 use super::{DEFINITION_BYTES_MAX, Definition, LABELS_MAX, OWNER_DEFAULT, STEPS_MAX, check, graph};
 use crate::expr::Template;
@@ -17,32 +19,64 @@ const KEYS: &[&str] = &[
 ];
 const KEYS_LATER: &[&str] = &["locks", "concurrency"];
 
+/// What could be read of a document.
+pub(super) struct Partial {
+    /// The definition; where `whole` is false, with what could not be read left out or replaced.
+    pub(super) definition: Option<Definition>,
+    /// Whether nothing was wrong.
+    pub(super) whole: bool,
+    /// The steps of which something could not be read.
+    pub(super) broken: BTreeSet<usize>,
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
 /// Reads a whole document.
 pub(super) fn definition(source: &str) -> Result<Definition, Vec<Diagnostic>> {
+    let read = partial(source);
+    match read.definition {
+        Some(definition) if read.whole => Ok(definition),
+        _ => Err(read.diagnostics),
+    }
+}
+
+/// Reads what can be read of a document.
+pub(super) fn partial(source: &str) -> Partial {
+    let nothing = |diagnostics| Partial {
+        definition: None,
+        whole: false,
+        broken: BTreeSet::new(),
+        diagnostics,
+    };
     let mut reader = Reader::new();
     if source.len() > DEFINITION_BYTES_MAX {
         let message = format!(
             "the document has {} bytes; {DEFINITION_BYTES_MAX} are allowed",
             source.len()
         );
-        reader.report(
-            code::TOO_LARGE,
-            Mark { line: 1, column: 1 },
-            message,
-            "split the saga",
-        );
-        return Err(reader.finish());
+        reader.report(code::TOO_LARGE, Mark::START, message, "split the saga");
+        return nothing(reader.finish());
     }
-    let root = yaml::read(source)?;
-    let read = document(&mut reader, &root, source);
+    let root = match yaml::read(source) {
+        Ok(root) => root,
+        Err(diagnostics) => return nothing(diagnostics),
+    };
+    let mut broken = BTreeSet::new();
+    let definition = document(&mut reader, &root, source, &mut broken);
     let diagnostics = reader.finish();
-    match read {
-        Some(definition) if diagnostics.is_empty() => Ok(definition),
-        _ => Err(diagnostics),
+    Partial {
+        whole: definition.is_some() && broken.is_empty() && diagnostics.is_empty(),
+        definition,
+        broken,
+        diagnostics,
     }
 }
 
-fn document(reader: &mut Reader, root: &Node, source: &str) -> Option<Definition> {
+fn document(
+    reader: &mut Reader,
+    root: &Node,
+    source: &str,
+    broken: &mut BTreeSet<usize>,
+) -> Option<Definition> {
     let top = reader.object(root, "a saga", KEYS, KEYS_LATER)?;
     let saga = reader
         .required(&top, "saga", "the document", "saga: my-saga")
@@ -82,22 +116,23 @@ fn document(reader: &mut Reader, root: &Node, source: &str) -> Option<Definition
     let graph = graph::build(reader, &drafts)?;
     check::steps(reader, &drafts, &graph.ancestors);
     Some(Definition {
-        saga: saga?,
-        version: version?,
+        // What is missing has been reported, and then this is only looked at.
+        saga: saga.unwrap_or_default(),
+        version: version.unwrap_or_default(),
         title,
-        owner: owner?,
+        owner: owner.unwrap_or_default(),
         triggers,
         input_schema,
         deadline_ms,
         labels,
-        steps: assemble(drafts, graph)?,
+        steps: assemble(drafts, graph, broken),
         output: output.map(|(_, template)| template),
         source: source.into(),
     })
 }
 
-/// Puts drafts and order together; `None` when a draft has no kind, which has been reported.
-fn assemble(drafts: Vec<Draft>, graph: graph::Graph) -> Option<Vec<Step>> {
+/// Puts drafts and order together. A draft without a kind, which has been reported, becomes a step that stands for it.
+fn assemble(drafts: Vec<Draft>, graph: graph::Graph, broken: &mut BTreeSet<usize>) -> Vec<Step> {
     let graph::Graph {
         after,
         dependents,
@@ -112,7 +147,11 @@ fn assemble(drafts: Vec<Draft>, graph: graph::Graph) -> Option<Vec<Step>> {
     steps
         .map(
             |((index, draft), ((after, dependents), (ancestors, descendants)))| {
-                Some(Step {
+                let kind = draft.kind.unwrap_or_else(|| {
+                    broken.insert(index);
+                    StepKind::Sleep(Template::literal("1s".into()))
+                });
+                Step {
                     id: draft.id,
                     index,
                     after,
@@ -120,10 +159,10 @@ fn assemble(drafts: Vec<Draft>, graph: graph::Graph) -> Option<Vec<Step>> {
                     ancestors,
                     descendants,
                     condition: draft.condition,
-                    kind: draft.kind?,
+                    kind,
                     pivot: draft.pivot_mark.is_some(),
                     on_error: draft.on_error,
-                })
+                }
             },
         )
         .collect()

@@ -6,6 +6,7 @@ use super::diagnostic::{Diagnostic, code};
 use super::duration;
 use super::yaml::{Content, Entry, Mark, Node};
 use crate::expr::{Expr, Template};
+pub(super) use crate::names::nearest;
 
 /// Collects what is wrong, so that everything is said at once.
 pub(super) struct Reader {
@@ -23,6 +24,7 @@ impl Reader {
     /// All that is wrong, in the order of the document.
     pub(super) fn finish(mut self) -> Vec<Diagnostic> {
         self.diagnostics.sort_by_key(|d| (d.line, d.column));
+        self.diagnostics.dedup();
         self.diagnostics
     }
 
@@ -34,12 +36,17 @@ impl Reader {
         message: impl Into<String>,
         help: &str,
     ) {
-        let Mark { line, column } = mark;
+        let Mark {
+            line,
+            column,
+            width,
+        } = mark;
         let help = help.to_owned();
         self.diagnostics.push(Diagnostic {
             code,
             line,
             column,
+            width,
             message: message.into(),
             help,
         });
@@ -164,7 +171,11 @@ impl Reader {
             Ok(template) => Some(template),
             Err(errors) => {
                 for error in errors {
-                    let mark = node.mark_at(&error.at);
+                    let at = node.at(&error.at);
+                    let mark = match error.offset {
+                        Some(offset) => at.part(&error.expression, 0, offset..offset + 1),
+                        None => at.part(&error.expression, 0, 0..error.expression.chars().count()),
+                    };
                     let message = if error.expression.is_empty() {
                         error.what
                     } else {
@@ -251,33 +262,29 @@ impl<'n> Object<'n> {
     }
 }
 
-/// Every variable a template reads, at the place of its string.
+/// Every variable a template reads, at the place of its name.
 pub(super) fn reads(node: &Node, template: &Template) -> Vec<(Mark, String)> {
     let expressions = template.expressions().into_iter();
     expressions
-        .flat_map(|(at, expr)| expr.roots().iter().map(move |root| (at, root)))
-        .map(|(at, root)| (node.mark_at(at), root.clone()))
+        .flat_map(|(at, expr)| expr.roots().iter().map(move |root| (at, expr, root)))
+        .map(|(at, expr, root)| {
+            let start = word_at(expr.text(), root);
+            let place = start..start + root.chars().count();
+            (node.at(at).part(expr.text(), 0, place), root.clone())
+        })
         .collect()
 }
 
-/// The known word nearest to one that is not known, if any is near.
-pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
-    let near = known.map(|k| (distance(word, k), k)).min()?;
-    (near.0 <= 1 + word.len() / 4).then_some(near.1)
-}
-
-/// How many letters must be put in, taken out or changed.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().take(64).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let change = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row.last().copied().unwrap_or(usize::MAX)
+/// Where a name stands by itself in an expression, in characters; its beginning when it is written otherwise.
+fn word_at(text: &str, name: &str) -> usize {
+    let a_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.');
+    let alone = |at: &usize| {
+        let before = text[..*at].chars().next_back();
+        let after = text[at + name.len()..].chars().next();
+        !before.is_some_and(a_part) && !after.is_some_and(|c| c != '.' && a_part(c))
+    };
+    let mut places = text.match_indices(name).map(|(at, _)| at);
+    places
+        .find(alone)
+        .map_or(0, |at| text[..at].chars().count())
 }

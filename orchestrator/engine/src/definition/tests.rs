@@ -178,7 +178,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         "saga: x\nversion: 1\nlabels: {c: '${ a.x }'}\nsteps: [{id: a, sleep: 1s}]",
-        &["3:13 BT0011 only `input`"],
+        &["3:17 BT0011 only `input`"],
     ),
     (
         "saga: x\nversion: 1\nlabels: {c: '${ secret(\"x\") }'}\nsteps: [{id: a, sleep: 1s}]",
@@ -262,27 +262,27 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: b.c@1\n    with:\n      deep: [1, \"${ b.x }\"]\n  - id: b\n    task: b.c@1\n",
-        &["7:17 BT0011 add `b` to `after`"],
+        &["7:21 BT0011 add `b` to `after`"],
     ),
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: b.c@1\n    with: {x: \"${ a.x }\"}\n",
-        &["6:15 BT0011 its own output"],
+        &["6:19 BT0011 its own output"],
     ),
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: b.c@1\n    with: {x: \"${ inptu.x }\", y: \"${ item }\", z: \"${ event.id }\"}\n",
         &[
-            "6:15 BT0011 did you mean `input`?",
-            "6:34 BT0011 for_each",
-            "6:50 BT0011 `on:`",
+            "6:19 BT0011 did you mean `input`?",
+            "6:38 BT0011 for_each",
+            "6:54 BT0011 `on:`",
         ],
     ),
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: b.c@1\n    with: {x: \"${ 1 + }\", y: \"${ input.\"}\n",
-        &["6:15 BT0010 cannot be read", "6:30 BT0010 has no `}`"],
+        &["BT0010 cannot be read", "6:30 BT0010 has no `}`"],
     ),
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: b.c@1\n    with: {x: \"Bearer ${ secret('t') }\"}\n",
-        &["6:15 BT0010 inside a longer text"],
+        &["6:26 BT0010 inside a longer text"],
     ),
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: b.c@1\n    if: maybe\n",
@@ -342,7 +342,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         "saga: x\nversion: 1\nsteps: [{id: a, sleep: 1s}]\noutput: {x: '${ b.c }'}",
-        &["4:13 BT0011 no step `b`"],
+        &["4:17 BT0011 no step `b`"],
     ),
     (
         "saga: x\nversion: 1\nsteps: [{id: a, sleep: 1s}]\noutput: {x: '${ secret(\"y\") }'}",

@@ -42,7 +42,7 @@ fn catalogue() -> Catalogue {
         "$defs": { "port": { "type": "integer" } },
     });
     let found = json!({
-        "type": "object", "additionalProperties": false,
+        "type": "object", "additionalProperties": false, "required": ["switch", "port", "share"],
         "properties": { "switch": { "type": "string" }, "port": { "type": "integer" }, "share": { "type": "number" } },
     });
     for known in [
@@ -60,9 +60,9 @@ fn catalogue() -> Catalogue {
 
 fn check(with: &str) -> Checked {
     let yaml = format!(
-        "saga: x\nversion: 1\ninput: {{ type: object, properties: {{ vlan: {{ type: integer }}, name: {{ type: string }}, any: true }} }}\nsteps:\n  - id: at\n    task: switch.locate@1\n  - id: ok\n    approve: {{ by: operator, timeout: 1h }}\n  - id: set\n    task: switch.set-vlan@1\n    with: {with}\n"
+        "saga: x\nversion: 1\ninput: {{ type: object, required: [vlan, name, any], properties: {{ vlan: {{ type: integer }}, name: {{ type: string }}, any: true }} }}\nsteps:\n  - id: at\n    task: switch.locate@1\n  - id: ok\n    approve: {{ by: operator, timeout: 1h }}\n  - id: set\n    task: switch.set-vlan@1\n    with: {with}\n"
     );
-    Definition::parse(&yaml).unwrap().check_flow(&catalogue())
+    super::check(&yaml, &catalogue(), Unannounced::Warned)
 }
 
 fn said(found: &[Diagnostic]) -> Vec<String> {
@@ -82,10 +82,11 @@ fn what_fits_and_what_nobody_can_tell_passes() {
         "{ switch: \"${ at.switch }\", port: \"${ at.port }\", vlan: \"${ input.vlan }\" }",
         "{ switch: \"${ at.switch }-${ at.port }\", port: \"${ input.any }\" }",
         "{ switch: \"${ string(at.port) }\", port: \"${ int(input.name) }\", note: [1, { a: 2 }] }",
-        "{ switch: s, port: \"${ at.share }\", tags: [a, \"${ input.name }\"] }",
+        "{ switch: s, port: \"${ int(at.share) }\", tags: [a, \"${ input.name }\"] }",
         "${ input.any }",
     ] {
-        assert_eq!(check(with), Checked::default(), "{with}");
+        let found = check(with);
+        assert_eq!((found.errors, found.warnings), (vec![], vec![]), "{with}");
     }
 }
 
@@ -94,11 +95,11 @@ fn what_cannot_fit_is_an_error_where_it_stands() {
     for (with, expected) in [
         (
             "{ switch: s, port: \"${ at.switch }\" }",
-            "11:30 BT0020 `at.switch` is string, and switch.set-vlan@1 takes integer here",
+            "11:34 BT0020 `at.switch` is string, and switch.set-vlan@1 takes integer here",
         ),
         (
             "{ switch: \"${ input.vlan }\", port: 1 }",
-            "11:21 BT0020 `input.vlan` is integer",
+            "11:25 BT0020 `input.vlan` is integer",
         ),
         (
             "{ switch: s, port: \"p${ at.port }\" }",
@@ -117,7 +118,7 @@ fn what_cannot_fit_is_an_error_where_it_stands() {
         ("{ switch: s, port: 1, tags: a }", "11:39 BT0020"),
         (
             "{ switch: s, port: 1, tags: [\"${ at.port }\"] }",
-            "11:40 BT0020 `at.port` is integer",
+            "11:44 BT0020 `at.port` is integer",
         ),
         (
             "{ switch: \"${ at.swich }\", port: 1 }",
@@ -125,7 +126,7 @@ fn what_cannot_fit_is_an_error_where_it_stands() {
         ),
         (
             "{ switch: \"${ at.switch.name }\", port: 1 }",
-            "there is string, with nothing inside",
+            "`at.switch` is string, which has no `name` inside",
         ),
         (
             "{ switch: \"${ ok.approved }\", port: 1 }",
@@ -149,7 +150,7 @@ fn what_is_likely_a_mistake_is_a_warning() {
         "{found:?}"
     );
     let yaml = "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: switch.set-vlna@1\n";
-    let found = Definition::parse(yaml).unwrap().check_flow(&catalogue());
+    let found = super::check(yaml, &catalogue(), Unannounced::Warned);
     assert_eq!(found.errors, []);
     let lines = said(&found.warnings);
     assert!(
@@ -164,12 +165,12 @@ fn what_is_likely_a_mistake_is_a_warning() {
 
 #[test]
 fn undo_and_probe_are_looked_at_too() {
-    let yaml = "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: switch.locate@1\n    undo: { task: switch.set-vlan@1, with: { switch: \"${ a.port }\", port: 1 } }\n";
-    let found = Definition::parse(yaml).unwrap().check_flow(&catalogue());
+    let yaml = "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: switch.locate@1\n    undo: { task: switch.set-vlan@1, with: { switch: \"${ a.?port.orValue(0) }\", port: 1 } }\n";
+    let found = super::check(yaml, &catalogue(), Unannounced::Warned);
     let lines = said(&found.errors);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(
-        lines[0].starts_with("6:54 BT0020 `a.port` is integer"),
+        lines[0].starts_with("6:58 BT0020 `a.?port.orValue(0)` is integer"),
         "{lines:?}"
     );
 }

@@ -119,14 +119,14 @@ const WRONG: &[(&str, &[&str])] = &[
             "event: a.b\n    when: ${ input.x }\n    input: { x: '${ steps.y }' }\n    key: ${ item }"
         ),
         &[
-            "6:11 BT0011 `input`",
-            "7:17 BT0011 `steps`",
-            "8:10 BT0011 `item`",
+            "6:14 BT0011 `input`",
+            "7:21 BT0011 `steps`",
+            "8:13 BT0011 `item`",
         ],
     ),
     (
         on!("event: a.b\n    when: ${ event. }"),
-        &["6:11 BT0010 cannot be read"],
+        &["BT0010 cannot be read"],
     ),
     (
         on!("event: a.b\n    input: { x: '${ secret(\"y\") }' }"),
@@ -154,7 +154,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         on!("schedule: '0 2 * * *'\n    input: { x: '${ event.id }' }"),
-        &["6:17 BT0011 only `schedule`"],
+        &["6:21 BT0011 only `schedule`"],
     ),
     (on!("hook: github"), &["5:5 BT0004 `secret`"]),
     (

@@ -91,11 +91,11 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         step!("wait: { event: x.y, timeout: 5m, when: \"${ event.id == b.id }\" }"),
-        &["7:44 BT0011 no step `b`"],
+        &["7:60 BT0011 no step `b`"],
     ),
     (
         step!("wait: { event: x.y, timeout: 5m, when: \"${ event.id == s.id }\" }"),
-        &["7:44 BT0011 its own output"],
+        &["7:60 BT0011 its own output"],
     ),
     (
         step!("wait: { event: x.y, timeout: 5m }\n    timeout: 5m"),
@@ -127,7 +127,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         step!("approve: { by: admin, timeout: 7d, prompt: \"${ event.id } of ${ c }\" }"),
-        &["7:48 BT0011 `event`", "7:48 BT0011 no step `c`"],
+        &["7:52 BT0011 `event`", "7:69 BT0011 no step `c`"],
     ),
     (
         step!("approve: { by: admin, timeout: 7d, prompt: [a] }"),
@@ -149,7 +149,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         step!("emit: { type: x.y, data: \"${ b.c }\" }"),
-        &["7:30 BT0011 no step `b`"],
+        &["7:34 BT0011 no step `b`"],
     ),
 ];
 

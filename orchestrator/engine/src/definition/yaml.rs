@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use serde_json::{Map, Number, Value};
 use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput};
@@ -14,11 +16,22 @@ const NODES_MAX: usize = 50_000;
 /// The deepest nesting.
 const DEPTH_MAX: usize = 64;
 
-/// A place in a document, both from 1.
+/// A place in a document, line and column from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Mark {
     pub(super) line: usize,
     pub(super) column: usize,
+    /// How many characters of the line it covers; 0 when nobody has counted.
+    pub(super) width: usize,
+}
+
+impl Mark {
+    /// Where a document begins.
+    pub(super) const START: Self = Self {
+        line: 1,
+        column: 1,
+        width: 0,
+    };
 }
 
 /// A value and where it starts.
@@ -26,6 +39,8 @@ pub(super) struct Mark {
 pub(super) struct Node {
     pub(super) mark: Mark,
     pub(super) content: Content,
+    /// A text with expressions as it stands in the document, quotes included; not for what an alias stands for.
+    pub(super) raw: Option<Arc<str>>,
 }
 
 /// What a node holds.
@@ -59,6 +74,11 @@ impl Node {
 
     /// Where the value at a JSON pointer stands; the nearest one above it when the pointer leads nowhere.
     pub(super) fn mark_at(&self, pointer: &str) -> Mark {
+        self.at(pointer).mark
+    }
+
+    /// The value at a JSON pointer; the nearest one above it when the pointer leads nowhere.
+    pub(super) fn at(&self, pointer: &str) -> &Self {
         let mut node = self;
         for part in pointer.split('/').skip(1) {
             let part = part.replace("~1", "/").replace("~0", "~");
@@ -70,7 +90,42 @@ impl Node {
             let Some(next) = next else { break };
             node = next;
         }
-        node.mark
+        node
+    }
+
+    /// Where a part of an expression stands, `at` in characters of the expression's text; `nth` counts the expressions of this text that
+    /// are the same. The whole text when it is not written here as it is read (a folded text, an alias).
+    pub(super) fn part(&self, expression: &str, nth: usize, at: Range<usize>) -> Mark {
+        let Some(raw) = &self.raw else {
+            return self.mark;
+        };
+        let opened = |at: &usize| raw[..*at].trim_end().ends_with("${");
+        let mut places = raw.match_indices(expression).map(|(at, _)| at);
+        let Some(start) = places.by_ref().filter(opened).nth(nth) else {
+            return self.mark;
+        };
+        let part: String = expression.chars().take(at.start).collect();
+        let before = &raw[..start + part.len()];
+        let marked = expression.chars().skip(at.start).take(at.len());
+        let width = marked.take_while(|c| *c != '\n').count();
+        let lines = before.matches('\n').count();
+        let column = match before.rsplit_once('\n') {
+            Some((_, last)) => last.chars().count() + 1,
+            None => self.mark.column + before.chars().count(),
+        };
+        Mark {
+            line: self.mark.line + lines,
+            column,
+            width,
+        }
+    }
+
+    /// The entry of a key.
+    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+        match &self.content {
+            Content::Map(entries) => entries.iter().find(|entry| entry.key == key),
+            Content::Scalar(_) | Content::List(_) => None,
+        }
     }
 }
 
@@ -80,6 +135,7 @@ impl Node {
 /// The one thing that stops reading, or every key that stands twice and every value that is no JSON.
 pub(super) fn read(text: &str) -> Result<Node, Vec<Diagnostic>> {
     let mut builder = Builder {
+        source: text,
         parser: Parser::new_from_str(text),
         anchors: BTreeMap::new(),
         nodes: 0,
@@ -96,20 +152,24 @@ pub(super) fn read(text: &str) -> Result<Node, Vec<Diagnostic>> {
 }
 
 struct Builder<'t> {
+    source: &'t str,
     parser: Parser<'t, StrInput<'t>>,
     anchors: BTreeMap<usize, (Node, usize)>,
     nodes: usize,
     diagnostics: Vec<Diagnostic>,
 }
 
+/// An event, where it starts, and its bytes.
+type Next<'t> = (Event<'t>, Mark, Range<usize>);
+
 type Fatal<T> = Result<T, Diagnostic>;
 
 impl<'t> Builder<'t> {
     /// The next event that says something about values.
-    fn next(&mut self) -> Fatal<(Event<'t>, Mark)> {
+    fn next(&mut self) -> Fatal<Next<'t>> {
         loop {
             match self.parser.next_event() {
-                None => return Ok((Event::StreamEnd, Mark { line: 1, column: 1 })),
+                None => return Ok((Event::StreamEnd, Mark::START, 0..0)),
                 Some(Err(error)) => {
                     let mark = mark_of(error.marker());
                     let help = "check indentation, quotes and brackets near here; text that holds `: ` or starts with a special character needs quotes";
@@ -125,14 +185,17 @@ impl<'t> Builder<'t> {
                     | Event::StreamStart
                     | Event::DocumentStart(..)
                     | Event::Anchor(..) => {}
-                    event => return Ok((event, start_of(&span))),
+                    event => {
+                        let bytes = span.byte_range().unwrap_or_default();
+                        return Ok((event, start_of(&span), bytes));
+                    }
                 },
             }
         }
     }
 
     fn document(&mut self) -> Fatal<Node> {
-        let (event, mark) = self.next()?;
+        let (event, mark, bytes) = self.next()?;
         if matches!(event, Event::StreamEnd | Event::DocumentEnd) {
             return Err(diagnostic(
                 code::YAML,
@@ -141,12 +204,12 @@ impl<'t> Builder<'t> {
                 "start with `saga: my-saga`",
             ));
         }
-        let node = self.node(event, mark, 0)?;
+        let node = self.node((event, mark, bytes), 0)?;
         loop {
             match self.next()? {
-                (Event::DocumentEnd, _) => {}
-                (Event::StreamEnd, _) => return Ok(node),
-                (_, mark) => {
+                (Event::DocumentEnd, ..) => {}
+                (Event::StreamEnd, ..) => return Ok(node),
+                (_, mark, _) => {
                     let message = "a second document begins here".to_owned();
                     return Err(diagnostic(
                         code::YAML,
@@ -159,7 +222,7 @@ impl<'t> Builder<'t> {
         }
     }
 
-    fn node(&mut self, event: Event<'t>, mark: Mark, depth: usize) -> Fatal<Node> {
+    fn node(&mut self, (event, mark, bytes): Next<'t>, depth: usize) -> Fatal<Node> {
         self.count(1, mark)?;
         if depth > DEPTH_MAX {
             let message = format!("nests deeper than {DEPTH_MAX}");
@@ -194,7 +257,13 @@ impl<'t> Builder<'t> {
                 "leave it out; put quotes around what is to be text",
             ));
         }
-        let node = Node { mark, content };
+        let raw = match &content {
+            Content::Scalar(Value::String(text)) if text.contains("${") => {
+                self.source.get(bytes).map(Arc::from)
+            }
+            _ => None,
+        };
+        let node = Node { mark, content, raw };
         if anchor != 0 {
             self.anchors
                 .insert(anchor, (node.clone(), self.nodes - before + 1));
@@ -211,6 +280,7 @@ impl<'t> Builder<'t> {
             Node {
                 mark,
                 content: node.content.clone(),
+                raw: None,
             },
             *size,
         );
@@ -235,11 +305,11 @@ impl<'t> Builder<'t> {
     fn list(&mut self, depth: usize) -> Fatal<Content> {
         let mut items = Vec::new();
         loop {
-            let (event, mark) = self.next()?;
-            if matches!(event, Event::SequenceEnd) {
+            let next = self.next()?;
+            if matches!(next.0, Event::SequenceEnd) {
                 return Ok(Content::List(items));
             }
-            items.push(self.node(event, mark, depth + 1)?);
+            items.push(self.node(next, depth + 1)?);
         }
     }
 
@@ -247,13 +317,14 @@ impl<'t> Builder<'t> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut places: BTreeMap<String, usize> = BTreeMap::new();
         loop {
-            let (event, mark) = self.next()?;
-            if matches!(event, Event::MappingEnd) {
+            let next = self.next()?;
+            if matches!(next.0, Event::MappingEnd) {
                 return Ok(Content::Map(entries));
             }
-            let key = self.key(event, mark, depth)?;
-            let (event, value_mark) = self.next()?;
-            let value = self.node(event, value_mark, depth + 1)?;
+            let mark = next.1;
+            let key = self.key(next, depth)?;
+            let next = self.next()?;
+            let value = self.node(next, depth + 1)?;
             if let Some(line) = places.get(&key) {
                 let message =
                     format!("`{key}` stands here for the second time; the first is in line {line}");
@@ -266,8 +337,9 @@ impl<'t> Builder<'t> {
         }
     }
 
-    fn key(&mut self, event: Event<'t>, mark: Mark, depth: usize) -> Fatal<String> {
-        let node = self.node(event, mark, depth + 1)?;
+    fn key(&mut self, next: Next<'t>, depth: usize) -> Fatal<String> {
+        let mark = next.1;
+        let node = self.node(next, depth + 1)?;
         let key = match node.content {
             Content::Scalar(Value::String(key)) => Some(key),
             // `1:` and `true:` are keys of JSON objects as text.
@@ -362,6 +434,7 @@ fn diagnostic(code: &'static str, mark: Mark, message: String, help: &str) -> Di
         code,
         line: mark.line,
         column: mark.column,
+        width: mark.width,
         message,
         help: help.to_owned(),
     }
@@ -375,5 +448,6 @@ fn mark_of(marker: &Marker) -> Mark {
     Mark {
         line: marker.line(),
         column: marker.col() + 1,
+        width: 0,
     }
 }

@@ -150,14 +150,6 @@ impl Expr {
         matches!(self.inner.plan, Plan::Secret(_))
     }
 
-    /// The path it is, when it is nothing but one.
-    pub(super) fn path(&self) -> Option<&Path> {
-        match &self.inner.plan {
-            Plan::Path(path) => Some(path),
-            Plan::Constant(_) | Plan::Secret(_) | Plan::Cel(_) => None,
-        }
-    }
-
     /// Its value when it reads nothing and needs no CEL.
     pub(super) fn constant(&self) -> Option<&Value> {
         match &self.inner.plan {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use cel::common::ast::IdedExpr;
+use cel::common::ast::{IdedExpr, SourceInfo};
 use cel::common::types::{CelBytes, CelList, CelMap, CelMapKey, CelOptional, CelString};
 use cel::common::value::{CowVal, Val};
 use cel::{Context, Env, ExecutionError, FunctionContext};
@@ -32,18 +32,30 @@ type Function = Box<
 
 /// Parses an expression.
 pub(super) fn parse(text: &str) -> Result<IdedExpr, ExprError> {
-    let ast = ENV.parser().parse(text).map_err(|errors| {
-        let what = errors.errors.first().map_or_else(
-            || "cannot be read".to_owned(),
-            |first| unreadable(first.pos.1, &first.msg),
-        );
-        let hint = "write one CEL expression, such as `input.ip` or `input.count > 3`";
-        ExprError::new(text, what, hint)
-    })?;
+    parse_with_places(text).map(|(ast, _)| ast)
+}
+
+/// As [`parse`], with where each part stands in the text.
+pub(crate) fn parse_with_places(text: &str) -> Result<(IdedExpr, SourceInfo), ExprError> {
+    let (ast, places) = ENV
+        .parser()
+        .parse_with_source_info(text)
+        .map_err(|errors| {
+            let hint = "write one CEL expression, such as `input.ip` or `input.count > 3`";
+            let Some(first) = errors.errors.first() else {
+                return ExprError::new(text, "cannot be read", hint);
+            };
+            let error = ExprError::new(text, unreadable(first.pos.1, &first.msg), hint);
+            // Lines and columns are counted from 1; an expression of several lines is pointed at as a whole.
+            match (first.pos.0, usize::try_from(first.pos.1)) {
+                (1, Ok(column)) if column > 0 => error.at_char(column - 1),
+                _ => error,
+            }
+        })?;
     if rewrite::depth(&ast) > DEPTH_MAX {
         return Err(ExprError::new(text, TOO_DEEP, "write it in several steps"));
     }
-    Ok(ast)
+    Ok((ast, places))
 }
 
 /// The parser's complaint, without the list of everything it would have taken.

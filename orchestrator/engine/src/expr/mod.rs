@@ -17,8 +17,10 @@ mod template;
 mod tests;
 
 pub use expression::Expr;
+pub(crate) use machine::parse_with_places;
 pub use rewrite::TYPE_NAMES;
-pub use shape::{Shape, Way};
+pub(crate) use rewrite::children;
+pub(crate) use shape::Shape;
 pub use template::Template;
 
 /// The longest text of one expression, in bytes: what a person can still read, and what the parser handles in a moment.
@@ -54,6 +56,8 @@ pub struct ExprError {
     pub what: String,
     /// How to mend it; may be empty.
     pub hint: String,
+    /// Where in the expression's text reading it stopped, in characters, where that is known.
+    pub offset: Option<usize>,
 }
 
 impl ExprError {
@@ -63,7 +67,13 @@ impl ExprError {
             expression: expression.chars().take(200).collect(),
             what: what.into(),
             hint: hint.into(),
+            offset: None,
         }
+    }
+
+    const fn at_char(mut self, offset: usize) -> Self {
+        self.offset = Some(offset);
+        self
     }
 
     fn under(mut self, at: &str) -> Self {

@@ -87,7 +87,8 @@ pub(super) fn depth(ast: &IdedExpr) -> usize {
     1 + inner.unwrap_or(0)
 }
 
-fn children(ast: &Ast) -> Vec<&IdedExpr> {
+/// The parts of an expression.
+pub(crate) fn children(ast: &Ast) -> Vec<&IdedExpr> {
     match ast {
         Ast::Unspecified | Ast::Ident(_) | Ast::Literal(_) => Vec::new(),
         Ast::Call(call) => call

@@ -128,7 +128,7 @@ impl Template {
 
     /// What it looks like, for whoever checks what flows through it.
     #[must_use]
-    pub fn shape(&self) -> super::Shape<'_> {
+    pub(crate) fn shape(&self) -> super::Shape<'_> {
         super::shape::of(&self.root)
     }
 

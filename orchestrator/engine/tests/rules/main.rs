@@ -8,6 +8,7 @@ mod lingering;
 mod operators;
 mod outcomes;
 mod pivot;
+mod plan;
 mod stage;
 mod unwinding;
 mod waiting;

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use baton_driver::DefinitionRow;
-use baton_engine::definition::{self as engine, Diagnostic};
+use baton_engine::definition::{self as engine, Diagnostic, Unannounced};
 use baton_engine::{Catalogue, Definition};
 use baton_messages::Timestamp;
 use schemars::JsonSchema;
@@ -130,17 +130,16 @@ pub(crate) async fn put(
     Admin(caller): Admin,
     Yaml(body): Yaml,
 ) -> Answer<Json<Registered>> {
-    let definition = Definition::parse(&body).map_err(|wrong| misshapen(&body, &wrong))?;
-    let flow = definition.check_flow(&api.catalogue());
-    if !flow.errors.is_empty() {
-        return Err(misshapen(&body, &flow.errors));
-    }
+    let found = engine::check(&body, &api.catalogue(), Unannounced::Warned);
+    let Some(definition) = found.definition.filter(|_| found.errors.is_empty()) else {
+        return Err(misshapen(&body, &found.errors));
+    };
     let warned = |one| Wrong::of(&body, one, Severity::Warning);
     let registered = Registered {
         definition: definition.saga.clone(),
         version: definition.version,
         steps: definition.steps.len(),
-        warnings: flow.warnings.iter().map(warned).collect(),
+        warnings: found.warnings.iter().map(warned).collect(),
     };
     let listens = crate::triggers::listens(&definition);
     api.register(definition, caller.by(None)).await?;
@@ -175,6 +174,8 @@ struct Wrong {
     line: usize,
     /// In characters, from 1.
     column: usize,
+    /// How many characters of the line it is about; 0 when it is about the word that begins there.
+    width: usize,
     /// What is wrong.
     message: String,
     /// How to mend it; may be empty.
@@ -201,6 +202,7 @@ impl Wrong {
             severity,
             line: one.line,
             column: one.column,
+            width: one.width,
             message: one.message.clone(),
             help: one.help.clone(),
             source_line: line.unwrap_or_default().to_owned(),
@@ -222,13 +224,7 @@ pub(crate) async fn check(
     Viewer(_): Viewer,
     Yaml(body): Yaml,
 ) -> Json<Checked> {
-    let found = match Definition::parse(&body) {
-        Err(errors) => engine::Checked {
-            errors,
-            warnings: Vec::new(),
-        },
-        Ok(definition) => definition.check_flow(&api.catalogue()),
-    };
+    let found = engine::check(&body, &api.catalogue(), Unannounced::Warned);
     let all = |found: &[Diagnostic], severity| -> Vec<Wrong> {
         let drawn = found.iter().map(|one| Wrong::of(&body, one, severity));
         drawn.collect()

@@ -20,6 +20,7 @@ struct Asked {
     check: bool,
     catalogue: Option<PathBuf>,
     openapi: Option<PathBuf>,
+    language: Option<PathBuf>,
 }
 
 fn asked(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
@@ -39,9 +40,15 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
                     .ok_or("--openapi wants a file: the output of `baton-orchestrator openapi`")?;
                 asked.openapi = Some(file.into());
             }
+            "--language" => {
+                let file = words
+                    .next()
+                    .ok_or("--language wants a file: the output of the engine's language-schema")?;
+                asked.language = Some(file.into());
+            }
             _ => {
                 return Err(format!(
-                    "`{word}` is not known; use: generate [--check] [--catalogue FILE] [--openapi FILE]"
+                    "`{word}` is not known; use: generate [--check] [--catalogue FILE] [--openapi FILE] [--language FILE]"
                 ));
             }
         }
@@ -61,12 +68,16 @@ fn run() -> Result<String, String> {
             .map_err(|e| format!("cannot read {}: {e}", file.display()))?;
         files.insert("catalogue.json".into(), catalogue::rendered(&text)?);
     }
-    if let Some(file) = &asked.openapi {
+    for (file, name) in [
+        (&asked.openapi, "openapi.json"),
+        (&asked.language, "language.json"),
+    ] {
+        let Some(file) = file else { continue };
         let text = std::fs::read_to_string(file)
             .map_err(|e| format!("cannot read {}: {e}", file.display()))?;
-        let document = serde_json::from_str(&text)
-            .map_err(|e| format!("the OpenAPI document is no JSON: {e}"))?;
-        files.insert("openapi.json".into(), documents::json(document)?);
+        let document =
+            serde_json::from_str(&text).map_err(|e| format!("{name} would be no JSON: {e}"))?;
+        files.insert(name.into(), documents::json(document)?);
     }
     if asked.check {
         checked(&files)

@@ -1,0 +1,76 @@
+//! `baton explain`: what a code of the checker means. Needs no server.
+
+use baton_engine::definition::{Explanation, explain as page_of, explanations};
+use serde_json::{Value, json};
+
+use crate::args::Explain;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::out::{Line, Out, Tone};
+
+pub(crate) fn explain(which: &Explain, out: &mut Out) -> Result<Exit, CliError> {
+    let Some(code) = &which.code else {
+        every(out);
+        return Ok(Exit::Ok);
+    };
+    let Some(page) = page_of(code) else {
+        return Err(CliError::usage(format!(
+            "there is no code `{code}`; baton explain lists them all"
+        )));
+    };
+    if out.wants_json() {
+        out.value(&as_json(&page));
+    } else {
+        one(&page, out);
+    }
+    Ok(Exit::Ok)
+}
+
+fn as_json(page: &Explanation) -> Value {
+    let Explanation {
+        code,
+        title,
+        text,
+        wrong,
+        mended,
+    } = page;
+    json!({ "code": code, "title": title, "text": text, "wrong": wrong, "mended": mended })
+}
+
+fn every(out: &mut Out) {
+    if out.wants_json() {
+        let all: Vec<Value> = explanations().map(|page| as_json(&page)).collect();
+        out.value(&Value::Array(all));
+        return;
+    }
+    for page in explanations() {
+        out.say(
+            &Line::of(page.code, Tone::Strong)
+                .plain("  ")
+                .plain(page.title),
+        );
+    }
+}
+
+fn one(page: &Explanation, out: &mut Out) {
+    out.say(
+        &Line::of(page.code, Tone::Strong)
+            .plain(": ")
+            .plain(page.title),
+    );
+    if !page.text.is_empty() {
+        out.line("");
+        // the page is wrapped for an editor, and here for this screen
+        out.words(0, &page.text.replace('\n', " "), Tone::Plain);
+    }
+    for (head, example, tone) in [
+        ("wrong", page.wrong, Tone::Bad),
+        ("mended", page.mended, Tone::Good),
+    ] {
+        out.line("");
+        out.say(&Line::of(head, tone));
+        for line in example.lines() {
+            out.line(format!("  {line}"));
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! A plan: the stages with their limits, and for each step what is taken back when it fails.
+
+use std::fmt::Write as _;
+
+use baton_engine::plan::{Fails, How, Plan, Planned, Runs, Undo, When};
+
+use crate::out::{Line, Tone, width as wide, wrapped};
+
+/// The whole plan, in lines of a width.
+pub(crate) fn lines(plan: &Plan, width: usize) -> Vec<Line> {
+    let mut lines = vec![head(plan)];
+    lines.push(Line::new());
+    lines.push(Line::of("Order", Tone::Strong));
+    for (n, stage) in plan.stages.iter().enumerate() {
+        for (m, id) in stage.iter().enumerate() {
+            let Some(step) = plan.steps.iter().find(|step| step.id == *id) else {
+                continue;
+            };
+            let lead = if m == 0 {
+                format!("{:>3}  ", n + 1)
+            } else {
+                "     ".to_owned()
+            };
+            lines.extend(step_lines(step, &lead, width));
+        }
+    }
+    lines.extend(longest(plan, width));
+    lines.push(Line::new());
+    lines.push(Line::of("When a step fails for good", Tone::Strong));
+    for step in &plan.steps {
+        lines.extend(fails(step, width));
+    }
+    lines
+}
+
+fn head(plan: &Plan) -> Line {
+    let (steps, stages) = (plan.steps.len(), plan.stages.len());
+    let some = |n: usize, word: &str| match n {
+        1 => format!("1 {word}"),
+        n => format!("{n} {word}s"),
+    };
+    Line::of(
+        format!("{}@{}", plan.definition, plan.version),
+        Tone::Strong,
+    )
+    .plain(format!(
+        "  {} in {}",
+        some(steps, "step"),
+        some(stages, "stage")
+    ))
+}
+
+fn step_lines(step: &Planned, lead: &str, width: usize) -> Vec<Line> {
+    let mut says = vec![match step.limit_ms {
+        Some(0) => String::new(),
+        Some(ms) => format!("{} at most", duration(ms)),
+        None => "no end known".to_owned(),
+    }];
+    match step.runs {
+        Runs::Always => {}
+        Runs::Perhaps => says.push("perhaps".to_owned()),
+        Runs::Never => says = vec!["skipped with this input".to_owned()],
+    }
+    if step.pivot {
+        says.push("pivot".to_owned());
+    }
+    says.retain(|part| !part.is_empty());
+    let text = format!("{} {}", step.kind, step.of);
+    let says = says.join(", ");
+    let tone = match step.runs {
+        Runs::Never => Tone::Faint,
+        Runs::Always | Runs::Perhaps => Tone::Plain,
+    };
+    let id = step.id.as_str();
+    let one = wide(lead) + wide(id) + 2 + wide(&text) + 2 + wide(&says);
+    let first = Line::faint(lead).with(id, Tone::Strong);
+    if one <= width {
+        let line = first.with(format!("  {text}"), tone);
+        return vec![match says.is_empty() {
+            true => line,
+            false => line.with(format!("  {says}"), Tone::Faint),
+        }];
+    }
+    let indent = " ".repeat(wide(lead) + 2);
+    let all = match says.is_empty() {
+        true => text,
+        false => format!("{text}, {says}"),
+    };
+    let rest = wrapped(&all, width.saturating_sub(wide(&indent)));
+    let rest = rest
+        .into_iter()
+        .map(|part| Line::new().plain(indent.as_str()).with(part, tone));
+    std::iter::once(first).chain(rest).collect()
+}
+
+fn longest(plan: &Plan, width: usize) -> Vec<Line> {
+    let ids: Vec<&str> = plan.longest.steps.iter().map(|id| id.as_str()).collect();
+    let how_long = match plan.longest.limit_ms {
+        Some(ms) => format!("{} at most, beside waiting for workers", duration(ms)),
+        None => "it has no end that is known".to_owned(),
+    };
+    let mut lines = vec![
+        Line::new(),
+        Line::of("Longest", Tone::Strong).plain(format!("  {how_long}")),
+    ];
+    for part in wrapped(&ids.join(" → "), width.saturating_sub(5)) {
+        lines.push(Line::new().plain("     ").plain(part));
+    }
+    lines
+}
+
+fn fails(step: &Planned, width: usize) -> Vec<Line> {
+    let first = Line::new().plain("  ").with(step.id.as_str(), Tone::Strong);
+    let (in_doubt, undo) = match &step.fails {
+        Fails::Never => return Vec::new(),
+        Fails::GoesOn => return vec![first.plain("  the saga goes on without it")],
+        Fails::Parks => return vec![first.plain("  a person decides")],
+        Fails::Unwinds {
+            in_doubt: None,
+            undo,
+        } if undo.is_empty() => {
+            return vec![first.plain("  nothing has to be taken back")];
+        }
+        Fails::Unwinds { in_doubt, undo } => (in_doubt, undo),
+    };
+    let mut lines = vec![first];
+    let own = in_doubt.iter().map(|one| ("     ?  ".to_owned(), one));
+    for (lead, one) in own {
+        lines.extend(undo_lines(one, &lead, width));
+    }
+    for (n, wave) in undo.iter().enumerate() {
+        for (m, one) in wave.iter().enumerate() {
+            let lead = if m == 0 {
+                format!("{:>6}  ", n + 1)
+            } else {
+                "        ".to_owned()
+            };
+            lines.extend(undo_lines(one, &lead, width));
+        }
+    }
+    lines
+}
+
+fn undo_lines(undo: &Undo, lead: &str, width: usize) -> Vec<Line> {
+    let parts = wrapped(&undo_words(undo), width.saturating_sub(wide(lead) + 2));
+    let rest = " ".repeat(wide(lead) + 2);
+    parts
+        .into_iter()
+        .enumerate()
+        .map(|(n, part)| Line::faint(if n == 0 { lead } else { rest.as_str() }).plain(part))
+        .collect()
+}
+
+fn undo_words(undo: &Undo) -> String {
+    let id = &undo.step;
+    let what = match &undo.how {
+        How::Own { task } => format!("undo {id}, {task}"),
+        How::Task { task } => format!("undo {id} by {task}"),
+        How::NotUndone { because } => format!("{id} is left: {because}"),
+        How::ByHand => format!("{id} is undone by hand: it has no undo"),
+        How::Unknown => format!("undo {id}; nobody has announced its task type"),
+    };
+    match undo.when {
+        When::Done => what,
+        When::Begun => format!("{what} (if it had begun)"),
+        When::InDoubt => format!("{what} (if nobody knows whether it happened)"),
+    }
+}
+
+/// The plan as a Mermaid flowchart: the way forward, and by dotted lines who takes what back.
+pub(crate) fn mermaid(plan: &Plan) -> String {
+    let mut text = String::from("flowchart TD\n");
+    for step in &plan.steps {
+        let label = format!("{}<br/>{} {}", step.id, step.kind, step.of).replace('"', "#quot;");
+        let (open, close) = match step.kind {
+            "task" => ("[\"", "\"]"),
+            "approve" => ("{{\"", "\"}}"),
+            _ => ("(\"", "\")"),
+        };
+        let _ = writeln!(text, "    {}{open}{label}{close}", node(step.id.as_str()));
+    }
+    for step in &plan.steps {
+        for before in &step.after {
+            let arrow = match step.runs {
+                Runs::Always => "-->",
+                Runs::Perhaps => "-->|if|",
+                Runs::Never => "-.->|skipped|",
+            };
+            let _ = writeln!(
+                text,
+                "    {} {arrow} {}",
+                node(before.as_str()),
+                node(step.id.as_str())
+            );
+        }
+    }
+    for step in plan.steps.iter().filter(|step| step.pivot) {
+        let _ = writeln!(
+            text,
+            "    style {} stroke-width:4px",
+            node(step.id.as_str())
+        );
+    }
+    text
+}
+
+/// An id that is no word of Mermaid's own, such as `end`.
+fn node(id: &str) -> String {
+    format!("s_{id}")
+}
+
+/// A length of time in its two largest units.
+fn duration(ms: u64) -> String {
+    const UNITS: [(u64, &str); 5] = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+        (1, "ms"),
+    ];
+    let mut left = ms;
+    let mut shown = String::new();
+    let mut units = 0;
+    for (unit, word) in UNITS {
+        if left >= unit && units < 2 {
+            let _ = write!(shown, "{}{word}", left / unit);
+            left %= unit;
+            units += 1;
+        } else if units > 0 {
+            break;
+        }
+    }
+    shown
+}

@@ -1,0 +1,257 @@
+//! The static checker: what a definition would do wrong with values nobody has yet. Every expression gets a type over the schemas of the
+//! saga's input and of the task types' outputs; what it yields is held against what it is handed to; what cannot be taken back, found
+//! out or bounded is said. It refuses only what is certain to fail for some values its own schemas allow.
+//!
+//! It runs when a definition is registered and in `baton check`, never on what is registered already: a later version that knows more
+//! mistakes still runs every saga an earlier one took.
+
+mod places;
+mod safety;
+mod scopes;
+mod triggers;
+mod values;
+
+use std::collections::BTreeSet;
+
+use super::diagnostic::{Diagnostic, code};
+use super::step::{StepKind, UndoPlan};
+use super::yaml::{self, Mark, Node};
+use super::{Definition, Step, read};
+use crate::catalogue::Catalogue;
+use crate::expr::{Expr, Template};
+use crate::types::{Scope, Type};
+use values::Text;
+
+/// What came of a look at a document.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// The definition, when nothing is wrong with its shape.
+    pub definition: Option<Definition>,
+    /// What cannot work, in the order of the document.
+    pub errors: Vec<Diagnostic>,
+    /// What is likely a mistake, likewise.
+    pub warnings: Vec<Diagnostic>,
+    /// Every expression with its type, likewise.
+    pub expressions: Vec<TypedExpression>,
+}
+
+/// An expression and what it yields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TypedExpression {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// Its text.
+    pub text: String,
+    /// Its type, for people.
+    pub of: String,
+    /// Whether nothing is known of it.
+    pub any: bool,
+}
+
+/// How a task type the catalogue does not have counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unannounced {
+    /// As likely a mistake: a worker may announce it later.
+    Warned,
+    /// As a mistake where its name is nearly a known one: the catalogue is all there is.
+    RefusedWhenNear,
+}
+
+/// Reads a document and looks at everything in it. Where its shape is wrong, what can be read of it is looked at all the same, so that
+/// all mistakes are said at once.
+#[must_use]
+pub fn check(source: &str, catalogue: &Catalogue, unannounced: Unannounced) -> Checked {
+    let read = read::partial(source);
+    let mut checked = Checked {
+        errors: read.diagnostics,
+        ..Checked::default()
+    };
+    if let (Some(definition), Ok(tree)) = (&read.definition, yaml::read(source)) {
+        let mut flow = Flow {
+            definition,
+            catalogue,
+            unannounced,
+            outputs: Vec::new(),
+            broken: read.broken,
+            tree,
+            checked,
+        };
+        flow.all();
+        checked = flow.checked;
+    }
+    let place = |d: &Diagnostic| (d.line, d.column);
+    checked.errors.sort_by_key(place);
+    checked.warnings.sort_by_key(place);
+    checked
+        .expressions
+        .sort_by_key(|one| (one.line, one.column));
+    checked.definition = read.definition.filter(|_| read.whole);
+    checked
+}
+
+struct Flow<'a> {
+    definition: &'a Definition,
+    catalogue: &'a Catalogue,
+    unannounced: Unannounced,
+    /// What each step yields, by index.
+    outputs: Vec<Type>,
+    /// The steps of which something could not be read.
+    broken: BTreeSet<usize>,
+    tree: Node,
+    checked: Checked,
+}
+
+impl Flow<'_> {
+    fn all(&mut self) {
+        let steps = &self.definition.steps;
+        self.outputs = steps.iter().map(|step| self.output_of(step)).collect();
+        self.triggers();
+        self.labels();
+        let steps_are_all = self.count_at("/steps") == steps.len();
+        if !steps_are_all {
+            return;
+        }
+        for step in steps {
+            self.step(step);
+        }
+        if let Some(output) = &self.definition.output {
+            let scope = self.scope_at_the_end();
+            self.template(output, &scope, "/output");
+        }
+    }
+
+    /// How many items a list of the document has.
+    fn count_at(&self, pointer: &str) -> usize {
+        match &self.tree.at(pointer).content {
+            yaml::Content::List(items) => items.len(),
+            yaml::Content::Scalar(_) | yaml::Content::Map(_) => 0,
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        let at = format!("/steps/{}", step.index);
+        let scope = self.scope_of(step);
+        let condition = step.condition.as_ref();
+        if let Some(condition) = condition {
+            self.condition(condition, &scope, &format!("{at}/if"));
+        }
+        if self.broken.contains(&step.index) {
+            return;
+        }
+        let scope = condition.map_or_else(|| scope.clone(), |c| scope.clone().assuming(c));
+        match &step.kind {
+            StepKind::Task(task) => {
+                let own = self.scope_of_undo(step, &scope);
+                self.text(&task.pool, Text::Only, &scope, &format!("{at}/pool"));
+                self.task(&task.task_type, &task.with, &scope, &at);
+                if let UndoPlan::Task(undo) = &task.undo {
+                    let at = format!("{at}/undo");
+                    if let Some(pool) = &undo.pool {
+                        self.text(pool, Text::Only, &own, &format!("{at}/pool"));
+                    }
+                    self.task(&undo.task_type, &undo.with, &own, &at);
+                }
+                if let Some(probe) = &task.probe {
+                    self.task(
+                        &probe.task_type,
+                        &probe.with,
+                        &scope,
+                        &format!("{at}/probe"),
+                    );
+                }
+                self.safety(step, task);
+            }
+            StepKind::Sleep(how_long) => {
+                self.text(how_long, Text::OrWhole, &scope, &format!("{at}/sleep"));
+            }
+            StepKind::Wait(wait) => {
+                if let Some(when) = &wait.when {
+                    let scope = scope.with("event", scopes::event());
+                    self.condition(when, &scope, &format!("{at}/wait/when"));
+                }
+            }
+            StepKind::Approve(approve) => {
+                if let Some(prompt) = &approve.prompt {
+                    self.text(
+                        prompt,
+                        Text::OrScalar,
+                        &scope,
+                        &format!("{at}/approve/prompt"),
+                    );
+                }
+            }
+            StepKind::Emit(emit) => {
+                if let Some(subject) = &emit.subject {
+                    self.text(
+                        subject,
+                        Text::OrScalar,
+                        &scope,
+                        &format!("{at}/emit/subject"),
+                    );
+                }
+                if let Some(data) = &emit.data {
+                    self.template(data, &scope, &format!("{at}/emit/data"));
+                }
+            }
+        }
+    }
+
+    /// What is computed when the saga starts. A label that cannot be computed is left out, so that what may be absent is no mistake.
+    fn labels(&mut self) {
+        let scope = Scope::default().with("input", self.input());
+        for (name, label) in &self.definition.labels {
+            let before = self.checked.errors.len();
+            self.text(label, Text::OrScalar, &scope, &format!("/labels/{name}"));
+            let mut n = 0;
+            self.checked.errors.retain(|error| {
+                n += 1;
+                n <= before || error.code != code::ABSENT
+            });
+        }
+    }
+
+    /// A template that may yield anything.
+    fn template(&mut self, template: &Template, scope: &Scope, at: &str) {
+        self.value(&template.shape(), None, scope, at);
+    }
+
+    fn error(&mut self, code: &'static str, mark: Mark, message: String, help: String) {
+        let error = diagnostic(code, mark, message, help);
+        if !self.checked.errors.contains(&error) {
+            self.checked.errors.push(error);
+        }
+    }
+
+    fn warning(&mut self, code: &'static str, mark: Mark, message: String, help: String) {
+        let warning = diagnostic(code, mark, message, help);
+        if !self.checked.warnings.contains(&warning) {
+            self.checked.warnings.push(warning);
+        }
+    }
+
+    fn note(&mut self, expr: &Expr, mark: Mark, of: &Type) {
+        let typed = TypedExpression {
+            line: mark.line,
+            column: mark.column,
+            text: expr.text().to_owned(),
+            of: of.long(),
+            any: of.is_any(),
+        };
+        if !self.checked.expressions.contains(&typed) {
+            self.checked.expressions.push(typed);
+        }
+    }
+}
+
+fn diagnostic(code: &'static str, mark: Mark, message: String, help: String) -> Diagnostic {
+    Diagnostic {
+        code,
+        line: mark.line,
+        column: mark.column,
+        width: mark.width,
+        message,
+        help,
+    }
+}

@@ -1,0 +1,130 @@
+//! Whether what is done can be taken back, found out and bounded: what the catalogue says a task type does, against what the step says
+//! is done about it.
+
+use baton_messages::{Effect, Manifest, TaskType};
+
+use super::Flow;
+use crate::definition::diagnostic::code;
+use crate::definition::reader::nearest;
+use crate::definition::step::{Step, TaskStep, UndoPlan};
+use crate::definition::yaml::Mark;
+
+impl Flow<'_> {
+    pub(super) fn safety(&mut self, step: &Step, task: &TaskStep) {
+        let catalogue = self.catalogue;
+        let Some(known) = catalogue.get(&task.task_type) else {
+            return;
+        };
+        let manifest = &known.manifest;
+        if !self.only_forward(step) {
+            self.taken_back(step, task, manifest);
+            self.found_out(step, task, manifest);
+        }
+        self.bounded(step, task, manifest);
+    }
+
+    /// Whether the step is the pivot or comes after it, where nothing is taken back.
+    fn only_forward(&self, step: &Step) -> bool {
+        let pivot = self.definition.pivot();
+        pivot.is_some_and(|pivot| step.pivot || step.ancestors.contains(&pivot.index))
+    }
+
+    fn taken_back(&mut self, step: &Step, task: &TaskStep, manifest: &Manifest) {
+        if !matches!(task.undo, UndoPlan::Own) {
+            return;
+        }
+        let (id, name) = (&step.id, &manifest.task_type);
+        match manifest.effect {
+            Effect::Reversible if !manifest.undo => {
+                let message = format!(
+                    "{name} brings no undo of its own, and `{id}` says none: what it did would wait for a person"
+                );
+                let help = "add `undo: { task: …, with: … }`; or `undo: none` and `because:`, where that is right; or make it the pivot";
+                let mark = self.task_mark(step);
+                self.error(code::UNDO, mark, message, help.to_owned());
+            }
+            Effect::Irreversible => {
+                let message = format!(
+                    "what {name} does cannot be taken back, and after `{id}` the saga may still turn back"
+                );
+                let help = "make it the pivot, or put it after the pivot; or say `undo: none` and `because:`, where it does no harm";
+                let mark = self.task_mark(step);
+                self.error(code::IRREVERSIBLE, mark, message, help.to_owned());
+            }
+            Effect::Reversible | Effect::None => {}
+        }
+    }
+
+    fn found_out(&mut self, step: &Step, task: &TaskStep, manifest: &Manifest) {
+        let nobody_knows = manifest.effect != Effect::None
+            && !manifest.idempotent
+            && !manifest.probe
+            && task.probe.is_none();
+        if !nobody_knows || self.says(&format!("/steps/{}", step.index), "on_error") {
+            return;
+        }
+        let name = &manifest.task_type;
+        let message = format!(
+            "when nobody knows whether `{}` happened, nobody can find out: {name} is not idempotent and has no probe",
+            step.id
+        );
+        let help = "add `probe: { task: …, with: … }`; or say what is done then: `on_error: park` asks a person, `compensate` takes it back, `continue` goes on";
+        let mark = self.task_mark(step);
+        self.error(code::PROBE, mark, message, help.to_owned());
+    }
+
+    fn bounded(&mut self, step: &Step, task: &TaskStep, manifest: &Manifest) {
+        let most = manifest.timeout_ms_max;
+        if task.timeout_ms.is_some_and(|timeout| timeout > most) {
+            let message = format!(
+                "{} is given {} at most, and this is cut to it",
+                manifest.task_type,
+                duration(most)
+            );
+            let help = "write what holds, or make several steps of it";
+            let mark = self.tree.mark_at(&format!("/steps/{}/timeout", step.index));
+            self.warning(code::TIME, mark, message, help.to_owned());
+        }
+    }
+
+    fn task_mark(&self, step: &Step) -> Mark {
+        self.tree.mark_at(&format!("/steps/{}/task", step.index))
+    }
+
+    /// A type nobody has announced.
+    pub(super) fn unknown_task(&mut self, task: &TaskType, at: &str) {
+        let names = self.catalogue.manifests().map(|m| m.task_type.as_str());
+        let near = nearest(task.as_str(), names).map(str::to_owned);
+        let help = match &near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "see `baton tasks` for those known; a worker may announce it later".to_owned(),
+        };
+        let message = format!("no worker has announced `{task}`");
+        let mark = self.tree.mark_at(at);
+        if near.is_some() && self.unannounced == super::Unannounced::RefusedWhenNear {
+            let help = format!(
+                "{help} A type of your own is known by `--catalogue FILE` (from `baton tasks --json`)"
+            );
+            self.error(code::UNKNOWN_TASK, mark, message, help);
+        } else {
+            self.warning(code::UNKNOWN_TASK, mark, message, help);
+        }
+    }
+}
+
+/// A duration as definitions write it.
+fn duration(ms: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ];
+    let unit = UNITS
+        .iter()
+        .find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit));
+    unit.map_or_else(
+        || format!("{ms}ms"),
+        |(unit, word)| format!("{}{word}", ms / unit),
+    )
+}

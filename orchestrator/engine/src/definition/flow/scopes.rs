@@ -1,0 +1,130 @@
+//! What the variables of each expression are: the input, the outputs of the steps before, the event, the nominal time.
+
+use super::Flow;
+use crate::definition::step::{OnError, StepKind};
+use crate::definition::{OnTimeout, Step};
+use crate::types::{Object, Scope, Type, of_schema};
+
+/// An event, as triggers and waits see it: attributes it need not have may be absent; of its data nothing is known.
+pub(super) fn event() -> Type {
+    let mut object = Object::closed([
+        ("specversion", Type::TEXT),
+        ("id", Type::TEXT),
+        ("source", Type::TEXT),
+        ("type", Type::TEXT),
+        ("subject?", Type::TEXT),
+        ("time?", Type::TEXT),
+        ("datacontenttype?", Type::TEXT),
+        ("dataschema?", Type::TEXT),
+        ("data_base64?", Type::TEXT),
+        ("data", Type::Any),
+    ]);
+    // Extension attributes stand beside the others.
+    object.rest = Some(Type::Any);
+    Type::object(object)
+}
+
+/// A nominal time.
+pub(super) fn schedule() -> Type {
+    Type::object(Object::closed([("time", Type::TEXT)]))
+}
+
+impl Flow<'_> {
+    /// The saga's input.
+    pub(super) fn input(&self) -> Type {
+        self.definition
+            .input_schema
+            .as_ref()
+            .map_or(Type::Any, |schema| {
+                of_schema(schema.schema(), schema.schema())
+            })
+    }
+
+    /// What a step yields when it is done by itself; a step that somebody skips by hand is not reckoned with.
+    pub(super) fn output_of(&self, step: &Step) -> Type {
+        if self.broken.contains(&step.index) {
+            return Type::Any;
+        }
+        let maybe = || Type::TEXT.or_null();
+        match &step.kind {
+            StepKind::Task(task) => self
+                .catalogue
+                .get(&task.task_type)
+                .map_or(Type::Any, |known| {
+                    of_schema(&known.manifest.output, &known.manifest.output)
+                }),
+            StepKind::Sleep(_) => Type::Null,
+            StepKind::Wait(_) => Type::object(Object::closed([
+                ("id", Type::TEXT),
+                ("source", Type::TEXT),
+                ("type", Type::TEXT),
+                ("subject", maybe()),
+                ("time", maybe()),
+                ("data", Type::Any),
+            ])),
+            StepKind::Approve(_) => Type::object(Object::closed([
+                ("approved", Type::Bool),
+                ("by", Type::TEXT),
+                ("note", Type::TEXT),
+                ("at", Type::TEXT),
+            ])),
+            StepKind::Emit(_) => Type::object(Object::closed([("id", Type::TEXT)])),
+        }
+    }
+
+    /// The variables of a step's expressions.
+    pub(super) fn scope_of(&self, step: &Step) -> Scope {
+        let base = Scope::default().with("input", self.input());
+        step.ancestors.iter().fold(base, |scope, index| {
+            match self.definition.steps.get(*index) {
+                Some(before) => scope.with(before.id.as_str(), self.seen(before, Some(step))),
+                None => scope,
+            }
+        })
+    }
+
+    /// The same, for its undo: its own output too, which it does not have when nobody knows whether it happened.
+    pub(super) fn scope_of_undo(&self, step: &Step, scope: &Scope) -> Scope {
+        let own = self.outputs.get(step.index).cloned().unwrap_or(Type::Any);
+        scope.clone().with(step.id.as_str(), own.or_null())
+    }
+
+    /// The variables of the saga's output.
+    pub(super) fn scope_at_the_end(&self) -> Scope {
+        let base = Scope::default().with("input", self.input());
+        self.definition.steps.iter().fold(base, |scope, step| {
+            scope.with(step.id.as_str(), self.seen(step, None))
+        })
+    }
+
+    /// What a step's output is for who comes after it: null as well when it may have been skipped or tolerated.
+    fn seen(&self, step: &Step, reader: Option<&Step>) -> Type {
+        let of = self.outputs.get(step.index).cloned().unwrap_or(Type::Any);
+        if may_be_skipped(step, reader) || goes_on_without(step) {
+            of.or_null()
+        } else {
+            of
+        }
+    }
+}
+
+/// Whether its `if` may have skipped it. A reader with the very same condition runs only when it did.
+fn may_be_skipped(step: &Step, reader: Option<&Step>) -> bool {
+    let Some(condition) = &step.condition else {
+        return false;
+    };
+    let same = reader
+        .and_then(|reader| reader.condition.as_ref())
+        .is_some_and(|own| own.text() == condition.text());
+    !same
+}
+
+/// Whether the saga goes on when it has not succeeded.
+fn goes_on_without(step: &Step) -> bool {
+    let on_timeout = match &step.kind {
+        StepKind::Wait(wait) => Some(wait.on_timeout),
+        StepKind::Approve(approve) => Some(approve.on_timeout),
+        StepKind::Task(_) | StepKind::Sleep(_) | StepKind::Emit(_) => None,
+    };
+    step.on_error == OnError::Continue || on_timeout == Some(OnTimeout::Continue)
+}

@@ -1,0 +1,67 @@
+//! What starts sagas by itself: its conditions and keys, and whether the input it makes fits the saga.
+
+use super::values::{Target, Text};
+use super::{Flow, scopes};
+use crate::definition::yaml::Content;
+use crate::definition::{EventRule, ScheduleRule, Trigger};
+use crate::types::Scope;
+
+impl Flow<'_> {
+    pub(super) fn triggers(&mut self) {
+        let triggers = &self.definition.triggers;
+        // Where one could not be read the places of the others are not known.
+        if self.count_at("/on") != triggers.len() {
+            return;
+        }
+        for (n, trigger) in triggers.iter().enumerate() {
+            let at = format!("/on/{n}");
+            match trigger {
+                Trigger::Event { rule, .. } | Trigger::Hook { rule, .. } => {
+                    self.event_rule(rule, &at);
+                }
+                Trigger::Schedule(rule) => self.schedule_rule(rule, &at),
+            }
+        }
+    }
+
+    fn event_rule(&mut self, rule: &EventRule, at: &str) {
+        let scope = Scope::default().with("event", scopes::event());
+        let mut holds = scope.clone();
+        if let Some(when) = &rule.when {
+            self.condition(when, &scope, &format!("{at}/when"));
+            holds = holds.assuming(when);
+        }
+        // The event's data when it is left out, of which nothing is known.
+        if self.says(at, "input") {
+            self.input_of_trigger(&rule.input, &holds, &format!("{at}/input"));
+        }
+        if let Some(key) = &rule.key {
+            self.text(key, Text::OrScalar, &holds, &format!("{at}/key"));
+        }
+    }
+
+    fn schedule_rule(&mut self, rule: &ScheduleRule, at: &str) {
+        let scope = Scope::default().with("schedule", scopes::schedule());
+        let place = match self.says(at, "input") {
+            true => format!("{at}/input"),
+            false => at.to_owned(),
+        };
+        self.input_of_trigger(&rule.input, &scope, &place);
+    }
+
+    fn input_of_trigger(&mut self, input: &crate::expr::Template, scope: &Scope, at: &str) {
+        let schema = self.definition.input_schema.clone();
+        let target = schema.as_ref().map(|schema| Target {
+            root: schema.schema(),
+            schema: schema.schema(),
+            taker: "the saga's input",
+        });
+        self.value(&input.shape(), target, scope, at);
+    }
+
+    /// Whether a mapping of the document has a key.
+    pub(super) fn says(&self, pointer: &str, key: &str) -> bool {
+        let node = self.tree.at(pointer);
+        matches!(node.content, Content::Map(_)) && node.entry(key).is_some()
+    }
+}

@@ -1,0 +1,435 @@
+//! What is handed to a task, to the saga, to a person: each value of a template against the schema or the kind that is wanted there.
+
+use std::collections::BTreeMap;
+
+use baton_messages::TaskType;
+use serde_json::{Map, Value, json};
+
+use super::Flow;
+use super::places::Place;
+use crate::definition::diagnostic::code;
+use crate::definition::reader::nearest;
+use crate::definition::yaml::Mark;
+use crate::expr::{Expr, SECRET_KEY, Shape, Template};
+use crate::types::{
+    Misfit, Object, Problem, ProblemKind, Property, Scope, Type, Why, infer, misfit, of_schema,
+    resolve,
+};
+
+/// What a value is handed to: a schema within its document, and who takes it, for people.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub(super) root: &'a Value,
+    pub(super) schema: &'a Value,
+    pub(super) taker: &'a str,
+}
+
+/// What has to come out where text is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Text {
+    /// Text and nothing else.
+    Only,
+    /// Or a whole number.
+    OrWhole,
+    /// Or a number, true or false, which are written out.
+    OrScalar,
+}
+
+impl Flow<'_> {
+    /// `with` of a task.
+    pub(super) fn task(&mut self, task: &TaskType, with: &Template, scope: &Scope, at: &str) {
+        let catalogue = self.catalogue;
+        let target = catalogue.get(task).map(|known| Target {
+            root: &known.manifest.input,
+            schema: &known.manifest.input,
+            taker: task.as_str(),
+        });
+        if target.is_none() {
+            self.unknown_task(task, &format!("{at}/task"));
+        }
+        let place = match self.says(at, "with") {
+            true => format!("{at}/with"),
+            false => at.to_owned(),
+        };
+        self.value(&with.shape(), target, scope, &place);
+    }
+
+    /// A value of text.
+    pub(super) fn text(&mut self, template: &Template, wanted: Text, scope: &Scope, at: &str) {
+        let takes = match wanted {
+            Text::Only => json!({ "type": "string" }),
+            Text::OrWhole => json!({ "type": ["string", "integer"] }),
+            Text::OrScalar => json!({ "type": ["string", "number", "boolean"] }),
+        };
+        let key = at.rsplit('/').next().unwrap_or(at).to_owned();
+        let taker = format!("`{key}`");
+        let target = Target {
+            root: &takes,
+            schema: &takes,
+            taker: &taker,
+        };
+        // A fixed one has been read already.
+        if template.is_literal() {
+            return;
+        }
+        self.value(&template.shape(), Some(target), scope, at);
+    }
+
+    /// An expression that has to yield true or false.
+    pub(super) fn condition(&mut self, expr: &Expr, scope: &Scope, pointer: &str) {
+        let place = Place { pointer, nth: 0 };
+        let of = self.typed(expr, scope, place);
+        let mut alternatives = of.alternatives().iter();
+        let Some(one) = alternatives.find(|one| !matches!(one, Type::Bool | Type::Any)) else {
+            return;
+        };
+        let (code, help) = match one {
+            Type::Null => (
+                code::ABSENT,
+                "guard it with has(…), or take a default with .?name.orValue(false)",
+            ),
+            _ => (code::RESULT, "compare it with something: `input.count > 3`"),
+        };
+        let message = format!("`{}` yields {of}, and has to be true or false", expr.text());
+        let mark = self.whole(expr, place);
+        self.error(code, mark, message, help.to_owned());
+    }
+
+    /// The type of an expression; what is wrong with it is said where it stands.
+    fn typed(&mut self, expr: &Expr, scope: &Scope, place: Place<'_>) -> Type {
+        let (of, problems) = infer(expr, scope);
+        for Problem {
+            kind,
+            at,
+            what,
+            help,
+        } in problems
+        {
+            let mark = self.part(expr, place, at);
+            match kind {
+                ProblemKind::Constant => self.warning(code::CONSTANT, mark, what, help),
+                ProblemKind::Function => self.error(code::FUNCTION, mark, what, help),
+                ProblemKind::Operands => self.error(code::OPERANDS, mark, what, help),
+                ProblemKind::Absent => self.error(code::ABSENT, mark, what, help),
+                ProblemKind::Path => self.error(code::PATH, mark, what, help),
+            }
+        }
+        let mark = self.whole(expr, place);
+        self.note(expr, mark, &of);
+        of
+    }
+
+    /// One value of a template, against what it is handed to.
+    pub(super) fn value(
+        &mut self,
+        shape: &Shape<'_>,
+        target: Option<Target<'_>>,
+        scope: &Scope,
+        at: &str,
+    ) {
+        let target = target.map(|target| within(target, shape));
+        match shape {
+            Shape::Hole(expr) => {
+                let place = Place {
+                    pointer: at,
+                    nth: 0,
+                };
+                let of = self.typed(expr, scope, place);
+                if let Some(target) = target {
+                    let mark = self.whole(expr, place);
+                    let takes = of_schema(target.root, target.schema);
+                    self.fits(&of, &takes, &format!("`{}`", expr.text()), target, mark);
+                }
+            }
+            Shape::Text(holes) => {
+                self.holes(holes, scope, at);
+                if let Some(target) = target {
+                    let takes = of_schema(target.root, target.schema);
+                    let mark = self.tree.mark_at(at);
+                    self.fits(&Type::TEXT, &takes, "this text", target, mark);
+                }
+            }
+            Shape::Literal(value) => {
+                if let Some(target) = target {
+                    self.literal(value, target, at);
+                }
+            }
+            Shape::List(items) => self.list(items, target, scope, at),
+            Shape::Object(entries) => self.object(entries, target, scope, at),
+        }
+    }
+
+    /// The expressions inside a text: what is null has no text.
+    fn holes(&mut self, holes: &[&Expr], scope: &Scope, at: &str) {
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        for expr in holes {
+            let nth = *seen.entry(expr.text()).and_modify(|n| *n += 1).or_default();
+            let place = Place { pointer: at, nth };
+            let of = self.typed(expr, scope, place);
+            if of.may_be_null() {
+                let always = if of == Type::Null { "is" } else { "may be" };
+                let message = format!("`{}` {always} null, and text has no null", expr.text());
+                let help = "take a default, such as `.?name.orValue(\"\")`, or make the expression the whole value";
+                let mark = self.whole(expr, place);
+                self.error(code::ABSENT, mark, message, help.to_owned());
+            }
+        }
+    }
+
+    fn list(&mut self, items: &[Shape<'_>], target: Option<Target<'_>>, scope: &Scope, at: &str) {
+        let below = target.and_then(|target| {
+            let schema = target
+                .schema
+                .get("items")
+                .filter(|_| plain(target.schema))?;
+            Some(Target { schema, ..target })
+        });
+        for (n, item) in items.iter().enumerate() {
+            self.value(item, below, scope, &format!("{at}/{n}"));
+        }
+        if let Some(target) = target {
+            let all = Shape::List(items.to_vec());
+            let of = match below {
+                // What is in it has been held against its own schema.
+                Some(_) => Type::list(Type::never()),
+                None => self.shape(&all, scope),
+            };
+            let takes = of_schema(target.root, target.schema);
+            let mark = self.tree.mark_at(at);
+            self.fits(&of, &takes, "this", target, mark);
+        }
+    }
+
+    fn object(
+        &mut self,
+        entries: &[(&str, Shape<'_>)],
+        target: Option<Target<'_>>,
+        scope: &Scope,
+        at: &str,
+    ) {
+        if entries.iter().any(|(key, _)| *key == SECRET_KEY) {
+            return;
+        }
+        let none = Map::new();
+        let described =
+            target
+                .filter(|target| plain(target.schema))
+                .and_then(|target| match target.schema.get("properties") {
+                    Some(all) => all.as_object(),
+                    None => target.schema.get("required").map(|_| &none),
+                });
+        for (key, value) in entries {
+            let below = target
+                .zip(described)
+                .and_then(|(target, all)| Some((target, all.get(*key)?)))
+                .map(|(target, schema)| Target { schema, ..target });
+            self.value(value, below, scope, &format!("{at}/{}", part(key)));
+        }
+        let Some(target) = target else { return };
+        match described {
+            Some(described) => self.keys(entries, described, target, at),
+            None => {
+                let of = self.shape(&Shape::Object(entries.to_vec()), scope);
+                let takes = of_schema(target.root, target.schema);
+                let mark = self.tree.mark_at(at);
+                self.fits(&of, &takes, "this", target, mark);
+            }
+        }
+    }
+
+    /// The keys of an object that is written out, against those its schema describes.
+    fn keys(
+        &mut self,
+        entries: &[(&str, Shape<'_>)],
+        described: &Map<String, Value>,
+        target: Target<'_>,
+        at: &str,
+    ) {
+        let takes = of_schema(target.root, target.schema);
+        if misfit(&Type::any_object(), &takes).is_some_and(|m| matches!(m.why, Why::Kind { .. })) {
+            let mark = self.tree.mark_at(at);
+            return self.fits(&Type::any_object(), &takes, "this", target, mark);
+        }
+        let closed = target.schema.get("additionalProperties") == Some(&Value::Bool(false));
+        let surplus = entries
+            .iter()
+            .filter(|(key, _)| closed && !described.contains_key(*key));
+        for (key, _) in surplus {
+            let names: Vec<&str> = described.keys().map(String::as_str).collect();
+            let message = format!("{} takes no `{key}`", target.taker);
+            let mark = self.key_mark(at, key);
+            self.error(
+                code::FLOW,
+                mark,
+                message,
+                did_you_mean(key, &names, "it takes"),
+            );
+        }
+        let required = target.schema.get("required").and_then(Value::as_array);
+        for key in required.into_iter().flatten().filter_map(Value::as_str) {
+            if !entries.iter().any(|(there, _)| *there == key) {
+                let message = format!("{} needs `{key}`, which is not there", target.taker);
+                let mark = self.tree.mark_at(at);
+                self.error(code::FLOW, mark, message, format!("add `{key}: …`"));
+            }
+        }
+    }
+
+    /// Where a key of a mapping stands.
+    fn key_mark(&self, at: &str, key: &str) -> Mark {
+        let node = self.tree.at(at);
+        node.entry(key).map_or(node.mark, |entry| Mark {
+            width: key.chars().count(),
+            ..entry.mark
+        })
+    }
+
+    fn literal(&mut self, value: &Value, target: Target<'_>, at: &str) {
+        match value {
+            Value::Object(map) if map.contains_key(SECRET_KEY) => {}
+            Value::Object(map) => {
+                let entries: Vec<_> = map
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), Shape::Literal(value)))
+                    .collect();
+                self.object(&entries, Some(target), &Scope::default(), at);
+            }
+            Value::Array(items) => {
+                let items: Vec<_> = items.iter().map(Shape::Literal).collect();
+                self.list(&items, Some(target), &Scope::default(), at);
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+                self.fixed(value, target, at);
+            }
+        }
+    }
+
+    /// A fixed value, by its schema in full: patterns, limits and all.
+    fn fixed(&mut self, value: &Value, target: Target<'_>, at: &str) {
+        let mut schema = target.schema.clone();
+        if let (Value::Object(schema), Some(definitions)) = (&mut schema, target.root.get("$defs"))
+        {
+            schema.entry("$defs").or_insert_with(|| definitions.clone());
+        }
+        let Ok(validator) = jsonschema::validator_for(&schema) else {
+            return;
+        };
+        if let Some(misfit) = validator.iter_errors(value).next() {
+            let message = format!("does not fit {}: {misfit}", target.taker);
+            let mark = self.tree.mark_at(at);
+            self.error(code::FLOW, mark, message, String::new());
+        }
+    }
+
+    /// What a template yields as a whole, without a word of what is wrong in it.
+    fn shape(&self, shape: &Shape<'_>, scope: &Scope) -> Type {
+        match shape {
+            Shape::Literal(value) => Type::of_value(value),
+            Shape::Hole(expr) => infer(expr, scope).0,
+            Shape::Text(_) => Type::TEXT,
+            Shape::List(items) => Type::list(Type::union(
+                items.iter().map(|item| self.shape(item, scope)),
+            )),
+            Shape::Object(entries) => Type::object(Object {
+                properties: entries
+                    .iter()
+                    .map(|(key, value)| {
+                        let of = self.shape(value, scope);
+                        ((*key).to_owned(), Property { of, required: true })
+                    })
+                    .collect(),
+                rest: None,
+            }),
+        }
+    }
+
+    /// Says why a value does not always fit, if it does not.
+    fn fits(&mut self, is: &Type, takes: &Type, what: &str, target: Target<'_>, mark: Mark) {
+        let Some(Misfit { at, why }) = misfit(is, takes) else {
+            return;
+        };
+        let taker = target.taker;
+        let what = match at.is_empty() {
+            true => what.to_owned(),
+            false => format!("{} at `{at}`", what),
+        };
+        let (code, message, help) = match why {
+            Why::Kind { is, takes } => {
+                let rest = is.not_null();
+                if is.may_be_null() && !rest.is_never() && misfit(&rest, &takes).is_none() {
+                    let message = format!("{what} may be null, and {taker} takes {takes} here");
+                    (code::ABSENT, message, DEFAULT)
+                } else {
+                    let message = format!("{what} is {is}, and {taker} takes {takes} here");
+                    let help = match (
+                        is == Type::number() || is == Type::Double,
+                        takes == Type::Int,
+                    ) {
+                        (true, true) => "a number may have a fraction: make it whole with int(…)",
+                        _ => {
+                            "convert it with string(…), int(…) or double(…), or hand on something else"
+                        }
+                    };
+                    (code::FLOW, message, help)
+                }
+            }
+            Why::Missing { key, ever: true } => {
+                let message = format!("{what} may have no `{key}`, which {taker} needs");
+                (code::ABSENT, message, DEFAULT)
+            }
+            Why::Missing { key, ever: false } => {
+                let message = format!("{what} has no `{key}`, which {taker} needs");
+                (code::FLOW, message, "write the object out, key by key")
+            }
+            Why::Surplus { key } => {
+                let message = format!("{what} has `{key}`, which {taker} does not take");
+                (code::FLOW, message, "write the object out, key by key")
+            }
+        };
+        self.error(code, mark, message, help.to_owned());
+    }
+}
+
+const DEFAULT: &str =
+    "guard the step with an `if:` of has(…), or take a default with .?name.orValue(…)";
+
+/// Whether a schema describes keys and items by itself, and not by several schemas of which one is to fit.
+fn plain(schema: &Value) -> bool {
+    let several = ["oneOf", "anyOf", "allOf", "if"];
+    !several.iter().any(|key| schema.get(*key).is_some())
+}
+
+/// The schema itself: references followed; of several that differ only in also taking null, the one that does not, for what is not null.
+fn within<'a>(target: Target<'a>, shape: &Shape<'_>) -> Target<'a> {
+    let schema = resolve(target.root, target.schema);
+    let target = Target { schema, ..target };
+    if matches!(shape, Shape::Literal(Value::Null) | Shape::Hole(_)) {
+        return target;
+    }
+    let branches = ["anyOf", "oneOf"]
+        .iter()
+        .find_map(|key| schema.get(*key)?.as_array());
+    let mut others = branches
+        .into_iter()
+        .flatten()
+        .map(|branch| resolve(target.root, branch))
+        .filter(|branch| branch.get("type") != Some(&Value::from("null")));
+    match (others.next(), others.next()) {
+        (Some(schema), None) if branches.is_some_and(|all| all.len() == 2) => {
+            Target { schema, ..target }
+        }
+        _ => target,
+    }
+}
+
+/// A key as a part of a JSON pointer.
+fn part(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+pub(super) fn did_you_mean(word: &str, known: &[&str], otherwise: &str) -> String {
+    match nearest(word, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("{otherwise} {}", known.join(", ")),
+    }
+}

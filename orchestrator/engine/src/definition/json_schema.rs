@@ -1,0 +1,495 @@
+//! The language as a JSON Schema, for editors: what a definition looks like, with a word on each key. It refuses wrong shapes; what needs
+//! more than a look at the document (references, types, order) is the checker's.
+
+use serde_json::{Map, Value, json};
+
+use super::retry::{ATTEMPTS_MAX, FACTOR_MAX};
+use super::{LABELS_MAX, STEPS_MAX, TRIGGERS_MAX};
+
+/// The schema.
+#[must_use]
+pub fn json_schema() -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "https://baton.example/schemas/language.json",
+        "title": "A saga definition of Baton",
+        "type": "object",
+        "required": ["saga", "version", "steps"],
+        "additionalProperties": false,
+        "properties": {
+            "saga": said(reference("name"), "Its name, such as `quarantine-host`."),
+            "version": { "type": "integer", "minimum": 1, "description": "From 1. The same name and version never change." },
+            "title": said(text(), "One line for people."),
+            "owner": said(text(), "Who gets the work items of its sagas; `operator` when left out."),
+            "on": {
+                "type": "array", "maxItems": TRIGGERS_MAX, "items": reference("trigger"),
+                "description": "What starts its sagas, beside requests. Add new ones at the end.",
+            },
+            "input": { "type": "object", "description": "JSON Schema of the input; anything when left out." },
+            "deadline": said(reference("duration"), "Up to the pivot: then everything is undone. After it only a work item says so."),
+            "labels": {
+                "type": "object", "maxProperties": LABELS_MAX, "propertyNames": { "pattern": "^[a-z][a-z0-9_-]{0,63}$" },
+                "additionalProperties": reference("scalar"),
+                "description": "Computed from the input when the saga starts, to search by.",
+            },
+            "steps": { "type": "array", "minItems": 1, "maxItems": STEPS_MAX, "items": reference("step"), "description": "What is done." },
+            "output": { "description": "What the saga yields when it has completed." },
+        },
+        "$defs": definitions(),
+    })
+}
+
+fn definitions() -> Value {
+    let mut all = Map::new();
+    let mut add = |name: &str, schema: Value| all.insert(name.to_owned(), schema);
+    add(
+        "name",
+        json!({ "type": "string", "pattern": "^[a-z]([a-z0-9.-]{0,116}[a-z0-9])?$" }),
+    );
+    add(
+        "id",
+        json!({ "type": "string", "pattern": "^[a-z][a-z0-9_]{0,63}$" }),
+    );
+    add(
+        "taskType",
+        json!({ "type": "string", "pattern": "^[a-z]([a-z0-9.-]{0,116}[a-z0-9])?@[1-9][0-9]{0,8}$" }),
+    );
+    add(
+        "duration",
+        json!({ "type": "string", "pattern": "^([0-9]+(ms|s|m|h|d|w))+$", "examples": ["500ms", "10s", "15m", "2h", "7d"] }),
+    );
+    add(
+        "expression",
+        json!({ "type": "string", "pattern": "^\\s*\\$\\{[\\s\\S]*\\}\\s*$" }),
+    );
+    add(
+        "condition",
+        json!({ "anyOf": [{ "type": "boolean" }, reference("expression")] }),
+    );
+    add(
+        "scalar",
+        json!({ "type": ["string", "number", "boolean", "null"] }),
+    );
+    add("retry", retry());
+    add("undo", undo());
+    add("probe", probe());
+    add("wait", wait());
+    add("approve", approve());
+    add("emit", emit());
+    add("step", step());
+    add("trigger", trigger());
+    Value::Object(all)
+}
+
+fn step() -> Value {
+    let later = |what: &str| said(json!({}), what);
+    let mut schema = object(
+        &["id"],
+        vec![
+            (
+                "id",
+                said(
+                    reference("id"),
+                    "Its id, and the name by which expressions reach its output.",
+                ),
+            ),
+            (
+                "after",
+                said(
+                    json!({ "type": "array", "items": reference("id") }),
+                    "The steps it waits for; the one above when left out, none with `[]`.",
+                ),
+            ),
+            (
+                "if",
+                said(
+                    reference("condition"),
+                    "False skips the step; its output is null then.",
+                ),
+            ),
+            (
+                "task",
+                said(reference("taskType"), "Has a worker run an automation."),
+            ),
+            (
+                "sleep",
+                said(
+                    json!({ "anyOf": [reference("duration"), reference("expression"), { "type": "integer", "minimum": 1 }] }),
+                    "Waits so long.",
+                ),
+            ),
+            ("wait", said(reference("wait"), "Waits for an event.")),
+            ("approve", said(reference("approve"), "Asks a person.")),
+            ("emit", said(reference("emit"), "Publishes an event.")),
+            (
+                "pool",
+                said(
+                    text(),
+                    "Which workers may take the task; `default` when left out.",
+                ),
+            ),
+            ("with", later("The task's input.")),
+            (
+                "timeout",
+                said(
+                    reference("duration"),
+                    "Of one attempt, measured by the worker.",
+                ),
+            ),
+            (
+                "queue_timeout",
+                said(
+                    reference("duration"),
+                    "How long it may wait for a worker in all.",
+                ),
+            ),
+            (
+                "heartbeat",
+                said(
+                    reference("duration"),
+                    "How long a claimed task counts as alive without a sign of its worker.",
+                ),
+            ),
+            (
+                "retry",
+                said(reference("retry"), "How often and when it is tried again."),
+            ),
+            (
+                "undo",
+                said(
+                    reference("undo"),
+                    "How it is taken back, when not by its automation.",
+                ),
+            ),
+            ("because", said(text(), "Why `undo: none` is right.")),
+            (
+                "probe",
+                said(
+                    reference("probe"),
+                    "A task that finds out whether the step happened.",
+                ),
+            ),
+            (
+                "pivot",
+                said(
+                    json!({ "type": "boolean" }),
+                    "From its dispatch on the saga only goes forward.",
+                ),
+            ),
+            (
+                "on_error",
+                said(
+                    json!({ "enum": ["compensate", "park", "continue"] }),
+                    "What its failure for good does; `compensate` when left out.",
+                ),
+            ),
+        ],
+    );
+    if let Value::Object(schema) = &mut schema {
+        let one = |key: &str| json!({ "required": [key] });
+        schema.insert(
+            "oneOf".to_owned(),
+            json!([
+                one("task"),
+                one("sleep"),
+                one("wait"),
+                one("approve"),
+                one("emit")
+            ]),
+        );
+        let tasks_only = [
+            "pool",
+            "with",
+            "timeout",
+            "queue_timeout",
+            "heartbeat",
+            "retry",
+            "undo",
+            "because",
+            "probe",
+            "pivot",
+        ];
+        let needs: Map<String, Value> = tasks_only
+            .iter()
+            .map(|key| ((*key).to_owned(), json!(["task"])))
+            .collect();
+        schema.insert("dependentRequired".to_owned(), Value::Object(needs));
+        schema.insert(
+            "allOf".to_owned(),
+            json!([
+                {
+                    "if": { "required": ["because"] },
+                    "then": { "required": ["undo"], "properties": { "undo": { "const": "none" } } },
+                },
+                {
+                    "if": { "required": ["undo"], "properties": { "undo": { "const": "none" } } },
+                    "then": { "required": ["because"] },
+                },
+            ]),
+        );
+    }
+    schema
+}
+
+fn retry() -> Value {
+    object(
+        &[],
+        vec![
+            (
+                "attempts",
+                said(
+                    json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": ATTEMPTS_MAX }, { "const": "forever" }] }),
+                    "In all, the first included; `forever` on purpose.",
+                ),
+            ),
+            (
+                "backoff",
+                said(reference("duration"), "The wait before the second attempt."),
+            ),
+            (
+                "factor",
+                said(
+                    json!({ "type": "number", "minimum": 1, "maximum": FACTOR_MAX }),
+                    "What the wait is multiplied by each time.",
+                ),
+            ),
+            ("max", said(reference("duration"), "The longest wait.")),
+            (
+                "jitter",
+                said(
+                    json!({ "enum": ["full", "none"] }),
+                    "How waits are spread; `full` when left out.",
+                ),
+            ),
+        ],
+    )
+}
+
+fn undo() -> Value {
+    let task = object(
+        &["task"],
+        vec![
+            (
+                "task",
+                said(reference("taskType"), "The automation that takes it back."),
+            ),
+            (
+                "pool",
+                said(
+                    text(),
+                    "Which workers may take it; the step's own pool when left out.",
+                ),
+            ),
+            (
+                "with",
+                said(json!({}), "Its input; may read the step's own output."),
+            ),
+            ("timeout", said(reference("duration"), "Of one attempt.")),
+            (
+                "retry",
+                said(reference("retry"), "How often and when it is tried again."),
+            ),
+        ],
+    );
+    json!({ "anyOf": [{ "const": "none" }, task] })
+}
+
+fn probe() -> Value {
+    object(
+        &["task"],
+        vec![
+            (
+                "task",
+                said(reference("taskType"), "The automation that finds out."),
+            ),
+            ("with", said(json!({}), "Its input.")),
+        ],
+    )
+}
+
+fn wait() -> Value {
+    object(
+        &["event", "timeout"],
+        vec![
+            (
+                "event",
+                said(text(), "A type, or a prefix: `com.example.*`."),
+            ),
+            (
+                "when",
+                said(
+                    reference("condition"),
+                    "Only an event for which this is true; reads `event` too.",
+                ),
+            ),
+            ("timeout", said(reference("duration"), "How long.")),
+            (
+                "on_timeout",
+                said(
+                    json!({ "enum": ["fail", "park", "continue"] }),
+                    "What then; `fail` when left out.",
+                ),
+            ),
+            (
+                "since",
+                said(
+                    reference("duration"),
+                    "How long before the saga's start an event may have been received to count.",
+                ),
+            ),
+        ],
+    )
+}
+
+fn approve() -> Value {
+    object(
+        &["by", "timeout"],
+        vec![
+            (
+                "by",
+                said(
+                    text(),
+                    "A role (viewer, operator, admin): that one or a higher one; or the name of a person's token.",
+                ),
+            ),
+            ("prompt", said(text(), "The question.")),
+            ("timeout", said(reference("duration"), "How long.")),
+            (
+                "on_timeout",
+                said(
+                    json!({ "enum": ["fail", "park", "continue"] }),
+                    "What then; `park` when left out.",
+                ),
+            ),
+            (
+                "on_reject",
+                said(
+                    json!({ "enum": ["fail", "continue"] }),
+                    "What a no does; `fail` when left out.",
+                ),
+            ),
+        ],
+    )
+}
+
+fn emit() -> Value {
+    object(
+        &["type"],
+        vec![
+            ("type", said(text(), "Its type, fixed.")),
+            ("subject", said(text(), "What it is about.")),
+            ("data", said(json!({}), "What it says.")),
+        ],
+    )
+}
+
+fn trigger() -> Value {
+    let rule = || {
+        vec![
+            (
+                "when",
+                said(
+                    reference("condition"),
+                    "Only events for which this is true.",
+                ),
+            ),
+            (
+                "input",
+                said(
+                    json!({}),
+                    "The saga's input; the event's data when left out.",
+                ),
+            ),
+            (
+                "key",
+                said(
+                    text(),
+                    "While a saga with this key runs, and `window` after its start, further hits join it.",
+                ),
+            ),
+            (
+                "window",
+                said(reference("duration"), "How long after its start."),
+            ),
+        ]
+    };
+    let mut event = vec![(
+        "event",
+        said(text(), "A type, or a prefix: `com.example.*`."),
+    )];
+    event.extend(rule());
+    let mut hook = vec![
+        (
+            "hook",
+            said(
+                json!({ "type": "string", "pattern": "^[a-z][a-z0-9_-]{0,63}$" }),
+                "The name in its path.",
+            ),
+        ),
+        (
+            "secret",
+            said(
+                text(),
+                "The name of a secret in the orchestrator's configuration.",
+            ),
+        ),
+    ];
+    hook.extend(rule());
+    let schedule = vec![
+        (
+            "schedule",
+            said(
+                text(),
+                "Minute, hour, day of the month, month, day of the week; six fields begin with the second.",
+            ),
+        ),
+        ("timezone", said(text(), "IANA; UTC when left out.")),
+        (
+            "input",
+            said(
+                json!({}),
+                "The saga's input; an empty object when left out.",
+            ),
+        ),
+        (
+            "catch_up",
+            said(
+                json!({ "enum": ["last", "none", "all"] }),
+                "What is done about what was missed; `last` when left out.",
+            ),
+        ),
+        (
+            "overlap",
+            said(
+                json!({ "enum": ["skip", "allow"] }),
+                "While the saga of the firing before has not ended; `skip` when left out.",
+            ),
+        ),
+    ];
+    json!({ "oneOf": [
+        object(&["event"], event), object(&["schedule"], schedule), object(&["hook", "secret"], hook),
+    ] })
+}
+
+fn object(required: &[&str], properties: Vec<(&str, Value)>) -> Value {
+    let properties: Map<String, Value> = properties
+        .into_iter()
+        .map(|(key, schema)| (key.to_owned(), schema))
+        .collect();
+    json!({ "type": "object", "required": required, "additionalProperties": false, "properties": properties })
+}
+
+fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/$defs/{name}") })
+}
+
+fn text() -> Value {
+    json!({ "type": "string", "minLength": 1 })
+}
+
+fn said(mut schema: Value, what: &str) -> Value {
+    if let Value::Object(map) = &mut schema {
+        map.insert("description".to_owned(), Value::from(what));
+    }
+    schema
+}

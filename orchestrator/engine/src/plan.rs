@@ -1,0 +1,473 @@
+//! What a definition is going to do, before anything runs: the order, what runs side by side, how long it may take, and for each step what
+//! is taken back when it fails. The same rules as `advance` and `decide`, over all runs at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use baton_messages::{Effect, Manifest, StepId, TaskType};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::catalogue::Catalogue;
+use crate::decide::limits::QUEUE_MS_DEFAULT;
+use crate::definition::{
+    Attempts, Definition, OnError, OnTimeout, Step, StepKind, TaskStep, UndoPlan, duration_ms_of,
+};
+
+/// A whole plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// The name of the definition.
+    pub definition: String,
+    /// Its version.
+    pub version: u32,
+    /// The steps by the stage they begin in: those of one stage may run side by side.
+    pub stages: Vec<Vec<StepId>>,
+    /// The steps, in the order of the document.
+    pub steps: Vec<Planned>,
+    /// The way that takes longest by time limits.
+    pub longest: Way,
+}
+
+/// A way through the steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Way {
+    /// The steps on it.
+    pub steps: Vec<StepId>,
+    /// How long at most, in milliseconds; none when something on it has no end.
+    pub limit_ms: Option<u64>,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    /// Its id.
+    pub id: StepId,
+    /// What it does: `task`, `sleep`, `wait`, `approve`, `emit`.
+    pub kind: &'static str,
+    /// Of what: the task type, the type of the event, who decides, how long.
+    pub of: String,
+    /// What it waits for; of the pivot everything that does not come after it.
+    pub after: Vec<StepId>,
+    /// Its stage, from 0.
+    pub stage: usize,
+    /// Whether it runs.
+    pub runs: Runs,
+    /// From its dispatch on the saga only goes forward.
+    pub pivot: bool,
+    /// How long it takes at most once a worker has it, with all its attempts and the waits between them, in milliseconds; none when it has
+    /// no end, or when nobody knows yet.
+    pub limit_ms: Option<u64>,
+    /// How long it may wait for a worker beside, in milliseconds.
+    pub queue_ms: Option<u64>,
+    /// What happens when it fails for good.
+    pub fails: Fails,
+}
+
+/// Whether a step runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Runs {
+    /// Always.
+    Always,
+    /// When its `if` is true.
+    Perhaps,
+    /// Never, with this input.
+    Never,
+}
+
+/// What happens when a step fails for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "then", rename_all = "kebab-case")]
+pub enum Fails {
+    /// It cannot.
+    Never,
+    /// The saga goes on without its output.
+    GoesOn,
+    /// A person decides.
+    Parks,
+    /// What was done is taken back.
+    Unwinds {
+        /// Itself, when nobody knows whether it happened: beside what does not come before it.
+        in_doubt: Option<Undo>,
+        /// In this order; what stands together is taken back side by side.
+        undo: Vec<Vec<Undo>>,
+    },
+}
+
+/// One undo.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Undo {
+    /// Of which step.
+    pub step: StepId,
+    /// How.
+    #[serde(flatten)]
+    pub how: How,
+    /// When it is needed.
+    pub when: When,
+}
+
+/// How a step is taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "how", rename_all = "kebab-case")]
+pub enum How {
+    /// By its own automation.
+    Own {
+        /// Which.
+        task: TaskType,
+    },
+    /// By another.
+    Task {
+        /// Which.
+        task: TaskType,
+    },
+    /// Not at all.
+    NotUndone {
+        /// Why that is right.
+        because: String,
+    },
+    /// By a person: its automation has no undo.
+    ByHand,
+    /// Nobody knows yet what its automation does.
+    Unknown,
+}
+
+/// When an undo is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// Whenever it was run: it comes before what failed.
+    Done,
+    /// When it had begun by then: it runs beside what failed.
+    Begun,
+    /// When nobody knows whether it happened: it is what failed itself.
+    InDoubt,
+}
+
+/// Plans a definition; with an input, what depends on it alone is taken into account.
+#[must_use]
+pub fn plan(definition: &Definition, catalogue: &Catalogue, input: Option<&Value>) -> Plan {
+    let planner = Planner {
+        definition,
+        catalogue,
+        runs: runs(definition, input),
+        scope: input
+            .map(|input| BTreeMap::from([("input".to_owned(), input.clone())]))
+            .unwrap_or_default(),
+    };
+    planner.plan()
+}
+
+struct Planner<'a> {
+    definition: &'a Definition,
+    catalogue: &'a Catalogue,
+    runs: Vec<Runs>,
+    /// What expressions may read by now.
+    scope: BTreeMap<String, Value>,
+}
+
+fn runs(definition: &Definition, input: Option<&Value>) -> Vec<Runs> {
+    let scope = input.map(|input| BTreeMap::from([("input".to_owned(), input.clone())]));
+    let of = |step: &Step| match (&step.condition, &scope) {
+        (None, _) => Runs::Always,
+        (Some(condition), Some(scope)) if condition.roots().iter().all(|root| root == "input") => {
+            match condition.eval(scope) {
+                Ok(Value::Bool(true)) => Runs::Always,
+                Ok(Value::Bool(false)) => Runs::Never,
+                _ => Runs::Perhaps,
+            }
+        }
+        (Some(_), _) => Runs::Perhaps,
+    };
+    definition.steps.iter().map(of).collect()
+}
+
+impl Planner<'_> {
+    fn plan(&self) -> Plan {
+        let steps = &self.definition.steps;
+        let before: Vec<Vec<usize>> = steps.iter().map(|step| self.before(step)).collect();
+        let order = order(&before);
+        let mut stage = vec![0; steps.len()];
+        for index in &order {
+            stage[*index] = before[*index]
+                .iter()
+                .map(|b| stage[*b] + 1)
+                .max()
+                .unwrap_or(0);
+        }
+        let mut stages: Vec<Vec<StepId>> = Vec::new();
+        for (step, at) in steps.iter().zip(&stage) {
+            if stages.len() <= *at {
+                stages.resize(*at + 1, Vec::new());
+            }
+            stages[*at].push(step.id.clone());
+        }
+        let limits: Vec<Option<u64>> = steps.iter().map(|step| self.limit_ms(step)).collect();
+        let planned = steps.iter().map(|step| Planned {
+            id: step.id.clone(),
+            kind: kind(step),
+            of: of(step),
+            after: self.ids(&before[step.index]),
+            stage: stage[step.index],
+            runs: self.runs[step.index],
+            pivot: step.pivot,
+            limit_ms: limits[step.index],
+            queue_ms: step
+                .task()
+                .map(|task| task.queue_timeout_ms.unwrap_or(QUEUE_MS_DEFAULT)),
+            fails: self.fails(step),
+        });
+        Plan {
+            definition: self.definition.saga.clone(),
+            version: self.definition.version,
+            steps: planned.collect(),
+            stages,
+            longest: self.longest(&before, &order, &limits),
+        }
+    }
+
+    fn ids(&self, indices: &[usize]) -> Vec<StepId> {
+        let steps = indices.iter().filter_map(|i| self.definition.steps.get(*i));
+        steps.map(|step| step.id.clone()).collect()
+    }
+
+    /// What a step waits for. The pivot waits for all that does not come after it.
+    fn before(&self, step: &Step) -> Vec<usize> {
+        if !step.pivot {
+            return step.after.clone();
+        }
+        let all = 0..self.definition.steps.len();
+        all.filter(|i| *i != step.index && !step.descendants.contains(i))
+            .collect()
+    }
+
+    fn manifest(&self, task: &TaskStep) -> Option<&Manifest> {
+        self.catalogue
+            .get(&task.task_type)
+            .map(|known| &known.manifest)
+    }
+
+    /// How long a step takes at most once somebody has it.
+    fn limit_ms(&self, step: &Step) -> Option<u64> {
+        if self.runs[step.index] == Runs::Never {
+            return Some(0);
+        }
+        match &step.kind {
+            StepKind::Task(task) => self.task_limit_ms(task),
+            StepKind::Sleep(how_long) => duration_ms_of(&how_long.eval(&self.scope).ok()?).ok(),
+            StepKind::Wait(wait) => Some(wait.timeout_ms),
+            StepKind::Approve(approve) => Some(approve.timeout_ms),
+            StepKind::Emit(_) => Some(0),
+        }
+    }
+
+    fn task_limit_ms(&self, task: &TaskStep) -> Option<u64> {
+        let manifest = self.manifest(task)?;
+        let timeout = task
+            .timeout_ms
+            .unwrap_or(manifest.timeout_ms_default)
+            .min(manifest.timeout_ms_max);
+        let attempts = match task.retry.attempts {
+            None => manifest.retry.attempts.max(1),
+            Some(Attempts::Times(times)) => times.get(),
+            Some(Attempts::Forever) => return None,
+        };
+        let factor = task.retry.factor.unwrap_or(manifest.retry.factor).max(1.0);
+        let most = task.retry.max_ms.unwrap_or(manifest.retry.max_ms);
+        let mut wait = task.retry.backoff_ms.unwrap_or(manifest.retry.backoff_ms);
+        let mut all = timeout;
+        for _ in 1..attempts {
+            all = all.saturating_add(timeout).saturating_add(wait.min(most));
+            wait = longer(wait, factor);
+        }
+        Some(all)
+    }
+
+    /// The way through the steps that takes longest; one that has no end is longer than any.
+    fn longest(&self, before: &[Vec<usize>], order: &[usize], limits: &[Option<u64>]) -> Way {
+        let length = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
+        let mut until = vec![0_u64; before.len()];
+        let mut from: Vec<Option<usize>> = vec![None; before.len()];
+        for index in order {
+            let last = before[*index]
+                .iter()
+                .copied()
+                .max_by_key(|b| (until[*b], std::cmp::Reverse(*b)));
+            from[*index] = last;
+            let start = last.map_or(0, |last| until[last]);
+            until[*index] = start.saturating_add(length(limits[*index]));
+        }
+        let end = (0..until.len()).max_by_key(|i| (until[*i], *i));
+        let mut way = Vec::new();
+        let mut at = end;
+        while let Some(index) = at {
+            way.push(index);
+            at = from[index];
+        }
+        way.reverse();
+        way.retain(|index| self.runs[*index] != Runs::Never);
+        let ends = way.iter().all(|index| limits[*index].is_some());
+        Way {
+            steps: self.ids(&way),
+            limit_ms: end.filter(|_| ends).map(|end| until[end]),
+        }
+    }
+
+    /// What happens when a step fails for good, nothing of it being done.
+    fn fails(&self, step: &Step) -> Fails {
+        let past_pivot = self
+            .definition
+            .pivot()
+            .is_some_and(|pivot| step.ancestors.contains(&pivot.index));
+        let on_timeout = match &step.kind {
+            StepKind::Wait(wait) => Some(wait.on_timeout),
+            // A no is a failure for good, whatever follows when nobody answers.
+            StepKind::Approve(approve) => approve.goes_on_rejected.then_some(approve.on_timeout),
+            StepKind::Emit(emit) if emit.subject.is_none() && emit.data.is_none() => {
+                return Fails::Never;
+            }
+            StepKind::Task(_) | StepKind::Sleep(_) | StepKind::Emit(_) => None,
+        };
+        match (step.on_error, on_timeout) {
+            _ if self.runs[step.index] == Runs::Never => Fails::Never,
+            (OnError::Continue, _) | (_, Some(OnTimeout::Continue)) => Fails::GoesOn,
+            (OnError::Park, _) | (_, Some(OnTimeout::Park)) => Fails::Parks,
+            (OnError::Compensate, _) if past_pivot => Fails::Parks,
+            (OnError::Compensate, _) => Fails::Unwinds {
+                in_doubt: self.in_doubt(step),
+                undo: self.unwind(step),
+            },
+        }
+    }
+
+    /// Its own undo. Whether the pivot happened is never guessed: a person is asked.
+    fn in_doubt(&self, step: &Step) -> Option<Undo> {
+        let how = self.how(step).filter(|_| !step.pivot)?;
+        Some(Undo {
+            step: step.id.clone(),
+            how,
+            when: When::InDoubt,
+        })
+    }
+
+    /// What is taken back when a step fails before the way forward is the only one: what comes before it, and what may have begun beside
+    /// it. What depends on something is taken back first.
+    fn unwind(&self, failed: &Step) -> Vec<Vec<Undo>> {
+        let pivot = self.definition.pivot();
+        let after_pivot = |step: &Step| {
+            pivot.is_some_and(|pivot| step.pivot || step.ancestors.contains(&pivot.index))
+        };
+        let mut undone: BTreeMap<usize, Undo> = BTreeMap::new();
+        for step in &self.definition.steps {
+            let reached = step.index != failed.index
+                && !failed.descendants.contains(&step.index)
+                && !after_pivot(step)
+                && self.runs[step.index] != Runs::Never;
+            if let Some(how) = self.how(step).filter(|_| reached) {
+                let before = failed.pivot || failed.ancestors.contains(&step.index);
+                let undo = Undo {
+                    step: step.id.clone(),
+                    how,
+                    when: if before { When::Done } else { When::Begun },
+                };
+                undone.insert(step.index, undo);
+            }
+        }
+        self.in_order(undone)
+    }
+
+    /// How a step is taken back; none when there is nothing to take back.
+    fn how(&self, step: &Step) -> Option<How> {
+        let task = step.task()?;
+        let manifest = self.manifest(task);
+        if manifest.is_some_and(|manifest| manifest.effect == Effect::None) {
+            return None;
+        }
+        Some(match (&task.undo, manifest) {
+            (UndoPlan::None { because }, _) => How::NotUndone {
+                because: because.clone(),
+            },
+            (UndoPlan::Task(undo), _) => How::Task {
+                task: undo.task_type.clone(),
+            },
+            (UndoPlan::Own, None) => How::Unknown,
+            (UndoPlan::Own, Some(manifest)) if manifest.undo => How::Own {
+                task: task.task_type.clone(),
+            },
+            (UndoPlan::Own, Some(_)) => How::ByHand,
+        })
+    }
+
+    fn in_order(&self, mut left: BTreeMap<usize, Undo>) -> Vec<Vec<Undo>> {
+        let mut waves = Vec::new();
+        while !left.is_empty() {
+            let there: BTreeSet<usize> = left.keys().copied().collect();
+            let free = |index: &usize| {
+                let step = self.definition.steps.get(*index);
+                step.is_none_or(|step| step.descendants.is_disjoint(&there))
+            };
+            let now: Vec<usize> = there.iter().copied().filter(free).collect();
+            if now.is_empty() {
+                break;
+            }
+            // The last of the document first, as they are offered.
+            waves.push(
+                now.iter()
+                    .rev()
+                    .filter_map(|index| left.remove(index))
+                    .collect(),
+            );
+        }
+        waves
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "waits are far below 2^52 ms and the cast saturates"
+)]
+fn longer(wait_ms: u64, factor: f64) -> u64 {
+    (wait_ms as f64 * factor) as u64
+}
+
+/// The steps in an order in which each comes after all it waits for.
+fn order(before: &[Vec<usize>]) -> Vec<usize> {
+    let mut done: BTreeSet<usize> = BTreeSet::new();
+    let mut order = Vec::with_capacity(before.len());
+    while order.len() < before.len() {
+        let free = (0..before.len())
+            .filter(|i| !done.contains(i) && before[*i].iter().all(|b| done.contains(b)));
+        let free: Vec<usize> = free.collect();
+        if free.is_empty() {
+            break;
+        }
+        done.extend(&free);
+        order.extend(free);
+    }
+    order
+}
+
+const fn kind(step: &Step) -> &'static str {
+    match &step.kind {
+        StepKind::Task(_) => "task",
+        StepKind::Sleep(_) => "sleep",
+        StepKind::Wait(_) => "wait",
+        StepKind::Approve(_) => "approve",
+        StepKind::Emit(_) => "emit",
+    }
+}
+
+fn of(step: &Step) -> String {
+    match &step.kind {
+        StepKind::Task(task) => task.task_type.to_string(),
+        StepKind::Sleep(how_long) => match how_long.as_literal() {
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => format!("{other}ms"),
+            None => "computed".to_owned(),
+        },
+        StepKind::Wait(wait) => wait.event.to_string(),
+        StepKind::Approve(approve) => approve.by.to_string(),
+        StepKind::Emit(emit) => emit.kind.clone(),
+    }
+}

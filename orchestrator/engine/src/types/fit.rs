@@ -1,0 +1,120 @@
+//! Whether a value of one type may be handed to what takes another: always, or not always, and why not.
+
+use super::{Object, Type};
+
+/// Why a value may not fit: where in it, what it is there, what is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Misfit {
+    /// The way down to it, `.a[].b`; empty for the value itself.
+    pub(crate) at: String,
+    pub(crate) why: Why,
+}
+
+/// What does not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// It is, or may be, of another kind.
+    Kind { is: Type, takes: Type },
+    /// A key it needs is not there, or not always.
+    Missing { key: String, ever: bool },
+    /// It has a key that is not taken.
+    Surplus { key: String },
+}
+
+impl Misfit {
+    fn new(why: Why) -> Self {
+        Self {
+            at: String::new(),
+            why,
+        }
+    }
+
+    fn under(mut self, part: &str) -> Self {
+        self.at.insert_str(0, part);
+        self
+    }
+}
+
+/// Why a value of the type `is` does not always fit `takes`; `None` when it does, as far as can be known.
+pub(crate) fn misfit(is: &Type, takes: &Type) -> Option<Misfit> {
+    let taken = takes.alternatives();
+    if taken.contains(&Type::Any) {
+        return None;
+    }
+    let misfits = is.alternatives().iter();
+    misfits
+        .filter_map(|one| misfit_of_one(one, is, takes))
+        .next()
+}
+
+/// Of one alternative, with all of them for the words.
+fn misfit_of_one(one: &Type, is: &Type, takes: &Type) -> Option<Misfit> {
+    let mut nearest: Option<Misfit> = None;
+    for taken in takes.alternatives() {
+        let misfit = match (one, taken) {
+            (Type::Any, _)
+            | (Type::Null, Type::Null)
+            | (Type::Bool, Type::Bool)
+            | (Type::Int | Type::Uint, Type::Int | Type::Double)
+            | (Type::Double, Type::Double)
+            | (Type::Text(None), Type::Text(_))
+            | (Type::Text(_), Type::Text(None)) => return None,
+            (Type::Text(Some(is)), Type::Text(Some(takes))) if is.is_subset(takes) => return None,
+            (Type::List(is), Type::List(takes)) => match misfit(is, takes) {
+                None => return None,
+                Some(inside) => inside.under("[]"),
+            },
+            (Type::Object(is), Type::Object(takes)) => match misfit_of_objects(is, takes) {
+                None => return None,
+                Some(inside) => inside,
+            },
+            _ => continue,
+        };
+        // What is of the right kind and wrong inside says more than that it is wrong.
+        nearest = Some(misfit);
+    }
+    Some(nearest.unwrap_or_else(|| {
+        Misfit::new(Why::Kind {
+            is: is.clone(),
+            takes: takes.clone(),
+        })
+    }))
+}
+
+fn misfit_of_objects(is: &Object, takes: &Object) -> Option<Misfit> {
+    for (key, wanted) in &takes.properties {
+        let there = is.properties.get(key);
+        let missing = |ever| {
+            Some(Misfit::new(Why::Missing {
+                key: key.clone(),
+                ever,
+            }))
+        };
+        match there {
+            Some(own) => {
+                if let Some(inside) = misfit(&own.of, &wanted.of) {
+                    return Some(inside.under(&format!(".{key}")));
+                }
+                if wanted.required && !own.required {
+                    return missing(true);
+                }
+            }
+            // Whoever says nothing of a key may have it; whoever names what other keys hold may as well not have this one.
+            None if wanted.required && is.rest.is_none() => return missing(false),
+            None => {}
+        }
+    }
+    let surplus = is
+        .properties
+        .iter()
+        .filter(|(key, _)| !takes.properties.contains_key(*key));
+    for (key, own) in surplus {
+        let Some(rest) = &takes.rest else {
+            return Some(Misfit::new(Why::Surplus { key: key.clone() }));
+        };
+        if let Some(inside) = misfit(&own.of, rest) {
+            return Some(inside.under(&format!(".{key}")));
+        }
+    }
+    None
+}

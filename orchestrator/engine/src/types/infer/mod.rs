@@ -1,0 +1,272 @@
+//! What type an expression has, and what would go wrong with it: CEL's operators and functions over the types of its variables.
+//!
+//! An expression is refused when some value of those types makes it fail for a wrong kind or a name that is not there. What depends on
+//! the value alone (a division by zero, an index past the end of a list, text that is no number) is not a matter of types.
+
+mod functions;
+mod known;
+mod narrow;
+mod operators;
+mod places;
+mod select;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use cel::common::ast::{CallExpr, EntryExpr, Expr as Ast, IdedExpr, LiteralValue, operators as op};
+
+use super::{Object, Property, Type};
+use crate::expr::{Expr, SECRET_KEY, TYPE_NAMES, parse_with_places};
+pub(crate) use known::Scope;
+use places::Places;
+
+/// What is wrong with a part of an expression.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) kind: ProblemKind,
+    /// Where, in characters of the expression's text.
+    pub(crate) at: Range<usize>,
+    pub(crate) what: String,
+    pub(crate) help: String,
+}
+
+/// Which kind of mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProblemKind {
+    /// A function there is not, or too many or few arguments.
+    Function,
+    /// An operator or function that does not take what it is given.
+    Operands,
+    /// What may be null or absent, used as if it were there.
+    Absent,
+    /// A name that leads nowhere.
+    Path,
+    /// Always the same, whatever the values are: likely a mistake, and nothing that fails.
+    Constant,
+}
+
+/// The type of an expression, and everything wrong with it.
+pub(crate) fn infer(expr: &Expr, scope: &Scope) -> (Type, Vec<Problem>) {
+    let Ok((ast, info)) = parse_with_places(expr.text()) else {
+        // It was compiled before, so this does not happen; what cannot be read has no type.
+        return (Type::Any, Vec::new());
+    };
+    let mut infer = Infer {
+        places: Places::new(info),
+        known: scope.clone(),
+        problems: Vec::new(),
+    };
+    let of = infer.of(&ast);
+    infer.result(&ast, &of);
+    (of, infer.problems)
+}
+
+struct Infer {
+    places: Places,
+    known: Scope,
+    problems: Vec<Problem>,
+}
+
+impl Infer {
+    fn report(
+        &mut self,
+        kind: ProblemKind,
+        at: Range<usize>,
+        what: String,
+        help: impl Into<String>,
+    ) {
+        let problem = Problem {
+            kind,
+            at,
+            what,
+            help: help.into(),
+        };
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// The text of a part, as it is written.
+    fn text(&self, node: &IdedExpr) -> String {
+        self.places.text(node)
+    }
+
+    /// What a whole expression yields has to be JSON.
+    fn result(&mut self, ast: &IdedExpr, of: &Type) {
+        for one in of.alternatives() {
+            let (what, help) = match one {
+                Type::Optional(_) => ("an optional value", "take its value with .orValue(…)"),
+                Type::Bytes => ("bytes", "make text of it with string(…)"),
+                Type::Kind => ("a type", "compare it: `type(x) == string`"),
+                _ => continue,
+            };
+            let what = format!("yields {what}, which is no JSON value");
+            let at = self.places.span(ast);
+            self.report(ProblemKind::Operands, at, what, help);
+        }
+    }
+
+    fn of(&mut self, node: &IdedExpr) -> Type {
+        if let Some(of) = self.known.fact(node) {
+            return of;
+        }
+        match &node.expr {
+            Ast::Unspecified => Type::Any,
+            Ast::Ident(name) => self.ident(name),
+            Ast::Literal(literal) => of_literal(literal),
+            Ast::Select(select) if select.test => self.has(&select.operand, &select.field),
+            Ast::Select(select) => self.select(&select.operand, &select.field),
+            Ast::Call(call) => self.call(node, call),
+            Ast::List(list) => {
+                let items: Vec<Type> = list.elements.iter().map(|item| self.of(item)).collect();
+                let items = items.into_iter().enumerate().map(|(n, of)| {
+                    match list.optional_indices.contains(&n) {
+                        true => held(&of),
+                        false => of,
+                    }
+                });
+                Type::list(Type::union(items))
+            }
+            Ast::Map(map) => {
+                let entries: Vec<(&IdedExpr, &IdedExpr, bool)> = map
+                    .entries
+                    .iter()
+                    .filter_map(|entry| match &entry.expr {
+                        EntryExpr::MapEntry(entry) => {
+                            Some((&entry.key, &entry.value, entry.optional))
+                        }
+                        EntryExpr::StructField(_) => None,
+                    })
+                    .collect();
+                self.map(&entries)
+            }
+            Ast::Struct(made) => {
+                let what = format!("there is no type `{}` to make", made.type_name);
+                let help = "make an object: `{\"key\": value}`";
+                let at = self.places.span(node);
+                self.report(ProblemKind::Function, at, what, help);
+                Type::Any
+            }
+            Ast::Comprehension(walk) => self.walk(walk),
+        }
+    }
+
+    fn ident(&self, name: &str) -> Type {
+        let name = name.trim_start_matches('.');
+        match self.known.get(name) {
+            Some(of) => of,
+            None if TYPE_NAMES.contains(&name) => Type::Kind,
+            // A variable there is not has been refused already.
+            None => Type::Any,
+        }
+    }
+
+    /// An object made in an expression. Where its keys are computed, nobody knows them.
+    fn map(&mut self, entries: &[(&IdedExpr, &IdedExpr, bool)]) -> Type {
+        let mut object = Object {
+            properties: BTreeMap::new(),
+            rest: None,
+        };
+        for (key, value, optional) in entries {
+            let key_type = self.of(key);
+            let of = self.of(value);
+            let of = if *optional { held(&of) } else { of };
+            match &key.expr {
+                Ast::Literal(LiteralValue::String(name)) => {
+                    let required = !optional;
+                    let property = Property { of, required };
+                    object.properties.insert(name.inner().to_owned(), property);
+                }
+                _ if matches!(key_type, Type::Text(_)) => {
+                    let rest = object.rest.take().into_iter().chain([of]);
+                    object.rest = Some(Type::union(rest));
+                }
+                // JSON has no such object, and CEL may use it all the same.
+                _ => return Type::Any,
+            }
+        }
+        Type::object(object)
+    }
+
+    fn call(&mut self, node: &IdedExpr, call: &CallExpr) -> Type {
+        match (call.func_name.as_str(), &call.target, call.args.as_slice()) {
+            ("secret", None, _) => Type::object(Object::closed([(SECRET_KEY, Type::TEXT)])),
+            (op::CONDITIONAL, None, [condition, yes, no]) => self.conditional(condition, yes, no),
+            (op::LOGICAL_AND, None, [left, right]) => self.junction(left, right, true),
+            (op::LOGICAL_OR, None, [left, right]) => self.junction(left, right, false),
+            (op::OPT_SELECT, None, [operand, field]) => self.optional_select(operand, field),
+            (op::INDEX, None, [operand, index]) => self.index(operand, index),
+            (op::OPT_INDEX, None, [operand, index]) => {
+                self.of(index);
+                let of = self.of(operand);
+                Type::optional(select::inside_any(&of))
+            }
+            (name, None, _) if name.starts_with(['_', '!', '-', '@']) => self.operator(node, call),
+            _ => self.function(node, call),
+        }
+    }
+
+    fn conditional(&mut self, condition: &IdedExpr, yes: &IdedExpr, no: &IdedExpr) -> Type {
+        self.truth(condition);
+        let before = self.known.clone();
+        self.assume(condition, true);
+        let yes = self.of(yes);
+        self.known = before.clone();
+        self.assume(condition, false);
+        let no = self.of(no);
+        self.known = before;
+        Type::union([yes, no])
+    }
+
+    /// `&&` and `||`: the right side is looked at only when the left one has not decided.
+    fn junction(&mut self, left: &IdedExpr, right: &IdedExpr, and: bool) -> Type {
+        self.truth(left);
+        let before = self.known.clone();
+        self.assume(left, and);
+        self.truth(right);
+        self.known = before;
+        Type::Bool
+    }
+
+    /// What has to be true or false.
+    fn truth(&mut self, node: &IdedExpr) {
+        let of = self.of(node);
+        for one in of.alternatives() {
+            if !matches!(one, Type::Bool | Type::Any) {
+                let text = self.text(node);
+                let what = format!("`{text}` is {of}, and has to be true or false");
+                let (kind, help) = if *one == Type::Null {
+                    (ProblemKind::Absent, GUARD)
+                } else {
+                    (ProblemKind::Operands, "compare it with something")
+                };
+                let at = self.places.span(node);
+                return self.report(kind, at, what, help);
+            }
+        }
+    }
+}
+
+/// What to do about what may not be there.
+const GUARD: &str = "guard it with has(…), or take a default with .?name.orValue(…)";
+
+/// What an optional holds; anything else is itself.
+fn held(of: &Type) -> Type {
+    Type::union(of.alternatives().iter().map(|one| match one {
+        Type::Optional(held) => held.as_ref().clone(),
+        other => other.clone(),
+    }))
+}
+
+fn of_literal(literal: &LiteralValue) -> Type {
+    match literal {
+        LiteralValue::Boolean(_) => Type::Bool,
+        LiteralValue::Bytes(_) => Type::Bytes,
+        LiteralValue::Double(_) => Type::Double,
+        LiteralValue::Int(_) => Type::Int,
+        LiteralValue::Null => Type::Null,
+        LiteralValue::String(text) => Type::text(text.inner()),
+        LiteralValue::UInt(_) => Type::Uint,
+    }
+}

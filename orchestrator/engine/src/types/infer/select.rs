@@ -1,0 +1,286 @@
+//! Into objects and lists: `a.b`, `a["b"]`, `a[0]`, `a.?b`, `has(a.b)`.
+
+use cel::common::ast::{Expr as Ast, IdedExpr, LiteralValue};
+
+use super::{GUARD, Infer, ProblemKind, held};
+use crate::names::nearest;
+use crate::types::{Object, Type};
+
+/// How many names a message lists.
+const NAMES_MAX: usize = 12;
+
+impl Infer {
+    /// `operand.field`.
+    pub(super) fn select(&mut self, operand: &IdedExpr, field: &str) -> Type {
+        let of = self.of(operand);
+        // Where only one of several has it, it is not always there; where none has, it never is.
+        let has = |one: &Type| match one {
+            Type::Object(object) => object.properties.contains_key(field) || object.rest.is_some(),
+            _ => false,
+        };
+        let ever = of.alternatives().iter().any(has);
+        let mut found = Vec::new();
+        for one in of.alternatives() {
+            if ever && matches!(one, Type::Object(_)) && !has(one) {
+                self.may_be_absent(operand, field);
+            } else {
+                found.extend(self.select_one(operand, one, of == Type::Null, field));
+            }
+        }
+        Type::union(found)
+    }
+
+    fn may_be_absent(&mut self, operand: &IdedExpr, field: &str) {
+        let what = format!("`{}.{field}` may be absent", self.text(operand));
+        let at = self.places.word_after(operand, field);
+        self.report(ProblemKind::Absent, at, what, self.guard(operand, field));
+    }
+
+    fn select_one(
+        &mut self,
+        operand: &IdedExpr,
+        of: &Type,
+        always_null: bool,
+        field: &str,
+    ) -> Option<Type> {
+        match of {
+            Type::Any => Some(Type::Any),
+            Type::Object(object) => Some(self.property(operand, object, field)),
+            // A field of an optional is an optional.
+            Type::Optional(held) => Some(Type::optional(inside(held, field))),
+            Type::Null => {
+                let text = self.text(operand);
+                let is = if always_null { "is" } else { "may be" };
+                let what = format!("`{text}` {is} null, and null has no `{field}`");
+                let at = self.places.span(operand);
+                self.report(ProblemKind::Absent, at, what, self.guard(operand, field));
+                None
+            }
+            other => {
+                let text = self.text(operand);
+                let what = format!("`{text}` is {other}, which has no `{field}` inside");
+                let at = self.places.word_after(operand, field);
+                let help = "only objects and lists have something inside";
+                self.report(ProblemKind::Path, at, what, help);
+                None
+            }
+        }
+    }
+
+    /// How to read a field that may not be there.
+    fn guard(&self, operand: &IdedExpr, field: &str) -> String {
+        let text = self.text(operand);
+        if super::known::place(operand).is_some() {
+            return format!(
+                "guard it with `has({text}.{field})`, or take a default: `{text}.?{field}.orValue(…)`"
+            );
+        }
+        GUARD.to_owned()
+    }
+
+    fn property(&mut self, operand: &IdedExpr, object: &Object, field: &str) -> Type {
+        if let Some(property) = object.properties.get(field) {
+            if !property.required {
+                self.may_be_absent(operand, field);
+            }
+            return property.of.clone();
+        }
+        let text = self.text(operand);
+        let at = self.places.word_after(operand, field);
+        let names: Vec<&str> = object.properties.keys().map(String::as_str).collect();
+        let near = nearest(field, names.iter().copied());
+        match (&object.rest, near) {
+            (None, near) => {
+                let what = format!("`{text}` has no `{field}`");
+                let help = near.map_or_else(
+                    || list("it has", &names),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                self.report(ProblemKind::Path, at, what, help);
+                Type::Any
+            }
+            // Nothing is said of other keys: only a name that is nearly a known one is worth a word.
+            (Some(Type::Any), Some(near)) => {
+                let what = format!("the schema of `{text}` speaks of no `{field}`");
+                let help = format!("did you mean `{near}`?");
+                self.report(ProblemKind::Constant, at, what, help);
+                Type::Any
+            }
+            (Some(Type::Any), None) => Type::Any,
+            (Some(rest), _) => {
+                self.may_be_absent(operand, field);
+                rest.clone()
+            }
+        }
+    }
+
+    /// `operand.?field`.
+    pub(super) fn optional_select(&mut self, operand: &IdedExpr, field: &IdedExpr) -> Type {
+        let of = self.of(operand);
+        let Ast::Literal(LiteralValue::String(name)) = &field.expr else {
+            return Type::optional(Type::Any);
+        };
+        let name = name.inner().to_owned();
+        self.refuse_names_there_are_not(operand, &of, &name);
+        Type::optional(inside(&held(&of), &name))
+    }
+
+    /// `has(operand.field)`. Whatever it is of, the way to it does not fail: it is made optional before it runs.
+    pub(super) fn has(&mut self, operand: &IdedExpr, field: &str) -> Type {
+        let problems = self.problems.len();
+        let of = self.of(operand);
+        // On the way only names that lead nowhere are mistakes; what may be absent is what is asked.
+        let mut n = 0;
+        self.problems.retain(|problem| {
+            n += 1;
+            n <= problems || problem.kind != ProblemKind::Absent
+        });
+        self.refuse_names_there_are_not(operand, &of, field);
+        if let Some(list) = of
+            .alternatives()
+            .iter()
+            .find(|one| matches!(one, Type::List(_)))
+        {
+            let what = format!(
+                "`{}` is {list}, which has no `{field}` inside",
+                self.text(operand)
+            );
+            let at = self.places.word_after(operand, field);
+            let help = "a list is asked with exists(…), or by its size(…)";
+            self.report(ProblemKind::Path, at, what, help);
+        }
+        Type::Bool
+    }
+
+    /// A key that can never be there is a mistake, also where its absence would do no harm.
+    fn refuse_names_there_are_not(&mut self, operand: &IdedExpr, of: &Type, field: &str) {
+        let objects: Vec<&Object> = of
+            .alternatives()
+            .iter()
+            .filter_map(|one| match one {
+                Type::Object(object) => Some(object.as_ref()),
+                _ => None,
+            })
+            .collect();
+        let never =
+            |object: &&Object| object.rest.is_none() && !object.properties.contains_key(field);
+        if !objects.is_empty() && objects.iter().all(never) && !of.is_any() {
+            let names: Vec<&str> = objects
+                .iter()
+                .flat_map(|object| object.properties.keys())
+                .map(String::as_str)
+                .collect();
+            let what = format!("`{}` has no `{field}`", self.text(operand));
+            let help = nearest(field, names.iter().copied()).map_or_else(
+                || list("it has", &names),
+                |near| format!("did you mean `{near}`?"),
+            );
+            let at = self.places.word_after(operand, field);
+            self.report(ProblemKind::Path, at, what, help);
+        }
+    }
+
+    /// `operand[index]`.
+    pub(super) fn index(&mut self, operand: &IdedExpr, index: &IdedExpr) -> Type {
+        if let Ast::Literal(LiteralValue::String(key)) = &index.expr {
+            let of = self.of(operand);
+            if of
+                .alternatives()
+                .iter()
+                .all(|one| !matches!(one, Type::List(_)))
+            {
+                return self.select(operand, key.inner());
+            }
+        }
+        let of = self.of(operand);
+        let by = self.of(index);
+        let mut found = Vec::new();
+        for one in of.alternatives() {
+            match (one, &by) {
+                (Type::Any, _) => found.push(Type::Any),
+                (Type::List(item), by) if whole(by) => found.push(item.as_ref().clone()),
+                (Type::Object(object), by) if texts(by) => found.push(any_of(object)),
+                (Type::Optional(held), _) => found.push(Type::optional(inside_any(held))),
+                (Type::Null, _) => {
+                    let what = format!(
+                        "`{}` may be null, and null has nothing inside",
+                        self.text(operand)
+                    );
+                    let at = self.places.span(operand);
+                    self.report(ProblemKind::Absent, at, what, GUARD);
+                }
+                (one, by) => {
+                    let what = format!(
+                        "`{}` is {one}, which is not indexed by {by}",
+                        self.text(operand)
+                    );
+                    let help = "a list is indexed by a whole number from 0, an object by text";
+                    let at = self.places.span(index);
+                    self.report(ProblemKind::Operands, at, what, help);
+                }
+            }
+        }
+        Type::union(found)
+    }
+}
+
+fn whole(of: &Type) -> bool {
+    of.alternatives()
+        .iter()
+        .all(|one| matches!(one, Type::Int | Type::Uint | Type::Any))
+}
+
+fn texts(of: &Type) -> bool {
+    of.alternatives()
+        .iter()
+        .all(|one| matches!(one, Type::Text(_) | Type::Any))
+}
+
+/// What may stand under some key of an object.
+fn any_of(object: &Object) -> Type {
+    let properties = object
+        .properties
+        .values()
+        .map(|property| property.of.clone());
+    Type::union(properties.chain(object.rest.clone()))
+}
+
+/// What may stand under a key, where it is there at all.
+fn inside(of: &Type, field: &str) -> Type {
+    Type::union(of.alternatives().iter().filter_map(|one| {
+        match one {
+            Type::Any => Some(Type::Any),
+            Type::Optional(held) => Some(inside(held, field)),
+            Type::Object(object) => object
+                .properties
+                .get(field)
+                .map(|property| property.of.clone())
+                .or_else(|| object.rest.clone()),
+            _ => None,
+        }
+    }))
+}
+
+/// What may stand anywhere inside.
+pub(super) fn inside_any(of: &Type) -> Type {
+    Type::union(of.alternatives().iter().filter_map(|one| match one {
+        Type::Any => Some(Type::Any),
+        Type::Optional(held) => Some(inside_any(held)),
+        Type::List(item) => Some(item.as_ref().clone()),
+        Type::Object(object) => Some(any_of(object)),
+        _ => None,
+    }))
+}
+
+fn list(lead: &str, names: &[&str]) -> String {
+    if names.is_empty() {
+        return "it has no keys".to_owned();
+    }
+    let shown: Vec<&str> = names.iter().take(NAMES_MAX).copied().collect();
+    let more = if names.len() > shown.len() {
+        ", …"
+    } else {
+        ""
+    };
+    format!("{lead} {}{more}", shown.join(", "))
+}

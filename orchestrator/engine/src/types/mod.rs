@@ -1,0 +1,240 @@
+//! What a value may be, as far as can be said before there is one: types from JSON Schemas, of literals and of CEL expressions, and
+//! whether one fits another. Says only what is certain; where nobody can know, it is honestly [`Type::Any`], which fits everywhere.
+//!
+//! The way: `schema` turns the schemas of the saga's input and of task types into types, `infer` walks an expression over them,
+//! `fit` holds what comes out against what it is handed to.
+
+mod fit;
+mod infer;
+mod schema;
+mod show;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub(crate) use fit::{Misfit, Why, misfit};
+pub(crate) use infer::{Problem, ProblemKind, Scope, infer};
+pub(crate) use schema::{of_schema, resolve};
+
+/// The most alternatives kept of one type; more are as good as anything.
+const ALTERNATIVES_MAX: usize = 12;
+/// The most texts kept of an enumeration.
+const TEXTS_MAX: usize = 64;
+
+/// What a value may be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Type {
+    /// Nobody can know.
+    Any,
+    Null,
+    Bool,
+    /// A whole number, of JSON and of CEL.
+    Int,
+    /// A whole number of CEL's unsigned kind.
+    Uint,
+    /// A number with a fraction.
+    Double,
+    /// Text; one of these, when they are known.
+    Text(Option<Arc<BTreeSet<String>>>),
+    /// CEL's bytes; JSON has none.
+    Bytes,
+    /// A type as a value of CEL: `type(x)`, `int`.
+    Kind,
+    /// A list of these.
+    List(Arc<Type>),
+    Object(Arc<Object>),
+    /// CEL's optional, `a.?b`, holding this if anything.
+    Optional(Arc<Type>),
+    /// One of these, each of another kind; none at all is what an empty list is a list of.
+    OneOf(Arc<Vec<Type>>),
+}
+
+/// The keys of an object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Object {
+    pub(crate) properties: BTreeMap<String, Property>,
+    /// What other keys hold; `None` when there are no others.
+    pub(crate) rest: Option<Type>,
+}
+
+/// One key of an object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Property {
+    pub(crate) of: Type,
+    /// Whether it is always there.
+    pub(crate) required: bool,
+}
+
+impl Object {
+    /// One that has exactly these keys; a name that ends in `?` may be absent.
+    pub(crate) fn closed<const N: usize>(properties: [(&str, Type); N]) -> Self {
+        let property = |(name, of): (&str, Type)| {
+            let required = !name.ends_with('?');
+            let name = name.trim_end_matches('?').to_owned();
+            (name, Property { of, required })
+        };
+        Self {
+            properties: properties.into_iter().map(property).collect(),
+            rest: None,
+        }
+    }
+
+    /// Whether nothing is known of it but that it is an object.
+    pub(crate) fn unknown(&self) -> bool {
+        self.properties.is_empty() && self.rest == Some(Type::Any)
+    }
+}
+
+impl Type {
+    pub(crate) const TEXT: Self = Self::Text(None);
+
+    /// What no value is.
+    pub(crate) fn never() -> Self {
+        Self::OneOf(Arc::default())
+    }
+
+    /// Any number of JSON.
+    pub(crate) fn number() -> Self {
+        Self::union([Self::Int, Self::Double])
+    }
+
+    /// This or null.
+    pub(crate) fn or_null(self) -> Self {
+        Self::union([self, Self::Null])
+    }
+
+    pub(crate) fn list(of: Self) -> Self {
+        Self::List(Arc::new(of))
+    }
+
+    pub(crate) fn optional(of: Self) -> Self {
+        Self::Optional(Arc::new(of))
+    }
+
+    pub(crate) fn object(object: Object) -> Self {
+        Self::Object(Arc::new(object))
+    }
+
+    /// An object of which nothing else is known.
+    pub(crate) fn any_object() -> Self {
+        Self::object(Object {
+            properties: BTreeMap::new(),
+            rest: Some(Self::Any),
+        })
+    }
+
+    /// One known text.
+    pub(crate) fn text(known: &str) -> Self {
+        Self::Text(Some(Arc::new(BTreeSet::from([known.to_owned()]))))
+    }
+
+    /// What a JSON value is.
+    pub(crate) fn of_value(value: &Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(_) => Self::Bool,
+            Value::Number(n) if n.is_f64() => Self::Double,
+            Value::Number(_) => Self::Int,
+            Value::String(text) => Self::text(text),
+            Value::Array(items) => Self::list(Self::union(items.iter().map(Self::of_value))),
+            Value::Object(map) => {
+                let property = |(key, value): (&String, &Value)| {
+                    let of = Self::of_value(value);
+                    (key.clone(), Property { of, required: true })
+                };
+                Self::object(Object {
+                    properties: map.iter().map(property).collect(),
+                    rest: None,
+                })
+            }
+        }
+    }
+
+    /// What it may be, each alternative by itself.
+    pub(crate) fn alternatives(&self) -> &[Self] {
+        match self {
+            Self::OneOf(all) => all,
+            one => std::slice::from_ref(one),
+        }
+    }
+
+    /// One of these. What is anything swallows all but null, which is kept since it can be said of a step that may be skipped
+    /// even when nobody knows what it yields.
+    pub(crate) fn union(all: impl IntoIterator<Item = Self>) -> Self {
+        let mut found: Vec<Self> = Vec::new();
+        for one in all {
+            for alternative in one.alternatives() {
+                add(&mut found, alternative.clone());
+            }
+        }
+        if found.contains(&Self::Any) {
+            found.retain(|one| matches!(one, Self::Any | Self::Null));
+        }
+        if found.len() > ALTERNATIVES_MAX {
+            return Self::Any;
+        }
+        found.sort();
+        match found.len() {
+            1 => found.swap_remove(0),
+            _ => Self::OneOf(Arc::new(found)),
+        }
+    }
+
+    /// The alternatives for which this holds.
+    pub(crate) fn only(&self, keep: impl Fn(&Self) -> bool) -> Self {
+        Self::union(self.alternatives().iter().filter(|one| keep(one)).cloned())
+    }
+
+    /// Without null.
+    pub(crate) fn not_null(&self) -> Self {
+        self.only(|one| *one != Self::Null)
+    }
+
+    pub(crate) fn may_be_null(&self) -> bool {
+        self.alternatives().contains(&Self::Null)
+    }
+
+    /// Whether nothing at all is known.
+    pub(crate) fn is_any(&self) -> bool {
+        self.alternatives().contains(&Self::Any)
+    }
+
+    /// Whether no value is of this type.
+    pub(crate) fn is_never(&self) -> bool {
+        self.alternatives().is_empty()
+    }
+
+    pub(crate) const fn is_number(&self) -> bool {
+        matches!(self, Self::Int | Self::Uint | Self::Double)
+    }
+}
+
+/// Adds an alternative; those of one kind become one.
+fn add(found: &mut Vec<Type>, new: Type) {
+    for old in found.iter_mut() {
+        let merged = match (&*old, &new) {
+            (a, b) if a == b => return,
+            (Type::Text(a), Type::Text(b)) => Type::Text(both_texts(a.as_deref(), b.as_deref())),
+            (Type::List(a), Type::List(b)) => {
+                Type::list(Type::union([a.as_ref().clone(), b.as_ref().clone()]))
+            }
+            (Type::Optional(a), Type::Optional(b)) => {
+                Type::optional(Type::union([a.as_ref().clone(), b.as_ref().clone()]))
+            }
+            _ => continue,
+        };
+        *old = merged;
+        return;
+    }
+    found.push(new);
+}
+
+fn both_texts(
+    a: Option<&BTreeSet<String>>,
+    b: Option<&BTreeSet<String>>,
+) -> Option<Arc<BTreeSet<String>>> {
+    let all: BTreeSet<String> = a?.union(b?).cloned().collect();
+    (all.len() <= TEXTS_MAX).then(|| Arc::new(all))
+}

@@ -1,0 +1,203 @@
+//! From a JSON Schema to a type. What a schema says of values beside their shape (patterns, limits, formats) is not looked at here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::{Object, Property, Type};
+
+/// How deep schemas are followed: beyond it, and in those that hold themselves, it is anything.
+const DEPTH_MAX: usize = 24;
+/// How many references are followed in a row: more is a circle.
+const REFERENCES_MAX: usize = 16;
+
+/// The schema a schema points to within its document, or itself.
+pub(crate) fn resolve<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
+    let mut at = schema;
+    for _ in 0..REFERENCES_MAX {
+        let pointer = at.get("$ref").and_then(Value::as_str);
+        let Some(found) = pointer
+            .and_then(|text| text.strip_prefix('#'))
+            .and_then(|pointer| root.pointer(pointer))
+        else {
+            return at;
+        };
+        at = found;
+    }
+    &Value::Null
+}
+
+/// What values a schema allows.
+pub(crate) fn of_schema(root: &Value, schema: &Value) -> Type {
+    of(root, schema, DEPTH_MAX)
+}
+
+fn of(root: &Value, schema: &Value, depth: usize) -> Type {
+    let schema = match resolve(root, schema) {
+        Value::Bool(false) => return Type::never(),
+        Value::Object(map) if depth > 0 => map,
+        _ => return Type::Any,
+    };
+    if schema.contains_key("$ref") {
+        // points outside the document
+        return Type::Any;
+    }
+    if let Some(value) = schema.get("const") {
+        return Type::of_value(value);
+    }
+    if let Some(Value::Array(all)) = schema.get("enum") {
+        return Type::union(all.iter().map(Type::of_value));
+    }
+    let own = own(root, schema, depth);
+    let branches = ["oneOf", "anyOf"]
+        .iter()
+        .filter_map(|key| schema.get(*key)?.as_array());
+    let with_branches = branches.fold(own, |own, all| branched(root, own, all, depth));
+    let all = schema.get("allOf").and_then(Value::as_array);
+    all.into_iter()
+        .flatten()
+        .filter(|part| says_what(root, part))
+        .map(|part| of(root, part, depth - 1))
+        .fold(with_branches, both)
+}
+
+/// One of several: each together with what stands beside them. Those that only demand keys of what is described beside them add nothing.
+fn branched(root: &Value, own: Type, all: &[Value], depth: usize) -> Type {
+    if !all.iter().all(|branch| says_what(root, branch)) {
+        return own;
+    }
+    let branches = all
+        .iter()
+        .map(|branch| both(own.clone(), of(root, branch, depth - 1)));
+    Type::union(branches)
+}
+
+/// Whether a schema says what a value is, and not only what is true of it.
+fn says_what(root: &Value, schema: &Value) -> bool {
+    const WORDS: [&str; 9] = [
+        "type",
+        "properties",
+        "const",
+        "enum",
+        "oneOf",
+        "anyOf",
+        "allOf",
+        "items",
+        "$ref",
+    ];
+    match resolve(root, schema) {
+        Value::Object(map) => WORDS.iter().any(|word| map.contains_key(*word)),
+        _ => false,
+    }
+}
+
+/// What fits both.
+fn both(a: Type, b: Type) -> Type {
+    match (a, b) {
+        (Type::Any, other) | (other, Type::Any) => other,
+        (Type::Object(a), Type::Object(b)) => {
+            let mut properties = a.properties.clone();
+            for (key, property) in &b.properties {
+                let merged = match properties.remove(key) {
+                    None => property.clone(),
+                    Some(old) => Property {
+                        of: both(old.of, property.of.clone()),
+                        required: old.required || property.required,
+                    },
+                };
+                properties.insert(key.clone(), merged);
+            }
+            let rest = match (&a.rest, &b.rest) {
+                (Some(a), Some(b)) => Some(both(a.clone(), b.clone())),
+                // `additionalProperties: false` sees only the keys beside it: what the two name together is all that is certain
+                _ => None,
+            };
+            Type::object(Object { properties, rest })
+        }
+        (Type::Double, Type::Int) | (Type::Int, Type::Double) => Type::Int,
+        (a, b) => {
+            let kept = a
+                .alternatives()
+                .iter()
+                .filter(|one| b.alternatives().iter().any(|other| same_kind(one, other)))
+                .cloned();
+            Type::union(kept)
+        }
+    }
+}
+
+fn same_kind(a: &Type, b: &Type) -> bool {
+    *a == Type::Any || *b == Type::Any || std::mem::discriminant(a) == std::mem::discriminant(b)
+}
+
+/// What the keywords of the schema itself say.
+fn own(root: &Value, schema: &Map<String, Value>, depth: usize) -> Type {
+    let kind = |word: &str| kind(root, schema, word, depth);
+    match schema.get("type") {
+        Some(Value::String(word)) => kind(word),
+        Some(Value::Array(words)) => Type::union(words.iter().filter_map(Value::as_str).map(kind)),
+        // Whoever describes keys means an object, and who describes items a list.
+        _ if schema.contains_key("properties") => kind("object"),
+        _ if schema.contains_key("items") => kind("array"),
+        _ => Type::Any,
+    }
+}
+
+fn kind(root: &Value, schema: &Map<String, Value>, word: &str, depth: usize) -> Type {
+    match word {
+        "null" => Type::Null,
+        "boolean" => Type::Bool,
+        "integer" => Type::Int,
+        "number" => Type::number(),
+        "string" => Type::TEXT,
+        "array" => Type::list(items(root, schema, depth)),
+        "object" => object(root, schema, depth),
+        _ => Type::Any,
+    }
+}
+
+fn items(root: &Value, schema: &Map<String, Value>, depth: usize) -> Type {
+    let first = schema.get("prefixItems").and_then(Value::as_array);
+    let first = first.into_iter().flatten();
+    let rest = schema.get("items");
+    if rest.is_none() && !schema.contains_key("prefixItems") {
+        return Type::Any;
+    }
+    let rest = rest.map_or(Type::Any, |rest| of(root, rest, depth - 1));
+    Type::union(first.map(|item| of(root, item, depth - 1)).chain([rest]))
+}
+
+fn object(root: &Value, schema: &Map<String, Value>, depth: usize) -> Type {
+    let required: BTreeSet<&str> = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let described = schema.get("properties").and_then(Value::as_object);
+    let mut properties: BTreeMap<String, Property> = described
+        .into_iter()
+        .flatten()
+        .map(|(key, schema)| {
+            let of = of(root, schema, depth - 1);
+            let required = required.contains(key.as_str());
+            (key.clone(), Property { of, required })
+        })
+        .collect();
+    let rest = match schema.get("additionalProperties") {
+        _ if schema.contains_key("patternProperties") => Some(Type::Any),
+        Some(Value::Bool(false)) => None,
+        Some(other) => Some(of(root, other, depth - 1)),
+        None => Some(Type::Any),
+    };
+    for key in required {
+        properties
+            .entry(key.to_owned())
+            .or_insert_with(|| Property {
+                of: rest.clone().unwrap_or_else(Type::never),
+                required: true,
+            });
+    }
+    Type::object(Object { properties, rest })
+}

@@ -1,0 +1,128 @@
+//! What a plan says is taken back is what is taken back: each step of each shape fails once, after everything that may run beside it is
+//! done, and once as soon as it can; the undos that are offered are held against the plan, round by round.
+
+use std::collections::BTreeSet;
+
+use baton_engine::Status;
+use baton_engine::plan::{Fails, How, plan};
+use baton_engine::state::Phase;
+use baton_messages::Direction;
+
+use crate::stage::{Stage, done, failed, undone};
+
+const SHAPES: [&str; 6] = [
+    "  - { id: a, task: t.set@1 }\n  - { id: b, task: t.file@1 }\n  - { id: c, task: t.once@1 }\n",
+    "  - { id: a, task: t.set@1 }\n  - { id: b, after: [a], task: t.file@1 }\n  - { id: c, after: [a], task: t.set@1 }\n  - { id: d, after: [b, c], task: t.set@1 }\n",
+    "  - { id: a, after: [], task: t.set@1 }\n  - { id: b, after: [], task: t.set@1 }\n  - { id: c, after: [a], task: t.look@1 }\n  - { id: d, after: [c], task: t.set@1 }\n",
+    "  - { id: a, task: t.set@1 }\n  - { id: b, after: [], task: t.set@1 }\n  - { id: p, after: [a], task: t.set@1, pivot: true }\n  - { id: z, task: t.set@1 }\n",
+    "  - { id: a, task: t.set@1 }\n  - { id: n, task: t.set@1, undo: none, because: it stays }\n  - { id: b, task: t.set@1, undo: { task: t.file@1 } }\n  - { id: c, task: t.set@1 }\n",
+    "  - { id: a, task: t.set@1, on_error: park }\n  - { id: b, after: [], task: t.set@1, on_error: continue }\n  - { id: c, after: [a, b], task: t.set@1 }\n",
+];
+
+/// The steps with an open attempt of a direction.
+fn offered(stage: &Stage, direction: Direction) -> BTreeSet<String> {
+    let steps = stage.state.steps.iter();
+    steps
+        .filter(|(_, step)| {
+            step.open_attempt()
+                .is_some_and(|open| open.direction == direction)
+        })
+        .map(|(id, _)| id.to_string())
+        .collect()
+}
+
+/// Runs until `fails` is the only one left to report, or as soon as it is there; then it fails for good.
+fn run_until_it_fails(stage: &mut Stage, fails: &str, at_once: bool) {
+    loop {
+        let mut open = offered(stage, Direction::Do);
+        let there = open.remove(fails);
+        if there && (at_once || open.is_empty()) {
+            stage.report(fails, failed(false));
+            return;
+        }
+        let next = open.into_iter().next();
+        let next = next.unwrap_or_else(|| panic!("{fails} never begins: {:?}", stage.status()));
+        stage.report(&next, done());
+    }
+}
+
+/// The undos that are offered, round by round, each done at once.
+fn unwind(stage: &mut Stage) -> Vec<BTreeSet<String>> {
+    let mut rounds = Vec::new();
+    loop {
+        // What was running beside it is over before anything is undone: it had not begun.
+        for id in offered(stage, Direction::Do) {
+            stage.report(&id, failed(false));
+        }
+        let round = offered(stage, Direction::Undo);
+        if round.is_empty() {
+            return rounds;
+        }
+        for id in &round {
+            stage.report(id, undone());
+        }
+        rounds.push(round);
+    }
+}
+
+#[test]
+fn what_is_planned_is_what_is_undone() {
+    let mut unwound = 0;
+    for shape in SHAPES {
+        let all = Stage::with(shape);
+        let planned = plan(&all.definition, &all.catalogue, None);
+        for step in &planned.steps {
+            for at_once in [false, true] {
+                let mut stage = Stage::with(shape);
+                run_until_it_fails(&mut stage, step.id.as_str(), at_once);
+                let said = format!("{} of\n{shape}", step.id);
+                let undo = match &step.fails {
+                    Fails::Parks => {
+                        assert_eq!(stage.phase(step.id.as_str()), Phase::Parked, "{said}");
+                        continue;
+                    }
+                    Fails::GoesOn => {
+                        assert!(stage.state.unwinding.is_none(), "{said}");
+                        continue;
+                    }
+                    Fails::Never => panic!("a task may fail: {said}"),
+                    Fails::Unwinds { undo, .. } => undo,
+                };
+                let may: BTreeSet<String> = stage
+                    .state
+                    .steps
+                    .iter()
+                    .filter(|(_, step)| step.may_have_effect)
+                    .map(|(id, _)| id.to_string())
+                    .collect();
+                let wanted: Vec<BTreeSet<String>> = undo
+                    .iter()
+                    .map(|round| {
+                        let asked = round
+                            .iter()
+                            .filter(|undo| !matches!(undo.how, How::NotUndone { .. }));
+                        asked
+                            .map(|undo| undo.step.to_string())
+                            .filter(|id| !at_once || may.contains(id))
+                            .collect()
+                    })
+                    .filter(|round: &BTreeSet<String>| !round.is_empty())
+                    .collect();
+                let rounds = unwind(&mut stage);
+                assert_eq!(stage.status(), Status::Compensated, "{said}");
+                if !at_once {
+                    assert_eq!(rounds, wanted, "{said}");
+                }
+                let everyone = |rounds: &[BTreeSet<String>]| -> BTreeSet<String> {
+                    rounds.iter().flatten().cloned().collect()
+                };
+                assert!(
+                    everyone(&rounds).is_subset(&everyone(&wanted)),
+                    "{said}: {rounds:?} {wanted:?}"
+                );
+                unwound += 1;
+            }
+        }
+    }
+    assert!(unwound > 20, "{unwound}");
+}

@@ -1,0 +1,40 @@
+//! The sagas that are shipped pass the checker without a word, and nearly every expression of theirs has a type. So do the examples of
+//! the page about the language, as far as they are whole.
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+
+mod catalogue;
+
+use std::path::Path;
+
+use baton_engine::definition::{Unannounced, check};
+
+#[test]
+fn every_shipped_saga_passes_and_is_typed() {
+    let catalogue = catalogue::shipped_and_made_up();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sagas");
+    let (mut all, mut any) = (0_usize, Vec::new());
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|end| end != "yaml") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let found = check(&text, &catalogue, Unannounced::RefusedWhenNear);
+        let said: Vec<String> = found
+            .errors
+            .iter()
+            .chain(&found.warnings)
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(said, Vec::<String>::new(), "{}", path.display());
+        all += found.expressions.len();
+        let unknown = found.expressions.into_iter().filter(|one| one.any);
+        any.extend(unknown.map(|one| format!("{}:{} {}", path.display(), one.line, one.text)));
+    }
+    assert!(all > 50, "{all} expressions");
+    assert!(
+        any.len() * 20 <= all,
+        "{} of {all} are any: {any:#?}",
+        any.len()
+    );
+}

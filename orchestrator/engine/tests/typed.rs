@@ -1,0 +1,462 @@
+//! What passes the checker does not fail for a wrong kind or a name that is not there: definitions drawn from chance over drawn schemas,
+//! run with values those schemas allow. Failures of values (a division by zero, an index past the end, text that is no number, work beyond
+//! the budget) are none of the checker's.
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+
+use std::collections::BTreeMap;
+
+use baton_engine::definition::{StepKind, Unannounced, check};
+use baton_engine::expr::ExprError;
+use baton_engine::{Catalogue, Definition};
+use baton_messages::Manifest;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// Numbers of chance, used up one by one; nothing but zeros when they have run out.
+struct Chance {
+    drawn: Vec<u32>,
+    next: usize,
+}
+
+impl Chance {
+    fn below(&mut self, limit: usize) -> usize {
+        let drawn = self.drawn.get(self.next).copied().unwrap_or(0);
+        self.next += 1;
+        usize::try_from(drawn).unwrap() % limit.max(1)
+    }
+
+    fn of<'a>(&mut self, all: &[&'a str]) -> &'a str {
+        all[self.below(all.len())]
+    }
+}
+
+/// Keys of every drawn object: few, so that expressions meet them.
+const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+fn schema(chance: &mut Chance, depth: usize) -> Value {
+    match chance.below(if depth == 0 { 7 } else { 11 }) {
+        0 => json!({ "type": "string" }),
+        1 => json!({ "type": "integer" }),
+        2 => json!({ "type": "boolean" }),
+        3 => json!({ "type": "number" }),
+        4 => json!({ "enum": ["x", "y"] }),
+        5 => json!({ "type": ["string", "null"] }),
+        6 => json!({ "type": ["integer", "null"] }),
+        7 => json!({ "type": "array", "items": schema(chance, depth - 1) }),
+        8 => json!({ "oneOf": [{ "type": "null" }, object(chance, depth - 1)] }),
+        9 => {
+            json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "integer" } }] })
+        }
+        _ => object(chance, depth - 1),
+    }
+}
+
+fn object(chance: &mut Chance, depth: usize) -> Value {
+    let mut properties = serde_json::Map::new();
+    let mut required = Vec::new();
+    for key in KEYS.iter().take(2 + chance.below(4)) {
+        properties.insert((*key).to_owned(), schema(chance, depth));
+        if chance.below(3) > 0 {
+            required.push(*key);
+        }
+    }
+    json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties })
+}
+
+/// The same without enumerations: that any text is handed to one is as with patterns, of which nothing is said.
+fn kinds_only(schema: Value) -> Value {
+    match schema {
+        Value::Object(map) if map.contains_key("enum") => json!({ "type": "string" }),
+        Value::Object(map) => map
+            .into_iter()
+            .map(|(key, value)| (key, kinds_only(value)))
+            .collect(),
+        Value::Array(all) => all.into_iter().map(kinds_only).collect(),
+        other => other,
+    }
+}
+
+/// A value a drawn schema allows.
+fn value(chance: &mut Chance, schema: &Value) -> Value {
+    if let Some(all) = schema.get("enum").and_then(Value::as_array) {
+        return all[chance.below(all.len())].clone();
+    }
+    for several in ["oneOf", "anyOf"] {
+        if let Some(all) = schema.get(several).and_then(Value::as_array) {
+            let one = all[chance.below(all.len())].clone();
+            return value(chance, &one);
+        }
+    }
+    let kind = match &schema["type"] {
+        Value::Array(all) => all[chance.below(all.len())].as_str().unwrap().to_owned(),
+        one => one.as_str().unwrap().to_owned(),
+    };
+    match kind.as_str() {
+        "null" => Value::Null,
+        "string" => json!(chance.of(&["", "x", "12", "näher", "true"])),
+        "integer" => json!([0, 1, -3, 7_000_000][chance.below(4)]),
+        "boolean" => json!(chance.below(2) == 0),
+        "number" => [json!(1), json!(2.5), json!(-0.5)][chance.below(3)].clone(),
+        "array" => {
+            let count = chance.below(3);
+            (0..count)
+                .map(|_| value(chance, &schema["items"]))
+                .collect()
+        }
+        _ => {
+            let required: Vec<&str> = schema["required"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter_map(Value::as_str)
+                .collect();
+            let properties = schema["properties"].as_object().unwrap();
+            let mut made = serde_json::Map::new();
+            for (key, schema) in properties {
+                if required.contains(&key.as_str()) || chance.below(2) == 0 {
+                    made.insert(key.clone(), value(chance, schema));
+                }
+            }
+            Value::Object(made)
+        }
+    }
+}
+
+/// An expression; of most the kinds fit, of some by accident.
+fn expression(chance: &mut Chance, roots: &[String], depth: usize) -> String {
+    if depth == 0 {
+        return match chance.below(8) {
+            0 => chance
+                .of(&[
+                    "1", "2.5", "'x'", "true", "null", "'y'", "[1, 2]", "{'a': 1}",
+                ])
+                .to_owned(),
+            _ => path(chance, roots),
+        };
+    }
+    let depth = depth - 1;
+    let part = |chance: &mut Chance| expression(chance, roots, depth);
+    match chance.below(26) {
+        0..=3 => path(chance, roots),
+        4 => format!("({} + {})", part(chance), part(chance)),
+        5 => format!(
+            "({} {} {})",
+            part(chance),
+            chance.of(&["-", "*", "/", "%"]),
+            part(chance)
+        ),
+        6 => format!(
+            "({} {} {})",
+            part(chance),
+            chance.of(&["<", ">=", "==", "!="]),
+            part(chance)
+        ),
+        7 => format!(
+            "({} {} {})",
+            part(chance),
+            chance.of(&["&&", "||"]),
+            part(chance)
+        ),
+        8 => format!("!{}", part(chance)),
+        9 => format!("({} ? {} : {})", part(chance), part(chance), part(chance)),
+        10 => format!(
+            "{}({})",
+            chance.of(&["size", "string", "int", "double", "bool"]),
+            part(chance)
+        ),
+        11 => format!(
+            "{}.{}({})",
+            part(chance),
+            chance.of(&["contains", "startsWith", "endsWith"]),
+            part(chance)
+        ),
+        12 => {
+            let at = path(chance, roots);
+            format!("{at}.?{}.orValue({})", chance.of(&KEYS), part(chance))
+        }
+        13 => {
+            let at = path(chance, roots);
+            let key = chance.of(&KEYS);
+            format!("(has({at}.{key}) ? {at}.{key} : {})", part(chance))
+        }
+        14 => {
+            let at = path(chance, roots);
+            format!("({at} != null ? {at} : {})", part(chance))
+        }
+        15 => {
+            let at = path(chance, roots);
+            let key = chance.of(&KEYS);
+            format!(
+                "(has({at}.{key}) && {at}.{key} {} {})",
+                chance.of(&["==", "<"]),
+                part(chance)
+            )
+        }
+        16 => format!(
+            "{}.map(i, {})",
+            part(chance),
+            expression(chance, &with(roots, "i"), depth)
+        ),
+        17 => format!(
+            "{}.filter(i, {})",
+            part(chance),
+            expression(chance, &with(roots, "i"), depth)
+        ),
+        18 => format!(
+            "{}.{}(i, {})",
+            part(chance),
+            chance.of(&["all", "exists", "exists_one"]),
+            expression(chance, &with(roots, "i"), depth)
+        ),
+        19 => format!("({} in {})", part(chance), part(chance)),
+        20 => format!("[{}, {}]", part(chance), part(chance)),
+        21 => format!("{{'a': {}, 'b': {}}}", part(chance), part(chance)),
+        22 => format!("{}[{}]", part(chance), chance.of(&["0", "'a'", "'b'"])),
+        23 => {
+            let at = path(chance, roots);
+            format!(
+                "{at}.?{}.optMap(i, {}).orValue({})",
+                chance.of(&KEYS),
+                expression(chance, &with(roots, "i"), depth),
+                part(chance)
+            )
+        }
+        24 => {
+            let at = path(chance, roots);
+            format!(
+                "(type({at}) == {} ? {at} : {})",
+                chance.of(&["string", "int", "list", "map"]),
+                part(chance)
+            )
+        }
+        _ => format!("({} == null || {})", path(chance, roots), part(chance)),
+    }
+}
+
+/// The places with a name bound by a walk, more often than any other.
+fn with(places: &[String], name: &str) -> Vec<String> {
+    let own = [name.to_owned(), format!("{name}.a"), format!("{name}.b")];
+    places
+        .iter()
+        .cloned()
+        .chain(own.clone())
+        .chain(own)
+        .collect()
+}
+
+/// Mostly a place there is.
+fn path(chance: &mut Chance, places: &[String]) -> String {
+    let mut path = places[chance.below(places.len())].clone();
+    if chance.below(8) == 0 {
+        path.push('.');
+        path.push_str(chance.of(&KEYS));
+    }
+    path
+}
+
+/// The places a schema speaks of.
+fn places(root: &str, schema: &Value, found: &mut Vec<String>) {
+    found.push(root.to_owned());
+    for (key, below) in schema["properties"].as_object().into_iter().flatten() {
+        places(&format!("{root}.{key}"), below, found);
+    }
+}
+
+/// A task type that takes one drawn schema and yields another.
+fn manifest(name: &str, input: Value, output: Value) -> Manifest {
+    serde_json::from_value(json!({
+        "task_type": name, "summary": "", "effect": "none", "input": input, "output": output,
+        "idempotent": true, "before_image": false, "undo": false, "probe": false, "dry_run": false,
+        "timeout_ms_default": 1_000, "timeout_ms_max": 1_000, "settle_ms": 0,
+        "retry": { "attempts": 3, "backoff_ms": 1_000, "factor": 2.0, "max_ms": 60_000 },
+    }))
+    .unwrap()
+}
+
+struct Drawn {
+    source: String,
+    input: Value,
+    outputs: Vec<Value>,
+    catalogue: Catalogue,
+}
+
+/// How many expressions are drawn for a place before it gets a plain one.
+const TRIES: usize = 16;
+
+/// A line with an expression the checker takes where it stands at the end of the document so far, if one is found.
+fn accepted(
+    chance: &mut Chance,
+    so_far: &str,
+    catalogue: &Catalogue,
+    line: impl Fn(&str) -> String,
+    (places, depth, plain): (&[String], usize, &str),
+) -> String {
+    for _ in 0..TRIES {
+        let drawn = line(&hole(&expression(chance, places, depth)));
+        let found = check(&format!("{so_far}{drawn}"), catalogue, Unannounced::Warned);
+        if found.errors.is_empty() {
+            return drawn;
+        }
+    }
+    line(plain)
+}
+
+fn hole(text: &str) -> String {
+    serde_json::to_string(&format!("${{ {text} }}")).unwrap()
+}
+
+/// A definition of two steps, of which some may be skipped, and an output that reads all of it.
+fn drawn(chance: &mut Chance) -> Drawn {
+    let input = object(chance, 2);
+    let outputs: Vec<Value> = (0..2).map(|_| object(chance, 1)).collect();
+    let takes = json!({ "type": "object", "properties": { "v": kinds_only(schema(chance, 1)) } });
+    let mut catalogue = Catalogue::default();
+    for (n, output) in outputs.iter().enumerate() {
+        catalogue
+            .announce(manifest(
+                &format!("drawn.t{n}@1"),
+                takes.clone(),
+                output.clone(),
+            ))
+            .unwrap();
+    }
+    let mut known = Vec::new();
+    places("input", &input, &mut known);
+    let mut source = format!("saga: drawn\nversion: 1\ninput: {input}\nsteps:\n");
+    for (n, id) in ["s0", "s1"].iter().enumerate() {
+        source.push_str(&format!("  - id: {id}\n    task: drawn.t{n}@1\n"));
+        if chance.below(2) == 0 {
+            let line = |text: &str| format!("    if: {text}\n");
+            let line = accepted(chance, &source, &catalogue, line, (&known, 1, "true"));
+            source.push_str(&line);
+        }
+        let depth = chance.below(3);
+        let line = |text: &str| format!("    with: {{ v: {text} }}\n");
+        let nothing = |text: &str| {
+            if text == "nothing" {
+                "    with: {}\n".to_owned()
+            } else {
+                line(text)
+            }
+        };
+        let line = accepted(
+            chance,
+            &source,
+            &catalogue,
+            nothing,
+            (&known, depth, "nothing"),
+        );
+        source.push_str(&line);
+        places(id, &outputs[n], &mut known);
+    }
+    let depth = 1 + chance.below(3);
+    let line = |text: &str| format!("output: {text}\n");
+    let line = accepted(chance, &source, &catalogue, line, (&known, depth, "1"));
+    source.push_str(&line);
+    Drawn {
+        source,
+        input,
+        outputs,
+        catalogue,
+    }
+}
+
+/// What only a value can be blamed for.
+fn of_a_value(error: &ExprError) -> bool {
+    let values = [
+        "divides by zero",
+        "a number gets too large",
+        "an index lies outside its list",
+        "is a list of",
+        " failed: ",
+        "does more work",
+        "yields more than",
+        "not a finite number",
+        "the same key twice",
+    ];
+    values.iter().any(|known| error.what.contains(known))
+}
+
+/// Runs what can be run of a definition with values its schemas allow.
+fn run(definition: &Definition, drawn: &Drawn, chance: &mut Chance) -> Result<(), String> {
+    let mut scope = BTreeMap::from([("input".to_owned(), value(chance, &drawn.input))]);
+    definition.check_input(&scope["input"]).unwrap();
+    let wrong =
+        |at: &str, error: &ExprError, scope: &BTreeMap<String, Value>| match of_a_value(error) {
+            true => Ok(()),
+            false => Err(format!("{at}: {error}\nwith {}", json!(scope))),
+        };
+    for (step, schema) in definition.steps.iter().zip(&drawn.outputs) {
+        let id = step.id.as_str().to_owned();
+        let StepKind::Task(task) = &step.kind else {
+            unreachable!("only tasks are drawn")
+        };
+        match step
+            .condition
+            .as_ref()
+            .map(|condition| condition.eval(&scope))
+        {
+            Some(Ok(Value::Bool(false))) => {
+                scope.insert(id, Value::Null);
+                continue;
+            }
+            None | Some(Ok(Value::Bool(true))) => {}
+            Some(Ok(other)) => return Err(format!("the `if` of {id} gave {other}")),
+            Some(Err(error)) => return wrong(&id, &error, &scope),
+        }
+        match task.with.eval(&scope) {
+            Err(error) => return wrong(&id, &error, &scope),
+            Ok(with) => {
+                let known = drawn.catalogue.get(&task.task_type).unwrap();
+                let misfit = known.check_input(&with);
+                misfit.map_err(|misfit| format!("{id}: {misfit}\nwith {}", json!(scope)))?;
+            }
+        }
+        scope.insert(id, value(chance, schema));
+    }
+    match definition.output.as_ref().unwrap().eval(&scope) {
+        Ok(_) => Ok(()),
+        Err(error) => wrong("output", &error, &scope),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_passes_the_checker_does_not_fail_for_its_types(
+        shape in prop::collection::vec(any::<u32>(), 600),
+        values in prop::collection::vec(prop::collection::vec(any::<u32>(), 60), 6),
+    ) {
+        let mut chance = Chance { drawn: shape, next: 0 };
+        let drawn = drawn(&mut chance);
+        let found = check(&drawn.source, &drawn.catalogue, Unannounced::Warned);
+        prop_assert!(found.errors.is_empty(), "{:?}\n{}", found.errors, drawn.source);
+        let definition = found.definition.as_ref().unwrap();
+        for values in values {
+            let mut chance = Chance { drawn: values, next: 0 };
+            if let Err(why) = run(definition, &drawn, &mut chance) {
+                return Err(TestCaseError::fail(format!("{why}\n{}", drawn.source)));
+            }
+        }
+    }
+}
+
+/// The property above says something only when most places get an expression of their own.
+#[test]
+fn most_of_what_is_drawn_is_more_than_plain() {
+    let mut own = 0;
+    for seed in 0..20_u32 {
+        let numbers = (0..600_u32).map(|n| {
+            let mixed = (seed * 7_919 + n).wrapping_mul(2_654_435_761);
+            mixed ^ (mixed >> 15)
+        });
+        let mut chance = Chance {
+            drawn: numbers.collect(),
+            next: 0,
+        };
+        let drawn = drawn(&mut chance);
+        own += drawn.source.matches("${").count();
+    }
+    assert!(own >= 30, "{own} expressions in 20 definitions");
+}
