@@ -1,11 +1,12 @@
 //! Serves HTTP on a thread and a runtime of its own, within limits: so many connections, heads of such a size, nobody slower than so.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -51,6 +52,10 @@ pub enum HttpError {
         source: std::io::Error,
     },
 }
+
+/// Who sends a request, as far as the network tells: an extension of each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// HTTP, being served.
 #[derive(Debug)]
@@ -110,8 +115,12 @@ async fn serve(listener: std::net::TcpListener, api: Api, stop: CancellationToke
     let app = router(Arc::new(api));
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
-    while let Some((stream, permit)) = next(&listener, &connections, &stop).await {
+    while let Some((stream, peer, permit)) = next(&listener, &connections, &stop).await {
         let service = TowerToHyperService::new(app.clone());
+        let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(peer);
+            service.call(request)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_WAIT)
@@ -141,7 +150,7 @@ async fn next(
     listener: &TcpListener,
     connections: &Arc<Semaphore>,
     stop: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
     loop {
         let accepted = async {
             let permit = connections.clone().acquire_owned().await.ok()?;
@@ -153,12 +162,12 @@ async fn next(
             accepted = accepted => accepted?,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // events are small and are to go at once
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "a connection could not be made prompt");
                 }
-                return Some((stream, permit));
+                return Some((stream, Peer(peer.ip()), permit));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be taken; is the limit of open files too low?");

@@ -136,10 +136,10 @@ pub struct Settled {
 pub struct ScheduleRow {
     /// The definition.
     pub definition: String,
-    /// The trigger's place in its list.
+    /// What it goes by within its definition: its expression and zone. Another place in the list leaves it what it is.
+    pub name: String,
+    /// Its place in the list, when that was last looked at.
     pub trigger: u32,
-    /// The schedule and its zone, as they were reckoned by.
-    pub rule: String,
     /// Nominal times up to here are dealt with: fired, skipped, or missed for good.
     pub after: Timestamp,
     /// The nominal time of the last firing.
@@ -148,6 +148,12 @@ pub struct ScheduleRow {
     pub last_saga: Option<SagaId>,
     /// Whether an operator has paused it.
     pub paused: bool,
+    /// How many nominal times were left out.
+    pub skipped: u32,
+    /// The last of them.
+    pub skipped_at: Option<Timestamp>,
+    /// Why that was.
+    pub skipped_why: Option<String>,
 }
 
 /// The tables of triggers. Clones are the same tables; calls are done one after another, with the driver's commits between them.
@@ -224,6 +230,16 @@ pub trait Triggers: Clone + Send + Sync + 'static {
     /// When it could not be written.
     fn put_schedule(&self, row: ScheduleRow)
     -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Takes out the row of a schedule that is no more.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    fn remove_schedule(
+        &self,
+        definition: String,
+        name: String,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// What the queue may be bound to.
     ///

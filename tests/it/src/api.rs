@@ -120,6 +120,18 @@ impl Api {
         );
     }
 
+    /// Publishes a CloudEvent.
+    pub async fn publish(&self, event: &Value) {
+        let request = self.http.post(format!("{}/v1/events", self.url));
+        let request = request
+            .bearer_auth(&self.token)
+            .header("content-type", "application/cloudevents+json")
+            .body(event.to_string());
+        let answer = request.send().await.expect("it answers");
+        let status = answer.status().as_u16();
+        assert_eq!(status, 202, "{:?}", answer.text().await);
+    }
+
     /// Starts a saga; the same key is the same saga. Its id.
     pub async fn start(&self, definition: &str, input: &Value, key: &str) -> String {
         let body = json!({ "definition": definition, "input": input }).to_string();

@@ -282,8 +282,13 @@ async fn an_operator_steers_what_is_under_way() {
         .await_status(&stuck, "parked", baton_it::SOON)
         .await;
     let work = baton.run(&["work"]).await.exits(0);
+    let next = format!("baton work show {}", &stuck[..8]);
+    has(&work.out, &[&next, "undo-failed"]);
+    let none = baton.run(&["work", "show", &stuck, "7"]).await.exits(1);
+    has(&none.err, &["no work item 7", "next: baton show"]);
+    let shown = baton.run(&["work", "show", &stuck[..8]]).await.exits(0);
     has(
-        &work.out,
+        &shown.out,
         &[
             "baton retry ",
             "baton resolve ",

@@ -275,6 +275,59 @@ async fn what_cannot_be_used_is_kept_with_the_reason() {
     nothing_left(&system).await;
 }
 
+/// `often` skips as long as its first saga runs, which is for ever; `never` is paused. Then a new version orders them otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_stays_with_its_schedule_and_what_is_skipped_is_shown() {
+    let system = Setup::workers(0).start().await;
+    let version = |version: u32, on: &str| {
+        format!("saga: clock\nversion: {version}\non:\n{on}steps: [{{ id: rest, sleep: 1h }}]\n")
+    };
+    let (often, never) = (
+        "  - schedule: \"* * * * * *\"\n",
+        "  - schedule: \"0 3 1 1 *\"\n",
+    );
+    system
+        .api
+        .apply(&version(1, &format!("{often}{never}")))
+        .await;
+    let path = "/v1/schedules/clock/1/pause";
+    let paused = system.api.ask("POST", path, "", None).await;
+    assert_eq!(paused.expect("it answers").status, 200);
+    let shown = await_some("firings to be skipped", SOON, async || {
+        let listed = system.api.get("/v1/schedules").await;
+        let first = listed["items"][0].clone();
+        (first["skipped"].as_u64() >= Some(2)).then_some(first)
+    })
+    .await;
+    let why = text(&shown["skipped_why"]);
+    assert!(
+        why.contains(&text(&shown["last_saga"])) && why.contains("had not ended"),
+        "{shown}"
+    );
+    assert!(
+        shown["skipped_at"].as_u64() > shown["last_at"].as_u64(),
+        "{shown}"
+    );
+    assert_eq!(sagas_of(&system, "clock").await.len(), 1);
+
+    system
+        .api
+        .apply(&version(2, &format!("{never}{often}")))
+        .await;
+    let listed = await_some("the new version to be looked at", SOON, async || {
+        let listed = system.api.get("/v1/schedules").await;
+        let moved = listed["items"][1]["skipped"].as_u64() > shown["skipped"].as_u64();
+        moved.then_some(listed)
+    })
+    .await;
+    let of = |at: usize| {
+        let item = &listed["items"][at];
+        (text(&item["schedule"]), item["paused"].clone())
+    };
+    assert_eq!(of(0), ("0 3 1 1 *".to_owned(), json!(true)), "{listed}");
+    assert_eq!(of(1), ("* * * * * *".to_owned(), json!(false)), "{listed}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_schedule_fires_once_for_each_time_and_makes_up_for_the_last_missed_one() {
     let mut system = Setup::workers(0).start().await;
@@ -422,6 +475,12 @@ async fn a_hook_takes_what_is_signed_once_and_nothing_else() {
         (202, &first),
         "the same delivery is the same event"
     );
+    let (status, replayed) = call(&system, "push", &github("d-1-again", &body), &body).await;
+    assert_eq!(
+        (status, &replayed),
+        (202, &first),
+        "the id of a delivery is not signed: it makes no other event of the same body"
+    );
 
     let wrong = github("d-2", "something else");
     assert_eq!(call(&system, "push", &wrong, &body).await.0, 401);
@@ -460,7 +519,8 @@ async fn a_hook_takes_what_is_signed_once_and_nothing_else() {
 
     let mut refused = 0;
     for number in 0..30 {
-        let headers = github(&format!("many-{number}"), &body);
+        let body = json!({ "n": 100 + number }).to_string();
+        let headers = github("many", &body);
         refused += u32::from(call(&system, "push", &headers, &body).await.0 == 429);
     }
     assert!(refused > 0, "thirty at once are too many");
@@ -469,6 +529,23 @@ async fn a_hook_takes_what_is_signed_once_and_nothing_else() {
         (sagas.len() as u32 == 2 + 30 - refused).then_some(())
     })
     .await;
+
+    // who cannot sign is refused before anything is read of what he sends
+    let wrong = github("d-5", "something else");
+    let unsigned = await_some(
+        "tries that nobody signed to be too many",
+        SOON,
+        async || {
+            let (status, problem) = call(&system, "pay", &wrong, &body).await;
+            (status == 429).then_some(problem)
+        },
+    )
+    .await;
+    assert!(
+        text(&unsigned["title"]).contains("nobody signed"),
+        "{unsigned}"
+    );
+    assert_eq!(call(&system, "pay", &[], &large).await.0, 429);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -509,6 +586,22 @@ async fn an_event_published_over_http_is_one_of_the_bus() {
         202
     );
     assert_eq!(send("application/json", &[], "{}".to_owned()).await, 422);
+    // what only a signed request may be is refused where it is published, not dropped later
+    let forged = event("h3", "hook.push", &json!({ "n": 3 }));
+    let refused = http
+        .post(&url)
+        .bearer_auth("a-token-for-tests-only")
+        .header("content-type", "application/cloudevents+json")
+        .body(forged)
+        .send()
+        .await
+        .expect("it answers");
+    assert_eq!(refused.status().as_u16(), 422);
+    let problem: Value = refused.json().await.expect("a problem");
+    assert!(
+        text(&problem["detail"]).contains("POST /v1/hooks/"),
+        "{problem}"
+    );
     kept(&system, "h1").await;
     kept(&system, "h2").await;
     assert_eq!(sagas_of(&system, "alarm").await.len(), 2);

@@ -1,6 +1,6 @@
 //! Decide: what an operator does to a saga, a step, a work item.
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::PageArgs;
 
@@ -91,10 +91,37 @@ pub(crate) struct Acknowledge {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Work {
+    #[command(subcommand)]
+    pub(crate) command: Option<WorkCommand>,
+    #[command(flatten)]
+    pub(crate) ls: WorkLs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkCommand {
+    /// List them, oldest first (the default)
+    Ls(WorkLs),
+    /// Show what a saga's work items are about, with the commands that decide them
+    Show(WorkShow),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkLs {
     /// Also what is closed
     #[arg(long)]
     pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) page: PageArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkShow {
+    /// The saga: its id, or the beginning of it
+    #[arg(value_name = "SAGA")]
+    pub(crate) id: String,
+    /// The number of one of its work items; all that are open when absent
+    #[arg(value_name = "NUMBER")]
+    pub(crate) number: Option<u32>,
 }

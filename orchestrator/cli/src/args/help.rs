@@ -67,6 +67,12 @@ Examples:
   baton event ls --type com.example.paid
   baton event show 4711";
 
+pub(super) const WORK: &str = "\
+Examples:
+  baton work                  what waits, oldest first
+  baton work show 3f1c8a02    what it is about, and the commands that decide it
+  baton work --all            also what is closed, and by whom";
+
 pub(super) const LS: &str = "\
 Examples:
   baton ls --status parked

@@ -15,7 +15,9 @@ pub(crate) use admin::{Completions, Dead, Man, Token, TokenCommand};
 pub(crate) use author::{
     Apply, Check, Definitions, DefinitionsCommand, Explain, Plan, Tasks, TasksCommand,
 };
-pub(crate) use decide::{Acknowledge, Act, ActOnStep, ComeTo, Decide, Resolve, Work};
+pub(crate) use decide::{
+    Acknowledge, Act, ActOnStep, ComeTo, Decide, Resolve, Work, WorkCommand, WorkLs, WorkShow,
+};
 pub(crate) use start::{
     Event, EventCommand, OneSchedule, Publish, Run, Schedules, SchedulesCommand,
 };
@@ -109,7 +111,8 @@ pub(crate) enum Command {
     Top(Top),
     /// List the workers
     Workers(Workers),
-    /// List what people have to decide
+    /// List what people have to decide; what each is about
+    #[command(after_help = help::WORK)]
     Work(Work),
     /// Say yes to what waits for approval
     #[command(after_help = help::APPROVE)]

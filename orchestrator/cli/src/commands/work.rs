@@ -1,15 +1,25 @@
-//! `baton work`: what people have to decide, with the commands that do it.
+//! `baton work`: what people have to decide, and what each is about, with the commands that do it.
 
-use super::{more, typed_items};
-use crate::args::Work;
+use super::{more, typed, typed_items};
+use crate::args::{Work, WorkCommand, WorkLs, WorkShow};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::out::{Out, Tone};
+use crate::find;
+use crate::out::{Line, Out};
 use crate::screens::work::{self, Open};
 use crate::time;
+use crate::view::Saga;
 
 pub(crate) async fn work(client: &Client, which: &Work, out: &mut Out) -> Result<Exit, CliError> {
+    match &which.command {
+        None => ls(client, &which.ls, out).await,
+        Some(WorkCommand::Ls(which)) => ls(client, which, out).await,
+        Some(WorkCommand::Show(which)) => show(client, which, out).await,
+    }
+}
+
+async fn ls(client: &Client, which: &WorkLs, out: &mut Out) -> Result<Exit, CliError> {
     let mut query = which.page.query();
     query.push(("all", which.all.to_string()));
     let answer = client.get("/v1/work-items", &query).await?;
@@ -18,17 +28,55 @@ pub(crate) async fn work(client: &Client, which: &Work, out: &mut Out) -> Result
         return Ok(Exit::Ok);
     }
     let all: Vec<Open> = typed_items(&answer, "work_items")?;
-    if all.is_empty() {
-        out.words(0, "(nothing waits for a person)", Tone::Faint);
+    let table = work::table(&all, time::now_ms(), out.screen.width());
+    out.table(&table, "(nothing waits for a person)");
+    if let Some(first) = all.iter().find(|one| one.closed.is_none()) {
+        let command = format!("baton work show {}", out.id(&first.saga));
+        out.next("what it is about, and how to decide", &command);
     }
-    for line in work::lines(&all, time::now_ms(), out.screen.width()) {
-        out.say(&line);
+    let command = if which.all { "work --all" } else { "work" };
+    more(&answer, command, &which.page, out);
+    Ok(Exit::Ok)
+}
+
+async fn show(client: &Client, which: &WorkShow, out: &mut Out) -> Result<Exit, CliError> {
+    let id = find::saga_id(client, &which.id).await?;
+    let answer = find::saga(client, &id).await?;
+    let mut saga: Saga = typed(answer.clone())?;
+    if let Some(number) = which.number {
+        saga.work_items.retain(|item| item.number == number);
     }
-    more(
-        &answer,
-        if which.all { "work --all" } else { "work" },
-        &which.page,
-        out,
-    );
+    if saga.work_items.is_empty() {
+        let what = match which.number {
+            Some(number) => format!("no work item {number}"),
+            None => "no work item".to_owned(),
+        };
+        let (row, short) = (&saga.row, out.id(&id));
+        return Err(CliError::not_there(
+            format!(
+                "{what} of {short} is open ({}, {})",
+                row.what(),
+                row.standing()
+            ),
+            None,
+            format!("baton show {short}"),
+        ));
+    }
+    if out.wants_json() {
+        let items = answer["work_items"].as_array().into_iter().flatten();
+        let wanted =
+            items.filter(|item| which.number.is_none_or(|number| item["number"] == number));
+        let wanted: Vec<_> = wanted.cloned().collect();
+        out.value(&serde_json::json!({ "saga": id, "work_items": wanted }));
+        return Ok(Exit::Ok);
+    }
+    for (n, item) in saga.work_items.iter().enumerate() {
+        if n > 0 {
+            out.say(&Line::new());
+        }
+        for line in work::item(&id, item, time::now_ms(), out.screen.width()) {
+            out.say(&line);
+        }
+    }
     Ok(Exit::Ok)
 }

@@ -271,7 +271,11 @@ fn what_people_have_to_decide() {
         { "saga": ID, "item": closed, "closed": { "at": NOW - 60_000, "by": "operator:anna" } },
     ]))
     .unwrap();
-    insta::assert_snapshot!(seen(|width| work::lines(&all, NOW, width)));
+    insta::assert_snapshot!(table(|width| work::table(&all, NOW, width)));
+    insta::assert_snapshot!(
+        "a work item",
+        seen(|width| work::item(ID, &all[0].item, NOW, width))
+    );
 }
 
 #[test]
@@ -330,10 +334,14 @@ fn events_kept() {
 #[test]
 fn what_starts_by_the_clock() {
     let row = json!({ "definition": "nightly-backup", "version": 4, "trigger": 0, "schedule": "0 2 * * *", "timezone": "Europe/Vienna",
-        "next_at": NOW + 7_500_000, "last_at": NOW - 79_000_000, "last_saga": ID, "paused": false });
+        "next_at": NOW + 7_500_000, "last_at": NOW - 79_000_000, "last_saga": ID, "paused": false, "skipped": 0, "skipped_at": null, "skipped_why": null });
     let mut paused = row.clone();
     paused["paused"] = json!(true);
-    let rows = [row, paused];
+    let mut skipped = row.clone();
+    skipped["skipped"] = json!(3);
+    skipped["skipped_at"] = json!(NOW - 3_600_000);
+    skipped["skipped_why"] = json!(format!("saga {ID} of the firing before had not ended"));
+    let rows = [row, paused, skipped];
     insta::assert_snapshot!(table(|width| schedules::table(&rows, NOW, width)));
 }
 

@@ -1,4 +1,4 @@
-//! What starts by the clock.
+//! What starts by the clock, and what was left out.
 
 use serde_json::Value;
 
@@ -26,7 +26,13 @@ pub(crate) fn table(rows: &[Value], now: u64, width: usize) -> Table {
         } else {
             (next, Tone::Plain)
         };
-        table.row(vec![
+        let skipped = row["skipped"].as_u64().unwrap_or(0);
+        let below = time::read(&row["skipped_at"]).map(|at| {
+            let (ago, why) = (time::ago(at, now), text(row, "skipped_why"));
+            let text = format!("left out {skipped} so far, last {ago}: {why}");
+            cell(text, Tone::Waits)
+        });
+        let cells = vec![
             plain(format!("{}@{}", text(row, "definition"), row["version"])),
             plain(row["trigger"].to_string()),
             plain(text(row, "schedule")),
@@ -34,7 +40,8 @@ pub(crate) fn table(rows: &[Value], now: u64, width: usize) -> Table {
             cell(text(row, "timezone"), Tone::Faint),
             plain(last),
             plain(short(row["last_saga"].as_str().unwrap_or_default(), width)),
-        ]);
+        ];
+        table.row_with(cells, below.into_iter().collect());
     }
     table
 }

@@ -1,4 +1,4 @@
-//! What a person has to decide, with the commands to type.
+//! What a person has to decide: a list, and each with the commands to type.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,24 +15,46 @@ pub(crate) struct Open {
     pub(crate) closed: Option<Value>,
 }
 
-/// Every one of them.
-pub(crate) fn lines(all: &[Open], now: u64, width: usize) -> Vec<Line> {
-    let mut lines = Vec::new();
-    for (n, one) in all.iter().enumerate() {
-        if n > 0 {
-            lines.push(Line::new());
-        }
-        match &one.closed {
-            Some(closed) => lines.extend(closed_item(one, closed, now, width)),
-            None => lines.extend(item(&one.saga, &one.item, now, width)),
-        }
+/// The list.
+pub(crate) fn table(all: &[Open], now: u64, width: usize) -> Table {
+    let mut table = Table::new(&[
+        Column::new("saga"),
+        Column::new("item").right(),
+        Column::new("what").cut(22),
+        Column::new("kind").rank(2),
+        Column::new("for").rank(1).cut(8),
+        Column::new("since").right(),
+        Column::new("closed").rank(1).cut(8),
+    ]);
+    for one in all {
+        let item = &one.item;
+        let (closed, tone) = match &one.closed {
+            Some(closed) => (closed_by(closed, now), Tone::Faint),
+            None => (String::new(), Tone::Strong),
+        };
+        table.row(vec![
+            plain(short(&one.saga, width)),
+            plain(item.number.to_string()),
+            cell(item.title.as_str(), tone),
+            cell(item.kind.as_str(), Tone::Faint),
+            plain(item.owner.as_str()),
+            plain(time::ago(item.opened_at, now)),
+            cell(closed, Tone::Faint),
+        ]);
     }
-    lines
+    table
+}
+
+fn closed_by(closed: &Value, now: u64) -> String {
+    let by = closed["by"].as_str().unwrap_or("somebody");
+    let at =
+        time::read(&closed["at"]).map_or_else(String::new, |at| format!(" {}", time::ago(at, now)));
+    format!("by {by}{at}")
 }
 
 /// One open work item.
 pub(crate) fn item(saga: &str, item: &Item, now: u64, width: usize) -> Vec<Line> {
-    let mut lines = head(saga, item, now, width, Tone::Bad);
+    let mut lines = head(saga, item, now, width);
     if let Some(failure) = &item.failure {
         let text = format!("{}: {}", failure.code, failure.message);
         for part in wrapped(&text, width.saturating_sub(4)) {
@@ -50,14 +72,14 @@ pub(crate) fn item(saga: &str, item: &Item, now: u64, width: usize) -> Vec<Line>
     lines
 }
 
-fn head(saga: &str, item: &Item, now: u64, width: usize, tone: Tone) -> Vec<Line> {
+fn head(saga: &str, item: &Item, now: u64, width: usize) -> Vec<Line> {
     let text = wrapped(&item.title, width.saturating_sub(2));
     let mut lines: Vec<Line> = text
         .into_iter()
         .enumerate()
         .map(|(n, part)| {
             let lead = if n == 0 { "! " } else { "  " };
-            Line::of(lead, tone).with(part, Tone::Strong)
+            Line::of(lead, Tone::Bad).with(part, Tone::Strong)
         })
         .collect();
     let facts = format!(
@@ -71,14 +93,5 @@ fn head(saga: &str, item: &Item, now: u64, width: usize, tone: Tone) -> Vec<Line
     for part in wrapped(&facts, width.saturating_sub(2)) {
         lines.push(Line::faint(format!("  {part}")));
     }
-    lines
-}
-
-fn closed_item(one: &Open, closed: &Value, now: u64, width: usize) -> Vec<Line> {
-    let mut lines = head(&one.saga, &one.item, now, width, Tone::Faint);
-    let by = closed["by"].as_str().unwrap_or("somebody");
-    let at =
-        time::read(&closed["at"]).map_or_else(String::new, |at| format!(" {}", time::ago(at, now)));
-    lines.push(Line::faint(format!("    closed by {by}{at}")));
     lines
 }

@@ -142,9 +142,16 @@ pub(crate) async fn put(
         warnings: found.warnings.iter().map(warned).collect(),
     };
     let listens = crate::triggers::listens(&definition);
+    let triggered = listens || !definition.triggers.is_empty();
+    let (name, version) = (definition.saga.clone(), definition.version);
     api.register(definition, caller.by(None)).await?;
-    let wait = if listens { BOUND_WAIT } else { Duration::ZERO };
-    api.triggers.registered(wait).await;
+    let wait = if triggered {
+        BOUND_WAIT
+    } else {
+        Duration::ZERO
+    };
+    let triggers = &api.triggers;
+    triggers.registered(&name, version, listens, wait).await;
     Ok(Json(registered))
 }
 

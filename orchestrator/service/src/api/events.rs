@@ -24,7 +24,7 @@ use super::page::Limit;
 use super::problem::{Answer, Problem};
 use super::{Routes, Shared};
 use crate::clock;
-use crate::triggers::cloudevents;
+use crate::triggers::{claims_a_hook, cloudevents};
 
 /// Longest type: it is the routing key.
 const TYPE_BYTES_MAX: usize = 255;
@@ -76,6 +76,14 @@ pub(crate) async fn publish(
             "`type` has {} bytes; at most {TYPE_BYTES_MAX} can be routed",
             event.kind.len()
         )));
+    }
+    if claims_a_hook(&event) {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "hook-event",
+            "An event of a hook cannot be published",
+            "types that begin with `hook.` and sources that begin with `/v1/hooks/` belong to signed requests: send it, signed, to POST /v1/hooks/<name>, or give it another type and source",
+        ));
     }
     let name = EventName {
         id: event.id.clone(),

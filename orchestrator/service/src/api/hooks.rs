@@ -1,6 +1,7 @@
 //! Hooks: signed requests that become events. No token: the signature over the raw body is what lets them in. Answered when the event is
 //! kept; what it starts follows, whatever dies in between.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use aide::NoApi;
@@ -21,13 +22,17 @@ use super::extract::Path;
 use super::problem::{Answer, Problem};
 use super::{Api, Routes, Shared};
 use crate::clock;
-use crate::triggers::hooks::{Headers, Refused};
+use crate::http::Peer;
+use crate::triggers::hooks::{GITHUB_DELIVERY, Headers, Refused};
 use crate::triggers::{Incoming, cloudevents};
 
 /// How long a caller waits until the event is kept.
 const KEPT_WAIT: Duration = Duration::from_secs(20);
-/// The header in which GitHub says what kind of event it is: an extension attribute of ours.
-const GITHUB_EVENT: &str = "x-github-event";
+/// What GitHub says of an event in headers, and the extension attributes they become. Neither is signed.
+const GITHUB: [(&str, &str); 2] = [
+    ("x-github-event", "githubevent"),
+    (GITHUB_DELIVERY, "githubdelivery"),
+];
 
 /// A hook.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -39,7 +44,7 @@ pub(crate) struct OneHook {
 /// What a signed request became.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Kept {
-    /// The event. The same delivery again is the same event.
+    /// The event. The same request again is the same event: its id is signed, or made of the body that is.
     event: EventName,
 }
 
@@ -83,7 +88,7 @@ pub(crate) async fn receive(
     headers: HeaderMap,
     NoApi(body): NoApi<Limited>,
 ) -> Answer<Accepted<Kept>> {
-    let Limited(body) = body;
+    let Limited { body, peer } = body;
     let live = api.triggers.live.borrow().clone();
     let secrets = live.secrets_of(&hook.name);
     if secrets.is_empty() {
@@ -93,15 +98,8 @@ pub(crate) async fn receive(
         )));
     }
     let (secret, id) = api.signed_by(&hook.name, &secrets, &headers, &body)?;
-    if let Err(seconds) = api.triggers.hooks.count(&hook.name, Instant::now()) {
-        return Err(Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "rate",
-            "Too many requests of this hook",
-            "more in a minute than triggers.hook_rate_per_minute allows; send it again later",
-        )
-        .again_after_s(seconds));
-    }
+    let counted = api.triggers.hooks.count(&hook.name, peer, Instant::now());
+    counted.map_err(|seconds| too_many("Too many requests of this hook", seconds))?;
     let event = event(&hook.name, &id, &headers, &body)?;
     let name = EventName {
         id,
@@ -202,8 +200,10 @@ fn event(hook: &str, id: &str, headers: &HeaderMap, body: &[u8]) -> Answer<Event
     if let Some(content_type) = content_type {
         all.insert("datacontenttype".to_owned(), json!(content_type));
     }
-    if let Some(kind) = headers.text(GITHUB_EVENT) {
-        all.insert("githubevent".to_owned(), json!(kind));
+    for (header, attribute) in GITHUB {
+        if let Some(said) = headers.text(header) {
+            all.insert(attribute.to_owned(), json!(said));
+        }
     }
     if !body.is_empty() {
         let data = cloudevents::data(content_type.unwrap_or_default(), body);
@@ -214,25 +214,53 @@ fn event(hook: &str, id: &str, headers: &HeaderMap, body: &[u8]) -> Answer<Event
         .map_err(|_| Problem::bad_request("the request cannot be written as an event"))
 }
 
-/// A raw body of at most as many bytes as hooks may have.
-pub(crate) struct Limited(Bytes);
+fn too_many(title: &'static str, seconds: u32) -> Problem {
+    Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "rate",
+        title,
+        "more in a minute than triggers.hook_rate_per_minute allows; send it again later",
+    )
+    .again_after_s(seconds)
+}
+
+/// A raw body of at most as many bytes as hooks may have, of an address that has tries left.
+pub(crate) struct Limited {
+    body: Bytes,
+    peer: IpAddr,
+}
 
 impl axum::extract::FromRequest<std::sync::Arc<Api>> for Limited {
     type Rejection = Problem;
 
+    /// What costs nothing first: nobody has signed anything yet.
     async fn from_request(
         request: axum::extract::Request,
         api: &std::sync::Arc<Api>,
     ) -> Result<Self, Problem> {
-        let most = api.triggers.hooks.body_bytes_max;
-        let read = axum::body::to_bytes(request.into_body(), most).await;
-        read.map(Self).map_err(|_| {
+        let hooks = &api.triggers.hooks;
+        let most = hooks.body_bytes_max;
+        let too_large = || {
             Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too-large",
                 "The request cannot be read",
                 format!("its body has more than {most} bytes, or ends too early"),
             )
-        })
+        };
+        let peer = request.extensions().get::<Peer>();
+        // none only where requests do not come over the network
+        let peer = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.0);
+        hooks
+            .try_from(peer, Instant::now())
+            .map_err(|seconds| too_many("Too many requests that nobody signed", seconds))?;
+        let said = request.headers().text(header::CONTENT_LENGTH.as_str());
+        let said = said.and_then(|length| length.parse::<usize>().ok());
+        if said.is_some_and(|length| length > most) {
+            return Err(too_large());
+        }
+        let read = axum::body::to_bytes(request.into_body(), most).await;
+        let body = read.map_err(|_| too_large())?;
+        Ok(Self { body, peer })
     }
 }

@@ -99,6 +99,12 @@ pub(crate) struct Shown {
     /// The saga that one started.
     last_saga: Option<SagaId>,
     paused: bool,
+    /// How many nominal times were left out.
+    skipped: u32,
+    /// The last of them.
+    skipped_at: Option<Timestamp>,
+    /// Why that was: the saga of the firing before had not ended, or nobody was there and `catch_up` does not make up for it.
+    skipped_why: Option<String>,
     /// The saga just started by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     saga: Option<SagaId>,
@@ -115,6 +121,9 @@ fn view(shown: ScheduleShown, saga: Option<SagaId>) -> Shown {
         last_at: shown.last_at,
         last_saga: shown.last_saga,
         paused: shown.paused,
+        skipped: shown.skipped,
+        skipped_at: shown.skipped_at,
+        skipped_why: shown.skipped_why,
         saga,
     }
 }
@@ -127,7 +136,7 @@ pub(crate) async fn list(State(api): Shared, Viewer(_): Viewer) -> Answer<Json<S
     let items = live.schedules().into_iter().map(|one| {
         let row = rows
             .iter()
-            .find(|row| row.definition == one.definition.saga && row.trigger == one.trigger);
+            .find(|row| row.definition == one.definition.saga && row.name == one.name);
         view(show_schedule(&one, row), None)
     });
     Ok(Json(Schedules {

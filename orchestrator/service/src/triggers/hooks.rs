@@ -1,12 +1,16 @@
 //! Signed requests: who may say so, how old it may be, how many there may be. A request whose signature holds becomes an event; what signs
 //! is `HMAC-SHA256` over the raw body, by one of two schemes:
 //!
-//! - `github`: header `x-hub-signature-256: sha256=<hex>` over the body; `x-github-delivery` is the event's id. The signature covers neither
-//!   id nor time, so that only the id tells a delivery that is sent again.
+//! - `github`: header `x-hub-signature-256: sha256=<hex>` over the body. Nothing else is signed, so that the event's id is made of the body: the
+//!   same body is the same event, whatever delivery it says it is.
 //! - `standard` (Standard Webhooks): `webhook-id`, `webhook-timestamp`, `webhook-signature: v1,<base64> …` over `id.timestamp.body`; refused
 //!   when it is older or newer than the tolerance.
+//!
+//! Who cannot sign costs little: before a body is read, let alone a signature reckoned, the tries of its address are counted. A try whose
+//! signature holds is given back, and counts for its hook instead.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -15,7 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use baton_messages::Timestamp;
 use hmac::{Hmac, Mac};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
 use crate::chain::chain;
 use crate::config::{HookConfig, Scheme};
@@ -24,8 +28,10 @@ use crate::config::{HookConfig, Scheme};
 const SECRET_PREFIX: &str = "whsec_";
 /// Shorter ones can be guessed.
 const SECRET_BYTES_MIN: usize = 16;
-/// Names of hooks whose requests are counted: as many as live triggers may reasonably name.
+/// Hooks, and addresses, whose requests are counted. With more than these the counting begins anew.
 const COUNTED_MAX: usize = 4096;
+/// What a delivery of GitHub calls itself; not signed.
+pub(crate) const GITHUB_DELIVERY: &str = "x-github-delivery";
 
 /// Why the secrets cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -116,8 +122,11 @@ impl Secret {
 /// The secrets, and how often each hook was called.
 pub(crate) struct Hooks {
     secrets: BTreeMap<String, Secret>,
-    buckets: Mutex<BTreeMap<String, Bucket>>,
-    /// Most requests of one hook in a minute.
+    /// Signed requests, by hook.
+    signed: Buckets<String>,
+    /// Tries, by address.
+    tries: Buckets<IpAddr>,
+    /// Most requests of one hook, and most tries of one address, in a minute.
     rate_per_minute: u32,
     /// Largest body, in bytes.
     pub(crate) body_bytes_max: usize,
@@ -139,7 +148,8 @@ impl Hooks {
         }
         Ok(Self {
             secrets,
-            buckets: Mutex::default(),
+            signed: Mutex::default(),
+            tries: Mutex::default(),
             rate_per_minute,
             body_bytes_max,
         })
@@ -169,19 +179,53 @@ impl Hooks {
         }
     }
 
-    /// Counts a request; in how many seconds to ask again, when there were too many.
-    pub(crate) fn count(&self, hook: &str, now: Instant) -> Result<(), u32> {
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= COUNTED_MAX && !buckets.contains_key(hook) {
+    /// Counts a try before anything of it is read; in how many seconds to try again, when there were too many.
+    pub(crate) fn try_from(&self, peer: IpAddr, now: Instant) -> Result<(), u32> {
+        self.in_bucket(&self.tries, network(peer), |bucket, rate, most| {
+            bucket.take(now, rate, most)
+        })
+    }
+
+    /// Counts a request whose signature holds: for its hook, and no longer for its address.
+    pub(crate) fn count(&self, hook: &str, peer: IpAddr, now: Instant) -> Result<(), u32> {
+        self.in_bucket(&self.tries, network(peer), |bucket, _, most| {
+            bucket.left = (bucket.left + 1.0).min(most);
+        });
+        self.in_bucket(&self.signed, hook.to_owned(), |bucket, rate, most| {
+            bucket.take(now, rate, most)
+        })
+    }
+
+    fn in_bucket<K: Ord, T>(
+        &self,
+        buckets: &Buckets<K>,
+        of: K,
+        act: impl FnOnce(&mut Bucket, f64, f64) -> T,
+    ) -> T {
+        let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= COUNTED_MAX && !buckets.contains_key(&of) {
             buckets.clear();
         }
         let rate = f64::from(self.rate_per_minute) / 60.0;
         let most = (f64::from(self.rate_per_minute) / 6.0).max(1.0);
-        let bucket = buckets.entry(hook.to_owned()).or_insert(Bucket {
+        let bucket = buckets.entry(of).or_insert_with(|| Bucket {
             left: most,
-            at: now,
+            at: Instant::now(),
         });
-        bucket.take(now, rate, most)
+        act(bucket, rate, most)
+    }
+}
+
+type Buckets<K> = Mutex<BTreeMap<K, Bucket>>;
+
+/// What is counted as one address: of IPv6 the network of 64 bits, which one customer has.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
     }
 }
 
@@ -257,17 +301,23 @@ fn keys(name: &str, config: &HookConfig) -> Result<Vec<Vec<u8>>, HookError> {
 }
 
 fn github(keys: &[Vec<u8>], headers: &impl Headers, body: &[u8]) -> Result<String, Refused> {
-    let id = id_of(headers, "x-github-delivery")?;
     let given = headers
         .text("x-hub-signature-256")
         .and_then(|text| text.strip_prefix("sha256="))
         .and_then(unhex)
         .ok_or(Refused::Header("x-hub-signature-256"))?;
     if signed(keys, &[body], &given) {
-        Ok(id)
+        Ok(id_of_body(body))
     } else {
         Err(Refused::Signature)
     }
+}
+
+/// An id for what has none that is signed.
+fn id_of_body(body: &[u8]) -> String {
+    let hash = Sha256::digest(body);
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
 }
 
 fn standard(
@@ -391,6 +441,9 @@ mod tests {
         assert!(signed_with("the-other-of-two-secrets"));
     }
 
+    /// The SHA-256 of `Hello, World!`, as sha256sum has it.
+    const HELLO: &str = "sha256:dffd6021bb2bd5b0af676290809ec3a53191dd81c7f70a4b28688a362182986f";
+
     #[test]
     fn the_example_of_the_github_documentation_holds() {
         let hooks = hooks(Scheme::Github, "It's a Secret to Everybody\n");
@@ -405,7 +458,13 @@ mod tests {
         let now = Timestamp(0);
         assert_eq!(
             hooks.verify("s", &headers, b"Hello, World!", now),
-            Ok("d-1".to_owned())
+            Ok(HELLO.to_owned())
+        );
+        // the delivery it says it is makes no other event of it
+        headers.insert("x-github-delivery", "d-2".to_owned());
+        assert_eq!(
+            hooks.verify("s", &headers, b"Hello, World!", now),
+            Ok(HELLO.to_owned())
         );
         assert_eq!(
             hooks.verify("s", &headers, b"Hello, World?", now),
@@ -419,11 +478,6 @@ mod tests {
         assert_eq!(
             hooks.verify("s", &headers, b"Hello, World!", now),
             Err(Refused::Header("x-hub-signature-256"))
-        );
-        headers.remove("x-github-delivery");
-        assert_eq!(
-            hooks.verify("s", &headers, b"Hello, World!", now),
-            Err(Refused::Header("x-github-delivery"))
         );
     }
 
@@ -462,14 +516,36 @@ mod tests {
     fn a_hook_may_be_called_so_often_and_is_told_when_again() {
         let hooks = hooks(Scheme::Github, "0123456789abcdef");
         let now = Instant::now();
+        let peer = IpAddr::from([192, 0, 2, 1]);
         for _ in 0..10 {
-            assert_eq!(hooks.count("a", now), Ok(()));
+            assert_eq!(hooks.count("a", peer, now), Ok(()));
         }
-        assert_eq!(hooks.count("a", now), Err(1));
-        assert_eq!(hooks.count("b", now), Ok(()), "each by itself");
+        assert_eq!(hooks.count("a", peer, now), Err(1));
+        assert_eq!(hooks.count("b", peer, now), Ok(()), "each by itself");
         let later = now + std::time::Duration::from_secs(1);
-        assert_eq!(hooks.count("a", later), Ok(()));
-        assert!(hooks.count("a", later).is_err());
+        assert_eq!(hooks.count("a", peer, later), Ok(()));
+        assert!(hooks.count("a", peer, later).is_err());
+    }
+
+    #[test]
+    fn who_cannot_sign_may_try_so_often_and_who_can_is_not_kept_from_it() {
+        let hooks = hooks(Scheme::Github, "0123456789abcdef");
+        let now = Instant::now();
+        let of = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (bad, good) = (of("2001:db8:0:1::5"), of("192.0.2.1"));
+        for _ in 0..10 {
+            assert_eq!(hooks.try_from(bad, now), Ok(()));
+        }
+        assert_eq!(hooks.try_from(bad, now), Err(1));
+        // the same network, and the same address written otherwise
+        assert_eq!(hooks.try_from(of("2001:db8:0:1::6"), now), Err(1));
+        assert_eq!(hooks.try_from(of("2001:db8:0:2::5"), now), Ok(()));
+        // what is signed is given back, however it is written
+        for _ in 0..10 {
+            assert_eq!(hooks.try_from(of("::ffff:192.0.2.1"), now), Ok(()));
+            assert_eq!(hooks.count("a", good, now), Ok(()));
+        }
+        assert_eq!(hooks.try_from(good, now), Ok(()));
     }
 
     #[test]

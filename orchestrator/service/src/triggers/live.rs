@@ -27,6 +27,9 @@ pub(crate) struct Live {
 pub(crate) struct LiveSchedule {
     pub(crate) definition: Arc<Definition>,
     pub(crate) trigger: u32,
+    /// What it goes by: its expression and zone; the second of several with the same has ` (2)` behind it. So it stays what it is when a new
+    /// version orders its triggers otherwise.
+    pub(crate) name: String,
     pub(crate) rule: ScheduleRule,
 }
 
@@ -64,6 +67,11 @@ impl Live {
     /// A version of a definition.
     pub(crate) fn definition(&self, name: &str, version: u32) -> Option<&Arc<Definition>> {
         self.all.get(&(name.to_owned(), version))
+    }
+
+    /// Whether there is a definition of this name that can be read.
+    pub(crate) fn has(&self, definition: &str) -> bool {
+        self.newest.contains_key(definition)
     }
 
     /// The keys by which the queue gets what is needed. Hooks need none: their events are taken in where they come.
@@ -156,11 +164,20 @@ impl Live {
     pub(crate) fn schedules(&self) -> Vec<LiveSchedule> {
         let mut all = Vec::new();
         for definition in self.newest.values() {
+            let mut named: BTreeMap<String, u32> = BTreeMap::new();
             for (trigger, rule) in (0u32..).zip(&definition.triggers) {
                 if let Trigger::Schedule(rule) = rule {
+                    let schedule = &rule.schedule;
+                    let mut name = format!("{} {}", schedule.text(), schedule.timezone());
+                    let nth = named.entry(name.clone()).or_default();
+                    *nth += 1;
+                    if *nth > 1 {
+                        name.push_str(&format!(" ({nth})"));
+                    }
                     all.push(LiveSchedule {
                         definition: definition.clone(),
                         trigger,
+                        name,
                         rule: rule.clone(),
                     });
                 }

@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::TriggersConfig;
 use crate::hot::mail::Post;
 use hooks::Hooks;
-pub(crate) use live::{Live, listens};
+pub(crate) use live::{Live, claims_a_hook, listens};
 pub(crate) use schedules::{
     Command as ScheduleCommand, Shown as ScheduleShown, What as ScheduleAsked,
     shown as show_schedule,
@@ -71,14 +71,23 @@ pub(crate) struct Triggers {
 }
 
 impl Triggers {
-    /// A definition was registered: its triggers are live, and the queue is bound to what they need, when this returns; or the time was over, and
-    /// they will be.
-    pub(crate) async fn registered(&self, limit: Duration) {
+    /// A definition was registered: its triggers are live, and the queue is bound to what they need where they need events of the bus, when this
+    /// returns; or the time was over, and they will be.
+    pub(crate) async fn registered(&self, name: &str, version: u32, bound: bool, limit: Duration) {
         let (done, told) = oneshot::channel();
-        if self.look.send(done).await.is_ok() {
-            // the time is over, or the process ends: whoever starts next looks anew
-            let _ = tokio::time::timeout(limit, told).await;
+        if self.look.send(done).await.is_err() {
+            return;
         }
+        let mut live = self.live.clone();
+        let looked = async {
+            let is_live = |live: &Arc<Live>| live.definition(name, version).is_some();
+            let ended = live.wait_for(is_live).await.is_err();
+            if bound && !ended {
+                // the process ends: whoever starts next looks anew
+                let _ = told.await;
+            }
+        };
+        let _ = tokio::time::timeout(limit, looked).await;
     }
 }
 

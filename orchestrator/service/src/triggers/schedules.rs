@@ -2,13 +2,14 @@
 //! derived from the nominal time: a crash between the two, or a clock that was set back, starts the same saga, which is no other.
 //!
 //! What came while nobody ran, or while the clock leapt, follows the schedule's `catch_up`; `overlap` leaves a firing out while the saga of
-//! the one before has not ended.
+//! the one before has not ended. What is left out is counted and shown, with why. A schedule goes by its expression and zone: an operator's
+//! pause stays with it when a new version orders its triggers otherwise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_engine::definition::{CatchUp, Overlap, rfc3339};
+use baton_engine::definition::{CATCH_UP_MAX, CatchUp, Overlap, rfc3339};
 use baton_engine::trigger::on_schedule;
 use baton_messages::{InputId, SagaId, Start, Timestamp};
 use baton_store::{ScheduleRow, TriggerRef, Triggers as _};
@@ -69,9 +70,13 @@ pub(crate) struct Shown {
     pub(crate) last_at: Option<Timestamp>,
     pub(crate) last_saga: Option<SagaId>,
     pub(crate) paused: bool,
+    pub(crate) skipped: u32,
+    pub(crate) skipped_at: Option<Timestamp>,
+    pub(crate) skipped_why: Option<String>,
 }
 
-type Place = (String, u32);
+/// A definition, and what its schedule goes by.
+type Place = (String, String);
 
 /// Fires until the process stops.
 pub(super) async fn run(shared: Shared, mut commands: mpsc::Receiver<Command>) {
@@ -83,7 +88,7 @@ pub(super) async fn run(shared: Shared, mut commands: mpsc::Receiver<Command>) {
         shared,
         rows: rows
             .into_iter()
-            .map(|row| ((row.definition.clone(), row.trigger), row))
+            .map(|row| ((row.definition.clone(), row.name.clone()), row))
             .collect(),
     };
     loop {
@@ -99,6 +104,8 @@ pub(super) async fn run(shared: Shared, mut commands: mpsc::Receiver<Command>) {
             changed = live.changed() => if changed.is_err() { return },
             command = commands.recv() => match command {
                 Some(command) => {
+                    // a definition may have come while this slept: whoever asks has seen it
+                    let now_live = live.borrow().clone();
                     let (definition, trigger) = (command.definition, command.trigger);
                     let Ok(done) = clocks.obey(&now_live, &definition, trigger, command.what).await else {
                         return;
@@ -122,48 +129,69 @@ impl Clocks {
     /// Fires what is due; answers the soonest nominal time after that.
     async fn fire_due(&mut self, live: &Arc<Live>) -> Result<Option<Timestamp>, Stopping> {
         let mut soonest: Option<Timestamp> = None;
-        for one in live.schedules() {
-            let row = self.row(&one, clock::now()).await?;
+        for one in self.reconcile(live).await? {
+            let row = self.row(&one);
             if row.paused {
                 continue;
             }
             let now = clock::now();
             let schedule = &one.rule.schedule;
             if schedule.next_after(row.after).is_some_and(|at| at <= now) {
-                for nominal in due(&one, row.after, now) {
+                let due = due(&one, row.after, now);
+                self.missed(&one, &due, now).await?;
+                for nominal in due {
                     // what was refused is kept as a dead letter, what was left out is said
                     let _ = self.fire(&one, nominal, one.rule.overlap).await?;
                 }
-                let mut row = self.row(&one, now).await?;
+                let mut row = self.row(&one);
                 row.after = row.after.max(now);
                 self.put(row).await?;
             }
-            let after = self.row(&one, now).await?.after;
+            let after = self.row(&one).after;
             let next = schedule.next_after(after);
             soonest = soonest.into_iter().chain(next).min();
         }
         Ok(soonest)
     }
 
-    /// How far a schedule has come: one that is new, or was changed, begins now.
-    async fn row(&mut self, one: &LiveSchedule, now: Timestamp) -> Result<ScheduleRow, Stopping> {
-        let place = (one.definition.saga.clone(), one.trigger);
-        let rule = rule(one);
-        let known = self.rows.get(&place);
-        if let Some(row) = known.filter(|row| row.rule == rule) {
-            return Ok(row.clone());
+    /// The live schedules, with the rows made to be theirs.
+    async fn reconcile(&mut self, live: &Live) -> Result<Vec<LiveSchedule>, Stopping> {
+        let schedules = live.schedules();
+        let change = reconciled(&self.rows, &schedules, |name| live.has(name), clock::now());
+        for row in change.put {
+            self.put(row).await?;
         }
-        let row = ScheduleRow {
-            definition: place.0,
-            trigger: place.1,
-            rule,
-            after: now,
-            last_at: known.and_then(|row| row.last_at),
-            last_saga: known.and_then(|row| row.last_saga),
-            paused: known.is_some_and(|row| row.paused),
+        for place in change.remove {
+            self.remove(place).await?;
+        }
+        Ok(schedules)
+    }
+
+    /// How far a schedule has come.
+    fn row(&self, one: &LiveSchedule) -> ScheduleRow {
+        let row = self.rows.get(&place(one)).cloned();
+        row.unwrap_or_else(|| begun(one, clock::now(), None))
+    }
+
+    /// Counts what came while nobody fired it and is not made up for.
+    async fn missed(
+        &mut self,
+        one: &LiveSchedule,
+        due: &[Timestamp],
+        now: Timestamp,
+    ) -> Result<(), Stopping> {
+        let mut row = self.row(one);
+        let mut missed = one.rule.schedule.between(row.after, now, CATCH_UP_MAX);
+        missed.retain(|nominal| !due.contains(nominal));
+        let Some(last) = missed.last() else {
+            return Ok(());
         };
-        self.put(row.clone()).await?;
-        Ok(row)
+        let many = u32::try_from(missed.len()).unwrap_or(u32::MAX);
+        let why = "nobody was there to fire it in time, and `catch_up` does not make up for it";
+        left_out(&mut row, *last, many, why.to_owned());
+        metrics::counter!("baton_orchestrator_schedules_total", "outcome" => "missed")
+            .increment(u64::from(many));
+        self.put(row).await
     }
 
     async fn put(&mut self, row: ScheduleRow) -> Result<(), Stopping> {
@@ -171,7 +199,18 @@ impl Clocks {
             self.shared.tables.put_schedule(row.clone())
         })
         .await?;
-        self.rows.insert((row.definition.clone(), row.trigger), row);
+        self.rows
+            .insert((row.definition.clone(), row.name.clone()), row);
+        Ok(())
+    }
+
+    async fn remove(&mut self, place: Place) -> Result<(), Stopping> {
+        stubborn(&self.shared, "written", || {
+            let (definition, name) = place.clone();
+            self.shared.tables.remove_schedule(definition, name)
+        })
+        .await?;
+        self.rows.remove(&place);
         Ok(())
     }
 
@@ -182,7 +221,7 @@ impl Clocks {
         nominal: Timestamp,
         overlap: Overlap,
     ) -> Result<Result<SagaId, String>, Stopping> {
-        let mut row = self.row(one, nominal).await?;
+        let mut row = self.row(one);
         let of = TriggerRef {
             definition: one.definition.saga.clone(),
             version: one.definition.version,
@@ -201,8 +240,10 @@ impl Clocks {
             metrics::counter!("baton_orchestrator_schedules_total", "outcome" => "skipped")
                 .increment(1);
             row.after = row.after.max(nominal);
+            let why = format!("saga {last} of the firing before had not ended");
+            left_out(&mut row, nominal, 1, why.clone());
             self.put(row).await?;
-            return Ok(Err("the saga of the firing before has not ended".to_owned()));
+            return Ok(Err(why));
         }
         let outcome = self.start(&of, one, nominal, &time).await?;
         row.after = row.after.max(nominal);
@@ -260,13 +301,14 @@ impl Clocks {
         trigger: u32,
         what: What,
     ) -> Result<Option<Done>, Stopping> {
-        let found = live
-            .schedules()
+        let found = self
+            .reconcile(live)
+            .await?
             .into_iter()
             .find(|one| one.definition.saga == definition && one.trigger == trigger);
         let Some(one) = found else { return Ok(None) };
         let now = clock::now();
-        let mut row = self.row(&one, now).await?;
+        let mut row = self.row(&one);
         let (mut saga, mut refused) = (None, None);
         match what {
             What::Pause => {
@@ -287,12 +329,12 @@ impl Clocks {
                     Err(why) => refused = Some(why),
                 }
                 // Fired by hand it has come no further than before.
-                let mut row = self.row(&one, now).await?;
+                let mut row = self.row(&one);
                 row.after = after;
                 self.put(row).await?;
             }
         }
-        let row = self.row(&one, now).await?;
+        let row = self.row(&one);
         Ok(Some(Done {
             shown: shown(&one, Some(&row)),
             saga,
@@ -313,10 +355,72 @@ fn due(one: &LiveSchedule, after: Timestamp, now: Timestamp) -> Vec<Timestamp> {
     }
 }
 
-/// What a schedule is reckoned by.
-fn rule(one: &LiveSchedule) -> String {
-    let schedule = &one.rule.schedule;
-    format!("{} {}", schedule.text(), schedule.timezone())
+fn place(one: &LiveSchedule) -> Place {
+    (one.definition.saga.clone(), one.name.clone())
+}
+
+fn left_out(row: &mut ScheduleRow, nominal: Timestamp, many: u32, why: String) {
+    row.skipped = row.skipped.saturating_add(many);
+    row.skipped_at = Some(nominal);
+    row.skipped_why = Some(why);
+}
+
+/// A schedule that begins now. `was`: the one whose expression was changed into this one.
+fn begun(one: &LiveSchedule, now: Timestamp, was: Option<&ScheduleRow>) -> ScheduleRow {
+    ScheduleRow {
+        definition: one.definition.saga.clone(),
+        name: one.name.clone(),
+        trigger: one.trigger,
+        after: now,
+        last_at: was.and_then(|row| row.last_at),
+        last_saga: was.and_then(|row| row.last_saga),
+        paused: was.is_some_and(|row| row.paused),
+        skipped: was.map_or(0, |row| row.skipped),
+        skipped_at: was.and_then(|row| row.skipped_at),
+        skipped_why: was.and_then(|row| row.skipped_why.clone()),
+    }
+}
+
+/// What has to be written so that the rows are those of the live schedules.
+struct Change {
+    put: Vec<ScheduleRow>,
+    remove: Vec<Place>,
+}
+
+/// Rows and live schedules go together by name. A name that is new, at the place of one that is no more, is that schedule with another
+/// expression: it begins now, and stays paused if it was.
+fn reconciled(
+    rows: &BTreeMap<Place, ScheduleRow>,
+    live: &[LiveSchedule],
+    is_readable: impl Fn(&str) -> bool,
+    now: Timestamp,
+) -> Change {
+    let names: BTreeSet<Place> = live.iter().map(place).collect();
+    // of a definition that this program cannot read nothing is known
+    let gone = |row: &&ScheduleRow| {
+        is_readable(&row.definition) && !names.contains(&(row.definition.clone(), row.name.clone()))
+    };
+    let gone: Vec<&ScheduleRow> = rows.values().filter(gone).collect();
+    let put = live.iter().filter_map(|one| match rows.get(&place(one)) {
+        Some(row) if row.trigger == one.trigger => None,
+        Some(row) => Some(ScheduleRow {
+            trigger: one.trigger,
+            ..row.clone()
+        }),
+        None => {
+            let same_place = |row: &&&ScheduleRow| {
+                row.definition == one.definition.saga && row.trigger == one.trigger
+            };
+            Some(begun(one, now, gone.iter().find(same_place).copied()))
+        }
+    });
+    let remove = gone
+        .iter()
+        .map(|row| (row.definition.clone(), row.name.clone()));
+    Change {
+        put: put.collect(),
+        remove: remove.collect(),
+    }
 }
 
 /// A schedule with its row, if it has one yet.
@@ -334,6 +438,9 @@ pub(crate) fn shown(one: &LiveSchedule, row: Option<&ScheduleRow>) -> Shown {
         last_at: row.and_then(|row| row.last_at),
         last_saga: row.and_then(|row| row.last_saga),
         paused,
+        skipped: row.map_or(0, |row| row.skipped),
+        skipped_at: row.and_then(|row| row.skipped_at),
+        skipped_why: row.and_then(|row| row.skipped_why.clone()),
     }
 }
 
@@ -342,10 +449,13 @@ mod tests {
     use super::*;
     use baton_engine::Definition;
 
-    fn schedule(catch_up: &str) -> LiveSchedule {
-        let text = format!(
-            "saga: s\nversion: 1\non:\n  - schedule: \"0 * * * *\"\n    catch_up: {catch_up}\nsteps:\n  - id: a\n    sleep: 1s\n"
-        );
+    /// The schedules of a definition whose `on:` has these.
+    fn live(on: &[&str]) -> Vec<LiveSchedule> {
+        let on: String = on
+            .iter()
+            .map(|rule| format!("  - schedule: {rule}\n"))
+            .collect();
+        let text = format!("saga: s\nversion: 1\non:\n{on}steps:\n  - id: a\n    sleep: 1s\n");
         let definition = Arc::new(Definition::parse(&text).unwrap());
         let live = Live::default().with(vec![baton_driver::DefinitionRow {
             name: "s".to_owned(),
@@ -354,7 +464,81 @@ mod tests {
             at: Timestamp(0),
             by: String::new(),
         }]);
-        live.schedules().remove(0)
+        live.schedules()
+    }
+
+    fn schedule(catch_up: &str) -> LiveSchedule {
+        live(&[&format!("\"0 * * * *\"\n    catch_up: {catch_up}")]).remove(0)
+    }
+
+    /// The rows after a version with these schedules came, each with its place and whether it is paused.
+    fn after(
+        rows: &mut BTreeMap<Place, ScheduleRow>,
+        on: &[&str],
+        now: u64,
+    ) -> Vec<(String, u32, bool)> {
+        let change = reconciled(rows, &live(on), |_| true, Timestamp(now));
+        for row in change.put {
+            rows.insert((row.definition.clone(), row.name.clone()), row);
+        }
+        for place in change.remove {
+            rows.remove(&place);
+        }
+        let seen = |row: &ScheduleRow| (row.name.clone(), row.trigger, row.paused);
+        rows.values().map(seen).collect()
+    }
+
+    #[test]
+    fn a_pause_stays_with_its_schedule_wherever_a_new_version_puts_it() {
+        let mut rows = BTreeMap::new();
+        let (two, three) = ("\"0 2 * * *\"", "\"0 3 * * *\"");
+        after(&mut rows, &[two, three], 1);
+        let paused = rows.values_mut().find(|row| row.trigger == 1).unwrap();
+        paused.paused = true;
+        let of = |name: &str, trigger, paused| (name.to_owned(), trigger, paused);
+        assert_eq!(
+            after(&mut rows, &[three, two], 2),
+            [of("0 2 * * * UTC", 1, false), of("0 3 * * * UTC", 0, true)]
+        );
+        // another one before it
+        assert_eq!(
+            after(&mut rows, &["\"0 1 * * *\"", three, two], 3),
+            [
+                of("0 1 * * * UTC", 0, false),
+                of("0 2 * * * UTC", 2, false),
+                of("0 3 * * * UTC", 1, true)
+            ]
+        );
+        // its expression changed where it stands: still paused, and it begins anew
+        assert_eq!(
+            after(&mut rows, &["\"0 1 * * *\"", "\"0 4 * * *\"", two], 4),
+            [
+                of("0 1 * * * UTC", 0, false),
+                of("0 2 * * * UTC", 2, false),
+                of("0 4 * * * UTC", 1, true)
+            ]
+        );
+        let changed = rows.values().find(|row| row.paused).unwrap();
+        assert_eq!(changed.after, Timestamp(4));
+        // taken out and put in again it is a new one: what came meanwhile is not made up for
+        after(&mut rows, &["\"0 1 * * *\""], 5);
+        assert_eq!(rows.len(), 1);
+        after(&mut rows, &["\"0 1 * * *\"", two], 6);
+        let again = rows.values().find(|row| row.trigger == 1).unwrap();
+        assert_eq!((again.after, again.paused), (Timestamp(6), false));
+    }
+
+    #[test]
+    fn equal_schedules_are_told_apart_and_nothing_is_taken_of_what_cannot_be_read() {
+        let mut rows = BTreeMap::new();
+        let two = "\"0 2 * * *\"";
+        let seen = after(&mut rows, &[two, two], 1);
+        assert_eq!(
+            (seen[0].0.as_str(), seen[1].0.as_str()),
+            ("0 2 * * * UTC", "0 2 * * * UTC (2)")
+        );
+        let change = reconciled(&rows, &[], |_| false, Timestamp(2));
+        assert!(change.put.is_empty() && change.remove.is_empty());
     }
 
     const HOUR: u64 = 3_600_000;

@@ -15,7 +15,7 @@ pub(super) struct TriggerTables {
     events: Vec<EventRow>,
     last_seq: u64,
     keys: BTreeMap<(String, String), (SagaId, Timestamp)>,
-    schedules: BTreeMap<(String, u32), ScheduleRow>,
+    schedules: BTreeMap<(String, String), ScheduleRow>,
     bindings: BTreeSet<String>,
 }
 
@@ -194,8 +194,13 @@ impl Triggers for MemoryStore {
     }
 
     async fn put_schedule(&self, row: ScheduleRow) -> Result<(), StoreError> {
-        let place = (row.definition.clone(), row.trigger);
+        let place = (row.definition.clone(), row.name.clone());
         self.tables().triggers.schedules.insert(place, row);
+        Ok(())
+    }
+
+    async fn remove_schedule(&self, definition: String, name: String) -> Result<(), StoreError> {
+        self.tables().triggers.schedules.remove(&(definition, name));
         Ok(())
     }
 

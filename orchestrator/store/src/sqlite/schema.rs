@@ -25,6 +25,7 @@ pub(crate) const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0003_triggers.sql")),
     M::up(include_str!("../../migrations/0004_subscriptions.sql")),
     M::up(include_str!("../../migrations/0005_suspects.sql")),
+    M::up(include_str!("../../migrations/0006_schedules_by_name.sql")),
 ];
 
 /// Why a store could not be opened.

@@ -27,10 +27,13 @@ const EVENTS_PURGE: &str = "DELETE FROM events WHERE seq IN
 const KEYS_PURGE: &str = "DELETE FROM keys WHERE (definition, key) IN
     (SELECT k.definition, k.key FROM keys k INDEXED BY keys_by_until JOIN sagas s ON s.id = k.saga
      WHERE k.until < ?1 AND s.active = 0 ORDER BY k.until LIMIT ?2)";
-pub(crate) const SCHEDULES: &str = "SELECT definition, trigger_no, rule, after, last_at, last_saga, paused FROM schedules ORDER BY definition, trigger_no";
-const SCHEDULE_PUT: &str = "INSERT INTO schedules (definition, trigger_no, rule, after, last_at, last_saga, paused)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (definition, trigger_no) DO UPDATE SET rule = excluded.rule,
-    after = excluded.after, last_at = excluded.last_at, last_saga = excluded.last_saga, paused = excluded.paused";
+pub(crate) const SCHEDULES: &str = "SELECT definition, name, trigger_no, after, last_at, last_saga, paused, skipped, skipped_at, skipped_why
+    FROM schedules ORDER BY definition, name";
+const SCHEDULE_PUT: &str = "INSERT INTO schedules (definition, name, trigger_no, after, last_at, last_saga, paused, skipped, skipped_at, skipped_why)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (definition, name) DO UPDATE SET trigger_no = excluded.trigger_no,
+    after = excluded.after, last_at = excluded.last_at, last_saga = excluded.last_saga, paused = excluded.paused,
+    skipped = excluded.skipped, skipped_at = excluded.skipped_at, skipped_why = excluded.skipped_why";
+const SCHEDULE_REMOVE: &str = "DELETE FROM schedules WHERE definition = ?1 AND name = ?2";
 pub(crate) const BINDINGS: &str = "SELECT pattern FROM bindings ORDER BY pattern";
 const BINDING_PUT: &str =
     "INSERT INTO bindings (pattern) VALUES (?1) ON CONFLICT (pattern) DO NOTHING";
@@ -92,12 +95,15 @@ pub(crate) fn schedule_row(row: &Row<'_>) -> rusqlite::Result<ScheduleRow> {
     let has_saga = row.get_ref(5)? != rusqlite::types::ValueRef::Null;
     Ok(ScheduleRow {
         definition: row.get(0)?,
-        trigger: row.get(1)?,
-        rule: row.get(2)?,
+        name: row.get(1)?,
+        trigger: row.get(2)?,
         after: instant(row, 3)?,
         last_at: instant_if_set(row, 4)?,
         last_saga: has_saga.then(|| saga_id(row, 5)).transpose()?,
         paused: row.get(6)?,
+        skipped: row.get(7)?,
+        skipped_at: instant_if_set(row, 8)?,
+        skipped_why: row.get(9)?,
     })
 }
 
@@ -259,13 +265,25 @@ impl Triggers for SqliteTriggers {
         self.write("a schedule, to keep it", move |conn| {
             conn.prepare_cached(SCHEDULE_PUT)?.execute(params![
                 row.definition,
+                row.name,
                 row.trigger,
-                row.rule,
                 int(row.after.0),
                 row.last_at.map(|at| int(at.0)),
                 row.last_saga.as_ref().map(|saga| saga.0.as_bytes()),
                 row.paused,
+                row.skipped,
+                row.skipped_at.map(|at| int(at.0)),
+                row.skipped_why,
             ])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove_schedule(&self, definition: String, name: String) -> Result<(), StoreError> {
+        self.write("a schedule, to take it out", move |conn| {
+            conn.prepare_cached(SCHEDULE_REMOVE)?
+                .execute([definition, name])?;
             Ok(())
         })
         .await

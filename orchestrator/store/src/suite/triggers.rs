@@ -268,18 +268,36 @@ pub async fn schedules_and_bindings_are_kept(subject: &mut impl Subject) {
     let tables = subject.triggers(&store);
     let mut row = ScheduleRow {
         definition: "d".to_owned(),
+        name: "0 2 * * * UTC".to_owned(),
         trigger: 3,
-        rule: "0 2 * * *|UTC".to_owned(),
         after: at(7),
         last_at: None,
         last_saga: None,
         paused: false,
+        skipped: 0,
+        skipped_at: None,
+        skipped_why: None,
     };
     tables.put_schedule(row.clone()).await.unwrap();
+    row.trigger = 1;
+    row.skipped = 2;
+    row.skipped_at = Some(at(8));
+    row.skipped_why = Some("it ran".to_owned());
     row.last_at = Some(at(9));
     row.last_saga = Some(saga(1));
     row.paused = true;
     tables.put_schedule(row.clone()).await.unwrap();
+    let other = ScheduleRow {
+        name: "0 3 * * * UTC".to_owned(),
+        ..row.clone()
+    };
+    tables.put_schedule(other.clone()).await.unwrap();
+    assert_eq!(
+        tables.schedules().await.unwrap(),
+        [row.clone(), other.clone()]
+    );
+    let gone = tables.remove_schedule(other.definition, other.name);
+    gone.await.unwrap();
     assert_eq!(tables.schedules().await.unwrap(), [row]);
     for (pattern, bound) in [("b", true), ("a", true), ("b", true), ("b", false)] {
         tables

@@ -110,7 +110,6 @@ impl Automation for FileEnsureLine {
     const BEFORE_IMAGE: bool = true;
     const HAS_UNDO: bool = true;
     const HAS_PROBE: bool = true;
-    const LOCK: Option<&'static str> = Some("file/${ input.path }");
     const TIMEOUT_MS_DEFAULT: u64 = 30_000;
     const NEEDS: &'static [&'static str] =
         &["folders it may change files under, set as automations.files.roots"];

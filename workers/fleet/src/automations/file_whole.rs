@@ -10,7 +10,7 @@ use baton_worker::{Context, TaskError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::rooted::{Found, Owner, Place, PlaceError, Roots};
+use super::rooted::{Found, Owner, Place, PlaceError, Roots, Standing};
 
 /// What stood there before, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,8 +45,18 @@ pub(crate) async fn look(
     looked.await?.map_err(PlaceError::untouched)
 }
 
-/// Puts `state` at `place`.
+/// Puts `state` at `place`, in place of what stands there.
 pub(crate) async fn put(context: &Context, place: Place, state: Found) -> Result<(), TaskError> {
+    put_where(context, place, state, Standing::Replaced).await
+}
+
+/// Puts `state` at `place`, where nothing may stand unless it is to be replaced.
+pub(crate) async fn put_where(
+    context: &Context,
+    place: Place,
+    state: Found,
+    standing: Standing,
+) -> Result<(), TaskError> {
     let mark = context.effect_key().to_string();
     let put = context.blocking(move || match state {
         Found::Absent => place.remove(),
@@ -54,7 +64,7 @@ pub(crate) async fn put(context: &Context, place: Place, state: Found) -> Result
             content,
             mode,
             owner,
-        } => place.put(&content, mode, owner, &mark),
+        } => place.put(&content, mode, owner, &mark, standing),
     });
     put.await?.map_err(PlaceError::half_done)
 }

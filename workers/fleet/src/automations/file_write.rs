@@ -3,6 +3,9 @@
 //! What was there (content and mode, or nothing) is stored before anything is written. From then on only three states are ours: what was
 //! there, and what we write; whatever else stands there was put there by somebody else and is never overwritten, by `do` as little as by
 //! `undo`. Between looking and renaming somebody else may still come in; that moment is as short as the system lets it be.
+//!
+//! With `existing: refuse` a file that stands there is left alone, and of several writers that come at once one is first, without any such
+//! moment: a file so written can stand for a turn that others wait for by trying again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,8 +17,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::file_whole::{before_of, before_value, look, put};
-use super::rooted::{FILE_BYTES_MAX, Found, RootError, Roots, somebody_else};
+use super::file_whole::{before_of, before_value, look, put, put_where};
+use super::rooted::{FILE_BYTES_MAX, Found, RootError, Roots, Standing, somebody_else};
 
 /// Mode of a new file when its input names none.
 const MODE_DEFAULT: u32 = 0o644;
@@ -42,6 +45,26 @@ pub struct FileWriteInput {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^0?[0-7]{3}$"))]
     pub mode: Option<String>,
+    /// What is done about a file that stands there already.
+    #[serde(default, skip_serializing_if = "Existing::is_default")]
+    pub existing: Existing,
+}
+
+/// What is done about a file that stands there already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Existing {
+    /// It is replaced, and comes back with undo.
+    #[default]
+    Replace,
+    /// It stays: the attempt fails, and another may succeed once it is gone.
+    Refuse,
+}
+
+impl Existing {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How bytes are written in JSON.
@@ -96,7 +119,6 @@ impl Automation for FileWrite {
     const BEFORE_IMAGE: bool = true;
     const HAS_UNDO: bool = true;
     const HAS_PROBE: bool = true;
-    const LOCK: Option<&'static str> = Some("file/${ input.path }");
     const TIMEOUT_MS_DEFAULT: u64 = 30_000;
     const NEEDS: &'static [&'static str] =
         &["folders it may write under, set as automations.files.roots"];
@@ -109,6 +131,7 @@ impl Automation for FileWrite {
             content: "<h1>It works</h1>\n".to_owned(),
             encoding: Encoding::Text,
             mode: Some("0644".to_owned()),
+            existing: Existing::Replace,
         }]
     }
 
@@ -119,6 +142,10 @@ impl Automation for FileWrite {
     ) -> Result<FileWriteOutput, TaskError> {
         let wanted = wanted(&input)?;
         let (place, found) = look(&self.roots, context, wanted.path.clone()).await?;
+        let refuse = input.existing == Existing::Refuse;
+        if refuse && context.before().is_none() && found != Found::Absent {
+            return Err(there_already(&input.path));
+        }
         let stored = context.checkpoint_before(before_value(&found)?).await?;
         let before = before_of(&stored)?;
         let after = wanted.after(&before);
@@ -126,10 +153,26 @@ impl Automation for FileWrite {
         if found == after {
             return Ok(output);
         }
+        if refuse && found != before {
+            return Err(there_already(&input.path));
+        }
         if found != before {
             return Err(somebody_else(&input.path));
         }
-        put(context, place, after).await?;
+        let standing = if refuse {
+            Standing::Left
+        } else {
+            Standing::Replaced
+        };
+        let put = put_where(context, place, after, standing).await;
+        // a put that has changed nothing was late by a moment
+        put.map_err(|error| {
+            if refuse && error.nothing_changed() {
+                there_already(&input.path)
+            } else {
+                error
+            }
+        })?;
         Ok(output)
     }
 
@@ -185,6 +228,11 @@ impl Wanted {
             owner,
         }
     }
+}
+
+fn there_already(path: &str) -> TaskError {
+    let why = format!("{path} is there already, and `existing: refuse` leaves it alone");
+    TaskError::failed("file-exists", why).retryable()
 }
 
 fn wanted(input: &FileWriteInput) -> Result<Wanted, TaskError> {

@@ -312,7 +312,6 @@ impl Automation for GitCheckout {
     const BEFORE_IMAGE: bool = true;
     const HAS_UNDO: bool = true;
     const HAS_PROBE: bool = true;
-    const LOCK: Option<&'static str> = Some("file/${ input.path }");
     const TIMEOUT_MS_DEFAULT: u64 = 300_000;
     const TIMEOUT_MS_MAX: u64 = 3_600_000;
     const NEEDS: &'static [&'static str] =

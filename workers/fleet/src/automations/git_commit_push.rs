@@ -303,7 +303,6 @@ impl Automation for GitCommitPush {
     const BEFORE_IMAGE: bool = true;
     const HAS_UNDO: bool = true;
     const HAS_PROBE: bool = true;
-    const LOCK: Option<&'static str> = Some("git/${ input.repository }/${ input.branch }");
     const TIMEOUT_MS_DEFAULT: u64 = 120_000;
     const TIMEOUT_MS_MAX: u64 = 3_600_000;
     const NEEDS: &'static [&'static str] =

@@ -7,7 +7,8 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, fchmod, fchown, fstat, fsync, openat, renameat, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, fchmod, fchown, fstat, fsync, openat,
+    renameat_with, unlinkat,
 };
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
@@ -112,6 +113,15 @@ pub(crate) fn somebody_else(path: &str) -> TaskError {
             "what stands at {path} is neither what was there before nor what this step makes: changed by somebody else"
         ),
     )
+}
+
+/// What becomes of a file that stands where another is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The other takes its place.
+    Replaced,
+    /// It stays, and the other is not put: of several that come at once one is first.
+    Left,
 }
 
 /// Whose a file is.
@@ -287,13 +297,22 @@ impl Place {
         mode: u32,
         owner: Option<Owner>,
         mark: &str,
+        standing: Standing,
     ) -> Result<(), PlaceError> {
         let beside = self.beside(mark)?;
         let put = self
             .put_beside(&beside, content, mode, owner)
             .and_then(|()| {
-                renameat(&self.folder, &beside, &self.folder, &self.name)
-                    .map_err(system("it cannot be renamed into place"))
+                let flags = match standing {
+                    Standing::Replaced => RenameFlags::empty(),
+                    Standing::Left => RenameFlags::NOREPLACE,
+                };
+                renameat_with(&self.folder, &beside, &self.folder, &self.name, flags).map_err(
+                    |errno| match errno {
+                        Errno::EXIST => PlaceError::Occupied(self.path.clone()),
+                        errno => system("it cannot be renamed into place")(errno),
+                    },
+                )
             });
         if put.is_err() {
             // The first trouble is what counts.

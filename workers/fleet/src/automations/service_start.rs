@@ -30,7 +30,6 @@ impl Automation for ServiceStart {
     const BEFORE_IMAGE: bool = true;
     const HAS_UNDO: bool = true;
     const HAS_PROBE: bool = true;
-    const LOCK: Option<&'static str> = Some("service/${ input.service }");
     const TIMEOUT_MS_DEFAULT: u64 = 60_000;
     const NEEDS: &'static [&'static str] = &["services it may touch, set as [services.NAME]"];
     type Input = ServiceInput;

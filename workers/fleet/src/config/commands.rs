@@ -117,7 +117,7 @@ pub struct ServiceConfig {
     /// runit: the folder of the services, `/etc/service` when absent.
     #[serde(default)]
     pub dir: Option<PathBuf>,
-    /// supervisor: where its XML-RPC is, `http://127.0.0.1:9001` or `unix:///run/supervisor.sock`. systemd: the bus, `system` or `user`.
+    /// supervisor: where its XML-RPC is, `http://127.0.0.1:9001` or `unix:///run/supervisor.sock`. systemd: the bus, `system` or `user`, a runtime folder or an address.
     #[serde(default)]
     pub at: Option<String>,
     /// supervisor: the name to log in with.

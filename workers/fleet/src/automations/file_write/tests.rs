@@ -23,6 +23,7 @@ impl Place {
             content: "new".to_owned(),
             encoding: Encoding::Text,
             mode: mode.map(str::to_owned),
+            existing: Existing::Replace,
         };
         UnderTest::new(automation, input).at(Self { dir })
     }
@@ -122,6 +123,66 @@ async fn what_somebody_else_has_put_there_is_never_overwritten() {
         case.undo().await.unwrap_err().code(),
         "changed-by-somebody-else"
     );
+}
+
+#[tokio::test]
+async fn a_file_that_is_there_is_left_alone_where_it_is_not_to_be_replaced() {
+    let mut case = Place::case(None);
+    case.input.existing = Existing::Refuse;
+    case.there("theirs", 0o644);
+    for _ in 0..2 {
+        let error = case.run().await.unwrap_err();
+        assert_eq!(error.code(), "file-exists");
+        assert!(error.nothing_changed() && error.may_retry(), "{error}");
+    }
+    assert_eq!(
+        case.step.stored(),
+        0,
+        "what it never touches it need not put back"
+    );
+    assert_eq!(case.stands(), Some(("theirs".to_owned(), 0o644)));
+    // gone: the same step gets its turn, once however often it is tried
+    fs::remove_file(case.path()).unwrap();
+    let first = case.run().await.unwrap();
+    assert!(first.changed);
+    assert_eq!(case.run().await.unwrap(), first);
+    assert_eq!(case.probe().await.unwrap(), Probe::Happened(first));
+    case.there("theirs", 0o644);
+    assert_eq!(case.run().await.unwrap_err().code(), "file-exists");
+    assert_eq!(
+        case.undo().await.unwrap_err().code(),
+        "changed-by-somebody-else"
+    );
+    case.there("new", 0o644);
+    case.undo().await.unwrap();
+    assert_eq!(case.stands(), None);
+    case.tidy();
+}
+
+/// Whoever looks at the same moment: one is first, the others are told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_several_that_write_at_once_one_is_first() {
+    for _ in 0..20 {
+        let case = Place::case(None);
+        let writers = (0..8).map(|number| {
+            let input = FileWriteInput {
+                content: number.to_string(),
+                existing: Existing::Refuse,
+                ..case.input.clone()
+            };
+            let one = UnderTest::new(case.automation.clone(), input);
+            tokio::spawn(async move { one.run().await.map_err(|error| error.code().to_owned()) })
+        });
+        let mut first = 0;
+        for writer in writers.collect::<Vec<_>>() {
+            match writer.await.unwrap() {
+                Ok(_) => first += 1,
+                Err(code) => assert_eq!(code, "file-exists"),
+            }
+        }
+        assert_eq!(first, 1);
+        case.tidy();
+    }
 }
 
 #[tokio::test]

@@ -98,9 +98,7 @@ impl Services {
                 ServiceDriver::Supervisor => {
                     Supervisor::new(entry, &called, processes).map(Driver::Supervisor)
                 }
-                ServiceDriver::Systemd => {
-                    Systemd::new(entry, &called, processes).map(Driver::Systemd)
-                }
+                ServiceDriver::Systemd => Systemd::new(entry, &called).map(Driver::Systemd),
             };
             let service = Service {
                 name: name.clone(),
@@ -133,7 +131,7 @@ impl Service {
         match &self.driver {
             Driver::Runit(runit) => runit.state(context).await,
             Driver::Supervisor(supervisor) => supervisor.state(context).await,
-            Driver::Systemd(systemd) => systemd.state(context).await,
+            Driver::Systemd(systemd) => systemd.state().await,
         }
     }
 
