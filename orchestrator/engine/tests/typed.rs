@@ -380,7 +380,9 @@ fn of_a_value(error: &ExprError) -> bool {
 /// Runs what can be run of a definition with values its schemas allow.
 fn run(definition: &Definition, drawn: &Drawn, chance: &mut Chance) -> Result<(), String> {
     let mut scope = BTreeMap::from([("input".to_owned(), value(chance, &drawn.input))]);
-    definition.check_input(&scope["input"]).unwrap();
+    definition
+        .check_input(&scope["input"])
+        .map_err(|wrong| format!("the input that was drawn: {wrong:?}"))?;
     let wrong =
         |at: &str, error: &ExprError, scope: &BTreeMap<String, Value>| match of_a_value(error) {
             true => Ok(()),

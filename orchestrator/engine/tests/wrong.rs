@@ -1,6 +1,5 @@
 //! Wrong definitions, each with what is said of it: every file of `wrong/` has its diagnostics beside it, drawn under the lines they are
 //! about. After a change of words: `INSTA_UPDATE=always`, and read the difference.
-#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod catalogue;
 

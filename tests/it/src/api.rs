@@ -120,7 +120,7 @@ impl Api {
         );
     }
 
-    /// Publishes a CloudEvent.
+    /// Publishes a `CloudEvent`.
     pub async fn publish(&self, event: &Value) {
         let request = self.http.post(format!("{}/v1/events", self.url));
         let request = request

@@ -59,13 +59,23 @@ impl Saga {
         self.text += &format!(
             "  - id: {id}\n    task: file.write@1\n    with: {{ path: \"${{ input.dir }}/${{ input.name }}.txt\", content: \"new of ${{ input.name }}\" }}\n    {PATIENCE}"
         );
-        self
+        self.taking_what_it_reads()
     }
 
     /// Any step, as it is.
     #[must_use]
     pub fn step(mut self, yaml: &str) -> Self {
         self.text += yaml;
+        self.taking_what_it_reads()
+    }
+
+    /// A folder that is read is required; the others start with a name alone.
+    fn taking_what_it_reads(mut self) -> Self {
+        if self.text.contains("input.dir") {
+            self.text = self
+                .text
+                .replace("required: [name]\n", "required: [name, dir]\n");
+        }
         self
     }
 

@@ -273,7 +273,7 @@ fn what_people_have_to_decide() {
     .unwrap();
     insta::assert_snapshot!(table(|width| work::table(&all, NOW, width)));
     insta::assert_snapshot!(
-        "a work item",
+        "a_work_item",
         seen(|width| work::item(ID, &all[0].item, NOW, width))
     );
 }

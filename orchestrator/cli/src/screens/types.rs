@@ -59,11 +59,7 @@ pub(crate) fn lines(all: &All, width: usize) -> Vec<Line> {
         }
     }
     let (count, any) = counts(all);
-    let share = if count == 0 {
-        0
-    } else {
-        (any * 1_000 + count / 2) / count
-    };
+    let share = (any * 1_000 + count / 2).checked_div(count).unwrap_or(0);
     lines.push(
         Line::of(format!("{count} expressions"), Tone::Strong).plain(format!(
             ", {any} of them any ({}.{} %)",

@@ -64,10 +64,7 @@ fn misfit_of_one(one: &Type, is: &Type, takes: &Type) -> Option<Misfit> {
                 None => return None,
                 Some(inside) => inside.under("[]"),
             },
-            (Type::Object(is), Type::Object(takes)) => match misfit_of_objects(is, takes) {
-                None => return None,
-                Some(inside) => inside,
-            },
+            (Type::Object(is), Type::Object(takes)) => misfit_of_objects(is, takes)?,
             _ => continue,
         };
         // What is of the right kind and wrong inside says more than that it is wrong.

@@ -43,12 +43,12 @@ pub(crate) enum Type {
     /// A type as a value of CEL: `type(x)`, `int`.
     Kind,
     /// A list of these.
-    List(Arc<Type>),
+    List(Arc<Self>),
     Object(Arc<Object>),
     /// CEL's optional, `a.?b`, holding this if anything.
-    Optional(Arc<Type>),
+    Optional(Arc<Self>),
     /// One of these, each of another kind; none at all is what an empty list is a list of.
-    OneOf(Arc<Vec<Type>>),
+    OneOf(Arc<Vec<Self>>),
 }
 
 /// The keys of an object.

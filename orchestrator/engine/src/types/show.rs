@@ -65,7 +65,8 @@ fn one_of(all: &[Type], depth: usize) -> String {
     let rest = all.iter().filter(|one| **one != Type::Null);
     for one in rest.chain(all.iter().filter(|one| **one == Type::Null)) {
         let word = words(one, depth);
-        if !(number && one.is_number()) && !shown.contains(&word) {
+        let told = (number && one.is_number()) || shown.contains(&word);
+        if !told {
             shown.push(word);
         }
     }
