@@ -33,7 +33,7 @@ const HARNESS: &str = "baton-harness";
 const LAPIN_USERS: [&str; 2] = ["baton-bus", "baton-benches"];
 
 /// Everything the engine may use: no runtime, clock, chance or I/O. A word here needs a reason in ARCHITECTURE.md.
-const ENGINE_USES: [&str; 14] = [
+const ENGINE_USES: [&str; 15] = [
     "baton-messages",
     "schemars",
     "serde",
@@ -48,6 +48,7 @@ const ENGINE_USES: [&str; 14] = [
     "croner",
     "base64",
     "sha2",
+    "strsim",
 ];
 
 /// What may lie at the top.
