@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use baton_bus::Delivery;
 use baton_driver::Store;
 use baton_messages::DeadReason;
+use baton_store::Suspects as _;
 use uuid::Uuid;
 
 use super::piece::Piece;
