@@ -147,6 +147,8 @@ pub struct Driver<S, O> {
     pub(crate) bus_up: bool,
     /// Whether what was confirmed into the inbox while nobody read it has been read: before that no verdict is taken from time.
     pub(crate) timers_held: bool,
+    /// How often everything was read anew: tickets of each time are told apart.
+    pub(crate) recoveries: u32,
     pub(crate) lost: bool,
     pub(crate) noted: Noted,
 }

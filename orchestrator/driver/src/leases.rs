@@ -4,9 +4,13 @@
 //! orchestrator hears its own canary on `baton.fleet`: deaf is not the same as silent. A lease that has run out makes its run a suspect,
 //! and a marker is sent through the partition's own inbox. Only when the marker has come back, and with it everything that was
 //! confirmed before it, is the lease over. After a start every claimed attempt gets a full fresh lease.
+//!
+//! They count what has really passed, not what the clock on the wall says: a clock that is set forward by an hour ends no run that its
+//! worker still speaks for.
 
 use std::collections::BTreeMap;
 
+use baton_engine::decide::limits::CONFIRM_BOUND_MS;
 use baton_messages::fleet::{Heartbeat, KILL_GRACE_MS};
 use baton_messages::{AttemptRef, RunId};
 
@@ -22,6 +26,8 @@ struct Lease {
     of: AttemptRef,
     lease_ms: u64,
     left_ms: u64,
+    /// How long it may yet act at most, whatever its worker says.
+    acts_ms: u64,
     suspected_at: Option<u64>,
 }
 
@@ -42,18 +48,25 @@ impl LeaseTable {
         }
     }
 
-    /// A run was granted: its lease begins.
-    pub fn claimed(&mut self, of: AttemptRef, run: RunId, lease_ms: u64) {
+    /// A run was granted: its lease begins. It acts for `timeout_ms` at most, then its worker kills it.
+    pub fn claimed(&mut self, of: AttemptRef, run: RunId, lease_ms: u64, timeout_ms: u64) {
         let left_ms = lease_ms.saturating_add(KILL_GRACE_MS);
+        let acts_ms = timeout_ms.saturating_add(KILL_GRACE_MS + CONFIRM_BOUND_MS);
         self.leases.insert(
             run,
             Lease {
                 of,
                 lease_ms,
                 left_ms,
+                acts_ms,
                 suspected_at: None,
             },
         );
+    }
+
+    /// Whether the run may still act: its lease is not over, and its time limit has not really passed.
+    pub(crate) fn may_act(&self, run: RunId) -> bool {
+        self.leases.get(&run).is_some_and(|lease| lease.acts_ms > 0)
     }
 
     /// A run's attempt has closed: no lease is needed.
@@ -71,9 +84,12 @@ impl LeaseTable {
         }
     }
 
-    /// `elapsed_ms` have passed since the last call. While the canary is not heard no lease runs.
+    /// `elapsed_ms` have really passed since the last call. While the canary is not heard no lease runs.
     /// Answers a marker to send when runs have become suspect since the last one.
     pub fn tick(&mut self, elapsed_ms: u64, hearing: bool) -> Option<Suspicion> {
+        for lease in self.leases.values_mut() {
+            lease.acts_ms = lease.acts_ms.saturating_sub(elapsed_ms);
+        }
         if !hearing {
             return None;
         }
@@ -147,11 +163,12 @@ mod tests {
     }
 
     const LEASE_MS: u64 = 30_000;
+    const TIMEOUT_MS: u64 = 600_000;
 
     fn table() -> (LeaseTable, RunId) {
         let run = RunId(Uuid::from_u128(2));
         let mut table = LeaseTable::default();
-        table.claimed(attempt(), run, LEASE_MS);
+        table.claimed(attempt(), run, LEASE_MS, TIMEOUT_MS);
         (table, run)
     }
 
@@ -194,6 +211,29 @@ mod tests {
     }
 
     #[test]
+    fn a_run_may_act_while_its_lease_lives_and_its_time_limit_has_not_passed() {
+        let (mut table, run) = table();
+        let running = vec![Running { of: attempt(), run }];
+        let heartbeat = Heartbeat {
+            worker: WorkerId::new("w").unwrap(),
+            number: 1,
+            running,
+            at: Timestamp(0),
+        };
+        table.tick(TIMEOUT_MS, false);
+        table.heartbeat(&heartbeat);
+        assert!(table.may_act(run), "it is being killed");
+        table.tick(KILL_GRACE_MS + CONFIRM_BOUND_MS, false);
+        assert!(
+            !table.may_act(run),
+            "nobody acts for longer, whatever he says"
+        );
+        assert_eq!(table.len(), 1, "the lease itself is not over");
+        table.closed(run);
+        assert!(!table.may_act(run));
+    }
+
+    #[test]
     fn deaf_is_not_silent() {
         let (mut table, _) = table();
         assert_eq!(table.tick(10 * LEASE_MS, false), None);
@@ -208,7 +248,7 @@ mod tests {
             .expect("suspect")
             .marker;
         let mut table = table.emptied();
-        table.claimed(attempt(), run, LEASE_MS);
+        table.claimed(attempt(), run, LEASE_MS, TIMEOUT_MS);
         let after = table
             .tick(LEASE_MS + KILL_GRACE_MS, true)
             .expect("suspect")

@@ -17,10 +17,13 @@ use crate::flight::Flight;
 use crate::leases::LeaseTable;
 use crate::outlet::{Outlet, Ticket};
 use crate::store::{Loaded, Store, StoreError};
-use crate::turn::flying_event;
+use crate::turn::{flying_event, span};
 
 /// Sagas read at once: bounds what one answer of the store holds in memory.
 pub(crate) const LOAD_CHUNK: usize = 256;
+
+/// More commands than one row can have.
+const TICKETS_OF_A_ROW: u32 = 1 << 16;
 
 impl<S: Store, O: Outlet> Driver<S, O> {
     /// Begins (or begins again) to drive a partition.
@@ -60,6 +63,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             bus_up: false,
             timers_held: false,
             lost: true,
+            recoveries: 0,
             noted: Noted::default(),
         };
         driver.recover_again(now).await?;
@@ -72,6 +76,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
     /// When the store cannot be read; call it again later.
     pub async fn recover_again(&mut self, now: Timestamp) -> Result<(), DriverError> {
         self.lost = true;
+        self.recoveries = self.recoveries.wrapping_add(1);
         let partition = self.options.partition;
         let read = |source| DriverError::Read { partition, source };
         self.leases = self.leases.emptied();
@@ -164,10 +169,9 @@ impl<S: Store, O: Outlet> Driver<S, O> {
                             attempt: attempt.number,
                         };
                         let of = attempt_ref(&cached.state, &key, attempt.dispatch);
-                        let lease_ms = step
-                            .prepared(attempt.direction)
-                            .map_or(0, |ready| ready.facts.lease_ms);
-                        self.leases.claimed(of, *run, lease_ms);
+                        let span = span(&cached.state, &key);
+                        self.leases
+                            .claimed(of, *run, span.lease_ms, span.timeout_ms);
                     }
                 }
             }
@@ -204,7 +208,9 @@ impl<S: Store, O: Outlet> Driver<S, O> {
                 Record::Emitted { event, .. } => Some(event.clone()),
                 _ => None,
             });
-            for (index, event) in (0u32..).zip(emitted) {
+            // Of their own range: what was under way before may still land, and must not speak for another command of its row.
+            let first = self.recoveries.wrapping_mul(TICKETS_OF_A_ROW);
+            for (index, event) in (first..).zip(emitted) {
                 let ticket = Ticket {
                     log_seq: row.log_seq,
                     index,

@@ -203,6 +203,10 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
                 attempt.held = false;
                 // It was handed to several before the broker gave it up; each of them may still be at it.
                 attempt.sole &= *why != ClosedWhy::Dead;
+                attempt.unheard = *why == ClosedWhy::Unheard;
+                if attempt.unheard {
+                    forgive_one(step, of.direction);
+                }
             }
             if *maybe_acted && of.direction == Direction::Do {
                 touch(step);
@@ -424,6 +428,11 @@ fn offered(
         again.maybe_sent = false;
         return Ok(());
     }
+    let first_offered_at = step
+        .attempts
+        .iter()
+        .find(|a| a.direction == of.direction && a.number + 1 == of.attempt && a.unheard)
+        .map_or(at, |unheard| unheard.first_offered_at);
     if step.attempts.len() >= ATTEMPTS_KEPT {
         // Only what is settled may go: a report of it can then only be a duplicate.
         if let Some(oldest) = step
@@ -441,16 +450,26 @@ fn offered(
         number: of.attempt,
         dispatch,
         stage: Stage::Offered,
-        first_offered_at: at,
+        first_offered_at,
         offered_at: at,
         last_moment,
         sole: true,
         held: false,
         maybe_sent: false,
         hold,
+        unheard: false,
         runs: Vec::new(),
     });
     Ok(())
+}
+
+/// One attempt more that does not count.
+const fn forgive_one(step: &mut StepState, direction: Direction) {
+    match direction {
+        Direction::Do => step.forgiven += 1,
+        Direction::Undo => step.undo_forgiven += 1,
+        Direction::Probe => {}
+    }
 }
 
 /// A claim: the run acts at the latest at `not_after`, and not longer than its time limit and the grace to kill it.

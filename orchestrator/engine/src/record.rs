@@ -40,6 +40,9 @@ pub enum ClosedWhy {
     Dead,
     /// Its offer stood until its end and nobody claimed it.
     Expired,
+    /// Its offer stood until its end and nobody reported it: most likely nobody took it, and whoever did may have acted. It uses up no
+    /// attempt, only the time the step may wait for a worker.
+    Unheard,
 }
 
 /// One attempt, by its numbers.

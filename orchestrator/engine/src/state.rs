@@ -238,7 +238,7 @@ pub struct Attempt {
     pub dispatch: u32,
     /// How far it has come.
     pub stage: Stage,
-    /// When it was first offered.
+    /// When it was first offered; of one that follows an unheard one, when that was: since then its step waits for a worker.
     pub first_offered_at: Timestamp,
     /// When its present offer was made: `not_after` counts from here.
     pub offered_at: Timestamp,
@@ -252,6 +252,9 @@ pub struct Attempt {
     pub maybe_sent: bool,
     /// How its worker holds it.
     pub hold: Hold,
+    /// Nobody reported it until its last moment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unheard: bool,
     /// The runs whose reports were taken: the same report again is a duplicate, one of another run is evidence.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<RunId>,

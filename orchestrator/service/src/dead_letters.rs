@@ -26,9 +26,6 @@ use crate::hot::trial::DEATHS_MAX;
 /// Most dead letters held in memory: they may be of any size.
 const PREFETCH: u16 = 32;
 
-/// How deep the tables and lists of a header are kept as such. JSON is read back to a depth of 128.
-const NESTED_MAX: usize = 32;
-
 /// The namespace of the ids of dead letters: `UUIDv5` of the DNS namespace and `baton.dead-letters`.
 fn namespace() -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"baton.dead-letters")
@@ -304,7 +301,7 @@ fn properties(delivery: &Delivery) -> Value {
     let headers: Map<String, Value> = delivery
         .headers
         .iter()
-        .map(|(name, value)| (name.clone(), plain(value, NESTED_MAX)))
+        .map(|(name, value)| (name.clone(), plain(value)))
         .collect();
     let mut all = Map::new();
     let texts = [
@@ -337,13 +334,9 @@ fn properties(delivery: &Delivery) -> Value {
     Value::Object(all)
 }
 
-/// A header as JSON. Numbers keep their value; a type that JSON does not have is named, so that it can be made again. What is nested deeper
-/// than anybody reads, and than JSON is read back, is one text.
-fn plain(value: &HeaderValue, levels: usize) -> Value {
-    let nested = matches!(value, HeaderValue::Array(_) | HeaderValue::Table(_));
-    let Some(within) = levels.checked_sub(usize::from(nested)) else {
-        return json!({ "deeper": format!("{value:?}") });
-    };
+/// A header as JSON. Numbers keep their value; a type that JSON does not have is named, so that it can be made again.
+/// The bus hands on what is nested too deep for anybody to read as bytes, so this ends.
+fn plain(value: &HeaderValue) -> Value {
     match value {
         HeaderValue::Bool(b) => json!(b),
         HeaderValue::I8(n) => json!(n),
@@ -363,14 +356,12 @@ fn plain(value: &HeaderValue, levels: usize) -> Value {
             use base64::Engine as _;
             json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) })
         }
-        HeaderValue::Array(items) => {
-            Value::Array(items.iter().map(|item| plain(item, within)).collect())
-        }
+        HeaderValue::Array(items) => Value::Array(items.iter().map(plain).collect()),
         HeaderValue::Timestamp(seconds) => json!({ "timestamp": seconds }),
         HeaderValue::Table(table) => Value::Object(
             table
                 .iter()
-                .map(|(name, value)| (name.clone(), plain(value, within)))
+                .map(|(name, value)| (name.clone(), plain(value)))
                 .collect(),
         ),
         HeaderValue::Void => Value::Null,

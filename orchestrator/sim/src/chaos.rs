@@ -48,6 +48,7 @@ impl World {
             self.after(25_000, Event::Janitor);
         }
         self.befall(self.mood.orchestrator_dies_ms, Event::HostDies);
+        self.befall(self.mood.clock_steps_ms, Event::ClockSteps);
         self.befall(self.mood.broker_restarts_ms, Event::BrokerDown);
     }
 
@@ -102,7 +103,7 @@ impl World {
     }
 
     /// Something that happens about so often, until the calm.
-    fn befall(&mut self, every_ms: u64, event: Event) {
+    pub(crate) fn befall(&mut self, every_ms: u64, event: Event) {
         if every_ms < u64::MAX && !self.calm {
             let when = self.rng.below(every_ms * 2) + 1;
             self.after(when, event);

@@ -80,6 +80,8 @@ pub enum Event {
     Tick(u64),
     /// It dies.
     HostDies,
+    /// The orchestrator's clock is set.
+    ClockSteps,
     /// It comes up.
     HostUp,
     /// A task reaches the broker.

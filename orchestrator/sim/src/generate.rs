@@ -53,7 +53,7 @@ fn step(
     let idles = !pivot && rng.per_mille(idles.unwrap_or(100));
     let idle = if idles { idle(rng) } else { Idle::Sleep };
     let kind = (!idles)
-        .then(|| task_kind(rng, pivot, n > pivot_at && pivot_at != u64::MAX))
+        .then(|| task_kind(rng, mood, pivot, n > pivot_at && pivot_at != u64::MAX))
         .flatten();
     let after = after(rng, before.len(), n > pivot_at, pivot_at);
     let undo = match kind {
@@ -153,17 +153,22 @@ fn after_in_vain(rng: &mut Rng, idle: Idle) -> OnError {
     }
 }
 
-fn task_kind(rng: &mut Rng, pivot: bool, past_pivot: bool) -> Option<&'static Kind> {
+fn task_kind(rng: &mut Rng, mood: &Mood, pivot: bool, past_pivot: bool) -> Option<&'static Kind> {
+    let kinds: Vec<&Kind> = KINDS
+        .iter()
+        .filter(|kind| mood.clock_steps_ms == u64::MAX || kind.is_claimed())
+        .collect();
     if (pivot || past_pivot) && rng.per_mille(400) {
         return KINDS
             .iter()
             .find(|kind| kind.effect == Effect::Irreversible);
     }
     // Before a pivot an irreversible step is there only with `undo: none`; a few of them.
-    let at = rng.index(KINDS.len());
-    let kind = KINDS.get(at)?;
+    let kind = *kinds.get(rng.index(kinds.len()))?;
     if kind.effect == Effect::Irreversible && !pivot && rng.per_mille(700) {
-        KINDS.get(1)
+        kinds
+            .into_iter()
+            .find(|kind| kind.effect == Effect::Reversible)
     } else {
         Some(kind)
     }

@@ -95,7 +95,7 @@ impl World {
             idle_ms: 20_000,
             ..Options::new(0, life, InboxKey::of(0))
         };
-        let (store, now) = (self.store.clone(), Timestamp(self.now));
+        let (store, now) = (self.store.clone(), self.clock());
         let sources: Vec<String> = self.plans.values().map(|plan| plan.yaml.clone()).collect();
         let coming_up = {
             let outbox = outbox.clone();
@@ -117,7 +117,7 @@ impl World {
             Polled::Done(Ok(mut driver)) => {
                 self.note(&format!("the orchestrator is up, life {life}"));
                 if self.broker.up {
-                    driver.bus_is_up(Timestamp(self.now));
+                    driver.bus_is_up(self.clock());
                 }
                 self.host = Some(Host {
                     driver,
@@ -176,6 +176,27 @@ impl World {
         }
     }
 
+    /// The orchestrator's clock on the wall.
+    pub(crate) const fn clock(&self) -> Timestamp {
+        Timestamp(self.now + self.ahead_ms)
+    }
+
+    /// It is set, forward or back to what it was.
+    pub(crate) fn clock_steps(&mut self) {
+        if !self.calm {
+            const HOUR_MS: u64 = 60 * 60 * 1000;
+            self.ahead_ms = self
+                .rng
+                .pick(&[0, 20_000, 120_000, HOUR_MS, 3 * HOUR_MS], 0);
+            self.note(&format!(
+                "the orchestrator's clock is {} ms ahead",
+                self.ahead_ms
+            ));
+            self.wake_host(1);
+        }
+        self.befall(self.mood.clock_steps_ms, Event::ClockSteps);
+    }
+
     /// The orchestrator takes a turn soon.
     pub(crate) fn wake_host(&mut self, ms: u64) {
         let now = self.now;
@@ -203,7 +224,7 @@ impl World {
     }
 
     pub(crate) fn host_finds_bus(&mut self) {
-        let now = Timestamp(self.now);
+        let now = self.clock();
         if let Some(host) = &mut self.host {
             host.driver.bus_is_up(now);
         }
@@ -212,7 +233,7 @@ impl World {
 
     /// A worker has announced what it serves.
     pub(crate) fn host_hears(&mut self, types: &[(&'static Kind, TaskType)]) {
-        let now = Timestamp(self.now);
+        let now = self.clock();
         for (kind, task_type) in types {
             let Some(mut host) = self.host.take() else {
                 return;

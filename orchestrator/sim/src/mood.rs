@@ -38,6 +38,9 @@ pub struct Mood {
     pub worker_drains_ms: u64,
     /// Between two deaths of the orchestrator.
     pub orchestrator_dies_ms: u64,
+    /// Between two times the orchestrator's clock is set, far beyond what clocks may differ. Such worlds hold only what is claimed: who
+    /// may act on what is held late is told by the clocks.
+    pub clock_steps_ms: u64,
     /// Between two restarts of the broker.
     pub broker_restarts_ms: u64,
     /// A step's outcome is other than success.
@@ -96,6 +99,7 @@ impl Mood {
             worker_disconnects_ms: NEVER,
             worker_drains_ms: NEVER,
             orchestrator_dies_ms: NEVER,
+            clock_steps_ms: NEVER,
             broker_restarts_ms: NEVER,
             bad_outcome: rng.pick(&[30, 150, 300], 150),
             operator_acts: 0,
@@ -132,5 +136,6 @@ impl Mood {
         self.commit_unknown = rng.pick(&[0, 10, 60], 10);
         self.commit_failed = rng.pick(&[0, 10, 60], 10);
         self.orchestrator_dies_ms = rng.pick(&[NEVER, 30_000, 10_000], NEVER);
+        self.clock_steps_ms = rng.pick(&[NEVER, NEVER, NEVER, 60_000, 15_000], NEVER);
     }
 }

@@ -34,7 +34,7 @@ impl World {
                     .collect();
                 let open: Vec<u32> = state.work_items.keys().copied().collect();
                 let definition = self.definitions.get(&saga);
-                let now = Timestamp(self.now).max(state.last_at);
+                let now = self.clock().max(state.last_at);
                 let wrong = definition
                     .and_then(|definition| invariants::check(definition, state, now).err());
                 let undecided = state

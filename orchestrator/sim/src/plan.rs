@@ -152,6 +152,12 @@ pub const KINDS: [Kind; 10] = [
 ];
 
 impl Kind {
+    /// Whether a worker asks before it acts.
+    #[must_use]
+    pub fn is_claimed(&self) -> bool {
+        !self.idempotent || self.matter == Matter::File
+    }
+
     /// Its manifest, as a worker announces it.
     #[must_use]
     pub fn manifest(&self, task_type: TaskType) -> Manifest {

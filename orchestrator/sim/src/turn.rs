@@ -45,7 +45,7 @@ impl World {
         if self.fault == Some(Fault::AcknowledgedBeforeCommit) {
             host.held.clear();
         }
-        let (now, entropy) = (Timestamp(self.now), self.rng.bits());
+        let (now, entropy) = (self.clock(), self.rng.bits());
         let Host { driver, lost, .. } = &mut host;
         let again = *lost;
         let polled = self.poll(async {
@@ -123,7 +123,7 @@ impl World {
             }
         }
         for (token, message) in &host.dead {
-            work.push(dead_work(*token, &message.body, Timestamp(self.now)));
+            work.push(dead_work(*token, &message.body, self.clock()));
         }
         for (number, request) in &self.requests {
             work.push(Work::Saga {
@@ -219,12 +219,12 @@ impl World {
             || !self.requests.is_empty();
         let forgotten = self.fault == Some(Fault::TimersForgotten);
         let wake = host.driver.next_wake().filter(|_| !forgotten);
-        let now = self.now;
+        let clock = self.clock();
         if busy {
             self.wake_host(5);
         }
         if let Some(at) = wake {
-            self.wake_host(at.0.saturating_sub(now).max(1));
+            self.wake_host(at.since_ms(clock).max(1));
         }
     }
 }

@@ -108,6 +108,8 @@ pub(crate) struct Request {
 /// Everything there is.
 pub struct World {
     pub(crate) now: u64,
+    /// By how much the orchestrator's clock on the wall is ahead: somebody, or a time server, has set it.
+    pub(crate) ahead_ms: u64,
     pub(crate) rng: Rng,
     pub(crate) trace: Trace,
     pub(crate) mood: Mood,
@@ -146,6 +148,7 @@ impl World {
         let disk = Disk::new(Rng::new(rng.bits()), &mood, setup.fault);
         let mut world = Self {
             now: BEGIN_MS,
+            ahead_ms: 0,
             trace: Trace::new(setup.trace),
             fault: setup.fault,
             ledger: Ledger::default(),
@@ -229,6 +232,7 @@ impl World {
             Event::Turn(life) => self.turn(life),
             Event::Tick(life) => self.tick(life),
             Event::HostDies => self.host_dies_by_chance(),
+            Event::ClockSteps => self.clock_steps(),
             Event::HostUp => self.host_up(),
             Event::TaskArrives {
                 task,

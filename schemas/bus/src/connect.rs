@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use async_rs::Tokio;
 use lapin::{
     Connection, ConnectionProperties,
     tcp::{AsyncTcpStream, RustlsConnector, RustlsConnectorConfig},
@@ -25,6 +26,7 @@ use crate::{
     backoff::chance,
     config::{Checked, TlsConfig, shown_uri},
     error::BusError,
+    nesting::{Guarded, Transport, guarded_runtime},
     state::Use,
 };
 
@@ -87,7 +89,7 @@ async fn connect_one(
     let name = format!("baton/{}/{}/{what_for}", config.role, config.instance);
     // lapin's own recovery stays off: it may go silent, and it replays only part of what was there
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let runtime = lapin::runtime::default_runtime().map_err(|e| e.to_string())?;
+    let runtime = guarded_runtime();
     let tls = match uri.scheme {
         AMQPScheme::AMQP => None,
         AMQPScheme::AMQPS => Some(tls_connector(&config.tls).map_err(|error| chain(&error))?),
@@ -97,19 +99,21 @@ async fn connect_one(
     let connecting = Connection::connector(
         uri,
         runtime,
-        async move |uri, runtime| {
+        async move |uri, _| {
+            let sockets = Tokio::current();
             let host = uri.authority.host.clone();
             let addresses = tokio::net::lookup_host((host.as_str(), uri.authority.port)).await?;
             let addresses: Vec<_> = addresses.collect();
-            let stream = AsyncTcpStream::connect(&runtime, addresses).await?;
+            let stream = Transport::connect(&sockets, addresses).await?;
             if let AsyncTcpStream::Plain(plain) = &stream {
                 let second = plain.get_ref().as_fd().try_clone_to_owned()?;
                 let _ = kept.0.set(TcpStream::from(second));
             }
-            match &tls {
-                Some(tls) => Ok(stream.into_rustls(tls, &host).await?),
-                None => Ok(stream),
-            }
+            let stream = match &tls {
+                Some(tls) => stream.into_rustls(tls, &host).await?,
+                None => stream,
+            };
+            Ok(AsyncTcpStream::Plain(Guarded::new(stream)))
         },
         properties,
     );

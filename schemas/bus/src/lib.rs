@@ -21,6 +21,7 @@ mod error;
 mod guard;
 mod header;
 mod lanes;
+mod nesting;
 mod park;
 mod publisher;
 mod state;

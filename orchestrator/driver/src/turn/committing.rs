@@ -6,7 +6,7 @@ use baton_engine::Command;
 use baton_engine::state::SNAPSHOT_VERSION;
 use baton_messages::{AttemptRef, Event, SagaId, TaskMessage};
 
-use super::item::Built;
+use super::item::{Built, Claim};
 use crate::batch::{Batch, ColdRow, LogRow, SnapshotRow, SubscriptionChange, SubscriptionRow};
 use crate::driver::{Driver, DriverError};
 use crate::flight::Flying;
@@ -112,9 +112,9 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         }
         for (claimed, closed) in leases {
             closed.into_iter().for_each(|run| self.leases.closed(run));
-            claimed
-                .into_iter()
-                .for_each(|(of, run, lease_ms)| self.leases.claimed(of, run, lease_ms));
+            for Claim { of, run, span } in claimed {
+                self.leases.claimed(of, run, span.lease_ms, span.timeout_ms);
+            }
         }
         for out in &outgoing {
             self.flight.took_off(out.ticket, flying(out));

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use baton_engine::Input;
+use baton_engine::state::{SagaState, Stage};
+use baton_engine::{Input, TimerKey};
 use baton_messages::{AttemptRef, SagaId};
 
 use super::item::{Item, Origin};
@@ -14,6 +15,9 @@ use crate::work::Work;
 
 /// Things of the driver's own (returns, resends, timers) taken into one turn: as many as inbox inputs, so that neither starves the other.
 const OWN_MAX: usize = 512;
+
+/// How long the timers of a saga rest when all that is due would end a run that may still act.
+const ACTS_STILL_MS: u64 = 1_000;
 
 impl<S: Store, O: Outlet> Driver<S, O> {
     /// What there is to decide: the driver's own first, since it makes room.
@@ -153,7 +157,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         self.load(missing, self.now).await
     }
 
-    pub(super) fn gather_timers(&self, items: &mut Vec<Item>) {
+    pub(super) fn gather_timers(&mut self, items: &mut Vec<Item>) {
         if self.timers_held {
             return;
         }
@@ -161,22 +165,43 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             let Some(cached) = self.cache.get(saga) else {
                 continue;
             };
-            items.extend(
-                cached
-                    .state
-                    .due_timers(self.now)
-                    .into_iter()
-                    .map(|key| Item {
-                        origin: Origin::Own {
-                            settles: None,
-                            unsent: None,
-                        },
-                        saga: Some(saga),
-                        input: Some(Box::new(Input::TimerFired(key))),
-                        letter: None,
-                    }),
-            );
+            let mut due = cached.state.due_timers(self.now);
+            due.retain(|key| !self.acts_still(&cached.state, key));
+            if due.is_empty() {
+                // its worker reports, or falls silent, or its time really passes: soon enough either way
+                self.cache.snooze(saga, self.now.plus_ms(ACTS_STILL_MS));
+                continue;
+            }
+            items.extend(due.into_iter().map(|key| Item {
+                origin: Origin::Own {
+                    settles: None,
+                    unsent: None,
+                },
+                saga: Some(saga),
+                input: Some(Box::new(Input::TimerFired(key))),
+                letter: None,
+            }));
         }
+    }
+
+    /// Whether a timer would end an attempt whose run may really still act. The time of a claimed attempt is over when its lease says
+    /// so, which counts what has passed; the clock on the wall may have been set forward.
+    fn acts_still(&self, state: &SagaState, key: &TimerKey) -> bool {
+        let TimerKey::AttemptEnd {
+            step,
+            direction,
+            attempt,
+        } = key
+        else {
+            return false;
+        };
+        let attempt = state
+            .step(step)
+            .and_then(|step| step.attempt(*direction, *attempt));
+        let Some(Stage::Claimed { run, .. }) = attempt.map(|attempt| &attempt.stage) else {
+            return false;
+        };
+        self.leases.may_act(*run)
     }
 }
 

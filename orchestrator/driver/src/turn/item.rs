@@ -48,7 +48,7 @@ pub(super) struct Built {
     pub(super) unserved_remove: Vec<TaskType>,
     pub(super) subscriptions: Vec<SubscriptionChange>,
     pub(super) letter: Option<Box<DeadLetterRow>>,
-    pub(super) claimed: Vec<(AttemptRef, RunId, u64)>,
+    pub(super) claimed: Vec<Claim>,
     pub(super) closed: Vec<RunId>,
     pub(super) settles: Option<u64>,
     pub(super) answer: Option<Answer>,
@@ -124,9 +124,11 @@ impl Built {
                 Record::Claimed {
                     of, run, dispatch, ..
                 } => {
-                    let lease_ms = lease_ms(state, of);
-                    self.claimed
-                        .push((attempt_ref(state, of, *dispatch), *run, lease_ms));
+                    self.claimed.push(Claim {
+                        of: attempt_ref(state, of, *dispatch),
+                        run: *run,
+                        span: span(state, of),
+                    });
                 }
                 Record::Reported { run, .. } | Record::Evidence { run, .. } => {
                     self.closed.push(*run)
@@ -140,7 +142,7 @@ impl Built {
                 .and_then(|step| step.attempt(of.direction, of.attempt));
             attempt.is_some_and(|attempt| matches!(attempt.stage, Stage::Claimed { .. }))
         };
-        self.claimed.retain(|(of, _, _)| {
+        self.claimed.retain(|Claim { of, .. }| {
             still(&AttemptKey {
                 step: of.step.clone(),
                 direction: of.direction,
@@ -151,9 +153,27 @@ impl Built {
     }
 }
 
-fn lease_ms(state: &SagaState, of: &AttemptKey) -> u64 {
+/// How long a run's lease is, and how long it may act.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Span {
+    pub(crate) lease_ms: u64,
+    pub(crate) timeout_ms: u64,
+}
+
+/// A run that was granted.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) of: AttemptRef,
+    pub(super) run: RunId,
+    pub(super) span: Span,
+}
+
+pub(crate) fn span(state: &SagaState, of: &AttemptKey) -> Span {
     let ready = state
         .step(&of.step)
         .and_then(|step| step.prepared(of.direction));
-    ready.map_or(0, |ready| ready.facts.lease_ms)
+    ready.map_or_else(Span::default, |ready| Span {
+        lease_ms: ready.facts.lease_ms,
+        timeout_ms: ready.facts.timeout_ms,
+    })
 }

@@ -13,6 +13,7 @@ use baton_messages::{DeadReason, InputId, SagaId, Timestamp};
 use uuid::Uuid;
 
 pub(crate) use self::committing::flying_event;
+pub(crate) use self::item::span;
 use self::item::{Item, Origin};
 use crate::batch::{Batch, DeadLetterRow};
 use crate::driver::{Driver, DriverError};
@@ -165,6 +166,20 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         chance: u64,
     ) -> Result<Vec<Answer>, DriverError> {
         tracing::error!(saga.id = %saga, error = why, "an input could not be decided; the saga is parked, the input kept as a dead letter");
+        // What could not be sent stays to be sent: the broken saga asks for somebody, and after he mended it, it goes on.
+        let origin = match origin {
+            Origin::Own {
+                settles,
+                unsent: Some(of),
+            } => {
+                self.keep_unsent(of, self.now.plus_ms(SNOOZE_MS));
+                Origin::Own {
+                    settles,
+                    unsent: None,
+                }
+            }
+            other => other,
+        };
         let parked = self.broken(saga, origin, item, why);
         let kept = Item {
             input: None,

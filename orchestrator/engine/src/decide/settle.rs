@@ -220,8 +220,8 @@ impl Deciding<'_> {
         )
     }
 
-    /// No attempt was used: offered again while the step may still wait for a worker.
-    pub(crate) fn offer_again(&mut self, of: &AttemptKey, reason: &str) -> Result<(), DecideError> {
+    /// Whether the step may still wait for a worker to take this attempt.
+    pub(crate) fn may_wait(&self, of: &AttemptKey) -> Result<bool, DecideError> {
         let step = self.step(&of.step)?;
         let first = step
             .attempt(of.direction, of.attempt)
@@ -229,8 +229,13 @@ impl Deciding<'_> {
         let queue_ms = step
             .prepared(of.direction)
             .map_or(0, |ready| ready.facts.queue_ms);
-        let due = self.now.plus_ms(REOFFER_MS);
-        if due < first.plus_ms(queue_ms) {
+        Ok(self.now.plus_ms(REOFFER_MS) < first.plus_ms(queue_ms))
+    }
+
+    /// No attempt was used: offered again while the step may still wait for a worker.
+    pub(crate) fn offer_again(&mut self, of: &AttemptKey, reason: &str) -> Result<(), DecideError> {
+        if self.may_wait(of)? {
+            let due = self.now.plus_ms(REOFFER_MS);
             let to = match of.direction {
                 Direction::Do => Phase::Backoff,
                 Direction::Probe => Phase::ProbeBackoff,
@@ -343,7 +348,8 @@ impl Deciding<'_> {
         self.doubtful(id, failure)
     }
 
-    fn doubtful(&mut self, id: &StepId, failure: Failure) -> Result<(), DecideError> {
+    /// Nobody can tell whether it happened, and nobody will be asked any more.
+    pub(crate) fn doubtful(&mut self, id: &StepId, failure: Failure) -> Result<(), DecideError> {
         let on_error = self.defined(id)?.on_error;
         if on_error == OnError::Continue {
             // Tolerated; what it may have changed stays known, and is undone if the saga unwinds.

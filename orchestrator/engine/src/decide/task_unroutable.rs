@@ -1,6 +1,6 @@
 //! `TaskUnroutable`: the broker sent a task back, nobody serves its queue. The step waits until somebody does.
 
-use baton_messages::{AttemptRef, Direction};
+use baton_messages::{AttemptRef, Direction, Hold};
 
 use super::settle::Outcome;
 use super::{Deciding, Handled, Verdict, failure, key_of};
@@ -14,10 +14,10 @@ pub(super) fn task_unroutable(d: &mut Deciding<'_>, of: &AttemptRef) -> Handled 
     }
     let key = key_of(of);
     let step = d.step(&of.step)?;
-    // Sent twice, and only the second came back: the first may lie in the queue.
+    // Sent twice, and only the second came back: the first may lie in the queue, and whoever gets it may act without asking.
     let maybe_acted = step
         .attempt(of.direction, of.attempt)
-        .is_some_and(|a| !a.sole || a.maybe_sent);
+        .is_some_and(|a| a.hold == Hold::Late && (!a.sole || a.maybe_sent));
     let first = step
         .attempt(of.direction, of.attempt)
         .map_or(d.now, |a| a.first_offered_at);

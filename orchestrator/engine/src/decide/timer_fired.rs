@@ -68,7 +68,27 @@ fn step_due(d: &mut Deciding<'_>, id: &StepId) -> Result<(), DecideError> {
 /// Whether a run that nobody knows of changes nothing: then waiting for a worker uses up no attempt, only the step's `queue_timeout`.
 fn only_looks(step: &StepState, direction: Direction) -> bool {
     let forward = step.forward.as_ref();
-    direction == Direction::Do && forward.is_some_and(|ready| ready.facts.effect == Effect::None)
+    match direction {
+        Direction::Do => forward.is_some_and(|ready| ready.facts.effect == Effect::None),
+        Direction::Probe => true,
+        Direction::Undo => false,
+    }
+}
+
+/// Whether it may simply be offered once more although somebody may have run it unseen: doing it twice does no harm. Waiting for a worker
+/// then uses up no attempt either.
+fn may_run_again(d: &Deciding<'_>, step: &StepState, direction: Direction) -> bool {
+    match direction {
+        Direction::Do => {
+            d.state.unwinding.is_none()
+                && step
+                    .forward
+                    .as_ref()
+                    .is_some_and(|ready| ready.facts.idempotent)
+        }
+        Direction::Undo => true,
+        Direction::Probe => false,
+    }
 }
 
 fn attempt_end(
@@ -101,6 +121,7 @@ fn attempt_end(
             };
             d.settle(&of, &Outcome::NotRun(why.into()))
         }
+        Stage::Offered if may_run_again(d, step, direction) => unheard(d, &of),
         Stage::Offered | Stage::Claimed { .. } => {
             d.emit(Record::Closed {
                 of: of.clone(),
@@ -119,5 +140,29 @@ fn attempt_end(
             why: ClosedWhy::LastMoment,
             maybe_acted: false,
         }),
+    }
+}
+
+/// Nobody reported it while its offer stood: it is offered anew while its step may wait for a worker, and then given up in doubt.
+fn unheard(d: &mut Deciding<'_>, of: &AttemptKey) -> Result<(), DecideError> {
+    let waits = d.may_wait(of)?;
+    d.emit(Record::Closed {
+        of: of.clone(),
+        why: if waits {
+            ClosedWhy::Unheard
+        } else {
+            ClosedWhy::LastMoment
+        },
+        maybe_acted: true,
+    })?;
+    if waits {
+        return d.offer_again(of, "nobody reported it");
+    }
+    let text =
+        "no worker reported it within its queue_timeout; one that fell silent may have run it";
+    let failure = failure("queue-timeout", text);
+    match of.direction {
+        Direction::Do | Direction::Probe => d.doubtful(&of.step, failure),
+        Direction::Undo => d.undo_failed(&of.step, failure),
     }
 }
