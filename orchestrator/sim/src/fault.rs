@@ -38,11 +38,13 @@ pub enum Fault {
     SubscriptionForgotten,
     /// An event the broker does not have counts as published.
     EventBelieved,
+    /// Leases run by the clock on the wall, which somebody may set.
+    ClockBelieved,
 }
 
 impl Fault {
     /// Every planted fault.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::UnsentForgotten,
         Self::AcknowledgedBeforeCommit,
         Self::BatchAcknowledgedEarly,
@@ -60,5 +62,6 @@ impl Fault {
         Self::EventsUnsearched,
         Self::SubscriptionForgotten,
         Self::EventBelieved,
+        Self::ClockBelieved,
     ];
 }

@@ -5,6 +5,7 @@ use baton_messages::fleet::Heartbeat;
 use baton_messages::inbox::Marker;
 
 use crate::event::Event;
+use crate::fault::Fault;
 use crate::host::TICK_MS;
 use crate::world::{IDLE_MS, World};
 
@@ -27,8 +28,10 @@ impl World {
         let Some(host) = self.host.as_mut().filter(|host| host.life == life) else {
             return;
         };
-        let elapsed = self.now - host.ticked_at;
-        host.ticked_at = self.now;
+        let believed = self.fault == Some(Fault::ClockBelieved);
+        let now = self.now + if believed { self.ahead_ms } else { 0 };
+        let elapsed = now.saturating_sub(host.ticked_at);
+        host.ticked_at = now;
         let suspicion = host.driver.leases().tick(elapsed, hearing);
         let idle = host.driver.leases().is_empty();
         let every = if ended && idle {

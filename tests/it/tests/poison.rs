@@ -121,6 +121,50 @@ async fn kill_while_the_store_takes_no_commit_and_no_report_is_blamed_for_it() {
     assert_eq!(system.api.dead_letters().await, Vec::<Value>::new());
 }
 
+/// What cannot be decided, or whose rows the store refuses, is kept, and its saga asks for somebody; its neighbours in the batch go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_whose_rows_are_refused_is_kept_and_its_saga_alone_asks_for_somebody() {
+    let mut system = begun().await;
+    let mut sagas = Vec::new();
+    for name in ["before", "refused", "after"] {
+        sagas.push(waiting(&system, name).await);
+    }
+    system.orchestrator().process.kill9();
+    let when = record(&sagas[1].0, "reported");
+    Poison::of(&system).sql(&format!(
+        "CREATE TRIGGER refused BEFORE INSERT ON records WHEN {when} BEGIN SELECT RAISE(ABORT, 'refused'); END"
+    ));
+    system.orchestrator().process.start_again();
+    let reports: Vec<&Value> = sagas.iter().map(|(_, report)| report).collect();
+    let batch = json!({ "batch@1": { "reports": reports } }).to_string();
+    publish(&system, "baton.inbox", "together", &batch).await;
+    for place in [0, 2] {
+        let id = &sagas[place].0;
+        system.api.await_status(id, "completed", SOON).await;
+    }
+    let letters = system.api.dead_letters().await;
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert_eq!(letters[0]["saga"], sagas[1].0, "{letters:?}");
+    let run = sagas[1].1["finished@1"]["run"]
+        .as_str()
+        .expect("it has one");
+    let body = letters[0]["body"].as_str().expect("it is text");
+    assert!(body.contains(run), "what was reported is kept: {body}");
+    let items = system.api.work_items().await;
+    assert_eq!(items.len(), 1, "{items:?}");
+    assert_eq!(items[0]["saga"], sagas[1].0, "{items:?}");
+    assert_eq!(items[0]["kind"], "broken", "{items:?}");
+    assert_eq!(
+        system.api.status(&sagas[1].0).await,
+        "running",
+        "its attempt is open until somebody reports it or its time is over"
+    );
+    system
+        .vhost
+        .await_messages("baton.inbox.00", 0, 0, SOON)
+        .await;
+}
+
 /// A dead letter: what its saga would be told kills. It is kept unread, and what lay beside it is taken in as ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_by_a_dead_letter_and_it_is_kept_unread_and_its_neighbours_as_ever() {

@@ -1,6 +1,7 @@
 //! What a turn promises: commit, then act; nothing of a lost turn leaves; what was in doubt is decided again; one bad saga harms no neighbour.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod clock;
 mod defects;
 mod events;
 mod shelf;

@@ -143,3 +143,99 @@ fn waiting_for_a_worker_uses_up_no_attempt_of_what_only_looks() {
         "its queue_timeout is over"
     );
 }
+
+/// Waits until an attempt of the step is open again.
+fn offered_again(stage: &mut Stage, id: &str) -> u32 {
+    while stage.at(id).open_attempt().is_none() {
+        stage.wait();
+    }
+    stage.open(id).attempt
+}
+
+#[test]
+fn waiting_for_a_worker_uses_up_no_attempt_of_what_may_be_done_twice() {
+    let mut stage = Stage::with("  - id: a\n    task: t.blind@1\n    retry: { attempts: 2 }\n");
+    for hour in 1..=12 {
+        assert_eq!(offered_again(&mut stage, "a"), hour);
+        stage.wait();
+        assert_eq!(stage.phase("a"), Phase::Backoff, "after {hour} h of nobody");
+    }
+    assert!(
+        stage.at("a").may_have_effect,
+        "whoever took one of them in silence may have acted"
+    );
+    // both attempts are still there for somebody who says what came of them
+    offered_again(&mut stage, "a");
+    stage.report("a", failed(true));
+    assert_eq!(stage.phase("a"), Phase::Backoff);
+    offered_again(&mut stage, "a");
+    stage.report("a", failed(true));
+    assert_ne!(stage.phase("a"), Phase::Backoff, "the second was the last");
+}
+
+#[test]
+fn what_nobody_took_within_its_queue_timeout_ends_in_doubt_and_is_undone() {
+    let mut stage = Stage::with("  - id: a\n    task: t.set@1\n    retry: { attempts: 9 }\n");
+    let began = stage.now;
+    while stage.status() == Status::Running {
+        stage.wait();
+    }
+    let day = 24 * 60 * 60 * 1000;
+    assert!(
+        (day / 2..day * 3 / 2).contains(&(stage.now - began)),
+        "a day, not nine: {} ms",
+        stage.now - began
+    );
+    assert!(is_undo(&stage.open("a")), "it may have happened");
+}
+
+#[test]
+fn an_undo_nobody_takes_asks_for_somebody_after_its_queue_timeout() {
+    let mut stage = Stage::with(TWO);
+    stage.report("a", done());
+    let began = stage.now;
+    stage.report("b", failed(false));
+    while stage.phase("a") != Phase::UndoParked {
+        stage.wait();
+    }
+    let day = 24 * 60 * 60 * 1000;
+    assert!(
+        stage.now - began > day / 2,
+        "ten attempts are not ten hours"
+    );
+    assert!(stage.now - began < day * 3 / 2);
+    assert_eq!(stage.status(), Status::Parked);
+}
+
+#[test]
+fn a_probe_nobody_takes_waits_for_somebody_who_can_tell() {
+    let mut stage = Stage::with("  - id: a\n    task: t.asked@1\n    retry: { attempts: 1 }\n");
+    let of = stage.claim("a", run(1));
+    stage.give(&Input::LeaseOver { of, run: run(1) });
+    for _ in 0..8 {
+        while stage.phase("a") != Phase::Probing {
+            stage.wait();
+        }
+        stage.wait();
+    }
+    assert_eq!(
+        stage.status(),
+        Status::Running,
+        "more than five probes lay in the queue in vain, none was answered"
+    );
+}
+
+#[test]
+fn a_claimed_task_that_came_back_is_offered_again_although_it_was_sent_twice() {
+    let mut stage = Stage::with("  - id: a\n    task: t.once@1\n");
+    let of = stage.open("a");
+    stage.give(&Input::Resend(of.clone()));
+    let of = stage.open("a");
+    stage.give(&Input::TaskUnroutable(of));
+    assert_eq!(
+        stage.phase("a"),
+        Phase::Unserved,
+        "the first sending cannot act without asking"
+    );
+    assert!(!stage.at("a").may_have_effect);
+}
