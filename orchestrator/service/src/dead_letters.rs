@@ -226,7 +226,10 @@ fn broker_death(headers: &Headers) -> Option<&Headers> {
     }
 }
 
-/// As it was named when it was parked; else from what it is: the same message for the same reason from the same queue is the same letter, whoever parked it and however often.
+/// From what it was named when it was parked, and from what it says: the same named one again is the same letter, another message under its name is not.
+/// One that nobody named, from what it is: the same message for the same reason from the same queue is the same letter, whoever parked it and however often.
+/// Of one without any id nobody can say whether another like it is the same: it is a letter of its own when it comes for the first time. After a crash
+/// between keeping and acknowledging there may be two of it, which is better than none of another.
 fn id(delivery: &Delivery, reason: DeadReason) -> Uuid {
     let message = delivery.message_id.as_deref().unwrap_or("");
     let text = |name| {
@@ -236,8 +239,11 @@ fn id(delivery: &Delivery, reason: DeadReason) -> Uuid {
             .and_then(HeaderValue::as_text)
             .unwrap_or("")
     };
-    if let Ok(named) = text(ID_HEADER).parse() {
-        return named;
+    if let Ok(named) = text(ID_HEADER).parse::<Uuid>() {
+        return Uuid::new_v5(&named, &delivery.body);
+    }
+    if message.is_empty() && delivery.deliveries <= 1 {
+        return Uuid::new_v4();
     }
     let mut what = Vec::with_capacity(delivery.body.len() + 128);
     for part in [message, reason.as_str(), text(QUEUE_HEADER)] {

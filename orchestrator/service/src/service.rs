@@ -142,7 +142,7 @@ pub async fn run(
     let mut options = Options::new(store.partition().id, store.partition().epoch, inbox.clone());
     options.idle_ms = config.sagas.idle_ms;
     let outbox = Outbox::default();
-    let driver = Driver::recover(store, outbox.clone(), options, clock::now())
+    let driver = Driver::recover(store, outbox.clone(), options, clock::steady())
         .await
         .map_err(|source| ServiceError::Recover {
             source: Box::new(source),

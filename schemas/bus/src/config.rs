@@ -109,9 +109,14 @@ impl fmt::Debug for BusConfig {
 /// An address without what must not be read: `amqp://user@host:port/vhost`.
 pub(crate) fn shown(address: &str) -> String {
     match address.parse::<AMQPUri>() {
-        Ok(uri) => shown_uri(&uri),
-        Err(_) => "(an address that cannot be read)".to_owned(),
+        Ok(uri) if is_address(address) => shown_uri(&uri),
+        _ => "(an address that cannot be read)".to_owned(),
     }
+}
+
+/// With one slash the parser takes login and host for the name of a virtual host, and everybody would read the password in it.
+fn is_address(address: &str) -> bool {
+    address.starts_with("amqp://") || address.starts_with("amqps://")
 }
 
 pub(crate) fn shown_uri(uri: &AMQPUri) -> String {
@@ -138,6 +143,20 @@ impl Checked {
     }
 }
 
+/// Whether a heartbeat and a size of frames may be, from wherever they were given.
+fn check_frames(heartbeat_s: u16, frame_max: u32) -> Result<(), BusError> {
+    if heartbeat_s == 0 {
+        return Err(refused(
+            "heartbeat_s",
+            "is 0: a dead broker would never be noticed",
+        ));
+    }
+    if frame_max < 4096 {
+        return Err(refused("frame_max", "is below 4096, the least AMQP allows"));
+    }
+    Ok(())
+}
+
 impl BusConfig {
     /// Checks every value, so that a mistake is told at the start and not at the first message.
     pub(crate) fn check(self) -> Result<Checked, BusError> {
@@ -158,6 +177,12 @@ impl BusConfig {
     }
 
     fn check_address(&self, address: &str) -> Result<AMQPUri, BusError> {
+        if !is_address(address) {
+            return Err(refused(
+                "addresses",
+                "has one that begins neither with amqp:// nor with amqps://",
+            ));
+        }
         // the parser's own words may repeat the address, and with it a password
         let mut uri: AMQPUri = address.parse().map_err(|_: String| {
             refused(
@@ -171,14 +196,9 @@ impl BusConfig {
                 "has an IPv6 literal, which the client cannot take; use a host name that resolves to it",
             ));
         }
-        uri.query.heartbeat.get_or_insert(self.heartbeat_s);
-        uri.query.frame_max.get_or_insert(self.frame_max);
-        if uri.query.frame_max == Some(0) {
-            return Err(refused(
-                "frame_max",
-                "is 0, which the client takes for 4 GiB",
-            ));
-        }
+        let heartbeat_s = *uri.query.heartbeat.get_or_insert(self.heartbeat_s);
+        let frame_max = *uri.query.frame_max.get_or_insert(self.frame_max);
+        check_frames(heartbeat_s, frame_max)?;
         Ok(uri)
     }
 
@@ -189,15 +209,7 @@ impl BusConfig {
         if self.role.len() > 255 {
             return Err(refused("role", "is longer than 255 bytes"));
         }
-        if self.heartbeat_s == 0 {
-            return Err(refused(
-                "heartbeat_s",
-                "is 0: a dead broker would never be noticed",
-            ));
-        }
-        if self.frame_max < 4096 {
-            return Err(refused("frame_max", "is below 4096, the least AMQP allows"));
-        }
+        check_frames(self.heartbeat_s, self.frame_max)?;
         if self.idle_refresh_s == 0 {
             return Err(refused(
                 "idle_refresh_s",
@@ -274,11 +286,18 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let cases: [(&str, Change); 10] = [
+        let cases: [(&str, Change); 13] = [
             ("addresses", |c| c.addresses.clear()),
             ("addresses", |c| c.addresses = vec!["http://x".into()]),
             ("addresses", |c| {
                 c.addresses = vec!["amqp://u:p@[::1]:5672/x".into()]
+            }),
+            ("amqps://", |c| c.addresses = vec!["amqp:/u:p@h/x".into()]),
+            ("heartbeat_s", |c| {
+                c.addresses = vec!["amqp://h/x?heartbeat=0".into()]
+            }),
+            ("frame_max", |c| {
+                c.addresses = vec!["amqp://h/x?frame_max=100".into()]
             }),
             ("lanes", |c| c.lanes = 0),
             ("publish_batch_max", |c| c.publish_batch_max = 0),
@@ -306,7 +325,11 @@ mod tests {
     #[test]
     fn passwords_do_not_show() {
         let config = BusConfig {
-            addresses: vec!["amqp://me:hunter2@host/x".into(), "nonsense:hunter2".into()],
+            addresses: vec![
+                "amqp://me:hunter2@host/x".into(),
+                "nonsense:hunter2".into(),
+                "amqp:/me:hunter2@host/x".into(),
+            ],
             ..BusConfig::default()
         };
         let shown = format!("{config:?}");

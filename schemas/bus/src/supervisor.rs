@@ -73,12 +73,44 @@ pub(crate) struct Supervisor {
     pub(crate) closed: CancellationToken,
 }
 
+/// What to look at first, by what the broker or the system said.
+fn hint(why: &str) -> &'static str {
+    let hints = [
+        (
+            "ACCESS_REFUSED",
+            "user, password, or the user's permission for this virtual host; see `rabbitmqctl list_permissions -p VHOST`",
+        ),
+        (
+            "NOT_ALLOWED",
+            "the virtual host: does it exist, and may this user enter it? see `rabbitmqctl list_vhosts`",
+        ),
+        (
+            "onnection refused",
+            "is the broker running, and does it listen on this address and port?",
+        ),
+        (
+            "certificate",
+            "tls.ca_file, and whether the certificate names this host",
+        ),
+        (
+            "no answer within",
+            "a firewall on the way, or a port that speaks TLS where amqp:// is used (or the other way round)",
+        ),
+    ];
+    let hint = hints.iter().find(|(said, _)| why.contains(said));
+    hint.map_or(
+        "the address: scheme amqp:// or amqps://, host, port",
+        |(_, hint)| hint,
+    )
+}
+
 impl Supervisor {
     /// Runs until `closed`; then the connection is closed in order.
     pub(crate) async fn run(self) {
         let config = &self.checked.config;
         let mut backoff = Backoff::new(config.reconnect_ms_min, config.reconnect_ms_max);
         let mut epoch = 0;
+        let mut said: Option<String> = None;
         loop {
             let connected = tokio::select! {
                 biased;
@@ -92,6 +124,7 @@ impl Supervisor {
                     address,
                 }) => {
                     epoch += 1;
+                    said = None;
                     let since = Instant::now();
                     info!(
                         bus.use_ = self.what_for.as_str(),
@@ -118,12 +151,8 @@ impl Supervisor {
                 return self.show(closed_link());
             };
             let pause = backoff.pause();
-            warn!(
-                bus.use_ = self.what_for.as_str(),
-                why,
-                pause_ms = pause.as_millis(),
-                "no connection to the broker; it is tried again after a pause"
-            );
+            self.say(&why, said.as_deref() == Some(&*why));
+            said = Some(why.clone());
             metrics::counter!("baton_bus_reconnects_total", "use" => self.what_for.as_str())
                 .increment(1);
             self.show(Link::Down { why });
@@ -132,6 +161,23 @@ impl Supervisor {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// Says why there is no connection, once for each reason and not at every try; `/readyz` goes on saying it.
+    fn say(&self, why: &str, again: bool) {
+        let what_for = self.what_for.as_str();
+        if again {
+            return debug!(
+                bus.use_ = what_for,
+                why, "still no connection to the broker"
+            );
+        }
+        warn!(
+            bus.use_ = what_for,
+            why,
+            hint = hint(why),
+            "no connection to the broker; it is tried again until there is one, and this is not said again"
+        );
     }
 
     /// Follows a connection to its end; what ended it, or nothing when the bus is closed.

@@ -64,13 +64,40 @@ fn quoted(text: &str) -> String {
 }
 
 /// An address, also one within a sentence, with its password hidden: what stands between the first `:` after `//` and the last `@` before the path.
+/// Of a word that has an `@` and a `:` before it and is no address (`amqp:/user:password@host`) nothing before the `@` is shown.
 pub(crate) fn without_password(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else {
+    let Some((front, host)) = text.rsplit_once('@') else {
         return text.to_owned();
     };
-    let Some((login, host)) = rest.rsplit_once('@') else {
-        return text.to_owned();
-    };
-    let user = login.split(':').next().unwrap_or_default();
-    format!("{scheme}://{user}:{HIDDEN}@{host}")
+    if let Some((scheme, login)) = front.split_once("://") {
+        let user = login.split(':').next().unwrap_or_default();
+        return format!("{scheme}://{user}:{HIDDEN}@{host}");
+    }
+    let begins = front.rfind(|c: char| c.is_whitespace() || "\"'`".contains(c));
+    let (before, word) = front.split_at(begins.map_or(0, |at| at + 1));
+    if word.contains(':') {
+        format!("{before}{HIDDEN}@{host}")
+    } else {
+        text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_shown_however_the_address_is_written() {
+        for (given, shown) in [
+            ("amqp://u:p:w@h:1/v", "amqp://u:***@h:1/v"),
+            ("amqp:/u:pw@h/v", "***@h/v"),
+            ("u:pw@h/v", "***@h/v"),
+            ("it says \"u:pw@h\"", "it says \"***@h\""),
+            ("nothing: x@h", "nothing: x@h"),
+            ("somebody@example.org", "somebody@example.org"),
+            ("plain: text", "plain: text"),
+        ] {
+            assert_eq!(without_password(given), shown, "{given}");
+        }
+    }
 }

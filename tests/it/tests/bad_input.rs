@@ -252,3 +252,36 @@ async fn what_an_api_caller_gets_wrong_is_said_and_starts_nothing() {
     );
     assert_eq!(system.api.sagas().await, Vec::<Value>::new());
 }
+
+/// What the broker itself dead-letters has no id of ours, and what strangers send often none at all: nobody can say that two are one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_that_look_alike_are_all_kept() {
+    let system = Setup::workers(0).start().await;
+    let named = json!({ "headers": { "baton-dead-id": uuid::Uuid::new_v4().to_string() } });
+    for (properties, body) in [
+        (json!({}), "like another"),
+        (json!({}), "like another"),
+        (named.clone(), "one"),
+        (named.clone(), "two"),
+        (named, "two"),
+    ] {
+        let vhost = &system.vhost;
+        assert!(
+            vhost
+                .publish("amq.default", "baton.dead", properties, body)
+                .await
+        );
+    }
+    system.vhost.await_messages("baton.dead", 0, 0, SOON).await;
+    let letters = letters(&system, 4).await;
+    let mut bodies: Vec<&str> = letters
+        .iter()
+        .filter_map(|letter| letter["body"].as_str())
+        .collect();
+    bodies.sort_unstable();
+    assert_eq!(
+        bodies,
+        ["like another", "like another", "one", "two"],
+        "only the same under the same name is the same"
+    );
+}

@@ -29,6 +29,7 @@ use futures::FutureExt as _;
 
 use baton_bus::{AckTag, BusState, Consumer, Delivery, Link};
 use baton_driver::{Driver, DriverError, Sent, Store, Ticket};
+use baton_messages::fleet::Announcement;
 use baton_messages::{InboxKey, TaskType};
 use baton_store::SqliteSuspects;
 use tokio::sync::watch;
@@ -137,6 +138,8 @@ pub(crate) struct HotLoop<S> {
     kept: Vec<tokio::sync::oneshot::Sender<()>>,
     last_batch: usize,
     idle_turn: bool,
+    /// The store did not take a task type that was announced.
+    unkept: bool,
     ticked: Instant,
 }
 
@@ -189,6 +192,7 @@ impl<S: Store> HotLoop<S> {
             kept: Vec::new(),
             last_batch: 0,
             idle_turn: false,
+            unkept: false,
             ticked: Instant::now(),
         }
     }
@@ -251,10 +255,9 @@ impl<S: Store> HotLoop<S> {
         } else {
             Duration::ZERO
         };
-        let due = self
-            .driver
-            .next_wake()
-            .map_or(TICK, |at| Duration::from_millis(at.since_ms(clock::now())));
+        let due = self.driver.next_wake().map_or(TICK, |at| {
+            Duration::from_millis(at.since_ms(clock::steady()))
+        });
         due.min(TICK).max(least)
     }
 
@@ -417,32 +420,51 @@ impl<S: Store> HotLoop<S> {
                 }
             }
             Heard::Announced(announcement, answer) => {
-                let mut taken: Vec<TaskType> = Vec::with_capacity(announcement.types.len());
-                for manifest in announcement.types {
-                    let task_type = manifest.task_type.clone();
-                    match self.driver.announce(manifest.clone(), clock::now()).await {
-                        Ok(Ok(new)) => {
-                            if new {
-                                self.types.put(manifest);
-                            }
-                            taken.push(task_type);
-                        }
-                        Ok(Err(error)) => {
-                            metrics::refused_manifest();
-                            tracing::error!(
-                                worker = %announcement.worker, task.r#type = %task_type, %error,
-                                "a worker announces a task type otherwise than it is known; it is not taken, give the new one a new major version"
-                            );
-                        }
-                        Err(error) => {
-                            tracing::warn!(error = %crate::chain::chain(&error), task.r#type = %task_type, "a task type could not be kept; it is tried at the next announcement");
-                        }
-                    }
-                }
+                let taken = self.announced(announcement).await;
                 // the fleet's listener may be on its way to its own end
                 let _ = answer.send(taken);
             }
         }
+    }
+
+    /// Takes in what a worker announces; what could be, to be served. A store that does not take the first of its new types is not asked
+    /// for the others: each would wait as long, and nothing else would go on meanwhile.
+    async fn announced(&mut self, announcement: Announcement) -> Vec<TaskType> {
+        let mut taken: Vec<TaskType> = Vec::with_capacity(announcement.types.len());
+        for manifest in announcement.types {
+            let task_type = manifest.task_type.clone();
+            match self.driver.announce(manifest.clone(), clock::now()).await {
+                Ok(Ok(new)) => {
+                    if new {
+                        self.types.put(manifest);
+                    }
+                    if new && std::mem::take(&mut self.unkept) {
+                        tracing::info!("the store takes task types again");
+                        self.health.set_store(true);
+                    }
+                    taken.push(task_type);
+                }
+                Ok(Err(error)) => {
+                    metrics::refused_manifest();
+                    tracing::error!(
+                        worker = %announcement.worker, task.r#type = %task_type, %error,
+                        "a worker announces a task type otherwise than it is known; it is not taken, give the new one a new major version"
+                    );
+                }
+                Err(error) => {
+                    self.health.beat();
+                    self.health.set_store(false);
+                    if !std::mem::replace(&mut self.unkept, true) {
+                        tracing::error!(
+                            worker = %announcement.worker, task.r#type = %task_type, error = %crate::chain::chain(&error),
+                            "the store did not take a new task type, see the error; steps of types not kept wait, each announcement of a worker tries again"
+                        );
+                    }
+                    break;
+                }
+            }
+        }
+        taken
     }
 
     /// The driver sends again only while somebody takes it, and takes no verdict from time before the inbox was read.
@@ -457,7 +479,7 @@ impl<S: Store> HotLoop<S> {
         }
         metrics::bus_up(up);
         if up {
-            self.driver.bus_is_up(clock::now());
+            self.driver.bus_is_up(clock::steady());
         } else {
             self.driver.bus_is_down();
         }

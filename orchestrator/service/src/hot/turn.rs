@@ -23,7 +23,10 @@ impl<S: Store> HotLoop<S> {
     /// Decides and commits what there is.
     pub(super) async fn turn(&mut self) -> Result<(), HotError> {
         let began = Instant::now();
-        let due = self.driver.next_wake().is_some_and(|at| at <= clock::now());
+        let due = self
+            .driver
+            .next_wake()
+            .is_some_and(|at| at <= clock::steady());
         if self.pieces.is_empty() && !due {
             self.idle_turn = false;
             self.publish();
@@ -57,7 +60,11 @@ impl<S: Store> HotLoop<S> {
         let mut pause = AGAIN_MIN;
         loop {
             let work = self.work();
-            let error = match self.driver.turn(work, clock::now(), clock::entropy()).await {
+            let error = match self
+                .driver
+                .turn(work, clock::steady(), clock::entropy())
+                .await
+            {
                 Ok(answers) => {
                     if pause != AGAIN_MIN {
                         tracing::info!("the store takes commits again");
@@ -103,7 +110,7 @@ impl<S: Store> HotLoop<S> {
             *pause = (*pause * 2).min(AGAIN_MAX);
             self.lanes.forget();
             self.watch.anew();
-            match self.driver.recover_again(clock::now()).await {
+            match self.driver.recover_again(clock::steady()).await {
                 Ok(()) => {
                     // While nothing was committed the inbox was not read either.
                     self.hold();
@@ -251,7 +258,7 @@ impl<S: Store> HotLoop<S> {
             self.driver.sent(sent);
             self.publish();
         }
-        if let Err(error) = self.driver.write_watermark(clock::now()).await {
+        if let Err(error) = self.driver.write_watermark(clock::steady()).await {
             tracing::warn!(error = %chain(&error), "how far everything is published could not be written; what is in doubt is published again at the next start");
         }
         if let Some(mut inbox) = self.inbox.take() {
