@@ -88,6 +88,30 @@ async fn a_database_somebody_else_holds_is_waited_for_and_no_report_is_lost() {
     goes_on_by_itself(&mut system, &id).await;
 }
 
+/// A worker announces types nobody knows yet, and the store cannot keep one of them: that is said, once, while the loop goes on and answers;
+/// when it can, they are served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_somebody_else_holds_when_a_worker_announces_itself_is_said_and_waited_for() {
+    let mut system = Setup::workers(0).start().await;
+    system.await_ready().await;
+    let database = system.data_dir().join("baton.db");
+    let lock = rusqlite::Connection::open(database).expect("the database can be opened");
+    lock.execute_batch("BEGIN IMMEDIATE")
+        .expect("it can be locked");
+    system.add_worker(&[]);
+    system
+        .await_ready_saying("the store takes no commits")
+        .await;
+    let healthy = system.api.ask("GET", "/healthz", "", None).await;
+    assert_eq!(healthy.map(|answer| answer.status), Some(200));
+    lock.execute_batch("ROLLBACK").expect("it can be unlocked");
+    system.await_served("test.effect@1").await;
+    system.await_ready().await;
+    let log = system.orchestrator().process.log();
+    let said = log.matches("did not take a new task type").count();
+    assert_eq!(said, 1, "said once, not for each of its types:\n{log}");
+}
+
 /// Writes until nothing more fits.
 fn fill(ballast: &Path) {
     let mut file = std::fs::File::create(ballast).expect("there is some room");
