@@ -12,7 +12,7 @@ use std::time::Duration;
 use baton_bus::{Bus, BusError};
 use baton_driver::{Driver, DriverError, Options, StoreError};
 use baton_messages::{InboxKey, topology};
-use baton_store::{OpenError, SqliteOptions, SqliteStore};
+use baton_store::{AnyStore, Ownership};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -28,10 +28,11 @@ use crate::health::Health;
 use crate::hot::mail::{Post, mail};
 use crate::hot::{HotError, HotLoop, Outbox, Parts};
 use crate::http::{Http, HttpError};
+use crate::store::OpenError;
 use crate::token::{self, TokenError};
 use crate::triggers::hooks::{HookError, Hooks};
 use crate::types::Types;
-use crate::{clock, dead_letters, topology as declared, triggers};
+use crate::{clock, dead_letters, store, topology as declared, triggers};
 
 /// How long the bus may take to close after everything is confirmed.
 const BUS_WAIT: Duration = Duration::from_secs(5);
@@ -120,9 +121,12 @@ pub async fn run(
             token::of_file(&config.token_file()).map_err(|source| ServiceError::Token { source })?
         }
     };
-    let options = SqliteOptions::default();
-    let store = SqliteStore::open(config.database(), options)
-        .map_err(|source| ServiceError::Store { source })?;
+    let store = tokio::select! {
+        opened = store::open(&config) => opened.map_err(|source| ServiceError::Store { source })?,
+        // somebody else's lease is waited for; nothing is owned yet
+        () = stop.cancelled() => return Ok(()),
+    };
+    let ownership = store.ownership();
     let reader = store.reader();
     let tables = store.triggers();
     let suspects = store.suspects();
@@ -213,10 +217,12 @@ pub async fn run(
     tracing::info!(
         instance = config.instance(),
         http = %http.address(),
+        store = ?config.store.kind,
         data = %config.store.data_dir.display(),
         "the orchestrator runs"
     );
-    let parts = start_parts(&config, &bus, inbox, &health, &shared, post, trigger_parts);
+    let mut parts = start_parts(&config, &bus, inbox, &health, &shared, post, trigger_parts);
+    parts.spawn(owned(ownership));
     let ended = watched(hot.run(grace), parts, &stop).await;
     stop.cancel();
     http.stop();
@@ -238,10 +244,10 @@ struct Seen {
 
 /// Runs the loop; a part that ends before the stop ends the process, since it is a defect, and a start mends what it left.
 async fn watched(
-    hot: impl Future<Output = Result<SqliteStore, HotError>>,
+    hot: impl Future<Output = Result<AnyStore, HotError>>,
     mut parts: JoinSet<&'static str>,
     stop: &CancellationToken,
-) -> Result<SqliteStore, ServiceError> {
+) -> Result<AnyStore, ServiceError> {
     tokio::pin!(hot);
     let failed = tokio::select! {
         ended = &mut hot => return ended.map_err(|source| ServiceError::Loop { source }),
@@ -274,6 +280,16 @@ async fn first_failure(
         }
     }
     std::future::pending().await
+}
+
+/// Ends when the store's partition is no longer ours. What the loop still commits is refused by the store's fence.
+async fn owned(mut ownership: Ownership) -> &'static str {
+    let why = ownership.lost().await;
+    tracing::error!(
+        why,
+        "this orchestrator no longer owns its part of the store, and ends; start it again to take its place in the line"
+    );
+    "ownership of the store"
 }
 
 /// Everything beside the loop. None of these ends before the stop.

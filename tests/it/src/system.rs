@@ -1,9 +1,12 @@
-//! The system under test: one orchestrator on SQLite, some workers, one ledger, on a virtual host of a broker.
+//! The system under test: one orchestrator, on SQLite or on a database of its own, some workers, one ledger, on a virtual host of a broker.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use baton_harness::{Broker, Launch, Ledger, Options, Process, Proxy, Vhost, await_some, binaries};
+use baton_harness::{
+    Broker, Database, Launch, Ledger, Options, Postgres, Process, Proxy, Vhost, await_some,
+    binaries, postgres,
+};
 
 use serde_json::{Value, json};
 
@@ -21,7 +24,22 @@ pub struct Setup {
     worker_env: Vec<(String, String)>,
     workers: usize,
     small_disk: bool,
+    store: Store,
 }
+
+/// Where the orchestrator keeps what is durable.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Store {
+    #[default]
+    Sqlite,
+    /// On the server all tests share.
+    Postgres,
+    /// On a server of its own, which can be hurt.
+    OwnPostgres,
+}
+
+/// How long a partition is owned without a word: short, since the orchestrator that follows a killed one waits for it.
+const LEASE_MS: &str = "3000";
 
 /// Starts what follows with a file system of its own for its data, so small that a test can fill it. The process keeps its id.
 const SMALL_DISK: &str = r#"mkdir -p "$0" && mount -t tmpfs -o size=16m tmpfs "$0" && exec "$1""#;
@@ -40,6 +58,20 @@ impl Setup {
     #[must_use]
     pub const fn own_broker(mut self) -> Self {
         self.own_broker = true;
+        self
+    }
+
+    /// The orchestrator keeps everything in a PostgreSQL database.
+    #[must_use]
+    pub const fn postgres(mut self) -> Self {
+        self.store = Store::Postgres;
+        self
+    }
+
+    /// As [`Self::postgres`], on a server of its own, which can be hurt ([`System::postgres`]).
+    #[must_use]
+    pub const fn own_postgres(mut self) -> Self {
+        self.store = Store::OwnPostgres;
         self
     }
 
@@ -98,6 +130,15 @@ impl Setup {
         let vhost = broker.vhost().await;
         let proxy = Proxy::to_port(broker.amqp_port()).await;
         let ledger = Ledger::start().await;
+        let postgres = match self.store {
+            Store::Sqlite => None,
+            Store::Postgres => Some(Postgres::shared().await),
+            Store::OwnPostgres => Some(Postgres::own(postgres::Options::default()).await),
+        };
+        let database = match &postgres {
+            Some(server) => Some(server.database().await),
+            None => None,
+        };
         let dir = binaries::fresh_dir("system");
         let files = dir.join("files");
         std::fs::create_dir(&files).expect("a folder for file.write can be made");
@@ -114,6 +155,7 @@ impl Setup {
             setup: self,
             vhost,
             broker,
+            database,
         };
         for _ in 0..system.setup.workers {
             system.add_worker(&[]);
@@ -143,6 +185,7 @@ pub struct System {
     pub vhost: Vhost,
     /// Its broker.
     pub broker: Broker,
+    database: Option<Database>,
 }
 
 impl System {
@@ -165,6 +208,17 @@ impl System {
         let orchestrator = self.orchestrator.as_mut();
         let orchestrator = orchestrator.expect("the orchestrator has been started");
         (orchestrator, &mut self.workers)
+    }
+
+    /// The database, of a system that has one.
+    pub fn database(&self) -> &Database {
+        let database = self.database.as_ref();
+        database.expect("the system was set up with a database")
+    }
+
+    /// The server of the database, to be killed and started again.
+    pub fn postgres(&self) -> Postgres {
+        self.database().server().clone()
     }
 
     /// How another orchestrator on the same data would be started, its API on another port.
@@ -330,6 +384,14 @@ impl System {
             .env(variable("bus.reconnect_ms_max"), "1000")
             .env(variable("http.listen"), format!("127.0.0.1:{port}"))
             .env(variable("http.token"), TOKEN);
+        let launch = match &self.database {
+            None => launch,
+            Some(database) => launch
+                .env(variable("store.kind"), "postgres")
+                .env(variable("store.url"), database.url())
+                .env(variable("store.lease_ms"), LEASE_MS)
+                .env(variable("store.connect_timeout_ms"), "1000"),
+        };
         with_all(launch, &self.setup.orchestrator_env)
     }
 

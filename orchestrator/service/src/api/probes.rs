@@ -1,5 +1,6 @@
 //! For machines that watch machines: alive, ready, and in numbers. Without a token, since whoever asks has none.
 
+use baton_store::Reader as _;
 use std::future::{Ready, ready};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

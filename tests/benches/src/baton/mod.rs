@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use baton_engine::Status;
 use baton_harness::{Launch, Process, await_until, binaries};
-use baton_store::{Counts, Reader, SqliteOptions};
+use baton_store::{Counts, Reader as _, SqliteOptions, SqliteReader};
 use serde_json::Value;
 
 use crate::cpu::{Cpu, Memory};
@@ -62,7 +62,7 @@ pub(crate) struct Baton {
     orchestrator: Process,
     worker: Process,
     requests: Requests,
-    reader: Reader,
+    reader: SqliteReader,
     http: reqwest::Client,
     url: String,
     steps: usize,
@@ -94,7 +94,7 @@ impl Baton {
                 options.concurrency.to_string(),
             );
         let worker = with_all(launch, &options.worker_env).start();
-        let reader = Reader::open(data_dir.join("baton.db"), &SqliteOptions::default())?;
+        let reader = SqliteReader::open(data_dir.join("baton.db"), &SqliteOptions::default())?;
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(READY_LIMIT)

@@ -6,7 +6,7 @@ use super::TempStore;
 use crate::sqlite::schema::version_known;
 use crate::suite::Subject;
 use crate::suite::samples::starts;
-use crate::{OpenError, Reader, SqliteOptions, SqliteStore};
+use crate::{OpenError, SqliteOptions, SqliteReader, SqliteStore};
 use baton_driver::Store;
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn a_newer_file_is_refused_unchanged() {
         SqliteStore::open(subject.path(), SqliteOptions::default())
             .map(drop)
             .unwrap_err(),
-        Reader::open(subject.path(), &SqliteOptions::default())
+        SqliteReader::open(subject.path(), &SqliteOptions::default())
             .map(drop)
             .unwrap_err(),
     ] {
@@ -74,7 +74,7 @@ async fn a_file_of_another_program_is_refused() {
 #[tokio::test]
 async fn a_reader_of_nothing_is_refused() {
     let subject = TempStore::new();
-    let refused = Reader::open(subject.path(), &SqliteOptions::default())
+    let refused = SqliteReader::open(subject.path(), &SqliteOptions::default())
         .map(drop)
         .unwrap_err();
     assert!(matches!(refused, OpenError::Sqlite { .. }), "{refused}");
