@@ -158,6 +158,8 @@ async fn kill_of_connections_alone_puts_no_event_aside() {
     })
     .await;
     assert_eq!(letters(&system).await, Vec::<Value>::new());
+    let log = system.orchestrator().process.log();
+    assert!(!log.contains("is tried alone"), "{log}");
     system
         .vhost
         .await_messages("baton.triggers", 0, 0, SOON)

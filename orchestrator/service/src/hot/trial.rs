@@ -89,6 +89,11 @@ impl<S: Store> HotLoop<S> {
         let Some(deaths) = self.begin(asked.note).await else {
             return;
         };
+        tracing::info!(
+            note = %asked.note.message,
+            deaths,
+            "what was delivered, or kept, again and again is tried alone; nothing is taken from the inbox meanwhile"
+        );
         let (ended, told) = oneshot::channel();
         if let Some(trial) = &mut self.trial {
             trial.elsewhere = Some(told);

@@ -2,6 +2,7 @@
 
 mod faults;
 mod killed;
+mod migrations;
 mod opening;
 mod plans;
 mod reading;
