@@ -297,6 +297,7 @@ async fn the_hot_path_reads_no_table_whole() {
         .unwrap();
     store.triggers().undone(0, 10).await.unwrap();
     drop(reader);
+    subject.reader = None;
     store.close().await.unwrap();
     // a session's counts are there when it has ended
     let counted = "SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()) = 0
