@@ -72,6 +72,11 @@ enum StoreAction {
     Status,
     /// Make its tables, or bring them to this version; the orchestrator does so as well when it starts
     Migrate,
+    /// Write the whole SQLite store into a file that is not there yet, also while the orchestrator runs: a backup
+    Export {
+        /// The file
+        file: PathBuf,
+    },
     /// Take everything from the SQLite file of an orchestrator that was stopped into the configured database, which has to be empty
     Import {
         /// The file: `baton.db` in its data_dir
@@ -126,6 +131,7 @@ fn at_store(action: StoreAction, config: Config) -> Result<()> {
         match action {
             StoreAction::Status => store::status(&config).await,
             StoreAction::Migrate => store::migrate(&config).await,
+            StoreAction::Export { file } => store::export(&config, &file).await,
             StoreAction::Import { file } => store::import(&config, &file).await,
         }
     })?;

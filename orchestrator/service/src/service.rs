@@ -34,6 +34,10 @@ use crate::triggers::hooks::{HookError, Hooks};
 use crate::types::Types;
 use crate::{clock, dead_letters, store, topology as declared, triggers};
 
+/// After how long a store that is not open yet is waited for, and no longer only being opened.
+const ANSWER_AFTER: Duration = Duration::from_millis(500);
+/// The part that watches over whose the store is.
+const OWNERSHIP: &str = "ownership of the store";
 /// How long the bus may take to close after everything is confirmed.
 const BUS_WAIT: Duration = Duration::from_secs(5);
 
@@ -104,12 +108,42 @@ pub enum ServiceError {
     },
 }
 
-/// Runs until `stop` is cancelled or something fails for good. Call it on a runtime of one thread.
+impl ServiceError {
+    /// Whether nothing is wrong but that another orchestrator has the store now, or that this one could not keep it.
+    fn is_loss_of_the_store(&self) -> bool {
+        match self {
+            Self::Part { part } => *part == OWNERSHIP,
+            Self::Loop {
+                source: HotError::Driver { source },
+            } => matches!(**source, DriverError::Fenced { .. }),
+            _ => false,
+        }
+    }
+}
+
+/// Runs until `stop` is cancelled or something fails for good. One that loses its part of the store to another orchestrator, or cannot keep it
+/// since the database does not answer, ends what it does and begins anew, standing by. Call it on a runtime of one thread.
 ///
 /// # Errors
 /// [`ServiceError`], saying what to do.
 pub async fn run(
     config: Config,
+    stop: CancellationToken,
+    numbers: Option<PrometheusHandle>,
+) -> Result<(), ServiceError> {
+    loop {
+        match drive(&config, stop.child_token(), numbers.clone()).await {
+            Err(error) if error.is_loss_of_the_store() && !stop.is_cancelled() => {
+                tracing::warn!(error = %chain(&error), "no sagas are driven here now; this orchestrator takes its place in the line again");
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// Drives sagas for as long as the store is ours.
+async fn drive(
+    config: &Config,
     stop: CancellationToken,
     numbers: Option<PrometheusHandle>,
 ) -> Result<(), ServiceError> {
@@ -121,10 +155,8 @@ pub async fn run(
             token::of_file(&config.token_file()).map_err(|source| ServiceError::Token { source })?
         }
     };
-    let store = tokio::select! {
-        opened = store::open(&config) => opened.map_err(|source| ServiceError::Store { source })?,
-        // somebody else's lease is waited for; nothing is owned yet
-        () = stop.cancelled() => return Ok(()),
+    let Some(store) = opened(config, &stop).await? else {
+        return Ok(());
     };
     let ownership = store.ownership();
     let reader = store.reader();
@@ -221,7 +253,7 @@ pub async fn run(
         data = %config.store.data_dir.display(),
         "the orchestrator runs"
     );
-    let mut parts = start_parts(&config, &bus, inbox, &health, &shared, post, trigger_parts);
+    let mut parts = start_parts(config, &bus, inbox, &health, &shared, post, trigger_parts);
     parts.spawn(owned(ownership));
     let ended = watched(hot.run(grace), parts, &stop).await;
     stop.cancel();
@@ -233,6 +265,33 @@ pub async fn run(
     }
     tracing::info!("the orchestrator has ended");
     Ok(())
+}
+
+/// Opens the store. Who has to wait for it answers meanwhile that it does. None when the process is to end before.
+async fn opened(
+    config: &Config,
+    stop: &CancellationToken,
+) -> Result<Option<AnyStore>, ServiceError> {
+    let opening = store::open(config);
+    tokio::pin!(opening);
+    let mut answering = None;
+    let opened = loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break None,
+            opened = &mut opening => break Some(opened),
+            () = tokio::time::sleep(ANSWER_AFTER), if answering.is_none() => {
+                let http = Http::standing_by(config.http.listen);
+                answering = Some(http.map_err(|source| ServiceError::Http { source })?);
+            }
+        }
+    };
+    if let Some(http) = answering {
+        http.stop();
+    }
+    opened
+        .transpose()
+        .map_err(|source| ServiceError::Store { source })
 }
 
 /// What is only shown.
@@ -287,9 +346,9 @@ async fn owned(mut ownership: Ownership) -> &'static str {
     let why = ownership.lost().await;
     tracing::error!(
         why,
-        "this orchestrator no longer owns its part of the store, and ends; start it again to take its place in the line"
+        "this orchestrator no longer owns its part of the store, and ends what it does there"
     );
-    "ownership of the store"
+    OWNERSHIP
 }
 
 /// Everything beside the loop. None of these ends before the stop.

@@ -7,7 +7,7 @@ use baton_driver::StoreError;
 use baton_store::moving::{MoveError, move_into};
 use baton_store::postgres::{self, PostgresStatus};
 use baton_store::{
-    AnyCloseError, AnyOpenError, AnyReader, AnyStore, PostgresError, PostgresOptions,
+    AnyCloseError, AnyOpenError, AnyReader, AnyStore, ExportError, PostgresError, PostgresOptions,
     PostgresReader, PostgresStore, Reader as _, SqliteOptions, SqliteReader, SqliteStore,
 };
 
@@ -35,7 +35,7 @@ pub enum OpenError {
     },
 }
 
-/// Opens it, as its owner.
+/// Opens it, as its owner. A database that another orchestrator drives is stood by for.
 ///
 /// # Errors
 /// [`OpenError`], saying what to do.
@@ -60,7 +60,7 @@ pub async fn open(config: &Config) -> Result<AnyStore, OpenError> {
 async fn reached(options: &PostgresOptions) -> Result<PostgresStore, PostgresError> {
     let mut said = false;
     loop {
-        match PostgresStore::open(options).await {
+        match PostgresStore::stand_by(options).await {
             Err(error) if error.is_unreachable() => {
                 if !said {
                     tracing::warn!(error = %chain(&error), "the database does not answer; it is tried again until it does");
@@ -208,6 +208,24 @@ pub async fn migrate(config: &Config) -> Result<String, StatusError> {
     }
 }
 
+/// Writes the whole SQLite store into a file that is not there yet, also while an orchestrator has it; answers what to do with it, in a sentence.
+///
+/// # Errors
+/// [`StatusError`].
+pub async fn export(config: &Config, into: &Path) -> Result<String, StatusError> {
+    if config.store.kind != StoreKind::Sqlite {
+        return Err(StatusError::NoFileStore);
+    }
+    let reader = SqliteReader::open(config.database(), &SqliteOptions::default());
+    let reader = reader.map_err(AnyOpenError::from)?;
+    reader.export(into).await?;
+    Ok(format!(
+        "{} is the whole store as it was a moment ago. As a backup it is put back as {} while no orchestrator runs",
+        into.display(),
+        config.database().display()
+    ))
+}
+
 /// Takes everything from a SQLite file into the database that is configured, which has to be empty; answers what was moved, in a sentence.
 ///
 /// # Errors
@@ -252,6 +270,14 @@ pub enum StatusError {
     /// There is nothing to import into.
     #[error("import: store.kind is sqlite; set it to postgres, and store.url to an empty database")]
     NoDatabase,
+    /// It was not copied.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// A database has means of its own.
+    #[error(
+        "export: store.kind is postgres; pg_dump --format=custom copies a database whole, also while the orchestrator runs"
+    )]
+    NoFileStore,
     /// There is nothing to import.
     #[error("import: {} cannot be read; it is <data_dir>/baton.db of the orchestrator that was stopped", path.display())]
     NoFile {

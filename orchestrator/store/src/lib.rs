@@ -28,8 +28,8 @@ pub use read::{
 };
 pub use reader::Reader;
 pub use sqlite::{
-    CloseError, OpenError, SqliteOptions, SqliteReader, SqliteStore, SqliteSuspects, SqliteTokens,
-    SqliteTriggers,
+    CloseError, ExportError, OpenError, SqliteOptions, SqliteReader, SqliteStore, SqliteSuspects,
+    SqliteTokens, SqliteTriggers,
 };
 pub use suspects::Suspects;
 pub use tokens::{TokenRow, TokenStore};

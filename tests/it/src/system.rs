@@ -25,6 +25,7 @@ pub struct Setup {
     workers: usize,
     small_disk: bool,
     store: Store,
+    database_relay: bool,
 }
 
 /// Where the orchestrator keeps what is durable.
@@ -32,6 +33,8 @@ pub struct Setup {
 enum Store {
     #[default]
     Sqlite,
+    /// In a file until [`System::use_database`], with an empty database beside it.
+    SqliteFirst,
     /// On the server all tests share.
     Postgres,
     /// On a server of its own, which can be hurt.
@@ -72,6 +75,21 @@ impl Setup {
     #[must_use]
     pub const fn own_postgres(mut self) -> Self {
         self.store = Store::OwnPostgres;
+        self
+    }
+
+    /// As [`Self::postgres`], through a relay that can do to the connections what a network does ([`System::database_relay`]).
+    #[must_use]
+    pub const fn postgres_through_a_relay(mut self) -> Self {
+        self.store = Store::Postgres;
+        self.database_relay = true;
+        self
+    }
+
+    /// The orchestrator begins in a file, as usual; there is an empty database it can be moved to ([`System::use_database`]).
+    #[must_use]
+    pub const fn with_an_empty_database(mut self) -> Self {
+        self.store = Store::SqliteFirst;
         self
     }
 
@@ -132,12 +150,18 @@ impl Setup {
         let ledger = Ledger::start().await;
         let postgres = match self.store {
             Store::Sqlite => None,
-            Store::Postgres => Some(Postgres::shared().await),
+            Store::SqliteFirst | Store::Postgres => Some(Postgres::shared().await),
             Store::OwnPostgres => Some(Postgres::own(postgres::Options::default()).await),
         };
         let database = match &postgres {
             Some(server) => Some(server.database().await),
             None => None,
+        };
+        let database_relay = match &database {
+            Some(database) if self.database_relay => {
+                Some(Proxy::to_port(database.server().port()).await)
+            }
+            _ => None,
         };
         let dir = binaries::fresh_dir("system");
         let files = dir.join("files");
@@ -152,9 +176,11 @@ impl Setup {
             files,
             dir,
             port,
+            on_database: !matches!(self.store, Store::Sqlite | Store::SqliteFirst),
             setup: self,
             vhost,
             broker,
+            database_relay,
             database,
         };
         for _ in 0..system.setup.workers {
@@ -185,7 +211,9 @@ pub struct System {
     pub vhost: Vhost,
     /// Its broker.
     pub broker: Broker,
+    database_relay: Option<Proxy>,
     database: Option<Database>,
+    on_database: bool,
 }
 
 impl System {
@@ -221,9 +249,62 @@ impl System {
         self.database().server().clone()
     }
 
+    /// Between the orchestrator and its database, of a system that was set up so.
+    pub fn database_relay(&self) -> &Proxy {
+        let relay = self.database_relay.as_ref();
+        relay.expect("the system was set up with a relay before its database")
+    }
+
+    /// Kills the orchestrator; from now on it is started on this database.
+    pub fn use_database(&mut self, database: Option<Database>) {
+        drop(self.orchestrator.take());
+        self.database = database.or_else(|| self.database.take());
+        self.on_database = true;
+    }
+
+    /// Kills the orchestrator, as a power cut would; [`Self::orchestrator`] starts it again.
+    pub fn end_orchestrator(&mut self) {
+        drop(self.orchestrator.take());
+    }
+
+    /// Runs `baton-orchestrator store …` with the settings of the orchestrator, told to use the database it has or may get where `database`.
+    /// Whether it succeeded, and what it printed.
+    pub async fn at_store(&self, args: &[&str], database: bool) -> (bool, String) {
+        let launch = self.launch_orchestrator_on(self.port, database);
+        let mut process = launch.arg("store").args(args.iter().copied()).start();
+        let ended = process.wait(SOON).await;
+        (ended.success(), process.log())
+    }
+
+    /// Runs lines of a shell in which `baton-orchestrator` is the program of that name with the settings of the orchestrator, and further
+    /// variables are set. What they printed; panics when one of them fails.
+    pub async fn shell(&self, lines: &str, env: &[(&str, String)]) -> String {
+        let programs = binaries::path_of("baton-orchestrator");
+        let folder = programs.parent().expect("it lies in a folder");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let launch = self
+            .orchestrator_settings(Launch::program("shell", "sh"), self.port, self.on_database)
+            .env("PATH", format!("{}:{path}", folder.display()));
+        let launch = env.iter().fold(launch, |launch, (name, value)| {
+            launch.env(name.to_owned(), value)
+        });
+        let mut process = launch.args(["-euxc", lines]).start();
+        let ended = process.wait(SOON).await;
+        let said = process.log();
+        assert!(ended.success(), "{ended}:\n{said}");
+        said
+    }
+
     /// How another orchestrator on the same data would be started, its API on another port.
     pub fn second_orchestrator(&self) -> Launch {
         self.launch_orchestrator(free_port())
+    }
+
+    /// As [`Self::second_orchestrator`], with its API.
+    pub fn another_orchestrator(&self) -> (Launch, Api) {
+        let port = free_port();
+        let api = Api::at(&format!("http://127.0.0.1:{port}"), TOKEN);
+        (self.launch_orchestrator(port), api)
     }
 
     /// How an orchestrator on data of its own would be started, its API on the port of the one that runs.
@@ -373,8 +454,15 @@ impl System {
     }
 
     fn launch_orchestrator(&self, port: u16) -> Launch {
-        let launch = self
-            .orchestrator_program()
+        self.launch_orchestrator_on(port, self.on_database)
+    }
+
+    fn launch_orchestrator_on(&self, port: u16, database: bool) -> Launch {
+        self.orchestrator_settings(self.orchestrator_program(), port, database)
+    }
+
+    fn orchestrator_settings(&self, program: Launch, port: u16, database: bool) -> Launch {
+        let launch = program
             .env("NO_COLOR", "1")
             .env(variable("store.data_dir"), self.data_dir())
             .env(
@@ -385,14 +473,21 @@ impl System {
             .env(variable("http.listen"), format!("127.0.0.1:{port}"))
             .env(variable("http.token"), TOKEN);
         let launch = match &self.database {
-            None => launch,
-            Some(database) => launch
+            Some(of) if database => launch
                 .env(variable("store.kind"), "postgres")
-                .env(variable("store.url"), database.url())
+                .env(variable("store.url"), self.url_of(of))
                 .env(variable("store.lease_ms"), LEASE_MS)
                 .env(variable("store.connect_timeout_ms"), "1000"),
+            _ => launch,
         };
         with_all(launch, &self.setup.orchestrator_env)
+    }
+
+    fn url_of(&self, database: &Database) -> String {
+        match &self.database_relay {
+            Some(relay) => database.url_through(relay.port()),
+            None => database.url(),
+        }
     }
 
     fn launch_worker(&self, broker_url: &str) -> Launch {

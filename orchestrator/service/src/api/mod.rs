@@ -65,7 +65,7 @@ pub(crate) struct Api {
 
 pub(crate) use definitions::Known;
 pub(crate) use live::Streams;
-pub(crate) use probes::Counted;
+pub(crate) use probes::{Counted, standing_by};
 pub(crate) use seen::Watched;
 pub(crate) use top::LastTop;
 

@@ -23,7 +23,7 @@ mod triggers;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use baton_driver::{
     Batch, CommitError, DefinitionRow, Loaded, Recovered, Store, StoreError, SubscriptionRow,
@@ -52,6 +52,17 @@ pub const PARTITION: u8 = 0;
 const WRITERS: usize = 4;
 /// A lease is looked at again so much after its end.
 const LEASE_MARGIN: Duration = Duration::from_millis(100);
+/// And at least so often: its owner may give it up before.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// For how long somebody else's lease is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Until it would have ended: an owner that renews it is alive.
+    OneLease,
+    /// Until it is given up, or has ended.
+    Forever,
+}
 
 /// The store in one PostgreSQL database, as the owner of a partition has it.
 #[derive(Debug)]
@@ -94,6 +105,21 @@ impl PostgresStore {
     /// # Errors
     /// [`PostgresError`]: another orchestrator has it, the tables are newer, the server cannot be reached or refuses.
     pub async fn open(options: &PostgresOptions) -> Result<Self, PostgresError> {
+        Self::open_with(options, Patience::OneLease).await
+    }
+
+    /// As [`Self::open`], but stands by for as long as another one has it: until that one gives it up, or no longer renews its lease.
+    ///
+    /// # Errors
+    /// [`PostgresError`]: the tables are newer, the server cannot be reached or refuses.
+    pub async fn stand_by(options: &PostgresOptions) -> Result<Self, PostgresError> {
+        Self::open_with(options, Patience::Forever).await
+    }
+
+    async fn open_with(
+        options: &PostgresOptions,
+        patience: Patience,
+    ) -> Result<Self, PostgresError> {
         let target = Target::of(options)?;
         let place = target.place.as_str();
         let beside = Connections::new(&target, options, Use::Write, WRITERS + 1)?;
@@ -108,7 +134,7 @@ impl PostgresStore {
             });
         }
         let owner = options.owner.clone().unwrap_or_else(process_and_host);
-        let partition = take(&beside, place, &owner, options.lease_ms).await?;
+        let partition = take(&beside, place, &owner, options.lease_ms, patience).await?;
         tracing::info!(
             database = place,
             partition = partition.id,
@@ -253,33 +279,36 @@ async fn take(
     place: &str,
     owner: &str,
     lease_ms: u64,
+    patience: Patience,
 ) -> Result<Partition, PostgresError> {
-    let mut waited = false;
+    let (mut told, mut ends) = (None, None);
     loop {
         let taken = ownership::take(connections, PARTITION, owner, lease_ms)
             .await
             .map_err(failed(place, "take its partition"))?;
-        match taken {
+        let (owner, left) = match taken {
             Taken::Mine(partition) => return Ok(partition),
-            Taken::Leased { owner, .. } if waited => {
-                return Err(PostgresError::Owned {
-                    place: place.to_owned(),
-                    partition: PARTITION,
-                    owner,
-                });
-            }
-            Taken::Leased { owner, left } => {
-                let left = left + LEASE_MARGIN;
-                tracing::warn!(
-                    database = place,
-                    owner,
-                    wait_ms = left.as_millis(),
-                    "the partition is leased; if its owner is alive it renews the lease, otherwise it is taken when that ends"
-                );
-                tokio::time::sleep(left).await;
-                waited = true;
-            }
+            Taken::Leased { owner, left } => (owner, left + LEASE_MARGIN),
+        };
+        let now = Instant::now();
+        let end = *ends.get_or_insert(now + left);
+        if patience == Patience::OneLease && now >= end {
+            return Err(PostgresError::Owned {
+                place: place.to_owned(),
+                partition: PARTITION,
+                owner,
+            });
         }
+        if told.as_ref() != Some(&owner) {
+            tracing::warn!(
+                database = place,
+                owner,
+                left_ms = left.as_millis(),
+                "the partition is leased; if its owner is alive it renews the lease, otherwise it is taken when that ends"
+            );
+            told = Some(owner);
+        }
+        tokio::time::sleep(left.min(LOOK_AGAIN)).await;
     }
 }
 

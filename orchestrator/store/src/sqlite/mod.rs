@@ -7,6 +7,7 @@
 mod columns;
 mod commit;
 mod deltas;
+mod export;
 mod load;
 mod lock;
 mod moving;
@@ -32,6 +33,7 @@ use baton_driver::{
 };
 use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 
+pub use export::ExportError;
 pub(crate) use lock::process_and_host;
 pub(crate) use moving::KeyRow;
 pub use reader::SqliteReader;

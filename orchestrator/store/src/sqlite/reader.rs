@@ -58,7 +58,7 @@ impl SqliteReader {
         })
     }
 
-    async fn read<T, F>(&self, what: &'static str, work: F) -> Result<T, StoreError>
+    pub(super) async fn read<T, F>(&self, what: &'static str, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
