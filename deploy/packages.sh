@@ -4,6 +4,7 @@
 
 missing_packages() {
   [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && command -v epmd > /dev/null || echo rabbitmq-server
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' > /dev/null || echo postgresql
   # bundled SQLite, ring and jemalloc are compiled from C
   command -v cc > /dev/null || echo gcc libc6-dev
   command -v make > /dev/null || echo make
@@ -53,6 +54,13 @@ install_packages() {
     *' rabbitmq-server '*)
       if [ -d /run/systemd/system ]; then
         "${as_root[@]}" systemctl disable --now rabbitmq-server.service epmd.service epmd.socket > /dev/null 2>&1 || true
+      fi
+      ;;
+  esac
+  case " $* " in
+    *' postgresql '*)
+      if [ -d /run/systemd/system ]; then
+        "${as_root[@]}" systemctl disable --now postgresql.service > /dev/null 2>&1 || true
       fi
       ;;
   esac

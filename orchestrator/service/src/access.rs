@@ -8,7 +8,7 @@ use baton_driver::StoreError;
 use baton_engine::Role;
 use baton_messages::Timestamp;
 use baton_store::tokens::HASH_BYTES;
-use baton_store::{SqliteTokens, TokenRow, TokenStore as _};
+use baton_store::{AnyTokens, TokenRow, TokenStore as _};
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
@@ -77,7 +77,7 @@ pub(crate) enum NotMade {
 /// Everybody who may come in.
 #[derive(Debug)]
 pub(crate) struct Access {
-    store: SqliteTokens,
+    store: AnyTokens,
     known: RwLock<Vec<Known>>,
 }
 
@@ -86,7 +86,7 @@ impl Access {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub(crate) async fn open(store: SqliteTokens, admin: &str) -> Result<Self, StoreError> {
+    pub(crate) async fn open(store: AnyTokens, admin: &str) -> Result<Self, StoreError> {
         let mut known = vec![Known {
             name: ADMIN.to_owned(),
             role: Role::Admin,
@@ -226,13 +226,14 @@ fn name_fits(name: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use baton_store::{SqliteOptions, SqliteStore};
+    use baton_store::{AnyStore, SqliteOptions, SqliteStore};
 
     use super::*;
 
-    async fn access(folder: &tempfile::TempDir) -> (SqliteStore, Access) {
+    async fn access(folder: &tempfile::TempDir) -> (AnyStore, Access) {
         let path = folder.path().join("baton.db");
         let store = SqliteStore::open(path, SqliteOptions::default()).unwrap();
+        let store = AnyStore::Sqlite(store);
         let access = Access::open(store.tokens(), "the-one-of-the-file").await;
         (store, access.unwrap())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -14,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Api, router};
+use crate::api::{Api, router, standing_by};
 
 /// Threads that read from the store for callers; each list or saga takes one for some milliseconds.
 const READING_THREADS_MAX: usize = 4;
@@ -66,8 +67,18 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// Listens, then serves on a thread of its own.
+    /// Serves the API.
     pub(crate) fn start(address: SocketAddr, api: Api) -> Result<Self, HttpError> {
+        Self::serve(address, router(Arc::new(api)))
+    }
+
+    /// Answers for a process that has no store yet: it is alive and not ready.
+    pub(crate) fn standing_by(address: SocketAddr) -> Result<Self, HttpError> {
+        Self::serve(address, standing_by())
+    }
+
+    /// Listens, then serves on a thread of its own.
+    fn serve(address: SocketAddr, app: Router) -> Result<Self, HttpError> {
         let listen = |source| HttpError::Listen { address, source };
         let listener = std::net::TcpListener::bind(address).map_err(listen)?;
         listener.set_nonblocking(true).map_err(listen)?;
@@ -81,7 +92,7 @@ impl Http {
         let ended = stop.clone();
         let thread = std::thread::Builder::new()
             .name("http".to_owned())
-            .spawn(move || runtime.block_on(serve(listener, api, ended)))
+            .spawn(move || runtime.block_on(serve(listener, app, ended)))
             .map_err(|source| HttpError::Thread { source })?;
         Ok(Self {
             address: bound,
@@ -104,7 +115,7 @@ impl Http {
     }
 }
 
-async fn serve(listener: std::net::TcpListener, api: Api, stop: CancellationToken) {
+async fn serve(listener: std::net::TcpListener, app: Router, stop: CancellationToken) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -112,7 +123,6 @@ async fn serve(listener: std::net::TcpListener, api: Api, stop: CancellationToke
             return;
         }
     };
-    let app = router(Arc::new(api));
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     while let Some((stream, peer, permit)) = next(&listener, &connections, &stop).await {

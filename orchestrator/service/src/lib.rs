@@ -18,6 +18,7 @@ mod hot;
 mod http;
 pub mod metrics;
 mod service;
+pub mod store;
 mod token;
 mod topology;
 mod triggers;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use baton_orchestrator::config::{Config, LogConfig, LogFormat};
+use baton_orchestrator::store;
 use baton_settings::Value;
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
@@ -56,8 +57,31 @@ enum Command {
     Run,
     /// Show the settings in force, with secrets hidden
     Config,
+    /// Look at the store, or bring its tables to this version, without driving sagas
+    Store {
+        #[command(subcommand)]
+        action: StoreAction,
+    },
     /// Print the OpenAPI document of the HTTP API
     Openapi,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum StoreAction {
+    /// Say where the store is, the version of its tables, who owns it and what is in it
+    Status,
+    /// Make its tables, or bring them to this version; the orchestrator does so as well when it starts
+    Migrate,
+    /// Write the whole SQLite store into a file that is not there yet, also while the orchestrator runs: a backup
+    Export {
+        /// The file
+        file: PathBuf,
+    },
+    /// Take everything from the SQLite file of an orchestrator that was stopped into the configured database, which has to be empty
+    Import {
+        /// The file: `baton.db` in its data_dir
+        file: PathBuf,
+    },
 }
 
 fn main() -> Result<()> {
@@ -69,6 +93,7 @@ fn main() -> Result<()> {
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => drive(Config::of(layers)?),
         Command::Config => say(&layers.shown()),
+        Command::Store { action } => at_store(action, Config::of(layers)?),
         Command::Openapi => Ok(()),
     }
 }
@@ -94,6 +119,23 @@ impl Flags {
         }
         all
     }
+}
+
+fn at_store(action: StoreAction, config: Config) -> Result<()> {
+    log(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("no runtime")?;
+    let text = runtime.block_on(async {
+        match action {
+            StoreAction::Status => store::status(&config).await,
+            StoreAction::Migrate => store::migrate(&config).await,
+            StoreAction::Export { file } => store::export(&config, &file).await,
+            StoreAction::Import { file } => store::import(&config, &file).await,
+        }
+    })?;
+    say(&text)
 }
 
 /// One thread for the loop: what it shares with nobody needs no lock.

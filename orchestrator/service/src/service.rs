@@ -12,7 +12,7 @@ use std::time::Duration;
 use baton_bus::{Bus, BusError};
 use baton_driver::{Driver, DriverError, Options, StoreError};
 use baton_messages::{InboxKey, topology};
-use baton_store::{OpenError, SqliteOptions, SqliteStore};
+use baton_store::{AnyStore, Ownership};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -28,11 +28,16 @@ use crate::health::Health;
 use crate::hot::mail::{Post, mail};
 use crate::hot::{HotError, HotLoop, Outbox, Parts};
 use crate::http::{Http, HttpError};
+use crate::store::OpenError;
 use crate::token::{self, TokenError};
 use crate::triggers::hooks::{HookError, Hooks};
 use crate::types::Types;
-use crate::{clock, dead_letters, topology as declared, triggers};
+use crate::{clock, dead_letters, store, topology as declared, triggers};
 
+/// After how long a store that is not open yet is waited for, and no longer only being opened.
+const ANSWER_AFTER: Duration = Duration::from_millis(500);
+/// The part that watches over whose the store is.
+const OWNERSHIP: &str = "ownership of the store";
 /// How long the bus may take to close after everything is confirmed.
 const BUS_WAIT: Duration = Duration::from_secs(5);
 
@@ -103,12 +108,42 @@ pub enum ServiceError {
     },
 }
 
-/// Runs until `stop` is cancelled or something fails for good. Call it on a runtime of one thread.
+impl ServiceError {
+    /// Whether nothing is wrong but that another orchestrator has the store now, or that this one could not keep it.
+    fn is_loss_of_the_store(&self) -> bool {
+        match self {
+            Self::Part { part } => *part == OWNERSHIP,
+            Self::Loop {
+                source: HotError::Driver { source },
+            } => matches!(**source, DriverError::Fenced { .. }),
+            _ => false,
+        }
+    }
+}
+
+/// Runs until `stop` is cancelled or something fails for good. One that loses its part of the store to another orchestrator, or cannot keep it
+/// since the database does not answer, ends what it does and begins anew, standing by. Call it on a runtime of one thread.
 ///
 /// # Errors
 /// [`ServiceError`], saying what to do.
 pub async fn run(
     config: Config,
+    stop: CancellationToken,
+    numbers: Option<PrometheusHandle>,
+) -> Result<(), ServiceError> {
+    loop {
+        match drive(&config, stop.child_token(), numbers.clone()).await {
+            Err(error) if error.is_loss_of_the_store() && !stop.is_cancelled() => {
+                tracing::warn!(error = %chain(&error), "no sagas are driven here now; this orchestrator takes its place in the line again");
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// Drives sagas for as long as the store is ours.
+async fn drive(
+    config: &Config,
     stop: CancellationToken,
     numbers: Option<PrometheusHandle>,
 ) -> Result<(), ServiceError> {
@@ -120,9 +155,10 @@ pub async fn run(
             token::of_file(&config.token_file()).map_err(|source| ServiceError::Token { source })?
         }
     };
-    let options = SqliteOptions::default();
-    let store = SqliteStore::open(config.database(), options)
-        .map_err(|source| ServiceError::Store { source })?;
+    let Some(store) = opened(config, &stop).await? else {
+        return Ok(());
+    };
+    let ownership = store.ownership();
     let reader = store.reader();
     let tables = store.triggers();
     let suspects = store.suspects();
@@ -213,10 +249,12 @@ pub async fn run(
     tracing::info!(
         instance = config.instance(),
         http = %http.address(),
+        store = ?config.store.kind,
         data = %config.store.data_dir.display(),
         "the orchestrator runs"
     );
-    let parts = start_parts(&config, &bus, inbox, &health, &shared, post, trigger_parts);
+    let mut parts = start_parts(config, &bus, inbox, &health, &shared, post, trigger_parts);
+    parts.spawn(owned(ownership));
     let ended = watched(hot.run(grace), parts, &stop).await;
     stop.cancel();
     http.stop();
@@ -229,6 +267,33 @@ pub async fn run(
     Ok(())
 }
 
+/// Opens the store. Who has to wait for it answers meanwhile that it does. None when the process is to end before.
+async fn opened(
+    config: &Config,
+    stop: &CancellationToken,
+) -> Result<Option<AnyStore>, ServiceError> {
+    let opening = store::open(config);
+    tokio::pin!(opening);
+    let mut answering = None;
+    let opened = loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break None,
+            opened = &mut opening => break Some(opened),
+            () = tokio::time::sleep(ANSWER_AFTER), if answering.is_none() => {
+                let http = Http::standing_by(config.http.listen);
+                answering = Some(http.map_err(|source| ServiceError::Http { source })?);
+            }
+        }
+    };
+    if let Some(http) = answering {
+        http.stop();
+    }
+    opened
+        .transpose()
+        .map_err(|source| ServiceError::Store { source })
+}
+
 /// What is only shown.
 #[derive(Default)]
 struct Seen {
@@ -238,10 +303,10 @@ struct Seen {
 
 /// Runs the loop; a part that ends before the stop ends the process, since it is a defect, and a start mends what it left.
 async fn watched(
-    hot: impl Future<Output = Result<SqliteStore, HotError>>,
+    hot: impl Future<Output = Result<AnyStore, HotError>>,
     mut parts: JoinSet<&'static str>,
     stop: &CancellationToken,
-) -> Result<SqliteStore, ServiceError> {
+) -> Result<AnyStore, ServiceError> {
     tokio::pin!(hot);
     let failed = tokio::select! {
         ended = &mut hot => return ended.map_err(|source| ServiceError::Loop { source }),
@@ -274,6 +339,16 @@ async fn first_failure(
         }
     }
     std::future::pending().await
+}
+
+/// Ends when the store's partition is no longer ours. What the loop still commits is refused by the store's fence.
+async fn owned(mut ownership: Ownership) -> &'static str {
+    let why = ownership.lost().await;
+    tracing::error!(
+        why,
+        "this orchestrator no longer owns its part of the store, and ends what it does there"
+    );
+    OWNERSHIP
 }
 
 /// Everything beside the loop. None of these ends before the stop.

@@ -1,26 +1,37 @@
-//! The stores: where the driver's batches become durable. One implementation so far, SQLite, for one orchestrator with nothing to
-//! install; the suite in `suite` is what any other has to pass.
+//! The stores: where the driver's batches become durable. SQLite is for one orchestrator with nothing to install ([`SqliteStore`]), PostgreSQL
+//! for those who have one ([`PostgresStore`]); the suite in `suite` is what any store has to pass.
 //!
 //! Guarantee: a commit is whole or absent, whatever dies in between; it is fenced by the partition's epoch; what is read back folds to
-//! the state that was in memory. One file holds all of it, owned by one process at a time ([`SqliteStore::open`]).
+//! the state that was in memory. One process at a time owns a file or a partition of a database.
 
+pub mod any;
 pub mod memory;
+pub mod moving;
+pub mod postgres;
 pub mod read;
+pub mod reader;
 pub mod sqlite;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
+pub mod suspects;
 pub mod tokens;
 pub mod triggers;
 
+pub use any::{
+    AnyCloseError, AnyOpenError, AnyReader, AnyStore, AnySuspects, AnyTokens, AnyTriggers,
+};
 pub use memory::MemoryStore;
+pub use postgres::{Ownership, PostgresError, PostgresOptions, PostgresReader, PostgresStore};
 pub use read::{
     Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, WorkItemCursor,
     WorkItemView,
 };
+pub use reader::Reader;
 pub use sqlite::{
-    CloseError, OpenError, Reader, SqliteOptions, SqliteStore, SqliteSuspects, SqliteTokens,
-    SqliteTriggers,
+    CloseError, ExportError, OpenError, SqliteOptions, SqliteReader, SqliteStore, SqliteSuspects,
+    SqliteTokens, SqliteTriggers,
 };
+pub use suspects::Suspects;
 pub use tokens::{TokenRow, TokenStore};
 pub use triggers::{
     Arrival, Claim, Effect, EventRow, Planned, ScheduleRow, Settled, TriggerRef, Triggers,

@@ -103,3 +103,16 @@ pub struct Counts {
 
 /// A saga with its whole log.
 pub type SagaLog = (SagaRow, Vec<(u64, baton_engine::Entry)>);
+
+/// A limit within bounds.
+pub(crate) fn page_rows(limit: usize) -> usize {
+    limit.clamp(1, PAGE_ROWS_MAX)
+}
+
+/// A page out of one row more than it may hold: that one only says that there are more.
+pub(crate) fn page<T, C>(mut found: Vec<T>, limit: usize, cursor: impl Fn(&T) -> C) -> Page<T, C> {
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = if more { found.last().map(cursor) } else { None };
+    Page { rows: found, next }
+}

@@ -25,7 +25,7 @@ async fn main() -> Result<()> {
     if let Some(Role::RawWorker { url, connections }) = &options.role {
         return raw::worker::run(url, *connections).await;
     }
-    let place = Place::find(options.amqp.as_ref()).await;
+    let place = Place::find(&options).await;
     let outcome = measure(&place, &options).await?;
     writeln!(std::io::stdout(), "{}", outcome.table())?;
     if let Some(path) = &options.json {

@@ -43,6 +43,9 @@ pub(crate) struct Options {
     /// Only the raw reference, without Baton.
     #[arg(long)]
     pub(crate) raw_only: bool,
+    /// In each round also Baton on a private PostgreSQL, beside Baton on SQLite and between references of its own.
+    #[arg(long)]
+    pub(crate) postgres: bool,
     /// Tasks the worker holds at once.
     #[arg(long, default_value_t = 500, value_parser = at_least_one)]
     pub(crate) concurrency: usize,

@@ -4,7 +4,8 @@
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
-use baton_harness::{Broker, Options as BrokerOptions, Vhost};
+use baton_harness::postgres::Options as PostgresOptions;
+use baton_harness::{Broker, Database, Options as BrokerOptions, Postgres, Vhost};
 use serde::Serialize;
 
 use crate::baton::{Alone, Baton, BatonRun};
@@ -17,6 +18,7 @@ use crate::raw::{Raw, RawRun};
 pub(crate) struct Place {
     broker: Option<Broker>,
     url: Option<String>,
+    postgres: Option<Postgres>,
 }
 
 /// One run of the reference.
@@ -57,6 +59,23 @@ pub(crate) struct Round {
     pub(crate) two_connections: Reference,
     /// Baton's rate divided by the mean of the two references beside it.
     pub(crate) ratio: f64,
+    pub(crate) on_postgres: Option<OnPostgres>,
+}
+
+/// Baton on PostgreSQL, after the second reference of its round.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct OnPostgres {
+    pub(crate) baton: Measured,
+    pub(crate) after: Reference,
+    /// Its rate divided by the mean of the two references beside it.
+    pub(crate) ratio: f64,
+}
+
+/// Where an orchestrator keeps what is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Store {
+    Sqlite,
+    Postgres,
 }
 
 /// Latency with nothing else to do.
@@ -66,16 +85,26 @@ pub(crate) struct AloneFigures {
     pub(crate) raw: Latency,
     pub(crate) saga_seen: Latency,
     pub(crate) saga_recorded: Latency,
+    /// Seen and recorded, on PostgreSQL.
+    pub(crate) on_postgres: Option<[Latency; 2]>,
 }
 
 impl Place {
     /// Starts a broker unless one is named. Its statistics and its log of writes are as a broker has them by default,
     /// not as quick as tests want them.
-    pub(crate) async fn find(amqp: Option<&String>) -> Self {
-        if let Some(url) = amqp {
+    pub(crate) async fn find(asked: &Options) -> Self {
+        let postgres = match asked.postgres {
+            // as durable as it is by default, and with the memory it has by default
+            true => Some(
+                Postgres::own(PostgresOptions::default().config("shared_buffers = 128MB")).await,
+            ),
+            false => None,
+        };
+        if let Some(url) = &asked.amqp {
             return Self {
                 broker: None,
                 url: Some(url.clone()),
+                postgres,
             };
         }
         let options = BrokerOptions::default()
@@ -84,6 +113,7 @@ impl Place {
         Self {
             broker: Some(Broker::own(options).await),
             url: None,
+            postgres,
         }
     }
 
@@ -96,6 +126,17 @@ impl Place {
                 Ok((Some(vhost), url))
             }
             (None, url) => Ok((None, url.clone().context("no broker")?)),
+        }
+    }
+
+    /// A database for one run, where it is one on PostgreSQL.
+    async fn database(&self, store: Store) -> Result<Option<Database>> {
+        match store {
+            Store::Sqlite => Ok(None),
+            Store::Postgres => {
+                let server = self.postgres.as_ref().context("no PostgreSQL")?;
+                Ok(Some(server.database().await))
+            }
         }
     }
 
@@ -133,9 +174,14 @@ impl Place {
     }
 
     /// One run of Baton, warm and checked.
-    pub(crate) async fn baton(&self, options: &Options, profile: bool) -> Result<Measured> {
+    pub(crate) async fn baton(
+        &self,
+        options: &Options,
+        store: Store,
+        profile: bool,
+    ) -> Result<Measured> {
         let (vhost, url) = self.fresh().await?;
-        let baton = Baton::start(&url, options).await?;
+        let baton = Baton::start(&url, options, self.database(store).await?).await?;
         baton.run(options.in_flight, options.in_flight).await?;
         if let Some(pause) = options.profile.filter(|_| profile) {
             let (orchestrator, worker) = baton.pids();
@@ -160,20 +206,33 @@ impl Place {
         raw.run(options.steps, 1).await?;
         let run = raw.run(options.alone * options.steps, 1).await?;
         raw.end().await?;
-        let baton = Baton::start(&url, options).await?;
-        baton.alone(1).await?;
-        let Alone { seen, recorded } = baton.alone(options.alone).await?;
-        baton.end().await?;
         self.forget(vhost).await;
+        let [saga_seen, saga_recorded] = self.sagas_alone(options, Store::Sqlite).await?;
+        let on_postgres = match self.postgres {
+            Some(_) => Some(self.sagas_alone(options, Store::Postgres).await?),
+            None => None,
+        };
         Ok(AloneFigures {
             raw: Latency::of(
                 run.trips
                     .chunks(options.steps)
                     .map(|trips| trips.iter().sum()),
             ),
-            saga_seen: Latency::of(seen),
-            saga_recorded: Latency::of(recorded),
+            saga_seen,
+            saga_recorded,
+            on_postgres,
         })
+    }
+
+    /// Seen and recorded.
+    async fn sagas_alone(&self, options: &Options, store: Store) -> Result<[Latency; 2]> {
+        let (vhost, url) = self.fresh().await?;
+        let baton = Baton::start(&url, options, self.database(store).await?).await?;
+        baton.alone(1).await?;
+        let Alone { seen, recorded } = baton.alone(options.alone).await?;
+        baton.end().await?;
+        self.forget(vhost).await;
+        Ok([Latency::of(seen), Latency::of(recorded)])
     }
 
     /// Deletes a virtual host, so that what its queues hold does not weigh on the next run.
@@ -189,23 +248,50 @@ pub(crate) async fn run(place: &Place, options: &Options) -> Result<Vec<Round>> 
     let mut rounds = Vec::with_capacity(options.pairs);
     for number in 1..=options.pairs {
         let before = place.reference(options, 1).await?;
-        let baton = place.baton(options, number == 1).await?;
+        let baton = place.baton(options, Store::Sqlite, number == 1).await?;
         let after = place.reference(options, 1).await?;
+        let on_postgres = match options.postgres {
+            true => Some(on_postgres(place, options, &after).await?),
+            false => None,
+        };
         let two_connections = place.reference(options, 2).await?;
-        let ratio = baton.steps_per_s / f64::midpoint(before.steps_per_s, after.steps_per_s);
+        let ratio = ratio(&baton, [&before, &after]);
         say(&format!(
             "round {number} of {}: reference {:.0}, Baton {:.0}, reference {:.0} steps/s: ratio {ratio:.2}",
             options.pairs, before.steps_per_s, baton.steps_per_s, after.steps_per_s
         ))?;
+        if let Some(of) = &on_postgres {
+            say(&format!(
+                "round {number}: on PostgreSQL {:.0}, reference {:.0} steps/s: ratio {:.2}",
+                of.baton.steps_per_s, of.after.steps_per_s, of.ratio
+            ))?;
+        }
         rounds.push(Round {
             before,
             baton,
             after,
             two_connections,
             ratio,
+            on_postgres,
         });
     }
     Ok(rounds)
+}
+
+/// Baton on PostgreSQL, and one more reference.
+async fn on_postgres(place: &Place, options: &Options, before: &Reference) -> Result<OnPostgres> {
+    let baton = place.baton(options, Store::Postgres, false).await?;
+    let after = place.reference(options, 1).await?;
+    let ratio = ratio(&baton, [before, &after]);
+    Ok(OnPostgres {
+        baton,
+        after,
+        ratio,
+    })
+}
+
+fn ratio(baton: &Measured, [before, after]: [&Reference; 2]) -> f64 {
+    baton.steps_per_s / f64::midpoint(before.steps_per_s, after.steps_per_s)
 }
 
 impl Reference {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::baton::Sizes;
 use crate::figures::{Latency, Spread};
 use crate::options::Options;
-use crate::rounds::{AloneFigures, Reference, Round};
+use crate::rounds::{AloneFigures, OnPostgres, Reference, Round};
 
 /// Everything measured.
 #[derive(Debug, Clone, Serialize)]
@@ -19,6 +19,8 @@ pub(crate) struct Outcome {
     pub(crate) message_bytes: Sizes,
     /// Baton divided by the mean of the references beside it; none without rounds of Baton.
     pub(crate) ratio: Spread,
+    /// The same on PostgreSQL, where that was asked for.
+    pub(crate) ratio_on_postgres: Option<Spread>,
     pub(crate) rounds: Vec<Round>,
     /// References measured without Baton.
     pub(crate) references: Vec<Reference>,
@@ -40,6 +42,8 @@ impl Outcome {
             payload_bytes: options.payload_bytes,
             message_bytes,
             ratio: Spread::of(rounds.iter().map(|round| round.ratio)),
+            ratio_on_postgres: on_postgres(&rounds)
+                .then(|| on_postgres_spread(&rounds, |of| of.ratio)),
             rounds,
             references,
             alone,
@@ -73,6 +77,12 @@ impl Outcome {
                 "\nBaton / reference, median of {} rounds: {median:.2} ({min:.2}-{max:.2})",
                 self.rounds.len()
             )?;
+            if let Some(Spread { median, min, max }) = self.ratio_on_postgres {
+                writeln!(
+                    out,
+                    "Baton on PostgreSQL / reference: {median:.2} ({min:.2}-{max:.2})"
+                )?;
+            }
             self.write_memory(out)?;
         }
         if let Some(alone) = &self.alone {
@@ -126,6 +136,21 @@ impl Outcome {
                 of(|round| round.baton.cpu_broker.unwrap_or(f64::NAN)).median,
                 of(|round| round.baton.cpu_asking).median,
             ],
+        )?;
+        if !on_postgres(&self.rounds) {
+            return Ok(());
+        }
+        let of = |figure: fn(&OnPostgres) -> f64| on_postgres_spread(&self.rounds, figure);
+        write_row(
+            out,
+            "Baton on PostgreSQL",
+            of(|one| one.baton.steps_per_s),
+            [
+                of(|one| one.baton.cpu_orchestrator).median,
+                of(|one| one.baton.cpu_worker).median,
+                of(|one| one.baton.cpu_broker.unwrap_or(f64::NAN)).median,
+                of(|one| one.baton.cpu_asking).median,
+            ],
         )
     }
 
@@ -142,6 +167,20 @@ impl Outcome {
             mb(most(|round| round.baton.db_bytes / 1024)),
         )
     }
+}
+
+/// Whether PostgreSQL was measured too.
+fn on_postgres(rounds: &[Round]) -> bool {
+    rounds.iter().any(|round| round.on_postgres.is_some())
+}
+
+fn on_postgres_spread(rounds: &[Round], figure: impl Fn(&OnPostgres) -> f64) -> Spread {
+    Spread::of(
+        rounds
+            .iter()
+            .filter_map(|round| round.on_postgres.as_ref())
+            .map(figure),
+    )
 }
 
 fn write_references(out: &mut String, name: &str, all: &[&Reference]) -> std::fmt::Result {
@@ -198,7 +237,12 @@ fn write_alone(out: &mut String, alone: &AloneFigures, steps: usize) -> std::fmt
     row(
         "saga: started to ended, as recorded (whole ms)",
         alone.saga_recorded,
-    )
+    )?;
+    if let Some([seen, recorded]) = alone.on_postgres {
+        row("the same on PostgreSQL: published to committed", seen)?;
+        row("the same on PostgreSQL: as recorded", recorded)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

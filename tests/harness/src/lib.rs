@@ -1,4 +1,4 @@
-//! Real parts for tests: a private RabbitMQ, a relay that cuts connections, our own processes to be killed, and an
+//! Real parts for tests: a private RabbitMQ, a private PostgreSQL, a relay that cuts connections, our own processes to be killed, and an
 //! independent ledger of effects.
 //!
 //! Guarantees: nothing here touches a system service or listens beyond loopback; whatever a test starts is ended with
@@ -9,6 +9,8 @@
 //! |---|---|
 //! | [`Broker`] | a RabbitMQ node: shared by all tests, or the test's own to kill and restart |
 //! | [`Vhost`] | a fresh virtual host on it, gone at the end of the test |
+//! | [`Postgres`] | a PostgreSQL server: shared by all tests, or the test's own to kill and restart |
+//! | [`Database`] | a fresh database on it, gone at the end of the test |
 //! | [`Proxy`] | a TCP relay between client and broker that can cut, hold and delay |
 //! | [`Process`] | one of our binaries: started, stopped, killed, its log read |
 //! | [`Ledger`] | the outside world, which remembers what was done to it |
@@ -18,6 +20,7 @@ pub mod binaries;
 mod broker;
 pub mod ledger;
 mod ports;
+pub mod postgres;
 mod process;
 mod proxy;
 mod vhost;
@@ -26,6 +29,7 @@ mod watchdog;
 
 pub use broker::{Broker, Management, Options, SHARED_ENV, shared};
 pub use ledger::Ledger;
+pub use postgres::{Database, Postgres};
 pub use process::{Launch, Process};
 pub use proxy::{Direction, Proxy};
 pub use vhost::{Message, Queue, Vhost};

@@ -189,6 +189,8 @@ impl Relay {
         let (mut server_in, mut server_out) = server.into_split();
         let mut rules = self.rules.subscribe();
         let ended = tokio::select! {
+            // a cut comes before whatever waited to be forwarded
+            biased;
             () = self.end.cancelled() => Ended::Cut,
             _ = rules.wait_for(|rules| rules.cuts != cuts) => Ended::Cut,
             () = async {

@@ -1,9 +1,12 @@
-//! The system under test: one orchestrator on SQLite, some workers, one ledger, on a virtual host of a broker.
+//! The system under test: one orchestrator, on SQLite or on a database of its own, some workers, one ledger, on a virtual host of a broker.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use baton_harness::{Broker, Launch, Ledger, Options, Process, Proxy, Vhost, await_some, binaries};
+use baton_harness::{
+    Broker, Database, Launch, Ledger, Options, Postgres, Process, Proxy, Vhost, await_some,
+    binaries, postgres,
+};
 
 use serde_json::{Value, json};
 
@@ -21,7 +24,25 @@ pub struct Setup {
     worker_env: Vec<(String, String)>,
     workers: usize,
     small_disk: bool,
+    store: Store,
+    database_relay: bool,
 }
+
+/// Where the orchestrator keeps what is durable.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Store {
+    #[default]
+    Sqlite,
+    /// In a file until [`System::use_database`], with an empty database beside it.
+    SqliteFirst,
+    /// On the server all tests share.
+    Postgres,
+    /// On a server of its own, which can be hurt.
+    OwnPostgres,
+}
+
+/// How long a partition is owned without a word: short, since the orchestrator that follows a killed one waits for it.
+const LEASE_MS: &str = "3000";
 
 /// Starts what follows with a file system of its own for its data, so small that a test can fill it. The process keeps its id.
 const SMALL_DISK: &str = r#"mkdir -p "$0" && mount -t tmpfs -o size=16m tmpfs "$0" && exec "$1""#;
@@ -40,6 +61,35 @@ impl Setup {
     #[must_use]
     pub const fn own_broker(mut self) -> Self {
         self.own_broker = true;
+        self
+    }
+
+    /// The orchestrator keeps everything in a PostgreSQL database.
+    #[must_use]
+    pub const fn postgres(mut self) -> Self {
+        self.store = Store::Postgres;
+        self
+    }
+
+    /// As [`Self::postgres`], on a server of its own, which can be hurt ([`System::postgres`]).
+    #[must_use]
+    pub const fn own_postgres(mut self) -> Self {
+        self.store = Store::OwnPostgres;
+        self
+    }
+
+    /// As [`Self::postgres`], through a relay that can do to the connections what a network does ([`System::database_relay`]).
+    #[must_use]
+    pub const fn postgres_through_a_relay(mut self) -> Self {
+        self.store = Store::Postgres;
+        self.database_relay = true;
+        self
+    }
+
+    /// The orchestrator begins in a file, as usual; there is an empty database it can be moved to ([`System::use_database`]).
+    #[must_use]
+    pub const fn with_an_empty_database(mut self) -> Self {
+        self.store = Store::SqliteFirst;
         self
     }
 
@@ -98,6 +148,21 @@ impl Setup {
         let vhost = broker.vhost().await;
         let proxy = Proxy::to_port(broker.amqp_port()).await;
         let ledger = Ledger::start().await;
+        let postgres = match self.store {
+            Store::Sqlite => None,
+            Store::SqliteFirst | Store::Postgres => Some(Postgres::shared().await),
+            Store::OwnPostgres => Some(Postgres::own(postgres::Options::default()).await),
+        };
+        let database = match &postgres {
+            Some(server) => Some(server.database().await),
+            None => None,
+        };
+        let database_relay = match &database {
+            Some(database) if self.database_relay => {
+                Some(Proxy::to_port(database.server().port()).await)
+            }
+            _ => None,
+        };
         let dir = binaries::fresh_dir("system");
         let files = dir.join("files");
         std::fs::create_dir(&files).expect("a folder for file.write can be made");
@@ -111,9 +176,12 @@ impl Setup {
             files,
             dir,
             port,
+            on_database: !matches!(self.store, Store::Sqlite | Store::SqliteFirst),
             setup: self,
             vhost,
             broker,
+            database_relay,
+            database,
         };
         for _ in 0..system.setup.workers {
             system.add_worker(&[]);
@@ -143,6 +211,9 @@ pub struct System {
     pub vhost: Vhost,
     /// Its broker.
     pub broker: Broker,
+    database_relay: Option<Proxy>,
+    database: Option<Database>,
+    on_database: bool,
 }
 
 impl System {
@@ -167,9 +238,73 @@ impl System {
         (orchestrator, &mut self.workers)
     }
 
+    /// The database, of a system that has one.
+    pub fn database(&self) -> &Database {
+        let database = self.database.as_ref();
+        database.expect("the system was set up with a database")
+    }
+
+    /// The server of the database, to be killed and started again.
+    pub fn postgres(&self) -> Postgres {
+        self.database().server().clone()
+    }
+
+    /// Between the orchestrator and its database, of a system that was set up so.
+    pub fn database_relay(&self) -> &Proxy {
+        let relay = self.database_relay.as_ref();
+        relay.expect("the system was set up with a relay before its database")
+    }
+
+    /// Kills the orchestrator; from now on it is started on this database.
+    pub fn use_database(&mut self, database: Option<Database>) {
+        drop(self.orchestrator.take());
+        self.database = database.or_else(|| self.database.take());
+        self.on_database = true;
+    }
+
+    /// Kills the orchestrator, as a power cut would; [`Self::orchestrator`] starts it again.
+    pub fn end_orchestrator(&mut self) {
+        drop(self.orchestrator.take());
+    }
+
+    /// Runs `baton-orchestrator store …` with the settings of the orchestrator, told to use the database it has or may get where `database`.
+    /// Whether it succeeded, and what it printed.
+    pub async fn at_store(&self, args: &[&str], database: bool) -> (bool, String) {
+        let launch = self.launch_orchestrator_on(self.port, database);
+        let mut process = launch.arg("store").args(args.iter().copied()).start();
+        let ended = process.wait(SOON).await;
+        (ended.success(), process.log())
+    }
+
+    /// Runs lines of a shell in which `baton-orchestrator` is the program of that name with the settings of the orchestrator, and further
+    /// variables are set. What they printed; panics when one of them fails.
+    pub async fn shell(&self, lines: &str, env: &[(&str, String)]) -> String {
+        let programs = binaries::path_of("baton-orchestrator");
+        let folder = programs.parent().expect("it lies in a folder");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let launch = self
+            .orchestrator_settings(Launch::program("shell", "sh"), self.port, self.on_database)
+            .env("PATH", format!("{}:{path}", folder.display()));
+        let launch = env.iter().fold(launch, |launch, (name, value)| {
+            launch.env(name.to_owned(), value)
+        });
+        let mut process = launch.args(["-euxc", lines]).start();
+        let ended = process.wait(SOON).await;
+        let said = process.log();
+        assert!(ended.success(), "{ended}:\n{said}");
+        said
+    }
+
     /// How another orchestrator on the same data would be started, its API on another port.
     pub fn second_orchestrator(&self) -> Launch {
         self.launch_orchestrator(free_port())
+    }
+
+    /// As [`Self::second_orchestrator`], with its API.
+    pub fn another_orchestrator(&self) -> (Launch, Api) {
+        let port = free_port();
+        let api = Api::at(&format!("http://127.0.0.1:{port}"), TOKEN);
+        (self.launch_orchestrator(port), api)
     }
 
     /// How an orchestrator on data of its own would be started, its API on the port of the one that runs.
@@ -319,8 +454,15 @@ impl System {
     }
 
     fn launch_orchestrator(&self, port: u16) -> Launch {
-        let launch = self
-            .orchestrator_program()
+        self.launch_orchestrator_on(port, self.on_database)
+    }
+
+    fn launch_orchestrator_on(&self, port: u16, database: bool) -> Launch {
+        self.orchestrator_settings(self.orchestrator_program(), port, database)
+    }
+
+    fn orchestrator_settings(&self, program: Launch, port: u16, database: bool) -> Launch {
+        let launch = program
             .env("NO_COLOR", "1")
             .env(variable("store.data_dir"), self.data_dir())
             .env(
@@ -330,7 +472,22 @@ impl System {
             .env(variable("bus.reconnect_ms_max"), "1000")
             .env(variable("http.listen"), format!("127.0.0.1:{port}"))
             .env(variable("http.token"), TOKEN);
+        let launch = match &self.database {
+            Some(of) if database => launch
+                .env(variable("store.kind"), "postgres")
+                .env(variable("store.url"), self.url_of(of))
+                .env(variable("store.lease_ms"), LEASE_MS)
+                .env(variable("store.connect_timeout_ms"), "1000"),
+            _ => launch,
+        };
         with_all(launch, &self.setup.orchestrator_env)
+    }
+
+    fn url_of(&self, database: &Database) -> String {
+        match &self.database_relay {
+            Some(relay) => database.url_through(relay.port()),
+            None => database.url(),
+        }
     }
 
     fn launch_worker(&self, broker_url: &str) -> Launch {

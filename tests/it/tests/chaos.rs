@@ -1,11 +1,11 @@
-//! Sagas of three steps while orchestrator, worker and broker are killed at random moments: each ends as promised, and the ledger shows
+//! Sagas of three steps while orchestrator, worker and broker, or database, are killed at random moments: each ends as promised, and the ledger shows
 //! each effect once, or done and taken back, none lost and none half. `BATON_SEED` repeats the moments; `BATON_LONG=1` makes it a thousand
 //! sagas and ten kills of each.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use baton_harness::{Broker, Process, await_until};
+use baton_harness::{Broker, Postgres, Process, await_until};
 use baton_it::oracle::Book;
 use baton_it::sagas::{Saga, written};
 use baton_it::{Chance, Setup, System, long};
@@ -15,7 +15,7 @@ use serde_json::Value;
 const END_LIMIT: Duration = Duration::from_secs(240);
 /// How long one of the killed may take to be back.
 const BACK_LIMIT: Duration = Duration::from_secs(120);
-/// How long a broker that has been killed stays away, at most.
+/// How long a broker or a database that has been killed stays away, at most.
 const AWAY_MAX: Duration = Duration::from_secs(2);
 
 /// Whether a step of a saga is claimed, held late, or a file.
@@ -157,12 +157,59 @@ fn original(number: usize) -> Option<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_orchestrator_worker_and_broker_and_every_saga_ends_as_promised() {
     let (count, kills) = if long() { (1_000, 10) } else { (120, 2) };
+    let system = Setup::workers(2).own_broker();
+    every_saga_ends_as_promised(system, count, kills, |system| {
+        Third::Broker(system.broker.clone())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_orchestrator_worker_and_database_and_every_saga_ends_as_promised() {
+    let (count, kills) = if long() { (1_000, 10) } else { (60, 2) };
+    // a name of its own, so that it need not wait for its own lease; and a lease that a database away for a while does not end
+    let system = Setup::workers(2)
+        .own_postgres()
+        .orchestrator("service.instance", "chaos")
+        .orchestrator("store.lease_ms", "60000");
+    every_saga_ends_as_promised(system, count, kills, |system| {
+        Third::Postgres(system.postgres())
+    })
+    .await;
+}
+
+/// What is killed beside orchestrator and workers.
+enum Third {
+    Broker(Broker),
+    Postgres(Postgres),
+}
+
+impl Third {
+    async fn killed_for(&self, away: Duration) {
+        match self {
+            Self::Broker(broker) => {
+                broker.kill9();
+                tokio::time::sleep(away).await;
+                broker.start().await;
+            }
+            Self::Postgres(server) => {
+                server.kill9();
+                tokio::time::sleep(away).await;
+                server.start().await;
+            }
+        }
+    }
+}
+
+async fn every_saga_ends_as_promised(
+    setup: Setup,
+    count: usize,
+    kills: usize,
+    third: impl Fn(&System) -> Third,
+) {
     let chance = Chance::of_environment();
-    let mut system = Setup::workers(2)
-        .own_broker()
-        .orchestrator("sagas.idle_ms", "2000")
-        .start()
-        .await;
+    let mut system = setup.orchestrator("sagas.idle_ms", "2000").start().await;
+    let third = third(&system);
     for task_type in ["test.effect@1", "test.effect-late@1", "file.write@1"] {
         system.await_served(task_type).await;
     }
@@ -179,7 +226,7 @@ async fn kill_orchestrator_worker_and_broker_and_every_saga_ends_as_promised() {
 
     let every = Duration::from_millis(150);
     let begun = Instant::now();
-    let ids = storm(&mut system, &chance, &plans, count, kills, every).await;
+    let ids = storm(&mut system, &chance, &plans, (count, kills), every, &third).await;
     let stormed = begun.elapsed();
     all_end(&system, &ids).await;
     says(&format!(
@@ -195,12 +242,12 @@ async fn storm(
     system: &mut System,
     chance: &Chance,
     plans: &[Plan],
-    count: usize,
-    kills: usize,
+    (count, kills): (usize, usize),
     every: Duration,
+    third: &Third,
 ) -> Vec<String> {
     let most = every * u32::try_from(count / kills).unwrap_or(u32::MAX);
-    let (broker, files) = (system.broker.clone(), system.files.clone());
+    let files = system.files.clone();
     let api = system.api.clone();
     let starting = async {
         let mut ids = Vec::new();
@@ -220,7 +267,7 @@ async fn storm(
         starting,
         kill_orchestrator(orchestrator, &url, chance.part(1), kills, most),
         kill_workers(workers, chance.part(2), kills, most),
-        kill_broker(&broker, chance.part(3), kills, most),
+        kill_third(third, chance.part(3), kills, most),
     );
     ids
 }
@@ -251,12 +298,12 @@ async fn kill_workers(workers: &mut [Process], mut chance: Chance, kills: usize,
     }
 }
 
-async fn kill_broker(broker: &Broker, mut chance: Chance, kills: usize, most: Duration) {
+async fn kill_third(third: &Third, mut chance: Chance, kills: usize, most: Duration) {
     for _ in 0..kills {
         tokio::time::sleep(chance.between(Duration::ZERO, most)).await;
-        broker.kill9();
-        tokio::time::sleep(chance.between(Duration::ZERO, AWAY_MAX)).await;
-        broker.start().await;
+        third
+            .killed_for(chance.between(Duration::ZERO, AWAY_MAX))
+            .await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! Definitions: checked, registered, listed, shown. What is wrong with a document is answered at line and column.
 
+use baton_store::Reader as _;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

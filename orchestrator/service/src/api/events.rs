@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use baton_bus::{Outgoing, Sent};
 use baton_messages::{BODY_BYTES_MAX, Event, MessageId, SagaId, StepId, Timestamp, topology};
-use baton_store::{Effect, EventCursor, EventRow, TriggerRef};
+use baton_store::{Effect, EventCursor, EventRow, Reader as _, TriggerRef};
 use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use baton_driver::DeadLetterRow;
 use baton_engine::{WorkItem, WorkItemKind};
 use baton_messages::{DeadReason, Manifest, SagaId, TaskType, Timestamp};
-use baton_store::WorkItemView;
+use baton_store::{Reader as _, WorkItemView};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

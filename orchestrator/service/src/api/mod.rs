@@ -32,7 +32,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::header;
 use axum::routing::get;
 use baton_messages::BODY_BYTES_MAX;
-use baton_store::Reader;
+use baton_store::AnyReader;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +47,7 @@ use document::says;
 /// What every handler may use.
 pub(crate) struct Api {
     pub(crate) post: Post,
-    pub(crate) reader: Reader,
+    pub(crate) reader: AnyReader,
     pub(crate) health: Arc<Health>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) types: Arc<Types>,
@@ -65,7 +65,7 @@ pub(crate) struct Api {
 
 pub(crate) use definitions::Known;
 pub(crate) use live::Streams;
-pub(crate) use probes::Counted;
+pub(crate) use probes::{Counted, standing_by};
 pub(crate) use seen::Watched;
 pub(crate) use top::LastTop;
 

@@ -1,12 +1,15 @@
 //! For machines that watch machines: alive, ready, and in numbers. Without a token, since whoever asks has none.
 
+use baton_store::Reader as _;
 use std::future::{Ready, ready};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 
 use super::Shared;
 use crate::health::STUCK_AFTER;
@@ -17,6 +20,14 @@ const COUNT_EVERY: Duration = Duration::from_secs(10);
 /// When the store was last counted.
 #[derive(Debug, Default)]
 pub(crate) struct Counted(Mutex<Option<Instant>>);
+
+/// What a process without a store answers: it is to be left alone, and to be asked for nothing.
+pub(crate) fn standing_by() -> Router {
+    const WAITS: &str = "stands by: another orchestrator drives the sagas, or the database does not answer; which of them stands in the log\n";
+    Router::new()
+        .route("/healthz", get(|| ready("ok\n")))
+        .fallback(|| ready((StatusCode::SERVICE_UNAVAILABLE, WAITS)))
+}
 
 /// Whether the process should be left alone: its loop turns.
 pub(crate) fn healthz(State(api): Shared) -> Ready<(StatusCode, String)> {

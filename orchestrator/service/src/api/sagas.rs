@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use baton_engine::{Definition, Input, SagaState, Status, Verdict};
 use baton_messages::{InputId, SagaId, Start, TaskType, Timestamp};
-use baton_store::SagaFilter;
+use baton_store::{Reader as _, SagaFilter};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -1,5 +1,6 @@
 //! Schedules: shown with when each comes next, paused, resumed, fired by hand.
 
+use baton_store::Reader as _;
 use std::time::Duration;
 
 use aide::axum::routing::{get_with, post_with};

@@ -9,7 +9,7 @@ use baton_driver::StoreError;
 use baton_driver::store::BoxError;
 use baton_engine::{SagaState, replay};
 use baton_messages::SagaId;
-use baton_store::Reader;
+use baton_store::{AnyReader, Reader as _};
 use tokio::sync::watch;
 
 use super::view;
@@ -44,7 +44,7 @@ pub(crate) enum Look {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub(crate) async fn folded(reader: &Reader, saga: SagaId) -> Result<Option<Folded>, StoreError> {
+pub(crate) async fn folded(reader: &AnyReader, saga: SagaId) -> Result<Option<Folded>, StoreError> {
     let Some((first, loaded)) = reader.folding(saga).await? else {
         return Ok(None);
     };
@@ -66,12 +66,12 @@ fn fold(state: &mut SagaState, entries: &[baton_engine::Entry]) -> Result<(), St
 #[derive(Debug)]
 pub(crate) struct Watched {
     changes: Arc<Changes>,
-    reader: Reader,
+    reader: AnyReader,
     sagas: Mutex<HashMap<SagaId, watch::Sender<Look>>>,
 }
 
 impl Watched {
-    pub(crate) fn new(changes: Arc<Changes>, reader: Reader) -> Self {
+    pub(crate) fn new(changes: Arc<Changes>, reader: AnyReader) -> Self {
         Self {
             changes,
             reader,

@@ -1,6 +1,7 @@
 //! Where time goes, by task type: how long its tasks waited for a worker and how long they ran, over the last rows of the log. Reckoned
 //! from the records and kept for a moment, so that many who look cost what one does.
 
+use baton_store::Reader as _;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -69,11 +69,64 @@ pub struct ServiceConfig {
 }
 
 /// Where things are kept.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
-    /// The folder of the database and the token.
+    /// In a file, or in a database.
+    pub kind: StoreKind,
+    /// The folder of the file, if it is one, and of the token.
     pub data_dir: PathBuf,
+    /// The database's address.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// A file with its password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// Connections that read.
+    pub readers: usize,
+    /// How long connecting may take.
+    pub connect_timeout_ms: u64,
+    /// How long one statement may take.
+    pub statement_timeout_ms: u64,
+    /// How long a partition is owned without a word of its owner.
+    pub lease_ms: u64,
+    /// TLS to the database.
+    pub tls: StoreTls,
+}
+
+/// TLS to the database.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreTls {
+    /// The authorities to trust.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// The certificate of this process.
+    #[serde(default)]
+    pub cert_file: Option<PathBuf>,
+    /// Its key.
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for StoreConfig {
+    /// Without the address, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreConfig")
+            .field("kind", &self.kind)
+            .field("data_dir", &self.data_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What kind of store it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreKind {
+    /// One file, one orchestrator.
+    Sqlite,
+    /// A database.
+    Postgres,
 }
 
 /// Taking in reports.
@@ -228,6 +281,42 @@ impl Config {
         }
         if self.bus.lanes < 2 {
             return range("bus.lanes", "has to be from 2 to 16; 3 is usual");
+        }
+        match (self.store.kind, &self.store.url) {
+            (StoreKind::Postgres, None) => {
+                return range(
+                    "store.url",
+                    "is not set; give the database's address, such as postgres://baton@db.example.com/baton",
+                );
+            }
+            (StoreKind::Sqlite, Some(_)) => {
+                return range(
+                    "store.url",
+                    "is set, and store.kind is sqlite, which keeps everything in store.data_dir; set store.kind to postgres, or leave the address out",
+                );
+            }
+            (StoreKind::Postgres, Some(_)) | (StoreKind::Sqlite, None) => {}
+        }
+        if !(1..=64).contains(&self.store.readers) {
+            return range("store.readers", "has to be from 1 to 64; 4 is usual");
+        }
+        if !(100..=60_000).contains(&self.store.connect_timeout_ms) {
+            return range(
+                "store.connect_timeout_ms",
+                "has to be from 100 to 60000; 5000 is usual",
+            );
+        }
+        if !(100..=600_000).contains(&self.store.statement_timeout_ms) {
+            return range(
+                "store.statement_timeout_ms",
+                "has to be from 100 to 600000; 10000 is usual",
+            );
+        }
+        if !(3_000..=300_000).contains(&self.store.lease_ms) {
+            return range(
+                "store.lease_ms",
+                "has to be from 3000 to 300000; 10000 is usual",
+            );
         }
         if self.sagas.idle_ms < 1_000 {
             return range(

@@ -138,3 +138,29 @@ fn hooks_have_sections_of_their_own_names() {
     let error = layers("[hooks.siem]\nsecret = \"plain\"\n", &[]).unwrap_err();
     assert!(error.to_string().contains("`hooks.siem.secret`"), "{error}");
 }
+
+#[test]
+fn a_database_has_an_address_and_a_file_has_none() {
+    let kind = ("BATON__STORE__KIND", "postgres");
+    let url = ("BATON__STORE__URL", "postgres://ann:hunter22@db/baton");
+    let both = config("", &[kind, url]).unwrap();
+    assert_eq!(both.store.kind, StoreKind::Postgres);
+    assert!(!format!("{both:?}").contains("hunter22"), "not shown");
+    let shown = layers("", &[kind, url]).unwrap().shown();
+    assert!(
+        !shown.contains("hunter22") && shown.contains("db/baton"),
+        "{shown}"
+    );
+    for (vars, key) in [
+        (vec![kind], "store.url"),
+        (vec![url], "store.url"),
+        (
+            vec![kind, url, ("BATON__STORE__LEASE_MS", "100")],
+            "store.lease_ms",
+        ),
+        (vec![("BATON__STORE__READERS", "0")], "store.readers"),
+    ] {
+        let refused = config("", &vars).unwrap_err().to_string();
+        assert!(refused.contains(key), "{refused}");
+    }
+}

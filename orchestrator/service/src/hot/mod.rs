@@ -31,7 +31,7 @@ use baton_bus::{AckTag, BusState, Consumer, Delivery, Link};
 use baton_driver::{Driver, DriverError, Sent, Store, Ticket};
 use baton_messages::fleet::Announcement;
 use baton_messages::{InboxKey, TaskType};
-use baton_store::SqliteSuspects;
+use baton_store::AnySuspects;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -90,7 +90,7 @@ pub enum HotError {
 pub(crate) struct Parts<S> {
     pub(crate) driver: Driver<S, Outbox>,
     pub(crate) outbox: Outbox,
-    pub(crate) suspects: SqliteSuspects,
+    pub(crate) suspects: AnySuspects,
     pub(crate) bus: baton_bus::Bus,
     pub(crate) lanes: usize,
     pub(crate) inbox: InboxKey,
@@ -126,7 +126,7 @@ pub(crate) struct HotLoop<S> {
     /// The message before those that wait, if it was delivered so often that it may be what kills us: none of them overtakes it.
     suspect: Option<Suspect>,
     losses: Losses,
-    suspects: SqliteSuspects,
+    suspects: AnySuspects,
     /// What is tried alone now.
     trial: Option<Trial>,
     vain: Vain,

@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use baton_driver::{Store, StoreError};
-use baton_store::SqliteSuspects;
+use baton_store::{AnySuspects, Suspects as _};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -169,7 +169,7 @@ impl<S: Store> HotLoop<S> {
     /// Asks the notes until they answer. None when the process is stopped.
     async fn stubborn<T>(
         &mut self,
-        ask: impl AsyncFn(SqliteSuspects) -> Result<T, StoreError>,
+        ask: impl AsyncFn(AnySuspects) -> Result<T, StoreError>,
     ) -> Option<T> {
         let mut pause = AGAIN_MIN;
         loop {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use baton_bus::Link;
 use baton_messages::topology::{self, Binding, Topology};
-use baton_store::Triggers as _;
+use baton_store::{Reader as _, Triggers as _};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Live, Shared};

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use baton_bus::Bus;
 use baton_driver::SubscriptionRow;
-use baton_store::{Reader, SqliteTriggers};
+use baton_store::{AnyReader, AnyTriggers};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -109,8 +109,8 @@ pub(crate) struct Parts {
 /// What every part uses.
 #[derive(Clone)]
 pub(crate) struct Shared {
-    tables: SqliteTriggers,
-    reader: Reader,
+    tables: AnyTriggers,
+    reader: AnyReader,
     post: Post,
     bus: Bus,
     live: watch::Receiver<Arc<Live>>,
@@ -131,8 +131,8 @@ impl Shared {
 
 /// What the parts are made with.
 pub(crate) struct Uses {
-    pub(crate) tables: SqliteTriggers,
-    pub(crate) reader: Reader,
+    pub(crate) tables: AnyTriggers,
+    pub(crate) reader: AnyReader,
     pub(crate) post: Post,
     pub(crate) bus: Bus,
     /// Steps that begin to wait.

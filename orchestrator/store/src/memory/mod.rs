@@ -1,6 +1,7 @@
 //! The store in memory: the naive one, which says what every other has to answer, and which tests of the driver run on.
 //! Clones share what is kept, so that a driver can be dropped and another one recover.
 
+mod reader;
 mod tables;
 mod triggers;
 
@@ -12,9 +13,11 @@ use baton_driver::{
     StoreError, SubscriptionRow,
 };
 use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
+use uuid::Uuid;
 
 use crate::Partition;
 use crate::read::Counts;
+use crate::suspects::{KEPT_MS, Suspects};
 use crate::tokens::{TokenRow, TokenStore};
 use tables::Tables;
 
@@ -191,6 +194,30 @@ impl Store for MemoryStore {
     }
 }
 
+impl Suspects for MemoryStore {
+    async fn begin(&self, message: Uuid, part: u32, now: Timestamp) -> Result<u32, StoreError> {
+        let mut tables = self.tables();
+        tables
+            .suspects
+            .retain(|_, (_, at)| at.0 >= now.0.saturating_sub(KEPT_MS));
+        let (tries, at) = tables.suspects.entry((message, part)).or_insert((0, now));
+        (*tries, *at) = (*tries + 1, now);
+        Ok(*tries - 1)
+    }
+
+    async fn take_back(&self, message: Uuid, part: u32) -> Result<(), StoreError> {
+        if let Some((tries, _)) = self.tables().suspects.get_mut(&(message, part)) {
+            *tries = tries.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    async fn done(&self, message: Uuid, part: u32) -> Result<(), StoreError> {
+        self.tables().suspects.remove(&(message, part));
+        Ok(())
+    }
+}
+
 impl TokenStore for MemoryStore {
     async fn put_token(&self, row: TokenRow) -> Result<bool, StoreError> {
         let mut tables = self.tables();
@@ -223,6 +250,9 @@ mod tests {
     impl Subject for MemoryStore {
         type Store = Self;
         type Tokens = Self;
+        type Triggers = Self;
+        type Suspects = Self;
+        type Reader = Self;
 
         async fn open(&mut self) -> (Self, Partition) {
             (self.clone(), self.take(0))
@@ -234,9 +264,15 @@ mod tests {
             self.clone()
         }
 
-        type Triggers = Self;
-
         fn triggers(&self, store: &Self) -> Self {
+            store.clone()
+        }
+
+        fn suspects(&self, store: &Self) -> Self {
+            store.clone()
+        }
+
+        fn reader(&self, store: &Self) -> Self {
             store.clone()
         }
 

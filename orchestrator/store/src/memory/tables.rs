@@ -37,6 +37,8 @@ pub(super) struct Tables {
     pub(super) manifests: BTreeMap<TaskType, Manifest>,
     pub(super) tokens: BTreeMap<String, TokenRow>,
     pub(super) triggers: TriggerTables,
+    /// Tries, and when the last began.
+    pub(super) suspects: BTreeMap<(Uuid, u32), (u32, Timestamp)>,
     pub(super) fault: Option<CommitFault>,
 }
 

@@ -12,10 +12,10 @@ use crate::triggers::{Arrival, Effect, EventRow, Planned, ScheduleRow, Settled, 
 
 #[derive(Debug, Default)]
 pub(super) struct TriggerTables {
-    events: Vec<EventRow>,
+    pub(super) events: Vec<EventRow>,
     last_seq: u64,
     keys: BTreeMap<(String, String), (SagaId, Timestamp)>,
-    schedules: BTreeMap<(String, String), ScheduleRow>,
+    pub(super) schedules: BTreeMap<(String, String), ScheduleRow>,
     bindings: BTreeSet<String>,
 }
 

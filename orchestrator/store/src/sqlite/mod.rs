@@ -2,13 +2,15 @@
 //!
 //! Everything the driver asks for goes to one thread that holds the only writing connection, in the order it was asked; the driver's
 //! own thread never waits for the disk. Whoever drops a future has not stopped what was sent: it is done wholly or not at all, the answer
-//! is thrown away. [`Reader`]s have connections of their own and see what is committed.
+//! is thrown away. [`SqliteReader`]s have connections of their own and see what is committed.
 
 mod columns;
 mod commit;
 mod deltas;
+mod export;
 mod load;
 mod lock;
+mod moving;
 mod one_saga;
 mod queries;
 mod reader;
@@ -31,7 +33,10 @@ use baton_driver::{
 };
 use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 
-pub use reader::Reader;
+pub use export::ExportError;
+pub(crate) use lock::process_and_host;
+pub(crate) use moving::KeyRow;
+pub use reader::SqliteReader;
 pub use schema::OpenError;
 pub use suspects::SqliteSuspects;
 pub use thread::CloseError;
@@ -78,7 +83,7 @@ impl Default for SqliteOptions {
 #[derive(Debug)]
 pub struct SqliteStore {
     partition: Partition,
-    reader: Reader,
+    reader: SqliteReader,
     thread: StoreThread,
 }
 
@@ -91,7 +96,7 @@ impl SqliteStore {
         let path = path.as_ref().to_path_buf();
         let lock = lock::FileLock::take(&path)?;
         let mut conn = schema::open_for_writing(&path, &options)?;
-        let owner = options.owner.clone().unwrap_or_else(lock::process_and_host);
+        let owner = options.owner.clone().unwrap_or_else(process_and_host);
         let partition = schema::take_partition(&mut conn, PARTITION, &owner).map_err(|source| {
             OpenError::Sqlite {
                 path: path.clone(),
@@ -101,7 +106,7 @@ impl SqliteStore {
         tracing::info!(path = %path.display(), partition = partition.id, epoch = partition.epoch, "store opened");
         let thread =
             StoreThread::start(conn, lock).map_err(|source| OpenError::Thread { source })?;
-        let reader = Reader::new(path, &options)?;
+        let reader = SqliteReader::new(path, &options)?;
         Ok(Self {
             partition,
             reader,
@@ -117,7 +122,7 @@ impl SqliteStore {
 
     /// Something that reads beside the driver.
     #[must_use]
-    pub fn reader(&self) -> Reader {
+    pub fn reader(&self) -> SqliteReader {
         self.reader.clone()
     }
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use baton_driver::store::BoxError;
-use baton_driver::{DeadLetterRow, DefinitionRow, SagaRow, StoreError};
+use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
 use baton_messages::{DeadReason, SagaId};
 use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleResult};
@@ -14,13 +14,14 @@ use super::columns::{
     document, failed, instant, instant_if_set, int, rows, saga_id, saga_row, status, uint, uuid,
     word,
 };
-use super::load::{all, definitions};
+use super::load::{self, all, definitions};
 use super::schema::{OpenError, open_for_reading};
-use super::{SqliteOptions, queries, triggers};
+use super::{SqliteOptions, one_saga, queries, triggers};
 use crate::read::{
-    Counts, DeadLetterCursor, EventCursor, PAGE_ROWS_MAX, Page, SagaCursor, SagaFilter, SagaLog,
-    WorkItemCursor, WorkItemView,
+    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, WorkItemCursor,
+    WorkItemView, page, page_rows,
 };
+use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
 
 /// An id that sorts after every other: where a list that runs backwards begins.
@@ -28,11 +29,11 @@ const LAST_ID: [u8; 17] = [0xff; 17];
 
 /// Reads a store, from any task; clones share the connections.
 #[derive(Clone, Debug)]
-pub struct Reader {
+pub struct SqliteReader {
     pool: Pool<Connections>,
 }
 
-impl Reader {
+impl SqliteReader {
     /// A reader of the file another process may be writing.
     ///
     /// # Errors
@@ -57,11 +58,28 @@ impl Reader {
         })
     }
 
-    /// Sagas, newest first.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn sagas(
+    pub(super) async fn read<T, F>(&self, what: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let lost = |source: BoxError| StoreError {
+            what: what.to_owned(),
+            source,
+        };
+        let conn: Object<Connections> = self
+            .pool
+            .get()
+            .await
+            .map_err(|source| lost(Box::new(source)))?;
+        let read = tokio::task::spawn_blocking(move || work(&conn)).await;
+        read.map_err(|source| lost(Box::new(source)))?
+            .map_err(failed(what))
+    }
+}
+
+impl Reader for SqliteReader {
+    async fn sagas(
         &self,
         filter: SagaFilter,
         after: Option<SagaCursor>,
@@ -73,11 +91,7 @@ impl Reader {
         .await
     }
 
-    /// One saga with its whole log, by place in the partition's log.
-    ///
-    /// # Errors
-    /// When the store cannot be read, or holds what this version cannot.
-    pub async fn saga(&self, saga: SagaId) -> Result<Option<SagaLog>, StoreError> {
+    async fn saga(&self, saga: SagaId) -> Result<Option<SagaLog>, StoreError> {
         self.read("a saga", move |conn| {
             // one transaction: row and log of the same moment
             let seen = conn.unchecked_transaction()?;
@@ -94,11 +108,7 @@ impl Reader {
         .await
     }
 
-    /// Work items, oldest first; only those of `kind`, where one is named.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn work_items(
+    async fn work_items(
         &self,
         open_only: bool,
         kind: Option<WorkItemKind>,
@@ -111,11 +121,7 @@ impl Reader {
         .await
     }
 
-    /// Dead letters whole, newest first.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn dead_letters(
+    async fn dead_letters(
         &self,
         after: Option<DeadLetterCursor>,
         limit: usize,
@@ -126,27 +132,15 @@ impl Reader {
         .await
     }
 
-    /// How many there are of what.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn counts(&self) -> Result<Counts, StoreError> {
+    async fn counts(&self) -> Result<Counts, StoreError> {
         self.read("figures", counts).await
     }
 
-    /// Every registered definition.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn definitions(&self) -> Result<Vec<DefinitionRow>, StoreError> {
+    async fn definitions(&self) -> Result<Vec<DefinitionRow>, StoreError> {
         self.read("definitions", definitions).await
     }
 
-    /// Kept events, newest first, of one type where one is given.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn events(
+    async fn events(
         &self,
         kind: Option<String>,
         after: Option<EventCursor>,
@@ -171,22 +165,14 @@ impl Reader {
         .await
     }
 
-    /// Every schedule's row.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn schedules(&self) -> Result<Vec<ScheduleRow>, StoreError> {
+    async fn schedules(&self) -> Result<Vec<ScheduleRow>, StoreError> {
         self.read("schedules", |conn| {
             all(conn, triggers::SCHEDULES, [], triggers::schedule_row)
         })
         .await
     }
 
-    /// One kept event.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn event(&self, source: String, id: String) -> Result<Option<EventRow>, StoreError> {
+    async fn event(&self, source: String, id: String) -> Result<Option<EventRow>, StoreError> {
         self.read("an event", move |conn| {
             conn.prepare_cached(&triggers::event())?
                 .query_row([source, id], triggers::event_row)
@@ -195,23 +181,46 @@ impl Reader {
         .await
     }
 
-    pub(super) async fn read<T, F>(&self, what: &'static str, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    {
-        let lost = |source: BoxError| StoreError {
-            what: what.to_owned(),
-            source,
-        };
-        let conn: Object<Connections> = self
-            .pool
-            .get()
+    async fn folding(&self, saga: SagaId) -> Result<Option<(Entry, Loaded)>, StoreError> {
+        self.read("a saga", move |conn| one_saga::folding(conn, saga))
             .await
-            .map_err(|source| lost(Box::new(source)))?;
-        let read = tokio::task::spawn_blocking(move || work(&conn)).await;
-        read.map_err(|source| lost(Box::new(source)))?
-            .map_err(failed(what))
+    }
+
+    async fn entries(
+        &self,
+        saga: SagaId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Entry)>, StoreError> {
+        self.read("a saga's records", move |conn| {
+            one_saga::entries(conn, saga, after, limit)
+        })
+        .await
+    }
+
+    async fn saga_row(&self, saga: SagaId) -> Result<Option<SagaRow>, StoreError> {
+        self.read("a saga's row", move |conn| one_saga::row(conn, saga))
+            .await
+    }
+
+    async fn last_entries(&self, limit: usize) -> Result<Vec<(SagaId, Entry)>, StoreError> {
+        self.read("the end of the log", move |conn| {
+            one_saga::last_entries(conn, limit)
+        })
+        .await
+    }
+
+    async fn definition(
+        &self,
+        name: String,
+        version: u32,
+    ) -> Result<Option<DefinitionRow>, StoreError> {
+        self.read("a definition", move |conn| {
+            conn.prepare_cached(queries::DEFINITION)?
+                .query_row(params![name, version], load::definition_row)
+                .optional()
+        })
+        .await
     }
 }
 
@@ -234,18 +243,6 @@ impl Manager for Connections {
     async fn recycle(&self, _: &mut Connection, _: &Metrics) -> RecycleResult<OpenError> {
         Ok(())
     }
-}
-
-fn page_rows(limit: usize) -> usize {
-    limit.clamp(1, PAGE_ROWS_MAX)
-}
-
-/// A page out of one row more than it may hold: that one only says that there are more.
-fn page<T, C>(mut found: Vec<T>, limit: usize, cursor: impl Fn(&T) -> C) -> Page<T, C> {
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next = if more { found.last().map(cursor) } else { None };
-    Page { rows: found, next }
 }
 
 fn sagas(

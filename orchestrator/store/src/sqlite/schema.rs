@@ -20,12 +20,16 @@ const STATEMENTS_CACHED: usize = 64;
 
 /// The tables, version by version; what was released is never edited.
 pub(crate) const MIGRATIONS: &[M<'static>] = &[
-    M::up(include_str!("../../migrations/0001_init.sql")),
-    M::up(include_str!("../../migrations/0002_tokens.sql")),
-    M::up(include_str!("../../migrations/0003_triggers.sql")),
-    M::up(include_str!("../../migrations/0004_subscriptions.sql")),
-    M::up(include_str!("../../migrations/0005_suspects.sql")),
-    M::up(include_str!("../../migrations/0006_schedules_by_name.sql")),
+    M::up(include_str!("../../migrations/sqlite/0001_init.sql")),
+    M::up(include_str!("../../migrations/sqlite/0002_tokens.sql")),
+    M::up(include_str!("../../migrations/sqlite/0003_triggers.sql")),
+    M::up(include_str!(
+        "../../migrations/sqlite/0004_subscriptions.sql"
+    )),
+    M::up(include_str!("../../migrations/sqlite/0005_suspects.sql")),
+    M::up(include_str!(
+        "../../migrations/sqlite/0006_schedules_by_name.sql"
+    )),
 ];
 
 /// Why a store could not be opened.

@@ -1,5 +1,4 @@
-//! Notes of what is tried alone because it may be what kills its orchestrator. A note is committed before the try and taken away after it:
-//! the notes that are found are those of tries over which a process died.
+//! Notes of what is tried alone, in the SQLite file. Everything goes to the store's one thread.
 
 use baton_driver::StoreError;
 use baton_messages::Timestamp;
@@ -8,9 +7,7 @@ use uuid::Uuid;
 
 use super::columns::int;
 use super::thread::WeakThread;
-
-/// How long a note is kept whose message did not come again: longer than anybody leaves a broker's queue alone.
-const KEPT_MS: u64 = 30 * 24 * 3_600_000;
+use crate::suspects::{KEPT_MS, Suspects};
 
 /// One more try; answers the tries before it.
 const TRY: &str = "INSERT INTO suspects (message, part, tries, at) VALUES (?1, ?2, 1, ?3)
@@ -32,12 +29,10 @@ impl SqliteSuspects {
     pub(crate) const fn new(thread: WeakThread) -> Self {
         Self { thread }
     }
+}
 
-    /// Writes down that a part of a message is tried now; answers how many tries of it before came to no end.
-    ///
-    /// # Errors
-    /// When it is not certain to be written: do not try.
-    pub async fn begin(&self, message: Uuid, part: u32, now: Timestamp) -> Result<u32, StoreError> {
+impl Suspects for SqliteSuspects {
+    async fn begin(&self, message: Uuid, part: u32, now: Timestamp) -> Result<u32, StoreError> {
         self.thread
             .on_connection("a note of what is tried alone", move |conn| {
                 let transaction = conn.unchecked_transaction()?;
@@ -51,11 +46,7 @@ impl SqliteSuspects {
             .await
     }
 
-    /// The try has come to no end so far, and the process lives: this try says nothing about what is tried. Those before it still do.
-    ///
-    /// # Errors
-    /// When the note may still stand as it was.
-    pub async fn take_back(&self, message: Uuid, part: u32) -> Result<(), StoreError> {
+    async fn take_back(&self, message: Uuid, part: u32) -> Result<(), StoreError> {
         self.thread
             .on_connection("a note of what is tried alone", move |conn| {
                 conn.execute(TAKE_BACK, params![message.as_bytes().as_slice(), part])?;
@@ -64,11 +55,7 @@ impl SqliteSuspects {
             .await
     }
 
-    /// The try came to an end, whatever it was.
-    ///
-    /// # Errors
-    /// When the note may still stand; it then counts as a try that came to none.
-    pub async fn done(&self, message: Uuid, part: u32) -> Result<(), StoreError> {
+    async fn done(&self, message: Uuid, part: u32) -> Result<(), StoreError> {
         self.thread
             .on_connection("a note of what was tried alone", move |conn| {
                 conn.execute(DONE, params![message.as_bytes().as_slice(), part])?;

@@ -8,9 +8,11 @@
 
 pub mod commits;
 pub mod random;
+pub mod reader;
 pub mod reads;
 pub mod samples;
 pub mod subscriptions;
+pub mod suspects;
 pub mod tokens;
 pub mod triggers;
 
@@ -20,6 +22,8 @@ use baton_driver::Store;
 
 use crate::Partition;
 use crate::read::Counts;
+use crate::reader::Reader;
+use crate::suspects::Suspects;
 use crate::tokens::TokenStore;
 use crate::triggers::Triggers;
 
@@ -30,20 +34,30 @@ pub trait Subject: Send {
     /// Its tokens.
     type Tokens: TokenStore;
 
-    /// Opens it as a new owner: a new epoch of one partition, always the same.
-    fn open(&mut self) -> impl Future<Output = (Self::Store, Partition)> + Send;
-
     /// What it keeps for triggers.
     type Triggers: Triggers;
+    /// Its notes of what is tried alone.
+    type Suspects: Suspects;
+    /// What reads it beside the driver.
+    type Reader: Reader;
 
-    /// The tables of triggers of an opened store.
-    fn triggers(&self, store: &Self::Store) -> Self::Triggers;
+    /// Opens it as a new owner: a new epoch of one partition, always the same.
+    fn open(&mut self) -> impl Future<Output = (Self::Store, Partition)> + Send;
 
     /// Gives it up in order.
     fn close(&mut self, store: Self::Store) -> impl Future<Output = ()> + Send;
 
     /// Where the tokens of an open store are.
     fn tokens(&self, store: &Self::Store) -> Self::Tokens;
+
+    /// The tables of triggers of an open store.
+    fn triggers(&self, store: &Self::Store) -> Self::Triggers;
+
+    /// The notes of an open store.
+    fn suspects(&self, store: &Self::Store) -> Self::Suspects;
+
+    /// What reads an open store beside the driver.
+    fn reader(&self, store: &Self::Store) -> Self::Reader;
 
     /// The figures as somebody beside the driver sees them.
     fn counts(&self) -> impl Future<Output = Counts> + Send;
@@ -73,6 +87,15 @@ macro_rules! store_suite {
         $crate::store_suite!(@cases $make, subscriptions, [
             a_waiting_step_is_found_by_its_events, waiting_steps_come_in_pages, what_was_not_searched_is_told_again,
             changes_of_subscriptions_keep_their_order,
+        ]);
+        $crate::store_suite!(@cases $make, suspects, [
+            a_try_that_came_to_no_end_is_counted_and_one_that_did_is_forgotten, a_try_that_is_taken_back_says_nothing, notes_are_forgotten_in_time,
+        ]);
+        $crate::store_suite!(@cases $make, reader, [
+            every_filter_gives_its_sagas_newest_first, pages_are_steady_while_sagas_start, a_saga_comes_with_its_whole_log,
+            one_saga_is_read_as_it_folds, records_come_from_any_place_on, the_end_of_the_log_comes_oldest_first,
+            work_items_and_dead_letters_come_in_pages, figures_follow_what_is_there, events_and_schedules_are_shown,
+            a_row_whose_constants_change_is_found_by_the_new_ones, text_of_any_kind_comes_back_as_it_was,
         ]);
         $crate::store_suite!(@cases $make, random, [like_the_naive_store]);
     };

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use baton_store::SagaFilter;
+use baton_store::{Reader as _, SagaFilter};
 
 use super::{Baton, PAGE, STALL_LIMIT};
 

@@ -1,4 +1,4 @@
-//! Baton as it is deployed: one orchestrator on SQLite and one worker, processes of their own, in release mode, on a
+//! Baton as it is deployed: one orchestrator, on SQLite or on PostgreSQL, and one worker, processes of their own, in release mode, on a
 //! virtual host of their own. This process only asks for sagas over the bus, as an outside service would, and looks.
 //!
 //! How it looks is chosen so that the orchestrator is not loaded by it: a second reader of the database sees the counts
@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use baton_engine::Status;
-use baton_harness::{Launch, Process, await_until, binaries};
-use baton_store::{Counts, Reader, SqliteOptions};
+use baton_harness::{Database, Launch, Process, await_until, binaries};
+use baton_store::{
+    AnyReader, Counts, PostgresOptions, PostgresReader, Reader as _, SqliteOptions, SqliteReader,
+};
 use serde_json::Value;
 
 use crate::cpu::{Cpu, Memory};
@@ -62,16 +64,22 @@ pub(crate) struct Baton {
     orchestrator: Process,
     worker: Process,
     requests: Requests,
-    reader: Reader,
+    reader: AnyReader,
     http: reqwest::Client,
     url: String,
     steps: usize,
     dir: PathBuf,
+    /// Gone when this is.
+    _database: Option<Database>,
 }
 
 impl Baton {
-    /// Starts both processes, registers the definition and waits until its task type is served.
-    pub(crate) async fn start(amqp: &str, options: &Options) -> Result<Self> {
+    /// Starts both processes, registers the definition and waits until its task type is served. Without a database the store is a SQLite file.
+    pub(crate) async fn start(
+        amqp: &str,
+        options: &Options,
+        database: Option<Database>,
+    ) -> Result<Self> {
         let dir = binaries::fresh_dir("bench");
         let listen = format!("127.0.0.1:{}", free_port()?);
         let url = format!("http://{listen}");
@@ -81,6 +89,12 @@ impl Baton {
             .env("BATON__BUS__ADDRESSES", amqp)
             .env("BATON__HTTP__LISTEN", &listen)
             .env("BATON__HTTP__TOKEN", TOKEN);
+        let launch = match &database {
+            Some(database) => launch
+                .env("BATON__STORE__KIND", "postgres")
+                .env("BATON__STORE__URL", database.url()),
+            None => launch,
+        };
         let mut orchestrator = with_all(launch, &options.orchestrator_env).start();
         orchestrator
             .wait_for_http(&format!("{url}/readyz"), READY_LIMIT)
@@ -94,7 +108,19 @@ impl Baton {
                 options.concurrency.to_string(),
             );
         let worker = with_all(launch, &options.worker_env).start();
-        let reader = Reader::open(data_dir.join("baton.db"), &SqliteOptions::default())?;
+        let reader = match &database {
+            Some(database) => AnyReader::Postgres(
+                PostgresReader::open(&PostgresOptions {
+                    url: database.url(),
+                    ..PostgresOptions::default()
+                })
+                .await?,
+            ),
+            None => AnyReader::Sqlite(SqliteReader::open(
+                data_dir.join("baton.db"),
+                &SqliteOptions::default(),
+            )?),
+        };
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(READY_LIMIT)
@@ -110,6 +136,7 @@ impl Baton {
             url,
             steps,
             dir,
+            _database: database,
         };
         await_until("the worker to be heard of", READY_LIMIT, async || {
             let workers = baton.get("/v1/workers").await;

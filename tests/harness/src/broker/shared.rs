@@ -179,7 +179,8 @@ fn start_reaper(node: &Node) -> Result<()> {
     Ok(())
 }
 
-fn open(path: &Path) -> Result<File> {
+/// Opens a lock file.
+pub(crate) fn open(path: &Path) -> Result<File> {
     File::options()
         .create(true)
         .append(true)

@@ -9,7 +9,10 @@ use uuid::Uuid;
 
 use super::TempStore;
 use crate::sqlite::schema::version_known;
-use crate::{SagaFilter, SqliteOptions, SqliteStore, TokenStore as _, Triggers as _};
+use crate::{
+    Reader as _, SagaFilter, SqliteOptions, SqliteStore, Suspects as _, TokenStore as _,
+    Triggers as _,
+};
 
 /// More than there is of anything.
 const PAGE: usize = 500;

@@ -6,24 +6,25 @@ mod migrations;
 mod opening;
 mod plans;
 mod reading;
-mod suspects;
 mod undecodable;
 
 use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::{SqliteOptions, SqliteStore, SqliteTokens, SqliteTriggers};
+use super::{
+    SqliteOptions, SqliteReader, SqliteStore, SqliteSuspects, SqliteTokens, SqliteTriggers,
+};
 use crate::read::Counts;
 use crate::suite::Subject;
-use crate::{Partition, Reader};
+use crate::{Partition, Reader as _};
 
 crate::store_suite!(TempStore::new());
 
 /// A store in a directory of its own, gone with it.
 pub(super) struct TempStore {
     directory: TempDir,
-    reader: Option<Reader>,
+    reader: Option<SqliteReader>,
 }
 
 impl TempStore {
@@ -42,6 +43,9 @@ impl TempStore {
 impl Subject for TempStore {
     type Store = SqliteStore;
     type Tokens = SqliteTokens;
+    type Triggers = SqliteTriggers;
+    type Suspects = SqliteSuspects;
+    type Reader = SqliteReader;
 
     async fn open(&mut self) -> (SqliteStore, Partition) {
         let store = SqliteStore::open(self.path(), SqliteOptions::default()).unwrap();
@@ -59,7 +63,13 @@ impl Subject for TempStore {
         store.tokens()
     }
 
-    type Triggers = SqliteTriggers;
+    fn suspects(&self, store: &SqliteStore) -> SqliteSuspects {
+        store.suspects()
+    }
+
+    fn reader(&self, store: &SqliteStore) -> SqliteReader {
+        store.reader()
+    }
 
     fn triggers(&self, store: &SqliteStore) -> SqliteTriggers {
         store.triggers()

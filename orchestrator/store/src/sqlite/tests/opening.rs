@@ -6,7 +6,7 @@ use super::TempStore;
 use crate::sqlite::schema::version_known;
 use crate::suite::Subject;
 use crate::suite::samples::starts;
-use crate::{OpenError, Reader, SqliteOptions, SqliteStore};
+use crate::{ExportError, OpenError, SqliteOptions, SqliteReader, SqliteStore};
 use baton_driver::Store;
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn a_newer_file_is_refused_unchanged() {
         SqliteStore::open(subject.path(), SqliteOptions::default())
             .map(drop)
             .unwrap_err(),
-        Reader::open(subject.path(), &SqliteOptions::default())
+        SqliteReader::open(subject.path(), &SqliteOptions::default())
             .map(drop)
             .unwrap_err(),
     ] {
@@ -74,7 +74,7 @@ async fn a_file_of_another_program_is_refused() {
 #[tokio::test]
 async fn a_reader_of_nothing_is_refused() {
     let subject = TempStore::new();
-    let refused = Reader::open(subject.path(), &SqliteOptions::default())
+    let refused = SqliteReader::open(subject.path(), &SqliteOptions::default())
         .map(drop)
         .unwrap_err();
     assert!(matches!(refused, OpenError::Sqlite { .. }), "{refused}");
@@ -99,4 +99,46 @@ async fn what_was_sent_is_done_before_the_file_is_closed() {
 fn every_migration_can_be_made() {
     let migrations = rusqlite_migration::Migrations::from_slice(crate::sqlite::schema::MIGRATIONS);
     migrations.validate().unwrap();
+}
+
+#[tokio::test]
+async fn a_copy_is_whole_and_of_one_moment_while_the_owner_goes_on() {
+    let (mut subject, folder) = (TempStore::new(), tempfile::tempdir().unwrap());
+    let (mut store, mine) = subject.open().await;
+    store.commit(starts(mine, 1, 0..300)).await.unwrap();
+    let into = folder.path().join("copy.db");
+    let reader = store.reader();
+    let (copied, ()) = tokio::join!(reader.export(&into), async {
+        for n in 0..20 {
+            let (seq, first) = (301 + u64::from(n) * 10, 300 + n * 10);
+            store
+                .commit(starts(mine, seq, first..first + 10))
+                .await
+                .unwrap();
+        }
+    });
+    copied.unwrap();
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&into).unwrap());
+    assert_eq!(mode & 0o077, 0, "nobody else reads it: {mode:o}");
+    let before = std::fs::read(&into).unwrap();
+    let refused = reader.export(&into).await.unwrap_err();
+    assert!(matches!(refused, ExportError::Exists { .. }), "{refused:?}");
+    assert_eq!(std::fs::read(&into).unwrap(), before);
+    let nowhere = reader.export(&folder.path().join("no/copy.db")).await;
+    assert!(
+        matches!(nowhere, Err(ExportError::File { .. })),
+        "{nowhere:?}"
+    );
+
+    let mut copy = SqliteStore::open(&into, SqliteOptions::default()).unwrap();
+    assert_eq!(copy.integrity().await.unwrap(), Vec::<String>::new());
+    let again = copy.partition();
+    assert!(again.epoch > mine.epoch, "the copy goes on counting");
+    let log_seq = copy.recover(again.id).await.unwrap().log_seq;
+    assert!(
+        log_seq >= 300 && log_seq.is_multiple_of(10),
+        "a batch in part: {log_seq}"
+    );
+    copy.close().await.unwrap();
+    subject.close(store).await;
 }

@@ -1,0 +1,299 @@
+//! The store that is configured: a file beside this process, or a database.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use baton_driver::StoreError;
+use baton_store::moving::{MoveError, move_into};
+use baton_store::postgres::{self, PostgresStatus};
+use baton_store::{
+    AnyCloseError, AnyOpenError, AnyReader, AnyStore, ExportError, PostgresError, PostgresOptions,
+    PostgresReader, PostgresStore, Reader as _, SqliteOptions, SqliteReader, SqliteStore,
+};
+
+use crate::chain::chain;
+use crate::config::{Config, StoreKind};
+use crate::token::TokenError;
+
+/// Pause before a database that did not answer is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Why there is no store.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It cannot be opened.
+    #[error(transparent)]
+    Store(#[from] AnyOpenError),
+    /// The file with the password cannot be read.
+    #[error("open store: read store.password_file {}", path.display())]
+    Password {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Opens it, as its owner. A database that another orchestrator drives is stood by for.
+///
+/// # Errors
+/// [`OpenError`], saying what to do.
+pub async fn open(config: &Config) -> Result<AnyStore, OpenError> {
+    match config.store.kind {
+        StoreKind::Sqlite => {
+            let options = SqliteOptions::default();
+            let store =
+                SqliteStore::open(config.database(), options).map_err(AnyOpenError::from)?;
+            Ok(AnyStore::Sqlite(store))
+        }
+        StoreKind::Postgres => {
+            let store = reached(&options(config)?).await;
+            Ok(AnyStore::Postgres(Box::new(
+                store.map_err(AnyOpenError::from)?,
+            )))
+        }
+    }
+}
+
+/// A server that does not answer is waited for, as a broker is: it may be starting, or on its way back.
+async fn reached(options: &PostgresOptions) -> Result<PostgresStore, PostgresError> {
+    let mut said = false;
+    loop {
+        match PostgresStore::stand_by(options).await {
+            Err(error) if error.is_unreachable() => {
+                if !said {
+                    tracing::warn!(error = %chain(&error), "the database does not answer; it is tried again until it does");
+                    said = true;
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// How the database is reached.
+///
+/// # Errors
+/// [`OpenError::Password`].
+pub fn options(config: &Config) -> Result<PostgresOptions, OpenError> {
+    let store = &config.store;
+    let password = match &store.password_file {
+        None => None,
+        Some(path) => {
+            let read = std::fs::read_to_string(path);
+            let text = read.map_err(|source| OpenError::Password {
+                path: path.clone(),
+                source,
+            })?;
+            Some(text.lines().next().unwrap_or_default().to_owned())
+        }
+    };
+    Ok(PostgresOptions {
+        url: store.url.clone().unwrap_or_default(),
+        password,
+        ca_file: store.tls.ca_file.clone(),
+        cert_file: store.tls.cert_file.clone(),
+        key_file: store.tls.key_file.clone(),
+        owner: Some(config.instance().to_owned()),
+        readers: store.readers,
+        connect_timeout_ms: store.connect_timeout_ms,
+        statement_timeout_ms: store.statement_timeout_ms,
+        lease_ms: store.lease_ms,
+    })
+}
+
+/// How things stand in the store, for people; changes nothing.
+///
+/// # Errors
+/// [`StatusError`].
+pub async fn status(config: &Config) -> Result<String, StatusError> {
+    let (mut text, reader) = match config.store.kind {
+        StoreKind::Sqlite => {
+            let path = config.database();
+            let reader = SqliteReader::open(&path, &SqliteOptions::default());
+            let reader = reader.map_err(AnyOpenError::from)?;
+            let text = format!("store       {} (SQLite)\n", path.display());
+            (text, AnyReader::Sqlite(reader))
+        }
+        StoreKind::Postgres => {
+            let options = options(config)?;
+            let text = told(
+                &postgres::status(&options)
+                    .await
+                    .map_err(AnyOpenError::from)?,
+            );
+            let reader = PostgresReader::open(&options).await;
+            match reader {
+                // no tables yet, or older ones: there is nothing to count
+                Err(PostgresError::Older { .. }) => return Ok(text),
+                reader => (
+                    text,
+                    AnyReader::Postgres(reader.map_err(AnyOpenError::from)?),
+                ),
+            }
+        }
+    };
+    let counts = reader.counts().await?;
+    for (status, n) in &counts.sagas {
+        text += &format!("sagas       {n} {}\n", status.as_str());
+    }
+    text += &format!(
+        "records     {}\nunsent      {}\nwork items  {} open\ndead        {}\nbytes       {}\n",
+        counts.log_rows,
+        counts.unsent,
+        counts.work_items_open,
+        counts.dead_letters,
+        counts.db_bytes
+    );
+    Ok(text)
+}
+
+fn told(status: &PostgresStatus) -> String {
+    let mut text = format!("store       {} (PostgreSQL)\n", status.place);
+    text += &match (status.version, status.version_known) {
+        (0, _) => {
+            "tables      none yet: `baton-orchestrator store migrate` makes them\n".to_owned()
+        }
+        (found, known) if found < known => format!(
+            "tables      version {found}; this program writes {known}: `baton-orchestrator store migrate` brings them there\n"
+        ),
+        (found, known) if found > known => {
+            format!("tables      version {found}, newer than this program's {known}\n")
+        }
+        (found, _) => format!("tables      version {found}\n"),
+    };
+    for one in &status.partitions {
+        let lease = match one.lease_left_ms {
+            None => "given up".to_owned(),
+            Some(left) if left <= 0 => format!("its lease ended {} ms ago", -left),
+            Some(left) => format!("leased for {left} ms more"),
+        };
+        text += &format!(
+            "partition   {}: {}, epoch {}, {lease}\n",
+            one.partition.id, one.owner, one.partition.epoch
+        );
+    }
+    text
+}
+
+/// Brings the tables to this version; answers what was done, in a sentence.
+///
+/// # Errors
+/// [`StatusError`].
+pub async fn migrate(config: &Config) -> Result<String, StatusError> {
+    match config.store.kind {
+        StoreKind::Sqlite => {
+            crate::token::make_folder(&config.store.data_dir)?;
+            let store = open(config).await?;
+            store.close().await?;
+            Ok(format!(
+                "{}: its tables are those of this version",
+                config.database().display()
+            ))
+        }
+        StoreKind::Postgres => {
+            let migrated = postgres::migrate(&options(config)?).await;
+            let (status, before) = migrated.map_err(AnyOpenError::from)?;
+            Ok(if before == status.version {
+                format!("{}: its tables have version {before} already", status.place)
+            } else {
+                format!(
+                    "{}: its tables have version {}; it was {before}",
+                    status.place, status.version
+                )
+            })
+        }
+    }
+}
+
+/// Writes the whole SQLite store into a file that is not there yet, also while an orchestrator has it; answers what to do with it, in a sentence.
+///
+/// # Errors
+/// [`StatusError`].
+pub async fn export(config: &Config, into: &Path) -> Result<String, StatusError> {
+    if config.store.kind != StoreKind::Sqlite {
+        return Err(StatusError::NoFileStore);
+    }
+    let reader = SqliteReader::open(config.database(), &SqliteOptions::default());
+    let reader = reader.map_err(AnyOpenError::from)?;
+    reader.export(into).await?;
+    Ok(format!(
+        "{} is the whole store as it was a moment ago. As a backup it is put back as {} while no orchestrator runs",
+        into.display(),
+        config.database().display()
+    ))
+}
+
+/// Takes everything from a SQLite file into the database that is configured, which has to be empty; answers what was moved, in a sentence.
+///
+/// # Errors
+/// [`StatusError`].
+pub async fn import(config: &Config, file: &Path) -> Result<String, StatusError> {
+    if config.store.kind != StoreKind::Postgres {
+        return Err(StatusError::NoDatabase);
+    }
+    // a file that is not there would be made
+    std::fs::metadata(file).map_err(|source| StatusError::NoFile {
+        path: file.to_path_buf(),
+        source,
+    })?;
+    let mut from = SqliteStore::open(file, SqliteOptions::default()).map_err(AnyOpenError::from)?;
+    let into = PostgresStore::open(&options(config)?).await;
+    let mut into = into.map_err(AnyOpenError::from)?;
+    let moved = move_into(&mut from, &mut into).await?;
+    let place = file.display().to_string();
+    AnyStore::Sqlite(from).close().await?;
+    AnyStore::Postgres(Box::new(into)).close().await?;
+    Ok(format!(
+        "moved {} sagas, {} records and {} events from {place}. Start the orchestrator on the database now, and never again on the file: keep it aside",
+        moved.sagas, moved.log_rows, moved.events
+    ))
+}
+
+/// Why nothing could be said or done about a store.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// It cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] StoreError),
+    /// It did not close in order.
+    #[error(transparent)]
+    Close(#[from] AnyCloseError),
+    /// It was not moved.
+    #[error(transparent)]
+    Move(#[from] MoveError),
+    /// There is nothing to import into.
+    #[error("import: store.kind is sqlite; set it to postgres, and store.url to an empty database")]
+    NoDatabase,
+    /// It was not copied.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// A database has means of its own.
+    #[error(
+        "export: store.kind is postgres; pg_dump --format=custom copies a database whole, also while the orchestrator runs"
+    )]
+    NoFileStore,
+    /// There is nothing to import.
+    #[error("import: {} cannot be read; it is <data_dir>/baton.db of the orchestrator that was stopped", path.display())]
+    NoFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No folder for it.
+    #[error(transparent)]
+    Folder(#[from] TokenError),
+}
+
+impl From<AnyOpenError> for StatusError {
+    fn from(source: AnyOpenError) -> Self {
+        Self::Open(source.into())
+    }
+}

@@ -1,0 +1,256 @@
+//! One store of either kind, chosen by configuration: what the service is made with, so that it need not be generic. Nothing is decided here.
+
+use baton_driver::{
+    Batch, CommitError, DeadLetterRow, DefinitionRow, Loaded, Recovered, SagaRow, Store,
+    StoreError, SubscriptionRow,
+};
+use baton_engine::definition::EventPattern;
+use baton_engine::{Entry, WorkItemKind};
+use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
+use uuid::Uuid;
+
+use crate::Partition;
+use crate::postgres::{
+    Ownership, PostgresError, PostgresReader, PostgresStore, PostgresSuspects, PostgresTokens,
+    PostgresTriggers,
+};
+use crate::read::{
+    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, WorkItemCursor,
+    WorkItemView,
+};
+use crate::reader::Reader;
+use crate::sqlite::{
+    CloseError, OpenError, SqliteReader, SqliteStore, SqliteSuspects, SqliteTokens, SqliteTriggers,
+};
+use crate::suspects::Suspects;
+use crate::tokens::{TokenRow, TokenStore};
+use crate::triggers::{Arrival, EventRow, ScheduleRow, Settled, Triggers};
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum AnyOpenError {
+    /// One in a file.
+    #[error(transparent)]
+    Sqlite(#[from] OpenError),
+    /// One in a database.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+}
+
+/// Why a store did not close in order.
+#[derive(Debug, thiserror::Error)]
+pub enum AnyCloseError {
+    /// One in a file.
+    #[error(transparent)]
+    Sqlite(#[from] CloseError),
+    /// One in a database.
+    #[error(transparent)]
+    Postgres(#[from] StoreError),
+}
+
+/// A store of either kind.
+#[derive(Debug)]
+pub enum AnyStore {
+    /// In a file.
+    Sqlite(SqliteStore),
+    /// In a database.
+    Postgres(Box<PostgresStore>),
+}
+
+/// What reads it beside the driver.
+#[derive(Debug, Clone)]
+pub enum AnyReader {
+    /// In a file.
+    Sqlite(SqliteReader),
+    /// In a database.
+    Postgres(PostgresReader),
+}
+
+/// Its tables of triggers.
+#[derive(Debug, Clone)]
+pub enum AnyTriggers {
+    /// In a file.
+    Sqlite(SqliteTriggers),
+    /// In a database.
+    Postgres(PostgresTriggers),
+}
+
+/// Its tokens.
+#[derive(Debug, Clone)]
+pub enum AnyTokens {
+    /// In a file.
+    Sqlite(SqliteTokens),
+    /// In a database.
+    Postgres(PostgresTokens),
+}
+
+/// Its notes of what is tried alone.
+#[derive(Debug, Clone)]
+pub enum AnySuspects {
+    /// In a file.
+    Sqlite(SqliteSuspects),
+    /// In a database.
+    Postgres(PostgresSuspects),
+}
+
+impl AnyStore {
+    /// The partition and the epoch under which this process owns it.
+    #[must_use]
+    pub const fn partition(&self) -> Partition {
+        match self {
+            Self::Sqlite(store) => store.partition(),
+            Self::Postgres(store) => store.partition(),
+        }
+    }
+
+    /// Says when the partition is no longer owned.
+    #[must_use]
+    pub fn ownership(&self) -> Ownership {
+        match self {
+            // the lock on the file ends with the process
+            Self::Sqlite(_) => Ownership::for_life(),
+            Self::Postgres(store) => store.ownership(),
+        }
+    }
+
+    /// Something that reads beside the driver.
+    #[must_use]
+    pub fn reader(&self) -> AnyReader {
+        match self {
+            Self::Sqlite(store) => AnyReader::Sqlite(store.reader()),
+            Self::Postgres(store) => AnyReader::Postgres(store.reader()),
+        }
+    }
+
+    /// The tables of triggers.
+    #[must_use]
+    pub fn triggers(&self) -> AnyTriggers {
+        match self {
+            Self::Sqlite(store) => AnyTriggers::Sqlite(store.triggers()),
+            Self::Postgres(store) => AnyTriggers::Postgres(store.triggers()),
+        }
+    }
+
+    /// The tokens of the HTTP API.
+    #[must_use]
+    pub fn tokens(&self) -> AnyTokens {
+        match self {
+            Self::Sqlite(store) => AnyTokens::Sqlite(store.tokens()),
+            Self::Postgres(store) => AnyTokens::Postgres(store.tokens()),
+        }
+    }
+
+    /// The notes of what is tried alone.
+    #[must_use]
+    pub fn suspects(&self) -> AnySuspects {
+        match self {
+            Self::Sqlite(store) => AnySuspects::Sqlite(store.suspects()),
+            Self::Postgres(store) => AnySuspects::Postgres(store.suspects()),
+        }
+    }
+
+    /// Finishes what was asked for and gives the store up.
+    ///
+    /// # Errors
+    /// [`AnyCloseError`]; what was committed is there all the same.
+    pub async fn close(self) -> Result<(), AnyCloseError> {
+        match self {
+            Self::Sqlite(store) => Ok(store.close().await?),
+            Self::Postgres(store) => Ok(store.close().await?),
+        }
+    }
+}
+
+/// Hands each call on to the one it is.
+macro_rules! hand_on {
+    ($(fn $name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*) => {
+        $(
+            async fn $name(&self, $($arg: $type),*) -> $answer {
+                match self {
+                    Self::Sqlite(one) => one.$name($($arg),*).await,
+                    Self::Postgres(one) => one.$name($($arg),*).await,
+                }
+            }
+        )*
+    };
+    ($(fn mut $name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*) => {
+        $(
+            async fn $name(&mut self, $($arg: $type),*) -> $answer {
+                match self {
+                    Self::Sqlite(one) => one.$name($($arg),*).await,
+                    Self::Postgres(one) => one.$name($($arg),*).await,
+                }
+            }
+        )*
+    };
+}
+
+type Answer<T> = Result<T, StoreError>;
+
+impl Store for AnyStore {
+    hand_on! {
+        fn mut commit(batch: Batch) -> Result<(), CommitError>;
+        fn mut load(sagas: Vec<SagaId>) -> Answer<Vec<Loaded>>;
+        fn mut recover(partition: u8) -> Answer<Recovered>;
+        fn mut cold_due(partition: u8, until: Timestamp, limit: usize) -> Answer<(Vec<SagaId>, Option<Timestamp>)>;
+        fn mut unserved(partition: u8, task_type: TaskType, after: Option<SagaId>, limit: usize) -> Answer<Vec<SagaId>>;
+        fn mut subscribers(kind: String, after: Option<(SagaId, StepId)>, limit: usize) -> Answer<Vec<SubscriptionRow>>;
+        fn mut put_definition(row: DefinitionRow) -> Answer<bool>;
+        fn mut definitions() -> Answer<Vec<DefinitionRow>>;
+        fn mut put_manifest(manifest: Manifest, at: Timestamp) -> Answer<()>;
+        fn mut manifests() -> Answer<Vec<Manifest>>;
+    }
+}
+
+impl Reader for AnyReader {
+    hand_on! {
+        fn sagas(filter: SagaFilter, after: Option<SagaCursor>, limit: usize) -> Answer<Page<SagaRow, SagaCursor>>;
+        fn saga(saga: SagaId) -> Answer<Option<SagaLog>>;
+        fn saga_row(saga: SagaId) -> Answer<Option<SagaRow>>;
+        fn folding(saga: SagaId) -> Answer<Option<(Entry, Loaded)>>;
+        fn entries(saga: SagaId, after: u64, limit: usize) -> Answer<Vec<(u64, Entry)>>;
+        fn last_entries(limit: usize) -> Answer<Vec<(SagaId, Entry)>>;
+        fn work_items(open_only: bool, kind: Option<WorkItemKind>, after: Option<WorkItemCursor>, limit: usize)
+            -> Answer<Page<WorkItemView, WorkItemCursor>>;
+        fn dead_letters(after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<DeadLetterRow, DeadLetterCursor>>;
+        fn counts() -> Answer<Counts>;
+        fn definitions() -> Answer<Vec<DefinitionRow>>;
+        fn definition(name: String, version: u32) -> Answer<Option<DefinitionRow>>;
+        fn events(kind: Option<String>, after: Option<EventCursor>, limit: usize) -> Answer<Page<EventRow, EventCursor>>;
+        fn event(source: String, id: String) -> Answer<Option<EventRow>>;
+        fn schedules() -> Answer<Vec<ScheduleRow>>;
+    }
+}
+
+impl Triggers for AnyTriggers {
+    hand_on! {
+        fn take_in(arrivals: Vec<Arrival>) -> Answer<Vec<EventRow>>;
+        fn settle(settled: Vec<Settled>) -> Answer<()>;
+        fn undone(after: u64, limit: usize) -> Answer<Vec<EventRow>>;
+        fn kept(pattern: EventPattern, from: Timestamp, after: Option<(Timestamp, u64)>, limit: usize) -> Answer<Vec<EventRow>>;
+        fn subscribers(kind: String, after: Option<(SagaId, StepId)>, limit: usize) -> Answer<Vec<SubscriptionRow>>;
+        fn purge(events_before: Timestamp, now: Timestamp, limit: usize) -> Answer<bool>;
+        fn schedules() -> Answer<Vec<ScheduleRow>>;
+        fn put_schedule(row: ScheduleRow) -> Answer<()>;
+        fn remove_schedule(definition: String, name: String) -> Answer<()>;
+        fn bindings() -> Answer<Vec<String>>;
+        fn note_binding(pattern: String, bound: bool) -> Answer<()>;
+        fn is_active(saga: SagaId) -> Answer<Option<bool>>;
+    }
+}
+
+impl TokenStore for AnyTokens {
+    hand_on! {
+        fn put_token(row: TokenRow) -> Answer<bool>;
+        fn delete_token(name: String) -> Answer<bool>;
+        fn tokens() -> Answer<Vec<TokenRow>>;
+    }
+}
+
+impl Suspects for AnySuspects {
+    hand_on! {
+        fn begin(message: Uuid, part: u32, now: Timestamp) -> Answer<u32>;
+        fn take_back(message: Uuid, part: u32) -> Answer<()>;
+        fn done(message: Uuid, part: u32) -> Answer<()>;
+    }
+}

@@ -1,0 +1,206 @@
+//! Reading the store in memory: every row is looked at, sorted, and cut to a page. What a list means is said here.
+
+use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, LogRow, SagaRow, StoreError};
+use baton_engine::{Entry, WorkItemKind};
+use baton_messages::SagaId;
+
+use super::MemoryStore;
+use super::tables::Tables;
+use crate::read::{
+    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, WorkItemCursor,
+    WorkItemView, page, page_rows,
+};
+use crate::reader::Reader;
+use crate::triggers::{EventRow, ScheduleRow};
+
+impl Tables {
+    /// A saga's rows of the log, in the order of the fold.
+    fn log_of(&self, saga: SagaId) -> Vec<&LogRow> {
+        let mut rows: Vec<&LogRow> = self.log.values().filter(|row| row.saga == saga).collect();
+        rows.sort_by_key(|row| row.saga_seq);
+        rows
+    }
+}
+
+/// The page of what was found in its order.
+fn cut<T, C>(found: Vec<T>, limit: usize, cursor: impl Fn(&T) -> C) -> Page<T, C> {
+    let limit = page_rows(limit);
+    page(found.into_iter().take(limit + 1).collect(), limit, cursor)
+}
+
+fn wanted(filter: &SagaFilter, row: &SagaRow) -> bool {
+    filter.status.is_none_or(|status| row.status == status)
+        && filter
+            .definition
+            .as_ref()
+            .is_none_or(|name| row.definition == *name)
+        && filter
+            .label
+            .as_ref()
+            .is_none_or(|(name, value)| row.labels.get(name) == Some(value))
+        && filter
+            .started_from
+            .is_none_or(|from| row.started_at >= from)
+        && filter
+            .started_until
+            .is_none_or(|until| row.started_at <= until)
+}
+
+impl Reader for MemoryStore {
+    async fn sagas(
+        &self,
+        filter: SagaFilter,
+        after: Option<SagaCursor>,
+        limit: usize,
+    ) -> Result<Page<SagaRow, SagaCursor>, StoreError> {
+        let place = |row: &SagaRow| (row.started_at, row.saga);
+        let tables = self.tables();
+        let rows = tables.sagas.values().map(|(_, row)| row);
+        let mut found: Vec<SagaRow> = rows
+            .filter(|row| wanted(&filter, row))
+            .filter(|row| after.is_none_or(|last| place(row) < (last.started_at, last.saga)))
+            .cloned()
+            .collect();
+        found.sort_by_key(|row| std::cmp::Reverse(place(row)));
+        Ok(cut(found, limit, |row| SagaCursor {
+            started_at: row.started_at,
+            saga: row.saga,
+        }))
+    }
+
+    async fn saga(&self, saga: SagaId) -> Result<Option<SagaLog>, StoreError> {
+        let tables = self.tables();
+        let Some((_, row)) = tables.sagas.get(&saga) else {
+            return Ok(None);
+        };
+        let log = tables.log_of(saga).into_iter();
+        let log = log.map(|row| (row.log_seq, row.entry.clone())).collect();
+        Ok(Some((row.clone(), log)))
+    }
+
+    async fn saga_row(&self, saga: SagaId) -> Result<Option<SagaRow>, StoreError> {
+        Ok(Self::saga_row(self, saga))
+    }
+
+    async fn folding(&self, saga: SagaId) -> Result<Option<(Entry, Loaded)>, StoreError> {
+        let tables = self.tables();
+        let first = tables.log_of(saga).first().map(|row| row.entry.clone());
+        Ok(first.zip(tables.load(saga)))
+    }
+
+    async fn entries(
+        &self,
+        saga: SagaId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Entry)>, StoreError> {
+        let tables = self.tables();
+        let rows = tables.log_of(saga).into_iter();
+        Ok(rows
+            .filter(|row| row.saga_seq + row.entry.records.len() as u64 > after)
+            .take(limit)
+            .map(|row| (row.saga_seq, row.entry.clone()))
+            .collect())
+    }
+
+    async fn last_entries(&self, limit: usize) -> Result<Vec<(SagaId, Entry)>, StoreError> {
+        let tables = self.tables();
+        let rows: Vec<&LogRow> = tables.log.values().collect();
+        let last = &rows[rows.len().saturating_sub(limit)..];
+        Ok(last
+            .iter()
+            .map(|row| (row.saga, row.entry.clone()))
+            .collect())
+    }
+
+    async fn work_items(
+        &self,
+        open_only: bool,
+        kind: Option<WorkItemKind>,
+        after: Option<WorkItemCursor>,
+        limit: usize,
+    ) -> Result<Page<WorkItemView, WorkItemCursor>, StoreError> {
+        let cursor = |view: &WorkItemView| WorkItemCursor {
+            opened_at: view.item.opened_at,
+            saga: view.saga,
+            number: view.item.number,
+        };
+        let place = |of: WorkItemCursor| (of.opened_at, of.saga, of.number);
+        let tables = self.tables();
+        let mut found: Vec<WorkItemView> = tables
+            .work_items
+            .iter()
+            .map(|((saga, _), (item, closed))| WorkItemView {
+                saga: *saga,
+                item: item.clone(),
+                closed: closed.clone(),
+            })
+            .filter(|view| !open_only || view.closed.is_none())
+            .filter(|view| kind.is_none_or(|kind| view.item.kind == kind))
+            .filter(|view| after.is_none_or(|last| place(cursor(view)) > place(last)))
+            .collect();
+        found.sort_by_key(|view| place(cursor(view)));
+        Ok(cut(found, limit, cursor))
+    }
+
+    async fn dead_letters(
+        &self,
+        after: Option<DeadLetterCursor>,
+        limit: usize,
+    ) -> Result<Page<DeadLetterRow, DeadLetterCursor>, StoreError> {
+        let mut found = Self::dead_letters(self);
+        found.retain(|row| after.is_none_or(|last| (row.at, row.id) < (last.at, last.id)));
+        found.sort_by_key(|row| std::cmp::Reverse((row.at, row.id)));
+        Ok(cut(found, limit, |row| DeadLetterCursor {
+            at: row.at,
+            id: row.id,
+        }))
+    }
+
+    async fn counts(&self) -> Result<Counts, StoreError> {
+        Ok(Self::counts(self))
+    }
+
+    async fn definitions(&self) -> Result<Vec<DefinitionRow>, StoreError> {
+        Ok(self.tables().definitions.values().cloned().collect())
+    }
+
+    async fn definition(
+        &self,
+        name: String,
+        version: u32,
+    ) -> Result<Option<DefinitionRow>, StoreError> {
+        Ok(self.tables().definitions.get(&(name, version)).cloned())
+    }
+
+    async fn events(
+        &self,
+        kind: Option<String>,
+        after: Option<EventCursor>,
+        limit: usize,
+    ) -> Result<Page<EventRow, EventCursor>, StoreError> {
+        let tables = self.tables();
+        let mut found: Vec<EventRow> = tables.triggers.events.clone();
+        found.retain(|row| kind.as_ref().is_none_or(|kind| row.event.kind == *kind));
+        found.retain(|row| {
+            after.is_none_or(|last| (row.received_at, row.seq) < (last.received_at, last.seq))
+        });
+        found.sort_by_key(|row| std::cmp::Reverse((row.received_at, row.seq)));
+        Ok(cut(found, limit, |row| EventCursor {
+            received_at: row.received_at,
+            seq: row.seq,
+        }))
+    }
+
+    async fn event(&self, source: String, id: String) -> Result<Option<EventRow>, StoreError> {
+        let tables = self.tables();
+        let mut events = tables.triggers.events.iter();
+        Ok(events
+            .find(|row| row.event.source == source && row.event.id == id)
+            .cloned())
+    }
+
+    async fn schedules(&self) -> Result<Vec<ScheduleRow>, StoreError> {
+        Ok(self.tables().triggers.schedules.values().cloned().collect())
+    }
+}

@@ -1,0 +1,217 @@
+//! From a SQLite file into a PostgreSQL database, whole: whoever drove the sagas of the file goes on driving them in the database, since ids, the
+//! log, its watermark and the queue they are told through are the same. The file is only read.
+//!
+//! Both are owned meanwhile, so that nobody drives either. A database that is only half filled is marked, and no orchestrator takes it.
+
+use baton_driver::{Batch, CommitError, Store, StoreError, SubscriptionChange, WorkItemRow};
+use baton_messages::Timestamp;
+
+use crate::postgres::PostgresStore;
+use crate::read::{PAGE_ROWS_MAX, SagaFilter};
+use crate::reader::Reader;
+use crate::sqlite::SqliteStore;
+use crate::tokens::TokenStore;
+use crate::triggers::Triggers;
+
+/// Rows of one commit: what a batch of the driver has at most.
+const ROWS: usize = PAGE_ROWS_MAX;
+
+/// Why a store was not moved, or not wholly.
+#[derive(Debug, thiserror::Error)]
+pub enum MoveError {
+    /// Something is there.
+    #[error(
+        "import: the database has sagas, events, definitions or tokens already, or is what an import left half done. Give an empty database; nothing was changed"
+    )]
+    NotEmpty,
+    /// One of the two cannot be read or written.
+    #[error(
+        "import; what is in the database so far is of no use: drop it, make it anew and import again"
+    )]
+    Store(#[from] StoreError),
+    /// The database refuses rows.
+    #[error(
+        "import; what is in the database so far is of no use: drop it, make it anew and import again"
+    )]
+    Commit(#[from] CommitError),
+}
+
+/// How much was moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Sagas, ended ones included.
+    pub sagas: u64,
+    /// Rows of the log.
+    pub log_rows: u64,
+    /// Kept events.
+    pub events: u64,
+}
+
+/// Moves everything from the file into the database, which has to be empty.
+///
+/// # Errors
+/// [`MoveError`].
+pub async fn move_into(
+    from: &mut SqliteStore,
+    into: &mut PostgresStore,
+) -> Result<Moved, MoveError> {
+    if !into.begin_moving().await? {
+        return Err(MoveError::NotEmpty);
+    }
+    let mut moved = Moved::default();
+    beside(from, into).await?;
+    moved.sagas = sagas(from, into).await?;
+    moved.log_rows = log(from, into).await?;
+    around(from, into).await?;
+    moved.events = events(from, into).await?;
+    into.end_moving().await?;
+    Ok(moved)
+}
+
+/// An empty batch of the new owner's.
+fn batch(into: &PostgresStore, watermark: u64) -> Batch {
+    let partition = into.partition();
+    Batch {
+        partition: partition.id,
+        epoch: partition.epoch,
+        watermark,
+        ..Batch::default()
+    }
+}
+
+/// What people and workers have told.
+async fn beside(from: &mut SqliteStore, into: &mut PostgresStore) -> Result<(), MoveError> {
+    for definition in from.definitions().await? {
+        into.put_definition(definition).await?;
+    }
+    for manifest in from.manifests().await? {
+        into.put_manifest(manifest, Timestamp(0)).await?;
+    }
+    for token in from.tokens().tokens().await? {
+        into.tokens().put_token(token).await?;
+    }
+    let (read, write) = (from.triggers(), into.triggers());
+    for schedule in read.schedules().await? {
+        write.put_schedule(schedule).await?;
+    }
+    for binding in read.bindings().await? {
+        write.note_binding(binding, true).await?;
+    }
+    Ok(())
+}
+
+/// Sagas' own rows, then which of them were evicted, then their snapshots.
+async fn sagas(from: &SqliteStore, into: &mut PostgresStore) -> Result<u64, MoveError> {
+    let (reader, mut after, mut moved) = (from.reader(), None, 0);
+    loop {
+        let page = reader.sagas(SagaFilter::default(), after, ROWS).await?;
+        moved += page.rows.len() as u64;
+        let mut rows = batch(into, 0);
+        rows.sagas = page.rows;
+        into.commit(rows).await?;
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let mut after = 0;
+    loop {
+        let page = from.evicted(after, ROWS).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = *last;
+        let mut rows = batch(into, 0);
+        rows.cold = page.into_iter().map(|(_, cold)| cold).collect();
+        into.commit(rows).await?;
+    }
+    let mut after = None;
+    loop {
+        let page = from.snapshots(after, ROWS).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.saga);
+        let mut rows = batch(into, 0);
+        rows.snapshots = page;
+        into.commit(rows).await?;
+    }
+    Ok(moved)
+}
+
+/// The log, row by row under the same places.
+async fn log(from: &SqliteStore, into: &mut PostgresStore) -> Result<u64, MoveError> {
+    let (mut after, mut moved) = (0, 0);
+    loop {
+        let page = from.records(after, ROWS).await?;
+        let Some(last) = page.last() else {
+            return Ok(moved);
+        };
+        after = last.log_seq;
+        moved += page.len() as u64;
+        let mut rows = batch(into, 0);
+        rows.rows = page;
+        into.commit(rows).await?;
+    }
+}
+
+/// What is still to be done: tasks to be sent again, steps that wait, work items, dead letters; and how far the log is published.
+async fn around(from: &mut SqliteStore, into: &mut PostgresStore) -> Result<(), MoveError> {
+    let found = from.recover(from.partition().id).await?;
+    let mut rows = batch(into, found.watermark);
+    rows.unsent_add = found.unsent;
+    rows.unserved_add = from.all_unserved().await?;
+    for (waits, searched) in from.all_subscriptions().await? {
+        let searched =
+            searched.then(|| SubscriptionChange::Searched(waits.saga, waits.step.clone()));
+        rows.subscriptions.push(SubscriptionChange::Add(waits));
+        rows.subscriptions.extend(searched);
+    }
+    into.commit(rows).await?;
+    let (reader, mut after) = (from.reader(), None);
+    loop {
+        let page = reader.work_items(false, None, after, ROWS).await?;
+        let mut rows = batch(into, found.watermark);
+        for view in page.rows {
+            let (saga, number) = (view.saga, view.item.number);
+            let item = Box::new(view.item);
+            rows.work_items.push(WorkItemRow::Open { saga, item });
+            if let Some((at, by)) = view.closed {
+                rows.work_items.push(WorkItemRow::Close {
+                    saga,
+                    number,
+                    by,
+                    at,
+                });
+            }
+        }
+        into.commit(rows).await?;
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let mut after = None;
+    loop {
+        let page = reader.dead_letters(after, ROWS).await?;
+        let mut rows = batch(into, found.watermark);
+        rows.dead_letters = page.rows;
+        into.commit(rows).await?;
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Kept events under their places, and who holds which key.
+async fn events(from: &SqliteStore, into: &PostgresStore) -> Result<u64, MoveError> {
+    let (mut after, mut moved) = (0, 0);
+    loop {
+        let page = from.kept_events(after, ROWS).await?;
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        moved += page.len() as u64;
+        into.put_events(&page).await?;
+    }
+    for key in from.keys().await? {
+        into.put_key(&key).await?;
+    }
+    Ok(moved)
+}

@@ -1,0 +1,122 @@
+//! One batch, one statement, one round trip: `commit_batch` (the migrations have it) checks the fence, then writes everything, in the
+//! transaction of its own call.
+//!
+//! What an error means is decided by where it arose. Before the statement has left this process nothing can have happened. What the server
+//! answers is certain: it writes all of a statement it accepts and nothing of one it refuses. When no answer comes, or the backend's last
+//! words are those of its own end, nobody knows; the connection is given up, and the next one fences what it may still do.
+
+use baton_driver::{Batch, CommitError};
+use tokio_postgres::types::ToSql;
+
+use super::columns::int;
+use super::fault::Fault;
+use super::rows::Rows;
+use super::session::{Open, Session};
+
+const COMMIT: &str = "SELECT commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+
+/// Where an attempt ended that was no commit.
+enum Refused {
+    /// Nothing was sent.
+    Before(Fault),
+    /// The statement was on its way.
+    UnderWay(Fault),
+}
+
+/// Writes a batch wholly or not at all.
+pub(crate) async fn commit(session: &mut Session, batch: Batch) -> Result<(), CommitError> {
+    let (partition, epoch, published) = (batch.partition, batch.epoch, batch.watermark);
+    let rows =
+        Rows::of(batch).map_err(|error| Fault::from(error).before_commit(partition, epoch))?;
+    let limit = session.limit();
+    let fence = Fence {
+        partition: i16::from(partition),
+        epoch: int(epoch),
+        published: int(published),
+    };
+    let open = session
+        .open()
+        .await
+        .map_err(|fault| fault.before_commit(partition, epoch))?;
+    let written = tokio::time::timeout(limit, write(open, fence, &rows)).await;
+    let refused = match written {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(refused)) => refused,
+        Err(_) => Refused::UnderWay(Fault::Late(limit)),
+    };
+    let (Refused::Before(fault) | Refused::UnderWay(fault)) = &refused;
+    if !fault.leaves_the_connection() {
+        session.end();
+    }
+    Err(match refused {
+        Refused::Before(fault) => fault.before_commit(partition, epoch),
+        Refused::UnderWay(fault) => fault.of_commit(partition, epoch),
+    })
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Fence {
+    partition: i16,
+    epoch: i64,
+    published: i64,
+}
+
+async fn write(open: &mut Open, fence: Fence, rows: &Rows) -> Result<(), Refused> {
+    let client = &open.client;
+    let statement = client
+        .prepare_cached(COMMIT)
+        .await
+        .map_err(|error| Refused::Before(error.into()))?;
+    let writer = int(open.writer);
+    let values: [&(dyn ToSql + Sync); 18] = [
+        &fence.partition,
+        &fence.epoch,
+        &writer,
+        &fence.published,
+        &rows.sagas,
+        &rows.rows,
+        &rows.cold,
+        &rows.snapshots,
+        &rows.unsent_gone,
+        &rows.unsent,
+        &rows.unserved_gone,
+        &rows.unserved,
+        &rows.steps.gone,
+        &rows.steps.new,
+        &rows.steps.searched,
+        &rows.items.closed,
+        &rows.items.new,
+        &rows.letters,
+    ];
+    match client.execute(&statement, &values).await {
+        Ok(_) => Ok(()),
+        Err(error) if never_left(&error) => Err(Refused::Before(Fault::Values(error))),
+        Err(error) => Err(Refused::UnderWay(error.into())),
+    }
+}
+
+/// Whether the values could not be written into the statement. The library says so by these words alone; an error it says otherwise counts as
+/// one of a statement under way.
+fn never_left(error: &tokio_postgres::Error) -> bool {
+    let said = error.to_string();
+    said.starts_with("error serializing parameter") || said.starts_with("error encoding message")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_postgres::types::Type;
+
+    use super::never_left;
+    use crate::postgres::tests::FreshDatabase;
+
+    #[tokio::test]
+    async fn values_that_cannot_be_written_never_left() {
+        let subject = FreshDatabase::new().await;
+        let client = subject.database.client().await;
+        let statement = client.prepare_typed("SELECT $1", &[Type::INT8]).await;
+        let refused = client.execute(&statement.unwrap(), &[&"no number"]).await;
+        assert!(never_left(&refused.unwrap_err()));
+        let refused = client.execute("SELECT 1 / 0", &[]).await;
+        assert!(!never_left(&refused.unwrap_err()));
+    }
+}

@@ -1,0 +1,158 @@
+//! The text of what readers ask. Each runs along an index from end to end: a test reads PostgreSQL's own plan of every one of them.
+//!
+//! A condition such as `s.number > 0` holds for every row. It names the index: that one holds for such rows only, and no other list may use it.
+
+use super::columns::SAGA_COLUMNS;
+use crate::read::SagaFilter;
+
+/// Which index a list of sagas runs along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Along {
+    Start,
+    Status,
+    Definition,
+    Label,
+}
+
+impl Along {
+    /// The index that leaves the fewest rows: a label, then a status few sagas have, then the definition.
+    const fn of(filter: &SagaFilter) -> Self {
+        match (&filter.label, filter.status, &filter.definition) {
+            (Some(_), _, _) => Self::Label,
+            (None, Some(status), Some(_)) if status.ended() => Self::Definition,
+            (None, Some(_), _) => Self::Status,
+            (None, None, Some(_)) => Self::Definition,
+            (None, None, None) => Self::Start,
+        }
+    }
+}
+
+/// Sagas, newest first. Values: 1 and 2 the cursor, 3 and 4 the range of starts, 5 the limit; then, as far as they are asked for, label, status
+/// and definition.
+pub(crate) fn sagas(filter: &SagaFilter) -> String {
+    let along = Along::of(filter);
+    let (from, at, id) = match along {
+        Along::Label => (
+            "saga_labels l CROSS JOIN LATERAL (SELECT * FROM sagas WHERE id = l.saga OFFSET 0) AS s",
+            "l.started_at",
+            "l.saga",
+        ),
+        Along::Start | Along::Status | Along::Definition => ("sagas s", "s.started_at", "s.id"),
+    };
+    let named = match along {
+        Along::Start => " AND s.number > 0",
+        Along::Status => " AND s.slice >= 0",
+        Along::Definition => " AND s.version >= 0",
+        Along::Label => "",
+    };
+    let mut place = 5;
+    let mut conditions = String::new();
+    for (asked, column) in [
+        (filter.label.is_some(), "l.key"),
+        (filter.status.is_some(), "s.status"),
+        (filter.definition.is_some(), "s.definition"),
+    ] {
+        if asked {
+            place += 1;
+            conditions.push_str(&format!(" AND {column} = ${place}"));
+        }
+    }
+    format!(
+        "SELECT {SAGA_COLUMNS} FROM {from} WHERE ({at}, {id}) < ($1, $2) AND {at} BETWEEN $3 AND $4{conditions}{named}
+         ORDER BY {at} DESC, {id} DESC LIMIT $5"
+    )
+}
+
+/// One saga's row.
+pub(crate) fn saga() -> String {
+    format!("SELECT {SAGA_COLUMNS} FROM sagas s WHERE s.id = $1")
+}
+
+/// A saga's log.
+pub(crate) const SAGA_LOG: &str = "SELECT log_seq, entry FROM records WHERE saga = (SELECT number FROM sagas WHERE id = $1) ORDER BY saga_seq";
+
+/// A saga's first entry.
+pub(crate) const FIRST_ENTRY: &str = "SELECT entry FROM records WHERE saga = (SELECT number FROM sagas WHERE id = $1) ORDER BY saga_seq LIMIT 1";
+
+/// Entries of a saga from the one that holds record number $2 + 1 on (or ends with $2).
+pub(crate) const ENTRIES_AFTER: &str = "SELECT saga_seq, entry FROM records
+    WHERE saga = (SELECT number FROM sagas WHERE id = $1)
+    AND saga_seq >= coalesce((SELECT saga_seq FROM records
+        WHERE saga = (SELECT number FROM sagas WHERE id = $1) AND saga_seq <= $2 ORDER BY saga_seq DESC LIMIT 1), 0)
+    ORDER BY saga_seq LIMIT $3";
+
+/// The end of the log, last first: one partition has all of it.
+pub(crate) const LAST_ENTRIES: &str =
+    "SELECT s.id, r.entry FROM records r JOIN sagas s ON s.number = r.saga
+    WHERE r.partition = $1 ORDER BY r.log_seq DESC LIMIT $2";
+
+/// One definition.
+pub(crate) const DEFINITION: &str = "SELECT name, version, source, registered_at, registered_by FROM definitions WHERE name = $1 AND version = $2";
+
+/// Work items, oldest first. Values: 1 to 3 the cursor, 4 the limit, 5 the kind, if one is asked for.
+pub(crate) fn work_items(open_only: bool, of_kind: bool) -> String {
+    let which = if open_only {
+        "closed_at IS NULL"
+    } else {
+        "number >= 0"
+    };
+    let kind = if of_kind { " AND kind = $5" } else { "" };
+    format!(
+        "SELECT saga, number, opened_at, item, closed_at, closed_by FROM work_items
+         WHERE {which} AND (opened_at, saga, number) > ($1, $2, $3){kind} ORDER BY opened_at, saga, number LIMIT $4"
+    )
+}
+
+/// Dead letters, newest first. Values: 1 and 2 the cursor, 3 the limit.
+pub(crate) const DEAD_LETTERS: &str =
+    "SELECT id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body
+    FROM dead_letters WHERE (at, id) < ($1, $2) ORDER BY at DESC, id DESC LIMIT $3";
+
+/// What is counted: as many rows as there are partitions, times the figures.
+pub(crate) const COUNTS: &str =
+    "SELECT name, n FROM counts UNION ALL SELECT 'log_rows', log_rows FROM partitions
+    UNION ALL SELECT 'bytes', pg_database_size(current_database())";
+
+pub(crate) const EVENT_COLUMNS: &str = "seq, received_at, done, effects, body";
+
+/// One event by the digest of source and id.
+pub(crate) fn event() -> String {
+    format!("SELECT {EVENT_COLUMNS} FROM events WHERE digest = $1")
+}
+
+/// Events that are there, with their digests.
+pub(crate) fn known_events() -> String {
+    format!("SELECT {EVENT_COLUMNS}, digest FROM events WHERE digest = ANY ($1)")
+}
+
+/// Events that may not be done. Values: the place after which, the limit.
+pub(crate) fn undone() -> String {
+    format!("SELECT {EVENT_COLUMNS} FROM events WHERE NOT done AND seq > $1 ORDER BY seq LIMIT $2")
+}
+
+/// Kept events of one type, or of all below one, oldest first. Values: 1 the type, or where the range of types begins; 2 from when; 3 and 4 the
+/// cursor; 5 the limit; 6 where the range of types ends.
+pub(crate) fn kept(prefix: bool) -> String {
+    let kind = if prefix {
+        "type > $1 AND type < $6 AND seq > 0"
+    } else {
+        "type = $1"
+    };
+    format!(
+        "SELECT {EVENT_COLUMNS} FROM events WHERE {kind} AND received_at >= $2 AND (received_at, seq) > ($3, $4)
+         ORDER BY received_at, seq LIMIT $5"
+    )
+}
+
+/// Events, newest first. Values: 1 and 2 the cursor, 3 the limit, 4 the type where there is one.
+pub(crate) fn events(of_type: bool) -> String {
+    let kind = if of_type { "type = $4" } else { "seq > 0" };
+    format!(
+        "SELECT {EVENT_COLUMNS} FROM events WHERE {kind} AND (received_at, seq) < ($1, $2)
+         ORDER BY received_at DESC, seq DESC LIMIT $3"
+    )
+}
+
+/// Every schedule: as many as people wrote.
+pub(crate) const SCHEDULES: &str = "SELECT definition, name, trigger_no, after, last_at, last_saga, paused, skipped, skipped_at, skipped_why
+    FROM schedules ORDER BY definition, name";

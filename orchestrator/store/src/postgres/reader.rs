@@ -1,0 +1,353 @@
+//! Reading beside the driver, through connections of its own that cannot write.
+
+use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, SagaRow, StoreError};
+use baton_engine::{Entry, WorkItemKind};
+use baton_messages::{DeadReason, SagaId};
+use deadpool_postgres::{GenericClient, Object};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{IsolationLevel, Row};
+use uuid::Uuid;
+
+use super::columns::{
+    digest, document, get, instant, instant_if_set, int, label_key, owned, rows as limited,
+    saga_id, saga_row, status, string, string_if_set, uint, word,
+};
+use super::connect::{Connections, rows};
+use super::fault::Fault;
+use super::load::{self, each};
+use super::rows::kind_word;
+use super::triggers::{event_row, schedule_row, type_column};
+use super::{PARTITION, queries};
+use crate::read::{
+    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, WorkItemCursor,
+    WorkItemView, page, page_rows,
+};
+use crate::reader::Reader;
+use crate::triggers::{EventRow, ScheduleRow};
+
+/// Reads a store, from any task; clones share the connections.
+#[derive(Clone, Debug)]
+pub struct PostgresReader {
+    connections: Connections,
+}
+
+impl PostgresReader {
+    pub(crate) const fn new(connections: Connections) -> Self {
+        Self { connections }
+    }
+
+    async fn read<T>(
+        &self,
+        what: &'static str,
+        work: impl AsyncFnOnce(&mut Object) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        let read = self.connections.with(work).await;
+        read.map_err(|fault| fault.read(what))
+    }
+
+    /// Every row of one query, read.
+    async fn list<T>(
+        &self,
+        what: &'static str,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+        of: impl Fn(&Row) -> Result<T, Fault>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.read(what, async |client| {
+            each(&rows(client, sql, values).await?, of)
+        })
+        .await
+    }
+}
+
+impl Reader for PostgresReader {
+    async fn sagas(
+        &self,
+        filter: SagaFilter,
+        after: Option<SagaCursor>,
+        limit: usize,
+    ) -> Result<Page<SagaRow, SagaCursor>, StoreError> {
+        let limit = page_rows(limit);
+        let (at, id) = after.map_or((i64::MAX, Uuid::max()), |after| {
+            (int(after.started_at.0), after.saga.0)
+        });
+        let from = filter.started_from.map_or(0, |from| int(from.0));
+        let until = filter.started_until.map_or(i64::MAX, |until| int(until.0));
+        let most = limited(limit + 1);
+        let key = filter
+            .label
+            .as_ref()
+            .map(|(name, value)| label_key(name, value));
+        let word = filter.status.map(|status| status.as_str());
+        let definition = filter.definition.as_deref().map(owned);
+        let mut values: Vec<&(dyn ToSql + Sync)> = vec![&at, &id, &from, &until, &most];
+        if let Some(key) = &key {
+            values.push(key);
+        }
+        if let Some(word) = &word {
+            values.push(word);
+        }
+        if let Some(definition) = &definition {
+            values.push(definition);
+        }
+        let found = self
+            .list("sagas", &queries::sagas(&filter), &values, saga_row)
+            .await?;
+        Ok(page(found, limit, |row| SagaCursor {
+            started_at: row.started_at,
+            saga: row.saga,
+        }))
+    }
+
+    async fn saga(&self, saga: SagaId) -> Result<Option<SagaLog>, StoreError> {
+        self.read("a saga", async |client| {
+            let seen = moment(client).await?;
+            let found = rows(&seen, &queries::saga(), &[&saga.0]).await?;
+            let Some(row) = found.first() else {
+                return Ok(None);
+            };
+            let log = rows(&seen, queries::SAGA_LOG, &[&saga.0]).await?;
+            let log = each(&log, |row| Ok((get(row, 0).map(uint)?, document(row, 1)?)))?;
+            let row = saga_row(row)?;
+            seen.commit().await?;
+            Ok(Some((row, log)))
+        })
+        .await
+    }
+
+    async fn saga_row(&self, saga: SagaId) -> Result<Option<SagaRow>, StoreError> {
+        let mut found = self
+            .list("a saga's row", &queries::saga(), &[&saga.0], saga_row)
+            .await?;
+        Ok(found.pop())
+    }
+
+    async fn folding(&self, saga: SagaId) -> Result<Option<(Entry, Loaded)>, StoreError> {
+        self.read("a saga", async |client| {
+            let seen = moment(client).await?;
+            let read = folding(&seen, saga).await?;
+            seen.commit().await?;
+            Ok(read)
+        })
+        .await
+    }
+
+    async fn entries(
+        &self,
+        saga: SagaId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Entry)>, StoreError> {
+        let values: [&(dyn ToSql + Sync); 3] = [&saga.0, &int(after), &limited(limit)];
+        let mut found = self
+            .list("a saga's records", queries::ENTRIES_AFTER, &values, |row| {
+                Ok((get(row, 0).map(uint)?, document::<Entry>(row, 1)?))
+            })
+            .await?;
+        found.retain(|(before, entry)| before + entry.records.len() as u64 > after);
+        Ok(found)
+    }
+
+    async fn last_entries(&self, limit: usize) -> Result<Vec<(SagaId, Entry)>, StoreError> {
+        let values: [&(dyn ToSql + Sync); 2] = [&i16::from(PARTITION), &limited(limit)];
+        let mut found = self
+            .list(
+                "the end of the log",
+                queries::LAST_ENTRIES,
+                &values,
+                |row| Ok((saga_id(row, 0)?, document::<Entry>(row, 1)?)),
+            )
+            .await?;
+        found.reverse();
+        Ok(found)
+    }
+
+    async fn work_items(
+        &self,
+        open_only: bool,
+        kind: Option<WorkItemKind>,
+        after: Option<WorkItemCursor>,
+        limit: usize,
+    ) -> Result<Page<WorkItemView, WorkItemCursor>, StoreError> {
+        const WHAT: &str = "work items";
+        let limit = page_rows(limit);
+        // before the first: no item was opened before 1970
+        let (at, saga, number) = after.map_or((-1, Uuid::nil(), 0), |after| {
+            (
+                int(after.opened_at.0),
+                after.saga.0,
+                i64::from(after.number),
+            )
+        });
+        let most = limited(limit + 1);
+        let kind = kind.map(kind_word).transpose();
+        let kind = kind.map_err(|error| Fault::from(error).read(WHAT))?;
+        let mut values: Vec<&(dyn ToSql + Sync)> = vec![&at, &saga, &number, &most];
+        if let Some(kind) = &kind {
+            values.push(kind);
+        }
+        let sql = queries::work_items(open_only, kind.is_some());
+        let found = self.list(WHAT, &sql, &values, work_item).await?;
+        Ok(page(found, limit, |view| WorkItemCursor {
+            opened_at: view.item.opened_at,
+            saga: view.saga,
+            number: view.item.number,
+        }))
+    }
+
+    async fn dead_letters(
+        &self,
+        after: Option<DeadLetterCursor>,
+        limit: usize,
+    ) -> Result<Page<DeadLetterRow, DeadLetterCursor>, StoreError> {
+        let limit = page_rows(limit);
+        let (at, id) = after.map_or((i64::MAX, Uuid::max()), |after| (int(after.at.0), after.id));
+        let values: [&(dyn ToSql + Sync); 3] = [&at, &id, &limited(limit + 1)];
+        let found = self
+            .list("dead letters", queries::DEAD_LETTERS, &values, dead_letter)
+            .await?;
+        Ok(page(found, limit, |letter| DeadLetterCursor {
+            at: letter.at,
+            id: letter.id,
+        }))
+    }
+
+    async fn counts(&self) -> Result<Counts, StoreError> {
+        let figures = self.list("figures", queries::COUNTS, &[], |row| {
+            let (name, n): (String, i64) = (get(row, 0)?, get(row, 1)?);
+            Ok((name, uint(n)))
+        });
+        Ok(figures.await?.into_iter().fold(Counts::default(), count))
+    }
+
+    async fn definitions(&self) -> Result<Vec<DefinitionRow>, StoreError> {
+        self.list("definitions", load::DEFINITIONS, &[], load::definition_row)
+            .await
+    }
+
+    async fn definition(
+        &self,
+        name: String,
+        version: u32,
+    ) -> Result<Option<DefinitionRow>, StoreError> {
+        let values: [&(dyn ToSql + Sync); 2] = [&owned(&name), &i64::from(version)];
+        let found = self.list(
+            "a definition",
+            queries::DEFINITION,
+            &values,
+            load::definition_row,
+        );
+        Ok(found.await?.pop())
+    }
+
+    async fn events(
+        &self,
+        kind: Option<String>,
+        after: Option<EventCursor>,
+        limit: usize,
+    ) -> Result<Page<EventRow, EventCursor>, StoreError> {
+        let limit = page_rows(limit);
+        let (at, seq) = after.map_or((i64::MAX, i64::MAX), |after| {
+            (int(after.received_at.0), int(after.seq))
+        });
+        let (most, kind) = (limited(limit + 1), kind.as_deref().map(type_column));
+        let mut values: Vec<&(dyn ToSql + Sync)> = vec![&at, &seq, &most];
+        if let Some(kind) = &kind {
+            values.push(kind);
+        }
+        let sql = queries::events(kind.is_some());
+        let found = self.list("events", &sql, &values, event_row).await?;
+        Ok(page(found, limit, |row| EventCursor {
+            received_at: row.received_at,
+            seq: row.seq,
+        }))
+    }
+
+    async fn event(&self, source: String, id: String) -> Result<Option<EventRow>, StoreError> {
+        let digest = digest(&[&source, &id]);
+        let mut found = self
+            .list("an event", &queries::event(), &[&digest], event_row)
+            .await?;
+        Ok(found.pop())
+    }
+
+    async fn schedules(&self) -> Result<Vec<ScheduleRow>, StoreError> {
+        self.list("schedules", queries::SCHEDULES, &[], schedule_row)
+            .await
+    }
+}
+
+/// A transaction that sees one moment.
+async fn moment(client: &mut Object) -> Result<deadpool_postgres::Transaction<'_>, Fault> {
+    let beginning = client
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .read_only(true);
+    Ok(beginning.start().await?)
+}
+
+async fn folding(
+    client: &impl GenericClient,
+    saga: SagaId,
+) -> Result<Option<(Entry, Loaded)>, Fault> {
+    let first = rows(client, queries::FIRST_ENTRY, &[&saga.0]).await?;
+    let Some(first) = first.first() else {
+        return Ok(None);
+    };
+    let first: Entry = document(first, 0)?;
+    let loaded = load::sagas(client, &[saga]).await?.pop();
+    match loaded {
+        Some(Loaded {
+            unreadable: Some(what),
+            ..
+        }) => Err(Fault::Misfit {
+            column: "entry".to_owned(),
+            what,
+        }),
+        loaded => Ok(loaded.map(|loaded| (first, loaded))),
+    }
+}
+
+fn work_item(row: &Row) -> Result<WorkItemView, Fault> {
+    Ok(WorkItemView {
+        saga: saga_id(row, 0)?,
+        item: document(row, 3)?,
+        closed: instant_if_set(row, 4)?.zip(string_if_set(row, 5)?),
+    })
+}
+
+fn dead_letter(row: &Row) -> Result<DeadLetterRow, Fault> {
+    let saga: Option<Uuid> = get(row, 9)?;
+    Ok(DeadLetterRow {
+        id: get(row, 0)?,
+        at: instant(row, 1)?,
+        reason: word(row, 2, |text| Some(DeadReason::of(text)))?,
+        error: string(row, 3)?,
+        queue: string(row, 4)?,
+        exchange: string(row, 5)?,
+        key: string(row, 6)?,
+        message_id: string_if_set(row, 7)?,
+        kind: string_if_set(row, 8)?,
+        saga: saga.map(SagaId),
+        properties: document(row, 10)?,
+        body: get(row, 11)?,
+    })
+}
+
+fn count(mut counts: Counts, (name, n): (String, u64)) -> Counts {
+    match name.as_str() {
+        "log_rows" => counts.log_rows += n,
+        "unsent" => counts.unsent += n,
+        "dead_letters" => counts.dead_letters += n,
+        "work_items_open" => counts.work_items_open += n,
+        "bytes" => counts.db_bytes = n,
+        other => {
+            if let Some(status) = other.strip_prefix("saga.").and_then(status)
+                && n > 0
+            {
+                *counts.sagas.entry(status).or_default() += n;
+            }
+        }
+    }
+    counts
+}

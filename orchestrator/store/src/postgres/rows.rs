@@ -1,0 +1,396 @@
+//! A batch as the arrays that `commit_batch` takes, one type for each kind of row. What a batch says of one row several times is folded here: the
+//! database is told of each row once.
+
+use std::collections::BTreeMap;
+
+use baton_driver::{
+    Batch, ColdRow, DeadLetterRow, LogRow, SagaRow, SnapshotRow, SubscriptionChange,
+    SubscriptionRow, UnsentRow, WorkItemRow,
+};
+use baton_engine::WorkItem;
+use baton_messages::{SagaId, StepId, TaskType, Timestamp};
+use postgres_types::ToSql;
+use uuid::Uuid;
+
+use super::columns::{int, label_key, owned};
+
+#[derive(Debug, ToSql)]
+#[postgres(name = "batch_saga")]
+pub(crate) struct Saga {
+    id: Uuid,
+    slice: i16,
+    definition: String,
+    version: i64,
+    status: &'static str,
+    active: bool,
+    paused: bool,
+    labels: String,
+    label_keys: Vec<Uuid>,
+    started_by: String,
+    started_at: i64,
+    changed_at: i64,
+    ended_at: Option<i64>,
+}
+
+#[derive(Debug, ToSql)]
+#[postgres(name = "batch_row")]
+pub(crate) struct Row {
+    log_seq: i64,
+    saga: Uuid,
+    saga_seq: i64,
+    entry: String,
+}
+
+#[derive(Debug, ToSql)]
+#[postgres(name = "batch_cold")]
+pub(crate) struct Cold {
+    saga: Uuid,
+    cold: bool,
+    wake_at: Option<i64>,
+}
+
+#[derive(Debug, ToSql)]
+#[postgres(name = "batch_snapshot")]
+pub(crate) struct Snapshot {
+    saga: Uuid,
+    seq: i64,
+    version: i64,
+    state: String,
+}
+
+#[derive(Debug, ToSql)]
+#[postgres(name = "batch_unsent")]
+pub(crate) struct Unsent {
+    id: Uuid,
+    saga: Uuid,
+    since: i64,
+    attempt: String,
+}
+
+#[derive(Debug, ToSql)]
+#[postgres(name = "batch_unserved")]
+pub(crate) struct Unserved {
+    task_type: String,
+    saga: Uuid,
+}
+
+#[derive(Debug, ToSql)]
+#[postgres(name = "batch_step")]
+pub(crate) struct Step {
+    saga: Uuid,
+    step: String,
+}
+
+#[derive(Debug, ToSql)]
+#[postgres(name = "batch_subscription")]
+pub(crate) struct Subscription {
+    saga: Uuid,
+    step: String,
+    event: String,
+    since: i64,
+    searched: bool,
+}
+
+#[derive(Debug, ToSql)]
+#[postgres(name = "batch_item")]
+pub(crate) struct Item {
+    saga: Uuid,
+    number: i64,
+    opened_at: i64,
+    kind: String,
+    owner: String,
+    item: String,
+    closed_at: Option<i64>,
+    closed_by: Option<String>,
+}
+
+#[derive(Debug, ToSql)]
+#[postgres(name = "batch_closing")]
+pub(crate) struct Closing {
+    saga: Uuid,
+    number: i64,
+    closed_at: i64,
+    closed_by: String,
+}
+
+#[derive(Debug, ToSql)]
+#[postgres(name = "batch_letter")]
+pub(crate) struct Letter {
+    id: Uuid,
+    at: i64,
+    reason: String,
+    error: String,
+    queue: String,
+    exchange: String,
+    key: String,
+    message_id: Option<String>,
+    kind: Option<String>,
+    saga: Option<Uuid>,
+    properties: String,
+    body: Vec<u8>,
+}
+
+/// What a batch writes, beside its fence.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    pub(crate) sagas: Vec<Saga>,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) cold: Vec<Cold>,
+    pub(crate) snapshots: Vec<Snapshot>,
+    pub(crate) unsent_gone: Vec<Uuid>,
+    pub(crate) unsent: Vec<Unsent>,
+    pub(crate) unserved_gone: Vec<Unserved>,
+    pub(crate) unserved: Vec<Unserved>,
+    pub(crate) steps: Steps,
+    pub(crate) items: Items,
+    pub(crate) letters: Vec<Letter>,
+}
+
+impl Rows {
+    /// The arrays of a batch.
+    ///
+    /// # Errors
+    /// When a value cannot be JSON.
+    pub(crate) fn of(batch: Batch) -> serde_json::Result<Self> {
+        Ok(Self {
+            sagas: each(last(batch.sagas, |row| row.saga), saga)?,
+            rows: each(batch.rows, row)?,
+            cold: last(batch.cold, |row| row.saga)
+                .into_iter()
+                .map(cold)
+                .collect(),
+            snapshots: each(last(batch.snapshots, |row| row.saga), snapshot)?,
+            unsent_gone: batch
+                .unsent_remove
+                .iter()
+                .map(|of| of.message_id().0)
+                .collect(),
+            unsent: each(batch.unsent_add, unsent)?,
+            unserved_gone: batch.unserved_remove.into_iter().map(unserved).collect(),
+            unserved: batch.unserved_add.into_iter().map(unserved).collect(),
+            steps: Steps::of(batch.subscriptions),
+            items: Items::of(batch.work_items)?,
+            letters: each(batch.dead_letters, letter)?,
+        })
+    }
+}
+
+fn each<A, B>(rows: Vec<A>, of: impl Fn(A) -> serde_json::Result<B>) -> serde_json::Result<Vec<B>> {
+    rows.into_iter().map(of).collect()
+}
+
+/// What is said last of each row counts.
+fn last<T>(rows: Vec<T>, saga: impl Fn(&T) -> SagaId) -> Vec<T> {
+    if rows.len() < 2 {
+        return rows;
+    }
+    let mut kept: BTreeMap<SagaId, T> = BTreeMap::new();
+    for row in rows {
+        kept.insert(saga(&row), row);
+    }
+    kept.into_values().collect()
+}
+
+fn saga(row: SagaRow) -> serde_json::Result<Saga> {
+    Ok(Saga {
+        id: row.saga.0,
+        slice: i16::from(row.slice.0),
+        definition: owned(&row.definition),
+        version: i64::from(row.version),
+        status: row.status.as_str(),
+        active: !row.status.ended(),
+        paused: row.paused,
+        labels: serde_json::to_string(&row.labels)?,
+        label_keys: row
+            .labels
+            .iter()
+            .map(|(name, value)| label_key(name, value))
+            .collect(),
+        started_by: owned(&row.by),
+        started_at: int(row.started_at.0),
+        changed_at: int(row.changed_at.0),
+        ended_at: row.ended_at.map(|at| int(at.0)),
+    })
+}
+
+fn row(row: LogRow) -> serde_json::Result<Row> {
+    Ok(Row {
+        log_seq: int(row.log_seq),
+        saga: row.saga.0,
+        saga_seq: int(row.saga_seq),
+        entry: serde_json::to_string(&row.entry)?,
+    })
+}
+
+fn cold(row: ColdRow) -> Cold {
+    Cold {
+        saga: row.saga.0,
+        cold: row.cold,
+        wake_at: row.wake_at.filter(|_| row.cold).map(|at| int(at.0)),
+    }
+}
+
+fn snapshot(row: SnapshotRow) -> serde_json::Result<Snapshot> {
+    Ok(Snapshot {
+        saga: row.saga.0,
+        seq: int(row.seq),
+        version: i64::from(row.version),
+        state: serde_json::to_string(&row.state)?,
+    })
+}
+
+fn unsent(row: UnsentRow) -> serde_json::Result<Unsent> {
+    Ok(Unsent {
+        id: row.of.message_id().0,
+        saga: row.of.saga.0,
+        since: int(row.since.0),
+        attempt: serde_json::to_string(&row.of)?,
+    })
+}
+
+fn unserved((task_type, saga): (TaskType, SagaId)) -> Unserved {
+    Unserved {
+        task_type: task_type.as_str().to_owned(),
+        saga: saga.0,
+    }
+}
+
+fn letter(row: DeadLetterRow) -> serde_json::Result<Letter> {
+    Ok(Letter {
+        id: row.id,
+        at: int(row.at.0),
+        reason: owned(row.reason.as_str()),
+        error: owned(&row.error),
+        queue: owned(&row.queue),
+        exchange: owned(&row.exchange),
+        key: owned(&row.key),
+        message_id: row.message_id.as_deref().map(owned),
+        kind: row.kind.as_deref().map(owned),
+        saga: row.saga.map(|saga| saga.0),
+        properties: serde_json::to_string(&row.properties)?,
+        body: row.body,
+    })
+}
+
+/// What a batch's changes of subscriptions come to.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    pub(crate) gone: Vec<Step>,
+    pub(crate) new: Vec<Subscription>,
+    pub(crate) searched: Vec<Step>,
+}
+
+enum Fate {
+    Gone,
+    New(SubscriptionRow, bool),
+    Searched,
+}
+
+impl Steps {
+    fn of(changes: Vec<SubscriptionChange>) -> Self {
+        let mut fates: BTreeMap<(SagaId, StepId), Fate> = BTreeMap::new();
+        for change in changes {
+            match change {
+                SubscriptionChange::Add(row) => {
+                    fates.insert((row.saga, row.step.clone()), Fate::New(row, false));
+                }
+                SubscriptionChange::Remove(saga, step) => {
+                    fates.insert((saga, step), Fate::Gone);
+                }
+                SubscriptionChange::Searched(saga, step) => {
+                    match fates.entry((saga, step)).or_insert(Fate::Searched) {
+                        Fate::New(_, searched) => *searched = true,
+                        Fate::Gone | Fate::Searched => {}
+                    }
+                }
+            }
+        }
+        let mut all = Self::default();
+        for ((saga, step), fate) in fates {
+            let key = Step {
+                saga: saga.0,
+                step: step.as_str().to_owned(),
+            };
+            match fate {
+                Fate::Gone => all.gone.push(key),
+                Fate::Searched => all.searched.push(key),
+                Fate::New(row, searched) => all.new.push(Subscription {
+                    saga: key.saga,
+                    step: key.step,
+                    event: row.event.as_str().to_owned(),
+                    since: int(row.since.0),
+                    searched,
+                }),
+            }
+        }
+        all
+    }
+}
+
+/// What a batch's changes of work items come to. Those that are closed were there before, unless they are closed as they are opened.
+#[derive(Debug, Default)]
+pub(crate) struct Items {
+    pub(crate) closed: Vec<Closing>,
+    pub(crate) new: Vec<Item>,
+}
+
+impl Items {
+    fn of(changes: Vec<WorkItemRow>) -> serde_json::Result<Self> {
+        let mut all = Self::default();
+        for change in changes {
+            match change {
+                WorkItemRow::Open { saga, item } => all.new.push(item_row(saga, &item)?),
+                WorkItemRow::Close {
+                    saga,
+                    number,
+                    by,
+                    at,
+                } => all.close(saga, number, &by, at),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Who closes it first has closed it.
+    fn close(&mut self, saga: SagaId, number: u32, by: &str, at: Timestamp) {
+        let (saga, number, at) = (saga.0, i64::from(number), int(at.0));
+        if let Some(new) = self
+            .new
+            .iter_mut()
+            .find(|new| (new.saga, new.number) == (saga, number))
+        {
+            if new.closed_at.is_none() {
+                (new.closed_at, new.closed_by) = (Some(at), Some(owned(by)));
+            }
+            return;
+        }
+        let known = |one: &Closing| (one.saga, one.number) == (saga, number);
+        if !self.closed.iter().any(known) {
+            self.closed.push(Closing {
+                saga,
+                number,
+                closed_at: at,
+                closed_by: owned(by),
+            });
+        }
+    }
+}
+
+fn item_row(saga: SagaId, item: &WorkItem) -> serde_json::Result<Item> {
+    Ok(Item {
+        saga: saga.0,
+        number: i64::from(item.number),
+        opened_at: int(item.opened_at.0),
+        kind: kind_word(item.kind)?,
+        owner: owned(&item.owner),
+        item: serde_json::to_string(item)?,
+        closed_at: None,
+        closed_by: None,
+    })
+}
+
+/// A kind of work item, as it stands in the item's own JSON.
+pub(crate) fn kind_word(kind: baton_engine::WorkItemKind) -> serde_json::Result<String> {
+    let word = serde_json::to_value(kind)?;
+    Ok(word.as_str().unwrap_or_default().to_owned())
+}

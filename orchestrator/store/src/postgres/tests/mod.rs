@@ -1,0 +1,140 @@
+//! What only this store has to show, beside the suite: who owns it, what a lost connection means, the plans of its queries, the death of its server.
+
+mod faults;
+mod moving;
+mod opening;
+mod ownership;
+mod plans;
+
+use baton_harness::{Database, Postgres};
+
+use super::{
+    PostgresOptions, PostgresReader, PostgresStore, PostgresSuspects, PostgresTokens,
+    PostgresTriggers,
+};
+use crate::read::Counts;
+use crate::suite::Subject;
+use crate::{Partition, Reader as _};
+
+crate::store_suite!(FreshDatabase::new().await);
+
+/// A store in a database of its own, gone with it.
+pub(crate) struct FreshDatabase {
+    pub(crate) database: Database,
+    reader: Option<PostgresReader>,
+}
+
+impl FreshDatabase {
+    pub(crate) async fn new() -> Self {
+        Self::on(&Postgres::shared().await).await
+    }
+
+    pub(super) async fn on(server: &Postgres) -> Self {
+        Self {
+            database: server.database().await,
+            reader: None,
+        }
+    }
+
+    pub(super) fn options(&self) -> PostgresOptions {
+        PostgresOptions {
+            url: self.database.url(),
+            lease_ms: 3_000,
+            ..PostgresOptions::default()
+        }
+    }
+}
+
+impl Subject for FreshDatabase {
+    type Store = PostgresStore;
+    type Tokens = PostgresTokens;
+    type Triggers = PostgresTriggers;
+    type Suspects = PostgresSuspects;
+    type Reader = PostgresReader;
+
+    async fn open(&mut self) -> (PostgresStore, Partition) {
+        let store = PostgresStore::open(&self.options()).await.unwrap();
+        let partition = store.partition();
+        self.reader = Some(store.reader());
+        (store, partition)
+    }
+
+    async fn close(&mut self, store: PostgresStore) {
+        store.close().await.unwrap();
+        let client = self.database.client().await;
+        assert_eq!(together(&client).await, Vec::<String>::new());
+    }
+
+    fn tokens(&self, store: &PostgresStore) -> PostgresTokens {
+        store.tokens()
+    }
+
+    fn suspects(&self, store: &PostgresStore) -> PostgresSuspects {
+        store.suspects()
+    }
+
+    fn reader(&self, store: &PostgresStore) -> PostgresReader {
+        store.reader()
+    }
+
+    fn triggers(&self, store: &PostgresStore) -> PostgresTriggers {
+        store.triggers()
+    }
+
+    async fn counts(&self) -> Counts {
+        self.reader.as_ref().unwrap().counts().await.unwrap()
+    }
+}
+
+/// What has to be true of the tables together; each query answers how many rows break it.
+const TOGETHER: [(&str, &str); 8] = [
+    (
+        "log rows without a saga",
+        "SELECT count(*) FROM records r WHERE NOT EXISTS (SELECT 1 FROM sagas s WHERE s.number = r.saga)",
+    ),
+    (
+        "log rows beside a dense log",
+        "SELECT coalesce(sum(off), 0)::bigint FROM (SELECT abs(max(log_seq) - count(*)) AS off FROM records GROUP BY partition) t",
+    ),
+    (
+        "watermarks past the log",
+        "SELECT count(*) FROM partitions p WHERE watermark > coalesce((SELECT max(log_seq) FROM records r WHERE r.partition = p.id), 0)",
+    ),
+    (
+        "labels off their sagas",
+        "SELECT (SELECT count(*) FROM saga_labels l WHERE NOT EXISTS
+            (SELECT 1 FROM sagas s WHERE s.id = l.saga AND s.started_at = l.started_at AND l.key = ANY (s.label_keys)))
+         + (SELECT count(*) FROM sagas s, unnest(s.label_keys) k (key) WHERE NOT EXISTS
+            (SELECT 1 FROM saga_labels l WHERE l.key = k.key AND l.saga = s.id AND l.started_at = s.started_at))",
+    ),
+    (
+        "sagas off the count",
+        "SELECT coalesce(sum(abs(n - (SELECT count(*) FROM sagas s WHERE 'saga.' || s.status = c.name AND s.partition = c.partition))), 0)::bigint
+         FROM counts c WHERE name LIKE 'saga.%'",
+    ),
+    (
+        "log rows off the count",
+        "SELECT coalesce(sum(abs(log_rows - (SELECT count(*) FROM records r WHERE r.partition = p.id))), 0)::bigint FROM partitions p",
+    ),
+    (
+        "unsent rows off the count",
+        "SELECT abs((SELECT count(*) FROM unsent) - coalesce((SELECT sum(n) FROM counts WHERE name = 'unsent'), 0))::bigint",
+    ),
+    (
+        "open work items off the count",
+        "SELECT abs((SELECT count(*) FROM work_items WHERE closed_at IS NULL)
+            - coalesce((SELECT sum(n) FROM counts WHERE name = 'work_items_open'), 0))::bigint",
+    ),
+];
+
+/// Everything that does not hang together, in sentences.
+pub(super) async fn together(client: &tokio_postgres::Client) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (what, sql) in TOGETHER {
+        let number: i64 = client.query_one(sql, &[]).await.unwrap().get(0);
+        if number != 0 {
+            wrong.push(format!("{number} {what}"));
+        }
+    }
+    wrong
+}

@@ -1,0 +1,280 @@
+//! A file moved into a database reads the same, goes on the same, and never twice: every question the driver and the API ask is asked of both.
+
+use baton_driver::{ColdRow, Store, SubscriptionChange, SubscriptionRow, WorkItemRow};
+use baton_engine::Status;
+use baton_engine::definition::EventPattern;
+use baton_messages::StepId;
+use serde_json::json;
+
+use super::{FreshDatabase, together};
+use crate::moving::{MoveError, Moved, move_into};
+use crate::postgres::{PostgresError, PostgresStore};
+use crate::read::SagaFilter;
+use crate::reader::Reader;
+use crate::suite::Subject;
+use crate::suite::samples::{
+    at, batch, dead_letter, definition, kind, later, manifest, row, saga, saga_row, snapshot,
+    starts, unsent, work_item,
+};
+use crate::tokens::{TokenRow, TokenStore as _};
+use crate::triggers::{Arrival, Claim, Planned, ScheduleRow, TriggerRef, Triggers};
+use crate::{SqliteOptions, SqliteStore};
+
+/// A file with something in every table, most of it in flight.
+async fn filled(path: &std::path::Path) -> SqliteStore {
+    let mut store = SqliteStore::open(path, SqliteOptions::default()).unwrap();
+    let mine = store.partition();
+    for place in 0..3 {
+        store
+            .commit(starts(
+                mine,
+                1 + u64::from(place) * 300,
+                place * 300..place * 300 + 300,
+            ))
+            .await
+            .unwrap();
+    }
+    let mut next = batch(mine, 899);
+    next.rows = vec![
+        row(901, saga(0), 2, later(1, 3)),
+        row(902, saga(1), 2, later(2, 1)),
+    ];
+    next.sagas = vec![saga_row(3, Status::Completed), saga_row(4, Status::Parked)];
+    next.cold = vec![
+        ColdRow {
+            saga: saga(5),
+            cold: true,
+            wake_at: Some(at(500)),
+        },
+        ColdRow {
+            saga: saga(6),
+            cold: true,
+            wake_at: None,
+        },
+    ];
+    next.snapshots = vec![snapshot(5, 2, "kept"), snapshot(6, 2, "kept")];
+    next.unsent_add = vec![unsent(0, 1, 5), unsent(1, 1, 6)];
+    next.unserved_add = vec![(kind("a.b@1"), saga(1)), (kind("a.b@2"), saga(2))];
+    next.work_items = (1..4)
+        .map(|n| WorkItemRow::Open {
+            saga: saga(4),
+            item: Box::new(work_item(n)),
+        })
+        .collect();
+    next.work_items.push(WorkItemRow::Close {
+        saga: saga(4),
+        number: 2,
+        by: "ann".to_owned(),
+        at: at(9),
+    });
+    next.dead_letters = (0..5).map(dead_letter).collect();
+    let waits = |n: u32| SubscriptionRow {
+        saga: saga(n),
+        step: StepId::new("waits").unwrap(),
+        event: EventPattern::new("a.b.*").unwrap(),
+        since: at(u64::from(n)),
+    };
+    next.subscriptions = vec![
+        SubscriptionChange::Add(waits(1)),
+        SubscriptionChange::Add(waits(2)),
+        SubscriptionChange::Searched(saga(1), StepId::new("waits").unwrap()),
+    ];
+    store.commit(next).await.unwrap();
+    store
+        .put_definition(definition("move-port", 3, "saga: a\n"))
+        .await
+        .unwrap();
+    store
+        .put_manifest(manifest("net.resolve@1", "x"), at(1))
+        .await
+        .unwrap();
+    let token = TokenRow {
+        name: "ci".to_owned(),
+        role: "viewer".to_owned(),
+        hash: [7; 32],
+        made_at: at(1),
+        made_by: "admin".to_owned(),
+        expires_at: None,
+    };
+    store.tokens().put_token(token).await.unwrap();
+    let tables = store.triggers();
+    tables.note_binding("a.b".to_owned(), true).await.unwrap();
+    let schedule = ScheduleRow {
+        definition: "d".to_owned(),
+        trigger: 0,
+        name: "0 2 * * * UTC".to_owned(),
+        after: at(1),
+        last_at: None,
+        last_saga: None,
+        paused: true,
+        skipped: 1,
+        skipped_at: Some(at(8)),
+        skipped_why: Some("it ran".to_owned()),
+    };
+    tables.put_schedule(schedule).await.unwrap();
+    tables.take_in((0..7).map(arrival).collect()).await.unwrap();
+    store
+}
+
+fn arrival(n: u32) -> Arrival {
+    let key = Claim {
+        key: format!("k{}", n / 2),
+        until: at(100),
+    };
+    Arrival {
+        event: serde_json::from_value(
+            json!({ "specversion": "1.0", "id": n.to_string(), "source": "/s", "type": "a.b" }),
+        )
+        .unwrap(),
+        at: at(u64::from(n)),
+        planned: vec![Planned::Start {
+            of: TriggerRef {
+                definition: "d".to_owned(),
+                version: 1,
+                trigger: 0,
+            },
+            saga: saga(2_000 + n),
+            key: Some(key),
+        }],
+        awaited: false,
+    }
+}
+
+/// Everything two stores can be asked.
+async fn the_same(file: &mut SqliteStore, database: &mut PostgresStore) {
+    let (a, b) = (
+        file.recover(0).await.unwrap(),
+        database.recover(0).await.unwrap(),
+    );
+    assert_eq!(a, b);
+    let ids: Vec<_> = (0..901).map(saga).collect();
+    assert_eq!(
+        file.load(ids.clone()).await.unwrap(),
+        database.load(ids).await.unwrap()
+    );
+    assert_eq!(
+        file.cold_due(0, at(900), 9).await.unwrap(),
+        database.cold_due(0, at(900), 9).await.unwrap()
+    );
+    assert_eq!(
+        file.definitions().await.unwrap(),
+        database.definitions().await.unwrap()
+    );
+    assert_eq!(
+        file.manifests().await.unwrap(),
+        database.manifests().await.unwrap()
+    );
+    for task_type in ["a.b@1", "a.b@2"] {
+        let (a, b) = (
+            file.unserved(0, kind(task_type), None, 9).await,
+            database.unserved(0, kind(task_type), None, 9).await,
+        );
+        assert_eq!(a.unwrap(), b.unwrap());
+    }
+    let (a, b) = (
+        file.subscribers("a.b.c".to_owned(), None, 9).await,
+        database.subscribers("a.b.c".to_owned(), None, 9).await,
+    );
+    assert_eq!(a.unwrap(), b.unwrap());
+    assert_eq!(
+        file.tokens().tokens().await.unwrap(),
+        database.tokens().tokens().await.unwrap()
+    );
+    let (a, b) = (file.triggers(), database.triggers());
+    assert_eq!(a.bindings().await.unwrap(), b.bindings().await.unwrap());
+    assert_eq!(
+        a.undone(0, 99).await.unwrap(),
+        b.undone(0, 99).await.unwrap()
+    );
+    let (a, b) = (file.reader(), database.reader());
+    let pages = async |filter: SagaFilter| {
+        (
+            a.sagas(filter.clone(), None, 500).await.unwrap(),
+            b.sagas(filter, None, 500).await.unwrap(),
+        )
+    };
+    let label = SagaFilter {
+        label: Some(("host".to_owned(), "host-2".to_owned())),
+        ..SagaFilter::default()
+    };
+    for filter in [SagaFilter::default(), label] {
+        let (a, b) = pages(filter).await;
+        assert_eq!(a, b);
+    }
+    assert_eq!(
+        a.work_items(false, None, None, 99).await.unwrap(),
+        b.work_items(false, None, None, 99).await.unwrap()
+    );
+    assert_eq!(
+        a.dead_letters(None, 99).await.unwrap(),
+        b.dead_letters(None, 99).await.unwrap()
+    );
+    assert_eq!(
+        a.events(None, None, 99).await.unwrap(),
+        b.events(None, None, 99).await.unwrap()
+    );
+    assert_eq!(a.schedules().await.unwrap(), b.schedules().await.unwrap());
+    let (mut a, mut b) = (a.counts().await.unwrap(), b.counts().await.unwrap());
+    (a.db_bytes, b.db_bytes) = (0, 0);
+    assert_eq!(a, b);
+}
+
+#[tokio::test]
+async fn a_file_moved_into_a_database_is_the_same_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = filled(&folder.path().join("baton.db")).await;
+    let mut subject = FreshDatabase::new().await;
+    let (mut database, mine) = subject.open().await;
+    let moved = move_into(&mut file, &mut database).await.unwrap();
+    assert_eq!(
+        moved,
+        Moved {
+            sagas: 900,
+            log_rows: 902,
+            events: 7
+        }
+    );
+    the_same(&mut file, &mut database).await;
+    assert_eq!(
+        together(&subject.database.client().await).await,
+        Vec::<String>::new()
+    );
+
+    // keys hold, events are known, new ones come after the old
+    let tables = database.triggers();
+    let again = tables.take_in(vec![arrival(3), arrival(7)]).await.unwrap();
+    let kept = file
+        .triggers()
+        .take_in(vec![arrival(3), arrival(7)])
+        .await
+        .unwrap();
+    assert_eq!(again, kept);
+    let mut next = batch(mine, 902);
+    next.rows = vec![row(903, saga(2), 2, later(2, 1))];
+    database
+        .commit(next)
+        .await
+        .expect("the log goes on where it was");
+
+    let refused = move_into(&mut file, &mut database).await;
+    assert!(matches!(refused, Err(MoveError::NotEmpty)), "{refused:?}");
+    file.close().await.unwrap();
+    subject.close(database).await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_half_filled_is_driven_by_nobody() {
+    let mut subject = FreshDatabase::new().await;
+    let (database, _) = subject.open().await;
+    assert!(database.begin_moving().await.unwrap());
+    database.close().await.unwrap();
+    let refused = PostgresStore::open(&subject.options())
+        .await
+        .map(|_| ())
+        .unwrap_err();
+    assert!(
+        matches!(refused, PostgresError::Partitions { slices: 256, .. }),
+        "{refused:?}"
+    );
+    assert!(refused.to_string().contains("import"), "{refused}");
+}

@@ -1,0 +1,323 @@
+//! No query looks at a whole table, whether it was planned while the table was empty or when it is large: PostgreSQL's own plans are read, and
+//! for what the hot path does the server's own count of whole tables read.
+
+use baton_driver::{Batch, ColdRow, Store, SubscriptionChange, SubscriptionRow, WorkItemRow};
+use baton_engine::definition::EventPattern;
+use baton_engine::{Status, WorkItemKind};
+use baton_messages::StepId;
+use deadpool_postgres::Object;
+use tokio_postgres::SimpleQueryMessage;
+
+use super::FreshDatabase;
+use crate::postgres::{beside, load, queries, triggers};
+use crate::read::SagaFilter;
+use crate::suite::Subject;
+use crate::suite::samples::{
+    at, attempt_ref, batch, dead_letter, kind, later, row, saga, saga_row, snapshot, starts,
+    unsent, work_item,
+};
+use crate::{Partition, Reader as _, Triggers as _};
+
+/// What any of this may take, on a machine that is building something on every core meanwhile.
+const SOON: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Tables with as many rows as sagas ran; the others have as many as people made.
+const LARGE: [&str; 11] = [
+    "sagas",
+    "saga_labels",
+    "records",
+    "snapshots",
+    "unsent",
+    "unserved",
+    "subscriptions",
+    "work_items",
+    "dead_letters",
+    "events",
+    "keys",
+];
+
+/// What PostgreSQL will do with a statement it has prepared.
+async fn plan(client: &Object, sql: &str) -> Vec<String> {
+    let most = (1..30)
+        .rev()
+        .find(|n| sql.contains(&format!("${n}")))
+        .unwrap_or(0);
+    let nulls = vec!["NULL"; most].join(", ");
+    let values = if most == 0 {
+        String::new()
+    } else {
+        format!("({nulls})")
+    };
+    client
+        .batch_execute(&format!("PREPARE asked AS {sql}"))
+        .await
+        .unwrap_or_else(|error| panic!("{error:?} in {sql}"));
+    let explained = client
+        .simple_query(&format!("EXPLAIN (COSTS OFF) EXECUTE asked{values}"))
+        .await
+        .unwrap();
+    client.batch_execute("DEALLOCATE asked").await.unwrap();
+    let lines = explained.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    });
+    lines.collect()
+}
+
+fn filters() -> Vec<SagaFilter> {
+    let mut all = Vec::new();
+    for status in [None, Some(Status::Parked), Some(Status::Completed)] {
+        for definition in [None, Some("move-port".to_owned())] {
+            for label in [None, Some(("host".to_owned(), "a".to_owned()))] {
+                all.push(SagaFilter {
+                    status,
+                    definition: definition.clone(),
+                    label,
+                    ..SagaFilter::default()
+                });
+            }
+        }
+    }
+    all
+}
+
+/// Everything that is asked, each with the index its list has to run along, where it is a list of sagas.
+fn asked() -> Vec<(String, Option<&'static str>)> {
+    let mut all = Vec::new();
+    for filter in filters() {
+        let along = match (&filter.label, filter.status, &filter.definition) {
+            (Some(_), _, _) => "saga_labels_pkey",
+            (None, Some(Status::Completed), Some(_)) => "sagas_by_definition",
+            (None, Some(_), _) => "sagas_by_status",
+            (None, None, Some(_)) => "sagas_by_definition",
+            (None, None, None) => "sagas_by_start",
+        };
+        all.push((queries::sagas(&filter), Some(along)));
+    }
+    let texts = [
+        queries::saga(),
+        queries::event(),
+        queries::known_events(),
+        queries::undone(),
+        queries::kept(false),
+        queries::kept(true),
+        queries::events(false),
+        queries::events(true),
+        queries::work_items(true, false),
+        queries::work_items(true, true),
+        queries::work_items(false, false),
+        queries::work_items(false, true),
+    ];
+    let constants = [
+        queries::SAGA_LOG,
+        queries::FIRST_ENTRY,
+        queries::ENTRIES_AFTER,
+        queries::LAST_ENTRIES,
+        queries::DEFINITION,
+        queries::DEAD_LETTERS,
+    ];
+    all.extend(texts.into_iter().map(|sql| (sql, None)));
+    all.extend(
+        constants
+            .into_iter()
+            .chain(load::QUERIES)
+            .chain(triggers::QUERIES)
+            .map(|sql| (sql.to_owned(), None)),
+    );
+    all
+}
+
+async fn nothing_is_read_whole(client: &Object) {
+    for (sql, along) in asked() {
+        let lines = plan(client, &sql).await;
+        let text = lines.join("\n");
+        assert!(!lines.is_empty(), "{sql}");
+        for table in LARGE {
+            assert!(
+                !text.contains(&format!("Seq Scan on {table}")),
+                "{sql}\n{text}"
+            );
+        }
+        assert!(!text.contains("Sort"), "{sql}\n{text}");
+        assert!(
+            along.is_none_or(|index| text.contains(index)),
+            "not along {along:?}: {sql}\n{text}"
+        );
+        // a scan of an index has a condition: without one it is the whole table by another way
+        let scans = lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| line.contains("Index") && line.contains("Scan"));
+        for (place, scan) in scans {
+            let condition = lines[place + 1..]
+                .iter()
+                .take(2)
+                .any(|line| line.contains("Index Cond"));
+            let partial = scan.contains("events_undone") || scan.contains("sagas_wake");
+            assert!(condition || partial, "`{scan}` in {sql}\n{text}");
+        }
+    }
+}
+
+/// As many sagas as there is time for, most of them completed, some parked.
+async fn fill(client: &Object) {
+    let rows = if std::env::var_os("BATON_LONG").is_some() {
+        1_000_000
+    } else {
+        50_000
+    };
+    let sql = format!(
+        "INSERT INTO sagas (id, partition, slice, definition, version, status, active, paused, labels, label_keys, started_by, started_at, changed_at)
+            SELECT md5('saga' || n)::uuid, 0, n % 256, CASE WHEN n % 100 = 0 THEN 'rare' ELSE 'move-port' END, 1, CASE WHEN n % 1000 = 0 THEN 'parked' ELSE 'completed' END,
+            n % 1000 = 0, false, '{{}}', ARRAY[md5((n % 50)::text)::uuid], 'tests', n, n FROM generate_series(1, {rows}) n;
+         INSERT INTO saga_labels (key, started_at, saga) SELECT label_keys[1], started_at, id FROM sagas;
+         INSERT INTO records (partition, log_seq, saga, saga_seq, entry)
+            SELECT 0, row_number() OVER (), number, n, '{{}}' FROM sagas, generate_series(0, 2) n;
+         INSERT INTO events (digest, type, received_at, done, effects, body)
+            SELECT decode(md5(n::text), 'hex'), 'com.example.' || (n % 7), n, true, '[]', '{{}}' FROM generate_series(1, {rows} / 10) n;
+         INSERT INTO work_items (partition, saga, number, opened_at, kind, owner, item, closed_at)
+            SELECT 0, id, 1, started_at, 'step-failed', 'ann', '{{}}', CASE WHEN active THEN NULL ELSE 1 END FROM sagas WHERE number % 10 = 0;
+         INSERT INTO dead_letters (id, partition, at, reason, error, queue, exchange, key, properties, body)
+            SELECT id, 0, started_at, 'undecodable', '', '', '', '', '{{}}', '' FROM sagas WHERE number % 10 = 0;
+         ANALYZE"
+    );
+    client
+        .batch_execute("SET statement_timeout TO 0")
+        .await
+        .unwrap();
+    client.batch_execute(&sql).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_list_runs_along_its_index_on_empty_tables_and_on_large_ones() {
+    let mut subject = FreshDatabase::new().await;
+    let (store, _) = subject.open().await;
+    let client = store.beside.get().await.unwrap();
+    nothing_is_read_whole(&client).await;
+    fill(&client).await;
+    nothing_is_read_whole(&client).await;
+    drop(client);
+    store.close().await.unwrap();
+}
+
+/// The tables that are read whole hold a row for each definition, task type, schedule, binding, token or figure: as many as people made.
+#[tokio::test]
+async fn only_small_tables_are_read_whole() {
+    let mut subject = FreshDatabase::new().await;
+    let (store, _) = subject.open().await;
+    let client = store.beside.get().await.unwrap();
+    for sql in [
+        load::DEFINITIONS,
+        load::MANIFESTS,
+        beside::TOKENS,
+        queries::SCHEDULES,
+        triggers::BINDINGS,
+        queries::COUNTS,
+    ] {
+        let text = plan(&client, sql).await.join("\n");
+        for table in LARGE {
+            assert!(!text.contains(&format!(" on {table}")), "{sql}\n{text}");
+        }
+    }
+    drop(client);
+    subject.close(store).await;
+}
+
+/// Batches that write, move and take out every kind of row.
+fn all_kinds(mine: Partition) -> [Batch; 3] {
+    let mut first = starts(mine, 1, 0..90);
+    first.unsent_add = vec![unsent(0, 1, 5), unsent(1, 1, 5)];
+    first.unserved_add = vec![(kind("a.b@1"), saga(1))];
+    first.work_items = vec![WorkItemRow::Open {
+        saga: saga(2),
+        item: Box::new(work_item(1)),
+    }];
+    first.dead_letters = vec![dead_letter(1)];
+    first.snapshots = vec![snapshot(1, 2, "whole")];
+    let step = StepId::new("waits").unwrap();
+    first.subscriptions = vec![SubscriptionChange::Add(SubscriptionRow {
+        saga: saga(3),
+        step: step.clone(),
+        event: EventPattern::new("a.b.*").unwrap(),
+        since: at(1),
+    })];
+    let mut second = batch(mine, 90);
+    second.rows = vec![row(91, saga(0), 2, later(1, 2))];
+    second.sagas = vec![saga_row(0, Status::Completed), saga_row(4, Status::Parked)];
+    second.cold = vec![ColdRow {
+        saga: saga(5),
+        cold: true,
+        wake_at: Some(at(9)),
+    }];
+    second.unsent_remove = vec![attempt_ref(0, 1)];
+    second.unserved_remove = vec![(kind("a.b@1"), saga(1))];
+    second.work_items = vec![WorkItemRow::Close {
+        saga: saga(2),
+        number: 1,
+        by: "ann".to_owned(),
+        at: at(9),
+    }];
+    second.subscriptions = vec![SubscriptionChange::Searched(saga(3), step.clone())];
+    let mut third = batch(mine, 91);
+    third.subscriptions = vec![SubscriptionChange::Remove(saga(3), step)];
+    let mut relabelled = saga_row(6, Status::Running);
+    relabelled.started_at = at(77);
+    third.sagas = vec![relabelled];
+    [first, second, third]
+}
+
+/// What a commit does stands in a function: the server counts how often it reads a table whole.
+#[tokio::test]
+async fn the_hot_path_reads_no_table_whole() {
+    let mut subject = FreshDatabase::new().await;
+    let (mut store, mine) = subject.open().await;
+    let client = subject.database.client().await;
+    client
+        .batch_execute("SELECT pg_stat_force_next_flush(); SELECT pg_stat_reset()")
+        .await
+        .unwrap();
+    for batch in all_kinds(mine) {
+        store.commit(batch).await.unwrap();
+    }
+    store.load((0..90).map(saga).collect()).await.unwrap();
+    store.recover(mine.id).await.unwrap();
+    store
+        .unserved(mine.id, kind("a.b@1"), None, 5)
+        .await
+        .unwrap();
+    store
+        .subscribers("a.b.c".to_owned(), None, 5)
+        .await
+        .unwrap();
+    let reader = store.reader();
+    reader.sagas(SagaFilter::default(), None, 10).await.unwrap();
+    reader
+        .work_items(true, Some(WorkItemKind::UndoFailed), None, 10)
+        .await
+        .unwrap();
+    store.triggers().undone(0, 10).await.unwrap();
+    drop(reader);
+    subject.reader = None;
+    store.close().await.unwrap();
+    // a session's counts are there when it has ended
+    let counted = "SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()) = 0
+        AND (SELECT idx_scan > 0 FROM pg_stat_user_tables WHERE relname = 'records')";
+    baton_harness::await_until("the sessions to end", SOON, async || {
+        client.query_one(counted, &[]).await.unwrap().get(0)
+    })
+    .await;
+    let sql = "SELECT relname, seq_scan FROM pg_stat_user_tables WHERE seq_scan > 0";
+    let read: Vec<String> = client
+        .query(sql, &[])
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    for table in LARGE {
+        assert!(
+            !read.iter().any(|name| name == table),
+            "{table} was read whole; of all: {read:?}"
+        );
+    }
+}

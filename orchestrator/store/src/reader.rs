@@ -1,0 +1,148 @@
+//! Reading beside the driver: for the API, the console and the command line. Whoever reads sees whole commits only, holds nothing up, and
+//! gets pages that are steady ([`crate::read`]).
+
+use std::future::Future;
+
+use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, SagaRow, StoreError};
+use baton_engine::{Entry, WorkItemKind};
+use baton_messages::SagaId;
+
+use crate::read::{
+    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, WorkItemCursor,
+    WorkItemView,
+};
+use crate::triggers::{EventRow, ScheduleRow};
+
+/// Reads a store, from any task; clones share what they read with. Every call fails when the store cannot be read, or holds what this version
+/// cannot.
+pub trait Reader: Clone + Send + Sync + 'static {
+    /// Sagas, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn sagas(
+        &self,
+        filter: SagaFilter,
+        after: Option<SagaCursor>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page<SagaRow, SagaCursor>, StoreError>> + Send;
+
+    /// One saga with its whole log, by place in the partition's log.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds what this version cannot.
+    fn saga(
+        &self,
+        saga: SagaId,
+    ) -> impl Future<Output = Result<Option<SagaLog>, StoreError>> + Send;
+
+    /// One saga's row.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn saga_row(
+        &self,
+        saga: SagaId,
+    ) -> impl Future<Output = Result<Option<SagaRow>, StoreError>> + Send;
+
+    /// One saga as the driver folds it, from its last snapshot on, with its first entry: both of the same moment.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds what this version cannot.
+    fn folding(
+        &self,
+        saga: SagaId,
+    ) -> impl Future<Output = Result<Option<(Entry, Loaded)>, StoreError>> + Send;
+
+    /// Entries of a saga that hold records after number `after`, at most `limit`, each with the number of records before it. The first may
+    /// begin with records up to `after`. None of a saga that is not there.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds what this version cannot.
+    fn entries(
+        &self,
+        saga: SagaId,
+        after: u64,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<(u64, Entry)>, StoreError>> + Send;
+
+    /// The last entries of the log, at most `limit`, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds what this version cannot.
+    fn last_entries(
+        &self,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<(SagaId, Entry)>, StoreError>> + Send;
+
+    /// Work items, oldest first; only those of `kind`, where one is named.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn work_items(
+        &self,
+        open_only: bool,
+        kind: Option<WorkItemKind>,
+        after: Option<WorkItemCursor>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page<WorkItemView, WorkItemCursor>, StoreError>> + Send;
+
+    /// Dead letters whole, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn dead_letters(
+        &self,
+        after: Option<DeadLetterCursor>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page<DeadLetterRow, DeadLetterCursor>, StoreError>> + Send;
+
+    /// How many there are of what.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn counts(&self) -> impl Future<Output = Result<Counts, StoreError>> + Send;
+
+    /// Every registered definition.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn definitions(&self) -> impl Future<Output = Result<Vec<DefinitionRow>, StoreError>> + Send;
+
+    /// One registered definition.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn definition(
+        &self,
+        name: String,
+        version: u32,
+    ) -> impl Future<Output = Result<Option<DefinitionRow>, StoreError>> + Send;
+
+    /// Kept events, newest first, of one type where one is given.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn events(
+        &self,
+        kind: Option<String>,
+        after: Option<EventCursor>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page<EventRow, EventCursor>, StoreError>> + Send;
+
+    /// One kept event.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn event(
+        &self,
+        source: String,
+        id: String,
+    ) -> impl Future<Output = Result<Option<EventRow>, StoreError>> + Send;
+
+    /// Every schedule's row.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn schedules(&self) -> impl Future<Output = Result<Vec<ScheduleRow>, StoreError>> + Send;
+}

@@ -1,0 +1,161 @@
+//! Reading a whole file, table by table, a page at a time: what has to be carried into another store and no other question asks for.
+
+use baton_driver::{ColdRow, LogRow, SnapshotRow, StoreError, SubscriptionRow};
+use baton_engine::definition::EventPattern;
+use baton_messages::{SagaId, StepId, TaskType, Timestamp};
+use rusqlite::{Row, params};
+
+use super::SqliteStore;
+use super::columns::{document, failed, instant, instant_if_set, int, rows, saga_id, uint, word};
+use super::commit::log_id;
+use super::load::all;
+use super::triggers::event_row;
+use crate::triggers::EventRow;
+
+/// Which saga holds a key, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyRow {
+    pub(crate) definition: String,
+    pub(crate) key: String,
+    pub(crate) saga: SagaId,
+    pub(crate) until: Timestamp,
+}
+
+const RECORDS: &str = "SELECT r.log_seq, s.id, r.saga_seq, r.entry FROM records r CROSS JOIN sagas s ON s.number = r.saga
+    WHERE r.id > ?1 ORDER BY r.id LIMIT ?2";
+const COLD: &str =
+    "SELECT number, id, wake_at FROM sagas WHERE cold = 1 AND number > ?1 ORDER BY number LIMIT ?2";
+const SNAPSHOTS: &str =
+    "SELECT saga, seq, version, state FROM snapshots WHERE saga > ?1 ORDER BY saga LIMIT ?2";
+const UNSERVED: &str = "SELECT task_type, saga FROM unserved";
+const SUBSCRIPTIONS: &str = "SELECT saga, step, event, since, searched FROM subscriptions";
+const EVENTS: &str =
+    "SELECT seq, received_at, done, effects, body FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+const KEYS: &str = "SELECT definition, key, saga, until FROM keys";
+
+impl SqliteStore {
+    async fn page<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<Vec<T>> + Send + 'static,
+    ) -> Result<Vec<T>, StoreError> {
+        self.read(what, move |conn| work(conn).map_err(failed(what)))
+            .await
+    }
+
+    /// Rows of the log after this one.
+    pub(crate) async fn records(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<LogRow>, StoreError> {
+        let first = log_id(self.partition.id, after);
+        self.page("the log", move |conn| {
+            all(conn, RECORDS, params![first, rows(limit)], |row| {
+                Ok(LogRow {
+                    log_seq: uint(row.get(0)?),
+                    saga: saga_id(row, 1)?,
+                    saga_seq: uint(row.get(2)?),
+                    entry: document(row, 3)?,
+                })
+            })
+        })
+        .await
+    }
+
+    /// Evicted sagas, each with its place.
+    pub(crate) async fn evicted(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, ColdRow)>, StoreError> {
+        self.page("evicted sagas", move |conn| {
+            all(conn, COLD, params![int(after), rows(limit)], |row| {
+                let cold = ColdRow {
+                    saga: saga_id(row, 1)?,
+                    cold: true,
+                    wake_at: instant_if_set(row, 2)?,
+                };
+                Ok((uint(row.get(0)?), cold))
+            })
+        })
+        .await
+    }
+
+    /// Snapshots after that of this saga.
+    pub(crate) async fn snapshots(
+        &self,
+        after: Option<SagaId>,
+        limit: usize,
+    ) -> Result<Vec<SnapshotRow>, StoreError> {
+        self.page("snapshots", move |conn| {
+            let after: &[u8] = after.as_ref().map_or(&[], |saga| saga.0.as_bytes());
+            all(conn, SNAPSHOTS, params![after, rows(limit)], |row| {
+                Ok(SnapshotRow {
+                    saga: saga_id(row, 0)?,
+                    seq: uint(row.get(1)?),
+                    version: row.get(2)?,
+                    state: document(row, 3)?,
+                })
+            })
+        })
+        .await
+    }
+
+    /// Every saga that waits for a task type.
+    pub(crate) async fn all_unserved(&self) -> Result<Vec<(TaskType, SagaId)>, StoreError> {
+        self.page("sagas nobody serves", |conn| {
+            all(conn, UNSERVED, [], |row| {
+                Ok((
+                    word(row, 0, |text| TaskType::new(text).ok())?,
+                    saga_id(row, 1)?,
+                ))
+            })
+        })
+        .await
+    }
+
+    /// Every step that waits for an event, and whether the kept events were searched for it.
+    pub(crate) async fn all_subscriptions(
+        &self,
+    ) -> Result<Vec<(SubscriptionRow, bool)>, StoreError> {
+        self.page("steps that wait for events", |conn| {
+            all(conn, SUBSCRIPTIONS, [], |row| {
+                let waits = SubscriptionRow {
+                    saga: saga_id(row, 0)?,
+                    step: word(row, 1, |text| StepId::new(text).ok())?,
+                    event: word(row, 2, |text| EventPattern::new(text).ok())?,
+                    since: instant(row, 3)?,
+                };
+                Ok((waits, row.get(4)?))
+            })
+        })
+        .await
+    }
+
+    /// Kept events after that place.
+    pub(crate) async fn kept_events(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<EventRow>, StoreError> {
+        self.page("kept events", move |conn| {
+            all(conn, EVENTS, params![int(after), rows(limit)], event_row)
+        })
+        .await
+    }
+
+    /// Every key.
+    pub(crate) async fn keys(&self) -> Result<Vec<KeyRow>, StoreError> {
+        self.page("keys", |conn| all(conn, KEYS, [], key)).await
+    }
+}
+
+fn key(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
+    Ok(KeyRow {
+        definition: row.get(0)?,
+        key: row.get(1)?,
+        saga: saga_id(row, 2)?,
+        until: instant(row, 3)?,
+    })
+}

@@ -1,0 +1,426 @@
+//! The whole system on PostgreSQL: the same promise as on SQLite, and what only a database brings: it may be away, and two orchestrators may want it.
+
+use std::time::{Duration, Instant};
+
+use baton_harness::ledger::Did;
+use baton_harness::{Direction, Process, Proxy, await_some, await_until};
+use baton_it::oracle::Book;
+use baton_it::sagas::Saga;
+use baton_it::{AFTER_A_LEASE, Api, SOON, Setup, System, long};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+async fn system(setup: Setup) -> System {
+    let system = setup.start().await;
+    system.await_served("test.effect@1").await;
+    system.await_served("test.effect-late@1").await;
+    let row = Saga::named("row")
+        .effect("a", "")
+        .late("b", ", value: \"${ a.key }\"")
+        .effect("c", ", value: \"${ b.key }\"")
+        .step("output: { last: \"${ c.key }\" }\n");
+    system.apply(&[&row]).await;
+    system
+}
+
+async fn done_once(system: &System, name: &str) {
+    let book = Book::of(&system.ledger).await;
+    for step in ["a", "b", "c"] {
+        assert_eq!(book.not_done_once(&format!("{name}-{step}")), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sagas_are_done_undone_found_and_read() {
+    let system = system(Setup::workers(1).postgres()).await;
+    let fails = Saga::named("fails")
+        .effect("a", "")
+        .late("b", "")
+        .effect("c", ", fail: final");
+    system.apply(&[&fails]).await;
+    let good = system.run("row", "good").await;
+    let bad = system.run("fails", "bad").await;
+    assert_eq!(
+        good,
+        system.run("row", "good").await,
+        "the same key is the same saga"
+    );
+    let ended = system.api.await_status(&good, "completed", SOON).await;
+    assert_eq!(ended["output"], json!({ "last": "good-c" }));
+    system.api.await_status(&bad, "compensated", SOON).await;
+    done_once(&system, "good").await;
+    let book = Book::of(&system.ledger).await;
+    for key in ["bad-a", "bad-b"] {
+        assert_eq!(book.not_taken_back(key), None);
+    }
+    assert!(book.first("bad-b", Did::Undo) < book.first("bad-a", Did::Undo));
+
+    let list = system
+        .api
+        .get("/v1/sagas?status=compensated&definition=fails")
+        .await;
+    assert_eq!(list["sagas"][0]["id"], json!(bad), "{list}");
+    assert_eq!(system.api.sagas().await.len(), 2);
+    assert!(system.api.records(&good).await.contains("started"));
+    let metrics = system
+        .api
+        .ask("GET", "/metrics", "", None)
+        .await
+        .expect("it answers");
+    assert!(
+        metrics.body.to_string().contains("baton"),
+        "{}",
+        metrics.body
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_of_the_orchestrator_on_postgres_loses_no_saga_and_doubles_no_effect() {
+    let mut system = system(Setup::workers(2).postgres()).await;
+    let mut ids = Vec::new();
+    for number in 0..30 {
+        ids.push(system.run("row", &format!("n{number}")).await);
+        if number % 10 == 5 {
+            system.orchestrator().kill9_and_start();
+        }
+    }
+    for id in &ids {
+        system
+            .api
+            .await_status(id, "completed", AFTER_A_LEASE)
+            .await;
+    }
+    for number in 0..30 {
+        done_once(&system, &format!("n{number}")).await;
+    }
+    let log = system.orchestrator().process.log();
+    assert!(
+        log.contains("the partition is leased"),
+        "it waited for its own lease:\n{log}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_evicted_and_what_waits_for_the_clock_goes_on_after_a_restart() {
+    let setup = Setup::workers(1)
+        .postgres()
+        .orchestrator("sagas.idle_ms", "1000");
+    let mut system = system(setup).await;
+    let sleeps = Saga::named("sleeps")
+        .effect("a", "")
+        .step("  - id: z\n    sleep: 8s\n")
+        .effect("b", "");
+    system.apply(&[&sleeps]).await;
+    let id = system.run("sleeps", "n").await;
+    let client = system.database().client().await;
+    await_until("the saga to be evicted", SOON, async || {
+        let cold = client.query_one(
+            "SELECT count(*) FROM sagas WHERE cold AND wake_at IS NOT NULL",
+            &[],
+        );
+        cold.await.is_ok_and(|row| row.get::<_, i64>(0) == 1)
+    })
+    .await;
+    system.orchestrator().kill9_and_start();
+    system.api.await_status(&id, "completed", SOON).await;
+    let book = Book::of(&system.ledger).await;
+    for key in ["n-a", "n-b"] {
+        assert_eq!(book.not_done_once(key), None);
+    }
+}
+
+/// Another orchestrator on the same database, standing by, and its API.
+async fn standby(system: &System) -> (Process, Api) {
+    let (launch, api) = system.another_orchestrator();
+    let mut process = launch.start();
+    process.wait_for_line("the partition is leased", SOON).await;
+    await_some("the standby to say that it is one", SOON, async || {
+        let ready = api.ask("GET", "/readyz", "", None).await?;
+        (ready.status == 503 && ready.body.to_string().contains("stands by")).then_some(())
+    })
+    .await;
+    let alive = api.ask("GET", "/healthz", "", None).await;
+    assert_eq!(alive.map(|answer| answer.status), Some(200));
+    (process, api)
+}
+
+/// One that had the store and has lost it, and runs on.
+async fn stands_by_again(process: &mut Process) {
+    process
+        .wait_for_line("takes its place in the line again", SOON)
+        .await;
+    assert!(process.is_running());
+    assert!(!process.log().contains("panicked"), "{}", process.log());
+}
+
+async fn sleeping(system: &System, name: &str) -> String {
+    let sleeps = Saga::named("sleeps")
+        .effect("a", "")
+        .step("  - id: z\n    sleep: 4s\n")
+        .effect("b", "");
+    system.apply(&[&sleeps]).await;
+    let id = system.run("sleeps", name).await;
+    system.api.await_phase(&id, "z", "sleeping").await;
+    id
+}
+
+async fn slept_once(system: &System, name: &str) {
+    let book = Book::of(&system.ledger).await;
+    for step in ["a", "b"] {
+        let key = format!("{name}-{step}");
+        assert_eq!(book.not_done_once(&key), None);
+        assert_eq!(book.called_twice(&key), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_orchestrator_stands_by_and_takes_over_when_the_first_is_killed() {
+    let mut system = system(Setup::workers(1).postgres()).await;
+    let (mut other, others) = standby(&system).await;
+    // longer than a lease: the first renews it
+    let id = sleeping(&system, "first").await;
+    system.api.await_status(&id, "completed", SOON).await;
+    assert!(other.is_running());
+    let log = other.log();
+    assert!(
+        !log.contains("the orchestrator runs"),
+        "it does not:\n{log}"
+    );
+    assert_eq!(
+        log.matches("the partition is leased").count(),
+        1,
+        "said once:\n{log}"
+    );
+
+    let id = sleeping(&system, "second").await;
+    system.orchestrator().process.kill9();
+    let killed = Instant::now();
+    other.wait_for_line("the orchestrator runs", SOON).await;
+    let took = killed.elapsed();
+    others.await_status(&id, "completed", SOON).await;
+    slept_once(&system, "second").await;
+    assert!(took < SOON / 2, "a lease of 3 s was waited for {took:?}");
+
+    let first = system.orchestrator().process;
+    first.start_again();
+    first.wait_for_line("the partition is leased", SOON).await;
+    // given up in order, it is had at once
+    assert!(other.sigterm_and_wait(SOON).await.success());
+    system.await_ready().await;
+    let id = system.run("row", "third").await;
+    system.api.await_status(&id, "completed", SOON).await;
+    done_once(&system, "third").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_orchestrator_that_was_frozen_past_its_lease_writes_nothing_more_and_stands_by() {
+    let mut system = system(Setup::workers(2).postgres()).await;
+    let (mut other, others) = standby(&system).await;
+    let id = sleeping(&system, "s").await;
+    let mut ids = Vec::new();
+    for number in 0..20 {
+        ids.push(system.run("row", &format!("n{number}")).await);
+    }
+    // in the midst of commits
+    system.orchestrator().process.sigstop();
+    other.wait_for_line("the orchestrator runs", SOON).await;
+    system.orchestrator().process.sigcont();
+    stands_by_again(system.orchestrator().process).await;
+    for id in &ids {
+        others.await_status(id, "completed", AFTER_A_LEASE).await;
+    }
+    others.await_status(&id, "completed", SOON).await;
+    for number in 0..20 {
+        done_once(&system, &format!("n{number}")).await;
+    }
+    slept_once(&system, "s").await;
+
+    // and back again
+    let id = others.start("sleeps", &system.input("t"), "t").await;
+    others.await_phase(&id, "z", "sleeping").await;
+    other.kill9();
+    system.await_ready().await;
+    system.api.await_status(&id, "completed", SOON).await;
+    slept_once(&system, "t").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_away_for_longer_than_the_lease_is_waited_for_by_the_same_process() {
+    let mut system = system(Setup::workers(1).own_postgres()).await;
+    let id = sleeping(&system, "s").await;
+    let server = system.postgres();
+    server.kill9();
+    stands_by_again(system.orchestrator().process).await;
+    server.start().await;
+    system.api.await_status(&id, "completed", SOON).await;
+    system.await_ready().await;
+    slept_once(&system, "s").await;
+    let id = system.run("row", "n").await;
+    system.api.await_status(&id, "completed", SOON).await;
+    done_once(&system, "n").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_away_is_waited_for_and_no_report_is_lost() {
+    let setup = Setup::workers(1)
+        .own_postgres()
+        .orchestrator("store.lease_ms", "60000");
+    let mut system = system(setup).await;
+    let slow = Saga::named("slow")
+        .task(
+            "a",
+            "test.effect-late@1",
+            ", delay_before_ms: 4000",
+            "timeout: 20s\n    ",
+        )
+        .late("b", "");
+    system.apply(&[&slow]).await;
+    let id = system.run("slow", "n").await;
+    system.api.await_phase(&id, "a", "trying").await;
+    let server = system.postgres();
+    server.kill9();
+    system
+        .await_ready_saying("the store takes no commits")
+        .await;
+    let log = system.orchestrator().process.log();
+    assert!(!log.contains("panicked"), "{log}");
+    server.start().await;
+    system.api.await_status(&id, "completed", SOON).await;
+    system.await_ready().await;
+    let book = Book::of(&system.ledger).await;
+    for key in ["n-a", "n-b"] {
+        assert_eq!(book.not_done_once(key), None);
+        assert_eq!(book.called_twice(key), None);
+    }
+}
+
+/// What can happen to a connection while a commit is under way.
+#[derive(Debug, Clone, Copy)]
+enum Trouble {
+    /// It breaks.
+    Cut,
+    /// What is sent does not arrive, and then it breaks: a commit that was not made.
+    LostOnTheWay,
+    /// It arrives, and its answer does not: a commit that was made, and nobody knows.
+    AnswerLost,
+    /// Nothing comes through for longer than a statement may take.
+    Silent,
+    /// Everything takes long.
+    Slow,
+    /// Nobody is there for a while.
+    Away,
+}
+
+const TROUBLES: [Trouble; 6] = [
+    Trouble::Cut,
+    Trouble::AnswerLost,
+    Trouble::LostOnTheWay,
+    Trouble::Slow,
+    Trouble::Silent,
+    Trouble::Away,
+];
+
+impl Trouble {
+    async fn happens(self, relay: &Proxy) {
+        let lasts = |ms| tokio::time::sleep(Duration::from_millis(ms));
+        match self {
+            Self::Cut => relay.cut(),
+            Self::LostOnTheWay => {
+                relay.hold(Direction::ToServer);
+                lasts(400).await;
+                relay.cut();
+            }
+            Self::AnswerLost => {
+                relay.hold(Direction::ToClient);
+                lasts(400).await;
+                relay.cut();
+            }
+            Self::Silent => {
+                relay.hold(Direction::Both);
+                lasts(7_000).await;
+            }
+            Self::Slow => {
+                relay.delay(Duration::from_millis(150));
+                lasts(3_000).await;
+                relay.delay(Duration::ZERO);
+            }
+            Self::Away => {
+                relay.refuse();
+                lasts(1_500).await;
+                relay.accept();
+            }
+        }
+        relay.resume();
+        lasts(700).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_the_network_does_to_the_database_every_saga_ends_as_promised() {
+    let (rounds, sagas) = if long() { (10, 600) } else { (1, 60) };
+    let setup = Setup::workers(2)
+        .postgres_through_a_relay()
+        .orchestrator("store.lease_ms", "60000")
+        .orchestrator("store.statement_timeout_ms", "1000");
+    let mut system = system(setup).await;
+    let fails = Saga::named("fails")
+        .effect("a", "")
+        .late("b", "")
+        .effect("c", ", fail: final");
+    system.apply(&[&fails]).await;
+    let over = CancellationToken::new();
+    let ids = async {
+        let mut ids = Vec::new();
+        // as long as there is trouble there is something to commit
+        for number in 0.. {
+            if number >= sagas && over.is_cancelled() {
+                break;
+            }
+            let definition = if number % 2 == 0 { "row" } else { "fails" };
+            ids.push(system.run(definition, &format!("n{number}")).await);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        ids
+    };
+    let troubles = async {
+        for _ in 0..rounds {
+            for trouble in TROUBLES {
+                trouble.happens(system.database_relay()).await;
+            }
+        }
+        over.cancel();
+    };
+    let (ids, ()) = tokio::join!(ids, troubles);
+    for (number, id) in ids.iter().enumerate() {
+        let promised = if number % 2 == 0 {
+            "completed"
+        } else {
+            "compensated"
+        };
+        let api = &system.api;
+        api.await_status(id, promised, AFTER_A_LEASE).await;
+    }
+    let book = Book::of(&system.ledger).await;
+    for number in 0..ids.len() {
+        for step in ["a", "b"] {
+            let key = format!("n{number}-{step}");
+            if number % 2 == 0 {
+                assert_eq!(book.not_done_once(&key), None);
+            } else {
+                assert_eq!(book.not_taken_back(&key), None);
+            }
+            if step == "a" {
+                assert_eq!(book.called_twice(&key), None);
+            }
+        }
+    }
+    assert_eq!(system.api.dead_letters().await, Vec::<Value>::new());
+    assert_eq!(system.api.work_items().await, Vec::<Value>::new());
+    system.await_ready().await;
+    let log = system.orchestrator().process.log();
+    assert!(
+        log.contains("its fate is unknown"),
+        "a commit was under way when something happened:\n{log}"
+    );
+    assert!(!log.contains("panicked"), "{log}");
+}
