@@ -14,7 +14,7 @@ pub mod triggers;
 
 pub use memory::MemoryStore;
 pub use read::{
-    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, WorkItemCursor,
+    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, Unserved, WorkItemCursor,
     WorkItemView,
 };
 pub use sqlite::{

@@ -2,12 +2,13 @@
 
 use baton_driver::{DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::Entry;
-use baton_messages::SagaId;
+use baton_messages::{SagaId, TaskType};
 use rusqlite::{OptionalExtension, params};
 
-use super::columns::{document, int, rows, saga_id, saga_row, uint};
+use super::columns::{document, int, rows, saga_id, saga_row, uint, word};
 use super::load::{self, all};
 use super::{Reader, queries};
+use crate::read::Unserved;
 
 impl Reader {
     /// One saga as the driver folds it, from its last snapshot on, with its first entry.
@@ -82,6 +83,28 @@ impl Reader {
             })?;
             found.reverse();
             Ok(found)
+        })
+        .await
+    }
+
+    /// Who waits for a worker of a task type that nobody serves: how many sagas of each type, and the first `limit` of them.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds what this version cannot.
+    pub async fn unserved(&self, limit: usize) -> Result<Unserved, StoreError> {
+        self.read("who waits for a worker", move |conn| {
+            // one transaction: both of the same moment
+            let seen = conn.unchecked_transaction()?;
+            let of_name = |text: &str| TaskType::new(text).ok();
+            Ok(Unserved {
+                by_type: all(&seen, queries::UNSERVED_BY_TYPE, [], |row| {
+                    let count = usize::try_from(row.get::<_, i64>(1)?).unwrap_or(usize::MAX);
+                    Ok((word(row, 0, of_name)?, count))
+                })?,
+                first: all(&seen, queries::UNSERVED, [rows(limit)], |row| {
+                    Ok((word(row, 0, of_name)?, saga_id(row, 1)?))
+                })?,
+            })
         })
         .await
     }
