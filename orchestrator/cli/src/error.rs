@@ -23,6 +23,13 @@ pub(crate) enum CliError {
         #[source]
         source: std::io::Error,
     },
+    /// The answer cannot be written.
+    #[error("the answer could not be written to the standard output")]
+    Unwritten {
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// No client.
     #[error("no HTTP client can be made here")]
     NoClient {
@@ -113,6 +120,14 @@ pub(crate) enum CliError {
         /// Where to look next.
         next: String,
     },
+    /// The command line says too little.
+    #[error("{what}")]
+    TooLittle {
+        /// What is missing.
+        what: String,
+        /// Where to find it.
+        next: String,
+    },
     /// A name nobody knows.
     #[error("{what}{}", near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
     NotThere {
@@ -142,6 +157,18 @@ impl CliError {
             near: near.map(str::to_owned),
             next: next.into(),
         }
+    }
+
+    /// With why, on one line.
+    pub(crate) fn whole(&self) -> String {
+        use std::error::Error as _;
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        text
     }
 
     /// Whether what was asked for may have happened all the same: it was sent, and no answer says what became of it.
@@ -175,7 +202,9 @@ impl CliError {
     pub(crate) fn next(&self) -> Option<String> {
         let text = match self {
             Self::Problem { next, .. } => return next.clone(),
-            Self::NotThere { next, .. } | Self::Lines { next, .. } => next,
+            Self::NotThere { next, .. }
+            | Self::Lines { next, .. }
+            | Self::TooLittle { next, .. } => next,
             Self::Unreachable { .. } => {
                 "start one: baton-orchestrator (it needs a broker, see its --help); or name another place: --url or BATON_URL"
             }
@@ -195,7 +224,7 @@ impl CliError {
     /// The exit code of a command that ended so.
     pub(crate) const fn exit(&self) -> Exit {
         match self {
-            Self::Usage { .. } | Self::Lines { .. } => Exit::Usage,
+            Self::Usage { .. } | Self::Lines { .. } | Self::TooLittle { .. } => Exit::Usage,
             _ => Exit::Error,
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
 
+use baton_engine::definition::InputSchema;
 use serde_json::{Map, Value};
 
 use crate::error::CliError;
@@ -32,11 +33,55 @@ pub(crate) fn file(path: &Path) -> Result<String, CliError> {
     })
 }
 
+/// What an input's schema wants of its fields: `42` is a number or text, as it says. Of a field it says nothing of, JSON where it can be, else text.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    schema: Option<Value>,
+}
+
+impl Wanted {
+    pub(crate) const fn by(schema: Option<Value>) -> Self {
+        Self { schema }
+    }
+
+    /// A field as it was typed, as the value that is meant.
+    pub(crate) fn value(&self, key: &str, text: &str) -> Value {
+        let plain = Value::String(text.to_owned());
+        let Ok(json) = serde_json::from_str::<Value>(text) else {
+            return plain;
+        };
+        let Some(schema) = self.of_field(key) else {
+            return json;
+        };
+        let fits = |value: &Value| schema.check(value).is_ok();
+        if !fits(&json) && fits(&plain) {
+            plain
+        } else {
+            json
+        }
+    }
+
+    /// The schema of one field, with what it may refer to.
+    fn of_field(&self, key: &str) -> Option<InputSchema> {
+        let root = self.schema.as_ref()?;
+        let mut own = root["properties"].get(key)?.clone();
+        if let Value::Object(own) = &mut own {
+            for shared in ["$defs", "definitions"] {
+                if let Some(all) = root.get(shared) {
+                    own.entry(shared).or_insert_with(|| all.clone());
+                }
+            }
+        }
+        InputSchema::compile(own).ok()
+    }
+}
+
 /// The input of a saga, the data of an event: JSON, with every `-f` put into it. `what` is the option it comes from.
 pub(crate) fn fields_into(
     input: Option<&str>,
     what: &str,
     fields: &[String],
+    wanted: &Wanted,
 ) -> Result<Value, CliError> {
     let mut base = match input {
         Some(text) => json(text, what)?,
@@ -44,7 +89,7 @@ pub(crate) fn fields_into(
     };
     for field in fields {
         let (key, text) = pair(field, "--field")?;
-        let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+        let value = wanted.value(key, text);
         let Value::Object(map) = &mut base else {
             return Err(CliError::usage(format!(
                 "--field needs an object in {what}"
@@ -63,7 +108,7 @@ pub(crate) fn labels(given: &[String]) -> Result<BTreeMap<String, String>, CliEr
         .collect()
 }
 
-fn pair<'a>(text: &'a str, what: &str) -> Result<(&'a str, &'a str), CliError> {
+pub(crate) fn pair<'a>(text: &'a str, what: &str) -> Result<(&'a str, &'a str), CliError> {
     text.split_once('=')
         .filter(|(key, _)| !key.is_empty())
         .ok_or_else(|| CliError::usage(format!("{what} `{text}` is not KEY=VALUE")))
@@ -78,7 +123,13 @@ mod tests {
     #[test]
     fn fields_are_json_where_they_can_be() {
         let fields = ["n=5".into(), "ip=10.0.0.1".into(), "all=[1,2]".into()];
-        let input = fields_into(Some(r#"{"kept":true,"n":1}"#), "--input", &fields).unwrap();
+        let input = fields_into(
+            Some(r#"{"kept":true,"n":1}"#),
+            "--input",
+            &fields,
+            &Wanted::default(),
+        )
+        .unwrap();
         assert_eq!(
             input,
             json!({"kept": true, "n": 5, "ip": "10.0.0.1", "all": [1, 2]})
@@ -86,9 +137,34 @@ mod tests {
     }
 
     #[test]
+    fn a_field_becomes_what_its_schema_wants() {
+        let wanted = Wanted::by(Some(json!({
+            "$defs": { "Name": { "type": "string" } },
+            "properties": {
+                "text": { "type": "string" }, "name": { "$ref": "#/$defs/Name" }, "n": { "type": "integer" },
+                "maybe": { "anyOf": [{ "$ref": "#/$defs/Name" }, { "type": "null" }] }, "either": { "type": ["string", "integer"] },
+            },
+        })));
+        for (key, text, value) in [
+            ("text", "42", json!("42")),
+            ("text", "true", json!("true")),
+            ("text", "\"42\"", json!("42")),
+            ("name", "1e3", json!("1e3")),
+            ("maybe", "7", json!("7")),
+            ("maybe", "null", Value::Null),
+            ("n", "42", json!(42)),
+            ("n", "many", json!("many")),
+            ("either", "42", json!(42)),
+            ("other", "42", json!(42)),
+        ] {
+            assert_eq!(wanted.value(key, text), value, "{key}={text}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_used_says_so() {
-        assert!(fields_into(Some("[1]"), "--input", &["a=1".into()]).is_err());
-        assert!(fields_into(Some("{"), "--input", &[]).is_err());
+        assert!(fields_into(Some("[1]"), "--input", &["a=1".into()], &Wanted::default()).is_err());
+        assert!(fields_into(Some("{"), "--input", &[], &Wanted::default()).is_err());
         assert!(labels(&["x".into()]).is_err());
         assert!(labels(&["=x".into()]).is_err());
     }

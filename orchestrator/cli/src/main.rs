@@ -41,6 +41,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime.block_on(run(cli, &mut out)),
         Err(source) => Err(CliError::Runtime { source }),
     };
+    let ended = ended.and_then(|exit| match out.screen.finish() {
+        Ok(()) => Ok(exit),
+        Err(source) => Err(CliError::Unwritten { source }),
+    });
     match ended {
         Ok(exit) => exit.into(),
         Err(error) => {

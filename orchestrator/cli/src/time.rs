@@ -18,6 +18,14 @@ pub(crate) fn span(ms: u64) -> String {
     }
 }
 
+/// A length of time for a clock that is shown: from a second on, whole seconds.
+pub(crate) fn whole_seconds(ms: u64) -> String {
+    match ms / 1_000 {
+        seconds @ 0..=59 => format!("{seconds}s"),
+        _ => span(ms),
+    }
+}
+
 /// A limit as somebody set it: the largest unit that loses nothing.
 pub(crate) fn exact(ms: u64) -> String {
     let units = [

@@ -6,6 +6,8 @@ use baton_messages::Failure;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::time;
+
 /// A saga of a list.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Row {
@@ -60,6 +62,12 @@ pub(crate) struct Saga {
     pub(crate) output: Option<Value>,
     pub(crate) steps: Vec<Step>,
     pub(crate) work_items: Vec<Item>,
+    /// Every attempt, where they were asked for.
+    #[serde(default)]
+    pub(crate) attempts: Vec<PastAttempt>,
+    /// How many older ones there are.
+    #[serde(default)]
+    pub(crate) attempts_left_out: u64,
 }
 
 impl Saga {
@@ -85,7 +93,12 @@ pub(crate) struct Step {
     pub(crate) attempts: Vec<Attempt>,
     #[serde(default)]
     pub(crate) pivot: bool,
+    /// When it was done or had failed for good: what comes after is its undo.
+    pub(crate) done_at: Option<u64>,
     pub(crate) why: Option<String>,
+    /// The same with `{}` where a length of time stands, counted to or from `why_at`.
+    pub(crate) why_words: Option<String>,
+    pub(crate) why_at: Option<u64>,
     pub(crate) last_failure: Option<Failure>,
 }
 
@@ -100,6 +113,17 @@ impl Step {
         self.is_done() || matches!(self.phase.as_str(), "waiting" | "failed" | "undone")
     }
 
+    /// Why it waits, as it is said now.
+    pub(crate) fn why(&self, now: u64) -> Option<String> {
+        match (&self.why_words, self.why_at) {
+            (Some(words), Some(at)) => {
+                let long = time::whole_seconds(at.abs_diff(now));
+                Some(words.replacen("{}", &long, 1))
+            }
+            _ => self.why.clone(),
+        }
+    }
+
     /// Its last attempt's worker.
     pub(crate) fn worker(&self) -> Option<&str> {
         self.attempts
@@ -109,18 +133,27 @@ impl Step {
     }
 }
 
-/// One attempt.
+/// One attempt, as the saga's state has it.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Attempt {
-    pub(crate) direction: String,
-    pub(crate) number: u32,
-    #[serde(default)]
-    pub(crate) dispatch: u32,
-    pub(crate) stage: String,
     pub(crate) worker: Option<String>,
-    pub(crate) offered_at: Option<u64>,
-    #[serde(default)]
-    pub(crate) held: bool,
+}
+
+/// One attempt, with what came of it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct PastAttempt {
+    pub(crate) step: String,
+    pub(crate) direction: String,
+    pub(crate) round: u32,
+    pub(crate) number: u32,
+    pub(crate) sent: u32,
+    pub(crate) sent_at: u64,
+    pub(crate) worker: Option<String>,
+    pub(crate) started_at: Option<u64>,
+    pub(crate) ended_at: Option<u64>,
+    pub(crate) outcome: Option<String>,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) reason: Option<String>,
 }
 
 /// One work item.

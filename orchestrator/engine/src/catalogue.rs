@@ -9,6 +9,8 @@ use std::sync::Arc;
 use baton_messages::{Manifest, TaskType};
 use serde_json::Value;
 
+use crate::definition::{InputMisfit, misfits};
+
 /// Why a manifest was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogueError {
@@ -39,6 +41,28 @@ pub struct Known {
 }
 
 impl Known {
+    /// A type as its workers announced it.
+    ///
+    /// # Errors
+    /// When the schema of its input is none.
+    pub fn of(manifest: Manifest) -> Result<Self, CatalogueError> {
+        let validator =
+            jsonschema::validator_for(&manifest.input).map_err(|error| CatalogueError::Schema {
+                task_type: manifest.task_type.clone(),
+                what: error.to_string(),
+            })?;
+        Ok(Self {
+            manifest,
+            validator: Arc::new(validator),
+        })
+    }
+
+    /// Where an input does not fit the type's schema; the first of several places. None when it does.
+    #[must_use]
+    pub fn misfits(&self, input: &Value) -> Vec<InputMisfit> {
+        misfits(&self.validator, input)
+    }
+
     /// Whether an input fits the type's schema.
     ///
     /// # Errors
@@ -92,18 +116,8 @@ impl Catalogue {
                 });
             }
         }
-        let validator =
-            jsonschema::validator_for(&manifest.input).map_err(|error| CatalogueError::Schema {
-                task_type: manifest.task_type.clone(),
-                what: error.to_string(),
-            })?;
-        self.types.insert(
-            manifest.task_type.clone(),
-            Known {
-                manifest,
-                validator: Arc::new(validator),
-            },
-        );
+        let known = Known::of(manifest)?;
+        self.types.insert(known.manifest.task_type.clone(), known);
         Ok(true)
     }
 }

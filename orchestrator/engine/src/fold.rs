@@ -547,7 +547,33 @@ fn moved(
     if to == Phase::Undone {
         step.may_have_effect = false;
     }
+    went(step, to, at);
     Ok(())
+}
+
+/// When the way forward was over; what is done again begins anew, and an undo changes nothing of it.
+fn went(step: &mut StepState, to: Phase, at: Timestamp) {
+    match to {
+        Phase::Succeeded | Phase::Skipped | Phase::Continued | Phase::Failed | Phase::Doubtful => {
+            step.done_at.get_or_insert(at);
+        }
+        Phase::Waiting
+        | Phase::Unserved
+        | Phase::Trying
+        | Phase::Backoff
+        | Phase::Settling
+        | Phase::Probing
+        | Phase::ProbeBackoff
+        | Phase::Sleeping
+        | Phase::Listening
+        | Phase::Asked
+        | Phase::Parked => step.done_at = None,
+        Phase::Undoing
+        | Phase::UndoUnserved
+        | Phase::UndoBackoff
+        | Phase::UndoParked
+        | Phase::Undone => {}
+    }
 }
 
 /// On the way back nothing goes forward: what was waiting for another try, a probe or a person is held as it stands.
@@ -570,6 +596,7 @@ fn drop_forward(step: &mut StepState, at: Timestamp) {
             step.due = None;
             step.listens = None;
             step.since = at;
+            step.done_at.get_or_insert(at);
         }
         Phase::Waiting
         | Phase::Trying

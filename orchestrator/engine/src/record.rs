@@ -164,6 +164,9 @@ pub enum Record {
         /// How long it ran by its worker's clock, where it was entered: what is held late says nothing before its report.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ran_ms: Option<u64>,
+        /// By whom, where no claim has said so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        worker: Option<WorkerId>,
         /// What came of it.
         result: TaskResult,
     },

@@ -345,6 +345,9 @@ pub struct StepState {
     /// When it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began_at: Option<Timestamp>,
+    /// When it was done, or had failed for good: what comes after is its undo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done_at: Option<Timestamp>,
     /// When its phase last changed.
     pub since: Timestamp,
 }
@@ -370,6 +373,7 @@ impl StepState {
             listens: None,
             last_failure: None,
             began_at: None,
+            done_at: None,
             since,
         }
     }

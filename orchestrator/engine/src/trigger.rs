@@ -1,10 +1,12 @@
 //! What a trigger finds in an event, or at a nominal time: which sagas are to start, with which id, input and key. Pure; whoever calls it
 //! keeps the keys and the times. An expression that gives no value is no hit, and is said.
 
+use std::collections::BTreeMap;
+
 use baton_messages::{Event, SagaId, Timestamp};
 use serde_json::{Value, json};
 
-use crate::definition::{Definition, EventRule, Trigger, rfc3339};
+use crate::definition::{Definition, EventRule, ScheduleRule, Trigger, rfc3339};
 use crate::expr::{Scope, Template};
 
 /// The longest key, in bytes: it is a part of a row's name.
@@ -151,6 +153,27 @@ fn text_of(key: &Template, scope: &EventScope) -> Result<String, String> {
     Ok(text)
 }
 
+/// The schedules of a definition, each with its place in `on:` and its name: expression and zone, the second of several with the same has ` (2)` behind it.
+/// So it stays what it is when a new version orders its triggers otherwise.
+#[must_use]
+pub fn schedules(definition: &Definition) -> Vec<(u32, String, &ScheduleRule)> {
+    let mut named: BTreeMap<String, u32> = BTreeMap::new();
+    let mut all = Vec::new();
+    for (index, trigger) in (0..).zip(&definition.triggers) {
+        let Trigger::Schedule(rule) = trigger else {
+            continue;
+        };
+        let mut name = format!("{} {}", rule.schedule.text(), rule.schedule.timezone());
+        let nth = named.entry(name.clone()).or_default();
+        *nth += 1;
+        if *nth > 1 {
+            name.push_str(&format!(" ({nth})"));
+        }
+        all.push((index, name, rule));
+    }
+    all
+}
+
 /// What a schedule starts for one of its nominal times.
 ///
 /// # Errors
@@ -166,14 +189,11 @@ pub fn on_schedule(
         part,
         why,
     };
-    let at = usize::try_from(index).unwrap_or(usize::MAX);
-    let Some(Trigger::Schedule(rule)) = definition.triggers.get(at) else {
+    let mut own = schedules(definition).into_iter();
+    let Some((_, name, rule)) = own.find(|(at, ..)| *at == index) else {
         return Err(error("schedule", "is not there".to_owned()));
     };
-    let scope = std::collections::BTreeMap::from([(
-        "schedule".to_owned(),
-        json!({ "time": rfc3339(nominal) }),
-    )]);
+    let scope = BTreeMap::from([("schedule".to_owned(), json!({ "time": rfc3339(nominal) }))]);
     let input = rule.input.eval(&scope);
     let input = input.map_err(|wrong| error("input", wrong.to_string()))?;
     definition
@@ -181,7 +201,7 @@ pub fn on_schedule(
         .map_err(|misfit| error("input", format!("does not fit the saga: {misfit}")))?;
     Ok(Hit {
         index,
-        saga: SagaId::of_schedule(&definition.saga, index, nominal.0),
+        saga: SagaId::of_schedule(&definition.saga, &name, nominal.0),
         input,
         key: None,
         window_ms: 0,
@@ -291,8 +311,18 @@ steps:
         let definition = Definition::parse(ALARMS).unwrap();
         let nominal = Timestamp(1_767_315_600_000);
         let hit = on_schedule(&definition, 1, nominal).unwrap();
-        assert_eq!(hit.saga, SagaId::of_schedule("quarantine", 1, nominal.0));
+        let name = "0 2 * * * Europe/Vienna";
+        assert_eq!(hit.saga, SagaId::of_schedule("quarantine", name, nominal.0));
         assert_eq!(hit.input["case"], json!("2026-01-02T01:00:00Z"));
+        let moved = ALARMS.replace(
+            "on:\n",
+            "on:\n  - schedule: \"0 3 * * *\"\n    input: { ip: \"10.0.0.2\" }\n",
+        );
+        let moved = Definition::parse(&moved).unwrap();
+        let again = on_schedule(&moved, 2, nominal).unwrap();
+        assert_eq!(again.saga, hit.saga, "wherever it stands");
+        let before = on_schedule(&moved, 0, nominal).unwrap();
+        assert_ne!(before.saga, hit.saga);
         assert!(on_schedule(&definition, 0, nominal).is_err());
         assert!(on_schedule(&definition, 9, nominal).is_err());
     }

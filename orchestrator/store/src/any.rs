@@ -15,8 +15,8 @@ use crate::postgres::{
     PostgresTriggers,
 };
 use crate::read::{
-    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, WorkItemCursor,
-    WorkItemView,
+    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, Unserved,
+    WorkItemCursor, WorkItemView,
 };
 use crate::reader::Reader;
 use crate::sqlite::{
@@ -210,6 +210,7 @@ impl Reader for AnyReader {
         fn folding(saga: SagaId) -> Answer<Option<(Entry, Loaded)>>;
         fn entries(saga: SagaId, after: u64, limit: usize) -> Answer<Vec<(u64, Entry)>>;
         fn last_entries(limit: usize) -> Answer<Vec<(SagaId, Entry)>>;
+        fn unserved(limit: usize) -> Answer<Unserved>;
         fn work_items(open_only: bool, kind: Option<WorkItemKind>, after: Option<WorkItemCursor>, limit: usize)
             -> Answer<Page<WorkItemView, WorkItemCursor>>;
         fn dead_letters(after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<DeadLetterRow, DeadLetterCursor>>;

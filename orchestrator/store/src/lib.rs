@@ -23,7 +23,7 @@ pub use any::{
 pub use memory::MemoryStore;
 pub use postgres::{Ownership, PostgresError, PostgresOptions, PostgresReader, PostgresStore};
 pub use read::{
-    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, WorkItemCursor,
+    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, Unserved, WorkItemCursor,
     WorkItemView,
 };
 pub use reader::Reader;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use baton_driver::SagaRow;
 use baton_engine::{Status, WorkItem};
-use baton_messages::{SagaId, Timestamp};
+use baton_messages::{SagaId, TaskType, Timestamp};
 use uuid::Uuid;
 
 /// The largest page anybody gets: bounds what one answer holds in memory.
@@ -99,6 +99,15 @@ pub struct Counts {
     pub log_rows: u64,
     /// Size of the store's file, in bytes; zero where there is none.
     pub db_bytes: u64,
+}
+
+/// Who waits for a worker of a task type that nobody serves.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unserved {
+    /// How many sagas, by task type.
+    pub by_type: Vec<(TaskType, usize)>,
+    /// The first of them, by task type.
+    pub first: Vec<(TaskType, SagaId)>,
 }
 
 /// A saga with its whole log.

@@ -8,8 +8,8 @@ use baton_engine::{Entry, WorkItemKind};
 use baton_messages::SagaId;
 
 use crate::read::{
-    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, WorkItemCursor,
-    WorkItemView,
+    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, Unserved,
+    WorkItemCursor, WorkItemView,
 };
 use crate::triggers::{EventRow, ScheduleRow};
 
@@ -65,6 +65,13 @@ pub trait Reader: Clone + Send + Sync + 'static {
         after: u64,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(u64, Entry)>, StoreError>> + Send;
+
+    /// Who waits for a worker of a task type that nobody serves: how many sagas of each type, and the first `limit` of them, in the order
+    /// of type and saga.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds what this version cannot.
+    fn unserved(&self, limit: usize) -> impl Future<Output = Result<Unserved, StoreError>> + Send;
 
     /// The last entries of the log, at most `limit`, oldest first.
     ///

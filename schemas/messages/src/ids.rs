@@ -76,9 +76,20 @@ impl SagaId {
         ))
     }
 
-    /// The saga a schedule starts for its nominal time, in milliseconds UTC.
+    /// The saga a schedule starts for its nominal time, in milliseconds UTC. A schedule is known by its name, its expression with its time zone
+    /// (`0 2 * * * UTC`): wherever in `on:` it stands, the same time is the same saga.
     #[must_use]
-    pub fn of_schedule(definition: &str, trigger: u32, nominal_ms: u64) -> Self {
+    pub fn of_schedule(definition: &str, name: &str, nominal_ms: u64) -> Self {
+        Self(derive(
+            "saga/schedule-name",
+            &[definition, name, &nominal_ms.to_string()],
+        ))
+    }
+
+    /// The saga that versions up to 0.1 started for it, which knew a schedule by its place in `on:`. None is started under it any more; it is asked for
+    /// before a time is fired, so that what an earlier version has started is not started again.
+    #[must_use]
+    pub fn of_schedule_at(definition: &str, trigger: u32, nominal_ms: u64) -> Self {
         Self(derive(
             "saga/schedule",
             &[definition, &trigger.to_string(), &nominal_ms.to_string()],

@@ -8,9 +8,9 @@ use std::time::Duration;
 use baton_bus::{Bus, BusConfig, Outgoing, Sent};
 use baton_harness::await_some;
 use baton_it::{SOON, Setup, System};
-use baton_messages::MessageId;
 use baton_messages::event::EVENT_KIND;
 use baton_messages::headers::CLOUDEVENTS_JSON;
+use baton_messages::{MessageId, SagaId};
 use hmac::{Hmac, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -190,6 +190,46 @@ async fn hits_of_a_key_join_the_saga_that_holds_it() {
     assert_eq!(sagas_of(&system, "quarantine").await.len(), 2);
     let records = system.api.records(&saga).await;
     assert!(records.contains("k2"), "the hit is written down: {records}");
+}
+
+/// The saga has ended; while the window is open a hit joins it all the same, and the first one after it starts another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_window_holds_the_key_of_a_saga_that_has_ended() {
+    let system = Setup::workers(0).start().await;
+    let on = |kind: &str, window: &str| {
+        format!(
+            "  - event: com.example.{kind}\n    input: {{ n: 1 }}\n    key: ${{ event.data.host }}\n    window: {window}\n"
+        )
+    };
+    system
+        .api
+        .apply(&definition("long", &on("long", "1h")))
+        .await;
+    system
+        .api
+        .apply(&definition("short", &on("short", "1s")))
+        .await;
+    let host = json!({ "host": "a" });
+    for kind in ["long", "short"] {
+        structured(&system, kind, &format!("com.example.{kind}"), &host);
+        let first = kept(&system, kind).await;
+        let saga = text(&first["effects"][0]["saga"]);
+        system.api.await_status(&saga, "completed", SOON).await;
+    }
+    structured(&system, "again", "com.example.long", &host);
+    let again = kept(&system, "again").await;
+    assert_eq!(again["effects"][0]["what"], "joined", "{again}");
+    assert_eq!(sagas_of(&system, "long").await.len(), 1);
+    let mut n = 0;
+    let started = await_some("a hit after the window", SOON, async || {
+        n += 1;
+        let id = format!("after-{n}");
+        structured(&system, &id, "com.example.short", &host);
+        let hit = kept(&system, &id).await;
+        (hit["effects"][0]["what"] == "started").then_some(hit)
+    })
+    .await;
+    assert_eq!(sagas_of(&system, "short").await.len(), 2, "{started}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -373,6 +413,61 @@ async fn a_schedule_fires_once_for_each_time_and_makes_up_for_the_last_missed_on
         .ask("POST", "/v1/schedules/often/1/pause", "", None)
         .await;
     assert_eq!(nobody.expect("it answers").status, 404);
+}
+
+/// An earlier version knew a schedule by its place in `on:`. What it has started for a time under such an id, and died before it wrote that down, is not
+/// started again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_earlier_version_has_started_for_a_time_is_not_started_again() {
+    const EVERY_MS: u64 = 5_000;
+    let system = Setup::workers(0).start().await;
+    let on = "  - schedule: \"0 3 1 1 *\"\n    input: { n: 1 }\n  - schedule: \"*/5 * * * * *\"\n    input: { n: 1 }\n    catch_up: all\n    overlap: allow\n";
+    system.api.apply(&definition("clock", on)).await;
+    let now_ms = || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        u64::try_from(now.expect("after 1970").as_millis()).expect("before the year 500000")
+    };
+    // a time that had not come when its saga was there
+    let nominal = loop {
+        let nominal = (now_ms() / EVERY_MS + 3) * EVERY_MS;
+        let saga = SagaId::of_schedule_at("clock", 1, nominal);
+        let start = json!({ "start@1": {
+            "id": saga, "saga": saga, "definition": "clock", "version": 1, "input": { "n": 1 }, "by": "schedule of an earlier version",
+        }});
+        let start = start.to_string();
+        let taken = system.vhost.publish("baton.inbox", "00", json!({}), &start);
+        assert!(taken.await, "the inbox is there");
+        let path = format!("/v1/sagas/{saga}");
+        await_some("its saga to be there", SOON, async || {
+            let asked = system.api.ask("GET", &path, "", None).await;
+            (asked.expect("it answers").status == 200).then_some(())
+        })
+        .await;
+        system
+            .api
+            .await_status(&saga.to_string(), "completed", SOON)
+            .await;
+        if now_ms() < nominal {
+            break nominal;
+        }
+    };
+    await_some("the time to have come", SOON, async || {
+        let listed = system.api.get("/v1/schedules").await;
+        (listed["items"][1]["last_at"].as_u64() > Some(nominal)).then_some(())
+    })
+    .await;
+    let started = async |at: u64| {
+        let saga = SagaId::of_schedule("clock", "*/5 * * * * * UTC", at);
+        let path = format!("/v1/sagas/{saga}");
+        let asked = system.api.ask("GET", &path, "", None);
+        asked.await.expect("it answers").status
+    };
+    assert_eq!(started(nominal).await, 404, "it is started already");
+    assert_eq!(
+        started(nominal + EVERY_MS).await,
+        200,
+        "the next one is not"
+    );
 }
 
 /// The seconds of the minute of `schedule 2026-01-01T00:00:02Z`, and the minutes and hours before them.

@@ -3,14 +3,13 @@
 //! A reference may stand only where the schema says `x-secret`. Everywhere else it would end up in a file, a log or an answer, because nobody
 //! who wrote the automation thought of a secret there.
 
+use baton_messages::secret_place::takes_secret;
 use serde_json::Value;
 
 use crate::secret_text::SECRET_KEY;
 
 /// Most references in one input.
 const REFERENCES_MAX: usize = 32;
-/// How deep a schema is followed: ours are flat; a reference within a schema may lead in circles.
-const DEPTH_MAX: usize = 64;
 
 /// A reference that may not stand where it does.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +29,7 @@ pub(crate) fn check(input: &Value, schema: &Value) -> Result<(), RefError> {
     let mut found = Vec::new();
     collect(input, &mut Vec::new(), &mut found)?;
     for (path, name) in found {
-        if !allows(schema, schema, &path, 0) {
+        if !takes_secret(schema, &path) {
             let at = format!("/{}", path.join("/"));
             return Err(RefError::Misplaced { name, at });
         }
@@ -104,45 +103,6 @@ fn collect(
         _ => {}
     }
     Ok(())
-}
-
-/// Whether, on the way along `path`, some schema says `x-secret`.
-fn allows(root: &Value, schema: &Value, path: &[String], depth: usize) -> bool {
-    if depth > DEPTH_MAX {
-        return false;
-    }
-    if schema.get("x-secret").and_then(Value::as_bool) == Some(true) {
-        return true;
-    }
-    let same = |inner: &Value| allows(root, inner, path, depth + 1);
-    let referred = schema
-        .get("$ref")
-        .and_then(Value::as_str)
-        .and_then(|at| root.pointer(at.strip_prefix('#')?));
-    if referred.is_some_and(same) {
-        return true;
-    }
-    let choices = ["anyOf", "oneOf", "allOf"].iter();
-    let mut choices = choices.filter_map(|key| schema.get(*key)?.as_array());
-    if choices.any(|all| all.iter().any(same)) {
-        return true;
-    }
-    let Some((key, rest)) = path.split_first() else {
-        return false;
-    };
-    let below = |inner: &Value| allows(root, inner, rest, depth + 1);
-    let property = schema.get("properties").and_then(|all| all.get(key));
-    if let Some(inner) = property {
-        return below(inner);
-    }
-    let other = if key.parse::<usize>().is_ok() {
-        schema
-            .get("items")
-            .or_else(|| schema.get("additionalProperties"))
-    } else {
-        schema.get("additionalProperties")
-    };
-    other.is_some_and(below)
 }
 
 #[cfg(test)]

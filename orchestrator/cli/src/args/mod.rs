@@ -171,8 +171,8 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PageArgs {
     /// How many at most
-    #[arg(long, short = 'n', default_value_t = 50, value_name = "N")]
-    pub(crate) limit: usize,
+    #[arg(long, short = 'n', default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500))]
+    pub(crate) limit: u16,
     /// Go on where the last page ended
     #[arg(long, value_name = "CURSOR")]
     pub(crate) cursor: Option<String>,

@@ -14,7 +14,7 @@ pub(crate) struct Run {
     /// The input: JSON, or @FILE, or @- for the standard input
     #[arg(long, visible_alias = "with", value_name = "JSON")]
     pub(crate) input: Option<String>,
-    /// One field of the input; the value is JSON where it can be, else text
+    /// One field of the input, as its schema wants it: text as it stands, all else as JSON
     #[arg(short = 'f', long = "field", value_name = "KEY=VALUE")]
     pub(crate) fields: Vec<String>,
     /// One saga for each line of a file: its input, as JSON; `-` is the standard input

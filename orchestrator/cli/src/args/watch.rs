@@ -69,16 +69,16 @@ pub(crate) struct Show {
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
     /// The saga: its id, or the beginning of it
-    #[arg(value_name = "SAGA", required_unless_present = "all")]
+    #[arg(value_name = "SAGA")]
     pub(crate) id: Option<String>,
     /// Every saga
     #[arg(long, conflicts_with = "id")]
     pub(crate) all: bool,
     /// Of all, only those of this definition
-    #[arg(long, short = 'd', value_name = "NAME", requires = "all")]
+    #[arg(long, short = 'd', value_name = "NAME", conflicts_with = "id")]
     pub(crate) definition: Option<String>,
-    /// Of all, only those that stand there
-    #[arg(long, short = 's', value_enum, requires = "all")]
+    /// Of all, only those that come to stand there
+    #[arg(long, short = 's', value_enum, conflicts_with = "id")]
     pub(crate) status: Option<Status>,
 }
 

@@ -4,22 +4,24 @@ use baton_engine::Definition;
 use reqwest::Method;
 use serde_json::Value;
 
-use super::check::draw;
+use super::check::{draw, read};
 use super::typed;
 use crate::args::Apply;
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::input;
 use crate::out::{Line, Out, Tone};
 use crate::screens::diagnostics::Diagnostic;
 
 pub(crate) async fn apply(client: &Client, apply: &Apply, out: &mut Out) -> Result<Exit, CliError> {
     let mut exit = Exit::Ok;
     let mut all: Vec<Value> = Vec::new();
-    for path in &apply.files {
-        let text = input::file(path)?;
-        let file = path.display().to_string();
+    let (files, unread) = read(&apply.files);
+    for (_, error) in &unread {
+        exit = Exit::Error;
+        out.error(error);
+    }
+    for (file, text) in files {
         match client
             .send(
                 Method::PUT,

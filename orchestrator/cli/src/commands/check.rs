@@ -1,7 +1,7 @@
 //! `baton check`: what is wrong with definitions, where, and how to mend it. Here, by the engine itself, against the task types of this
 //! version or of a file; or by a running orchestrator, against those it knows.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use baton_engine::definition::Unannounced;
 use baton_engine::{Catalogue, Definition, definition};
@@ -29,13 +29,26 @@ pub(crate) fn offline(check: &Check, out: &mut Out) -> Result<Exit, CliError> {
         return typed_expressions(check, &catalogue, out);
     }
     let mut results = Vec::new();
-    for path in &check.files {
-        let text = input::file(path)?;
+    let (files, unread) = read(&check.files);
+    for (name, text) in files {
         let checked = definition::check(&text, &catalogue, Unannounced::RefusedWhenNear);
         let found = diagnosed(&checked);
-        results.push((path.display().to_string(), text, found));
+        results.push((name, text, found));
     }
-    Ok(told(&results, out))
+    Ok(told(&results, &unread, out))
+}
+
+/// The files that can be read, and why others cannot: one of many keeps nobody from hearing of the rest.
+pub(crate) fn read(paths: &[PathBuf]) -> (Vec<(String, String)>, Vec<(String, CliError)>) {
+    let (mut files, mut unread) = (Vec::new(), Vec::new());
+    for path in paths {
+        let name = path.display().to_string();
+        match input::file(path) {
+            Ok(text) => files.push((name, text)),
+            Err(error) => unread.push((name, error)),
+        }
+    }
+    (files, unread)
 }
 
 /// The task types of a file, or those this version comes with.
@@ -50,19 +63,31 @@ fn typed_expressions(
     out: &mut Out,
 ) -> Result<Exit, CliError> {
     let mut all: Vec<(String, Vec<definition::TypedExpression>)> = Vec::new();
-    for path in &check.files {
-        let text = input::file(path)?;
+    let (files, unread) = read(&check.files);
+    for (name, text) in files {
         let checked = definition::check(&text, catalogue, Unannounced::RefusedWhenNear);
-        all.push((path.display().to_string(), checked.expressions));
+        all.push((name, checked.expressions));
     }
     if out.wants_json() {
         out.value(&types::json(&all));
-        return Ok(Exit::Ok);
+    } else {
+        for line in types::lines(&all, out.screen.width()) {
+            out.say(&line);
+        }
     }
-    for line in types::lines(&all, out.screen.width()) {
-        out.say(&line);
+    Ok(told_unread(&unread, out))
+}
+
+/// What could not be read.
+fn told_unread(unread: &[(String, CliError)], out: &mut Out) -> Exit {
+    for (_, error) in unread {
+        out.error(error);
     }
-    Ok(Exit::Ok)
+    if unread.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Error
+    }
 }
 
 /// Has an orchestrator check them.
@@ -72,8 +97,8 @@ pub(crate) async fn online(
     out: &mut Out,
 ) -> Result<Exit, CliError> {
     let mut results = Vec::new();
-    for path in &check.files {
-        let text = input::file(path)?;
+    let (files, unread) = read(&check.files);
+    for (name, text) in files {
         let answer = client
             .send(
                 Method::POST,
@@ -83,9 +108,9 @@ pub(crate) async fn online(
             )
             .await?;
         let found: Vec<Diagnostic> = typed(answer["diagnostics"].clone())?;
-        results.push((path.display().to_string(), text, found));
+        results.push((name, text, found));
     }
-    Ok(told(&results, out))
+    Ok(told(&results, &unread, out))
 }
 
 /// The task types this version comes with, as JSON.
@@ -142,14 +167,21 @@ fn diagnosed(checked: &definition::Checked) -> Vec<Diagnostic> {
     all
 }
 
-fn told(results: &[(String, String, Vec<Diagnostic>)], out: &mut Out) -> Exit {
+fn told(
+    results: &[(String, String, Vec<Diagnostic>)],
+    unread: &[(String, CliError)],
+    out: &mut Out,
+) -> Exit {
     let wrong = |found: &[Diagnostic]| found.iter().any(Diagnostic::is_error);
     if out.wants_json() {
         let all = results.iter().map(|(file, text, found)| {
             let found_json: Vec<Value> = found.iter().map(|one| one.to_json(text)).collect();
             json!({ "file": file, "ok": !wrong(found), "diagnostics": found_json })
         });
-        out.value(&Value::Array(all.collect()));
+        let none = unread.iter().map(|(file, error)| {
+            json!({ "file": file, "ok": false, "diagnostics": [], "error": error.whole() })
+        });
+        out.value(&Value::Array(all.chain(none).collect()));
     } else {
         for (file, text, found) in results {
             draw(found, file, text, out);
@@ -160,10 +192,11 @@ fn told(results: &[(String, String, Vec<Diagnostic>)], out: &mut Out) -> Exit {
             }
         }
     }
+    let unread = told_unread(unread, out);
     if results.iter().any(|(_, _, found)| wrong(found)) {
         Exit::Error
     } else {
-        Exit::Ok
+        unread
     }
 }
 
@@ -208,4 +241,26 @@ pub(crate) fn draw(found: &[Diagnostic], file: &str, text: &str, out: &mut Out) 
             .line(&Line::of(all.join(", "), tone).plain(format!(" in {file}")));
     }
     out.side.flush();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shipped_type_stands_in_the_readme() {
+        let readme = include_str!("../../../../README.md");
+        let all = shipped_json().unwrap();
+        for one in all.as_array().unwrap() {
+            let name = one["task_type"].as_str().unwrap();
+            let row = readme
+                .lines()
+                .find(|line| line.starts_with('|') && line.contains(&format!("`{name}`")));
+            let row = row.unwrap_or_else(|| panic!("{name} stands in no row of the README"));
+            let (undo, test) = (one["undo"] == true, name.starts_with("test."));
+            let said = row.rsplit('|').nth(1).unwrap_or_default().trim();
+            let none = said.is_empty() || said.starts_with("none");
+            assert!(test || undo != none, "{name}: `{said}`");
+        }
+    }
 }

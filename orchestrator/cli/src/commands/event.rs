@@ -36,7 +36,12 @@ async fn publish(client: &Client, event: &Publish, out: &mut Out) -> Result<Exit
         body["subject"] = json!(subject);
     }
     if event.data.is_some() || !event.fields.is_empty() {
-        body["data"] = input::fields_into(event.data.as_deref(), "--data", &event.fields)?;
+        body["data"] = input::fields_into(
+            event.data.as_deref(),
+            "--data",
+            &event.fields,
+            &input::Wanted::default(),
+        )?;
         body["datacontenttype"] = json!("application/json");
     }
     let kind = "application/cloudevents+json";

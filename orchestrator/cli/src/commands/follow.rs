@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::away::AGAIN;
 use super::typed;
 use crate::client::{Client, escaped};
 use crate::error::CliError;
@@ -18,8 +19,6 @@ use crate::view::Saga;
 
 /// How often a drawn screen is drawn again, for its clocks.
 const REDRAW: Duration = Duration::from_secs(1);
-/// Pause before an orchestrator that was lost is asked again.
-const AGAIN: Duration = Duration::from_secs(1);
 /// How long it may be away: a restart with a long recovery.
 const AWAY_MAX: Duration = Duration::from_secs(120);
 
@@ -65,7 +64,7 @@ pub(crate) async fn follow(
     what: &Follow<'_>,
     out: &mut Out,
 ) -> Result<Ended, CliError> {
-    let mut heard = Heard::new(client, what.id);
+    let mut heard = Heard::new(client, what);
     let mut progress = Progress::new(what.shown, out);
     let mut interrupted = pin!(tokio::signal::ctrl_c());
     let far = Instant::now() + Duration::from_secs(366 * 86_400);
@@ -90,6 +89,18 @@ pub(crate) async fn follow(
                 }
             }
         }?;
+        let next = match next {
+            News::Saga(value) => Some(value),
+            News::End => None,
+            News::Lost => {
+                progress.say("the orchestrator does not answer; it is asked again", out);
+                continue;
+            }
+            News::Back => {
+                progress.say("the orchestrator is back", out);
+                continue;
+            }
+        };
         let Some(value) = next else {
             progress.end(out);
             return progress
@@ -126,21 +137,35 @@ struct Heard<'c> {
     events: Option<Events>,
     last_id: Option<String>,
     lost: Option<Instant>,
+    /// Whether somebody looks, who ends it himself.
+    patient: bool,
+}
+
+/// What is heard of a saga.
+enum News {
+    /// It, after a change.
+    Saga(Value),
+    /// It has ended and everything was said.
+    End,
+    /// The orchestrator does not answer.
+    Lost,
+    /// It does again.
+    Back,
 }
 
 impl<'c> Heard<'c> {
-    fn new(client: &'c Client, id: &str) -> Self {
+    fn new(client: &'c Client, what: &Follow<'_>) -> Self {
         Self {
             client,
-            path: format!("/v1/sagas/{}/events", escaped(id)),
+            path: format!("/v1/sagas/{}/events", escaped(what.id)),
             events: None,
             last_id: None,
             lost: None,
+            patient: what.shown == Shown::Answer,
         }
     }
 
-    /// None when it has ended and everything was said.
-    async fn next(&mut self) -> Result<Option<Value>, CliError> {
+    async fn next(&mut self) -> Result<News, CliError> {
         loop {
             let heard = match &mut self.events {
                 Some(events) => events.next().await,
@@ -149,6 +174,9 @@ impl<'c> Heard<'c> {
                     match self.client.events(&self.path, &[], last).await {
                         Ok(events) => {
                             self.events = Some(events);
+                            if self.lost.take().is_some() {
+                                return Ok(News::Back);
+                            }
                             continue;
                         }
                         Err(error) => Err(error),
@@ -157,31 +185,32 @@ impl<'c> Heard<'c> {
             };
             match heard {
                 Ok(Some(event)) => {
-                    self.lost = None;
                     self.last_id = event.id.or(self.last_id.take());
                     match event.kind.as_str() {
-                        "saga" => return Ok(Some(event.data)),
-                        "end" => return Ok(None),
-                        // of a later version
-                        _ => {}
+                        "saga" => return Ok(News::Saga(event.data)),
+                        "end" => return Ok(News::End),
+                        // that it stops, which its end says too; or a word of a later version
+                        _ => continue,
                     }
                 }
-                Ok(None) => self.wait(None).await?,
-                Err(error) => self.wait(Some(error)).await?,
+                Ok(None) => self.gone(None)?,
+                Err(error) => self.gone(Some(error))?,
             }
+            if self.lost.is_none() {
+                self.lost = Some(Instant::now());
+                return Ok(News::Lost);
+            }
+            tokio::time::sleep(AGAIN).await;
         }
     }
 
-    /// Waits a moment before the next try; gives up on what does not pass.
-    async fn wait(&mut self, error: Option<CliError>) -> Result<(), CliError> {
+    /// Gives up on what does not pass, and, where a script waits, on what takes too long.
+    fn gone(&mut self, error: Option<CliError>) -> Result<(), CliError> {
         self.events = None;
-        let lost = *self.lost.get_or_insert_with(Instant::now);
+        let too_long = !self.patient && self.lost.is_some_and(|lost| lost.elapsed() > AWAY_MAX);
         match error {
-            Some(error) if !error.may_pass() || lost.elapsed() > AWAY_MAX => Err(error),
-            _ => {
-                tokio::time::sleep(AGAIN).await;
-                Ok(())
-            }
+            Some(error) if !error.may_pass() || too_long => Err(error),
+            _ => Ok(()),
         }
     }
 }
@@ -241,6 +270,17 @@ impl Progress {
         let screen = target(self.shown, out);
         let (width, height) = (screen.width(), screen.height() - 1);
         screen.draw(&saga::live(saga, saga.now + since, width, height));
+    }
+
+    /// A word beside it: what is drawn is drawn again below.
+    fn say(&self, words: &str, out: &mut Out) {
+        if self.draws {
+            target(self.shown, out).erase();
+        }
+        out.note(words);
+        if self.draws {
+            self.draw(out);
+        }
     }
 
     /// The answer comes where progress stood.

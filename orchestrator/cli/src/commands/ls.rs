@@ -1,14 +1,15 @@
 //! `baton ls`: sagas, newest first; with `--watch` as they change.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use serde_json::Value;
-
-use super::{more, typed_items, watch};
+use super::away::Away;
+use super::{items, more, typed_items, watch};
 use crate::args::Ls;
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::find;
 use crate::out::{Line, Out};
 use crate::screens::sagas;
 use crate::time;
@@ -16,6 +17,8 @@ use crate::view::Row;
 
 /// A list that changes all the time is drawn again no faster than somebody reads.
 const REDRAW: Duration = Duration::from_millis(300);
+/// How often it is drawn again for its clocks.
+const CLOCKS: Duration = Duration::from_secs(1);
 /// What stands around the rows: the head, and the line a cursor waits on.
 const LINES_AROUND: usize = 2;
 
@@ -30,6 +33,9 @@ pub(crate) async fn ls(client: &Client, which: &Ls, out: &mut Out) -> Result<Exi
         return Ok(Exit::Ok);
     }
     let rows: Vec<Row> = typed_items(&answer, "sagas")?;
+    if rows.is_empty() {
+        known_definition(client, which.definition.as_deref()).await?;
+    }
     let none = if query.len() > 1 {
         "(none of that kind)"
     } else {
@@ -39,6 +45,28 @@ pub(crate) async fn ls(client: &Client, which: &Ls, out: &mut Out) -> Result<Exi
     out.table(&table, none);
     more(&answer, &repeated(which), &which.page, out);
     Ok(Exit::Ok)
+}
+
+/// Where nothing is found of a name, it may be a name nobody knows.
+async fn known_definition(client: &Client, name: Option<&str>) -> Result<(), CliError> {
+    let Some(name) = name else {
+        return Ok(());
+    };
+    let answer = client.get("/v1/definitions", &[]).await?;
+    let known: Vec<String> = items(&answer, "definitions")
+        .iter()
+        .filter_map(|row| row["definition"].as_str())
+        .map(str::to_owned)
+        .collect();
+    if known.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    Err(find::unknown(
+        "definition",
+        name,
+        &known,
+        "baton definitions",
+    ))
 }
 
 fn query(which: &Ls) -> Result<Vec<(&'static str, String)>, CliError> {
@@ -84,40 +112,74 @@ fn repeated(which: &Ls) -> String {
     text
 }
 
-/// On a terminal the list is drawn again at each change; elsewhere each change is a line.
+/// On a terminal the list is drawn again at each change, and for its clocks; elsewhere each change is a line.
 async fn watched(
     client: &Client,
     which: &Ls,
-    query: &[(&str, String)],
+    query: &[(&'static str, String)],
     out: &mut Out,
 ) -> Result<Exit, CliError> {
-    let definition: Vec<(&str, String)> = which
-        .definition
+    let filters: Vec<(&str, String)> = query
         .iter()
-        .map(|name| ("definition", name.clone()))
+        .filter(|(name, _)| !matches!(*name, "limit" | "cursor"))
+        .cloned()
         .collect();
     if out.wants_json() || !out.screen.is_terminal() {
-        return watch::all(client, &definition, out).await;
+        return watch::all(client, &filters, out).await;
     }
+    // whether a saga that is listed has come to stand elsewhere is news too
+    let told: Vec<(&str, String)> = filters
+        .into_iter()
+        .filter(|(name, _)| *name != "status")
+        .collect();
+    known_definition(client, which.definition.as_deref()).await?;
+    let mut away = Away::default();
     loop {
-        // subscribed first, read then: no change falls between
-        let mut events = client.events("/v1/watch", &definition, None).await?;
-        loop {
-            draw(&client.get("/v1/sagas", query).await?, out)?;
-            if !matches!(events.next().await, Ok(Some(_))) {
-                break;
-            }
-            tokio::time::sleep(REDRAW).await;
+        match drawn(client, &told, query, &mut away, out).await {
+            Ok(()) => away.lost(None, out).await?,
+            Err(error) => away.lost(Some(error), out).await?,
+        }
+        if out.screen.is_gone() {
+            return Ok(Exit::Ok);
         }
     }
 }
 
-fn draw(answer: &Value, out: &mut Out) -> Result<(), CliError> {
-    let rows: Vec<Row> = typed_items(answer, "sagas")?;
+/// Draws until the orchestrator is lost.
+async fn drawn(
+    client: &Client,
+    told: &[(&str, String)],
+    query: &[(&str, String)],
+    away: &mut Away,
+    out: &mut Out,
+) -> Result<(), CliError> {
+    // subscribed first, read then: no change falls between
+    let mut events = client.events("/v1/watch", told, None).await?;
+    away.back(out);
+    loop {
+        let rows: Vec<Row> = typed_items(&client.get("/v1/sagas", query).await?, "sagas")?;
+        draw(&rows, out);
+        let mut next = pin!(events.next());
+        let heard = loop {
+            tokio::select! {
+                heard = &mut next => break heard?,
+                () = tokio::time::sleep(CLOCKS) => draw(&rows, out),
+            }
+        };
+        if heard.is_none_or(|event| event.kind == "stopping") || out.screen.is_gone() {
+            return Ok(());
+        }
+        tokio::time::sleep(REDRAW).await;
+    }
+}
+
+fn draw(rows: &[Row], out: &mut Out) {
     let (width, height) = (out.screen.width(), out.screen.height());
     let shown = rows.len().min(height.saturating_sub(LINES_AROUND + 1));
     let mut lines = sagas::table(&rows[..shown], time::now_ms(), width).lines(width);
+    if rows.is_empty() {
+        lines = vec![Line::faint("(none of that kind)")];
+    }
     lines.push(Line::faint("as they change; Ctrl-C ends it"));
     out.screen.draw(&lines);
-    Ok(())
 }

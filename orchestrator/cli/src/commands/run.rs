@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use baton_engine::Definition;
 use serde_json::{Value, json};
 
 use super::{each, items, show};
 use crate::args::Run;
-use crate::client::Client;
+use crate::client::{Client, escaped};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::find;
-use crate::input;
+use crate::input::{self, Wanted};
 use crate::out::Out;
 use crate::screens::saga::Detail;
 
@@ -27,7 +28,8 @@ pub(crate) async fn run(client: &Client, run: &Run, out: &mut Out) -> Result<Exi
             answer => answer,
         };
     }
-    body["input"] = input::fields_into(run.input.as_deref(), "--input", &run.fields)?;
+    let wanted = wanted(client, &body, &run.fields).await;
+    body["input"] = input::fields_into(run.input.as_deref(), "--input", &run.fields, &wanted)?;
     body["labels"] = json!(input::labels(&run.labels)?);
     let request = run.id.unwrap_or_else(uuid::Uuid::now_v7);
     body["id"] = json!(request);
@@ -52,6 +54,35 @@ pub(crate) async fn run(client: &Client, run: &Run, out: &mut Out) -> Result<Exi
         }
     }
     Ok(Exit::Ok)
+}
+
+/// What the schema of the input wants, where there are fields to be read by it. What cannot be found out the orchestrator says when it is asked to start.
+async fn wanted(client: &Client, body: &Value, fields: &[String]) -> Wanted {
+    if fields.is_empty() {
+        return Wanted::default();
+    }
+    let schema = match (body["task"].as_str(), body["definition"].as_str()) {
+        (Some(task), _) => {
+            let path = format!("/v1/task-types/{}", escaped(task));
+            let manifest = client.get(&path, &[]).await.ok();
+            manifest.map(|manifest| manifest["input"].clone())
+        }
+        (None, Some(name)) => of_definition(client, name, body["version"].as_u64()).await,
+        (None, None) => None,
+    };
+    Wanted::by(schema)
+}
+
+async fn of_definition(client: &Client, name: &str, version: Option<u64>) -> Option<Value> {
+    let version = match version {
+        Some(version) => version,
+        None => each::newest(client, name).await.ok()??,
+    };
+    let path = format!("/v1/definitions/{}/{version}", escaped(name));
+    let text = client.get_text(&path).await.ok()?;
+    let definition = Definition::parse(&text).ok()?;
+    let schema = definition.input_schema?;
+    Some(schema.schema().clone())
 }
 
 /// A name nobody knows, with what may have been meant; an input that does not fit, with where to read what does.

@@ -27,8 +27,21 @@ pub(crate) async fn show(client: &Client, show: &Show, out: &mut Out) -> Result<
     if show.wait {
         return waited(client, &id, show.timeout, detail, out).await;
     }
-    print(find::saga(client, &id).await?, detail, out)?;
+    let saga = detailed(client, find::saga(client, &id).await?, detail).await?;
+    print(saga, detail, out)?;
     Ok(Exit::Ok)
+}
+
+/// A saga with its attempts, where those are wanted.
+async fn detailed(client: &Client, mut saga: Value, detail: Detail) -> Result<Value, CliError> {
+    if detail == Detail::Attempts {
+        let id = saga["id"].as_str().unwrap_or_default();
+        let path = format!("/v1/sagas/{}/attempts", escaped(id));
+        let answer = client.get(&path, &[]).await?;
+        saga["attempts"] = answer["attempts"].clone();
+        saga["attempts_left_out"] = answer["left_out"].clone();
+    }
+    Ok(saga)
 }
 
 /// Shows how it goes on until it has ended or is parked, then where it stands; the exit code tells.
@@ -52,7 +65,7 @@ pub(crate) async fn waited(
         Ended::Unread => return Ok(Exit::Waiting),
     };
     let exit = Exit::of_status(saga["status"].as_str().unwrap_or_default());
-    print(saga, detail, out)?;
+    print(detailed(client, saga, detail).await?, detail, out)?;
     if exit == Exit::Waiting {
         let shown = out.id(id).to_owned();
         out.note(format!(

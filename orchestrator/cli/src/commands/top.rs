@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::away::Away;
 use super::typed_items;
 use crate::args::Top;
 use crate::client::Client;
@@ -17,8 +18,17 @@ use crate::time;
 const EVERY: Duration = Duration::from_secs(2);
 
 pub(crate) async fn top(client: &Client, which: &Top, out: &mut Out) -> Result<Exit, CliError> {
+    let mut away = Away::default();
     loop {
-        let answer = client.get("/v1/top", &[]).await?;
+        let answer = match client.get("/v1/top", &[]).await {
+            Ok(answer) => answer,
+            Err(error) if which.watch => {
+                away.lost(Some(error), out).await?;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        away.back(out);
         if out.wants_json() && which.watch {
             out.item(&answer);
         } else if out.wants_json() {

@@ -30,6 +30,7 @@ pub(crate) struct Screen {
     fixed: Option<(usize, usize)>,
     drawn: usize,
     gone: bool,
+    failed: Option<std::io::Error>,
 }
 
 impl Screen {
@@ -53,6 +54,7 @@ impl Screen {
             fixed: None,
             drawn: 0,
             gone: false,
+            failed: None,
         }
     }
 
@@ -181,7 +183,18 @@ impl Screen {
             #[cfg(test)]
             Sink::Kept(bytes) => write(bytes, &text),
         };
-        self.gone = written.is_err();
+        if let Err(error) = written {
+            self.gone = true;
+            if error.kind() != std::io::ErrorKind::BrokenPipe {
+                self.failed = Some(error);
+            }
+        }
+    }
+
+    /// Hands over the rest; why something could not be written, where its reader has not just gone away.
+    pub(crate) fn finish(&mut self) -> std::io::Result<()> {
+        self.flush();
+        self.failed.take().map_or(Ok(()), Err)
     }
 }
 

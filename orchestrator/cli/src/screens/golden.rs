@@ -154,12 +154,82 @@ fn a_running_saga() {
 
 #[test]
 fn every_attempt() {
-    insta::assert_snapshot!(show(running(), Detail::Attempts));
+    let mut saga = running();
+    let one = |step: &str, direction: &str, number: u32, more: Value| {
+        let mut one = json!({
+            "step": step, "direction": direction, "round": 1, "number": number, "sent": 1, "sent_at": NOW - 60_000, "worker": "worker-a1",
+            "started_at": NOW - 59_000, "ended_at": NOW - 57_000, "outcome": "succeeded", "failure": null, "reason": null,
+        });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            one[name] = value.clone();
+        }
+        one
+    };
+    let failure = json!({ "code": "http-503", "message": "https://tickets.example/api/tickets answers 503: busy, try again later", "retryable": true });
+    saga["attempts"] = json!([
+        one("config", "do", 1, json!({})),
+        one(
+            "page",
+            "do",
+            1,
+            json!({ "outcome": "unknown", "reason": "its worker was lost: no heartbeat for its lease" })
+        ),
+        one("page", "probe", 1, json!({ "outcome": "did-not-happen" })),
+        one(
+            "page",
+            "do",
+            2,
+            json!({ "sent": 2, "worker": "worker-b2-with-a-long-name", "started_at": NOW - 9_000, "ended_at": null, "outcome": null })
+        ),
+        one(
+            "restarted",
+            "do",
+            3,
+            json!({ "outcome": "failed", "failure": failure })
+        ),
+        one("config", "undo", 1, json!({ "round": 2 })),
+        one(
+            "served-by-nobody-and-long-named",
+            "do",
+            1,
+            json!({ "outcome": "not-run", "started_at": null, "worker": null, "reason": "no queue takes its task type: no worker serves it" })
+        ),
+    ]);
+    saga["attempts_left_out"] = json!(3);
+    insta::assert_snapshot!(show(saga, Detail::Attempts));
 }
 
 #[test]
 fn a_parked_saga() {
     insta::assert_snapshot!(show(parked(), Detail::Steps));
+}
+
+/// What went wrong with a parked step is said where a person decides about it, and nowhere else.
+#[test]
+fn a_parked_step_says_once_what_went_wrong() {
+    let failure = json!({ "code": "unit-failed", "message": "nginx.service: exit code 1", "retryable": true });
+    let mut saga = a_saga(
+        "parked",
+        json!([
+            step("config", "succeeded", json!({})),
+            step(
+                "page",
+                "parked",
+                json!({ "task": "service.restart@1", "tries": 3, "why": "a person has to decide: work item 1", "last_failure": failure })
+            ),
+        ]),
+    );
+    let mut parked = item(1, "step-failed", json!(["retry", "skip", "cancel"]));
+    parked["title"] = json!("page failed: nginx.service: exit code 1");
+    parked["failure"] = failure;
+    saga["work_items"] = json!([parked]);
+    let text = show(saga, Detail::Steps);
+    assert_eq!(
+        text.matches("exit code 1").count(),
+        3,
+        "once at each width:\n{text}"
+    );
+    insta::assert_snapshot!(text);
 }
 
 #[test]
@@ -297,6 +367,7 @@ fn where_time_goes() {
     let answer = json!({ "over_rows": 10_000, "since": NOW - 3_600_000, "items": [
         { "task_type": "file.write@1", "pool": "default", "waiting": 0, "running": 1, "wait_p50_ms": 3, "wait_p95_ms": 12, "run_p50_ms": 5, "run_p95_ms": 40, "failed_share": 0.0, "workers": 2, "concurrency": 16 },
         { "task_type": "git.checkout@1", "pool": "default", "waiting": 37, "running": 8, "wait_p50_ms": 4_000, "wait_p95_ms": 65_000, "run_p50_ms": 2_100, "run_p95_ms": 9_000, "failed_share": 0.25, "workers": 1, "concurrency": 8 },
+        { "task_type": "switch.set-vlan@1", "pool": "vienna", "waiting": 3, "unserved": 3, "longest_wait_ms": 251_000, "running": 0, "failed_share": null, "workers": 0, "concurrency": 0 },
         { "task_type": "check.http@1", "pool": "edge", "waiting": 0, "running": 0, "failed_share": 0.001, "workers": 1, "concurrency": 8 },
     ]});
     insta::assert_snapshot!(seen(|width| top::lines(&answer, width).unwrap()));
@@ -309,6 +380,14 @@ fn task_types_and_the_manual_page_of_one() {
     let all: Vec<TaskType> = typed(check::shipped_json().unwrap()).unwrap();
     insta::assert_snapshot!(table(|_| fleet::types(&few)));
     insta::assert_snapshot!("manual page", seen(|width| manual::page(&few[0], width)));
+    let request = all
+        .iter()
+        .find(|one| one.task_type == "http.request@1")
+        .unwrap();
+    insta::assert_snapshot!(
+        "manual page of a choice",
+        seen(|width| manual::page(request, width))
+    );
     for one in &all {
         // every shipped type has a page that fits
         seen(|width| manual::page(one, width));

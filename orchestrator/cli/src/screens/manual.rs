@@ -1,5 +1,6 @@
 //! A manual page of a task type, drawn from its manifest.
 
+use baton_engine::expr::{SECRET_KEY, secret_at};
 use serde_json::Value;
 
 use super::schema::{self, Field};
@@ -30,18 +31,25 @@ pub(crate) fn page(task: &TaskType, width: usize) -> Vec<Line> {
         lines.extend(example(task, one));
     }
     lines.push(Line::new());
-    lines.push(Line::of("try it: ", Tone::Faint).plain(format!(
-        "baton run {} --input '{}' --wait",
-        task.task_type,
-        input_of_try(task)
-    )));
+    lines.extend(to_try(task, width));
     lines
 }
 
-fn input_of_try(task: &TaskType) -> String {
-    task.examples
-        .first()
-        .map_or_else(|| "{…}".to_owned(), Value::to_string)
+/// A line to type. An input that is handed in names no secret, so that an example with one is tried as a step.
+fn to_try(task: &TaskType, width: usize) -> Vec<Line> {
+    let plain = task.examples.iter().find(|one| secret_at(one).is_none());
+    let input = match (plain, task.examples.is_empty()) {
+        (Some(example), _) => example.to_string(),
+        (None, true) => "{…}".to_owned(),
+        (None, false) => {
+            let said = "to try it, put the example into a saga: only a definition names secrets, and their values stand in the worker's configuration, [secrets.NAME]";
+            return words(said, 0, width, Tone::Faint);
+        }
+    };
+    // one word of a shell, whatever stands in it
+    let input = input.replace('\'', r"'\''");
+    let command = format!("baton run {} --input '{input}' --wait", task.task_type);
+    vec![Line::of("try it: ", Tone::Faint).plain(command)]
 }
 
 fn facts(task: &TaskType) -> Vec<(&'static str, String)> {
@@ -190,6 +198,22 @@ fn field_lines(field: &Field, input: bool, names: usize, width: usize) -> Vec<Li
     std::iter::once(first).chain(rest).collect()
 }
 
+/// A value as a definition has it: a secret by its name.
+fn as_written(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => match map.get(SECRET_KEY).and_then(Value::as_str) {
+            Some(name) => Value::String(format!("${{ secret('{name}') }}")),
+            None => Value::Object(
+                map.iter()
+                    .map(|(key, value)| (key.clone(), as_written(value)))
+                    .collect(),
+            ),
+        },
+        Value::Array(items) => Value::Array(items.iter().map(as_written).collect()),
+        other => other.clone(),
+    }
+}
+
 /// As a step of a definition. Each value is JSON, which is YAML too.
 fn example(task: &TaskType, input: &Value) -> Vec<Line> {
     let id = task
@@ -207,7 +231,7 @@ fn example(task: &TaskType, input: &Value) -> Vec<Line> {
             text.extend(
                 values
                     .iter()
-                    .map(|(name, value)| format!("      {name}: {value}")),
+                    .map(|(name, value)| format!("      {name}: {}", as_written(value))),
             );
         }
         _ => text.push(format!("    with: {input}")),

@@ -1,11 +1,12 @@
 //! One saga: where it stands, each step with what was done and undone, why it waits, and what a person can do.
 
+use baton_messages::Failure;
 use serde_json::Value;
 
-use super::work;
+use super::{attempts, work};
 use crate::out::{Column, Line, Span, Table, Tone, cell, plain, short, wrapped};
 use crate::time;
-use crate::view::{Attempt, Saga, Step};
+use crate::view::{Saga, Step};
 
 /// More of an output than this is shown by `--json` alone.
 const OUTPUT_LINES_MAX: usize = 20;
@@ -24,7 +25,11 @@ pub(crate) fn lines(saga: &Saga, now: u64, width: usize, detail: Detail) -> Vec<
     let mut lines = head(saga, now, width);
     if !saga.steps.is_empty() {
         lines.push(Line::new());
-        lines.extend(steps(saga, now, detail, |_| true).lines(width));
+        lines.extend(steps(saga, now, |_| true).lines(width));
+    }
+    if detail == Detail::Attempts {
+        lines.push(Line::new());
+        lines.extend(attempts::lines(saga, now, width));
     }
     if let Some(value) = saga.output.as_ref().filter(|output| !output.is_null()) {
         lines.push(Line::new());
@@ -46,7 +51,7 @@ pub(crate) fn live(saga: &Saga, now: u64, width: usize, height: usize) -> Vec<Li
     let mut lines = head(saga, now, width);
     let resting = saga.steps.iter().filter(|step| step.is_at_rest()).count();
     lines.push(Line::new());
-    lines.extend(steps(saga, now, Detail::Steps, |step| !step.is_at_rest()).lines(width));
+    lines.extend(steps(saga, now, |step| !step.is_at_rest()).lines(width));
     lines.push(Line::faint(format!(
         "  {} of {} steps done, {resting} at rest",
         saga.steps_done(),
@@ -83,7 +88,12 @@ fn head(saga: &Saga, now: u64, width: usize) -> Vec<Line> {
     }
     lines.extend(sentences(&facts.join(", "), width, Tone::Faint));
     if let Some(cause) = saga.unwinding.as_ref().filter(|cause| !cause.is_null()) {
-        let text = format!("takes back what it did: {}", sentence(cause));
+        let does = match row.status.as_str() {
+            "compensated" => "took back what it did",
+            "abandoned" => "was to take back what it did",
+            _ => "takes back what it did",
+        };
+        let text = format!("{does}: {}", sentence(cause));
         lines.extend(sentences(&text, width, Tone::Waits));
     }
     lines
@@ -100,7 +110,10 @@ fn sentence(cause: &Value) -> String {
     let cancelled = &cause["cancelled"];
     if let Some(step) = failed["step"].as_str() {
         let message = failed["failure"]["message"].as_str().unwrap_or_default();
-        return format!("step {step} failed: {message}");
+        return match failed["failure"]["code"].as_str() {
+            Some(code) => format!("step {step} failed: {code}: {message}"),
+            None => format!("step {step} failed: {message}"),
+        };
     }
     if let Some(by) = cancelled["by"].as_str() {
         let reason = cancelled["reason"].as_str().unwrap_or_default();
@@ -127,31 +140,45 @@ const COLUMNS: [Column; 9] = [
     Column::new("worker").rank(5).cut(10),
 ];
 
-fn steps(saga: &Saga, now: u64, detail: Detail, wanted: impl Fn(&Step) -> bool) -> Table {
+fn steps(saga: &Saga, now: u64, wanted: impl Fn(&Step) -> bool) -> Table {
     let mut table = Table::new(&COLUMNS);
     for step in saga.steps.iter().filter(|step| wanted(step)) {
         let mut below: Vec<Span> = Vec::new();
-        if let Some(why) = &step.why {
-            below.push(cell(why.as_str(), Tone::Faint));
+        if let Some(why) = step.why(now) {
+            below.push(cell(why, Tone::Faint));
         }
-        if let Some(failure) = step.last_failure.as_ref().filter(|_| !step.is_done()) {
+        let failure = step.last_failure.as_ref();
+        if let Some(failure) = failure.filter(|_| !step.is_done() && !is_said(saga, step)) {
             below.push(cell(
                 format!("{}: {}", failure.code, failure.message),
                 Tone::Bad,
             ));
-        }
-        if detail == Detail::Attempts {
-            below.extend(step.attempts.iter().map(|one| plain(attempt(one, now))));
         }
         table.row_with(cells(step, now), below);
     }
     table
 }
 
+/// Whether what went wrong with a step stands elsewhere on the screen: above, as why the saga takes back what it did, or below, in what a person has to
+/// decide.
+fn is_said(saga: &Saga, step: &Step) -> bool {
+    let Some(failure) = &step.last_failure else {
+        return false;
+    };
+    let failed = &saga.unwinding.as_ref().unwrap_or(&Value::Null)["step-failed"];
+    let above = failed["step"] == *step.id && failed["failure"]["message"] == *failure.message;
+    let below = saga.work_items.iter().any(|item| {
+        let same = |said: &Failure| said.message == failure.message && said.code == failure.code;
+        item.step.as_ref() == Some(&step.id) && item.failure.as_ref().is_some_and(same)
+    });
+    above || below
+}
+
 fn cells(step: &Step, now: u64) -> Vec<Span> {
     let (done, undo) = halves(step);
     let took = step.began_at.map_or_else(String::new, |began| {
-        let end = if step.is_at_rest() { step.since } else { now };
+        let at_rest = || step.is_at_rest().then_some(step.since);
+        let end = step.done_at.or_else(at_rest).unwrap_or(now);
         time::span(end.saturating_sub(began))
     });
     let name = if step.pivot {
@@ -204,24 +231,6 @@ fn halves(step: &Step) -> (&str, &str) {
         "undone" => ("done", "undone"),
         phase => (phase, ""),
     }
-}
-
-fn attempt(attempt: &Attempt, now: u64) -> String {
-    let mut text = format!("{} {}", attempt.direction, attempt.number);
-    if attempt.dispatch > 1 {
-        text.push_str(&format!(" (sent {} times)", attempt.dispatch));
-    }
-    text.push_str(&format!(": {}", attempt.stage));
-    if let Some(worker) = &attempt.worker {
-        text.push_str(&format!(" by {worker}"));
-    }
-    if let Some(at) = attempt.offered_at {
-        text.push_str(&format!(", offered {}", time::ago(at, now)));
-    }
-    if attempt.held {
-        text.push_str(", held: the broker has not taken it");
-    }
-    text
 }
 
 fn output(value: &Value, width: usize) -> Vec<Line> {

@@ -25,11 +25,12 @@ pub(crate) struct Field {
 /// Every field of an object's schema, those that have to be there first.
 pub(crate) fn fields(schema: &Value) -> Vec<Field> {
     let mut found = Vec::new();
-    collect(schema, schema, 0, &mut found);
+    collect(schema, schema, 0, true, &mut found);
     found
 }
 
-fn collect(root: &Value, schema: &Value, depth: usize, found: &mut Vec<Field>) {
+/// `alone`: its fields are no choice among others.
+fn collect(root: &Value, schema: &Value, depth: usize, alone: bool, found: &mut Vec<Field>) {
     let Some(properties) = schema["properties"].as_object() else {
         return;
     };
@@ -47,7 +48,7 @@ fn collect(root: &Value, schema: &Value, depth: usize, found: &mut Vec<Field>) {
         found.push(Field {
             name: name.clone(),
             kind: kind(root, given),
-            required: required.contains(&name.as_str()),
+            required: alone && required.contains(&name.as_str()),
             default: given
                 .get("default")
                 .filter(|value| !value.is_null())
@@ -55,9 +56,12 @@ fn collect(root: &Value, schema: &Value, depth: usize, found: &mut Vec<Field>) {
             meaning: meaning(given, resolved),
             depth,
         });
-        if nested {
+        if nested && !is_secret_text(resolved) {
             let inner = items(root, resolved).unwrap_or(resolved);
-            collect(root, inner, depth + 1, found);
+            collect(root, inner, depth + 1, true, found);
+            for variant in variants(root, inner).into_iter().flatten() {
+                collect(root, variant, depth + 1, false, found);
+            }
         }
     }
 }
@@ -94,8 +98,45 @@ fn items<'s>(root: &'s Value, schema: &'s Value) -> Option<&'s Value> {
     schema.get("items").map(|items| resolve(root, items))
 }
 
+/// Text that may be given as a reference to a secret.
+fn is_secret_text(schema: &Value) -> bool {
+    schema["x-secret"] == true && schema["anyOf"].is_array()
+}
+
+/// The mappings of which a value is one: each with the fields that tell it from the others.
+fn variants<'s>(root: &'s Value, schema: &'s Value) -> Option<Vec<&'s Value>> {
+    let choices = schema["oneOf"]
+        .as_array()
+        .or_else(|| schema["anyOf"].as_array())?;
+    let choices: Vec<&Value> = choices.iter().map(|one| resolve(root, one)).collect();
+    let mappings = choices.iter().all(|one| one["properties"].is_object());
+    (choices.len() > 1 && mappings).then_some(choices)
+}
+
+/// `bearer`, `user and password`: the fields a mapping has to have, or all it may have.
+fn named(variant: &Value) -> String {
+    let required = variant["required"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    let mut names: Vec<&str> = required.iter().filter_map(Value::as_str).collect();
+    if names.is_empty() {
+        let all = variant["properties"].as_object();
+        names = all
+            .map(|all| all.keys().map(String::as_str).collect())
+            .unwrap_or_default();
+    }
+    names.join(" and ")
+}
+
 fn kind(root: &Value, schema: &Value) -> String {
     let schema = resolve(root, schema);
+    if is_secret_text(schema) {
+        return "text or secret".to_owned();
+    }
+    if let Some(variants) = variants(root, schema) {
+        let names: Vec<String> = variants.into_iter().map(named).collect();
+        return format!("mapping, one of: {}", names.join(", "));
+    }
     if let Some(words) = words(schema) {
         return words.join(" | ");
     }
@@ -125,7 +166,9 @@ fn kind(root: &Value, schema: &Value) -> String {
                 .iter()
                 .map(|one| kind(root, one))
                 .collect();
-            if kinds.is_empty() {
+            if kinds.is_empty() && schema["x-secret"] == true {
+                "anything, secrets too".to_owned()
+            } else if kinds.is_empty() {
                 "anything".to_owned()
             } else {
                 kinds.join(" or ")
@@ -204,6 +247,32 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_choice_of_mappings_names_each_and_its_fields() {
+        let secret = json!({ "x-secret": true, "anyOf": [{ "type": "string" }, { "type": "object", "properties": { "$secret": {} } }] });
+        let schema = json!({
+            "$defs": { "Auth": { "oneOf": [
+                { "type": "object", "properties": { "bearer": secret }, "required": ["bearer"] },
+                { "type": "object", "properties": { "basic": { "type": "object", "properties": { "user": { "type": "string" }, "password": secret }, "required": ["user", "password"] } }, "required": ["basic"] },
+            ] } },
+            "properties": { "auth": { "anyOf": [{ "$ref": "#/$defs/Auth" }, { "type": "null" }] } },
+        });
+        let seen: Vec<(String, String, usize)> = fields(&schema)
+            .into_iter()
+            .map(|field| (field.name, field.kind, field.depth))
+            .collect();
+        let expected = [
+            ("auth", "mapping, one of: bearer, basic", 0),
+            ("bearer", "text or secret", 1),
+            ("basic", "mapping", 1),
+            ("user", "text", 2),
+            ("password", "text or secret", 2),
+        ];
+        let expected =
+            expected.map(|(name, kind, depth)| (name.to_owned(), kind.to_owned(), depth));
+        assert_eq!(seen, expected);
+    }
 
     #[test]
     fn references_words_lists_and_nulls_are_read() {

@@ -12,6 +12,7 @@ pub(crate) struct Item {
     pub(crate) pool: Option<String>,
     #[serde(default)]
     pub(crate) waiting: u64,
+    pub(crate) longest_wait_ms: Option<u64>,
     #[serde(default)]
     pub(crate) running: u64,
     pub(crate) wait_p50_ms: Option<u64>,
@@ -28,13 +29,28 @@ pub(crate) struct Item {
 /// From this share of failures on it is worth a word.
 const FAILED_SHARE: f64 = 0.1;
 
-/// What waits longest stands first.
+impl Item {
+    /// Whether tasks wait for it and no worker serves it.
+    const fn is_starved(&self) -> bool {
+        self.waiting > 0 && self.workers == 0
+    }
+}
+
+/// What nobody serves stands first, then what waits longest.
 pub(crate) fn sorted(mut items: Vec<Item>) -> Vec<Item> {
     items.sort_by_key(|item| {
         let weight = item
             .waiting
             .saturating_mul(item.wait_p95_ms.unwrap_or(1).max(1));
-        std::cmp::Reverse((weight, item.wait_p95_ms, item.run_p95_ms, item.running))
+        let longest = item.longest_wait_ms.filter(|_| item.is_starved());
+        std::cmp::Reverse((
+            item.is_starved(),
+            longest,
+            weight,
+            item.wait_p95_ms,
+            item.run_p95_ms,
+            item.running,
+        ))
     });
     items
 }
@@ -62,8 +78,9 @@ pub(crate) fn table(items: &[Item]) -> Table {
         } else {
             String::new()
         };
-        let starved = item.waiting > 0 && item.workers == 0;
-        table.row(vec![
+        let starved = item.is_starved();
+        let below = starved.then(|| cell(not_served(item), Tone::Bad));
+        let cells = vec![
             plain(item.task_type.as_str()),
             plain(item.pool.as_deref().unwrap_or_default()),
             cell(
@@ -92,25 +109,34 @@ pub(crate) fn table(items: &[Item]) -> Table {
                 if starved { Tone::Bad } else { Tone::Plain },
             ),
             plain(item.concurrency.to_string()),
-        ]);
+        ];
+        table.row_with(cells, below.into_iter().collect());
     }
     table
+}
+
+/// `not served: 3 wait, the first for 4m 10s`.
+fn not_served(item: &Item) -> String {
+    let waits = if item.waiting == 1 { "waits" } else { "wait" };
+    let longest = item.longest_wait_ms.map_or_else(String::new, |ms| {
+        format!(", the first for {}", time::span(ms))
+    });
+    format!("not served: {} {waits}{longest}", item.waiting)
 }
 
 /// What to look at first, in a sentence.
 pub(crate) fn bottleneck(items: &[Item]) -> String {
     let pool = |item: &Item| {
-        item.pool
-            .as_ref()
-            .map_or_else(String::new, |pool| format!(" in pool {pool}"))
+        let known = item.pool.as_ref().filter(|pool| !pool.is_empty());
+        known.map_or_else(String::new, |pool| format!(" in pool {pool}"))
     };
-    if let Some(item) = items
-        .iter()
-        .find(|item| item.waiting > 0 && item.workers == 0)
-    {
+    if let Some(item) = items.iter().find(|item| item.is_starved()) {
+        let (tasks, wait) = match item.waiting {
+            1 => ("1 task", "waits"),
+            n => (&*format!("{n} tasks"), "wait"),
+        };
         return format!(
-            "{} tasks of {}{} wait, and no worker serves them: start one (baton workers)",
-            item.waiting,
+            "{tasks} of {}{} {wait}, and no worker serves that: start one that does (baton workers -a tells what each does)",
             item.task_type,
             pool(item)
         );

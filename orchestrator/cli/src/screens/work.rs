@@ -55,7 +55,7 @@ fn closed_by(closed: &Value, now: u64) -> String {
 /// One open work item.
 pub(crate) fn item(saga: &str, item: &Item, now: u64, width: usize) -> Vec<Line> {
     let mut lines = head(saga, item, now, width);
-    if let Some(failure) = &item.failure {
+    if let Some(failure) = item.failure.as_ref().filter(|_| !is_told(item)) {
         let text = format!("{}: {}", failure.code, failure.message);
         for part in wrapped(&text, width.saturating_sub(4)) {
             lines.push(Line::new().plain("    ").with(part, Tone::Faint));
@@ -72,6 +72,12 @@ pub(crate) fn item(saga: &str, item: &Item, now: u64, width: usize) -> Vec<Line>
     lines
 }
 
+/// Whether the title says already what went wrong.
+fn is_told(item: &Item) -> bool {
+    let failure = item.failure.as_ref();
+    failure.is_some_and(|failure| item.title.contains(&failure.message))
+}
+
 fn head(saga: &str, item: &Item, now: u64, width: usize) -> Vec<Line> {
     let text = wrapped(&item.title, width.saturating_sub(2));
     let mut lines: Vec<Line> = text
@@ -82,8 +88,10 @@ fn head(saga: &str, item: &Item, now: u64, width: usize) -> Vec<Line> {
             Line::of(lead, Tone::Bad).with(part, Tone::Strong)
         })
         .collect();
+    let code = item.failure.as_ref().filter(|_| is_told(item));
+    let code = code.map_or_else(String::new, |failure| format!(", {}", failure.code));
     let facts = format!(
-        "  work item {} of {}, for {}, {} ({})",
+        "  work item {} of {}, for {}, {} ({}{code})",
         item.number,
         short(saga, width),
         item.owner,

@@ -109,6 +109,10 @@ fn checkpoints(d: &mut Deciding<'_>, finished: &Finished) -> Result<(), DecideEr
 fn in_time(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
     checkpoints(d, finished)?;
     let of = key_of(&finished.of);
+    let claimed = d
+        .step(&of.step)?
+        .attempt(of.direction, of.attempt)
+        .is_some_and(|attempt| matches!(attempt.stage, Stage::Claimed { .. }));
     d.emit(Record::Reported {
         of: of.clone(),
         run: finished.run,
@@ -117,6 +121,7 @@ fn in_time(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
         ran_ms: finished
             .started
             .then(|| finished.finished_at.since_ms(finished.started_at)),
+        worker: (!claimed).then(|| finished.worker.clone()),
         result: finished.result.clone(),
     })?;
     d.settle(&of, &Outcome::of(finished.of.direction, &finished.result))?;

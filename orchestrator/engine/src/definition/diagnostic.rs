@@ -3,7 +3,7 @@
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// A stable code, `BT0001` to `BT0031`.
+    /// A stable code, `BT0001` to `BT0033`.
     pub code: &'static str,
     /// Line, from 1.
     pub line: usize,
@@ -101,4 +101,8 @@ pub(super) mod code {
     pub(crate) const PROBE: &str = "BT0030";
     /// A time limit that does not hold.
     pub(crate) const TIME: &str = "BT0031";
+    /// A secret where the task takes none.
+    pub(crate) const SECRET_PLACE: &str = "BT0032";
+    /// A secret that is written out.
+    pub(crate) const PLAIN_SECRET: &str = "BT0033";
 }

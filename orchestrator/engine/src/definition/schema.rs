@@ -41,20 +41,45 @@ impl InputSchema {
     /// # Errors
     /// What does not fit and where; values are masked.
     pub fn check(&self, value: &Value) -> Result<(), String> {
-        let mut complaints = Vec::new();
-        for error in self.validator.iter_errors(value).take(COMPLAINTS_MAX) {
-            let at = error.instance_path().to_string();
-            let at = if at.is_empty() {
-                "the input".to_owned()
-            } else {
-                format!("input{at}")
-            };
-            complaints.push(format!("{at}: {}", error.masked()));
+        let misfits = self.misfits(value);
+        if misfits.is_empty() {
+            return Ok(());
         }
-        if complaints.is_empty() {
-            Ok(())
-        } else {
-            Err(complaints.join("; "))
+        let complaints: Vec<String> = misfits.iter().map(ToString::to_string).collect();
+        Err(complaints.join("; "))
+    }
+
+    /// Where a value does not fit; the first of several places. None when it does.
+    #[must_use]
+    pub fn misfits(&self, value: &Value) -> Vec<InputMisfit> {
+        misfits(&self.validator, value)
+    }
+}
+
+/// One place where an input does not fit its schema; values are masked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputMisfit {
+    /// A JSON pointer into the input; empty: the input itself.
+    pub path: String,
+    /// What does not fit.
+    pub message: String,
+}
+
+impl std::fmt::Display for InputMisfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.path.as_str() {
+            "" => write!(f, "the input: {}", self.message),
+            path => write!(f, "input{path}: {}", self.message),
         }
     }
+}
+
+/// Where a value does not fit.
+pub(crate) fn misfits(validator: &jsonschema::Validator, value: &Value) -> Vec<InputMisfit> {
+    let errors = validator.iter_errors(value).take(COMPLAINTS_MAX);
+    let misfit = |error: jsonschema::ValidationError<'_>| InputMisfit {
+        path: error.instance_path().to_string(),
+        message: error.masked().to_string(),
+    };
+    errors.map(misfit).collect()
 }

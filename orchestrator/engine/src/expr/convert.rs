@@ -111,6 +111,24 @@ pub(super) fn holds_secret(value: &Value) -> bool {
     }
 }
 
+/// Where a value first refers to a secret, as a JSON pointer: what comes from outside may not.
+#[must_use]
+pub fn secret_at(value: &Value) -> Option<String> {
+    let below = |key: &str, inner: &Value| {
+        let key = key.replace('~', "~0").replace('/', "~1");
+        secret_at(inner).map(|rest| format!("/{key}{rest}"))
+    };
+    match value {
+        Value::Object(map) if map.contains_key(SECRET_KEY) => Some(String::new()),
+        Value::Object(map) => map.iter().find_map(|(key, inner)| below(key, inner)),
+        Value::Array(list) => {
+            let mut items = list.iter().enumerate();
+            items.find_map(|(n, inner)| below(&n.to_string(), inner))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
 /// Counts what is written and stops a writer that is past the limit.
 struct Counter {
     bytes: usize,

@@ -16,6 +16,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+pub use convert::secret_at;
 pub use expression::Expr;
 pub(crate) use machine::parse_with_places;
 pub use rewrite::TYPE_NAMES;

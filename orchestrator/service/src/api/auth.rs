@@ -8,14 +8,18 @@ use aide::generate::GenContext;
 use aide::openapi::{Operation, Response as Documented, StatusCode as Code};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header as headers};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use baton_engine::Role;
+use baton_engine::definition::rfc3339;
 use baton_engine::input::ON_BEHALF_OF;
+use baton_messages::Timestamp;
+use schemars::JsonSchema;
 
 use super::Api;
 use super::document::{SECURITY, problem};
+use super::extract::header;
 use super::problem::{Answer, Problem};
 use crate::access::{Known, NoEntry};
 use crate::clock;
@@ -59,7 +63,7 @@ pub(crate) async fn require_token(
         Err(problem) => {
             let mut response = problem.into_response();
             response.headers_mut().insert(
-                header::WWW_AUTHENTICATE,
+                headers::WWW_AUTHENTICATE,
                 HeaderValue::from_static("Bearer realm=\"baton\""),
             );
             response
@@ -67,9 +71,9 @@ pub(crate) async fn require_token(
     }
 }
 
-fn caller(api: &Api, headers: &HeaderMap) -> Answer<Caller> {
-    let given = headers
-        .get(header::AUTHORIZATION)
+fn caller(api: &Api, given: &HeaderMap) -> Answer<Caller> {
+    let token = given
+        .get(headers::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(bearer)
         .ok_or_else(|| {
@@ -79,23 +83,28 @@ fn caller(api: &Api, headers: &HeaderMap) -> Answer<Caller> {
                 "send `Authorization: Bearer <token>`; the first one is in the data folder of the orchestrator, file `token`",
             )
         })?;
-    let token = api.access.check(given, clock::now()).map_err(|no| match no {
+    let token = api.access.check(token, clock::now()).map_err(|no| match no {
         NoEntry::Unknown => no_entry(
             "unknown-token",
             "Nobody knows this token",
             "it was never made here, or it was revoked; ask for another: POST /v1/tokens, or the file `token` of the data folder",
         ),
-        NoEntry::Expired { name, at } => no_entry(
-            "expired-token",
-            "The token has expired",
-            format!("`{name}` was good until {at} (milliseconds since 1970); ask for another: POST /v1/tokens"),
-        ),
+        NoEntry::Expired { name, at } => expired(&name, at),
     })?;
-    let behalf = headers.get(BY_HEADER).and_then(|value| value.to_str().ok());
+    let behalf = given.get(BY_HEADER).and_then(|value| value.to_str().ok());
     Ok(Caller {
         token,
         behalf: behalf.and_then(cleaned),
     })
+}
+
+fn expired(name: &str, at: Timestamp) -> Problem {
+    // to the second: for people
+    let until = rfc3339(Timestamp(at.0 / 1_000 * 1_000));
+    let detail = format!(
+        "`{name}` was good until {until}; an admin makes another: `baton token create NAME --role ROLE`, or POST /v1/tokens"
+    );
+    no_entry("expired-token", "The token has expired", detail)
 }
 
 /// The scheme's name is written as one likes (RFC 9110, section 11.1).
@@ -143,8 +152,17 @@ fn allowed(parts: &Parts, least: Role) -> Answer<Caller> {
     ))
 }
 
+/// How the header is described, where it goes into records.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only described")]
+struct ByHeaderSchema {
+    /// On whose behalf, for the record: a person or a program behind the token.
+    #[schemars(rename = "Baton-By", length(max = 100))]
+    by: Option<String>,
+}
+
 macro_rules! role {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $records:expr) => {
         $(#[$doc])*
         pub(crate) struct $name(pub(crate) Caller);
 
@@ -157,7 +175,10 @@ macro_rules! role {
         }
 
         impl OperationInput for $name {
-            fn operation_input(_: &mut GenContext, operation: &mut Operation) {
+            fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+                if $records {
+                    header::<ByHeaderSchema>(ctx, operation);
+                }
                 let role = Role::$name.as_str();
                 operation.security = vec![[(SECURITY.to_owned(), Vec::new())].into_iter().collect()];
                 operation.extensions.insert("x-role".to_owned(), role.into());
@@ -172,15 +193,18 @@ macro_rules! role {
 
 role!(
     /// Any token.
-    Viewer
+    Viewer,
+    false
 );
 role!(
     /// One that may start sagas and act on them.
-    Operator
+    Operator,
+    true
 );
 role!(
     /// One that may do everything.
-    Admin
+    Admin,
+    true
 );
 
 #[cfg(test)]
@@ -214,6 +238,20 @@ mod tests {
         assert!(allowed(&parts, Role::Viewer).is_ok());
         assert!(allowed(&parts, Role::Operator).is_ok());
         assert!(allowed(&parts, Role::Admin).is_err());
+    }
+
+    #[tokio::test]
+    async fn an_expired_token_says_when_that_was_and_what_to_do() {
+        let response = expired("ci", Timestamp(1_790_000_000_123)).into_response();
+        let body = axum::body::to_bytes(response.into_body(), 10_000)
+            .await
+            .unwrap();
+        let text = String::from_utf8_lossy(&body);
+        assert!(
+            text.contains("`ci` was good until 2026-09-21T14:13:20Z"),
+            "{text}"
+        );
+        assert!(text.contains("baton token create"), "{text}");
     }
 
     #[test]

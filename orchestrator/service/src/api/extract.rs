@@ -1,6 +1,7 @@
 //! What handlers take from a request: as axum reads it, but what cannot be read is answered as a problem document like everything else,
 //! and each part says in the API's document what it is.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use aide::OperationInput;
@@ -11,8 +12,8 @@ use aide::openapi::{
 use aide::operation::{ParamLocation, add_parameters, parameters_from_schema, set_body};
 use axum::extract::rejection::{JsonRejection, PathRejection, StringRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use baton_settings::nearest::nearest;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
@@ -179,6 +180,68 @@ impl<T: JsonSchema> OperationInput for Query<T> {
         _: &mut Operation,
     ) -> Vec<(Option<Code>, Response)> {
         early(ctx, &[400])
+    }
+}
+
+/// A header a handler reads, by the name of its schema's field.
+pub(super) fn header<T: JsonSchema>(ctx: &mut GenContext, operation: &mut Operation) {
+    parameters::<T>(ctx, operation, ParamLocation::Header);
+}
+
+/// The headers of a request that starts something: `Idempotency-Key` is read by its handler.
+pub(crate) struct KeyHeader(pub(crate) HeaderMap);
+
+/// How it is described.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only described")]
+struct KeyHeaderSchema {
+    /// The same key asked for again is the same saga; keys are each token's own.
+    #[schemars(
+        rename = "Idempotency-Key",
+        length(min = 1, max = 255),
+        regex(pattern = r"^[ -~]+$")
+    )]
+    key: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for KeyHeader {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.headers.clone()))
+    }
+}
+
+impl OperationInput for KeyHeader {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        header::<KeyHeaderSchema>(ctx, operation);
+    }
+}
+
+/// The number of the last record a reader of a stream has seen.
+pub(crate) struct LastEventId(pub(crate) Option<u64>);
+
+/// How it is described.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only described")]
+struct LastEventIdSchema {
+    /// The `id` of the last event that was seen: what it told is left out. Browsers send it by themselves.
+    #[schemars(rename = "Last-Event-ID", range(max = 9_007_199_254_740_991_u64))]
+    id: Option<u64>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for LastEventId {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let id = parts.headers.get("last-event-id");
+        Ok(Self(id.and_then(|id| id.to_str().ok()?.parse().ok())))
+    }
+}
+
+impl OperationInput for LastEventId {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        header::<LastEventIdSchema>(ctx, operation);
     }
 }
 

@@ -229,14 +229,8 @@ pub(crate) fn task_type(
     let found = TaskType::new(&of.r#type)
         .map_err(|error| Problem::bad_request(error.to_string()))
         .and_then(|wanted| {
-            let all = api.types.all();
-            all.into_iter()
-                .find(|known| known.task_type == wanted)
-                .ok_or_else(|| {
-                    Problem::not_found(format!(
-                        "nobody has ever announced {wanted}; see /v1/task-types"
-                    ))
-                })
+            let known = api.known_type(&wanted)?;
+            Ok(known.manifest.clone())
         });
     ready(found.map(Json))
 }

@@ -9,7 +9,7 @@ use aide::OperationOutput;
 use aide::generate::GenContext;
 use aide::openapi::{Operation, Response as Documented, StatusCode as Code};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use baton_driver::SagaRow;
@@ -22,7 +22,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
 use super::answer::documented;
 use super::auth::Viewer;
-use super::extract::{Path, Query};
+use super::extract::{LastEventId, Path, Query};
+use super::page::{Label, Moment};
 use super::problem::{Answer, Problem};
 use super::sagas::{OneSaga, saga_id, seen};
 use super::seen::{Folded, Look};
@@ -100,7 +101,7 @@ pub(crate) async fn saga(
     State(api): Shared,
     Viewer(_): Viewer,
     Path(of): Path<OneSaga>,
-    headers: HeaderMap,
+    LastEventId(last): LastEventId,
 ) -> Answer<Live> {
     let saga = saga_id(&of.id)?;
     let permit = api.streams.one()?;
@@ -110,14 +111,10 @@ pub(crate) async fn saga(
     let first = first.map(|look| look.clone());
     seen(first.map_err(|_| Problem::stopping())?)?;
     watched.mark_changed();
-    let after = headers
-        .get("last-event-id")
-        .and_then(|id| id.to_str().ok()?.parse().ok())
-        .unwrap_or(0);
     let one = OneStream {
         api,
         watched,
-        after,
+        after: last.unwrap_or(0),
         end: None,
         _permit: permit,
     };
@@ -185,15 +182,25 @@ pub(crate) struct WatchWhich {
     definition: Option<String>,
     /// Those that stand there.
     status: Option<Status>,
+    /// Those with this label: `name=value`.
+    label: Option<Label>,
+    /// Those started then or later.
+    since: Option<Moment>,
+    /// Those started then or earlier.
+    until: Option<Moment>,
 }
 
 impl WatchWhich {
     fn wants(&self, row: &SagaRow) -> bool {
+        let has = |label: &Label| row.labels.get(&label.name) == Some(&label.value);
         self.status.is_none_or(|status| status == row.status)
             && self
                 .definition
                 .as_ref()
                 .is_none_or(|name| *name == row.definition)
+            && self.label.as_ref().is_none_or(has)
+            && self.since.is_none_or(|Moment(at)| row.started_at >= at)
+            && self.until.is_none_or(|Moment(at)| row.started_at <= at)
     }
 }
 
@@ -251,6 +258,47 @@ impl ManyStream {
                 }
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_messages::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_list_is_watched_with_every_filter_it_is_listed_with() {
+        let saga = baton_messages::SagaId(uuid::Uuid::from_u128(7));
+        let row = SagaRow {
+            saga,
+            slice: baton_messages::Slice::of(saga),
+            definition: "release".to_owned(),
+            version: 1,
+            status: Status::Running,
+            paused: false,
+            labels: [("site".to_owned(), "vienna".to_owned())].into(),
+            by: "ci".to_owned(),
+            started_at: Timestamp(5_000),
+            changed_at: Timestamp(5_000),
+            ended_at: None,
+        };
+        let wants = |which: serde_json::Value| {
+            let which: WatchWhich = serde_json::from_value(which).unwrap();
+            which.wants(&row)
+        };
+        assert!(wants(
+            json!({ "definition": "release", "status": "running", "label": "site=vienna", "since": "5000", "until": "5000" })
+        ));
+        for other in [
+            json!({ "definition": "other" }),
+            json!({ "status": "parked" }),
+            json!({ "label": "site=graz" }),
+            json!({ "since": "5001" }),
+            json!({ "until": "4999" }),
+        ] {
+            assert!(!wants(other.clone()), "{other}");
         }
     }
 }

@@ -3,11 +3,13 @@
 
 mod actions;
 mod answer;
+mod attempts;
 mod auth;
 mod definitions;
 mod document;
 mod events;
 mod extract;
+mod fits;
 mod hooks;
 mod lists;
 mod live;
@@ -19,6 +21,7 @@ mod schedules;
 mod seen;
 mod tokens;
 mod top;
+mod unserved;
 mod view;
 mod why;
 
@@ -164,6 +167,13 @@ fn saga_routes(routes: Routes) -> Routes {
         .api_route(
             "/sagas/{id}/records",
             get_with(sagas::records, says("listRecords", "What happened to a saga.", READS_ONE)),
+        )
+        .api_route(
+            "/sagas/{id}/attempts",
+            get_with(
+                attempts::attempts,
+                says("listAttempts", "The attempts of a saga: by whom, when, and what came of each.", READS_ONE),
+            ),
         )
         .api_route(
             "/sagas/{id}/events",
@@ -408,5 +418,23 @@ mod tests {
             }
         }
         assert!(ids.len() > 25, "{ids:?}");
+    }
+
+    #[test]
+    fn the_headers_that_are_read_stand_in_the_document() {
+        let document: Value = serde_json::from_str(&openapi().unwrap()).unwrap();
+        let names = |method: &str, path: &str| -> Vec<String> {
+            let parameters = document["paths"][path][method]["parameters"].as_array();
+            let headers = parameters
+                .into_iter()
+                .flatten()
+                .filter(|one| one["in"] == "header");
+            let name = |one: &Value| one["name"].as_str().unwrap().to_owned();
+            headers.map(name).collect()
+        };
+        assert_eq!(names("post", "/v1/sagas"), ["Baton-By", "Idempotency-Key"]);
+        assert_eq!(names("post", "/v1/sagas/{id}/cancel"), ["Baton-By"]);
+        assert_eq!(names("get", "/v1/sagas/{id}/events"), ["Last-Event-ID"]);
+        assert!(names("get", "/v1/sagas").is_empty());
     }
 }

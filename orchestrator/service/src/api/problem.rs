@@ -10,6 +10,7 @@ use aide::openapi::{Operation, Response as Documented, StatusCode as Code};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use baton_engine::Refusal;
+use baton_settings::nearest::nearest;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -71,6 +72,17 @@ impl Problem {
     /// A member beside the standard ones.
     pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
         self.more.insert(name.to_owned(), value);
+        self
+    }
+
+    /// What it is, as the last word of its type.
+    pub(crate) const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// The same, said with more knowledge of what was asked.
+    pub(crate) fn saying(mut self, detail: String) -> Self {
+        self.detail = detail;
         self
     }
 
@@ -220,16 +232,47 @@ impl IntoResponse for Problem {
     }
 }
 
+/// The first parts of the paths there are; a test holds them against the document.
+const PATHS: [&str; 17] = [
+    "/healthz",
+    "/metrics",
+    "/readyz",
+    "/v1/dead-letters",
+    "/v1/definitions",
+    "/v1/events",
+    "/v1/hooks",
+    "/v1/me",
+    "/v1/openapi.json",
+    "/v1/sagas",
+    "/v1/schedules",
+    "/v1/task-types",
+    "/v1/tokens",
+    "/v1/top",
+    "/v1/watch",
+    "/v1/work-items",
+    "/v1/workers",
+];
+
 /// For every path that is none.
-pub(crate) fn no_route(uri: axum::http::Uri) -> Ready<Problem> {
+pub(crate) fn no_route(
+    axum::extract::OriginalUri(uri): axum::extract::OriginalUri,
+) -> Ready<Problem> {
+    let path = uri.path();
+    let near = nearest(path, PATHS).filter(|near| *near != path);
+    let hint = match near {
+        Some(near) => format!("did you mean {near}?"),
+        None => "all of them stand in /v1/openapi.json".to_owned(),
+    };
     ready(Problem::not_found(format!(
-        "{} is no path of this API",
-        uri.path()
+        "{path} is no path of this API; {hint}"
     )))
 }
 
 /// For every method a path does not know.
-pub(crate) fn no_method(method: axum::http::Method, uri: axum::http::Uri) -> Ready<Problem> {
+pub(crate) fn no_method(
+    method: axum::http::Method,
+    axum::extract::OriginalUri(uri): axum::extract::OriginalUri,
+) -> Ready<Problem> {
     ready(Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "no-method",
@@ -257,6 +300,28 @@ mod tests {
         assert_eq!(document["status"], 429);
         assert_eq!(document["id"], "x");
         assert!(document["detail"].as_str().unwrap().contains("try again"));
+    }
+
+    #[tokio::test]
+    async fn a_path_there_is_not_gets_the_nearest_and_all_of_them_are_known() {
+        let said = async |path: &str| {
+            let uri: axum::http::Uri = path.parse().unwrap();
+            let problem = no_route(axum::extract::OriginalUri(uri)).await;
+            assert_eq!(problem.status, StatusCode::NOT_FOUND);
+            problem.detail
+        };
+        assert!(said("/v1/saga").await.ends_with("did you mean /v1/sagas?"));
+        assert!(
+            said("/v1/nothing-at-all")
+                .await
+                .ends_with("/v1/openapi.json")
+        );
+        let document: Value = serde_json::from_str(&super::super::openapi().unwrap()).unwrap();
+        for path in document["paths"].as_object().unwrap().keys() {
+            let first: Vec<&str> = path.splitn(4, '/').take(3).collect();
+            let first = first.join("/");
+            assert!(PATHS.contains(&first.as_str()), "{path}");
+        }
     }
 
     #[test]

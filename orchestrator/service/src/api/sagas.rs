@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use super::answer::Created;
 use super::auth::{Caller, Operator, Viewer};
-use super::extract::{Body, Path, Query};
-use super::page::{Cursor, Limit, Moment};
+use super::extract::{Body, KeyHeader, Path, Query};
+use super::page::{Cursor, Label, Limit, Moment};
 use super::problem::{Answer, Problem};
 use super::seen::{Folded, Look, folded};
 use super::view::{self, Row, Saga};
@@ -151,7 +151,7 @@ pub(super) fn seen(look: Look) -> Answer<Option<std::sync::Arc<Folded>>> {
     }
 }
 
-fn no_saga() -> Problem {
+pub(super) fn no_saga() -> Problem {
     Problem::refused(&baton_engine::Refusal::NoSaga)
 }
 
@@ -182,12 +182,13 @@ fn saga_of(caller: &str, key: Option<&str>, id: InputId) -> SagaId {
 pub(crate) async fn start(
     State(api): Shared,
     Operator(caller): Operator,
-    headers: HeaderMap,
+    KeyHeader(headers): KeyHeader,
     Body(asked): Body<Asked>,
 ) -> Answer<Created<Begun>> {
     let key = idempotency_key(&headers, asked.key.as_deref())?;
     let by = caller.by(asked.by.as_deref());
-    let (definition, version) = api.wanted(&asked, &caller).await?;
+    let input = asked.input.clone().unwrap_or_else(|| json!({}));
+    let (definition, version) = api.wanted(&asked, &input, &caller).await?;
     let id = asked.id.unwrap_or_else(|| InputId(Uuid::now_v7()));
     let saga = saga_of(&caller.token.name, key.as_deref(), id);
     let start = Start {
@@ -195,12 +196,14 @@ pub(crate) async fn start(
         saga,
         definition,
         version,
-        input: asked.input.unwrap_or_else(|| json!({})),
+        input,
         labels: asked.labels,
         by,
     };
-    let input = Input::Start(start.clone());
-    let verdict = api.decided(saga, input, id).await?;
+    let verdict = match api.decided(saga, Input::Start(start.clone()), id).await {
+        Ok(verdict) => verdict,
+        Err(problem) => return Err(api.not_started(problem, &start).await),
+    };
     let duplicate = verdict == Verdict::Duplicate;
     if duplicate {
         same_request(&api.state(saga).await?.state, &start)?;
@@ -236,16 +239,16 @@ fn same_request(known: &SagaState, asked: &Start) -> Answer<()> {
 
 impl Api {
     /// The definition a caller wants run; that of a task type on its own is registered on the way.
-    async fn wanted(&self, asked: &Asked, caller: &Caller) -> Answer<(String, Option<u32>)> {
+    async fn wanted(
+        &self,
+        asked: &Asked,
+        input: &Value,
+        caller: &Caller,
+    ) -> Answer<(String, Option<u32>)> {
         match (&asked.definition, &asked.task) {
             (Some(name), None) => Ok((name.clone(), asked.version)),
             (None, Some(task_type)) if asked.version.is_none() => {
-                let known = self.types.all();
-                if !known.iter().any(|m| m.task_type == *task_type) {
-                    return Err(Problem::not_found(format!(
-                        "nobody has ever announced {task_type}; see /v1/task-types"
-                    )));
-                }
+                self.fits(task_type, input)?;
                 let made = Definition::automation(task_type);
                 let wanted = (made.saga.clone(), made.version);
                 if self.definition(&wanted.0, wanted.1).await?.is_none() {
@@ -294,8 +297,7 @@ pub(crate) struct Which {
     /// Those of this definition, any version.
     definition: Option<String>,
     /// Those with this label: `name=value`.
-    #[schemars(regex(pattern = r"^[^=]+=.*$"))]
-    label: Option<String>,
+    label: Option<Label>,
     /// Those started then or later.
     since: Option<Moment>,
     /// Those started then or earlier.
@@ -319,19 +321,10 @@ pub(crate) async fn list(
     Viewer(_): Viewer,
     Query(which): Query<Which>,
 ) -> Answer<Json<Sagas>> {
-    let label = match &which.label {
-        None => None,
-        Some(text) => Some(
-            text.split_once('=')
-                .filter(|(name, _)| !name.is_empty())
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .ok_or_else(|| Problem::bad_request("`label` is name=value"))?,
-        ),
-    };
     let filter = SagaFilter {
         status: which.status,
         definition: which.definition,
-        label,
+        label: which.label.map(|Label { name, value }| (name, value)),
         started_from: which.since.map(|Moment(at)| at),
         started_until: which.until.map(|Moment(at)| at),
     };

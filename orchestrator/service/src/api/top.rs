@@ -18,6 +18,7 @@ use super::Shared;
 use super::auth::Viewer;
 use super::extract::{Nothing, Query};
 use super::problem::{Answer, Problem};
+use super::unserved::ByType;
 use crate::clock;
 use crate::fleet::WorkerView;
 
@@ -29,7 +30,7 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Figures by task type.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Top {
-    /// What waits longest comes first.
+    /// What waits for a worker that nobody has started comes first, then what waits longest.
     items: Vec<OfType>,
     /// How many rows of the log they are over; a task that was sent before them is not counted.
     over_rows: usize,
@@ -41,9 +42,15 @@ pub(crate) struct Top {
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 struct OfType {
     task_type: String,
+    /// Empty where nobody can say yet which it will be.
     pool: String,
-    /// Tasks sent that nobody is known to run. One that is held late by its worker says nothing before its report, and counts here.
+    /// Tasks that nobody is known to run: sent ones (one that is held late by its worker says nothing before its report, and counts here), and
+    /// those of `unserved`.
     waiting: usize,
+    /// Of these, steps whose task was not sent, since no worker has announced its type, or none takes it any more.
+    unserved: usize,
+    /// How long the one has waited that waits longest.
+    longest_wait_ms: Option<u64>,
     /// Tasks claimed by a worker.
     running: usize,
     /// From the sending until a worker began: to its claim, or, of one that is held late, as long as it did not run by its worker's clock; median.
@@ -90,8 +97,9 @@ pub(crate) async fn top(
     }
     let rows = api.reader.last_entries(ROWS).await;
     let rows = rows.map_err(|error| Problem::store(&error))?;
-    let workers = api.workers.all(clock::now());
-    let top = Arc::new(reckoned(&rows, &workers));
+    let unserved = api.unserved().await?;
+    let now = clock::now();
+    let top = Arc::new(reckoned(&rows, &unserved, &api.workers.all(now), now));
     api.top.keep(top.clone());
     Ok(Json(top.as_ref().clone()))
 }
@@ -115,8 +123,8 @@ impl Sending {
         let whole = reported.since_ms(self.sent);
         match ran_ms {
             Some(ran) => (Some(whole.saturating_sub(ran)), Some(ran.min(whole))),
-            // written by an earlier version, which kept no more
-            None => (None, Some(whole)),
+            // written by an earlier version, which kept no more: how much of it was waiting, nobody knows
+            None => (None, None),
         }
     }
 }
@@ -131,6 +139,15 @@ struct Gathered {
     failed: usize,
     waiting: usize,
     running: usize,
+    unserved: usize,
+    /// Since when the first waits.
+    since: Option<Timestamp>,
+}
+
+impl Gathered {
+    fn waits_since(&mut self, since: Timestamp) {
+        self.since = Some(self.since.map_or(since, |first| first.min(since)));
+    }
 }
 
 type Attempt = (SagaId, StepId, Direction, u32, u32);
@@ -139,8 +156,39 @@ fn key(saga: SagaId, of: &AttemptKey) -> Attempt {
     (saga, of.step.clone(), of.direction, of.round, of.attempt)
 }
 
+/// The figures of the log, and who waits without a task.
+fn reckoned(
+    rows: &[(SagaId, Entry)],
+    unserved: &ByType,
+    workers: &[WorkerView],
+    now: Timestamp,
+) -> Top {
+    let mut all = followed(rows);
+    for ((task_type, pool), waits) in unserved {
+        let of = (task_type.clone(), pool.clone().unwrap_or_default());
+        let gathered = all.entry(of).or_default();
+        gathered.waiting += waits.steps;
+        gathered.unserved += waits.steps;
+        gathered.waits_since(waits.since);
+    }
+    let mut items: Vec<OfType> = all
+        .into_iter()
+        .map(|((task_type, pool), gathered)| shown(&task_type, pool, gathered, workers, now))
+        .collect();
+    items.sort_by_key(|item| {
+        let starved = item.waiting > 0 && item.workers == 0;
+        let longest = item.longest_wait_ms.filter(|_| starved);
+        std::cmp::Reverse((starved, longest, item.wait_p95_ms, item.waiting))
+    });
+    Top {
+        items,
+        over_rows: rows.len(),
+        since: rows.first().map(|(_, entry)| entry.at),
+    }
+}
+
 /// Follows every sending from row to row, oldest first.
-fn reckoned(rows: &[(SagaId, Entry)], workers: &[WorkerView]) -> Top {
+fn followed(rows: &[(SagaId, Entry)]) -> BTreeMap<(TaskType, String), Gathered> {
     let mut types: HashMap<(SagaId, StepId, Direction), (TaskType, String)> = HashMap::new();
     let mut open: HashMap<Attempt, Sending> = HashMap::new();
     let mut all: BTreeMap<(TaskType, String), Gathered> = BTreeMap::new();
@@ -201,19 +249,13 @@ fn reckoned(rows: &[(SagaId, Entry)], workers: &[WorkerView]) -> Top {
         let gathered = all.entry(sending.of).or_default();
         match sending.claimed {
             Some(_) => gathered.running += 1,
-            None => gathered.waiting += 1,
+            None => {
+                gathered.waiting += 1;
+                gathered.waits_since(sending.sent);
+            }
         }
     }
-    let mut items: Vec<OfType> = all
-        .into_iter()
-        .map(|((task_type, pool), gathered)| shown(&task_type, pool, gathered, workers))
-        .collect();
-    items.sort_by_key(|item| std::cmp::Reverse((item.wait_p95_ms, item.waiting)));
-    Top {
-        items,
-        over_rows: rows.len(),
-        since: rows.first().map(|(_, entry)| entry.at),
-    }
+    all
 }
 
 const fn good(result: &TaskResult) -> bool {
@@ -228,13 +270,14 @@ fn shown(
     pool: String,
     mut gathered: Gathered,
     workers: &[WorkerView],
+    now: Timestamp,
 ) -> OfType {
     gathered.waits.sort_unstable();
     gathered.runs.sort_unstable();
     let serves = |worker: &&WorkerView| {
         !worker.silent
             && worker.types.contains(task_type)
-            && worker.pools.iter().any(|name| name.as_str() == pool)
+            && (pool.is_empty() || worker.pools.iter().any(|name| name.as_str() == pool))
     };
     let serving: BTreeSet<_> = workers
         .iter()
@@ -244,6 +287,8 @@ fn shown(
     OfType {
         task_type: task_type.to_string(),
         waiting: gathered.waiting,
+        unserved: gathered.unserved,
+        longest_wait_ms: gathered.since.map(|since| now.since_ms(since)),
         running: gathered.running,
         wait_p50_ms: quantile(&gathered.waits, 50),
         wait_p95_ms: quantile(&gathered.waits, 95),
@@ -271,6 +316,7 @@ fn share(of: usize, all: usize) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::unserved::Waits;
     use super::*;
 
     #[test]
@@ -287,13 +333,53 @@ mod tests {
         assert_eq!(late.parts(at, true, Some(500)), (Some(59_500), Some(500)));
         let off = late.parts(at, true, Some(70_000));
         assert_eq!(off, (Some(0), Some(60_000)));
-        assert_eq!(late.parts(at, true, None), (None, Some(60_000)));
+        assert_eq!(late.parts(at, true, None), (None, None));
         assert_eq!(late.parts(at, false, None), (None, None));
         let claimed = Sending {
             claimed: Some(Timestamp(41_000)),
             ..late
         };
         assert_eq!(claimed.parts(at, true, Some(500)), (None, Some(20_000)));
+    }
+
+    fn entries(all: serde_json::Value) -> Vec<(SagaId, Entry)> {
+        let all: Vec<Entry> = serde_json::from_value(all).unwrap();
+        let saga = SagaId(uuid::Uuid::from_u128(7));
+        all.into_iter().map(|entry| (saga, entry)).collect()
+    }
+
+    #[test]
+    fn what_waits_for_a_worker_nobody_has_started_comes_first() {
+        let facts = serde_json::json!({
+            "task_type": "test.echo@1", "pool": "default", "effect": "none", "idempotent": true, "undo": false, "probe": false,
+            "hold": "late", "timeout_ms": 1_000, "lease_ms": 1_000, "offer_ms": 1_000, "queue_ms": 1_000, "settle_ms": 0,
+            "retry": { "attempts": 1, "backoff_ms": 0, "factor": 1.0, "max_ms": 0, "jitter": false },
+        });
+        let sent = entries(serde_json::json!([{ "at": 1_000, "records": [
+            { "prepared": { "step": "a", "direction": "do", "prepared": { "facts": facts, "input": null } } },
+            { "offered": { "of": { "step": "a", "direction": "do", "round": 1, "attempt": 1 }, "dispatch": 1, "last_moment": 99_000 } },
+        ] }]));
+        let nobody = (TaskType::new("switch.set-vlan@1").unwrap(), None);
+        let waits = Waits {
+            steps: 3,
+            since: Timestamp(40_000),
+        };
+        let unserved = ByType::from([(nobody, waits)]);
+        let serving = WorkerView::of_test(&["test.echo@1"]);
+        let top = reckoned(&sent, &unserved, &[serving], Timestamp(61_000));
+        let seen = |n: usize| {
+            let item = &top.items[n];
+            let name = item.task_type.as_str();
+            (
+                name,
+                item.waiting,
+                item.unserved,
+                item.longest_wait_ms,
+                item.workers,
+            )
+        };
+        assert_eq!(seen(0), ("switch.set-vlan@1", 3, 3, Some(21_000), 0));
+        assert_eq!(seen(1), ("test.echo@1", 1, 0, Some(60_000), 1));
     }
 
     #[test]

@@ -148,6 +148,8 @@ struct Step {
     since: Timestamp,
     /// When it began.
     began_at: Option<Timestamp>,
+    /// When it was done, or had failed for good; what comes after is its undo.
+    done_at: Option<Timestamp>,
     /// When its phase ends by itself.
     due: Option<Timestamp>,
     /// Which doing of it, from 1.
@@ -172,6 +174,10 @@ struct Step {
     last_failure: Option<Failure>,
     /// Why it does not go on right now.
     why: Option<String>,
+    /// The same with `{}` in place of a length of time, for who shows it for longer: counted to or from `why_at`.
+    why_words: Option<String>,
+    /// See `why_words`.
+    why_at: Option<Timestamp>,
 }
 
 /// One attempt of a step.
@@ -281,6 +287,7 @@ fn one_step(
         .or_else(|| defined?.task().map(|task| task.task_type.clone()));
     let input =
         |ready: &Option<std::sync::Arc<Prepared>>| ready.as_ref().map(|ready| ready.input.clone());
+    let why = why::waits(state, definition, id, step, now);
     Step {
         id: id.clone(),
         task,
@@ -289,6 +296,7 @@ fn one_step(
         phase: step.phase,
         since: step.since,
         began_at: step.began_at,
+        done_at: step.done_at,
         due: step.due,
         round: step.round,
         attempts: step.attempts.iter().map(attempt).collect(),
@@ -300,7 +308,9 @@ fn one_step(
         before: step.before.as_ref().map(|(_, value)| value.clone()),
         progress: step.progress.clone(),
         last_failure: step.last_failure.clone(),
-        why: why::waits(state, definition, id, step, now),
+        why: why.as_ref().map(|why| why.said(now)),
+        why_at: why.as_ref().and_then(|why| why.at),
+        why_words: why.map(|why| why.words),
     }
 }
 

@@ -4,6 +4,43 @@ use baton_engine::state::{Attempt, Phase, Stage, StepState};
 use baton_engine::{Definition, SagaState};
 use baton_messages::{Direction, StepId, Timestamp};
 
+/// A sentence with at most one length of time in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Why {
+    /// The sentence, with [`HOLE`] where the time stands.
+    pub(crate) words: String,
+    /// The instant it counts to, or from.
+    pub(crate) at: Option<Timestamp>,
+}
+
+/// Where the time stands.
+const HOLE: &str = "{}";
+
+impl Why {
+    fn plain(words: impl Into<String>) -> Self {
+        Self {
+            words: words.into(),
+            at: None,
+        }
+    }
+
+    fn timed(words: String, at: Timestamp) -> Self {
+        Self {
+            words,
+            at: Some(at),
+        }
+    }
+
+    /// As it is said now.
+    pub(crate) fn said(&self, now: Timestamp) -> String {
+        let Some(at) = self.at else {
+            return self.words.clone();
+        };
+        let long = at.since_ms(now).max(now.since_ms(at));
+        self.words.replacen(HOLE, &span(long), 1)
+    }
+}
+
 /// Why a step does not go on right now; none when it is done or nothing holds it.
 pub(crate) fn waits(
     state: &SagaState,
@@ -11,15 +48,15 @@ pub(crate) fn waits(
     id: &StepId,
     step: &StepState,
     now: Timestamp,
-) -> Option<String> {
+) -> Option<Why> {
     if !state.active() {
         return None;
     }
     if let Some(until) = lingers(state, step, now) {
-        return Some(format!(
-            "its worker or the broker was lost: another worker may still act for it, so that it is undone in {} at the latest",
-            span(until.since_ms(now))
-        ));
+        let words = format!(
+            "its worker or the broker was lost: another worker may still act for it, so that it is undone in {HOLE} at the latest"
+        );
+        return Some(Why::timed(words, until));
     }
     let serves = |direction| {
         step.prepared(direction).map(|ready| {
@@ -37,41 +74,39 @@ pub(crate) fn waits(
             None => "nobody serves its task type".to_owned(),
         },
     };
-    let until = step.due.map_or_else(String::new, |due| {
-        format!(", for {} more", span(due.since_ms(now)))
-    });
-    let next_in = |what: &str| {
-        let due = step.due.map_or(0, |due| due.since_ms(now));
-        format!("{what} in {}", span(due))
+    let until = |words: String| match step.due {
+        Some(due) => Why::timed(format!("{words}, for {HOLE} more"), due),
+        None => Why::plain(words),
     };
-    let text = match step.phase {
-        Phase::Waiting => waiting(state, definition, id)?,
-        Phase::Unserved => format!("{}{until}", nobody(Direction::Do)),
-        Phase::UndoUnserved => format!("{}{until}", nobody(Direction::Undo)),
-        Phase::Trying | Phase::Probing | Phase::Undoing => open(step, now)?,
+    let next_in = |what: &str| {
+        let due = step.due.unwrap_or(now);
+        Why::timed(format!("{what} in {HOLE}"), due)
+    };
+    let mut why = match step.phase {
+        Phase::Waiting => Why::plain(waiting(state, definition, id)?),
+        Phase::Unserved => until(nobody(Direction::Do)),
+        Phase::UndoUnserved => until(nobody(Direction::Undo)),
+        Phase::Trying | Phase::Probing | Phase::Undoing => open(step)?,
         Phase::Backoff => next_in("tries again"),
         Phase::UndoBackoff => next_in("tries to undo again"),
         Phase::ProbeBackoff => next_in("asks again whether it happened"),
         Phase::Settling => next_in("nobody knows whether it happened; it is asked for"),
         Phase::Sleeping => next_in("goes on"),
         Phase::Listening => match &step.listens {
-            Some(listens) => format!("waits for an event {}{until}", listens.event),
-            None => format!("waits for an event{until}"),
+            Some(listens) => until(format!("waits for an event {}", listens.event)),
+            None => until("waits for an event".to_owned()),
         },
         Phase::Asked => match state.work_item_of(id) {
-            Some(item) => format!(
-                "{} has to decide: work item {}{until}",
+            Some(item) => until(format!(
+                "{} has to decide: work item {}",
                 item.owner, item.number
-            ),
-            None => format!("a person has to decide{until}"),
+            )),
+            None => until("a person has to decide".to_owned()),
         },
-        Phase::Parked | Phase::UndoParked => {
-            let item = state.work_item_of(id);
-            match item {
-                Some(item) => format!("a person has to decide: work item {}", item.number),
-                None => "a person has to decide".to_owned(),
-            }
-        }
+        Phase::Parked | Phase::UndoParked => match state.work_item_of(id) {
+            Some(item) => Why::plain(format!("a person has to decide: work item {}", item.number)),
+            None => Why::plain("a person has to decide"),
+        },
         Phase::Succeeded
         | Phase::Skipped
         | Phase::Continued
@@ -79,11 +114,10 @@ pub(crate) fn waits(
         | Phase::Doubtful
         | Phase::Undone => return None,
     };
-    Some(if state.paused {
-        format!("{text} (the saga is paused)")
-    } else {
-        text
-    })
+    if state.paused {
+        why.words.push_str(" (the saga is paused)");
+    }
+    Some(why)
 }
 
 /// Until when the way back has to wait for a step that nobody works on any more as far as anybody knows.
@@ -121,17 +155,17 @@ fn waiting(state: &SagaState, definition: Option<&Definition>, id: &StepId) -> O
     }
 }
 
-fn open(step: &StepState, now: Timestamp) -> Option<String> {
+fn open(step: &StepState) -> Option<Why> {
     let attempt = step.open_attempt()?;
-    let for_long = span(now.since_ms(attempt.offered_at));
-    Some(match &attempt.stage {
-        Stage::Claimed { worker, .. } => format!("{} runs on {worker}", name(attempt)),
-        _ if attempt.held => format!(
-            "{} is held: the broker has not taken it for {for_long}",
-            name(attempt)
-        ),
-        _ => format!("{} was sent {for_long} ago", name(attempt)),
-    })
+    let name = name(attempt);
+    let words = match &attempt.stage {
+        Stage::Claimed { worker, .. } => {
+            return Some(Why::plain(format!("{name} runs on {worker}")));
+        }
+        _ if attempt.held => format!("{name} is held: the broker has not taken it for {HOLE}"),
+        _ => format!("{name} was sent {HOLE} ago"),
+    };
+    Some(Why::timed(words, attempt.offered_at))
 }
 
 fn name(attempt: &Attempt) -> String {
@@ -157,6 +191,15 @@ fn span(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentence_is_said_at_any_moment() {
+        let why = Why::timed(format!("tries again in {HOLE}"), Timestamp(10_000));
+        assert_eq!(why.said(Timestamp(4_000)), "tries again in 6s");
+        let why = Why::timed(format!("was sent {HOLE} ago"), Timestamp(10_000));
+        assert_eq!(why.said(Timestamp(71_000)), "was sent 1m 1s ago");
+        assert_eq!(Why::plain("waits").said(Timestamp(0)), "waits");
+    }
 
     #[test]
     fn spans_have_two_units_at_most() {

@@ -43,6 +43,26 @@ pub(crate) struct WorkerView {
     told_of_clock: bool,
 }
 
+#[cfg(test)]
+impl WorkerView {
+    /// One that serves these types in the default pool.
+    pub(crate) fn of_test(types: &[&str]) -> Self {
+        let types = types.iter().map(|name| TaskType::new(name).unwrap());
+        Self {
+            worker: WorkerId::new("w1").unwrap(),
+            pools: vec![PoolName::default_pool()],
+            version: None,
+            concurrency: Some(4),
+            types: types.collect(),
+            running: Vec::new(),
+            heard_at: Timestamp(0),
+            silent: false,
+            clock_off_ms: 0,
+            told_of_clock: false,
+        }
+    }
+}
+
 /// The workers heard of lately.
 #[derive(Debug, Default)]
 pub(crate) struct Workers {

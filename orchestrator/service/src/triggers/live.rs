@@ -7,7 +7,7 @@ use std::sync::Arc;
 use baton_driver::DefinitionRow;
 use baton_engine::Definition;
 use baton_engine::definition::{EventPattern, ScheduleRule, StepKind, Trigger, hook_type};
-use baton_engine::trigger::{Hit, on_event};
+use baton_engine::trigger::{Hit, on_event, schedules};
 use baton_messages::{Event, Timestamp};
 use baton_store::{Claim, Planned, TriggerRef};
 
@@ -27,8 +27,7 @@ pub(crate) struct Live {
 pub(crate) struct LiveSchedule {
     pub(crate) definition: Arc<Definition>,
     pub(crate) trigger: u32,
-    /// What it goes by: its expression and zone; the second of several with the same has ` (2)` behind it. So it stays what it is when a new
-    /// version orders its triggers otherwise.
+    /// What it goes by, wherever in `on:` it stands.
     pub(crate) name: String,
     pub(crate) rule: ScheduleRule,
 }
@@ -164,23 +163,13 @@ impl Live {
     pub(crate) fn schedules(&self) -> Vec<LiveSchedule> {
         let mut all = Vec::new();
         for definition in self.newest.values() {
-            let mut named: BTreeMap<String, u32> = BTreeMap::new();
-            for (trigger, rule) in (0u32..).zip(&definition.triggers) {
-                if let Trigger::Schedule(rule) = rule {
-                    let schedule = &rule.schedule;
-                    let mut name = format!("{} {}", schedule.text(), schedule.timezone());
-                    let nth = named.entry(name.clone()).or_default();
-                    *nth += 1;
-                    if *nth > 1 {
-                        name.push_str(&format!(" ({nth})"));
-                    }
-                    all.push(LiveSchedule {
-                        definition: definition.clone(),
-                        trigger,
-                        name,
-                        rule: rule.clone(),
-                    });
-                }
+            for (trigger, name, rule) in schedules(definition) {
+                all.push(LiveSchedule {
+                    definition: definition.clone(),
+                    trigger,
+                    name,
+                    rule: rule.clone(),
+                });
             }
         }
         all

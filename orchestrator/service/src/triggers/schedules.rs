@@ -3,7 +3,7 @@
 //!
 //! What came while nobody ran, or while the clock leapt, follows the schedule's `catch_up`; `overlap` leaves a firing out while the saga of
 //! the one before has not ended. What is left out is counted and shown, with why. A schedule goes by its expression and zone: an operator's
-//! pause stays with it when a new version orders its triggers otherwise.
+//! pause stays with it, and a nominal time is the same saga, when a new version orders its triggers otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -265,6 +265,14 @@ impl Clocks {
         let refused = match on_schedule(&one.definition, one.trigger, nominal) {
             Err(error) => error.to_string(),
             Ok(hit) => {
+                // an earlier version may have started it, and died before it wrote down how far the schedule had come
+                let before = SagaId::of_schedule_at(&of.definition, of.trigger, nominal.0);
+                let known = stubborn(&self.shared, "read", || {
+                    self.shared.tables.is_active(before)
+                });
+                if known.await?.is_some() {
+                    return Ok(Ok(before));
+                }
                 let start = Start {
                     id: InputId(hit.saga.0),
                     saga: hit.saga,

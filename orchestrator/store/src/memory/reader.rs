@@ -1,14 +1,16 @@
 //! Reading the store in memory: every row is looked at, sorted, and cut to a page. What a list means is said here.
 
+use std::collections::BTreeMap;
+
 use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, LogRow, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
-use baton_messages::SagaId;
+use baton_messages::{SagaId, TaskType};
 
 use super::MemoryStore;
 use super::tables::Tables;
 use crate::read::{
-    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, WorkItemCursor,
-    WorkItemView, page, page_rows,
+    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, Unserved,
+    WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -86,6 +88,25 @@ impl Reader for MemoryStore {
         let tables = self.tables();
         let first = tables.log_of(saga).first().map(|row| row.entry.clone());
         Ok(first.zip(tables.load(saga)))
+    }
+
+    async fn unserved(&self, limit: usize) -> Result<Unserved, StoreError> {
+        let tables = self.tables();
+        let mut waiting: Vec<(TaskType, SagaId)> = tables
+            .unserved
+            .iter()
+            .map(|(_, task_type, saga)| (task_type.clone(), *saga))
+            .collect();
+        waiting.sort();
+        let mut by_type: BTreeMap<TaskType, usize> = BTreeMap::new();
+        for (task_type, _) in &waiting {
+            *by_type.entry(task_type.clone()).or_default() += 1;
+        }
+        waiting.truncate(limit);
+        Ok(Unserved {
+            by_type: by_type.into_iter().collect(),
+            first: waiting,
+        })
     }
 
     async fn entries(

@@ -81,6 +81,12 @@ pub(crate) const ENTRIES_AFTER: &str = "SELECT saga_seq, entry FROM records
         WHERE saga = (SELECT number FROM sagas WHERE id = $1) AND saga_seq <= $2 ORDER BY saga_seq DESC LIMIT 1), 0)
     ORDER BY saga_seq LIMIT $3";
 
+/// How many sagas wait for each task type that nobody serves.
+pub(crate) const UNSERVED_BY_TYPE: &str = "SELECT task_type, count(*) FROM unserved WHERE partition = $1 GROUP BY task_type ORDER BY task_type COLLATE \"C\"";
+
+/// The sagas that do.
+pub(crate) const UNSERVED: &str = "SELECT task_type, saga FROM unserved WHERE partition = $1 ORDER BY task_type COLLATE \"C\", saga LIMIT $2";
+
 /// The end of the log, last first: one partition has all of it.
 pub(crate) const LAST_ENTRIES: &str =
     "SELECT s.id, r.entry FROM records r JOIN sagas s ON s.number = r.saga

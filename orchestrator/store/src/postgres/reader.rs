@@ -2,7 +2,7 @@
 
 use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
-use baton_messages::{DeadReason, SagaId};
+use baton_messages::{DeadReason, SagaId, TaskType};
 use deadpool_postgres::{GenericClient, Object};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{IsolationLevel, Row};
@@ -19,8 +19,8 @@ use super::rows::kind_word;
 use super::triggers::{event_row, schedule_row, type_column};
 use super::{PARTITION, queries};
 use crate::read::{
-    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, WorkItemCursor,
-    WorkItemView, page, page_rows,
+    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, Unserved,
+    WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -128,6 +128,28 @@ impl Reader for PostgresReader {
             let read = folding(&seen, saga).await?;
             seen.commit().await?;
             Ok(read)
+        })
+        .await
+    }
+
+    async fn unserved(&self, limit: usize) -> Result<Unserved, StoreError> {
+        let partition = i16::from(PARTITION);
+        let of_name = |text: &str| TaskType::new(text).ok();
+        self.read("who waits for a worker", async |client| {
+            // one transaction: both of the same moment
+            let seen = moment(client).await?;
+            let by_type = rows(&seen, queries::UNSERVED_BY_TYPE, &[&partition]).await?;
+            let first: [&(dyn ToSql + Sync); 2] = [&partition, &limited(limit)];
+            let first = rows(&seen, queries::UNSERVED, &first).await?;
+            let waiting = Unserved {
+                by_type: each(&by_type, |row| {
+                    let count = usize::try_from(get::<i64>(row, 1)?).unwrap_or(usize::MAX);
+                    Ok((word(row, 0, of_name)?, count))
+                })?,
+                first: each(&first, |row| Ok((word(row, 0, of_name)?, saga_id(row, 1)?)))?,
+            };
+            seen.commit().await?;
+            Ok(waiting)
         })
         .await
     }

@@ -2,12 +2,13 @@
 
 use baton_driver::{Loaded, SagaRow};
 use baton_engine::Entry;
-use baton_messages::SagaId;
+use baton_messages::{SagaId, TaskType};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::columns::{document, int, rows, saga_id, saga_row, uint};
+use super::columns::{document, int, rows, saga_id, saga_row, uint, word};
 use super::load::{self, all};
 use super::queries;
+use crate::read::Unserved;
 
 /// One saga as the driver folds it, with its first entry.
 pub(crate) fn folding(
@@ -52,6 +53,22 @@ pub(crate) fn row(conn: &Connection, saga: SagaId) -> rusqlite::Result<Option<Sa
     conn.prepare_cached(&queries::saga())?
         .query_row([saga.0.as_bytes()], saga_row)
         .optional()
+}
+
+/// Who waits for a worker of a task type that nobody serves.
+pub(crate) fn unserved(conn: &Connection, limit: usize) -> rusqlite::Result<Unserved> {
+    // one transaction: both of the same moment
+    let seen = conn.unchecked_transaction()?;
+    let of_name = |text: &str| TaskType::new(text).ok();
+    Ok(Unserved {
+        by_type: all(&seen, queries::UNSERVED_BY_TYPE, [], |row| {
+            let count = usize::try_from(row.get::<_, i64>(1)?).unwrap_or(usize::MAX);
+            Ok((word(row, 0, of_name)?, count))
+        })?,
+        first: all(&seen, queries::UNSERVED, [rows(limit)], |row| {
+            Ok((word(row, 0, of_name)?, saga_id(row, 1)?))
+        })?,
+    })
 }
 
 /// The last entries of the log, oldest first.

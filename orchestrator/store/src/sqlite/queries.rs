@@ -90,6 +90,14 @@ pub(crate) const ENTRIES_AFTER: &str = "SELECT saga_seq, entry FROM records
 /// The end of the log, last first.
 pub(crate) const LAST_ENTRIES: &str = "SELECT s.id, r.entry FROM records r CROSS JOIN sagas s ON s.number = r.saga WHERE r.id > 0 ORDER BY r.id DESC LIMIT ?1";
 
+/// How many sagas wait for each task type that nobody serves.
+pub(crate) const UNSERVED_BY_TYPE: &str =
+    "SELECT task_type, count(*) FROM unserved GROUP BY task_type ORDER BY task_type";
+
+/// The sagas that do.
+pub(crate) const UNSERVED: &str =
+    "SELECT task_type, saga FROM unserved ORDER BY task_type, saga LIMIT ?1";
+
 /// One definition.
 pub(crate) const DEFINITION: &str = "SELECT name, version, source, registered_at, registered_by FROM definitions WHERE name = ?1 AND version = ?2";
 

@@ -18,8 +18,8 @@ use super::load::{self, all, definitions};
 use super::schema::{OpenError, open_for_reading};
 use super::{SqliteOptions, one_saga, queries, triggers};
 use crate::read::{
-    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, WorkItemCursor,
-    WorkItemView, page, page_rows,
+    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, Unserved,
+    WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -184,6 +184,13 @@ impl Reader for SqliteReader {
     async fn folding(&self, saga: SagaId) -> Result<Option<(Entry, Loaded)>, StoreError> {
         self.read("a saga", move |conn| one_saga::folding(conn, saga))
             .await
+    }
+
+    async fn unserved(&self, limit: usize) -> Result<Unserved, StoreError> {
+        self.read("who waits for a worker", move |conn| {
+            one_saga::unserved(conn, limit)
+        })
+        .await
     }
 
     async fn entries(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use baton_driver::{ColdRow, SagaRow, Store, WorkItemRow};
 use baton_engine::{Status, WorkItemKind};
-use baton_messages::{Event, Timestamp};
+use baton_messages::{Event, TaskType, Timestamp};
 use serde_json::json;
 
 use super::Subject;
@@ -174,6 +174,33 @@ pub async fn one_saga_is_read_as_it_folds(subject: &mut impl Subject) {
         assert_eq!([loaded], store.load(vec![saga(n)]).await.unwrap()[..]);
     }
     assert_eq!(reader.folding(saga(9)).await.unwrap(), None);
+    subject.close(store).await;
+}
+
+/// In the order of type and saga, no more than asked for; the counts are of all.
+pub async fn who_waits_for_a_worker_is_counted(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    let mut all = starts(mine, 1, 0..3);
+    let named = |name: &str| TaskType::new(name).unwrap();
+    let waiting = [
+        ("b.type@1", 1),
+        ("b.type@1", 0),
+        ("a.two@1", 2),
+        ("a.one@1", 2),
+    ];
+    all.unserved_add = waiting.map(|(name, n)| (named(name), saga(n))).to_vec();
+    store.commit(all).await.unwrap();
+    let reader = subject.reader(&store);
+    let told = reader.unserved(3).await.unwrap();
+    let counts = [("a.one@1", 1), ("a.two@1", 1), ("b.type@1", 2)];
+    assert_eq!(
+        told.by_type,
+        counts.map(|(name, count)| (named(name), count))
+    );
+    let mut sorted: Vec<_> = waiting.map(|(name, n)| (named(name), saga(n))).to_vec();
+    sorted.sort();
+    sorted.truncate(3);
+    assert_eq!(told.first, sorted);
     subject.close(store).await;
 }
 

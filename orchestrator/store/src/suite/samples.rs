@@ -87,6 +87,7 @@ pub fn later(n: u32, records: u32) -> Entry {
             sole: true,
             started: true,
             ran_ms: Some(40),
+            worker: None,
             result: TaskResult::Failed(Failure {
                 code: "busy".to_owned(),
                 message: "the switch is busy".to_owned(),

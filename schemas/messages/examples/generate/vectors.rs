@@ -16,6 +16,7 @@ pub(crate) fn document() -> Value {
         "slice": sagas().map(|saga| json!({ "saga": saga, "slice": Slice::of(saga) })).collect::<Vec<_>>(),
         "saga_of_event": of_event(),
         "saga_of_schedule": of_schedule(),
+        "saga_of_schedule_at": of_schedule_at(),
         "saga_of_request": of_request(),
         "saga_of_child": of_child(),
         "message_of_task": of_task(),
@@ -72,6 +73,23 @@ fn of_event() -> Value {
 
 fn of_schedule() -> Value {
     [
+        ("nightly-backup", "0 2 * * * UTC", 1_767_232_800_000),
+        ("nightly-backup", "0 2 * * * Europe/Vienna", 0),
+        ("größe", "0 2 * * * UTC (2)", u64::MAX),
+    ]
+    .map(|(definition, schedule, nominal): (&str, &str, u64)| {
+        json!({
+            "definition": definition, "schedule": schedule, "nominal_ms": nominal,
+            "name": name(&["saga/schedule-name", definition, schedule, &nominal.to_string()]),
+            "id": SagaId::of_schedule(definition, schedule, nominal),
+        })
+    })
+    .into()
+}
+
+/// As earlier versions derived them.
+fn of_schedule_at() -> Value {
+    [
         ("nightly-backup", 0, 1_767_232_800_000),
         ("nightly-backup", 0, 0),
         ("nightly-backup", 3, u64::MAX),
@@ -81,7 +99,7 @@ fn of_schedule() -> Value {
         json!({
             "definition": definition, "trigger": trigger, "nominal_ms": nominal,
             "name": name(&["saga/schedule", definition, &number, &time]),
-            "id": SagaId::of_schedule(definition, trigger, nominal),
+            "id": SagaId::of_schedule_at(definition, trigger, nominal),
         })
     })
     .into()

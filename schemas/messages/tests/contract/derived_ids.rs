@@ -68,9 +68,17 @@ fn saga_ids_are_as_published() {
     );
     each(
         "saga_of_schedule",
+        &["saga/schedule-name", "definition", "schedule", "nominal_ms"],
+        |v| {
+            let (definition, schedule): (String, String) = (at(v, "definition"), at(v, "schedule"));
+            SagaId::of_schedule(&definition, &schedule, at(v, "nominal_ms")).0
+        },
+    );
+    each(
+        "saga_of_schedule_at",
         &["saga/schedule", "definition", "trigger", "nominal_ms"],
         |v| {
-            SagaId::of_schedule(
+            SagaId::of_schedule_at(
                 &at::<String>(v, "definition"),
                 at(v, "trigger"),
                 at(v, "nominal_ms"),
@@ -202,8 +210,10 @@ fn ids_are_those_that_python_derives() {
     assert_eq!(saga.0, pinned("efc70e60-670d-5646-b818-21cb7bb05921"));
     let event = SagaId::of_event("größe", 12, "https://example.com/ä?q=1", "ereignis ✓");
     assert_eq!(event.0, pinned("876c40ef-840c-5aca-a708-41c1ec5a43d7"));
-    let nightly = SagaId::of_schedule("nightly-backup", 0, 1_767_232_800_000);
-    assert_eq!(nightly.0, pinned("557b557d-7642-540f-b22e-ffe0a9f50d8d"));
+    let nightly = SagaId::of_schedule("nightly-backup", "0 2 * * * UTC", 1_767_232_800_000);
+    assert_eq!(nightly.0, pinned("6827e878-1a6b-5185-b5fe-f8b0fe6b14b3"));
+    let before = SagaId::of_schedule_at("nightly-backup", 0, 1_767_232_800_000);
+    assert_eq!(before.0, pinned("557b557d-7642-540f-b22e-ffe0a9f50d8d"));
     let child = SagaId::of_child(saga, &isolate, None, 1);
     assert_eq!(child.0, pinned("89a17a38-5697-51c4-b798-58c740f3063e"));
     let task = MessageId::of_task(saga, &isolate, Some(7), Direction::Undo, 2, 3, 1);

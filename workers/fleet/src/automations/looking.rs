@@ -55,6 +55,8 @@ pub(crate) async fn until<L: Looks>(
     let began = Instant::now();
     let ends = began + within;
     let limit = began + context.remaining().saturating_sub(TIME_TO_SAY);
+    // the last look begins when the time is over, or while the run still has the time for one
+    let last = ends.min(limit.checked_sub(LOOK_WAIT_MIN).unwrap_or(began));
     let mut pause = PAUSE_MIN;
     let mut tries = 0;
     loop {
@@ -81,12 +83,13 @@ pub(crate) async fn until<L: Looks>(
             Look::Never(error) => return Err(error),
             Look::NotYet(why) => why,
         };
-        if Instant::now() + pause > ends.min(limit) {
+        let left = last.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             return Err(never_came(looks.at(), tries, began.elapsed(), &why));
         }
         tokio::select! {
             () = context.cancelled().cancelled() => return Err(stopped(looks.at())),
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(pause.min(left)) => {}
         }
         pause = pause.saturating_mul(2).min(PAUSE_MAX);
     }
@@ -101,4 +104,55 @@ fn never_came(at: &str, tries: u32, took: Duration, why: &str) -> TaskError {
 
 fn stopped(at: &str) -> TaskError {
     TaskError::failed("stopped", format!("stopped while it was looking at {at}")).retryable()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use baton_worker::Direction;
+    use baton_worker::testing::TestStep;
+
+    use super::*;
+
+    /// Never good; remembers when it was looked at.
+    struct Never {
+        began: Instant,
+        looks: Mutex<Vec<Duration>>,
+    }
+
+    impl Looks for Never {
+        type Seen = ();
+
+        fn at(&self) -> &str {
+            "nothing"
+        }
+
+        async fn look(&self, _: Instant) -> Look<()> {
+            let mut looks = self.looks.lock().unwrap();
+            looks.push(self.began.elapsed());
+            Look::NotYet("it is not there".to_owned())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_look_is_made_when_the_time_is_over() {
+        let context = TestStep::new().attempt(Direction::Do).unwrap();
+        for (within_ms, looks) in [(0, 1), (5_000, 2)] {
+            let never = Never {
+                began: Instant::now(),
+                looks: Mutex::default(),
+            };
+            let within = Duration::from_millis(within_ms);
+            let error = until(&context, within, &never).await.err().unwrap();
+            assert_eq!(error.code(), "not-as-expected");
+            let seen = never.looks.into_inner().unwrap();
+            assert!(seen.len() >= looks, "{seen:?}");
+            let last = *seen.last().unwrap();
+            assert!(
+                last >= within && last < within + PAUSE_MIN,
+                "{within:?}: {seen:?}"
+            );
+        }
+    }
 }

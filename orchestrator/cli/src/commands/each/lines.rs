@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::args::Run;
 use crate::error::CliError;
-use crate::input;
+use crate::input::{self, Wanted};
 
 /// Lines of one file at most: more than anybody looks at under one label.
 const LINES_MAX: usize = 100_000;
@@ -41,6 +41,16 @@ impl Batch {
     /// The request of a line: the same again is the same saga.
     pub(super) fn request(&self, line: usize) -> Uuid {
         Uuid::new_v5(&self.of, line.to_string().as_bytes())
+    }
+
+    /// Every `-f` as the schema wants it, where that is known now.
+    pub(super) fn convert(&mut self, fields: &[String], wanted: &Wanted) {
+        let pairs = fields.iter().filter_map(|field| field.split_once('='));
+        for (key, text) in pairs {
+            for line in &mut self.lines {
+                line.input[key] = wanted.value(key, text);
+            }
+        }
     }
 
     /// Holds every input against what it has to be.
@@ -114,7 +124,8 @@ fn of_line(text: &str, fields: &[String]) -> Result<Value, String> {
         format!("no JSON ({why}, column {})", error.column())
     })?;
     let value = value.to_string();
-    input::fields_into(Some(&value), "the line", fields).map_err(|error| error.to_string())
+    input::fields_into(Some(&value), "the line", fields, &Wanted::default())
+        .map_err(|error| error.to_string())
 }
 
 fn refused(name: &str, all: usize, wrong: &[(usize, String)], next: &str) -> Result<(), CliError> {
@@ -195,8 +206,11 @@ mod tests {
             assert_ne!(one.id(), other.id());
             assert_ne!(one.request(1), other.request(1));
         }
-        let with = of("{\"a\":1}\n", &["-f", "a=2"]);
+        let mut with = of("{\"a\":1}\n", &["-f", "a=2"]);
         assert_eq!(with.lines[0].input, json!({"a": 2}));
+        let text = json!({ "properties": { "a": { "type": "string" } } });
+        with.convert(&["a=2".to_owned()], &Wanted::by(Some(text)));
+        assert_eq!(with.lines[0].input, json!({"a": "2"}));
         assert_ne!(with.id(), of("{\"a\":1}\n", &[]).id());
     }
 }

@@ -16,7 +16,7 @@ use crate::args::Run;
 use crate::client::{Client, escaped};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::input;
+use crate::input::{self, Wanted};
 use crate::out::{Line, Out, Tone};
 use lines::{Batch, OneLine};
 
@@ -60,9 +60,9 @@ pub(super) async fn each(
 ) -> Result<Exit, CliError> {
     let path = run.each.as_deref().unwrap_or_else(|| "-".as_ref());
     let labels = input::labels(&run.labels)?;
-    let batch = lines::read(path, run)?;
+    let mut batch = lines::read(path, run)?;
     let label = format!("each={}", batch.id());
-    let known = fitting(client, body, &batch, &label).await?;
+    let known = fitting(client, body, &mut batch, &run.fields, &label).await?;
     let mut common = known.body;
     common["labels"] = json!(labels);
     common["labels"]["each"] = json!(batch.id());
@@ -86,7 +86,8 @@ pub(super) async fn each(
 async fn fitting(
     client: &Client,
     mut body: Value,
-    batch: &Batch,
+    batch: &mut Batch,
+    fields: &[String],
     label: &str,
 ) -> Result<Known, CliError> {
     if let Some(task) = body["task"].as_str() {
@@ -98,6 +99,7 @@ async fn fitting(
         if let Some(manifest) = manifest {
             let task_type = TaskType::new(task).map_err(|e| CliError::usage(e.to_string()))?;
             let manifest: Manifest = typed(manifest.clone())?;
+            batch.convert(fields, &Wanted::by(Some(manifest.input.clone())));
             let mut catalogue = Catalogue::default();
             let announced = catalogue.announce(manifest);
             announced.map_err(|error| CliError::Shape {
@@ -126,6 +128,9 @@ async fn fitting(
         let path = format!("/v1/definitions/{}/{version}", escaped(&name));
         // one that a newer program wrote cannot be read here: the orchestrator checks each line as it starts
         if let Ok(definition) = Definition::parse(&client.get_text(&path).await?) {
+            let schema = definition.input_schema.as_ref();
+            let schema = schema.map(|schema| schema.schema().clone());
+            batch.convert(fields, &Wanted::by(schema));
             let next = format!("baton definitions show {name}@{version}");
             batch.check(|input| definition.check_input(input), &next)?;
             let mut steps = definition.steps.iter();
@@ -144,7 +149,7 @@ async fn begun_with(client: &Client, label: &str) -> Result<Option<u64>, CliErro
         .and_then(|row| row["version"].as_u64()))
 }
 
-async fn newest(client: &Client, name: &str) -> Result<Option<u64>, CliError> {
+pub(super) async fn newest(client: &Client, name: &str) -> Result<Option<u64>, CliError> {
     let answer = client.get("/v1/definitions", &[]).await?;
     Ok(items(&answer, "definitions")
         .iter()

@@ -8,6 +8,7 @@
 mod places;
 mod safety;
 mod scopes;
+mod secrets;
 mod triggers;
 mod values;
 

@@ -52,6 +52,7 @@ impl Flow<'_> {
             false => at.to_owned(),
         };
         self.value(&with.shape(), target, scope, &place);
+        self.secrets(task, with, &place);
     }
 
     /// A value of text.
@@ -423,7 +424,7 @@ fn within<'a>(target: Target<'a>, shape: &Shape<'_>) -> Target<'a> {
 }
 
 /// A key as a part of a JSON pointer.
-fn part(key: &str) -> String {
+pub(super) fn part(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 

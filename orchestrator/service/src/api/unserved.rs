@@ -1,0 +1,96 @@
+//! Steps that wait because no worker serves their task type. No task stands for them on any queue and none in the end of the log, however
+//! long they wait, so that the store is asked who they are.
+
+use std::collections::BTreeMap;
+
+use baton_engine::state::{Phase, StepState};
+use baton_messages::{Direction, SagaId, StepId, TaskType, Timestamp};
+use baton_store::Reader as _;
+
+use super::Api;
+use super::problem::{Answer, Problem};
+use super::seen::{Folded, folded};
+
+/// Sagas that are looked at one by one, for their pools and times; of further ones only the number is known.
+const SAGAS_MAX: usize = 100;
+
+/// How many wait for one task type in one pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Waits {
+    /// Steps, or sagas where those were not looked at.
+    pub(super) steps: usize,
+    /// Since when the first of them waits.
+    pub(super) since: Timestamp,
+}
+
+/// By task type and pool; the pool is none where nobody can say which it will be.
+pub(super) type ByType = BTreeMap<(TaskType, Option<String>), Waits>;
+
+impl Api {
+    /// Who waits for a worker that nobody has started.
+    pub(super) async fn unserved(&self) -> Answer<ByType> {
+        let found = self.reader.unserved(SAGAS_MAX).await;
+        let found = found.map_err(|error| Problem::store(&error))?;
+        let mut all = ByType::new();
+        let mut looked: BTreeMap<TaskType, usize> = BTreeMap::new();
+        let mut sagas: BTreeMap<SagaId, Vec<TaskType>> = BTreeMap::new();
+        for (task_type, saga) in found.first {
+            *looked.entry(task_type.clone()).or_default() += 1;
+            sagas.entry(saga).or_default().push(task_type);
+        }
+        for (saga, types) in sagas {
+            let seen = folded(&self.reader, saga).await;
+            if let Some(seen) = seen.map_err(|error| Problem::store(&error))? {
+                self.one(&seen, &types, &mut all).await?;
+            }
+        }
+        for (task_type, sagas) in found.by_type {
+            let more = sagas.saturating_sub(looked.get(&task_type).copied().unwrap_or(0));
+            let first = all.iter_mut().find(|((known, _), _)| *known == task_type);
+            if let Some((_, waits)) = first {
+                waits.steps += more;
+            }
+        }
+        Ok(all)
+    }
+
+    async fn one(&self, seen: &Folded, types: &[TaskType], all: &mut ByType) -> Answer<()> {
+        let state = &seen.state;
+        let definition = self.definition(&state.definition, state.version).await?;
+        for (id, step) in state.steps.iter().filter(|_| state.active()) {
+            let Some(wanted) = wanted(definition.as_deref(), id, step) else {
+                continue;
+            };
+            if !types.contains(&wanted.0) {
+                continue;
+            }
+            let waits = all.entry(wanted).or_insert(Waits {
+                steps: 0,
+                since: step.since,
+            });
+            waits.steps += 1;
+            waits.since = waits.since.min(step.since);
+        }
+        Ok(())
+    }
+}
+
+/// What a step that nobody serves waits for: as it was made ready, or, where its type was never announced, as its definition says.
+fn wanted(
+    definition: Option<&baton_engine::Definition>,
+    id: &StepId,
+    step: &StepState,
+) -> Option<(TaskType, Option<String>)> {
+    let direction = match step.phase {
+        Phase::Unserved => Direction::Do,
+        Phase::UndoUnserved => Direction::Undo,
+        _ => return None,
+    };
+    if let Some(ready) = step.prepared(direction) {
+        let facts = &ready.facts;
+        return Some((facts.task_type.clone(), Some(facts.pool.to_string())));
+    }
+    let task = definition?.step(id)?.task()?;
+    let pool = task.pool.as_literal().and_then(|pool| pool.as_str());
+    Some((task.task_type.clone(), pool.map(str::to_owned)))
+}
