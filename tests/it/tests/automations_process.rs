@@ -37,7 +37,7 @@ params.what.pattern = "[a-z]+"
 [commands.take-away]
 program = "/bin/rm"
 args = ["-f", "DIR/put"]
-effect = "reversible"
+effect = "irreversible"
 
 [commands.is-put]
 program = "/usr/bin/test"
@@ -53,7 +53,8 @@ effect = "none"
 [commands.tree]
 program = "/bin/sh"
 args = ["-c", "sleep 987601 & setsid sleep 987601 & (setsid sleep 987601 > /dev/null 2>&1 &) ; trap '' TERM; sleep 987601; sleep 987601"]
-effect = "irreversible"
+effect = "reversible"
+undo = "take-away"
 "#;
 
 const STEPS: &str = r#"  - id: test

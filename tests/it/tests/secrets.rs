@@ -66,7 +66,7 @@ undo = "take-back"
 program = "/bin/sh"
 args = ["-c", '''cat > DIR/told; echo "$TOKEN $TOKEN $(head -c 386 /dev/zero | tr '\0' x)" >&2; exit 2''']
 secrets.token.env = "TOKEN"
-effect = "reversible"
+effect = "irreversible"
 codes_failed = [2]
 
 # What is cut lies across a secret.

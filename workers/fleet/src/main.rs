@@ -160,8 +160,10 @@ fn show(layers: &Layers) -> Result<()> {
     let found = processes
         .containment()
         .map_or("NOTHING THIS HOST OFFERS", Containment::sentence);
+    let root = baton_fleet::program::as_root()
+        .map_or_else(String::new, |warning| format!("\n# {warning}"));
     say(&format!(
-        "{}\n\n# here, processes are held together by {found}\n# {}",
+        "{}\n\n# here, processes are held together by {found}\n# {}{root}",
         shown.trim_end(),
         processes.limits()
     ))
@@ -172,7 +174,7 @@ fn types(json: bool) -> Result<()> {
     if json {
         return say(&serde_json::to_string_pretty(&manifests)?);
     }
-    let line = |m: &baton_messages::Manifest| format!("{:<24} {}", m.task_type.as_str(), m.summary);
+    let line = |m: &baton_messages::Manifest| format!("{:<27} {}", m.task_type.as_str(), m.summary);
     say(&manifests.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 

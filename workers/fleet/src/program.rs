@@ -63,6 +63,9 @@ pub async fn run(config: &Config, veil: Veil) -> Result<(), ProgramError> {
     if processes.containment().is_none() {
         return Err(ProgramError::Containment);
     }
+    if let Some(warning) = as_root() {
+        tracing::warn!("{warning}");
+    }
     // Before anything is taken: an undo must never meet what an earlier worker still does.
     let ended = processes.begin()?;
     if ended > 0 {
@@ -109,6 +112,15 @@ pub async fn run(config: &Config, veil: Veil) -> Result<(), ProgramError> {
         }
     }
     Ok(())
+}
+
+/// What is to be said of a worker that runs as root.
+#[must_use]
+pub fn as_root() -> Option<&'static str> {
+    rustix::process::geteuid().is_root().then_some(
+        "this worker runs as ROOT: whoever may send it tasks acts with its rights on files, services and whatever its configuration names; \
+         let it run as a user of its own, and give single commands what they need (`user`, `capabilities`)",
+    )
 }
 
 /// Cancels on the first signal, and is ready on the second.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use baton_fleet::automations::{CommandRun, CommandRunInput};
+use baton_fleet::automations::{CommandRun, CommandRunInput, CommandRunIrreversible};
 use baton_fleet::process::{Processes, ProcessesConfig};
 use baton_worker::testing::{TestStep, UnderTest};
 use baton_worker::{Probe, SecretText};
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 struct Stage {
     dir: tempfile::TempDir,
     automation: CommandRun,
+    irreversible: CommandRunIrreversible,
     step: TestStep,
 }
 
@@ -38,19 +39,27 @@ impl Stage {
         let commands = toml::from_str(&entries).unwrap();
         Self {
             automation: CommandRun::allowing(&commands, &processes).unwrap(),
+            irreversible: CommandRunIrreversible::allowing(&commands, &processes).unwrap(),
             dir,
             step: TestStep::new(),
         }
     }
 
     fn of(&self, command: &str, args: Value) -> UnderTest<CommandRun> {
-        let input = CommandRunInput {
-            command: command.to_owned(),
-            args: serde_json::from_value(args).unwrap(),
-            secrets: BTreeMap::new(),
-            dir: None,
-        };
-        UnderTest::new(self.automation.clone(), input).on(&self.step)
+        UnderTest::new(self.automation.clone(), input(command, args)).on(&self.step)
+    }
+
+    fn for_good(&self, command: &str, args: Value) -> UnderTest<CommandRunIrreversible> {
+        UnderTest::new(self.irreversible.clone(), input(command, args)).on(&self.step)
+    }
+}
+
+fn input(command: &str, args: Value) -> CommandRunInput {
+    CommandRunInput {
+        command: command.to_owned(),
+        args: serde_json::from_value(args).unwrap(),
+        secrets: BTreeMap::new(),
+        dir: None,
     }
 }
 
@@ -67,7 +76,7 @@ params.release.pattern = "r[0-9]+"
 [undeploy]
 program = "/bin/sh"
 args = ["-c", "cat > DIR/told; rm -f DIR/site"]
-effect = "reversible"
+effect = "irreversible"
 
 [is-deployed]
 program = "/bin/sh"
@@ -102,7 +111,7 @@ secrets.key.file = "key"
 [told-undo]
 program = "/bin/sh"
 args = ["-c", "cat > DIR/told; printf '%s' \"$TOKEN\" > DIR/got"]
-effect = "reversible"
+effect = "irreversible"
 secrets.token.env = "TOKEN"
 
 [hangs]
@@ -160,7 +169,7 @@ async fn its_code_says_whether_anything_was_changed() {
     // code, nothing changed, may be tried again
     for (code, nothing, again) in [(1, false, true), (2, true, false), (75, true, true)] {
         let error = stage
-            .of("ends", json!({ "code": code }))
+            .for_good("ends", json!({ "code": code }))
             .run()
             .await
             .unwrap_err();
@@ -179,17 +188,25 @@ async fn its_code_says_whether_anything_was_changed() {
         .await
         .unwrap_err();
     assert!(error.nothing_changed(), "what only looks changes nothing");
-    let error = stage.of("hangs", json!({})).run().await.unwrap_err();
+    let error = stage.for_good("hangs", json!({})).run().await.unwrap_err();
     assert!(
         !error.nothing_changed() && error.to_string().contains("time limit"),
         "{error}"
     );
-    let error = stage.of("missing", json!({})).run().await.unwrap_err();
+    let error = stage
+        .for_good("missing", json!({}))
+        .run()
+        .await
+        .unwrap_err();
     assert!(
         error.nothing_changed() && error.code() == "not-started",
         "{error}"
     );
-    let error = stage.of("wrong-result", json!({})).run().await.unwrap_err();
+    let error = stage
+        .for_good("wrong-result", json!({}))
+        .run()
+        .await
+        .unwrap_err();
     assert!(
         !error.nothing_changed() && error.code() == "result-misfit",
         "{error}"
@@ -216,8 +233,28 @@ async fn what_the_list_does_not_name_is_not_run_and_what_has_no_undo_says_so() {
         .unwrap_err();
     assert_eq!(error.code(), "argument-refused");
     assert!(!stage.dir.path().join("site").exists());
+    // What nothing takes back is not run by the type that promises to take back, nor undone by it when it was taken from its list meanwhile.
+    let error = stage
+        .of("ends", json!({ "code": 0 }))
+        .run()
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "not-reversible");
+    let said = error.to_string();
+    assert!(
+        error.nothing_changed() && said.contains("command.run-irreversible@1"),
+        "{said}"
+    );
     let error = stage
         .of("ends", json!({ "code": 1 }))
+        .undo()
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "no-undo");
+    let ran = stage.for_good("ends", json!({ "code": 0 })).run().await;
+    assert_eq!(ran.unwrap().stdout, "about to\n");
+    let error = stage
+        .for_good("ends", json!({ "code": 1 }))
         .undo()
         .await
         .unwrap_err();
@@ -228,7 +265,7 @@ async fn what_the_list_does_not_name_is_not_run_and_what_has_no_undo_says_so() {
         .await
         .unwrap();
     let cannot = stage
-        .of("ends", json!({ "code": 1 }))
+        .for_good("ends", json!({ "code": 1 }))
         .probe()
         .await
         .unwrap();
@@ -272,4 +309,24 @@ async fn secrets_are_handed_as_variables_and_files_and_stay_in_neither_output_no
         .await
         .unwrap_err();
     assert_eq!(error.code(), "argument-refused");
+}
+
+/// The manifests say what each type does, so that a definition is checked by it: no word of an entry is needed for that.
+#[test]
+fn what_cannot_be_taken_back_has_a_type_of_its_own_that_says_so() {
+    use baton_fleet::automations::catalogue;
+    use baton_worker::Effect;
+    let manifests = catalogue().unwrap().manifests();
+    let of = |name: &str| {
+        let mut all = manifests.iter();
+        let found = all.find(|manifest| manifest.task_type.as_str() == name);
+        found
+            .map(|manifest| (manifest.effect, manifest.undo))
+            .unwrap()
+    };
+    for area in ["command", "script"] {
+        let name = |of: &str| format!("{area}.{of}@1");
+        assert_eq!(of(&name("run")), (Effect::Reversible, true));
+        assert_eq!(of(&name("run-irreversible")), (Effect::Irreversible, false));
+    }
 }

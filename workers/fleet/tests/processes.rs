@@ -272,7 +272,7 @@ async fn the_environment_is_closed_and_the_folder_its_own() {
     assert_eq!(tail[0], "600");
     assert_eq!(tail[1], "700");
     assert_eq!(tail[2], tail[3].trim(), "it leads a session of its own");
-    assert_eq!(tail[4..7], ["put", "typed", "0077"]);
+    assert_eq!(tail[4..7], ["put", "typed", "0022"]);
     assert!(tail[7].contains("/runs/run-"), "{text}");
     assert_eq!(stage.runs_left(), 0, "a folder is left after success");
 

@@ -7,8 +7,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use baton_fleet::automations::{CheckCommand, ScriptRun, TestRun, TestRunOutput};
-use baton_fleet::config::ScriptRunConfig;
+use baton_fleet::automations::{
+    CheckCommand, ScriptRun, ScriptRunIrreversible, TestRun, TestRunOutput,
+};
+use baton_fleet::config::{ScriptConfig, ScriptRunConfig};
 use baton_fleet::process::{Processes, ProcessesConfig};
 use baton_worker::testing::{TestStep, UnderTest};
 use baton_worker::{Automation, Probe, TaskError};
@@ -42,20 +44,36 @@ impl Stage {
     }
 
     fn scripts(&self, inline: bool) -> ScriptRun {
-        let config = ScriptRunConfig {
+        ScriptRun::from(&self.config(inline), &said(""), &self.processes).unwrap()
+    }
+
+    fn for_good(&self, inline: bool) -> ScriptRunIrreversible {
+        ScriptRunIrreversible::from(&self.config(inline), &said(""), &self.processes).unwrap()
+    }
+
+    /// With what is said of single ones.
+    fn scripts_of(&self, toml: &str) -> ScriptRun {
+        ScriptRun::from(&self.config(false), &said(toml), &self.processes).unwrap()
+    }
+
+    fn config(&self, inline: bool) -> ScriptRunConfig {
+        ScriptRunConfig {
             folder: Some(self.dir.path().join("scripts")),
             inline,
             // One that a version manager stands in for finds no home in an empty environment.
             python: PathBuf::from("/usr/bin/python3"),
             ..ScriptRunConfig::default()
-        };
-        ScriptRun::from(&config, &self.processes).unwrap()
+        }
     }
 
     fn of<A: Automation + Clone>(&self, of: &A, input: Value) -> UnderTest<A> {
         let input = serde_json::from_value(input).unwrap();
         UnderTest::new(of.clone(), input).on(&self.step)
     }
+}
+
+fn said(toml: &str) -> std::collections::BTreeMap<String, ScriptConfig> {
+    toml::from_str(toml).unwrap()
 }
 
 #[tokio::test]
@@ -73,7 +91,7 @@ async fn each_language_takes_json_and_gives_json() {
         "c.tcl",
         "set a [read stdin]\nset f [open $env(BATON_RESULT) w]\nputs $f \"{\\\"got\\\": $a}\"\nclose $f\n",
     );
-    let scripts = stage.scripts(false);
+    let scripts = stage.for_good(false);
     let args = json!({ "host": "a \"b\" 'c' $(d)" });
     for name in ["a", "b", "c"] {
         let ran = stage
@@ -125,14 +143,19 @@ async fn a_script_is_found_out_and_taken_back_by_those_beside_it() {
     let told = fs::read_to_string(stage.dir.path().join("told")).unwrap();
     assert!(told.contains(r#""n":1"#), "{told}");
 
+    let for_good = stage.for_good(false);
     for (code, nothing, again) in [(1, false, true), (64, true, false), (75, true, true)] {
         let input = json!({ "script": "ends", "args": code });
-        let error = stage.of(&scripts, input.clone()).run().await.unwrap_err();
+        let error = stage.of(&for_good, input.clone()).run().await.unwrap_err();
         assert_eq!(
             (error.nothing_changed(), error.may_retry()),
             (nothing, again),
             "{code}"
         );
+        // The type that promises to take back does not begin what it cannot take back.
+        let error = stage.of(&scripts, input.clone()).run().await.unwrap_err();
+        assert_eq!(error.code(), "not-reversible");
+        assert!(error.nothing_changed());
         assert_eq!(
             stage.of(&scripts, input).undo().await.unwrap_err().code(),
             "no-undo"
@@ -147,7 +170,7 @@ async fn only_the_catalogue_is_run_and_nothing_others_can_change() {
     stage.script("open.sh", "true\n");
     let path = stage.dir.path().join("scripts/open.sh");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
-    let scripts = stage.scripts(false);
+    let scripts = stage.for_good(false);
     for name in ["../evil", "nothing", "open", "a/b", ""] {
         let error = stage
             .of(&scripts, json!({ "script": name }))
@@ -163,7 +186,7 @@ async fn only_the_catalogue_is_run_and_nothing_others_can_change() {
     let error = stage.of(&scripts, inline()).run().await.unwrap_err();
     assert!(error.to_string().contains("inline is off"), "{error}");
     let ran = stage
-        .of(&stage.scripts(true), inline())
+        .of(&stage.for_good(true), inline())
         .run()
         .await
         .unwrap();
@@ -177,6 +200,83 @@ async fn only_the_catalogue_is_run_and_nothing_others_can_change() {
             .code(),
         "input-misfit"
     );
+}
+
+/// A variable or a file as its entry says, files of their names where there is none; never an argument, and never in what is seen.
+#[tokio::test]
+async fn a_script_is_handed_its_secrets_and_shows_them_nowhere() {
+    let stage = Stage::new();
+    let text = "tr '\\0' ' ' < /proc/$$/cmdline > DIR/line; printf '%s|%s' \"$TOKEN\" \"$(cat \"$HOME/key\")\" | tee DIR/got; stat -c ' %a' \"$HOME/key\"\n";
+    stage.script("told.sh", text);
+    stage.script("told.undo.sh", "cat \"$HOME/key\" > DIR/undone\n");
+    let read = |name: &str| fs::read_to_string(stage.dir.path().join(name)).unwrap();
+    let input = |secrets: Value| json!({ "script": "told", "secrets": secrets });
+    let both = json!({ "token": "hunter2hunter2", "key": "correct horse" });
+    let scripts =
+        stage.scripts_of("[told]\nsecrets.token.env = \"TOKEN\"\nsecrets.key.file = \"key\"\n");
+    let ran = stage.of(&scripts, input(both)).run().await.unwrap();
+    assert_eq!(read("got"), "hunter2hunter2|correct horse");
+    assert_eq!(ran.stdout, "***|*** 600\n");
+    assert!(!read("line").contains("hunter2") && !read("line").contains("horse"));
+    let error = stage.of(&scripts, input(json!({ "key": "x" }))).run().await;
+    assert_eq!(error.unwrap_err().code(), "argument-refused");
+
+    // Nothing is said of it: a file for each.
+    let scripts = stage.scripts(false);
+    let case = || stage.of(&scripts, input(json!({ "key": "correct horse" })));
+    let ran = case().run().await.unwrap();
+    assert_eq!(
+        (read("got").as_str(), ran.stdout.as_str()),
+        ("|correct horse", "|*** 600\n")
+    );
+    case().undo().await.unwrap();
+    assert_eq!(read("undone"), "correct horse");
+    for name in ["script", "args.json", "result.json", "../up", ""] {
+        let error = stage.of(&scripts, input(json!({ name: "x" }))).run().await;
+        assert_eq!(error.unwrap_err().code(), "argument-refused", "{name}");
+    }
+    let left = fs::read_dir(stage.dir.path().join("runs")).unwrap();
+    assert_eq!(left.count(), 0);
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_script_holds_for_it() {
+    use sha2::Digest as _;
+    let stage = Stage::new();
+    stage.script("looks.sh", "test -e DIR/there\n");
+    let hash = sha2::Sha256::digest(fs::read(stage.dir.path().join("scripts/looks.sh")).unwrap());
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    // What only looks changes nothing, whatever it says.
+    let scripts = stage.scripts_of(&format!(
+        "[looks]\neffect = \"none\"\nsha256 = \"{hash}\"\n"
+    ));
+    let case = || stage.of(&scripts, json!({ "script": "looks" }));
+    let error = case().run().await.unwrap_err();
+    assert!(
+        error.nothing_changed() && error.code() == "script-failed",
+        "{error}"
+    );
+    case().undo().await.unwrap();
+    fs::write(stage.dir.path().join("there"), "").unwrap();
+    case().run().await.unwrap();
+    stage.script("looks.sh", "touch DIR/changed\n");
+    let error = case().run().await.unwrap_err();
+    assert_eq!(error.code(), "script-changed");
+    assert!(!stage.dir.path().join("changed").exists());
+
+    for (toml, why) in [
+        ("[nothing]\n", "no script `nothing`"),
+        ("[looks]\nsha256 = \"abc\"\n", "no SHA-256"),
+        (
+            "[looks]\nsecrets.x.file = \"script\"\n",
+            "files of the run itself",
+        ),
+        ("[looks]\ncapabilities = [\"god\"]\n", "no capability"),
+    ] {
+        let made = ScriptRun::from(&stage.config(false), &said(toml), &stage.processes);
+        let error = made.unwrap_err().to_string();
+        assert!(error.contains(why), "{toml}: {error}");
+    }
 }
 
 const TESTS: &str = r#"

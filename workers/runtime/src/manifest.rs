@@ -1,6 +1,7 @@
 //! The manifest of an automation, made from its constants and types, so that what is announced cannot differ from what is built.
 
 use baton_messages::{Manifest, NameError, TaskType};
+use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use crate::automation::Automation;
@@ -48,7 +49,9 @@ pub fn manifest_of<A: Automation>() -> Result<Manifest, ManifestError> {
         }
     };
     let input = schemars::schema_for!(A::Input).to_value();
-    let output = schemars::schema_for!(A::Output).to_value();
+    // As it is written: a field that is always there is always there for whoever reads it, whatever may be left out where it is read again.
+    let written = SchemaSettings::default().for_serialize().into_generator();
+    let output = written.into_root_schema_for::<A::Output>().to_value();
     let examples = A::examples()
         .into_iter()
         .map(serde_json::to_value)
@@ -73,4 +76,44 @@ pub fn manifest_of<A: Automation>() -> Result<Manifest, ManifestError> {
         needs: A::NEEDS.iter().map(|need| (*need).to_owned()).collect(),
         examples,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_messages::Effect;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Context, TaskError};
+
+    struct Sees;
+
+    #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+    struct Seen {
+        always: Option<String>,
+        #[serde(default)]
+        filled: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sometimes: Option<String>,
+    }
+
+    impl Automation for Sees {
+        const TYPE: &'static str = "test.see@1";
+        const SUMMARY: &'static str = "Sees";
+        const EFFECT: Effect = Effect::None;
+        const IDEMPOTENT: bool = true;
+        type Input = Seen;
+        type Output = Seen;
+
+        async fn run(&self, _: &Context, input: Seen) -> Result<Seen, TaskError> {
+            Ok(input)
+        }
+    }
+
+    #[test]
+    fn an_input_is_described_as_it_is_read_and_an_output_as_it_is_written() {
+        let manifest = manifest_of::<Sees>().unwrap();
+        assert_eq!(manifest.output["required"], json!(["always", "filled"]));
+        assert_eq!(manifest.input.get("required"), None);
+    }
 }

@@ -1,6 +1,7 @@
-//! `nightly-backup`: the archive holds what the folder holds, old ones go only after it is in place; one that cannot be put in place
-//! leaves neither an archive nor a gap.
+//! `nightly-backup`: the archive holds what the folder holds, old ones go only after it is in place; one that cannot be put in place, or that
+//! holds something else, leaves neither an archive nor a gap.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -8,6 +9,11 @@ use serde_json::{Value, json};
 use crate::world::World;
 
 async fn folders() -> World {
+    folders_with(None).await
+}
+
+/// With this shell script in place of tar.
+async fn folders_with(tar: Option<&str>) -> World {
     let mut world = World::new().await;
     for folder in ["documents/deep", "backup"] {
         std::fs::create_dir_all(world.path(folder)).expect("what the test needs can be made");
@@ -20,11 +26,23 @@ async fn folders() -> World {
         .arg(world.path("backup/backup-old.tar.gz"))
         .status();
     assert!(aged.expect("what the test needs can be made").success());
-    let replaced = [
+    let mut replaced = vec![
         ("/srv/data", world.text("documents")),
         ("/srv/backup", world.text("backup")),
     ];
-    let types = ["command.run@1", "file.symlink@1"];
+    if let Some(text) = tar {
+        let text = format!("#!/bin/sh\n{text}");
+        std::fs::write(world.path("tar"), text).expect("what the test needs can be made");
+        let may_run = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(world.path("tar"), may_run)
+            .expect("what the test needs can be made");
+        replaced.push(("/usr/bin/tar", world.text("tar")));
+    }
+    let types = [
+        "command.run@1",
+        "command.run-irreversible@1",
+        "file.symlink@1",
+    ];
     world.ship("nightly-backup", &replaced, &types).await;
     world
 }
@@ -72,4 +90,41 @@ async fn a_backup_that_cannot_be_put_in_place_is_taken_away_and_old_ones_stay() 
     assert!(world.path("backup/backup-old.tar.gz").exists());
     let kept = std::fs::read_to_string(world.path("backup/latest.tar.gz"));
     assert_eq!(kept.expect("what the test needs can be made"), "mine");
+}
+
+/// One byte of a file within the archive is another, with its name, its size and the archive's own sums as they should be: no list of names
+/// shows that.
+const CORRUPTS_CONTENT: &str = r#"/usr/bin/tar "$@" || exit
+[ "$1" = --create ] || exit 0
+for word; do case $word in --file=*) file=${word#--file=} ;; esac; done
+gzip -dc "$file" | sed 's/treasure/treasurE/' | gzip > "$file.part" && mv "$file.part" "$file"
+"#;
+
+/// The archive itself is damaged: one byte in its middle.
+const CORRUPTS_ARCHIVE: &str = r#"/usr/bin/tar "$@" || exit
+[ "$1" = --create ] || exit 0
+for word; do case $word in --file=*) file=${word#--file=} ;; esac; done
+middle=$(($(stat -c %s "$file") / 2))
+old=$(od -An -tu1 -j "$middle" -N 1 "$file")
+printf "\\$(printf %o $(((old + 1) % 256)))" | dd of="$file" bs=1 seek="$middle" conv=notrunc status=none
+"#;
+
+#[tokio::test]
+async fn a_backup_with_one_byte_changed_fails_says_so_and_lets_nothing_go() {
+    for (corrupts, said) in [
+        (CORRUPTS_CONTENT, "one: Contents differ"),
+        (CORRUPTS_ARCHIVE, "gzip"),
+    ] {
+        let world = folders_with(Some(corrupts)).await;
+        std::fs::write(world.path("documents/deep/one"), "the treasure is here")
+            .expect("what the test needs can be made");
+        let saga = world
+            .run("nightly-backup", &input(&world), "compensated")
+            .await
+            .to_string();
+        assert!(saga.contains(said), "{said}: {saga}");
+        assert!(!world.path("backup/backup-2026-01-02.tar.gz").exists());
+        assert!(!world.path("backup/latest.tar.gz").exists());
+        assert!(world.path("backup/backup-old.tar.gz").exists());
+    }
 }

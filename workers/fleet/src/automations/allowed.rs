@@ -9,10 +9,11 @@ use baton_worker::{SecretText, TaskError};
 use regex::Regex;
 use serde_json::Value;
 
+use super::confined::{Confined, Words};
 use crate::config::{CommandConfig, CommandEffect};
-use crate::process::{Changes, Ended, Exit, Run, User, UserError};
+use crate::process::{Changes, Ended, Exit, Pin, Run};
 
-mod secrets;
+pub(crate) mod secrets;
 
 /// The longest value of a parameter, in bytes: names, versions and paths are shorter.
 const VALUE_BYTES_MAX: usize = 4096;
@@ -36,8 +37,9 @@ pub(crate) struct Command {
     args: Vec<Vec<Piece>>,
     params: BTreeMap<String, Param>,
     dirs: Vec<PathBuf>,
-    user: Option<User>,
-    env: Vec<(String, String)>,
+    confined: Confined,
+    pin: Option<Pin>,
+    files_pinned: Vec<Pin>,
     result: Option<jsonschema::Validator>,
 }
 
@@ -157,17 +159,55 @@ impl Command {
             dir.canonicalize()
                 .map_err(|error| format!("dirs: {}: {error}", dir.display()))
         });
-        let user = config.user.as_deref().map(User::named).transpose();
+        let dirs = dirs.collect::<Result<Vec<_>, _>>()?;
+        if config.effect == CommandEffect::Reversible && config.undo.is_none() {
+            return Err(
+                "effect is \"reversible\", and undo names no entry that takes it back; where none can, it is \"irreversible\""
+                    .to_owned(),
+            );
+        }
+        if config.effect == CommandEffect::Irreversible && config.undo.is_some() {
+            return Err("effect is \"irreversible\", and undo names what takes it back: it is one or the other".to_owned());
+        }
+        for place in config.dir.iter().chain(&dirs) {
+            if !config.sandbox.reaches(place) {
+                return Err(format!(
+                    "sandbox: it runs in {}, which is neither in read nor in write",
+                    place.display()
+                ));
+            }
+        }
+        let pin = |path: &Path, sha256: &String| {
+            Pin::new(path, sha256).ok_or_else(|| {
+                format!(
+                    "{}: `{sha256}` is no SHA-256 of 64 hexadecimal digits",
+                    path.display()
+                )
+            })
+        };
+        let files_pinned = config
+            .files_sha256
+            .iter()
+            .map(|(path, sha256)| pin(path, sha256));
         Ok(Self {
             args,
             params,
-            dirs: dirs.collect::<Result<_, _>>()?,
-            user: user.map_err(|error: UserError| error.to_string())?,
-            env: config
-                .env
-                .iter()
-                .map(|v| variable(v))
-                .collect::<Result<_, _>>()?,
+            dirs,
+            confined: Confined::new(&Words {
+                user: config.user.as_deref(),
+                may_gain_privileges: config.may_gain_privileges,
+                capabilities: &config.capabilities,
+                sandbox: &config.sandbox,
+                umask: config.umask,
+                limits: config.limits,
+                env: &config.env,
+            })?,
+            pin: config
+                .sha256
+                .as_ref()
+                .map(|sha256| pin(&config.program, sha256))
+                .transpose()?,
+            files_pinned: files_pinned.collect::<Result<_, _>>()?,
             result: config.result_schema.as_deref().map(schema).transpose()?,
             config: config.clone(),
         })
@@ -176,17 +216,15 @@ impl Command {
     /// What is to be run for this filling.
     pub(crate) fn run(&self, filling: Filling<'_>) -> Result<Run, TaskError> {
         let values = self.values(filling.args)?;
-        let mut run = Run::new(self.config.program.as_os_str())
-            .limits(self.config.limits)
-            .user(self.user)
-            .may_gain_privileges(self.config.may_gain_privileges);
+        let run = Run::new(self.config.program.as_os_str());
+        let mut run = self
+            .confined
+            .confine(run)
+            .pinned(self.pin.clone(), &self.files_pinned);
         for arg in &self.args {
             if let Some(arg) = filled(arg, &values) {
                 run = run.arg(arg);
             }
-        }
-        for (name, value) in &self.env {
-            run = run.env(name, value);
         }
         if let Some(limit) = self.config.timeout_ms {
             run = run.timeout(Duration::from_millis(limit));
@@ -407,17 +445,6 @@ fn is_name(text: &str) -> bool {
         && text
             .chars()
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-')
-}
-
-fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text
-        .split_once('=')
-        .ok_or_else(|| format!("env: `{text}` is not NAME=value"))?;
-    Run::new("")
-        .env(name, value)
-        .allowed()
-        .map_err(|error| format!("env: {error}"))?;
-    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn schema(path: &Path) -> Result<jsonschema::Validator, String> {

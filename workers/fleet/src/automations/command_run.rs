@@ -1,5 +1,8 @@
 //! `command.run@1`: runs what the worker's allow-list names, and nothing else. The message names an entry and fills its parameters; program,
 //! user, folder, limits and what the exit codes mean are the worker's. A whole tree of processes ends with it, with proof.
+//!
+//! What a type promises has to hold for every entry: `command.run` takes back what it did, so it runs only entries that name an undo, or that
+//! only look. The others are run by [`command.run-irreversible`](CommandRunIrreversible), of which the checker knows that nothing takes it back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::allowed::{AllowError, Allowed, Command, Filling};
+use super::confined::not_reversible;
 use super::ran::{fits, shown};
 use crate::config::{CommandConfig, CommandEffect};
 use crate::process::{Changes, Ended, Exit, Processes};
@@ -23,6 +27,10 @@ pub struct CommandRun {
     allowed: Arc<Allowed>,
     processes: Processes,
 }
+
+/// Runs commands of an allow-list that nothing takes back.
+#[derive(Debug, Clone)]
+pub struct CommandRunIrreversible(CommandRun);
 
 /// Which command, and with what.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -77,6 +85,47 @@ impl CommandRun {
         })
     }
 
+    async fn enter(
+        &self,
+        context: &Context,
+        input: &CommandRunInput,
+    ) -> Result<CommandRunOutput, TaskError> {
+        let command = self.allowed.get(&input.command)?;
+        let run = command.run(input.filling())?;
+        let ended = self.processes.run(context, run).await;
+        let ended = ended.map_err(|error| error.into_task_error(command.changes()))?;
+        command.judged(&input.command, &ended)?;
+        output_of(command, &input.command, &ended)
+    }
+
+    async fn find_out(
+        &self,
+        context: &Context,
+        input: &CommandRunInput,
+    ) -> Result<Probe<CommandRunOutput>, TaskError> {
+        let name = &input.command;
+        let command = self.allowed.get(name)?;
+        if command.changes() == Changes::Nothing {
+            return Ok(Probe::DidNot);
+        }
+        let Some(by) = &command.config.probe else {
+            return Ok(Probe::CannotTell(format!(
+                "command {name} names no probe command"
+            )));
+        };
+        let prober = self.allowed.get(by)?;
+        let run = prober.run_after(input.filling())?;
+        let ended = self.processes.run(context, run).await;
+        let ended = ended.map_err(|error| error.into_task_error(Changes::Nothing))?;
+        Ok(match ended.exit {
+            Exit::Code(0) => Probe::Happened(output_of(command, name, &ended)?),
+            Exit::Code(1) => Probe::DidNot,
+            Exit::Code(_) | Exit::Signal(_) => {
+                Probe::CannotTell(ended.complaint(&format!("probe command {by}")))
+            }
+        })
+    }
+
     /// Runs the entry's undo entry.
     async fn take_back(
         &self,
@@ -109,7 +158,8 @@ impl CommandRunInput {
 
 impl Automation for CommandRun {
     const TYPE: &'static str = "command.run@1";
-    const SUMMARY: &'static str = "Runs a command of the worker's allow-list";
+    const SUMMARY: &'static str =
+        "Runs a command of the worker's allow-list, and takes it back by another";
     const EFFECT: Effect = Effect::Reversible;
     const IDEMPOTENT: bool = false;
     const HAS_UNDO: bool = true;
@@ -134,12 +184,14 @@ impl Automation for CommandRun {
         context: &Context,
         input: CommandRunInput,
     ) -> Result<CommandRunOutput, TaskError> {
-        let command = self.allowed.get(&input.command)?;
-        let run = command.run(input.filling())?;
-        let ended = self.processes.run(context, run).await;
-        let ended = ended.map_err(|error| error.into_task_error(command.changes()))?;
-        command.judged(&input.command, &ended)?;
-        output_of(command, &input.command, &ended)
+        let name = &input.command;
+        if self.allowed.get(name)?.config.effect == CommandEffect::Irreversible {
+            return Err(not_reversible(
+                &format!("command {name}"),
+                CommandRunIrreversible::TYPE,
+            ));
+        }
+        self.enter(context, &input).await
     }
 
     async fn undo(&self, context: &Context, done: Done<Self>) -> Result<(), TaskError> {
@@ -151,7 +203,7 @@ impl Automation for CommandRun {
                 Err(TaskError::failed(
                     "no-undo",
                     format!(
-                        "command {} names no undo command: take it back by hand, or give it one in the worker's [commands]",
+                        "command {} names no undo command any more: take it back by hand, or give it one in the worker's [commands]",
                         done.input.command
                     ),
                 ))
@@ -164,27 +216,59 @@ impl Automation for CommandRun {
         context: &Context,
         asked: Asked<Self>,
     ) -> Result<Probe<CommandRunOutput>, TaskError> {
-        let name = &asked.input.command;
-        let command = self.allowed.get(name)?;
-        if command.changes() == Changes::Nothing {
-            return Ok(Probe::DidNot);
-        }
-        let Some(by) = &command.config.probe else {
-            return Ok(Probe::CannotTell(format!(
-                "command {name} names no probe command"
-            )));
-        };
-        let prober = self.allowed.get(by)?;
-        let run = prober.run_after(asked.input.filling())?;
-        let ended = self.processes.run(context, run).await;
-        let ended = ended.map_err(|error| error.into_task_error(Changes::Nothing))?;
-        Ok(match ended.exit {
-            Exit::Code(0) => Probe::Happened(output_of(command, name, &ended)?),
-            Exit::Code(1) => Probe::DidNot,
-            Exit::Code(_) | Exit::Signal(_) => {
-                Probe::CannotTell(ended.complaint(&format!("probe command {by}")))
-            }
-        })
+        self.find_out(context, &asked.input).await
+    }
+}
+
+impl CommandRunIrreversible {
+    /// Runs what the configuration names.
+    ///
+    /// # Errors
+    /// [`AllowError`] with the entry at fault.
+    pub fn allowing(
+        config: &BTreeMap<String, CommandConfig>,
+        processes: &Processes,
+    ) -> Result<Self, AllowError> {
+        CommandRun::allowing(config, processes).map(Self)
+    }
+}
+
+impl Automation for CommandRunIrreversible {
+    const TYPE: &'static str = "command.run-irreversible@1";
+    const SUMMARY: &'static str =
+        "Runs a command of the worker's allow-list that nothing takes back";
+    const EFFECT: Effect = Effect::Irreversible;
+    const IDEMPOTENT: bool = false;
+    const HAS_PROBE: bool = true;
+    const TIMEOUT_MS_DEFAULT: u64 = CommandRun::TIMEOUT_MS_DEFAULT;
+    const TIMEOUT_MS_MAX: u64 = TIMEOUT_MS_MAX;
+    const NEEDS: &'static [&'static str] = CommandRun::NEEDS;
+    type Input = CommandRunInput;
+    type Output = CommandRunOutput;
+
+    fn examples() -> Vec<CommandRunInput> {
+        vec![CommandRunInput {
+            command: "prune-backups".to_owned(),
+            args: BTreeMap::from([("days".to_owned(), json!(14))]),
+            secrets: BTreeMap::new(),
+            dir: None,
+        }]
+    }
+
+    async fn run(
+        &self,
+        context: &Context,
+        input: CommandRunInput,
+    ) -> Result<CommandRunOutput, TaskError> {
+        self.0.enter(context, &input).await
+    }
+
+    async fn probe(
+        &self,
+        context: &Context,
+        asked: Asked<Self>,
+    ) -> Result<Probe<CommandRunOutput>, TaskError> {
+        self.0.find_out(context, &asked.input).await
     }
 }
 

@@ -4,6 +4,9 @@
 //! one, whatever the branch has become. A new folder is filled beside its place and renamed into it, whole; a folder that is there has to be
 //! a checkout of the same repository without changes of its own, and is switched.
 //!
+//! What is checked out is readable as its modes in the repository and `processes.umask` say, for a server that serves it; the `.git` of a folder
+//! that is made is its owner's alone, for what it holds was never meant to be served.
+//!
 //! Undo removes the folder it made, or switches back to the commit it found: only when what stands there is still what was put there, as far
 //! as git keeps it. Files git does not keep (what a build leaves) are no reason to stop: they go with the folder that was made.
 
@@ -199,10 +202,11 @@ impl GitCheckout {
         commit: &str,
     ) -> Result<(), TaskError> {
         let beside = spot.beside.clone();
+        let mode = self.git.folder_mode();
         context
             .blocking(move || {
                 remove_tree(&beside)?;
-                std::fs::create_dir(&beside)
+                make_tree(&beside, mode)
             })
             .await?
             .map_err(|error| {
@@ -529,6 +533,19 @@ fn remove_tree(path: &Path) -> std::io::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
+}
+
+/// Makes the folder of a checkout, whatever the umask of the worker itself is.
+fn make_tree(path: &Path, mode: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    let closed = || {
+        let mut made = std::fs::DirBuilder::new();
+        made.mode(0o700);
+        made
+    };
+    closed().create(path)?;
+    closed().create(path.join(".git"))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
 fn rename_fresh(from: &Path, to: &Path) -> Result<(), rustix::io::Errno> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use baton_worker::{Context, SecretText, TaskError};
+use baton_worker::{Context, Masks, SecretText, TaskError};
 
 use super::rooted::{RootError, Roots};
 use crate::config::GitConfig;
@@ -55,6 +55,8 @@ pub(crate) struct Remote {
     pub(crate) address: String,
     protocol: &'static str,
     authorization: Option<String>,
+    /// Whatever the other end says of the token is not seen.
+    masks: Masks,
 }
 
 impl Git {
@@ -86,6 +88,11 @@ impl Git {
             let all: String = system.iter().map(|one| pem(one)).collect();
             all + &self.ca_pem
         }))
+    }
+
+    /// The mode of a folder that is made for a checkout.
+    pub(crate) fn folder_mode(&self) -> u32 {
+        self.processes.umask().of_folder()
     }
 
     /// The repository at `address`, if it may be spoken to.
@@ -137,10 +144,12 @@ impl Git {
             }
             None => None,
         };
+        let shown_nowhere = token.map(SecretText::reveal).transpose()?;
         Ok(Remote {
             address: address.to_owned(),
             protocol,
             authorization,
+            masks: Masks::of(shown_nowhere),
         })
     }
 
@@ -247,6 +256,9 @@ impl<'a> Call<'a> {
                 .env("GIT_CONFIG_COUNT", "1")
                 .env("GIT_CONFIG_KEY_0", "http.extraHeader")
                 .env("GIT_CONFIG_VALUE_0", authorization);
+        }
+        if let Some(remote) = self.remote {
+            run = run.masks(remote.masks.clone());
         }
         if let Some(authorities) = authorities {
             settings.push(format!("http.sslCAInfo=~/{AUTHORITIES}"));

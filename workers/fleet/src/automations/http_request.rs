@@ -1,8 +1,9 @@
 //! `http.request@1`: one request to a web address, and what it means when it does not go well.
 //!
-//! What was never sent is *failed*: nothing can have happened. What the other end refused (4xx, 429, 503) is *failed* as well. Where a
-//! request that changes something was sent and no answer came, or the answer says only that something broke (5xx), the attempt is
-//! *unknown*: a `probe` in its input can find out. It is undone by a request of the saga's own: `undo: { task: http.request@1, … }`.
+//! What was never sent is *failed*: nothing can have happened. What the other end refused (4xx, 429) is *failed* as well. Where a request that
+//! changes something was sent and no answer came, or the answer says only that something broke (5xx, 503 included: whoever stood between may
+//! have said so after it was acted upon), the attempt is *unknown*: a `probe` in its input can find out. Sent again is only what may be: GET,
+//! HEAD, PUT, DELETE, and what the input calls `repeatable`; no sooner than the server wants (`Retry-After`). It is undone by a request of the saga's own: `undo: { task: http.request@1, … }`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -62,7 +63,7 @@ pub struct HttpRequestInput {
     #[serde(default)]
     pub expect: Expect,
     /// Whether the server makes one of two requests with the same `Idempotency-Key`. Such a request is sent again when its answer was
-    /// lost. GET, HEAD, PUT and DELETE always are.
+    /// lost, or is 502, 503 or 504. GET, HEAD, PUT and DELETE always are; any other never.
     #[serde(default)]
     pub repeatable: bool,
     /// How long one answer may take, such as `5s`; 30 seconds when absent. Set the step's `timeout` longer.
@@ -240,7 +241,8 @@ impl Sending<'_> {
             };
             may_have_acted |= !error.told.nothing_changed();
             let again = error.lost && self.repeatable && number < SENDS_MAX;
-            if !again || context.remaining() < pause + TIME_TO_SAY {
+            let wait = error.after.map_or(pause, |after| after.max(pause));
+            if !again || context.remaining() < wait + TIME_TO_SAY {
                 return Err(if may_have_acted {
                     as_unknown(error.told)
                 } else {
@@ -249,7 +251,7 @@ impl Sending<'_> {
             }
             tokio::select! {
                 () = context.cancelled().cancelled() => return Err(as_unknown(error.told)),
-                () = tokio::time::sleep(pause) => pause *= 2,
+                () = tokio::time::sleep(wait) => pause *= 2,
             }
         }
         Err(TaskError::failed("not-sent", "nothing was sent"))
@@ -286,16 +288,13 @@ impl Sending<'_> {
     fn no_answer(&self, error: &SendError) -> Unanswered {
         let (code, message) = (error.code(), error.to_string());
         if error.may_be_sent() && !self.verb.is_safe() {
-            return Unanswered {
-                told: TaskError::unknown(code, message),
-                lost: true,
-            };
+            return Unanswered::lost(TaskError::unknown(code, message));
         }
         let told = TaskError::failed(code, message);
         if error.may_retry() {
             Unanswered {
-                told: told.retryable(),
                 lost: error.may_be_sent(),
+                ..Unanswered::of(told.retryable())
             }
         } else {
             Unanswered::of(told)
@@ -311,6 +310,10 @@ impl Sending<'_> {
         );
         let safe = self.verb.is_safe();
         match answer.status {
+            503 if !safe => Unanswered {
+                after: retry_after(answer),
+                ..Unanswered::lost(TaskError::unknown("not-now", message))
+            },
             429 | 503 => {
                 let told = TaskError::failed("not-now", message).retryable();
                 Unanswered::of(match retry_after(answer) {
@@ -320,14 +323,10 @@ impl Sending<'_> {
             }
             408 | 425 => Unanswered::of(TaskError::failed("not-now", message).retryable()),
             400..500 => Unanswered::of(TaskError::failed("refused", message)),
-            502 | 504 if safe => Unanswered {
-                told: TaskError::failed("gateway", message).retryable(),
-                lost: true,
-            },
-            502 | 504 => Unanswered {
-                told: TaskError::unknown("gateway", message),
-                lost: true,
-            },
+            502 | 504 if safe => {
+                Unanswered::lost(TaskError::failed("gateway", message).retryable())
+            }
+            502 | 504 => Unanswered::lost(TaskError::unknown("gateway", message)),
             500.. if safe => Unanswered::of(TaskError::failed("broken", message).retryable()),
             500.. => Unanswered::of(TaskError::unknown("broken", message)),
             _ if safe => Unanswered::of(TaskError::failed("not-as-expected", message)),
@@ -342,11 +341,24 @@ struct Unanswered {
     told: TaskError,
     /// Whether sending it again may bring the answer.
     lost: bool,
+    /// How long the server wants to be left alone before that.
+    after: Option<Duration>,
 }
 
 impl Unanswered {
     const fn of(told: TaskError) -> Self {
-        Self { told, lost: false }
+        Self {
+            told,
+            lost: false,
+            after: None,
+        }
+    }
+
+    fn lost(told: TaskError) -> Self {
+        Self {
+            lost: true,
+            ..Self::of(told)
+        }
     }
 }
 

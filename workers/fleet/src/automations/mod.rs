@@ -7,6 +7,7 @@ mod check_http;
 mod check_ping;
 mod check_tcp;
 mod command_run;
+mod confined;
 mod echo;
 mod effect;
 mod file_ensure_line;
@@ -47,7 +48,8 @@ use std::sync::Arc;
 use baton_worker::{ManifestError, Registry};
 
 use crate::config::{
-    AutomationsConfig, CommandConfig, Config, FilesConfig, GitConfig, NetConfig, ServiceConfig,
+    AutomationsConfig, CommandConfig, Config, FilesConfig, GitConfig, NetConfig, ScriptConfig,
+    ScriptRunConfig, ServiceConfig,
 };
 use crate::process::{Processes, ProcessesConfig};
 use http_client::Client;
@@ -59,7 +61,7 @@ pub use check_command::{CheckCommand, CheckCommandInput, CheckCommandOutput, Exp
 pub use check_http::CheckHttp;
 pub use check_ping::CheckPing;
 pub use check_tcp::CheckTcp;
-pub use command_run::{CommandRun, CommandRunInput, CommandRunOutput};
+pub use command_run::{CommandRun, CommandRunInput, CommandRunIrreversible, CommandRunOutput};
 pub use echo::Echo;
 pub use effect::{TestEffect, TestEffectLate};
 pub use file_ensure_line::FileEnsureLine;
@@ -74,7 +76,9 @@ pub use http_poll::HttpPoll;
 pub use http_request::HttpRequest;
 pub use ledger::{Ledger, LedgerError};
 pub use rooted::RootError;
-pub use script_run::{Inline, Language, ScriptRun, ScriptRunInput, ScriptRunOutput};
+pub use script_run::{
+    Inline, Language, ScriptRun, ScriptRunInput, ScriptRunIrreversible, ScriptRunOutput,
+};
 pub use scripts::ScriptsError;
 pub use service::{ServiceError, ServiceInput, ServiceOutput, Services};
 pub use service_restart::ServiceRestart;
@@ -145,7 +149,12 @@ pub fn registry(config: &Config, processes: &Processes) -> Result<Registry, Flee
         registry = with_commands(registry, &config.commands, processes)?;
     }
     if of.script_run.folder.is_some() || of.script_run.inline {
-        registry = registry.with(ScriptRun::from(&of.script_run, processes)?)?;
+        registry = with_scripts(registry, &of.script_run, &config.scripts, processes)?;
+    } else if let Some(name) = config.scripts.keys().next() {
+        return Err(FleetError::Scripts(ScriptsError::Entry {
+            name: name.clone(),
+            why: "there is no catalogue of scripts: set automations.script_run.folder".to_owned(),
+        }));
     }
     if !config.services.is_empty() {
         registry = with_services(registry, &config.services, processes)?;
@@ -165,7 +174,7 @@ pub fn catalogue() -> Result<Registry, FleetError> {
     let registry = with_git(registry, &processes, &of.git, &of.net)?;
     let registry = with_commands(registry, &BTreeMap::new(), &processes)?;
     let registry = with_services(registry, &BTreeMap::new(), &processes)?;
-    let registry = registry.with(ScriptRun::from(&of.script_run, &processes)?)?;
+    let registry = with_scripts(registry, &of.script_run, &BTreeMap::new(), &processes)?;
     with_effects(registry, "http://127.0.0.1:1")
 }
 
@@ -228,8 +237,20 @@ fn with_commands(
 ) -> Result<Registry, FleetError> {
     Ok(registry
         .with(CommandRun::allowing(config, processes)?)?
+        .with(CommandRunIrreversible::allowing(config, processes)?)?
         .with(CheckCommand::allowing(config, processes)?)?
         .with(TestRun::allowing(config, processes)?)?)
+}
+
+fn with_scripts(
+    registry: Registry,
+    config: &ScriptRunConfig,
+    said: &BTreeMap<String, ScriptConfig>,
+    processes: &Processes,
+) -> Result<Registry, FleetError> {
+    Ok(registry
+        .with(ScriptRun::from(config, said, processes)?)?
+        .with(ScriptRunIrreversible::from(config, said, processes)?)?)
 }
 
 fn with_services(

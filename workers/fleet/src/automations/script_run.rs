@@ -1,17 +1,22 @@
 //! `script.run@1`: runs a script of the worker's catalogue (sh, python or tcl). The message names it, and may pin it by its SHA-256; what was
-//! hashed is what is run, for it is copied first. Arguments go in as JSON, the result comes out as JSON, neither by a command line.
+//! hashed is what is run, for it is copied first. Arguments go in as JSON, the result comes out as JSON, neither by a command line; secrets go
+//! in as files or variables.
+//!
+//! A script with an undo beside it, or that only looks, is run by `script.run`; any other by [`script.run-irreversible`](ScriptRunIrreversible).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use baton_worker::{Asked, Automation, Context, Done, Effect, Probe, TaskError};
+use baton_worker::{Asked, Automation, Context, Done, Effect, Probe, SecretText, TaskError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::confined::not_reversible;
 use super::ran::{fits, shown};
 pub use super::scripts::Language;
-use super::scripts::{Script, Scripts, ScriptsError};
-use crate::config::ScriptRunConfig;
+use super::scripts::{ARGS, SCRIPT, Script, Scripts, ScriptsError, changed};
+use crate::config::{CommandEffect, ScriptConfig, ScriptRunConfig};
 use crate::process::{Changes, Ended, Exit, Processes, Run};
 
 /// Six hours, as for commands.
@@ -27,6 +32,10 @@ pub struct ScriptRun {
     scripts: Arc<Scripts>,
     processes: Processes,
 }
+
+/// Runs scripts of a catalogue that nothing takes back.
+#[derive(Debug, Clone)]
+pub struct ScriptRunIrreversible(ScriptRun);
 
 /// Which script, and with what. Either `script` or `inline`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +56,10 @@ pub struct ScriptRunInput {
     /// What it is given, as JSON: on its standard input, and in the file `args.json` of its folder.
     #[serde(default)]
     pub args: Value,
+    /// Its secrets, best given as references: `${ secret("name") }`. Each comes as the file of its name in the folder `$HOME`, unless the
+    /// worker's `[scripts.NAME]` says another way; never as an argument.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretText>,
 }
 
 /// A script of the message's own.
@@ -82,13 +95,17 @@ pub struct ScriptRunOutput {
 }
 
 impl ScriptRun {
-    /// Runs what lies in the catalogue.
+    /// Runs what lies in the catalogue, as is said of it.
     ///
     /// # Errors
     /// [`ScriptsError`] when the catalogue cannot be used.
-    pub fn from(config: &ScriptRunConfig, processes: &Processes) -> Result<Self, ScriptsError> {
+    pub fn from(
+        config: &ScriptRunConfig,
+        said: &BTreeMap<String, ScriptConfig>,
+        processes: &Processes,
+    ) -> Result<Self, ScriptsError> {
         Ok(Self {
-            scripts: Arc::new(Scripts::new(config)?),
+            scripts: Arc::new(Scripts::new(config, said)?),
             processes: processes.clone(),
         })
     }
@@ -113,21 +130,85 @@ impl ScriptRun {
         }
     }
 
+    /// What it does to the world.
+    fn effect(&self, input: &ScriptRunInput) -> Result<CommandEffect, TaskError> {
+        let undo = self.find(input, "undo")?.is_some();
+        Ok(self.scripts.entry(input.script.as_deref()).effect(undo))
+    }
+
+    fn changes(&self, input: &ScriptRunInput) -> Changes {
+        match self.scripts.entry(input.script.as_deref()).config.effect {
+            Some(CommandEffect::None) => Changes::Nothing,
+            Some(CommandEffect::Reversible | CommandEffect::Irreversible) | None => {
+                Changes::Something
+            }
+        }
+    }
+
+    async fn start(
+        &self,
+        context: &Context,
+        input: &ScriptRunInput,
+    ) -> Result<ScriptRunOutput, TaskError> {
+        let script = self.find(input, "")?;
+        let script = script.ok_or_else(|| TaskError::failed("not-allowed", "no such script"))?;
+        if let Some(wanted) = input.sha256.as_ref().filter(|sha| **sha != script.sha256) {
+            return Err(changed(&script, wanted));
+        }
+        let changes = self.changes(input);
+        let ended = self
+            .enter(context, input, ("", &script), &input.args)
+            .await?;
+        judged(&ended, changes)?;
+        output_of(&script, &ended, changes)
+    }
+
+    async fn find_out(
+        &self,
+        context: &Context,
+        input: &ScriptRunInput,
+    ) -> Result<Probe<ScriptRunOutput>, TaskError> {
+        if self.changes(input) == Changes::Nothing {
+            return Ok(Probe::DidNot);
+        }
+        let Some(script) = self.find(input, "probe")? else {
+            return Ok(Probe::CannotTell(
+                "the script has no probe beside it".to_owned(),
+            ));
+        };
+        let told = json!({ "args": input.args });
+        let ended = self
+            .enter(context, input, ("probe", &script), &told)
+            .await?;
+        Ok(match ended.exit {
+            Exit::Code(0) => Probe::Happened(output_of(&script, &ended, Changes::Nothing)?),
+            Exit::Code(1) => Probe::DidNot,
+            Exit::Code(_) | Exit::Signal(_) => Probe::CannotTell(ended.complaint("the probe")),
+        })
+    }
+
     async fn enter(
         &self,
         context: &Context,
-        script: &Script,
+        input: &ScriptRunInput,
+        (part, script): (&str, &Script),
         told: &Value,
-        changes: Changes,
     ) -> Result<Ended, TaskError> {
+        let entry = self.scripts.entry(input.script.as_deref());
+        entry.held(part, script)?;
         let told = told.to_string();
         let (program, args) = self.scripts.interpreter(script.language);
         let run = Run::new(program)
             .args(args)
-            .arg("script")
-            .file("script", script.text.as_bytes())
-            .file("args.json", told.as_bytes())
+            .arg(SCRIPT)
+            .file(SCRIPT, script.text.as_bytes())
+            .file(ARGS, told.as_bytes())
             .stdin(told);
+        let run = entry.run(run, &input.secrets)?;
+        let changes = match part {
+            "probe" => Changes::Nothing,
+            _ => self.changes(input),
+        };
         let ended = self.processes.run(context, run).await;
         ended.map_err(|error| error.into_task_error(changes))
     }
@@ -135,7 +216,8 @@ impl ScriptRun {
 
 impl Automation for ScriptRun {
     const TYPE: &'static str = "script.run@1";
-    const SUMMARY: &'static str = "Runs a script of the worker's catalogue: sh, python or tcl";
+    const SUMMARY: &'static str =
+        "Runs a script of the worker's catalogue (sh, python or tcl), and takes it back by another";
     const EFFECT: Effect = Effect::Reversible;
     const IDEMPOTENT: bool = false;
     const HAS_UNDO: bool = true;
@@ -153,6 +235,7 @@ impl Automation for ScriptRun {
             sha256: None,
             inline: None,
             args: json!({ "host": "www.example.com" }),
+            secrets: BTreeMap::new(),
         }]
     }
 
@@ -161,36 +244,32 @@ impl Automation for ScriptRun {
         context: &Context,
         input: ScriptRunInput,
     ) -> Result<ScriptRunOutput, TaskError> {
-        let script = self.find(&input, "")?;
-        let script = script.ok_or_else(|| TaskError::failed("not-allowed", "no such script"))?;
-        if let Some(wanted) = input.sha256.as_ref().filter(|sha| **sha != script.sha256) {
-            return Err(TaskError::failed(
-                "script-changed",
-                format!(
-                    "the script has SHA-256 {}, and not {wanted}: it was changed",
-                    script.sha256
-                ),
+        let undo = self.find(&input, "undo")?.is_some();
+        let effect = self.effect(&input)?;
+        if effect == CommandEffect::Irreversible || (effect == CommandEffect::Reversible && !undo) {
+            return Err(not_reversible(
+                "a script without an undo beside it",
+                ScriptRunIrreversible::TYPE,
             ));
         }
-        let ended = self
-            .enter(context, &script, &input.args, Changes::Something)
-            .await?;
-        judged(&ended)?;
-        output_of(&script, &ended)
+        self.start(context, &input).await
     }
 
     async fn undo(&self, context: &Context, done: Done<Self>) -> Result<(), TaskError> {
+        if self.changes(&done.input) == Changes::Nothing {
+            return Ok(());
+        }
         let Some(script) = self.find(&done.input, "undo")? else {
             return Err(TaskError::failed(
                 "no-undo",
-                "the script has no undo beside it: take it back by hand, or put NAME.undo there",
+                "the script has no undo beside it any more: take it back by hand, or put NAME.undo there",
             ));
         };
         let told = json!({ "args": done.input.args, "output": done.output });
         let ended = self
-            .enter(context, &script, &told, Changes::Something)
+            .enter(context, &done.input, ("undo", &script), &told)
             .await?;
-        judged(&ended)
+        judged(&ended, Changes::Something)
     }
 
     async fn probe(
@@ -198,24 +277,64 @@ impl Automation for ScriptRun {
         context: &Context,
         asked: Asked<Self>,
     ) -> Result<Probe<ScriptRunOutput>, TaskError> {
-        let Some(script) = self.find(&asked.input, "probe")? else {
-            return Ok(Probe::CannotTell(
-                "the script has no probe beside it".to_owned(),
-            ));
-        };
-        let told = json!({ "args": asked.input.args });
-        let ended = self
-            .enter(context, &script, &told, Changes::Nothing)
-            .await?;
-        Ok(match ended.exit {
-            Exit::Code(0) => Probe::Happened(output_of(&script, &ended)?),
-            Exit::Code(1) => Probe::DidNot,
-            Exit::Code(_) | Exit::Signal(_) => Probe::CannotTell(ended.complaint("the probe")),
-        })
+        self.find_out(context, &asked.input).await
     }
 }
 
-fn judged(ended: &Ended) -> Result<(), TaskError> {
+impl ScriptRunIrreversible {
+    /// Runs what lies in the catalogue, as is said of it.
+    ///
+    /// # Errors
+    /// [`ScriptsError`] when the catalogue cannot be used.
+    pub fn from(
+        config: &ScriptRunConfig,
+        said: &BTreeMap<String, ScriptConfig>,
+        processes: &Processes,
+    ) -> Result<Self, ScriptsError> {
+        ScriptRun::from(config, said, processes).map(Self)
+    }
+}
+
+impl Automation for ScriptRunIrreversible {
+    const TYPE: &'static str = "script.run-irreversible@1";
+    const SUMMARY: &'static str = "Runs a script of the worker's catalogue that nothing takes back";
+    const EFFECT: Effect = Effect::Irreversible;
+    const IDEMPOTENT: bool = false;
+    const HAS_PROBE: bool = true;
+    const TIMEOUT_MS_DEFAULT: u64 = ScriptRun::TIMEOUT_MS_DEFAULT;
+    const TIMEOUT_MS_MAX: u64 = TIMEOUT_MS_MAX;
+    const NEEDS: &'static [&'static str] = ScriptRun::NEEDS;
+    type Input = ScriptRunInput;
+    type Output = ScriptRunOutput;
+
+    fn examples() -> Vec<ScriptRunInput> {
+        vec![ScriptRunInput {
+            script: Some("send-invoices".to_owned()),
+            sha256: None,
+            inline: None,
+            args: json!({ "month": "2026-10" }),
+            secrets: BTreeMap::from([("token".to_owned(), SecretText::reference("billing"))]),
+        }]
+    }
+
+    async fn run(
+        &self,
+        context: &Context,
+        input: ScriptRunInput,
+    ) -> Result<ScriptRunOutput, TaskError> {
+        self.0.start(context, &input).await
+    }
+
+    async fn probe(
+        &self,
+        context: &Context,
+        asked: Asked<Self>,
+    ) -> Result<Probe<ScriptRunOutput>, TaskError> {
+        self.0.find_out(context, &asked.input).await
+    }
+}
+
+fn judged(ended: &Ended, changes: Changes) -> Result<(), TaskError> {
     let message = || ended.complaint("the script");
     match ended.exit {
         Exit::Code(0) => Ok(()),
@@ -223,12 +342,22 @@ fn judged(ended: &Ended) -> Result<(), TaskError> {
         Exit::Code(CODE_RETRYABLE) => {
             Err(TaskError::failed("script-failed", message()).retryable())
         }
-        Exit::Code(_) | Exit::Signal(_) => Err(TaskError::unknown("script-failed", message())),
+        Exit::Code(_) | Exit::Signal(_) => Err(match changes {
+            Changes::Nothing => TaskError::failed("script-failed", message()),
+            Changes::Something => TaskError::unknown("script-failed", message()),
+        }),
     }
 }
 
-fn output_of(script: &Script, ended: &Ended) -> Result<ScriptRunOutput, TaskError> {
-    let misfit = |code: &str, why: String| TaskError::unknown(code, why).is_final();
+fn output_of(
+    script: &Script,
+    ended: &Ended,
+    changes: Changes,
+) -> Result<ScriptRunOutput, TaskError> {
+    let misfit = |code: &str, why: String| match changes {
+        Changes::Nothing => TaskError::failed(code, why),
+        Changes::Something => TaskError::unknown(code, why).is_final(),
+    };
     let output = ScriptRunOutput {
         sha256: script.sha256.clone(),
         result: ended

@@ -1,27 +1,52 @@
 //! The catalogue of scripts: files of one folder of the worker, known by name, read whole and hashed each time one is run.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use baton_worker::TaskError;
+use baton_worker::{SecretText, TaskError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::config::ScriptRunConfig;
+use super::allowed::secrets;
+use super::confined::{Confined, Words};
+use crate::config::{CommandEffect, ScriptConfig, ScriptRunConfig, SecretWay};
+use crate::process::{Pin, Run, hex};
 
 /// The largest script, in bytes.
 const SCRIPT_BYTES_MAX: u64 = 256 * 1024;
 
+/// The script's own file in the folder of its run.
+pub(crate) const SCRIPT: &str = "script";
+/// What it is given, there.
+pub(crate) const ARGS: &str = "args.json";
+
 /// Why there is no catalogue.
 #[derive(Debug, thiserror::Error)]
-#[error("`automations.script_run.folder`: {} cannot be used; it has to be a folder only its owner may write to", path.display())]
-pub struct ScriptsError {
-    path: PathBuf,
-    #[source]
-    source: std::io::Error,
+pub enum ScriptsError {
+    /// The folder.
+    #[error(
+        "`automations.script_run.folder`: {} cannot be used; it has to be a folder only its owner may write to",
+        path.display()
+    )]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An entry.
+    #[error("[scripts.{name}]: {why}")]
+    Entry {
+        /// The name of the script.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// What a script is written in.
@@ -47,6 +72,16 @@ const ENDINGS: [(&str, Language); 3] = [
 #[derive(Debug)]
 pub(crate) struct Scripts {
     config: ScriptRunConfig,
+    entries: BTreeMap<String, Entry>,
+    /// Of what nothing is said.
+    plain: Entry,
+}
+
+/// What is said of one script.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) config: ScriptConfig,
+    confined: Confined,
 }
 
 /// One script, whole.
@@ -59,12 +94,37 @@ pub(crate) struct Script {
 
 impl Scripts {
     /// Looks at the folder, and says in the log what lies there.
-    pub(crate) fn new(config: &ScriptRunConfig) -> Result<Self, ScriptsError> {
+    pub(crate) fn new(
+        config: &ScriptRunConfig,
+        said: &BTreeMap<String, ScriptConfig>,
+    ) -> Result<Self, ScriptsError> {
+        let entry = |(name, entry): (&String, &ScriptConfig)| {
+            let made = Entry::new(entry).map_err(|why| ScriptsError::Entry {
+                name: name.clone(),
+                why,
+            });
+            made.map(|made| (name.clone(), made))
+        };
+        let plain = Entry::new(&ScriptConfig::default()).map_err(|why| ScriptsError::Entry {
+            name: String::new(),
+            why,
+        })?;
         let scripts = Self {
             config: config.clone(),
+            entries: said.iter().map(entry).collect::<Result<_, _>>()?,
+            plain,
         };
+        // A word that holds for nothing is a mistake in a name, and whoever wrote it believes that it holds.
+        for name in said.keys() {
+            if let Err(error) = scripts.find(name, "") {
+                return Err(ScriptsError::Entry {
+                    name: name.clone(),
+                    why: error.to_string(),
+                });
+            }
+        }
         if let Some(folder) = &config.folder {
-            let trouble = |source| ScriptsError {
+            let trouble = |source| ScriptsError::Folder {
                 path: folder.clone(),
                 source,
             };
@@ -114,6 +174,12 @@ impl Scripts {
             )));
         }
         Ok(None)
+    }
+
+    /// What is said of the script of that name; of one of a message's own nothing is.
+    pub(crate) fn entry(&self, name: Option<&str>) -> &Entry {
+        let said = name.and_then(|name| self.entries.get(name));
+        said.unwrap_or(&self.plain)
     }
 
     /// A script of a message's own.
@@ -170,15 +236,110 @@ fn read(path: &Path) -> Result<Option<Script>, String> {
 }
 
 fn script(language: Language, text: String) -> Script {
-    use std::fmt::Write as _;
-    let digest = Sha256::digest(text.as_bytes());
-    let sha256 = digest.iter().fold(String::new(), |mut all, byte| {
-        let _ = write!(all, "{byte:02x}");
-        all
-    });
+    let sha256 = hex(&Sha256::digest(text.as_bytes()));
     Script {
         language,
         text,
         sha256,
     }
+}
+
+impl Entry {
+    fn new(config: &ScriptConfig) -> Result<Self, String> {
+        for (name, way) in &config.secrets {
+            secrets::checked(name, way)?;
+            if way.file.as_deref().is_some_and(is_ours) {
+                return Err(format!(
+                    "secrets.{name}: {SCRIPT} and {ARGS} are files of the run itself"
+                ));
+            }
+        }
+        let pins = [&config.sha256, &config.undo_sha256, &config.probe_sha256];
+        for sha256 in pins.into_iter().flatten() {
+            if Pin::new(Path::new(""), sha256).is_none() {
+                return Err(format!("`{sha256}` is no SHA-256 of 64 hexadecimal digits"));
+            }
+        }
+        Ok(Self {
+            confined: Confined::new(&Words {
+                user: config.user.as_deref(),
+                may_gain_privileges: config.may_gain_privileges,
+                capabilities: &config.capabilities,
+                sandbox: &config.sandbox,
+                umask: config.umask,
+                limits: config.limits,
+                env: &config.env,
+            })?,
+            config: config.clone(),
+        })
+    }
+
+    /// What it does to the world, where `undo` says whether there is a script that takes it back.
+    pub(crate) fn effect(&self, undo: bool) -> CommandEffect {
+        match (self.config.effect, undo) {
+            (Some(said), _) => said,
+            (None, true) => CommandEffect::Reversible,
+            (None, false) => CommandEffect::Irreversible,
+        }
+    }
+
+    /// Whether the script is the one it has to be; `part` as for [`Scripts::find`].
+    pub(crate) fn held(&self, part: &str, script: &Script) -> Result<(), TaskError> {
+        let wanted = match part {
+            "undo" => &self.config.undo_sha256,
+            "probe" => &self.config.probe_sha256,
+            _ => &self.config.sha256,
+        };
+        match wanted {
+            Some(wanted) if !wanted.eq_ignore_ascii_case(&script.sha256) => {
+                Err(changed(script, wanted))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// A run with its rights, handed what it takes.
+    pub(crate) fn run(
+        &self,
+        run: Run,
+        given: &BTreeMap<String, SecretText>,
+    ) -> Result<Run, TaskError> {
+        let mut run = self.confined.confine(run);
+        if let Some(limit) = self.config.timeout_ms {
+            run = run.timeout(std::time::Duration::from_millis(limit));
+        }
+        if !self.config.secrets.is_empty() {
+            return secrets::handed(run, &self.config.secrets, given);
+        }
+        let mut ways = BTreeMap::new();
+        for name in given.keys() {
+            let way = SecretWay {
+                env: None,
+                file: Some(name.clone()),
+            };
+            if is_ours(name) || secrets::checked(name, &way).is_err() {
+                return Err(TaskError::failed(
+                    "argument-refused",
+                    format!("`{name}` cannot be the name of a secret's file"),
+                ));
+            }
+            ways.insert(name.clone(), way);
+        }
+        secrets::handed(run, &ways, given)
+    }
+}
+
+fn is_ours(file: &str) -> bool {
+    [SCRIPT, ARGS].contains(&file)
+}
+
+/// The script is not the one that is wanted.
+pub(crate) fn changed(script: &Script, wanted: &str) -> TaskError {
+    TaskError::failed(
+        "script-changed",
+        format!(
+            "the script has SHA-256 {}, and not {wanted}: it was changed, and is not run",
+            script.sha256
+        ),
+    )
 }

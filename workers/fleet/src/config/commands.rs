@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::process::Limits;
+use crate::process::{Limits, Sandbox, Umask};
 
 /// One command of the allow-list.
 #[derive(Debug, Clone, Deserialize)]
@@ -61,6 +61,21 @@ pub struct CommandConfig {
     /// What it may use.
     #[serde(default)]
     pub limits: Limits,
+    /// The capabilities it keeps of those the worker has, by their names; `all` for every one.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
+    /// How far it reaches.
+    #[serde(default)]
+    pub sandbox: Sandbox,
+    /// What its new files are born without; as `processes.umask` says when absent.
+    #[serde(default)]
+    pub umask: Option<Umask>,
+    /// The SHA-256 its program has to have.
+    #[serde(default)]
+    pub sha256: Option<String>,
+    /// Further files, such as the script its program reads, and the SHA-256 each has to have.
+    #[serde(default)]
+    pub files_sha256: BTreeMap<PathBuf, String>,
 }
 
 /// What a command does to the world.
@@ -73,6 +88,38 @@ pub enum CommandEffect {
     Reversible,
     /// It changes something for good.
     Irreversible,
+}
+
+/// `[scripts.NAME]`: what is said of one script of the catalogue. Without an entry a script has the rights a command has that says nothing.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScriptConfig {
+    /// What it does to the world; when absent `reversible` where `NAME.undo.*` lies beside it, else `irreversible`.
+    pub effect: Option<CommandEffect>,
+    /// The SHA-256 it has to have.
+    pub sha256: Option<String>,
+    /// That of the script which takes it back.
+    pub undo_sha256: Option<String>,
+    /// That of the script which finds out whether it happened.
+    pub probe_sha256: Option<String>,
+    /// The secrets a task has to hand it, and how it gets each; when empty, what a task hands it comes as files of those names.
+    pub secrets: BTreeMap<String, SecretWay>,
+    /// Further variables of its environment, as `NAME=value`.
+    pub env: Vec<String>,
+    /// As whom it runs.
+    pub user: Option<String>,
+    /// Whether set-user-id programs such as sudo work below it.
+    pub may_gain_privileges: bool,
+    /// The capabilities it keeps of those the worker has.
+    pub capabilities: Vec<String>,
+    /// How far it reaches.
+    pub sandbox: Sandbox,
+    /// What its new files are born without.
+    pub umask: Option<Umask>,
+    /// Its own time limit, in milliseconds, beside that of the step.
+    pub timeout_ms: Option<u64>,
+    /// What it may use.
+    pub limits: Limits,
 }
 
 /// How a command gets a secret: one of the two, and never as an argument.

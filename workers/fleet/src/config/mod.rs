@@ -18,8 +18,8 @@ use crate::secrets::SecretConfig;
 pub use baton_settings::{ConfigError, Layers};
 use baton_settings::{Named, Program, Value, environment, instance};
 pub use commands::{
-    CommandConfig, CommandEffect, ParamConfig, ScriptRunConfig, SecretWay, ServiceConfig,
-    ServiceDriver,
+    CommandConfig, CommandEffect, ParamConfig, ScriptConfig, ScriptRunConfig, SecretWay,
+    ServiceConfig, ServiceDriver,
 };
 
 /// The most threads: each automation shares them with all others, and more than this no host of ours has.
@@ -39,6 +39,7 @@ const PROGRAM: Program = Program {
     defaults: DEFAULTS,
     named: &[
         anything_in("commands"),
+        anything_in("scripts"),
         anything_in("services"),
         anything_in("secrets"),
     ],
@@ -70,6 +71,9 @@ pub struct Config {
     /// What tasks may have run, by name.
     #[serde(default)]
     pub commands: BTreeMap<String, CommandConfig>,
+    /// What is said of single scripts of the catalogue, by name.
+    #[serde(default)]
+    pub scripts: BTreeMap<String, ScriptConfig>,
     /// Which services tasks may touch, by name.
     #[serde(default)]
     pub services: BTreeMap<String, ServiceConfig>,

@@ -1,5 +1,6 @@
 //! Control groups, version 2: one for each run, below the one the worker itself is in. `cgroup.kill` ends all members at once, and
-//! `populated 0` proves that none is left: no fork, session or daemon gets out.
+//! `populated 0` proves that none is left: no fork, session or daemon gets out. Where a host keeps the controllers of memory and processes under
+//! version 1, a run has a group there as well, for its limits alone.
 
 use std::fs;
 use std::io;
@@ -82,6 +83,53 @@ pub(crate) fn own() -> Option<PathBuf> {
     can_kill.then_some(own)
 }
 
+/// What a group limits for a run as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Controller {
+    /// Memory.
+    Memory,
+    /// The number of processes.
+    Processes,
+}
+
+impl Controller {
+    /// The kernel's word for it.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Processes => "pids",
+        }
+    }
+
+    /// The file of its limit under version 2.
+    pub(crate) const fn file(self) -> &'static str {
+        match self {
+            Self::Memory => "memory.max",
+            Self::Processes => "pids.max",
+        }
+    }
+
+    /// The file of its limit under version 1.
+    pub(crate) const fn file_of_version_1(self) -> &'static str {
+        match self {
+            Self::Memory => "memory.limit_in_bytes",
+            Self::Processes => "pids.max",
+        }
+    }
+
+    /// Where groups of version 1 may be made for it; none where it is not kept there, or may not be written.
+    pub(crate) fn under_version_1(self) -> Option<PathBuf> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let own = place_of(&mounts, &groups, self.word())?;
+        let probe = own.join(format!("baton-probe.{}", std::process::id()));
+        let made = Cgroup::create(probe).ok()?;
+        let limits = made.0.join(self.file_of_version_1()).exists();
+        made.remove().ok()?;
+        limits.then_some(own)
+    }
+}
+
 /// The controllers that hold for the groups of runs below `base`.
 pub(crate) fn given_on(base: &Path) -> String {
     fs::read_to_string(base.join("cgroup.subtree_control")).unwrap_or_default()
@@ -93,6 +141,26 @@ fn place(mounts: &str, groups: &str) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
         let (left, right) = line.split_once(" - ")?;
         if right.split(' ').next() != Some("cgroup2") {
+            return None;
+        }
+        let mut fields = left.split(' ').skip(3);
+        let (root, at) = (fields.next()?, fields.next()?);
+        let below = Path::new(within).strip_prefix(root).ok()?;
+        Some(Path::new(at).join(below))
+    })
+}
+
+/// Where in the file system the group of `groups` lies for a controller of version 1.
+fn place_of(mounts: &str, groups: &str, controller: &str) -> Option<PathBuf> {
+    let named = |list: &str| list.split(',').any(|one| one == controller);
+    let within = groups.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        named(controllers).then_some(path)
+    })?;
+    mounts.lines().find_map(|line| {
+        let (left, right) = line.split_once(" - ")?;
+        let mut of = right.split(' ');
+        if of.next() != Some("cgroup") || !named(of.next_back()?) {
             return None;
         }
         let mut fields = left.split(' ').skip(3);
@@ -122,5 +190,13 @@ mod tests {
         );
         assert_eq!(place(both, "8:pids:/x\n"), None);
         assert_eq!(place("", groups), None);
+        assert_eq!(
+            place_of(both, "8:pids:/x\n0::/y\n", "pids"),
+            Some(PathBuf::from("/sys/fs/cgroup/pids/x"))
+        );
+        let shared = "9 3 0:9 / /cg/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n";
+        let at = place_of(shared, "3:cpu,cpuacct:/\n", "cpuacct");
+        assert_eq!(at, Some(PathBuf::from("/cg/cpu,cpuacct/")));
+        assert_eq!(place_of(both, "8:pids:/x\n", "memory"), None);
     }
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
-use super::cgroup;
+use super::cgroup::{self, Controller};
 use super::options::ContainmentWish;
 
 /// How the processes of one run are held together, best first. Under every one of them the launcher is their subreaper and asks the kernel
@@ -60,26 +60,47 @@ impl Containment {
 pub(crate) struct Chosen {
     pub(crate) containment: Containment,
     pub(crate) base: Option<PathBuf>,
+    /// Where groups of version 1 are made, for what no group of version 2 limits here.
+    pub(crate) older: Vec<(Controller, PathBuf)>,
 }
 
 impl Chosen {
     /// An honest sentence about the limits of memory and of the number of processes: for a run as a whole, or how much less.
     pub(crate) fn limits(&self) -> String {
-        let given = self.base.as_deref().map(cgroup::given_on);
-        let given = given.unwrap_or_default();
-        let has = |controller: &str| given.split_whitespace().any(|one| one == controller);
-        let memory = if has("memory") {
+        let given = self.given();
+        let has =
+            |wanted| is_given(&given, wanted) || self.older.iter().any(|(kept, _)| *kept == wanted);
+        let memory = if has(Controller::Memory) {
             "memory is limited for a run as a whole"
         } else {
             "memory is limited for each process by itself (its address space)"
         };
-        let processes = if has("pids") {
+        let processes = if has(Controller::Processes) {
             "the number of processes for a run as a whole"
         } else {
             "the number of processes by user, and NOT AT ALL for what runs as root"
         };
         format!("{memory}, {processes}")
     }
+
+    fn given(&self) -> String {
+        let given = self.base.as_deref().map(cgroup::given_on);
+        given.unwrap_or_default()
+    }
+
+    /// With groups of version 1 for what is not limited otherwise.
+    fn with_older(mut self) -> Self {
+        let given = self.given();
+        let wanted = [Controller::Memory, Controller::Processes];
+        let missing = wanted.into_iter().filter(|one| !is_given(&given, *one));
+        let found = missing.filter_map(|one| Some((one, one.under_version_1()?)));
+        self.older = found.collect();
+        self
+    }
+}
+
+fn is_given(given: &str, controller: Controller) -> bool {
+    given.split_whitespace().any(|one| one == controller.word())
 }
 
 /// The way wished for, or the best there is; none when the one wished for is not to be had.
@@ -88,15 +109,17 @@ pub(crate) fn choose(wish: ContainmentWish) -> Option<Chosen> {
         cgroup::own().map(|base| Chosen {
             containment: Containment::Cgroup,
             base: Some(base),
+            older: Vec::new(),
         })
     };
     let plain = |containment| Chosen {
         containment,
         base: None,
+        older: Vec::new(),
     };
     let namespace = || can_unshare().then(|| plain(Containment::PidNamespace));
     let subreaper = || can_walk().then(|| plain(Containment::Subreaper));
-    match wish {
+    let chosen = match wish {
         ContainmentWish::Auto => cgroup()
             .or_else(namespace)
             .or_else(subreaper)
@@ -105,7 +128,8 @@ pub(crate) fn choose(wish: ContainmentWish) -> Option<Chosen> {
         ContainmentWish::PidNamespace => namespace(),
         ContainmentWish::Subreaper => subreaper(),
         ContainmentWish::ProcessGroup => Some(plain(Containment::ProcessGroup)),
-    }
+    };
+    chosen.map(Chosen::with_older)
 }
 
 /// Whether a PID namespace can be made, found out by making one.

@@ -13,11 +13,13 @@ use super::ended::{Ended, last_words, result_of};
 use super::folder::Folders;
 use super::launch::{LaunchSpec, STAGE_NANNY, SUBCOMMAND, Status, read_launch_error, read_status};
 use super::options::ProcessesConfig;
-use super::orphans::{MARK, OrphanError, end_orphans};
+use super::orphans::{MARK, OrphanError, end_orphans, forget_empty_groups, forget_orphaned_groups};
 use super::output::{Captured, Collector};
+use super::pins::Pin;
 use super::place::{Place, RESULT};
 use super::run::Run;
 use super::run_error::RunError;
+use super::umask::Umask;
 
 /// How long a killed tree may take to be gone before that counts as not confirmed. A process in an uninterruptible wait is not killed by
 /// anything; everything else is gone within milliseconds.
@@ -81,8 +83,12 @@ impl Processes {
     /// # Errors
     /// [`OrphanError`] when some of them cannot be ended.
     pub fn begin(&self) -> Result<usize, OrphanError> {
-        let base = self.chosen().and_then(|chosen| chosen.base.as_deref());
+        let chosen = self.chosen();
+        let base = chosen.and_then(|chosen| chosen.base.as_deref());
         let ended = end_orphans(base)?;
+        for (_, base) in chosen.iter().flat_map(|chosen| &chosen.older) {
+            forget_orphaned_groups(base);
+        }
         self.inner.folders.sweep();
         Ok(ended)
     }
@@ -97,6 +103,7 @@ impl Processes {
         if !context.still_allowed() {
             return Err(RunError::NotAllowed);
         }
+        pinned(context, &run).await?;
         let place = self.place(context, &run)?;
         let begun = Instant::now();
         let mut child = match self.launch(&place, &run) {
@@ -112,6 +119,19 @@ impl Processes {
         let watched = self.watch(context, &run, &mut child).await;
         let outcome = self.outcome(&place, &run, watched, begun.elapsed());
         place.leave(outcome, run.keep_failed).await
+    }
+
+    /// What new files of a run are born without, where nothing else is said.
+    #[must_use]
+    pub fn umask(&self) -> Umask {
+        self.inner.config.umask
+    }
+
+    fn umask_of(&self, run: &Run) -> Umask {
+        if run.prints_secret {
+            return Umask::CLOSED;
+        }
+        run.umask.unwrap_or(self.inner.config.umask)
     }
 
     fn chosen(&self) -> Option<&Chosen> {
@@ -146,8 +166,13 @@ impl Processes {
         };
         if self.inner.folders.is_sweep_due() {
             let folders = self.inner.folders.clone();
+            let older = chosen.older.iter().map(|(_, base)| base);
+            let bases: Vec<PathBuf> = chosen.base.iter().chain(older).cloned().collect();
             // Nobody waits for it: it is housekeeping.
-            drop(tokio::task::spawn_blocking(move || folders.sweep()));
+            drop(tokio::task::spawn_blocking(move || {
+                folders.sweep();
+                bases.iter().for_each(|base| forget_empty_groups(base));
+            }));
         }
         Place::make(&self.inner.folders, chosen, context, run)
     }
@@ -159,12 +184,18 @@ impl Processes {
             control: place.folder.control(),
             containment: place.containment,
             cgroup: place.cgroup_path(),
+            older_groups: place.older_paths(),
             stdin: run.stdin.is_some().then(|| place.stdin()),
             dir: run.dir.clone().unwrap_or_else(|| place.folder.work()),
             limits: run.limits,
             address_space_bytes,
             processes_of_user,
             user: run.user,
+            own: place.folder.work(),
+            umask: self.umask_of(run),
+            capabilities: run.capabilities,
+            sandbox: run.sandbox.clone(),
+            pin: run.pin.clone(),
             may_gain_privileges: run.may_gain_privileges,
             term_grace_ms: self.inner.config.term_grace_ms,
             confirm_ms: CONFIRM_MS,
@@ -293,6 +324,19 @@ impl Processes {
                 why: "its first process was killed from outside".to_owned(),
             }),
         }
+    }
+}
+
+/// Whether the files it needs are what they have to be.
+async fn pinned(context: &Context, run: &Run) -> Result<(), RunError> {
+    let pins: Vec<Pin> = run.pin.iter().chain(&run.files_pinned).cloned().collect();
+    if pins.is_empty() {
+        return Ok(());
+    }
+    let looked = context.blocking(move || pins.iter().try_for_each(|pin| pin.held().map(drop)));
+    match looked.await {
+        Ok(held) => held.map_err(RunError::Changed),
+        Err(_) => Err(RunError::NotAllowed),
     }
 }
 

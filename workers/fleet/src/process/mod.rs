@@ -4,7 +4,11 @@
 //!   folder, and what the automation adds; variables that change what a program loads or runs (`LD_*`, `BASH_ENV`, `PYTHONPATH` …) are
 //!   refused, from tasks `GIT_*` and the like as well.
 //! - **An own folder** for each run (0700), its working directory unless another is named; taken away after success, kept for some hours
-//!   after failure. An own session, umask 077, standard input from `/dev/null` or from given bytes.
+//!   after failure. What it is handed there (0600) nobody else reads; what it makes elsewhere is born under `processes.umask`, so that others
+//!   may read it. An own session, standard input from `/dev/null` or from given bytes.
+//! - **No more rights than it needs**: the capabilities of the worker are given up, but those an entry of the allow-list names, and
+//!   set-user-id programs give none back (`no_new_privs`). A [`Sandbox`] shuts it in further; where the kernel has none, nothing is started.
+//!   A program that is pinned ([`Pin`]) is not started when it is not what it was.
 //! - **Limits** of time, output (head and tail are kept, dropped bytes are counted), memory, processes, open files, file size.
 //! - **The whole tree ends, and its end is confirmed**, when the program ends, when the run is cancelled or its time is over, when the
 //!   future is dropped, and when the worker itself is killed. Where it cannot be confirmed, the run says so ([`RunError::Alive`]), and the
@@ -24,6 +28,7 @@
 //! # Ok(()) }
 //! ```
 
+mod capabilities;
 pub(crate) mod cgroup;
 mod containment;
 mod ended;
@@ -34,13 +39,17 @@ mod limits;
 mod options;
 mod orphans;
 mod output;
+mod pins;
 mod place;
 mod run;
 mod run_error;
+mod sandbox;
 pub(crate) mod tree;
+mod umask;
 mod user;
 
 pub use baton_worker::Masks;
+pub use capabilities::Capabilities;
 pub use containment::Containment;
 pub use ended::{Ended, Exit};
 pub use folder::FolderError;
@@ -49,6 +58,10 @@ pub use limits::Limits;
 pub use options::{ContainmentWish, ProcessesConfig};
 pub use orphans::OrphanError;
 pub use output::Captured;
+pub use pins::Pin;
+pub(crate) use pins::hex;
 pub use run::Run;
 pub use run_error::{Changes, RunError};
+pub use sandbox::{Sandbox, SandboxError, SandboxReach};
+pub use umask::Umask;
 pub use user::{User, UserError};

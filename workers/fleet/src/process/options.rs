@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::umask::Umask;
+
 /// What holds for everything a worker starts.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +21,8 @@ pub struct ProcessesConfig {
     pub term_grace_ms: u64,
     /// The `PATH` of everything that is started.
     pub path: String,
+    /// What new files are born without, where an entry of the allow-list does not say.
+    pub umask: Umask,
     /// How much of each of the two outputs is kept, in bytes: half from its head, half from its tail.
     pub output_bytes_max: usize,
 }
@@ -48,6 +52,7 @@ impl Default for ProcessesConfig {
             kept_hours: 24,
             term_grace_ms: 1_000,
             path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+            umask: Umask::USUAL,
             output_bytes_max: 64 * 1024,
         }
     }

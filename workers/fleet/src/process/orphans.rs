@@ -17,6 +17,8 @@ const PREFIX: &str = "baton-run";
 pub(crate) const MARK: &str = "BATON_RUN";
 /// How long orphans may take to be gone.
 const GONE_LIMIT: Duration = Duration::from_secs(10);
+/// How long a group may be without members before the first enters it; far longer than it takes.
+const ABOUT_TO_BE_ENTERED: Duration = Duration::from_secs(60);
 /// One look at them.
 const LOOK: Timespec = Timespec {
     tv_sec: 0,
@@ -126,6 +128,35 @@ pub(crate) fn end_marked(group: Option<&Cgroup>, mark: &str) -> Vec<i32> {
     }
 }
 
+/// Takes away the empty groups of earlier workers, which held nothing but limits.
+pub(crate) fn forget_orphaned_groups(base: &Path) {
+    for path in orphaned_groups(Some(base)) {
+        // One that somebody uses all the same stays.
+        let _ = Cgroup::at(path).remove();
+    }
+}
+
+/// Takes away the groups of runs nobody waited for to the end: a worker that lives long would have more and more of them. One that is young may
+/// be about to be entered.
+pub(crate) fn forget_empty_groups(base: &Path) {
+    let Ok(entries) = fs::read_dir(base) else {
+        return;
+    };
+    let ours = entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX));
+    for entry in ours {
+        let made = entry.metadata().and_then(|about| about.modified()).ok();
+        let age = made.and_then(|made| made.elapsed().ok());
+        let group = Cgroup::at(entry.path());
+        let old = age.is_some_and(|age| age > ABOUT_TO_BE_ENTERED);
+        if old && group.members().is_empty() && !group.is_populated() {
+            // Somebody may have entered it this moment: then the kernel does not let it go.
+            let _ = group.remove();
+        }
+    }
+}
+
 fn orphaned_groups(base: Option<&Path>) -> Vec<PathBuf> {
     let entries = base.and_then(|base| fs::read_dir(base).ok());
     entries
@@ -203,6 +234,28 @@ fn await_gone(pids: &[i32], until: Instant) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_nobody_is_in_are_forgotten_but_young_ones() {
+        let base = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            let path = base.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::File::open(path).unwrap()
+        };
+        let then = std::time::SystemTime::now() - 2 * ABOUT_TO_BE_ENTERED;
+        for name in [&mark("old"), "somebody-else"] {
+            make(name).set_modified(then).unwrap();
+        }
+        make(&mark("young"));
+        forget_empty_groups(base.path());
+        let left = fs::read_dir(base.path()).unwrap().flatten();
+        let mut left: Vec<_> = left
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, [mark("young"), "somebody-else".to_owned()]);
+    }
 
     #[test]
     fn only_what_belongs_to_a_worker_that_is_gone_is_an_orphan() {

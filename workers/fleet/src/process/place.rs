@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use baton_worker::Context;
 
-use super::cgroup::Cgroup;
+use super::cgroup::{Cgroup, Controller};
 use super::containment::{Chosen, Containment};
 use super::ended::Ended;
 use super::folder::{Folders, RunFolder};
@@ -26,6 +26,7 @@ pub(super) struct Place {
     pub(super) mark: String,
     pub(super) containment: Containment,
     cgroup: Option<Cgroup>,
+    older: Vec<(Controller, Cgroup)>,
 }
 
 impl Place {
@@ -51,8 +52,9 @@ impl Place {
             mark: mark(&id),
             containment: chosen.containment,
             cgroup: None,
+            older: Vec::new(),
         };
-        match place.fill(chosen.base.as_deref(), run) {
+        match place.fill(chosen, run) {
             Ok(()) => Ok(place),
             Err(error) => {
                 place.forget_group();
@@ -65,7 +67,7 @@ impl Place {
         }
     }
 
-    fn fill(&mut self, base: Option<&Path>, run: &Run) -> io::Result<()> {
+    fn fill(&mut self, chosen: &Chosen, run: &Run) -> io::Result<()> {
         if let Some(bytes) = &run.stdin {
             write_closed(&self.stdin(), bytes)?;
         }
@@ -76,8 +78,12 @@ impl Place {
                 std::os::unix::fs::chown(&path, Some(user.uid), Some(user.gid))?;
             }
         }
-        if let Some(base) = base {
+        if let Some(base) = &chosen.base {
             self.cgroup = Some(Cgroup::create(base.join(&self.mark))?);
+        }
+        for (controller, base) in &chosen.older {
+            let made = Cgroup::create(base.join(&self.mark))?;
+            self.older.push((*controller, made));
         }
         Ok(())
     }
@@ -92,20 +98,31 @@ impl Place {
         self.cgroup.as_ref().map(|group| group.path().to_owned())
     }
 
+    /// Where its groups of version 1 lie.
+    pub(super) fn older_paths(&self) -> Vec<PathBuf> {
+        let all = self.older.iter();
+        all.map(|(_, group)| group.path().to_owned()).collect()
+    }
+
     /// Sets what the cgroup can keep; the limits of memory and processes that each process has to be given itself.
     pub(super) fn limit(&self, run: &Run) -> (Option<u64>, Option<u64>) {
-        let by_group = |file: &str, value: Option<u64>| match (&self.cgroup, value) {
-            (Some(group), Some(value)) => group.set(file, value),
-            (None, _) | (_, None) => false,
+        let by_group = |controller: Controller, value: Option<u64>| {
+            let Some(value) = value else { return false };
+            let newer = self.cgroup.iter().map(|group| (group, controller.file()));
+            let older = self.older.iter().filter(|(kept, _)| *kept == controller);
+            let older = older.map(|(_, group)| (group, controller.file_of_version_1()));
+            newer
+                .chain(older)
+                .any(|(group, file)| group.set(file, value))
         };
         let Limits {
             memory_bytes,
             processes,
             ..
         } = run.limits;
-        let address_space = memory_bytes.filter(|_| !by_group("memory.max", memory_bytes));
+        let address_space = memory_bytes.filter(|_| !by_group(Controller::Memory, memory_bytes));
         let of_user = processes
-            .filter(|_| !by_group("pids.max", processes))
+            .filter(|_| !by_group(Controller::Processes, processes))
             .map(|processes| {
                 let own = rustix::process::geteuid().as_raw();
                 processes + processes_of(run.user.map_or(own, |user| user.uid))
@@ -158,10 +175,11 @@ impl Place {
 
     /// One with members stays, and is found by the next worker.
     fn forget_group(&self) {
-        if let Some(group) = &self.cgroup
-            && let Err(error) = group.remove()
-        {
-            tracing::debug!(%error, path = %group.path().display(), "the cgroup of a run cannot be removed");
+        let older = self.older.iter().map(|(_, group)| group);
+        for group in self.cgroup.iter().chain(older) {
+            if let Err(error) = group.remove() {
+                tracing::debug!(%error, path = %group.path().display(), "the cgroup of a run cannot be removed");
+            }
         }
     }
 }

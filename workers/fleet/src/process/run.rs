@@ -5,9 +5,13 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::capabilities::Capabilities;
 use super::limits::Limits;
+use super::pins::Pin;
 use super::place::RESULT;
 use super::run_error::RunError;
+use super::sandbox::Sandbox;
+use super::umask::Umask;
 use super::user::User;
 use baton_worker::Masks;
 
@@ -49,6 +53,11 @@ pub struct Run {
     pub(crate) masks: Masks,
     pub(crate) user: Option<User>,
     pub(crate) may_gain_privileges: bool,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) umask: Option<Umask>,
+    pub(crate) pin: Option<Pin>,
+    pub(crate) files_pinned: Vec<Pin>,
     pub(crate) keep_failed: bool,
     pub(crate) prints_secret: bool,
 }
@@ -70,6 +79,11 @@ impl Run {
             masks: Masks::default(),
             user: None,
             may_gain_privileges: false,
+            capabilities: Capabilities::NONE,
+            sandbox: Sandbox::None,
+            umask: None,
+            pin: None,
+            files_pinned: Vec::new(),
             keep_failed: true,
             prints_secret: false,
         }
@@ -167,6 +181,35 @@ impl Run {
     #[must_use]
     pub const fn may_gain_privileges(mut self, may: bool) -> Self {
         self.may_gain_privileges = may;
+        self
+    }
+
+    /// The capabilities it keeps of those the worker has; none otherwise.
+    #[must_use]
+    pub const fn capabilities(mut self, kept: Capabilities) -> Self {
+        self.capabilities = kept;
+        self
+    }
+
+    /// How far it reaches.
+    #[must_use]
+    pub fn sandbox(mut self, sandbox: Sandbox) -> Self {
+        self.sandbox = sandbox;
+        self
+    }
+
+    /// What its new files are born without; as the worker's configuration says otherwise.
+    #[must_use]
+    pub const fn umask(mut self, umask: Option<Umask>) -> Self {
+        self.umask = umask;
+        self
+    }
+
+    /// What its program has to be, and what else has to be what it was: looked at before it is started.
+    #[must_use]
+    pub fn pinned(mut self, program: Option<Pin>, files: &[Pin]) -> Self {
+        self.pin = program;
+        self.files_pinned = files.to_vec();
         self
     }
 

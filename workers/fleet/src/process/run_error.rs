@@ -19,6 +19,9 @@ pub enum RunError {
     /// What was asked for is not allowed; nothing was started.
     #[error("{0}")]
     Refused(String),
+    /// A file it needs is not what the configuration says it is; nothing was started.
+    #[error("{0}")]
+    Changed(String),
     /// The attempt may not act any more; nothing was started.
     #[error("the run may not act any more: its time or its lease is over, or it was cancelled")]
     NotAllowed,
@@ -78,7 +81,11 @@ impl RunError {
     #[must_use]
     pub const fn nothing_ran(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::NotAllowed | Self::Folder(_) | Self::NotStarted(_) => true,
+            Self::Refused(_)
+            | Self::Changed(_)
+            | Self::NotAllowed
+            | Self::Folder(_)
+            | Self::NotStarted(_) => true,
             Self::Stopped { .. } | Self::Alive { .. } | Self::Lost { .. } => false,
         }
     }
@@ -88,6 +95,7 @@ impl RunError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Refused(_) => "refused",
+            Self::Changed(_) => "program-changed",
             Self::NotAllowed => "no-longer-allowed",
             Self::Folder(_) => "work-folder",
             Self::NotStarted(_) => "not-started",
@@ -102,7 +110,9 @@ impl RunError {
     pub fn into_task_error(self, changes: Changes) -> TaskError {
         let (code, message) = (self.code(), self.to_string());
         match self {
-            Self::Refused(_) | Self::NotStarted(_) => TaskError::failed(code, message),
+            Self::Refused(_) | Self::Changed(_) | Self::NotStarted(_) => {
+                TaskError::failed(code, message)
+            }
             Self::NotAllowed | Self::Folder(_) => TaskError::failed(code, message).retryable(),
             Self::Alive { .. } => TaskError::unknown(code, message),
             Self::Stopped { .. } | Self::Lost { .. } => match changes {

@@ -73,6 +73,34 @@ async fn a_new_checkout_is_made_whole_and_removed_again() {
     case.tidy();
 }
 
+/// For a server of another user that serves it; what git keeps for itself is nobody else's.
+#[tokio::test]
+async fn what_is_checked_out_is_readable_as_its_modes_say() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let stage = Stage::new();
+    let work = stage.path("work");
+    fs::create_dir(work.join("bin")).unwrap();
+    fs::write(work.join("bin/run"), "#!/bin/sh\n").unwrap();
+    fs::set_permissions(work.join("bin/run"), fs::Permissions::from_mode(0o755)).unwrap();
+    let commit = stage.commit("bin/more", "x");
+    run_git(&work, "push --quiet origin main");
+    let case = Checkout::of(&stage, &commit);
+    case.run().await.unwrap();
+    for (name, mode) in [
+        ("", 0o755),
+        ("index.html", 0o644),
+        ("bin", 0o755),
+        ("bin/run", 0o755),
+        ("bin/more", 0o644),
+        (".git", 0o700),
+    ] {
+        let about = fs::metadata(case.dir().join(name)).unwrap();
+        assert_eq!(about.permissions().mode() & 0o777, mode, "{name:?}");
+    }
+    case.undo().await.unwrap();
+    assert!(!case.dir().exists());
+}
+
 #[tokio::test]
 async fn a_checkout_that_is_there_is_switched_and_switched_back_to_its_branch() {
     let stage = Stage::new();

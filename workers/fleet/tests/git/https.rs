@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use baton_fleet::automations::Git;
 use baton_fleet::config::GitConfig;
 
@@ -27,7 +30,14 @@ async fn a_token_opens_a_repository_over_http_and_no_other_does() {
     let (git, address) = (git(&stage, &base, ""), format!("{base}/origin.git"));
     for token in [None, Some("another-token")] {
         let said = stage.refused(&git, &address, token).await;
+        // What the server says of it is handed on, without it in any form.
+        assert!(said.contains("no access by"), "{said}");
         assert!(!said.contains("another-token"), "{said}");
+        assert!(
+            !said.contains(&BASE64.encode("another-token")[..16]),
+            "{said}"
+        );
+        assert_eq!(said.contains("token:***"), token.is_some(), "{said}");
         assert_eq!(server.let_in(), 0);
     }
     stage.both_go_over(&git, &address, Some(TOKEN)).await;

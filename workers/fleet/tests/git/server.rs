@@ -69,11 +69,22 @@ async fn serve(
         counted.fetch_add(1, Ordering::Relaxed);
         answer(root, request).await
     } else {
-        b"HTTP/1.1 401 No\r\nwww-authenticate: Basic realm=\"git\"\r\nconnection: close\r\n\r\n"
-            .to_vec()
+        no(request.header("authorization"))
     };
     let _ = stream.write_all(&answer).await;
     let _ = stream.shutdown().await;
+}
+
+/// A refusal that says whom it refuses, as some servers do, with all that was shown.
+fn no(shown: &str) -> Vec<u8> {
+    let plain = shown.strip_prefix("Basic ").unwrap_or_default();
+    let plain = String::from_utf8(BASE64.decode(plain).unwrap()).unwrap();
+    let body = format!("no access by {shown} that is {plain}.\n");
+    let length = body.len();
+    format!(
+        "HTTP/1.1 401 No\r\nwww-authenticate: Basic realm=\"git\"\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+    .into_bytes()
 }
 
 async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Request {

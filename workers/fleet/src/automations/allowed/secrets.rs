@@ -9,7 +9,7 @@ use crate::config::SecretWay;
 use crate::process::Run;
 
 /// What is wrong with the way one is handed over; nothing when it can be used.
-pub(super) fn checked(name: &str, way: &SecretWay) -> Result<(), String> {
+pub(crate) fn checked(name: &str, way: &SecretWay) -> Result<(), String> {
     let run = match (&way.env, &way.file) {
         (Some(variable), None) => Run::new("").env(variable, ""),
         (None, Some(file)) => Run::new("").file(file, ""),
@@ -22,7 +22,7 @@ pub(super) fn checked(name: &str, way: &SecretWay) -> Result<(), String> {
 }
 
 /// Hands over what the entry takes. Nothing of the run's folder is kept then, and nothing of them shows in what is printed.
-pub(super) fn handed(
+pub(crate) fn handed(
     mut run: Run,
     ways: &BTreeMap<String, SecretWay>,
     given: &BTreeMap<String, SecretText>,

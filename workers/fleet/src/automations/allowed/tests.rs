@@ -127,6 +127,25 @@ fn a_wrong_entry_is_refused_at_the_start() {
             entry("[a.secrets.x]\nfile = \"../x\""),
             "no plain file name",
         ),
+        (
+            "[a]\nprogram = \"/bin/true\"\neffect = \"reversible\"\n".to_owned(),
+            "undo names no entry",
+        ),
+        (
+            "[a]\nprogram = \"/bin/true\"\neffect = \"irreversible\"\nundo = \"a\"\n".to_owned(),
+            "one or the other",
+        ),
+        (entry("sha256 = \"abc\""), "no SHA-256"),
+        (entry("files_sha256 = { \"/x\" = \"abc\" }"), "/x: `abc`"),
+        (entry("capabilities = [\"god\"]"), "`god` is no capability"),
+        (
+            entry("dir = \"/srv\"\nsandbox.landlock.read = [\"/opt\"]"),
+            "runs in /srv",
+        ),
+        (
+            entry("may_gain_privileges = true\nsandbox.landlock.read = [\"/opt\"]"),
+            "cannot be shut in",
+        ),
         (entry("dirs = [\"/no/such/folder\"]"), "/no/such/folder"),
         (entry("user = \"no-such-user-here\""), "no user"),
         (entry("result_schema = \"/no/such/file\""), "/no/such/file"),

@@ -124,7 +124,9 @@ async fn each_way_to_go_wrong_has_its_right_word() {
         ("GET", says(500, "", ""), word("broken", true, true, 1)),
         ("POST", says(500, "", ""), word("broken", false, true, 1)),
         ("POST", says(429, "", ""), word("not-now", true, true, 1)),
-        ("POST", says(503, "", ""), word("not-now", true, true, 1)),
+        ("POST", says(503, "", ""), word("not-now", false, true, 1)),
+        ("GET", says(503, "", ""), word("not-now", true, true, 1)),
+        ("PUT", says(503, "", ""), word("not-now", false, true, 3)),
         ("POST", says(502, "", ""), word("gateway", false, true, 1)),
         ("GET", says(504, "", ""), word("gateway", true, true, 3)),
         ("POST", says(422, "", ""), word("refused", true, false, 1)),
@@ -150,8 +152,12 @@ async fn each_way_to_go_wrong_has_its_right_word() {
     }
     let repeatable = json!({ "repeatable": true });
     assert_eq!(
-        told("POST", Does::Cuts, repeatable).await,
+        told("POST", Does::Cuts, repeatable.clone()).await,
         word("connection-lost", false, true, 3)
+    );
+    assert_eq!(
+        told("POST", says(503, "", ""), repeatable).await,
+        word("not-now", false, true, 3)
     );
     let port = dead_port().await;
     let asked = json!({ "method": "POST", "url": format!("http://127.0.0.1:{port}/") });
@@ -185,6 +191,23 @@ async fn it_waits_as_long_as_the_server_wants() {
     let seven = TaskError::failed("not-now", error.to_string().split_once(": ").unwrap().1)
         .retry_after(Duration::from_secs(7));
     assert_eq!(error, seven);
+}
+
+#[tokio::test]
+async fn what_may_be_repeated_is_not_sent_again_before_the_server_wants_it() {
+    let busy = says(503, "retry-after: 1\r\n", "");
+    let server = TestServer::doing(&[busy, says(200, "", "done")]).await;
+    let began = std::time::Instant::now();
+    let asked = json!({ "method": "PUT", "url": server.url("/") });
+    assert_eq!(request(asked).await.unwrap().text.as_deref(), Some("done"));
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    assert_eq!(server.asked().len(), 2);
+    // Longer than the attempt may take: nobody is asked a second time, and nobody knows.
+    let server = TestServer::doing(&[says(503, "retry-after: 3000\r\n", "")]).await;
+    let asked = json!({ "method": "PUT", "url": server.url("/") });
+    let error = request(asked).await.unwrap_err();
+    assert!(!error.nothing_changed(), "{error}");
+    assert_eq!(server.asked().len(), 1);
 }
 
 #[tokio::test]

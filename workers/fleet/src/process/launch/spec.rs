@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::process::{Containment, Limits, User};
+use crate::process::{Capabilities, Containment, Limits, Pin, Sandbox, Umask, User};
 
 /// The word after the program's name.
 pub(crate) const SUBCOMMAND: &str = "launch";
@@ -12,6 +12,8 @@ pub(crate) const SUBCOMMAND: &str = "launch";
 pub(crate) const STAGE_NANNY: &str = "nanny";
 /// The stage that becomes the program.
 pub(crate) const STAGE_INNER: &str = "inner";
+/// The stage that becomes the program inside a PID namespace.
+pub(crate) const STAGE_PROGRAM: &str = "program";
 /// The first process of a PID namespace.
 pub(crate) const STAGE_INIT: &str = "init";
 
@@ -27,6 +29,8 @@ pub(crate) struct LaunchSpec {
     pub(crate) containment: Containment,
     /// The cgroup of this run, where there is one.
     pub(crate) cgroup: Option<PathBuf>,
+    /// Its groups of version 1, which limit it and hold nothing together.
+    pub(crate) older_groups: Vec<PathBuf>,
     /// Where the standard input is read from; nothing when absent.
     pub(crate) stdin: Option<PathBuf>,
     /// Where the program runs.
@@ -39,6 +43,16 @@ pub(crate) struct LaunchSpec {
     pub(crate) processes_of_user: Option<u64>,
     /// As whom it runs; as the worker when absent.
     pub(crate) user: Option<User>,
+    /// The folder of the run, which a sandbox leaves open.
+    pub(crate) own: PathBuf,
+    /// What its new files are born without.
+    pub(crate) umask: Umask,
+    /// The capabilities it keeps.
+    pub(crate) capabilities: Capabilities,
+    /// How far it reaches.
+    pub(crate) sandbox: Sandbox,
+    /// What its program has to be.
+    pub(crate) pin: Option<Pin>,
     /// Whether set-user-id programs (sudo) still work below it.
     pub(crate) may_gain_privileges: bool,
     /// How long the tree may take to end after SIGTERM.
