@@ -79,7 +79,7 @@ enum StoreAction {
     },
     /// Take everything from the SQLite file of an orchestrator that was stopped into the configured database, which has to be empty
     Import {
-        /// The file: `baton.db` in its data_dir
+        /// The file: `baton.db` in its `data_dir`
         file: PathBuf,
     },
 }

@@ -255,7 +255,7 @@ async fn apply(client: &mut Object) -> Result<(), refinery::Error> {
         .collect::<Result<Vec<_>, _>>()?;
     let mut runner = Runner::new(&migrations).set_grouped(true);
     runner.set_migration_table_name(HISTORY);
-    let plain: &mut tokio_postgres::Client = &mut **client;
+    let plain: &mut tokio_postgres::Client = client;
     runner.run_async(plain).await?;
     Ok(())
 }

@@ -334,7 +334,10 @@ pub async fn figures_follow_what_is_there(subject: &mut impl Subject) {
     );
     assert_eq!((counts.log_rows, counts.unsent), (40, 0));
     let kept = definition("move-port", 1, "saga: a\n");
-    assert_eq!(reader.definitions().await.unwrap(), [kept.clone()]);
+    assert_eq!(
+        reader.definitions().await.unwrap(),
+        std::slice::from_ref(&kept)
+    );
     let name = || "move-port".to_owned();
     assert_eq!(reader.definition(name(), 1).await.unwrap(), Some(kept));
     assert_eq!(reader.definition(name(), 2).await.unwrap(), None);
