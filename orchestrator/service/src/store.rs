@@ -42,16 +42,31 @@ pub enum OpenError {
 pub async fn open(config: &Config) -> Result<AnyStore, OpenError> {
     match config.store.kind {
         StoreKind::Sqlite => {
-            let options = SqliteOptions::default();
-            let store =
-                SqliteStore::open(config.database(), options).map_err(AnyOpenError::from)?;
-            Ok(AnyStore::Sqlite(store))
+            let store = released(&config.database()).await;
+            Ok(AnyStore::Sqlite(store.map_err(AnyOpenError::from)?))
         }
         StoreKind::Postgres => {
             let store = reached(&options(config)?).await;
             Ok(AnyStore::Postgres(Box::new(
                 store.map_err(AnyOpenError::from)?,
             )))
+        }
+    }
+}
+
+/// A file somebody else holds is waited for: a backup or a shell lets go of it.
+async fn released(path: &Path) -> Result<SqliteStore, baton_store::OpenError> {
+    let mut said = false;
+    loop {
+        match SqliteStore::open(path.to_path_buf(), SqliteOptions::default()) {
+            Err(error) if error.is_held() => {
+                if !said {
+                    tracing::warn!(store = %path.display(), error = %chain(&error), "another program holds the database (a backup, a shell with an open transaction?); it is tried again until that lets go");
+                    said = true;
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+            opened => return opened,
         }
     }
 }

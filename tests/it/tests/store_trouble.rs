@@ -112,6 +112,29 @@ async fn a_database_somebody_else_holds_when_a_worker_announces_itself_is_said_a
     assert_eq!(said, 1, "said once, not for each of its types:\n{log}");
 }
 
+/// Somebody holds the database when the orchestrator starts: it waits, says so once, and comes up when he lets go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_somebody_else_holds_at_the_start_is_waited_for() {
+    let mut system = Setup::workers(0).start().await;
+    system.await_ready().await;
+    system.orchestrator().process.kill9();
+    let database = system.data_dir().join("baton.db");
+    let lock = rusqlite::Connection::open(database).expect("the database can be opened");
+    lock.execute_batch("BEGIN EXCLUSIVE")
+        .expect("it can be locked");
+    system.orchestrator().process.start_again();
+    await_until("it to be said", SOON, async || {
+        let log = system.orchestrator().process.log();
+        log.contains("another program holds the database")
+    })
+    .await;
+    lock.execute_batch("ROLLBACK").expect("it can be unlocked");
+    system.await_ready().await;
+    let log = system.orchestrator().process.log();
+    let said = log.matches("another program holds the database").count();
+    assert_eq!(said, 1, "said once:\n{log}");
+}
+
 /// Writes until nothing more fits.
 fn fill(ballast: &Path) {
     let mut file = std::fs::File::create(ballast).expect("there is some room");

@@ -210,6 +210,21 @@ impl Context {
         ends.saturating_duration_since(now)
     }
 
+    /// Why it was cancelled, in words: for what an automation says of a run it ended.
+    #[must_use]
+    pub fn why_cancelled(&self) -> &'static str {
+        let now = Instant::now();
+        if self.ends <= now {
+            return "its time limit was over";
+        }
+        match &self.lease {
+            Some(lease) if lease.ends() <= now => {
+                "its worker could not confirm in time that it lives"
+            }
+            _ => "it was told to stop",
+        }
+    }
+
     /// Whether it may still act: to be asked last thing before an effect that cannot be taken back by the outside system's own memory.
     #[must_use]
     pub fn still_allowed(&self) -> bool {

@@ -56,7 +56,7 @@ pub(crate) fn readyz(State(api): Shared) -> Ready<(StatusCode, String)> {
     } else if let Some(what) = api.health.trouble() {
         (
             StatusCode::OK,
-            format!("degraded: what is asked for is kept until the broker is back. {what}\n"),
+            format!("degraded: what is asked for is kept. {what}\n"),
         )
     } else {
         (StatusCode::OK, "ok\n".to_owned())

@@ -138,7 +138,7 @@ impl Problem {
             StatusCode::SERVICE_UNAVAILABLE,
             "not-committed",
             "Not committed in time",
-            "the store does not take commits, see /readyz; it may still happen, so repeat it with this `id` (or with the same Idempotency-Key, where one was sent)",
+            "nothing was committed within the time a caller waits, see /readyz for why; it may still happen, so repeat it with this `id` (or with the same Idempotency-Key, where one was sent)",
         )
         .with("id", json!(id.to_string()))
         .again_after_s(5)

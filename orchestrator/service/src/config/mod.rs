@@ -15,6 +15,9 @@ use baton_settings::{Named, Program, Value, environment, instance};
 /// The widest a batch may be: what is decided in one transaction is held in memory, and decided again when it fails.
 const BATCH_LIMIT: usize = 4096;
 
+/// The longest a turn may wait for more: everybody who asks waits with it.
+const LINGER_MS_MAX: u64 = 1_000;
+
 /// The longest events may be kept, in hours: ten years.
 const KEEP_EVENTS_H_MAX: u64 = 87_600;
 
@@ -278,6 +281,12 @@ impl Config {
         }
         if !(1..=BATCH_LIMIT).contains(&self.inbox.batch_max) {
             return range("inbox.batch_max", "has to be from 1 to 4096; 512 is usual");
+        }
+        if self.inbox.linger_ms > LINGER_MS_MAX {
+            return range(
+                "inbox.linger_ms",
+                "has to be at most 1000: so long everybody waits for an answer; 2 is usual",
+            );
         }
         if self.bus.lanes < 2 {
             return range("bus.lanes", "has to be from 2 to 16; 3 is usual");

@@ -124,6 +124,24 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether somebody else holds the file at the moment: a backup, a shell.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        let mut below: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = below {
+            if let Some(rusqlite::Error::SqliteFailure(failure, _)) = error.downcast_ref() {
+                return matches!(
+                    failure.code,
+                    rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked
+                );
+            }
+            below = error.source();
+        }
+        false
+    }
+}
+
 /// The version of the tables this program writes.
 pub(crate) fn version_known() -> u32 {
     u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)

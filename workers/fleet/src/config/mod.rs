@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use baton_bus::BusConfig;
-use baton_messages::fleet::KILL_GRACE_MS;
+use baton_messages::fleet::{KILL_GRACE_MS, LEASE_MS_DEFAULT};
 use baton_messages::{PoolName, TaskType, WorkerId};
 use baton_worker::{CONCURRENCY_MAX, WorkerOptions};
 use serde::Deserialize;
@@ -26,6 +26,8 @@ pub use commands::{
 const THREADS_MAX: usize = 256;
 /// The shortest interval of what is sent again and again: below it a worker only keeps its broker busy.
 const INTERVAL_MS_MIN: u64 = 100;
+/// The longest time between two heartbeats: two of them fit into a lease before the worker has to end what it runs.
+const HEARTBEAT_MS_MAX: u64 = (LEASE_MS_DEFAULT - KILL_GRACE_MS) / 2;
 
 /// How much of an output may be kept: two of them have to fit into a message.
 const OUTPUT_BYTES: std::ops::RangeInclusive<usize> = 1_024..=131_072;
@@ -284,6 +286,14 @@ impl Config {
             if value < INTERVAL_MS_MIN {
                 return range(key, format!("has to be at least {INTERVAL_MS_MIN}"));
             }
+        }
+        if worker.heartbeat_ms > HEARTBEAT_MS_MAX {
+            return range(
+                "worker.heartbeat_ms",
+                format!(
+                    "has to be at most {HEARTBEAT_MS_MAX}: a run is ended when its lease cannot be confirmed in time, and one lost heartbeat must not do that"
+                ),
+            );
         }
         if worker.kill_grace_ms > KILL_GRACE_MS {
             return range(

@@ -84,6 +84,7 @@ fn values_out_of_range_are_refused_by_name() {
         ("[worker]\nthreads = 0\n", "worker.threads"),
         ("[worker]\npools = []\n", "worker.pools"),
         ("[worker]\nheartbeat_ms = 1\n", "worker.heartbeat_ms"),
+        ("[worker]\nheartbeat_ms = 60000\n", "worker.heartbeat_ms"),
         ("[worker]\nkill_grace_ms = 10001\n", "worker.kill_grace_ms"),
         ("[worker]\nname = \"a b\"\n", "worker.name"),
     ] {

@@ -240,7 +240,7 @@ impl Processes {
                     _ = child.wait() => break,
                     _ = &mut reading, if !read => read = true,
                     () = context.cancelled().cancelled(), if why.is_none() => {
-                        why = Some(if context.remaining().is_zero() { "its time limit was over" } else { "it was told to stop" });
+                        why = Some(context.why_cancelled());
                         drop(told.take());
                         limit.set(sleep(self.longest_end()));
                     }
