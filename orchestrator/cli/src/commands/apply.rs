@@ -2,10 +2,10 @@
 
 use baton_engine::Definition;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::check::{draw, read};
-use super::typed;
+use super::{items, typed};
 use crate::args::Apply;
 use crate::client::Client;
 use crate::error::CliError;
@@ -33,6 +33,8 @@ pub(crate) async fn apply(client: &Client, apply: &Apply, out: &mut Out) -> Resu
         {
             Ok(answer) => {
                 if !out.wants_json() {
+                    let warnings: Vec<Diagnostic> = typed(json!(items(&answer, "warnings")))?;
+                    draw(&warnings, &file, &text, out);
                     registered(&answer, &text, out);
                 }
                 all.push(answer);
