@@ -177,14 +177,6 @@ async fn words_that_mean_nothing_are_answered_with_what_there_is() {
             &["nowhere.yaml cannot be read", "in ", "wrong.yaml"],
         );
     }
-    // what is likely a mistake is registered, and said
-    let nobody = system.dir().join("nobody.yaml");
-    let text = "saga: nobody\nversion: 1\nsteps:\n  - { id: a, task: acme.paint@1 }\n";
-    std::fs::write(&nobody, text).expect("it can be written");
-    let nobody = nobody.to_str().expect("it is UTF-8");
-    let applied = baton.run(&["apply", nobody]).await.exits(0);
-    has(&applied.err, &["BT0021", "acme.paint@1", "1 warning in"]);
-    has(&applied.out, &["nobody@1 is registered"]);
     let json = baton
         .run(&["check", "--json", "nowhere.yaml", wrong])
         .await
