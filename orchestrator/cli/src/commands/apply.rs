@@ -2,10 +2,10 @@
 
 use baton_engine::Definition;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::check::{draw, read};
-use super::typed;
+use super::{items, typed};
 use crate::args::Apply;
 use crate::client::Client;
 use crate::error::CliError;
@@ -33,6 +33,7 @@ pub(crate) async fn apply(client: &Client, apply: &Apply, out: &mut Out) -> Resu
         {
             Ok(answer) => {
                 if !out.wants_json() {
+                    draw(&warnings(&answer)?, &file, &text, out);
                     registered(&answer, &text, out);
                 }
                 all.push(answer);
@@ -79,6 +80,11 @@ pub(crate) async fn apply(client: &Client, apply: &Apply, out: &mut Out) -> Resu
     Ok(exit)
 }
 
+/// What is likely a mistake, and registered all the same.
+fn warnings(answer: &Value) -> Result<Vec<Diagnostic>, CliError> {
+    typed(json!(items(answer, "warnings")))
+}
+
 fn registered(answer: &Value, text: &str, out: &mut Out) {
     let name = answer["definition"].as_str().unwrap_or("?");
     let version = answer["version"].as_u64().unwrap_or(0);
@@ -107,6 +113,17 @@ fn required(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_likely_a_mistake_is_read_from_the_answer() {
+        let one = json!({ "code": "BT0021", "severity": "warning", "line": 4, "column": 19, "width": 0,
+            "message": "no worker has announced `acme.paint@1`", "help": "", "source_line": "" });
+        let found =
+            warnings(&json!({ "definition": "s", "version": 1, "steps": 1, "warnings": [one] }))
+                .unwrap();
+        assert_eq!((found.len(), found[0].is_error()), (1, false));
+        assert!(warnings(&json!({})).unwrap().is_empty());
+    }
 
     #[test]
     fn what_an_input_has_to_have_is_in_the_line_to_type() {
