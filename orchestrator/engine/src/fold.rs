@@ -220,7 +220,10 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
                 // That it may have acted was held of it when it closed; a probe or an undo that has cleared it since was made
                 // after it was certainly over. Its own "I do not know" says nothing more.
                 known = attempt.stage == Stage::Closed && matches!(result, TaskResult::Unknown(_));
-                if !attempt.open() {
+                // One that several workers gave back was run by none of them: it is still the same attempt that is offered again.
+                let as_before =
+                    attempt.stage == Stage::NotRun && matches!(result, TaskResult::NotRun { .. });
+                if !attempt.open() && !as_before {
                     attempt.stage = Stage::Reported;
                 }
             }

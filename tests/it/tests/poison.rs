@@ -153,7 +153,7 @@ async fn a_report_whose_rows_are_refused_is_kept_and_its_saga_alone_asks_for_som
     let items = system.api.work_items().await;
     assert_eq!(items.len(), 1, "{items:?}");
     assert_eq!(items[0]["saga"], sagas[1].0, "{items:?}");
-    assert_eq!(items[0]["kind"], "broken", "{items:?}");
+    assert_eq!(items[0]["item"]["kind"], "broken", "{items:?}");
     assert_eq!(
         system.api.status(&sagas[1].0).await,
         "running",

@@ -4,7 +4,7 @@ use baton_engine::state::Phase;
 use baton_engine::{Choice, Input, Status};
 use baton_messages::{AttemptRef, Direction};
 
-use crate::stage::{Stage, done, failed, run, undone, unknown};
+use crate::stage::{Stage, done, failed, not_run, run, undone, unknown};
 
 /// A step whose first attempt was closed by its lease, with the report still to come.
 fn lost(steps: &str) -> (Stage, AttemptRef) {
@@ -157,4 +157,15 @@ fn on_a_step_that_was_called_done_by_hand_after_compensation_it_asks_a_person() 
     );
     stage.tell(of, run(2), true, done());
     assert_eq!(stage.status(), Status::Parked);
+}
+
+#[test]
+fn that_two_workers_gave_it_back_uses_up_no_attempt() {
+    let mut stage = Stage::with("  - id: a\n    task: t.once@1\n    retry: { attempts: 1 }\n");
+    let of = stage.open("a");
+    stage.tell(of.clone(), run(1), true, not_run());
+    assert_eq!(stage.phase("a"), Phase::Backoff);
+    stage.tell(of, run(2), true, not_run());
+    stage.wait();
+    assert_eq!(stage.open("a").attempt, 1, "nobody has run it yet");
 }
