@@ -351,7 +351,9 @@ fn dead_letter(row: &Row) -> Result<DeadLetterRow, Fault> {
         message_id: string_if_set(row, 7)?,
         kind: string_if_set(row, 8)?,
         saga: saga.map(SagaId),
-        properties: document(row, 10)?,
+        // one that cannot be read must not hide all the others
+        properties: document(row, 10)
+            .unwrap_or_else(|error| serde_json::json!({ "unreadable": error.to_string() })),
         body: get(row, 11)?,
     })
 }

@@ -371,7 +371,9 @@ fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetterRow> {
         } else {
             Some(saga_id(row, 9)?)
         },
-        properties: document(row, 10)?,
+        // one that cannot be read must not hide all the others
+        properties: document(row, 10)
+            .unwrap_or_else(|error| serde_json::json!({ "unreadable": error.to_string() })),
         body: row.get(11)?,
     })
 }

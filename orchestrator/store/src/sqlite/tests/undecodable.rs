@@ -4,8 +4,9 @@ use baton_driver::Store;
 use rusqlite::Connection;
 
 use super::TempStore;
+use crate::reader::Reader as _;
 use crate::suite::Subject;
-use crate::suite::samples::{saga, starts};
+use crate::suite::samples::{batch, dead_letter, saga, starts};
 
 #[tokio::test]
 async fn a_row_that_cannot_be_decoded_stops_its_saga_alone() {
@@ -37,5 +38,31 @@ async fn a_row_that_cannot_be_decoded_stops_its_saga_alone() {
     assert_eq!(found.log_seq, 3);
     let doubted: Vec<_> = found.in_doubt.iter().map(|row| row.saga).collect();
     assert_eq!(doubted, [saga(0), saga(2)], "nothing of it is sent again");
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dead_letter_whose_properties_cannot_be_read_hides_no_other() {
+    let mut subject = TempStore::new();
+    let (mut store, mine) = subject.open().await;
+    let mut letters = batch(mine, 0);
+    letters.dead_letters = (0..3).map(dead_letter).collect();
+    store.commit(letters).await.unwrap();
+    let by_hand = Connection::open(subject.path()).unwrap();
+    let changed = by_hand
+        .execute(
+            "UPDATE dead_letters SET properties = 'no {JSON' WHERE id = ?1",
+            [dead_letter(1).id.as_bytes()],
+        )
+        .unwrap();
+    assert_eq!(changed, 1);
+    let reader = subject.reader(&store);
+    let page = reader.dead_letters(None, 10).await.unwrap();
+    assert_eq!(page.rows.len(), 3);
+    for letter in page.rows {
+        let unreadable = letter.properties.get("unreadable").is_some();
+        assert_eq!(unreadable, letter.id == dead_letter(1).id, "{letter:?}");
+        assert!(!letter.body.is_empty(), "its body is there");
+    }
     store.close().await.unwrap();
 }
