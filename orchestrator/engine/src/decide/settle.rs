@@ -117,7 +117,18 @@ impl Deciding<'_> {
     }
 
     /// Nobody knows whether it happened: after the world has come to rest, and after every attempt is certainly over, it is looked into.
+    /// Where that takes long, since a worker that was cut off may still hold it, and where doing it twice does no harm, it is simply tried
+    /// again: an answer before then would be worth nothing, and undo waits for that worker as ever.
     fn look_into(&mut self, id: &StepId, failure: &Failure) -> Result<(), DecideError> {
+        let step = self.step(id)?;
+        let held = step.lingers_until().is_some_and(|until| until > self.now);
+        let idempotent = step
+            .forward
+            .as_ref()
+            .is_some_and(|ready| ready.facts.idempotent);
+        if held && idempotent && failure.retryable && self.tries_left(id)? {
+            return self.retry_or_fail(id, failure);
+        }
         let step = self.step(id)?;
         let settle_ms = step
             .forward
@@ -262,6 +273,16 @@ impl Deciding<'_> {
             Direction::Probe => self.cannot_tell(id),
             Direction::Undo => self.undo_failed(id, failure),
         }
+    }
+
+    /// Whether another attempt is left.
+    fn tries_left(&self, id: &StepId) -> Result<bool, DecideError> {
+        let most = self.retry_facts(id, Direction::Do)?.attempts;
+        let step = self.step(id)?;
+        let used = step
+            .last_attempt(Direction::Do)
+            .saturating_sub(step.forgiven);
+        Ok(most.is_none_or(|most| used < most))
     }
 
     /// Another attempt, if one is left.

@@ -239,3 +239,21 @@ fn a_claimed_task_that_came_back_is_offered_again_although_it_was_sent_twice() {
     );
     assert!(!stage.at("a").may_have_effect);
 }
+
+#[test]
+fn what_a_cut_off_worker_may_still_hold_is_tried_again_at_once_where_that_does_no_harm() {
+    let mut stage = Stage::with("  - id: a\n    task: t.set@1\n  - id: b\n    task: t.set@1\n");
+    let of = stage.claim("a", run(2));
+    let last_moment = stage.at("a").open_attempt().unwrap().last_moment;
+    stage.give(&Input::LeaseOver { of, run: run(2) });
+    assert_eq!(stage.phase("a"), Phase::Backoff, "not an hour of waiting");
+    stage.wait();
+    stage.report("a", done());
+    // the way back waits for the first holder all the same
+    stage.report("b", failed(false));
+    assert_ne!(stage.phase("a"), Phase::Undoing);
+    while stage.phase("a") != Phase::Undoing {
+        stage.wait();
+    }
+    assert!(stage.now >= last_moment.0);
+}
