@@ -2,6 +2,7 @@
 //! backup of it lets anybody in. The token `admin` belongs to whoever may read the data folder (or the configuration) and cannot be lost.
 
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
 use base64::Engine as _;
 use baton_driver::StoreError;
@@ -11,6 +12,7 @@ use baton_store::tokens::HASH_BYTES;
 use baton_store::{AnyTokens, TokenRow, TokenStore as _};
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
+use tokio::sync::Notify;
 
 /// The name of the token of the data folder or the configuration.
 pub(crate) const ADMIN: &str = "admin";
@@ -74,11 +76,16 @@ pub(crate) enum NotMade {
     Store(StoreError),
 }
 
+/// After how long it is looked again whether a token has expired: the clock may have been set meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
 /// Everybody who may come in.
 #[derive(Debug)]
 pub(crate) struct Access {
     store: AnyTokens,
     known: RwLock<Vec<Known>>,
+    /// Told when a token is revoked.
+    revoked: Notify,
 }
 
 impl Access {
@@ -105,6 +112,7 @@ impl Access {
         Ok(Self {
             store,
             known: RwLock::new(known),
+            revoked: Notify::new(),
         })
     }
 
@@ -177,6 +185,33 @@ impl Access {
     fn forget(&self, name: &str) {
         let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
         all.retain(|known| known.made.is_none() || known.name != name);
+        drop(all);
+        self.revoked.notify_waiters();
+    }
+
+    /// Returns when a token lets nobody in any longer: it has expired, or it was revoked.
+    pub(crate) async fn useless(&self, token: &Known) {
+        loop {
+            let revoked = self.revoked.notified();
+            tokio::pin!(revoked);
+            revoked.as_mut().enable();
+            let stands = {
+                let all = self.known.read().unwrap_or_else(PoisonError::into_inner);
+                all.iter().any(|known| known.hash == token.hash)
+            };
+            let left_ms = token.expires_at.map(|at| at.since_ms(crate::clock::now()));
+            if !stands || left_ms == Some(0) {
+                return;
+            }
+            // looked at again now and then: the clock may be set
+            let left = left_ms
+                .map_or(LOOK_AGAIN, Duration::from_millis)
+                .min(LOOK_AGAIN);
+            tokio::select! {
+                () = revoked => {}
+                () = tokio::time::sleep(left) => {}
+            }
+        }
     }
 
     /// Every token, by name.

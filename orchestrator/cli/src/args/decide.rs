@@ -67,8 +67,8 @@ pub(crate) struct Decide {
     /// Every saga with this label whose step waits for approval
     #[arg(long, short = 'l', value_name = "KEY=VALUE", conflicts_with_all = ["id", "step"])]
     pub(crate) label: Option<String>,
-    /// Of these sagas, the step; needed only where different ones wait
-    #[arg(long = "step", value_name = "STEP", requires = "label")]
+    /// The step, with --label as without; needed only where different ones wait
+    #[arg(long = "step", value_name = "STEP", conflicts_with = "step")]
     pub(crate) of_label: Option<String>,
     /// A note that goes into the records, and into the step's output
     #[arg(long, short = 'm', value_name = "TEXT")]

@@ -33,7 +33,7 @@ pub(crate) async fn decide(
     }
     let id = find::saga_id(client, decide.id.as_deref().unwrap_or_default()).await?;
     let saga: Saga = typed(find::saga(client, &id).await?)?;
-    let step = match &decide.step {
+    let step = match decide.step.as_ref().or(decide.of_label.as_ref()) {
         Some(step) => step.clone(),
         None => the_one_that_waits(&saga, action)?,
     };

@@ -170,6 +170,10 @@ impl<'c> Heard<'c> {
             let heard = match &mut self.events {
                 Some(events) => events.next().await,
                 None => {
+                    // one that stops still answers for a moment: asking again at once would say that it is back, over and over
+                    if self.lost.is_some() {
+                        tokio::time::sleep(AGAIN).await;
+                    }
                     let last = self.last_id.as_deref();
                     match self.client.events(&self.path, &[], last).await {
                         Ok(events) => {
@@ -200,7 +204,6 @@ impl<'c> Heard<'c> {
                 self.lost = Some(Instant::now());
                 return Ok(News::Lost);
             }
-            tokio::time::sleep(AGAIN).await;
         }
     }
 

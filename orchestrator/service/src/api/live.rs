@@ -14,14 +14,14 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use baton_driver::SagaRow;
 use baton_engine::Status;
-use futures::stream::{self, BoxStream, StreamExt as _};
+use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
 use super::answer::documented;
-use super::auth::Viewer;
+use super::auth::{Caller, Viewer};
 use super::extract::{LastEventId, Path, Query};
 use super::page::{Label, Moment};
 use super::problem::{Answer, Problem};
@@ -65,6 +65,18 @@ type Events = BoxStream<'static, Result<Event, Infallible>>;
 /// Server-sent events.
 pub(crate) struct Live(Events);
 
+impl Live {
+    /// Events for as long as whoever reads them may: with his token the stream ends, and he is told why when he asks again.
+    fn of(
+        events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static,
+        api: Arc<Api>,
+        caller: Caller,
+    ) -> Self {
+        let over = async move { api.access.useless(&caller.token).await };
+        Self(events.take_until(Box::pin(over)).boxed())
+    }
+}
+
 impl IntoResponse for Live {
     fn into_response(self) -> Response {
         let events = Sse::new(self.0).keep_alive(KeepAlive::new().interval(HEARTBEAT));
@@ -99,7 +111,7 @@ fn event(name: &str, data: &impl Serialize) -> Event {
 /// orchestrator goes. The events' ids are numbers of records; `Last-Event-ID` leaves out what was seen already.
 pub(crate) async fn saga(
     State(api): Shared,
-    Viewer(_): Viewer,
+    Viewer(caller): Viewer,
     Path(of): Path<OneSaga>,
     LastEventId(last): LastEventId,
 ) -> Answer<Live> {
@@ -111,6 +123,7 @@ pub(crate) async fn saga(
     let first = first.map(|look| look.clone());
     seen(first.map_err(|_| Problem::stopping())?)?;
     watched.mark_changed();
+    let reader = api.clone();
     let one = OneStream {
         api,
         watched,
@@ -118,7 +131,11 @@ pub(crate) async fn saga(
         end: None,
         _permit: permit,
     };
-    Ok(Live(stream::unfold(Some(one), OneStream::next).boxed()))
+    Ok(Live::of(
+        stream::unfold(Some(one), OneStream::next),
+        reader,
+        caller,
+    ))
 }
 
 /// A stream of one saga.
@@ -208,10 +225,11 @@ impl WatchWhich {
 /// them again), `stopping` when the orchestrator goes.
 pub(crate) async fn list(
     State(api): Shared,
-    Viewer(_): Viewer,
+    Viewer(caller): Viewer,
     Query(which): Query<WatchWhich>,
 ) -> Answer<Live> {
     let permit = api.streams.one()?;
+    let reader = api.clone();
     let many = ManyStream {
         told: api.changes.rows(),
         api,
@@ -221,7 +239,7 @@ pub(crate) async fn list(
     };
     let watching = stream::iter([Ok(event("watching", &json!({})))]);
     let events = watching.chain(stream::unfold(Some(many), ManyStream::next));
-    Ok(Live(events.boxed()))
+    Ok(Live::of(events, reader, caller))
 }
 
 /// A stream of a list.

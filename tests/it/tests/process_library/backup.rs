@@ -106,7 +106,7 @@ const CORRUPTS_ARCHIVE: &str = r#"/usr/bin/tar "$@" || exit
 for word; do case $word in --file=*) file=${word#--file=} ;; esac; done
 middle=$(($(stat -c %s "$file") / 2))
 old=$(od -An -tu1 -j "$middle" -N 1 "$file")
-printf "\\$(printf %o $(((old + 1) % 256)))" | dd of="$file" bs=1 seek="$middle" conv=notrunc status=none
+printf %b "\\0$(printf %o $(((old + 1) % 256)))" | dd of="$file" bs=1 seek="$middle" conv=notrunc status=none
 "#;
 
 #[tokio::test]
