@@ -1,10 +1,13 @@
 //! The page about the language says what the language is: every example on it is a definition, and every key has one.
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod catalogue;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use baton_engine::Definition;
+use baton_engine::definition::{Unannounced, check};
 
 fn page() -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sagas/LANGUAGE.md");
@@ -48,12 +51,16 @@ fn whole(example: &str) -> String {
 fn every_example_is_a_definition() {
     let page = page();
     let examples = examples(&page);
+    let catalogue = catalogue::shipped_and_made_up();
     assert!(examples.len() > 12, "{} examples", examples.len());
     for (line, example) in examples {
-        if let Err(wrong) = Definition::parse(&whole(&example)) {
-            let said: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-            panic!("the example in line {line}:\n{}", said.join("\n"));
-        }
+        let found = check(&whole(&example), &catalogue, Unannounced::RefusedWhenNear);
+        let said: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+        assert!(
+            said.is_empty(),
+            "the example in line {line}:\n{}",
+            said.join("\n")
+        );
     }
 }
 
