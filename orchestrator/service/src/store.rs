@@ -58,7 +58,7 @@ pub async fn open(config: &Config) -> Result<AnyStore, OpenError> {
 async fn released(path: &Path) -> Result<SqliteStore, baton_store::OpenError> {
     let mut said = false;
     loop {
-        match SqliteStore::open(path.to_path_buf(), SqliteOptions::default()) {
+        match SqliteStore::open(path, SqliteOptions::default()) {
             Err(error) if error.is_held() => {
                 if !said {
                     tracing::warn!(store = %path.display(), error = %chain(&error), "another program holds the database (a backup, a shell with an open transaction?); it is tried again until that lets go");

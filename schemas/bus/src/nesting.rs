@@ -373,8 +373,8 @@ mod tests {
     enum Value {
         Fixed(u8, usize),
         Long(u8, Vec<u8>),
-        Array(Vec<Value>),
-        Table(Vec<(String, Value)>),
+        Array(Vec<Self>),
+        Table(Vec<(String, Self)>),
     }
 
     impl Value {

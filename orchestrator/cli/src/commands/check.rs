@@ -38,8 +38,11 @@ pub(crate) fn offline(check: &Check, out: &mut Out) -> Result<Exit, CliError> {
     Ok(told(&results, &unread, out))
 }
 
+/// Files by name: what they say, and why others say nothing.
+pub(crate) type FilesRead = (Vec<(String, String)>, Vec<(String, CliError)>);
+
 /// The files that can be read, and why others cannot: one of many keeps nobody from hearing of the rest.
-pub(crate) fn read(paths: &[PathBuf]) -> (Vec<(String, String)>, Vec<(String, CliError)>) {
+pub(crate) fn read(paths: &[PathBuf]) -> FilesRead {
     let (mut files, mut unread) = (Vec::new(), Vec::new());
     for path in paths {
         let name = path.display().to_string();

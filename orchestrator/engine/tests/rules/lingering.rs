@@ -229,7 +229,7 @@ fn a_probe_nobody_takes_waits_for_somebody_who_can_tell() {
 fn a_claimed_task_that_came_back_is_offered_again_although_it_was_sent_twice() {
     let mut stage = Stage::with("  - id: a\n    task: t.once@1\n");
     let of = stage.open("a");
-    stage.give(&Input::Resend(of.clone()));
+    stage.give(&Input::Resend(of));
     let of = stage.open("a");
     stage.give(&Input::TaskUnroutable(of));
     assert_eq!(
