@@ -5,7 +5,7 @@ use baton_messages::{Direction, Effect, Hold, StepId};
 use super::settle::Outcome;
 use super::{DecideError, Deciding, Handled, Verdict, failure};
 use crate::record::{AttemptKey, ClosedWhy, Record};
-use crate::state::{Cause, Phase, Stage, StepState};
+use crate::state::{Attempt, Cause, Phase, Stage, StepState};
 use crate::timer::TimerKey;
 use crate::work_item::WorkItemKind;
 
@@ -121,20 +121,8 @@ fn attempt_end(
             };
             d.settle(&of, &Outcome::NotRun(why.into()))
         }
-        Stage::Offered if may_run_again(d, step, direction) => unheard(d, &of),
-        Stage::Offered | Stage::Claimed { .. } => {
-            d.emit(Record::Closed {
-                of: of.clone(),
-                why: ClosedWhy::LastMoment,
-                maybe_acted: true,
-            })?;
-            let mut silent = failure(
-                "no-report",
-                "no report came before the last moment anybody could have acted",
-            );
-            silent.retryable = true;
-            d.settle(&of, &Outcome::Unknown(silent))
-        }
+        Stage::Offered if may_run_again(d, step, direction) => unheard(d, &of, &attempt),
+        Stage::Offered | Stage::Claimed { .. } => silent(d, &of),
         Stage::Reported | Stage::Closed | Stage::NotRun => d.emit(Record::Closed {
             of,
             why: ClosedWhy::LastMoment,
@@ -143,21 +131,39 @@ fn attempt_end(
     }
 }
 
-/// Nobody reported it while its offer stood: it is offered anew while its step may wait for a worker, and then given up in doubt.
-fn unheard(d: &mut Deciding<'_>, of: &AttemptKey) -> Result<(), DecideError> {
-    let waits = d.may_wait(of)?;
+/// No report came before the last moment anybody could have acted: it may or may not have happened.
+fn silent(d: &mut Deciding<'_>, of: &AttemptKey) -> Result<(), DecideError> {
     d.emit(Record::Closed {
         of: of.clone(),
-        why: if waits {
-            ClosedWhy::Unheard
-        } else {
-            ClosedWhy::LastMoment
-        },
+        why: ClosedWhy::LastMoment,
         maybe_acted: true,
     })?;
-    if waits {
+    let text = "no report came before the last moment anybody could have acted";
+    let mut silent = failure("no-report", text);
+    silent.retryable = true;
+    d.settle(of, &Outcome::Unknown(silent))
+}
+
+/// Nobody reported it while its offer stood: it is offered anew while its step may wait for a worker. When offer after offer was unheard
+/// until its `queue_timeout` was over, nobody is there, and it is given up in doubt; one whose `queue_timeout` is shorter than an offer
+/// may as well have been lost with its worker, and is looked into like any other.
+fn unheard(d: &mut Deciding<'_>, of: &AttemptKey, attempt: &Attempt) -> Result<(), DecideError> {
+    if d.may_wait(of)? {
+        d.emit(Record::Closed {
+            of: of.clone(),
+            why: ClosedWhy::Unheard,
+            maybe_acted: true,
+        })?;
         return d.offer_again(of, "nobody reported it");
     }
+    if attempt.first_offered_at == attempt.offered_at {
+        return silent(d, of);
+    }
+    d.emit(Record::Closed {
+        of: of.clone(),
+        why: ClosedWhy::LastMoment,
+        maybe_acted: true,
+    })?;
     let text =
         "no worker reported it within its queue_timeout; one that fell silent may have run it";
     let failure = failure("queue-timeout", text);

@@ -257,3 +257,17 @@ fn what_a_cut_off_worker_may_still_hold_is_tried_again_at_once_where_that_does_n
     }
     assert!(stage.now >= last_moment.0);
 }
+
+#[test]
+fn what_was_lost_with_its_worker_is_looked_into_although_its_queue_timeout_is_short() {
+    let steps =
+        "  - id: a\n    task: t.set@1\n    queue_timeout: 10s\n    retry: { attempts: 5 }\n";
+    let mut stage = Stage::with(steps);
+    while stage.phase("a") == Phase::Trying {
+        stage.wait();
+    }
+    while stage.phase("a") != Phase::Probing {
+        stage.wait();
+    }
+    assert_eq!(stage.status(), Status::Running, "nobody gave it up");
+}

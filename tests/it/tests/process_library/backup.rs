@@ -100,13 +100,13 @@ for word; do case $word in --file=*) file=${word#--file=} ;; esac; done
 gzip -dc "$file" | sed 's/treasure/treasurE/' | gzip > "$file.part" && mv "$file.part" "$file"
 "#;
 
-/// The archive itself is damaged: one byte in its middle.
+/// The archive itself is damaged: one byte of the checksum of its content. (Not every other byte of so small a one changes what it says.)
 const CORRUPTS_ARCHIVE: &str = r#"/usr/bin/tar "$@" || exit
 [ "$1" = --create ] || exit 0
 for word; do case $word in --file=*) file=${word#--file=} ;; esac; done
-middle=$(($(stat -c %s "$file") / 2))
-old=$(od -An -tu1 -j "$middle" -N 1 "$file")
-printf %b "\\0$(printf %o $(((old + 1) % 256)))" | dd of="$file" bs=1 seek="$middle" conv=notrunc status=none
+place=$(($(stat -c %s "$file") - 8))
+old=$(od -An -tu1 -j "$place" -N 1 "$file")
+printf %b "\\0$(printf %o $(((old + 1) % 256)))" | dd of="$file" bs=1 seek="$place" conv=notrunc status=none
 "#;
 
 #[tokio::test]
