@@ -87,15 +87,13 @@ impl LeaseTable {
     /// `elapsed_ms` have really passed since the last call. While the canary is not heard no lease runs.
     /// Answers a marker to send when runs have become suspect since the last one.
     pub fn tick(&mut self, elapsed_ms: u64, hearing: bool) -> Option<Suspicion> {
-        for lease in self.leases.values_mut() {
-            lease.acts_ms = lease.acts_ms.saturating_sub(elapsed_ms);
-        }
-        if !hearing {
-            return None;
-        }
         let next = self.markers + 1;
         let mut suspects = false;
         for lease in self.leases.values_mut() {
+            lease.acts_ms = lease.acts_ms.saturating_sub(elapsed_ms);
+            if !hearing {
+                continue;
+            }
             lease.left_ms = lease.left_ms.saturating_sub(elapsed_ms);
             if lease.left_ms == 0 && lease.suspected_at.is_none() {
                 lease.suspected_at = Some(next);

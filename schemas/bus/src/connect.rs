@@ -58,7 +58,7 @@ pub(crate) struct Made {
 
 /// Connects to the first address that answers; otherwise says what each of them met.
 pub(crate) async fn connect(checked: &Checked, what_for: Use) -> Result<Made, String> {
-    let mut met = String::new();
+    let mut met = Vec::new();
     for uri in shuffled(&checked.uris) {
         let address = shown_uri(&uri);
         match connect_one(uri, checked, what_for).await {
@@ -69,15 +69,12 @@ pub(crate) async fn connect(checked: &Checked, what_for: Use) -> Result<Made, St
                     address,
                 });
             }
-            Err(why) => {
-                if !met.is_empty() {
-                    met.push_str("; ");
-                }
-                let _ = write!(met, "{address}: {why}");
-            }
+            Err(why) => met.push(format!("{address}: {why}")),
         }
     }
-    Err(met)
+    // in the same order whichever was tried first: the same trouble is said once
+    met.sort();
+    Err(met.join("; "))
 }
 
 async fn connect_one(

@@ -17,17 +17,18 @@
 //! | [`await_until`] | a condition with a deadline in place of a sleep |
 
 pub mod binaries;
-mod broker;
+pub mod broker;
 pub mod ledger;
 mod ports;
 pub mod postgres;
 mod process;
 mod proxy;
+pub mod shared;
 mod vhost;
 mod wait;
 mod watchdog;
 
-pub use broker::{Broker, Management, Options, SHARED_ENV, shared};
+pub use broker::{Broker, Management, Options, SHARED_ENV};
 pub use ledger::Ledger;
 pub use postgres::{Database, Postgres};
 pub use process::{Launch, Process};

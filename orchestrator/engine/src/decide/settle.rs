@@ -121,21 +121,20 @@ impl Deciding<'_> {
     /// again: an answer before then would be worth nothing, and undo waits for that worker as ever.
     fn look_into(&mut self, id: &StepId, failure: &Failure) -> Result<(), DecideError> {
         let step = self.step(id)?;
-        let held = step.lingers_until().is_some_and(|until| until > self.now);
-        let idempotent = step
-            .forward
-            .as_ref()
-            .is_some_and(|ready| ready.facts.idempotent);
-        if held && idempotent && failure.retryable && self.tries_left(id)? {
-            return self.retry_or_fail(id, failure);
-        }
-        let step = self.step(id)?;
+        let held_until = step.lingers_until().filter(|until| *until > self.now);
         let settle_ms = step
             .forward
             .as_ref()
             .map_or(0, |ready| ready.facts.settle_ms);
         let rest = self.now.plus_ms(settle_ms);
-        let due = step.lingers_until().map_or(rest, |until| until.max(rest));
+        if held_until.is_some()
+            && failure.retryable
+            && self.is_idempotent(id)?
+            && self.try_again(id, failure, Some(failure.clone()))?
+        {
+            return Ok(());
+        }
+        let due = held_until.map_or(rest, |until| until.max(rest));
         self.move_to(id, Phase::Settling, Some(due), None, Some(failure.clone()))
     }
 
@@ -275,30 +274,40 @@ impl Deciding<'_> {
         }
     }
 
-    /// Whether another attempt is left.
-    fn tries_left(&self, id: &StepId) -> Result<bool, DecideError> {
-        let most = self.retry_facts(id, Direction::Do)?.attempts;
-        let step = self.step(id)?;
-        let used = step
-            .last_attempt(Direction::Do)
-            .saturating_sub(step.forgiven);
-        Ok(most.is_none_or(|most| used < most))
+    /// Whether doing it twice does no harm.
+    fn is_idempotent(&self, id: &StepId) -> Result<bool, DecideError> {
+        let forward = self.step(id)?.forward.as_ref();
+        Ok(forward.is_some_and(|ready| ready.facts.idempotent))
     }
 
-    /// Another attempt, if one is left.
-    pub(crate) fn retry_or_fail(
+    /// Another attempt of `do`, if one is left; `told` is what is kept of the last. False when there is none.
+    fn try_again(
         &mut self,
         id: &StepId,
         failure: &Failure,
-    ) -> Result<(), DecideError> {
+        told: Option<Failure>,
+    ) -> Result<bool, DecideError> {
         let retry = self.retry_facts(id, Direction::Do)?;
         let step = self.step(id)?;
         let used = step
             .last_attempt(Direction::Do)
             .saturating_sub(step.forgiven);
-        if failure.retryable && retry.attempts.is_none_or(|most| used < most) {
+        let left = retry.attempts.is_none_or(|most| used < most);
+        if left {
             let due = self.backoff(&retry, used, failure);
-            return self.move_to(id, Phase::Backoff, Some(due), None, Some(failure.clone()));
+            self.move_to(id, Phase::Backoff, Some(due), None, told)?;
+        }
+        Ok(left)
+    }
+
+    /// Another attempt, if the failure allows it and one is left.
+    pub(crate) fn retry_or_fail(
+        &mut self,
+        id: &StepId,
+        failure: &Failure,
+    ) -> Result<(), DecideError> {
+        if failure.retryable && self.try_again(id, failure, Some(failure.clone()))? {
+            return Ok(());
         }
         self.fail_for_good(id, failure.clone())
     }
@@ -350,21 +359,9 @@ impl Deciding<'_> {
 
     /// No probe can tell: try again where that does no harm, else take it back with the rest, or ask a person.
     pub(crate) fn cannot_tell(&mut self, id: &StepId) -> Result<(), DecideError> {
-        let step = self.step(id)?;
-        let idempotent = step
-            .forward
-            .as_ref()
-            .is_some_and(|ready| ready.facts.idempotent);
-        let used = step
-            .last_attempt(Direction::Do)
-            .saturating_sub(step.forgiven);
         let failure = self.last_failure(id)?;
-        if idempotent {
-            let retry = self.retry_facts(id, Direction::Do)?;
-            if retry.attempts.is_none_or(|most| used < most) {
-                let due = self.backoff(&retry, used, &failure);
-                return self.move_to(id, Phase::Backoff, Some(due), None, None);
-            }
+        if self.is_idempotent(id)? && self.try_again(id, &failure, None)? {
+            return Ok(());
         }
         self.doubtful(id, failure)
     }

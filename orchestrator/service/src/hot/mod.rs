@@ -427,12 +427,16 @@ impl<S: Store> HotLoop<S> {
         }
     }
 
-    /// Takes in what a worker announces; what could be, to be served. A store that does not take the first of its new types is not asked
-    /// for the others: each would wait as long, and nothing else would go on meanwhile.
+    /// Takes in what a worker announces; what could be, to be served. A store that does not take one of its new types is not asked for the
+    /// others: each would wait as long, and nothing else would go on meanwhile. What is known already is taken all the same.
     async fn announced(&mut self, announcement: Announcement) -> Vec<TaskType> {
         let mut taken: Vec<TaskType> = Vec::with_capacity(announcement.types.len());
+        let mut refused = false;
         for manifest in announcement.types {
             let task_type = manifest.task_type.clone();
+            if refused && self.driver.catalogue().get(&task_type).is_none() {
+                continue;
+            }
             match self.driver.announce(manifest.clone(), clock::now()).await {
                 Ok(Ok(new)) => {
                     if new {
@@ -460,7 +464,7 @@ impl<S: Store> HotLoop<S> {
                             "the store did not take a new task type, see the error; steps of types not kept wait, each announcement of a worker tries again"
                         );
                     }
-                    break;
+                    refused = true;
                 }
             }
         }

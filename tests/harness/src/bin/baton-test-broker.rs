@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use baton_harness::shared::{self, Keep};
+use baton_harness::broker::shared;
+use baton_harness::shared::Keep;
 
 const USAGE: &str = "\
 usage: broker start [--while-used] [DIR]   start a private RabbitMQ on loopback, unless one runs in DIR

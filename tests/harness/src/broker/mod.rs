@@ -76,8 +76,8 @@ impl Broker {
     pub async fn shared() -> Self {
         static SHARED: OnceCell<Broker> = OnceCell::const_new();
         let broker = SHARED.get_or_try_init(|| async {
-            let claim = shared::claim().await?;
-            let node = Mutex::new(claim.node);
+            let claim = crate::shared::claim::<Node>().await?;
+            let node = Mutex::new(claim.server);
             let inner = Inner {
                 node,
                 running: Mutex::new(None),

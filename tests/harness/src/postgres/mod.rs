@@ -72,7 +72,7 @@ impl Postgres {
     pub async fn shared() -> Self {
         static SHARED: OnceCell<Postgres> = OnceCell::const_new();
         let server = SHARED.get_or_try_init(|| async {
-            let claim = shared::claim().await?;
+            let claim = crate::shared::claim::<Server>().await?;
             anyhow::Ok(Self(Arc::new(Inner {
                 server: Mutex::new(claim.server),
                 running: Mutex::new(None),
