@@ -295,6 +295,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whoever_reads_on_is_told_when_his_token_is_revoked_or_expires() {
+        const SOON: Duration = Duration::from_secs(10);
+        let folder = tempfile::tempdir().unwrap();
+        let (_store, access) = access(&folder).await;
+        let now = crate::clock::now();
+        let ends = Some(now.plus_ms(300));
+        let made = access.make("brief", Role::Viewer, ends, "admin", now);
+        let (brief, _) = made.await.unwrap();
+        let made = access.make("lasting", Role::Viewer, None, "admin", now);
+        let (lasting, _) = made.await.unwrap();
+        let over = tokio::time::timeout(SOON, access.useless(&brief)).await;
+        assert!(over.is_ok(), "it has expired");
+        let mut reads = std::pin::pin!(access.useless(&lasting));
+        assert!(futures::poll!(&mut reads).is_pending(), "it lets in");
+        access.revoke("brief", "admin").await.unwrap();
+        assert!(
+            futures::poll!(&mut reads).is_pending(),
+            "another was revoked"
+        );
+        access.revoke("lasting", "admin").await.unwrap();
+        assert!(tokio::time::timeout(SOON, reads).await.is_ok());
+    }
+
+    #[tokio::test]
     async fn nobody_takes_the_place_of_another() {
         let folder = tempfile::tempdir().unwrap();
         let (_store, access) = access(&folder).await;

@@ -343,3 +343,31 @@ async fn an_operator_steers_what_is_under_way() {
         .await_status(&asleep, "compensated", baton_it::SOON)
         .await;
 }
+
+/// Several steps wait: the named one is decided, however it is named, and never another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approval_is_of_the_step_that_was_named() {
+    let approval =
+        |id| format!("  - id: {id}\n    after: []\n    approve: {{ by: operator, timeout: 1h }}\n");
+    let asks = Saga::named("asks")
+        .step(&approval("one"))
+        .step(&approval("two"));
+    let system = system(&[&asks]).await;
+    let baton = system.cli();
+    let id = system.run("asks", "a").await;
+    system.api.await_phase(&id, "two", "asked").await;
+    let unknown = baton.run(&["approve", &id, "--step", "nope"]).await;
+    has(&unknown.exits(1).err, &["nope"]);
+    baton
+        .run(&["approve", &id, "one", "--step", "two"])
+        .await
+        .exits(2);
+    baton.run(&["approve", &id, "--step", "two"]).await.exits(0);
+    system.api.await_phase(&id, "two", "succeeded").await;
+    system.api.await_phase(&id, "one", "asked").await;
+    baton.run(&["reject", &id, "one"]).await.exits(0);
+    system
+        .api
+        .await_status(&id, "compensated", baton_it::SOON)
+        .await;
+}
