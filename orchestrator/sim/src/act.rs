@@ -139,6 +139,7 @@ impl World {
     pub(crate) fn report_run(&mut self, whose: Whose, result: TaskResult) {
         let now = self.now;
         let fault = self.fault;
+        self.saw_result(whose, &result);
         let Some(worker) = self.workers.get_mut(whose.worker) else {
             return;
         };

@@ -8,7 +8,11 @@ use baton_messages::{Direction, Hold, RunId, Task, Timestamp};
 use crate::host::short;
 use crate::plan::{Kind, Matter, SagaPlan, StepPlan, UndoSaid};
 use crate::reference;
-use crate::world::World;
+use crate::world::{BEGIN_MS, TROUBLE_MS, World};
+
+/// How long a saga may take to end once nothing goes wrong any more, beside what its steps wait by themselves: attempts with their time
+/// limits and pauses, what settles, and until whoever was lost with a task has certainly ended.
+const SOON_MS: u64 = 15 * 60 * 1000;
 
 impl World {
     /// After every event: what was written since the last one.
@@ -33,6 +37,11 @@ impl World {
                     .map(|(_, number)| *number)
                     .collect();
                 let open: Vec<u32> = state.work_items.keys().copied().collect();
+                if state.status.ended() {
+                    self.ended_at.entry(saga).or_insert(self.now);
+                } else {
+                    self.ended_at.remove(&saga);
+                }
                 let definition = self.definitions.get(&saga);
                 let now = self.clock().max(state.last_at);
                 let wrong = definition
@@ -127,8 +136,10 @@ impl World {
         if replayed != *state {
             return Err("replays to something else".into());
         }
+        let reasons = self.judge_reasons(plan, disk.entries(plan.id));
         let state = state.clone();
         drop(disk);
+        reasons?;
         *self.report.ends.entry(state.status.as_str()).or_default() += 1;
         let parked = state.status == Status::Parked && self.mood.quiet;
         if !state.status.ended() && !parked {
@@ -137,6 +148,7 @@ impl World {
         if parked && !state.work_items.values().any(|item| item.kind.blocks()) {
             return Err("is parked without a task for a person".into());
         }
+        self.judge_haste(plan, &state)?;
         self.judge_outcome(plan, &state)?;
         for step in &plan.steps {
             self.judge_step(plan, step, &state)
@@ -144,6 +156,28 @@ impl World {
                 .map_err(|what| format!("{} but {} {what}", state.status.as_str(), step.id))?;
         }
         Ok(())
+    }
+
+    /// Once the trouble is over and nobody is asked for anything any more, a saga ends soon. Where somebody has set the clock, what was
+    /// decided meanwhile may wait until the clock is there again.
+    fn judge_haste(&mut self, plan: &SagaPlan, state: &SagaState) -> Result<(), String> {
+        let asked = self.asked_at.get(&plan.id).copied().unwrap_or(0);
+        let since = asked.max(BEGIN_MS + TROUBLE_MS);
+        let ended = self.ended_at.get(&plan.id).copied().unwrap_or(0);
+        let slow_ms = ended.saturating_sub(since);
+        if self.mood.clock_steps_ms < u64::MAX {
+            return Ok(());
+        }
+        self.report.slowest_ms = self.report.slowest_ms.max(slow_ms);
+        let waits = plan.steps.iter().filter(|step| step.kind.is_none());
+        let waits_ms: u64 = waits.map(StepPlan::idle_ms).sum();
+        if slow_ms <= SOON_MS + waits_ms {
+            return Ok(());
+        }
+        Err(format!(
+            "took {slow_ms} ms to end after all was well again: {}",
+            describe(state)
+        ))
     }
 
     /// Against the naive reference.
@@ -223,7 +257,7 @@ fn why_not(
             Stage::Claimed { run: holder, .. } if *holder == run => None,
             other => Some(format!("its claim is not held: {other:?}")),
         },
-        Hold::Late if attempt.open() || (!attempt.sole && now < attempt.last_moment) => None,
+        Hold::Late if now < attempt.unasked_end && (attempt.open() || !attempt.sole) => None,
         Hold::Late | Hold::Claim => Some(format!(
             "its attempt is over: {:?}, sole {}",
             attempt.stage, attempt.sole

@@ -124,7 +124,11 @@ fn skipped(
 /// What may come of a saga in a rough world.
 #[must_use]
 pub fn possible(plan: &SagaPlan, fickle: bool, meddled: bool) -> BTreeSet<Status> {
-    let mut all = BTreeSet::from([Status::Compensated, Status::Abandoned]);
+    // Why one was taken back is another question: see `reasons`.
+    let mut all = BTreeSet::from([Status::Compensated]);
+    if meddled {
+        all.insert(Status::Abandoned);
+    }
     let possible = |step: &StepPlan| {
         let Some(_) = step.kind else { return true };
         let tries = usize::try_from(step.attempts).unwrap_or(1);
