@@ -24,7 +24,7 @@ use clap::error::ErrorKind;
 use args::{Cli, Command, help};
 use client::Client;
 use commands::{
-    act, apply, approve, check, definitions, event, explain, fleet, ls, plan, run, schedules,
+    act, apply, approve, check, dead, definitions, event, explain, fleet, ls, plan, run, schedules,
     shell, show, tasks, token, top, watch, work,
 };
 use error::CliError;
@@ -126,7 +126,7 @@ async fn asked(client: &Client, command: &Command, out: &mut Out) -> Result<Exit
         Command::Definitions(which) => definitions::definitions(client, which, out).await,
         Command::Tasks(which) => tasks::online(client, which, out).await,
         Command::Token(which) => token::token(client, which, out).await,
-        Command::Dead(which) => fleet::dead(client, which, out).await,
+        Command::Dead(which) => dead::dead(client, which, out).await,
         Command::Completions(which) => Ok(shell::completions(which, out)),
         Command::Man(which) => shell::man(which, out),
     }

@@ -23,8 +23,8 @@ pub use any::{
 pub use memory::MemoryStore;
 pub use postgres::{Ownership, PostgresError, PostgresOptions, PostgresReader, PostgresStore};
 pub use read::{
-    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, Unserved, WorkItemCursor,
-    WorkItemView,
+    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter,
+    Unserved, WorkItemCursor, WorkItemView,
 };
 pub use reader::Reader;
 pub use sqlite::{

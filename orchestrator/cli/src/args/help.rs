@@ -95,6 +95,14 @@ Examples:
 
 Exit codes of one saga: 0 completed, 3 compensated, 5 abandoned, 130 interrupted (the saga goes on).";
 
+pub(super) const DEAD: &str = "\
+Examples:
+  baton dead                                 what nobody could use, newest first
+  baton dead --reason undecodable --since 2h
+  baton dead --text host-7                   in the error or the body
+  baton dead show 7c2e                       one in full; the beginning of its id will do
+  baton dead show 7c2e --raw | jq .          its body, byte for byte";
+
 pub(super) const APPROVE: &str = "\
 Examples:
   baton work                                 what waits, for whom

@@ -93,35 +93,6 @@ pub(crate) fn types(rows: &[TaskType]) -> Table {
     table
 }
 
-/// What nobody could use.
-pub(crate) fn dead(rows: &[Value], now: u64, width: usize) -> Table {
-    let mut table = Table::new(&[
-        Column::new("id"),
-        Column::new("since").rank(2).right(),
-        Column::new("reason"),
-        Column::new("from").rank(3).cut(12),
-        Column::new("saga").rank(1),
-    ]);
-    for row in rows {
-        let at = time::read(&row["at"]).map_or_else(String::new, |at| time::ago(at, now));
-        let error = text(row, "error");
-        let below = if error.is_empty() {
-            Vec::new()
-        } else {
-            vec![cell(error, Tone::Faint)]
-        };
-        let cells = vec![
-            plain(short(row["id"].as_str().unwrap_or_default(), width)),
-            plain(at),
-            cell(text(row, "reason"), Tone::Waits),
-            cell(text(row, "queue"), Tone::Faint),
-            plain(short(row["saga"].as_str().unwrap_or_default(), width)),
-        ];
-        table.row_with(cells, below);
-    }
-    table
-}
-
 /// A field that is text.
 pub(crate) fn text(row: &Value, name: &str) -> String {
     row[name].as_str().unwrap_or_default().to_owned()

@@ -7,7 +7,7 @@ use super::diagnostics::{self, Diagnostic};
 use super::events::{self, Kept};
 use super::progress::Said;
 use super::saga::{self, Detail};
-use super::{fleet, manual, plan, sagas, schedules, tokens, types, work};
+use super::{dead, fleet, manual, plan, sagas, schedules, tokens, types, work};
 use crate::commands::{check, top, typed};
 use crate::out::{Line, Screen, Table, width as wide};
 use crate::view::{Row, Saga, TaskType};
@@ -434,12 +434,12 @@ fn tokens_definitions_and_dead_letters() {
     let definitions = [
         json!({ "definition": "publish-page", "version": 3, "at": NOW - 3_600_000, "by": "operator:anna" }),
     ];
-    let dead = [
+    let letters = [
         json!({ "id": ID, "at": NOW - 60_000, "reason": "undecodable", "queue": "baton.inbox.00", "saga": null, "error": "expected value at line 1 column 1, and a long sentence about what that means" }),
     ];
     let all = table(|_| tokens::table(&rows, NOW))
         + &table(|_| tokens::definitions(&definitions, NOW))
-        + &table(|width| fleet::dead(&dead, NOW, width));
+        + &table(|width| dead::table(&letters, NOW, width));
     insta::assert_snapshot!(all);
 }
 
