@@ -7,7 +7,6 @@ use baton_messages::{
     Timestamp, WorkerId,
 };
 
-use crate::fold::ask_after;
 use crate::record::{AttemptKey, Record};
 use crate::state::{SagaState, Stage};
 use crate::work_item::WorkItem;
@@ -183,7 +182,7 @@ pub fn task_message(
         inbox: inbox.clone(),
         hold: facts.hold,
         not_after: not_after(attempt.offered_at, facts.offer_ms),
-        ask_after: ask_after(attempt.offered_at, facts.hold, facts.offer_ms),
+        ask_after: attempt.unasked.map(|unasked| unasked.ask_after),
         timeout_ms: facts.timeout_ms,
         lease_ms: facts.lease_ms,
         input: ready.input.clone(),

@@ -3,8 +3,8 @@
 
 use baton_messages::{CheckpointKind, Direction, Effect, Hold, StepId, TaskResult, Timestamp};
 
-use crate::decide::limits::{CLOCK_SKEW_MS, CONFIRM_BOUND_MS, KILL_GRACE_MS, UNASKED_MS};
-use crate::record::{AttemptKey, ClosedWhy, Entry, Record};
+use crate::decide::limits::{CLOCK_SKEW_MS, CONFIRM_BOUND_MS, KILL_GRACE_MS};
+use crate::record::{AttemptKey, ClosedWhy, Entry, Record, Unasked};
 use crate::state::{Attempt, Listens, Phase, SagaState, Stage, StepState};
 use crate::transition::legal;
 
@@ -123,20 +123,23 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
             of,
             dispatch,
             last_moment,
+            unasked,
             pivot,
         } => {
             state.past_pivot |= *pivot;
-            offered(step_mut(state, &of.step)?, of, *dispatch, *last_moment, at)?;
+            let ends = (*last_moment, *unasked);
+            offered(step_mut(state, &of.step)?, of, *dispatch, ends, at)?;
         }
         Record::Resent {
-            of, last_moment, ..
+            of,
+            last_moment,
+            unasked,
+            ..
         } => {
-            let step = step_mut(state, &of.step)?;
-            let end = unasked_end(step, of, at)?;
-            let attempt = attempt_mut(step, of)?;
+            let attempt = attempt_mut(step_mut(state, &of.step)?, of)?;
             attempt.offered_at = at;
             attempt.last_moment = *last_moment;
-            attempt.unasked_end = end;
+            attempt.unasked = *unasked;
             attempt.held = false;
             attempt.sole = false;
         }
@@ -401,7 +404,7 @@ fn offered(
     step: &mut StepState,
     of: &AttemptKey,
     dispatch: u32,
-    last_moment: Timestamp,
+    (last_moment, unasked): (Timestamp, Option<Unasked>),
     at: Timestamp,
 ) -> Result<(), FoldError> {
     if step.attempts.iter().any(Attempt::open) {
@@ -415,7 +418,6 @@ fn offered(
             direction: of.direction,
         });
     };
-    let unasked_end = unasked_end(step, of, at)?;
     let to = match of.direction {
         Direction::Do => Phase::Trying,
         Direction::Undo => Phase::Undoing,
@@ -431,7 +433,7 @@ fn offered(
         again.stage = Stage::Offered;
         again.offered_at = at;
         again.last_moment = last_moment;
-        again.unasked_end = unasked_end;
+        again.unasked = unasked;
         again.held = false;
         again.maybe_sent = false;
         return Ok(());
@@ -461,7 +463,7 @@ fn offered(
         first_offered_at,
         offered_at: at,
         last_moment,
-        unasked_end,
+        unasked,
         sole: true,
         held: false,
         maybe_sent: false,
@@ -527,33 +529,6 @@ pub(crate) const fn last_moment(
         .plus_ms(offer_ms)
         .plus_ms(acting_ms)
         .plus_ms(CONFIRM_BOUND_MS + CLOCK_SKEW_MS)
-}
-
-/// Until when what is offered at `offered_at` may be begun without asking; none: never.
-#[must_use]
-pub(crate) fn ask_after(offered_at: Timestamp, hold: Hold, offer_ms: u64) -> Option<Timestamp> {
-    matches!(hold, Hold::Late).then(|| offered_at.plus_ms(offer_ms.min(UNASKED_MS)))
-}
-
-/// When whoever began it without asking has certainly ended, offered at `offered_at`: with the time a confirm may take and what clocks may
-/// differ.
-fn unasked_end(
-    step: &StepState,
-    of: &AttemptKey,
-    offered_at: Timestamp,
-) -> Result<Timestamp, FoldError> {
-    let Some(facts) = step.prepared(of.direction).map(|ready| &ready.facts) else {
-        return Err(FoldError::NotPrepared {
-            step: of.step.clone(),
-            direction: of.direction,
-        });
-    };
-    let begun_by = ask_after(offered_at, facts.hold, facts.offer_ms);
-    Ok(begun_by.map_or(offered_at, |begun_by| {
-        begun_by
-            .plus_ms(facts.timeout_ms.saturating_add(KILL_GRACE_MS))
-            .plus_ms(CONFIRM_BOUND_MS + CLOCK_SKEW_MS)
-    }))
 }
 
 fn moved(

@@ -93,11 +93,11 @@ impl SagaState {
                     && attempt.direction != Direction::Undo
                     && attempt.hold == Hold::Late =>
             {
-                Some(attempt.unasked_end)
+                Some(attempt.unasked_end())
             }
             Stage::Offered | Stage::Claimed { .. } => Some(attempt.last_moment),
             Stage::Reported | Stage::Closed | Stage::NotRun => {
-                (attempt.lingers() && self.unwinding.is_some()).then_some(attempt.unasked_end)
+                (attempt.lingers() && self.unwinding.is_some()).then_some(attempt.unasked_end())
             }
         }
     }

@@ -49,6 +49,7 @@ impl World {
                 }
             }
             Direction::Undo if acts => {
+                self.witness_undo(&task, id, asked, kind);
                 let came = self.ledger.undo(
                     &place,
                     kind.matter,

@@ -88,8 +88,22 @@ impl World {
                 .step(&of.step)
                 .filter(|step| step.round == of.round)
                 .and_then(|step| step.attempt(of.direction, of.attempt));
+            let early = self.plans.get(&of.saga).and_then(|plan| {
+                let before = plan.step(&of.step)?.after.iter();
+                before.filter_map(|at| plan.steps.get(*at)).find(|before| {
+                    !state.step(&before.id).is_some_and(|step| {
+                        matches!(
+                            step.phase,
+                            Phase::Succeeded | Phase::Skipped | Phase::Continued
+                        )
+                    })
+                })
+            });
             (state.status != Status::Abandoned)
-                .then(|| why_not(attempt, task, run, asked, Timestamp(self.now)))
+                .then(|| {
+                    why_not(attempt, task, run, asked, Timestamp(self.now))
+                        .or_else(|| early.map(|before| format!("{} is not done", before.id)))
+                })
                 .flatten()
         };
         let undone = self.ledger.cell(&place).undone_round;
@@ -106,6 +120,53 @@ impl World {
                 "{} acts for {} after its undo",
                 short(of.saga),
                 of.step
+            ));
+        }
+    }
+
+    /// Somebody takes an effect back: is he to, and is everything taken back that was built upon it?
+    pub(crate) fn witness_undo(&mut self, task: &Task, run: RunId, asked: bool, kind: &Kind) {
+        if kind.matter == Matter::Nothing {
+            return;
+        }
+        let of = &task.of;
+        let wrong = {
+            let disk = self.store.disk();
+            let Some(state) = disk.mirror.get(&of.saga) else {
+                return;
+            };
+            let attempt = state
+                .step(&of.step)
+                .filter(|step| step.round == of.round)
+                .and_then(|step| step.attempt(of.direction, of.attempt));
+            if state.status == Status::Abandoned {
+                None
+            } else if state.unwinding.is_none() {
+                Some("the saga does not unwind".to_owned())
+            } else {
+                why_not(attempt, task, run, asked, Timestamp(self.now))
+            }
+        };
+        let wrong = wrong.or_else(|| {
+            let plan = self.plans.get(&of.saga)?;
+            let at = plan.steps.iter().position(|step| step.id == of.step)?;
+            let upon = reference::after_all(plan, at).into_iter().find(|later| {
+                plan.steps.get(*later).is_some_and(|later| {
+                    let place = (of.saga, later.id.clone());
+                    later.undo != UndoSaid::None
+                        && !self.by_hand.contains(&place)
+                        && self.ledger.cell(&place).standing > 0
+                })
+            })?;
+            Some(format!("what step {upon} did upon it still stands"))
+        });
+        if let Some(why) = wrong {
+            self.breaks(format!(
+                "{} takes back {} {}/{}: {why}",
+                short(of.saga),
+                of.step,
+                of.attempt,
+                of.dispatch
             ));
         }
     }
@@ -257,7 +318,7 @@ fn why_not(
             Stage::Claimed { run: holder, .. } if *holder == run => None,
             other => Some(format!("its claim is not held: {other:?}")),
         },
-        Hold::Late if now < attempt.unasked_end && (attempt.open() || !attempt.sole) => None,
+        Hold::Late if now < attempt.unasked_end() && (attempt.open() || !attempt.sole) => None,
         Hold::Late | Hold::Claim => Some(format!(
             "its attempt is over: {:?}, sole {}",
             attempt.stage, attempt.sole

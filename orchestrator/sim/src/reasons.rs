@@ -6,19 +6,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baton_engine::state::{Cause, Phase};
 use baton_engine::{Entry, Record, WorkItemKind};
-use baton_messages::{Direction, Failure, StepId, TaskResult, Timestamp};
+use baton_messages::{AttemptRef, Direction, Failure, StepId, TaskResult, Timestamp};
 
 use crate::event::Whose;
 use crate::ledger::Place;
-use crate::plan::{Idle, OnError, SagaPlan, StepPlan};
+use crate::plan::{Idle, OnError, SagaPlan, StepPlan, UndoSaid};
+use crate::reference;
 use crate::world::World;
 
 /// How long before its queue time is over a step gives a worker up that it would have to be offered to once more.
 const REOFFER_MS: u64 = 1_000;
 
-/// What the world saw go wrong with a step's `do`.
+/// What the world saw go wrong with a step, each way.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Seen {
+    forward: OneWay,
+    backward: OneWay,
+}
+
+/// What the world saw go wrong with a step's `do`, or with its undo.
+#[derive(Debug, Default, Clone)]
+struct OneWay {
     /// Attempts, with their rounds, that an automation was entered for or that a worker was lost with.
     held: BTreeSet<(u32, u32)>,
     /// Whether any of them was left in doubt: its worker was lost, or said that it did not know.
@@ -46,22 +54,28 @@ impl Told {
 }
 
 impl World {
-    fn seen_mut(&mut self, whose: Whose) -> Option<(&mut Seen, (u32, u32))> {
-        let of = self.run_of(whose)?.task.of.clone();
-        let seen = self.seen.entry((of.saga, of.step)).or_default();
-        (of.direction == Direction::Do).then_some((seen, (of.round, of.attempt)))
+    fn seen_mut(&mut self, of: &AttemptRef) -> Option<(&mut OneWay, (u32, u32))> {
+        let seen = self.seen.entry((of.saga, of.step.clone())).or_default();
+        let way = match of.direction {
+            Direction::Do => &mut seen.forward,
+            Direction::Undo => &mut seen.backward,
+            Direction::Probe => return None,
+        };
+        Some((way, (of.round, of.attempt)))
     }
 
     /// An automation is entered.
     pub(crate) fn saw_entered(&mut self, whose: Whose) {
-        if let Some((seen, attempt)) = self.seen_mut(whose) {
+        let of = self.run_of(whose).map(|run| run.task.of.clone());
+        if let Some((seen, attempt)) = of.and_then(|of| self.seen_mut(&of)) {
             seen.held.insert(attempt);
         }
     }
 
     /// What a worker says of one.
     pub(crate) fn saw_result(&mut self, whose: Whose, result: &TaskResult) {
-        if let Some((seen, _)) = self.seen_mut(whose) {
+        let of = self.run_of(whose).map(|run| run.task.of.clone());
+        if let Some((seen, _)) = of.and_then(|of| self.seen_mut(&of)) {
             seen.doubted |= matches!(result, TaskResult::Unknown(_));
             seen.refused |= matches!(result, TaskResult::Failed(failure) if !failure.retryable);
         }
@@ -72,11 +86,10 @@ impl World {
         let Some(at) = self.workers.get(worker) else {
             return;
         };
-        for run in at.runs.values() {
-            let of = &run.task.of;
-            if of.direction == Direction::Do {
-                let seen = self.seen.entry((of.saga, of.step.clone())).or_default();
-                seen.held.insert((of.round, of.attempt));
+        let lost: Vec<AttemptRef> = at.runs.values().map(|run| run.task.of.clone()).collect();
+        for of in lost {
+            if let Some((seen, attempt)) = self.seen_mut(&of) {
+                seen.held.insert(attempt);
                 seen.doubted = true;
             }
         }
@@ -112,22 +125,17 @@ impl World {
                         failure,
                         ..
                     } => Some((step, failure.as_ref(), OnError::Continue)),
-                    Record::WorkItemOpened { item }
-                        if matches!(
-                            item.kind,
-                            WorkItemKind::StepFailed | WorkItemKind::StepDoubtful
-                        ) =>
-                    {
-                        let asked = plan.steps.iter().any(|step| step.pivot);
-                        let said = if asked {
-                            OnError::Compensate
-                        } else {
-                            OnError::Park
-                        };
-                        item.step
-                            .as_ref()
-                            .map(|step| (step, item.failure.as_ref(), said))
-                    }
+                    Record::WorkItemOpened { item } => match (&item.kind, &item.step) {
+                        (WorkItemKind::StepFailed | WorkItemKind::StepDoubtful, Some(step)) => {
+                            Some((step, item.failure.as_ref(), OnError::Park))
+                        }
+                        (WorkItemKind::UndoFailed | WorkItemKind::UndoMissing, Some(step)) => {
+                            self.judge_undo(plan, step, item.kind, item.failure.as_ref())
+                                .map_err(|why| format!("gives up undoing {step} although {why}"))?;
+                            None
+                        }
+                        _ => None,
+                    },
                     Record::Unwinding { cause } => {
                         self.judge_cause(plan, cause, entry.at, started)?;
                         match cause {
@@ -198,8 +206,12 @@ impl World {
                 Err("it neither waits nor asks".into())
             };
         };
-        let past_pivot = comes_to != OnError::Continue && step.on_error == OnError::Compensate;
-        if step.on_error != comes_to && !past_pivot && plan.steps.iter().all(|step| !step.pivot) {
+        // From the pivot on what would be taken back is parked.
+        let parks = step.on_error == comes_to
+            || (comes_to == OnError::Park
+                && step.on_error == OnError::Compensate
+                && reference::from_pivot_on(plan, id));
+        if !parks {
             return Err(format!("its `on_error` is {:?}", step.on_error));
         }
         if self.tried_again.contains(&place) || self.by_hand.contains(&place) {
@@ -208,7 +220,7 @@ impl World {
         if failure.is_some_and(|failure| failure.code == "queue-timeout") {
             return waited(step, told, at);
         }
-        let seen = self.seen.get(&place).cloned().unwrap_or_default();
+        let seen = self.seen.get(&place).cloned().unwrap_or_default().forward;
         let round = told.round;
         let held = seen.held.iter().filter(|(of, _)| *of == round).count();
         let used_up = u32::try_from(held).is_ok_and(|held| held >= step.attempts);
@@ -218,6 +230,39 @@ impl World {
         Err(format!(
             "only {held} of its {} attempts were ever held, none refused, doubted {}",
             step.attempts, seen.doubted
+        ))
+    }
+}
+
+impl World {
+    /// Whether an undo may be given up: every attempt was held in vain, one was refused for good, nobody took it in time, or there is none.
+    fn judge_undo(
+        &self,
+        plan: &SagaPlan,
+        id: &StepId,
+        kind: WorkItemKind,
+        failure: Option<&Failure>,
+    ) -> Result<(), String> {
+        let place: Place = (plan.id, id.clone());
+        let Some((step, of)) = plan.step(id).and_then(|step| Some((step, step.kind?))) else {
+            return Err("it runs no task".into());
+        };
+        if kind == WorkItemKind::UndoMissing {
+            let missing = step.undo == UndoSaid::Own && !of.undo;
+            return missing.then_some(()).ok_or_else(|| "there is one".into());
+        }
+        let waited = failure.is_some_and(|failure| failure.code == "queue-timeout");
+        if waited || self.tried_again.contains(&place) {
+            return Ok(());
+        }
+        let seen = self.seen.get(&place).cloned().unwrap_or_default().backward;
+        if seen.refused || seen.held.len() >= reference::UNDOS as usize {
+            return Ok(());
+        }
+        Err(format!(
+            "only {} of its {} attempts were ever held and none refused",
+            seen.held.len(),
+            reference::UNDOS
         ))
     }
 }

@@ -57,7 +57,7 @@ fn one_of_several_holders_cannot_say_that_nothing_was_changed() {
 fn what_was_delivered_too_often_may_still_be_held_by_those_it_was_delivered_to() {
     let mut stage = Stage::with("  - id: a\n    task: t.blind@1\n    retry: { attempts: 1 }\n");
     let message = stage.open("a").message_id();
-    let unasked_end = stage.at("a").open_attempt().unwrap().unasked_end;
+    let unasked_end = stage.at("a").open_attempt().unwrap().unasked_end();
     stage.give(&Input::TaskDead {
         message,
         reason: DeadReason::DeliveredTooOften,
@@ -245,7 +245,7 @@ fn a_claimed_task_that_came_back_is_offered_again_although_it_was_sent_twice() {
 fn what_a_cut_off_worker_may_still_hold_is_tried_again_at_once_where_that_does_no_harm() {
     let mut stage = Stage::with("  - id: a\n    task: t.set@1\n  - id: b\n    task: t.set@1\n");
     let of = stage.claim("a", run(2));
-    let unasked_end = stage.at("a").open_attempt().unwrap().unasked_end;
+    let unasked_end = stage.at("a").open_attempt().unwrap().unasked_end();
     stage.give(&Input::LeaseOver { of, run: run(2) });
     assert_eq!(
         stage.phase("a"),
