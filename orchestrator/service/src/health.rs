@@ -20,6 +20,7 @@ pub(crate) struct Health {
     begun: Instant,
     beat_ms: AtomicU64,
     room: AtomicBool,
+    starts: AtomicBool,
     stuck: AtomicUsize,
     unreadable: AtomicUsize,
     left: Mutex<BTreeMap<&'static str, usize>>,
@@ -35,6 +36,7 @@ impl Health {
             begun: Instant::now(),
             beat_ms: AtomicU64::new(0),
             room: AtomicBool::new(true),
+            starts: AtomicBool::new(true),
             stuck: AtomicUsize::new(0),
             unreadable: AtomicUsize::new(0),
             left: Mutex::default(),
@@ -57,9 +59,15 @@ impl Health {
         self.begun.elapsed().saturating_sub(beat)
     }
 
-    /// Whether the loop takes more work.
-    pub(crate) fn set_room(&self, room: bool) {
+    /// Whether the loop takes more work, and whether new sagas may be part of it.
+    pub(crate) fn set_room(&self, room: bool, starts: bool) {
         self.room.store(room, Ordering::Relaxed);
+        self.starts.store(starts, Ordering::Relaxed);
+    }
+
+    /// Whether new sagas may start.
+    pub(crate) fn takes_starts(&self) -> bool {
+        self.starts.load(Ordering::Relaxed)
     }
 
     /// Whether the loop takes more work.

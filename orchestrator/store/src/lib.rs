@@ -37,6 +37,19 @@ pub use triggers::{
     Arrival, Claim, Effect, EventRow, Planned, ScheduleRow, Settled, TriggerRef, Triggers,
 };
 
+/// Whether an error says that the store is gone for this process: trying again is in vain, only a new process helps.
+#[must_use]
+pub fn is_gone(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<sqlite::ThreadLost>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 /// A partition as its owner has it: what a batch has to carry to be committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Partition {

@@ -200,6 +200,9 @@ pub(crate) async fn start(
         labels: asked.labels,
         by,
     };
+    if !api.health.takes_starts() {
+        return Err(Problem::busy());
+    }
     let verdict = match api.decided(saga, Input::Start(start.clone()), id).await {
         Ok(verdict) => verdict,
         Err(problem) => return Err(api.not_started(problem, &start).await),
