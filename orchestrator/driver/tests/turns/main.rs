@@ -286,11 +286,9 @@ fn no_saga_starts_while_too_many_tasks_wait_for_the_broker_and_what_runs_goes_on
         unsent_max: 2,
         ..options()
     };
-    let recovered = Driver::recover(Shelf::default(), Tray::default(), few, at(0));
+    let shelf = rig(true).into_store();
+    let recovered = Driver::recover(shelf, Tray::default(), few, at(0));
     let mut driver = now_or_never(recovered).unwrap();
-    now_or_never(driver.announce(manifest(), at(0)))
-        .unwrap()
-        .unwrap();
     for n in 1..=2 {
         assert!(driver.takes_starts());
         turn(&mut driver, vec![start(n)], 1);
