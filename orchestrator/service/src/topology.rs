@@ -12,7 +12,7 @@ use crate::chain::chain;
 use crate::health::Health;
 use crate::hot::mail::Heard;
 
-/// Inboxes of this store: `SQLite` has one partition.
+/// Inboxes of this store: either has one partition.
 const INBOXES: u8 = 1;
 /// Pause before what could not be declared is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
