@@ -33,7 +33,12 @@ async fn every_mistake_is_answered_with_the_next_command() {
     let of_saga = format!("baton show {saga}");
     for (args, code, said, next) in [
         (&["--url", "foo", "ls"][..], 2, "`foo` is no URL", url),
-        (&["--url", "localhost:8470", "ls"], 2, "is no URL", url),
+        (
+            &["--url", "localhost:8470", "ls"],
+            2,
+            "is no URL",
+            "http://localhost:8470",
+        ),
         (
             &["--token-file", absent, "ls"],
             1,

@@ -143,7 +143,7 @@ impl Reader {
         }
         let (says, help) = match &entry.value.content {
             Content::Scalar(Value::String(_) | Value::Null) => {
-                ("is empty", "write something, or leave the key out")
+                ("is empty", "write some text there")
             }
             _ => (
                 "must be text",
@@ -157,9 +157,12 @@ impl Reader {
 
     /// Text that is not empty, of a key that has to be there: what it looks like helps who left it empty.
     pub(super) fn text_such_as<'n>(&mut self, entry: &'n Entry, help: &str) -> Option<&'n str> {
-        if let Content::Scalar(Value::String(text)) = &entry.value.content
-            && text.trim().is_empty()
-        {
+        let is_empty = match &entry.value.content {
+            Content::Scalar(Value::String(text)) => text.trim().is_empty(),
+            Content::Scalar(Value::Null) => true,
+            _ => false,
+        };
+        if is_empty {
             let message = format!("`{}` is empty", entry.key);
             self.report(code::SHAPE, entry.value.mark, message, help);
             return None;
