@@ -138,7 +138,8 @@ fn wrong<T: serde::de::DeserializeOwned + std::fmt::Debug>(
     file: &str,
     vars: &[(&str, &str)],
 ) -> String {
-    let error = layers(file, vars).unwrap().typed::<T>().unwrap_err();
+    let layers = layers(file, vars).expect("the keys are known");
+    let error = layers.typed::<T>().expect_err("a value is wrong");
     error.to_string()
 }
 

@@ -106,10 +106,17 @@ pub(crate) async fn top(
     Ok(Json(top.as_ref().clone()))
 }
 
+/// What a step was made ready to send.
+struct Ready {
+    of: (TaskType, String),
+    /// Whether its worker says nothing before its report.
+    late: bool,
+}
+
 /// One sending as it is followed through the log.
 struct Sending {
     of: (TaskType, String),
-    /// Whether its worker says nothing before its report.
+    /// As [`Ready`] has it.
     late: bool,
     sent: Timestamp,
     claimed: Option<Timestamp>,
@@ -206,8 +213,7 @@ fn reckoned(
 
 /// Follows every sending from row to row, oldest first.
 fn followed(rows: &[(SagaId, Entry)]) -> BTreeMap<(TaskType, String), Gathered> {
-    let mut types: HashMap<(SagaId, StepId, Direction), ((TaskType, String), bool)> =
-        HashMap::new();
+    let mut types: HashMap<(SagaId, StepId, Direction), Ready> = HashMap::new();
     let mut open: HashMap<Attempt, Sending> = HashMap::new();
     let mut all: BTreeMap<(TaskType, String), Gathered> = BTreeMap::new();
     for (saga, entry) in rows {
@@ -221,14 +227,14 @@ fn followed(rows: &[(SagaId, Entry)]) -> BTreeMap<(TaskType, String), Gathered> 
                     let facts = &prepared.facts;
                     let of = (facts.task_type.clone(), facts.pool.to_string());
                     let late = facts.hold == Hold::Late;
-                    types.insert((*saga, step.clone(), *direction), (of, late));
+                    types.insert((*saga, step.clone(), *direction), Ready { of, late });
                 }
                 Record::Offered { of, .. } => {
                     let known = types.get(&(*saga, of.step.clone(), of.direction));
-                    if let Some((of_type, late)) = known {
+                    if let Some(ready) = known {
                         let sending = Sending {
-                            of: of_type.clone(),
-                            late: *late,
+                            of: ready.of.clone(),
+                            late: ready.late,
                             sent: entry.at,
                             claimed: None,
                         };
