@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 
 use args::{Cli, Command, help};
 use client::Client;
@@ -69,8 +70,23 @@ fn parsed() -> (Cli, String) {
         Err(error) if error.kind() == ErrorKind::MissingSubcommand => lost(&command),
         Err(error) => error.exit(),
     };
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let leaf = leaf(&matches);
+    let says = |name, source| leaf.value_source(name) == Some(source);
+    if says("token", ValueSource::EnvVariable) && says("token_file", ValueSource::CommandLine) {
+        // what is typed goes before what the environment says
+        cli.global.token = None;
+    }
     (cli, named(&matches))
+}
+
+/// What was typed of the innermost command, with what stands everywhere.
+fn leaf(matches: &clap::ArgMatches) -> &clap::ArgMatches {
+    let mut at = matches;
+    while let Some((_, below)) = at.subcommand() {
+        at = below;
+    }
+    at
 }
 
 /// `token create`.
