@@ -11,7 +11,7 @@ pub(crate) fn workers(rows: &[Value], now: u64, width: usize, all: bool) -> Tabl
     let mut table = Table::new(&[
         Column::new("worker").cut(16),
         Column::new("heard").rank(2).right(),
-        Column::new("runs").right(),
+        Column::new("claimed").right(),
         Column::new("pools").rank(1).cut(8),
         Column::new("version").rank(4),
         Column::new("host").rank(5).cut(10),

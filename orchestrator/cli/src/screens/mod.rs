@@ -12,6 +12,7 @@ pub(crate) mod saga;
 pub(crate) mod sagas;
 pub(crate) mod schedules;
 pub(crate) mod schema;
+pub(crate) mod standing;
 pub(crate) mod tokens;
 pub(crate) mod top;
 pub(crate) mod types;
