@@ -306,3 +306,55 @@ fn a_setting_that_is_none_is_told_in_plain_words_without_a_backtrace() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_finds_a_dead_letter_by_what_it_says_and_reads_it_byte_for_byte() {
+    let system = Setup::workers(1).start().await;
+    system.await_served("test.effect@1").await;
+    let bodies = [
+        "{\"finished@99\": {\"host\": \"web-7\"}}",
+        "no JSON of web-8 \u{1b}[31m",
+    ];
+    for body in bodies {
+        let properties = json!({ "headers": { "from": "elsewhere" } });
+        assert!(
+            system
+                .vhost
+                .publish("baton.inbox", "00", properties, body)
+                .await
+        );
+    }
+    letters(&system, bodies.len()).await;
+    let baton = system.cli();
+    let found = ["dead", "ls", "--text", "web-8", "--json"];
+    let found = baton.run(&found).await.exits(0).json();
+    let rows = found["dead_letters"].as_array().unwrap();
+    assert_eq!(rows.len(), 1, "{found}");
+    assert_eq!(rows[0]["body"], bodies[1]);
+    let id = rows[0]["id"].as_str().unwrap();
+    let raw = baton.run(&["dead", "show", &id[..8], "--raw"]).await;
+    assert_eq!(raw.exits(0).out, bodies[1]);
+    let shown = baton.run(&["dead", "show", id]).await.exits(0).out;
+    for words in ["undecodable", id, "baton.inbox.00", "elsewhere", "web-8"] {
+        assert!(shown.contains(words), "{words:?} is not in\n{shown}");
+    }
+    assert!(!shown.contains('\u{1b}'), "it steers the terminal");
+    let kinds = [
+        "dead",
+        "ls",
+        "--reason",
+        "unknown-kind",
+        "--queue",
+        "baton.inbox.00",
+    ];
+    let kinds = baton.run(&kinds).await.exits(0).out;
+    assert!(
+        kinds.contains("unknown-kind") && !kinds.contains("undecodable"),
+        "{kinds}"
+    );
+    let none = baton.run(&["dead", "show", "00000000"]).await.exits(1).err;
+    assert!(none.contains("begins with 00000000"), "{none}");
+    let wrong = baton.run(&["dead", "ls", "--reason", "undecodible"]).await;
+    let wrong = wrong.exits(2).err;
+    assert!(wrong.contains("undecodable"), "{wrong}");
+}
