@@ -15,6 +15,7 @@
 //! | [`Process`] | one of our binaries: started, stopped, killed, its log read |
 //! | [`Ledger`] | the outside world, which remembers what was done to it |
 //! | [`await_until`] | a condition with a deadline in place of a sleep |
+//! | [`not_tested`] | what this host does not let a test try, said loudly |
 
 pub mod binaries;
 pub mod broker;
@@ -24,6 +25,7 @@ pub mod postgres;
 mod process;
 mod proxy;
 pub mod shared;
+mod untested;
 mod vhost;
 mod wait;
 mod watchdog;
@@ -33,6 +35,7 @@ pub use ledger::Ledger;
 pub use postgres::{Database, Postgres};
 pub use process::{Launch, Process};
 pub use proxy::{Direction, Proxy};
+pub use untested::{NOT_TESTED_ENV, not_tested};
 pub use vhost::{Message, Queue, Vhost};
 pub use wait::{await_some, await_until};
 

@@ -14,7 +14,7 @@ use baton_it::sagas::Saga;
 use baton_it::{AFTER_A_LEASE, SOON, Setup, System};
 use serde_json::Value;
 
-/// What every worker here may run. `DIR` stands for the system's own folder.
+/// What every worker here may run. `DIR` stands for the system's own folder, `MARK` for what the sleepers of this test are told by.
 const CONFIG: &str = r#"
 [processes]
 work_folder = "DIR/runs"
@@ -52,7 +52,7 @@ effect = "none"
 
 [commands.tree]
 program = "/bin/sh"
-args = ["-c", "sleep 987601 & setsid sleep 987601 & (setsid sleep 987601 > /dev/null 2>&1 &) ; trap '' TERM; sleep 987601; sleep 987601"]
+args = ["-c", "sleep MARK & setsid sleep MARK & (setsid sleep MARK > /dev/null 2>&1 &) ; trap '' TERM; sleep MARK; sleep MARK"]
 effect = "reversible"
 undo = "take-away"
 "#;
@@ -80,11 +80,13 @@ const STEPS: &str = r#"  - id: test
 struct Stage {
     system: System,
     runsvdir: Process,
+    /// What this test's processes can be told by: the argument of their `sleep`.
+    mark: String,
 }
 
 impl Stage {
     async fn set() -> Self {
-        let mut system = Setup::workers(0).start().await;
+        let system = Setup::workers(0).start().await;
         let dir = system.dir().to_owned();
         let service = dir.join("services/web");
         fs::create_dir_all(&service).unwrap();
@@ -99,16 +101,22 @@ impl Stage {
         })
         .await;
         fs::create_dir(dir.join("scripts")).unwrap();
-        let mark = |name: &str, text: &str| {
+        let script = |name: &str, text: &str| {
             fs::write(
                 dir.join("scripts").join(name),
                 text.replace("DIR", &dir.to_string_lossy()),
             )
             .unwrap();
         };
-        mark("mark.sh", "cat > DIR/mark\n");
-        mark("mark.undo.sh", "rm -f DIR/mark\n");
-        add_worker(&mut system, "first");
+        script("mark.sh", "cat > DIR/mark\n");
+        script("mark.undo.sh", "rm -f DIR/mark\n");
+        let mark = format!("1{:09}", uuid::Uuid::new_v4().as_u128() % 1_000_000_000);
+        let mut stage = Self {
+            system,
+            runsvdir,
+            mark,
+        };
+        stage.add_worker("first");
         for task_type in [
             "test.run@1",
             "command.run@1",
@@ -118,9 +126,18 @@ impl Stage {
             "service.restart@1",
             "test.effect@1",
         ] {
-            system.await_served(task_type).await;
+            stage.system.await_served(task_type).await;
         }
-        Self { system, runsvdir }
+        stage
+    }
+
+    fn add_worker(&mut self, name: &str) -> usize {
+        let text = CONFIG
+            .replace("DIR", &self.dir().to_string_lossy())
+            .replace("MARK", &self.mark);
+        let path: PathBuf = self.dir().join(format!("{name}.toml"));
+        fs::write(&path, text).unwrap();
+        self.system.add_worker_with_file(&path)
     }
 
     fn dir(&self) -> &Path {
@@ -135,6 +152,19 @@ impl Stage {
     fn service(&self) -> String {
         fs::read_to_string(self.dir().join("services/web/supervise/stat")).unwrap_or_default()
     }
+
+    /// The sleepers of the tree that are alive.
+    fn sleepers(&self) -> Vec<i32> {
+        with_words(|words| words.len() > 1 && words[0].ends_with("sleep") && words[1] == self.mark)
+    }
+
+    /// The launchers of this test's runs.
+    fn launchers(&self) -> Vec<i32> {
+        with_words(|words| {
+            words.get(2).is_some_and(|w| w == "nanny")
+                && words.iter().any(|w| w.contains(&self.mark))
+        })
+    }
 }
 
 impl Drop for Stage {
@@ -145,17 +175,10 @@ impl Drop for Stage {
         while self.runsvdir.is_running() && begun.elapsed() < SOON {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
-        for pid in sleepers() {
+        for pid in self.sleepers() {
             kill(pid);
         }
     }
-}
-
-fn add_worker(system: &mut System, name: &str) -> usize {
-    let text = CONFIG.replace("DIR", &system.dir().to_string_lossy());
-    let path: PathBuf = system.dir().join(format!("{name}.toml"));
-    fs::write(&path, text).unwrap();
-    system.add_worker_with_file(&path)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -201,48 +224,39 @@ async fn kill_a_worker_and_nothing_it_had_started_goes_on() {
         "  - id: tree\n    task: command.run@1\n    with: { command: tree }\n    heartbeat: 4s\n";
     stage.system.apply(&[&Saga::named("grow").step(step)]).await;
     stage.start("grow", "one").await;
-    await_until("the tree to grow", SOON, async || sleepers().len() == 4).await;
+    await_until("the tree to grow", SOON, async || {
+        stage.sleepers().len() == 4
+    })
+    .await;
     stage.system.workers[0].kill9();
     await_until("the tree to be gone with its worker", SOON, async || {
-        sleepers().is_empty()
+        stage.sleepers().is_empty()
     })
     .await;
 
-    add_worker(&mut stage.system, "second");
+    stage.add_worker("second");
     stage.start("grow", "two").await;
     await_until("the second tree to grow", SOON, async || {
-        sleepers().len() == 4
+        stage.sleepers().len() == 4
     })
     .await;
-    let launchers = launchers();
+    let launchers = stage.launchers();
     assert!(!launchers.is_empty());
     // The launcher first, or it would do its work; the worker before it sees that.
     stage.system.workers[1].sigstop();
     launchers.into_iter().for_each(kill);
     stage.system.workers[1].kill9();
     // Where each run has a PID namespace, even this ends it; elsewhere the next worker has to.
-    let is_left = !sleepers().is_empty();
-    let third = add_worker(&mut stage.system, "third");
+    let is_left = !stage.sleepers().is_empty();
+    let third = stage.add_worker("third");
     let line = "an earlier worker had left processes running";
     if is_left {
         stage.system.workers[third].wait_for_line(line, SOON).await;
     }
     assert!(
-        sleepers().is_empty(),
+        stage.sleepers().is_empty(),
         "it works, and the tree is still there"
     );
-}
-
-/// The sleepers of the tree that are alive.
-fn sleepers() -> Vec<i32> {
-    with_words(|words| words.len() > 1 && words[0].ends_with("sleep") && words[1] == "987601")
-}
-
-/// The launchers of this test's runs.
-fn launchers() -> Vec<i32> {
-    with_words(|words| {
-        words.get(2).is_some_and(|w| w == "nanny") && words.iter().any(|w| w.contains("987601"))
-    })
 }
 
 fn with_words(wanted: impl Fn(&[String]) -> bool) -> Vec<i32> {

@@ -6,13 +6,13 @@
 )]
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use baton_fleet::automations::{CommandRun, CommandRunInput, CommandRunOutput};
 use baton_fleet::process::{Processes, ProcessesConfig};
+use baton_harness::not_tested;
 use baton_worker::TaskError;
 use baton_worker::testing::UnderTest;
 use serde_json::json;
@@ -167,7 +167,7 @@ async fn memory_beyond_the_limit_is_not_had() {
         );
     } else {
         together.unwrap();
-        say("NOT TESTED: memory of a run as a whole, for which this host has no controller\n");
+        not_tested("memory of a run as a whole, for which this host has no controller");
     }
 }
 
@@ -192,9 +192,11 @@ async fn processes_beyond_the_limit_are_not_started() {
     if whole(&stage, "the number of processes for a run as a whole") {
         let error = as_root.unwrap_err().to_string();
         assert!(error.contains("fork"), "{error}");
-    } else if is_root() {
-        assert_eq!(as_root.unwrap().stdout, "started 40\n");
-        say("NOT TESTED: processes of a run as a whole, for which this host has no controller\n");
+    } else {
+        if is_root() {
+            assert_eq!(as_root.unwrap().stdout, "started 40\n");
+        }
+        not_tested("processes of a run as a whole, for which this host has no controller");
     }
 }
 
@@ -203,16 +205,11 @@ fn whole(stage: &Stage, what: &str) -> bool {
     stage.processes.limits().contains(what)
 }
 
-fn say(loud: &str) {
-    std::io::stderr().write_all(loud.as_bytes()).unwrap();
-}
-
 #[tokio::test]
 async fn a_program_runs_as_the_user_of_its_entry_with_no_other_rights() {
     let stage = Stage::set();
     if !is_root() {
-        let loud = b"NOT TESTED: only root can run programs as somebody else\n";
-        return std::io::stderr().write_all(loud).unwrap();
+        return not_tested("programs that run as somebody else, which only root can start");
     }
     fs::write(stage.dir.path().join("closed"), "precious").unwrap();
     fs::set_permissions(

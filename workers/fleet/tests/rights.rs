@@ -7,13 +7,13 @@
 )]
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use baton_fleet::automations::{CommandRunInput, CommandRunIrreversible, CommandRunOutput};
 use baton_fleet::process::{ContainmentWish, Processes, ProcessesConfig};
+use baton_harness::not_tested;
 use baton_worker::testing::UnderTest;
 use baton_worker::{SecretText, TaskError};
 use serde_json::json;
@@ -60,9 +60,7 @@ impl Stage {
         };
         let processes = Processes::launched_by(&config, launcher.to_owned());
         if processes.containment().is_none() {
-            say(&format!(
-                "NOT TESTED: {way:?}, which this host does not offer\n"
-            ));
+            not_tested(&format!("{way:?}, which this host does not offer"));
             return None;
         }
         let entries = entries.replace("DIR", self.dir.path().to_str().unwrap());
@@ -86,10 +84,6 @@ fn input(command: &str) -> CommandRunInput {
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
-}
-
-fn say(loud: &str) {
-    std::io::stderr().write_all(loud.as_bytes()).unwrap();
 }
 
 fn sha256(path: &Path) -> String {
@@ -132,7 +126,7 @@ async fn what_is_made_for_others_is_readable_for_them_and_secrets_are_not() {
     run(&list, "closed").await.unwrap();
     assert_eq!(mode(&stage.path("out/closed")), 0o700);
     if !is_root() {
-        return say("NOT TESTED: that another user reads it; run it as root\n");
+        return not_tested("that another user reads it; run it as root");
     }
     let read = |path: &Path| {
         let mut cat = Command::new("/usr/bin/setpriv");
@@ -195,7 +189,7 @@ fn sets(output: &CommandRunOutput) -> (Vec<u64>, bool) {
 #[tokio::test]
 async fn no_capability_of_the_worker_is_handed_on_but_those_an_entry_names() {
     if !is_root() {
-        return say("NOT TESTED: what a worker that is root hands on; run it as root\n");
+        return not_tested("what a worker that is root hands on; run it as root");
     }
     let stage = Stage::new();
     let theirs = stage.path("theirs");

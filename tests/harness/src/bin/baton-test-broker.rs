@@ -1,7 +1,6 @@
 //! `deploy/broker`: the private RabbitMQ of the tests, started, found and ended by hand.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -37,7 +36,8 @@ async fn run() -> Result<()> {
     };
     let (while_used, force) = (option("--while-used"), option("--force"));
     let dir = if args.len() > 1 {
-        PathBuf::from(args.remove(1))
+        // the server looks for its files from elsewhere
+        std::path::absolute(args.remove(1))?
     } else {
         shared::default_dir()
     };

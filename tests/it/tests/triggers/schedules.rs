@@ -81,7 +81,7 @@ async fn a_schedule_fires_once_for_each_time_and_makes_up_for_the_last_missed_on
         (sagas.len() >= 6).then_some(sagas)
     })
     .await;
-    let mut seconds: Vec<i64> = sagas.iter().map(|saga| nominal(&saga["by"])).collect();
+    let mut seconds: Vec<i64> = sagas.iter().map(|saga| nominal_s(&saga["by"])).collect();
     seconds.sort_unstable();
     for pair in seconds.windows(2) {
         assert_eq!(pair[1] - pair[0], 2, "{seconds:?}");
@@ -164,16 +164,17 @@ async fn what_an_earlier_version_has_started_for_a_time_is_not_started_again() {
     );
 }
 
-/// The seconds of the minute of `schedule 2026-01-01T00:00:02Z`, and the minutes and hours before them.
-fn nominal(by: &Value) -> i64 {
+/// The instant of `schedule 2026-01-01T00:00:02Z`, in seconds since 1970: the day counts, or this would fail over midnight.
+fn nominal_s(by: &Value) -> i64 {
     let by = text(by);
-    let time = by
-        .split('T')
-        .nth(1)
-        .unwrap_or_default()
-        .trim_end_matches('Z');
-    let parts = time
-        .split(':')
-        .map(|part| part.parse::<i64>().unwrap_or_default());
-    parts.fold(0, |all, part| all * 60 + part)
+    let time = by.strip_prefix("schedule ").unwrap_or(&by);
+    let instant: jiff::Timestamp = time.parse().expect("an instant");
+    instant.as_second()
+}
+
+#[test]
+fn nominal_times_are_two_seconds_apart_over_midnight_too() {
+    let before = nominal_s(&json!("schedule 2026-12-31T23:59:58Z"));
+    let after = nominal_s(&json!("schedule 2027-01-01T00:00:00Z"));
+    assert_eq!(after - before, 2);
 }

@@ -236,6 +236,7 @@ impl Automation for CheckPing {
 
 #[cfg(test)]
 mod tests {
+    use baton_harness::not_tested;
     use baton_worker::Direction;
     use baton_worker::testing::TestStep;
     use serde_json::{Value, json};
@@ -258,15 +259,11 @@ mod tests {
             .as_ref()
             .is_err_and(|error| error.code() == "no-socket");
         if none {
-            say(
-                "NOT TESTED on this host's own network: it lets this user open no socket for echo requests\n",
+            not_tested(
+                "on this host's own network: it lets this user open no socket for echo requests",
             );
         }
         none
-    }
-
-    fn say(loud: &str) {
-        io::Write::write_all(&mut io::stderr(), loud.as_bytes()).unwrap();
     }
 
     #[tokio::test]
@@ -324,8 +321,8 @@ exec setpriv --bounding-set -net_raw --inh-caps -net_raw "$0" --exact --nocaptur
                 let ran = child.env(RANGE, range).output().unwrap();
                 let said = String::from_utf8_lossy(&ran.stderr).into_owned();
                 if said.contains("unshare failed") {
-                    return say(
-                        "NOT TESTED: who may ping and who may not, for lack of a network of its own; run it as root\n",
+                    return not_tested(
+                        "who may ping and who may not, for lack of a network of its own; run it as root",
                     );
                 }
                 let passed = String::from_utf8_lossy(&ran.stdout).contains("1 passed");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use baton_harness::{Launch, Process, await_until};
+use baton_harness::{Launch, Process, await_until, not_tested};
 
 use crate::laws;
 use crate::stage::Stage;
@@ -72,8 +72,7 @@ impl Systemd {
     async fn start_with(policy: &str) -> Option<Self> {
         let root = rustix::process::geteuid().is_root();
         if !root || !PathBuf::from(MANAGER).exists() {
-            let loud = "NOT TESTED: services under systemd need root and systemd's package\n";
-            std::io::Write::write_all(&mut std::io::stderr(), loud.as_bytes()).unwrap();
+            not_tested("services under systemd, which need root and systemd's package");
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
