@@ -1,30 +1,44 @@
 # What the scripts here need, installed from Debian's packages when it is missing. Sourced after `say` and `fail` are defined;
-# `install=''` refuses to install. No system service is started, stopped or changed.
+# `install=''` refuses to install. `need_packages demo` is enough for the demo, `broker` for a private RabbitMQ, `test` for every test, with
+# the other two. No system service is started, stopped or changed.
 # shellcheck shell=bash
 
-missing_packages() {
+missing_for_broker() {
   [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && command -v epmd > /dev/null || echo rabbitmq-server
-  compgen -G '/usr/lib/postgresql/*/bin/initdb' > /dev/null || echo postgresql
+  # it ends when nobody holds its lock
+  command -v flock > /dev/null || echo util-linux
+}
+
+missing_for_demo() {
   # bundled SQLite, ring and jemalloc are compiled from C
   command -v cc > /dev/null || echo gcc libc6-dev
   command -v make > /dev/null || echo make
-  command -v flock > /dev/null && command -v unshare > /dev/null || echo util-linux
-  # services are tried under the real thing
+  # a web server under a supervisor
   command -v runsvdir > /dev/null || echo runit
-  [ -x /usr/bin/supervisord ] || echo supervisor
-  [ -x /lib/systemd/systemd ] && command -v dbus-daemon > /dev/null || echo systemd dbus
-  [ -x /usr/bin/python3 ] && command -v tclsh > /dev/null || echo python3 tcl
-  command -v ps > /dev/null || echo procps
-  # the lines of the API's page are run as they stand there
+  # reads what --json prints
+  [ -x /usr/bin/python3 ] || echo python3
+  # asks the management API of a broker that is named
   command -v curl > /dev/null || echo curl
   # releases come from a repository and are served by a web server
   command -v git > /dev/null || echo git
   command -v busybox > /dev/null || echo busybox
+  # amqp-publish: an AMQP client that is not ours
+  command -v amqp-publish > /dev/null || echo amqp-tools
+}
+
+missing_for_test() {
+  missing_for_broker
+  missing_for_demo
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' > /dev/null || echo postgresql
+  command -v unshare > /dev/null || echo util-linux
+  # services are tried under the real thing
+  [ -x /usr/bin/supervisord ] || echo supervisor
+  [ -x /lib/systemd/systemd ] && command -v dbus-daemon > /dev/null || echo systemd dbus
+  command -v tclsh > /dev/null || echo tcl
+  command -v ps > /dev/null || echo procps
   # git goes over a real ssh
   command -v ssh > /dev/null && command -v ssh-keygen > /dev/null || echo openssh-client
   [ -x /usr/sbin/sshd ] || echo openssh-server
-  # amqp-publish: an AMQP client that is not ours
-  command -v amqp-publish > /dev/null || echo amqp-tools
 }
 
 install_packages() {
@@ -86,9 +100,9 @@ install_packages() {
 # rustup puts cargo where only login shells look
 export PATH="$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin:/usr/local/sbin:/usr/sbin:/sbin"
 command -v cargo > /dev/null || fail 'no cargo: install a Rust toolchain from https://rustup.rs and run again'
-need_packages() {
-  local missing
-  missing=$(missing_packages | xargs)
+need_packages() { # for what: broker, demo, test
+  local missing what
+  missing=$(for what in "$@"; do "missing_for_$what"; done | tr ' ' '\n' | sort -u | xargs)
   # shellcheck disable=SC2086 # a list of words
   [ -z "$missing" ] || install_packages $missing
 }
