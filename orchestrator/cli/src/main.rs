@@ -68,7 +68,7 @@ fn parsed() -> (Cli, String) {
     let matches = match command.clone().try_get_matches() {
         Ok(matches) => matches,
         Err(error) if error.kind() == ErrorKind::MissingSubcommand => lost(&command),
-        Err(error) => error.exit(),
+        Err(error) => mistyped(&error, &command),
     };
     let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let leaf = leaf(&matches);
@@ -78,6 +78,40 @@ fn parsed() -> (Cli, String) {
         cli.global.token = None;
     }
     (cli, named(&matches))
+}
+
+/// What clap says of a mistake, and the next command as everywhere.
+fn mistyped(error: &clap::Error, command: &clap::Command) -> ! {
+    use std::io::{IsTerminal as _, Write as _};
+    if !error.use_stderr() {
+        error.exit();
+    }
+    let rendered = error.render();
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let told = if colours && command.get_color() != clap::ColorChoice::Never {
+        rendered.ansi().to_string()
+    } else {
+        rendered.to_string()
+    };
+    // its own last paragraph only says that there is help
+    let told = told.split("For more information").next().unwrap_or(&told);
+    let mut at = command;
+    let mut named = "baton".to_owned();
+    for word in std::env::args().skip(1) {
+        if let Some(found) = at.find_subcommand(&word) {
+            named.push(' ');
+            named.push_str(found.get_name());
+            at = found;
+        }
+    }
+    // nobody may be there to read it
+    let _ = writeln!(
+        std::io::stderr(),
+        "{}\n{}{named} --help",
+        told.trim_end(),
+        out::NEXT
+    );
+    std::process::exit(error.exit_code())
 }
 
 /// What was typed of the innermost command, with what stands everywhere.

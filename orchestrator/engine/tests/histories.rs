@@ -6,11 +6,13 @@
 #[expect(dead_code, reason = "shared with the rules, which use all of it")]
 mod stage;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use baton_engine::state::Phase;
-use baton_engine::{Approval, Entry, Input, SagaState, replay};
-use baton_messages::{Event, InputId, ProbeAnswer, Timestamp};
+use baton_engine::{Approval, Entry, Input, Record, SagaState, replay};
+use baton_messages::inbox::Checkpoint;
+use baton_messages::{CheckpointKind, Event, InputId, ProbeAnswer, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stage::{Stage, done, failed, found, not_run, undone, unknown};
@@ -131,10 +133,126 @@ fn waiting() -> Stage {
     stage
 }
 
+/// Sent twice, claimed twice, with a before-image; an operator holds it for a while.
+fn held_and_resent() -> Stage {
+    let mut stage = Stage::with("  - id: a\n    task: t.set@1\n  - id: b\n    task: t.file@1\n");
+    let of = stage.open("a");
+    stage.give(&Input::TaskUnconfirmed {
+        of: of.clone(),
+        maybe_sent: true,
+    });
+    stage.give(&Input::Resend(of));
+    stage.report("a", done());
+    let of = stage.claim("b", stage::run(1));
+    stage.claim("b", stage::run(2));
+    stage.give(&Input::Checkpoint(Checkpoint {
+        of: of.clone(),
+        run: stage::run(1),
+        kind: CheckpointKind::Before,
+        number: 1,
+        value: json!("as it was"),
+    }));
+    let operator = stage.operator();
+    stage.give(&Input::Pause(operator));
+    let operator = stage.operator();
+    stage.give(&Input::Resume(operator));
+    stage.tell(of, stage::run(1), true, done());
+    stage
+}
+
+/// A probe clears a doubt; a cancel meets a task that is out; one step stays as it is.
+fn turned_back() -> Stage {
+    let mut stage = Stage::with(
+        "  - id: a\n    task: t.set@1\n    undo: none\n    because: it stays\n  - id: b\n    task: t.asked@1\n  - id: c\n    task: t.set@1\n",
+    );
+    stage.report("a", done());
+    stage.report("b", unknown());
+    stage.wait();
+    stage.report("b", found(ProbeAnswer::DidNot));
+    stage.wait();
+    stage.report("b", done());
+    let of = stage.open("c");
+    stage.cancel();
+    stage.tell(of, stage::run(3), true, failed(false));
+    stage.report("b", undone());
+    stage
+}
+
+/// The pivot fails with nothing changed: the way back is open again.
+fn released() -> Stage {
+    let mut stage = Stage::with(
+        "  - id: a\n    task: t.set@1\n  - id: p\n    task: t.set@1\n    pivot: true\n    retry: { attempts: 1 }\n",
+    );
+    stage.report("a", done());
+    stage.report("p", failed(false));
+    stage.report("a", undone());
+    stage
+}
+
+/// The deadline passes after the pivot.
+fn late() -> Stage {
+    let mut stage = Stage::with(
+        "  - id: a\n    task: t.set@1\n    pivot: true\n  - id: z\n    sleep: 2h\ndeadline: 1h\n",
+    );
+    stage.report("a", done());
+    stage.wait();
+    stage
+}
+
+/// The word of a record: a new kind does not compile before it has one here, and a history below that holds it.
+const fn word(record: &Record) -> &'static str {
+    match record {
+        Record::Started { .. } => "started",
+        Record::Prepared { .. } => "prepared",
+        Record::Offered { .. } => "offered",
+        Record::Resent { .. } => "resent",
+        Record::Held { .. } => "held",
+        Record::Claimed { .. } => "claimed",
+        Record::Answered { .. } => "answered",
+        Record::Checkpointed { .. } => "checkpointed",
+        Record::Reported { .. } => "reported",
+        Record::Closed { .. } => "closed",
+        Record::Evidence { .. } => "evidence",
+        Record::Cleared { .. } => "cleared",
+        Record::Moved { .. } => "moved",
+        Record::Forgiven { .. } => "forgiven",
+        Record::NewRound { .. } => "new-round",
+        Record::Unwinding { .. } => "unwinding",
+        Record::PivotReleased => "pivot-released",
+        Record::DeadlinePassed => "deadline-passed",
+        Record::CancelSent { .. } => "cancel-sent",
+        Record::WorkItemOpened { .. } => "work-item-opened",
+        Record::WorkItemClosed { .. } => "work-item-closed",
+        Record::Applied { .. } => "applied",
+        Record::Subscribed { .. } => "subscribed",
+        Record::Emitted { .. } => "emitted",
+        Record::Joined { .. } => "joined",
+        Record::Paused => "paused",
+        Record::Resumed => "resumed",
+        Record::StatusChanged { .. } => "status-changed",
+        Record::Ended { .. } => "ended",
+        Record::Noted { .. } => "noted",
+    }
+}
+
+const WORDS: usize = 30;
+
+#[test]
+fn every_kind_of_record_stands_in_some_history() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/histories");
+    let mut found = BTreeSet::new();
+    for file in std::fs::read_dir(&folder).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let history: History = serde_json::from_str(&text).unwrap();
+        found.extend(history.entries.iter().flat_map(|e| &e.records).map(word));
+    }
+    assert_eq!(found.len(), WORDS, "only these: {found:?}");
+}
+
 #[test]
 fn recorded_histories_replay_to_the_state_they_led_to() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/histories");
-    let typical: [(&str, Play); 7] = [
+    let typical: [(&str, Play); 11] = [
         ("completed", completed),
         ("compensated", compensated),
         ("parked", parked),
@@ -142,6 +260,10 @@ fn recorded_histories_replay_to_the_state_they_led_to() {
         ("waited-and-approved", waited_and_approved),
         ("rejected", rejected),
         ("waiting", waiting),
+        ("held-and-resent", held_and_resent),
+        ("turned-back", turned_back),
+        ("released", released),
+        ("late", late),
     ];
     if std::env::var_os("BATON_RECORD_HISTORIES").is_some() {
         for (name, play) in typical {

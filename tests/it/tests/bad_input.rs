@@ -36,6 +36,7 @@ async fn an_inbox_message_nobody_can_use_is_kept_byte_for_byte_with_its_reason()
     let start = json!({ "start@1": {
         "id": uuid::Uuid::new_v4(), "saga": uuid::Uuid::new_v4(), "definition": "nobody-registered-it", "input": {}, "by": "x",
     } });
+    let newer = "{\"finished@1\": {\"newer\": true}}".to_owned();
     let cases = [
         ("undecodable", "this is {not JSON".to_owned()),
         (
@@ -46,10 +47,15 @@ async fn an_inbox_message_nobody_can_use_is_kept_byte_for_byte_with_its_reason()
         ("too-large", too_large),
         ("unknown-saga", unknown_saga()),
         ("unknown-saga", start.to_string()),
+        ("unknown-kind", newer.clone()),
     ];
     for (number, (_, body)) in cases.iter().enumerate() {
-        let properties =
-            json!({ "message_id": format!("case-{number}"), "headers": { "from": "elsewhere" } });
+        let mut headers = json!({ "from": "elsewhere" });
+        if *body == newer {
+            // of a contract nobody here has read yet
+            headers["baton-version"] = json!(2);
+        }
+        let properties = json!({ "message_id": format!("case-{number}"), "headers": headers });
         assert!(
             system
                 .vhost

@@ -222,3 +222,110 @@ async fn one_task_runs_on_its_own() {
     let book = Book::of(&system.ledger).await;
     assert_eq!(book.not_done_once("alone"), None);
 }
+
+/// Tries a step again, goes on without one, says that one was done by hand, and says that a notice was seen: each succeeds, and is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_brings_what_is_parked_to_its_end() {
+    const PARKS: &str = "on_error: park\n    timeout: 30s\n    ";
+    let parks = Saga::named("parks")
+        .task(
+            "a",
+            "test.effect@1",
+            ", fail: final, fail_until_attempt: 2",
+            PARKS,
+        )
+        .task("b", "test.effect@1", ", fail: final", PARKS)
+        .task("c", "test.effect@1", ", fail: final", PARKS)
+        .step("output: { key: \"${ c.key }\" }\n");
+    let past = Saga::named("past")
+        .task(
+            "a",
+            "test.effect@1",
+            "",
+            "pivot: true\n    timeout: 30s\n    ",
+        )
+        .step("  - id: rest\n    sleep: 1h\n");
+    let system = system(&[&parks, &past]).await;
+    let baton = system.cli();
+    baton
+        .run(&["apply", "parks.yaml", "past.yaml"])
+        .await
+        .exits(0);
+
+    let run = [
+        "run",
+        "parks",
+        "-f",
+        "name=p",
+        "--wait",
+        "--timeout",
+        "50",
+        "--json",
+    ];
+    let parked = baton.run(&run).await.exits(4).json();
+    let id = parked["id"].as_str().expect("it has an id").to_owned();
+    let wait = ["show", &id, "--wait", "--timeout", "50", "--json"];
+    let phase = |saga: &Value, step: &str| {
+        let steps = saga["steps"].as_array().expect("it has steps");
+        let step = steps.iter().find(|one| one["id"] == step);
+        step.expect("it has the step")["phase"].clone()
+    };
+    baton
+        .run(&["retry", &id, "a", "-m", "the disk is free again", "--yes"])
+        .await
+        .exits(0);
+    let saga = baton.run(&wait).await.exits(4).json();
+    assert_eq!(
+        (phase(&saga, "a"), phase(&saga, "b")),
+        (json!("succeeded"), json!("parked"))
+    );
+    baton
+        .run(&["skip", &id, "b", "-m", "not needed today", "--yes"])
+        .await
+        .exits(0);
+    let saga = baton.run(&wait).await.exits(4).json();
+    assert_eq!(
+        (phase(&saga, "b"), phase(&saga, "c")),
+        (json!("skipped"), json!("parked"))
+    );
+    let by_hand = [
+        "resolve",
+        &id,
+        "c",
+        "--as",
+        "done",
+        "-m",
+        "done by hand",
+        "--yes",
+        "--output",
+        "{\"key\":\"by hand\"}",
+    ];
+    baton.run(&by_hand).await.exits(0);
+    let saga = baton.run(&wait).await.exits(0).json();
+    assert_eq!(saga["output"], json!({ "key": "by hand" }));
+    let records = baton.run(&["show", &id, "--records"]).await.exits(0).out;
+    for reason in ["the disk is free again", "not needed today", "done by hand"] {
+        assert!(records.contains(reason), "{reason:?} is not in\n{records}");
+    }
+
+    let past = baton
+        .run(&["run", "past", "-f", "name=q", "--json"])
+        .await
+        .exits(0)
+        .json();
+    let id = past["id"].as_str().expect("it has an id").to_owned();
+    baton_harness::await_until("the pivot", baton_it::SOON, async || {
+        let saga = baton.run(&["show", &id, "--json"]).await.exits(0).json();
+        phase(&saga, "a") == "succeeded"
+    })
+    .await;
+    baton
+        .run(&["cancel", &id, "-m", "wrong site", "--yes"])
+        .await
+        .exits(0);
+    let open = baton.run(&["work", "ls", "--json"]).await.exits(0).out;
+    assert!(open.contains("cancel-after-pivot"), "{open}");
+    baton.run(&["acknowledge", &id, "1"]).await.exits(0);
+    let open = baton.run(&["work", "ls", "--json"]).await.exits(0).out;
+    assert!(!open.contains("cancel-after-pivot"), "{open}");
+}

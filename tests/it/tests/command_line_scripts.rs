@@ -243,11 +243,14 @@ async fn every_list_is_read_by_people_and_by_programs() {
     ] {
         has(&baton.run(args).await.exits(0).out, words);
         let json = baton.run(&[args, &["--json"]].concat()).await.exits(0);
-        for document in
-            serde_json::Deserializer::from_str(&json.out).into_iter::<serde_json::Value>()
-        {
-            document.unwrap_or_else(|error| panic!("{args:?} --json: {error}\n{}", json.out));
-        }
+        let documents =
+            serde_json::Deserializer::from_str(&json.out).into_iter::<serde_json::Value>();
+        let read = documents
+            .map(|document| {
+                document.unwrap_or_else(|error| panic!("{args:?} --json: {error}\n{}", json.out))
+            })
+            .count();
+        assert!(read > 0, "{args:?} --json says nothing");
     }
     has(
         &baton.run(&["completions", "fish"]).await.exits(0).out,

@@ -21,7 +21,7 @@ use crate::error::CliError;
 /// From this width on a saga's id is shown whole.
 const WHOLE_ID_WIDTH: usize = 100;
 /// Before what to do about an error.
-const NEXT: &str = "  next: ";
+pub(crate) const NEXT: &str = "  next: ";
 /// So many characters of an id tell sagas apart, and are taken instead of it.
 const SHORT_ID_CHARS: usize = 8;
 

@@ -144,7 +144,7 @@ fn allowed(parts: &Parts, least: Role) -> Answer<Caller> {
         "role",
         "The token may not do this",
         format!(
-            "this wants the role {}, and `{}` is a {}; ask somebody with the role admin for another token",
+            "this wants the role {}, and `{}` has the role {}; ask somebody with the role admin for another token",
             least.as_str(),
             caller.token.name,
             caller.token.role.as_str()

@@ -1,9 +1,7 @@
 //! Events: published on the bus as any other client would, and shown with what each of them started, joined and woke.
 
-use aide::NoApi;
 use aide::axum::routing::get_with;
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use baton_bus::{Outgoing, Sent};
@@ -18,7 +16,7 @@ use uuid::Uuid;
 use super::answer::Accepted;
 use super::auth::{Operator, Viewer};
 use super::document::says;
-use super::extract::Query;
+use super::extract::{EventBody, Query};
 use super::hooks::EventName;
 use super::page::Limit;
 use super::problem::{Answer, Problem};
@@ -68,7 +66,7 @@ pub(crate) async fn publish(
     State(api): Shared,
     Operator(_): Operator,
     headers: HeaderMap,
-    NoApi(body): NoApi<Bytes>,
+    EventBody(body): EventBody,
 ) -> Answer<Accepted<EventName>> {
     let event = read(&headers, &body)?;
     if event.kind.len() > TYPE_BYTES_MAX {

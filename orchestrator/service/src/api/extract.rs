@@ -10,7 +10,8 @@ use aide::openapi::{
     MediaType, Operation, RequestBody, Response, SchemaObject, StatusCode as Code,
 };
 use aide::operation::{ParamLocation, add_parameters, parameters_from_schema, set_body};
-use axum::extract::rejection::{JsonRejection, PathRejection, StringRejection};
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, StringRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
@@ -25,7 +26,7 @@ use super::problem::Problem;
 /// How long a body may take: whoever is slower would keep a connection from others.
 const BODY_WAIT: Duration = Duration::from_secs(20);
 
-async fn in_time<T>(read: impl Future<Output = T>) -> Result<T, Problem> {
+pub(super) async fn in_time<T>(read: impl Future<Output = T>) -> Result<T, Problem> {
     tokio::time::timeout(BODY_WAIT, read).await.map_err(|_| {
         Problem::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -63,6 +64,60 @@ impl<T: JsonSchema> OperationInput for Body<T> {
     }
 }
 
+/// The body as it comes: an event, structured or binary.
+pub(crate) struct EventBody(pub(crate) Bytes);
+
+/// How a binary event says what it is.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only described")]
+struct EventHeadersSchema {
+    /// Binary mode: the event's id.
+    #[schemars(rename = "ce-id")]
+    id: Option<String>,
+    /// Binary mode: where it comes from.
+    #[schemars(rename = "ce-source")]
+    source: Option<String>,
+    /// Binary mode: its type.
+    #[schemars(rename = "ce-type")]
+    kind: Option<String>,
+    /// Binary mode: always 1.0.
+    #[schemars(rename = "ce-specversion")]
+    version: Option<String>,
+    /// Binary mode: what it is about.
+    #[schemars(rename = "ce-subject")]
+    subject: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequest<S> for EventBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let read = in_time(Bytes::from_request(request, state)).await?;
+        read.map(Self)
+            .map_err(|no: BytesRejection| unreadable(no.status(), no.body_text()))
+    }
+}
+
+impl OperationInput for EventBody {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        header::<EventHeadersSchema>(ctx, operation);
+        let event = ctx.schema.subschema_for::<baton_messages::Event>();
+        let data = ctx.schema.subschema_for::<Value>();
+        let all = [
+            ("application/cloudevents+json", event),
+            ("application/json", data),
+        ];
+        bodies(operation, ctx, all);
+    }
+
+    fn inferred_early_responses(
+        ctx: &mut GenContext,
+        _: &mut Operation,
+    ) -> Vec<(Option<Code>, Response)> {
+        early(ctx, &[400, 408, 413])
+    }
+}
+
 /// The text of the body: a saga definition.
 pub(crate) struct Yaml(pub(crate) String);
 
@@ -96,7 +151,16 @@ fn body(
     media_type: &str,
     schema: schemars::Schema,
 ) {
-    let media = MediaType {
+    bodies(operation, ctx, [(media_type, schema)]);
+}
+
+/// A body that may come as each of these.
+pub(super) fn bodies<const N: usize>(
+    operation: &mut Operation,
+    ctx: &mut GenContext,
+    all: [(&str, schemars::Schema); N],
+) {
+    let media = |schema| MediaType {
         schema: Some(SchemaObject {
             json_schema: schema,
             external_docs: None,
@@ -104,15 +168,18 @@ fn body(
         }),
         ..MediaType::default()
     };
+    let all = all.into_iter();
     let body = RequestBody {
-        content: [(media_type.to_owned(), media)].into_iter().collect(),
+        content: all
+            .map(|(media_type, schema)| (media_type.to_owned(), media(schema)))
+            .collect(),
         required: true,
         ..RequestBody::default()
     };
     set_body(ctx, operation, body);
 }
 
-fn early(ctx: &mut GenContext, codes: &[u16]) -> Vec<(Option<Code>, Response)> {
+pub(super) fn early(ctx: &mut GenContext, codes: &[u16]) -> Vec<(Option<Code>, Response)> {
     codes
         .iter()
         .map(|code| (Some(Code::Code(*code)), problem(ctx, *code)))
@@ -292,6 +359,8 @@ fn unreadable(status: StatusCode, why: String) -> Problem {
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "media-type",
         _ => "bad-request",
     };
+    // where it stands is said by the status and the path; what is wrong is what is left
+    let why = why.strip_prefix("Invalid URL: ").unwrap_or(&why).to_owned();
     Problem::new(status, kind, "The request cannot be read", why)
 }
 

@@ -4,10 +4,12 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use aide::NoApi;
+use aide::OperationInput;
 use aide::axum::routing::post_with;
+use aide::generate::GenContext;
+use aide::openapi::{Operation, Response, StatusCode as Code};
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts as _, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use baton_engine::definition::{hook_source, hook_type, rfc3339};
 use baton_messages::Event;
@@ -18,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::answer::Accepted;
 use super::document::says;
-use super::extract::Path;
+use super::extract::{Path, bodies, early, header as described, in_time};
 use super::problem::{Answer, Problem};
 use super::{Api, Routes, Shared};
 use crate::clock;
@@ -86,16 +88,13 @@ pub(crate) async fn receive(
     State(api): Shared,
     Path(hook): Path<OneHook>,
     headers: HeaderMap,
-    NoApi(body): NoApi<Limited>,
+    body: Limited,
 ) -> Answer<Accepted<Kept>> {
     let Limited { body, peer } = body;
     let live = api.triggers.live.borrow().clone();
     let secrets = live.secrets_of(&hook.name);
     if secrets.is_empty() {
-        return Err(Problem::not_found(format!(
-            "no registered definition has a trigger `hook: {}`",
-            hook.name
-        )));
+        return Err(no_hook(&hook.name));
     }
     let (secret, id) = api.signed_by(&hook.name, &secrets, &headers, &body)?;
     let counted = api.triggers.hooks.count(&hook.name, peer, Instant::now());
@@ -259,8 +258,53 @@ impl axum::extract::FromRequest<std::sync::Arc<Api>> for Limited {
         if said.is_some_and(|length| length > most) {
             return Err(too_large());
         }
-        let read = axum::body::to_bytes(request.into_body(), most).await;
+        let (mut parts, body) = request.into_parts();
+        let Path(hook) = Path::<OneHook>::from_request_parts(&mut parts, api).await?;
+        let known = !api.triggers.live.borrow().secrets_of(&hook.name).is_empty();
+        if !known {
+            return Err(no_hook(&hook.name));
+        }
+        let read = in_time(axum::body::to_bytes(body, most)).await?;
         let body = read.map_err(|_| too_large())?;
         Ok(Self { body, peer })
     }
+}
+
+/// How a request is signed, by the scheme of its hook.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only described")]
+struct SignatureSchema {
+    /// Scheme `standard`: the id of the message.
+    #[schemars(rename = "webhook-id")]
+    id: Option<String>,
+    /// Scheme `standard`: when it was signed, in seconds since 1970.
+    #[schemars(rename = "webhook-timestamp")]
+    at: Option<String>,
+    /// Scheme `standard`: `v1,` and the signature.
+    #[schemars(rename = "webhook-signature")]
+    signature: Option<String>,
+    /// Scheme `github`: `sha256=` and the signature.
+    #[schemars(rename = "X-Hub-Signature-256")]
+    github: Option<String>,
+}
+
+impl OperationInput for Limited {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        described::<SignatureSchema>(ctx, operation);
+        let any = ctx.schema.subschema_for::<Value>();
+        bodies(operation, ctx, [("application/json", any)]);
+    }
+
+    fn inferred_early_responses(
+        ctx: &mut GenContext,
+        _: &mut Operation,
+    ) -> Vec<(Option<Code>, Response)> {
+        early(ctx, &[400, 408])
+    }
+}
+
+fn no_hook(name: &str) -> Problem {
+    Problem::not_found(format!(
+        "no registered definition has a trigger `hook: {name}`"
+    ))
 }

@@ -44,7 +44,7 @@ async fn each_role_may_what_it_says_and_its_name_stands_in_the_record() {
     is(&problem, "role");
     let detail = problem["detail"].as_str().unwrap();
     assert!(
-        detail.contains("role admin") && detail.contains("`ci` is a operator"),
+        detail.contains("role admin") && detail.contains("`ci` has the role operator"),
         "{detail}"
     );
     admin.register(THREE).await;

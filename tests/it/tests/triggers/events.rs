@@ -302,3 +302,27 @@ async fn a_flood_while_the_orchestrator_is_killed_starts_each_saga_once() {
     assert_eq!((sagas.len(), causes.len()), (EVENTS, EVENTS), "each once");
     assert_eq!(system.api.dead_letters().await, Vec::<Value>::new());
 }
+
+/// What a saga says goes over the broker, like anybody's event: it starts the saga that waits for such, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_saga_says_starts_another_through_the_broker() {
+    let system = Setup::workers(0).start().await;
+    let on = "  - event: com.example.told\n    input: { n: \"${ event.data.n }\" }\n";
+    system.api.apply(&definition("hears", on)).await;
+    let says = "saga: says\nversion: 1\ninput: { type: object, required: [n], properties: { n: { type: integer } } }\nsteps:\n  - id: tell\n    emit: { type: com.example.told, subject: \"${ string(input.n) }\", data: { n: \"${ input.n }\" } }\n";
+    system.api.apply(says).await;
+    let spoke = system.api.start("says", &json!({ "n": 7 }), "").await;
+    system.api.await_status(&spoke, "completed", SOON).await;
+    let heard = await_some("the saga that hears it", SOON, async || {
+        sagas_of(&system, "hears").await.first().cloned()
+    })
+    .await;
+    let saga = text(&heard["id"]);
+    system.api.await_status(&saga, "completed", SOON).await;
+    let listed = system.api.get("/v1/events?type=com.example.told").await;
+    let events = listed["items"].as_array().unwrap();
+    assert_eq!(events.len(), 1, "{listed}");
+    assert_eq!(events[0]["event"]["subject"], "7");
+    assert_eq!(sagas_of(&system, "hears").await.len(), 1);
+    nothing_left(&system).await;
+}
