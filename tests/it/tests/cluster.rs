@@ -124,11 +124,11 @@ async fn any_member_takes_what_belongs_to_any_saga() {
         );
         let act = if number % 4 == 3 { "reject" } else { "approve" };
         let path = format!("steps/ok/{act}");
-        let answer = one.act(id, &path, json!({ "reason": "r" })).await;
+        let answer = one.act(id, &path, json!({ "note": "r" })).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         // decided already, whoever is asked
         for api in [one, other] {
-            let answer = api.act(id, &path, json!({ "reason": "r" })).await;
+            let answer = api.act(id, &path, json!({ "note": "r" })).await;
             assert_eq!(answer.status, 409, "{}", answer.body);
         }
     }
