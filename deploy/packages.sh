@@ -44,11 +44,14 @@ install_packages() {
     mine=yes
   fi
   local code=0
+  # interrupted or not, what was put there goes again: left behind, it would keep every later package from starting its service
+  # shellcheck disable=SC2064
+  [ -z "$mine" ] || trap "${as_root[*]} rm -f $policy" EXIT
   {
     "${as_root[@]}" apt-get update &&
       "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$@"
   } < /dev/null || code=$?
-  [ -z "$mine" ] || "${as_root[@]}" rm -f $policy
+  [ -z "$mine" ] || { "${as_root[@]}" rm -f $policy && trap - EXIT; }
   [ "$code" -eq 0 ] || fail "apt-get could not install $*: see above"
   case " $* " in
     *' rabbitmq-server '*)

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder, Response, Url};
 use serde_json::Value;
 
-use crate::args::Global;
+use crate::args::{Global, URL_DEFAULT};
 use crate::error::CliError;
 use crate::sse::Events;
 
@@ -29,13 +29,14 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(global: &Global) -> Result<Self, CliError> {
+        let url = address(&global.url)?;
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_WAIT)
             .build()
             .map_err(|source| CliError::NoClient { source })?;
         Ok(Self {
             http,
-            url: global.url.trim_end_matches('/').to_owned(),
+            url,
             token: token(global)?,
             by: global.by.clone().or_else(|| std::env::var("USER").ok()),
         })
@@ -173,6 +174,8 @@ fn next(status: u16, document: &Value) -> Option<String> {
             let saga = document["saga"].as_str().unwrap_or("SAGA");
             return Some(format!("baton show {saga}"));
         }
+        ("token-taken", _) => "baton token ls; another name, or first baton token revoke NAME",
+        ("token-fixed" | "too-many", _) => "baton token ls",
         ("definition-differs", _) => "raise `version:` in the file, then baton apply again",
         (_, 401) => {
             "--token-file FILE or BATON_TOKEN names another; an admin makes one: baton token create NAME --role operator"
@@ -207,13 +210,35 @@ fn token(global: &Global) -> Result<String, CliError> {
         )
 }
 
+/// A file with a token.
 fn read(path: &Path) -> Result<String, CliError> {
     std::fs::read_to_string(path)
         .map(|text| text.trim().to_owned())
         .map_err(|source| CliError::File {
             path: path.to_path_buf(),
+            near: None,
+            next: "--token-file or BATON_TOKEN_FILE names a file with a token, BATON_TOKEN a token itself; an orchestrator keeps its first one in <data_dir>/token".to_owned(),
             source,
         })
+}
+
+/// Where the orchestrator listens, without a slash at the end.
+fn address(given: &str) -> Result<String, CliError> {
+    let is_one = Url::parse(given)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if is_one {
+        return Ok(given.trim_end_matches('/').to_owned());
+    }
+    // `localhost:8470` is a URL as well, of the scheme `localhost`
+    let with_scheme = format!("http://{given}");
+    let meant = match Url::parse(&with_scheme) {
+        Ok(_) if !given.contains("//") && given.contains(':') => with_scheme,
+        _ => URL_DEFAULT.to_owned(),
+    };
+    Err(CliError::usage_then(
+        format!("`{given}` is no URL of an orchestrator: http://HOST:PORT, or https://"),
+        format!("--url {meant}, or the same in BATON_URL"),
+    ))
 }
 
 /// A path with what is asked for; values are escaped.
@@ -255,6 +280,27 @@ mod tests {
         assert!(next(401, &json!({})).unwrap().contains("token create"));
         assert!(next(403, &json!({})).unwrap().contains("whoami"));
         assert_eq!(next(422, &json!({})), None);
+    }
+
+    #[test]
+    fn what_is_no_url_says_how_one_is_written() {
+        let next = |given: &str| {
+            let error = address(given).unwrap_err();
+            assert!(error.to_string().contains("no URL"), "{error}");
+            error.next("ls").unwrap()
+        };
+        assert!(next("localhost:8471").starts_with("--url http://localhost:8471,"));
+        assert!(next("10.0.0.7:8471").starts_with("--url http://10.0.0.7:8471,"));
+        for given in ["foo", "", "http://", "ftp://a", "file:///a", "http:// a"] {
+            assert!(
+                next(given).starts_with(&format!("--url {URL_DEFAULT},")),
+                "{given}"
+            );
+        }
+        assert_eq!(
+            address("https://a.example/b/").unwrap(),
+            "https://a.example/b"
+        );
     }
 
     #[test]

@@ -68,10 +68,14 @@ pub(crate) enum CliError {
         looked: String,
     },
     /// A file cannot be read.
-    #[error("{} cannot be read", path.display())]
+    #[error("{} cannot be read{}", path.display(), meant(near.as_deref()))]
     File {
         /// The file.
         path: PathBuf,
+        /// One that is there, and may have been meant.
+        near: Option<String>,
+        /// Where to look next.
+        next: String,
         /// Why.
         #[source]
         source: std::io::Error,
@@ -120,16 +124,16 @@ pub(crate) enum CliError {
         /// Where to look next.
         next: String,
     },
-    /// The command line says too little.
+    /// The command line says too little, or what is none; and there is a better place to look than its help.
     #[error("{what}")]
     TooLittle {
-        /// What is missing.
+        /// What is missing or wrong.
         what: String,
         /// Where to find it.
         next: String,
     },
     /// A name nobody knows.
-    #[error("{what}{}", near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    #[error("{what}{}", meant(near.as_deref()))]
     NotThere {
         /// What was looked for.
         what: String,
@@ -146,9 +150,21 @@ pub(crate) enum CliError {
     },
 }
 
+fn meant(near: Option<&str>) -> String {
+    near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
+}
+
 impl CliError {
     pub(crate) fn usage(what: impl Into<String>) -> Self {
         Self::Usage { what: what.into() }
+    }
+
+    /// The same, with where to look next.
+    pub(crate) fn usage_then(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::TooLittle {
+            what: what.into(),
+            next: next.into(),
+        }
     }
 
     pub(crate) fn not_there(what: String, near: Option<&str>, next: impl Into<String>) -> Self {
@@ -198,11 +214,13 @@ impl CliError {
         }
     }
 
-    /// What to type next.
-    pub(crate) fn next(&self) -> Option<String> {
+    /// What to type next; `command` is the one that was typed, and tells what it takes where nothing better is known.
+    pub(crate) fn next(&self, command: &str) -> Option<String> {
+        let help = || Some(format!("baton {command} --help").replace("  ", " "));
         let text = match self {
-            Self::Problem { next, .. } => return next.clone(),
-            Self::NotThere { next, .. }
+            Self::Problem { next, .. } => return next.clone().or_else(help),
+            Self::File { next, .. }
+            | Self::NotThere { next, .. }
             | Self::Lines { next, .. }
             | Self::TooLittle { next, .. } => next,
             Self::Unreachable { .. } => {
@@ -215,8 +233,11 @@ impl CliError {
                 "--token-file FILE or BATON_TOKEN; an orchestrator keeps its first one in <data_dir>/token, an admin makes more: baton token create NAME"
             }
             Self::InDoubt { .. } | Self::BrokenOff { .. } => "baton ls",
-            Self::Usage { .. } => "baton --help",
-            _ => return None,
+            Self::Usage { .. } => return help(),
+            Self::Runtime { .. }
+            | Self::Terminal { .. }
+            | Self::Unwritten { .. }
+            | Self::NoClient { .. } => return None,
         };
         Some(text.to_owned())
     }

@@ -32,9 +32,10 @@ pub(crate) async fn saga_id(client: &Client, typed: &str) -> Result<String, CliE
         ));
     }
     if typed.len() < PREFIX_CHARS_MIN {
-        return Err(CliError::usage(format!(
+        let what = format!(
             "`{typed}` is too short for a saga's id; give at least {PREFIX_CHARS_MIN} characters of it"
-        )));
+        );
+        return Err(CliError::usage_then(what, "baton ls"));
     }
     let mut query = vec![("limit", PAGE_ROWS.to_string())];
     let mut found: Vec<String> = Vec::new();
@@ -67,16 +68,15 @@ fn one_of(typed: &str, mut found: Vec<String>) -> Result<String, CliError> {
             None,
             "baton ls",
         )),
-        several => Err(CliError::usage(format!(
-            "{} sagas' ids begin with `{typed}`, such as {}; give more of it",
-            several.len(),
-            several
-                .iter()
-                .take(3)
-                .cloned()
-                .collect::<Vec<_>>()
-                .join(", ")
-        ))),
+        several => {
+            let first: Vec<&str> = several.iter().take(3).map(String::as_str).collect();
+            let what = format!(
+                "{} sagas' ids begin with `{typed}`, such as {}; give more of it",
+                several.len(),
+                first.join(", ")
+            );
+            Err(CliError::usage_then(what, "baton ls"))
+        }
     }
 }
 

@@ -1,13 +1,17 @@
 //! From words of the command line to an input: JSON, files, single fields.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 use baton_engine::definition::InputSchema;
 use serde_json::{Map, Value};
 
 use crate::error::CliError;
+use crate::suggest::nearest;
+
+/// So many files of a folder are looked at for the one that was meant.
+const FILES_LOOKED_AT_MAX: usize = 1_000;
 
 /// JSON, or `@FILE`, or `@-`.
 pub(crate) fn json(text: &str, what: &str) -> Result<Value, CliError> {
@@ -27,10 +31,49 @@ pub(crate) fn file(path: &Path) -> Result<String, CliError> {
     } else {
         std::fs::read_to_string(path)
     };
-    read.map_err(|source| CliError::File {
+    read.map_err(|source| unread(path, source))
+}
+
+/// A file that cannot be read: with the one beside it that may have been meant, and where to look.
+pub(crate) fn unread(path: &Path, source: std::io::Error) -> CliError {
+    let folder = path
+        .ancestors()
+        .skip(1)
+        .map(|folder| match folder.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => folder,
+        })
+        .find(|folder| folder.is_dir());
+    let next = match (&source.kind(), folder) {
+        (ErrorKind::NotFound, Some(folder)) => format!("ls {}", folder.display()),
+        _ => format!("ls -ld {}", path.display()),
+    };
+    let near = match source.kind() {
+        ErrorKind::NotFound => beside(path),
+        _ => None,
+    };
+    CliError::File {
         path: path.to_path_buf(),
+        near,
+        next,
         source,
-    })
+    }
+}
+
+/// The file of the same folder whose name is nearest.
+fn beside(path: &Path) -> Option<String> {
+    let folder = path.parent()?;
+    let looked = match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    };
+    let there = std::fs::read_dir(looked).ok()?.take(FILES_LOOKED_AT_MAX);
+    let names: Vec<String> = there
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    let name = path.file_name()?.to_str()?;
+    let near = nearest(name, names.iter().map(String::as_str))?;
+    Some(folder.join(near).display().to_string())
 }
 
 /// What an input's schema wants of its fields: `42` is a number or text, as it says. Of a field it says nothing of, JSON where it can be, else text.
@@ -111,7 +154,20 @@ pub(crate) fn labels(given: &[String]) -> Result<BTreeMap<String, String>, CliEr
 pub(crate) fn pair<'a>(text: &'a str, what: &str) -> Result<(&'a str, &'a str), CliError> {
     text.split_once('=')
         .filter(|(key, _)| !key.is_empty())
-        .ok_or_else(|| CliError::usage(format!("{what} `{text}` is not KEY=VALUE")))
+        .ok_or_else(|| {
+            CliError::usage(format!(
+                "{what} `{text}` is not KEY=VALUE, such as {}",
+                match what {
+                    "--label" => "site=vienna",
+                    _ => "text=Hello",
+                }
+            ))
+        })
+}
+
+/// A label to search by, as the API takes it.
+pub(crate) fn label(given: &str) -> Result<String, CliError> {
+    pair(given, "--label").map(|(key, value)| format!("{key}={value}"))
 }
 
 #[cfg(test)]

@@ -20,11 +20,12 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 
 use args::{Cli, Command, help};
 use client::Client;
 use commands::{
-    act, apply, approve, check, cluster, definitions, event, explain, fleet, ls, plan, run,
+    act, apply, approve, check, cluster, dead, definitions, event, explain, fleet, ls, plan, run,
     schedules, shell, show, tasks, token, top, watch, work,
 };
 use error::CliError;
@@ -32,8 +33,8 @@ use exit::Exit;
 use out::Out;
 
 fn main() -> ExitCode {
-    let cli = parsed();
-    let mut out = Out::new(&cli.global);
+    let (cli, command) = parsed();
+    let mut out = Out::new(&cli.global, command);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -54,8 +55,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// What was typed. Help and mistakes are told by clap, with its colours where they are wanted.
-fn parsed() -> Cli {
+/// What was typed, and which command that is. Help and mistakes are told by clap, with its colours where they are wanted.
+fn parsed() -> (Cli, String) {
     let plain = std::env::args_os().any(|arg| arg == "--no-color");
     let colours = if plain {
         clap::ColorChoice::Never
@@ -69,7 +70,34 @@ fn parsed() -> Cli {
         Err(error) if error.kind() == ErrorKind::MissingSubcommand => lost(&command),
         Err(error) => error.exit(),
     };
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let leaf = leaf(&matches);
+    let says = |name, source| leaf.value_source(name) == Some(source);
+    if says("token", ValueSource::EnvVariable) && says("token_file", ValueSource::CommandLine) {
+        // what is typed goes before what the environment says
+        cli.global.token = None;
+    }
+    (cli, named(&matches))
+}
+
+/// What was typed of the innermost command, with what stands everywhere.
+fn leaf(matches: &clap::ArgMatches) -> &clap::ArgMatches {
+    let mut at = matches;
+    while let Some((_, below)) = at.subcommand() {
+        at = below;
+    }
+    at
+}
+
+/// `token create`.
+fn named(matches: &clap::ArgMatches) -> String {
+    let mut names = Vec::new();
+    let mut at = matches;
+    while let Some((name, below)) = at.subcommand() {
+        names.push(name);
+        at = below;
+    }
+    names.join(" ")
 }
 
 /// Who has not said what to do reads what there is, also where the environment says where the orchestrator is.
@@ -127,7 +155,7 @@ async fn asked(client: &Client, command: &Command, out: &mut Out) -> Result<Exit
         Command::Definitions(which) => definitions::definitions(client, which, out).await,
         Command::Tasks(which) => tasks::online(client, which, out).await,
         Command::Token(which) => token::token(client, which, out).await,
-        Command::Dead(which) => fleet::dead(client, which, out).await,
+        Command::Dead(which) => dead::dead(client, which, out).await,
         Command::Completions(which) => Ok(shell::completions(which, out)),
         Command::Man(which) => shell::man(which, out),
     }

@@ -71,6 +71,18 @@ pub(crate) struct Saga {
 }
 
 impl Saga {
+    /// Whether nothing more happens to it.
+    pub(crate) const fn has_ended(&self) -> bool {
+        self.row.ended_at.is_some()
+    }
+
+    /// Whether it takes back what it did, or has.
+    pub(crate) fn is_unwinding(&self) -> bool {
+        self.unwinding
+            .as_ref()
+            .is_some_and(|cause| !cause.is_null())
+    }
+
     /// How many of its steps need nothing more.
     pub(crate) fn steps_done(&self) -> usize {
         self.steps.iter().filter(|step| step.is_done()).count()
@@ -100,9 +112,19 @@ pub(crate) struct Step {
     pub(crate) why_words: Option<String>,
     pub(crate) why_at: Option<u64>,
     pub(crate) last_failure: Option<Failure>,
+    /// Whether the world may be otherwise because of it.
+    #[serde(default)]
+    pub(crate) may_have_effect: bool,
 }
 
 impl Step {
+    /// What went wrong, where it still counts: of what was done in the end, or is not wanted, nobody has to hear.
+    pub(crate) fn failure_to_say(&self) -> Option<&Failure> {
+        let failure = self.last_failure.as_ref()?;
+        let counts = !self.is_done() || self.phase == "continued";
+        counts.then_some(failure)
+    }
+
     /// Whether it is as it should be.
     pub(crate) fn is_done(&self) -> bool {
         matches!(self.phase.as_str(), "succeeded" | "skipped" | "continued")

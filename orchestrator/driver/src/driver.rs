@@ -30,6 +30,8 @@ pub struct Options {
     pub inbox: InboxKey,
     /// How long a saga may be idle before it leaves memory.
     pub idle_ms: u64,
+    /// How many tasks may wait to be sent again before no new saga starts.
+    pub unsent_max: usize,
 }
 
 impl Options {
@@ -41,6 +43,7 @@ impl Options {
             epoch,
             inbox,
             idle_ms: 60_000,
+            unsent_max: UNSENT_MAX,
         }
     }
 }
@@ -153,6 +156,9 @@ pub struct Driver<S, O> {
     pub(crate) noted: Noted,
 }
 
+/// Tasks that may wait to be sent again before no new saga starts: some hundred bytes each, in memory and in the store.
+const UNSENT_MAX: usize = 100_000;
+
 impl<S: Store, O: Outlet> Driver<S, O> {
     /// What became of commands handed to the outlet.
     pub fn sent(&mut self, results: Vec<(Ticket, Sent)>) {
@@ -219,6 +225,13 @@ impl<S: Store, O: Outlet> Driver<S, O> {
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.flight.has_room()
+    }
+
+    /// Whether new sagas may start: not while so many tasks wait for the broker to take them that more would only wait behind them. What runs
+    /// goes on, and people may act.
+    #[must_use]
+    pub fn takes_starts(&self) -> bool {
+        self.has_room() && self.unsent.len() < self.options.unsent_max
     }
 
     /// When [`Driver::turn`] wants to be called at the latest, even without work.

@@ -182,6 +182,7 @@ pub fn task_message(
         inbox: inbox.clone(),
         hold: facts.hold,
         not_after: not_after(attempt.offered_at, facts.offer_ms),
+        ask_after: attempt.unasked.map(|unasked| unasked.ask_after),
         timeout_ms: facts.timeout_ms,
         lease_ms: facts.lease_ms,
         input: ready.input.clone(),

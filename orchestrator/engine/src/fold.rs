@@ -4,7 +4,7 @@
 use baton_messages::{CheckpointKind, Direction, Effect, Hold, StepId, TaskResult, Timestamp};
 
 use crate::decide::limits::{CLOCK_SKEW_MS, CONFIRM_BOUND_MS, KILL_GRACE_MS};
-use crate::record::{AttemptKey, ClosedWhy, Entry, Record};
+use crate::record::{AttemptKey, ClosedWhy, Entry, Record, Unasked};
 use crate::state::{Attempt, Listens, Phase, SagaState, Stage, StepState};
 use crate::transition::legal;
 
@@ -123,17 +123,23 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
             of,
             dispatch,
             last_moment,
+            unasked,
             pivot,
         } => {
             state.past_pivot |= *pivot;
-            offered(step_mut(state, &of.step)?, of, *dispatch, *last_moment, at)?;
+            let ends = (*last_moment, *unasked);
+            offered(step_mut(state, &of.step)?, of, *dispatch, ends, at)?;
         }
         Record::Resent {
-            of, last_moment, ..
+            of,
+            last_moment,
+            unasked,
+            ..
         } => {
             let attempt = attempt_mut(step_mut(state, &of.step)?, of)?;
             attempt.offered_at = at;
             attempt.last_moment = *last_moment;
+            attempt.unasked = *unasked;
             attempt.held = false;
             attempt.sole = false;
         }
@@ -398,7 +404,7 @@ fn offered(
     step: &mut StepState,
     of: &AttemptKey,
     dispatch: u32,
-    last_moment: Timestamp,
+    (last_moment, unasked): (Timestamp, Option<Unasked>),
     at: Timestamp,
 ) -> Result<(), FoldError> {
     if step.attempts.iter().any(Attempt::open) {
@@ -427,6 +433,7 @@ fn offered(
         again.stage = Stage::Offered;
         again.offered_at = at;
         again.last_moment = last_moment;
+        again.unasked = unasked;
         again.held = false;
         again.maybe_sent = false;
         return Ok(());
@@ -456,6 +463,7 @@ fn offered(
         first_offered_at,
         offered_at: at,
         last_moment,
+        unasked,
         sole: true,
         held: false,
         maybe_sent: false,

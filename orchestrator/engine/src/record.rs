@@ -24,6 +24,15 @@ pub struct Entry {
     pub records: Vec<Record>,
 }
 
+/// How long a task that is held late may be acted on by whoever has not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unasked {
+    /// After this instant a worker asks before it acts.
+    pub ask_after: Timestamp,
+    /// From then on whoever began without asking has certainly ended.
+    pub end: Timestamp,
+}
+
 /// Why an attempt was closed without a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -98,6 +107,9 @@ pub enum Record {
         dispatch: u32,
         /// When it is certainly over without a report.
         last_moment: Timestamp,
+        /// How long whoever does not ask may act, where it may be begun without asking.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unasked: Option<Unasked>,
         /// Whether this is the pivot: from here only forward.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         pivot: bool,
@@ -110,6 +122,9 @@ pub enum Record {
         dispatch: u32,
         /// When it is certainly over without a report.
         last_moment: Timestamp,
+        /// How long whoever does not ask may act, where it may be begun without asking.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unasked: Option<Unasked>,
     },
     /// The broker did not take a sending (or nobody knows): it is to be sent again.
     Held {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::definition::EventPattern;
+use crate::record::Unasked;
 use crate::work_item::WorkItem;
 
 /// The version of the snapshot's shape; a snapshot of another version is not read, the records are folded again.
@@ -244,6 +245,9 @@ pub struct Attempt {
     pub offered_at: Timestamp,
     /// From then on it is certain that nobody acts for it any more.
     pub last_moment: Timestamp,
+    /// How long whoever has not asked may act; none: to the last moment, or, of a claimed one, not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unasked: Option<Unasked>,
     /// False once more than one worker may have come to hold it: sent twice, or its report said so.
     pub sole: bool,
     /// The broker has not taken it (or nobody knows): it is to be sent again, its clocks stand still while the saga goes forward.
@@ -267,14 +271,20 @@ impl Attempt {
         matches!(self.stage, Stage::Offered | Stage::Claimed { .. })
     }
 
-    /// Over for the one who reported (or for the broker), but another worker may hold the same task until the last moment: no undo and no
-    /// probe before then. Whoever holds by claim acts only when granted, so that only a task held late lingers.
+    /// From then on it is certain that nobody acts for it who has not asked.
     #[must_use]
-    pub fn lingering(&self, now: Timestamp) -> bool {
-        self.lingers() && now < self.last_moment
+    pub fn unasked_end(&self) -> Timestamp {
+        self.unasked.map_or(self.last_moment, |unasked| unasked.end)
     }
 
-    /// Whether its last moment is waited for although it has closed.
+    /// Over for the one who reported (or for the broker), but another worker may hold the same task and act without asking: no undo and
+    /// no probe before that has an end. Whoever asks is refused, so that only a task held late lingers.
+    #[must_use]
+    pub fn lingering(&self, now: Timestamp) -> bool {
+        self.lingers() && now < self.unasked_end()
+    }
+
+    /// Whether the end of whoever has not asked is waited for although it has closed.
     #[must_use]
     pub const fn lingers(&self) -> bool {
         !self.open() && matches!(self.hold, Hold::Late) && !self.sole
@@ -441,7 +451,7 @@ impl StepState {
         self.attempts
             .iter()
             .filter(|a| self.acts(a) && a.lingers())
-            .map(|a| a.last_moment)
+            .map(Attempt::unasked_end)
             .max()
     }
 }

@@ -1,6 +1,6 @@
 //! Timers are part of the state: each is derived from the fold, none is stored. The driver keeps only the next wake of each saga.
 
-use baton_messages::{Direction, StepId, Timestamp};
+use baton_messages::{Direction, Hold, StepId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::state::{Attempt, Phase, SagaState, Stage, StepState};
@@ -82,14 +82,22 @@ impl SagaState {
     }
 
     /// When an attempt is certainly over. A held one (not taken by the broker) has no end while the saga goes forward: it
-    /// will be sent again. One that has closed and lingers matters only while the saga unwinds: neither undo nor end comes before.
+    /// will be sent again. On the way back whoever asks is refused, so that what goes forward is over when whoever has not asked is. One
+    /// that has closed and lingers matters only then: neither undo nor end comes before.
     pub(crate) fn attempt_end(&self, attempt: &Attempt) -> Option<Timestamp> {
         match attempt.stage {
             Stage::Offered if attempt.held && self.unwinding.is_none() => None,
             Stage::Offered if attempt.held && attempt.direction == Direction::Undo => None,
+            Stage::Offered
+                if self.unwinding.is_some()
+                    && attempt.direction != Direction::Undo
+                    && attempt.hold == Hold::Late =>
+            {
+                Some(attempt.unasked_end())
+            }
             Stage::Offered | Stage::Claimed { .. } => Some(attempt.last_moment),
             Stage::Reported | Stage::Closed | Stage::NotRun => {
-                (attempt.lingers() && self.unwinding.is_some()).then_some(attempt.last_moment)
+                (attempt.lingers() && self.unwinding.is_some()).then_some(attempt.unasked_end())
             }
         }
     }

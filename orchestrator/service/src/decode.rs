@@ -5,10 +5,10 @@
 //! that can be used are, and the message is parked whole with what is wrong with the first that cannot. Put back to work later, the good ones are duplicates.
 //! A batch that may be what kills its readers is taken apart without being read: each part of it is read when its turn comes.
 
-use baton_bus::Delivery;
+use baton_bus::{Delivery, HeaderValue};
 use baton_engine::{Input, Refusal};
 use baton_messages::batch::{REPORTS_MAX, STARTS_MAX};
-use baton_messages::headers::{VERSION, VERSION_HEADER};
+use baton_messages::headers::{VERSION, VERSION_HEADER, version_is_known};
 use baton_messages::inbox::Marker;
 use baton_messages::{BODY_BYTES_MAX, DeadReason, InboxMessage, Report, SagaId, Start};
 use serde::Deserialize;
@@ -74,12 +74,12 @@ pub(crate) fn report(delivery: &Delivery) -> Result<Read, Unusable> {
 
 fn version(delivery: &Delivery) -> Result<(), Unusable> {
     let version = delivery.header(VERSION_HEADER);
-    if let Some(version) = &version
-        && version.as_u64() != Some(u64::from(VERSION))
-    {
+    if !version_is_known(version.as_ref().map(HeaderValue::as_u64)) {
         return Err(Unusable::new(
             DeadReason::UnknownKind,
-            format!("header {VERSION_HEADER} is {version:?}; this orchestrator reads {VERSION}"),
+            format!(
+                "header {VERSION_HEADER} is {version:?}; this orchestrator reads up to {VERSION}"
+            ),
         ));
     }
     Ok(())

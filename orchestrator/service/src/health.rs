@@ -21,6 +21,7 @@ pub(crate) struct Pulse {
     begun: Instant,
     beat_ms: AtomicU64,
     room: AtomicBool,
+    starts: AtomicBool,
     stuck: AtomicUsize,
     parking: AtomicUsize,
     vain: Mutex<Vec<&'static str>>,
@@ -34,6 +35,7 @@ impl Default for Pulse {
             begun: Instant::now(),
             beat_ms: AtomicU64::new(0),
             room: AtomicBool::new(true),
+            starts: AtomicBool::new(true),
             stuck: AtomicUsize::new(0),
             parking: AtomicUsize::new(0),
             vain: Mutex::default(),
@@ -56,9 +58,15 @@ impl Pulse {
         self.begun.elapsed().saturating_sub(beat)
     }
 
-    /// Whether the loop takes more work.
-    pub(crate) fn set_room(&self, room: bool) {
+    /// Whether the loop takes more work, and whether new sagas may be part of it.
+    pub(crate) fn set_room(&self, room: bool, starts: bool) {
         self.room.store(room, Ordering::Relaxed);
+        self.starts.store(starts, Ordering::Relaxed);
+    }
+
+    /// Whether new sagas may start.
+    pub(crate) fn takes_starts(&self) -> bool {
+        self.starts.load(Ordering::Relaxed)
     }
 
     /// Whether the loop takes more work.

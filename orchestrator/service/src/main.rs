@@ -2,11 +2,12 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use baton_orchestrator::config::{Config, LogConfig, LogFormat};
 use baton_orchestrator::store;
-use baton_settings::Value;
+use baton_settings::{Value, told};
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -84,8 +85,18 @@ enum StoreAction {
     },
 }
 
-fn main() -> Result<()> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    match started(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // nobody is left to hear that it cannot be said
+            let _ = writeln!(std::io::stderr(), "{}", told(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn started(cli: Cli) -> Result<()> {
     if let Some(Command::Openapi) = cli.command {
         return say(&baton_orchestrator::openapi().context("the document cannot be written")?);
     }

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     let began = Instant::now();
     let mut broken = 0_u64;
     let mut ends = std::collections::BTreeMap::<&str, u64>::new();
-    let (mut events, mut deaths, mut acts) = (0, 0, 0);
+    let (mut events, mut deaths, mut acts, mut slowest_ms) = (0, 0, 0, 0);
     for seed in from..from + count {
         match simulate(Setup {
             seed,
@@ -45,6 +45,7 @@ fn main() -> ExitCode {
             ..Setup::default()
         }) {
             Ok(report) => {
+                slowest_ms = slowest_ms.max(report.slowest_ms);
                 events += report.events;
                 deaths += report.deaths;
                 acts += report.acts;
@@ -81,7 +82,7 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{count} seeds, {broken} broken, {events} events, {acts} acts, {deaths} deaths of the orchestrator, sagas {ends:?}, {:.1} s",
+        "{count} seeds, {broken} broken, {events} events, {acts} acts, {deaths} deaths of the orchestrator, sagas {ends:?}, the slowest {slowest_ms} ms after the trouble, {:.1} s",
         began.elapsed().as_secs_f64()
     );
     if broken == 0 {

@@ -49,6 +49,7 @@ impl World {
                 }
             }
             Direction::Undo if acts => {
+                self.witness_undo(&task, id, asked, kind);
                 let came = self.ledger.undo(
                     &place,
                     kind.matter,
@@ -139,6 +140,7 @@ impl World {
     pub(crate) fn report_run(&mut self, whose: Whose, result: TaskResult) {
         let now = self.now;
         let fault = self.fault;
+        self.saw_result(whose, &result);
         let Some(worker) = self.workers.get_mut(whose.worker) else {
             return;
         };

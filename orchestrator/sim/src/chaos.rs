@@ -171,6 +171,7 @@ impl World {
     /// A worker is gone, with all it held in memory; it comes back some time later.
     pub(crate) fn worker_dies(&mut self, worker: usize) {
         let back = self.rng.range(100, 20_000);
+        self.saw_lost(worker);
         let Some(at) = self.workers.get_mut(worker).filter(|at| at.up) else {
             return;
         };
@@ -190,6 +191,9 @@ impl World {
     pub(crate) fn worker_stops(&mut self, worker: usize) {
         let long = self.rng.pick(&[800, 8_000, 45_000, 90_000], 800);
         let now = self.now;
+        if !self.calm {
+            self.saw_lost(worker);
+        }
         if !self.calm
             && let Some(at) = self
                 .workers
@@ -231,6 +235,7 @@ impl World {
     /// What it had not acknowledged goes to others, while it goes on with it.
     pub(crate) fn worker_disconnects(&mut self, worker: usize) {
         let (now, away) = (self.now, self.rng.range(200, 15_000));
+        self.saw_lost(worker);
         let Some(at) = self
             .workers
             .get_mut(worker)

@@ -83,6 +83,11 @@ fn step(
         pivot,
         on_error,
         attempts: u32::try_from(rng.range(1, 4)).unwrap_or(1),
+        queue_ms: if mood.quiet {
+            600_000
+        } else {
+            rng.pick(&[60_000_u64, 600_000, 7_200_000], 600_000)
+        },
         undo,
         script: script(rng, mood),
     })
@@ -329,15 +334,7 @@ fn describe(rng: &mut Rng, yaml: &mut String, step: &StepPlan, steps: &[StepPlan
             rng.pick(&[2_000_u64, 8_000, 20_000], 8_000)
         }
     );
-    let _ = writeln!(
-        yaml,
-        "    queue_timeout: {}s",
-        if quiet {
-            600
-        } else {
-            rng.pick(&[60_u64, 600, 7_200], 600)
-        }
-    );
+    let _ = writeln!(yaml, "    queue_timeout: {}ms", step.queue_ms);
     let _ = writeln!(yaml, "    heartbeat: {}s", rng.pick(&[12_u64, 30], 30));
     let _ = writeln!(
         yaml,

@@ -91,8 +91,11 @@ impl World {
         else {
             return;
         };
+        // a lease that was over when it was sent stays over
         for run in at.runs.values_mut() {
-            run.renewed_at = run.renewed_at.max(sent);
+            if sent < run.lease_end() {
+                run.renewed_at = run.renewed_at.max(sent);
+            }
         }
     }
 }

@@ -93,6 +93,7 @@ impl World {
         self.store.disk().epoch = life;
         let options = Options {
             idle_ms: 20_000,
+            unsent_max: usize::MAX,
             ..Options::new(0, life, InboxKey::of(0))
         };
         let (store, now) = (self.store.clone(), self.clock());

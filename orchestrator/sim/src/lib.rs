@@ -23,6 +23,7 @@ pub mod oracle;
 pub mod outside;
 pub mod plan;
 pub mod post;
+mod reasons;
 pub mod reference;
 pub mod rng;
 pub mod run;

@@ -39,6 +39,7 @@ impl World {
 
     pub(crate) fn request(&mut self, saga: SagaId, input: Input) -> u64 {
         self.requests_made += 1;
+        self.asked_at.insert(saga, self.now);
         self.note(&format!(
             "asked: {} of {}",
             input.kind(),

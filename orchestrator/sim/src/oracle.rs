@@ -8,7 +8,11 @@ use baton_messages::{Direction, Hold, RunId, Task, Timestamp};
 use crate::host::short;
 use crate::plan::{Kind, Matter, SagaPlan, StepPlan, UndoSaid};
 use crate::reference;
-use crate::world::World;
+use crate::world::{BEGIN_MS, TROUBLE_MS, World};
+
+/// How long a saga may take to end once nothing goes wrong any more, beside what its steps wait by themselves: attempts with their time
+/// limits and pauses, what settles, and until whoever was lost with a task has certainly ended.
+const SOON_MS: u64 = 15 * 60 * 1000;
 
 impl World {
     /// After every event: what was written since the last one.
@@ -33,6 +37,11 @@ impl World {
                     .map(|(_, number)| *number)
                     .collect();
                 let open: Vec<u32> = state.work_items.keys().copied().collect();
+                if state.status.ended() {
+                    self.ended_at.entry(saga).or_insert(self.now);
+                } else {
+                    self.ended_at.remove(&saga);
+                }
                 let definition = self.definitions.get(&saga);
                 let now = self.clock().max(state.last_at);
                 let wrong = definition
@@ -79,8 +88,22 @@ impl World {
                 .step(&of.step)
                 .filter(|step| step.round == of.round)
                 .and_then(|step| step.attempt(of.direction, of.attempt));
+            let early = self.plans.get(&of.saga).and_then(|plan| {
+                let before = plan.step(&of.step)?.after.iter();
+                before.filter_map(|at| plan.steps.get(*at)).find(|before| {
+                    !state.step(&before.id).is_some_and(|step| {
+                        matches!(
+                            step.phase,
+                            Phase::Succeeded | Phase::Skipped | Phase::Continued
+                        )
+                    })
+                })
+            });
             (state.status != Status::Abandoned)
-                .then(|| why_not(attempt, task, run, asked, Timestamp(self.now)))
+                .then(|| {
+                    why_not(attempt, task, run, asked, Timestamp(self.now))
+                        .or_else(|| early.map(|before| format!("{} is not done", before.id)))
+                })
                 .flatten()
         };
         let undone = self.ledger.cell(&place).undone_round;
@@ -97,6 +120,53 @@ impl World {
                 "{} acts for {} after its undo",
                 short(of.saga),
                 of.step
+            ));
+        }
+    }
+
+    /// Somebody takes an effect back: is he to, and is everything taken back that was built upon it?
+    pub(crate) fn witness_undo(&mut self, task: &Task, run: RunId, asked: bool, kind: &Kind) {
+        if kind.matter == Matter::Nothing {
+            return;
+        }
+        let of = &task.of;
+        let wrong = {
+            let disk = self.store.disk();
+            let Some(state) = disk.mirror.get(&of.saga) else {
+                return;
+            };
+            let attempt = state
+                .step(&of.step)
+                .filter(|step| step.round == of.round)
+                .and_then(|step| step.attempt(of.direction, of.attempt));
+            if state.status == Status::Abandoned {
+                None
+            } else if state.unwinding.is_none() {
+                Some("the saga does not unwind".to_owned())
+            } else {
+                why_not(attempt, task, run, asked, Timestamp(self.now))
+            }
+        };
+        let wrong = wrong.or_else(|| {
+            let plan = self.plans.get(&of.saga)?;
+            let at = plan.steps.iter().position(|step| step.id == of.step)?;
+            let upon = reference::after_all(plan, at).into_iter().find(|later| {
+                plan.steps.get(*later).is_some_and(|later| {
+                    let place = (of.saga, later.id.clone());
+                    later.undo != UndoSaid::None
+                        && !self.by_hand.contains(&place)
+                        && self.ledger.cell(&place).standing > 0
+                })
+            })?;
+            Some(format!("what step {upon} did upon it still stands"))
+        });
+        if let Some(why) = wrong {
+            self.breaks(format!(
+                "{} takes back {} {}/{}: {why}",
+                short(of.saga),
+                of.step,
+                of.attempt,
+                of.dispatch
             ));
         }
     }
@@ -127,8 +197,10 @@ impl World {
         if replayed != *state {
             return Err("replays to something else".into());
         }
+        let reasons = self.judge_reasons(plan, disk.entries(plan.id));
         let state = state.clone();
         drop(disk);
+        reasons?;
         *self.report.ends.entry(state.status.as_str()).or_default() += 1;
         let parked = state.status == Status::Parked && self.mood.quiet;
         if !state.status.ended() && !parked {
@@ -137,6 +209,7 @@ impl World {
         if parked && !state.work_items.values().any(|item| item.kind.blocks()) {
             return Err("is parked without a task for a person".into());
         }
+        self.judge_haste(plan, &state)?;
         self.judge_outcome(plan, &state)?;
         for step in &plan.steps {
             self.judge_step(plan, step, &state)
@@ -144,6 +217,28 @@ impl World {
                 .map_err(|what| format!("{} but {} {what}", state.status.as_str(), step.id))?;
         }
         Ok(())
+    }
+
+    /// Once the trouble is over and nobody is asked for anything any more, a saga ends soon. Where somebody has set the clock, what was
+    /// decided meanwhile may wait until the clock is there again.
+    fn judge_haste(&mut self, plan: &SagaPlan, state: &SagaState) -> Result<(), String> {
+        let asked = self.asked_at.get(&plan.id).copied().unwrap_or(0);
+        let since = asked.max(BEGIN_MS + TROUBLE_MS);
+        let ended = self.ended_at.get(&plan.id).copied().unwrap_or(0);
+        let slow_ms = ended.saturating_sub(since);
+        if self.mood.clock_steps_ms < u64::MAX {
+            return Ok(());
+        }
+        self.report.slowest_ms = self.report.slowest_ms.max(slow_ms);
+        let waits = plan.steps.iter().filter(|step| step.kind.is_none());
+        let waits_ms: u64 = waits.map(StepPlan::idle_ms).sum();
+        if slow_ms <= SOON_MS + waits_ms {
+            return Ok(());
+        }
+        Err(format!(
+            "took {slow_ms} ms to end after all was well again: {}",
+            describe(state)
+        ))
     }
 
     /// Against the naive reference.
@@ -223,7 +318,7 @@ fn why_not(
             Stage::Claimed { run: holder, .. } if *holder == run => None,
             other => Some(format!("its claim is not held: {other:?}")),
         },
-        Hold::Late if attempt.open() || (!attempt.sole && now < attempt.last_moment) => None,
+        Hold::Late if now < attempt.unasked_end() && (attempt.open() || !attempt.sole) => None,
         Hold::Late | Hold::Claim => Some(format!(
             "its attempt is over: {:?}, sole {}",
             attempt.stage, attempt.sole

@@ -359,10 +359,24 @@ pub struct StepPlan {
     pub on_error: OnError,
     /// Its attempts.
     pub attempts: u32,
+    /// How long it waits for a worker.
+    pub queue_ms: u64,
     /// How it is taken back.
     pub undo: UndoSaid,
     /// What its automation does.
     pub script: Script,
+}
+
+impl StepPlan {
+    /// How long it waits by itself at most, where it runs no task.
+    #[must_use]
+    pub const fn idle_ms(&self) -> u64 {
+        match self.idle {
+            Idle::Sleep => self.sleep_ms,
+            Idle::Wait { timeout_ms, .. } | Idle::Approve { timeout_ms, .. } => timeout_ms,
+            Idle::Emit => 0,
+        }
+    }
 }
 
 /// One saga.

@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 
 use baton_engine::Status;
-use baton_messages::{Direction, Effect};
+use baton_messages::{Direction, Effect, StepId};
 
 use crate::plan::{Comes, Decides, Idle, Kind, OnError, Play, SagaPlan, StepPlan, UndoSaid};
 
 /// As many tries as the engine gives a probe.
 const PROBES: u32 = 5;
 /// As many tries as the engine gives an undo.
-const UNDOS: u32 = 10;
+pub(crate) const UNDOS: u32 = 10;
 
 /// What a step comes to when nothing goes wrong but its script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +124,11 @@ fn skipped(
 /// What may come of a saga in a rough world.
 #[must_use]
 pub fn possible(plan: &SagaPlan, fickle: bool, meddled: bool) -> BTreeSet<Status> {
-    let mut all = BTreeSet::from([Status::Compensated, Status::Abandoned]);
+    // Why one was taken back is another question: see `reasons`.
+    let mut all = BTreeSet::from([Status::Compensated]);
+    if meddled {
+        all.insert(Status::Abandoned);
+    }
     let possible = |step: &StepPlan| {
         let Some(_) = step.kind else { return true };
         let tries = usize::try_from(step.attempts).unwrap_or(1);
@@ -144,7 +148,18 @@ pub fn possible(plan: &SagaPlan, fickle: bool, meddled: bool) -> BTreeSet<Status
     all
 }
 
-fn after_all(plan: &SagaPlan, from: usize) -> BTreeSet<usize> {
+/// Whether a step is the pivot, or comes after it.
+#[must_use]
+pub fn from_pivot_on(plan: &SagaPlan, id: &StepId) -> bool {
+    let Some(pivot) = plan.steps.iter().position(|step| step.pivot) else {
+        return false;
+    };
+    let at = plan.steps.iter().position(|step| step.id == *id);
+    at.is_some_and(|at| at == pivot || after_all(plan, pivot).contains(&at))
+}
+
+/// The steps that come after one, by whatever way.
+pub(crate) fn after_all(plan: &SagaPlan, from: usize) -> BTreeSet<usize> {
     let mut late = BTreeSet::new();
     for (at, step) in plan.steps.iter().enumerate() {
         if step

@@ -20,6 +20,8 @@ impl World {
     pub(crate) fn delivered(&mut self, worker: usize, message: Message<Task>) {
         let id = RunId(self.rng.uuid());
         let task = message.body.clone();
+        let clock = self.workers.get(worker).map(|at| at.clock(self.now));
+        let waited = task.ask_after.is_some_and(|after| clock > Some(after));
         let (of, again) = (
             format!(
                 "{} {} {}/{} of {}",
@@ -42,7 +44,7 @@ impl World {
         let run = Run {
             id,
             redelivered: message.redelivered,
-            asks: message.redelivered && !careless,
+            asks: (message.redelivered || waited) && !careless,
             delivery: Some(message),
             connection: at.connection,
             stage: Stage::Held,
@@ -133,7 +135,9 @@ impl World {
         if self.fault == Some(Fault::ActsTooLate) {
             return None;
         }
-        if worker.clock(self.now) > run.task.not_after {
+        let unasked = run.task.ask_after.filter(|_| !run.claims());
+        let clock = worker.clock(self.now);
+        if clock > run.task.not_after || unasked.is_some_and(|after| clock > after) {
             return Some("it came too late");
         }
         if run.cancelled {
@@ -297,6 +301,7 @@ impl World {
         let images = run.is(Direction::Do)
             && kind_of(&run.task.task_type).is_some_and(|kind| kind.matter == Matter::File);
         let known = run.known_before.is_some() && fault != Some(Fault::ImageRetaken);
+        self.saw_entered(whose);
         if fault != Some(Fault::ActsTooLate) {
             self.go_on(overdue, whose, Do::Overdue);
         }

@@ -85,9 +85,8 @@ impl Run {
         let time = self
             .entered_at
             .map_or(u64::MAX, |at| at + self.task.timeout_ms + KILL_GRACE_MS);
-        let grace = KILL_GRACE_MS.min(self.task.lease_ms / 2);
         let lease = if self.claims() {
-            self.renewed_at + self.task.lease_ms - grace / 2
+            self.lease_end()
         } else {
             u64::MAX
         };
@@ -96,6 +95,13 @@ impl Run {
         } else {
             (time, "timeout")
         }
+    }
+
+    /// When its lease is over, as its worker counts.
+    #[must_use]
+    pub fn lease_end(&self) -> u64 {
+        let grace = KILL_GRACE_MS.min(self.task.lease_ms / 2);
+        self.renewed_at + self.task.lease_ms - grace / 2
     }
 
     /// Whether it only takes back or only asks.

@@ -60,6 +60,8 @@ pub struct Report {
     pub acts: u64,
     /// Messages that carried several reports.
     pub batches: u64,
+    /// How long the slowest saga went on after the trouble was over and nobody was asked for anything any more.
+    pub slowest_ms: u64,
     /// The whole trace, where it was asked for.
     pub trace: Vec<String>,
 }
@@ -130,6 +132,12 @@ pub struct World {
     pub(crate) meddled: std::collections::BTreeSet<SagaId>,
     /// Steps a person wanted tried again although nobody could tell whether they had happened.
     pub(crate) tried_again: std::collections::BTreeSet<Place>,
+    /// When somebody outside last asked for something of a saga.
+    pub(crate) asked_at: BTreeMap<SagaId, u64>,
+    /// When each saga ended last.
+    pub(crate) ended_at: BTreeMap<SagaId, u64>,
+    /// What went wrong with each step, as the world saw it.
+    pub(crate) seen: BTreeMap<Place, crate::reasons::Seen>,
     /// What sagas have said, by id, as the broker has it.
     pub(crate) said: BTreeMap<String, baton_messages::Event>,
     pub(crate) calm: bool,
@@ -167,6 +175,9 @@ impl World {
             by_hand: std::collections::BTreeSet::new(),
             meddled: std::collections::BTreeSet::new(),
             tried_again: std::collections::BTreeSet::new(),
+            asked_at: BTreeMap::new(),
+            ended_at: BTreeMap::new(),
+            seen: BTreeMap::new(),
             said: BTreeMap::new(),
             calm: false,
             until: BEGIN_MS + HORIZON_MS,

@@ -16,8 +16,8 @@ use crate::postgres::{
     PostgresTriggers,
 };
 use crate::read::{
-    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, Unserved,
-    WorkItemCursor, WorkItemView,
+    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter, SagaLog,
+    Unserved, WorkItemCursor, WorkItemView,
 };
 use crate::reader::Reader;
 use crate::sqlite::{
@@ -227,7 +227,8 @@ impl Reader for AnyReader {
         fn unserved(limit: usize) -> Answer<Unserved>;
         fn work_items(open_only: bool, kind: Option<WorkItemKind>, after: Option<WorkItemCursor>, limit: usize)
             -> Answer<Page<WorkItemView, WorkItemCursor>>;
-        fn dead_letters(after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<DeadLetterRow, DeadLetterCursor>>;
+        fn dead_letters_between(first: Uuid, last: Uuid) -> Answer<Vec<DeadLetterRow>>;
+        fn dead_letters(filter: DeadLetterFilter, after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<DeadLetterRow, DeadLetterCursor>>;
         fn counts() -> Answer<Counts>;
         fn definitions() -> Answer<Vec<DefinitionRow>>;
         fn manifests() -> Answer<Vec<Manifest>>;

@@ -27,8 +27,8 @@ pub use postgres::{
     Ownership, PostgresCluster, PostgresError, PostgresOptions, PostgresReader, PostgresStore,
 };
 pub use read::{
-    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, Unserved, WorkItemCursor,
-    WorkItemView,
+    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter,
+    Unserved, WorkItemCursor, WorkItemView,
 };
 pub use reader::Reader;
 pub use sqlite::{
@@ -40,6 +40,19 @@ pub use tokens::{TokenRow, TokenStore};
 pub use triggers::{
     Arrival, Claim, Effect, EventRow, Planned, ScheduleRow, Settled, TriggerRef, Triggers,
 };
+
+/// Whether an error says that the store is gone for this process: trying again is in vain, only a new process helps.
+#[must_use]
+pub fn is_gone(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<sqlite::ThreadLost>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
 
 /// A partition as its owner has it: what a batch has to carry to be committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use baton_driver::{Batch, CommitError, Store, StoreError, SubscriptionChange, Wo
 use baton_messages::Timestamp;
 
 use crate::postgres::PostgresStore;
-use crate::read::{PAGE_ROWS_MAX, SagaFilter};
+use crate::read::{DeadLetterFilter, PAGE_ROWS_MAX, SagaFilter};
 use crate::reader::Reader;
 use crate::sqlite::SqliteStore;
 use crate::tokens::TokenStore;
@@ -189,7 +189,9 @@ async fn around(from: &mut SqliteStore, into: &mut PostgresStore) -> Result<(), 
     }
     let mut after = None;
     loop {
-        let page = reader.dead_letters(after, ROWS).await?;
+        let page = reader
+            .dead_letters(DeadLetterFilter::default(), after, ROWS)
+            .await?;
         let mut rows = batch(into, found.watermark);
         rows.dead_letters = page.rows;
         into.commit(rows).await?;

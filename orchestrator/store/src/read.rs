@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use baton_driver::SagaRow;
 use baton_engine::{Status, WorkItem};
-use baton_messages::{SagaId, TaskType, Timestamp};
+use baton_messages::{DeadReason, SagaId, TaskType, Timestamp};
 use uuid::Uuid;
 
 /// The largest page anybody gets: bounds what one answer holds in memory.
@@ -24,6 +24,25 @@ pub struct SagaFilter {
     pub started_from: Option<Timestamp>,
     /// Those started then or earlier.
     pub started_until: Option<Timestamp>,
+}
+
+/// Which dead letters are asked for; what is not set does not restrict.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeadLetterFilter {
+    /// Those that died of this.
+    pub reason: Option<DeadReason>,
+    /// Those that came from this queue.
+    pub queue: Option<String>,
+    /// Those of this kind of message (its `type` property).
+    pub kind: Option<String>,
+    /// Those that speak of this saga.
+    pub saga: Option<SagaId>,
+    /// Those taken in then or later.
+    pub from: Option<Timestamp>,
+    /// Those taken in then or earlier.
+    pub until: Option<Timestamp>,
+    /// Those whose error, or whose body, has this in it, to the letter.
+    pub text: Option<String>,
 }
 
 /// The last saga of a page; the next page begins after it.

@@ -6,10 +6,11 @@ use std::future::Future;
 use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
 use baton_messages::{Manifest, SagaId};
+use uuid::Uuid;
 
 use crate::read::{
-    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, Unserved,
-    WorkItemCursor, WorkItemView,
+    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter, SagaLog,
+    Unserved, WorkItemCursor, WorkItemView,
 };
 use crate::triggers::{EventRow, ScheduleRow};
 
@@ -94,12 +95,23 @@ pub trait Reader: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Page<WorkItemView, WorkItemCursor>, StoreError>> + Send;
 
+    /// The dead letters whose ids lie between these two, which belong to it, in order; two at most: one, or a sign that there are several.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn dead_letters_between(
+        &self,
+        first: Uuid,
+        last: Uuid,
+    ) -> impl Future<Output = Result<Vec<DeadLetterRow>, StoreError>> + Send;
+
     /// Dead letters whole, newest first.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn dead_letters(
         &self,
+        filter: DeadLetterFilter,
         after: Option<DeadLetterCursor>,
         limit: usize,
     ) -> impl Future<Output = Result<Page<DeadLetterRow, DeadLetterCursor>, StoreError>> + Send;

@@ -333,6 +333,11 @@ impl Consumer {
         }
     }
 
+    fn connection_is_lost(&self) -> bool {
+        let live = self.hub.cell.borrow();
+        live.as_ref().is_none_or(|live| !live.is_connected())
+    }
+
     fn tell(&mut self, why: &str) {
         if self.told.as_deref() == Some(why) {
             debug!(queue = &*self.queue, why, "still not consuming");
@@ -342,6 +347,12 @@ impl Consumer {
                 info!(
                     queue = &*self.queue,
                     "the queue is not there yet; it is waited for"
+                );
+            } else if self.connection_is_lost() {
+                // Its supervisor says so, once for all that was on it.
+                debug!(
+                    queue = &*self.queue,
+                    why, "not consuming without a connection"
                 );
             } else {
                 warn!(

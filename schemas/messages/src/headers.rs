@@ -6,6 +6,15 @@ use crate::ids::{MessageId, SagaId};
 pub const VERSION_HEADER: &str = "baton-version";
 /// The version of this contract.
 pub const VERSION: u32 = 1;
+/// Whether a message can be read whose version header reads so: none, or a whole number up to [`VERSION`]. `Some(None)` is a header that is no
+/// whole number. Workers and orchestrators hold to the same rule.
+#[must_use]
+pub fn version_is_known(header: Option<Option<u64>>) -> bool {
+    header.is_none_or(|version| {
+        version.is_some_and(|version| (1..=u64::from(VERSION)).contains(&version))
+    })
+}
+
 /// Header with the W3C trace context.
 pub const TRACEPARENT: &str = "traceparent";
 /// The `app_id` of everything we publish.
@@ -23,4 +32,17 @@ pub fn traceparent(saga: SagaId, message: MessageId) -> String {
     let (span, _) = message.0.as_u64_pair();
     // A span id of all zeros is invalid; a UUIDv5 never begins so in practice, and one bit makes sure.
     format!("00-{}-{:016x}-01", saga.0.simple(), span | 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_is_none_or_not_ours_is_not_read() {
+        assert!(version_is_known(None) && version_is_known(Some(Some(1))));
+        for header in [None, Some(0), Some(2), Some(u64::MAX)] {
+            assert!(!version_is_known(Some(header)), "{header:?}");
+        }
+    }
 }

@@ -47,6 +47,9 @@ pub struct Task {
     pub hold: Hold,
     /// After this instant the worker does not act but reports `not run`; checked last thing before acting.
     pub not_after: Timestamp,
+    /// Only of `hold: late`: after this instant the worker asks before it acts, as for `hold: claim`; checked last thing before acting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_after: Option<Timestamp>,
     /// The longest the attempt may act, in milliseconds, measured by the worker from the moment it acts.
     pub timeout_ms: u64,
     /// How long the attempt counts as alive without a heartbeat that lists it, in milliseconds; only for `hold: claim`.

@@ -203,7 +203,8 @@ impl Topology {
     }
 }
 
-/// The policies we ship: one complete definition for each class, disjoint patterns, words that every broker from 3.10 on knows.
+/// The policies we ship. No exchange has an alternate one: what comes back unroutable is kept by who sent it and sent again, which an alternate
+/// exchange would hide behind a confirm. They are: one complete definition for each class, disjoint patterns, words that every broker from 3.10 on knows.
 #[must_use]
 pub fn policies() -> Vec<Policy> {
     let policy = |name: &str, pattern: &str, apply_to: &str, definition: Value| Policy {
@@ -258,13 +259,6 @@ pub fn policies() -> Vec<Policy> {
             r"^baton\.peers\.",
             "queues",
             json!({ "max-length": 10_000, "message-ttl": 60_000 }),
-        ),
-        // Tasks are not under it: an unroutable task must come back, so that its step waits for a worker.
-        policy(
-            "baton-alternate",
-            r"^baton\.inbox$",
-            "exchanges",
-            json!({ "alternate-exchange": UNROUTABLE }),
         ),
     ]
 }

@@ -25,18 +25,24 @@ pub enum ConfigError {
         what: String,
     },
     /// A key nobody knows.
-    #[error("configuration has no key `{key}`{hint}; `{program} config` prints all there are")]
+    #[error(
+        "configuration has no key `{key}` (it stands in {whence}){hint}; `{program} config` prints all there are"
+    )]
     UnknownKey {
         /// The program.
         program: &'static str,
         /// The key, with its sections.
         key: String,
+        /// What has it: a file, a variable.
+        whence: String,
         /// The nearest known key, as a sentence.
         hint: String,
     },
     /// A value of the wrong kind.
-    #[error("configuration has a value that cannot be used: {what}")]
+    #[error("configuration has a value that cannot be used{}: {what}", whence.as_ref().map_or_else(String::new, |whence| format!(", in {whence}")))]
     Value {
+        /// What has it: a file, a variable; none where that is not known.
+        whence: Option<String>,
         /// Which, and what it should be; a password in it is hidden.
         what: String,
     },
@@ -48,4 +54,16 @@ pub enum ConfigError {
         /// What it has to be.
         rule: String,
     },
+}
+
+/// What went wrong, for people: the error, and why, a line each. Without a backtrace: whoever starts a program looks for his mistake, not for its lines.
+#[must_use]
+pub fn told(error: &dyn std::error::Error) -> String {
+    let mut text = format!("error: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!("\n  because: {cause}"));
+        source = cause.source();
+    }
+    text
 }

@@ -1,6 +1,6 @@
 //! The layers, merged, before they are given types.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use config::{Environment, File, FileFormat, Value, ValueKind};
@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use strsim::levenshtein;
 
 use crate::error::ConfigError;
+use crate::misfit;
 use crate::show;
 
 /// What variables of the environment begin with.
@@ -60,7 +61,48 @@ type Builder = config::ConfigBuilder<config::builder::DefaultState>;
 #[derive(Debug, Clone)]
 pub struct Layers {
     merged: config::Config,
+    whence: Whence,
     secrets: &'static [&'static str],
+}
+
+/// Where each value comes from.
+#[derive(Debug, Clone, Default)]
+struct Whence {
+    /// Keys that flags of the command line say.
+    flags: BTreeSet<String>,
+    /// Variables of the environment, by the key they say.
+    variables: BTreeMap<String, String>,
+    /// The file, as it was named.
+    file: Option<String>,
+}
+
+impl Whence {
+    /// What says this key, as people name it.
+    fn of(&self, key: &str, merged: &Value) -> String {
+        let key = key.split('[').next().unwrap_or(key);
+        if self.flags.contains(key) {
+            return "a flag of the command line".to_owned();
+        }
+        let below = |(said, _): &(&String, &String)| {
+            let rest = said.strip_prefix(key);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        if let Some((_, variable)) = self.variables.iter().find(below) {
+            return format!("the variable {variable}");
+        }
+        match &self.file {
+            Some(file) if found(merged, key).is_some_and(is_of_a_file) => file.clone(),
+            _ => "the configuration".to_owned(),
+        }
+    }
+}
+
+/// Whether a file says a value, or one below it: the defaults have no name.
+fn is_of_a_file(value: &Value) -> bool {
+    match &value.kind {
+        ValueKind::Table(table) => table.values().any(is_of_a_file),
+        _ => value.origin().is_some(),
+    }
 }
 
 impl Layers {
@@ -90,14 +132,21 @@ impl Layers {
             .into_iter()
             .filter(|(name, _)| is_ours(name, &sections))
             .collect::<Vec<_>>();
+        let names = ours.iter().map(|(name, _)| (key_of(name), name.clone()));
+        let whence = Whence {
+            flags: overrides.iter().map(|(key, _)| (*key).to_owned()).collect(),
+            variables: names.collect(),
+            file: file.map(|path| path.display().to_string()),
+        };
         builder = with_variables(builder, &known, ours).map_err(read)?;
         for (key, value) in overrides {
             builder = builder.set_override(*key, value.clone()).map_err(read)?;
         }
         let merged = builder.build().map_err(|error| unreadable(file, error))?;
-        refuse_unknown(program, &keys(&known), &keys(&merged))?;
+        refuse_unknown(program, &keys(&known), &merged, &whence)?;
         Ok(Self {
             merged,
+            whence,
             secrets: program.secrets,
         })
     }
@@ -109,9 +158,26 @@ impl Layers {
     pub fn typed<T: DeserializeOwned>(self) -> Result<T, ConfigError> {
         let mut set = self.merged.cache;
         drop_unset(&mut set);
-        set.try_deserialize().map_err(|error| ConfigError::Value {
-            what: show::without_password(&error.to_string()),
+        set.clone().try_deserialize().map_err(|error| {
+            let (key, what) = misfit::said::<T>(&error, &set);
+            ConfigError::Value {
+                whence: key.map(|key| self.whence.of(&key, &set)),
+                what: show::without_password(&what),
+            }
         })
+    }
+
+    /// The same error, with what says the value that is out of range.
+    #[must_use]
+    pub fn place(&self, error: ConfigError) -> ConfigError {
+        match error {
+            ConfigError::Range { key, rule } => {
+                let whence = self.whence.of(key, &self.merged.cache);
+                let rule = format!("{rule} (it stands in {whence})");
+                ConfigError::Range { key, rule }
+            }
+            other => other,
+        }
     }
 
     /// What is in force, as TOML with secrets hidden.
@@ -168,13 +234,16 @@ fn key_of(variable: &str) -> String {
 }
 
 fn kind<'a>(known: &'a config::Config, key: &str) -> Option<&'a ValueKind> {
-    let found = key
-        .split('.')
-        .try_fold(&known.cache, |value, word| match &value.kind {
+    found(&known.cache, key).map(|value| &value.kind)
+}
+
+/// The value of a key.
+fn found<'a>(all: &'a Value, key: &str) -> Option<&'a Value> {
+    key.split('.')
+        .try_fold(all, |value, word| match &value.kind {
             ValueKind::Table(table) => table.get(word),
             _ => None,
-        });
-    found.map(|value| &value.kind)
+        })
 }
 
 fn sections(known: &config::Config, program: &Program) -> Vec<String> {
@@ -210,8 +279,10 @@ fn misspelt(path: &Path) -> ConfigError {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let Err(error) = text.parse::<toml::Table>() else {
         // TOML, but more than a setting can be
-        let what = format!("{}: a number is too large, or it is a date", path.display());
-        return ConfigError::Value { what };
+        return ConfigError::Value {
+            whence: Some(path.display().to_string()),
+            what: "a number is too large, or it is a date".to_owned(),
+        };
     };
     let at = error.span().map_or(0, |at| at.start);
     let before = text.get(..at).unwrap_or_default();
@@ -250,9 +321,11 @@ fn collect(value: &Value, path: &str, all: &mut Vec<String>) {
 fn refuse_unknown(
     program: &Program,
     known: &[String],
-    given: &[String],
+    merged: &config::Config,
+    whence: &Whence,
 ) -> Result<(), ConfigError> {
     let is_named = |key: &str| program.named.iter().any(|named| named.knows(key));
+    let given = keys(merged);
     let unknown = given
         .iter()
         .filter(|key| !known.contains(key) && !is_named(key))
@@ -264,6 +337,7 @@ fn refuse_unknown(
     Err(ConfigError::UnknownKey {
         program: program.name,
         key: key.clone(),
+        whence: whence.of(key, &merged.cache),
         hint,
     })
 }

@@ -4,9 +4,10 @@
 mod error;
 pub mod instance;
 mod layers;
+mod misfit;
 pub mod nearest;
 mod show;
 
 pub use config::Value;
-pub use error::ConfigError;
+pub use error::{ConfigError, told};
 pub use layers::{Layers, Named, Program, environment};

@@ -8,11 +8,11 @@ use baton_settings::{ConfigError, Layers, Named, Program};
 
 const PROGRAM: Program = Program {
     name: "baton-example",
-    defaults: "[bus]\naddresses = [\"amqp://h/%2f\"]\n[work]\nat_once = 16\npools = [\"default\"]\ntoken = \"\"\n",
+    defaults: "[bus]\naddresses = [\"amqp://h/%2f\"]\n[work]\nat_once = 16\npools = [\"default\"]\ntoken = \"\"\nhow = \"fast\"\n",
     named: &[
         Named {
             section: "hooks",
-            keys: Some(&["secret_file"]),
+            keys: Some(&["secret_file", "scheme"]),
         },
         Named {
             section: "commands",
@@ -32,6 +32,43 @@ struct Work {
     at_once: u32,
     pools: Vec<String>,
     token: Option<String>,
+    #[expect(dead_code, reason = "only read")]
+    how: How,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum How {
+    Fast,
+    VerySlow,
+    NotAtAll,
+}
+
+/// An entry that people name.
+#[derive(Debug, Deserialize)]
+struct WithHooks {
+    #[expect(dead_code, reason = "only read")]
+    hooks: std::collections::BTreeMap<String, Hook>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only read")]
+struct Hook {
+    secret_file: String,
+    scheme: How,
+}
+
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "only read")]
+struct WithCommands {
+    commands: std::collections::BTreeMap<String, Hook>,
+}
+
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "only read")]
+struct WithAddress {
+    commands: std::collections::BTreeMap<String, std::net::SocketAddr>,
 }
 
 /// A file of settings; gone with the value.
@@ -97,6 +134,89 @@ fn a_value_of_the_wrong_kind_is_named_without_its_password() {
     assert!(!said.contains("hunter2"), "{said}");
 }
 
+fn wrong<T: serde::de::DeserializeOwned + std::fmt::Debug>(
+    file: &str,
+    vars: &[(&str, &str)],
+) -> String {
+    let layers = layers(file, vars).expect("the keys are known");
+    let error = layers.typed::<T>().expect_err("a value is wrong");
+    error.to_string()
+}
+
+/// Whoever mistypes a value reads his own key and the choices there are, and where he has to look.
+#[test]
+fn a_value_that_is_none_is_told_in_plain_words_with_its_key_and_where_it_stands() {
+    let said = wrong::<Settings>("", &[("BATON__WORK__HOW", "quick")]);
+    let words = "cannot be used, in the variable BATON__WORK__HOW: `work.how` is \"quick\", and has to be \"fast\", \"very-slow\" or \"not-at-all\"";
+    assert!(said.ends_with(words), "{said}");
+    let said = wrong::<Settings>("[work]\nhow = 7\n", &[]);
+    assert!(
+        said.ends_with("`work.how` has to be one word, in quotes"),
+        "{said}"
+    );
+    for (value, words) in [
+        (
+            "\"many\"",
+            "is the text \"many\", and has to be a whole number",
+        ),
+        ("-1", "is -1, and has to be a whole number from 0"),
+        ("[1]", "is a list, and has to be a whole number"),
+        (
+            "5000000000",
+            "is 5000000000, and has to be a whole number from 0 to 4294967295",
+        ),
+    ] {
+        let file = format!("[work]\nat_once = {value}\n");
+        let said = wrong::<Settings>(&file, &[]);
+        assert!(said.contains(&format!("`work.at_once` {words}")), "{said}");
+        assert!(said.contains(", in /"), "the file is named: {said}");
+    }
+    let hook = |more: &str| wrong::<WithHooks>(&format!("[hooks.siem]\n{more}\n"), &[]);
+    let said = hook("secret_file = \"/s\"");
+    assert!(said.ends_with("`hooks.siem.scheme` is missing"), "{said}");
+    // keys of an entry that only its type knows
+    let file = "[commands.x]\nscheem = 1\n";
+    let said = wrong::<WithCommands>(file, &[]);
+    assert!(
+        said.ends_with("`commands.x` has no key `scheem`; did you mean `scheme`?"),
+        "{said}"
+    );
+    let said = wrong::<WithAddress>("[commands]\nlisten = \"here\"\n", &[]);
+    assert!(
+        said.ends_with(
+            "`commands.listen` has to be an address with a port, such as 127.0.0.1:8470"
+        ),
+        "{said}"
+    );
+    let said = hook("secret_file = \"/s\"\nscheme = \"github\"");
+    assert!(
+        said.contains("`hooks.siem.scheme` is \"github\", and has to be \"fast\", "),
+        "{said}"
+    );
+    assert!(
+        !said.contains("variant") && !said.contains("enum"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_value_out_of_range_is_told_with_where_it_stands() {
+    let range = || ConfigError::Range {
+        key: "work.at_once",
+        rule: "has to be at least 1".to_owned(),
+    };
+    let said = |layers: Layers| layers.place(range()).to_string();
+    let variable = said(layers("", &[("BATON__WORK__AT_ONCE", "0")]).unwrap());
+    assert!(
+        variable.ends_with("has to be at least 1 (it stands in the variable BATON__WORK__AT_ONCE)"),
+        "{variable}"
+    );
+    let file = said(layers("[work]\nat_once = 0\n", &[]).unwrap());
+    assert!(file.contains("(it stands in /"), "{file}");
+    let flag = Layers::read(&PROGRAM, None, [], &[("work.at_once", 0.into())]).unwrap();
+    assert!(said(flag).contains("(it stands in a flag of the command line)"));
+}
+
 #[test]
 fn a_file_that_is_no_toml_is_told_by_its_place_and_never_by_its_line() {
     for (file, place) in [
@@ -134,7 +254,10 @@ fn an_unknown_key_is_refused_with_the_nearest_and_what_is_for_another_program_is
     assert!(said.contains("did you mean `work.at_once`?"), "{said}");
     assert!(said.contains("`baton-example config` prints"), "{said}");
     let said = refused("", &[("BATON__WRK__AT_ONCE", "1")]);
-    assert!(said.contains("`wrk.at_once`"), "{said}");
+    assert!(
+        said.contains("`wrk.at_once` (it stands in the variable BATON__WRK__AT_ONCE)"),
+        "{said}"
+    );
     let said = refused("[zebra]\nstripes = 1\n", &[]);
     assert!(!said.contains("did you mean"), "{said}");
     layers("", &[("BATON__STORE__DATA_DIR", "/of/another")]).unwrap();

@@ -285,3 +285,24 @@ async fn dead_letters_that_look_alike_are_all_kept() {
         "only the same under the same name is the same"
     );
 }
+
+/// Who starts a program with a setting that is none reads which, where it stands and what it may be: no words of a library, no lines of our code.
+#[test]
+fn a_setting_that_is_none_is_told_in_plain_words_without_a_backtrace() {
+    for program in ["baton-orchestrator", "baton-worker"] {
+        let mut command = std::process::Command::new(baton_harness::binaries::path_of(program));
+        let ran = command
+            .arg("run")
+            .env("BATON__LOG__FORMAT", "xml")
+            .env("RUST_BACKTRACE", "1")
+            .output()
+            .expect("it can be started");
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(1), "{program}: {said}");
+        assert_eq!(
+            said.trim_end(),
+            "error: configuration has a value that cannot be used, in the variable BATON__LOG__FORMAT: `log.format` is \"xml\", and has to be \"human\" or \"json\"",
+            "{program}"
+        );
+    }
+}

@@ -19,6 +19,184 @@ fn has(text: &str, words: &[&str]) {
     }
 }
 
+/// Whatever is wrong with what was typed, the answer ends with what to type next, and a mistake of the command line is no failure.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_mistake_is_answered_with_the_next_command() {
+    let system = system(&[]).await;
+    system.api.apply(SIZED).await;
+    let baton = system.cli();
+    baton.run(&["token", "create", "anna"]).await.exits(0);
+    let id = baton.run(&["run", "sized", "-f", "text=x"]).await.exits(0);
+    let saga = id.out.trim();
+    std::fs::write(system.dir().join("page.yaml"), SIZED).expect("a file can be written");
+    let (url, absent) = ("http://127.0.0.1:8470", "/nowhere/at/all");
+    let of_saga = format!("baton show {saga}");
+    for (args, code, said, next) in [
+        (&["--url", "foo", "ls"][..], 2, "`foo` is no URL", url),
+        (
+            &["--url", "localhost:8470", "ls"],
+            2,
+            "is no URL",
+            "http://localhost:8470",
+        ),
+        (
+            &["--token-file", absent, "ls"],
+            1,
+            "cannot be read",
+            "BATON_TOKEN_FILE",
+        ),
+        (
+            &["ls", "--label", "x"],
+            2,
+            "`x` is not KEY=VALUE",
+            "baton ls --help",
+        ),
+        (
+            &["ls", "--label", "=x"],
+            2,
+            "is not KEY=VALUE",
+            "baton ls --help",
+        ),
+        (
+            &["approve", "--label", "x"],
+            2,
+            "is not KEY=VALUE",
+            "baton approve --help",
+        ),
+        (
+            &["ls", "--since", "x"],
+            2,
+            "`x` is no time",
+            "baton ls --help",
+        ),
+        (
+            &["ls", "--cursor", "x"],
+            1,
+            "`cursor` is none of ours",
+            "baton ls --help",
+        ),
+        (
+            &["check", "pge.yaml"],
+            1,
+            "did you mean `page.yaml`?",
+            "ls .",
+        ),
+        (
+            &["check", "/nowhere/at/all.yaml"],
+            1,
+            "cannot be read",
+            "ls /",
+        ),
+        (
+            &["token", "create", "anna"],
+            1,
+            "`anna` already",
+            "baton token revoke",
+        ),
+        (
+            &["token", "create", "a b"],
+            1,
+            "a name is",
+            "baton token create --help",
+        ),
+        (
+            &["token", "create", "x", "--expires", "x"],
+            2,
+            "no duration",
+            "baton token create --help",
+        ),
+        (
+            &["token", "revoke", "ann"],
+            1,
+            "did you mean `anna`?",
+            "baton token ls",
+        ),
+        (&["acknowledge", saga, "9"], 1, "", &of_saga),
+        (
+            &["work", "show", saga, "9"],
+            1,
+            "no work item 9",
+            "baton show",
+        ),
+        (
+            &["event", "show", "x", "--source", "/y"],
+            1,
+            "no such event",
+            "baton event ls",
+        ),
+        (
+            &["event", "publish", "a b"],
+            2,
+            "has blanks",
+            "baton event publish --help",
+        ),
+        (
+            &["event", "publish", "a.*"],
+            2,
+            "has a `*`",
+            "baton event publish --help",
+        ),
+        (
+            &["explain", "BT9999"],
+            2,
+            "no code `BT9999`",
+            "baton explain",
+        ),
+        (
+            &["run", "sized@x"],
+            2,
+            "`x` is no version",
+            "baton definitions",
+        ),
+        (&["run", "file.write"], 2, "has a version", "baton tasks"),
+        (
+            &["run", "sized", "-f", "x"],
+            2,
+            "is not KEY=VALUE",
+            "baton run --help",
+        ),
+        (
+            &["run", "sized", "-f", "text=x", "--key", ""],
+            1,
+            "Idempotency-Key",
+            "baton run --help",
+        ),
+        (&["show", "12"], 2, "too short", "baton ls"),
+        (
+            &["schedules", "fire", "sized"],
+            1,
+            "no definition with a schedule",
+            "baton schedules",
+        ),
+    ] {
+        let ran = baton.run(args).await.exits(code);
+        let (error, last) = ran.err.trim_end().rsplit_once('\n').unwrap_or_default();
+        assert!(error.contains(said), "{args:?}: {}", ran.err);
+        let told = last.strip_prefix("  next: ");
+        let told =
+            told.unwrap_or_else(|| panic!("{args:?} says nothing of what is next: {}", ran.err));
+        assert!(told.contains(next), "{args:?}: {told}");
+    }
+}
+
+/// A label whose name is none could never be searched for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_label_without_a_name_is_refused() {
+    let system = system(&[]).await;
+    system.api.apply(SIZED).await;
+    for name in ["", "a=b", "line\nbreak"] {
+        let asked =
+            json!({ "definition": "sized", "input": { "text": "x" }, "labels": { name: "v" } });
+        let answer = system
+            .api
+            .ask_patiently("POST", "/v1/sagas", "", Some(asked.to_string()))
+            .await;
+        assert_eq!(answer.status, 400, "{name:?}: {}", answer.body);
+        has(&answer.body.to_string(), &["is no name of a label"]);
+    }
+    assert!(system.api.sagas().await.is_empty(), "nothing was started");
+}
+
 const SIZED: &str = "saga: sized
 version: 1
 input:

@@ -225,7 +225,7 @@ async fn every_list_is_read_by_people_and_by_programs() {
         .await;
     for (args, words) in [
         (&["ls", "--since", "1h"][..], &["row@1", "completed"][..]),
-        (&["workers"], &["RUNS", "default"]),
+        (&["workers"], &["CLAIMED", "default"]),
         (&["workers", "--all"], &["test.effect@1"]),
         (&["tasks"], &["file.write@1", "reversible"]),
         (&["types"], &["file.write@1"]),

@@ -33,7 +33,7 @@ const HARNESS: &str = "baton-harness";
 const LAPIN_USERS: [&str; 2] = ["baton-bus", "baton-benches"];
 
 /// Everything the engine may use: no runtime, clock, chance or I/O. A word here needs a reason in ARCHITECTURE.md.
-const ENGINE_USES: [&str; 15] = [
+const ENGINE_USES: [&str; 12] = [
     "baton-messages",
     "schemars",
     "serde",
@@ -43,11 +43,8 @@ const ENGINE_USES: [&str; 15] = [
     "jsonschema",
     "thiserror",
     "uuid",
-    "humantime",
     "jiff",
     "croner",
-    "base64",
-    "sha2",
     "strsim",
 ];
 
@@ -286,7 +283,27 @@ const WORDS: [(&str, &str, &str); 4] = [
     ),
 ];
 
+/// Where decisions are made.
+const ENGINE_SOURCES: &str = "orchestrator/engine/src/";
+
+/// What a decision may not ask for, and a dependency of the engine could be asked for: the present, chance, and the world.
+const IMPURE: [&str; 12] = [
+    "SystemTime",
+    "Instant::now",
+    "Timestamp::now",
+    "Zoned::now",
+    "new_v4",
+    "now_v7",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "std::io::std",
+];
+
 fn source(file: &Path, text: &str, found: &mut Vec<String>) {
+    let of_engine = file.starts_with(ENGINE_SOURCES);
     let file = file.display();
     if !text.starts_with("//!") {
         found.push(format!(
@@ -303,6 +320,15 @@ fn source(file: &Path, text: &str, found: &mut Vec<String>) {
         let code = line.trim_start();
         if code.starts_with("//") {
             continue;
+        }
+        for word in IMPURE
+            .iter()
+            .filter(|word| of_engine && code.contains(**word))
+        {
+            found.push(format!(
+                "{file}:{}: has `{word}`, the engine decides from what it is given: hand it in",
+                number + 1
+            ));
         }
         for (head, tail, mend) in WORDS {
             let word = format!("{head}{tail}");
@@ -494,6 +520,18 @@ fn io_in_the_engine_is_found() {
             "orchestrator/engine/Cargo.toml",
             &text,
             &format!("the engine may not use {used}"),
+        );
+    }
+}
+
+#[test]
+fn the_present_and_chance_in_the_engine_are_found() {
+    for word in IMPURE {
+        let text = format!("//! Ids.\n// {word} in a comment is fine\nfn f() {{ {word}() }}\n");
+        is_found(
+            "orchestrator/engine/src/id.rs",
+            &text,
+            &format!("id.rs:3: has `{word}`"),
         );
     }
 }

@@ -2,13 +2,14 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use baton_fleet::automations;
 use baton_fleet::config::{Config, Layers, LogConfig, LogFormat};
 use baton_fleet::process::{Containment, Processes};
 use baton_fleet::secrets::VeiledStderr;
-use baton_settings::Value;
+use baton_settings::{Value, told};
 use baton_worker::Veil;
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
@@ -69,12 +70,22 @@ enum Command {
     },
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     // A stage of the launcher knows no settings and no logs: it is a part of what it starts.
     if let Some(code) = baton_fleet::process::launch::main(std::env::args_os()) {
         std::process::exit(code);
     }
-    let cli = Cli::parse();
+    match started(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // nobody is left to hear that it cannot be said
+            let _ = writeln!(std::io::stderr(), "{}", told(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn started(cli: Cli) -> Result<()> {
     let layers = Config::layers(cli.flags.config.as_deref(), &cli.flags.overrides())?;
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => work(&Config::of(layers)?),

@@ -1,6 +1,7 @@
 //! The program of a worker: its parts in the order in which they begin, and how it is told to end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_bus::{Bus, BusError};
 use baton_worker::{Secrets, Veil, Worker, WorkerError, WorkerOptions};
@@ -53,7 +54,10 @@ pub enum ProgramError {
     Signals(#[source] std::io::Error),
 }
 
-/// Runs until SIGTERM or SIGINT, or a drain over the bus; then ends in order. A second signal ends at once. What its tasks resolve as secrets
+/// How long after the first signal another is taken for the same: a terminal and a supervisor both pass one on, some stop a service twice.
+const DOUBLED: Duration = Duration::from_secs(1);
+
+/// Runs until SIGTERM or SIGINT, or a drain over the bus; then ends in order. A second signal, a second later or more, ends at once. What its tasks resolve as secrets
 /// lies behind `veil`.
 ///
 /// # Errors
@@ -123,16 +127,26 @@ pub fn as_root() -> Option<&'static str> {
     )
 }
 
-/// Cancels on the first signal, and is ready on the second.
 async fn signals(mut term: Signal, mut int: Signal, cancel: CancellationToken) {
-    for again in [false, true] {
+    let next = async || {
         tokio::select! {
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
-        if !again {
-            tracing::info!("told to end; once more ends at once");
-            cancel.cancel();
+    };
+    told_twice(next, cancel).await;
+}
+
+/// Cancels on the first signal, and is ready on the second that is not the first once more.
+async fn told_twice(mut next: impl AsyncFnMut(), cancel: CancellationToken) {
+    next().await;
+    tracing::info!("told to end; once more, from a second on, ends at once");
+    cancel.cancel();
+    let first = tokio::time::Instant::now();
+    loop {
+        next().await;
+        if first.elapsed() >= DOUBLED {
+            return;
         }
     }
 }
@@ -145,4 +159,29 @@ fn recorder() -> Result<PrometheusHandle, BuildError> {
     PrometheusBuilder::new()
         .set_buckets(&BUCKETS)?
         .install_recorder()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When the process would end at once, for signals after these pauses in milliseconds.
+    async fn ends_after(pauses: &[u64]) -> u128 {
+        let mut left = pauses.iter().copied();
+        let began = tokio::time::Instant::now();
+        let cancel = CancellationToken::new();
+        let next = async || match left.next() {
+            Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            None => std::future::pending().await,
+        };
+        told_twice(next, cancel.clone()).await;
+        assert!(cancel.is_cancelled());
+        began.elapsed().as_millis()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_doubled_signal_is_one_and_a_later_one_is_the_second() {
+        assert_eq!(ends_after(&[10, 0, 300, 600, 200]).await, 1_110);
+        assert_eq!(ends_after(&[10, 5_000]).await, 5_010);
+    }
 }

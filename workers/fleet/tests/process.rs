@@ -174,6 +174,7 @@ fn task(task_type: &str, hold: Hold, input: Value) -> Task {
         hold,
         act: None,
         not_after: Timestamp(u64::try_from(since.as_millis()).unwrap() + 60_000),
+        ask_after: None,
         timeout_ms: 60_000,
         lease_ms: 4_000,
         input,

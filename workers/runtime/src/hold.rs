@@ -5,7 +5,8 @@
 //!
 //! Which of them is said by the task, which has it from its type. One thing more is asked of a late-held task that was delivered before: that a
 //! delivery is not marked proves that nobody had it, that it is marked proves nothing, so another worker may be acting on it, or its
-//! saga may have moved on since it reported. Such a task asks first, as a claimed one does.
+//! saga may have moved on since it reported. Such a task asks first, as a claimed one does; so does one that was offered long ago
+//! (`ask_after`), so that whoever lost a worker with such a task need not wait long before he takes its effect back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +47,9 @@ pub(crate) async fn hold(shared: Arc<Shared>, in_hand: InHand) {
         return end(&shared, in_hand, result, None).await;
     }
     match in_hand.task.hold {
-        Hold::Late if !delivered_before(&in_hand) => late(&shared, in_hand).await,
+        Hold::Late if !delivered_before(&in_hand) && !asks_by_now(&in_hand.task) => {
+            late(&shared, in_hand).await
+        }
         Hold::Late | Hold::Claim => claim(&shared, in_hand).await,
     }
 }
@@ -54,6 +57,11 @@ pub(crate) async fn hold(shared: Arc<Shared>, in_hand: InHand) {
 fn delivered_before(in_hand: &InHand) -> bool {
     let delivery = in_hand.delivery.as_ref();
     delivery.is_none_or(|delivery| delivery.redelivered || delivery.deliveries > 1)
+}
+
+/// Whether what is held late has waited for so long that it asks: whoever takes it back counts on that.
+fn asks_by_now(task: &Task) -> bool {
+    task.ask_after.is_some_and(|after| now() > after)
 }
 
 /// Why this task is not even begun, if there is a reason.
@@ -162,7 +170,11 @@ fn context(shared: &Shared, in_hand: &mut InHand, handle: &Handle) -> Context {
         run: in_hand.run,
         worker: shared.options.id.clone(),
         idempotency_key: task.idempotency_key,
-        not_after: task.not_after,
+        not_after: match (&handle.lease, task.ask_after) {
+            // nobody was asked: it acts by then or not at all
+            (None, Some(ask_after)) => task.not_after.min(ask_after),
+            _ => task.not_after,
+        },
         ends: Instant::now() + Duration::from_millis(task.timeout_ms),
         cancel: CancellationToken::new(),
         lease: handle.lease.clone(),

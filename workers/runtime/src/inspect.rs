@@ -1,7 +1,7 @@
 //! What comes from a task queue, looked at before anything is done with it: a task of the type this queue is for, or a reason to park it.
 
-use baton_bus::{DELIVERY_LIMIT, Delivery};
-use baton_messages::headers::{VERSION, VERSION_HEADER};
+use baton_bus::{DELIVERY_LIMIT, Delivery, HeaderValue};
+use baton_messages::headers::{VERSION, VERSION_HEADER, version_is_known};
 use baton_messages::{BODY_BYTES_MAX, DeadReason, Task, TaskMessage, TaskType};
 use serde_json::error::Category;
 
@@ -37,10 +37,16 @@ pub(crate) fn too_often(delivery: &Delivery, first: bool) -> Option<Refusal> {
 
 /// The task in `delivery`, which came from the queue of `serves`. Whatever is in it, the worker lives: a panic is a reason to park it.
 pub(crate) fn inspect(delivery: &Delivery, serves: &TaskType) -> Result<Task, Refusal> {
-    let version = delivery
-        .header(VERSION_HEADER)
-        .and_then(|version| version.as_u64());
-    let read = || decode(&delivery.body, delivery.kind.as_deref(), version, serves);
+    let version = delivery.header(VERSION_HEADER);
+    if !version_is_known(version.as_ref().map(HeaderValue::as_u64)) {
+        return Err(refusal(
+            DeadReason::UnknownKind,
+            format!(
+                "header {VERSION_HEADER} is {version:?}; this worker reads up to {VERSION}: upgrade it"
+            ),
+        ));
+    }
+    let read = || decode(&delivery.body, delivery.kind.as_deref(), serves);
     let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
     read.unwrap_or_else(|_| {
         let error = "reading it panics; the worker's log says where";
@@ -48,23 +54,12 @@ pub(crate) fn inspect(delivery: &Delivery, serves: &TaskType) -> Result<Task, Re
     })
 }
 
-fn decode(
-    body: &[u8],
-    kind: Option<&str>,
-    version: Option<u64>,
-    serves: &TaskType,
-) -> Result<Task, Refusal> {
+fn decode(body: &[u8], kind: Option<&str>, serves: &TaskType) -> Result<Task, Refusal> {
     if body.len() > BODY_BYTES_MAX {
         let bytes = body.len();
         return Err(refusal(
             DeadReason::TooLarge,
             format!("{bytes} bytes, more than {BODY_BYTES_MAX}"),
-        ));
-    }
-    if let Some(version) = version.filter(|version| *version > u64::from(VERSION)) {
-        return Err(refusal(
-            DeadReason::UnknownKind,
-            format!("contract version {version}; this worker knows up to {VERSION}: upgrade it"),
         ));
     }
     if let Some(kind) = kind.filter(|kind| *kind != KIND) {
@@ -104,19 +99,18 @@ pub(crate) fn without_content(error: &serde_json::Error) -> String {
 mod tests {
     use super::*;
 
-    fn reason(body: &[u8], kind: Option<&str>, version: Option<u64>) -> DeadReason {
+    fn reason(body: &[u8], kind: Option<&str>) -> DeadReason {
         let serves = TaskType::new("test.echo@1").unwrap();
-        decode(body, kind, version, &serves).unwrap_err().reason
+        decode(body, kind, &serves).unwrap_err().reason
     }
 
     #[test]
     fn what_is_no_task_is_refused_with_its_reason() {
         let large = vec![b' '; BODY_BYTES_MAX + 1];
-        assert_eq!(reason(b"\xff\xfe", None, None), DeadReason::Undecodable);
-        assert_eq!(reason(b"{}", Some(KIND), None), DeadReason::Undecodable);
-        assert_eq!(reason(b"{}", Some("task@2"), None), DeadReason::UnknownKind);
-        assert_eq!(reason(b"{}", Some(KIND), Some(2)), DeadReason::UnknownKind);
-        assert_eq!(reason(&large, Some(KIND), Some(1)), DeadReason::TooLarge);
+        assert_eq!(reason(b"\xff\xfe", None), DeadReason::Undecodable);
+        assert_eq!(reason(b"{}", Some(KIND)), DeadReason::Undecodable);
+        assert_eq!(reason(b"{}", Some("task@2")), DeadReason::UnknownKind);
+        assert_eq!(reason(&large, Some(KIND)), DeadReason::TooLarge);
     }
 
     #[test]
@@ -127,7 +121,7 @@ mod tests {
             br#"{"task@1":{"hunter2":1}}"#,
             br#"{"hunter2":{}}"#,
         ] {
-            let said = decode(body, Some(KIND), None, &serves).unwrap_err().error;
+            let said = decode(body, Some(KIND), &serves).unwrap_err().error;
             assert!(!said.contains("hunter2"), "{said}");
             assert!(said.contains("line 1, column "), "{said}");
         }

@@ -6,11 +6,13 @@
 //!
 //! A task is polled once where it is taken. Most short ones have ended by then and never become a task of the runtime.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use baton_bus::{Consumer, Delivery, ParkError, park};
 use baton_messages::RunId;
+use futures::FutureExt as _;
 use tokio_util::task::TaskTracker;
 
 use crate::hold::{InHand, hold};
@@ -96,9 +98,27 @@ impl Intake {
             delivery: Some(delivery),
             permit,
         };
-        let mut held = Box::pin(hold(self.shared.clone(), in_hand));
+        let mut held = Box::pin(held(self.shared.clone(), in_hand));
         if futures::poll!(held.as_mut()).is_pending() {
             self.tasks.spawn(held);
+        }
+    }
+}
+
+/// Holds one task to its end. A panic of the automation is its outcome (`entered.rs`); one around it, in what drops a run or looks at its input,
+/// ends that run alone: no heartbeat names it any more, and its delivery goes back.
+async fn held(shared: Arc<Shared>, in_hand: InHand) {
+    let (run, delivery) = (in_hand.run, in_hand.delivery.clone());
+    let of = in_hand.task.of.clone();
+    let holding = AssertUnwindSafe(hold(shared.clone(), in_hand)).catch_unwind();
+    if holding.await.is_err() {
+        tracing::error!(
+            saga.id = %of.saga, step = %of.step, attempt = of.attempt,
+            "holding a task panicked; the log above says where. It is given back"
+        );
+        let again = shared.runs.remove(run);
+        for delivery in again.iter().chain(&delivery) {
+            shared.acks.give_back(delivery).await;
         }
     }
 }

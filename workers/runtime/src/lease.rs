@@ -37,10 +37,13 @@ impl Lease {
         }
     }
 
-    /// What was sent at `sent` has been confirmed.
+    /// What was sent at `sent` has been confirmed. A lease that was over by then stays over: the orchestrator may have counted the run as
+    /// dead and gone on, and a grant from before, which lay in a socket meanwhile, must find that.
     pub(crate) fn renew(&self, sent: Instant) {
         let mut renewed = self.lock();
-        *renewed = renewed.max(sent);
+        if sent < self.killed(*renewed) {
+            *renewed = renewed.max(sent);
+        }
     }
 
     /// From here on the run is asked to stop.
@@ -50,7 +53,11 @@ impl Lease {
 
     /// From here on the run is not polled any more.
     pub(crate) fn kills(&self) -> Instant {
-        *self.lock() + self.length - self.grace / 2
+        self.killed(*self.lock())
+    }
+
+    fn killed(&self, renewed: Instant) -> Instant {
+        renewed + self.length - self.grace / 2
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Instant> {
@@ -87,6 +94,19 @@ pub(crate) async fn passed(at: impl Fn() -> Instant) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_was_over_is_not_renewed_by_what_was_sent_later() {
+        let start = Instant::now();
+        let lease = Lease::new(30_000, start);
+        // as long as it runs what was sent counts, whenever it is confirmed
+        lease.renew(start + Duration::from_millis(24_999));
+        assert_eq!(lease.kills(), start + Duration::from_millis(49_999));
+        // stopped past its end, then a heartbeat before the run is looked at
+        lease.renew(start + Duration::from_millis(49_999));
+        lease.renew(start + Duration::from_millis(90_000));
+        assert_eq!(lease.kills(), start + Duration::from_millis(49_999));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_renewal_moves_the_end_and_an_older_one_does_not_move_it_back() {

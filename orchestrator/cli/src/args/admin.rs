@@ -1,5 +1,6 @@
 //! Administer: `token`, `dead`, `completions`, `man`.
 
+use baton_messages::DeadReason;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::PageArgs;
@@ -59,9 +60,62 @@ impl Role {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Dead {
+    #[command(subcommand)]
+    pub(crate) command: Option<DeadCommand>,
+    #[command(flatten)]
+    pub(crate) list: DeadLs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadCommand {
+    /// List them, newest first (the default)
+    Ls(DeadLs),
+    /// Show one in full: where it came from, properties, headers, body
+    Show(DeadShow),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadLs {
+    /// Only those that died of this
+    #[arg(long, short = 'r', value_parser = reasons())]
+    pub(crate) reason: Option<String>,
+    /// Only those from this queue
+    #[arg(long, short = 'q', value_name = "NAME")]
+    pub(crate) queue: Option<String>,
+    /// Only messages of this kind, such as task@1 or batch@1
+    #[arg(long, short = 'k', value_name = "KIND")]
+    pub(crate) kind: Option<String>,
+    /// Only those that speak of this saga
+    #[arg(long, value_name = "SAGA")]
+    pub(crate) saga: Option<String>,
+    /// Only those with this in their error or body, to the letter
+    #[arg(long, short = 't', value_name = "TEXT")]
+    pub(crate) text: Option<String>,
+    /// Only those taken in since then: 2h ago is `2h`; or a date, or a time
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) since: Option<String>,
+    /// Only those taken in before then
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) until: Option<String>,
     #[command(flatten)]
     pub(crate) page: PageArgs,
+}
+
+/// Every word a message can die of.
+fn reasons() -> clap::builder::PossibleValuesParser {
+    DeadReason::ALL.map(DeadReason::as_str).into()
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadShow {
+    /// The message: its id, or the beginning of it
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Its body and nothing else, byte for byte
+    #[arg(long)]
+    pub(crate) raw: bool,
 }
 
 #[derive(Debug, Args)]

@@ -57,11 +57,15 @@ Examples:
   baton run file.write@1 -f path=/srv/www/a.html -f content=Hi --wait
   baton run insert-line-of-code --each repositories.jsonl --wait
 
---each: every line is checked before anything starts; the sagas have a label each=ID in common, which
-baton ls, approve and reject take. The same file again starts nothing twice; another --key starts it anew.
+--each: every line is checked before anything starts; the sagas have a label \
+each=ID in common, which baton ls, approve and reject take. The same file again \
+starts nothing twice; another --key starts it anew.
+
 Ctrl-C while waiting detaches (exit code 130): the saga goes on.
-Exit codes with --wait: 0 completed, 3 compensated, 4 parked, 5 abandoned, 6 not ended in time;
-of many sagas the worst: abandoned, parked, not ended, compensated, completed.";
+
+Exit codes with --wait: 0 completed, 3 compensated, 4 parked, 5 abandoned, \
+6 not ended in time; of many sagas the worst: abandoned, parked, not ended, \
+compensated, completed.";
 
 pub(super) const EVENT: &str = "\
 Examples:
@@ -97,6 +101,14 @@ Examples:
   baton watch --all --json         one line for each change
 
 Exit codes of one saga: 0 completed, 3 compensated, 5 abandoned, 130 interrupted (the saga goes on).";
+
+pub(super) const DEAD: &str = "\
+Examples:
+  baton dead                                 what nobody could use, newest first
+  baton dead --reason undecodable --since 2h
+  baton dead --text host-7                   in the error or the body
+  baton dead show 7c2e                       one in full; the beginning of its id will do
+  baton dead show 7c2e --raw | jq .          its body, byte for byte";
 
 pub(super) const APPROVE: &str = "\
 Examples:
@@ -172,6 +184,28 @@ Examples:
 
 /// The command line with its groups.
 pub(crate) fn command() -> Command {
+    let command = with_plain_usage(grouped());
+    command.override_usage("baton [OPTIONS] COMMAND")
+}
+
+/// The usage of every command stands as its help has it: clap's own, of somebody who has mistyped, calls required what the environment says already.
+fn with_plain_usage(mut command: Command) -> Command {
+    command.build();
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|one| one.get_name().to_owned())
+        .filter(|name| name != "help")
+        .collect();
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |mut one| {
+            let usage = one.render_usage().to_string();
+            let usage = usage.trim_start_matches("Usage: ").to_owned();
+            with_plain_usage(one).override_usage(usage)
+        })
+    })
+}
+
+fn grouped() -> Command {
     let command = Cli::command();
     let mut text = String::from("{about-with-newline}\n{usage-heading} {usage}\n");
     for (title, names) in GROUPS {
@@ -206,7 +240,6 @@ pub(crate) fn command() -> Command {
         command.mut_subcommand(name, |one| one.hide(true))
     });
     command
-        .override_usage("baton [OPTIONS] COMMAND")
         .help_template(text)
         .after_help("baton COMMAND --help tells more. Environment: BATON_URL, BATON_TOKEN, BATON_TOKEN_FILE, BATON_BY, NO_COLOR, COLUMNS.")
 }
@@ -234,6 +267,45 @@ mod tests {
         known.sort_unstable();
         grouped.sort_unstable();
         assert_eq!(known, grouped);
+    }
+
+    /// Also where the environment says where the orchestrator is, a mistake is answered with what the help says.
+    #[test]
+    fn no_usage_asks_for_what_need_not_be_given() {
+        let command = command();
+        for typed in [
+            &["baton", "run", "--wait"][..],
+            &["baton", "--url", "http://a", "approve"],
+            &["baton", "--url", "http://a", "token", "create"],
+            &["baton", "--token", "t", "show", "a", "--timeout", "5"],
+        ] {
+            let error = command.clone().try_get_matches_from(typed).unwrap_err();
+            let text = error.to_string();
+            let usage = text.lines().find(|line| line.starts_with("Usage:"));
+            let usage = usage.unwrap_or_else(|| panic!("no usage: {text}"));
+            assert!(
+                usage.contains("[OPTIONS]") && !usage.contains("--url"),
+                "{usage}"
+            );
+        }
+    }
+
+    /// Nothing is broken by hand: clap breaks it, at whatever width.
+    #[test]
+    fn no_help_is_ragged_at_80_columns() {
+        let mut command = command().term_width(80);
+        for name in GROUPS.iter().flat_map(|(_, names)| names.iter()) {
+            let help = command.find_subcommand_mut(name).unwrap();
+            let text = help.clone().term_width(80).render_long_help().to_string();
+            let lines: Vec<&str> = text.lines().collect();
+            for (line, next) in lines.iter().zip(&lines[1..]) {
+                let short =
+                    line.chars().count() < 40 && line.ends_with(|c: char| c.is_alphanumeric());
+                let goes_on = next.starts_with(|c: char| c.is_ascii_lowercase());
+                assert!(!(short && goes_on), "{name}: ragged at `{line}`:\n{text}");
+                assert!(line.chars().count() <= 80, "{name}: too wide: {line}");
+            }
+        }
     }
 
     #[test]

@@ -11,7 +11,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use admin::{Completions, Dead, Man, Token, TokenCommand};
+pub(crate) use admin::{
+    Completions, Dead, DeadCommand, DeadLs, DeadShow, Man, Token, TokenCommand,
+};
 pub(crate) use author::{
     Apply, Check, Definitions, DefinitionsCommand, Explain, Plan, Tasks, TasksCommand,
 };
@@ -160,7 +162,8 @@ pub(crate) enum Command {
     /// Make, list and revoke tokens; who am I
     #[command(after_help = help::TOKEN)]
     Token(Token),
-    /// List messages nobody could use
+    /// List messages nobody could use; show one
+    #[command(after_help = help::DEAD)]
     Dead(Dead),
     /// Completions for bash, zsh, fish
     #[command(after_help = help::COMPLETIONS)]

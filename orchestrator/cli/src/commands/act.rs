@@ -89,7 +89,17 @@ pub(crate) async fn acknowledge(
     let id = find::saga_id(client, &act.id).await?;
     let number = act.number;
     let path = format!("/v1/sagas/{}/work-items/{number}/acknowledge", escaped(&id));
-    send(client, &path, &id, body(&act.reason), out).await
+    match send(client, &path, &id, body(&act.reason), out).await {
+        Err(error) if error.status() == Some(404) => {
+            let what = format!("no work item {number} of {} is open", out.id(&id));
+            Err(CliError::not_there(
+                what,
+                None,
+                format!("baton show {id}; or baton work, for all that is open"),
+            ))
+        }
+        done => done,
+    }
 }
 
 /// The saga and what was seen of the step; none when the person thinks better of it.

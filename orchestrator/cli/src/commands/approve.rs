@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::find;
+use crate::input;
 use crate::out::{Line, Out, Tone, short};
 use crate::screens::work::Open;
 use crate::view::Saga;
@@ -89,6 +90,7 @@ async fn of_label(
     decide: &Decide,
     out: &mut Out,
 ) -> Result<Exit, CliError> {
+    let label = &input::label(label)?;
     let sagas = labelled::sagas(client, label).await?;
     let ids: BTreeSet<&str> = sagas.iter().map(|row| &*row.id).collect();
     if ids.is_empty() {

@@ -131,10 +131,10 @@ fn shipped() -> Result<Catalogue, CliError> {
 fn catalogue(path: &Path) -> Result<Catalogue, CliError> {
     let text = input::file(path)?;
     let wrong = |what: String| {
-        CliError::usage(format!(
-            "{} is no catalogue ({what}); make one: baton tasks --json",
-            path.display()
-        ))
+        CliError::usage_then(
+            format!("{} is no catalogue ({what})", path.display()),
+            "baton tasks --json > types.json makes one; then --catalogue types.json",
+        )
     };
     let value: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     let list = match &value {

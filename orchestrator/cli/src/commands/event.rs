@@ -1,5 +1,6 @@
 //! `baton event`: published, listed, shown with what it caused.
 
+use baton_engine::definition::event_type;
 use reqwest::Method;
 use serde_json::json;
 
@@ -25,6 +26,8 @@ pub(crate) async fn event(client: &Client, event: &Event, out: &mut Out) -> Resu
 }
 
 async fn publish(client: &Client, event: &Publish, out: &mut Out) -> Result<Exit, CliError> {
+    event_type(&event.kind)
+        .map_err(|why| CliError::usage(format!("the type `{}` {why}", event.kind)))?;
     let id = event
         .id
         .clone()
@@ -104,7 +107,16 @@ async fn show(
         None => source_of(client, id).await?,
     };
     let query = [("source", source), ("id", id.to_owned())];
-    let answer = client.get("/v1/events/one", &query).await?;
+    let answer = match client.get("/v1/events/one", &query).await {
+        Err(error) if error.status() == Some(404) => {
+            return Err(CliError::not_there(
+                error.to_string(),
+                None,
+                "baton event ls",
+            ));
+        }
+        answer => answer?,
+    };
     if out.wants_json() {
         out.value(&answer);
         return Ok(Exit::Ok);

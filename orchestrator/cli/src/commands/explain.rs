@@ -14,9 +14,9 @@ pub(crate) fn explain(which: &Explain, out: &mut Out) -> Result<Exit, CliError> 
         return Ok(Exit::Ok);
     };
     let Some(page) = page_of(code) else {
-        return Err(CliError::usage(format!(
-            "there is no code `{code}`; baton explain lists them all"
-        )));
+        let what = format!("there is no code `{code}`");
+        let next = "baton explain, which lists them all";
+        return Err(CliError::usage_then(what, next));
     };
     if out.wants_json() {
         out.value(&as_json(&page));

@@ -1,7 +1,7 @@
-//! `baton workers` and `dead`: who is there, and what nobody could use.
+//! `baton workers`: who is there.
 
-use super::{items, more};
-use crate::args::{Dead, Workers};
+use super::items;
+use crate::args::Workers;
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -25,18 +25,5 @@ pub(crate) async fn workers(
         &table,
         "(none has been heard; start one on the same broker: baton-worker)",
     );
-    Ok(Exit::Ok)
-}
-
-pub(crate) async fn dead(client: &Client, dead: &Dead, out: &mut Out) -> Result<Exit, CliError> {
-    let answer = client.get("/v1/dead-letters", &dead.page.query()).await?;
-    if out.wants_json() {
-        out.value(&answer);
-        return Ok(Exit::Ok);
-    }
-    let width = out.screen.width();
-    let table = fleet::dead(items(&answer, "dead_letters"), time::now_ms(), width);
-    out.table(&table, "(none)");
-    more(&answer, "dead", &dead.page, out);
     Ok(Exit::Ok)
 }

@@ -10,6 +10,7 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::find;
+use crate::input;
 use crate::out::{Line, Out};
 use crate::screens::sagas;
 use crate::time;
@@ -81,7 +82,10 @@ fn query(which: &Ls) -> Result<Vec<(&'static str, String)>, CliError> {
     let asked = [
         ("status", which.status.map(|status| status.name())),
         ("definition", which.definition.clone()),
-        ("label", which.label.clone()),
+        (
+            "label",
+            which.label.as_deref().map(input::label).transpose()?,
+        ),
         ("since", instant(&which.since, "--since")?),
         ("until", instant(&which.until, "--until")?),
     ];

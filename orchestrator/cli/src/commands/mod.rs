@@ -6,6 +6,7 @@ pub(crate) mod approve;
 pub(crate) mod away;
 pub(crate) mod check;
 pub(crate) mod cluster;
+pub(crate) mod dead;
 pub(crate) mod definitions;
 pub(crate) mod each;
 pub(crate) mod event;

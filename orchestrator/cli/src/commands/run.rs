@@ -171,17 +171,17 @@ fn what(text: &str) -> Result<Value, CliError> {
     if name.contains('.') {
         return match version {
             Some(_) => Ok(json!({ "task": text })),
-            None => Err(CliError::usage(format!(
-                "a task type has a version: {text}@1; see `baton tasks`"
-            ))),
+            None => Err(CliError::usage_then(
+                format!("a task type has a version, such as {text}@1"),
+                "baton tasks",
+            )),
         };
     }
     let version: Option<u32> = match version {
         None => None,
         Some(version) => Some(version.parse().map_err(|_| {
-            CliError::usage(format!(
-                "`{version}` is no version; write {name} or {name}@1"
-            ))
+            let what = format!("`{version}` is no version; write {name} or {name}@1");
+            CliError::usage_then(what, "baton definitions")
         })?),
     };
     Ok(json!({ "definition": name, "version": version }))

@@ -68,6 +68,10 @@ pub(crate) fn lines(answer: &Value, width: usize) -> Result<Vec<Line>, CliError>
     lines.push(Line::new());
     let words = crate::out::wrapped(&top::bottleneck(&items), width);
     lines.extend(words.into_iter().map(|part| Line::of(part, Tone::Strong)));
+    if let Some(words) = top::either(&items) {
+        let words = crate::out::wrapped(words, width);
+        lines.extend(words.into_iter().map(Line::faint));
+    }
     if let Some(rows) = answer["over_rows"].as_u64() {
         let since = time::read(&answer["since"]);
         let since = since.map_or_else(String::new, |at| format!(", since {}", time::instant(at)));

@@ -23,11 +23,10 @@ const PAGE_ROWS: usize = 500;
 pub(crate) async fn watch(client: &Client, watch: &Watch, out: &mut Out) -> Result<Exit, CliError> {
     let Some(typed) = &watch.id else {
         if !watch.all && watch.definition.is_none() && watch.status.is_none() {
-            return Err(CliError::TooLittle {
-                what: "which saga? its id, or the beginning of it; or --all for every one"
-                    .to_owned(),
-                next: "baton ls, then baton watch SAGA; or baton watch --all".to_owned(),
-            });
+            return Err(CliError::usage_then(
+                "which saga? its id, or the beginning of it; or --all for every one",
+                "baton ls, then baton watch SAGA; or baton watch --all",
+            ));
         }
         let status = watch.status.map(|status| status.name());
         let asked = [("definition", watch.definition.clone()), ("status", status)];

@@ -28,6 +28,8 @@ const SHORT_ID_CHARS: usize = 8;
 /// Where answers go.
 pub(crate) struct Out {
     json: bool,
+    /// The command that was typed: `token create`.
+    command: String,
     /// Answers.
     pub(crate) screen: Screen,
     /// Errors, progress, questions.
@@ -35,9 +37,10 @@ pub(crate) struct Out {
 }
 
 impl Out {
-    pub(crate) fn new(global: &Global) -> Self {
+    pub(crate) fn new(global: &Global, command: String) -> Self {
         Self {
             json: global.json,
+            command,
             screen: Screen::stdout(global.no_color),
             side: Screen::stderr(global.no_color),
         }
@@ -122,7 +125,7 @@ impl Out {
         Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
     }
 
-    /// What went wrong, and what to do next.
+    /// What went wrong with a command, and what to do next.
     pub(crate) fn error(&mut self, error: &CliError) {
         self.screen.flush();
         let side = &mut self.side;
@@ -140,7 +143,7 @@ impl Out {
             side.line(&Line::faint("  because: ").plain(cause.to_string()));
             source = cause.source();
         }
-        if let Some(next) = error.next() {
+        if let Some(next) = error.next(&self.command) {
             for (n, part) in fitted(&next, side, NEXT.len()).into_iter().enumerate() {
                 let lead = if n == 0 { NEXT } else { "        " };
                 side.line(&Line::faint(lead).plain(part));

@@ -16,12 +16,14 @@ impl Tone {
     pub(crate) fn of(word: &str) -> Self {
         match word {
             "completed" | "succeeded" | "undone" | "approved" | "compensated" => Self::Good,
-            "parked" | "undo-parked" | "failed" | "abandoned" | "doubtful" | "silent" => Self::Bad,
+            "parked" | "undo-parked" | "failed" | "abandoned" | "doubtful" | "silent"
+            | "given up" => Self::Bad,
             "compensating" | "undoing" | "unserved" | "undo-unserved" | "backoff"
             | "undo-backoff" | "probe-backoff" | "probing" | "settling" | "paused" | "asked" => {
                 Self::Waits
             }
-            "waiting" | "skipped" | "new" | "continued" => Self::Faint,
+            "waiting" | "skipped" | "new" | "continued" | "not run" | "not answered"
+            | "no event" | "cut short" => Self::Faint,
             _ => Self::Plain,
         }
     }

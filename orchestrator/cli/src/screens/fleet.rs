@@ -11,7 +11,7 @@ pub(crate) fn workers(rows: &[Value], now: u64, width: usize, all: bool) -> Tabl
     let mut table = Table::new(&[
         Column::new("worker").cut(16),
         Column::new("heard").rank(2).right(),
-        Column::new("runs").right(),
+        Column::new("claimed").right(),
         Column::new("pools").rank(1).cut(8),
         Column::new("version").rank(4),
         Column::new("host").rank(5).cut(10),
@@ -89,35 +89,6 @@ pub(crate) fn types(rows: &[TaskType]) -> Table {
             yes(row.probe),
             plain(row.summary.as_str()),
         ]);
-    }
-    table
-}
-
-/// What nobody could use.
-pub(crate) fn dead(rows: &[Value], now: u64, width: usize) -> Table {
-    let mut table = Table::new(&[
-        Column::new("id"),
-        Column::new("since").rank(2).right(),
-        Column::new("reason"),
-        Column::new("from").rank(3).cut(12),
-        Column::new("saga").rank(1),
-    ]);
-    for row in rows {
-        let at = time::read(&row["at"]).map_or_else(String::new, |at| time::ago(at, now));
-        let error = text(row, "error");
-        let below = if error.is_empty() {
-            Vec::new()
-        } else {
-            vec![cell(error, Tone::Faint)]
-        };
-        let cells = vec![
-            plain(short(row["id"].as_str().unwrap_or_default(), width)),
-            plain(at),
-            cell(text(row, "reason"), Tone::Waits),
-            cell(text(row, "queue"), Tone::Faint),
-            plain(short(row["saga"].as_str().unwrap_or_default(), width)),
-        ];
-        table.row_with(cells, below);
     }
     table
 }

@@ -7,7 +7,7 @@ use super::diagnostics::{self, Diagnostic};
 use super::events::{self, Kept};
 use super::progress::Said;
 use super::saga::{self, Detail};
-use super::{cluster, fleet, manual, plan, sagas, schedules, tokens, types, work};
+use super::{cluster, dead, fleet, manual, plan, sagas, schedules, tokens, types, work};
 use crate::commands::{check, top, typed};
 use crate::out::{Line, Screen, Table, width as wide};
 use crate::view::{Row, Saga, TaskType};
@@ -247,6 +247,89 @@ fn a_completed_saga() {
     insta::assert_snapshot!(show(saga, Detail::Steps));
 }
 
+fn rejected() -> Value {
+    json!({ "code": "rejected", "message": "anna: not today", "retryable": false })
+}
+
+/// What never began, what nobody answered and what was stopped is called so, and what went wrong without harm is said all the same.
+#[test]
+fn a_compensated_saga() {
+    let unbegun = || json!({ "tries": 0, "began_at": null, "kind": "task" });
+    let mut saga = a_saga(
+        "compensated",
+        json!([
+            step("config", "undone", json!({ "done_at": NOW - 60_000 })),
+            step(
+                "told",
+                "continued",
+                json!({ "task": "http.request@1", "tries": 3, "last_failure": { "code": "http-503", "message": "the chat is away", "retryable": true } })
+            ),
+            step(
+                "released",
+                "failed",
+                json!({ "task": null, "kind": "approve", "tries": 0, "last_failure": rejected() })
+            ),
+            step(
+                "other",
+                "failed",
+                json!({ "task": null, "kind": "approve", "tries": 0 })
+            ),
+            step(
+                "paid",
+                "failed",
+                json!({ "task": null, "kind": "wait", "tries": 0 })
+            ),
+            step("restarted", "waiting", unbegun()),
+        ]),
+    );
+    saga["ended_at"] = json!(NOW - 3_000);
+    saga["unwinding"] = json!({ "step-failed": { "step": "released", "failure": rejected() } });
+    insta::assert_snapshot!(show(saga, Detail::Steps));
+}
+
+#[test]
+fn an_abandoned_saga() {
+    let mut saga = a_saga(
+        "abandoned",
+        json!([
+            step(
+                "config",
+                "undo-parked",
+                json!({ "last_failure": { "code": "changed-by-others", "message": "sha256 differs", "retryable": false } })
+            ),
+            step(
+                "page",
+                "trying",
+                json!({ "kind": "task", "may_have_effect": true })
+            ),
+            step(
+                "released",
+                "asked",
+                json!({ "task": null, "kind": "approve", "tries": 0 })
+            ),
+            step(
+                "restarted",
+                "waiting",
+                json!({ "tries": 0, "began_at": null, "kind": "task" })
+            ),
+        ]),
+    );
+    saga["ended_at"] = json!(NOW - 3_000);
+    saga["unwinding"] = json!({ "cancelled": { "by": "anna", "reason": "wrong site" } });
+    let mut text = show(saga.clone(), Detail::Steps);
+    let saga: Saga = typed(saga).unwrap();
+    let mut screen = Screen::kept(160);
+    for line in &Said::default().changes(&saga) {
+        screen.line(line);
+    }
+    text.push_str(&screen.text());
+    assert!(
+        !text.contains("trying") && !text.contains("asked"),
+        "{text}"
+    );
+    insta::assert_snapshot!(text);
+}
+
 #[test]
 fn more_steps_than_lines() {
     let steps: Vec<Value> = (0..40)
@@ -392,6 +475,30 @@ fn where_time_goes() {
         { "task_type": "check.http@1", "pool": "edge", "waiting": 0, "running": 0, "failed_share": 0.001, "workers": 1, "concurrency": 8 },
     ]});
     insta::assert_snapshot!(seen(|width| top::lines(&answer, width).unwrap()));
+    // what is held late may run all the while: it is no bottleneck as long as there is a place for it
+    let late = json!({ "over_rows": 12, "since": NOW - 3_600_000, "items": [
+        { "task_type": "file.write@1", "pool": "default", "waiting": 0, "waiting_or_running": 5, "running": 0, "wait_p50_ms": 3, "wait_p95_ms": 12, "run_p50_ms": 5, "run_p95_ms": 40, "workers": 1, "concurrency": 8 },
+        { "task_type": "check.http@1", "pool": "default", "waiting": 0, "running": 2, "workers": 1, "concurrency": 8 },
+    ]});
+    insta::assert_snapshot!(
+        "what_may_run_all_the_while",
+        seen(|width| top::lines(&late, width).unwrap())
+    );
+    let full = json!({ "items": [
+        { "task_type": "file.write@1", "pool": "default", "waiting": 3, "waiting_or_running": 8, "workers": 1, "concurrency": 8 },
+    ]});
+    let lines = top::lines(&full, 160).unwrap();
+    let text: String = lines
+        .iter()
+        .flat_map(|line| &line.0)
+        .map(|span| span.text.as_str())
+        .collect();
+    assert!(
+        text.contains(
+            "bottleneck: file.write@1 in pool default, 3 waiting; all 8 places are taken"
+        ),
+        "{text}"
+    );
 }
 
 #[test]
@@ -455,12 +562,12 @@ fn tokens_definitions_and_dead_letters() {
     let definitions = [
         json!({ "definition": "publish-page", "version": 3, "at": NOW - 3_600_000, "by": "operator:anna" }),
     ];
-    let dead = [
+    let letters = [
         json!({ "id": ID, "at": NOW - 60_000, "reason": "undecodable", "queue": "baton.inbox.00", "saga": null, "error": "expected value at line 1 column 1, and a long sentence about what that means" }),
     ];
     let all = table(|_| tokens::table(&rows, NOW))
         + &table(|_| tokens::definitions(&definitions, NOW))
-        + &table(|width| fleet::dead(&dead, NOW, width));
+        + &table(|width| dead::table(&letters, NOW, width));
     insta::assert_snapshot!(all);
 }
 

@@ -180,9 +180,13 @@ fn fields(schema: &Value, input: bool, width: usize, lines: &mut Vec<Line>) {
 fn field_lines(field: &Field, input: bool, names: usize, width: usize) -> Vec<Line> {
     let lead = " ".repeat(2 + 2 * field.depth);
     let blank = names.saturating_sub(wide(&field.name) + 2 * field.depth) + 2;
+    // what need not be handed in may be nothing as well, and nobody has to be told
+    let nothing = field.nullable && (!input || field.required);
     let more = match (&field.default, input, field.required) {
         (Some(default), ..) => format!(", default {default}"),
+        (None, true, true) if nothing => " or nothing, required".to_owned(),
         (None, true, true) => ", required".to_owned(),
+        (None, false, _) if nothing => " or nothing".to_owned(),
         (None, false, false) => ", may be absent".to_owned(),
         _ => String::new(),
     };

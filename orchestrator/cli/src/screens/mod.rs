@@ -2,6 +2,7 @@
 
 pub(crate) mod attempts;
 pub(crate) mod cluster;
+pub(crate) mod dead;
 pub(crate) mod diagnostics;
 pub(crate) mod events;
 pub(crate) mod fleet;
@@ -12,6 +13,7 @@ pub(crate) mod saga;
 pub(crate) mod sagas;
 pub(crate) mod schedules;
 pub(crate) mod schema;
+pub(crate) mod standing;
 pub(crate) mod tokens;
 pub(crate) mod top;
 pub(crate) mod types;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::out::{Line, Tone};
-use crate::screens::saga::mark;
+use crate::screens::standing;
 use crate::time;
 use crate::view::{Saga, Step};
 
@@ -33,7 +33,7 @@ impl Said {
             let before = self.steps.insert(step.id.clone(), stands.clone());
             let news = before.as_ref() != Some(&stands);
             if news && !(before.is_none() && step.phase == "waiting") {
-                lines.push(change(&clock, step));
+                lines.push(change(&clock, saga, step));
             }
         }
         if self.status != saga.row.status || self.paused != saga.row.paused {
@@ -50,17 +50,18 @@ impl Said {
     }
 }
 
-fn change(clock: &str, step: &Step) -> Line {
-    let tone = Tone::of(&step.phase);
-    let failure = step.last_failure.as_ref().filter(|_| !step.is_done());
+fn change(clock: &str, saga: &Saga, step: &Step) -> Line {
+    let stands = standing::of(saga, step);
+    let (tone, word) = (stands.tone, stands.word(&step.phase));
+    let failure = step.failure_to_say();
     let why = step.why.clone().or_else(|| Some(failure?.message.clone()));
     let line = Line::faint(clock)
-        .with(format!("{} ", mark(&step.phase)), tone)
+        .with(format!("{} ", stands.mark), tone)
         .plain(format!("{:<14} ", step.id));
     match why {
         Some(why) => line
-            .with(format!("{:<12}", step.phase), tone)
+            .with(format!("{word:<12}"), tone)
             .with(format!(" {why}"), Tone::Faint),
-        None => line.with(step.phase.as_str(), tone),
+        None => line.with(word, tone),
     }
 }

@@ -3,6 +3,7 @@
 use baton_messages::Failure;
 use serde_json::Value;
 
+use super::standing::{self, Standing};
 use super::{attempts, work};
 use crate::out::{Column, Line, Span, Table, Tone, cell, plain, short, wrapped};
 use crate::time;
@@ -147,14 +148,21 @@ fn steps(saga: &Saga, now: u64, wanted: impl Fn(&Step) -> bool) -> Table {
         if let Some(why) = step.why(now) {
             below.push(cell(why, Tone::Faint));
         }
-        let failure = step.last_failure.as_ref();
-        if let Some(failure) = failure.filter(|_| !step.is_done() && !is_said(saga, step)) {
-            below.push(cell(
-                format!("{}: {}", failure.code, failure.message),
-                Tone::Bad,
-            ));
+        let stands = standing::of(saga, step);
+        let failure = step.failure_to_say();
+        if let Some(failure) = failure.filter(|_| !is_said(saga, step)) {
+            // what was tolerated is no bad news
+            let tone = match step.is_done() {
+                true => Tone::Waits,
+                false => Tone::Bad,
+            };
+            below.push(cell(format!("{}: {}", failure.code, failure.message), tone));
         }
-        table.row_with(cells(step, now), below);
+        if stands.in_doubt {
+            let words = "nobody knows whether it happened";
+            below.push(cell(words, Tone::Bad));
+        }
+        table.row_with(cells(saga, step, &stands, now), below);
     }
     table
 }
@@ -174,11 +182,11 @@ fn is_said(saga: &Saga, step: &Step) -> bool {
     above || below
 }
 
-fn cells(step: &Step, now: u64) -> Vec<Span> {
-    let (done, undo) = halves(step);
+fn cells(saga: &Saga, step: &Step, stands: &Standing<'_>, now: u64) -> Vec<Span> {
     let took = step.began_at.map_or_else(String::new, |began| {
         let at_rest = || step.is_at_rest().then_some(step.since);
-        let end = step.done_at.or_else(at_rest).unwrap_or(now);
+        let over = step.done_at.or_else(at_rest).or(saga.row.ended_at);
+        let end = over.unwrap_or(now);
         time::span(end.saturating_sub(began))
     });
     let name = if step.pivot {
@@ -197,40 +205,16 @@ fn cells(step: &Step, now: u64) -> Vec<Span> {
         .or_else(|| step.kind.clone())
         .unwrap_or_default();
     vec![
-        cell(mark(&step.phase), Tone::of(&step.phase)),
+        cell(stands.mark, stands.tone),
         plain(name),
-        cell(done, Tone::of(done)),
-        cell(undo, Tone::of(&step.phase)),
+        cell(stands.done, Tone::of(stands.done)),
+        cell(stands.undo, stands.tone),
         plain(took),
         plain(tries),
         cell(task, Tone::Faint),
         cell(step.pool.clone().unwrap_or_default(), Tone::Faint),
         cell(step.worker().unwrap_or_default(), Tone::Faint),
     ]
-}
-
-/// One character that says how a step stands.
-pub(crate) fn mark(phase: &str) -> &'static str {
-    match phase {
-        "succeeded" | "completed" => "✓",
-        "undone" | "compensated" => "↩",
-        "failed" | "doubtful" | "parked" | "undo-parked" | "abandoned" => "✗",
-        "waiting" => "·",
-        "skipped" | "continued" => "-",
-        _ => "▸",
-    }
-}
-
-/// A phase as what was done and what is undone.
-fn halves(step: &Step) -> (&str, &str) {
-    match step.phase.as_str() {
-        "undoing" => ("done", "undoing"),
-        "undo-unserved" => ("done", "unserved"),
-        "undo-backoff" => ("done", "tries again"),
-        "undo-parked" => ("done", "parked"),
-        "undone" => ("done", "undone"),
-        phase => (phase, ""),
-    }
 }
 
 fn output(value: &Value, width: usize) -> Vec<Line> {

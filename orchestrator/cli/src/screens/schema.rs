@@ -14,6 +14,8 @@ pub(crate) struct Field {
     pub(crate) kind: String,
     /// Whether it has to be there.
     pub(crate) required: bool,
+    /// Whether it may be null.
+    pub(crate) nullable: bool,
     /// What it is when absent.
     pub(crate) default: Option<String>,
     /// What it means, and what it may be.
@@ -49,6 +51,7 @@ fn collect(root: &Value, schema: &Value, depth: usize, alone: bool, found: &mut 
             name: name.clone(),
             kind: kind(root, given),
             required: alone && required.contains(&name.as_str()),
+            nullable: nullable(root, given),
             default: given
                 .get("default")
                 .filter(|value| !value.is_null())
@@ -92,6 +95,25 @@ fn resolve<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
         }
     }
     at
+}
+
+/// Whether null is one of the values.
+fn nullable(root: &Value, schema: &Value) -> bool {
+    let mut at = schema;
+    for _ in 0..DEPTH_MAX {
+        match at["$ref"].as_str().and_then(|path| path.strip_prefix('#')) {
+            Some(path) => at = root.pointer(path).unwrap_or(&Value::Null),
+            None => break,
+        }
+    }
+    let among = |list: &Value| list.as_array().cloned().unwrap_or_default();
+    let is_null = |one: &Value| one["type"] == "null";
+    at["type"] == "null"
+        || among(&at["type"]).iter().any(|name| name == "null")
+        || among(&at["enum"]).iter().any(Value::is_null)
+        || [&at["anyOf"], &at["oneOf"]]
+            .into_iter()
+            .any(|choices| among(choices).iter().any(is_null))
 }
 
 fn items<'s>(root: &'s Value, schema: &'s Value) -> Option<&'s Value> {
@@ -140,8 +162,19 @@ fn kind(root: &Value, schema: &Value) -> String {
     if let Some(words) = words(schema) {
         return words.join(" | ");
     }
+    if let Some(types) = several_types(schema) {
+        let one = |name: &Value| {
+            let mut alone = schema.clone();
+            alone["type"] = name.clone();
+            kind(root, &alone)
+        };
+        return types.into_iter().map(one).collect::<Vec<_>>().join(" or ");
+    }
     match type_name(schema) {
         "array" => match schema.get("items") {
+            Some(items) if nullable(root, items) => {
+                format!("list of {} or nothing", kind(root, items))
+            }
             Some(items) => format!("list of {}", kind(root, items)),
             None => "list".to_owned(),
         },
@@ -164,6 +197,7 @@ fn kind(root: &Value, schema: &Value) -> String {
             let kinds: Vec<String> = choices
                 .map_or(&[][..], Vec::as_slice)
                 .iter()
+                .filter(|one| one["type"] != "null")
                 .map(|one| kind(root, one))
                 .collect();
             if kinds.is_empty() && schema["x-secret"] == true {
@@ -176,6 +210,13 @@ fn kind(root: &Value, schema: &Value) -> String {
         }
         other => other.to_owned(),
     }
+}
+
+/// The types it may be of, null aside, where it may be of several.
+fn several_types(schema: &Value) -> Option<Vec<&Value>> {
+    let names = schema["type"].as_array()?.iter();
+    let real: Vec<&Value> = names.filter(|name| *name != "null").collect();
+    (real.len() > 1).then_some(real)
 }
 
 /// The first type that is not null.
@@ -284,6 +325,9 @@ mod tests {
                 "many": { "type": "array", "items": { "type": "object", "properties": { "n": { "type": "integer", "maximum": 5 } } } },
                 "maybe": { "anyOf": [{ "$ref": "#/$defs/How" }, { "type": "null" }] },
                 "map": { "type": "object", "additionalProperties": { "type": "string" } },
+                "either": { "anyOf": [{ "type": "string" }, { "type": "integer" }, { "type": "null" }] },
+                "both": { "type": ["string", "boolean", "null"] },
+                "some": { "type": "array", "items": { "type": ["string", "null"] } },
                 "any": true
             },
             "required": ["z"]
@@ -301,7 +345,16 @@ mod tests {
             ("n", "whole number"),
             ("map", "mapping to text"),
             ("maybe", "a | b"),
+            ("either", "text or whole number"),
+            ("some", "list of text or nothing"),
+            ("both", "text or true | false"),
         ];
+        let null: Vec<&str> = fields
+            .iter()
+            .filter(|field| field.nullable)
+            .map(|field| field.name.as_str())
+            .collect();
+        assert_eq!(null, ["both", "either", "maybe"]);
         let mut sorted = expected
             .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
             .to_vec();

@@ -12,6 +12,8 @@ pub(crate) struct Item {
     pub(crate) pool: Option<String>,
     #[serde(default)]
     pub(crate) waiting: u64,
+    #[serde(default)]
+    pub(crate) waiting_or_running: u64,
     pub(crate) longest_wait_ms: Option<u64>,
     #[serde(default)]
     pub(crate) running: u64,
@@ -61,6 +63,7 @@ pub(crate) fn table(items: &[Item]) -> Table {
         Column::new("task type").cut(14),
         Column::new("pool").rank(4).cut(8),
         Column::new("waiting").right(),
+        Column::new("either").right(),
         Column::new("running").right(),
         Column::new("wait p50").rank(3).right(),
         Column::new("wait p95").rank(1).right(),
@@ -91,6 +94,10 @@ pub(crate) fn table(items: &[Item]) -> Table {
                     Tone::Faint
                 },
             ),
+            plain(match item.waiting_or_running {
+                0 => String::new(),
+                n => n.to_string(),
+            }),
             plain(item.running.to_string()),
             span(item.wait_p50_ms),
             span(item.wait_p95_ms),
@@ -124,6 +131,14 @@ fn not_served(item: &Item) -> String {
     format!("not served: {} {waits}{longest}", item.waiting)
 }
 
+/// What the column `either` is, where it says something.
+pub(crate) fn either(items: &[Item]) -> Option<&'static str> {
+    let is_there = items.iter().any(|item| item.waiting_or_running > 0);
+    is_there.then_some(
+        "either: sent, and waiting or running: who runs such a task says nothing before its report",
+    )
+}
+
 /// What to look at first, in a sentence.
 pub(crate) fn bottleneck(items: &[Item]) -> String {
     let pool = |item: &Item| {
@@ -142,9 +157,13 @@ pub(crate) fn bottleneck(items: &[Item]) -> String {
         );
     }
     let Some(item) = items.iter().find(|item| item.waiting > 0) else {
-        return "nothing waits for a worker".to_owned();
+        return match items.iter().any(|item| item.waiting_or_running > 0) {
+            true => "nothing is known to wait for a worker".to_owned(),
+            false => "nothing waits for a worker".to_owned(),
+        };
     };
-    let full = item.concurrency > 0 && item.running >= item.concurrency;
+    let taken = item.running + item.waiting_or_running;
+    let full = item.concurrency > 0 && taken >= item.concurrency;
     let advice = if full {
         format!(
             "all {} places are taken: more workers, or a higher worker.concurrency, would help",

@@ -37,7 +37,16 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             ..Built::default()
         };
         let verdict = match (item.saga, &item.input) {
-            (Some(saga), Some(input)) => self.decide_input(saga, input, entropy, &mut built)?,
+            (Some(saga), Some(input)) => {
+                // A defect of ours, in deciding or in what follows from it, parks this saga alone: its state in memory is read anew.
+                let decided = catch_unwind(AssertUnwindSafe(|| {
+                    self.decide_input(saga, input, entropy, &mut built)
+                }));
+                decided.unwrap_or_else(|panic| {
+                    let why = format!("panicked: {}", panic_text(&*panic));
+                    Err(Undecided { saga, why })
+                })?
+            }
             _ => Verdict::Applied,
         };
         match &item.origin {
@@ -105,24 +114,11 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         };
         let state = &mut cached.state;
         let before = (state.status, state.paused, state.seq);
-        let decided = catch_unwind(AssertUnwindSafe(|| {
-            decide(rules, state, input, now, entropy)
-        }));
-        let Decision { records, verdict } = match decided {
-            Ok(Ok(decision)) => decision,
-            Ok(Err(error)) => {
-                return Err(Undecided {
-                    saga,
-                    why: chain(&error),
-                });
-            }
-            Err(panic) => {
-                return Err(Undecided {
-                    saga,
-                    why: format!("panicked: {}", panic_text(&*panic)),
-                });
-            }
-        };
+        let decided = decide(rules, state, input, now, entropy);
+        let Decision { records, verdict } = decided.map_err(|error| Undecided {
+            saga,
+            why: chain(&error),
+        })?;
         cached.touched = now;
         if records.is_empty() {
             return Ok(verdict);

@@ -36,6 +36,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         for chunk in missing.chunks(LOAD_CHUNK) {
             self.load(chunk.to_vec(), self.now).await?;
         }
+        // Before the work: which of them may fire was looked up in what the sagas are now, and a claim in the same turn would change it.
         self.gather_timers(&mut items);
         items.extend(work.into_iter().map(|work| match work {
             Work::Saga { token, saga, input } => Item {

@@ -149,10 +149,44 @@ impl<S: Store, O: Outlet> Driver<S, O> {
                 Err(broken) => broken.why,
             };
             self.forget(std::slice::from_ref(&item)).await?;
-            let Some(saga) = saga else { continue };
-            answers.extend(self.set_aside(saga, origin, &item, &failed, chance).await?);
+            answers.extend(match saga {
+                Some(saga) => self.set_aside(saga, origin, &item, &failed, chance).await?,
+                None => self.keep_bare(item, &failed, chance).await?,
+            });
         }
         Ok(answers)
+    }
+
+    /// A letter of no saga that the store does not take as it is: it is kept by what nobody may lose, its body. A store that does not take
+    /// that either is in trouble; nothing is acknowledged then, and it is tried again.
+    async fn keep_bare(
+        &mut self,
+        item: Item,
+        why: &str,
+        chance: u64,
+    ) -> Result<Vec<Answer>, DriverError> {
+        tracing::error!(
+            error = why,
+            "a dead letter could not be stored as it came; its body is kept, what else was known of it stands in this line: {:?}",
+            item.letter
+        );
+        let letter = item.letter.map(|letter| {
+            Box::new(DeadLetterRow {
+                error:
+                    "the store did not take what else was known of it, see the orchestrator's log"
+                        .to_owned(),
+                queue: String::new(),
+                exchange: String::new(),
+                key: String::new(),
+                message_id: None,
+                kind: None,
+                properties: serde_json::Value::Null,
+                ..*letter
+            })
+        });
+        let bare = Item { letter, ..item };
+        let built = self.decide_all(&[bare], chance).unwrap_or_default();
+        self.commit_built(built).await
     }
 
     /// An item that cannot be decided or stored: its saga is parked and the input kept. Where not even that can be stored, the input alone is kept, so

@@ -1,10 +1,10 @@
 //! A defect of ours meets one saga: deciding panics, folding panics, a row cannot be read. Its input is kept, its neighbours go on.
 
-use baton_driver::Driver;
+use baton_driver::{DeadLetterRow, Driver, Work};
 use baton_engine::state::{SagaState, Stage};
 use baton_engine::work_item::WorkItemKind;
 use baton_engine::{Refusal, Verdict};
-use baton_messages::StepId;
+use baton_messages::{DeadReason, StepId, Timestamp};
 use serde_json::json;
 
 use crate::shelf::{Shelf, Tray, now_or_never};
@@ -58,6 +58,43 @@ fn an_input_that_makes_deciding_panic_is_kept_and_its_saga_asks_for_somebody() {
     );
     let next: Vec<_> = take(&mut driver).iter().map(|o| o.saga).collect();
     assert_eq!(next, [saga(2)], "the neighbour went on");
+}
+
+#[test]
+fn a_dead_letter_the_store_does_not_take_as_it_is_is_kept_by_its_body() {
+    let (driver, _, _) = two();
+    let mut shelf = driver.into_store();
+    shelf.misfit = Some("odd".into());
+    let mut driver = recovered(shelf);
+    let letter = |kind: &str| Work::Dead {
+        token: 7,
+        letter: Box::new(DeadLetterRow {
+            id: uuid::Uuid::from_u128(7),
+            at: Timestamp(5),
+            reason: DeadReason::Undecodable,
+            error: format!("{kind} as it came"),
+            queue: "q".into(),
+            exchange: String::new(),
+            key: String::new(),
+            message_id: None,
+            kind: Some(kind.into()),
+            saga: None,
+            properties: json!({}),
+            body: b"body".to_vec(),
+        }),
+        input: None,
+    };
+    turn(&mut driver, vec![letter("even"), letter("odd")], 5);
+    let letters = &driver.store().letters;
+    assert_eq!(letters.len(), 2, "{letters:?}");
+    assert!(
+        letters.iter().any(|error| error == "even as it came"),
+        "{letters:?}"
+    );
+    assert!(
+        letters.iter().any(|error| error.contains("did not take")),
+        "{letters:?}"
+    );
 }
 
 #[test]

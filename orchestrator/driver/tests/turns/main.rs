@@ -281,6 +281,30 @@ fn what_the_broker_did_not_take_is_kept_and_sent_when_it_is_back() {
 }
 
 #[test]
+fn no_saga_starts_while_too_many_tasks_wait_for_the_broker_and_what_runs_goes_on() {
+    let few = Options {
+        unsent_max: 2,
+        ..options()
+    };
+    let shelf = rig(true).into_store();
+    let recovered = Driver::recover(shelf, Tray::default(), few, at(0));
+    let mut driver = now_or_never(recovered).unwrap();
+    for n in 1..=2 {
+        assert!(driver.takes_starts());
+        turn(&mut driver, vec![start(n)], 1);
+        let out = take(&mut driver);
+        driver.sent(vec![(out[0].ticket, Sent::Unknown)]);
+        turn(&mut driver, vec![], 2);
+    }
+    assert!(!driver.takes_starts());
+    assert!(driver.has_room(), "reports and people are heard");
+    driver.bus_is_up(at(1_000_000_001));
+    turn(&mut driver, vec![], 1_000_000_001);
+    assert_eq!(take(&mut driver).len(), 2);
+    assert!(driver.takes_starts());
+}
+
+#[test]
 fn a_type_nobody_serves_waits_and_is_offered_when_somebody_does() {
     let mut driver = rig(false);
     turn(&mut driver, vec![start(1)], 1);

@@ -5,8 +5,8 @@ use std::future::Future;
 use std::task::{Context, Poll, Waker};
 
 use baton_driver::{
-    Batch, CommitError, DefinitionRow, Loaded, LogRow, Outgoing, Outlet, Recovered, Store,
-    StoreError, SubscriptionChange, SubscriptionRow, UnsentRow,
+    Batch, CommitError, DeadLetterRow, DefinitionRow, Loaded, LogRow, Outgoing, Outlet, Recovered,
+    Store, StoreError, SubscriptionChange, SubscriptionRow, UnsentRow,
 };
 use baton_engine::{SagaState, Status};
 use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
@@ -37,6 +37,8 @@ pub(crate) struct Shelf {
     pub(crate) mishap: Option<Mishap>,
     /// Refuses rows of this saga, as a constraint would.
     pub(crate) refuses: Option<SagaId>,
+    /// Refuses dead letters of this kind, as a constraint would.
+    pub(crate) misfit: Option<String>,
     /// A row of this saga cannot be decoded.
     pub(crate) undecodable: Option<SagaId>,
 }
@@ -86,7 +88,10 @@ impl Store for Shelf {
     async fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
         let partition = batch.partition;
         let source = || "told to".into();
-        if batch.rows.iter().any(|row| Some(row.saga) == self.refuses) {
+        let misfit = |letter: &DeadLetterRow| self.misfit.is_some() && letter.kind == self.misfit;
+        if batch.rows.iter().any(|row| Some(row.saga) == self.refuses)
+            || batch.dead_letters.iter().any(misfit)
+        {
             return Err(CommitError::Data {
                 partition,
                 source: source(),

@@ -9,6 +9,9 @@ pub const CLOCK_SKEW_MS: u64 = 5_000;
 /// How long one offer stands at most: a message in a queue for longer is not acted upon but offered anew, so that a forgotten
 /// queue holds nothing that could surprise somebody days later.
 pub const OFFER_MS_MAX: u64 = 60 * 60 * 1000;
+/// How long after its offer a task that is held late may be begun without asking: long enough that what flows never asks, short enough
+/// that nobody waits long for a worker that was lost with one, since until then it may act unseen.
+pub const UNASKED_MS: u64 = 60_000;
 /// How long a step waits for a worker in all, where it does not say: a day, so that a fleet down over night fails nothing.
 pub const QUEUE_MS_DEFAULT: u64 = 24 * 60 * 60 * 1000;
 /// How long before a task that was given back is offered again: long enough not to circle, short enough not to be noticed.

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use baton_messages::fleet::LEASE_MS_DEFAULT;
-use baton_messages::{Direction, Failure, INPUT_BYTES_MAX, Manifest, PoolName, StepId, TaskType};
+use baton_messages::{
+    Direction, Failure, Hold, INPUT_BYTES_MAX, Manifest, PoolName, StepId, TaskType, Timestamp,
+};
 use serde_json::Value;
 
 use super::limits::{
-    OFFER_MS_MAX, PROBE_ATTEMPTS, PROBE_BACKOFF_MS_MAX, QUEUE_MS_DEFAULT, UNDO_ATTEMPTS,
-    UNDO_BACKOFF_MS_MAX,
+    CLOCK_SKEW_MS, CONFIRM_BOUND_MS, KILL_GRACE_MS, OFFER_MS_MAX, PROBE_ATTEMPTS,
+    PROBE_BACKOFF_MS_MAX, QUEUE_MS_DEFAULT, UNASKED_MS, UNDO_ATTEMPTS, UNDO_BACKOFF_MS_MAX,
 };
 use super::{DecideError, Deciding, failure};
 use crate::definition::{Attempts, Jitter, RetryPolicy, StepKind, TaskStep, UndoPlan};
 use crate::expr::Template;
 use crate::fold::last_moment;
-use crate::record::{AttemptKey, Record};
+use crate::record::{AttemptKey, Record, Unasked};
 use crate::state::{Phase, Prepared, RetryFacts, SagaState, Stage, TaskFacts};
 use crate::work_item::WorkItemKind;
 
@@ -235,6 +237,7 @@ impl Deciding<'_> {
         };
         let facts = &ready.facts;
         let end = last_moment(self.now, facts.hold, facts.offer_ms, facts.timeout_ms);
+        let unasked = unasked(self.now, facts);
         let last = step.last_attempt(direction);
         let again = step
             .attempt(direction, last)
@@ -252,6 +255,7 @@ impl Deciding<'_> {
             of,
             dispatch,
             last_moment: end,
+            unasked,
             pivot,
         })
     }
@@ -274,6 +278,18 @@ impl Deciding<'_> {
             .into()
         })
     }
+}
+
+/// How long whoever does not ask may act on what is offered now: to begin it, to run it, to be killed; with the time a confirm may take and
+/// what clocks may differ.
+pub(super) fn unasked(now: Timestamp, facts: &TaskFacts) -> Option<Unasked> {
+    matches!(facts.hold, Hold::Late).then(|| {
+        let ask_after = now.plus_ms(facts.offer_ms.min(UNASKED_MS));
+        let end = ask_after
+            .plus_ms(facts.timeout_ms.saturating_add(KILL_GRACE_MS))
+            .plus_ms(CONFIRM_BOUND_MS + CLOCK_SKEW_MS);
+        Unasked { ask_after, end }
+    })
 }
 
 fn task_queue_ms(task: &TaskStep) -> u64 {

@@ -3,6 +3,7 @@
 
 use baton_messages::{AttemptRef, Direction};
 
+use super::offer::unasked;
 use super::{Deciding, Handled, Verdict, key_of};
 use crate::command::still_wanted;
 use crate::fold::last_moment;
@@ -24,6 +25,7 @@ pub(super) fn resend(d: &mut Deciding<'_>, of: &AttemptRef) -> Handled {
         of: key_of(of),
         dispatch: of.dispatch,
         last_moment: end,
+        unasked: unasked(d.now, facts),
     })?;
     Ok(Verdict::Applied)
 }

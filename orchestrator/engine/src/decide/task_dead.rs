@@ -35,12 +35,15 @@ pub(super) fn task_dead(
         // Claimed by a run, reported or closed: the dead copy changes nothing.
         return Ok(Verdict::Duplicate);
     }
-    // A claimed type acts only when granted, and this attempt never was; a late one may have acted each time it was delivered.
+    // A claimed type acts only when granted, and this attempt never was; a late one may have acted each time it was delivered. One that was sent
+    // twice may be in another's hands whatever became of this copy.
     let maybe_acted = attempt.hold == Hold::Late
-        && matches!(
-            reason,
-            DeadReason::DeliveredTooOften | DeadReason::BrokerRejected | DeadReason::Other
-        );
+        && (!attempt.sole
+            || attempt.maybe_sent
+            || matches!(
+                reason,
+                DeadReason::DeliveredTooOften | DeadReason::BrokerRejected | DeadReason::Other
+            ));
     d.emit(Record::Closed {
         of: of.clone(),
         why: ClosedWhy::Dead,

@@ -1,21 +1,23 @@
 //! What concerns several steps at once: which variables each expression may read, and the pivot. The data-flow checker, which knows
 //! the types of what flows, belongs here too.
 
-use std::collections::BTreeSet;
-
 use super::diagnostic::code;
+use super::graph::Graph;
 use super::read_step::{Draft, Use};
 use super::reader::Reader;
 use super::yaml::Mark;
 
 /// Checks every expression of every step, and that there is at most one pivot.
-pub(super) fn steps(reader: &mut Reader, drafts: &[Draft], ancestors: &[BTreeSet<usize>]) {
+pub(super) fn steps(reader: &mut Reader, drafts: &[Draft], graph: &Graph) {
     for (index, draft) in drafts.iter().enumerate() {
         for (mark, root, used) in &draft.reads {
             let own = *used == Use::Undo && *root == draft.id.as_str();
-            let before = ancestors.get(index);
-            let comes_before =
-                before.is_some_and(|set| set.iter().any(|a| drafts[*a].id.as_str() == root));
+            let is_it = |a: usize| drafts[a].id.as_str() == root;
+            let comes_before = match graph.unsure.contains(&index) {
+                // any of the others may come before it
+                true => (0..drafts.len()).any(|other| other != index && is_it(other)),
+                false => graph.ancestors[index].iter().copied().any(is_it),
+            };
             if root != "input" && !own && !comes_before {
                 refuse(reader, *mark, root, drafts, Some(draft));
             }

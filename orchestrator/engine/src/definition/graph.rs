@@ -12,11 +12,13 @@ pub(super) struct Graph {
     pub(super) dependents: Vec<Vec<usize>>,
     pub(super) ancestors: Vec<BTreeSet<usize>>,
     pub(super) descendants: Vec<BTreeSet<usize>>,
+    /// Steps of which that is not known, since a name is no step or steps wait for each other: those, and what comes after them.
+    pub(super) unsure: BTreeSet<usize>,
 }
 
-/// Resolves every `after`; reports names that are no step, and cycles. `None` when the order is not known.
-pub(super) fn build(reader: &mut Reader, drafts: &[Draft]) -> Option<Graph> {
-    let after = resolve(reader, drafts)?;
+/// Resolves every `after`; reports names that are no step, and cycles.
+pub(super) fn build(reader: &mut Reader, drafts: &[Draft]) -> Graph {
+    let (after, mut unsure) = resolve(reader, drafts);
     let mut dependents = vec![Vec::new(); after.len()];
     for (index, before) in after.iter().enumerate() {
         for b in before {
@@ -26,7 +28,7 @@ pub(super) fn build(reader: &mut Reader, drafts: &[Draft]) -> Option<Graph> {
     let order = sort(&after, &dependents);
     if order.len() < after.len() {
         report_cycle(reader, drafts, &after, &order);
-        return None;
+        unsure.extend((0..after.len()).filter(|index| !order.contains(index)));
     }
     let mut ancestors = vec![BTreeSet::new(); after.len()];
     let mut descendants = vec![BTreeSet::new(); after.len()];
@@ -36,12 +38,18 @@ pub(super) fn build(reader: &mut Reader, drafts: &[Draft]) -> Option<Graph> {
     for index in order.iter().rev() {
         descendants[*index] = closure(&dependents[*index], &descendants);
     }
-    Some(Graph {
+    let beyond: BTreeSet<usize> = unsure
+        .iter()
+        .flat_map(|i| descendants[*i].clone())
+        .collect();
+    unsure.extend(beyond);
+    Graph {
         after,
         dependents,
         ancestors,
         descendants,
-    })
+        unsure,
+    }
 }
 
 /// The given steps with everything already known to lie beyond them.
@@ -54,8 +62,9 @@ fn closure(next: &[usize], beyond: &[BTreeSet<usize>]) -> BTreeSet<usize> {
     all
 }
 
-fn resolve(reader: &mut Reader, drafts: &[Draft]) -> Option<Vec<Vec<usize>>> {
-    let before = reader.count();
+/// What comes before each, and the steps that name one there is not.
+fn resolve(reader: &mut Reader, drafts: &[Draft]) -> (Vec<Vec<usize>>, BTreeSet<usize>) {
+    let mut unsure = BTreeSet::new();
     let mut resolved = Vec::with_capacity(drafts.len());
     for (index, draft) in drafts.iter().enumerate() {
         let Some(names) = &draft.after else {
@@ -69,6 +78,7 @@ fn resolve(reader: &mut Reader, drafts: &[Draft]) -> Option<Vec<Vec<usize>>> {
                     steps.insert(other);
                 }
                 None => {
+                    unsure.insert(index);
                     let help =
                         match super::reader::nearest(name, drafts.iter().map(|d| d.id.as_str())) {
                             Some(near) => format!("did you mean `{near}`?"),
@@ -85,7 +95,7 @@ fn resolve(reader: &mut Reader, drafts: &[Draft]) -> Option<Vec<Vec<usize>>> {
         }
         resolved.push(steps.into_iter().collect());
     }
-    (reader.count() == before).then_some(resolved)
+    (resolved, unsure)
 }
 
 /// The steps in an order in which each comes after all it waits for; shorter than the list when there is a cycle.

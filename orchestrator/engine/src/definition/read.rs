@@ -10,7 +10,7 @@ use super::read_trigger;
 use super::reader::{Reader, reads};
 use super::schema::InputSchema;
 use super::step::{Step, StepKind};
-use super::yaml::{self, Content, Entry, Mark, Node};
+use super::yaml::{self, Content, Entry, Mark, Node, Spoilt};
 use super::{DEFINITION_BYTES_MAX, Definition, LABELS_MAX, OWNER_DEFAULT, STEPS_MAX, check, graph};
 use crate::expr::Template;
 
@@ -21,12 +21,18 @@ const KEYS_LATER: &[&str] = &["locks", "concurrency"];
 
 /// What could be read of a document.
 pub(super) struct Partial {
+    /// What stands where.
+    pub(super) tree: Option<Node>,
+    /// What does not stand in it as it was written.
+    pub(super) spoilt: Spoilt,
     /// The definition; where `whole` is false, with what could not be read left out or replaced.
     pub(super) definition: Option<Definition>,
     /// Whether nothing was wrong.
     pub(super) whole: bool,
     /// The steps of which something could not be read.
     pub(super) broken: BTreeSet<usize>,
+    /// The steps of which nobody knows what comes before them.
+    pub(super) unsure: BTreeSet<usize>,
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
@@ -42,9 +48,12 @@ pub(super) fn definition(source: &str) -> Result<Definition, Vec<Diagnostic>> {
 /// Reads what can be read of a document.
 pub(super) fn partial(source: &str) -> Partial {
     let nothing = |diagnostics| Partial {
+        tree: None,
+        spoilt: Spoilt::new(),
         definition: None,
         whole: false,
         broken: BTreeSet::new(),
+        unsure: BTreeSet::new(),
         diagnostics,
     };
     let mut reader = Reader::new();
@@ -56,17 +65,22 @@ pub(super) fn partial(source: &str) -> Partial {
         reader.report(code::TOO_LARGE, Mark::START, message, "split the saga");
         return nothing(reader.finish());
     }
-    let root = match yaml::read(source) {
-        Ok(root) => root,
-        Err(diagnostics) => return nothing(diagnostics),
+    let read = yaml::read(source);
+    reader.take(read.diagnostics, read.spoilt.clone());
+    let Some(root) = read.tree else {
+        return nothing(reader.finish());
     };
     let mut broken = BTreeSet::new();
-    let definition = document(&mut reader, &root, source, &mut broken);
+    let mut unsure = BTreeSet::new();
+    let definition = document(&mut reader, &root, source, &mut broken, &mut unsure);
     let diagnostics = reader.finish();
     Partial {
+        tree: Some(root),
+        spoilt: read.spoilt,
         whole: definition.is_some() && broken.is_empty() && diagnostics.is_empty(),
         definition,
         broken,
+        unsure,
         diagnostics,
     }
 }
@@ -76,6 +90,7 @@ fn document(
     root: &Node,
     source: &str,
     broken: &mut BTreeSet<usize>,
+    unsure: &mut BTreeSet<usize>,
 ) -> Option<Definition> {
     let top = reader.object(root, "a saga", KEYS, KEYS_LATER)?;
     let saga = reader
@@ -113,8 +128,9 @@ fn document(
     if let Some((entry, template)) = &output {
         check::outside(reader, &reads(&entry.value, template), &drafts, true);
     }
-    let graph = graph::build(reader, &drafts)?;
-    check::steps(reader, &drafts, &graph.ancestors);
+    let graph = graph::build(reader, &drafts);
+    unsure.clone_from(&graph.unsure);
+    check::steps(reader, &drafts, &graph);
     Some(Definition {
         // What is missing has been reported, and then this is only looked at.
         saga: saga.unwrap_or_default(),
@@ -138,6 +154,7 @@ fn assemble(drafts: Vec<Draft>, graph: graph::Graph, broken: &mut BTreeSet<usize
         dependents,
         ancestors,
         descendants,
+        unsure: _,
     } = graph;
     let order = after
         .into_iter()

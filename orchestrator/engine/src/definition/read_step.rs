@@ -77,17 +77,23 @@ pub(super) struct Draft {
     pub(super) reads: Reads,
 }
 
-/// Reads all steps. One without a usable id is left out, and has been reported.
+/// Reads all steps, each in its place.
 pub(super) fn steps(reader: &mut Reader, items: &[Node]) -> Vec<Draft> {
     let mut drafts: Vec<Draft> = Vec::with_capacity(items.len());
     let mut lines: BTreeMap<StepId, usize> = BTreeMap::new();
     for (index, item) in items.iter().enumerate() {
-        let Some(object) = reader.object(item, "a step", KEYS, KEYS_LATER) else {
+        // A step without a usable id is read under a name of its own, so that what else is wrong with it is said too.
+        let Ok(made_up) = StepId::new(&format!("unreadable_step_{index}")) else {
             continue;
         };
-        // A step with a bad id is read under a name of its own, so that what else is wrong with it is said too.
-        let id = id(reader, &object).or_else(|| StepId::new(&format!("step_{index}")).ok());
-        let Some(id) = id else { continue };
+        let Some(object) = reader.object(item, "a step", KEYS, KEYS_LATER) else {
+            drafts.push(unreadable(made_up, item.mark));
+            continue;
+        };
+        let Some(id) = id(reader, &object) else {
+            drafts.push(step(reader, made_up, &object));
+            continue;
+        };
         if let Some(line) = lines.insert(id.clone(), item.mark.line) {
             let mark = object.get("id").map_or(item.mark, |e| e.value.mark);
             let message = format!("the id `{id}` is taken by the step in line {line}");
@@ -101,6 +107,20 @@ pub(super) fn steps(reader: &mut Reader, items: &[Node]) -> Vec<Draft> {
         drafts.push(step(reader, id, &object));
     }
     drafts
+}
+
+/// What stands for a step of which nothing could be read.
+fn unreadable(id: StepId, mark: Mark) -> Draft {
+    Draft {
+        id,
+        mark,
+        after: None,
+        condition: None,
+        kind: None,
+        pivot_mark: None,
+        on_error: OnError::default(),
+        reads: Vec::new(),
+    }
 }
 
 fn id(reader: &mut Reader, object: &Object<'_>) -> Option<StepId> {

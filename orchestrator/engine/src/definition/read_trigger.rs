@@ -79,11 +79,10 @@ fn event(reader: &mut Reader, item: &Node) -> Option<Trigger> {
 
 /// The type of event a trigger or a wait names.
 pub(super) fn pattern(reader: &mut Reader, entry: &Entry) -> Option<EventPattern> {
-    let text = reader.text(entry)?;
+    let help = "write a type such as `com.example.paid`, or a prefix such as `com.example.*`";
+    let text = reader.text_such_as(entry, help)?;
     EventPattern::new(text)
         .map_err(|why| {
-            let help =
-                "write a type such as `com.example.paid`, or a prefix such as `com.example.*`";
             reader.report(
                 code::NAME,
                 entry.value.mark,

@@ -94,9 +94,9 @@ pub(super) fn emit(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Opt
 }
 
 fn kind(reader: &mut Reader, entry: &Entry) -> Option<String> {
-    let text = reader.text(entry)?;
     let help =
         "write a type such as `com.example.released`; what differs goes into `subject` and `data`";
+    let text = reader.text_such_as(entry, help)?;
     let mark = entry.value.mark;
     if text.contains("${") {
         reader.report(code::SHAPE, mark, "the type of an event is fixed", help);

@@ -4,13 +4,14 @@ use serde_json::Value;
 
 use super::diagnostic::{Diagnostic, code};
 use super::duration;
-use super::yaml::{Content, Entry, Mark, Node};
+use super::yaml::{Content, Entry, Mark, Node, Spoilt};
 use crate::expr::{Expr, Template};
 pub(super) use crate::names::nearest;
 
 /// Collects what is wrong, so that everything is said at once.
 pub(super) struct Reader {
     diagnostics: Vec<Diagnostic>,
+    spoilt: Spoilt,
 }
 
 impl Reader {
@@ -18,6 +19,7 @@ impl Reader {
     pub(super) fn new() -> Self {
         Self {
             diagnostics: Vec::new(),
+            spoilt: Spoilt::new(),
         }
     }
 
@@ -41,6 +43,9 @@ impl Reader {
             column,
             width,
         } = mark;
+        if self.spoilt.contains(&(line, column)) {
+            return;
+        }
         let help = help.to_owned();
         self.diagnostics.push(Diagnostic {
             code,
@@ -50,6 +55,12 @@ impl Reader {
             message: message.into(),
             help,
         });
+    }
+
+    /// Takes over what was found wrong before, with the values of which nothing more is to be said.
+    pub(super) fn take(&mut self, found: Vec<Diagnostic>, spoilt: Spoilt) {
+        self.diagnostics.extend(found);
+        self.spoilt = spoilt;
     }
 
     /// How much is wrong so far.
@@ -130,14 +141,33 @@ impl Reader {
         {
             return Some(text);
         }
-        let message = format!("`{}` must be text", entry.key);
-        self.report(
-            code::SHAPE,
-            entry.value.mark,
-            message,
-            "write it in quotes when it looks like a number or a word of YAML",
-        );
+        let (says, help) = match &entry.value.content {
+            Content::Scalar(Value::String(_) | Value::Null) => {
+                ("is empty", "write some text there")
+            }
+            _ => (
+                "must be text",
+                "write it in quotes when it looks like a number or a word of YAML",
+            ),
+        };
+        let message = format!("`{}` {says}", entry.key);
+        self.report(code::SHAPE, entry.value.mark, message, help);
         None
+    }
+
+    /// Text that is not empty, of a key that has to be there: what it looks like helps who left it empty.
+    pub(super) fn text_such_as<'n>(&mut self, entry: &'n Entry, help: &str) -> Option<&'n str> {
+        let is_empty = match &entry.value.content {
+            Content::Scalar(Value::String(text)) => text.trim().is_empty(),
+            Content::Scalar(Value::Null) => true,
+            _ => false,
+        };
+        if is_empty {
+            let message = format!("`{}` is empty", entry.key);
+            self.report(code::SHAPE, entry.value.mark, message, help);
+            return None;
+        }
+        self.text(entry)
     }
 
     /// A duration in milliseconds.

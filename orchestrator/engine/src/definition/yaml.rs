@@ -2,7 +2,7 @@
 //! a key stands once in a mapping; anchors work, within a limit on what they unfold to.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -129,25 +129,40 @@ impl Node {
     }
 }
 
+/// What could be read of a document.
+pub(super) struct Read {
+    /// The tree; none where something stops reading. A key that stands twice is in it once, and one that is no key is not.
+    pub(super) tree: Option<Node>,
+    /// What is wrong.
+    pub(super) diagnostics: Vec<Diagnostic>,
+    /// Values that are not in the tree as they were written: what else could be said of them only follows from that.
+    pub(super) spoilt: Spoilt,
+}
+
+/// Places of values, line and column.
+pub(super) type Spoilt = BTreeSet<(usize, usize)>;
+
 /// Reads one document.
-///
-/// # Errors
-/// The one thing that stops reading, or every key that stands twice and every value that is no JSON.
-pub(super) fn read(text: &str) -> Result<Node, Vec<Diagnostic>> {
+pub(super) fn read(text: &str) -> Read {
     let mut builder = Builder {
         source: text,
         parser: Parser::new_from_str(text),
         anchors: BTreeMap::new(),
         nodes: 0,
         diagnostics: Vec::new(),
+        spoilt: Spoilt::new(),
     };
-    match builder.document() {
-        Ok(node) if builder.diagnostics.is_empty() => Ok(node),
-        Ok(_) => Err(builder.diagnostics),
+    let tree = match builder.document() {
+        Ok(node) => Some(node),
         Err(fatal) => {
             builder.diagnostics.push(fatal);
-            Err(builder.diagnostics)
+            None
         }
+    };
+    Read {
+        tree,
+        diagnostics: builder.diagnostics,
+        spoilt: builder.spoilt,
     }
 }
 
@@ -157,6 +172,7 @@ struct Builder<'t> {
     anchors: BTreeMap<usize, (Node, usize)>,
     nodes: usize,
     diagnostics: Vec<Diagnostic>,
+    spoilt: Spoilt,
 }
 
 /// An event, where it starts, and its bytes.
@@ -236,7 +252,7 @@ impl<'t> Builder<'t> {
                 Content::Scalar(self.scalar(text, style, mark)),
             ),
             Event::SequenceStart(_, anchor, tag) => (anchor, tag.is_some(), self.list(depth)?),
-            Event::MappingStart(_, anchor, tag) => (anchor, tag.is_some(), self.map(depth)?),
+            Event::MappingStart(_, anchor, tag) => (anchor, tag.is_some(), self.map(mark, depth)?),
             Event::Alias(id) => return self.alias(id, mark),
             _ => {
                 let message = "a value is missing here".to_owned();
@@ -249,6 +265,7 @@ impl<'t> Builder<'t> {
             }
         };
         if tagged {
+            self.spoilt.insert((mark.line, mark.column));
             let message = "a tag (`!…`) has no meaning here".to_owned();
             self.diagnostics.push(diagnostic(
                 code::SHAPE,
@@ -313,7 +330,7 @@ impl<'t> Builder<'t> {
         }
     }
 
-    fn map(&mut self, depth: usize) -> Fatal<Content> {
+    fn map(&mut self, begins: Mark, depth: usize) -> Fatal<Content> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut places: BTreeMap<String, usize> = BTreeMap::new();
         loop {
@@ -325,6 +342,10 @@ impl<'t> Builder<'t> {
             let key = self.key(next, depth)?;
             let next = self.next()?;
             let value = self.node(next, depth + 1)?;
+            let Some(key) = key else {
+                self.spoilt.insert((begins.line, begins.column));
+                continue;
+            };
             if let Some(line) = places.get(&key) {
                 let message =
                     format!("`{key}` stands here for the second time; the first is in line {line}");
@@ -337,33 +358,33 @@ impl<'t> Builder<'t> {
         }
     }
 
-    fn key(&mut self, next: Next<'t>, depth: usize) -> Fatal<String> {
+    /// A key; none where it is no key, which is reported.
+    fn key(&mut self, next: Next<'t>, depth: usize) -> Fatal<Option<String>> {
         let mark = next.1;
+        let before = self.diagnostics.len();
         let node = self.node(next, depth + 1)?;
-        let key = match node.content {
-            Content::Scalar(Value::String(key)) => Some(key),
-            // `1:` and `true:` are keys of JSON objects as text.
-            Content::Scalar(value @ (Value::Number(_) | Value::Bool(_))) => Some(value.to_string()),
-            _ => None,
-        };
-        match key {
-            Some(key) if key == "<<" => {
-                let message = "merge keys (`<<`) are not used here".to_owned();
-                Err(diagnostic(
-                    code::SHAPE,
-                    mark,
-                    message,
-                    "write the keys out, or give the whole value an anchor",
-                ))
-            }
-            Some(key) => Ok(key),
-            None => {
-                let message = "a key must be text".to_owned();
-                let help =
-                    "a value such as `${ … }` or `{{ … }}` at the start of a line needs quotes";
-                Err(diagnostic(code::SHAPE, mark, message, help))
-            }
+        if self.diagnostics.len() > before {
+            // what is wrong with it has been said
+            return Ok(None);
         }
+        let (message, help) = match node.content {
+            Content::Scalar(Value::String(key)) if key == "<<" => (
+                "merge keys (`<<`) are not used here",
+                "write the keys out, or give the whole value an anchor",
+            ),
+            Content::Scalar(Value::String(key)) => return Ok(Some(key)),
+            // `1:` and `true:` are keys of JSON objects as text.
+            Content::Scalar(value @ (Value::Number(_) | Value::Bool(_))) => {
+                return Ok(Some(value.to_string()));
+            }
+            _ => (
+                "a key must be text",
+                "a value such as `${ … }` or `{{ … }}` at the start of a line needs quotes",
+            ),
+        };
+        let wrong = diagnostic(code::SHAPE, mark, message.to_owned(), help);
+        self.diagnostics.push(wrong);
+        Ok(None)
     }
 
     fn scalar(&mut self, text: Cow<'t, str>, style: ScalarStyle, mark: Mark) -> Value {
@@ -371,6 +392,7 @@ impl<'t> Builder<'t> {
             return Value::String(text.into_owned());
         }
         plain(&text).unwrap_or_else(|| {
+            self.spoilt.insert((mark.line, mark.column));
             let message = format!("`{text}` is a number JSON cannot hold");
             self.diagnostics.push(diagnostic(
                 code::RANGE,

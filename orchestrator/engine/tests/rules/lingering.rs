@@ -1,8 +1,9 @@
 //! Several may hold what is held late: until it is certain that none of them acts any more there is no undo and no end.
 
+use baton_engine::command::task_message;
 use baton_engine::state::Phase;
-use baton_engine::{Input, Status};
-use baton_messages::DeadReason;
+use baton_engine::{Input, Record, Status};
+use baton_messages::{DeadReason, InboxKey, TaskMessage};
 
 use crate::stage::{Stage, done, failed, is_undo, run, undone};
 
@@ -56,7 +57,7 @@ fn one_of_several_holders_cannot_say_that_nothing_was_changed() {
 fn what_was_delivered_too_often_may_still_be_held_by_those_it_was_delivered_to() {
     let mut stage = Stage::with("  - id: a\n    task: t.blind@1\n    retry: { attempts: 1 }\n");
     let message = stage.open("a").message_id();
-    let last_moment = stage.at("a").open_attempt().unwrap().last_moment;
+    let unasked_end = stage.at("a").open_attempt().unwrap().unasked_end();
     stage.give(&Input::TaskDead {
         message,
         reason: DeadReason::DeliveredTooOften,
@@ -66,8 +67,8 @@ fn what_was_delivered_too_often_may_still_be_held_by_those_it_was_delivered_to()
         stage.wait();
     }
     assert!(
-        stage.now >= last_moment.0,
-        "undone at {}, before {last_moment}",
+        stage.now >= unasked_end.0,
+        "undone at {}, before {unasked_end}",
         stage.now
     );
 }
@@ -244,9 +245,13 @@ fn a_claimed_task_that_came_back_is_offered_again_although_it_was_sent_twice() {
 fn what_a_cut_off_worker_may_still_hold_is_tried_again_at_once_where_that_does_no_harm() {
     let mut stage = Stage::with("  - id: a\n    task: t.set@1\n  - id: b\n    task: t.set@1\n");
     let of = stage.claim("a", run(2));
-    let last_moment = stage.at("a").open_attempt().unwrap().last_moment;
+    let unasked_end = stage.at("a").open_attempt().unwrap().unasked_end();
     stage.give(&Input::LeaseOver { of, run: run(2) });
-    assert_eq!(stage.phase("a"), Phase::Backoff, "not an hour of waiting");
+    assert_eq!(
+        stage.phase("a"),
+        Phase::Backoff,
+        "nobody waits for the lost one"
+    );
     stage.wait();
     stage.report("a", done());
     // the way back waits for the first holder all the same
@@ -255,7 +260,64 @@ fn what_a_cut_off_worker_may_still_hold_is_tried_again_at_once_where_that_does_n
     while stage.phase("a") != Phase::Undoing {
         stage.wait();
     }
-    assert!(stage.now >= last_moment.0);
+    assert!(stage.now >= unasked_end.0);
+}
+
+/// What may pass between an offer and the end of whoever began it without asking, beside the time limit: a minute, and the margins.
+const UNASKED_MS: u64 = 60_000 + 10_000 + 30_000 + 5_000;
+
+#[test]
+fn a_saga_that_turns_back_does_not_wait_an_hour_for_a_task_in_a_queue_nobody_reads() {
+    let mut stage = Stage::with(TWO);
+    stage.report("a", done());
+    let offered = stage.at("b").open_attempt().unwrap().offered_at.0;
+    let timeout_ms = stage.at("b").forward.as_ref().unwrap().facts.timeout_ms;
+    stage.cancel();
+    assert_eq!(
+        stage.phase("b"),
+        Phase::Trying,
+        "somebody may be at it unasked"
+    );
+    while stage.phase("b") != Phase::Undoing {
+        stage.wait();
+    }
+    assert!(
+        stage.now - offered <= UNASKED_MS + timeout_ms + 100,
+        "{}",
+        stage.now - offered
+    );
+}
+
+#[test]
+fn on_the_way_back_whoever_asks_for_what_was_offered_before_is_refused() {
+    let mut stage = Stage::with(TWO);
+    let of = stage.open("a");
+    stage.cancel();
+    stage.claim("a", run(1));
+    let refused = |record: &Record| matches!(record, Record::Answered { of: asked, refused: Some(_), .. } if asked.attempt == of.attempt);
+    assert_eq!(stage.recorded(refused), 1);
+}
+
+#[test]
+fn what_is_held_late_says_from_when_on_it_is_asked_for() {
+    let stage =
+        Stage::with("  - id: a\n    task: t.set@1\n  - id: b\n    task: t.once@1\n    after: []\n");
+    for (id, asks) in [("a", Some(60_000)), ("b", None)] {
+        let of = stage.open(id);
+        let key = baton_engine::record::AttemptKey {
+            step: of.step.clone(),
+            direction: of.direction,
+            round: of.round,
+            attempt: of.attempt,
+        };
+        let Some(TaskMessage::Task(task)) =
+            task_message(&stage.state, &InboxKey::of(0), &key, of.dispatch)
+        else {
+            panic!("no message of {id}");
+        };
+        let offered = stage.at(id).open_attempt().unwrap().offered_at;
+        assert_eq!(task.ask_after, asks.map(|ms| offered.plus_ms(ms)), "{id}");
+    }
 }
 
 #[test]

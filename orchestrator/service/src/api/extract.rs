@@ -165,7 +165,7 @@ impl<T: DeserializeOwned + JsonSchema, S: Send + Sync> FromRequestParts<S> for Q
             .find(|name| !name.is_empty() && !known.iter().any(|known| known == name));
         Err(match unknown {
             Some(name) => unknown_parameter(name, &known),
-            None => unreadable(no.status(), no.body_text()),
+            None => unreadable(no.status(), of_parameter(&no.body_text()).to_owned()),
         })
     }
 }
@@ -273,6 +273,17 @@ fn unknown_parameter(name: &str, known: &[String]) -> Problem {
         None => format!("; there are {}", known.join(", ")),
     };
     Problem::bad_request(format!("`{name}` is no parameter here{hint}"))
+}
+
+/// What is wrong with a parameter, where it says itself which one it is.
+fn of_parameter(why: &str) -> &str {
+    let why = why
+        .strip_prefix("Failed to deserialize query string: ")
+        .unwrap_or(why);
+    match why.split_once(": ") {
+        Some((name, rest)) if rest.starts_with(&format!("`{name}`")) => rest,
+        _ => why,
+    }
 }
 
 fn unreadable(status: StatusCode, why: String) -> Problem {

@@ -1,18 +1,14 @@
-//! Lists: work items, dead letters, workers, task types.
+//! Lists: work items, workers, task types.
 
 use std::future::{Ready, ready};
 
 use axum::Json;
 use axum::extract::State;
-use base64::Engine as _;
-use baton_driver::DeadLetterRow;
 use baton_engine::{WorkItem, WorkItemKind};
-use baton_messages::{DeadReason, Manifest, SagaId, TaskType, Timestamp};
+use baton_messages::{Manifest, SagaId, TaskType, Timestamp};
 use baton_store::{Reader as _, WorkItemView};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use uuid::Uuid;
 
 use super::Shared;
 use super::auth::Viewer;
@@ -21,9 +17,6 @@ use super::page::{Cursor, Limit};
 use super::problem::{Answer, Problem};
 use crate::clock;
 use crate::fleet::WorkerView;
-
-/// Dead letters of a page at most: each may be half a mebibyte.
-const LETTERS_MAX: usize = 100;
 
 /// Which work items.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -90,91 +83,6 @@ fn work_item(view: WorkItemView) -> OneWorkItem {
         saga: view.saga,
         item: view.item,
         closed: view.closed.map(|(at, by)| Closed { at, by }),
-    }
-}
-
-/// Which dead letters.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct WhichLetters {
-    limit: Option<Limit>,
-    cursor: Option<Cursor>,
-}
-
-/// A page of dead letters.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct DeadLetters {
-    /// Newest first.
-    dead_letters: Vec<DeadLetter>,
-    /// The next page's `cursor`; none: this was the last.
-    next: Option<String>,
-}
-
-/// A message nobody could use, whole.
-#[derive(Debug, Serialize, JsonSchema)]
-struct DeadLetter {
-    id: Uuid,
-    /// When it was taken in.
-    at: Timestamp,
-    reason: DeadReason,
-    /// A sentence for people.
-    error: String,
-    /// Where it came from.
-    queue: String,
-    exchange: String,
-    key: String,
-    message_id: Option<String>,
-    kind: Option<String>,
-    /// The saga it speaks of, where that can be told.
-    saga: Option<SagaId>,
-    /// All properties and headers.
-    properties: Value,
-    /// The body, where it is text.
-    body: Option<String>,
-    /// The body, where it is not.
-    body_base64: Option<String>,
-}
-
-/// What nobody could use, newest first.
-pub(crate) async fn dead_letters(
-    State(api): Shared,
-    Viewer(_): Viewer,
-    Query(which): Query<WhichLetters>,
-) -> Answer<Json<DeadLetters>> {
-    let after = which.cursor.map(Cursor::dead_letter);
-    let limit = Limit::rows(which.limit).min(LETTERS_MAX);
-    let page = api.reader.dead_letters(after, limit).await;
-    let page = page.map_err(|error| Problem::store(&error))?;
-    let next = page.next;
-    Ok(Json(DeadLetters {
-        dead_letters: page.rows.into_iter().map(dead_letter).collect(),
-        next: next.map(|next| Cursor::text(next.at, next.id, 0)),
-    }))
-}
-
-/// The body as text where it is text, else in base64: byte for byte either way.
-fn dead_letter(row: DeadLetterRow) -> DeadLetter {
-    let (body, body_base64) = match String::from_utf8(row.body) {
-        Ok(text) => (Some(text), None),
-        Err(bytes) => {
-            let encoded = base64::engine::general_purpose::STANDARD.encode(bytes.as_bytes());
-            (None, Some(encoded))
-        }
-    };
-    DeadLetter {
-        id: row.id,
-        at: row.at,
-        reason: row.reason,
-        error: row.error,
-        queue: row.queue,
-        exchange: row.exchange,
-        key: row.key,
-        message_id: row.message_id,
-        kind: row.kind,
-        saga: row.saga,
-        properties: row.properties,
-        body,
-        body_base64,
     }
 }
 

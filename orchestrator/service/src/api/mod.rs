@@ -6,6 +6,7 @@ mod answer;
 mod attempts;
 mod auth;
 mod cluster;
+mod dead_letters;
 mod definitions;
 mod document;
 mod events;
@@ -281,12 +282,24 @@ fn action_routes(routes: Routes) -> Routes {
         .api_route(
             "/dead-letters",
             get_with(
-                lists::dead_letters,
+                dead_letters::list,
                 says(
                     "listDeadLetters",
                     "people",
                     "Messages nobody could use, newest first.",
                     READS,
+                ),
+            ),
+        )
+        .api_route(
+            "/dead-letters/{id}",
+            get_with(
+                dead_letters::one,
+                says(
+                    "getDeadLetter",
+                    "people",
+                    "One message nobody could use, byte for byte.",
+                    READS_ONE,
                 ),
             ),
         )

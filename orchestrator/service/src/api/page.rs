@@ -141,7 +141,9 @@ impl<'de> Deserialize<'de> for Label {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
-        let (name, value) = parts.ok_or_else(|| D::Error::custom("`label` is name=value"))?;
+        let (name, value) = parts.ok_or_else(|| {
+            D::Error::custom("`label` is written name=value, such as site=vienna")
+        })?;
         Ok(Self {
             name: name.to_owned(),
             value: value.to_owned(),

@@ -30,6 +30,8 @@ pub(super) const COMMIT_WAIT: Duration = Duration::from_secs(30);
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Longest `Idempotency-Key`.
 const KEY_BYTES_MAX: usize = 255;
+/// The longest name of a label: definitions allow as much.
+const LABEL_NAME_BYTES_MAX: usize = 64;
 
 /// What a caller asks for.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -163,6 +165,7 @@ pub(crate) async fn start(
     Body(asked): Body<Asked>,
 ) -> Answer<Created<Begun>> {
     let key = idempotency_key(&headers, asked.key.as_deref())?;
+    labels_have_names(&asked.labels)?;
     let by = caller.by(asked.by.as_deref());
     let input = asked.input.clone().unwrap_or_else(|| json!({}));
     let (definition, version) = api.wanted(&asked, &input, &caller).await?;
@@ -177,6 +180,9 @@ pub(crate) async fn start(
         labels: asked.labels,
         by,
     };
+    if !api.router.takes_start(saga) {
+        return Err(Problem::busy());
+    }
     let verdict = match api.decided(saga, Input::Start(start.clone()), id).await {
         Ok(verdict) => verdict,
         Err(problem) => return Err(api.not_started(problem, &start).await),
@@ -190,6 +196,20 @@ pub(crate) async fn start(
         duplicate,
     };
     Ok(Created::at(begun, !duplicate, format!("/v1/sagas/{saga}")))
+}
+
+/// A label is searched for as `name=value`, so that one whose name is none could never be found.
+fn labels_have_names(labels: &BTreeMap<String, String>) -> Answer<()> {
+    let is_name = |name: &str| {
+        let usable = |c: char| !c.is_control() && c != '=';
+        (1..=LABEL_NAME_BYTES_MAX).contains(&name.len()) && name.chars().all(usable)
+    };
+    match labels.keys().find(|name| !is_name(name)) {
+        None => Ok(()),
+        Some(name) => Err(Problem::bad_request(format!(
+            "`labels`: {name:?} is no name of a label; it is 1 to {LABEL_NAME_BYTES_MAX} bytes long, without `=` and control characters"
+        ))),
+    }
 }
 
 /// A key or id that stands for another request already is a mistake of its caller: what he asks for now would never run.

@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::State;
 use baton_engine::Entry;
 use baton_engine::record::{AttemptKey, Record};
-use baton_messages::{Direction, SagaId, StepId, TaskResult, TaskType, Timestamp};
+use baton_messages::{Direction, Hold, SagaId, StepId, TaskResult, TaskType, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -44,12 +44,14 @@ struct OfType {
     task_type: String,
     /// Empty where nobody can say yet which it will be.
     pool: String,
-    /// Tasks that nobody is known to run: sent ones (one that is held late by its worker says nothing before its report, and counts here), and
+    /// Tasks that wait for a worker: sent ones nobody has claimed, of those that are held late as many as the workers have no place for, and
     /// those of `unserved`.
     waiting: usize,
+    /// Sent tasks that are held late, and have a place at a worker: whether such a task waits still or runs nobody hears before its report.
+    waiting_or_running: usize,
     /// Of these, steps whose task was not sent, since no worker has announced its type, or none takes it any more.
     unserved: usize,
-    /// How long the one has waited that waits longest.
+    /// How long the one has waited that waits longest; none where all that is known of is `waiting_or_running`.
     longest_wait_ms: Option<u64>,
     /// Tasks claimed by a worker.
     running: usize,
@@ -104,9 +106,18 @@ pub(crate) async fn top(
     Ok(Json(top.as_ref().clone()))
 }
 
+/// What a step was made ready to send.
+struct Ready {
+    of: (TaskType, String),
+    /// Whether its worker says nothing before its report.
+    late: bool,
+}
+
 /// One sending as it is followed through the log.
 struct Sending {
     of: (TaskType, String),
+    /// As [`Ready`] has it.
+    late: bool,
     sent: Timestamp,
     claimed: Option<Timestamp>,
 }
@@ -142,11 +153,24 @@ struct Gathered {
     unserved: usize,
     /// Since when the first waits.
     since: Option<Timestamp>,
+    /// When each task that is held late was sent.
+    late: Vec<Timestamp>,
 }
 
 impl Gathered {
     fn waits_since(&mut self, since: Timestamp) {
         self.since = Some(self.since.map_or(since, |first| first.min(since)));
+    }
+
+    /// What is held late waits where the workers have no place for it; they take what was sent first.
+    fn sort_late(&mut self, places: usize) {
+        self.late.sort_unstable();
+        let free = places.saturating_sub(self.running);
+        let beyond = self.late.split_off(self.late.len().min(free));
+        for sent in beyond {
+            self.waiting += 1;
+            self.waits_since(sent);
+        }
     }
 }
 
@@ -189,7 +213,7 @@ fn reckoned(
 
 /// Follows every sending from row to row, oldest first.
 fn followed(rows: &[(SagaId, Entry)]) -> BTreeMap<(TaskType, String), Gathered> {
-    let mut types: HashMap<(SagaId, StepId, Direction), (TaskType, String)> = HashMap::new();
+    let mut types: HashMap<(SagaId, StepId, Direction), Ready> = HashMap::new();
     let mut open: HashMap<Attempt, Sending> = HashMap::new();
     let mut all: BTreeMap<(TaskType, String), Gathered> = BTreeMap::new();
     for (saga, entry) in rows {
@@ -202,13 +226,15 @@ fn followed(rows: &[(SagaId, Entry)]) -> BTreeMap<(TaskType, String), Gathered> 
                 } => {
                     let facts = &prepared.facts;
                     let of = (facts.task_type.clone(), facts.pool.to_string());
-                    types.insert((*saga, step.clone(), *direction), of);
+                    let late = facts.hold == Hold::Late;
+                    types.insert((*saga, step.clone(), *direction), Ready { of, late });
                 }
                 Record::Offered { of, .. } => {
                     let known = types.get(&(*saga, of.step.clone(), of.direction));
-                    if let Some(known) = known {
+                    if let Some(ready) = known {
                         let sending = Sending {
-                            of: known.clone(),
+                            of: ready.of.clone(),
+                            late: ready.late,
                             sent: entry.at,
                             claimed: None,
                         };
@@ -249,6 +275,7 @@ fn followed(rows: &[(SagaId, Entry)]) -> BTreeMap<(TaskType, String), Gathered> 
         let gathered = all.entry(sending.of).or_default();
         match sending.claimed {
             Some(_) => gathered.running += 1,
+            None if sending.late => gathered.late.push(sending.sent),
             None => {
                 gathered.waiting += 1;
                 gathered.waits_since(sending.sent);
@@ -284,9 +311,12 @@ fn shown(
         .filter(serves)
         .map(|worker| (&worker.worker, worker.concurrency.unwrap_or(0)))
         .collect();
+    let concurrency: u32 = serving.iter().map(|(_, concurrency)| concurrency).sum();
+    gathered.sort_late(usize::try_from(concurrency).unwrap_or(usize::MAX));
     OfType {
         task_type: task_type.to_string(),
         waiting: gathered.waiting,
+        waiting_or_running: gathered.late.len(),
         unserved: gathered.unserved,
         longest_wait_ms: gathered.since.map(|since| now.since_ms(since)),
         running: gathered.running,
@@ -297,7 +327,7 @@ fn shown(
         failed_share: share(gathered.failed, gathered.reports),
         reports: gathered.reports,
         workers: serving.len(),
-        concurrency: serving.iter().map(|(_, concurrency)| concurrency).sum(),
+        concurrency,
         pool,
     }
 }
@@ -326,6 +356,7 @@ mod tests {
                 TaskType::new("test.echo@1").unwrap(),
                 String::from("default"),
             ),
+            late: true,
             sent: Timestamp(1_000),
             claimed: None,
         };
@@ -348,17 +379,23 @@ mod tests {
         all.into_iter().map(|entry| (saga, entry)).collect()
     }
 
-    #[test]
-    fn what_waits_for_a_worker_nobody_has_started_comes_first() {
+    /// A task of a step of its own, sent in the n-th second.
+    fn offered(hold: &str, n: u64) -> serde_json::Value {
         let facts = serde_json::json!({
             "task_type": "test.echo@1", "pool": "default", "effect": "none", "idempotent": true, "undo": false, "probe": false,
-            "hold": "late", "timeout_ms": 1_000, "lease_ms": 1_000, "offer_ms": 1_000, "queue_ms": 1_000, "settle_ms": 0,
+            "hold": hold, "timeout_ms": 1_000, "lease_ms": 1_000, "offer_ms": 1_000, "queue_ms": 1_000, "settle_ms": 0,
             "retry": { "attempts": 1, "backoff_ms": 0, "factor": 1.0, "max_ms": 0, "jitter": false },
         });
-        let sent = entries(serde_json::json!([{ "at": 1_000, "records": [
-            { "prepared": { "step": "a", "direction": "do", "prepared": { "facts": facts, "input": null } } },
-            { "offered": { "of": { "step": "a", "direction": "do", "round": 1, "attempt": 1 }, "dispatch": 1, "last_moment": 99_000 } },
-        ] }]));
+        let step = format!("s{n}");
+        serde_json::json!({ "at": n * 1_000, "records": [
+            { "prepared": { "step": step, "direction": "do", "prepared": { "facts": facts, "input": null } } },
+            { "offered": { "of": { "step": step, "direction": "do", "round": 1, "attempt": 1 }, "dispatch": 1, "last_moment": 99_000 } },
+        ] })
+    }
+
+    #[test]
+    fn what_waits_for_a_worker_nobody_has_started_comes_first() {
+        let sent = entries(serde_json::json!([offered("late", 1)]));
         let nobody = (TaskType::new("switch.set-vlan@1").unwrap(), None);
         let waits = Waits {
             steps: 3,
@@ -379,7 +416,34 @@ mod tests {
             )
         };
         assert_eq!(seen(0), ("switch.set-vlan@1", 3, 3, Some(21_000), 0));
-        assert_eq!(seen(1), ("test.echo@1", 1, 0, Some(60_000), 1));
+        assert_eq!(seen(1), ("test.echo@1", 0, 0, None, 1));
+        assert_eq!(top.items[1].waiting_or_running, 1);
+    }
+
+    /// Nobody hears whether what is held late runs: as long as it has a place at a worker it is no bottleneck.
+    #[test]
+    fn what_is_held_late_waits_for_certain_where_no_worker_has_a_place_for_it() {
+        let sent: Vec<_> = (1..=6).map(|n| offered("late", n)).collect();
+        let sent = entries(serde_json::json!(sent));
+        let seen = |workers: &[WorkerView]| {
+            let top = reckoned(&sent, &ByType::new(), workers, Timestamp(61_000));
+            let item = &top.items[0];
+            (item.waiting, item.waiting_or_running, item.longest_wait_ms)
+        };
+        // of_test has four places
+        let worker = WorkerView::of_test(&["test.echo@1"]);
+        assert_eq!(seen(&[worker]), (2, 4, Some(56_000)));
+        assert_eq!(seen(&[]), (6, 0, Some(60_000)));
+    }
+
+    #[test]
+    fn what_is_claimed_before_it_runs_waits_until_it_is() {
+        let sent = entries(serde_json::json!([offered("claim", 1)]));
+        let worker = WorkerView::of_test(&["test.echo@1"]);
+        let top = reckoned(&sent, &ByType::new(), &[worker], Timestamp(61_000));
+        let item = &top.items[0];
+        assert_eq!((item.waiting, item.waiting_or_running), (1, 0));
+        assert_eq!(item.longest_wait_ms, Some(60_000));
     }
 
     #[test]

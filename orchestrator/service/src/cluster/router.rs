@@ -114,6 +114,12 @@ impl Router {
         self.here(self.layout.of(saga)).is_some()
     }
 
+    /// Whether its loop takes new sagas; that of another member says so when it is asked.
+    pub(crate) fn takes_start(&self, saga: SagaId) -> bool {
+        let post = self.here(self.layout.of(saga));
+        post.is_none_or(|post| post.pulse.takes_starts())
+    }
+
     /// Whether there is one loop and there can be no other.
     pub(crate) fn is_alone(&self) -> bool {
         self.peers.get().is_none()
@@ -368,6 +374,10 @@ impl Router {
         Some(async move {
             match question {
                 Question::Decide { saga, input } => {
+                    let start = matches!(*input, Input::Start(_));
+                    if start && patience == Patience::None && !post.pulse.takes_starts() {
+                        return Once::Busy;
+                    }
                     let (answer, told) = oneshot::channel();
                     let request = Request::Input {
                         saga,

@@ -269,7 +269,9 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with the key at fault and what it should be.
     pub fn of(layers: Layers) -> Result<Self, ConfigError> {
-        layers.typed::<Self>()?.checked()
+        let given = layers.clone();
+        let typed = layers.typed::<Self>()?;
+        typed.checked().map_err(|error| given.place(error))
     }
 
     /// What types cannot say.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::metrics;
 
-/// A worker that was silent for so long is no longer shown: an announcement is due every minute.
+/// A worker that was silent for so long is no longer shown: it announces itself every 15 s.
 const SHOWN_MS: u64 = 3 * 60_000;
 /// How far a worker's clock may be off before somebody is told.
 const CLOCK_OFF_MS_MAX: u64 = 5_000;

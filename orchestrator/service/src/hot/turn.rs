@@ -51,7 +51,8 @@ impl<S: Store> HotLoop<S> {
             // somebody began to watch while this turn was committed
             self.changes.anything();
         }
-        self.health.set_room(self.driver.has_room());
+        self.health
+            .set_room(self.driver.has_room(), self.driver.takes_starts());
         Ok(())
     }
 
@@ -286,6 +287,11 @@ fn unusable(verdict: &Verdict) -> Option<Unusable> {
 
 /// Sorts out what time may mend.
 fn temporary(error: DriverError) -> Result<DriverError, HotError> {
+    if baton_store::is_gone(&error) {
+        return Err(HotError::Driver {
+            source: Box::new(error),
+        });
+    }
     match error {
         DriverError::Lost { .. } | DriverError::Read { .. } | DriverError::NotRecovered { .. } => {
             Ok(error)

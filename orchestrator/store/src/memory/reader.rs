@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, LogRow, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
 use baton_messages::{Manifest, SagaId, TaskType};
+use uuid::Uuid;
 
 use super::MemoryStore;
 use super::tables::Tables;
 use crate::read::{
-    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, Unserved,
-    WorkItemCursor, WorkItemView, page, page_rows,
+    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter, SagaLog,
+    Unserved, WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -164,13 +165,26 @@ impl Reader for MemoryStore {
         Ok(cut(found, limit, cursor))
     }
 
+    async fn dead_letters_between(
+        &self,
+        first: Uuid,
+        last: Uuid,
+    ) -> Result<Vec<DeadLetterRow>, StoreError> {
+        let tables = self.tables();
+        let found = tables.dead_letters.range(first..=last);
+        Ok(found.take(2).map(|(_, row)| row.clone()).collect())
+    }
+
     async fn dead_letters(
         &self,
+        filter: DeadLetterFilter,
         after: Option<DeadLetterCursor>,
         limit: usize,
     ) -> Result<Page<DeadLetterRow, DeadLetterCursor>, StoreError> {
         let mut found = Self::dead_letters(self);
-        found.retain(|row| after.is_none_or(|last| (row.at, row.id) < (last.at, last.id)));
+        found.retain(|row| {
+            after.is_none_or(|last| (row.at, row.id) < (last.at, last.id)) && fits(row, &filter)
+        });
         found.sort_by_key(|row| std::cmp::Reverse((row.at, row.id)));
         Ok(cut(found, limit, |row| DeadLetterCursor {
             at: row.at,
@@ -228,4 +242,27 @@ impl Reader for MemoryStore {
     async fn schedules(&self) -> Result<Vec<ScheduleRow>, StoreError> {
         Ok(self.tables().triggers.schedules.values().cloned().collect())
     }
+}
+
+fn fits(row: &DeadLetterRow, filter: &DeadLetterFilter) -> bool {
+    let DeadLetterFilter {
+        reason,
+        queue,
+        kind,
+        saga,
+        from,
+        until,
+        text,
+    } = filter;
+    let has = |text: &String| {
+        let in_body = |text: &[u8]| row.body.windows(text.len()).any(|part| part == text);
+        row.error.contains(text.as_str()) || text.is_empty() || in_body(text.as_bytes())
+    };
+    reason.is_none_or(|reason| row.reason == reason)
+        && queue.as_ref().is_none_or(|queue| row.queue == *queue)
+        && (kind.is_none() || row.kind == *kind)
+        && (saga.is_none() || row.saga == *saga)
+        && from.is_none_or(|from| row.at >= from)
+        && until.is_none_or(|until| row.at <= until)
+        && text.as_ref().is_none_or(has)
 }

@@ -3,7 +3,7 @@
 //! A condition such as `s.number > 0` holds for every row. It names the index: that one holds for such rows only, and no other list may use it.
 
 use super::columns::SAGA_COLUMNS;
-use crate::read::SagaFilter;
+use crate::read::{DeadLetterFilter, SagaFilter};
 
 /// Which index a list of sagas runs along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,10 +112,42 @@ pub(crate) fn work_items(open_only: bool, of_kind: bool) -> String {
     )
 }
 
-/// Dead letters, newest first. Values: 1 and 2 the cursor, 3 the limit.
-pub(crate) const DEAD_LETTERS: &str =
-    "SELECT id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body
-    FROM dead_letters WHERE (at, id) < ($1, $2) ORDER BY at DESC, id DESC LIMIT $3";
+const LETTER_COLUMNS: &str =
+    "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body";
+
+/// Dead letters by their ids.
+pub(crate) fn dead_letters_between() -> String {
+    format!(
+        "SELECT {LETTER_COLUMNS} FROM dead_letters WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT 2"
+    )
+}
+
+/// Dead letters, newest first. Values: 1 and 2 the cursor, 3 the limit, 4 and 5 the range of instants; then, as far as they are asked for, reason,
+/// queue, kind, saga, and what error or body has in it.
+pub(crate) fn dead_letters(filter: &DeadLetterFilter) -> String {
+    let mut place = 5;
+    let mut conditions = String::new();
+    for (asked, condition) in [
+        (filter.reason.is_some(), "reason = #"),
+        (filter.queue.is_some(), "queue = #"),
+        (filter.kind.is_some(), "kind = #"),
+        (filter.saga.is_some(), "saga = #"),
+        (
+            filter.text.is_some(),
+            "(position(# in error) > 0 OR position(convert_to(#, 'UTF8') in body) > 0)",
+        ),
+    ] {
+        if asked {
+            place += 1;
+            conditions.push_str(" AND ");
+            conditions.push_str(&condition.replace('#', &format!("${place}")));
+        }
+    }
+    format!(
+        "SELECT {LETTER_COLUMNS} FROM dead_letters WHERE (at, id) < ($1, $2) AND at BETWEEN $4 AND $5{conditions}
+         ORDER BY at DESC, id DESC LIMIT $3"
+    )
+}
 
 /// What is counted: as many rows as there are partitions, times the figures.
 pub(crate) const COUNTS: &str =

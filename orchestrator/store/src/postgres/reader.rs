@@ -21,8 +21,8 @@ use super::queries;
 use super::rows::kind_word;
 use super::triggers::{event_row, schedule_row, type_column};
 use crate::read::{
-    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, Unserved,
-    WorkItemCursor, WorkItemView, page, page_rows,
+    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter, SagaLog,
+    Unserved, WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -234,16 +234,46 @@ impl Reader for PostgresReader {
         }))
     }
 
+    async fn dead_letters_between(
+        &self,
+        first: Uuid,
+        last: Uuid,
+    ) -> Result<Vec<DeadLetterRow>, StoreError> {
+        let sql = queries::dead_letters_between();
+        self.list("a dead letter", &sql, &[&first, &last], dead_letter)
+            .await
+    }
+
     async fn dead_letters(
         &self,
+        filter: DeadLetterFilter,
         after: Option<DeadLetterCursor>,
         limit: usize,
     ) -> Result<Page<DeadLetterRow, DeadLetterCursor>, StoreError> {
         let limit = page_rows(limit);
         let (at, id) = after.map_or((i64::MAX, Uuid::max()), |after| (int(after.at.0), after.id));
-        let values: [&(dyn ToSql + Sync); 3] = [&at, &id, &limited(limit + 1)];
+        let from = filter.from.map_or(0, |from| int(from.0));
+        let until = filter.until.map_or(i64::MAX, |until| int(until.0));
+        let most = limited(limit + 1);
+        let texts = [
+            filter.reason.map(|reason| reason.as_str().to_owned()),
+            filter.queue.as_deref().map(owned),
+            filter.kind.as_deref().map(owned),
+        ];
+        let saga = filter.saga.map(|saga| saga.0);
+        let has = filter.text.as_deref().map(owned);
+        let mut values: Vec<&(dyn ToSql + Sync)> = vec![&at, &id, &most, &from, &until];
+        values.extend(
+            texts
+                .iter()
+                .flatten()
+                .map(|text| text as &(dyn ToSql + Sync)),
+        );
+        values.extend(saga.as_ref().map(|saga| saga as &(dyn ToSql + Sync)));
+        values.extend(has.as_ref().map(|has| has as &(dyn ToSql + Sync)));
+        let sql = queries::dead_letters(&filter);
         let found = self
-            .list("dead letters", queries::DEAD_LETTERS, &values, dead_letter)
+            .list("dead letters", &sql, &values, dead_letter)
             .await?;
         Ok(page(found, limit, |letter| DeadLetterCursor {
             at: letter.at,

@@ -44,7 +44,8 @@ pub use tokens::SqliteTokens;
 pub use triggers::SqliteTriggers;
 
 use crate::Partition;
-use thread::{StoreThread, ThreadLost};
+use thread::StoreThread;
+pub(crate) use thread::ThreadLost;
 
 /// The one partition of a SQLite store: many would only be for many orchestrators, and there is one.
 pub const PARTITION: u8 = 0;

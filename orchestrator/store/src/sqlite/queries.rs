@@ -114,10 +114,18 @@ pub(crate) const fn work_items(open_only: bool) -> &'static str {
     }
 }
 
-/// Dead letters, newest first. Values: 1 and 2 the cursor, 3 the limit.
+/// Dead letters by their ids.
+pub(crate) const DEAD_LETTERS_BETWEEN: &str =
+    "SELECT id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body
+    FROM dead_letters WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT 2";
+
+/// Dead letters, newest first. Values: 1 and 2 the cursor, 3 the limit, 4 and 5 the range of instants; then, null for any: 6 reason, 7 queue,
+/// 8 kind, 9 saga, 10 what error or body has in it.
 pub(crate) const DEAD_LETTERS: &str =
     "SELECT id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body
-    FROM dead_letters WHERE (at, id) < (?1, ?2) ORDER BY at DESC, id DESC LIMIT ?3";
+    FROM dead_letters WHERE (at, id) < (?1, ?2) AND at BETWEEN ?4 AND ?5 AND (?6 IS NULL OR reason = ?6) AND (?7 IS NULL OR queue = ?7)
+    AND (?8 IS NULL OR kind = ?8) AND (?9 IS NULL OR saga = ?9)
+    AND (?10 IS NULL OR instr(error, ?10) > 0 OR instr(body, CAST(?10 AS BLOB)) > 0) ORDER BY at DESC, id DESC LIMIT ?3";
 
 /// What is counted: as many rows as there are partitions, times the figures.
 pub(crate) const COUNTS: &str = "SELECT name, n FROM counts";

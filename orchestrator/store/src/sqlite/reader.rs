@@ -9,6 +9,7 @@ use baton_engine::{Entry, WorkItemKind};
 use baton_messages::{DeadReason, Manifest, SagaId};
 use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleResult};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
 
 use super::columns::{
     document, failed, instant, instant_if_set, int, rows, saga_id, saga_row, status, uint, uuid,
@@ -20,8 +21,8 @@ use super::{SqliteOptions, one_saga, queries, triggers};
 use crate::Partition;
 use crate::cluster::{Member, Owned, View};
 use crate::read::{
-    Counts, DeadLetterCursor, EventCursor, Page, SagaCursor, SagaFilter, SagaLog, Unserved,
-    WorkItemCursor, WorkItemView, page, page_rows,
+    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter, SagaLog,
+    Unserved, WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -154,13 +155,26 @@ impl Reader for SqliteReader {
         .await
     }
 
+    async fn dead_letters_between(
+        &self,
+        first: Uuid,
+        last: Uuid,
+    ) -> Result<Vec<DeadLetterRow>, StoreError> {
+        self.read("a dead letter", move |conn| {
+            let ids = [first.as_bytes(), last.as_bytes()];
+            all(conn, queries::DEAD_LETTERS_BETWEEN, ids, dead_letter)
+        })
+        .await
+    }
+
     async fn dead_letters(
         &self,
+        filter: DeadLetterFilter,
         after: Option<DeadLetterCursor>,
         limit: usize,
     ) -> Result<Page<DeadLetterRow, DeadLetterCursor>, StoreError> {
         self.read("dead letters", move |conn| {
-            dead_letters(conn, after, page_rows(limit))
+            dead_letters(conn, &filter, after, page_rows(limit))
         })
         .await
     }
@@ -375,6 +389,7 @@ fn work_item(row: &Row<'_>) -> rusqlite::Result<WorkItemView> {
 
 fn dead_letters(
     conn: &Connection,
+    filter: &DeadLetterFilter,
     after: Option<DeadLetterCursor>,
     limit: usize,
 ) -> rusqlite::Result<Page<DeadLetterRow, DeadLetterCursor>> {
@@ -386,7 +401,18 @@ fn dead_letters(
     let found = all(
         conn,
         queries::DEAD_LETTERS,
-        params![at, id, rows(limit + 1)],
+        params![
+            at,
+            id,
+            rows(limit + 1),
+            filter.from.map_or(0, |from| int(from.0)),
+            filter.until.map_or(i64::MAX, |until| int(until.0)),
+            filter.reason.map(DeadReason::as_str),
+            filter.queue,
+            filter.kind,
+            filter.saga.as_ref().map(|saga| saga.0.as_bytes()),
+            filter.text,
+        ],
         dead_letter,
     )?;
     Ok(page(found, limit, |letter| DeadLetterCursor {

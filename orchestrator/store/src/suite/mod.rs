@@ -94,7 +94,7 @@ macro_rules! store_suite {
         $crate::store_suite!(@cases $make, reader, [
             every_filter_gives_its_sagas_newest_first, pages_are_steady_while_sagas_start, a_saga_comes_with_its_whole_log,
             one_saga_is_read_as_it_folds, who_waits_for_a_worker_is_counted, records_come_from_any_place_on, the_end_of_the_log_comes_oldest_first,
-            work_items_and_dead_letters_come_in_pages, figures_follow_what_is_there, events_and_schedules_are_shown,
+            work_items_and_dead_letters_come_in_pages, dead_letters_are_filtered, figures_follow_what_is_there, events_and_schedules_are_shown,
             a_row_whose_constants_change_is_found_by_the_new_ones, text_of_any_kind_comes_back_as_it_was,
         ]);
         $crate::store_suite!(@cases $make, random, [like_the_naive_store]);

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use baton_driver::{ColdRow, SagaRow, Store, WorkItemRow};
+use baton_driver::{ColdRow, DeadLetterRow, SagaRow, Store, WorkItemRow};
 use baton_engine::{Status, WorkItemKind};
-use baton_messages::{Event, TaskType, Timestamp};
+use baton_messages::{DeadReason, Event, TaskType, Timestamp};
 use serde_json::json;
+use uuid::Uuid;
 
 use super::Subject;
 use super::samples::{
@@ -13,7 +14,7 @@ use super::samples::{
     work_item,
 };
 use crate::Partition;
-use crate::read::{SagaFilter, WorkItemView};
+use crate::read::{DeadLetterFilter, SagaFilter, WorkItemView};
 use crate::reader::Reader;
 use crate::tokens::{HASH_BYTES, TokenRow, TokenStore};
 use crate::triggers::{Arrival, Claim, Effect, Planned, ScheduleRow, TriggerRef, Triggers};
@@ -301,10 +302,113 @@ pub async fn work_items_and_dead_letters_come_in_pages(subject: &mut impl Subjec
         assert_eq!(numbers(&found.rows), expected, "{kind:?}");
     }
 
-    let first = reader.dead_letters(None, 3).await.unwrap();
-    let second = reader.dead_letters(first.next, 3).await.unwrap();
+    let first = reader
+        .dead_letters(DeadLetterFilter::default(), None, 3)
+        .await
+        .unwrap();
+    let second = reader
+        .dead_letters(DeadLetterFilter::default(), first.next, 3)
+        .await
+        .unwrap();
     let letters: Vec<_> = first.rows.into_iter().chain(second.rows).collect();
     assert_eq!(letters, (0..5).rev().map(dead_letter).collect::<Vec<_>>());
+    subject.close(store).await;
+}
+
+/// Each filter of dead letters, alone and with others.
+pub async fn dead_letters_are_filtered(subject: &mut impl Subject) {
+    let (mut store, mine, _) = with_sagas(subject).await;
+    let mut all = batch(mine, 40);
+    let mut letters: Vec<DeadLetterRow> = (0..6).map(dead_letter).collect();
+    letters[0].reason = DeadReason::TooLarge;
+    letters[1].queue = "orders".to_owned();
+    letters[2].kind = Some("task@1".to_owned());
+    letters[3].error = "it is 100% \\odd_".to_owned();
+    letters[4].body = b"\xffhost-7\x00".to_vec();
+    all.dead_letters = letters.clone();
+    store.commit(all).await.unwrap();
+    let reader = subject.reader(&store);
+    let none = DeadLetterFilter::default;
+    let text = |text: &str| DeadLetterFilter {
+        text: Some(text.to_owned()),
+        ..none()
+    };
+    let cases: [(DeadLetterFilter, &[u32]); 12] = [
+        (none(), &[5, 4, 3, 2, 1, 0]),
+        (
+            DeadLetterFilter {
+                reason: Some(DeadReason::TooLarge),
+                ..none()
+            },
+            &[0],
+        ),
+        (
+            DeadLetterFilter {
+                queue: Some("orders".to_owned()),
+                ..none()
+            },
+            &[1],
+        ),
+        (
+            DeadLetterFilter {
+                kind: Some("task@1".to_owned()),
+                ..none()
+            },
+            &[2],
+        ),
+        (
+            DeadLetterFilter {
+                saga: Some(saga(4)),
+                ..none()
+            },
+            &[4],
+        ),
+        (
+            DeadLetterFilter {
+                from: Some(at(2)),
+                until: Some(at(3)),
+                ..none()
+            },
+            &[3, 2],
+        ),
+        (text("0% \\odd_"), &[3]),
+        (text("host-7"), &[4]),
+        (text("nowhere"), &[]),
+        (text("expected"), &[5, 4, 2, 1, 0]),
+        (
+            DeadLetterFilter {
+                until: Some(at(1)),
+                ..text("expected")
+            },
+            &[1, 0],
+        ),
+        (
+            DeadLetterFilter {
+                queue: Some("orders".to_owned()),
+                saga: Some(saga(4)),
+                ..none()
+            },
+            &[],
+        ),
+    ];
+    for (filter, expected) in cases {
+        let page = reader.dead_letters(filter.clone(), None, 9).await.unwrap();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|n| letters[*n as usize].clone())
+            .collect();
+        assert_eq!(page.rows, expected, "{filter:?}");
+    }
+    for letter in &letters {
+        let found = reader.dead_letters_between(letter.id, letter.id).await;
+        assert_eq!(found.unwrap(), std::slice::from_ref(letter));
+    }
+    let (first, last) = (letters[0].id, letters[4].id);
+    let found = reader.dead_letters_between(first, last).await.unwrap();
+    assert_eq!(found, letters[..2], "two say that there are several");
+    let found = reader.dead_letters_between(Uuid::nil(), Uuid::nil()).await;
+    assert_eq!(found.unwrap(), []);
+    drop(reader);
     subject.close(store).await;
 }
 
@@ -507,7 +611,14 @@ pub async fn text_of_any_kind_comes_back_as_it_was(subject: &mut impl Subject) {
         (&items[0].item.owner, &items[0].closed),
         (&odd, &Some((at(3), odd.clone())))
     );
-    assert_eq!(reader.dead_letters(None, 9).await.unwrap().rows, [letter]);
+    assert_eq!(
+        reader
+            .dead_letters(DeadLetterFilter::default(), None, 9)
+            .await
+            .unwrap()
+            .rows,
+        [letter]
+    );
     assert_eq!(reader.definitions().await.unwrap(), [source]);
 
     let claimed = long.clone();

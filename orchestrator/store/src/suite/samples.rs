@@ -65,6 +65,7 @@ pub fn started(n: u32) -> Entry {
             of: key(1),
             dispatch: 1,
             last_moment: at(60_000),
+            unasked: None,
             pivot: false,
         },
     ];

@@ -11,7 +11,18 @@ const EVERY: usize = 97;
 
 #[tokio::test]
 async fn each_unroutable_message_is_found_among_ten_thousand() {
+    found_on("quorum").await;
+}
+
+/// There the confirms come one by one, in between the returns: what misleads whoever has no barrier (see [`crate::naive`]).
+#[tokio::test]
+async fn each_unroutable_message_is_found_where_confirms_come_one_by_one() {
+    found_on("classic").await;
+}
+
+async fn found_on(kind: &str) {
     let vhost = vhost().await;
+    vhost.declare(QUEUE, kind).await;
     let bus = bus_with_queue(&vhost).await;
     let nowhere = |i: usize| i % EVERY == 13;
     let batch = (0..MESSAGES)

@@ -118,6 +118,7 @@ pub(crate) fn task() -> impl Strategy<Value = TaskMessage> {
                 hold,
                 act: (timeout_ms % 2 == 0).then_some(Direction::Do),
                 not_after,
+                ask_after: (hold == Hold::Late && lease_ms % 2 == 0).then_some(not_after),
                 timeout_ms,
                 lease_ms,
                 input,

@@ -83,6 +83,7 @@ pub(crate) fn sizes(payload_bytes: usize) -> anyhow::Result<Sizes> {
         hold: Hold::Late,
         act: None,
         not_after: now,
+        ask_after: None,
         timeout_ms: 10_000,
         lease_ms: 30_000,
         input: value.clone(),

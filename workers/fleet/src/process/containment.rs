@@ -147,3 +147,45 @@ fn can_unshare() -> bool {
 fn can_walk() -> bool {
     i32::try_from(std::process::id()).is_ok_and(|own| super::tree::stat_of(own).is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a worker says of its limits is what the kernel gives on below its group, and no more: a group that was delegated, as systemd's
+    /// `Delegate=` does, and holds the worker itself gives on nothing.
+    #[test]
+    fn only_what_the_group_gives_on_is_said_to_hold_for_a_run_as_a_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = |given: Option<&str>, older: &[Controller]| {
+            if let Some(given) = given {
+                std::fs::write(dir.path().join("cgroup.subtree_control"), given).unwrap();
+            }
+            let older = older.iter().map(|one| (*one, dir.path().to_owned()));
+            let chosen = Chosen {
+                containment: Containment::Cgroup,
+                base: given.map(|_| dir.path().to_owned()),
+                older: older.collect(),
+            };
+            let sentence = chosen.limits();
+            let whole = |what: &str| sentence.contains(&format!("{what} for a run as a whole"));
+            assert_eq!(
+                sentence.contains("NOT AT ALL"),
+                !whole("processes"),
+                "{sentence}"
+            );
+            (whole("memory is limited"), whole("number of processes"))
+        };
+        assert_eq!(said(Some("memory pids\n"), &[]), (true, true));
+        assert_eq!(said(Some("cpu pids\n"), &[]), (false, true));
+        assert_eq!(said(Some("memory\n"), &[]), (true, false));
+        assert_eq!(said(Some("\n"), &[]), (false, false));
+        assert_eq!(
+            said(Some("cpu memory_recursiveprot\n"), &[]),
+            (false, false)
+        );
+        assert_eq!(said(None, &[]), (false, false));
+        assert_eq!(said(None, &[Controller::Memory]), (true, false));
+        assert_eq!(said(Some("\n"), &[Controller::Processes]), (false, true));
+    }
+}

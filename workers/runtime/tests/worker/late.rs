@@ -118,6 +118,31 @@ async fn a_task_that_had_been_delivered_before_asks_first_and_is_not_sole() {
 }
 
 #[tokio::test]
+async fn a_task_that_was_offered_long_ago_asks_first_and_one_offered_just_now_does_not() {
+    let mut stage = Stage::set(&[LATE]).await;
+    let log = Log::new();
+    let worker = stage.work(both(&log), Stage::options("w1"));
+    let mut fresh = late(Act::Echo);
+    fresh.ask_after = Some(Timestamp(now_ms() + 30_000));
+    stage.dispatch(&fresh).await;
+    assert!(stage.finished().await.started);
+    assert_eq!(log.count("entered"), 1);
+    let mut old = late(Act::Echo);
+    old.ask_after = Some(Timestamp(now_ms() - 1));
+    stage.dispatch(&old).await;
+    let started = stage.started().await;
+    assert_eq!(started.of, old.of);
+    assert_eq!(log.count("entered"), 1, "it acted before it was granted");
+    let answer = GrantAnswer::Granted {
+        before: None,
+        progress: None,
+    };
+    stage.answer(&started, answer).await;
+    assert!(stage.finished().await.started);
+    worker.end().await;
+}
+
+#[tokio::test]
 async fn what_ends_otherwise_than_by_an_answer_is_unknown() {
     let mut stage = Stage::set(&[LATE]).await;
     let log = Log::new();

@@ -311,6 +311,7 @@ pub(crate) fn task(task_type: &str, hold: Hold, input: Value) -> Task {
         hold,
         act: None,
         not_after: Timestamp(now_ms() + 60_000),
+        ask_after: None,
         timeout_ms: 30_000,
         lease_ms: 30_000,
         input,

@@ -13,8 +13,8 @@ use crate::commands::labelled;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::out::{Line, Out, Screen, Tone};
-use crate::screens::saga::mark;
 use crate::screens::sagas;
+use crate::screens::standing::mark;
 use crate::time;
 use crate::view::Row;
 

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use super::diagnostic::{Diagnostic, code};
 use super::step::{StepKind, UndoPlan};
-use super::yaml::{self, Mark, Node};
+use super::yaml::{self, Mark, Node, Spoilt};
 use super::{Definition, Step, read};
 use crate::catalogue::Catalogue;
 use crate::expr::{Expr, Template};
@@ -69,13 +69,15 @@ pub fn check(source: &str, catalogue: &Catalogue, unannounced: Unannounced) -> C
         errors: read.diagnostics,
         ..Checked::default()
     };
-    if let (Some(definition), Ok(tree)) = (&read.definition, yaml::read(source)) {
+    if let (Some(definition), Some(tree)) = (&read.definition, read.tree) {
         let mut flow = Flow {
             definition,
             catalogue,
             unannounced,
             outputs: Vec::new(),
             broken: read.broken,
+            unsure: read.unsure,
+            spoilt: read.spoilt,
             tree,
             checked,
         };
@@ -100,6 +102,10 @@ struct Flow<'a> {
     outputs: Vec<Type>,
     /// The steps of which something could not be read.
     broken: BTreeSet<usize>,
+    /// The steps of which nobody knows what comes before them: nothing is known of what they read.
+    unsure: BTreeSet<usize>,
+    /// What does not stand in the tree as it was written.
+    spoilt: Spoilt,
     tree: Node,
     checked: Checked,
 }
@@ -115,6 +121,7 @@ impl Flow<'_> {
             return;
         }
         for step in steps {
+            self.id(step);
             self.step(step);
         }
         if let Some(output) = &self.definition.output {
@@ -131,7 +138,22 @@ impl Flow<'_> {
         }
     }
 
+    /// That expressions can reach its output. Looked at here and not where the shape is read: a definition that is registered already stays readable.
+    fn id(&mut self, step: &Step) {
+        let id = step.id.as_str();
+        let is_reached = Expr::compile(id).is_ok_and(|expr| expr.roots().iter().eq([id]));
+        if !is_reached {
+            let mark = self.tree.mark_at(&format!("/steps/{}/id", step.index));
+            let message =
+                format!("`{id}` is a word of expressions and cannot name a step's output");
+            self.error(code::NAME, mark, message, "choose another id".to_owned());
+        }
+    }
+
     fn step(&mut self, step: &Step) {
+        if self.unsure.contains(&step.index) {
+            return;
+        }
         let at = format!("/steps/{}", step.index);
         let scope = self.scope_of(step);
         let condition = step.condition.as_ref();
@@ -219,6 +241,9 @@ impl Flow<'_> {
     }
 
     fn error(&mut self, code: &'static str, mark: Mark, message: String, help: String) {
+        if self.spoilt.contains(&(mark.line, mark.column)) {
+            return;
+        }
         let error = diagnostic(code, mark, message, help);
         if !self.checked.errors.contains(&error) {
             self.checked.errors.push(error);

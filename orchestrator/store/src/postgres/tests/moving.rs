@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{FreshDatabase, together};
 use crate::moving::{MoveError, Moved, move_into};
 use crate::postgres::{PostgresError, PostgresStore};
-use crate::read::SagaFilter;
+use crate::read::{DeadLetterFilter, SagaFilter};
 use crate::reader::Reader;
 use crate::suite::Subject;
 use crate::suite::samples::{
@@ -206,8 +206,12 @@ async fn the_same(file: &mut SqliteStore, database: &mut PostgresStore) {
         b.work_items(false, None, None, 99).await.unwrap()
     );
     assert_eq!(
-        a.dead_letters(None, 99).await.unwrap(),
-        b.dead_letters(None, 99).await.unwrap()
+        a.dead_letters(DeadLetterFilter::default(), None, 99)
+            .await
+            .unwrap(),
+        b.dead_letters(DeadLetterFilter::default(), None, 99)
+            .await
+            .unwrap()
     );
     assert_eq!(
         a.events(None, None, 99).await.unwrap(),

@@ -4,13 +4,13 @@
 use baton_driver::{Batch, ColdRow, Store, SubscriptionChange, SubscriptionRow, WorkItemRow};
 use baton_engine::definition::EventPattern;
 use baton_engine::{Status, WorkItemKind};
-use baton_messages::StepId;
+use baton_messages::{DeadReason, StepId};
 use deadpool_postgres::Object;
 use tokio_postgres::SimpleQueryMessage;
 
 use super::FreshDatabase;
 use crate::postgres::{beside, load, queries, triggers};
-use crate::read::SagaFilter;
+use crate::read::{DeadLetterFilter, SagaFilter};
 use crate::suite::Subject;
 use crate::suite::samples::{
     at, attempt_ref, batch, dead_letter, kind, later, row, saga, saga_row, snapshot, starts,
@@ -81,6 +81,17 @@ fn filters() -> Vec<SagaFilter> {
     all
 }
 
+fn whole_filter() -> DeadLetterFilter {
+    DeadLetterFilter {
+        reason: Some(DeadReason::Undecodable),
+        queue: Some("a".to_owned()),
+        kind: Some("a".to_owned()),
+        saga: Some(saga(1)),
+        text: Some("a".to_owned()),
+        ..DeadLetterFilter::default()
+    }
+}
+
 /// Everything that is asked, each with the index its list has to run along, where it is a list of sagas.
 fn asked() -> Vec<(String, Option<&'static str>)> {
     let mut all = Vec::new();
@@ -107,6 +118,9 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
         queries::work_items(true, true),
         queries::work_items(false, false),
         queries::work_items(false, true),
+        queries::dead_letters_between(),
+        queries::dead_letters(&DeadLetterFilter::default()),
+        queries::dead_letters(&whole_filter()),
     ];
     let constants = [
         queries::SAGA_LOG,
@@ -114,7 +128,6 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
         queries::ENTRIES_AFTER,
         queries::LAST_ENTRIES,
         queries::DEFINITION,
-        queries::DEAD_LETTERS,
     ];
     all.extend(texts.into_iter().map(|sql| (sql, None)));
     all.extend(

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::TempStore;
+use crate::read::DeadLetterFilter;
 use crate::sqlite::schema::version_known;
 use crate::{
     Reader as _, SagaFilter, SqliteOptions, SqliteStore, Suspects as _, TokenStore as _,
@@ -130,7 +131,11 @@ async fn sagas_fold(store: &mut SqliteStore, before: &Before, version: &str) {
 
 async fn what_lies_beside_them_is_read(store: &SqliteStore, before: &Before, version: &str) {
     let reader = store.reader();
-    let letters = reader.dead_letters(None, PAGE).await.unwrap().rows;
+    let letters = reader
+        .dead_letters(DeadLetterFilter::default(), None, PAGE)
+        .await
+        .unwrap()
+        .rows;
     let items = reader
         .work_items(false, None, None, PAGE)
         .await

@@ -36,6 +36,7 @@ fn readers_queries() -> Vec<String> {
             queries::ENTRIES_AFTER,
             queries::LAST_ENTRIES,
             queries::DEFINITION,
+            queries::DEAD_LETTERS_BETWEEN,
             queries::DEAD_LETTERS,
             queries::work_items(true),
             queries::work_items(false),

@@ -4,6 +4,7 @@ use baton_driver::Store;
 use rusqlite::Connection;
 
 use super::TempStore;
+use crate::read::DeadLetterFilter;
 use crate::reader::Reader as _;
 use crate::suite::Subject;
 use crate::suite::samples::{batch, dead_letter, saga, starts};
@@ -57,7 +58,10 @@ async fn a_dead_letter_whose_properties_cannot_be_read_hides_no_other() {
         .unwrap();
     assert_eq!(changed, 1);
     let reader = subject.reader(&store);
-    let page = reader.dead_letters(None, 10).await.unwrap();
+    let page = reader
+        .dead_letters(DeadLetterFilter::default(), None, 10)
+        .await
+        .unwrap();
     assert_eq!(page.rows.len(), 3);
     for letter in page.rows {
         let unreadable = letter.properties.get("unreadable").is_some();

@@ -1,0 +1,147 @@
+//! `baton dead`: messages nobody could use, searched, and one in full.
+
+use std::io::Write as _;
+
+use base64::Engine as _;
+use serde_json::Value;
+
+use super::{items, more};
+use crate::args::{Dead, DeadCommand, DeadLs, DeadShow};
+use crate::client::{Client, escaped};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::find;
+use crate::out::Out;
+use crate::screens::dead;
+use crate::time;
+
+pub(crate) async fn dead(client: &Client, which: &Dead, out: &mut Out) -> Result<Exit, CliError> {
+    match &which.command {
+        None => ls(client, &which.list, out).await,
+        Some(DeadCommand::Ls(list)) => ls(client, list, out).await,
+        Some(DeadCommand::Show(one)) => show(client, one, out).await,
+    }
+}
+
+async fn ls(client: &Client, which: &DeadLs, out: &mut Out) -> Result<Exit, CliError> {
+    let filters = filters(client, which).await?;
+    let mut query = which.page.query();
+    query.extend(filters.iter().map(|(name, value)| (*name, value.clone())));
+    let answer = client.get("/v1/dead-letters", &query).await?;
+    if out.wants_json() {
+        out.value(&answer);
+        return Ok(Exit::Ok);
+    }
+    let width = out.screen.width();
+    let table = dead::table(items(&answer, "dead_letters"), time::now_ms(), width);
+    let none = if filters.is_empty() {
+        "(none)"
+    } else {
+        "(none of that kind)"
+    };
+    out.table(&table, none);
+    more(&answer, &repeated(which), &which.page, out);
+    Ok(Exit::Ok)
+}
+
+/// As the API is asked.
+async fn filters(client: &Client, which: &DeadLs) -> Result<Vec<(&'static str, String)>, CliError> {
+    let now = time::now_ms();
+    let instant = |text: &Option<String>, what: &str| {
+        let at = text.as_deref().map(|text| time::when(text, what, now));
+        Ok::<_, CliError>(at.transpose()?.map(|at| at.to_string()))
+    };
+    let saga = match &which.saga {
+        Some(saga) => Some(find::saga_id(client, saga).await?),
+        None => None,
+    };
+    let asked = [
+        ("reason", which.reason.clone()),
+        ("queue", which.queue.clone()),
+        ("kind", which.kind.clone()),
+        ("saga", saga),
+        ("text", which.text.clone()),
+        ("since", instant(&which.since, "--since")?),
+        ("until", instant(&which.until, "--until")?),
+    ];
+    let given = asked.into_iter();
+    Ok(given
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect())
+}
+
+/// The command with its filters, for the next page.
+fn repeated(which: &DeadLs) -> String {
+    let mut text = "dead ls".to_owned();
+    let options = [
+        ("--reason", which.reason.clone()),
+        ("--queue", which.queue.clone()),
+        ("--kind", which.kind.clone()),
+        ("--saga", which.saga.clone()),
+        ("--text", which.text.clone()),
+        ("--since", which.since.clone()),
+        ("--until", which.until.clone()),
+    ];
+    for (name, value) in options {
+        if let Some(value) = value {
+            text.push_str(&format!(" {name} {}", quoted(&value)));
+        }
+    }
+    text
+}
+
+/// As a shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+async fn show(client: &Client, which: &DeadShow, out: &mut Out) -> Result<Exit, CliError> {
+    let path = format!("/v1/dead-letters/{}", escaped(which.id.trim()));
+    let letter = client.get(&path, &[]).await?;
+    if out.wants_json() {
+        out.value(&letter);
+    } else if which.raw {
+        raw(&letter)?;
+    } else {
+        for line in dead::one(&letter, time::now_ms(), out.screen.width()) {
+            out.say(&line);
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// The body as it came, and nothing else.
+fn raw(letter: &Value) -> Result<(), CliError> {
+    let text = letter["body"].as_str().map(|body| body.as_bytes().to_vec());
+    let encoded = letter["body_base64"].as_str().unwrap_or_default();
+    let bytes = match text {
+        Some(text) => text,
+        None => base64::engine::general_purpose::STANDARD
+            .decode(encoded)
+            .map_err(|error| CliError::Shape {
+                what: format!("body_base64: {error}"),
+            })?,
+    };
+    match std::io::stdout().write_all(&bytes) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CliError::Unwritten { source: error })
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_repeated_as_a_shell_reads_it() {
+        assert_eq!(quoted("baton.inbox.00"), "baton.inbox.00");
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(quoted(""), "''");
+    }
+}

@@ -1,0 +1,160 @@
+//! What nobody could use: a list, and one message in full, byte for byte.
+
+use serde_json::Value;
+
+use super::fleet::text;
+use crate::out::{Column, Line, Table, Tone, cell, plain, short, wrapped};
+use crate::time;
+
+/// Lines of a body that are shown; `--raw` writes all of it.
+const BODY_LINES_MAX: usize = 200;
+
+/// The list.
+pub(crate) fn table(rows: &[Value], now: u64, width: usize) -> Table {
+    let mut table = Table::new(&[
+        Column::new("id"),
+        Column::new("since").rank(2).right(),
+        Column::new("reason"),
+        Column::new("from").rank(3).cut(12),
+        Column::new("saga").rank(1),
+    ]);
+    for row in rows {
+        let at = time::read(&row["at"]).map_or_else(String::new, |at| time::ago(at, now));
+        let error = text(row, "error");
+        let below = if error.is_empty() {
+            Vec::new()
+        } else {
+            vec![cell(error, Tone::Faint)]
+        };
+        let cells = vec![
+            plain(short(row["id"].as_str().unwrap_or_default(), width)),
+            plain(at),
+            cell(text(row, "reason"), Tone::Waits),
+            cell(text(row, "queue"), Tone::Faint),
+            plain(short(row["saga"].as_str().unwrap_or_default(), width)),
+        ];
+        table.row_with(cells, below);
+    }
+    table
+}
+
+/// One of them.
+pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
+    let mut lines = vec![
+        Line::of(text(row, "reason"), Tone::Waits)
+            .plain("  ")
+            .with(text(row, "id"), Tone::Strong),
+    ];
+    lines.extend(
+        wrapped(&text(row, "error"), width)
+            .into_iter()
+            .map(|part| Line::new().plain(part)),
+    );
+    lines.push(Line::new());
+    let at = time::read(&row["at"]).map_or_else(String::new, |at| {
+        format!("{} ({})", time::ago(at, now), time::instant(at))
+    });
+    let saga = text(row, "saga");
+    let facts = [
+        ("taken in", at),
+        ("from queue", text(row, "queue")),
+        ("exchange", text(row, "exchange")),
+        ("routing key", text(row, "key")),
+        ("message id", text(row, "message_id")),
+        ("kind", text(row, "kind")),
+        ("saga", saga.clone()),
+    ];
+    lines.extend(fields(
+        facts
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value)),
+    ));
+    lines.extend(properties(&row["properties"]));
+    lines.push(Line::new());
+    lines.extend(body(row));
+    if !saga.is_empty() {
+        lines.push(Line::new());
+        lines.push(Line::faint("saga: ").plain(format!("baton show {}", short(&saga, width))));
+    }
+    lines
+}
+
+/// Names and values, one below the other; what has no value is left out.
+fn fields(all: impl Iterator<Item = (String, String)>) -> Vec<Line> {
+    let all: Vec<_> = all.filter(|(_, value)| !value.is_empty()).collect();
+    let widest = all
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or(0);
+    all.into_iter()
+        .map(|(name, value)| Line::faint(format!("  {name:widest$}  ")).plain(value))
+        .collect()
+}
+
+/// The properties and headers the message carried.
+fn properties(all: &Value) -> Vec<Line> {
+    let Some(all) = all.as_object() else {
+        return Vec::new();
+    };
+    let said = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    let own = all.iter().filter(|(name, _)| *name != "headers");
+    let own: Vec<_> = own
+        .map(|(name, value)| (name.replace('_', " "), said(value)))
+        .collect();
+    let headers = all.get("headers").and_then(Value::as_object);
+    let headers: Vec<_> = headers
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name.clone(), said(value)))
+        .collect();
+    let mut lines = Vec::new();
+    for (title, group) in [("Properties", own), ("Headers", headers)] {
+        if !group.is_empty() {
+            lines.push(Line::new());
+            lines.push(Line::of(title, Tone::Strong));
+            lines.extend(fields(group.into_iter()));
+        }
+    }
+    lines
+}
+
+/// The body: JSON laid out, other text as it is, of bytes how many there are.
+fn body(row: &Value) -> Vec<Line> {
+    let mut lines = vec![Line::of("Body", Tone::Strong)];
+    let Some(body) = row["body"].as_str() else {
+        let encoded = row["body_base64"]
+            .as_str()
+            .unwrap_or_default()
+            .trim_end_matches('=');
+        let bytes = encoded.len() * 3 / 4;
+        let words = format!("  {bytes} bytes that are no text; --raw writes them as they are");
+        lines.push(Line::faint(words));
+        return lines;
+    };
+    if body.is_empty() {
+        lines.push(Line::faint("  (empty)"));
+        return lines;
+    }
+    let read: Option<Value> = serde_json::from_str(body).ok();
+    let pretty = read.and_then(|read| serde_json::to_string_pretty(&read).ok());
+    let shown = pretty.unwrap_or_else(|| body.to_owned());
+    let all = shown.lines().count();
+    lines.extend(
+        shown
+            .lines()
+            .take(BODY_LINES_MAX)
+            .map(|line| Line::new().plain(format!("  {line}"))),
+    );
+    if all > BODY_LINES_MAX {
+        let left = all - BODY_LINES_MAX;
+        lines.push(Line::faint(format!(
+            "  … {left} lines more; --raw writes all of it"
+        )));
+    }
+    lines
+}
