@@ -25,8 +25,8 @@ use clap::parser::ValueSource;
 use args::{Cli, Command, help};
 use client::Client;
 use commands::{
-    act, apply, approve, check, dead, definitions, event, explain, fleet, ls, plan, run, schedules,
-    shell, show, tasks, token, top, watch, work,
+    act, apply, approve, check, cluster, dead, definitions, event, explain, fleet, ls, plan, run,
+    schedules, shell, show, tasks, token, top, watch, work,
 };
 use error::CliError;
 use exit::Exit;
@@ -170,6 +170,7 @@ async fn asked(client: &Client, command: &Command, out: &mut Out) -> Result<Exit
         Command::Watch(which) => watch::watch(client, which, out).await,
         Command::Top(which) => top::top(client, which, out).await,
         Command::Workers(which) => fleet::workers(client, which, out).await,
+        Command::Cluster(which) => cluster::cluster(client, which, out).await,
         Command::Work(which) => work::work(client, which, out).await,
         Command::Approve(which) => approve::decide(client, "approve", which, out).await,
         Command::Reject(which) => approve::decide(client, "reject", which, out).await,

@@ -338,6 +338,14 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         Ok(true)
     }
 
+    /// Reads definitions and manifests anew: another driver may have kept some.
+    ///
+    /// # Errors
+    /// When the store cannot be read; nothing is known otherwise than before.
+    pub async fn learn(&mut self) -> Result<(), DriverError> {
+        self.read_rules().await
+    }
+
     /// A registered definition; the newest when no version is asked for.
     #[must_use]
     pub fn definition(&self, name: &str, version: Option<u32>) -> Option<&Arc<Definition>> {

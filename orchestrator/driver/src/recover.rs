@@ -105,7 +105,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         Ok(())
     }
 
-    async fn read_rules(&mut self) -> Result<(), DriverError> {
+    pub(crate) async fn read_rules(&mut self) -> Result<(), DriverError> {
         let partition = self.options.partition;
         let read = |source: StoreError| DriverError::Read { partition, source };
         for row in self.store.definitions().await.map_err(read)? {

@@ -116,6 +116,29 @@ impl Access {
         })
     }
 
+    /// Reads the named tokens anew: another process may have made or revoked some.
+    ///
+    /// # Errors
+    /// When the store cannot be read; who is known stays.
+    pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
+        let rows = self.store.tokens().await?;
+        let rows = rows.into_iter().filter_map(|row| {
+            let role = Role::of(&row.role)?;
+            Some(of_row(row, role))
+        });
+        let rows: Vec<Known> = rows.collect();
+        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let admin = all.iter().filter(|known| known.made.is_none()).cloned();
+        let now: Vec<Known> = admin.chain(rows).collect();
+        let changed = *all != now;
+        *all = now;
+        drop(all);
+        if changed {
+            self.revoked.notify_waiters();
+        }
+        Ok(())
+    }
+
     /// Whose token it is. Compares with every one, in a time that tells nothing of where they differ.
     pub(crate) fn check(&self, token: &str, now: Timestamp) -> Result<Known, NoEntry> {
         let given = hash(token);

@@ -69,6 +69,15 @@ impl Changes {
         let _ = self.rows.send(Told::Missed);
     }
 
+    /// What is committed by another process is not told here: whoever watches such a saga looks again.
+    pub(crate) fn look_again(&self, elsewhere: impl Fn(SagaId) -> bool) {
+        for (saga, watched) in self.sagas().iter() {
+            if elsewhere(*saga) {
+                watched.send_modify(|n| *n = n.wrapping_add(1));
+            }
+        }
+    }
+
     /// Watches the list. Subscribe first, then read: what is committed in between is told.
     pub(crate) fn rows(&self) -> broadcast::Receiver<Told> {
         self.rows.subscribe()

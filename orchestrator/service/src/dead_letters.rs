@@ -14,12 +14,14 @@ use baton_messages::dead::{
 };
 use baton_messages::{DeadReason, InboxMessage, MessageId, SagaId, TaskMessage, topology};
 use serde_json::{Map, Value, json};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::clock;
+use crate::cluster::Router;
 use crate::health::Health;
-use crate::hot::mail::{Letter, Letters, Post};
+use crate::hot::mail::Letter;
 use crate::hot::suspect::{self, Losses};
 use crate::hot::trial::DEATHS_MAX;
 
@@ -31,8 +33,24 @@ fn namespace() -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"baton.dead-letters")
 }
 
+/// Takes in every queue of dead letters.
+pub(crate) fn take_in_all(
+    parts: &mut JoinSet<&'static str>,
+    bus: &Bus,
+    instance: &str,
+    desk: &Desk,
+) {
+    for queue in [topology::DEAD, topology::UNROUTABLE] {
+        let (bus, instance, desk) = (bus.clone(), instance.to_owned(), desk.clone());
+        parts.spawn(async move {
+            take_in(bus, queue, instance, desk).await;
+            "dead letters"
+        });
+    }
+}
+
 /// Takes in one queue until the bus stops its consumers or the loop is gone.
-pub(crate) async fn take_in(bus: Bus, queue: &'static str, instance: String, desk: Desk) {
+async fn take_in(bus: Bus, queue: &'static str, instance: String, desk: Desk) {
     let mut consumer = bus
         .consume(ConsumeSpec {
             queue: queue.to_owned(),
@@ -85,7 +103,7 @@ async fn answer(deliveries: &[Delivery]) {
 /// Where dead letters are taken in. One at a time, from whichever queue, where one of them may be what kills us.
 #[derive(Clone)]
 pub(crate) struct Desk {
-    post: Post,
+    router: Arc<Router>,
     health: Arc<Health>,
     turn: Arc<Semaphore>,
 }
@@ -95,9 +113,9 @@ const READ: u32 = 0;
 const OPAQUE: u32 = 1;
 
 impl Desk {
-    pub(crate) fn new(post: Post, health: Arc<Health>) -> Self {
+    pub(crate) fn new(router: Arc<Router>, health: Arc<Health>) -> Self {
         Self {
-            post,
+            router,
             health,
             turn: Arc::new(Semaphore::new(1)),
         }
@@ -105,12 +123,7 @@ impl Desk {
 
     /// Has letters kept; false when the process stops before they are.
     async fn keep(&self, letters: Vec<Letter>) -> bool {
-        let (kept, told) = oneshot::channel();
-        if letters.is_empty() {
-            return true;
-        }
-        let sent = self.post.dead.send(Letters { letters, kept }).await;
-        sent.is_ok() && told.await.is_ok()
+        letters.is_empty() || self.router.keep(letters).await
     }
 
     /// Takes in one letter under suspicion. True when it is kept; false when not even its bytes can be, so that it has to stay where it is;
@@ -120,7 +133,7 @@ impl Desk {
         let mut read: fn(&Delivery, u32) -> Letter = |delivery, _| letter(delivery);
         let mut died = 0;
         for part in [READ, OPAQUE] {
-            let begun = self.post.alone(message, part).await?;
+            let begun = self.router.alone(message, part).await?;
             died += begun.deaths;
             if begun.deaths < DEATHS_MAX {
                 if !self.keep(vec![read(delivery, died)]).await {

@@ -1,12 +1,13 @@
-//! What is said of the process to whoever asks: that the loop turns, that the store takes commits, how the broker is. Written by the
+//! What is said of the process to whoever asks: that its loops turn, that the store takes commits, how the broker is. Written by the
 //! parts, read by `/healthz`, `/readyz` and the API; nothing here decides anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use baton_bus::{BusState, Link};
+use baton_driver::Figures;
 use tokio::sync::watch;
 
 use crate::metrics;
@@ -14,39 +15,37 @@ use crate::metrics;
 /// After how long without a turn of the loop the process counts as stuck: longer than a commit on a slow disk, or a locked database, takes.
 pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(60);
 
-/// How the process is.
+/// How one loop is: written by it alone.
 #[derive(Debug)]
-pub(crate) struct Health {
+pub(crate) struct Pulse {
     begun: Instant,
     beat_ms: AtomicU64,
     room: AtomicBool,
     starts: AtomicBool,
     stuck: AtomicUsize,
-    unreadable: AtomicUsize,
-    left: Mutex<BTreeMap<&'static str, usize>>,
+    parking: AtomicUsize,
     vain: Mutex<Vec<&'static str>>,
     store: AtomicBool,
-    topology: AtomicBool,
-    bus: watch::Receiver<BusState>,
+    figures: Mutex<Figures>,
 }
 
-impl Health {
-    pub(crate) fn new(bus: watch::Receiver<BusState>) -> Self {
+impl Default for Pulse {
+    fn default() -> Self {
         Self {
             begun: Instant::now(),
             beat_ms: AtomicU64::new(0),
             room: AtomicBool::new(true),
             starts: AtomicBool::new(true),
             stuck: AtomicUsize::new(0),
-            unreadable: AtomicUsize::new(0),
-            left: Mutex::default(),
+            parking: AtomicUsize::new(0),
             vain: Mutex::default(),
             store: AtomicBool::new(true),
-            topology: AtomicBool::new(false),
-            bus,
+            figures: Mutex::default(),
         }
     }
+}
 
+impl Pulse {
     /// The loop turns.
     pub(crate) fn beat(&self) {
         let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -54,7 +53,7 @@ impl Health {
     }
 
     /// How long ago the loop last turned.
-    pub(crate) fn still_for(&self) -> Duration {
+    fn still_for(&self) -> Duration {
         let beat = Duration::from_millis(self.beat_ms.load(Ordering::Relaxed));
         self.begun.elapsed().saturating_sub(beat)
     }
@@ -75,19 +74,77 @@ impl Health {
         self.room.load(Ordering::Relaxed)
     }
 
-    /// How many messages wait in vain for being put aside.
-    pub(crate) fn set_stuck(&self, n: usize) {
-        self.stuck.store(n, Ordering::Relaxed);
-    }
-
-    /// How many sagas are left alone since this version cannot read them.
-    pub(crate) fn set_unreadable(&self, n: usize) {
-        self.unreadable.store(n, Ordering::Relaxed);
+    /// How many messages are being put aside, and how many of them in vain.
+    pub(crate) fn set_parking(&self, parking: usize, stuck: usize) {
+        self.parking.store(parking, Ordering::Relaxed);
+        self.stuck.store(stuck, Ordering::Relaxed);
     }
 
     /// What the loop waits for in vain.
     pub(crate) fn set_vain(&self, vain: Vec<&'static str>) {
         *self.vain.lock().unwrap_or_else(PoisonError::into_inner) = vain;
+    }
+
+    /// Whether the store takes turns. Why not stands in the log: whoever asks here may carry no token.
+    pub(crate) fn set_store(&self, takes: bool) {
+        self.store.store(takes, Ordering::Relaxed);
+    }
+
+    /// What the driver holds.
+    pub(crate) fn set_figures(&self, figures: Figures) {
+        *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;
+    }
+
+    fn figures(&self) -> Figures {
+        *self.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How the process is.
+#[derive(Debug)]
+pub(crate) struct Health {
+    pulses: Mutex<BTreeMap<u8, Arc<Pulse>>>,
+    left: Mutex<BTreeMap<&'static str, usize>>,
+    database: AtomicBool,
+    topology: AtomicBool,
+    bus: watch::Receiver<BusState>,
+}
+
+impl Health {
+    pub(crate) fn new(bus: watch::Receiver<BusState>) -> Self {
+        Self {
+            pulses: Mutex::default(),
+            left: Mutex::default(),
+            database: AtomicBool::new(true),
+            topology: AtomicBool::new(false),
+            bus,
+        }
+    }
+
+    /// A loop begins.
+    pub(crate) fn begins(&self, partition: u8) -> Arc<Pulse> {
+        let pulse = Arc::new(Pulse::default());
+        let mut pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        pulses.insert(partition, pulse.clone());
+        pulse
+    }
+
+    /// A loop has ended.
+    pub(crate) fn ends(&self, partition: u8) {
+        let mut pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        pulses.remove(&partition);
+    }
+
+    fn pulses(&self) -> Vec<(u8, Arc<Pulse>)> {
+        let pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        pulses.iter().map(|(of, one)| (*of, one.clone())).collect()
+    }
+
+    /// How long ago the loop that is most behind last turned.
+    pub(crate) fn still_for(&self) -> Duration {
+        let pulses = self.pulses();
+        let still = pulses.iter().map(|(_, pulse)| pulse.still_for());
+        still.max().unwrap_or_default()
     }
 
     /// How many dead letters of a queue cannot be kept and stay in it.
@@ -97,19 +154,42 @@ impl Health {
         metrics::left(queue, n);
     }
 
-    /// Whether the store takes turns. Why not stands in the log: whoever asks here may carry no token.
-    pub(crate) fn set_store(&self, takes: bool) {
-        self.store.store(takes, Ordering::Relaxed);
+    /// Whether the database answers this member of its cluster.
+    pub(crate) fn set_database(&self, answers: bool) {
+        self.database.store(answers, Ordering::Relaxed);
     }
 
     /// Whether the store takes turns.
     pub(crate) fn store_takes(&self) -> bool {
-        self.store.load(Ordering::Relaxed)
+        let takes = |(_, pulse): &(u8, Arc<Pulse>)| pulse.store.load(Ordering::Relaxed);
+        self.database.load(Ordering::Relaxed) && self.pulses().iter().all(takes)
+    }
+
+    /// Whether the broker is there.
+    pub(crate) fn reaches_the_broker(&self) -> bool {
+        let state = self.bus.borrow();
+        let up = |link: &Link| !matches!(link, Link::Down { .. });
+        up(&state.publishing) && up(&state.consuming)
     }
 
     /// Whether all that is declared stands at the broker.
     pub(crate) fn set_topology(&self, stands: bool) {
         self.topology.store(stands, Ordering::Relaxed);
+    }
+
+    /// The loops in numbers.
+    pub(crate) fn gauges(&self) {
+        let pulses = self.pulses();
+        let figures: Vec<(u8, Figures)> = pulses
+            .iter()
+            .map(|(of, pulse)| (*of, pulse.figures()))
+            .collect();
+        metrics::figures(&figures);
+        let parking = pulses
+            .iter()
+            .map(|(_, pulse)| pulse.parking.load(Ordering::Relaxed));
+        metrics::parking(parking.sum());
+        metrics::vain(vain(&pulses).len());
     }
 
     /// What is not well beside the store, in short words without addresses or causes; none when all is.
@@ -127,11 +207,16 @@ impl Health {
         drop(state);
         let topology =
             (!self.topology.load(Ordering::Relaxed)).then(|| "topology: not declared".to_owned());
-        let stuck = match self.stuck.load(Ordering::Relaxed) {
+        let pulses = self.pulses();
+        let stuck = pulses
+            .iter()
+            .map(|(_, pulse)| pulse.stuck.load(Ordering::Relaxed));
+        let stuck = match stuck.sum::<usize>() {
             0 => None,
             n => Some(format!("{n} messages cannot be put aside")),
         };
-        let unreadable = match self.unreadable.load(Ordering::Relaxed) {
+        let unreadable = pulses.iter().map(|(_, pulse)| pulse.figures().unreadable);
+        let unreadable = match unreadable.sum::<usize>() {
             0 => None,
             n => Some(format!(
                 "{n} sagas are left alone: this version cannot read them, the log names them"
@@ -141,15 +226,22 @@ impl Health {
         let left = left.iter().filter(|(_, n)| **n > 0);
         let left =
             left.map(|(queue, n)| format!("{n} dead letters cannot be kept and stay in {queue}"));
-        let vain = self.vain.lock().unwrap_or_else(PoisonError::into_inner);
-        let vain = vain.iter().map(|what| (*what).to_owned());
         let all: Vec<String> = links
             .into_iter()
             .chain([topology, stuck, unreadable])
             .flatten()
             .chain(left)
-            .chain(vain)
+            .chain(vain(&pulses).into_iter().map(str::to_owned))
             .collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
+}
+
+/// What loops wait for in vain, each thing once.
+fn vain(pulses: &[(u8, Arc<Pulse>)]) -> BTreeSet<&'static str> {
+    let of = |pulse: &Pulse| {
+        let vain = pulse.vain.lock().unwrap_or_else(PoisonError::into_inner);
+        vain.clone()
+    };
+    pulses.iter().flat_map(|(_, pulse)| of(pulse)).collect()
 }

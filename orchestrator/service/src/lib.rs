@@ -9,6 +9,7 @@ mod api;
 mod chain;
 mod changes;
 mod clock;
+mod cluster;
 pub mod config;
 mod dead_letters;
 mod decode;

@@ -72,6 +72,10 @@ fn describe() {
         "Rows of the log past the watermark."
     );
     describe_gauge!(
+        "baton_orchestrator_partitions_driven",
+        "Partitions this process drives."
+    );
+    describe_gauge!(
         "baton_orchestrator_work_items_open",
         "Work items somebody has to act on."
     );
@@ -148,15 +152,18 @@ pub(crate) fn left(queue: &'static str, n: usize) {
     gauge!("baton_orchestrator_dead_letters_left", "queue" => queue).set(float(n));
 }
 
-/// What the driver holds.
-pub(crate) fn figures(figures: &Figures) {
-    gauge!("baton_orchestrator_sagas_in_memory").set(float(figures.hot));
-    gauge!("baton_orchestrator_unsent").set(float(figures.unsent));
-    gauge!("baton_orchestrator_inflight").set(float(figures.in_flight));
-    gauge!("baton_orchestrator_leases").set(float(figures.leases));
-    gauge!("baton_orchestrator_sagas_unreadable").set(float(figures.unreadable));
-    let behind = figures.log_seq.saturating_sub(figures.watermark);
-    gauge!("baton_orchestrator_unpublished_rows").set(wide(behind));
+/// What the drivers of this process hold, by partition.
+pub(crate) fn figures(figures: &[(u8, Figures)]) {
+    let sum = |of: fn(&Figures) -> usize| float(figures.iter().map(|(_, one)| of(one)).sum());
+    gauge!("baton_orchestrator_sagas_in_memory").set(sum(|one| one.hot));
+    gauge!("baton_orchestrator_unsent").set(sum(|one| one.unsent));
+    gauge!("baton_orchestrator_inflight").set(sum(|one| one.in_flight));
+    gauge!("baton_orchestrator_leases").set(sum(|one| one.leases));
+    gauge!("baton_orchestrator_sagas_unreadable").set(sum(|one| one.unreadable));
+    let behind = |one: &Figures| one.log_seq.saturating_sub(one.watermark);
+    let unpublished = figures.iter().map(|(_, one)| behind(one)).sum();
+    gauge!("baton_orchestrator_unpublished_rows").set(wide(unpublished));
+    gauge!("baton_orchestrator_partitions_driven").set(float(figures.len()));
 }
 
 fn float(n: usize) -> f64 {

@@ -1,17 +1,20 @@
 //! The store that is configured: a file beside this process, or a database.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use baton_driver::StoreError;
 use baton_store::moving::{MoveError, move_into};
 use baton_store::postgres::{self, PostgresStatus};
 use baton_store::{
-    AnyCloseError, AnyOpenError, AnyReader, AnyStore, ExportError, PostgresError, PostgresOptions,
-    PostgresReader, PostgresStore, Reader as _, SqliteOptions, SqliteReader, SqliteStore,
+    AnyCloseError, AnyOpenError, AnyReader, AnyStore, AnySuspects, AnyTokens, AnyTriggers,
+    ExportError, Layout, PostgresCluster, PostgresError, PostgresOptions, PostgresReader,
+    PostgresStore, Reader as _, SqliteOptions, SqliteReader, SqliteStore,
 };
 
 use crate::chain::chain;
+use crate::cluster::Home;
 use crate::config::{Config, StoreKind};
 use crate::token::TokenError;
 
@@ -35,21 +38,45 @@ pub enum OpenError {
     },
 }
 
-/// Opens it, as its owner. A database that another orchestrator drives is stood by for.
+/// A store that is open, with all that is used of it beside the drivers.
+pub(crate) struct Opened {
+    pub(crate) home: Home,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) reader: AnyReader,
+    pub(crate) tokens: AnyTokens,
+    pub(crate) suspects: AnySuspects,
+    pub(crate) tables: AnyTriggers,
+}
+
+/// Opens it: a file as its owner, a database as one who may share it.
 ///
 /// # Errors
 /// [`OpenError`], saying what to do.
-pub async fn open(config: &Config) -> Result<AnyStore, OpenError> {
+pub(crate) async fn open(config: &Config) -> Result<Opened, OpenError> {
     match config.store.kind {
         StoreKind::Sqlite => {
             let store = released(&config.database()).await;
-            Ok(AnyStore::Sqlite(store.map_err(AnyOpenError::from)?))
+            let store = store.map_err(AnyOpenError::from)?;
+            Ok(Opened {
+                layout: Arc::new(Layout::one()),
+                reader: AnyReader::Sqlite(store.reader()),
+                tokens: AnyTokens::Sqlite(store.tokens()),
+                suspects: AnySuspects::Sqlite(store.suspects()),
+                tables: AnyTriggers::Sqlite(store.triggers()),
+                home: Home::File(Box::new(store)),
+            })
         }
         StoreKind::Postgres => {
-            let store = reached(&options(config)?).await;
-            Ok(AnyStore::Postgres(Box::new(
-                store.map_err(AnyOpenError::from)?,
-            )))
+            let cluster = reached(&options(config)?, config.store.partitions).await;
+            let cluster = cluster.map_err(AnyOpenError::from)?;
+            Ok(Opened {
+                layout: cluster.layout(),
+                reader: AnyReader::Postgres(cluster.reader()),
+                tokens: AnyTokens::Postgres(cluster.tokens()),
+                suspects: AnySuspects::Postgres(cluster.suspects()),
+                tables: AnyTriggers::Postgres(cluster.triggers()),
+                home: Home::Database(Box::new(cluster)),
+            })
         }
     }
 }
@@ -72,10 +99,13 @@ async fn released(path: &Path) -> Result<SqliteStore, baton_store::OpenError> {
 }
 
 /// A server that does not answer is waited for, as a broker is: it may be starting, or on its way back.
-async fn reached(options: &PostgresOptions) -> Result<PostgresStore, PostgresError> {
+async fn reached(
+    options: &PostgresOptions,
+    partitions: Option<u8>,
+) -> Result<PostgresCluster, PostgresError> {
     let mut said = false;
     loop {
-        match PostgresStore::stand_by(options).await {
+        match PostgresCluster::open(options, partitions, env!("CARGO_PKG_VERSION")).await {
             Err(error) if error.is_unreachable() => {
                 if !said {
                     tracing::warn!(error = %chain(&error), "the database does not answer; it is tried again until it does");
@@ -201,8 +231,9 @@ pub async fn migrate(config: &Config) -> Result<String, StatusError> {
     match config.store.kind {
         StoreKind::Sqlite => {
             crate::token::make_folder(&config.store.data_dir)?;
-            let store = open(config).await?;
-            store.close().await?;
+            let store = released(&config.database()).await;
+            let store = store.map_err(AnyOpenError::from)?;
+            AnyStore::Sqlite(store).close().await?;
             Ok(format!(
                 "{}: its tables are those of this version",
                 config.database().display()

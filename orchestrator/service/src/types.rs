@@ -27,6 +27,16 @@ impl Types {
         all.insert(known.manifest.task_type.clone(), known);
     }
 
+    /// Takes in what other loops have kept: what is known stays.
+    pub(crate) fn put_all(&self, manifests: Vec<Manifest>) {
+        for manifest in manifests {
+            let known = self.get(&manifest.task_type);
+            if known.is_none_or(|known| known.manifest != manifest) {
+                self.put(manifest);
+            }
+        }
+    }
+
     /// Every manifest, by name.
     pub(crate) fn all(&self) -> Vec<Manifest> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,6 +10,7 @@ use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 use uuid::Uuid;
 
 use crate::Partition;
+use crate::cluster::{Member, View};
 use crate::postgres::{
     Ownership, PostgresError, PostgresReader, PostgresStore, PostgresSuspects, PostgresTokens,
     PostgresTriggers,
@@ -202,6 +203,19 @@ impl Store for AnyStore {
     }
 }
 
+impl AnyReader {
+    /// How the cluster stands. `alone`: the only member there can be on a file, by its own word.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn cluster(&self, alone: &Member) -> Result<View, StoreError> {
+        match self {
+            Self::Sqlite(reader) => reader.cluster(alone).await,
+            Self::Postgres(reader) => reader.cluster().await,
+        }
+    }
+}
+
 impl Reader for AnyReader {
     hand_on! {
         fn sagas(filter: SagaFilter, after: Option<SagaCursor>, limit: usize) -> Answer<Page<SagaRow, SagaCursor>>;
@@ -217,6 +231,7 @@ impl Reader for AnyReader {
         fn dead_letters(filter: DeadLetterFilter, after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<DeadLetterRow, DeadLetterCursor>>;
         fn counts() -> Answer<Counts>;
         fn definitions() -> Answer<Vec<DefinitionRow>>;
+        fn manifests() -> Answer<Vec<Manifest>>;
         fn definition(name: String, version: u32) -> Answer<Option<DefinitionRow>>;
         fn events(kind: Option<String>, after: Option<EventCursor>, limit: usize) -> Answer<Page<EventRow, EventCursor>>;
         fn event(source: String, id: String) -> Answer<Option<EventRow>>;

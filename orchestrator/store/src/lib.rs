@@ -5,6 +5,7 @@
 //! the state that was in memory. One process at a time owns a file or a partition of a database.
 
 pub mod any;
+pub mod cluster;
 pub mod memory;
 pub mod moving;
 pub mod postgres;
@@ -20,8 +21,11 @@ pub mod triggers;
 pub use any::{
     AnyCloseError, AnyOpenError, AnyReader, AnyStore, AnySuspects, AnyTokens, AnyTriggers,
 };
+pub use cluster::{Layout, View};
 pub use memory::MemoryStore;
-pub use postgres::{Ownership, PostgresError, PostgresOptions, PostgresReader, PostgresStore};
+pub use postgres::{
+    Ownership, PostgresCluster, PostgresError, PostgresOptions, PostgresReader, PostgresStore,
+};
 pub use read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter,
     Unserved, WorkItemCursor, WorkItemView,

@@ -5,7 +5,7 @@ use std::future::Future;
 
 use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
-use baton_messages::SagaId;
+use baton_messages::{Manifest, SagaId};
 use uuid::Uuid;
 
 use crate::read::{
@@ -127,6 +127,12 @@ pub trait Reader: Clone + Send + Sync + 'static {
     /// # Errors
     /// When the store cannot be read.
     fn definitions(&self) -> impl Future<Output = Result<Vec<DefinitionRow>, StoreError>> + Send;
+
+    /// Every manifest of the catalogue.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds what this version cannot.
+    fn manifests(&self) -> impl Future<Output = Result<Vec<Manifest>, StoreError>> + Send;
 
     /// One registered definition.
     ///

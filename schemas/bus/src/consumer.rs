@@ -211,7 +211,7 @@ impl Consumer {
     ///
     /// # Errors
     /// [`Stale`] when that channel is gone: they are delivered again.
-    pub async fn ack_until(&self, tag: &AckTag) -> Result<(), Stale> {
+    pub async fn ack_until(&mut self, tag: &AckTag) -> Result<(), Stale> {
         match &self.generation {
             Some(generation) if generation.epoch == tag.epoch => {
                 generation.ack(tag.tag, true).await

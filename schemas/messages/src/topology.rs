@@ -23,6 +23,8 @@ pub const UNROUTABLE: &str = "baton.unroutable";
 pub const CONTROL: &str = "baton.control";
 /// Workers announcing themselves.
 pub const FLEET: &str = "baton.fleet";
+/// What orchestrators ask each other; key = the name of one. No worker may use it.
+pub const PEERS: &str = "baton.peers";
 /// Queue of the events that triggers and waits need.
 pub const TRIGGERS: &str = "baton.triggers";
 
@@ -132,6 +134,12 @@ pub fn fleet_queue(orchestrator: &str) -> String {
     format!("{FLEET}.{orchestrator}")
 }
 
+/// The name of the queue on which one orchestrator hears the others (exclusive, gone with its connection).
+#[must_use]
+pub fn peers_queue(orchestrator: &str) -> String {
+    format!("{PEERS}.{orchestrator}")
+}
+
 impl Topology {
     /// What is there whatever is automated: exchanges, inboxes, triggers, dead letters.
     #[must_use]
@@ -158,6 +166,7 @@ impl Topology {
                 exchange(INBOX, ExchangeKind::Direct),
                 exchange(CONTROL, ExchangeKind::Topic),
                 exchange(FLEET, ExchangeKind::Fanout),
+                exchange(PEERS, ExchangeKind::Direct),
             ],
             queues: vec![plain(DEAD), plain(UNROUTABLE), plain(TRIGGERS)],
             bindings: vec![binding(DEAD, DEAD, ""), binding(UNROUTABLE, UNROUTABLE, "")],
@@ -244,6 +253,12 @@ pub fn policies() -> Vec<Policy> {
             r"^baton\.fleet\.",
             "queues",
             json!({ "max-length": 10_000, "message-ttl": 10_000 }),
+        ),
+        policy(
+            "baton-peers",
+            r"^baton\.peers\.",
+            "queues",
+            json!({ "max-length": 10_000, "message-ttl": 60_000 }),
         ),
     ]
 }

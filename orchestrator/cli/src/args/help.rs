@@ -7,7 +7,10 @@ use super::Cli;
 /// Every command, by what it is for.
 pub(crate) const GROUPS: [(&str, &[&str]); 5] = [
     ("Start things", &["run", "event", "schedules"]),
-    ("Watch", &["ls", "show", "watch", "top", "workers"]),
+    (
+        "Watch",
+        &["ls", "show", "watch", "top", "workers", "cluster"],
+    ),
     (
         "Decide",
         &[

@@ -23,7 +23,7 @@ pub(crate) use decide::{
 pub(crate) use start::{
     Event, EventCommand, OneSchedule, Publish, Run, Schedules, SchedulesCommand,
 };
-pub(crate) use watch::{Ls, Show, Top, Watch, Workers};
+pub(crate) use watch::{ClusterArgs, Ls, Show, Top, Watch, Workers};
 
 /// Where an orchestrator listens by default.
 pub(crate) const URL_DEFAULT: &str = "http://127.0.0.1:8470";
@@ -113,6 +113,8 @@ pub(crate) enum Command {
     Top(Top),
     /// List the workers
     Workers(Workers),
+    /// List the orchestrators, and who drives what
+    Cluster(ClusterArgs),
     /// List what people have to decide; what each is about
     #[command(after_help = help::WORK)]
     Work(Work),

@@ -1,4 +1,4 @@
-//! Watch: `ls`, `show`, `watch`, `top`, `workers`.
+//! Watch: `ls`, `show`, `watch`, `top`, `workers`, `cluster`.
 
 use clap::{Args, ValueEnum};
 
@@ -88,6 +88,9 @@ pub(crate) struct Top {
     #[arg(long)]
     pub(crate) watch: bool,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct ClusterArgs {}
 
 #[derive(Debug, Args)]
 pub(crate) struct Workers {

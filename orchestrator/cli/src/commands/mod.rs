@@ -5,6 +5,7 @@ pub(crate) mod apply;
 pub(crate) mod approve;
 pub(crate) mod away;
 pub(crate) mod check;
+pub(crate) mod cluster;
 pub(crate) mod dead;
 pub(crate) mod definitions;
 pub(crate) mod each;

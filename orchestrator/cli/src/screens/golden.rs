@@ -7,7 +7,7 @@ use super::diagnostics::{self, Diagnostic};
 use super::events::{self, Kept};
 use super::progress::Said;
 use super::saga::{self, Detail};
-use super::{dead, fleet, manual, plan, sagas, schedules, tokens, types, work};
+use super::{cluster, dead, fleet, manual, plan, sagas, schedules, tokens, types, work};
 use crate::commands::{check, top, typed};
 use crate::out::{Line, Screen, Table, width as wide};
 use crate::view::{Row, Saga, TaskType};
@@ -442,6 +442,27 @@ fn workers_and_what_they_run() {
     insta::assert_snapshot!(
         table(|width| fleet::workers(&rows, NOW, width, false))
             + &table(|width| fleet::workers(&rows, NOW, width, true))
+    );
+}
+
+#[test]
+fn orchestrators_and_what_they_drive() {
+    let member = |name: &str, alive: bool, ready: bool, partitions: usize| {
+        json!({ "name": name, "version": "0.1.0", "alive": alive, "ready": ready, "joined_at": NOW - 7_200_000,
+            "lease_left_ms": if alive { 8_700 } else { -62_000 }, "partitions": partitions })
+    };
+    let partition = |partition: u8, owner: Option<&str>| {
+        json!({ "partition": partition, "owner": owner, "epoch": 3, "inbox": format!("0{partition}"), "log_rows": 4_000,
+            "lease_left_ms": owner.map(|_| 9_100), "unpublished_rows": partition })
+    };
+    let several = json!({ "asked": "host-b-52", "leader": "host-a-17", "now": NOW, "members": [
+        member("host-a-17", true, true, 2), member("host-b-52", true, false, 1), member("host-c-with-a-long-name-4711", false, true, 0),
+    ], "partitions": [
+        partition(0, Some("host-a-17")), partition(1, Some("host-b-52")), partition(2, None), partition(3, Some("host-a-17")),
+    ]});
+    let several: cluster::Cluster = typed(several).unwrap();
+    insta::assert_snapshot!(
+        table(|_| cluster::members(&several)) + &table(|_| cluster::partitions(&several))
     );
 }
 

@@ -1,6 +1,7 @@
 //! What is drawn, one file for each screen: from what the API says to lines of a width. Pure, so that every screen is tested at every width.
 
 pub(crate) mod attempts;
+pub(crate) mod cluster;
 pub(crate) mod dead;
 pub(crate) mod diagnostics;
 pub(crate) mod events;

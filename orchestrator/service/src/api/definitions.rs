@@ -15,7 +15,6 @@ use baton_messages::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::oneshot;
 
 use super::answer::YamlText;
 use super::auth::{Admin, Viewer};
@@ -23,7 +22,6 @@ use super::extract::{Nothing, Path, Query, Yaml};
 use super::problem::{Answer, Problem};
 use super::sagas::COMMIT_WAIT;
 use super::{Api, Shared};
-use crate::hot::mail::Request;
 
 /// How long an answer waits until what its triggers need is bound: an event that is published after it should find them.
 const BOUND_WAIT: Duration = Duration::from_secs(5);
@@ -65,25 +63,18 @@ impl Api {
     /// Registers a definition; the problem is the caller's when other content stands under its name and version.
     pub(super) async fn register(&self, definition: Definition, by: String) -> Answer<()> {
         let (name, version) = (definition.saga.clone(), definition.version);
-        let (answer, registered) = oneshot::channel();
-        let request = Request::Register {
-            definition: Box::new(definition),
-            by,
-            answer,
-        };
-        self.send(request)?;
         let named = || format!("{name}@{version}");
-        match tokio::time::timeout(COMMIT_WAIT, registered).await {
-            Err(_) => Err(Problem::not_committed(named())),
-            Ok(Err(_)) => Err(Problem::stopping()),
-            Ok(Ok(Err(why))) => Err(Problem::new(
+        let registered = self.router.registered(definition, by, COMMIT_WAIT).await;
+        match registered {
+            Err(not) => Err(Problem::not_taken(not, named())),
+            Ok(Err(why)) => Err(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "store",
                 "The store cannot keep it",
                 why,
             )
             .again_after_s(5)),
-            Ok(Ok(Ok(false))) => Err(Problem::new(
+            Ok(Ok(false)) => Err(Problem::new(
                 StatusCode::CONFLICT,
                 "definition-differs",
                 "A registered version never changes",
@@ -92,7 +83,11 @@ impl Api {
                     named()
                 ),
             )),
-            Ok(Ok(Ok(true))) => Ok(()),
+            Ok(Ok(true)) if self.router.is_alone() => Ok(()),
+            Ok(Ok(true)) => {
+                self.router.tell_everybody().await;
+                Ok(())
+            }
         }
     }
 }

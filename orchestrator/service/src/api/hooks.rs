@@ -16,7 +16,6 @@ use baton_messages::Event;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tokio::sync::{mpsc, oneshot};
 
 use super::answer::Accepted;
 use super::document::says;
@@ -24,9 +23,10 @@ use super::extract::{Path, bodies, early, header as described, in_time};
 use super::problem::{Answer, Problem};
 use super::{Api, Routes, Shared};
 use crate::clock;
+use crate::cluster::NotTaken;
 use crate::http::Peer;
+use crate::triggers::cloudevents;
 use crate::triggers::hooks::{GITHUB_DELIVERY, Headers, Refused};
-use crate::triggers::{Incoming, cloudevents};
 
 /// How long a caller waits until the event is kept.
 const KEPT_WAIT: Duration = Duration::from_secs(20);
@@ -158,25 +158,11 @@ impl Api {
 
     /// Has an event kept; returns when it is.
     async fn keep(&self, event: Event, secret: String) -> Answer<()> {
-        let (kept, told) = oneshot::channel();
-        let incoming = Incoming {
-            events: vec![event],
-            secret: Some(secret),
-            keep: true,
-            kept: Some(kept),
-            done: None,
-        };
-        self.triggers
-            .incoming
-            .try_send(incoming)
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => Problem::busy(),
-                mpsc::error::TrySendError::Closed(_) => Problem::stopping(),
-            })?;
-        match tokio::time::timeout(KEPT_WAIT, told).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(Problem::stopping()),
-            Err(_) => Err(Problem::new(
+        match self.router.kept(event, secret, KEPT_WAIT).await {
+            Ok(()) => Ok(()),
+            Err(NotTaken::Busy) => Err(Problem::busy()),
+            Err(NotTaken::Stopping) => Err(Problem::stopping()),
+            Err(NotTaken::Late) => Err(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not-kept",
                 "The event was not kept in time",

@@ -5,6 +5,7 @@ mod actions;
 mod answer;
 mod attempts;
 mod auth;
+mod cluster;
 mod dead_letters;
 mod definitions;
 mod document;
@@ -35,7 +36,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header;
 use axum::routing::get;
-use baton_messages::BODY_BYTES_MAX;
+use baton_messages::{BODY_BYTES_MAX, Timestamp};
 use baton_store::AnyReader;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
@@ -44,20 +45,19 @@ use crate::access::Access;
 use crate::changes::Changes;
 use crate::fleet::Workers;
 use crate::health::Health;
-use crate::hot::mail::Post;
 use crate::types::Types;
 use document::says;
 
 /// What every handler may use.
 pub(crate) struct Api {
-    pub(crate) post: Post,
+    pub(crate) router: Arc<crate::cluster::Router>,
     pub(crate) reader: AnyReader,
     pub(crate) health: Arc<Health>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) types: Arc<Types>,
     pub(crate) definitions: Known,
     pub(crate) triggers: crate::triggers::Triggers,
-    pub(crate) access: Access,
+    pub(crate) access: Arc<Access>,
     pub(crate) changes: Arc<Changes>,
     pub(crate) watched: Arc<Watched>,
     pub(crate) streams: Streams,
@@ -65,6 +65,15 @@ pub(crate) struct Api {
     pub(crate) numbers: Option<PrometheusHandle>,
     pub(crate) counted: Counted,
     pub(crate) stopping: CancellationToken,
+    pub(crate) me: Me,
+}
+
+/// This process.
+pub(crate) struct Me {
+    /// Its name among orchestrators.
+    pub(crate) name: String,
+    /// When it began.
+    pub(crate) began: Timestamp,
 }
 
 pub(crate) use definitions::Known;
@@ -91,6 +100,7 @@ fn guarded() -> Routes {
     let routes = saga_routes(routes);
     let routes = action_routes(routes);
     let routes = fleet_routes(routes);
+    let routes = cluster::routes(routes);
     let routes = events::routes(routes);
     let routes = schedules::routes(routes);
     access_routes(routes)

@@ -23,7 +23,7 @@ pub(crate) struct Counted(Mutex<Option<Instant>>);
 
 /// What a process without a store answers: it is to be left alone, and to be asked for nothing.
 pub(crate) fn standing_by() -> Router {
-    const WAITS: &str = "stands by: another orchestrator drives the sagas, or the database does not answer; which of them stands in the log\n";
+    const WAITS: &str = "stands by: the store cannot be had yet, since the database does not answer or somebody else holds the file; which of them stands in the log\n";
     Router::new()
         .route("/healthz", get(|| ready("ok\n")))
         .fallback(|| ready((StatusCode::SERVICE_UNAVAILABLE, WAITS)))
@@ -73,6 +73,7 @@ pub(crate) async fn metrics(State(api): Shared) -> Response {
     {
         crate::metrics::counts(&counts);
     }
+    api.health.gauges();
     numbers.run_upkeep();
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     (kind, numbers.render()).into_response()

@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::chain::chain;
+use crate::cluster::NotTaken;
 
 /// The media type of problem documents.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -144,6 +145,15 @@ impl Problem {
         .again_after_s(5)
     }
 
+    /// What was asked for was not taken.
+    pub(crate) fn not_taken(not: NotTaken, id: impl std::fmt::Display) -> Self {
+        match not {
+            NotTaken::Busy => Self::busy(),
+            NotTaken::Stopping => Self::stopping(),
+            NotTaken::Late => Self::not_committed(id),
+        }
+    }
+
     /// The store could not be read.
     pub(crate) fn store(error: &dyn std::error::Error) -> Self {
         let why = chain(error);
@@ -233,10 +243,11 @@ impl IntoResponse for Problem {
 }
 
 /// The first parts of the paths there are; a test holds them against the document.
-const PATHS: [&str; 17] = [
+const PATHS: [&str; 18] = [
     "/healthz",
     "/metrics",
     "/readyz",
+    "/v1/cluster",
     "/v1/dead-letters",
     "/v1/definitions",
     "/v1/events",

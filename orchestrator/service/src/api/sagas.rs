@@ -12,7 +12,6 @@ use baton_store::{Reader as _, SagaFilter};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::answer::Created;
@@ -24,7 +23,6 @@ use super::seen::{Folded, Look, folded};
 use super::view::{self, Row, Saga};
 use super::{Api, Shared};
 use crate::clock;
-use crate::hot::mail::Request;
 
 /// How long a caller waits for the commit of what he asks: longer than one that fails and is tried again takes on a machine that works.
 pub(super) const COMMIT_WAIT: Duration = Duration::from_secs(30);
@@ -69,33 +67,12 @@ pub(crate) struct Begun {
 }
 
 impl Api {
-    /// Hands a request to the loop; a problem when it has no room.
-    pub(super) fn send(&self, request: Request) -> Answer<()> {
-        if !self.health.has_room() {
-            return Err(Problem::busy());
-        }
-        self.post
-            .requests
-            .try_send(request)
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => Problem::busy(),
-                mpsc::error::TrySendError::Closed(_) => Problem::stopping(),
-            })
-    }
-
-    /// Has an input decided and committed.
+    /// Has an input decided and committed, wherever its saga is driven.
     pub(super) async fn decided(&self, saga: SagaId, input: Input, id: InputId) -> Answer<Verdict> {
-        let (answer, decided) = oneshot::channel();
-        self.send(Request::Input {
-            saga,
-            input: Box::new(input),
-            answer,
-        })?;
-        match tokio::time::timeout(COMMIT_WAIT, decided).await {
-            Err(_) => Err(Problem::not_committed(id)),
-            Ok(Err(_)) => Err(Problem::stopping()),
-            Ok(Ok(Verdict::Refused(refusal))) => Err(Problem::refused(&refusal)),
-            Ok(Ok(verdict)) => Ok(verdict),
+        match self.router.decided(saga, input, COMMIT_WAIT).await {
+            Ok(Verdict::Refused(refusal)) => Err(Problem::refused(&refusal)),
+            Ok(verdict) => Ok(verdict),
+            Err(not) => Err(Problem::not_taken(not, id)),
         }
     }
 
@@ -203,7 +180,7 @@ pub(crate) async fn start(
         labels: asked.labels,
         by,
     };
-    if !api.health.takes_starts() {
+    if !api.router.takes_start(saga) {
         return Err(Problem::busy());
     }
     let verdict = match api.decided(saga, Input::Start(start.clone()), id).await {

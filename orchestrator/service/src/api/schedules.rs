@@ -10,14 +10,13 @@ use axum::http::StatusCode;
 use baton_messages::{SagaId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
 
 use super::auth::{Caller, Operator, Viewer};
 use super::document::says;
 use super::extract::Path;
 use super::problem::{Answer, Problem};
 use super::{Api, Routes, Shared};
-use crate::triggers::{ScheduleAsked, ScheduleCommand, ScheduleShown, show_schedule};
+use crate::triggers::{ScheduleAsked, ScheduleShown, show_schedule};
 
 /// How long a caller waits for what he asks of a schedule.
 const DONE_WAIT: Duration = Duration::from_secs(30);
@@ -180,23 +179,11 @@ impl Api {
         caller: &Caller,
     ) -> Answer<Json<Shown>> {
         let named = format!("{} {}", of.definition, of.trigger);
-        let (answer, told) = oneshot::channel();
-        let command = ScheduleCommand {
-            definition: of.definition,
-            trigger: of.trigger,
-            what,
-            answer,
-        };
-        let sent = self.triggers.schedules.try_send(command);
-        sent.map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Problem::busy(),
-            mpsc::error::TrySendError::Closed(_) => Problem::stopping(),
-        })?;
-        let done = match tokio::time::timeout(DONE_WAIT, told).await {
-            Err(_) => return Err(Problem::not_committed(&named)),
-            Ok(Err(_)) => return Err(Problem::stopping()),
-            Ok(Ok(done)) => done,
-        };
+        let done = self
+            .router
+            .scheduled(of.definition, of.trigger, what, DONE_WAIT)
+            .await;
+        let done = done.map_err(|not| Problem::not_taken(not, &named))?;
         let Some(done) = done else {
             return Err(Problem::not_found(format!(
                 "no live schedule is trigger {named}; see /v1/schedules"

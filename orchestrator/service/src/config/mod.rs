@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use baton_bus::BusConfig;
 use baton_messages::WorkerId;
+use baton_store::cluster::PARTITIONS_MAX;
 use serde::Deserialize;
 
 pub use baton_settings::{ConfigError, Layers};
@@ -85,6 +86,9 @@ pub struct StoreConfig {
     /// A file with its password.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
+    /// How many partitions a database is made with.
+    #[serde(default)]
+    pub partitions: Option<u8>,
     /// Connections that read.
     pub readers: usize,
     /// How long connecting may take.
@@ -307,6 +311,9 @@ impl Config {
                 );
             }
             (StoreKind::Postgres, Some(_)) | (StoreKind::Sqlite, None) => {}
+        }
+        if (self.store.partitions).is_some_and(|n| !(1..=PARTITIONS_MAX).contains(&n)) {
+            return range("store.partitions", "has to be from 1 to 64; 8 is usual");
         }
         if !(1..=64).contains(&self.store.readers) {
             return range("store.readers", "has to be from 1 to 64; 4 is usual");

@@ -11,13 +11,13 @@ use baton_bus::{Bus, ConsumeSpec, Consumer, Delivery, ExclusiveQueue};
 use baton_messages::fleet::Announcement;
 use baton_messages::topology;
 use baton_messages::{BODY_BYTES_MAX, FleetMessage};
-use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 pub(crate) use say::speak;
 pub(crate) use workers::{WorkerView, Workers};
 
 use crate::clock;
+use crate::cluster::Router;
 use crate::hot::mail::Heard;
 use queues::Queues;
 
@@ -31,7 +31,7 @@ pub(crate) struct Fleet {
     pub(crate) bus: Bus,
     pub(crate) instance: String,
     pub(crate) workers: Arc<Workers>,
-    pub(crate) heard: mpsc::Sender<Heard>,
+    pub(crate) router: Arc<Router>,
     queues: Queues,
     /// Ends with the listener.
     making: JoinSet<()>,
@@ -42,7 +42,7 @@ impl Fleet {
         bus: Bus,
         instance: String,
         workers: Arc<Workers>,
-        heard: mpsc::Sender<Heard>,
+        router: Arc<Router>,
     ) -> Self {
         Self {
             queues: Queues::new(bus.clone()),
@@ -50,7 +50,7 @@ impl Fleet {
             bus,
             instance,
             workers,
-            heard,
+            router,
         }
     }
 
@@ -85,7 +85,8 @@ impl Fleet {
             FleetMessage::Announcement(announcement) => self.announced(announcement).await,
             FleetMessage::Heartbeat(heartbeat) => {
                 self.workers.heartbeat(&heartbeat, clock::now());
-                self.heard.send(Heard::Heartbeat(heartbeat)).await.is_ok()
+                let heard = || Heard::Heartbeat(heartbeat.clone());
+                self.router.hear(heard).await
             }
             FleetMessage::Leaving(leaving) => {
                 self.workers.left(&leaving.worker);
@@ -93,7 +94,7 @@ impl Fleet {
             }
             FleetMessage::Canary(canary) if canary.orchestrator == self.instance => {
                 self.workers.forget_silent(clock::now());
-                self.heard.send(Heard::Canary).await.is_ok()
+                self.router.hear(|| Heard::Canary).await
             }
             FleetMessage::Canary(_) => true,
         }
@@ -103,12 +104,7 @@ impl Fleet {
     async fn announced(&mut self, announcement: Announcement) -> bool {
         self.workers.announced(&announcement, clock::now());
         let pools = announcement.pools.clone();
-        let (answer, taken) = oneshot::channel();
-        let told = self.heard.send(Heard::Announced(announcement, answer));
-        if told.await.is_err() {
-            return false;
-        }
-        let Ok(types) = taken.await else {
+        let Some(types) = self.router.announced(announcement).await else {
             return false;
         };
         if self.making.len() >= MAKING_MAX {
@@ -117,11 +113,11 @@ impl Fleet {
             );
             return true;
         }
-        let (queues, heard) = (self.queues.clone(), self.heard.clone());
+        let (queues, router) = (self.queues.clone(), self.router.clone());
         self.making.spawn(async move {
             let served = queues.serve(&pools, types).await;
             // the loop may be gone: then nothing is served any more
-            let _ = heard.send(Heard::Served(served)).await;
+            router.hear(|| Heard::Served(served.clone())).await;
         });
         true
     }

@@ -1,5 +1,5 @@
 //! What an orchestrator says to its fleet: its canary every second, so that it knows that it hears, and a roll call to every worker
-//! whenever it has (again) a connection, so that it knows at once who is there.
+//! whenever it has (again) a connection, or another partition, so that it knows at once who is there.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use baton_messages::fleet::Canary;
 use baton_messages::headers::{VERSION, VERSION_HEADER};
 use baton_messages::{ControlMessage, FleetMessage, MessageId, topology};
 use serde::Serialize;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock;
@@ -17,7 +18,7 @@ use crate::clock;
 const CANARY_EVERY: Duration = Duration::from_secs(1);
 
 /// Speaks until it is dropped. Begin it after the listener, so that the answers to the first roll call are heard.
-pub(crate) async fn speak(bus: Bus, instance: String) {
+pub(crate) async fn speak(bus: Bus, instance: String, seated: watch::Receiver<u64>) {
     let state = bus.state();
     let mut every = tokio::time::interval(CANARY_EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -27,9 +28,13 @@ pub(crate) async fn speak(bus: Bus, instance: String) {
         every.tick().await;
         let epochs = {
             let state = state.borrow();
-            (epoch(&state.consuming), epoch(&state.publishing))
+            (
+                epoch(&state.consuming),
+                epoch(&state.publishing),
+                *seated.borrow(),
+            )
         };
-        let (Some(_), Some(_)) = epochs else {
+        let (Some(_), Some(_), _) = epochs else {
             continue;
         };
         if called != Some(epochs) {

@@ -1,6 +1,8 @@
 //! What the loop is told beside the inbox: by the API, by the intake of dead letters, by the fleet. Every way in is bounded, and each
 //! sender waits while the loop has no room.
 
+use std::sync::Arc;
+
 use baton_bus::Consumer;
 use baton_driver::{DeadLetterRow, SubscriptionRow};
 use baton_engine::{Definition, Input, Verdict};
@@ -10,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::trial::{Alone, Begun, Note};
+use crate::health::Pulse;
 
 /// Requests of the API that wait for the loop: two full turns. Beyond it the API says 429.
 const REQUESTS_MAX: usize = 1024;
@@ -44,6 +47,8 @@ pub(crate) enum Request {
         /// Whether it is registered now; `Ok(false)`: other content stands under its name and version.
         answer: oneshot::Sender<Result<bool, String>>,
     },
+    /// Definitions or task types may have been kept by another loop; answered with whether they were read.
+    Learn(oneshot::Sender<bool>),
 }
 
 /// A dead letter, and what its saga is told.
@@ -85,6 +90,8 @@ pub(crate) struct Post {
     alone: mpsc::Sender<Alone>,
     /// For the fleet.
     pub(crate) heard: mpsc::Sender<Heard>,
+    /// How the loop is.
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 impl Post {
@@ -108,7 +115,7 @@ pub(crate) struct Mail {
 }
 
 /// Makes both, and the end where waits are told.
-pub(crate) fn mail() -> (Post, Mail, mpsc::Receiver<Vec<SubscriptionRow>>) {
+pub(crate) fn mail(pulse: Arc<Pulse>) -> (Post, Mail, mpsc::Receiver<Vec<SubscriptionRow>>) {
     let (to_triggers, subscribed) = mpsc::channel(SUBSCRIBED_MAX);
     let (to_requests, requests) = mpsc::channel(REQUESTS_MAX);
     let (to_dead, dead) = mpsc::channel(DEAD_MAX);
@@ -120,6 +127,7 @@ pub(crate) fn mail() -> (Post, Mail, mpsc::Receiver<Vec<SubscriptionRow>>) {
             dead: to_dead,
             alone: to_alone,
             heard: to_heard,
+            pulse,
         },
         Mail {
             requests,

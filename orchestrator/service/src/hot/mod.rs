@@ -9,6 +9,7 @@
 //! ```
 
 mod catch_up;
+mod elsewhere;
 mod frontier;
 mod lanes;
 mod leases;
@@ -31,17 +32,18 @@ use baton_bus::{AckTag, BusState, Consumer, Delivery, Link};
 use baton_driver::{Driver, DriverError, Sent, Store, Ticket};
 use baton_messages::fleet::Announcement;
 use baton_messages::{InboxKey, TaskType};
-use baton_store::AnySuspects;
-use tokio::sync::watch;
+use baton_store::{AnySuspects, Layout};
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::changes::Changes;
 use crate::clock;
 use crate::decode::{self, Read};
-use crate::health::Health;
+use crate::health::Pulse;
 use crate::metrics;
 use crate::types::Types;
 use catch_up::CatchUp;
+use elsewhere::{Elsewhere, Ours};
 use frontier::Frontier;
 use lanes::Lanes;
 pub(crate) use lanes::Outbox;
@@ -98,10 +100,15 @@ pub(crate) struct Parts<S> {
     pub(crate) mail: Mail,
     pub(crate) types: Arc<Types>,
     pub(crate) changes: Arc<Changes>,
-    pub(crate) health: Arc<Health>,
+    pub(crate) health: Arc<Pulse>,
     pub(crate) batch_max: usize,
     pub(crate) linger: Duration,
     pub(crate) stop: CancellationToken,
+    /// Which partition has which saga.
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) partition: u8,
+    /// One try at a time in this process, whichever loop makes it.
+    pub(crate) trials: Arc<Semaphore>,
 }
 
 /// The loop.
@@ -117,7 +124,8 @@ pub(crate) struct HotLoop<S> {
     types: Arc<Types>,
     changes: Arc<Changes>,
     bus: watch::Receiver<BusState>,
-    health: Arc<Health>,
+    health: Arc<Pulse>,
+    elsewhere: Elsewhere,
     batch_max: usize,
     linger: Duration,
     stop: CancellationToken,
@@ -127,6 +135,7 @@ pub(crate) struct HotLoop<S> {
     suspect: Option<Suspect>,
     losses: Losses,
     suspects: AnySuspects,
+    trials: Arc<Semaphore>,
     /// What is tried alone now.
     trial: Option<Trial>,
     vain: Vain,
@@ -178,6 +187,8 @@ impl<S: Store> HotLoop<S> {
             changes: parts.changes,
             bus: parts.bus.state(),
             health: parts.health,
+            elsewhere: Elsewhere::new(parts.layout, parts.partition),
+            trials: parts.trials,
             batch_max: parts.batch_max,
             linger: parts.linger,
             stop: parts.stop,
@@ -337,13 +348,25 @@ impl<S: Store> HotLoop<S> {
     }
 
     fn take_delivery(&mut self, delivery: Delivery) {
-        let piece = match decode::inbox(&delivery) {
-            Ok(Read::Input(saga, input)) => {
+        let read = match decode::inbox(&delivery) {
+            Ok(read) => read,
+            Err(unusable) => {
+                self.frontier.done(delivery.tag);
+                return self.put_aside(delivery, unusable);
+            }
+        };
+        let (delivery, read) = match self.ours(delivery, read) {
+            Ours::All(delivery, read) => (delivery, read),
+            Ours::Some(piece) => return self.put(piece),
+            Ours::Nothing(delivery) => return self.frontier.done(delivery.tag),
+        };
+        let piece = match read {
+            Read::Input(saga, input) => {
                 metrics::input(input.kind());
                 let read = Some((saga, input));
                 Piece::Report { delivery, read }
             }
-            Ok(Read::Inputs(told, broken)) => {
+            Read::Inputs(told, broken) => {
                 for (_, input) in &told {
                     metrics::input(input.kind());
                 }
@@ -354,11 +377,7 @@ impl<S: Store> HotLoop<S> {
                     broken,
                 }
             }
-            Ok(Read::Marker(marker)) => Piece::Marker(delivery, marker),
-            Err(unusable) => {
-                self.frontier.done(delivery.tag);
-                return self.put_aside(delivery, unusable);
-            }
+            Read::Marker(marker) => Piece::Marker(delivery, marker),
         };
         self.put(piece);
     }
@@ -404,6 +423,14 @@ impl<S: Store> HotLoop<S> {
                     .await;
                 // who asked may have gone
                 let _ = answer.send(registered.map_err(|error| crate::chain::chain(&error)));
+            }
+            Request::Learn(answer) => {
+                let learned = self.driver.learn().await;
+                if let Err(error) = &learned {
+                    tracing::warn!(error = %crate::chain::chain(error), "the definitions could not be read anew; what was registered elsewhere is not known here yet");
+                }
+                // who asked may have gone
+                let _ = answer.send(learned.is_ok());
             }
         }
     }
@@ -521,11 +548,9 @@ impl<S: Store> HotLoop<S> {
         self.ticked = Instant::now();
         self.look_at_trial().await;
         self.watch.tick(self.driver.leases());
-        let figures = self.driver.figures();
-        metrics::figures(&figures);
-        self.health.set_unreadable(figures.unreadable);
-        metrics::parking(self.parking.len());
-        self.health.set_stuck(self.parking.stuck());
+        self.health.set_figures(self.driver.figures());
+        let (parking, stuck) = (self.parking.len(), self.parking.stuck());
+        self.health.set_parking(parking, stuck);
         self.look_for_vain_waits();
     }
 }

@@ -8,10 +8,14 @@ use baton_bus::{AckTag, Delivery, Publisher, park};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
+use super::elsewhere;
+use super::piece::Told;
 use crate::decode::Unusable;
 
 /// How many are put aside at once: each takes a lane of the publisher, and tasks need lanes more.
 const PARKING_MAX: usize = 2;
+/// How many messages are sent on at once.
+const FORWARDS_MAX: usize = 16;
 /// First and longest pause before one that could not be put aside is tried again.
 const AGAIN_MIN: Duration = Duration::from_millis(500);
 const AGAIN_MAX: Duration = Duration::from_secs(10);
@@ -24,6 +28,7 @@ const STUCK_AFTER: Duration = Duration::from_secs(30);
 pub(crate) struct Parking {
     publisher: Publisher,
     turns: Arc<Semaphore>,
+    forwards: Arc<Semaphore>,
     parking: JoinSet<(u64, AckTag)>,
     /// Since when each is under way, counted: several may come from one delivery.
     since: BTreeMap<u64, Instant>,
@@ -35,6 +40,7 @@ impl Parking {
         Self {
             publisher,
             turns: Arc::new(Semaphore::new(PARKING_MAX)),
+            forwards: Arc::new(Semaphore::new(FORWARDS_MAX)),
             parking: JoinSet::new(),
             since: BTreeMap::new(),
             begun: 0,
@@ -57,6 +63,25 @@ impl Parking {
         self.parking.spawn(async move {
             let _turn = turns.acquire().await;
             put_aside(&publisher, &delivery, &why).await;
+            (number, delivery.tag)
+        });
+    }
+
+    /// Begins to send on what a message holds for other inboxes; tried until the broker has it, or the channel it came on is gone and it comes again.
+    pub(crate) fn forward(&mut self, delivery: &Delivery, away: BTreeMap<u8, Vec<Told>>) {
+        let letters = elsewhere::letters(delivery, away);
+        let number = self.begun;
+        self.begun += 1;
+        self.since.insert(number, Instant::now());
+        let (publisher, turns) = (self.publisher.clone(), self.forwards.clone());
+        let delivery = delivery.clone();
+        self.parking.spawn(async move {
+            let _turn = turns.acquire().await;
+            let mut pause = AGAIN_MIN;
+            while delivery.is_current() && !elsewhere::send(&publisher, letters.clone()).await {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(AGAIN_MAX);
+            }
             (number, delivery.tag)
         });
     }

@@ -32,6 +32,15 @@ pub(crate) enum Piece {
         /// What is wrong with the rest of the message.
         broken: Option<Unusable>,
     },
+    /// What of a message is ours, when the rest of it is being sent on.
+    Mixed {
+        /// To be acknowledged, when both are over.
+        delivery: Delivery,
+        /// What is ours; kept, since the message says more than that.
+        told: Vec<Told>,
+        /// What is wrong with the rest of the message.
+        broken: Option<Unusable>,
+    },
     /// One report of a message under suspicion: its turn is this one alone, and the message is acknowledged when all of it is through.
     Part {
         /// It, as the message it would be alone.
@@ -59,10 +68,11 @@ pub(crate) type Told = (SagaId, Box<Input>);
 
 impl Piece {
     /// How many inputs it gives the driver.
-    pub(crate) const fn inputs(&self) -> usize {
+    pub(crate) fn inputs(&self) -> usize {
         match self {
             Self::Report { .. } | Self::Part { .. } | Self::Asked { .. } | Self::Dead(_) => 1,
             Self::Batch { inputs, .. } => *inputs,
+            Self::Mixed { told, .. } => told.len(),
             Self::Marker(..) => 0,
         }
     }
@@ -76,6 +86,10 @@ impl Piece {
             }
             Self::Batch { delivery, read, .. } => {
                 let told = read.take().unwrap_or_else(|| again(delivery));
+                into.extend((token..).zip(told).map(|(token, told)| asked(token, told)));
+            }
+            Self::Mixed { told, .. } => {
+                let told = told.iter().cloned();
                 into.extend((token..).zip(told).map(|(token, told)| asked(token, told)));
             }
             Self::Part { read, .. } => into.push(asked(token, read.clone())),

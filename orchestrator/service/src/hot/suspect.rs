@@ -13,6 +13,7 @@ use baton_driver::Store;
 use baton_messages::DeadReason;
 use uuid::Uuid;
 
+use super::elsewhere::Ours;
 use super::piece::Piece;
 use super::trial::{DEATHS_MAX, Note};
 use super::{HotError, HotLoop};
@@ -87,13 +88,14 @@ impl Suspect {
     pub(super) fn into_delivery(self) -> Delivery {
         self.delivery
     }
+}
 
-    fn read(&self, part: &Delivery) -> Result<Read, Unusable> {
-        if self.reports {
-            decode::report(part)
-        } else {
-            decode::inbox(part)
-        }
+/// Reads a part of a message, which is a report or a message of its own.
+fn read(reports: bool, part: &Delivery) -> Result<Read, Unusable> {
+    if reports {
+        decode::report(part)
+    } else {
+        decode::inbox(part)
     }
 }
 
@@ -132,7 +134,8 @@ impl<S: Store> HotLoop<S> {
             return Ok(());
         };
         if let Some((number, part)) = suspect.parts.pop_front() {
-            self.tried_alone(&suspect, number, part).await?;
+            let (message, reports) = (suspect.message, suspect.reports);
+            self.tried_alone(message, reports, number, part).await?;
         }
         if self.stop.is_cancelled() || !suspect.parts.is_empty() {
             // after a stop nobody knows whether the turn was committed: the whole message is given back
@@ -146,11 +149,11 @@ impl<S: Store> HotLoop<S> {
 
     async fn tried_alone(
         &mut self,
-        suspect: &Suspect,
+        message: Uuid,
+        reports: bool,
         number: u32,
         part: Delivery,
     ) -> Result<(), HotError> {
-        let message = suspect.message;
         let note = Note {
             message,
             part: number,
@@ -168,7 +171,13 @@ impl<S: Store> HotLoop<S> {
             self.dropped().await;
             return Ok(());
         }
-        match suspect.read(&part) {
+        match read(reports, &part) {
+            Ok(Read::Input(saga, input)) if !self.elsewhere.is_ours(saga) => {
+                // whose it is tries it alone, should it come there as often
+                if let Ours::Some(piece) = self.ours(part, Read::Input(saga, input)) {
+                    self.put(piece);
+                }
+            }
             Ok(Read::Input(saga, input)) => {
                 metrics::input(input.kind());
                 let read = (saga, input);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use baton_driver::{Store, StoreError};
 use baton_store::{AnySuspects, Suspects as _};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use uuid::Uuid;
 
 use super::HotLoop;
@@ -63,6 +63,8 @@ pub(super) struct Trial {
     stands: bool,
     /// Where whoever tries it says that it came to an end; none: the loop itself does.
     elsewhere: Option<oneshot::Receiver<()>>,
+    /// No other loop of this process tries anything meanwhile.
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl<S: Store> HotLoop<S> {
@@ -74,14 +76,32 @@ impl<S: Store> HotLoop<S> {
 
     /// Begins a try, however long writing it down takes; answers how often a process died over it. None when the process is stopped.
     pub(super) async fn begin(&mut self, note: Note) -> Option<u32> {
+        let turn = self.turn_to_try().await?;
         let deaths = self.noted(note).await?;
         self.trial = Some(Trial {
             note,
             begun: Instant::now(),
             stands: true,
             elsewhere: None,
+            _turn: turn,
         });
         Some(deaths)
+    }
+
+    /// Waits until no other loop of this process tries anything: each try ends by itself, and soon. None when the process is stopped.
+    async fn turn_to_try(&mut self) -> Option<Option<OwnedSemaphorePermit>> {
+        let turn = self.trials.clone().acquire_owned();
+        tokio::pin!(turn);
+        loop {
+            self.health.beat();
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return None,
+                // closed by nobody
+                turn = &mut turn => return Some(turn.ok()),
+                () = tokio::time::sleep(AGAIN_MAX) => {}
+            }
+        }
     }
 
     /// Lets somebody else try.

@@ -174,6 +174,9 @@ impl<S: Store> HotLoop<S> {
             }
             Piece::Batch {
                 delivery, broken, ..
+            }
+            | Piece::Mixed {
+                delivery, broken, ..
             } => {
                 let refused = verdicts.iter().flatten().find_map(unusable);
                 self.settle_delivery(delivery, broken.or(refused));
@@ -217,7 +220,7 @@ impl<S: Store> HotLoop<S> {
 
     /// Acknowledges as far as it may.
     pub(super) async fn acknowledge(&mut self) {
-        let (Some(inbox), Some(to)) = (&self.inbox, self.frontier.advance()) else {
+        let (Some(inbox), Some(to)) = (&mut self.inbox, self.frontier.advance()) else {
             return;
         };
         if let Err(stale) = inbox.ack_until(&to).await {

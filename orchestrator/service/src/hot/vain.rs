@@ -9,7 +9,6 @@ use baton_bus::{Consumer, Link};
 use baton_driver::Store;
 
 use super::HotLoop;
-use crate::metrics;
 
 /// How long a wait may last before it is said: several tries of whatever should end it.
 const VAIN_AFTER: Duration = Duration::from_secs(30);
@@ -70,7 +69,6 @@ impl<S: Store> HotLoop<S> {
             (FULL, up && !self.driver.has_room()),
         ];
         let vain = self.vain.look(&waits, Instant::now());
-        metrics::vain(vain.len());
         self.health.set_vain(vain);
     }
 }

@@ -16,18 +16,15 @@ use crate::chain::chain;
 
 /// How often everything is bound again.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// How often the definitions are read while another process leads.
+const FOLLOW_EVERY: Duration = Duration::from_secs(5);
 /// Pause before what failed is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
-
-/// Waits until the definitions were read for the first time; none when that will not be.
-pub(super) async fn first_look(shared: &Shared) -> Option<()> {
-    shared.live.clone().changed().await.ok()
-}
 
 /// Keeps the live triggers and the bindings until the process stops.
 pub(super) async fn keep(
     shared: Shared,
-    live: watch::Sender<Arc<Live>>,
+    live: Arc<watch::Sender<Arc<Live>>>,
     mut looks: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
     let mut state = shared.bus.state();
@@ -67,6 +64,40 @@ pub(super) async fn keep(
                 AGAIN
             }
         };
+    }
+}
+
+/// Keeps the live triggers while another process leads and binds what they need: for the API here, which names them.
+pub(crate) async fn follow(
+    shared: Shared,
+    live: Arc<watch::Sender<Arc<Live>>>,
+    mut looks: mpsc::Receiver<oneshot::Sender<()>>,
+) {
+    loop {
+        let look = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            look = looks.recv() => match look {
+                Some(look) => Some(look),
+                None => return,
+            },
+            () = tokio::time::sleep(FOLLOW_EVERY) => None,
+        };
+        if !shared.router.leads() {
+            match shared.reader.definitions().await {
+                Ok(rows) if !shared.router.leads() => {
+                    let now = Arc::new(live.borrow().with(rows));
+                    live.send_replace(now);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(error = %chain(&error), "the definitions could not be read anew");
+                }
+            }
+        }
+        if let Some(told) = look {
+            // whoever asked may have gone
+            let _ = told.send(());
+        }
     }
 }
 

@@ -13,7 +13,6 @@ use uuid::Uuid;
 
 use super::{Live, Shared, letters};
 use crate::chain::chain;
-use crate::hot::mail::Request;
 use crate::hot::trial::DEATHS_MAX;
 
 /// Events read at once after a start.
@@ -74,7 +73,7 @@ async fn left_over(shared: &Shared) -> Result<(), Stopping> {
             "events that were kept are carried out again"
         );
         let batch = named(&format!("{}-{}", first.seq, last.seq));
-        let begun = shared.post.alone(batch, 0).await.ok_or(Stopping)?;
+        let begun = shared.router.alone(batch, 0).await.ok_or(Stopping)?;
         if begun.deaths == 0 {
             carry_out(shared, rows).await?;
             begun.over();
@@ -84,13 +83,13 @@ async fn left_over(shared: &Shared) -> Result<(), Stopping> {
         for row in rows {
             one_left_over(shared, row).await?;
         }
-        shared.post.alone(batch, 0).await.ok_or(Stopping)?.over();
+        shared.router.alone(batch, 0).await.ok_or(Stopping)?.over();
     }
 }
 
 async fn one_left_over(shared: &Shared, row: EventRow) -> Result<(), Stopping> {
     let event = named(&format!("{} {}", row.event.source, row.event.id));
-    let begun = shared.post.alone(event, 0).await.ok_or(Stopping)?;
+    let begun = shared.router.alone(event, 0).await.ok_or(Stopping)?;
     if begun.deaths < DEATHS_MAX {
         carry_out(shared, vec![row]).await?;
         begun.over();
@@ -377,22 +376,10 @@ pub(super) async fn decided(
     saga: SagaId,
     input: Input,
 ) -> Result<Verdict, Stopping> {
-    let mut pause = super::AGAIN_MIN;
-    loop {
-        let (answer, told) = oneshot::channel();
-        let request = Request::Input {
-            saga,
-            input: Box::new(input.clone()),
-            answer,
-        };
-        if shared.post.requests.send(request).await.is_err() {
-            return Err(Stopping);
-        }
-        match told.await {
-            Ok(verdict) => return Ok(verdict),
-            Err(_) if shared.pause(&mut pause).await => {}
-            Err(_) => return Err(Stopping),
-        }
+    let decided = shared.router.decided_at_last(saga, input);
+    tokio::select! {
+        decided = decided => decided.map_err(|_| Stopping),
+        () = shared.stop.cancelled() => Err(Stopping),
     }
 }
 

@@ -114,7 +114,7 @@ async fn alone(
     delivery: &Delivery,
 ) -> Option<Unusable> {
     // none: the process stops
-    let begun = shared.post.alone(suspect::name(delivery), 0).await?;
+    let begun = shared.router.alone(suspect::name(delivery), 0).await?;
     if begun.deaths >= DEATHS_MAX {
         let error = format!(
             "the orchestrator died {} times while it worked on this event alone; it was delivered {} times",

@@ -7,12 +7,11 @@ use baton_driver::DeadLetterRow;
 use baton_messages::{DeadReason, Event, dead, topology};
 use baton_store::{Effect, EventRow, Settled, TriggerRef};
 use serde_json::json;
-use tokio::sync::oneshot;
 
 use super::Shared;
 use super::carrier::Stopping;
 use crate::clock;
-use crate::hot::mail::{Letter, Letters};
+use crate::hot::mail::Letter;
 
 /// Keeps a letter for each effect that was refused.
 pub(super) async fn keep_refused(
@@ -60,18 +59,7 @@ pub(super) async fn keep_deadly(
 pub(super) async fn keep(shared: &Shared, letters: Vec<Letter>) -> Result<(), Stopping> {
     let mut pause = super::AGAIN_MIN;
     while !letters.is_empty() {
-        let (kept, told) = oneshot::channel();
-        let letters = letters.clone();
-        if shared
-            .post
-            .dead
-            .send(Letters { letters, kept })
-            .await
-            .is_err()
-        {
-            return Err(Stopping);
-        }
-        if told.await.is_ok() {
+        if shared.router.keep(letters.clone()).await {
             return Ok(());
         }
         if !shared.pause(&mut pause).await {

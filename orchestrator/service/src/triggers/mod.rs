@@ -26,20 +26,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_bus::Bus;
-use baton_driver::SubscriptionRow;
 use baton_store::{AnyReader, AnyTriggers};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::Router;
 use crate::config::TriggersConfig;
-use crate::hot::mail::Post;
+pub(crate) use bindings::follow;
 use hooks::Hooks;
 pub(crate) use live::{Live, claims_a_hook, listens};
 pub(crate) use schedules::{
-    Command as ScheduleCommand, Shown as ScheduleShown, What as ScheduleAsked,
-    shown as show_schedule,
+    Command as ScheduleCommand, Done as ScheduleDone, Shown as ScheduleShown,
+    What as ScheduleAsked, shown as show_schedule,
 };
+pub(crate) use search::search;
 pub(crate) use taker::Incoming;
 
 /// Events from hooks that wait to be kept: each waits for an answer, so that more would only wait longer.
@@ -57,38 +58,70 @@ const AGAIN_MAX: Duration = Duration::from_secs(5);
 /// What the API uses.
 #[derive(Clone)]
 pub(crate) struct Triggers {
-    /// Events to be taken in.
-    pub(crate) incoming: mpsc::Sender<Incoming>,
     /// Live triggers.
     pub(crate) live: watch::Receiver<Arc<Live>>,
     /// Hooks' secrets and limits.
     pub(crate) hooks: Arc<Hooks>,
-    /// Operators' requests about schedules.
-    pub(crate) schedules: mpsc::Sender<ScheduleCommand>,
     /// How events are published.
     pub(crate) bus: Bus,
-    look: mpsc::Sender<oneshot::Sender<()>>,
+    router: Arc<Router>,
 }
 
 impl Triggers {
-    /// A definition was registered: its triggers are live, and the queue is bound to what they need where they need events of the bus, when this
-    /// returns; or the time was over, and they will be.
+    pub(crate) fn new(hooks: Hooks, shared: &Shared) -> Self {
+        Self {
+            live: shared.live.clone(),
+            hooks: Arc::new(hooks),
+            bus: shared.bus.clone(),
+            router: shared.router.clone(),
+        }
+    }
+
+    /// A definition was registered: everybody knows it, its triggers are live, and the queue is bound to what they need where they need events of
+    /// the bus, when this returns; or the time was over, and they will be.
     pub(crate) async fn registered(&self, name: &str, version: u32, bound: bool, limit: Duration) {
-        let (done, told) = oneshot::channel();
-        if self.look.send(done).await.is_err() {
+        if !self.router.is_alone() {
+            // everybody was told when it was registered
             return;
         }
         let mut live = self.live.clone();
+        let is_live = |live: &Arc<Live>| live.definition(name, version).is_some();
         let looked = async {
-            let is_live = |live: &Arc<Live>| live.definition(name, version).is_some();
-            let ended = live.wait_for(is_live).await.is_err();
-            if bound && !ended {
-                // the process ends: whoever starts next looks anew
-                let _ = told.await;
+            let telling = self.router.tell_everybody();
+            if bound {
+                telling.await;
+                return;
+            }
+            tokio::pin!(telling);
+            tokio::select! {
+                () = &mut telling => {}
+                // what is live needs nothing of the bus
+                _ = live.wait_for(is_live) => {}
             }
         };
         let _ = tokio::time::timeout(limit, looked).await;
     }
+}
+
+/// Where whoever leads is asked.
+#[derive(Clone)]
+pub(crate) struct Lead {
+    /// Events to be taken in.
+    pub(crate) incoming: mpsc::Sender<Incoming>,
+    /// Operators' requests about schedules.
+    pub(crate) schedules: mpsc::Sender<ScheduleCommand>,
+    /// To look at the definitions anew; told when what they need is bound.
+    pub(crate) look: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+/// What the parts are made of, each time this process begins to lead.
+pub(crate) struct Leading {
+    shared: Shared,
+    live: Arc<watch::Sender<Arc<Live>>>,
+    batch_max: usize,
+    prefetch: u16,
+    keep: Duration,
+    instance: String,
 }
 
 /// The parts, before they run.
@@ -101,23 +134,30 @@ pub(crate) struct Parts {
     incoming: mpsc::Receiver<Incoming>,
     to_taker: mpsc::Sender<Incoming>,
     looks: mpsc::Receiver<oneshot::Sender<()>>,
-    live: watch::Sender<Arc<Live>>,
+    live: Arc<watch::Sender<Arc<Live>>>,
     commands: mpsc::Receiver<ScheduleCommand>,
-    subscribed: mpsc::Receiver<Vec<SubscriptionRow>>,
 }
 
 /// What every part uses.
 #[derive(Clone)]
 pub(crate) struct Shared {
-    tables: AnyTriggers,
-    reader: AnyReader,
-    post: Post,
-    bus: Bus,
-    live: watch::Receiver<Arc<Live>>,
-    stop: CancellationToken,
+    pub(crate) tables: AnyTriggers,
+    pub(crate) reader: AnyReader,
+    pub(crate) router: Arc<Router>,
+    pub(crate) bus: Bus,
+    pub(crate) live: watch::Receiver<Arc<Live>>,
+    pub(crate) stop: CancellationToken,
 }
 
 impl Shared {
+    /// The same, until something narrower than the process stops.
+    pub(crate) fn until(&self, stop: CancellationToken) -> Self {
+        Self {
+            stop,
+            ..self.clone()
+        }
+    }
+
     /// Waits before another try, a little longer each time; false when the process is to stop instead.
     async fn pause(&self, pause: &mut Duration) -> bool {
         let lasts = *pause;
@@ -129,58 +169,60 @@ impl Shared {
     }
 }
 
-/// What the parts are made with.
-pub(crate) struct Uses {
-    pub(crate) tables: AnyTriggers,
-    pub(crate) reader: AnyReader,
-    pub(crate) post: Post,
-    pub(crate) bus: Bus,
-    /// Steps that begin to wait.
-    pub(crate) subscribed: mpsc::Receiver<Vec<SubscriptionRow>>,
-    pub(crate) stop: CancellationToken,
+/// Where requests to look anew are asked while another process leads, or none does.
+pub(crate) fn looks() -> (
+    mpsc::Sender<oneshot::Sender<()>>,
+    mpsc::Receiver<oneshot::Sender<()>>,
+) {
+    mpsc::channel(LOOKS_MAX)
 }
 
-/// Makes the parts and the API's end of them.
-pub(crate) fn parts(
-    config: &TriggersConfig,
-    hooks: Hooks,
-    instance: String,
-    uses: Uses,
-) -> (Triggers, Parts) {
-    let (to_taker, incoming) = mpsc::channel(INCOMING_MAX);
-    let (look, looks) = mpsc::channel(LOOKS_MAX);
-    let (to_schedules, commands) = mpsc::channel(COMMANDS_MAX);
-    let (live, seen) = watch::channel(Arc::new(Live::default()));
-    let handle = Triggers {
-        incoming: to_taker.clone(),
-        live: seen.clone(),
-        hooks: Arc::new(hooks),
-        schedules: to_schedules,
-        bus: uses.bus.clone(),
-        look,
-    };
-    let shared = Shared {
-        tables: uses.tables,
-        reader: uses.reader,
-        post: uses.post,
-        bus: uses.bus,
-        live: seen,
-        stop: uses.stop,
-    };
-    let parts = Parts {
-        shared,
-        batch_max: config.batch_max,
-        prefetch: config.prefetch,
-        keep: Duration::from_secs(config.keep_events_h * 3600),
-        instance,
-        incoming,
-        to_taker,
-        looks,
-        live,
-        commands,
-        subscribed: uses.subscribed,
-    };
-    (handle, parts)
+/// The live triggers: written by whoever reads the definitions.
+pub(crate) fn nothing_live() -> Arc<watch::Sender<Arc<Live>>> {
+    Arc::new(watch::Sender::new(Arc::new(Live::default())))
+}
+
+impl Leading {
+    pub(crate) fn new(
+        config: &TriggersConfig,
+        instance: String,
+        shared: Shared,
+        live: Arc<watch::Sender<Arc<Live>>>,
+    ) -> Self {
+        Self {
+            shared,
+            live,
+            batch_max: config.batch_max,
+            prefetch: config.prefetch,
+            keep: Duration::from_secs(config.keep_events_h * 3600),
+            instance,
+        }
+    }
+
+    /// Makes the parts, which run until `stop`, and the others' end of them.
+    pub(crate) fn begin(&self, stop: CancellationToken) -> (Lead, Parts) {
+        let (to_taker, incoming) = mpsc::channel(INCOMING_MAX);
+        let (look, looks) = mpsc::channel(LOOKS_MAX);
+        let (to_schedules, commands) = mpsc::channel(COMMANDS_MAX);
+        let lead = Lead {
+            incoming: to_taker.clone(),
+            schedules: to_schedules,
+            look,
+        };
+        let parts = Parts {
+            shared: self.shared.until(stop),
+            batch_max: self.batch_max,
+            prefetch: self.prefetch,
+            keep: self.keep,
+            instance: self.instance.clone(),
+            incoming,
+            to_taker,
+            looks,
+            live: self.live.clone(),
+            commands,
+        };
+        (lead, parts)
+    }
 }
 
 impl Parts {
@@ -189,13 +231,19 @@ impl Parts {
         let shared = self.shared;
         let (to_carrier, carried) = mpsc::channel(CARRYING_MAX);
         let mut all = JoinSet::new();
+        // from here on: what was read before is not what whoever led before us went by last
+        let mut read = self.live.subscribe();
         let bindings = bindings::keep(shared.clone(), self.live, self.looks);
         all.spawn(async move {
             bindings.await;
             "bindings"
         });
         // Until the definitions are read nobody can say what an event is for.
-        if bindings::first_look(&shared).await.is_none() {
+        let first = tokio::select! {
+            read = read.changed() => read.is_ok(),
+            () = shared.stop.cancelled() => false,
+        };
+        if !first {
             return "bindings";
         }
         let carrier = carrier::carry(shared.clone(), carried);
@@ -223,11 +271,6 @@ impl Parts {
         all.spawn(async move {
             purge.await;
             "purge of events"
-        });
-        let search = search::search(shared.clone(), self.subscribed);
-        all.spawn(async move {
-            search.await;
-            "search of events"
         });
         let schedules = schedules::run(shared, self.commands);
         all.spawn(async move {

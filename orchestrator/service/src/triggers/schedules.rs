@@ -13,6 +13,7 @@ use baton_engine::definition::{CATCH_UP_MAX, CatchUp, Overlap, rfc3339};
 use baton_engine::trigger::on_schedule;
 use baton_messages::{InputId, SagaId, Start, Timestamp};
 use baton_store::{ScheduleRow, TriggerRef, Triggers as _};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::carrier::{Stopping, started, stubborn};
@@ -38,7 +39,8 @@ pub(crate) struct Command {
 }
 
 /// What an operator may ask of a schedule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum What {
     /// Fire no more.
     Pause,
@@ -49,6 +51,7 @@ pub(crate) enum What {
 }
 
 /// What became of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Done {
     /// The schedule afterwards.
     pub(crate) shown: Shown,
@@ -59,7 +62,7 @@ pub(crate) struct Done {
 }
 
 /// A schedule as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Shown {
     pub(crate) definition: String,
     pub(crate) version: u32,

@@ -8,7 +8,6 @@ use tokio::sync::mpsc;
 
 use super::Shared;
 use super::carrier::{Stopping, stubborn, wake};
-use crate::hot::mail::Heard;
 
 /// Kept events read at once: each may be as large as a message.
 const KEPT_MAX: usize = 64;
@@ -16,7 +15,7 @@ const KEPT_MAX: usize = 64;
 const SIDE_BY_SIDE: usize = 64;
 
 /// Searches for each wait the loop tells of, until the process stops.
-pub(super) async fn search(shared: Shared, mut subscribed: mpsc::Receiver<Vec<SubscriptionRow>>) {
+pub(crate) async fn search(shared: Shared, mut subscribed: mpsc::Receiver<Vec<SubscriptionRow>>) {
     loop {
         let new = tokio::select! {
             () = shared.stop.cancelled() => return,
@@ -29,8 +28,7 @@ pub(super) async fn search(shared: Shared, mut subscribed: mpsc::Receiver<Vec<Su
                 return;
             }
             let done = some.iter().map(|waits| (waits.saga, waits.step.clone()));
-            let told = Heard::Searched(done.collect());
-            if shared.post.heard.send(told).await.is_err() {
+            if !shared.router.searched(done.collect()).await {
                 return;
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, LogRow, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
-use baton_messages::{SagaId, TaskType};
+use baton_messages::{Manifest, SagaId, TaskType};
 use uuid::Uuid;
 
 use super::MemoryStore;
@@ -198,6 +198,10 @@ impl Reader for MemoryStore {
 
     async fn definitions(&self) -> Result<Vec<DefinitionRow>, StoreError> {
         Ok(self.tables().definitions.values().cloned().collect())
+    }
+
+    async fn manifests(&self) -> Result<Vec<Manifest>, StoreError> {
+        Ok(self.tables().manifests.values().cloned().collect())
     }
 
     async fn definition(

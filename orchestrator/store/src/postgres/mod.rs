@@ -5,6 +5,7 @@
 //! beside the driver has connections of its own, pooled.
 
 mod beside;
+mod cluster;
 mod columns;
 mod commit;
 mod connect;
@@ -31,6 +32,7 @@ use baton_driver::{
 use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 
 pub use beside::{PostgresSuspects, PostgresTokens};
+pub use cluster::{PARTITIONS, PostgresCluster};
 pub use open::PostgresError;
 pub use options::PostgresOptions;
 pub use ownership::Ownership;
@@ -45,7 +47,7 @@ use options::Target;
 use ownership::{Renewal, Taken};
 use session::Session;
 
-/// The one partition that is driven: it has all slices.
+/// The partition of a store that has one: it has all slices.
 pub const PARTITION: u8 = 0;
 
 /// Connections that write beside the session: the lease, triggers, and what else the API writes.
@@ -55,21 +57,14 @@ const LEASE_MARGIN: Duration = Duration::from_millis(100);
 /// And at least so often: its owner may give it up before.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// For how long somebody else's lease is waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Patience {
-    /// Until it would have ended: an owner that renews it is alive.
-    OneLease,
-    /// Until it is given up, or has ended.
-    Forever,
-}
-
 /// The store in one PostgreSQL database, as the owner of a partition has it.
 #[derive(Debug)]
 pub struct PostgresStore {
     partition: Partition,
     session: Session,
     beside: Connections,
+    /// Whether nobody else uses those connections.
+    alone: bool,
     reader: PostgresReader,
     renewal: Renewal,
 }
@@ -99,27 +94,12 @@ pub struct PartitionStatus {
 }
 
 impl PostgresStore {
-    /// Takes ownership of the partition, making the tables if they are not there, and brings them to this version. A lease that nobody
+    /// Takes ownership of the only partition of a store that has one, making the tables if they are not there, and brings them to this version. A lease that nobody
     /// renews is waited for.
     ///
     /// # Errors
     /// [`PostgresError`]: another orchestrator has it, the tables are newer, the server cannot be reached or refuses.
     pub async fn open(options: &PostgresOptions) -> Result<Self, PostgresError> {
-        Self::open_with(options, Patience::OneLease).await
-    }
-
-    /// As [`Self::open`], but stands by for as long as another one has it: until that one gives it up, or no longer renews its lease.
-    ///
-    /// # Errors
-    /// [`PostgresError`]: the tables are newer, the server cannot be reached or refuses.
-    pub async fn stand_by(options: &PostgresOptions) -> Result<Self, PostgresError> {
-        Self::open_with(options, Patience::Forever).await
-    }
-
-    async fn open_with(
-        options: &PostgresOptions,
-        patience: Patience,
-    ) -> Result<Self, PostgresError> {
         let target = Target::of(options)?;
         let place = target.place.as_str();
         let beside = Connections::new(&target, options, Use::Write, WRITERS + 1)?;
@@ -134,7 +114,7 @@ impl PostgresStore {
             });
         }
         let owner = options.owner.clone().unwrap_or_else(process_and_host);
-        let partition = take(&beside, place, &owner, options.lease_ms, patience).await?;
+        let partition = take(&beside, place, &owner, options.lease_ms).await?;
         tracing::info!(
             database = place,
             partition = partition.id,
@@ -147,8 +127,26 @@ impl PostgresStore {
             session: Session::new(beside.clone(), partition),
             renewal: Renewal::start(beside.clone(), partition, options.lease_ms),
             beside,
+            alone: true,
             reader: PostgresReader::new(reading),
         })
+    }
+
+    /// A partition that was taken just now, with the connections of its member.
+    fn of_cluster(
+        partition: Partition,
+        beside: Connections,
+        reader: PostgresReader,
+        lease_ms: u64,
+    ) -> Self {
+        Self {
+            partition,
+            session: Session::new(beside.clone(), partition),
+            renewal: Renewal::start(beside.clone(), partition, lease_ms),
+            beside,
+            alone: false,
+            reader,
+        }
     }
 
     /// The partition and the epoch under which this process owns it.
@@ -196,13 +194,16 @@ impl PostgresStore {
             partition,
             mut session,
             beside,
+            alone,
             reader: _,
             renewal,
         } = self;
         drop(renewal);
         session.end();
         let released = ownership::release(&beside, partition).await;
-        beside.close();
+        if alone {
+            beside.close();
+        }
         released.map_err(|fault| fault.read("a partition, to give it up"))
     }
 }
@@ -279,7 +280,6 @@ async fn take(
     place: &str,
     owner: &str,
     lease_ms: u64,
-    patience: Patience,
 ) -> Result<Partition, PostgresError> {
     let (mut told, mut ends) = (None, None);
     loop {
@@ -292,7 +292,7 @@ async fn take(
         };
         let now = Instant::now();
         let end = *ends.get_or_insert(now + left);
-        if patience == Patience::OneLease && now >= end {
+        if now >= end {
             return Err(PostgresError::Owned {
                 place: place.to_owned(),
                 partition: PARTITION,

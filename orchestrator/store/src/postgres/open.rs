@@ -8,10 +8,16 @@ use refinery::{Migration, Runner};
 use super::fault::Fault;
 
 /// The tables, version by version; what was released is never edited.
-const MIGRATIONS: [(&str, &str); 1] = [(
-    "V1__init",
-    include_str!("../../migrations/postgres/V1__init.sql"),
-)];
+const MIGRATIONS: [(&str, &str); 2] = [
+    (
+        "V1__init",
+        include_str!("../../migrations/postgres/V1__init.sql"),
+    ),
+    (
+        "V2__members",
+        include_str!("../../migrations/postgres/V2__members.sql"),
+    ),
+];
 /// Where it stands which of them were applied.
 const HISTORY: &str = "baton_schema_history";
 /// The advisory lock under which they are applied: "BATN", then a word for this use.
@@ -105,9 +111,9 @@ pub enum PostgresError {
         /// Who.
         owner: String,
     },
-    /// Slices lie where this version does not look.
+    /// Slices lie where nobody looks.
     #[error(
-        "open store at {place}: {slices} of its slices lie in partitions this version does not drive (it drives partition 0 alone). Use the program that laid them out; after an import that was not finished, drop the database, make it anew and import again"
+        "open store at {place}: {slices} of its slices lie in partitions that cannot be driven. After an import that was not finished, drop the database, make it anew and import again; an import needs a database that no orchestrator was ever started on"
     )]
     Partitions {
         /// Hosts and database.

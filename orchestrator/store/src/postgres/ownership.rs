@@ -98,7 +98,7 @@ pub(crate) async fn slices_elsewhere(connections: &Connections, id: u8) -> Resul
 }
 
 /// What `PostgreSQL` multiplies an interval by.
-fn lease(lease_ms: u64) -> f64 {
+pub(crate) fn lease(lease_ms: u64) -> f64 {
     // a lease is a few seconds: exact
     f64::from(u32::try_from(lease_ms).unwrap_or(u32::MAX))
 }

@@ -87,7 +87,10 @@ pub(crate) const UNSERVED_BY_TYPE: &str = "SELECT task_type, count(*) FROM unser
 /// The sagas that do.
 pub(crate) const UNSERVED: &str = "SELECT task_type, saga FROM unserved WHERE partition = $1 ORDER BY task_type COLLATE \"C\", saga LIMIT $2";
 
-/// The end of the log, last first: one partition has all of it.
+/// The partitions there are: as many as the store was made with.
+pub(crate) const PARTITIONS: &str = "SELECT id FROM partitions ORDER BY id";
+
+/// The end of a partition's log, last first.
 pub(crate) const LAST_ENTRIES: &str =
     "SELECT s.id, r.entry FROM records r JOIN sagas s ON s.number = r.saga
     WHERE r.partition = $1 ORDER BY r.log_seq DESC LIMIT $2";

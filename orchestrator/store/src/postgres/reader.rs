@@ -1,8 +1,10 @@
 //! Reading beside the driver, through connections of its own that cannot write.
 
+use std::collections::BTreeMap;
+
 use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
-use baton_messages::{DeadReason, SagaId, TaskType};
+use baton_messages::{DeadReason, Manifest, SagaId, TaskType};
 use deadpool_postgres::{GenericClient, Object};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{IsolationLevel, Row};
@@ -15,9 +17,9 @@ use super::columns::{
 use super::connect::{Connections, rows};
 use super::fault::Fault;
 use super::load::{self, each};
+use super::queries;
 use super::rows::kind_word;
 use super::triggers::{event_row, schedule_row, type_column};
-use super::{PARTITION, queries};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter, SagaLog,
     Unserved, WorkItemCursor, WorkItemView, page, page_rows,
@@ -36,7 +38,7 @@ impl PostgresReader {
         Self { connections }
     }
 
-    async fn read<T>(
+    pub(crate) async fn read<T>(
         &self,
         what: &'static str,
         work: impl AsyncFnOnce(&mut Object) -> Result<T, Fault>,
@@ -133,23 +135,29 @@ impl Reader for PostgresReader {
     }
 
     async fn unserved(&self, limit: usize) -> Result<Unserved, StoreError> {
-        let partition = i16::from(PARTITION);
         let of_name = |text: &str| TaskType::new(text).ok();
         self.read("who waits for a worker", async |client| {
             // one transaction: both of the same moment
             let seen = moment(client).await?;
-            let by_type = rows(&seen, queries::UNSERVED_BY_TYPE, &[&partition]).await?;
-            let first: [&(dyn ToSql + Sync); 2] = [&partition, &limited(limit)];
-            let first = rows(&seen, queries::UNSERVED, &first).await?;
-            let waiting = Unserved {
-                by_type: each(&by_type, |row| {
-                    let count = usize::try_from(get::<i64>(row, 1)?).unwrap_or(usize::MAX);
-                    Ok((word(row, 0, of_name)?, count))
-                })?,
-                first: each(&first, |row| Ok((word(row, 0, of_name)?, saga_id(row, 1)?)))?,
-            };
+            let (mut by_type, mut all) = (BTreeMap::<TaskType, usize>::new(), Vec::new());
+            for partition in rows(&seen, queries::PARTITIONS, &[]).await? {
+                let partition: i16 = get(&partition, 0)?;
+                for row in rows(&seen, queries::UNSERVED_BY_TYPE, &[&partition]).await? {
+                    let count = usize::try_from(get::<i64>(&row, 1)?).unwrap_or(usize::MAX);
+                    *by_type.entry(word(&row, 0, of_name)?).or_default() += count;
+                }
+                let first: [&(dyn ToSql + Sync); 2] = [&partition, &limited(limit)];
+                for row in rows(&seen, queries::UNSERVED, &first).await? {
+                    all.push((word(&row, 0, of_name)?, saga_id(&row, 1)?));
+                }
+            }
             seen.commit().await?;
-            Ok(waiting)
+            all.sort();
+            all.truncate(limit);
+            Ok(Unserved {
+                by_type: by_type.into_iter().collect(),
+                first: all,
+            })
         })
         .await
     }
@@ -171,17 +179,26 @@ impl Reader for PostgresReader {
     }
 
     async fn last_entries(&self, limit: usize) -> Result<Vec<(SagaId, Entry)>, StoreError> {
-        let values: [&(dyn ToSql + Sync); 2] = [&i16::from(PARTITION), &limited(limit)];
-        let mut found = self
-            .list(
-                "the end of the log",
-                queries::LAST_ENTRIES,
-                &values,
-                |row| Ok((saga_id(row, 0)?, document::<Entry>(row, 1)?)),
-            )
-            .await?;
-        found.reverse();
-        Ok(found)
+        const WHAT: &str = "the end of the log";
+        let partitions = self.list(WHAT, queries::PARTITIONS, &[], |row| get::<i16>(row, 0));
+        let mut found = Vec::new();
+        for partition in partitions.await? {
+            let values: [&(dyn ToSql + Sync); 2] = [&partition, &limited(limit)];
+            let mut last = self
+                .list(WHAT, queries::LAST_ENTRIES, &values, |row| {
+                    Ok((saga_id(row, 0)?, document::<Entry>(row, 1)?))
+                })
+                .await?;
+            last.reverse();
+            if found.is_empty() {
+                found = last;
+            } else {
+                // what one partition committed stays in its order
+                found.extend(last);
+                found.sort_by_key(|(_, entry): &(SagaId, Entry)| entry.at);
+            }
+        }
+        Ok(found.split_off(found.len().saturating_sub(limit)))
     }
 
     async fn work_items(
@@ -274,6 +291,11 @@ impl Reader for PostgresReader {
 
     async fn definitions(&self) -> Result<Vec<DefinitionRow>, StoreError> {
         self.list("definitions", load::DEFINITIONS, &[], load::definition_row)
+            .await
+    }
+
+    async fn manifests(&self) -> Result<Vec<Manifest>, StoreError> {
+        self.list("manifests", load::MANIFESTS, &[], |row| document(row, 0))
             .await
     }
 

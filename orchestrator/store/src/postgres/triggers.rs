@@ -50,7 +50,9 @@ const KEYS_PURGE: &str = "DELETE FROM keys WHERE ctid = ANY (ARRAY
     (SELECT k.ctid FROM keys k WHERE k.until < $1 AND NOT (SELECT s.active FROM sagas s WHERE s.id = k.saga)
      ORDER BY k.until, k.definition, k.digest LIMIT $2))";
 const SCHEDULE_PUT: &str = "INSERT INTO schedules (definition, name, trigger_no, after, last_at, last_saga, paused, skipped, skipped_at, skipped_why)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (definition, name) DO UPDATE SET trigger_no = excluded.trigger_no,
+    SELECT $1::text, $2::text, $3::bigint, $4::bigint, $5::bigint, $6::uuid, $7::boolean, $8::bigint, $9::bigint, $10::text
+    WHERE $11::text IS NULL OR EXISTS (SELECT 1 FROM partitions WHERE id = 0 AND owner = $11 AND lease_until > clock_timestamp())
+    ON CONFLICT (definition, name) DO UPDATE SET trigger_no = excluded.trigger_no,
     after = excluded.after, last_at = excluded.last_at, last_saga = excluded.last_saga, paused = excluded.paused,
     skipped = excluded.skipped, skipped_at = excluded.skipped_at, skipped_why = excluded.skipped_why";
 const SCHEDULE_REMOVE: &str = "DELETE FROM schedules WHERE definition = $1 AND name = $2";
@@ -113,11 +115,25 @@ pub(crate) fn schedule_row(row: &Row) -> Result<ScheduleRow, Fault> {
 #[derive(Debug, Clone)]
 pub struct PostgresTriggers {
     connections: Connections,
+    /// Whoever leads is alone in writing how far schedules have come.
+    leader: Option<String>,
 }
 
 impl PostgresTriggers {
     pub(crate) const fn new(connections: Connections) -> Self {
-        Self { connections }
+        Self {
+            connections,
+            leader: None,
+        }
+    }
+
+    /// The same, for a member of a cluster: of schedules it writes nothing while another leads.
+    #[must_use]
+    pub(crate) fn led_by(self, name: &str) -> Self {
+        Self {
+            leader: Some(name.to_owned()),
+            ..self
+        }
     }
 
     async fn list<T>(
@@ -245,7 +261,7 @@ impl Triggers for PostgresTriggers {
     }
 
     async fn put_schedule(&self, row: ScheduleRow) -> Result<(), StoreError> {
-        let values: [&(dyn ToSql + Sync); 10] = [
+        let values: [&(dyn ToSql + Sync); 11] = [
             &owned(&row.definition),
             &owned(&row.name),
             &i64::from(row.trigger),
@@ -256,9 +272,13 @@ impl Triggers for PostgresTriggers {
             &i64::from(row.skipped),
             &row.skipped_at.map(|at| int(at.0)),
             &row.skipped_why.as_deref().map(owned),
+            &self.leader,
         ];
-        let put = self.change("a schedule, to keep it", SCHEDULE_PUT, &values);
-        put.await.map(|_| ())
+        const WHAT: &str = "a schedule, to keep it";
+        match self.change(WHAT, SCHEDULE_PUT, &values).await? {
+            0 => Err(Fault::Fenced.read(WHAT)),
+            _ => Ok(()),
+        }
     }
 
     async fn remove_schedule(&self, definition: String, name: String) -> Result<(), StoreError> {

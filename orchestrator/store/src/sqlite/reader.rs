@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use baton_driver::store::BoxError;
 use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
-use baton_messages::{DeadReason, SagaId};
+use baton_messages::{DeadReason, Manifest, SagaId};
 use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleResult};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
@@ -18,12 +18,16 @@ use super::columns::{
 use super::load::{self, all, definitions};
 use super::schema::{OpenError, open_for_reading};
 use super::{SqliteOptions, one_saga, queries, triggers};
+use crate::Partition;
+use crate::cluster::{Member, Owned, View};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter, SagaLog,
     Unserved, WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
+
+const OWNED: &str = "SELECT id, epoch, coalesce((SELECT max(log_seq) FROM records r WHERE r.partition = p.id), 0), watermark FROM partitions p ORDER BY id";
 
 /// An id that sorts after every other: where a list that runs backwards begins.
 const LAST_ID: [u8; 17] = [0xff; 17];
@@ -43,6 +47,35 @@ impl SqliteReader {
         // opened once here, so that whoever names a wrong file hears of it at once
         drop(open_for_reading(path.as_ref(), options.busy_timeout_ms)?);
         Self::new(path.as_ref().to_path_buf(), options)
+    }
+
+    /// How the store stands as a cluster of one.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn cluster(&self, alone: &Member) -> Result<View, StoreError> {
+        let owner = alone.name.clone();
+        let partitions = self
+            .read("the partition", move |conn| {
+                all(conn, OWNED, [], |row| {
+                    Ok(Owned {
+                        partition: Partition {
+                            id: row.get(0)?,
+                            epoch: uint(row.get(1)?),
+                        },
+                        owner: owner.clone(),
+                        // the lock on the file ends with the process
+                        lease_left_ms: Some(i64::MAX),
+                        log_seq: uint(row.get(2)?),
+                        watermark: uint(row.get(3)?),
+                    })
+                })
+            })
+            .await?;
+        Ok(View {
+            members: vec![alone.clone()],
+            partitions,
+        })
     }
 
     /// Connects when first asked.
@@ -152,6 +185,13 @@ impl Reader for SqliteReader {
 
     async fn definitions(&self) -> Result<Vec<DefinitionRow>, StoreError> {
         self.read("definitions", definitions).await
+    }
+
+    async fn manifests(&self) -> Result<Vec<Manifest>, StoreError> {
+        self.read("manifests", |conn| {
+            all(conn, load::MANIFESTS, [], |row| document(row, 0))
+        })
+        .await
     }
 
     async fn events(

@@ -1,0 +1,394 @@
+//! Which partitions this process drives: in a file the only one; on a database those that fall to it among the members that are there. Whoever drives
+//! the first one leads: triggers, schedules and dead letters are taken care of once in all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use baton_driver::{DriverError, StoreError};
+use baton_store::{AnyReader, AnyStore, PostgresCluster, Reader as _, SqliteStore, View};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::router::{LEADER, Router};
+use super::seat::Seats;
+use crate::access::Access;
+use crate::chain::chain;
+use crate::changes::Changes;
+use crate::dead_letters::Desk;
+use crate::health::Health;
+use crate::hot::HotError;
+use crate::service::ServiceError;
+use crate::triggers;
+use crate::types::Types;
+
+/// How often a member says that it is there, and looks who else is: how soon what one gives up is taken by another.
+const BEAT: Duration = Duration::from_millis(500);
+/// Every so many beats, what other members may have changed is read: tokens, task types.
+const REFRESH_EVERY: u32 = 4;
+/// A broker that has been away for so long makes a member give way to others that reach it.
+const AWAY_MAX: Duration = Duration::from_secs(10);
+/// How long what the leader does may take to end by itself.
+const LEAD_WAIT: Duration = Duration::from_secs(1);
+
+/// Where what this process drives comes from.
+pub(crate) enum Home {
+    /// A file: one partition, for the life of the process.
+    File(Box<SqliteStore>),
+    /// A database that others may share.
+    Database(Box<PostgresCluster>),
+}
+
+impl Home {
+    /// Whether others may drive a part of it.
+    pub(crate) const fn is_shared(&self) -> bool {
+        matches!(self, Self::Database(_))
+    }
+}
+
+/// What the members' keeper is made with.
+pub(crate) struct Uses {
+    pub(crate) seats: Seats,
+    pub(crate) router: Arc<Router>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) access: Arc<Access>,
+    pub(crate) types: Arc<Types>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) reader: AnyReader,
+    pub(crate) leading: triggers::Leading,
+    pub(crate) view: watch::Sender<Arc<View>>,
+    pub(crate) stop: CancellationToken,
+}
+
+type Ended = (u8, Result<Option<AnyStore>, HotError>);
+
+/// Keeps the seats of this process.
+pub(crate) struct Members {
+    home: Option<Box<PostgresCluster>>,
+    uses: Uses,
+    held: BTreeMap<u8, CancellationToken>,
+    running: JoinSet<Ended>,
+    lead: Option<Lead>,
+    /// When the database last answered, and whether it was said that it does not.
+    answered: Instant,
+    said: bool,
+    beats: u32,
+    up: Instant,
+}
+
+/// What the leader does beside its loop.
+struct Lead {
+    stop: CancellationToken,
+    parts: JoinSet<&'static str>,
+}
+
+impl Members {
+    /// Takes what there is to take.
+    ///
+    /// # Errors
+    /// [`ServiceError::Recover`] when the file cannot be driven.
+    pub(crate) async fn begin(home: Home, uses: Uses) -> Result<Self, ServiceError> {
+        let mut members = Self {
+            home: None,
+            uses,
+            held: BTreeMap::new(),
+            running: JoinSet::new(),
+            lead: None,
+            answered: Instant::now(),
+            said: false,
+            beats: 0,
+            up: Instant::now(),
+        };
+        match home {
+            Home::File(store) => {
+                let store = AnyStore::Sqlite(*store);
+                let (partition, stop) = members.held(&store);
+                let seat = members.uses.seats.begin(store, stop).await;
+                let seat = seat.map_err(|source| ServiceError::Recover {
+                    source: Box::new(source),
+                })?;
+                members.running.spawn_local(seat.run());
+                tracing::debug!(partition, "the store is driven");
+            }
+            Home::Database(cluster) => {
+                members.home = Some(cluster);
+                members.step().await;
+            }
+        }
+        members.follow_lead();
+        Ok(members)
+    }
+
+    /// Keeps them until the process stops; the store in a file, which is closed last.
+    ///
+    /// # Errors
+    /// [`ServiceError`] when a loop or a part of the leader fails in a way no other try mends.
+    pub(crate) async fn run(mut self) -> Result<Option<AnyStore>, ServiceError> {
+        let stop = self.uses.stop.clone();
+        let (mut left, mut last, mut failure) = (false, None, None);
+        loop {
+            let beats = self.home.is_some() && !left;
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if !left => {
+                    left = true;
+                    self.leave().await;
+                }
+                Some(ended) = self.running.join_next(), if !self.running.is_empty() => {
+                    match self.ended(ended).await {
+                        Ok(store) => last = store.or(last),
+                        Err(error) => failure = failure.or(Some(error)),
+                    }
+                    self.follow_lead();
+                }
+                part = failed(&mut self.lead), if !left => {
+                    failure = failure.or(Some(ServiceError::Part { part }));
+                }
+                () = tokio::time::sleep(BEAT), if beats => {
+                    self.step().await;
+                    self.follow_lead();
+                }
+            }
+            if failure.is_some() {
+                // the other loops still end in order: what they have committed gets published
+                stop.cancel();
+            }
+            if self.running.is_empty() && (left || self.home.is_none()) {
+                return failure.map_or(Ok(last), Err);
+            }
+        }
+    }
+
+    /// Says that this member is there, and makes what it drives what falls to it.
+    async fn step(&mut self) {
+        let Some(cluster) = self.home.clone() else {
+            return;
+        };
+        let ready = self.reaches_the_broker();
+        let lease = Duration::from_millis(cluster.lease_ms());
+        let beat = tokio::time::timeout(lease / 2, cluster.beat(ready)).await;
+        let view = match beat {
+            Ok(Ok(view)) => view,
+            Ok(Err(error)) => return self.does_not_answer(lease, &chain(&error)),
+            Err(_) => return self.does_not_answer(lease, "it took too long"),
+        };
+        self.answered = Instant::now();
+        self.uses.health.set_database(true);
+        if std::mem::take(&mut self.said) {
+            tracing::info!("the database answers again");
+        }
+        let view = Arc::new(view);
+        self.uses.view.send_replace(view.clone());
+        self.make_so(&cluster, &view).await;
+        self.beats = self.beats.wrapping_add(1);
+        if self.beats % REFRESH_EVERY == 1 {
+            self.refresh().await;
+        }
+        let router = self.uses.router.clone();
+        self.uses.changes.look_again(|saga| !router.drives(saga));
+    }
+
+    async fn make_so(&mut self, cluster: &PostgresCluster, view: &View) {
+        let targets = view.targets(self.uses.seats.layout.count());
+        let is_ours = |partition: &u8| {
+            targets
+                .get(partition)
+                .is_some_and(|of| of == cluster.name())
+        };
+        for (partition, stop) in &self.held {
+            if !is_ours(partition) && !stop.is_cancelled() {
+                tracing::info!(
+                    partition,
+                    to = targets.get(partition).map_or("", String::as_str),
+                    "a partition is handed over"
+                );
+                stop.cancel();
+            }
+        }
+        let wanted = targets.keys().filter(|partition| is_ours(partition));
+        let mut wanted: Vec<u8> = wanted.copied().collect();
+        wanted.retain(|partition| {
+            let elsewhere = view
+                .owner(*partition)
+                .is_some_and(|owner| owner != cluster.name());
+            !elsewhere && !self.held.contains_key(partition)
+        });
+        for partition in wanted {
+            match cluster.take(partition).await {
+                Ok(Some(store)) => self.seat(AnyStore::Postgres(Box::new(store))),
+                Ok(None) => {}
+                Err(error) => return self.not_taken(partition, &error),
+            }
+        }
+    }
+
+    fn not_taken(&mut self, partition: u8, error: &StoreError) {
+        if !std::mem::replace(&mut self.said, true) {
+            tracing::error!(partition, error = %chain(error), "a partition could not be taken; it is tried again");
+        }
+    }
+
+    fn does_not_answer(&mut self, lease: Duration, why: &str) {
+        if self.answered.elapsed() > lease / 2 {
+            self.uses.health.set_database(false);
+        }
+        if !std::mem::replace(&mut self.said, true) {
+            tracing::error!(
+                error = why,
+                "the database does not answer; it is tried again until it does, and what cannot be kept without it is given up when its lease ends"
+            );
+        }
+    }
+
+    /// Whether the broker is there, or was until a moment ago.
+    fn reaches_the_broker(&mut self) -> bool {
+        if self.uses.health.reaches_the_broker() {
+            self.up = Instant::now();
+        }
+        self.up.elapsed() < AWAY_MAX
+    }
+
+    /// From now on a partition is ours; answers when it is to be given up.
+    fn held(&mut self, store: &AnyStore) -> (u8, CancellationToken) {
+        let partition = store.partition().id;
+        let stop = self.uses.stop.child_token();
+        self.held.insert(partition, stop.clone());
+        (partition, stop)
+    }
+
+    /// Begins to drive a partition. Reading what the store holds of it may take long, and this member has to say meanwhile that it is there.
+    fn seat(&mut self, store: AnyStore) {
+        let (partition, stop) = self.held(&store);
+        let seats = self.uses.seats.clone();
+        self.running.spawn_local(async move {
+            match seats.begin(store, stop).await {
+                Ok(seat) => seat.run().await,
+                Err(source) => {
+                    let source = Box::new(source);
+                    (partition, Err(HotError::Driver { source }))
+                }
+            }
+        });
+    }
+
+    /// A loop has ended: in order, its partition is given up at once.
+    async fn ended(
+        &mut self,
+        ended: Result<Ended, JoinError>,
+    ) -> Result<Option<AnyStore>, ServiceError> {
+        let (partition, ended) = ended.map_err(|error| {
+            tracing::error!(%error, "a loop of the orchestrator failed");
+            ServiceError::Part { part: "loop" }
+        })?;
+        self.held.remove(&partition);
+        if partition == LEADER {
+            self.lead_no_more().await;
+        }
+        match ended {
+            Ok(Some(store)) if self.home.is_none() => Ok(Some(store)),
+            Ok(Some(store)) => {
+                if let Err(error) = store.close().await {
+                    tracing::warn!(partition, error = %chain(&error), "a partition was not given up in order; it is taken by another when its lease ends");
+                }
+                Ok(None)
+            }
+            Ok(None) => Ok(None),
+            Err(HotError::Driver { source }) if self.home.is_some() => {
+                if matches!(*source, DriverError::Fenced { .. }) {
+                    tracing::warn!(partition, error = %chain(source.as_ref()), "a partition has another owner now; nothing more was written there");
+                } else {
+                    tracing::error!(partition, error = %chain(source.as_ref()), "a partition was taken and could not be read; it is tried again");
+                }
+                Ok(None)
+            }
+            Err(source) => Err(ServiceError::Loop { source }),
+        }
+    }
+
+    /// The others see at once that this member goes, and take what its loops give up.
+    async fn leave(&self) {
+        if let Some(cluster) = &self.home
+            && let Err(error) = cluster.leave().await
+        {
+            tracing::warn!(error = %chain(&error), "the cluster was not left in order; the others see it when the lease ends");
+        }
+    }
+
+    /// Leads while the first partition is driven here.
+    fn follow_lead(&mut self) {
+        let Some(seat) = self.held.get(&LEADER).filter(|stop| !stop.is_cancelled()) else {
+            return;
+        };
+        if self.lead.is_some() {
+            return;
+        }
+        let stop = seat.child_token();
+        let (lead, triggers) = self.uses.leading.begin(stop.clone());
+        self.uses.router.lead(Some(lead));
+        let desk = Desk::new(self.uses.router.clone(), self.uses.health.clone());
+        let (bus, instance) = (
+            self.uses.seats.bus.clone(),
+            self.uses.seats.instance.clone(),
+        );
+        let mut stands = self.uses.seats.stands.clone();
+        let mut parts = JoinSet::new();
+        parts.spawn(async move {
+            // What follows consumes queues that have to stand first.
+            if stands.wait_for(|stands| *stands).await.is_err() {
+                return "topology";
+            }
+            let mut after = JoinSet::new();
+            crate::dead_letters::take_in_all(&mut after, &bus, &instance, &desk);
+            after.spawn(triggers.run());
+            match after.join_next().await {
+                Some(Ok(part)) => part,
+                Some(Err(_)) | None => "triggers or dead letters",
+            }
+        });
+        self.lead = Some(Lead { stop, parts });
+    }
+
+    async fn lead_no_more(&mut self) {
+        let Some(mut lead) = self.lead.take() else {
+            return;
+        };
+        self.uses.router.lead(None);
+        lead.stop.cancel();
+        let ended = async { while lead.parts.join_next().await.is_some() {} };
+        // what they hold is not acknowledged, and comes to whoever leads next
+        let _ = tokio::time::timeout(LEAD_WAIT, ended).await;
+    }
+
+    /// What other members may have changed.
+    async fn refresh(&self) {
+        if let Err(error) = self.uses.access.refresh().await {
+            tracing::debug!(error = %chain(&error), "the tokens could not be read anew");
+        }
+        match self.uses.reader.manifests().await {
+            Ok(manifests) => self.uses.types.put_all(manifests),
+            Err(error) => {
+                tracing::debug!(error = %chain(&error), "the catalogue could not be read anew");
+            }
+        }
+    }
+}
+
+/// A part of the leader that ended by itself; waits for ever while none has.
+async fn failed(lead: &mut Option<Lead>) -> &'static str {
+    let Some(lead) = lead else {
+        return std::future::pending().await;
+    };
+    let ended = lead.parts.join_next().await;
+    if lead.stop.is_cancelled() {
+        return std::future::pending().await;
+    }
+    match ended {
+        Some(Ok(part)) => part,
+        Some(Err(error)) => {
+            tracing::error!(%error, "a part of the orchestrator failed");
+            "unknown"
+        }
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,607 @@
+//! Where what is asked belongs: to a loop of this process, or to another member. Whoever asks need not know.
+//!
+//! While a partition changes hands nobody has it for a moment: what is asked then is asked again until its time is over. Every input has an id, so
+//! that asked twice it is the same.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use baton_engine::{Definition, Input, Verdict};
+use baton_messages::fleet::Announcement;
+use baton_messages::{Event, SagaId, StepId, TaskType};
+use baton_store::Layout;
+use futures::future::join_all;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::peers::Peers;
+use super::words::{Answer, Question};
+use crate::hot::mail::{Heard, Letter, Letters, Post, Request};
+use crate::hot::trial::Begun;
+use crate::triggers::{Incoming, Lead, ScheduleAsked, ScheduleCommand, ScheduleDone};
+
+/// The partition whose owner does what happens once in all.
+pub(crate) const LEADER: u8 = 0;
+/// First and longest pause before somebody is asked again who did not have it.
+const AGAIN_MIN: Duration = Duration::from_millis(20);
+const AGAIN_MAX: Duration = Duration::from_millis(500);
+/// How long the others have to read what is new.
+const LEARN_WAIT: Duration = Duration::from_secs(3);
+
+/// Why something was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    /// There is no room.
+    Busy,
+    /// The process stops.
+    Stopping,
+    /// It was not done in time, and still may be.
+    Late,
+}
+
+/// What came of asking once.
+enum Once<T> {
+    Answered(T),
+    Busy,
+    Late,
+    /// Nobody has it now.
+    Nobody,
+}
+
+/// Who is asked.
+pub(crate) struct Router {
+    layout: Arc<Layout>,
+    seats: RwLock<BTreeMap<u8, Post>>,
+    lead: RwLock<Option<Lead>>,
+    peers: OnceLock<Peers>,
+    /// Asks whoever reads definitions for the API to read them now.
+    look: mpsc::Sender<oneshot::Sender<()>>,
+    /// Grows with every seat that begins.
+    seated: watch::Sender<u64>,
+}
+
+impl Router {
+    pub(crate) fn new(layout: Arc<Layout>, look: mpsc::Sender<oneshot::Sender<()>>) -> Self {
+        Self {
+            layout,
+            seats: RwLock::default(),
+            lead: RwLock::default(),
+            peers: OnceLock::new(),
+            look,
+            seated: watch::Sender::new(0),
+        }
+    }
+
+    /// There may be others.
+    pub(crate) fn join(&self, peers: Peers) {
+        // called once, before anything is asked
+        let _ = self.peers.set(peers);
+    }
+
+    /// A loop begins.
+    pub(crate) fn seat(&self, partition: u8, post: Post) {
+        let mut seats = self.seats.write().unwrap_or_else(PoisonError::into_inner);
+        seats.insert(partition, post);
+        drop(seats);
+        self.seated.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// A loop ends: nothing new for it.
+    pub(crate) fn unseat(&self, partition: u8) {
+        let mut seats = self.seats.write().unwrap_or_else(PoisonError::into_inner);
+        seats.remove(&partition);
+    }
+
+    /// This process leads, or no more.
+    pub(crate) fn lead(&self, lead: Option<Lead>) {
+        *self.lead.write().unwrap_or_else(PoisonError::into_inner) = lead;
+    }
+
+    /// Whether it does.
+    pub(crate) fn leads(&self) -> bool {
+        self.leader().is_some()
+    }
+
+    /// Told whenever a loop begins.
+    pub(crate) fn seated(&self) -> watch::Receiver<u64> {
+        self.seated.subscribe()
+    }
+
+    /// Whether a saga is driven here.
+    pub(crate) fn drives(&self, saga: SagaId) -> bool {
+        self.here(self.layout.of(saga)).is_some()
+    }
+
+    /// Whether its loop takes new sagas; that of another member says so when it is asked.
+    pub(crate) fn takes_start(&self, saga: SagaId) -> bool {
+        let post = self.here(self.layout.of(saga));
+        post.is_none_or(|post| post.pulse.takes_starts())
+    }
+
+    /// Whether there is one loop and there can be no other.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.peers.get().is_none()
+    }
+
+    fn here(&self, partition: u8) -> Option<Post> {
+        let seats = self.seats.read().unwrap_or_else(PoisonError::into_inner);
+        seats.get(&partition).cloned()
+    }
+
+    fn all_here(&self) -> Vec<Post> {
+        let seats = self.seats.read().unwrap_or_else(PoisonError::into_inner);
+        seats.values().cloned().collect()
+    }
+
+    fn leader(&self) -> Option<Lead> {
+        let lead = self.lead.read().unwrap_or_else(PoisonError::into_inner);
+        lead.clone()
+    }
+
+    /// Has an input decided and committed, wherever its saga is driven.
+    ///
+    /// # Errors
+    /// [`NotTaken`].
+    pub(crate) async fn decided(
+        &self,
+        saga: SagaId,
+        input: Input,
+        limit: Duration,
+    ) -> Result<Verdict, NotTaken> {
+        let partition = self.layout.of(saga);
+        let question = Question::Decide {
+            saga,
+            input: Box::new(input),
+        };
+        let answer = self
+            .asked(partition, question, Patience::None, limit)
+            .await?;
+        match answer {
+            Answer::Decided(said) => Ok(said.into()),
+            _ => Err(NotTaken::Late),
+        }
+    }
+
+    /// As [`Self::decided`], waiting for room, and for ever.
+    ///
+    /// # Errors
+    /// [`NotTaken::Stopping`], where there is nobody else to ask.
+    pub(crate) async fn decided_at_last(
+        &self,
+        saga: SagaId,
+        input: Input,
+    ) -> Result<Verdict, NotTaken> {
+        let partition = self.layout.of(saga);
+        let question = Question::Decide {
+            saga,
+            input: Box::new(input),
+        };
+        loop {
+            let asking = self.asked(partition, question.clone(), Patience::ForRoom, AGES);
+            match asking.await {
+                Ok(Answer::Decided(said)) => return Ok(said.into()),
+                Err(NotTaken::Stopping) => return Err(NotTaken::Stopping),
+                Ok(_) | Err(_) => tokio::time::sleep(AGAIN_MAX).await,
+            }
+        }
+    }
+
+    /// Registers a definition, and has everybody know it.
+    ///
+    /// # Errors
+    /// [`NotTaken`].
+    pub(crate) async fn registered(
+        &self,
+        definition: Definition,
+        by: String,
+        limit: Duration,
+    ) -> Result<Result<bool, String>, NotTaken> {
+        let partition = {
+            let seats = self.seats.read().unwrap_or_else(PoisonError::into_inner);
+            seats.keys().next().copied()
+        };
+        let question = Question::Register {
+            source: definition.source.to_string(),
+            by,
+        };
+        let partition = partition.unwrap_or(LEADER);
+        match self
+            .asked(partition, question, Patience::None, limit)
+            .await?
+        {
+            Answer::Registered(registered) => Ok(registered),
+            _ => Err(NotTaken::Late),
+        }
+    }
+
+    /// Has everybody read definitions and task types anew; those who do not in time find what is new by themselves, later.
+    pub(crate) async fn tell_everybody(&self) {
+        let Some(peers) = self.peers.get() else {
+            self.look_anew(LEARN_WAIT).await;
+            return;
+        };
+        let others = peers.others();
+        let told = others
+            .iter()
+            .map(|name| peers.ask(name, Question::Learn, Instant::now() + LEARN_WAIT));
+        tokio::join!(join_all(told), self.learn());
+    }
+
+    /// Every loop here, and the triggers, read anew.
+    pub(super) async fn learn(&self) {
+        let asked = self.all_here().into_iter().map(|post| async move {
+            let (answer, told) = oneshot::channel();
+            if post.requests.send(Request::Learn(answer)).await.is_ok() {
+                // a loop that ends knows it when it begins again
+                let _ = tokio::time::timeout(LEARN_WAIT, told).await;
+            }
+        });
+        tokio::join!(join_all(asked), self.look_anew(LEARN_WAIT));
+    }
+
+    /// The triggers are read anew, and what they need of the bus is bound where that is done here.
+    async fn look_anew(&self, limit: Duration) {
+        let (done, told) = oneshot::channel();
+        let look = self
+            .leader()
+            .map_or_else(|| self.look.clone(), |lead| lead.look);
+        if look.send(done).await.is_ok() {
+            let _ = tokio::time::timeout(limit, told).await;
+        }
+    }
+
+    /// Has an event of a hook kept.
+    ///
+    /// # Errors
+    /// [`NotTaken`].
+    pub(crate) async fn kept(
+        &self,
+        event: Event,
+        secret: String,
+        limit: Duration,
+    ) -> Result<(), NotTaken> {
+        let event = Box::new(event);
+        let question = Question::Keep { event, secret };
+        let asked = self.asked(LEADER, question, Patience::None, limit).await;
+        asked.map(|_| ())
+    }
+
+    /// Acts on a schedule; none when there is no such live schedule.
+    ///
+    /// # Errors
+    /// [`NotTaken`].
+    pub(crate) async fn scheduled(
+        &self,
+        definition: String,
+        trigger: u32,
+        what: ScheduleAsked,
+        limit: Duration,
+    ) -> Result<Option<ScheduleDone>, NotTaken> {
+        let question = Question::Schedule {
+            definition,
+            trigger,
+            what,
+        };
+        match self.asked(LEADER, question, Patience::None, limit).await? {
+            Answer::Schedule(done) => Ok(done.map(|done| *done)),
+            _ => Err(NotTaken::Late),
+        }
+    }
+
+    /// Asks whoever has a partition until somebody answers, or the time is over.
+    async fn asked(
+        &self,
+        partition: u8,
+        question: Question,
+        patience: Patience,
+        limit: Duration,
+    ) -> Result<Answer, NotTaken> {
+        let deadline = Instant::now() + limit;
+        let mut pause = AGAIN_MIN;
+        loop {
+            let once = match self.answer_here(partition, question.clone(), patience, deadline) {
+                Some(here) => here.await,
+                None => {
+                    self.ask_elsewhere(partition, question.clone(), deadline)
+                        .await
+                }
+            };
+            match once {
+                Once::Answered(answer) => return Ok(answer),
+                Once::Busy => return Err(NotTaken::Busy),
+                Once::Late => return Err(NotTaken::Late),
+                Once::Nobody if self.is_alone() => return Err(NotTaken::Stopping),
+                Once::Nobody if Instant::now() + pause >= deadline => return Err(NotTaken::Late),
+                Once::Nobody => {}
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(AGAIN_MAX);
+        }
+    }
+
+    async fn ask_elsewhere(
+        &self,
+        partition: u8,
+        question: Question,
+        deadline: Instant,
+    ) -> Once<Answer> {
+        let Some(peers) = self.peers.get() else {
+            return Once::Nobody;
+        };
+        let Some(owner) = peers.owner(partition) else {
+            return Once::Nobody;
+        };
+        match peers.ask(&owner, question, deadline).await {
+            Some(Answer::Busy) => Once::Busy,
+            Some(Answer::NotHere) | None => Once::Nobody,
+            Some(answer) => Once::Answered(answer),
+        }
+    }
+
+    /// What another member asks of this one.
+    pub(super) async fn answered(&self, question: Question, limit: Duration) -> Answer {
+        let deadline = Instant::now() + limit;
+        if matches!(question, Question::Learn) {
+            self.learn().await;
+            return Answer::Done;
+        }
+        let partition = match &question {
+            Question::Decide { saga, .. } => self.layout.of(*saga),
+            _ => LEADER,
+        };
+        match self.answer_here(partition, question, Patience::None, deadline) {
+            None => Answer::NotHere,
+            Some(here) => match here.await {
+                Once::Answered(answer) => answer,
+                Once::Busy => Answer::Busy,
+                Once::Late | Once::Nobody => Answer::NotHere,
+            },
+        }
+    }
+
+    /// What a loop of this process answers; none when the partition is not driven here.
+    fn answer_here(
+        &self,
+        partition: u8,
+        question: Question,
+        patience: Patience,
+        deadline: Instant,
+    ) -> Option<impl Future<Output = Once<Answer>> + Send + use<>> {
+        let post = self.here(partition)?;
+        let lead = self.leader();
+        Some(async move {
+            match question {
+                Question::Decide { saga, input } => {
+                    let start = matches!(*input, Input::Start(_));
+                    if start && patience == Patience::None && !post.pulse.takes_starts() {
+                        return Once::Busy;
+                    }
+                    let (answer, told) = oneshot::channel();
+                    let request = Request::Input {
+                        saga,
+                        input,
+                        answer,
+                    };
+                    let decided = ask_loop(&post, request, told, patience, deadline).await;
+                    decided.map(|verdict: Verdict| Answer::Decided(verdict.into()))
+                }
+                Question::Register { source, by } => {
+                    let Ok(definition) = Definition::parse(&source) else {
+                        return Once::Answered(Answer::Registered(Err(
+                            "this member of the cluster cannot read it; is it of another version?"
+                                .to_owned(),
+                        )));
+                    };
+                    let (answer, told) = oneshot::channel();
+                    let request = Request::Register {
+                        definition: Box::new(definition),
+                        by,
+                        answer,
+                    };
+                    let registered = ask_loop(&post, request, told, patience, deadline).await;
+                    registered.map(Answer::Registered)
+                }
+                Question::Keep { event, secret } => keep(lead, *event, secret, deadline).await,
+                Question::Schedule {
+                    definition,
+                    trigger,
+                    what,
+                } => schedule(lead, definition, trigger, what, deadline).await,
+                Question::Learn => Once::Nobody,
+            }
+        })
+    }
+
+    /// Says something of the fleet to every loop; false when none is there to be told and none will be.
+    pub(crate) async fn hear(&self, heard: impl Fn() -> Heard) -> bool {
+        let posts = self.all_here();
+        let alone = self.is_alone();
+        let mut told = !(posts.is_empty() && alone);
+        for post in posts {
+            // a loop that ends hears it again when it begins again
+            told &= post.heard.send(heard()).await.is_ok() || !alone;
+        }
+        told
+    }
+
+    /// Has what a worker announces taken into the catalogue of every loop; the types that all of them took. None when no loop is there, or one
+    /// has gone: it is announced again.
+    pub(crate) async fn announced(&self, announcement: Announcement) -> Option<Vec<TaskType>> {
+        let posts = self.all_here();
+        if posts.is_empty() && !self.is_alone() {
+            return Some(Vec::new());
+        }
+        let mut all: Option<Vec<TaskType>> = None;
+        for post in posts {
+            let (answer, taken) = oneshot::channel();
+            let told = Heard::Announced(announcement.clone(), answer);
+            let taken = match post.heard.send(told).await {
+                Ok(()) => taken.await.ok(),
+                Err(_) => None,
+            };
+            let taken = match taken {
+                Some(taken) => taken,
+                // it is announced again to the loop that follows
+                None if !self.is_alone() => Vec::new(),
+                None => return None,
+            };
+            all = Some(match all {
+                None => taken,
+                Some(all) => all.into_iter().filter(|one| taken.contains(one)).collect(),
+            });
+        }
+        all
+    }
+
+    /// The kept events were searched for these steps of one loop's sagas.
+    pub(crate) async fn searched(&self, steps: Vec<(SagaId, StepId)>) -> bool {
+        let Some((saga, _)) = steps.first() else {
+            return true;
+        };
+        match self.here(self.layout.of(*saga)) {
+            Some(post) => post.heard.send(Heard::Searched(steps)).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Has letters kept; false when that cannot be now. A letter is kept with what its saga is told in one commit where that saga is driven here;
+    /// else first the letter, then what the saga is told, and both again when this is called again.
+    pub(crate) async fn keep(&self, letters: Vec<Letter>) -> bool {
+        let mut here: BTreeMap<u8, Vec<Letter>> = BTreeMap::new();
+        let mut away = Vec::new();
+        for (row, told) in letters {
+            let partition = told
+                .as_ref()
+                .map_or(LEADER, |(saga, _)| self.layout.of(*saga));
+            if self.here(partition).is_some() {
+                here.entry(partition).or_default().push((row, told));
+            } else {
+                here.entry(LEADER).or_default().push((row, None));
+                away.extend(told);
+            }
+        }
+        for (partition, letters) in here {
+            let Some(post) = self.here(partition) else {
+                return false;
+            };
+            let (kept, told) = oneshot::channel();
+            if post.dead.send(Letters { letters, kept }).await.is_err() || told.await.is_err() {
+                return false;
+            }
+        }
+        for (saga, input) in away {
+            if self.decided_at_last(saga, *input).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits until nothing else is taken by the loop of the leading partition. None when it ends.
+    pub(crate) async fn alone(&self, message: Uuid, part: u32) -> Option<Begun> {
+        self.here(LEADER)?.alone(message, part).await
+    }
+}
+
+/// Whether room is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    None,
+    ForRoom,
+}
+
+/// As good as for ever, and safe to add to an instant.
+const AGES: Duration = Duration::from_secs(365 * 24 * 3600);
+
+impl<T> Once<T> {
+    fn map<U>(self, of: impl FnOnce(T) -> U) -> Once<U> {
+        match self {
+            Self::Answered(answer) => Once::Answered(of(answer)),
+            Self::Busy => Once::Busy,
+            Self::Late => Once::Late,
+            Self::Nobody => Once::Nobody,
+        }
+    }
+}
+
+async fn ask_loop<T>(
+    post: &Post,
+    request: Request,
+    told: oneshot::Receiver<T>,
+    patience: Patience,
+    deadline: Instant,
+) -> Once<T> {
+    match patience {
+        Patience::ForRoom => {
+            if post.requests.send(request).await.is_err() {
+                return Once::Nobody;
+            }
+        }
+        Patience::None if !post.pulse.has_room() => return Once::Busy,
+        Patience::None => match post.requests.try_send(request) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => return Once::Busy,
+            Err(mpsc::error::TrySendError::Closed(_)) => return Once::Nobody,
+        },
+    }
+    answer_of(told, deadline).await
+}
+
+async fn answer_of<T>(told: oneshot::Receiver<T>, deadline: Instant) -> Once<T> {
+    match tokio::time::timeout_at(deadline, told).await {
+        Ok(Ok(answer)) => Once::Answered(answer),
+        Ok(Err(_)) => Once::Nobody,
+        Err(_) => Once::Late,
+    }
+}
+
+fn sent<T>(sent: Result<(), mpsc::error::TrySendError<T>>) -> Result<(), Once<Answer>> {
+    sent.map_err(|error| match error {
+        mpsc::error::TrySendError::Full(_) => Once::Busy,
+        mpsc::error::TrySendError::Closed(_) => Once::Nobody,
+    })
+}
+
+async fn keep(lead: Option<Lead>, event: Event, secret: String, deadline: Instant) -> Once<Answer> {
+    let Some(lead) = lead else {
+        return Once::Nobody;
+    };
+    let (kept, told) = oneshot::channel();
+    let incoming = Incoming {
+        events: vec![event],
+        secret: Some(secret),
+        keep: true,
+        kept: Some(kept),
+        done: None,
+    };
+    if let Err(not) = sent(lead.incoming.try_send(incoming)) {
+        return not;
+    }
+    answer_of(told, deadline).await.map(|_| Answer::Done)
+}
+
+async fn schedule(
+    lead: Option<Lead>,
+    definition: String,
+    trigger: u32,
+    what: ScheduleAsked,
+    deadline: Instant,
+) -> Once<Answer> {
+    let Some(lead) = lead else {
+        return Once::Nobody;
+    };
+    let (answer, told) = oneshot::channel();
+    let command = ScheduleCommand {
+        definition,
+        trigger,
+        what,
+        answer,
+    };
+    if let Err(not) = sent(lead.schedules.try_send(command)) {
+        return not;
+    }
+    let done = answer_of(told, deadline).await;
+    done.map(|done| Answer::Schedule(done.map(Box::new)))
+}

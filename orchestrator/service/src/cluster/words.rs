@@ -1,0 +1,255 @@
+//! What orchestrators say to each other. They are of one program, so these words are no part of the contract; one that cannot be read (another version)
+//! is dropped, and whoever asked asks again.
+
+use baton_engine::{Input, Refusal, Verdict};
+use baton_messages::{Event, SagaId, StepId};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::triggers::{ScheduleAsked, ScheduleDone};
+
+/// The kind of every message between orchestrators.
+pub(super) const KIND: &str = "peer@1";
+
+/// One message.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) enum Word {
+    /// A question; the answer goes to whoever asked.
+    Asked {
+        /// Made by whoever asks.
+        id: Uuid,
+        /// By name.
+        from: String,
+        /// What.
+        what: Question,
+    },
+    /// An answer.
+    Answered {
+        /// The question's.
+        id: Uuid,
+        /// It.
+        answer: Answer,
+    },
+}
+
+/// What is asked of another member.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) enum Question {
+    /// Have an input of a saga decided and committed.
+    Decide {
+        /// The saga.
+        saga: SagaId,
+        /// The input.
+        input: Box<Input>,
+    },
+    /// Read definitions and task types anew.
+    Learn,
+    /// Keep an event that came by a hook.
+    Keep {
+        /// It.
+        event: Box<Event>,
+        /// The name of the secret that signed it.
+        secret: String,
+    },
+    /// Act on a schedule.
+    Schedule {
+        /// Of which definition.
+        definition: String,
+        /// Which of its triggers.
+        trigger: u32,
+        /// How.
+        what: ScheduleAsked,
+    },
+    /// Register a definition.
+    Register {
+        /// The YAML.
+        source: String,
+        /// By whom.
+        by: String,
+    },
+}
+
+/// What another member answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) enum Answer {
+    /// Decided and committed.
+    Decided(Said),
+    /// It is done.
+    Done,
+    /// What became of a schedule; none when there is none.
+    Schedule(Option<Box<ScheduleDone>>),
+    /// Whether it is registered, or why it could not be kept.
+    Registered(Result<bool, String>),
+    /// There is no room; later.
+    Busy,
+    /// Whoever was asked does not have it (any more).
+    NotHere,
+}
+
+/// A verdict, as it travels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) enum Said {
+    Applied,
+    Duplicate,
+    Ignored {
+        why: String,
+    },
+    NoSaga,
+    NoSuch {
+        what: String,
+    },
+    Misfit {
+        definition: String,
+        misfit: String,
+    },
+    Unreadable,
+    Ended {
+        status: String,
+    },
+    Moved {
+        step: StepId,
+        now: String,
+    },
+    NotYours {
+        action: String,
+        step: StepId,
+        asks: String,
+    },
+    NotNow {
+        action: String,
+        why: String,
+    },
+}
+
+/// The words that refusals are made of: those of states and of actions.
+const WORDS: [&str; 17] = [
+    "running",
+    "compensating",
+    "parked",
+    "completed",
+    "compensated",
+    "abandoned",
+    "cancel",
+    "pause",
+    "resume",
+    "abandon",
+    "retry",
+    "skip",
+    "resolve",
+    "acknowledge",
+    "approve",
+    "reject",
+    "new",
+];
+
+/// A word that was one before it travelled.
+fn word(text: &str) -> &'static str {
+    let known = WORDS.iter().find(|known| **known == text);
+    known.copied().unwrap_or("what was asked")
+}
+
+impl From<Verdict> for Said {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Applied => Self::Applied,
+            Verdict::Duplicate => Self::Duplicate,
+            Verdict::Ignored { why } => Self::Ignored { why },
+            Verdict::Refused(refusal) => match refusal {
+                Refusal::NoSaga => Self::NoSaga,
+                Refusal::NoSuch { what } => Self::NoSuch { what },
+                Refusal::Misfit { definition, misfit } => Self::Misfit { definition, misfit },
+                Refusal::Unreadable => Self::Unreadable,
+                Refusal::Ended { status } => Self::Ended {
+                    status: status.to_owned(),
+                },
+                Refusal::Moved { step, now } => Self::Moved { step, now },
+                Refusal::NotYours { action, step, asks } => Self::NotYours {
+                    action: action.to_owned(),
+                    step,
+                    asks,
+                },
+                Refusal::NotNow { action, why } => Self::NotNow {
+                    action: action.to_owned(),
+                    why,
+                },
+            },
+        }
+    }
+}
+
+impl From<Said> for Verdict {
+    fn from(said: Said) -> Self {
+        Self::Refused(match said {
+            Said::Applied => return Self::Applied,
+            Said::Duplicate => return Self::Duplicate,
+            Said::Ignored { why } => return Self::Ignored { why },
+            Said::NoSaga => Refusal::NoSaga,
+            Said::NoSuch { what } => Refusal::NoSuch { what },
+            Said::Misfit { definition, misfit } => Refusal::Misfit { definition, misfit },
+            Said::Unreadable => Refusal::Unreadable,
+            Said::Ended { status } => Refusal::Ended {
+                status: word(&status),
+            },
+            Said::Moved { step, now } => Refusal::Moved { step, now },
+            Said::NotYours { action, step, asks } => Refusal::NotYours {
+                action: word(&action),
+                step,
+                asks,
+            },
+            Said::NotNow { action, why } => Refusal::NotNow {
+                action: word(&action),
+                why,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_is_the_same_after_its_way() {
+        let step = || StepId::new("a").unwrap();
+        let text = || "x".to_owned();
+        let refusals = [
+            Refusal::NoSaga,
+            Refusal::NoSuch { what: text() },
+            Refusal::Misfit {
+                definition: text(),
+                misfit: text(),
+            },
+            Refusal::Unreadable,
+            Refusal::Ended {
+                status: "completed",
+            },
+            Refusal::Moved {
+                step: step(),
+                now: text(),
+            },
+            Refusal::NotYours {
+                action: "approve",
+                step: step(),
+                asks: text(),
+            },
+            Refusal::NotNow {
+                action: "skip",
+                why: text(),
+            },
+        ];
+        let verdicts = refusals.into_iter().map(Verdict::Refused).chain([
+            Verdict::Applied,
+            Verdict::Duplicate,
+            Verdict::Ignored { why: text() },
+        ]);
+        for verdict in verdicts {
+            let sent = serde_json::to_vec(&Said::from(verdict.clone())).unwrap();
+            let said: Said = serde_json::from_slice(&sent).unwrap();
+            assert_eq!(Verdict::from(said), verdict);
+        }
+    }
+}
