@@ -224,7 +224,10 @@ impl World {
         let round = told.round;
         let held = seen.held.iter().filter(|(of, _)| *of == round).count();
         let used_up = u32::try_from(held).is_ok_and(|held| held >= step.attempts);
-        if used_up || seen.refused || (seen.doubted && !kind.idempotent) {
+        // a report that is on its way for longer than the lease is as good as none
+        let late = held > 0 && (self.mood.report_late > 0 || self.mood.report_lost > 0);
+        let doubted = (seen.doubted || late) && !kind.idempotent;
+        if used_up || seen.refused || doubted {
             return Ok(());
         }
         Err(format!(
