@@ -104,13 +104,20 @@ pub(crate) async fn list(
     }))
 }
 
+/// The dead letter a path names.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct WhichLetter {
+    id: Beginning,
+}
+
 /// One dead letter, whole.
 pub(crate) async fn one(
     State(api): Shared,
     Viewer(_): Viewer,
-    Path(Beginning { first, last, typed }): Path<Beginning>,
+    Path(WhichLetter { id }): Path<WhichLetter>,
     Query(Nothing {}): Query<Nothing>,
 ) -> Answer<Json<DeadLetter>> {
+    let Beginning { first, last, typed } = id;
     let found = api.reader.dead_letters_between(first, last).await;
     let mut found = found.map_err(|error| Problem::store(&error))?.into_iter();
     match (found.next(), found.next()) {

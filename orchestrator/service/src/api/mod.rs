@@ -444,6 +444,21 @@ mod tests {
     }
 
     #[test]
+    fn every_part_of_a_path_stands_in_the_document() {
+        let document: Value = serde_json::from_str(&openapi().unwrap()).unwrap();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            let parts = path.split('/').filter_map(|part| part.strip_prefix('{'));
+            let parts: BTreeSet<&str> = parts.filter_map(|part| part.strip_suffix('}')).collect();
+            for (method, operation) in item.as_object().unwrap() {
+                let parameters = operation["parameters"].as_array().into_iter().flatten();
+                let named = parameters.filter(|one| one["in"] == "path");
+                let named: BTreeSet<&str> = named.filter_map(|one| one["name"].as_str()).collect();
+                assert_eq!(named, parts, "{method} {path}");
+            }
+        }
+    }
+
+    #[test]
     fn the_headers_that_are_read_stand_in_the_document() {
         let document: Value = serde_json::from_str(&openapi().unwrap()).unwrap();
         let names = |method: &str, path: &str| -> Vec<String> {
