@@ -216,7 +216,10 @@ fn told(status: &PostgresStatus) -> String {
             Some(left) => format!("leased for {left} ms more"),
         };
         if one.partition.epoch == 0 {
-            text += &format!("partition   {}: nobody has driven it yet\n", one.partition.id);
+            text += &format!(
+                "partition   {}: nobody has driven it yet\n",
+                one.partition.id
+            );
             continue;
         }
         text += &format!(
