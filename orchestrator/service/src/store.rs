@@ -215,6 +215,13 @@ fn told(status: &PostgresStatus) -> String {
             Some(left) if left <= 0 => format!("its lease ended {} ms ago", -left),
             Some(left) => format!("leased for {left} ms more"),
         };
+        if one.partition.epoch == 0 {
+            text += &format!(
+                "partition   {}: nobody has driven it yet\n",
+                one.partition.id
+            );
+            continue;
+        }
         text += &format!(
             "partition   {}: {}, epoch {}, {lease}\n",
             one.partition.id, one.owner, one.partition.epoch

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use baton_harness::{Process, await_some};
+use baton_harness::{Process, Proxy, await_some};
 use baton_it::oracle::Book;
 use baton_it::sagas::Saga;
 use baton_it::{AFTER_A_LEASE, Api, SOON, Setup, System, long};
@@ -21,11 +21,14 @@ struct Cluster {
     asks: AtomicUsize,
 }
 
-/// Two orchestrators that share the partitions, and so many workers.
+/// Two orchestrators that share the partitions, and so many workers. What the first does to the world goes through relays, what the second does not.
 async fn two(setup: Setup) -> Cluster {
     let system = setup.start().await;
     let (launch, others) = system.another_orchestrator();
-    let other = launch.start();
+    let other = launch
+        .env("BATON__BUS__ADDRESSES", system.vhost.url())
+        .env("BATON__STORE__URL", system.database().url())
+        .start();
     system.await_served("test.effect@1").await;
     system.await_served("test.effect-late@1").await;
     let cluster = Cluster {
@@ -331,6 +334,65 @@ async fn who_ends_in_order_hands_over_at_once_and_who_comes_gets_a_share() {
             assert_eq!(book.called_twice(&key), None);
         }
     }
+}
+
+/// Cuts the first orchestrator off: the second has everything, and every saga ends as promised; then the first has its share again.
+async fn the_other_has_all_while_cut_off(cluster: &mut Cluster, relay: impl Fn(&System) -> &Proxy) {
+    cluster.system.apply(&[&row("row")]).await;
+    let mut ids = Vec::new();
+    for number in 0..10 {
+        ids.push(cluster.run("row", &format!("n{number}")).await);
+    }
+    relay(&cluster.system).refuse();
+    relay(&cluster.system).cut();
+    cluster.await_shared(1).await;
+    for number in 10..30 {
+        let (name, input) = (
+            format!("n{number}"),
+            cluster.system.input(&format!("n{number}")),
+        );
+        ids.push(cluster.others.start("row", &input, &name).await);
+    }
+    for id in &ids {
+        cluster
+            .others
+            .await_status(id, "completed", AFTER_A_LEASE)
+            .await;
+    }
+    assert!(cluster.system.orchestrator().process.is_running());
+    relay(&cluster.system).accept();
+    cluster.await_shared(2).await;
+    for number in 30..40 {
+        let name = format!("n{number}");
+        let id = cluster
+            .system
+            .api
+            .start("row", &cluster.system.input(&name), &name)
+            .await;
+        cluster
+            .system
+            .api
+            .await_status(&id, "completed", SOON)
+            .await;
+    }
+    let book = Book::of(&cluster.system.ledger).await;
+    for number in 0..40 {
+        for step in ["a", "b", "c"] {
+            assert_eq!(book.not_done_once(&format!("n{number}-{step}")), None);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_cannot_reach_the_broker_gives_way_to_who_can() {
+    let mut cluster = two(Setup::workers(1).postgres()).await;
+    the_other_has_all_while_cut_off(&mut cluster, |system| &system.proxy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_cannot_reach_the_database_loses_what_it_had() {
+    let mut cluster = two(Setup::workers(1).postgres_through_a_relay()).await;
+    the_other_has_all_while_cut_off(&mut cluster, System::database_relay).await;
 }
 
 /// What happens to an orchestrator.

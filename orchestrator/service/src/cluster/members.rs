@@ -75,6 +75,8 @@ pub(crate) struct Members {
     said: bool,
     beats: u32,
     up: Instant,
+    /// What was known last of definitions and task types.
+    rules: Option<[i64; 4]>,
 }
 
 /// What the leader does beside its loop.
@@ -99,6 +101,7 @@ impl Members {
             said: false,
             beats: 0,
             up: Instant::now(),
+            rules: None,
         };
         match home {
             Home::File(store) => {
@@ -183,7 +186,7 @@ impl Members {
         self.make_so(&cluster, &view).await;
         self.beats = self.beats.wrapping_add(1);
         if self.beats % REFRESH_EVERY == 1 {
-            self.refresh().await;
+            self.refresh(&cluster).await;
         }
         let router = self.uses.router.clone();
         self.uses.changes.look_again(|saga| !router.drives(saga));
@@ -361,7 +364,23 @@ impl Members {
     }
 
     /// What other members may have changed.
-    async fn refresh(&self) {
+    async fn refresh(&mut self, cluster: &PostgresCluster) {
+        match cluster.rules().await {
+            Ok(rules)
+                if self
+                    .rules
+                    .replace(rules)
+                    .is_some_and(|before| before != rules) =>
+            {
+                // whoever kept them has told everybody; this is for who did not hear it
+                let router = self.uses.router.clone();
+                tokio::spawn(async move { router.learn().await });
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(error = %chain(&error), "whether definitions are new could not be read");
+            }
+        }
         if let Err(error) = self.uses.access.refresh().await {
             tracing::debug!(error = %chain(&error), "the tokens could not be read anew");
         }

@@ -9,6 +9,7 @@
 //! Guarantee: a partition is driven by whoever holds its row in the database and by nobody else, since every commit names its epoch. Everything else
 //! here only says when to take one and where to send what: sent to the wrong member it is not taken, sent twice it is the same by its id.
 
+mod asking;
 mod members;
 mod peers;
 mod router;

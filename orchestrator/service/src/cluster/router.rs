@@ -16,11 +16,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::asking::{AGES, Once, Patience, ask_loop, keep, schedule};
 use super::peers::Peers;
 use super::words::{Answer, Question};
 use crate::hot::mail::{Heard, Letter, Letters, Post, Request};
 use crate::hot::trial::Begun;
-use crate::triggers::{Incoming, Lead, ScheduleAsked, ScheduleCommand, ScheduleDone};
+use crate::triggers::{Lead, ScheduleAsked, ScheduleDone};
 
 /// The partition whose owner does what happens once in all.
 pub(crate) const LEADER: u8 = 0;
@@ -39,15 +40,6 @@ pub(crate) enum NotTaken {
     Stopping,
     /// It was not done in time, and still may be.
     Late,
-}
-
-/// What came of asking once.
-enum Once<T> {
-    Answered(T),
-    Busy,
-    Late,
-    /// Nobody has it now.
-    Nobody,
 }
 
 /// Who is asked.
@@ -503,105 +495,4 @@ impl Router {
     pub(crate) async fn alone(&self, message: Uuid, part: u32) -> Option<Begun> {
         self.here(LEADER)?.alone(message, part).await
     }
-}
-
-/// Whether room is waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Patience {
-    None,
-    ForRoom,
-}
-
-/// As good as for ever, and safe to add to an instant.
-const AGES: Duration = Duration::from_secs(365 * 24 * 3600);
-
-impl<T> Once<T> {
-    fn map<U>(self, of: impl FnOnce(T) -> U) -> Once<U> {
-        match self {
-            Self::Answered(answer) => Once::Answered(of(answer)),
-            Self::Busy => Once::Busy,
-            Self::Late => Once::Late,
-            Self::Nobody => Once::Nobody,
-        }
-    }
-}
-
-async fn ask_loop<T>(
-    post: &Post,
-    request: Request,
-    told: oneshot::Receiver<T>,
-    patience: Patience,
-    deadline: Instant,
-) -> Once<T> {
-    match patience {
-        Patience::ForRoom => {
-            if post.requests.send(request).await.is_err() {
-                return Once::Nobody;
-            }
-        }
-        Patience::None if !post.pulse.has_room() => return Once::Busy,
-        Patience::None => match post.requests.try_send(request) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => return Once::Busy,
-            Err(mpsc::error::TrySendError::Closed(_)) => return Once::Nobody,
-        },
-    }
-    answer_of(told, deadline).await
-}
-
-async fn answer_of<T>(told: oneshot::Receiver<T>, deadline: Instant) -> Once<T> {
-    match tokio::time::timeout_at(deadline, told).await {
-        Ok(Ok(answer)) => Once::Answered(answer),
-        Ok(Err(_)) => Once::Nobody,
-        Err(_) => Once::Late,
-    }
-}
-
-fn sent<T>(sent: Result<(), mpsc::error::TrySendError<T>>) -> Result<(), Once<Answer>> {
-    sent.map_err(|error| match error {
-        mpsc::error::TrySendError::Full(_) => Once::Busy,
-        mpsc::error::TrySendError::Closed(_) => Once::Nobody,
-    })
-}
-
-async fn keep(lead: Option<Lead>, event: Event, secret: String, deadline: Instant) -> Once<Answer> {
-    let Some(lead) = lead else {
-        return Once::Nobody;
-    };
-    let (kept, told) = oneshot::channel();
-    let incoming = Incoming {
-        events: vec![event],
-        secret: Some(secret),
-        keep: true,
-        kept: Some(kept),
-        done: None,
-    };
-    if let Err(not) = sent(lead.incoming.try_send(incoming)) {
-        return not;
-    }
-    answer_of(told, deadline).await.map(|_| Answer::Done)
-}
-
-async fn schedule(
-    lead: Option<Lead>,
-    definition: String,
-    trigger: u32,
-    what: ScheduleAsked,
-    deadline: Instant,
-) -> Once<Answer> {
-    let Some(lead) = lead else {
-        return Once::Nobody;
-    };
-    let (answer, told) = oneshot::channel();
-    let command = ScheduleCommand {
-        definition,
-        trigger,
-        what,
-        answer,
-    };
-    if let Err(not) = sent(lead.schedules.try_send(command)) {
-        return not;
-    }
-    let done = answer_of(told, deadline).await;
-    done.map(|done| Answer::Schedule(done.map(Box::new)))
 }

@@ -39,6 +39,9 @@ const MEMBERS: &str = "SELECT name, version, ready, (extract(epoch FROM clock_ti
 const OWNED: &str = "SELECT p.id, p.epoch, p.owner, (extract(epoch FROM p.lease_until - clock_timestamp()) * 1000)::bigint,
         coalesce((SELECT r.log_seq FROM records r WHERE r.partition = p.id ORDER BY r.log_seq DESC LIMIT 1), 0), p.watermark
     FROM partitions p ORDER BY p.id";
+/// Changes with every definition and task type that is kept.
+const RULES: &str = "SELECT (SELECT count(*) FROM definitions), (SELECT coalesce(max(registered_at), 0) FROM definitions),
+    (SELECT count(*) FROM task_types), (SELECT coalesce(max(at), 0) FROM task_types)";
 const LEAVE: &str = "DELETE FROM members WHERE name = $1";
 /// Who has been gone for so long is no longer shown.
 const FORGET: &str =
@@ -186,6 +189,22 @@ impl PostgresCluster {
             self.reader.clone(),
             self.lease_ms,
         )))
+    }
+
+    /// What changes whenever a definition or a task type is kept, by whomever.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn rules(&self) -> Result<[i64; 4], StoreError> {
+        let asked = self.beside.with(async |client| {
+            let found = rows(client, RULES, &[]).await?;
+            let [row] = found.as_slice() else {
+                return Ok([0; 4]);
+            };
+            Ok([get(row, 0)?, get(row, 1)?, get(row, 2)?, get(row, 3)?])
+        });
+        let asked = asked.await;
+        asked.map_err(|fault| fault.read("whether definitions or task types are new"))
     }
 
     /// Says that this member is there no more, so that the others take what it has as soon as it is given up.
