@@ -109,11 +109,17 @@ old=$(od -An -tu1 -j "$place" -N 1 "$file")
 printf %b "\\0$(printf %o $(((old + 1) % 256)))" | dd of="$file" bs=1 seek="$place" conv=notrunc status=none
 "#;
 
+/// A file is not in the archive: comparing what the archive has does not show that.
+const LEAVES_OUT: &str = r#"[ "$1" = --create ] || exec /usr/bin/tar "$@"
+exec /usr/bin/tar --exclude=one "$@"
+"#;
+
 #[tokio::test]
-async fn a_backup_with_one_byte_changed_fails_says_so_and_lets_nothing_go() {
+async fn a_backup_with_one_byte_changed_or_a_file_missing_fails_says_so_and_lets_nothing_go() {
     for (corrupts, said) in [
         (CORRUPTS_CONTENT, "one: Contents differ"),
         (CORRUPTS_ARCHIVE, "gzip"),
+        (LEAVES_OUT, "./deep/one"),
     ] {
         let world = folders_with(Some(corrupts)).await;
         std::fs::write(world.path("documents/deep/one"), "the treasure is here")
@@ -127,4 +133,36 @@ async fn a_backup_with_one_byte_changed_fails_says_so_and_lets_nothing_go() {
         assert!(!world.path("backup/latest.tar.gz").exists());
         assert!(world.path("backup/backup-old.tar.gz").exists());
     }
+}
+
+/// Stopped while it writes, as when its machine goes.
+const BREAKS_OFF: &str = r#"[ "$1" = --create ] || exec /usr/bin/tar "$@"
+/usr/bin/tar "$@"
+kill -KILL $PPID
+"#;
+
+#[tokio::test]
+async fn a_backup_that_broke_off_is_known_not_to_be_there_and_is_made_anew() {
+    let once =
+        format!("[ -e \"$0.was\" ] && exec /usr/bin/tar \"$@\"\n: > \"$0.was\"\n{BREAKS_OFF}");
+    let world = folders_with(Some(once.as_str())).await;
+    world
+        .run("nightly-backup", &input(&world), "completed")
+        .await;
+    assert!(world.path("tar.was").exists());
+    assert!(world.path("backup/backup-2026-01-02.tar.gz").exists());
+    assert!(!world.path("backup/.backup-2026-01-02.tar.gz.part").exists());
+}
+
+#[tokio::test]
+async fn an_archive_of_that_name_is_left_alone() {
+    let world = folders().await;
+    let archive = world.path("backup/backup-2026-01-02.tar.gz");
+    std::fs::write(&archive, "mine").expect("what the test needs can be made");
+    let saga = world
+        .run("nightly-backup", &input(&world), "compensated")
+        .await;
+    assert!(saga.to_string().contains("is there already"), "{saga}");
+    let kept = std::fs::read_to_string(&archive);
+    assert_eq!(kept.expect("what the test needs can be made"), "mine");
 }
