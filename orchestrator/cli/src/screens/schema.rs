@@ -62,7 +62,7 @@ fn collect(root: &Value, schema: &Value, depth: usize, alone: bool, found: &mut 
         if nested && !is_secret_text(resolved) {
             let inner = items(root, resolved).unwrap_or(resolved);
             collect(root, inner, depth + 1, true, found);
-            for variant in variants(root, inner).into_iter().flatten() {
+            for variant in mappings(root, inner) {
                 collect(root, variant, depth + 1, false, found);
             }
         }
@@ -123,6 +123,18 @@ fn items<'s>(root: &'s Value, schema: &'s Value) -> Option<&'s Value> {
 /// Text that may be given as a reference to a secret.
 fn is_secret_text(schema: &Value) -> bool {
     schema["x-secret"] == true && schema["anyOf"].is_array()
+}
+
+/// Those of several choices that are mappings, whatever the others are.
+fn mappings<'s>(root: &'s Value, schema: &'s Value) -> Vec<&'s Value> {
+    let choices = schema["oneOf"]
+        .as_array()
+        .or_else(|| schema["anyOf"].as_array());
+    let choices = choices.map_or(&[][..], Vec::as_slice);
+    let resolved = choices.iter().map(|one| resolve(root, one));
+    resolved
+        .filter(|one| one["properties"].is_object())
+        .collect()
 }
 
 /// The mappings of which a value is one: each with the fields that tell it from the others.
@@ -271,8 +283,6 @@ fn limits(schema: &Map<String, Value>) -> Vec<String> {
     let known = [
         ("minimum", "at least"),
         ("maximum", "at most"),
-        ("minItems", "items, at least"),
-        ("maxItems", "items, at most"),
         ("pattern", "pattern"),
     ];
     let said = known.iter().filter_map(|(key, words)| {
@@ -280,7 +290,26 @@ fn limits(schema: &Map<String, Value>) -> Vec<String> {
         let trivial = *key == "minimum" && value.as_f64() == Some(0.0);
         (!trivial).then(|| format!("{words} {}", plain(value)))
     });
-    said.collect()
+    items_limit(schema).into_iter().chain(said).collect()
+}
+
+/// How many items a list may have.
+fn items_limit(schema: &Map<String, Value>) -> Option<String> {
+    let given = |key| schema.get(key).and_then(Value::as_u64);
+    let count = |number: u64| match number {
+        1 => "1 item".to_owned(),
+        more => format!("{more} items"),
+    };
+    match (
+        given("minItems").filter(|least| *least > 0),
+        given("maxItems"),
+    ) {
+        (Some(least), Some(most)) if least == most => Some(count(most)),
+        (Some(least), Some(most)) => Some(format!("{least} to {}", count(most))),
+        (Some(least), None) => Some(format!("at least {}", count(least))),
+        (None, Some(most)) => Some(format!("at most {}", count(most))),
+        (None, None) => None,
+    }
 }
 
 #[cfg(test)]
@@ -312,6 +341,41 @@ mod tests {
         ];
         let expected =
             expected.map(|(name, kind, depth)| (name.to_owned(), kind.to_owned(), depth));
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn how_many_items_a_list_may_have_is_said_once() {
+        let said = |limits: Value| {
+            let schema = json!({ "properties": { "of": limits } });
+            fields(&schema)[0].meaning.clone()
+        };
+        let both = json!({ "type": "array", "minItems": 1, "maxItems": 32 });
+        assert_eq!(said(both), "(1 to 32 items)");
+        assert_eq!(said(json!({ "minItems": 1 })), "(at least 1 item)");
+        assert_eq!(
+            said(json!({ "minItems": 0, "maxItems": 1 })),
+            "(at most 1 item)"
+        );
+        assert_eq!(said(json!({ "minItems": 2, "maxItems": 2 })), "(2 items)");
+    }
+
+    #[test]
+    fn the_fields_of_a_mapping_are_shown_where_a_text_would_do_as_well() {
+        let schema = json!({
+            "$defs": { "Header": { "type": "object", "properties": { "header": { "type": "string" } }, "required": ["header"] } },
+            "properties": { "job": { "anyOf": [{ "type": "string" }, { "$ref": "#/$defs/Header" }] } },
+        });
+        let seen: Vec<(String, String, usize, bool)> = fields(&schema)
+            .into_iter()
+            .map(|field| (field.name, field.kind, field.depth, field.required))
+            .collect();
+        let expected = [
+            ("job", "text or mapping", 0, false),
+            ("header", "text", 1, false),
+        ];
+        let expected =
+            expected.map(|(name, kind, depth, req)| (name.to_owned(), kind.to_owned(), depth, req));
         assert_eq!(seen, expected);
     }
 

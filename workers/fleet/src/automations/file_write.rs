@@ -47,6 +47,8 @@ pub struct FileWriteInput {
     pub mode: Option<String>,
     /// What is done about a file that stands there already.
     #[serde(default, skip_serializing_if = "Existing::is_default")]
+    // a default that is not written out is not known from the type
+    #[schemars(extend("default" = "replace"))]
     pub existing: Existing,
 }
 

@@ -1,17 +1,21 @@
 //! `http.poll@1`: submits a job to another system, remembers its id, and asks until it is done.
 //!
-//! The id is stored as soon as it is known: a second attempt, a probe and an undo find the same job and submit nothing. A job the other system
-//! calls failed has failed the step: it is believed. Undo asks it to take the job back (`cancel`), whether it still runs or is done.
+//! The id is stored as soon as it is known: a second attempt, a probe and an undo find the same job and submit nothing. Where it never came, the
+//! other system is asked for the job with the key of the step (`find`); only where it cannot be asked, or says nothing clear, a person is. A job
+//! the other system calls failed has failed the step: it is believed. Undo asks it to take the job back (`cancel`), whether it still runs or is
+//! done.
+
+mod input;
+mod job_id;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use baton_worker::{Asked, Automation, Context, Done, Effect, Probe, SecretText, TaskError};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use url::form_urlencoded::byte_serialize;
 
+use self::input::{Cancel, Find, HttpPollInput, HttpPollOutput, JobAt, Poll, Submit};
+use self::job_id::{JobReader, body_with_key, with_job};
 use super::http_client::{Answer, Client};
 use super::http_request::{Sending, with_key};
 use super::http_words::{Auth, Body, Expect, Statuses, Verb, Wanted};
@@ -25,114 +29,10 @@ const EVERY_MIN: Duration = Duration::from_millis(100);
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// What of an answer is read, in bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
-/// How long the id of a job may be, in bytes: it becomes a part of addresses.
-const JOB_BYTES_MAX: usize = 512;
-/// Stands for the id of the job in addresses.
-const JOB: &str = "{job}";
-
 /// Submits and asks.
 #[derive(Debug, Clone)]
 pub struct HttpPoll {
     client: Client,
-}
-
-/// A job of another system.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HttpPollInput {
-    /// The request that begins the job.
-    pub submit: Submit,
-    /// Where the answer to it has the job's id: a JSON pointer (RFC 6901), such as `/id`.
-    #[schemars(regex(pattern = "^/"), length(max = 256))]
-    pub job: String,
-    /// How to find out how far it is.
-    pub poll: Poll,
-    /// How to take it back, for an undo. Without it an undo fails, and a person is asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cancel: Option<Cancel>,
-    /// Headers of every request; a value may be a secret.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, SecretText>,
-    /// Who asks, in every request.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<Auth>,
-}
-
-/// The request that begins a job. It carries the key of the step as `Idempotency-Key`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Submit {
-    /// POST, unless it says otherwise.
-    #[serde(default = "post")]
-    pub method: Verb,
-    /// Where to.
-    #[schemars(length(min = 8, max = 2048), extend("x-target" = true))]
-    pub url: String,
-    /// What is handed in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body: Option<Body>,
-    /// Whether the server makes one of two requests with the same `Idempotency-Key`: then it is sent again when its answer was lost.
-    #[serde(default)]
-    pub repeatable: bool,
-}
-
-/// How to find out how far a job is.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Poll {
-    /// Asked by GET; `{job}` stands for the job's id.
-    #[schemars(length(min = 8, max = 2048))]
-    pub url: String,
-    /// Where the answer has the state of the job: a JSON pointer.
-    #[schemars(regex(pattern = "^(/.*)?$"), length(max = 256))]
-    pub state: String,
-    /// The states that say that it is done.
-    #[schemars(length(min = 1, max = 32))]
-    pub done: Vec<Value>,
-    /// The states that say that it has failed, and changed nothing that lasts. Every other state says that it is still at work.
-    #[schemars(length(max = 32))]
-    pub failed: Vec<Value>,
-    /// Where the answer has what is returned as `result`: a JSON pointer; the whole answer when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = "^(/.*)?$"), length(max = 256))]
-    pub result: Option<String>,
-    /// How often it is asked, such as `10s`; every 2 seconds when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub every: Option<Span>,
-}
-
-/// How to take a job back.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Cancel {
-    /// DELETE, unless it says otherwise.
-    #[serde(default = "delete")]
-    pub method: Verb,
-    /// `{job}` stands for the job's id. An answer of 404 or 410 says that there is no such job, which is as good.
-    #[schemars(length(min = 8, max = 2048))]
-    pub url: String,
-    /// What is handed in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body: Option<Body>,
-}
-
-/// A job that is done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct HttpPollOutput {
-    /// Its id.
-    pub job: String,
-    /// Its state.
-    pub state: Value,
-    /// What it returned.
-    pub result: Value,
-}
-
-const fn post() -> Verb {
-    Verb::Post
-}
-
-const fn delete() -> Verb {
-    Verb::Delete
 }
 
 /// One request of the job's.
@@ -191,33 +91,101 @@ impl HttpPoll {
         sending.send(context, &ask).await
     }
 
-    /// Begins the job; its id, which is stored.
-    async fn submit(&self, context: &Context, input: &HttpPollInput) -> Result<String, TaskError> {
-        let of = &input.submit;
-        let one = One {
-            verb: of.method,
-            url: &of.url,
-            body: of.body.as_ref(),
-            repeatable: of.repeatable,
-            expect: Expect::default(),
+    /// The id of the job, which is stored: of one that was begun before, or of a new one.
+    async fn begin(&self, context: &Context, input: &HttpPollInput) -> Result<String, TaskError> {
+        let reader = JobReader::of(&input.job)?;
+        input.find.as_ref().map(job_id::check).transpose()?;
+        let before = if context.attempt() > 1 {
+            self.find(context, input).await?
+        } else {
+            None
         };
-        let answer = self.send(context, input, one).await?;
-        let json: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        let job = match json.pointer(&input.job) {
-            Some(Value::String(job)) if !job.is_empty() && job.len() <= JOB_BYTES_MAX => {
-                job.clone()
-            }
-            Some(Value::Number(job)) => job.to_string(),
-            _ => {
-                let message = format!(
-                    "the job was submitted, and the answer has no id at `{}`",
-                    input.job
-                );
-                return Err(TaskError::unknown("no-job-id", message).is_final());
-            }
+        let job = match before {
+            Some(job) => job,
+            None => self.submit(context, input, &reader).await?,
         };
         context.checkpoint_progress(json!({ "job": job })).await?;
         Ok(job)
+    }
+
+    /// Submits it. Where no id came, it is looked for at once: the other system may have taken it all the same. That it is not there yet proves
+    /// nothing; a probe asks again when everything has come to rest.
+    async fn submit(
+        &self,
+        context: &Context,
+        input: &HttpPollInput,
+        reader: &JobReader<'_>,
+    ) -> Result<String, TaskError> {
+        let lost = match self.submitted(context, input).await {
+            Ok(answer) => match reader.read(&answer) {
+                Ok(job) => return Ok(job),
+                Err(at) => {
+                    let message = format!("the job was submitted, and the answer has no id {at}");
+                    TaskError::unknown("no-job-id", message).is_final()
+                }
+            },
+            Err(error) => error,
+        };
+        if lost.nothing_changed() {
+            return Err(lost);
+        }
+        match self.find(context, input).await {
+            Ok(Some(job)) => Ok(job),
+            Ok(None) | Err(_) => Err(lost),
+        }
+    }
+
+    async fn submitted(
+        &self,
+        context: &Context,
+        input: &HttpPollInput,
+    ) -> Result<Answer, TaskError> {
+        let of = &input.submit;
+        let (mut url, mut body) = (of.url.clone(), of.body.clone());
+        if input.find.is_some() {
+            let key = context.effect_key().to_string();
+            url = job_id::with_key(&url, &key);
+            body = body.map(|body| body_with_key(&body, &key)).transpose()?;
+        }
+        let one = One {
+            verb: of.method,
+            url: &url,
+            body: body.as_ref(),
+            repeatable: of.repeatable,
+            expect: Expect::default(),
+        };
+        self.send(context, input, one).await
+    }
+
+    /// The job of this step that the other system knows; none when it knows none, or cannot be asked for one.
+    async fn find(
+        &self,
+        context: &Context,
+        input: &HttpPollInput,
+    ) -> Result<Option<String>, TaskError> {
+        let Some(find) = &input.find else {
+            return Ok(None);
+        };
+        job_id::check(find)?;
+        let key = context.effect_key().to_string();
+        let url = job_id::with_key(&find.url, &key);
+        let absent: &[u16] = if find.jobs.is_none() {
+            &[404, 410]
+        } else {
+            &[]
+        };
+        let one = One {
+            verb: Verb::Get,
+            url: &url,
+            body: None,
+            repeatable: true,
+            expect: good_or(absent),
+        };
+        let answer = self.send(context, input, one).await?;
+        job_id::found(find, &answer, &key).map_err(|why| {
+            let message = format!("whether a job was submitted cannot be told by `find`: {why}");
+            TaskError::failed("job-not-told", message)
+        })
     }
 
     async fn state(
@@ -294,6 +262,8 @@ impl Automation for HttpPoll {
     const IDEMPOTENT: bool = false;
     const HAS_UNDO: bool = true;
     const HAS_PROBE: bool = true;
+    // a request whose answer was lost may still be on its way to a job
+    const SETTLE_MS: u64 = 5_000;
     const TIMEOUT_MS_DEFAULT: u64 = 600_000;
     const TIMEOUT_MS_MAX: u64 = 24 * 3_600_000;
     const NEEDS: &'static [&'static str] = &["private targets named in automations.net.allow"];
@@ -308,7 +278,13 @@ impl Automation for HttpPoll {
                 body: Some(Body::Json(json!({ "branch": "main" }))),
                 repeatable: true,
             },
-            job: "/id".to_owned(),
+            job: JobAt::Body("/id".to_owned()),
+            find: Some(Find {
+                url: "https://ci.example/api/builds?key={key}".to_owned(),
+                jobs: Some("/builds".to_owned()),
+                job: "/id".to_owned(),
+                match_key: false,
+            }),
             poll: Poll {
                 url: "https://ci.example/api/builds/{job}".to_owned(),
                 state: "/status".to_owned(),
@@ -334,7 +310,7 @@ impl Automation for HttpPoll {
     ) -> Result<HttpPollOutput, TaskError> {
         let job = match job_of(context.progress().as_ref()) {
             Some(job) => job,
-            None => self.submit(context, &input).await?,
+            None => self.begin(context, &input).await?,
         };
         match self.wait(context, &input, &job).await? {
             State::Done(output) => Ok(output),
@@ -347,18 +323,21 @@ impl Automation for HttpPoll {
 
     async fn undo(&self, context: &Context, done: Done<Self>) -> Result<(), TaskError> {
         let input = &done.input;
-        let Some(job) = job_of(done.progress.as_ref()) else {
-            let message = "whether a job was submitted is not known: its id never came; look for it, and resolve this by hand";
-            return Err(TaskError::failed("no-job-id", message));
+        let known = job_of(done.progress.as_ref()).or(done.output.map(|output| output.job));
+        let job = match known {
+            Some(job) => job,
+            None if input.find.is_some() => match self.find(context, input).await? {
+                Some(job) => job,
+                None => return Ok(()),
+            },
+            None => {
+                let message = "whether a job was submitted is not known: its id never came, and its input has no `find`; look for it, and resolve this by hand";
+                return Err(TaskError::failed("no-job-id", message));
+            }
         };
         let Some(cancel) = &input.cancel else {
             let message = format!("its input has no `cancel` that could take back the job {job}");
             return Err(TaskError::failed("no-cancel", message));
-        };
-        let good: Vec<u16> = (200..300).chain([404, 410]).collect();
-        let expect = Expect {
-            status: Some(Statuses::of(&good)),
-            ..Expect::default()
         };
         let url = with_job(&cancel.url, &job);
         let one = One {
@@ -366,7 +345,7 @@ impl Automation for HttpPoll {
             url: &url,
             body: cancel.body.as_ref(),
             repeatable: true,
-            expect,
+            expect: good_or(&[404, 410]),
         };
         self.send(context, input, one).await.map(|_| ())
     }
@@ -376,9 +355,18 @@ impl Automation for HttpPoll {
         context: &Context,
         asked: Asked<Self>,
     ) -> Result<Probe<HttpPollOutput>, TaskError> {
-        let Some(job) = job_of(asked.progress.as_ref()) else {
-            let why = "the id of the job never came".to_owned();
-            return Ok(Probe::CannotTell(why));
+        let job = match job_of(asked.progress.as_ref()) {
+            Some(job) => job,
+            None if asked.input.find.is_some() => match self.find(context, &asked.input).await {
+                Ok(Some(job)) => job,
+                Ok(None) => return Ok(Probe::DidNot),
+                Err(error) if error.may_retry() => return Err(error),
+                Err(error) => return Ok(Probe::CannotTell(error.to_string())),
+            },
+            None => {
+                let why = "the id of the job never came, and its input has no `find`";
+                return Ok(Probe::CannotTell(why.to_owned()));
+            }
         };
         // It is waited for: that it is at work says neither that it happened nor that it did not.
         Ok(match self.wait(context, &asked.input, &job).await {
@@ -393,11 +381,13 @@ fn job_of(progress: Option<&Value>) -> Option<String> {
     progress?.get("job")?.as_str().map(str::to_owned)
 }
 
-/// The id as a part of the address, so written that it stays one part.
-fn with_job(url: &str, job: &str) -> String {
-    let plain: String = byte_serialize(job.as_bytes()).collect();
-    // A space is `+` in a form only.
-    url.replace(JOB, &plain.replace('+', "%20"))
+/// Any `2xx`, or one of these.
+fn good_or(others: &[u16]) -> Expect {
+    let good: Vec<u16> = (200..300).chain(others.iter().copied()).collect();
+    Expect {
+        status: Some(Statuses::of(&good)),
+        ..Expect::default()
+    }
 }
 
 #[cfg(test)]

@@ -80,12 +80,19 @@ fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     }
     let is_report =
         |path: &PathBuf| path.extension().is_some_and(|ext| ext == "xml") && !path.is_symlink();
-    let mut all: Vec<PathBuf> = std::fs::read_dir(path)?
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(is_report)
-        .take(FILES_MAX)
-        .collect();
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let file = entry?.path();
+        if !is_report(&file) {
+            continue;
+        }
+        // what is left out might be what failed
+        if all.len() == FILES_MAX {
+            let why = format!("it is a folder of more than {FILES_MAX} reports");
+            return Err(std::io::Error::other(why));
+        }
+        all.push(file);
+    }
     all.sort();
     Ok(all)
 }
@@ -198,6 +205,23 @@ mod tests {
         let mut counts = Counts::default();
         count(&text, &masks, &mut counts).unwrap();
         assert!(counts.failed_names[0].ends_with("xx***"), "{counts:?}");
+    }
+
+    #[test]
+    fn a_folder_of_too_many_reports_is_refused_and_not_read_in_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = |number: usize| {
+            let path = dir.path().join(format!("{number}.xml"));
+            std::fs::write(path, "<testsuite><testcase name='a'/></testsuite>").unwrap();
+        };
+        (0..FILES_MAX).for_each(one);
+        std::fs::write(dir.path().join("notes.txt"), "no report").unwrap();
+        let now = SystemTime::now();
+        let all = || read(dir.path(), ".", now, &Masks::default());
+        assert_eq!(all().unwrap().tests, FILES_MAX as u64);
+        one(FILES_MAX);
+        let why = all().unwrap_err();
+        assert!(why.contains("more than 1000 reports"), "{why}");
     }
 
     #[test]
