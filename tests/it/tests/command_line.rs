@@ -226,14 +226,10 @@ async fn one_task_runs_on_its_own() {
 /// Tries a step again, goes on without one, says that one was done by hand, and says that a notice was seen: each succeeds, and is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_brings_what_is_parked_to_its_end() {
+    const ONCE_IN_VAIN: &str = "  - id: a\n    task: test.effect@1\n    with: { key: \"${ input.name }-a\", fail_until_attempt: 2 }\n    retry: { attempts: 1 }\n    on_error: park\n";
     const PARKS: &str = "on_error: park\n    timeout: 30s\n    ";
     let parks = Saga::named("parks")
-        .task(
-            "a",
-            "test.effect@1",
-            ", fail: final, fail_until_attempt: 2",
-            PARKS,
-        )
+        .step(ONCE_IN_VAIN)
         .task("b", "test.effect@1", ", fail: final", PARKS)
         .task("c", "test.effect@1", ", fail: final", PARKS)
         .step("output: { key: \"${ c.key }\" }\n");
