@@ -1,5 +1,9 @@
 //! Several orchestrators on one database: each drives its share, any of them takes what belongs to any saga, what one gives up or loses goes on with
 //! another, and whoever comes back too late is fenced. What was really done stands in the ledger.
+#![expect(
+    clippy::print_stdout,
+    reason = "how long nothing went on is a figure people read"
+)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +13,9 @@ use baton_it::oracle::Book;
 use baton_it::sagas::Saga;
 use baton_it::{AFTER_A_LEASE, Api, SOON, Setup, System, long};
 use serde_json::{Value, json};
+
+/// Sagas started while a fault lasts: more than come in its time.
+const LOAD_MAX: usize = 10_000;
 
 /// As many as a database is made with.
 const PARTITIONS: i64 = 8;
@@ -454,12 +461,12 @@ async fn whoever_of_two_dies_or_is_stopped_past_its_lease_every_saga_ends_as_pro
                 let happened = Instant::now();
                 let mut more = Vec::new();
                 let gap = {
-                    let (to_more, mut from_load) = tokio::sync::mpsc::unbounded_channel();
+                    let (to_more, mut from_load) = tokio::sync::mpsc::channel(LOAD_MAX);
                     let counted = ids.len();
                     let feeding = async {
                         for number in counted.. {
                             let id = next(&cluster, number).await;
-                            let _ = to_more.send(id);
+                            let _ = to_more.send(id).await;
                             tokio::time::sleep(Duration::from_millis(50)).await;
                         }
                     };

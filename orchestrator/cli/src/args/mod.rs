@@ -164,7 +164,7 @@ pub(crate) enum Command {
     Token(Token),
     /// List messages nobody could use; show one
     #[command(after_help = help::DEAD)]
-    Dead(Dead),
+    Dead(Box<Dead>),
     /// Completions for bash, zsh, fish
     #[command(after_help = help::COMPLETIONS)]
     Completions(Completions),
