@@ -42,6 +42,8 @@ struct Told {
     /// When each attempt was first offered, or when nobody was there to offer it to.
     waits_since: Option<Timestamp>,
     last: Option<u32>,
+    /// What was told last of its failing: it is not told twice.
+    failure: Option<Failure>,
 }
 
 impl Told {
@@ -109,6 +111,14 @@ impl World {
         for entry in entries {
             started.get_or_insert(entry.at);
             for record in &entry.records {
+                if let Record::Moved {
+                    step,
+                    failure: Some(failure),
+                    ..
+                } = record
+                {
+                    told.entry(step.clone()).or_default().failure = Some(failure.clone());
+                }
                 let given = match record {
                     Record::Offered { of, .. } if of.direction == Direction::Do => {
                         let told = told.entry(of.step.clone()).or_default();
@@ -153,6 +163,7 @@ impl World {
                     continue;
                 };
                 let known = told.entry(id.clone()).or_default();
+                let failure = failure.or(known.failure.as_ref());
                 self.judge_failure(plan, id, failure, comes_to, known, entry.at)
                     .map_err(|why| format!("gives up {id} ({failure:?}) although {why}"))?;
             }
