@@ -3,7 +3,7 @@
 
 use baton_engine::state::{Attempt, Phase, SagaState, Stage, Status};
 use baton_engine::{WorkItemKind, invariants, replay};
-use baton_messages::{Direction, Hold, RunId, Task, Timestamp};
+use baton_messages::{AttemptRef, Direction, Hold, RunId, Task, Timestamp};
 
 use crate::host::short;
 use crate::plan::{Kind, Matter, SagaPlan, StepPlan, UndoSaid};
@@ -84,10 +84,7 @@ impl World {
             let Some(state) = disk.mirror.get(&of.saga) else {
                 return;
             };
-            let attempt = state
-                .step(&of.step)
-                .filter(|step| step.round == of.round)
-                .and_then(|step| step.attempt(of.direction, of.attempt));
+            let attempt = attempt_of(state, of);
             let early = self.plans.get(&of.saga).and_then(|plan| {
                 let before = plan.step(&of.step)?.after.iter();
                 before.filter_map(|at| plan.steps.get(*at)).find(|before| {
@@ -135,10 +132,7 @@ impl World {
             let Some(state) = disk.mirror.get(&of.saga) else {
                 return;
             };
-            let attempt = state
-                .step(&of.step)
-                .filter(|step| step.round == of.round)
-                .and_then(|step| step.attempt(of.direction, of.attempt));
+            let attempt = attempt_of(state, of);
             if state.status == Status::Abandoned {
                 None
             } else if state.unwinding.is_none() {
@@ -300,6 +294,14 @@ impl World {
             _ => Ok(()),
         }
     }
+}
+
+/// The attempt a task is of, while its step is in the same round.
+fn attempt_of<'a>(state: &'a SagaState, of: &AttemptRef) -> Option<&'a Attempt> {
+    let step = state.step(&of.step)?;
+    (step.round == of.round)
+        .then(|| step.attempt(of.direction, of.attempt))
+        .flatten()
 }
 
 /// Why a run may not act, if it may not: its attempt is closed and nobody may hold it any more.
