@@ -46,6 +46,15 @@ pub(crate) enum CliError {
         #[source]
         source: reqwest::Error,
     },
+    /// No broker answers.
+    #[error("no management API of a broker answers at {place}")]
+    NoBroker {
+        /// Where.
+        place: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
     /// The answer cannot be read.
     #[error("what answers at {url} is no orchestrator of this version")]
     Answer {
@@ -225,6 +234,9 @@ impl CliError {
             | Self::TooLittle { next, .. } => next,
             Self::Unreachable { .. } => {
                 "start one: baton-orchestrator (it needs a broker, see its --help); or name another place: --url or BATON_URL"
+            }
+            Self::NoBroker { .. } => {
+                "rabbitmq-plugins enable rabbitmq_management; or name another place: --management or BATON_MANAGEMENT"
             }
             Self::Answer { .. } | Self::Shape { .. } => {
                 "baton --version, and look who listens there; another place is named by --url or BATON_URL"

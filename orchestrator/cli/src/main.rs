@@ -3,6 +3,7 @@
 //! Exit codes are part of the interface, see [`exit`].
 
 mod args;
+mod broker;
 mod client;
 mod commands;
 mod error;
@@ -26,7 +27,7 @@ use args::{Cli, Command, help};
 use client::Client;
 use commands::{
     act, apply, approve, check, cluster, dead, definitions, event, explain, fleet, ls, plan, run,
-    schedules, shell, show, tasks, token, top, watch, work,
+    schedules, shell, show, tasks, token, top, topology, watch, work,
 };
 use error::CliError;
 use exit::Exit;
@@ -152,6 +153,7 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Exit, CliError> {
         Command::Explain(which) => return explain::explain(which, out),
         Command::Plan(which) => return plan::plan(which, out),
         Command::Tasks(which) if which.offline => return tasks::offline(which, out),
+        Command::Topology(which) => return topology::topology(which, out).await,
         Command::Completions(which) => return Ok(shell::completions(which, out)),
         Command::Man(which) => return shell::man(which, out),
         _ => {}
@@ -190,6 +192,7 @@ async fn asked(client: &Client, command: &Command, out: &mut Out) -> Result<Exit
         Command::Tasks(which) => tasks::online(client, which, out).await,
         Command::Token(which) => token::token(client, which, out).await,
         Command::Dead(which) => dead::dead(client, which, out).await,
+        Command::Topology(which) => topology::topology(which, out).await,
         Command::Completions(which) => Ok(shell::completions(which, out)),
         Command::Man(which) => shell::man(which, out),
     }

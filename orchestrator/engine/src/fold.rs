@@ -266,7 +266,7 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
             match direction {
                 Direction::Do => state.forgiven = last,
                 Direction::Undo => state.undo_forgiven = last,
-                Direction::Probe => {}
+                Direction::Probe => state.probe_forgiven = last,
             }
         }
         Record::NewRound { step } => {
@@ -275,6 +275,7 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
             state.attempts.clear();
             state.forgiven = 0;
             state.undo_forgiven = 0;
+            state.probe_forgiven = 0;
             state.backward = None;
             state.asking = None;
         }
@@ -479,7 +480,7 @@ const fn forgive_one(step: &mut StepState, direction: Direction) {
     match direction {
         Direction::Do => step.forgiven += 1,
         Direction::Undo => step.undo_forgiven += 1,
-        Direction::Probe => {}
+        Direction::Probe => step.probe_forgiven += 1,
     }
 }
 
@@ -544,6 +545,10 @@ fn moved(
             from: step.phase,
             to,
         });
+    }
+    if to == Phase::Settling && step.phase != to {
+        // another doubt: it is asked about as often as the first
+        step.probe_forgiven = step.last_attempt(Direction::Probe);
     }
     step.phase = to;
     step.due = due;

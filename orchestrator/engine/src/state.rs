@@ -346,6 +346,9 @@ pub struct StepState {
     /// Attempts of `undo` that no longer count, for the same reason.
     #[serde(default)]
     pub undo_forgiven: u32,
+    /// Attempts of `probe` that no longer count: they asked about an earlier doubt, or nobody ran them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub probe_forgiven: u32,
     /// The events it waits for, while it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listens: Option<Listens>,
@@ -360,6 +363,11 @@ pub struct StepState {
     pub done_at: Option<Timestamp>,
     /// When its phase last changed.
     pub since: Timestamp,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl StepState {
@@ -380,6 +388,7 @@ impl StepState {
             attempts: Vec::new(),
             forgiven: 0,
             undo_forgiven: 0,
+            probe_forgiven: 0,
             listens: None,
             last_failure: None,
             began_at: None,

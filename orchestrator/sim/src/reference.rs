@@ -8,7 +8,7 @@ use baton_messages::{Direction, Effect, StepId};
 
 use crate::plan::{Comes, Decides, Idle, Kind, OnError, Play, SagaPlan, StepPlan, UndoSaid};
 
-/// As many tries as the engine gives a probe.
+/// As many tries as the engine gives a probe, in each doubt.
 const PROBES: u32 = 5;
 /// As many tries as the engine gives an undo.
 pub(crate) const UNDOS: u32 = 10;
@@ -285,6 +285,7 @@ fn ask(step: &StepPlan, kind: &Kind, stands: bool, probes: &mut u32) -> Option<b
     if !kind.probe {
         return None;
     }
+    let earlier = *probes;
     loop {
         *probes += 1;
         match step.script.play(Direction::Probe, *probes) {
@@ -295,7 +296,7 @@ fn ask(step: &StepPlan, kind: &Kind, stands: bool, probes: &mut u32) -> Option<b
             | Play::HangIdle
             | Play::DieActed
             | Play::DieIdle => {
-                if *probes >= PROBES {
+                if *probes - earlier >= PROBES {
                     return None;
                 }
             }

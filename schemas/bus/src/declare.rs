@@ -28,8 +28,7 @@ const NOT_FOUND: u16 = 404;
 const PRECONDITION_FAILED: u16 = 406;
 
 /// What to tell somebody whose user may not declare.
-const ADVICE: &str =
-    "declare it with an account that may configure it, as schemas/json/topology.json lists it";
+const ADVICE: &str = "baton topology apply makes it, with an account that may administer the broker; deploy/BROKER.md says how";
 
 /// How [`Bus::declare`] went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -75,7 +75,7 @@ pub struct Stale {
 pub enum ParkError {
     /// `baton.dead` has no queue bound to it.
     #[error(
-        "message was returned by {exchange} ({code} {text}); the dead letter queue is missing: declare it with an account that may configure it, as schemas/json/topology.json lists it"
+        "message was returned by {exchange} ({code} {text}); the dead letter queue is missing: baton topology apply makes it, with an account that may administer the broker; deploy/BROKER.md says how"
     )]
     Returned {
         /// Where it was published.

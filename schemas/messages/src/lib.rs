@@ -16,6 +16,7 @@ pub mod inbox;
 pub mod manifest;
 pub mod names;
 pub mod present;
+pub mod roles;
 pub mod secret_place;
 pub mod slice;
 pub mod task;

@@ -66,6 +66,58 @@ async fn a_broker_that_goes_away_and_comes_back_finds_everything_going_on() {
     completes(&system, "after").await;
 }
 
+/// Tries of one outage, after which what is said at each of them would stand there often.
+const TRIES: usize = 6;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_said_once_for_each_reason_in_a_log_that_programs_read() {
+    let mut system = Setup::workers(0)
+        .orchestrator("log.format", "json")
+        .orchestrator("log.filter", "info,lapin=off,baton_bus=debug")
+        .start()
+        .await;
+    system.proxy.refuse();
+    system.await_ready_saying("degraded").await;
+    let orchestrator = system.orchestrator();
+    await_until("the broker to be tried again and again", SOON, async || {
+        let log = orchestrator.process.log();
+        log.matches("still no connection to the broker").count() >= TRIES
+    })
+    .await;
+
+    let log = orchestrator.process.log();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| {
+            let read = serde_json::from_str(line);
+            read.unwrap_or_else(|error| panic!("no JSON ({error}): {line}"))
+        })
+        .collect();
+    for line in &lines {
+        for field in ["timestamp", "level", "target"] {
+            assert!(line[field].is_string(), "{field} of {line}");
+        }
+        assert!(line["fields"]["message"].is_string(), "{line}");
+    }
+    let mut said: Vec<(String, String)> = lines
+        .iter()
+        .map(|line| &line["fields"])
+        .filter(|fields| {
+            let message = fields["message"].as_str().unwrap_or_default();
+            message.starts_with("no connection to the broker")
+        })
+        .map(|fields| {
+            assert!(fields["hint"].is_string(), "what to do: {fields}");
+            (fields["bus.use_"].to_string(), fields["why"].to_string())
+        })
+        .collect();
+    assert!(!said.is_empty(), "{log}");
+    let all = said.len();
+    said.sort();
+    said.dedup();
+    assert_eq!(said.len(), all, "something is said twice:\n{log}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn own_broker_with_a_memory_alarm_blocks_and_is_waited_for() {
     let system = Setup::workers(1).own_broker().start().await;

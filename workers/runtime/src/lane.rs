@@ -232,7 +232,7 @@ impl Work {
                 said = ?sent,
                 "a report does not reach its inbox; it is kept and tried again until it does. \
                  If it is returned, the inbox queue is missing: start an orchestrator, or declare it \
-                 with an account that may configure it, as `schemas/json/topology.json` lists it"
+                 with an account that may administer the broker: baton topology apply"
             );
         }
         metrics::counter!("baton_worker_reports_retried_total").increment(1);

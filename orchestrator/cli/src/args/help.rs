@@ -31,7 +31,10 @@ pub(crate) const GROUPS: [(&str, &[&str]); 5] = [
         "Author",
         &["check", "explain", "plan", "apply", "definitions", "tasks"],
     ),
-    ("Administer", &["token", "dead", "completions", "man"]),
+    (
+        "Administer",
+        &["token", "dead", "topology", "completions", "man"],
+    ),
 ];
 
 const EXAMPLES: [(&str, &str); 7] = [
@@ -109,6 +112,15 @@ Examples:
   baton dead --text host-7                   in the error or the body
   baton dead show 7c2e                       one in full; the beginning of its id will do
   baton dead show 7c2e --raw | jq .          its body, byte for byte";
+
+pub(super) const TOPOLOGY: &str = "\
+Examples:
+  export BATON_MANAGEMENT=http://admin:secret@127.0.0.1:15672
+  baton topology show                        exchanges, queues, policies, who may what
+  baton topology check                       what differs at the broker, and what mends it
+  baton topology apply --user orchestrator=baton --user worker=baton-worker
+  baton topology apply --partitions 8 --pool default --pool lab
+  baton topology show --definitions > f.json for rabbitmqctl import_definitions";
 
 pub(super) const APPROVE: &str = "\
 Examples:

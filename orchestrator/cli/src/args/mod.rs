@@ -5,6 +5,7 @@ mod author;
 mod decide;
 pub(crate) mod help;
 mod start;
+mod topology;
 mod watch;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub(crate) use decide::{
 pub(crate) use start::{
     Event, EventCommand, OneSchedule, Publish, Run, Schedules, SchedulesCommand,
 };
+pub(crate) use topology::{BrokerArgs, Topology, TopologyCommand, TopologyShow, WantedArgs};
 pub(crate) use watch::{ClusterArgs, Ls, Show, Top, Watch, Workers};
 
 /// Where an orchestrator listens by default.
@@ -165,6 +167,9 @@ pub(crate) enum Command {
     /// List messages nobody could use; show one
     #[command(after_help = help::DEAD)]
     Dead(Box<Dead>),
+    /// What stands at the broker: show it, check it, set it right
+    #[command(after_help = help::TOPOLOGY)]
+    Topology(Box<Topology>),
     /// Completions for bash, zsh, fish
     #[command(after_help = help::COMPLETIONS)]
     Completions(Completions),

@@ -23,6 +23,7 @@ pub(crate) mod show;
 pub(crate) mod tasks;
 pub(crate) mod token;
 pub(crate) mod top;
+pub(crate) mod topology;
 pub(crate) mod watch;
 pub(crate) mod work;
 

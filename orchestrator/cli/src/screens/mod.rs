@@ -16,6 +16,7 @@ pub(crate) mod schema;
 pub(crate) mod standing;
 pub(crate) mod tokens;
 pub(crate) mod top;
+pub(crate) mod topology;
 pub(crate) mod types;
 pub(crate) mod work;
 

@@ -174,8 +174,9 @@ impl Deciding<'_> {
             Outcome::NotRun(reason) => self.offer_again(of, reason),
             Outcome::Failed(failure) | Outcome::Unknown(failure) => {
                 let retry = self.retry_facts(id, Direction::Probe)?;
-                if failure.retryable && retry.attempts.is_none_or(|most| of.attempt < most) {
-                    let due = self.backoff(&retry, of.attempt, failure);
+                let used = of.attempt.saturating_sub(self.step(id)?.probe_forgiven);
+                if failure.retryable && retry.attempts.is_none_or(|most| used < most) {
+                    let due = self.backoff(&retry, used, failure);
                     return self.move_to(id, Phase::ProbeBackoff, Some(due), None, None);
                 }
                 self.cannot_tell(id)

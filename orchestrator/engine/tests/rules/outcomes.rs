@@ -133,6 +133,30 @@ fn a_probe_that_cannot_tell_asks_no_second_time() {
 }
 
 #[test]
+fn each_doubt_is_asked_about_as_often_as_the_first() {
+    let mut stage = Stage::with("  - id: a\n    task: t.asked@1\n");
+    for doubt in 0..2 {
+        stage.report("a", unknown());
+        stage.wait();
+        for _ in 0..4 {
+            assert_eq!(stage.open("a").direction, Direction::Probe);
+            stage.report("a", failed(true));
+            assert_eq!(stage.phase("a"), Phase::ProbeBackoff, "doubt {doubt}");
+            stage.wait();
+        }
+        stage.report("a", found(ProbeAnswer::DidNot));
+        if doubt == 0 {
+            stage.wait();
+        }
+    }
+    assert_eq!(
+        (stage.status(), stage.at("a").may_have_effect),
+        (Status::Compensated, false),
+        "two attempts, both known not to have happened"
+    );
+}
+
+#[test]
 fn unknown_of_a_type_that_only_looks_is_an_ordinary_failure() {
     let mut stage = Stage::with("  - id: a\n    task: t.look@1\n");
     stage.report("a", unknown());

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use baton_messages::PoolName;
+use baton_messages::roles::Role;
 use baton_messages::topology::Topology;
 use serde_json::Value;
 
@@ -25,7 +27,8 @@ pub(crate) fn all() -> Result<BTreeMap<String, String>, String> {
             json(kind.schema.clone())?,
         );
     }
-    let topology = serde_json::to_value(Topology::base(1)).map_err(|e| e.to_string())?;
+    let mut topology = serde_json::to_value(Topology::base(1)).map_err(|e| e.to_string())?;
+    topology["roles"] = roles().map_err(|e| e.to_string())?;
     files.insert("topology.json".into(), json(topology)?);
     files.insert("slice-vectors.json".into(), json(vectors::document())?);
     files.insert(
@@ -33,6 +36,17 @@ pub(crate) fn all() -> Result<BTreeMap<String, String>, String> {
         yaml(asyncapi::document(&kinds, &Topology::base(1)))?,
     );
     Ok(files)
+}
+
+/// What each role may do at the broker, a worker in the pool that is used when none is named.
+fn roles() -> serde_json::Result<Value> {
+    let pools = [PoolName::default_pool()];
+    let mut roles = serde_json::Map::new();
+    for role in Role::ALL {
+        let may = serde_json::to_value(role.permissions(&pools))?;
+        roles.insert(role.as_str().to_owned(), may);
+    }
+    Ok(Value::Object(roles))
 }
 
 /// The names of those files that are missing or other than they should be, and of those that should not be there.
