@@ -239,6 +239,53 @@ async fn kill_by_keeping_a_dead_letter_and_it_is_left_in_its_queue() {
     assert_eq!(healthy.map(|answer| answer.status), Some(200));
 }
 
+/// A saga whose next attempt has no number left, so that deciding upon it overflows: a defect of ours, as real as they come.
+const STUCK: &str = "saga: stuck
+version: 1
+input: { type: object, properties: { name: { type: string }, dir: { type: string } } }
+steps:
+  - id: a
+    task: test.effect@1
+    with: { key: stuck, fail: final }
+    on_error: park
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deciding_that_panics_parks_its_saga_alone_and_its_input_is_kept() {
+    let mut system = Setup::workers(1).start().await;
+    system.await_served("test.effect@1").await;
+    system.api.apply(STUCK).await;
+    system.api.apply(ONE).await;
+    let stuck = system.run("stuck", "stuck").await;
+    system.api.await_status(&stuck, "parked", SOON).await;
+    system.orchestrator().process.kill9();
+    let poison = Poison::of(&system);
+    let id = stuck.replace('-', "");
+    poison.sql(&format!(
+        r#"UPDATE records SET entry = replace(entry, '"attempt":1', '"attempt":4294967295')
+            WHERE saga = (SELECT number FROM sagas WHERE id = x'{id}');
+           DELETE FROM snapshots WHERE saga = x'{id}'"#
+    ));
+    system.orchestrator().process.start_again();
+    system.await_ready().await;
+    let act = json!({ "reason": "again" });
+    let told = system.api.act(&stuck, "steps/a/retry", act).await;
+    assert!(told.status < 300, "{}: {}", told.status, told.body);
+
+    baton_harness::await_until("a work item about the defect", SOON, async || {
+        let items = system.api.work_items().await;
+        items.iter().any(|item| item["item"]["kind"] == "broken")
+    })
+    .await;
+    let kept = letters_now(&system).await;
+    assert_eq!(kept.len(), 1, "the input is kept: {kept:?}");
+    let error = kept[0]["error"].as_str().unwrap_or_default();
+    assert!(error.contains("panicked"), "{error}");
+    assert!(system.orchestrator().process.is_running());
+    let beside = system.run("one", "beside").await;
+    system.api.await_status(&beside, "completed", SOON).await;
+}
+
 async fn publish(system: &System, exchange: &str, id: &str, body: &str) {
     let properties =
         json!({ "message_id": id, "delivery_mode": 2, "headers": { "from": "of-the-test" } });
