@@ -37,6 +37,7 @@ fn main() -> ExitCode {
     let mut broken = 0_u64;
     let mut ends = std::collections::BTreeMap::<&str, u64>::new();
     let (mut events, mut deaths, mut acts, mut slowest_ms) = (0, 0, 0, 0);
+    let (mut taken_over, mut fenced) = (0, 0);
     for seed in from..from + count {
         match simulate(Setup {
             seed,
@@ -49,6 +50,8 @@ fn main() -> ExitCode {
                 events += report.events;
                 deaths += report.deaths;
                 acts += report.acts;
+                taken_over += report.taken_over;
+                fenced += report.fenced;
                 for (end, times) in report.ends {
                     *ends.entry(end).or_default() += times;
                 }
@@ -82,7 +85,7 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{count} seeds, {broken} broken, {events} events, {acts} acts, {deaths} deaths of the orchestrator, sagas {ends:?}, the slowest {slowest_ms} ms after the trouble, {:.1} s",
+        "{count} seeds, {broken} broken, {events} events, {acts} acts, {deaths} deaths of the orchestrator, taken over from {taken_over} times ({fenced} fenced), sagas {ends:?}, the slowest {slowest_ms} ms after the trouble, {:.1} s",
         began.elapsed().as_secs_f64()
     );
     if broken == 0 {

@@ -48,6 +48,7 @@ impl World {
             self.after(25_000, Event::Janitor);
         }
         self.befall(self.mood.orchestrator_dies_ms, Event::HostDies);
+        self.befall(self.mood.orchestrator_stops_ms, Event::HostStops);
         self.befall(self.mood.clock_steps_ms, Event::ClockSteps);
         self.befall(self.mood.broker_restarts_ms, Event::BrokerDown);
     }
@@ -65,7 +66,7 @@ impl World {
             .iter()
             .filter(|kind| if far { kind.far } else { !kind.far })
             .collect();
-        let skew_ms = i64::try_from(self.rng.below(9_000)).unwrap_or(0) - 4_500;
+        let skew_ms = i64::try_from(self.rng.below(5_000)).unwrap_or(0) - 2_500;
         let slots =
             usize::try_from(self.rng.range(if self.mood.quiet { 32 } else { 1 }, 32)).unwrap_or(1);
         let late = far || self.rng.per_mille(self.mood.queue_missing);

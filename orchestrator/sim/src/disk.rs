@@ -352,7 +352,7 @@ impl Store for Connection {
         let fate = self.fate();
         {
             let mut disk = self.disk();
-            if disk.epoch != batch.epoch {
+            if disk.epoch != batch.epoch && disk.fault != Some(Fault::FenceMissing) {
                 return Err(CommitError::Fenced {
                     partition,
                     epoch: batch.epoch,

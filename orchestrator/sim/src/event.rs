@@ -80,6 +80,12 @@ pub enum Event {
     Tick(u64),
     /// It dies.
     HostDies,
+    /// The orchestrator that has the partition is stopped for a while.
+    HostStops,
+    /// The lease of a stopped one is over.
+    TakenOver(u64),
+    /// One that was taken over from goes on.
+    ZombieWakes(u64),
     /// The orchestrator's clock is set.
     ClockSteps,
     /// It comes up.

@@ -12,6 +12,8 @@ pub enum Fault {
     BatchAcknowledgedEarly,
     /// The watermark passes commands that nobody has confirmed.
     WatermarkTooFar,
+    /// The store takes commits of whoever had the partition before.
+    FenceMissing,
     /// A commit says it is done and writes nothing.
     CommitLies,
     /// A worker acts on a claim nobody has granted.
@@ -44,11 +46,12 @@ pub enum Fault {
 
 impl Fault {
     /// Every planted fault.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::UnsentForgotten,
         Self::AcknowledgedBeforeCommit,
         Self::BatchAcknowledgedEarly,
         Self::WatermarkTooFar,
+        Self::FenceMissing,
         Self::CommitLies,
         Self::ActsUngranted,
         Self::ActsRefused,

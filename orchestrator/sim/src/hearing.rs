@@ -14,7 +14,8 @@ const MARKER_MS: u64 = 8_000;
 
 impl World {
     pub(crate) fn heartbeat_arrives(&mut self, heartbeat: &Heartbeat) {
-        if let Some(host) = self.host.as_mut()
+        let now = self.now;
+        if let Some(host) = self.host.as_mut().filter(|host| host.stopped_until <= now)
             && self.broker.up
         {
             host.driver.leases().heartbeat(heartbeat);
@@ -23,6 +24,9 @@ impl World {
 
     /// Leases run while the orchestrator hears itself; one that has run out is asked after through the inbox.
     pub(crate) fn tick(&mut self, life: u64) {
+        if self.host_is_stopped(life, Event::Tick(life)) {
+            return;
+        }
         let hearing = self.broker.up;
         let ended = self.all_ended();
         let Some(host) = self.host.as_mut().filter(|host| host.life == life) else {

@@ -48,6 +48,10 @@ pub struct Host {
     pub(crate) driver: Real,
     pub(crate) outbox: Outbox,
     pub(crate) life: u64,
+    /// Until when it is stopped.
+    pub(crate) stopped_until: u64,
+    /// By how much its clock is off.
+    pub(crate) skew_ms: i64,
     /// Taken from the inbox and not acknowledged, in order, by the first token of each.
     pub(crate) held: BTreeMap<u64, Held>,
     /// Dead letters taken and not acknowledged.
@@ -89,6 +93,7 @@ impl World {
         }
         self.host_life += 1;
         let life = self.host_life;
+        self.draw_skew();
         let outbox = Outbox::default();
         self.store.disk().epoch = life;
         let options = Options {
@@ -124,6 +129,8 @@ impl World {
                     driver,
                     outbox,
                     life,
+                    stopped_until: 0,
+                    skew_ms: self.skew_ms,
                     held: BTreeMap::new(),
                     dead: BTreeMap::new(),
                     tokens: 0,
@@ -171,7 +178,7 @@ impl World {
     }
 
     /// What was not acknowledged comes again, each message as a whole.
-    fn come_again(&mut self, held: BTreeMap<u64, Held>) {
+    pub(crate) fn come_again(&mut self, held: BTreeMap<u64, Held>) {
         for held in held.into_values().rev() {
             self.broker.inbox.give_back(held.message, &mut self.rng);
         }
@@ -179,7 +186,12 @@ impl World {
 
     /// The orchestrator's clock on the wall.
     pub(crate) const fn clock(&self) -> Timestamp {
-        Timestamp(self.now + self.ahead_ms)
+        self.clock_of(self.skew_ms)
+    }
+
+    /// The clock of one that is so much off.
+    pub(crate) const fn clock_of(&self, skew_ms: i64) -> Timestamp {
+        Timestamp((self.now + self.ahead_ms).saturating_add_signed(skew_ms))
     }
 
     /// It is set, forward or back to what it was.
@@ -234,6 +246,14 @@ impl World {
 
     /// A worker has announced what it serves.
     pub(crate) fn host_hears(&mut self, types: &[(&'static Kind, TaskType)]) {
+        if self
+            .host
+            .as_ref()
+            .is_some_and(|host| host.stopped_until > self.now)
+        {
+            // it hears the next announcement
+            return;
+        }
         let now = self.clock();
         for (kind, task_type) in types {
             let Some(mut host) = self.host.take() else {

@@ -32,6 +32,7 @@ pub mod trace;
 pub mod turn;
 pub mod worker;
 pub mod world;
+mod zombie;
 
 pub use fault::Fault;
 pub use world::{Broken, Report, Setup, simulate};

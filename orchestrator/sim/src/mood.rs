@@ -38,6 +38,11 @@ pub struct Mood {
     pub worker_drains_ms: u64,
     /// Between two deaths of the orchestrator.
     pub orchestrator_dies_ms: u64,
+    /// Between two stops of the orchestrator that has the partition; another takes over when that lasts. Such worlds have orchestrators
+    /// whose clocks differ.
+    pub orchestrator_stops_ms: u64,
+    /// The orchestrator is stopped between a commit and what follows from it.
+    pub stops_after_commit: u64,
     /// Between two times the orchestrator's clock is set, far beyond what clocks may differ. Such worlds hold only what is claimed: who
     /// may act on what is held late is told by the clocks.
     pub clock_steps_ms: u64,
@@ -99,6 +104,8 @@ impl Mood {
             worker_disconnects_ms: NEVER,
             worker_drains_ms: NEVER,
             orchestrator_dies_ms: NEVER,
+            orchestrator_stops_ms: NEVER,
+            stops_after_commit: 0,
             clock_steps_ms: NEVER,
             broker_restarts_ms: NEVER,
             bad_outcome: rng.pick(&[30, 150, 300], 150),
@@ -137,5 +144,9 @@ impl Mood {
         self.commit_failed = rng.pick(&[0, 10, 60], 10);
         self.orchestrator_dies_ms = rng.pick(&[NEVER, 30_000, 10_000], NEVER);
         self.clock_steps_ms = rng.pick(&[NEVER, NEVER, NEVER, 60_000, 15_000], NEVER);
+        self.orchestrator_stops_ms = rng.pick(&[NEVER, 60_000, 20_000], NEVER);
+        if self.orchestrator_stops_ms < NEVER {
+            self.stops_after_commit = rng.pick(&[0, 5, 30], 0);
+        }
     }
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::event::Event;
 use crate::fault::Fault;
+use crate::host::Host;
 use crate::plan::{Comes, Decides, Idle, SagaPlan, StepPlan};
 use crate::world::{IDLE_MS, World};
 
@@ -53,7 +54,9 @@ impl World {
 
     /// Somebody said something: whoever takes events in stores it once, and tells those who wait for it. While nobody takes in, it stays in its queue.
     pub(crate) fn happens(&mut self, event: Said) {
-        if self.host.is_none() || !self.broker.up {
+        let now = self.now;
+        let there = |host: &Host| host.stopped_until <= now;
+        if !self.host.as_ref().is_some_and(there) || !self.broker.up {
             let later = self.rng.range(200, 2_000);
             return self.after(later, Event::Happens(Box::new(event)));
         }

@@ -154,6 +154,9 @@ impl World {
     }
 
     pub(crate) fn told(&mut self, life: u64, ticket: Ticket, sent: Sent) {
+        if self.host_is_stopped(life, Event::Told(life, ticket, sent)) {
+            return;
+        }
         if let Some(host) = self.host.as_mut().filter(|host| host.life == life) {
             host.driver.sent(vec![(ticket, sent)]);
             if sent != Sent::Confirmed {

@@ -5,6 +5,7 @@ use baton_engine::Input;
 use baton_messages::{DeadReason, InboxMessage, Report, SagaId, Start, Task, Timestamp};
 
 use crate::broker::Message;
+use crate::event::Event;
 use crate::fault::Fault;
 use crate::host::{Host, Polled};
 use crate::world::World;
@@ -18,7 +19,7 @@ const DEAD_TOKEN: u64 = 1 << 50;
 const ONE_BY_ONE: u64 = 300;
 
 /// A delivery the orchestrator has in hand. It is acknowledged as one, when all it says is decided.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Held {
     /// It.
     pub(crate) message: Message<InboxMessage>,
@@ -32,6 +33,9 @@ pub(crate) struct Held {
 
 impl World {
     pub(crate) fn turn(&mut self, life: u64) {
+        if self.host_is_stopped(life, Event::Turn(life)) {
+            return;
+        }
         let Some(mut host) = self.host.take_if(|host| host.life == life) else {
             return;
         };
@@ -57,6 +61,15 @@ impl World {
         self.host = Some(host);
         match polled {
             Polled::Died => self.host_dies(),
+            Polled::Done(Ok(_))
+                if !self.calm && self.rng.per_mille(self.mood.stops_after_commit) =>
+            {
+                // what it has committed leaves when it wakes up, if it ever does
+                if let Some(host) = &mut self.host {
+                    host.lost = false;
+                }
+                self.host_stops();
+            }
             Polled::Done(Ok(answers)) => {
                 self.turned(&answers, again);
                 if let Some(marker) = marker {
@@ -108,7 +121,7 @@ impl World {
         marker
     }
 
-    fn work(&self, host: &Host) -> Vec<Work> {
+    pub(crate) fn work(&self, host: &Host) -> Vec<Work> {
         let mut work = Vec::new();
         for (token, held) in &host.held {
             for ((saga, input), token) in held.inputs.iter().zip(*token..).skip(held.decided) {

@@ -54,6 +54,10 @@ pub struct Report {
     pub commits: u64,
     /// Times the orchestrator died.
     pub deaths: u64,
+    /// Times another took over from a stopped one.
+    pub taken_over: u64,
+    /// Times one that was taken over from was refused.
+    pub fenced: u64,
     /// How sagas ended.
     pub ends: BTreeMap<&'static str, u64>,
     /// Acts on the world.
@@ -124,6 +128,10 @@ pub struct World {
     pub(crate) workers: Vec<Worker>,
     pub(crate) host: Option<Host>,
     pub(crate) host_life: u64,
+    /// By how much the clock of the orchestrator that has the partition is off.
+    pub(crate) skew_ms: i64,
+    /// Those that were taken over from while they were stopped, by their lives, each with the last row that was written by then.
+    pub(crate) zombies: BTreeMap<u64, (Host, u64)>,
     pub(crate) requests: BTreeMap<u64, Request>,
     pub(crate) requests_made: u64,
     /// What a person has settled by hand.
@@ -170,6 +178,8 @@ impl World {
             workers: Vec::new(),
             host: None,
             host_life: 0,
+            skew_ms: 0,
+            zombies: BTreeMap::new(),
             requests: BTreeMap::new(),
             requests_made: 0,
             by_hand: std::collections::BTreeSet::new(),
@@ -243,6 +253,9 @@ impl World {
             Event::Turn(life) => self.turn(life),
             Event::Tick(life) => self.tick(life),
             Event::HostDies => self.host_dies_by_chance(),
+            Event::HostStops => self.host_stops_by_chance(),
+            Event::TakenOver(life) => self.taken_over(life),
+            Event::ZombieWakes(life) => self.zombie_wakes(life),
             Event::ClockSteps => self.clock_steps(),
             Event::HostUp => self.host_up(),
             Event::TaskArrives {

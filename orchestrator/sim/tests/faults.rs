@@ -55,6 +55,7 @@ found! {
     an_acknowledgement_before_the_commit: AcknowledgedBeforeCommit,
     a_batch_acknowledged_after_its_first_report: BatchAcknowledgedEarly,
     a_watermark_that_passes_what_is_not_confirmed: WatermarkTooFar,
+    a_store_that_does_not_fence: FenceMissing,
     a_commit_that_writes_nothing: CommitLies,
     a_worker_that_does_not_wait_for_its_grant: ActsUngranted,
     a_worker_that_acts_although_refused: ActsRefused,

@@ -112,6 +112,10 @@ fn the_worlds_are_rough_and_sagas_end_in_every_way() {
     assert!(deaths > 200, "the orchestrator died {deaths} times");
     let acts: u64 = reports.iter().map(|report| report.acts).sum();
     assert!(acts > 500, "{acts} acts");
+    let taken_over: u64 = reports.iter().map(|report| report.taken_over).sum();
+    assert!(taken_over > 30, "taken over {taken_over} times");
+    let fenced: u64 = reports.iter().map(|report| report.fenced).sum();
+    assert!(fenced > 10, "refused {fenced} times");
     let batches: u64 = reports.iter().map(|report| report.batches).sum();
     assert!(batches > 200, "{batches} messages carried several reports");
 }
