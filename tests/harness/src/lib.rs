@@ -13,6 +13,7 @@
 //! | [`Database`] | a fresh database on it, gone at the end of the test |
 //! | [`Proxy`] | a TCP relay between client and broker that can cut, hold and delay |
 //! | [`Process`] | one of our binaries: started, stopped, killed, its log read |
+//! | [`Net`] | several hosts on this machine, whose links can be cut |
 //! | [`Ledger`] | the outside world, which remembers what was done to it |
 //! | [`await_until`] | a condition with a deadline in place of a sleep |
 //! | [`not_tested`] | what this host does not let a test try, said loudly |
@@ -20,6 +21,7 @@
 pub mod binaries;
 pub mod broker;
 pub mod ledger;
+mod net;
 mod ports;
 pub mod postgres;
 mod process;
@@ -32,6 +34,7 @@ mod watchdog;
 
 pub use broker::{Broker, Management, Options, SHARED_ENV};
 pub use ledger::Ledger;
+pub use net::{Host, Net, Place};
 pub use postgres::{Database, Postgres};
 pub use process::{Launch, Process};
 pub use proxy::{Direction, Proxy};

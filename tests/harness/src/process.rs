@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{await_some, await_until, binaries, watchdog};
+use crate::{Place, await_some, await_until, binaries, watchdog};
 
 /// Lines of a failed test's processes that are printed.
 const TAIL_LINES: usize = 60;
@@ -43,6 +43,16 @@ impl Launch {
             env: Vec::new(),
             dir: None,
         }
+    }
+
+    /// Runs it on a host of its own.
+    #[must_use]
+    pub fn on(mut self, place: &Place) -> Self {
+        let (program, mut args) = place.wrapped(&self.program);
+        args.append(&mut self.args);
+        self.program = program;
+        self.args = args;
+        self
     }
 
     /// Adds an argument.

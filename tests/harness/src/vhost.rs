@@ -3,6 +3,7 @@
 //! Counts come from the broker's statistics, half a second old at most (`broker/node.rs` sets the intervals): wait for
 //! them with [`await_until`], never look once.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -74,14 +75,19 @@ impl Vhost {
 
     /// `amqp://user:password@127.0.0.1:port/vhost`.
     pub fn url(&self) -> String {
-        self.url_through(self.broker.amqp_port())
+        self.url_at(self.broker.address(), self.broker.amqp_port())
     }
 
     /// The same through another port of this machine: a [`crate::Proxy`] before the broker.
     pub fn url_through(&self, port: u16) -> String {
+        self.url_at(Ipv4Addr::LOCALHOST, port)
+    }
+
+    /// The same at another address: another node of the same broker.
+    pub fn url_at(&self, address: Ipv4Addr, port: u16) -> String {
+        let (user, password) = (USER, crate::PASSWORD);
         format!(
-            "amqp://{USER}:{}@127.0.0.1:{port}/{}",
-            crate::PASSWORD,
+            "amqp://{user}:{password}@{address}:{port}/{}",
             self.segment()
         )
     }

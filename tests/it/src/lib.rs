@@ -11,6 +11,7 @@ mod cli;
 pub mod oracle;
 pub mod poison;
 pub mod sagas;
+pub mod site;
 mod system;
 mod terminal;
 

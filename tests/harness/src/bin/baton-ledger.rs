@@ -1,4 +1,4 @@
-//! `baton-ledger BOOK PORT`: an independent ledger of effects on loopback, for tests, demo and bench. It stands for the
+//! `baton-ledger BOOK PORT [ADDRESS]`: an independent ledger of effects, on loopback if not told otherwise, for tests, demo and bench. It stands for the
 //! real systems Baton acts on, so it knows nothing of Baton.
 //!
 //! The HTTP contract; bodies are JSON:
@@ -24,18 +24,26 @@
 //! An answer is sent only after the call stands in the book, an append-only file of one JSON object a line. It is read
 //! again at the next start; it is not synced, for the ledger outlives processes, not machines.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    const USAGE: &str = "usage: baton-ledger BOOK PORT";
+    const USAGE: &str = "usage: baton-ledger BOOK PORT [ADDRESS]";
     let mut args = std::env::args_os().skip(1);
     let book = PathBuf::from(args.next().context(USAGE)?);
     let port = args
         .next()
         .and_then(|port| port.to_str()?.parse().ok())
         .context(USAGE)?;
-    baton_harness::ledger::serve(&book, port).await
+    let address = match args.next() {
+        Some(address) => address
+            .to_str()
+            .and_then(|text| text.parse().ok())
+            .context(USAGE)?,
+        None => Ipv4Addr::LOCALHOST,
+    };
+    baton_harness::ledger::serve(&book, (address, port)).await
 }

@@ -8,6 +8,7 @@ mod management;
 mod node;
 pub mod shared;
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub(crate) use management::segment;
 use node::{Node, Running};
 pub use shared::SHARED_ENV;
 
-use crate::{PASSWORD, USER, Vhost, binaries};
+use crate::{Host, PASSWORD, Place, USER, Vhost, binaries};
 
 /// How often a start is tried on other ports when somebody took one of them in between.
 const START_TRIES: usize = 3;
@@ -32,6 +33,15 @@ pub struct Options {
     config: Vec<String>,
     plugins: Vec<String>,
     files: Vec<(String, String)>,
+    place: Place,
+    cluster: Option<Cluster>,
+}
+
+/// The nodes of one broker, and what they know each other by.
+#[derive(Clone, Debug)]
+struct Cluster {
+    cookie: String,
+    nodes: Vec<String>,
 }
 
 impl Options {
@@ -108,6 +118,31 @@ impl Broker {
         Self(Arc::new(inner))
     }
 
+    /// Nodes of one broker, each on a host of its own; with the majority of them it goes on. Panics when they cannot be started.
+    pub async fn cluster(hosts: &[Host]) -> Vec<Self> {
+        let cluster = Cluster {
+            cookie: uuid::Uuid::new_v4().simple().to_string(),
+            nodes: hosts
+                .iter()
+                .map(|host| node::named(&host.place()))
+                .collect(),
+        };
+        let starting = hosts.iter().map(|host| {
+            Self::own(Options {
+                place: host.place(),
+                cluster: Some(cluster.clone()),
+                ..Options::default()
+            })
+        });
+        // side by side: each looks for the others
+        futures::future::join_all(starting).await
+    }
+
+    /// Where it is reached.
+    pub fn address(&self) -> Ipv4Addr {
+        self.node().place.address()
+    }
+
     /// A fresh virtual host on this broker, deleted when the handle is dropped.
     pub async fn vhost(&self) -> Vhost {
         Vhost::on(self.clone()).await
@@ -115,7 +150,11 @@ impl Broker {
 
     /// `amqp://user:password@127.0.0.1:port`, without a virtual host; see [`Vhost::url`].
     pub fn amqp_url(&self) -> String {
-        format!("amqp://{USER}:{PASSWORD}@127.0.0.1:{}", self.amqp_port())
+        format!(
+            "amqp://{USER}:{PASSWORD}@{}:{}",
+            self.address(),
+            self.amqp_port()
+        )
     }
 
     /// The port it takes AMQP connections on, the same for all its life.

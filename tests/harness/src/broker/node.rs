@@ -4,7 +4,7 @@
 //! own, so that it neither meets nor disturbs another broker on the machine. The system's configuration is not read.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use super::{Management, Options};
-use crate::{PASSWORD, USER, ports, watchdog};
+use crate::{PASSWORD, Place, USER, ports, watchdog};
 
+/// Where nodes that are no neighbours on one host find each other.
+const EPMD_PORT: u16 = 4369;
 /// Where Debian's package has the scripts; the ones on PATH change the user first.
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 /// A start takes 5-10 s on an idle machine; this one may be building something on both cores.
@@ -40,6 +42,8 @@ pub(crate) struct Node {
     epmd_port: u16,
     pub(crate) beam_pid: Option<u32>,
     epmd_pid: Option<u32>,
+    #[serde(default)]
+    pub(crate) place: Place,
 }
 
 /// The processes of a node that this process has started: killed when this is dropped, or left running on purpose.
@@ -56,14 +60,23 @@ impl Node {
         let [amqp_port, tls_port, management_port, dist_port, epmd_port] = ports::free();
         let node = Self {
             dir: dir.to_owned(),
-            name: format!("baton{amqp_port}@localhost"),
+            name: match options.cluster {
+                None => format!("baton{amqp_port}@localhost"),
+                Some(_) => named(&options.place),
+            },
             amqp_port,
             tls_port,
             management_port,
             dist_port,
-            epmd_port,
+            // the nodes of one broker look for each other at the same port, each on a host of its own
+            epmd_port: if options.cluster.is_some() {
+                EPMD_PORT
+            } else {
+                epmd_port
+            },
             beam_pid: None,
             epmd_pid: None,
+            place: options.place.clone(),
         };
         node.write_files(options)
             .with_context(|| format!("cannot lay out a broker in {}", dir.display()))?;
@@ -75,7 +88,12 @@ impl Node {
         fs::create_dir_all(&home)?;
         let cookie = home.join(".erlang.cookie");
         if !cookie.exists() {
-            fs::write(&cookie, uuid::Uuid::new_v4().simple().to_string())?;
+            let shared = options
+                .cluster
+                .as_ref()
+                .map(|cluster| cluster.cookie.clone());
+            let secret = shared.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+            fs::write(&cookie, secret)?;
             fs::set_permissions(&cookie, fs::Permissions::from_mode(0o400))?;
         }
         for (name, content) in &options.files {
@@ -90,7 +108,8 @@ impl Node {
         // fresh counts: tests wait on them, and the defaults are five seconds each
         fs::write(
             self.dir.join("advanced.config"),
-            "[{rabbit, [{quorum_tick_interval, 500}]}].\n",
+            // and a neighbour that is gone is noticed within seconds
+            "[{rabbit, [{quorum_tick_interval, 500}]}, {kernel, [{net_ticktime, 8}]}].\n",
         )?;
         fs::write(self.dir.join("rabbitmq.conf"), self.configuration(options))?;
         Ok(())
@@ -98,8 +117,12 @@ impl Node {
 
     fn configuration(&self, options: &Options) -> String {
         let mut lines = vec![
-            format!("listeners.tcp.1 = 127.0.0.1:{}", self.amqp_port),
-            "management.tcp.ip = 127.0.0.1".to_owned(),
+            format!(
+                "listeners.tcp.1 = {}:{}",
+                self.place.address(),
+                self.amqp_port
+            ),
+            format!("management.tcp.ip = {}", self.place.address()),
             format!("management.tcp.port = {}", self.management_port),
             "collect_statistics_interval = 500".to_owned(),
             "management.rates_mode = none".to_owned(),
@@ -107,6 +130,17 @@ impl Node {
             // the default preallocates half a gigabyte for each node
             "raft.wal_max_size_bytes = 33554432".to_owned(),
         ];
+        if let Some(cluster) = &options.cluster {
+            lines.push("loopback_users = none".to_owned());
+            lines.push("cluster_partition_handling = pause_minority".to_owned());
+            lines.push("cluster_formation.peer_discovery_backend = classic_config".to_owned());
+            let nodes = cluster.nodes.iter().zip(1..);
+            lines.extend(
+                nodes.map(|(node, n)| {
+                    format!("cluster_formation.classic_config.nodes.{n} = {node}")
+                }),
+            );
+        }
         lines.extend(options.config.iter().map(|line| self.filled_in(line)));
         lines.join("\n") + "\n"
     }
@@ -117,7 +151,7 @@ impl Node {
     }
 
     fn command(&self, script: &str) -> Command {
-        let mut command = Command::new(format!("{SCRIPTS}/{script}"));
+        let mut command = self.place.command(format!("{SCRIPTS}/{script}"));
         let in_dir = |name: &str| self.dir.join(name);
         command
             .env("HOME", in_dir("home"))
@@ -125,7 +159,8 @@ impl Node {
             .env("RABBITMQ_NODE_PORT", self.amqp_port.to_string())
             .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
             .env("ERL_EPMD_PORT", self.epmd_port.to_string())
-            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("ERL_EPMD_ADDRESS", self.place.address().to_string())
+            .env("RABBITMQ_USE_LONGNAME", (!self.place.is_here()).to_string())
             .env("RABBITMQ_MNESIA_BASE", in_dir("data"))
             .env("RABBITMQ_LOG_BASE", in_dir("log"))
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", in_dir("enabled_plugins"))
@@ -141,12 +176,15 @@ impl Node {
     /// Starts epmd and the node, and writes down their process ids. Does not wait until it is ready.
     pub(crate) fn spawn(&mut self) -> Result<Running> {
         let log = |name: &str| fs::File::create(self.dir.join(name));
-        let mut epmd = Command::new("epmd")
+        let address = self.place.address();
+        let mut epmd = self
+            .place
+            .command("epmd")
             .args([
                 "-port",
                 &self.epmd_port.to_string(),
                 "-address",
-                "127.0.0.1",
+                &address.to_string(),
             ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -163,7 +201,10 @@ impl Node {
             // idle schedulers must not spin: several nodes share few cores
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}",
+                format!(
+                    "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {{{}}}",
+                    address.to_string().replace('.', ",")
+                ),
             )
             .stdout(log("start.log")?)
             .stderr(log("start.err")?)
@@ -206,7 +247,7 @@ impl Node {
                     self.last_words()
                 );
             }
-            let listens = TcpStream::connect((Ipv4Addr::LOCALHOST, self.amqp_port)).is_ok();
+            let listens = TcpStream::connect((self.place.address(), self.amqp_port)).is_ok();
             if listens
                 && management
                     .try_get("/api/health/checks/virtual-hosts")
@@ -264,7 +305,7 @@ impl Node {
 
     pub(crate) fn management(&self) -> Management {
         Management::new(
-            format!("http://127.0.0.1:{}", self.management_port),
+            format!("http://{}:{}", self.place.address(), self.management_port),
             USER,
             PASSWORD,
         )
@@ -305,6 +346,11 @@ impl Node {
             }
         }
     }
+}
+
+/// What a node on a host of its own is called by the others.
+pub(super) fn named(place: &Place) -> String {
+    format!("baton@{}", place.address())
 }
 
 impl Running {

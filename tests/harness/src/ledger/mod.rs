@@ -7,6 +7,7 @@ mod book;
 mod server;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,12 +32,18 @@ pub struct Ledger {
 impl Ledger {
     /// Starts one with an empty book on a free port of loopback.
     pub async fn start() -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST).await
+    }
+
+    /// The same at another address of this machine.
+    pub async fn start_at(address: Ipv4Addr) -> Self {
         let dir = binaries::fresh_dir("ledger");
         let [port] = ports::free();
         let launch = Launch::binary("baton-ledger")
             .arg(dir.join("book.jsonl"))
-            .arg(port.to_string());
-        let url = format!("http://127.0.0.1:{port}");
+            .arg(port.to_string())
+            .arg(address.to_string());
+        let url = format!("http://{address}:{port}");
         let mut ledger = Self {
             process: launch.start(),
             url,
@@ -46,7 +53,7 @@ impl Ledger {
         ledger
     }
 
-    /// `http://127.0.0.1:port`, which automations under test are told.
+    /// `http://address:port`, which automations under test are told.
     pub fn url(&self) -> &str {
         &self.url
     }

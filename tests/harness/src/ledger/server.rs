@@ -1,6 +1,7 @@
 //! The ledger over HTTP, and the faults it can be told to have.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -128,8 +129,8 @@ impl Shop {
     }
 }
 
-/// Serves the book at `path` on `port` of loopback, for ever.
-pub async fn serve(path: &Path, port: u16) -> Result<()> {
+/// Serves the book at `path` at an address and port, for ever.
+pub async fn serve(path: &Path, at: (Ipv4Addr, u16)) -> Result<()> {
     let book =
         Book::open(path).with_context(|| format!("cannot open the book {}", path.display()))?;
     let shop = Arc::new(Shop {
@@ -144,8 +145,8 @@ pub async fn serve(path: &Path, port: u16) -> Result<()> {
         .route("/calls", get(calls))
         .route("/faults", post(add_fault).delete(clear_faults))
         .with_state(shop);
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await;
-    let listener = listener.with_context(|| format!("cannot listen on 127.0.0.1:{port}"))?;
+    let listener = tokio::net::TcpListener::bind(at).await;
+    let listener = listener.with_context(|| format!("cannot listen on {}:{}", at.0, at.1))?;
     axum::serve(listener, router)
         .await
         .context("the ledger's server ended")

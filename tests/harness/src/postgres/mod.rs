@@ -4,6 +4,7 @@
 mod server;
 pub mod shared;
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use rustix::process::Signal;
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
 
-use crate::binaries;
+use crate::{Place, binaries};
 use server::{Running, Server};
 pub use shared::POSTGRES_ENV;
 
@@ -28,9 +29,18 @@ pub struct Options {
     config: Vec<String>,
     hba: Vec<String>,
     files: Vec<(String, String)>,
+    place: Place,
 }
 
 impl Options {
+    /// Runs it on a host of its own, whose neighbours it lets in.
+    #[must_use]
+    pub fn on(mut self, place: Place) -> Self {
+        self.hba = vec!["host all all 0.0.0.0/0 trust".to_owned()];
+        self.place = place;
+        self
+    }
+
     /// Adds a line of its configuration.
     #[must_use]
     pub fn config(mut self, line: impl Into<String>) -> Self {
@@ -232,7 +242,7 @@ impl Database {
 
     /// The same through another port of this machine: a [`crate::Proxy`] before the server.
     pub fn url_through(&self, port: u16) -> String {
-        server::url(port, &self.name)
+        server::url(Ipv4Addr::LOCALHOST, port, &self.name)
     }
 
     /// Its name.

@@ -4,6 +4,7 @@
 //! that user can reach them.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use super::Options;
-use crate::{ports, watchdog};
+use crate::{Place, ports, watchdog};
 
 /// Where Debian's packages have the programs, one folder for each version.
 const PACKAGES: &str = "/usr/lib/postgresql";
@@ -35,6 +36,8 @@ pub(crate) struct Server {
     pub(crate) dir: PathBuf,
     pub(crate) data: PathBuf,
     pub(crate) port: u16,
+    #[serde(default)]
+    pub(crate) place: Place,
     pub(crate) pid: Option<u32>,
 }
 
@@ -54,6 +57,7 @@ impl Server {
             dir: dir.to_owned(),
             data,
             port,
+            place: options.place.clone(),
             pid: None,
         };
         let output = server
@@ -77,7 +81,7 @@ impl Server {
 
     fn configure(&self, options: &Options) -> Result<()> {
         let mut lines = vec![
-            "listen_addresses = '127.0.0.1'".to_owned(),
+            format!("listen_addresses = '{}'", self.place.address()),
             format!("port = {}", self.port),
             "unix_socket_directories = ''".to_owned(),
             "max_connections = 300".to_owned(),
@@ -113,13 +117,13 @@ impl Server {
     fn command(&self, program: &str) -> Result<Command> {
         let path = programs()?.join(program);
         let mut command = if is_root() {
-            let mut command = Command::new("setpriv");
+            let mut command = self.place.command("setpriv");
             command
                 .args(["--reuid", RUNS_AS, "--regid", RUNS_AS, "--clear-groups"])
                 .arg(path);
             command
         } else {
-            Command::new(path)
+            self.place.command(path)
         };
         command
             .current_dir("/")
@@ -195,9 +199,9 @@ impl Server {
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
-    /// `postgres://tester@127.0.0.1:port/database`.
+    /// `postgres://tester@address:port/database`.
     pub(crate) fn url(&self, database: &str) -> String {
-        url(self.port, database)
+        url(self.place.address(), self.port, database)
     }
 
     /// Reads the server a folder holds, if one was ever started there.
@@ -239,8 +243,8 @@ impl Server {
     }
 }
 
-pub(super) fn url(port: u16, database: &str) -> String {
-    format!("postgres://{SUPERUSER}@127.0.0.1:{port}/{database}")
+pub(super) fn url(address: Ipv4Addr, port: u16, database: &str) -> String {
+    format!("postgres://{SUPERUSER}@{address}:{port}/{database}")
 }
 
 impl Running {

@@ -1,0 +1,246 @@
+//! Two orchestrators, four workers, three nodes of one broker and a database, each on a host of its own: one of each is killed, stopped and cut
+//! off in turn while sagas come and go. Every saga ends as promised, the ledger has each effect as promised, and how long nothing went on after
+//! each fault is printed.
+#![expect(
+    clippy::print_stderr,
+    reason = "how long nothing went on is a figure people read"
+)]
+
+use std::time::{Duration, Instant};
+
+use baton_harness::{await_some, not_tested};
+use baton_it::oracle::Book;
+use baton_it::sagas::Saga;
+use baton_it::site::Site;
+use baton_it::{AFTER_A_LEASE, long};
+use serde_json::Value;
+
+/// How long a database is away: without it nothing can go on, and nothing may be lost.
+const AWAY: Duration = Duration::from_secs(6);
+/// How often the load starts a saga while a fault lasts.
+const BETWEEN_STARTS: Duration = Duration::from_millis(50);
+
+/// Whom it befalls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Broker(usize),
+    Orchestrator(usize),
+    Worker(usize),
+    Database,
+}
+
+/// What befalls him.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Killed,
+    /// For longer than any lease; then it goes on as if nothing had been.
+    Stopped,
+    CutOff,
+}
+
+/// One of each in any case; every one of them when there is time.
+fn faults() -> Vec<(Who, What)> {
+    let some = vec![
+        (Who::Broker(0), What::Killed),
+        (Who::Orchestrator(0), What::CutOff),
+        (Who::Broker(1), What::CutOff),
+        (Who::Worker(0), What::CutOff),
+        (Who::Database, What::CutOff),
+    ];
+    if !long() {
+        return some;
+    }
+    let who = [
+        Who::Broker(2),
+        Who::Orchestrator(1),
+        Who::Worker(1),
+        Who::Database,
+        Who::Broker(0),
+        Who::Orchestrator(0),
+    ];
+    let what = [What::Killed, What::Stopped, What::CutOff];
+    who.into_iter()
+        .flat_map(|who| what.map(|what| (who, what)))
+        .collect()
+}
+
+fn promised(number: usize) -> &'static str {
+    if number % 4 == 3 {
+        "compensated"
+    } else {
+        "completed"
+    }
+}
+
+async fn next(site: &Site, number: usize) -> String {
+    let definition = if promised(number) == "completed" {
+        "row"
+    } else {
+        "fails"
+    };
+    site.run(definition, &format!("n{number}")).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_each_is_killed_stopped_and_cut_off_and_every_saga_ends_as_promised() {
+    let (workers, sagas) = if long() { (4, 20_000) } else { (2, 200) };
+    let mut site = match Site::start(2, workers).await {
+        Ok(site) => site,
+        Err(why) => {
+            let what = "a broker of three nodes, orchestrators, workers and a database on hosts of their own";
+            return not_tested(&format!("{what}: {why:#}"));
+        }
+    };
+    let row = Saga::named("row")
+        .effect("a", "")
+        .late("b", "")
+        .effect("c", "");
+    let fails = Saga::named("fails")
+        .effect("a", "")
+        .late("b", "")
+        .effect("c", ", fail: final");
+    for saga in [&row, &fails] {
+        site.orchestrators[0].api.apply(saga.yaml()).await;
+    }
+    let faults = faults();
+    let share = sagas / faults.len();
+    let mut ids: Vec<String> = Vec::new();
+    for (who, what) in &faults {
+        let upto = ids.len() + share / 2;
+        feed(&site, &mut ids, upto).await;
+        befall(&mut site, *who, *what);
+        let happened = Instant::now();
+        if *who == Who::Database {
+            tokio::time::sleep(AWAY).await;
+            heal(&mut site, *who, *what).await;
+        }
+        let gap = go_on(&site, &mut ids, happened).await;
+        eprintln!("{who:?} {what:?}: every partition goes on after {gap:.1?}");
+        if *who != Who::Database {
+            heal(&mut site, *who, *what).await;
+        }
+        site.await_shared(2).await;
+        site.await_ready().await;
+    }
+    feed(&site, &mut ids, sagas).await;
+    judge(&site, &ids).await;
+}
+
+async fn feed(site: &Site, ids: &mut Vec<String>, upto: usize) {
+    while ids.len() < upto {
+        ids.push(next(site, ids.len()).await);
+    }
+}
+
+/// Feeds the load until every partition has gone on; how long that took.
+async fn go_on(site: &Site, ids: &mut Vec<String>, happened: Instant) -> Duration {
+    let rows = async || -> Option<Vec<i64>> {
+        let rows = site
+            .rows("SELECT log_rows FROM partitions ORDER BY id")
+            .await?;
+        Some(rows.iter().map(|row| row.get(0)).collect())
+    };
+    let before = await_some("the database to answer", AFTER_A_LEASE, rows).await;
+    let feeding = async {
+        loop {
+            ids.push(next(site, ids.len()).await);
+            tokio::time::sleep(BETWEEN_STARTS).await;
+        }
+    };
+    let going_on = await_some("every partition to go on", AFTER_A_LEASE, async || {
+        let now = rows().await?;
+        let further = |(before, now): (&i64, &i64)| now > before;
+        before.iter().zip(&now).all(further).then_some(())
+    });
+    tokio::select! {
+        () = going_on => happened.elapsed(),
+        () = feeding => unreachable!("it has no end"),
+    }
+}
+
+fn befall(site: &mut Site, who: Who, what: What) {
+    match (who, what) {
+        (Who::Broker(at), What::Killed) => site.brokers[at].1.kill9(),
+        (Who::Broker(at), What::Stopped) => site.brokers[at].1.pause(),
+        (Who::Broker(at), What::CutOff) => site.brokers[at].0.cut(),
+        (Who::Orchestrator(at), What::Killed) => site.orchestrators[at].process.kill9(),
+        (Who::Orchestrator(at), What::Stopped) => site.orchestrators[at].process.sigstop(),
+        (Who::Orchestrator(at), What::CutOff) => site.orchestrators[at].host.cut(),
+        (Who::Worker(at), What::Killed) => site.workers[at].1.kill9(),
+        (Who::Worker(at), What::Stopped) => site.workers[at].1.sigstop(),
+        (Who::Worker(at), What::CutOff) => site.workers[at].0.cut(),
+        (Who::Database, What::Killed) => site.postgres.1.kill9(),
+        (Who::Database, What::Stopped) => site.postgres.1.pause(),
+        (Who::Database, What::CutOff) => site.postgres.0.cut(),
+    }
+}
+
+async fn heal(site: &mut Site, who: Who, what: What) {
+    match (who, what) {
+        (Who::Broker(at), What::Killed) => site.brokers[at].1.start().await,
+        (Who::Broker(at), What::Stopped) => site.brokers[at].1.resume(),
+        (Who::Broker(at), What::CutOff) => site.brokers[at].0.heal(),
+        (Who::Orchestrator(at), What::Killed) => site.orchestrators[at].process.start_again(),
+        (Who::Orchestrator(at), What::Stopped) => site.orchestrators[at].process.sigcont(),
+        (Who::Orchestrator(at), What::CutOff) => site.orchestrators[at].host.heal(),
+        (Who::Worker(at), What::Killed) => site.workers[at].1.start_again(),
+        (Who::Worker(at), What::Stopped) => site.workers[at].1.sigcont(),
+        (Who::Worker(at), What::CutOff) => site.workers[at].0.heal(),
+        (Who::Database, What::Killed) => site.postgres.1.start().await,
+        (Who::Database, What::Stopped) => site.postgres.1.resume(),
+        (Who::Database, What::CutOff) => site.postgres.0.heal(),
+    }
+    if let Who::Broker(at) = who {
+        let node = &site.brokers[at].1;
+        await_some(
+            "the node to be one of three again",
+            AFTER_A_LEASE * 2,
+            async || {
+                let nodes = node.management().try_get("/api/nodes").await.ok()?;
+                let running = nodes
+                    .as_array()?
+                    .iter()
+                    .filter(|one| one["running"] == true);
+                (running.count() == site.brokers.len()).then_some(())
+            },
+        )
+        .await;
+    }
+}
+
+async fn judge(site: &Site, ids: &[String]) {
+    for (number, id) in ids.iter().enumerate() {
+        let api = &site.orchestrators[number % 2].api;
+        api.await_status(id, promised(number), AFTER_A_LEASE).await;
+    }
+    let book = Book::of(&site.ledger).await;
+    let mut wrong = Vec::new();
+    for number in 0..ids.len() {
+        for step in ["a", "b"] {
+            let key = format!("n{number}-{step}");
+            wrong.extend(if promised(number) == "completed" {
+                book.not_done_once(&key)
+            } else {
+                book.not_taken_back(&key)
+            });
+            if step == "a" {
+                wrong.extend(book.called_twice(&key));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {}: {}",
+        wrong.len(),
+        ids.len(),
+        wrong.join("\n")
+    );
+    let api = &site.orchestrators[1].api;
+    assert_eq!(api.dead_letters().await, Vec::<Value>::new());
+    assert_eq!(api.work_items().await, Vec::<Value>::new());
+    for member in &site.orchestrators {
+        let log = member.process.log();
+        assert!(!log.contains("panicked"), "{log}");
+    }
+    eprintln!("{} sagas, each as promised", ids.len());
+}
