@@ -152,7 +152,7 @@ async fn exit_codes_tell_how_a_saga_ended() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_abandoned_a_saga_is_known_after_it_has_left_memory() {
     let system = Setup::workers(0)
-        .orchestrator("sagas.idle_ms", "100")
+        .orchestrator("sagas.idle_ms", "1000")
         .start()
         .await;
     system
@@ -348,7 +348,7 @@ async fn an_operator_brings_what_is_parked_to_its_end() {
         .exits(0)
         .json();
     let id = past["id"].as_str().expect("it has an id").to_owned();
-    baton_harness::await_until("the pivot", baton_it::SOON, async || {
+    await_until("the pivot", SOON, async || {
         let saga = baton.run(&["show", &id, "--json"]).await.exits(0).json();
         phase(&saga, "a") == "succeeded"
     })

@@ -34,7 +34,9 @@ pub(crate) async fn apply(client: &Client, apply: &Apply, out: &mut Out) -> Resu
             Ok(answer) => {
                 if !out.wants_json() {
                     draw(&warnings(&answer)?, &file, &text, out);
-                    out.say(&applied::registered(&answer, &text));
+                    for line in applied::registered(&answer, &text, out.screen.width()) {
+                        out.say(&line);
+                    }
                     lacks(&answer, out);
                 }
                 all.push(answer);

@@ -3,16 +3,21 @@
 use baton_engine::Definition;
 use serde_json::Value;
 
-use crate::out::{Line, Tone, wrapped};
+use crate::out::{Line, Tone, width as wide, wrapped};
 
-/// That it is registered.
-pub(crate) fn registered(answer: &Value, text: &str) -> Line {
+/// That it is registered, and how to start one: below, where both do not fit side by side.
+pub(crate) fn registered(answer: &Value, text: &str, width: usize) -> Vec<Line> {
     let name = answer["definition"].as_str().unwrap_or("?");
     let version = answer["version"].as_u64().unwrap_or(0);
-    Line::of(format!("{name}@{version}"), Tone::Strong)
-        .with(" is registered", Tone::Good)
-        .with("; start one: ", Tone::Faint)
-        .plain(format!("baton run {name}{} --wait", required(text)))
+    let said = format!("{name}@{version}");
+    let command = format!("baton run {name}{} --wait", required(text));
+    let beside = wide(&said) + wide(" is registered; start one: ") + wide(&command);
+    let line = Line::of(said, Tone::Strong).with(" is registered", Tone::Good);
+    if beside <= width {
+        return vec![line.with("; start one: ", Tone::Faint).plain(command)];
+    }
+    let below = Line::new().plain(format!("  {command}"));
+    vec![line.with("; start one:", Tone::Faint), below]
 }
 
 /// What the orchestrator's configuration lacks for it, as warnings.

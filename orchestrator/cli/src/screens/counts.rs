@@ -10,7 +10,7 @@ pub(crate) const STANDINGS: [(&str, &str); 7] = [
     ("completed", "completed"),
     ("running", "running"),
     ("asked", "waiting for approval"),
-    ("compensating", "taking back"),
+    ("compensating", "compensating"),
     ("compensated", "compensated"),
     ("parked", "parked"),
     ("abandoned", "abandoned"),
