@@ -54,10 +54,8 @@ async fn publish(client: &Client, event: &Publish, out: &mut Out) -> Result<Exit
     if out.wants_json() {
         out.value(&answer);
     } else {
-        out.line(format!(
-            "{} {id} is published, confirmed by the broker",
-            event.kind
-        ));
+        let said = format!("{} {id} is published, confirmed by the broker", event.kind);
+        out.words(0, &said, Tone::Plain);
         if answer["wanted"] == false {
             unwanted(&event.kind, out);
         } else {
