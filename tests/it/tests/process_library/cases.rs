@@ -69,6 +69,10 @@ fn read(name: &str, text: &str) -> File {
 }
 
 /// Runs every case of a process, each in a world of its own.
+#[expect(
+    clippy::print_stderr,
+    reason = "a test that fails shows which case it was at"
+)]
 pub(crate) async fn run(name: &str) {
     let all = read(name, &shipped(&format!("{name}.cases.yaml"))).cases;
     let ends: BTreeSet<&str> = all.iter().map(|case| case.ends.as_str()).collect();
@@ -76,8 +80,8 @@ pub(crate) async fn run(name: &str) {
         ends.contains("completed") && ends.len() > 1,
         "{name}.cases.yaml: one case that completes and one that does not, at least"
     );
-    for at in 0..all.len() {
-        eprintln!("{name}: {}", all[at].case);
+    for (at, case) in all.iter().enumerate() {
+        eprintln!("{name}: {}", case.case);
         one(name, at).await;
     }
 }
