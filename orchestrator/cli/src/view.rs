@@ -59,6 +59,7 @@ pub(crate) struct Saga {
     pub(crate) now: u64,
     pub(crate) deadline_at: Option<u64>,
     pub(crate) unwinding: Option<Value>,
+    pub(crate) abandoned: Option<Abandoned>,
     pub(crate) output: Option<Value>,
     pub(crate) steps: Vec<Step>,
     pub(crate) work_items: Vec<Item>,
@@ -68,6 +69,14 @@ pub(crate) struct Saga {
     /// How many older ones there are.
     #[serde(default)]
     pub(crate) attempts_left_out: u64,
+}
+
+/// Who gave a saga up.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Abandoned {
+    pub(crate) by: String,
+    pub(crate) reason: String,
+    pub(crate) at: u64,
 }
 
 impl Saga {

@@ -11,7 +11,7 @@ use baton_harness::{
 use serde_json::{Value, json};
 
 use crate::sagas::Saga;
-use crate::{Api, Cli, SOON};
+use crate::{Api, Cli, SOON, Terminal};
 
 /// The token of the API in every test.
 pub(crate) const TOKEN: &str = "a-token-for-tests-only";
@@ -312,6 +312,21 @@ impl System {
         let data = self.dir.join("other-data");
         self.launch_orchestrator(self.port)
             .env(variable("store.data_dir"), &data)
+    }
+
+    /// An orchestrator on data of its own and with no token set, its standard output a terminal, as when a person starts it; its log goes to
+    /// `log`.
+    pub fn orchestrator_in_a_terminal(&self, data: &Path, log: &Path) -> Terminal {
+        let command = pty_process::Command::new("sh")
+            .args(["-c", "exec \"$0\" 2>> \"$1\""])
+            .arg(binaries::path_of("baton-orchestrator"))
+            .arg(log)
+            .env("NO_COLOR", "1")
+            .env(variable("store.data_dir"), data)
+            .env(variable("bus.addresses"), self.vhost.url())
+            .env(variable("http.listen"), "127.0.0.1:0")
+            .kill_on_drop(true);
+        Terminal::start(command, 80, 24)
     }
 
     /// The command-line tool, told where this orchestrator is.

@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use baton_harness::{Launch, Process, await_until};
+use baton_harness::{Launch, Process, await_until, not_tested};
 use baton_it::sagas::Saga;
 use baton_it::{AFTER_A_LEASE, SOON, Setup, System};
 use serde_json::Value;
@@ -26,6 +26,9 @@ folder = "DIR/scripts"
 [services.web]
 driver = "runit"
 dir = "DIR/services"
+
+[automations.net]
+allow = ["127.0.0.1"]
 
 [commands.put]
 program = "/bin/sh"
@@ -110,6 +113,8 @@ impl Stage {
         };
         script("mark.sh", "cat > DIR/mark\n");
         script("mark.undo.sh", "rm -f DIR/mark\n");
+        // nothing lies beside it that takes it back
+        script("letter.sh", "cat > DIR/letter\n");
         let mark = format!("1{:09}", uuid::Uuid::new_v4().as_u128() % 1_000_000_000);
         let mut stage = Self {
             system,
@@ -124,6 +129,10 @@ impl Stage {
             "script.run@1",
             "service.start@1",
             "service.restart@1",
+            "service.stop@1",
+            "script.run-irreversible@1",
+            "check.tcp@1",
+            "check.ping@1",
             "test.effect@1",
         ] {
             stage.system.await_served(task_type).await;
@@ -213,6 +222,76 @@ async fn a_saga_of_all_of_them_completes_and_another_is_taken_back() {
         serde_json::from_str(&fs::read_to_string(stage.dir().join("mark")).unwrap()).unwrap();
     assert_eq!(mark, serde_json::json!({ "put": true }), "{saga}");
     assert!(stage.service().starts_with("run"), "{}", stage.service());
+}
+
+/// What looks over the network, what stops a service, and a script that nothing takes back.
+const DOWN: &str = r#"  - id: there
+    task: check.tcp@1
+    with: { host: 127.0.0.1, port: "${ int(input.name) }" }
+    retry: { attempts: 1 }
+  - id: echo
+    task: check.ping@1
+    with: { host: 127.0.0.1 }
+    retry: { attempts: 1 }
+  - id: stop
+    task: service.stop@1
+    with: { service: web }
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_is_stopped_and_runs_again_and_what_nothing_takes_back_is_the_pivot() {
+    let stage = Stage::set().await;
+    let api = &stage.system.api;
+    let start = "  - id: start\n    task: service.start@1\n    with: { service: web }\n";
+    let letter = "  - id: letter\n    task: script.run-irreversible@1\n    with: { script: letter, args: { to: anna } }\n    pivot: true\n";
+    let wrong = "  - id: letter\n    task: script.run@1\n    with: { script: letter }\n";
+    stage
+        .system
+        .apply(&[
+            &Saga::named("up").step(start),
+            &Saga::named("wrong").step(DOWN).step(wrong),
+            &Saga::named("down").step(DOWN).step(letter),
+        ])
+        .await;
+    let up = stage.start("up", "x").await;
+    api.await_status(&up, "completed", AFTER_A_LEASE).await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+
+    // the type that promises an undo refuses what has none, before anything is started; and the service runs again
+    let id = stage.start("wrong", &port).await;
+    let ended = api.await_status(&id, "compensated", AFTER_A_LEASE).await;
+    let step = |ended: &Value, id: &str| {
+        let mut steps = ended["steps"].as_array().unwrap().iter();
+        steps.find(|step| step["id"] == id).unwrap().clone()
+    };
+    let echo = step(&ended, "echo");
+    if echo["last_failure"]["code"] == "no-socket" {
+        return not_tested(
+            "check.ping, service.stop and script.run-irreversible in one saga: this host lets its worker open no socket for echo requests",
+        );
+    }
+    assert_eq!(step(&ended, "there")["output"]["reachable"], true);
+    assert_eq!(echo["output"]["reachable"], true, "{ended}");
+    assert_eq!(step(&ended, "stop")["phase"], "undone", "{ended}");
+    let refused = step(&ended, "letter")["last_failure"]["message"].to_string();
+    assert!(refused.contains("script.run-irreversible"), "{refused}");
+    assert!(stage.service().starts_with("run"), "{}", stage.service());
+    assert!(!stage.dir().join("letter").exists());
+
+    let id = stage.start("down", &format!("0{port}")).await;
+    api.await_status(&id, "completed", AFTER_A_LEASE).await;
+    assert!(stage.service().starts_with("down"), "{}", stage.service());
+    let letter = fs::read_to_string(stage.dir().join("letter")).unwrap();
+    let letter: Value = serde_json::from_str(&letter).unwrap();
+    assert_eq!(letter, serde_json::json!({ "to": "anna" }));
+
+    // nobody listens any more: what only looks has nothing to take back, and the service was never touched
+    drop(listener);
+    let id = stage.start("wrong", &format!("00{port}")).await;
+    let ended = api.await_status(&id, "compensated", AFTER_A_LEASE).await;
+    assert_eq!(step(&ended, "there")["phase"], "failed", "{ended}");
+    assert_eq!(step(&ended, "stop")["phase"], "waiting", "{ended}");
 }
 
 /// A worker dies; then one dies together with its launchers, as when the kernel runs out of memory: the first tree ends by itself, the second

@@ -1,8 +1,9 @@
 //! `baton` as an operator's shell runs it: what it prints, and the exit codes scripts branch on.
 
+use baton_harness::await_until;
 use baton_it::oracle::Book;
 use baton_it::sagas::Saga;
-use baton_it::{Setup, System};
+use baton_it::{SOON, Setup, System};
 use serde_json::{Value, json};
 
 async fn system(sagas: &[&Saga]) -> System {
@@ -138,7 +139,43 @@ async fn exit_codes_tell_how_a_saga_ended() {
         .run(&["abandon", &asleep, "-m", "not wanted"])
         .await
         .exits(0);
-    baton.run(&["show", &asleep, "--wait"]).await.exits(5);
+    let shown = baton.run(&["show", &asleep, "--wait"]).await.exits(5);
+    assert!(shown.out.contains("abandoned by "), "{}", shown.out);
+    assert!(shown.out.contains(": not wanted"), "{}", shown.out);
+    let saga = system.api.saga(&asleep).await;
+    assert_eq!(saga["abandoned"]["reason"], "not wanted", "{saga}");
+    assert_eq!(saga["abandoned"]["at"], saga["ended_at"], "{saga}");
+    assert_eq!(system.api.saga(&id).await["abandoned"], Value::Null);
+}
+
+/// What the state does not keep is found in the log, also by whoever reads from a snapshot on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_abandoned_a_saga_that_had_left_memory_is_known() {
+    let system = Setup::workers(0)
+        .orchestrator("sagas.idle_ms", "1000")
+        .start()
+        .await;
+    system
+        .apply(&[&Saga::named("sleeps").step("  - { id: rest, sleep: 1h }\n")])
+        .await;
+    let id = system.run("sleeps", "x").await;
+    let database = system.data_dir().join("baton.db");
+    await_until("a snapshot of it", SOON, async || {
+        let open = rusqlite::Connection::open(&database).expect("the database is there");
+        let rows = open.query_row("SELECT count(*) FROM snapshots", [], |row| row.get(0));
+        rows.unwrap_or(0) == 1
+    })
+    .await;
+    let baton = system.cli();
+    let given_up = ["abandon", &id, "-m", "not wanted", "--by", "anna"];
+    baton.run(&given_up).await.exits(0);
+    let saga = system.api.saga(&id).await;
+    assert_eq!(saga["abandoned"]["reason"], "not wanted", "{saga}");
+    let shown = baton.run(&["show", &id]).await.exits(0).out;
+    assert!(
+        shown.contains("abandoned by ") && shown.contains("anna"),
+        "{shown}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -310,7 +347,7 @@ async fn an_operator_brings_what_is_parked_to_its_end() {
         .exits(0)
         .json();
     let id = past["id"].as_str().expect("it has an id").to_owned();
-    baton_harness::await_until("the pivot", baton_it::SOON, async || {
+    await_until("the pivot", SOON, async || {
         let saga = baton.run(&["show", &id, "--json"]).await.exits(0).json();
         phase(&saga, "a") == "succeeded"
     })

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use baton_harness::await_until;
 use baton_it::sagas::Saga;
-use baton_it::{Setup, System};
+use baton_it::{SOON, Setup, System};
 
 const CTRL_C: &[u8] = &[3];
 
@@ -51,6 +52,35 @@ async fn ctrl_c_while_waiting_detaches_and_the_saga_goes_on() {
     baton.run(&["cancel", &id, "-m", "enough"]).await.exits(0);
     assert_eq!(again.ends().await, 3, "{}", again.text());
     assert!(again.text().contains("compensated"), "{}", again.text());
+}
+
+/// The first token is for whoever sits at the terminal at the first start, and for nobody later; no log ever has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_token_is_shown_at_the_first_start_alone_and_in_no_log() {
+    let system = Setup::workers(0).start_without_orchestrator().await;
+    let (data, log) = (system.dir().join("own-data"), system.dir().join("own.log"));
+    let runs = || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        text.matches("the orchestrator runs").count()
+    };
+    let mut shown = Vec::new();
+    for start in 1..=2 {
+        let mut terminal = system.orchestrator_in_a_terminal(&data, &log);
+        await_until("it to run", SOON, async || runs() == start).await;
+        terminal.types(CTRL_C).await;
+        assert_eq!(terminal.ends().await, 0, "{}", terminal.text());
+        shown.push(terminal.written());
+    }
+    let token = std::fs::read_to_string(data.join("token")).expect("it was made");
+    let token = token.trim();
+    assert!(token.len() >= 40);
+    assert!(shown[0].contains("shown this once"), "{}", shown[0]);
+    assert_eq!(shown[0].matches(token).count(), 1, "{}", shown[0]);
+    assert!(!shown[1].contains(token), "{}", shown[1]);
+    assert!(!shown[1].contains("the token"), "{}", shown[1]);
+    let log = std::fs::read_to_string(&log).expect("there is a log");
+    assert!(log.contains("the token `admin` of the HTTP API was made"));
+    assert!(!log.contains(token), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

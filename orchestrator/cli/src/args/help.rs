@@ -40,7 +40,10 @@ pub(crate) const GROUPS: [(&str, &[&str]); 5] = [
 const EXAMPLES: [(&str, &str); 7] = [
     ("baton check page.yaml", "is it right?"),
     ("baton apply page.yaml", "register it"),
-    ("baton run publish-page -f text=Hi --wait", "start, follow"),
+    (
+        "baton run publish-page -f area=news -f text=Hi",
+        "start one",
+    ),
     ("baton ls --status parked", "what is stuck"),
     ("baton show 3f1c8a02", "one saga"),
     ("baton work", "what to decide"),
@@ -55,7 +58,7 @@ const EXIT_CODES: [&str; 3] = [
 
 pub(super) const RUN: &str = "\
 Examples:
-  baton run publish-page -f text=Hello --wait
+  baton run publish-page -f area=news -f text=Hello --wait
   baton run publish-page@2 --input @input.json --key order-4711
   baton run file.write@1 -f path=/srv/www/a.html -f content=Hi --wait
   baton run insert-line-of-code --each repositories.jsonl --wait

@@ -1,6 +1,5 @@
 //! `baton apply`: registers definitions. Every file is tried, so that all mistakes are seen at once.
 
-use baton_engine::Definition;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -10,7 +9,8 @@ use crate::args::Apply;
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::out::{Line, Out, Tone};
+use crate::out::Out;
+use crate::screens::applied;
 use crate::screens::diagnostics::Diagnostic;
 
 pub(crate) async fn apply(client: &Client, apply: &Apply, out: &mut Out) -> Result<Exit, CliError> {
@@ -34,7 +34,10 @@ pub(crate) async fn apply(client: &Client, apply: &Apply, out: &mut Out) -> Resu
             Ok(answer) => {
                 if !out.wants_json() {
                     draw(&warnings(&answer)?, &file, &text, out);
-                    registered(&answer, &text, out);
+                    for line in applied::registered(&answer, &text, out.screen.width()) {
+                        out.say(&line);
+                    }
+                    lacks(&answer, out);
                 }
                 all.push(answer);
             }
@@ -85,29 +88,13 @@ fn warnings(answer: &Value) -> Result<Vec<Diagnostic>, CliError> {
     typed(json!(items(answer, "warnings")))
 }
 
-fn registered(answer: &Value, text: &str, out: &mut Out) {
-    let name = answer["definition"].as_str().unwrap_or("?");
-    let version = answer["version"].as_u64().unwrap_or(0);
-    out.say(
-        &Line::of(format!("{name}@{version}"), Tone::Strong)
-            .with(" is registered", Tone::Good)
-            .with("; start one: ", Tone::Faint)
-            .plain(format!("baton run {name}{} --wait", required(text))),
-    );
-}
-
-/// The fields its input has to have, as they are given: a line to be typed should not be refused.
-fn required(text: &str) -> String {
-    // what this version cannot read has no fields that it knows of
-    let schema = Definition::parse(text)
-        .ok()
-        .and_then(|one| one.input_schema);
-    let names = schema.as_ref().map(|schema| &schema.schema()["required"]);
-    let names = names.and_then(Value::as_array).into_iter().flatten();
-    names
-        .filter_map(Value::as_str)
-        .map(|name| format!(" -f {name}=…"))
-        .collect()
+/// What the orchestrator's configuration lacks for it.
+pub(crate) fn lacks(answer: &Value, out: &mut Out) {
+    out.screen.flush();
+    for line in applied::lacks(answer, out.side.width()) {
+        out.side.line(&line);
+    }
+    out.side.flush();
 }
 
 #[cfg(test)]
@@ -123,14 +110,5 @@ mod tests {
                 .unwrap();
         assert_eq!((found.len(), found[0].is_error()), (1, false));
         assert!(warnings(&json!({})).unwrap().is_empty());
-    }
-
-    #[test]
-    fn what_an_input_has_to_have_is_in_the_line_to_type() {
-        let saga =
-            |input: &str| format!("saga: s\nversion: 1\n{input}steps:\n  - id: a\n    sleep: 1s\n");
-        let input = "input: { type: object, required: [text, size], properties: { text: {}, size: {}, note: {} } }\n";
-        assert_eq!(required(&saga(input)), " -f text=… -f size=…");
-        assert_eq!(required(&saga("")), "");
     }
 }

@@ -9,7 +9,7 @@ use baton_messages::Manifest;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{items, typed};
+use super::{apply, items, typed};
 use crate::args::Check;
 use crate::client::Client;
 use crate::error::CliError;
@@ -100,6 +100,7 @@ pub(crate) async fn online(
     out: &mut Out,
 ) -> Result<Exit, CliError> {
     let mut results = Vec::new();
+    let mut lacking = Vec::new();
     let (files, unread) = read(&check.files);
     for (name, text) in files {
         let answer = client
@@ -112,8 +113,15 @@ pub(crate) async fn online(
             .await?;
         let found: Vec<Diagnostic> = typed(answer["diagnostics"].clone())?;
         results.push((name, text, found));
+        lacking.push(answer);
     }
-    Ok(told(&results, &unread, out))
+    let exit = told(&results, &unread, out);
+    if !out.wants_json() {
+        for answer in &lacking {
+            apply::lacks(answer, out);
+        }
+    }
+    Ok(exit)
 }
 
 /// The task types this version comes with, as JSON.

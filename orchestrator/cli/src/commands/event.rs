@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::input;
-use crate::out::Out;
+use crate::out::{Out, Tone};
 use crate::screens::events::{self, Kept};
 use crate::time;
 
@@ -54,18 +54,29 @@ async fn publish(client: &Client, event: &Publish, out: &mut Out) -> Result<Exit
     if out.wants_json() {
         out.value(&answer);
     } else {
-        out.line(format!(
-            "{} {id} is published, confirmed by the broker",
-            event.kind
-        ));
-        let source = if event.source == DEFAULT_SOURCE {
-            String::new()
+        let said = format!("{} {id} is published, confirmed by the broker", event.kind);
+        out.words(0, &said, Tone::Plain);
+        if answer["wanted"] == false {
+            unwanted(&event.kind, out);
         } else {
-            format!(" --source {}", event.source)
-        };
-        out.next("what it caused", &format!("baton event show {id}{source}"));
+            let source = if event.source == DEFAULT_SOURCE {
+                String::new()
+            } else {
+                format!(" --source {}", event.source)
+            };
+            out.next("what it caused", &format!("baton event show {id}{source}"));
+        }
     }
     Ok(Exit::Ok)
+}
+
+/// Nothing comes of it, and there is nothing to be shown.
+fn unwanted(kind: &str, out: &mut Out) {
+    let words = format!(
+        "nothing comes of it, and it is not kept: no saga wants it. No trigger takes it (`on:` with `event: {kind}`, and a `when` that lets it through), and no step waits for its type."
+    );
+    out.words(0, &words, Tone::Waits);
+    out.next("what is registered", "baton definitions");
 }
 
 /// Who says what is published here, unless somebody else is named.

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use crate::args::Explain;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::out::{Line, Out, Tone};
+use crate::out::Out;
+use crate::screens::explain as screen;
 
 pub(crate) fn explain(which: &Explain, out: &mut Out) -> Result<Exit, CliError> {
     let Some(code) = &which.code else {
@@ -21,7 +22,9 @@ pub(crate) fn explain(which: &Explain, out: &mut Out) -> Result<Exit, CliError> 
     if out.wants_json() {
         out.value(&as_json(&page));
     } else {
-        one(&page, out);
+        for line in screen::page(&page, out.screen.width()) {
+            out.say(&line);
+        }
     }
     Ok(Exit::Ok)
 }
@@ -43,34 +46,7 @@ fn every(out: &mut Out) {
         out.value(&Value::Array(all));
         return;
     }
-    for page in explanations() {
-        out.say(
-            &Line::of(page.code, Tone::Strong)
-                .plain("  ")
-                .plain(page.title),
-        );
-    }
-}
-
-fn one(page: &Explanation, out: &mut Out) {
-    out.say(
-        &Line::of(page.code, Tone::Strong)
-            .plain(": ")
-            .plain(page.title),
-    );
-    if !page.text.is_empty() {
-        out.line("");
-        // the page is wrapped for an editor, and here for this screen
-        out.words(0, &page.text.replace('\n', " "), Tone::Plain);
-    }
-    for (head, example, tone) in [
-        ("wrong", page.wrong, Tone::Bad),
-        ("mended", page.mended, Tone::Good),
-    ] {
-        out.line("");
-        out.say(&Line::of(head, tone));
-        for line in example.lines() {
-            out.line(format!("  {line}"));
-        }
+    for line in screen::every(explanations(), out.screen.width()) {
+        out.say(&line);
     }
 }

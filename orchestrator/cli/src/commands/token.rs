@@ -7,7 +7,7 @@ use crate::args::{Token, TokenCommand};
 use crate::client::{Client, escaped};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::out::{Line, Out, Tone};
+use crate::out::Out;
 use crate::screens::tokens;
 use crate::time;
 
@@ -47,9 +47,9 @@ async fn create(
     // on a line of its own, so that a script may take it
     out.line(secret);
     out.screen.flush();
-    let note = Line::of(format!("the token of {name}, {role}: "), Tone::Faint)
-        .plain("shown once; keep it in a file of mode 600 and name that by BATON_TOKEN_FILE");
-    out.side.line(&note);
+    for line in tokens::made(name, role, out.side.width()) {
+        out.side.line(&line);
+    }
     Ok(Exit::Ok)
 }
 
@@ -108,21 +108,8 @@ async fn whoami(client: &Client, out: &mut Out) -> Result<Exit, CliError> {
         out.value(&answer);
         return Ok(Exit::Ok);
     }
-    let name = answer["name"].as_str().unwrap_or_default();
-    let role = answer["role"].as_str().unwrap_or_default();
-    let may = match role {
-        "viewer" => "may look",
-        "operator" => "may look, start and steer",
-        "admin" => "may do everything: also register definitions and make tokens",
-        _ => "",
-    };
-    let until = time::read(&answer["expires_at"]).map_or_else(String::new, |at| {
-        format!(
-            ", until {} ({})",
-            time::instant(at),
-            time::until(at, time::now_ms())
-        )
-    });
-    out.say(&Line::of(name, Tone::Strong).plain(format!(", {role}: {may}{until}")));
+    for line in tokens::whoami(&answer, time::now_ms(), out.screen.width()) {
+        out.say(&line);
+    }
     Ok(Exit::Ok)
 }

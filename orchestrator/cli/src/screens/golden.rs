@@ -7,7 +7,10 @@ use super::diagnostics::{self, Diagnostic};
 use super::events::{self, Kept};
 use super::progress::Said;
 use super::saga::{self, Detail};
-use super::{cluster, dead, fleet, manual, plan, sagas, schedules, tokens, types, work};
+use super::{
+    applied, cluster, counts, dead, explain, fleet, manual, plan, sagas, schedules, tokens, types,
+    work,
+};
 use crate::commands::{check, top, typed};
 use crate::out::{Line, Screen, Table, width as wide};
 use crate::view::{Row, Saga, TaskType};
@@ -17,6 +20,11 @@ const ID: &str = "3f1c8a02-7d1e-5b6f-9a51-0c8f8a4d2b11";
 
 /// What a screen looks like at every width.
 fn seen(draw: impl Fn(usize) -> Vec<Line>) -> String {
+    seen_but_for(|_| false, draw)
+}
+
+/// The same, where some lines are to be copied and so stand whole.
+fn seen_but_for(whole: fn(&str) -> bool, draw: impl Fn(usize) -> Vec<Line>) -> String {
     let mut all = String::new();
     for columns in [60, 80, 160] {
         let mut screen = Screen::kept(columns);
@@ -29,7 +37,8 @@ fn seen(draw: impl Fn(usize) -> Vec<Line>) -> String {
                 || line.contains("task: ")
                 || line.starts_with("      ") && line.contains(": ")
                 // a word that fits nowhere stands whole
-                || line.split_whitespace().any(|word| wide(word) > 30);
+                || line.split_whitespace().any(|word| wide(word) > 30)
+                || whole(line);
             assert!(
                 wide(line) <= columns || command,
                 "{} cells at {columns}: {line}",
@@ -316,6 +325,8 @@ fn an_abandoned_saga() {
     );
     saga["ended_at"] = json!(NOW - 3_000);
     saga["unwinding"] = json!({ "cancelled": { "by": "anna", "reason": "wrong site" } });
+    saga["abandoned"] = json!({ "by": "operator:anna", "at": NOW - 3_000,
+        "reason": "site.conf was put right by hand together with the hosting team, ticket 4711" });
     let mut text = show(saga.clone(), Detail::Steps);
     let saga: Saga = typed(saga).unwrap();
     let mut screen = Screen::kept(160);
@@ -503,9 +514,16 @@ fn where_time_goes() {
 
 #[test]
 fn task_types_and_the_manual_page_of_one() {
-    let few: Value = serde_json::from_str(include_str!("fixtures/task_types.json")).unwrap();
-    let few: Vec<TaskType> = typed(few).unwrap();
     let all: Vec<TaskType> = typed(check::shipped_json().unwrap()).unwrap();
+    let few = ["file.write@1", "test.echo@1"];
+    let mut few = few.map(|name| {
+        all.iter()
+            .find(|one| one.task_type == name)
+            .unwrap()
+            .clone()
+    });
+    // which none of the shipped types needs
+    few[0].lock = Some("file/${ input.path }".to_owned());
     insta::assert_snapshot!(table(|_| fleet::types(&few)));
     insta::assert_snapshot!("manual page", seen(|width| manual::page(&few[0], width)));
     let request = all
@@ -569,6 +587,71 @@ fn tokens_definitions_and_dead_letters() {
         + &table(|_| tokens::definitions(&definitions, NOW))
         + &table(|width| dead::table(&letters, NOW, width));
     insta::assert_snapshot!(all);
+}
+
+#[test]
+fn what_codes_mean() {
+    use baton_engine::definition::{explain as page_of, explanations};
+    let page = page_of("BT0024").unwrap();
+    insta::assert_snapshot!(seen(|width| explain::every(explanations(), width)));
+    // its examples
+    let whole = |line: &str| line.starts_with("  ");
+    insta::assert_snapshot!(
+        "a code",
+        seen_but_for(whole, |width| explain::page(&page, width))
+    );
+    for page in explanations() {
+        // every page fits
+        seen_but_for(whole, |width| explain::page(&page, width));
+    }
+}
+
+#[test]
+fn a_token_that_was_made_and_who_its_bearer_is() {
+    let until = json!({ "name": "anna-of-the-web-team", "role": "operator", "expires_at": NOW + 86_400_000 });
+    let ever = json!({ "name": "admin", "role": "admin", "expires_at": null });
+    insta::assert_snapshot!(seen(|width| {
+        let mut lines = tokens::made("anna-of-the-web-team", "operator", width);
+        lines.extend(tokens::whoami(&until, NOW, width));
+        lines.extend(tokens::whoami(&ever, NOW, width));
+        lines
+    }));
+}
+
+#[test]
+fn what_was_registered_and_what_is_lacking_for_it() {
+    let answer = json!({ "definition": "release", "version": 1, "steps": 11, "warnings": [],
+        "lacks": ["the hook `github-push` refuses every request: its secret `github` is not configured; add [hooks.github] with secret_file or secret_env to the orchestrator's configuration and start it again"] });
+    insta::assert_snapshot!(seen(|width| {
+        let mut lines = applied::registered(&answer, RELEASE, width);
+        lines.extend(applied::lacks(&answer, width));
+        lines
+    }));
+}
+
+#[test]
+fn many_sagas_by_their_numbers() {
+    let all = [
+        ("completed", 104),
+        ("running", 7),
+        ("asked", 12),
+        ("compensating", 1),
+        ("compensated", 3),
+        ("parked", 2),
+        ("abandoned", 1),
+    ];
+    let all = all.into_iter().collect();
+    let label = "each=8c1f02ab77de";
+    let mut text = seen(|width| {
+        let mut lines = counts::lines(&all, label);
+        let rows = rows().into_iter().zip([3, 17, 104]);
+        let rows = rows.map(|(row, line)| (line, row)).collect();
+        lines.push(Line::new());
+        lines.extend(sagas::by_line(rows, 20, width).lines(width));
+        lines
+    });
+    text.push_str(&counts::sentence(&all));
+    insta::assert_snapshot!(text);
 }
 
 #[test]

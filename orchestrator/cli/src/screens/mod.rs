@@ -1,10 +1,13 @@
 //! What is drawn, one file for each screen: from what the API says to lines of a width. Pure, so that every screen is tested at every width.
 
+pub(crate) mod applied;
 pub(crate) mod attempts;
 pub(crate) mod cluster;
+pub(crate) mod counts;
 pub(crate) mod dead;
 pub(crate) mod diagnostics;
 pub(crate) mod events;
+pub(crate) mod explain;
 pub(crate) mod fleet;
 pub(crate) mod manual;
 pub(crate) mod plan;

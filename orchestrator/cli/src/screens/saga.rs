@@ -97,6 +97,12 @@ fn head(saga: &Saga, now: u64, width: usize) -> Vec<Line> {
         let text = format!("{does}: {}", sentence(cause));
         lines.extend(sentences(&text, width, Tone::Waits));
     }
+    if let Some(given_up) = &saga.abandoned {
+        let (by, reason) = (&given_up.by, &given_up.reason);
+        let when = time::ago(given_up.at, now);
+        let text = format!("abandoned by {by} {when}: {reason}");
+        lines.extend(sentences(&text, width, Tone::Bad));
+    }
     lines
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::fleet::text;
-use crate::out::{Column, Table, Tone, cell, plain};
+use crate::out::{Column, Line, Table, Tone, cell, plain, wrapped};
 use crate::time;
 
 /// Who may do what, until when.
@@ -53,4 +53,29 @@ pub(crate) fn definitions(rows: &[Value], now: u64) -> Table {
         ]);
     }
     table
+}
+
+/// What to know of a token that was just made: it stands on the line before.
+pub(crate) fn made(name: &str, role: &str, width: usize) -> Vec<Line> {
+    let words = format!(
+        "the token of {name}, {role}: shown this once. Keep it in a file of mode 600, and name that file by BATON_TOKEN_FILE"
+    );
+    let parts = wrapped(&words, width).into_iter();
+    parts.map(|part| Line::of(part, Tone::Faint)).collect()
+}
+
+/// Who the caller is, and what that lets him do.
+pub(crate) fn whoami(answer: &Value, now: u64, width: usize) -> Vec<Line> {
+    let (name, role) = (text(answer, "name"), text(answer, "role"));
+    let may = match role.as_str() {
+        "viewer" => "may look",
+        "operator" => "may look, start and steer",
+        "admin" => "may do everything: also register definitions and make tokens",
+        _ => "",
+    };
+    let until = time::read(&answer["expires_at"]).map_or_else(String::new, |at| {
+        format!(", until {} ({})", time::instant(at), time::until(at, now))
+    });
+    let parts = wrapped(&format!("{name}, {role}: {may}{until}"), width).into_iter();
+    parts.map(|part| Line::new().plain(part)).collect()
 }

@@ -60,6 +60,21 @@ impl Api {
         catalogue
     }
 
+    /// What the configuration has to have for a definition, and has not: until then every request of such a hook is refused.
+    fn lacks(&self, definition: &Definition) -> Vec<String> {
+        let hooks = crate::triggers::Live::hooks_of(definition);
+        let without = hooks
+            .into_iter()
+            .filter(|(_, secret)| !self.triggers.hooks.has(secret));
+        without
+            .map(|(hook, secret)| {
+                format!(
+                    "the hook `{hook}` refuses every request: its secret `{secret}` is not configured; add [hooks.{secret}] with secret_file or secret_env to the orchestrator's configuration and start it again"
+                )
+            })
+            .collect()
+    }
+
     /// Registers a definition; the problem is the caller's when other content stands under its name and version.
     pub(super) async fn register(&self, definition: Definition, by: String) -> Answer<()> {
         let (name, version) = (definition.saga.clone(), definition.version);
@@ -118,6 +133,8 @@ pub(crate) struct Registered {
     steps: usize,
     /// What is likely a mistake, and registered all the same.
     warnings: Vec<Wrong>,
+    /// What the configuration of this orchestrator lacks for it, and how to add it; registered all the same.
+    lacks: Vec<String>,
 }
 
 /// Registers the YAML of the body.
@@ -136,6 +153,7 @@ pub(crate) async fn put(
         version: definition.version,
         steps: definition.steps.len(),
         warnings: found.warnings.iter().map(warned).collect(),
+        lacks: api.lacks(&definition),
     };
     let listens = crate::triggers::listens(&definition);
     let triggered = listens || !definition.triggers.is_empty();
@@ -219,6 +237,8 @@ pub(crate) struct Checked {
     /// Whether it could be registered as far as it can be told by itself.
     ok: bool,
     diagnostics: Vec<Wrong>,
+    /// What the configuration of this orchestrator lacks for it, and how to add it.
+    lacks: Vec<String>,
 }
 
 /// Looks at the YAML of the body and registers nothing.
@@ -238,6 +258,10 @@ pub(crate) async fn check(
     Json(Checked {
         ok: found.errors.is_empty(),
         diagnostics,
+        lacks: found
+            .definition
+            .map(|definition| api.lacks(&definition))
+            .unwrap_or_default(),
     })
 }
 

@@ -61,13 +61,23 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
 }
 
+/// An event the broker has.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Published {
+    #[serde(flatten)]
+    event: EventName,
+    /// Whether anybody wants it, as far as is known now: a trigger that takes it, or a step that may wait for its type. What nobody wants is
+    /// not kept, and nothing comes of it.
+    wanted: bool,
+}
+
 /// Publishes an event.
 pub(crate) async fn publish(
     State(api): Shared,
     Operator(_): Operator,
     headers: HeaderMap,
     EventBody(body): EventBody,
-) -> Answer<Accepted<EventName>> {
+) -> Answer<Accepted<Published>> {
     let event = read(&headers, &body)?;
     if event.kind.len() > TYPE_BYTES_MAX {
         return Err(Problem::bad_request(format!(
@@ -83,9 +93,13 @@ pub(crate) async fn publish(
             "types that begin with `hook.` and sources that begin with `/v1/hooks/` belong to signed requests: send it, signed, to POST /v1/hooks/<name>, or give it another type and source",
         ));
     }
-    let name = EventName {
-        id: event.id.clone(),
-        source: event.source.clone(),
+    let live = api.triggers.live.borrow().clone();
+    let name = Published {
+        wanted: live.wants(&event, clock::now()),
+        event: EventName {
+            id: event.id.clone(),
+            source: event.source.clone(),
+        },
     };
     let body = serde_json::to_vec(&event)
         .map_err(|_| Problem::bad_request("the event cannot be written as JSON"))?;

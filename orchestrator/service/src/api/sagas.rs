@@ -89,7 +89,9 @@ impl Api {
         let state = &folded.state;
         let definition = self.definition(&state.definition, state.version).await?;
         let now = clock::now();
-        Ok(view::saga(state, definition.as_deref(), &folded.order, now))
+        let mut shown = view::saga(state, definition.as_deref(), &folded.order, now);
+        shown.abandoned.clone_from(&folded.abandoned);
+        Ok(shown)
     }
 
     /// A saga once it has ended or is parked, or as it is after `limit`.

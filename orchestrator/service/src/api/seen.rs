@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use baton_driver::StoreError;
 use baton_driver::store::BoxError;
-use baton_engine::{SagaState, replay};
+use baton_engine::{SagaState, Status, replay};
 use baton_messages::SagaId;
 use baton_store::{AnyReader, Reader as _};
 use tokio::sync::watch;
 
 use super::view;
+use super::view::Abandoned;
 use crate::changes::Changes;
 
 /// A watched saga is looked at no more often: many records of a busy moment are one look.
@@ -25,6 +26,8 @@ pub(crate) struct Folded {
     pub(crate) state: SagaState,
     /// Its steps as the document has them.
     pub(crate) order: Arc<[String]>,
+    /// Who gave it up, if anybody did: the state a decision needs does not keep it.
+    pub(crate) abandoned: Option<Abandoned>,
 }
 
 /// What a watcher sees.
@@ -51,7 +54,17 @@ pub(crate) async fn folded(reader: &AnyReader, saga: SagaId) -> Result<Option<Fo
     let mut state = *loaded.base;
     fold(&mut state, &loaded.entries)?;
     let order = view::step_order(&first).into();
-    Ok(Some(Folded { state, order }))
+    let mut abandoned = loaded.entries.iter().find_map(Abandoned::of);
+    if state.status == Status::Abandoned && abandoned.is_none() {
+        // it was given up before the snapshot
+        let all = reader.entries(saga, 0, usize::MAX).await?;
+        abandoned = all.iter().find_map(|(_, entry)| Abandoned::of(entry));
+    }
+    Ok(Some(Folded {
+        state,
+        order,
+        abandoned,
+    }))
 }
 
 fn fold(state: &mut SagaState, entries: &[baton_engine::Entry]) -> Result<(), StoreError> {
@@ -140,6 +153,9 @@ impl Watched {
         let entries: Vec<_> = found.into_iter().map(|(_, entry)| entry).collect();
         let mut now = Arc::unwrap_or_clone(known);
         fold(&mut now.state, &entries)?;
+        now.abandoned = now
+            .abandoned
+            .or_else(|| entries.iter().find_map(Abandoned::of));
         Ok(Arc::new(now))
     }
 

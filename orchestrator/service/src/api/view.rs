@@ -91,6 +91,8 @@ pub(crate) struct Saga {
     past_pivot: bool,
     /// Why it takes back what it did, if it does.
     unwinding: Option<Cause>,
+    /// Who gave it up, if it is abandoned.
+    pub(crate) abandoned: Option<Abandoned>,
     /// Its steps, in the order of the definition.
     steps: Vec<Step>,
     /// What people have to decide.
@@ -101,6 +103,43 @@ pub(crate) struct Saga {
     records: u64,
     /// The clock of the orchestrator as it answers.
     now: Timestamp,
+}
+
+/// Who gave a saga up, leaving what was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct Abandoned {
+    by: String,
+    /// Why, in that person's words.
+    reason: String,
+    at: Timestamp,
+}
+
+impl Abandoned {
+    /// Out of the entry that ended the saga so: the operator's action is in the same.
+    pub(crate) fn of(entry: &Entry) -> Option<Self> {
+        let ends = |record: &Record| {
+            matches!(
+                record,
+                Record::Ended {
+                    status: Status::Abandoned,
+                    ..
+                }
+            )
+        };
+        if !entry.records.iter().any(ends) {
+            return None;
+        }
+        entry.records.iter().find_map(|record| match record {
+            Record::Applied {
+                action, by, reason, ..
+            } if action == "abandon" => Some(Self {
+                by: by.clone(),
+                reason: reason.clone(),
+                at: entry.at,
+            }),
+            _ => None,
+        })
+    }
 }
 
 /// What a step does.
@@ -262,6 +301,7 @@ pub(crate) fn saga(
         deadline_at: state.deadline_at,
         past_pivot: state.past_pivot,
         unwinding: state.unwinding.clone(),
+        abandoned: None,
         steps: steps
             .into_iter()
             .map(|(id, step)| one_step(state, definition, id, step, now))

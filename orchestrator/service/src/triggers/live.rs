@@ -127,6 +127,22 @@ impl Live {
         planned
     }
 
+    /// Whether an event of the bus would be kept: a trigger says something to it, or a step may wait for its type.
+    pub(crate) fn wants(&self, event: &Event, now: Timestamp) -> bool {
+        self.is_awaited(&event.kind) || !self.planned(event, None, now).is_empty()
+    }
+
+    /// The secrets that triggers of a definition name.
+    pub(crate) fn hooks_of(definition: &Definition) -> BTreeSet<(&str, &str)> {
+        let triggers = definition.triggers.iter();
+        triggers
+            .filter_map(|trigger| match trigger {
+                Trigger::Hook { name, secret, .. } => Some((name.as_str(), secret.as_str())),
+                Trigger::Event { .. } | Trigger::Schedule(_) => None,
+            })
+            .collect()
+    }
+
     /// What a trigger finds in an event it was kept for, and by which version: the one that found it then; or, where that cannot be read any more
     /// or finds it no longer, as after an exchange of the program, the newest that can. Only the version that was planned is known to hold the
     /// secret that signed a hook, so that no other takes its place.

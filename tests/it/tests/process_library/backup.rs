@@ -1,168 +1,95 @@
-//! `nightly-backup`: the archive holds what the folder holds, old ones go only after it is in place; one that cannot be put in place, or that
-//! holds something else, leaves neither an archive nor a gap.
+//! `nightly-backup` started by its clock, as it is meant to be: when its time has come, and by hand. Its cases stand beside it.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::process::Command;
+use baton_harness::await_some;
+use baton_it::SOON;
+use serde_json::Value;
 
-use serde_json::{Value, json};
+use crate::world::{LONG, World, shipped};
 
-use crate::world::World;
+const TYPES: [&str; 3] = [
+    "command.run@1",
+    "command.run-irreversible@1",
+    "file.symlink@1",
+];
+/// When it is shipped to run.
+const NIGHTLY: &str = "\"0 2 * * *\"";
+/// How far ahead the time lies that is to come: enough to register the definition before, on a busy machine.
+const AHEAD_S: i64 = 5;
 
+/// A folder, and a worker that may back it up.
 async fn folders() -> World {
-    folders_with(None).await
-}
-
-/// With this shell script in place of tar.
-async fn folders_with(tar: Option<&str>) -> World {
     let mut world = World::new().await;
-    for folder in ["documents/deep", "backup"] {
-        std::fs::create_dir_all(world.path(folder)).expect("what the test needs can be made");
-    }
-    std::fs::write(world.path("documents/deep/one"), "1").expect("what the test needs can be made");
-    std::fs::write(world.path("backup/backup-old.tar.gz"), "of last year")
-        .expect("what the test needs can be made");
-    let aged = Command::new("touch")
-        .args(["--date=40 days ago"])
-        .arg(world.path("backup/backup-old.tar.gz"))
-        .status();
-    assert!(aged.expect("what the test needs can be made").success());
-    let mut replaced = vec![
-        ("/srv/data", world.text("documents")),
-        ("/srv/backup", world.text("backup")),
-    ];
-    if let Some(text) = tar {
-        let text = format!("#!/bin/sh\n{text}");
-        std::fs::write(world.path("tar"), text).expect("what the test needs can be made");
-        let may_run = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(world.path("tar"), may_run)
-            .expect("what the test needs can be made");
-        replaced.push(("/usr/bin/tar", world.text("tar")));
-    }
-    let types = [
-        "command.run@1",
-        "command.run-irreversible@1",
-        "file.symlink@1",
-    ];
-    world.ship("nightly-backup", &replaced, &types).await;
-    world
-}
-
-fn input(world: &World) -> Value {
-    json!({ "folder": world.text("documents"), "archives": world.text("backup"), "name": "2026-01-02", "keep_days": 14 })
-}
-
-#[tokio::test]
-async fn a_backup_holds_the_folder_and_old_ones_go() {
-    let world = folders().await;
-    world
-        .run("nightly-backup", &input(&world), "completed")
-        .await;
-    let latest = world.path("backup/latest.tar.gz");
-    let link = std::fs::read_link(&latest).expect("what the test needs can be made");
-    assert_eq!(link.to_str(), Some("backup-2026-01-02.tar.gz"));
-    let restored = world.path("restored");
-    std::fs::create_dir(&restored).expect("what the test needs can be made");
-    let untar = Command::new("tar")
-        .args(["--extract", "--gzip", "--file"])
-        .arg(&latest)
-        .arg("--directory")
-        .arg(&restored)
-        .status();
-    assert!(untar.expect("what the test needs can be made").success());
-    assert_eq!(
-        std::fs::read_to_string(restored.join("deep/one"))
-            .expect("what the test needs can be made"),
-        "1"
-    );
-    assert!(!world.path("backup/backup-old.tar.gz").exists());
-}
-
-#[tokio::test]
-async fn a_backup_that_cannot_be_put_in_place_is_taken_away_and_old_ones_stay() {
-    let world = folders().await;
-    // a file of somebody else's, where the link should be
-    std::fs::write(world.path("backup/latest.tar.gz"), "mine")
-        .expect("what the test needs can be made");
-    world
-        .run("nightly-backup", &input(&world), "compensated")
-        .await;
-    assert!(!world.path("backup/backup-2026-01-02.tar.gz").exists());
-    assert!(world.path("backup/backup-old.tar.gz").exists());
-    let kept = std::fs::read_to_string(world.path("backup/latest.tar.gz"));
-    assert_eq!(kept.expect("what the test needs can be made"), "mine");
-}
-
-/// One byte of a file within the archive is another, with its name, its size and the archive's own sums as they should be: no list of names
-/// shows that.
-const CORRUPTS_CONTENT: &str = r#"/usr/bin/tar "$@" || exit
-[ "$1" = --create ] || exit 0
-for word; do case $word in --file=*) file=${word#--file=} ;; esac; done
-gzip -dc "$file" | sed 's/treasure/treasurE/' | gzip > "$file.part" && mv "$file.part" "$file"
-"#;
-
-/// The archive itself is damaged: one byte of the checksum of its content. (Not every other byte of so small a one changes what it says.)
-const CORRUPTS_ARCHIVE: &str = r#"/usr/bin/tar "$@" || exit
-[ "$1" = --create ] || exit 0
-for word; do case $word in --file=*) file=${word#--file=} ;; esac; done
-place=$(($(stat -c %s "$file") - 8))
-old=$(od -An -tu1 -j "$place" -N 1 "$file")
-printf %b "\\0$(printf %o $(((old + 1) % 256)))" | dd of="$file" bs=1 seek="$place" conv=notrunc status=none
-"#;
-
-/// A file is not in the archive: comparing what the archive has does not show that.
-const LEAVES_OUT: &str = r#"[ "$1" = --create ] || exec /usr/bin/tar "$@"
-exec /usr/bin/tar --exclude=one "$@"
-"#;
-
-#[tokio::test]
-async fn a_backup_with_one_byte_changed_or_a_file_missing_fails_says_so_and_lets_nothing_go() {
-    for (corrupts, said) in [
-        (CORRUPTS_CONTENT, "one: Contents differ"),
-        (CORRUPTS_ARCHIVE, "gzip"),
-        (LEAVES_OUT, "./deep/one"),
+    for (file, content) in [
+        ("srv/data/deep/one", "the treasure is here"),
+        ("srv/backup/.keep", ""),
     ] {
-        let world = folders_with(Some(corrupts)).await;
-        std::fs::write(world.path("documents/deep/one"), "the treasure is here")
-            .expect("what the test needs can be made");
-        let saga = world
-            .run("nightly-backup", &input(&world), "compensated")
-            .await
-            .to_string();
-        assert!(saga.contains(said), "{said}: {saga}");
-        assert!(!world.path("backup/backup-2026-01-02.tar.gz").exists());
-        assert!(!world.path("backup/latest.tar.gz").exists());
-        assert!(world.path("backup/backup-old.tar.gz").exists());
+        let path = world.path(file);
+        let folder = path.parent().expect("it lies in one");
+        std::fs::create_dir_all(folder).expect("what the test needs can be made");
+        std::fs::write(&path, content).expect("what the test needs can be made");
     }
-}
-
-/// Stopped while it writes, as when its machine goes.
-const BREAKS_OFF: &str = r#"[ "$1" = --create ] || exec /usr/bin/tar "$@"
-/usr/bin/tar "$@"
-kill -KILL $PPID
-"#;
-
-#[tokio::test]
-async fn a_backup_that_broke_off_is_known_not_to_be_there_and_is_made_anew() {
-    let once =
-        format!("[ -e \"$0.was\" ] && exec /usr/bin/tar \"$@\"\n: > \"$0.was\"\n{BREAKS_OFF}");
-    let world = folders_with(Some(once.as_str())).await;
+    world.ship_placed("nightly-backup", &[], &TYPES).await;
     world
-        .run("nightly-backup", &input(&world), "completed")
-        .await;
-    assert!(world.path("tar.was").exists());
-    assert!(world.path("backup/backup-2026-01-02.tar.gz").exists());
-    assert!(!world.path("backup/.backup-2026-01-02.tar.gz.part").exists());
 }
 
+/// The archive holds what the folder holds, was compared with it, and is the latest.
+async fn verified(world: &World, saga: &str) {
+    let ended = world.system.api.await_status(saga, "completed", LONG).await;
+    let of = |step: &str| {
+        let steps = ended["steps"].as_array().into_iter().flatten();
+        let mut found = steps.filter(|one| one["id"] == step);
+        found.next().cloned().unwrap_or(Value::Null)
+    };
+    assert_eq!(of("verify")["phase"], "succeeded", "{ended}");
+    let archive = ended["output"]["archive"].as_str().expect("it is named");
+    let link = std::fs::read_link(world.path("srv/backup/latest.tar.gz")).expect("a link");
+    assert_eq!(link.to_str(), Some(archive));
+    let said = std::process::Command::new("tar")
+        .args(["--extract", "--to-stdout", "--force-local", "--file"])
+        .arg(world.path("srv/backup").join(archive))
+        .arg("./deep/one")
+        .output()
+        .expect("tar can be run");
+    assert_eq!(
+        String::from_utf8_lossy(&said.stdout),
+        "the treasure is here"
+    );
+}
+
+/// The shipped schedule but for the hour: at a time that comes while the test waits.
 #[tokio::test]
-async fn an_archive_of_that_name_is_left_alone() {
+async fn when_its_time_has_come_the_folder_is_backed_up_and_verified() {
     let world = folders().await;
-    let archive = world.path("backup/backup-2026-01-02.tar.gz");
-    std::fs::write(&archive, "mine").expect("what the test needs can be made");
-    let saga = world
-        .run("nightly-backup", &input(&world), "compensated")
-        .await;
-    assert!(saga.to_string().contains("is there already"), "{saga}");
-    let kept = std::fs::read_to_string(&archive);
-    assert_eq!(kept.expect("what the test needs can be made"), "mine");
+    let due = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(AHEAD_S);
+    let due = due.to_zoned(jiff::tz::TimeZone::UTC);
+    let soon = format!("\"{} {} {} * * *\"", due.second(), due.minute(), due.hour());
+    let definition = world.placed(&shipped("nightly-backup.yaml"));
+    assert!(definition.contains(NIGHTLY) && definition.contains("version: 1\n"));
+    let definition = definition
+        .replace(NIGHTLY, &soon)
+        .replace("version: 1\n", "version: 2\n");
+    world.system.api.apply(&definition).await;
+    let saga = await_some("the schedule to fire", SOON, async || {
+        let listed = world.system.api.get("/v1/schedules").await;
+        listed["items"][0]["last_saga"].as_str().map(str::to_owned)
+    })
+    .await;
+    verified(&world, &saga).await;
+    let at = due.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let saga = world.system.api.saga(&saga).await;
+    assert_eq!(saga["by"], format!("schedule {at}"));
+    assert_eq!(saga["output"]["archive"], format!("backup-{at}.tar.gz"));
+}
+
+/// As it is shipped, to the letter but for its folders.
+#[tokio::test]
+async fn fired_by_hand_it_does_the_same() {
+    let world = folders().await;
+    let definition = world.placed(&shipped("nightly-backup.yaml"));
+    let definition = definition.replace("version: 1\n", "version: 2\n");
+    world.system.api.apply(&definition).await;
+    let baton = world.system.cli();
+    let fired = baton.run(&["schedules", "fire", "nightly-backup", "0", "--json"]);
+    let fired = fired.await.exits(0).json();
+    verified(&world, fired["saga"].as_str().expect("a saga")).await;
 }

@@ -1,4 +1,4 @@
-//! `release`: a good one is served; one whose page is wrong is taken back, and the old one is what is read again.
+//! `release` of several versions at a time: one after another. Its cases stand beside it.
 
 use baton_harness::await_some;
 use baton_it::SOON;
@@ -61,27 +61,6 @@ fn input(world: &World, tag: &str) -> Value {
     })
 }
 
-#[tokio::test]
-async fn a_release_is_served_and_a_bad_one_is_taken_back() {
-    let world = site(&[("v1", "this is v1"), ("v2", "this says nothing")]).await;
-    let first = world
-        .run("release", &input(&world, "v1"), "completed")
-        .await;
-    assert_eq!(world.page().await.as_deref(), Some("this is v1"));
-    let commit = git(&world.path("source"), &["rev-parse", "v1"]);
-    assert_eq!(first["output"]["commit"], commit.as_str());
-    assert_eq!(first["output"]["instead_of"], Value::Null);
-
-    world
-        .run("release", &input(&world, "v2"), "compensated")
-        .await;
-    assert_eq!(world.page().await.as_deref(), Some("this is v1"));
-    let link =
-        std::fs::read_link(world.path("site/live")).expect("what the test needs can be made");
-    assert_eq!(link, world.path("site/releases/v1/public"));
-    assert!(!world.path("site/releases/v2").exists());
-}
-
 /// Publishes a request for a release.
 async fn ask_for(world: &World, id: &str, tag: &str) {
     let event = json!({
@@ -132,15 +111,4 @@ async fn two_versions_asked_for_at_once_are_released_one_after_another() {
         assert!(world.path(&format!("site/releases/{tag}")).exists());
     }
     assert!(!world.path("site/RELEASING").exists());
-}
-
-#[tokio::test]
-async fn a_first_release_that_fails_leaves_no_trace() {
-    let world = site(&[("v1", "this says nothing")]).await;
-    world
-        .run("release", &input(&world, "v1"), "compensated")
-        .await;
-    assert!(std::fs::symlink_metadata(world.path("site/live")).is_err());
-    assert!(!world.path("site/releases/v1").exists());
-    assert_eq!(world.page().await, None);
 }

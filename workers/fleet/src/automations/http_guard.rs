@@ -29,13 +29,49 @@ pub struct GuardError {
 /// Why a target is not reached. Nothing was sent to it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TargetError {
-    #[error(
-        "{host} is at {address}, which is private, loopback or link-local: the worker reaches it only when its configuration names it in \
-         `automations.net.allow`"
-    )]
-    Denied { host: String, address: IpAddr },
+    #[error("{}", denied(host, *address, *port))]
+    Denied {
+        host: String,
+        address: IpAddr,
+        port: u16,
+    },
     #[error("{host} cannot be resolved: {why}")]
     Unresolved { host: String, why: String },
+}
+
+/// Where it is, why that is refused, and the entry that lets it through.
+fn denied(host: &str, address: IpAddr, port: u16) -> String {
+    let kind = kind(plain(address));
+    let at = if host.trim_matches(['[', ']']) == address.to_string() {
+        format!("{host} is {kind}")
+    } else {
+        format!("{host} is at {address}, {kind}")
+    };
+    let entry = match port {
+        0 => host.trim_matches(['[', ']']).to_owned(),
+        port => format!("{host}:{port}"),
+    };
+    format!(
+        "{at}: the worker reaches it only when its configuration names it in `automations.net.allow`, such as \"{entry}\""
+    )
+}
+
+/// What an address that is not public is called.
+fn kind(address: IpAddr) -> &'static str {
+    let (loopback, link_local, private) = match address {
+        IpAddr::V4(v4) => (v4.is_loopback(), v4.is_link_local(), v4.is_private()),
+        IpAddr::V6(v6) => (
+            v6.is_loopback(),
+            v6.is_unicast_link_local(),
+            v6.is_unique_local(),
+        ),
+    };
+    match (loopback, link_local, private) {
+        (true, ..) => "a loopback address",
+        (_, true, _) => "a link-local address",
+        (_, _, true) => "a private address",
+        _ => "an address for a special purpose",
+    }
 }
 
 /// What may be reached beside what is public.
@@ -91,6 +127,7 @@ impl Guard {
             (true, Some(address)) => Err(TargetError::Denied {
                 host: host.to_string(),
                 address,
+                port,
             }),
             (true, None) => Err(TargetError::Unresolved {
                 host: host.to_string(),
@@ -263,6 +300,33 @@ mod tests {
         }
         assert!(!is_public(plain(ip("::ffff:10.0.0.1"))));
         assert!(is_public(plain(ip("::ffff:1.1.1.1"))));
+    }
+
+    #[test]
+    fn what_is_refused_is_called_what_it_is_with_the_entry_that_allows_it() {
+        let said = |host: &str, address: &str, port| denied(host, ip(address), port);
+        let here = said("127.0.0.1", "127.0.0.1", 8080);
+        assert!(
+            here.starts_with("127.0.0.1 is a loopback address: "),
+            "{here}"
+        );
+        assert!(here.ends_with("\"127.0.0.1:8080\""), "{here}");
+        let six = said("[::1]", "::1", 80);
+        assert!(six.starts_with("[::1] is a loopback address: "), "{six}");
+        assert!(six.ends_with("\"[::1]:80\""), "{six}");
+        let named = said("tickets.example", "10.0.0.7", 0);
+        assert!(
+            named.starts_with("tickets.example is at 10.0.0.7, a private address: "),
+            "{named}"
+        );
+        assert!(named.ends_with("\"tickets.example\""), "{named}");
+        assert_eq!(kind(ip("169.254.169.254")), "a link-local address");
+        assert_eq!(kind(ip("224.0.0.1")), "an address for a special purpose");
+        for (host, address, port) in [("127.0.0.1", "127.0.0.1", 80), ("[::1]", "::1", 0)] {
+            let said = said(host, address, port);
+            let entry = said.rsplit('"').nth(1).unwrap();
+            assert!(allowed(entry).is_some(), "it is told to write {entry}");
+        }
     }
 
     #[tokio::test]

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use baton_harness::{Launch, Process, await_until, not_tested};
+use baton_fleet::process::Containment;
+use baton_harness::{Launch, Process, await_until, binaries, not_tested};
 
 use crate::laws;
 use crate::stage::Stage;
@@ -97,7 +98,8 @@ impl Systemd {
         let entry =
             |name: &str| format!("[{name}]\ndriver = \"systemd\"\nat = {at:?}\nwait_ms = 8000\n");
         let names = SERVICES.map(|(name, _)| name).into_iter();
-        let mut entries: String = names.chain(["nobody", "masked"]).map(entry).collect();
+        let others = ["nobody", "masked", "delegated"];
+        let mut entries: String = names.chain(others).map(entry).collect();
         entries.push_str(&format!(
             "[by-address]\ndriver = \"systemd\"\nname = \"web\"\nat = \"unix:path={}/bus\"\n",
             at.display()
@@ -163,6 +165,14 @@ fn write_units(dir: &Path, policy: &str) {
             format!("[Unit]\nDefaultDependencies=no\n[Service]\nTimeoutStartSec=60\n{service}\n");
         write(&format!("{name}.service"), &text);
     }
+    let worker = binaries::path_of("baton-worker");
+    let delegated = format!(
+        "[Unit]\nDefaultDependencies=no\n[Service]\nDelegate=yes\nKillMode=mixed\n\
+         ExecStart=/bin/sh -c 'cat /proc/self/cgroup > {dir}/config-group; {worker} config > {dir}/config-said; exec sleep 1000'\n",
+        dir = dir.display(),
+        worker = worker.display(),
+    );
+    write("delegated.service", &delegated);
     std::os::unix::fs::symlink("/dev/null", units.join("masked.service")).unwrap();
     write(
         "all.target",
@@ -232,6 +242,36 @@ async fn what_fails_or_is_not_there_is_said_so_under_systemd() {
     assert!(
         !error.nothing_changed() && error.code() == "service-did-not",
         "{error}"
+    );
+}
+
+/// A worker that systemd starts with `Delegate=yes`, as its manual says: it may make a group for each run below its own.
+#[tokio::test]
+async fn a_worker_with_a_delegated_group_makes_one_for_each_run() {
+    let Some(systemd) = Systemd::start().await else {
+        return;
+    };
+    let said = systemd.dir.path().join("config-said");
+    let run = systemd.stage("delegated").start.step().run().await;
+    assert!(run.unwrap().changed);
+    await_until("the worker to have said it", SOON, async || {
+        fs::read_to_string(&said).is_ok_and(|text| text.contains("the number of processes"))
+    })
+    .await;
+    let text = fs::read_to_string(&said).unwrap();
+    let group = fs::read_to_string(systemd.dir.path().join("config-group")).unwrap();
+    assert!(group.contains("/delegated.service"), "{group}");
+    assert!(text.contains(Containment::Cgroup.sentence()), "{text}");
+    let of_version_1 = group.lines().any(|line| line.contains(":memory:"));
+    if of_version_1 {
+        return not_tested(
+            "limits of memory and processes under systemd's Delegate=, where control groups of version 2 have those controllers: here version 1 has them",
+        );
+    }
+    // the rule of the kernel: a group that holds the worker itself gives no controller on
+    assert!(
+        text.contains("memory is limited for each process"),
+        "{text}"
     );
 }
 

@@ -12,9 +12,8 @@ use crate::commands::follow;
 use crate::commands::labelled;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::out::{Line, Out, Screen, Tone};
-use crate::screens::sagas;
-use crate::screens::standing::mark;
+use crate::out::{Line, Out, Screen};
+use crate::screens::{counts, sagas};
 use crate::time;
 use crate::view::Row;
 
@@ -27,17 +26,6 @@ const LOOK_FACTOR: u32 = 4;
 const AWAY_MAX: Duration = Duration::from_secs(120);
 /// Sagas that did not complete, and are named one by one.
 const NAMED_MAX: usize = 20;
-
-/// How a saga stands, in the order in which it is shown, the best first; `asked` waits for a yes.
-const STANDINGS: [(&str, &str); 7] = [
-    ("completed", "completed"),
-    ("running", "running"),
-    ("asked", "waiting for approval"),
-    ("compensating", "taking back"),
-    ("compensated", "compensated"),
-    ("parked", "parked"),
-    ("abandoned", "abandoned"),
-];
 
 /// What was begun.
 pub(super) struct Begun<'b> {
@@ -105,7 +93,7 @@ impl Looked {
         } else {
             &row.status
         };
-        let known = STANDINGS.iter().find(|(known, _)| *known == word);
+        let known = counts::STANDINGS.iter().find(|(known, _)| *known == word);
         known.map_or("running", |(known, _)| known)
     }
 
@@ -165,7 +153,7 @@ pub(super) async fn waited(
         out.value(&begun.document(Some(&looked)));
         return Ok(exit);
     }
-    for line in lines(begun, &looked) {
+    for line in counts::lines(&looked.counts(), begun.label) {
         out.say(&line);
     }
     not_completed(begun, &looked, out);
@@ -255,12 +243,12 @@ impl Shown {
         }
         let took = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         if out.side.is_terminal() {
-            let mut drawn = lines(begun, looked);
+            let mut drawn = counts::lines(&looked.counts(), begun.label);
             drawn.push(Line::faint(format!("  {}", time::span(took))));
             fitted(&mut out.side, &drawn);
             return;
         }
-        let text = sentence(looked);
+        let text = counts::sentence(&looked.counts());
         if self.last.as_ref() != Some(&text) {
             let clock = format!("{:>7}  ", time::span(took));
             out.side.line(&Line::faint(clock).plain(text.as_str()));
@@ -273,43 +261,6 @@ impl Shown {
 fn fitted(screen: &mut Screen, lines: &[Line]) {
     let height = screen.height() - 1;
     screen.draw(&lines[..lines.len().min(height)]);
-}
-
-/// `2 completed, 1 waiting for approval`.
-fn sentence(looked: &Looked) -> String {
-    let counts = looked.counts();
-    let parts = STANDINGS
-        .iter()
-        .filter_map(|(word, shown)| Some(format!("{} {shown}", counts.get(word)?)));
-    parts.collect::<Vec<_>>().join(", ")
-}
-
-/// A line for each standing, with what to type about it.
-fn lines(begun: &Begun<'_>, looked: &Looked) -> Vec<Line> {
-    let counts = looked.counts();
-    let wide = counts.values().map(|n| n.to_string().len()).max();
-    let wide = wide.unwrap_or(1);
-    STANDINGS
-        .iter()
-        .filter_map(|(word, shown)| {
-            let count = counts.get(word)?;
-            let line = Line::new()
-                .with(format!("  {} ", mark(word)), Tone::of(word))
-                .with(format!("{count:>wide$} {shown}"), Tone::of(word));
-            Some(match hint(word, begun.label) {
-                Some(command) => line.with(format!("  {command}"), Tone::Faint),
-                None => line,
-            })
-        })
-        .collect()
-}
-
-fn hint(word: &str, label: &str) -> Option<String> {
-    match word {
-        "asked" => Some(format!("baton approve --label {label}")),
-        "parked" => Some("baton work".to_owned()),
-        _ => None,
-    }
 }
 
 /// Those that did not complete, by name.
@@ -390,7 +341,7 @@ mod tests {
         ]);
         all.asked.insert("c".to_owned());
         assert_eq!(
-            sentence(&all),
+            counts::sentence(&all.counts()),
             "1 completed, 2 running, 1 waiting for approval"
         );
         assert!(!all.is_over());

@@ -1,0 +1,357 @@
+//! Cases of the process library as they stand beside each definition, `NAME.cases.yaml`: what there is before, what is asked for, how it ends
+//! and what there is afterwards. Read here, and each run for real.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use baton_harness::{await_some, await_until};
+use baton_it::SOON;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::world::{LONG, World, git, make_executable, shipped};
+
+/// A file of cases.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    /// What there is before every case.
+    given: BTreeMap<String, Value>,
+    cases: Vec<Case>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    /// What it shows, in a sentence.
+    case: String,
+    /// What there is before, beside what every case has: by place.
+    #[serde(default)]
+    given: BTreeMap<String, Value>,
+    /// Inputs of sagas that complete before.
+    #[serde(default)]
+    before: Vec<Value>,
+    /// What it is started with;
+    input: Option<Value>,
+    /// or what starts it.
+    event: Option<OfEvent>,
+    /// What a person says when one is asked.
+    decide: Option<Decision>,
+    /// `completed`, `compensated` …
+    ends: String,
+    /// What the saga has to say somewhere.
+    says: Option<String>,
+    /// Fields of its output.
+    #[serde(default)]
+    output: BTreeMap<String, Value>,
+    /// What there is afterwards: by place.
+    then: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfEvent {
+    r#type: String,
+    data: Value,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Decision {
+    Approve,
+    Reject,
+}
+
+fn read(name: &str, text: &str) -> File {
+    serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{name}.cases.yaml: {error}"))
+}
+
+/// Runs every case of a process, each in a world of its own.
+#[expect(
+    clippy::print_stderr,
+    reason = "a test that fails shows which case it was at"
+)]
+pub(crate) async fn run(name: &str) {
+    let all = read(name, &shipped(&format!("{name}.cases.yaml"))).cases;
+    let ends: BTreeSet<&str> = all.iter().map(|case| case.ends.as_str()).collect();
+    assert!(
+        ends.contains("completed") && ends.len() > 1,
+        "{name}.cases.yaml: one case that completes and one that does not, at least"
+    );
+    for (at, case) in all.iter().enumerate() {
+        eprintln!("{name}: {}", case.case);
+        one(name, at).await;
+    }
+}
+
+/// Runs one case, by its place in the file.
+async fn one(name: &str, at: usize) {
+    let mut world = World::new().await;
+    let text = world.placed(&shipped(&format!("{name}.cases.yaml")));
+    let mut file = read(name, &text);
+    let case = file.cases.swap_remove(at);
+    let mut given = file.given;
+    given.extend(case.given.clone());
+    let mut stage = Staged {
+        name,
+        case: &case.case,
+        world: &mut world,
+        pid: None,
+    };
+    let programs = stage.given(&given).await;
+    stage.ship(&programs).await;
+    for input in &case.before {
+        stage.world.run(name, input, "completed").await;
+    }
+    stage.pid = service_pid(stage.world);
+    let saga = stage.begin(&case).await;
+    if let Some(decision) = case.decide {
+        stage.decide(&saga, decision).await;
+    }
+    let ended = stage.world.system.api.await_status(&saga, &case.ends, LONG);
+    let ended = ended.await;
+    if let Some(says) = &case.says {
+        let text = ended.to_string();
+        assert!(text.contains(says), "{stage}: not said: {says}\n{text}");
+    }
+    for (field, value) in &case.output {
+        assert_eq!(&ended["output"][field], value, "{stage}: output {field}");
+    }
+    for (place, wanted) in &case.then {
+        stage.then(place, wanted).await;
+    }
+}
+
+/// A case on its stage.
+struct Staged<'a> {
+    name: &'a str,
+    case: &'a str,
+    world: &'a mut World,
+    /// The run of the service before it began.
+    pid: Option<String>,
+}
+
+impl std::fmt::Display for Staged<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.cases.yaml: {}", self.name, self.case)
+    }
+}
+
+impl Staged<'_> {
+    /// Makes what there is before; the programs that others take the place of.
+    async fn given(&mut self, given: &BTreeMap<String, Value>) -> Vec<(String, String)> {
+        let mut programs = Vec::new();
+        // services come last: what they serve is there by then
+        for (place, what) in given {
+            let path = Path::new(place);
+            match what {
+                _ if place == "service web" => {}
+                Value::String(content) => written(path, content),
+                Value::Object(of) if of.is_empty() => made(path),
+                Value::Object(of) if of.contains_key("content") => {
+                    written(path, &text(&of["content"]));
+                    aged(path, &of["days_old"]);
+                }
+                Value::Object(of) if of.contains_key("commits") => self.repository(path, of),
+                Value::Object(of) if of.contains_key("script") => {
+                    let name = path.file_name().expect("a program has a name");
+                    let instead = self.world.path(&name.to_string_lossy());
+                    written(&instead, &format!("#!/bin/sh\n{}", text(&of["script"])));
+                    make_executable(&instead);
+                    programs.push((place.clone(), instead.display().to_string()));
+                }
+                _ => panic!("{self}: given `{place}` is none of what LANGUAGE.md names: {what}"),
+            }
+        }
+        if let Some(service) = given.get("service web") {
+            self.world.web_server(&text(&service["serves"])).await;
+            if service["runs"] == true {
+                let started = self.world.sv("start");
+                assert!(started.starts_with("ok: run:"), "{self}: {started}");
+            }
+        }
+        programs
+    }
+
+    /// Commits one after another, on `main`, in a repository whole workers may fetch from and push to.
+    fn repository(&self, bare: &Path, of: &serde_json::Map<String, Value>) {
+        let source = self.world.path("source");
+        made(&source);
+        git(&source, &["init", "--quiet", "--initial-branch=main"]);
+        for commit in of["commits"].as_array().into_iter().flatten() {
+            for (file, content) in commit["files"].as_object().into_iter().flatten() {
+                written(&source.join(file), &format!("{}\n", text(content)));
+            }
+            git(&source, &["add", "--all"]);
+            git(&source, &["commit", "--quiet", "--message", "a commit"]);
+            if let Some(tag) = commit["tag"].as_str() {
+                git(&source, &["tag", tag]);
+            }
+        }
+        made(bare.parent().expect("it lies in a folder"));
+        let (source, bare) = (text_of(&source), text_of(bare));
+        let clone = ["clone", "--quiet", "--bare", &source, &bare];
+        git(self.world.system.dir(), &clone);
+    }
+
+    async fn ship(&mut self, programs: &[(String, String)]) {
+        let name = self.name;
+        let types = task_types(&shipped(&format!("{name}.yaml")));
+        let types: Vec<&str> = types.iter().map(String::as_str).collect();
+        self.world.ship_placed(name, programs, &types).await;
+    }
+
+    /// Starts it, as the case says.
+    async fn begin(&self, case: &Case) -> String {
+        let system = &self.world.system;
+        match (&case.input, &case.event) {
+            (Some(input), None) => {
+                let key = uuid::Uuid::new_v4().to_string();
+                system.api.start(self.name, input, &key).await
+            }
+            (None, Some(event)) => self.world.published(&event.r#type, &event.data).await,
+            _ => panic!("{self}: either `input` or `event`"),
+        }
+    }
+
+    /// Waits until a person is asked, and answers.
+    async fn decide(&self, saga: &str, decision: Decision) {
+        let system = &self.world.system;
+        await_some("somebody to be asked", LONG, async || {
+            let saga = system.api.saga(saga).await;
+            saga["work_items"].as_array()?.first().map(|_| ())
+        })
+        .await;
+        let verb = match decision {
+            Decision::Approve => "approve",
+            Decision::Reject => "reject",
+        };
+        let said = system.cli().run(&[verb, saga, "-m", "as agreed"]).await;
+        assert_eq!(said.code, 0, "{self}: {}{}", said.out, said.err);
+    }
+
+    /// Whether there is afterwards what has to be.
+    async fn then(&self, place: &str, wanted: &Value) {
+        let path = Path::new(place);
+        let at = format!("{self}: {place}");
+        match wanted {
+            _ if place.starts_with("http://") => {
+                let page = self.world.page().await;
+                assert_eq!(page.as_deref().map(str::trim), wanted.as_str(), "{at}");
+            }
+            Value::String(how) if place == "service web" => self.service(how).await,
+            Value::Null => {
+                let found = std::fs::symlink_metadata(path);
+                assert!(found.is_err(), "{at} should not be there");
+            }
+            Value::String(content) => {
+                let found = std::fs::read_to_string(path).ok();
+                assert_eq!(found.as_deref(), Some(content.as_str()), "{at}");
+            }
+            Value::Object(of) if of.contains_key("link") => {
+                let found = std::fs::read_link(path).ok();
+                assert_eq!(found, Some(PathBuf::from(text(&of["link"]))), "{at}");
+            }
+            Value::Object(of) if of.contains_key("archive") => {
+                assert_eq!(json!(unpacked(self.world, path)), of["archive"], "{at}");
+            }
+            Value::Object(of) if of.contains_key("branch") => {
+                for (file, content) in of["files"].as_object().into_iter().flatten() {
+                    let branch = text(&of["branch"]);
+                    let found = git(path, &["show", &format!("{branch}:{file}")]);
+                    assert_eq!(found, text(content), "{at}: {file}");
+                }
+            }
+            _ => panic!("{at}: `then` is none of what LANGUAGE.md names: {wanted}"),
+        }
+    }
+
+    async fn service(&self, how: &str) {
+        let status = if how == "stopped" { "down:" } else { "run:" };
+        let found = self.world.sv("status");
+        assert!(found.starts_with(status), "{self}: {how}? {found}");
+        if how == "restarted" {
+            await_until("another run of the service", SOON, async || {
+                service_pid(self.world) != self.pid
+            })
+            .await;
+        }
+    }
+}
+
+/// The task types of a definition, with those that take back.
+fn task_types(definition: &str) -> BTreeSet<String> {
+    fn gather(value: &Value, into: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(of) => {
+                into.extend(of.get("task").and_then(Value::as_str).map(str::to_owned));
+                of.values().for_each(|value| gather(value, into));
+            }
+            Value::Array(of) => of.iter().for_each(|value| gather(value, into)),
+            _ => {}
+        }
+    }
+    let value: Value = serde_saphyr::from_str(definition).expect("a shipped definition");
+    let mut all = BTreeSet::new();
+    gather(&value, &mut all);
+    all
+}
+
+/// The files of an archive, by name.
+fn unpacked(world: &World, archive: &Path) -> BTreeMap<String, String> {
+    let folder = world.path("restored");
+    made(&folder);
+    let ran = Command::new("tar")
+        .args(["--extract", "--gzip", "--force-local", "--file"])
+        .arg(archive)
+        .arg("--directory")
+        .arg(&folder)
+        .status()
+        .expect("tar can be run");
+    assert!(ran.success(), "{} cannot be unpacked", archive.display());
+    let listed = Command::new("find")
+        .arg(&folder)
+        .args(["-type", "f", "-printf", "%P\n"])
+        .output()
+        .expect("find can be run");
+    let names = String::from_utf8(listed.stdout).expect("names are text");
+    let content = |name: &str| std::fs::read_to_string(folder.join(name)).expect("it is there");
+    names
+        .lines()
+        .map(|name| (name.to_owned(), content(name)))
+        .collect()
+}
+
+fn service_pid(world: &World) -> Option<String> {
+    std::fs::read_to_string(world.path("service/web/supervise/pid")).ok()
+}
+
+fn made(folder: &Path) {
+    std::fs::create_dir_all(folder).expect("a folder of the test can be made");
+}
+
+fn written(path: &Path, content: &str) {
+    made(path.parent().expect("a file lies in a folder"));
+    std::fs::write(path, content).expect("a file of the test can be written");
+}
+
+fn aged(path: &Path, days: &Value) {
+    let ran = Command::new("touch")
+        .arg(format!("--date={} days ago", days.as_u64().unwrap_or(0)))
+        .arg(path)
+        .status();
+    assert!(ran.expect("touch can be run").success());
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value} is no text"))
+        .to_owned()
+}
+
+fn text_of(path: &Path) -> String {
+    path.display().to_string()
+}
