@@ -63,14 +63,21 @@ impl Cast {
     /// How it is started; everything it is told is in its environment.
     pub(crate) fn launch(&self) -> Launch {
         let launch = match self.language {
-            Language::Rust => own_commands(Launch::binary("baton-worker")),
+            Language::Rust => own_commands(Launch::binary("baton-worker"))
+                .env(variable("worker.types"), self.types().join(",")),
             Language::Python => Launch::program("python-worker", PYTHON)
                 .arg(client("python/example_worker.py")),
             Language::Ruby => {
                 Launch::program("ruby-worker", RUBY).arg(client("ruby/example_worker.rb"))
             }
         };
-        launch.env("DOOR_SECRET", SECRET)
+        launch.env("DOOR_SECRET", SECRET).env("PYTHONDONTWRITEBYTECODE", "1")
+    }
+
+    /// Every type that is played.
+    fn types(&self) -> Vec<&'static str> {
+        let roles = ["echo", "effect", "late-effect", "put", "tell"];
+        roles.map(|role| self.task_type(role)).to_vec()
     }
 
     /// The type that plays a role.
@@ -154,7 +161,7 @@ pub(crate) const SETTINGS: [(&str, &str); 9] = [
     // only when it has a reason to, so that a case can tell why
     ("worker.announce_ms", "60000"),
     ("worker.grant_ask_ms", "300"),
-    ("worker.grant_wait_ms_max", "8000"),
+    ("worker.grant_wait_ms_max", "20000"),
     ("worker.kill_grace_ms", "400"),
     ("worker.drain_grace_ms", "4000"),
     ("bus.reconnect_ms_max", "300"),
