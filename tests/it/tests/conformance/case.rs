@@ -40,7 +40,8 @@ impl Case {
             .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let texts = |key: &str| -> Vec<String> {
             let list = case[key].as_array().into_iter().flatten();
-            list.filter_map(|text| text.as_str().map(str::to_owned)).collect()
+            list.filter_map(|text| text.as_str().map(str::to_owned))
+                .collect()
         };
         let settings = case["settings"].as_object().into_iter().flatten();
         let steps = case["steps"].as_array().into_iter().flatten();
@@ -49,7 +50,9 @@ impl Case {
             name: name.into_owned(),
             rules: texts("rules"),
             roles: texts("roles"),
-            settings: settings.map(|(key, value)| (key.clone(), value.to_string())).collect(),
+            settings: settings
+                .map(|(key, value)| (key.clone(), value.to_string()))
+                .collect(),
             worker_later: case["worker"] == "later",
             fleet_later: case["fleet"] == "later",
             steps: steps.filter_map(|step| step.as_object().cloned()).collect(),

@@ -65,13 +65,16 @@ impl Cast {
         let launch = match self.language {
             Language::Rust => own_commands(Launch::binary("baton-worker"))
                 .env(variable("worker.types"), self.types().join(",")),
-            Language::Python => Launch::program("python-worker", PYTHON)
-                .arg(client("python/example_worker.py")),
+            Language::Python => {
+                Launch::program("python-worker", PYTHON).arg(client("python/example_worker.py"))
+            }
             Language::Ruby => {
                 Launch::program("ruby-worker", RUBY).arg(client("ruby/example_worker.rb"))
             }
         };
-        launch.env("DOOR_SECRET", SECRET).env("PYTHONDONTWRITEBYTECODE", "1")
+        launch
+            .env("DOOR_SECRET", SECRET)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
     }
 
     /// Every type that is played.
@@ -174,9 +177,9 @@ pub(crate) fn settle<'a>(
     launch: Launch,
     of_case: impl Iterator<Item = (&'a String, &'a String)>,
 ) -> Launch {
-    let launch = SETTINGS
-        .iter()
-        .fold(launch, |launch, (key, value)| launch.env(variable(key), value));
+    let launch = SETTINGS.iter().fold(launch, |launch, (key, value)| {
+        launch.env(variable(key), value)
+    });
     of_case.fold(launch, |launch, (key, value)| {
         launch.env(variable(&format!("worker.{key}")), value)
     })

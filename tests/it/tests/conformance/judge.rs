@@ -20,13 +20,24 @@ pub(crate) fn heard(delivery: &Delivery) -> Result<Vec<Heard>, String> {
     }
     let saga = message.saga().map(|saga| saga.to_string());
     if delivery.properties.correlation_id != saga {
-        return Err(format!("{}: its correlation_id is not {saga:?}", message.kind()));
+        return Err(format!(
+            "{}: its correlation_id is not {saga:?}",
+            message.kind()
+        ));
     }
     let id = delivery.message_id.clone().unwrap_or_default();
     let whole: Value = serde_json::from_str(&body).map_err(|error| error.to_string())?;
     let one = |whole: &Value, in_a_batch| {
-        let (kind, said) = whole.as_object().and_then(|tags| tags.iter().next()).expect("it has a tag");
-        Heard { kind: kind.trim_end_matches("@1").to_owned(), id: id.clone(), said: said.clone(), in_a_batch }
+        let (kind, said) = whole
+            .as_object()
+            .and_then(|tags| tags.iter().next())
+            .expect("it has a tag");
+        Heard {
+            kind: kind.trim_end_matches("@1").to_owned(),
+            id: id.clone(),
+            said: said.clone(),
+            in_a_batch,
+        }
     };
     Ok(match whole["batch@1"]["reports"].as_array() {
         Some(reports) => reports.iter().map(|report| one(report, true)).collect(),
@@ -40,7 +51,10 @@ pub(crate) fn of_fleet(delivery: &Delivery) -> Result<(String, Value), String> {
     let message: FleetMessage = read(delivery, serde_json::from_slice(&delivery.body))?;
     envelope(delivery, message.kind())?;
     let whole = serde_json::to_value(&message).map_err(|error| error.to_string())?;
-    Ok((message.kind().trim_end_matches("@1").to_owned(), whole[message.kind()].clone()))
+    Ok((
+        message.kind().trim_end_matches("@1").to_owned(),
+        whole[message.kind()].clone(),
+    ))
 }
 
 fn read<T>(delivery: &Delivery, read: serde_json::Result<T>) -> Result<T, String> {
@@ -55,7 +69,11 @@ fn body_of(delivery: &Delivery) -> Result<String, String> {
     let text = String::from_utf8_lossy(&delivery.body).into_owned();
     let escaped = SECRET.replace('"', "\\\"");
     let told = text.contains(SECRET) || text.contains(&escaped) || text.contains("sesame");
-    if told { Err(format!("a secret is told: {text}")) } else { Ok(text) }
+    if told {
+        Err(format!("a secret is told: {text}"))
+    } else {
+        Ok(text)
+    }
 }
 
 fn envelope(delivery: &Delivery, kind: &str) -> Result<(), String> {
@@ -68,7 +86,9 @@ fn envelope(delivery: &Delivery, kind: &str) -> Result<(), String> {
     }
     let version = delivery.header(VERSION_HEADER);
     if version.as_ref().and_then(HeaderValue::as_u64) != Some(1) {
-        return Err(format!("{kind}: its header {VERSION_HEADER} is {version:?}"));
+        return Err(format!(
+            "{kind}: its header {VERSION_HEADER} is {version:?}"
+        ));
     }
     Ok(())
 }
@@ -86,20 +106,38 @@ impl Watch {
         if kind != "checkpoint" && said["worker"] != worker {
             return Err(format!("a {kind} in the name of {}", said["worker"]));
         }
-        let run: RunId = serde_json::from_value(said["run"].clone()).map_err(|error| error.to_string())?;
-        let number = if kind == "checkpoint" { said["number"].as_u64().unwrap_or_default() } else { 1 };
-        let id = MessageId::of_report(kind, run, u32::try_from(number).unwrap_or_default()).to_string();
+        let run: RunId =
+            serde_json::from_value(said["run"].clone()).map_err(|error| error.to_string())?;
+        let number = if kind == "checkpoint" {
+            said["number"].as_u64().unwrap_or_default()
+        } else {
+            1
+        };
+        let id =
+            MessageId::of_report(kind, run, u32::try_from(number).unwrap_or_default()).to_string();
         if kind != "started" && !heard.in_a_batch && heard.id != id {
-            return Err(format!("a {kind} of run {run} has the id {}, which has to be {id}", heard.id));
+            return Err(format!(
+                "a {kind} of run {run} has the id {}, which has to be {id}",
+                heard.id
+            ));
         }
-        let key = (kind.clone(), if kind == "started" { heard.id.clone() } else { id });
+        let key = (
+            kind.clone(),
+            if kind == "started" {
+                heard.id.clone()
+            } else {
+                id
+            },
+        );
         let mut once = said.clone();
         // looked at on every try
         once["sole"].take();
         match self.said.insert(key, once.clone()) {
             None => Ok(true),
             Some(before) if before == once => Ok(false),
-            Some(before) => Err(format!("a {kind} says something else when it is sent again: {before}, then {once}")),
+            Some(before) => Err(format!(
+                "a {kind} says something else when it is sent again: {before}, then {once}"
+            )),
         }
     }
 }

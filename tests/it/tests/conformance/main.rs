@@ -96,7 +96,11 @@ async fn play_all(cast: Cast) {
     }
     faults.sort();
     let (count, faults) = (faults.len(), faults.join("\n\n"));
-    assert!(count == 0, "{count} of {} cases fail:\n\n{faults}\n", names.len());
+    assert!(
+        count == 0,
+        "{count} of {} cases fail:\n\n{faults}\n",
+        names.len()
+    );
 }
 
 fn said(panic: &(dyn std::any::Any + Send)) -> String {

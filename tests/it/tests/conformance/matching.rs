@@ -16,7 +16,9 @@ pub(crate) fn misfit(wanted: &Value, found: Option<&Value>, at: &str) -> Option<
         let is = match word {
             "$any" => found.is_some(),
             "$absent" => found.is_none(),
-            "$one-of" => of.as_array().is_some_and(|all| all.iter().any(|of| fits(of, found))),
+            "$one-of" => of
+                .as_array()
+                .is_some_and(|all| all.iter().any(|of| fits(of, found))),
             "$has" => found
                 .and_then(Value::as_array)
                 .is_some_and(|list| list.iter().any(|element| fits(of, Some(element)))),
@@ -49,8 +51,14 @@ mod tests {
         let found = json!({ "a": { "b": 1 }, "list": [{ "c": 2, "d": 3 }] });
         let judged = |wanted: Value| misfit(&wanted, Some(&found), "");
         assert_eq!(judged(json!({ "a": { "b": 1 } })), None);
-        assert_eq!(judged(json!({ "list": { "$has": { "c": 2 } }, "x": { "$absent": true } })), None);
-        assert_eq!(judged(json!({ "a": { "$one-of": [7, { "b": { "$any": true } }] } })), None);
+        assert_eq!(
+            judged(json!({ "list": { "$has": { "c": 2 } }, "x": { "$absent": true } })),
+            None
+        );
+        assert_eq!(
+            judged(json!({ "a": { "$one-of": [7, { "b": { "$any": true } }] } })),
+            None
+        );
         let places = [
             (json!({ "a": { "b": 2 } }), "at /a/b: wanted 2, found 1"),
             (json!({ "a": { "$absent": true } }), "at /a: "),
@@ -59,7 +67,10 @@ mod tests {
             (json!({ "a": { "$one-of": [7, {"b": 0}] } }), "at /a: "),
         ];
         for (wanted, place) in places {
-            assert!(judged(wanted).is_some_and(|said| said.starts_with(place)), "{place}");
+            assert!(
+                judged(wanted).is_some_and(|said| said.starts_with(place)),
+                "{place}"
+            );
         }
     }
 }

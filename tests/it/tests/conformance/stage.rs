@@ -4,10 +4,14 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use baton_bus::{Bus, BusConfig, ConsumeSpec, Consumer, Delivery, ExclusiveQueue, Outgoing, Sent};
+use baton_bus::{
+    Bus, BusConfig, ConsumeSpec, Consumer, Delivery, ExclusiveQueue, HeaderValue, Outgoing, Sent,
+    version_header,
+};
 use baton_harness::{Process, Proxy, Vhost, await_until, binaries};
+use baton_messages::headers::{TRACEPARENT, traceparent};
 use baton_messages::topology::{self, Binding, Topology};
-use baton_messages::{InboxKey, MessageId, PoolName, TaskType, WorkerId};
+use baton_messages::{InboxKey, MessageId, PoolName, SagaId, TaskType, WorkerId};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -73,7 +77,9 @@ impl Stage {
         for role in &case.roles {
             declare(&bus, cast.task_type(role)).await;
         }
-        let inbox = bus.consume(plain(topology::inbox_queue(&InboxKey::of(0)))).await;
+        let inbox = bus
+            .consume(plain(topology::inbox_queue(&InboxKey::of(0))))
+            .await;
         let dead = bus.consume(plain(topology::DEAD.to_owned())).await;
         let worker = WorkerId::new(&format!("w-{id}")).expect("that is a name");
         let dir = binaries::fresh_dir("conformance");
@@ -81,11 +87,29 @@ impl Stage {
             .env(variable("worker.name"), worker.as_str())
             .env(variable("bus.addresses"), vhost.url_through(proxy.port()))
             .env(variable("automations.files.roots"), &dir)
-            .env(variable("automations.test_effect.ledger_url"), cast.ledger.url())
+            .env(
+                variable("automations.test_effect.ledger_url"),
+                cast.ledger.url(),
+            )
             .env("NO_COLOR", "1");
-        let fleet = if case.fleet_later { None } else { Some(listen(&bus).await) };
+        let fleet = if case.fleet_later {
+            None
+        } else {
+            Some(listen(&bus).await)
+        };
         let process = launch.start();
-        let mut stage = Self { vhost, proxy, worker, dir, bus, process, inbox, dead, fleet, waiting: VecDeque::new() };
+        let mut stage = Self {
+            vhost,
+            proxy,
+            worker,
+            dir,
+            bus,
+            process,
+            inbox,
+            dead,
+            fleet,
+            waiting: VecDeque::new(),
+        };
         if case.worker_later {
             stage.process.kill9();
         } else {
@@ -112,7 +136,11 @@ impl Stage {
             let queue = queue_of(cast.task_type(role));
             let what = format!("the worker to take from {queue}");
             await_until(&what, SOON, async || {
-                assert!(self.process.is_running(), "the worker has ended:\n{}", tail(&self.process.log()));
+                assert!(
+                    self.process.is_running(),
+                    "the worker has ended:\n{}",
+                    tail(&self.process.log())
+                );
                 let depth = self.bus.queue_depth(&queue).await;
                 depth.is_ok_and(|depth| depth.is_some_and(|depth| depth.consumers > 0))
             })
@@ -121,9 +149,25 @@ impl Stage {
     }
 
     /// Publishes; panics when the broker does not take it.
-    pub(crate) async fn send(&self, exchange: &'static str, key: String, kind: &'static str, id: MessageId, body: &Value) {
-        let body = serde_json::to_vec(body).expect("it can be written");
-        let out = Outgoing::json(exchange, key, kind, id, body, 0);
+    pub(crate) async fn send(
+        &self,
+        exchange: &'static str,
+        key: String,
+        kind: &'static str,
+        id: MessageId,
+        message: &Value,
+    ) {
+        let body = serde_json::to_vec(message).expect("it can be written");
+        let mut out = Outgoing::json(exchange, key, kind, id, body, 0);
+        // as an orchestrator has it, down to the types of the headers
+        out.headers = vec![version_header()];
+        if let Some(saga) = saga_of(message) {
+            let trace = HeaderValue::Text(traceparent(saga, id));
+            (out.correlation_id, out.headers) = (
+                Some(saga.to_string()),
+                vec![version_header(), (TRACEPARENT.to_owned(), trace)],
+            );
+        }
         let sent = self.bus.publisher().publish(vec![out]).await;
         assert_eq!(sent, vec![Sent::Confirmed], "{kind} reaches nobody");
     }
@@ -131,10 +175,16 @@ impl Stage {
     /// Takes the queue `name`, which is bound to the exchange of that name or of the first two words of it, out of reach, or puts it back.
     pub(crate) async fn bound(&self, queue: &str, back: bool) {
         let bindings = Topology::base(1).bindings;
-        let binding: Vec<Binding> = bindings.into_iter().filter(|binding| binding.queue == queue).collect();
+        let binding: Vec<Binding> = bindings
+            .into_iter()
+            .filter(|binding| binding.queue == queue)
+            .collect();
         for binding in binding {
             let done = if back {
-                let one = Topology { bindings: vec![binding], ..Topology::default() };
+                let one = Topology {
+                    bindings: vec![binding],
+                    ..Topology::default()
+                };
                 self.bus.declare(&one).await.map(|_| ())
             } else {
                 self.bus.unbind(&binding).await
@@ -174,18 +224,28 @@ impl Drop for Stage {
     }
 }
 
+fn saga_of(message: &Value) -> Option<SagaId> {
+    message["task@1"]["of"]["saga"].as_str()?.parse().ok()
+}
+
 async fn listen(bus: &Bus) -> Consumer {
     let exclusive = ExclusiveQueue {
         bindings: vec![(topology::FLEET.into(), String::new())],
         arguments: vec![],
     };
     let queue = plain(topology::fleet_queue("conformance"));
-    bus.consume(ConsumeSpec { exclusive_queue: Some(exclusive), ..queue }).await
+    bus.consume(ConsumeSpec {
+        exclusive_queue: Some(exclusive),
+        ..queue
+    })
+    .await
 }
 
 async fn declare(bus: &Bus, task_type: &str) {
     let task_type = TaskType::new(task_type).expect("that is a type");
-    let declared = bus.declare(&Topology::of_task(&PoolName::default_pool(), &task_type)).await;
+    let declared = bus
+        .declare(&Topology::of_task(&PoolName::default_pool(), &task_type))
+        .await;
     declared.expect("a task queue can be declared");
 }
 
