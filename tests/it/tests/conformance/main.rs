@@ -21,7 +21,7 @@ use case::Case;
 use cast::Cast;
 
 /// How many cases are played at once: they wait most of the time, for leases and silences.
-const AT_ONCE: usize = 12;
+const AT_ONCE: usize = 14;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn our_own_worker_keeps_to_the_protocol() {
