@@ -44,10 +44,11 @@ missing_for_test() {
   /usr/bin/ruby -e 'require "bunny"; require "json-schema"' 2> /dev/null || can_be_had ruby ruby-bunny ruby-json-schema
 }
 
-# All of them, or none where one is not to be had.
+# All of them, or none where one is not to be had. Before the first `apt-get update` nobody can tell: then they are asked for.
 can_be_had() {
-  local package
-  for package in "$@"; do
+  local package known
+  known=$(apt-cache madison coreutils 2> /dev/null || true)
+  for package in ${known:+"$@"}; do
     [ -n "$(apt-cache madison "$package" 2> /dev/null)" ] || return 0
   done
   echo "$@"
