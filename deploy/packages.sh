@@ -39,6 +39,19 @@ missing_for_test() {
   # git goes over a real ssh
   command -v ssh > /dev/null && command -v ssh-keygen > /dev/null || echo openssh-client
   [ -x /usr/sbin/sshd ] || echo openssh-server
+  # the clients in other languages, with Debian's interpreters; a host that cannot have them says what was not tested
+  /usr/bin/python3 -c 'import pika, jsonschema' 2> /dev/null || can_be_had python3-pika python3-jsonschema
+  /usr/bin/ruby -e 'require "bunny"; require "json-schema"' 2> /dev/null || can_be_had ruby ruby-bunny ruby-json-schema
+}
+
+# All of them, or none where one is not to be had. Before the first `apt-get update` nobody can tell: then they are asked for.
+can_be_had() {
+  local package known
+  known=$(apt-cache madison coreutils 2> /dev/null || true)
+  for package in ${known:+"$@"}; do
+    [ -n "$(apt-cache madison "$package" 2> /dev/null)" ] || return 0
+  done
+  echo "$@"
 }
 
 install_packages() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use baton_messages::headers::{VERSION, VERSION_HEADER};
 use lapin::types::{AMQPValue, DecimalValue, FieldTable, LongString, ShortString};
 
 /// Headers of a message, by name.
@@ -53,6 +54,13 @@ pub enum HeaderValue {
     Bytes(Vec<u8>),
     /// A name without value.
     Void,
+}
+
+/// The header with the version of the contract, as every message of ours carries it: as a signed number. AMQP clients there are (Ruby's) that know no
+/// unsigned ones, and lose their connection over a message with one.
+pub fn version_header() -> (String, HeaderValue) {
+    let version = HeaderValue::I64(i64::from(VERSION));
+    (VERSION_HEADER.to_owned(), version)
 }
 
 impl HeaderValue {

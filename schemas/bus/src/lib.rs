@@ -33,7 +33,7 @@ pub use consumer::{ConsumeSpec, Consumer, ExclusiveQueue};
 pub use declare::{DeclareReport, Named, QueueDepth};
 pub use delivery::{AckTag, DELIVERY_LIMIT, Delivery, Lazy, Properties};
 pub use error::{BusError, ParkError, Stale};
-pub use header::{HeaderValue, Headers};
+pub use header::{HeaderValue, Headers, version_header};
 pub use park::{park, park_and_ack};
 pub use publisher::{Outgoing, Publisher, Sent};
 pub use state::{BusState, Link};

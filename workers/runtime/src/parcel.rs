@@ -1,9 +1,9 @@
 //! Reports packed for the broker: those that are ready for the same inbox go in one message, in their order, as long as it is not full; one
 //! that is alone goes as itself. Nothing waits here: what is packed together was waiting already.
 
-use baton_bus::{HeaderValue, Outgoing};
+use baton_bus::{HeaderValue, Outgoing, version_header};
 use baton_messages::batch::{BATCH_BYTES_MAX, REPORTS_MAX};
-use baton_messages::headers::{TRACEPARENT, VERSION, VERSION_HEADER, traceparent};
+use baton_messages::headers::{TRACEPARENT, traceparent};
 use baton_messages::{
     Checkpoint, Finished, InboxKey, MessageId, SagaId, Started, Timestamp, topology,
 };
@@ -81,7 +81,7 @@ fn message(
     at: Timestamp,
 ) -> Outgoing {
     let mut out = Outgoing::json(topology::INBOX, inbox.as_str(), kind, id, body, at.0);
-    out.headers = vec![(VERSION_HEADER.to_owned(), HeaderValue::U32(VERSION))];
+    out.headers = vec![version_header()];
     out
 }
 

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_bus::{HeaderValue, Link, Outgoing, Sent};
+use baton_bus::{Link, Outgoing, Sent, version_header};
 use baton_messages::fleet::{Announcement, Heartbeat, Leaving};
-use baton_messages::headers::{VERSION, VERSION_HEADER};
 use baton_messages::{FleetMessage, Manifest, MessageId, topology};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -103,7 +102,7 @@ async fn say(shared: &Shared, message: &FleetMessage, to_be_heard: bool) -> bool
     let mut out = Outgoing::json(topology::FLEET, "", message.kind(), id, body, now().0);
     out.mandatory = to_be_heard;
     out.persistent = false;
-    out.headers = vec![(VERSION_HEADER.to_owned(), HeaderValue::U32(VERSION))];
+    out.headers = vec![version_header()];
     let sent = shared.publisher.publish(vec![out]).await;
     sent.first() == Some(&Sent::Confirmed)
 }

@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use baton_bus::{Bus, ConsumeSpec, ExclusiveQueue, HeaderValue, Outgoing, Sent};
-use baton_messages::headers::{VERSION, VERSION_HEADER};
+use baton_bus::{Bus, ConsumeSpec, ExclusiveQueue, Outgoing, Sent, version_header};
 use baton_messages::{BODY_BYTES_MAX, MessageId, topology};
 use baton_store::View;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -88,7 +87,7 @@ impl Peers {
         let (id, at) = (MessageId(Uuid::now_v7()), clock::now().0);
         let mut out = Outgoing::json(topology::PEERS, to.to_owned(), KIND, id, body, at);
         out.persistent = false;
-        out.headers = vec![(VERSION_HEADER.to_owned(), HeaderValue::U32(VERSION))];
+        out.headers = vec![version_header()];
         let sent = self.bus.publisher().publish(vec![out]).await;
         matches!(sent.first(), Some(Sent::Confirmed))
     }

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use baton_bus::{Bus, HeaderValue, Link, Outgoing};
+use baton_bus::{Bus, Link, Outgoing, version_header};
 use baton_messages::control::RollCall;
 use baton_messages::fleet::Canary;
-use baton_messages::headers::{VERSION, VERSION_HEADER};
 use baton_messages::{ControlMessage, FleetMessage, MessageId, topology};
 use serde::Serialize;
 use tokio::sync::watch;
@@ -76,6 +75,6 @@ async fn say(
     let mut out = Outgoing::json(to.0, to.1, kind, id, body, at);
     out.mandatory = false;
     out.persistent = false;
-    out.headers = vec![(VERSION_HEADER.to_owned(), HeaderValue::U32(VERSION))];
+    out.headers = vec![version_header()];
     bus.publisher().publish(vec![out]).await;
 }

@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use baton_bus::{Delivery, HeaderValue, Outgoing, Publisher, Sent};
+use baton_bus::{Delivery, Outgoing, Publisher, Sent, version_header};
 use baton_driver::Store;
 use baton_engine::Input;
 use baton_messages::batch::{REPORTS_MAX, Report, STARTS_MAX};
-use baton_messages::headers::{VERSION, VERSION_HEADER};
 use baton_messages::{
     InboxKey, InboxMessage, MessageId, ReportBatch, SagaId, Start, StartBatch, topology,
 };
@@ -135,7 +134,7 @@ fn letter(key: &InboxKey, id: MessageId, message: &InboxMessage) -> Option<Outgo
     let body = serde_json::to_vec(message).ok()?;
     let (key, at) = (key.to_string(), clock::now().0);
     let mut out = Outgoing::json(topology::INBOX, key, message.kind(), id, body, at);
-    out.headers = vec![(VERSION_HEADER.to_owned(), HeaderValue::U32(VERSION))];
+    out.headers = vec![version_header()];
     Some(out)
 }
 

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use baton_bus::{HeaderValue, Outgoing, Publisher, Sent};
+use baton_bus::{Outgoing, Publisher, Sent, version_header};
 use baton_driver::LeaseTable;
-use baton_messages::headers::{VERSION, VERSION_HEADER};
 use baton_messages::inbox::Marker;
 use baton_messages::{AttemptRef, InboxKey, InboxMessage, MessageId, RunId, topology};
 use tokio::task::JoinSet;
@@ -140,7 +139,7 @@ pub(super) async fn send_marker(publisher: Publisher, inbox: InboxKey, marker: M
     let (id, at) = (MessageId(uuid::Uuid::now_v7()), clock::now().0);
     let key = inbox.to_string();
     let mut out = Outgoing::json(topology::INBOX, key, message.kind(), id, body, at);
-    out.headers = vec![(VERSION_HEADER.to_owned(), HeaderValue::U32(VERSION))];
+    out.headers = vec![version_header()];
     let sent = publisher.publish(vec![out]).await;
     matches!(sent.first(), Some(Sent::Confirmed))
 }

@@ -1,11 +1,9 @@
 //! From a committed command to a message: one kind of command, one address, one body.
 
-use baton_bus::{HeaderValue, Outgoing};
+use baton_bus::{HeaderValue, Outgoing, version_header};
 use baton_engine::Command;
 use baton_messages::event::EVENT_KIND;
-use baton_messages::headers::{
-    CLOUDEVENTS_JSON, TRACEPARENT, VERSION, VERSION_HEADER, traceparent,
-};
+use baton_messages::headers::{CLOUDEVENTS_JSON, TRACEPARENT, traceparent};
 use baton_messages::{
     ControlMessage, Event, MessageId, SagaId, TaskMessage, Timestamp, WorkerId, topology,
 };
@@ -74,7 +72,7 @@ fn control(
 
 fn headers(saga: SagaId, id: MessageId) -> Vec<(String, HeaderValue)> {
     vec![
-        (VERSION_HEADER.to_owned(), HeaderValue::U32(VERSION)),
+        version_header(),
         (
             TRACEPARENT.to_owned(),
             HeaderValue::Text(traceparent(saga, id)),
