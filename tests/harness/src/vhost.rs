@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use crate::broker::segment;
 use crate::{Broker, Management, USER, await_until};
 
+/// How long making a virtual host may take.
+const MAKE_LIMIT: Duration = Duration::from_secs(120);
 /// How long deleting a virtual host may take before its test stops caring; the broker ends soon anyway.
 const DELETE_LIMIT: Duration = Duration::from_secs(20);
 
@@ -61,9 +63,12 @@ impl Vhost {
         let name = format!("t{}", uuid::Uuid::new_v4().simple());
         let vhost = Self { broker, name };
         let management = vhost.management();
-        management
-            .put(&format!("/api/vhosts/{}", vhost.segment()), &json!({}))
-            .await;
+        let path = format!("/api/vhosts/{}", vhost.segment());
+        // nodes that have just found each other make one only when all of them have begun to
+        await_until("a virtual host to be made", MAKE_LIMIT, async || {
+            management.try_put(&path, &json!({})).await.is_ok()
+        })
+        .await;
         vhost.permit(USER, ".*", ".*", ".*").await;
         vhost
     }

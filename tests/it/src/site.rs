@@ -68,6 +68,7 @@ impl Site {
             hosts.push(net.host()?);
         }
         let nodes = Broker::cluster(&hosts).await;
+        await_whole(&nodes[0], BROKERS).await;
         let vhost = nodes[0].vhost().await;
         let host = net.host()?;
         let server = Postgres::own(postgres::Options::default().on(host.place())).await;
@@ -139,7 +140,10 @@ impl Site {
             .env(variable("http.listen"), listen)
             .env(variable("http.token"), TOKEN)
             .env(variable("store.kind"), "postgres")
-            .env(variable("store.url"), self.database.url())
+            .env(
+                variable("store.url"),
+                format!("{}?sslmode=disable", self.database.url()),
+            )
             .env(variable("store.lease_ms"), LEASE_MS)
             .env(variable("store.connect_timeout_ms"), "1000")
             .env(variable("service.instance"), format!("o{number}"))
@@ -158,6 +162,7 @@ impl Site {
             .env(variable("worker.announce_ms"), "1000")
             .env(variable("worker.grant_ask_ms"), "500")
             .env(variable("worker.kill_grace_ms"), "500")
+            .env(variable("processes.term_grace_ms"), "200")
             .env(
                 variable("automations.test_effect.ledger_url"),
                 self.ledger.url(),
@@ -240,6 +245,17 @@ impl Site {
             .await;
         }
     }
+}
+
+/// Waits until a node sees so many nodes of its broker run.
+pub async fn await_whole(node: &Broker, nodes: usize) {
+    let what = format!("{} to see {nodes} nodes", node.address());
+    await_some(&what, AFTER_A_LEASE * 2, async || {
+        let seen = node.management().try_get("/api/nodes").await.ok()?;
+        let running = seen.as_array()?.iter().filter(|one| one["running"] == true);
+        (running.count() == nodes).then_some(())
+    })
+    .await;
 }
 
 impl Drop for Site {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use baton_harness::{await_some, not_tested};
 use baton_it::oracle::Book;
 use baton_it::sagas::Saga;
-use baton_it::site::Site;
+use baton_it::site::{Site, await_whole};
 use baton_it::{AFTER_A_LEASE, long};
 use serde_json::Value;
 
@@ -191,20 +191,7 @@ async fn heal(site: &mut Site, who: Who, what: What) {
         (Who::Database, What::CutOff) => site.postgres.0.heal(),
     }
     if let Who::Broker(at) = who {
-        let node = &site.brokers[at].1;
-        await_some(
-            "the node to be one of three again",
-            AFTER_A_LEASE * 2,
-            async || {
-                let nodes = node.management().try_get("/api/nodes").await.ok()?;
-                let running = nodes
-                    .as_array()?
-                    .iter()
-                    .filter(|one| one["running"] == true);
-                (running.count() == site.brokers.len()).then_some(())
-            },
-        )
-        .await;
+        await_whole(&site.brokers[at].1, site.brokers.len()).await;
     }
 }
 
