@@ -91,7 +91,7 @@ async fn users_with_the_least_permissions_can_do_all_they_have_to_and_nothing_el
         .effect("a", "")
         .effect("b", ", fail: final");
     for saga in [&saga, &back] {
-        api.apply(&saga.yaml()).await;
+        api.apply(saga.yaml()).await;
     }
     let row = api.start("row", &system.input("forward"), "forward").await;
     api.await_status(&row, "completed", SOON).await;

@@ -36,8 +36,10 @@ pub(crate) enum TopologyCommand {
 pub(crate) struct TopologyShow {
     #[command(flatten)]
     pub(crate) wanted: WantedArgs,
-    /// As a file for rabbitmqctl import_definitions; users are left out
-    #[arg(long)]
+    #[arg(
+        long,
+        help = "As a file for rabbitmqctl import_definitions; users are left out"
+    )]
     pub(crate) definitions: bool,
     /// The virtual host, for that file and for the permissions
     #[arg(long, default_value = "/", value_name = "NAME")]
