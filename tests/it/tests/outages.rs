@@ -66,6 +66,58 @@ async fn a_broker_that_goes_away_and_comes_back_finds_everything_going_on() {
     completes(&system, "after").await;
 }
 
+/// Sagas asked for while the broker is away: more than may have a task under way.
+const TOO_MANY: usize = 4_000;
+/// How many ask at once.
+const ASKERS: usize = 32;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_more_than_may_be_under_way_is_refused_and_what_was_accepted_ends() {
+    let system = Setup::workers(1).start().await;
+    system.await_served("test.echo@1").await;
+    let saga =
+        Saga::named("echo").step("  - id: a\n    task: test.echo@1\n    queue_timeout: 1h\n");
+    system.apply(&[&saga]).await;
+    system.proxy.refuse();
+    system.await_ready_saying("degraded").await;
+    let ask = async |number: usize| {
+        let name = format!("n{number}");
+        let body = serde_json::json!({ "definition": "echo", "input": { "name": name } });
+        let answer = system
+            .api
+            .ask("POST", "/v1/sagas", &name, Some(body.to_string()))
+            .await;
+        answer.expect("it answers").status
+    };
+    let (mut accepted, mut refused) = (0, 0);
+    for first in (0..TOO_MANY).step_by(ASKERS) {
+        let asked = (first..first + ASKERS).map(&ask);
+        for status in futures::future::join_all(asked).await {
+            match status {
+                201 | 200 | 202 => accepted += 1,
+                429 => refused += 1,
+                other => panic!("answered {other}"),
+            }
+        }
+        if refused > 0 {
+            break;
+        }
+    }
+    assert!(refused > 0, "all {accepted} were accepted");
+    let healthy = system.api.ask("GET", "/healthz", "", None).await;
+    assert_eq!(healthy.map(|answer| answer.status), Some(200));
+    system.proxy.accept();
+    let ended = "/metrics";
+    let line = format!("status=\"completed\"}} {accepted}");
+    await_until("everything accepted to complete", ALARM * 2, async || {
+        let answer = system.api.ask("GET", ended, "", None).await;
+        answer.is_some_and(|answer| answer.body.to_string().replace('\\', "").contains(&line))
+    })
+    .await;
+    // and nothing beside: who was refused asks again, and is accepted
+    assert!((200..300).contains(&ask(TOO_MANY).await));
+}
+
 /// Tries of one outage, after which what is said at each of them would stand there often.
 const TRIES: usize = 6;
 

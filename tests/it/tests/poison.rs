@@ -258,6 +258,8 @@ async fn deciding_that_panics_parks_its_saga_alone_and_its_input_is_kept() {
     system.api.apply(ONE).await;
     let stuck = system.run("stuck", "stuck").await;
     system.api.await_status(&stuck, "parked", SOON).await;
+    system.workers[0].kill9();
+    let (beside, report) = waiting(&system, "beside").await;
     system.orchestrator().process.kill9();
     let poison = Poison::of(&system);
     let id = stuck.replace('-', "");
@@ -274,15 +276,19 @@ async fn deciding_that_panics_parks_its_saga_alone_and_its_input_is_kept() {
 
     baton_harness::await_until("a work item about the defect", SOON, async || {
         let items = system.api.work_items().await;
-        items.iter().any(|item| item["item"]["kind"] == "broken")
+        items
+            .iter()
+            .any(|item| item["item"]["kind"] == "broken" && item["saga"] == *stuck)
     })
     .await;
     let kept = letters_now(&system).await;
     assert_eq!(kept.len(), 1, "the input is kept: {kept:?}");
     let error = kept[0]["error"].as_str().unwrap_or_default();
     assert!(error.contains("panicked"), "{error}");
+    assert_eq!(kept[0]["kind"], "input/timer-fired", "{kept:?}");
+    assert_eq!(kept[0]["saga"], *stuck, "{kept:?}");
     assert!(system.orchestrator().process.is_running());
-    let beside = system.run("one", "beside").await;
+    publish(&system, "baton.inbox", "beside", &report.to_string()).await;
     system.api.await_status(&beside, "completed", SOON).await;
 }
 

@@ -289,6 +289,19 @@ async fn the_environment_is_closed_and_the_folder_its_own() {
 }
 
 #[tokio::test]
+async fn what_the_worker_inherited_reaches_no_program() {
+    let stage = Stage::auto();
+    // as whoever starts a worker may leave it open
+    let left_open = std::fs::File::open("/dev/zero").unwrap();
+    rustix::io::fcntl_setfd(&left_open, rustix::io::FdFlags::empty()).unwrap();
+    let ended = stage.sh("readlink /proc/$$/fd/*").await;
+    let text = &ended.stdout.text;
+    assert!(ended.success(), "{text} {}", ended.stderr.text);
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert!(!text.contains("/dev/zero"), "{text}");
+}
+
+#[tokio::test]
 async fn results_come_by_file_and_secrets_do_not_leave() {
     let stage = Stage::auto();
     let masks = Masks::of(["hunter2hunter2"]);

@@ -40,10 +40,7 @@ pub(crate) const GROUPS: [(&str, &[&str]); 5] = [
 const EXAMPLES: [(&str, &str); 7] = [
     ("baton check page.yaml", "is it right?"),
     ("baton apply page.yaml", "register it"),
-    (
-        "baton run publish-page -f area=news -f text=Hi",
-        "start one",
-    ),
+    ("baton run test.echo@1 -f value=42 --wait", "start, follow"),
     ("baton ls --status parked", "what is stuck"),
     ("baton show 3f1c8a02", "one saga"),
     ("baton work", "what to decide"),
@@ -319,6 +316,27 @@ mod tests {
                 let goes_on = next.starts_with(|c: char| c.is_ascii_lowercase());
                 assert!(!(short && goes_on), "{name}: ragged at `{line}`:\n{text}");
                 assert!(line.chars().count() <= 80, "{name}: too wide: {line}");
+            }
+        }
+    }
+
+    /// What is set by hand is not broken by clap: it has to fit by itself, and what it says has to stand apart.
+    #[test]
+    fn the_first_screen_fits_every_terminal() {
+        for width in [60, 80, 160] {
+            let text = command().term_width(width).render_long_help().to_string();
+            for line in text.lines() {
+                assert!(
+                    line.chars().count() <= width,
+                    "too wide for {width}: {line}"
+                );
+            }
+            for (typed, says) in EXAMPLES {
+                let line = text
+                    .lines()
+                    .find(|line| line.trim_start().starts_with(typed));
+                let line = line.unwrap_or_else(|| panic!("no `{typed}`:\n{text}"));
+                assert!(line.ends_with(&format!("  {says}")), "no gap: {line}");
             }
         }
     }

@@ -117,7 +117,7 @@ pub(crate) enum Command {
     Workers(Workers),
     /// List the orchestrators, and who drives what
     Cluster(ClusterArgs),
-    /// List what people have to decide; what each is about
+    /// What people have to decide; one in full
     #[command(after_help = help::WORK)]
     Work(Work),
     /// Say yes to what waits for approval
@@ -147,10 +147,10 @@ pub(crate) enum Command {
     /// Check definitions, here, without a server
     #[command(after_help = help::CHECK)]
     Check(Check),
-    /// What a code of the checker means, with an example
+    /// What a code of the checker means
     #[command(after_help = help::EXPLAIN)]
     Explain(Explain),
-    /// What a definition will do: order, limits, unwinds
+    /// What a definition does and takes back
     #[command(after_help = help::PLAN)]
     Plan(Plan),
     /// Register definitions
@@ -167,7 +167,7 @@ pub(crate) enum Command {
     /// List messages nobody could use; show one
     #[command(after_help = help::DEAD)]
     Dead(Box<Dead>),
-    /// What stands at the broker: show it, check it, set it right
+    /// What stands at the broker, and what should
     #[command(after_help = help::TOPOLOGY)]
     Topology(Box<Topology>),
     /// Completions for bash, zsh, fish

@@ -304,6 +304,40 @@ fn no_saga_starts_while_too_many_tasks_wait_for_the_broker_and_what_runs_goes_on
     assert!(driver.takes_starts());
 }
 
+/// As many commands as may be under way: four full batches.
+const UNDER_WAY_MAX: u128 = 2_048;
+
+#[test]
+fn while_as_much_is_under_way_as_may_be_nothing_more_is_taken_or_sent_again() {
+    let mut driver = rig(true);
+    turn(&mut driver, vec![start(1)], 1);
+    let owed = take(&mut driver);
+    driver.sent(vec![(owed[0].ticket, Sent::Unknown)]);
+    turn(&mut driver, vec![], 2);
+    assert_eq!(driver.store().unsent.len(), 1);
+    driver.bus_is_up(at(1_000_000_000));
+    let mut out = Vec::new();
+    for n in 2..2 + UNDER_WAY_MAX {
+        assert!(driver.has_room(), "{n}");
+        // the one that is owed waits for its own time
+        turn(&mut driver, vec![start(n)], 3);
+        out.extend(take(&mut driver));
+    }
+    assert!(!driver.has_room(), "{} are under way", out.len());
+    turn(&mut driver, vec![], 1_000_000_001);
+    let again = take(&mut driver);
+    let again: Vec<_> = again.iter().map(|o| task(o).of.saga).collect();
+    assert!(
+        !again.contains(&saga(1)),
+        "nothing is sent again: {again:?}"
+    );
+    driver.sent(out.iter().map(|o| (o.ticket, Sent::Confirmed)).collect());
+    turn(&mut driver, vec![], 1_000_000_002);
+    assert!(driver.has_room());
+    let again: Vec<_> = take(&mut driver).iter().map(|o| task(o).of.saga).collect();
+    assert_eq!(again, [saga(1)], "what was owed goes");
+}
+
 #[test]
 fn a_type_nobody_serves_waits_and_is_offered_when_somebody_does() {
     let mut driver = rig(false);

@@ -20,6 +20,9 @@ use crate::process::Containment;
 use crate::process::capabilities::give_up;
 use crate::process::cgroup::Cgroup;
 
+/// The first descriptor after input, output and errors.
+const FIRST_OF_OTHERS: i32 = 3;
+
 /// Joins, limits, gives up, and becomes the program. Returns only when that failed.
 pub(super) fn become_program(spec: &LaunchSpec, program: &[OsString]) -> i32 {
     let Ok(mut said) = File::create(spec.control.join(LAUNCH_ERROR)) else {
@@ -92,6 +95,8 @@ fn confine(spec: &LaunchSpec) -> io::Result<()> {
     for cgroup in spec.cgroup.iter().chain(&spec.older_groups) {
         Cgroup::at(cgroup.clone()).join()?;
     }
+    // Whatever the worker inherited without knowing ends here: a program has its input, its outputs, and no more.
+    close_fds::set_fds_cloexec(FIRST_OF_OTHERS, &[]);
     setsid()?;
     umask(spec.umask.mode());
     limit(spec)?;
