@@ -77,6 +77,7 @@ pub(crate) struct Me {
 }
 
 pub(crate) use definitions::Known;
+pub(crate) use view::Row as SagaInList;
 pub(crate) use live::Streams;
 pub(crate) use probes::{Counted, standing_by};
 pub(crate) use seen::Watched;
