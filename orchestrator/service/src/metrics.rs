@@ -112,7 +112,10 @@ fn describe() {
         "baton_orchestrator_sagas_purged",
         "Sagas in the store of which only the row is left."
     );
-    describe_gauge!("baton_orchestrator_log_rows", "Rows of the log in the store.");
+    describe_gauge!(
+        "baton_orchestrator_log_rows",
+        "Rows of the log in the store."
+    );
     describe_counter!(
         "baton_orchestrator_sagas_archived_total",
         "Sagas written into archives; one that was not purged after it is counted again."
@@ -162,7 +165,8 @@ pub(crate) fn counts(counts: &Counts) {
 
 /// Sagas that lie in an archive now.
 pub(crate) fn archived(n: usize) {
-    counter!("baton_orchestrator_sagas_archived_total").increment(u64::try_from(n).unwrap_or(u64::MAX));
+    counter!("baton_orchestrator_sagas_archived_total")
+        .increment(u64::try_from(n).unwrap_or(u64::MAX));
 }
 
 /// Messages being put aside.

@@ -199,7 +199,9 @@ pub async fn status(config: &Config) -> Result<String, StatusError> {
     text += &format!(
         "events      {}\noldest end  {}\nretention   {}\n",
         sizes.events,
-        sizes.oldest_ended.map_or_else(|| "none".to_owned(), rfc3339),
+        sizes
+            .oldest_ended
+            .map_or_else(|| "none".to_owned(), rfc3339),
         kept(config),
     );
     Ok(text)

@@ -3,7 +3,9 @@
 //!
 //! Both are owned meanwhile, so that nobody drives either. A database that is only half filled is marked, and no orchestrator takes it.
 
-use baton_driver::{Batch, CommitError, PurgeRow, Store, StoreError, SubscriptionChange, WorkItemRow};
+use baton_driver::{
+    Batch, CommitError, PurgeRow, Store, StoreError, SubscriptionChange, WorkItemRow,
+};
 use baton_messages::Timestamp;
 
 use crate::postgres::PostgresStore;
@@ -148,12 +150,13 @@ async fn tombstones(from: &SqliteStore, into: &mut PostgresStore) -> Result<u64,
         moved += page.len() as u64;
         let mut rows = batch(into, 0);
         for (_, row) in page {
-            rows.purged.extend(row.purged.clone().map(|purged| PurgeRow {
-                saga: row.saga,
-                log_seq: 0,
-                ended_before: Timestamp(u64::MAX),
-                purged,
-            }));
+            rows.purged
+                .extend(row.purged.clone().map(|purged| PurgeRow {
+                    saga: row.saga,
+                    log_seq: 0,
+                    ended_before: Timestamp(u64::MAX),
+                    purged,
+                }));
             rows.sagas.push(row);
         }
         into.commit(rows).await?;

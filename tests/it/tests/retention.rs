@@ -20,9 +20,16 @@ async fn system(setup: Setup) -> System {
     let system = setup.start().await;
     system.await_served("test.effect@1").await;
     system.await_served("test.effect-late@1").await;
-    let row = Saga::named("row").effect("a", "").late("b", "").effect("c", "");
-    let fails = Saga::named("fails").effect("a", "").late("b", ", fail: final");
-    let sleeps = Saga::named("sleeps").effect("a", "").step("  - id: z\n    sleep: 2h\n");
+    let row = Saga::named("row")
+        .effect("a", "")
+        .late("b", "")
+        .effect("c", "");
+    let fails = Saga::named("fails")
+        .effect("a", "")
+        .late("b", ", fail: final");
+    let sleeps = Saga::named("sleeps")
+        .effect("a", "")
+        .step("  - id: z\n    sleep: 2h\n");
     let asks = Saga::named("asks")
         .effect("a", "")
         .step("  - id: z\n    approve: { by: operator, timeout: 2h, on_timeout: park }\n")
@@ -31,7 +38,12 @@ async fn system(setup: Setup) -> System {
         .effect("a", "")
         .step("  - id: z\n    wait: { event: com.example.never, timeout: 1s, on_timeout: park }\n");
     let forward = Saga::named("forward")
-        .task("a", "test.effect@1", "", "pivot: true\n    timeout: 30s\n    ")
+        .task(
+            "a",
+            "test.effect@1",
+            "",
+            "pivot: true\n    timeout: 30s\n    ",
+        )
         .step("  - id: z\n    wait: { event: com.example.on, timeout: 2h }\n");
     let all = [&row, &fails, &sleeps, &asks, &rejected, &forward];
     system.apply(&all).await;
@@ -60,21 +72,38 @@ async fn ended_and_not(system: &System) -> Sagas {
         ("parked", run("parks", "parked").await),
         ("forward", run("forward", "forward").await),
     ]);
-    for (name, status) in [("good", "completed"), ("other", "completed"), ("bad", "compensated")] {
+    for (name, status) in [
+        ("good", "completed"),
+        ("other", "completed"),
+        ("bad", "compensated"),
+    ] {
         system.api.await_status(&go[name], status, SOON).await;
     }
     system.api.await_status(&young, "completed", SOON).await;
-    system.api.await_phase(&stay["sleeping"], "z", "sleeping").await;
+    system
+        .api
+        .await_phase(&stay["sleeping"], "z", "sleeping")
+        .await;
     system.api.await_phase(&stay["asked"], "z", "asked").await;
-    system.api.await_status(&stay["parked"], "parked", SOON).await;
+    system
+        .api
+        .await_status(&stay["parked"], "parked", SOON)
+        .await;
     // past its pivot it goes on to its end, and somebody is still to take note of that
-    system.api.await_phase(&stay["forward"], "z", "listening").await;
+    system
+        .api
+        .await_phase(&stay["forward"], "z", "listening")
+        .await;
     let why = json!({ "reason": "too late" });
     let said = system.api.act(&stay["forward"], "cancel", why).await;
     assert_eq!(said.status, 200, "{}", said.body);
-    let on = json!({ "specversion": "1.0", "id": "on", "source": "/test", "type": "com.example.on" });
+    let on =
+        json!({ "specversion": "1.0", "id": "on", "source": "/test", "type": "com.example.on" });
     system.api.publish(&on).await;
-    system.api.await_status(&stay["forward"], "completed", SOON).await;
+    system
+        .api
+        .await_status(&stay["forward"], "completed", SOON)
+        .await;
     Sagas { go, stay, young }
 }
 
@@ -104,7 +133,10 @@ async fn records(system: &System, id: &str) -> Value {
     page["records"].clone()
 }
 
-async fn records_of(system: &System, sagas: &BTreeMap<&'static str, String>) -> BTreeMap<String, Value> {
+async fn records_of(
+    system: &System,
+    sagas: &BTreeMap<&'static str, String>,
+) -> BTreeMap<String, Value> {
     let mut all = BTreeMap::new();
     for id in sagas.values() {
         all.insert(id.clone(), records(system, id).await);
@@ -119,7 +151,13 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     };
     let paths = found.map(|one| one.unwrap().path());
     let mut all: Vec<PathBuf> = paths
-        .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![path]
+            }
+        })
         .collect();
     all.sort();
     all
@@ -132,16 +170,23 @@ fn archived(system: &System) -> Vec<Value> {
         let read = Command::new("gzip").arg("-dc").arg(&file).output().unwrap();
         assert!(read.status.success(), "{}: {read:?}", file.display());
         let text = String::from_utf8(read.stdout).unwrap();
-        lines.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+        lines.extend(
+            text.lines()
+                .map(|line| serde_json::from_str::<Value>(line).unwrap()),
+        );
     }
     lines
 }
 
 async fn await_purged(system: &System, id: &str) -> Value {
-    await_some(&format!("saga {id} to be purged"), AFTER_A_LEASE, async || {
-        let saga = system.api.saga(id).await;
-        (!saga["purged"].is_null()).then_some(saga)
-    })
+    await_some(
+        &format!("saga {id} to be purged"),
+        AFTER_A_LEASE,
+        async || {
+            let saga = system.api.saga(id).await;
+            (!saga["purged"].is_null()).then_some(saga)
+        },
+    )
     .await
 }
 
@@ -170,18 +215,30 @@ async fn goes_through_its_life(setup: Setup, on_database: bool) {
         let archive = saga["purged"]["archive"].as_str().unwrap();
         assert!(system.data_dir().join("archive").join(archive).exists());
         assert_eq!(saga["steps"], json!([]), "{name}: {saga}");
-        let gone = system.api.ask_patiently("GET", &format!("/v1/sagas/{id}/records"), "", None);
+        let gone = system
+            .api
+            .ask_patiently("GET", &format!("/v1/sagas/{id}/records"), "", None);
         let gone = gone.await;
-        assert_eq!((gone.status, &gone.body["type"]), (410, &json!("urn:baton:problem:purged")));
+        assert_eq!(
+            (gone.status, &gone.body["type"]),
+            (410, &json!("urn:baton:problem:purged"))
+        );
         let shown = system.cli().run(&["show", id]).await.exits(0);
-        assert!(shown.out.contains("archived and purged") && shown.out.contains(archive), "{}", shown.out);
+        assert!(
+            shown.out.contains("archived and purged") && shown.out.contains(archive),
+            "{}",
+            shown.out
+        );
     }
     holds_every_record(&archived(&system), &before);
     the_others_are_whole(&system, &sagas, &kept).await;
     figures_say_so(&system).await;
     ids_are_never_given_again(&system, &sagas).await;
     let waits = &sagas.stay["asked"];
-    let said = system.api.act(waits, "steps/z/approve", json!({ "note": "yes" })).await;
+    let said = system
+        .api
+        .act(waits, "steps/z/approve", json!({ "note": "yes" }))
+        .await;
     assert_eq!(said.status, 200, "{}", said.body);
     system.api.await_status(waits, "completed", SOON).await;
 }
@@ -193,12 +250,21 @@ async fn the_others_are_whole(system: &System, sagas: &Sagas, kept: &BTreeMap<St
         // of those that wait for a worker's word more may have come; nothing is gone
         let records = records(system, id).await;
         let before = kept[id].as_array().unwrap();
-        assert_eq!(records.as_array().unwrap()[..before.len()], before[..], "{name}");
+        assert_eq!(
+            records.as_array().unwrap()[..before.len()],
+            before[..],
+            "{name}"
+        );
     }
     let listed: Vec<Value> = system.api.sagas().await;
     assert_eq!(listed.len(), sagas.stay.len(), "{listed:?}");
     let items = system.api.work_items().await;
-    assert!(items.iter().any(|item| item["saga"] == json!(sagas.stay["forward"])), "{items:?}");
+    assert!(
+        items
+            .iter()
+            .any(|item| item["saga"] == json!(sagas.stay["forward"])),
+        "{items:?}"
+    );
 }
 
 async fn figures_say_so(system: &System) {
@@ -224,7 +290,10 @@ async fn ids_are_never_given_again(system: &System, sagas: &Sagas) {
         assert_eq!(&system.run(definition, name).await, id);
         let why = json!({ "reason": "tried" });
         let refused = system.api.act(id, "cancel", why).await;
-        assert_eq!((refused.status, &refused.body["type"]), (409, &json!("urn:baton:problem:ended")));
+        assert_eq!(
+            (refused.status, &refused.body["type"]),
+            (409, &json!("urn:baton:problem:ended"))
+        );
         let saga = system.api.saga(id).await;
         assert!(!saga["purged"].is_null(), "{saga}");
     }
@@ -291,7 +360,10 @@ async fn dies_in_between(setup: Setup, on_database: bool) {
     .await;
     system.end_orchestrator();
     let_go();
-    assert!(rows_left(&system, on_database).await > 0, "its records are gone");
+    assert!(
+        rows_left(&system, on_database).await > 0,
+        "its records are gone"
+    );
     let first = archived(&system);
     holds_every_record(&first, &before);
     system.orchestrator().wait_alive_in(SOON).await;
@@ -325,7 +397,9 @@ async fn an_archive_that_cannot_be_written_keeps_everything() {
     system.end_orchestrator();
     set_back(&system, false, "none").await;
     system.orchestrator().wait_alive_in(SOON).await;
-    system.await_ready_saying("ended sagas cannot be archived").await;
+    system
+        .await_ready_saying("ended sagas cannot be archived")
+        .await;
     assert_eq!(records(&system, &id).await, before[&id]);
     std::fs::remove_file(&folder).unwrap();
     await_purged(&system, &id).await;

@@ -49,10 +49,7 @@ fn it_goes_with_the_next_commit_and_is_the_same_saga_ever_after() {
     let answers = turn(&mut driver, vec![start(1), report], 4);
     assert_eq!(answers[0].verdict, Verdict::Duplicate);
     assert!(
-        matches!(
-            answers[1].verdict,
-            Verdict::Refused(Refusal::NoSuch { .. })
-        ),
+        matches!(answers[1].verdict, Verdict::Refused(Refusal::NoSuch { .. })),
         "{answers:?}"
     );
     assert!(take(&mut driver).is_empty());

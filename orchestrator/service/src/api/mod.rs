@@ -77,11 +77,11 @@ pub(crate) struct Me {
 }
 
 pub(crate) use definitions::Known;
-pub(crate) use view::Row as SagaInList;
 pub(crate) use live::Streams;
 pub(crate) use probes::{Counted, standing_by};
 pub(crate) use seen::Watched;
 pub(crate) use top::LastTop;
+pub(crate) use view::Row as SagaInList;
 
 type Shared = axum::extract::State<Arc<Api>>;
 type Routes = ApiRouter<Arc<Api>>;

@@ -106,7 +106,8 @@ impl Api {
     /// Of a saga that seems to have no records: whether it is there at all, and has not lost them.
     pub(super) async fn has_records(&self, saga: SagaId) -> Answer<()> {
         let row = self.row(saga).await?.ok_or_else(no_saga)?;
-        row.purged.map_or(Ok(()), |gone| Err(Problem::purged(&gone)))
+        row.purged
+            .map_or(Ok(()), |gone| Err(Problem::purged(&gone)))
     }
 
     /// A saga once it has ended or is parked, or as it is after `limit`.

@@ -116,7 +116,9 @@ impl Archive {
     /// Puts it on the disk and gives it its name, which it answers.
     pub(super) fn finish(self) -> io::Result<String> {
         let buffer = self.out.finish()?;
-        let file = buffer.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let file = buffer
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
         let whole = self.root.join(&self.name);
         let part = self.root.join(format!("{}{PART}", self.name));
@@ -153,7 +155,14 @@ pub(super) fn clear(root: &Path, partition: u8) -> io::Result<()> {
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(found) => found.map(|one| one.map(|one| one.path())).collect(),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(Vec::new())
+        }
         Err(error) => Err(error),
     }
 }

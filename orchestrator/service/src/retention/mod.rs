@@ -56,15 +56,14 @@ pub(crate) struct Policy {
 impl Policy {
     /// Says once what is going to happen.
     pub(crate) fn announce(&self) {
-        let days = self.keep_ms / 86_400_000;
-        let hours = self.keep_ms % 86_400_000 / 3_600_000;
+        let after_h = self.keep_ms / 3_600_000;
         match &self.archive {
             Some(folder) => tracing::info!(
-                after = %format!("{days}d{hours}h"), archive = %folder.display(),
+                after_h, archive = %folder.display(),
                 "ended sagas are archived and purged so long after their end (retention.ended_sagas)"
             ),
             None => tracing::warn!(
-                after = %format!("{days}d{hours}h"),
+                after_h,
                 "ended sagas are purged so long after their end, and archived nowhere (retention.archive_dir is off)"
             ),
         }

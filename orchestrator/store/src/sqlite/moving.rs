@@ -7,7 +7,8 @@ use rusqlite::{Row, params};
 
 use super::SqliteStore;
 use super::columns::{
-    SAGA_COLUMNS, document, failed, instant, instant_if_set, int, rows, saga_id, saga_row, uint, word,
+    SAGA_COLUMNS, document, failed, instant, instant_if_set, int, rows, saga_id, saga_row, uint,
+    word,
 };
 use super::commit::log_id;
 use super::load::all;

@@ -5,12 +5,10 @@ use baton_engine::Status;
 use baton_messages::StepId;
 
 use super::Subject;
-use super::samples::{
-    at, batch, later, purge, row, saga, saga_row, snapshot, starts, work_item,
-};
+use super::samples::{at, batch, later, purge, row, saga, saga_row, snapshot, starts, work_item};
+use crate::Partition;
 use crate::read::{Counts, EndedCursor, SagaFilter};
 use crate::reader::Reader;
-use crate::Partition;
 
 /// Six sagas started, the first four ended, all of it published: seven rows, two of the first saga.
 fn ended(mine: Partition) -> [Batch; 2] {
@@ -88,13 +86,20 @@ pub async fn a_purged_saga_leaves_its_row(subject: &mut impl Subject) {
     let loaded = store.load(vec![saga(0), saga(1)]).await.unwrap();
     assert_eq!(loaded[0].base, left.tombstone().unwrap());
     assert_eq!(
-        (loaded[0].entries.len(), loaded[0].cold, &loaded[0].unreadable),
+        (
+            loaded[0].entries.len(),
+            loaded[0].cold,
+            &loaded[0].unreadable
+        ),
         (0, false, &None)
     );
     assert_eq!((first.records.len(), &folds), (0, &loaded[0]));
     assert_eq!(loaded[1].entries.len(), 1, "its neighbour is whole");
     assert!(reader.entries(saga(0), 0, 10).await.unwrap().is_empty());
-    let listed = reader.sagas(SagaFilter::default(), None, 100).await.unwrap();
+    let listed = reader
+        .sagas(SagaFilter::default(), None, 100)
+        .await
+        .unwrap();
     assert_eq!(listed.rows.len(), 5, "it is in no list");
     let label = Some(("host".to_owned(), "host-0".to_owned()));
     let labelled = SagaFilter {
@@ -217,16 +222,10 @@ pub async fn ended_sagas_come_oldest_first(subject: &mut impl Subject) {
     assert_eq!(ended(5_001, Some(all[0]), 10).await, all[1..]);
     assert_eq!(ended(5_000, None, 10).await, all[..1]);
     assert!(ended(5_001, Some(all[1]), 10).await.is_empty());
-    assert_eq!(
-        reader.sizes().await.unwrap().oldest_ended,
-        Some(at(4_000))
-    );
+    assert_eq!(reader.sizes().await.unwrap().oldest_ended, Some(at(4_000)));
     store.commit(purging(mine, 7, &[3])).await.unwrap();
     assert_eq!(ended(5_001, None, 10).await, all[1..]);
-    assert_eq!(
-        reader.sizes().await.unwrap().oldest_ended,
-        Some(at(5_000))
-    );
+    assert_eq!(reader.sizes().await.unwrap().oldest_ended, Some(at(5_000)));
     subject.close(store).await;
 }
 

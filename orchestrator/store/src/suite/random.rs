@@ -9,8 +9,8 @@ use baton_engine::state::SNAPSHOT_VERSION;
 
 use super::Subject;
 use super::samples::{
-    at, attempt_ref, batch, dead_letter, definition, kind, later, manifest, purge, row, saga, saga_row,
-    snapshot, started, unsent, work_item,
+    at, attempt_ref, batch, dead_letter, definition, kind, later, manifest, purge, row, saga,
+    saga_row, snapshot, started, unsent, work_item,
 };
 use crate::{MemoryStore, Partition};
 
@@ -90,7 +90,11 @@ impl Sequence {
             );
             if expected.is_ok() {
                 self.written(&batch);
-                let gone = |n: &u32| naive.saga_row(saga(*n)).is_some_and(|row| row.purged.is_some());
+                let gone = |n: &u32| {
+                    naive
+                        .saga_row(saga(*n))
+                        .is_some_and(|row| row.purged.is_some())
+                };
                 self.gone = (0..SAGAS).filter(gone).collect();
             }
             let place = format!("seed {seed} step {step}");
@@ -127,10 +131,7 @@ impl Sequence {
             *saga_seq += records;
         }
         for _ in 0..self.chance.below(4) {
-            let (n, status) = (
-                self.one(),
-                STATUSES[self.chance.below(6) as usize],
-            );
+            let (n, status) = (self.one(), STATUSES[self.chance.below(6) as usize]);
             let mut moved = saga_row(n, status);
             moved.paused = self.chance.one_in(2);
             moved.version = if self.chance.one_in(5) {
