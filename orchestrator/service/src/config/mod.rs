@@ -425,17 +425,19 @@ impl Config {
     }
 }
 
+/// What to write instead of an age that is none.
+const AGE_HELP: &str = "give a duration such as \"90d\", or \"off\" to keep all of them";
+
 /// How long ended sagas stay; none: for ever. What is wrong with it, otherwise.
 fn age_ms(text: &str) -> Result<Option<u64>, String> {
     let text = text.trim();
     if text == OFF {
         return Ok(None);
     }
-    const HELP: &str = "give a duration such as \"90d\", or \"off\" to keep all of them";
     match duration_ms(text) {
-        Err(why) => Err(format!("`{text}` {why}; {HELP}")),
+        Err(why) => Err(format!("`{text}` {why}; {AGE_HELP}")),
         Ok(ms) if ms < AGE_MS_MIN => Err(format!(
-            "has to be at least 1h: what is still on its way about a saga comes to it; {HELP}"
+            "has to be at least 1h: what is still on its way about a saga comes to it; {AGE_HELP}"
         )),
         Ok(ms) => Ok(Some(ms)),
     }
