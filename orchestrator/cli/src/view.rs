@@ -63,6 +63,9 @@ pub(crate) struct Saga {
     pub(crate) output: Option<Value>,
     pub(crate) steps: Vec<Step>,
     pub(crate) work_items: Vec<Item>,
+    /// Set when nothing but how it ended is known any more.
+    #[serde(default)]
+    pub(crate) purged: Option<Purged>,
     /// Every attempt, where they were asked for.
     #[serde(default)]
     pub(crate) attempts: Vec<PastAttempt>,
@@ -96,6 +99,13 @@ impl Saga {
     pub(crate) fn steps_done(&self) -> usize {
         self.steps.iter().filter(|step| step.is_done()).count()
     }
+}
+
+/// That a saga's records were taken out of the store.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Purged {
+    pub(crate) at: u64,
+    pub(crate) archive: Option<String>,
 }
 
 /// One step.

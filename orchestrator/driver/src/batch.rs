@@ -44,6 +44,52 @@ pub struct SagaRow {
     pub changed_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// Set when this row is all that is left of it. Never written by a row of its own: see [`PurgeRow`].
+    pub purged: Option<Purged>,
+}
+
+impl SagaRow {
+    /// The state of a saga of which only this row is left: it has ended, and has neither steps nor input. None while its records are there.
+    #[must_use]
+    pub fn tombstone(&self) -> Option<Box<SagaState>> {
+        let purged = self.purged.as_ref()?;
+        let mut state = SagaState::new(self.saga);
+        state.definition.clone_from(&self.definition);
+        state.version = self.version;
+        state.status = self.status;
+        state.paused = self.paused;
+        state.by.clone_from(&self.by);
+        state.started_at = self.started_at;
+        state.last_at = self.changed_at;
+        state.ended_at = self.ended_at;
+        state.purged_at = Some(purged.at);
+        Some(Box::new(state))
+    }
+}
+
+/// That a saga's records were taken out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purged {
+    /// When.
+    pub at: Timestamp,
+    /// The file they lie in, below the folder of archives; none when they were archived nowhere.
+    pub archive: Option<String>,
+}
+
+/// A saga whose records may be taken out, once they lie elsewhere. Its row stays, without labels, so that its id is never another saga's.
+///
+/// The store has the last word, in the commit itself: the saga stays whole unless it has ended before `ended_before`, no work item of it is open, and no
+/// record of it lies past `log_seq` or past the watermark of this commit. One that stays is no error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PurgeRow {
+    /// The saga.
+    pub saga: SagaId,
+    /// The place in the log of its last record that lies elsewhere.
+    pub log_seq: u64,
+    /// It has to have ended before.
+    pub ended_before: Timestamp,
+    /// What its row then says.
+    pub purged: Purged,
 }
 
 /// A saga that is in memory no more (or again): only a cold one has a durable wake.
@@ -190,6 +236,8 @@ pub struct Batch {
     pub unserved_remove: Vec<(TaskType, SagaId)>,
     /// Steps that wait for events, or no more; in this order.
     pub subscriptions: Vec<SubscriptionChange>,
+    /// Sagas whose records are taken out, after everything else is written: each at most once.
+    pub purged: Vec<PurgeRow>,
 }
 
 impl Batch {
@@ -207,5 +255,6 @@ impl Batch {
             && self.unserved_add.is_empty()
             && self.unserved_remove.is_empty()
             && self.subscriptions.is_empty()
+            && self.purged.is_empty()
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use baton_engine::{Catalogue, CatalogueError, Definition, Input};
 use baton_messages::{AttemptRef, InboxKey, Manifest, RunId, SagaId, StepId, TaskType, Timestamp};
 
-use crate::batch::SubscriptionRow;
+use crate::batch::{PurgeRow, SubscriptionRow};
 use crate::cache::Cache;
 use crate::changed::Noted;
 use crate::flight::Flight;
@@ -141,6 +141,8 @@ pub struct Driver<S, O> {
     pub(crate) subscribed: Vec<SubscriptionRow>,
     /// Subscriptions whose search is committed and has to be written down.
     pub(crate) searched: Vec<(SagaId, StepId)>,
+    /// Sagas whose records the next commit takes out.
+    pub(crate) purging: Vec<PurgeRow>,
     pub(crate) cold_wake: Option<Timestamp>,
     pub(crate) log_seq: u64,
     pub(crate) watermark_written: u64,
@@ -237,7 +239,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
     /// When [`Driver::turn`] wants to be called at the latest, even without work.
     #[must_use]
     pub fn next_wake(&self) -> Option<Timestamp> {
-        if !self.own.is_empty() || !self.serving.is_empty() {
+        if !self.own.is_empty() || !self.serving.is_empty() || !self.purging.is_empty() {
             return Some(Timestamp(0));
         }
         let unsent = if self.bus_up {
@@ -309,6 +311,12 @@ impl<S: Store, O: Outlet> Driver<S, O> {
     /// What the kept events had for a subscription is committed. Written with the next commit; until then a start tells of it again, which does no harm.
     pub fn searched(&mut self, saga: SagaId, step: StepId) {
         self.searched.push((saga, step));
+    }
+
+    /// Takes the records of these sagas out with the next turn's commit, as far as the store lets them go ([`PurgeRow`]). A commit that is lost takes out
+    /// none or all of them; nobody tries again but whoever finds them anew.
+    pub fn purge(&mut self, sagas: Vec<PurgeRow>) {
+        self.purging.extend(sagas);
     }
 
     /// Registers a definition. The same content again is no change; other content under the same name and version is refused.

@@ -18,8 +18,8 @@ mod turn;
 pub mod work;
 
 pub use batch::{
-    Batch, ColdRow, DeadLetterRow, LogRow, SagaRow, SnapshotRow, SubscriptionChange,
-    SubscriptionRow, UnsentRow, WorkItemRow,
+    Batch, ColdRow, DeadLetterRow, LogRow, PurgeRow, Purged, SagaRow, SnapshotRow,
+    SubscriptionChange, SubscriptionRow, UnsentRow, WorkItemRow,
 };
 pub use changed::Changed;
 pub use driver::{Driver, DriverError, Figures, Options};

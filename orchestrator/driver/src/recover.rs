@@ -54,6 +54,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             unserved: std::collections::BTreeSet::new(),
             subscribed: Vec::new(),
             searched: Vec::new(),
+            purging: Vec::new(),
             cold_wake: None,
             log_seq: 0,
             watermark_written: 0,
@@ -85,6 +86,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         self.own.clear();
         self.serving.clear();
         self.searched.clear();
+        self.purging.clear();
         self.read_rules().await?;
         let found = self.store.recover(partition).await.map_err(read)?;
         self.log_seq = found.log_seq;

@@ -5,7 +5,7 @@ use std::future::Future;
 use baton_engine::{Entry, SagaState};
 use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 
-use crate::batch::{Batch, LogRow, SubscriptionRow, UnsentRow};
+use crate::batch::{Batch, LogRow, SagaRow, SubscriptionRow, UnsentRow};
 
 /// Why a commit did not happen, or may have.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +68,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Loaded {
     /// The saga.
     pub saga: SagaId,
-    /// The state to fold from; [`SagaState::new`] when there is no snapshot.
+    /// The state to fold from; [`SagaState::new`] when there is no snapshot. Of a saga whose records were taken out it is all there is
+    /// ([`SagaRow::tombstone`]).
     pub base: Box<SagaState>,
     /// What came after it, in order.
     pub entries: Vec<Entry>,
@@ -78,12 +79,36 @@ pub struct Loaded {
     pub unreadable: Option<String>,
 }
 
+impl Loaded {
+    /// A saga of which only its row is left.
+    #[must_use]
+    pub fn tombstone(row: &SagaRow) -> Option<Self> {
+        Some(Self {
+            saga: row.saga,
+            base: row.tombstone()?,
+            entries: Vec::new(),
+            cold: false,
+            unreadable: None,
+        })
+    }
+
+    /// The same, with an entry of no record in place of its first.
+    #[must_use]
+    pub fn tombstone_with_first(row: &SagaRow) -> Option<(Entry, Self)> {
+        let first = Entry {
+            at: row.started_at,
+            records: Vec::new(),
+        };
+        Some((first, Self::tombstone(row)?))
+    }
+}
+
 /// What is needed to go on with a partition after a start or a lost commit.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Recovered {
     /// How far the log's commands are known to be published.
     pub watermark: u64,
-    /// The last row of the log.
+    /// The last row the log had; it may have been taken out since ([`crate::PurgeRow`]).
     pub log_seq: u64,
     /// The rows past the watermark, ascending: their commands may or may not have left.
     pub in_doubt: Vec<LogRow>,

@@ -519,6 +519,9 @@ pub struct SagaState {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
+    /// When its records were taken out of the store: then nothing but how it ended is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged_at: Option<Timestamp>,
 }
 
 impl SagaState {
@@ -547,6 +550,7 @@ impl SagaState {
             seq: 0,
             last_at: Timestamp(0),
             ended_at: None,
+            purged_at: None,
         }
     }
 

@@ -26,6 +26,7 @@ pub(crate) struct Pulse {
     parking: AtomicUsize,
     vain: Mutex<Vec<&'static str>>,
     store: AtomicBool,
+    retention: AtomicBool,
     figures: Mutex<Figures>,
 }
 
@@ -40,6 +41,7 @@ impl Default for Pulse {
             parking: AtomicUsize::new(0),
             vain: Mutex::default(),
             store: AtomicBool::new(true),
+            retention: AtomicBool::new(true),
             figures: Mutex::default(),
         }
     }
@@ -88,6 +90,11 @@ impl Pulse {
     /// Whether the store takes turns. Why not stands in the log: whoever asks here may carry no token.
     pub(crate) fn set_store(&self, takes: bool) {
         self.store.store(takes, Ordering::Relaxed);
+    }
+
+    /// Whether ended sagas could be archived and purged when that was last tried.
+    pub(crate) fn set_retention(&self, works: bool) {
+        self.retention.store(works, Ordering::Relaxed);
     }
 
     /// What the driver holds.
@@ -222,13 +229,16 @@ impl Health {
                 "{n} sagas are left alone: this version cannot read them, the log names them"
             )),
         };
+        let keeps = |(_, pulse): &(u8, Arc<Pulse>)| pulse.retention.load(Ordering::Relaxed);
+        let retention = (!pulses.iter().all(keeps))
+            .then(|| "ended sagas cannot be archived and purged: see the log".to_owned());
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         let left = left.iter().filter(|(_, n)| **n > 0);
         let left =
             left.map(|(queue, n)| format!("{n} dead letters cannot be kept and stay in {queue}"));
         let all: Vec<String> = links
             .into_iter()
-            .chain([topology, stuck, unreadable])
+            .chain([topology, stuck, unreadable, retention])
             .flatten()
             .chain(left)
             .chain(vain(&pulses).into_iter().map(str::to_owned))

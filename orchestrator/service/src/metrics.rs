@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use baton_driver::Figures;
+use baton_engine::Status;
 use baton_store::Counts;
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -13,6 +14,16 @@ const SECONDS: [f64; 12] = [
 ];
 /// Bounds of the histogram of turns: pieces in one.
 const SIZES: [f64; 10] = [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 128.0, 256.0, 512.0];
+
+/// Where a saga in the store may stand; a number that has fallen to none is said as well.
+const STATUSES: [Status; 6] = [
+    Status::Running,
+    Status::Compensating,
+    Status::Parked,
+    Status::Completed,
+    Status::Compensated,
+    Status::Abandoned,
+];
 
 /// Makes the numbers collectable.
 ///
@@ -97,6 +108,18 @@ fn describe() {
         "Announcements that contradict the catalogue."
     );
     describe_gauge!("baton_orchestrator_db_bytes", "Size of the store's file.");
+    describe_gauge!(
+        "baton_orchestrator_sagas_purged",
+        "Sagas in the store of which only the row is left."
+    );
+    describe_gauge!(
+        "baton_orchestrator_log_rows",
+        "Rows of the log in the store."
+    );
+    describe_counter!(
+        "baton_orchestrator_sagas_archived_total",
+        "Sagas written into archives; one that was not purged after it is counted again."
+    );
     describe_gauge!("baton_orchestrator_workers", "Workers heard of lately.");
 }
 
@@ -129,12 +152,21 @@ pub(crate) fn workers(n: usize) {
 
 /// What the store holds.
 pub(crate) fn counts(counts: &Counts) {
-    for (status, n) in &counts.sagas {
-        gauge!("baton_orchestrator_sagas", "status" => status.as_str()).set(wide(*n));
+    for status in STATUSES {
+        let n = counts.sagas.get(&status).copied().unwrap_or(0);
+        gauge!("baton_orchestrator_sagas", "status" => status.as_str()).set(wide(n));
     }
+    gauge!("baton_orchestrator_sagas_purged").set(wide(counts.purged));
+    gauge!("baton_orchestrator_log_rows").set(wide(counts.log_rows));
     gauge!("baton_orchestrator_work_items_open").set(wide(counts.work_items_open));
     gauge!("baton_orchestrator_dead_letters").set(wide(counts.dead_letters));
     gauge!("baton_orchestrator_db_bytes").set(wide(counts.db_bytes));
+}
+
+/// Sagas that lie in an archive now.
+pub(crate) fn archived(n: usize) {
+    counter!("baton_orchestrator_sagas_archived_total")
+        .increment(u64::try_from(n).unwrap_or(u64::MAX));
 }
 
 /// Messages being put aside.

@@ -242,6 +242,9 @@ async fn run_here(
         data = %config.store.data_dir.display(),
         "the orchestrator runs"
     );
+    if let Some(policy) = config.retention() {
+        policy.announce();
+    }
     let mut parts = start_parts(
         &config,
         &bus,

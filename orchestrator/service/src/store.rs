@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_driver::StoreError;
+use baton_engine::definition::rfc3339;
 use baton_store::moving::{MoveError, move_into};
 use baton_store::postgres::{self, PostgresStatus};
 use baton_store::{
@@ -180,9 +181,12 @@ pub async fn status(config: &Config) -> Result<String, StatusError> {
             }
         }
     };
-    let counts = reader.counts().await?;
+    let (counts, sizes) = (reader.counts().await?, reader.sizes().await?);
     for (status, n) in &counts.sagas {
         text += &format!("sagas       {n} {}\n", status.as_str());
+    }
+    if counts.purged > 0 {
+        text += &format!("sagas       {} purged\n", counts.purged);
     }
     text += &format!(
         "records     {}\nunsent      {}\nwork items  {} open\ndead        {}\nbytes       {}\n",
@@ -192,7 +196,30 @@ pub async fn status(config: &Config) -> Result<String, StatusError> {
         counts.dead_letters,
         counts.db_bytes
     );
+    text += &format!(
+        "events      {}\noldest end  {}\nretention   {}\n",
+        sizes.events,
+        sizes
+            .oldest_ended
+            .map_or_else(|| "none".to_owned(), rfc3339),
+        kept(config),
+    );
     Ok(text)
+}
+
+/// What becomes of ended sagas, in words.
+fn kept(config: &Config) -> String {
+    match config.retention() {
+        None => "off: ended sagas stay".to_owned(),
+        Some(policy) => {
+            let after = &config.retention.ended_sagas;
+            let into = policy.archive.map_or_else(
+                || "archived nowhere".to_owned(),
+                |folder| format!("archived in {}", folder.display()),
+            );
+            format!("{after} after their end, {into}")
+        }
+    }
 }
 
 fn told(status: &PostgresStatus) -> String {

@@ -185,6 +185,10 @@ impl Disk {
         for change in batch.subscriptions {
             self.change_subscription(change);
         }
+        if let Some(row) = batch.purged.first() {
+            // nobody here asks for it
+            self.complain(format!("the records of {} were to be taken out", row.saga));
+        }
     }
 
     fn change_subscription(&mut self, change: SubscriptionChange) {

@@ -16,8 +16,8 @@ use crate::postgres::{
     PostgresTriggers,
 };
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter, SagaLog,
-    Unserved, WorkItemCursor, WorkItemView,
+    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, Page, SagaCursor,
+    SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
 };
 use crate::reader::Reader;
 use crate::sqlite::{
@@ -225,6 +225,8 @@ impl Reader for AnyReader {
         fn entries(saga: SagaId, after: u64, limit: usize) -> Answer<Vec<(u64, Entry)>>;
         fn last_entries(limit: usize) -> Answer<Vec<(SagaId, Entry)>>;
         fn unserved(limit: usize) -> Answer<Unserved>;
+        fn ended(partition: u8, before: Timestamp, after: Option<EndedCursor>, limit: usize) -> Answer<Vec<EndedCursor>>;
+        fn sizes() -> Answer<Sizes>;
         fn work_items(open_only: bool, kind: Option<WorkItemKind>, after: Option<WorkItemCursor>, limit: usize)
             -> Answer<Page<WorkItemView, WorkItemCursor>>;
         fn dead_letters_between(first: Uuid, last: Uuid) -> Answer<Vec<DeadLetterRow>>;

@@ -27,8 +27,8 @@ pub use postgres::{
     Ownership, PostgresCluster, PostgresError, PostgresOptions, PostgresReader, PostgresStore,
 };
 pub use read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter,
-    Unserved, WorkItemCursor, WorkItemView,
+    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, Page, SagaCursor,
+    SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
 };
 pub use reader::Reader;
 pub use sqlite::{

@@ -3,7 +3,9 @@
 //!
 //! Both are owned meanwhile, so that nobody drives either. A database that is only half filled is marked, and no orchestrator takes it.
 
-use baton_driver::{Batch, CommitError, Store, StoreError, SubscriptionChange, WorkItemRow};
+use baton_driver::{
+    Batch, CommitError, PurgeRow, Store, StoreError, SubscriptionChange, WorkItemRow,
+};
 use baton_messages::Timestamp;
 
 use crate::postgres::PostgresStore;
@@ -114,6 +116,7 @@ async fn sagas(from: &SqliteStore, into: &mut PostgresStore) -> Result<u64, Move
             break;
         }
     }
+    moved += tombstones(from, into).await?;
     let mut after = 0;
     loop {
         let page = from.evicted(after, ROWS).await?;
@@ -133,6 +136,31 @@ async fn sagas(from: &SqliteStore, into: &mut PostgresStore) -> Result<u64, Move
         into.commit(rows).await?;
     }
     Ok(moved)
+}
+
+/// The rows of sagas whose records were taken out: each comes and is marked in one commit, before there is anything of it to be taken out.
+async fn tombstones(from: &SqliteStore, into: &mut PostgresStore) -> Result<u64, MoveError> {
+    let (mut after, mut moved) = (0, 0);
+    loop {
+        let page = from.tombstones(after, ROWS).await?;
+        let Some((last, _)) = page.last() else {
+            return Ok(moved);
+        };
+        after = *last;
+        moved += page.len() as u64;
+        let mut rows = batch(into, 0);
+        for (_, row) in page {
+            rows.purged
+                .extend(row.purged.clone().map(|purged| PurgeRow {
+                    saga: row.saga,
+                    log_seq: 0,
+                    ended_before: Timestamp(u64::MAX),
+                    purged,
+                }));
+            rows.sagas.push(row);
+        }
+        into.commit(rows).await?;
+    }
 }
 
 /// The log, row by row under the same places.

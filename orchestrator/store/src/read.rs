@@ -83,6 +83,15 @@ pub struct EventCursor {
     pub seq: u64,
 }
 
+/// A saga that has ended, and where to go on after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EndedCursor {
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// It.
+    pub saga: SagaId,
+}
+
 /// Some rows, and where to go on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page<T, C> {
@@ -106,8 +115,10 @@ pub struct WorkItemView {
 /// Figures of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Sagas by where they stand.
+    /// Sagas by where they stand, without those whose records were taken out.
     pub sagas: BTreeMap<Status, u64>,
+    /// Sagas whose records were taken out.
+    pub purged: u64,
     /// Tasks to be sent again.
     pub unsent: u64,
     /// Dead letters.
@@ -118,6 +129,15 @@ pub struct Counts {
     pub log_rows: u64,
     /// Size of the store's file, in bytes; zero where there is none.
     pub db_bytes: u64,
+}
+
+/// What is only counted when people ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sizes {
+    /// Kept events.
+    pub events: u64,
+    /// When the saga ended that has lain there for longest.
+    pub oldest_ended: Option<Timestamp>,
 }
 
 /// Who waits for a worker of a task type that nobody serves.

@@ -5,19 +5,19 @@ use std::future::Future;
 
 use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
-use baton_messages::{Manifest, SagaId};
+use baton_messages::{Manifest, SagaId, Timestamp};
 use uuid::Uuid;
 
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter, SagaLog,
-    Unserved, WorkItemCursor, WorkItemView,
+    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, Page, SagaCursor,
+    SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
 };
 use crate::triggers::{EventRow, ScheduleRow};
 
 /// Reads a store, from any task; clones share what they read with. Every call fails when the store cannot be read, or holds what this version
 /// cannot.
 pub trait Reader: Clone + Send + Sync + 'static {
-    /// Sagas, newest first.
+    /// Sagas, newest first. Those whose records were taken out are left out.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -46,7 +46,8 @@ pub trait Reader: Clone + Send + Sync + 'static {
         saga: SagaId,
     ) -> impl Future<Output = Result<Option<SagaRow>, StoreError>> + Send;
 
-    /// One saga as the driver folds it, from its last snapshot on, with its first entry: both of the same moment.
+    /// One saga as the driver folds it, from its last snapshot on, with its first entry: both of the same moment. When its records were taken out
+    /// that entry has none.
     ///
     /// # Errors
     /// When the store cannot be read, or holds what this version cannot.
@@ -82,6 +83,25 @@ pub trait Reader: Clone + Send + Sync + 'static {
         &self,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(SagaId, Entry)>, StoreError>> + Send;
+
+    /// Sagas of a partition whose records could be taken out if they ended before then, those that ended first before the others, at most `limit`
+    /// (and never more than a page) after `after`. The commit that takes them out looks once more.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn ended(
+        &self,
+        partition: u8,
+        before: Timestamp,
+        after: Option<EndedCursor>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<EndedCursor>, StoreError>> + Send;
+
+    /// What is only counted when people ask: reads all there is of some tables.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn sizes(&self) -> impl Future<Output = Result<Sizes, StoreError>> + Send;
 
     /// Work items, oldest first; only those of `kind`, where one is named.
     ///

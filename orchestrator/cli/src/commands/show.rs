@@ -34,7 +34,8 @@ pub(crate) async fn show(client: &Client, show: &Show, out: &mut Out) -> Result<
 
 /// A saga with its attempts, where those are wanted.
 async fn detailed(client: &Client, mut saga: Value, detail: Detail) -> Result<Value, CliError> {
-    if detail == Detail::Attempts {
+    // of one whose records were purged there are none
+    if detail == Detail::Attempts && saga["purged"].is_null() {
         let id = saga["id"].as_str().unwrap_or_default();
         let path = format!("/v1/sagas/{}/attempts", escaped(id));
         let answer = client.get(&path, &[]).await?;

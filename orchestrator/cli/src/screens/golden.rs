@@ -256,6 +256,20 @@ fn a_completed_saga() {
     insta::assert_snapshot!(show(saga, Detail::Steps));
 }
 
+/// Only how it ended is known any more, and where the rest lies.
+#[test]
+fn a_purged_saga() {
+    let mut saga = a_saga("completed", json!([]));
+    saga["ended_at"] = json!(NOW - 3_000);
+    saga["labels"] = json!({});
+    let archive = "2026/11/sagas-2026-11-28-p00-019ac6f5-0000-7000-8000-000000000001.jsonl.gz";
+    saga["purged"] = json!({ "at": NOW - 1_000, "archive": archive });
+    let mut text = show(saga.clone(), Detail::Steps);
+    saga["purged"]["archive"] = Value::Null;
+    text.push_str(&show(saga, Detail::Steps));
+    insta::assert_snapshot!(text);
+}
+
 fn rejected() -> Value {
     json!({ "code": "rejected", "message": "anna: not today", "retryable": false })
 }

@@ -103,6 +103,16 @@ fn head(saga: &Saga, now: u64, width: usize) -> Vec<Line> {
         let text = format!("abandoned by {by} {when}: {reason}");
         lines.extend(sentences(&text, width, Tone::Bad));
     }
+    if let Some(gone) = &saga.purged {
+        let at = time::instant(gone.at);
+        let text = match &gone.archive {
+            Some(file) => format!(
+                "its records were archived and purged on {at}: {file}, below the orchestrator's retention.archive_dir"
+            ),
+            None => format!("its records were purged on {at}, and archived nowhere"),
+        };
+        lines.extend(sentences(&text, width, Tone::Waits));
+    }
     lines
 }
 

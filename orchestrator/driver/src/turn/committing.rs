@@ -77,6 +77,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             .extend(searched.map(|(saga, step)| SubscriptionChange::Searched(saga, step)));
         self.cold_rows(&mut batch, &touched);
         let evicted = self.sweep(&mut batch, &touched);
+        self.purge_what_rests(&mut batch);
         batch.watermark = self.flight.watermark_with(&settling);
         if batch.watermark == self.log_seq {
             // Nothing older is under way: the watermark passes new rows that send nothing at once.
@@ -180,6 +181,13 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             self.cold_wake = [self.cold_wake, wake_at].into_iter().flatten().min();
             self.cache.remove(saga);
         }
+    }
+
+    /// What is in memory is not at rest, whatever was thought of it when it was found: it stays.
+    fn purge_what_rests(&mut self, batch: &mut Batch) {
+        let mut rest = std::mem::take(&mut self.purging);
+        rest.retain(|row| self.cache.get(row.saga).is_none());
+        batch.purged = rest;
     }
 
     /// Idle sagas leave memory, as a snapshot.

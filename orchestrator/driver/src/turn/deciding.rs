@@ -173,6 +173,7 @@ fn saga_row(state: &SagaState) -> SagaRow {
         started_at: state.started_at,
         changed_at: state.last_at,
         ended_at: state.ended_at,
+        purged: None,
     }
 }
 

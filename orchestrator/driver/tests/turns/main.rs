@@ -4,6 +4,7 @@
 mod clock;
 mod defects;
 mod events;
+mod purging;
 mod shelf;
 
 use baton_driver::{Driver, DriverError, Options, Outgoing, Sent, Work};

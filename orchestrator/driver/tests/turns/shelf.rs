@@ -35,6 +35,8 @@ pub(crate) struct Shelf {
     pub(crate) definitions: Vec<DefinitionRow>,
     pub(crate) manifests: Vec<Manifest>,
     pub(crate) mishap: Option<Mishap>,
+    /// Sagas whose records were taken out.
+    pub(crate) purged: Vec<SagaId>,
     /// Refuses rows of this saga, as a constraint would.
     pub(crate) refuses: Option<SagaId>,
     /// Refuses dead letters of this kind, as a constraint would.
@@ -81,6 +83,23 @@ impl Shelf {
         }
         self.snapshots
             .extend(batch.snapshots.into_iter().map(|row| (row.saga, row.state)));
+        for row in batch.purged {
+            self.rows.retain(|kept| kept.saga != row.saga);
+            self.snapshots.remove(&row.saga);
+            self.purged.push(row.saga);
+        }
+    }
+
+    /// What is left of a saga whose records were taken out.
+    fn left(&self, saga: SagaId) -> Box<SagaState> {
+        let mut state = SagaState::new(saga);
+        if self.purged.contains(&saga) {
+            state.definition = "two".into();
+            state.version = 1;
+            state.status = self.status[&saga];
+            state.purged_at = Some(Timestamp(1));
+        }
+        Box::new(state)
     }
 }
 
@@ -133,7 +152,7 @@ impl Store for Shelf {
                     .snapshots
                     .get(&saga)
                     .cloned()
-                    .unwrap_or_else(|| Box::new(SagaState::new(saga)));
+                    .unwrap_or_else(|| self.left(saga));
                 let rows = self
                     .rows
                     .iter()

@@ -14,6 +14,7 @@ pub mod limits;
 pub(crate) mod offer;
 mod operator;
 mod pause;
+mod purged;
 mod resend;
 mod resolve_step;
 mod resume;
@@ -210,6 +211,9 @@ impl Deciding<'_> {
     fn dispatch(&mut self, input: &Input) -> Handled {
         if !matches!(input, Input::Start(_)) && self.state.status == crate::state::Status::New {
             return Ok(Verdict::Refused(Refusal::NoSaga));
+        }
+        if let Some(verdict) = purged::of(self.state, input) {
+            return Ok(verdict);
         }
         match input {
             Input::Start(start) => start::start(self, start),

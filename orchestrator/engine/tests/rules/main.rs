@@ -9,6 +9,7 @@ mod operators;
 mod outcomes;
 mod pivot;
 mod plan;
+mod purged;
 mod stage;
 mod unwinding;
 mod waiting;

@@ -107,6 +107,7 @@ pub(crate) async fn attempts(
         }
     }
     if seen == 0 {
+        api.has_records(saga).await?;
         return Err(no_saga());
     }
     Ok(Json(all))

@@ -301,6 +301,7 @@ mod tests {
             started_at: Timestamp(5_000),
             changed_at: Timestamp(5_000),
             ended_at: None,
+            purged: None,
         };
         let wants = |which: serde_json::Value| {
             let which: WatchWhich = serde_json::from_value(which).unwrap();

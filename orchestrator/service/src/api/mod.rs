@@ -81,6 +81,7 @@ pub(crate) use live::Streams;
 pub(crate) use probes::{Counted, standing_by};
 pub(crate) use seen::Watched;
 pub(crate) use top::LastTop;
+pub(crate) use view::Row as SagaInList;
 
 type Shared = axum::extract::State<Arc<Api>>;
 type Routes = ApiRouter<Arc<Api>>;

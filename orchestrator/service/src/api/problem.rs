@@ -9,7 +9,9 @@ use aide::openapi::{Operation, Response as Documented, StatusCode as Code};
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use baton_driver::Purged;
 use baton_engine::Refusal;
+use baton_engine::definition::rfc3339;
 use baton_settings::nearest::nearest;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -109,6 +111,25 @@ impl Problem {
             "There is no such thing",
             detail,
         )
+    }
+
+    /// Of a saga that has ended only its row is left.
+    pub(crate) fn purged(gone: &Purged) -> Self {
+        let place = gone.archive.as_ref().map_or_else(
+            || "they were archived nowhere".to_owned(),
+            |file| format!("they lie in {file}, below retention.archive_dir of the orchestrator"),
+        );
+        Self::new(
+            StatusCode::GONE,
+            "purged",
+            "Its records were purged",
+            format!(
+                "the saga has ended, and its records were taken out of the store {}: {place}",
+                rfc3339(gone.at)
+            ),
+        )
+        .with("purged_at", json!(gone.at))
+        .with("archive", json!(gone.archive))
     }
 
     /// Too much is under way.

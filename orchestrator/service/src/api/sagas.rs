@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use baton_driver::SagaRow;
 use baton_engine::{Definition, Input, SagaState, Status, Verdict};
 use baton_messages::{InputId, SagaId, Start, TaskType, Timestamp};
 use baton_store::{Reader as _, SagaFilter};
@@ -88,10 +89,27 @@ impl Api {
     pub(super) async fn shown(&self, folded: &Folded) -> Answer<Saga> {
         let state = &folded.state;
         let definition = self.definition(&state.definition, state.version).await?;
+        let purged = match state.purged_at {
+            None => None,
+            Some(_) => self.row(state.id).await?.and_then(|row| row.purged),
+        };
         let now = clock::now();
-        let mut shown = view::saga(state, definition.as_deref(), &folded.order, now);
+        let definition = definition.as_deref();
+        let mut shown = view::saga(state, definition, &folded.order, purged, now);
         shown.abandoned.clone_from(&folded.abandoned);
         Ok(shown)
+    }
+
+    async fn row(&self, saga: SagaId) -> Answer<Option<SagaRow>> {
+        let row = self.reader.saga_row(saga).await;
+        row.map_err(|error| Problem::store(&error))
+    }
+
+    /// Of a saga that seems to have no records: whether it is there at all, and has not lost them.
+    pub(super) async fn has_records(&self, saga: SagaId) -> Answer<()> {
+        let row = self.row(saga).await?.ok_or_else(no_saga)?;
+        row.purged
+            .map_or(Ok(()), |gone| Err(Problem::purged(&gone)))
     }
 
     /// A saga once it has ended or is parked, or as it is after `limit`.
@@ -217,10 +235,12 @@ fn labels_have_names(labels: &BTreeMap<String, String>) -> Answer<()> {
 /// A key or id that stands for another request already is a mistake of its caller: what he asks for now would never run.
 fn same_request(known: &SagaState, asked: &Start) -> Answer<()> {
     let labelled = |(name, value): (&String, &String)| known.labels.get(name) == Some(value);
+    // of one whose records were purged nobody knows any more what it was started with
+    let purged = known.purged_at.is_some();
     let same = known.definition == asked.definition
         && asked.version.is_none_or(|asked| asked == known.version)
-        && known.input == asked.input
-        && asked.labels.iter().all(labelled);
+        && (purged || known.input == asked.input)
+        && (purged || asked.labels.iter().all(labelled));
     if same {
         return Ok(());
     }
@@ -411,10 +431,7 @@ pub(crate) async fn records(
     let entries = api.reader.entries(saga, after, limit + 2).await;
     let entries = entries.map_err(|error| Problem::store(&error))?;
     if entries.is_empty() {
-        let known = api.reader.saga_row(saga).await;
-        known
-            .map_err(|error| Problem::store(&error))?
-            .ok_or_else(no_saga)?;
+        api.has_records(saga).await?;
     }
     let mut records = Vec::new();
     let mut next = None;

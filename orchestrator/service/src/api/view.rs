@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_driver::SagaRow;
+use baton_driver::{Purged, SagaRow};
 use baton_engine::definition::StepKind;
 use baton_engine::record::Record;
 use baton_engine::state::{self, Cause, Phase, Prepared, StepState};
@@ -101,6 +101,8 @@ pub(crate) struct Saga {
     next_wake: Option<Timestamp>,
     /// How many records it has: the number of the last one.
     records: u64,
+    /// Set when its records were taken out of the store: then only how it ended is known, and neither steps nor input are shown.
+    purged: Option<Gone>,
     /// The clock of the orchestrator as it answers.
     now: Timestamp,
 }
@@ -139,6 +141,25 @@ impl Abandoned {
             }),
             _ => None,
         })
+    }
+}
+
+/// That a saga's records were taken out of the store.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Purged")]
+pub(crate) struct Gone {
+    /// When.
+    pub(crate) at: Timestamp,
+    /// The file they lie in, below `retention.archive_dir` of the orchestrator that drove it; none: they were archived nowhere.
+    pub(crate) archive: Option<String>,
+}
+
+impl From<Purged> for Gone {
+    fn from(purged: Purged) -> Self {
+        Self {
+            at: purged.at,
+            archive: purged.archive,
+        }
     }
 }
 
@@ -276,6 +297,7 @@ pub(crate) fn saga(
     state: &SagaState,
     definition: Option<&Definition>,
     order: &[String],
+    purged: Option<Purged>,
     now: Timestamp,
 ) -> Saga {
     let place = |id: &StepId| order.iter().position(|known| known == id.as_str());
@@ -309,6 +331,7 @@ pub(crate) fn saga(
         work_items: state.work_items.values().cloned().collect(),
         next_wake: state.next_wake(),
         records: state.seq,
+        purged: purged.map(Gone::from),
         now,
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton_bus::{Bus, ConsumeSpec};
 use baton_driver::{Driver, DriverError, Options};
 use baton_messages::{InboxKey, topology};
-use baton_store::{AnyStore, AnySuspects, Layout, Ownership};
+use baton_store::{AnyReader, AnyStore, AnySuspects, Layout, Ownership};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::health::Health;
 use crate::hot::mail::{Heard, Post, mail};
 use crate::hot::{HotError, HotLoop, Outbox, Parts};
+use crate::retention::{Keeper, Policy};
 use crate::triggers;
 use crate::types::Types;
 
@@ -44,6 +45,8 @@ pub(crate) struct Seats {
     /// Whether the topology stands.
     pub(crate) stands: watch::Receiver<bool>,
     pub(crate) trials: Arc<Semaphore>,
+    /// What becomes of ended sagas; none: they stay.
+    pub(crate) retention: Option<Arc<Policy>>,
 }
 
 /// What a seat is made with beside what the configuration says.
@@ -91,6 +94,7 @@ impl Seats {
             triggers: uses.triggers,
             stands: uses.stands,
             trials: Arc::new(Semaphore::new(1)),
+            retention: config.retention().map(Arc::new),
         }
     }
 
@@ -163,10 +167,11 @@ impl Seat {
             subscribed,
         } = self;
         let shared = with.triggers.until(stop.clone());
+        let keeping = keep(&with, partition, &shared.reader, &post, &stop);
         let consuming = consume(with.clone(), inbox, post);
         let searching = triggers::search(shared, subscribed);
         let beside = async move {
-            tokio::join!(consuming, searching);
+            tokio::join!(consuming, searching, keeping);
             std::future::pending::<()>().await;
         };
         let running = hot.run(with.grace);
@@ -199,6 +204,28 @@ impl Seat {
         };
         with.health.ends(partition);
         (partition, ended)
+    }
+}
+
+/// Ended sagas are kept for as long as is configured.
+fn keep(
+    with: &Seats,
+    partition: u8,
+    reader: &AnyReader,
+    post: &Post,
+    stop: &CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let keeper = with.retention.clone().map(|policy| Keeper {
+        policy,
+        partition,
+        reader: reader.clone(),
+        post: post.clone(),
+        stop: stop.clone(),
+    });
+    async move {
+        if let Some(keeper) = keeper {
+            keeper.run().await;
+        }
     }
 }
 

@@ -6,12 +6,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use baton_bus::BusConfig;
+use baton_engine::definition::duration_ms;
 use baton_messages::WorkerId;
 use baton_store::cluster::PARTITIONS_MAX;
 use serde::Deserialize;
 
 pub use baton_settings::{ConfigError, Layers};
 use baton_settings::{Named, Program, Value, environment, instance};
+
+use crate::retention::{AGE_MS_MIN, Policy};
 
 /// The widest a batch may be: what is decided in one transaction is held in memory, and decided again when it fails.
 const BATCH_LIMIT: usize = 4096;
@@ -21,6 +24,9 @@ const LINGER_MS_MAX: u64 = 1_000;
 
 /// The longest events may be kept, in hours: ten years.
 const KEEP_EVENTS_H_MAX: u64 = 87_600;
+
+/// What switches something off that is otherwise a value.
+const OFF: &str = "off";
 
 /// The documented defaults.
 pub const DEFAULTS: &str = include_str!("../../baton-orchestrator.default.toml");
@@ -52,6 +58,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Sagas in memory.
     pub sagas: SagasConfig,
+    /// Sagas that have ended.
+    pub retention: RetentionConfig,
     /// Events, schedules and hooks.
     pub triggers: TriggersConfig,
     /// The secrets of hooks, by name.
@@ -175,6 +183,17 @@ pub struct SagasConfig {
     pub idle_ms: u64,
 }
 
+/// Sagas that have ended.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionConfig {
+    /// How long one stays after its end; `off`: for ever.
+    pub ended_sagas: String,
+    /// Where they are archived; `off`: nowhere.
+    #[serde(default)]
+    pub archive_dir: Option<PathBuf>,
+}
+
 /// Events, schedules and hooks.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -248,6 +267,17 @@ impl Config {
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.store.data_dir.join("baton.db")
+    }
+
+    /// What becomes of ended sagas; none: they stay.
+    pub(crate) fn retention(&self) -> Option<Policy> {
+        let keep_ms = age_ms(&self.retention.ended_sagas).ok()??;
+        let archive = match &self.retention.archive_dir {
+            None => Some(self.store.data_dir.join("archive")),
+            Some(folder) if folder.as_os_str() == OFF => None,
+            Some(folder) => Some(folder.clone()),
+        };
+        Some(Policy { keep_ms, archive })
     }
 
     /// The token's file.
@@ -342,6 +372,9 @@ impl Config {
                 "has to be at least 1000, one second; 60000 is usual",
             );
         }
+        if let Err(rule) = age_ms(&self.retention.ended_sagas) {
+            return range("retention.ended_sagas", &rule);
+        }
         if self.triggers.prefetch == 0 {
             return range("triggers.prefetch", "is 0; give at least 1, 1000 is usual");
         }
@@ -389,6 +422,24 @@ impl Config {
     #[must_use]
     pub fn instance(&self) -> &str {
         self.service.instance.as_deref().unwrap_or("orchestrator")
+    }
+}
+
+/// What to write instead of an age that is none.
+const AGE_HELP: &str = "give a duration such as \"90d\", or \"off\" to keep all of them";
+
+/// How long ended sagas stay; none: for ever. What is wrong with it, otherwise.
+fn age_ms(text: &str) -> Result<Option<u64>, String> {
+    let text = text.trim();
+    if text == OFF {
+        return Ok(None);
+    }
+    match duration_ms(text) {
+        Err(why) => Err(format!("`{text}` {why}; {AGE_HELP}")),
+        Ok(ms) if ms < AGE_MS_MIN => Err(format!(
+            "has to be at least 1h: what is still on its way about a saga comes to it; {AGE_HELP}"
+        )),
+        Ok(ms) => Ok(Some(ms)),
     }
 }
 

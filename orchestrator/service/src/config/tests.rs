@@ -95,10 +95,32 @@ fn values_out_of_range_are_refused_by_name() {
             "triggers.hook_rate_per_minute",
         ),
         ("[service]\ninstance = \"a b\"\n", "service.instance"),
+        (
+            "[retention]\nended_sagas = \"59m\"\n",
+            "retention.ended_sagas",
+        ),
+        (
+            "[retention]\nended_sagas = \"90\"\n",
+            "retention.ended_sagas",
+        ),
     ] {
         let error = config(file, &[]).unwrap_err();
         assert!(error.to_string().contains(key), "{file}: {error}");
     }
+}
+
+#[test]
+fn nothing_expires_unless_it_is_said_and_archives_lie_beside_the_store() {
+    let policy = |file: &str| config(file, &[]).unwrap().retention();
+    assert_eq!(policy(""), None);
+    assert_eq!(policy("[retention]\narchive_dir = \"/a\"\n"), None);
+    let kept = policy("[store]\ndata_dir = \"/d\"\n[retention]\nended_sagas = \"90d\"\n").unwrap();
+    assert_eq!(kept.keep_ms, 90 * 86_400_000);
+    assert_eq!(kept.archive, Some(PathBuf::from("/d/archive")));
+    let kept = policy("[retention]\nended_sagas = \"1h\"\narchive_dir = \"/a\"\n").unwrap();
+    assert_eq!(kept.archive, Some(PathBuf::from("/a")));
+    let kept = policy("[retention]\nended_sagas = \"1h\"\narchive_dir = \"off\"\n").unwrap();
+    assert_eq!(kept.archive, None);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use baton_bus::Consumer;
-use baton_driver::{DeadLetterRow, SubscriptionRow};
+use baton_driver::{DeadLetterRow, PurgeRow, SubscriptionRow};
 use baton_engine::{Definition, Input, Verdict};
 use baton_messages::fleet::{Announcement, Heartbeat};
 use baton_messages::{SagaId, StepId, TaskType};
@@ -46,6 +46,13 @@ pub(crate) enum Request {
         by: String,
         /// Whether it is registered now; `Ok(false)`: other content stands under its name and version.
         answer: oneshot::Sender<Result<bool, String>>,
+    },
+    /// Sagas whose records lie elsewhere are to be taken out with the next commit; answered when it is made.
+    Purge {
+        /// They.
+        sagas: Vec<PurgeRow>,
+        /// Told after the commit, whatever the store let go.
+        answer: oneshot::Sender<()>,
     },
     /// Definitions or task types may have been kept by another loop; answered with whether they were read.
     Learn(oneshot::Sender<bool>),

@@ -143,7 +143,7 @@ pub(crate) struct HotLoop<S> {
     pieces: Vec<Piece>,
     /// How many inputs they give.
     inputs: usize,
-    /// Who is told when the batches of dead letters of this turn are kept.
+    /// Who is told when this turn is committed: that its batches of dead letters are kept, that ended sagas are taken out.
     kept: Vec<tokio::sync::oneshot::Sender<()>>,
     last_batch: usize,
     idle_turn: bool,
@@ -423,6 +423,10 @@ impl<S: Store> HotLoop<S> {
                     .await;
                 // who asked may have gone
                 let _ = answer.send(registered.map_err(|error| crate::chain::chain(&error)));
+            }
+            Request::Purge { sagas, answer } => {
+                self.driver.purge(sagas);
+                self.kept.push(answer);
             }
             Request::Learn(answer) => {
                 let learned = self.driver.learn().await;

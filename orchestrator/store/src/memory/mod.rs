@@ -65,6 +65,7 @@ impl MemoryStore {
         let tables = self.tables();
         let mut counts = Counts {
             sagas: BTreeMap::new(),
+            purged: 0,
             unsent: count(tables.unsent.len()),
             dead_letters: count(tables.dead_letters.len()),
             work_items_open: count(
@@ -78,7 +79,10 @@ impl MemoryStore {
             db_bytes: 0,
         };
         for (_, row) in tables.sagas.values() {
-            *counts.sagas.entry(row.status).or_default() += 1;
+            match row.purged {
+                Some(_) => counts.purged += 1,
+                None => *counts.sagas.entry(row.status).or_default() += 1,
+            }
         }
         counts
     }

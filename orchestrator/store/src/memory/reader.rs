@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, LogRow, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
-use baton_messages::{Manifest, SagaId, TaskType};
+use baton_messages::{Manifest, SagaId, TaskType, Timestamp};
 use uuid::Uuid;
 
 use super::MemoryStore;
 use super::tables::Tables;
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter, SagaLog,
-    Unserved, WorkItemCursor, WorkItemView, page, page_rows,
+    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, Page, SagaCursor,
+    SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -32,7 +32,8 @@ fn cut<T, C>(found: Vec<T>, limit: usize, cursor: impl Fn(&T) -> C) -> Page<T, C
 }
 
 fn wanted(filter: &SagaFilter, row: &SagaRow) -> bool {
-    filter.status.is_none_or(|status| row.status == status)
+    row.purged.is_none()
+        && filter.status.is_none_or(|status| row.status == status)
         && filter
             .definition
             .as_ref()
@@ -88,7 +89,42 @@ impl Reader for MemoryStore {
     async fn folding(&self, saga: SagaId) -> Result<Option<(Entry, Loaded)>, StoreError> {
         let tables = self.tables();
         let first = tables.log_of(saga).first().map(|row| row.entry.clone());
-        Ok(first.zip(tables.load(saga)))
+        let row = tables.sagas.get(&saga).map(|(_, row)| row);
+        let left = row.and_then(Loaded::tombstone_with_first);
+        Ok(left.or_else(|| first.zip(tables.load(saga))))
+    }
+
+    async fn ended(
+        &self,
+        partition: u8,
+        before: Timestamp,
+        after: Option<EndedCursor>,
+        limit: usize,
+    ) -> Result<Vec<EndedCursor>, StoreError> {
+        let tables = self.tables();
+        let mut found: Vec<EndedCursor> = tables
+            .sagas
+            .values()
+            .filter_map(|(_, row)| {
+                let (saga, ended_at) = (row.saga, row.ended_at?);
+                Some(EndedCursor { ended_at, saga })
+            })
+            .filter(|one| tables.rests(partition, one.saga, u64::MAX, before))
+            .filter(|one| after.is_none_or(|after| *one > after))
+            .collect();
+        found.sort_unstable();
+        found.truncate(page_rows(limit));
+        Ok(found)
+    }
+
+    async fn sizes(&self) -> Result<Sizes, StoreError> {
+        let tables = self.tables();
+        let rows = tables.sagas.values().map(|(_, row)| row);
+        let there = rows.filter(|row| row.purged.is_none() && row.status.ended());
+        Ok(Sizes {
+            events: u64::try_from(tables.triggers.events.len()).unwrap_or(u64::MAX),
+            oldest_ended: there.filter_map(|row| row.ended_at).min(),
+        })
     }
 
     async fn unserved(&self, limit: usize) -> Result<Unserved, StoreError> {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baton_driver::store::BoxError;
 use baton_driver::{
-    Batch, ColdRow, CommitError, DeadLetterRow, DefinitionRow, Loaded, LogRow, Recovered, SagaRow,
-    SnapshotRow, StoreError, SubscriptionChange, SubscriptionRow, UnsentRow, WorkItemRow,
+    Batch, ColdRow, CommitError, DeadLetterRow, DefinitionRow, Loaded, LogRow, PurgeRow, Recovered,
+    SagaRow, SnapshotRow, StoreError, SubscriptionChange, SubscriptionRow, UnsentRow, WorkItemRow,
 };
 use baton_engine::state::SNAPSHOT_VERSION;
 use baton_engine::{SagaState, WorkItem};
@@ -137,7 +137,9 @@ impl Tables {
         let partition = batch.partition;
         self.partitions
             .insert(partition, (batch.epoch, batch.watermark));
-        for row in batch.sagas {
+        for mut row in batch.sagas {
+            let known = self.sagas.get(&row.saga);
+            row.purged = known.and_then(|(_, known)| known.purged.clone());
             self.sagas.insert(row.saga, (partition, row));
         }
         for row in batch.rows {
@@ -206,10 +208,56 @@ impl Tables {
         for letter in batch.dead_letters {
             self.dead_letters.entry(letter.id).or_insert(letter);
         }
+        for row in batch.purged {
+            self.purge(partition, row);
+        }
+    }
+
+    /// Whether a saga's records may be taken out, the last of them at `log_seq`.
+    pub(super) fn rests(
+        &self,
+        partition: u8,
+        saga: SagaId,
+        log_seq: u64,
+        ended_before: Timestamp,
+    ) -> bool {
+        let watermark = self.partitions.get(&partition).map_or(0, |(_, mark)| *mark);
+        let last = log_seq.min(watermark);
+        let ended = self.sagas.get(&saga).is_some_and(|(of, row)| {
+            *of == partition
+                && row.status.ended()
+                && row.purged.is_none()
+                && row.ended_at.is_some_and(|at| at < ended_before)
+        });
+        let mut items = self.work_items.iter().filter(|((of, _), _)| *of == saga);
+        let mut rows = self.log.values().filter(|row| row.saga == saga);
+        ended
+            && items.all(|(_, (_, closed))| closed.is_some())
+            && rows.all(|row| row.log_seq <= last)
+    }
+
+    fn purge(&mut self, partition: u8, of: PurgeRow) {
+        let saga = of.saga;
+        if !self.rests(partition, saga, of.log_seq, of.ended_before) {
+            return;
+        }
+        self.log.retain(|_, row| row.saga != saga);
+        self.snapshots.remove(&saga);
+        self.cold.remove(&saga);
+        self.work_items.retain(|(of, _), _| *of != saga);
+        self.subscriptions.retain(|(of, _), _| *of != saga);
+        if let Some((_, row)) = self.sagas.get_mut(&saga) {
+            row.labels.clear();
+            row.purged = Some(of.purged);
+        }
     }
 
     /// One saga, if it has a snapshot or a record.
     pub(super) fn load(&self, saga: SagaId) -> Option<Loaded> {
+        let row = self.sagas.get(&saga).map(|(_, row)| row);
+        if let Some(left) = row.and_then(Loaded::tombstone) {
+            return Some(left);
+        }
         let snapshot = self
             .snapshots
             .get(&saga)
@@ -270,7 +318,8 @@ impl Tables {
             log_seq: log
                 .clone()
                 .next_back()
-                .map_or(0, |((_, log_seq), _)| *log_seq),
+                .map_or(0, |((_, log_seq), _)| *log_seq)
+                .max(watermark),
             in_doubt: log
                 .filter(|((_, log_seq), _)| *log_seq > watermark)
                 .map(|(_, row)| row.clone())

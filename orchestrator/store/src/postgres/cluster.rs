@@ -37,7 +37,7 @@ const BEAT: &str = "INSERT INTO members (name, version, ready, joined_at, lease_
 const MEMBERS: &str = "SELECT name, version, ready, (extract(epoch FROM clock_timestamp() - joined_at) * 1000)::bigint,
         (extract(epoch FROM lease_until - clock_timestamp()) * 1000)::bigint FROM members ORDER BY name";
 const OWNED: &str = "SELECT p.id, p.epoch, p.owner, (extract(epoch FROM p.lease_until - clock_timestamp()) * 1000)::bigint,
-        coalesce((SELECT r.log_seq FROM records r WHERE r.partition = p.id ORDER BY r.log_seq DESC LIMIT 1), 0), p.watermark
+        greatest(coalesce((SELECT r.log_seq FROM records r WHERE r.partition = p.id ORDER BY r.log_seq DESC LIMIT 1), 0), p.watermark), p.watermark
     FROM partitions p ORDER BY p.id";
 /// Changes with every definition and task type that is kept.
 const RULES: &str = "SELECT (SELECT count(*) FROM definitions), (SELECT coalesce(max(registered_at), 0) FROM definitions),

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use baton_driver::SagaRow;
+use baton_driver::{Purged, SagaRow};
 use baton_engine::Status;
 use baton_messages::{SagaId, Slice, Timestamp};
 use serde::de::DeserializeOwned;
@@ -170,7 +170,7 @@ pub(crate) fn word<T>(
 }
 
 /// The columns [`saga_row`] reads, in its order, of a table called `s`.
-pub(crate) const SAGA_COLUMNS: &str = "s.id, s.slice, s.definition, s.version, s.status, s.paused, s.labels, s.started_by, s.started_at, s.changed_at, s.ended_at";
+pub(crate) const SAGA_COLUMNS: &str = "s.id, s.slice, s.definition, s.version, s.status, s.paused, s.labels, s.started_by, s.started_at, s.changed_at, s.ended_at, s.purged_at, s.archive";
 
 /// A saga's row out of [`SAGA_COLUMNS`].
 pub(crate) fn saga_row(row: &Row) -> Result<SagaRow, Fault> {
@@ -189,6 +189,13 @@ pub(crate) fn saga_row(row: &Row) -> Result<SagaRow, Fault> {
         started_at: instant(row, 8)?,
         changed_at: instant(row, 9)?,
         ended_at: instant_if_set(row, 10)?,
+        purged: match instant_if_set(row, 11)? {
+            None => None,
+            Some(at) => Some(Purged {
+                at,
+                archive: string_if_set(row, 12)?,
+            }),
+        },
     })
 }
 

@@ -14,6 +14,8 @@ use super::rows::Rows;
 use super::session::{Open, Session};
 
 const COMMIT: &str = "SELECT commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+/// With records to be taken out: what stands first in the list is called first.
+const COMMIT_AND_PURGE: &str = "SELECT commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18), purge_sagas($1, $19)";
 
 /// Where an attempt ended that was no commit.
 enum Refused {
@@ -63,12 +65,14 @@ struct Fence {
 
 async fn write(open: &mut Open, fence: Fence, rows: &Rows) -> Result<(), Refused> {
     let client = &open.client;
+    let purges = !rows.purged.is_empty();
+    let sql = if purges { COMMIT_AND_PURGE } else { COMMIT };
     let statement = client
-        .prepare_cached(COMMIT)
+        .prepare_cached(sql)
         .await
         .map_err(|error| Refused::Before(error.into()))?;
     let writer = int(open.writer);
-    let values: [&(dyn ToSql + Sync); 18] = [
+    let values: [&(dyn ToSql + Sync); 19] = [
         &fence.partition,
         &fence.epoch,
         &writer,
@@ -87,8 +91,10 @@ async fn write(open: &mut Open, fence: Fence, rows: &Rows) -> Result<(), Refused
         &rows.items.closed,
         &rows.items.new,
         &rows.letters,
+        &rows.purged,
     ];
-    match client.execute(&statement, &values).await {
+    let taken = if purges { 19 } else { 18 };
+    match client.execute(&statement, &values[..taken]).await {
         Ok(_) => Ok(()),
         Err(error) if never_left(&error) => Err(Refused::Before(Fault::Values(error))),
         Err(error) => Err(Refused::UnderWay(error.into())),

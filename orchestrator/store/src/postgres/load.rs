@@ -12,15 +12,16 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::columns::{
-    document, get, instant, instant_if_set, int, owned, rows as limited, saga_id, small, string,
-    uint, word,
+    document, get, instant, instant_if_set, int, owned, rows as limited, saga_id, saga_row, small,
+    string, uint, word,
 };
 use super::connect::rows;
 use super::fault::Fault;
+use super::queries;
 
 // OFFSET 0 keeps a subquery from being made into a join, which might be planned to read the whole table
-const SAGAS: &str = "SELECT a.place, s.number, s.cold, n.seq, n.state FROM unnest($1::uuid[]) WITH ORDINALITY AS a (id, place)
-    LEFT JOIN LATERAL (SELECT number, cold FROM sagas WHERE id = a.id OFFSET 0) AS s ON true
+const SAGAS: &str = "SELECT a.place, s.number, s.cold, n.seq, n.state, s.purged_at IS NOT NULL FROM unnest($1::uuid[]) WITH ORDINALITY AS a (id, place)
+    LEFT JOIN LATERAL (SELECT number, cold, purged_at FROM sagas WHERE id = a.id OFFSET 0) AS s ON true
     LEFT JOIN LATERAL (SELECT seq, state FROM snapshots WHERE saga = a.id AND version = $2 OFFSET 0) AS n ON true
     WHERE s.number IS NOT NULL OR n.seq IS NOT NULL";
 const ENTRIES: &str = "SELECT a.saga, r.saga_seq, r.log_seq, r.entry FROM unnest($1::bigint[], $2::bigint[]) AS a (saga, after)
@@ -63,6 +64,7 @@ struct Found {
     number: Option<i64>,
     cold: bool,
     snapshot: Option<(u64, Box<SagaState>)>,
+    purged: bool,
 }
 
 /// Sagas as the driver folds them, in the order asked for. Most that are asked for are about to start, and cost one question for all of them.
@@ -91,11 +93,18 @@ pub(crate) async fn sagas(
     for row in rows(client, ENTRIES, &[&numbers, &afters]).await? {
         entries.entry(get(&row, 0)?).or_default().push(row);
     }
-    let loaded = known.into_iter().map(|(_, one)| {
+    let mut all = Vec::with_capacity(known.len());
+    for (_, one) in known {
+        if one.purged {
+            let row = rows(client, &queries::saga(), &[&one.saga.0]).await?;
+            let row = row.first().map(saga_row).transpose()?;
+            all.extend(row.as_ref().and_then(Loaded::tombstone));
+            continue;
+        }
         let rows = one.number.and_then(|number| entries.remove(&number));
-        loaded(one, rows.unwrap_or_default())
-    });
-    loaded.filter_map(Result::transpose).collect()
+        all.extend(loaded(one, rows.unwrap_or_default())?);
+    }
+    Ok(all)
 }
 
 fn found(row: &Row, ids: &[SagaId]) -> Result<(i64, Found), Fault> {
@@ -120,6 +129,7 @@ fn found(row: &Row, ids: &[SagaId]) -> Result<(i64, Found), Fault> {
         number: get(row, 1)?,
         cold: cold.unwrap_or(false),
         snapshot,
+        purged: get(row, 5)?,
     };
     Ok((place, one))
 }
@@ -173,7 +183,11 @@ pub(crate) async fn recover(client: &Object, partition: u8) -> Result<Recovered,
     let unsearched = rows(client, UNSEARCHED, &[&id]).await?;
     Ok(Recovered {
         watermark: uint(watermark),
-        log_seq: log_end.first().map_or(Ok(0), |row| get(row, 0).map(uint))?,
+        // what lay at the end may have been taken out; its places are never given again
+        log_seq: log_end
+            .first()
+            .map_or(Ok(0), |row| get(row, 0).map(uint))?
+            .max(uint(watermark)),
         in_doubt: in_doubt
             .iter()
             .filter_map(|row| log_row(row).transpose())

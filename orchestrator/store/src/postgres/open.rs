@@ -8,7 +8,7 @@ use refinery::{Migration, Runner};
 use super::fault::Fault;
 
 /// The tables, version by version; what was released is never edited.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     (
         "V1__init",
         include_str!("../../migrations/postgres/V1__init.sql"),
@@ -16,6 +16,10 @@ const MIGRATIONS: [(&str, &str); 2] = [
     (
         "V2__members",
         include_str!("../../migrations/postgres/V2__members.sql"),
+    ),
+    (
+        "V3__retention",
+        include_str!("../../migrations/postgres/V3__retention.sql"),
     ),
 ];
 /// Where it stands which of them were applied.

@@ -27,7 +27,7 @@ impl Along {
     }
 }
 
-/// Sagas, newest first. Values: 1 and 2 the cursor, 3 and 4 the range of starts, 5 the limit; then, as far as they are asked for, label, status
+/// Sagas whose records are there, newest first. Values: 1 and 2 the cursor, 3 and 4 the range of starts, 5 the limit; then, as far as they are asked for, label, status
 /// and definition.
 pub(crate) fn sagas(filter: &SagaFilter) -> String {
     let along = Along::of(filter);
@@ -40,9 +40,10 @@ pub(crate) fn sagas(filter: &SagaFilter) -> String {
         Along::Start | Along::Status | Along::Definition => ("sagas s", "s.started_at", "s.id"),
     };
     let named = match along {
-        Along::Start => " AND s.number > 0",
-        Along::Status => " AND s.slice >= 0",
-        Along::Definition => " AND s.version >= 0",
+        Along::Start => " AND s.number > 0 AND s.purged_at IS NULL",
+        Along::Status => " AND s.slice >= 0 AND s.purged_at IS NULL",
+        Along::Definition => " AND s.version >= 0 AND s.purged_at IS NULL",
+        // of those that were purged the labels are gone
         Along::Label => "",
     };
     let mut place = 5;
@@ -67,6 +68,22 @@ pub(crate) fn sagas(filter: &SagaFilter) -> String {
 pub(crate) fn saga() -> String {
     format!("SELECT {SAGA_COLUMNS} FROM sagas s WHERE s.id = $1")
 }
+
+/// Sagas whose records may be taken out, those that ended first before the others. Values: 1 the partition, 2 and 3 the cursor, 4 before when they
+/// ended, 5 the limit.
+pub(crate) const ENDED: &str = "SELECT s.ended_at, s.id FROM sagas s
+    WHERE s.partition = $1 AND NOT s.active AND s.purged_at IS NULL AND (s.ended_at, s.id) > ($2, $3) AND s.ended_at < $4
+    AND (SELECT w.number FROM work_items w WHERE w.saga = s.id AND w.closed_at IS NULL LIMIT 1) IS NULL
+    AND (SELECT r.log_seq FROM records r WHERE r.saga = s.number
+        AND r.log_seq > (SELECT p.watermark FROM partitions p WHERE p.id = $1) LIMIT 1) IS NULL
+    ORDER BY s.ended_at, s.id LIMIT $5";
+
+/// When the saga of a partition ended that has lain there for longest.
+pub(crate) const OLDEST_ENDED: &str = "SELECT s.ended_at FROM sagas s
+    WHERE s.partition = $1 AND NOT s.active AND s.purged_at IS NULL AND s.ended_at > 0 ORDER BY s.ended_at LIMIT 1";
+
+/// How many events are kept: looks at all of them, for people who ask.
+pub(crate) const EVENTS_COUNT: &str = "SELECT count(*) FROM events";
 
 /// A saga's log.
 pub(crate) const SAGA_LOG: &str = "SELECT log_seq, entry FROM records WHERE saga = (SELECT number FROM sagas WHERE id = $1) ORDER BY saga_seq";

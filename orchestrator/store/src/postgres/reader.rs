@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
-use baton_messages::{DeadReason, Manifest, SagaId, TaskType};
+use baton_messages::{DeadReason, Manifest, SagaId, TaskType, Timestamp};
 use deadpool_postgres::{GenericClient, Object};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{IsolationLevel, Row};
@@ -21,8 +21,8 @@ use super::queries;
 use super::rows::kind_word;
 use super::triggers::{event_row, schedule_row, type_column};
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter, SagaLog,
-    Unserved, WorkItemCursor, WorkItemView, page, page_rows,
+    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, Page, SagaCursor,
+    SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -157,6 +157,48 @@ impl Reader for PostgresReader {
             Ok(Unserved {
                 by_type: by_type.into_iter().collect(),
                 first: all,
+            })
+        })
+        .await
+    }
+
+    async fn ended(
+        &self,
+        partition: u8,
+        before: Timestamp,
+        after: Option<EndedCursor>,
+        limit: usize,
+    ) -> Result<Vec<EndedCursor>, StoreError> {
+        let (at, id) = after.map_or((-1, Uuid::nil()), |after| {
+            (int(after.ended_at.0), after.saga.0)
+        });
+        let most = limited(page_rows(limit));
+        let values: [&(dyn ToSql + Sync); 5] =
+            [&i16::from(partition), &at, &id, &int(before.0), &most];
+        self.list("ended sagas", queries::ENDED, &values, |row| {
+            Ok(EndedCursor {
+                ended_at: instant(row, 0)?,
+                saga: saga_id(row, 1)?,
+            })
+        })
+        .await
+    }
+
+    async fn sizes(&self) -> Result<Sizes, StoreError> {
+        self.read("sizes", async |client| {
+            let seen = moment(client).await?;
+            let mut oldest: Vec<Timestamp> = Vec::new();
+            for partition in rows(&seen, queries::PARTITIONS, &[]).await? {
+                let partition: i16 = get(&partition, 0)?;
+                let ended = rows(&seen, queries::OLDEST_ENDED, &[&partition]).await?;
+                oldest.extend(each(&ended, |row| instant(row, 0))?);
+            }
+            let events = rows(&seen, queries::EVENTS_COUNT, &[]).await?;
+            let events = events.first().map(|row| get(row, 0)).transpose()?;
+            seen.commit().await?;
+            Ok(Sizes {
+                events: uint(events.unwrap_or(0)),
+                oldest_ended: oldest.into_iter().min(),
             })
         })
         .await
@@ -366,7 +408,9 @@ async fn folding(
 ) -> Result<Option<(Entry, Loaded)>, Fault> {
     let first = rows(client, queries::FIRST_ENTRY, &[&saga.0]).await?;
     let Some(first) = first.first() else {
-        return Ok(None);
+        let row = rows(client, &queries::saga(), &[&saga.0]).await?;
+        let row = row.first().map(saga_row).transpose()?;
+        return Ok(row.as_ref().and_then(Loaded::tombstone_with_first));
     };
     let first: Entry = document(first, 0)?;
     let loaded = load::sagas(client, &[saga]).await?.pop();
@@ -416,6 +460,7 @@ fn count(mut counts: Counts, (name, n): (String, u64)) -> Counts {
         "unsent" => counts.unsent += n,
         "dead_letters" => counts.dead_letters += n,
         "work_items_open" => counts.work_items_open += n,
+        "purged" => counts.purged += n,
         "bytes" => counts.db_bytes = n,
         other => {
             if let Some(status) = other.strip_prefix("saga.").and_then(status)

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use baton_driver::{
-    Batch, ColdRow, DeadLetterRow, LogRow, SagaRow, SnapshotRow, SubscriptionChange,
+    Batch, ColdRow, DeadLetterRow, LogRow, PurgeRow, SagaRow, SnapshotRow, SubscriptionChange,
     SubscriptionRow, UnsentRow, WorkItemRow,
 };
 use baton_engine::WorkItem;
@@ -130,6 +130,16 @@ pub(crate) struct Letter {
     body: Vec<u8>,
 }
 
+#[derive(Debug, ToSql)]
+#[postgres(name = "batch_purge")]
+pub(crate) struct Purge {
+    saga: Uuid,
+    log_seq: i64,
+    ended_before: i64,
+    purged_at: i64,
+    archive: Option<String>,
+}
+
 /// What a batch writes, beside its fence.
 #[derive(Debug)]
 pub(crate) struct Rows {
@@ -144,6 +154,7 @@ pub(crate) struct Rows {
     pub(crate) steps: Steps,
     pub(crate) items: Items,
     pub(crate) letters: Vec<Letter>,
+    pub(crate) purged: Vec<Purge>,
 }
 
 impl Rows {
@@ -171,6 +182,7 @@ impl Rows {
             steps: Steps::of(batch.subscriptions),
             items: Items::of(batch.work_items)?,
             letters: each(batch.dead_letters, letter)?,
+            purged: batch.purged.into_iter().map(purge).collect(),
         })
     }
 }
@@ -270,6 +282,16 @@ fn letter(row: DeadLetterRow) -> serde_json::Result<Letter> {
         properties: serde_json::to_string(&row.properties)?,
         body: row.body,
     })
+}
+
+fn purge(row: PurgeRow) -> Purge {
+    Purge {
+        saga: row.saga.0,
+        log_seq: int(row.log_seq),
+        ended_before: int(row.ended_before.0),
+        purged_at: int(row.purged.at.0),
+        archive: row.purged.archive.as_deref().map(owned),
+    }
 }
 
 /// What a batch's changes of subscriptions come to.

@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, params};
 
 use super::columns::{int, json};
 use super::deltas::{Count, Deltas};
-use super::{saga_rows, subscriptions};
+use super::{purge, saga_rows, subscriptions};
 
 /// The place of a row in the one tree of the log: partition above, place in its log below.
 const LOG_SEQ_BITS: u32 = 48;
@@ -196,6 +196,13 @@ fn write(conn: &Connection, buffer: &mut Vec<u8>, batch: &Batch) -> Result<(), F
         &mut deltas,
     )?;
     dead_letters(conn, buffer, batch, &mut deltas)?;
+    purge::write(
+        conn,
+        batch.partition,
+        batch.watermark,
+        &batch.purged,
+        &mut deltas,
+    )?;
     deltas.write(conn, batch.partition)?;
     Ok(())
 }

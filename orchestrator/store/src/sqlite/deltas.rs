@@ -17,10 +17,12 @@ pub(crate) enum Count {
     DeadLetters,
     /// Work items nobody has closed.
     WorkItemsOpen,
+    /// Sagas whose records were taken out.
+    Purged,
 }
 
 /// The names under which the figures are kept: the sagas of each status first, in the order of [`STATUSES`], then each [`Count`].
-pub(crate) const NAMES: [&str; 11] = [
+pub(crate) const NAMES: [&str; 12] = [
     "saga.new",
     "saga.running",
     "saga.compensating",
@@ -32,6 +34,7 @@ pub(crate) const NAMES: [&str; 11] = [
     "unsent",
     "dead_letters",
     "work_items_open",
+    "purged",
 ];
 
 const ADD: &str = "INSERT INTO counts (partition, name, n) VALUES (?1, ?2, ?3)
@@ -55,9 +58,20 @@ impl Deltas {
     /// A saga stands here now, and no longer there.
     pub(crate) fn moved(&mut self, from: Option<Status>, to: Status) {
         for (status, n) in [(from, -1), (Some(to), 1)] {
-            if let Some(place) = STATUSES.iter().position(|known| Some(*known) == status) {
-                self.0[place] += n;
+            if let Some(status) = status {
+                self.count(status, n);
             }
+        }
+    }
+
+    /// A saga is no longer among those that stand there.
+    pub(crate) fn gone(&mut self, from: Status) {
+        self.count(from, -1);
+    }
+
+    fn count(&mut self, status: Status, n: i64) {
+        if let Some(place) = STATUSES.iter().position(|known| *known == status) {
+            self.0[place] += n;
         }
     }
 
@@ -79,5 +93,6 @@ const fn place(count: Count) -> usize {
         Count::Unsent => STATUSES.len() + 1,
         Count::DeadLetters => STATUSES.len() + 2,
         Count::WorkItemsOpen => STATUSES.len() + 3,
+        Count::Purged => STATUSES.len() + 4,
     }
 }

@@ -9,9 +9,9 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use super::columns::{document, failed, instant, int, rows, saga_id, uint, word};
 use super::commit::{LOG_SEQ_MAX, log_id};
 use super::queries::DEFINITIONS;
-use super::subscriptions;
+use super::{one_saga, subscriptions};
 
-const COLD: &str = "SELECT cold, number FROM sagas WHERE id = ?1";
+const COLD: &str = "SELECT cold, number, purged_at IS NOT NULL FROM sagas WHERE id = ?1";
 const SNAPSHOT: &str = "SELECT state, seq FROM snapshots WHERE saga = ?1 AND version = ?2";
 const ENTRIES: &str =
     "SELECT entry, log_seq FROM records WHERE saga = ?1 AND saga_seq >= ?2 ORDER BY saga_seq";
@@ -70,18 +70,21 @@ pub(crate) fn sagas(conn: &Connection, ids: &[SagaId]) -> Result<Vec<Loaded>, St
 pub(crate) fn saga(conn: &Connection, saga: SagaId) -> Result<Option<Loaded>, StoreError> {
     let id = saga.0.as_bytes();
     let failed = |source| failed(format!("saga {saga}"))(source);
-    let found: Option<(bool, i64)> = conn
+    let found: Option<(bool, i64, bool)> = conn
         .prepare_cached(COLD)
         .and_then(|mut find| {
-            find.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+            find.query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
                 .optional()
         })
         .map_err(failed)?;
+    if let Some((_, _, true)) = found {
+        return one_saga::tombstone(conn, saga).map_err(failed);
+    }
     let snapshot = snapshot(conn, saga)?;
     if found.is_none() && snapshot.is_none() {
         return Ok(None);
     }
-    let (cold, number) = found.map_or((false, None), |(cold, number)| (cold, Some(number)));
+    let (cold, number) = found.map_or((false, None), |(cold, number, _)| (cold, Some(number)));
     let after = snapshot.as_ref().map_or(0, |(seq, _)| *seq);
     let mut entries = Vec::new();
     let mut unreadable = None;
@@ -141,7 +144,8 @@ pub(crate) fn recover(conn: &Connection, partition: u8) -> Result<Recovered, Sto
             .optional()?;
         Ok(Recovered {
             watermark,
-            log_seq: log_seq.map_or(0, uint),
+            // what lay at the end may have been taken out; its places are never given again
+            log_seq: log_seq.map_or(0, uint).max(watermark),
             in_doubt: all(
                 conn,
                 IN_DOUBT,

@@ -12,6 +12,7 @@ mod load;
 mod lock;
 mod moving;
 mod one_saga;
+mod purge;
 mod queries;
 mod reader;
 mod saga_rows;

@@ -1,12 +1,15 @@
 //! Reading a whole file, table by table, a page at a time: what has to be carried into another store and no other question asks for.
 
-use baton_driver::{ColdRow, LogRow, SnapshotRow, StoreError, SubscriptionRow};
+use baton_driver::{ColdRow, LogRow, SagaRow, SnapshotRow, StoreError, SubscriptionRow};
 use baton_engine::definition::EventPattern;
 use baton_messages::{SagaId, StepId, TaskType, Timestamp};
 use rusqlite::{Row, params};
 
 use super::SqliteStore;
-use super::columns::{document, failed, instant, instant_if_set, int, rows, saga_id, uint, word};
+use super::columns::{
+    SAGA_COLUMNS, document, failed, instant, instant_if_set, int, rows, saga_id, saga_row, uint,
+    word,
+};
 use super::commit::log_id;
 use super::load::all;
 use super::triggers::event_row;
@@ -77,6 +80,23 @@ impl SqliteStore {
                     wake_at: instant_if_set(row, 2)?,
                 };
                 Ok((uint(row.get(0)?), cold))
+            })
+        })
+        .await
+    }
+
+    /// Sagas of which only their rows are left, each with its place.
+    pub(crate) async fn tombstones(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, SagaRow)>, StoreError> {
+        let sql = format!(
+            "SELECT {SAGA_COLUMNS}, s.number FROM sagas s WHERE s.purged_at IS NOT NULL AND s.number > ?1 ORDER BY s.number LIMIT ?2"
+        );
+        self.page("purged sagas", move |conn| {
+            all(conn, &sql, params![int(after), rows(limit)], |row| {
+                Ok((uint(row.get("number")?), saga_row(row)?))
             })
         })
         .await

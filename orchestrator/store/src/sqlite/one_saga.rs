@@ -21,7 +21,10 @@ pub(crate) fn folding(
         .prepare_cached(queries::FIRST_ENTRY)?
         .query_row([saga.0.as_bytes()], |row| document::<Entry>(row, 0))
         .optional()?;
-    let Some(first) = first else { return Ok(None) };
+    let Some(first) = first else {
+        let left = row(&seen, saga)?;
+        return Ok(left.and_then(|row| Loaded::tombstone_with_first(&row)));
+    };
     let loaded = load::saga(&seen, saga)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     match loaded {
@@ -31,6 +34,12 @@ pub(crate) fn folding(
         }) => Err(rusqlite::Error::ToSqlConversionFailure(why.into())),
         loaded => Ok(loaded.map(|loaded| (first, loaded))),
     }
+}
+
+/// A saga of which only its row is left.
+pub(crate) fn tombstone(conn: &Connection, saga: SagaId) -> rusqlite::Result<Option<Loaded>> {
+    let row = row(conn, saga)?;
+    Ok(row.and_then(|row| Loaded::tombstone(&row)))
 }
 
 /// Entries of a saga that hold records after number `after`.

@@ -31,7 +31,7 @@ impl Along {
     }
 }
 
-/// Sagas, newest first. Values: 1 and 2 the cursor, 3 and 4 the range of starts, 5 the limit, 6 status, 7 definition (null: any),
+/// Sagas whose records are there, newest first. Values: 1 and 2 the cursor, 3 and 4 the range of starts, 5 the limit, 6 status, 7 definition (null: any),
 /// 8 and 9 the label (only [`Along::Label`]).
 pub(crate) fn sagas(along: Along) -> String {
     let (from, at, id) = match along {
@@ -64,7 +64,7 @@ pub(crate) fn sagas(along: Along) -> String {
         "?8 IS NULL AND ?9 IS NULL"
     };
     format!(
-        "SELECT {SAGA_COLUMNS} FROM {from} WHERE {label} AND {status} AND {definition} AND ({at}, {id}) < (?1, ?2)
+        "SELECT {SAGA_COLUMNS} FROM {from} WHERE s.purged_at IS NULL AND {label} AND {status} AND {definition} AND ({at}, {id}) < (?1, ?2)
          AND {at} BETWEEN ?3 AND ?4 ORDER BY {at} DESC, {id} DESC LIMIT ?5"
     )
 }
@@ -73,6 +73,22 @@ pub(crate) fn sagas(along: Along) -> String {
 pub(crate) fn saga() -> String {
     format!("SELECT {SAGA_COLUMNS} FROM sagas s WHERE s.id = ?1")
 }
+
+/// Sagas whose records may be taken out, those that ended first before the others. Values: 1 the partition, 2 and 3 the cursor, 4 before when they
+/// ended, 5 the limit.
+pub(crate) const ENDED: &str = "SELECT s.ended_at, s.id FROM sagas s INDEXED BY sagas_ended
+    WHERE s.partition = ?1 AND s.active = 0 AND s.purged_at IS NULL AND (s.ended_at, s.id) > (?2, ?3) AND s.ended_at < ?4
+    AND NOT EXISTS (SELECT 1 FROM work_items w WHERE w.saga = s.id AND w.closed_at IS NULL)
+    AND NOT EXISTS (SELECT 1 FROM records r WHERE r.saga = s.number
+        AND r.log_seq > (SELECT p.watermark FROM partitions p WHERE p.id = ?1))
+    ORDER BY s.ended_at, s.id LIMIT ?5";
+
+/// When the saga ended that has lain there for longest. Looks at a row for each partition.
+pub(crate) const OLDEST_ENDED: &str = "SELECT min((SELECT s.ended_at FROM sagas s INDEXED BY sagas_ended
+    WHERE s.partition = p.id AND s.active = 0 AND s.purged_at IS NULL AND s.ended_at > 0 ORDER BY s.ended_at LIMIT 1)) FROM partitions p";
+
+/// How many events are kept: looks at all of them, for people who ask.
+pub(crate) const EVENTS_COUNT: &str = "SELECT count(*) FROM events";
 
 /// A saga's log.
 pub(crate) const SAGA_LOG: &str = "SELECT log_seq, entry FROM records WHERE saga = (SELECT number FROM sagas WHERE id = ?1) ORDER BY saga_seq";

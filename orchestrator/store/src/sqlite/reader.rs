@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use baton_driver::store::BoxError;
 use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
-use baton_messages::{DeadReason, Manifest, SagaId};
+use baton_messages::{DeadReason, Manifest, SagaId, Timestamp};
 use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleResult};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
@@ -21,13 +21,13 @@ use super::{SqliteOptions, one_saga, queries, triggers};
 use crate::Partition;
 use crate::cluster::{Member, Owned, View};
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter, SagaLog,
-    Unserved, WorkItemCursor, WorkItemView, page, page_rows,
+    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, Page, SagaCursor,
+    SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
 
-const OWNED: &str = "SELECT id, epoch, coalesce((SELECT max(log_seq) FROM records r WHERE r.partition = p.id), 0), watermark FROM partitions p ORDER BY id";
+const OWNED: &str = "SELECT id, epoch, max(coalesce((SELECT max(log_seq) FROM records r WHERE r.partition = p.id), 0), watermark), watermark FROM partitions p ORDER BY id";
 
 /// An id that sorts after every other: where a list that runs backwards begins.
 const LAST_ID: [u8; 17] = [0xff; 17];
@@ -271,6 +271,40 @@ impl Reader for SqliteReader {
         .await
     }
 
+    async fn ended(
+        &self,
+        partition: u8,
+        before: Timestamp,
+        after: Option<EndedCursor>,
+        limit: usize,
+    ) -> Result<Vec<EndedCursor>, StoreError> {
+        self.read("ended sagas", move |conn| {
+            let (at, id) = after.as_ref().map_or((-1, [].as_slice()), |after| {
+                let id = after.saga.0.as_bytes().as_slice();
+                (int(after.ended_at.0), id)
+            });
+            let values = params![partition, at, id, int(before.0), rows(page_rows(limit))];
+            all(conn, queries::ENDED, values, |row| {
+                Ok(EndedCursor {
+                    ended_at: instant(row, 0)?,
+                    saga: saga_id(row, 1)?,
+                })
+            })
+        })
+        .await
+    }
+
+    async fn sizes(&self) -> Result<Sizes, StoreError> {
+        self.read("sizes", |conn| {
+            let number = |sql| conn.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
+            Ok(Sizes {
+                events: uint(number(queries::EVENTS_COUNT)?.unwrap_or(0)),
+                oldest_ended: number(queries::OLDEST_ENDED)?.map(|ms| Timestamp(uint(ms))),
+            })
+        })
+        .await
+    }
+
     async fn definition(
         &self,
         name: String,
@@ -455,6 +489,7 @@ fn counts(conn: &Connection) -> rusqlite::Result<Counts> {
             "unsent" => counts.unsent += n,
             "dead_letters" => counts.dead_letters += n,
             "work_items_open" => counts.work_items_open += n,
+            "purged" => counts.purged += n,
             other => {
                 if let Some(status) = other.strip_prefix("saga.").and_then(status)
                     && n > 0

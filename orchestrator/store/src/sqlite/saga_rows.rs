@@ -153,6 +153,16 @@ fn replace(
     index_labels(conn, LABEL_ADD, saga.saga, saga.started_at, &saga.labels)
 }
 
+/// Takes a saga out of the index of its labels.
+pub(crate) fn unlabel(
+    conn: &Connection,
+    saga: SagaId,
+    started_at: Timestamp,
+    labels: &BTreeMap<String, String>,
+) -> Result<(), Fault> {
+    index_labels(conn, LABEL_REMOVE, saga, started_at, labels)
+}
+
 fn index_labels(
     conn: &Connection,
     sql: &str,

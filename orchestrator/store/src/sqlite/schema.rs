@@ -30,6 +30,7 @@ pub(crate) const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!(
         "../../migrations/sqlite/0006_schedules_by_name.sql"
     )),
+    M::up(include_str!("../../migrations/sqlite/0007_retention.sql")),
 ];
 
 /// Why a store could not be opened.
@@ -263,18 +264,30 @@ pub(crate) fn take_partition(
 }
 
 /// What has to be true of the tables together; each query answers how many rows break it.
-const TOGETHER: [(&str, &str); 8] = [
+const TOGETHER: [(&str, &str); 10] = [
     (
         "log rows without a saga",
         "SELECT count(*) FROM records r WHERE NOT EXISTS (SELECT 1 FROM sagas s WHERE s.number = r.saga)",
     ),
     (
+        // the log is dense until the records of a saga are taken out of it
         "log rows beside a dense log",
-        "SELECT abs(max(log_seq) - count(*)) FROM records GROUP BY partition",
+        "SELECT abs(max(log_seq) - count(*)) FROM records WHERE NOT EXISTS (SELECT 1 FROM sagas WHERE purged_at IS NOT NULL) GROUP BY partition",
     ),
     (
         "watermarks past the log",
-        "SELECT count(*) FROM partitions p WHERE watermark > coalesce((SELECT max(log_seq) FROM records r WHERE r.partition = p.id), 0)",
+        "SELECT count(*) FROM partitions p WHERE watermark > coalesce((SELECT max(log_seq) FROM records r WHERE r.partition = p.id), 0)
+         AND NOT EXISTS (SELECT 1 FROM sagas s WHERE s.partition = p.id AND purged_at IS NOT NULL)",
+    ),
+    (
+        "sagas purged by half",
+        "SELECT count(*) FROM sagas s WHERE purged_at IS NOT NULL AND (active = 1 OR ended_at IS NULL OR labels <> '{}'
+            OR EXISTS (SELECT 1 FROM records r WHERE r.saga = s.number) OR EXISTS (SELECT 1 FROM snapshots n WHERE n.saga = s.id)
+            OR EXISTS (SELECT 1 FROM work_items w WHERE w.saga = s.id))",
+    ),
+    (
+        "purged sagas off the count",
+        "SELECT abs(n - (SELECT count(*) FROM sagas s WHERE purged_at IS NOT NULL AND s.partition = c.partition)) FROM counts c WHERE name = 'purged'",
     ),
     (
         "labels without a saga",
@@ -282,7 +295,7 @@ const TOGETHER: [(&str, &str); 8] = [
     ),
     (
         "sagas off the count",
-        "SELECT abs(n - (SELECT count(*) FROM sagas s WHERE 'saga.' || s.status = c.name AND s.partition = c.partition)) FROM counts c WHERE name LIKE 'saga.%'",
+        "SELECT abs(n - (SELECT count(*) FROM sagas s WHERE 'saga.' || s.status = c.name AND s.partition = c.partition AND s.purged_at IS NULL)) FROM counts c WHERE name LIKE 'saga.%'",
     ),
     (
         "log rows off the count",

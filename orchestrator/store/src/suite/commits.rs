@@ -9,6 +9,7 @@ use super::samples::{
     at, attempt_ref, batch, dead_letter, kind, later, row, saga, saga_row, snapshot, started,
     starts, unsent, work_item,
 };
+use crate::read::Counts;
 
 /// Everything in a batch is there after it, and after the store was opened again.
 pub async fn a_batch_is_whole(subject: &mut impl Subject) {
@@ -142,7 +143,7 @@ pub async fn a_saga_seq_twice_is_a_fault_of_the_data(subject: &mut impl Subject)
     store.commit(starts(mine, 1, 0..2)).await.unwrap();
     let before = (
         store.recover(mine.id).await.unwrap(),
-        subject.counts().await,
+        figures(subject.counts().await),
     );
     let mut twice = batch(mine, 2);
     twice.sagas = vec![saga_row(0, Status::Completed)];
@@ -159,7 +160,7 @@ pub async fn a_saga_seq_twice_is_a_fault_of_the_data(subject: &mut impl Subject)
     assert_eq!(
         (
             store.recover(mine.id).await.unwrap(),
-            subject.counts().await
+            figures(subject.counts().await)
         ),
         before
     );
@@ -289,4 +290,10 @@ pub async fn nobody_sees_what_is_not_committed(subject: &mut impl Subject) {
 
 async fn join<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
     tokio::join!(a, b)
+}
+
+/// The figures without the size of the store: what was refused may have left it larger.
+fn figures(mut counts: Counts) -> Counts {
+    counts.db_bytes = 0;
+    counts
 }

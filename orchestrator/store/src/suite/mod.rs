@@ -7,6 +7,7 @@
 )]
 
 pub mod commits;
+pub mod purging;
 pub mod random;
 pub mod reader;
 pub mod reads;
@@ -77,6 +78,10 @@ macro_rules! store_suite {
             unsent_comes_and_goes_once, unsent_removed_and_added_stays, cold_due_comes_soonest_first, unserved_comes_in_pages,
             definitions_never_change, manifests_are_replaced, a_dead_letter_twice_is_one_row, work_items_open_and_close,
             an_unknown_saga_is_missing,
+        ]);
+        $crate::store_suite!(@cases $make, purging, [
+            a_purged_saga_leaves_its_row, what_is_not_at_rest_is_never_touched, another_epoch_purges_nothing,
+            the_log_goes_on_behind_what_was_purged, ended_sagas_come_oldest_first,
         ]);
         $crate::store_suite!(@cases $make, tokens, [tokens_are_kept_once, a_token_is_forgotten]);
         $crate::store_suite!(@cases $make, triggers, [

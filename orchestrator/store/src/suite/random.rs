@@ -1,14 +1,16 @@
 //! Random sequences of batches, right and wrong ones, with the store opened anew in between, against the naive store in memory:
 //! after each step both answer the same. A failure names seed and step; the same seed gives the same sequence.
 
+use std::collections::BTreeSet;
+
 use baton_driver::{Batch, ColdRow, CommitError, Recovered, Store, WorkItemRow};
 use baton_engine::Status;
 use baton_engine::state::SNAPSHOT_VERSION;
 
 use super::Subject;
 use super::samples::{
-    at, attempt_ref, batch, dead_letter, definition, kind, later, manifest, row, saga, saga_row,
-    snapshot, started, unsent, work_item,
+    at, attempt_ref, batch, dead_letter, definition, kind, later, manifest, purge, row, saga,
+    saga_row, snapshot, started, unsent, work_item,
 };
 use crate::{MemoryStore, Partition};
 
@@ -62,6 +64,8 @@ struct Sequence {
     watermark: u64,
     saga_seqs: [u64; SAGAS as usize],
     work_items: u32,
+    /// Sagas whose records were taken out: nothing is written of them any more.
+    gone: BTreeSet<u32>,
 }
 
 impl Sequence {
@@ -86,6 +90,12 @@ impl Sequence {
             );
             if expected.is_ok() {
                 self.written(&batch);
+                let gone = |n: &u32| {
+                    naive
+                        .saga_row(saga(*n))
+                        .is_some_and(|row| row.purged.is_some())
+                };
+                self.gone = (0..SAGAS).filter(gone).collect();
             }
             let place = format!("seed {seed} step {step}");
             self.compare(&mut store, &mut naive, mine, &place).await;
@@ -106,7 +116,7 @@ impl Sequence {
         );
         let mut saga_seqs = self.saga_seqs;
         for log_seq in self.log_seq + 1..=self.log_seq + u64::from(self.chance.below(6)) {
-            let n = self.chance.below(SAGAS);
+            let n = self.one();
             let saga_seq = &mut saga_seqs[n as usize];
             let entry = if *saga_seq == 0 {
                 started(n)
@@ -121,10 +131,7 @@ impl Sequence {
             *saga_seq += records;
         }
         for _ in 0..self.chance.below(4) {
-            let (n, status) = (
-                self.chance.below(SAGAS),
-                STATUSES[self.chance.below(6) as usize],
-            );
+            let (n, status) = (self.one(), STATUSES[self.chance.below(6) as usize]);
             let mut moved = saga_row(n, status);
             moved.paused = self.chance.one_in(2);
             moved.version = if self.chance.one_in(5) {
@@ -145,7 +152,7 @@ impl Sequence {
                 .one_in(2)
                 .then(|| at(u64::from(self.chance.below(50))));
             all.cold.push(ColdRow {
-                saga: saga(self.chance.below(SAGAS)),
+                saga: saga(self.one()),
                 cold: self.chance.one_in(2),
                 wake_at,
             });
@@ -155,10 +162,16 @@ impl Sequence {
         all
     }
 
+    /// A saga that something may happen to.
+    fn one(&mut self) -> u32 {
+        let n = self.chance.below(SAGAS);
+        if self.gone.contains(&n) { 0 } else { n }
+    }
+
     /// Everything beside log and sagas.
     fn fill_beside(&mut self, all: &mut Batch, saga_seqs: &[u64; SAGAS as usize]) {
         for _ in 0..self.chance.below(3) {
-            let n = self.chance.below(SAGAS);
+            let n = self.one();
             let mut kept = snapshot(n, saga_seqs[n as usize], &self.log_seq.to_string());
             kept.version = if self.chance.one_in(4) {
                 SNAPSHOT_VERSION + 1
@@ -168,7 +181,7 @@ impl Sequence {
             all.snapshots.push(kept);
         }
         for _ in 0..self.chance.below(5) {
-            let (n, attempt) = (self.chance.below(SAGAS), 1 + self.chance.below(3));
+            let (n, attempt) = (self.one(), 1 + self.chance.below(3));
             let name = kind(TYPES[self.chance.below(3) as usize]);
             match self.chance.below(4) {
                 0 => all
@@ -198,6 +211,12 @@ impl Sequence {
                 },
             });
         }
+        if self.chance.one_in(40) {
+            // the first has work items and is what batches are spoiled with
+            let n = 1 + self.chance.below(SAGAS - 1);
+            let log_seq = self.log_seq.saturating_sub(u64::from(self.chance.below(4)));
+            all.purged.push(purge(n, log_seq));
+        }
         if self.chance.one_in(3) {
             all.dead_letters.push(dead_letter(self.chance.below(20)));
         }
@@ -208,7 +227,7 @@ impl Sequence {
         match self.chance.below(40) {
             0 => all.epoch -= 1,
             1 => all.epoch += 1,
-            2 if self.log_seq > 0 => {
+            2 if self.log_seq > 0 && self.gone.is_empty() => {
                 all.rows
                     .push(row(self.log_seq, saga(0), 1_000_000, later(0, 1)))
             }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use baton_driver::{Batch, DeadLetterRow, DefinitionRow, LogRow, SagaRow, SnapshotRow, UnsentRow};
+use baton_driver::{
+    Batch, DeadLetterRow, DefinitionRow, LogRow, PurgeRow, Purged, SagaRow, SnapshotRow, UnsentRow,
+};
 use baton_engine::record::AttemptKey;
 use baton_engine::state::SNAPSHOT_VERSION;
 use baton_engine::work_item::{Choice, WorkItemKind};
@@ -136,6 +138,21 @@ pub fn saga_row(n: u32, status: Status) -> SagaRow {
         started_at: at(u64::from(n / 3)),
         changed_at: at(u64::from(n)),
         ended_at: status.ended().then(|| at(5_000)),
+        purged: None,
+    }
+}
+
+/// That a saga's records up to that place lie elsewhere, and may be taken out if it ended before the tests' sagas did and a moment.
+#[must_use]
+pub fn purge(n: u32, log_seq: u64) -> PurgeRow {
+    PurgeRow {
+        saga: saga(n),
+        log_seq,
+        ended_before: at(5_001),
+        purged: Purged {
+            at: at(9_000),
+            archive: Some(format!("2026/11/{n}.jsonl.gz")),
+        },
     }
 }
 

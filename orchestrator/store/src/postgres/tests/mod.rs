@@ -87,18 +87,30 @@ impl Subject for FreshDatabase {
 }
 
 /// What has to be true of the tables together; each query answers how many rows break it.
-const TOGETHER: [(&str, &str); 8] = [
+const TOGETHER: [(&str, &str); 10] = [
     (
         "log rows without a saga",
         "SELECT count(*) FROM records r WHERE NOT EXISTS (SELECT 1 FROM sagas s WHERE s.number = r.saga)",
     ),
     (
         "log rows beside a dense log",
-        "SELECT coalesce(sum(off), 0)::bigint FROM (SELECT abs(max(log_seq) - count(*)) AS off FROM records GROUP BY partition) t",
+        "SELECT coalesce(sum(off), 0)::bigint FROM (SELECT abs(max(log_seq) - count(*)) AS off FROM records
+            WHERE NOT EXISTS (SELECT 1 FROM sagas WHERE purged_at IS NOT NULL) GROUP BY partition) t",
     ),
     (
         "watermarks past the log",
-        "SELECT count(*) FROM partitions p WHERE watermark > coalesce((SELECT max(log_seq) FROM records r WHERE r.partition = p.id), 0)",
+        "SELECT count(*) FROM partitions p WHERE watermark > coalesce((SELECT max(log_seq) FROM records r WHERE r.partition = p.id), 0)
+            AND NOT EXISTS (SELECT 1 FROM sagas s WHERE s.partition = p.id AND purged_at IS NOT NULL)",
+    ),
+    (
+        "sagas purged by half",
+        "SELECT count(*) FROM sagas s WHERE purged_at IS NOT NULL AND (active OR ended_at IS NULL OR labels <> '{}'
+            OR EXISTS (SELECT 1 FROM records r WHERE r.saga = s.number) OR EXISTS (SELECT 1 FROM snapshots n WHERE n.saga = s.id)
+            OR EXISTS (SELECT 1 FROM work_items w WHERE w.saga = s.id))",
+    ),
+    (
+        "purged sagas off the count",
+        "SELECT abs((SELECT count(*) FROM sagas WHERE purged_at IS NOT NULL) - coalesce((SELECT sum(n) FROM counts WHERE name = 'purged'), 0))::bigint",
     ),
     (
         "labels off their sagas",
@@ -109,7 +121,7 @@ const TOGETHER: [(&str, &str); 8] = [
     ),
     (
         "sagas off the count",
-        "SELECT coalesce(sum(abs(n - (SELECT count(*) FROM sagas s WHERE 'saga.' || s.status = c.name AND s.partition = c.partition))), 0)::bigint
+        "SELECT coalesce(sum(abs(n - (SELECT count(*) FROM sagas s WHERE 'saga.' || s.status = c.name AND s.partition = c.partition AND s.purged_at IS NULL))), 0)::bigint
          FROM counts c WHERE name LIKE 'saga.%'",
     ),
     (

@@ -13,8 +13,8 @@ use crate::read::{DeadLetterFilter, SagaFilter};
 use crate::reader::Reader;
 use crate::suite::Subject;
 use crate::suite::samples::{
-    at, batch, dead_letter, definition, kind, later, manifest, row, saga, saga_row, snapshot,
-    starts, unsent, work_item,
+    at, batch, dead_letter, definition, kind, later, manifest, purge, row, saga, saga_row,
+    snapshot, starts, unsent, work_item,
 };
 use crate::tokens::{TokenRow, TokenStore as _};
 use crate::triggers::{Arrival, Claim, Planned, ScheduleRow, TriggerRef, Triggers};
@@ -39,7 +39,11 @@ async fn filled(path: &std::path::Path) -> SqliteStore {
         row(901, saga(0), 2, later(1, 3)),
         row(902, saga(1), 2, later(2, 1)),
     ];
-    next.sagas = vec![saga_row(3, Status::Completed), saga_row(4, Status::Parked)];
+    next.sagas = vec![
+        saga_row(3, Status::Completed),
+        saga_row(4, Status::Parked),
+        saga_row(7, Status::Completed),
+    ];
     next.cold = vec![
         ColdRow {
             saga: saga(5),
@@ -80,6 +84,9 @@ async fn filled(path: &std::path::Path) -> SqliteStore {
         SubscriptionChange::Searched(saga(1), StepId::new("waits").unwrap()),
     ];
     store.commit(next).await.unwrap();
+    let mut gone = batch(mine, 899);
+    gone.purged = vec![purge(7, 8)];
+    store.commit(gone).await.unwrap();
     store
         .put_definition(definition("move-port", 3, "saga: a\n"))
         .await
@@ -221,6 +228,7 @@ async fn the_same(file: &mut SqliteStore, database: &mut PostgresStore) {
     let (mut a, mut b) = (a.counts().await.unwrap(), b.counts().await.unwrap());
     (a.db_bytes, b.db_bytes) = (0, 0);
     assert_eq!(a, b);
+    assert_eq!(a.purged, 1);
 }
 
 #[tokio::test]
@@ -234,7 +242,7 @@ async fn a_file_moved_into_a_database_is_the_same_and_goes_on() {
         moved,
         Moved {
             sagas: 900,
-            log_rows: 902,
+            log_rows: 901,
             events: 7
         }
     );

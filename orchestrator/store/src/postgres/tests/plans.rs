@@ -13,7 +13,7 @@ use crate::postgres::{beside, load, queries, triggers};
 use crate::read::{DeadLetterFilter, SagaFilter};
 use crate::suite::Subject;
 use crate::suite::samples::{
-    at, attempt_ref, batch, dead_letter, kind, later, row, saga, saga_row, snapshot, starts,
+    at, attempt_ref, batch, dead_letter, kind, later, purge, row, saga, saga_row, snapshot, starts,
     unsent, work_item,
 };
 use crate::{Partition, Reader as _, Triggers as _};
@@ -128,7 +128,9 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
         queries::ENTRIES_AFTER,
         queries::LAST_ENTRIES,
         queries::DEFINITION,
+        queries::OLDEST_ENDED,
     ];
+    all.push((queries::ENDED.to_owned(), Some("sagas_ended")));
     all.extend(texts.into_iter().map(|sql| (sql, None)));
     all.extend(
         constants
@@ -276,6 +278,7 @@ fn all_kinds(mine: Partition) -> [Batch; 3] {
     let mut relabelled = saga_row(6, Status::Running);
     relabelled.started_at = at(77);
     third.sagas = vec![relabelled];
+    third.purged = vec![purge(0, 91)];
     [first, second, third]
 }
 
@@ -317,6 +320,7 @@ async fn the_hot_path_reads_no_table_whole() {
         .await
         .unwrap();
     let reader = store.reader();
+    reader.ended(mine.id, at(9_000), None, 10).await.unwrap();
     reader.sagas(SagaFilter::default(), None, 10).await.unwrap();
     reader
         .work_items(true, Some(WorkItemKind::UndoFailed), None, 10)

@@ -1,0 +1,49 @@
+//! A saga whose records were taken out of the store: only how it ended is known. It never begins again, and nothing adds a record to it, whatever
+//! comes; a report is refused with the reason, so that it is kept as a dead letter and not lost.
+
+use super::{Refusal, Verdict};
+use crate::input::Input;
+use crate::state::{SagaState, Status};
+
+/// How an input about such a saga is taken; none when its records are there.
+pub(super) fn of(state: &SagaState, input: &Input) -> Option<Verdict> {
+    state.purged_at?;
+    Some(match input {
+        Input::Start(_) => Verdict::Duplicate,
+        Input::Cancel(_)
+        | Input::Pause(_)
+        | Input::Resume(_)
+        | Input::RetryStep { .. }
+        | Input::SkipStep { .. }
+        | Input::ResolveStep { .. }
+        | Input::Acknowledge { .. }
+        | Input::Approve { .. }
+        | Input::Abandon(_) => Verdict::Refused(Refusal::Ended {
+            status: state.status.as_str(),
+        }),
+        Input::TaskStarted(_)
+        | Input::Checkpoint(_)
+        | Input::TaskFinished(_)
+        | Input::TaskDead { .. } => Verdict::Refused(no_records(state.status)),
+        Input::EventArrived { .. } | Input::Joined { .. } => Verdict::Ignored {
+            why: no_records(state.status).to_string(),
+        },
+        // Of these the driver itself is the sender: what they are about is long over.
+        Input::TaskUnroutable(_)
+        | Input::TaskUnconfirmed { .. }
+        | Input::Resend(_)
+        | Input::TypeServed(_)
+        | Input::LeaseOver { .. }
+        | Input::TimerFired(_)
+        | Input::Broken { .. } => Verdict::Duplicate,
+    })
+}
+
+fn no_records(status: Status) -> Refusal {
+    Refusal::NoSuch {
+        what: format!(
+            "records any more: it is {}, and they were purged; look at it with `baton show`, which names the archive",
+            status.as_str()
+        ),
+    }
+}
