@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use admin::{
-    Completions, Dead, DeadCommand, DeadLs, DeadShow, Man, Token, TokenCommand,
+    Completions, Dead, DeadCommand, DeadDiscard, DeadFilter, DeadLs, DeadNote, DeadOne, DeadOp,
+    DeadOps, DeadOpsCommand, DeadReplay, DeadShow, Man, Token, TokenCommand,
 };
 pub(crate) use author::{
     Apply, Check, Definitions, DefinitionsCommand, Explain, Plan, Tasks, TasksCommand,

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::router::{LEADER, Router};
 use super::seat::Seats;
+use crate::replay::Replay;
 use crate::access::Access;
 use crate::chain::chain;
 use crate::changes::Changes;
@@ -57,6 +58,7 @@ pub(crate) struct Uses {
     pub(crate) changes: Arc<Changes>,
     pub(crate) reader: AnyReader,
     pub(crate) leading: triggers::Leading,
+    pub(crate) replay: Replay,
     pub(crate) view: watch::Sender<Arc<View>>,
     pub(crate) stop: CancellationToken,
 }
@@ -327,6 +329,7 @@ impl Members {
             return;
         }
         let stop = seat.child_token();
+        let ends = stop.clone();
         let (lead, triggers) = self.uses.leading.begin(stop.clone());
         self.uses.router.lead(Some(lead));
         let desk = Desk::new(self.uses.router.clone(), self.uses.health.clone());
@@ -334,6 +337,7 @@ impl Members {
             self.uses.seats.bus.clone(),
             self.uses.seats.instance.clone(),
         );
+        let replay = self.uses.replay.clone();
         let mut stands = self.uses.seats.stands.clone();
         let mut parts = JoinSet::new();
         parts.spawn(async move {
@@ -344,12 +348,16 @@ impl Members {
             let mut after = JoinSet::new();
             crate::dead_letters::take_in_all(&mut after, &bus, &instance, &desk);
             after.spawn(triggers.run());
+            after.spawn(async move {
+                replay.lead(stop).await;
+                "replays"
+            });
             match after.join_next().await {
                 Some(Ok(part)) => part,
                 Some(Err(_)) | None => "triggers or dead letters",
             }
         });
-        self.lead = Some(Lead { stop, parts });
+        self.lead = Some(Lead { stop: ends, parts });
     }
 
     async fn lead_no_more(&mut self) {

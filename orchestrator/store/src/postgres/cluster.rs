@@ -13,7 +13,7 @@ use super::open::failed;
 use super::options::Target;
 use super::ownership::{self, Taken, lease};
 use super::{
-    PostgresError, PostgresOptions, PostgresReader, PostgresStore, PostgresSuspects,
+    PostgresError, PostgresLetters, PostgresOptions, PostgresReader, PostgresStore, PostgresSuspects,
     PostgresTokens, PostgresTriggers, WRITERS, migrate_on,
 };
 use crate::Partition;
@@ -139,6 +139,12 @@ impl PostgresCluster {
     #[must_use]
     pub fn suspects(&self) -> PostgresSuspects {
         PostgresSuspects::new(self.beside.clone())
+    }
+
+    /// The dead letters, to move them.
+    #[must_use]
+    pub fn letters(&self) -> PostgresLetters {
+        PostgresLetters::new(self.beside.clone())
     }
 
     /// The tables of triggers.

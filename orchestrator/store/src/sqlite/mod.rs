@@ -17,6 +17,7 @@ mod reader;
 mod saga_rows;
 mod schema;
 mod subscriptions;
+mod letters;
 mod suspects;
 mod thread;
 mod tokens;
@@ -38,6 +39,7 @@ pub(crate) use lock::process_and_host;
 pub(crate) use moving::KeyRow;
 pub use reader::SqliteReader;
 pub use schema::OpenError;
+pub use letters::SqliteLetters;
 pub use suspects::SqliteSuspects;
 pub use thread::CloseError;
 pub use tokens::SqliteTokens;
@@ -131,6 +133,12 @@ impl SqliteStore {
     #[must_use]
     pub fn tokens(&self) -> SqliteTokens {
         SqliteTokens::new(self.thread.weak())
+    }
+
+    /// The dead letters, to move them. Ends with the store, as the tokens do.
+    #[must_use]
+    pub fn letters(&self) -> SqliteLetters {
+        SqliteLetters::new(self.thread.weak())
     }
 
     /// The notes of what is tried alone. Ends with the store, as the tokens do.

@@ -9,7 +9,7 @@ mod plans;
 use baton_harness::{Database, Postgres};
 
 use super::{
-    PostgresOptions, PostgresReader, PostgresStore, PostgresSuspects, PostgresTokens,
+    PostgresOptions, PostgresReader, PostgresStore, PostgresLetters, PostgresSuspects, PostgresTokens,
     PostgresTriggers,
 };
 use crate::read::Counts;
@@ -50,6 +50,7 @@ impl Subject for FreshDatabase {
     type Tokens = PostgresTokens;
     type Triggers = PostgresTriggers;
     type Suspects = PostgresSuspects;
+    type Letters = PostgresLetters;
     type Reader = PostgresReader;
 
     async fn open(&mut self) -> (PostgresStore, Partition) {
@@ -67,6 +68,10 @@ impl Subject for FreshDatabase {
 
     fn tokens(&self, store: &PostgresStore) -> PostgresTokens {
         store.tokens()
+    }
+
+    fn letters(&self, store: &PostgresStore) -> PostgresLetters {
+        store.letters()
     }
 
     fn suspects(&self, store: &PostgresStore) -> PostgresSuspects {
