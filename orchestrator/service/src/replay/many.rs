@@ -15,7 +15,7 @@ use baton_store::{
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::task::JoinSet;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -102,10 +102,13 @@ impl Replay {
         Ok(found)
     }
 
-    /// Single letters whose sender is gone. `all`: nobody else can be sending one.
+    /// Single letters whose sender is gone. `all`: nobody but this process can be sending one.
     async fn singles(&self, all: bool, stop: &CancellationToken) {
-        let patience = if all { 0 } else { SINGLE_AFTER_MS };
-        let before = Timestamp(clock::now().0.saturating_sub(patience));
+        let before = if all {
+            self.began
+        } else {
+            Timestamp(clock::now().0.saturating_sub(SINGLE_AFTER_MS))
+        };
         let left = self.letters.on_their_way(None, before, SINGLES_MAX).await;
         for row in left.unwrap_or_default() {
             let now = &row.now;
@@ -288,7 +291,8 @@ impl Replay {
 /// A tick for each letter.
 fn pace(rate: u32) -> Interval {
     let each = Duration::from_secs(1) / rate.max(1);
-    let mut pace = interval(each.max(Duration::from_micros(1)));
+    // the first waits too: an operation goes in pieces, and each of them begins here
+    let mut pace = interval_at(Instant::now() + each, each);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     pace
 }

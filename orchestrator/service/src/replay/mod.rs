@@ -20,7 +20,7 @@ use baton_bus::{Bus, Sent};
 use baton_driver::StoreError;
 use baton_engine::input::Seen;
 use baton_engine::{Input, Operator, Role, Verdict};
-use baton_messages::{AttemptRef, Event, InputId, SagaId};
+use baton_messages::{AttemptRef, Event, InputId, SagaId, Timestamp};
 use baton_store::letters::{Ending, Settling};
 use baton_store::{AnyLetters, AnyReader, LetterRow, Letters as _, Reader as _};
 use tokio::sync::Notify;
@@ -124,6 +124,8 @@ pub(crate) struct Replay {
     reader: AnyReader,
     router: Arc<Router>,
     bus: Bus,
+    /// When this process began.
+    began: Timestamp,
     /// Told when an operation was made or steered here.
     pub(crate) poke: Arc<Notify>,
 }
@@ -140,6 +142,7 @@ impl Replay {
             reader,
             router,
             bus,
+            began: clock::now(),
             poke: Arc::new(Notify::new()),
         }
     }
@@ -346,6 +349,10 @@ fn published(sent: &Sent, place: &str) -> Came {
         Sent::Nacked => Came::failed(format!(
             "the broker refused it at {place}: a queue there is full, or has lost its majority"
         )),
+        // the broker's own word: it took nothing
+        Sent::Unknown { why } if why.contains("NOT_FOUND") || why.contains("ACCESS_REFUSED") => {
+            Came::failed(format!("the broker takes nothing at {place}: {why}"))
+        }
         Sent::Unknown { why } => Came::failed(format!(
             "published to {place} without an answer, so it may have been delivered: {why}"
         )),
