@@ -165,7 +165,7 @@ pub(crate) enum Command {
     /// Make, list and revoke tokens; who am I
     #[command(after_help = help::TOKEN)]
     Token(Token),
-    /// List messages nobody could use; show one
+    /// Messages nobody could use: list, show, replay, discard
     #[command(after_help = help::DEAD)]
     Dead(Box<Dead>),
     /// What stands at the broker: show it, check it, set it right
