@@ -8,9 +8,9 @@ use baton_driver::StoreError;
 use baton_store::moving::{MoveError, move_into};
 use baton_store::postgres::{self, PostgresStatus};
 use baton_store::{
-    AnyCloseError, AnyLetters, AnyOpenError, AnyReader, AnyStore, AnySuspects, AnyTokens, AnyTriggers,
-    ExportError, Layout, PostgresCluster, PostgresError, PostgresOptions, PostgresReader,
-    PostgresStore, Reader as _, SqliteOptions, SqliteReader, SqliteStore,
+    AnyCloseError, AnyLetters, AnyOpenError, AnyReader, AnyStore, AnySuspects, AnyTokens,
+    AnyTriggers, ExportError, Layout, PostgresCluster, PostgresError, PostgresOptions,
+    PostgresReader, PostgresStore, Reader as _, SqliteOptions, SqliteReader, SqliteStore,
 };
 
 use crate::chain::chain;

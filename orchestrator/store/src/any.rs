@@ -13,16 +13,17 @@ use crate::Partition;
 use crate::cluster::{Member, View};
 use crate::letters::{Claiming, LetterRow, Letters, Move, OperationRow, OperationStep, Settling};
 use crate::postgres::{
-    Ownership, PostgresError, PostgresLetters, PostgresReader, PostgresStore, PostgresSuspects, PostgresTokens,
-    PostgresTriggers,
+    Ownership, PostgresError, PostgresLetters, PostgresReader, PostgresStore, PostgresSuspects,
+    PostgresTokens, PostgresTriggers,
 };
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, LetterGroup, Page, SagaCursor, SagaFilter, SagaLog,
-    Unserved, WorkItemCursor, WorkItemView,
+    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, LetterGroup, Page, SagaCursor,
+    SagaFilter, SagaLog, Unserved, WorkItemCursor, WorkItemView,
 };
 use crate::reader::Reader;
 use crate::sqlite::{
-    CloseError, OpenError, SqliteLetters, SqliteReader, SqliteStore, SqliteSuspects, SqliteTokens, SqliteTriggers,
+    CloseError, OpenError, SqliteLetters, SqliteReader, SqliteStore, SqliteSuspects, SqliteTokens,
+    SqliteTriggers,
 };
 use crate::suspects::Suspects;
 use crate::tokens::{TokenRow, TokenStore};

@@ -17,7 +17,9 @@ pub fn group_of(letter: &DeadLetterRow) -> String {
     let kind = letter.kind.as_deref().unwrap_or_default();
     let error = normalised(&letter.error);
     let text = format!("{}\u{1f}{kind}\u{1f}{error}", letter.reason.as_str());
-    let mut key = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string();
+    let mut key = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes())
+        .simple()
+        .to_string();
     key.truncate(KEY_DIGITS);
     key
 }
@@ -66,7 +68,8 @@ fn normalised_word(word: &str, after_scheme: bool) -> String {
 fn is_id(word: &str) -> bool {
     let digits = word.chars().filter(|c| *c != '-');
     let hex = word.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
-    hex && digits.clone().count() >= HEX_MIN && digits.clone().any(|c| c.is_ascii_digit())
+    hex && digits.clone().count() >= HEX_MIN
+        && digits.clone().any(|c| c.is_ascii_digit())
         && digits.clone().any(|c| c.is_ascii_alphabetic())
         || Uuid::parse_str(word).is_ok()
 }
@@ -74,7 +77,9 @@ fn is_id(word: &str) -> bool {
 /// An address in four parts, or a name with a number in its first part and dots: `db1.example.com`.
 fn is_host(word: &str) -> bool {
     let parts: Vec<&str> = word.split('.').collect();
-    let sound = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let sound = |part: &&str| {
+        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
     if parts.len() < 2 || !parts.iter().all(|part| sound(part)) {
         return false;
     }
@@ -82,7 +87,9 @@ fn is_host(word: &str) -> bool {
     if parts.iter().all(|part| number(part)) {
         return parts.len() == 4;
     }
-    let last_is_name = parts.last().is_some_and(|last| last.len() >= 2 && last.chars().all(|c| c.is_ascii_alphabetic()));
+    let last_is_name = parts
+        .last()
+        .is_some_and(|last| last.len() >= 2 && last.chars().all(|c| c.is_ascii_alphabetic()));
     last_is_name && parts[0].chars().any(|c| c.is_ascii_digit())
 }
 
@@ -124,7 +131,10 @@ mod tests {
                 "saga 7c2e1000-0000-4000-8000-00000000000f is not there.",
                 "saga <id> is not there.",
             ),
-            ("host-7 refused: 10.0.0.12:5432", "host-<n> refused: <host>:<n>"),
+            (
+                "host-7 refused: 10.0.0.12:5432",
+                "host-<n> refused: <host>:<n>",
+            ),
             ("https://db.example.com/a?b=3", "https://<host>/a?b=<n>"),
             ("cannot reach web12.example.com", "cannot reach <host>"),
             ("digest 9f86d081884c7d65 differs", "digest <id> differs"),

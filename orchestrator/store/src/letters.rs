@@ -13,9 +13,7 @@ use uuid::Uuid;
 use crate::read::{DeadLetterCursor, DeadLetterFilter};
 
 /// Where a dead letter stands.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LetterState {
     /// Nobody has done anything about it, or what was done did not help.
@@ -274,7 +272,11 @@ impl OperationRow {
         let of = self.in_stage;
         let sent = of.failed + of.resolved;
         let last = usize::from(self.stage) >= CANARY.len();
-        let enough = if last { sent >= CANARY[1] } else { of.is_settled() };
+        let enough = if last {
+            sent >= CANARY[1]
+        } else {
+            of.is_settled()
+        };
         enough && of.failed * 100 > sent * u64::from(self.stop_at)
     }
 
@@ -496,7 +498,10 @@ mod tests {
     fn more_than_the_share_of_a_stage_stops_it_and_refusals_say_nothing() {
         assert!(stage(0, 0, 1, 0).fails_too_often());
         assert!(!stage(0, 0, 0, 1).fails_too_often());
-        assert!(!stage(1, 8, 2, 0).fails_too_often(), "not more than a fifth");
+        assert!(
+            !stage(1, 8, 2, 0).fails_too_often(),
+            "not more than a fifth"
+        );
         assert!(stage(1, 7, 3, 0).fails_too_often());
         let mut on_its_way = stage(1, 0, 3, 0);
         on_its_way.in_stage.replayed = 10;

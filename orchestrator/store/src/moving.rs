@@ -6,8 +6,8 @@
 use baton_driver::{Batch, CommitError, Store, StoreError, SubscriptionChange, WorkItemRow};
 use baton_messages::Timestamp;
 
-use crate::postgres::PostgresStore;
 use crate::letters::Letters as _;
+use crate::postgres::PostgresStore;
 use crate::read::{DeadLetterFilter, PAGE_ROWS_MAX, SagaFilter};
 use crate::reader::Reader;
 use crate::sqlite::SqliteStore;

@@ -84,7 +84,10 @@ async fn goes_back_once_whoever_presses(setup: Setup) {
     let done: Vec<&Answer> = answers.iter().filter(|a| a.status == 200).collect();
     assert_eq!(done.len(), 1, "{answers:?}");
     assert_eq!(done[0].body["state"], "resolved", "{answers:?}");
-    assert!(answers.iter().all(|a| [200, 409].contains(&a.status)), "{answers:?}");
+    assert!(
+        answers.iter().all(|a| [200, 409].contains(&a.status)),
+        "{answers:?}"
+    );
 
     let message = back(&system).await;
     assert_eq!(message["payload"], BASE64.encode(BODY), "byte for byte");
@@ -97,9 +100,15 @@ async fn goes_back_once_whoever_presses(setup: Setup) {
     let mut names: Vec<&String> = headers.keys().filter(own).collect();
     names.sort();
     assert_eq!(names, ["baton-replay-of", "baton-replays", "n", "theirs"]);
-    assert_eq!((&headers["baton-replays"], &headers["n"]), (&json!(1), &json!(7)));
+    assert_eq!(
+        (&headers["baton-replays"], &headers["n"]),
+        (&json!(1), &json!(7))
+    );
     let resolved = one(&system, id(&letter)).await;
-    assert_eq!((&resolved["state"], &resolved["replays"]), (&json!("resolved"), &json!(1)));
+    assert_eq!(
+        (&resolved["state"], &resolved["replays"]),
+        (&json!("resolved"), &json!(1))
+    );
     assert_eq!(resolved["why"], "mended");
 
     // dead again, it is a letter of its own that knows how often it was sent
@@ -113,7 +122,10 @@ async fn goes_back_once_whoever_presses(setup: Setup) {
     assert_eq!(answer.body["state"], "resolved", "{answer:?}");
     let twice = post(&system, &path, again).await;
     assert_eq!(twice.body["duplicate"], true, "the same action: {twice:?}");
-    assert_eq!(back(&system).await["properties"]["headers"]["baton-replays"], 2);
+    assert_eq!(
+        back(&system).await["properties"]["headers"]["baton-replays"],
+        2
+    );
 
     // a queue that is not there takes nothing, and that is said
     rejected(&system).await;
@@ -126,8 +138,18 @@ async fn goes_back_once_whoever_presses(setup: Setup) {
     // two by its headers, one here
     let refused = post(&system, &format!("{}/replay", id(&third)), json!({})).await;
     assert_eq!(refused.status, 409, "{refused:?}");
-    assert!(refused.body["detail"].as_str().is_some_and(|d| d.contains("3 times")), "{refused:?}");
-    let silent = post(&system, &format!("{}/replay", id(&third)), json!({ "force": true })).await;
+    assert!(
+        refused.body["detail"]
+            .as_str()
+            .is_some_and(|d| d.contains("3 times")),
+        "{refused:?}"
+    );
+    let silent = post(
+        &system,
+        &format!("{}/replay", id(&third)),
+        json!({ "force": true }),
+    )
+    .await;
     assert_eq!(silent.status, 400, "force needs a reason: {silent:?}");
     let forced = json!({ "force": true, "reason": "asked for it" });
     let forced = post(&system, &format!("{}/replay", id(&third)), forced).await;
@@ -144,27 +166,39 @@ async fn on_postgres_a_message_of_others_goes_back_byte_for_byte_once_whoever_pr
     goes_back_once_whoever_presses(Setup::workers(0).postgres()).await;
 }
 
+/// A saga whose task was taken and given back so often that the next worker puts it aside.
+async fn poisoned(system: &mut System, definition: &str, name: &str) -> String {
+    let queue = "baton.task.default.test.effect@1";
+    let last = system.workers.len() - 1;
+    system.workers[last].kill9();
+    system.vhost.await_consumers(queue, 0, SOON).await;
+    let id = system.run(definition, name).await;
+    system.vhost.await_messages(queue, 1, 0, SOON).await;
+    for _ in 0..10 {
+        assert_eq!(system.vhost.peek(queue, 1).await.len(), 1);
+    }
+    system.add_worker(&[]);
+    id
+}
+
 /// One of two tasks that kill their workers belongs to a saga that parks, the other to one that takes back what it did.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_poisoned_task_is_tried_again_by_its_saga_or_refused_where_that_is_over() {
     let mut system = Setup::workers(1).start().await;
     system.await_served("test.effect@1").await;
-    let parks = Saga::named("parks").task("a", "test.effect@1", "", "on_error: park\n    timeout: 30s\n    ");
+    let parks = Saga::named("parks").task(
+        "a",
+        "test.effect@1",
+        "",
+        "on_error: park\n    timeout: 30s\n    ",
+    );
     let gives_up = Saga::named("gives-up").effect("a", "");
     system.apply(&[&parks, &gives_up]).await;
-    system.workers[0].kill9();
-    let queue = "baton.task.default.test.effect@1";
-    system.vhost.await_consumers(queue, 0, SOON).await;
-    let parked = system.run("parks", "p").await;
-    let over = system.run("gives-up", "g").await;
-    system.vhost.await_messages(queue, 2, 0, SOON).await;
-    for _ in 0..10 {
-        assert_eq!(system.vhost.peek(queue, 2).await.len(), 2);
-    }
-    system.add_worker(&[]);
-    let found = letters(&system, "kind=task@1", 2).await;
-    system.api.await_phase(&parked, "a", "parked").await;
+    let over = poisoned(&mut system, "gives-up", "g").await;
     system.api.await_status(&over, "compensated", SOON).await;
+    let parked = poisoned(&mut system, "parks", "p").await;
+    system.api.await_phase(&parked, "a", "parked").await;
+    let found = letters(&system, "kind=task@1", 2).await;
     let of = |saga: &str| {
         let letter = found.iter().find(|letter| letter["saga"] == saga);
         id(letter.expect("it speaks of its saga")).to_owned()
@@ -172,17 +206,35 @@ async fn a_poisoned_task_is_tried_again_by_its_saga_or_refused_where_that_is_ove
 
     let plan = post(&system, "replays", json!({ "dry_run": true })).await;
     let plan = &plan.body["plan"];
-    assert_eq!((&plan["found"], &plan["refused"]), (&json!(2), &json!(1)), "{plan}");
+    assert_eq!(
+        (&plan["found"], &plan["refused"]),
+        (&json!(2), &json!(1)),
+        "{plan}"
+    );
     assert_eq!(plan["routes"], json!({ "task": 1 }));
-    assert!(plan["why"][0]["why"].as_str().is_some_and(|why| why.contains("compensated")), "{plan}");
+    assert!(
+        plan["why"][0]["why"]
+            .as_str()
+            .is_some_and(|why| why.contains("compensated")),
+        "{plan}"
+    );
 
     let refused = system.cli().run(&["dead", "replay", &of(&over)]).await;
     assert_eq!(refused.code, 1, "{refused:?}");
-    assert!(refused.err.contains("its saga is compensated"), "{refused:?}");
+    assert!(
+        refused.err.contains("its saga is compensated"),
+        "{refused:?}"
+    );
     assert_eq!(one(&system, &of(&over)).await["state"], "dead");
-    let replayed = system.cli().run(&["dead", "replay", &of(&parked), "-m", "worker is mended"]).await;
+    let replayed = system
+        .cli()
+        .run(&["dead", "replay", &of(&parked), "-m", "worker is mended"])
+        .await;
     assert_eq!(replayed.code, 0, "{replayed:?}");
-    assert!(replayed.out.contains("tried again: attempt 2"), "{replayed:?}");
+    assert!(
+        replayed.out.contains("tried again: attempt 2"),
+        "{replayed:?}"
+    );
     system.api.await_status(&parked, "completed", SOON).await;
     let book = Book::of(&system.ledger).await;
     assert_eq!(book.not_done_once("p-a"), None);
@@ -222,13 +274,27 @@ async fn starts(system: &System, definition: &str, count: usize) {
 }
 
 async fn operation(system: &System, id: &str) -> Value {
-    system.api.get(&format!("/v1/dead-letters/operations/{id}")).await
+    system
+        .api
+        .get(&format!("/v1/dead-letters/operations/{id}"))
+        .await
 }
 
-async fn await_operation(system: &System, id: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+async fn await_operation(
+    system: &System,
+    id: &str,
+    what: &str,
+    is: impl Fn(&Value) -> bool,
+) -> Value {
+    let last = std::cell::RefCell::new(Value::Null);
     await_some(what, SOON, async || {
         let path = format!("/v1/dead-letters/operations/{id}");
         let answer = system.api.ask("GET", &path, "", None).await?;
+        if *last.borrow() != answer.body {
+            // shown only where the test fails
+            eprintln!("operation: {}", answer.body);
+            last.replace(answer.body.clone());
+        }
         (answer.status == 200 && is(&answer.body)).then_some(answer.body)
     })
     .await
@@ -237,7 +303,10 @@ async fn await_operation(system: &System, id: &str, what: &str, is: impl Fn(&Val
 async fn begun(system: &System, body: Value) -> String {
     let answer = post(system, "replays", body).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    answer.body["operation"]["id"].as_str().expect("an id").to_owned()
+    answer.body["operation"]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned()
 }
 
 async fn goes_on_after_death(setup: Setup) {
@@ -245,14 +314,29 @@ async fn goes_on_after_death(setup: Setup) {
     let mut system = setup.start().await;
     system.await_served("test.effect@1").await;
     starts(&system, "late-come", COUNT).await;
-    system.apply(&[&Saga::named("late-come").effect("a", "")]).await;
-    let id = begun(&system, json!({ "reason": "registered now", "rate": 100, "filter": { "kind": "start@1" } })).await;
+    system
+        .apply(&[&Saga::named("late-come").effect("a", "")])
+        .await;
+    let id = begun(
+        &system,
+        json!({ "reason": "registered now", "rate": 100, "filter": { "text": "late-come" } }),
+    )
+    .await;
     for share in [30, 90] {
-        await_operation(&system, &id, "some to be done", |now| now["resolved"].as_u64() > Some(share)).await;
+        await_operation(&system, &id, "some to be done", |now| {
+            now["resolved"].as_u64() > Some(share)
+        })
+        .await;
         system.orchestrator().kill9_and_start();
     }
     let done = await_operation(&system, &id, "all to be done", |now| now["state"] == "done").await;
-    for (name, n) in [("replayed", COUNT), ("resolved", COUNT), ("failed", 0), ("refused", 0), ("found", COUNT)] {
+    for (name, n) in [
+        ("replayed", COUNT),
+        ("resolved", COUNT),
+        ("failed", 0),
+        ("refused", 0),
+        ("found", COUNT),
+    ] {
         assert_eq!(done[name], n, "{name}: {done}");
     }
     // whoever keeps the book of what was done knows nothing of letters
@@ -285,39 +369,71 @@ async fn a_replay_that_fails_again_stops_by_itself_and_is_steered() {
     const COUNT: usize = 30;
     let system = Setup::workers(0).start().await;
     starts(&system, "never-come", COUNT).await;
-    let ran = system.cli().run(&["dead", "replay", "--kind", "start@1", "-y", "-m", "try"]).await;
+    let ran = system
+        .cli()
+        .run(&["dead", "replay", "--kind", "start@1", "-y", "-m", "try"])
+        .await;
     assert_eq!(ran.code, 1, "{ran:?}");
-    assert!(ran.out.contains("30 dead letters fit") && ran.out.contains("stopped: 1 of 1"), "{ran:?}");
+    assert!(
+        ran.out.contains("30 dead letters fit") && ran.out.contains("stopped: 1 of 1"),
+        "{ran:?}"
+    );
     let list = system.api.get("/v1/dead-letters/operations").await;
-    let id = list["operations"][0]["id"].as_str().expect("an id").to_owned();
+    let id = list["operations"][0]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     let now = operation(&system, &id).await;
-    assert_eq!((&now["replayed"], &now["failed"], &now["state"]), (&json!(1), &json!(1), &json!("stopped")));
+    assert_eq!(
+        (&now["replayed"], &now["failed"], &now["state"]),
+        (&json!(1), &json!(1), &json!("stopped"))
+    );
 
-    let steered = async |what: &str| post(&system, &format!("operations/{id}/{what}"), json!({})).await;
+    let steered =
+        async |what: &str| post(&system, &format!("operations/{id}/{what}"), json!({})).await;
     assert_eq!(steered("pause").await.status, 409, "it does not run");
     assert_eq!(steered("resume").await.status, 200);
-    let now = await_operation(&system, &id, "it to stop again", |now| now["state"] == "stopped" && now["replayed"] == 2).await;
+    let now = await_operation(&system, &id, "it to stop again", |now| {
+        now["state"] == "stopped" && now["replayed"] == 2
+    })
+    .await;
     assert_eq!(now["failed"], 2, "a canary of one again: {now}");
     assert_eq!(steered("cancel").await.body["state"], "cancelled");
     assert_eq!(steered("resume").await.status, 409, "it has ended");
 
     let slow = json!({ "reason": "slowly", "rate": 2, "stop_at": 100, "filter": { "text": "never-come" } });
     let id = begun(&system, slow).await;
-    await_operation(&system, &id, "some to be done", |now| now["replayed"].as_u64() > Some(2)).await;
-    let steered = async |what: &str| post(&system, &format!("operations/{id}/{what}"), json!({})).await;
+    await_operation(&system, &id, "some to be done", |now| {
+        now["replayed"].as_u64() > Some(2)
+    })
+    .await;
+    let steered =
+        async |what: &str| post(&system, &format!("operations/{id}/{what}"), json!({})).await;
     assert_eq!(steered("pause").await.body["state"], "paused");
     let paused = await_operation(&system, &id, "what set out to end", |now| {
-        let sum = |names: [&str; 3]| names.iter().filter_map(|name| now[*name].as_u64()).sum::<u64>();
+        let sum = |names: [&str; 3]| {
+            names
+                .iter()
+                .filter_map(|name| now[*name].as_u64())
+                .sum::<u64>()
+        };
         Some(sum(["resolved", "failed", "refused"])) == now["replayed"].as_u64()
     })
     .await;
     assert!(paused["replayed"].as_u64() < Some(COUNT as u64), "{paused}");
     assert_eq!(steered("resume").await.body["state"], "running");
     let before = paused["replayed"].as_u64();
-    await_operation(&system, &id, "it to go on", |now| now["replayed"].as_u64() > before).await;
+    await_operation(&system, &id, "it to go on", |now| {
+        now["replayed"].as_u64() > before
+    })
+    .await;
     assert_eq!(steered("cancel").await.body["state"], "cancelled");
     let dead = letters(&system, "state=dead", COUNT).await;
-    assert!(dead.iter().any(|letter| letter["replays"] == 1 && letter["outcome"].is_string()), "{dead:?}");
+    assert!(
+        dead.iter()
+            .any(|letter| letter["replays"] == 1 && letter["outcome"].is_string()),
+        "{dead:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -327,16 +443,34 @@ async fn letters_are_grouped_noted_discarded_and_restored() {
         let body = format!("{{\"finished@9{n}\": {{}}}}");
         let body = if n == 2 { "no {JSON".to_owned() } else { body };
         let properties = json!({ "message_id": format!("m{n}") });
-        assert!(system.vhost.publish("baton.inbox", "00", properties, &body).await);
+        assert!(
+            system
+                .vhost
+                .publish("baton.inbox", "00", properties, &body)
+                .await
+        );
     }
     for n in 0..4 {
         let body = "no {JSON of another line".repeat(n + 1);
-        assert!(system.vhost.publish("baton.inbox", "00", json!({ "message_id": format!("n{n}") }), &body).await);
+        assert!(
+            system
+                .vhost
+                .publish(
+                    "baton.inbox",
+                    "00",
+                    json!({ "message_id": format!("n{n}") }),
+                    &body
+                )
+                .await
+        );
     }
     let all = letters(&system, "state=dead", 7).await;
     let groups = system.api.get("/v1/dead-letters/groups").await;
     let groups = groups["groups"].as_array().expect("groups");
-    assert_eq!(groups[0]["dead"], 5, "one cause, however long the body: {groups:?}");
+    assert_eq!(
+        groups[0]["dead"], 5,
+        "one cause, however long the body: {groups:?}"
+    );
     assert_eq!(groups[0]["reason"], "undecodable");
     let key = groups[0]["group"].as_str().expect("a key");
     let cli = system.cli();
@@ -344,26 +478,64 @@ async fn letters_are_grouped_noted_discarded_and_restored() {
     assert!(shown.out.contains(key), "{shown:?}");
 
     let first = id(&all[0]).to_owned();
-    assert_eq!(cli.run(&["dead", "note", &first, "-m", "seen by ann"]).await.code, 0);
-    assert_eq!(cli.run(&["dead", "discard", &first, "-m", "a test"]).await.out.trim(), "discarded");
+    assert_eq!(
+        cli.run(&["dead", "note", &first, "-m", "seen by ann"])
+            .await
+            .code,
+        0
+    );
+    assert_eq!(
+        cli.run(&["dead", "discard", &first, "-m", "a test"])
+            .await
+            .out
+            .trim(),
+        "discarded"
+    );
     let shown = cli.run(&["dead", "show", &first]).await;
-    assert!(shown.out.contains("seen by ann") && shown.out.contains("discarded"), "{shown:?}");
+    assert!(
+        shown.out.contains("seen by ann") && shown.out.contains("discarded"),
+        "{shown:?}"
+    );
     let refused = post(&system, &format!("{first}/replay"), json!({})).await;
     assert_eq!(refused.status, 409, "{refused:?}");
-    assert!(refused.body["detail"].as_str().is_some_and(|d| d.contains("restore")), "{refused:?}");
+    assert!(
+        refused.body["detail"]
+            .as_str()
+            .is_some_and(|d| d.contains("restore")),
+        "{refused:?}"
+    );
     assert_eq!(letters(&system, "state=discarded", 1).await.len(), 1);
-    assert_eq!(cli.run(&["dead", "restore", &first]).await.out.trim(), "dead");
-    let many = cli.run(&["dead", "discard", "--group", key, "-m", "noise", "-y"]).await;
+    assert_eq!(
+        cli.run(&["dead", "restore", &first]).await.out.trim(),
+        "dead"
+    );
+    let many = cli
+        .run(&["dead", "discard", "--group", key, "-m", "noise", "-y"])
+        .await;
     assert!(many.out.contains("5 of 5 discarded"), "{many:?}");
     let left = letters(&system, "state=dead", 2).await;
     assert_eq!(left.len(), 2, "{left:?}");
 
     // a report of a version nobody here reads fails again, and says so
     let answer = post(&system, &format!("{}/replay", id(&left[0])), json!({})).await;
-    assert_eq!((&answer.body["state"], &answer.body["replays"]), (&json!("dead"), &json!(1)), "{answer:?}");
+    assert_eq!(
+        (&answer.body["state"], &answer.body["replays"]),
+        (&json!("dead"), &json!(1)),
+        "{answer:?}"
+    );
     let outcome = answer.body["outcome"].as_str().unwrap_or_default();
-    assert!(outcome.contains("still cannot be used (unknown-kind)"), "{answer:?}");
-    let metrics = system.api.ask("GET", "/metrics", "", None).await.expect("it answers");
+    assert!(
+        outcome.contains("still cannot be used (unknown-kind)"),
+        "{answer:?}"
+    );
+    let metrics = system
+        .api
+        .ask("GET", "/metrics", "", None)
+        .await
+        .expect("it answers");
     let metrics = metrics.body.as_str().unwrap_or_default().to_owned();
-    assert!(metrics.contains("baton_orchestrator_dead_letters_by_state{state=\"discarded\"} 5"), "{metrics}");
+    assert!(
+        metrics.contains("baton_orchestrator_dead_letters_by_state{state=\"discarded\"} 5"),
+        "{metrics}"
+    );
 }

@@ -107,7 +107,13 @@ pub(crate) struct DeadReplay {
     #[command(flatten)]
     pub(crate) filter: DeadFilter,
     /// Why, for whoever reads it later
-    #[arg(long, short = 'm', value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        short = 'm',
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) message: String,
     /// Also what was replayed three times already, or had expired
     #[arg(long)]
@@ -150,7 +156,13 @@ pub(crate) struct DeadOne {
     #[arg(value_name = "ID")]
     pub(crate) id: String,
     /// Why, for whoever reads it later
-    #[arg(long, short = 'm', value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        short = 'm',
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) message: String,
 }
 
@@ -190,7 +202,13 @@ pub(crate) struct DeadOp {
     #[arg(value_name = "ID")]
     pub(crate) id: String,
     /// Why, for whoever reads it later
-    #[arg(long, short = 'm', value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        short = 'm',
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) message: String,
 }
 

@@ -62,7 +62,9 @@ pub(crate) async fn replay(
     }
     if let Some(id) = &asked.id {
         if asked.dry_run {
-            return Err(CliError::usage("--dry-run is for many; one says at once what came of it"));
+            return Err(CliError::usage(
+                "--dry-run is for many; one says at once what came of it",
+            ));
         }
         return act(client, id, "replay", body, out).await;
     }
@@ -169,18 +171,30 @@ pub(crate) async fn discard(
     let filter = body_filter(client, &asked.filter).await?;
     one_or_many(asked.id.as_deref(), &filter)?;
     if let Some(id) = &asked.id {
-        return act(client, id, "discard", json!({ "reason": asked.message }), out).await;
+        return act(
+            client,
+            id,
+            "discard",
+            json!({ "reason": asked.message }),
+            out,
+        )
+        .await;
     }
     if !out.agreed("discard all that fit?", asked.yes)? {
         out.note("nothing was done");
         return Ok(Exit::Error);
     }
     let body = json!({ "filter": filter, "reason": asked.message });
-    let answer = client.post("/v1/dead-letters/discards", &body, None).await?;
+    let answer = client
+        .post("/v1/dead-letters/discards", &body, None)
+        .await?;
     if out.wants_json() {
         out.value(&answer);
     } else {
-        out.line(format!("{} of {} discarded", answer["discarded"], answer["found"]));
+        out.line(format!(
+            "{} of {} discarded",
+            answer["discarded"], answer["found"]
+        ));
     }
     Ok(Exit::Ok)
 }
@@ -190,16 +204,21 @@ pub(crate) async fn restore(
     one: &DeadOne,
     out: &mut Out,
 ) -> Result<Exit, CliError> {
-    act(client, &one.id, "restore", json!({ "reason": one.message }), out).await
+    act(
+        client,
+        &one.id,
+        "restore",
+        json!({ "reason": one.message }),
+        out,
+    )
+    .await
 }
 
-pub(crate) async fn note(
-    client: &Client,
-    one: &DeadNote,
-    out: &mut Out,
-) -> Result<Exit, CliError> {
+pub(crate) async fn note(client: &Client, one: &DeadNote, out: &mut Out) -> Result<Exit, CliError> {
     let path = letter_path(&one.id, "note");
-    let answer = client.post(&path, &json!({ "note": one.message }), None).await?;
+    let answer = client
+        .post(&path, &json!({ "note": one.message }), None)
+        .await?;
     told(&answer, out);
     Ok(Exit::Ok)
 }

@@ -95,7 +95,8 @@ pub(crate) fn plan(plan: &Value) -> Vec<Line> {
     let (found, looked_at) = (number(plan, "found"), number(plan, "looked_at"));
     let mut lines = vec![Line::of(format!("{found} dead letters fit"), Tone::Strong)];
     if looked_at < found {
-        let words = format!("looked at {looked_at} of them, newest first; the rest may be otherwise");
+        let words =
+            format!("looked at {looked_at} of them, newest first; the rest may be otherwise");
         lines.push(Line::faint(words));
     }
     let said = |route: &str| match route {

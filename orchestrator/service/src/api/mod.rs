@@ -79,9 +79,9 @@ pub(crate) struct Me {
 }
 
 pub(crate) use definitions::Known;
+pub(crate) use events::message as event_message;
 pub(crate) use live::Streams;
 pub(crate) use probes::{Counted, standing_by};
-pub(crate) use events::message as event_message;
 pub(crate) use seen::{Watched, folded};
 pub(crate) use top::LastTop;
 

@@ -50,17 +50,73 @@ const MOVES_MANY: &[u16] = &[409, 422, 503];
 pub(super) fn routes(routes: Routes) -> Routes {
     let says = |id, summary, problems| says(id, "people", summary, problems);
     let routes = routes
-        .api_route("/dead-letters/{id}/replay", post_with(replay, says("replayDeadLetter", "Send a dead letter back to work.", MOVES)))
-        .api_route("/dead-letters/{id}/discard", post_with(discard, says("discardDeadLetter", "Say that a dead letter is not wanted.", MOVES)))
-        .api_route("/dead-letters/{id}/restore", post_with(restore, says("restoreDeadLetter", "Say that a discarded letter is wanted after all.", MOVES)))
-        .api_route("/dead-letters/{id}/note", post_with(note, says("noteDeadLetter", "Note something on a dead letter, in place of what was noted before.", MOVES)));
+        .api_route(
+            "/dead-letters/{id}/replay",
+            post_with(
+                replay,
+                says(
+                    "replayDeadLetter",
+                    "Send a dead letter back to work.",
+                    MOVES,
+                ),
+            ),
+        )
+        .api_route(
+            "/dead-letters/{id}/discard",
+            post_with(
+                discard,
+                says(
+                    "discardDeadLetter",
+                    "Say that a dead letter is not wanted.",
+                    MOVES,
+                ),
+            ),
+        )
+        .api_route(
+            "/dead-letters/{id}/restore",
+            post_with(
+                restore,
+                says(
+                    "restoreDeadLetter",
+                    "Say that a discarded letter is wanted after all.",
+                    MOVES,
+                ),
+            ),
+        )
+        .api_route(
+            "/dead-letters/{id}/note",
+            post_with(
+                note,
+                says(
+                    "noteDeadLetter",
+                    "Note something on a dead letter, in place of what was noted before.",
+                    MOVES,
+                ),
+            ),
+        );
     let routes = routes
         .api_route("/dead-letters/groups", get_with(groups, says("listDeadLetterGroups", "Groups of letters of one cause that are dead, largest first.", READS)))
         .api_route("/dead-letters/replays", post_with(replay_many, says("replayDeadLetters", "Replay many dead letters, as an operation that survives a crash; or, with `dry_run`, say what it would do.", MOVES_MANY)))
         .api_route("/dead-letters/discards", post_with(discard_many, says("discardDeadLetters", "Say that many dead letters are not wanted: at most 1,000 at once.", MOVES_MANY)));
     let routes = routes
-        .api_route("/dead-letters/operations", get_with(operations, says("listDeadLetterOperations", "Replays of many dead letters, newest first.", READS)))
-        .api_route("/dead-letters/operations/{id}", get_with(operation, says("getDeadLetterOperation", "One replay of many.", READS_ONE)));
+        .api_route(
+            "/dead-letters/operations",
+            get_with(
+                operations,
+                says(
+                    "listDeadLetterOperations",
+                    "Replays of many dead letters, newest first.",
+                    READS,
+                ),
+            ),
+        )
+        .api_route(
+            "/dead-letters/operations/{id}",
+            get_with(
+                operation,
+                says("getDeadLetterOperation", "One replay of many.", READS_ONE),
+            ),
+        );
     routes
         .api_route("/dead-letters/operations/{id}/pause", post_with(pause, says("pauseDeadLetterOperation", "Stop a replay of many for a while.", MOVES)))
         .api_route("/dead-letters/operations/{id}/resume", post_with(resume, says("resumeDeadLetterOperation", "Have a replay of many go on; one that stopped by itself begins with a canary again.", MOVES)))
@@ -150,9 +206,8 @@ fn text(what: &str, text: &str, needed: bool) -> Answer<String> {
 fn target(to: Option<&str>) -> Answer<Option<Target>> {
     let Some(to) = to else { return Ok(None) };
     let parts = to.split_once('/');
-    let (exchange, key) = parts.ok_or_else(|| {
-        Problem::bad_request("`to` is written exchange/key, or /queue")
-    })?;
+    let (exchange, key) =
+        parts.ok_or_else(|| Problem::bad_request("`to` is written exchange/key, or /queue"))?;
     let (exchange, key) = (exchange.to_owned(), key.to_owned());
     Ok(Some(Target { exchange, key }))
 }
@@ -245,7 +300,12 @@ pub(crate) async fn replay(
         force: asked.force,
         target: target(asked.to.as_deref())?,
     };
-    let mover = mover(&caller, asked.id, asked.by.as_deref(), orders.reason.clone());
+    let mover = mover(
+        &caller,
+        asked.id,
+        asked.by.as_deref(),
+        orders.reason.clone(),
+    );
     if row.now.state == LetterState::Dead && row.now.action != Some(mover.action) {
         let foreseen = api.replay.foresee(&row, &orders).await;
         if let Err(crate::replay::Never::Refused(why)) =
@@ -501,7 +561,9 @@ impl From<OperationRow> for Operation {
             rate: row.rate,
             stop_at: row.stop_at,
             force: row.force,
-            to: row.target.map(|(exchange, key)| format!("{exchange}/{key}")),
+            to: row
+                .target
+                .map(|(exchange, key)| format!("{exchange}/{key}")),
             found: row.found,
             stage: row.stage,
             replayed,
@@ -619,7 +681,9 @@ pub(crate) async fn discard_many(
             StatusCode::UNPROCESSABLE_ENTITY,
             "too-many",
             "Too many at once",
-            format!("{found} letters fit, and at most {DISCARDS_MAX} are discarded at once; narrow it, by `since` and `until` or by `group`, and repeat it"),
+            format!(
+                "{found} letters fit, and at most {DISCARDS_MAX} are discarded at once; narrow it, by `since` and `until` or by `group`, and repeat it"
+            ),
         ));
     }
     let mover = mover(&caller, None, asked.by.as_deref(), why);

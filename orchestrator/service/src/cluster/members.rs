@@ -13,13 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::router::{LEADER, Router};
 use super::seat::Seats;
-use crate::replay::Replay;
 use crate::access::Access;
 use crate::chain::chain;
 use crate::changes::Changes;
 use crate::dead_letters::Desk;
 use crate::health::Health;
 use crate::hot::HotError;
+use crate::replay::Replay;
 use crate::service::ServiceError;
 use crate::triggers;
 use crate::types::Types;

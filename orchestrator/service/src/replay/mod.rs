@@ -32,9 +32,9 @@ use crate::clock;
 use crate::cluster::{NotTaken, Router};
 use crate::decode::{self, Unusable};
 pub(crate) use plan::Plan;
-pub(crate) use route::Target;
 pub(crate) use route::Never;
 use route::Route;
+pub(crate) use route::Target;
 
 /// How long the loop may take over one input.
 const DECIDE_WAIT: Duration = Duration::from_secs(10);
@@ -217,7 +217,10 @@ impl Replay {
             Ok(Route::Raw(target)) => {
                 let raw = raw::message(letter, &target, replays);
                 let sent = self.bus.publisher().publish_raw(raw).await;
-                Ok(published(&sent, &format!("exchange {:?} under key {:?}", target.exchange, target.key)))
+                Ok(published(
+                    &sent,
+                    &format!("exchange {:?} under key {:?}", target.exchange, target.key),
+                ))
             }
         }
     }
@@ -251,7 +254,10 @@ impl Replay {
             id: action_id(row),
             by: orders.by.clone(),
             role: Role::Operator,
-            reason: format!("dead letter {} is replayed: {}", row.letter.id, orders.reason),
+            reason: format!(
+                "dead letter {} is replayed: {}",
+                row.letter.id, orders.reason
+            ),
             seen: Some(seen),
         };
         let step = of.step.clone();
@@ -262,9 +268,7 @@ impl Replay {
                 of.step, of.saga
             )),
             Verdict::Ignored { why } => Came::refused(why),
-            Verdict::Refused(refusal) => {
-                Came::refused(why.unwrap_or_else(|| refusal.to_string()))
-            }
+            Verdict::Refused(refusal) => Came::refused(why.unwrap_or_else(|| refusal.to_string())),
         })
     }
 

@@ -59,7 +59,10 @@ impl Replay {
         let mut reasons: BTreeMap<String, WhyNot> = BTreeMap::new();
         let (mut after, mut looked_at) = (None, 0);
         while looked_at < LOOKED_AT_MAX {
-            let page = self.reader.dead_letters(filter.clone(), after, PAGE).await?;
+            let page = self
+                .reader
+                .dead_letters(filter.clone(), after, PAGE)
+                .await?;
             for row in &page.rows {
                 looked_at += 1;
                 let why = match self.foresee(row, orders).await? {

@@ -139,10 +139,24 @@ mod tests {
         assert_eq!(raw.properties.content_type.as_deref(), Some("text/x"));
         assert_eq!(raw.properties.priority, Some(3));
         assert_eq!(raw.properties.timestamp, Some(7));
-        assert_eq!((raw.properties.expiration, raw.properties.user_id), (None, None));
+        assert_eq!(
+            (raw.properties.expiration, raw.properties.user_id),
+            (None, None)
+        );
         let names: Vec<&str> = raw.headers.keys().map(String::as_str).collect();
         let own = [
-            "at", "baton-replay-of", "baton-replays", "bytes", "cash", "f", "list", "mine", "n", "none", "on", "table",
+            "at",
+            "baton-replay-of",
+            "baton-replays",
+            "bytes",
+            "cash",
+            "f",
+            "list",
+            "mine",
+            "n",
+            "none",
+            "on",
+            "table",
         ];
         assert_eq!(names, own);
         assert_eq!(raw.headers["baton-replays"], HeaderValue::I64(2));

@@ -43,7 +43,9 @@ impl Route {
         match self {
             Self::Task(_) => "task",
             Self::Inputs(inputs, _) => {
-                let starts = inputs.iter().any(|(_, input)| matches!(**input, Input::Start(_)));
+                let starts = inputs
+                    .iter()
+                    .any(|(_, input)| matches!(**input, Input::Start(_)));
                 if starts { "start" } else { "report" }
             }
             Self::Event(_) => "event",
@@ -69,7 +71,11 @@ impl Never {
 
 impl From<Unusable> for Never {
     fn from(why: Unusable) -> Self {
-        Self::Unreadable(format!("it still cannot be used ({}): {}", why.reason.as_str(), why.error))
+        Self::Unreadable(format!(
+            "it still cannot be used ({}): {}",
+            why.reason.as_str(),
+            why.error
+        ))
     }
 }
 
@@ -122,11 +128,16 @@ pub(crate) fn route(letter: &DeadLetterRow, to: Option<&Target>) -> Result<Route
 }
 
 fn has_kind(letter: &DeadLetterRow, start: &str) -> bool {
-    letter.kind.as_deref().is_some_and(|kind| kind.starts_with(start))
+    letter
+        .kind
+        .as_deref()
+        .is_some_and(|kind| kind.starts_with(start))
 }
 
 fn is_task(letter: &DeadLetterRow) -> bool {
-    has_kind(letter, "task@") || letter.exchange == topology::TASKS || letter.queue.starts_with("baton.task.")
+    has_kind(letter, "task@")
+        || letter.exchange == topology::TASKS
+        || letter.queue.starts_with("baton.task.")
 }
 
 fn is_of_inbox(letter: &DeadLetterRow) -> bool {
@@ -136,7 +147,9 @@ fn is_of_inbox(letter: &DeadLetterRow) -> bool {
 }
 
 fn is_event(letter: &DeadLetterRow) -> bool {
-    has_kind(letter, "cloudevent@") || letter.exchange == topology::EVENTS || letter.queue == topology::TRIGGERS
+    has_kind(letter, "cloudevent@")
+        || letter.exchange == topology::EVENTS
+        || letter.queue == topology::TRIGGERS
 }
 
 fn task(letter: &DeadLetterRow) -> Result<Route, Never> {
@@ -189,7 +202,8 @@ fn foreign(letter: &DeadLetterRow, to: Option<&Target>) -> Result<Route, Never> 
         )));
     }
     let exchange = letter.exchange.clone();
-    let parked = header(letter, EXCHANGE_HEADER).is_string() || header(letter, KEY_HEADER).is_string();
+    let parked =
+        header(letter, EXCHANGE_HEADER).is_string() || header(letter, KEY_HEADER).is_string();
     let key_at_death = death(letter)
         .filter(|_| !parked)
         .and_then(|death| death["routing-keys"][0].as_str());
@@ -207,25 +221,35 @@ fn foreign(letter: &DeadLetterRow, to: Option<&Target>) -> Result<Route, Never> 
 pub(crate) fn retry(of: &AttemptRef, state: &SagaState) -> Result<(Seen, u32), String> {
     let step = &of.step;
     if !state.active() {
-        return Err(format!("its saga is {}: nothing of it is done any more", state.status.as_str()));
+        return Err(format!(
+            "its saga is {}: nothing of it is done any more",
+            state.status.as_str()
+        ));
     }
     let Some(now) = state.step(step) else {
         return Err(format!("its saga has no step {step}"));
     };
     let phase = word(now.phase);
     if now.round != of.round {
-        return Err(format!("step {step} was begun anew since: it is {phase}, in round {}", now.round));
+        return Err(format!(
+            "step {step} was begun anew since: it is {phase}, in round {}",
+            now.round
+        ));
     }
     let last = now.last_attempt(of.direction);
     if last > of.attempt {
-        return Err(format!("step {step} was tried again since: attempt {last} of it is {phase}"));
+        return Err(format!(
+            "step {step} was tried again since: attempt {last} of it is {phase}"
+        ));
     }
     let sent = now
         .attempts
         .iter()
         .filter(|attempt| attempt.direction == of.direction && attempt.number == of.attempt);
     if sent.map(|attempt| attempt.dispatch).max() > Some(of.dispatch) {
-        return Err(format!("attempt {last} of step {step} was sent again since, and is {phase}"));
+        return Err(format!(
+            "attempt {last} of step {step} was sent again since, and is {phase}"
+        ));
     }
     let waits = match of.direction {
         Direction::Do => matches!(now.phase, Phase::Parked | Phase::Backoff),
@@ -237,7 +261,9 @@ pub(crate) fn retry(of: &AttemptRef, state: &SagaState) -> Result<(Seen, u32), S
         }
     };
     if !waits {
-        return Err(format!("step {step} is {phase}: nobody waits for another attempt of it"));
+        return Err(format!(
+            "step {step} is {phase}: nobody waits for another attempt of it"
+        ));
     }
     let seen = Seen {
         phase: now.phase,
@@ -307,7 +333,9 @@ pub(super) mod tests {
     const TASK_REF: &str = r#"{"saga":"00000000-0000-0000-0000-000000000002","step":"a","direction":"do","round":1,"attempt":1,"dispatch":1}"#;
 
     fn started() -> String {
-        format!(r#"{{"started@1":{{"of":{TASK_REF},"run":"00000000-0000-0000-0000-000000000001","worker":"w","at":1}}}}"#)
+        format!(
+            r#"{{"started@1":{{"of":{TASK_REF},"run":"00000000-0000-0000-0000-000000000001","worker":"w","at":1}}}}"#
+        )
     }
 
     #[test]
@@ -318,20 +346,35 @@ pub(super) mod tests {
         let mut dead_lettered = letter(Some("theirs"), b"x");
         dead_lettered.key = "the dead-letter key".to_owned();
         dead_lettered.properties = json!({ "headers": { "x-death": [{ "queue": "orders.in", "exchange": "orders", "routing-keys": ["first"], "reason": "rejected" }] } });
-        assert_eq!(route(&dead_lettered, None), Ok(Route::Raw(to("orders", "first"))));
+        assert_eq!(
+            route(&dead_lettered, None),
+            Ok(Route::Raw(to("orders", "first")))
+        );
         // one that was parked by a program of ours says so itself
         dead_lettered.properties["headers"]["baton-dead-key"] = json!("the dead-letter key");
-        assert_eq!(route(&dead_lettered, None), Ok(Route::Raw(to("orders", "the dead-letter key"))));
+        assert_eq!(
+            route(&dead_lettered, None),
+            Ok(Route::Raw(to("orders", "the dead-letter key")))
+        );
     }
 
     #[test]
     fn what_does_not_say_where_it_belongs_is_refused_until_somebody_says() {
         for exchange in ["baton.dead", "baton.unroutable"] {
-            let of = DeadLetterRow { exchange: exchange.to_owned(), ..letter(None, b"x") };
-            assert!(refused(route(&of, None)).contains("say where"), "{exchange}");
+            let of = DeadLetterRow {
+                exchange: exchange.to_owned(),
+                ..letter(None, b"x")
+            };
+            assert!(
+                refused(route(&of, None)).contains("say where"),
+                "{exchange}"
+            );
             assert!(route(&of, Some(&to("a", "b"))).is_ok());
         }
-        let of = DeadLetterRow { exchange: "baton.fleet".to_owned(), ..letter(Some("heartbeat@1"), b"{}") };
+        let of = DeadLetterRow {
+            exchange: "baton.fleet".to_owned(),
+            ..letter(Some("heartbeat@1"), b"{}")
+        };
         assert!(refused(route(&of, None)).contains("of its moment"));
     }
 
@@ -340,11 +383,23 @@ pub(super) mod tests {
         for of in [
             letter(Some("task@1"), b"no {JSON"),
             letter(Some("task@2"), b"{}"),
-            DeadLetterRow { queue: "baton.task.default.a.b@1".to_owned(), ..letter(None, b"{}") },
-            DeadLetterRow { exchange: "baton.tasks".to_owned(), ..letter(None, b"{}") },
+            DeadLetterRow {
+                queue: "baton.task.default.a.b@1".to_owned(),
+                ..letter(None, b"{}")
+            },
+            DeadLetterRow {
+                exchange: "baton.tasks".to_owned(),
+                ..letter(None, b"{}")
+            },
         ] {
-            assert!(refused(route(&of, None)).contains("never sent again"), "{of:?}");
-            assert!(refused(route(&of, Some(&to("a", "b")))).contains("Baton's own"), "{of:?}");
+            assert!(
+                refused(route(&of, None)).contains("never sent again"),
+                "{of:?}"
+            );
+            assert!(
+                refused(route(&of, Some(&to("a", "b")))).contains("Baton's own"),
+                "{of:?}"
+            );
         }
     }
 
@@ -354,16 +409,30 @@ pub(super) mod tests {
         let routed = route(&report, None).unwrap();
         assert_eq!(routed.as_str(), "report");
         assert!(matches!(routed, Route::Inputs(inputs, None) if inputs.len() == 1));
-        let nameless = DeadLetterRow { queue: "baton.inbox.03".to_owned(), ..letter(None, started().as_bytes()) };
+        let nameless = DeadLetterRow {
+            queue: "baton.inbox.03".to_owned(),
+            ..letter(None, started().as_bytes())
+        };
         assert!(matches!(route(&nameless, None), Ok(Route::Inputs(..))));
-        for body in ["no {JSON".to_owned(), started().replace("started@1", "started@9")] {
-            let of = DeadLetterRow { body: body.into_bytes(), ..nameless.clone() };
+        for body in [
+            "no {JSON".to_owned(),
+            started().replace("started@1", "started@9"),
+        ] {
+            let of = DeadLetterRow {
+                body: body.into_bytes(),
+                ..nameless.clone()
+            };
             assert!(matches!(route(&of, None), Err(Never::Unreadable(_))));
         }
         let mut newer = report;
         newer.properties = json!({ "headers": { "baton-version": 99 } });
-        assert!(matches!(route(&newer, None), Err(Never::Unreadable(why)) if why.contains("unknown-kind")));
-        let marker = letter(Some("marker@1"), br#"{"marker@1":{"from":"me","number":7}}"#);
+        assert!(
+            matches!(route(&newer, None), Err(Never::Unreadable(why)) if why.contains("unknown-kind"))
+        );
+        let marker = letter(
+            Some("marker@1"),
+            br#"{"marker@1":{"from":"me","number":7}}"#,
+        );
         assert!(refused(route(&marker, None)).contains("marker"));
     }
 
@@ -379,7 +448,9 @@ pub(super) mod tests {
         let body = br#"{"specversion":"1.0","id":"1","source":"/s","type":"a.b","data":1}"#;
         let mut of = letter(Some("cloudevent@1"), body);
         of.properties = json!({ "content_type": "application/cloudevents+json", "headers": {} });
-        let Ok(Route::Event(event)) = route(&of, None) else { panic!("it is an event") };
+        let Ok(Route::Event(event)) = route(&of, None) else {
+            panic!("it is an event")
+        };
         assert_eq!((event.source.as_str(), event.kind.as_str()), ("/s", "a.b"));
         let mut binary = letter(None, b"1");
         binary.exchange = "baton.events".to_owned();
@@ -398,7 +469,10 @@ pub(super) mod tests {
         assert!(held_back(&of, replays(&of, 3)).is_some());
         of.properties = json!({ "headers": { "baton-replays": 2 } });
         assert_eq!(replays(&of, 1), 3);
-        assert!(held_back(&of, replays(&of, 1)).is_some(), "it died again and again");
+        assert!(
+            held_back(&of, replays(&of, 1)).is_some(),
+            "it died again and again"
+        );
         of.properties = json!({ "headers": { "x-death": [{ "reason": "expired" }] } });
         assert!(held_back(&of, 0).is_some_and(|why| why.contains("time to live")));
     }

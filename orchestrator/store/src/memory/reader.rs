@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use super::MemoryStore;
 use super::tables::Tables;
-use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, LetterGroup, Page, SagaCursor, SagaFilter, SagaLog,
-    Unserved, WorkItemCursor, WorkItemView, page, page_rows,
-};
 use crate::letters::{LetterRow, LetterState, OperationRow};
+use crate::read::{
+    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, LetterGroup, Page, SagaCursor,
+    SagaFilter, SagaLog, Unserved, WorkItemCursor, WorkItemView, page, page_rows,
+};
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
 

@@ -13,8 +13,8 @@ use super::open::failed;
 use super::options::Target;
 use super::ownership::{self, Taken, lease};
 use super::{
-    PostgresError, PostgresLetters, PostgresOptions, PostgresReader, PostgresStore, PostgresSuspects,
-    PostgresTokens, PostgresTriggers, WRITERS, migrate_on,
+    PostgresError, PostgresLetters, PostgresOptions, PostgresReader, PostgresStore,
+    PostgresSuspects, PostgresTokens, PostgresTriggers, WRITERS, migrate_on,
 };
 use crate::Partition;
 use crate::cluster::{Layout, Member, Owned, PARTITIONS_MAX, View};

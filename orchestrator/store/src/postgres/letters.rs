@@ -25,7 +25,8 @@ const MOVE: &str = "UPDATE dead_letters SET state = $3, replays = replays + $4, 
     operation = NULL, outcome = NULL WHERE id = $1 AND state = $2 RETURNING id";
 const CLAIM: &str = "UPDATE dead_letters SET state = 'replaying', replays = replays + 1, changed_at = $2, changed_by = $3, why = $4, action = $5,
     operation = $5, outcome = NULL WHERE id = $1 AND state = 'dead' RETURNING id";
-const SETTLE: &str = "UPDATE dead_letters SET state = $3, replays = replays - $4, changed_at = $5, outcome = $6
+const SETTLE: &str =
+    "UPDATE dead_letters SET state = $3, replays = replays - $4, changed_at = $5, outcome = $6
     WHERE id = $1 AND state = 'replaying' AND action = $2 RETURNING id";
 const NOTE: &str = "UPDATE dead_letters SET note = $2 WHERE id = $1 RETURNING id";
 const OPERATION: &str = "SELECT body FROM dead_operations WHERE id = $1 FOR UPDATE";
@@ -113,10 +114,7 @@ impl PostgresLetters {
     }
 }
 
-async fn operation(
-    transaction: &Transaction<'_>,
-    id: Uuid,
-) -> Result<Option<OperationRow>, Fault> {
+async fn operation(transaction: &Transaction<'_>, id: Uuid) -> Result<Option<OperationRow>, Fault> {
     let found = rows(transaction, OPERATION, &[&id]).await?;
     found.first().map(|row| document(row, 0)).transpose()
 }
@@ -178,13 +176,16 @@ impl Letters for PostgresLetters {
     }
 
     async fn begin(&self, row: OperationRow) -> Result<bool, StoreError> {
-        self.write("a replay of dead letters, to keep it", async |transaction| {
-            let body = serde_json::to_string(&row)?;
-            let made_at = int(row.made_at.0);
-            let values: [&(dyn ToSql + Sync); 4] =
-                [&row.id, &made_at, &row.state.as_str(), &body];
-            Ok(rows(transaction, OPERATION_ADD, &values).await?.len() == 1)
-        })
+        self.write(
+            "a replay of dead letters, to keep it",
+            async |transaction| {
+                let body = serde_json::to_string(&row)?;
+                let made_at = int(row.made_at.0);
+                let values: [&(dyn ToSql + Sync); 4] =
+                    [&row.id, &made_at, &row.state.as_str(), &body];
+                Ok(rows(transaction, OPERATION_ADD, &values).await?.len() == 1)
+            },
+        )
         .await
     }
 
@@ -215,16 +216,19 @@ impl Letters for PostgresLetters {
     }
 
     async fn step(&self, id: Uuid, step: OperationStep) -> Result<Option<bool>, StoreError> {
-        self.write("a replay of dead letters, to change it", async |transaction| {
-            let Some(mut row) = operation(transaction, id).await? else {
-                return Ok(None);
-            };
-            let fits = row.step(&step);
-            if fits {
-                put(transaction, &row).await?;
-            }
-            Ok(Some(fits))
-        })
+        self.write(
+            "a replay of dead letters, to change it",
+            async |transaction| {
+                let Some(mut row) = operation(transaction, id).await? else {
+                    return Ok(None);
+                };
+                let fits = row.step(&step);
+                if fits {
+                    put(transaction, &row).await?;
+                }
+                Ok(Some(fits))
+            },
+        )
         .await
     }
 

@@ -33,8 +33,8 @@ use baton_driver::{
 use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 
 pub use beside::{PostgresSuspects, PostgresTokens};
-pub use letters::PostgresLetters;
 pub use cluster::{PARTITIONS, PostgresCluster};
+pub use letters::PostgresLetters;
 pub use open::PostgresError;
 pub use options::PostgresOptions;
 pub use ownership::Ownership;

@@ -112,7 +112,8 @@ pub(crate) fn work_items(open_only: bool, of_kind: bool) -> String {
     )
 }
 
-const LETTER_COLUMNS: &str = "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body,
+const LETTER_COLUMNS: &str =
+    "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body,
     state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome";
 
 /// Dead letters by their ids.
@@ -162,7 +163,8 @@ fn letters_where(filter: &DeadLetterFilter, mut place: usize) -> String {
 }
 
 /// Groups of letters that are dead, by key: one pass along an index. Values: the limit.
-pub(crate) const LETTER_GROUPS: &str = "SELECT grp, count(*), min(at), max(at) FROM dead_letters WHERE grp > '' AND state = 'dead'
+pub(crate) const LETTER_GROUPS: &str =
+    "SELECT grp, count(*), min(at), max(at) FROM dead_letters WHERE grp > '' AND state = 'dead'
     GROUP BY grp ORDER BY grp LIMIT $1";
 
 /// Letters that set out and have not ended. Values: 1 of which operation, or null: of none; 2 moved before then; 3 the limit.

@@ -20,11 +20,11 @@ use super::load::{self, each};
 use super::queries;
 use super::rows::kind_word;
 use super::triggers::{event_row, schedule_row, type_column};
-use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, LetterGroup, Page, SagaCursor, SagaFilter, SagaLog,
-    Unserved, WorkItemCursor, WorkItemView, page, page_rows,
-};
 use crate::letters::{LetterRow, LetterState, OperationRow, Standing};
+use crate::read::{
+    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, LetterGroup, Page, SagaCursor,
+    SagaFilter, SagaLog, Unserved, WorkItemCursor, WorkItemView, page, page_rows,
+};
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
 
@@ -269,9 +269,7 @@ impl Reader for PostgresReader {
         let sql = queries::dead_letters_count(&filter);
         let what = "dead letters, to count them";
         let found = self
-            .list(what, &sql, &asked.values(None), |row| {
-                get(row, 0).map(uint)
-            })
+            .list(what, &sql, &asked.values(None), |row| get(row, 0).map(uint))
             .await?;
         Ok(found.into_iter().sum())
     }

@@ -20,7 +20,8 @@ const MOVE: &str = "UPDATE dead_letters SET state = ?3, replays = replays + ?4, 
     operation = NULL, outcome = NULL WHERE id = ?1 AND state = ?2";
 const CLAIM: &str = "UPDATE dead_letters SET state = 'replaying', replays = replays + 1, changed_at = ?2, changed_by = ?3, why = ?4, action = ?5,
     operation = ?5, outcome = NULL WHERE id = ?1 AND state = 'dead'";
-const SETTLE: &str = "UPDATE dead_letters SET state = ?3, replays = replays - ?4, changed_at = ?5, outcome = ?6
+const SETTLE: &str =
+    "UPDATE dead_letters SET state = ?3, replays = replays - ?4, changed_at = ?5, outcome = ?6
     WHERE id = ?1 AND state = 'replaying' AND action = ?2";
 const NOTE: &str = "UPDATE dead_letters SET note = ?2 WHERE id = ?1";
 const OPERATION: &str = "SELECT body FROM dead_operations WHERE id = ?1";
@@ -50,8 +51,7 @@ impl SqliteLetters {
     {
         self.thread
             .on_connection(what, move |conn| {
-                let transaction =
-                    Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+                let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
                 let answer = work(&transaction)?;
                 transaction.commit()?;
                 Ok(answer)

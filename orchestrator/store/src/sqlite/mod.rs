@@ -8,6 +8,7 @@ mod columns;
 mod commit;
 mod deltas;
 mod export;
+mod letters;
 mod load;
 mod lock;
 mod moving;
@@ -17,7 +18,6 @@ mod reader;
 mod saga_rows;
 mod schema;
 mod subscriptions;
-mod letters;
 mod suspects;
 mod thread;
 mod tokens;
@@ -35,11 +35,11 @@ use baton_driver::{
 use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 
 pub use export::ExportError;
+pub use letters::SqliteLetters;
 pub(crate) use lock::process_and_host;
 pub(crate) use moving::KeyRow;
 pub use reader::SqliteReader;
 pub use schema::OpenError;
-pub use letters::SqliteLetters;
 pub use suspects::SqliteSuspects;
 pub use thread::CloseError;
 pub use tokens::SqliteTokens;

@@ -114,7 +114,8 @@ pub(crate) const fn work_items(open_only: bool) -> &'static str {
     }
 }
 
-const LETTER_COLUMNS: &str = "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body,
+const LETTER_COLUMNS: &str =
+    "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body,
     state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome";
 
 /// Dead letters by their ids.
@@ -155,7 +156,8 @@ fn letters_where(filter: &DeadLetterFilter) -> String {
 }
 
 /// Groups of letters that are dead, by key: one pass along an index. Values: the limit.
-pub(crate) const LETTER_GROUPS: &str = "SELECT grp, count(*), min(at), max(at) FROM dead_letters INDEXED BY dead_letters_by_group
+pub(crate) const LETTER_GROUPS: &str =
+    "SELECT grp, count(*), min(at), max(at) FROM dead_letters INDEXED BY dead_letters_by_group
     WHERE grp > '' AND state = 'dead' GROUP BY grp ORDER BY grp LIMIT ?1";
 
 /// Letters that set out and have not ended. Values: 1 of which operation, or null: of none; 2 moved before then; 3 the limit.
@@ -174,8 +176,7 @@ pub(crate) const OPERATIONS: &str = "SELECT body FROM dead_operations INDEXED BY
 pub(crate) const OPERATION: &str = "SELECT body FROM dead_operations WHERE id = ?1";
 
 /// Those that run, oldest first.
-pub(crate) const OPERATIONS_RUNNING: &str =
-    "SELECT body FROM dead_operations INDEXED BY dead_operations_by_state WHERE state = 'running' ORDER BY made_at, id";
+pub(crate) const OPERATIONS_RUNNING: &str = "SELECT body FROM dead_operations INDEXED BY dead_operations_by_state WHERE state = 'running' ORDER BY made_at, id";
 
 /// What is counted: as many rows as there are partitions, times the figures.
 pub(crate) const COUNTS: &str = "SELECT name, n FROM counts";

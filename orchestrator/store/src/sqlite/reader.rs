@@ -21,11 +21,11 @@ use super::schema::{OpenError, open_for_reading};
 use super::{SqliteOptions, one_saga, queries, triggers};
 use crate::Partition;
 use crate::cluster::{Member, Owned, View};
-use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, LetterGroup, Page, SagaCursor, SagaFilter, SagaLog,
-    Unserved, WorkItemCursor, WorkItemView, page, page_rows,
-};
 use crate::letters::{LetterRow, LetterState, OperationRow, Standing};
+use crate::read::{
+    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, LetterGroup, Page, SagaCursor,
+    SagaFilter, SagaLog, Unserved, WorkItemCursor, WorkItemView, page, page_rows,
+};
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
 

@@ -113,9 +113,7 @@ pub async fn of_two_who_move_a_letter_one_does(subject: &mut impl Subject) {
 }
 
 /// A letter ends once, by the action it set out by; its operation counts it once.
-pub async fn what_came_of_a_letter_is_written_once_and_counted_with_it(
-    subject: &mut impl Subject,
-) {
+pub async fn what_came_of_a_letter_is_written_once_and_counted_with_it(subject: &mut impl Subject) {
     let (mut store, mine) = subject.open().await;
     keep(&mut store, mine, 0..3).await;
     let (letters, reader) = (subject.letters(&store), subject.reader(&store));
@@ -232,16 +230,34 @@ pub async fn an_operation_that_does_not_run_takes_nothing(subject: &mut impl Sub
         at: Timestamp(8),
     };
     let (runs, paused) = (OperationState::Running, OperationState::Paused);
-    assert_eq!(letters.step(of, steer(paused, runs)).await.unwrap(), Some(false));
-    assert_eq!(letters.step(of, steer(runs, paused)).await.unwrap(), Some(true));
+    assert_eq!(
+        letters.step(of, steer(paused, runs)).await.unwrap(),
+        Some(false)
+    );
+    assert_eq!(
+        letters.step(of, steer(runs, paused)).await.unwrap(),
+        Some(true)
+    );
     assert!(letters.running().await.unwrap().is_empty());
     assert_eq!(claim(&letters, 7, 0..2).await, None);
     assert_eq!(claim(&letters, 9, 0..2).await, None, "nobody made it");
-    assert_eq!(letters.step(of, steer(paused, runs)).await.unwrap(), Some(true));
-    assert_eq!(letters.step(of, OperationStep::Stage(2)).await.unwrap(), Some(true));
-    assert_eq!(letters.step(of, OperationStep::Stage(2)).await.unwrap(), Some(false));
+    assert_eq!(
+        letters.step(of, steer(paused, runs)).await.unwrap(),
+        Some(true)
+    );
+    assert_eq!(
+        letters.step(of, OperationStep::Stage(2)).await.unwrap(),
+        Some(true)
+    );
+    assert_eq!(
+        letters.step(of, OperationStep::Stage(2)).await.unwrap(),
+        Some(false)
+    );
     assert_eq!(letters.running().await.unwrap()[0].changed_by, "ben");
-    assert_eq!(claim(&letters, 7, 0..2).await.map(|taken| taken.len()), Some(2));
+    assert_eq!(
+        claim(&letters, 7, 0..2).await.map(|taken| taken.len()),
+        Some(2)
+    );
     let absent = letters.step(Uuid::from_u128(9), OperationStep::Stage(0));
     assert_eq!(absent.await.unwrap(), None);
     subject.close(store).await;
@@ -341,8 +357,14 @@ pub async fn what_set_out_and_has_not_ended_is_found_again(subject: &mut impl Su
         rows.into_iter().map(|row| row.letter.id).collect()
     };
     let late = Timestamp(1_000);
-    assert_eq!(ids(letters.on_their_way(of, late, 9).await.unwrap()), [id(1)]);
-    assert_eq!(ids(letters.on_their_way(None, late, 9).await.unwrap()), [id(3)]);
+    assert_eq!(
+        ids(letters.on_their_way(of, late, 9).await.unwrap()),
+        [id(1)]
+    );
+    assert_eq!(
+        ids(letters.on_their_way(None, late, 9).await.unwrap()),
+        [id(3)]
+    );
     let early = letters.on_their_way(None, Timestamp(9), 9).await.unwrap();
     assert!(early.is_empty(), "it set out just now");
     assert_eq!(letters.running().await.unwrap().len(), 1);

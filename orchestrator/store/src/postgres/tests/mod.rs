@@ -9,8 +9,8 @@ mod plans;
 use baton_harness::{Database, Postgres};
 
 use super::{
-    PostgresOptions, PostgresReader, PostgresStore, PostgresLetters, PostgresSuspects, PostgresTokens,
-    PostgresTriggers,
+    PostgresLetters, PostgresOptions, PostgresReader, PostgresStore, PostgresSuspects,
+    PostgresTokens, PostgresTriggers,
 };
 use crate::read::Counts;
 use crate::suite::Subject;

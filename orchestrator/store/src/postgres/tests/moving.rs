@@ -7,9 +7,9 @@ use baton_messages::StepId;
 use serde_json::json;
 
 use super::{FreshDatabase, together};
+use crate::letters::{Claiming, Letters as _};
 use crate::moving::{MoveError, Moved, move_into};
 use crate::postgres::{PostgresError, PostgresStore};
-use crate::letters::{Claiming, Letters as _};
 use crate::read::{DeadLetterFilter, SagaFilter};
 use crate::reader::Reader;
 use crate::suite::Subject;

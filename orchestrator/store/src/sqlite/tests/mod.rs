@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::{
-    SqliteOptions, SqliteReader, SqliteStore, SqliteLetters, SqliteSuspects, SqliteTokens, SqliteTriggers,
+    SqliteLetters, SqliteOptions, SqliteReader, SqliteStore, SqliteSuspects, SqliteTokens,
+    SqliteTriggers,
 };
 use crate::read::Counts;
 use crate::suite::Subject;
