@@ -292,7 +292,9 @@ fn word(phase: Phase) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use baton_messages::{DeadReason, Timestamp};
+    use baton_engine::Status;
+    use baton_engine::state::{Attempt, Stage, StepState};
+    use baton_messages::{DeadReason, Hold, StepId, Timestamp};
     use serde_json::json;
     use uuid::Uuid;
 
@@ -460,6 +462,84 @@ pub(super) mod tests {
         assert!(refused(route(&of, None)).contains("signed"));
         of.body = b"{}".to_vec();
         assert!(matches!(route(&of, None), Err(Never::Unreadable(_))));
+    }
+
+    /// A saga whose only step has come to attempt `last` in this direction and stands in this phase.
+    fn saga_with(phase: Phase, direction: Direction, last: u32) -> SagaState {
+        let mut saga = SagaState::new(SagaId(Uuid::from_u128(2)));
+        saga.status = Status::Running;
+        let mut step = StepState::waiting(Timestamp(1));
+        step.phase = phase;
+        for number in 1..=last {
+            step.attempts.push(Attempt {
+                direction,
+                number,
+                dispatch: 1,
+                stage: Stage::Offered,
+                first_offered_at: Timestamp(1),
+                offered_at: Timestamp(1),
+                last_moment: Timestamp(1),
+                unasked: None,
+                sole: true,
+                held: false,
+                maybe_sent: false,
+                hold: Hold::Claim,
+                unheard: false,
+                runs: Vec::new(),
+            });
+        }
+        saga.steps.insert(StepId::new("a").unwrap(), Box::new(step));
+        saga
+    }
+
+    fn task_of(direction: Direction, attempt: u32) -> AttemptRef {
+        let mut of: AttemptRef = serde_json::from_str(TASK_REF).unwrap();
+        (of.direction, of.attempt) = (direction, attempt);
+        of
+    }
+
+    #[test]
+    fn a_step_or_an_undo_that_is_parked_after_the_attempt_of_the_task_is_tried_again() {
+        for (direction, phase, expected) in [
+            (Direction::Do, Phase::Parked, 3),
+            (Direction::Do, Phase::Backoff, 3),
+            (Direction::Undo, Phase::UndoParked, 0),
+            (Direction::Undo, Phase::UndoBackoff, 0),
+        ] {
+            let saga = saga_with(phase, direction, 3);
+            let (seen, next) = retry(&task_of(direction, 3), &saga).unwrap();
+            assert_eq!((seen.phase, seen.attempt, next), (phase, expected, 4));
+        }
+    }
+
+    #[test]
+    fn a_task_nobody_waits_for_is_refused_and_it_is_said_why() {
+        let of = task_of(Direction::Do, 2);
+        let refused = |saga: &SagaState| retry(&of, saga).unwrap_err();
+        let mut ended = saga_with(Phase::Parked, Direction::Do, 2);
+        ended.status = Status::Compensated;
+        assert!(refused(&ended).contains("its saga is compensated"));
+        let moved_on = saga_with(Phase::Trying, Direction::Do, 3);
+        assert!(refused(&moved_on).contains("tried again since: attempt 3"));
+        let done = saga_with(Phase::Succeeded, Direction::Do, 2);
+        assert!(refused(&done).contains("is succeeded: nobody waits"));
+        let mut sent_again = saga_with(Phase::Trying, Direction::Do, 2);
+        let step = sent_again.steps.values_mut().next().unwrap();
+        step.attempts[1].dispatch = 2;
+        assert!(refused(&sent_again).contains("sent again since"));
+        let mut anew = saga_with(Phase::Parked, Direction::Do, 2);
+        anew.steps.values_mut().next().unwrap().round = 2;
+        assert!(refused(&anew).contains("begun anew"));
+        let stepless = SagaState {
+            status: Status::Running,
+            ..SagaState::new(SagaId(Uuid::from_u128(2)))
+        };
+        assert!(refused(&stepless).contains("no step a"));
+        let probe = retry(
+            &task_of(Direction::Probe, 1),
+            &saga_with(Phase::Parked, Direction::Probe, 1),
+        );
+        assert!(probe.unwrap_err().contains("only asked"));
     }
 
     #[test]
