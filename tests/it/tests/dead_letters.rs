@@ -539,3 +539,114 @@ async fn letters_are_grouped_noted_discarded_and_restored() {
         "{metrics}"
     );
 }
+
+/// A saga whose only step nobody does: what is reported of it is reported by hand.
+const WAITS: &str = "saga: waits
+version: 1
+steps:
+  - id: a
+    task: test.echo@1
+    timeout: 10m
+    queue_timeout: 10m
+";
+
+/// A saga that an event starts.
+const HEARS: &str = "saga: hears
+version: 1
+on:
+  - event: com.example.late
+steps:
+  - id: nap
+    sleep: 1ms
+";
+
+/// What a version before this one could not read was parked with these words; this one reads it.
+async fn parked_before(system: &System, id: &str, of: [&str; 3], kind: &str, body: &Value) {
+    let [queue, exchange, key] = of;
+    let properties = json!({
+        "message_id": id, "type": kind, "content_type": if kind.starts_with("cloud") { "application/cloudevents+json" } else { "application/json" },
+        "headers": {
+            "baton-dead-id": uuid::Uuid::new_v4(), "baton-dead-reason": "unknown-kind", "baton-dead-error": "nobody read it then",
+            "baton-dead-queue": queue, "baton-dead-exchange": exchange, "baton-dead-key": key,
+        }
+    });
+    let vhost = &system.vhost;
+    assert!(
+        vhost
+            .publish("amq.default", "baton.dead", properties, &body.to_string())
+            .await
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_and_an_event_that_can_be_read_now_do_their_work_once() {
+    let mut system = Setup::workers(1).start().await;
+    system.await_served("test.echo@1").await;
+    system.api.apply(WAITS).await;
+    system.api.apply(HEARS).await;
+    system.workers[0].kill9();
+    let saga = system.api.start("waits", &json!({}), "w").await;
+    system.api.await_phase(&saga, "a", "trying").await;
+    let shown = system.api.saga(&saga).await;
+    let dispatch = &shown["steps"][0]["attempts"][0]["dispatch"];
+    let report = json!({ "finished@1": {
+        "of": { "saga": saga, "step": "a", "direction": "do", "round": 1, "attempt": 1, "dispatch": dispatch },
+        "run": uuid::Uuid::new_v4(), "worker": "by-hand", "started": true, "sole": true,
+        "result": { "succeeded": { "output": { "value": null } } }, "started_at": 1, "finished_at": 2,
+    }});
+    let inbox = ["baton.inbox.00", "baton.inbox", "00"];
+    parked_before(&system, "report", inbox, "finished@1", &report).await;
+    let event =
+        json!({ "specversion": "1.0", "id": "e1", "source": "/test", "type": "com.example.late" });
+    let triggers = ["baton.triggers", "baton.events", "com.example.late"];
+    parked_before(&system, "event", triggers, "cloudevent@1", &event).await;
+    let found = letters(&system, "reason=unknown-kind", 2).await;
+    let of = |name: &str| {
+        let letter = found.iter().find(|letter| letter["message_id"] == name);
+        id(letter.expect("it is kept")).to_owned()
+    };
+    assert_eq!(
+        system.api.status(&saga).await,
+        "running",
+        "nothing is done by itself"
+    );
+
+    for name in ["report", "event"] {
+        let answer = post(&system, &format!("{}/replay", of(name)), json!({})).await;
+        assert_eq!(answer.body["state"], "resolved", "{name}: {answer:?}");
+    }
+    system.api.await_status(&saga, "completed", SOON).await;
+    let heard = async || {
+        let list = system.api.get("/v1/sagas?definition=hears").await;
+        list["sagas"].as_array().map(Vec::len) == Some(1)
+    };
+    await_until("the saga that hears the event", SOON, heard).await;
+
+    // the same event once more is known, and that is said instead of doing nothing
+    parked_before(&system, "event again", triggers, "cloudevent@1", &event).await;
+    let again = letters(&system, "state=dead", 1).await.remove(0);
+    let refused = post(&system, &format!("{}/replay", id(&again)), json!({})).await;
+    assert_eq!(refused.status, 409, "{refused:?}");
+    assert_eq!(
+        refused.body["type"], "urn:baton:problem:replay-refused",
+        "{refused:?}"
+    );
+    assert!(
+        refused.body["detail"]
+            .as_str()
+            .is_some_and(|detail| detail.contains("is kept already")),
+        "{refused:?}"
+    );
+    // and a report of a saga that has ended is told so
+    parked_before(&system, "late report", inbox, "finished@1", &report).await;
+    let late = letters(&system, "state=dead", 2).await;
+    let late = late
+        .iter()
+        .find(|letter| letter["message_id"] == "late report");
+    let late = id(late.expect("it is kept")).to_owned();
+    let answer = post(&system, &format!("{late}/replay"), json!({})).await;
+    assert_eq!(
+        answer.body["state"], "resolved",
+        "it had this very report: {answer:?}"
+    );
+}

@@ -340,6 +340,14 @@ impl Members {
         let replay = self.uses.replay.clone();
         let mut stands = self.uses.seats.stands.clone();
         let mut parts = JoinSet::new();
+        let mut stand = stands.clone();
+        // by itself: what it has under way when the others end comes to its end
+        parts.spawn(async move {
+            if stand.wait_for(|stands| *stands).await.is_ok() {
+                replay.lead(stop).await;
+            }
+            "replays of dead letters"
+        });
         parts.spawn(async move {
             // What follows consumes queues that have to stand first.
             if stands.wait_for(|stands| *stands).await.is_err() {
@@ -348,10 +356,6 @@ impl Members {
             let mut after = JoinSet::new();
             crate::dead_letters::take_in_all(&mut after, &bus, &instance, &desk);
             after.spawn(triggers.run());
-            after.spawn(async move {
-                replay.lead(stop).await;
-                "replays"
-            });
             match after.join_next().await {
                 Some(Ok(part)) => part,
                 Some(Err(_)) | None => "triggers or dead letters",

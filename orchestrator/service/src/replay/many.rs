@@ -49,7 +49,7 @@ impl Replay {
         let mut is_first = true;
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 _ = look.tick() => {}
                 () = self.poke.notified() => {}
                 Some(ended) = under_way.join_next(), if !under_way.is_empty() => {
@@ -87,6 +87,8 @@ impl Replay {
             is_first = false;
             self.singles(alone, &stop).await;
         }
+        // what is under way comes to its end, as far as whoever waits for us has patience
+        while under_way.join_next().await.is_some() {}
     }
 
     /// What runs; at first also what was stopped by somebody and may have left letters on their way when its leader died.
@@ -144,11 +146,11 @@ impl Replay {
     async fn operate(&self, id: Uuid, stop: &CancellationToken) {
         let mut pause = AGAIN_MIN;
         loop {
-            let step = tokio::select! {
-                () = stop.cancelled() => return,
-                step = self.next(id, stop) => step,
-            };
-            match step {
+            if stop.is_cancelled() {
+                return;
+            }
+            // not cut off by the stop: what is published and not written down would be published again
+            match self.next(id, stop).await {
                 Ok(true) => pause = AGAIN_MIN,
                 Ok(false) => return,
                 Err(error) => {
@@ -258,7 +260,10 @@ impl Replay {
             if under_way.len() >= SIDE_BY_SIDE {
                 under_way.next().await;
             }
-            pace.tick().await;
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = pace.tick() => {}
+            }
             under_way.push(self.until_done(row, &orders, again, stop));
         }
         while under_way.next().await.is_some() {}
@@ -272,7 +277,7 @@ impl Replay {
         stop: &CancellationToken,
     ) {
         let mut pause = AGAIN_MIN;
-        while !stop.is_cancelled() {
+        loop {
             match self.carry(&row, orders, again).await {
                 Ok(_) => return,
                 Err(not) => {
@@ -280,6 +285,9 @@ impl Replay {
                         tracing::warn!(letter = %row.letter.id, why = %not, "what came of a dead letter could not be written; it is tried again");
                     }
                     again = true;
+                    if stop.is_cancelled() {
+                        return;
+                    }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(AGAIN_MAX);
                 }
