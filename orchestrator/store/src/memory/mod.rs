@@ -1,6 +1,7 @@
 //! The store in memory: the naive one, which says what every other has to answer, and which tests of the driver run on.
 //! Clones share what is kept, so that a driver can be dropped and another one recover.
 
+mod letters;
 mod reader;
 mod tables;
 mod triggers;
@@ -68,6 +69,7 @@ impl MemoryStore {
             purged: 0,
             unsent: count(tables.unsent.len()),
             dead_letters: count(tables.dead_letters.len()),
+            letters: BTreeMap::new(),
             work_items_open: count(
                 tables
                     .work_items
@@ -78,6 +80,9 @@ impl MemoryStore {
             log_rows: count(tables.log.len()),
             db_bytes: 0,
         };
+        for standing in tables.standings.values() {
+            *counts.letters.entry(standing.state).or_default() += 1;
+        }
         for (_, row) in tables.sagas.values() {
             match row.purged {
                 Some(_) => counts.purged += 1,
@@ -256,6 +261,7 @@ mod tests {
         type Tokens = Self;
         type Triggers = Self;
         type Suspects = Self;
+        type Letters = Self;
         type Reader = Self;
 
         async fn open(&mut self) -> (Self, Partition) {
@@ -269,6 +275,10 @@ mod tests {
         }
 
         fn triggers(&self, store: &Self) -> Self {
+            store.clone()
+        }
+
+        fn letters(&self, store: &Self) -> Self {
             store.clone()
         }
 

@@ -21,6 +21,10 @@ const MIGRATIONS: [(&str, &str); 3] = [
         "V3__retention",
         include_str!("../../migrations/postgres/V3__retention.sql"),
     ),
+    (
+        "V4__replay",
+        include_str!("../../migrations/postgres/V4__replay.sql"),
+    ),
 ];
 /// Where it stands which of them were applied.
 const HISTORY: &str = "baton_schema_history";
@@ -151,7 +155,14 @@ impl PostgresError {
 
 /// The version of the tables this program writes.
 pub(crate) const fn version_known() -> u32 {
-    MIGRATIONS.len() as u32
+    let name = MIGRATIONS[MIGRATIONS.len() - 1].0.as_bytes();
+    let (mut place, mut version) = (1, 0);
+    // as far as the digits behind the V go
+    while name[place].is_ascii_digit() {
+        version = version * 10 + (name[place] - b'0') as u32;
+        place += 1;
+    }
+    version
 }
 
 /// Says what could not be done.

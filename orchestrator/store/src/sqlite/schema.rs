@@ -31,6 +31,7 @@ pub(crate) const MIGRATIONS: &[M<'static>] = &[
         "../../migrations/sqlite/0006_schedules_by_name.sql"
     )),
     M::up(include_str!("../../migrations/sqlite/0007_retention.sql")),
+    M::up(include_str!("../../migrations/sqlite/0008_replay.sql")),
 ];
 
 /// Why a store could not be opened.
@@ -304,6 +305,10 @@ const TOGETHER: [(&str, &str); 10] = [
     (
         "unsent rows off the count",
         "SELECT abs(n - (SELECT count(*) FROM unsent u WHERE u.partition = c.partition)) FROM counts c WHERE name = 'unsent'",
+    ),
+    (
+        "dead letters off the count",
+        "SELECT abs(n - (SELECT count(*) FROM dead_letters d WHERE 'letters.' || d.state = c.name AND d.partition = c.partition)) FROM counts c WHERE name LIKE 'letters.%'",
     ),
     (
         "open work items off the count",
