@@ -17,7 +17,8 @@ use crate::postgres::{
     PostgresTokens, PostgresTriggers,
 };
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
+    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page,
+    SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
 };
 use crate::reader::Reader;
 use crate::sqlite::{

@@ -80,7 +80,7 @@ fn is_host(word: &str) -> bool {
     let sound = |part: &&str| {
         !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
     };
-    if parts.len() < 2 || !parts.iter().all(|part| sound(part)) {
+    if parts.len() < 2 || !parts.iter().all(sound) {
         return false;
     }
     let number = |part: &str| part.chars().all(|c| c.is_ascii_digit());

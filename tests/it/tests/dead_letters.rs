@@ -286,15 +286,9 @@ async fn await_operation(
     what: &str,
     is: impl Fn(&Value) -> bool,
 ) -> Value {
-    let last = std::cell::RefCell::new(Value::Null);
     await_some(what, SOON, async || {
         let path = format!("/v1/dead-letters/operations/{id}");
         let answer = system.api.ask("GET", &path, "", None).await?;
-        if *last.borrow() != answer.body {
-            // shown only where the test fails
-            eprintln!("operation: {}", answer.body);
-            last.replace(answer.body.clone());
-        }
         (answer.status == 200 && is(&answer.body)).then_some(answer.body)
     })
     .await

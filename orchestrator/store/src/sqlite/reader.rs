@@ -23,7 +23,9 @@ use crate::Partition;
 use crate::cluster::{Member, Owned, View};
 use crate::letters::{LetterRow, LetterState, OperationRow, Standing};
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView, page, page_rows,
+    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page,
+    SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView, page,
+    page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};

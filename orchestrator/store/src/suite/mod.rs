@@ -7,8 +7,8 @@
 )]
 
 pub mod commits;
-pub mod purging;
 pub mod letters;
+pub mod purging;
 pub mod random;
 pub mod reader;
 pub mod reads;

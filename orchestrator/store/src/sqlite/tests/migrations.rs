@@ -76,7 +76,7 @@ impl Before {
             (4, "work_items"),
             (4, "subscriptions"),
             (5, "suspects"),
-            (7, "dead_operations"),
+            (8, "dead_operations"),
         ];
         let rows = tables
             .into_iter()
