@@ -11,6 +11,7 @@ use baton_driver::DeadLetterRow;
 use baton_engine::Input;
 use baton_messages::dead::{
     ERROR_HEADER, EXCHANGE_HEADER, ID_HEADER, KEY_HEADER, QUEUE_HEADER, REASON_HEADER,
+    REPLAYS_HEADER,
 };
 use baton_messages::{DeadReason, InboxMessage, MessageId, SagaId, TaskMessage, topology};
 use serde_json::{Map, Value, json};
@@ -252,8 +253,15 @@ fn id(delivery: &Delivery, reason: DeadReason) -> Uuid {
             .and_then(HeaderValue::as_text)
             .unwrap_or("")
     };
+    // sent back to work and dead again, it is a letter of its own: the one it was sent back from is settled
+    let replayed = delivery.headers.get(REPLAYS_HEADER);
+    let replayed = replayed.and_then(HeaderValue::as_u64).unwrap_or_default();
+    let of_its_own = |id: Uuid| match replayed {
+        0 => id,
+        n => Uuid::new_v5(&id, &n.to_be_bytes()),
+    };
     if let Ok(named) = text(ID_HEADER).parse::<Uuid>() {
-        return Uuid::new_v5(&named, &delivery.body);
+        return of_its_own(Uuid::new_v5(&named, &delivery.body));
     }
     if message.is_empty() && delivery.deliveries <= 1 {
         return Uuid::new_v4();
@@ -264,7 +272,7 @@ fn id(delivery: &Delivery, reason: DeadReason) -> Uuid {
         what.push(0x1f);
     }
     what.extend_from_slice(&delivery.body);
-    Uuid::new_v5(&namespace(), &what)
+    of_its_own(Uuid::new_v5(&namespace(), &what))
 }
 
 /// The saga it speaks of: its body knows best, then its correlation id.

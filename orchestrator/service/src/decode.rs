@@ -72,9 +72,32 @@ pub(crate) fn report(delivery: &Delivery) -> Result<Read, Unusable> {
     one(&delivery.body).map(|(saga, input)| Read::Input(saga, input))
 }
 
+/// Reads a dead letter of the inbox once more. `version`: none where its header is not there, within it none where that is no number.
+///
+/// # Errors
+/// [`Unusable`]: it still cannot be read.
+pub(crate) fn again(
+    version: Option<Option<u64>>,
+    body: &[u8],
+    kind: Option<&str>,
+) -> Result<Read, Unusable> {
+    known(version_is_known(version), &version)?;
+    bytes(body, kind)
+}
+
+/// Whether messages of this kind are read from the inbox.
+pub(crate) fn is_of_inbox(kind: Option<&str>) -> bool {
+    kind.is_some_and(|kind| KINDS.contains(&kind))
+}
+
 fn version(delivery: &Delivery) -> Result<(), Unusable> {
     let version = delivery.header(VERSION_HEADER);
-    if !version_is_known(version.as_ref().map(HeaderValue::as_u64)) {
+    let is_known = version_is_known(version.as_ref().map(HeaderValue::as_u64));
+    known(is_known, &version)
+}
+
+fn known(is_known: bool, version: &dyn std::fmt::Debug) -> Result<(), Unusable> {
+    if !is_known {
         return Err(Unusable::new(
             DeadReason::UnknownKind,
             format!(

@@ -18,6 +18,7 @@ mod health;
 mod hot;
 mod http;
 pub mod metrics;
+mod replay;
 mod service;
 pub mod store;
 mod token;

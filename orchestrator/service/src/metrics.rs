@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use baton_driver::Figures;
-use baton_store::Counts;
+use baton_store::{Counts, LetterState};
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -81,6 +81,14 @@ fn describe() {
     );
     describe_gauge!("baton_orchestrator_dead_letters", "Dead letters kept.");
     describe_gauge!(
+        "baton_orchestrator_dead_letters_by_state",
+        "Dead letters kept, by where they stand."
+    );
+    describe_gauge!(
+        "baton_orchestrator_dead_operations_running",
+        "Replays of dead letters that run, at whoever leads."
+    );
+    describe_gauge!(
         "baton_orchestrator_dead_letters_left",
         "Dead letters over which the orchestrator died too often: they stay in their queue."
     );
@@ -134,6 +142,10 @@ pub(crate) fn counts(counts: &Counts) {
     }
     gauge!("baton_orchestrator_work_items_open").set(wide(counts.work_items_open));
     gauge!("baton_orchestrator_dead_letters").set(wide(counts.dead_letters));
+    for state in LetterState::ALL {
+        let n = counts.letters.get(&state).copied().unwrap_or_default();
+        gauge!("baton_orchestrator_dead_letters_by_state", "state" => state.as_str()).set(wide(n));
+    }
     gauge!("baton_orchestrator_db_bytes").set(wide(counts.db_bytes));
 }
 
@@ -166,7 +178,7 @@ pub(crate) fn figures(figures: &[(u8, Figures)]) {
     gauge!("baton_orchestrator_partitions_driven").set(float(figures.len()));
 }
 
-fn float(n: usize) -> f64 {
+pub(crate) fn float(n: usize) -> f64 {
     wide(u64::try_from(n).unwrap_or(u64::MAX))
 }
 

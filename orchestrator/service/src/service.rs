@@ -27,6 +27,7 @@ use crate::fleet::{Fleet, Workers, speak};
 use crate::health::Health;
 use crate::hot::HotError;
 use crate::http::{Http, HttpError};
+use crate::replay::Replay;
 use crate::store::{OpenError, Opened};
 use crate::token::{self, TokenError};
 use crate::triggers::Triggers;
@@ -188,6 +189,12 @@ async fn run_here(
             stands: stands.subscribe(),
         },
     );
+    let replay = Replay::new(
+        opened.letters,
+        opened.reader.clone(),
+        router.clone(),
+        bus.clone(),
+    );
     let members = Members::begin(
         opened.home,
         cluster::MembersUses {
@@ -199,6 +206,7 @@ async fn run_here(
             changes: changes.clone(),
             reader: opened.reader.clone(),
             leading,
+            replay: replay.clone(),
             view,
             stop: stop.clone(),
         },
@@ -208,6 +216,7 @@ async fn run_here(
         config.http.listen,
         Api {
             router: router.clone(),
+            replay,
             watched: Arc::new(Watched::new(changes.clone(), opened.reader.clone())),
             reader: opened.reader,
             changes,

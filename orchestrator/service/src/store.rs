@@ -8,9 +8,9 @@ use baton_driver::StoreError;
 use baton_store::moving::{MoveError, move_into};
 use baton_store::postgres::{self, PostgresStatus};
 use baton_store::{
-    AnyCloseError, AnyOpenError, AnyReader, AnyStore, AnySuspects, AnyTokens, AnyTriggers,
-    ExportError, Layout, PostgresCluster, PostgresError, PostgresOptions, PostgresReader,
-    PostgresStore, Reader as _, SqliteOptions, SqliteReader, SqliteStore,
+    AnyCloseError, AnyLetters, AnyOpenError, AnyReader, AnyStore, AnySuspects, AnyTokens,
+    AnyTriggers, ExportError, Layout, PostgresCluster, PostgresError, PostgresOptions,
+    PostgresReader, PostgresStore, Reader as _, SqliteOptions, SqliteReader, SqliteStore,
 };
 
 use crate::chain::chain;
@@ -45,6 +45,7 @@ pub(crate) struct Opened {
     pub(crate) reader: AnyReader,
     pub(crate) tokens: AnyTokens,
     pub(crate) suspects: AnySuspects,
+    pub(crate) letters: AnyLetters,
     pub(crate) tables: AnyTriggers,
 }
 
@@ -62,6 +63,7 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, OpenError> {
                 reader: AnyReader::Sqlite(store.reader()),
                 tokens: AnyTokens::Sqlite(store.tokens()),
                 suspects: AnySuspects::Sqlite(store.suspects()),
+                letters: AnyLetters::Sqlite(store.letters()),
                 tables: AnyTriggers::Sqlite(store.triggers()),
                 home: Home::File(Box::new(store)),
             })
@@ -74,6 +76,7 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, OpenError> {
                 reader: AnyReader::Postgres(cluster.reader()),
                 tokens: AnyTokens::Postgres(cluster.tokens()),
                 suspects: AnySuspects::Postgres(cluster.suspects()),
+                letters: AnyLetters::Postgres(cluster.letters()),
                 tables: AnyTriggers::Postgres(cluster.triggers()),
                 home: Home::Database(Box::new(cluster)),
             })

@@ -1,8 +1,8 @@
 //! One store of either kind, chosen by configuration: what the service is made with, so that it need not be generic. Nothing is decided here.
 
 use baton_driver::{
-    Batch, CommitError, DeadLetterRow, DefinitionRow, Loaded, Recovered, SagaRow, Store,
-    StoreError, SubscriptionRow,
+    Batch, CommitError, DefinitionRow, Loaded, Recovered, SagaRow, Store, StoreError,
+    SubscriptionRow,
 };
 use baton_engine::definition::EventPattern;
 use baton_engine::{Entry, WorkItemKind};
@@ -11,17 +11,19 @@ use uuid::Uuid;
 
 use crate::Partition;
 use crate::cluster::{Member, View};
+use crate::letters::{Claiming, LetterRow, Letters, Move, OperationRow, OperationStep, Settling};
 use crate::postgres::{
-    Ownership, PostgresError, PostgresReader, PostgresStore, PostgresSuspects, PostgresTokens,
-    PostgresTriggers,
+    Ownership, PostgresError, PostgresLetters, PostgresReader, PostgresStore, PostgresSuspects,
+    PostgresTokens, PostgresTriggers,
 };
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter, SagaLog,
-    Unserved, WorkItemCursor, WorkItemView,
+    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, LetterGroup, Page, SagaCursor,
+    SagaFilter, SagaLog, Unserved, WorkItemCursor, WorkItemView,
 };
 use crate::reader::Reader;
 use crate::sqlite::{
-    CloseError, OpenError, SqliteReader, SqliteStore, SqliteSuspects, SqliteTokens, SqliteTriggers,
+    CloseError, OpenError, SqliteLetters, SqliteReader, SqliteStore, SqliteSuspects, SqliteTokens,
+    SqliteTriggers,
 };
 use crate::suspects::Suspects;
 use crate::tokens::{TokenRow, TokenStore};
@@ -83,6 +85,15 @@ pub enum AnyTokens {
     Sqlite(SqliteTokens),
     /// In a database.
     Postgres(PostgresTokens),
+}
+
+/// Its dead letters, to move them.
+#[derive(Debug, Clone)]
+pub enum AnyLetters {
+    /// In a file.
+    Sqlite(SqliteLetters),
+    /// In a database.
+    Postgres(PostgresLetters),
 }
 
 /// Its notes of what is tried alone.
@@ -227,8 +238,12 @@ impl Reader for AnyReader {
         fn unserved(limit: usize) -> Answer<Unserved>;
         fn work_items(open_only: bool, kind: Option<WorkItemKind>, after: Option<WorkItemCursor>, limit: usize)
             -> Answer<Page<WorkItemView, WorkItemCursor>>;
-        fn dead_letters_between(first: Uuid, last: Uuid) -> Answer<Vec<DeadLetterRow>>;
-        fn dead_letters(filter: DeadLetterFilter, after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<DeadLetterRow, DeadLetterCursor>>;
+        fn dead_letters_between(first: Uuid, last: Uuid) -> Answer<Vec<LetterRow>>;
+        fn dead_letters(filter: DeadLetterFilter, after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<LetterRow, DeadLetterCursor>>;
+        fn dead_letters_count(filter: DeadLetterFilter) -> Answer<u64>;
+        fn dead_letter_groups(limit: usize) -> Answer<Vec<LetterGroup>>;
+        fn dead_operations(after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<OperationRow, DeadLetterCursor>>;
+        fn dead_operation(id: Uuid) -> Answer<Option<OperationRow>>;
         fn counts() -> Answer<Counts>;
         fn definitions() -> Answer<Vec<DefinitionRow>>;
         fn manifests() -> Answer<Vec<Manifest>>;
@@ -253,6 +268,19 @@ impl Triggers for AnyTriggers {
         fn bindings() -> Answer<Vec<String>>;
         fn note_binding(pattern: String, bound: bool) -> Answer<()>;
         fn is_active(saga: SagaId) -> Answer<Option<bool>>;
+    }
+}
+
+impl Letters for AnyLetters {
+    hand_on! {
+        fn move_letter(asked: Move) -> Answer<bool>;
+        fn note(letter: Uuid, note: String) -> Answer<bool>;
+        fn settle(settled: Settling) -> Answer<bool>;
+        fn begin(row: OperationRow) -> Answer<bool>;
+        fn claim(claiming: Claiming) -> Answer<Option<Vec<Uuid>>>;
+        fn step(operation: Uuid, step: OperationStep) -> Answer<Option<bool>>;
+        fn on_their_way(operation: Option<Uuid>, before: Timestamp, limit: usize) -> Answer<Vec<LetterRow>>;
+        fn running() -> Answer<Vec<OperationRow>>;
     }
 }
 

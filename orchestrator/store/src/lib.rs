@@ -6,6 +6,8 @@
 
 pub mod any;
 pub mod cluster;
+pub mod group;
+pub mod letters;
 pub mod memory;
 pub mod moving;
 pub mod postgres;
@@ -19,21 +21,24 @@ pub mod tokens;
 pub mod triggers;
 
 pub use any::{
-    AnyCloseError, AnyOpenError, AnyReader, AnyStore, AnySuspects, AnyTokens, AnyTriggers,
+    AnyCloseError, AnyLetters, AnyOpenError, AnyReader, AnyStore, AnySuspects, AnyTokens,
+    AnyTriggers,
 };
 pub use cluster::{Layout, View};
+pub use letters::{LetterRow, LetterState, Letters, OperationRow, OperationState, Standing};
 pub use memory::MemoryStore;
 pub use postgres::{
-    Ownership, PostgresCluster, PostgresError, PostgresOptions, PostgresReader, PostgresStore,
+    Ownership, PostgresCluster, PostgresError, PostgresLetters, PostgresOptions, PostgresReader,
+    PostgresStore,
 };
 pub use read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter,
-    Unserved, WorkItemCursor, WorkItemView,
+    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, LetterGroup, Page, SagaCursor,
+    SagaFilter, Unserved, WorkItemCursor, WorkItemView,
 };
 pub use reader::Reader;
 pub use sqlite::{
-    CloseError, ExportError, OpenError, SqliteOptions, SqliteReader, SqliteStore, SqliteSuspects,
-    SqliteTokens, SqliteTriggers,
+    CloseError, ExportError, OpenError, SqliteLetters, SqliteOptions, SqliteReader, SqliteStore,
+    SqliteSuspects, SqliteTokens, SqliteTriggers,
 };
 pub use suspects::Suspects;
 pub use tokens::{TokenRow, TokenStore};

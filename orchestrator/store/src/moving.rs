@@ -6,6 +6,7 @@
 use baton_driver::{Batch, CommitError, Store, StoreError, SubscriptionChange, WorkItemRow};
 use baton_messages::Timestamp;
 
+use crate::letters::Letters as _;
 use crate::postgres::PostgresStore;
 use crate::read::{DeadLetterFilter, PAGE_ROWS_MAX, SagaFilter};
 use crate::reader::Reader;
@@ -193,8 +194,20 @@ async fn around(from: &mut SqliteStore, into: &mut PostgresStore) -> Result<(), 
             .dead_letters(DeadLetterFilter::default(), after, ROWS)
             .await?;
         let mut rows = batch(into, found.watermark);
-        rows.dead_letters = page.rows;
+        rows.dead_letters = page.rows.iter().map(|row| row.letter.clone()).collect();
         into.commit(rows).await?;
+        into.letters().put_standings(&page.rows).await?;
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let mut after = None;
+    loop {
+        let page = reader.dead_operations(after, ROWS).await?;
+        for operation in page.rows {
+            into.letters().begin(operation).await?;
+        }
         after = page.next;
         if after.is_none() {
             return Ok(());

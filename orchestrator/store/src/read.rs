@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use baton_driver::SagaRow;
 use baton_engine::{Status, WorkItem};
 use baton_messages::{DeadReason, SagaId, TaskType, Timestamp};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::letters::LetterState;
 
 /// The largest page anybody gets: bounds what one answer holds in memory.
 pub const PAGE_ROWS_MAX: usize = 500;
@@ -27,7 +30,8 @@ pub struct SagaFilter {
 }
 
 /// Which dead letters are asked for; what is not set does not restrict.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DeadLetterFilter {
     /// Those that died of this.
     pub reason: Option<DeadReason>,
@@ -43,6 +47,12 @@ pub struct DeadLetterFilter {
     pub until: Option<Timestamp>,
     /// Those whose error, or whose body, has this in it, to the letter.
     pub text: Option<String>,
+    /// Those that stand there.
+    pub state: Option<LetterState>,
+    /// Those of this group.
+    pub group: Option<String>,
+    /// Those nobody has moved since then.
+    pub changed_until: Option<Timestamp>,
 }
 
 /// The last saga of a page; the next page begins after it.
@@ -92,6 +102,19 @@ pub struct Page<T, C> {
     pub next: Option<C>,
 }
 
+/// Letters of one cause that are still dead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LetterGroup {
+    /// The group's key.
+    pub group: String,
+    /// How many of it are dead.
+    pub dead: u64,
+    /// When the first of them was taken in.
+    pub first_at: Timestamp,
+    /// When the last of them was.
+    pub last_at: Timestamp,
+}
+
 /// A work item with its saga and its end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkItemView {
@@ -110,8 +133,10 @@ pub struct Counts {
     pub sagas: BTreeMap<Status, u64>,
     /// Tasks to be sent again.
     pub unsent: u64,
-    /// Dead letters.
+    /// Dead letters that are kept, wherever they stand.
     pub dead_letters: u64,
+    /// Dead letters by where they stand.
+    pub letters: BTreeMap<LetterState, u64>,
     /// Work items somebody has to act on.
     pub work_items_open: u64,
     /// Rows of the log.

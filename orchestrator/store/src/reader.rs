@@ -3,14 +3,15 @@
 
 use std::future::Future;
 
-use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, SagaRow, StoreError};
+use baton_driver::{DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
 use baton_messages::{Manifest, SagaId};
 use uuid::Uuid;
 
+use crate::letters::{LetterRow, OperationRow};
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter, SagaLog,
-    Unserved, WorkItemCursor, WorkItemView,
+    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, LetterGroup, Page, SagaCursor,
+    SagaFilter, SagaLog, Unserved, WorkItemCursor, WorkItemView,
 };
 use crate::triggers::{EventRow, ScheduleRow};
 
@@ -103,7 +104,7 @@ pub trait Reader: Clone + Send + Sync + 'static {
         &self,
         first: Uuid,
         last: Uuid,
-    ) -> impl Future<Output = Result<Vec<DeadLetterRow>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<LetterRow>, StoreError>> + Send;
 
     /// Dead letters whole, newest first.
     ///
@@ -114,7 +115,44 @@ pub trait Reader: Clone + Send + Sync + 'static {
         filter: DeadLetterFilter,
         after: Option<DeadLetterCursor>,
         limit: usize,
-    ) -> impl Future<Output = Result<Page<DeadLetterRow, DeadLetterCursor>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Page<LetterRow, DeadLetterCursor>, StoreError>> + Send;
+
+    /// How many dead letters fit.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn dead_letters_count(
+        &self,
+        filter: DeadLetterFilter,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Groups of letters that are dead, by key, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn dead_letter_groups(
+        &self,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<LetterGroup>, StoreError>> + Send;
+
+    /// Replays of many dead letters, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn dead_operations(
+        &self,
+        after: Option<DeadLetterCursor>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page<OperationRow, DeadLetterCursor>, StoreError>> + Send;
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn dead_operation(
+        &self,
+        id: Uuid,
+    ) -> impl Future<Output = Result<Option<OperationRow>, StoreError>> + Send;
 
     /// How many there are of what.
     ///

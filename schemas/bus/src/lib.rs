@@ -24,6 +24,7 @@ mod lanes;
 mod nesting;
 mod park;
 mod publisher;
+mod raw;
 mod state;
 mod supervisor;
 
@@ -36,4 +37,5 @@ pub use error::{BusError, ParkError, Stale};
 pub use header::{HeaderValue, Headers};
 pub use park::{park, park_and_ack};
 pub use publisher::{Outgoing, Publisher, Sent};
+pub use raw::Raw;
 pub use state::{BusState, Link};

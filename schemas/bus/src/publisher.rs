@@ -45,7 +45,7 @@ const PIECE: usize = 30;
 const NO_ROUTE: u16 = 312;
 
 /// AMQP's delivery mode of a message that is kept on disk.
-const PERSISTENT: u8 = 2;
+pub(crate) const PERSISTENT: u8 = 2;
 
 /// One message on its way out.
 #[derive(Clone, Debug)]

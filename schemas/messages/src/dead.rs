@@ -25,6 +25,10 @@ pub const AT_HEADER: &str = "baton-dead-at-ms";
 pub const BY_HEADER: &str = "baton-dead-by";
 /// Header: how often it had been delivered.
 pub const DELIVERIES_HEADER: &str = "baton-dead-deliveries";
+/// Header: how often this message was sent back to work by an operator. It stays on the message, so that one that dies again is known.
+pub const REPLAYS_HEADER: &str = "baton-replays";
+/// Header: the dead letter it was sent back from.
+pub const REPLAY_OF_HEADER: &str = "baton-replay-of";
 /// Every parking header begins so; they are taken off when a message is put back to work.
 pub const PREFIX: &str = "baton-dead-";
 

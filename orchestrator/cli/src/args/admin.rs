@@ -74,10 +74,146 @@ pub(crate) enum DeadCommand {
     Ls(DeadLs),
     /// Show one in full: where it came from, properties, headers, body
     Show(DeadShow),
+    /// Groups of one cause, largest first
+    Groups,
+    /// Send one back to work, or all that fit: the plan is shown first
+    Replay(Box<DeadReplay>),
+    /// Say that one, or all that fit, are not wanted
+    Discard(DeadDiscard),
+    /// Say that a discarded one is wanted after all
+    Restore(DeadOne),
+    /// Note something on one
+    Note(DeadNote),
+    /// Replays of many: list, show, pause, resume, cancel
+    Ops(DeadOps),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DeadLs {
+    #[command(flatten)]
+    pub(crate) filter: DeadFilter,
+    /// Only those that stand there
+    #[arg(long, default_value = "dead", value_parser = ["dead", "replaying", "resolved", "discarded", "all"])]
+    pub(crate) state: String,
+    #[command(flatten)]
+    pub(crate) page: PageArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadReplay {
+    /// One message: its id, or the beginning of it; else all that fit
+    #[arg(value_name = "ID")]
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) filter: DeadFilter,
+    /// Why, for whoever reads it later
+    #[arg(
+        long,
+        short = 'm',
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) message: String,
+    /// Also what was replayed three times already, or had expired
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Send messages of others there: EXCHANGE/KEY, or /QUEUE
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) to: Option<String>,
+    /// Only show what it would do
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Messages a second at most [default: 50]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rate: Option<u32>,
+    /// Stop when more than so many in a hundred fail again [default: 20]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) stop_at: Option<u8>,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadDiscard {
+    /// One message: its id, or the beginning of it; else all that fit
+    #[arg(value_name = "ID")]
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) filter: DeadFilter,
+    /// Why, for whoever reads it later
+    #[arg(long, short = 'm', value_name = "TEXT")]
+    pub(crate) message: String,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadOne {
+    /// The message: its id, or the beginning of it
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Why, for whoever reads it later
+    #[arg(
+        long,
+        short = 'm',
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) message: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadNote {
+    /// The message: its id, or the beginning of it
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// What is to be known of it; empty takes the note away
+    #[arg(long, short = 'm', value_name = "TEXT")]
+    pub(crate) message: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadOps {
+    #[command(subcommand)]
+    pub(crate) command: Option<DeadOpsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadOpsCommand {
+    /// List them, newest first (the default)
+    Ls,
+    /// Show one
+    Show(DeadOp),
+    /// Stop one for a while
+    Pause(DeadOp),
+    /// Have one go on
+    Resume(DeadOp),
+    /// End one; what it has done stays
+    Cancel(DeadOp),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadOp {
+    /// The replay: its id
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Why, for whoever reads it later
+    #[arg(
+        long,
+        short = 'm',
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) message: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadFilter {
     /// Only those that died of this
     #[arg(long, short = 'r', value_parser = reasons())]
     pub(crate) reason: Option<String>,
@@ -99,8 +235,9 @@ pub(crate) struct DeadLs {
     /// Only those taken in before then
     #[arg(long, value_name = "WHEN")]
     pub(crate) until: Option<String>,
-    #[command(flatten)]
-    pub(crate) page: PageArgs,
+    /// Only those of this group (see `baton dead groups`)
+    #[arg(long, short = 'g', value_name = "KEY")]
+    pub(crate) group: Option<String>,
 }
 
 /// Every word a message can die of.

@@ -111,7 +111,13 @@ Examples:
   baton dead --reason undecodable --since 2h
   baton dead --text host-7                   in the error or the body
   baton dead show 7c2e                       one in full; the beginning of its id will do
-  baton dead show 7c2e --raw | jq .          its body, byte for byte";
+  baton dead show 7c2e --raw | jq .          its body, byte for byte
+  baton dead groups                          what they died of, largest first
+  baton dead replay 7c2e                     back to work; says what came of it
+  baton dead replay --group 1f0e9a77c2d4 --dry-run
+  baton dead replay --reason undecodable --since 2h -m 'parser is mended'
+  baton dead ops                             replays of many, and how far they are
+  baton dead discard 7c2e -m 'sent by hand'  not wanted; restore takes it back";
 
 pub(super) const TOPOLOGY: &str = "\
 Examples:

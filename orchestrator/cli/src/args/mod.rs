@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use admin::{
-    Completions, Dead, DeadCommand, DeadLs, DeadShow, Man, Token, TokenCommand,
+    Completions, Dead, DeadCommand, DeadDiscard, DeadFilter, DeadLs, DeadNote, DeadOne, DeadOp,
+    DeadOps, DeadOpsCommand, DeadReplay, DeadShow, Man, Token, TokenCommand,
 };
 pub(crate) use author::{
     Apply, Check, Definitions, DefinitionsCommand, Explain, Plan, Tasks, TasksCommand,
@@ -164,7 +165,7 @@ pub(crate) enum Command {
     /// Make, list and revoke tokens; who am I
     #[command(after_help = help::TOKEN)]
     Token(Token),
-    /// List messages nobody could use; show one
+    /// Messages nobody could use: list, show, replay, discard
     #[command(after_help = help::DEAD)]
     Dead(Box<Dead>),
     /// What stands at the broker: show it, check it, set it right

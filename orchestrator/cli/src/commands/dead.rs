@@ -5,8 +5,8 @@ use std::io::Write as _;
 use base64::Engine as _;
 use serde_json::Value;
 
-use super::{items, more};
-use crate::args::{Dead, DeadCommand, DeadLs, DeadShow};
+use super::{dead_replay as replay, items, more};
+use crate::args::{Dead, DeadCommand, DeadFilter, DeadLs, DeadShow};
 use crate::client::{Client, escaped};
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -20,11 +20,20 @@ pub(crate) async fn dead(client: &Client, which: &Dead, out: &mut Out) -> Result
         None => ls(client, &which.list, out).await,
         Some(DeadCommand::Ls(list)) => ls(client, list, out).await,
         Some(DeadCommand::Show(one)) => show(client, one, out).await,
+        Some(DeadCommand::Groups) => replay::groups(client, out).await,
+        Some(DeadCommand::Replay(asked)) => replay::replay(client, asked, out).await,
+        Some(DeadCommand::Discard(asked)) => replay::discard(client, asked, out).await,
+        Some(DeadCommand::Restore(one)) => replay::restore(client, one, out).await,
+        Some(DeadCommand::Note(one)) => replay::note(client, one, out).await,
+        Some(DeadCommand::Ops(ops)) => replay::operations(client, ops, out).await,
     }
 }
 
 async fn ls(client: &Client, which: &DeadLs, out: &mut Out) -> Result<Exit, CliError> {
-    let filters = filters(client, which).await?;
+    let mut filters = filters(client, &which.filter).await?;
+    if which.state != "all" {
+        filters.push(("state", which.state.clone()));
+    }
     let mut query = which.page.query();
     query.extend(filters.iter().map(|(name, value)| (*name, value.clone())));
     let answer = client.get("/v1/dead-letters", &query).await?;
@@ -34,7 +43,7 @@ async fn ls(client: &Client, which: &DeadLs, out: &mut Out) -> Result<Exit, CliE
     }
     let width = out.screen.width();
     let table = dead::table(items(&answer, "dead_letters"), time::now_ms(), width);
-    let none = if filters.is_empty() {
+    let none = if filters.len() <= 1 {
         "(none)"
     } else {
         "(none of that kind)"
@@ -45,7 +54,10 @@ async fn ls(client: &Client, which: &DeadLs, out: &mut Out) -> Result<Exit, CliE
 }
 
 /// As the API is asked.
-async fn filters(client: &Client, which: &DeadLs) -> Result<Vec<(&'static str, String)>, CliError> {
+pub(super) async fn filters(
+    client: &Client,
+    which: &DeadFilter,
+) -> Result<Vec<(&'static str, String)>, CliError> {
     let now = time::now_ms();
     let instant = |text: &Option<String>, what: &str| {
         let at = text.as_deref().map(|text| time::when(text, what, now));
@@ -61,6 +73,7 @@ async fn filters(client: &Client, which: &DeadLs) -> Result<Vec<(&'static str, S
         ("kind", which.kind.clone()),
         ("saga", saga),
         ("text", which.text.clone()),
+        ("group", which.group.clone()),
         ("since", instant(&which.since, "--since")?),
         ("until", instant(&which.until, "--until")?),
     ];
@@ -72,6 +85,8 @@ async fn filters(client: &Client, which: &DeadLs) -> Result<Vec<(&'static str, S
 
 /// The command with its filters, for the next page.
 fn repeated(which: &DeadLs) -> String {
+    let state = (which.state != "dead").then(|| which.state.clone());
+    let which = &which.filter;
     let mut text = "dead ls".to_owned();
     let options = [
         ("--reason", which.reason.clone()),
@@ -81,6 +96,8 @@ fn repeated(which: &DeadLs) -> String {
         ("--text", which.text.clone()),
         ("--since", which.since.clone()),
         ("--until", which.until.clone()),
+        ("--group", which.group.clone()),
+        ("--state", state),
     ];
     for (name, value) in options {
         if let Some(value) = value {

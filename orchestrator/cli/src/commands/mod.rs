@@ -7,6 +7,7 @@ pub(crate) mod away;
 pub(crate) mod check;
 pub(crate) mod cluster;
 pub(crate) mod dead;
+mod dead_replay;
 pub(crate) mod definitions;
 pub(crate) mod each;
 pub(crate) mod event;

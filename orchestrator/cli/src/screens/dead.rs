@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::fleet::text;
-use crate::out::{Column, Line, Table, Tone, cell, plain, short, wrapped};
+use crate::out::{Column, Line, Span, Table, Tone, cell, plain, short, wrapped};
 use crate::time;
 
 /// Lines of a body that are shown; `--raw` writes all of it.
@@ -15,12 +15,16 @@ pub(crate) fn table(rows: &[Value], now: u64, width: usize) -> Table {
         Column::new("id"),
         Column::new("since").rank(2).right(),
         Column::new("reason"),
+        Column::new("state").rank(4),
         Column::new("from").rank(3).cut(12),
         Column::new("saga").rank(1),
     ]);
     for row in rows {
         let at = time::read(&row["at"]).map_or_else(String::new, |at| time::ago(at, now));
-        let error = text(row, "error");
+        let error = match text(row, "outcome") {
+            outcome if outcome.is_empty() => text(row, "error"),
+            outcome => outcome,
+        };
         let below = if error.is_empty() {
             Vec::new()
         } else {
@@ -30,12 +34,142 @@ pub(crate) fn table(rows: &[Value], now: u64, width: usize) -> Table {
             plain(short(row["id"].as_str().unwrap_or_default(), width)),
             plain(at),
             cell(text(row, "reason"), Tone::Waits),
+            standing(row),
             cell(text(row, "queue"), Tone::Faint),
             plain(short(row["saga"].as_str().unwrap_or_default(), width)),
         ];
         table.row_with(cells, below);
     }
     table
+}
+
+/// Where it stands; how often it was replayed, where it was.
+fn standing(row: &Value) -> Span {
+    let state = text(row, "state");
+    let tone = match state.as_str() {
+        "resolved" => Tone::Good,
+        "dead" => Tone::Waits,
+        _ => Tone::Faint,
+    };
+    match row["replays"].as_u64() {
+        Some(n) if n > 0 => cell(format!("{state} ({n}x)"), tone),
+        _ => cell(state, tone),
+    }
+}
+
+/// Groups of one cause.
+pub(crate) fn groups(rows: &[Value], now: u64, width: usize) -> Table {
+    let mut table = Table::new(&[
+        Column::new("group"),
+        Column::new("dead").right(),
+        Column::new("reason"),
+        Column::new("kind").rank(2),
+        Column::new("first").rank(3).right(),
+        Column::new("last").rank(1).right(),
+        Column::new("sample").rank(4),
+    ]);
+    let ago = |at: &Value| time::read(at).map_or_else(String::new, |at| time::ago(at, now));
+    for row in rows {
+        let cells = vec![
+            plain(text(row, "group")),
+            plain(row["dead"].to_string()),
+            cell(text(row, "reason"), Tone::Waits),
+            cell(text(row, "kind"), Tone::Faint),
+            plain(ago(&row["first_at"])),
+            plain(ago(&row["last_at"])),
+            plain(short(row["sample"].as_str().unwrap_or_default(), width)),
+        ];
+        let error = text(row, "error");
+        let below = if error.is_empty() {
+            Vec::new()
+        } else {
+            vec![cell(error, Tone::Faint)]
+        };
+        table.row_with(cells, below);
+    }
+    table
+}
+
+/// What a replay of many would do.
+pub(crate) fn plan(plan: &Value) -> Vec<Line> {
+    let (found, looked_at) = (number(plan, "found"), number(plan, "looked_at"));
+    let mut lines = vec![Line::of(format!("{found} dead letters fit"), Tone::Strong)];
+    if looked_at < found {
+        let words =
+            format!("looked at {looked_at} of them, newest first; the rest may be otherwise");
+        lines.push(Line::faint(words));
+    }
+    let said = |route: &str| match route {
+        "task" => "their sagas are asked for another attempt",
+        "report" => "reports, told to their sagas",
+        "start" => "requests to start a saga",
+        "event" => "events, published",
+        _ => "messages of others, published as they were",
+    };
+    let routes = plan["routes"].as_object();
+    for (route, n) in routes.into_iter().flatten() {
+        lines.push(Line::new().plain(format!("  {n:>6}  {}", said(route))));
+    }
+    for (name, words) in [
+        ("unreadable", "still cannot be read, and would fail again"),
+        ("refused", "would be refused"),
+    ] {
+        let n = number(plan, name);
+        if n > 0 {
+            lines.push(Line::of(format!("  {n:>6}  {words}"), Tone::Waits));
+        }
+    }
+    for why in plan["why"].as_array().into_iter().flatten() {
+        let (n, text) = (number(why, "letters"), text(why, "why"));
+        lines.push(Line::faint(format!("          {n}: {text}")));
+    }
+    lines
+}
+
+/// Replays of many.
+pub(crate) fn operations(rows: &[Value], now: u64) -> Table {
+    let mut table = Table::new(&[
+        Column::new("id"),
+        Column::new("since").rank(2).right(),
+        Column::new("state"),
+        Column::new("done").rank(1),
+        Column::new("by").rank(3),
+    ]);
+    for row in rows {
+        let at = time::read(&row["made_at"]).map_or_else(String::new, |at| time::ago(at, now));
+        let state = text(row, "state");
+        let tone = match state.as_str() {
+            "stopped" => Tone::Bad,
+            "done" => Tone::Good,
+            _ => Tone::Waits,
+        };
+        let cells = vec![
+            plain(text(row, "id")),
+            plain(at),
+            cell(state, tone),
+            plain(progress(row)),
+            cell(text(row, "by"), Tone::Faint),
+        ];
+        table.row_with(cells, vec![cell(text(row, "reason"), Tone::Faint)]);
+    }
+    table
+}
+
+/// How far one is, in a line.
+pub(crate) fn progress(row: &Value) -> String {
+    let of = |name| number(row, name);
+    format!(
+        "{} of {}: {} resolved, {} failed again, {} refused",
+        of("replayed"),
+        of("found"),
+        of("resolved"),
+        of("failed"),
+        of("refused")
+    )
+}
+
+fn number(row: &Value, name: &str) -> u64 {
+    row[name].as_u64().unwrap_or_default()
 }
 
 /// One of them.
@@ -55,7 +189,16 @@ pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
         format!("{} ({})", time::ago(at, now), time::instant(at))
     });
     let saga = text(row, "saga");
+    let changed = time::read(&row["changed_at"]).map_or_else(String::new, |at| {
+        format!("{}, by {}", time::ago(at, now), text(row, "changed_by"))
+    });
     let facts = [
+        ("state", standing(row).text),
+        ("outcome", text(row, "outcome")),
+        ("moved", changed),
+        ("because", text(row, "why")),
+        ("note", text(row, "note")),
+        ("group", text(row, "group")),
         ("taken in", at),
         ("from queue", text(row, "queue")),
         ("exchange", text(row, "exchange")),

@@ -5,22 +5,58 @@ use std::borrow::Cow;
 use axum::Json;
 use axum::extract::State;
 use base64::Engine as _;
-use baton_driver::DeadLetterRow;
 use baton_messages::{DeadReason, SagaId, Timestamp};
-use baton_store::{DeadLetterFilter, Reader as _};
+use baton_store::{DeadLetterFilter, LetterRow, LetterState, Reader as _};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Shared;
 use super::auth::Viewer;
 use super::extract::{Nothing, Path, Query};
 use super::page::{Cursor, Limit, Moment};
 use super::problem::{Answer, Problem};
+use super::{Api, Shared};
 
 /// Dead letters of a page at most: each may be half a mebibyte.
 const LETTERS_MAX: usize = 100;
+
+/// Where a dead letter stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "LetterState")]
+pub(crate) enum Stands {
+    /// Nobody has done anything about it, or what was done did not help.
+    Dead,
+    /// It is on its way back to work.
+    Replaying,
+    /// It did its work after all.
+    Resolved,
+    /// Somebody said that it is not wanted.
+    Discarded,
+}
+
+impl Stands {
+    const fn state(self) -> LetterState {
+        match self {
+            Self::Dead => LetterState::Dead,
+            Self::Replaying => LetterState::Replaying,
+            Self::Resolved => LetterState::Resolved,
+            Self::Discarded => LetterState::Discarded,
+        }
+    }
+}
+
+impl From<LetterState> for Stands {
+    fn from(state: LetterState) -> Self {
+        match state {
+            LetterState::Dead => Self::Dead,
+            LetterState::Replaying => Self::Replaying,
+            LetterState::Resolved => Self::Resolved,
+            LetterState::Discarded => Self::Discarded,
+        }
+    }
+}
 
 /// Which dead letters.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -40,6 +76,10 @@ pub(crate) struct WhichLetters {
     until: Option<Moment>,
     /// Those whose error or body has this in it, to the letter.
     text: Option<String>,
+    /// Those that stand there.
+    state: Option<Stands>,
+    /// Those of this group (see `/v1/dead-letters/groups`).
+    group: Option<String>,
     limit: Option<Limit>,
     cursor: Option<Cursor>,
 }
@@ -56,7 +96,23 @@ pub(crate) struct DeadLetters {
 /// A message nobody could use, whole.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct DeadLetter {
-    id: Uuid,
+    pub(super) id: Uuid,
+    /// Where it stands.
+    state: Stands,
+    /// Letters of one cause share it.
+    group: String,
+    /// How often it was sent back to work.
+    replays: u32,
+    /// When it was moved last, by whom, and why.
+    changed_at: Option<Timestamp>,
+    changed_by: Option<String>,
+    why: Option<String>,
+    /// What came of its last replay, in a sentence.
+    outcome: Option<String>,
+    /// What somebody noted.
+    note: Option<String>,
+    /// The replay of many it belongs to.
+    operation: Option<Uuid>,
     /// When it was taken in.
     at: Timestamp,
     reason: DeadReason,
@@ -94,6 +150,9 @@ pub(crate) async fn list(
         from: which.since.map(|Moment(at)| at),
         until: which.until.map(|Moment(at)| at),
         text: which.text,
+        state: which.state.map(Stands::state),
+        group: which.group,
+        changed_until: None,
     };
     let page = api.reader.dead_letters(filter, after, limit).await;
     let page = page.map_err(|error| Problem::store(&error))?;
@@ -107,7 +166,7 @@ pub(crate) async fn list(
 /// The dead letter a path names.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct WhichLetter {
-    id: Beginning,
+    pub(super) id: Beginning,
 }
 
 /// One dead letter, whole.
@@ -117,11 +176,16 @@ pub(crate) async fn one(
     Path(WhichLetter { id }): Path<WhichLetter>,
     Query(Nothing {}): Query<Nothing>,
 ) -> Answer<Json<DeadLetter>> {
+    found(&api, id).await.map(shown).map(Json)
+}
+
+/// The one letter whose id begins so.
+pub(super) async fn found(api: &Api, id: Beginning) -> Answer<LetterRow> {
     let Beginning { first, last, typed } = id;
     let found = api.reader.dead_letters_between(first, last).await;
     let mut found = found.map_err(|error| Problem::store(&error))?.into_iter();
     match (found.next(), found.next()) {
-        (Some(row), None) => Ok(Json(shown(row))),
+        (Some(row), None) => Ok(row),
         (Some(_), Some(_)) => Err(Problem::bad_request(format!(
             "several dead letters' ids begin with {typed}: give more of it"
         ))),
@@ -188,7 +252,8 @@ impl JsonSchema for Beginning {
 }
 
 /// The body as text where it is text, else in base64: byte for byte either way.
-fn shown(row: DeadLetterRow) -> DeadLetter {
+fn shown(row: LetterRow) -> DeadLetter {
+    let (row, now) = (row.letter, row.now);
     let (body, body_base64) = match String::from_utf8(row.body) {
         Ok(text) => (Some(text), None),
         Err(bytes) => {
@@ -198,6 +263,15 @@ fn shown(row: DeadLetterRow) -> DeadLetter {
     };
     DeadLetter {
         id: row.id,
+        state: now.state.into(),
+        group: now.group,
+        replays: now.replays,
+        changed_at: now.changed_at,
+        changed_by: now.changed_by,
+        why: now.why,
+        outcome: now.outcome,
+        note: now.note,
+        operation: now.operation,
         at: row.at,
         reason: row.reason,
         error: row.error,

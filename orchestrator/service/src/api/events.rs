@@ -87,27 +87,18 @@ pub(crate) async fn publish(
         id: event.id.clone(),
         source: event.source.clone(),
     };
-    let body = serde_json::to_vec(&event)
-        .map_err(|_| Problem::bad_request("the event cannot be written as JSON"))?;
-    if body.len() > BODY_BYTES_MAX {
+    let out = message(event)?;
+    if out.body.len() > BODY_BYTES_MAX {
         return Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too-large",
             "The request cannot be read",
             format!(
                 "the event has {} bytes; at most {BODY_BYTES_MAX} are taken",
-                body.len()
+                out.body.len()
             ),
         ));
     }
-    // the same event has the same message id, whoever publishes it
-    let unique = format!("{}\u{1f}{}", event.source, event.id);
-    let id = MessageId(Uuid::new_v5(&Uuid::NAMESPACE_URL, unique.as_bytes()));
-    let now = clock::now();
-    let mut out = Outgoing::json(topology::EVENTS, event.kind, KIND, id, body, now.0);
-    out.content_type = "application/cloudevents+json".into();
-    // nobody may be listening, which is no error of who speaks
-    out.mandatory = false;
     match api.triggers.bus.publisher().publish(vec![out]).await.pop() {
         Some(Sent::Confirmed) => Ok(Accepted(name)),
         Some(Sent::Unknown { .. } | Sent::Returned { .. } | Sent::Nacked) | None => {
@@ -120,6 +111,21 @@ pub(crate) async fn publish(
             .again_after_s(5))
         }
     }
+}
+
+/// An event as it is published, whoever publishes it.
+pub(crate) fn message(event: Event) -> Answer<Outgoing> {
+    let body = serde_json::to_vec(&event)
+        .map_err(|_| Problem::bad_request("the event cannot be written as JSON"))?;
+    // the same event has the same message id, whoever publishes it
+    let unique = format!("{}\u{1f}{}", event.source, event.id);
+    let id = MessageId(Uuid::new_v5(&Uuid::NAMESPACE_URL, unique.as_bytes()));
+    let now = clock::now();
+    let mut out = Outgoing::json(topology::EVENTS, event.kind, KIND, id, body, now.0);
+    out.content_type = "application/cloudevents+json".into();
+    // nobody may be listening, which is no error of who speaks
+    out.mandatory = false;
+    Ok(out)
 }
 
 /// An event as HTTP carries it: structured, or binary with percent-encoded headers.

@@ -18,6 +18,7 @@ mod live;
 mod page;
 mod probes;
 mod problem;
+mod replays;
 mod sagas;
 mod schedules;
 mod seen;
@@ -51,6 +52,7 @@ use document::says;
 /// What every handler may use.
 pub(crate) struct Api {
     pub(crate) router: Arc<crate::cluster::Router>,
+    pub(crate) replay: crate::replay::Replay,
     pub(crate) reader: AnyReader,
     pub(crate) health: Arc<Health>,
     pub(crate) workers: Arc<Workers>,
@@ -77,9 +79,10 @@ pub(crate) struct Me {
 }
 
 pub(crate) use definitions::Known;
+pub(crate) use events::message as event_message;
 pub(crate) use live::Streams;
 pub(crate) use probes::{Counted, standing_by};
-pub(crate) use seen::Watched;
+pub(crate) use seen::{Watched, folded};
 pub(crate) use top::LastTop;
 
 type Shared = axum::extract::State<Arc<Api>>;
@@ -100,6 +103,7 @@ fn guarded() -> Routes {
     let routes = saga_routes(routes);
     let routes = action_routes(routes);
     let routes = fleet_routes(routes);
+    let routes = replays::routes(routes);
     let routes = cluster::routes(routes);
     let routes = events::routes(routes);
     let routes = schedules::routes(routes);

@@ -171,7 +171,11 @@ pub(crate) struct Moment(pub(crate) Timestamp);
 
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
+        // a number in a body, text in a query
+        let text = match serde_json::Value::deserialize(from)? {
+            serde_json::Value::String(text) => text,
+            other => other.to_string(),
+        };
         if let Ok(ms) = text.parse() {
             return Ok(Self(Timestamp(ms)));
         }

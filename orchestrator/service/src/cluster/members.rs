@@ -19,6 +19,7 @@ use crate::changes::Changes;
 use crate::dead_letters::Desk;
 use crate::health::Health;
 use crate::hot::HotError;
+use crate::replay::Replay;
 use crate::service::ServiceError;
 use crate::triggers;
 use crate::types::Types;
@@ -57,6 +58,7 @@ pub(crate) struct Uses {
     pub(crate) changes: Arc<Changes>,
     pub(crate) reader: AnyReader,
     pub(crate) leading: triggers::Leading,
+    pub(crate) replay: Replay,
     pub(crate) view: watch::Sender<Arc<View>>,
     pub(crate) stop: CancellationToken,
 }
@@ -327,6 +329,7 @@ impl Members {
             return;
         }
         let stop = seat.child_token();
+        let ends = stop.clone();
         let (lead, triggers) = self.uses.leading.begin(stop.clone());
         self.uses.router.lead(Some(lead));
         let desk = Desk::new(self.uses.router.clone(), self.uses.health.clone());
@@ -334,8 +337,17 @@ impl Members {
             self.uses.seats.bus.clone(),
             self.uses.seats.instance.clone(),
         );
+        let replay = self.uses.replay.clone();
         let mut stands = self.uses.seats.stands.clone();
         let mut parts = JoinSet::new();
+        let mut stand = stands.clone();
+        // by itself: what it has under way when the others end comes to its end
+        parts.spawn(async move {
+            if stand.wait_for(|stands| *stands).await.is_ok() {
+                replay.lead(stop).await;
+            }
+            "replays of dead letters"
+        });
         parts.spawn(async move {
             // What follows consumes queues that have to stand first.
             if stands.wait_for(|stands| *stands).await.is_err() {
@@ -349,7 +361,7 @@ impl Members {
                 Some(Err(_)) | None => "triggers or dead letters",
             }
         });
-        self.lead = Some(Lead { stop, parts });
+        self.lead = Some(Lead { stop: ends, parts });
     }
 
     async fn lead_no_more(&mut self) {

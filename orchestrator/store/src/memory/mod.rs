@@ -1,6 +1,7 @@
 //! The store in memory: the naive one, which says what every other has to answer, and which tests of the driver run on.
 //! Clones share what is kept, so that a driver can be dropped and another one recover.
 
+mod letters;
 mod reader;
 mod tables;
 mod triggers;
@@ -67,6 +68,7 @@ impl MemoryStore {
             sagas: BTreeMap::new(),
             unsent: count(tables.unsent.len()),
             dead_letters: count(tables.dead_letters.len()),
+            letters: BTreeMap::new(),
             work_items_open: count(
                 tables
                     .work_items
@@ -77,6 +79,9 @@ impl MemoryStore {
             log_rows: count(tables.log.len()),
             db_bytes: 0,
         };
+        for standing in tables.standings.values() {
+            *counts.letters.entry(standing.state).or_default() += 1;
+        }
         for (_, row) in tables.sagas.values() {
             *counts.sagas.entry(row.status).or_default() += 1;
         }
@@ -252,6 +257,7 @@ mod tests {
         type Tokens = Self;
         type Triggers = Self;
         type Suspects = Self;
+        type Letters = Self;
         type Reader = Self;
 
         async fn open(&mut self) -> (Self, Partition) {
@@ -265,6 +271,10 @@ mod tests {
         }
 
         fn triggers(&self, store: &Self) -> Self {
+            store.clone()
+        }
+
+        fn letters(&self, store: &Self) -> Self {
             store.clone()
         }
 

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, LogRow, SagaRow, StoreError};
+use baton_driver::{DefinitionRow, Loaded, LogRow, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
 use baton_messages::{Manifest, SagaId, TaskType};
 use uuid::Uuid;
 
 use super::MemoryStore;
 use super::tables::Tables;
+use crate::letters::{LetterRow, LetterState, OperationRow};
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter, SagaLog,
-    Unserved, WorkItemCursor, WorkItemView, page, page_rows,
+    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, LetterGroup, Page, SagaCursor,
+    SagaFilter, SagaLog, Unserved, WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -169,10 +170,11 @@ impl Reader for MemoryStore {
         &self,
         first: Uuid,
         last: Uuid,
-    ) -> Result<Vec<DeadLetterRow>, StoreError> {
-        let tables = self.tables();
-        let found = tables.dead_letters.range(first..=last);
-        Ok(found.take(2).map(|(_, row)| row.clone()).collect())
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        let mut found = self.letter_rows();
+        found.retain(|row| (first..=last).contains(&row.letter.id));
+        found.truncate(2);
+        Ok(found)
     }
 
     async fn dead_letters(
@@ -180,16 +182,63 @@ impl Reader for MemoryStore {
         filter: DeadLetterFilter,
         after: Option<DeadLetterCursor>,
         limit: usize,
-    ) -> Result<Page<DeadLetterRow, DeadLetterCursor>, StoreError> {
-        let mut found = Self::dead_letters(self);
+    ) -> Result<Page<LetterRow, DeadLetterCursor>, StoreError> {
+        let mut found = self.letter_rows();
         found.retain(|row| {
-            after.is_none_or(|last| (row.at, row.id) < (last.at, last.id)) && fits(row, &filter)
+            let place = (row.letter.at, row.letter.id);
+            after.is_none_or(|last| place < (last.at, last.id)) && fits(row, &filter)
         });
-        found.sort_by_key(|row| std::cmp::Reverse((row.at, row.id)));
+        found.sort_by_key(|row| std::cmp::Reverse((row.letter.at, row.letter.id)));
         Ok(cut(found, limit, |row| DeadLetterCursor {
-            at: row.at,
+            at: row.letter.at,
+            id: row.letter.id,
+        }))
+    }
+
+    async fn dead_letters_count(&self, filter: DeadLetterFilter) -> Result<u64, StoreError> {
+        let mut found = self.letter_rows();
+        found.retain(|row| fits(row, &filter));
+        Ok(found.len() as u64)
+    }
+
+    async fn dead_letter_groups(&self, limit: usize) -> Result<Vec<LetterGroup>, StoreError> {
+        let mut groups: BTreeMap<String, LetterGroup> = BTreeMap::new();
+        for row in self.letter_rows() {
+            if row.now.state != LetterState::Dead {
+                continue;
+            }
+            let at = row.letter.at;
+            let group = groups
+                .entry(row.now.group.clone())
+                .or_insert_with(|| LetterGroup {
+                    group: row.now.group,
+                    dead: 0,
+                    first_at: at,
+                    last_at: at,
+                });
+            group.dead += 1;
+            group.first_at = group.first_at.min(at);
+            group.last_at = group.last_at.max(at);
+        }
+        Ok(groups.into_values().take(limit).collect())
+    }
+
+    async fn dead_operations(
+        &self,
+        after: Option<DeadLetterCursor>,
+        limit: usize,
+    ) -> Result<Page<OperationRow, DeadLetterCursor>, StoreError> {
+        let mut found: Vec<OperationRow> = self.tables().operations.values().cloned().collect();
+        found.retain(|row| after.is_none_or(|last| (row.made_at, row.id) < (last.at, last.id)));
+        found.sort_by_key(|row| std::cmp::Reverse((row.made_at, row.id)));
+        Ok(cut(found, limit, |row| DeadLetterCursor {
+            at: row.made_at,
             id: row.id,
         }))
+    }
+
+    async fn dead_operation(&self, id: Uuid) -> Result<Option<OperationRow>, StoreError> {
+        Ok(self.tables().operations.get(&id).cloned())
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
@@ -244,7 +293,8 @@ impl Reader for MemoryStore {
     }
 }
 
-fn fits(row: &DeadLetterRow, filter: &DeadLetterFilter) -> bool {
+fn fits(row: &LetterRow, filter: &DeadLetterFilter) -> bool {
+    let (row, now) = (&row.letter, &row.now);
     let DeadLetterFilter {
         reason,
         queue,
@@ -253,6 +303,9 @@ fn fits(row: &DeadLetterRow, filter: &DeadLetterFilter) -> bool {
         from,
         until,
         text,
+        state,
+        group,
+        changed_until,
     } = filter;
     let has = |text: &String| {
         let in_body = |text: &[u8]| row.body.windows(text.len()).any(|part| part == text);
@@ -265,4 +318,7 @@ fn fits(row: &DeadLetterRow, filter: &DeadLetterFilter) -> bool {
         && from.is_none_or(|from| row.at >= from)
         && until.is_none_or(|until| row.at <= until)
         && text.as_ref().is_none_or(has)
+        && state.is_none_or(|state| now.state == state)
+        && group.as_ref().is_none_or(|group| now.group == *group)
+        && changed_until.is_none_or(|until| now.changed_at.is_none_or(|at| at <= until))
 }

@@ -14,6 +14,8 @@ use uuid::Uuid;
 
 use super::CommitFault;
 use super::triggers::TriggerTables;
+use crate::group::group_of;
+use crate::letters::{OperationRow, Standing};
 use crate::tokens::TokenRow;
 
 /// A work item with its end, if it has one.
@@ -33,6 +35,8 @@ pub(super) struct Tables {
     pub(super) subscriptions: BTreeMap<(SagaId, StepId), (u8, SubscriptionRow, bool)>,
     pub(super) work_items: BTreeMap<(SagaId, u32), Kept>,
     pub(super) dead_letters: BTreeMap<Uuid, DeadLetterRow>,
+    pub(super) standings: BTreeMap<Uuid, Standing>,
+    pub(super) operations: BTreeMap<Uuid, OperationRow>,
     pub(super) definitions: BTreeMap<(String, u32), DefinitionRow>,
     pub(super) manifests: BTreeMap<TaskType, Manifest>,
     pub(super) tokens: BTreeMap<String, TokenRow>,
@@ -204,6 +208,11 @@ impl Tables {
             }
         }
         for letter in batch.dead_letters {
+            let standing = || Standing {
+                group: group_of(&letter),
+                ..Standing::default()
+            };
+            self.standings.entry(letter.id).or_insert_with(standing);
             self.dead_letters.entry(letter.id).or_insert(letter);
         }
     }

@@ -13,8 +13,8 @@ use super::open::failed;
 use super::options::Target;
 use super::ownership::{self, Taken, lease};
 use super::{
-    PostgresError, PostgresOptions, PostgresReader, PostgresStore, PostgresSuspects,
-    PostgresTokens, PostgresTriggers, WRITERS, migrate_on,
+    PostgresError, PostgresLetters, PostgresOptions, PostgresReader, PostgresStore,
+    PostgresSuspects, PostgresTokens, PostgresTriggers, WRITERS, migrate_on,
 };
 use crate::Partition;
 use crate::cluster::{Layout, Member, Owned, PARTITIONS_MAX, View};
@@ -139,6 +139,12 @@ impl PostgresCluster {
     #[must_use]
     pub fn suspects(&self) -> PostgresSuspects {
         PostgresSuspects::new(self.beside.clone())
+    }
+
+    /// The dead letters, to move them.
+    #[must_use]
+    pub fn letters(&self) -> PostgresLetters {
+        PostgresLetters::new(self.beside.clone())
     }
 
     /// The tables of triggers.

@@ -10,6 +10,7 @@ mod columns;
 mod commit;
 mod connect;
 mod fault;
+mod letters;
 mod load;
 mod moving;
 mod open;
@@ -33,6 +34,7 @@ use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 
 pub use beside::{PostgresSuspects, PostgresTokens};
 pub use cluster::{PARTITIONS, PostgresCluster};
+pub use letters::PostgresLetters;
 pub use open::PostgresError;
 pub use options::PostgresOptions;
 pub use ownership::Ownership;
@@ -177,6 +179,12 @@ impl PostgresStore {
     #[must_use]
     pub fn suspects(&self) -> PostgresSuspects {
         PostgresSuspects::new(self.beside.clone())
+    }
+
+    /// The dead letters, to move them.
+    #[must_use]
+    pub fn letters(&self) -> PostgresLetters {
+        PostgresLetters::new(self.beside.clone())
     }
 
     /// The tables of triggers.

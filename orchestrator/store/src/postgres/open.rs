@@ -8,7 +8,7 @@ use refinery::{Migration, Runner};
 use super::fault::Fault;
 
 /// The tables, version by version; what was released is never edited.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     (
         "V1__init",
         include_str!("../../migrations/postgres/V1__init.sql"),
@@ -16,6 +16,10 @@ const MIGRATIONS: [(&str, &str); 2] = [
     (
         "V2__members",
         include_str!("../../migrations/postgres/V2__members.sql"),
+    ),
+    (
+        "V4__replay",
+        include_str!("../../migrations/postgres/V4__replay.sql"),
     ),
 ];
 /// Where it stands which of them were applied.
@@ -147,7 +151,14 @@ impl PostgresError {
 
 /// The version of the tables this program writes.
 pub(crate) const fn version_known() -> u32 {
-    MIGRATIONS.len() as u32
+    let name = MIGRATIONS[MIGRATIONS.len() - 1].0.as_bytes();
+    let (mut place, mut version) = (1, 0);
+    // as far as the digits behind the V go
+    while name[place].is_ascii_digit() {
+        version = version * 10 + (name[place] - b'0') as u32;
+        place += 1;
+    }
+    version
 }
 
 /// Says what could not be done.

@@ -113,7 +113,8 @@ pub(crate) fn work_items(open_only: bool, of_kind: bool) -> String {
 }
 
 const LETTER_COLUMNS: &str =
-    "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body";
+    "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body,
+    state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome";
 
 /// Dead letters by their ids.
 pub(crate) fn dead_letters_between() -> String {
@@ -122,10 +123,19 @@ pub(crate) fn dead_letters_between() -> String {
     )
 }
 
-/// Dead letters, newest first. Values: 1 and 2 the cursor, 3 the limit, 4 and 5 the range of instants; then, as far as they are asked for, reason,
-/// queue, kind, saga, and what error or body has in it.
+/// Dead letters, newest first. Values: 1 and 2 the cursor, 3 and 4 the range of instants, 5 the limit; then, as far as they are asked for, reason,
+/// queue, kind, saga, what error or body has in it, state, group, and until when it was moved last.
 pub(crate) fn dead_letters(filter: &DeadLetterFilter) -> String {
-    let mut place = 5;
+    let which = letters_where(filter, 5);
+    format!("SELECT {LETTER_COLUMNS} FROM {which} ORDER BY at DESC, id DESC LIMIT $5")
+}
+
+/// How many of them. The same values without the limit.
+pub(crate) fn dead_letters_count(filter: &DeadLetterFilter) -> String {
+    format!("SELECT count(*) FROM {}", letters_where(filter, 4))
+}
+
+fn letters_where(filter: &DeadLetterFilter, mut place: usize) -> String {
     let mut conditions = String::new();
     for (asked, condition) in [
         (filter.reason.is_some(), "reason = #"),
@@ -136,6 +146,12 @@ pub(crate) fn dead_letters(filter: &DeadLetterFilter) -> String {
             filter.text.is_some(),
             "(position(# in error) > 0 OR position(convert_to(#, 'UTF8') in body) > 0)",
         ),
+        (filter.state.is_some(), "state = #"),
+        (filter.group.is_some(), "grp = #"),
+        (
+            filter.changed_until.is_some(),
+            "coalesce(changed_at, 0) <= #",
+        ),
     ] {
         if asked {
             place += 1;
@@ -143,11 +159,31 @@ pub(crate) fn dead_letters(filter: &DeadLetterFilter) -> String {
             conditions.push_str(&condition.replace('#', &format!("${place}")));
         }
     }
+    format!("dead_letters WHERE (at, id) < ($1, $2) AND at BETWEEN $3 AND $4{conditions}")
+}
+
+/// Groups of letters that are dead, by key: one pass along an index. Values: the limit.
+pub(crate) const LETTER_GROUPS: &str =
+    "SELECT grp, count(*), min(at), max(at) FROM dead_letters WHERE grp > '' AND state = 'dead'
+    GROUP BY grp ORDER BY grp LIMIT $1";
+
+/// Letters that set out and have not ended. Values: 1 of which operation, or null: of none; 2 moved before then; 3 the limit.
+pub(crate) fn on_their_way() -> String {
     format!(
-        "SELECT {LETTER_COLUMNS} FROM dead_letters WHERE (at, id) < ($1, $2) AND at BETWEEN $4 AND $5{conditions}
-         ORDER BY at DESC, id DESC LIMIT $3"
+        "SELECT {LETTER_COLUMNS} FROM dead_letters WHERE state = 'replaying' AND operation IS NOT DISTINCT FROM $1 AND changed_at < $2
+         ORDER BY at, id LIMIT $3"
     )
 }
+
+/// Replays of many, newest first. Values: 1 and 2 the cursor, 3 the limit.
+pub(crate) const OPERATIONS: &str = "SELECT body FROM dead_operations WHERE (made_at, id) < ($1, $2) ORDER BY made_at DESC, id DESC LIMIT $3";
+
+/// One of them.
+pub(crate) const OPERATION: &str = "SELECT body FROM dead_operations WHERE id = $1";
+
+/// Those that run, oldest first.
+pub(crate) const OPERATIONS_RUNNING: &str =
+    "SELECT body FROM dead_operations WHERE state = 'running' ORDER BY made_at, id";
 
 /// What is counted: as many rows as there are partitions, times the figures.
 pub(crate) const COUNTS: &str =

@@ -20,9 +20,10 @@ use super::load::{self, each};
 use super::queries;
 use super::rows::kind_word;
 use super::triggers::{event_row, schedule_row, type_column};
+use crate::letters::{LetterRow, LetterState, OperationRow, Standing};
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter, SagaLog,
-    Unserved, WorkItemCursor, WorkItemView, page, page_rows,
+    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, LetterGroup, Page, SagaCursor,
+    SagaFilter, SagaLog, Unserved, WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -238,9 +239,9 @@ impl Reader for PostgresReader {
         &self,
         first: Uuid,
         last: Uuid,
-    ) -> Result<Vec<DeadLetterRow>, StoreError> {
+    ) -> Result<Vec<LetterRow>, StoreError> {
         let sql = queries::dead_letters_between();
-        self.list("a dead letter", &sql, &[&first, &last], dead_letter)
+        self.list("a dead letter", &sql, &[&first, &last], letter_row)
             .await
     }
 
@@ -249,36 +250,72 @@ impl Reader for PostgresReader {
         filter: DeadLetterFilter,
         after: Option<DeadLetterCursor>,
         limit: usize,
-    ) -> Result<Page<DeadLetterRow, DeadLetterCursor>, StoreError> {
+    ) -> Result<Page<LetterRow, DeadLetterCursor>, StoreError> {
         let limit = page_rows(limit);
-        let (at, id) = after.map_or((i64::MAX, Uuid::max()), |after| (int(after.at.0), after.id));
-        let from = filter.from.map_or(0, |from| int(from.0));
-        let until = filter.until.map_or(i64::MAX, |until| int(until.0));
+        let asked = LetterValues::of(&filter, after);
         let most = limited(limit + 1);
-        let texts = [
-            filter.reason.map(|reason| reason.as_str().to_owned()),
-            filter.queue.as_deref().map(owned),
-            filter.kind.as_deref().map(owned),
-        ];
-        let saga = filter.saga.map(|saga| saga.0);
-        let has = filter.text.as_deref().map(owned);
-        let mut values: Vec<&(dyn ToSql + Sync)> = vec![&at, &id, &most, &from, &until];
-        values.extend(
-            texts
-                .iter()
-                .flatten()
-                .map(|text| text as &(dyn ToSql + Sync)),
-        );
-        values.extend(saga.as_ref().map(|saga| saga as &(dyn ToSql + Sync)));
-        values.extend(has.as_ref().map(|has| has as &(dyn ToSql + Sync)));
         let sql = queries::dead_letters(&filter);
         let found = self
-            .list("dead letters", &sql, &values, dead_letter)
+            .list("dead letters", &sql, &asked.values(Some(&most)), letter_row)
             .await?;
-        Ok(page(found, limit, |letter| DeadLetterCursor {
-            at: letter.at,
-            id: letter.id,
+        Ok(page(found, limit, |row| DeadLetterCursor {
+            at: row.letter.at,
+            id: row.letter.id,
         }))
+    }
+
+    async fn dead_letters_count(&self, filter: DeadLetterFilter) -> Result<u64, StoreError> {
+        let asked = LetterValues::of(&filter, None);
+        let sql = queries::dead_letters_count(&filter);
+        let what = "dead letters, to count them";
+        let found = self
+            .list(what, &sql, &asked.values(None), |row| get(row, 0).map(uint))
+            .await?;
+        Ok(found.into_iter().sum())
+    }
+
+    async fn dead_letter_groups(&self, limit: usize) -> Result<Vec<LetterGroup>, StoreError> {
+        let values: [&(dyn ToSql + Sync); 1] = [&limited(limit)];
+        self.list(
+            "groups of dead letters",
+            queries::LETTER_GROUPS,
+            &values,
+            |row| {
+                Ok(LetterGroup {
+                    group: string(row, 0)?,
+                    dead: get(row, 1).map(uint)?,
+                    first_at: instant(row, 2)?,
+                    last_at: instant(row, 3)?,
+                })
+            },
+        )
+        .await
+    }
+
+    async fn dead_operations(
+        &self,
+        after: Option<DeadLetterCursor>,
+        limit: usize,
+    ) -> Result<Page<OperationRow, DeadLetterCursor>, StoreError> {
+        let limit = page_rows(limit);
+        let (at, id) = after.map_or((i64::MAX, Uuid::max()), |after| (int(after.at.0), after.id));
+        let values: [&(dyn ToSql + Sync); 3] = [&at, &id, &limited(limit + 1)];
+        let what = "replays of dead letters";
+        let found = self
+            .list(what, queries::OPERATIONS, &values, |row| document(row, 0))
+            .await?;
+        Ok(page(found, limit, |row: &OperationRow| DeadLetterCursor {
+            at: row.made_at,
+            id: row.id,
+        }))
+    }
+
+    async fn dead_operation(&self, id: Uuid) -> Result<Option<OperationRow>, StoreError> {
+        let what = "a replay of dead letters";
+        let mut found = self
+            .list(what, queries::OPERATION, &[&id], |row| document(row, 0))
+            .await?;
+        Ok(found.pop())
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
@@ -390,6 +427,75 @@ fn work_item(row: &Row) -> Result<WorkItemView, Fault> {
     })
 }
 
+/// The values of a question about letters.
+struct LetterValues {
+    at: i64,
+    id: Uuid,
+    from: i64,
+    until: i64,
+    texts: [Option<String>; 3],
+    saga: Option<Uuid>,
+    more: [Option<String>; 3],
+    changed_until: Option<i64>,
+}
+
+impl LetterValues {
+    fn of(filter: &DeadLetterFilter, after: Option<DeadLetterCursor>) -> Self {
+        let (at, id) = after.map_or((i64::MAX, Uuid::max()), |after| (int(after.at.0), after.id));
+        Self {
+            at,
+            id,
+            from: filter.from.map_or(0, |from| int(from.0)),
+            until: filter.until.map_or(i64::MAX, |until| int(until.0)),
+            texts: [
+                filter.reason.map(|reason| reason.as_str().to_owned()),
+                filter.queue.as_deref().map(owned),
+                filter.kind.as_deref().map(owned),
+            ],
+            saga: filter.saga.map(|saga| saga.0),
+            more: [
+                filter.text.as_deref().map(owned),
+                filter.state.map(|state| state.as_str().to_owned()),
+                filter.group.as_deref().map(owned),
+            ],
+            changed_until: filter.changed_until.map(|at| int(at.0)),
+        }
+    }
+
+    fn values<'a>(&'a self, limit: Option<&'a i64>) -> Vec<&'a (dyn ToSql + Sync)> {
+        let mut values: Vec<&(dyn ToSql + Sync)> =
+            vec![&self.at, &self.id, &self.from, &self.until];
+        values.extend(limit.map(|limit| limit as &(dyn ToSql + Sync)));
+        let of_text = |text: &'a String| text as &(dyn ToSql + Sync);
+        values.extend(self.texts.iter().flatten().map(of_text));
+        values.extend(self.saga.as_ref().map(|saga| saga as &(dyn ToSql + Sync)));
+        values.extend(self.more.iter().flatten().map(of_text));
+        let changed = self.changed_until.as_ref();
+        values.extend(changed.map(|at| at as &(dyn ToSql + Sync)));
+        values
+    }
+}
+
+/// A letter and where it stands, out of the columns of letters.
+pub(super) fn letter_row(row: &Row) -> Result<LetterRow, Fault> {
+    let replays: i64 = get(row, 14)?;
+    Ok(LetterRow {
+        letter: dead_letter(row)?,
+        now: Standing {
+            state: word(row, 12, LetterState::of)?,
+            group: string(row, 13)?,
+            replays: u32::try_from(replays).unwrap_or_default(),
+            changed_at: instant_if_set(row, 15)?,
+            changed_by: string_if_set(row, 16)?,
+            why: string_if_set(row, 17)?,
+            note: string_if_set(row, 18)?,
+            action: get(row, 19)?,
+            operation: get(row, 20)?,
+            outcome: string_if_set(row, 21)?,
+        },
+    })
+}
+
 fn dead_letter(row: &Row) -> Result<DeadLetterRow, Fault> {
     let saga: Option<Uuid> = get(row, 9)?;
     Ok(DeadLetterRow {
@@ -411,6 +517,12 @@ fn dead_letter(row: &Row) -> Result<DeadLetterRow, Fault> {
 }
 
 fn count(mut counts: Counts, (name, n): (String, u64)) -> Counts {
+    if let Some(state) = name.strip_prefix("letters.").and_then(LetterState::of) {
+        if n > 0 {
+            *counts.letters.entry(state).or_default() += n;
+        }
+        return counts;
+    }
     match name.as_str() {
         "log_rows" => counts.log_rows += n,
         "unsent" => counts.unsent += n,

@@ -13,6 +13,7 @@ use postgres_types::ToSql;
 use uuid::Uuid;
 
 use super::columns::{int, label_key, owned};
+use crate::group::group_of;
 
 #[derive(Debug, ToSql)]
 #[postgres(name = "batch_saga")]
@@ -128,6 +129,7 @@ pub(crate) struct Letter {
     saga: Option<Uuid>,
     properties: String,
     body: Vec<u8>,
+    grp: String,
 }
 
 /// What a batch writes, beside its fence.
@@ -257,6 +259,7 @@ fn unserved((task_type, saga): (TaskType, SagaId)) -> Unserved {
 
 fn letter(row: DeadLetterRow) -> serde_json::Result<Letter> {
     Ok(Letter {
+        grp: group_of(&row),
         id: row.id,
         at: int(row.at.0),
         reason: owned(row.reason.as_str()),

@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode, params};
 use super::columns::{int, json};
 use super::deltas::{Count, Deltas};
 use super::{saga_rows, subscriptions};
+use crate::group::group_of;
 
 /// The place of a row in the one tree of the log: partition above, place in its log below.
 const LOG_SEQ_BITS: u32 = 48;
@@ -33,8 +34,8 @@ const UNSERVED_ADD: &str = "INSERT INTO unserved (partition, task_type, saga) VA
 const ITEM_OPEN: &str = "INSERT INTO work_items (partition, saga, number, opened_at, owner, item) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const ITEM_CLOSE: &str = "UPDATE work_items SET closed_at = ?3, closed_by = ?4 WHERE saga = ?1 AND number = ?2 AND closed_at IS NULL";
 const DEAD: &str = "INSERT INTO dead_letters
-    (id, partition, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT (id) DO NOTHING";
+    (id, partition, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body, grp)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT (id) DO NOTHING";
 
 /// Why a batch was not written, before it is said in the driver's words.
 #[derive(Debug)]
@@ -370,6 +371,7 @@ fn dead_letters(
             letter.saga.as_ref().map(|saga| saga.0.as_bytes()),
             properties,
             letter.body,
+            group_of(letter),
         ])?;
         deltas.add(Count::DeadLetters, inserted);
     }

@@ -8,6 +8,7 @@ mod columns;
 mod commit;
 mod deltas;
 mod export;
+mod letters;
 mod load;
 mod lock;
 mod moving;
@@ -34,6 +35,7 @@ use baton_driver::{
 use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 
 pub use export::ExportError;
+pub use letters::SqliteLetters;
 pub(crate) use lock::process_and_host;
 pub(crate) use moving::KeyRow;
 pub use reader::SqliteReader;
@@ -131,6 +133,12 @@ impl SqliteStore {
     #[must_use]
     pub fn tokens(&self) -> SqliteTokens {
         SqliteTokens::new(self.thread.weak())
+    }
+
+    /// The dead letters, to move them. Ends with the store, as the tokens do.
+    #[must_use]
+    pub fn letters(&self) -> SqliteLetters {
+        SqliteLetters::new(self.thread.weak())
     }
 
     /// The notes of what is tried alone. Ends with the store, as the tokens do.

@@ -3,7 +3,7 @@
 use baton_engine::Status;
 
 use super::columns::SAGA_COLUMNS;
-use crate::read::SagaFilter;
+use crate::read::{DeadLetterFilter, SagaFilter};
 
 /// Which index a list of sagas runs along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,18 +114,69 @@ pub(crate) const fn work_items(open_only: bool) -> &'static str {
     }
 }
 
+const LETTER_COLUMNS: &str =
+    "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body,
+    state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome";
+
 /// Dead letters by their ids.
-pub(crate) const DEAD_LETTERS_BETWEEN: &str =
-    "SELECT id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body
-    FROM dead_letters WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT 2";
+pub(crate) fn dead_letters_between() -> String {
+    format!(
+        "SELECT {LETTER_COLUMNS} FROM dead_letters WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT 2"
+    )
+}
 
 /// Dead letters, newest first. Values: 1 and 2 the cursor, 3 the limit, 4 and 5 the range of instants; then, null for any: 6 reason, 7 queue,
-/// 8 kind, 9 saga, 10 what error or body has in it.
-pub(crate) const DEAD_LETTERS: &str =
-    "SELECT id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body
-    FROM dead_letters WHERE (at, id) < (?1, ?2) AND at BETWEEN ?4 AND ?5 AND (?6 IS NULL OR reason = ?6) AND (?7 IS NULL OR queue = ?7)
-    AND (?8 IS NULL OR kind = ?8) AND (?9 IS NULL OR saga = ?9)
-    AND (?10 IS NULL OR instr(error, ?10) > 0 OR instr(body, CAST(?10 AS BLOB)) > 0) ORDER BY at DESC, id DESC LIMIT ?3";
+/// 8 kind, 9 saga, 10 what error or body has in it, 11 state, 12 group, 13 until when it was moved last.
+pub(crate) fn dead_letters(filter: &DeadLetterFilter) -> String {
+    let which = letters_where(filter);
+    format!("SELECT {LETTER_COLUMNS} FROM {which} ORDER BY at DESC, id DESC LIMIT ?3")
+}
+
+/// How many of them. The same values.
+pub(crate) fn dead_letters_count(filter: &DeadLetterFilter) -> String {
+    format!("SELECT count(*) FROM {} AND ?3 = ?3", letters_where(filter))
+}
+
+fn letters_where(filter: &DeadLetterFilter) -> String {
+    let (index, state, group) = match (&filter.group, filter.state) {
+        (Some(_), _) => (
+            "dead_letters_by_group",
+            "(?11 IS NULL OR state = ?11)",
+            "grp = ?12",
+        ),
+        (None, Some(_)) => ("dead_letters_by_state", "state = ?11", "?12 IS NULL"),
+        (None, None) => ("dead_letters_by_age", "?11 IS NULL", "?12 IS NULL"),
+    };
+    format!(
+        "dead_letters INDEXED BY {index} WHERE {group} AND {state} AND (at, id) < (?1, ?2) AND at BETWEEN ?4 AND ?5
+         AND (?6 IS NULL OR reason = ?6) AND (?7 IS NULL OR queue = ?7) AND (?8 IS NULL OR kind = ?8) AND (?9 IS NULL OR saga = ?9)
+         AND (?10 IS NULL OR instr(error, ?10) > 0 OR instr(body, CAST(?10 AS BLOB)) > 0)
+         AND (?13 IS NULL OR changed_at IS NULL OR changed_at <= ?13)"
+    )
+}
+
+/// Groups of letters that are dead, by key: one pass along an index. Values: the limit.
+pub(crate) const LETTER_GROUPS: &str =
+    "SELECT grp, count(*), min(at), max(at) FROM dead_letters INDEXED BY dead_letters_by_group
+    WHERE grp > '' AND state = 'dead' GROUP BY grp ORDER BY grp LIMIT ?1";
+
+/// Letters that set out and have not ended. Values: 1 of which operation, or null: of none; 2 moved before then; 3 the limit.
+pub(crate) fn on_their_way() -> String {
+    format!(
+        "SELECT {LETTER_COLUMNS} FROM dead_letters INDEXED BY dead_letters_by_state WHERE state = 'replaying' AND operation IS ?1 AND changed_at < ?2
+         ORDER BY at, id LIMIT ?3"
+    )
+}
+
+/// Replays of many, newest first. Values: 1 and 2 the cursor, 3 the limit.
+pub(crate) const OPERATIONS: &str = "SELECT body FROM dead_operations INDEXED BY dead_operations_by_age WHERE (made_at, id) < (?1, ?2)
+    ORDER BY made_at DESC, id DESC LIMIT ?3";
+
+/// One of them.
+pub(crate) const OPERATION: &str = "SELECT body FROM dead_operations WHERE id = ?1";
+
+/// Those that run, oldest first.
+pub(crate) const OPERATIONS_RUNNING: &str = "SELECT body FROM dead_operations INDEXED BY dead_operations_by_state WHERE state = 'running' ORDER BY made_at, id";
 
 /// What is counted: as many rows as there are partitions, times the figures.
 pub(crate) const COUNTS: &str = "SELECT name, n FROM counts";

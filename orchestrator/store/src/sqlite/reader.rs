@@ -8,6 +8,7 @@ use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
 use baton_messages::{DeadReason, Manifest, SagaId};
 use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleResult};
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
@@ -20,9 +21,10 @@ use super::schema::{OpenError, open_for_reading};
 use super::{SqliteOptions, one_saga, queries, triggers};
 use crate::Partition;
 use crate::cluster::{Member, Owned, View};
+use crate::letters::{LetterRow, LetterState, OperationRow, Standing};
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, Page, SagaCursor, SagaFilter, SagaLog,
-    Unserved, WorkItemCursor, WorkItemView, page, page_rows,
+    Counts, DeadLetterCursor, DeadLetterFilter, EventCursor, LetterGroup, Page, SagaCursor,
+    SagaFilter, SagaLog, Unserved, WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -159,10 +161,10 @@ impl Reader for SqliteReader {
         &self,
         first: Uuid,
         last: Uuid,
-    ) -> Result<Vec<DeadLetterRow>, StoreError> {
+    ) -> Result<Vec<LetterRow>, StoreError> {
         self.read("a dead letter", move |conn| {
             let ids = [first.as_bytes(), last.as_bytes()];
-            all(conn, queries::DEAD_LETTERS_BETWEEN, ids, dead_letter)
+            all(conn, &queries::dead_letters_between(), ids, letter_row)
         })
         .await
     }
@@ -172,9 +174,61 @@ impl Reader for SqliteReader {
         filter: DeadLetterFilter,
         after: Option<DeadLetterCursor>,
         limit: usize,
-    ) -> Result<Page<DeadLetterRow, DeadLetterCursor>, StoreError> {
+    ) -> Result<Page<LetterRow, DeadLetterCursor>, StoreError> {
         self.read("dead letters", move |conn| {
             dead_letters(conn, &filter, after, page_rows(limit))
+        })
+        .await
+    }
+
+    async fn dead_letters_count(&self, filter: DeadLetterFilter) -> Result<u64, StoreError> {
+        self.read("dead letters, to count them", move |conn| {
+            let values = letter_values(&filter, None, 0);
+            conn.prepare_cached(&queries::dead_letters_count(&filter))?
+                .query_row(rusqlite::params_from_iter(values), |row| {
+                    row.get(0).map(uint)
+                })
+        })
+        .await
+    }
+
+    async fn dead_letter_groups(&self, limit: usize) -> Result<Vec<LetterGroup>, StoreError> {
+        self.read("groups of dead letters", move |conn| {
+            all(conn, queries::LETTER_GROUPS, [rows(limit)], |row| {
+                Ok(LetterGroup {
+                    group: row.get(0)?,
+                    dead: uint(row.get(1)?),
+                    first_at: instant(row, 2)?,
+                    last_at: instant(row, 3)?,
+                })
+            })
+        })
+        .await
+    }
+
+    async fn dead_operations(
+        &self,
+        after: Option<DeadLetterCursor>,
+        limit: usize,
+    ) -> Result<Page<OperationRow, DeadLetterCursor>, StoreError> {
+        self.read("replays of dead letters", move |conn| {
+            let limit = page_rows(limit);
+            let (at, id) = letter_place(after.as_ref());
+            let values = params![at, id, rows(limit + 1)];
+            let found = all(conn, queries::OPERATIONS, values, |row| document(row, 0))?;
+            Ok(page(found, limit, |row: &OperationRow| DeadLetterCursor {
+                at: row.made_at,
+                id: row.id,
+            }))
+        })
+        .await
+    }
+
+    async fn dead_operation(&self, id: Uuid) -> Result<Option<OperationRow>, StoreError> {
+        self.read("a replay of dead letters", move |conn| {
+            conn.prepare_cached(queries::OPERATION)?
+                .query_row([id.as_bytes()], |row| document(row, 0))
+                .optional()
         })
         .await
     }
@@ -392,33 +446,76 @@ fn dead_letters(
     filter: &DeadLetterFilter,
     after: Option<DeadLetterCursor>,
     limit: usize,
-) -> rusqlite::Result<Page<DeadLetterRow, DeadLetterCursor>> {
-    let (at, id) = after
-        .as_ref()
-        .map_or((i64::MAX, LAST_ID.as_slice()), |after| {
-            (int(after.at.0), after.id.as_bytes().as_slice())
-        });
+) -> rusqlite::Result<Page<LetterRow, DeadLetterCursor>> {
+    let values = letter_values(filter, after.as_ref(), limit + 1);
     let found = all(
         conn,
-        queries::DEAD_LETTERS,
-        params![
-            at,
-            id,
-            rows(limit + 1),
-            filter.from.map_or(0, |from| int(from.0)),
-            filter.until.map_or(i64::MAX, |until| int(until.0)),
-            filter.reason.map(DeadReason::as_str),
-            filter.queue,
-            filter.kind,
-            filter.saga.as_ref().map(|saga| saga.0.as_bytes()),
-            filter.text,
-        ],
-        dead_letter,
+        &queries::dead_letters(filter),
+        rusqlite::params_from_iter(values),
+        letter_row,
     )?;
-    Ok(page(found, limit, |letter| DeadLetterCursor {
-        at: letter.at,
-        id: letter.id,
+    Ok(page(found, limit, |row| DeadLetterCursor {
+        at: row.letter.at,
+        id: row.letter.id,
     }))
+}
+
+fn letter_place(after: Option<&DeadLetterCursor>) -> (i64, Vec<u8>) {
+    after.map_or((i64::MAX, LAST_ID.to_vec()), |after| {
+        (int(after.at.0), after.id.as_bytes().to_vec())
+    })
+}
+
+/// The values of a question about letters.
+fn letter_values(
+    filter: &DeadLetterFilter,
+    after: Option<&DeadLetterCursor>,
+    limit: usize,
+) -> Vec<Value> {
+    let (at, id) = letter_place(after);
+    let text = |text: Option<&str>| text.map_or(Value::Null, |text| Value::Text(text.to_owned()));
+    vec![
+        Value::Integer(at),
+        Value::Blob(id),
+        Value::Integer(rows(limit)),
+        Value::Integer(filter.from.map_or(0, |from| int(from.0))),
+        Value::Integer(filter.until.map_or(i64::MAX, |until| int(until.0))),
+        text(filter.reason.map(DeadReason::as_str)),
+        text(filter.queue.as_deref()),
+        text(filter.kind.as_deref()),
+        filter
+            .saga
+            .map_or(Value::Null, |saga| Value::Blob(saga.0.as_bytes().to_vec())),
+        text(filter.text.as_deref()),
+        text(filter.state.map(LetterState::as_str)),
+        text(filter.group.as_deref()),
+        filter
+            .changed_until
+            .map_or(Value::Null, |at| Value::Integer(int(at.0))),
+    ]
+}
+
+/// A letter and where it stands, out of the columns of letters.
+pub(super) fn letter_row(row: &Row<'_>) -> rusqlite::Result<LetterRow> {
+    let id = |column: usize| {
+        let set = row.get_ref(column)? != rusqlite::types::ValueRef::Null;
+        set.then(|| uuid(row, column)).transpose()
+    };
+    Ok(LetterRow {
+        letter: dead_letter(row)?,
+        now: Standing {
+            state: word(row, 12, LetterState::of)?,
+            group: row.get(13)?,
+            replays: row.get(14)?,
+            changed_at: instant_if_set(row, 15)?,
+            changed_by: row.get(16)?,
+            why: row.get(17)?,
+            note: row.get(18)?,
+            action: id(19)?,
+            operation: id(20)?,
+            outcome: row.get(21)?,
+        },
+    })
 }
 
 fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetterRow> {
@@ -450,6 +547,12 @@ fn counts(conn: &Connection) -> rusqlite::Result<Counts> {
         Ok((row.get::<_, String>(0)?, uint(row.get(1)?)))
     })?;
     for (name, n) in kept {
+        if let Some(state) = name.strip_prefix("letters.").and_then(LetterState::of) {
+            if n > 0 {
+                *counts.letters.entry(state).or_default() += n;
+            }
+            continue;
+        }
         match name.as_str() {
             "log_rows" => counts.log_rows += n,
             "unsent" => counts.unsent += n,

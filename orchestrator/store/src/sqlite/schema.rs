@@ -30,6 +30,7 @@ pub(crate) const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!(
         "../../migrations/sqlite/0006_schedules_by_name.sql"
     )),
+    M::up(include_str!("../../migrations/sqlite/0008_replay.sql")),
 ];
 
 /// Why a store could not be opened.
@@ -263,7 +264,7 @@ pub(crate) fn take_partition(
 }
 
 /// What has to be true of the tables together; each query answers how many rows break it.
-const TOGETHER: [(&str, &str); 8] = [
+const TOGETHER: [(&str, &str); 9] = [
     (
         "log rows without a saga",
         "SELECT count(*) FROM records r WHERE NOT EXISTS (SELECT 1 FROM sagas s WHERE s.number = r.saga)",
@@ -291,6 +292,10 @@ const TOGETHER: [(&str, &str); 8] = [
     (
         "unsent rows off the count",
         "SELECT abs(n - (SELECT count(*) FROM unsent u WHERE u.partition = c.partition)) FROM counts c WHERE name = 'unsent'",
+    ),
+    (
+        "dead letters off the count",
+        "SELECT abs(n - (SELECT count(*) FROM dead_letters d WHERE 'letters.' || d.state = c.name AND d.partition = c.partition)) FROM counts c WHERE name LIKE 'letters.%'",
     ),
     (
         "open work items off the count",

@@ -7,6 +7,7 @@
 )]
 
 pub mod commits;
+pub mod letters;
 pub mod random;
 pub mod reader;
 pub mod reads;
@@ -21,6 +22,7 @@ use std::future::Future;
 use baton_driver::Store;
 
 use crate::Partition;
+use crate::letters::Letters;
 use crate::read::Counts;
 use crate::reader::Reader;
 use crate::suspects::Suspects;
@@ -38,6 +40,8 @@ pub trait Subject: Send {
     type Triggers: Triggers;
     /// Its notes of what is tried alone.
     type Suspects: Suspects;
+    /// Its dead letters.
+    type Letters: Letters;
     /// What reads it beside the driver.
     type Reader: Reader;
 
@@ -52,6 +56,9 @@ pub trait Subject: Send {
 
     /// The tables of triggers of an open store.
     fn triggers(&self, store: &Self::Store) -> Self::Triggers;
+
+    /// The dead letters of an open store.
+    fn letters(&self, store: &Self::Store) -> Self::Letters;
 
     /// The notes of an open store.
     fn suspects(&self, store: &Self::Store) -> Self::Suspects;
@@ -90,6 +97,11 @@ macro_rules! store_suite {
         ]);
         $crate::store_suite!(@cases $make, suspects, [
             a_try_that_came_to_no_end_is_counted_and_one_that_did_is_forgotten, a_try_that_is_taken_back_says_nothing, notes_are_forgotten_in_time,
+        ]);
+        $crate::store_suite!(@cases $make, letters, [
+            of_two_who_move_a_letter_one_does, what_came_of_a_letter_is_written_once_and_counted_with_it, a_letter_is_discarded_restored_and_noted,
+            an_operation_takes_what_is_dead_and_keeps_its_place, an_operation_that_does_not_run_takes_nothing, letters_are_found_by_state_and_group,
+            what_set_out_and_has_not_ended_is_found_again,
         ]);
         $crate::store_suite!(@cases $make, reader, [
             every_filter_gives_its_sagas_newest_first, pages_are_steady_while_sagas_start, a_saga_comes_with_its_whole_log,

@@ -9,8 +9,8 @@ mod plans;
 use baton_harness::{Database, Postgres};
 
 use super::{
-    PostgresOptions, PostgresReader, PostgresStore, PostgresSuspects, PostgresTokens,
-    PostgresTriggers,
+    PostgresLetters, PostgresOptions, PostgresReader, PostgresStore, PostgresSuspects,
+    PostgresTokens, PostgresTriggers,
 };
 use crate::read::Counts;
 use crate::suite::Subject;
@@ -50,6 +50,7 @@ impl Subject for FreshDatabase {
     type Tokens = PostgresTokens;
     type Triggers = PostgresTriggers;
     type Suspects = PostgresSuspects;
+    type Letters = PostgresLetters;
     type Reader = PostgresReader;
 
     async fn open(&mut self) -> (PostgresStore, Partition) {
@@ -67,6 +68,10 @@ impl Subject for FreshDatabase {
 
     fn tokens(&self, store: &PostgresStore) -> PostgresTokens {
         store.tokens()
+    }
+
+    fn letters(&self, store: &PostgresStore) -> PostgresLetters {
+        store.letters()
     }
 
     fn suspects(&self, store: &PostgresStore) -> PostgresSuspects {

@@ -7,11 +7,13 @@ use baton_messages::StepId;
 use serde_json::json;
 
 use super::{FreshDatabase, together};
+use crate::letters::{Claiming, Letters as _};
 use crate::moving::{MoveError, Moved, move_into};
 use crate::postgres::{PostgresError, PostgresStore};
 use crate::read::{DeadLetterFilter, SagaFilter};
 use crate::reader::Reader;
 use crate::suite::Subject;
+use crate::suite::letters::operation;
 use crate::suite::samples::{
     at, batch, dead_letter, definition, kind, later, manifest, row, saga, saga_row, snapshot,
     starts, unsent, work_item,
@@ -80,6 +82,19 @@ async fn filled(path: &std::path::Path) -> SqliteStore {
         SubscriptionChange::Searched(saga(1), StepId::new("waits").unwrap()),
     ];
     store.commit(next).await.unwrap();
+    let letters = store.letters();
+    letters.begin(operation(7)).await.unwrap();
+    let claimed = letters.claim(Claiming {
+        operation: operation(7).id,
+        letters: vec![dead_letter(1).id],
+        cursor: (at(1), dead_letter(1).id),
+        at: at(2),
+    });
+    assert_eq!(claimed.await.unwrap().map(|taken| taken.len()), Some(1));
+    letters
+        .note(dead_letter(2).id, "seen".to_owned())
+        .await
+        .unwrap();
     store
         .put_definition(definition("move-port", 3, "saga: a\n"))
         .await
@@ -212,6 +227,10 @@ async fn the_same(file: &mut SqliteStore, database: &mut PostgresStore) {
         b.dead_letters(DeadLetterFilter::default(), None, 99)
             .await
             .unwrap()
+    );
+    assert_eq!(
+        a.dead_operations(None, 99).await.unwrap(),
+        b.dead_operations(None, 99).await.unwrap()
     );
     assert_eq!(
         a.events(None, None, 99).await.unwrap(),

@@ -9,7 +9,8 @@ use deadpool_postgres::Object;
 use tokio_postgres::SimpleQueryMessage;
 
 use super::FreshDatabase;
-use crate::postgres::{beside, load, queries, triggers};
+use crate::letters::LetterState;
+use crate::postgres::{beside, letters, load, queries, triggers};
 use crate::read::{DeadLetterFilter, SagaFilter};
 use crate::suite::Subject;
 use crate::suite::samples::{
@@ -22,7 +23,7 @@ use crate::{Partition, Reader as _, Triggers as _};
 const SOON: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Tables with as many rows as sagas ran; the others have as many as people made.
-const LARGE: [&str; 11] = [
+const LARGE: [&str; 12] = [
     "sagas",
     "saga_labels",
     "records",
@@ -32,6 +33,7 @@ const LARGE: [&str; 11] = [
     "subscriptions",
     "work_items",
     "dead_letters",
+    "dead_operations",
     "events",
     "keys",
 ];
@@ -88,6 +90,15 @@ fn whole_filter() -> DeadLetterFilter {
         kind: Some("a".to_owned()),
         saga: Some(saga(1)),
         text: Some("a".to_owned()),
+        changed_until: Some(at(1)),
+        ..DeadLetterFilter::default()
+    }
+}
+
+fn standing_filter(group: Option<&str>) -> DeadLetterFilter {
+    DeadLetterFilter {
+        state: Some(LetterState::Dead),
+        group: group.map(str::to_owned),
         ..DeadLetterFilter::default()
     }
 }
@@ -121,6 +132,11 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
         queries::dead_letters_between(),
         queries::dead_letters(&DeadLetterFilter::default()),
         queries::dead_letters(&whole_filter()),
+        queries::dead_letters_count(&whole_filter()),
+        queries::dead_letters(&standing_filter(None)),
+        queries::dead_letters(&standing_filter(Some("a"))),
+        queries::dead_letters_count(&standing_filter(None)),
+        queries::on_their_way(),
     ];
     let constants = [
         queries::SAGA_LOG,
@@ -128,6 +144,10 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
         queries::ENTRIES_AFTER,
         queries::LAST_ENTRIES,
         queries::DEFINITION,
+        queries::LETTER_GROUPS,
+        queries::OPERATIONS,
+        queries::OPERATION,
+        queries::OPERATIONS_RUNNING,
     ];
     all.extend(texts.into_iter().map(|sql| (sql, None)));
     all.extend(
@@ -135,6 +155,7 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
             .into_iter()
             .chain(load::QUERIES)
             .chain(triggers::QUERIES)
+            .chain(letters::QUERIES)
             .map(|sql| (sql.to_owned(), None)),
     );
     all
@@ -190,8 +211,8 @@ async fn fill(client: &Object) {
             SELECT decode(md5(n::text), 'hex'), 'com.example.' || (n % 7), n, true, '[]', '{{}}' FROM generate_series(1, {rows} / 10) n;
          INSERT INTO work_items (partition, saga, number, opened_at, kind, owner, item, closed_at)
             SELECT 0, id, 1, started_at, 'step-failed', 'ann', '{{}}', CASE WHEN active THEN NULL ELSE 1 END FROM sagas WHERE number % 10 = 0;
-         INSERT INTO dead_letters (id, partition, at, reason, error, queue, exchange, key, properties, body)
-            SELECT id, 0, started_at, 'undecodable', '', '', '', '', '{{}}', '' FROM sagas WHERE number % 10 = 0;
+         INSERT INTO dead_letters (id, partition, at, reason, error, queue, exchange, key, properties, body, grp)
+            SELECT id, 0, started_at, 'undecodable', '', '', '', '', '{{}}', '', (number % 30)::text FROM sagas WHERE number % 10 = 0;
          ANALYZE"
     );
     client

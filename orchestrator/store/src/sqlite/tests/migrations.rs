@@ -26,6 +26,7 @@ const FIXTURES: &[&str] = &[
     include_str!("fixtures/version_4.sql"),
     include_str!("fixtures/version_5.sql"),
     include_str!("fixtures/version_6.sql"),
+    include_str!("fixtures/version_7.sql"),
 ];
 
 #[tokio::test]
@@ -74,6 +75,7 @@ impl Before {
             (4, "work_items"),
             (4, "subscriptions"),
             (5, "suspects"),
+            (7, "dead_operations"),
         ];
         let rows = tables
             .into_iter()
@@ -149,6 +151,10 @@ async fn what_lies_beside_them_is_read(store: &SqliteStore, before: &Before, ver
     for (table, rows) in [
         ("definitions", reader.definitions().await.unwrap().len()),
         ("dead_letters", letters.len()),
+        (
+            "dead_operations",
+            reader.dead_operations(None, PAGE).await.unwrap().rows.len(),
+        ),
         ("work_items", items.len()),
         ("tokens", store.tokens().tokens().await.unwrap().len()),
         (

@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::{
-    SqliteOptions, SqliteReader, SqliteStore, SqliteSuspects, SqliteTokens, SqliteTriggers,
+    SqliteLetters, SqliteOptions, SqliteReader, SqliteStore, SqliteSuspects, SqliteTokens,
+    SqliteTriggers,
 };
 use crate::read::Counts;
 use crate::suite::Subject;
@@ -45,6 +46,7 @@ impl Subject for TempStore {
     type Tokens = SqliteTokens;
     type Triggers = SqliteTriggers;
     type Suspects = SqliteSuspects;
+    type Letters = SqliteLetters;
     type Reader = SqliteReader;
 
     async fn open(&mut self) -> (SqliteStore, Partition) {
@@ -61,6 +63,10 @@ impl Subject for TempStore {
 
     fn tokens(&self, store: &SqliteStore) -> SqliteTokens {
         store.tokens()
+    }
+
+    fn letters(&self, store: &SqliteStore) -> SqliteLetters {
+        store.letters()
     }
 
     fn suspects(&self, store: &SqliteStore) -> SqliteSuspects {

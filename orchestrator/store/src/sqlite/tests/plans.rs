@@ -4,7 +4,9 @@ use baton_driver::Store;
 use rusqlite::Connection;
 
 use super::TempStore;
-use crate::sqlite::{load, queries, subscriptions, tokens, triggers};
+use crate::letters::LetterState;
+use crate::read::DeadLetterFilter;
+use crate::sqlite::{letters, load, queries, subscriptions, tokens, triggers};
 use crate::suite::Subject;
 use crate::suite::samples::starts;
 
@@ -36,14 +38,27 @@ fn readers_queries() -> Vec<String> {
             queries::ENTRIES_AFTER,
             queries::LAST_ENTRIES,
             queries::DEFINITION,
-            queries::DEAD_LETTERS_BETWEEN,
-            queries::DEAD_LETTERS,
+            queries::LETTER_GROUPS,
+            queries::OPERATIONS,
+            queries::OPERATION,
+            queries::OPERATIONS_RUNNING,
             queries::work_items(true),
             queries::work_items(false),
         ]
         .map(str::to_owned),
     );
+    for (state, group) in [(false, false), (true, false), (false, true), (true, true)] {
+        let filter = DeadLetterFilter {
+            state: state.then_some(LetterState::Dead),
+            group: group.then(|| "a".to_owned()),
+            ..DeadLetterFilter::default()
+        };
+        all.push(queries::dead_letters(&filter));
+        all.push(queries::dead_letters_count(&filter));
+    }
     all.extend([
+        queries::dead_letters_between(),
+        queries::on_their_way(),
         triggers::event(),
         triggers::undone(),
         triggers::kept(false),
@@ -64,7 +79,8 @@ async fn every_list_runs_along_an_index() {
     let all = readers_queries()
         .into_iter()
         .chain(load::QUERIES.map(str::to_owned))
-        .chain(subscriptions::QUERIES.map(str::to_owned));
+        .chain(subscriptions::QUERIES.map(str::to_owned))
+        .chain(letters::QUERIES.map(str::to_owned));
     for sql in all {
         let steps = plan(&conn, &sql);
         assert!(!steps.is_empty(), "{sql}");

@@ -1,0 +1,329 @@
+//! `baton dead replay | discard | restore | note | groups | ops`: dead letters moved by an operator. Of many the plan is shown before anything is done; what was
+//! begun goes on at the orchestrator, whoever watches.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::dead::filters;
+use super::items;
+use crate::args::{
+    DeadDiscard, DeadFilter, DeadNote, DeadOne, DeadOp, DeadOps, DeadOpsCommand, DeadReplay,
+};
+use crate::client::{Client, escaped};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::out::Out;
+use crate::screens::dead;
+use crate::time;
+
+/// How often it is looked how far a replay is.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A filter as the API takes it in a body.
+async fn body_filter(client: &Client, which: &DeadFilter) -> Result<Value, CliError> {
+    let given = filters(client, which).await?.into_iter();
+    let fields: Map<String, Value> = given
+        .map(|(name, value)| (name.to_owned(), Value::String(value)))
+        .collect();
+    Ok(Value::Object(fields))
+}
+
+fn is_empty(filter: &Value) -> bool {
+    filter.as_object().is_none_or(Map::is_empty)
+}
+
+/// One, or all that fit: both at once is a slip.
+fn one_or_many(id: Option<&str>, filter: &Value) -> Result<(), CliError> {
+    match (id, is_empty(filter)) {
+        (Some(_), false) => Err(CliError::usage_then(
+            "an ID is one message; filters name many",
+            "baton dead replay ID; or leave the ID out",
+        )),
+        (None, true) => Err(CliError::usage_then(
+            "which? Name one by its ID, or many by a filter (--since 1970-01-01 is all of them)",
+            "baton dead groups",
+        )),
+        (Some(_), true) | (None, false) => Ok(()),
+    }
+}
+
+pub(crate) async fn replay(
+    client: &Client,
+    asked: &DeadReplay,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
+    let filter = body_filter(client, &asked.filter).await?;
+    one_or_many(asked.id.as_deref(), &filter)?;
+    let mut body = json!({ "reason": asked.message, "force": asked.force });
+    if let Some(to) = &asked.to {
+        body["to"] = json!(to);
+    }
+    if let Some(id) = &asked.id {
+        if asked.dry_run {
+            return Err(CliError::usage(
+                "--dry-run is for many; one says at once what came of it",
+            ));
+        }
+        return act(client, id, "replay", body, out).await;
+    }
+    body["filter"] = filter;
+    for (name, value) in [
+        ("rate", asked.rate.map(u64::from)),
+        ("stop_at", asked.stop_at.map(u64::from)),
+    ] {
+        if let Some(value) = value {
+            body[name] = json!(value);
+        }
+    }
+    many(client, asked, body, out).await
+}
+
+async fn many(
+    client: &Client,
+    asked: &DeadReplay,
+    mut body: Value,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
+    const PATH: &str = "/v1/dead-letters/replays";
+    let mut dry = body.clone();
+    dry["dry_run"] = json!(true);
+    let answer = client.post(PATH, &dry, None).await?;
+    if asked.dry_run && out.wants_json() {
+        out.value(&answer["plan"]);
+        return Ok(Exit::Ok);
+    }
+    if !out.wants_json() {
+        for line in dead::plan(&answer["plan"]) {
+            out.say(&line);
+        }
+    }
+    if asked.dry_run || answer["plan"]["found"] == 0 {
+        return Ok(Exit::Ok);
+    }
+    if asked.message.trim().is_empty() {
+        return Err(CliError::usage_then(
+            "a replay of many needs a reason",
+            "the same with -m 'why'",
+        ));
+    }
+    if !out.agreed("replay them?", asked.yes)? {
+        out.note("nothing was done");
+        return Ok(Exit::Error);
+    }
+    // minted here: the same request sent twice is one operation
+    body["id"] = json!(uuid::Uuid::now_v7());
+    let answer = client.post(PATH, &body, None).await?;
+    follow(client, &answer["operation"], out).await
+}
+
+/// Shows how far it is until it does not run. Whoever interrupts only stops looking.
+async fn follow(client: &Client, begun: &Value, out: &mut Out) -> Result<Exit, CliError> {
+    let id = begun["id"].as_str().unwrap_or_default().to_owned();
+    let path = operation_path(&id, "");
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
+    let mut last = String::new();
+    loop {
+        let now = client.get(&path, &[]).await?;
+        let running = now["state"] == "running";
+        let told = dead::progress(&now);
+        if !out.wants_json() && told != last {
+            out.line(told.clone());
+            last = told;
+        }
+        if !running {
+            return Ok(ended(&now, &id, out));
+        }
+        tokio::select! {
+            _ = &mut interrupted => {
+                out.note("it goes on without anybody watching");
+                out.next("how far it is", &format!("baton dead ops show {id}"));
+                return Ok(Exit::Interrupted);
+            }
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+fn ended(now: &Value, id: &str, out: &mut Out) -> Exit {
+    let clean = now["state"] == "done" && now["failed"] == 0 && now["refused"] == 0;
+    if out.wants_json() {
+        out.value(now);
+    } else {
+        let word = |name: &str| now[name].as_str().unwrap_or_default().to_owned();
+        out.line(format!("{}: {}", word("state"), word("why")));
+        if now["state"] == "stopped" {
+            out.next("what they say", "baton dead");
+            out.next("then", &format!("baton dead ops resume {id}"));
+        } else if !clean {
+            out.next("what is left", "baton dead");
+        }
+    }
+    if clean { Exit::Ok } else { Exit::Error }
+}
+
+pub(crate) async fn discard(
+    client: &Client,
+    asked: &DeadDiscard,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
+    let filter = body_filter(client, &asked.filter).await?;
+    one_or_many(asked.id.as_deref(), &filter)?;
+    if let Some(id) = &asked.id {
+        return act(
+            client,
+            id,
+            "discard",
+            json!({ "reason": asked.message }),
+            out,
+        )
+        .await;
+    }
+    if !out.agreed("discard all that fit?", asked.yes)? {
+        out.note("nothing was done");
+        return Ok(Exit::Error);
+    }
+    let body = json!({ "filter": filter, "reason": asked.message });
+    let answer = client
+        .post("/v1/dead-letters/discards", &body, None)
+        .await?;
+    if out.wants_json() {
+        out.value(&answer);
+    } else {
+        out.line(format!(
+            "{} of {} discarded",
+            answer["discarded"], answer["found"]
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+pub(crate) async fn restore(
+    client: &Client,
+    one: &DeadOne,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
+    act(
+        client,
+        &one.id,
+        "restore",
+        json!({ "reason": one.message }),
+        out,
+    )
+    .await
+}
+
+pub(crate) async fn note(client: &Client, one: &DeadNote, out: &mut Out) -> Result<Exit, CliError> {
+    let path = letter_path(&one.id, "note");
+    let answer = client
+        .post(&path, &json!({ "note": one.message }), None)
+        .await?;
+    told(&answer, out);
+    Ok(Exit::Ok)
+}
+
+fn letter_path(id: &str, action: &str) -> String {
+    format!("/v1/dead-letters/{}/{action}", escaped(id.trim()))
+}
+
+async fn act(
+    client: &Client,
+    id: &str,
+    action: &str,
+    mut body: Value,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
+    body["id"] = json!(uuid::Uuid::now_v7());
+    let answer = client.post(&letter_path(id, action), &body, None).await?;
+    told(&answer, out);
+    let failed = action == "replay" && answer["state"] != "resolved";
+    Ok(if failed { Exit::Error } else { Exit::Ok })
+}
+
+fn told(answer: &Value, out: &mut Out) {
+    if out.wants_json() {
+        out.value(answer);
+        return;
+    }
+    let state = answer["state"].as_str().unwrap_or_default();
+    match answer["outcome"].as_str() {
+        Some(outcome) => out.line(format!("{state}: {outcome}")),
+        None => out.line(state.to_owned()),
+    }
+}
+
+pub(crate) async fn groups(client: &Client, out: &mut Out) -> Result<Exit, CliError> {
+    let answer = client.get("/v1/dead-letters/groups", &[]).await?;
+    if out.wants_json() {
+        out.value(&answer);
+        return Ok(Exit::Ok);
+    }
+    let width = out.screen.width();
+    let table = dead::groups(items(&answer, "groups"), time::now_ms(), width);
+    out.table(&table, "(none)");
+    if let Some(more) = answer["more"].as_u64().filter(|more| *more > 0) {
+        out.note(format!("{more} smaller groups more"));
+    }
+    Ok(Exit::Ok)
+}
+
+fn operation_path(id: &str, action: &str) -> String {
+    format!("/v1/dead-letters/operations/{}{action}", escaped(id.trim()))
+}
+
+pub(crate) async fn operations(
+    client: &Client,
+    which: &DeadOps,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
+    match &which.command {
+        None | Some(DeadOpsCommand::Ls) => ls(client, out).await,
+        Some(DeadOpsCommand::Show(one)) => {
+            let now = client.get(&operation_path(&one.id, ""), &[]).await?;
+            shown(&now, out);
+            Ok(Exit::Ok)
+        }
+        Some(DeadOpsCommand::Pause(one)) => steer(client, one, "/pause", out).await,
+        Some(DeadOpsCommand::Resume(one)) => steer(client, one, "/resume", out).await,
+        Some(DeadOpsCommand::Cancel(one)) => steer(client, one, "/cancel", out).await,
+    }
+}
+
+async fn ls(client: &Client, out: &mut Out) -> Result<Exit, CliError> {
+    let answer = client.get("/v1/dead-letters/operations", &[]).await?;
+    if out.wants_json() {
+        out.value(&answer);
+        return Ok(Exit::Ok);
+    }
+    let table = dead::operations(items(&answer, "operations"), time::now_ms());
+    out.table(&table, "(none)");
+    Ok(Exit::Ok)
+}
+
+async fn steer(
+    client: &Client,
+    one: &DeadOp,
+    action: &str,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
+    let body = json!({ "reason": one.message });
+    let path = operation_path(&one.id, action);
+    let now = client.post(&path, &body, None).await?;
+    shown(&now, out);
+    Ok(Exit::Ok)
+}
+
+fn shown(now: &Value, out: &mut Out) {
+    if out.wants_json() {
+        out.value(now);
+        return;
+    }
+    let word = |name: &str| now[name].as_str().unwrap_or_default().to_owned();
+    out.line(format!("{} ({})", word("state"), word("reason")));
+    out.line(dead::progress(now));
+    let why = word("why");
+    if !why.is_empty() {
+        out.line(why);
+    }
+}

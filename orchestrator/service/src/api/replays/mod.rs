@@ -1,0 +1,190 @@
+//! Dead letters moved by an operator: one of them replayed, discarded, restored, noted; many replayed as a durable operation, or discarded at once; and groups
+//! of one cause. Each action has an id: sent again it is the same action. Where a letter goes is decided in `replay/route.rs`.
+
+mod discards;
+mod groups;
+mod many;
+mod one;
+mod operations;
+
+use aide::axum::routing::{get_with, post_with};
+use baton_messages::{DeadReason, InputId, SagaId};
+use baton_store::letters::Mover;
+use baton_store::{DeadLetterFilter, LetterState};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::auth::Caller;
+use super::document::says;
+use super::page::Moment;
+use super::problem::{Answer, Problem};
+use super::{READS, READS_ONE, Routes};
+use crate::clock;
+use crate::replay::Target;
+
+/// Longest reason and note that are kept.
+const REASON_CHARS_MAX: usize = 2_000;
+/// What may go wrong with one letter that is moved.
+const MOVES: &[u16] = &[404, 409, 422, 503];
+/// What may go wrong with many.
+const MOVES_MANY: &[u16] = &[409, 422, 503];
+
+/// The routes.
+pub(super) fn routes(routes: Routes) -> Routes {
+    let says = |id, summary, problems| says(id, "people", summary, problems);
+    let routes = routes
+        .api_route(
+            "/dead-letters/{id}/replay",
+            post_with(
+                one::replay,
+                says(
+                    "replayDeadLetter",
+                    "Send a dead letter back to work.",
+                    MOVES,
+                ),
+            ),
+        )
+        .api_route(
+            "/dead-letters/{id}/discard",
+            post_with(
+                one::discard,
+                says(
+                    "discardDeadLetter",
+                    "Say that a dead letter is not wanted.",
+                    MOVES,
+                ),
+            ),
+        )
+        .api_route(
+            "/dead-letters/{id}/restore",
+            post_with(
+                one::restore,
+                says(
+                    "restoreDeadLetter",
+                    "Say that a discarded letter is wanted after all.",
+                    MOVES,
+                ),
+            ),
+        )
+        .api_route(
+            "/dead-letters/{id}/note",
+            post_with(
+                one::note,
+                says(
+                    "noteDeadLetter",
+                    "Note something on a dead letter, in place of what was noted before.",
+                    MOVES,
+                ),
+            ),
+        );
+    let routes = routes
+        .api_route("/dead-letters/groups", get_with(groups::groups, says("listDeadLetterGroups", "Groups of letters of one cause that are dead, largest first.", READS)))
+        .api_route("/dead-letters/replays", post_with(many::replay_many, says("replayDeadLetters", "Replay many dead letters, as an operation that survives a crash; or, with `dry_run`, say what it would do.", MOVES_MANY)))
+        .api_route("/dead-letters/discards", post_with(discards::discard_many, says("discardDeadLetters", "Say that many dead letters are not wanted: at most 1,000 at once.", MOVES_MANY)));
+    let routes = routes
+        .api_route(
+            "/dead-letters/operations",
+            get_with(
+                operations::operations,
+                says(
+                    "listDeadLetterOperations",
+                    "Replays of many dead letters, newest first.",
+                    READS,
+                ),
+            ),
+        )
+        .api_route(
+            "/dead-letters/operations/{id}",
+            get_with(
+                operations::operation,
+                says("getDeadLetterOperation", "One replay of many.", READS_ONE),
+            ),
+        );
+    routes
+        .api_route("/dead-letters/operations/{id}/pause", post_with(operations::pause, says("pauseDeadLetterOperation", "Stop a replay of many for a while.", MOVES)))
+        .api_route("/dead-letters/operations/{id}/resume", post_with(operations::resume, says("resumeDeadLetterOperation", "Have a replay of many go on; one that stopped by itself begins with a canary again.", MOVES)))
+        .api_route("/dead-letters/operations/{id}/cancel", post_with(operations::cancel, says("cancelDeadLetterOperation", "End a replay of many; what it has done stays.", MOVES)))
+}
+
+/// An action on one letter, with its reason.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Because {
+    /// Why, for whoever reads it later.
+    #[serde(default)]
+    #[schemars(length(max = 2_000))]
+    pub(super) reason: String,
+    /// Minted by the caller: the same action sent again carries the same id.
+    pub(super) id: Option<InputId>,
+    /// On whose behalf, for the record.
+    pub(super) by: Option<String>,
+}
+
+fn text(what: &str, text: &str, needed: bool) -> Answer<String> {
+    let text = text.trim();
+    let least = usize::from(needed);
+    if (least..=REASON_CHARS_MAX).contains(&text.chars().count()) {
+        return Ok(text.to_owned());
+    }
+    Err(Problem::bad_request(format!(
+        "`{what}` has to be {least} to {REASON_CHARS_MAX} characters"
+    )))
+}
+
+fn target(to: Option<&str>) -> Answer<Option<Target>> {
+    let Some(to) = to else { return Ok(None) };
+    let parts = to.split_once('/');
+    let (exchange, key) =
+        parts.ok_or_else(|| Problem::bad_request("`to` is written exchange/key, or /queue"))?;
+    let (exchange, key) = (exchange.to_owned(), key.to_owned());
+    Ok(Some(Target { exchange, key }))
+}
+
+fn mover(caller: &Caller, id: Option<InputId>, by: Option<&str>, why: String) -> Mover {
+    Mover {
+        action: id.map_or_else(Uuid::now_v7, |id| id.0),
+        by: caller.by(by),
+        why,
+        at: clock::now(),
+    }
+}
+
+/// Which dead letters: all that is given has to fit.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LetterFilter {
+    /// Those that died of this.
+    reason: Option<DeadReason>,
+    /// Those that came from this queue.
+    queue: Option<String>,
+    /// Those of this kind of message.
+    kind: Option<String>,
+    /// Those that speak of this saga.
+    saga: Option<SagaId>,
+    /// Those taken in then or later.
+    since: Option<Moment>,
+    /// Those taken in then or earlier.
+    until: Option<Moment>,
+    /// Those whose error or body has this in it, to the letter.
+    text: Option<String>,
+    /// Those of this group.
+    group: Option<String>,
+}
+
+impl LetterFilter {
+    fn dead(self) -> DeadLetterFilter {
+        DeadLetterFilter {
+            reason: self.reason,
+            queue: self.queue,
+            kind: self.kind,
+            saga: self.saga,
+            from: self.since.map(|Moment(at)| at),
+            until: self.until.map(|Moment(at)| at),
+            text: self.text,
+            state: Some(LetterState::Dead),
+            group: self.group,
+            changed_until: None,
+        }
+    }
+}

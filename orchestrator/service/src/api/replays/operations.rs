@@ -1,0 +1,131 @@
+//! Replays of many dead letters: shown, paused, resumed, cancelled.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use baton_store::letters::OperationStep;
+use baton_store::{DeadLetterCursor, Letters as _, OperationState, Reader as _};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::super::auth::{Caller, Operator, Viewer};
+use super::super::extract::{Body, Nothing, Path, Query};
+use super::super::page::{Cursor, Limit};
+use super::super::problem::{Answer, Problem};
+use super::super::{Api, Shared};
+use super::many::Operation;
+use super::{Because, text};
+use crate::clock;
+
+/// Which operations.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WhichOperations {
+    limit: Option<Limit>,
+    cursor: Option<Cursor>,
+}
+
+/// A page of operations.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Operations {
+    /// Newest first.
+    operations: Vec<Operation>,
+    /// The next page's `cursor`; none: this was the last.
+    next: Option<String>,
+}
+
+/// Replays of many.
+pub(crate) async fn operations(
+    State(api): Shared,
+    Viewer(_): Viewer,
+    Query(which): Query<WhichOperations>,
+) -> Answer<Json<Operations>> {
+    let after: Option<DeadLetterCursor> = which.cursor.map(Cursor::dead_letter);
+    let limit = Limit::rows(which.limit);
+    let page = api.reader.dead_operations(after, limit).await;
+    let page = page.map_err(|error| Problem::store(&error))?;
+    Ok(Json(Operations {
+        operations: page.rows.into_iter().map(Operation::from).collect(),
+        next: page.next.map(|next| Cursor::text(next.at, next.id, 0)),
+    }))
+}
+
+/// The operation a path names.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct WhichOperation {
+    id: Uuid,
+}
+
+/// One replay of many.
+pub(crate) async fn operation(
+    State(api): Shared,
+    Viewer(_): Viewer,
+    Path(WhichOperation { id }): Path<WhichOperation>,
+    Query(Nothing {}): Query<Nothing>,
+) -> Answer<Json<Operation>> {
+    operation_row(&api, id).await.map(Json)
+}
+
+macro_rules! steers {
+    ($($(#[$doc:meta])* $name:ident: [$($from:ident),*] => $to:ident;)*) => {$(
+        $(#[$doc])*
+        pub(crate) async fn $name(
+            State(api): Shared,
+            Operator(caller): Operator,
+            Path(WhichOperation { id }): Path<WhichOperation>,
+            Body(asked): Body<Because>,
+        ) -> Answer<Json<Operation>> {
+            steer(&api, &caller, id, &[$(OperationState::$from),*], OperationState::$to, asked).await
+        }
+    )*};
+}
+
+steers! {
+    /// For a while.
+    pause: [Running] => Paused;
+    /// On.
+    resume: [Paused, Stopped] => Running;
+    /// For good.
+    cancel: [Running, Paused, Stopped] => Cancelled;
+}
+
+async fn steer(
+    api: &Api,
+    caller: &Caller,
+    id: Uuid,
+    from: &[OperationState],
+    to: OperationState,
+    asked: Because,
+) -> Answer<Json<Operation>> {
+    let step = OperationStep::Steer {
+        from: from.to_vec(),
+        to,
+        why: text("reason", &asked.reason, false)?,
+        by: caller.by(asked.by.as_deref()),
+        at: clock::now(),
+    };
+    let done = api.replay.letters.step(id, step).await;
+    let done = done.map_err(|error| Problem::store(&error))?;
+    api.replay.poke.notify_one();
+    let now = operation_row(api, id).await?;
+    // asked for again, it stands there already
+    if done == Some(false) && now.state() != to.as_str() {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "not-now",
+            "Not possible where it stands",
+            format!("the replay is {}: {}", now.state(), now.why()),
+        ));
+    }
+    Ok(Json(now))
+}
+
+/// One of them.
+pub(super) async fn operation_row(api: &Api, id: Uuid) -> Answer<Operation> {
+    let found = api.reader.dead_operation(id).await;
+    let found = found.map_err(|error| Problem::store(&error))?;
+    found
+        .map(Operation::from)
+        .ok_or_else(|| Problem::not_found("no replay of dead letters has this id"))
+}

@@ -1,0 +1,173 @@
+//! A letter of others as the message it was: headers are made again from what was kept of them, and what the broker or the parking wrote on it is taken
+//! off. Pure.
+
+use base64::Engine as _;
+use baton_bus::{HeaderValue, Headers, Properties, Raw};
+use baton_driver::DeadLetterRow;
+use baton_messages::dead::{PREFIX, REPLAY_OF_HEADER, REPLAYS_HEADER};
+use serde_json::Value;
+
+use super::route::Target;
+
+/// Headers by which the broker acts on a message, or counts what happened to it.
+const BROKER_HEADERS: [&str; 4] = ["x-delivery-count", "x-acquired-count", "CC", "BCC"];
+/// And all that begin so.
+const BROKER_PREFIXES: [&str; 4] = [
+    "x-death",
+    "x-first-death-",
+    "x-last-death-",
+    "x-opt-rabbitmq-",
+];
+
+/// The message, on its way to `target` for the `replays`th time.
+pub(super) fn message(letter: &DeadLetterRow, target: &Target, replays: u32) -> Raw {
+    let kept = letter.properties["headers"].as_object();
+    let own = kept.into_iter().flatten().filter(|(name, _)| stays(name));
+    let mut headers: Headers = own
+        .map(|(name, value)| (name.clone(), header(value)))
+        .collect();
+    let count = HeaderValue::I64(i64::from(replays));
+    headers.insert(REPLAYS_HEADER.to_owned(), count);
+    let of = letter.id.to_string();
+    headers.insert(REPLAY_OF_HEADER.to_owned(), of.into());
+    Raw {
+        exchange: target.exchange.clone(),
+        key: target.key.clone(),
+        body: letter.body.clone(),
+        message_id: letter.message_id.clone(),
+        kind: letter.kind.clone(),
+        properties: properties(&letter.properties),
+        headers,
+    }
+}
+
+/// Whether a header is the message's own.
+fn stays(name: &str) -> bool {
+    !name.starts_with(PREFIX)
+        && !BROKER_HEADERS.contains(&name)
+        && !BROKER_PREFIXES.iter().any(|start| name.starts_with(start))
+}
+
+fn properties(kept: &Value) -> Properties {
+    let text = |name: &str| kept[name].as_str().map(str::to_owned);
+    let byte = |name: &str| kept[name].as_u64().and_then(|n| u8::try_from(n).ok());
+    Properties {
+        content_type: text("content_type"),
+        content_encoding: text("content_encoding"),
+        delivery_mode: byte("delivery_mode"),
+        priority: byte("priority"),
+        correlation_id: text("correlation_id"),
+        reply_to: text("reply_to"),
+        expiration: None,
+        timestamp: kept["timestamp"].as_u64(),
+        user_id: None,
+        app_id: text("app_id"),
+        cluster_id: text("cluster_id"),
+    }
+}
+
+/// A header's value as AMQP has it, from what was kept of it.
+fn header(value: &Value) -> HeaderValue {
+    match value {
+        Value::Null => HeaderValue::Void,
+        Value::Bool(b) => HeaderValue::Bool(*b),
+        Value::Number(n) => n.as_i64().map_or_else(
+            || HeaderValue::F64(n.as_f64().unwrap_or_default()),
+            HeaderValue::I64,
+        ),
+        Value::String(text) => HeaderValue::Text(text.clone()),
+        Value::Array(items) => HeaderValue::Array(items.iter().map(header).collect()),
+        Value::Object(fields) => named_type(value).unwrap_or_else(|| {
+            let fields = fields.iter();
+            HeaderValue::Table(fields.map(|(name, v)| (name.clone(), header(v))).collect())
+        }),
+    }
+}
+
+/// A type that JSON does not have, as the intake names it.
+fn named_type(value: &Value) -> Option<HeaderValue> {
+    let fields = value.as_object()?;
+    if fields.len() != 1 {
+        return None;
+    }
+    if let Some(encoded) = value["base64"].as_str() {
+        let bytes = base64::engine::general_purpose::STANDARD.decode(encoded);
+        return bytes.ok().map(HeaderValue::TextBytes);
+    }
+    if let Some(seconds) = value["timestamp"].as_u64() {
+        return Some(HeaderValue::Timestamp(seconds));
+    }
+    let decimal = &value["decimal"];
+    let scale = decimal["scale"].as_u64().and_then(|n| u8::try_from(n).ok());
+    let digits = decimal["value"].as_u64();
+    let digits = digits.and_then(|n| u32::try_from(n).ok());
+    let (scale, value) = scale.zip(digits)?;
+    Some(HeaderValue::Decimal { scale, value })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::route::tests::letter;
+    use super::*;
+
+    fn target() -> Target {
+        Target {
+            exchange: "orders".to_owned(),
+            key: "new".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_the_broker_and_the_parking_wrote_is_taken_off_and_the_rest_stays() {
+        let mut of = letter(None, b"\xff\x00body");
+        of.message_id = Some("any shape".to_owned());
+        of.properties = json!({
+            "content_type": "text/x", "priority": 3, "timestamp": 7, "expiration": "5", "user_id": "them", "deliveries": 2,
+            "headers": {
+                "baton-dead-reason": "other", "baton-dead-x-death": [], "x-death": [{ "count": 1 }], "x-first-death-queue": "q",
+                "x-last-death-reason": "rejected", "x-delivery-count": 3, "x-opt-rabbitmq-x": 1, "CC": ["a"],
+                "mine": "ß", "n": -4, "f": 0.5, "on": true, "none": null, "list": [1, "two"], "at": { "timestamp": 9 },
+                "bytes": { "base64": "/wA=" }, "cash": { "decimal": { "scale": 2, "value": 314 } }, "table": { "a": 1, "b": 2 },
+            }
+        });
+        let raw = message(&of, &target(), 2);
+        assert_eq!((raw.exchange.as_str(), raw.key.as_str()), ("orders", "new"));
+        assert_eq!(raw.body, b"\xff\x00body");
+        assert_eq!(raw.message_id.as_deref(), Some("any shape"));
+        assert_eq!(raw.properties.content_type.as_deref(), Some("text/x"));
+        assert_eq!(raw.properties.priority, Some(3));
+        assert_eq!(raw.properties.timestamp, Some(7));
+        assert_eq!(
+            (raw.properties.expiration, raw.properties.user_id),
+            (None, None)
+        );
+        let names: Vec<&str> = raw.headers.keys().map(String::as_str).collect();
+        let own = [
+            "at",
+            "baton-replay-of",
+            "baton-replays",
+            "bytes",
+            "cash",
+            "f",
+            "list",
+            "mine",
+            "n",
+            "none",
+            "on",
+            "table",
+        ];
+        assert_eq!(names, own);
+        assert_eq!(raw.headers["baton-replays"], HeaderValue::I64(2));
+        assert_eq!(raw.headers["bytes"], HeaderValue::TextBytes(vec![0xff, 0]));
+        assert_eq!(raw.headers["at"], HeaderValue::Timestamp(9));
+        let cash = HeaderValue::Decimal {
+            scale: 2,
+            value: 314,
+        };
+        assert_eq!(raw.headers["cash"], cash);
+        assert_eq!(raw.headers["none"], HeaderValue::Void);
+        assert_eq!(raw.headers["n"], HeaderValue::I64(-4));
+    }
+}

@@ -1,0 +1,559 @@
+//! Where a dead letter goes when it is sent back to work, and why one does not. Pure: from what was kept of it, and for a task from where its saga stands.
+//!
+//! A dead task is never published again: its saga is asked for another attempt, and mints it or refuses. Reports and starts are read again, events go in by
+//! the door they came by, and what others published goes back as it was.
+
+use baton_driver::DeadLetterRow;
+use baton_engine::input::Seen;
+use baton_engine::state::Phase;
+use baton_engine::{Input, SagaState};
+use baton_messages::dead::{EXCHANGE_HEADER, KEY_HEADER, REPLAYS_HEADER};
+use baton_messages::{AttemptRef, Direction, Event, SagaId, TaskMessage, topology};
+use serde_json::{Map, Value};
+
+use crate::decode::{self, Read, Unusable};
+use crate::triggers::{claims_a_hook, cloudevents};
+
+/// So often a letter is sent back to work before somebody has to say why once more.
+pub(crate) const REPLAYS_MAX: u32 = 3;
+
+/// An exchange and a routing key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) exchange: String,
+    pub(crate) key: String,
+}
+
+/// Where a letter goes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Route {
+    /// Its saga is asked for another attempt.
+    Task(Box<AttemptRef>),
+    /// Its saga, or several, are told; and what is wrong with the rest of it.
+    Inputs(Vec<(SagaId, Box<Input>)>, Option<Unusable>),
+    /// It is published as an event.
+    Event(Box<Event>),
+    /// It is published as it was.
+    Raw(Target),
+}
+
+impl Route {
+    /// The word for it.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Task(_) => "task",
+            Self::Inputs(inputs, _) => {
+                let starts = inputs
+                    .iter()
+                    .any(|(_, input)| matches!(**input, Input::Start(_)));
+                if starts { "start" } else { "report" }
+            }
+            Self::Event(_) => "event",
+            Self::Raw(_) => "message",
+        }
+    }
+}
+
+/// Why a letter goes nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Never {
+    /// Nobody wants it, or it is not to be sent.
+    Refused(String),
+    /// It still cannot be read.
+    Unreadable(String),
+}
+
+impl Never {
+    fn refused(why: impl Into<String>) -> Self {
+        Self::Refused(why.into())
+    }
+}
+
+impl From<Unusable> for Never {
+    fn from(why: Unusable) -> Self {
+        Self::Unreadable(format!(
+            "it still cannot be used ({}): {}",
+            why.reason.as_str(),
+            why.error
+        ))
+    }
+}
+
+/// A header that was kept.
+pub(crate) fn header<'a>(letter: &'a DeadLetterRow, name: &str) -> &'a Value {
+    &letter.properties["headers"][name]
+}
+
+/// How often it was sent back to work, over all the times it died.
+pub(crate) fn replays(letter: &DeadLetterRow, here: u32) -> u32 {
+    let before = header(letter, REPLAYS_HEADER).as_u64().unwrap_or_default();
+    here.saturating_add(u32::try_from(before).unwrap_or(u32::MAX))
+}
+
+/// Why a letter is not sent although it could be, unless somebody insists.
+pub(crate) fn held_back(letter: &DeadLetterRow, replays: u32) -> Option<String> {
+    if replays >= REPLAYS_MAX {
+        return Some(format!(
+            "it was replayed {replays} times already; force it with a reason, or discard it"
+        ));
+    }
+    let expired = death(letter).is_some_and(|death| death["reason"] == "expired");
+    expired.then(|| {
+        "its time to live was over when it died, so nobody may want it any more; force it with a reason".to_owned()
+    })
+}
+
+/// The broker's own note of the last time it dead-lettered the message.
+fn death(letter: &DeadLetterRow) -> Option<&Value> {
+    header(letter, "x-death").as_array()?.first()
+}
+
+/// Where a letter goes. `to`: somewhere else than where it came from.
+pub(crate) fn route(letter: &DeadLetterRow, to: Option<&Target>) -> Result<Route, Never> {
+    let routed = if is_task(letter) {
+        task(letter)
+    } else if is_of_inbox(letter) {
+        inputs(letter)
+    } else if is_event(letter) {
+        event(letter)
+    } else {
+        return foreign(letter, to);
+    };
+    match to {
+        Some(_) => Err(Never::refused(
+            "it is a message of Baton's own and goes where it belongs; only a message of others can be sent elsewhere",
+        )),
+        None => routed,
+    }
+}
+
+fn has_kind(letter: &DeadLetterRow, start: &str) -> bool {
+    letter
+        .kind
+        .as_deref()
+        .is_some_and(|kind| kind.starts_with(start))
+}
+
+fn is_task(letter: &DeadLetterRow) -> bool {
+    has_kind(letter, "task@")
+        || letter.exchange == topology::TASKS
+        || letter.queue.starts_with("baton.task.")
+}
+
+fn is_of_inbox(letter: &DeadLetterRow) -> bool {
+    decode::is_of_inbox(letter.kind.as_deref())
+        || letter.exchange == topology::INBOX
+        || letter.queue.starts_with("baton.inbox.")
+}
+
+fn is_event(letter: &DeadLetterRow) -> bool {
+    has_kind(letter, "cloudevent@")
+        || letter.exchange == topology::EVENTS
+        || letter.queue == topology::TRIGGERS
+}
+
+fn task(letter: &DeadLetterRow) -> Result<Route, Never> {
+    match serde_json::from_slice(&letter.body) {
+        Ok(TaskMessage::Task(task)) => Ok(Route::Task(Box::new(task.of))),
+        Err(_) => Err(Never::refused(
+            "it is a task, which is never sent again as it is, and its body does not say of which attempt; retry the step at its saga",
+        )),
+    }
+}
+
+fn inputs(letter: &DeadLetterRow) -> Result<Route, Never> {
+    let version = header(letter, baton_messages::headers::VERSION_HEADER);
+    let version = (!version.is_null()).then(|| version.as_u64());
+    match decode::again(version, &letter.body, letter.kind.as_deref())? {
+        Read::Input(saga, input) => Ok(Route::Inputs(vec![(saga, input)], None)),
+        Read::Inputs(inputs, broken) => Ok(Route::Inputs(inputs, broken)),
+        Read::Marker(_) => Err(Never::refused(
+            "it is a marker an orchestrator sent to itself; nobody waits for it any more",
+        )),
+    }
+}
+
+fn event(letter: &DeadLetterRow) -> Result<Route, Never> {
+    let headers = letter.properties["headers"].as_object();
+    let attributes: Map<String, Value> = headers
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, value)| Some((cloudevents::attribute(name)?, value.clone())))
+        .collect();
+    let content_type = letter.properties["content_type"].as_str();
+    let event = cloudevents::of_parts(content_type, attributes, &letter.body)?;
+    if claims_a_hook(&event) {
+        return Err(Never::refused(
+            "it came by a signed request: whoever sent it has to send it again, to POST /v1/hooks/<name>",
+        ));
+    }
+    Ok(Route::Event(Box::new(event)))
+}
+
+fn foreign(letter: &DeadLetterRow, to: Option<&Target>) -> Result<Route, Never> {
+    if let Some(to) = to {
+        return Ok(Route::Raw(to.clone()));
+    }
+    let own = [topology::CONTROL, topology::FLEET, topology::PEERS];
+    if own.contains(&letter.exchange.as_str()) {
+        return Err(Never::refused(format!(
+            "what is said on {} is of its moment; nobody waits for it any more",
+            letter.exchange
+        )));
+    }
+    let exchange = letter.exchange.clone();
+    let parked =
+        header(letter, EXCHANGE_HEADER).is_string() || header(letter, KEY_HEADER).is_string();
+    let key_at_death = death(letter)
+        .filter(|_| !parked)
+        .and_then(|death| death["routing-keys"][0].as_str());
+    let key = key_at_death.unwrap_or(&letter.key).to_owned();
+    let came_from_nowhere = [topology::DEAD, topology::UNROUTABLE].contains(&exchange.as_str());
+    if came_from_nowhere || (exchange.is_empty() && key.is_empty()) {
+        return Err(Never::refused(
+            "it does not say where it was published first; say where to send it, as exchange and routing key",
+        ));
+    }
+    Ok(Route::Raw(Target { exchange, key }))
+}
+
+/// What a saga is asked about the attempt of a dead task: what has to be seen of the step, and which attempt comes next.
+pub(crate) fn retry(of: &AttemptRef, state: &SagaState) -> Result<(Seen, u32), String> {
+    let step = &of.step;
+    if !state.active() {
+        return Err(format!(
+            "its saga is {}: nothing of it is done any more",
+            state.status.as_str()
+        ));
+    }
+    let Some(now) = state.step(step) else {
+        return Err(format!("its saga has no step {step}"));
+    };
+    let phase = word(now.phase);
+    if now.round != of.round {
+        return Err(format!(
+            "step {step} was begun anew since: it is {phase}, in round {}",
+            now.round
+        ));
+    }
+    let last = now.last_attempt(of.direction);
+    if last > of.attempt {
+        return Err(format!(
+            "step {step} was tried again since: attempt {last} of it is {phase}"
+        ));
+    }
+    let sent = now
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.direction == of.direction && attempt.number == of.attempt);
+    if sent.map(|attempt| attempt.dispatch).max() > Some(of.dispatch) {
+        return Err(format!(
+            "attempt {last} of step {step} was sent again since, and is {phase}"
+        ));
+    }
+    let waits = match of.direction {
+        Direction::Do => matches!(now.phase, Phase::Parked | Phase::Backoff),
+        Direction::Undo => matches!(now.phase, Phase::UndoParked | Phase::UndoBackoff),
+        Direction::Probe => {
+            return Err(format!(
+                "it only asked whether step {step} has happened, and is never sent again; the step is {phase}: retry or resolve it"
+            ));
+        }
+    };
+    if !waits {
+        return Err(format!(
+            "step {step} is {phase}: nobody waits for another attempt of it"
+        ));
+    }
+    let seen = Seen {
+        phase: now.phase,
+        attempt: now.last_attempt(Direction::Do),
+    };
+    Ok((seen, last + 1))
+}
+
+/// What has to be seen of a step where its letter may have been replayed already, and the answer was lost: the saga knows the action by its id, or refuses.
+pub(crate) const fn seen_before(of: &AttemptRef) -> Seen {
+    let phase = match of.direction {
+        Direction::Undo => Phase::UndoParked,
+        Direction::Do | Direction::Probe => Phase::Parked,
+    };
+    Seen {
+        phase,
+        attempt: of.attempt,
+    }
+}
+
+fn word(phase: Phase) -> String {
+    let named = serde_json::to_value(phase).ok();
+    let named = named.as_ref().and_then(Value::as_str);
+    named.unwrap_or("elsewhere").to_owned()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use baton_engine::Status;
+    use baton_engine::state::{Attempt, Stage, StepState};
+    use baton_messages::{DeadReason, Hold, StepId, Timestamp};
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A letter of others, rejected by a consumer of theirs.
+    pub(crate) fn letter(kind: Option<&str>, body: &[u8]) -> DeadLetterRow {
+        DeadLetterRow {
+            id: Uuid::from_u128(1),
+            at: Timestamp(1),
+            reason: DeadReason::BrokerRejected,
+            error: String::new(),
+            queue: "orders.in".to_owned(),
+            exchange: "orders".to_owned(),
+            key: "new".to_owned(),
+            message_id: None,
+            kind: kind.map(str::to_owned),
+            saga: None,
+            properties: json!({ "headers": {} }),
+            body: body.to_vec(),
+        }
+    }
+
+    fn refused(routed: Result<Route, Never>) -> String {
+        match routed {
+            Err(Never::Refused(why)) => why,
+            other => panic!("it is not refused: {other:?}"),
+        }
+    }
+
+    fn to(exchange: &str, key: &str) -> Target {
+        Target {
+            exchange: exchange.to_owned(),
+            key: key.to_owned(),
+        }
+    }
+
+    const TASK_REF: &str = r#"{"saga":"00000000-0000-0000-0000-000000000002","step":"a","direction":"do","round":1,"attempt":1,"dispatch":1}"#;
+
+    fn started() -> String {
+        format!(
+            r#"{{"started@1":{{"of":{TASK_REF},"run":"00000000-0000-0000-0000-000000000001","worker":"w","at":1}}}}"#
+        )
+    }
+
+    #[test]
+    fn a_message_of_others_goes_back_where_it_was_published_first_or_where_somebody_says() {
+        let of = letter(None, b"x");
+        assert_eq!(route(&of, None), Ok(Route::Raw(to("orders", "new"))));
+        assert_eq!(route(&of, Some(&to("", "q"))), Ok(Route::Raw(to("", "q"))));
+        let mut dead_lettered = letter(Some("theirs"), b"x");
+        dead_lettered.key = "the dead-letter key".to_owned();
+        dead_lettered.properties = json!({ "headers": { "x-death": [{ "queue": "orders.in", "exchange": "orders", "routing-keys": ["first"], "reason": "rejected" }] } });
+        assert_eq!(
+            route(&dead_lettered, None),
+            Ok(Route::Raw(to("orders", "first")))
+        );
+        // one that was parked by a program of ours says so itself
+        dead_lettered.properties["headers"]["baton-dead-key"] = json!("the dead-letter key");
+        assert_eq!(
+            route(&dead_lettered, None),
+            Ok(Route::Raw(to("orders", "the dead-letter key")))
+        );
+    }
+
+    #[test]
+    fn what_does_not_say_where_it_belongs_is_refused_until_somebody_says() {
+        for exchange in ["baton.dead", "baton.unroutable"] {
+            let of = DeadLetterRow {
+                exchange: exchange.to_owned(),
+                ..letter(None, b"x")
+            };
+            assert!(
+                refused(route(&of, None)).contains("say where"),
+                "{exchange}"
+            );
+            assert!(route(&of, Some(&to("a", "b"))).is_ok());
+        }
+        let of = DeadLetterRow {
+            exchange: "baton.fleet".to_owned(),
+            ..letter(Some("heartbeat@1"), b"{}")
+        };
+        assert!(refused(route(&of, None)).contains("of its moment"));
+    }
+
+    #[test]
+    fn a_task_is_never_published_again_whatever_it_says() {
+        for of in [
+            letter(Some("task@1"), b"no {JSON"),
+            letter(Some("task@2"), b"{}"),
+            DeadLetterRow {
+                queue: "baton.task.default.a.b@1".to_owned(),
+                ..letter(None, b"{}")
+            },
+            DeadLetterRow {
+                exchange: "baton.tasks".to_owned(),
+                ..letter(None, b"{}")
+            },
+        ] {
+            assert!(
+                refused(route(&of, None)).contains("never sent again"),
+                "{of:?}"
+            );
+            assert!(
+                refused(route(&of, Some(&to("a", "b")))).contains("Baton's own"),
+                "{of:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_report_is_read_again_and_one_that_cannot_be_is_said_so() {
+        let report = letter(Some("started@1"), started().as_bytes());
+        let routed = route(&report, None).unwrap();
+        assert_eq!(routed.as_str(), "report");
+        assert!(matches!(routed, Route::Inputs(inputs, None) if inputs.len() == 1));
+        let nameless = DeadLetterRow {
+            queue: "baton.inbox.03".to_owned(),
+            ..letter(None, started().as_bytes())
+        };
+        assert!(matches!(route(&nameless, None), Ok(Route::Inputs(..))));
+        for body in [
+            "no {JSON".to_owned(),
+            started().replace("started@1", "started@9"),
+        ] {
+            let of = DeadLetterRow {
+                body: body.into_bytes(),
+                ..nameless.clone()
+            };
+            assert!(matches!(route(&of, None), Err(Never::Unreadable(_))));
+        }
+        let mut newer = report;
+        newer.properties = json!({ "headers": { "baton-version": 99 } });
+        assert!(
+            matches!(route(&newer, None), Err(Never::Unreadable(why)) if why.contains("unknown-kind"))
+        );
+        let marker = letter(
+            Some("marker@1"),
+            br#"{"marker@1":{"from":"me","number":7}}"#,
+        );
+        assert!(refused(route(&marker, None)).contains("marker"));
+    }
+
+    #[test]
+    fn a_batch_of_which_a_part_is_broken_gives_the_others() {
+        let body = format!(r#"{{"batch@1":{{"reports":[{},{{"x":1}}]}}}}"#, started());
+        let routed = route(&letter(Some("batch@1"), body.as_bytes()), None).unwrap();
+        assert!(matches!(routed, Route::Inputs(inputs, Some(_)) if inputs.len() == 1));
+    }
+
+    #[test]
+    fn an_event_is_an_event_however_it_was_written_and_a_hook_has_its_own_door() {
+        let body = br#"{"specversion":"1.0","id":"1","source":"/s","type":"a.b","data":1}"#;
+        let mut of = letter(Some("cloudevent@1"), body);
+        of.properties = json!({ "content_type": "application/cloudevents+json", "headers": {} });
+        let Ok(Route::Event(event)) = route(&of, None) else {
+            panic!("it is an event")
+        };
+        assert_eq!((event.source.as_str(), event.kind.as_str()), ("/s", "a.b"));
+        let mut binary = letter(None, b"1");
+        binary.exchange = "baton.events".to_owned();
+        binary.properties = json!({ "content_type": "application/json", "headers": { "ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "a.b" } });
+        assert!(matches!(route(&binary, None), Ok(Route::Event(_))));
+        of.body = br#"{"specversion":"1.0","id":"1","source":"/v1/hooks/h","type":"a.b"}"#.to_vec();
+        assert!(refused(route(&of, None)).contains("signed"));
+        of.body = b"{}".to_vec();
+        assert!(matches!(route(&of, None), Err(Never::Unreadable(_))));
+    }
+
+    /// A saga whose only step has come to attempt `last` in this direction and stands in this phase.
+    fn saga_with(phase: Phase, direction: Direction, last: u32) -> SagaState {
+        let mut saga = SagaState::new(SagaId(Uuid::from_u128(2)));
+        saga.status = Status::Running;
+        let mut step = StepState::waiting(Timestamp(1));
+        step.phase = phase;
+        for number in 1..=last {
+            step.attempts.push(Attempt {
+                direction,
+                number,
+                dispatch: 1,
+                stage: Stage::Offered,
+                first_offered_at: Timestamp(1),
+                offered_at: Timestamp(1),
+                last_moment: Timestamp(1),
+                unasked: None,
+                sole: true,
+                held: false,
+                maybe_sent: false,
+                hold: Hold::Claim,
+                unheard: false,
+                runs: Vec::new(),
+            });
+        }
+        saga.steps.insert(StepId::new("a").unwrap(), Box::new(step));
+        saga
+    }
+
+    fn task_of(direction: Direction, attempt: u32) -> AttemptRef {
+        let mut of: AttemptRef = serde_json::from_str(TASK_REF).unwrap();
+        (of.direction, of.attempt) = (direction, attempt);
+        of
+    }
+
+    #[test]
+    fn a_step_or_an_undo_that_is_parked_after_the_attempt_of_the_task_is_tried_again() {
+        for (direction, phase, expected) in [
+            (Direction::Do, Phase::Parked, 3),
+            (Direction::Do, Phase::Backoff, 3),
+            (Direction::Undo, Phase::UndoParked, 0),
+            (Direction::Undo, Phase::UndoBackoff, 0),
+        ] {
+            let saga = saga_with(phase, direction, 3);
+            let (seen, next) = retry(&task_of(direction, 3), &saga).unwrap();
+            assert_eq!((seen.phase, seen.attempt, next), (phase, expected, 4));
+        }
+    }
+
+    #[test]
+    fn a_task_nobody_waits_for_is_refused_and_it_is_said_why() {
+        let of = task_of(Direction::Do, 2);
+        let refused = |saga: &SagaState| retry(&of, saga).unwrap_err();
+        let mut ended = saga_with(Phase::Parked, Direction::Do, 2);
+        ended.status = Status::Compensated;
+        assert!(refused(&ended).contains("its saga is compensated"));
+        let moved_on = saga_with(Phase::Trying, Direction::Do, 3);
+        assert!(refused(&moved_on).contains("tried again since: attempt 3"));
+        let done = saga_with(Phase::Succeeded, Direction::Do, 2);
+        assert!(refused(&done).contains("is succeeded: nobody waits"));
+        let mut sent_again = saga_with(Phase::Trying, Direction::Do, 2);
+        let step = sent_again.steps.values_mut().next().unwrap();
+        step.attempts[1].dispatch = 2;
+        assert!(refused(&sent_again).contains("sent again since"));
+        let mut anew = saga_with(Phase::Parked, Direction::Do, 2);
+        anew.steps.values_mut().next().unwrap().round = 2;
+        assert!(refused(&anew).contains("begun anew"));
+        let stepless = SagaState {
+            status: Status::Running,
+            ..SagaState::new(SagaId(Uuid::from_u128(2)))
+        };
+        assert!(refused(&stepless).contains("no step a"));
+        let probe = retry(
+            &task_of(Direction::Probe, 1),
+            &saga_with(Phase::Parked, Direction::Probe, 1),
+        );
+        assert!(probe.unwrap_err().contains("only asked"));
+    }
+
+    #[test]
+    fn what_was_replayed_often_or_had_expired_waits_for_somebody_who_insists() {
+        let mut of = letter(None, b"x");
+        assert_eq!(held_back(&of, replays(&of, 2)), None);
+        assert!(held_back(&of, replays(&of, 3)).is_some());
+        of.properties = json!({ "headers": { "baton-replays": 2 } });
+        assert_eq!(replays(&of, 1), 3);
+        assert!(
+            held_back(&of, replays(&of, 1)).is_some(),
+            "it died again and again"
+        );
+        of.properties = json!({ "headers": { "x-death": [{ "reason": "expired" }] } });
+        assert!(held_back(&of, 0).is_some_and(|why| why.contains("time to live")));
+    }
+}

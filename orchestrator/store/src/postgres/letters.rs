@@ -1,0 +1,257 @@
+//! Dead letters after their intake. Whoever moves one holds an advisory lock until it is committed, so that two who move several never wait for each
+//! other; the intake, which holds rows of figures of its own, is never waited for in a circle.
+
+use baton_driver::StoreError;
+use baton_messages::Timestamp;
+use deadpool_postgres::Transaction;
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use super::columns::{document, int, owned, rows as limited};
+use super::connect::{Connections, rows};
+use super::fault::Fault;
+use super::load::each;
+use super::queries;
+use super::reader::letter_row;
+use crate::letters::{
+    Claiming, LetterRow, LetterState, Letters, Move, OperationRow, OperationState, OperationStep,
+    Settling, Standing,
+};
+
+/// The advisory lock under which letters are moved: "BATN", then a word for this use.
+const MOVING: i64 = 0x4241_544e_0000_0004;
+const LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
+const MOVE: &str = "UPDATE dead_letters SET state = $3, replays = replays + $4, changed_at = $5, changed_by = $6, why = $7, action = $8,
+    operation = NULL, outcome = NULL WHERE id = $1 AND state = $2 RETURNING id";
+const CLAIM: &str = "UPDATE dead_letters SET state = 'replaying', replays = replays + 1, changed_at = $2, changed_by = $3, why = $4, action = $5,
+    operation = $5, outcome = NULL WHERE id = $1 AND state = 'dead' RETURNING id";
+const SETTLE: &str =
+    "UPDATE dead_letters SET state = $3, replays = replays - $4, changed_at = $5, outcome = $6
+    WHERE id = $1 AND state = 'replaying' AND action = $2 RETURNING id";
+const NOTE: &str = "UPDATE dead_letters SET note = $2 WHERE id = $1 RETURNING id";
+const OPERATION: &str = "SELECT body FROM dead_operations WHERE id = $1 FOR UPDATE";
+const OPERATION_ADD: &str = "INSERT INTO dead_operations (id, made_at, state, body) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING RETURNING id";
+const OPERATION_PUT: &str =
+    "UPDATE dead_operations SET state = $2, body = $3 WHERE id = $1 RETURNING id";
+const PUT_STANDING: &str = "UPDATE dead_letters SET state = $2, replays = $3, changed_at = $4, changed_by = $5, why = $6, note = $7, action = $8,
+    operation = $9, outcome = $10, grp = $11 WHERE id = $1 RETURNING id";
+
+/// Every question here that must not look at a whole table.
+#[cfg(test)]
+pub(crate) const QUERIES: [&str; 8] = [
+    MOVE,
+    CLAIM,
+    SETTLE,
+    NOTE,
+    OPERATION,
+    OPERATION_ADD,
+    OPERATION_PUT,
+    PUT_STANDING,
+];
+
+/// The letters of a [`super::PostgresStore`].
+#[derive(Debug, Clone)]
+pub struct PostgresLetters {
+    connections: Connections,
+}
+
+impl PostgresLetters {
+    pub(crate) const fn new(connections: Connections) -> Self {
+        Self { connections }
+    }
+
+    /// One transaction under the lock.
+    async fn write<T>(
+        &self,
+        what: &'static str,
+        work: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        let writing = self.connections.with(async |client| {
+            let transaction = client.transaction().await?;
+            rows(&transaction, LOCK, &[&MOVING]).await?;
+            let answer = work(&transaction).await?;
+            transaction.commit().await?;
+            Ok(answer)
+        });
+        writing.await.map_err(|fault| fault.read(what))
+    }
+
+    /// Where letters stood in the store they come from.
+    pub(crate) async fn put_standings(&self, letters: &[LetterRow]) -> Result<(), StoreError> {
+        self.write("where dead letters stood", async |transaction| {
+            for row in letters {
+                let Standing {
+                    state,
+                    group,
+                    replays,
+                    changed_at,
+                    changed_by,
+                    why,
+                    note,
+                    action,
+                    operation,
+                    outcome,
+                } = &row.now;
+                let text = |text: &Option<String>| text.as_deref().map(owned);
+                let values: [&(dyn ToSql + Sync); 11] = [
+                    &row.letter.id,
+                    &state.as_str(),
+                    &i64::from(*replays),
+                    &changed_at.map(|at| int(at.0)),
+                    &text(changed_by),
+                    &text(why),
+                    &text(note),
+                    action,
+                    operation,
+                    &text(outcome),
+                    &owned(group),
+                ];
+                rows(transaction, PUT_STANDING, &values).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+async fn operation(transaction: &Transaction<'_>, id: Uuid) -> Result<Option<OperationRow>, Fault> {
+    let found = rows(transaction, OPERATION, &[&id]).await?;
+    found.first().map(|row| document(row, 0)).transpose()
+}
+
+async fn put(transaction: &Transaction<'_>, row: &OperationRow) -> Result<(), Fault> {
+    let body = serde_json::to_string(row)?;
+    let values: [&(dyn ToSql + Sync); 3] = [&row.id, &row.state.as_str(), &body];
+    rows(transaction, OPERATION_PUT, &values).await?;
+    Ok(())
+}
+
+impl Letters for PostgresLetters {
+    async fn move_letter(&self, asked: Move) -> Result<bool, StoreError> {
+        self.write("a dead letter, to move it", async |transaction| {
+            let sent = asked.to == LetterState::Replaying;
+            let values: [&(dyn ToSql + Sync); 8] = [
+                &asked.letter,
+                &asked.from.as_str(),
+                &asked.to.as_str(),
+                &i64::from(sent),
+                &int(asked.mover.at.0),
+                &owned(&asked.mover.by),
+                &owned(&asked.mover.why),
+                &asked.mover.action,
+            ];
+            Ok(rows(transaction, MOVE, &values).await?.len() == 1)
+        })
+        .await
+    }
+
+    async fn note(&self, letter: Uuid, note: String) -> Result<bool, StoreError> {
+        self.write("a note on a dead letter", async |transaction| {
+            let noted = rows(transaction, NOTE, &[&letter, &owned(&note)]).await?;
+            Ok(noted.len() == 1)
+        })
+        .await
+    }
+
+    async fn settle(&self, settled: Settling) -> Result<bool, StoreError> {
+        self.write("what came of a dead letter", async |transaction| {
+            let values: [&(dyn ToSql + Sync); 6] = [
+                &settled.letter,
+                &settled.action,
+                &settled.ending.state().as_str(),
+                &i64::from(settled.ending.uncounted()),
+                &int(settled.at.0),
+                &owned(&settled.outcome),
+            ];
+            let moved = rows(transaction, SETTLE, &values).await?.len() == 1;
+            if let Some(id) = settled.operation.filter(|_| moved)
+                && let Some(mut row) = operation(transaction, id).await?
+            {
+                settled.apply(&mut row);
+                put(transaction, &row).await?;
+            }
+            Ok(moved)
+        })
+        .await
+    }
+
+    async fn begin(&self, row: OperationRow) -> Result<bool, StoreError> {
+        self.write(
+            "a replay of dead letters, to keep it",
+            async |transaction| {
+                let body = serde_json::to_string(&row)?;
+                let made_at = int(row.made_at.0);
+                let values: [&(dyn ToSql + Sync); 4] =
+                    [&row.id, &made_at, &row.state.as_str(), &body];
+                Ok(rows(transaction, OPERATION_ADD, &values).await?.len() == 1)
+            },
+        )
+        .await
+    }
+
+    async fn claim(&self, claiming: Claiming) -> Result<Option<Vec<Uuid>>, StoreError> {
+        self.write("dead letters, to send them back", async |transaction| {
+            let found = operation(transaction, claiming.operation).await?;
+            let Some(mut row) = found.filter(|row| row.state == OperationState::Running) else {
+                return Ok(None);
+            };
+            let mut taken = Vec::with_capacity(claiming.letters.len());
+            for letter in &claiming.letters {
+                let values: [&(dyn ToSql + Sync); 5] = [
+                    letter,
+                    &int(claiming.at.0),
+                    &owned(&row.by),
+                    &owned(&row.reason),
+                    &row.id,
+                ];
+                if rows(transaction, CLAIM, &values).await?.len() == 1 {
+                    taken.push(*letter);
+                }
+            }
+            claiming.apply(&mut row, taken.len());
+            put(transaction, &row).await?;
+            Ok(Some(taken))
+        })
+        .await
+    }
+
+    async fn step(&self, id: Uuid, step: OperationStep) -> Result<Option<bool>, StoreError> {
+        self.write(
+            "a replay of dead letters, to change it",
+            async |transaction| {
+                let Some(mut row) = operation(transaction, id).await? else {
+                    return Ok(None);
+                };
+                let fits = row.step(&step);
+                if fits {
+                    put(transaction, &row).await?;
+                }
+                Ok(Some(fits))
+            },
+        )
+        .await
+    }
+
+    async fn on_their_way(
+        &self,
+        operation: Option<Uuid>,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        let values: [&(dyn ToSql + Sync); 3] = [&operation, &int(before.0), &limited(limit)];
+        let found = self
+            .connections
+            .rows(&queries::on_their_way(), &values)
+            .await;
+        let read = found.and_then(|rows| each(&rows, letter_row));
+        read.map_err(|fault| fault.read("dead letters that set out"))
+    }
+
+    async fn running(&self) -> Result<Vec<OperationRow>, StoreError> {
+        let found = self.connections.rows(queries::OPERATIONS_RUNNING, &[]);
+        let read = found
+            .await
+            .and_then(|rows| each(&rows, |row| document(row, 0)));
+        read.map_err(|fault| fault.read("replays of dead letters that run"))
+    }
+}

@@ -1,0 +1,209 @@
+//! Dead letters after their intake, in the SQLite file. Everything goes to the store's one thread.
+
+use baton_driver::StoreError;
+use baton_messages::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::columns::{document, int, rows};
+use super::load::all;
+use super::queries;
+use super::reader::letter_row;
+use super::thread::WeakThread;
+use crate::letters::{
+    Claiming, LetterRow, LetterState, Letters, Move, OperationRow, OperationState, OperationStep,
+    Settling,
+};
+
+const MOVE: &str = "UPDATE dead_letters SET state = ?3, replays = replays + ?4, changed_at = ?5, changed_by = ?6, why = ?7, action = ?8,
+    operation = NULL, outcome = NULL WHERE id = ?1 AND state = ?2";
+const CLAIM: &str = "UPDATE dead_letters SET state = 'replaying', replays = replays + 1, changed_at = ?2, changed_by = ?3, why = ?4, action = ?5,
+    operation = ?5, outcome = NULL WHERE id = ?1 AND state = 'dead'";
+const SETTLE: &str =
+    "UPDATE dead_letters SET state = ?3, replays = replays - ?4, changed_at = ?5, outcome = ?6
+    WHERE id = ?1 AND state = 'replaying' AND action = ?2";
+const NOTE: &str = "UPDATE dead_letters SET note = ?2 WHERE id = ?1";
+const OPERATION: &str = "SELECT body FROM dead_operations WHERE id = ?1";
+const OPERATION_ADD: &str = "INSERT INTO dead_operations (id, made_at, state, body) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO NOTHING";
+const OPERATION_PUT: &str = "UPDATE dead_operations SET state = ?2, body = ?3 WHERE id = ?1";
+
+/// Every question here that must not look at a whole table.
+#[cfg(test)]
+pub(crate) const QUERIES: [&str; 6] = [MOVE, CLAIM, SETTLE, NOTE, OPERATION, OPERATION_PUT];
+
+/// The letters of one store; answers errors once the store is closed.
+#[derive(Debug, Clone)]
+pub struct SqliteLetters {
+    thread: WeakThread,
+}
+
+impl SqliteLetters {
+    pub(crate) const fn new(thread: WeakThread) -> Self {
+        Self { thread }
+    }
+
+    /// One transaction on the store's thread.
+    async fn write<T, F>(&self, what: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.thread
+            .on_connection(what, move |conn| {
+                let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+                let answer = work(&transaction)?;
+                transaction.commit()?;
+                Ok(answer)
+            })
+            .await
+    }
+}
+
+fn json(value: &impl Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value)
+        .map_err(|source| rusqlite::Error::ToSqlConversionFailure(Box::new(source)))
+}
+
+fn operation(conn: &Connection, id: Uuid) -> rusqlite::Result<Option<OperationRow>> {
+    conn.prepare_cached(OPERATION)?
+        .query_row([id.as_bytes()], |row| document(row, 0))
+        .optional()
+}
+
+fn put(conn: &Connection, row: &OperationRow) -> rusqlite::Result<()> {
+    let values = params![row.id.as_bytes(), row.state.as_str(), json(row)?];
+    conn.prepare_cached(OPERATION_PUT)?.execute(values)?;
+    Ok(())
+}
+
+impl Letters for SqliteLetters {
+    async fn move_letter(&self, asked: Move) -> Result<bool, StoreError> {
+        self.write("a dead letter, to move it", move |conn| {
+            let sent = asked.to == LetterState::Replaying;
+            let moved = conn.prepare_cached(MOVE)?.execute(params![
+                asked.letter.as_bytes(),
+                asked.from.as_str(),
+                asked.to.as_str(),
+                i64::from(sent),
+                int(asked.mover.at.0),
+                asked.mover.by,
+                asked.mover.why,
+                asked.mover.action.as_bytes(),
+            ])?;
+            Ok(moved == 1)
+        })
+        .await
+    }
+
+    async fn note(&self, letter: Uuid, note: String) -> Result<bool, StoreError> {
+        self.write("a note on a dead letter", move |conn| {
+            let noted = conn
+                .prepare_cached(NOTE)?
+                .execute(params![letter.as_bytes(), note])?;
+            Ok(noted == 1)
+        })
+        .await
+    }
+
+    async fn settle(&self, settled: Settling) -> Result<bool, StoreError> {
+        self.write("what came of a dead letter", move |conn| {
+            let moved = conn.prepare_cached(SETTLE)?.execute(params![
+                settled.letter.as_bytes(),
+                settled.action.as_bytes(),
+                settled.ending.state().as_str(),
+                settled.ending.uncounted(),
+                int(settled.at.0),
+                settled.outcome,
+            ])?;
+            let counted = settled.operation.filter(|_| moved == 1);
+            if let Some(id) = counted
+                && let Some(mut row) = operation(conn, id)?
+            {
+                settled.apply(&mut row);
+                put(conn, &row)?;
+            }
+            Ok(moved == 1)
+        })
+        .await
+    }
+
+    async fn begin(&self, row: OperationRow) -> Result<bool, StoreError> {
+        self.write("a replay of dead letters, to keep it", move |conn| {
+            let values = params![
+                row.id.as_bytes(),
+                int(row.made_at.0),
+                row.state.as_str(),
+                json(&row)?
+            ];
+            Ok(conn.prepare_cached(OPERATION_ADD)?.execute(values)? == 1)
+        })
+        .await
+    }
+
+    async fn claim(&self, claiming: Claiming) -> Result<Option<Vec<Uuid>>, StoreError> {
+        self.write("dead letters, to send them back", move |conn| {
+            let found = operation(conn, claiming.operation)?;
+            let Some(mut row) = found.filter(|row| row.state == OperationState::Running) else {
+                return Ok(None);
+            };
+            let mut taken = Vec::with_capacity(claiming.letters.len());
+            for letter in &claiming.letters {
+                let moved = conn.prepare_cached(CLAIM)?.execute(params![
+                    letter.as_bytes(),
+                    int(claiming.at.0),
+                    row.by,
+                    row.reason,
+                    row.id.as_bytes(),
+                ])?;
+                if moved == 1 {
+                    taken.push(*letter);
+                }
+            }
+            claiming.apply(&mut row, taken.len());
+            put(conn, &row)?;
+            Ok(Some(taken))
+        })
+        .await
+    }
+
+    async fn step(&self, id: Uuid, step: OperationStep) -> Result<Option<bool>, StoreError> {
+        self.write("a replay of dead letters, to change it", move |conn| {
+            let Some(mut row) = operation(conn, id)? else {
+                return Ok(None);
+            };
+            let fits = row.step(&step);
+            if fits {
+                put(conn, &row)?;
+            }
+            Ok(Some(fits))
+        })
+        .await
+    }
+
+    async fn on_their_way(
+        &self,
+        operation: Option<Uuid>,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        self.write("dead letters that set out", move |conn| {
+            let values = params![
+                operation.as_ref().map(Uuid::as_bytes),
+                int(before.0),
+                rows(limit)
+            ];
+            all(conn, &queries::on_their_way(), values, letter_row)
+        })
+        .await
+    }
+
+    async fn running(&self) -> Result<Vec<OperationRow>, StoreError> {
+        self.write("replays of dead letters that run", |conn| {
+            all(conn, queries::OPERATIONS_RUNNING, [], |row| {
+                document(row, 0)
+            })
+        })
+        .await
+    }
+}
