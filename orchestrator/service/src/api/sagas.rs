@@ -1,6 +1,7 @@
 //! Sagas: started, listed, shown, with their records.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -116,32 +117,29 @@ impl Api {
     async fn settled(&self, saga: SagaId, limit: Duration) -> Answer<Folded> {
         let deadline = tokio::time::Instant::now() + limit;
         let mut watched = self.watched.saga(saga);
-        let mut last = None;
+        // Who asks may have acted a moment ago, and others who watch may not have been told of it yet: what is older than this is no answer.
+        let mut last = Arc::new(self.state(saga).await?);
         loop {
             let look = watched.borrow_and_update().clone();
-            if let Some(found) = seen(look)? {
-                let status = found.state.status;
-                if status.ended() || status == Status::Parked || self.stopping.is_cancelled() {
-                    return Ok(found.as_ref().clone());
-                }
-                last = Some(found);
+            let found = seen(look)?.filter(|found| found.state.seq >= last.state.seq);
+            last = found.unwrap_or(last);
+            let status = last.state.status;
+            if status.ended() || status == Status::Parked || self.stopping.is_cancelled() {
+                return Ok(last.as_ref().clone());
             }
             let changed = tokio::select! {
                 changed = tokio::time::timeout_at(deadline, watched.changed()) => changed.is_ok_and(|told| told.is_ok()),
                 () = self.stopping.cancelled() => false,
             };
             if !changed {
-                return match last {
-                    Some(found) => Ok(found.as_ref().clone()),
-                    None => self.state(saga).await,
-                };
+                return Ok(last.as_ref().clone());
             }
         }
     }
 }
 
 /// What a look showed; none when nobody has looked yet.
-pub(super) fn seen(look: Look) -> Answer<Option<std::sync::Arc<Folded>>> {
+pub(super) fn seen(look: Look) -> Answer<Option<Arc<Folded>>> {
     match look {
         Look::Not => Ok(None),
         Look::Saga(found) => Ok(Some(found)),

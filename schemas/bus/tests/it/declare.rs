@@ -53,7 +53,7 @@ async fn who_may_not_declare_is_told_what_is_missing_and_what_to_run() {
     assert!(!report.is_complete());
     let told = report.to_string();
     assert!(told.contains("queue baton.inbox.00 is missing"), "{told}");
-    assert!(told.contains("schemas/json/topology.json"), "{told}");
+    assert!(told.contains("baton topology apply"), "{told}");
     assert!(!told.contains(QUEUE), "{told}");
 }
 

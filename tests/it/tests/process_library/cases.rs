@@ -1,4 +1,4 @@
-//! Cases of the process library as they stand beside each definition, `NAME.cases.yaml`: what there is before, what is asked for, how it ends
+//! Cases of the process library as they stand in `orchestrator/sagas/cases`, one file for each definition: what there is before, what is asked for, how it ends
 //! and what there is afterwards. Read here, and each run for real.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,7 +65,7 @@ enum Decision {
 }
 
 fn read(name: &str, text: &str) -> File {
-    serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{name}.cases.yaml: {error}"))
+    serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("cases/{name}.yaml: {error}"))
 }
 
 /// Runs every case of a process, each in a world of its own.
@@ -74,11 +74,11 @@ fn read(name: &str, text: &str) -> File {
     reason = "a test that fails shows which case it was at"
 )]
 pub(crate) async fn run(name: &str) {
-    let all = read(name, &shipped(&format!("{name}.cases.yaml"))).cases;
+    let all = read(name, &shipped(&format!("cases/{name}.yaml"))).cases;
     let ends: BTreeSet<&str> = all.iter().map(|case| case.ends.as_str()).collect();
     assert!(
         ends.contains("completed") && ends.len() > 1,
-        "{name}.cases.yaml: one case that completes and one that does not, at least"
+        "cases/{name}.yaml: one case that completes and one that does not, at least"
     );
     for (at, case) in all.iter().enumerate() {
         eprintln!("{name}: {}", case.case);
@@ -89,7 +89,7 @@ pub(crate) async fn run(name: &str) {
 /// Runs one case, by its place in the file.
 async fn one(name: &str, at: usize) {
     let mut world = World::new().await;
-    let text = world.placed(&shipped(&format!("{name}.cases.yaml")));
+    let text = world.placed(&shipped(&format!("cases/{name}.yaml")));
     let mut file = read(name, &text);
     let case = file.cases.swap_remove(at);
     let mut given = file.given;
@@ -135,7 +135,7 @@ struct Staged<'a> {
 
 impl std::fmt::Display for Staged<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.cases.yaml: {}", self.name, self.case)
+        write!(f, "cases/{}.yaml: {}", self.name, self.case)
     }
 }
 

@@ -12,12 +12,11 @@ mod world;
 #[test]
 fn every_process_has_its_cases() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../orchestrator/sagas");
-    let names = |end: &str| -> std::collections::BTreeSet<String> {
-        let files = std::fs::read_dir(&folder).expect("the library is there");
+    let names = |below: &str| -> std::collections::BTreeSet<String> {
+        let files = std::fs::read_dir(folder.join(below)).expect("the library is there");
         let names = files.flatten().map(|file| file.file_name());
         names
-            .filter_map(|name| Some(name.to_str()?.strip_suffix(end)?.to_owned()))
-            .filter(|name| !name.contains('.'))
+            .filter_map(|name| Some(name.to_str()?.strip_suffix(".yaml")?.to_owned()))
             .collect()
     };
     let run = [
@@ -27,8 +26,8 @@ fn every_process_has_its_cases() {
         "restart-service",
     ];
     let run = run.map(str::to_owned).into_iter().collect();
-    assert_eq!(names(".cases.yaml"), run);
-    assert_eq!(names(".yaml"), run, "a process without cases");
+    assert_eq!(names("cases"), run);
+    assert_eq!(names(""), run, "a process without cases");
 }
 
 #[tokio::test]
