@@ -170,11 +170,10 @@ async fn a_report_whose_rows_are_refused_is_kept_and_its_saga_alone_asks_for_som
 async fn kill_by_a_dead_letter_and_it_is_kept_unread_and_its_neighbours_as_ever() {
     let mut system = begun().await;
     let (id, _) = waiting(&system, "deadly").await;
-    let task = system
-        .vhost
-        .peek("baton.task.default.test.echo@1", 1)
-        .await
-        .remove(0);
+    // committed is not yet published
+    let queue = "baton.task.default.test.echo@1";
+    system.vhost.await_messages(queue, 1, 0, SOON).await;
+    let task = system.vhost.peek(queue, 1).await.remove(0);
     system.orchestrator().process.kill9();
     let poison = Poison::of(&system);
     poison.on_insert("records", &record(&id, "dead"));
