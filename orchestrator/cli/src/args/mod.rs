@@ -165,7 +165,7 @@ pub(crate) enum Command {
     /// Make, list and revoke tokens; who am I
     #[command(after_help = help::TOKEN)]
     Token(Token),
-    /// Messages nobody could use; send them back to work
+    /// Messages nobody could use; replay them
     #[command(after_help = help::DEAD)]
     Dead(Box<Dead>),
     /// What stands at the broker, and what should
