@@ -94,7 +94,7 @@ async fn what_is_more_than_may_be_under_way_is_refused_and_what_was_accepted_end
         let asked = (first..first + ASKERS).map(&ask);
         for status in futures::future::join_all(asked).await {
             match status {
-                201 | 200 | 202 => accepted += 1,
+                200..=202 => accepted += 1,
                 429 => refused += 1,
                 other => panic!("answered {other}"),
             }
