@@ -1,5 +1,9 @@
 //! Ended sagas are archived and purged: every record of them lies in a file before any is gone, whatever dies in between; their ids are never another
 //! saga's; and what has not ended, is too young, or asks somebody for something, is whole. On both stores, with the real thing.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should end where it stands"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -117,17 +121,24 @@ async fn set_back(system: &System, on_database: bool, young: &str) {
     if on_database {
         let client = system.database().client().await;
         let sql = format!("{SET_BACK} id <> '{young}'; {ASKED_AGAIN}");
-        client.batch_execute(&sql).await.unwrap();
+        client
+            .batch_execute(&sql)
+            .await
+            .expect("the store can be asked behind its back");
         return;
     }
     let young = young.replace('-', "").to_uppercase();
     let sql = format!("{SET_BACK} hex(id) <> '{young}'; {ASKED_AGAIN}");
-    file(system).execute_batch(&sql).unwrap();
+    file(system)
+        .execute_batch(&sql)
+        .expect("the store can be asked behind its back");
 }
 
 fn file(system: &System) -> rusqlite::Connection {
-    let conn = rusqlite::Connection::open(system.data_dir().join("baton.db")).unwrap();
-    conn.busy_timeout(SOON).unwrap();
+    let conn = rusqlite::Connection::open(system.data_dir().join("baton.db"))
+        .expect("the store can be asked behind its back");
+    conn.busy_timeout(SOON)
+        .expect("the store can be asked behind its back");
     conn
 }
 
