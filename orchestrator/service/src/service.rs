@@ -207,6 +207,7 @@ async fn run_here(
             reader: opened.reader.clone(),
             leading,
             replay: replay.clone(),
+            adopted: config.adopted(),
             view,
             stop: stop.clone(),
         },

@@ -6,6 +6,7 @@
 
 pub mod any;
 pub mod cluster;
+pub mod facets;
 pub mod group;
 pub mod letters;
 pub mod memory;
@@ -25,7 +26,9 @@ pub use any::{
     AnyTriggers,
 };
 pub use cluster::{Layout, View};
-pub use letters::{LetterRow, LetterState, Letters, OperationRow, OperationState, Standing};
+pub use letters::{
+    EditRow, LetterRow, LetterState, Letters, OperationRow, OperationState, Standing,
+};
 pub use memory::MemoryStore;
 pub use postgres::{
     Ownership, PostgresCluster, PostgresError, PostgresLetters, PostgresOptions, PostgresReader,

@@ -16,7 +16,7 @@ use super::seat::Seats;
 use crate::access::Access;
 use crate::chain::chain;
 use crate::changes::Changes;
-use crate::dead_letters::Desk;
+use crate::dead_letters::{Adopted, Desk};
 use crate::health::Health;
 use crate::hot::HotError;
 use crate::replay::Replay;
@@ -59,6 +59,7 @@ pub(crate) struct Uses {
     pub(crate) reader: AnyReader,
     pub(crate) leading: triggers::Leading,
     pub(crate) replay: Replay,
+    pub(crate) adopted: Vec<Adopted>,
     pub(crate) view: watch::Sender<Arc<View>>,
     pub(crate) stop: CancellationToken,
 }
@@ -339,6 +340,7 @@ impl Members {
         );
         let replay = self.uses.replay.clone();
         let mut stands = self.uses.seats.stands.clone();
+        let adopted = self.uses.adopted.clone();
         let mut parts = JoinSet::new();
         let mut stand = stands.clone();
         // by itself: what it has under way when the others end comes to its end
@@ -354,7 +356,7 @@ impl Members {
                 return "topology";
             }
             let mut after = JoinSet::new();
-            crate::dead_letters::take_in_all(&mut after, &bus, &instance, &desk);
+            crate::dead_letters::take_in_all(&mut after, &bus, &instance, &desk, &adopted);
             after.spawn(triggers.run());
             match after.join_next().await {
                 Some(Ok(part)) => part,
@@ -373,6 +375,7 @@ impl Members {
         let ended = async { while lead.parts.join_next().await.is_some() {} };
         // what they hold is not acknowledged, and comes to whoever leads next
         let _ = tokio::time::timeout(LEAD_WAIT, ended).await;
+        self.uses.health.adopts_no_more();
     }
 
     /// What other members may have changed.

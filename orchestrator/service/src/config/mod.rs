@@ -14,6 +14,7 @@ use serde::Deserialize;
 pub use baton_settings::{ConfigError, Layers};
 use baton_settings::{Named, Program, Value, environment, instance};
 
+use crate::dead_letters::Adopted;
 use crate::retention::{AGE_MS_MIN, Policy};
 
 /// The widest a batch may be: what is decided in one transaction is held in memory, and decided again when it fails.
@@ -60,6 +61,8 @@ pub struct Config {
     pub sagas: SagasConfig,
     /// Sagas that have ended.
     pub retention: RetentionConfig,
+    /// Dead letters.
+    pub dead_letters: DeadLettersConfig,
     /// Events, schedules and hooks.
     pub triggers: TriggersConfig,
     /// The secrets of hooks, by name.
@@ -194,6 +197,14 @@ pub struct RetentionConfig {
     pub archive_dir: Option<PathBuf>,
 }
 
+/// Dead letters.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLettersConfig {
+    /// Queues of other systems that are taken in.
+    pub adopt: Vec<String>,
+}
+
 /// Events, schedules and hooks.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -278,6 +289,12 @@ impl Config {
             Some(folder) => Some(folder.clone()),
         };
         Some(Policy { keep_ms, archive })
+    }
+
+    /// Queues of other systems that are taken in.
+    pub(crate) fn adopted(&self) -> Vec<Adopted> {
+        // checked when it was read
+        Adopted::all(&self.dead_letters.adopt).unwrap_or_default()
     }
 
     /// The token's file.
@@ -374,6 +391,9 @@ impl Config {
         }
         if let Err(rule) = age_ms(&self.retention.ended_sagas) {
             return range("retention.ended_sagas", &rule);
+        }
+        if let Err(rule) = Adopted::all(&self.dead_letters.adopt) {
+            return range("dead_letters.adopt", &rule);
         }
         if self.triggers.prefetch == 0 {
             return range("triggers.prefetch", "is 0; give at least 1, 1000 is usual");

@@ -32,6 +32,8 @@ const SINGLE_AFTER_MS: u64 = 120_000;
 const SINGLES_MAX: usize = 32;
 /// Letters that set out together at most: bounds what is in memory, and what is done again after a crash.
 const CHUNK_MAX: u32 = 32;
+/// Bytes of their bodies at most, but for one that is larger alone.
+const CHUNK_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Letters that are done side by side.
 const SIDE_BY_SIDE: usize = 8;
 /// First and longest pause before something is tried again.
@@ -200,17 +202,20 @@ impl Replay {
         let limit = most.min(u32::try_from(row.room()).unwrap_or(u32::MAX));
         let page = self
             .reader
-            .dead_letters(of_operation(&row), row.after(), limit as usize)
+            .dead_letter_heads(of_operation(&row), row.after(), limit as usize)
             .await?;
-        let Some(last) = page.rows.last() else {
+        let some = as_many_as_fit(&page.rows);
+        let last = some.last().map(|row| (row.letter.at, row.letter.id));
+        // a page without letters and with a place has looked so far and found none yet
+        let Some(cursor) = last.or(page.next.map(|next| (next.at, next.id))) else {
             let why = "every letter has had its turn".to_owned();
             self.ends(id, OperationState::Done, why).await?;
             return Ok(false);
         };
         let claiming = Claiming {
             operation: id,
-            letters: page.rows.iter().map(|row| row.letter.id).collect(),
-            cursor: (last.letter.at, last.letter.id),
+            letters: some.iter().map(|row| row.letter.id).collect(),
+            cursor,
             at: clock::now(),
         };
         if self.letters.claim(claiming).await?.is_none() {
@@ -294,6 +299,17 @@ impl Replay {
             }
         }
     }
+}
+
+/// The first letters whose bodies may be in memory together; one at least.
+fn as_many_as_fit(rows: &[LetterRow]) -> &[LetterRow] {
+    let mut bytes = 0;
+    let fits = |row: &&LetterRow| {
+        bytes += row.body_bytes;
+        bytes <= CHUNK_BYTES_MAX
+    };
+    let n = rows.iter().take_while(fits).count();
+    &rows[..n.max(1).min(rows.len())]
 }
 
 /// A tick for each letter.

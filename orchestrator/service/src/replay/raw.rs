@@ -42,7 +42,7 @@ pub(super) fn message(letter: &DeadLetterRow, target: &Target, replays: u32) -> 
 }
 
 /// Whether a header is the message's own.
-fn stays(name: &str) -> bool {
+pub(super) fn stays(name: &str) -> bool {
     !name.starts_with(PREFIX)
         && !BROKER_HEADERS.contains(&name)
         && !BROKER_PREFIXES.iter().any(|start| name.starts_with(start))

@@ -32,6 +32,9 @@ pub(crate) const MIGRATIONS: &[M<'static>] = &[
     )),
     M::up(include_str!("../../migrations/sqlite/0007_retention.sql")),
     M::up(include_str!("../../migrations/sqlite/0008_replay.sql")),
+    M::up(include_str!(
+        "../../migrations/sqlite/0009_dead_letters.sql"
+    )),
 ];
 
 /// Why a store could not be opened.
