@@ -26,8 +26,8 @@ use clap::parser::ValueSource;
 use args::{Cli, Command, help};
 use client::Client;
 use commands::{
-    act, apply, approve, check, cluster, dead, definitions, event, explain, fleet, ls, plan, run,
-    schedules, shell, show, tasks, token, top, topology, watch, work,
+    act, apply, approve, check, cluster, dead, dead_broker, definitions, event, explain, fleet, ls,
+    plan, run, schedules, shell, show, tasks, token, top, topology, watch, work,
 };
 use error::CliError;
 use exit::Exit;
@@ -154,6 +154,9 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Exit, CliError> {
         Command::Plan(which) => return plan::plan(which, out),
         Command::Tasks(which) if which.offline => return tasks::offline(which, out),
         Command::Topology(which) => return topology::topology(which, out).await,
+        Command::Dead(which) if dead_broker::is_asked(which) => {
+            return dead_broker::at_broker(which, out).await;
+        }
         Command::Completions(which) => return Ok(shell::completions(which, out)),
         Command::Man(which) => return shell::man(which, out),
         _ => {}

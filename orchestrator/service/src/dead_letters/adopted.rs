@@ -9,7 +9,7 @@ use baton_messages::dead::REPLAYS_HEADER;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{broker_death, namespace, properties};
+use super::{broker_death, last_death, namespace, properties};
 use crate::clock;
 use crate::replay::route::{
     ADOPTED, ORIGIN, ORIGIN_GIVEN, ORIGIN_NOTED, ORIGIN_SAID, ORIGIN_UNKNOWN,
@@ -28,6 +28,9 @@ const ERRORS: [&str; 4] = [
 ];
 /// Headers in which they say where it was published first: Spring.
 const SAID: [&str; 2] = ["x-original-exchange", "x-original-routingKey"];
+
+/// Where `baton dead move` keeps the broker's notes.
+const MOVED: &str = "baton-dead-x-death";
 
 /// A queue that is adopted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +95,7 @@ impl Adopted {
     /// The row of a message of this queue. No saga is told of it: it is none of ours, whatever it says of itself.
     pub(super) fn row(&self, delivery: &Delivery, error: Option<String>) -> DeadLetterRow {
         let headers = &*delivery.headers;
-        let death = broker_death(headers);
+        let death = broker_death(headers).or_else(|| last_death(headers.get(MOVED)?));
         let noted = |name: &str| text(death?, name);
         let (exchange, key, origin) = self.origin_of(delivery, death);
         let mut properties = properties(delivery);

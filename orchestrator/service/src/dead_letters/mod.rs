@@ -323,7 +323,11 @@ fn reason(delivery: &Delivery) -> DeadReason {
 
 /// The broker's own note of the last time it dead-lettered the message.
 fn broker_death(headers: &Headers) -> Option<&Headers> {
-    let HeaderValue::Array(deaths) = headers.get("x-death")? else {
+    last_death(headers.get("x-death")?)
+}
+
+fn last_death(deaths: &HeaderValue) -> Option<&Headers> {
+    let HeaderValue::Array(deaths) = deaths else {
         return None;
     };
     match deaths.first()? {

@@ -118,7 +118,11 @@ pub(crate) fn held_back(letter: &DeadLetterRow, replays: u32) -> Option<String> 
 
 /// The broker's own note of the last time it dead-lettered the message.
 fn death(letter: &DeadLetterRow) -> Option<&Value> {
-    header(letter, "x-death").as_array()?.first()
+    let noted = header(letter, "x-death").as_array();
+    // moved by hand before it was adopted: the broker's notes were put aside
+    let adopted = letter.properties[ADOPTED].is_string();
+    let moved = || header(letter, "baton-dead-x-death").as_array();
+    noted.or_else(|| moved().filter(|_| adopted))?.first()
 }
 
 /// Whose message a letter is, which says where it may go.

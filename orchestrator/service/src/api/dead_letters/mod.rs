@@ -104,6 +104,18 @@ pub(crate) struct DeadLetter {
     edition: u32,
     /// The edited copies, oldest first; not in a list.
     edits: Vec<Edited>,
+    /// The copy that is sent, where it was edited and whoever asks may read it; not in a list.
+    sent: Option<SentCopy>,
+}
+
+/// The copy of a letter that is sent.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct SentCopy {
+    properties: Value,
+    /// Its body, where it is text.
+    body: Option<String>,
+    /// Its body, where it is not.
+    body_base64: Option<String>,
 }
 
 /// An edited copy of a letter.
@@ -179,7 +191,22 @@ pub(crate) async fn one(
     } else {
         Vec::new()
     };
-    Ok(Json(shown(row, whole, edits)))
+    let sent = if whole && row.now.edition > 0 {
+        let sent = api.replay.current(&row).await;
+        sent.map_err(|error| Problem::store(&error))?
+    } else {
+        None
+    };
+    let mut letter = shown(row, whole, edits);
+    letter.sent = sent.map(|copy| {
+        let (body, body_base64) = written(copy.body);
+        SentCopy {
+            properties: copy.properties,
+            body,
+            body_base64,
+        }
+    });
+    Ok(Json(letter))
 }
 
 /// Somebody has a letter in full, secrets and all.
@@ -342,6 +369,7 @@ fn shown(row: LetterRow, whole: bool, edits: Vec<EditRow>) -> DeadLetter {
             .into_iter()
             .map(|edit| Edited::of(edit, whole))
             .collect(),
+        sent: None,
     }
 }
 

@@ -28,6 +28,7 @@ const FIXTURES: &[&str] = &[
     include_str!("fixtures/version_6.sql"),
     include_str!("fixtures/version_7.sql"),
     include_str!("fixtures/version_8.sql"),
+    include_str!("fixtures/version_9.sql"),
 ];
 
 #[tokio::test]
@@ -77,6 +78,8 @@ impl Before {
             (4, "subscriptions"),
             (5, "suspects"),
             (8, "dead_operations"),
+            (9, "dead_edits"),
+            (9, "dead_group_hours"),
         ];
         let rows = tables
             .into_iter()
