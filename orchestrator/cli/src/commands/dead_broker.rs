@@ -419,7 +419,20 @@ impl Moving<'_> {
         let raw = Raw::moved(delivery, self.to.exchange.clone(), key.clone());
         let mut said = false;
         loop {
-            match self.publisher.publish_raw(raw.clone()).await {
+            let sent = self.publisher.publish_raw(raw.clone()).await;
+            if let Some(why) = sent.not_sent() {
+                // a broker that is there and takes nothing now is waited for
+                let state = self.bus.state();
+                if !matches!(state.borrow().publishing, Link::Blocked { .. }) {
+                    return Err(Halt::Refused(why.to_owned()));
+                }
+                if !said {
+                    said = true;
+                    out.note(format!("it waits: {why}"));
+                }
+                continue;
+            }
+            match sent {
                 Sent::Confirmed => break,
                 Sent::Returned { code, text } => {
                     return Err(Halt::Refused(format!(
@@ -432,12 +445,6 @@ impl Moving<'_> {
                         "the queue there refuses {}: it is full, or has lost its majority",
                         called(delivery)
                     )));
-                }
-                Sent::Unknown { why } if self.never_sent(&why) => {
-                    if !said {
-                        said = true;
-                        out.note(format!("it waits: {why}"));
-                    }
                 }
                 Sent::Unknown { why }
                     if why.contains("NOT_FOUND") || why.contains("ACCESS_REFUSED") =>
@@ -458,12 +465,6 @@ impl Moving<'_> {
             *self.twice.entry(name(delivery)).or_default() += 1;
         }
         Ok(())
-    }
-
-    /// Whether it was certainly not sent, and waits for a broker that takes nothing now.
-    fn never_sent(&self, why: &str) -> bool {
-        let blocked = matches!(self.bus.state().borrow().publishing, Link::Blocked { .. });
-        blocked && why.starts_with("not sent")
     }
 }
 

@@ -60,6 +60,8 @@ pub(crate) enum NotYet {
     NotTaken(NotTaken),
     /// The store does not answer.
     Store(StoreError),
+    /// The broker takes nothing now, or is away: it was certainly not sent.
+    NotSent(String),
 }
 
 impl From<NotTaken> for NotYet {
@@ -81,6 +83,7 @@ impl std::fmt::Display for NotYet {
             Self::NotTaken(NotTaken::Stopping) => f.write_str("the orchestrator is stopping"),
             Self::NotTaken(NotTaken::Late) => f.write_str("nothing was committed in time"),
             Self::Store(error) => f.write_str(&chain(error)),
+            Self::NotSent(why) => f.write_str(why),
         }
     }
 }
@@ -215,10 +218,23 @@ impl Replay {
         row: &LetterRow,
         orders: &Orders,
         again: bool,
-    ) -> Result<Came, NotYet> {
-        let came = self.done(row, orders, again).await?;
-        self.settled(row, &came).await?;
-        Ok(came)
+    ) -> Result<(), NotYet> {
+        self.carry_on(row, orders, again, &mut None).await
+    }
+
+    /// The same, with what came of it at an earlier try that could not be written down: then nothing is done a second time.
+    async fn carry_on(
+        &self,
+        row: &LetterRow,
+        orders: &Orders,
+        again: bool,
+        came: &mut Option<Came>,
+    ) -> Result<(), NotYet> {
+        let came = match came {
+            Some(came) => came,
+            None => came.insert(self.done(row, orders, again).await?),
+        };
+        Ok(self.settled(row, came).await?)
     }
 
     async fn settled(&self, row: &LetterRow, came: &Came) -> Result<(), StoreError> {
@@ -254,10 +270,8 @@ impl Replay {
             Ok(Route::Raw(target)) => {
                 let raw = raw::message(letter, &target, replays);
                 let sent = self.bus.publisher().publish_raw(raw).await;
-                Ok(published(
-                    &sent,
-                    &format!("exchange {:?} under key {:?}", target.exchange, target.key),
-                ))
+                let place = format!("exchange {:?} under key {:?}", target.exchange, target.key);
+                came_of(row, &sent, &place)
             }
         }
     }
@@ -371,7 +385,7 @@ impl Replay {
         let lost = Sent::Unknown {
             why: "no verdict".to_owned(),
         };
-        Ok(published(&sent.unwrap_or(lost), &place))
+        came_of(row, &sent.unwrap_or(lost), &place)
     }
 }
 
@@ -379,6 +393,17 @@ impl Replay {
 fn action_id(row: &LetterRow) -> InputId {
     let name = format!("replay/{}", row.now.replays);
     InputId(Uuid::new_v5(&row.letter.id, name.as_bytes()))
+}
+
+/// What came of a message that was to be published. One that was certainly not sent waits, where it is one of many; a person is told so at once.
+fn came_of(row: &LetterRow, sent: &Sent, place: &str) -> Result<Came, NotYet> {
+    match sent.not_sent() {
+        Some(why) if row.now.operation.is_some() => Err(NotYet::NotSent(why.to_owned())),
+        Some(why) => Ok(Came::refused(format!(
+            "{why}; it stays dead: replay it again when the broker takes messages"
+        ))),
+        None => Ok(published(sent, place)),
+    }
 }
 
 fn published(sent: &Sent, place: &str) -> Came {
