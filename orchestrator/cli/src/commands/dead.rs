@@ -21,11 +21,6 @@ pub(crate) async fn dead(client: &Client, which: &Dead, out: &mut Out) -> Result
             "filters stand behind what is to be done: baton dead replay --reason …",
         ));
     }
-    if which.amqp.is_some() {
-        return Err(CliError::usage(
-            "--amqp is for peek and move; everything else is asked of an orchestrator",
-        ));
-    }
     match &which.command {
         None => ls(client, &which.list, out).await,
         Some(DeadCommand::Ls(list)) => ls(client, list, out).await,
