@@ -569,9 +569,13 @@ async fn kill_while_a_queue_of_others_is_taken_in_and_each_is_there_once() {
         system.orchestrator().kill9_and_start();
         system.orchestrator().wait_alive_in(SOON).await;
     }
+    let found = async || {
+        let plan = post(&system, "replays", json!({ "dry_run": true })).await;
+        plan.body["plan"]["found"] == count
+    };
+    await_until("all of them to be taken in", SOON, found).await;
     system.vhost.await_messages("orders.dlq", 0, 0, SOON).await;
-    let plan = post(&system, "replays", json!({ "dry_run": true })).await;
-    assert_eq!(plan.body["plan"]["found"], count, "{plan:?}");
+    assert!(found().await, "each is there once");
 }
 
 fn amqp(system: &System) -> [String; 2] {
