@@ -23,11 +23,11 @@ use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 
-use args::{Cli, Command, help};
+use args::{AuditCommand, Cli, Command, help};
 use client::Client;
 use commands::{
-    act, apply, approve, check, cluster, dead, definitions, event, explain, fleet, ls, plan, run,
-    schedules, shell, show, tasks, token, top, topology, watch, work,
+    act, apply, approve, audit, check, cluster, dead, definitions, event, explain, fleet, ls, plan,
+    run, schedules, shell, show, tasks, token, top, topology, watch, work,
 };
 use error::CliError;
 use exit::Exit;
@@ -153,6 +153,12 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Exit, CliError> {
         Command::Explain(which) => return explain::explain(which, out),
         Command::Plan(which) => return plan::plan(which, out),
         Command::Tasks(which) if which.offline => return tasks::offline(which, out),
+        Command::Audit(which) => match &which.command {
+            Some(AuditCommand::Verify(asked)) if asked.export.is_some() => {
+                return audit::verify(None, asked, out).await;
+            }
+            _ => {}
+        },
         Command::Topology(which) => return topology::topology(which, out).await,
         Command::Completions(which) => return Ok(shell::completions(which, out)),
         Command::Man(which) => return shell::man(which, out),
@@ -192,6 +198,7 @@ async fn asked(client: &Client, command: &Command, out: &mut Out) -> Result<Exit
         Command::Tasks(which) => tasks::online(client, which, out).await,
         Command::Token(which) => token::token(client, which, out).await,
         Command::Dead(which) => dead::dead(client, which, out).await,
+        Command::Audit(which) => audit::audit(client, which, out).await,
         Command::Topology(which) => topology::topology(which, out).await,
         Command::Completions(which) => Ok(shell::completions(which, out)),
         Command::Man(which) => shell::man(which, out),

@@ -6,6 +6,7 @@
 
 mod access;
 mod api;
+mod audit;
 mod chain;
 mod changes;
 mod clock;

@@ -129,6 +129,18 @@ fn describe() {
         "Sagas written into archives; one that was not purged after it is counted again."
     );
     describe_gauge!("baton_orchestrator_workers", "Workers heard of lately.");
+    describe_counter!(
+        "baton_orchestrator_audit_rows_total",
+        "Rows this process added to the audit log."
+    );
+    describe_counter!(
+        "baton_orchestrator_audit_not_written_total",
+        "Rows that could not be added to the audit log: what was asked for was refused, or nobody wrote down what came of it."
+    );
+    describe_gauge!(
+        "baton_orchestrator_audit_head",
+        "The number of the last row this process added to the audit log."
+    );
 }
 
 /// A committed turn.
@@ -179,6 +191,17 @@ pub(crate) fn counts(counts: &Counts) {
 pub(crate) fn archived(n: usize) {
     counter!("baton_orchestrator_sagas_archived_total")
         .increment(u64::try_from(n).unwrap_or(u64::MAX));
+}
+
+/// Rows added to the audit log, up to this number.
+pub(crate) fn audit_rows(n: usize, last: u64) {
+    counter!("baton_orchestrator_audit_rows_total").increment(u64::try_from(n).unwrap_or(u64::MAX));
+    gauge!("baton_orchestrator_audit_head").set(wide(last));
+}
+
+/// A row that could not be added to the audit log.
+pub(crate) fn audit_not_written() {
+    counter!("baton_orchestrator_audit_not_written_total").increment(1);
 }
 
 /// Messages being put aside.

@@ -33,7 +33,7 @@ pub(crate) const GROUPS: [(&str, &[&str]); 5] = [
     ),
     (
         "Administer",
-        &["token", "dead", "topology", "completions", "man"],
+        &["token", "dead", "audit", "topology", "completions", "man"],
     ),
 ];
 
@@ -118,6 +118,16 @@ Examples:
   baton dead replay --reason undecodable --since 2h -m 'parser is mended'
   baton dead ops                             replays of many, and how far they are
   baton dead discard 7c2e -m 'sent by hand'  not wanted; restore takes it back";
+
+pub(super) const AUDIT: &str = "\
+Examples:
+  baton audit                                actions, newest first
+  baton audit --object sagas/0197f1c2-… --since 3d
+  baton audit --who ci --action cancelSaga
+  baton audit --phase asked                  of which nobody knows what came
+  baton audit verify --head /mnt/worm/heads  whole, and nothing cut off?
+  baton audit head >> heads                  how far it is, to keep elsewhere
+  baton audit export -o audit.jsonl          every row, as it is kept";
 
 pub(super) const TOPOLOGY: &str = "\
 Examples:

@@ -1,6 +1,7 @@
 //! The command line, as people type it: what stands everywhere, and the list of commands. One file for each group of them.
 
 mod admin;
+mod audit;
 mod author;
 mod decide;
 pub(crate) mod help;
@@ -16,6 +17,7 @@ pub(crate) use admin::{
     Completions, Dead, DeadCommand, DeadDiscard, DeadFilter, DeadLs, DeadNote, DeadOne, DeadOp,
     DeadOps, DeadOpsCommand, DeadReplay, DeadShow, Man, Token, TokenCommand,
 };
+pub(crate) use audit::{Audit, AuditCommand, AuditExport, AuditLs, AuditVerify};
 pub(crate) use author::{
     Apply, Check, Definitions, DefinitionsCommand, Explain, Plan, Tasks, TasksCommand,
 };
@@ -168,6 +170,9 @@ pub(crate) enum Command {
     /// Messages nobody could use; replay them
     #[command(after_help = help::DEAD)]
     Dead(Box<Dead>),
+    /// What operators did; verify that none of it was changed
+    #[command(after_help = help::AUDIT)]
+    Audit(Box<Audit>),
     /// What stands at the broker, and what should
     #[command(after_help = help::TOPOLOGY)]
     Topology(Box<Topology>),

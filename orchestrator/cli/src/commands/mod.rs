@@ -3,6 +3,7 @@
 pub(crate) mod act;
 pub(crate) mod apply;
 pub(crate) mod approve;
+pub(crate) mod audit;
 pub(crate) mod away;
 pub(crate) mod check;
 pub(crate) mod cluster;

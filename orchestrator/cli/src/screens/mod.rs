@@ -2,6 +2,7 @@
 
 pub(crate) mod applied;
 pub(crate) mod attempts;
+pub(crate) mod audit;
 pub(crate) mod cluster;
 pub(crate) mod counts;
 pub(crate) mod dead;

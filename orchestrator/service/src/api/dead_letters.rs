@@ -209,7 +209,7 @@ const DIGITS: usize = 32;
 const DIGITS_MIN: usize = 4;
 
 impl Beginning {
-    fn read(typed: &str) -> Option<Self> {
+    pub(super) fn read(typed: &str) -> Option<Self> {
         let digits: String = typed.chars().filter(|c| *c != '-').collect();
         let fits = (DIGITS_MIN..=DIGITS).contains(&digits.len());
         if !fits || !digits.chars().all(|c| c.is_ascii_hexdigit()) {

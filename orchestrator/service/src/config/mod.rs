@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use baton_bus::BusConfig;
 use baton_engine::definition::duration_ms;
@@ -65,6 +66,8 @@ pub struct Config {
     /// The secrets of hooks, by name.
     #[serde(default)]
     pub hooks: BTreeMap<String, HookConfig>,
+    /// What operators did.
+    pub audit: AuditConfig,
     /// Logs.
     pub log: LogConfig,
 }
@@ -242,6 +245,17 @@ pub enum Scheme {
     Standard,
 }
 
+/// What operators did.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditConfig {
+    /// The file into which it is said how far the log is.
+    #[serde(default)]
+    pub heads_file: Option<PathBuf>,
+    /// How often that is said, there and on the bus.
+    pub heads_every_s: u64,
+}
+
 /// Logs.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -278,6 +292,11 @@ impl Config {
             Some(folder) => Some(folder.clone()),
         };
         Some(Policy { keep_ms, archive })
+    }
+
+    /// How often it is said how far the audit log is.
+    pub(crate) const fn heads_every(&self) -> Duration {
+        Duration::from_secs(self.audit.heads_every_s)
     }
 
     /// The token's file.
@@ -398,6 +417,12 @@ impl Config {
         }
         if self.triggers.hook_rate_per_minute == 0 {
             return range("triggers.hook_rate_per_minute", "is 0; 600 is usual");
+        }
+        if !(1..=86_400).contains(&self.audit.heads_every_s) {
+            return range(
+                "audit.heads_every_s",
+                "has to be from 1 to 86400; 60 is usual",
+            );
         }
         if self.http.token.as_deref().is_some_and(|t| t.len() < 16) {
             return range(

@@ -8,7 +8,7 @@ use refinery::{Migration, Runner};
 use super::fault::Fault;
 
 /// The tables, version by version; what was released is never edited.
-const MIGRATIONS: [(&str, &str); 4] = [
+const MIGRATIONS: [(&str, &str); 5] = [
     (
         "V1__init",
         include_str!("../../migrations/postgres/V1__init.sql"),
@@ -24,6 +24,10 @@ const MIGRATIONS: [(&str, &str); 4] = [
     (
         "V4__replay",
         include_str!("../../migrations/postgres/V4__replay.sql"),
+    ),
+    (
+        "V6__audit",
+        include_str!("../../migrations/postgres/V6__audit.sql"),
     ),
 ];
 /// Where it stands which of them were applied.

@@ -32,6 +32,7 @@ pub(crate) const MIGRATIONS: &[M<'static>] = &[
     )),
     M::up(include_str!("../../migrations/sqlite/0007_retention.sql")),
     M::up(include_str!("../../migrations/sqlite/0008_replay.sql")),
+    M::up(include_str!("../../migrations/sqlite/0010_audit.sql")),
 ];
 
 /// Why a store could not be opened.
