@@ -26,8 +26,8 @@ use clap::parser::ValueSource;
 use args::{AuditCommand, Cli, Command, help};
 use client::Client;
 use commands::{
-    act, apply, approve, audit, check, cluster, dead, definitions, event, explain, fleet, ls, plan,
-    run, schedules, shell, show, tasks, token, top, topology, watch, work,
+    act, alerts, apply, approve, audit, check, cluster, dead, definitions, event, explain, fleet,
+    ls, plan, run, schedules, shell, show, tasks, token, top, topology, watch, work,
 };
 use error::CliError;
 use exit::Exit;
@@ -173,6 +173,7 @@ async fn asked(client: &Client, command: &Command, out: &mut Out) -> Result<Exit
         Command::Run(which) => run::run(client, which, out).await,
         Command::Event(which) => event::event(client, which, out).await,
         Command::Schedules(which) => schedules::schedules(client, which, out).await,
+        Command::Alerts(which) => alerts::alerts(client, which, out).await,
         Command::Ls(which) => ls::ls(client, which, out).await,
         Command::Show(which) => show::show(client, which, out).await,
         Command::Watch(which) => watch::watch(client, which, out).await,

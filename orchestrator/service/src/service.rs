@@ -34,7 +34,7 @@ use crate::token::{self, TokenError};
 use crate::triggers::Triggers;
 use crate::triggers::hooks::{HookError, Hooks};
 use crate::types::Types;
-use crate::{clock, store, topology as declared, triggers};
+use crate::{alerts, clock, store, topology as declared, triggers};
 
 /// After how long a store that is not open yet is waited for, and no longer only being opened.
 const ANSWER_AFTER: Duration = Duration::from_millis(500);
@@ -214,6 +214,14 @@ async fn run_here(
             leading,
             replay: replay.clone(),
             audit: (opened.audit.clone(), config.heads_every()),
+            alerts: config.alert_rules().map(|rules| alerts::Uses {
+                alerts: opened.alerts.clone(),
+                reader: opened.reader.clone(),
+                workers: shown.workers.clone(),
+                live: live.subscribe(),
+                bus: bus.clone(),
+                rules: Arc::new(rules),
+            }),
             view,
             stop: stop.clone(),
         },
@@ -235,6 +243,7 @@ async fn run_here(
             definitions: Known::default(),
             triggers: Triggers::new(hooks, &shared),
             access,
+            alerts: opened.alerts,
             audit: Arc::new(audit),
             numbers,
             counted: Counted::default(),

@@ -5,6 +5,7 @@
 //! (`{"finished@1": {…}}`), unknown fields are refused (save in events, which are everybody's), an optional value that is
 //! absent is not the same as one that is null, and a change of shape is a new version beside the old one.
 
+pub mod alert;
 pub mod audit;
 pub mod batch;
 pub mod control;
@@ -24,6 +25,7 @@ pub mod task;
 pub mod time;
 pub mod topology;
 
+pub use alert::AlertSaid;
 pub use audit::{
     AUDIT_HEAD_EVENT, AuditCheck, AuditEntry, AuditFault, AuditHead, AuditOutcome, AuditPhase,
     AuditRow,

@@ -9,7 +9,7 @@ pub(crate) const GROUPS: [(&str, &[&str]); 5] = [
     ("Start things", &["run", "event", "schedules"]),
     (
         "Watch",
-        &["ls", "show", "watch", "top", "workers", "cluster"],
+        &["alerts", "ls", "show", "watch", "top", "workers", "cluster"],
     ),
     (
         "Decide",
@@ -118,6 +118,14 @@ Examples:
   baton dead replay --reason undecodable --since 2h -m 'parser is mended'
   baton dead ops                             replays of many, and how far they are
   baton dead discard 7c2e -m 'sent by hand'  not wanted; restore takes it back";
+
+pub(super) const ALERTS: &str = "\
+Examples:
+  baton alerts                               what needs somebody now
+  baton alerts show 7c2e                     one in full; the beginning of its id will do
+  baton alerts ack 7c2e -m 'on it'           seen: it is not repeated
+  baton alerts mute 7c2e --for 2h -m 'the lab is being moved'
+  baton alerts --state all                   also what is over";
 
 pub(super) const AUDIT: &str = "\
 Examples:

@@ -1,6 +1,7 @@
 //! The command line, as people type it: what stands everywhere, and the list of commands. One file for each group of them.
 
 mod admin;
+mod alerts;
 mod audit;
 mod author;
 mod decide;
@@ -17,6 +18,7 @@ pub(crate) use admin::{
     Completions, Dead, DeadCommand, DeadDiscard, DeadFilter, DeadLs, DeadNote, DeadOne, DeadOp,
     DeadOps, DeadOpsCommand, DeadReplay, DeadShow, Man, Token, TokenCommand,
 };
+pub(crate) use alerts::{Alerts, AlertsCommand, AlertsLs};
 pub(crate) use audit::{Audit, AuditCommand, AuditExport, AuditLs, AuditVerify};
 pub(crate) use author::{
     Apply, Check, Definitions, DefinitionsCommand, Explain, Plan, Tasks, TasksCommand,
@@ -105,6 +107,9 @@ pub(crate) enum Command {
     Event(Event),
     /// See, pause and fire what starts by the clock
     Schedules(Schedules),
+    /// What needs a person, and what to type next
+    #[command(after_help = help::ALERTS)]
+    Alerts(Alerts),
     /// List sagas, newest first
     #[command(after_help = help::LS)]
     Ls(Ls),

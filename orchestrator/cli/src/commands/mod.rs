@@ -1,6 +1,7 @@
 //! The commands, one file for each kind: they ask, and hand what they hear to a screen.
 
 pub(crate) mod act;
+pub(crate) mod alerts;
 pub(crate) mod apply;
 pub(crate) mod approve;
 pub(crate) mod audit;

@@ -209,6 +209,11 @@ const DIGITS: usize = 32;
 const DIGITS_MIN: usize = 4;
 
 impl Beginning {
+    /// The ids that begin so: the first and the last.
+    pub(super) const fn range(&self) -> (Uuid, Uuid) {
+        (self.first, self.last)
+    }
+
     pub(super) fn read(typed: &str) -> Option<Self> {
         let digits: String = typed.chars().filter(|c| *c != '-').collect();
         let fits = (DIGITS_MIN..=DIGITS).contains(&digits.len());

@@ -2,6 +2,7 @@
 //! beside it. Nothing here decides, and nothing here is needed for sagas to go on. The routes and the document that describes them are one.
 
 mod actions;
+mod alerts;
 mod answer;
 mod attempts;
 mod audit;
@@ -41,7 +42,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::header;
 use axum::routing::get;
 use baton_messages::{BODY_BYTES_MAX, Timestamp};
-use baton_store::AnyReader;
+use baton_store::{AnyAlerts, AnyReader};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -63,6 +64,7 @@ pub(crate) struct Api {
     pub(crate) definitions: Known,
     pub(crate) triggers: crate::triggers::Triggers,
     pub(crate) access: Arc<Access>,
+    pub(crate) alerts: AnyAlerts,
     pub(crate) audit: Arc<crate::audit::Audit>,
     pub(crate) changes: Arc<Changes>,
     pub(crate) watched: Arc<Watched>,
@@ -113,6 +115,7 @@ fn guarded() -> Routes {
     let routes = events::routes(routes);
     let routes = schedules::routes(routes);
     let routes = audit::routes(routes);
+    let routes = alerts::routes(routes);
     access_routes(routes)
 }
 

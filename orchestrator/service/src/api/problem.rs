@@ -269,10 +269,11 @@ impl IntoResponse for Problem {
 }
 
 /// The first parts of the paths there are; a test holds them against the document.
-const PATHS: [&str; 19] = [
+const PATHS: [&str; 20] = [
     "/healthz",
     "/metrics",
     "/readyz",
+    "/v1/alerts",
     "/v1/audit",
     "/v1/cluster",
     "/v1/dead-letters",

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Api;
+use super::alerts::found_alert;
 use super::dead_letters::{Beginning, found};
 use super::sagas::saga_id;
 
@@ -28,6 +29,12 @@ pub(super) async fn standing(
             let id = Uuid::parse_str(name).ok()?;
             let row = api.reader.dead_operation(id).await.ok()??;
             json!({ "state": row.state.as_str(), "replayed": row.total.replayed, "found": row.found })
+        }
+        "alerts" => {
+            let row = found_alert(api, &Beginning::read(name)?).await.ok()?;
+            let until = row.muted.as_ref().and_then(|muted| muted.until);
+            let value = json!({ "state": row.state, "acknowledged": row.acknowledged.is_some(), "muted_until": until });
+            return Some((format!("alerts/{}", row.id), value));
         }
         "schedules" => {
             let trigger: u32 = part?.parse().ok()?;

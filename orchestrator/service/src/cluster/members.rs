@@ -61,6 +61,8 @@ pub(crate) struct Uses {
     pub(crate) replay: Replay,
     /// What operators did, and how often it is said how far that is.
     pub(crate) audit: (AnyAudit, Duration),
+    /// What alerts are looked after with; none: they are not.
+    pub(crate) alerts: Option<crate::alerts::Uses>,
     pub(crate) view: watch::Sender<Arc<View>>,
     pub(crate) stop: CancellationToken,
 }
@@ -344,6 +346,13 @@ impl Members {
         let mut parts = JoinSet::new();
         let mut stand = stands.clone();
         let (log, every) = self.uses.audit.clone();
+        if let Some(alerts) = self.uses.alerts.clone() {
+            let watching = crate::alerts::watch(alerts, stop.clone());
+            parts.spawn(async move {
+                watching.await;
+                "alerts"
+            });
+        }
         let announcing = crate::audit::announce(log, bus.clone(), every, stop.clone());
         parts.spawn(async move {
             announcing.await;

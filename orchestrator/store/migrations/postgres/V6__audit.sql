@@ -1,15 +1,15 @@
 -- What operators did. `body` is the canonical form of the row, which is what `hash` is over; all else is read out of it, so that a list cannot say
--- anything else than what was hashed. Rows are only ever added.
+-- anything else than what was hashed; a character that no text here may hold is read as another. Rows are only ever added.
 CREATE TABLE audit (
     seq     bigint PRIMARY KEY,
     body    text   NOT NULL,
     hash    text   COLLATE "C" NOT NULL UNIQUE,
-    at      bigint NOT NULL GENERATED ALWAYS AS ((body::json ->> 'at')::bigint) STORED,
-    who     text   COLLATE "C" NOT NULL GENERATED ALWAYS AS (body::json ->> 'who') STORED,
-    action  text   COLLATE "C" NOT NULL GENERATED ALWAYS AS (body::json ->> 'action') STORED,
-    object  text   COLLATE "C" NOT NULL GENERATED ALWAYS AS (body::json ->> 'object') STORED,
-    phase   text   COLLATE "C" NOT NULL GENERATED ALWAYS AS (body::json ->> 'phase') STORED,
-    answers bigint GENERATED ALWAYS AS ((body::json ->> 'of')::bigint) STORED
+    at      bigint NOT NULL GENERATED ALWAYS AS ((replace(body, '\u0000', '\u0001')::json ->> 'at')::bigint) STORED,
+    who     text   COLLATE "C" NOT NULL GENERATED ALWAYS AS (replace(body, '\u0000', '\u0001')::json ->> 'who') STORED,
+    action  text   COLLATE "C" NOT NULL GENERATED ALWAYS AS (replace(body, '\u0000', '\u0001')::json ->> 'action') STORED,
+    object  text   COLLATE "C" NOT NULL GENERATED ALWAYS AS (replace(body, '\u0000', '\u0001')::json ->> 'object') STORED,
+    phase   text   COLLATE "C" NOT NULL GENERATED ALWAYS AS (replace(body, '\u0000', '\u0001')::json ->> 'phase') STORED,
+    answers bigint GENERATED ALWAYS AS ((replace(body, '\u0000', '\u0001')::json ->> 'of')::bigint) STORED
 );
 CREATE INDEX audit_by_age    ON audit (at, seq);
 CREATE INDEX audit_by_who    ON audit (who, at, seq);

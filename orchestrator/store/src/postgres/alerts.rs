@@ -15,13 +15,13 @@ use crate::read::{Page, page};
 
 const ADD: &str = "INSERT INTO alerts (id, key, kind, state, opened_at, revision, unsaid, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
     ON CONFLICT DO NOTHING RETURNING id";
-pub(crate) const CHANGE: &str = "UPDATE alerts SET key = $2, kind = $3, state = $4, opened_at = $5, revision = $6, unsaid = $7, body = $8
-    WHERE id = $1 AND revision = $6 - 1 RETURNING id";
+pub(crate) const CHANGE: &str = "UPDATE alerts SET key = $2, kind = $3, state = $4, opened_at = $5, revision = $6::bigint, unsaid = $7, body = $8
+    WHERE id = $1 AND revision = $6::bigint - 1 RETURNING id";
 pub(crate) const OPEN: &str =
     "SELECT body FROM alerts WHERE state = 'open' ORDER BY opened_at, id LIMIT $1";
 pub(crate) const UNSAID: &str = "SELECT body FROM alerts WHERE unsaid AND opened_at >= 0 AND state = 'resolved' ORDER BY opened_at, id LIMIT $1";
 pub(crate) const KEYED: &str =
-    "SELECT a.body FROM unnest($1::text[]) k (key) JOIN alerts a ON a.key = k.key";
+    "SELECT a.body FROM unnest($1::text[]) k (key) JOIN alerts a ON a.key = k.key COLLATE \"C\"";
 pub(crate) const PAGE: &str = "SELECT body FROM alerts WHERE (opened_at, id) < ($1, $2) ORDER BY opened_at DESC, id DESC LIMIT $3";
 pub(crate) const PAGE_OF_STATE: &str =
     "SELECT body FROM alerts WHERE state = $4 AND (opened_at, id) < ($1, $2)

@@ -153,6 +153,9 @@ impl Staged<'_> {
                 Value::Object(of) if of.contains_key("content") => {
                     written(path, &text(&of["content"]));
                     aged(path, &of["days_old"]);
+                    if of.get("executable") == Some(&Value::Bool(true)) {
+                        make_executable(path);
+                    }
                 }
                 Value::Object(of) if of.contains_key("commits") => self.repository(path, of),
                 Value::Object(of) if of.contains_key("script") => {
