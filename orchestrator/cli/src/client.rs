@@ -82,6 +82,21 @@ impl Client {
         self.json(request.body(body)).await
     }
 
+    /// An answer of any length, piece by piece.
+    pub(crate) async fn stream(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Pieces, CliError> {
+        let request = self
+            .request(Method::GET, &with_query(path, query))
+            .timeout(STREAM_WAIT);
+        Ok(Pieces {
+            response: self.sent(request).await?,
+            url: self.url.clone(),
+        })
+    }
+
     pub(crate) async fn delete(&self, path: &str) -> Result<(), CliError> {
         self.sent(self.request(Method::DELETE, path)).await?;
         Ok(())
@@ -141,6 +156,24 @@ impl Client {
             url: self.url.clone(),
             source: source.without_url(),
         }
+    }
+}
+
+/// An answer of any length.
+pub(crate) struct Pieces {
+    response: Response,
+    url: String,
+}
+
+impl Pieces {
+    /// The next piece; none at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, CliError> {
+        let piece = self.response.chunk().await;
+        let piece = piece.map_err(|source| CliError::Answer {
+            url: self.url.clone(),
+            source: source.without_url(),
+        })?;
+        Ok(piece.map(|piece| piece.to_vec()))
     }
 }
 

@@ -26,8 +26,8 @@ use clap::parser::ValueSource;
 use args::{AuditCommand, Cli, Command, help};
 use client::Client;
 use commands::{
-    act, alerts, apply, approve, audit, check, cluster, dead, definitions, event, explain, fleet,
-    ls, plan, run, schedules, shell, show, tasks, token, top, topology, watch, work,
+    act, alerts, apply, approve, audit, check, cluster, dead, dead_broker, definitions, event,
+    explain, fleet, ls, plan, run, schedules, shell, show, tasks, token, top, topology, watch, work,
 };
 use error::CliError;
 use exit::Exit;
@@ -160,6 +160,9 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Exit, CliError> {
             _ => {}
         },
         Command::Topology(which) => return topology::topology(which, out).await,
+        Command::Dead(which) if dead_broker::is_asked(which) => {
+            return dead_broker::at_broker(which, out).await;
+        }
         Command::Completions(which) => return Ok(shell::completions(which, out)),
         Command::Man(which) => return shell::man(which, out),
         _ => {}

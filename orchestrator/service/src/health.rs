@@ -111,7 +111,9 @@ impl Pulse {
 #[derive(Debug)]
 pub(crate) struct Health {
     pulses: Mutex<BTreeMap<u8, Arc<Pulse>>>,
-    left: Mutex<BTreeMap<&'static str, usize>>,
+    left: Mutex<BTreeMap<String, usize>>,
+    /// Queues of others that are taken in, and whether they are consumed.
+    adopted: Mutex<BTreeMap<String, bool>>,
     database: AtomicBool,
     topology: AtomicBool,
     bus: watch::Receiver<BusState>,
@@ -122,6 +124,7 @@ impl Health {
         Self {
             pulses: Mutex::default(),
             left: Mutex::default(),
+            adopted: Mutex::default(),
             database: AtomicBool::new(true),
             topology: AtomicBool::new(false),
             bus,
@@ -155,10 +158,25 @@ impl Health {
     }
 
     /// How many dead letters of a queue cannot be kept and stay in it.
-    pub(crate) fn set_left(&self, queue: &'static str, n: usize) {
+    pub(crate) fn set_left(&self, queue: &str, n: usize) {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        left.insert(queue, n);
+        left.insert(queue.to_owned(), n);
         metrics::left(queue, n);
+    }
+
+    /// Whether a queue of another system is consumed; true when that has changed.
+    pub(crate) fn set_adopted(&self, queue: &str, consumed: bool) -> bool {
+        let mut adopted = self.adopted.lock().unwrap_or_else(PoisonError::into_inner);
+        metrics::adopted(queue, consumed);
+        adopted.insert(queue.to_owned(), consumed) != Some(consumed)
+    }
+
+    /// They are taken in by another member, or by nobody.
+    pub(crate) fn adopts_no_more(&self) {
+        let mut adopted = self.adopted.lock().unwrap_or_else(PoisonError::into_inner);
+        for queue in std::mem::take(&mut *adopted).into_keys() {
+            metrics::adopted(&queue, false);
+        }
     }
 
     /// Whether the database answers this member of its cluster.
@@ -236,11 +254,19 @@ impl Health {
         let left = left.iter().filter(|(_, n)| **n > 0);
         let left =
             left.map(|(queue, n)| format!("{n} dead letters cannot be kept and stay in {queue}"));
+        let adopted = self.adopted.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = adopted.iter().filter(|(_, consumed)| !**consumed);
+        let missing = missing.map(|(queue, _)| {
+            format!(
+                "the adopted queue {queue} is not consumed: it is not there, or may not be read"
+            )
+        });
         let all: Vec<String> = links
             .into_iter()
             .chain([topology, stuck, unreadable, retention])
             .flatten()
             .chain(left)
+            .chain(missing)
             .chain(vain(&pulses).into_iter().map(str::to_owned))
             .collect();
         (!all.is_empty()).then(|| all.join("; "))

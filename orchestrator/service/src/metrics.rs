@@ -107,6 +107,10 @@ fn describe() {
         "Dead letters over which the orchestrator died too often: they stay in their queue."
     );
     describe_gauge!(
+        "baton_orchestrator_adopted_queue_consumed",
+        "1 while a queue of another system is taken in here, 0 where it is not there or may not be read; at whoever leads."
+    );
+    describe_gauge!(
         "baton_orchestrator_waits_in_vain",
         "Things the loop has waited for too long while the broker is there; /readyz names them."
     );
@@ -248,8 +252,14 @@ pub(crate) fn vain(n: usize) {
 }
 
 /// Dead letters of a queue that cannot be kept, and stay in it.
-pub(crate) fn left(queue: &'static str, n: usize) {
-    gauge!("baton_orchestrator_dead_letters_left", "queue" => queue).set(float(n));
+pub(crate) fn left(queue: &str, n: usize) {
+    gauge!("baton_orchestrator_dead_letters_left", "queue" => queue.to_owned()).set(float(n));
+}
+
+/// Whether a queue of another system is consumed here.
+pub(crate) fn adopted(queue: &str, consumed: bool) {
+    gauge!("baton_orchestrator_adopted_queue_consumed", "queue" => queue.to_owned())
+        .set(f64::from(u8::from(consumed)));
 }
 
 /// What the drivers of this process hold, by partition.

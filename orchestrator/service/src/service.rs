@@ -222,6 +222,7 @@ async fn run_here(
                 bus: bus.clone(),
                 rules: Arc::new(rules),
             }),
+            adopted: config.adopted(),
             view,
             stop: stop.clone(),
         },

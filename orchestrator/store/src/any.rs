@@ -13,7 +13,9 @@ use crate::Partition;
 use crate::alerts::{AlertCursor, AlertRow, AlertState, Alerts};
 use crate::audit::{AuditCursor, AuditFilter, AuditLog};
 use crate::cluster::{Member, View};
-use crate::letters::{Claiming, LetterRow, Letters, Move, OperationRow, OperationStep, Settling};
+use crate::letters::{
+    Claiming, EditRow, Imported, LetterRow, Letters, Move, OperationRow, OperationStep, Settling,
+};
 use crate::postgres::{
     Ownership, PostgresAlerts, PostgresAudit, PostgresError, PostgresLetters, PostgresReader,
     PostgresStore, PostgresSuspects, PostgresTokens, PostgresTriggers,
@@ -280,6 +282,10 @@ impl Reader for AnyReader {
             -> Answer<Page<WorkItemView, WorkItemCursor>>;
         fn dead_letters_between(first: Uuid, last: Uuid) -> Answer<Vec<LetterRow>>;
         fn dead_letters(filter: DeadLetterFilter, after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<LetterRow, DeadLetterCursor>>;
+        fn dead_letter_heads(filter: DeadLetterFilter, after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<LetterRow, DeadLetterCursor>>;
+        fn dead_letter_edits(letter: Uuid) -> Answer<Vec<EditRow>>;
+        fn dead_letter_edit(letter: Uuid, edition: u32) -> Answer<Option<EditRow>>;
+        fn dead_letter_hours(group: String, since: Timestamp) -> Answer<Vec<(Timestamp, u64)>>;
         fn dead_letters_count(filter: DeadLetterFilter) -> Answer<u64>;
         fn dead_letter_groups(limit: usize) -> Answer<Vec<LetterGroup>>;
         fn dead_operations(after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<OperationRow, DeadLetterCursor>>;
@@ -315,6 +321,8 @@ impl Letters for AnyLetters {
     hand_on! {
         fn move_letter(asked: Move) -> Answer<bool>;
         fn note(letter: Uuid, note: String) -> Answer<bool>;
+        fn edit(edit: EditRow) -> Answer<bool>;
+        fn import(letters: Vec<(LetterRow, Vec<EditRow>)>) -> Answer<Imported>;
         fn settle(settled: Settling) -> Answer<bool>;
         fn begin(row: OperationRow) -> Answer<bool>;
         fn claim(claiming: Claiming) -> Answer<Option<Vec<Uuid>>>;

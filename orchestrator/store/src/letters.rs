@@ -72,6 +72,8 @@ pub struct Standing {
     pub operation: Option<Uuid>,
     /// What came of it, in a sentence.
     pub outcome: Option<String>,
+    /// Which copy of it is sent: 0 is the original.
+    pub edition: u32,
 }
 
 /// A letter and where it stands.
@@ -81,6 +83,42 @@ pub struct LetterRow {
     pub letter: DeadLetterRow,
     /// Where it stands.
     pub now: Standing,
+    /// How long the body is, in bytes: a list has only its head.
+    pub body_bytes: u64,
+}
+
+impl LetterRow {
+    /// Whether the body is here as it came.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.letter.body.len() as u64 == self.body_bytes
+    }
+}
+
+/// Copies one letter may have: bounds what is shown of it.
+pub const EDITIONS_MAX: u32 = 100;
+
+/// An edited copy of a letter: what is sent instead of it. The original stays as it came.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EditRow {
+    /// Of which letter.
+    pub letter: Uuid,
+    /// Which copy, from 1.
+    pub edition: u32,
+    /// When.
+    pub at: Timestamp,
+    /// By whom.
+    pub by: String,
+    /// Why.
+    pub why: String,
+    /// The id of the action, minted by whoever asked first.
+    pub action: Uuid,
+    /// What differs from the copy before it, in lines for people.
+    pub difference: String,
+    /// Its properties and headers.
+    pub properties: serde_json::Value,
+    /// Its body; none: the original's.
+    pub body: Option<Vec<u8>>,
 }
 
 /// Who moves a letter, when, why, and by which action.
@@ -135,6 +173,15 @@ impl Ending {
     pub const fn uncounted(self) -> u32 {
         matches!(self, Self::Refused) as u32
     }
+}
+
+/// What became of letters that were imported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Imported {
+    /// New here.
+    pub added: u64,
+    /// Here already, and left as they are.
+    pub known: u64,
 }
 
 /// A letter that was sent back to work, and what came of it.
@@ -394,6 +441,21 @@ pub trait Letters: Clone + Send + Sync + 'static {
         letter: Uuid,
         note: String,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Keeps an edited copy of a letter, which is the one that is sent from then on; false when the letter is not dead, or its last copy is not the one before.
+    ///
+    /// # Errors
+    /// When the store does not answer: it may be kept all the same, and is found by its action.
+    fn edit(&self, edit: EditRow) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Keeps letters of another store, with where they stood and their edited copies, all or none; those that are here stay as they are. Their groups are made anew.
+    ///
+    /// # Errors
+    /// When the store does not answer: they may be kept all the same, and the same again adds none.
+    fn import(
+        &self,
+        letters: Vec<(LetterRow, Vec<EditRow>)>,
+    ) -> impl Future<Output = Result<Imported, StoreError>> + Send;
 
     /// Says what came of a letter that set out; false when it is no more on its way by that action. Its operation counts it in the same transaction.
     ///

@@ -8,6 +8,7 @@ pub mod alerts;
 pub mod any;
 pub mod audit;
 pub mod cluster;
+pub mod facets;
 pub mod group;
 pub mod letters;
 pub mod memory;
@@ -29,7 +30,9 @@ pub use any::{
 };
 pub use audit::{AuditCursor, AuditFilter, AuditLog};
 pub use cluster::{Layout, View};
-pub use letters::{LetterRow, LetterState, Letters, OperationRow, OperationState, Standing};
+pub use letters::{
+    EditRow, LetterRow, LetterState, Letters, OperationRow, OperationState, Standing,
+};
 pub use memory::MemoryStore;
 pub use postgres::{
     Ownership, PostgresAlerts, PostgresAudit, PostgresCluster, PostgresError, PostgresLetters,

@@ -229,6 +229,14 @@ async fn around(from: &mut SqliteStore, into: &mut PostgresStore) -> Result<(), 
         rows.dead_letters = page.rows.iter().map(|row| row.letter.clone()).collect();
         into.commit(rows).await?;
         into.letters().put_standings(&page.rows).await?;
+        let edited = page.rows.iter().filter(|row| row.now.edition > 0);
+        for row in edited {
+            for edition in 1..=row.now.edition {
+                let edit = reader.dead_letter_edit(row.letter.id, edition).await?;
+                let edits: Vec<_> = edit.into_iter().collect();
+                into.letters().put_edits(&edits).await?;
+            }
+        }
         after = page.next;
         if after.is_none() {
             break;

@@ -53,7 +53,47 @@ pub struct DeadLetterFilter {
     pub group: Option<String>,
     /// Those nobody has moved since then.
     pub changed_until: Option<Timestamp>,
+    /// Those whose error has this in it, to the letter.
+    pub error: Option<String>,
+    /// Those of a task for this pool.
+    pub pool: Option<String>,
+    /// Those of this task type.
+    pub task_type: Option<String>,
+    /// Those that are events of this type.
+    pub event_type: Option<String>,
+    /// Those that ask for this definition, or whose saga runs it.
+    pub definition: Option<String>,
+    /// Those this worker sent, or put aside.
+    pub worker: Option<String>,
+    /// Those that were sent back to work so often or oftener, over all the times they died.
+    pub replays: Option<u32>,
+    /// Those whose saga has this label (name and value).
+    pub label: Option<(String, String)>,
 }
+
+impl DeadLetterFilter {
+    /// Whether an index alone finds what fits: state, group and time are in one.
+    #[must_use]
+    pub fn is_indexed(&self) -> bool {
+        let bare = Self {
+            from: self.from,
+            until: self.until,
+            state: self.state,
+            group: self.group.clone(),
+            ..Self::default()
+        };
+        *self == bare
+    }
+}
+
+/// An hour in milliseconds: letters are counted by the hour they were taken in.
+pub const HOUR_MS: u64 = 3_600_000;
+
+/// Bytes of a body that a list of letters has: messages of others may be of any size.
+pub const HEAD_BYTES_MAX: usize = 4_096;
+
+/// Letters one page looks at, at most, where no index finds what fits: some tens of milliseconds. A page that ends there has a cursor, whatever it holds.
+pub const LOOKED_AT_MAX: usize = 20_000;
 
 /// The last saga of a page; the next page begins after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

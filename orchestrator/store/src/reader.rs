@@ -8,7 +8,7 @@ use baton_engine::{Entry, WorkItemKind};
 use baton_messages::{Manifest, SagaId, Timestamp};
 use uuid::Uuid;
 
-use crate::letters::{LetterRow, OperationRow};
+use crate::letters::{EditRow, LetterRow, OperationRow};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page,
     SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
@@ -136,6 +136,47 @@ pub trait Reader: Clone + Send + Sync + 'static {
         after: Option<DeadLetterCursor>,
         limit: usize,
     ) -> impl Future<Output = Result<Page<LetterRow, DeadLetterCursor>, StoreError>> + Send;
+
+    /// Dead letters, newest first, of each body only the first [`crate::read::HEAD_BYTES_MAX`] bytes. Where no index finds what fits, a page looks at no more than
+    /// [`crate::read::LOOKED_AT_MAX`] letters: it may be short, or empty, and have a cursor to go on.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn dead_letter_heads(
+        &self,
+        filter: DeadLetterFilter,
+        after: Option<DeadLetterCursor>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page<LetterRow, DeadLetterCursor>, StoreError>> + Send;
+
+    /// The edited copies of a letter in order, without their bodies.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn dead_letter_edits(
+        &self,
+        letter: Uuid,
+    ) -> impl Future<Output = Result<Vec<EditRow>, StoreError>> + Send;
+
+    /// One of them, whole.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn dead_letter_edit(
+        &self,
+        letter: Uuid,
+        edition: u32,
+    ) -> impl Future<Output = Result<Option<EditRow>, StoreError>> + Send;
+
+    /// How many letters of a group that are dead were taken in in each hour since then, oldest first; hours without any are left out.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn dead_letter_hours(
+        &self,
+        group: String,
+        since: Timestamp,
+    ) -> impl Future<Output = Result<Vec<(Timestamp, u64)>, StoreError>> + Send;
 
     /// How many dead letters fit.
     ///

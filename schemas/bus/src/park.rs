@@ -130,7 +130,8 @@ fn dead_letter(delivery: &Delivery, why: DeadReason, error: &str) -> Publication
     }
 }
 
-fn kept_headers(headers: &Headers) -> Headers {
+/// Headers that stay under their names, and those that act under names of ours.
+pub(crate) fn kept_headers(headers: &Headers) -> Headers {
     headers
         .iter()
         .map(|(name, value)| {

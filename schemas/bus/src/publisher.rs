@@ -121,6 +121,20 @@ pub enum Sent {
     },
 }
 
+/// How the reason begins of what was certainly not sent.
+const NOT_SENT: &str = "not sent";
+
+impl Sent {
+    /// Why it was certainly not sent: there was no connection, or the broker takes nothing now. It may be published again without being there twice.
+    #[must_use]
+    pub fn not_sent(&self) -> Option<&str> {
+        match self {
+            Self::Unknown { why } if why.starts_with(NOT_SENT) => Some(why),
+            _ => None,
+        }
+    }
+}
+
 /// Publishes; cheap to clone, usable from any task.
 #[derive(Clone)]
 pub struct Publisher {

@@ -4,8 +4,9 @@
 use lapin::{BasicProperties, types::ShortString};
 
 use crate::{
-    delivery::Properties,
+    delivery::{Delivery, Properties},
     header::{Headers, short, to_table},
+    park::kept_headers,
     publisher::{PERSISTENT, Publication, Publisher, Sent},
 };
 
@@ -26,6 +27,23 @@ pub struct Raw {
     pub properties: Properties,
     /// Its headers.
     pub headers: Headers,
+}
+
+impl Raw {
+    /// A message as it came, to be put elsewhere. Headers by which a broker acts, or in which it counts deaths, are kept under `baton-dead-…` names, as [`crate::park()`] keeps
+    /// them: older brokers drop a message whose notes say that it has been there.
+    #[must_use]
+    pub fn moved(delivery: &Delivery, exchange: String, key: String) -> Self {
+        Self {
+            exchange,
+            key,
+            body: delivery.body.clone(),
+            message_id: delivery.message_id.clone(),
+            kind: delivery.kind.clone(),
+            properties: (*delivery.properties).clone(),
+            headers: kept_headers(&delivery.headers),
+        }
+    }
 }
 
 impl Publisher {

@@ -238,9 +238,14 @@ impl Api {
         self.all("/v1/work-items", "work_items").await
     }
 
-    /// Every dead letter.
+    /// Every dead letter, whole: a list has only the beginning of a body.
     pub async fn dead_letters(&self) -> Vec<Value> {
-        self.all("/v1/dead-letters", "dead_letters").await
+        let mut whole = Vec::new();
+        for one in self.all("/v1/dead-letters", "dead_letters").await {
+            let id = one["id"].as_str().expect("a letter has an id").to_owned();
+            whole.push(self.get(&format!("/v1/dead-letters/{id}")).await);
+        }
+        whole
     }
 
     /// Whether a task type is in the catalogue.

@@ -47,12 +47,29 @@ impl Cli {
         }
     }
 
+    /// Where files named without a folder lie.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The same tool in a terminal of so many columns and lines, with these arguments.
     pub fn terminal(&self, columns: u16, rows: u16, args: &[&str]) -> Terminal {
+        self.terminal_with(columns, rows, args, &[])
+    }
+
+    /// The same, with these variables.
+    pub fn terminal_with(
+        &self,
+        columns: u16,
+        rows: u16,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> Terminal {
         let command = pty_process::Command::new(&self.program)
             .args(args)
             .current_dir(&self.dir)
             .envs(self.env())
+            .envs(env.iter().copied())
             .env("TERM", "xterm-256color")
             .env_remove("NO_COLOR")
             .env_remove("COLUMNS")

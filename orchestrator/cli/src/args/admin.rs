@@ -1,5 +1,7 @@
 //! Administer: `token`, `dead`, `completions`, `man`.
 
+use std::path::PathBuf;
+
 use baton_messages::DeadReason;
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -63,10 +65,19 @@ impl Role {
 }
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Dead {
     #[command(subcommand)]
     pub(crate) command: Option<DeadCommand>,
+    /// The broker itself, for peek and move where no orchestrator runs; better in BATON_AMQP
+    #[arg(
+        long,
+        global = true,
+        env = "BATON_AMQP",
+        hide_env = true,
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub(crate) amqp: Option<String>,
     #[command(flatten)]
     pub(crate) list: DeadLs,
 }
@@ -87,8 +98,106 @@ pub(crate) enum DeadCommand {
     Restore(DeadOne),
     /// Note something on one
     Note(DeadNote),
+    /// Edit a copy of one before it is replayed; the original stays
+    Edit(Box<DeadEdit>),
+    /// Write them as JSON lines, bodies in full
+    Export(Box<DeadExport>),
+    /// Take in JSON lines of an export; what is there already stays
+    Import(DeadImport),
     /// Replays of many: list, show, pause, resume, cancel
     Ops(DeadOps),
+    /// Look into a queue at the broker itself (--amqp); all stays there
+    Peek(DeadPeek),
+    /// Move messages from one queue to another place at the broker itself (--amqp)
+    Move(DeadMove),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadEdit {
+    /// The message: its id, or the beginning of it
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Set a place of a JSON body: /order/items/0=JSON or text (order.items.0 will do)
+    #[arg(long, short = 's', value_name = "PLACE=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Take a place of a JSON body away
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) unset: Vec<String>,
+    /// The whole body from a file, or - for the standard input
+    #[arg(long, short = 'b', value_name = "FILE", conflicts_with_all = ["set", "unset"])]
+    pub(crate) body: Option<PathBuf>,
+    /// Set a header: JSON or text
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) header: Vec<String>,
+    /// Take a header away
+    #[arg(long, value_name = "NAME")]
+    pub(crate) no_header: Vec<String>,
+    /// Another content type
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) content_type: Option<String>,
+    /// Why, for whoever reads it later
+    #[arg(
+        long,
+        short = 'm',
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) message: String,
+    /// Only show what would differ
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Send it back to work at once
+    #[arg(long)]
+    pub(crate) replay: bool,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadExport {
+    #[command(flatten)]
+    pub(crate) filter: DeadFilter,
+    /// Only those that stand there
+    #[arg(long, default_value = "dead", value_parser = ["dead", "replaying", "resolved", "discarded", "all"])]
+    pub(crate) state: String,
+    /// Into this file; else to the standard output
+    #[arg(long, short = 'o', value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadImport {
+    /// A file of JSON lines, or - for the standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadPeek {
+    /// The queue
+    #[arg(value_name = "QUEUE", default_value = "baton.dead")]
+    pub(crate) queue: String,
+    /// How many at most
+    #[arg(long, short = 'n', default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) limit: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadMove {
+    /// The queue they lie in
+    #[arg(value_name = "QUEUE")]
+    pub(crate) from: String,
+    /// Where to: /QUEUE, or EXCHANGE/KEY; EXCHANGE/ keeps each message's own key
+    #[arg(value_name = "WHERE")]
+    pub(crate) to: String,
+    /// How many at most [default: all that lie there now]
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) limit: Option<u32>,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -100,6 +209,15 @@ pub(crate) struct DeadLs {
     pub(crate) state: String,
     #[command(flatten)]
     pub(crate) page: PageArgs,
+}
+
+impl DeadLs {
+    /// Whether any of it was typed.
+    pub(crate) fn is_asked(&self) -> bool {
+        let page = &self.page;
+        let paged = page.cursor.is_some() || page.limit != super::PAGE_ROWS;
+        !self.filter.is_empty() || self.state != "dead" || paged
+    }
 }
 
 #[derive(Debug, Args)]
@@ -241,6 +359,59 @@ pub(crate) struct DeadFilter {
     /// Only those of this group (see `baton dead groups`)
     #[arg(long, short = 'g', value_name = "KEY")]
     pub(crate) group: Option<String>,
+    /// Only those with this in their error, to the letter
+    #[arg(long, short = 'e', value_name = "TEXT")]
+    pub(crate) error: Option<String>,
+    /// Only those of a task for this pool
+    #[arg(long, value_name = "POOL")]
+    pub(crate) pool: Option<String>,
+    /// Only those of this task type, such as net.ping@1
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) task_type: Option<String>,
+    /// Only events of this type
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) event_type: Option<String>,
+    /// Only those that ask for this definition, or whose saga runs it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) definition: Option<String>,
+    /// Only those this worker sent, or put aside
+    #[arg(long, value_name = "WORKER")]
+    pub(crate) worker: Option<String>,
+    /// Only those that were replayed so often or oftener
+    #[arg(long, value_name = "N")]
+    pub(crate) replays: Option<u32>,
+    /// Only those whose saga has this label
+    #[arg(long, short = 'l', value_name = "NAME=VALUE")]
+    pub(crate) label: Option<String>,
+}
+
+impl DeadFilter {
+    /// Whether nothing restricts.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self {
+            reason,
+            queue,
+            kind,
+            saga,
+            text,
+            since,
+            until,
+            group,
+            error,
+            pool,
+            task_type,
+            event_type,
+            definition,
+            worker,
+            replays,
+            label,
+        } = self;
+        let texts = [
+            reason, queue, kind, saga, text, since, until, group, error, pool, task_type,
+            event_type, definition, worker, label,
+        ];
+        replays.is_none() && texts.iter().all(|text| text.is_none())
+    }
 }
 
 /// Every word a message can die of.

@@ -117,7 +117,14 @@ Examples:
   baton dead replay --group 1f0e9a77c2d4 --dry-run
   baton dead replay --reason undecodable --since 2h -m 'parser is mended'
   baton dead ops                             replays of many, and how far they are
-  baton dead discard 7c2e -m 'sent by hand'  not wanted; restore takes it back";
+  baton dead edit 7c2e --set /amount=12 -m 'a typing error' --replay
+  baton dead export --group 1f0e9a77c2d4 -o letters.jsonl
+  baton dead discard 7c2e -m 'sent by hand'  not wanted; restore takes it back
+
+Where no orchestrator runs, at the broker itself:
+  export BATON_AMQP=amqp://admin:secret@127.0.0.1:5672/%2f
+  baton dead peek orders.dlq                 what lies there, and stays there
+  baton dead move orders.dlq orders/         back to its exchange, each under its own key";
 
 pub(super) const ALERTS: &str = "\
 Examples:

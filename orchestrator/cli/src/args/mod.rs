@@ -15,8 +15,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use admin::{
-    Completions, Dead, DeadCommand, DeadDiscard, DeadFilter, DeadLs, DeadNote, DeadOne, DeadOp,
-    DeadOps, DeadOpsCommand, DeadReplay, DeadShow, Man, Token, TokenCommand,
+    Completions, Dead, DeadCommand, DeadDiscard, DeadEdit, DeadExport, DeadFilter, DeadImport,
+    DeadLs, DeadMove, DeadNote, DeadOne, DeadOp, DeadOps, DeadOpsCommand, DeadPeek, DeadReplay,
+    DeadShow, Man, Token, TokenCommand,
 };
 pub(crate) use alerts::{Alerts, AlertsCommand, AlertsLs};
 pub(crate) use audit::{Audit, AuditCommand, AuditExport, AuditLs, AuditVerify};
@@ -188,11 +189,14 @@ pub(crate) enum Command {
     Man(Man),
 }
 
+/// Rows of a page where none are asked for.
+const PAGE_ROWS: u16 = 50;
+
 /// One page of a list.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PageArgs {
     /// How many at most
-    #[arg(long, short = 'n', default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500))]
+    #[arg(long, short = 'n', default_value_t = PAGE_ROWS, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500))]
     pub(crate) limit: u16,
     /// Go on where the last page ended
     #[arg(long, value_name = "CURSOR")]

@@ -3,10 +3,10 @@
 use std::io::Write as _;
 
 use base64::Engine as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{dead_replay as replay, items, more};
-use crate::args::{Dead, DeadCommand, DeadFilter, DeadLs, DeadShow};
+use super::{dead_edit as edit, dead_lines as lines, dead_replay as replay, items, more};
+use crate::args::{Dead, DeadCommand, DeadFilter, DeadLs, DeadShow, PageArgs};
 use crate::client::{Client, escaped};
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -16,6 +16,11 @@ use crate::screens::dead;
 use crate::time;
 
 pub(crate) async fn dead(client: &Client, which: &Dead, out: &mut Out) -> Result<Exit, CliError> {
+    if which.command.is_some() && which.list.is_asked() {
+        return Err(CliError::usage(
+            "filters stand behind what is to be done: baton dead replay --reason …",
+        ));
+    }
     match &which.command {
         None => ls(client, &which.list, out).await,
         Some(DeadCommand::Ls(list)) => ls(client, list, out).await,
@@ -25,7 +30,14 @@ pub(crate) async fn dead(client: &Client, which: &Dead, out: &mut Out) -> Result
         Some(DeadCommand::Discard(asked)) => replay::discard(client, asked, out).await,
         Some(DeadCommand::Restore(one)) => replay::restore(client, one, out).await,
         Some(DeadCommand::Note(one)) => replay::note(client, one, out).await,
+        Some(DeadCommand::Edit(asked)) => edit::edit(client, asked, out).await,
+        Some(DeadCommand::Export(asked)) => lines::export(client, asked, out).await,
+        Some(DeadCommand::Import(asked)) => lines::import(client, asked, out).await,
         Some(DeadCommand::Ops(ops)) => replay::operations(client, ops, out).await,
+        // at the broker itself: told apart before anybody asks an orchestrator
+        Some(DeadCommand::Peek(_) | DeadCommand::Move(_)) => Err(CliError::usage(
+            "peek and move go to the broker itself: --amqp URL",
+        )),
     }
 }
 
@@ -34,9 +46,7 @@ async fn ls(client: &Client, which: &DeadLs, out: &mut Out) -> Result<Exit, CliE
     if which.state != "all" {
         filters.push(("state", which.state.clone()));
     }
-    let mut query = which.page.query();
-    query.extend(filters.iter().map(|(name, value)| (*name, value.clone())));
-    let answer = client.get("/v1/dead-letters", &query).await?;
+    let answer = page(client, &filters, &which.page).await?;
     if out.wants_json() {
         out.value(&answer);
         return Ok(Exit::Ok);
@@ -51,6 +61,35 @@ async fn ls(client: &Client, which: &DeadLs, out: &mut Out) -> Result<Exit, CliE
     out.table(&table, none);
     more(&answer, &repeated(which), &which.page, out);
     Ok(Exit::Ok)
+}
+
+/// Pages that are asked for at most to fill one: each has looked at some tens of thousands of letters.
+const PAGES_MAX: usize = 50;
+
+/// One page, as full as it gets: where no index finds what is asked for, an answer may be short and have a place to go on.
+async fn page(
+    client: &Client,
+    filters: &[(&'static str, String)],
+    asked: &PageArgs,
+) -> Result<Value, CliError> {
+    let mut wanted = asked.clone();
+    let mut all = Vec::new();
+    let mut left = usize::from(asked.limit);
+    for _ in 0..PAGES_MAX {
+        wanted.limit = u16::try_from(left).unwrap_or(u16::MAX);
+        let mut query = wanted.query();
+        query.extend(filters.iter().map(|(name, value)| (*name, value.clone())));
+        let mut answer = client.get("/v1/dead-letters", &query).await?;
+        if let Some(rows) = answer["dead_letters"].as_array_mut() {
+            all.append(rows);
+        }
+        left = usize::from(asked.limit).saturating_sub(all.len());
+        wanted.cursor = answer["next"].as_str().map(str::to_owned);
+        if left == 0 || wanted.cursor.is_none() {
+            break;
+        }
+    }
+    Ok(json!({ "dead_letters": all, "next": wanted.cursor }))
 }
 
 /// As the API is asked.
@@ -74,6 +113,14 @@ pub(super) async fn filters(
         ("saga", saga),
         ("text", which.text.clone()),
         ("group", which.group.clone()),
+        ("error", which.error.clone()),
+        ("pool", which.pool.clone()),
+        ("task_type", which.task_type.clone()),
+        ("event_type", which.event_type.clone()),
+        ("definition", which.definition.clone()),
+        ("worker", which.worker.clone()),
+        ("replays", which.replays.map(|n| n.to_string())),
+        ("label", which.label.clone()),
         ("since", instant(&which.since, "--since")?),
         ("until", instant(&which.until, "--until")?),
     ];
@@ -97,6 +144,14 @@ fn repeated(which: &DeadLs) -> String {
         ("--since", which.since.clone()),
         ("--until", which.until.clone()),
         ("--group", which.group.clone()),
+        ("--error", which.error.clone()),
+        ("--pool", which.pool.clone()),
+        ("--task-type", which.task_type.clone()),
+        ("--event-type", which.event_type.clone()),
+        ("--definition", which.definition.clone()),
+        ("--worker", which.worker.clone()),
+        ("--replays", which.replays.map(|n| n.to_string())),
+        ("--label", which.label.clone()),
         ("--state", state),
     ];
     for (name, value) in options {
@@ -121,6 +176,11 @@ async fn show(client: &Client, which: &DeadShow, out: &mut Out) -> Result<Exit, 
     let letter = client.get(&path, &[]).await?;
     if out.wants_json() {
         out.value(&letter);
+    } else if which.raw && letter["masked"] == true {
+        return Err(CliError::usage_then(
+            "this token may not read bodies as they came: that wants the role operator",
+            "baton token whoami",
+        ));
     } else if which.raw {
         raw(&letter)?;
     } else {

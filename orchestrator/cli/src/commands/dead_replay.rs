@@ -25,9 +25,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 async fn body_filter(client: &Client, which: &DeadFilter) -> Result<Value, CliError> {
     let given = filters(client, which).await?.into_iter();
     let fields: Map<String, Value> = given
-        .map(|(name, value)| (name.to_owned(), Value::String(value)))
+        .map(|(name, value)| (name.to_owned(), as_asked(name, value)))
         .collect();
     Ok(Value::Object(fields))
+}
+
+/// A number where the API takes one in a body.
+fn as_asked(name: &str, value: String) -> Value {
+    match (name, value.parse::<u32>()) {
+        ("replays", Ok(n)) => n.into(),
+        _ => value.into(),
+    }
 }
 
 fn is_empty(filter: &Value) -> bool {
@@ -238,11 +246,11 @@ pub(crate) async fn note(client: &Client, one: &DeadNote, out: &mut Out) -> Resu
     Ok(Exit::Ok)
 }
 
-fn letter_path(id: &str, action: &str) -> String {
+pub(super) fn letter_path(id: &str, action: &str) -> String {
     format!("/v1/dead-letters/{}/{action}", escaped(id.trim()))
 }
 
-async fn act(
+pub(super) async fn act(
     client: &Client,
     id: &str,
     action: &str,

@@ -67,6 +67,7 @@ pub(crate) fn groups(rows: &[Value], now: u64, width: usize) -> Table {
         Column::new("first").rank(3).right(),
         Column::new("last").rank(1).right(),
         Column::new("sample").rank(4),
+        Column::new("24 h").rank(5),
     ]);
     let ago = |at: &Value| time::read(at).map_or_else(String::new, |at| time::ago(at, now));
     for row in rows {
@@ -78,6 +79,7 @@ pub(crate) fn groups(rows: &[Value], now: u64, width: usize) -> Table {
             plain(ago(&row["first_at"])),
             plain(ago(&row["last_at"])),
             plain(short(row["sample"].as_str().unwrap_or_default(), width)),
+            cell(hours(&row["hours"]), Tone::Faint),
         ];
         let error = text(row, "error");
         let below = if error.is_empty() {
@@ -88,6 +90,28 @@ pub(crate) fn groups(rows: &[Value], now: u64, width: usize) -> Table {
         table.row_with(cells, below);
     }
     table
+}
+
+/// A bar for each hour, the fullest as high as there is.
+fn hours(of: &Value) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let all: Vec<u64> = of
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_u64)
+        .collect();
+    let most = all.iter().copied().max().unwrap_or_default();
+    let bar = |n: &u64| match (*n, most) {
+        (0, _) => '·',
+        (n, most) => {
+            let step = (n * BARS.len() as u64 - 1) / most;
+            BARS[usize::try_from(step)
+                .unwrap_or_default()
+                .min(BARS.len() - 1)]
+        }
+    };
+    all.iter().map(bar).collect()
 }
 
 /// What a replay of many would do.
@@ -205,6 +229,11 @@ pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
         ("routing key", text(row, "key")),
         ("message id", text(row, "message_id")),
         ("kind", text(row, "kind")),
+        ("pool", text(row, "pool")),
+        ("task type", text(row, "task_type")),
+        ("event type", text(row, "event_type")),
+        ("definition", text(row, "definition")),
+        ("worker", text(row, "worker")),
         ("saga", saga.clone()),
     ];
     lines.extend(fields(
@@ -215,9 +244,41 @@ pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
     lines.extend(properties(&row["properties"]));
     lines.push(Line::new());
     lines.extend(body(row));
+    lines.extend(edits(row, now));
+    if row["masked"] == true {
+        lines.push(Line::new());
+        lines.push(Line::faint(
+            "what looks like a secret is covered (***): all of it is for the role operator",
+        ));
+    }
     if !saga.is_empty() {
         lines.push(Line::new());
         lines.push(Line::faint("saga: ").plain(format!("baton show {}", short(&saga, width))));
+    }
+    lines
+}
+
+/// What was changed of it, and what is sent now.
+fn edits(row: &Value, now: u64) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for edit in row["edits"].as_array().into_iter().flatten() {
+        let at = time::read(&edit["at"]).map_or_else(String::new, |at| time::ago(at, now));
+        lines.push(Line::new());
+        lines.push(
+            Line::of(format!("Edit {}", number(edit, "edition")), Tone::Strong).plain(format!(
+                "  {at}, by {}: {}",
+                text(edit, "by"),
+                text(edit, "why")
+            )),
+        );
+        let difference = text(edit, "difference");
+        let told = difference.lines().take(BODY_LINES_MAX);
+        lines.extend(told.map(|line| Line::new().plain(format!("  {line}"))));
+    }
+    if !lines.is_empty() {
+        lines.push(Line::faint(
+            "  what is sent is the last of these; above is the original, as it came",
+        ));
     }
     lines
 }
@@ -270,6 +331,11 @@ fn properties(all: &Value) -> Vec<Line> {
 fn body(row: &Value) -> Vec<Line> {
     let mut lines = vec![Line::of("Body", Tone::Strong)];
     let Some(body) = row["body"].as_str() else {
+        if row["masked"] == true {
+            let words = format!("  {} bytes that are no text", number(row, "body_bytes"));
+            lines.push(Line::faint(words));
+            return lines;
+        }
         let encoded = row["body_base64"]
             .as_str()
             .unwrap_or_default()

@@ -70,6 +70,26 @@ impl Api {
         }
     }
 
+    /// Whether a request to start a saga would be taken: its definition is there, and takes its input.
+    pub(super) async fn start_fits(&self, start: &Start) -> Answer<()> {
+        let problem = Problem::not_found(format!("no definition `{}`", start.definition));
+        let versions = self.versions_of(&start.definition).await;
+        let version = start.version.or_else(|| versions.iter().copied().max());
+        let Some(version) = version.filter(|version| versions.contains(version)) else {
+            return Err(self.unknown(problem, start).await);
+        };
+        let known = self.definition(&start.definition, version).await?;
+        let known = known.as_ref();
+        let schema = known.and_then(|known| known.input_schema.as_ref());
+        match schema.map(|schema| schema.misfits(&start.input)) {
+            Some(found) if !found.is_empty() => Err(misfitting(
+                &format!("{}@{version}", start.definition),
+                drawn(found),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     async fn misfit(&self, problem: Problem, start: &Start) -> Problem {
         let version = match start.version {
             Some(version) => Some(version),

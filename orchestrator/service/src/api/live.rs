@@ -47,7 +47,7 @@ impl Default for Streams {
 }
 
 impl Streams {
-    fn one(&self) -> Answer<OwnedSemaphorePermit> {
+    pub(super) fn one(&self) -> Answer<OwnedSemaphorePermit> {
         self.0.clone().try_acquire_owned().map_err(|_| {
             Problem::new(
                 StatusCode::TOO_MANY_REQUESTS,

@@ -117,6 +117,15 @@ impl Problem {
         )
     }
 
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "role",
+            "The token may not do this",
+            detail,
+        )
+    }
+
     /// Of a saga that has ended only its row is left.
     pub(crate) fn purged(gone: &Purged) -> Self {
         let place = gone.archive.as_ref().map_or_else(

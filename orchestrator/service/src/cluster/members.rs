@@ -16,7 +16,7 @@ use super::seat::Seats;
 use crate::access::Access;
 use crate::chain::chain;
 use crate::changes::Changes;
-use crate::dead_letters::Desk;
+use crate::dead_letters::{Adopted, Desk};
 use crate::health::Health;
 use crate::hot::HotError;
 use crate::replay::Replay;
@@ -63,6 +63,7 @@ pub(crate) struct Uses {
     pub(crate) audit: (AnyAudit, Duration),
     /// What alerts are looked after with; none: they are not.
     pub(crate) alerts: Option<crate::alerts::Uses>,
+    pub(crate) adopted: Vec<Adopted>,
     pub(crate) view: watch::Sender<Arc<View>>,
     pub(crate) stop: CancellationToken,
 }
@@ -343,6 +344,7 @@ impl Members {
         );
         let replay = self.uses.replay.clone();
         let mut stands = self.uses.seats.stands.clone();
+        let adopted = self.uses.adopted.clone();
         let mut parts = JoinSet::new();
         let mut stand = stands.clone();
         let (log, every) = self.uses.audit.clone();
@@ -371,7 +373,7 @@ impl Members {
                 return "topology";
             }
             let mut after = JoinSet::new();
-            crate::dead_letters::take_in_all(&mut after, &bus, &instance, &desk);
+            crate::dead_letters::take_in_all(&mut after, &bus, &instance, &desk, &adopted);
             after.spawn(triggers.run());
             match after.join_next().await {
                 Some(Ok(part)) => part,
@@ -390,6 +392,7 @@ impl Members {
         let ended = async { while lead.parts.join_next().await.is_some() {} };
         // what they hold is not acknowledged, and comes to whoever leads next
         let _ = tokio::time::timeout(LEAD_WAIT, ended).await;
+        self.uses.health.adopts_no_more();
     }
 
     /// What other members may have changed.

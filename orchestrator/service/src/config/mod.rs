@@ -16,6 +16,7 @@ pub use baton_settings::{ConfigError, Layers};
 use baton_settings::{Named, Program, Value, environment, instance};
 
 use crate::alerts::Rules;
+use crate::dead_letters::Adopted;
 use crate::retention::{AGE_MS_MIN, Policy};
 
 /// The widest a batch may be: what is decided in one transaction is held in memory, and decided again when it fails.
@@ -62,6 +63,8 @@ pub struct Config {
     pub sagas: SagasConfig,
     /// Sagas that have ended.
     pub retention: RetentionConfig,
+    /// Dead letters.
+    pub dead_letters: DeadLettersConfig,
     /// Events, schedules and hooks.
     pub triggers: TriggersConfig,
     /// The secrets of hooks, by name.
@@ -198,6 +201,14 @@ pub struct RetentionConfig {
     /// Where they are archived; `off`: nowhere.
     #[serde(default)]
     pub archive_dir: Option<PathBuf>,
+}
+
+/// Dead letters.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLettersConfig {
+    /// Queues of other systems that are taken in.
+    pub adopt: Vec<String>,
 }
 
 /// Events, schedules and hooks.
@@ -344,6 +355,12 @@ impl Config {
         Duration::from_secs(self.audit.heads_every_s)
     }
 
+    /// Queues of other systems that are taken in.
+    pub(crate) fn adopted(&self) -> Vec<Adopted> {
+        // checked when it was read
+        Adopted::all(&self.dead_letters.adopt).unwrap_or_default()
+    }
+
     /// The token's file.
     #[must_use]
     pub fn token_file(&self) -> PathBuf {
@@ -438,6 +455,9 @@ impl Config {
         }
         if let Err(rule) = age_ms(&self.retention.ended_sagas) {
             return range("retention.ended_sagas", &rule);
+        }
+        if let Err(rule) = Adopted::all(&self.dead_letters.adopt) {
+            return range("dead_letters.adopt", &rule);
         }
         if self.triggers.prefetch == 0 {
             return range("triggers.prefetch", "is 0; give at least 1, 1000 is usual");

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use baton_bus::Link;
 use baton_driver::{DeadLetterRow, StoreError};
 use baton_messages::Timestamp;
 use baton_store::letters::{Claiming, OperationStep};
@@ -32,11 +33,15 @@ const SINGLE_AFTER_MS: u64 = 120_000;
 const SINGLES_MAX: usize = 32;
 /// Letters that set out together at most: bounds what is in memory, and what is done again after a crash.
 const CHUNK_MAX: u32 = 32;
+/// Bytes of their bodies at most, but for one that is larger alone.
+const CHUNK_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Letters that are done side by side.
 const SIDE_BY_SIDE: usize = 8;
 /// First and longest pause before something is tried again.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
+/// How it begins when an operation says that it gets no further for now.
+const WAITS: &str = "it waits: ";
 /// Who stops an operation by itself.
 const ITSELF: &str = "itself";
 
@@ -197,20 +202,34 @@ impl Replay {
             self.letters.step(id, next).await?;
             return Ok(true);
         }
+        if let Some(why) = self.hindered() {
+            self.says(&row, &why).await?;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(AGAIN_MAX) => {}
+            }
+            return Ok(true);
+        }
+        if row.why.starts_with(WAITS) {
+            self.says(&row, "").await?;
+        }
         let limit = most.min(u32::try_from(row.room()).unwrap_or(u32::MAX));
         let page = self
             .reader
-            .dead_letters(of_operation(&row), row.after(), limit as usize)
+            .dead_letter_heads(of_operation(&row), row.after(), limit as usize)
             .await?;
-        let Some(last) = page.rows.last() else {
+        let some = as_many_as_fit(&page.rows);
+        let last = some.last().map(|row| (row.letter.at, row.letter.id));
+        // a page without letters and with a place has looked so far and found none yet
+        let Some(cursor) = last.or(page.next.map(|next| (next.at, next.id))) else {
             let why = "every letter has had its turn".to_owned();
             self.ends(id, OperationState::Done, why).await?;
             return Ok(false);
         };
         let claiming = Claiming {
             operation: id,
-            letters: page.rows.iter().map(|row| row.letter.id).collect(),
-            cursor: (last.letter.at, last.letter.id),
+            letters: some.iter().map(|row| row.letter.id).collect(),
+            cursor,
             at: clock::now(),
         };
         if self.letters.claim(claiming).await?.is_none() {
@@ -223,6 +242,26 @@ impl Replay {
             .await?;
         self.all(taken, &row, false, &mut pace, stop).await;
         Ok(true)
+    }
+
+    /// Why nothing can be published now.
+    fn hindered(&self) -> Option<String> {
+        match &self.bus.state().borrow().publishing {
+            Link::Up { .. } => None,
+            Link::Blocked { why, .. } => {
+                Some(format!("{WAITS}the broker takes no messages now ({why})"))
+            }
+            Link::Down { .. } => Some(format!("{WAITS}there is no connection to the broker")),
+        }
+    }
+
+    /// Says why an operation that runs gets no further, once.
+    async fn says(&self, row: &OperationRow, why: &str) -> Result<(), StoreError> {
+        if row.why == why {
+            return Ok(());
+        }
+        self.ends(row.id, OperationState::Running, why.to_owned())
+            .await
     }
 
     async fn ends(&self, id: Uuid, to: OperationState, why: String) -> Result<(), StoreError> {
@@ -296,6 +335,17 @@ impl Replay {
             }
         }
     }
+}
+
+/// The first letters whose bodies may be in memory together; one at least.
+fn as_many_as_fit(rows: &[LetterRow]) -> &[LetterRow] {
+    let mut bytes = 0;
+    let fits = |row: &&LetterRow| {
+        bytes += row.body_bytes;
+        bytes <= CHUNK_BYTES_MAX
+    };
+    let n = rows.iter().take_while(fits).count();
+    &rows[..n.max(1).min(rows.len())]
 }
 
 /// Whether a letter is published as it is, wherever it was sent: its sender may have said where to.

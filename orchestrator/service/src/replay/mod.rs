@@ -8,16 +8,17 @@
 //! Guarantee: of two who press at once one moves a letter. Whatever dies in between, a letter that set out is found again and done again: what its saga or
 //! the triggers have had already they know by its id; only a message of others may be published twice. What is in brackets is one transaction.
 
+pub(crate) mod edit;
 mod many;
 mod plan;
 mod raw;
-mod route;
+pub(crate) mod route;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use baton_bus::{Bus, Sent};
-use baton_driver::StoreError;
+use baton_driver::{DeadLetterRow, StoreError};
 use baton_engine::input::Seen;
 use baton_engine::{Input, Operator, Role, Verdict};
 use baton_messages::{AttemptRef, Event, InputId, SagaId, Timestamp};
@@ -36,6 +37,8 @@ pub(crate) use route::Never;
 use route::Route;
 pub(crate) use route::Target;
 
+/// Why a letter without the copy it names is not sent.
+const NO_COPY: &str = "its edited copy is not there; edit it once more";
 /// How long the loop may take over one input.
 const DECIDE_WAIT: Duration = Duration::from_secs(10);
 
@@ -57,6 +60,8 @@ pub(crate) enum NotYet {
     NotTaken(NotTaken),
     /// The store does not answer.
     Store(StoreError),
+    /// The broker takes nothing now, or is away: it was certainly not sent.
+    NotSent(String),
 }
 
 impl From<NotTaken> for NotYet {
@@ -78,6 +83,7 @@ impl std::fmt::Display for NotYet {
             Self::NotTaken(NotTaken::Stopping) => f.write_str("the orchestrator is stopping"),
             Self::NotTaken(NotTaken::Late) => f.write_str("nothing was committed in time"),
             Self::Store(error) => f.write_str(&chain(error)),
+            Self::NotSent(why) => f.write_str(why),
         }
     }
 }
@@ -153,7 +159,10 @@ impl Replay {
         row: &LetterRow,
         orders: &Orders,
     ) -> Result<Result<Route, Never>, StoreError> {
-        let letter = &row.letter;
+        let Some(copy) = self.current(row).await? else {
+            return Ok(Err(Never::Refused(NO_COPY.to_owned())));
+        };
+        let letter = &copy;
         let replays = route::replays(letter, row.now.replays);
         if !orders.force
             && let Some(why) = route::held_back(letter, replays)
@@ -170,6 +179,34 @@ impl Replay {
             Route::Inputs(..) | Route::Raw(_) => None,
         };
         Ok(why.map_or(Ok(route), |why| Err(Never::Refused(why))))
+    }
+
+    /// The copy of a letter that is sent: the original, or the last that was edited; none when that is not there. Of a letter that is there only in part, all of it.
+    pub(crate) async fn current(
+        &self,
+        row: &LetterRow,
+    ) -> Result<Option<DeadLetterRow>, StoreError> {
+        let id = row.letter.id;
+        let mut letter = if row.is_whole() || route::kind(&row.letter) == route::Kind::Foreign {
+            row.letter.clone()
+        } else {
+            let found = self.reader.dead_letters_between(id, id).await?.pop();
+            match found {
+                Some(found) => found.letter,
+                None => return Ok(None),
+            }
+        };
+        if row.now.edition == 0 {
+            return Ok(Some(letter));
+        }
+        let Some(edit) = self.reader.dead_letter_edit(id, row.now.edition).await? else {
+            return Ok(None);
+        };
+        letter.properties = edit.properties;
+        if let Some(body) = edit.body {
+            letter.body = body;
+        }
+        Ok(Some(letter))
     }
 
     /// Does what is to be done about a letter that set out, and writes down what came of it. `again`: it may have been done before, and the answer was lost.
@@ -214,7 +251,10 @@ impl Replay {
     }
 
     async fn done(&self, row: &LetterRow, orders: &Orders, again: bool) -> Result<Came, NotYet> {
-        let letter = &row.letter;
+        let Some(copy) = self.current(row).await? else {
+            return Ok(Came::refused(NO_COPY));
+        };
+        let letter = &copy;
         // it has been counted when it set out
         let replays = route::replays(letter, row.now.replays);
         if !orders.force
@@ -230,10 +270,8 @@ impl Replay {
             Ok(Route::Raw(target)) => {
                 let raw = raw::message(letter, &target, replays);
                 let sent = self.bus.publisher().publish_raw(raw).await;
-                Ok(published(
-                    &sent,
-                    &format!("exchange {:?} under key {:?}", target.exchange, target.key),
-                ))
+                let place = format!("exchange {:?} under key {:?}", target.exchange, target.key);
+                came_of(row, &sent, &place)
             }
         }
     }
@@ -347,7 +385,7 @@ impl Replay {
         let lost = Sent::Unknown {
             why: "no verdict".to_owned(),
         };
-        Ok(published(&sent.unwrap_or(lost), &place))
+        came_of(row, &sent.unwrap_or(lost), &place)
     }
 }
 
@@ -355,6 +393,17 @@ impl Replay {
 fn action_id(row: &LetterRow) -> InputId {
     let name = format!("replay/{}", row.now.replays);
     InputId(Uuid::new_v5(&row.letter.id, name.as_bytes()))
+}
+
+/// What came of a message that was to be published. One that was certainly not sent waits, where it is one of many; a person is told so at once.
+fn came_of(row: &LetterRow, sent: &Sent, place: &str) -> Result<Came, NotYet> {
+    match sent.not_sent() {
+        Some(why) if row.now.operation.is_some() => Err(NotYet::NotSent(why.to_owned())),
+        Some(why) => Ok(Came::refused(format!(
+            "{why}; it stays dead: replay it again when the broker takes messages"
+        ))),
+        None => Ok(published(sent, place)),
+    }
 }
 
 fn published(sent: &Sent, place: &str) -> Came {

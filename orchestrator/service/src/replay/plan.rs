@@ -61,7 +61,7 @@ impl Replay {
         while looked_at < LOOKED_AT_MAX {
             let page = self
                 .reader
-                .dead_letters(filter.clone(), after, PAGE)
+                .dead_letter_heads(filter.clone(), after, PAGE)
                 .await?;
             for row in &page.rows {
                 looked_at += 1;

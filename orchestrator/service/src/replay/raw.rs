@@ -32,7 +32,7 @@ pub(super) fn message(letter: &DeadLetterRow, target: &Target, replays: u32) -> 
 }
 
 /// Whether a header is the message's own.
-fn stays(name: &str) -> bool {
+pub(super) fn stays(name: &str) -> bool {
     !name.starts_with(PREFIX) && !baton_bus::is_the_brokers(name)
 }
 

@@ -17,6 +17,19 @@ use crate::triggers::{claims_a_hook, cloudevents};
 /// So often a letter is sent back to work before somebody has to say why once more.
 pub(crate) const REPLAYS_MAX: u32 = 3;
 
+/// Property of a letter that was taken from a queue of another system: that queue.
+pub(crate) const ADOPTED: &str = "adopted_from";
+/// Property of such a letter: how it is known where it was published first, one of the words below.
+pub(crate) const ORIGIN: &str = "origin";
+/// It was configured.
+pub(crate) const ORIGIN_GIVEN: &str = "given";
+/// Its sender, or whoever gave it up, says so in its headers.
+pub(crate) const ORIGIN_SAID: &str = "header";
+/// The broker wrote it down.
+pub(crate) const ORIGIN_NOTED: &str = "x-death";
+/// Nobody knows.
+pub(crate) const ORIGIN_UNKNOWN: &str = "unknown";
+
 /// An exchange and a routing key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -105,19 +118,48 @@ pub(crate) fn held_back(letter: &DeadLetterRow, replays: u32) -> Option<String> 
 
 /// The broker's own note of the last time it dead-lettered the message.
 fn death(letter: &DeadLetterRow) -> Option<&Value> {
-    header(letter, "x-death").as_array()?.first()
+    let noted = header(letter, "x-death").as_array();
+    // moved by hand before it was adopted: the broker's notes were put aside
+    let adopted = letter.properties[ADOPTED].is_string();
+    let moved = || header(letter, "baton-dead-x-death").as_array();
+    noted.or_else(|| moved().filter(|_| adopted))?.first()
+}
+
+/// Whose message a letter is, which says where it may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A task, for its saga.
+    Task,
+    /// A report, or a request to start sagas.
+    Inbox,
+    /// An event, for the triggers.
+    Event,
+    /// A message of others.
+    Foreign,
+}
+
+/// Whose message it is. What comes from a queue of another system is theirs, whatever it says of itself.
+pub(crate) fn kind(letter: &DeadLetterRow) -> Kind {
+    if letter.properties[ADOPTED].is_string() {
+        Kind::Foreign
+    } else if is_task(letter) {
+        Kind::Task
+    } else if is_of_inbox(letter) {
+        Kind::Inbox
+    } else if is_event(letter) {
+        Kind::Event
+    } else {
+        Kind::Foreign
+    }
 }
 
 /// Where a letter goes. `to`: somewhere else than where it came from.
 pub(crate) fn route(letter: &DeadLetterRow, to: Option<&Target>) -> Result<Route, Never> {
-    let routed = if is_task(letter) {
-        task(letter)
-    } else if is_of_inbox(letter) {
-        inputs(letter)
-    } else if is_event(letter) {
-        event(letter)
-    } else {
-        return foreign(letter, to);
+    let routed = match kind(letter) {
+        Kind::Task => task(letter),
+        Kind::Inbox => inputs(letter),
+        Kind::Event => event(letter),
+        Kind::Foreign => return foreign(letter, to),
     };
     match to {
         Some(_) => Err(Never::refused(
@@ -204,14 +246,16 @@ fn foreign(letter: &DeadLetterRow, to: Option<&Target>) -> Result<Route, Never> 
     let exchange = letter.exchange.clone();
     let parked =
         header(letter, EXCHANGE_HEADER).is_string() || header(letter, KEY_HEADER).is_string();
+    let origin = letter.properties[ORIGIN].as_str();
     let key_at_death = death(letter)
-        .filter(|_| !parked)
+        .filter(|_| !parked && origin.is_none_or(|origin| origin == ORIGIN_NOTED))
         .and_then(|death| death["routing-keys"][0].as_str());
     let key = key_at_death.unwrap_or(&letter.key).to_owned();
     let put_aside = |name: &str| [topology::DEAD, topology::UNROUTABLE].contains(&name);
     // by the default exchange straight into one of them: sent there again it would only come again
-    let came_from_nowhere =
-        put_aside(&exchange) || (exchange.is_empty() && (key.is_empty() || put_aside(&key)));
+    let came_from_nowhere = origin == Some(ORIGIN_UNKNOWN)
+        || put_aside(&exchange)
+        || (exchange.is_empty() && (key.is_empty() || put_aside(&key)));
     if came_from_nowhere {
         return Err(Never::refused(
             "it does not say where it was published first; say where to send it, as exchange and routing key",

@@ -5,9 +5,10 @@ use baton_messages::Timestamp;
 use uuid::Uuid;
 
 use super::MemoryStore;
+use crate::group::group_of;
 use crate::letters::{
-    Claiming, LetterRow, LetterState, Letters, Move, OperationRow, OperationState, OperationStep,
-    Settling,
+    Claiming, EditRow, Imported, LetterRow, LetterState, Letters, Move, OperationRow,
+    OperationState, OperationStep, Settling, Standing,
 };
 
 impl MemoryStore {
@@ -17,6 +18,7 @@ impl MemoryStore {
         let letters = tables.dead_letters.iter().map(|(id, letter)| LetterRow {
             letter: letter.clone(),
             now: tables.standings.get(id).cloned().unwrap_or_default(),
+            body_bytes: letter.body.len() as u64,
         });
         letters.collect()
     }
@@ -45,10 +47,45 @@ impl Letters for MemoryStore {
         Ok(found.map(|now| now.note = Some(note)).is_some())
     }
 
+    async fn edit(&self, edit: EditRow) -> Result<bool, StoreError> {
+        let mut tables = self.tables();
+        let found = tables.standings.get_mut(&edit.letter);
+        let fits =
+            |now: &&mut Standing| now.state == LetterState::Dead && now.edition + 1 == edit.edition;
+        let Some(now) = found.filter(fits) else {
+            return Ok(false);
+        };
+        now.edition = edit.edition;
+        tables.edits.insert((edit.letter, edit.edition), edit);
+        Ok(true)
+    }
+
+    async fn import(
+        &self,
+        letters: Vec<(LetterRow, Vec<EditRow>)>,
+    ) -> Result<Imported, StoreError> {
+        let mut tables = self.tables();
+        let mut done = Imported::default();
+        for (row, edits) in letters {
+            let id = row.letter.id;
+            if tables.dead_letters.contains_key(&id) {
+                done.known += 1;
+                continue;
+            }
+            let group = group_of(&row.letter);
+            tables.standings.insert(id, Standing { group, ..row.now });
+            tables.dead_letters.insert(id, row.letter);
+            let edits = edits.into_iter().map(|edit| ((id, edit.edition), edit));
+            tables.edits.extend(edits);
+            done.added += 1;
+        }
+        Ok(done)
+    }
+
     async fn settle(&self, settled: Settling) -> Result<bool, StoreError> {
         let mut tables = self.tables();
         let found = tables.standings.get_mut(&settled.letter);
-        let by_it = |now: &&mut crate::Standing| {
+        let by_it = |now: &&mut Standing| {
             now.state == LetterState::Replaying && now.action == Some(settled.action)
         };
         let Some(now) = found.filter(by_it) else {

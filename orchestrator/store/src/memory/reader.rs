@@ -9,11 +9,12 @@ use uuid::Uuid;
 
 use super::MemoryStore;
 use super::tables::Tables;
-use crate::letters::{LetterRow, LetterState, OperationRow};
+use crate::facets::facets_of;
+use crate::letters::{EditRow, LetterRow, LetterState, OperationRow};
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page,
-    SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView, page,
-    page_rows,
+    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HEAD_BYTES_MAX, HOUR_MS,
+    LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor,
+    WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -31,6 +32,16 @@ impl Tables {
 fn cut<T, C>(found: Vec<T>, limit: usize, cursor: impl Fn(&T) -> C) -> Page<T, C> {
     let limit = page_rows(limit);
     page(found.into_iter().take(limit + 1).collect(), limit, cursor)
+}
+
+impl MemoryStore {
+    /// The rows of the sagas that letters speak of.
+    fn sagas_of(&self, letters: &[LetterRow]) -> BTreeMap<SagaId, SagaRow> {
+        let tables = self.tables();
+        let named = letters.iter().filter_map(|row| row.letter.saga);
+        let rows = named.filter_map(|saga| Some((saga, tables.sagas.get(&saga)?.1.clone())));
+        rows.collect()
+    }
 }
 
 fn wanted(filter: &SagaFilter, row: &SagaRow) -> bool {
@@ -221,9 +232,10 @@ impl Reader for MemoryStore {
         limit: usize,
     ) -> Result<Page<LetterRow, DeadLetterCursor>, StoreError> {
         let mut found = self.letter_rows();
+        let sagas = self.sagas_of(&found);
         found.retain(|row| {
             let place = (row.letter.at, row.letter.id);
-            after.is_none_or(|last| place < (last.at, last.id)) && fits(row, &filter)
+            after.is_none_or(|last| place < (last.at, last.id)) && fits(row, &filter, &sagas)
         });
         found.sort_by_key(|row| std::cmp::Reverse((row.letter.at, row.letter.id)));
         Ok(cut(found, limit, |row| DeadLetterCursor {
@@ -232,9 +244,57 @@ impl Reader for MemoryStore {
         }))
     }
 
+    async fn dead_letter_heads(
+        &self,
+        filter: DeadLetterFilter,
+        after: Option<DeadLetterCursor>,
+        limit: usize,
+    ) -> Result<Page<LetterRow, DeadLetterCursor>, StoreError> {
+        let mut page = Reader::dead_letters(self, filter, after, limit).await?;
+        for row in &mut page.rows {
+            row.letter.body.truncate(HEAD_BYTES_MAX);
+        }
+        Ok(page)
+    }
+
+    async fn dead_letter_edits(&self, letter: Uuid) -> Result<Vec<EditRow>, StoreError> {
+        let tables = self.tables();
+        let own = tables.edits.range((letter, 0)..=(letter, u32::MAX));
+        let bare = own.map(|(_, edit)| EditRow {
+            body: None,
+            ..edit.clone()
+        });
+        Ok(bare.collect())
+    }
+
+    async fn dead_letter_edit(
+        &self,
+        letter: Uuid,
+        edition: u32,
+    ) -> Result<Option<EditRow>, StoreError> {
+        Ok(self.tables().edits.get(&(letter, edition)).cloned())
+    }
+
+    async fn dead_letter_hours(
+        &self,
+        group: String,
+        since: Timestamp,
+    ) -> Result<Vec<(Timestamp, u64)>, StoreError> {
+        let mut hours: BTreeMap<Timestamp, u64> = BTreeMap::new();
+        for row in self.letter_rows() {
+            let hour = Timestamp(row.letter.at.0 / HOUR_MS * HOUR_MS);
+            let own = row.now.state == LetterState::Dead && row.now.group == group;
+            if own && hour.0 / HOUR_MS >= since.0 / HOUR_MS {
+                *hours.entry(hour).or_default() += 1;
+            }
+        }
+        Ok(hours.into_iter().collect())
+    }
+
     async fn dead_letters_count(&self, filter: DeadLetterFilter) -> Result<u64, StoreError> {
         let mut found = self.letter_rows();
-        found.retain(|row| fits(row, &filter));
+        let sagas = self.sagas_of(&found);
+        found.retain(|row| fits(row, &filter, &sagas));
         Ok(found.len() as u64)
     }
 
@@ -330,8 +390,10 @@ impl Reader for MemoryStore {
     }
 }
 
-fn fits(row: &LetterRow, filter: &DeadLetterFilter) -> bool {
+fn fits(row: &LetterRow, filter: &DeadLetterFilter, sagas: &BTreeMap<SagaId, SagaRow>) -> bool {
     let (row, now) = (&row.letter, &row.now);
+    let about = facets_of(row);
+    let of_saga = row.saga.and_then(|saga| sagas.get(&saga));
     let DeadLetterFilter {
         reason,
         queue,
@@ -343,7 +405,20 @@ fn fits(row: &LetterRow, filter: &DeadLetterFilter) -> bool {
         state,
         group,
         changed_until,
+        error,
+        pool,
+        task_type,
+        event_type,
+        definition,
+        worker,
+        replays,
+        label,
     } = filter;
+    let runs = |name: &String| of_saga.is_some_and(|saga| saga.definition == *name);
+    let labelled = |(name, value): &(String, String)| {
+        of_saga.is_some_and(|saga| saga.labels.get(name) == Some(value))
+    };
+    let all_replays = now.replays.saturating_add(about.replays_before);
     let has = |text: &String| {
         let in_body = |text: &[u8]| row.body.windows(text.len()).any(|part| part == text);
         row.error.contains(text.as_str()) || text.is_empty() || in_body(text.as_bytes())
@@ -358,4 +433,16 @@ fn fits(row: &LetterRow, filter: &DeadLetterFilter) -> bool {
         && state.is_none_or(|state| now.state == state)
         && group.as_ref().is_none_or(|group| now.group == *group)
         && changed_until.is_none_or(|until| now.changed_at.is_none_or(|at| at <= until))
+        && error
+            .as_ref()
+            .is_none_or(|text| row.error.contains(text.as_str()))
+        && (pool.is_none() || about.pool == *pool)
+        && (task_type.is_none() || about.task_type == *task_type)
+        && (event_type.is_none() || about.event_type == *event_type)
+        && (worker.is_none() || about.worker == *worker)
+        && definition
+            .as_ref()
+            .is_none_or(|name| about.definition.as_ref() == Some(name) || runs(name))
+        && replays.is_none_or(|least| all_replays >= least)
+        && label.as_ref().is_none_or(labelled)
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::CommitFault;
 use super::triggers::TriggerTables;
 use crate::group::group_of;
-use crate::letters::{OperationRow, Standing};
+use crate::letters::{EditRow, OperationRow, Standing};
 use crate::tokens::TokenRow;
 
 /// A work item with its end, if it has one.
@@ -35,6 +35,7 @@ pub(super) struct Tables {
     pub(super) subscriptions: BTreeMap<(SagaId, StepId), (u8, SubscriptionRow, bool)>,
     pub(super) work_items: BTreeMap<(SagaId, u32), Kept>,
     pub(super) dead_letters: BTreeMap<Uuid, DeadLetterRow>,
+    pub(super) edits: BTreeMap<(Uuid, u32), EditRow>,
     pub(super) standings: BTreeMap<Uuid, Standing>,
     pub(super) operations: BTreeMap<Uuid, OperationRow>,
     pub(super) definitions: BTreeMap<(String, u32), DefinitionRow>,

@@ -13,9 +13,11 @@ use super::fault::Fault;
 use super::load::each;
 use super::queries;
 use super::reader::letter_row;
+use crate::facets::facets_of;
+use crate::group::group_of;
 use crate::letters::{
-    Claiming, LetterRow, LetterState, Letters, Move, OperationRow, OperationState, OperationStep,
-    Settling, Standing,
+    Claiming, EditRow, Imported, LetterRow, LetterState, Letters, Move, OperationRow,
+    OperationState, OperationStep, Settling, Standing,
 };
 
 /// The advisory lock under which letters are moved: "BATN", then a word for this use.
@@ -29,20 +31,31 @@ const SETTLE: &str =
     "UPDATE dead_letters SET state = $3, replays = replays - $4, changed_at = $5, outcome = $6
     WHERE id = $1 AND state = 'replaying' AND action = $2 RETURNING id";
 const NOTE: &str = "UPDATE dead_letters SET note = $2 WHERE id = $1 RETURNING id";
+const EDITED: &str = "UPDATE dead_letters SET edition = $2 WHERE id = $1 AND edition = $2 - 1 AND state = 'dead' RETURNING id";
+const EDIT: &str = "INSERT INTO dead_edits (letter, edition, at, by, why, action, difference, properties, body)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (letter, edition) DO NOTHING RETURNING letter";
+const IMPORT: &str = "INSERT INTO dead_letters (id, partition, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body, grp,
+    pool, task_type, event_type, definition, worker, replays_before, state, replays, changed_at, changed_by, why, note, outcome, edition)
+    VALUES ($1, 0::smallint, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)
+    ON CONFLICT (id) DO NOTHING RETURNING id";
+const IMPORTED: &str = "SELECT add_count(0::smallint, 'dead_letters', $1)";
 const OPERATION: &str = "SELECT body FROM dead_operations WHERE id = $1 FOR UPDATE";
 const OPERATION_ADD: &str = "INSERT INTO dead_operations (id, made_at, state, body) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING RETURNING id";
 const OPERATION_PUT: &str =
     "UPDATE dead_operations SET state = $2, body = $3 WHERE id = $1 RETURNING id";
 const PUT_STANDING: &str = "UPDATE dead_letters SET state = $2, replays = $3, changed_at = $4, changed_by = $5, why = $6, note = $7, action = $8,
-    operation = $9, outcome = $10, grp = $11 WHERE id = $1 RETURNING id";
+    operation = $9, outcome = $10, grp = $11, edition = $12 WHERE id = $1 RETURNING id";
 
 /// Every question here that must not look at a whole table.
 #[cfg(test)]
-pub(crate) const QUERIES: [&str; 8] = [
+pub(crate) const QUERIES: [&str; 11] = [
     MOVE,
     CLAIM,
     SETTLE,
     NOTE,
+    EDITED,
+    EDIT,
+    IMPORT,
     OPERATION,
     OPERATION_ADD,
     OPERATION_PUT,
@@ -76,6 +89,17 @@ impl PostgresLetters {
         writing.await.map_err(|fault| fault.read(what))
     }
 
+    /// Edited copies as they were in the store they come from.
+    pub(crate) async fn put_edits(&self, edits: &[EditRow]) -> Result<(), StoreError> {
+        self.write("edited dead letters", async |transaction| {
+            for edit in edits {
+                put_edit(transaction, edit).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Where letters stood in the store they come from.
     pub(crate) async fn put_standings(&self, letters: &[LetterRow]) -> Result<(), StoreError> {
         self.write("where dead letters stood", async |transaction| {
@@ -91,9 +115,10 @@ impl PostgresLetters {
                     action,
                     operation,
                     outcome,
+                    edition,
                 } = &row.now;
                 let text = |text: &Option<String>| text.as_deref().map(owned);
-                let values: [&(dyn ToSql + Sync); 11] = [
+                let values: [&(dyn ToSql + Sync); 12] = [
                     &row.letter.id,
                     &state.as_str(),
                     &i64::from(*replays),
@@ -105,6 +130,7 @@ impl PostgresLetters {
                     operation,
                     &text(outcome),
                     &owned(group),
+                    &i64::from(*edition),
                 ];
                 rows(transaction, PUT_STANDING, &values).await?;
             }
@@ -112,6 +138,61 @@ impl PostgresLetters {
         })
         .await
     }
+}
+
+async fn put_edit(transaction: &Transaction<'_>, edit: &EditRow) -> Result<(), Fault> {
+    let properties = serde_json::to_string(&edit.properties)?;
+    let values: [&(dyn ToSql + Sync); 9] = [
+        &edit.letter,
+        &i64::from(edit.edition),
+        &int(edit.at.0),
+        &owned(&edit.by),
+        &owned(&edit.why),
+        &edit.action,
+        &owned(&edit.difference),
+        &properties,
+        &edit.body,
+    ];
+    rows(transaction, EDIT, &values).await?;
+    Ok(())
+}
+
+/// Whether it is new here.
+async fn import(transaction: &Transaction<'_>, row: &LetterRow) -> Result<bool, Fault> {
+    let (letter, now) = (&row.letter, &row.now);
+    let about = facets_of(letter);
+    let text = |text: &Option<String>| text.as_deref().map(owned);
+    let properties = serde_json::to_string(&letter.properties)?;
+    let values: [&(dyn ToSql + Sync); 27] = [
+        &letter.id,
+        &int(letter.at.0),
+        &letter.reason.as_str(),
+        &owned(&letter.error),
+        &owned(&letter.queue),
+        &owned(&letter.exchange),
+        &owned(&letter.key),
+        &text(&letter.message_id),
+        &text(&letter.kind),
+        &letter.saga.map(|saga| saga.0),
+        &properties,
+        &letter.body,
+        &owned(&group_of(letter)),
+        &text(&about.pool),
+        &text(&about.task_type),
+        &text(&about.event_type),
+        &text(&about.definition),
+        &text(&about.worker),
+        &i64::from(about.replays_before),
+        &now.state.as_str(),
+        &i64::from(now.replays),
+        &now.changed_at.map(|at| int(at.0)),
+        &text(&now.changed_by),
+        &text(&now.why),
+        &text(&now.note),
+        &text(&now.outcome),
+        &i64::from(now.edition),
+    ];
+    Ok(rows(transaction, IMPORT, &values).await?.len() == 1)
 }
 
 async fn operation(transaction: &Transaction<'_>, id: Uuid) -> Result<Option<OperationRow>, Fault> {
@@ -149,6 +230,42 @@ impl Letters for PostgresLetters {
         self.write("a note on a dead letter", async |transaction| {
             let noted = rows(transaction, NOTE, &[&letter, &owned(&note)]).await?;
             Ok(noted.len() == 1)
+        })
+        .await
+    }
+
+    async fn edit(&self, edit: EditRow) -> Result<bool, StoreError> {
+        self.write("an edited dead letter", async |transaction| {
+            let values: [&(dyn ToSql + Sync); 2] = [&edit.letter, &i64::from(edit.edition)];
+            let fits = rows(transaction, EDITED, &values).await?.len() == 1;
+            if fits {
+                put_edit(transaction, &edit).await?;
+            }
+            Ok(fits)
+        })
+        .await
+    }
+
+    async fn import(
+        &self,
+        letters: Vec<(LetterRow, Vec<EditRow>)>,
+    ) -> Result<Imported, StoreError> {
+        self.write("imported dead letters", async |transaction| {
+            let mut done = Imported::default();
+            for (row, edits) in &letters {
+                if !import(transaction, row).await? {
+                    done.known += 1;
+                    continue;
+                }
+                for edit in edits {
+                    put_edit(transaction, edit).await?;
+                }
+                done.added += 1;
+            }
+            if done.added > 0 {
+                rows(transaction, IMPORTED, &[&int(done.added)]).await?;
+            }
+            Ok(done)
         })
         .await
     }

@@ -8,7 +8,7 @@ use refinery::{Migration, Runner};
 use super::fault::Fault;
 
 /// The tables, version by version; what was released is never edited.
-const MIGRATIONS: [(&str, &str); 5] = [
+const MIGRATIONS: [(&str, &str); 6] = [
     (
         "V1__init",
         include_str!("../../migrations/postgres/V1__init.sql"),
@@ -24,6 +24,10 @@ const MIGRATIONS: [(&str, &str); 5] = [
     (
         "V4__replay",
         include_str!("../../migrations/postgres/V4__replay.sql"),
+    ),
+    (
+        "V5__dead_letters",
+        include_str!("../../migrations/postgres/V5__dead_letters.sql"),
     ),
     (
         "V6__audit",

@@ -3,7 +3,8 @@
 //! A condition such as `s.number > 0` holds for every row. It names the index: that one holds for such rows only, and no other list may use it.
 
 use super::columns::SAGA_COLUMNS;
-use crate::read::{DeadLetterFilter, SagaFilter};
+use crate::letters::LetterState;
+use crate::read::{DeadLetterFilter, HEAD_BYTES_MAX, SagaFilter};
 
 /// Which index a list of sagas runs along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +132,12 @@ pub(crate) fn work_items(open_only: bool, of_kind: bool) -> String {
 
 const LETTER_COLUMNS: &str =
     "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body,
-    state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome";
+    state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome, length(body)::bigint, edition";
+/// The same with the beginning of the body alone.
+const HEAD_COLUMNS: &str =
+    "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, substr(body, 1, 4096),
+    state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome, length(body)::bigint, edition";
+const _: () = assert!(HEAD_BYTES_MAX == 4_096, "as HEAD_COLUMNS says");
 
 /// Dead letters by their ids.
 pub(crate) fn dead_letters_between() -> String {
@@ -141,10 +147,31 @@ pub(crate) fn dead_letters_between() -> String {
 }
 
 /// Dead letters, newest first. Values: 1 and 2 the cursor, 3 and 4 the range of instants, 5 the limit; then, as far as they are asked for, reason,
-/// queue, kind, saga, what error or body has in it, state, group, and until when it was moved last.
+/// queue, kind, saga, what error or body has in it, state, group, until when it was moved last, what the error has in it, pool, task type, event type,
+/// definition, worker, how many replays at least, and the key of a label.
 pub(crate) fn dead_letters(filter: &DeadLetterFilter) -> String {
     let which = letters_where(filter, 5);
     format!("SELECT {LETTER_COLUMNS} FROM {which} ORDER BY at DESC, id DESC LIMIT $5")
+}
+
+/// The same without most of their bodies; 6 and 7 are the place of the last letter that is looked at.
+pub(crate) fn dead_letter_heads(filter: &DeadLetterFilter) -> String {
+    let which = letters_where(filter, 7);
+    format!(
+        "SELECT {HEAD_COLUMNS} FROM {which} AND (at, id) >= ($6, $7) ORDER BY at DESC, id DESC LIMIT $5"
+    )
+}
+
+/// The place of the last letter of those that are looked at for a page: one step along the index. Values: those of [`dead_letters`], 5 being how many are
+/// passed over, and of the others state and group alone.
+pub(crate) fn dead_letters_end(filter: &DeadLetterFilter) -> String {
+    let along = DeadLetterFilter {
+        state: filter.state,
+        group: filter.group.clone(),
+        ..DeadLetterFilter::default()
+    };
+    let which = letters_where(&along, 5);
+    format!("SELECT at, id FROM {which} ORDER BY at DESC, id DESC LIMIT 1 OFFSET $5")
 }
 
 /// How many of them. The same values without the limit.
@@ -163,11 +190,32 @@ fn letters_where(filter: &DeadLetterFilter, mut place: usize) -> String {
             filter.text.is_some(),
             "(position(# in error) > 0 OR position(convert_to(#, 'UTF8') in body) > 0)",
         ),
-        (filter.state.is_some(), "state = #"),
+        (
+            filter.state == Some(LetterState::Dead),
+            "state = 'dead' AND # = 'dead'",
+        ),
+        (
+            filter.state.is_some_and(|state| state != LetterState::Dead),
+            "state = #",
+        ),
         (filter.group.is_some(), "grp = #"),
         (
             filter.changed_until.is_some(),
             "coalesce(changed_at, 0) <= #",
+        ),
+        (filter.error.is_some(), "position(# in error) > 0"),
+        (filter.pool.is_some(), "pool = #"),
+        (filter.task_type.is_some(), "task_type = #"),
+        (filter.event_type.is_some(), "event_type = #"),
+        (
+            filter.definition.is_some(),
+            "(definition = # OR EXISTS (SELECT 1 FROM sagas s WHERE s.id = dead_letters.saga AND s.definition = # OFFSET 0))",
+        ),
+        (filter.worker.is_some(), "worker = #"),
+        (filter.replays.is_some(), "replays + replays_before >= #"),
+        (
+            filter.label.is_some(),
+            "EXISTS (SELECT 1 FROM sagas s WHERE s.id = dead_letters.saga AND # = ANY (s.label_keys) OFFSET 0)",
         ),
     ] {
         if asked {
@@ -179,10 +227,20 @@ fn letters_where(filter: &DeadLetterFilter, mut place: usize) -> String {
     format!("dead_letters WHERE (at, id) < ($1, $2) AND at BETWEEN $3 AND $4{conditions}")
 }
 
-/// Groups of letters that are dead, by key: one pass along an index. Values: the limit.
-pub(crate) const LETTER_GROUPS: &str =
-    "SELECT grp, count(*), min(at), max(at) FROM dead_letters WHERE grp > '' AND state = 'dead'
-    GROUP BY grp ORDER BY grp LIMIT $1";
+/// Groups of letters that are dead, by key: from what was counted, and two steps along an index for each. Values: the limit.
+pub(crate) const LETTER_GROUPS: &str = "SELECT grp, sum(n)::bigint,
+    coalesce((SELECT min(d.at) FROM dead_letters d WHERE d.grp = h.grp AND d.state = 'dead'), 0),
+    coalesce((SELECT max(d.at) FROM dead_letters d WHERE d.grp = h.grp AND d.state = 'dead'), 0)
+    FROM dead_group_hours h WHERE grp > '' GROUP BY grp HAVING sum(n) > 0 ORDER BY grp LIMIT $1";
+
+/// How many of a group were taken in in each hour, oldest first. Values: the group, the first hour.
+pub(crate) const LETTER_HOURS: &str = "SELECT hour, sum(n)::bigint FROM dead_group_hours WHERE grp = $1 AND hour >= $2 GROUP BY hour ORDER BY hour";
+
+/// The edited copies of a letter, without their bodies.
+pub(crate) const EDITS: &str = "SELECT letter, edition, at, by, why, action, difference, properties, NULL::bytea FROM dead_edits WHERE letter = $1 ORDER BY edition";
+
+/// One of them, whole. Values: the letter, the edition.
+pub(crate) const EDIT: &str = "SELECT letter, edition, at, by, why, action, difference, properties, body FROM dead_edits WHERE letter = $1 AND edition = $2";
 
 /// Letters that set out and have not ended. Values: 1 of which operation, or null: of none; 2 moved before then; 3 the limit.
 pub(crate) fn on_their_way() -> String {

@@ -20,11 +20,11 @@ use super::load::{self, each};
 use super::queries;
 use super::rows::kind_word;
 use super::triggers::{event_row, schedule_row, type_column};
-use crate::letters::{LetterRow, LetterState, OperationRow, Standing};
+use crate::letters::{EditRow, LetterRow, LetterState, OperationRow, Standing};
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page,
-    SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView, page,
-    page_rows,
+    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HOUR_MS, LOOKED_AT_MAX,
+    LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor,
+    WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -307,6 +307,79 @@ impl Reader for PostgresReader {
         }))
     }
 
+    async fn dead_letter_heads(
+        &self,
+        filter: DeadLetterFilter,
+        after: Option<DeadLetterCursor>,
+        limit: usize,
+    ) -> Result<Page<LetterRow, DeadLetterCursor>, StoreError> {
+        let limit = page_rows(limit);
+        let what = "dead letters, without bodies";
+        let mut asked = LetterValues::of(&filter, after);
+        let end = if filter.is_indexed() {
+            None
+        } else {
+            let along = DeadLetterFilter {
+                from: filter.from,
+                until: filter.until,
+                state: filter.state,
+                group: filter.group.clone(),
+                ..DeadLetterFilter::default()
+            };
+            let along = LetterValues::of(&along, after);
+            let passed = limited(LOOKED_AT_MAX - 1);
+            let sql = queries::dead_letters_end(&filter);
+            let place = |row: &Row| {
+                let (at, id) = (instant(row, 0)?, get(row, 1)?);
+                Ok(DeadLetterCursor { at, id })
+            };
+            let values = along.values(Some(&passed));
+            self.list(what, &sql, &values, place).await?.pop()
+        };
+        asked.end = Some(end.map_or((0, Uuid::nil()), |end| (int(end.at.0), end.id)));
+        let most = limited(limit + 1);
+        let sql = queries::dead_letter_heads(&filter);
+        let found = self
+            .list(what, &sql, &asked.values(Some(&most)), letter_row)
+            .await?;
+        let mut page = page(found, limit, |row: &LetterRow| DeadLetterCursor {
+            at: row.letter.at,
+            id: row.letter.id,
+        });
+        page.next = page.next.or(end);
+        Ok(page)
+    }
+
+    async fn dead_letter_edits(&self, letter: Uuid) -> Result<Vec<EditRow>, StoreError> {
+        let what = "edits of a dead letter";
+        self.list(what, queries::EDITS, &[&letter], edit_row).await
+    }
+
+    async fn dead_letter_edit(
+        &self,
+        letter: Uuid,
+        edition: u32,
+    ) -> Result<Option<EditRow>, StoreError> {
+        let values: [&(dyn ToSql + Sync); 2] = [&letter, &i64::from(edition)];
+        let what = "an edited dead letter";
+        let mut found = self.list(what, queries::EDIT, &values, edit_row).await?;
+        Ok(found.pop())
+    }
+
+    async fn dead_letter_hours(
+        &self,
+        group: String,
+        since: Timestamp,
+    ) -> Result<Vec<(Timestamp, u64)>, StoreError> {
+        let values: [&(dyn ToSql + Sync); 2] = [&owned(&group), &int(since.0 / HOUR_MS)];
+        let what = "dead letters by the hour";
+        self.list(what, queries::LETTER_HOURS, &values, |row| {
+            let (hour, n): (i64, i64) = (get(row, 0)?, get(row, 1)?);
+            Ok((Timestamp(uint(hour) * HOUR_MS), uint(n)))
+        })
+        .await
+    }
+
     async fn dead_letters_count(&self, filter: DeadLetterFilter) -> Result<u64, StoreError> {
         let asked = LetterValues::of(&filter, None);
         let sql = queries::dead_letters_count(&filter);
@@ -482,6 +555,11 @@ struct LetterValues {
     saga: Option<Uuid>,
     more: [Option<String>; 3],
     changed_until: Option<i64>,
+    about: [Option<String>; 6],
+    replays: Option<i64>,
+    label: Option<Uuid>,
+    /// The place of the last letter that is looked at; none where a statement does not ask.
+    end: Option<(i64, Uuid)>,
 }
 
 impl LetterValues {
@@ -504,6 +582,20 @@ impl LetterValues {
                 filter.group.as_deref().map(owned),
             ],
             changed_until: filter.changed_until.map(|at| int(at.0)),
+            about: [
+                filter.error.as_deref().map(owned),
+                filter.pool.as_deref().map(owned),
+                filter.task_type.as_deref().map(owned),
+                filter.event_type.as_deref().map(owned),
+                filter.definition.as_deref().map(owned),
+                filter.worker.as_deref().map(owned),
+            ],
+            replays: filter.replays.map(i64::from),
+            label: filter
+                .label
+                .as_ref()
+                .map(|(name, value)| label_key(name, value)),
+            end: None,
         }
     }
 
@@ -511,19 +603,41 @@ impl LetterValues {
         let mut values: Vec<&(dyn ToSql + Sync)> =
             vec![&self.at, &self.id, &self.from, &self.until];
         values.extend(limit.map(|limit| limit as &(dyn ToSql + Sync)));
+        if let Some((at, id)) = &self.end {
+            values.extend([at as &(dyn ToSql + Sync), id]);
+        }
         let of_text = |text: &'a String| text as &(dyn ToSql + Sync);
         values.extend(self.texts.iter().flatten().map(of_text));
         values.extend(self.saga.as_ref().map(|saga| saga as &(dyn ToSql + Sync)));
         values.extend(self.more.iter().flatten().map(of_text));
         let changed = self.changed_until.as_ref();
         values.extend(changed.map(|at| at as &(dyn ToSql + Sync)));
+        values.extend(self.about.iter().flatten().map(of_text));
+        let replays = self.replays.as_ref();
+        values.extend(replays.map(|n| n as &(dyn ToSql + Sync)));
+        values.extend(self.label.as_ref().map(|key| key as &(dyn ToSql + Sync)));
         values
     }
 }
 
+fn edit_row(row: &Row) -> Result<EditRow, Fault> {
+    let edition: i64 = get(row, 1)?;
+    Ok(EditRow {
+        letter: get(row, 0)?,
+        edition: u32::try_from(edition).unwrap_or_default(),
+        at: instant(row, 2)?,
+        by: string(row, 3)?,
+        why: string(row, 4)?,
+        action: get(row, 5)?,
+        difference: string(row, 6)?,
+        properties: document(row, 7)?,
+        body: get(row, 8)?,
+    })
+}
+
 /// A letter and where it stands, out of the columns of letters.
 pub(super) fn letter_row(row: &Row) -> Result<LetterRow, Fault> {
-    let replays: i64 = get(row, 14)?;
+    let (replays, bytes, edition): (i64, i64, i64) = (get(row, 14)?, get(row, 22)?, get(row, 23)?);
     Ok(LetterRow {
         letter: dead_letter(row)?,
         now: Standing {
@@ -537,7 +651,9 @@ pub(super) fn letter_row(row: &Row) -> Result<LetterRow, Fault> {
             action: get(row, 19)?,
             operation: get(row, 20)?,
             outcome: string_if_set(row, 21)?,
+            edition: u32::try_from(edition).unwrap_or_default(),
         },
+        body_bytes: uint(bytes),
     })
 }
 

@@ -13,6 +13,7 @@ use postgres_types::ToSql;
 use uuid::Uuid;
 
 use super::columns::{int, label_key, owned};
+use crate::facets::facets_of;
 use crate::group::group_of;
 
 #[derive(Debug, ToSql)]
@@ -130,6 +131,12 @@ pub(crate) struct Letter {
     properties: String,
     body: Vec<u8>,
     grp: String,
+    pool: Option<String>,
+    task_type: Option<String>,
+    event_type: Option<String>,
+    definition: Option<String>,
+    worker: Option<String>,
+    replays_before: i64,
 }
 
 #[derive(Debug, ToSql)]
@@ -270,8 +277,16 @@ fn unserved((task_type, saga): (TaskType, SagaId)) -> Unserved {
 }
 
 fn letter(row: DeadLetterRow) -> serde_json::Result<Letter> {
+    let about = facets_of(&row);
+    let text = |text: Option<String>| text.as_deref().map(owned);
     Ok(Letter {
         grp: group_of(&row),
+        pool: text(about.pool),
+        task_type: text(about.task_type),
+        event_type: text(about.event_type),
+        definition: text(about.definition),
+        worker: text(about.worker),
+        replays_before: i64::from(about.replays_before),
         id: row.id,
         at: int(row.at.0),
         reason: owned(row.reason.as_str()),

@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode, params};
 use super::columns::{int, json};
 use super::deltas::{Count, Deltas};
 use super::{purge, saga_rows, subscriptions};
+use crate::facets::facets_of;
 use crate::group::group_of;
 
 /// The place of a row in the one tree of the log: partition above, place in its log below.
@@ -34,8 +35,9 @@ const UNSERVED_ADD: &str = "INSERT INTO unserved (partition, task_type, saga) VA
 const ITEM_OPEN: &str = "INSERT INTO work_items (partition, saga, number, opened_at, owner, item) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const ITEM_CLOSE: &str = "UPDATE work_items SET closed_at = ?3, closed_by = ?4 WHERE saga = ?1 AND number = ?2 AND closed_at IS NULL";
 const DEAD: &str = "INSERT INTO dead_letters
-    (id, partition, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body, grp)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT (id) DO NOTHING";
+    (id, partition, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body, grp,
+    pool, task_type, event_type, definition, worker, replays_before)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20) ON CONFLICT (id) DO NOTHING";
 
 /// Why a batch was not written, before it is said in the driver's words.
 #[derive(Debug)]
@@ -363,6 +365,7 @@ fn dead_letters(
     deltas: &mut Deltas,
 ) -> Result<(), Fault> {
     for letter in &batch.dead_letters {
+        let about = facets_of(letter);
         let properties = json(buffer, &letter.properties)?;
         let inserted = conn.prepare_cached(DEAD)?.execute(params![
             letter.id.as_bytes(),
@@ -379,6 +382,12 @@ fn dead_letters(
             properties,
             letter.body,
             group_of(letter),
+            about.pool,
+            about.task_type,
+            about.event_type,
+            about.definition,
+            about.worker,
+            about.replays_before,
         ])?;
         deltas.add(Count::DeadLetters, inserted);
     }

@@ -11,9 +11,11 @@ use super::load::all;
 use super::queries;
 use super::reader::letter_row;
 use super::thread::WeakThread;
+use crate::facets::facets_of;
+use crate::group::group_of;
 use crate::letters::{
-    Claiming, LetterRow, LetterState, Letters, Move, OperationRow, OperationState, OperationStep,
-    Settling,
+    Claiming, EditRow, Imported, LetterRow, LetterState, Letters, Move, OperationRow,
+    OperationState, OperationStep, Settling,
 };
 
 const MOVE: &str = "UPDATE dead_letters SET state = ?3, replays = replays + ?4, changed_at = ?5, changed_by = ?6, why = ?7, action = ?8,
@@ -24,13 +26,22 @@ const SETTLE: &str =
     "UPDATE dead_letters SET state = ?3, replays = replays - ?4, changed_at = ?5, outcome = ?6
     WHERE id = ?1 AND state = 'replaying' AND action = ?2";
 const NOTE: &str = "UPDATE dead_letters SET note = ?2 WHERE id = ?1";
+const EDITED: &str =
+    "UPDATE dead_letters SET edition = ?2 WHERE id = ?1 AND edition = ?2 - 1 AND state = 'dead'";
+const EDIT: &str = "INSERT INTO dead_edits (letter, edition, at, by, why, action, difference, properties, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const IMPORT: &str = "INSERT INTO dead_letters (id, partition, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body, grp,
+    pool, task_type, event_type, definition, worker, replays_before, state, replays, changed_at, changed_by, why, note, outcome, edition)
+    VALUES (?1, (SELECT min(id) FROM partitions), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)
+    ON CONFLICT (id) DO NOTHING";
+const IMPORTED: &str = "INSERT INTO counts (partition, name, n) VALUES ((SELECT min(id) FROM partitions), 'dead_letters', ?1)
+    ON CONFLICT (partition, name) DO UPDATE SET n = n + excluded.n";
 const OPERATION: &str = "SELECT body FROM dead_operations WHERE id = ?1";
 const OPERATION_ADD: &str = "INSERT INTO dead_operations (id, made_at, state, body) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO NOTHING";
 const OPERATION_PUT: &str = "UPDATE dead_operations SET state = ?2, body = ?3 WHERE id = ?1";
 
 /// Every question here that must not look at a whole table.
 #[cfg(test)]
-pub(crate) const QUERIES: [&str; 6] = [MOVE, CLAIM, SETTLE, NOTE, OPERATION, OPERATION_PUT];
+pub(crate) const QUERIES: [&str; 7] = [MOVE, CLAIM, SETTLE, NOTE, EDITED, OPERATION, OPERATION_PUT];
 
 /// The letters of one store; answers errors once the store is closed.
 #[derive(Debug, Clone)]
@@ -71,6 +82,57 @@ fn operation(conn: &Connection, id: Uuid) -> rusqlite::Result<Option<OperationRo
         .optional()
 }
 
+fn put_edit(conn: &Connection, edit: &EditRow) -> rusqlite::Result<()> {
+    conn.prepare_cached(EDIT)?.execute(params![
+        edit.letter.as_bytes(),
+        edit.edition,
+        int(edit.at.0),
+        edit.by,
+        edit.why,
+        edit.action.as_bytes(),
+        edit.difference,
+        json(&edit.properties)?,
+        edit.body,
+    ])?;
+    Ok(())
+}
+
+/// Whether it is new here.
+fn import(conn: &Connection, row: &LetterRow) -> rusqlite::Result<bool> {
+    let (letter, now) = (&row.letter, &row.now);
+    let about = facets_of(letter);
+    let added = conn.prepare_cached(IMPORT)?.execute(params![
+        letter.id.as_bytes(),
+        int(letter.at.0),
+        letter.reason.as_str(),
+        letter.error,
+        letter.queue,
+        letter.exchange,
+        letter.key,
+        letter.message_id,
+        letter.kind,
+        letter.saga.as_ref().map(|saga| saga.0.as_bytes()),
+        json(&letter.properties)?,
+        letter.body,
+        group_of(letter),
+        about.pool,
+        about.task_type,
+        about.event_type,
+        about.definition,
+        about.worker,
+        about.replays_before,
+        now.state.as_str(),
+        now.replays,
+        now.changed_at.map(|at| int(at.0)),
+        now.changed_by,
+        now.why,
+        now.note,
+        now.outcome,
+        now.edition,
+    ])?;
+    Ok(added == 1)
+}
+
 fn put(conn: &Connection, row: &OperationRow) -> rusqlite::Result<()> {
     let values = params![row.id.as_bytes(), row.state.as_str(), json(row)?];
     conn.prepare_cached(OPERATION_PUT)?.execute(values)?;
@@ -102,6 +164,43 @@ impl Letters for SqliteLetters {
                 .prepare_cached(NOTE)?
                 .execute(params![letter.as_bytes(), note])?;
             Ok(noted == 1)
+        })
+        .await
+    }
+
+    async fn edit(&self, edit: EditRow) -> Result<bool, StoreError> {
+        self.write("an edited dead letter", move |conn| {
+            let values = params![edit.letter.as_bytes(), edit.edition];
+            if conn.prepare_cached(EDITED)?.execute(values)? != 1 {
+                return Ok(false);
+            }
+            put_edit(conn, &edit)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn import(
+        &self,
+        letters: Vec<(LetterRow, Vec<EditRow>)>,
+    ) -> Result<Imported, StoreError> {
+        self.write("imported dead letters", move |conn| {
+            let mut done = Imported::default();
+            for (row, edits) in &letters {
+                if !import(conn, row)? {
+                    done.known += 1;
+                    continue;
+                }
+                for edit in edits {
+                    put_edit(conn, edit)?;
+                }
+                done.added += 1;
+            }
+            if done.added > 0 {
+                let added = [int(done.added)];
+                conn.prepare_cached(IMPORTED)?.execute(added)?;
+            }
+            Ok(done)
         })
         .await
     }

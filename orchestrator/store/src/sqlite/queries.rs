@@ -3,7 +3,8 @@
 use baton_engine::Status;
 
 use super::columns::SAGA_COLUMNS;
-use crate::read::{DeadLetterFilter, SagaFilter};
+use crate::letters::LetterState;
+use crate::read::{DeadLetterFilter, HEAD_BYTES_MAX, SagaFilter};
 
 /// Which index a list of sagas runs along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +133,12 @@ pub(crate) const fn work_items(open_only: bool) -> &'static str {
 
 const LETTER_COLUMNS: &str =
     "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body,
-    state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome";
+    state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome, length(body), edition";
+/// The same with the beginning of the body alone.
+const HEAD_COLUMNS: &str =
+    "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, substr(body, 1, 4096),
+    state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome, length(body), edition";
+const _: () = assert!(HEAD_BYTES_MAX == 4_096, "as HEAD_COLUMNS says");
 
 /// Dead letters by their ids.
 pub(crate) fn dead_letters_between() -> String {
@@ -142,10 +148,26 @@ pub(crate) fn dead_letters_between() -> String {
 }
 
 /// Dead letters, newest first. Values: 1 and 2 the cursor, 3 the limit, 4 and 5 the range of instants; then, null for any: 6 reason, 7 queue,
-/// 8 kind, 9 saga, 10 what error or body has in it, 11 state, 12 group, 13 until when it was moved last.
+/// 8 kind, 9 saga, 10 what error or body has in it, 11 state, 12 group, 13 until when it was moved last, 14 what the error has in it, 15 pool, 16 task type,
+/// 17 event type, 18 definition, 19 worker, 20 how many replays at least, 21 and 22 a label; 23 and 24 the place of the last one that is looked at.
 pub(crate) fn dead_letters(filter: &DeadLetterFilter) -> String {
     let which = letters_where(filter);
     format!("SELECT {LETTER_COLUMNS} FROM {which} ORDER BY at DESC, id DESC LIMIT ?3")
+}
+
+/// The same without most of their bodies.
+pub(crate) fn dead_letter_heads(filter: &DeadLetterFilter) -> String {
+    let which = letters_where(filter);
+    format!("SELECT {HEAD_COLUMNS} FROM {which} ORDER BY at DESC, id DESC LIMIT ?3")
+}
+
+/// The place of the last letter of those that are looked at for a page: one step along the index. The same values, 3 being how many are passed over.
+pub(crate) fn dead_letters_end(filter: &DeadLetterFilter) -> String {
+    let (index, state, group) = letters_along(filter);
+    format!(
+        "SELECT at, id FROM dead_letters INDEXED BY {index} WHERE {group} AND {state} AND (at, id) < (?1, ?2) AND at BETWEEN ?4 AND ?5
+         ORDER BY at DESC, id DESC LIMIT 1 OFFSET ?3"
+    )
 }
 
 /// How many of them. The same values.
@@ -153,8 +175,14 @@ pub(crate) fn dead_letters_count(filter: &DeadLetterFilter) -> String {
     format!("SELECT count(*) FROM {} AND ?3 = ?3", letters_where(filter))
 }
 
-fn letters_where(filter: &DeadLetterFilter) -> String {
-    let (index, state, group) = match (&filter.group, filter.state) {
+/// The index letters are looked at along, and what it is given.
+fn letters_along(filter: &DeadLetterFilter) -> (&'static str, &'static str, &'static str) {
+    match (&filter.group, filter.state) {
+        (Some(_), Some(LetterState::Dead)) => (
+            "dead_letters_dead_by_group",
+            "state = 'dead' AND ?11 = state",
+            "grp = ?12",
+        ),
         (Some(_), _) => (
             "dead_letters_by_group",
             "(?11 IS NULL OR state = ?11)",
@@ -162,19 +190,40 @@ fn letters_where(filter: &DeadLetterFilter) -> String {
         ),
         (None, Some(_)) => ("dead_letters_by_state", "state = ?11", "?12 IS NULL"),
         (None, None) => ("dead_letters_by_age", "?11 IS NULL", "?12 IS NULL"),
-    };
+    }
+}
+
+fn letters_where(filter: &DeadLetterFilter) -> String {
+    let (index, state, group) = letters_along(filter);
     format!(
         "dead_letters INDEXED BY {index} WHERE {group} AND {state} AND (at, id) < (?1, ?2) AND at BETWEEN ?4 AND ?5
          AND (?6 IS NULL OR reason = ?6) AND (?7 IS NULL OR queue = ?7) AND (?8 IS NULL OR kind = ?8) AND (?9 IS NULL OR saga = ?9)
          AND (?10 IS NULL OR instr(error, ?10) > 0 OR instr(body, CAST(?10 AS BLOB)) > 0)
-         AND (?13 IS NULL OR changed_at IS NULL OR changed_at <= ?13)"
+         AND (?13 IS NULL OR changed_at IS NULL OR changed_at <= ?13)
+         AND (?14 IS NULL OR instr(error, ?14) > 0) AND (?15 IS NULL OR pool = ?15) AND (?16 IS NULL OR task_type = ?16)
+         AND (?17 IS NULL OR event_type = ?17) AND (?19 IS NULL OR worker = ?19) AND (?20 IS NULL OR replays + replays_before >= ?20)
+         AND (?18 IS NULL OR definition = ?18 OR EXISTS (SELECT 1 FROM sagas s WHERE s.id = dead_letters.saga AND s.definition = ?18))
+         AND (?21 IS NULL OR EXISTS (SELECT 1 FROM sagas s CROSS JOIN saga_labels l
+              ON l.name = ?21 AND l.value = ?22 AND l.started_at = s.started_at AND l.saga = s.id WHERE s.id = dead_letters.saga))
+         AND (?23 IS NULL OR (at, id) >= (?23, ?24))"
     )
 }
 
-/// Groups of letters that are dead, by key: one pass along an index. Values: the limit.
+/// Groups of letters that are dead, by key: from what was counted, and two steps along an index for each. Values: the limit.
 pub(crate) const LETTER_GROUPS: &str =
-    "SELECT grp, count(*), min(at), max(at) FROM dead_letters INDEXED BY dead_letters_by_group
-    WHERE grp > '' AND state = 'dead' GROUP BY grp ORDER BY grp LIMIT ?1";
+    "SELECT grp, sum(n),
+    (SELECT min(d.at) FROM dead_letters d INDEXED BY dead_letters_dead_by_group WHERE d.grp = h.grp AND d.state = 'dead'),
+    (SELECT max(d.at) FROM dead_letters d INDEXED BY dead_letters_dead_by_group WHERE d.grp = h.grp AND d.state = 'dead')
+    FROM dead_group_hours h WHERE grp > '' GROUP BY grp ORDER BY grp LIMIT ?1";
+
+/// How many of a group were taken in in each hour, oldest first. Values: the group, the first hour.
+pub(crate) const LETTER_HOURS: &str = "SELECT hour, sum(n) FROM dead_group_hours WHERE grp = ?1 AND hour >= ?2 GROUP BY hour ORDER BY hour";
+
+/// The edited copies of a letter, without their bodies.
+pub(crate) const EDITS: &str = "SELECT letter, edition, at, by, why, action, difference, properties, NULL FROM dead_edits WHERE letter = ?1 ORDER BY edition";
+
+/// One of them, whole. Values: the letter, the edition.
+pub(crate) const EDIT: &str = "SELECT letter, edition, at, by, why, action, difference, properties, body FROM dead_edits WHERE letter = ?1 AND edition = ?2";
 
 /// Letters that set out and have not ended. Values: 1 of which operation, or null: of none; 2 moved before then; 3 the limit.
 pub(crate) fn on_their_way() -> String {

@@ -21,11 +21,11 @@ use super::schema::{OpenError, open_for_reading};
 use super::{SqliteOptions, one_saga, queries, triggers};
 use crate::Partition;
 use crate::cluster::{Member, Owned, View};
-use crate::letters::{LetterRow, LetterState, OperationRow, Standing};
+use crate::letters::{EditRow, LetterRow, LetterState, OperationRow, Standing};
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page,
-    SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView, page,
-    page_rows,
+    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HOUR_MS, LOOKED_AT_MAX,
+    LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor,
+    WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -182,9 +182,57 @@ impl Reader for SqliteReader {
         .await
     }
 
+    async fn dead_letter_heads(
+        &self,
+        filter: DeadLetterFilter,
+        after: Option<DeadLetterCursor>,
+        limit: usize,
+    ) -> Result<Page<LetterRow, DeadLetterCursor>, StoreError> {
+        self.read("dead letters, without bodies", move |conn| {
+            dead_letter_heads(conn, &filter, after, page_rows(limit))
+        })
+        .await
+    }
+
+    async fn dead_letter_edits(&self, letter: Uuid) -> Result<Vec<EditRow>, StoreError> {
+        self.read("edits of a dead letter", move |conn| {
+            all(conn, queries::EDITS, [letter.as_bytes()], edit_row)
+        })
+        .await
+    }
+
+    async fn dead_letter_edit(
+        &self,
+        letter: Uuid,
+        edition: u32,
+    ) -> Result<Option<EditRow>, StoreError> {
+        self.read("an edited dead letter", move |conn| {
+            let values = params![letter.as_bytes(), edition];
+            conn.prepare_cached(queries::EDIT)?
+                .query_row(values, edit_row)
+                .optional()
+        })
+        .await
+    }
+
+    async fn dead_letter_hours(
+        &self,
+        group: String,
+        since: Timestamp,
+    ) -> Result<Vec<(Timestamp, u64)>, StoreError> {
+        self.read("dead letters by the hour", move |conn| {
+            let values = params![group, int(since.0 / HOUR_MS)];
+            all(conn, queries::LETTER_HOURS, values, |row| {
+                let (hour, n): (i64, i64) = (row.get(0)?, row.get(1)?);
+                Ok((Timestamp(uint(hour) * HOUR_MS), uint(n)))
+            })
+        })
+        .await
+    }
+
     async fn dead_letters_count(&self, filter: DeadLetterFilter) -> Result<u64, StoreError> {
         self.read("dead letters, to count them", move |conn| {
-            let values = letter_values(&filter, None, 0);
+            let values = letter_values(&filter, None, 0, None);
             conn.prepare_cached(&queries::dead_letters_count(&filter))?
                 .query_row(rusqlite::params_from_iter(values), |row| {
                     row.get(0).map(uint)
@@ -482,7 +530,7 @@ fn dead_letters(
     after: Option<DeadLetterCursor>,
     limit: usize,
 ) -> rusqlite::Result<Page<LetterRow, DeadLetterCursor>> {
-    let values = letter_values(filter, after.as_ref(), limit + 1);
+    let values = letter_values(filter, after.as_ref(), limit + 1, None);
     let found = all(
         conn,
         &queries::dead_letters(filter),
@@ -493,6 +541,41 @@ fn dead_letters(
         at: row.letter.at,
         id: row.letter.id,
     }))
+}
+
+/// A page that ends with its rows, or with the last letter it may look at.
+fn dead_letter_heads(
+    conn: &Connection,
+    filter: &DeadLetterFilter,
+    after: Option<DeadLetterCursor>,
+    limit: usize,
+) -> rusqlite::Result<Page<LetterRow, DeadLetterCursor>> {
+    let end = if filter.is_indexed() {
+        None
+    } else {
+        let values = letter_values(filter, after.as_ref(), LOOKED_AT_MAX - 1, None);
+        // the statement has no more places than these
+        let values = values.into_iter().take(12);
+        conn.prepare_cached(&queries::dead_letters_end(filter))?
+            .query_row(rusqlite::params_from_iter(values), |row| {
+                let (at, id) = (instant(row, 0)?, uuid(row, 1)?);
+                Ok(DeadLetterCursor { at, id })
+            })
+            .optional()?
+    };
+    let values = letter_values(filter, after.as_ref(), limit + 1, end.as_ref());
+    let found = all(
+        conn,
+        &queries::dead_letter_heads(filter),
+        rusqlite::params_from_iter(values),
+        letter_row,
+    )?;
+    let mut page = page(found, limit, |row: &LetterRow| DeadLetterCursor {
+        at: row.letter.at,
+        id: row.letter.id,
+    });
+    page.next = page.next.or(end);
+    Ok(page)
 }
 
 fn letter_place(after: Option<&DeadLetterCursor>) -> (i64, Vec<u8>) {
@@ -506,8 +589,10 @@ fn letter_values(
     filter: &DeadLetterFilter,
     after: Option<&DeadLetterCursor>,
     limit: usize,
+    end: Option<&DeadLetterCursor>,
 ) -> Vec<Value> {
     let (at, id) = letter_place(after);
+    let label = filter.label.as_ref();
     let text = |text: Option<&str>| text.map_or(Value::Null, |text| Value::Text(text.to_owned()));
     vec![
         Value::Integer(at),
@@ -527,7 +612,34 @@ fn letter_values(
         filter
             .changed_until
             .map_or(Value::Null, |at| Value::Integer(int(at.0))),
+        text(filter.error.as_deref()),
+        text(filter.pool.as_deref()),
+        text(filter.task_type.as_deref()),
+        text(filter.event_type.as_deref()),
+        text(filter.definition.as_deref()),
+        text(filter.worker.as_deref()),
+        filter
+            .replays
+            .map_or(Value::Null, |n| Value::Integer(i64::from(n))),
+        text(label.map(|(name, _)| name.as_str())),
+        text(label.map(|(_, value)| value.as_str())),
+        end.map_or(Value::Null, |end| Value::Integer(int(end.at.0))),
+        end.map_or(Value::Null, |end| Value::Blob(end.id.as_bytes().to_vec())),
     ]
+}
+
+fn edit_row(row: &Row<'_>) -> rusqlite::Result<EditRow> {
+    Ok(EditRow {
+        letter: uuid(row, 0)?,
+        edition: row.get(1)?,
+        at: instant(row, 2)?,
+        by: row.get(3)?,
+        why: row.get(4)?,
+        action: uuid(row, 5)?,
+        difference: row.get(6)?,
+        properties: document(row, 7)?,
+        body: row.get(8)?,
+    })
 }
 
 /// A letter and where it stands, out of the columns of letters.
@@ -549,7 +661,9 @@ pub(super) fn letter_row(row: &Row<'_>) -> rusqlite::Result<LetterRow> {
             action: id(19)?,
             operation: id(20)?,
             outcome: row.get(21)?,
+            edition: row.get(23)?,
         },
+        body_bytes: uint(row.get(22)?),
     })
 }
 

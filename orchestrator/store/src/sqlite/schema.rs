@@ -32,6 +32,9 @@ pub(crate) const MIGRATIONS: &[M<'static>] = &[
     )),
     M::up(include_str!("../../migrations/sqlite/0007_retention.sql")),
     M::up(include_str!("../../migrations/sqlite/0008_replay.sql")),
+    M::up(include_str!(
+        "../../migrations/sqlite/0009_dead_letters.sql"
+    )),
     M::up(include_str!("../../migrations/sqlite/0010_audit.sql")),
 ];
 
@@ -266,7 +269,7 @@ pub(crate) fn take_partition(
 }
 
 /// What has to be true of the tables together; each query answers how many rows break it.
-const TOGETHER: [(&str, &str); 11] = [
+const TOGETHER: [(&str, &str); 12] = [
     (
         "log rows without a saga",
         "SELECT count(*) FROM records r WHERE NOT EXISTS (SELECT 1 FROM sagas s WHERE s.number = r.saga)",
@@ -310,6 +313,12 @@ const TOGETHER: [(&str, &str); 11] = [
     (
         "dead letters off the count",
         "SELECT abs(n - (SELECT count(*) FROM dead_letters d WHERE 'letters.' || d.state = c.name AND d.partition = c.partition)) FROM counts c WHERE name LIKE 'letters.%'",
+    ),
+    (
+        "dead letters off the count of their hours",
+        "SELECT abs((SELECT coalesce(sum(n), 0) FROM dead_group_hours h WHERE h.grp = g.grp) - n)
+            FROM (SELECT grp, count(*) AS n FROM dead_letters WHERE state = 'dead' GROUP BY grp) g
+         UNION ALL SELECT abs((SELECT coalesce(sum(n), 0) FROM dead_group_hours) - (SELECT count(*) FROM dead_letters WHERE state = 'dead'))",
     ),
     (
         "open work items off the count",

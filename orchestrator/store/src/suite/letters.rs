@@ -1,17 +1,17 @@
 //! Dead letters after their intake: moved once by whoever comes first, counted once, found again after a crash.
 
 use baton_driver::Store;
-use baton_messages::Timestamp;
+use baton_messages::{DeadReason, Timestamp};
 use uuid::Uuid;
 
 use super::Subject;
 use super::samples::{batch, dead_letter};
 use crate::Partition;
 use crate::letters::{
-    Claiming, Ending, LetterState, Letters, Move, Mover, OperationRow, OperationState,
+    Claiming, EditRow, Ending, LetterState, Letters, Move, Mover, OperationRow, OperationState,
     OperationStep, Settling, Tally,
 };
-use crate::read::DeadLetterFilter;
+use crate::read::{DeadLetterFilter, HEAD_BYTES_MAX, HOUR_MS};
 use crate::reader::Reader;
 
 async fn keep(store: &mut impl Store, mine: Partition, letters: std::ops::Range<u32>) {
@@ -369,4 +369,368 @@ pub async fn what_set_out_and_has_not_ended_is_found_again(subject: &mut impl Su
     assert!(early.is_empty(), "it set out just now");
     assert_eq!(letters.running().await.unwrap().len(), 1);
     subject.close(store).await;
+}
+
+fn edited(n: u32, edition: u32, action: u128) -> EditRow {
+    EditRow {
+        letter: id(n),
+        edition,
+        at: Timestamp(80),
+        by: "ann".to_owned(),
+        why: "a typing \u{0} error".to_owned(),
+        action: Uuid::from_u128(action),
+        difference: "body/a: 1 -> 2".to_owned(),
+        properties: serde_json::json!({ "headers": { "theirs": 7 } }),
+        body: (edition == 1).then(|| vec![0, 255, 1]),
+    }
+}
+
+/// Of two who edit one copy one does; the original and every copy stay.
+pub async fn a_letter_is_edited_from_the_copy_that_was_seen(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    keep(&mut store, mine, 0..2).await;
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
+    let (a, b) = tokio::join!(letters.edit(edited(0, 1, 1)), letters.edit(edited(0, 1, 2)));
+    assert_eq!(
+        [a.unwrap(), b.unwrap()].iter().filter(|won| **won).count(),
+        1
+    );
+    assert!(
+        !letters.edit(edited(0, 3, 3)).await.unwrap(),
+        "none between"
+    );
+    assert!(
+        !letters.edit(edited(9, 1, 3)).await.unwrap(),
+        "no such letter"
+    );
+    assert!(letters.edit(edited(0, 2, 4)).await.unwrap());
+    let found = reader.dead_letters_between(id(0), id(0)).await.unwrap();
+    assert_eq!(found[0].letter, dead_letter(0), "as it came");
+    assert_eq!(found[0].now.edition, 2);
+    assert_eq!(standing(&reader, 1).await.edition, 0);
+    let all = reader.dead_letter_edits(id(0)).await.unwrap();
+    let editions: Vec<u32> = all.iter().map(|edit| edit.edition).collect();
+    assert_eq!(editions, [1, 2]);
+    assert!(all.iter().all(|edit| edit.body.is_none()), "without bodies");
+    let first = reader.dead_letter_edit(id(0), 1).await.unwrap().unwrap();
+    let won = first.action.as_u128();
+    assert!([1, 2].contains(&won));
+    // text as the store keeps it: one has no zero bytes
+    let why = first.why.clone();
+    assert_eq!(
+        first,
+        EditRow {
+            why,
+            ..edited(0, 1, won)
+        }
+    );
+    assert_eq!(reader.dead_letter_edit(id(0), 3).await.unwrap(), None);
+    let gone = moved(0, LetterState::Dead, LetterState::Discarded, by(1, 9));
+    letters.move_letter(gone).await.unwrap();
+    assert!(
+        !letters.edit(edited(0, 3, 5)).await.unwrap(),
+        "it is not dead"
+    );
+    subject.close(store).await;
+}
+
+/// What is imported stands where it stood, once, however often; what is here stays.
+pub async fn letters_are_imported_once(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    keep(&mut store, mine, 0..1).await;
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
+    let row = |n: u32, state, edition| {
+        let letter = dead_letter(n);
+        let now = crate::Standing {
+            state,
+            replays: 2,
+            why: Some("so".to_owned()),
+            edition,
+            ..crate::Standing::default()
+        };
+        crate::LetterRow {
+            body_bytes: letter.body.len() as u64,
+            letter,
+            now,
+        }
+    };
+    let all = || {
+        vec![
+            (row(0, LetterState::Discarded, 0), Vec::new()),
+            (row(1, LetterState::Resolved, 0), Vec::new()),
+            (row(2, LetterState::Dead, 1), vec![edited(2, 1, 7)]),
+        ]
+    };
+    let done = letters.import(all()).await.unwrap();
+    assert_eq!((done.added, done.known), (2, 1));
+    let again = letters.import(all()).await.unwrap();
+    assert_eq!((again.added, again.known), (0, 3));
+    assert_eq!(standing(&reader, 0).await.state, LetterState::Dead);
+    let now = standing(&reader, 1).await;
+    assert_eq!((now.state, now.replays), (LetterState::Resolved, 2));
+    assert!(!now.group.is_empty(), "made anew");
+    assert_eq!(standing(&reader, 2).await.edition, 1);
+    assert_eq!(reader.dead_letter_edits(id(2)).await.unwrap().len(), 1);
+    let counts = subject.counts().await;
+    assert_eq!(counts.dead_letters, 3);
+    assert_eq!(counts.letters.get(&LetterState::Dead), Some(&2));
+    assert_eq!(counts.letters.get(&LetterState::Resolved), Some(&1));
+    let groups = reader.dead_letter_groups(9).await.unwrap();
+    assert_eq!(groups.iter().map(|group| group.dead).sum::<u64>(), 2);
+    subject.close(store).await;
+}
+
+/// A list has the beginning of a body and says how long it is; hours are counted as letters come and go.
+pub async fn a_list_has_heads_and_groups_have_hours(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    let mut all = batch(mine, 0);
+    all.dead_letters = (0..4).map(dead_letter).collect();
+    all.dead_letters[0].body = vec![7; HEAD_BYTES_MAX + 1];
+    all.dead_letters[1].body = Vec::new();
+    all.dead_letters[3].at = Timestamp(5 * HOUR_MS + 1);
+    store.commit(all).await.unwrap();
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
+    let heads = reader.dead_letter_heads(DeadLetterFilter::default(), None, 9);
+    let heads = heads.await.unwrap();
+    let of = |n: u32| {
+        heads
+            .rows
+            .iter()
+            .find(|row| row.letter.id == id(n))
+            .unwrap()
+    };
+    assert_eq!(heads.next, None);
+    assert_eq!(of(0).letter.body, vec![7; HEAD_BYTES_MAX]);
+    assert_eq!(
+        (of(0).body_bytes, of(0).is_whole()),
+        (HEAD_BYTES_MAX as u64 + 1, false)
+    );
+    assert_eq!((of(1).body_bytes, of(1).is_whole()), (0, true));
+    let whole = reader.dead_letters_between(id(0), id(0)).await.unwrap();
+    assert!(whole[0].is_whole());
+    let group = of(1).now.group.clone();
+    let hours = async || {
+        reader
+            .dead_letter_hours(group.clone(), Timestamp(0))
+            .await
+            .unwrap()
+    };
+    let first = dead_letter(0).at.0 / HOUR_MS * HOUR_MS;
+    let later = Timestamp(5 * HOUR_MS);
+    assert_eq!(hours().await, [(Timestamp(first), 3), (later, 1)]);
+    for (n, from, to) in [
+        (3, LetterState::Dead, LetterState::Discarded),
+        (0, LetterState::Dead, LetterState::Replaying),
+    ] {
+        letters
+            .move_letter(moved(n, from, to, by(1, 9)))
+            .await
+            .unwrap();
+    }
+    assert_eq!(hours().await, [(Timestamp(first), 2)]);
+    let back = moved(3, LetterState::Discarded, LetterState::Dead, by(2, 9));
+    letters.move_letter(back).await.unwrap();
+    let since = reader
+        .dead_letter_hours(group.clone(), later)
+        .await
+        .unwrap();
+    assert_eq!(since, [(later, 1)]);
+    subject.close(store).await;
+}
+
+/// Each by what it is about, over all pages: also where a page is full of others.
+pub async fn letters_are_found_by_what_they_are_about(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    let mut all = batch(mine, 0);
+    all.dead_letters = (0..6).map(dead_letter).collect();
+    let letters = &mut all.dead_letters;
+    letters[0].queue = "baton.task.north.net.ping@1".to_owned();
+    letters[1].exchange = "baton.events".to_owned();
+    letters[1].key = "com.example.x".to_owned();
+    letters[2].body = br#"{"start@1":{"definition":"move"}}"#.to_vec();
+    letters[3].body = br#"{"finished@1":{"worker":"w-1"}}"#.to_vec();
+    letters[4].properties = serde_json::json!({ "headers": { "baton-replays": 2 } });
+    letters[5].error = "another 100%_ cause".to_owned();
+    store.commit(all).await.unwrap();
+    let reader = subject.reader(&store);
+    let none = DeadLetterFilter::default;
+    let text = |text: &str| Some(text.to_owned());
+    for (filter, fits) in [
+        (
+            DeadLetterFilter {
+                pool: text("north"),
+                ..none()
+            },
+            vec![0],
+        ),
+        (
+            DeadLetterFilter {
+                task_type: text("net.ping@1"),
+                ..none()
+            },
+            vec![0],
+        ),
+        (
+            DeadLetterFilter {
+                event_type: text("com.example.x"),
+                ..none()
+            },
+            vec![1],
+        ),
+        (
+            DeadLetterFilter {
+                definition: text("move"),
+                ..none()
+            },
+            vec![2],
+        ),
+        (
+            DeadLetterFilter {
+                worker: text("w-1"),
+                ..none()
+            },
+            vec![3],
+        ),
+        (
+            DeadLetterFilter {
+                replays: Some(2),
+                ..none()
+            },
+            vec![4],
+        ),
+        (
+            DeadLetterFilter {
+                error: text("100%_"),
+                ..none()
+            },
+            vec![5],
+        ),
+        (
+            DeadLetterFilter {
+                error: text("{"),
+                ..none()
+            },
+            vec![],
+        ),
+        (
+            DeadLetterFilter {
+                label: Some(("a".to_owned(), "b".to_owned())),
+                ..none()
+            },
+            vec![],
+        ),
+    ] {
+        for state in [None, Some(LetterState::Dead)] {
+            let filter = DeadLetterFilter {
+                state,
+                ..filter.clone()
+            };
+            let page = reader
+                .dead_letter_heads(filter.clone(), None, 9)
+                .await
+                .unwrap();
+            let found: Vec<Uuid> = page.rows.iter().map(|row| row.letter.id).collect();
+            let wanted: Vec<Uuid> = fits.iter().copied().map(id).collect();
+            assert_eq!((found, page.next), (wanted, None), "{filter:?}");
+            let count = reader.dead_letters_count(filter).await.unwrap();
+            assert_eq!(count, fits.len() as u64);
+        }
+    }
+    subject.close(store).await;
+}
+
+/// The first page, the groups and the pages of a store with so many letters: none of them makes a person wait. How long each took is told, for who measures.
+pub async fn are_shown_at_once(reader: &impl Reader, rows: u64, most: std::time::Duration) {
+    let none = DeadLetterFilter::default;
+    let dead = Some(LetterState::Dead);
+    let group = Some("group-7".to_owned());
+    // once, so that what is timed is not a file that is opened
+    reader.dead_letter_heads(none(), None, 1).await.unwrap();
+    let mut took = Vec::new();
+    let began = std::time::Instant::now();
+    let groups = reader.dead_letter_groups(10_000).await.unwrap();
+    took.push(("groups", began.elapsed()));
+    // tens are resolved, and so are the groups of tens
+    assert_eq!(groups.len(), 180);
+    assert_eq!(
+        groups.iter().map(|group| group.dead).sum::<u64>(),
+        rows / 10 * 9
+    );
+    for (what, filter, full) in [
+        (
+            "first page",
+            DeadLetterFilter {
+                state: dead,
+                ..none()
+            },
+            true,
+        ),
+        ("of all states", none(), true),
+        (
+            "of a group",
+            DeadLetterFilter {
+                state: dead,
+                group: group.clone(),
+                ..none()
+            },
+            true,
+        ),
+        (
+            "of a group, any state",
+            DeadLetterFilter { group, ..none() },
+            true,
+        ),
+        (
+            "rare reason",
+            DeadLetterFilter {
+                state: dead,
+                reason: Some(DeadReason::TooLarge),
+                ..none()
+            },
+            false,
+        ),
+        (
+            "text",
+            DeadLetterFilter {
+                state: dead,
+                text: Some("nowhere at all".to_owned()),
+                ..none()
+            },
+            false,
+        ),
+    ] {
+        let began = std::time::Instant::now();
+        let page = reader
+            .dead_letter_heads(filter.clone(), None, 50)
+            .await
+            .unwrap();
+        took.push((what, began.elapsed()));
+        assert_eq!(page.rows.len() == 50, full, "{what}");
+        assert!(
+            page.next.is_some(),
+            "{what}: it has not looked at all of them"
+        );
+    }
+    // page by page it comes to the end, and finds every one
+    let rare = DeadLetterFilter {
+        reason: Some(DeadReason::TooLarge),
+        ..none()
+    };
+    let (mut after, mut found, mut pages) = (None, 0, 0);
+    loop {
+        let page = reader
+            .dead_letter_heads(rare.clone(), after, 50)
+            .await
+            .unwrap();
+        (found, pages, after) = (found + page.rows.len(), pages + 1, page.next);
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found as u64, rows.div_ceil(100_000));
+    assert!(pages >= 2, "{pages}");
+    println!("{rows} letters: {took:?}");
+    for (what, took) in took {
+        assert!(took < most, "{what} took {took:?}");
+    }
 }

@@ -334,8 +334,22 @@ pub async fn dead_letters_are_filtered(subject: &mut impl Subject) {
         text: Some(text.to_owned()),
         ..none()
     };
-    let cases: [(DeadLetterFilter, &[u32]); 12] = [
+    let cases: [(DeadLetterFilter, &[u32]); 14] = [
         (none(), &[5, 4, 3, 2, 1, 0]),
+        (
+            DeadLetterFilter {
+                label: Some(("host".to_owned(), "host-2".to_owned())),
+                ..none()
+            },
+            &[2],
+        ),
+        (
+            DeadLetterFilter {
+                definition: Some("move-port".to_owned()),
+                ..none()
+            },
+            &[4, 2, 0],
+        ),
         (
             DeadLetterFilter {
                 reason: Some(DeadReason::TooLarge),

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Shared;
 use super::super::auth::Operator;
+use super::super::dead_letters::LetterFilter;
 use super::super::extract::Body;
 use super::super::problem::{Answer, Problem};
-use super::{LetterFilter, mover, text};
+use super::{mover, text};
 
 /// Letters that are discarded in one request.
 const DISCARDS_MAX: u64 = 1_000;
@@ -50,7 +51,7 @@ pub(crate) async fn discard_many(
 ) -> Answer<Json<DiscardedMany>> {
     let why = text("reason", &asked.reason, true)?;
     let store = |error| Problem::store(&error);
-    let mut filter = asked.filter.dead();
+    let mut filter = asked.filter.filter(Some(LetterState::Dead));
     let found = api.reader.dead_letters_count(filter.clone()).await;
     let found = found.map_err(store)?;
     if found > DISCARDS_MAX {

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use baton_messages::{DeadReason, Timestamp};
+use baton_store::read::HOUR_MS;
 use baton_store::{DeadLetterFilter, LetterRow, LetterState, Reader as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use super::super::auth::Viewer;
 use super::super::extract::Query;
 use super::super::page::Limit;
 use super::super::problem::{Answer, Problem};
+use crate::clock;
 
 /// Groups that are looked at, in the order of their keys, which an index has; of these the largest are told first.
 const GROUPS_MAX: usize = 10_000;
@@ -50,6 +52,22 @@ pub(crate) struct Group {
     last_at: Timestamp,
     /// The last of them.
     sample: Uuid,
+    /// How many of them were taken in in each of the last hours, oldest first, this hour last.
+    hours: Vec<u64>,
+}
+
+/// Hours that are told apart.
+const HOURS: u64 = 24;
+
+/// A number for each of the last hours.
+fn by_hour(found: &[(Timestamp, u64)], now: Timestamp) -> Vec<u64> {
+    let this = now.0 / HOUR_MS;
+    let first = this.saturating_sub(HOURS - 1);
+    let of = |hour: u64| {
+        let found = found.iter().find(|(at, _)| at.0 / HOUR_MS == hour);
+        found.map_or(0, |(_, n)| *n)
+    };
+    (first..=this).map(of).collect()
 }
 
 /// Groups of letters of one cause.
@@ -72,12 +90,16 @@ pub(crate) async fn groups(
             group: Some(one.group.clone()),
             ..DeadLetterFilter::default()
         };
-        let page = api.reader.dead_letters(filter, None, 1).await;
+        let page = api.reader.dead_letter_heads(filter, None, 1).await;
         let last = page.map_err(store)?.rows.pop();
         // all of it was moved meanwhile
         let Some(LetterRow { letter, .. }) = last else {
             continue;
         };
+        let now = clock::now();
+        let since = Timestamp(now.0.saturating_sub((HOURS - 1) * HOUR_MS));
+        let hours = api.reader.dead_letter_hours(one.group.clone(), since).await;
+        let hours = by_hour(&hours.map_err(store)?, now);
         groups.push(Group {
             group: one.group,
             reason: letter.reason,
@@ -87,6 +109,7 @@ pub(crate) async fn groups(
             first_at: one.first_at,
             last_at: one.last_at,
             sample: letter.id,
+            hours,
         });
     }
     Ok(Json(Groups { groups, more }))

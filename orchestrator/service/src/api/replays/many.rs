@@ -6,17 +6,18 @@ use axum::Json;
 use axum::extract::State;
 use baton_messages::Timestamp;
 use baton_store::letters::Tally;
-use baton_store::{Letters as _, OperationRow, OperationState, Reader as _};
+use baton_store::{LetterState, Letters as _, OperationRow, OperationState, Reader as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::super::Shared;
 use super::super::auth::Operator;
+use super::super::dead_letters::LetterFilter;
 use super::super::extract::Body;
 use super::super::problem::{Answer, Problem};
 use super::operations::operation_row;
-use super::{LetterFilter, target, text};
+use super::{target, text};
 use crate::clock;
 use crate::replay::{Orders, Plan};
 
@@ -213,7 +214,7 @@ pub(crate) async fn replay_many(
         force: asked.force,
         target: target(asked.to.as_deref())?,
     };
-    let filter = asked.filter.dead();
+    let filter = asked.filter.filter(Some(LetterState::Dead));
     if asked.dry_run {
         let plan = api.replay.plan(&filter, &orders).await;
         let plan = plan.map_err(|error| Problem::store(&error))?;

@@ -8,16 +8,15 @@ mod one;
 mod operations;
 
 use aide::axum::routing::{get_with, post_with};
-use baton_messages::{DeadReason, InputId, SagaId};
+use baton_messages::InputId;
 use baton_store::letters::Mover;
-use baton_store::{DeadLetterFilter, LetterState};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::auth::Caller;
+use super::dead_letters::{edits, export, import};
 use super::document::says;
-use super::page::Moment;
 use super::problem::{Answer, Problem};
 use super::{READS, READS_ONE, Routes};
 use crate::clock;
@@ -79,6 +78,10 @@ pub(super) fn routes(routes: Routes) -> Routes {
             ),
         );
     let routes = routes
+        .api_route("/dead-letters/{id}/edit", post_with(edits::edit, says("editDeadLetter", "Edit a copy of a dead letter, which is sent from then on; the original stays as it came.", MOVES)))
+        .api_route("/dead-letters/export", get_with(export::export, says("exportDeadLetters", "Dead letters as JSON lines, bodies in full, however many.", READS)))
+        .api_route("/dead-letters/import", post_with(import::import, says("importDeadLetters", "Dead letters from JSON lines, however many; those that are there stay as they are.", &[422, 503])));
+    let routes = routes
         .api_route("/dead-letters/groups", get_with(groups::groups, says("listDeadLetterGroups", "Groups of letters of one cause that are dead, largest first.", READS)))
         .api_route("/dead-letters/replays", post_with(many::replay_many, says("replayDeadLetters", "Replay many dead letters, as an operation that survives a crash; or, with `dry_run`, say what it would do.", MOVES_MANY)))
         .api_route("/dead-letters/discards", post_with(discards::discard_many, says("discardDeadLetters", "Say that many dead letters are not wanted: at most 1,000 at once.", MOVES_MANY)));
@@ -121,7 +124,7 @@ pub(crate) struct Because {
     pub(super) by: Option<String>,
 }
 
-fn text(what: &str, text: &str, needed: bool) -> Answer<String> {
+pub(super) fn text(what: &str, text: &str, needed: bool) -> Answer<String> {
     let text = text.trim();
     let least = usize::from(needed);
     if (least..=REASON_CHARS_MAX).contains(&text.chars().count()) {
@@ -141,50 +144,11 @@ fn target(to: Option<&str>) -> Answer<Option<Target>> {
     Ok(Some(Target { exchange, key }))
 }
 
-fn mover(caller: &Caller, id: Option<InputId>, by: Option<&str>, why: String) -> Mover {
+pub(super) fn mover(caller: &Caller, id: Option<InputId>, by: Option<&str>, why: String) -> Mover {
     Mover {
         action: id.map_or_else(Uuid::now_v7, |id| id.0),
         by: caller.by(by),
         why,
         at: clock::now(),
-    }
-}
-
-/// Which dead letters: all that is given has to fit.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct LetterFilter {
-    /// Those that died of this.
-    reason: Option<DeadReason>,
-    /// Those that came from this queue.
-    queue: Option<String>,
-    /// Those of this kind of message.
-    kind: Option<String>,
-    /// Those that speak of this saga.
-    saga: Option<SagaId>,
-    /// Those taken in then or later.
-    since: Option<Moment>,
-    /// Those taken in then or earlier.
-    until: Option<Moment>,
-    /// Those whose error or body has this in it, to the letter.
-    text: Option<String>,
-    /// Those of this group.
-    group: Option<String>,
-}
-
-impl LetterFilter {
-    fn dead(self) -> DeadLetterFilter {
-        DeadLetterFilter {
-            reason: self.reason,
-            queue: self.queue,
-            kind: self.kind,
-            saga: self.saga,
-            from: self.since.map(|Moment(at)| at),
-            until: self.until.map(|Moment(at)| at),
-            text: self.text,
-            state: Some(LetterState::Dead),
-            group: self.group,
-            changed_until: None,
-        }
     }
 }

@@ -23,7 +23,7 @@ use crate::{Partition, Reader as _, Triggers as _};
 const SOON: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Tables with as many rows as sagas ran; the others have as many as people made.
-const LARGE: [&str; 14] = [
+const LARGE: [&str; 16] = [
     "sagas",
     "saga_labels",
     "records",
@@ -34,6 +34,8 @@ const LARGE: [&str; 14] = [
     "work_items",
     "dead_letters",
     "dead_operations",
+    "dead_edits",
+    "dead_group_hours",
     "events",
     "keys",
     "audit",
@@ -93,6 +95,14 @@ fn whole_filter() -> DeadLetterFilter {
         saga: Some(saga(1)),
         text: Some("a".to_owned()),
         changed_until: Some(at(1)),
+        error: Some("a".to_owned()),
+        pool: Some("a".to_owned()),
+        task_type: Some("a".to_owned()),
+        event_type: Some("a".to_owned()),
+        definition: Some("a".to_owned()),
+        worker: Some("a".to_owned()),
+        replays: Some(1),
+        label: Some(("a".to_owned(), "b".to_owned())),
         ..DeadLetterFilter::default()
     }
 }
@@ -138,6 +148,14 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
         queries::dead_letters(&standing_filter(None)),
         queries::dead_letters(&standing_filter(Some("a"))),
         queries::dead_letters_count(&standing_filter(None)),
+        queries::dead_letters_count(&standing_filter(Some("a"))),
+        queries::dead_letter_heads(&DeadLetterFilter::default()),
+        queries::dead_letter_heads(&whole_filter()),
+        queries::dead_letter_heads(&standing_filter(None)),
+        queries::dead_letter_heads(&standing_filter(Some("a"))),
+        queries::dead_letters_end(&DeadLetterFilter::default()),
+        queries::dead_letters_end(&standing_filter(None)),
+        queries::dead_letters_end(&standing_filter(Some("a"))),
         queries::on_their_way(),
     ];
     let constants = [
@@ -148,6 +166,9 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
         queries::DEFINITION,
         queries::OLDEST_ENDED,
         queries::LETTER_GROUPS,
+        queries::LETTER_HOURS,
+        queries::EDITS,
+        queries::EDIT,
         queries::OPERATIONS,
         queries::OPERATION,
         queries::OPERATIONS_RUNNING,
@@ -378,4 +399,38 @@ async fn the_hot_path_reads_no_table_whole() {
             "{table} was read whole; of all: {read:?}"
         );
     }
+}
+
+/// So many letters: a million where there is time.
+fn many_letters() -> u64 {
+    if std::env::var_os("BATON_LONG").is_some() {
+        1_000_000
+    } else {
+        50_000
+    }
+}
+
+/// What a person may wait for without noticing it, on a machine that does something else on every core meanwhile.
+const UNNOTICED: std::time::Duration = std::time::Duration::from_millis(500);
+
+#[tokio::test]
+async fn a_million_letters_are_listed_and_grouped_at_once() {
+    let mut subject = FreshDatabase::new().await;
+    let (store, _) = subject.open().await;
+    let client = store.beside.get().await.unwrap();
+    let rows = many_letters();
+    let sql = format!(
+        "SET statement_timeout TO 0; ALTER TABLE dead_letters DISABLE TRIGGER dead_letters_counted;
+         INSERT INTO dead_letters (id, partition, at, reason, error, queue, exchange, key, properties, body, grp, state)
+            SELECT md5('letter' || n)::uuid, 0, n * 10, CASE WHEN n % 100000 = 7 THEN 'too-large' ELSE 'undecodable' END, 'expected value at line ' || n,
+            'orders.' || (n % 7), 'orders', 'new', '{{}}', decode(md5(n::text), 'hex'), 'group-' || (n % 200), CASE WHEN n % 10 = 0 THEN 'resolved' ELSE 'dead' END
+            FROM generate_series(1, {rows}) n;
+         INSERT INTO dead_group_hours (grp, hour, partition, n)
+            SELECT grp, at / 3600000, partition, count(*) FROM dead_letters WHERE state = 'dead' GROUP BY 1, 2, 3;
+         ALTER TABLE dead_letters ENABLE TRIGGER dead_letters_counted; ANALYZE"
+    );
+    client.batch_execute(&sql).await.unwrap();
+    drop(client);
+    crate::suite::letters::are_shown_at_once(&subject.reader(&store), rows, UNNOTICED).await;
+    store.close().await.unwrap();
 }

@@ -11,7 +11,7 @@ use super::TempStore;
 use crate::read::DeadLetterFilter;
 use crate::sqlite::schema::version_known;
 use crate::{
-    AuditLog as _, Reader as _, SagaFilter, SqliteOptions, SqliteStore, Suspects as _,
+    Alerts as _, AuditLog as _, Reader as _, SagaFilter, SqliteOptions, SqliteStore, Suspects as _,
     TokenStore as _, Triggers as _,
 };
 
@@ -29,6 +29,7 @@ const FIXTURES: &[&str] = &[
     include_str!("fixtures/version_7.sql"),
     include_str!("fixtures/version_8.sql"),
     include_str!("fixtures/version_9.sql"),
+    include_str!("fixtures/version_10.sql"),
 ];
 
 #[tokio::test]
@@ -78,7 +79,10 @@ impl Before {
             (4, "subscriptions"),
             (5, "suspects"),
             (8, "dead_operations"),
-            (9, "audit"),
+            (9, "dead_edits"),
+            (9, "dead_group_hours"),
+            (10, "audit"),
+            (10, "alerts"),
         ];
         let rows = tables
             .into_iter()
@@ -171,6 +175,10 @@ async fn what_lies_beside_them_is_read(store: &SqliteStore, before: &Before, ver
         ("work_items", items.len()),
         ("tokens", store.tokens().tokens().await.unwrap().len()),
         ("audit", verified(store).await),
+        (
+            "alerts",
+            store.alerts().page(None, None, PAGE).await.unwrap().rows.len(),
+        ),
         (
             "events",
             reader.events(None, None, PAGE).await.unwrap().rows.len(),

@@ -42,6 +42,9 @@ fn readers_queries() -> Vec<String> {
             queries::DEFINITION,
             queries::ENDED,
             queries::LETTER_GROUPS,
+            queries::LETTER_HOURS,
+            queries::EDITS,
+            queries::EDIT,
             queries::OPERATIONS,
             queries::OPERATION,
             queries::OPERATIONS_RUNNING,
@@ -58,6 +61,8 @@ fn readers_queries() -> Vec<String> {
         };
         all.push(queries::dead_letters(&filter));
         all.push(queries::dead_letters_count(&filter));
+        all.push(queries::dead_letter_heads(&filter));
+        all.push(queries::dead_letters_end(&filter));
     }
     all.extend(crate::suite::audit::filters().iter().map(audit::query));
     all.extend([audit::AFTER, audit::LAST].map(str::to_owned));
@@ -125,4 +130,34 @@ async fn only_small_tables_are_read_whole() {
         );
     }
     subject.close(store).await;
+}
+
+/// So many letters: a million where there is time.
+fn many_letters() -> u64 {
+    if std::env::var_os("BATON_LONG").is_some() {
+        1_000_000
+    } else {
+        50_000
+    }
+}
+
+/// What a person may wait for without noticing it, on a machine that does something else on every core meanwhile.
+const UNNOTICED: std::time::Duration = std::time::Duration::from_millis(500);
+
+#[tokio::test]
+async fn a_million_letters_are_listed_and_grouped_at_once() {
+    let mut subject = TempStore::new();
+    let (store, _) = subject.open().await;
+    let rows = many_letters();
+    let sql = format!(
+        "INSERT INTO dead_letters (id, partition, at, reason, error, queue, exchange, key, properties, body, grp, state)
+            WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {rows})
+            SELECT randomblob(16), 0, n * 10, CASE WHEN n % 100000 = 7 THEN 'too-large' ELSE 'undecodable' END, 'expected value at line ' || n,
+            'orders.' || (n % 7), 'orders', 'new', '{{}}', randomblob(16), 'group-' || (n % 200), CASE WHEN n % 10 = 0 THEN 'resolved' ELSE 'dead' END FROM s"
+    );
+    let conn = Connection::open(subject.path()).unwrap();
+    conn.execute_batch(&sql).unwrap();
+    drop(conn);
+    crate::suite::letters::are_shown_at_once(&subject.reader(&store), rows, UNNOTICED).await;
+    store.close().await.unwrap();
 }

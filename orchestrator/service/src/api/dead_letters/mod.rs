@@ -1,87 +1,40 @@
-//! Dead letters: a list that is searched, and one in full, byte for byte.
+//! Dead letters: a list that is searched, and one in full, byte for byte, for those who may read it. What looks like a secret is covered in lists, and for
+//! whoever may only look.
+
+pub(super) mod edits;
+pub(super) mod export;
+pub(super) mod filter;
+pub(super) mod import;
+mod line;
+mod masks;
 
 use std::borrow::Cow;
 
 use axum::Json;
 use axum::extract::State;
 use base64::Engine as _;
+use baton_engine::Role;
 use baton_messages::{DeadReason, SagaId, Timestamp};
-use baton_store::{DeadLetterFilter, LetterRow, LetterState, Reader as _};
+use baton_store::facets::facets_of;
+use baton_store::{EditRow, LetterRow, Reader as _};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::auth::Viewer;
+use super::auth::{Caller, Viewer};
 use super::extract::{Nothing, Path, Query};
-use super::page::{Cursor, Limit, Moment};
+use super::page::{Cursor, Limit};
 use super::problem::{Answer, Problem};
 use super::{Api, Shared};
+pub(crate) use filter::{LetterFilter, Stands, WhichLetters};
 
-/// Dead letters of a page at most: each may be half a mebibyte.
+/// Dead letters of a page at most: each may have headers of a hundred kilobytes.
 const LETTERS_MAX: usize = 100;
 
-/// Where a dead letter stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(rename = "LetterState")]
-pub(crate) enum Stands {
-    /// Nobody has done anything about it, or what was done did not help.
-    Dead,
-    /// It is on its way back to work.
-    Replaying,
-    /// It did its work after all.
-    Resolved,
-    /// Somebody said that it is not wanted.
-    Discarded,
-}
-
-impl Stands {
-    const fn state(self) -> LetterState {
-        match self {
-            Self::Dead => LetterState::Dead,
-            Self::Replaying => LetterState::Replaying,
-            Self::Resolved => LetterState::Resolved,
-            Self::Discarded => LetterState::Discarded,
-        }
-    }
-}
-
-impl From<LetterState> for Stands {
-    fn from(state: LetterState) -> Self {
-        match state {
-            LetterState::Dead => Self::Dead,
-            LetterState::Replaying => Self::Replaying,
-            LetterState::Resolved => Self::Resolved,
-            LetterState::Discarded => Self::Discarded,
-        }
-    }
-}
-
-/// Which dead letters.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct WhichLetters {
-    /// Those that died of this.
-    reason: Option<DeadReason>,
-    /// Those that came from this queue.
-    queue: Option<String>,
-    /// Those of this kind of message: its `type`, such as `task@1`.
-    kind: Option<String>,
-    /// Those that speak of this saga.
-    saga: Option<SagaId>,
-    /// Those taken in then or later.
-    since: Option<Moment>,
-    /// Those taken in then or earlier.
-    until: Option<Moment>,
-    /// Those whose error or body has this in it, to the letter.
-    text: Option<String>,
-    /// Those that stand there.
-    state: Option<Stands>,
-    /// Those of this group (see `/v1/dead-letters/groups`).
-    group: Option<String>,
-    limit: Option<Limit>,
-    cursor: Option<Cursor>,
+/// Whether somebody may read bodies as they came.
+pub(super) fn may_read(caller: &Caller) -> bool {
+    caller.token.role >= Role::Operator
 }
 
 /// A page of dead letters.
@@ -128,35 +81,86 @@ pub(crate) struct DeadLetter {
     saga: Option<SagaId>,
     /// All properties and headers.
     properties: Value,
-    /// The body, where it is text.
+    /// The body, where it is text; in a list only its beginning.
     body: Option<String>,
-    /// The body, where it is not.
+    /// The body, where it is no text and whoever asks may read it; never in a list.
+    body_base64: Option<String>,
+    /// How long the body is, in bytes.
+    body_bytes: u64,
+    /// Whether what looks like a secret is covered, and a body that is no text left out: in lists, and for whoever may only look.
+    masked: bool,
+    /// The pool and the type of its task.
+    pool: Option<String>,
+    task_type: Option<String>,
+    /// The type of the event it is.
+    event_type: Option<String>,
+    /// The definition it asks for.
+    definition: Option<String>,
+    /// The worker that sent it, or put it aside.
+    worker: Option<String>,
+    /// How often it had been sent back to work before it died this time.
+    replays_before: u32,
+    /// Which copy of it is sent: 0 is this original, others stand in `edits`.
+    edition: u32,
+    /// The edited copies, oldest first; not in a list.
+    edits: Vec<Edited>,
+    /// The copy that is sent, where it was edited and whoever asks may read it; not in a list.
+    sent: Option<SentCopy>,
+}
+
+/// The copy of a letter that is sent.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct SentCopy {
+    properties: Value,
+    /// Its body, where it is text.
+    body: Option<String>,
+    /// Its body, where it is not.
     body_base64: Option<String>,
 }
 
-/// What nobody could use, newest first.
+/// An edited copy of a letter.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Edited {
+    /// Which copy, from 1.
+    edition: u32,
+    at: Timestamp,
+    by: String,
+    why: String,
+    /// What differs from the copy before it, line by line.
+    difference: String,
+}
+
+impl Edited {
+    fn of(row: EditRow, whole: bool) -> Self {
+        Self {
+            edition: row.edition,
+            at: row.at,
+            by: row.by,
+            why: row.why,
+            difference: if whole {
+                row.difference
+            } else {
+                masks::text(&row.difference).into_owned()
+            },
+        }
+    }
+}
+
+/// What nobody could use, newest first. Where no index finds what is asked for, a page looks at so many letters and no more: it may be short, or empty, and
+/// have a `next`.
 pub(crate) async fn list(
     State(api): Shared,
-    Viewer(_): Viewer,
+    Viewer(caller): Viewer,
     Query(which): Query<WhichLetters>,
 ) -> Answer<Json<DeadLetters>> {
+    which.allowed(&caller)?;
     let after = which.cursor.map(Cursor::dead_letter);
     let limit = Limit::rows(which.limit).min(LETTERS_MAX);
-    let filter = DeadLetterFilter {
-        reason: which.reason,
-        queue: which.queue,
-        kind: which.kind,
-        saga: which.saga,
-        from: which.since.map(|Moment(at)| at),
-        until: which.until.map(|Moment(at)| at),
-        text: which.text,
-        state: which.state.map(Stands::state),
-        group: which.group,
-        changed_until: None,
-    };
-    let page = api.reader.dead_letters(filter, after, limit).await;
+    let filter = which.filter(which.state.map(Stands::state));
+    let page = api.reader.dead_letter_heads(filter, after, limit).await;
     let page = page.map_err(|error| Problem::store(&error))?;
     let next = page.next;
+    let shown = |row| shown(row, false, Vec::new());
     Ok(Json(DeadLetters {
         dead_letters: page.rows.into_iter().map(shown).collect(),
         next: next.map(|next| Cursor::text(next.at, next.id, 0)),
@@ -169,14 +173,45 @@ pub(crate) struct WhichLetter {
     pub(super) id: Beginning,
 }
 
-/// One dead letter, whole.
+/// One dead letter: whole for whoever may read it, which is recorded; masked for the others.
 pub(crate) async fn one(
     State(api): Shared,
-    Viewer(_): Viewer,
+    Viewer(caller): Viewer,
     Path(WhichLetter { id }): Path<WhichLetter>,
     Query(Nothing {}): Query<Nothing>,
 ) -> Answer<Json<DeadLetter>> {
-    found(&api, id).await.map(shown).map(Json)
+    let row = found(&api, id).await?;
+    let whole = may_read(&caller);
+    if whole {
+        read_by(&caller, row.letter.id);
+    }
+    let edits = if row.now.edition > 0 {
+        let edits = api.reader.dead_letter_edits(row.letter.id).await;
+        edits.map_err(|error| Problem::store(&error))?
+    } else {
+        Vec::new()
+    };
+    let sent = if whole && row.now.edition > 0 {
+        let sent = api.replay.current(&row).await;
+        sent.map_err(|error| Problem::store(&error))?
+    } else {
+        None
+    };
+    let mut letter = shown(row, whole, edits);
+    letter.sent = sent.map(|copy| {
+        let (body, body_base64) = written(copy.body);
+        SentCopy {
+            properties: copy.properties,
+            body,
+            body_base64,
+        }
+    });
+    Ok(Json(letter))
+}
+
+/// Somebody has a letter in full, secrets and all.
+fn read_by(caller: &Caller, letter: Uuid) {
+    tracing::info!(letter = %letter, by = %caller.by(None), "a dead letter is shown in full");
 }
 
 /// The one letter whose id begins so.
@@ -256,15 +291,48 @@ impl JsonSchema for Beginning {
     }
 }
 
-/// The body as text where it is text, else in base64: byte for byte either way.
-fn shown(row: LetterRow) -> DeadLetter {
-    let (row, now) = (row.letter, row.now);
-    let (body, body_base64) = match String::from_utf8(row.body) {
+/// Bytes as text where they are text, else in base64: byte for byte either way.
+fn written(bytes: Vec<u8>) -> (Option<String>, Option<String>) {
+    match String::from_utf8(bytes) {
         Ok(text) => (Some(text), None),
         Err(bytes) => {
             let encoded = base64::engine::general_purpose::STANDARD.encode(bytes.as_bytes());
             (None, Some(encoded))
         }
+    }
+}
+
+/// The beginning of a body as far as it is text: a character that was cut in two is left out.
+fn beginning(mut bytes: Vec<u8>) -> Option<String> {
+    if let Err(error) = std::str::from_utf8(&bytes)
+        && error.error_len().is_none()
+    {
+        bytes.truncate(error.valid_up_to());
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// A letter as it is shown: whole, or covered.
+fn shown(row: LetterRow, whole: bool, edits: Vec<EditRow>) -> DeadLetter {
+    let (about, is_whole) = (facets_of(&row.letter), row.is_whole());
+    let body_bytes = row.body_bytes;
+    let (row, now) = (row.letter, row.now);
+    let covered = |text: String| {
+        if whole {
+            text
+        } else {
+            masks::text(&text).into_owned()
+        }
+    };
+    let (body, body_base64) = if whole {
+        written(row.body)
+    } else {
+        let text = if is_whole {
+            String::from_utf8(row.body).ok()
+        } else {
+            beginning(row.body)
+        };
+        (text.map(|text| masks::body(&text).into_owned()), None)
     };
     DeadLetter {
         id: row.id,
@@ -274,21 +342,39 @@ fn shown(row: LetterRow) -> DeadLetter {
         changed_at: now.changed_at,
         changed_by: now.changed_by,
         why: now.why,
-        outcome: now.outcome,
+        outcome: now.outcome.map(covered),
         note: now.note,
         operation: now.operation,
         at: row.at,
         reason: row.reason,
-        error: row.error,
+        error: covered(row.error),
         queue: row.queue,
         exchange: row.exchange,
         key: row.key,
         message_id: row.message_id,
         kind: row.kind,
         saga: row.saga,
-        properties: row.properties,
+        properties: if whole {
+            row.properties
+        } else {
+            masks::value(&row.properties)
+        },
         body,
         body_base64,
+        body_bytes,
+        masked: !whole,
+        pool: about.pool,
+        task_type: about.task_type,
+        event_type: about.event_type,
+        definition: about.definition,
+        worker: about.worker,
+        replays_before: about.replays_before,
+        edition: now.edition,
+        edits: edits
+            .into_iter()
+            .map(|edit| Edited::of(edit, whole))
+            .collect(),
+        sent: None,
     }
 }
 

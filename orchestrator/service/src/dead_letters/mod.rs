@@ -4,8 +4,12 @@
 //! A letter that was delivered again and again may be what kills its orchestrator. It is tried alone (`hot/trial.rs`); after a few deaths it
 //! is kept unread, and where even that kills it is left in its queue, untouched, and said so: never lost, and never tried for ever.
 
-use std::sync::Arc;
+mod adopted;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use adopted::Adopted;
 use baton_bus::{Bus, ConsumeSpec, Delivery, HeaderValue, Headers, Properties};
 use baton_driver::DeadLetterRow;
 use baton_engine::Input;
@@ -28,57 +32,123 @@ use crate::hot::trial::DEATHS_MAX;
 
 /// Most dead letters held in memory: they may be of any size.
 const PREFETCH: u16 = 32;
+/// Most of a queue of others: each may be as large as the broker takes.
+const ADOPTED_PREFETCH: u16 = 16;
+/// After how long without a message it is looked whether a queue of others is consumed at all.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The namespace of the ids of dead letters: `UUIDv5` of the DNS namespace and `baton.dead-letters`.
 fn namespace() -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"baton.dead-letters")
 }
 
-/// Takes in every queue of dead letters.
+/// Where letters come from.
+#[derive(Debug, Clone)]
+enum Source {
+    /// A queue of ours.
+    Own(&'static str),
+    /// One of another system.
+    Adopted(Arc<Adopted>),
+}
+
+impl Source {
+    fn queue(&self) -> &str {
+        match self {
+            Self::Own(queue) => queue,
+            Self::Adopted(adopted) => &adopted.queue,
+        }
+    }
+
+    const fn prefetch(&self) -> u16 {
+        match self {
+            Self::Own(_) => PREFETCH,
+            Self::Adopted(_) => ADOPTED_PREFETCH,
+        }
+    }
+
+    /// The row of a letter, and what its saga is told.
+    fn letter(&self, delivery: &Delivery) -> Letter {
+        match self {
+            Self::Own(_) => letter(delivery),
+            Self::Adopted(adopted) => (Box::new(adopted.row(delivery, None)), None),
+        }
+    }
+
+    /// The same of one that is not read.
+    fn opaque(&self, delivery: &Delivery, deaths: u32) -> Letter {
+        match self {
+            Self::Own(_) => opaque(delivery, deaths),
+            Self::Adopted(adopted) => {
+                let row = adopted.row(delivery, Some(unread(deaths)));
+                (Box::new(row), None)
+            }
+        }
+    }
+}
+
+/// Takes in every queue of dead letters, and those of others that are adopted.
 pub(crate) fn take_in_all(
     parts: &mut JoinSet<&'static str>,
     bus: &Bus,
     instance: &str,
     desk: &Desk,
+    adopted: &[Adopted],
 ) {
-    for queue in [topology::DEAD, topology::UNROUTABLE] {
+    let own = [topology::DEAD, topology::UNROUTABLE].map(Source::Own);
+    let theirs = adopted.iter().cloned().map(Arc::new).map(Source::Adopted);
+    for source in own.into_iter().chain(theirs) {
         let (bus, instance, desk) = (bus.clone(), instance.to_owned(), desk.clone());
         parts.spawn(async move {
-            take_in(bus, queue, instance, desk).await;
+            take_in(bus, source, instance, desk).await;
             "dead letters"
         });
     }
 }
 
 /// Takes in one queue until the bus stops its consumers or the loop is gone.
-async fn take_in(bus: Bus, queue: &'static str, instance: String, desk: Desk) {
+async fn take_in(bus: Bus, source: Source, instance: String, desk: Desk) {
     let mut consumer = bus
         .consume(ConsumeSpec {
-            queue: queue.to_owned(),
-            prefetch: PREFETCH,
+            queue: source.queue().to_owned(),
+            prefetch: source.prefetch(),
             exclusive_queue: None,
             consumer_tag: format!("dead-letters-{instance}"),
         })
         .await;
     let mut losses = Losses::default();
     let mut left: Vec<Delivery> = Vec::new();
-    while let Some(batch) = consumer
-        .next_batch(usize::from(PREFETCH), std::time::Duration::ZERO)
-        .await
-    {
+    let is_adopted = matches!(source, Source::Adopted(_));
+    if is_adopted {
+        desk.consumes(source.queue(), consumer.is_open());
+    }
+    loop {
+        let next = consumer.next_batch(usize::from(source.prefetch()), Duration::ZERO);
+        // dropped at any time it loses none
+        let Ok(batch) = tokio::time::timeout(LOOK_EVERY, next).await else {
+            if is_adopted {
+                desk.consumes(source.queue(), consumer.is_open());
+            }
+            continue;
+        };
+        let Some(batch) = batch else {
+            return;
+        };
         if let Some(first) = batch.first() {
             losses.saw(first.tag);
+        }
+        if is_adopted {
+            desk.consumes(source.queue(), true);
         }
         let turn = desk.turn.acquire().await;
         let (suspects, others): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .partition(|delivery| losses.suspects(delivery));
-        let letters = others.iter().map(letter).collect();
+        let letters = others.iter().map(|one| source.letter(one)).collect();
         if desk.keep(letters).await {
             answer(&others).await;
         }
         for delivery in suspects {
-            let Some(taken) = desk.one(&delivery).await else {
+            let Some(taken) = desk.one(&source, &delivery).await else {
                 // not told: the process stops, and what was not acknowledged comes again
                 break;
             };
@@ -90,7 +160,7 @@ async fn take_in(bus: Bus, queue: &'static str, instance: String, desk: Desk) {
             }
         }
         drop(turn);
-        desk.health.set_left(queue, left.len());
+        desk.health.set_left(source.queue(), left.len());
     }
 }
 
@@ -122,6 +192,21 @@ impl Desk {
         }
     }
 
+    /// Says once whether a queue of others is consumed, whenever that changes.
+    fn consumes(&self, queue: &str, consumed: bool) {
+        if !self.health.set_adopted(queue, consumed) {
+            return;
+        }
+        if consumed {
+            tracing::info!(queue, "an adopted queue is taken in");
+        } else {
+            tracing::warn!(
+                queue,
+                "an adopted queue is not consumed: it is not there, or may not be read; it is tried again"
+            );
+        }
+    }
+
     /// Has letters kept; false when the process stops before they are.
     async fn keep(&self, letters: Vec<Letter>) -> bool {
         letters.is_empty() || self.router.keep(letters).await
@@ -129,21 +214,24 @@ impl Desk {
 
     /// Takes in one letter under suspicion. True when it is kept; false when not even its bytes can be, so that it has to stay where it is;
     /// none when the process stops.
-    async fn one(&self, delivery: &Delivery) -> Option<bool> {
+    async fn one(&self, source: &Source, delivery: &Delivery) -> Option<bool> {
         let message = suspect::name(delivery);
-        let mut read: fn(&Delivery, u32) -> Letter = |delivery, _| letter(delivery);
         let mut died = 0;
         for part in [READ, OPAQUE] {
             let begun = self.router.alone(message, part).await?;
             died += begun.deaths;
             if begun.deaths < DEATHS_MAX {
-                if !self.keep(vec![read(delivery, died)]).await {
+                let letter = if part == READ {
+                    source.letter(delivery)
+                } else {
+                    source.opaque(delivery, died)
+                };
+                if !self.keep(vec![letter]).await {
                     return None;
                 }
                 begun.over();
                 return Some(true);
             }
-            read = opaque;
         }
         tracing::error!(
             queue = &*delivery.queue,
@@ -158,12 +246,16 @@ impl Desk {
 /// A letter as it came: neither is its body read nor its saga told, which are what may have killed us.
 fn opaque(delivery: &Delivery, deaths: u32) -> Letter {
     let correlation = delivery.properties.correlation_id.as_deref();
-    let error = format!(
-        "the orchestrator died {deaths} times while it took in this dead letter alone; it is kept unread, and no saga was told of it"
-    );
+    let error = unread(deaths);
     let saga = correlation.and_then(|id| id.parse().ok());
     let row = row(delivery, DeadReason::DeliveredTooOften, error, saga);
     (Box::new(row), None)
+}
+
+fn unread(deaths: u32) -> String {
+    format!(
+        "the orchestrator died {deaths} times while it took in this dead letter alone; it is kept unread, and no saga was told of it"
+    )
 }
 
 /// The row of a dead letter, and what its saga is told.
@@ -202,7 +294,7 @@ fn row(
         message_id: delivery.message_id.clone(),
         kind: delivery.kind.clone(),
         saga,
-        properties: properties(delivery),
+        properties: Value::Object(properties(delivery)),
         body: delivery.body.clone(),
     }
 }
@@ -231,7 +323,11 @@ fn reason(delivery: &Delivery) -> DeadReason {
 
 /// The broker's own note of the last time it dead-lettered the message.
 fn broker_death(headers: &Headers) -> Option<&Headers> {
-    let HeaderValue::Array(deaths) = headers.get("x-death")? else {
+    last_death(headers.get("x-death")?)
+}
+
+fn last_death(deaths: &HeaderValue) -> Option<&Headers> {
+    let HeaderValue::Array(deaths) = deaths else {
         return None;
     };
     match deaths.first()? {
@@ -311,7 +407,7 @@ fn told(delivery: &Delivery, reason: DeadReason, error: &str) -> Option<(SagaId,
     Some((saga, Box::new(input)))
 }
 
-fn properties(delivery: &Delivery) -> Value {
+fn properties(delivery: &Delivery) -> Map<String, Value> {
     let Properties {
         content_type,
         content_encoding,
@@ -358,7 +454,7 @@ fn properties(delivery: &Delivery) -> Value {
     }
     all.insert("deliveries".to_owned(), json!(delivery.deliveries));
     all.insert("headers".to_owned(), Value::Object(headers));
-    Value::Object(all)
+    all
 }
 
 /// A header as JSON. Numbers keep their value; a type that JSON does not have is named, so that it can be made again.

@@ -1,0 +1,501 @@
+//! `baton dead peek | move --amqp URL`: messages in a queue looked at or moved at the broker itself, where no orchestrator runs.
+//!
+//! Guarantee of a move: it takes at most what lay there when it began; each message is published as it is, mandatory and confirmed, and acknowledged only then, one after the other, so that
+//! their order stays. None is lost. One is in both places only where the connection breaks between the broker's word and our acknowledgement and this process is killed there; within its
+//! life such a message is known again. Whatever cannot be said for certain ends the move, and is named.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
+
+use base64::Engine as _;
+use baton_bus::{
+    Bus, BusConfig, ConsumeSpec, Consumer, Delivery, HeaderValue, Link, Publisher, Raw, Sent,
+};
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Dead, DeadCommand, DeadMove, DeadPeek};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::out::{Line, Out, Tone};
+
+/// How long the broker may take to be there.
+const READY_WAIT: Duration = Duration::from_secs(15);
+/// How long nothing may come before what is left is taken to be gone: others may have taken it.
+const IDLE_WAIT: Duration = Duration::from_secs(5);
+/// How long a goodbye may take.
+const GRACE: Duration = Duration::from_secs(5);
+/// Messages the broker hands out ahead: each may be as large as it takes.
+const PREFETCH: u32 = 32;
+/// How often it is told how far a move is.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Characters of a body that are shown.
+const BODY_CHARS_MAX: usize = 400;
+/// Messages that were confirmed and could not be acknowledged: more than so many lost connections in one move are a fault of the network.
+const TWICE_MAX: usize = 1_000;
+
+/// Whether what was typed goes to a broker.
+pub(crate) fn is_asked(which: &Dead) -> bool {
+    matches!(
+        which.command,
+        Some(DeadCommand::Peek(_) | DeadCommand::Move(_))
+    )
+}
+
+pub(crate) async fn at_broker(which: &Dead, out: &mut Out) -> Result<Exit, CliError> {
+    let Some(url) = &which.amqp else {
+        return Err(CliError::usage_then(
+            "which broker? peek and move go to it directly",
+            "--amqp amqp://user:password@host:5672/%2f, or BATON_AMQP",
+        ));
+    };
+    let stop = CancellationToken::new();
+    let bus = begun(url, stop.clone()).await?;
+    let ended = match &which.command {
+        Some(DeadCommand::Peek(asked)) => peek(&bus, asked, out).await,
+        Some(DeadCommand::Move(asked)) => moved(&bus, asked, out).await,
+        _ => Ok(Exit::Usage),
+    };
+    bus.shutdown(GRACE).await;
+    ended
+}
+
+fn broker(what: impl Into<String>) -> CliError {
+    CliError::Lines {
+        what: what.into(),
+        next: "baton dead --help".to_owned(),
+    }
+}
+
+async fn begun(url: &str, stop: CancellationToken) -> Result<Bus, CliError> {
+    let config = BusConfig {
+        addresses: vec![url.to_owned()],
+        role: "baton".to_owned(),
+        instance: format!("cli-{}", std::process::id()),
+        ..BusConfig::default()
+    };
+    let bus = Bus::start(config, stop).map_err(|error| CliError::usage(error.to_string()))?;
+    if timeout(READY_WAIT, bus.ready()).await.is_ok() {
+        return Ok(bus);
+    }
+    let state = bus.state().borrow().clone();
+    // blocked is there: what is published waits
+    if let (Link::Down { why }, _) | (_, Link::Down { why }) = (state.consuming, state.publishing) {
+        return Err(broker(format!("the broker cannot be reached: {why}")));
+    }
+    Ok(bus)
+}
+
+/// How many messages wait in a queue.
+async fn waiting(bus: &Bus, queue: &str, out: &mut Out) -> Result<u32, CliError> {
+    let depth = bus.queue_depth(queue).await;
+    let depth = depth.map_err(|error| broker(format!("queue {queue}: {error}")))?;
+    let Some(depth) = depth else {
+        return Err(broker(format!("there is no queue {queue}")));
+    };
+    if depth.consumers > 0 {
+        out.note(format!(
+            "{} others consume {queue} as well, and take of what lies there",
+            depth.consumers
+        ));
+    }
+    Ok(depth.ready)
+}
+
+async fn consumer(bus: &Bus, queue: &str, prefetch: u32) -> Consumer {
+    bus.consume(ConsumeSpec {
+        queue: queue.to_owned(),
+        prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX).max(1),
+        exclusive_queue: None,
+        consumer_tag: format!("baton-cli-{}", std::process::id()),
+    })
+    .await
+}
+
+async fn peek(bus: &Bus, asked: &DeadPeek, out: &mut Out) -> Result<Exit, CliError> {
+    let ready = waiting(bus, &asked.queue, out).await?;
+    let count = ready.min(u32::from(asked.limit));
+    let mut held = Vec::new();
+    if count > 0 {
+        let mut from = consumer(bus, &asked.queue, count).await;
+        while (held.len() as u64) < u64::from(count) {
+            match timeout(IDLE_WAIT, from.next()).await {
+                Ok(Some(delivery)) => held.push(delivery),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        from.stop_taking().await;
+        for delivery in &held {
+            shown(delivery, out);
+        }
+        for delivery in &held {
+            // what cannot be given back comes back with its channel
+            let _ = delivery.nack_requeue().await;
+        }
+        from.give_back().await;
+    }
+    if !out.wants_json() {
+        out.line(format!("{} of {ready} in {}", held.len(), asked.queue));
+    }
+    Ok(Exit::Ok)
+}
+
+fn shown(delivery: &Delivery, out: &mut Out) {
+    if out.wants_json() {
+        out.item(&as_json(delivery));
+        return;
+    }
+    let id = delivery.message_id.as_deref().unwrap_or("(no id)");
+    out.say(&Line::of(id, Tone::Strong).plain(format!(
+        "  {} bytes, {} under {:?}",
+        delivery.body.len(),
+        match delivery.exchange.as_str() {
+            "" => "straight",
+            exchange => exchange,
+        },
+        delivery.key
+    )));
+    if let Some(died) = died(delivery) {
+        out.line(format!("  {died}"));
+    }
+    let body = String::from_utf8_lossy(&delivery.body);
+    let body: String = body.chars().take(BODY_CHARS_MAX).collect();
+    if !body.trim().is_empty() {
+        out.words(2, body.trim(), Tone::Faint);
+    }
+}
+
+/// Why it lies there, in a line.
+fn died(delivery: &Delivery) -> Option<String> {
+    let headers = &*delivery.headers;
+    if let Some(error) = headers
+        .get("baton-dead-error")
+        .and_then(HeaderValue::as_text)
+    {
+        return Some(error.to_owned());
+    }
+    let deaths = headers.get("x-death");
+    let deaths = deaths.or_else(|| headers.get("baton-dead-x-death"));
+    let HeaderValue::Array(deaths) = deaths? else {
+        return None;
+    };
+    let HeaderValue::Table(last) = deaths.first()? else {
+        return None;
+    };
+    let said = |name: &str| last.get(name).and_then(HeaderValue::as_text).unwrap_or("?");
+    Some(format!("{} in {}", said("reason"), said("queue")))
+}
+
+fn as_json(delivery: &Delivery) -> Value {
+    let headers: Map<String, Value> = delivery
+        .headers
+        .iter()
+        .map(|(name, value)| (name.clone(), plain(value)))
+        .collect();
+    let mut item = json!({
+        "queue": &*delivery.queue, "exchange": delivery.exchange, "key": delivery.key, "message_id": delivery.message_id, "kind": delivery.kind,
+        "content_type": delivery.properties.content_type, "redelivered": delivery.redelivered, "deliveries": delivery.deliveries, "headers": headers,
+    });
+    match std::str::from_utf8(&delivery.body) {
+        Ok(text) => item["body"] = text.into(),
+        Err(_) => {
+            let encoded = base64::engine::general_purpose::STANDARD.encode(&delivery.body);
+            item["body_base64"] = encoded.into();
+        }
+    }
+    item
+}
+
+/// A header for people and scripts; what JSON has no type for is told as text.
+fn plain(value: &HeaderValue) -> Value {
+    match value {
+        HeaderValue::Void => Value::Null,
+        HeaderValue::Bool(b) => json!(b),
+        HeaderValue::Text(text) | HeaderValue::ShortText(text) => json!(text),
+        HeaderValue::F32(n) => json!(n),
+        HeaderValue::F64(n) => json!(n),
+        HeaderValue::I8(n) => json!(n),
+        HeaderValue::I16(n) => json!(n),
+        HeaderValue::I32(n) => json!(n),
+        HeaderValue::I64(n) => json!(n),
+        HeaderValue::Array(items) => items.iter().map(plain).collect(),
+        HeaderValue::Table(table) => {
+            let fields = table.iter();
+            fields.map(|(name, v)| (name.clone(), plain(v))).collect()
+        }
+        other => match other.as_u64() {
+            Some(n) => json!(n),
+            None => json!(format!("{other:?}")),
+        },
+    }
+}
+
+/// Where messages go.
+struct Target {
+    exchange: String,
+    /// None: each under its own.
+    key: Option<String>,
+}
+
+impl Target {
+    fn read(text: &str) -> Result<Self, CliError> {
+        let parts = text.split_once('/');
+        let (exchange, key) =
+            parts.ok_or_else(|| CliError::usage("where to is written /QUEUE, or EXCHANGE/KEY"))?;
+        if exchange.is_empty() && key.is_empty() {
+            return Err(CliError::usage("`/` names no queue"));
+        }
+        Ok(Self {
+            exchange: exchange.to_owned(),
+            key: (!key.is_empty()).then(|| key.to_owned()),
+        })
+    }
+}
+
+/// Why a move does not go on.
+enum Halt {
+    /// All that lay there is moved, or others have taken the rest.
+    Over,
+    /// Somebody wants it to end.
+    Asked,
+    /// The next message stays where it is.
+    Refused(String),
+    /// One message may be in both places.
+    Unsure(String),
+}
+
+async fn moved(bus: &Bus, asked: &DeadMove, out: &mut Out) -> Result<Exit, CliError> {
+    let to = Target::read(&asked.to)?;
+    if let (true, Some(queue)) = (to.exchange.is_empty(), &to.key) {
+        if *queue == asked.from {
+            return Err(CliError::usage("it lies there already"));
+        }
+        let there = bus.queue_depth(queue).await;
+        if there.is_ok_and(|depth| depth.is_none()) {
+            return Err(broker(format!(
+                "there is no queue {queue}; nothing was moved"
+            )));
+        }
+    }
+    let ready = waiting(bus, &asked.from, out).await?;
+    let count = asked.limit.map_or(ready, |limit| limit.min(ready));
+    if count == 0 {
+        out.line(format!("nothing lies in {}", asked.from));
+        return Ok(Exit::Ok);
+    }
+    let question = format!("move {count} messages from {} to {}?", asked.from, asked.to);
+    if !out.agreed(&question, asked.yes)? {
+        out.note("nothing was done");
+        return Ok(Exit::Error);
+    }
+    let mut moving = Moving {
+        from: consumer(bus, &asked.from, count.min(PREFETCH)).await,
+        publisher: bus.publisher(),
+        bus,
+        to,
+        count,
+        done: 0,
+        twice: BTreeMap::new(),
+    };
+    let halt = moving.all(out).await;
+    let done = moving.done;
+    // what was handed out ahead goes back to its place
+    moving.from.give_back().await;
+    Ok(ended(&halt, done, count, asked, out))
+}
+
+fn ended(halt: &Halt, done: u32, count: u32, asked: &DeadMove, out: &mut Out) -> Exit {
+    if out.wants_json() {
+        let (why, sure) = match halt {
+            Halt::Over => (None, true),
+            Halt::Asked => (Some("interrupted"), true),
+            Halt::Refused(why) => (Some(why.as_str()), true),
+            Halt::Unsure(why) => (Some(why.as_str()), false),
+        };
+        out.value(&json!({ "moved": done, "of": count, "why": why, "certain": sure }));
+    } else {
+        out.line(format!("{done} of {count} moved"));
+    }
+    match halt {
+        Halt::Over if done == count => return Exit::Ok,
+        Halt::Over => {
+            out.note("the others are not there any more: somebody else took them");
+            return Exit::Ok;
+        }
+        Halt::Asked => {
+            out.note(format!("the others are where they were, in {}", asked.from));
+            return Exit::Interrupted;
+        }
+        Halt::Refused(why) => out.note(format!(
+            "{why}; it and the others are where they were, in {}; the same again goes on",
+            asked.from
+        )),
+        Halt::Unsure(why) => out.note(why.clone()),
+    }
+    Exit::Error
+}
+
+struct Moving<'b> {
+    from: Consumer,
+    publisher: Publisher,
+    bus: &'b Bus,
+    to: Target,
+    count: u32,
+    done: u32,
+    /// Messages that are moved and could not be acknowledged: they come again, and are not moved again.
+    twice: BTreeMap<Vec<u8>, usize>,
+}
+
+impl Moving<'_> {
+    async fn all(&mut self, out: &mut Out) -> Halt {
+        let mut interrupted = pin!(tokio::signal::ctrl_c());
+        let mut told = Instant::now();
+        while self.done < self.count {
+            let next = tokio::select! {
+                biased;
+                _ = &mut interrupted => return Halt::Asked,
+                next = timeout(IDLE_WAIT, self.from.next()) => next,
+            };
+            let Ok(Some(delivery)) = next else {
+                if !self.from.is_open() {
+                    // no connection, or no queue any more: what is left is where it is
+                    return Halt::Refused("the queue cannot be consumed".to_owned());
+                }
+                return Halt::Over;
+            };
+            if self.was_moved(&delivery).await {
+                continue;
+            }
+            // an interruption waits for the broker's word on the one message that is on its way
+            match self.one(&delivery, out).await {
+                Ok(()) => self.done += 1,
+                Err(halt) => {
+                    let _ = delivery.nack_requeue().await;
+                    return halt;
+                }
+            }
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                out.note(format!("{} of {}", self.done, self.count));
+            }
+        }
+        // what could not be acknowledged is there again
+        while !self.twice.is_empty() {
+            match timeout(IDLE_WAIT, self.from.next()).await {
+                Ok(Some(delivery)) if self.was_moved(&delivery).await => {}
+                _ => {
+                    return Halt::Unsure(format!(
+                        "the connection was lost: {} messages are moved and may lie in the queue as well",
+                        self.twice.len()
+                    ));
+                }
+            }
+        }
+        Halt::Over
+    }
+
+    /// Whether it came a second time: then it is only acknowledged.
+    async fn was_moved(&mut self, delivery: &Delivery) -> bool {
+        if self.twice.is_empty() {
+            return false;
+        }
+        let name = name(delivery);
+        let Some(n) = self.twice.get_mut(&name) else {
+            return false;
+        };
+        if delivery.ack().await.is_ok() {
+            *n -= 1;
+            if *n == 0 {
+                self.twice.remove(&name);
+            }
+        }
+        true
+    }
+
+    async fn one(&mut self, delivery: &Delivery, out: &mut Out) -> Result<(), Halt> {
+        let key = self.to.key.as_ref().unwrap_or(&delivery.key);
+        let raw = Raw::moved(delivery, self.to.exchange.clone(), key.clone());
+        let mut said = false;
+        loop {
+            let sent = self.publisher.publish_raw(raw.clone()).await;
+            if let Some(why) = sent.not_sent() {
+                // a broker that is there and takes nothing now is waited for
+                let state = self.bus.state();
+                if !matches!(state.borrow().publishing, Link::Blocked { .. }) {
+                    return Err(Halt::Refused(why.to_owned()));
+                }
+                if !said {
+                    said = true;
+                    out.note(format!("it waits: {why}"));
+                }
+                continue;
+            }
+            match sent {
+                Sent::Confirmed => break,
+                Sent::Returned { code, text } => {
+                    return Err(Halt::Refused(format!(
+                        "no queue takes {} there ({code} {text})",
+                        called(delivery)
+                    )));
+                }
+                Sent::Nacked => {
+                    return Err(Halt::Refused(format!(
+                        "the queue there refuses {}: it is full, or has lost its majority",
+                        called(delivery)
+                    )));
+                }
+                Sent::Unknown { why }
+                    if why.contains("NOT_FOUND") || why.contains("ACCESS_REFUSED") =>
+                {
+                    return Err(Halt::Refused(format!(
+                        "the broker takes nothing there: {why}"
+                    )));
+                }
+                Sent::Unknown { why } => {
+                    return Err(Halt::Unsure(format!(
+                        "nobody knows whether {} arrived, so it may be in both places: {why}; the others are where they were",
+                        called(delivery)
+                    )));
+                }
+            }
+        }
+        if delivery.ack().await.is_err() && self.twice.len() < TWICE_MAX {
+            *self.twice.entry(name(delivery)).or_default() += 1;
+        }
+        Ok(())
+    }
+}
+
+fn called(delivery: &Delivery) -> String {
+    let id = delivery.message_id.as_deref();
+    id.map_or_else(|| "the message".to_owned(), |id| format!("message {id}"))
+}
+
+/// What a message is known again by.
+fn name(delivery: &Delivery) -> Vec<u8> {
+    let id = delivery.message_id.as_deref().unwrap_or("");
+    let mut name = id.as_bytes().to_vec();
+    name.push(0x1f);
+    name.extend_from_slice(&delivery.body);
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_as_it_is_typed() {
+        let read = |text| Target::read(text).ok().map(|to| (to.exchange, to.key));
+        assert_eq!(read("/q"), Some((String::new(), Some("q".to_owned()))));
+        assert_eq!(
+            read("x/a.b"),
+            Some(("x".to_owned(), Some("a.b".to_owned())))
+        );
+        assert_eq!(read("x/"), Some(("x".to_owned(), None)));
+        assert_eq!(read("x"), None);
+        assert_eq!(read("/"), None);
+    }
+}

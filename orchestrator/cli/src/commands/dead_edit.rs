@@ -1,0 +1,266 @@
+//! `baton dead edit`: a copy of a dead letter is changed, by options or in an editor, and what differs is shown before anything is kept.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::dead_replay::{act, letter_path};
+use crate::args::DeadEdit;
+use crate::client::{Client, escaped};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::input;
+use crate::out::Out;
+
+/// Where the editor stands, as everywhere.
+const EDITORS: [&str; 2] = ["VISUAL", "EDITOR"];
+/// Where none does.
+const EDITOR: &str = "vi";
+
+pub(crate) async fn edit(
+    client: &Client,
+    asked: &DeadEdit,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
+    let path = format!("/v1/dead-letters/{}", escaped(asked.id.trim()));
+    let letter = client.get(&path, &[]).await?;
+    let Some(mut body) = changes(asked, &letter)? else {
+        out.note("nothing was changed");
+        return Ok(Exit::Error);
+    };
+    body["edition"] = letter["edition"].clone();
+    body["dry_run"] = json!(true);
+    let path = letter_path(&asked.id, "edit");
+    let planned = client.post(&path, &body, None).await?;
+    if asked.dry_run || !out.wants_json() {
+        told(&planned, out);
+    }
+    if asked.dry_run {
+        return Ok(Exit::Ok);
+    }
+    if asked.message.trim().is_empty() {
+        return Err(CliError::usage_then(
+            "an edit needs a reason",
+            "the same with -m 'why'",
+        ));
+    }
+    if !out.agreed("keep this copy?", asked.yes)? {
+        out.note("nothing was done");
+        return Ok(Exit::Error);
+    }
+    body["dry_run"] = json!(false);
+    body["reason"] = json!(asked.message);
+    // minted here: the same request sent twice is one edit
+    body["id"] = json!(Uuid::now_v7());
+    let kept = client.post(&path, &body, None).await?;
+    if asked.replay {
+        let replay = json!({ "reason": asked.message });
+        return act(client, &asked.id, "replay", replay, out).await;
+    }
+    if out.wants_json() {
+        out.value(&kept);
+    } else {
+        out.line(format!(
+            "copy {} is what is sent from now on",
+            kept["edition"]
+        ));
+        out.next("then", &format!("baton dead replay {}", asked.id.trim()));
+    }
+    Ok(Exit::Ok)
+}
+
+fn told(answer: &Value, out: &mut Out) {
+    if out.wants_json() {
+        out.value(answer);
+        return;
+    }
+    let difference = answer["difference"].as_str().unwrap_or_default();
+    for line in difference.lines() {
+        out.line(line);
+    }
+}
+
+/// What the API is asked to change; none when the editor was left without a change.
+fn changes(asked: &DeadEdit, letter: &Value) -> Result<Option<Value>, CliError> {
+    let mut body = Map::new();
+    let set = asked.set.iter().map(|one| placed(one, "--set"));
+    let set = set.collect::<Result<Map<String, Value>, _>>()?;
+    let headers = asked.header.iter().map(|one| named(one));
+    let mut headers = headers.collect::<Result<Map<String, Value>, _>>()?;
+    for gone in &asked.no_header {
+        headers.insert(gone.clone(), Value::Null);
+    }
+    let unset: Vec<String> = asked.unset.iter().map(|place| pointer(place)).collect();
+    let by_options = !set.is_empty()
+        || !headers.is_empty()
+        || !unset.is_empty()
+        || asked.content_type.is_some()
+        || asked.body.is_some();
+    body.insert("set".to_owned(), Value::Object(set));
+    body.insert("unset".to_owned(), json!(unset));
+    body.insert("headers".to_owned(), Value::Object(headers));
+    if let Some(content_type) = &asked.content_type {
+        body.insert("content_type".to_owned(), json!(content_type));
+    }
+    if let Some(path) = &asked.body {
+        written(&bytes(path)?, &mut body);
+    } else if !by_options {
+        match in_editor(letter)? {
+            Some(edited) => written(&edited, &mut body),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(Value::Object(body)))
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, CliError> {
+    use std::io::Read as _;
+    let read = if path == Path::new("-") {
+        let mut all = Vec::new();
+        std::io::stdin().read_to_end(&mut all).map(|_| all)
+    } else {
+        std::fs::read(path)
+    };
+    read.map_err(|source| input::unread(path, source))
+}
+
+fn written(bytes: &[u8], body: &mut Map<String, Value>) {
+    let (name, text) = match std::str::from_utf8(bytes) {
+        Ok(text) => ("body", text.to_owned()),
+        Err(_) => (
+            "body_base64",
+            base64::engine::general_purpose::STANDARD.encode(bytes),
+        ),
+    };
+    body.insert(name.to_owned(), Value::String(text));
+}
+
+/// JSON, or else text.
+fn value(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
+}
+
+fn placed(text: &str, option: &str) -> Result<(String, Value), CliError> {
+    let parts = text.split_once('=');
+    let (place, new) = parts.ok_or_else(|| {
+        CliError::usage(format!(
+            "{option} is written /place=value, and `{text}` is not"
+        ))
+    })?;
+    Ok((pointer(place), value(new)))
+}
+
+fn named(text: &str) -> Result<(String, Value), CliError> {
+    let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, new) = parts.ok_or_else(|| {
+        CliError::usage(format!(
+            "--header is written name=value, and `{text}` is not"
+        ))
+    })?;
+    Ok((name.to_owned(), value(new)))
+}
+
+/// `order.items.0` as `/order/items/0`.
+fn pointer(place: &str) -> String {
+    if place.is_empty() || place.starts_with('/') {
+        return place.to_owned();
+    }
+    format!(
+        "/{}",
+        place
+            .replace('~', "~0")
+            .replace('/', "~1")
+            .replace('.', "/")
+    )
+}
+
+/// The body as somebody left it in an editor; none where nothing was changed.
+fn in_editor(letter: &Value) -> Result<Option<Vec<u8>>, CliError> {
+    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+        return Err(CliError::usage_then(
+            "what is to be changed? There is no terminal for an editor",
+            "--set /place=value, --body FILE, or --header name=value",
+        ));
+    }
+    // of one that was edited, what is sent
+    let from = if letter["sent"].is_object() {
+        &letter["sent"]
+    } else {
+        letter
+    };
+    let Some(text) = from["body"].as_str() else {
+        return Err(CliError::usage_then(
+            "its body is no text, or may not be read with this token: no editor takes it",
+            "baton dead show ID --raw > FILE; then baton dead edit ID --body FILE",
+        ));
+    };
+    let read: Option<Value> = serde_json::from_str(text).ok();
+    let pretty = read.and_then(|read| serde_json::to_string_pretty(&read).ok());
+    let ending = if pretty.is_some() { "json" } else { "txt" };
+    let shown = pretty.map_or_else(|| text.to_owned(), |pretty| pretty + "\n");
+    let edited = edited(shown.as_bytes(), ending)?;
+    Ok((edited != shown.as_bytes()).then_some(edited))
+}
+
+/// A file that its owner alone may read, and that is gone afterwards.
+struct Draft(PathBuf);
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // it holds what may be secret; where it cannot be removed the system clears its folder
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn edited(text: &[u8], ending: &str) -> Result<Vec<u8>, CliError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let name = format!("baton-dead-{}.{ending}", Uuid::new_v4().simple());
+    let draft = Draft(std::env::temp_dir().join(name));
+    let failed = |source| CliError::Terminal { source };
+    let mut file = std::fs::File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&draft.0)
+        .map_err(failed)?;
+    file.write_all(text).map_err(failed)?;
+    drop(file);
+    let editor = EDITORS.iter().find_map(|name| std::env::var(name).ok());
+    let editor = editor.unwrap_or_else(|| EDITOR.to_owned());
+    // an editor may come with options of its own
+    let ended = std::process::Command::new("sh")
+        .arg("-c")
+        .arg(format!("{editor} \"$1\""))
+        .arg("sh")
+        .arg(&draft.0)
+        .status()
+        .map_err(failed)?;
+    if !ended.success() {
+        return Err(CliError::usage(format!(
+            "the editor `{editor}` ended with {ended}: nothing was changed"
+        )));
+    }
+    std::fs::read(&draft.0).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_and_values_are_read_as_they_are_typed() {
+        let set = |text| placed(text, "--set").ok();
+        assert_eq!(set("/a/0=1"), Some(("/a/0".to_owned(), json!(1))));
+        assert_eq!(set("a.b=x=y"), Some(("/a/b".to_owned(), json!("x=y"))));
+        assert_eq!(
+            set("a={\"b\":[]}"),
+            Some(("/a".to_owned(), json!({ "b": [] })))
+        );
+        assert_eq!(set("a"), None);
+        assert!(named("=x").is_err());
+        assert_eq!(named("h=007").ok(), Some(("h".to_owned(), json!("007"))));
+    }
+}

@@ -1,0 +1,217 @@
+//! A dead letter as one line of JSON: all that is kept of it, so that what is imported elsewhere is what was exported here. Bytes that are no text are base64.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use baton_driver::DeadLetterRow;
+use baton_messages::{DeadReason, SagaId, Timestamp};
+use baton_store::letters::EDITIONS_MAX;
+use baton_store::{EditRow, LetterRow, LetterState, Standing};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::Stands;
+
+/// The version of the line, in its first field.
+const VERSION: u32 = 1;
+
+/// A dead letter, as one line of an export.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Line {
+    /// The version of this form: 1.
+    baton_dead_letter: u32,
+    id: Uuid,
+    at: Timestamp,
+    state: Stands,
+    reason: DeadReason,
+    error: String,
+    queue: String,
+    exchange: String,
+    key: String,
+    #[serde(default)]
+    message_id: Option<String>,
+    #[serde(default)]
+    kind: Option<String>,
+    #[serde(default)]
+    saga: Option<SagaId>,
+    properties: Value,
+    /// The body, where it is text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+    /// The body, where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+    #[serde(default)]
+    replays: u32,
+    #[serde(default)]
+    changed_at: Option<Timestamp>,
+    #[serde(default)]
+    changed_by: Option<String>,
+    #[serde(default)]
+    why: Option<String>,
+    #[serde(default)]
+    note: Option<String>,
+    #[serde(default)]
+    outcome: Option<String>,
+    /// Its edited copies, oldest first: the last is the one that is sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    edits: Vec<EditLine>,
+}
+
+/// An edited copy in it.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct EditLine {
+    at: Timestamp,
+    by: String,
+    why: String,
+    action: Uuid,
+    difference: String,
+    properties: Value,
+    /// Its body, where it is another than the letter's, and text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+    /// Its body, where it is another than the letter's, and no text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+}
+
+/// The last line of an export: without it, it is cut off.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct End {
+    /// How many letters stand before it.
+    pub(crate) baton_dead_letters_end: u64,
+}
+
+fn read(text: Option<String>, encoded: Option<&str>) -> Result<Option<Vec<u8>>, String> {
+    match (text, encoded) {
+        (Some(_), Some(_)) => Err("has both `body` and `body_base64`".to_owned()),
+        (Some(text), None) => Ok(Some(text.into_bytes())),
+        (None, Some(encoded)) => {
+            let read = STANDARD.decode(encoded);
+            read.map(Some)
+                .map_err(|error| format!("`body_base64`: {error}"))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+impl Line {
+    /// A letter with its edited copies, oldest first.
+    pub(super) fn of(row: LetterRow, edits: Vec<EditRow>) -> Self {
+        let (row, now) = (row.letter, row.now);
+        let (body, body_base64) = super::written(row.body);
+        let edits = edits.into_iter().map(|edit| {
+            let (body, body_base64) = edit.body.map_or((None, None), super::written);
+            EditLine {
+                at: edit.at,
+                by: edit.by,
+                why: edit.why,
+                action: edit.action,
+                difference: edit.difference,
+                properties: edit.properties,
+                body,
+                body_base64,
+            }
+        });
+        Self {
+            baton_dead_letter: VERSION,
+            id: row.id,
+            at: row.at,
+            state: now.state.into(),
+            reason: row.reason,
+            error: row.error,
+            queue: row.queue,
+            exchange: row.exchange,
+            key: row.key,
+            message_id: row.message_id,
+            kind: row.kind,
+            saga: row.saga,
+            properties: row.properties,
+            body,
+            body_base64,
+            replays: now.replays,
+            changed_at: now.changed_at,
+            changed_by: now.changed_by,
+            why: now.why,
+            note: now.note,
+            outcome: now.outcome,
+            edits: edits.collect(),
+        }
+    }
+
+    /// What is kept of it here. One that was on its way is dead: nobody here sends it on.
+    pub(super) fn rows(self) -> Result<(LetterRow, Vec<EditRow>), String> {
+        if self.baton_dead_letter != VERSION {
+            return Err(format!(
+                "is of version {}, and this orchestrator reads {VERSION}",
+                self.baton_dead_letter
+            ));
+        }
+        let edition = u32::try_from(self.edits.len()).unwrap_or(u32::MAX);
+        if edition > EDITIONS_MAX {
+            return Err(format!("has more than {EDITIONS_MAX} edited copies"));
+        }
+        let body = read(self.body, self.body_base64.as_deref())?;
+        let body = body.ok_or("has no body")?;
+        let letter = self.id;
+        let edits = (1..).zip(self.edits).map(|(edition, edit)| {
+            Ok(EditRow {
+                letter,
+                edition,
+                at: edit.at,
+                by: edit.by,
+                why: edit.why,
+                action: edit.action,
+                difference: edit.difference,
+                properties: edit.properties,
+                body: read(edit.body, edit.body_base64.as_deref())?,
+            })
+        });
+        let edits = edits.collect::<Result<Vec<_>, String>>()?;
+        let was_on_its_way = self.state == Stands::Replaying;
+        let row = LetterRow {
+            body_bytes: body.len() as u64,
+            now: Standing {
+                state: if was_on_its_way {
+                    LetterState::Dead
+                } else {
+                    self.state.state()
+                },
+                // made anew from the letter
+                group: String::new(),
+                replays: self.replays,
+                changed_at: self.changed_at,
+                changed_by: self.changed_by,
+                why: self.why,
+                note: self.note,
+                action: None,
+                operation: None,
+                outcome: if was_on_its_way {
+                    Some("it was on its way when it was exported, so it may have been delivered; look there before it is replayed".to_owned())
+                } else {
+                    self.outcome
+                },
+                edition,
+            },
+            letter: DeadLetterRow {
+                id: letter,
+                at: self.at,
+                reason: self.reason,
+                error: self.error,
+                queue: self.queue,
+                exchange: self.exchange,
+                key: self.key,
+                message_id: self.message_id,
+                kind: self.kind,
+                saga: self.saga,
+                properties: self.properties,
+                body,
+            },
+        };
+        Ok((row, edits))
+    }
+}

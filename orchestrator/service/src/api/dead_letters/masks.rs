@@ -1,0 +1,175 @@
+//! What looks like a secret in a message of anybody's, covered. By the names of fields and headers, and by the shapes of keys and tokens; it can only guess, so
+//! that a body is shown in full to those alone who may read it. Pure.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+use serde_json::{Map, Value};
+
+/// What stands instead.
+const COVER: &str = "***";
+/// A field is covered when its name, without `-`, `_`, `.` and blanks, has one of these in it.
+const PARTS: [&str; 12] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "credential",
+    "authorization",
+    "cookie",
+    "kennwort",
+];
+/// Or when it is one of these.
+const WORDS: [&str; 7] = ["pwd", "pass", "auth", "pin", "otp", "cvv", "cvc"];
+/// A reference to a secret is none itself.
+const REFERENCE: &str = "$secret";
+
+/// Secrets by their shape, each with what stands around them in groups 1 and 2.
+static SHAPES: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    let names = r"[\w.\- ]*(?:password|passwd|passphrase|secret|token|api[-_ ]?key|access[-_ ]?key|private[-_ ]?key|credential|authorization|cookie|kennwort)[\w.\- ]*";
+    let all = [
+        // a private key, whole or cut off
+        r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)[\s\S]*?(-----END|$)".to_owned(),
+        // a login in an address
+        r"(://[^/\s:@]{0,200}:)[^/\s@]{1,400}(@)".to_owned(),
+        // a JSON Web Token; keys of known makers
+        r"()\beyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*()".to_owned(),
+        r"()\b(?:AKIA|ASIA)[A-Z0-9]{16}()\b".to_owned(),
+        r"()\b(?:ghp|gho|ghs|glpat|xox[abp]|sk)[-_][\w-]{16,}()".to_owned(),
+        r"(?i)(\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}()".to_owned(),
+        // a field of JSON, also of one that is cut off
+        format!(r#"(?i)("{names}"\s*:\s*)(?:"(?:[^"\\]|\\.)*"?|[^\s,}}\]"{{\[]+)()"#),
+        // name=value, name: value, to the end of the value
+        format!(r#"(?im)(\b{names}\s*[=:]\s*)[^\s"&;,<>]+()"#),
+        // an element of XML
+        format!(r"(?i)(<{names}>)[^<]*(</|$)"),
+    ];
+    // each is written above: a test reads them all
+    all.iter().filter_map(|one| Regex::new(one).ok()).collect()
+});
+
+fn is_secret(name: &str) -> bool {
+    let bare: String = name
+        .chars()
+        .filter(|c| !"-_. ".contains(*c))
+        .flat_map(char::to_lowercase)
+        .collect();
+    PARTS.iter().any(|part| bare.contains(part)) || WORDS.contains(&bare.as_str())
+}
+
+/// Text with what looks like a secret covered.
+pub(super) fn text(text: &str) -> Cow<'_, str> {
+    let mut covered = Cow::Borrowed(text);
+    for shape in SHAPES.iter() {
+        if shape.is_match(&covered) {
+            let with = |found: &Captures<'_>| format!("{}{COVER}{}", &found[1], &found[2]);
+            covered = Cow::Owned(shape.replace_all(&covered, with).into_owned());
+        }
+    }
+    covered
+}
+
+/// JSON with what looks like a secret covered.
+pub(super) fn value(of: &Value) -> Value {
+    match of {
+        Value::String(words) => Value::String(text(words).into_owned()),
+        Value::Array(items) => Value::Array(items.iter().map(value).collect()),
+        Value::Object(fields) => Value::Object(fields.iter().map(field).collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) => of.clone(),
+    }
+}
+
+fn field((name, of): (&String, &Value)) -> (String, Value) {
+    let covers = is_secret(name) && !of.is_null() && !is_reference(of);
+    let covered = if covers {
+        Value::from(COVER)
+    } else {
+        value(of)
+    };
+    (name.clone(), covered)
+}
+
+fn is_reference(of: &Value) -> bool {
+    let only = |fields: &Map<String, Value>| fields.len() == 1 && fields.contains_key(REFERENCE);
+    of.as_object().is_some_and(only)
+}
+
+/// A body with what looks like a secret covered: as it came where there is nothing, of JSON read and written again, of other text by its shapes.
+pub(super) fn body(words: &str) -> Cow<'_, str> {
+    if let Ok(read) = serde_json::from_str::<Value>(words) {
+        let covered = value(&read);
+        return if covered == read {
+            Cow::Borrowed(words)
+        } else {
+            Cow::Owned(covered.to_string())
+        };
+    }
+    text(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_shape_can_be_read() {
+        assert_eq!(SHAPES.len(), 9);
+    }
+
+    #[test]
+    fn what_is_called_a_secret_is_covered_however_deep_and_however_it_is_written() {
+        let of = r#"{"user":"ann","a":[{"Api-Key":"hunter2"}],"pass\u0077ord":17,"ref":{"token":{"$secret":"t"}}}"#;
+        let covered = body(of);
+        assert!(!covered.contains("hunter2") && !covered.contains("17"));
+        let read: Value = serde_json::from_str(&covered).unwrap();
+        assert_eq!(
+            read,
+            json!({ "user": "ann", "a": [{ "Api-Key": "***" }], "password": "***", "ref": { "token": { "$secret": "t" } } })
+        );
+    }
+
+    #[test]
+    fn text_that_is_no_json_is_covered_by_its_shapes() {
+        for of in [
+            r#"{"password": "hunter2", "cut o"#,
+            r#"{"password": "hunter2 and more"#,
+            "user=ann&client_secret=hunter2&x=1",
+            "Authorization: Bearer hunter2hunter2",
+            "amqp://ann:hunter2@host/",
+            "<DbPassword>hunter2</DbPassword>",
+            "-----BEGIN RSA PRIVATE KEY-----\nhunter2\n-----END RSA PRIVATE KEY-----",
+            "it is eyJhunter2x.eyJhunter2x.hunter2",
+        ] {
+            let covered = body(of);
+            assert!(
+                !covered.contains("hunter2") && covered.contains("***"),
+                "{covered}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_none_stays_byte_for_byte() {
+        for of in [
+            "{ \"order\" :\t7.0, \"note\": \"ship it\" }",
+            "no {JSON",
+            "https://host/path?x=1",
+            "",
+        ] {
+            assert_eq!(body(of), of);
+        }
+    }
+
+    #[test]
+    fn nesting_that_nobody_can_read_ends() {
+        let deep = "[".repeat(100_000) + "\"password\": \"hunter2\"";
+        assert!(!body(&deep).contains("hunter2"));
+    }
+}
