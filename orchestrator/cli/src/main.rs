@@ -27,7 +27,8 @@ use args::{AuditCommand, Cli, Command, help};
 use client::Client;
 use commands::{
     act, alerts, apply, approve, audit, check, cluster, dead, dead_broker, definitions, event,
-    explain, fleet, ls, plan, run, schedules, shell, show, tasks, token, top, topology, watch, work,
+    explain, fleet, ls, plan, run, schedules, shell, show, tasks, token, top, topology, watch,
+    work,
 };
 use error::CliError;
 use exit::Exit;

@@ -173,13 +173,6 @@ async fn of_several_orchestrators_one_says_it() {
 #[tokio::test]
 async fn what_nobody_serves_and_what_is_parked_is_alerted_seen_and_muted() {
     let system = looking(Setup::workers(0)).start().await;
-    let start = json!({ "task": "test.echo@1", "input": { "value": 1 } }).to_string();
-    let begun = system
-        .api
-        .ask("POST", "/v1/sagas", "", Some(start))
-        .await
-        .unwrap();
-    assert_eq!(begun.status, 422, "its type is not known yet: {begun:?}");
     let waits = "saga: waits\nversion: 1\nsteps:\n  - id: a\n    task: nobody.serves@1\n    queue_timeout: 1h\n    with: {}\n";
     system.api.apply(waits).await;
     system.api.start("waits", &json!({}), "k").await;

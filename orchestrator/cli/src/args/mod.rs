@@ -176,7 +176,7 @@ pub(crate) enum Command {
     /// Messages nobody could use; replay them
     #[command(after_help = help::DEAD)]
     Dead(Box<Dead>),
-    /// What operators did; verify that none of it was changed
+    /// What operators did, and whether it stands
     #[command(after_help = help::AUDIT)]
     Audit(Box<Audit>),
     /// What stands at the broker, and what should

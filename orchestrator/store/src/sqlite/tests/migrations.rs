@@ -177,7 +177,13 @@ async fn what_lies_beside_them_is_read(store: &SqliteStore, before: &Before, ver
         ("audit", verified(store).await),
         (
             "alerts",
-            store.alerts().page(None, None, PAGE).await.unwrap().rows.len(),
+            store
+                .alerts()
+                .page(None, None, PAGE)
+                .await
+                .unwrap()
+                .rows
+                .len(),
         ),
         (
             "events",
