@@ -20,8 +20,7 @@ pub(crate) const CHANGE: &str = "UPDATE alerts SET key = $2, kind = $3, state = 
 pub(crate) const OPEN: &str =
     "SELECT body FROM alerts WHERE state = 'open' ORDER BY opened_at, id LIMIT $1";
 pub(crate) const UNSAID: &str = "SELECT body FROM alerts WHERE unsaid AND opened_at >= 0 AND state = 'resolved' ORDER BY opened_at, id LIMIT $1";
-pub(crate) const KEYED: &str =
-    "SELECT a.body FROM unnest($1::text[]) k (key) JOIN alerts a ON a.key = k.key COLLATE \"C\"";
+pub(crate) const KEYED: &str = "SELECT body FROM alerts WHERE key = ANY ($1)";
 pub(crate) const PAGE: &str = "SELECT body FROM alerts WHERE (opened_at, id) < ($1, $2) ORDER BY opened_at DESC, id DESC LIMIT $3";
 pub(crate) const PAGE_OF_STATE: &str =
     "SELECT body FROM alerts WHERE state = $4 AND (opened_at, id) < ($1, $2)
