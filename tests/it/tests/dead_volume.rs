@@ -159,7 +159,7 @@ async fn many_are_taken_in_and_replayed(setup: Setup) {
     let group = groups["groups"][0]["group"].clone();
     let one = system
         .api
-        .get("/v1/dead-letters?error=volume&limit=1&state=dead")
+        .get("/v1/dead-letters?definition=volume&limit=1&state=dead")
         .await;
     assert_eq!(
         one["dead_letters"].as_array().map(Vec::len),

@@ -126,15 +126,10 @@ async fn peek(bus: &Bus, asked: &DeadPeek, out: &mut Out) -> Result<Exit, CliErr
                 Ok(None) | Err(_) => break,
             }
         }
-        from.stop_taking().await;
         for delivery in &held {
             shown(delivery, out);
         }
-        for delivery in &held {
-            // what cannot be given back comes back with its channel
-            let _ = delivery.nack_requeue().await;
-        }
-        from.give_back().await;
+        // not given back one by one: a quorum queue puts those behind all others. With the channel they go back to where they were.
     }
     if !out.wants_json() {
         out.line(format!("{} of {ready} in {}", held.len(), asked.queue));
@@ -301,8 +296,8 @@ async fn moved(bus: &Bus, asked: &DeadMove, out: &mut Out) -> Result<Exit, CliEr
     };
     let halt = moving.all(out).await;
     let done = moving.done;
-    // what was handed out ahead goes back to its place
-    moving.from.give_back().await;
+    // what was handed out ahead goes back to its place with the channel; given back one by one a quorum queue would put it behind all others
+    drop(moving);
     Ok(ended(&halt, done, count, asked, out))
 }
 
@@ -371,10 +366,7 @@ impl Moving<'_> {
             // an interruption waits for the broker's word on the one message that is on its way
             match self.one(&delivery, out).await {
                 Ok(()) => self.done += 1,
-                Err(halt) => {
-                    let _ = delivery.nack_requeue().await;
-                    return halt;
-                }
+                Err(halt) => return halt,
             }
             if told.elapsed() >= TELL_EVERY {
                 told = Instant::now();

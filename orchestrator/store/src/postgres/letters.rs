@@ -31,7 +31,7 @@ const SETTLE: &str =
     "UPDATE dead_letters SET state = $3, replays = replays - $4, changed_at = $5, outcome = $6
     WHERE id = $1 AND state = 'replaying' AND action = $2 RETURNING id";
 const NOTE: &str = "UPDATE dead_letters SET note = $2 WHERE id = $1 RETURNING id";
-const EDITED: &str = "UPDATE dead_letters SET edition = $2 WHERE id = $1 AND edition = $2 - 1 AND state = 'dead' RETURNING id";
+const EDITED: &str = "UPDATE dead_letters SET edition = $2 WHERE id = $1 AND edition = $2::bigint - 1 AND state = 'dead' RETURNING id";
 const EDIT: &str = "INSERT INTO dead_edits (letter, edition, at, by, why, action, difference, properties, body)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (letter, edition) DO NOTHING RETURNING letter";
 const IMPORT: &str = "INSERT INTO dead_letters (id, partition, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body, grp,

@@ -134,9 +134,9 @@ pub(crate) const fn work_items(open_only: bool) -> &'static str {
 const LETTER_COLUMNS: &str =
     "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body,
     state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome, length(body), edition";
-/// The same with the beginning of the body alone.
+/// The same with the beginning of the body alone; of nothing SQLite has no beginning.
 const HEAD_COLUMNS: &str =
-    "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, substr(body, 1, 4096),
+    "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, coalesce(substr(body, 1, 4096), x''),
     state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome, length(body), edition";
 const _: () = assert!(HEAD_BYTES_MAX == 4_096, "as HEAD_COLUMNS says");
 
