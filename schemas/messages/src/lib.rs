@@ -5,6 +5,8 @@
 //! (`{"finished@1": {…}}`), unknown fields are refused (save in events, which are everybody's), an optional value that is
 //! absent is not the same as one that is null, and a change of shape is a new version beside the old one.
 
+pub mod alert;
+pub mod audit;
 pub mod batch;
 pub mod control;
 pub mod dead;
@@ -23,6 +25,11 @@ pub mod task;
 pub mod time;
 pub mod topology;
 
+pub use alert::AlertSaid;
+pub use audit::{
+    AUDIT_HEAD_EVENT, AuditCheck, AuditEntry, AuditFault, AuditHead, AuditOutcome, AuditPhase,
+    AuditRow,
+};
 pub use batch::{Report, ReportBatch, StartBatch};
 pub use control::{ControlMessage, Grant, GrantAnswer, RefusedWhy};
 pub use dead::DeadReason;
