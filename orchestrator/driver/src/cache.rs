@@ -46,7 +46,7 @@ impl Cached {
 
     /// Whether it may leave memory: nothing about it is kept only here, as a lease is.
     pub(crate) fn evictable(&self) -> bool {
-        !self.state.steps.values().any(|s| {
+        !self.state.live().any(|(_, s)| {
             s.attempts
                 .iter()
                 .any(|a| matches!(a.stage, Stage::Claimed { .. }))
@@ -68,8 +68,8 @@ pub(crate) fn waits_for(state: &SagaState, definition: &Definition) -> BTreeSet<
     if !state.active() {
         return types;
     }
-    for (id, step) in &state.steps {
-        let defined = || definition.step(id).and_then(|step| step.task());
+    for (spot, step) in state.live() {
+        let defined = || definition.step(spot.0).and_then(|step| step.task());
         match step.phase {
             Phase::Unserved => match &step.forward {
                 Some(ready) => types.extend([ready.facts.task_type.clone()]),
@@ -91,6 +91,7 @@ pub(crate) fn waits_for(state: &SagaState, definition: &Definition) -> BTreeSet<
             | Phase::Sleeping
             | Phase::Listening
             | Phase::Asked
+            | Phase::FannedOut
             | Phase::Succeeded
             | Phase::Skipped
             | Phase::Continued

@@ -161,11 +161,11 @@ impl<S: Store, O: Outlet> Driver<S, O> {
                     continue;
                 }
             };
-            for (id, step) in &cached.state.steps {
+            for (spot, step) in cached.state.live() {
                 for attempt in &step.attempts {
                     if let Stage::Claimed { run, .. } = &attempt.stage {
                         let key = baton_engine::record::AttemptKey {
-                            step: id.clone(),
+                            step: spot.key(),
                             direction: attempt.direction,
                             round: step.round,
                             attempt: attempt.number,

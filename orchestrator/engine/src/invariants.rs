@@ -2,7 +2,7 @@
 
 use baton_messages::{Direction, Timestamp};
 
-use crate::definition::Definition;
+use crate::definition::{Definition, FanOut};
 use crate::state::{Attempt, Phase, SagaState, Status, StepState};
 use crate::work_item::{WorkItem, WorkItemKind};
 
@@ -14,7 +14,8 @@ pub fn check(definition: &Definition, state: &SagaState, now: Timestamp) -> Resu
     if state.status == Status::New {
         return Ok(());
     }
-    for (id, step) in &state.steps {
+    for (id, step) in state.live().map(|(spot, step)| (spot.key(), step)) {
+        let id = &id;
         // What an operator gave up stands wherever it stood.
         if state.status == Status::Abandoned {
             continue;
@@ -48,6 +49,11 @@ pub fn check(definition: &Definition, state: &SagaState, now: Timestamp) -> Resu
             ));
         }
     }
+    for step in &definition.steps {
+        if let (Some(rule), Some(at)) = (&step.fan, state.step(&step.id)) {
+            items(rule, state, at).map_err(|what| format!("step {}: {what}", step.id))?;
+        }
+    }
     undo_order(definition, state, now)?;
     if state.active() && !state.paused && !somebody_will_act(state) {
         return Err("goes on, but has no timer, no open work item and nothing to be sent".into());
@@ -79,6 +85,7 @@ fn one_step(step: &StepState) -> Result<(), String> {
         | Phase::Sleeping
         | Phase::Listening
         | Phase::Asked
+        | Phase::FannedOut
         | Phase::Succeeded
         | Phase::Skipped
         | Phase::Continued
@@ -136,6 +143,50 @@ fn one_step(step: &StepState) -> Result<(), String> {
     Ok(())
 }
 
+/// What holds of a step that is done for each of a list. Looks at what is under way, and at no more of the rest than its counters.
+fn items(rule: &FanOut, state: &SagaState, step: &StepState) -> Result<(), String> {
+    let Some(fan) = &step.fan else {
+        return match step.phase {
+            Phase::FannedOut => Err("is fanned out, and has no items".to_owned()),
+            _ => Ok(()),
+        };
+    };
+    if fan.counts.all() as usize != fan.shelf.len() {
+        return Err("what lies on the shelf is not what is counted".to_owned());
+    }
+    if fan.live.len() + fan.shelf.len() != fan.begun as usize {
+        return Err("an item that has begun is neither under way nor settled".to_owned());
+    }
+    let forward = |item: &&Box<StepState>| {
+        matches!(
+            item.phase,
+            Phase::Waiting
+                | Phase::Unserved
+                | Phase::Trying
+                | Phase::Backoff
+                | Phase::Settling
+                | Phase::Probing
+                | Phase::ProbeBackoff
+        )
+    };
+    let under_way = fan.live.values().filter(forward).count();
+    if state.unwinding.is_none() && under_way > rule.max_parallel as usize {
+        return Err(format!("{under_way} items are under way at once"));
+    }
+    if state.status == Status::Compensated && !fan.effects.is_empty() {
+        return Err("is compensated, and an item may still have an effect".to_owned());
+    }
+    if step.phase == Phase::Succeeded && state.unwinding.is_none() {
+        if fan.begun < fan.len() || fan.counts.failed > 0 {
+            return Err("is done, and an item is not".to_owned());
+        }
+        if fan.counts.tolerated + fan.counts.undone > fan.tolerated {
+            return Err("is done, and more items have failed than it tolerates".to_owned());
+        }
+    }
+    Ok(())
+}
+
 /// While a step is being undone, nothing that depends on it may have an effect, unless that became known only after the undo was sent:
 /// evidence of what was held as not happened joins the unwind, and calls no undo back.
 fn undo_order(definition: &Definition, state: &SagaState, now: Timestamp) -> Result<(), String> {
@@ -143,6 +194,13 @@ fn undo_order(definition: &Definition, state: &SagaState, now: Timestamp) -> Res
         let Some(at) = state.step(&step.id) else {
             continue;
         };
+        let item = |at: &StepState| {
+            let fan = at.fan.as_ref().filter(|_| state.unwinding.is_some());
+            let undoing = |item: &Box<StepState>| item.phase == Phase::Undoing;
+            fan.and_then(|fan| fan.live.values().find(|item| undoing(item)).cloned())
+        };
+        let item = item(at);
+        let at = item.as_deref().unwrap_or(at);
         if at.phase != Phase::Undoing {
             continue;
         }
@@ -187,7 +245,7 @@ fn learned_later(undoing: &StepState, other: &StepState) -> bool {
 fn somebody_will_act(state: &SagaState) -> bool {
     state.next_wake().is_some()
         || !state.work_items.is_empty()
-        || state.steps.values().any(|step| {
+        || state.live().any(|(_, step)| {
             step.attempts
                 .iter()
                 .any(|attempt| attempt.held && attempt.open())

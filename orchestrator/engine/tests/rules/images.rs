@@ -64,7 +64,7 @@ fn an_undo_is_told_the_original() {
     let of = stage.open("a");
     assert_eq!(of.direction, Direction::Undo);
     let key = AttemptKey {
-        step: step("a"),
+        step: crate::stage::key("a"),
         direction: of.direction,
         round: of.round,
         attempt: of.attempt,

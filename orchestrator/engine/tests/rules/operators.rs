@@ -92,7 +92,7 @@ fn resolve_needs_a_reason() {
         ..stage.operator()
     };
     let verdict = stage.give(&Input::ResolveStep {
-        step: step("a"),
+        step: crate::stage::key("a"),
         resolution: Resolution::Undone,
         operator,
     });
@@ -152,7 +152,7 @@ fn the_same_action_twice_is_one() {
     let mut stage = parked();
     let operator = stage.operator();
     let input = Input::SkipStep {
-        step: step("a"),
+        step: crate::stage::key("a"),
         operator,
     };
     assert_eq!(stage.give(&input), Verdict::Applied);
@@ -172,7 +172,7 @@ fn an_action_on_what_has_moved_is_refused() {
         ..stage.operator()
     };
     let verdict = stage.give(&Input::RetryStep {
-        step: step("a"),
+        step: crate::stage::key("a"),
         operator,
     });
     assert!(

@@ -42,7 +42,7 @@ fn operators_hear_that_it_has_ended() {
         Input::Cancel(operator.clone()),
         Input::Abandon(operator.clone()),
         Input::RetryStep {
-            step: step("a"),
+            step: crate::stage::key("a"),
             operator: operator.clone(),
         },
         Input::Acknowledge {

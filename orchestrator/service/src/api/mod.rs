@@ -192,6 +192,13 @@ fn saga_routes(routes: Routes) -> Routes {
             ),
         )
         .api_route(
+            "/sagas/{id}/steps/{step}/items",
+            get_with(
+                sagas::items,
+                says("listItems", "The items of a step that is done for each of a list, in their order.", READS_ONE),
+            ),
+        )
+        .api_route(
             "/sagas/{id}/events",
             get_with(live::saga, says("watchSaga", "A saga as it changes: server-sent events `saga`, `end`, `stopping`.", STREAMS)),
         )
