@@ -194,13 +194,11 @@ impl Fan {
         self.shelf.insert(item, Arc::new(*step));
     }
 
-    /// The saga turns back. What lies on the shelf with an effect for which somebody may still act is waited for, and so lies there no more.
+    /// The saga turns back. What lies on the shelf and for which somebody may still act is waited for, and so lies there no more: the one look
+    /// at all of it.
     pub(crate) fn turn(&mut self, at: Timestamp) {
-        let acting = |item: &&u32| {
-            let step = self.shelf.get(*item);
-            step.is_some_and(|step| step.unsettled(at))
-        };
-        let acting: Vec<u32> = self.effects.iter().filter(acting).copied().collect();
+        let acting = self.shelf.iter().filter(|(_, step)| step.unsettled(at));
+        let acting: Vec<u32> = acting.map(|(item, _)| *item).collect();
         for item in acting {
             self.take(item);
         }

@@ -7,7 +7,7 @@ use baton_messages::inbox::Checkpoint;
 use baton_messages::{AttemptRef, CheckpointKind, Direction, InboxKey, TaskMessage};
 use serde_json::json;
 
-use crate::stage::{Stage, failed, run, step, unknown};
+use crate::stage::{Stage, failed, run, unknown};
 
 fn image(of: AttemptRef, value: &str) -> Input {
     Input::Checkpoint(Checkpoint {

@@ -7,7 +7,7 @@ use baton_messages::InputId;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::stage::{Stage, done, failed, step, undone};
+use crate::stage::{Stage, done, failed, undone};
 
 const PARKS: &str =
     "  - id: a\n    task: t.set@1\n    on_error: park\n  - id: b\n    task: t.set@1\n";

@@ -4,7 +4,7 @@ use baton_engine::{Input, Refusal, Rules, SagaState, Status, Verdict, decide};
 use baton_messages::{InputId, Timestamp};
 use uuid::Uuid;
 
-use crate::stage::{Stage, done, finished, run, step};
+use crate::stage::{Stage, done, finished, run};
 
 /// How an input about what is left of the staged saga is taken.
 fn told(stage: &Stage, input: &Input) -> Verdict {

@@ -52,7 +52,7 @@ impl Stage {
 
     fn decide_on(&mut self, at: &str, decision: Approval, operator: Operator) -> Verdict {
         self.give(&Input::Approve {
-            step: step(at),
+            step: step(at).into(),
             decision,
             operator,
         })

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::Flow;
 use super::places::Place;
 use crate::definition::diagnostic::code;
+use crate::definition::yaml::Mark;
 use crate::definition::{FanOut, Step};
 use crate::expr::{Shape, Template};
 use crate::fan::ITEMS_MAX;
@@ -45,17 +46,18 @@ impl Flow<'_> {
         };
         let what = items.as_hole().map_or("this", |expr| expr.text());
         let message = format!("`{what}` yields {of}, and `for_each` has to be a list");
-        let mark = match items.as_hole() {
-            Some(expr) => self.whole(
-                expr,
-                Place {
-                    pointer: at,
-                    nth: 0,
-                },
-            ),
-            None => self.tree.mark_at(at),
-        };
+        let mark = self.list_mark(items, at);
         self.error(code, mark, message, help.to_owned());
+    }
+
+    fn list_mark(&self, items: &Template, at: &str) -> Mark {
+        let place = Place {
+            pointer: at,
+            nth: 0,
+        };
+        items
+            .as_hole()
+            .map_or_else(|| self.tree.mark_at(at), |expr| self.whole(expr, place))
     }
 
     /// That somebody says how long the list may be.
@@ -74,7 +76,7 @@ impl Flow<'_> {
             None => "nobody says how long this list may be".to_owned(),
         };
         let help = "add `max_items: …` to the step, or `maxItems` to the schema the list comes from; a longer one fails before anything is begun";
-        let mark = self.tree.mark_at(at);
+        let mark = self.list_mark(items, at);
         self.error(code::UNBOUNDED, mark, message, help.to_owned());
     }
 
