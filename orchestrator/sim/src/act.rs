@@ -27,7 +27,10 @@ impl World {
         let known = run.known_before.clone().or_else(|| task.before.clone());
         let acts =
             play.acts() || (play == Play::FailFinal && fault == Some(Fault::FailedAfterActing));
-        let place = (task.of.saga, task.of.key());
+        let mut place = (task.of.saga, task.of.key());
+        if fault == Some(Fault::ItemsConfused) {
+            place.1.item = place.1.item.map(|_| 0);
+        }
         let kind = self.kind_at(&place);
         let Some(kind) = kind else { return };
         match task.of.direction {

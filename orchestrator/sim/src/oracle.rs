@@ -217,10 +217,31 @@ impl World {
                 .iter()
                 .try_for_each(|key| self.judge_step(plan, step, key, &state))
                 .and_then(|()| judge_fan(step, &state))
+                .and_then(|()| {
+                    self.count_items(step, &state);
+                    Ok(())
+                })
                 .and_then(|()| self.judge_idle(plan, step, &state))
                 .map_err(|what| format!("{} but {} {what}", state.status.as_str(), step.id))?;
         }
         Ok(())
+    }
+
+    /// How the items of a step ended: a simulation without any of a kind shows nothing of it.
+    fn count_items(&mut self, step: &StepPlan, state: &SagaState) {
+        for key in step.keys().iter().filter(|key| key.item.is_some()) {
+            let tolerated = state.unwinding.is_none();
+            let word = match state.at(key).map(|item| item.phase) {
+                Some(Phase::Succeeded) => "done",
+                Some(Phase::Skipped) => "skipped",
+                Some(Phase::Continued) => "tolerated",
+                Some(Phase::Undone) if tolerated => "settled",
+                Some(Phase::Undone) => "undone",
+                Some(_) => "failed",
+                None => "never begun",
+            };
+            *self.report.items.entry(word).or_default() += 1;
+        }
     }
 
     /// Once the trouble is over and nobody is asked for anything any more, a saga ends soon. Where somebody has set the clock, what was
