@@ -157,7 +157,8 @@ pub(crate) struct Fan {
 impl Fan {
     /// In a sentence.
     pub(crate) fn counts(&self) -> String {
-        let begun = self.under_way + self.done + self.skipped + self.tolerated + self.failed + self.undone;
+        let begun =
+            self.under_way + self.done + self.skipped + self.tolerated + self.failed + self.undone;
         let parts = [
             (self.done, "done"),
             (self.under_way, "under way"),

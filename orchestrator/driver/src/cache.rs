@@ -50,7 +50,11 @@ impl Cached {
     /// Whether a snapshot of it is worth writing: one of a saga with ten thousand items is large, and is written after as many records, so that
     /// what it costs does not grow with them either. Whoever reads it folds the rest.
     pub(crate) fn worth_a_snapshot(&self) -> bool {
-        let fans = self.state.steps.values().filter_map(|step| step.fan.as_ref());
+        let fans = self
+            .state
+            .steps
+            .values()
+            .filter_map(|step| step.fan.as_ref());
         let items: u64 = fans.map(|fan| u64::from(fan.begun)).sum();
         self.kept == 0 || self.state.seq.saturating_sub(self.kept) >= items
     }

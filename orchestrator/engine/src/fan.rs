@@ -228,7 +228,9 @@ impl Fan {
 /// Whether nothing follows of an item by itself, and nothing of it is waited for.
 fn rests(step: &StepState, unwinding: bool, at: Timestamp) -> bool {
     let over = match step.phase {
-        Phase::Succeeded | Phase::Skipped | Phase::Continued | Phase::Failed | Phase::Undone => true,
+        Phase::Succeeded | Phase::Skipped | Phase::Continued | Phase::Failed | Phase::Undone => {
+            true
+        }
         // While the saga goes forward one in doubt is taken back at once.
         Phase::Doubtful => unwinding,
         _ => false,

@@ -324,7 +324,8 @@ fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), Fo
             let state = step_mut(state, step)?;
             if let Some(output) = output {
                 state.output = Some(output.clone());
-            } else if let (Phase::Succeeded, None, Some(fan)) = (to, &state.output, &mut state.fan) {
+            } else if let (Phase::Succeeded, None, Some(fan)) = (to, &state.output, &mut state.fan)
+            {
                 state.output = Some(fan.collect());
             }
             if let Some(failure) = failure {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use baton_messages::{
-    Direction, Effect, Failure, Hold, InputId, PoolName, RunId, SagaId, StepId, StepKey,
-    TaskType, Timestamp, WorkerId,
+    Direction, Effect, Failure, Hold, InputId, PoolName, RunId, SagaId, StepId, StepKey, TaskType,
+    Timestamp, WorkerId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -5,9 +5,9 @@ use crate::state::Phase;
 /// Whether a step may go from one phase to another.
 pub(crate) const fn legal(from: Phase, to: Phase) -> bool {
     use Phase::{
-        Asked, Backoff, Continued, Doubtful, Failed, FannedOut, Listening, Parked, ProbeBackoff, Probing,
-        Settling, Skipped, Sleeping, Succeeded, Trying, UndoBackoff, UndoParked, UndoUnserved,
-        Undoing, Undone, Unserved, Waiting,
+        Asked, Backoff, Continued, Doubtful, Failed, FannedOut, Listening, Parked, ProbeBackoff,
+        Probing, Settling, Skipped, Sleeping, Succeeded, Trying, UndoBackoff, UndoParked,
+        UndoUnserved, Undoing, Undone, Unserved, Waiting,
     };
     match from {
         Waiting => matches!(

@@ -91,7 +91,10 @@ fn the_last_thousand_reports_cost_what_the_first_did() {
             break;
         }
     }
-    assert!(best <= SHARE_MAX, "the last thousand cost {best:.2} times the first");
+    assert!(
+        best <= SHARE_MAX,
+        "the last thousand cost {best:.2} times the first"
+    );
 }
 
 #[test]
@@ -103,17 +106,28 @@ fn what_is_kept_and_what_one_decision_writes_is_bounded() {
     assert!(bytes < 24 * 1024 * 1024, "{bytes}");
     stage.report_fast("z", failed(false));
     assert_eq!(stage.status(), Status::Compensating);
-    assert_eq!(stage.at("fan").fan.as_ref().unwrap().live.len(), 20, "a window of undos");
+    assert_eq!(
+        stage.at("fan").fan.as_ref().unwrap().live.len(),
+        20,
+        "a window of undos"
+    );
     let records = stage.entries.iter().map(|entry| entry.records.len()).max();
     assert!(records.unwrap() < 100, "{records:?}");
 
     let began = Instant::now();
     let mut replayed = SagaState::new(stage.state.id);
     replay(&mut replayed, &stage.entries).unwrap();
-    println!("{} records folded in {:?}", stage.state.seq, began.elapsed());
+    println!(
+        "{} records folded in {:?}",
+        stage.state.seq,
+        began.elapsed()
+    );
     assert!(replayed == stage.state, "the history replays to the state");
     let text = serde_json::to_string(&stage.state).unwrap();
     let read: SagaState = serde_json::from_str(&text).unwrap();
     assert!(read == stage.state, "a snapshot reads back");
-    assert_eq!(read.at(&stage::key("fan[9999]")).unwrap().phase, Phase::Undoing);
+    assert_eq!(
+        read.at(&stage::key("fan[9999]")).unwrap().phase,
+        Phase::Undoing
+    );
 }

@@ -6,7 +6,8 @@ use baton_messages::{Effect, SagaId, StepId};
 
 use crate::mood::Mood;
 use crate::plan::{
-    Comes, Decides, FanPlan, Idle, KINDS, Kind, Matter, OnError, Play, SagaPlan, Script, StepPlan, UndoSaid,
+    Comes, Decides, FanPlan, Idle, KINDS, Kind, Matter, OnError, Play, SagaPlan, Script, StepPlan,
+    UndoSaid,
 };
 use crate::rng::Rng;
 

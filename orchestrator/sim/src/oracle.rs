@@ -128,7 +128,10 @@ impl World {
         }
         let of = &task.of;
         // An item that is tolerated and in doubt is taken back while the saga goes forward: nobody has read anything of it.
-        let step = self.plans.get(&of.saga).and_then(|plan| plan.step(&of.step));
+        let step = self
+            .plans
+            .get(&of.saga)
+            .and_then(|plan| plan.step(&of.step));
         let fan = step.and_then(|step| step.fan.as_ref());
         let tolerant = fan.is_some_and(|fan| fan.tolerate > 0);
         let mut forward = false;
@@ -364,7 +367,10 @@ fn judge_fan(step: &StepPlan, state: &SagaState) -> Result<(), String> {
     if places == Some(plan.scripts.len()) {
         return Ok(());
     }
-    Err(format!("has {places:?} outputs of {} items", plan.scripts.len()))
+    Err(format!(
+        "has {places:?} outputs of {} items",
+        plan.scripts.len()
+    ))
 }
 
 /// The attempt a task is of, while its step is in the same round.

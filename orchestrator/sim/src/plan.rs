@@ -1,7 +1,9 @@
 //! What a simulated saga is made of: its steps, and for each the script of what its automation will do at which attempt. The script is
 //! known to the worlds' workers and to the naive reference, never to the engine.
 
-use baton_messages::{Direction, Effect, Manifest, RetryDefaults, SagaId, StepId, StepKey, TaskType};
+use baton_messages::{
+    Direction, Effect, Manifest, RetryDefaults, SagaId, StepId, StepKey, TaskType,
+};
 use serde_json::json;
 
 /// What the automation of a type does to the world.

@@ -260,7 +260,10 @@ impl World {
         failure: Option<&Failure>,
     ) -> Result<(), String> {
         let place: Place = (plan.id, id.clone());
-        let Some((step, of)) = plan.step(&id.step).and_then(|step| Some((step, step.kind?))) else {
+        let Some((step, of)) = plan
+            .step(&id.step)
+            .and_then(|step| Some((step, step.kind?)))
+        else {
             return Err("it runs no task".into());
         };
         if kind == WorkItemKind::UndoMissing {

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use baton_engine::Status;
 use baton_messages::{Direction, Effect, StepId};
 
-use crate::plan::{Comes, Decides, Idle, Kind, OnError, Play, SagaPlan, Script, StepPlan, UndoSaid};
+use crate::plan::{
+    Comes, Decides, Idle, Kind, OnError, Play, SagaPlan, Script, StepPlan, UndoSaid,
+};
 
 /// As many tries as the engine gives a probe, in each doubt.
 const PROBES: u32 = 5;

@@ -78,10 +78,14 @@ impl World {
         else {
             return Play::Succeed;
         };
-        let mut play = plan.script_of(task.of.item).play(task.of.direction, task.of.attempt);
+        let mut play = plan
+            .script_of(task.of.item)
+            .play(task.of.direction, task.of.attempt);
         if redelivered && self.rng.per_mille(self.mood.fickle) {
             let attempt = u32::try_from(self.rng.range(1, 8)).unwrap_or(1);
-            play = plan.script_of(task.of.item).play(task.of.direction, attempt);
+            play = plan
+                .script_of(task.of.item)
+                .play(task.of.direction, attempt);
         }
         match play {
             // Nobody dies any more.

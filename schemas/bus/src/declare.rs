@@ -343,15 +343,17 @@ async fn look_at_queue(channel: &Channel, queue: &str) -> lapin::Result<QueueDep
     })
 }
 
-/// The two arguments that no policy can set.
+/// The arguments that no policy can set, in the words of AMQP.
 fn arguments(queue: &Queue) -> FieldTable {
     let mut arguments = FieldTable::default();
-    arguments.insert(
-        "x-queue-type".into(),
-        AMQPValue::LongString("quorum".into()),
-    );
-    if queue.single_active_consumer {
-        arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+    for (name, value) in queue.arguments() {
+        let value = match value {
+            serde_json::Value::Bool(on) => AMQPValue::Boolean(on),
+            serde_json::Value::String(text) => AMQPValue::LongString(text.into()),
+            // no argument of ours is anything else
+            other => AMQPValue::LongString(other.to_string().into()),
+        };
+        arguments.insert(name.into(), value);
     }
     arguments
 }

@@ -35,7 +35,7 @@ pub use declare::{DeclareReport, Named, QueueDepth};
 pub use delivery::{AckTag, DELIVERY_LIMIT, Delivery, Lazy, Properties};
 pub use error::{BusError, ParkError, Stale};
 pub use header::{HeaderValue, Headers, version_header};
-pub use park::{park, park_and_ack};
+pub use park::{is_the_brokers, park, park_and_ack};
 pub use publisher::{Outgoing, Publisher, Sent};
 pub use raw::Raw;
 pub use state::{BusState, Link};

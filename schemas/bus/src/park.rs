@@ -44,6 +44,15 @@ const BROKER_PREFIXES: [&str; 4] = [
     "x-opt-rabbitmq-",
 ];
 
+/// Whether the broker acts on a header of this name, or counts in it what happened to a message.
+#[must_use]
+pub fn is_the_brokers(header: &str) -> bool {
+    BROKER_HEADERS.contains(&header)
+        || BROKER_PREFIXES
+            .iter()
+            .any(|start| header.starts_with(start))
+}
+
 /// The address of `RabbitMQ`'s direct reply-to: publishing with it needs a consumer on the same channel.
 const DIRECT_REPLY_TO: &str = "amq.rabbitmq.reply-to";
 
@@ -125,8 +134,7 @@ fn kept_headers(headers: &Headers) -> Headers {
     headers
         .iter()
         .map(|(name, value)| {
-            let acts = BROKER_HEADERS.contains(&name.as_str())
-                || BROKER_PREFIXES.iter().any(|p| name.starts_with(p));
+            let acts = is_the_brokers(&name);
             let name = if acts {
                 format!("{PREFIX}{name}")
             } else {

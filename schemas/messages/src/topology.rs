@@ -58,6 +58,18 @@ pub struct Queue {
     pub single_active_consumer: bool,
 }
 
+impl Queue {
+    /// What it is declared with: only what no policy can set, so that whoever declares it, in whatever version, says the same.
+    #[must_use]
+    pub fn arguments(&self) -> BTreeMap<&'static str, Value> {
+        let mut arguments = BTreeMap::from([("x-queue-type", json!("quorum"))]);
+        if self.single_active_consumer {
+            arguments.insert("x-single-active-consumer", json!(true));
+        }
+        arguments
+    }
+}
+
 /// One binding of a queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Binding {

@@ -24,6 +24,33 @@ impl Cpu {
         Self::read(Path::new(&format!("/proc/{pid}/stat")))
     }
 
+    /// Of several processes together.
+    pub(crate) fn of_all(pids: impl IntoIterator<Item = u32>) -> Result<Self> {
+        let mut sum = Duration::ZERO;
+        for pid in pids {
+            sum += Self::of(pid)?.0;
+        }
+        Ok(Self(sum))
+    }
+
+    /// Of a server and of every process it has begun, those that have ended included.
+    pub(crate) fn with_children(parent: u32) -> Result<Self> {
+        let mut sum = Self::of(parent)?.0;
+        for entry in std::fs::read_dir("/proc").context("cannot read /proc")? {
+            let name = entry?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
+            // one that ends between two looks is counted with its parent the next time
+            if let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/stat"))
+                && parent_of(&text) == Some(parent)
+            {
+                sum += Self::of(pid).unwrap_or_default().0;
+            }
+        }
+        Ok(Self(sum))
+    }
+
     /// What was used from `before` until this was read.
     pub(crate) const fn since(self, before: Self) -> Self {
         Self(self.0.saturating_sub(before.0))
@@ -50,6 +77,12 @@ fn ticks(stat: &str) -> Option<u64> {
     fields.map(|field| field.parse::<u64>().ok()).sum()
 }
 
+/// Field 4.
+fn parent_of(stat: &str) -> Option<u32> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 /// Memory of a process, in kB.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Memory {
@@ -60,6 +93,18 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
+    /// Of the largest of several processes.
+    pub(crate) fn of_largest(pids: impl IntoIterator<Item = u32>) -> Result<Self> {
+        let mut largest = Self::default();
+        for pid in pids {
+            let one = Self::of(pid)?;
+            if one.peak_kb > largest.peak_kb {
+                largest = one;
+            }
+        }
+        Ok(largest)
+    }
+
     /// Of another process.
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let path = format!("/proc/{pid}/status");
@@ -85,6 +130,7 @@ mod tests {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 2 3 4 100 20 3 1 20 0 1 0 55";
         assert_eq!(ticks(stat), Some(124));
         assert_eq!(ticks("nonsense"), None);
+        assert_eq!(parent_of(stat), Some(1));
     }
 
     #[test]

@@ -46,6 +46,15 @@ pub(crate) struct Options {
     /// In each round also Baton on a private PostgreSQL, beside Baton on SQLite and between references of its own.
     #[arg(long)]
     pub(crate) postgres: bool,
+    /// Only on PostgreSQL.
+    #[arg(long, requires = "postgres")]
+    pub(crate) without_sqlite: bool,
+    /// On PostgreSQL: with so many orchestrators, one measurement for each number.
+    #[arg(long, value_delimiter = ',', default_value = "1", value_parser = at_least_one)]
+    pub(crate) orchestrators: Vec<usize>,
+    /// On PostgreSQL: partitions of its database, instead of as many as it has by default.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) partitions: Option<u8>,
     /// Tasks the worker holds at once.
     #[arg(long, default_value_t = 500, value_parser = at_least_one)]
     pub(crate) concurrency: usize,

@@ -42,6 +42,8 @@ pub(crate) struct Measured {
     pub(crate) cpu_orchestrator: f64,
     pub(crate) cpu_worker: f64,
     pub(crate) cpu_broker: Option<f64>,
+    /// Of PostgreSQL, which also answers this process.
+    pub(crate) cpu_postgres: Option<f64>,
     /// Of this process, which asks for the sagas and watches.
     pub(crate) cpu_asking: f64,
     pub(crate) orchestrator_memory: Memory,
@@ -49,44 +51,83 @@ pub(crate) struct Measured {
     pub(crate) db_bytes: u64,
 }
 
-/// Reference, Baton, reference.
+/// A reference, then each way to run Baton with a reference after it.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Round {
     pub(crate) before: Reference,
-    pub(crate) baton: Measured,
-    pub(crate) after: Reference,
+    pub(crate) runs: Vec<Run>,
     /// The reference on two connections, for context.
     pub(crate) two_connections: Reference,
-    /// Baton's rate divided by the mean of the two references beside it.
-    pub(crate) ratio: f64,
-    pub(crate) on_postgres: Option<OnPostgres>,
 }
 
-/// Baton on PostgreSQL, after the second reference of its round.
+/// Baton, and the reference after it.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct OnPostgres {
+pub(crate) struct Run {
+    pub(crate) way: Way,
     pub(crate) baton: Measured,
     pub(crate) after: Reference,
-    /// Its rate divided by the mean of the two references beside it.
+    /// Baton's rate divided by the mean of the two references beside it.
     pub(crate) ratio: f64,
+}
+
+/// One way to run Baton.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Way {
+    pub(crate) store: Store,
+    pub(crate) orchestrators: usize,
+}
+
+impl Way {
+    /// Those that are asked for, in the order they are run.
+    pub(crate) fn all(options: &Options) -> Vec<Self> {
+        let sqlite = Self {
+            store: Store::Sqlite,
+            orchestrators: 1,
+        };
+        let postgres = options.orchestrators.iter().map(|of| Self {
+            store: Store::Postgres,
+            orchestrators: *of,
+        });
+        let sqlite = (!options.without_sqlite).then_some(sqlite);
+        let postgres = options.postgres.then_some(postgres);
+        sqlite
+            .into_iter()
+            .chain(postgres.into_iter().flatten())
+            .collect()
+    }
+
+    /// In a table.
+    pub(crate) fn name(self) -> String {
+        match (self.store, self.orchestrators) {
+            (Store::Sqlite, _) => "Baton".to_owned(),
+            (Store::Postgres, 1) => "Baton on PostgreSQL".to_owned(),
+            (Store::Postgres, more) => format!("... {more} orchestrators"),
+        }
+    }
 }
 
 /// Where an orchestrator keeps what is durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Store {
     Sqlite,
     Postgres,
 }
 
 /// Latency with nothing else to do.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct AloneFigures {
     /// As many raw steps in sequence as a saga has.
     pub(crate) raw: Latency,
-    pub(crate) saga_seen: Latency,
-    pub(crate) saga_recorded: Latency,
-    /// Seen and recorded, on PostgreSQL.
-    pub(crate) on_postgres: Option<[Latency; 2]>,
+    pub(crate) sagas: Vec<SagasAlone>,
+}
+
+/// Sagas one at a time.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct SagasAlone {
+    pub(crate) way: Way,
+    pub(crate) seen: Latency,
+    pub(crate) recorded: Latency,
 }
 
 impl Place {
@@ -140,6 +181,15 @@ impl Place {
         }
     }
 
+    /// What PostgreSQL has used, where it is measured on it.
+    fn cpu_of_postgres(&self, store: Store) -> Result<Option<Cpu>> {
+        let pid = match store {
+            Store::Sqlite => None,
+            Store::Postgres => self.postgres.as_ref().map(Postgres::pid),
+        };
+        pid.map(Cpu::with_children).transpose()
+    }
+
     fn cpu(&self) -> Result<Option<Cpu>> {
         self.broker
             .as_ref()
@@ -177,26 +227,32 @@ impl Place {
     pub(crate) async fn baton(
         &self,
         options: &Options,
-        store: Store,
+        way: Way,
         profile: bool,
     ) -> Result<Measured> {
         let (vhost, url) = self.fresh().await?;
-        let baton = Baton::start(&url, options, self.database(store).await?).await?;
+        let database = self.database(way.store).await?;
+        let baton = Baton::start(&url, options, way.orchestrators, database).await?;
         baton.run(options.in_flight, options.in_flight).await?;
         if let Some(pause) = options.profile.filter(|_| profile) {
-            let (orchestrator, worker) = baton.pids();
             say(&format!(
-                "orchestrator {orchestrator}, worker {worker}; going on in {pause:?}"
+                "orchestrators {:?}, worker {}; going on in {pause:?}",
+                baton.orchestrators(),
+                baton.worker()
             ))?;
             tokio::time::sleep(pause).await;
         }
-        let before = self.cpu()?;
+        let (before, postgres) = (self.cpu()?, self.cpu_of_postgres(way.store)?);
         let run = baton.run(options.sagas, options.in_flight).await?;
         let cpu_broker = self.cpu_since(before, run.steps)?;
+        let cpu_postgres = self
+            .cpu_of_postgres(way.store)?
+            .zip(postgres)
+            .map(|(now, before)| now.since(before).per_10k(run.steps));
         baton.check(options.in_flight + options.sagas).await?;
         baton.end().await?;
         self.forget(vhost).await;
-        Ok(Measured::of(&run, options.steps, cpu_broker))
+        Ok(Measured::of(&run, options.steps, cpu_broker, cpu_postgres))
     }
 
     /// Sagas and raw steps with nothing else to do.
@@ -207,32 +263,33 @@ impl Place {
         let run = raw.run(options.alone * options.steps, 1).await?;
         raw.end().await?;
         self.forget(vhost).await;
-        let [saga_seen, saga_recorded] = self.sagas_alone(options, Store::Sqlite).await?;
-        let on_postgres = match self.postgres {
-            Some(_) => Some(self.sagas_alone(options, Store::Postgres).await?),
-            None => None,
-        };
+        let mut sagas = Vec::new();
+        for way in Way::all(options) {
+            sagas.push(self.sagas_alone(options, way).await?);
+        }
         Ok(AloneFigures {
             raw: Latency::of(
                 run.trips
                     .chunks(options.steps)
                     .map(|trips| trips.iter().sum()),
             ),
-            saga_seen,
-            saga_recorded,
-            on_postgres,
+            sagas,
         })
     }
 
-    /// Seen and recorded.
-    async fn sagas_alone(&self, options: &Options, store: Store) -> Result<[Latency; 2]> {
+    async fn sagas_alone(&self, options: &Options, way: Way) -> Result<SagasAlone> {
         let (vhost, url) = self.fresh().await?;
-        let baton = Baton::start(&url, options, self.database(store).await?).await?;
+        let database = self.database(way.store).await?;
+        let baton = Baton::start(&url, options, way.orchestrators, database).await?;
         baton.alone(1).await?;
         let Alone { seen, recorded } = baton.alone(options.alone).await?;
         baton.end().await?;
         self.forget(vhost).await;
-        Ok([Latency::of(seen), Latency::of(recorded)])
+        Ok(SagasAlone {
+            way,
+            seen: Latency::of(seen),
+            recorded: Latency::of(recorded),
+        })
     }
 
     /// Deletes a virtual host, so that what its queues hold does not weigh on the next run.
@@ -245,49 +302,40 @@ impl Place {
 
 /// Every round.
 pub(crate) async fn run(place: &Place, options: &Options) -> Result<Vec<Round>> {
+    let ways = Way::all(options);
     let mut rounds = Vec::with_capacity(options.pairs);
     for number in 1..=options.pairs {
         let before = place.reference(options, 1).await?;
-        let baton = place.baton(options, Store::Sqlite, number == 1).await?;
-        let after = place.reference(options, 1).await?;
-        let on_postgres = match options.postgres {
-            true => Some(on_postgres(place, options, &after).await?),
-            false => None,
-        };
-        let two_connections = place.reference(options, 2).await?;
-        let ratio = ratio(&baton, [&before, &after]);
-        say(&format!(
-            "round {number} of {}: reference {:.0}, Baton {:.0}, reference {:.0} steps/s: ratio {ratio:.2}",
-            options.pairs, before.steps_per_s, baton.steps_per_s, after.steps_per_s
-        ))?;
-        if let Some(of) = &on_postgres {
+        let mut last = before.clone();
+        let mut runs = Vec::with_capacity(ways.len());
+        for (place_in_round, way) in ways.iter().enumerate() {
+            let profile = (number, place_in_round) == (1, 0);
+            let baton = place.baton(options, *way, profile).await?;
+            let after = place.reference(options, 1).await?;
+            let ratio = ratio(&baton, [&last, &after]);
             say(&format!(
-                "round {number}: on PostgreSQL {:.0}, reference {:.0} steps/s: ratio {:.2}",
-                of.baton.steps_per_s, of.after.steps_per_s, of.ratio
+                "round {number} of {}: {} {:.0}, references {:.0} and {:.0} steps/s: ratio {ratio:.2}",
+                options.pairs,
+                way.name(),
+                baton.steps_per_s,
+                last.steps_per_s,
+                after.steps_per_s
             ))?;
+            last = after.clone();
+            runs.push(Run {
+                way: *way,
+                baton,
+                after,
+                ratio,
+            });
         }
         rounds.push(Round {
             before,
-            baton,
-            after,
-            two_connections,
-            ratio,
-            on_postgres,
+            runs,
+            two_connections: place.reference(options, 2).await?,
         });
     }
     Ok(rounds)
-}
-
-/// Baton on PostgreSQL, and one more reference.
-async fn on_postgres(place: &Place, options: &Options, before: &Reference) -> Result<OnPostgres> {
-    let baton = place.baton(options, Store::Postgres, false).await?;
-    let after = place.reference(options, 1).await?;
-    let ratio = ratio(&baton, [before, &after]);
-    Ok(OnPostgres {
-        baton,
-        after,
-        ratio,
-    })
 }
 
 fn ratio(baton: &Measured, [before, after]: [&Reference; 2]) -> f64 {
@@ -308,13 +356,19 @@ impl Reference {
 }
 
 impl Measured {
-    fn of(run: &BatonRun, steps: usize, cpu_broker: Option<f64>) -> Self {
+    fn of(
+        run: &BatonRun,
+        steps: usize,
+        cpu_broker: Option<f64>,
+        cpu_postgres: Option<f64>,
+    ) -> Self {
         Self {
             steps_per_s: run.steps_per_s(),
             sagas_per_s: run.steps_per_s() / steps as f64,
             cpu_orchestrator: run.orchestrator.per_10k(run.steps),
             cpu_worker: run.worker.per_10k(run.steps),
             cpu_broker,
+            cpu_postgres,
             cpu_asking: run.asking.per_10k(run.steps),
             orchestrator_memory: run.orchestrator_memory,
             worker_memory: run.worker_memory,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::baton::Sizes;
 use crate::figures::{Latency, Spread};
 use crate::options::Options;
-use crate::rounds::{AloneFigures, OnPostgres, Reference, Round};
+use crate::rounds::{AloneFigures, Measured, Reference, Round, Run, SagasAlone, Way};
 
 /// Everything measured.
 #[derive(Debug, Clone, Serialize)]
@@ -17,14 +17,19 @@ pub(crate) struct Outcome {
     pub(crate) steps: usize,
     pub(crate) payload_bytes: usize,
     pub(crate) message_bytes: Sizes,
-    /// Baton divided by the mean of the references beside it; none without rounds of Baton.
-    pub(crate) ratio: Spread,
-    /// The same on PostgreSQL, where that was asked for.
-    pub(crate) ratio_on_postgres: Option<Spread>,
+    /// Baton divided by the mean of the references beside it, each way it was run.
+    pub(crate) ratios: Vec<Ratio>,
     pub(crate) rounds: Vec<Round>,
     /// References measured without Baton.
     pub(crate) references: Vec<Reference>,
     pub(crate) alone: Option<AloneFigures>,
+}
+
+/// How much of the raw broker is left.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Ratio {
+    pub(crate) way: Way,
+    pub(crate) ratio: Spread,
 }
 
 impl Outcome {
@@ -41,9 +46,13 @@ impl Outcome {
             steps: options.steps,
             payload_bytes: options.payload_bytes,
             message_bytes,
-            ratio: Spread::of(rounds.iter().map(|round| round.ratio)),
-            ratio_on_postgres: on_postgres(&rounds)
-                .then(|| on_postgres_spread(&rounds, |of| of.ratio)),
+            ratios: ways(&rounds)
+                .into_iter()
+                .map(|way| Ratio {
+                    way,
+                    ratio: Spread::of(of_way(&rounds, way).map(|run| run.ratio)),
+                })
+                .collect(),
             rounds,
             references,
             alone,
@@ -71,17 +80,14 @@ impl Outcome {
         )?;
         self.write_rows(out)?;
         if !self.rounds.is_empty() {
-            let Spread { median, min, max } = self.ratio;
             writeln!(
                 out,
-                "\nBaton / reference, median of {} rounds: {median:.2} ({min:.2}-{max:.2})",
+                "\nBaton / reference, median of {} rounds:",
                 self.rounds.len()
             )?;
-            if let Some(Spread { median, min, max }) = self.ratio_on_postgres {
-                writeln!(
-                    out,
-                    "Baton on PostgreSQL / reference: {median:.2} ({min:.2}-{max:.2})"
-                )?;
+            for Ratio { way, ratio } in &self.ratios {
+                let Spread { median, min, max } = ratio;
+                writeln!(out, "{:<22} {median:.2} ({min:.2}-{max:.2})", way.name())?;
             }
             self.write_memory(out)?;
         }
@@ -94,7 +100,7 @@ impl Outcome {
     fn write_rows(&self, out: &mut String) -> std::fmt::Result {
         writeln!(
             out,
-            "{:<22} {:>24}   CPU seconds for 10,000 steps\n{:<22} {:>24}   {:>7} {:>7} {:>7} {:>7}",
+            "{:<22} {:>24}   CPU seconds for 10,000 steps\n{:<22} {:>24}   {:>7} {:>7} {:>7} {:>7} {:>7}",
             "",
             "steps/s, median (range)",
             "",
@@ -102,12 +108,12 @@ impl Outcome {
             "orch",
             "worker",
             "broker",
+            "store",
             "asking"
         )?;
-        let one = self
-            .rounds
-            .iter()
-            .flat_map(|round| [&round.before, &round.after]);
+        let one = self.rounds.iter().flat_map(|round| {
+            std::iter::once(&round.before).chain(round.runs.iter().map(|run| &run.after))
+        });
         let alone = |connections| {
             self.references
                 .iter()
@@ -122,65 +128,62 @@ impl Outcome {
             .collect();
         write_references(out, "raw, 1 connection", &one)?;
         write_references(out, "raw, 2 connections", &two)?;
-        if self.rounds.is_empty() {
-            return Ok(());
+        for way in ways(&self.rounds) {
+            let of = |figure: fn(&Measured) -> f64| {
+                Spread::of(of_way(&self.rounds, way).map(|run| figure(&run.baton)))
+            };
+            write_row(
+                out,
+                &way.name(),
+                of(|run| run.steps_per_s),
+                [
+                    of(|run| run.cpu_orchestrator).median,
+                    of(|run| run.cpu_worker).median,
+                    of(|run| run.cpu_broker.unwrap_or(f64::NAN)).median,
+                    of(|run| run.cpu_postgres.unwrap_or(f64::NAN)).median,
+                    of(|run| run.cpu_asking).median,
+                ],
+            )?;
         }
-        let of = |figure: fn(&Round) -> f64| Spread::of(self.rounds.iter().map(figure));
-        write_row(
-            out,
-            "Baton",
-            of(|round| round.baton.steps_per_s),
-            [
-                of(|round| round.baton.cpu_orchestrator).median,
-                of(|round| round.baton.cpu_worker).median,
-                of(|round| round.baton.cpu_broker.unwrap_or(f64::NAN)).median,
-                of(|round| round.baton.cpu_asking).median,
-            ],
-        )?;
-        if !on_postgres(&self.rounds) {
-            return Ok(());
-        }
-        let of = |figure: fn(&OnPostgres) -> f64| on_postgres_spread(&self.rounds, figure);
-        write_row(
-            out,
-            "Baton on PostgreSQL",
-            of(|one| one.baton.steps_per_s),
-            [
-                of(|one| one.baton.cpu_orchestrator).median,
-                of(|one| one.baton.cpu_worker).median,
-                of(|one| one.baton.cpu_broker.unwrap_or(f64::NAN)).median,
-                of(|one| one.baton.cpu_asking).median,
-            ],
-        )
+        Ok(())
     }
 
     fn write_memory(&self, out: &mut String) -> std::fmt::Result {
-        let most =
-            |figure: fn(&Round) -> u64| self.rounds.iter().map(figure).max().unwrap_or_default();
         let mb = |kb: u64| kb as f64 / 1024.0;
-        writeln!(
-            out,
-            "memory, most of all rounds: orchestrator peak {:.0} MB, at the end {:.0} MB; worker peak {:.0} MB; database {:.0} MB",
-            mb(most(|round| round.baton.orchestrator_memory.peak_kb)),
-            mb(most(|round| round.baton.orchestrator_memory.now_kb)),
-            mb(most(|round| round.baton.worker_memory.peak_kb)),
-            mb(most(|round| round.baton.db_bytes / 1024)),
-        )
+        writeln!(out, "\nmemory, most of all rounds, MB:")?;
+        for way in ways(&self.rounds) {
+            let most = |figure: fn(&Measured) -> u64| {
+                let all = of_way(&self.rounds, way).map(|run| figure(&run.baton));
+                mb(all.max().unwrap_or_default())
+            };
+            writeln!(
+                out,
+                "{:<22} orchestrator peak {:.0}, at the end {:.0}; worker peak {:.0}; database {:.0}",
+                way.name(),
+                most(|run| run.orchestrator_memory.peak_kb),
+                most(|run| run.orchestrator_memory.now_kb),
+                most(|run| run.worker_memory.peak_kb),
+                most(|run| run.db_bytes / 1024),
+            )?;
+        }
+        Ok(())
     }
 }
 
-/// Whether PostgreSQL was measured too.
-fn on_postgres(rounds: &[Round]) -> bool {
-    rounds.iter().any(|round| round.on_postgres.is_some())
+/// The ways Baton was run, the same in each round.
+fn ways(rounds: &[Round]) -> Vec<Way> {
+    let first = rounds.first();
+    first.map_or_else(Vec::new, |round| {
+        round.runs.iter().map(|run| run.way).collect()
+    })
 }
 
-fn on_postgres_spread(rounds: &[Round], figure: impl Fn(&OnPostgres) -> f64) -> Spread {
-    Spread::of(
-        rounds
-            .iter()
-            .filter_map(|round| round.on_postgres.as_ref())
-            .map(figure),
-    )
+/// One way's run of each round.
+fn of_way(rounds: &[Round], way: Way) -> impl Iterator<Item = &Run> {
+    rounds
+        .iter()
+        .flat_map(|round| &round.runs)
+        .filter(move |run| run.way == way)
 }
 
 fn write_references(out: &mut String, name: &str, all: &[&Reference]) -> std::fmt::Result {
@@ -197,11 +200,12 @@ fn write_references(out: &mut String, name: &str, all: &[&Reference]) -> std::fm
             of(|one| one.cpu_worker).median,
             of(|one| one.cpu_broker.unwrap_or(f64::NAN)).median,
             f64::NAN,
+            f64::NAN,
         ],
     )
 }
 
-fn write_row(out: &mut String, name: &str, rate: Spread, cpu: [f64; 4]) -> std::fmt::Result {
+fn write_row(out: &mut String, name: &str, rate: Spread, cpu: [f64; 5]) -> std::fmt::Result {
     let rate = format!("{:.0} ({:.0}-{:.0})", rate.median, rate.min, rate.max);
     write!(out, "{name:<22} {rate:>24}  ")?;
     for seconds in cpu {
@@ -230,17 +234,18 @@ fn write_alone(out: &mut String, alone: &AloneFigures, steps: usize) -> std::fmt
         writeln!(out, "{name:<52} {p50_ms:>8.2} {p99_ms:>8.2} {max_ms:>8.2}")
     };
     row(&format!("{steps} raw steps in sequence"), alone.raw)?;
-    row(
-        "saga: request published to completed and committed",
-        alone.saga_seen,
-    )?;
-    row(
-        "saga: started to ended, as recorded (whole ms)",
-        alone.saga_recorded,
-    )?;
-    if let Some([seen, recorded]) = alone.on_postgres {
-        row("the same on PostgreSQL: published to committed", seen)?;
-        row("the same on PostgreSQL: as recorded", recorded)?;
+    for SagasAlone {
+        way,
+        seen,
+        recorded,
+    } in &alone.sagas
+    {
+        let name = way.name();
+        row(&format!("{name}: asked for to completed, committed"), *seen)?;
+        row(
+            &format!("{name}: as recorded (whole milliseconds)"),
+            *recorded,
+        )?;
     }
     Ok(())
 }
@@ -271,7 +276,10 @@ mod tests {
         );
         let table = outcome.table();
         assert!(table.contains("12345 (12345-12345)"), "{table}");
-        assert!(table.contains("0.25    0.21       -       -"), "{table}");
+        assert!(
+            table.contains("0.25    0.21       -       -       -"),
+            "{table}"
+        );
         assert!(!table.contains("Baton"), "{table}");
     }
 }

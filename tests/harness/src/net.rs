@@ -122,15 +122,6 @@ impl Net {
         Ipv4Addr::from(self.0.base + 1)
     }
 
-    /// This machine's own end of it, where what listens there is reached by every host.
-    #[must_use]
-    pub fn here(&self) -> Place {
-        Place {
-            namespace: None,
-            address: self.gateway(),
-        }
-    }
-
     /// One more host, with its link up.
     ///
     /// # Errors

@@ -631,7 +631,7 @@ async fn a_report_and_an_event_that_can_be_read_now_do_their_work_once() {
             .is_some_and(|detail| detail.contains("is kept already")),
         "{refused:?}"
     );
-    // and a report of a saga that has ended is told so
+    // a report of a saga that has ended is taken by it, as evidence
     parked_before(&system, "late report", inbox, "finished@1", &report).await;
     let late = letters(&system, "state=dead", 2).await;
     let late = late

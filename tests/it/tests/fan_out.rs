@@ -65,7 +65,12 @@ async fn kill_worker_and_orchestrator_over_a_thousand_items_and_each_is_done_onc
     system.await_served("test.effect@1").await;
     system
         .api
-        .apply(&fan("all", "", "", "output: { done: \"${ fan.filter(x, x != null).size() }\" }\n"))
+        .apply(&fan(
+            "all",
+            "",
+            "",
+            "output: { done: \"${ fan.filter(x, x != null).size() }\" }\n",
+        ))
         .await;
     let id = started(&system, "all", ITEMS).await;
     done_beyond(&system, &id, 150).await;
@@ -84,7 +89,12 @@ async fn kill_worker_and_orchestrator_over_a_thousand_items_and_each_is_done_onc
     let wrong: Vec<String> = (0..ITEMS)
         .filter_map(|n| book.not_done_once(&format!("n-{n}")))
         .collect();
-    assert!(wrong.is_empty(), "{} of them: {}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of them: {}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     bounded(&system, &id, ITEMS).await;
     paged(&system, &id, ITEMS).await;
 }
@@ -117,7 +127,12 @@ async fn kill_while_hundreds_of_items_are_taken_back_and_none_is_left() {
     let wrong: Vec<String> = (0..ITEMS)
         .filter_map(|n| book.not_taken_back(&format!("n-{n}")))
         .collect();
-    assert!(wrong.is_empty(), "{} of them: {}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of them: {}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     for n in [3, 7, 250] {
         assert_eq!(book.ever_done(&format!("n-{n}")), None);
     }
@@ -131,22 +146,44 @@ async fn an_item_that_asks_a_person_is_named_as_expressions_name_it() {
     let fail = ", fail: \"${ item in [1, 4] ? 'final' : null }\"";
     system
         .api
-        .apply(&fan("asks", "    tolerate: 1\n    on_error: park\n", fail, ""))
+        .apply(&fan(
+            "asks",
+            "    tolerate: 1\n    on_error: park\n",
+            fail,
+            "",
+        ))
         .await;
     let id = started(&system, "asks", 6).await;
     let parked = system.api.await_status(&id, "parked", END_LIMIT).await;
     assert_eq!(parked["work_items"][0]["step"], "fan[4]");
     let first = &parked["steps"][0]["fan"]["first"];
-    assert_eq!((&first[0]["id"], &first[1]["id"]), (&json!("fan[4]"), &json!("fan[1]")));
+    assert_eq!(
+        (&first[0]["id"], &first[1]["id"]),
+        (&json!("fan[4]"), &json!("fan[1]"))
+    );
     let cli = system.cli();
     let shown = cli.run(&["show", &id]).await.exits(0);
-    assert!(shown.out.contains("fan[4]") && shown.out.contains("6 items: 4 done"), "{}", shown.out);
-    let listed = cli.run(&["show", &id, "--items", "fan", "--json"]).await.exits(0);
+    assert!(
+        shown.out.contains("fan[4]") && shown.out.contains("6 items: 4 done"),
+        "{}",
+        shown.out
+    );
+    let listed = cli
+        .run(&["show", &id, "--items", "fan", "--json"])
+        .await
+        .exits(0);
     assert_eq!(listed.out.lines().count(), 6, "{}", listed.out);
-    cli.run(&["skip", &id, "fan[4]", "-m", "not that one", "--yes"]).await.exits(0);
+    cli.run(&["skip", &id, "fan[4]", "-m", "not that one", "--yes"])
+        .await
+        .exits(0);
     let ended = system.api.await_status(&id, "completed", END_LIMIT).await;
     let output = &ended["steps"][0]["output"];
-    let nulls: Vec<bool> = output.as_array().expect("a list").iter().map(Value::is_null).collect();
+    let nulls: Vec<bool> = output
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(Value::is_null)
+        .collect();
     assert_eq!(nulls, [false, true, false, false, true, false]);
     let book = Book::of(&system.ledger).await;
     assert_eq!(book.effect("n-0").state, State::Applied);

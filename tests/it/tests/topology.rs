@@ -48,12 +48,14 @@ fn url(vhost: &Vhost, user: &str, password: &str) -> String {
 async fn users_with_the_least_permissions_can_do_all_they_have_to_and_nothing_else() {
     let mut system = Setup::workers(0).start_without_orchestrator().await;
     let cli = system.cli();
-    let (orchestrator, worker) = (unique("orchestrator"), unique("worker"));
+    let [orchestrator, worker, publisher] = ["orchestrator", "worker", "publisher"].map(unique);
     let users = [
         format!("orchestrator={orchestrator}"),
         format!("worker={worker}"),
+        format!("publisher={publisher}"),
     ];
-    let apply = ["apply", "--json", "--user", &users[0], "--user", &users[1]];
+    let mut apply = vec!["apply", "--json"];
+    users.iter().for_each(|user| apply.extend(["--user", user]));
     let applied = topology(&cli, &system.vhost, &apply).await.exits(0).json();
     let orchestrator_url = url(
         &system.vhost,
@@ -61,6 +63,11 @@ async fn users_with_the_least_permissions_can_do_all_they_have_to_and_nothing_el
         &password_of(&applied, &orchestrator),
     );
     let worker_url = url(&system.vhost, &worker, &password_of(&applied, &worker));
+    let publisher_url = url(
+        &system.vhost,
+        &publisher,
+        &password_of(&applied, &publisher),
+    );
     let again = topology(&cli, &system.vhost, &apply).await.exits(0).json();
     assert_eq!(
         again,
@@ -98,6 +105,35 @@ async fn users_with_the_least_permissions_can_do_all_they_have_to_and_nothing_el
     let back = api.start("back", &system.input("back"), "back").await;
     api.await_status(&back, "compensated", SOON).await;
 
+    // an event: the queue of triggers is bound to it, whoever publishes events may say it, and nothing else
+    api.apply(WAITS).await;
+    let waits = api.start("waits", &json!({}), "waits").await;
+    api.await_phase(&waits, "heard", "listening").await;
+    let said = |exchange: &str| {
+        let event = r#"{"specversion":"1.0","id":"e1","source":"/t","type":"com.test.happened"}"#;
+        tokio::process::Command::new("amqp-publish")
+            .args(["--url", &publisher_url, "-e", exchange])
+            .args([
+                "-r",
+                "com.test.happened",
+                "-C",
+                "application/cloudevents+json",
+                "-b",
+                event,
+            ])
+            .output()
+    };
+    let published = said("baton.events")
+        .await
+        .expect("amqp-publish is installed");
+    assert!(published.status.success(), "{published:?}");
+    api.await_status(&waits, "completed", SOON).await;
+    let published = said("baton.inbox")
+        .await
+        .expect("amqp-publish is installed");
+    let text = String::from_utf8_lossy(&published.stderr);
+    assert!(text.contains("ACCESS_REFUSED"), "{text}");
+
     // a message nobody can read: the worker puts it aside, the orchestrator keeps it
     let routed = system
         .vhost
@@ -110,11 +146,20 @@ async fn users_with_the_least_permissions_can_do_all_they_have_to_and_nothing_el
     .await;
 
     refused(&system.vhost, &worker, &worker_url).await;
-    for user in [&orchestrator, &worker] {
+    for user in [&orchestrator, &worker, &publisher] {
         let path = format!("/api/users/{user}");
         system.vhost.management().delete(&path).await;
     }
 }
+
+/// Waits for somebody outside.
+const WAITS: &str = "saga: waits
+version: 1
+input: { type: object }
+steps:
+  - id: heard
+    wait: { event: com.test.happened, timeout: 1h }
+";
 
 /// What a worker must not do: publish a task, start a saga by an event, read the inbox or another pool, make a queue.
 async fn refused(vhost: &Vhost, worker: &str, worker_url: &str) {
@@ -134,7 +179,8 @@ async fn refused(vhost: &Vhost, worker: &str, worker_url: &str) {
         "baton.events",
         "baton.control",
         "baton.peers",
-        "",
+        // the default exchange, by the name under which its permission is asked
+        "amq.default",
     ] {
         assert!(!fits("write", exchange), "{exchange}");
     }

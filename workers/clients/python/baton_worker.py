@@ -20,6 +20,7 @@ import signal
 import socket
 import struct
 import time
+import traceback
 import uuid
 
 import jsonschema
@@ -30,12 +31,14 @@ __all__ = ["Worker", "Options", "Failed", "Unknown", "Happened", "DidNot", "Cann
 log = logging.getLogger("baton_worker")
 
 NAMESPACE = uuid.UUID("efaa0653-2f55-511c-aa67-8cdb9f58cb6c")
-BODY_MAX, INPUT_MAX, OUTPUT_MAX, BEFORE_MAX, PROGRESS_MAX = 512 << 10, 176 << 10, 64 << 10, 176 << 10, 64 << 10
+BODY_MAX, OUTPUT_MAX, BEFORE_MAX, PROGRESS_MAX = 512 << 10, 64 << 10, 176 << 10, 64 << 10
+MESSAGE_CHARS_MAX = 2000  # of a failure; the rest is cut, after it was masked
 LATE_TIMEOUT_MAX = 300.0  # a type that may run longer is held by claim
 DELIVERIES_MAX = 10
 CANCELS_KEPT = 1024
 RETRY_MIN, RETRY_MAX = 0.2, 5.0  # pauses before a report is sent again, in seconds
 SECRET_MIN = 6  # a shorter secret could not be masked, in bytes
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
 FOREVER = 30 * 86400.0  # seconds; timers take no more
 
 # The schema of a field that takes a text or a reference to a secret of the worker.
@@ -183,10 +186,11 @@ class Context:
         return self.before
 
     def keep(self, reached):
-        """Stores how far it has come."""
+        """Stores how far it has come. Raises `Unknown` when the run is to stop: something may have been done by now."""
         self._store("progress", reached)
         self.progress = reached
-        self.check()
+        if self.cancelled or self.remaining() <= 0:
+            raise Unknown("stopped", "told to stop between two of its effects", retryable=True)
 
     def _stop(self, *_):
         self.cancelled = True
@@ -200,7 +204,8 @@ class Context:
 
 
 def _line(value):
-    return json.dumps(value, allow_nan=False).encode() + b"\n"
+    # What no UTF-8 can hold raises here, in the run's own process, and not in the worker that passes it on.
+    return json.dumps(value, allow_nan=False, ensure_ascii=False).encode() + b"\n"
 
 
 def _run_in_child(automation, run, pipe, deadline):
@@ -222,10 +227,11 @@ def _run_in_child(automation, run, pipe, deadline):
         signal.signal(signal.SIGALRM, end_of_lease)
         signal.signal(signal.SIGTERM, context._stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # they waited since the fork
         end_of_lease()
         pipe.sendall(_line({"end": _enter(automation, context, run)}))
     except BaseException as error:  # whatever it is: the worker sees the end of the pipe and says `unknown`
-        log.error("a run ended badly: %r", error)
+        log.error("a run ended badly: %s", mask(repr(error), run["secrets"]))
     finally:
         os._exit(0)
 
@@ -248,8 +254,8 @@ def _enter(automation, context, run):
     except Failed as told:
         return {told.kind: told.failure}
     except Exception as error:
-        log.exception("the automation raised")
-        return {"unknown": {"code": "panicked", "message": f"the automation raised {error!r}"[:500], "retryable": True}}
+        log.error("the automation raised\n%s", mask(traceback.format_exc(), run["secrets"]))
+        return {"unknown": {"code": "panicked", "message": f"the automation raised {error!r}", "retryable": True}}
 
 
 # --- what comes from a queue --------------------------------------------------------------------------------------------
@@ -369,10 +375,11 @@ def replace_secrets(value, resolve, path=()):
 
 
 def mask(value, secrets):
-    """The value with every secret in it as ***: in texts, in keys, and as JSON would write them."""
+    """The value with every secret in it as ***: in texts, in keys, and as JSON or Python would write them."""
     if isinstance(value, str):
         for secret in secrets:
-            value = value.replace(secret, "***").replace(json.dumps(secret)[1:-1], "***")
+            for form in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]):
+                value = value.replace(form, "***")
         return value
     if isinstance(value, dict):
         return {mask(key, secrets): mask(inner, secrets) for key, inner in value.items()}
@@ -505,6 +512,7 @@ class Worker:
 
         def opened(channel):
             channel.add_on_close_callback(lambda *_: connection.is_open and not self.draining and connection.close())
+            channel.add_on_cancel_callback(lambda _frame: channel.close())
             channel.queue_declare(queue, exclusive=True, auto_delete=True)
             channel.queue_bind(queue, "baton.control", "all")
             channel.queue_bind(queue, "baton.control", f"worker.{self.options.name}")
@@ -525,6 +533,8 @@ class Worker:
         def opened(channel):
             # A queue that is not there yet closes the channel: a new one, with a pause.
             channel.add_on_close_callback(lambda *_: self.loop.call_later(0.5, lambda: self._take(connection, queue, task_type)))
+            # So does one that was deleted under us, which the broker says by a cancel.
+            channel.add_on_cancel_callback(lambda _frame: channel.close())
             channel.basic_qos(prefetch_count=self.options.concurrency)
             on_message = lambda ch, method, props, body: self._delivered(queue, task_type, ch, method, props, body)  # noqa: E731
             self.consumers[queue] = (channel, channel.basic_consume(queue, on_message))
@@ -775,7 +785,7 @@ class Worker:
             given = replace_secrets(task["input"], lambda name, _path: self._secret(name))
         except Failed as failed:
             return self._end(run, {"failed": failed.failure}, started=False)
-        if run.why or self.draining and run.lease and run.state != "asking":
+        if run.why:
             return self._not_run(run, "it was cancelled before it began")
         if run.lease and run.lease.ends() <= clock():
             return self._not_run(run, "its lease was over before it began")
@@ -784,11 +794,15 @@ class Worker:
         run.state, run.started_at, run.deadline = "running", now_ms(), mmap.mmap(-1, 16)
         self._set_deadline(run)
         ours, theirs = socket.socketpair()
-        inside = {"task": task, "run": run.id, "worker": self.options.name, "input": given, "ends": run.ends, "parent": os.getpid()}
+        inside = {"task": task, "run": run.id, "worker": self.options.name, "input": given, "ends": run.ends, "parent": os.getpid(),
+                  "secrets": self.secrets_seen}
+        # Until the run's process hears for itself: what is sent to it must not be taken for a word to its worker, nor be lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         run.pid = os.fork()
         if run.pid == 0:
             ours.close()
             _run_in_child(run.automation, inside, theirs, run.deadline)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         theirs.close()
         ours.setblocking(False)
         run.pipe = ours
@@ -816,19 +830,26 @@ class Worker:
 
     def _checkpoint(self, run, kind, value):
         limit, bytes_ = {"before": BEFORE_MAX, "progress": PROGRESS_MAX}[kind], len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
-        tell = lambda answer: run.pipe and run.pipe.send(_line(answer))  # noqa: E731
         if mask(value, self.secrets_seen) != value:
-            return tell(["checkpoint-holds-secret", f"the {kind} checkpoint holds a secret, which must never be stored", False])
+            return self._tell(run, ["checkpoint-holds-secret", f"the {kind} checkpoint holds a secret, which must never be stored", False])
         if bytes_ > limit:
-            return tell(["checkpoint-too-large", f"the {kind} checkpoint has {bytes_} bytes, more than {limit}", False])
+            return self._tell(run, ["checkpoint-too-large", f"the {kind} checkpoint has {bytes_} bytes, more than {limit}", False])
         run.number += 1
         said = {"of": run.task["of"], "run": run.id, "kind": kind, "number": run.number, "value": value}
 
         def confirmed(*_):
             run.stored[kind] = value
-            tell(None)
+            self._tell(run, None)
 
         self._report(run, "checkpoint", run.number, lambda: said, confirmed)
+
+    def _tell(self, run, answer):
+        """Answers a run's process. One that has died hears nothing, which the end of its pipe says soon."""
+        try:
+            if run.pipe is not None:
+                run.pipe.send(_line(answer))
+        except OSError:
+            pass
 
     def _reap(self, run):
         self.loop.remove_handler(run.pipe.fileno())
@@ -853,6 +874,9 @@ class Worker:
         run.state = "ended"
         self._no_timer(run)
         result = mask(result, self.secrets_seen)
+        for failure in (result.get("failed"), result.get("unknown")):
+            if failure:
+                failure["message"] = failure["message"][:MESSAGE_CHARS_MAX]
         output = (result.get("succeeded") or {}).get("output")
         if isinstance(result.get("probed"), dict):
             output = result["probed"].get("happened", {}).get("output")
@@ -942,7 +966,7 @@ class Worker:
                 run.stop_at = clock()
                 os.kill(run.pid, signal.SIGTERM)
                 if run.number and self.to_send.pop(derived("report", "checkpoint", run.id, str(run.number)), None):
-                    run.pipe.send(_line(["checkpoint-unconfirmed", "it was not confirmed before the run had to end", True]))
+                    self._tell(run, ["checkpoint-unconfirmed", "it was not confirmed before the run had to end", True])
         if look:
             self._look(run)
 
@@ -957,7 +981,10 @@ class Worker:
         found = self.options.secrets.get(name)
         if found is None:
             raise Failed("secret-unknown", f"the secret {name} is not known to this worker")
-        found = found() if callable(found) else found
+        try:
+            found = str(found() if callable(found) else found)
+        except Exception as error:  # its text may hold what it was about
+            raise Failed("secret-unknown", f"the secret {name} cannot be had: {type(error).__name__}") from None
         if len(found.encode()) < SECRET_MIN:
             raise Failed("secret-too-short", f"the secret {name} is shorter than {SECRET_MIN} bytes, and could not be masked")
         if found not in self.secrets_seen:

@@ -27,6 +27,7 @@ module BatonWorker
   DELIVERIES_MAX = 10
   CANCELS_KEPT = 1024
   RETRY_MIN, RETRY_MAX = 0.2, 5.0 # pauses before a report is sent again, in seconds
+  MESSAGE_CHARS_MAX = 2000 # of a failure; the rest is cut, after it was masked
   SECRET_MIN = 6 # a shorter secret could not be masked, in bytes
   LATE_TIMEOUT_MAX = 300.0 # a type that may run longer is held by claim
   FOREVER = 30 * 86_400.0
@@ -153,11 +154,11 @@ module BatonWorker
       @before
     end
 
-    # Stores how far it has come.
+    # Stores how far it has come. Raises Unknown when the run is to stop: something may have been done by now.
     def keep(reached)
       store("progress", reached)
       @progress = reached
-      check
+      raise Unknown.new("stopped", "told to stop between two of its effects", retryable: true) if cancelled? || remaining <= 0
     end
 
     private

@@ -1,17 +1,8 @@
 //! The same topology as a file that `rabbitmqctl import_definitions` takes, for a broker without the management plugin or one that reads
 //! it at its start.
 
-use baton_messages::topology::{Queue, Topology};
+use baton_messages::topology::Topology;
 use serde_json::{Value, json};
-
-/// How a queue of ours is declared: only what no policy can set.
-pub(super) fn arguments(queue: &Queue) -> Value {
-    if queue.single_active_consumer {
-        json!({ "x-queue-type": "quorum", "x-single-active-consumer": true })
-    } else {
-        json!({ "x-queue-type": "quorum" })
-    }
-}
 
 /// Without users: a file with passwords in it does not belong anywhere.
 pub(crate) fn definitions(topology: &Topology, vhost: &str) -> Value {
@@ -19,7 +10,7 @@ pub(crate) fn definitions(topology: &Topology, vhost: &str) -> Value {
         json!({ "vhost": vhost, "name": one.name, "type": one.kind, "durable": true, "auto_delete": false, "internal": false, "arguments": {} })
     });
     let queues = topology.queues.iter().map(|one| {
-        json!({ "vhost": vhost, "name": one.name, "durable": true, "auto_delete": false, "arguments": arguments(one) })
+        json!({ "vhost": vhost, "name": one.name, "durable": true, "auto_delete": false, "arguments": one.arguments() })
     });
     let bindings = topology.bindings.iter().map(|one| {
         json!({ "vhost": vhost, "source": one.exchange, "destination": one.queue, "destination_type": "queue", "routing_key": one.key, "arguments": {} })

@@ -48,7 +48,6 @@ pub(crate) enum Mend {
     User {
         name: String,
         tag: &'static str,
-        password: String,
     },
     Permissions {
         user: String,
@@ -80,6 +79,7 @@ pub(crate) fn drifts(wanted: &Wanted, seen: &Seen) -> Vec<Drift> {
             .filter_map(|one| overruled(one, topology)),
     );
     found.extend(wanted.users.iter().filter_map(|one| user(one, seen)));
+    found.extend(wanted.users.iter().filter_map(|one| tags(one, seen)));
     found
 }
 
@@ -118,6 +118,13 @@ fn exchange(wanted: &Exchange, seen: &Seen) -> Option<Drift> {
         return Some(by_hand(
             what,
             "not durable: gone with the next restart",
+            again,
+        ));
+    }
+    if is.internal || is.auto_delete {
+        return Some(by_hand(
+            what,
+            "internal, or deleted with its last queue",
             again,
         ));
     }
@@ -300,7 +307,14 @@ fn user(wanted: &WantedUser, seen: &Seen) -> Option<Drift> {
     };
     let is = seen.permissions.iter().find(|one| one.user == wanted.name);
     let Some(is) = is else {
-        let by = if there { permissions } else { new_user(wanted) };
+        let by = if there {
+            permissions
+        } else {
+            Mend::User {
+                name: wanted.name.clone(),
+                tag: wanted.role.tag(),
+            }
+        };
         return Some(Drift {
             is: if there {
                 "may do nothing here".into()
@@ -326,16 +340,16 @@ fn user(wanted: &WantedUser, seen: &Seen) -> Option<Drift> {
     })
 }
 
-/// A user nobody knows gets a password by chance: what is short or shared is guessed.
-fn new_user(wanted: &WantedUser) -> Mend {
-    let password = format!(
-        "{}{}",
-        uuid::Uuid::new_v4().simple(),
-        uuid::Uuid::new_v4().simple()
-    );
-    Mend::User {
-        name: wanted.name.clone(),
-        tag: wanted.role.tag(),
-        password,
-    }
+/// A tag gives rights over the whole broker, so a person takes it away, or gives it.
+fn tags(wanted: &WantedUser, seen: &Seen) -> Option<Drift> {
+    let is = seen.users.iter().find(|one| one.name == wanted.name)?;
+    let (is, tag) = (is.tags(), wanted.role.tag());
+    let right: &[&str] = if tag.is_empty() { &[] } else { &[tag] };
+    (is.as_slice() != right).then(|| {
+        by_hand(
+            format!("user {} ({})", wanted.name, wanted.role.as_str()),
+            format!("has the tags [{}], and should have [{tag}]", is.join(", ")),
+            format!("rabbitmqctl set_user_tags {} {tag}", wanted.name).trim_end(),
+        )
+    })
 }

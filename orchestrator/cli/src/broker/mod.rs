@@ -57,7 +57,6 @@ impl Broker {
         // neither fails: the URL has a host
         let _ = base.set_username("");
         let _ = base.set_password(None);
-        base.set_path("");
         let http = reqwest::Client::builder()
             .timeout(ANSWER_WAIT)
             .build()
@@ -84,12 +83,13 @@ impl Broker {
             bindings: self.list("bindings").await?,
             policies: self.list("policies").await?,
             permissions: self.list_of("vhosts", "permissions").await?,
-            users: self.users().await?,
+            users: self.read(&["users"]).await?,
         })
     }
 
-    /// Makes or sets right what a drift is about. Only those that can be mended so.
-    pub(crate) async fn mend(&self, mend: &Mend) -> Result<(), CliError> {
+    /// Makes or sets right what a drift is about. Answers the password of a user that was made, which nobody else knows.
+    pub(crate) async fn mend(&self, mend: &Mend) -> Result<Option<String>, CliError> {
+        let mut made = None;
         let (method, path, body) = match mend {
             Mend::Exchange(exchange) => (
                 Method::PUT,
@@ -99,7 +99,7 @@ impl Broker {
             Mend::Queue(queue) => (
                 Method::PUT,
                 vec!["queues", &self.vhost, &queue.name],
-                json!({ "durable": true, "auto_delete": false, "arguments": definitions::arguments(queue) }),
+                json!({ "durable": true, "auto_delete": false, "arguments": queue.arguments() }),
             ),
             Mend::Binding(binding) => (
                 Method::POST,
@@ -118,22 +118,24 @@ impl Broker {
                 vec!["policies", &self.vhost, &policy.name],
                 json!({ "pattern": policy.pattern, "definition": policy.definition, "priority": 0, "apply-to": policy.apply_to }),
             ),
-            Mend::User {
-                name,
-                tag,
-                password,
-            } => (
-                Method::PUT,
-                vec!["users", name],
-                json!({ "password": password, "tags": tag }),
-            ),
+            Mend::User { name, tag } => {
+                // by chance: what is short or shared is guessed
+                let half = || uuid::Uuid::new_v4().simple().to_string();
+                let password = made.insert(half() + &half());
+                (
+                    Method::PUT,
+                    vec!["users", name],
+                    json!({ "password": password, "tags": tag }),
+                )
+            }
             Mend::Permissions { user, permissions } => (
                 Method::PUT,
                 vec!["permissions", &self.vhost, user],
                 json!({ "configure": permissions.configure, "write": permissions.write, "read": permissions.read }),
             ),
         };
-        self.sent(method, &path, Some(&body)).await.map(|_| ())
+        self.sent(method, &path, Some(&body)).await?;
+        Ok(made)
     }
 
     /// A virtual host of that name is there from now on; false when it was before.
@@ -157,18 +159,17 @@ impl Broker {
         self.read(&[of, &self.vhost, what]).await
     }
 
-    async fn users(&self) -> Result<Vec<seen::User>, CliError> {
-        match self.read(&["users"]).await {
-            // who may not see users is told so only when there are some to look for
-            Err(error) if matches!(error.status(), Some(401 | 403)) => Ok(Vec::new()),
-            read => read,
-        }
-    }
-
     async fn read<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, CliError> {
         let text = self.sent(Method::GET, path, None).await?;
-        serde_json::from_str(&text).map_err(|error| CliError::Shape {
-            what: format!("{} of {}: {error}", path.join("/"), self.place()),
+        serde_json::from_str(&text).map_err(|error| CliError::Problem {
+            status: 502,
+            detail: format!(
+                "what answers at {} is no management API of RabbitMQ: {}: {error}",
+                self.place(),
+                path.join("/")
+            ),
+            next: Some("--management or BATON_MANAGEMENT names another place".to_owned()),
+            document: Box::default(),
         })
     }
 
@@ -180,7 +181,7 @@ impl Broker {
     ) -> Result<String, CliError> {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
-            segments.push("api").extend(path);
+            segments.pop_if_empty().push("api").extend(path);
         }
         let mut request = self
             .http

@@ -37,6 +37,10 @@ pub(super) struct Exchange {
     pub(super) kind: String,
     pub(super) durable: bool,
     #[serde(default)]
+    pub(super) internal: bool,
+    #[serde(default)]
+    pub(super) auto_delete: bool,
+    #[serde(default)]
     pub(super) arguments: BTreeMap<String, Value>,
     #[serde(default)]
     pub(super) policy: Option<String>,
@@ -84,4 +88,30 @@ pub(super) struct Permission {
 #[derive(Debug, Deserialize)]
 pub(super) struct User {
     pub(super) name: String,
+    #[serde(default)]
+    tags: Tags,
+}
+
+impl User {
+    /// What it may do beyond queues and exchanges.
+    pub(super) fn tags(&self) -> Vec<&str> {
+        match &self.tags {
+            Tags::List(tags) => tags.iter().map(String::as_str).collect(),
+            Tags::Text(tags) => tags.split(',').filter(|tag| !tag.is_empty()).collect(),
+        }
+    }
+}
+
+/// A list; before 3.9 text with commas.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Tags {
+    List(Vec<String>),
+    Text(String),
+}
+
+impl Default for Tags {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
 }

@@ -145,7 +145,10 @@ async fn step_or_item(
     find::step(saga, step.as_str())?;
     let path = format!("/v1/sagas/{}/steps/{step}/items", escaped(id));
     let mut query = vec![("limit", "1".to_owned())];
-    query.extend(item.checked_sub(1).map(|before| ("after", before.to_string())));
+    query.extend(
+        item.checked_sub(1)
+            .map(|before| ("after", before.to_string())),
+    );
     let answer = client.get(&path, &query).await?;
     let found: Option<Step> = match answer["items"].get(0) {
         Some(found) => Some(typed(found.clone())?),

@@ -100,6 +100,9 @@ async fn many(
         }
     }
     if asked.dry_run || answer["plan"]["found"] == 0 {
+        if out.wants_json() && !asked.dry_run {
+            out.value(&answer);
+        }
         return Ok(Exit::Ok);
     }
     if asked.message.trim().is_empty() {
@@ -125,7 +128,13 @@ async fn follow(client: &Client, begun: &Value, out: &mut Out) -> Result<Exit, C
     let mut interrupted = pin!(tokio::signal::ctrl_c());
     let mut last = String::new();
     loop {
-        let now = client.get(&path, &[]).await?;
+        let now = match client.get(&path, &[]).await {
+            Ok(now) => now,
+            Err(error) => {
+                goes_on(&id, out);
+                return Err(error);
+            }
+        };
         let running = now["state"] == "running";
         let told = dead::progress(&now);
         if !out.wants_json() && told != last {
@@ -137,13 +146,19 @@ async fn follow(client: &Client, begun: &Value, out: &mut Out) -> Result<Exit, C
         }
         tokio::select! {
             _ = &mut interrupted => {
-                out.note("it goes on without anybody watching");
-                out.next("how far it is", &format!("baton dead ops show {id}"));
+                goes_on(&id, out);
                 return Ok(Exit::Interrupted);
             }
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
+}
+
+/// Nobody looks any longer, and that is all.
+fn goes_on(id: &str, out: &mut Out) {
+    out.note(format!(
+        "it goes on without anybody watching; how far it is: baton dead ops show {id}"
+    ));
 }
 
 fn ended(now: &Value, id: &str, out: &mut Out) -> Exit {

@@ -89,7 +89,10 @@ async fn each_item(
 ) -> Result<Exit, CliError> {
     let saga: Saga = typed(find::saga(client, id).await?)?;
     let path = format!("/v1/sagas/{}/steps/{}/items", escaped(id), escaped(step));
-    let mut query = vec![("troubled", troubled.to_string()), ("limit", "500".to_owned())];
+    let mut query = vec![
+        ("troubled", troubled.to_string()),
+        ("limit", "500".to_owned()),
+    ];
     loop {
         let answer = client.get(&path, &query).await?;
         if out.wants_json() {

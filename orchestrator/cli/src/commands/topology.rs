@@ -2,7 +2,7 @@
 
 use baton_messages::topology::Topology as Things;
 use baton_messages::{PoolName, TaskType};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::{BrokerArgs, Topology, TopologyCommand, TopologyShow, WantedArgs};
 use crate::broker::{self, Broker, Drift, Mend, Seen, Wanted, WantedUser};
@@ -82,44 +82,57 @@ fn told(drifts: &[Drift], broker: &Broker, out: &mut Out) {
 async fn apply(args: &WantedArgs, at: &BrokerArgs, out: &mut Out) -> Result<Exit, CliError> {
     let broker = Broker::new(&at.management, &at.vhost)?;
     let mut done = Vec::new();
-    if broker.vhost_made().await? {
-        done.push(json!({ "what": format!("virtual host {}", at.vhost), "was": "missing" }));
+    let applied = set_right(&broker, args, &mut done).await;
+    let left = applied.as_deref().unwrap_or_default();
+    // whatever came in between: a password that was made is known to nobody else
+    if out.wants_json() {
+        out.value(&json!({ "done": done, "drifts": left }));
+    } else {
+        report(&done, out);
+        if applied.is_ok() {
+            told(left, &broker, out);
+        }
     }
-    let mut left = Vec::new();
+    applied.map(|left| {
+        if left.is_empty() {
+            Exit::Ok
+        } else {
+            Exit::Error
+        }
+    })
+}
+
+/// Sets right what can be, pass by pass, and writes down what was done; what is left for a person.
+async fn set_right(
+    broker: &Broker,
+    args: &WantedArgs,
+    done: &mut Vec<Value>,
+) -> Result<Vec<Drift>, CliError> {
+    if broker.vhost_made().await? {
+        done.push(json!({ "what": "virtual host", "was": "missing" }));
+    }
     for _ in 0..PASSES {
         let seen = broker.seen().await?;
         let drifts = broker::drifts(&wanted(args, &seen), &seen);
-        let (may, must): (Vec<Drift>, Vec<Drift>) =
-            drifts.into_iter().partition(|drift| drift.by.is_some());
-        left = must;
-        if may.is_empty() {
-            break;
+        if drifts.iter().all(|drift| drift.by.is_none()) {
+            return Ok(drifts);
         }
-        for drift in may {
+        for drift in drifts {
             let Some(mend) = &drift.by else { continue };
-            broker.mend(mend).await?;
+            let password = broker.mend(mend).await?;
             let mut row = json!({ "what": drift.what, "was": drift.is });
-            if let Mend::User { name, password, .. } = mend {
+            if let (Mend::User { name, .. }, Some(password)) = (mend, password) {
                 row["user"] = json!(name);
                 row["password"] = json!(password);
             }
             done.push(row);
         }
     }
-    if out.wants_json() {
-        out.value(&json!({ "done": done, "drifts": left }));
-    } else {
-        report(&done, out);
-        told(&left, &broker, out);
-    }
-    Ok(if left.is_empty() {
-        Exit::Ok
-    } else {
-        Exit::Error
-    })
+    let seen = broker.seen().await?;
+    Ok(broker::drifts(&wanted(args, &seen), &seen))
 }
 
-fn report(done: &[serde_json::Value], out: &mut Out) {
+fn report(done: &[Value], out: &mut Out) {
     for row in done {
         let what = row["what"].as_str().unwrap_or_default();
         let was = row["was"].as_str().unwrap_or_default();

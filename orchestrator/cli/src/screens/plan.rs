@@ -192,7 +192,8 @@ pub(crate) fn mermaid(plan: &Plan) -> String {
             .each
             .as_ref()
             .map_or_else(String::new, |each| format!("<br/>{}", each_words(each)));
-        let label = format!("{}<br/>{} {}{each}", step.id, step.kind, step.of).replace('"', "#quot;");
+        let label =
+            format!("{}<br/>{} {}{each}", step.id, step.kind, step.of).replace('"', "#quot;");
         let (open, close) = match step.kind {
             "task" => ("[\"", "\"]"),
             "approve" => ("{{\"", "\"}}"),

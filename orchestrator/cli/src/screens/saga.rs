@@ -175,28 +175,31 @@ fn steps(saga: &Saga, now: u64, wanted: impl Fn(&Step) -> bool) -> Table {
 
 /// A step, or one item of it, with what is to be said of it.
 fn row(table: &mut Table, saga: &Saga, step: &Step, now: u64) {
-        let mut below: Vec<Span> = Vec::new();
-        if let Some(fan) = &step.fan {
-            below.push(cell(fan.counts(), Tone::Plain));
-        }
-        if let Some(why) = step.why(now).filter(|_| step.fan.is_none() || step.phase != "fanned-out") {
-            below.push(cell(why, Tone::Faint));
-        }
-        let stands = standing::of(saga, step);
-        let failure = step.failure_to_say();
-        if let Some(failure) = failure.filter(|_| !is_said(saga, step)) {
-            // what was tolerated is no bad news
-            let tone = match step.is_done() {
-                true => Tone::Waits,
-                false => Tone::Bad,
-            };
-            below.push(cell(format!("{}: {}", failure.code, failure.message), tone));
-        }
-        if stands.in_doubt {
-            let words = "nobody knows whether it happened";
-            below.push(cell(words, Tone::Bad));
-        }
-        table.row_with(cells(saga, step, &stands, now), below);
+    let mut below: Vec<Span> = Vec::new();
+    if let Some(fan) = &step.fan {
+        below.push(cell(fan.counts(), Tone::Plain));
+    }
+    if let Some(why) = step
+        .why(now)
+        .filter(|_| step.fan.is_none() || step.phase != "fanned-out")
+    {
+        below.push(cell(why, Tone::Faint));
+    }
+    let stands = standing::of(saga, step);
+    let failure = step.failure_to_say();
+    if let Some(failure) = failure.filter(|_| !is_said(saga, step)) {
+        // what was tolerated is no bad news
+        let tone = match step.is_done() {
+            true => Tone::Waits,
+            false => Tone::Bad,
+        };
+        below.push(cell(format!("{}: {}", failure.code, failure.message), tone));
+    }
+    if stands.in_doubt {
+        let words = "nobody knows whether it happened";
+        below.push(cell(words, Tone::Bad));
+    }
+    table.row_with(cells(saga, step, &stands, now), below);
 }
 
 /// Items as lines of a table.

@@ -111,9 +111,15 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         match self.decide_all(&items, entropy) {
             Ok(built) => match self.commit_built(built).await {
                 Err(DriverError::Lost {
-                    source: CommitError::Data { .. },
+                    source: source @ CommitError::Data { .. },
                     ..
-                }) => self.one_by_one(items, entropy).await,
+                }) => {
+                    if items.is_empty() {
+                        // a turn of purges alone: nothing else will say it
+                        tracing::error!(error = ?source, "the store refuses what a turn without inputs writes; it is left out, and found anew by whoever wanted it");
+                    }
+                    self.one_by_one(items, entropy).await
+                }
                 done => done,
             },
             Err(broken) => {

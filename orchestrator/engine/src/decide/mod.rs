@@ -301,9 +301,9 @@ impl Deciding<'_> {
         definition
             .step(&id.step)
             .ok_or_else(|| DecideError::Definition {
-            definition: definition.saga.clone(),
-            step: id.clone(),
-        })
+                definition: definition.saga.clone(),
+                step: id.clone(),
+            })
     }
 }
 

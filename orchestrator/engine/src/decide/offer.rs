@@ -8,11 +8,11 @@ use baton_messages::{
 };
 use serde_json::Value;
 
+use super::fan_out::eyes;
 use super::limits::{
     CLOCK_SKEW_MS, CONFIRM_BOUND_MS, KILL_GRACE_MS, OFFER_MS_MAX, PROBE_ATTEMPTS,
     PROBE_BACKOFF_MS_MAX, QUEUE_MS_DEFAULT, UNASKED_MS, UNDO_ATTEMPTS, UNDO_BACKOFF_MS_MAX,
 };
-use super::fan_out::eyes;
 use super::{DecideError, Deciding, failure};
 use crate::definition::{Attempts, Jitter, RetryPolicy, StepKind, TaskStep, UndoPlan};
 use crate::expr::{Scope, Template};

@@ -1,5 +1,7 @@
 //! A saga whose records were taken out of the store: only how it ended is known. It never begins again, and nothing adds a record to it, whatever
-//! comes; a report is refused with the reason, so that it is kept as a dead letter and not lost.
+//! comes; a report that something was done is refused with the reason, so that it is kept as a dead letter and not lost.
+
+use baton_messages::TaskResult;
 
 use super::{Refusal, Verdict};
 use crate::input::Input;
@@ -21,13 +23,15 @@ pub(super) fn of(state: &SagaState, input: &Input) -> Option<Verdict> {
         | Input::Abandon(_) => Verdict::Refused(Refusal::Ended {
             status: state.status.as_str(),
         }),
-        Input::TaskStarted(_)
-        | Input::Checkpoint(_)
-        | Input::TaskFinished(_)
-        | Input::TaskDead { .. } => Verdict::Refused(no_records(state.status)),
-        Input::EventArrived { .. } | Input::Joined { .. } => Verdict::Ignored {
-            why: no_records(state.status).to_string(),
-        },
+        // Who asks is not answered and lets go; who says that nothing was done says nothing new.
+        Input::TaskStarted(_) | Input::Checkpoint(_) => ignored(state.status),
+        Input::TaskFinished(finished) if matches!(finished.result, TaskResult::NotRun { .. }) => {
+            ignored(state.status)
+        }
+        Input::TaskFinished(_) | Input::TaskDead { .. } => {
+            Verdict::Refused(no_records(state.status))
+        }
+        Input::EventArrived { .. } | Input::Joined { .. } => ignored(state.status),
         // Of these the driver itself is the sender: what they are about is long over.
         Input::TaskUnroutable(_)
         | Input::TaskUnconfirmed { .. }
@@ -37,6 +41,12 @@ pub(super) fn of(state: &SagaState, input: &Input) -> Option<Verdict> {
         | Input::TimerFired(_)
         | Input::Broken { .. } => Verdict::Duplicate,
     })
+}
+
+fn ignored(status: Status) -> Verdict {
+    Verdict::Ignored {
+        why: no_records(status).to_string(),
+    }
 }
 
 fn no_records(status: Status) -> Refusal {

@@ -220,7 +220,11 @@ impl Deciding<'_> {
     }
 
     /// This undo, and only this one, waits for a person.
-    pub(crate) fn undo_failed(&mut self, id: &StepKey, failure: Failure) -> Result<(), DecideError> {
+    pub(crate) fn undo_failed(
+        &mut self,
+        id: &StepKey,
+        failure: Failure,
+    ) -> Result<(), DecideError> {
         let title = format!("undo of {id} failed: {}", failure.message);
         self.park(
             id,

@@ -84,9 +84,7 @@ fn refuse_others(reader: &mut Reader, object: &Object<'_>) {
 fn list(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Option<Template> {
     let template = reader.template(&entry.value)?;
     note(found, &entry.value, &template, Use::List);
-    let no_list = template
-        .as_literal()
-        .is_some_and(|value| !value.is_array());
+    let no_list = template.as_literal().is_some_and(|value| !value.is_array());
     if no_list || template.holds_secret() {
         reader.report(
             code::SHAPE,

@@ -84,7 +84,10 @@ fn a_list_that_is_too_long_fails_before_anything_is_begun() {
     assert_eq!(stage.phase("fan"), Phase::Failed);
     let failure = stage.at("fan").last_failure.clone().unwrap();
     assert_eq!(failure.code, "too-many-items");
-    assert!(failure.message.contains("3 items; 2 are allowed"), "{failure:?}");
+    assert!(
+        failure.message.contains("3 items; 2 are allowed"),
+        "{failure:?}"
+    );
     assert_eq!(stage.status(), Status::Compensated);
     assert_eq!(stage.recorded(|r| matches!(r, Record::Offered { .. })), 0);
 }
@@ -94,7 +97,10 @@ fn what_is_no_list_fails() {
     let stage = Stage::with(
         "  - id: fan\n    task: t.set@1\n    for_each: \"${ input.?nothing.orValue(3) }\"\n    max_items: 2\n",
     );
-    assert_eq!(stage.at("fan").last_failure.as_ref().unwrap().code, "expression");
+    assert_eq!(
+        stage.at("fan").last_failure.as_ref().unwrap().code,
+        "expression"
+    );
     assert_eq!(stage.status(), Status::Compensated);
 }
 
@@ -133,7 +139,10 @@ fn an_item_that_fails_brings_all_down_and_only_what_happened_is_undone() {
     assert_eq!(stage.phase("fan[1]"), Phase::Succeeded);
     stage.report("fan[3]", done());
     stage.report("fan[4]", failed(false));
-    assert!(stage.state.at(&crate::stage::key("fan[5]")).is_none(), "never begun");
+    assert!(
+        stage.state.at(&crate::stage::key("fan[5]")).is_none(),
+        "never begun"
+    );
     for item in ["fan[3]", "fan[1]", "fan[0]"] {
         assert!(is_undo(&stage.open(item)), "{item}");
         stage.report(item, undone());
@@ -201,7 +210,10 @@ fn what_depends_on_a_fan_is_undone_before_its_items_and_what_it_depends_on_after
 fn so_many_may_fail_and_no_more() {
     let mut stage = with("t.set@1", 4, "    tolerate: 1\n");
     stage.report("fan[0]", failed(false));
-    assert_eq!((stage.phase("fan[0]"), stage.status()), (Phase::Continued, Status::Running));
+    assert_eq!(
+        (stage.phase("fan[0]"), stage.status()),
+        (Phase::Continued, Status::Running)
+    );
     stage.report("fan[1]", done());
     stage.report("fan[2]", failed(false));
     assert_eq!(stage.status(), Status::Compensating);
@@ -234,7 +246,10 @@ fn one_that_is_tolerated_and_may_have_happened_is_taken_back_before_the_step_end
     stage.report("fan[1]", done());
     stage.wait();
     assert!(is_undo(&stage.open("fan[0]")));
-    assert_eq!((stage.phase("fan"), stage.status()), (Phase::FannedOut, Status::Running));
+    assert_eq!(
+        (stage.phase("fan"), stage.status()),
+        (Phase::FannedOut, Status::Running)
+    );
     stage.report("fan[0]", undone());
     assert_eq!(stage.phase("fan[0]"), Phase::Undone);
     assert_eq!(stage.at("fan").output, Some(json!([null, { "ok": true }])));
@@ -263,11 +278,20 @@ fn one_in_doubt_is_probed() {
     stage.report("fan[0]", unknown());
     stage.wait();
     assert_eq!(stage.phase("fan[0]"), Phase::Probing);
-    stage.report("fan[0]", found(ProbeAnswer::Happened { output: json!("it did") }));
+    stage.report(
+        "fan[0]",
+        found(ProbeAnswer::Happened {
+            output: json!("it did"),
+        }),
+    );
     stage.report("fan[1]", gave(json!(1)));
     assert_eq!(stage.at("fan").output, Some(json!(["it did", 1])));
 
-    let mut stage = with("t.asked@1", 2, "    tolerate: 1\n    retry: { attempts: 1 }\n");
+    let mut stage = with(
+        "t.asked@1",
+        2,
+        "    tolerate: 1\n    retry: { attempts: 1 }\n",
+    );
     stage.report("fan[0]", unknown());
     stage.wait();
     stage.report("fan[0]", found(ProbeAnswer::DidNot));
@@ -278,7 +302,10 @@ fn one_in_doubt_is_probed() {
 fn an_item_is_tried_again_by_itself() {
     let mut stage = with("t.set@1", 2, "");
     stage.report("fan[1]", failed(true));
-    assert_eq!((stage.phase("fan[0]"), stage.phase("fan[1]")), (Phase::Trying, Phase::Backoff));
+    assert_eq!(
+        (stage.phase("fan[0]"), stage.phase("fan[1]")),
+        (Phase::Trying, Phase::Backoff)
+    );
     stage.wait();
     assert_eq!(stage.open("fan[1]").attempt, 2);
     stage.report("fan[1]", done());
@@ -299,7 +326,11 @@ fn checkpoints_belong_to_their_item() {
     }));
     assert_eq!(stage.at("fan[0]").before, None);
     stage.tell(of, run(1), true, done());
-    assert_eq!(stage.at("fan[1]").before, Some((1, json!("what was there"))), "also on the shelf");
+    assert_eq!(
+        stage.at("fan[1]").before,
+        Some((1, json!("what was there"))),
+        "also on the shelf"
+    );
     stage.cancel();
     assert!(is_undo(&stage.open("fan[1]")));
 }
@@ -310,7 +341,10 @@ fn a_report_told_twice_or_late_changes_nothing_that_is_settled() {
     let of = stage.open("fan[0]");
     stage.tell(of.clone(), run(1), true, done());
     let shelved = stage.state.clone();
-    assert_eq!(stage.tell(of.clone(), run(1), true, done()), Verdict::Duplicate);
+    assert_eq!(
+        stage.tell(of.clone(), run(1), true, done()),
+        Verdict::Duplicate
+    );
     assert_eq!(stage.state, shelved);
     stage.tell(of, run(2), true, failed(false));
     assert_eq!(stage.phase("fan[0]"), Phase::Succeeded);
@@ -322,7 +356,11 @@ fn one_held_as_failed_that_had_happened_joins_the_unwind() {
     let mut stage = with("t.set@1", 2, "    retry: { attempts: 1 }\n");
     let of = stage.open("fan[0]");
     stage.tell(of.clone(), run(1), true, failed(false));
-    assert_eq!(stage.status(), Status::Compensating, "the other one is under way");
+    assert_eq!(
+        stage.status(),
+        Status::Compensating,
+        "the other one is under way"
+    );
     stage.tell(of, run(9), true, done());
     stage.report("fan[1]", failed(false));
     assert!(is_undo(&stage.open("fan[0]")));
@@ -334,23 +372,38 @@ fn one_held_as_failed_that_had_happened_joins_the_unwind() {
 fn a_tolerated_one_that_had_happened_after_all_is_taken_back_while_the_saga_goes_on() {
     let mut stage = Stage::with(&format!(
         "{}  - id: z\n    task: t.look@1\n",
-        fan("t.set@1", 2, "    tolerate: 1\n    retry: { attempts: 1 }\n")
+        fan(
+            "t.set@1",
+            2,
+            "    tolerate: 1\n    retry: { attempts: 1 }\n"
+        )
     ));
     let of = stage.open("fan[0]");
     stage.tell(of.clone(), run(1), true, failed(false));
     stage.report("fan[1]", done());
-    assert_eq!((stage.phase("fan"), stage.phase("fan[0]")), (Phase::Succeeded, Phase::Continued));
+    assert_eq!(
+        (stage.phase("fan"), stage.phase("fan[0]")),
+        (Phase::Succeeded, Phase::Continued)
+    );
     stage.tell(of, run(2), true, done());
     assert!(is_undo(&stage.open("fan[0]")));
     stage.report("z", done());
-    assert_eq!(stage.status(), Status::Running, "it ends only when that is settled");
+    assert_eq!(
+        stage.status(),
+        Status::Running,
+        "it ends only when that is settled"
+    );
     stage.report("fan[0]", undone());
     assert_eq!(stage.status(), Status::Completed);
 }
 
 #[test]
 fn after_the_end_late_evidence_of_an_item_is_for_a_person() {
-    let mut stage = with("t.set@1", 2, "    tolerate: 1\n    retry: { attempts: 1 }\n");
+    let mut stage = with(
+        "t.set@1",
+        2,
+        "    tolerate: 1\n    retry: { attempts: 1 }\n",
+    );
     let of = stage.open("fan[0]");
     stage.tell(of.clone(), run(1), true, failed(false));
     stage.report("fan[1]", done());
@@ -377,7 +430,10 @@ fn a_dead_letter_an_unroutable_task_and_a_lost_lease_are_of_one_item() {
     let mut stage = with("t.once@1", 3, "");
     let nowhere = stage.open("fan[1]");
     stage.give(&Input::TaskUnroutable(nowhere));
-    assert_eq!((stage.phase("fan[0]"), stage.phase("fan[1]")), (Phase::Trying, Phase::Unserved));
+    assert_eq!(
+        (stage.phase("fan[0]"), stage.phase("fan[1]")),
+        (Phase::Trying, Phase::Unserved)
+    );
     stage.give(&Input::TypeServed("t.once@1".parse().unwrap()));
     assert_eq!(stage.phase("fan[1]"), Phase::Trying);
     let of = stage.claim("fan[2]", run(5));
@@ -390,7 +446,10 @@ fn a_dead_letter_an_unroutable_task_and_a_lost_lease_are_of_one_item() {
 fn a_task_that_is_held_is_of_one_item() {
     let mut stage = with("t.set@1", 2, "");
     let of = stage.open("fan[1]");
-    stage.give(&Input::TaskUnconfirmed { of: of.clone(), maybe_sent: true });
+    stage.give(&Input::TaskUnconfirmed {
+        of: of.clone(),
+        maybe_sent: true,
+    });
     assert!(stage.at("fan[1]").open_attempt().unwrap().held);
     assert!(!stage.at("fan[0]").open_attempt().unwrap().held);
     stage.give(&Input::Resend(of));
@@ -399,7 +458,11 @@ fn a_task_that_is_held_is_of_one_item() {
 
 #[test]
 fn a_type_nobody_knows_is_waited_for_by_a_window_only() {
-    let mut stage = with("t.unheard-of@1", 20, "    max_parallel: 4\n    queue_timeout: 60s\n    tolerate: 100%\n");
+    let mut stage = with(
+        "t.unheard-of@1",
+        20,
+        "    max_parallel: 4\n    queue_timeout: 60s\n    tolerate: 100%\n",
+    );
     assert_eq!(live(&stage), [0, 1, 2, 3]);
     assert_eq!(stage.phase("fan[0]"), Phase::Unserved);
     stage.wait();
@@ -409,7 +472,11 @@ fn a_type_nobody_knows_is_waited_for_by_a_window_only() {
 
 #[test]
 fn parked_items_are_decided_one_by_one_and_nothing_new_begins_meanwhile() {
-    let mut stage = with("t.set@1", 6, "    max_parallel: 2\n    on_error: park\n    retry: { attempts: 1 }\n");
+    let mut stage = with(
+        "t.set@1",
+        6,
+        "    max_parallel: 2\n    on_error: park\n    retry: { attempts: 1 }\n",
+    );
     stage.report("fan[0]", failed(false));
     stage.report("fan[1]", failed(false));
     assert_eq!(live(&stage), [0, 1]);
@@ -433,7 +500,11 @@ fn parked_items_are_decided_one_by_one_and_nothing_new_begins_meanwhile() {
 fn after_the_pivot_what_is_not_tolerated_is_for_a_person() {
     let mut stage = Stage::with(&format!(
         "  - id: p\n    task: t.set@1\n    pivot: true\n{}",
-        fan("t.once@1", 4, "    tolerate: 1\n    retry: { attempts: 1 }\n")
+        fan(
+            "t.once@1",
+            4,
+            "    tolerate: 1\n    retry: { attempts: 1 }\n"
+        )
     ));
     stage.report("p", done());
     stage.report("fan[0]", failed(false));
@@ -442,10 +513,21 @@ fn after_the_pivot_what_is_not_tolerated_is_for_a_person() {
     assert_eq!(stage.phase("fan[1]"), Phase::Parked);
     stage.report("fan[2]", unknown());
     stage.wait();
-    assert_eq!(stage.phase("fan[2]"), Phase::Parked, "nothing is taken back after the pivot");
+    assert_eq!(
+        stage.phase("fan[2]"),
+        Phase::Parked,
+        "nothing is taken back after the pivot"
+    );
     stage.report("fan[3]", done());
     assert_eq!(stage.status(), Status::Parked);
-    let choices = stage.state.work_items.values().next().unwrap().choices.clone();
+    let choices = stage
+        .state
+        .work_items
+        .values()
+        .next()
+        .unwrap()
+        .choices
+        .clone();
     assert!(choices.contains(&Choice::Retry) && !choices.contains(&Choice::Cancel));
 }
 
@@ -467,7 +549,10 @@ fn a_cancel_closes_what_is_open_and_undoes_what_is_done() {
     stage.report("fan[0]", done());
     let claimed = stage.claim("fan[1]", run(1));
     stage.cancel();
-    assert!(!is_undo(&stage.open("fan[1]")), "whoever acts is waited for");
+    assert!(
+        !is_undo(&stage.open("fan[1]")),
+        "whoever acts is waited for"
+    );
     stage.tell(claimed, run(1), true, unknown());
     for item in ["fan[1]", "fan[0]"] {
         stage.report(item, undone());
@@ -479,7 +564,10 @@ fn a_cancel_closes_what_is_open_and_undoes_what_is_done() {
 #[test]
 fn a_deadline_turns_it_back() {
     let mut stage = Stage::waiting(&fan("t.set@1", 3, "    max_parallel: 1\n"));
-    let yaml = stage.definition.source.replace("version: 1\n", "version: 1\ndeadline: 1s\n");
+    let yaml = stage
+        .definition
+        .source
+        .replace("version: 1\n", "version: 1\ndeadline: 1s\n");
     stage.definition = baton_engine::Definition::parse(&yaml).unwrap();
     stage.give(&stage.start());
     stage.report("fan[0]", done());
@@ -501,7 +589,11 @@ fn a_lingering_item_is_undone_only_when_nobody_acts_for_it() {
     assert_eq!(live(&stage), [1], "settled while the saga goes forward");
     stage.cancel();
     stage.report("fan[1]", failed(false));
-    assert_eq!(stage.phase("fan[0]"), Phase::Succeeded, "somebody may still act");
+    assert_eq!(
+        stage.phase("fan[0]"),
+        Phase::Succeeded,
+        "somebody may still act"
+    );
     stage.wait();
     assert!(is_undo(&stage.open("fan[0]")));
 }
@@ -510,7 +602,11 @@ fn a_lingering_item_is_undone_only_when_nobody_acts_for_it() {
 fn undo_none_leaves_all_items_in_bounded_decisions() {
     let mut stage = Stage::with(&format!(
         "{}  - id: z\n    task: t.look@1\n    retry: {{ attempts: 1 }}\n",
-        fan("t.set@1", 600, "    max_parallel: 256\n    undo: none\n    because: it stays\n")
+        fan(
+            "t.set@1",
+            600,
+            "    max_parallel: 256\n    undo: none\n    because: it stays\n"
+        )
     ));
     for item in 0..600 {
         let of = stage.open(&format!("fan[{item}]"));

@@ -4,7 +4,7 @@ use baton_engine::{Input, Refusal, Rules, SagaState, Status, Verdict, decide};
 use baton_messages::{InputId, Timestamp};
 use uuid::Uuid;
 
-use crate::stage::{Stage, done, finished, run};
+use crate::stage::{Stage, done, finished, not_run, run};
 
 /// How an input about what is left of the staged saga is taken.
 fn told(stage: &Stage, input: &Input) -> Verdict {
@@ -69,6 +69,19 @@ fn a_late_report_is_refused_with_the_reason() {
         text.contains("completed") && text.contains("purged"),
         "{text}"
     );
+}
+
+/// A worker that comes late asks, and then gives back: nothing was done, and nobody has to look at it.
+#[test]
+fn a_late_claim_leaves_nothing_behind() {
+    let stage = Stage::with("  - id: a\n    task: t.once@1\n");
+    let of = stage.open("a");
+    let asks = crate::stage::started(of.clone(), run(9));
+    let gives_back = finished(of, run(9), false, not_run());
+    for input in [asks, gives_back] {
+        let verdict = told(&stage, &input);
+        assert!(matches!(verdict, Verdict::Ignored { .. }), "{verdict:?}");
+    }
 }
 
 /// Even a defect in what comes does not wake it up.

@@ -8,8 +8,8 @@ use baton_engine::{
 };
 use baton_messages::{
     AttemptRef, Direction, Effect, Failure, Finished, InputId, Manifest, ProbeAnswer,
-    RetryDefaults, RunId, SagaId, Start, Started, StepId, StepKey, TaskResult, TaskType,
-    Timestamp, WorkerId,
+    RetryDefaults, RunId, SagaId, Start, Started, StepId, StepKey, TaskResult, TaskType, Timestamp,
+    WorkerId,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -215,13 +215,7 @@ impl Stage {
     /// Claims the open attempt, where it is held by claim.
     pub(crate) fn claim(&mut self, id: &str, by: RunId) -> AttemptRef {
         let of = self.open(id);
-        let worker = WorkerId::new("w").unwrap();
-        self.give(&Input::TaskStarted(Started {
-            of: of.clone(),
-            run: by,
-            worker,
-            at: Timestamp(self.now),
-        }));
+        self.give(&started(of.clone(), by));
         of
     }
 
@@ -332,6 +326,15 @@ impl Stage {
             .filter(|record| wanted(record))
             .count()
     }
+}
+
+pub(crate) fn started(of: AttemptRef, by: RunId) -> Input {
+    Input::TaskStarted(Started {
+        of,
+        run: by,
+        worker: WorkerId::new("w").unwrap(),
+        at: Timestamp(0),
+    })
 }
 
 pub(crate) fn finished(of: AttemptRef, by: RunId, sole: bool, result: TaskResult) -> Input {

@@ -9,8 +9,7 @@ use baton_engine::record::Record;
 use baton_engine::state::{self, Cause, Phase, Prepared, StepState};
 use baton_engine::{Definition, Entry, SagaState, Status, WorkItem};
 use baton_messages::{
-    Direction, Failure, RunId, SagaId, StepId, StepKey, TaskType, Timestamp,
-    WorkerId,
+    Direction, Failure, RunId, SagaId, StepId, StepKey, TaskType, Timestamp, WorkerId,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -452,10 +451,15 @@ fn fan_view(
 fn looked_at_first(fan: &fan::Fan) -> impl Iterator<Item = u32> {
     let parked = |item: &StepState| matches!(item.phase, Phase::Parked | Phase::UndoParked);
     let live = move |asked: bool| {
-        let live = fan.live.iter().filter(move |(_, item)| parked(item) == asked);
+        let live = fan
+            .live
+            .iter()
+            .filter(move |(_, item)| parked(item) == asked);
         live.map(|(n, _)| *n)
     };
-    live(true).chain(fan.troubled.iter().copied()).chain(live(false))
+    live(true)
+        .chain(fan.troubled.iter().copied())
+        .chain(live(false))
 }
 
 /// One item that has begun.

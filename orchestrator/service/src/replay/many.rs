@@ -1,10 +1,10 @@
 //! Replays of many, carried out by whoever leads. Every step is committed before the next: letters set out together with the place the operation has reached,
 //! and each is counted with what came of it. Whoever leads next finds both, does again what was on its way, and goes on from there.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
-use baton_driver::StoreError;
+use baton_driver::{DeadLetterRow, StoreError};
 use baton_messages::Timestamp;
 use baton_store::letters::{Claiming, OperationStep};
 use baton_store::read::PAGE_ROWS_MAX;
@@ -45,21 +45,21 @@ impl Replay {
     pub(crate) async fn lead(self, stop: CancellationToken) {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut under_way, mut known) = (JoinSet::new(), BTreeSet::new());
+        let (mut under_way, mut known) = (JoinSet::new(), HashMap::new());
         let mut is_first = true;
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = look.tick() => {}
                 () = self.poke.notified() => {}
-                Some(ended) = under_way.join_next(), if !under_way.is_empty() => {
-                    if let Ok(id) = ended {
-                        known.remove(&id);
-                    } else {
-                        // one that panicked is begun anew at the next look
-                        tracing::error!("a replay of dead letters failed; it is begun anew");
-                        known.clear();
-                        under_way.abort_all();
+                Some(ended) = under_way.join_next_with_id(), if !under_way.is_empty() => {
+                    let task = match &ended {
+                        Ok((task, ())) => *task,
+                        Err(panicked) => panicked.id(),
+                    };
+                    let operation = known.remove(&task);
+                    if ended.is_err() {
+                        tracing::error!(?operation, "a replay of dead letters failed; it is begun anew at the next look");
                     }
                     continue;
                 }
@@ -69,13 +69,13 @@ impl Replay {
                     metrics::gauge!("baton_orchestrator_dead_operations_running")
                         .set(crate::metrics::float(running.len()));
                     for row in running {
-                        if known.insert(row.id) {
-                            let (replay, stop) = (self.clone(), stop.clone());
-                            under_way.spawn(async move {
-                                replay.operate(row.id, &stop).await;
-                                row.id
-                            });
+                        if known.values().any(|id| *id == row.id) {
+                            continue;
                         }
+                        let (replay, stop) = (self.clone(), stop.clone());
+                        let task =
+                            under_way.spawn(async move { replay.operate(row.id, &stop).await });
+                        known.insert(task.id(), row.id);
                     }
                 }
                 Err(error) => {
@@ -132,14 +132,14 @@ impl Replay {
 
     /// A single letter of others is not published a second time: nobody asked for that, and nobody can say whether the first arrived.
     async fn taken_over(&self, row: &LetterRow, orders: &Orders) -> Result<(), NotYet> {
-        if matches!(route::route(&row.letter, None), Ok(Route::Raw(_))) {
+        if is_of_others(&row.letter) {
             let came = Came::failed(
-                "the orchestrator ended while it was being published, so it may have been delivered; look there before it is replayed again",
+                "nobody wrote down what came of it, so it may have been delivered; look there before it is replayed again",
             );
             self.settled(row, &came).await?;
             return Ok(());
         }
-        self.carry(row, orders, true).await.map(|_| ())
+        self.carry(row, orders, true).await
     }
 
     /// Carries out one operation until it does not run, however often the store has to be asked.
@@ -277,9 +277,11 @@ impl Replay {
         stop: &CancellationToken,
     ) {
         let mut pause = AGAIN_MIN;
+        // what was published is not published again because the store does not answer
+        let mut came = None;
         loop {
-            match self.carry(&row, orders, again).await {
-                Ok(_) => return,
+            match self.carry_on(&row, orders, again, &mut came).await {
+                Ok(()) => return,
                 Err(not) => {
                     if matches!(not, NotYet::Store(_)) {
                         tracing::warn!(letter = %row.letter.id, why = %not, "what came of a dead letter could not be written; it is tried again");
@@ -294,6 +296,15 @@ impl Replay {
             }
         }
     }
+}
+
+/// Whether a letter is published as it is, wherever it was sent: its sender may have said where to.
+fn is_of_others(letter: &DeadLetterRow) -> bool {
+    let anywhere = Target {
+        exchange: String::new(),
+        key: String::new(),
+    };
+    matches!(route::route(letter, Some(&anywhere)), Ok(Route::Raw(_)))
 }
 
 /// A tick for each letter.

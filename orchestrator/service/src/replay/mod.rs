@@ -181,10 +181,23 @@ impl Replay {
         row: &LetterRow,
         orders: &Orders,
         again: bool,
-    ) -> Result<Came, NotYet> {
-        let came = self.done(row, orders, again).await?;
-        self.settled(row, &came).await?;
-        Ok(came)
+    ) -> Result<(), NotYet> {
+        self.carry_on(row, orders, again, &mut None).await
+    }
+
+    /// The same, with what came of it at an earlier try that could not be written down: then nothing is done a second time.
+    async fn carry_on(
+        &self,
+        row: &LetterRow,
+        orders: &Orders,
+        again: bool,
+        came: &mut Option<Came>,
+    ) -> Result<(), NotYet> {
+        let came = match came {
+            Some(came) => came,
+            None => came.insert(self.done(row, orders, again).await?),
+        };
+        Ok(self.settled(row, came).await?)
     }
 
     async fn settled(&self, row: &LetterRow, came: &Came) -> Result<(), StoreError> {

@@ -9,16 +9,6 @@ use serde_json::Value;
 
 use super::route::Target;
 
-/// Headers by which the broker acts on a message, or counts what happened to it.
-const BROKER_HEADERS: [&str; 4] = ["x-delivery-count", "x-acquired-count", "CC", "BCC"];
-/// And all that begin so.
-const BROKER_PREFIXES: [&str; 4] = [
-    "x-death",
-    "x-first-death-",
-    "x-last-death-",
-    "x-opt-rabbitmq-",
-];
-
 /// The message, on its way to `target` for the `replays`th time.
 pub(super) fn message(letter: &DeadLetterRow, target: &Target, replays: u32) -> Raw {
     let kept = letter.properties["headers"].as_object();
@@ -43,9 +33,7 @@ pub(super) fn message(letter: &DeadLetterRow, target: &Target, replays: u32) -> 
 
 /// Whether a header is the message's own.
 fn stays(name: &str) -> bool {
-    !name.starts_with(PREFIX)
-        && !BROKER_HEADERS.contains(&name)
-        && !BROKER_PREFIXES.iter().any(|start| name.starts_with(start))
+    !name.starts_with(PREFIX) && !baton_bus::is_the_brokers(name)
 }
 
 fn properties(kept: &Value) -> Properties {

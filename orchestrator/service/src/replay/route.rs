@@ -208,8 +208,11 @@ fn foreign(letter: &DeadLetterRow, to: Option<&Target>) -> Result<Route, Never> 
         .filter(|_| !parked)
         .and_then(|death| death["routing-keys"][0].as_str());
     let key = key_at_death.unwrap_or(&letter.key).to_owned();
-    let came_from_nowhere = [topology::DEAD, topology::UNROUTABLE].contains(&exchange.as_str());
-    if came_from_nowhere || (exchange.is_empty() && key.is_empty()) {
+    let put_aside = |name: &str| [topology::DEAD, topology::UNROUTABLE].contains(&name);
+    // by the default exchange straight into one of them: sent there again it would only come again
+    let came_from_nowhere =
+        put_aside(&exchange) || (exchange.is_empty() && (key.is_empty() || put_aside(&key)));
+    if came_from_nowhere {
         return Err(Never::refused(
             "it does not say where it was published first; say where to send it, as exchange and routing key",
         ));

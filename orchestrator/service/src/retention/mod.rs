@@ -240,8 +240,14 @@ impl Keeper {
             }
         }
         match failed {
-            // not one of them: it is the store that cannot be read
-            Some(error) if sagas.is_empty() => Err(error.into()),
+            // not one of them: whether it is they, or the store, which then has not even the row of one
+            Some(error) if sagas.is_empty() => {
+                let row = match page.first() {
+                    Some(one) => self.reader.saga_row(one.saga).await.is_ok(),
+                    None => true,
+                };
+                if row { Ok(sagas) } else { Err(error.into()) }
+            }
             Some(_) | None => Ok(sagas),
         }
     }

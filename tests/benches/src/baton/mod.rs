@@ -1,4 +1,4 @@
-//! Baton as it is deployed: one orchestrator, on SQLite or on PostgreSQL, and one worker, processes of their own, in release mode, on a
+//! Baton as it is deployed: one orchestrator on SQLite, or one or several on PostgreSQL, and one worker, processes of their own, in release mode, on a
 //! virtual host of their own. This process only asks for sagas over the bus, as an outside service would, and looks.
 //!
 //! How it looks is chosen so that the orchestrator is not loaded by it: a second reader of the database sees the counts
@@ -8,7 +8,7 @@ mod alone;
 mod definition;
 mod requests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -61,7 +61,7 @@ impl BatonRun {
 
 /// A running Baton. Fields end in this order: processes before their folder.
 pub(crate) struct Baton {
-    orchestrator: Process,
+    orchestrators: Vec<Process>,
     worker: Process,
     requests: Requests,
     reader: AnyReader,
@@ -74,31 +74,23 @@ pub(crate) struct Baton {
 }
 
 impl Baton {
-    /// Starts both processes, registers the definition and waits until its task type is served. Without a database the store is a SQLite file.
+    /// Starts every process, registers the definition and waits until its task type is served. Without a database the store is a SQLite file.
     pub(crate) async fn start(
         amqp: &str,
         options: &Options,
+        orchestrators: usize,
         database: Option<Database>,
     ) -> Result<Self> {
         let dir = binaries::fresh_dir("bench");
-        let listen = format!("127.0.0.1:{}", free_port()?);
-        let url = format!("http://{listen}");
-        let data_dir = dir.join("data");
-        let launch = Launch::binary("baton-orchestrator")
-            .env("BATON__STORE__DATA_DIR", &data_dir)
-            .env("BATON__BUS__ADDRESSES", amqp)
-            .env("BATON__HTTP__LISTEN", &listen)
-            .env("BATON__HTTP__TOKEN", TOKEN);
-        let launch = match &database {
-            Some(database) => launch
-                .env("BATON__STORE__KIND", "postgres")
-                .env("BATON__STORE__URL", database.url()),
-            None => launch,
-        };
-        let mut orchestrator = with_all(launch, &options.orchestrator_env).start();
-        orchestrator
-            .wait_for_http(&format!("{url}/readyz"), READY_LIMIT)
-            .await;
+        let mut started = Vec::with_capacity(orchestrators);
+        let mut first = None;
+        for number in 0..orchestrators {
+            let data_dir = dir.join(format!("data-{number}"));
+            let (process, url) = orchestrator(amqp, options, &data_dir, database.as_ref()).await?;
+            started.push(process);
+            first.get_or_insert((url, data_dir));
+        }
+        let (url, data_dir) = first.context("no orchestrator")?;
         let launch = Launch::binary("baton-worker")
             .env("BATON__BUS__ADDRESSES", amqp)
             .env("BATON__HTTP__LISTEN", "off")
@@ -128,7 +120,7 @@ impl Baton {
         let requests = Requests::open(amqp, options.payload_bytes).await?;
         let steps = options.steps;
         let baton = Self {
-            orchestrator,
+            orchestrators: started,
             worker,
             requests,
             reader,
@@ -147,16 +139,21 @@ impl Baton {
         Ok(baton)
     }
 
-    /// Process ids of orchestrator and worker.
-    pub(crate) fn pids(&self) -> (u32, u32) {
-        (self.orchestrator.pid(), self.worker.pid())
+    /// Process ids of the orchestrators.
+    pub(crate) fn orchestrators(&self) -> Vec<u32> {
+        self.orchestrators.iter().map(Process::pid).collect()
+    }
+
+    /// Process id of the worker.
+    pub(crate) fn worker(&self) -> u32 {
+        self.worker.pid()
     }
 
     /// Has so many sagas run, at most `in_flight` of them at a time, and waits until each of them has completed.
     pub(crate) async fn run(&self, sagas: usize, in_flight: usize) -> Result<BatonRun> {
         let before = self.ended().await?;
         let (orchestrator, worker) = (
-            Cpu::of(self.orchestrator.pid())?,
+            Cpu::of_all(self.orchestrators())?,
             Cpu::of(self.worker.pid())?,
         );
         let asking = Cpu::own()?;
@@ -184,10 +181,10 @@ impl Baton {
         Ok(BatonRun {
             steps: sagas * self.steps,
             took,
-            orchestrator: Cpu::of(self.orchestrator.pid())?.since(orchestrator),
+            orchestrator: Cpu::of_all(self.orchestrators())?.since(orchestrator),
             worker: Cpu::of(self.worker.pid())?.since(worker),
             asking: Cpu::own()?.since(asking),
-            orchestrator_memory: Memory::of(self.orchestrator.pid())?,
+            orchestrator_memory: Memory::of_largest(self.orchestrators())?,
             worker_memory: Memory::of(self.worker.pid())?,
             db_bytes: counts.db_bytes,
         })
@@ -225,10 +222,12 @@ impl Baton {
         Ok(())
     }
 
-    /// Ends both processes in order and removes their folder.
+    /// Ends every process in order and removes their folder.
     pub(crate) async fn end(mut self) -> Result<()> {
         self.worker.sigterm_and_wait(READY_LIMIT).await;
-        self.orchestrator.sigterm_and_wait(READY_LIMIT).await;
+        for orchestrator in &mut self.orchestrators {
+            orchestrator.sigterm_and_wait(READY_LIMIT).await;
+        }
         self.requests.close().await?;
         std::fs::remove_dir_all(&self.dir)
             .with_context(|| format!("cannot remove {}", self.dir.display()))
@@ -244,7 +243,11 @@ impl Baton {
         if !strays.is_empty() {
             bail!(
                 "sagas went another way than to completed: {strays:?}\n{}",
-                tail(&self.orchestrator.log())
+                self.orchestrators
+                    .iter()
+                    .map(|one| tail(&one.log()))
+                    .collect::<Vec<_>>()
+                    .join("\n\n")
             );
         }
         Ok(usize::try_from(
@@ -276,6 +279,35 @@ impl Baton {
         let answer = asked.send().await?.error_for_status()?;
         Ok(serde_json::from_str(&answer.text().await?)?)
     }
+}
+
+/// One orchestrator, ready, and where its API is.
+async fn orchestrator(
+    amqp: &str,
+    options: &Options,
+    data_dir: &Path,
+    database: Option<&Database>,
+) -> Result<(Process, String)> {
+    let listen = format!("127.0.0.1:{}", free_port()?);
+    let url = format!("http://{listen}");
+    let mut launch = Launch::binary("baton-orchestrator")
+        .env("BATON__STORE__DATA_DIR", data_dir)
+        .env("BATON__BUS__ADDRESSES", amqp)
+        .env("BATON__HTTP__LISTEN", &listen)
+        .env("BATON__HTTP__TOKEN", TOKEN);
+    if let Some(database) = database {
+        launch = launch
+            .env("BATON__STORE__KIND", "postgres")
+            .env("BATON__STORE__URL", database.url());
+        if let Some(partitions) = options.partitions {
+            launch = launch.env("BATON__STORE__PARTITIONS", partitions.to_string());
+        }
+    }
+    let mut process = with_all(launch, &options.orchestrator_env).start();
+    process
+        .wait_for_http(&format!("{url}/readyz"), READY_LIMIT)
+        .await;
+    Ok((process, url))
 }
 
 fn with_all(launch: Launch, env: &[String]) -> Launch {

@@ -134,6 +134,12 @@ impl Postgres {
         self.server().port
     }
 
+    /// The process all its others are children of.
+    pub fn pid(&self) -> u32 {
+        let pid = self.server().pid;
+        pid.unwrap_or_else(|| panic!("this PostgreSQL is down: it has no process"))
+    }
+
     /// Its folder: `postgres.log`.
     pub fn dir(&self) -> PathBuf {
         self.server().dir.clone()

@@ -4,15 +4,18 @@ module BatonWorker
   # Two connections, kept up by a thread each; what happens on them is handed to the worker's one thread as a block to be called there.
   class Bus
     def initialize(worker, url, log)
-      @worker, @url, @log, @outgoing, @over = worker, url, log, Queue.new, false
+      @worker, @url, @log, @over = worker, url, log, false
     end
 
     # Hands `&block` what comes: deliveries as `(queue, channel, info, properties, body)`. Listens to the control queue before it takes tasks.
     def consume(control, bindings, queues, prefetch, &taken)
       keep_up("consuming") do |session, down|
-        listen(session, control, bindings, &taken)
+        listening = listen(session, control, bindings, &taken)
         waiting = queues.dup
-        until down.closed? || @over
+        until down.closed? || @over || !listening.open?
+          # one whose channel the broker has closed is taken again
+          waiting.concat(@consumers.reject { |channel, *| channel.open? }.map(&:last))
+          @consumers.select! { |channel, *| channel.open? }
           waiting.reject! { |queue| take(session, queue, prefetch, waiting, &taken) }
           down.pop_for(0.3)
         end
@@ -27,7 +30,8 @@ module BatonWorker
         exchanges.each_value { |exchange| exchange.on_return { |_info, properties, _body| tell { @worker.returned(Bus.name_of(properties)) } } }
         channel.confirm_select(->(tag, multiple, nack) { tell { @worker.confirmed(channel, tag, multiple, !nack) } })
         tell { up.call(channel, exchanges) }
-        down.pop_for(1.0) until down.closed? || @over
+        # a channel the broker has closed confirms nothing more
+        down.pop_for(1.0) until down.closed? || @over || !channel.open?
       end
     end
 
@@ -36,7 +40,7 @@ module BatonWorker
     def tell(&block) = @worker.tell(&block)
 
     def stop_taking
-      @consumers&.each { |channel, tag| quietly { channel.basic_cancel(tag) } }
+      @consumers&.each { |channel, tag, _| quietly { channel.basic_cancel(tag) } }
     end
 
     def close
@@ -85,6 +89,7 @@ module BatonWorker
       bindings.each { |key| channel.queue_bind(control, "baton.control", routing_key: key) }
       channel.basic_consume(control, "control", true) { |info, properties, body| tell { taken.call(nil, channel, info, properties, body) } }
       @consumers = []
+      channel
     end
 
     # A queue that is not there yet closes the channel: a new one, after a pause.
@@ -95,7 +100,7 @@ module BatonWorker
       consumer.on_delivery { |info, properties, body| tell { taken.call(queue, channel, info, properties, body) } }
       consumer.on_cancellation { waiting << queue }
       channel.basic_consume_with(consumer)
-      @consumers << [channel, consumer.consumer_tag]
+      @consumers << [channel, consumer.consumer_tag, queue]
     rescue Bunny::NotFound
       nil
     end

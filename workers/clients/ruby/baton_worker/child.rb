@@ -41,7 +41,7 @@ module BatonWorker
     rescue Failed => e
       { e.kind => e.failure }
     rescue StandardError, NotImplementedError => e
-      { "unknown" => { "code" => "panicked", "message" => "the automation raised #{e.class}: #{e.message}"[0, 500], "retryable" => true } }
+      { "unknown" => { "code" => "panicked", "message" => "the automation raised #{e.class}: #{e.message}", "retryable" => true } }
     end
   end
 end

@@ -336,20 +336,26 @@ module BatonWorker
     end
 
     def checkpoint(run, kind, value)
-      tell = ->(answer) { run.pipe&.puts(JSON.generate(answer)) }
       bytes = JSON.generate(value).bytesize
       if Secrets.mask(value, @secrets_seen) != value
-        return tell.call(["checkpoint-holds-secret", "the #{kind} checkpoint holds a secret, which must never be stored", false])
+        return answer_run(run, ["checkpoint-holds-secret", "the #{kind} checkpoint holds a secret, which must never be stored", false])
       end
-      return tell.call(["checkpoint-too-large", "the #{kind} checkpoint has #{bytes} bytes", false]) if bytes > CHECKPOINT_MAX[kind]
+      return answer_run(run, ["checkpoint-too-large", "the #{kind} checkpoint has #{bytes} bytes", false]) if bytes > CHECKPOINT_MAX[kind]
 
       run.number += 1
       said = { "of" => run.task["of"], "run" => run.id, "kind" => kind, "number" => run.number, "value" => value }
       confirmed = lambda do |*|
         run.stored[kind] = value
-        tell.call([])
+        answer_run(run, [])
       end
       report(run, "checkpoint", run.number, -> { said }, confirmed)
+    end
+
+    # One that has died hears nothing, which the end of its pipe says soon.
+    def answer_run(run, answer)
+      run.pipe&.puts(JSON.generate(answer))
+    rescue SystemCallError, IOError
+      nil
     end
 
     def reap(run)
@@ -375,6 +381,7 @@ module BatonWorker
       run.state = :ended
       forget_timer(run.timer)
       result = Secrets.mask(result, @secrets_seen)
+      result.values_at("failed", "unknown").compact.each { |failure| failure["message"] = failure["message"][0, MESSAGE_CHARS_MAX] }
       output = result.dig("succeeded", "output") || (result["probed"].is_a?(Hash) && result["probed"].dig("happened", "output"))
       if JSON.generate(output).bytesize > OUTPUT_MAX
         result = { "unknown" => { "code" => "output-too-large", "message" => "the output has more than #{OUTPUT_MAX} bytes", "retryable" => false } }
@@ -455,7 +462,7 @@ module BatonWorker
       run.stop_at = BatonWorker.clock
       Process.kill(:TERM, run.pid)
       unsaid = run.number.positive? && @to_send.delete(BatonWorker.derived("report", "checkpoint", run.id, run.number.to_s))
-      run.pipe.puts(JSON.generate(["checkpoint-unconfirmed", "it was not confirmed before the run had to end", true])) if unsaid
+      answer_run(run, ["checkpoint-unconfirmed", "it was not confirmed before the run had to end", true]) if unsaid
       self.look(run) if look
     end
 
@@ -467,7 +474,11 @@ module BatonWorker
 
     def secret(name)
       found = @secrets[name] or raise Failed.new("secret-unknown", "the secret #{name} is not known to this worker")
-      found = found.call if found.respond_to?(:call)
+      begin
+        found = found.call.to_s if found.respond_to?(:call)
+      rescue StandardError => e # its text may hold what it was about
+        raise Failed.new("secret-unknown", "the secret #{name} cannot be had: #{e.class}")
+      end
       raise Failed.new("secret-too-short", "the secret #{name} is too short to be masked") if found.bytesize < SECRET_MIN
 
       @secrets_seen = (@secrets_seen | [found]).sort_by { |secret| -secret.size }

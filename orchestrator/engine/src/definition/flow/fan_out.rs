@@ -70,9 +70,9 @@ impl Flow<'_> {
         };
         let message = match most {
             Some(most) if most <= u64::from(ITEMS_MAX) => return,
-            Some(most) => format!(
-                "this list may have {most} items; a step is done for {ITEMS_MAX} at most"
-            ),
+            Some(most) => {
+                format!("this list may have {most} items; a step is done for {ITEMS_MAX} at most")
+            }
             None => "nobody says how long this list may be".to_owned(),
         };
         let help = "add `max_items: …` to the step, or `maxItems` to the schema the list comes from; a longer one fails before anything is begun";

@@ -14,7 +14,7 @@ use super::super::extract::Query;
 use super::super::page::Limit;
 use super::super::problem::{Answer, Problem};
 
-/// Groups that are looked at; the largest of them are told.
+/// Groups that are looked at, in the order of their keys, which an index has; of these the largest are told first.
 const GROUPS_MAX: usize = 10_000;
 
 /// How many groups.

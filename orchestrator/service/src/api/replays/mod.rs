@@ -1,5 +1,5 @@
 //! Dead letters moved by an operator: one of them replayed, discarded, restored, noted; many replayed as a durable operation, or discarded at once; and groups
-//! of one cause. Each action has an id: sent again it is the same action. Where a letter goes is decided in `replay/route.rs`.
+//! of one cause. What sends a letter back, discards or restores it has an id: sent again it is the same action. Where a letter goes is decided in `replay/route.rs`.
 
 mod discards;
 mod groups;

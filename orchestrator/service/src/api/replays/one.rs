@@ -171,7 +171,17 @@ pub(crate) async fn replay(
         return Ok(Acted::of(again(&api, row.letter.id).await?, true));
     }
     let set_out = again(&api, row.letter.id).await?;
-    if let Err(not) = api.replay.carry(&set_out, &orders, false).await {
+    let replay = api.replay.clone();
+    let carried = set_out.clone();
+    // a task of its own, which ends by the limits of the loop and of the broker: a caller who goes away must not cut it off between the
+    // broker's word and the store
+    let carrying = tokio::spawn(async move { replay.carry(&carried, &orders, false).await });
+    let not = match carrying.await {
+        Ok(Ok(())) => None,
+        Ok(Err(not)) => Some(not.to_string()),
+        Err(failed) => Some(failed.to_string()),
+    };
+    if let Some(not) = not {
         return Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "not-committed",
@@ -181,7 +191,7 @@ pub(crate) async fn replay(
         .with("id", json!(action.to_string()))
         .again_after_s(5));
     }
-    Ok(Acted::of(again(&api, row.letter.id).await?, false))
+    Ok(Acted::of(again(&api, set_out.letter.id).await?, false))
 }
 
 /// Is not wanted.

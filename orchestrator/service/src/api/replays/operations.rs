@@ -15,7 +15,7 @@ use super::super::page::{Cursor, Limit};
 use super::super::problem::{Answer, Problem};
 use super::super::{Api, Shared};
 use super::many::Operation;
-use super::{Because, text};
+use super::text;
 use crate::clock;
 
 /// Which operations.
@@ -51,6 +51,18 @@ pub(crate) async fn operations(
     }))
 }
 
+/// Why an operation is steered. What is asked for is where it stands: asked again, it stands there already.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Steered {
+    /// Why, for whoever reads it later.
+    #[serde(default)]
+    #[schemars(length(max = 2_000))]
+    reason: String,
+    /// On whose behalf, for the record.
+    by: Option<String>,
+}
+
 /// The operation a path names.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct WhichOperation {
@@ -74,7 +86,7 @@ macro_rules! steers {
             State(api): Shared,
             Operator(caller): Operator,
             Path(WhichOperation { id }): Path<WhichOperation>,
-            Body(asked): Body<Because>,
+            Body(asked): Body<Steered>,
         ) -> Answer<Json<Operation>> {
             steer(&api, &caller, id, &[$(OperationState::$from),*], OperationState::$to, asked).await
         }
@@ -96,7 +108,7 @@ async fn steer(
     id: Uuid,
     from: &[OperationState],
     to: OperationState,
-    asked: Because,
+    asked: Steered,
 ) -> Answer<Json<Operation>> {
     let step = OperationStep::Steer {
         from: from.to_vec(),
