@@ -13,6 +13,7 @@ mod events;
 mod extract;
 mod fits;
 mod hooks;
+mod items;
 mod lists;
 mod live;
 mod page;
@@ -194,7 +195,7 @@ fn saga_routes(routes: Routes) -> Routes {
         .api_route(
             "/sagas/{id}/steps/{step}/items",
             get_with(
-                sagas::items,
+                items::items,
                 says("listItems", "The items of a step that is done for each of a list, in their order.", READS_ONE),
             ),
         )

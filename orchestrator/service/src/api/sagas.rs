@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use baton_driver::SagaRow;
 use baton_engine::{Definition, Input, SagaState, Status, Verdict};
-use baton_messages::{InputId, SagaId, Start, StepId, TaskType, Timestamp};
+use baton_messages::{InputId, SagaId, Start, TaskType, Timestamp};
 use baton_store::{Reader as _, SagaFilter};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -383,50 +383,6 @@ pub(crate) async fn one(
         }
     };
     Ok(Json(api.shown(&folded).await?))
-}
-
-/// The step a path names.
-#[derive(Debug, Deserialize, JsonSchema)]
-pub(crate) struct ItemsOf {
-    /// The saga.
-    #[schemars(with = "Uuid")]
-    id: String,
-    /// The step.
-    #[schemars(with = "StepId")]
-    step: String,
-}
-
-/// Which items are shown.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct WhichItems {
-    /// Those after this number.
-    after: Option<u32>,
-    /// Only those that have failed, or ask a person.
-    #[serde(default)]
-    troubled: bool,
-    limit: Option<Limit>,
-}
-
-/// The items of a step.
-pub(crate) async fn items(
-    State(api): Shared,
-    Viewer(_): Viewer,
-    Path(of): Path<ItemsOf>,
-    Query(which): Query<WhichItems>,
-) -> Answer<Json<view::Items>> {
-    let saga = saga_id(&of.id)?;
-    let step = StepId::new(&of.step).map_err(|error| Problem::bad_request(error.to_string()))?;
-    let folded = api.state(saga).await?;
-    let state = &folded.state;
-    let definition = api.definition(&state.definition, state.version).await?;
-    let rows = (which.after, which.troubled, Limit::rows(which.limit));
-    let page = view::items(state, definition.as_deref(), &step, rows, clock::now());
-    page.map(Json).ok_or_else(|| {
-        Problem::not_found(format!(
-            "step {step} of this saga has no items: it has no `for_each`, or has not begun"
-        ))
-    })
 }
 
 /// Which records are shown.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use baton_driver::{Purged, SagaRow};
 use baton_engine::definition::StepKind;
-use baton_engine::fan;
 use baton_engine::record::Record;
 use baton_engine::state::{self, Cause, Phase, Prepared, StepState};
 use baton_engine::{Definition, Entry, SagaState, Status, WorkItem};
@@ -15,6 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::items::{Fan, OUTPUTS_MAX, fan_view};
 use super::why;
 
 /// A saga in a list.
@@ -341,7 +341,7 @@ pub(crate) fn saga(
     }
 }
 
-fn one_step(
+pub(super) fn one_step(
     state: &SagaState,
     definition: Option<&Definition>,
     id: &StepKey,
@@ -389,129 +389,6 @@ fn one_step(
         why_at: why.as_ref().and_then(|why| why.at),
         why_words: why.map(|why| why.words),
     }
-}
-
-/// Items shown with their step: what has failed, what is asked of people, what is under way.
-const ITEMS_SHOWN: usize = 20;
-/// Items whose outputs are shown together.
-const OUTPUTS_MAX: u32 = 100;
-
-/// The items of a step, in bounded size: how many stand where, and those that want to be looked at first.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-#[schemars(rename = "FanOut")]
-pub(super) struct Fan {
-    /// How many there are.
-    items: u32,
-    /// How many have begun.
-    begun: u32,
-    /// How many of these are not settled.
-    under_way: usize,
-    /// Done.
-    done: u32,
-    /// Not wanted: its `if` was false, or an operator skipped it.
-    skipped: u32,
-    /// Failed with nothing changed, and tolerated.
-    tolerated: u32,
-    /// Failed, or in doubt, with the step.
-    failed: u32,
-    /// Taken back.
-    undone: u32,
-    /// How many may fail without the step failing.
-    may_fail: u32,
-    /// The first ones to be looked at: what a person is asked about, what has failed, what is under way. All are at
-    /// `/sagas/{id}/steps/{step}/items`.
-    first: Vec<Step>,
-}
-
-fn fan_view(
-    state: &SagaState,
-    definition: Option<&Definition>,
-    id: &StepId,
-    fan: &fan::Fan,
-    now: Timestamp,
-) -> Fan {
-    let first = looked_at_first(fan).take(ITEMS_SHOWN);
-    Fan {
-        items: fan.len(),
-        begun: fan.begun,
-        under_way: fan.live.len(),
-        done: fan.counts.done,
-        skipped: fan.counts.skipped,
-        tolerated: fan.counts.tolerated,
-        failed: fan.counts.failed,
-        undone: fan.counts.undone,
-        may_fail: fan.tolerated,
-        first: first
-            .filter_map(|n| item(state, definition, id, n, now))
-            .collect(),
-    }
-}
-
-/// Numbers of items: parked ones, failed ones, those under way.
-fn looked_at_first(fan: &fan::Fan) -> impl Iterator<Item = u32> {
-    let parked = |item: &StepState| matches!(item.phase, Phase::Parked | Phase::UndoParked);
-    let live = move |asked: bool| {
-        let live = fan
-            .live
-            .iter()
-            .filter(move |(_, item)| parked(item) == asked);
-        live.map(|(n, _)| *n)
-    };
-    live(true)
-        .chain(fan.troubled.iter().copied())
-        .chain(live(false))
-}
-
-/// One item that has begun.
-fn item(
-    state: &SagaState,
-    definition: Option<&Definition>,
-    id: &StepId,
-    n: u32,
-    now: Timestamp,
-) -> Option<Step> {
-    let key = StepKey::of_item(id.clone(), n);
-    let step = state.at(&key)?;
-    Some(one_step(state, definition, &key, step, now))
-}
-
-/// A page of the items of a step.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct Items {
-    /// In their order.
-    items: Vec<Step>,
-    /// The next page's `after`; none: this was the last.
-    next: Option<u32>,
-    /// How many items there are, begun or not.
-    all: u32,
-}
-
-/// The items of a step after a number; with `troubled` only those that have failed or ask a person. None when it has none.
-pub(crate) fn items(
-    state: &SagaState,
-    definition: Option<&Definition>,
-    id: &StepId,
-    (after, troubled, rows): (Option<u32>, bool, usize),
-    now: Timestamp,
-) -> Option<Items> {
-    let fan = state.step(id)?.fan.as_ref()?;
-    let from = after.map_or(0, |after| after.saturating_add(1));
-    let parked = |n: &u32| {
-        let live = fan.live.get(n);
-        live.is_some_and(|item| matches!(item.phase, Phase::Parked | Phase::UndoParked))
-    };
-    let wanted = |n: &u32| !troubled || fan.troubled.contains(n) || parked(n);
-    let mut numbers = (from..fan.begun).filter(wanted);
-    let page: Vec<u32> = numbers.by_ref().take(rows).collect();
-    let more = numbers.next().is_some();
-    Some(Items {
-        next: page.last().copied().filter(|_| more),
-        items: page
-            .into_iter()
-            .filter_map(|n| item(state, definition, id, n, now))
-            .collect(),
-        all: fan.len(),
-    })
 }
 
 fn attempt(attempt: &state::Attempt) -> Attempt {
