@@ -157,9 +157,9 @@ fn items(rule: &FanOut, state: &SagaState, step: &StepState) -> Result<(), Strin
     if fan.live.len() + fan.shelf.len() != fan.begun as usize {
         return Err("an item that has begun is neither under way nor settled".to_owned());
     }
-    let forward = |item: &&Box<StepState>| {
+    let forward = |phase: Phase| {
         matches!(
-            item.phase,
+            phase,
             Phase::Waiting
                 | Phase::Unserved
                 | Phase::Trying
@@ -169,7 +169,8 @@ fn items(rule: &FanOut, state: &SagaState, step: &StepState) -> Result<(), Strin
                 | Phase::ProbeBackoff
         )
     };
-    let under_way = fan.live.values().filter(forward).count();
+    let live = fan.live.values();
+    let under_way = live.filter(|item| forward(item.phase)).count();
     if state.unwinding.is_none() && under_way > rule.max_parallel as usize {
         return Err(format!("{under_way} items are under way at once"));
     }
@@ -194,23 +195,21 @@ fn undo_order(definition: &Definition, state: &SagaState, now: Timestamp) -> Res
         let Some(at) = state.step(&step.id) else {
             continue;
         };
-        let item = |at: &StepState| {
-            let fan = at.fan.as_ref().filter(|_| state.unwinding.is_some());
-            let undoing = |item: &Box<StepState>| item.phase == Phase::Undoing;
-            fan.and_then(|fan| fan.live.values().find(|item| undoing(item)).cloned())
-        };
-        let item = item(at);
-        let at = item.as_deref().unwrap_or(at);
-        if at.phase != Phase::Undoing {
+        // One that was tolerated is taken back while the saga goes forward: nobody has read anything of it, and nothing depends on it.
+        let fan = at.fan.as_ref().filter(|fan| fan.tolerated == 0);
+        let items = fan.into_iter().flat_map(|fan| fan.live.values());
+        let mut all = std::iter::once(at).chain(items.map(AsRef::as_ref));
+        let Some(at) = all.find(|one| one.phase == Phase::Undoing) else {
             continue;
-        }
+        };
         for dependent in &step.descendants {
             let Some(other) = definition.steps.get(*dependent) else {
                 continue;
             };
-            if state.step(&other.id).is_some_and(|other| {
-                (other.may_have_effect || other.unsettled(now)) && !learned_later(at, other)
-            }) {
+            if state
+                .step(&other.id)
+                .is_some_and(|other| stands(at, other, now))
+            {
                 return Err(format!(
                     "{} is being undone before {}, which depends on it",
                     step.id, other.id
@@ -219,6 +218,18 @@ fn undo_order(definition: &Definition, state: &SagaState, now: Timestamp) -> Res
         }
     }
     Ok(())
+}
+
+/// Whether a step, or an item of it, may have an effect, and that was known when the undo of another one was sent.
+fn stands(undoing: &StepState, other: &StepState, now: Timestamp) -> bool {
+    let stands = |one: &StepState| {
+        (one.may_have_effect || one.unsettled(now)) && !learned_later(undoing, one)
+    };
+    let of_items = other.fan.as_ref().is_some_and(|fan| {
+        let items = fan.effects.iter().chain(fan.live.keys());
+        items.filter_map(|item| fan.get(*item)).any(stands)
+    });
+    of_items || stands(other)
 }
 
 /// Whether a step began to be taken back only after the undo of another one had been sent.

@@ -5,11 +5,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use baton_driver::{Changed, SagaRow};
-use baton_messages::SagaId;
+use baton_messages::{SagaId, Timestamp};
 use tokio::sync::{broadcast, watch};
 
 /// Turns a watcher of the list may lie behind: some seconds of a busy loop. Beyond it he is told that he missed some.
 const TURNS_BEHIND_MAX: usize = 256;
+
+/// Sagas of other processes that are remembered as told of; once there are more, one may be told of twice.
+const ELSEWHERE_MAX: usize = 10_000;
 
 /// What watchers of the list are told.
 #[derive(Debug, Clone)]
@@ -26,6 +29,8 @@ pub(crate) struct Changes {
     /// Watched sagas: the number grows with every change.
     sagas: Mutex<HashMap<SagaId, watch::Sender<u64>>>,
     rows: broadcast::Sender<Told>,
+    /// When sagas that other processes drive were told of last: of those that had a record and no new status nobody is told.
+    elsewhere: Mutex<HashMap<SagaId, Timestamp>>,
 }
 
 impl Default for Changes {
@@ -33,6 +38,7 @@ impl Default for Changes {
         Self {
             sagas: Mutex::default(),
             rows: broadcast::Sender::new(TURNS_BEHIND_MAX),
+            elsewhere: Mutex::default(),
         }
     }
 }
@@ -67,6 +73,32 @@ impl Changes {
         }
         // nobody may be watching
         let _ = self.rows.send(Told::Missed);
+    }
+
+    /// Whether anybody watches the list.
+    pub(crate) fn list_wanted(&self) -> bool {
+        self.rows.receiver_count() > 0
+    }
+
+    /// What other processes have committed; none when it is too much to be told.
+    pub(crate) fn elsewhere(&self, rows: Option<Vec<SagaRow>>) {
+        let Some(mut rows) = rows else {
+            let _ = self.rows.send(Told::Missed);
+            return;
+        };
+        let mut known = self
+            .elsewhere
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if known.len() > ELSEWHERE_MAX {
+            known.clear();
+        }
+        rows.retain(|row| known.insert(row.saga, row.changed_at) != Some(row.changed_at));
+        drop(known);
+        if !rows.is_empty() {
+            // nobody may be watching
+            let _ = self.rows.send(Told::Rows(rows.into()));
+        }
     }
 
     /// What is committed by another process is not told here: whoever watches such a saga looks again.

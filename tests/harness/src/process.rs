@@ -45,6 +45,13 @@ impl Launch {
         }
     }
 
+    /// The same with another program: another version of it.
+    #[must_use]
+    pub fn instead(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = program.into();
+        self
+    }
+
     /// Runs it on a host of its own.
     #[must_use]
     pub fn on(mut self, place: &Place) -> Self {

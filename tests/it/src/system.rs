@@ -353,6 +353,11 @@ impl System {
         self.workers.len() - 1
     }
 
+    /// How one more worker would be started.
+    pub fn another_worker(&self) -> Launch {
+        self.launch_worker(&self.vhost.url())
+    }
+
     /// Starts one more worker that reaches the broker through a relay.
     pub fn add_worker_through(&mut self, proxy: &Proxy, config: &[(&str, &str)]) -> usize {
         let launch = self.launch_worker(&self.vhost.url_through(proxy.port()));

@@ -5,6 +5,8 @@
     reason = "how long nothing went on is a figure people read"
 )]
 
+use std::collections::BTreeSet;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,7 @@ use baton_it::oracle::Book;
 use baton_it::sagas::Saga;
 use baton_it::{AFTER_A_LEASE, Api, SOON, Setup, System, long};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 /// Sagas started while a fault lasts: more than come in its time.
 const LOAD_MAX: usize = 10_000;
@@ -264,6 +267,42 @@ async fn any_member_shows_who_is_there_and_who_drives_what() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_watches_one_member_hears_of_the_sagas_of_all() {
+    let cluster = two(Setup::workers(1).postgres()).await;
+    cluster.system.apply(&[&row("row")]).await;
+    let mut watching = cluster.system.cli().command(&["watch", "--all", "--json"]);
+    watching
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let mut watching = watching.spawn().expect("baton can be run");
+    let err = watching.stderr.take().expect("it is piped");
+    let mut err = BufReader::new(err).lines();
+    let said = tokio::time::timeout(SOON, err.next_line()).await;
+    let said = said.expect("it says so soon").expect("it can be read");
+    assert!(said.is_some_and(|line| line.contains("watching")));
+
+    let mut left = BTreeSet::new();
+    for number in 0..16 {
+        left.insert(cluster.run("row", &format!("n{number}")).await);
+    }
+    let out = watching.stdout.take().expect("it is piped");
+    let mut out = BufReader::new(out).lines();
+    let mut told = BTreeSet::new();
+    while !left.is_empty() {
+        let line = tokio::time::timeout(SOON, out.next_line()).await;
+        let line = line.unwrap_or_else(|_| panic!("never told of: {left:?}"));
+        let line = line.expect("it can be read").expect("it goes on");
+        let row: Value = serde_json::from_str(&line).expect("each line is JSON");
+        let (id, status) = (row["id"].to_string(), row["status"].to_string());
+        assert!(told.insert((id, status)), "told twice: {line}");
+        if row["status"] == "completed" {
+            left.remove(row["id"].as_str().unwrap_or_default());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_is_a_cluster_of_one() {
     let system = Setup::workers(0).start().await;
     let shown = system.api.get("/v1/cluster").await;
@@ -402,6 +441,50 @@ async fn who_cannot_reach_the_database_loses_what_it_had() {
     the_other_has_all_while_cut_off(&mut cluster, System::database_relay).await;
 }
 
+/// How long each piece of what is sent takes on a slow link: some three times what a link to the other end of a continent has.
+const SLOW: Duration = Duration::from_millis(150);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_slow_links_nobody_loses_what_it_has_and_every_saga_ends() {
+    let setup = Setup::workers(1)
+        .postgres_through_a_relay()
+        .orchestrator("store.lease_ms", "5000");
+    let cluster = two(setup).await;
+    cluster.system.apply(&[&row("row")]).await;
+    let client = cluster.system.database().client().await;
+    let owners = async || -> Vec<(String, i64)> {
+        let sql = "SELECT owner, epoch FROM partitions ORDER BY id";
+        let rows = client.query(sql, &[]).await.expect("the database answers");
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    };
+    let before = owners().await;
+    for relay in [cluster.system.database_relay(), &cluster.system.proxy] {
+        relay.delay(SLOW);
+    }
+    let mut ids = Vec::new();
+    for number in 0..20 {
+        ids.push(cluster.run("row", &format!("n{number}")).await);
+        // whoever takes it, the next is asked of the other
+        cluster.asks.fetch_add(1, Ordering::Relaxed);
+    }
+    for id in &ids {
+        let status = cluster.others.await_status(id, "completed", AFTER_A_LEASE);
+        status.await;
+    }
+    assert_eq!(owners().await, before, "slow is not gone");
+    for relay in [cluster.system.database_relay(), &cluster.system.proxy] {
+        relay.delay(Duration::ZERO);
+    }
+    let id = cluster.run("row", "after").await;
+    cluster.others.await_status(&id, "completed", SOON).await;
+    let book = Book::of(&cluster.system.ledger).await;
+    for number in 0..20 {
+        for step in ["a", "b", "c"] {
+            assert_eq!(book.not_done_once(&format!("n{number}-{step}")), None);
+        }
+    }
+}
+
 /// What happens to an orchestrator.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
@@ -526,6 +609,10 @@ async fn whoever_of_two_dies_or_is_stopped_past_its_lease_every_saga_ends_as_pro
     ];
     for log in &logs {
         assert!(!log.contains("panicked"), "{log}");
+        assert!(
+            log.contains("no longer owns the partition"),
+            "who woke up after its lease did not notice: {log}"
+        );
     }
     println!("{} sagas", ids.len());
 }

@@ -17,6 +17,8 @@ use serde_json::Value;
 
 /// How long a database is away: without it nothing can go on, and nothing may be lost.
 const AWAY: Duration = Duration::from_secs(6);
+/// Sagas started while the broker takes nothing.
+const SOME: usize = 5;
 /// How often the load starts a saga while a fault lasts.
 const BETWEEN_STARTS: Duration = Duration::from_millis(50);
 
@@ -36,6 +38,8 @@ enum What {
     /// For longer than any lease; then it goes on as if nothing had been.
     Stopped,
     CutOff,
+    /// Its memory is said to be used up: every node of the broker takes nothing more.
+    Alarmed,
 }
 
 /// Some in any case; one of each in each way when there is time.
@@ -46,6 +50,7 @@ fn faults() -> Vec<(Who, What)> {
         (Who::Broker(1), What::CutOff),
         (Who::Worker(0), What::CutOff),
         (Who::Orchestrator(1), What::Stopped),
+        (Who::Broker(2), What::Alarmed),
         (Who::Database, What::CutOff),
     ];
     if !long() {
@@ -62,6 +67,7 @@ fn faults() -> Vec<(Who, What)> {
     let what = [What::Killed, What::Stopped, What::CutOff];
     who.into_iter()
         .flat_map(|who| what.map(|what| (who, what)))
+        .chain([(Who::Broker(2), What::Alarmed)])
         .collect()
 }
 
@@ -109,15 +115,17 @@ async fn kill_stop_and_cut_off_hosts_and_every_saga_ends_as_promised() {
     for (who, what) in &faults {
         let upto = ids.len() + share / 2;
         feed(&site, &mut ids, upto).await;
-        befall(&mut site, *who, *what);
+        befall(&mut site, *who, *what).await;
         let happened = Instant::now();
-        if *who == Who::Database {
-            tokio::time::sleep(AWAY).await;
+        // without these nothing can go on
+        let all = *who == Who::Database || *what == What::Alarmed;
+        if all {
+            away(&site, &mut ids, *what).await;
             heal(&mut site, *who, *what).await;
         }
         let gap = go_on(&site, &mut ids, happened).await;
         eprintln!("{who:?} {what:?}: every partition goes on after {gap:.1?}");
-        if *who != Who::Database {
+        if !all {
             heal(&mut site, *who, *what).await;
         }
         site.await_shared(2).await;
@@ -159,11 +167,31 @@ async fn go_on(site: &Site, ids: &mut Vec<String>, happened: Instant) -> Duratio
     }
 }
 
-fn befall(site: &mut Site, who: Who, what: What) {
+/// While nothing can go on: what is asked for is taken as long as there is a database to keep it, and why nothing goes on is said.
+async fn away(site: &Site, ids: &mut Vec<String>, what: What) {
+    if what != What::Alarmed {
+        return tokio::time::sleep(AWAY).await;
+    }
+    // a connection is told only when it publishes
+    let upto = ids.len() + SOME;
+    feed(site, ids, upto).await;
+    for member in &site.orchestrators {
+        let url = member.api.url();
+        await_some(&format!("{url} to say why"), AFTER_A_LEASE, async || {
+            let answer = member.api.ask("GET", "/readyz", "", None).await?;
+            answer.body.as_str()?.contains("blocked").then_some(())
+        })
+        .await;
+    }
+}
+
+async fn befall(site: &mut Site, who: Who, what: What) {
     match (who, what) {
         (Who::Broker(at), What::Killed) => site.brokers[at].1.kill9(),
         (Who::Broker(at), What::Stopped) => site.brokers[at].1.pause(),
         (Who::Broker(at), What::CutOff) => site.brokers[at].0.cut(),
+        (Who::Broker(at), What::Alarmed) => memory(site, at, "0.00001").await,
+        (_, What::Alarmed) => unreachable!("a broker's alone"),
         (Who::Orchestrator(at), What::Killed) => site.orchestrators[at].process.kill9(),
         (Who::Orchestrator(at), What::Stopped) => site.orchestrators[at].process.sigstop(),
         (Who::Orchestrator(at), What::CutOff) => site.orchestrators[at].host.cut(),
@@ -176,11 +204,19 @@ fn befall(site: &mut Site, who: Who, what: What) {
     }
 }
 
+/// How much of the machine's memory a node may use before it takes nothing more.
+async fn memory(site: &Site, node: usize, share: &str) {
+    let args = ["set_vm_memory_high_watermark", share];
+    site.brokers[node].1.ctl(&args).await;
+}
+
 async fn heal(site: &mut Site, who: Who, what: What) {
     match (who, what) {
         (Who::Broker(at), What::Killed) => site.brokers[at].1.start().await,
         (Who::Broker(at), What::Stopped) => site.brokers[at].1.resume(),
         (Who::Broker(at), What::CutOff) => site.brokers[at].0.heal(),
+        (Who::Broker(at), What::Alarmed) => memory(site, at, "0.6").await,
+        (_, What::Alarmed) => unreachable!("a broker's alone"),
         (Who::Orchestrator(at), What::Killed) => site.orchestrators[at].process.start_again(),
         (Who::Orchestrator(at), What::Stopped) => site.orchestrators[at].process.sigcont(),
         (Who::Orchestrator(at), What::CutOff) => site.orchestrators[at].host.heal(),

@@ -79,6 +79,8 @@ pub(crate) struct Members {
     up: Instant,
     /// What was known last of definitions and task types.
     rules: Option<[i64; 4]>,
+    /// How far the logs of the partitions have been looked through for who watches the list.
+    told: BTreeMap<u8, u64>,
 }
 
 /// What the leader does beside its loop.
@@ -104,6 +106,7 @@ impl Members {
             beats: 0,
             up: Instant::now(),
             rules: None,
+            told: BTreeMap::new(),
         };
         match home {
             Home::File(store) => {
@@ -192,6 +195,32 @@ impl Members {
         }
         let router = self.uses.router.clone();
         self.uses.changes.look_again(|saga| !router.drives(saga));
+        self.tell_of_others(&cluster, &view).await;
+    }
+
+    /// Who watches the list here also hears of what other members have committed: what is recorded in their partitions since the last beat is read.
+    async fn tell_of_others(&mut self, cluster: &PostgresCluster, view: &View) {
+        let before = std::mem::take(&mut self.told);
+        let now = view.partitions.iter();
+        self.told = now.map(|of| (of.partition.id, of.log_seq)).collect();
+        if !self.uses.changes.list_wanted() {
+            return;
+        }
+        let further = self.told.iter().filter_map(|(partition, seq)| {
+            let since = *before.get(partition)?;
+            (since < *seq && !self.held.contains_key(partition)).then_some((*partition, since))
+        });
+        let further: Vec<(u8, u64)> = further.collect();
+        if further.is_empty() {
+            return;
+        }
+        match cluster.recorded_since(&further).await {
+            Ok(rows) => self.uses.changes.elsewhere(rows),
+            Err(error) => {
+                tracing::debug!(error = %chain(&error), "what other members have recorded could not be read; who watches looks at the list again");
+                self.uses.changes.elsewhere(None);
+            }
+        }
     }
 
     async fn make_so(&mut self, cluster: &PostgresCluster, view: &View) {

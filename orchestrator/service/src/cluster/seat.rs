@@ -45,6 +45,8 @@ pub(crate) struct Seats {
     /// Whether the topology stands.
     pub(crate) stands: watch::Receiver<bool>,
     pub(crate) trials: Arc<Semaphore>,
+    /// Turns at a time.
+    pub(crate) turns: Arc<Semaphore>,
     /// What becomes of ended sagas; none: they stay.
     pub(crate) retention: Option<Arc<Policy>>,
 }
@@ -94,6 +96,7 @@ impl Seats {
             triggers: uses.triggers,
             stands: uses.stands,
             trials: Arc::new(Semaphore::new(1)),
+            turns: Arc::new(Semaphore::new(config.inbox.turns_max)),
             retention: config.retention().map(Arc::new),
         }
     }
@@ -138,6 +141,7 @@ impl Seats {
             layout: self.layout.clone(),
             partition,
             trials: self.trials.clone(),
+            turns: self.turns.clone(),
         });
         self.router.seat(partition, post.clone());
         Ok(Seat {

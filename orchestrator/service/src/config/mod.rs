@@ -19,6 +19,9 @@ use crate::retention::{AGE_MS_MIN, Policy};
 /// The widest a batch may be: what is decided in one transaction is held in memory, and decided again when it fails.
 const BATCH_LIMIT: usize = 4096;
 
+/// As many as there can be partitions.
+const TURNS_LIMIT: usize = 64;
+
 /// The longest a turn may wait for more: everybody who asks waits with it.
 const LINGER_MS_MAX: u64 = 1_000;
 
@@ -154,6 +157,8 @@ pub struct InboxConfig {
     pub batch_max: usize,
     /// How long a turn waits for more under load.
     pub linger_ms: u64,
+    /// How many partitions of this process are decided and committed at the same time.
+    pub turns_max: usize,
 }
 
 /// The API.
@@ -317,6 +322,9 @@ impl Config {
         }
         if !(1..=BATCH_LIMIT).contains(&self.inbox.batch_max) {
             return range("inbox.batch_max", "has to be from 1 to 4096; 512 is usual");
+        }
+        if !(1..=TURNS_LIMIT).contains(&self.inbox.turns_max) {
+            return range("inbox.turns_max", "has to be from 1 to 64; 2 is usual");
         }
         if self.inbox.linger_ms > LINGER_MS_MAX {
             return range(

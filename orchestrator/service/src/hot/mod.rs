@@ -33,7 +33,7 @@ use baton_driver::{Driver, DriverError, Sent, Store, Ticket};
 use baton_messages::fleet::Announcement;
 use baton_messages::{InboxKey, TaskType};
 use baton_store::{AnySuspects, Layout};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::changes::Changes;
@@ -59,6 +59,8 @@ use vain::Vain;
 const TICK: Duration = Duration::from_secs(1);
 /// A turn that was due and did nothing is not repeated sooner: no spinning while the driver waits for room.
 const PAUSE_AFTER_NOTHING: Duration = Duration::from_millis(10);
+/// Longest wait for the turns of other partitions. They take some milliseconds each; one that hangs on the database must not hold up the others.
+const OTHERS_WAIT: Duration = Duration::from_millis(50);
 /// A batch larger than this means load: the next one waits a little for more.
 const LOAD_FROM: usize = 8;
 
@@ -109,6 +111,8 @@ pub(crate) struct Parts<S> {
     pub(crate) partition: u8,
     /// One try at a time in this process, whichever loop makes it.
     pub(crate) trials: Arc<Semaphore>,
+    /// So many loops of this process are in a turn at the same time.
+    pub(crate) turns: Arc<Semaphore>,
 }
 
 /// The loop.
@@ -136,6 +140,7 @@ pub(crate) struct HotLoop<S> {
     losses: Losses,
     suspects: AnySuspects,
     trials: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
     /// What is tried alone now.
     trial: Option<Trial>,
     vain: Vain,
@@ -189,6 +194,7 @@ impl<S: Store> HotLoop<S> {
             health: parts.health,
             elsewhere: Elsewhere::new(parts.layout, parts.partition),
             trials: parts.trials,
+            turns: parts.turns,
             batch_max: parts.batch_max,
             linger: parts.linger,
             stop: parts.stop,
@@ -221,14 +227,24 @@ impl<S: Store> HotLoop<S> {
                 Woken::Stop => break,
                 woken => self.take(woken).await?,
             }
+            let turn = self.one_of_turns().await;
             self.take_ready().await?;
             self.catch_up();
             self.turn().await?;
+            drop(turn);
             self.one_of_suspect().await?;
             self.tell_subscribed();
             self.tick().await;
         }
         self.end(grace).await
+    }
+
+    /// Waits until few enough other loops of this process are in a turn. What comes meanwhile is taken into this one: few large commits cost the
+    /// store less than many small ones, and a process that drives one partition waits for nobody.
+    async fn one_of_turns(&self) -> Option<OwnedSemaphorePermit> {
+        let turn = self.turns.clone().acquire_owned();
+        let turn = tokio::time::timeout(OTHERS_WAIT, turn).await;
+        turn.ok()?.ok()
     }
 
     async fn wait(&mut self) -> Woken {

@@ -1,11 +1,13 @@
 //! An orchestrator among others on one database: it says that it is there, sees who else is, and takes partitions one by one. What it should take is
 //! decided elsewhere ([`crate::cluster`]); that nobody else has it is a row with an epoch (`ownership.rs`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use baton_driver::StoreError;
+use baton_driver::{SagaRow, StoreError};
+use baton_messages::SagaId;
 
-use super::columns::{get, uint};
+use super::columns::{get, int, saga_row, uint};
 use super::connect::{Connections, Use, rows};
 use super::fault::Fault;
 use super::load::each;
@@ -14,7 +16,7 @@ use super::options::Target;
 use super::ownership::{self, Taken, lease};
 use super::{
     PostgresError, PostgresLetters, PostgresOptions, PostgresReader, PostgresStore,
-    PostgresSuspects, PostgresTokens, PostgresTriggers, WRITERS, migrate_on,
+    PostgresSuspects, PostgresTokens, PostgresTriggers, WRITERS, migrate_on, queries,
 };
 use crate::Partition;
 use crate::cluster::{Layout, Member, Owned, PARTITIONS_MAX, View};
@@ -22,6 +24,9 @@ use crate::sqlite::process_and_host;
 
 /// Partitions of a store that is made without another word: enough for as many orchestrators.
 pub const PARTITIONS: u8 = 8;
+
+/// Most records told one by one to who watches: of a busier cluster he looks at the list again.
+const RECORDED_MAX: u64 = 1_000;
 
 /// Only a store that nobody has ever driven is laid out: from then on ids in flight carry where they belong.
 const LAY_OUT: &str = "LOCK TABLE slices IN EXCLUSIVE MODE";
@@ -211,6 +216,38 @@ impl PostgresCluster {
         });
         let asked = asked.await;
         asked.map_err(|fault| fault.read("whether definitions or task types are new"))
+    }
+
+    /// Sagas something was recorded of behind these places in the logs of their partitions, each once and as it is now; none when there is too much
+    /// to be told one by one.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn recorded_since(
+        &self,
+        since: &[(u8, u64)],
+    ) -> Result<Option<Vec<SagaRow>>, StoreError> {
+        let partitions: Vec<i16> = since.iter().map(|(of, _)| i16::from(*of)).collect();
+        let places: Vec<i64> = since.iter().map(|(_, seq)| int(*seq)).collect();
+        let found = self
+            .reader
+            .read("what other members have recorded", async |client| {
+                let most = int(RECORDED_MAX + 1);
+                let found = rows(
+                    client,
+                    &queries::recorded_since(),
+                    &[&partitions, &places, &most],
+                )
+                .await?;
+                each(&found, saga_row)
+            })
+            .await?;
+        if found.len() as u64 > RECORDED_MAX {
+            return Ok(None);
+        }
+        let once: BTreeMap<SagaId, SagaRow> =
+            found.into_iter().map(|row| (row.saga, row)).collect();
+        Ok(Some(once.into_values().collect()))
     }
 
     /// Says that this member is there no more, so that the others take what it has as soon as it is given up.

@@ -69,6 +69,16 @@ pub(crate) fn saga() -> String {
     format!("SELECT {SAGA_COLUMNS} FROM sagas s WHERE s.id = $1")
 }
 
+/// Sagas something was recorded of, partition by partition, each as it is now and as often as it has records. Values: 1 the partitions, 2 behind which
+/// place in the log of each, 3 the limit for each.
+pub(crate) fn recorded_since() -> String {
+    format!(
+        "SELECT {SAGA_COLUMNS} FROM unnest($1::smallint[], $2::bigint[]) AS p (id, seq)
+         CROSS JOIN LATERAL (SELECT r.saga FROM records r WHERE r.partition = p.id AND r.log_seq > p.seq ORDER BY r.log_seq LIMIT $3) AS r
+         CROSS JOIN LATERAL (SELECT * FROM sagas WHERE number = r.saga OFFSET 0) AS s"
+    )
+}
+
 /// Sagas whose records may be taken out, those that ended first before the others. Values: 1 the partition, 2 and 3 the cursor, 4 before when they
 /// ended, 5 the limit.
 pub(crate) const ENDED: &str = "SELECT s.ended_at, s.id FROM sagas s

@@ -8,6 +8,7 @@ mod alone;
 mod definition;
 mod requests;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use baton_engine::Status;
 use baton_harness::{Database, Launch, Process, await_until, binaries};
 use baton_store::{
-    AnyReader, Counts, PostgresOptions, PostgresReader, Reader as _, SqliteOptions, SqliteReader,
+    AnyReader, Layout, PostgresOptions, PostgresReader, Reader as _, SqliteOptions, SqliteReader,
 };
 use serde_json::Value;
 
@@ -65,6 +66,7 @@ pub(crate) struct Baton {
     worker: Process,
     requests: Requests,
     reader: AnyReader,
+    looks: Looks,
     http: reqwest::Client,
     url: String,
     steps: usize,
@@ -100,30 +102,38 @@ impl Baton {
                 options.concurrency.to_string(),
             );
         let worker = with_all(launch, &options.worker_env).start();
-        let reader = match &database {
-            Some(database) => AnyReader::Postgres(
-                PostgresReader::open(&PostgresOptions {
+        let (reader, looks) = match &database {
+            Some(database) => {
+                let options = PostgresOptions {
                     url: database.url(),
                     ..PostgresOptions::default()
-                })
-                .await?,
-            ),
-            None => AnyReader::Sqlite(SqliteReader::open(
-                data_dir.join("baton.db"),
-                &SqliteOptions::default(),
-            )?),
+                };
+                let reader = PostgresReader::open(&options).await?;
+                let looks = Looks::Postgres(Box::new(database.client().await));
+                (AnyReader::Postgres(reader), looks)
+            }
+            None => {
+                let file = data_dir.join("baton.db");
+                let reader = SqliteReader::open(file, &SqliteOptions::default())?;
+                (AnyReader::Sqlite(reader), Looks::Sqlite)
+            }
         };
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(READY_LIMIT)
             .build()?;
-        let requests = Requests::open(amqp, options.payload_bytes).await?;
+        let layout = match &looks {
+            Looks::Sqlite => Layout::one(),
+            Looks::Postgres(client) => layout(client).await?,
+        };
+        let requests = Requests::open(amqp, options.payload_bytes, layout).await?;
         let steps = options.steps;
         let baton = Self {
             orchestrators: started,
             worker,
             requests,
             reader,
+            looks,
             http,
             url,
             steps,
@@ -235,7 +245,10 @@ impl Baton {
 
     /// Sagas that have completed so far, as committed. Fails when one went another way.
     async fn ended(&self) -> Result<usize> {
-        let Counts { sagas, .. } = self.reader.counts().await?;
+        let sagas = match &self.looks {
+            Looks::Sqlite => self.reader.counts().await?.sagas,
+            Looks::Postgres(client) => counts_alone(client).await?,
+        };
         let strays: Vec<_> = sagas
             .iter()
             .filter(|(status, n)| **n > 0 && !matches!(status, Status::Running | Status::Completed))
@@ -279,6 +292,36 @@ impl Baton {
         let answer = asked.send().await?.error_for_status()?;
         Ok(serde_json::from_str(&answer.text().await?)?)
     }
+}
+
+/// How the counts are looked at many times a second.
+enum Looks {
+    /// By the reader: the counts are in its own memory of the file.
+    Sqlite,
+    /// By a query of these rows alone: what the reader adds, the size of the database, is asked of every file it has.
+    Postgres(Box<tokio_postgres::Client>),
+}
+
+async fn counts_alone(client: &tokio_postgres::Client) -> Result<BTreeMap<Status, u64>> {
+    const SQL: &str =
+        "SELECT substr(name, 6), sum(n)::bigint FROM counts WHERE name LIKE 'saga.%' GROUP BY name";
+    let rows = client.query_typed(SQL, &[]).await?;
+    let mut sagas = BTreeMap::new();
+    for row in rows {
+        let word: &str = row.try_get(0)?;
+        let status = serde_json::from_value(Value::String(word.to_owned()))?;
+        sagas.insert(status, u64::try_from(row.try_get::<_, i64>(1)?)?);
+    }
+    Ok(sagas)
+}
+
+/// Which partition has which saga, as the database was laid out.
+async fn layout(client: &tokio_postgres::Client) -> Result<Layout> {
+    let sql = "SELECT partition FROM slices ORDER BY slice";
+    let rows = client.query_typed(sql, &[]).await?;
+    let partitions = rows.iter().map(|row| row.try_get(0));
+    let partitions = partitions.collect::<std::result::Result<Vec<i16>, _>>()?;
+    Layout::read(&partitions).context("the database has no layout")
 }
 
 /// One orchestrator, ready, and where its API is.

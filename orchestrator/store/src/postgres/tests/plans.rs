@@ -118,6 +118,7 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
     }
     let texts = [
         queries::saga(),
+        queries::recorded_since(),
         queries::event(),
         queries::known_events(),
         queries::undone(),
