@@ -1,6 +1,7 @@
 //! What a report costs does not grow with the items of a step: the last thousand of ten thousand are as cheap as the first, and what is kept
 //! of all of them is bounded. Prints its figures: `cargo nextest run --workspace -E 'binary(fan_cost)' --no-capture`.
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+#![expect(clippy::print_stdout, reason = "figures belong in its output")]
 
 #[path = "rules/stage.rs"]
 #[expect(dead_code, reason = "shared with the rules, which use all of it")]
@@ -104,7 +105,8 @@ fn what_is_kept_and_what_one_decision_writes_is_bounded() {
     let bytes = serde_json::to_vec(&stage.state).unwrap().len();
     println!("{ITEMS} items settled: {} KiB as a snapshot", bytes / 1024);
     assert!(bytes < 24 * 1024 * 1024, "{bytes}");
-    stage.report_fast("z", failed(false));
+    let input = finished(stage.open("z"), run(1), true, failed(false));
+    stage.give_fast(&input);
     assert_eq!(stage.status(), Status::Compensating);
     assert_eq!(
         stage.at("fan").fan.as_ref().unwrap().live.len(),

@@ -220,10 +220,7 @@ impl World {
                 .iter()
                 .try_for_each(|key| self.judge_step(plan, step, key, &state))
                 .and_then(|()| judge_fan(step, &state))
-                .and_then(|()| {
-                    self.count_items(step, &state);
-                    Ok(())
-                })
+                .map(|()| self.count_items(step, &state))
                 .and_then(|()| self.judge_idle(plan, step, &state))
                 .map_err(|what| format!("{} but {} {what}", state.status.as_str(), step.id))?;
         }

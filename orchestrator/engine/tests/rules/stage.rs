@@ -234,13 +234,6 @@ impl Stage {
         self.tell(of, by, true, result)
     }
 
-    /// The same without a look at the history.
-    pub(crate) fn report_fast(&mut self, id: &str, result: TaskResult) {
-        self.minted += 1;
-        let input = finished(self.open(id), run(self.minted), true, result);
-        self.give_fast(&input);
-    }
-
     pub(crate) fn tell(
         &mut self,
         of: AttemptRef,
