@@ -23,11 +23,12 @@ use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 
-use args::{Cli, Command, help};
+use args::{AuditCommand, Cli, Command, help};
 use client::Client;
 use commands::{
-    act, apply, approve, check, cluster, dead, dead_broker, definitions, event, explain, fleet, ls,
-    plan, run, schedules, shell, show, tasks, token, top, topology, watch, work,
+    act, alerts, apply, approve, audit, check, cluster, dead, dead_broker, definitions, event,
+    explain, fleet, ls, plan, run, schedules, shell, show, tasks, token, top, topology, watch,
+    work,
 };
 use error::CliError;
 use exit::Exit;
@@ -153,6 +154,12 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Exit, CliError> {
         Command::Explain(which) => return explain::explain(which, out),
         Command::Plan(which) => return plan::plan(which, out),
         Command::Tasks(which) if which.offline => return tasks::offline(which, out),
+        Command::Audit(which) => match &which.command {
+            Some(AuditCommand::Verify(asked)) if asked.export.is_some() => {
+                return audit::verify(None, asked, out).await;
+            }
+            _ => {}
+        },
         Command::Topology(which) => return topology::topology(which, out).await,
         Command::Dead(which) if dead_broker::is_asked(which) => {
             return dead_broker::at_broker(which, out).await;
@@ -170,6 +177,7 @@ async fn asked(client: &Client, command: &Command, out: &mut Out) -> Result<Exit
         Command::Run(which) => run::run(client, which, out).await,
         Command::Event(which) => event::event(client, which, out).await,
         Command::Schedules(which) => schedules::schedules(client, which, out).await,
+        Command::Alerts(which) => alerts::alerts(client, which, out).await,
         Command::Ls(which) => ls::ls(client, which, out).await,
         Command::Show(which) => show::show(client, which, out).await,
         Command::Watch(which) => watch::watch(client, which, out).await,
@@ -195,6 +203,7 @@ async fn asked(client: &Client, command: &Command, out: &mut Out) -> Result<Exit
         Command::Tasks(which) => tasks::online(client, which, out).await,
         Command::Token(which) => token::token(client, which, out).await,
         Command::Dead(which) => dead::dead(client, which, out).await,
+        Command::Audit(which) => audit::audit(client, which, out).await,
         Command::Topology(which) => topology::topology(which, out).await,
         Command::Completions(which) => Ok(shell::completions(which, out)),
         Command::Man(which) => shell::man(which, out),

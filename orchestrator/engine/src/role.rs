@@ -22,6 +22,8 @@ use serde::{Deserialize, Serialize};
 pub enum Role {
     /// Look.
     Viewer,
+    /// Look, also at what operators did.
+    Auditor,
     /// Act on sagas.
     #[default]
     Operator,
@@ -35,6 +37,7 @@ impl Role {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
+            Self::Auditor => "auditor",
             Self::Operator => "operator",
             Self::Admin => "admin",
         }
@@ -43,7 +46,7 @@ impl Role {
     /// The role of that word.
     #[must_use]
     pub fn of(word: &str) -> Option<Self> {
-        [Self::Viewer, Self::Operator, Self::Admin]
+        [Self::Viewer, Self::Auditor, Self::Operator, Self::Admin]
             .into_iter()
             .find(|role| role.as_str() == word)
     }

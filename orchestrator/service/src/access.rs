@@ -19,7 +19,9 @@ pub(crate) const ADMIN: &str = "admin";
 /// Most named tokens: every request is compared with all of them.
 pub(crate) const TOKENS_MAX: usize = 1_000;
 /// Names that mean something else in a record or a definition.
-const RESERVED: [&str; 6] = [ADMIN, "viewer", "operator", "baton", "system", "id"];
+const RESERVED: [&str; 7] = [
+    ADMIN, "viewer", "auditor", "operator", "baton", "system", "id",
+];
 
 /// A token that lets somebody in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,9 @@
 //! (broker, store, disk) is said once, waited for, and gone on from.
 
 mod access;
+mod alerts;
 mod api;
+mod audit;
 mod chain;
 mod changes;
 mod clock;

@@ -1,5 +1,6 @@
 //! The process in numbers: names, units and what each is for, in one place.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use baton_driver::Figures;
@@ -7,6 +8,8 @@ use baton_engine::Status;
 use baton_store::{Counts, LetterState};
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::alerts::Kind;
 
 /// Bounds of the histogram of commit times, in seconds: from what memory takes to what a failing disk takes.
 const SECONDS: [f64; 12] = [
@@ -133,6 +136,30 @@ fn describe() {
         "Sagas written into archives; one that was not purged after it is counted again."
     );
     describe_gauge!("baton_orchestrator_workers", "Workers heard of lately.");
+    describe_gauge!(
+        "baton_orchestrator_alerts_open",
+        "Open alerts, by kind, at whoever leads."
+    );
+    describe_counter!(
+        "baton_orchestrator_alerts_said_total",
+        "Events published of alerts, by kind."
+    );
+    describe_counter!(
+        "baton_orchestrator_alerts_not_said_total",
+        "Events of alerts the broker did not confirm; they are published again."
+    );
+    describe_counter!(
+        "baton_orchestrator_audit_rows_total",
+        "Rows this process added to the audit log."
+    );
+    describe_counter!(
+        "baton_orchestrator_audit_not_written_total",
+        "Rows that could not be added to the audit log: what was asked for was refused, or nobody wrote down what came of it."
+    );
+    describe_gauge!(
+        "baton_orchestrator_audit_head",
+        "The number of the last row this process added to the audit log."
+    );
 }
 
 /// A committed turn.
@@ -183,6 +210,35 @@ pub(crate) fn counts(counts: &Counts) {
 pub(crate) fn archived(n: usize) {
     counter!("baton_orchestrator_sagas_archived_total")
         .increment(u64::try_from(n).unwrap_or(u64::MAX));
+}
+
+/// Open alerts by kind; a kind of which there are none is said as well.
+pub(crate) fn alerts(open: &BTreeMap<&str, usize>) {
+    for kind in Kind::ALL {
+        let n = open.get(kind.as_str()).copied().unwrap_or_default();
+        gauge!("baton_orchestrator_alerts_open", "kind" => kind.as_str()).set(float(n));
+    }
+}
+
+/// An event of an alert was published.
+pub(crate) fn alert_said(kind: &str) {
+    counter!("baton_orchestrator_alerts_said_total", "kind" => kind.to_owned()).increment(1);
+}
+
+/// An event of an alert was not confirmed.
+pub(crate) fn alert_not_said() {
+    counter!("baton_orchestrator_alerts_not_said_total").increment(1);
+}
+
+/// Rows added to the audit log, up to this number.
+pub(crate) fn audit_rows(n: usize, last: u64) {
+    counter!("baton_orchestrator_audit_rows_total").increment(u64::try_from(n).unwrap_or(u64::MAX));
+    gauge!("baton_orchestrator_audit_head").set(wide(last));
+}
+
+/// A row that could not be added to the audit log.
+pub(crate) fn audit_not_written() {
+    counter!("baton_orchestrator_audit_not_written_total").increment(1);
 }
 
 /// Messages being put aside.

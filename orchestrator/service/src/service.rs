@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
 use crate::api::{Api, Counted, Known, LastTop, Me, Streams, Watched};
+use crate::audit::{self, Audit};
 use crate::chain::chain;
 use crate::changes::Changes;
 use crate::cluster::{self, Members, Peers, Router, Seats};
@@ -33,12 +34,15 @@ use crate::token::{self, TokenError};
 use crate::triggers::Triggers;
 use crate::triggers::hooks::{HookError, Hooks};
 use crate::types::Types;
-use crate::{clock, store, topology as declared, triggers};
+use crate::{alerts, clock, store, topology as declared, triggers};
 
 /// After how long a store that is not open yet is waited for, and no longer only being opened.
 const ANSWER_AFTER: Duration = Duration::from_millis(500);
 /// How long the bus may take to close after everything is confirmed.
 const BUS_WAIT: Duration = Duration::from_secs(5);
+
+/// How long what was done last may take to get into the audit log.
+const AUDIT_WAIT: Duration = Duration::from_secs(2);
 
 /// Why the process could not begin, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -195,6 +199,8 @@ async fn run_here(
         router.clone(),
         bus.clone(),
     );
+    let (audit, audit_writer) = Audit::new(opened.audit.clone());
+    let writing = tokio::spawn(audit_writer.run());
     let members = Members::begin(
         opened.home,
         cluster::MembersUses {
@@ -207,6 +213,15 @@ async fn run_here(
             reader: opened.reader.clone(),
             leading,
             replay: replay.clone(),
+            audit: (opened.audit.clone(), config.heads_every()),
+            alerts: config.alert_rules().map(|rules| alerts::Uses {
+                alerts: opened.alerts.clone(),
+                reader: opened.reader.clone(),
+                workers: shown.workers.clone(),
+                live: live.subscribe(),
+                bus: bus.clone(),
+                rules: Arc::new(rules),
+            }),
             adopted: config.adopted(),
             view,
             stop: stop.clone(),
@@ -229,6 +244,8 @@ async fn run_here(
             definitions: Known::default(),
             triggers: Triggers::new(hooks, &shared),
             access,
+            alerts: opened.alerts,
+            audit: Arc::new(audit),
             numbers,
             counted: Counted::default(),
             stopping: stop.clone(),
@@ -264,6 +281,13 @@ async fn run_here(
         &router,
         stands,
     );
+    if let Some(file) = config.audit.heads_file.clone() {
+        let keeping = audit::keep_file(opened.audit, file, config.heads_every(), stop.clone());
+        parts.spawn(async move {
+            keeping.await;
+            "heads of the audit log"
+        });
+    }
     if let Some(peers) = peers {
         let router = router.clone();
         parts.spawn(async move {
@@ -278,6 +302,12 @@ async fn run_here(
     let ended = watched(members.run(), parts, &stop).await;
     stop.cancel();
     http.stop();
+    // whoever asked has gone: what is left to be written is, and the writer ends
+    if tokio::time::timeout(AUDIT_WAIT, writing).await.is_err() {
+        tracing::warn!(
+            "the audit log was not written to its end; of an action that was asked for it may not say what came of it"
+        );
+    }
     bus.shutdown(BUS_WAIT).await;
     if let Some(store) = ended?
         && let Err(error) = store.close().await

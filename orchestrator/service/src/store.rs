@@ -9,8 +9,8 @@ use baton_engine::definition::rfc3339;
 use baton_store::moving::{MoveError, move_into};
 use baton_store::postgres::{self, PostgresStatus};
 use baton_store::{
-    AnyCloseError, AnyLetters, AnyOpenError, AnyReader, AnyStore, AnySuspects, AnyTokens,
-    AnyTriggers, ExportError, Layout, PostgresCluster, PostgresError, PostgresOptions,
+    AnyAlerts, AnyAudit, AnyCloseError, AnyLetters, AnyOpenError, AnyReader, AnyStore, AnySuspects,
+    AnyTokens, AnyTriggers, ExportError, Layout, PostgresCluster, PostgresError, PostgresOptions,
     PostgresReader, PostgresStore, Reader as _, SqliteOptions, SqliteReader, SqliteStore,
 };
 
@@ -47,6 +47,8 @@ pub(crate) struct Opened {
     pub(crate) tokens: AnyTokens,
     pub(crate) suspects: AnySuspects,
     pub(crate) letters: AnyLetters,
+    pub(crate) audit: AnyAudit,
+    pub(crate) alerts: AnyAlerts,
     pub(crate) tables: AnyTriggers,
 }
 
@@ -65,6 +67,8 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, OpenError> {
                 tokens: AnyTokens::Sqlite(store.tokens()),
                 suspects: AnySuspects::Sqlite(store.suspects()),
                 letters: AnyLetters::Sqlite(store.letters()),
+                audit: AnyAudit::Sqlite(store.audit()),
+                alerts: AnyAlerts::Sqlite(store.alerts()),
                 tables: AnyTriggers::Sqlite(store.triggers()),
                 home: Home::File(Box::new(store)),
             })
@@ -78,6 +82,8 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, OpenError> {
                 tokens: AnyTokens::Postgres(cluster.tokens()),
                 suspects: AnySuspects::Postgres(cluster.suspects()),
                 letters: AnyLetters::Postgres(cluster.letters()),
+                audit: AnyAudit::Postgres(cluster.audit()),
+                alerts: AnyAlerts::Postgres(cluster.alerts()),
                 tables: AnyTriggers::Postgres(cluster.triggers()),
                 home: Home::Database(Box::new(cluster)),
             })

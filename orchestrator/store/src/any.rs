@@ -6,17 +6,19 @@ use baton_driver::{
 };
 use baton_engine::definition::EventPattern;
 use baton_engine::{Entry, WorkItemKind};
-use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
+use baton_messages::{AuditEntry, AuditRow, Manifest, SagaId, StepId, TaskType, Timestamp};
 use uuid::Uuid;
 
 use crate::Partition;
+use crate::alerts::{AlertCursor, AlertRow, AlertState, Alerts};
+use crate::audit::{AuditCursor, AuditFilter, AuditLog};
 use crate::cluster::{Member, View};
 use crate::letters::{
     Claiming, EditRow, Imported, LetterRow, Letters, Move, OperationRow, OperationStep, Settling,
 };
 use crate::postgres::{
-    Ownership, PostgresError, PostgresLetters, PostgresReader, PostgresStore, PostgresSuspects,
-    PostgresTokens, PostgresTriggers,
+    Ownership, PostgresAlerts, PostgresAudit, PostgresError, PostgresLetters, PostgresReader,
+    PostgresStore, PostgresSuspects, PostgresTokens, PostgresTriggers,
 };
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page,
@@ -24,8 +26,8 @@ use crate::read::{
 };
 use crate::reader::Reader;
 use crate::sqlite::{
-    CloseError, OpenError, SqliteLetters, SqliteReader, SqliteStore, SqliteSuspects, SqliteTokens,
-    SqliteTriggers,
+    CloseError, OpenError, SqliteAlerts, SqliteAudit, SqliteLetters, SqliteReader, SqliteStore,
+    SqliteSuspects, SqliteTokens, SqliteTriggers,
 };
 use crate::suspects::Suspects;
 use crate::tokens::{TokenRow, TokenStore};
@@ -87,6 +89,24 @@ pub enum AnyTokens {
     Sqlite(SqliteTokens),
     /// In a database.
     Postgres(PostgresTokens),
+}
+
+/// What needs a person.
+#[derive(Debug, Clone)]
+pub enum AnyAlerts {
+    /// In a file.
+    Sqlite(SqliteAlerts),
+    /// In a database.
+    Postgres(PostgresAlerts),
+}
+
+/// What operators did.
+#[derive(Debug, Clone)]
+pub enum AnyAudit {
+    /// In a file.
+    Sqlite(SqliteAudit),
+    /// In a database.
+    Postgres(PostgresAudit),
 }
 
 /// Its dead letters, to move them.
@@ -151,6 +171,24 @@ impl AnyStore {
         match self {
             Self::Sqlite(store) => AnyTokens::Sqlite(store.tokens()),
             Self::Postgres(store) => AnyTokens::Postgres(store.tokens()),
+        }
+    }
+
+    /// What needs a person.
+    #[must_use]
+    pub fn alerts(&self) -> AnyAlerts {
+        match self {
+            Self::Sqlite(store) => AnyAlerts::Sqlite(store.alerts()),
+            Self::Postgres(store) => AnyAlerts::Postgres(store.alerts()),
+        }
+    }
+
+    /// What operators did.
+    #[must_use]
+    pub fn audit(&self) -> AnyAudit {
+        match self {
+            Self::Sqlite(store) => AnyAudit::Sqlite(store.audit()),
+            Self::Postgres(store) => AnyAudit::Postgres(store.audit()),
         }
     }
 
@@ -291,6 +329,26 @@ impl Letters for AnyLetters {
         fn step(operation: Uuid, step: OperationStep) -> Answer<Option<bool>>;
         fn on_their_way(operation: Option<Uuid>, before: Timestamp, limit: usize) -> Answer<Vec<LetterRow>>;
         fn running() -> Answer<Vec<OperationRow>>;
+    }
+}
+
+impl Alerts for AnyAlerts {
+    hand_on! {
+        fn put(alerts: Vec<AlertRow>) -> Answer<Vec<Uuid>>;
+        fn standing(limit: usize) -> Answer<Vec<AlertRow>>;
+        fn keyed(keys: Vec<String>) -> Answer<Vec<AlertRow>>;
+        fn page(state: Option<AlertState>, after: Option<AlertCursor>, limit: usize) -> Answer<Page<AlertRow, AlertCursor>>;
+        fn between(first: Uuid, last: Uuid) -> Answer<Vec<AlertRow>>;
+        fn forget(opened_before: Timestamp, limit: usize) -> Answer<()>;
+    }
+}
+
+impl AuditLog for AnyAudit {
+    hand_on! {
+        fn append(entries: Vec<AuditEntry>) -> Answer<Vec<AuditRow>>;
+        fn rows(after: u64, limit: usize) -> Answer<Vec<AuditRow>>;
+        fn head() -> Answer<Option<AuditRow>>;
+        fn page(filter: AuditFilter, after: Option<AuditCursor>, limit: usize) -> Answer<Page<AuditRow, AuditCursor>>;
     }
 }
 

@@ -4,7 +4,9 @@
 //! Guarantee: a commit is whole or absent, whatever dies in between; it is fenced by the partition's epoch; what is read back folds to
 //! the state that was in memory. One process at a time owns a file or a partition of a database.
 
+pub mod alerts;
 pub mod any;
+pub mod audit;
 pub mod cluster;
 pub mod facets;
 pub mod group;
@@ -21,18 +23,20 @@ pub mod suspects;
 pub mod tokens;
 pub mod triggers;
 
+pub use alerts::{AlertCursor, AlertRow, AlertState, Alerts, Answered, Saying};
 pub use any::{
-    AnyCloseError, AnyLetters, AnyOpenError, AnyReader, AnyStore, AnySuspects, AnyTokens,
-    AnyTriggers,
+    AnyAlerts, AnyAudit, AnyCloseError, AnyLetters, AnyOpenError, AnyReader, AnyStore, AnySuspects,
+    AnyTokens, AnyTriggers,
 };
+pub use audit::{AuditCursor, AuditFilter, AuditLog};
 pub use cluster::{Layout, View};
 pub use letters::{
     EditRow, LetterRow, LetterState, Letters, OperationRow, OperationState, Standing,
 };
 pub use memory::MemoryStore;
 pub use postgres::{
-    Ownership, PostgresCluster, PostgresError, PostgresLetters, PostgresOptions, PostgresReader,
-    PostgresStore,
+    Ownership, PostgresAlerts, PostgresAudit, PostgresCluster, PostgresError, PostgresLetters,
+    PostgresOptions, PostgresReader, PostgresStore,
 };
 pub use read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page,
@@ -40,8 +44,8 @@ pub use read::{
 };
 pub use reader::Reader;
 pub use sqlite::{
-    CloseError, ExportError, OpenError, SqliteLetters, SqliteOptions, SqliteReader, SqliteStore,
-    SqliteSuspects, SqliteTokens, SqliteTriggers,
+    CloseError, ExportError, OpenError, SqliteAlerts, SqliteAudit, SqliteLetters, SqliteOptions,
+    SqliteReader, SqliteStore, SqliteSuspects, SqliteTokens, SqliteTriggers,
 };
 pub use suspects::Suspects;
 pub use tokens::{TokenRow, TokenStore};

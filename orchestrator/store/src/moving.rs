@@ -8,6 +8,8 @@ use baton_driver::{
 };
 use baton_messages::Timestamp;
 
+use crate::alerts::Alerts as _;
+use crate::audit::AuditLog as _;
 use crate::letters::Letters as _;
 use crate::postgres::PostgresStore;
 use crate::read::{DeadLetterFilter, PAGE_ROWS_MAX, SagaFilter};
@@ -67,6 +69,8 @@ pub async fn move_into(
     moved.log_rows = log(from, into).await?;
     around(from, into).await?;
     moved.events = events(from, into).await?;
+    audit(from, into).await?;
+    alerts(from, into).await?;
     into.end_moving().await?;
     Ok(moved)
 }
@@ -244,6 +248,39 @@ async fn around(from: &mut SqliteStore, into: &mut PostgresStore) -> Result<(), 
         for operation in page.rows {
             into.letters().begin(operation).await?;
         }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// What operators did, row by row as it stands: the chain is the same.
+async fn audit(from: &SqliteStore, into: &PostgresStore) -> Result<(), MoveError> {
+    let (read, write) = (from.audit(), into.audit());
+    let mut after = 0;
+    loop {
+        let page = read.rows(after, ROWS).await?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = last.seq;
+        write.put(page).await?;
+    }
+}
+
+/// Alerts as they stand, with what is still to be said of them.
+async fn alerts(from: &SqliteStore, into: &PostgresStore) -> Result<(), MoveError> {
+    let (read, write) = (from.alerts(), into.alerts());
+    let mut after = None;
+    loop {
+        let page = read.page(None, after, ROWS).await?;
+        let first = page.rows.into_iter().map(|mut row| {
+            // what counts is who changes it from here on
+            row.revision = 1;
+            row
+        });
+        write.put(first.collect()).await?;
         after = page.next;
         if after.is_none() {
             return Ok(());

@@ -5,6 +5,8 @@
 //! (`{"finished@1": {…}}`), unknown fields are refused (save in events, which are everybody's), an optional value that is
 //! absent is not the same as one that is null, and a change of shape is a new version beside the old one.
 
+pub mod alert;
+pub mod audit;
 pub mod batch;
 pub mod control;
 pub mod dead;
@@ -19,10 +21,16 @@ pub mod present;
 pub mod roles;
 pub mod secret_place;
 pub mod slice;
+pub mod step_key;
 pub mod task;
 pub mod time;
 pub mod topology;
 
+pub use alert::AlertSaid;
+pub use audit::{
+    AUDIT_HEAD_EVENT, AuditCheck, AuditEntry, AuditFault, AuditHead, AuditOutcome, AuditPhase,
+    AuditRow,
+};
 pub use batch::{Report, ReportBatch, StartBatch};
 pub use control::{ControlMessage, Grant, GrantAnswer, RefusedWhy};
 pub use dead::DeadReason;
@@ -36,6 +44,7 @@ pub use inbox::{
 pub use manifest::{Effect, Hold, Manifest, RetryDefaults};
 pub use names::{Direction, InboxKey, NameError, PoolName, StepId, TaskType, WorkerId};
 pub use slice::Slice;
+pub use step_key::StepKey;
 pub use task::{Task, TaskMessage};
 pub use time::Timestamp;
 

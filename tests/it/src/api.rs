@@ -46,6 +46,15 @@ impl Api {
         }
     }
 
+    /// The same API, asked with another token.
+    #[must_use]
+    pub fn with_token(&self, token: &str) -> Self {
+        Self {
+            token: token.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// `http://127.0.0.1:port`.
     pub fn url(&self) -> &str {
         &self.url

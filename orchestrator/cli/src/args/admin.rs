@@ -44,6 +44,8 @@ pub(crate) enum TokenCommand {
 pub(crate) enum Role {
     /// May look
     Viewer,
+    /// May look, also at what operators did
+    Auditor,
     /// May start and steer sagas
     Operator,
     /// May register definitions and make tokens
@@ -55,6 +57,7 @@ impl Role {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
+            Self::Auditor => "auditor",
             Self::Operator => "operator",
             Self::Admin => "admin",
         }

@@ -9,7 +9,7 @@ pub(crate) const GROUPS: [(&str, &[&str]); 5] = [
     ("Start things", &["run", "event", "schedules"]),
     (
         "Watch",
-        &["ls", "show", "watch", "top", "workers", "cluster"],
+        &["alerts", "ls", "show", "watch", "top", "workers", "cluster"],
     ),
     (
         "Decide",
@@ -33,7 +33,7 @@ pub(crate) const GROUPS: [(&str, &[&str]); 5] = [
     ),
     (
         "Administer",
-        &["token", "dead", "topology", "completions", "man"],
+        &["token", "dead", "audit", "topology", "completions", "man"],
     ),
 ];
 
@@ -125,6 +125,24 @@ Where no orchestrator runs, at the broker itself:
   export BATON_AMQP=amqp://admin:secret@127.0.0.1:5672/%2f
   baton dead peek orders.dlq                 what lies there, and stays there
   baton dead move orders.dlq orders/         back to its exchange, each under its own key";
+
+pub(super) const ALERTS: &str = "\
+Examples:
+  baton alerts                               what needs somebody now
+  baton alerts show 7c2e                     one in full; the beginning of its id will do
+  baton alerts ack 7c2e -m 'on it'           seen: it is not repeated
+  baton alerts mute 7c2e --for 2h -m 'the lab is being moved'
+  baton alerts --state all                   also what is over";
+
+pub(super) const AUDIT: &str = "\
+Examples:
+  baton audit                                actions, newest first
+  baton audit --object sagas/0197f1c2-… --since 3d
+  baton audit --who ci --action cancelSaga
+  baton audit --phase asked                  of which nobody knows what came
+  baton audit verify --head /mnt/worm/heads  whole, and nothing cut off?
+  baton audit head >> heads                  how far it is, to keep elsewhere
+  baton audit export -o audit.jsonl          every row, as it is kept";
 
 pub(super) const TOPOLOGY: &str = "\
 Examples:

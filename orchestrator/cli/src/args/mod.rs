@@ -1,6 +1,8 @@
 //! The command line, as people type it: what stands everywhere, and the list of commands. One file for each group of them.
 
 mod admin;
+mod alerts;
+mod audit;
 mod author;
 mod decide;
 pub(crate) mod help;
@@ -17,6 +19,8 @@ pub(crate) use admin::{
     DeadLs, DeadMove, DeadNote, DeadOne, DeadOp, DeadOps, DeadOpsCommand, DeadPeek, DeadReplay,
     DeadShow, Man, Token, TokenCommand,
 };
+pub(crate) use alerts::{Alerts, AlertsCommand, AlertsLs};
+pub(crate) use audit::{Audit, AuditCommand, AuditExport, AuditLs, AuditVerify};
 pub(crate) use author::{
     Apply, Check, Definitions, DefinitionsCommand, Explain, Plan, Tasks, TasksCommand,
 };
@@ -104,6 +108,9 @@ pub(crate) enum Command {
     Event(Event),
     /// See, pause and fire what starts by the clock
     Schedules(Schedules),
+    /// What needs a person, and what to type next
+    #[command(after_help = help::ALERTS)]
+    Alerts(Alerts),
     /// List sagas, newest first
     #[command(after_help = help::LS)]
     Ls(Ls),
@@ -169,6 +176,9 @@ pub(crate) enum Command {
     /// Messages nobody could use; replay them
     #[command(after_help = help::DEAD)]
     Dead(Box<Dead>),
+    /// What operators did, and whether it stands
+    #[command(after_help = help::AUDIT)]
+    Audit(Box<Audit>),
     /// What stands at the broker, and what should
     #[command(after_help = help::TOPOLOGY)]
     Topology(Box<Topology>),

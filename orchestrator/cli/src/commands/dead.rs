@@ -163,7 +163,7 @@ fn repeated(which: &DeadLs) -> String {
 }
 
 /// As a shell reads it back.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();

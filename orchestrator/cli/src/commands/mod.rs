@@ -1,8 +1,10 @@
 //! The commands, one file for each kind: they ask, and hand what they hear to a screen.
 
 pub(crate) mod act;
+pub(crate) mod alerts;
 pub(crate) mod apply;
 pub(crate) mod approve;
+pub(crate) mod audit;
 pub(crate) mod away;
 pub(crate) mod check;
 pub(crate) mod cluster;

@@ -1,7 +1,9 @@
 //! What is drawn, one file for each screen: from what the API says to lines of a width. Pure, so that every screen is tested at every width.
 
+pub(crate) mod alerts;
 pub(crate) mod applied;
 pub(crate) mod attempts;
+pub(crate) mod audit;
 pub(crate) mod cluster;
 pub(crate) mod counts;
 pub(crate) mod dead;

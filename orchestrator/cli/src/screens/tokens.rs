@@ -69,7 +69,8 @@ pub(crate) fn whoami(answer: &Value, now: u64, width: usize) -> Vec<Line> {
     let (name, role) = (text(answer, "name"), text(answer, "role"));
     let may = match role.as_str() {
         "viewer" => "may look",
-        "operator" => "may look, start and steer",
+        "auditor" => "may look, also at what operators did",
+        "operator" => "may look, start and steer; also see what operators did",
         "admin" => "may do everything: also register definitions and make tokens",
         _ => "",
     };

@@ -18,11 +18,13 @@ use baton_messages::Timestamp;
 use schemars::JsonSchema;
 
 use super::Api;
+use super::audited::Said;
 use super::document::{SECURITY, problem};
 use super::extract::header;
 use super::problem::{Answer, Problem};
 use crate::access::{Known, NoEntry};
 use crate::clock;
+use crate::http::Peer;
 
 /// Header with the name of the person or program behind the token, as it stands in records.
 const BY_HEADER: &str = "baton-by";
@@ -35,7 +37,11 @@ pub(crate) struct Caller {
     /// The token.
     pub(crate) token: Known,
     /// Who is behind it, where that is said.
-    behalf: Option<String>,
+    pub(super) behalf: Option<String>,
+    /// The address of the peer.
+    pub(super) from: String,
+    /// What the handler says of what it does, for the audit log.
+    pub(crate) said: Said,
 }
 
 impl Caller {
@@ -55,7 +61,8 @@ pub(crate) async fn require_token(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match caller(&api, request.headers()) {
+    let peer = request.extensions().get::<Peer>().copied();
+    match caller(&api, request.headers(), peer) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -71,7 +78,7 @@ pub(crate) async fn require_token(
     }
 }
 
-fn caller(api: &Api, given: &HeaderMap) -> Answer<Caller> {
+fn caller(api: &Api, given: &HeaderMap, peer: Option<Peer>) -> Answer<Caller> {
     let token = given
         .get(headers::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
@@ -95,6 +102,8 @@ fn caller(api: &Api, given: &HeaderMap) -> Answer<Caller> {
     Ok(Caller {
         token,
         behalf: behalf.and_then(cleaned),
+        from: peer.map_or_else(|| "unknown".to_owned(), |Peer(ip)| ip.to_string()),
+        said: Said::default(),
     })
 }
 
@@ -117,7 +126,7 @@ fn no_entry(kind: &'static str, title: &'static str, detail: impl Into<String>) 
     Problem::new(StatusCode::UNAUTHORIZED, kind, title, detail)
 }
 
-fn cleaned(name: &str) -> Option<String> {
+pub(super) fn cleaned(name: &str) -> Option<String> {
     let name: String = name
         .chars()
         .filter(|c| !c.is_control())
@@ -197,6 +206,11 @@ role!(
     false
 );
 role!(
+    /// One that may see what operators did.
+    Auditor,
+    false
+);
+role!(
     /// One that may start sagas and act on them.
     Operator,
     true
@@ -215,6 +229,8 @@ mod tests {
         Caller {
             token: Known::of_test("ci", Role::Operator),
             behalf: behalf.and_then(cleaned),
+            from: "::1".to_owned(),
+            said: Said::default(),
         }
     }
 

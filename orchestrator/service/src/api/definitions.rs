@@ -158,6 +158,7 @@ pub(crate) async fn put(
     let listens = crate::triggers::listens(&definition);
     let triggered = listens || !definition.triggers.is_empty();
     let (name, version) = (definition.saga.clone(), definition.version);
+    caller.said.object(format!("definitions/{name}@{version}"));
     api.register(definition, caller.by(None)).await?;
     let wait = if triggered {
         BOUND_WAIT

@@ -26,7 +26,7 @@ pub(super) const PREFIX: &str = "/v1";
 /// What stands above all routes.
 const DESCRIPTION: &str = "Baton runs IT processes over RabbitMQ. Everything that goes wrong is answered as a problem document (RFC 9457) \
 whose `type` is stable and whose `detail` says what to do. Instants are milliseconds since 1970 UTC. `x-role` of an operation is the role it wants: \
-viewer < operator < admin.";
+viewer < auditor < operator < admin.";
 
 /// The groups of routes.
 const TAGS: [(&str, &str); 6] = [

@@ -353,7 +353,7 @@ fn of_parameter(why: &str) -> &str {
     }
 }
 
-fn unreadable(status: StatusCode, why: String) -> Problem {
+pub(super) fn unreadable(status: StatusCode, why: String) -> Problem {
     let kind = match status {
         StatusCode::PAYLOAD_TOO_LARGE => "too-large",
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "media-type",

@@ -2,8 +2,11 @@
 //! beside it. Nothing here decides, and nothing here is needed for sagas to go on. The routes and the document that describes them are one.
 
 mod actions;
+mod alerts;
 mod answer;
 mod attempts;
+mod audit;
+mod audited;
 mod auth;
 mod cluster;
 mod dead_letters;
@@ -13,6 +16,7 @@ mod events;
 mod extract;
 mod fits;
 mod hooks;
+mod items;
 mod lists;
 mod live;
 mod page;
@@ -22,6 +26,7 @@ mod replays;
 mod sagas;
 mod schedules;
 mod seen;
+mod standing;
 mod tokens;
 mod top;
 mod unserved;
@@ -38,7 +43,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::header;
 use axum::routing::get;
 use baton_messages::{BODY_BYTES_MAX, Timestamp};
-use baton_store::AnyReader;
+use baton_store::{AnyAlerts, AnyReader};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +65,8 @@ pub(crate) struct Api {
     pub(crate) definitions: Known,
     pub(crate) triggers: crate::triggers::Triggers,
     pub(crate) access: Arc<Access>,
+    pub(crate) alerts: AnyAlerts,
+    pub(crate) audit: Arc<crate::audit::Audit>,
     pub(crate) changes: Arc<Changes>,
     pub(crate) watched: Arc<Watched>,
     pub(crate) streams: Streams,
@@ -108,6 +115,8 @@ fn guarded() -> Routes {
     let routes = cluster::routes(routes);
     let routes = events::routes(routes);
     let routes = schedules::routes(routes);
+    let routes = audit::routes(routes);
+    let routes = alerts::routes(routes);
     access_routes(routes)
 }
 
@@ -189,6 +198,13 @@ fn saga_routes(routes: Routes) -> Routes {
             get_with(
                 attempts::attempts,
                 says("listAttempts", "The attempts of a saga: by whom, when, and what came of each.", READS_ONE),
+            ),
+        )
+        .api_route(
+            "/sagas/{id}/steps/{step}/items",
+            get_with(
+                items::items,
+                says("listItems", "The items of a step that is done for each of a list, in their order.", READS_ONE),
             ),
         )
         .api_route(
@@ -391,9 +407,14 @@ pub fn openapi() -> Result<String, serde_json::Error> {
 pub(crate) fn router(api: Arc<Api>) -> Router {
     let (guarded, open, document) = document::drawn(|| (guarded(), open()));
     let document = document::text(&document).unwrap_or_default();
+    let auditing = Arc::new(audited::Auditing::new(api.clone(), &document));
     let guarded = guarded
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
+        .layer(axum::middleware::from_fn_with_state(
+            auditing,
+            audited::audited,
+        ))
         .layer(axum::middleware::from_fn_with_state(
             api.clone(),
             auth::require_token,

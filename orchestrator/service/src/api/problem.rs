@@ -52,6 +52,10 @@ pub(crate) struct Problem {
     retry_after_s: Option<u32>,
 }
 
+/// What a problem was, as an extension of its answer: for the audit log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kind(pub(super) &'static str);
+
 /// What a handler gives.
 pub(crate) type Answer<T> = Result<T, Problem>;
 
@@ -263,6 +267,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = serde_json::to_string(&self.document()).unwrap_or_default();
         let mut response = (self.status, body).into_response();
+        response.extensions_mut().insert(Kind(self.kind));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if let Some(seconds) = self.retry_after_s {
@@ -273,10 +278,12 @@ impl IntoResponse for Problem {
 }
 
 /// The first parts of the paths there are; a test holds them against the document.
-const PATHS: [&str; 18] = [
+const PATHS: [&str; 20] = [
     "/healthz",
     "/metrics",
     "/readyz",
+    "/v1/alerts",
+    "/v1/audit",
     "/v1/cluster",
     "/v1/dead-letters",
     "/v1/definitions",

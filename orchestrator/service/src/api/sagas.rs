@@ -198,6 +198,7 @@ pub(crate) async fn start(
         labels: asked.labels,
         by,
     };
+    caller.said.object(format!("sagas/{saga}"));
     if !api.router.takes_start(saga) {
         return Err(Problem::busy());
     }

@@ -122,6 +122,7 @@ pub(crate) async fn make(
             Some(now.plus_ms(ms))
         }
     };
+    caller.said.object(format!("tokens/{}", wanted.name));
     let by = caller.by(None);
     let made = api
         .access

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use baton_driver::{DriverError, StoreError};
-use baton_store::{AnyReader, AnyStore, PostgresCluster, Reader as _, SqliteStore, View};
+use baton_store::{AnyAudit, AnyReader, AnyStore, PostgresCluster, Reader as _, SqliteStore, View};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -59,6 +59,10 @@ pub(crate) struct Uses {
     pub(crate) reader: AnyReader,
     pub(crate) leading: triggers::Leading,
     pub(crate) replay: Replay,
+    /// What operators did, and how often it is said how far that is.
+    pub(crate) audit: (AnyAudit, Duration),
+    /// What alerts are looked after with; none: they are not.
+    pub(crate) alerts: Option<crate::alerts::Uses>,
     pub(crate) adopted: Vec<Adopted>,
     pub(crate) view: watch::Sender<Arc<View>>,
     pub(crate) stop: CancellationToken,
@@ -372,6 +376,19 @@ impl Members {
         let adopted = self.uses.adopted.clone();
         let mut parts = JoinSet::new();
         let mut stand = stands.clone();
+        let (log, every) = self.uses.audit.clone();
+        if let Some(alerts) = self.uses.alerts.clone() {
+            let watching = crate::alerts::watch(alerts, stop.clone());
+            parts.spawn(async move {
+                watching.await;
+                "alerts"
+            });
+        }
+        let announcing = crate::audit::announce(log, bus.clone(), every, stop.clone());
+        parts.spawn(async move {
+            announcing.await;
+            "heads of the audit log"
+        });
         // by itself: what it has under way when the others end comes to its end
         parts.spawn(async move {
             if stand.wait_for(|stands| *stands).await.is_ok() {

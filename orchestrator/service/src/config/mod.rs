@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use baton_bus::BusConfig;
 use baton_engine::definition::duration_ms;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 pub use baton_settings::{ConfigError, Layers};
 use baton_settings::{Named, Program, Value, environment, instance};
 
+use crate::alerts::Rules;
 use crate::dead_letters::Adopted;
 use crate::retention::{AGE_MS_MIN, Policy};
 
@@ -71,6 +73,10 @@ pub struct Config {
     /// The secrets of hooks, by name.
     #[serde(default)]
     pub hooks: BTreeMap<String, HookConfig>,
+    /// What operators did.
+    pub audit: AuditConfig,
+    /// What needs a person.
+    pub alerts: AlertsConfig,
     /// Logs.
     pub log: LogConfig,
 }
@@ -258,6 +264,40 @@ pub enum Scheme {
     Standard,
 }
 
+/// What needs a person.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertsConfig {
+    /// Whether it is looked for.
+    pub enabled: bool,
+    /// How often it is looked.
+    pub every_s: u64,
+    /// After how long what stays is said again.
+    pub repeat_min: u64,
+    /// How often what comes and goes is said at most.
+    pub again_min: u64,
+    /// By how many a group of dead letters grows within ten minutes to be one of its own.
+    pub group_grows: u64,
+    /// For how long nobody serves a task type before it is said.
+    pub unserved_s: u64,
+    /// For how long a saga stands still before it is said.
+    pub no_progress_min: u64,
+    /// What links begin with; the address of the API when absent.
+    #[serde(default)]
+    pub link: Option<String>,
+}
+
+/// What operators did.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditConfig {
+    /// The file into which it is said how far the log is.
+    #[serde(default)]
+    pub heads_file: Option<PathBuf>,
+    /// How often that is said, there and on the bus.
+    pub heads_every_s: u64,
+}
+
 /// Logs.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -294,6 +334,30 @@ impl Config {
             Some(folder) => Some(folder.clone()),
         };
         Some(Policy { keep_ms, archive })
+    }
+
+    /// When what is an alert; none: it is not looked for.
+    pub(crate) fn alert_rules(&self) -> Option<Rules> {
+        let of = &self.alerts;
+        let minutes = |n: u64| n.saturating_mul(60_000);
+        let own = || format!("http://{}", self.http.listen);
+        of.enabled.then(|| Rules {
+            every: Duration::from_secs(of.every_s),
+            repeat_ms: minutes(of.repeat_min),
+            again_ms: minutes(of.again_min),
+            group_grows: of.group_grows,
+            unserved_ms: of.unserved_s.saturating_mul(1_000),
+            no_progress_ms: minutes(of.no_progress_min),
+            link: of
+                .link
+                .as_deref()
+                .map_or_else(own, |link| link.trim_end_matches('/').to_owned()),
+        })
+    }
+
+    /// How often it is said how far the audit log is.
+    pub(crate) const fn heads_every(&self) -> Duration {
+        Duration::from_secs(self.audit.heads_every_s)
     }
 
     /// Queues of other systems that are taken in.
@@ -426,6 +490,24 @@ impl Config {
         }
         if self.triggers.hook_rate_per_minute == 0 {
             return range("triggers.hook_rate_per_minute", "is 0; 600 is usual");
+        }
+        if !(1..=3_600).contains(&self.alerts.every_s) {
+            return range("alerts.every_s", "has to be from 1 to 3600; 10 is usual");
+        }
+        if self.alerts.no_progress_min == 0 {
+            return range("alerts.no_progress_min", "is 0; 60 is usual");
+        }
+        if self.alerts.repeat_min == 0 {
+            return range("alerts.repeat_min", "is 0; 240 is usual");
+        }
+        if self.alerts.group_grows == 0 {
+            return range("alerts.group_grows", "is 0; 100 is usual");
+        }
+        if !(1..=86_400).contains(&self.audit.heads_every_s) {
+            return range(
+                "audit.heads_every_s",
+                "has to be from 1 to 86400; 60 is usual",
+            );
         }
         if self.http.token.as_deref().is_some_and(|t| t.len() < 16) {
             return range(

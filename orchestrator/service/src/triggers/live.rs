@@ -63,6 +63,11 @@ impl Live {
         made
     }
 
+    /// The newest version of every definition.
+    pub(crate) fn definitions(&self) -> impl Iterator<Item = &Arc<Definition>> {
+        self.newest.values()
+    }
+
     /// A version of a definition.
     pub(crate) fn definition(&self, name: &str, version: u32) -> Option<&Arc<Definition>> {
         self.all.get(&(name.to_owned(), version))

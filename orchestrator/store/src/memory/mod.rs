@@ -1,6 +1,8 @@
 //! The store in memory: the naive one, which says what every other has to answer, and which tests of the driver run on.
 //! Clones share what is kept, so that a driver can be dropped and another one recover.
 
+mod alerts;
+mod audit;
 mod letters;
 mod reader;
 mod tables;
@@ -262,6 +264,8 @@ mod tests {
         type Triggers = Self;
         type Suspects = Self;
         type Letters = Self;
+        type Audit = Self;
+        type Alerts = Self;
         type Reader = Self;
 
         async fn open(&mut self) -> (Self, Partition) {
@@ -279,6 +283,14 @@ mod tests {
         }
 
         fn letters(&self, store: &Self) -> Self {
+            store.clone()
+        }
+
+        fn alerts(&self, store: &Self) -> Self {
+            store.clone()
+        }
+
+        fn audit(&self, store: &Self) -> Self {
             store.clone()
         }
 

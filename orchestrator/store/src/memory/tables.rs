@@ -41,6 +41,8 @@ pub(super) struct Tables {
     pub(super) definitions: BTreeMap<(String, u32), DefinitionRow>,
     pub(super) manifests: BTreeMap<TaskType, Manifest>,
     pub(super) tokens: BTreeMap<String, TokenRow>,
+    pub(super) audit: Vec<baton_messages::AuditRow>,
+    pub(super) alerts: BTreeMap<Uuid, crate::alerts::AlertRow>,
     pub(super) triggers: TriggerTables,
     /// Tries, and when the last began.
     pub(super) suspects: BTreeMap<(Uuid, u32), (u32, Timestamp)>,

@@ -15,8 +15,9 @@ use super::open::failed;
 use super::options::Target;
 use super::ownership::{self, Taken, lease};
 use super::{
-    PostgresError, PostgresLetters, PostgresOptions, PostgresReader, PostgresStore,
-    PostgresSuspects, PostgresTokens, PostgresTriggers, WRITERS, migrate_on, queries,
+    PostgresAlerts, PostgresAudit, PostgresError, PostgresLetters, PostgresOptions, PostgresReader,
+    PostgresStore, PostgresSuspects, PostgresTokens, PostgresTriggers, WRITERS, migrate_on,
+    queries,
 };
 use crate::Partition;
 use crate::cluster::{Layout, Member, Owned, PARTITIONS_MAX, View};
@@ -144,6 +145,18 @@ impl PostgresCluster {
     #[must_use]
     pub fn suspects(&self) -> PostgresSuspects {
         PostgresSuspects::new(self.beside.clone())
+    }
+
+    /// What needs a person.
+    #[must_use]
+    pub fn alerts(&self) -> PostgresAlerts {
+        PostgresAlerts::new(self.beside.clone())
+    }
+
+    /// What operators did.
+    #[must_use]
+    pub fn audit(&self) -> PostgresAudit {
+        PostgresAudit::new(self.beside.clone())
     }
 
     /// The dead letters, to move them.

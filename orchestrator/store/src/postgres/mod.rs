@@ -4,6 +4,8 @@
 //! one round trip and one transaction (`commit.rs`). Who owns the partition is a row with an epoch and a lease (`ownership.rs`). Everything
 //! beside the driver has connections of its own, pooled.
 
+mod alerts;
+mod audit;
 mod beside;
 mod cluster;
 mod columns;
@@ -32,6 +34,8 @@ use baton_driver::{
 };
 use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 
+pub use alerts::PostgresAlerts;
+pub use audit::PostgresAudit;
 pub use beside::{PostgresSuspects, PostgresTokens};
 pub use cluster::{PARTITIONS, PostgresCluster};
 pub use letters::PostgresLetters;
@@ -179,6 +183,18 @@ impl PostgresStore {
     #[must_use]
     pub fn suspects(&self) -> PostgresSuspects {
         PostgresSuspects::new(self.beside.clone())
+    }
+
+    /// What needs a person.
+    #[must_use]
+    pub fn alerts(&self) -> PostgresAlerts {
+        PostgresAlerts::new(self.beside.clone())
+    }
+
+    /// What operators did.
+    #[must_use]
+    pub fn audit(&self) -> PostgresAudit {
+        PostgresAudit::new(self.beside.clone())
     }
 
     /// The dead letters, to move them.

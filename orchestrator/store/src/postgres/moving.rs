@@ -10,7 +10,8 @@ use crate::sqlite::KeyRow;
 use crate::triggers::EventRow;
 
 const EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM sagas WHERE number > 0) AND NOT EXISTS (SELECT 1 FROM events WHERE seq > 0)
-    AND NOT EXISTS (SELECT 1 FROM definitions) AND NOT EXISTS (SELECT 1 FROM tokens)";
+    AND NOT EXISTS (SELECT 1 FROM definitions) AND NOT EXISTS (SELECT 1 FROM tokens)
+    AND NOT EXISTS (SELECT 1 FROM audit WHERE seq > 0)";
 /// No orchestrator drives this partition: none opens a database in which slices lie there.
 const BEGIN: &str = "UPDATE slices SET partition = -1";
 const END: &str = "UPDATE slices SET partition = 0";

@@ -8,7 +8,7 @@ use refinery::{Migration, Runner};
 use super::fault::Fault;
 
 /// The tables, version by version; what was released is never edited.
-const MIGRATIONS: [(&str, &str); 5] = [
+const MIGRATIONS: [(&str, &str); 6] = [
     (
         "V1__init",
         include_str!("../../migrations/postgres/V1__init.sql"),
@@ -28,6 +28,10 @@ const MIGRATIONS: [(&str, &str); 5] = [
     (
         "V5__dead_letters",
         include_str!("../../migrations/postgres/V5__dead_letters.sql"),
+    ),
+    (
+        "V6__audit",
+        include_str!("../../migrations/postgres/V6__audit.sql"),
     ),
 ];
 /// Where it stands which of them were applied.

@@ -4,6 +4,8 @@
 //! own thread never waits for the disk. Whoever drops a future has not stopped what was sent: it is done wholly or not at all, the answer
 //! is thrown away. [`SqliteReader`]s have connections of their own and see what is committed.
 
+mod alerts;
+mod audit;
 mod columns;
 mod commit;
 mod deltas;
@@ -35,6 +37,8 @@ use baton_driver::{
 };
 use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 
+pub use alerts::SqliteAlerts;
+pub use audit::SqliteAudit;
 pub use export::ExportError;
 pub use letters::SqliteLetters;
 pub(crate) use lock::process_and_host;
@@ -134,6 +138,18 @@ impl SqliteStore {
     #[must_use]
     pub fn tokens(&self) -> SqliteTokens {
         SqliteTokens::new(self.thread.weak())
+    }
+
+    /// What needs a person. Cannot be written once the store is closed.
+    #[must_use]
+    pub fn alerts(&self) -> SqliteAlerts {
+        SqliteAlerts::new(self.thread.weak(), self.reader.clone())
+    }
+
+    /// What operators did. Cannot be added to once the store is closed.
+    #[must_use]
+    pub fn audit(&self) -> SqliteAudit {
+        SqliteAudit::new(self.thread.weak(), self.reader.clone())
     }
 
     /// The dead letters, to move them. Ends with the store, as the tokens do.

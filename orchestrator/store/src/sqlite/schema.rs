@@ -35,6 +35,7 @@ pub(crate) const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!(
         "../../migrations/sqlite/0009_dead_letters.sql"
     )),
+    M::up(include_str!("../../migrations/sqlite/0010_audit.sql")),
 ];
 
 /// Why a store could not be opened.

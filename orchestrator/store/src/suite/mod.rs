@@ -6,6 +6,8 @@
     reason = "test equipment: a failure is to stop the test where it is"
 )]
 
+pub mod alerts;
+pub mod audit;
 pub mod commits;
 pub mod letters;
 pub mod purging;
@@ -23,6 +25,8 @@ use std::future::Future;
 use baton_driver::Store;
 
 use crate::Partition;
+use crate::alerts::Alerts;
+use crate::audit::AuditLog;
 use crate::letters::Letters;
 use crate::read::Counts;
 use crate::reader::Reader;
@@ -43,6 +47,10 @@ pub trait Subject: Send {
     type Suspects: Suspects;
     /// Its dead letters.
     type Letters: Letters;
+    /// What operators did.
+    type Audit: AuditLog + 'static;
+    /// What needs a person.
+    type Alerts: Alerts;
     /// What reads it beside the driver.
     type Reader: Reader;
 
@@ -60,6 +68,12 @@ pub trait Subject: Send {
 
     /// The dead letters of an open store.
     fn letters(&self, store: &Self::Store) -> Self::Letters;
+
+    /// The alerts of an open store.
+    fn alerts(&self, store: &Self::Store) -> Self::Alerts;
+
+    /// What operators did, of an open store.
+    fn audit(&self, store: &Self::Store) -> Self::Audit;
 
     /// The notes of an open store.
     fn suspects(&self, store: &Self::Store) -> Self::Suspects;
@@ -91,6 +105,12 @@ macro_rules! store_suite {
             the_log_goes_on_behind_what_was_purged, ended_sagas_come_oldest_first,
         ]);
         $crate::store_suite!(@cases $make, tokens, [tokens_are_kept_once, a_token_is_forgotten]);
+        $crate::store_suite!(@cases $make, audit, [
+            the_chain_goes_on_over_openings, many_who_add_at_once_make_one_chain, actions_are_found_by_who_what_and_when,
+        ]);
+        $crate::store_suite!(@cases $make, alerts, [
+            an_alert_is_changed_by_one_who_saw_it_last, alerts_stand_until_they_are_over_and_said,
+        ]);
         $crate::store_suite!(@cases $make, triggers, [
             an_event_is_there_once_with_its_first_effects, an_event_twice_in_one_call_is_one, a_key_belongs_to_one_saga_at_a_time,
             a_key_is_released_by_its_holder_alone, kept_events_are_found_by_type_and_age, only_what_is_done_is_purged,

@@ -161,7 +161,10 @@ impl Staged<'_> {
                 Value::Object(of) if of.is_empty() => made(path),
                 Value::Object(of) if of.contains_key("content") => {
                     written(path, &text(&of["content"]));
-                    aged(path, &of["days_old"]);
+                    aged(path, of.get("days_old").unwrap_or(&Value::Null));
+                    if of.get("executable") == Some(&Value::Bool(true)) {
+                        make_executable(path);
+                    }
                 }
                 Value::Object(of) if of.contains_key("commits") => self.repository(path, of),
                 Value::Object(of) if of.contains_key("script") => {

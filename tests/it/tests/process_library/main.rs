@@ -24,6 +24,7 @@ fn every_process_has_its_cases() {
         "nightly-backup",
         "release",
         "restart-service",
+        "tell-on-call",
     ];
     let run = run.map(str::to_owned).into_iter().collect();
     assert_eq!(names("cases"), run);
@@ -48,4 +49,9 @@ async fn the_cases_of_release() {
 #[tokio::test]
 async fn the_cases_of_restart_service() {
     cases::run("restart-service").await;
+}
+
+#[tokio::test]
+async fn the_cases_of_tell_on_call() {
+    cases::run("tell-on-call").await;
 }

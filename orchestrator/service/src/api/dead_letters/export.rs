@@ -78,7 +78,9 @@ pub(crate) async fn export(
     Query(which): Query<WhichExported>,
 ) -> Answer<Lines> {
     let permit = api.streams.one()?;
-    tracing::info!(by = %caller.by(None), "dead letters are exported, bodies in full");
+    // bodies in full, secrets and all
+    let object = "dead-letters".to_owned();
+    api.seen(&caller, "exportDeadLetters", object).await?;
     let export = Export {
         filter: which.filter(which.state.map(Stands::state)),
         api,

@@ -183,7 +183,9 @@ pub(crate) async fn one(
     let row = found(&api, id).await?;
     let whole = may_read(&caller);
     if whole {
-        read_by(&caller, row.letter.id);
+        // somebody has a letter in full, secrets and all
+        let object = format!("dead-letters/{}", row.letter.id);
+        api.seen(&caller, "getDeadLetter", object).await?;
     }
     let edits = if row.now.edition > 0 {
         let edits = api.reader.dead_letter_edits(row.letter.id).await;
@@ -207,11 +209,6 @@ pub(crate) async fn one(
         }
     });
     Ok(Json(letter))
-}
-
-/// Somebody has a letter in full, secrets and all.
-fn read_by(caller: &Caller, letter: Uuid) {
-    tracing::info!(letter = %letter, by = %caller.by(None), "a dead letter is shown in full");
 }
 
 /// The one letter whose id begins so.
@@ -244,7 +241,12 @@ const DIGITS: usize = 32;
 const DIGITS_MIN: usize = 4;
 
 impl Beginning {
-    fn read(typed: &str) -> Option<Self> {
+    /// The ids that begin so: the first and the last.
+    pub(super) const fn range(&self) -> (Uuid, Uuid) {
+        (self.first, self.last)
+    }
+
+    pub(super) fn read(typed: &str) -> Option<Self> {
         let digits: String = typed.chars().filter(|c| *c != '-').collect();
         let fits = (DIGITS_MIN..=DIGITS).contains(&digits.len());
         if !fits || !digits.chars().all(|c| c.is_ascii_hexdigit()) {

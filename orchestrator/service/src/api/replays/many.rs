@@ -246,6 +246,7 @@ pub(crate) async fn replay_many(
         cursor: None,
     };
     let id = row.id;
+    caller.said.object(format!("dead-letters/operations/{id}"));
     let begun = api.replay.letters.begin(row).await;
     begun.map_err(|error| Problem::store(&error))?;
     api.replay.poke.notify_one();

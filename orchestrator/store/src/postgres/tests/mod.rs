@@ -9,8 +9,8 @@ mod plans;
 use baton_harness::{Database, Postgres};
 
 use super::{
-    PostgresLetters, PostgresOptions, PostgresReader, PostgresStore, PostgresSuspects,
-    PostgresTokens, PostgresTriggers,
+    PostgresAlerts, PostgresAudit, PostgresLetters, PostgresOptions, PostgresReader, PostgresStore,
+    PostgresSuspects, PostgresTokens, PostgresTriggers,
 };
 use crate::read::Counts;
 use crate::suite::Subject;
@@ -51,6 +51,8 @@ impl Subject for FreshDatabase {
     type Triggers = PostgresTriggers;
     type Suspects = PostgresSuspects;
     type Letters = PostgresLetters;
+    type Audit = PostgresAudit;
+    type Alerts = PostgresAlerts;
     type Reader = PostgresReader;
 
     async fn open(&mut self) -> (PostgresStore, Partition) {
@@ -72,6 +74,14 @@ impl Subject for FreshDatabase {
 
     fn letters(&self, store: &PostgresStore) -> PostgresLetters {
         store.letters()
+    }
+
+    fn alerts(&self, store: &PostgresStore) -> PostgresAlerts {
+        store.alerts()
+    }
+
+    fn audit(&self, store: &PostgresStore) -> PostgresAudit {
+        store.audit()
     }
 
     fn suspects(&self, store: &PostgresStore) -> PostgresSuspects {

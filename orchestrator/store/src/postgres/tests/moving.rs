@@ -7,12 +7,14 @@ use baton_messages::StepId;
 use serde_json::json;
 
 use super::{FreshDatabase, together};
+use crate::audit::AuditLog as _;
 use crate::letters::{Claiming, Letters as _};
 use crate::moving::{MoveError, Moved, move_into};
 use crate::postgres::{PostgresError, PostgresStore};
 use crate::read::{DeadLetterFilter, SagaFilter};
 use crate::reader::Reader;
 use crate::suite::Subject;
+use crate::suite::audit::asked;
 use crate::suite::letters::operation;
 use crate::suite::samples::{
     at, batch, dead_letter, definition, kind, later, manifest, purge, row, saga, saga_row,
@@ -119,6 +121,8 @@ async fn filled(path: &std::path::Path) -> SqliteStore {
         expires_at: None,
     };
     store.tokens().put_token(token).await.unwrap();
+    let entries = (0..5).map(|n| asked("ci", "cancelSaga", "sagas/1", n));
+    store.audit().append(entries.collect()).await.unwrap();
     let tables = store.triggers();
     tables.note_binding("a.b".to_owned(), true).await.unwrap();
     let schedule = ScheduleRow {
@@ -202,6 +206,10 @@ async fn the_same(file: &mut SqliteStore, database: &mut PostgresStore) {
         file.tokens().tokens().await.unwrap(),
         database.tokens().tokens().await.unwrap()
     );
+    let (a, b) = (file.audit(), database.audit());
+    let rows = a.rows(0, 99).await.unwrap();
+    assert_eq!(rows.len(), 5);
+    assert_eq!(rows, b.rows(0, 99).await.unwrap());
     let (a, b) = (file.triggers(), database.triggers());
     assert_eq!(a.bindings().await.unwrap(), b.bindings().await.unwrap());
     assert_eq!(

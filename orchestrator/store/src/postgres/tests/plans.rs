@@ -10,7 +10,7 @@ use tokio_postgres::SimpleQueryMessage;
 
 use super::FreshDatabase;
 use crate::letters::LetterState;
-use crate::postgres::{beside, letters, load, queries, triggers};
+use crate::postgres::{alerts, audit, beside, letters, load, queries, triggers};
 use crate::read::{DeadLetterFilter, SagaFilter};
 use crate::suite::Subject;
 use crate::suite::samples::{
@@ -23,7 +23,7 @@ use crate::{Partition, Reader as _, Triggers as _};
 const SOON: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Tables with as many rows as sagas ran; the others have as many as people made.
-const LARGE: [&str; 14] = [
+const LARGE: [&str; 16] = [
     "sagas",
     "saga_labels",
     "records",
@@ -38,6 +38,8 @@ const LARGE: [&str; 14] = [
     "dead_group_hours",
     "events",
     "keys",
+    "audit",
+    "alerts",
 ];
 
 /// What PostgreSQL will do with a statement it has prepared.
@@ -180,8 +182,12 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
             .chain(load::QUERIES)
             .chain(triggers::QUERIES)
             .chain(letters::QUERIES)
+            .chain(alerts::QUERIES)
+            .chain([audit::LAST, audit::AFTER])
             .map(|sql| (sql.to_owned(), None)),
     );
+    let of_audit = crate::suite::audit::filters();
+    all.extend(of_audit.iter().map(|filter| (audit::query(filter), None)));
     all
 }
 
@@ -237,6 +243,9 @@ async fn fill(client: &Object) {
             SELECT 0, id, 1, started_at, 'step-failed', 'ann', '{{}}', CASE WHEN active THEN NULL ELSE 1 END FROM sagas WHERE number % 10 = 0;
          INSERT INTO dead_letters (id, partition, at, reason, error, queue, exchange, key, properties, body, grp)
             SELECT id, 0, started_at, 'undecodable', '', '', '', '', '{{}}', '', (number % 30)::text FROM sagas WHERE number % 10 = 0;
+         INSERT INTO audit (seq, body, hash) SELECT n, json_build_object('at', n, 'who', 'w' || n % 9, 'action', 'a' || n % 9, 'object', 'sagas/' || n,
+            'phase', CASE WHEN n % 2 = 0 THEN 'done' ELSE 'asked' END, 'of', CASE WHEN n % 2 = 0 THEN n - 1 END)::text, n::text
+            FROM generate_series(1, {rows} / 5) n;
          ANALYZE"
     );
     client

@@ -3,7 +3,7 @@
 
 use baton_driver::Store as _;
 use baton_engine::replay;
-use baton_messages::Timestamp;
+use baton_messages::{AuditCheck, Timestamp};
 use rusqlite::Connection;
 use uuid::Uuid;
 
@@ -11,8 +11,8 @@ use super::TempStore;
 use crate::read::DeadLetterFilter;
 use crate::sqlite::schema::version_known;
 use crate::{
-    Reader as _, SagaFilter, SqliteOptions, SqliteStore, Suspects as _, TokenStore as _,
-    Triggers as _,
+    Alerts as _, AuditLog as _, Reader as _, SagaFilter, SqliteOptions, SqliteStore, Suspects as _,
+    TokenStore as _, Triggers as _,
 };
 
 /// More than there is of anything.
@@ -29,6 +29,7 @@ const FIXTURES: &[&str] = &[
     include_str!("fixtures/version_7.sql"),
     include_str!("fixtures/version_8.sql"),
     include_str!("fixtures/version_9.sql"),
+    include_str!("fixtures/version_10.sql"),
 ];
 
 #[tokio::test]
@@ -80,6 +81,8 @@ impl Before {
             (8, "dead_operations"),
             (9, "dead_edits"),
             (9, "dead_group_hours"),
+            (10, "audit"),
+            (10, "alerts"),
         ];
         let rows = tables
             .into_iter()
@@ -171,6 +174,17 @@ async fn what_lies_beside_them_is_read(store: &SqliteStore, before: &Before, ver
         ),
         ("work_items", items.len()),
         ("tokens", store.tokens().tokens().await.unwrap().len()),
+        ("audit", verified(store).await),
+        (
+            "alerts",
+            store
+                .alerts()
+                .page(None, None, PAGE)
+                .await
+                .unwrap()
+                .rows
+                .len(),
+        ),
         (
             "events",
             reader.events(None, None, PAGE).await.unwrap().rows.len(),
@@ -186,6 +200,15 @@ async fn what_lies_beside_them_is_read(store: &SqliteStore, before: &Before, ver
     let tries = notes.begin(message, 2, Timestamp(1_795_873_019_625)).await;
     let noted = u32::try_from(before.rows("suspects")).unwrap();
     assert_eq!(tries.unwrap(), noted, "{version}");
+}
+
+/// How many rows of the audit log hang together.
+async fn verified(store: &SqliteStore) -> usize {
+    let mut check = AuditCheck::default();
+    for row in store.audit().rows(0, PAGE).await.unwrap() {
+        check.row(row).unwrap();
+    }
+    usize::try_from(check.rows()).unwrap()
 }
 
 #[test]

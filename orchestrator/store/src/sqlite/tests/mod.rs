@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::{
-    SqliteLetters, SqliteOptions, SqliteReader, SqliteStore, SqliteSuspects, SqliteTokens,
-    SqliteTriggers,
+    SqliteAlerts, SqliteAudit, SqliteLetters, SqliteOptions, SqliteReader, SqliteStore,
+    SqliteSuspects, SqliteTokens, SqliteTriggers,
 };
 use crate::read::Counts;
 use crate::suite::Subject;
@@ -47,6 +47,8 @@ impl Subject for TempStore {
     type Triggers = SqliteTriggers;
     type Suspects = SqliteSuspects;
     type Letters = SqliteLetters;
+    type Audit = SqliteAudit;
+    type Alerts = SqliteAlerts;
     type Reader = SqliteReader;
 
     async fn open(&mut self) -> (SqliteStore, Partition) {
@@ -67,6 +69,14 @@ impl Subject for TempStore {
 
     fn letters(&self, store: &SqliteStore) -> SqliteLetters {
         store.letters()
+    }
+
+    fn alerts(&self, store: &SqliteStore) -> SqliteAlerts {
+        store.alerts()
+    }
+
+    fn audit(&self, store: &SqliteStore) -> SqliteAudit {
+        store.audit()
     }
 
     fn suspects(&self, store: &SqliteStore) -> SqliteSuspects {

@@ -6,7 +6,9 @@ use rusqlite::Connection;
 use super::TempStore;
 use crate::letters::LetterState;
 use crate::read::DeadLetterFilter;
-use crate::sqlite::{letters, load, purge, queries, subscriptions, tokens, triggers};
+use crate::sqlite::{
+    alerts, audit, letters, load, purge, queries, subscriptions, tokens, triggers,
+};
 use crate::suite::Subject;
 use crate::suite::samples::starts;
 
@@ -62,6 +64,8 @@ fn readers_queries() -> Vec<String> {
         all.push(queries::dead_letter_heads(&filter));
         all.push(queries::dead_letters_end(&filter));
     }
+    all.extend(crate::suite::audit::filters().iter().map(audit::query));
+    all.extend([audit::AFTER, audit::LAST].map(str::to_owned));
     all.extend([
         queries::dead_letters_between(),
         queries::on_their_way(),
@@ -87,7 +91,8 @@ async fn every_list_runs_along_an_index() {
         .chain(load::QUERIES.map(str::to_owned))
         .chain(subscriptions::QUERIES.map(str::to_owned))
         .chain(purge::QUERIES.map(str::to_owned))
-        .chain(letters::QUERIES.map(str::to_owned));
+        .chain(letters::QUERIES.map(str::to_owned))
+        .chain(alerts::QUERIES.map(str::to_owned));
     for sql in all {
         let steps = plan(&conn, &sql);
         assert!(!steps.is_empty(), "{sql}");

@@ -1,0 +1,364 @@
+//! What becomes of alerts, from what there is and what was known: pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use baton_messages::Timestamp;
+use baton_store::{AlertRow, AlertState, Saying};
+use uuid::Uuid;
+
+use super::causes::Cause;
+use super::{Kind, Rules};
+
+/// Ids of alerts are derived from their keys.
+const NAMESPACE: Uuid = Uuid::from_u128(0x8f2a_6f0e_52b1_5f5e_9b57_6a4d_d0c3_a1e7);
+
+/// The alerts that change, each with its next revision. A kind in `partial` could not be looked at whole: of it nothing is over.
+pub(super) fn decide(
+    now: Timestamp,
+    rules: &Rules,
+    causes: &[Cause],
+    partial: &BTreeSet<Kind>,
+    known: &BTreeMap<String, AlertRow>,
+) -> Vec<AlertRow> {
+    let there: BTreeSet<&str> = causes.iter().map(|cause| cause.key.as_str()).collect();
+    let mut changed = Vec::new();
+    for cause in causes {
+        let row = match known.get(&cause.key) {
+            None => Some(opened(now, rules, cause)),
+            Some(row) if row.state == AlertState::Resolved => {
+                Some(reopened(now, rules, cause, row))
+            }
+            Some(row) => stays(now, rules, cause, row),
+        };
+        changed.extend(row);
+    }
+    let is_partial = |kind: &str| partial.iter().any(|one| one.as_str() == kind);
+    let open = known.values().filter(|row| row.state == AlertState::Open);
+    let over = open.filter(|row| !there.contains(row.key.as_str()) && !is_partial(&row.kind));
+    changed.extend(over.map(|row| resolved(now, row)));
+    changed
+}
+
+fn next(row: &AlertRow) -> AlertRow {
+    AlertRow {
+        revision: row.revision + 1,
+        ..row.clone()
+    }
+}
+
+/// From now on something is to be said of it.
+fn to_say(row: &mut AlertRow, saying: Saying) {
+    row.sayings += 1;
+    row.unsaid = Some(saying);
+}
+
+fn opened(now: Timestamp, rules: &Rules, cause: &Cause) -> AlertRow {
+    let mut row = AlertRow {
+        id: Uuid::new_v5(&NAMESPACE, cause.key.as_bytes()),
+        key: cause.key.clone(),
+        kind: cause.kind.as_str().to_owned(),
+        state: AlertState::Open,
+        title: cause.title.clone(),
+        object: cause.object.clone(),
+        link: format!("{}/v1/{}", rules.link, cause.object),
+        command: cause.command.clone(),
+        data: cause.data.clone(),
+        silent: cause.silent,
+        opened_at: now,
+        openings: 1,
+        resolved_at: None,
+        said_at: None,
+        sayings: 0,
+        unsaid: None,
+        acknowledged: None,
+        muted: None,
+        revision: 1,
+    };
+    if !row.silent {
+        to_say(&mut row, Saying::Opened);
+    }
+    row
+}
+
+/// The cause is there again.
+fn reopened(now: Timestamp, rules: &Rules, cause: &Cause, before: &AlertRow) -> AlertRow {
+    let mut row = next(before);
+    row.state = AlertState::Open;
+    row.resolved_at = None;
+    row.openings += 1;
+    described(&mut row, cause);
+    if row.unsaid == Some(Saying::Resolved) {
+        // nobody has heard yet that it was over: it never was
+        row.unsaid = None;
+        return row;
+    }
+    row.opened_at = now;
+    row.acknowledged = None;
+    speak(now, rules, &mut row);
+    row
+}
+
+fn described(row: &mut AlertRow, cause: &Cause) {
+    row.title.clone_from(&cause.title);
+    row.data.clone_from(&cause.data);
+    row.command.clone_from(&cause.command);
+    row.silent = cause.silent;
+}
+
+/// Says what is due: that it is there, if nobody was told since it was opened, else that it is still there.
+fn speak(now: Timestamp, rules: &Rules, row: &mut AlertRow) {
+    let muted = row.muted.as_ref().and_then(|muted| muted.until);
+    if row.silent || row.unsaid.is_some() || muted.is_some_and(|until| until > now) {
+        return;
+    }
+    let since_said = row.said_at.map(|at| now.since_ms(at));
+    let told = row.said_at.is_some_and(|at| at >= row.opened_at);
+    if !told {
+        if since_said.is_none_or(|ms| ms >= rules.again_ms) {
+            to_say(row, Saying::Opened);
+        }
+    } else if row.acknowledged.is_none() && since_said.is_some_and(|ms| ms >= rules.repeat_ms) {
+        to_say(row, Saying::Repeated);
+    }
+}
+
+/// The cause is still there.
+fn stays(now: Timestamp, rules: &Rules, cause: &Cause, before: &AlertRow) -> Option<AlertRow> {
+    let mut row = next(before);
+    row.silent = cause.silent;
+    speak(now, rules, &mut row);
+    let changed = row.unsaid != before.unsaid || row.silent != before.silent;
+    if !changed {
+        return None;
+    }
+    described(&mut row, cause);
+    Some(row)
+}
+
+/// The cause is gone.
+fn resolved(now: Timestamp, before: &AlertRow) -> AlertRow {
+    let mut row = next(before);
+    row.state = AlertState::Resolved;
+    row.resolved_at = Some(now);
+    let told = row.said_at.is_some_and(|at| at >= row.opened_at);
+    let muted = row.muted.as_ref().and_then(|muted| muted.until);
+    let muted = muted.is_some_and(|until| until > now);
+    // what nobody was told of nobody is told the end of; an opening that may be on its way just now is told, and its end after it
+    if told && !row.silent && !muted {
+        to_say(&mut row, Saying::Resolved);
+    } else if row.unsaid == Some(Saying::Repeated) || muted {
+        row.unsaid = None;
+    }
+    row
+}
+
+/// It was said.
+pub(super) fn said(before: AlertRow, now: Timestamp) -> AlertRow {
+    let mut row = next(&before);
+    let opening = row.unsaid == Some(Saying::Opened);
+    row.unsaid = None;
+    row.said_at = Some(now);
+    if opening && row.state == AlertState::Resolved {
+        // it was over before anybody heard of it: now they have, and hear the end as well
+        to_say(&mut row, Saying::Resolved);
+    }
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use baton_store::Answered;
+    use serde_json::json;
+
+    use super::*;
+
+    const REPEAT: u64 = 1_000_000;
+    const AGAIN: u64 = 10_000;
+
+    fn rules() -> Rules {
+        Rules {
+            every: Duration::from_secs(1),
+            repeat_ms: REPEAT,
+            again_ms: AGAIN,
+            group_grows: 10,
+            unserved_ms: 0,
+            no_progress_ms: 0,
+            link: "http://here".to_owned(),
+        }
+    }
+
+    fn cause(key: &str) -> Cause {
+        Cause {
+            key: key.to_owned(),
+            kind: Kind::Parked,
+            title: "parked".to_owned(),
+            object: "sagas/1".to_owned(),
+            command: "baton show 1".to_owned(),
+            data: json!({}),
+            silent: false,
+        }
+    }
+
+    /// Alerts as the store would have them, and what was said.
+    #[derive(Default)]
+    struct World {
+        rows: BTreeMap<String, AlertRow>,
+        heard: Vec<(u64, Saying)>,
+    }
+
+    impl World {
+        fn look(&mut self, at: u64, causes: &[Cause]) -> &mut Self {
+            self.look_partly(at, causes, &BTreeSet::new())
+        }
+
+        fn look_partly(
+            &mut self,
+            at: u64,
+            causes: &[Cause],
+            partial: &BTreeSet<Kind>,
+        ) -> &mut Self {
+            for row in decide(Timestamp(at), &rules(), causes, partial, &self.rows) {
+                let before = self.rows.insert(row.key.clone(), row.clone());
+                assert_eq!(before.map_or(0, |row| row.revision) + 1, row.revision);
+            }
+            self
+        }
+
+        fn speak(&mut self, at: u64) -> &mut Self {
+            for row in self.rows.values_mut() {
+                if let Some(saying) = row.unsaid {
+                    self.heard.push((at, saying));
+                    *row = said(row.clone(), Timestamp(at));
+                }
+            }
+            self
+        }
+
+        fn row(&mut self) -> &mut AlertRow {
+            self.rows.get_mut("a").unwrap()
+        }
+    }
+
+    #[test]
+    fn an_alert_is_said_when_it_comes_now_and_then_and_when_it_goes() {
+        let mut world = World::default();
+        let there = [cause("a")];
+        world.look(10, &there).speak(11);
+        world.look(20, &there).speak(21);
+        world.look(11 + REPEAT - 1, &there).speak(11 + REPEAT - 1);
+        world.look(11 + REPEAT, &there).speak(11 + REPEAT);
+        world.look(12 + REPEAT, &[]).speak(12 + REPEAT);
+        world.look(13 + REPEAT, &[]).speak(13 + REPEAT);
+        let heard = [
+            (11, Saying::Opened),
+            (11 + REPEAT, Saying::Repeated),
+            (12 + REPEAT, Saying::Resolved),
+        ];
+        assert_eq!(world.heard, heard);
+        let row = world.row();
+        assert_eq!(row.link, "http://here/v1/sagas/1");
+        assert_eq!(
+            (row.state, row.resolved_at),
+            (AlertState::Resolved, Some(Timestamp(12 + REPEAT)))
+        );
+    }
+
+    #[test]
+    fn a_cause_that_comes_and_goes_is_not_said_each_time() {
+        let mut world = World::default();
+        let there = [cause("a")];
+        world.look(10, &there).speak(11).look(12, &[]).speak(13);
+        for at in (20..AGAIN).step_by(1_000) {
+            world
+                .look(at, &there)
+                .speak(at)
+                .look(at + 1, &[])
+                .speak(at + 1);
+        }
+        assert_eq!(world.heard, [(11, Saying::Opened), (13, Saying::Resolved)]);
+        world.look(20_000, &there).speak(20_000);
+        assert_eq!(world.heard.last(), Some(&(20_000, Saying::Opened)));
+        assert!(world.row().openings > 5);
+    }
+
+    #[test]
+    fn what_could_not_be_looked_at_whole_is_not_over() {
+        let mut world = World::default();
+        world.look(10, &[cause("a")]).speak(11);
+        world.look_partly(20, &[], &BTreeSet::from([Kind::Parked]));
+        assert_eq!(world.row().state, AlertState::Open);
+        world.look_partly(20, &[], &BTreeSet::from([Kind::Unserved]));
+        assert_eq!(world.row().state, AlertState::Resolved);
+    }
+
+    #[test]
+    fn what_somebody_has_seen_is_not_repeated_and_what_is_muted_is_not_said() {
+        let answered = |until| {
+            Some(Answered {
+                by: "anna".to_owned(),
+                why: "known".to_owned(),
+                at: Timestamp(1),
+                until,
+            })
+        };
+        let mut world = World::default();
+        let there = [cause("a")];
+        world.look(10, &there).speak(11);
+        world.row().acknowledged = answered(None);
+        world.look(20 + REPEAT, &there).speak(20 + REPEAT);
+        assert_eq!(world.heard.len(), 1);
+        world.look(30 + REPEAT, &[]).speak(30 + REPEAT);
+        assert_eq!(world.heard.len(), 2, "that it is over is said");
+        let later = 40 + 2 * REPEAT;
+        world.row().muted = answered(Some(Timestamp(later + 10)));
+        world.look(later, &there).speak(later);
+        assert_eq!(world.heard.len(), 2);
+        world.look(later + 10, &there).speak(later + 10);
+        assert_eq!(
+            world.heard.len(),
+            3,
+            "the time is over, and it is still there"
+        );
+    }
+
+    #[test]
+    fn what_alerts_start_is_never_said() {
+        let mut world = World::default();
+        let quiet = Cause {
+            silent: true,
+            ..cause("a")
+        };
+        for at in [10, 20 + REPEAT, 30 + 2 * REPEAT] {
+            world.look(at, std::slice::from_ref(&quiet)).speak(at);
+        }
+        assert_eq!(world.row().state, AlertState::Open);
+        world.look(40 + 3 * REPEAT, &[]).speak(40 + 3 * REPEAT);
+        assert_eq!(world.heard, []);
+    }
+
+    #[test]
+    fn an_opening_that_was_not_said_yet_is_said_before_its_end() {
+        let mut world = World::default();
+        world.look(10, &[cause("a")]).look(20, &[]);
+        assert_eq!(
+            world.row().unsaid,
+            Some(Saying::Opened),
+            "it may be on its way"
+        );
+        world.speak(30).speak(31);
+        assert_eq!(world.heard, [(30, Saying::Opened), (31, Saying::Resolved)]);
+        world
+            .look(50_000, &[cause("a")])
+            .speak(50_000)
+            .look(50_001, &[]);
+        world.look(50_002, &[cause("a")]).speak(50_003);
+        assert_eq!(
+            world.heard.len(),
+            3,
+            "nobody heard that it was over: {:?}",
+            world.heard
+        );
+    }
+}

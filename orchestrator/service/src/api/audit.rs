@@ -1,0 +1,188 @@
+//! What operators did: searched, and row by row as it is kept, for whoever verifies it himself.
+
+use aide::axum::routing::get_with;
+use axum::Json;
+use axum::extract::State;
+use baton_messages::{AuditEntry, AuditHead, AuditPhase, AuditRow, Timestamp};
+use baton_store::{AuditCursor, AuditFilter, AuditLog as _};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::auth::Auditor;
+use super::document::says;
+use super::extract::{Nothing, Query};
+use super::page::{Limit, Moment};
+use super::problem::{Answer, Problem};
+use super::{READS, Routes, Shared};
+
+/// The routes.
+pub(super) fn routes(routes: Routes) -> Routes {
+    let says = |id, summary| says(id, "access", summary, READS);
+    routes
+        .api_route(
+            "/audit",
+            get_with(
+                list,
+                says(
+                    "listAudit",
+                    "What operators did, newest first: each action once, with what came of it.",
+                ),
+            ),
+        )
+        .api_route(
+            "/audit/rows",
+            get_with(
+                rows,
+                says(
+                    "listAuditRows",
+                    "The audit log as it is kept, oldest first, to verify it: SHA-256 over `body` is `hash`, and `body` holds the hash of the row before it.",
+                ),
+            ),
+        )
+        .api_route(
+            "/audit/head",
+            get_with(
+                head,
+                says("getAuditHead", "How far the audit log is: to be kept elsewhere."),
+            ),
+        )
+}
+
+/// Which rows.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WhichRows {
+    /// Those of this token.
+    who: Option<String>,
+    /// Those about this action: the name of an operation of this API, such as `cancelSaga`.
+    action: Option<String>,
+    /// Those about this object: the beginning of its path, such as `sagas/<id>`, `tokens/<name>`.
+    object: Option<String>,
+    /// Those of then or later.
+    since: Option<Moment>,
+    /// Those of then or earlier.
+    until: Option<Moment>,
+    /// Those that say this; `asked`: of which nobody wrote down what came of it.
+    phase: Option<AuditPhase>,
+    /// Every row, also that in which something was asked of which another says what came of it.
+    all: Option<bool>,
+    limit: Option<Limit>,
+    /// The `next` of the last page.
+    cursor: Option<String>,
+}
+
+/// A row with its hash.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Shown {
+    #[serde(flatten)]
+    entry: AuditEntry,
+    /// SHA-256 of the row's canonical form.
+    hash: String,
+}
+
+/// A page of what operators did.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Shows {
+    /// Newest first.
+    items: Vec<Shown>,
+    /// The next page's `cursor`; none: this was the last.
+    next: Option<String>,
+}
+
+fn cursor(text: &str) -> Answer<AuditCursor> {
+    let parts = text.split_once('.');
+    let read = parts.and_then(|(at, seq)| Some((at.parse().ok()?, seq.parse().ok()?)));
+    let (at, seq) = read.ok_or_else(|| {
+        Problem::bad_request("`cursor` is none of ours; give back the `next` of the last page")
+    })?;
+    Ok(AuditCursor {
+        at: Timestamp(at),
+        seq,
+    })
+}
+
+/// What operators did, newest first.
+pub(crate) async fn list(
+    State(api): Shared,
+    Auditor(_): Auditor,
+    Query(which): Query<WhichRows>,
+) -> Answer<Json<Shows>> {
+    let after = which.cursor.as_deref().map(cursor).transpose()?;
+    let filter = AuditFilter {
+        who: which.who,
+        action: which.action,
+        object: which.object,
+        from: which.since.map(|Moment(at)| at),
+        until: which.until.map(|Moment(at)| at),
+        phase: which.phase,
+        all: which.all.unwrap_or(false),
+    };
+    let page = api.audit.log.page(filter, after, Limit::rows(which.limit));
+    let page = page.await.map_err(|error| Problem::store(&error))?;
+    let shown = page.rows.into_iter().filter_map(|row| {
+        let entry = row.entry()?;
+        let hash = row.hash;
+        Some(Shown { entry, hash })
+    });
+    Ok(Json(Shows {
+        items: shown.collect(),
+        next: page.next.map(|next| format!("{}.{}", next.at, next.seq)),
+    }))
+}
+
+/// Which part of the log.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Behind {
+    /// Rows behind this number.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
+    after: Option<u64>,
+    limit: Option<Limit>,
+}
+
+/// Rows as they are kept.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Kept {
+    /// Oldest first.
+    items: Vec<AuditRow>,
+    /// The next page's `after`; none: this was the last.
+    next: Option<u64>,
+}
+
+/// The log as it is kept, oldest first.
+pub(crate) async fn rows(
+    State(api): Shared,
+    Auditor(caller): Auditor,
+    Query(which): Query<Behind>,
+) -> Answer<Json<Kept>> {
+    tracing::debug!(by = caller.by(None), "the audit log is read as it is kept");
+    let limit = Limit::most(which.limit);
+    let found = api.audit.log.rows(which.after.unwrap_or(0), limit).await;
+    let items = found.map_err(|error| Problem::store(&error))?;
+    let full = items.len() >= limit;
+    let next = items.last().filter(|_| full).map(|row| row.seq);
+    Ok(Json(Kept { items, next }))
+}
+
+/// How far the log is.
+pub(crate) async fn head(
+    State(api): Shared,
+    Auditor(_): Auditor,
+    Query(Nothing {}): Query<Nothing>,
+) -> Answer<Json<AuditHead>> {
+    let found = api.audit.log.head().await;
+    let found = found.map_err(|error| Problem::store(&error))?;
+    let at = crate::clock::now();
+    Ok(Json(match found {
+        Some(row) => AuditHead {
+            seq: row.seq,
+            hash: row.hash,
+            at,
+        },
+        None => AuditHead {
+            seq: 0,
+            hash: baton_messages::audit::GENESIS.to_owned(),
+            at,
+        },
+    }))
+}

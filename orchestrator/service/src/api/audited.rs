@@ -1,0 +1,486 @@
+//! Every action that comes through the API is written down: before it is begun that it was asked for, after it what came of it. Done here, around all routes
+//! that change something, by the names the document of the API gives them, so that no route is forgotten and a new one is in it from its first day.
+//!
+//! An action goes on to its end when its caller goes away: otherwise it might be done with nothing said of how it ended.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest as _, MatchedPath, OriginalUri, Request};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use baton_engine::Role;
+use baton_messages::{AuditEntry, AuditOutcome, AuditPhase};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::auth::{Caller, cleaned};
+use super::extract::{in_time, unreadable};
+use super::problem::{Kind, Problem};
+use super::standing::standing;
+use super::{Api, document};
+use crate::clock;
+use crate::http::Peer;
+
+/// Operations that are asked by `POST` and change nothing.
+const LOOKS: [&str; 1] = ["checkDefinition"];
+/// Operations whose bodies are somebody else's data: nothing of them is kept.
+const FOREIGN: [&str; 1] = ["publishEvent"];
+/// The header by which a caller, or a proxy, names a request.
+const REQUEST_HEADER: &str = "x-request-id";
+/// Where a proxy says who is behind it.
+const FORWARDED_HEADER: &str = "x-forwarded-for";
+/// What is kept of a request's body: names of things and how it is to be done. What is not here (inputs, outputs, bodies, labels) may hold secrets.
+const KEPT: [&str; 25] = [
+    "as",
+    "definition",
+    "dry_run",
+    "expires_in",
+    "filter",
+    "for",
+    "force",
+    "group",
+    "id",
+    "ids",
+    "key",
+    "letters",
+    "limit",
+    "name",
+    "queue",
+    "rate",
+    "redirect",
+    "replay",
+    "role",
+    "seen",
+    "skip_canary",
+    "stop_at",
+    "task",
+    "to",
+    "version",
+];
+/// The largest value that is kept whole, in bytes of JSON.
+const VALUE_BYTES_MAX: usize = 2_048;
+/// Longest reason that is kept, in characters: what the API takes.
+const WHY_CHARS_MAX: usize = 2_000;
+/// Longest path that is kept, in characters.
+const PATH_CHARS_MAX: usize = 500;
+
+/// What a handler has to say of the action it carries out; read when it has answered. Clones say the same thing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Said(Arc<Mutex<Notes>>);
+
+#[derive(Debug, Default)]
+struct Notes {
+    object: Option<String>,
+}
+
+impl Said {
+    /// What it is done to, where the path does not say it: `sagas/<id>`.
+    pub(crate) fn object(&self, object: String) {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.object = Some(object);
+    }
+
+    fn take(&self) -> Option<String> {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.object.take()
+    }
+}
+
+/// What is known of the routes.
+pub(super) struct Auditing {
+    api: Arc<Api>,
+    operations: HashMap<(String, String), Operation>,
+}
+
+/// A route: what it is called, and the role it wants.
+#[derive(Debug, Clone)]
+struct Operation {
+    name: String,
+    role: Role,
+}
+
+impl Auditing {
+    /// By the document of the API: method and path of each operation.
+    pub(super) fn new(api: Arc<Api>, document: &str) -> Self {
+        let document: Value = serde_json::from_str(document).unwrap_or_default();
+        let mut operations = HashMap::new();
+        for (path, item) in document["paths"].as_object().into_iter().flatten() {
+            for (method, operation) in item.as_object().into_iter().flatten() {
+                let (name, role) = (&operation["operationId"], &operation["x-role"]);
+                let role = role.as_str().and_then(Role::of);
+                if let (Some(name), Some(role)) = (name.as_str(), role) {
+                    let name = name.to_owned();
+                    let key = (method.to_uppercase(), path.clone());
+                    operations.insert(key, Operation { name, role });
+                }
+            }
+        }
+        Self { api, operations }
+    }
+
+    fn operation(&self, request: &Request) -> Option<Operation> {
+        let path = request.extensions().get::<MatchedPath>()?.as_str();
+        let key = (request.method().as_str().to_owned(), path.to_owned());
+        self.operations.get(&key).cloned()
+    }
+}
+
+/// Writes down what is asked for, has it done, and writes down what came of it.
+pub(super) async fn audited(
+    axum::extract::State(auditing): axum::extract::State<Arc<Auditing>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (Some(operation), Some(caller)) = (
+        auditing.operation(&request),
+        request.extensions().get::<Caller>().cloned(),
+    ) else {
+        // no route of ours, or nobody: answered as such, and nothing is done
+        return next.run(request).await;
+    };
+    let mut entry = entry(&auditing.api, &operation, &caller, &request);
+    let looks = matches!(*request.method(), Method::GET | Method::HEAD)
+        || LOOKS.contains(&operation.name.as_str());
+    if looks || caller.token.role < operation.role {
+        let response = next.run(request).await;
+        if response.status() == StatusCode::FORBIDDEN {
+            refused(&auditing.api, entry, outcome(&response)).await;
+        }
+        return response;
+    }
+    let (request, asked) = match read(request).await {
+        Ok(read) => read,
+        Err(problem) => return problem.into_response(),
+    };
+    if asked.get("dry_run") == Some(&Value::Bool(true)) {
+        return next.run(request).await;
+    }
+    if !FOREIGN.contains(&operation.name.as_str()) {
+        asks(&mut entry, &asked);
+    }
+    let api = auditing.api.clone();
+    if let Some((object, before)) = standing(&api, &entry.object, entry.part.as_deref()).await {
+        (entry.object, entry.before) = (object, Some(before));
+    }
+    let written = match api.audit.write(entry.clone()).await {
+        Ok(row) => row,
+        Err(error) => return unwritten(&error).into_response(),
+    };
+    let doing = tokio::spawn(async move {
+        let response = next.run(request).await;
+        let done = came_of(&api, entry, written.seq, &caller.said, outcome(&response)).await;
+        if let Err(error) = api.audit.write(done).await {
+            tracing::error!(row = written.seq, %error, "what came of an action could not be written into the audit log; that it was asked for is there");
+        }
+        response
+    });
+    doing.await.unwrap_or_else(|_| failed().into_response())
+}
+
+fn unwritten(error: &crate::audit::NotWritten) -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "audit",
+        "The action cannot be written down",
+        format!("nothing was done, since nothing is done that is not in the audit log: {error}"),
+    )
+    .again_after_s(5)
+}
+
+fn failed() -> Problem {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "failed",
+        "The request failed",
+        "a defect ended it half way, see the orchestrator's log; look at how things stand before you ask again",
+    )
+}
+
+async fn refused(api: &Api, mut entry: AuditEntry, outcome: AuditOutcome) {
+    let Some(left_out) = api.audit.refusal(&entry.who, entry.at) else {
+        return;
+    };
+    entry.phase = AuditPhase::Refused;
+    entry.uncounted = (left_out > 0).then_some(left_out);
+    entry.outcome = Some(outcome);
+    if let Err(error) = api.audit.write(entry).await {
+        tracing::error!(%error, "a refusal could not be written into the audit log");
+    }
+}
+
+/// Who asks for what, from where; nothing of a body yet.
+fn entry(api: &Api, operation: &Operation, caller: &Caller, request: &Request) -> AuditEntry {
+    let headers = request.headers();
+    let peer = request.extensions().get::<Peer>();
+    let matched = request.extensions().get::<MatchedPath>();
+    let original = request.extensions().get::<OriginalUri>();
+    let path = original.map_or_else(|| request.uri().path(), |OriginalUri(uri)| uri.path());
+    let (object, part) = place(matched.map_or("", MatchedPath::as_str), path);
+    AuditEntry {
+        seq: 0,
+        prev: String::new(),
+        at: clock::now(),
+        phase: AuditPhase::Asked,
+        of: None,
+        action: operation.name.clone(),
+        object,
+        part,
+        who: caller.token.name.clone(),
+        behalf: caller.behalf.clone(),
+        role: caller.token.role.as_str().to_owned(),
+        why: None,
+        from: peer.map_or_else(|| "unknown".to_owned(), |Peer(ip)| ip.to_string()),
+        forwarded: text(headers, FORWARDED_HEADER),
+        request: text(headers, REQUEST_HEADER).unwrap_or_else(|| Uuid::now_v7().to_string()),
+        instance: api.me.name.clone(),
+        asked: None,
+        before: None,
+        after: None,
+        outcome: None,
+        uncounted: None,
+    }
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    let value = headers.get(name)?.to_str().ok()?;
+    cleaned(value)
+}
+
+/// The object of a path, and which part of it: the object ends with the first part of the path that has a name of its own, and words that say what is
+/// done belong to neither.
+fn place(matched: &str, path: &str) -> (String, Option<String>) {
+    let cut = |text: &str| text.chars().take(PATH_CHARS_MAX).collect::<String>();
+    let own = |path: &str| -> Vec<String> {
+        let path = path.strip_prefix(document::PREFIX).unwrap_or(path);
+        let parts = path.trim_start_matches('/').split('/');
+        parts.map(str::to_owned).collect()
+    };
+    let (matched, path) = (own(matched), own(path));
+    let named = |part: &String| part.starts_with('{');
+    let first = matched.iter().position(named);
+    let last = matched.iter().rposition(named);
+    let (Some(first), Some(last)) = (first, last) else {
+        return (cut(&path.join("/")), None);
+    };
+    let upto = |from: usize, to: usize| path.get(from..to).unwrap_or_default().join("/");
+    let part = upto(first + 1, last + 1);
+    (
+        cut(&upto(0, first + 1)),
+        (!part.is_empty()).then(|| cut(&part)),
+    )
+}
+
+/// The request as it was, and what is known of its body, where that is JSON.
+async fn read(request: Request) -> Result<(Request, Map<String, Value>), Problem> {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.starts_with("application/json") {
+        return Ok((request, Map::new()));
+    }
+    // the limit of the body is one of the request's own extensions, and stays with both of its halves
+    let (parts, body) = request.into_parts();
+    let reading = Request::from_parts(parts.clone(), body);
+    let bytes = in_time(Bytes::from_request(reading, &())).await?;
+    let bytes = bytes.map_err(|no| unreadable(no.status(), no.body_text()))?;
+    let asked = match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(asked)) => asked,
+        // whoever takes it says what is wrong with it
+        Ok(_) | Err(_) => Map::new(),
+    };
+    Ok((Request::from_parts(parts, Body::from(bytes)), asked))
+}
+
+/// What the body says of why, on whose behalf, and how.
+fn asks(entry: &mut AuditEntry, asked: &Map<String, Value>) {
+    let said = |name: &str| asked.get(name).and_then(Value::as_str);
+    let why = said("reason").or_else(|| said("note")).map(str::trim);
+    entry.why = why
+        .filter(|why| !why.is_empty())
+        .map(|why| why.chars().take(WHY_CHARS_MAX).collect());
+    if let Some(by) = said("by").and_then(cleaned) {
+        entry.behalf = Some(by);
+    }
+    let kept = asked
+        .iter()
+        .filter(|(name, _)| KEPT.contains(&name.as_str()));
+    let kept: Map<String, Value> = kept
+        .map(|(name, value)| (name.clone(), bounded(value)))
+        .collect();
+    entry.asked = (!kept.is_empty()).then_some(Value::Object(kept));
+}
+
+fn bounded(value: &Value) -> Value {
+    let bytes = value.to_string().len();
+    if bytes <= VALUE_BYTES_MAX {
+        return value.clone();
+    }
+    Value::String(format!("({bytes} bytes)"))
+}
+
+async fn came_of(
+    api: &Api,
+    asked: AuditEntry,
+    seq: u64,
+    said: &Said,
+    outcome: AuditOutcome,
+) -> AuditEntry {
+    let object = said.take().unwrap_or_else(|| asked.object.clone());
+    let after = match outcome.status {
+        200..300 => standing(api, &object, asked.part.as_deref()).await,
+        // what was refused changed nothing
+        _ => None,
+    };
+    AuditEntry {
+        at: clock::now(),
+        phase: AuditPhase::Done,
+        of: Some(seq),
+        object,
+        after: after.map(|(_, after)| after),
+        outcome: Some(outcome),
+        ..asked
+    }
+}
+
+fn outcome(response: &Response) -> AuditOutcome {
+    let kind = response.extensions().get::<Kind>();
+    AuditOutcome {
+        status: response.status().as_u16(),
+        problem: kind.map(|Kind(kind)| (*kind).to_owned()),
+    }
+}
+
+impl Api {
+    /// Somebody is shown what not everybody may see: written down before it is shown.
+    pub(super) async fn seen(
+        &self,
+        caller: &Caller,
+        action: &str,
+        object: String,
+    ) -> Result<(), Problem> {
+        let entry = AuditEntry {
+            seq: 0,
+            prev: String::new(),
+            at: clock::now(),
+            phase: AuditPhase::Seen,
+            of: None,
+            action: action.to_owned(),
+            object,
+            part: None,
+            who: caller.token.name.clone(),
+            behalf: caller.behalf.clone(),
+            role: caller.token.role.as_str().to_owned(),
+            why: None,
+            from: caller.from.clone(),
+            forwarded: None,
+            request: Uuid::now_v7().to_string(),
+            instance: self.me.name.clone(),
+            asked: None,
+            before: None,
+            after: None,
+            outcome: None,
+            uncounted: None,
+        };
+        let written = self.audit.write(entry).await;
+        written.map(drop).map_err(|error| unwritten(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_object_is_what_has_a_name_and_what_is_done_to_it_is_not_part_of_it() {
+        let of = |matched, path| {
+            let (object, part) = place(matched, path);
+            (object, part.unwrap_or_default())
+        };
+        let pair = |object: &str, part: &str| (object.to_owned(), part.to_owned());
+        assert_eq!(
+            of("/v1/sagas/{id}/cancel", "/v1/sagas/0190/cancel"),
+            pair("sagas/0190", "")
+        );
+        assert_eq!(
+            of(
+                "/v1/sagas/{id}/steps/{step}/retry",
+                "/v1/sagas/0190/steps/a/retry"
+            ),
+            pair("sagas/0190", "steps/a")
+        );
+        assert_eq!(
+            of(
+                "/v1/dead-letters/operations/{id}/pause",
+                "/v1/dead-letters/operations/7/pause"
+            ),
+            pair("dead-letters/operations/7", "")
+        );
+        assert_eq!(
+            of(
+                "/v1/schedules/{definition}/{trigger}/fire",
+                "/v1/schedules/d/0/fire"
+            ),
+            pair("schedules/d", "0")
+        );
+        assert_eq!(of("/v1/tokens", "/v1/tokens"), pair("tokens", ""));
+    }
+
+    #[test]
+    fn of_a_body_only_what_can_be_no_secret_is_kept() {
+        let api_entry = || AuditEntry {
+            seq: 0,
+            prev: String::new(),
+            at: clock::now(),
+            phase: AuditPhase::Asked,
+            of: None,
+            action: "startSaga".to_owned(),
+            object: "sagas".to_owned(),
+            part: None,
+            who: "ci".to_owned(),
+            behalf: None,
+            role: "operator".to_owned(),
+            why: None,
+            from: "::1".to_owned(),
+            forwarded: None,
+            request: "r".to_owned(),
+            instance: "o".to_owned(),
+            asked: None,
+            before: None,
+            after: None,
+            outcome: None,
+            uncounted: None,
+        };
+        let body = json!({
+            "definition": "d", "input": { "password": "hunter2" }, "output": "hunter2", "body": "hunter2", "labels": { "a": "hunter2" },
+            "reason": "  because ", "by": "anna\n", "id": "x".repeat(3_000),
+        });
+        let mut entry = api_entry();
+        asks(&mut entry, body.as_object().unwrap());
+        assert_eq!(entry.why.as_deref(), Some("because"));
+        assert_eq!(entry.behalf.as_deref(), Some("anna"));
+        assert_eq!(
+            entry.asked,
+            Some(json!({ "definition": "d", "id": "(3002 bytes)" }))
+        );
+        assert!(!serde_json::to_string(&entry).unwrap().contains("hunter2"));
+    }
+
+    #[test]
+    fn every_operation_that_changes_something_is_known_by_its_name() {
+        let document: Value = serde_json::from_str(&super::super::openapi().unwrap()).unwrap();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let guards_itself = path.starts_with("/v1/hooks/");
+                if method != "get" && !guards_itself {
+                    assert!(operation["operationId"].is_string(), "{method} {path}");
+                    let role = operation["x-role"].as_str().and_then(Role::of);
+                    assert!(role.is_some(), "{method} {path}");
+                }
+            }
+        }
+    }
+}
