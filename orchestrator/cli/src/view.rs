@@ -108,7 +108,7 @@ pub(crate) struct Purged {
     pub(crate) archive: Option<String>,
 }
 
-/// One step.
+/// One step, or one item of it.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Step {
     pub(crate) id: String,
@@ -134,6 +134,55 @@ pub(crate) struct Step {
     /// Whether the world may be otherwise because of it.
     #[serde(default)]
     pub(crate) may_have_effect: bool,
+    /// Its items, where it is done for each of a list.
+    #[serde(default)]
+    pub(crate) fan: Option<Fan>,
+}
+
+/// The items of a step: how many stand where, and those to be looked at first.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Fan {
+    pub(crate) items: u32,
+    pub(crate) under_way: u32,
+    pub(crate) done: u32,
+    pub(crate) skipped: u32,
+    pub(crate) tolerated: u32,
+    pub(crate) failed: u32,
+    pub(crate) undone: u32,
+    pub(crate) may_fail: u32,
+    #[serde(default)]
+    pub(crate) first: Vec<Step>,
+}
+
+impl Fan {
+    /// In a sentence.
+    pub(crate) fn counts(&self) -> String {
+        let begun =
+            self.under_way + self.done + self.skipped + self.tolerated + self.failed + self.undone;
+        let parts = [
+            (self.done, "done"),
+            (self.under_way, "under way"),
+            (self.failed, "failed"),
+            (self.tolerated, "failed and tolerated"),
+            (self.undone, "undone"),
+            (self.skipped, "skipped"),
+            (self.items.saturating_sub(begun), "not begun"),
+        ];
+        let said = parts.iter().filter(|(n, _)| *n > 0);
+        let said: Vec<String> = said.map(|(n, word)| format!("{n} {word}")).collect();
+        let of = match self.items {
+            1 => "1 item".to_owned(),
+            n => format!("{n} items"),
+        };
+        let may = match self.may_fail {
+            0 => String::new(),
+            n => format!("; {n} may fail"),
+        };
+        match said.is_empty() {
+            true => format!("{of}{may}"),
+            false => format!("{of}: {}{may}", said.join(", ")),
+        }
+    }
 }
 
 impl Step {

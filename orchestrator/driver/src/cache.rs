@@ -16,6 +16,8 @@ pub(crate) struct Cached {
     pub(crate) touched: Timestamp,
     /// Whether the store holds it for evicted.
     pub(crate) cold: bool,
+    /// How many of its records stand in the snapshot the store has of it.
+    pub(crate) kept: u64,
     /// The task types the store knows it to wait for.
     pub(crate) unserved: BTreeSet<TaskType>,
     /// What the store knows its steps to wait for.
@@ -38,15 +40,28 @@ impl Cached {
             state,
             touched: now,
             cold,
+            kept: 0,
             unserved,
             listening,
             wake: None,
         }
     }
 
+    /// Whether a snapshot of it is worth writing: one of a saga with ten thousand items is large, and is written after as many records, so that
+    /// what it costs does not grow with them either. Whoever reads it folds the rest.
+    pub(crate) fn worth_a_snapshot(&self) -> bool {
+        let fans = self
+            .state
+            .steps
+            .values()
+            .filter_map(|step| step.fan.as_ref());
+        let items: u64 = fans.map(|fan| u64::from(fan.begun)).sum();
+        self.kept == 0 || self.state.seq.saturating_sub(self.kept) >= items
+    }
+
     /// Whether it may leave memory: nothing about it is kept only here, as a lease is.
     pub(crate) fn evictable(&self) -> bool {
-        !self.state.steps.values().any(|s| {
+        !self.state.live().any(|(_, s)| {
             s.attempts
                 .iter()
                 .any(|a| matches!(a.stage, Stage::Claimed { .. }))
@@ -68,8 +83,8 @@ pub(crate) fn waits_for(state: &SagaState, definition: &Definition) -> BTreeSet<
     if !state.active() {
         return types;
     }
-    for (id, step) in &state.steps {
-        let defined = || definition.step(id).and_then(|step| step.task());
+    for (spot, step) in state.live() {
+        let defined = || definition.step(spot.0).and_then(|step| step.task());
         match step.phase {
             Phase::Unserved => match &step.forward {
                 Some(ready) => types.extend([ready.facts.task_type.clone()]),
@@ -91,6 +106,7 @@ pub(crate) fn waits_for(state: &SagaState, definition: &Definition) -> BTreeSet<
             | Phase::Sleeping
             | Phase::Listening
             | Phase::Asked
+            | Phase::FannedOut
             | Phase::Succeeded
             | Phase::Skipped
             | Phase::Continued

@@ -161,11 +161,11 @@ impl<S: Store, O: Outlet> Driver<S, O> {
                     continue;
                 }
             };
-            for (id, step) in &cached.state.steps {
+            for (spot, step) in cached.state.live() {
                 for attempt in &step.attempts {
                     if let Stage::Claimed { run, .. } = &attempt.stage {
                         let key = baton_engine::record::AttemptKey {
-                            step: id.clone(),
+                            step: spot.key(),
                             direction: attempt.direction,
                             round: step.round,
                             attempt: attempt.number,
@@ -189,6 +189,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             return Err(why);
         }
         let mut state = loaded.base;
+        let kept = state.seq;
         // A panic in fold is a defect of ours; it must not take the neighbours along at every start.
         catch_unwind(AssertUnwindSafe(|| replay(&mut state, &loaded.entries)))
             .map_err(|_| "folding them panicked".to_owned())?
@@ -200,7 +201,9 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         let definition = self
             .definition(&state.definition, Some(state.version))
             .cloned();
-        Ok(Cached::new(state, definition.as_deref(), loaded.cold, now))
+        let mut cached = Cached::new(state, definition.as_deref(), loaded.cold, now);
+        cached.kept = kept;
+        Ok(cached)
     }
 
     /// Every event past the watermark is published again: it stands whole in its record, and is the same event by its id.

@@ -1,9 +1,10 @@
 //! What can move now: after any input that changed something, steps whose time has come start, undos whose dependents are gone
 //! start, and a saga that has nothing left to do ends. Every value is decided here, none in the fold.
 
-use baton_messages::{Direction, StepId};
+use baton_messages::{Direction, StepKey};
 use serde_json::Value;
 
+use crate::decide::fan_out::eyes;
 use crate::decide::{DecideError, Deciding, failure};
 use crate::definition::StepKind;
 use crate::record::Record;
@@ -39,16 +40,19 @@ fn forward(d: &mut Deciding<'_>) -> Result<(), DecideError> {
             if d.state.unwinding.is_some() {
                 return Ok(());
             }
-            if d.step(&step.id)?.phase == Phase::Waiting && may_begin(d, step.index) {
-                begin(d, &step.id)?;
+            let key = StepKey::from(&step.id);
+            if d.step(&key)?.phase == Phase::Waiting && may_begin(d, step.index) {
+                begin(d, &key)?;
+            }
+            if let Some(rule) = &step.fan {
+                d.spread(step, rule)?;
             }
         }
     }
     if d.state.unwinding.is_none()
         && d.state
-            .steps
-            .values()
-            .all(|step| step.phase.done() && step.open_attempt().is_none())
+            .live()
+            .all(|(_, step)| step.phase.done() && step.open_attempt().is_none())
     {
         complete(d)?;
     }
@@ -73,22 +77,25 @@ fn may_begin(d: &Deciding<'_>, index: usize) -> bool {
         .filter(|i| *i != index && !step.descendants.contains(i))
         .all(done)
         && d.state
-            .steps
-            .values()
-            .all(|other| other.open_attempt().is_none())
+            .live()
+            .all(|(_, other)| other.open_attempt().is_none())
 }
 
 /// Begins a step: looks at its `if`, then does what it is there for.
-pub(crate) fn begin(d: &mut Deciding<'_>, id: &StepId) -> Result<(), DecideError> {
-    let defined = d.rules.definition.step(id);
+pub(crate) fn begin(d: &mut Deciding<'_>, id: &StepKey) -> Result<(), DecideError> {
+    let defined = d.rules.definition.step(&id.step);
     let Some(step) = defined else {
         return Err(DecideError::Definition {
             definition: d.state.definition.clone(),
             step: id.clone(),
         });
     };
+    if let (Some(fan), None) = (&step.fan, id.item) {
+        return d.fan_out(step, fan);
+    }
     if let Some(condition) = &step.condition {
-        match condition.eval(d.state) {
+        let wanted = condition.eval(&eyes(d.state, id));
+        match wanted {
             Ok(Value::Bool(true)) => {}
             Ok(Value::Bool(false)) => return d.move_to(id, Phase::Skipped, None, None, None),
             Ok(other) => {
@@ -148,22 +155,23 @@ fn backward(d: &mut Deciding<'_>) -> Result<(), DecideError> {
         step.open_attempt()
             .is_some_and(|attempt| attempt.direction != Direction::Undo)
     };
-    if d.state.steps.values().any(|step| going(step)) {
+    if d.state.live().any(|(_, step)| going(step)) {
         return Ok(());
     }
     if !d.state.paused {
         let definition = d.rules.definition;
         for step in definition.steps.iter().rev() {
-            if wants_undo(d.step(&step.id)?) && may_be_undone(d, step.index) {
-                d.prepare_and_offer_undo(&step.id)?;
+            let key = StepKey::from(&step.id);
+            if let Some(rule) = &step.fan {
+                if dependents_gone(d, step.index) {
+                    d.take_back(step, rule)?;
+                }
+            } else if wants_undo(d.step(&key)?) && may_be_undone(d, step.index) {
+                d.prepare_and_offer_undo(&key)?;
             }
         }
     }
-    let clean = d
-        .state
-        .steps
-        .values()
-        .all(|step| !step.may_have_effect && !step.unsettled(d.now));
+    let clean = d.state.steps.keys().all(|id| d.state.gone(id, d.now));
     if clean && !d.state.work_items.values().any(|item| item.kind.blocks()) {
         close_work_items(d)?;
         d.emit(Record::Ended {
@@ -175,7 +183,7 @@ fn backward(d: &mut Deciding<'_>) -> Result<(), DecideError> {
 }
 
 /// Whether a step has an effect that nobody has begun to take back.
-const fn wants_undo(step: &StepState) -> bool {
+pub(crate) const fn wants_undo(step: &StepState) -> bool {
     step.may_have_effect
         && matches!(
             step.phase,
@@ -198,10 +206,8 @@ fn may_be_undone(d: &Deciding<'_>, index: usize) -> bool {
 pub(crate) fn dependents_gone(d: &Deciding<'_>, index: usize) -> bool {
     let steps = &d.rules.definition.steps;
     let gone = |i: &usize| {
-        steps
-            .get(*i)
-            .and_then(|other| d.state.step(&other.id))
-            .is_none_or(|state| !state.may_have_effect && !state.unsettled(d.now))
+        let other = steps.get(*i);
+        other.is_none_or(|other| d.state.gone(&other.id, d.now))
     };
     steps
         .get(index)
@@ -231,12 +237,12 @@ fn say_status(d: &mut Deciding<'_>) -> Result<(), DecideError> {
 #[must_use]
 pub(crate) fn standing(state: &SagaState) -> Status {
     let blocked = state.work_items.values().any(|item| item.kind.blocks());
-    let moves = state.steps.values().any(|step| {
+    let moves = state.live().any(|(_, step)| {
         step.due.is_some()
             || step
                 .attempts
                 .iter()
-                .any(|attempt| attempt.open() || state.attempt_end(attempt).is_some())
+                .any(|attempt| attempt.open() || state.attempt_end(step, attempt).is_some())
     });
     if blocked && !moves {
         Status::Parked

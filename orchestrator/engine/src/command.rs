@@ -108,6 +108,8 @@ fn command(state: &SagaState, inbox: &InboxKey, record: &Record) -> Option<Comma
             by: by.clone(),
         }),
         Record::Started { .. }
+        | Record::FannedOut { .. }
+        | Record::ItemBegun { .. }
         | Record::Prepared { .. }
         | Record::Held { .. }
         | Record::Checkpointed { .. }
@@ -137,8 +139,8 @@ fn command(state: &SagaState, inbox: &InboxKey, record: &Record) -> Option<Comma
 pub fn attempt_ref(state: &SagaState, of: &AttemptKey, dispatch: u32) -> AttemptRef {
     AttemptRef {
         saga: state.id,
-        step: of.step.clone(),
-        item: None,
+        step: of.step.step.clone(),
+        item: of.step.item,
         direction: of.direction,
         round: of.round,
         attempt: of.attempt,
@@ -149,7 +151,7 @@ pub fn attempt_ref(state: &SagaState, of: &AttemptKey, dispatch: u32) -> Attempt
 /// Whether the state still wants this sending to be out: offered, and neither claimed, closed nor sent anew.
 #[must_use]
 pub fn still_wanted(state: &SagaState, of: &AttemptRef) -> bool {
-    state.step(&of.step).is_some_and(|step| {
+    state.at(&of.key()).is_some_and(|step| {
         step.round == of.round
             && step
                 .attempt(of.direction, of.attempt)
@@ -167,11 +169,12 @@ pub fn task_message(
     of: &AttemptKey,
     dispatch: u32,
 ) -> Option<TaskMessage> {
+    let key = &of.step;
     let of = attempt_ref(state, of, dispatch);
     if !still_wanted(state, &of) {
         return None;
     }
-    let step = state.step(&of.step)?;
+    let step = state.at(key)?;
     let ready = step.prepared(of.direction)?;
     let attempt = step.attempt(of.direction, of.attempt)?;
     let facts = &ready.facts;
@@ -189,7 +192,9 @@ pub fn task_message(
         act: (ready.own_task && of.direction == Direction::Undo).then_some(Direction::Do),
         output: match of.direction {
             Direction::Do => None,
-            Direction::Undo | Direction::Probe => step.output.clone().filter(|_| !ready.own_task),
+            Direction::Undo | Direction::Probe => {
+                state.output_of(key).cloned().filter(|_| !ready.own_task)
+            }
         },
         // What another automation found before it acted means nothing to this one.
         before: step
@@ -208,7 +213,7 @@ const fn not_after(offered_at: Timestamp, offer_ms: u64) -> Timestamp {
 
 fn granted(state: &SagaState, of: &AttemptKey) -> GrantAnswer {
     // As in the task: checkpoints belong to the automation that stored them.
-    let step = state.step(&of.step).filter(|step| {
+    let step = state.at(&of.step).filter(|step| {
         step.prepared(of.direction)
             .is_none_or(|ready| !ready.own_task)
     });

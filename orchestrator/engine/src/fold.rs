@@ -1,9 +1,10 @@
 //! The fold: records in, state out. Evaluates nothing: no expression, no schema, no clock, no chance. Deciding folds each record
 //! as it makes it, recovery folds them as they are read: one function, no second way.
 
-use baton_messages::{CheckpointKind, Direction, Effect, Hold, StepId, TaskResult, Timestamp};
+use baton_messages::{CheckpointKind, Direction, Effect, Hold, StepKey, TaskResult, Timestamp};
 
 use crate::decide::limits::{CLOCK_SKEW_MS, CONFIRM_BOUND_MS, KILL_GRACE_MS};
+use crate::fan::Fan;
 use crate::record::{AttemptKey, ClosedWhy, Entry, Record, Unasked};
 use crate::state::{Attempt, Listens, Phase, SagaState, Stage, StepState};
 use crate::transition::legal;
@@ -18,13 +19,13 @@ pub enum FoldError {
     #[error("fold a record of step {step}: the saga has no such step")]
     NoStep {
         /// Which.
-        step: StepId,
+        step: StepKey,
     },
     /// It names an attempt the step does not have.
     #[error("fold a record of {step}: it has no {direction} attempt {attempt} in round {round}")]
     NoAttempt {
         /// Which step.
-        step: StepId,
+        step: StepKey,
         /// Which way.
         direction: Direction,
         /// Which attempt.
@@ -36,7 +37,7 @@ pub enum FoldError {
     #[error("fold a record of {step}: it may not go from {from:?} to {to:?}")]
     Transition {
         /// Which step.
-        step: StepId,
+        step: StepKey,
         /// From.
         from: Phase,
         /// To.
@@ -46,13 +47,13 @@ pub enum FoldError {
     #[error("fold an offer of {step}: an attempt is still open")]
     StillOpen {
         /// Which step.
-        step: StepId,
+        step: StepKey,
     },
     /// A direction is offered that was not prepared.
     #[error("fold an offer of {step}: its {direction} was not prepared")]
     NotPrepared {
         /// Which step.
-        step: StepId,
+        step: StepKey,
         /// Which way.
         direction: Direction,
     },
@@ -79,6 +80,61 @@ pub fn replay<'a>(
 /// # Errors
 /// [`FoldError`] when the record does not fit the state; the state must then be dropped.
 pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), FoldError> {
+    apply(state, at, record)?;
+    let Some(StepKey {
+        step,
+        item: Some(item),
+    }) = subject(record)
+    else {
+        return Ok(());
+    };
+    let unwinding = state.unwinding.is_some();
+    if let Some(fan) = state.steps.get_mut(step).and_then(|step| step.fan.as_mut()) {
+        fan.tidy(*item, unwinding, at);
+    }
+    Ok(())
+}
+
+/// The step, or the item of one, that a record changes.
+const fn subject(record: &Record) -> Option<&StepKey> {
+    match record {
+        Record::Prepared { step, .. }
+        | Record::Cleared { step }
+        | Record::Moved { step, .. }
+        | Record::Forgiven { step, .. }
+        | Record::NewRound { step } => Some(step),
+        Record::Offered { of, .. }
+        | Record::Resent { of, .. }
+        | Record::Held { of, .. }
+        | Record::Claimed { of, .. }
+        | Record::Checkpointed { of, .. }
+        | Record::Reported { of, .. }
+        | Record::Closed { of, .. }
+        | Record::Evidence { of, .. } => Some(&of.step),
+        Record::Started { .. }
+        | Record::FannedOut { .. }
+        // What has just begun is under way.
+        | Record::ItemBegun { .. }
+        | Record::Answered { .. }
+        | Record::CancelSent { .. }
+        | Record::Unwinding { .. }
+        | Record::PivotReleased
+        | Record::DeadlinePassed
+        | Record::WorkItemOpened { .. }
+        | Record::WorkItemClosed { .. }
+        | Record::Applied { .. }
+        | Record::Subscribed { .. }
+        | Record::Emitted { .. }
+        | Record::Joined { .. }
+        | Record::Paused
+        | Record::Resumed
+        | Record::StatusChanged { .. }
+        | Record::Ended { .. }
+        | Record::Noted { .. } => None,
+    }
+}
+
+fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), FoldError> {
     state.seq += 1;
     state.last_at = at;
     match record {
@@ -105,6 +161,25 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
                 .collect();
             state.applied.insert(*id);
             state.status = crate::state::Status::Running;
+        }
+        Record::FannedOut {
+            step,
+            items,
+            tolerated,
+        } => {
+            let key = StepKey::from(step);
+            let step = step_mut(state, &key)?;
+            moved(step, &key, Phase::FannedOut, None, at)?;
+            step.began_at.get_or_insert(at);
+            step.fan = Some(Box::new(Fan::new(items.clone(), *tolerated)));
+        }
+        Record::ItemBegun { step } => {
+            let fan = state.steps.get_mut(&step.step);
+            let fan = fan.and_then(|step| step.fan.as_mut());
+            let begun = step.item.zip(fan).is_some_and(|(n, fan)| fan.begin(n, at));
+            if !begun {
+                return Err(FoldError::NoStep { step: step.clone() });
+            }
         }
         Record::Prepared {
             step,
@@ -249,6 +324,9 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
             let state = step_mut(state, step)?;
             if let Some(output) = output {
                 state.output = Some(output.clone());
+            } else if let (Phase::Succeeded, None, Some(fan)) = (to, &state.output, &mut state.fan)
+            {
+                state.output = Some(fan.collect());
             }
             if let Some(failure) = failure {
                 state.last_failure = Some(failure.clone());
@@ -284,6 +362,12 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
             state.deadline_at = None;
             for step in state.steps.values_mut() {
                 drop_forward(step, at);
+                if let Some(fan) = &mut step.fan {
+                    for item in fan.live.values_mut() {
+                        drop_forward(item, at);
+                    }
+                    fan.turn(at);
+                }
             }
         }
         Record::PivotReleased => state.past_pivot = false,
@@ -304,8 +388,9 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
             since,
             due,
         } => {
-            let state = step_mut(state, step)?;
-            moved(state, step, Phase::Listening, Some(*due), at)?;
+            let key = StepKey::from(step);
+            let state = step_mut(state, &key)?;
+            moved(state, &key, Phase::Listening, Some(*due), at)?;
             state.listens = Some(Listens {
                 event: event.clone(),
                 since: *since,
@@ -330,19 +415,24 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
             state.deadline_at = None;
         }
         Record::Emitted { step, .. } => {
-            step_mut(state, step)?.began_at.get_or_insert(at);
+            step_mut(state, &step.into())?.began_at.get_or_insert(at);
         }
         Record::Answered { .. } | Record::CancelSent { .. } | Record::Noted { .. } => {}
     }
     Ok(())
 }
 
-fn step_mut<'a>(state: &'a mut SagaState, step: &StepId) -> Result<&'a mut StepState, FoldError> {
-    state
-        .steps
-        .get_mut(step)
-        .map(Box::as_mut)
-        .ok_or_else(|| FoldError::NoStep { step: step.clone() })
+/// A step, or an item of one; one that lay on the shelf lies there no more.
+fn step_mut<'a>(state: &'a mut SagaState, key: &StepKey) -> Result<&'a mut StepState, FoldError> {
+    let none = || FoldError::NoStep { step: key.clone() };
+    let step = state.steps.get_mut(&key.step).ok_or_else(none)?;
+    match key.item {
+        None => Ok(step),
+        Some(item) => {
+            let fan = step.fan.as_mut().ok_or_else(none)?;
+            fan.take(item).ok_or_else(none)
+        }
+    }
 }
 
 fn attempt_mut<'a>(step: &'a mut StepState, of: &AttemptKey) -> Result<&'a mut Attempt, FoldError> {
@@ -534,7 +624,7 @@ pub(crate) const fn last_moment(
 
 fn moved(
     step: &mut StepState,
-    id: &StepId,
+    id: &StepKey,
     to: Phase,
     due: Option<Timestamp>,
     at: Timestamp,
@@ -583,6 +673,7 @@ fn went(step: &mut StepState, to: Phase, at: Timestamp) {
         | Phase::Sleeping
         | Phase::Listening
         | Phase::Asked
+        | Phase::FannedOut
         | Phase::Parked => step.done_at = None,
         Phase::Undoing
         | Phase::UndoUnserved
@@ -603,6 +694,7 @@ fn drop_forward(step: &mut StepState, at: Timestamp) {
         | Phase::Sleeping
         | Phase::Listening
         | Phase::Asked
+        | Phase::FannedOut
         | Phase::Parked => {
             step.phase = if step.may_have_effect {
                 Phase::Doubtful

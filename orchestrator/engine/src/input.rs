@@ -2,7 +2,7 @@
 
 use baton_messages::{
     AttemptRef, Checkpoint, DeadReason, Event, Finished, InputId, MessageId, RunId, Start, Started,
-    StepId, TaskType, Timestamp,
+    StepId, StepKey, TaskType, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -153,7 +153,7 @@ pub enum Input {
     /// A person decides what a step asks.
     Approve {
         /// Which.
-        step: StepId,
+        step: StepKey,
         /// How.
         decision: Approval,
         /// By whom; the reason is the note.
@@ -168,21 +168,21 @@ pub enum Input {
     /// Try a parked step, or a parked undo, again.
     RetryStep {
         /// Which.
-        step: StepId,
+        step: StepKey,
         /// By whom.
         operator: Operator,
     },
     /// Go on without a step.
     SkipStep {
         /// Which.
-        step: StepId,
+        step: StepKey,
         /// By whom.
         operator: Operator,
     },
     /// Settle a step by hand.
     ResolveStep {
         /// Which.
-        step: StepId,
+        step: StepKey,
         /// How.
         resolution: Resolution,
         /// By whom.

@@ -2,7 +2,7 @@
 
 use baton_messages::{Direction, Timestamp};
 
-use crate::definition::Definition;
+use crate::definition::{Definition, FanOut};
 use crate::state::{Attempt, Phase, SagaState, Status, StepState};
 use crate::work_item::{WorkItem, WorkItemKind};
 
@@ -14,7 +14,8 @@ pub fn check(definition: &Definition, state: &SagaState, now: Timestamp) -> Resu
     if state.status == Status::New {
         return Ok(());
     }
-    for (id, step) in &state.steps {
+    for (id, step) in state.live().map(|(spot, step)| (spot.key(), step)) {
+        let id = &id;
         // What an operator gave up stands wherever it stood.
         if state.status == Status::Abandoned {
             continue;
@@ -48,6 +49,11 @@ pub fn check(definition: &Definition, state: &SagaState, now: Timestamp) -> Resu
             ));
         }
     }
+    for step in &definition.steps {
+        if let (Some(rule), Some(at)) = (&step.fan, state.step(&step.id)) {
+            items(rule, state, at).map_err(|what| format!("step {}: {what}", step.id))?;
+        }
+    }
     undo_order(definition, state, now)?;
     if state.active() && !state.paused && !somebody_will_act(state) {
         return Err("goes on, but has no timer, no open work item and nothing to be sent".into());
@@ -79,6 +85,7 @@ fn one_step(step: &StepState) -> Result<(), String> {
         | Phase::Sleeping
         | Phase::Listening
         | Phase::Asked
+        | Phase::FannedOut
         | Phase::Succeeded
         | Phase::Skipped
         | Phase::Continued
@@ -136,6 +143,51 @@ fn one_step(step: &StepState) -> Result<(), String> {
     Ok(())
 }
 
+/// What holds of a step that is done for each of a list. Looks at what is under way, and at no more of the rest than its counters.
+fn items(rule: &FanOut, state: &SagaState, step: &StepState) -> Result<(), String> {
+    let Some(fan) = &step.fan else {
+        return match step.phase {
+            Phase::FannedOut => Err("is fanned out, and has no items".to_owned()),
+            _ => Ok(()),
+        };
+    };
+    if fan.counts.all() as usize != fan.shelf.len() {
+        return Err("what lies on the shelf is not what is counted".to_owned());
+    }
+    if fan.live.len() + fan.shelf.len() != fan.begun as usize {
+        return Err("an item that has begun is neither under way nor settled".to_owned());
+    }
+    let forward = |phase: Phase| {
+        matches!(
+            phase,
+            Phase::Waiting
+                | Phase::Unserved
+                | Phase::Trying
+                | Phase::Backoff
+                | Phase::Settling
+                | Phase::Probing
+                | Phase::ProbeBackoff
+        )
+    };
+    let live = fan.live.values();
+    let under_way = live.filter(|item| forward(item.phase)).count();
+    if state.unwinding.is_none() && under_way > rule.max_parallel as usize {
+        return Err(format!("{under_way} items are under way at once"));
+    }
+    if state.status == Status::Compensated && !fan.effects.is_empty() {
+        return Err("is compensated, and an item may still have an effect".to_owned());
+    }
+    if step.phase == Phase::Succeeded && state.unwinding.is_none() {
+        if fan.begun < fan.len() || fan.counts.failed > 0 {
+            return Err("is done, and an item is not".to_owned());
+        }
+        if fan.counts.tolerated + fan.counts.undone > fan.tolerated {
+            return Err("is done, and more items have failed than it tolerates".to_owned());
+        }
+    }
+    Ok(())
+}
+
 /// While a step is being undone, nothing that depends on it may have an effect, unless that became known only after the undo was sent:
 /// evidence of what was held as not happened joins the unwind, and calls no undo back.
 fn undo_order(definition: &Definition, state: &SagaState, now: Timestamp) -> Result<(), String> {
@@ -143,16 +195,21 @@ fn undo_order(definition: &Definition, state: &SagaState, now: Timestamp) -> Res
         let Some(at) = state.step(&step.id) else {
             continue;
         };
-        if at.phase != Phase::Undoing {
+        // One that was tolerated is taken back while the saga goes forward: nobody has read anything of it, and nothing depends on it.
+        let fan = at.fan.as_ref().filter(|fan| fan.tolerated == 0);
+        let items = fan.into_iter().flat_map(|fan| fan.live.values());
+        let mut all = std::iter::once(at).chain(items.map(AsRef::as_ref));
+        let Some(at) = all.find(|one| one.phase == Phase::Undoing) else {
             continue;
-        }
+        };
         for dependent in &step.descendants {
             let Some(other) = definition.steps.get(*dependent) else {
                 continue;
             };
-            if state.step(&other.id).is_some_and(|other| {
-                (other.may_have_effect || other.unsettled(now)) && !learned_later(at, other)
-            }) {
+            if state
+                .step(&other.id)
+                .is_some_and(|other| stands(at, other, now))
+            {
                 return Err(format!(
                     "{} is being undone before {}, which depends on it",
                     step.id, other.id
@@ -161,6 +218,18 @@ fn undo_order(definition: &Definition, state: &SagaState, now: Timestamp) -> Res
         }
     }
     Ok(())
+}
+
+/// Whether a step, or an item of it, may have an effect, and that was known when the undo of another one was sent.
+fn stands(undoing: &StepState, other: &StepState, now: Timestamp) -> bool {
+    let stands = |one: &StepState| {
+        (one.may_have_effect || one.unsettled(now)) && !learned_later(undoing, one)
+    };
+    let of_items = other.fan.as_ref().is_some_and(|fan| {
+        let items = fan.effects.iter().chain(fan.live.keys());
+        items.filter_map(|item| fan.get(*item)).any(stands)
+    });
+    of_items || stands(other)
 }
 
 /// Whether a step began to be taken back only after the undo of another one had been sent.
@@ -187,7 +256,7 @@ fn learned_later(undoing: &StepState, other: &StepState) -> bool {
 fn somebody_will_act(state: &SagaState) -> bool {
     state.next_wake().is_some()
         || !state.work_items.is_empty()
-        || state.steps.values().any(|step| {
+        || state.live().any(|(_, step)| {
             step.attempts
                 .iter()
                 .any(|attempt| attempt.held && attempt.open())

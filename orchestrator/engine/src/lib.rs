@@ -11,6 +11,7 @@ pub mod command;
 pub mod decide;
 pub mod definition;
 pub mod expr;
+pub mod fan;
 pub mod fold;
 pub mod input;
 pub mod invariants;

@@ -46,6 +46,9 @@ pub struct Planned {
     pub kind: &'static str,
     /// Of what: the task type, the type of the event, who decides, how long.
     pub of: String,
+    /// How it is done for each item of a list, where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub each: Option<Each>,
     /// What it waits for; of the pivot everything that does not come after it.
     pub after: Vec<StepId>,
     /// Its stage, from 0.
@@ -61,6 +64,19 @@ pub struct Planned {
     pub queue_ms: Option<u64>,
     /// What happens when it fails for good.
     pub fails: Fails,
+}
+
+/// A step that is done for each item of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Each {
+    /// How many items there are; none when that is known only at run time.
+    pub items: Option<u32>,
+    /// How many there may be.
+    pub most: u32,
+    /// How many are under way at once.
+    pub max_parallel: u32,
+    /// How many may fail: a number, or a share such as `10%`.
+    pub tolerate: String,
 }
 
 /// Whether a step runs.
@@ -206,6 +222,7 @@ impl Planner<'_> {
             id: step.id.clone(),
             kind: kind(step),
             of: of(step),
+            each: self.each(step),
             after: self.ids(&before[step.index]),
             stage: stage[step.index],
             runs: self.runs[step.index],
@@ -252,12 +269,36 @@ impl Planner<'_> {
             return Some(0);
         }
         match &step.kind {
-            StepKind::Task(task) => self.task_limit_ms(task),
+            StepKind::Task(task) => {
+                let one = self.task_limit_ms(task)?;
+                Some(one.saturating_mul(self.rounds(step)))
+            }
             StepKind::Sleep(how_long) => duration_ms_of(&how_long.eval(&self.scope).ok()?).ok(),
             StepKind::Wait(wait) => Some(wait.timeout_ms),
             StepKind::Approve(approve) => Some(approve.timeout_ms),
             StepKind::Emit(_) => Some(0),
         }
+    }
+
+    /// How a step is done for each item of a list.
+    fn each(&self, step: &Step) -> Option<Each> {
+        let fan = step.fan.as_ref()?;
+        let items = fan.items.eval(&self.scope).ok();
+        let items = items.and_then(|items| u32::try_from(items.as_array()?.len()).ok());
+        Some(Each {
+            items,
+            most: fan.most(),
+            max_parallel: fan.max_parallel,
+            tolerate: fan.tolerate.to_string(),
+        })
+    }
+
+    /// How many items come one after the other where as many as may be are under way at once; one of a step without a list.
+    fn rounds(&self, step: &Step) -> u64 {
+        self.each(step).map_or(1, |each| {
+            let items = each.items.unwrap_or(each.most);
+            u64::from(items.div_ceil(each.max_parallel.max(1)))
+        })
     }
 
     fn task_limit_ms(&self, task: &TaskStep) -> Option<u64> {
@@ -341,7 +382,10 @@ impl Planner<'_> {
 
     /// Its own undo. Whether the pivot happened is never guessed: a person is asked.
     fn in_doubt(&self, step: &Step) -> Option<Undo> {
-        let how = self.how(step).filter(|_| !step.pivot)?;
+        // Of a list the other items are taken back too: they stand among the rest.
+        let how = self
+            .how(step)
+            .filter(|_| !step.pivot && step.fan.is_none())?;
         Some(Undo {
             step: step.id.clone(),
             how,
@@ -358,7 +402,7 @@ impl Planner<'_> {
         };
         let mut undone: BTreeMap<usize, Undo> = BTreeMap::new();
         for step in &self.definition.steps {
-            let reached = step.index != failed.index
+            let reached = (step.index != failed.index || failed.fan.is_some())
                 && !failed.descendants.contains(&step.index)
                 && !after_pivot(step)
                 && self.runs[step.index] != Runs::Never;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use baton_messages::{
-    CheckpointKind, Direction, Event, Failure, InputId, RefusedWhy, RunId, StepId, TaskResult,
-    Timestamp, WorkerId,
+    CheckpointKind, Direction, Event, Failure, InputId, RefusedWhy, RunId, StepId, StepKey,
+    TaskResult, Timestamp, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -58,7 +58,7 @@ pub enum ClosedWhy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptKey {
     /// Which step.
-    pub step: StepId,
+    pub step: StepKey,
     /// Which way.
     pub direction: Direction,
     /// Which doing of the step.
@@ -93,11 +93,25 @@ pub enum Record {
     /// A direction of a step was made ready.
     Prepared {
         /// Which step.
-        step: StepId,
+        step: StepKey,
         /// Which way.
         direction: Direction,
         /// With what.
         prepared: Arc<Prepared>,
+    },
+    /// A step is done for each of these from here on.
+    FannedOut {
+        /// Which step.
+        step: StepId,
+        /// The items, computed once; shared with the state.
+        items: Arc<Vec<Value>>,
+        /// How many of them may fail without the step failing.
+        tolerated: u32,
+    },
+    /// The next item of a step begins.
+    ItemBegun {
+        /// The step and the item's number.
+        step: StepKey,
     },
     /// An attempt is sent (the command follows the commit).
     Offered {
@@ -206,12 +220,12 @@ pub enum Record {
     /// A probe found that `do` did not happen, all attempts being closed.
     Cleared {
         /// Which step.
-        step: StepId,
+        step: StepKey,
     },
     /// A step went into another phase.
     Moved {
         /// Which step.
-        step: StepId,
+        step: StepKey,
         /// Where to.
         to: Phase,
         /// When that phase ends by itself.
@@ -231,14 +245,14 @@ pub enum Record {
     /// Attempts so far no longer count: an operator asked for another go.
     Forgiven {
         /// Which step.
-        step: StepId,
+        step: StepKey,
         /// Which way.
         direction: Direction,
     },
     /// A step is done (or undone) anew: its round grows, its old attempts are over.
     NewRound {
         /// Which step.
-        step: StepId,
+        step: StepKey,
     },
     /// The saga takes back what it did.
     Unwinding {

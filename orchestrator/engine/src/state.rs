@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use baton_messages::{
-    Direction, Effect, Failure, Hold, InputId, PoolName, RunId, SagaId, StepId, TaskType,
+    Direction, Effect, Failure, Hold, InputId, PoolName, RunId, SagaId, StepId, StepKey, TaskType,
     Timestamp, WorkerId,
 };
 use schemars::JsonSchema;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::definition::EventPattern;
+use crate::fan::Fan;
 use crate::record::Unasked;
 use crate::work_item::WorkItem;
 
@@ -69,8 +70,8 @@ impl Status {
 pub enum Cause {
     /// A step failed for good.
     StepFailed {
-        /// Which.
-        step: StepId,
+        /// Which; an item of one, where that brought it down.
+        step: StepKey,
         /// How.
         failure: Failure,
     },
@@ -86,7 +87,7 @@ pub enum Cause {
     /// After the end, a report showed that a step held as not done had happened.
     LateEvidence {
         /// Which.
-        step: StepId,
+        step: StepKey,
     },
 }
 
@@ -116,6 +117,8 @@ pub enum Phase {
     Listening,
     /// For a person's decision, until `due`.
     Asked,
+    /// Its items are under way.
+    FannedOut,
     /// Done.
     Succeeded,
     /// Not wanted: its `if` was false, or an operator skipped it. Its output is null.
@@ -145,6 +148,20 @@ impl Phase {
     #[must_use]
     pub const fn done(self) -> bool {
         matches!(self, Self::Succeeded | Self::Skipped | Self::Continued)
+    }
+
+    /// Whether it is being taken back, or has been.
+    #[must_use]
+    pub const fn backward(self) -> bool {
+        matches!(
+            self,
+            Self::Doubtful
+                | Self::Undoing
+                | Self::UndoUnserved
+                | Self::UndoBackoff
+                | Self::UndoParked
+                | Self::Undone
+        )
     }
 }
 
@@ -352,6 +369,9 @@ pub struct StepState {
     /// The events it waits for, while it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listens: Option<Listens>,
+    /// Its items, once they are known, where it is done for each of a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fan: Option<Box<Fan>>,
     /// The last failure, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Failure>,
@@ -390,6 +410,7 @@ impl StepState {
             undo_forgiven: 0,
             probe_forgiven: 0,
             listens: None,
+            fan: None,
             last_failure: None,
             began_at: None,
             done_at: None,
@@ -462,6 +483,21 @@ impl StepState {
             .filter(|a| self.acts(a) && a.lingers())
             .map(Attempt::unasked_end)
             .max()
+    }
+}
+
+/// Where a step, or an item of one, is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spot<'a>(pub &'a StepId, pub Option<u32>);
+
+impl Spot<'_> {
+    /// Its name.
+    #[must_use]
+    pub fn key(self) -> StepKey {
+        StepKey {
+            step: self.0.clone(),
+            item: self.1,
+        }
     }
 }
 
@@ -566,6 +602,54 @@ impl SagaState {
         self.steps.get(id).map(Box::as_ref)
     }
 
+    /// A step, or one item of one.
+    #[must_use]
+    pub fn at(&self, key: &StepKey) -> Option<&StepState> {
+        let step = self.steps.get(&key.step)?;
+        match key.item {
+            None => Some(step),
+            Some(item) => step.fan.as_ref()?.get(item),
+        }
+    }
+
+    /// Every step, and every item that is not settled.
+    pub fn live(&self) -> impl Iterator<Item = (Spot<'_>, &StepState)> {
+        self.steps.iter().flat_map(|(id, step)| {
+            let items = step.fan.iter().flat_map(|fan| &fan.live);
+            let items = items.map(move |(n, item)| (Spot(id, Some(*n)), item.as_ref()));
+            std::iter::once((Spot(id, None), step.as_ref())).chain(items)
+        })
+    }
+
+    /// Every step, and every item that has begun, settled or not.
+    pub fn all(&self) -> impl Iterator<Item = (Spot<'_>, &StepState)> {
+        let shelved = self.steps.iter().flat_map(|(id, step)| {
+            let items = step.fan.iter().flat_map(|fan| &fan.shelf);
+            items.map(move |(n, item)| (Spot(id, Some(*n)), item.as_ref()))
+        });
+        self.live().chain(shelved)
+    }
+
+    /// What a step or an item returned; that of an item stands in its step's once all are done.
+    #[must_use]
+    pub fn output_of(&self, key: &StepKey) -> Option<&Value> {
+        let own = self.at(key)?.output.as_ref();
+        own.or_else(|| {
+            let all = self.steps.get(&key.step)?.output.as_ref()?;
+            let one = all.get(usize::try_from(key.item?).ok()?)?;
+            (!one.is_null()).then_some(one)
+        })
+    }
+
+    /// Whether nothing of a step may have an effect, now or later.
+    #[must_use]
+    pub fn gone(&self, id: &StepId, now: Timestamp) -> bool {
+        self.step(id).is_none_or(|step| {
+            let fan = step.fan.as_ref();
+            !step.may_have_effect && !step.unsettled(now) && fan.is_none_or(|fan| fan.gone(now))
+        })
+    }
+
     /// The steps that wait for events, with what each waits for; none once the saga has ended.
     pub fn listening(&self) -> impl Iterator<Item = (&StepId, &Listens)> {
         let steps = self.steps.iter().filter(|_| self.active());
@@ -574,7 +658,7 @@ impl SagaState {
 
     /// The open work item of a step, if there is one.
     #[must_use]
-    pub fn work_item_of(&self, step: &StepId) -> Option<&WorkItem> {
+    pub fn work_item_of(&self, step: &StepKey) -> Option<&WorkItem> {
         self.work_items
             .values()
             .find(|item| item.step.as_ref() == Some(step))
@@ -599,6 +683,7 @@ impl crate::expr::Scope for SagaState {
             | Phase::Sleeping
             | Phase::Listening
             | Phase::Asked
+            | Phase::FannedOut
             | Phase::Succeeded
             | Phase::Failed
             | Phase::Doubtful

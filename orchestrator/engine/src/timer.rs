@@ -1,6 +1,6 @@
 //! Timers are part of the state: each is derived from the fold, none is stored. The driver keeps only the next wake of each saga.
 
-use baton_messages::{Direction, Hold, StepId, Timestamp};
+use baton_messages::{Direction, Hold, StepKey, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::state::{Attempt, Phase, SagaState, Stage, StepState};
@@ -14,12 +14,12 @@ pub enum TimerKey {
     /// The end of a step's phase.
     StepDue {
         /// Which step.
-        step: StepId,
+        step: StepKey,
     },
     /// The last moment of an attempt.
     AttemptEnd {
         /// Which step.
-        step: StepId,
+        step: StepKey,
         /// Which way.
         direction: Direction,
         /// Which attempt.
@@ -36,14 +36,14 @@ impl SagaState {
         if let Some(at) = self.deadline_at {
             each(at, &|| TimerKey::Deadline);
         }
-        for (id, step) in &self.steps {
+        for (spot, step) in self.live() {
             if let Some(at) = self.step_due(step) {
-                each(at, &|| TimerKey::StepDue { step: id.clone() });
+                each(at, &|| TimerKey::StepDue { step: spot.key() });
             }
             for attempt in &step.attempts {
-                if let Some(at) = self.attempt_end(attempt) {
+                if let Some(at) = self.attempt_end(step, attempt) {
                     each(at, &|| TimerKey::AttemptEnd {
-                        step: id.clone(),
+                        step: spot.key(),
                         direction: attempt.direction,
                         attempt: attempt.number,
                     });
@@ -83,8 +83,9 @@ impl SagaState {
 
     /// When an attempt is certainly over. A held one (not taken by the broker) has no end while the saga goes forward: it
     /// will be sent again. On the way back whoever asks is refused, so that what goes forward is over when whoever has not asked is. One
-    /// that has closed and lingers matters only then: neither undo nor end comes before.
-    pub(crate) fn attempt_end(&self, attempt: &Attempt) -> Option<Timestamp> {
+    /// that has closed and lingers matters only then, and where one item is taken back while the saga goes forward: neither undo nor end
+    /// comes before.
+    pub(crate) fn attempt_end(&self, step: &StepState, attempt: &Attempt) -> Option<Timestamp> {
         match attempt.stage {
             Stage::Offered if attempt.held && self.unwinding.is_none() => None,
             Stage::Offered if attempt.held && attempt.direction == Direction::Undo => None,
@@ -97,7 +98,8 @@ impl SagaState {
             }
             Stage::Offered | Stage::Claimed { .. } => Some(attempt.last_moment),
             Stage::Reported | Stage::Closed | Stage::NotRun => {
-                (attempt.lingers() && self.unwinding.is_some()).then_some(attempt.unasked_end())
+                let back = self.unwinding.is_some() || step.phase.backward();
+                (attempt.lingers() && back).then_some(attempt.unasked_end())
             }
         }
     }

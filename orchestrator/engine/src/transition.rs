@@ -5,9 +5,9 @@ use crate::state::Phase;
 /// Whether a step may go from one phase to another.
 pub(crate) const fn legal(from: Phase, to: Phase) -> bool {
     use Phase::{
-        Asked, Backoff, Continued, Doubtful, Failed, Listening, Parked, ProbeBackoff, Probing,
-        Settling, Skipped, Sleeping, Succeeded, Trying, UndoBackoff, UndoParked, UndoUnserved,
-        Undoing, Undone, Unserved, Waiting,
+        Asked, Backoff, Continued, Doubtful, Failed, FannedOut, Listening, Parked, ProbeBackoff,
+        Probing, Settling, Skipped, Sleeping, Succeeded, Trying, UndoBackoff, UndoParked,
+        UndoUnserved, Undoing, Undone, Unserved, Waiting,
     };
     match from {
         Waiting => matches!(
@@ -17,6 +17,7 @@ pub(crate) const fn legal(from: Phase, to: Phase) -> bool {
                 | Sleeping
                 | Listening
                 | Asked
+                | FannedOut
                 | Skipped
                 | Failed
                 | Continued
@@ -46,6 +47,7 @@ pub(crate) const fn legal(from: Phase, to: Phase) -> bool {
                 | Sleeping
                 | Listening
                 | Asked
+                | FannedOut
                 | Unserved
                 | Succeeded
                 | Failed
@@ -82,6 +84,8 @@ pub(crate) const fn legal(from: Phase, to: Phase) -> bool {
             )
         }
         Sleeping => matches!(to, Succeeded | Failed | Skipped),
+        // Parked when what its items returned is too much, after the pivot.
+        FannedOut => matches!(to, Succeeded | Failed | Parked),
         Listening | Asked => matches!(to, Succeeded | Failed | Skipped | Continued | Parked),
         // By hand, or by late evidence, or by the unwind.
         Parked => matches!(

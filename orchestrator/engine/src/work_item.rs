@@ -1,6 +1,6 @@
 //! Work items: what a named person has to decide or do, with the choices that are possible now.
 
-use baton_messages::{Failure, StepId, Timestamp};
+use baton_messages::{Failure, StepKey, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -72,7 +72,7 @@ pub struct WorkItem {
     pub kind: WorkItemKind,
     /// The step it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step: Option<StepId>,
+    pub step: Option<StepKey>,
     /// Who is to act: the definition's owner, or whom an approval asks.
     pub owner: String,
     /// A sentence for people.

@@ -11,7 +11,7 @@ use baton_engine::{Approval, Input, Operator, Role, Status, TimerKey, Verdict};
 use baton_messages::inbox::Checkpoint;
 use baton_messages::{
     AttemptRef, CheckpointKind, DeadReason, Direction, Event, InputId, ProbeAnswer, Started,
-    StepId, Timestamp, WorkerId,
+    StepId, StepKey, Timestamp, WorkerId,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -68,9 +68,18 @@ fn document(shape: &[(u8, u8, u8, u8)]) -> String {
         if pivot == Some(n) {
             yaml.push_str("    pivot: true\n");
         }
+        let fan = flags % 3 == 0 && pivot != Some(n);
+        if fan {
+            let items: Vec<u8> = (0..kind % 6).collect();
+            yaml.push_str(&format!(
+                "    for_each: {items:?}\n    max_parallel: {}\n    tolerate: {}\n",
+                before % 3 + 1,
+                ["0", "1", "50%", "100%"][usize::from(on_error / 5) % 4]
+            ));
+        }
         match on_error % 5 {
             0 => yaml.push_str("    on_error: park\n"),
-            1 => yaml.push_str("    on_error: continue\n"),
+            1 if !fan => yaml.push_str("    on_error: continue\n"),
             _ => {}
         }
     }
@@ -115,14 +124,14 @@ fn arrival(stage: &Stage, step: StepId, how: u8) -> Input {
 
 /// One input, from a few numbers; most of them make sense now and then.
 fn input(stage: &mut Stage, (what, which, how): (u8, u8, u8)) -> Option<Input> {
-    let steps: Vec<StepId> = stage.state.steps.keys().cloned().collect();
+    let steps: Vec<StepKey> = stage.state.all().map(|(spot, _)| spot.key()).collect();
     let step = steps.get(usize::from(which) % steps.len())?.clone();
-    let at = stage.state.step(&step)?.clone();
+    let at = stage.state.at(&step)?.clone();
     let attempt = at.open_attempt().or(at.attempts.last()).cloned();
     let of = AttemptRef {
         saga: stage.state.id,
-        step: step.clone(),
-        item: None,
+        step: step.step.clone(),
+        item: step.item,
         direction: attempt.as_ref().map_or(Direction::Do, |a| a.direction),
         round: at.round + u32::from(how % 29 == 28),
         attempt: attempt
@@ -203,7 +212,7 @@ fn input(stage: &mut Stage, (what, which, how): (u8, u8, u8)) -> Option<Input> {
             error: "broken".into(),
         },
         15 => Input::TimerFired(TimerKey::StepDue { step }),
-        16 | 17 => arrival(stage, step, how),
+        16 | 17 => arrival(stage, step.step, how),
         18 => Input::Approve {
             step,
             decision: if how % 3 == 0 {

@@ -95,7 +95,7 @@ fn pay(stage: &mut Stage) {
 fn decide(stage: &mut Stage, decision: Approval) {
     let operator = stage.operator();
     stage.give(&Input::Approve {
-        step: stage::step("ok"),
+        step: stage::key("ok"),
         decision,
         operator,
     });
@@ -199,10 +199,40 @@ fn late() -> Stage {
     stage
 }
 
+/// For each of a list: one tolerated, one in doubt and taken back, and the rest done in windows.
+fn fanned_out() -> Stage {
+    let mut stage = Stage::with(
+        "  - id: fan\n    task: t.once@1\n    for_each: [a, b, c, d]\n    max_parallel: 2\n    tolerate: 50%\n    with: { of: \"${ item }\", at: \"${ index }\" }\n",
+    );
+    stage.report("fan[0]", failed(false));
+    stage.report("fan[1]", unknown());
+    stage.report("fan[2]", done());
+    stage.wait();
+    stage.report("fan[1]", undone());
+    stage.report("fan[3]", done());
+    stage
+}
+
+/// One item too many fails: what is done is taken back, and one undo is for a person.
+fn fan_taken_back() -> Stage {
+    let mut stage = Stage::with(
+        "  - id: fan\n    task: t.once@1\n    for_each: [a, b, c, d]\n    max_parallel: 2\n    with: { of: \"${ item }\" }\n",
+    );
+    for item in ["fan[0]", "fan[1]", "fan[2]"] {
+        stage.report(item, done());
+    }
+    stage.report("fan[3]", failed(false));
+    stage.report("fan[2]", undone());
+    stage.report("fan[1]", failed(false));
+    stage
+}
+
 /// The word of a record: a new kind does not compile before it has one here, and a history below that holds it.
 const fn word(record: &Record) -> &'static str {
     match record {
         Record::Started { .. } => "started",
+        Record::FannedOut { .. } => "fanned-out",
+        Record::ItemBegun { .. } => "item-begun",
         Record::Prepared { .. } => "prepared",
         Record::Offered { .. } => "offered",
         Record::Resent { .. } => "resent",
@@ -235,7 +265,7 @@ const fn word(record: &Record) -> &'static str {
     }
 }
 
-const WORDS: usize = 30;
+const WORDS: usize = 32;
 
 #[test]
 fn every_kind_of_record_stands_in_some_history() {
@@ -252,7 +282,9 @@ fn every_kind_of_record_stands_in_some_history() {
 #[test]
 fn recorded_histories_replay_to_the_state_they_led_to() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/histories");
-    let typical: [(&str, Play); 11] = [
+    let typical: [(&str, Play); 13] = [
+        ("fanned-out", fanned_out),
+        ("fan-taken-back", fan_taken_back),
         ("completed", completed),
         ("compensated", compensated),
         ("parked", parked),

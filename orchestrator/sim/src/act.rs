@@ -27,7 +27,10 @@ impl World {
         let known = run.known_before.clone().or_else(|| task.before.clone());
         let acts =
             play.acts() || (play == Play::FailFinal && fault == Some(Fault::FailedAfterActing));
-        let place = (task.of.saga, task.of.step.clone());
+        let mut place = (task.of.saga, task.of.key());
+        if fault == Some(Fault::ItemsConfused) {
+            place.1.item = place.1.item.map(|_| 0);
+        }
         let kind = self.kind_at(&place);
         let Some(kind) = kind else { return };
         match task.of.direction {
@@ -37,7 +40,7 @@ impl World {
                 self.report.acts += u64::from(kind.matter != Matter::Nothing);
                 self.note(&format!(
                     "  ACT {} {} of {} by {whose:?}",
-                    task.of.step,
+                    task.of.key(),
                     task.of.attempt,
                     crate::host::short(task.of.saga)
                 ));
@@ -59,7 +62,8 @@ impl World {
                 );
                 self.note(&format!(
                     "  UNDO {} {} {came:?}",
-                    task.of.step, task.of.attempt
+                    task.of.key(),
+                    task.of.attempt
                 ));
                 let answer = match came {
                     Undone::Yes => TaskResult::Succeeded {
@@ -87,7 +91,7 @@ impl World {
 
     /// The kind of the step, whose effect an undo or a probe of another type concerns too.
     fn kind_at(&self, place: &crate::ledger::Place) -> Option<&'static Kind> {
-        self.plans.get(&place.0)?.step(&place.1)?.kind
+        self.plans.get(&place.0)?.step(&place.1.step)?.kind
     }
 
     fn look_for(&mut self, whose: Whose, place: &crate::ledger::Place) {
@@ -156,7 +160,7 @@ impl World {
         let of = &run.task.of;
         self.note(&format!(
             "  end {} {} {}/{} of {} by {whose:?}: {:?} sole {}",
-            of.step,
+            of.key(),
             of.direction,
             of.attempt,
             of.dispatch,

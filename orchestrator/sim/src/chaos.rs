@@ -399,6 +399,16 @@ fn scripts(plan: &crate::plan::SagaPlan) -> String {
             "    {} plays {:?} undo {:?} probe {:?}\n",
             step.id, step.script.forward, step.script.backward, step.script.asking
         ));
+        for (n, script) in step
+            .fan
+            .iter()
+            .flat_map(|fan| fan.scripts.iter().enumerate())
+        {
+            text.push_str(&format!(
+                "      [{n}] plays {:?} undo {:?} probe {:?}\n",
+                script.forward, script.backward, script.asking
+            ));
+        }
     }
     text
 }

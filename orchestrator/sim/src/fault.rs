@@ -42,11 +42,13 @@ pub enum Fault {
     EventBelieved,
     /// Leases run by the clock on the wall, which somebody may set.
     ClockBelieved,
+    /// A worker takes each item of a list for the first.
+    ItemsConfused,
 }
 
 impl Fault {
     /// Every planted fault.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::UnsentForgotten,
         Self::AcknowledgedBeforeCommit,
         Self::BatchAcknowledgedEarly,
@@ -66,5 +68,6 @@ impl Fault {
         Self::SubscriptionForgotten,
         Self::EventBelieved,
         Self::ClockBelieved,
+        Self::ItemsConfused,
     ];
 }

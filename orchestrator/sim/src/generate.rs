@@ -6,7 +6,8 @@ use baton_messages::{Effect, SagaId, StepId};
 
 use crate::mood::Mood;
 use crate::plan::{
-    Comes, Decides, Idle, KINDS, Kind, Matter, OnError, Play, SagaPlan, Script, StepPlan, UndoSaid,
+    Comes, Decides, FanPlan, Idle, KINDS, Kind, Matter, OnError, Play, SagaPlan, Script, StepPlan,
+    UndoSaid,
 };
 use crate::rng::Rng;
 
@@ -73,6 +74,15 @@ fn step(
         Idle::Wait { .. } | Idle::Approve { .. } => after_in_vain(rng, idle),
         Idle::Sleep | Idle::Emit => on_error(rng),
     };
+    let attempts = u32::try_from(rng.range(1, 4)).unwrap_or(1);
+    let fan = kind
+        .filter(|_| !pivot && rng.per_mille(180))
+        .map(|_| fan(rng, mood));
+    let on_error = match (&fan, on_error) {
+        // said by `tolerate` there
+        (Some(_), OnError::Continue) => OnError::Compensate,
+        (_, on_error) => on_error,
+    };
     Some(StepPlan {
         id: StepId::new(&format!("s{n}")).ok()?,
         kind,
@@ -82,7 +92,7 @@ fn step(
         sleep_ms,
         pivot,
         on_error,
-        attempts: u32::try_from(rng.range(1, 4)).unwrap_or(1),
+        attempts,
         queue_ms: if mood.quiet {
             600_000
         } else {
@@ -90,7 +100,18 @@ fn step(
         },
         undo,
         script: script(rng, mood),
+        fan,
     })
+}
+
+/// A few items, some windows of them, and more or fewer that may fail.
+fn fan(rng: &mut Rng, mood: &Mood) -> FanPlan {
+    let items = rng.below(7);
+    FanPlan {
+        scripts: (0..items).map(|_| script(rng, mood)).collect(),
+        parallel: u32::try_from(rng.range(1, 4)).unwrap_or(1),
+        tolerate: u32::try_from(rng.pick(&[0_u64, 0, 1, 2, 6], 0)).unwrap_or(0),
+    }
 }
 
 fn on_error(rng: &mut Rng) -> OnError {
@@ -319,6 +340,16 @@ fn describe(rng: &mut Rng, yaml: &mut String, step: &StepPlan, steps: &[StepPlan
     let _ = writeln!(yaml, "    task: {}", kind.name);
     if kind.far {
         yaml.push_str("    pool: far\n");
+    }
+    if let Some(fan) = &step.fan {
+        let items: Vec<String> = (0..fan.scripts.len()).map(|n| n.to_string()).collect();
+        let _ = writeln!(
+            yaml,
+            "    for_each: [{}]\n    max_parallel: {}\n    tolerate: {}",
+            items.join(", "),
+            fan.parallel,
+            fan.tolerate
+        );
     }
     let with = ids.first().map_or_else(
         || format!("{{ step: {} }}", step.id),

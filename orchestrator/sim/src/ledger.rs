@@ -1,15 +1,15 @@
-//! The world being changed: one cell for each step of each saga, and what was done to it in which order. It stands outside everything
+//! The world being changed: one cell for each step of each saga, and for each item of one that is done for a list, and what was done to it in which order. It stands outside everything
 //! Baton knows, so what it shows at the end is what has really happened.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_messages::{IdempotencyKey, SagaId, StepId};
+use baton_messages::{IdempotencyKey, SagaId, StepKey};
 use serde_json::{Value, json};
 
 use crate::plan::Matter;
 
 /// Where an effect would stand.
-pub type Place = (SagaId, StepId);
+pub type Place = (SagaId, StepKey);
 
 /// One cell of the world.
 #[derive(Debug, Clone, Default)]

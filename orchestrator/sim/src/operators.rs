@@ -4,10 +4,11 @@
 use baton_engine::input::Resolution;
 use baton_engine::state::Phase;
 use baton_engine::{Approval, Choice, Input, Operator, SagaState, Verdict};
-use baton_messages::{InboxMessage, InputId, SagaId, Start, StepId};
+use baton_messages::{InboxMessage, InputId, SagaId, Start, StepKey};
 use serde_json::json;
 
 use crate::event::Event;
+use crate::plan::StepPlan;
 use crate::world::{Request, World};
 
 /// How often somebody looks at what is parked.
@@ -80,7 +81,7 @@ impl World {
                     if let Some(kind) = self
                         .plans
                         .get(&request.saga)
-                        .and_then(|plan| plan.step(step)?.kind)
+                        .and_then(|plan| plan.step(&step.step)?.kind)
                     {
                         self.ledger.do_by_hand(&place, kind.matter);
                     }
@@ -107,10 +108,10 @@ impl World {
             return;
         }
         let operator = self.operator();
-        let steps: Vec<StepId> = self
+        let steps: Vec<StepKey> = self
             .plans
             .get(&saga)
-            .map(|plan| plan.steps.iter().map(|step| step.id.clone()).collect())
+            .map(|plan| plan.steps.iter().flat_map(StepPlan::keys).collect())
             .unwrap_or_default();
         let Some(step) = steps.get(self.rng.index(steps.len())).cloned() else {
             return;

@@ -3,7 +3,7 @@
 
 use baton_engine::state::{Attempt, Phase, SagaState, Stage, Status};
 use baton_engine::{WorkItemKind, invariants, replay};
-use baton_messages::{AttemptRef, Direction, Hold, RunId, Task, Timestamp};
+use baton_messages::{AttemptRef, Direction, Hold, RunId, StepKey, Task, Timestamp};
 
 use crate::host::short;
 use crate::plan::{Kind, Matter, SagaPlan, StepPlan, UndoSaid};
@@ -78,7 +78,7 @@ impl World {
             return;
         }
         let of = &task.of;
-        let place = (of.saga, of.step.clone());
+        let place = (of.saga, of.key());
         let wrong = {
             let disk = self.store.disk();
             let Some(state) = disk.mirror.get(&of.saga) else {
@@ -108,7 +108,7 @@ impl World {
             self.breaks(format!(
                 "{} acts for {} {}/{}: {why}",
                 short(of.saga),
-                of.step,
+                of.key(),
                 of.attempt,
                 of.dispatch
             ));
@@ -116,7 +116,7 @@ impl World {
             self.breaks(format!(
                 "{} acts for {} after its undo",
                 short(of.saga),
-                of.step
+                of.key()
             ));
         }
     }
@@ -127,29 +127,39 @@ impl World {
             return;
         }
         let of = &task.of;
+        // An item that is tolerated and in doubt is taken back while the saga goes forward: nobody has read anything of it.
+        let step = self
+            .plans
+            .get(&of.saga)
+            .and_then(|plan| plan.step(&of.step));
+        let fan = step.and_then(|step| step.fan.as_ref());
+        let tolerant = fan.is_some_and(|fan| fan.tolerate > 0);
+        let mut forward = false;
         let wrong = {
             let disk = self.store.disk();
             let Some(state) = disk.mirror.get(&of.saga) else {
                 return;
             };
+            forward |= state.unwinding.is_none();
             let attempt = attempt_of(state, of);
             if state.status == Status::Abandoned {
                 None
-            } else if state.unwinding.is_none() {
+            } else if state.unwinding.is_none() && !tolerant {
                 Some("the saga does not unwind".to_owned())
             } else {
                 why_not(attempt, task, run, asked, Timestamp(self.now))
             }
         };
         let wrong = wrong.or_else(|| {
-            let plan = self.plans.get(&of.saga)?;
+            let plan = self.plans.get(&of.saga).filter(|_| !forward)?;
             let at = plan.steps.iter().position(|step| step.id == of.step)?;
             let upon = reference::after_all(plan, at).into_iter().find(|later| {
                 plan.steps.get(*later).is_some_and(|later| {
-                    let place = (of.saga, later.id.clone());
-                    later.undo != UndoSaid::None
-                        && !self.by_hand.contains(&place)
-                        && self.ledger.cell(&place).standing > 0
+                    let stands = |key| {
+                        let place = (of.saga, key);
+                        !self.by_hand.contains(&place) && self.ledger.cell(&place).standing > 0
+                    };
+                    later.undo != UndoSaid::None && later.keys().into_iter().any(stands)
                 })
             })?;
             Some(format!("what step {upon} did upon it still stands"))
@@ -158,7 +168,7 @@ impl World {
             self.breaks(format!(
                 "{} takes back {} {}/{}: {why}",
                 short(of.saga),
-                of.step,
+                of.key(),
                 of.attempt,
                 of.dispatch
             ));
@@ -206,11 +216,32 @@ impl World {
         self.judge_haste(plan, &state)?;
         self.judge_outcome(plan, &state)?;
         for step in &plan.steps {
-            self.judge_step(plan, step, &state)
+            step.keys()
+                .iter()
+                .try_for_each(|key| self.judge_step(plan, step, key, &state))
+                .and_then(|()| judge_fan(step, &state))
+                .map(|()| self.count_items(step, &state))
                 .and_then(|()| self.judge_idle(plan, step, &state))
                 .map_err(|what| format!("{} but {} {what}", state.status.as_str(), step.id))?;
         }
         Ok(())
+    }
+
+    /// How the items of a step ended: a simulation without any of a kind shows nothing of it.
+    fn count_items(&mut self, step: &StepPlan, state: &SagaState) {
+        for key in step.keys().iter().filter(|key| key.item.is_some()) {
+            let tolerated = state.unwinding.is_none();
+            let word = match state.at(key).map(|item| item.phase) {
+                Some(Phase::Succeeded) => "done",
+                Some(Phase::Skipped) => "skipped",
+                Some(Phase::Continued) => "tolerated",
+                Some(Phase::Undone) if tolerated => "settled",
+                Some(Phase::Undone) => "undone",
+                Some(_) => "failed",
+                None => "never begun",
+            };
+            *self.report.items.entry(word).or_default() += 1;
+        }
     }
 
     /// Once the trouble is over and nobody is asked for anything any more, a saga ends soon. Where somebody has set the clock, what was
@@ -255,12 +286,19 @@ impl World {
         &self,
         plan: &SagaPlan,
         step: &StepPlan,
+        key: &StepKey,
         state: &SagaState,
     ) -> Result<(), String> {
-        let (Some(kind), Some(at)) = (step.kind, state.step(&step.id)) else {
+        let place = (plan.id, key.clone());
+        let Some(kind) = step.kind else {
             return Ok(());
         };
-        let place = (plan.id, step.id.clone());
+        let Some(at) = state.at(key) else {
+            return match self.ledger.cell(&place).standing {
+                0 => Ok(()),
+                _ => Err(format!("has an effect for {key}, which never began")),
+            };
+        };
         if kind.matter == Matter::Nothing || self.by_hand.contains(&place) {
             return Ok(());
         }
@@ -270,6 +308,11 @@ impl World {
                 Phase::Succeeded if cell.standing == 0 => Err("has no effect".into()),
                 Phase::Succeeded if cell.standing > 1 && !self.tried_again.contains(&place) => {
                     Err(format!("has its effect {} times", cell.standing))
+                }
+                Phase::Undone | Phase::Continued
+                    if key.item.is_some() && cell.standing > 0 && step.undo != UndoSaid::None =>
+                {
+                    Err(format!("has left the effect of {key}, which it tolerated"))
                 }
                 Phase::Skipped | Phase::Continued if cell.standing > 0 && !at.may_have_effect => {
                     Err("has an effect nobody knows of".into())
@@ -296,9 +339,40 @@ impl World {
     }
 }
 
+/// What a step that is done for each of a list has come to: each item done, not wanted, or tolerated; what it returns has a place for each.
+fn judge_fan(step: &StepPlan, state: &SagaState) -> Result<(), String> {
+    let (Some(plan), Some(at)) = (&step.fan, state.step(&step.id)) else {
+        return Ok(());
+    };
+    if state.status != Status::Completed || at.phase != Phase::Succeeded {
+        return Ok(());
+    }
+    let settled = |phase: Phase| {
+        matches!(
+            phase,
+            Phase::Succeeded | Phase::Skipped | Phase::Continued | Phase::Undone
+        )
+    };
+    for key in step.keys() {
+        match state.at(&key).map(|item| item.phase) {
+            Some(phase) if settled(phase) => {}
+            other => return Err(format!("is done, and {key} is {other:?}")),
+        }
+    }
+    let given = at.output.as_ref().and_then(|output| output.as_array());
+    let places = given.map(Vec::len);
+    if places == Some(plan.scripts.len()) {
+        return Ok(());
+    }
+    Err(format!(
+        "has {places:?} outputs of {} items",
+        plan.scripts.len()
+    ))
+}
+
 /// The attempt a task is of, while its step is in the same round.
 fn attempt_of<'a>(state: &'a SagaState, of: &AttemptRef) -> Option<&'a Attempt> {
-    let step = state.step(&of.step)?;
+    let step = state.at(&of.key())?;
     (step.round == of.round)
         .then(|| step.attempt(of.direction, of.attempt))
         .flatten()
@@ -340,7 +414,8 @@ pub(crate) fn describe(state: &SagaState) -> String {
             ""
         }
     );
-    for (id, step) in &state.steps {
+    for (spot, step) in state.live() {
+        let id = spot.key();
         let open =
             step.open_attempt()
                 .map_or("", |attempt| match (attempt.direction, attempt.sole) {

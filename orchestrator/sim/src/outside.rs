@@ -155,7 +155,7 @@ impl World {
             }
             let operator = self.operator();
             let input = Input::Approve {
-                step,
+                step: step.into(),
                 decision,
                 operator,
             };

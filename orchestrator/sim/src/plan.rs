@@ -1,7 +1,9 @@
 //! What a simulated saga is made of: its steps, and for each the script of what its automation will do at which attempt. The script is
 //! known to the worlds' workers and to the naive reference, never to the engine.
 
-use baton_messages::{Direction, Effect, Manifest, RetryDefaults, SagaId, StepId, TaskType};
+use baton_messages::{
+    Direction, Effect, Manifest, RetryDefaults, SagaId, StepId, StepKey, TaskType,
+};
 use serde_json::json;
 
 /// What the automation of a type does to the world.
@@ -338,6 +340,17 @@ pub enum Idle {
     Emit,
 }
 
+/// A step that is done for each item of a list.
+#[derive(Debug, Clone)]
+pub struct FanPlan {
+    /// What the automation does for each item.
+    pub scripts: Vec<Script>,
+    /// How many items may be under way at once.
+    pub parallel: u32,
+    /// How many may fail.
+    pub tolerate: u32,
+}
+
 /// One step.
 #[derive(Debug, Clone)]
 pub struct StepPlan {
@@ -365,9 +378,45 @@ pub struct StepPlan {
     pub undo: UndoSaid,
     /// What its automation does.
     pub script: Script,
+    /// Its items, where it is done for each of a list.
+    pub fan: Option<FanPlan>,
 }
 
 impl StepPlan {
+    /// What its automation does, for one item where it has several.
+    #[must_use]
+    pub fn script_of(&self, item: Option<u32>) -> &Script {
+        match (&self.fan, item) {
+            (Some(fan), Some(item)) => usize::try_from(item)
+                .ok()
+                .and_then(|item| fan.scripts.get(item))
+                .unwrap_or(&self.script),
+            _ => &self.script,
+        }
+    }
+
+    /// What of it has an effect by itself: the step, or each of its items.
+    #[must_use]
+    pub fn keys(&self) -> Vec<StepKey> {
+        match &self.fan {
+            None => vec![StepKey::from(&self.id)],
+            Some(fan) => (0..fan.scripts.len())
+                .filter_map(|n| u32::try_from(n).ok())
+                .map(|n| StepKey::of_item(self.id.clone(), n))
+                .collect(),
+        }
+    }
+
+    /// It as it is for one of its items.
+    #[must_use]
+    pub fn item(&self, script: &Script) -> Self {
+        Self {
+            script: script.clone(),
+            fan: None,
+            ..self.clone()
+        }
+    }
+
     /// How long it waits by itself at most, where it runs no task.
     #[must_use]
     pub const fn idle_ms(&self) -> u64 {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baton_engine::state::{Cause, Phase};
 use baton_engine::{Entry, Record, WorkItemKind};
-use baton_messages::{AttemptRef, Direction, Failure, StepId, TaskResult, Timestamp};
+use baton_messages::{AttemptRef, Direction, Failure, StepKey, TaskResult, Timestamp};
 
 use crate::event::Whose;
 use crate::ledger::Place;
@@ -57,7 +57,7 @@ impl Told {
 
 impl World {
     fn seen_mut(&mut self, of: &AttemptRef) -> Option<(&mut OneWay, (u32, u32))> {
-        let seen = self.seen.entry((of.saga, of.step.clone())).or_default();
+        let seen = self.seen.entry((of.saga, of.key())).or_default();
         let way = match of.direction {
             Direction::Do => &mut seen.forward,
             Direction::Undo => &mut seen.backward,
@@ -106,7 +106,7 @@ impl World {
         plan: &SagaPlan,
         entries: impl Iterator<Item = &'a Entry>,
     ) -> Result<(), String> {
-        let mut told = BTreeMap::<StepId, Told>::new();
+        let mut told = BTreeMap::<StepKey, Told>::new();
         let mut started = None;
         for entry in entries {
             started.get_or_insert(entry.at);
@@ -200,14 +200,14 @@ impl World {
     fn judge_failure(
         &self,
         plan: &SagaPlan,
-        id: &StepId,
+        id: &StepKey,
         failure: Option<&Failure>,
         comes_to: OnError,
         told: &Told,
         at: Timestamp,
     ) -> Result<(), String> {
         let place: Place = (plan.id, id.clone());
-        let Some(step) = plan.step(id) else {
+        let Some(step) = plan.step(&id.step) else {
             return Err("there is no such step".into());
         };
         let Some(kind) = step.kind else {
@@ -218,10 +218,12 @@ impl World {
             };
         };
         // From the pivot on what would be taken back is parked.
-        let parks = step.on_error == comes_to
+        let tolerated = id.item.is_some() && step.fan.as_ref().is_some_and(|fan| fan.tolerate > 0);
+        let parks = (tolerated && comes_to == OnError::Continue)
+            || step.on_error == comes_to
             || (comes_to == OnError::Park
                 && step.on_error == OnError::Compensate
-                && reference::from_pivot_on(plan, id));
+                && reference::from_pivot_on(plan, &id.step));
         if !parks {
             return Err(format!("its `on_error` is {:?}", step.on_error));
         }
@@ -253,12 +255,15 @@ impl World {
     fn judge_undo(
         &self,
         plan: &SagaPlan,
-        id: &StepId,
+        id: &StepKey,
         kind: WorkItemKind,
         failure: Option<&Failure>,
     ) -> Result<(), String> {
         let place: Place = (plan.id, id.clone());
-        let Some((step, of)) = plan.step(id).and_then(|step| Some((step, step.kind?))) else {
+        let Some((step, of)) = plan
+            .step(&id.step)
+            .and_then(|step| Some((step, step.kind?)))
+        else {
             return Err("it runs no task".into());
         };
         if kind == WorkItemKind::UndoMissing {

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use baton_engine::Status;
 use baton_messages::{Direction, Effect, StepId};
 
-use crate::plan::{Comes, Decides, Idle, Kind, OnError, Play, SagaPlan, StepPlan, UndoSaid};
+use crate::plan::{
+    Comes, Decides, Idle, Kind, OnError, Play, SagaPlan, Script, StepPlan, UndoSaid,
+};
 
 /// As many tries as the engine gives a probe, in each doubt.
 const PROBES: u32 = 5;
@@ -31,7 +33,7 @@ pub fn foretell(plan: &SagaPlan) -> BTreeSet<Status> {
     let pivot = plan.steps.iter().position(|step| step.pivot);
     let mut done = BTreeSet::new();
     let mut begun = BTreeSet::new();
-    let mut parks = false;
+    let (mut parks, mut stuck) = (false, false);
     // Everything that is neither the pivot nor after it.
     let late: BTreeSet<usize> = pivot
         .map(|pivot| after_all(plan, pivot))
@@ -44,6 +46,7 @@ pub fn foretell(plan: &SagaPlan) -> BTreeSet<Status> {
             continue;
         }
         begun.insert(at);
+        stuck |= settling_may_park(step);
         match (come_of(step), step.on_error) {
             (End::Done, _) | (_, OnError::Continue) => {
                 done.insert(at);
@@ -52,6 +55,22 @@ pub fn foretell(plan: &SagaPlan) -> BTreeSet<Status> {
             (_, OnError::Compensate) => return unwound(plan, &begun_by_all(plan, pivot, &late)),
         }
     }
+    let mut all = forward(plan, pivot, &late, done, begun, parks);
+    if stuck {
+        all.insert(Status::Parked);
+    }
+    all
+}
+
+/// What comes of the rest, once all that is neither the pivot nor after it has come to what it comes to.
+fn forward(
+    plan: &SagaPlan,
+    pivot: Option<usize>,
+    late: &BTreeSet<usize>,
+    mut done: BTreeSet<usize>,
+    mut begun: BTreeSet<usize>,
+    parks: bool,
+) -> BTreeSet<Status> {
     if parks {
         return BTreeSet::from([Status::Parked]);
     }
@@ -59,7 +78,7 @@ pub fn foretell(plan: &SagaPlan) -> BTreeSet<Status> {
         && let Some(step) = plan.steps.get(at)
     {
         if !step.wanted {
-            return skipped(plan, at, &late, done);
+            return skipped(plan, at, late, done);
         }
         begun.insert(at);
         match (come_of(step), step.on_error) {
@@ -70,12 +89,12 @@ pub fn foretell(plan: &SagaPlan) -> BTreeSet<Status> {
             (_, _) => return BTreeSet::from([Status::Parked]),
         }
     }
-    for at in &late {
+    for at in late {
         let Some(step) = plan.steps.get(*at) else {
             continue;
         };
         if step.after.iter().all(|other| done.contains(other))
-            && (come_of(step) == End::Done || step.on_error == OnError::Continue)
+            && (come_of_after_the_pivot(step) == End::Done || step.on_error == OnError::Continue)
         {
             done.insert(*at);
         }
@@ -95,7 +114,7 @@ fn skipped(
     mut done: BTreeSet<usize>,
 ) -> BTreeSet<Status> {
     done.insert(pivot);
-    let mut parks = false;
+    let (mut parks, mut stuck) = (false, false);
     for at in late {
         let Some(step) = plan.steps.get(*at) else {
             continue;
@@ -103,6 +122,7 @@ fn skipped(
         if !step.after.iter().all(|other| done.contains(other)) {
             continue;
         }
+        stuck |= settling_may_park(step);
         match (come_of(step), step.on_error) {
             (End::Done, _) | (_, OnError::Continue) => {
                 done.insert(*at);
@@ -118,7 +138,11 @@ fn skipped(
     } else {
         Status::Completed
     };
-    BTreeSet::from([end])
+    let mut all = BTreeSet::from([end]);
+    if stuck {
+        all.insert(Status::Parked);
+    }
+    all
 }
 
 /// What may come of a saga in a rough world.
@@ -132,13 +156,17 @@ pub fn possible(plan: &SagaPlan, fickle: bool, meddled: bool) -> BTreeSet<Status
     let possible = |step: &StepPlan| {
         let Some(_) = step.kind else { return true };
         let tries = usize::try_from(step.attempts).unwrap_or(1);
-        let acts = step
-            .script
-            .forward
-            .iter()
-            .take(tries)
-            .any(|play| play.acts())
-            || step.script.forward.len() <= tries;
+        let acts = |script: &Script| {
+            let plays = &script.forward;
+            plays.iter().take(tries).any(|play| play.acts()) || plays.len() <= tries
+        };
+        let acts = match &step.fan {
+            None => acts(&step.script),
+            Some(fan) => {
+                let idle = fan.scripts.iter().filter(|script| !acts(script)).count();
+                idle <= fan.tolerate as usize
+            }
+        };
         fickle || !step.wanted || step.on_error != OnError::Compensate || acts
     };
     // After the pivot a person may try again until it goes.
@@ -193,7 +221,37 @@ fn unwound(plan: &SagaPlan, begun: &BTreeSet<usize>) -> BTreeSet<Status> {
     all
 }
 
+/// Whether an item that is tolerated and in doubt may have an undo that wants a person.
+fn settling_may_park(step: &StepPlan) -> bool {
+    let Some(fan) = step.fan.as_ref().filter(|_| step.wanted) else {
+        return false;
+    };
+    fan.tolerate > 0
+        && fan.scripts.iter().any(|script| {
+            let item = step.item(script);
+            come_of(&item) == End::Doubtful && undo_may_park(&item)
+        })
+}
+
+/// As [`come_of`], where nothing is taken back any more: an item in doubt is for a person, tolerated or not.
+fn come_of_after_the_pivot(step: &StepPlan) -> End {
+    match &step.fan {
+        Some(fan) if step.wanted => {
+            let doubtful = |script: &Script| come_of(&step.item(script)) == End::Doubtful;
+            match fan.scripts.iter().any(doubtful) {
+                true => End::Doubtful,
+                false => come_of(step),
+            }
+        }
+        _ => come_of(step),
+    }
+}
+
 fn undo_may_park(step: &StepPlan) -> bool {
+    if let Some(fan) = &step.fan {
+        let may = |script: &Script| undo_may_park(&step.item(script));
+        return fan.scripts.iter().any(may);
+    }
     let Some(kind) = step.kind.filter(|kind| kind.effect != Effect::None) else {
         return false;
     };
@@ -212,6 +270,14 @@ fn undo_may_park(step: &StepPlan) -> bool {
 }
 
 fn come_of(step: &StepPlan) -> End {
+    if let (Some(fan), true) = (&step.fan, step.wanted) {
+        let fails = |script: &&Script| come_of(&step.item(script)) != End::Done;
+        let failed = fan.scripts.iter().filter(fails).count();
+        return match failed <= fan.tolerate as usize {
+            true => End::Done,
+            false => End::Failed,
+        };
+    }
     match step.kind {
         Some(kind) if step.wanted => tries(step, kind),
         None if step.wanted && in_vain(step.idle) => End::Failed,

@@ -78,10 +78,14 @@ impl World {
         else {
             return Play::Succeed;
         };
-        let mut play = plan.script.play(task.of.direction, task.of.attempt);
+        let mut play = plan
+            .script_of(task.of.item)
+            .play(task.of.direction, task.of.attempt);
         if redelivered && self.rng.per_mille(self.mood.fickle) {
             let attempt = u32::try_from(self.rng.range(1, 8)).unwrap_or(1);
-            play = plan.script.play(task.of.direction, attempt);
+            play = plan
+                .script_of(task.of.item)
+                .play(task.of.direction, attempt);
         }
         match play {
             // Nobody dies any more.
@@ -297,7 +301,7 @@ impl World {
         run.entered_at = Some(now);
         let overdue = run.task.timeout_ms;
         let work = if swift { short } else { short * 8 };
-        let place = (run.task.of.saga, run.task.of.step.clone());
+        let place = (run.task.of.saga, run.task.of.key());
         let images = run.is(Direction::Do)
             && kind_of(&run.task.task_type).is_some_and(|kind| kind.matter == Matter::File);
         let known = run.known_before.is_some() && fault != Some(Fault::ImageRetaken);

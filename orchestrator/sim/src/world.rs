@@ -62,6 +62,8 @@ pub struct Report {
     pub ends: BTreeMap<&'static str, u64>,
     /// Acts on the world.
     pub acts: u64,
+    /// Items of steps that are done for each of a list, by how they ended.
+    pub items: BTreeMap<&'static str, u64>,
     /// Messages that carried several reports.
     pub batches: u64,
     /// How long the slowest saga went on after the trouble was over and nobody was asked for anything any more.

@@ -70,4 +70,5 @@ found! {
     a_store_that_forgets_who_waits: SubscriptionForgotten,
     an_event_that_is_believed_to_be_out: EventBelieved,
     leases_that_run_by_the_clock_on_the_wall: ClockBelieved,
+    a_worker_that_takes_one_item_for_another: ItemsConfused,
 }

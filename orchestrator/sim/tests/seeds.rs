@@ -116,6 +116,17 @@ fn the_worlds_are_rough_and_sagas_end_in_every_way() {
     assert!(taken_over > 30, "taken over {taken_over} times");
     let fenced: u64 = reports.iter().map(|report| report.fenced).sum();
     assert!(fenced > 10, "refused {fenced} times");
+    for (how, least) in [
+        ("done", 200),
+        ("tolerated", 10),
+        ("settled", 5),
+        ("undone", 50),
+        ("never begun", 20),
+    ] {
+        let items = reports.iter().map(|report| report.items.get(how).copied());
+        let items: u64 = items.map(|n| n.unwrap_or(0)).sum();
+        assert!(items > least, "{items} items were {how}");
+    }
     let batches: u64 = reports.iter().map(|report| report.batches).sum();
     assert!(batches > 200, "{batches} messages carried several reports");
 }

@@ -135,7 +135,7 @@ pub(crate) fn kept_headers(headers: &Headers) -> Headers {
     headers
         .iter()
         .map(|(name, value)| {
-            let acts = is_the_brokers(&name);
+            let acts = is_the_brokers(name);
             let name = if acts {
                 format!("{PREFIX}{name}")
             } else {

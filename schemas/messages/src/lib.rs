@@ -21,6 +21,7 @@ pub mod present;
 pub mod roles;
 pub mod secret_place;
 pub mod slice;
+pub mod step_key;
 pub mod task;
 pub mod time;
 pub mod topology;
@@ -43,6 +44,7 @@ pub use inbox::{
 pub use manifest::{Effect, Hold, Manifest, RetryDefaults};
 pub use names::{Direction, InboxKey, NameError, PoolName, StepId, TaskType, WorkerId};
 pub use slice::Slice;
+pub use step_key::StepKey;
 pub use task::{Task, TaskMessage};
 pub use time::Timestamp;
 

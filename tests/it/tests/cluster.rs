@@ -271,23 +271,23 @@ async fn whoever_watches_one_member_hears_of_the_sagas_of_all() {
     let cluster = two(Setup::workers(1).postgres()).await;
     cluster.system.apply(&[&row("row")]).await;
     let mut watching = cluster.system.cli().command(&["watch", "--all", "--json"]);
-    watching
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+    watching.stdout(Stdio::piped()).kill_on_drop(true);
     let mut watching = watching.spawn().expect("baton can be run");
-    let err = watching.stderr.take().expect("it is piped");
-    let mut err = BufReader::new(err).lines();
-    let said = tokio::time::timeout(SOON, err.next_line()).await;
-    let said = said.expect("it says so soon").expect("it can be read");
-    assert!(said.is_some_and(|line| line.contains("watching")));
-
+    let out = watching.stdout.take().expect("it is piped");
+    let mut out = BufReader::new(out).lines();
+    // it has begun to watch once it is told of something
+    let mut first = 0;
+    await_some("a saga to be told of", SOON, async || {
+        first += 1;
+        cluster.run("row", &format!("first-{first}")).await;
+        let line = tokio::time::timeout(Duration::from_secs(1), out.next_line()).await;
+        line.is_ok().then_some(())
+    })
+    .await;
     let mut left = BTreeSet::new();
     for number in 0..16 {
         left.insert(cluster.run("row", &format!("n{number}")).await);
     }
-    let out = watching.stdout.take().expect("it is piped");
-    let mut out = BufReader::new(out).lines();
     let mut told = BTreeSet::new();
     while !left.is_empty() {
         let line = tokio::time::timeout(SOON, out.next_line()).await;

@@ -58,6 +58,12 @@ pub(crate) struct Show {
     /// Every record, as it is kept
     #[arg(long)]
     pub(crate) records: bool,
+    /// Every item of a step that is done for each of a list
+    #[arg(long, value_name = "STEP", conflicts_with_all = ["records", "attempts", "wait"])]
+    pub(crate) items: Option<String>,
+    /// Of the items only those that have failed, or ask a person
+    #[arg(long, requires = "items")]
+    pub(crate) troubled: bool,
     /// Show how it goes on until it has ended or is parked, and exit accordingly
     #[arg(long, short = 'w')]
     pub(crate) wait: bool,

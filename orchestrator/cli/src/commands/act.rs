@@ -1,6 +1,7 @@
 //! What an operator does: cancel, pause, resume, abandon, retry, skip, resolve, acknowledge. What was seen of a step goes along, so that one
 //! that has moved since refuses.
 
+use baton_messages::StepKey;
 use serde_json::{Value, json};
 
 use super::typed;
@@ -112,7 +113,7 @@ async fn looked_at(
 ) -> Result<Option<(String, Value)>, CliError> {
     let id = find::saga_id(client, &act.id).await?;
     let saga: Saga = typed(find::saga(client, &id).await?)?;
-    let step = find::step(&saga, &act.step)?;
+    let step = step_or_item(client, &saga, &id, &act.step).await?;
     if let Some(consequence) = consequence {
         let question = format!(
             "{action} step {} ({}) of {}? {consequence}.",
@@ -124,7 +125,39 @@ async fn looked_at(
             return Ok(None);
         }
     }
-    Ok(Some((id, seen(step))))
+    Ok(Some((id, seen(&step))))
+}
+
+/// A step of the saga, or one item of it: `restart`, `restart[3]`.
+async fn step_or_item(
+    client: &Client,
+    saga: &Saga,
+    id: &str,
+    name: &str,
+) -> Result<Step, CliError> {
+    let Ok(StepKey {
+        step,
+        item: Some(item),
+    }) = StepKey::new(name)
+    else {
+        return find::step(saga, name).cloned();
+    };
+    find::step(saga, step.as_str())?;
+    let path = format!("/v1/sagas/{}/steps/{step}/items", escaped(id));
+    let mut query = vec![("limit", "1".to_owned())];
+    query.extend(
+        item.checked_sub(1)
+            .map(|before| ("after", before.to_string())),
+    );
+    let answer = client.get(&path, &query).await?;
+    let found: Option<Step> = match answer["items"].get(0) {
+        Some(found) => Some(typed(found.clone())?),
+        None => None,
+    };
+    found.filter(|found| found.id == name).ok_or_else(|| {
+        let what = format!("{name} has not begun, or there is no such item");
+        CliError::not_there(what, None, format!("baton show {id} --items {step}"))
+    })
 }
 
 /// What was seen of a step.

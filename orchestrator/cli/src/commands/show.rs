@@ -12,12 +12,15 @@ use crate::find;
 use crate::out::{Line, Out, Tone};
 use crate::screens::saga::{self, Detail};
 use crate::time;
-use crate::view::Saga;
+use crate::view::{Saga, Step};
 
 pub(crate) async fn show(client: &Client, show: &Show, out: &mut Out) -> Result<Exit, CliError> {
     let id = find::saga_id(client, &show.id).await?;
     if show.records {
         return records(client, &id, out).await;
+    }
+    if let Some(step) = &show.items {
+        return each_item(client, &id, step, show.troubled, out).await;
     }
     let detail = if show.attempts {
         Detail::Attempts
@@ -74,6 +77,40 @@ pub(crate) async fn waited(
         ));
     }
     Ok(exit)
+}
+
+/// Every page of the items of a step.
+async fn each_item(
+    client: &Client,
+    id: &str,
+    step: &str,
+    troubled: bool,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
+    let saga: Saga = typed(find::saga(client, id).await?)?;
+    let path = format!("/v1/sagas/{}/steps/{}/items", escaped(id), escaped(step));
+    let mut query = vec![
+        ("troubled", troubled.to_string()),
+        ("limit", "500".to_owned()),
+    ];
+    loop {
+        let answer = client.get(&path, &query).await?;
+        if out.wants_json() {
+            items(&answer, "items").iter().for_each(|row| out.item(row));
+        } else {
+            let page: Vec<Step> = typed(answer["items"].clone())?;
+            for line in saga::items(&saga, &page, saga.now, out.screen.width()) {
+                out.say(&line);
+            }
+        }
+        match answer["next"].as_u64() {
+            Some(next) if !out.screen.is_gone() => {
+                query.truncate(2);
+                query.push(("after", next.to_string()));
+            }
+            _ => return Ok(Exit::Ok),
+        }
+    }
 }
 
 /// Every page of records.

@@ -310,6 +310,48 @@ fn a_compensated_saga() {
     insta::assert_snapshot!(show(saga, Detail::Steps));
 }
 
+/// What has failed or asks a person stands first; however many items there are, the screen is of one size.
+#[test]
+fn a_fan_out() {
+    let refused = json!({ "code": "unit-failed", "message": "nginx.service: exit code 1", "retryable": false });
+    let mut first = vec![
+        step(
+            "restart[412]",
+            "parked",
+            json!({ "task": "service.restart@1", "last_failure": refused, "why": "a person has to decide: work item 1" }),
+        ),
+        step(
+            "restart[7]",
+            "continued",
+            json!({ "task": "service.restart@1", "last_failure": refused }),
+        ),
+    ];
+    first.extend((420..440).map(|n| {
+        step(
+            &format!("restart[{n}]"),
+            "trying",
+            json!({ "task": "service.restart@1", "why": "attempt 1 was sent 2s ago" }),
+        )
+    }));
+    let fan = json!({ "items": 1_000, "begun": 440, "under_way": 21, "done": 418, "skipped": 0, "tolerated": 1, "failed": 0, "undone": 0, "may_fail": 50, "first": first });
+    let saga = a_saga(
+        "running",
+        json!([
+            step(
+                "restart",
+                "fanned-out",
+                json!({ "task": "service.restart@1", "fan": fan, "tries": 0, "why": "419 of 1000 items are settled, 21 under way" })
+            ),
+            step(
+                "report",
+                "waiting",
+                json!({ "tries": 0, "began_at": null, "why": "waits for restart" })
+            ),
+        ]),
+    );
+    insta::assert_snapshot!(show(saga, Detail::Steps));
+}
+
 #[test]
 fn an_abandoned_saga() {
     let mut saga = a_saga(

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use baton_engine::plan::{Fails, How, Plan, Planned, Runs, Undo, When};
+use baton_engine::plan::{Each, Fails, How, Plan, Planned, Runs, Undo, When};
 
 use crate::out::{Line, Tone, width as wide, wrapped};
 
@@ -56,6 +56,9 @@ fn step_lines(step: &Planned, lead: &str, width: usize) -> Vec<Line> {
         Some(ms) => format!("{} at most", duration(ms)),
         None => "no end known".to_owned(),
     }];
+    if let Some(each) = &step.each {
+        says.insert(0, each_words(each));
+    }
     match step.runs {
         Runs::Always => {}
         Runs::Perhaps => says.push("perhaps".to_owned()),
@@ -91,6 +94,20 @@ fn step_lines(step: &Planned, lead: &str, width: usize) -> Vec<Line> {
         .into_iter()
         .map(|part| Line::new().plain(indent.as_str()).with(part, tone));
     std::iter::once(first).chain(rest).collect()
+}
+
+/// How a step goes through its list.
+fn each_words(each: &Each) -> String {
+    let items = match each.items {
+        Some(1) => "for 1 item".to_owned(),
+        Some(n) => format!("for each of {n} items"),
+        None => format!("for each of {} items at most", each.most),
+    };
+    let fail = match each.tolerate.as_str() {
+        "0" | "0%" => String::new(),
+        some => format!(", {some} may fail"),
+    };
+    format!("{items}, {} at once{fail}", each.max_parallel)
 }
 
 fn longest(plan: &Plan, width: usize) -> Vec<Line> {
@@ -171,7 +188,12 @@ fn undo_words(undo: &Undo) -> String {
 pub(crate) fn mermaid(plan: &Plan) -> String {
     let mut text = String::from("flowchart TD\n");
     for step in &plan.steps {
-        let label = format!("{}<br/>{} {}", step.id, step.kind, step.of).replace('"', "#quot;");
+        let each = step
+            .each
+            .as_ref()
+            .map_or_else(String::new, |each| format!("<br/>{}", each_words(each)));
+        let label =
+            format!("{}<br/>{} {}{each}", step.id, step.kind, step.of).replace('"', "#quot;");
         let (open, close) = match step.kind {
             "task" => ("[\"", "\"]"),
             "approve" => ("{{\"", "\"}}"),

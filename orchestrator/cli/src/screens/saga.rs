@@ -11,6 +11,8 @@ use crate::view::{Saga, Step};
 
 /// More of an output than this is shown by `--json` alone.
 const OUTPUT_LINES_MAX: usize = 20;
+/// Items shown below their step: what has failed or asks a person comes first.
+const ITEMS_MAX: usize = 10;
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,28 +161,54 @@ const COLUMNS: [Column; 9] = [
 
 fn steps(saga: &Saga, now: u64, wanted: impl Fn(&Step) -> bool) -> Table {
     let mut table = Table::new(&COLUMNS);
-    for step in saga.steps.iter().filter(|step| wanted(step)) {
-        let mut below: Vec<Span> = Vec::new();
-        if let Some(why) = step.why(now) {
-            below.push(cell(why, Tone::Faint));
-        }
-        let stands = standing::of(saga, step);
-        let failure = step.failure_to_say();
-        if let Some(failure) = failure.filter(|_| !is_said(saga, step)) {
-            // what was tolerated is no bad news
-            let tone = match step.is_done() {
-                true => Tone::Waits,
-                false => Tone::Bad,
-            };
-            below.push(cell(format!("{}: {}", failure.code, failure.message), tone));
-        }
-        if stands.in_doubt {
-            let words = "nobody knows whether it happened";
-            below.push(cell(words, Tone::Bad));
-        }
-        table.row_with(cells(saga, step, &stands, now), below);
+    let items = |step: &Step| {
+        let first = step.fan.iter().flat_map(|fan| fan.first.clone());
+        first.take(ITEMS_MAX).collect::<Vec<_>>()
+    };
+    let all = saga.steps.iter().filter(|step| wanted(step));
+    let all = all.flat_map(|step| std::iter::once(step.clone()).chain(items(step)));
+    for step in &all.collect::<Vec<_>>() {
+        row(&mut table, saga, step, now);
     }
     table
+}
+
+/// A step, or one item of it, with what is to be said of it.
+fn row(table: &mut Table, saga: &Saga, step: &Step, now: u64) {
+    let mut below: Vec<Span> = Vec::new();
+    if let Some(fan) = &step.fan {
+        below.push(cell(fan.counts(), Tone::Plain));
+    }
+    if let Some(why) = step
+        .why(now)
+        .filter(|_| step.fan.is_none() || step.phase != "fanned-out")
+    {
+        below.push(cell(why, Tone::Faint));
+    }
+    let stands = standing::of(saga, step);
+    let failure = step.failure_to_say();
+    if let Some(failure) = failure.filter(|_| !is_said(saga, step)) {
+        // what was tolerated is no bad news
+        let tone = match step.is_done() {
+            true => Tone::Waits,
+            false => Tone::Bad,
+        };
+        below.push(cell(format!("{}: {}", failure.code, failure.message), tone));
+    }
+    if stands.in_doubt {
+        let words = "nobody knows whether it happened";
+        below.push(cell(words, Tone::Bad));
+    }
+    table.row_with(cells(saga, step, &stands, now), below);
+}
+
+/// Items as lines of a table.
+pub(crate) fn items(saga: &Saga, items: &[Step], now: u64, width: usize) -> Vec<Line> {
+    let mut table = Table::new(&COLUMNS);
+    for item in items {
+        row(&mut table, saga, item, now);
+    }
+    table.lines(width)
 }
 
 /// Whether what went wrong with a step stands elsewhere on the screen: above, as why the saga takes back what it did, or below, in what a person has to

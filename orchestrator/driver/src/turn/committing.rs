@@ -217,12 +217,14 @@ impl<S: Store, O: Outlet> Driver<S, O> {
                 continue;
             };
             let wake_at = cached.state.next_wake();
-            batch.snapshots.push(SnapshotRow {
-                saga: *saga,
-                seq: cached.state.seq,
-                version: SNAPSHOT_VERSION,
-                state: cached.state.clone(),
-            });
+            if cached.worth_a_snapshot() {
+                batch.snapshots.push(SnapshotRow {
+                    saga: *saga,
+                    seq: cached.state.seq,
+                    version: SNAPSHOT_VERSION,
+                    state: cached.state.clone(),
+                });
+            }
             batch.cold.push(ColdRow {
                 saga: *saga,
                 cold: true,

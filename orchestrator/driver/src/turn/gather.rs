@@ -197,7 +197,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             return false;
         };
         let attempt = state
-            .step(step)
+            .at(step)
             .and_then(|step| step.attempt(*direction, *attempt));
         let Some(Stage::Claimed { run, .. }) = attempt.map(|attempt| &attempt.stage) else {
             return false;

@@ -138,13 +138,13 @@ impl Built {
         }
         let still = |of: &AttemptKey| {
             let attempt = state
-                .step(&of.step)
+                .at(&of.step)
                 .and_then(|step| step.attempt(of.direction, of.attempt));
             attempt.is_some_and(|attempt| matches!(attempt.stage, Stage::Claimed { .. }))
         };
         self.claimed.retain(|Claim { of, .. }| {
             still(&AttemptKey {
-                step: of.step.clone(),
+                step: of.key(),
                 direction: of.direction,
                 round: of.round,
                 attempt: of.attempt,
@@ -170,7 +170,7 @@ pub(super) struct Claim {
 
 pub(crate) fn span(state: &SagaState, of: &AttemptKey) -> Span {
     let ready = state
-        .step(&of.step)
+        .at(&of.step)
         .and_then(|step| step.prepared(of.direction));
     ready.map_or_else(Span::default, |ready| Span {
         lease_ms: ready.facts.lease_ms,

@@ -1,6 +1,6 @@
 //! `Approve`: a person says yes or no. Only whom the step names may; a no is a failure for good, unless the step says that it goes on.
 
-use baton_messages::StepId;
+use baton_messages::StepKey;
 use serde_json::json;
 
 use super::{Deciding, Handled, Refusal, Verdict, failure};
@@ -10,7 +10,7 @@ use crate::state::Phase;
 
 pub(super) fn approve(
     d: &mut Deciding<'_>,
-    step: &StepId,
+    step: &StepKey,
     decision: Approval,
     operator: &Operator,
 ) -> Handled {
@@ -53,7 +53,7 @@ impl Deciding<'_> {
     /// Why an operator may not decide what a step asks, or get around it; none when he may, or the step asks nobody.
     pub(crate) fn not_yours(
         &self,
-        step: &StepId,
+        step: &StepKey,
         action: &'static str,
         operator: &Operator,
     ) -> Result<Option<Refusal>, super::DecideError> {

@@ -7,9 +7,9 @@ use crate::record::Record;
 
 pub(super) fn checkpoint(d: &mut Deciding<'_>, checkpoint: &Checkpoint) -> Handled {
     let of = &checkpoint.of;
-    let Some(step) = d.state.step(&of.step) else {
+    let Some(step) = d.state.at(&of.key()) else {
         return Ok(Verdict::Refused(Refusal::NoSuch {
-            what: format!("step {}", of.step),
+            what: format!("step {}", of.key()),
         }));
     };
     if step.round != of.round || of.direction != Direction::Do || !news(d, checkpoint) {
@@ -25,7 +25,7 @@ pub(super) fn checkpoint(d: &mut Deciding<'_>, checkpoint: &Checkpoint) -> Handl
 
 /// Whether the state does not have it already: reports come twice.
 fn news(d: &Deciding<'_>, checkpoint: &Checkpoint) -> bool {
-    let Some(step) = d.state.step(&checkpoint.of.step) else {
+    let Some(step) = d.state.at(&checkpoint.of.key()) else {
         return false;
     };
     match checkpoint.kind {

@@ -40,7 +40,7 @@ pub(super) fn event_arrived(
     if received_at < listens.since {
         return ignored("it was received before the saga had begun to look");
     }
-    let StepKind::Wait(wait) = &d.defined(step)?.kind else {
+    let StepKind::Wait(wait) = &d.defined(&step.into())?.kind else {
         return ignored("the step is no wait");
     };
     if let Some(when) = &wait.when
@@ -58,7 +58,7 @@ pub(super) fn event_arrived(
         "id": event.id, "source": event.source, "type": event.kind, "subject": event.subject,
         "time": event.time, "data": event.data,
     });
-    d.move_to(step, Phase::Succeeded, None, Some(output), None)?;
+    d.move_to(&step.into(), Phase::Succeeded, None, Some(output), None)?;
     Ok(Verdict::Applied)
 }
 

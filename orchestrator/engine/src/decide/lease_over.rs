@@ -10,7 +10,7 @@ use crate::state::Stage;
 pub(super) fn lease_over(d: &mut Deciding<'_>, of: &AttemptRef, run: RunId) -> Handled {
     let current = d
         .state
-        .step(&of.step)
+        .at(&of.key())
         .filter(|step| step.round == of.round)
         .and_then(|step| step.attempt(of.direction, of.attempt))
         .is_some_and(

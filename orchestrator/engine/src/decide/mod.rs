@@ -8,6 +8,7 @@ mod broken;
 mod cancel;
 mod checkpoint;
 mod event_arrived;
+pub(crate) mod fan_out;
 mod joined;
 mod lease_over;
 pub mod limits;
@@ -32,7 +33,7 @@ mod type_served;
 pub(crate) mod unwind;
 mod waiting;
 
-use baton_messages::{AttemptRef, Failure, StepId, Timestamp};
+use baton_messages::{AttemptRef, Failure, StepKey, Timestamp};
 
 use crate::catalogue::Catalogue;
 use crate::definition::Definition;
@@ -110,7 +111,7 @@ pub enum Refusal {
     #[error("{step} has moved since you looked: it is {now} now; look again with `baton show`")]
     Moved {
         /// Which step.
-        step: StepId,
+        step: StepKey,
         /// Where it stands.
         now: String,
     },
@@ -120,7 +121,7 @@ pub enum Refusal {
         /// What was asked.
         action: &'static str,
         /// The step.
-        step: StepId,
+        step: StepKey,
         /// The role or the name it asks for.
         asks: String,
     },
@@ -152,7 +153,7 @@ pub enum DecideError {
         /// Which definition.
         definition: String,
         /// Which step.
-        step: StepId,
+        step: StepKey,
     },
     /// An invariant does not hold after the decision; only looked at in builds with debug assertions.
     #[error("decide: {broken}")]
@@ -182,6 +183,7 @@ pub fn decide(
         now,
         entropy,
         records: Vec::new(),
+        begun: 0,
     };
     let verdict = deciding.dispatch(input)?;
     if !deciding.records.is_empty() {
@@ -202,6 +204,8 @@ pub(crate) struct Deciding<'a> {
     pub(crate) now: Timestamp,
     entropy: u64,
     pub(crate) records: Vec<Record>,
+    /// How many items, or undos of items, this decision has begun.
+    pub(crate) begun: usize,
 }
 
 /// What handling an input gives.
@@ -285,26 +289,28 @@ impl Deciding<'_> {
     }
 
     /// A step's state; its absence is a defect here, since ids from outside are checked first.
-    pub(crate) fn step(&self, id: &StepId) -> Result<&StepState, DecideError> {
+    pub(crate) fn step(&self, id: &StepKey) -> Result<&StepState, DecideError> {
         self.state
-            .step(id)
+            .at(id)
             .ok_or_else(|| DecideError::Fold(FoldError::NoStep { step: id.clone() }))
     }
 
     /// A step's definition.
-    pub(crate) fn defined(&self, id: &StepId) -> Result<&crate::definition::Step, DecideError> {
+    pub(crate) fn defined(&self, id: &StepKey) -> Result<&crate::definition::Step, DecideError> {
         let definition = self.rules.definition;
-        definition.step(id).ok_or_else(|| DecideError::Definition {
-            definition: definition.saga.clone(),
-            step: id.clone(),
-        })
+        definition
+            .step(&id.step)
+            .ok_or_else(|| DecideError::Definition {
+                definition: definition.saga.clone(),
+                step: id.clone(),
+            })
     }
 }
 
 /// The short name of an attempt within its saga.
 pub(crate) fn key_of(of: &AttemptRef) -> AttemptKey {
     AttemptKey {
-        step: of.step.clone(),
+        step: of.key(),
         direction: of.direction,
         round: of.round,
         attempt: of.attempt,

@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use baton_messages::fleet::LEASE_MS_DEFAULT;
 use baton_messages::{
-    Direction, Failure, Hold, INPUT_BYTES_MAX, Manifest, PoolName, StepId, TaskType, Timestamp,
+    Direction, Failure, Hold, INPUT_BYTES_MAX, Manifest, PoolName, StepKey, TaskType, Timestamp,
 };
 use serde_json::Value;
 
+use super::fan_out::eyes;
 use super::limits::{
     CLOCK_SKEW_MS, CONFIRM_BOUND_MS, KILL_GRACE_MS, OFFER_MS_MAX, PROBE_ATTEMPTS,
     PROBE_BACKOFF_MS_MAX, QUEUE_MS_DEFAULT, UNASKED_MS, UNDO_ATTEMPTS, UNDO_BACKOFF_MS_MAX,
 };
 use super::{DecideError, Deciding, failure};
 use crate::definition::{Attempts, Jitter, RetryPolicy, StepKind, TaskStep, UndoPlan};
-use crate::expr::Template;
+use crate::expr::{Scope, Template};
 use crate::fold::last_moment;
 use crate::record::{AttemptKey, Record, Unasked};
-use crate::state::{Phase, Prepared, RetryFacts, SagaState, Stage, TaskFacts};
+use crate::state::{Phase, Prepared, RetryFacts, Stage, TaskFacts};
 use crate::work_item::WorkItemKind;
 
 /// Why a direction could not be made ready.
@@ -29,7 +30,7 @@ enum NotReady {
 }
 
 impl Deciding<'_> {
-    fn task(&self, id: &StepId) -> Result<&TaskStep, DecideError> {
+    fn task(&self, id: &StepKey) -> Result<&TaskStep, DecideError> {
         match &self.defined(id)?.kind {
             StepKind::Task(task) => Ok(task),
             StepKind::Sleep(_) | StepKind::Wait(_) | StepKind::Approve(_) | StepKind::Emit(_) => {
@@ -42,10 +43,10 @@ impl Deciding<'_> {
     }
 
     /// Makes `do` ready and offers its first attempt; or waits for somebody who serves it; or fails where the author is at fault.
-    pub(crate) fn prepare_and_offer(&mut self, id: &StepId) -> Result<(), DecideError> {
+    pub(crate) fn prepare_and_offer(&mut self, id: &StepKey) -> Result<(), DecideError> {
         let task = self.task(id)?;
         let made = ready(
-            self.state,
+            &eyes(self.state, id),
             self.rules,
             &task.task_type,
             Some(&task.pool),
@@ -79,7 +80,7 @@ impl Deciding<'_> {
     }
 
     /// Makes the undo of a step ready and offers its first attempt.
-    pub(crate) fn prepare_and_offer_undo(&mut self, id: &StepId) -> Result<(), DecideError> {
+    pub(crate) fn prepare_and_offer_undo(&mut self, id: &StepKey) -> Result<(), DecideError> {
         let task = self.task(id)?;
         let made = match &task.undo {
             UndoPlan::None { because } => {
@@ -104,7 +105,7 @@ impl Deciding<'_> {
             UndoPlan::Task(undo) => {
                 let pool = undo.pool.as_ref().unwrap_or(&task.pool);
                 ready(
-                    self.state,
+                    &eyes(self.state, id),
                     self.rules,
                     &undo.task_type,
                     Some(pool),
@@ -154,7 +155,7 @@ impl Deciding<'_> {
         }
     }
 
-    fn undo_missing(&mut self, id: &StepId) -> Result<(), DecideError> {
+    fn undo_missing(&mut self, id: &StepKey) -> Result<(), DecideError> {
         let title = format!("{id} has an effect and its task type has no undo: undo it by hand");
         self.park(
             id,
@@ -166,7 +167,7 @@ impl Deciding<'_> {
     }
 
     /// Whether somebody can be asked if `do` happened.
-    pub(crate) fn can_probe(&self, id: &StepId) -> Result<bool, DecideError> {
+    pub(crate) fn can_probe(&self, id: &StepKey) -> Result<bool, DecideError> {
         let task = self.task(id)?;
         let own = self
             .step(id)?
@@ -180,7 +181,7 @@ impl Deciding<'_> {
     }
 
     /// Asks whether `do` happened.
-    pub(crate) fn offer_probe(&mut self, id: &StepId) -> Result<(), DecideError> {
+    pub(crate) fn offer_probe(&mut self, id: &StepKey) -> Result<(), DecideError> {
         if self.step(id)?.asking.is_none() {
             let Some(forward) = self.step(id)?.forward.clone() else {
                 return self.cannot_tell(id);
@@ -193,7 +194,7 @@ impl Deciding<'_> {
                     own_task: false,
                 }),
                 Some(probe) => ready(
-                    self.state,
+                    &eyes(self.state, id),
                     self.rules,
                     &probe.task_type,
                     Some(&task.pool),
@@ -226,7 +227,7 @@ impl Deciding<'_> {
     }
 
     /// Offers the next attempt of a direction that is ready; the same attempt again when nobody ran the last one.
-    pub(crate) fn offer(&mut self, id: &StepId, direction: Direction) -> Result<(), DecideError> {
+    pub(crate) fn offer(&mut self, id: &StepKey, direction: Direction) -> Result<(), DecideError> {
         let step = self.step(id)?;
         let Some(ready) = step.prepared(direction) else {
             return Err(crate::fold::FoldError::NotPrepared {
@@ -263,7 +264,7 @@ impl Deciding<'_> {
     /// The retry rules of a direction of a step.
     pub(crate) fn retry_facts(
         &self,
-        id: &StepId,
+        id: &StepKey,
         direction: Direction,
     ) -> Result<RetryFacts, DecideError> {
         let facts = self
@@ -298,7 +299,7 @@ fn task_queue_ms(task: &TaskStep) -> u64 {
 
 /// Evaluates what a task is to be sent with, and checks it against its type.
 fn ready<'a>(
-    state: &SagaState,
+    scope: &dyn Scope,
     rules: super::Rules<'a>,
     task_type: &TaskType,
     pool: Option<&Template>,
@@ -310,14 +311,14 @@ fn ready<'a>(
         None => PoolName::default_pool(),
         Some(template) => {
             let value = template
-                .eval(state)
+                .eval(scope)
                 .map_err(|error| bad("expression", error.to_string()))?;
             let text = value.as_str().unwrap_or_default();
             PoolName::new(text).map_err(|error| bad("pool", error.to_string()))?
         }
     };
     let input = with
-        .eval(state)
+        .eval(scope)
         .map_err(|error| bad("expression", error.to_string()))?;
     known.check_input(&input).map_err(|misfit| {
         bad(

@@ -1,6 +1,6 @@
 //! What every operator's input has in common: it is applied once, and only on what the operator saw.
 
-use baton_messages::{Direction, StepId};
+use baton_messages::{Direction, StepKey};
 
 use super::{DecideError, Deciding, Refusal, Verdict};
 use crate::input::Operator;
@@ -21,11 +21,11 @@ impl Deciding<'_> {
     }
 
     /// The same for an input about one step: it exists, and stands where the operator saw it.
-    pub(crate) fn precheck_step(&self, step: &StepId, operator: &Operator) -> Option<Verdict> {
+    pub(crate) fn precheck_step(&self, step: &StepKey, operator: &Operator) -> Option<Verdict> {
         if let Some(verdict) = self.precheck(operator) {
             return Some(verdict);
         }
-        let Some(state) = self.state.step(step) else {
+        let Some(state) = self.state.at(step) else {
             return Some(Verdict::Refused(Refusal::NoSuch {
                 what: format!("step {step}"),
             }));

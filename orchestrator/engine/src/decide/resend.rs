@@ -14,7 +14,7 @@ pub(super) fn resend(d: &mut Deciding<'_>, of: &AttemptRef) -> Handled {
         && (of.direction == Direction::Undo || d.state.unwinding.is_none());
     let facts = d
         .state
-        .step(&of.step)
+        .at(&of.key())
         .and_then(|s| s.prepared(of.direction))
         .map(|ready| &ready.facts);
     let Some(facts) = facts.filter(|_| wanted && d.state.active()) else {

@@ -1,6 +1,6 @@
 //! `ResolveStep`: an operator says, with a reason, that a step is done, or undone, by hand.
 
-use baton_messages::StepId;
+use baton_messages::StepKey;
 
 use super::{Deciding, Handled, Refusal, Verdict};
 use crate::input::{Operator, Resolution};
@@ -8,7 +8,7 @@ use crate::state::Phase;
 
 pub(super) fn resolve_step(
     d: &mut Deciding<'_>,
-    step: &StepId,
+    step: &StepKey,
     how: &Resolution,
     operator: &Operator,
 ) -> Handled {

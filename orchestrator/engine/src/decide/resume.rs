@@ -1,6 +1,6 @@
 //! Resume: what was held back by a pause starts; timers that came due meanwhile fire at once.
 
-use baton_messages::{Direction, StepId};
+use baton_messages::{Direction, StepKey};
 
 use super::{Deciding, Handled, Refusal, Verdict};
 use crate::input::Operator;
@@ -20,13 +20,12 @@ pub(super) fn resume(d: &mut Deciding<'_>, operator: &Operator) -> Handled {
     d.applied(operator, "resume")?;
     d.emit(Record::Resumed)?;
     // Whoever came to serve them during the pause was not heard: they are offered once, and wait again if nobody is there.
-    let waiting: Vec<(StepId, Direction)> = d
+    let waiting: Vec<(StepKey, Direction)> = d
         .state
-        .steps
-        .iter()
-        .filter_map(|(id, step)| match step.phase {
-            Phase::Unserved => Some((id.clone(), Direction::Do)),
-            Phase::UndoUnserved => Some((id.clone(), Direction::Undo)),
+        .live()
+        .filter_map(|(spot, step)| match step.phase {
+            Phase::Unserved => Some((spot.key(), Direction::Do)),
+            Phase::UndoUnserved => Some((spot.key(), Direction::Undo)),
             _ => None,
         })
         .collect();

@@ -1,13 +1,13 @@
 //! `RetryStep`: an operator wants a parked step, or a parked undo, tried again; or a waiting retry at once.
 
-use baton_messages::{Direction, StepId};
+use baton_messages::{Direction, StepKey};
 
 use super::{Deciding, Handled, Refusal, Verdict};
 use crate::input::Operator;
 use crate::record::Record;
 use crate::state::Phase;
 
-pub(super) fn retry_step(d: &mut Deciding<'_>, step: &StepId, operator: &Operator) -> Handled {
+pub(super) fn retry_step(d: &mut Deciding<'_>, step: &StepKey, operator: &Operator) -> Handled {
     if let Some(verdict) = d.precheck_step(step, operator) {
         return Ok(verdict);
     }
@@ -15,6 +15,13 @@ pub(super) fn retry_step(d: &mut Deciding<'_>, step: &StepId, operator: &Operato
         let state = d.step(step)?;
         (state.phase, state.unsettled(d.now))
     };
+    if d.step(step)?.fan.is_some() && phase == Phase::Parked {
+        let why = format!("the items of {step} are done; resolve it or skip it");
+        return Ok(Verdict::Refused(Refusal::NotNow {
+            action: "retry",
+            why,
+        }));
+    }
     let (direction, backoff) = match phase {
         Phase::Parked | Phase::Backoff => (Direction::Do, Phase::Backoff),
         Phase::UndoParked | Phase::UndoBackoff => (Direction::Undo, Phase::UndoBackoff),
@@ -27,6 +34,7 @@ pub(super) fn retry_step(d: &mut Deciding<'_>, step: &StepId, operator: &Operato
         | Phase::Sleeping
         | Phase::Listening
         | Phase::Asked
+        | Phase::FannedOut
         | Phase::Succeeded
         | Phase::Skipped
         | Phase::Continued

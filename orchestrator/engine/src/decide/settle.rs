@@ -1,6 +1,6 @@
 //! What comes of an attempt that has closed: the table of outcomes. Everything a step does after its attempts is decided here.
 
-use baton_messages::{Direction, Failure, ProbeAnswer, StepId, TaskResult, Timestamp};
+use baton_messages::{Direction, Failure, ProbeAnswer, StepKey, TaskResult, Timestamp};
 use serde_json::Value;
 
 use super::limits::REOFFER_MS;
@@ -119,7 +119,7 @@ impl Deciding<'_> {
     /// Nobody knows whether it happened: after the world has come to rest, and after every attempt is certainly over, it is looked into.
     /// Where that takes long, since a worker that was cut off may still hold it, and where doing it twice does no harm, it is simply tried
     /// again: an answer before then would be worth nothing, and undo waits for that worker as ever.
-    fn look_into(&mut self, id: &StepId, failure: &Failure) -> Result<(), DecideError> {
+    fn look_into(&mut self, id: &StepKey, failure: &Failure) -> Result<(), DecideError> {
         let step = self.step(id)?;
         let held_until = step.lingers_until().filter(|until| *until > self.now);
         let settle_ms = step
@@ -139,7 +139,7 @@ impl Deciding<'_> {
     }
 
     /// The settle time is over: ask, or decide without knowing.
-    pub(crate) fn settled(&mut self, id: &StepId) -> Result<(), DecideError> {
+    pub(crate) fn settled(&mut self, id: &StepKey) -> Result<(), DecideError> {
         if !self.step(id)?.may_have_effect {
             // Only looks, or was cleared meanwhile: an ordinary failure.
             let failure = self.last_failure(id)?;
@@ -214,13 +214,17 @@ impl Deciding<'_> {
     }
 
     /// The undo is done: its work item, if it had one, is closed.
-    pub(crate) fn undone(&mut self, id: &StepId) -> Result<(), DecideError> {
+    pub(crate) fn undone(&mut self, id: &StepKey) -> Result<(), DecideError> {
         self.close_work_item_of(id, "undone")?;
         self.move_to(id, Phase::Undone, None, None, None)
     }
 
     /// This undo, and only this one, waits for a person.
-    pub(crate) fn undo_failed(&mut self, id: &StepId, failure: Failure) -> Result<(), DecideError> {
+    pub(crate) fn undo_failed(
+        &mut self,
+        id: &StepKey,
+        failure: Failure,
+    ) -> Result<(), DecideError> {
         let title = format!("undo of {id} failed: {}", failure.message);
         self.park(
             id,
@@ -260,7 +264,7 @@ impl Deciding<'_> {
     /// Nobody took it within the time the step may wait.
     pub(crate) fn queue_timeout(
         &mut self,
-        id: &StepId,
+        id: &StepKey,
         direction: Direction,
         why: &str,
     ) -> Result<(), DecideError> {
@@ -276,7 +280,7 @@ impl Deciding<'_> {
     }
 
     /// Whether doing it twice does no harm.
-    fn is_idempotent(&self, id: &StepId) -> Result<bool, DecideError> {
+    fn is_idempotent(&self, id: &StepKey) -> Result<bool, DecideError> {
         let forward = self.step(id)?.forward.as_ref();
         Ok(forward.is_some_and(|ready| ready.facts.idempotent))
     }
@@ -284,7 +288,7 @@ impl Deciding<'_> {
     /// Another attempt of `do`, if one is left; `told` is what is kept of the last. False when there is none.
     fn try_again(
         &mut self,
-        id: &StepId,
+        id: &StepKey,
         failure: &Failure,
         told: Option<Failure>,
     ) -> Result<bool, DecideError> {
@@ -304,7 +308,7 @@ impl Deciding<'_> {
     /// Another attempt, if the failure allows it and one is left.
     pub(crate) fn retry_or_fail(
         &mut self,
-        id: &StepId,
+        id: &StepKey,
         failure: &Failure,
     ) -> Result<(), DecideError> {
         if failure.retryable && self.try_again(id, failure, Some(failure.clone()))? {
@@ -316,7 +320,7 @@ impl Deciding<'_> {
     /// `do` has failed and will not be tried again. With an effect in doubt it counts as unknown.
     pub(crate) fn fail_for_good(
         &mut self,
-        id: &StepId,
+        id: &StepKey,
         failure: Failure,
     ) -> Result<(), DecideError> {
         if self.step(id)?.may_have_effect {
@@ -331,6 +335,9 @@ impl Deciding<'_> {
             } else {
                 self.doubtful(id, failure)
             };
+        }
+        if id.item.is_some() {
+            return self.item_failed(id, failure);
         }
         let defined = self.defined(id)?;
         let (pivot, on_error) = (defined.pivot, defined.on_error);
@@ -359,7 +366,7 @@ impl Deciding<'_> {
     }
 
     /// No probe can tell: try again where that does no harm, else take it back with the rest, or ask a person.
-    pub(crate) fn cannot_tell(&mut self, id: &StepId) -> Result<(), DecideError> {
+    pub(crate) fn cannot_tell(&mut self, id: &StepKey) -> Result<(), DecideError> {
         let failure = self.last_failure(id)?;
         if self.is_idempotent(id)? && self.try_again(id, &failure, None)? {
             return Ok(());
@@ -368,7 +375,10 @@ impl Deciding<'_> {
     }
 
     /// Nobody can tell whether it happened, and nobody will be asked any more.
-    pub(crate) fn doubtful(&mut self, id: &StepId, failure: Failure) -> Result<(), DecideError> {
+    pub(crate) fn doubtful(&mut self, id: &StepKey, failure: Failure) -> Result<(), DecideError> {
+        if id.item.is_some() {
+            return self.item_doubtful(id, failure);
+        }
         let on_error = self.defined(id)?.on_error;
         if on_error == OnError::Continue {
             // Tolerated; what it may have changed stays known, and is undone if the saga unwinds.
@@ -391,7 +401,7 @@ impl Deciding<'_> {
         })
     }
 
-    fn last_failure(&self, id: &StepId) -> Result<Failure, DecideError> {
+    fn last_failure(&self, id: &StepKey) -> Result<Failure, DecideError> {
         Ok(self
             .step(id)?
             .last_failure
@@ -425,7 +435,7 @@ impl Deciding<'_> {
     }
 
     /// A step is done. The report before it has mostly put the output into the state already.
-    fn succeeded(&mut self, id: &StepId, output: &Value) -> Result<(), DecideError> {
+    fn succeeded(&mut self, id: &StepKey, output: &Value) -> Result<(), DecideError> {
         let known = self.step(id)?.output.as_ref() == Some(output);
         let output = (!known).then(|| output.clone());
         self.move_to(id, Phase::Succeeded, None, output, None)
@@ -434,7 +444,7 @@ impl Deciding<'_> {
     /// A step changes its phase.
     pub(crate) fn move_to(
         &mut self,
-        id: &StepId,
+        id: &StepKey,
         to: Phase,
         due: Option<Timestamp>,
         output: Option<Value>,
@@ -443,12 +453,12 @@ impl Deciding<'_> {
         // The report before it has put the output into the state already; it is not written twice.
         let output = output.filter(|value| {
             self.state
-                .step(id)
+                .at(id)
                 .is_none_or(|step| step.output.as_ref() != Some(value))
         });
         let failure = failure.filter(|f| {
             self.state
-                .step(id)
+                .at(id)
                 .is_none_or(|step| step.last_failure.as_ref() != Some(f))
         });
         self.emit(Record::Moved {
@@ -463,7 +473,7 @@ impl Deciding<'_> {
     /// A step waits for a person: its phase, and a work item with the choices that are possible now.
     pub(crate) fn park(
         &mut self,
-        id: &StepId,
+        id: &StepKey,
         to: Phase,
         kind: WorkItemKind,
         title: String,
@@ -476,7 +486,7 @@ impl Deciding<'_> {
     /// Opens a work item for the definition's owner.
     pub(crate) fn open_work_item(
         &mut self,
-        step: Option<StepId>,
+        step: Option<StepKey>,
         kind: WorkItemKind,
         title: String,
         failure: Option<Failure>,
@@ -504,14 +514,14 @@ impl Deciding<'_> {
         })
     }
 
-    fn choices(&self, step: Option<&StepId>, kind: WorkItemKind) -> Vec<Choice> {
+    fn choices(&self, step: Option<&StepKey>, kind: WorkItemKind) -> Vec<Choice> {
         let backward = step
-            .and_then(|id| self.state.step(id))
+            .and_then(|id| self.state.at(id))
             .is_some_and(|s| s.phase == Phase::UndoParked);
         let cancel =
             (!self.state.past_pivot && self.state.unwinding.is_none()).then_some(Choice::Cancel);
         let asks = step
-            .and_then(|id| self.rules.definition.step(id))
+            .and_then(|id| self.rules.definition.step(&id.step))
             .is_some_and(|step| matches!(step.kind, StepKind::Approve(_)));
         let choices: &[Choice] = match kind {
             WorkItemKind::Approval => &[Choice::Approve, Choice::Reject, Choice::Skip],
@@ -538,7 +548,7 @@ impl Deciding<'_> {
     }
 
     /// Closes the work item of a step, if it has one.
-    pub(crate) fn close_work_item_of(&mut self, id: &StepId, by: &str) -> Result<(), DecideError> {
+    pub(crate) fn close_work_item_of(&mut self, id: &StepKey, by: &str) -> Result<(), DecideError> {
         let numbers: Vec<u32> = self
             .state
             .work_items

@@ -1,12 +1,12 @@
 //! `SkipStep`: an operator goes on without a step. Its output is null; what it may have changed stays known, and is undone if the saga unwinds.
 
-use baton_messages::StepId;
+use baton_messages::StepKey;
 
 use super::{Deciding, Handled, Refusal, Verdict};
 use crate::input::Operator;
 use crate::state::Phase;
 
-pub(super) fn skip_step(d: &mut Deciding<'_>, step: &StepId, operator: &Operator) -> Handled {
+pub(super) fn skip_step(d: &mut Deciding<'_>, step: &StepKey, operator: &Operator) -> Handled {
     if let Some(verdict) = d.precheck_step(step, operator) {
         return Ok(verdict);
     }

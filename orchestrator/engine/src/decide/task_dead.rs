@@ -14,10 +14,10 @@ pub(super) fn task_dead(
     reason: DeadReason,
     error: &str,
 ) -> Handled {
-    let found = d.state.steps.iter().find_map(|(id, step)| {
+    let found = d.state.all().find_map(|(spot, step)| {
         step.attempts.iter().find_map(|attempt| {
             let of = AttemptKey {
-                step: id.clone(),
+                step: spot.key(),
                 direction: attempt.direction,
                 round: step.round,
                 attempt: attempt.number,

@@ -10,9 +10,9 @@ use crate::work_item::WorkItemKind;
 
 pub(super) fn task_finished(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
     let of = &finished.of;
-    let Some(step) = d.state.step(&of.step) else {
+    let Some(step) = d.state.at(&of.key()) else {
         return Ok(Verdict::Refused(Refusal::NoSuch {
-            what: format!("step {}", of.step),
+            what: format!("step {}", of.key()),
         }));
     };
     if of.round != step.round {
@@ -58,7 +58,10 @@ fn no_attempt(finished: &Finished) -> Handled {
     let of = &finished.of;
     let what = format!(
         "{} attempt {} of round {} of step {}",
-        of.direction, of.attempt, of.round, of.step
+        of.direction,
+        of.attempt,
+        of.round,
+        of.key()
     );
     Ok(Verdict::Refused(Refusal::NoSuch { what }))
 }
@@ -67,7 +70,11 @@ fn note(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
     let of = &finished.of;
     let what = format!(
         "late report of {} {} attempt {} round {}, run {}",
-        of.step, of.direction, of.attempt, of.round, finished.run
+        of.key(),
+        of.direction,
+        of.attempt,
+        of.round,
+        finished.run
     );
     d.emit(Record::Noted { what })?;
     Ok(Verdict::Applied)
@@ -78,7 +85,7 @@ fn checkpoints(d: &mut Deciding<'_>, finished: &Finished) -> Result<(), DecideEr
     if finished.of.direction != Direction::Do {
         return Ok(());
     }
-    let step = d.step(&finished.of.step)?;
+    let step = d.step(&finished.of.key())?;
     let known_before = step
         .before
         .as_ref()
@@ -166,7 +173,7 @@ fn late_do(
     had_effect: bool,
     succeeded: bool,
 ) -> Result<(), DecideError> {
-    let id = &finished.of.step;
+    let id = &finished.of.key();
     let step = d.step(id)?;
     let news = step.may_have_effect && !had_effect;
     match step.phase {
@@ -215,12 +222,13 @@ fn late_do(
         | Phase::UndoParked
         // No task of theirs was ever sent.
         | Phase::Listening
-        | Phase::Asked => Ok(()),
+        | Phase::Asked
+        | Phase::FannedOut => Ok(()),
     }
 }
 
 /// A step held as not happened has happened: it joins the running unwind, or, on an ended saga, asks a person.
-fn late_effect(d: &mut Deciding<'_>, id: &baton_messages::StepId) -> Result<(), DecideError> {
+fn late_effect(d: &mut Deciding<'_>, id: &baton_messages::StepKey) -> Result<(), DecideError> {
     match d.state.status {
         Status::Abandoned | Status::New => Ok(()),
         Status::Running | Status::Compensating | Status::Parked => {
@@ -231,6 +239,9 @@ fn late_effect(d: &mut Deciding<'_>, id: &baton_messages::StepId) -> Result<(), 
                     return d.emit(Record::NewRound { step: id.clone() });
                 }
                 return d.move_to(id, Phase::Doubtful, None, None, None);
+            }
+            if id.item.is_some() {
+                return d.late_effect_of_item(id);
             }
             Ok(())
         }

@@ -9,9 +9,9 @@ use crate::state::Stage;
 
 pub(super) fn task_started(d: &mut Deciding<'_>, started: &Started) -> Handled {
     let of = &started.of;
-    let Some(step) = d.state.step(&of.step) else {
+    let Some(step) = d.state.at(&of.key()) else {
         return Ok(Verdict::Refused(Refusal::NoSuch {
-            what: format!("step {}", of.step),
+            what: format!("step {}", of.key()),
         }));
     };
     let attempt = step

@@ -13,7 +13,7 @@ pub(super) fn task_unroutable(d: &mut Deciding<'_>, of: &AttemptRef) -> Handled 
         return Ok(Verdict::Duplicate);
     }
     let key = key_of(of);
-    let step = d.step(&of.step)?;
+    let step = d.step(&key.step)?;
     // Sent twice, and only the second came back: the first may lie in the queue, and whoever gets it may act without asking.
     let maybe_acted = step
         .attempt(of.direction, of.attempt)
@@ -52,9 +52,9 @@ pub(super) fn task_unroutable(d: &mut Deciding<'_>, of: &AttemptRef) -> Handled 
         Direction::Do if d.state.unwinding.is_some() => {
             d.settle(&key, &Outcome::NotRun("unroutable".into()))?
         }
-        Direction::Do => d.move_to(&of.step, Phase::Unserved, due, None, None)?,
-        Direction::Undo => d.move_to(&of.step, Phase::UndoUnserved, due, None, None)?,
-        Direction::Probe if d.step(&of.step)?.phase == Phase::Probing => {
+        Direction::Do => d.move_to(&key.step, Phase::Unserved, due, None, None)?,
+        Direction::Undo => d.move_to(&key.step, Phase::UndoUnserved, due, None, None)?,
+        Direction::Probe if d.step(&key.step)?.phase == Phase::Probing => {
             d.offer_again(&key, "nobody serves it")?
         }
         Direction::Probe => {}

@@ -1,6 +1,6 @@
 //! `TimerFired`: a time the state itself was waiting for has come. A timer that is not (or no longer) in the state does nothing.
 
-use baton_messages::{Direction, Effect, Hold, StepId};
+use baton_messages::{Direction, Effect, Hold, StepKey};
 
 use super::settle::Outcome;
 use super::{DecideError, Deciding, Handled, Verdict, failure};
@@ -38,7 +38,7 @@ fn deadline(d: &mut Deciding<'_>) -> Result<(), DecideError> {
     d.unwind(Cause::Deadline)
 }
 
-fn step_due(d: &mut Deciding<'_>, id: &StepId) -> Result<(), DecideError> {
+fn step_due(d: &mut Deciding<'_>, id: &StepKey) -> Result<(), DecideError> {
     match d.step(id)?.phase {
         Phase::Sleeping => d.move_to(id, Phase::Succeeded, None, None, None),
         Phase::Listening | Phase::Asked => d.timed_out(id),
@@ -50,7 +50,14 @@ fn step_due(d: &mut Deciding<'_>, id: &StepId) -> Result<(), DecideError> {
         Phase::Settling => d.settled(id),
         Phase::Unserved => d.queue_timeout(id, Direction::Do, "nobody serves its task type"),
         Phase::UndoUnserved => d.queue_timeout(id, Direction::Undo, "nobody serves its task type"),
+        // It had begun, or taken back, as many items as one decision may: the rest follows.
+        phase @ (Phase::FannedOut | Phase::Succeeded | Phase::Failed | Phase::Undone)
+            if id.item.is_none() =>
+        {
+            d.move_to(id, phase, None, None, None)
+        }
         Phase::Waiting
+        | Phase::FannedOut
         | Phase::Trying
         | Phase::Probing
         | Phase::Succeeded
@@ -93,7 +100,7 @@ fn may_run_again(d: &Deciding<'_>, step: &StepState, direction: Direction) -> bo
 
 fn attempt_end(
     d: &mut Deciding<'_>,
-    id: &StepId,
+    id: &StepKey,
     direction: Direction,
     number: u32,
 ) -> Result<(), DecideError> {

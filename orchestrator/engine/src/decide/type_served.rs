@@ -1,6 +1,6 @@
 //! `TypeServed`: somebody serves a task type (again). Steps that waited for it are offered.
 
-use baton_messages::{Direction, StepId, TaskType};
+use baton_messages::{Direction, StepKey, TaskType};
 
 use super::{DecideError, Deciding, Handled, Verdict};
 use crate::advance::dependents_gone;
@@ -11,12 +11,11 @@ pub(super) fn type_served(d: &mut Deciding<'_>, task_type: &TaskType) -> Handled
     if !d.state.active() || d.state.paused {
         return Ok(Verdict::Duplicate);
     }
-    let waiting: Vec<(StepId, Phase)> = d
+    let waiting: Vec<(StepKey, Phase)> = d
         .state
-        .steps
-        .iter()
+        .live()
         .filter(|(_, step)| matches!(step.phase, Phase::Unserved | Phase::UndoUnserved))
-        .map(|(id, step)| (id.clone(), step.phase))
+        .map(|(spot, step)| (spot.key(), step.phase))
         .collect();
     for (id, phase) in waiting {
         let direction = if phase == Phase::Unserved {
@@ -34,7 +33,7 @@ pub(super) fn type_served(d: &mut Deciding<'_>, task_type: &TaskType) -> Handled
 /// Whether this is the type the step waits for: the prepared one, or, before that, the defined one.
 fn wants(
     d: &Deciding<'_>,
-    id: &StepId,
+    id: &StepKey,
     direction: Direction,
     served: &TaskType,
 ) -> Result<bool, DecideError> {
@@ -54,10 +53,11 @@ impl Deciding<'_> {
     /// Offers what nobody served before: made ready now, if it was not.
     pub(crate) fn offer_unserved(
         &mut self,
-        id: &StepId,
+        id: &StepKey,
         direction: Direction,
     ) -> Result<(), DecideError> {
-        if direction == Direction::Undo && !dependents_gone(self, self.defined(id)?.index) {
+        let back = direction == Direction::Undo && self.state.unwinding.is_some();
+        if back && !dependents_gone(self, self.defined(id)?.index) {
             // Evidence came that something after it has happened: that one is undone first.
             return self.move_to(id, Phase::Doubtful, None, None, None);
         }

@@ -1,6 +1,6 @@
 //! The turn: from here on the saga takes back what it did. First every open attempt closes; then [`crate::advance`] undoes.
 
-use baton_messages::{Direction, Hold, StepId};
+use baton_messages::{Direction, Hold, StepKey};
 
 use super::{DecideError, Deciding};
 use crate::record::{AttemptKey, ClosedWhy, Record};
@@ -12,12 +12,11 @@ impl Deciding<'_> {
         if self.state.unwinding.is_some() {
             return Ok(());
         }
-        let parked: Vec<StepId> = self
+        let parked: Vec<StepKey> = self
             .state
-            .steps
-            .iter()
+            .live()
             .filter(|(_, s)| matches!(s.phase, Phase::Parked | Phase::Asked))
-            .map(|(id, _)| id.clone())
+            .map(|(spot, _)| spot.key())
             .collect();
         self.emit(Record::Unwinding { cause })?;
         for id in parked {
@@ -30,14 +29,13 @@ impl Deciding<'_> {
     pub(crate) fn stop_what_is_open(&mut self) -> Result<(), DecideError> {
         let open: Vec<_> = self
             .state
-            .steps
-            .iter()
-            .filter_map(|(id, step)| {
+            .live()
+            .filter_map(|(spot, step)| {
                 let attempt = step
                     .open_attempt()
                     .filter(|a| a.direction != Direction::Undo)?;
                 let of = AttemptKey {
-                    step: id.clone(),
+                    step: spot.key(),
                     direction: attempt.direction,
                     round: step.round,
                     attempt: attempt.number,

@@ -1,6 +1,6 @@
 //! Steps that need no worker: how each begins, and what happens when what it waits for does not come in time.
 
-use baton_messages::{Event, MessageId, StepId};
+use baton_messages::{Event, MessageId, StepKey};
 use serde_json::{Value, json};
 
 use super::{DecideError, Deciding, failure};
@@ -15,10 +15,10 @@ const TEXT_BYTES_MAX: usize = 4 * 1024;
 
 impl Deciding<'_> {
     /// A wait begins: the subscription is a part of the same commit, so that no event after it is missed.
-    pub(crate) fn listen(&mut self, id: &StepId, wait: &WaitStep) -> Result<(), DecideError> {
+    pub(crate) fn listen(&mut self, id: &StepKey, wait: &WaitStep) -> Result<(), DecideError> {
         let since_ms = wait.since_ms;
         self.emit(Record::Subscribed {
-            step: id.clone(),
+            step: id.step.clone(),
             event: wait.event.clone(),
             since: baton_messages::Timestamp(self.state.started_at.0.saturating_sub(since_ms)),
             due: self.now.plus_ms(wait.timeout_ms),
@@ -26,7 +26,7 @@ impl Deciding<'_> {
     }
 
     /// An approval begins: its question is a work item.
-    pub(crate) fn ask(&mut self, id: &StepId, approve: &ApproveStep) -> Result<(), DecideError> {
+    pub(crate) fn ask(&mut self, id: &StepKey, approve: &ApproveStep) -> Result<(), DecideError> {
         let title = match &approve.prompt {
             None => Ok(format!("approve {id} of {}?", self.state.definition)),
             Some(prompt) => self.text("prompt", prompt),
@@ -41,7 +41,7 @@ impl Deciding<'_> {
     }
 
     /// An event goes out with the commit that says so; its step is done, since what is committed is published.
-    pub(crate) fn say(&mut self, id: &StepId, emit: &EmitStep) -> Result<(), DecideError> {
+    pub(crate) fn say(&mut self, id: &StepKey, emit: &EmitStep) -> Result<(), DecideError> {
         let subject = emit.subject.as_ref().map(|text| self.text("subject", text));
         let data = emit.data.as_ref().map(|data| data.eval(self.state));
         let (subject, data) = match (subject.transpose(), data.transpose()) {
@@ -51,7 +51,7 @@ impl Deciding<'_> {
                 return self.fail_for_good(id, failure("expression", error.to_string()));
             }
         };
-        let event_id = MessageId::of_event(self.state.id, id, None, self.step(id)?.round);
+        let event_id = MessageId::of_event(self.state.id, &id.step, None, self.step(id)?.round);
         let event = Event {
             specversion: baton_messages::event::SPECVERSION.to_owned(),
             id: event_id.to_string(),
@@ -66,7 +66,7 @@ impl Deciding<'_> {
             extensions: std::collections::BTreeMap::new(),
         };
         self.emit(Record::Emitted {
-            step: id.clone(),
+            step: id.step.clone(),
             event: Box::new(event),
         })?;
         let output = json!({ "id": event_id });
@@ -88,7 +88,7 @@ impl Deciding<'_> {
     }
 
     /// What it waited for has not come in time.
-    pub(crate) fn timed_out(&mut self, id: &StepId) -> Result<(), DecideError> {
+    pub(crate) fn timed_out(&mut self, id: &StepKey) -> Result<(), DecideError> {
         let (on_timeout, why) = match &self.defined(id)?.kind {
             StepKind::Wait(wait) => (
                 wait.on_timeout,

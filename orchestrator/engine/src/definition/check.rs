@@ -18,6 +18,10 @@ pub(super) fn steps(reader: &mut Reader, drafts: &[Draft], graph: &Graph) {
                 true => (0..drafts.len()).any(|other| other != index && is_it(other)),
                 false => graph.ancestors[index].iter().copied().any(is_it),
             };
+            let of_item = matches!(root.as_str(), "item" | "index");
+            if of_item && draft.for_each && *used != Use::List {
+                continue;
+            }
             if root != "input" && !own && !comes_before {
                 refuse(reader, *mark, root, drafts, Some(draft));
             }
@@ -73,8 +77,9 @@ fn refuse(
     let known = drafts.iter().any(|draft| draft.id.as_str() == root);
     let (message, help) = match (reader_step, root) {
         (_, "item" | "index") => (
-            format!("`{root}` stands only inside for_each"),
-            "for_each is not supported yet".to_owned(),
+            format!("`{root}` stands only in a step with `for_each`"),
+            "add `for_each: ${ … }`; its `with`, `if`, `pool`, `undo` and `probe` read `item` and `index`"
+                .to_owned(),
         ),
         (_, "event") => (
             "`event` stands only in `on:` and in the `when` of a wait".to_owned(),

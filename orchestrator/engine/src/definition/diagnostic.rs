@@ -3,7 +3,7 @@
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// A stable code, `BT0001` to `BT0033`.
+    /// A stable code, `BT0001` to `BT0035`.
     pub code: &'static str,
     /// Line, from 1.
     pub line: usize,
@@ -105,4 +105,8 @@ pub(super) mod code {
     pub(crate) const SECRET_PLACE: &str = "BT0032";
     /// A secret that is written out.
     pub(crate) const PLAIN_SECRET: &str = "BT0033";
+    /// `for_each` where it cannot be, or a key of it without it.
+    pub(crate) const FAN_OUT: &str = "BT0034";
+    /// A list of which nobody knows how long it may be.
+    pub(crate) const UNBOUNDED: &str = "BT0035";
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::retry::{ATTEMPTS_MAX, FACTOR_MAX};
 use super::{LABELS_MAX, STEPS_MAX, TRIGGERS_MAX};
+use crate::fan::{ITEMS_MAX, PARALLEL_MAX};
 
 /// The schema.
 #[must_use]
@@ -108,6 +109,34 @@ fn step() -> Value {
                 ),
             ),
             (
+                "for_each",
+                said(
+                    json!({ "anyOf": [reference("expression"), { "type": "array", "maxItems": ITEMS_MAX }] }),
+                    "Does the task for each item of this list; `with`, `if`, `pool`, `undo` and `probe` read `item` and `index`. The output is the list of theirs.",
+                ),
+            ),
+            (
+                "max_items",
+                said(
+                    json!({ "type": "integer", "minimum": 1, "maximum": ITEMS_MAX }),
+                    "How long the list may be, where its schema does not say; a longer one is a failure before anything is begun.",
+                ),
+            ),
+            (
+                "max_parallel",
+                said(
+                    json!({ "type": "integer", "minimum": 1, "maximum": PARALLEL_MAX }),
+                    "How many items are under way at once; 10 when left out.",
+                ),
+            ),
+            (
+                "tolerate",
+                said(
+                    json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": ITEMS_MAX }, { "type": "string", "pattern": "^(100|[0-9]{1,2})%$" }] }),
+                    "How many items may fail, or which share of them; their output is null. None when left out.",
+                ),
+            ),
+            (
                 "task",
                 said(reference("taskType"), "Has a worker run an automation."),
             ),
@@ -208,15 +237,22 @@ fn step() -> Value {
             "because",
             "probe",
             "pivot",
+            "for_each",
         ];
+        let lists_only = ["max_items", "max_parallel", "tolerate"];
         let needs: Map<String, Value> = tasks_only
             .iter()
             .map(|key| ((*key).to_owned(), json!(["task"])))
+            .chain(lists_only.map(|key| (key.to_owned(), json!(["for_each"]))))
             .collect();
         schema.insert("dependentRequired".to_owned(), Value::Object(needs));
         schema.insert(
             "allOf".to_owned(),
             json!([
+                {
+                    "if": { "required": ["for_each"] },
+                    "then": { "properties": { "pivot": { "const": false }, "on_error": { "enum": ["compensate", "park"] } } },
+                },
                 {
                     "if": { "required": ["because"] },
                     "then": { "required": ["undo"], "properties": { "undo": { "const": "none" } } },

@@ -176,6 +176,7 @@ fn assemble(drafts: Vec<Draft>, graph: graph::Graph, broken: &mut BTreeSet<usize
                     ancestors,
                     descendants,
                     condition: draft.condition,
+                    fan: draft.fan.map(Box::new),
                     kind,
                     pivot: draft.pivot_mark.is_some(),
                     on_error: draft.on_error,

@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use super::diagnostic::code;
 use super::duration;
+use super::fan_out::FanOut;
+use super::read_fan_out::fan_out;
 use super::read_task::task_step;
 use super::read_waiting::{approve, emit, wait};
 use super::reader::{Object, Reader, reads};
@@ -23,6 +25,10 @@ const KEYS: &[&str] = &[
     "emit",
     "after",
     "if",
+    "for_each",
+    "max_items",
+    "max_parallel",
+    "tolerate",
     "pool",
     "with",
     "timeout",
@@ -35,7 +41,7 @@ const KEYS: &[&str] = &[
     "pivot",
     "on_error",
 ];
-const KEYS_LATER: &[&str] = &["for_each", "max_parallel", "saga", "locks", "concurrency"];
+const KEYS_LATER: &[&str] = &["saga", "steps", "locks", "concurrency"];
 /// Keys that say how a task runs, and mean nothing for anything else.
 const KEYS_OF_TASKS: &[&str] = &[
     "pool",
@@ -60,6 +66,8 @@ const RESERVED: [&str; 17] = [
 pub(super) enum Use {
     Do,
     Undo,
+    /// Of `for_each` itself, which is computed before there is an item.
+    List,
 }
 
 /// A step as it stands in the document, before the order is known.
@@ -69,6 +77,9 @@ pub(super) struct Draft {
     /// The names in `after`; `None` when it is left to the default.
     pub(super) after: Option<Vec<(Mark, String)>>,
     pub(super) condition: Option<Expr>,
+    pub(super) fan: Option<FanOut>,
+    /// Whether it has a `for_each`, readable or not.
+    pub(super) for_each: bool,
     /// `None` when something is wrong with it, which has been reported.
     pub(super) kind: Option<StepKind>,
     pub(super) pivot_mark: Option<Mark>,
@@ -116,6 +127,8 @@ fn unreadable(id: StepId, mark: Mark) -> Draft {
         mark,
         after: None,
         condition: None,
+        fan: None,
+        for_each: false,
         kind: None,
         pivot_mark: None,
         on_error: OnError::default(),
@@ -153,6 +166,7 @@ fn step(reader: &mut Reader, id: StepId, object: &Object<'_>) -> Draft {
     let condition = object
         .get("if")
         .and_then(|e| condition(reader, e, &mut found));
+    let fan = fan_out(reader, object, &mut found);
     let kind = kind(reader, object, &mut found);
     let pivot = object
         .get("pivot")
@@ -161,6 +175,8 @@ fn step(reader: &mut Reader, id: StepId, object: &Object<'_>) -> Draft {
         mark: object.mark,
         after: object.get("after").and_then(|e| after(reader, e)),
         condition,
+        fan,
+        for_each: object.get("for_each").is_some(),
         kind,
         pivot_mark: pivot.map(|e| e.mark),
         on_error: object
@@ -293,6 +309,10 @@ fn refuse_keys_of_tasks(reader: &mut Reader, object: &Object<'_>, kind: &str, do
             "timeout" if matches!(kind, "wait" | "approve") => {
                 (code::KIND, "write it inside, beside `on_timeout`")
             }
+            "for_each" => (
+                code::FAN_OUT,
+                "only a task is done for each of a list; make the list's items wait, ask or publish by a task of theirs",
+            ),
             key if KEYS_OF_TASKS.contains(&key) => (code::KIND, "leave it out"),
             _ => continue,
         };

@@ -50,6 +50,7 @@ fn single(task_type: &TaskType, with: Template, source: String) -> Definition {
         ancestors: BTreeSet::new(),
         descendants: BTreeSet::new(),
         condition: None,
+        fan: None,
         kind: StepKind::Task(Box::new(task)),
         pivot: false,
         on_error: OnError::Compensate,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use baton_messages::{StepId, TaskType};
 
-use super::{ApproveStep, EmitStep, RetryPolicy, WaitStep};
+use super::{ApproveStep, EmitStep, FanOut, RetryPolicy, WaitStep};
 use crate::expr::{Expr, Template};
 
 /// One unit of a saga. Steps name each other by their index in [`super::Definition::steps`].
@@ -24,6 +24,8 @@ pub struct Step {
     pub descendants: BTreeSet<usize>,
     /// `if`: when it yields false the step is skipped, and its output is null.
     pub condition: Option<Expr>,
+    /// `for_each`: it is done for each item of a list.
+    pub fan: Option<Box<FanOut>>,
     /// What it does.
     pub kind: StepKind,
     /// From its dispatch on the saga only goes forward. Always a task.

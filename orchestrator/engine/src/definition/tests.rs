@@ -242,7 +242,29 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    saga: x@1\n  - id: b\n    for_each: x\n    task: b.c@1\n",
-        &["5:5 BT0005 saga", "7:5 BT0005 for_each"],
+        &["5:5 BT0005 saga", "7:15 BT0002 must be a list"],
+    ),
+    (
+        "saga: x\nversion: 1\nsteps:\n  - id: a\n    for_each: [1]\n    steps: []\n",
+        &["6:5 BT0005 steps"],
+    ),
+    (
+        "saga: x\nversion: 1\nsteps:\n  - id: a\n    for_each: [1]\n    sleep: 1s\n",
+        &["5:5 BT0034 only a task"],
+    ),
+    (
+        "saga: x\nversion: 1\nsteps:\n  - id: a\n    for_each: [1]\n    task: b.c@1\n    pivot: true\n    on_error: continue\n    max_items: 0\n    max_parallel: 257\n    tolerate: 101%\n",
+        &[
+            "7:5 BT0013 cannot be the pivot",
+            "8:5 BT0034 tolerate: 100%",
+            "9:16 BT0008 from 1 to 10000",
+            "10:19 BT0008 from 1 to 256",
+            "11:15 BT0008 tolerate: 10%",
+        ],
+    ),
+    (
+        "saga: x\nversion: 1\nsteps:\n  - id: a\n    for_each: \"${ item }\"\n    task: b.c@1\n    max_items: 3\n  - id: b\n    task: b.c@1\n    tolerate: 3\n",
+        &["5:19 BT0011 for_each", "10:5 BT0034 add `for_each"],
     ),
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: b.c@1\n    after: b\n",

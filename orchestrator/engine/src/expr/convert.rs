@@ -96,7 +96,7 @@ pub(super) fn kind_of(value: &cel::Value) -> &'static str {
 }
 
 /// How many bytes a value takes as compact JSON; `None` when that is more than a result may have.
-pub(super) fn json_bytes(value: &Value) -> Option<usize> {
+pub(crate) fn json_bytes(value: &Value) -> Option<usize> {
     let mut counter = Counter { bytes: 0 };
     serde_json::to_writer(&mut counter, value).ok()?;
     Some(counter.bytes)

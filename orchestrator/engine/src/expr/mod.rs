@@ -16,6 +16,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use convert::json_bytes;
 pub use convert::secret_at;
 pub use expression::Expr;
 pub(crate) use machine::parse_with_places;

@@ -7,7 +7,7 @@ use baton_messages::inbox::Checkpoint;
 use baton_messages::{AttemptRef, CheckpointKind, Direction, InboxKey, TaskMessage};
 use serde_json::json;
 
-use crate::stage::{Stage, failed, run, step, unknown};
+use crate::stage::{Stage, failed, run, unknown};
 
 fn image(of: AttemptRef, value: &str) -> Input {
     Input::Checkpoint(Checkpoint {
@@ -64,7 +64,7 @@ fn an_undo_is_told_the_original() {
     let of = stage.open("a");
     assert_eq!(of.direction, Direction::Undo);
     let key = AttemptKey {
-        step: step("a"),
+        step: crate::stage::key("a"),
         direction: of.direction,
         round: of.round,
         attempt: of.attempt,

@@ -305,7 +305,7 @@ fn what_is_held_late_says_from_when_on_it_is_asked_for() {
     for (id, asks) in [("a", Some(60_000)), ("b", None)] {
         let of = stage.open(id);
         let key = baton_engine::record::AttemptKey {
-            step: of.step.clone(),
+            step: of.key(),
             direction: of.direction,
             round: of.round,
             attempt: of.attempt,

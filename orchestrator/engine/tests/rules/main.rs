@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod evidence;
+mod fan;
 mod images;
 mod lingering;
 mod operators;

@@ -7,7 +7,7 @@ use baton_messages::InputId;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::stage::{Stage, done, failed, step, undone};
+use crate::stage::{Stage, done, failed, undone};
 
 const PARKS: &str =
     "  - id: a\n    task: t.set@1\n    on_error: park\n  - id: b\n    task: t.set@1\n";
@@ -92,7 +92,7 @@ fn resolve_needs_a_reason() {
         ..stage.operator()
     };
     let verdict = stage.give(&Input::ResolveStep {
-        step: step("a"),
+        step: crate::stage::key("a"),
         resolution: Resolution::Undone,
         operator,
     });
@@ -152,7 +152,7 @@ fn the_same_action_twice_is_one() {
     let mut stage = parked();
     let operator = stage.operator();
     let input = Input::SkipStep {
-        step: step("a"),
+        step: crate::stage::key("a"),
         operator,
     };
     assert_eq!(stage.give(&input), Verdict::Applied);
@@ -172,7 +172,7 @@ fn an_action_on_what_has_moved_is_refused() {
         ..stage.operator()
     };
     let verdict = stage.give(&Input::RetryStep {
-        step: step("a"),
+        step: crate::stage::key("a"),
         operator,
     });
     assert!(

@@ -4,7 +4,7 @@ use baton_engine::{Input, Refusal, Rules, SagaState, Status, Verdict, decide};
 use baton_messages::{InputId, Timestamp};
 use uuid::Uuid;
 
-use crate::stage::{Stage, done, finished, not_run, run, step};
+use crate::stage::{Stage, done, finished, not_run, run};
 
 /// How an input about what is left of the staged saga is taken.
 fn told(stage: &Stage, input: &Input) -> Verdict {
@@ -42,7 +42,7 @@ fn operators_hear_that_it_has_ended() {
         Input::Cancel(operator.clone()),
         Input::Abandon(operator.clone()),
         Input::RetryStep {
-            step: step("a"),
+            step: crate::stage::key("a"),
             operator: operator.clone(),
         },
         Input::Acknowledge {

@@ -52,7 +52,7 @@ impl Stage {
 
     fn decide_on(&mut self, at: &str, decision: Approval, operator: Operator) -> Verdict {
         self.give(&Input::Approve {
-            step: step(at),
+            step: step(at).into(),
             decision,
             operator,
         })
@@ -373,13 +373,13 @@ fn nobody_decides_for_a_higher_role_or_another_person() {
         let refused = |action| {
             Verdict::Refused(Refusal::NotYours {
                 action,
-                step: step("let_back"),
+                step: crate::stage::key("let_back"),
                 asks: by.into(),
             })
         };
         let (entries, who) = (stage.entries.len(), operator(&mut stage));
         let skipped = stage.give(&Input::SkipStep {
-            step: step("let_back"),
+            step: crate::stage::key("let_back"),
             operator: who,
         });
         if allowed {

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use baton_engine::Input;
 use baton_engine::Verdict;
 use baton_engine::input::{Approval, Operator as By, Resolution, Seen};
-use baton_messages::{InputId, SagaId, StepId};
+use baton_messages::{InputId, SagaId, StepKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -81,15 +81,15 @@ pub(crate) struct OneStep {
     /// The saga.
     #[schemars(with = "Uuid")]
     id: String,
-    /// The step.
-    #[schemars(with = "StepId")]
+    /// The step, or one item of it: `restart`, `restart[3]`.
+    #[schemars(with = "StepKey")]
     step: String,
 }
 
 impl OneStep {
-    fn read(&self) -> Answer<(SagaId, StepId)> {
+    fn read(&self) -> Answer<(SagaId, StepKey)> {
         let step =
-            StepId::new(&self.step).map_err(|error| Problem::bad_request(error.to_string()))?;
+            StepKey::new(&self.step).map_err(|error| Problem::bad_request(error.to_string()))?;
         Ok((saga_id(&self.id)?, step))
     }
 }

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use baton_engine::Entry;
 use baton_engine::record::{AttemptKey, ClosedWhy, Record};
-use baton_messages::{Direction, Failure, ProbeAnswer, RunId, StepId, TaskResult};
+use baton_messages::{Direction, Failure, ProbeAnswer, RunId, StepKey, TaskResult};
 use baton_messages::{Timestamp, WorkerId};
 use baton_store::Reader as _;
 use schemars::JsonSchema;
@@ -37,7 +37,7 @@ pub(crate) struct Attempts {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "PastAttempt")]
 struct Attempt {
-    step: StepId,
+    step: StepKey,
     /// Which way.
     direction: Direction,
     /// Which doing of the step, from 1.

@@ -16,6 +16,7 @@ mod events;
 mod extract;
 mod fits;
 mod hooks;
+mod items;
 mod lists;
 mod live;
 mod page;
@@ -197,6 +198,13 @@ fn saga_routes(routes: Routes) -> Routes {
             get_with(
                 attempts::attempts,
                 says("listAttempts", "The attempts of a saga: by whom, when, and what came of each.", READS_ONE),
+            ),
+        )
+        .api_route(
+            "/sagas/{id}/steps/{step}/items",
+            get_with(
+                items::items,
+                says("listItems", "The items of a step that is done for each of a list, in their order.", READS_ONE),
             ),
         )
         .api_route(

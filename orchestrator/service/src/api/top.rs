@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::State;
 use baton_engine::Entry;
 use baton_engine::record::{AttemptKey, Record};
-use baton_messages::{Direction, Hold, SagaId, StepId, TaskResult, TaskType, Timestamp};
+use baton_messages::{Direction, Hold, SagaId, StepKey, TaskResult, TaskType, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -174,7 +174,7 @@ impl Gathered {
     }
 }
 
-type Attempt = (SagaId, StepId, Direction, u32, u32);
+type Attempt = (SagaId, StepKey, Direction, u32, u32);
 
 fn key(saga: SagaId, of: &AttemptKey) -> Attempt {
     (saga, of.step.clone(), of.direction, of.round, of.attempt)
@@ -213,7 +213,7 @@ fn reckoned(
 
 /// Follows every sending from row to row, oldest first.
 fn followed(rows: &[(SagaId, Entry)]) -> BTreeMap<(TaskType, String), Gathered> {
-    let mut types: HashMap<(SagaId, StepId, Direction), Ready> = HashMap::new();
+    let mut types: HashMap<(SagaId, StepKey, Direction), Ready> = HashMap::new();
     let mut open: HashMap<Attempt, Sending> = HashMap::new();
     let mut all: BTreeMap<(TaskType, String), Gathered> = BTreeMap::new();
     for (saga, entry) in rows {

@@ -57,8 +57,8 @@ impl Api {
     async fn one(&self, seen: &Folded, types: &[TaskType], all: &mut ByType) -> Answer<()> {
         let state = &seen.state;
         let definition = self.definition(&state.definition, state.version).await?;
-        for (id, step) in state.steps.iter().filter(|_| state.active()) {
-            let Some(wanted) = wanted(definition.as_deref(), id, step) else {
+        for (spot, step) in state.live().filter(|_| state.active()) {
+            let Some(wanted) = wanted(definition.as_deref(), spot.0, step) else {
                 continue;
             };
             if !types.contains(&wanted.0) {

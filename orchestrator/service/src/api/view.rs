@@ -7,11 +7,14 @@ use baton_engine::definition::StepKind;
 use baton_engine::record::Record;
 use baton_engine::state::{self, Cause, Phase, Prepared, StepState};
 use baton_engine::{Definition, Entry, SagaState, Status, WorkItem};
-use baton_messages::{Direction, Failure, RunId, SagaId, StepId, TaskType, Timestamp, WorkerId};
+use baton_messages::{
+    Direction, Failure, RunId, SagaId, StepId, StepKey, TaskType, Timestamp, WorkerId,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::items::{Fan, OUTPUTS_MAX, fan_view};
 use super::why;
 
 /// A saga in a list.
@@ -192,10 +195,10 @@ impl Kind {
     }
 }
 
-/// One step.
+/// One step, or one item of it.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-struct Step {
-    id: StepId,
+pub(super) struct Step {
+    id: StepKey,
     /// Its task type, where it is a task.
     task: Option<TaskType>,
     /// What it does; none where its definition cannot be read any more.
@@ -210,6 +213,8 @@ struct Step {
     began_at: Option<Timestamp>,
     /// When it was done, or had failed for good; what comes after is its undo.
     done_at: Option<Timestamp>,
+    /// Its items, where it is done for each of a list.
+    fan: Option<Fan>,
     /// When its phase ends by itself.
     due: Option<Timestamp>,
     /// Which doing of it, from 1.
@@ -224,7 +229,7 @@ struct Step {
     pivot: bool,
     /// What it was given.
     input: Option<Value>,
-    /// What it returned.
+    /// What it returned; of a step with many items nothing, since each item has its own.
     output: Option<Value>,
     /// The state it found before it acted.
     before: Option<Value>,
@@ -326,7 +331,7 @@ pub(crate) fn saga(
         abandoned: None,
         steps: steps
             .into_iter()
-            .map(|(id, step)| one_step(state, definition, id, step, now))
+            .map(|(id, step)| one_step(state, definition, &id.into(), step, now))
             .collect(),
         work_items: state.work_items.values().cloned().collect(),
         next_wake: state.next_wake(),
@@ -336,14 +341,14 @@ pub(crate) fn saga(
     }
 }
 
-fn one_step(
+pub(super) fn one_step(
     state: &SagaState,
     definition: Option<&Definition>,
-    id: &StepId,
+    id: &StepKey,
     step: &StepState,
     now: Timestamp,
 ) -> Step {
-    let defined = definition.and_then(|definition| definition.step(id));
+    let defined = definition.and_then(|definition| definition.step(&id.step));
     let ready = step.forward.as_ref();
     let task = ready
         .map(|ready| ready.facts.task_type.clone())
@@ -360,6 +365,10 @@ fn one_step(
         since: step.since,
         began_at: step.began_at,
         done_at: step.done_at,
+        fan: step
+            .fan
+            .as_ref()
+            .map(|fan| fan_view(state, definition, &id.step, fan, now)),
         due: step.due,
         round: step.round,
         attempts: step.attempts.iter().map(attempt).collect(),
@@ -367,7 +376,12 @@ fn one_step(
         may_have_effect: step.may_have_effect,
         pivot: defined.is_some_and(|step| step.pivot),
         input: input(&step.forward),
-        output: step.output.clone(),
+        output: step
+            .fan
+            .as_ref()
+            .is_none_or(|fan| fan.len() <= OUTPUTS_MAX)
+            .then(|| state.output_of(id).cloned())
+            .flatten(),
         before: step.before.as_ref().map(|(_, value)| value.clone()),
         progress: step.progress.clone(),
         last_failure: step.last_failure.clone(),

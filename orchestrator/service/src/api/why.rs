@@ -2,7 +2,7 @@
 
 use baton_engine::state::{Attempt, Phase, Stage, StepState};
 use baton_engine::{Definition, SagaState};
-use baton_messages::{Direction, StepId, Timestamp};
+use baton_messages::{Direction, StepKey, Timestamp};
 
 /// A sentence with at most one length of time in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Why {
 pub(crate) fn waits(
     state: &SagaState,
     definition: Option<&Definition>,
-    id: &StepId,
+    id: &StepKey,
     step: &StepState,
     now: Timestamp,
 ) -> Option<Why> {
@@ -69,7 +69,7 @@ pub(crate) fn waits(
     let nobody = |direction| match serves(direction) {
         Some((task_type, pool)) => format!("nobody serves {task_type} in pool {pool}"),
         // its type was never announced, so nothing could be made ready
-        None => match definition.and_then(|definition| definition.step(id)?.task()) {
+        None => match definition.and_then(|definition| definition.step(&id.step)?.task()) {
             Some(task) => format!("nobody serves {}", task.task_type),
             None => "nobody serves its task type".to_owned(),
         },
@@ -107,6 +107,7 @@ pub(crate) fn waits(
             Some(item) => Why::plain(format!("a person has to decide: work item {}", item.number)),
             None => Why::plain("a person has to decide"),
         },
+        Phase::FannedOut => Why::plain(items(step)?),
         Phase::Succeeded
         | Phase::Skipped
         | Phase::Continued
@@ -129,13 +130,26 @@ fn lingers(state: &SagaState, step: &StepState, now: Timestamp) -> Option<Timest
     step.lingers_until().filter(|until| *until > now)
 }
 
-fn waiting(state: &SagaState, definition: Option<&Definition>, id: &StepId) -> Option<String> {
+/// How far the items of a step are.
+fn items(step: &StepState) -> Option<String> {
+    let fan = step.fan.as_ref()?;
+    let (settled, all, live) = (fan.shelf.len(), fan.len(), fan.live.len());
+    let asked = |phase: Phase| matches!(phase, Phase::Parked | Phase::UndoParked);
+    let asked = fan.live.values().filter(|item| asked(item.phase)).count();
+    let mut words = format!("{settled} of {all} items are settled, {live} under way");
+    if asked > 0 {
+        words.push_str(&format!(", of which {asked} wait for a person"));
+    }
+    Some(words)
+}
+
+fn waiting(state: &SagaState, definition: Option<&Definition>, id: &StepKey) -> Option<String> {
     if state.unwinding.is_some() {
         return None;
     }
     let definition = definition?;
     let open: Vec<&str> = definition
-        .step(id)?
+        .step(&id.step)?
         .after
         .iter()
         .filter_map(|index| definition.steps.get(*index))

@@ -2,7 +2,7 @@
 //! is dropped, and whoever asked asks again.
 
 use baton_engine::{Input, Refusal, Verdict};
-use baton_messages::{Event, SagaId, StepId};
+use baton_messages::{Event, SagaId, StepKey};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -111,12 +111,12 @@ pub(super) enum Said {
         status: String,
     },
     Moved {
-        step: StepId,
+        step: StepKey,
         now: String,
     },
     NotYours {
         action: String,
-        step: StepId,
+        step: StepKey,
         asks: String,
     },
     NotNow {
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_verdict_is_the_same_after_its_way() {
-        let step = || StepId::new("a").unwrap();
+        let step = || StepKey::new("a[1]").unwrap();
         let text = || "x".to_owned();
         let refusals = [
             Refusal::NoSaga,

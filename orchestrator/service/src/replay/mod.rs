@@ -311,12 +311,13 @@ impl Replay {
             ),
             seen: Some(seen),
         };
-        let step = of.step.clone();
+        let step = of.key();
         let input = Input::RetryStep { step, operator };
         Ok(match self.decided(of.saga, input).await? {
             Verdict::Applied | Verdict::Duplicate => Came::resolved(format!(
                 "step {} of saga {} is tried again: attempt {next}",
-                of.step, of.saga
+                of.key(),
+                of.saga
             )),
             Verdict::Ignored { why } => Came::refused(why),
             Verdict::Refused(refusal) => Came::refused(why.unwrap_or_else(|| refusal.to_string())),

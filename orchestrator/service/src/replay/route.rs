@@ -266,14 +266,14 @@ fn foreign(letter: &DeadLetterRow, to: Option<&Target>) -> Result<Route, Never> 
 
 /// What a saga is asked about the attempt of a dead task: what has to be seen of the step, and which attempt comes next.
 pub(crate) fn retry(of: &AttemptRef, state: &SagaState) -> Result<(Seen, u32), String> {
-    let step = &of.step;
+    let step = &of.key();
     if !state.active() {
         return Err(format!(
             "its saga is {}: nothing of it is done any more",
             state.status.as_str()
         ));
     }
-    let Some(now) = state.step(step) else {
+    let Some(now) = state.at(step) else {
         return Err(format!("its saga has no step {step}"));
     };
     let phase = word(now.phase);

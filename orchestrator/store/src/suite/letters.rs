@@ -487,7 +487,7 @@ pub async fn a_list_has_heads_and_groups_have_hours(subject: &mut impl Subject) 
     all.dead_letters = (0..4).map(dead_letter).collect();
     all.dead_letters[0].body = vec![7; HEAD_BYTES_MAX + 1];
     all.dead_letters[1].body = Vec::new();
-    all.dead_letters[3].at = Timestamp(5 * HOUR_MS + 1);
+    all.dead_letters[3].at = Timestamp(dead_letter(0).at.0 + 5 * HOUR_MS);
     store.commit(all).await.unwrap();
     let (letters, reader) = (subject.letters(&store), subject.reader(&store));
     let heads = reader.dead_letter_heads(DeadLetterFilter::default(), None, 9);
@@ -516,7 +516,7 @@ pub async fn a_list_has_heads_and_groups_have_hours(subject: &mut impl Subject) 
             .unwrap()
     };
     let first = dead_letter(0).at.0 / HOUR_MS * HOUR_MS;
-    let later = Timestamp(5 * HOUR_MS);
+    let later = Timestamp(first + 5 * HOUR_MS);
     assert_eq!(hours().await, [(Timestamp(first), 3), (later, 1)]);
     for (n, from, to) in [
         (3, LetterState::Dead, LetterState::Discarded),

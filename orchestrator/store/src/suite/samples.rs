@@ -212,7 +212,7 @@ pub fn work_item(number: u32) -> WorkItem {
     WorkItem {
         number,
         kind: WorkItemKind::UndoFailed,
-        step: Some(step("move")),
+        step: Some(step("move").into()),
         owner: "network".to_owned(),
         title: "the port could not be moved back".to_owned(),
         failure: None,
@@ -293,7 +293,7 @@ fn step(name: &str) -> StepId {
 
 fn key(attempt: u32) -> AttemptKey {
     AttemptKey {
-        step: step("move"),
+        step: step("move").into(),
         direction: Direction::Do,
         round: 1,
         attempt,

@@ -5,6 +5,7 @@
 //! It runs when a definition is registered and in `baton check`, never on what is registered already: a later version that knows more
 //! mistakes still runs every saga an earlier one took.
 
+mod fan_out;
 mod places;
 mod safety;
 mod scopes;
@@ -155,7 +156,10 @@ impl Flow<'_> {
             return;
         }
         let at = format!("/steps/{}", step.index);
-        let scope = self.scope_of(step);
+        let mut scope = self.scope_of(step);
+        if let Some(fan) = &step.fan {
+            scope = self.each(step, fan, scope);
+        }
         let condition = step.condition.as_ref();
         if let Some(condition) = condition {
             self.condition(condition, &scope, &format!("{at}/if"));

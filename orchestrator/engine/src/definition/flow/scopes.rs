@@ -42,6 +42,16 @@ impl Flow<'_> {
 
     /// What a step yields when it is done by itself; a step that somebody skips by hand is not reckoned with.
     pub(super) fn output_of(&self, step: &Step) -> Type {
+        let one = self.output_of_one(step);
+        let Some(fan) = &step.fan else {
+            return one;
+        };
+        let without = fan.tolerate.any() || step.condition.is_some();
+        Type::list(if without { one.or_null() } else { one })
+    }
+
+    /// The same of one item, where the step is done for each of a list.
+    fn output_of_one(&self, step: &Step) -> Type {
         if self.broken.contains(&step.index) {
             return Type::Any;
         }
@@ -85,7 +95,7 @@ impl Flow<'_> {
 
     /// The same, for its undo: its own output too, which it does not have when nobody knows whether it happened.
     pub(super) fn scope_of_undo(&self, step: &Step, scope: &Scope) -> Scope {
-        let own = self.outputs.get(step.index).cloned().unwrap_or(Type::Any);
+        let own = self.output_of_one(step);
         scope.clone().with(step.id.as_str(), own.or_null())
     }
 
@@ -110,7 +120,8 @@ impl Flow<'_> {
 
 /// Whether its `if` may have skipped it. A reader with the very same condition runs only when it did.
 fn may_be_skipped(step: &Step, reader: Option<&Step>) -> bool {
-    let Some(condition) = &step.condition else {
+    let Some(condition) = step.condition.as_ref().filter(|_| step.fan.is_none()) else {
+        // of a step with `for_each` it skips items, and the list is there
         return false;
     };
     let same = reader

@@ -323,7 +323,7 @@ impl Flow<'_> {
     }
 
     /// What a template yields as a whole, without a word of what is wrong in it.
-    fn shape(&self, shape: &Shape<'_>, scope: &Scope) -> Type {
+    pub(super) fn shape(&self, shape: &Shape<'_>, scope: &Scope) -> Type {
         match shape {
             Shape::Literal(value) => Type::of_value(value),
             Shape::Hole(expr) => infer(expr, scope).0,

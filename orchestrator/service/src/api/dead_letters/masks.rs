@@ -85,8 +85,9 @@ pub(super) fn value(of: &Value) -> Value {
 }
 
 fn field((name, of): (&String, &Value)) -> (String, Value) {
-    let covers = is_secret(name) && !of.is_null() && !is_reference(of);
-    let covered = if covers {
+    let covered = if is_reference(of) {
+        of.clone()
+    } else if is_secret(name) && !of.is_null() {
         Value::from(COVER)
     } else {
         value(of)

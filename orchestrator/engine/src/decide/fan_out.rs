@@ -1,0 +1,271 @@
+//! A step that is done for each item of a list: how its items begin, window by window; what it comes to when they are settled; what one that
+//! fails means for it; and how they are taken back, in windows too.
+
+use std::sync::Arc;
+
+use baton_messages::{Failure, StepId, StepKey};
+use serde_json::Value;
+
+use super::{DecideError, Deciding, failure};
+use crate::definition::{FanOut, OnError, Step};
+use crate::expr::Scope;
+use crate::fan::{BEGUN_MAX, COLLECTED_BYTES_MAX, Fan, UNDO_PARKED_MAX};
+use crate::record::Record;
+use crate::state::{Cause, Phase, SagaState, StepState};
+use crate::work_item::WorkItemKind;
+
+/// What the expressions of a step, or of one of its items, may read.
+pub(crate) struct Eyes<'a> {
+    state: &'a SagaState,
+    /// Of an item: its step, itself, its number, what it returned.
+    item: Option<(&'a StepId, &'a Value, Value, Option<&'a Value>)>,
+}
+
+impl Scope for Eyes<'_> {
+    fn get(&self, name: &str) -> Option<&Value> {
+        let Some((step, item, index, output)) = &self.item else {
+            return self.state.get(name);
+        };
+        match name {
+            "item" => Some(item),
+            "index" => Some(index),
+            // Within an item its step's name is its own output: that of one that has none is null.
+            _ if name == step.as_str() => Some(output.unwrap_or(&Value::Null)),
+            _ => self.state.get(name),
+        }
+    }
+}
+
+/// What the expressions of a step, or of one of its items, may read.
+pub(crate) fn eyes<'a>(state: &'a SagaState, key: &'a StepKey) -> Eyes<'a> {
+    let item = key.item.and_then(|n| {
+        let fan = state.step(&key.step)?.fan.as_ref()?;
+        let item = fan.items.get(usize::try_from(n).ok()?)?;
+        Some((&key.step, item, Value::from(n), state.output_of(key)))
+    });
+    Eyes { state, item }
+}
+
+impl Deciding<'_> {
+    fn fan(&self, id: &StepId) -> Option<&Fan> {
+        self.state.step(id)?.fan.as_deref()
+    }
+
+    /// The list is computed, once. One that is no list, or longer than the step allows, is a failure with nothing changed.
+    pub(crate) fn fan_out(&mut self, step: &Step, fan: &FanOut) -> Result<(), DecideError> {
+        let key = StepKey::from(&step.id);
+        let items = match fan.items.eval(self.state) {
+            Ok(Value::Array(items)) => items,
+            Ok(_) => {
+                let wrong = failure("expression", "`for_each` gives no list");
+                return self.fail_for_good(&key, wrong);
+            }
+            Err(error) => {
+                return self.fail_for_good(&key, failure("expression", error.to_string()));
+            }
+        };
+        let most = fan.most();
+        if items.len() > most as usize {
+            let text = format!(
+                "`for_each` gives {} items; {most} are allowed, and none was begun",
+                items.len()
+            );
+            return self.fail_for_good(&key, failure("too-many-items", text));
+        }
+        let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
+        self.emit(Record::FannedOut {
+            step: step.id.clone(),
+            items: Arc::new(items),
+            tolerated: fan.tolerate.of(count),
+        })
+    }
+
+    /// Moves on a step that is done for each of a list: what is in doubt and tolerated is taken back, items begin while there is room, and when
+    /// all are settled the step is done.
+    pub(crate) fn spread(&mut self, step: &Step, rule: &FanOut) -> Result<(), DecideError> {
+        self.settle_tolerated(&step.id)?;
+        if self.state.step(&step.id).map(|s| s.phase) != Some(Phase::FannedOut) {
+            return Ok(());
+        }
+        while let Some(item) = self.next_item(&step.id, rule) {
+            if self.begun >= BEGUN_MAX {
+                return self.take_breath(&step.id);
+            }
+            self.begun += 1;
+            let key = StepKey::of_item(step.id.clone(), item);
+            self.emit(Record::ItemBegun { step: key.clone() })?;
+            crate::advance::begin(self, &key)?;
+        }
+        match self.fan(&step.id) {
+            Some(fan) if self.state.unwinding.is_none() && fan.settled() => self.collected(step),
+            _ => Ok(()),
+        }
+    }
+
+    /// The next item, if one may begin: there is room, and no person is asked about another.
+    fn next_item(&self, id: &StepId, rule: &FanOut) -> Option<u32> {
+        let fan = self
+            .fan(id)
+            .filter(|fan| fan.begun < fan.len() && fan.live.len() < rule.max_parallel as usize)?;
+        let asked = fan.live.values().any(|item| item.phase == Phase::Parked);
+        (self.state.unwinding.is_none() && !asked).then_some(fan.begun)
+    }
+
+    /// What one decision may begin is begun; the rest follows at once, in further ones.
+    fn take_breath(&mut self, id: &StepId) -> Result<(), DecideError> {
+        let step = self.step(&id.into())?;
+        if step.due.is_some() {
+            return Ok(());
+        }
+        let phase = step.phase;
+        self.move_to(&id.into(), phase, Some(self.now), None, None)
+    }
+
+    /// Every item is settled: the step is done, and its output are theirs, unless they are too much to be read by anybody.
+    fn collected(&mut self, step: &Step) -> Result<(), DecideError> {
+        let key = StepKey::from(&step.id);
+        let bytes = self.fan(&step.id).map_or(0, |fan| fan.output_bytes);
+        if bytes <= COLLECTED_BYTES_MAX {
+            return self.move_to(&key, Phase::Succeeded, None, None, None);
+        }
+        let text = format!(
+            "its items have returned {bytes} bytes together; {COLLECTED_BYTES_MAX} are allowed: have them return references"
+        );
+        self.fail_for_good(&key, failure("too-large", text))
+    }
+
+    /// One that is tolerated and may have had an effect is taken back while the saga goes forward.
+    fn settle_tolerated(&mut self, id: &StepId) -> Result<(), DecideError> {
+        let now = self.now;
+        let ready = |item: &StepState| item.phase == Phase::Doubtful && !item.unsettled(now);
+        let in_doubt: Vec<u32> = self.fan(id).map_or_else(Vec::new, |fan| {
+            let live = fan.live.iter().filter(|(_, item)| ready(item));
+            live.map(|(n, _)| *n).collect()
+        });
+        for item in in_doubt {
+            self.prepare_and_offer_undo(&StepKey::of_item(id.clone(), item))?;
+        }
+        Ok(())
+    }
+
+    /// Whether another item may fail without the step failing.
+    fn tolerates(&self, key: &StepKey) -> bool {
+        self.fan(&key.step)
+            .is_some_and(|fan| fan.failures() < fan.tolerated)
+    }
+
+    /// An item has failed for good with nothing changed.
+    pub(crate) fn item_failed(
+        &mut self,
+        key: &StepKey,
+        failure: Failure,
+    ) -> Result<(), DecideError> {
+        if self.tolerates(key) {
+            return self.move_to(key, Phase::Continued, None, None, Some(failure));
+        }
+        let on_error = self.defined(key)?.on_error;
+        if on_error == OnError::Park || self.state.past_pivot {
+            let title = format!("{key} failed: {}", failure.message);
+            let kind = WorkItemKind::StepFailed;
+            return self.park(key, Phase::Parked, kind, title, Some(failure));
+        }
+        self.move_to(key, Phase::Failed, None, None, Some(failure.clone()))?;
+        self.unwind(Cause::StepFailed {
+            step: key.clone(),
+            failure,
+        })
+    }
+
+    /// Nobody can tell whether an item happened. One that is tolerated is taken back now; after the pivot nothing is, and a person is asked.
+    pub(crate) fn item_doubtful(
+        &mut self,
+        key: &StepKey,
+        failure: Failure,
+    ) -> Result<(), DecideError> {
+        let asks = self.state.past_pivot || self.defined(key)?.on_error == OnError::Park;
+        let tolerated = !self.state.past_pivot && self.tolerates(key);
+        if asks && !tolerated {
+            let title = format!(
+                "nobody can tell whether {key} happened: {}",
+                failure.message
+            );
+            let kind = WorkItemKind::StepDoubtful;
+            return self.park(key, Phase::Parked, kind, title, Some(failure));
+        }
+        self.move_to(key, Phase::Doubtful, None, None, Some(failure.clone()))?;
+        if tolerated {
+            return Ok(());
+        }
+        self.unwind(Cause::StepFailed {
+            step: key.clone(),
+            failure,
+        })
+    }
+
+    /// An item held as not happened has happened after all, while the saga goes forward: it is taken back (again), or, after the pivot, a
+    /// person is asked.
+    pub(crate) fn late_effect_of_item(&mut self, key: &StepKey) -> Result<(), DecideError> {
+        let phase = self.step(key)?.phase;
+        match phase {
+            Phase::Continued | Phase::Undone if self.state.past_pivot => {
+                let title = format!(
+                    "{key} was held as not done; a worker reported afterwards that it happened"
+                );
+                let kind = WorkItemKind::LateEvidence;
+                if phase == Phase::Continued {
+                    return self.park(key, Phase::Parked, kind, title, None);
+                }
+                self.park(key, Phase::UndoParked, kind, title, None)?;
+                self.emit(Record::NewRound { step: key.clone() })
+            }
+            Phase::Continued => self.move_to(key, Phase::Doubtful, None, None, None),
+            Phase::Undone => {
+                self.move_to(key, Phase::Doubtful, None, None, None)?;
+                // Done again after its undo: the next undo is another effect, under another key.
+                self.emit(Record::NewRound { step: key.clone() })
+            }
+            // What an operator skipped stays as it was said; it is known, and undone if the saga unwinds.
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes back the items of a step, the last first, so many at once as it may have under way.
+    pub(crate) fn take_back(&mut self, step: &Step, rule: &FanOut) -> Result<(), DecideError> {
+        while let Some(item) = self.next_undo(&step.id, rule) {
+            if self.begun >= BEGUN_MAX {
+                return self.take_breath(&step.id);
+            }
+            self.begun += 1;
+            self.prepare_and_offer_undo(&StepKey::of_item(step.id.clone(), item))?;
+        }
+        let undone = |fan: &Fan| fan.gone(self.now) && fan.counts.undone > 0;
+        let all = self.fan(&step.id).is_some_and(undone);
+        let phase = self.state.step(&step.id).map(|step| step.phase);
+        if all && matches!(phase, Some(Phase::Succeeded | Phase::Failed)) {
+            return self.move_to(&(&step.id).into(), Phase::Undone, None, None, None);
+        }
+        Ok(())
+    }
+
+    /// The next item whose undo may begin, if one may.
+    fn next_undo(&self, id: &StepId, rule: &FanOut) -> Option<u32> {
+        let fan = self.fan(id)?;
+        let (mut under_way, mut parked) = (0, 0);
+        for item in fan.live.values() {
+            match item.phase {
+                Phase::Undoing | Phase::UndoBackoff | Phase::UndoUnserved => under_way += 1,
+                Phase::UndoParked => parked += 1,
+                _ => {}
+            }
+        }
+        if under_way >= rule.max_parallel as usize || parked >= UNDO_PARKED_MAX {
+            return None;
+        }
+        let ready = |n: &u32| {
+            let item = fan.get(*n);
+            item.is_some_and(|item| crate::advance::wants_undo(item) && !item.unsettled(self.now))
+        };
+        let live = fan.live.keys().rev().copied().find(|n| ready(n));
+        live.or_else(|| fan.effects.iter().rev().copied().find(|n| ready(n)))
+    }
+}

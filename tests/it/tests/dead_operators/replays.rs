@@ -1,0 +1,270 @@
+//! Sent back to what is full, missing or blocked, at the same moment as by others, and by somebody at a terminal.
+
+use super::*;
+
+/// A queue that is full, one that is not there: said clearly, nothing lost, and it goes on when that is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_to_a_queue_that_is_full_or_missing_stops_and_goes_on_later() {
+    const COUNT: usize = 25;
+    let system = Setup::workers(0).start().await;
+    system.vhost.declare("orders", "quorum").await;
+    let full = json!({ "max-length": 3, "overflow": "reject-publish" });
+    system.vhost.policy("orders", "^orders$", full).await;
+    for n in 0..COUNT {
+        let headers = json!({ "message_id": format!("m{n}"), "headers": { "n": n, "baton-dead-exchange": "", "baton-dead-key": "orders", "baton-dead-queue": "orders" } });
+        put(&system, "baton.dead", headers, b"{}").await;
+    }
+    letters(&system, "state=dead", COUNT).await;
+    let begun = post(
+        &system,
+        "replays",
+        json!({ "reason": "go", "filter": { "queue": "orders" } }),
+    )
+    .await;
+    let operation = begun.body["operation"]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let path = format!("/v1/dead-letters/operations/{operation}");
+    let stopped = await_some("it to stop by itself", SOON, async || {
+        let now = system.api.get(&path).await;
+        (now["state"] == "stopped").then_some(now)
+    })
+    .await;
+    assert!(stopped["failed"].as_u64() > Some(0), "{stopped}");
+    let dead = letters(&system, "state=dead", 1).await;
+    assert!(
+        dead.iter().any(|letter| letter["outcome"]
+            .as_str()
+            .is_some_and(|why| why.contains("full"))),
+        "{dead:?}"
+    );
+    let accepted = numbers(&taken(&system, "orders").await);
+    system
+        .vhost
+        .policy("orders", "^orders$", json!({ "max-length": 1_000_000 }))
+        .await;
+    // those that were refused by the full queue are dead and had their turn: what is left is replayed anew
+    let cancelled = post(
+        &system,
+        &format!("operations/{operation}/cancel"),
+        json!({}),
+    )
+    .await;
+    assert_eq!(cancelled.status, 200, "{cancelled:?}");
+    // the queue takes its new limit in a moment
+    await_until("all of them to be replayed", SOON, async || {
+        system
+            .cli()
+            .run(&[
+                "dead",
+                "replay",
+                "--queue",
+                "orders",
+                "--force",
+                "-m",
+                "there is room now",
+                "-y",
+            ])
+            .await;
+        letters(&system, "state=dead", 0).await.is_empty()
+    })
+    .await;
+    let mut all = numbers(&taken(&system, "orders").await);
+    all.extend(accepted);
+    all.sort_unstable();
+    assert_eq!(all, (0..COUNT as u64).collect::<Vec<_>>(), "each once");
+}
+
+/// A broker that takes nothing is waited for, which is said, and each letter is sent once when it does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn own_broker_with_an_alarm_is_waited_for_by_a_replay() {
+    const COUNT: usize = 20;
+    let system = Setup::workers(1).own_broker().start().await;
+    system.await_served("test.effect@1").await;
+    system.apply(&[&Saga::named("one").effect("a", "")]).await;
+    system.vhost.declare("orders", "quorum").await;
+    for n in 0..COUNT {
+        let properties = json!({ "message_id": format!("m{n}"), "headers": { "n": n, "baton-dead-exchange": "", "baton-dead-key": "orders", "baton-dead-queue": "orders" } });
+        put(&system, "baton.dead", properties, b"{}").await;
+    }
+    letters(&system, "state=dead", COUNT).await;
+    let watermark = async |at: &str| {
+        system
+            .broker
+            .ctl(&["set_vm_memory_high_watermark", at])
+            .await
+    };
+    watermark("0.00001").await;
+    // a connection is told only when it publishes
+    let saga = system.run("one", "o").await;
+    system.await_ready_saying("blocked").await;
+    let begun = post(
+        &system,
+        "replays",
+        json!({ "reason": "go", "filter": { "queue": "orders" } }),
+    )
+    .await;
+    let operation = begun.body["operation"]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let path = format!("/v1/dead-letters/operations/{operation}");
+    await_until("it to say that it waits", SOON, async || {
+        let now = system.api.get(&path).await;
+        now["state"] == "running"
+            && now["why"]
+                .as_str()
+                .is_some_and(|why| why.contains("takes no messages now"))
+    })
+    .await;
+    watermark("0.6").await;
+    let done = await_some("it to go on to its end", SOON, async || {
+        let now = system.api.get(&path).await;
+        (now["state"] == "done").then_some(now)
+    })
+    .await;
+    assert_eq!(
+        (&done["resolved"], &done["failed"]),
+        (&json!(COUNT), &json!(0)),
+        "{done}"
+    );
+    system
+        .vhost
+        .await_messages("orders", COUNT as u64, 0, SOON)
+        .await;
+    let mut all = numbers(&taken(&system, "orders").await);
+    all.sort_unstable();
+    assert_eq!(all, (0..COUNT as u64).collect::<Vec<_>>(), "each once");
+    system.api.await_status(&saga, "completed", SOON).await;
+}
+
+/// A worker dies over a task each time, until it is put aside; then its saga is asked by several at once, in every way there is.
+async fn parked(system: &mut System, name: &str) -> (String, String) {
+    let queue = "baton.task.default.test.effect@1";
+    let last = system.workers.len() - 1;
+    system.workers[last].kill9();
+    system.vhost.await_consumers(queue, 0, SOON).await;
+    let saga = system.run("parks", name).await;
+    system.vhost.await_messages(queue, 1, 0, SOON).await;
+    for _ in 0..10 {
+        assert_eq!(system.vhost.peek(queue, 1).await.len(), 1);
+    }
+    system.add_worker(&[]);
+    system.api.await_phase(&saga, "a", "parked").await;
+    let query = format!("saga={saga}");
+    let letter = letters(system, &query, 1).await.remove(0);
+    (saga, id(&letter).to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_that_races_with_a_retry_or_an_unwind_of_its_saga_is_one_attempt_or_none() {
+    use baton_it::oracle::Book;
+    let mut system = Setup::workers(1).start().await;
+    system.await_served("test.effect@1").await;
+    let keys = "on_error: park\n    timeout: 30s\n    ";
+    system
+        .apply(&[&Saga::named("parks").task("a", "test.effect@1", "", keys)])
+        .await;
+    let (saga, letter) = parked(&mut system, "r").await;
+    let path = format!("{letter}/replay");
+    let retry = || {
+        system
+            .api
+            .act(&saga, "steps/a/retry", json!({ "reason": "by hand" }))
+    };
+    let (replayed, again, retried) = tokio::join!(
+        post(&system, &path, json!({ "reason": "by letter" })),
+        post(&system, &path, json!({ "reason": "twice" })),
+        retry()
+    );
+    let won = [replayed.status, again.status, retried.status]
+        .iter()
+        .filter(|status| **status < 300)
+        .count();
+    assert!(won >= 1, "{replayed:?} {again:?} {retried:?}");
+    system.api.await_status(&saga, "completed", SOON).await;
+    assert_eq!(Book::of(&system.ledger).await.not_done_once("r-a"), None);
+
+    let (saga, letter) = parked(&mut system, "u").await;
+    let path = format!("{letter}/replay");
+    let (replayed, cancelled) = tokio::join!(
+        post(&system, &path, json!({ "reason": "by letter" })),
+        system
+            .api
+            .act(&saga, "cancel", json!({ "reason": "not wanted" }))
+    );
+    assert!(
+        replayed.status < 500 && cancelled.status < 300,
+        "{replayed:?} {cancelled:?}"
+    );
+    system.api.await_status(&saga, "compensated", SOON).await;
+    let book = Book::of(&system.ledger).await;
+    assert!(
+        book.ever_done("u-a").is_none() || book.not_taken_back("u-a").is_none(),
+        "{:?}",
+        book.history("u-a")
+    );
+}
+
+/// From the first look to the end of it, as somebody types it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_alert_to_resolved_in_a_terminal_in_under_a_minute() {
+    let system = Setup::workers(0).start().await;
+    orders(&system, json!({ "dead-letter-exchange": "baton.dead" })).await;
+    for n in 0..12 {
+        put(
+            &system,
+            "orders",
+            json!({ "message_id": format!("m{n}"), "type": "order" }),
+            b"{}",
+        )
+        .await;
+        rejected(&system, "orders").await;
+    }
+    letters(&system, "state=dead", 12).await;
+    let began = std::time::Instant::now();
+    let cli = system.cli();
+    let mut seen = cli.terminal(110, 40, &["dead", "groups"]);
+    assert_eq!(seen.ends().await, 0);
+    let groups = seen.text();
+    let key = groups
+        .lines()
+        .find(|line| line.contains("broker-rejected"))
+        .and_then(|line| line.split_whitespace().next())
+        .expect("a group")
+        .to_owned();
+    let mut seen = cli.terminal(110, 40, &["dead", "ls", "--group", &key, "-n", "1"]);
+    assert_eq!(seen.ends().await, 0);
+    let mut typed = cli.terminal(
+        110,
+        40,
+        &[
+            "dead",
+            "replay",
+            "--group",
+            &key,
+            "-m",
+            "consumer is mended",
+        ],
+    );
+    typed
+        .shows("the plan, and whether to", |screen| {
+            screen.contains("12 dead letters fit") && screen.contains("replay them?")
+        })
+        .await;
+    typed.types(b"y\r").await;
+    typed
+        .shows("the end", |screen| {
+            screen.contains("12 resolved") && screen.contains("done")
+        })
+        .await;
+    assert_eq!(typed.ends().await, 0);
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(60),
+        "{:?}",
+        began.elapsed()
+    );
+    println!("from alert to resolved: {:?}", began.elapsed());
+    assert_eq!(taken(&system, "orders").await.len(), 12);
+}
