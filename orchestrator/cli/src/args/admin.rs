@@ -68,9 +68,9 @@ impl Role {
 pub(crate) struct Dead {
     #[command(subcommand)]
     pub(crate) command: Option<DeadCommand>,
-    /// The broker itself, for peek and move where no orchestrator runs; better in BATON_AMQP
     #[arg(
         long,
+        help = "The broker itself, for peek and move where no orchestrator runs; better in BATON_AMQP",
         global = true,
         env = "BATON_AMQP",
         hide_env = true,

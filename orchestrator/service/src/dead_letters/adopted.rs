@@ -19,7 +19,7 @@ use crate::replay::route::{
 const ARROW: &str = " -> ";
 /// Every name of ours begins so.
 const OURS: &str = "baton.";
-/// Headers in which others say what went wrong: Spring, MassTransit, NServiceBus.
+/// Headers in which others say what went wrong: Spring, `MassTransit`, `NServiceBus`.
 const ERRORS: [&str; 4] = [
     "x-exception-message",
     "MT-Fault-Message",
