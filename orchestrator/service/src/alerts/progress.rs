@@ -2,14 +2,10 @@
 
 use baton_engine::SagaState;
 use baton_engine::state::{Attempt, Phase, Stage, StepState};
-use baton_messages::{StepId, Timestamp};
+use baton_messages::{StepKey, Timestamp};
 
-/// The step at which a saga has stood still for so long although it should go on by itself.
-pub(super) fn stands_still<'s>(
-    state: &'s SagaState,
-    now: Timestamp,
-    for_ms: u64,
-) -> Option<&'s StepId> {
+/// The step, or the item of one, at which a saga has stood still for so long although it should go on by itself.
+pub(super) fn stands_still(state: &SagaState, now: Timestamp, for_ms: u64) -> Option<StepKey> {
     if !state.active() || state.paused || now.since_ms(state.last_at) < for_ms {
         return None;
     }
@@ -29,7 +25,9 @@ pub(super) fn stands_still<'s>(
         }
         // nobody serves them, or a person has to decide: that has alerts of its own
         Phase::Unserved | Phase::UndoUnserved | Phase::Parked | Phase::UndoParked => false,
-        Phase::Waiting
+        // its items are looked at one by one
+        Phase::FannedOut
+        | Phase::Waiting
         | Phase::Succeeded
         | Phase::Skipped
         | Phase::Continued
@@ -37,8 +35,9 @@ pub(super) fn stands_still<'s>(
         | Phase::Doubtful
         | Phase::Undone => false,
     };
-    let mut steps = state.steps.iter();
-    steps.find(|(_, step)| overdue(step)).map(|(id, _)| id)
+    let mut live = state.live();
+    live.find(|(_, step)| overdue(step))
+        .map(|(spot, _)| spot.key())
 }
 
 fn open(step: &StepState) -> Option<&Attempt> {
