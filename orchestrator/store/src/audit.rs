@@ -110,10 +110,8 @@ pub(crate) fn page_query(
         AuditFilter { .. } => "audit_by_age",
     };
     let mut conditions = String::new();
-    let mut next = 6;
-    for column in columns(filter) {
-        conditions.push_str(&format!(" AND {column} = {}", parameter(next)));
-        next += 1;
+    for (number, column) in (6..).zip(columns(filter)) {
+        conditions.push_str(&format!(" AND {column} = {}", parameter(number)));
     }
     if !filter.all {
         conditions.push_str(

@@ -102,6 +102,11 @@ async fn is_said_once_and_when_it_is_over(setup: Setup) {
     await_heard(&system, "opened", 1).await;
     // more of the same is the same alert; whoever starts anew says it once
     dead(&system, "odd").await;
+    await_until("the second letter to be kept", SOON, async || {
+        let letters = system.api.get("/v1/dead-letters?state=dead").await;
+        letters["dead_letters"].as_array().map(Vec::len) == Some(2)
+    })
+    .await;
     for _ in 0..2 {
         system.orchestrator().kill9_and_start();
         system.await_ready().await;
@@ -266,16 +271,13 @@ async fn the_rules_of_prometheus_speak_of_numbers_there_are() {
     );
     let text = std::fs::read_to_string(rules).unwrap();
     let rules: Value = serde_saphyr::from_str(&text).unwrap();
-    let metrics = reqwest::get(format!("{}/metrics", system.api.url()))
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
-    assert!(
-        metrics.contains("baton_orchestrator_alerts_open{kind=\"dead-letter\"} 1"),
-        "{metrics}"
-    );
+    let counted = "baton_orchestrator_alerts_open{kind=\"dead-letter\"} 1";
+    let metrics = await_some("the alert to be counted", SOON, async || {
+        let answer = reqwest::get(format!("{}/metrics", system.api.url())).await;
+        let text = answer.ok()?.text().await.ok()?;
+        text.contains(counted).then_some(text)
+    })
+    .await;
     let name = regex::Regex::new("baton_[a-z_]+").unwrap();
     let mut found = 0;
     for rule in rules["groups"][0]["rules"].as_array().unwrap() {

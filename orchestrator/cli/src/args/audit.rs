@@ -56,8 +56,11 @@ pub(crate) struct AuditLs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AuditVerify {
-    /// Heads that were exported: the file of audit.heads_file, or lines of `baton audit head`
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        help = "Heads that were exported: the file of audit.heads_file, or lines of baton audit head",
+        value_name = "FILE"
+    )]
     pub(crate) head: Option<PathBuf>,
     /// Verify an export instead of what the orchestrator has
     #[arg(long, value_name = "FILE")]

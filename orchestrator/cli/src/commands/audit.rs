@@ -6,7 +6,7 @@ use std::path::Path;
 
 use baton_messages::{AuditCheck, AuditFault, AuditHead, AuditRow};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{items, more, typed_items};
 use crate::args::{Audit, AuditCommand, AuditExport, AuditLs, AuditVerify};
@@ -264,7 +264,7 @@ mod tests {
         std::fs::write(&path, "{\"seq\":1,\"hash\":\"a\",\"at\":1}\n\nnothing\n").unwrap();
         let error = lines::<AuditHead>(&path).unwrap_err();
         assert!(error.whole().contains("line 3"), "{}", error.whole());
-        let value: Vec<Value> = {
+        let value: Vec<serde_json::Value> = {
             std::fs::write(&path, "{\"seq\":1}\n").unwrap();
             lines(&path).unwrap()
         };

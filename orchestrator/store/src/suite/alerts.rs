@@ -63,7 +63,8 @@ pub async fn an_alert_is_changed_by_one_who_saw_it_last(subject: &mut impl Subje
     let (store, _) = subject.open().await;
     let alerts = subject.alerts(&store);
     let keys = vec![rows[0].key.clone(), "none".to_owned()];
-    assert_eq!(alerts.keyed(keys).await.unwrap(), [seen.clone()]);
+    let found = alerts.keyed(keys).await.unwrap();
+    assert_eq!(found, std::slice::from_ref(&seen));
     assert_eq!(alerts.between(seen.id, seen.id).await.unwrap(), [seen]);
     subject.close(store).await;
 }

@@ -80,7 +80,7 @@ impl World {
         for task_type in served {
             self.system.await_served(task_type).await;
         }
-        let definition = shipped(&format!("{name}.yaml"));
+        let definition = self.placed(&shipped(&format!("{name}.yaml")));
         self.system.api.apply(&definition).await;
     }
 
