@@ -26,11 +26,6 @@ use crate::http::Peer;
 
 /// Operations that are asked by `POST` and change nothing.
 const LOOKS: [&str; 1] = ["checkDefinition"];
-/// Operations that only look, and show what may be secret to a role that may see it: that is written down like an action.
-const SHOWS: [(&str, Role); 2] = [
-    ("getDeadLetter", Role::Operator),
-    ("exportDeadLetters", Role::Operator),
-];
 /// Operations whose bodies are somebody else's data: nothing of them is kept.
 const FOREIGN: [&str; 1] = ["publishEvent"];
 /// The header by which a caller, or a proxy, names a request.
@@ -147,12 +142,8 @@ pub(super) async fn audited(
         return next.run(request).await;
     };
     let mut entry = entry(&auditing.api, &operation, &caller, &request);
-    let shows = SHOWS
-        .iter()
-        .any(|(name, role)| operation.name == *name && caller.token.role >= *role);
-    let looks = !shows
-        && (matches!(*request.method(), Method::GET | Method::HEAD)
-            || LOOKS.contains(&operation.name.as_str()));
+    let looks = matches!(*request.method(), Method::GET | Method::HEAD)
+        || LOOKS.contains(&operation.name.as_str());
     if looks || caller.token.role < operation.role {
         let response = next.run(request).await;
         if response.status() == StatusCode::FORBIDDEN {
