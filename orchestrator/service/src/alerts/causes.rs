@@ -289,11 +289,10 @@ impl Finder {
             if !is_open && now.since_ms(since) < self.uses.rules.unserved_ms {
                 continue;
             }
-            let mut silent = settled(known, &key).is_none();
-            for (_, saga) in unserved.first.iter().filter(|(of, _)| *of == task_type) {
-                if !silent {
-                    break;
-                }
+            // only where every saga that is looked at is one that alerts start; of a type whose sagas are beyond the page nobody knows that
+            let mut waiting = unserved.first.iter().filter(|(of, _)| *of == task_type);
+            let mut silent = settled(known, &key).is_none() && waiting.clone().next().is_some();
+            while silent && let Some((_, saga)) = waiting.next() {
                 silent = self.is_own(Some(*saga)).await?;
             }
             causes.push(Cause {

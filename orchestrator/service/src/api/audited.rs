@@ -24,10 +24,10 @@ use super::{Api, document};
 use crate::clock;
 use crate::http::Peer;
 
-/// Operations that are asked by `POST` and change nothing.
-const LOOKS: [&str; 1] = ["checkDefinition"];
-/// Operations whose bodies are somebody else's data: nothing of them is kept.
-const FOREIGN: [&str; 1] = ["publishEvent"];
+/// Operations that are asked by `POST` and are no operator's action: a look, and the events of services, which are kept as events with who said them.
+const LOOKS: [&str; 2] = ["checkDefinition", "publishEvent"];
+/// Operations of which one can ask what they would do. No other looks at `dry_run`: there it would be a way around the log.
+const REHEARSED: [&str; 2] = ["editDeadLetter", "replayDeadLetters"];
 /// The header by which a caller, or a proxy, names a request.
 const REQUEST_HEADER: &str = "x-request-id";
 /// Where a proxy says who is behind it.
@@ -155,12 +155,11 @@ pub(super) async fn audited(
         Ok(read) => read,
         Err(problem) => return problem.into_response(),
     };
-    if asked.get("dry_run") == Some(&Value::Bool(true)) {
+    let rehearsed = REHEARSED.contains(&operation.name.as_str());
+    if rehearsed && asked.get("dry_run") == Some(&Value::Bool(true)) {
         return next.run(request).await;
     }
-    if !FOREIGN.contains(&operation.name.as_str()) {
-        asks(&mut entry, &asked);
-    }
+    asks(&mut entry, &asked);
     let api = auditing.api.clone();
     if let Some((object, before)) = standing(&api, &entry.object, entry.part.as_deref()).await {
         (entry.object, entry.before) = (object, Some(before));

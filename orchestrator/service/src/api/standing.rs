@@ -19,7 +19,11 @@ pub(super) async fn standing(
     let value = match kind {
         "sagas" => {
             let row = api.reader.saga_row(saga_id(name).ok()?).await.ok()??;
-            json!({ "status": row.status.as_str() })
+            if row.paused {
+                json!({ "status": row.status.as_str(), "paused": true })
+            } else {
+                json!({ "status": row.status.as_str() })
+            }
         }
         "dead-letters" => {
             let row = found(api, Beginning::read(name)?).await.ok()?;

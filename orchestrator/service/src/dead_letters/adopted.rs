@@ -156,7 +156,8 @@ impl Adopted {
     /// The same message that died the same time is the same letter. One that was sent back by others and died again is another, which the broker's notes tell apart.
     fn id(&self, delivery: &Delivery, death: Option<&Headers>) -> Uuid {
         let message = delivery.message_id.as_deref().unwrap_or("");
-        if message.is_empty() && delivery.deliveries <= 1 {
+        // of two alike without an id, redelivered together, neither may be taken for the other
+        if message.is_empty() {
             return Uuid::new_v4();
         }
         let replays = delivery.headers.get(REPLAYS_HEADER);

@@ -338,8 +338,8 @@ fn last_death(deaths: &HeaderValue) -> Option<&Headers> {
 
 /// From what it was named when it was parked, and from what it says: the same named one again is the same letter, another message under its name is not.
 /// One that nobody named, from what it is: the same message for the same reason from the same queue is the same letter, whoever parked it and however often.
-/// Of one without any id nobody can say whether another like it is the same: it is a letter of its own when it comes for the first time. After a crash
-/// between keeping and acknowledging there may be two of it, which is better than none of another.
+/// Of one without any id nobody can say whether another like it is the same: it is a letter of its own whenever it comes. After a crash between keeping and
+/// acknowledging there may be two of it, which is better than none of another that was redelivered beside it.
 fn id(delivery: &Delivery, reason: DeadReason) -> Uuid {
     let message = delivery.message_id.as_deref().unwrap_or("");
     let text = |name| {
@@ -359,7 +359,7 @@ fn id(delivery: &Delivery, reason: DeadReason) -> Uuid {
     if let Ok(named) = text(ID_HEADER).parse::<Uuid>() {
         return of_its_own(Uuid::new_v5(&named, &delivery.body));
     }
-    if message.is_empty() && delivery.deliveries <= 1 {
+    if message.is_empty() {
         return Uuid::new_v4();
     }
     let mut what = Vec::with_capacity(delivery.body.len() + 128);
