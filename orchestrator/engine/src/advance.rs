@@ -8,7 +8,7 @@ use crate::decide::fan_out::eyes;
 use crate::decide::{DecideError, Deciding, failure};
 use crate::definition::StepKind;
 use crate::record::Record;
-use crate::state::{Phase, SagaState, Status, StepState};
+use crate::state::{Phase, SagaState, Spot, Status, StepState};
 
 /// Rounds of starting steps in one decision: each round moves at least one step, a step moves few times; beyond it something circles.
 const ROUNDS_PER_STEP: usize = 8;
@@ -59,7 +59,8 @@ fn forward(d: &mut Deciding<'_>) -> Result<(), DecideError> {
     Ok(())
 }
 
-/// Whether everything before a step is done; the pivot is a barrier and waits for all that is not its descendant, and for every attempt to close.
+/// Whether everything before a step is done; the pivot is a barrier and waits for all that is not its descendant, for every attempt to close, and for
+/// every item that is still taken back: from the pivot on nothing is.
 fn may_begin(d: &Deciding<'_>, index: usize) -> bool {
     let steps = &d.rules.definition.steps;
     let Some(step) = steps.get(index) else {
@@ -76,9 +77,10 @@ fn may_begin(d: &Deciding<'_>, index: usize) -> bool {
     (0..steps.len())
         .filter(|i| *i != index && !step.descendants.contains(i))
         .all(done)
-        && d.state
-            .live()
-            .all(|(_, other)| other.open_attempt().is_none())
+        && d.state.live().all(|(Spot(_, item), other)| {
+            let settled = item.is_none() || other.phase.done();
+            settled && other.open_attempt().is_none()
+        })
 }
 
 /// Begins a step: looks at its `if`, then does what it is there for.

@@ -6,6 +6,7 @@ use super::{Deciding, Handled, Refusal, Verdict};
 use crate::input::Operator;
 use crate::record::Record;
 use crate::state::Phase;
+use crate::work_item::WorkItemKind;
 
 pub(super) fn retry_step(d: &mut Deciding<'_>, step: &StepKey, operator: &Operator) -> Handled {
     if let Some(verdict) = d.precheck_step(step, operator) {
@@ -17,6 +18,14 @@ pub(super) fn retry_step(d: &mut Deciding<'_>, step: &StepKey, operator: &Operat
     };
     if d.step(step)?.fan.is_some() && phase == Phase::Parked {
         let why = format!("the items of {step} are done; resolve it or skip it");
+        return Ok(Verdict::Refused(Refusal::NotNow {
+            action: "retry",
+            why,
+        }));
+    }
+    let evidence = d.state.work_item_of(step).map(|item| item.kind);
+    if evidence == Some(WorkItemKind::LateEvidence) && phase == Phase::Parked {
+        let why = format!("{step} has happened: say that it is done, or skip it");
         return Ok(Verdict::Refused(Refusal::NotNow {
             action: "retry",
             why,

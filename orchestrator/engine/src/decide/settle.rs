@@ -523,11 +523,16 @@ impl Deciding<'_> {
         let asks = step
             .and_then(|id| self.rules.definition.step(&id.step))
             .is_some_and(|step| matches!(step.kind, StepKind::Approve(_)));
+        // of a step whose items are all done there is nothing to try again
+        let whole_fan = step
+            .and_then(|id| self.state.at(id))
+            .is_some_and(|step| step.fan.is_some());
         let choices: &[Choice] = match kind {
             WorkItemKind::Approval => &[Choice::Approve, Choice::Reject, Choice::Skip],
             WorkItemKind::StepFailed if asks => {
                 &[Choice::Approve, Choice::Reject, Choice::Retry, Choice::Skip]
             }
+            WorkItemKind::StepFailed if whole_fan => &[Choice::Skip, Choice::ResolveDone],
             WorkItemKind::StepFailed | WorkItemKind::StepDoubtful => {
                 &[Choice::Retry, Choice::Skip, Choice::ResolveDone]
             }

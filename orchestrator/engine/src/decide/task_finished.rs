@@ -246,7 +246,9 @@ fn late_effect(d: &mut Deciding<'_>, id: &baton_messages::StepKey) -> Result<(),
             Ok(())
         }
         Status::Completed | Status::Compensated => {
-            let to = if d.state.unwinding.is_some() {
+            // of a saga that is completed, only an item that was tolerated has been undone
+            let undone = d.step(id)?.phase == Phase::Undone;
+            let to = if d.state.unwinding.is_some() || undone {
                 Phase::UndoParked
             } else {
                 Phase::Parked
@@ -255,7 +257,6 @@ fn late_effect(d: &mut Deciding<'_>, id: &baton_messages::StepKey) -> Result<(),
             let title = format!(
                 "{id} was held as not done; after the saga's end a worker reported that it happened"
             );
-            let undone = d.step(id)?.phase == Phase::Undone;
             d.park(id, to, WorkItemKind::LateEvidence, title, None)?;
             if undone {
                 // As above: a system that remembers the key of the first undo would not act upon it again.

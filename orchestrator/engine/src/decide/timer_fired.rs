@@ -51,8 +51,14 @@ fn step_due(d: &mut Deciding<'_>, id: &StepKey) -> Result<(), DecideError> {
         Phase::Unserved => d.queue_timeout(id, Direction::Do, "nobody serves its task type"),
         Phase::UndoUnserved => d.queue_timeout(id, Direction::Undo, "nobody serves its task type"),
         // It had begun, or taken back, as many items as one decision may: the rest follows.
-        phase @ (Phase::FannedOut | Phase::Succeeded | Phase::Failed | Phase::Undone)
-            if id.item.is_none() =>
+        phase @ (Phase::FannedOut
+        | Phase::Succeeded
+        | Phase::Skipped
+        | Phase::Continued
+        | Phase::Failed
+        | Phase::Parked
+        | Phase::Undone)
+            if id.item.is_none() && d.step(id)?.fan.is_some() =>
         {
             d.move_to(id, phase, None, None, None)
         }

@@ -662,3 +662,115 @@ fn of_an_item_there_is_not_nothing_is_taken() {
     assert!(matches!(stage.skip("fan[7]"), Verdict::Refused(_)));
     assert!(matches!(stage.retry("fan"), Verdict::Refused(_)));
 }
+
+#[test]
+fn after_the_end_late_evidence_of_one_that_was_taken_back_is_for_a_person() {
+    let mut stage = with("t.once@1", 2, "    tolerate: 1\n");
+    let of = stage.open("fan[0]");
+    stage.tell(of.clone(), run(1), true, unknown());
+    stage.report("fan[1]", done());
+    stage.wait();
+    stage.report("fan[0]", undone());
+    assert_eq!(
+        (stage.phase("fan[0]"), stage.status()),
+        (Phase::Undone, Status::Completed)
+    );
+    stage.tell(of, run(2), true, done());
+    assert_eq!(
+        (stage.phase("fan[0]"), stage.status()),
+        (Phase::UndoParked, Status::Parked)
+    );
+    assert!(stage.choices().contains(&Choice::ResolveUndone));
+    stage.resolve("fan[0]", Resolution::Undone);
+    assert_eq!(
+        (stage.phase("fan[0]"), stage.status()),
+        (Phase::Undone, Status::Completed)
+    );
+}
+
+#[test]
+fn the_pivot_waits_until_what_was_tolerated_is_taken_back() {
+    let mut stage = Stage::with(&format!(
+        "{}  - id: x\n    task: t.set@1\n  - id: p\n    task: t.set@1\n    pivot: true\n",
+        fan(
+            "t.set@1",
+            2,
+            "    tolerate: 1\n    retry: { attempts: 1 }\n"
+        )
+    ));
+    let of = stage.open("fan[0]");
+    stage.tell(of.clone(), run(1), true, failed(false));
+    stage.report("fan[1]", done());
+    stage.tell(of, run(2), true, done());
+    assert!(is_undo(&stage.open("fan[0]")));
+    stage.report("fan[0]", failed(true));
+    assert_eq!(stage.at("fan[0]").open_attempt(), None);
+    stage.report("x", done());
+    assert_eq!(stage.phase("p"), Phase::Waiting);
+    if stage.phase("fan[0]") == Phase::UndoParked {
+        stage.resolve("fan[0]", Resolution::Undone);
+    } else {
+        stage.wait();
+        stage.report("fan[0]", undone());
+    }
+    assert_eq!(stage.phase("p"), Phase::Trying);
+}
+
+#[test]
+fn one_that_has_happened_is_not_tried_again() {
+    let mut stage = Stage::with(&format!(
+        "  - id: p\n    task: t.set@1\n    pivot: true\n{}",
+        fan(
+            "t.set@1",
+            3,
+            "    tolerate: 1\n    max_parallel: 1\n    retry: { attempts: 1 }\n"
+        )
+    ));
+    stage.report("p", done());
+    let of = stage.open("fan[0]");
+    stage.tell(of.clone(), run(1), true, failed(false));
+    assert_eq!(stage.phase("fan[1]"), Phase::Trying);
+    stage.tell(of, run(2), true, done());
+    assert_eq!(stage.phase("fan[0]"), Phase::Parked);
+    assert!(matches!(stage.retry("fan[0]"), Verdict::Refused(_)));
+    stage.resolve(
+        "fan[0]",
+        Resolution::Done {
+            output: json!({ "ok": true }),
+        },
+    );
+    stage.report("fan[1]", done());
+    stage.report("fan[2]", done());
+    assert_eq!(stage.status(), Status::Completed);
+}
+
+#[test]
+fn many_of_a_step_that_was_skipped_are_taken_back_in_several_decisions() {
+    let keys = "    max_parallel: 256\n    on_error: park\n    undo: none\n    because: it is only tried\n";
+    let mut stage = Stage::with(&format!(
+        "{}  - id: z\n    task: t.set@1\n",
+        fan("t.set@1", 300, keys)
+    ));
+    let large = json!({ "ok": true, "text": "x".repeat(16_000) });
+    for item in 0..300 {
+        if !stage
+            .at("fan")
+            .fan
+            .as_ref()
+            .unwrap()
+            .live
+            .contains_key(&item)
+        {
+            stage.wait();
+        }
+        stage.report(&format!("fan[{item}]"), gave(large.clone()));
+    }
+    assert_eq!(stage.phase("fan"), Phase::Parked);
+    assert!(!stage.choices().contains(&Choice::Retry));
+    stage.skip("fan");
+    stage.report("z", failed(false));
+    for _ in 0..4 {
+        stage.wait();
+    }
+    assert_eq!(stage.status(), Status::Compensated);
+}
