@@ -770,7 +770,9 @@ fn many_of_a_step_that_was_skipped_are_taken_back_in_several_decisions() {
     stage.skip("fan");
     stage.report("z", failed(false));
     for _ in 0..4 {
-        stage.wait();
+        if stage.status() == Status::Compensating {
+            stage.wait();
+        }
     }
     assert_eq!(stage.status(), Status::Compensated);
 }
