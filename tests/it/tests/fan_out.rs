@@ -155,16 +155,23 @@ async fn an_item_that_asks_a_person_is_named_as_expressions_name_it() {
         .await;
     let id = started(&system, "asks", 6).await;
     let parked = system.api.await_status(&id, "parked", END_LIMIT).await;
-    assert_eq!(parked["work_items"][0]["step"], "fan[4]");
+    // the one of the two that fails first is tolerated, whichever that is
+    let asked = parked["work_items"][0]["step"].as_str().unwrap_or_default();
+    let tolerated = if asked == "fan[4]" {
+        "fan[1]"
+    } else {
+        "fan[4]"
+    };
     let first = &parked["steps"][0]["fan"]["first"];
     assert_eq!(
         (&first[0]["id"], &first[1]["id"]),
-        (&json!("fan[4]"), &json!("fan[1]"))
+        (&json!(asked), &json!(tolerated))
     );
+    assert!(["fan[1]", "fan[4]"].contains(&asked), "{parked}");
     let cli = system.cli();
     let shown = cli.run(&["show", &id]).await.exits(0);
     assert!(
-        shown.out.contains("fan[4]") && shown.out.contains("6 items: 4 done"),
+        shown.out.contains(asked) && shown.out.contains("6 items: 4 done"),
         "{}",
         shown.out
     );
@@ -173,7 +180,7 @@ async fn an_item_that_asks_a_person_is_named_as_expressions_name_it() {
         .await
         .exits(0);
     assert_eq!(listed.out.lines().count(), 6, "{}", listed.out);
-    cli.run(&["skip", &id, "fan[4]", "-m", "not that one", "--yes"])
+    cli.run(&["skip", &id, asked, "-m", "not that one", "--yes"])
         .await
         .exits(0);
     let ended = system.api.await_status(&id, "completed", END_LIMIT).await;
