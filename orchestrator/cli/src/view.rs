@@ -264,6 +264,12 @@ impl Item {
     /// The commands that act on it, as they are typed, each with what it does.
     pub(crate) fn commands(&self, saga: &str) -> Vec<(String, &'static str)> {
         let step = self.step.as_deref().unwrap_or("STEP");
+        // some shells take brackets for a pattern of file names
+        let step = if step.contains('[') {
+            format!("'{step}'")
+        } else {
+            step.to_owned()
+        };
         let on_step = |word: &str| format!("baton {word} {saga} {step} -m WHY");
         self.choices
             .iter()

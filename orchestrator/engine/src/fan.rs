@@ -12,7 +12,8 @@ use serde_json::Value;
 use crate::expr::json_bytes;
 use crate::state::{Attempt, Phase, StepState};
 
-/// The most items of one step: their list still stands in one record, and what is kept of them in tens of megabytes.
+/// The most items of one step: their list still stands in one record. What is kept of each is its input, its checkpoints and its output: with those of a usual size
+/// tens of megabytes together.
 pub const ITEMS_MAX: u32 = 10_000;
 /// The most items under way at once: each report looks at all of these.
 pub const PARALLEL_MAX: u32 = 256;
