@@ -59,7 +59,7 @@ async fn a_full_disk_loses_nothing() {
 async fn a_full_disk_that_gets_room_goes_on_in_the_same_process() {
     let subject = TempStore::new();
     let small = SqliteOptions {
-        pages_max: Some(60),
+        pages_max: Some(140),
         ..SqliteOptions::default()
     };
     let mut store = SqliteStore::open(subject.path(), small).unwrap();
