@@ -1,6 +1,3 @@
--- Telling the letters of before apart, and building indexes over them, takes as long as it takes, once.
-SET LOCAL statement_timeout = 0;
-
 -- What has become of a dead letter since it was taken in. `state`: dead, replaying, resolved, discarded. `replays`: how often it was sent back to work.
 -- `action`: the id of what changed it last; `operation`: the replay of many it belongs to, or belonged to last. `grp`: letters of one cause share it.
 ALTER TABLE dead_letters

@@ -33,6 +33,7 @@ use baton_driver::{
     Batch, CommitError, DefinitionRow, Loaded, Recovered, Store, StoreError, SubscriptionRow,
 };
 use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
+use deadpool_postgres::Object;
 
 pub use alerts::PostgresAlerts;
 pub use audit::PostgresAudit;
@@ -48,6 +49,7 @@ pub use triggers::PostgresTriggers;
 use crate::Partition;
 use crate::sqlite::process_and_host;
 use connect::{Connections, Use};
+use fault::Fault;
 use open::failed;
 use options::Target;
 use ownership::{Renewal, Taken};
@@ -295,7 +297,14 @@ impl PostgresReader {
 async fn migrate_on(connections: &Connections, place: &str) -> Result<(u32, u32), PostgresError> {
     let mut client = connections.get().await.map_err(failed(place, "connect"))?;
     open::check_server(&client, place).await?;
-    open::migrate(&mut client, place).await
+    // what a migration rewrites or indexes takes as long as it takes, once; the connection is used for nothing else
+    let unlimited = client.batch_execute("SET statement_timeout TO 0").await;
+    unlimited
+        .map_err(Fault::from)
+        .map_err(failed(place, "lift the limit of time for its migrations"))?;
+    let migrated = open::migrate(&mut client, place).await;
+    drop(Object::take(client));
+    migrated
 }
 
 /// Takes the partition, if need be after the lease of somebody who no longer renews it.
