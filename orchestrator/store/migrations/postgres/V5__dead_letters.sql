@@ -70,13 +70,12 @@ BEGIN
 END
 $$;
 
--- A letter brings what it is about. `commit_batch` is changed where it stands, so that nothing else another version has made of it is lost.
-ALTER TYPE batch_letter ADD ATTRIBUTE pool text;
-ALTER TYPE batch_letter ADD ATTRIBUTE task_type text;
-ALTER TYPE batch_letter ADD ATTRIBUTE event_type text;
-ALTER TYPE batch_letter ADD ATTRIBUTE definition text;
-ALTER TYPE batch_letter ADD ATTRIBUTE worker text;
-ALTER TYPE batch_letter ADD ATTRIBUTE replays_before bigint;
+-- A letter brings what it is about. Orchestrators of the version before go on beside us: their `commit_batch` and its types stay as they are, since a
+-- type that grows refuses every commit of whoever does not know what it has grown by. Ours is one of its own, made of theirs.
+CREATE TYPE batch_letter_5 AS (
+    id uuid, at bigint, reason text, error text, queue text, exchange text, key text, message_id text, kind text, saga uuid,
+    properties text, body bytea, grp text, pool text, task_type text, event_type text, definition text, worker text, replays_before bigint
+);
 DO $do$
 DECLARE
     one record;
@@ -85,14 +84,17 @@ DECLARE
 BEGIN
     FOR one IN SELECT p.oid FROM pg_proc p WHERE p.proname = 'commit_batch' AND p.pronamespace = current_schema()::regnamespace LOOP
         text_of := pg_get_functiondef(one.oid);
-        IF position('properties, body, grp)' IN text_of) > 0 AND position('b.properties, b.body, b.grp' IN text_of) > 0 THEN
+        IF position('properties, body, grp)' IN text_of) > 0 AND position('b.properties, b.body, b.grp' IN text_of) > 0
+            AND position('commit_batch(' IN text_of) > 0 AND position('b_letters batch_letter[]' IN text_of) > 0 THEN
+            text_of := replace(text_of, 'commit_batch(', 'commit_batch_5(');
+            text_of := replace(text_of, 'b_letters batch_letter[]', 'b_letters batch_letter_5[]');
             text_of := replace(text_of, 'properties, body, grp)', 'properties, body, grp, pool, task_type, event_type, definition, worker, replays_before)');
             EXECUTE replace(text_of, 'b.properties, b.body, b.grp',
                 'b.properties, b.body, b.grp, b.pool, b.task_type, b.event_type, b.definition, b.worker, coalesce(b.replays_before, 0)');
             changed := changed + 1;
         END IF;
     END LOOP;
-    IF changed = 0 THEN
+    IF changed <> 1 THEN
         RAISE EXCEPTION 'commit_batch does not write dead letters as this migration knows it';
     END IF;
 END

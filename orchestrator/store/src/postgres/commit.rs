@@ -1,4 +1,4 @@
-//! One batch, one statement, one round trip: `commit_batch` (the migrations have it) checks the fence, then writes everything, in the
+//! One batch, one statement, one round trip: `commit_batch_5` (the migrations have it; the number is that of the migration that made it) checks the fence, then writes everything, in the
 //! transaction of its own call.
 //!
 //! What an error means is decided by where it arose. Before the statement has left this process nothing can have happened. What the server
@@ -13,9 +13,9 @@ use super::fault::Fault;
 use super::rows::Rows;
 use super::session::{Open, Session};
 
-const COMMIT: &str = "SELECT commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+const COMMIT: &str = "SELECT commit_batch_5($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
 /// With records to be taken out: what stands first in the list is called first.
-const COMMIT_AND_PURGE: &str = "SELECT commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18), purge_sagas($1, $19)";
+const COMMIT_AND_PURGE: &str = "SELECT commit_batch_5($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18), purge_sagas($1, $19)";
 
 /// Where an attempt ended that was no commit.
 enum Refused {

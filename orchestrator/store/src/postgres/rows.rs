@@ -1,4 +1,4 @@
-//! A batch as the arrays that `commit_batch` takes, one type for each kind of row. What a batch says of one row several times is folded here: the
+//! A batch as the arrays that `commit_batch_5` takes, one type for each kind of row. What a batch says of one row several times is folded here: the
 //! database is told of each row once.
 
 use std::collections::BTreeMap;
@@ -116,7 +116,7 @@ pub(crate) struct Closing {
 }
 
 #[derive(Debug, ToSql)]
-#[postgres(name = "batch_letter")]
+#[postgres(name = "batch_letter_5")]
 pub(crate) struct Letter {
     id: Uuid,
     at: i64,
