@@ -1,0 +1,92 @@
+//! A migration that anybody's store was made with never changes: a store that has it is refused by whoever knows another one. What is to be different is a
+//! migration of its own. A new one is added to the list here when it lands.
+
+use std::path::Path;
+
+use baton_messages::audit::audit_hash;
+
+/// Each with the SHA-256 of its text.
+const LANDED: [(&str, &str); 16] = [
+    (
+        "postgres/V1__init.sql",
+        "c53933d032a60e438865479585f894ccab7b5c331ca6f3bdff3183b59924801b",
+    ),
+    (
+        "postgres/V2__members.sql",
+        "3285cba5114d31629a33564130ed6e6d8674274accfa95e728888bc702285bb5",
+    ),
+    (
+        "postgres/V3__retention.sql",
+        "b618b6b86fddf037020db0af19508631fa6a1400a70f05ac9143607204bf153a",
+    ),
+    (
+        "postgres/V4__replay.sql",
+        "836c205dcbdc97fae503aa03856a99862de4fb80618b5f7e4cfec108d9287e5e",
+    ),
+    (
+        "postgres/V5__dead_letters.sql",
+        "f8a42e291dfba2eb21412c254fad81b9f6651f561e024b534e03248f35d5df6a",
+    ),
+    (
+        "postgres/V6__audit.sql",
+        "de7c4023e8040d47ef15e647de72dc41f7a3aa89b842ecf2fc73d22c7aa1ed90",
+    ),
+    (
+        "sqlite/0001_init.sql",
+        "bfeee2b9d3a46f6a6247351965121fcaa306f4bf3182eb7eeb55ade4bb7279a1",
+    ),
+    (
+        "sqlite/0002_tokens.sql",
+        "87472d5a3c28fb1b67275ae65058e291c426924074b12987af39a6dcd8d2bc05",
+    ),
+    (
+        "sqlite/0003_triggers.sql",
+        "b8b5223c36a0c2552ac673349c37dd458963322a9c53539d622c89375bde7ce5",
+    ),
+    (
+        "sqlite/0004_subscriptions.sql",
+        "86ea9cf248ee5b0fe6cd313c325a700f1ca9a39c216e41e4909280e0a66f6bd1",
+    ),
+    (
+        "sqlite/0005_suspects.sql",
+        "6452f5350e0c7ecc66b1a5cb2b613c86d1ff687202ca05330eaf7c08ec28edba",
+    ),
+    (
+        "sqlite/0006_schedules_by_name.sql",
+        "091162dc7eb6b66f95fd73804732dacbd29f32376a8f824aea1a2ce95287d617",
+    ),
+    (
+        "sqlite/0007_retention.sql",
+        "1930f032e6214c3a7ea98e19bc700d89cb7ec69b8e70f2daa93a24cb78e1b08d",
+    ),
+    (
+        "sqlite/0008_replay.sql",
+        "e176f2346de15a1fb573bf2455ae9e0fb686c9a0315d0fe2031b39d2e27043bd",
+    ),
+    (
+        "sqlite/0009_dead_letters.sql",
+        "a4b615f8ca7656f7226cd81d4cdc5f7b43953cddc6db4172d38e51f434defd6e",
+    ),
+    (
+        "sqlite/0010_audit.sql",
+        "8912982d61fafe1a5768f336205341845155a02783ffa22c56293f3ccb3b4b3b",
+    ),
+];
+
+#[test]
+fn a_migration_that_has_landed_never_changes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let mut known = 0;
+    for (name, hash) in LANDED {
+        let text = std::fs::read_to_string(folder.join(name)).unwrap();
+        assert_eq!(
+            audit_hash(&text),
+            hash,
+            "{name} has changed: leave it as it was and add a migration"
+        );
+    }
+    for kind in ["sqlite", "postgres"] {
+        known += std::fs::read_dir(folder.join(kind)).unwrap().count();
+    }
+    assert_eq!(known, LANDED.len(), "a new migration belongs into the list");
+}
