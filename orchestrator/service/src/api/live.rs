@@ -18,7 +18,7 @@ use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
 use super::answer::documented;
 use super::auth::{Caller, Viewer};
@@ -26,7 +26,7 @@ use super::extract::{LastEventId, Path, Query};
 use super::page::{Label, Moment};
 use super::problem::{Answer, Problem};
 use super::sagas::{OneSaga, saga_id, seen};
-use super::seen::{Folded, Look};
+use super::seen::{Folded, Look, Watching};
 use super::view::Row;
 use super::{Api, Shared};
 use crate::changes::Told;
@@ -119,10 +119,8 @@ pub(crate) async fn saga(
     let permit = api.streams.one()?;
     let mut watched = api.watched.saga(saga);
     // the first look decides between a stream and a problem
-    let first = watched.wait_for(|look| !matches!(look, Look::Not)).await;
-    let first = first.map(|look| look.clone());
-    seen(first.map_err(|_| Problem::stopping())?)?;
-    watched.mark_changed();
+    seen(watched.next().await.ok_or_else(Problem::stopping)?)?;
+    watched.again();
     let reader = api.clone();
     let one = OneStream {
         api,
@@ -141,7 +139,7 @@ pub(crate) async fn saga(
 /// A stream of one saga.
 struct OneStream {
     api: Arc<Api>,
-    watched: watch::Receiver<Look>,
+    watched: Watching,
     /// The last record its reader knows of.
     after: u64,
     /// It has ended so; all that is left to say.
@@ -176,12 +174,11 @@ impl OneStream {
     /// The saga once it has records the reader does not know, or has ended; none when the orchestrator stops.
     async fn newer(&mut self) -> Option<Arc<Folded>> {
         loop {
-            tokio::select! {
+            let look = tokio::select! {
                 biased;
                 () = self.api.stopping.cancelled() => return None,
-                changed = self.watched.changed() => changed.ok()?,
-            }
-            let look = self.watched.borrow_and_update().clone();
+                look = self.watched.next() => look?,
+            };
             if let Look::Saga(found) = look
                 && (found.state.seq > self.after || found.state.status.ended())
             {

@@ -116,33 +116,33 @@ impl Api {
     /// A saga once it has ended or is parked, or as it is after `limit`.
     async fn settled(&self, saga: SagaId, limit: Duration) -> Answer<Folded> {
         let deadline = tokio::time::Instant::now() + limit;
-        let mut watched = self.watched.saga(saga);
-        // Who asks may have acted a moment ago, and others who watch may not have been told of it yet: what is older than this is no answer.
-        let mut last = Arc::new(self.state(saga).await?);
+        let mut watching = self.watched.saga(saga);
+        let mut last = None;
         loop {
-            let look = watched.borrow_and_update().clone();
-            let found = seen(look)?.filter(|found| found.state.seq >= last.state.seq);
-            last = found.unwrap_or(last);
-            let status = last.state.status;
-            if status.ended() || status == Status::Parked || self.stopping.is_cancelled() {
-                return Ok(last.as_ref().clone());
-            }
-            let changed = tokio::select! {
-                changed = tokio::time::timeout_at(deadline, watched.changed()) => changed.is_ok_and(|told| told.is_ok()),
-                () = self.stopping.cancelled() => false,
+            let look = tokio::select! {
+                look = tokio::time::timeout_at(deadline, watching.next()) => look.ok().flatten(),
+                () = self.stopping.cancelled() => None,
             };
-            if !changed {
-                return Ok(last.as_ref().clone());
+            let Some(look) = look else {
+                return match last {
+                    Some(found) => Ok(Arc::unwrap_or_clone(found)),
+                    None => self.state(saga).await,
+                };
+            };
+            let found = seen(look)?;
+            let status = found.state.status;
+            if status.ended() || status == Status::Parked {
+                return Ok(Arc::unwrap_or_clone(found));
             }
+            last = Some(found);
         }
     }
 }
 
-/// What a look showed; none when nobody has looked yet.
-pub(super) fn seen(look: Look) -> Answer<Option<Arc<Folded>>> {
+/// What a look showed.
+pub(super) fn seen(look: Look) -> Answer<Arc<Folded>> {
     match look {
-        Look::Not => Ok(None),
-        Look::Saga(found) => Ok(Some(found)),
+        Look::Saga(found) => Ok(found),
         Look::NoSaga => Err(no_saga()),
         Look::Failed(error) => Err(Problem::store(error.as_ref())),
     }

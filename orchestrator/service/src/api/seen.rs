@@ -1,5 +1,6 @@
 //! Sagas as callers see them while they wait: one reader for each watched saga, however many callers watch it. It reads when a commit
-//! has changed the saga, and then only the records that are new.
+//! has changed the saga, or somebody begins to watch, and then only the records that are new. Nobody is shown what was read before he began: he may
+//! have acted a moment ago.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,7 @@ use baton_driver::store::BoxError;
 use baton_engine::{SagaState, Status, replay};
 use baton_messages::SagaId;
 use baton_store::{AnyReader, Reader as _};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::view;
 use super::view::Abandoned;
@@ -33,8 +34,6 @@ pub(crate) struct Folded {
 /// What a watcher sees.
 #[derive(Debug, Clone)]
 pub(crate) enum Look {
-    /// Nobody has looked yet.
-    Not,
     /// There is no such saga.
     NoSaga,
     /// It, at its last change.
@@ -80,7 +79,53 @@ fn fold(state: &mut SagaState, entries: &[baton_engine::Entry]) -> Result<(), St
 pub(crate) struct Watched {
     changes: Arc<Changes>,
     reader: AnyReader,
-    sagas: Mutex<HashMap<SagaId, watch::Sender<Look>>>,
+    sagas: Mutex<HashMap<SagaId, Kept>>,
+}
+
+/// A saga somebody watches.
+#[derive(Debug)]
+struct Kept {
+    /// The newest look, and its number, from 1.
+    looks: watch::Sender<(u64, Look)>,
+    /// The number of the look that was begun last.
+    begun: u64,
+    /// Wakes its reader: somebody began to watch.
+    wanted: Arc<Notify>,
+}
+
+impl Kept {
+    fn watch(&self) -> Watching {
+        Watching {
+            looks: self.looks.subscribe(),
+            after: self.begun,
+        }
+    }
+}
+
+/// Somebody watches a saga.
+#[derive(Debug)]
+pub(crate) struct Watching {
+    looks: watch::Receiver<(u64, Look)>,
+    /// The look that was under way when it began, or was over: too old.
+    after: u64,
+}
+
+impl Watching {
+    /// The newest state, once it is another than the one that was seen last; states in between may be passed over. None when nobody looks any more.
+    pub(crate) async fn next(&mut self) -> Option<Look> {
+        loop {
+            self.looks.changed().await.ok()?;
+            let (number, look) = self.looks.borrow_and_update().clone();
+            if number > self.after {
+                return Some(look);
+            }
+        }
+    }
+
+    /// What was seen last is seen again.
+    pub(crate) fn again(&mut self) {
+        self.looks.mark_changed();
+    }
 }
 
 impl Watched {
@@ -92,37 +137,56 @@ impl Watched {
         }
     }
 
-    /// Watches a saga: the receiver has its newest state, and is told of every later one; states in between may be passed over.
-    pub(crate) fn saga(self: &Arc<Self>, saga: SagaId) -> watch::Receiver<Look> {
+    /// Watches a saga.
+    pub(crate) fn saga(self: &Arc<Self>, saga: SagaId) -> Watching {
         let mut sagas = self.sagas();
         if let Some(known) = sagas.get(&saga) {
-            return known.subscribe();
+            known.wanted.notify_one();
+            return known.watch();
         }
-        let sender = watch::Sender::new(Look::Not);
-        let receiver = sender.subscribe();
-        sagas.insert(saga, sender);
-        tokio::spawn(self.clone().keep(saga));
-        receiver
+        let kept = Kept {
+            // of number 0, which nobody sees
+            looks: watch::Sender::new((0, Look::NoSaga)),
+            begun: 0,
+            wanted: Arc::new(Notify::new()),
+        };
+        let watching = kept.watch();
+        let wanted = kept.wanted.clone();
+        sagas.insert(saga, kept);
+        tokio::spawn(self.clone().keep(saga, wanted));
+        watching
     }
 
-    /// Reads a saga at every change for as long as somebody watches it.
-    async fn keep(self: Arc<Self>, saga: SagaId) {
+    /// Reads a saga at every change, and for whoever begins to watch it, for as long as somebody does.
+    async fn keep(self: Arc<Self>, saga: SagaId, wanted: Arc<Notify>) {
         let mut changed = self.changes.saga(saga);
         let mut last: Option<Arc<Folded>> = None;
-        loop {
+        while let Some(number) = self.begin(saga) {
             changed.mark_unchanged();
             let look = self.look(saga, &mut last).await;
-            let Some(sender) = self.show(saga, look) else {
+            let Some(looks) = self.show(saga, number, look) else {
                 break;
             };
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = wanted.notified() => continue,
+            }
             tokio::select! {
                 told = changed.changed() => if told.is_err() { break },
-                () = sender.closed() => {}
+                () = wanted.notified() => {}
+                () = looks.closed() => {}
             }
         }
         drop(changed);
         self.changes.forget(saga);
+    }
+
+    /// The number of the look that begins now.
+    fn begin(&self, saga: SagaId) -> Option<u64> {
+        let mut sagas = self.sagas();
+        let kept = sagas.get_mut(&saga)?;
+        kept.begun += 1;
+        Some(kept.begun)
     }
 
     async fn look(&self, saga: SagaId, last: &mut Option<Arc<Folded>>) -> Look {
@@ -160,18 +224,18 @@ impl Watched {
     }
 
     /// Shows it to who watches; none, and forgotten, when nobody does any more.
-    fn show(&self, saga: SagaId, look: Look) -> Option<watch::Sender<Look>> {
+    fn show(&self, saga: SagaId, number: u64, look: Look) -> Option<watch::Sender<(u64, Look)>> {
         let mut sagas = self.sagas();
-        let sender = sagas.get(&saga)?;
-        if sender.receiver_count() == 0 {
+        let looks = &sagas.get(&saga)?.looks;
+        if looks.receiver_count() == 0 {
             sagas.remove(&saga);
             return None;
         }
-        sender.send_replace(look);
-        Some(sender.clone())
+        looks.send_replace((number, look));
+        Some(looks.clone())
     }
 
-    fn sagas(&self) -> MutexGuard<'_, HashMap<SagaId, watch::Sender<Look>>> {
+    fn sagas(&self) -> MutexGuard<'_, HashMap<SagaId, Kept>> {
         self.sagas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
