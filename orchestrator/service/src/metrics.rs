@@ -148,6 +148,8 @@ fn describe() {
         "baton_orchestrator_alerts_not_said_total",
         "Events of alerts the broker did not confirm; they are published again."
     );
+    // from the start on, so that the first one is seen as one more
+    counter!("baton_orchestrator_alerts_not_said_total").increment(0);
     describe_counter!(
         "baton_orchestrator_audit_rows_total",
         "Rows this process added to the audit log."
@@ -156,6 +158,7 @@ fn describe() {
         "baton_orchestrator_audit_not_written_total",
         "Rows that could not be added to the audit log: what was asked for was refused, or nobody wrote down what came of it."
     );
+    counter!("baton_orchestrator_audit_not_written_total").increment(0);
     describe_gauge!(
         "baton_orchestrator_audit_head",
         "The number of the last row this process added to the audit log."

@@ -124,14 +124,13 @@ fn speak(now: Timestamp, rules: &Rules, row: &mut AlertRow) {
 
 /// The cause is still there.
 fn stays(now: Timestamp, rules: &Rules, cause: &Cause, before: &AlertRow) -> Option<AlertRow> {
-    let mut row = next(before);
-    row.silent = cause.silent;
+    let mut row = before.clone();
+    described(&mut row, cause);
     speak(now, rules, &mut row);
-    let changed = row.unsaid != before.unsaid || row.silent != before.silent;
-    if !changed {
+    if row == *before {
         return None;
     }
-    described(&mut row, cause);
+    row.revision += 1;
     Some(row)
 }
 

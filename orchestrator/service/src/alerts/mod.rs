@@ -34,7 +34,7 @@ pub(crate) const OPEN_MAX: usize = 50;
 const STANDING_MAX: usize = 500;
 /// Events of one look: whoever listens is a person, or sends a mail for each. The others are said at the next ones.
 const SAID_MAX: usize = 10;
-/// After the end of its cause an alert is kept for so long.
+/// An alert that is over is kept for so long after it was opened; one that was open for longer is forgotten when it is over and that was said.
 const KEPT_MS: u64 = 30 * 86_400_000;
 /// Alerts that are forgotten in one look.
 const FORGOTTEN_MAX: usize = 100;
