@@ -8,13 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest as _, MatchedPath, OriginalUri, Request};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use baton_engine::Role;
 use baton_messages::{AuditEntry, AuditOutcome, AuditPhase};
 use serde_json::{Map, Value};
-use uuid::Uuid;
 
 use super::auth::{Caller, cleaned};
 use super::extract::{in_time, unreadable};
@@ -22,39 +21,29 @@ use super::problem::{Kind, Problem};
 use super::standing::standing;
 use super::{Api, document};
 use crate::clock;
-use crate::http::Peer;
+use crate::triggers::cloudevents::is_json;
 
 /// Operations that are asked by `POST` and are no operator's action: a look, and the events of services, which are kept as events with who said them.
 const LOOKS: [&str; 2] = ["checkDefinition", "publishEvent"];
 /// Operations of which one can ask what they would do. No other looks at `dry_run`: there it would be a way around the log.
 const REHEARSED: [&str; 2] = ["editDeadLetter", "replayDeadLetters"];
-/// The header by which a caller, or a proxy, names a request.
-const REQUEST_HEADER: &str = "x-request-id";
-/// Where a proxy says who is behind it.
-const FORWARDED_HEADER: &str = "x-forwarded-for";
 /// What is kept of a request's body: names of things and how it is to be done. What is not here (inputs, outputs, bodies, labels) may hold secrets.
-const KEPT: [&str; 25] = [
+const KEPT: [&str; 19] = [
     "as",
+    "content_type",
     "definition",
     "dry_run",
+    "edition",
     "expires_in",
     "filter",
     "for",
     "force",
-    "group",
     "id",
-    "ids",
     "key",
-    "letters",
-    "limit",
     "name",
-    "queue",
     "rate",
-    "redirect",
-    "replay",
     "role",
     "seen",
-    "skip_canary",
     "stop_at",
     "task",
     "to",
@@ -212,28 +201,34 @@ async fn refused(api: &Api, mut entry: AuditEntry, outcome: AuditOutcome) {
 
 /// Who asks for what, from where; nothing of a body yet.
 fn entry(api: &Api, operation: &Operation, caller: &Caller, request: &Request) -> AuditEntry {
-    let headers = request.headers();
-    let peer = request.extensions().get::<Peer>();
     let matched = request.extensions().get::<MatchedPath>();
     let original = request.extensions().get::<OriginalUri>();
     let path = original.map_or_else(|| request.uri().path(), |OriginalUri(uri)| uri.path());
     let (object, part) = place(matched.map_or("", MatchedPath::as_str), path);
     AuditEntry {
+        part,
+        ..row(api, caller, AuditPhase::Asked, &operation.name, object)
+    }
+}
+
+/// A row as it begins: who, from where, what, on what.
+fn row(api: &Api, caller: &Caller, phase: AuditPhase, action: &str, object: String) -> AuditEntry {
+    AuditEntry {
         seq: 0,
         prev: String::new(),
         at: clock::now(),
-        phase: AuditPhase::Asked,
+        phase,
         of: None,
-        action: operation.name.clone(),
+        action: action.to_owned(),
         object,
-        part,
+        part: None,
         who: caller.token.name.clone(),
         behalf: caller.behalf.clone(),
         role: caller.token.role.as_str().to_owned(),
         why: None,
-        from: peer.map_or_else(|| "unknown".to_owned(), |Peer(ip)| ip.to_string()),
-        forwarded: text(headers, FORWARDED_HEADER),
-        request: text(headers, REQUEST_HEADER).unwrap_or_else(|| Uuid::now_v7().to_string()),
+        from: caller.from.clone(),
+        forwarded: caller.forwarded.clone(),
+        request: caller.request.clone(),
         instance: api.me.name.clone(),
         asked: None,
         before: None,
@@ -241,11 +236,6 @@ fn entry(api: &Api, operation: &Operation, caller: &Caller, request: &Request) -
         outcome: None,
         uncounted: None,
     }
-}
-
-fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    let value = headers.get(name)?.to_str().ok()?;
-    cleaned(value)
 }
 
 /// The object of a path, and which part of it: the object ends with the first part of the path that has a name of its own, and words that say what is
@@ -275,8 +265,7 @@ fn place(matched: &str, path: &str) -> (String, Option<String>) {
 /// The request as it was, and what is known of its body, where that is JSON.
 async fn read(request: Request) -> Result<(Request, Map<String, Value>), Problem> {
     let kind = request.headers().get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if !kind.starts_with("application/json") {
+    if !is_json(kind.and_then(|kind| kind.to_str().ok())) {
         return Ok((request, Map::new()));
     }
     // the limit of the body is one of the request's own extensions, and stays with both of its halves
@@ -359,29 +348,7 @@ impl Api {
         action: &str,
         object: String,
     ) -> Result<(), Problem> {
-        let entry = AuditEntry {
-            seq: 0,
-            prev: String::new(),
-            at: clock::now(),
-            phase: AuditPhase::Seen,
-            of: None,
-            action: action.to_owned(),
-            object,
-            part: None,
-            who: caller.token.name.clone(),
-            behalf: caller.behalf.clone(),
-            role: caller.token.role.as_str().to_owned(),
-            why: None,
-            from: caller.from.clone(),
-            forwarded: None,
-            request: Uuid::now_v7().to_string(),
-            instance: self.me.name.clone(),
-            asked: None,
-            before: None,
-            after: None,
-            outcome: None,
-            uncounted: None,
-        };
+        let entry = row(self, caller, AuditPhase::Seen, action, object);
         let written = self.audit.write(entry).await;
         written.map(drop).map_err(|error| unwritten(&error))
     }

@@ -16,6 +16,7 @@ use baton_engine::definition::rfc3339;
 use baton_engine::input::ON_BEHALF_OF;
 use baton_messages::Timestamp;
 use schemars::JsonSchema;
+use uuid::Uuid;
 
 use super::Api;
 use super::audited::Said;
@@ -28,6 +29,10 @@ use crate::http::Peer;
 
 /// Header with the name of the person or program behind the token, as it stands in records.
 const BY_HEADER: &str = "baton-by";
+/// The header by which a caller, or a proxy, names a request.
+const REQUEST_HEADER: &str = "x-request-id";
+/// Where a proxy says who is behind it.
+const FORWARDED_HEADER: &str = "x-forwarded-for";
 /// Longest name that is kept.
 const BY_CHARS_MAX: usize = 100;
 
@@ -40,6 +45,10 @@ pub(crate) struct Caller {
     pub(super) behalf: Option<String>,
     /// The address of the peer.
     pub(super) from: String,
+    /// Whom a proxy says it speaks for.
+    pub(super) forwarded: Option<String>,
+    /// What he, or a proxy, calls the request; one of ours where nobody does.
+    pub(super) request: String,
     /// What the handler says of what it does, for the audit log.
     pub(crate) said: Said,
 }
@@ -98,10 +107,12 @@ fn caller(api: &Api, given: &HeaderMap, peer: Option<Peer>) -> Answer<Caller> {
         ),
         NoEntry::Expired { name, at } => expired(&name, at),
     })?;
-    let behalf = given.get(BY_HEADER).and_then(|value| value.to_str().ok());
+    let said = |name: &str| cleaned(given.get(name)?.to_str().ok()?);
     Ok(Caller {
         token,
-        behalf: behalf.and_then(cleaned),
+        behalf: said(BY_HEADER),
+        forwarded: said(FORWARDED_HEADER),
+        request: said(REQUEST_HEADER).unwrap_or_else(|| Uuid::now_v7().to_string()),
         from: peer.map_or_else(|| "unknown".to_owned(), |Peer(ip)| ip.to_string()),
         said: Said::default(),
     })
@@ -230,6 +241,8 @@ mod tests {
             token: Known::of_test("ci", Role::Operator),
             behalf: behalf.and_then(cleaned),
             from: "::1".to_owned(),
+            forwarded: None,
+            request: "r".to_owned(),
             said: Said::default(),
         }
     }

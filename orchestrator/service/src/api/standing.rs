@@ -66,5 +66,5 @@ pub(super) async fn standing(
 }
 
 fn letter(row: &LetterRow) -> Value {
-    json!({ "state": row.now.state.as_str(), "replays": row.now.replays, "noted": row.now.note.is_some() })
+    json!({ "state": row.now.state.as_str(), "replays": row.now.replays, "edition": row.now.edition, "noted": row.now.note.is_some() })
 }

@@ -101,6 +101,12 @@ fn media_type(content_type: Option<&str>) -> String {
     media.trim().to_ascii_lowercase()
 }
 
+/// Whether a content type says JSON: as such, or as what a format is written in.
+pub(crate) fn is_json(content_type: Option<&str>) -> bool {
+    let media = media_type(content_type);
+    media.ends_with("/json") || media.ends_with("+json")
+}
+
 fn structured(body: &[u8]) -> Result<Event, Unusable> {
     let all: Map<String, Value> = serde_json::from_slice(body)
         .map_err(|error| undecodable(format!("no JSON object: {}", place(&error))))?;
@@ -133,7 +139,7 @@ fn binary(
 /// The payload by its media type: JSON as JSON, text as text, anything else in base 64. Without a type it is JSON where it can be read so.
 pub(crate) fn data(media: &str, body: &[u8]) -> Result<(&'static str, Value), Unusable> {
     let media = media_type(Some(media));
-    let is_json = media.ends_with("/json") || media.ends_with("+json");
+    let is_json = is_json(Some(&media));
     if is_json || media.is_empty() {
         match serde_json::from_slice(body) {
             Ok(value) => return Ok(("data", value)),

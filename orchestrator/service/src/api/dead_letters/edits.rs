@@ -25,6 +25,7 @@ use super::super::{Api, Shared};
 use super::{WhichLetter, found};
 use crate::replay::edit::{Changes, difference, edited};
 use crate::replay::route::{self, Kind, Route};
+use crate::triggers::cloudevents::is_json;
 
 /// Places of a body that are set in one request.
 const PLACES_MAX: usize = 100;
@@ -259,11 +260,7 @@ async fn usable(api: &Api, before: &DeadLetterRow, copy: &DeadLetterRow) -> Answ
 
 /// Of a message of others only so much is known: what says that it is JSON has to be JSON.
 fn foreign(before: &DeadLetterRow, copy: &DeadLetterRow) -> Result<(), String> {
-    let says_json = |of: &DeadLetterRow| {
-        let media = of.properties["content_type"].as_str().unwrap_or_default();
-        let media = media.split(';').next().unwrap_or_default().trim();
-        media.eq_ignore_ascii_case("application/json") || media.ends_with("+json")
-    };
+    let says_json = |of: &DeadLetterRow| is_json(of.properties["content_type"].as_str());
     if !says_json(copy) || (before.body == copy.body && says_json(before)) {
         return Ok(());
     }
