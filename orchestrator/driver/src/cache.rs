@@ -55,7 +55,7 @@ impl Cached {
             .steps
             .values()
             .filter_map(|step| step.fan.as_ref());
-        let items: u64 = fans.map(|fan| u64::from(fan.begun)).sum();
+        let items: u64 = fans.map(|fan| u64::from(fan.begun())).sum();
         self.kept == 0 || self.state.seq.saturating_sub(self.kept) >= items
     }
 

@@ -239,14 +239,16 @@ fn say_status(d: &mut Deciding<'_>) -> Result<(), DecideError> {
 #[must_use]
 pub(crate) fn standing(state: &SagaState) -> Status {
     let blocked = state.work_items.values().any(|item| item.kind.blocks());
-    let moves = state.live().any(|(_, step)| {
-        step.due.is_some()
-            || step
-                .attempts
-                .iter()
-                .any(|attempt| attempt.open() || state.attempt_end(step, attempt).is_some())
-    });
-    if blocked && !moves {
+    let moves = || {
+        state.live().any(|(_, step)| {
+            step.due.is_some()
+                || step
+                    .attempts
+                    .iter()
+                    .any(|attempt| attempt.open() || state.attempt_end(step, attempt).is_some())
+        })
+    };
+    if blocked && !moves() {
         Status::Parked
     } else if state.unwinding.is_some() {
         Status::Compensating

@@ -33,19 +33,15 @@ pub struct Fan {
     pub items: Arc<Vec<Value>>,
     /// How many may fail without the step failing.
     pub tolerated: u32,
-    /// How many have begun: the number of the next.
-    pub begun: u32,
     /// Those under way, by number.
     pub live: BTreeMap<u32, Box<StepState>>,
     /// Those that are settled, by number; shared between copies of the state.
     pub shelf: BTreeMap<u32, Arc<StepState>>,
     /// The numbers of those on the shelf that may have changed the world.
     pub effects: BTreeSet<u32>,
-    /// The numbers of those on the shelf that are neither done nor skipped.
-    pub troubled: BTreeSet<u32>,
     /// How those on the shelf stand.
     pub counts: Counts,
-    /// The bytes of the outputs on the shelf, as JSON.
+    /// The bytes of the outputs of those on the shelf that are done, as JSON.
     pub output_bytes: u64,
 }
 
@@ -90,11 +86,9 @@ impl Fan {
         Self {
             items,
             tolerated,
-            begun: 0,
             live: BTreeMap::new(),
             shelf: BTreeMap::new(),
             effects: BTreeSet::new(),
-            troubled: BTreeSet::new(),
             counts: Counts {
                 done: 0,
                 skipped: 0,
@@ -118,6 +112,19 @@ impl Fan {
         self.items.is_empty()
     }
 
+    /// How many have begun, and so the number of the next.
+    #[must_use]
+    pub fn begun(&self) -> u32 {
+        u32::try_from(self.live.len() + self.shelf.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The numbers of those on the shelf that are neither done nor skipped. Looks at all of it.
+    pub fn troubled(&self) -> impl Iterator<Item = u32> {
+        let troubled = |step: &StepState| !matches!(step.phase, Phase::Succeeded | Phase::Skipped);
+        let shelf = self.shelf.iter();
+        shelf.filter_map(move |(item, step)| troubled(step).then_some(*item))
+    }
+
     /// One item that has begun.
     #[must_use]
     pub fn get(&self, item: u32) -> Option<&StepState> {
@@ -128,7 +135,7 @@ impl Fan {
     /// Whether every item has begun and is settled.
     #[must_use]
     pub fn settled(&self) -> bool {
-        self.begun == self.len() && self.live.is_empty()
+        self.begun() == self.len() && self.live.is_empty()
     }
 
     /// Whether nothing of it may have an effect, now or later.
@@ -151,10 +158,9 @@ impl Fan {
 
     /// The next item begins.
     pub(crate) fn begin(&mut self, item: u32, at: Timestamp) -> bool {
-        if item != self.begun || item >= self.len() {
+        if item != self.begun() || item >= self.len() {
             return false;
         }
-        self.begun += 1;
         self.live.insert(item, Box::new(StepState::waiting(at)));
         true
     }
@@ -164,9 +170,7 @@ impl Fan {
         if let Some(step) = self.shelf.remove(&item) {
             *self.counts.of(step.phase) -= 1;
             self.effects.remove(&item);
-            self.troubled.remove(&item);
-            let bytes = step.output.as_ref().map_or(0, bytes);
-            self.output_bytes = self.output_bytes.saturating_sub(bytes);
+            self.output_bytes = self.output_bytes.saturating_sub(returned(&step));
             self.live.insert(item, Box::new(Arc::unwrap_or_clone(step)));
         }
         self.live.get_mut(&item).map(Box::as_mut)
@@ -187,11 +191,7 @@ impl Fan {
         if step.may_have_effect {
             self.effects.insert(item);
         }
-        if !matches!(step.phase, Phase::Succeeded | Phase::Skipped) {
-            self.troubled.insert(item);
-        }
-        let bytes = step.output.as_ref().map_or(0, bytes);
-        self.output_bytes = self.output_bytes.saturating_add(bytes);
+        self.output_bytes = self.output_bytes.saturating_add(returned(&step));
         self.shelf.insert(item, Arc::new(*step));
     }
 
@@ -242,6 +242,9 @@ fn rests(step: &StepState, unwinding: bool, at: Timestamp) -> bool {
         && !(unwinding && step.unsettled(at))
 }
 
-fn bytes(value: &Value) -> u64 {
-    json_bytes(value).map_or(COLLECTED_BYTES_MAX + 1, |bytes| bytes as u64)
+/// The bytes of what an item adds to its step's output.
+fn returned(step: &StepState) -> u64 {
+    let output = step.output.as_ref();
+    let output = output.filter(|_| step.phase == Phase::Succeeded);
+    output.map_or(0, |output| json_bytes(output) as u64)
 }

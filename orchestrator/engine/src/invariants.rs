@@ -35,8 +35,7 @@ pub fn check(definition: &Definition, state: &SagaState, now: Timestamp) -> Resu
         if state.status == Status::Compensated && step.unsettled(now) {
             return Err(format!("compensated, but an attempt of {id} may still act"));
         }
-        let parked = matches!(step.phase, Phase::Parked | Phase::UndoParked);
-        if parked && state.active() && state.work_item_of(id).is_none() {
+        if step.phase.asks() && state.active() && state.work_item_of(id).is_none() {
             return Err(format!("{id} is parked without a work item"));
         }
         let asks =
@@ -154,9 +153,6 @@ fn items(rule: &FanOut, state: &SagaState, step: &StepState) -> Result<(), Strin
     if fan.counts.all() as usize != fan.shelf.len() {
         return Err("what lies on the shelf is not what is counted".to_owned());
     }
-    if fan.live.len() + fan.shelf.len() != fan.begun as usize {
-        return Err("an item that has begun is neither under way nor settled".to_owned());
-    }
     let forward = |phase: Phase| {
         matches!(
             phase,
@@ -178,7 +174,7 @@ fn items(rule: &FanOut, state: &SagaState, step: &StepState) -> Result<(), Strin
         return Err("is compensated, and an item may still have an effect".to_owned());
     }
     if step.phase == Phase::Succeeded && state.unwinding.is_none() {
-        if fan.begun < fan.len() || fan.counts.failed > 0 {
+        if fan.begun() < fan.len() || fan.counts.failed > 0 {
             return Err("is done, and an item is not".to_owned());
         }
         if fan.counts.tolerated + fan.counts.undone > fan.tolerated {
@@ -240,16 +236,7 @@ fn learned_later(undoing: &StepState, other: &StepState) -> bool {
         .filter(|attempt| attempt.direction == Direction::Undo)
         .map(|attempt| attempt.first_offered_at)
         .min();
-    let taken_back = matches!(
-        other.phase,
-        Phase::Doubtful
-            | Phase::Undoing
-            | Phase::UndoBackoff
-            | Phase::UndoUnserved
-            | Phase::UndoParked
-            | Phase::Undone
-    );
-    taken_back && sent.is_some_and(|sent| other.since > sent)
+    other.phase.backward() && sent.is_some_and(|sent| other.since > sent)
 }
 
 /// A timer, a person, or the driver that owes the sending of a held attempt.

@@ -150,6 +150,12 @@ impl Phase {
         matches!(self, Self::Succeeded | Self::Skipped | Self::Continued)
     }
 
+    /// Whether a person is asked how it goes on.
+    #[must_use]
+    pub const fn asks(self) -> bool {
+        matches!(self, Self::Parked | Self::UndoParked)
+    }
+
     /// Whether it is being taken back, or has been.
     #[must_use]
     pub const fn backward(self) -> bool {
@@ -635,7 +641,14 @@ impl SagaState {
     pub fn output_of(&self, key: &StepKey) -> Option<&Value> {
         let own = self.at(key)?.output.as_ref();
         own.or_else(|| {
-            let all = self.steps.get(&key.step)?.output.as_ref()?;
+            // what an operator said of the whole step is not what an item returned
+            let returned = self.at(key)?.phase == Phase::Succeeded;
+            let all = self
+                .steps
+                .get(&key.step)?
+                .output
+                .as_ref()
+                .filter(|_| returned)?;
             let one = all.get(usize::try_from(key.item?).ok()?)?;
             (!one.is_null()).then_some(one)
         })

@@ -2,7 +2,6 @@
 //! under one id, as a client over a bad line would.
 
 use baton_engine::input::Resolution;
-use baton_engine::state::Phase;
 use baton_engine::{Approval, Choice, Input, Operator, SagaState, Verdict};
 use baton_messages::{InboxMessage, InputId, SagaId, Start, StepKey};
 use serde_json::json;
@@ -253,10 +252,4 @@ impl World {
         }
         self.request(state.id, input);
     }
-}
-
-/// Whether a phase is one a person has to decide about.
-#[must_use]
-pub const fn waits_for_a_person(phase: Phase) -> bool {
-    matches!(phase, Phase::Parked | Phase::UndoParked)
 }

@@ -11,11 +11,15 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Read at once from one side; small enough that a cut by [`Proxy::cut_after`] falls inside a batch of messages.
 const CHUNK_BYTES: usize = 4096;
+
+/// Pieces that may be on the way at once, each way: 4 MiB. Then the link is full, and whoever sends waits.
+const PIECES_ON_THE_WAY_MAX: usize = 1024;
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +135,8 @@ impl Proxy {
         self.rules.send_modify(|rules| rules.hold = None);
     }
 
-    /// Delays every piece forwarded from now on, each way.
+    /// Has everything forwarded from now on arrive so much later, each way. The link is long, not narrow: what is on the way does not wait for
+    /// what went before it.
     pub fn delay(&self, each: Duration) {
         self.rules.send_modify(|rules| rules.delay = each);
     }
@@ -214,28 +219,39 @@ impl Relay {
         to: &mut OwnedWriteHalf,
         direction: Direction,
     ) {
-        let mut rules = self.rules.subscribe();
-        let mut chunk = [0; CHUNK_BYTES];
-        loop {
-            let open = |rules: &Rules| !rules.hold.is_some_and(|held| held.covers(direction));
-            if rules.wait_for(open).await.is_err() {
-                return;
+        let (on_the_way, mut arriving) = mpsc::channel(PIECES_ON_THE_WAY_MAX);
+        let open = |rules: &Rules| !rules.hold.is_some_and(|held| held.covers(direction));
+        let departs = async {
+            let on_the_way = on_the_way;
+            let mut rules = self.rules.subscribe();
+            let mut chunk = [0; CHUNK_BYTES];
+            while rules.wait_for(open).await.is_ok()
+                && let Ok(count @ 1..) = from.read(&mut chunk).await
+            {
+                let arrives = Instant::now() + rules.borrow().delay;
+                let piece = (arrives, chunk[..count].to_vec());
+                if on_the_way.send(piece).await.is_err() {
+                    break;
+                }
             }
-            let Ok(count @ 1..) = from.read(&mut chunk).await else {
-                break;
-            };
-            let delay = rules.borrow().delay;
-            if delay > Duration::ZERO {
-                tokio::time::sleep(delay).await;
+        };
+        let arrives = async {
+            let mut rules = self.rules.subscribe();
+            while let Some((arrives, piece)) = arriving.recv().await {
+                if arrives > Instant::now() {
+                    tokio::time::sleep_until(arrives).await;
+                }
+                // what was on the way before a hold began waits here
+                if rules.wait_for(open).await.is_err() || to.write_all(&piece).await.is_err() {
+                    break;
+                }
+                if direction == Direction::ToServer {
+                    self.count(piece.len() as u64);
+                }
             }
-            // what was read before a hold began waits here
-            if rules.wait_for(open).await.is_err() || to.write_all(&chunk[..count]).await.is_err() {
-                break;
-            }
-            if direction == Direction::ToServer {
-                self.count(count as u64);
-            }
-        }
+            arriving.close();
+        };
+        tokio::join!(departs, arrives);
         // the other side has gone already when this fails
         let _ = to.shutdown().await;
     }

@@ -81,6 +81,13 @@ async fn a_relay_carries_cuts_refuses_and_holds() {
         .await
         .unwrap();
     assert!(started.elapsed() >= Duration::from_millis(200));
+    // a hundred pieces are on the way side by side: one after another they would take ten seconds
+    let started = std::time::Instant::now();
+    let many = [7; 400_000];
+    round_trip(&mut connect().await.unwrap(), &many)
+        .await
+        .unwrap();
+    assert!(started.elapsed() < Duration::from_secs(5));
 }
 
 #[tokio::test]

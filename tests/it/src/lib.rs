@@ -8,6 +8,7 @@
 mod api;
 mod chance;
 mod cli;
+pub mod mixed;
 pub mod oracle;
 pub mod poison;
 pub mod sagas;

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use baton_harness::{Process, Proxy, await_some};
+use baton_it::mixed;
 use baton_it::oracle::Book;
 use baton_it::sagas::Saga;
 use baton_it::{AFTER_A_LEASE, Api, SOON, Setup, System, long};
@@ -519,11 +520,9 @@ async fn all_go_on(cluster: &Cluster, since: Instant) -> Duration {
 async fn whoever_of_two_dies_or_is_stopped_past_its_lease_every_saga_ends_as_promised() {
     let (rounds, sagas) = if long() { (5, 2_000) } else { (1, 200) };
     let mut cluster = two(Setup::workers(2).postgres()).await;
-    let fails = Saga::named("fails")
-        .effect("a", "")
-        .late("b", "")
-        .effect("c", ", fail: final");
-    cluster.system.apply(&[&row("row"), &fails]).await;
+    for definition in mixed::definitions() {
+        cluster.system.apply(&[&definition]).await;
+    }
     let mut ids: Vec<String> = Vec::new();
     for round in 0..rounds {
         for fault in FAULTS {
@@ -585,22 +584,11 @@ async fn whoever_of_two_dies_or_is_stopped_past_its_lease_every_saga_ends_as_pro
     }
     for (number, id) in ids.iter().enumerate() {
         let api = cluster.apis()[number % 2];
-        api.await_status(id, promised(number), AFTER_A_LEASE).await;
+        let status = api.await_status(id, mixed::promised(number), AFTER_A_LEASE);
+        status.await;
     }
     let book = Book::of(&cluster.system.ledger).await;
-    for number in 0..ids.len() {
-        for step in ["a", "b"] {
-            let key = format!("n{number}-{step}");
-            if promised(number) == "completed" {
-                assert_eq!(book.not_done_once(&key), None);
-            } else {
-                assert_eq!(book.not_taken_back(&key), None);
-            }
-            if step == "a" {
-                assert_eq!(book.called_twice(&key), None);
-            }
-        }
-    }
+    assert_eq!(mixed::wrong(&book, ids.len()), Vec::<String>::new());
     assert_eq!(cluster.others.dead_letters().await, Vec::<Value>::new());
     assert_eq!(cluster.others.work_items().await, Vec::<Value>::new());
     let logs = [
@@ -617,19 +605,8 @@ async fn whoever_of_two_dies_or_is_stopped_past_its_lease_every_saga_ends_as_pro
     println!("{} sagas", ids.len());
 }
 
-fn promised(number: usize) -> &'static str {
-    if number % 4 == 3 {
-        "compensated"
-    } else {
-        "completed"
-    }
-}
-
 async fn next(cluster: &Cluster, number: usize) -> String {
-    let definition = if promised(number) == "completed" {
-        "row"
-    } else {
-        "fails"
-    };
-    cluster.run(definition, &format!("n{number}")).await
+    cluster
+        .run(mixed::definition(number), &mixed::name(number))
+        .await
 }

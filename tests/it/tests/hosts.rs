@@ -9,8 +9,8 @@
 use std::time::{Duration, Instant};
 
 use baton_harness::{await_some, not_tested};
+use baton_it::mixed;
 use baton_it::oracle::Book;
-use baton_it::sagas::Saga;
 use baton_it::site::{Site, await_whole};
 use baton_it::{AFTER_A_LEASE, long};
 use serde_json::Value;
@@ -71,21 +71,9 @@ fn faults() -> Vec<(Who, What)> {
         .collect()
 }
 
-fn promised(number: usize) -> &'static str {
-    if number % 4 == 3 {
-        "compensated"
-    } else {
-        "completed"
-    }
-}
-
 async fn next(site: &Site, number: usize) -> String {
-    let definition = if promised(number) == "completed" {
-        "row"
-    } else {
-        "fails"
-    };
-    site.run(definition, &format!("n{number}")).await
+    site.run(mixed::definition(number), &mixed::name(number))
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,15 +86,7 @@ async fn kill_stop_and_cut_off_hosts_and_every_saga_ends_as_promised() {
             return not_tested(&format!("{what}: {why:#}"));
         }
     };
-    let row = Saga::named("row")
-        .effect("a", "")
-        .late("b", "")
-        .effect("c", "");
-    let fails = Saga::named("fails")
-        .effect("a", "")
-        .late("b", "")
-        .effect("c", ", fail: final");
-    for saga in [&row, &fails] {
+    for saga in mixed::definitions() {
         site.orchestrators[0].api.apply(saga.yaml()).await;
     }
     let faults = faults();
@@ -235,23 +215,11 @@ async fn heal(site: &mut Site, who: Who, what: What) {
 async fn judge(site: &Site, ids: &[String]) {
     for (number, id) in ids.iter().enumerate() {
         let api = &site.orchestrators[number % 2].api;
-        api.await_status(id, promised(number), AFTER_A_LEASE).await;
+        let status = api.await_status(id, mixed::promised(number), AFTER_A_LEASE);
+        status.await;
     }
     let book = Book::of(&site.ledger).await;
-    let mut wrong = Vec::new();
-    for number in 0..ids.len() {
-        for step in ["a", "b"] {
-            let key = format!("n{number}-{step}");
-            wrong.extend(if promised(number) == "completed" {
-                book.not_done_once(&key)
-            } else {
-                book.not_taken_back(&key)
-            });
-            if step == "a" {
-                wrong.extend(book.called_twice(&key));
-            }
-        }
-    }
+    let wrong = mixed::wrong(&book, ids.len());
     assert!(
         wrong.is_empty(),
         "{} of {}: {}",

@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use baton_harness::{Launch, Process, await_some, not_tested};
+use baton_it::mixed;
 use baton_it::oracle::Book;
-use baton_it::sagas::Saga;
 use baton_it::{AFTER_A_LEASE, Api, SOON, Setup, System};
 use serde_json::{Value, json};
 
@@ -14,14 +14,6 @@ use serde_json::{Value, json};
 const PREVIOUS: &str = "BATON_PREVIOUS";
 /// Sagas started at each orchestrator between two changes.
 const SAGAS: usize = 12;
-
-fn promised(number: usize) -> &'static str {
-    if number % 4 == 3 {
-        "compensated"
-    } else {
-        "completed"
-    }
-}
 
 struct Member {
     process: Process,
@@ -40,12 +32,7 @@ impl Load<'_> {
         for _ in 0..SAGAS {
             for member in members {
                 let number = self.ids.len();
-                let definition = if promised(number) == "completed" {
-                    "row"
-                } else {
-                    "fails"
-                };
-                let name = format!("n{number}");
+                let (definition, name) = (mixed::definition(number), mixed::name(number));
                 let input = self.system.input(&name);
                 self.ids
                     .push(member.api.start(definition, &input, &name).await);
@@ -103,7 +90,7 @@ async fn two_versions_side_by_side_and_every_saga_ends_as_promised() {
     let mut b = member(&system, old, "b").await;
     let old_worker = of(system.another_worker(), old, "baton-worker");
     let mut old_worker = old_worker.start();
-    for definition in [row("row", ""), row("fails", ", fail: final")] {
+    for definition in mixed::definitions() {
         a.api.apply(definition.yaml()).await;
     }
     for kind in ["test.effect@1", "test.effect-late@1"] {
@@ -135,10 +122,13 @@ async fn two_versions_side_by_side_and_every_saga_ends_as_promised() {
 
     let ids = load.ids;
     for (number, id) in ids.iter().enumerate() {
-        let status = d.api.await_status(id, promised(number), AFTER_A_LEASE);
+        let status = d
+            .api
+            .await_status(id, mixed::promised(number), AFTER_A_LEASE);
         status.await;
     }
-    judge(&system, ids.len()).await;
+    let book = Book::of(&system.ledger).await;
+    assert_eq!(mixed::wrong(&book, ids.len()), Vec::<String>::new());
     assert_eq!(c.api.dead_letters().await, Vec::<Value>::new());
     assert_eq!(c.api.work_items().await, Vec::<Value>::new());
     let all = [&a.process, &b.process, &c.process, &d.process];
@@ -152,28 +142,4 @@ async fn two_versions_side_by_side_and_every_saga_ends_as_promised() {
     let alive: Vec<_> = alive.filter_map(|of| of["name"].as_str()).collect();
     assert_eq!(alive, ["c", "d"], "{shown}");
     assert!(new_worker.sigterm_and_wait(SOON).await.success());
-}
-
-fn row(name: &str, last: &str) -> Saga {
-    Saga::named(name)
-        .effect("a", "")
-        .late("b", "")
-        .effect("c", last)
-}
-
-async fn judge(system: &System, sagas: usize) {
-    let book = Book::of(&system.ledger).await;
-    for number in 0..sagas {
-        for step in ["a", "b"] {
-            let key = format!("n{number}-{step}");
-            if promised(number) == "completed" {
-                assert_eq!(book.not_done_once(&key), None);
-            } else {
-                assert_eq!(book.not_taken_back(&key), None);
-            }
-            if step == "a" {
-                assert_eq!(book.called_twice(&key), None);
-            }
-        }
-    }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use baton_messages::{Failure, StepId, StepKey};
+use baton_messages::{StepId, StepKey};
 use serde_json::Value;
 
 use super::{DecideError, Deciding, failure};
@@ -11,8 +11,7 @@ use crate::definition::{FanOut, OnError, Step};
 use crate::expr::Scope;
 use crate::fan::{BEGUN_MAX, COLLECTED_BYTES_MAX, Fan, UNDO_PARKED_MAX};
 use crate::record::Record;
-use crate::state::{Cause, Phase, SagaState, StepState};
-use crate::work_item::WorkItemKind;
+use crate::state::{Phase, SagaState, StepState};
 
 /// What the expressions of a step, or of one of its items, may read.
 pub(crate) struct Eyes<'a> {
@@ -87,6 +86,11 @@ impl Deciding<'_> {
         if self.state.step(&step.id).map(|s| s.phase) != Some(Phase::FannedOut) {
             return Ok(());
         }
+        // What is too much now is too much at the end. Where nothing would be taken back the others are done all the same: a person decides then.
+        if step.on_error == OnError::Compensate && !self.state.past_pivot && self.is_too_much(step)
+        {
+            return self.collected(step);
+        }
         while let Some(item) = self.next_item(&step.id, rule) {
             if self.begun >= BEGUN_MAX {
                 return self.take_breath(&step.id);
@@ -106,9 +110,9 @@ impl Deciding<'_> {
     fn next_item(&self, id: &StepId, rule: &FanOut) -> Option<u32> {
         let fan = self
             .fan(id)
-            .filter(|fan| fan.begun < fan.len() && fan.live.len() < rule.max_parallel as usize)?;
+            .filter(|fan| fan.begun() < fan.len() && fan.live.len() < rule.max_parallel as usize)?;
         let asked = fan.live.values().any(|item| item.phase == Phase::Parked);
-        (self.state.unwinding.is_none() && !asked).then_some(fan.begun)
+        (self.state.unwinding.is_none() && !asked).then(|| fan.begun())
     }
 
     /// What one decision may begin is begun; the rest follows at once, in further ones.
@@ -124,14 +128,20 @@ impl Deciding<'_> {
     /// Every item is settled: the step is done, and its output are theirs, unless they are too much to be read by anybody.
     fn collected(&mut self, step: &Step) -> Result<(), DecideError> {
         let key = StepKey::from(&step.id);
-        let bytes = self.fan(&step.id).map_or(0, |fan| fan.output_bytes);
-        if bytes <= COLLECTED_BYTES_MAX {
+        if !self.is_too_much(step) {
             return self.move_to(&key, Phase::Succeeded, None, None, None);
         }
+        let fan = self.fan(&step.id);
+        let (begun, bytes) = fan.map_or((0, 0), |fan| (fan.begun(), fan.output_bytes));
         let text = format!(
-            "its items have returned {bytes} bytes together; {COLLECTED_BYTES_MAX} are allowed: have them return references"
+            "its items have returned {bytes} bytes together, and {begun} of them have begun; {COLLECTED_BYTES_MAX} are allowed: have them return references"
         );
         self.fail_for_good(&key, failure("too-large", text))
+    }
+
+    fn is_too_much(&self, step: &Step) -> bool {
+        let fan = self.fan(&step.id);
+        fan.is_some_and(|fan| fan.output_bytes > COLLECTED_BYTES_MAX)
     }
 
     /// One that is tolerated and may have had an effect is taken back while the saga goes forward.
@@ -149,84 +159,18 @@ impl Deciding<'_> {
     }
 
     /// Whether another item may fail without the step failing.
-    fn tolerates(&self, key: &StepKey) -> bool {
+    pub(crate) fn tolerates(&self, key: &StepKey) -> bool {
         self.fan(&key.step)
             .is_some_and(|fan| fan.failures() < fan.tolerated)
     }
 
-    /// An item has failed for good with nothing changed.
-    pub(crate) fn item_failed(
-        &mut self,
-        key: &StepKey,
-        failure: Failure,
-    ) -> Result<(), DecideError> {
-        if self.tolerates(key) {
-            return self.move_to(key, Phase::Continued, None, None, Some(failure));
-        }
-        let on_error = self.defined(key)?.on_error;
-        if on_error == OnError::Park || self.state.past_pivot {
-            let title = format!("{key} failed: {}", failure.message);
-            let kind = WorkItemKind::StepFailed;
-            return self.park(key, Phase::Parked, kind, title, Some(failure));
-        }
-        self.move_to(key, Phase::Failed, None, None, Some(failure.clone()))?;
-        self.unwind(Cause::StepFailed {
-            step: key.clone(),
-            failure,
-        })
-    }
-
-    /// Nobody can tell whether an item happened. One that is tolerated is taken back now; after the pivot nothing is, and a person is asked.
-    pub(crate) fn item_doubtful(
-        &mut self,
-        key: &StepKey,
-        failure: Failure,
-    ) -> Result<(), DecideError> {
-        let asks = self.state.past_pivot || self.defined(key)?.on_error == OnError::Park;
-        let tolerated = !self.state.past_pivot && self.tolerates(key);
-        if asks && !tolerated {
-            let title = format!(
-                "nobody can tell whether {key} happened: {}",
-                failure.message
-            );
-            let kind = WorkItemKind::StepDoubtful;
-            return self.park(key, Phase::Parked, kind, title, Some(failure));
-        }
-        self.move_to(key, Phase::Doubtful, None, None, Some(failure.clone()))?;
-        if tolerated {
-            return Ok(());
-        }
-        self.unwind(Cause::StepFailed {
-            step: key.clone(),
-            failure,
-        })
-    }
-
-    /// An item held as not happened has happened after all, while the saga goes forward: it is taken back (again), or, after the pivot, a
-    /// person is asked.
-    pub(crate) fn late_effect_of_item(&mut self, key: &StepKey) -> Result<(), DecideError> {
-        let phase = self.step(key)?.phase;
-        match phase {
-            Phase::Continued | Phase::Undone if self.state.past_pivot => {
-                let title = format!(
-                    "{key} was held as not done; a worker reported afterwards that it happened"
-                );
-                let kind = WorkItemKind::LateEvidence;
-                if phase == Phase::Continued {
-                    return self.park(key, Phase::Parked, kind, title, None);
-                }
-                self.park(key, Phase::UndoParked, kind, title, None)?;
-                self.emit(Record::NewRound { step: key.clone() })
-            }
-            Phase::Continued => self.move_to(key, Phase::Doubtful, None, None, None),
-            Phase::Undone => {
-                self.move_to(key, Phase::Doubtful, None, None, None)?;
-                // Done again after its undo: the next undo is another effect, under another key.
-                self.emit(Record::NewRound { step: key.clone() })
-            }
-            // What an operator skipped stays as it was said; it is known, and undone if the saga unwinds.
-            _ => Ok(()),
-        }
+    /// Whether the pivot is under way, or over: from then on nothing is taken back. It is also under way while nobody serves it, or a person is asked
+    /// about it: what it waited for is settled, and it is sent without another look.
+    pub(crate) fn pivot_has_begun(&self) -> bool {
+        let pivot = self.rules.definition.steps.iter().find(|step| step.pivot);
+        let phase = pivot.and_then(|step| Some(self.state.step(&step.id)?.phase));
+        let begun = phase.is_some_and(|phase| !matches!(phase, Phase::Waiting | Phase::Skipped));
+        self.state.past_pivot || begun
     }
 
     /// Takes back the items of a step, the last first, so many at once as it may have under way.
@@ -241,7 +185,12 @@ impl Deciding<'_> {
         let undone = |fan: &Fan| fan.gone(self.now) && fan.counts.undone > 0;
         let all = self.fan(&step.id).is_some_and(undone);
         let phase = self.state.step(&step.id).map(|step| step.phase);
-        if all && matches!(phase, Some(Phase::Succeeded | Phase::Failed)) {
+        if all
+            && matches!(
+                phase,
+                Some(Phase::Succeeded | Phase::Skipped | Phase::Failed)
+            )
+        {
             return self.move_to(&(&step.id).into(), Phase::Undone, None, None, None);
         }
         Ok(())

@@ -326,7 +326,7 @@ fn ready<'a>(
             format!("input of {task_type} does not fit: {misfit}"),
         )
     })?;
-    let bytes = json_bytes(&input);
+    let bytes = crate::expr::json_bytes(&input);
     if bytes > INPUT_BYTES_MAX {
         let text = format!(
             "input of {task_type} has {bytes} bytes; an input may have {INPUT_BYTES_MAX}: pass a reference instead"
@@ -334,26 +334,6 @@ fn ready<'a>(
         return Err(bad("too-large", text));
     }
     Ok((&known.manifest, pool, input))
-}
-
-/// How many bytes a value has as JSON, without writing it out.
-fn json_bytes(value: &Value) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    // Counting cannot fail, and a Value always serialises.
-    match serde_json::to_writer(&mut count, value) {
-        Ok(()) => count.0,
-        Err(_) => usize::MAX / 2,
-    }
 }
 
 fn forward_facts(task: &TaskStep, manifest: &Manifest, pool: PoolName) -> TaskFacts {

@@ -6,7 +6,7 @@ use super::{Deciding, Handled, Refusal, Verdict};
 use crate::input::Operator;
 use crate::record::Record;
 use crate::state::Phase;
-use crate::work_item::WorkItemKind;
+use crate::work_item::Choice;
 
 pub(super) fn retry_step(d: &mut Deciding<'_>, step: &StepKey, operator: &Operator) -> Handled {
     if let Some(verdict) = d.precheck_step(step, operator) {
@@ -16,16 +16,13 @@ pub(super) fn retry_step(d: &mut Deciding<'_>, step: &StepKey, operator: &Operat
         let state = d.step(step)?;
         (state.phase, state.unsettled(d.now))
     };
-    if d.step(step)?.fan.is_some() && phase == Phase::Parked {
-        let why = format!("the items of {step} are done; resolve it or skip it");
-        return Ok(Verdict::Refused(Refusal::NotNow {
-            action: "retry",
-            why,
-        }));
-    }
-    let evidence = d.state.work_item_of(step).map(|item| item.kind);
-    if evidence == Some(WorkItemKind::LateEvidence) && phase == Phase::Parked {
-        let why = format!("{step} has happened: say that it is done, or skip it");
+    // Whose items are done, or what is known to have happened, is not tried again.
+    let item = d
+        .state
+        .work_item_of(step)
+        .filter(|_| phase == Phase::Parked);
+    if item.is_some_and(|item| !item.choices.contains(&Choice::Retry)) {
+        let why = format!("{step} is not to be tried again: its work item says what can be done");
         return Ok(Verdict::Refused(Refusal::NotNow {
             action: "retry",
             why,

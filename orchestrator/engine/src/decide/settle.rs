@@ -336,12 +336,13 @@ impl Deciding<'_> {
                 self.doubtful(id, failure)
             };
         }
-        if id.item.is_some() {
-            return self.item_failed(id, failure);
-        }
         let defined = self.defined(id)?;
         let (pivot, on_error) = (defined.pivot, defined.on_error);
-        if on_error == OnError::Continue {
+        let tolerated = match id.item {
+            Some(_) => self.tolerates(id),
+            None => on_error == OnError::Continue,
+        };
+        if tolerated {
             return self.move_to(id, Phase::Continued, None, None, Some(failure));
         }
         if self.state.past_pivot && pivot && on_error == OnError::Compensate {
@@ -376,15 +377,14 @@ impl Deciding<'_> {
 
     /// Nobody can tell whether it happened, and nobody will be asked any more.
     pub(crate) fn doubtful(&mut self, id: &StepKey, failure: Failure) -> Result<(), DecideError> {
-        if id.item.is_some() {
-            return self.item_doubtful(id, failure);
-        }
         let on_error = self.defined(id)?.on_error;
         if on_error == OnError::Continue {
             // Tolerated; what it may have changed stays known, and is undone if the saga unwinds.
             return self.move_to(id, Phase::Continued, None, None, Some(failure));
         }
-        if self.state.past_pivot || on_error == OnError::Park {
+        // Of items that is taken back at once; after the pivot nothing is, tolerated or not.
+        let tolerated = id.item.is_some() && !self.state.past_pivot && self.tolerates(id);
+        if !tolerated && (self.state.past_pivot || on_error == OnError::Park) {
             let title = format!("nobody can tell whether {id} happened: {}", failure.message);
             return self.park(
                 id,
@@ -395,6 +395,9 @@ impl Deciding<'_> {
             );
         }
         self.move_to(id, Phase::Doubtful, None, None, Some(failure.clone()))?;
+        if tolerated {
+            return Ok(());
+        }
         self.unwind(Cause::StepFailed {
             step: id.clone(),
             failure,

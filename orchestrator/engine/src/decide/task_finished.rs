@@ -227,42 +227,40 @@ fn late_do(
     }
 }
 
-/// A step held as not happened has happened: it joins the running unwind, or, on an ended saga, asks a person.
+/// A step held as not happened has happened: it joins the running unwind; an item that was tolerated is taken back (again) while the saga goes forward;
+/// from the pivot on, and on an ended saga, a person is asked.
 fn late_effect(d: &mut Deciding<'_>, id: &baton_messages::StepKey) -> Result<(), DecideError> {
-    match d.state.status {
-        Status::Abandoned | Status::New => Ok(()),
-        Status::Running | Status::Compensating | Status::Parked => {
-            if d.state.unwinding.is_some() {
-                if d.step(id)?.phase == Phase::Undone {
-                    d.move_to(id, Phase::Doubtful, None, None, None)?;
-                    // Done again after its undo: the next undo is another effect, under another key.
-                    return d.emit(Record::NewRound { step: id.clone() });
-                }
-                return d.move_to(id, Phase::Doubtful, None, None, None);
-            }
-            if id.item.is_some() {
-                return d.late_effect_of_item(id);
-            }
-            Ok(())
-        }
-        Status::Completed | Status::Compensated => {
-            // of a saga that is completed, only an item that was tolerated has been undone
-            let undone = d.step(id)?.phase == Phase::Undone;
-            let to = if d.state.unwinding.is_some() || undone {
-                Phase::UndoParked
-            } else {
-                Phase::Parked
-            };
+    let phase = d.step(id)?.phase;
+    let undone = phase == Phase::Undone;
+    let asks = if undone {
+        Phase::UndoParked
+    } else {
+        Phase::Parked
+    };
+    let ended = matches!(d.state.status, Status::Completed | Status::Compensated);
+    let to = match d.state.status {
+        Status::Abandoned | Status::New => return Ok(()),
+        _ if ended && d.state.unwinding.is_some() => Phase::UndoParked,
+        _ if ended => asks,
+        _ if d.state.unwinding.is_some() => Phase::Doubtful,
+        // What an operator skipped stays as it was said; it is known, and undone if the saga unwinds.
+        _ if id.item.is_none() || phase == Phase::Skipped => return Ok(()),
+        _ if d.pivot_has_begun() => asks,
+        _ => Phase::Doubtful,
+    };
+    if to == Phase::Doubtful {
+        d.move_to(id, to, None, None, None)?;
+    } else {
+        if ended {
             d.emit(Record::StatusChanged { to: Status::Parked })?;
-            let title = format!(
-                "{id} was held as not done; after the saga's end a worker reported that it happened"
-            );
-            d.park(id, to, WorkItemKind::LateEvidence, title, None)?;
-            if undone {
-                // As above: a system that remembers the key of the first undo would not act upon it again.
-                return d.emit(Record::NewRound { step: id.clone() });
-            }
-            Ok(())
         }
+        let title =
+            format!("{id} was held as not done; a worker reported afterwards that it happened");
+        d.park(id, to, WorkItemKind::LateEvidence, title, None)?;
     }
+    if undone {
+        // Done again after its undo: the next undo is another effect, under another key. A system that remembers the first would not act upon it again.
+        d.emit(Record::NewRound { step: id.clone() })?;
+    }
+    Ok(())
 }

@@ -39,7 +39,13 @@ fn deadline(d: &mut Deciding<'_>) -> Result<(), DecideError> {
 }
 
 fn step_due(d: &mut Deciding<'_>, id: &StepKey) -> Result<(), DecideError> {
-    match d.step(id)?.phase {
+    let step = d.step(id)?;
+    let phase = step.phase;
+    if step.fan.is_some() {
+        // It had begun, or taken back, as many items as one decision may: the rest follows.
+        return d.move_to(id, phase, None, None, None);
+    }
+    match phase {
         Phase::Sleeping => d.move_to(id, Phase::Succeeded, None, None, None),
         Phase::Listening | Phase::Asked => d.timed_out(id),
         // It never came as far as an attempt: it begins anew, its condition included.
@@ -50,18 +56,6 @@ fn step_due(d: &mut Deciding<'_>, id: &StepKey) -> Result<(), DecideError> {
         Phase::Settling => d.settled(id),
         Phase::Unserved => d.queue_timeout(id, Direction::Do, "nobody serves its task type"),
         Phase::UndoUnserved => d.queue_timeout(id, Direction::Undo, "nobody serves its task type"),
-        // It had begun, or taken back, as many items as one decision may: the rest follows.
-        phase @ (Phase::FannedOut
-        | Phase::Succeeded
-        | Phase::Skipped
-        | Phase::Continued
-        | Phase::Failed
-        | Phase::Parked
-        | Phase::Undone)
-            if id.item.is_none() && d.step(id)?.fan.is_some() =>
-        {
-            d.move_to(id, phase, None, None, None)
-        }
         Phase::Waiting
         | Phase::FannedOut
         | Phase::Trying

@@ -95,8 +95,28 @@ pub(super) fn kind_of(value: &cel::Value) -> &'static str {
     }
 }
 
+/// How many bytes a value has as JSON, without writing it out.
+pub(crate) fn json_bytes(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Counting cannot fail, and a Value always serialises.
+    match serde_json::to_writer(&mut count, value) {
+        Ok(()) => count.0,
+        Err(_) => usize::MAX / 2,
+    }
+}
+
 /// How many bytes a value takes as compact JSON; `None` when that is more than a result may have.
-pub(crate) fn json_bytes(value: &Value) -> Option<usize> {
+pub(super) fn result_bytes(value: &Value) -> Option<usize> {
     let mut counter = Counter { bytes: 0 };
     serde_json::to_writer(&mut counter, value).ok()?;
     Some(counter.bytes)

@@ -107,7 +107,7 @@ impl Expr {
                 return Ok((value, bytes));
             }
         };
-        let bytes = convert::json_bytes(&value).unwrap_or(RESULT_BYTES_MAX);
+        let bytes = convert::result_bytes(&value).unwrap_or(RESULT_BYTES_MAX);
         Ok((value, bytes))
     }
 
@@ -123,7 +123,7 @@ impl Expr {
                 "name the secret in the definition",
             ));
         }
-        convert::json_bytes(value).filter(|bytes| *bytes <= bytes_max).ok_or_else(|| {
+        convert::result_bytes(value).filter(|bytes| *bytes <= bytes_max).ok_or_else(|| {
             ExprError::new(
                 &self.inner.text,
                 format!("yields more than {bytes_max} bytes (of {RESULT_BYTES_MAX} for a whole value)"),

@@ -166,7 +166,7 @@ fn collect<'t>(node: &'t Node, found: &mut Vec<(&'t str, &'t Expr)>) {
 
 fn fixed_bytes(node: &Node) -> usize {
     match node {
-        Node::Literal(value) => convert::json_bytes(value).unwrap_or(RESULT_BYTES_MAX + 1),
+        Node::Literal(value) => convert::result_bytes(value).unwrap_or(RESULT_BYTES_MAX + 1),
         Node::Hole { .. } => 0,
         Node::Text { pieces, .. } => pieces.iter().fold(2, |sum, piece| match piece {
             Piece::Text(text) => sum + text.len(),

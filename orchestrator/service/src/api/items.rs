@@ -1,9 +1,10 @@
 //! The items of a step that is done for each of a list: with their step in bounded size, those to be looked at first; and all of them, page by
 //! page.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::State;
-use baton_engine::state::{Phase, StepState};
 use baton_engine::{Definition, SagaState, fan};
 use baton_messages::{StepId, StepKey, Timestamp};
 use schemars::JsonSchema;
@@ -61,7 +62,7 @@ pub(super) fn fan_view(
     let first = looked_at_first(fan).take(ITEMS_SHOWN);
     Fan {
         items: fan.len(),
-        begun: fan.begun,
+        begun: fan.begun(),
         under_way: fan.live.len(),
         done: fan.counts.done,
         skipped: fan.counts.skipped,
@@ -77,17 +78,14 @@ pub(super) fn fan_view(
 
 /// Numbers of items: parked ones, failed ones, those under way.
 fn looked_at_first(fan: &fan::Fan) -> impl Iterator<Item = u32> {
-    let parked = |item: &StepState| matches!(item.phase, Phase::Parked | Phase::UndoParked);
     let live = move |asked: bool| {
         let live = fan
             .live
             .iter()
-            .filter(move |(_, item)| parked(item) == asked);
+            .filter(move |(_, item)| item.phase.asks() == asked);
         live.map(|(n, _)| *n)
     };
-    live(true)
-        .chain(fan.troubled.iter().copied())
-        .chain(live(false))
+    live(true).chain(fan.troubled()).chain(live(false))
 }
 
 /// One item that has begun.
@@ -126,10 +124,11 @@ fn page(
     let from = after.map_or(0, |after| after.saturating_add(1));
     let parked = |n: &u32| {
         let live = fan.live.get(n);
-        live.is_some_and(|item| matches!(item.phase, Phase::Parked | Phase::UndoParked))
+        live.is_some_and(|item| item.phase.asks())
     };
-    let wanted = |n: &u32| !troubled || fan.troubled.contains(n) || parked(n);
-    let mut numbers = (from..fan.begun).filter(wanted);
+    let failed: BTreeSet<u32> = fan.troubled().filter(|_| troubled).collect();
+    let wanted = |n: &u32| !troubled || failed.contains(n) || parked(n);
+    let mut numbers = (from..fan.begun()).filter(wanted);
     let page: Vec<u32> = numbers.by_ref().take(rows).collect();
     let more = numbers.next().is_some();
     Some(Items {

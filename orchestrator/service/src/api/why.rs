@@ -134,7 +134,7 @@ fn lingers(state: &SagaState, step: &StepState, now: Timestamp) -> Option<Timest
 fn items(step: &StepState) -> Option<String> {
     let fan = step.fan.as_ref()?;
     let (settled, all, live) = (fan.shelf.len(), fan.len(), fan.live.len());
-    let asked = |phase: Phase| matches!(phase, Phase::Parked | Phase::UndoParked);
+    let asked = Phase::asks;
     let asked = fan.live.values().filter(|item| asked(item.phase)).count();
     let mut words = format!("{settled} of {all} items are settled, {live} under way");
     if asked > 0 {

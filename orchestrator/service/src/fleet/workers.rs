@@ -144,7 +144,7 @@ impl Workers {
         if off && !view.told_of_clock {
             tracing::error!(
                 worker = %worker, clock_off_ms = view.clock_off_ms,
-                "a worker's clock is off by more than 5 s; offers reach it as too old or last too long, set its clock"
+                "a worker's clock is off by more than 5 s, or its way to the broker takes that long; offers reach it as too old or last too long: set its clock, or look at its link"
             );
         }
         view.told_of_clock = off;
