@@ -641,14 +641,7 @@ impl SagaState {
     pub fn output_of(&self, key: &StepKey) -> Option<&Value> {
         let own = self.at(key)?.output.as_ref();
         own.or_else(|| {
-            // what an operator said of the whole step is not what an item returned
-            let returned = self.at(key)?.phase == Phase::Succeeded;
-            let all = self
-                .steps
-                .get(&key.step)?
-                .output
-                .as_ref()
-                .filter(|_| returned)?;
+            let all = self.steps.get(&key.step)?.output.as_ref()?;
             let one = all.get(usize::try_from(key.item?).ok()?)?;
             (!one.is_null()).then_some(one)
         })

@@ -29,7 +29,7 @@ pub use any::{
     AnyTokens, AnyTriggers,
 };
 pub use audit::{AuditCursor, AuditFilter, AuditLog};
-pub use cluster::{Layout, View};
+pub use cluster::{Layout, Owned, View};
 pub use letters::{
     EditRow, LetterRow, LetterState, Letters, OperationRow, OperationState, Standing,
 };

@@ -2,11 +2,14 @@
 //! the first one leads: triggers, schedules and dead letters are taken care of once in all.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use baton_driver::{DriverError, StoreError};
-use baton_store::{AnyAudit, AnyReader, AnyStore, PostgresCluster, Reader as _, SqliteStore, View};
+use baton_store::{
+    AnyAudit, AnyReader, AnyStore, Owned, PostgresCluster, Reader as _, SqliteStore, View,
+};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -84,8 +87,6 @@ pub(crate) struct Members {
     up: Instant,
     /// What was known last of definitions and task types.
     rules: Option<[i64; 4]>,
-    /// How far the logs of the partitions have been looked through for who watches the list.
-    told: BTreeMap<u8, u64>,
 }
 
 /// What the leader does beside its loop.
@@ -111,7 +112,6 @@ impl Members {
             beats: 0,
             up: Instant::now(),
             rules: None,
-            told: BTreeMap::new(),
         };
         match home {
             Home::File(store) => {
@@ -192,7 +192,7 @@ impl Members {
             tracing::info!("the database answers again");
         }
         let view = Arc::new(view);
-        self.uses.view.send_replace(view.clone());
+        let before = self.uses.view.send_replace(view.clone());
         self.make_so(&cluster, &view).await;
         self.beats = self.beats.wrapping_add(1);
         if self.beats % REFRESH_EVERY == 1 {
@@ -200,26 +200,25 @@ impl Members {
         }
         let router = self.uses.router.clone();
         self.uses.changes.look_again(|saga| !router.drives(saga));
-        self.tell_of_others(&cluster, &view).await;
+        self.tell_of_others(&cluster, &before, &view).await;
     }
 
     /// Who watches the list here also hears of what other members have committed: what is recorded in their partitions since the last beat is read.
-    async fn tell_of_others(&mut self, cluster: &PostgresCluster, view: &View) {
-        let before = std::mem::take(&mut self.told);
-        let now = view.partitions.iter();
-        self.told = now.map(|of| (of.partition.id, of.log_seq)).collect();
+    async fn tell_of_others(&self, cluster: &PostgresCluster, before: &View, now: &View) {
         if !self.uses.changes.list_wanted() {
             return;
         }
-        let further = self.told.iter().filter_map(|(partition, seq)| {
-            let since = *before.get(partition)?;
-            (since < *seq && !self.held.contains_key(partition)).then_some((*partition, since))
+        let place = |of: &Owned| (of.partition.id, of.log_seq);
+        let before: BTreeMap<u8, u64> = before.partitions.iter().map(place).collect();
+        let further = now.partitions.iter().map(place).filter_map(|(id, to)| {
+            let from = *before.get(&id)?;
+            (from < to && !self.held.contains_key(&id)).then_some((id, from..to))
         });
-        let further: Vec<(u8, u64)> = further.collect();
+        let further: Vec<(u8, Range<u64>)> = further.collect();
         if further.is_empty() {
             return;
         }
-        match cluster.recorded_since(&further).await {
+        match cluster.recorded(&further).await {
             Ok(rows) => self.uses.changes.elsewhere(rows),
             Err(error) => {
                 tracing::debug!(error = %chain(&error), "what other members have recorded could not be read; who watches looks at the list again");

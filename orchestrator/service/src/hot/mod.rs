@@ -227,8 +227,8 @@ impl<S: Store> HotLoop<S> {
                 Woken::Stop => break,
                 woken => self.take(woken).await?,
             }
-            let turn = self.one_of_turns().await;
             self.take_ready().await?;
+            let turn = self.one_of_turns().await?;
             self.catch_up();
             self.turn().await?;
             drop(turn);
@@ -240,11 +240,18 @@ impl<S: Store> HotLoop<S> {
     }
 
     /// Waits until few enough other loops of this process are in a turn. What comes meanwhile is taken into this one: few large commits cost the
-    /// store less than many small ones, and a process that drives one partition waits for nobody.
-    async fn one_of_turns(&self) -> Option<OwnedSemaphorePermit> {
+    /// store less than many small ones, and a process that drives one partition waits for nobody, nor does a loop that has nothing to commit.
+    async fn one_of_turns(&mut self) -> Result<Option<OwnedSemaphorePermit>, HotError> {
+        if self.pieces.is_empty() && !self.is_due() {
+            return Ok(None);
+        }
+        if let Ok(turn) = self.turns.clone().try_acquire_owned() {
+            return Ok(Some(turn));
+        }
         let turn = self.turns.clone().acquire_owned();
         let turn = tokio::time::timeout(OTHERS_WAIT, turn).await;
-        turn.ok()?.ok()
+        self.take_ready().await?;
+        Ok(turn.ok().and_then(Result::ok))
     }
 
     async fn wait(&mut self) -> Woken {

@@ -23,11 +23,7 @@ impl<S: Store> HotLoop<S> {
     /// Decides and commits what there is.
     pub(super) async fn turn(&mut self) -> Result<(), HotError> {
         let began = Instant::now();
-        let due = self
-            .driver
-            .next_wake()
-            .is_some_and(|at| at <= clock::steady());
-        if self.pieces.is_empty() && !due {
+        if self.pieces.is_empty() && !self.is_due() {
             self.idle_turn = false;
             self.publish();
             return Ok(());
@@ -54,6 +50,12 @@ impl<S: Store> HotLoop<S> {
         self.health
             .set_room(self.driver.has_room(), self.driver.takes_starts());
         Ok(())
+    }
+
+    /// Whether the driver has something to do by itself.
+    pub(super) fn is_due(&self) -> bool {
+        let wake = self.driver.next_wake();
+        wake.is_some_and(|at| at <= clock::steady())
     }
 
     /// The answers of a committed turn; none when the process is stopped before it could be committed.

@@ -1,11 +1,10 @@
 //! An orchestrator among others on one database: it says that it is there, sees who else is, and takes partitions one by one. What it should take is
 //! decided elsewhere ([`crate::cluster`]); that nobody else has it is a row with an epoch (`ownership.rs`).
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use baton_driver::{SagaRow, StoreError};
-use baton_messages::SagaId;
 
 use super::columns::{get, int, saga_row, uint};
 use super::connect::{Connections, Use, rows};
@@ -231,36 +230,30 @@ impl PostgresCluster {
         asked.map_err(|fault| fault.read("whether definitions or task types are new"))
     }
 
-    /// Sagas something was recorded of behind these places in the logs of their partitions, each once and as it is now; none when there is too much
-    /// to be told one by one.
+    /// Sagas something was recorded of behind the first and up to the second of these places in the logs of partitions, each once and as it is now; none
+    /// when that is too much to be told one by one.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn recorded_since(
+    pub async fn recorded(
         &self,
-        since: &[(u8, u64)],
+        places: &[(u8, Range<u64>)],
     ) -> Result<Option<Vec<SagaRow>>, StoreError> {
-        let partitions: Vec<i16> = since.iter().map(|(of, _)| i16::from(*of)).collect();
-        let places: Vec<i64> = since.iter().map(|(_, seq)| int(*seq)).collect();
+        let records = places.iter().map(|(_, of)| of.end.saturating_sub(of.start));
+        if records.sum::<u64>() > RECORDED_MAX {
+            return Ok(None);
+        }
+        let partitions: Vec<i16> = places.iter().map(|(of, _)| i16::from(*of)).collect();
+        let since: Vec<i64> = places.iter().map(|(_, of)| int(of.start)).collect();
+        let until: Vec<i64> = places.iter().map(|(_, of)| int(of.end)).collect();
         let found = self
             .reader
             .read("what other members have recorded", async |client| {
-                let most = int(RECORDED_MAX + 1);
-                let found = rows(
-                    client,
-                    &queries::recorded_since(),
-                    &[&partitions, &places, &most],
-                )
-                .await?;
+                let found =
+                    rows(client, &queries::recorded(), &[&partitions, &since, &until]).await?;
                 each(&found, saga_row)
-            })
-            .await?;
-        if found.len() as u64 > RECORDED_MAX {
-            return Ok(None);
-        }
-        let once: BTreeMap<SagaId, SagaRow> =
-            found.into_iter().map(|row| (row.saga, row)).collect();
-        Ok(Some(once.into_values().collect()))
+            });
+        Ok(Some(found.await?))
     }
 
     /// Says that this member is there no more, so that the others take what it has as soon as it is given up.

@@ -70,12 +70,13 @@ pub(crate) fn saga() -> String {
     format!("SELECT {SAGA_COLUMNS} FROM sagas s WHERE s.id = $1")
 }
 
-/// Sagas something was recorded of, partition by partition, each as it is now and as often as it has records. Values: 1 the partitions, 2 behind which
-/// place in the log of each, 3 the limit for each.
-pub(crate) fn recorded_since() -> String {
+/// Sagas something was recorded of, partition by partition, each as it is now. Values: 1 the partitions, 2 and 3 behind which place in the log of each,
+/// and up to which.
+pub(crate) fn recorded() -> String {
     format!(
-        "SELECT {SAGA_COLUMNS} FROM unnest($1::smallint[], $2::bigint[]) AS p (id, seq)
-         CROSS JOIN LATERAL (SELECT r.saga FROM records r WHERE r.partition = p.id AND r.log_seq > p.seq ORDER BY r.log_seq LIMIT $3) AS r
+        "SELECT {SAGA_COLUMNS} FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS p (id, since, until)
+         CROSS JOIN LATERAL (SELECT DISTINCT r.saga FROM records r
+             WHERE r.partition = p.id AND r.log_seq > p.since AND r.log_seq <= p.until) AS r
          CROSS JOIN LATERAL (SELECT * FROM sagas WHERE number = r.saga OFFSET 0) AS s"
     )
 }

@@ -130,7 +130,7 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
     }
     let texts = [
         queries::saga(),
-        queries::recorded_since(),
+        queries::recorded(),
         queries::event(),
         queries::known_events(),
         queries::undone(),
