@@ -798,11 +798,14 @@ class Worker:
                   "secrets": self.secrets_seen}
         # Until the run's process hears for itself: what is sent to it must not be taken for a word to its worker, nor be lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        run.pid = os.fork()
-        if run.pid == 0:
-            ours.close()
-            _run_in_child(run.automation, inside, theirs, run.deadline)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        try:
+            run.pid = os.fork()
+            if run.pid == 0:
+                ours.close()
+                _run_in_child(run.automation, inside, theirs, run.deadline)
+        finally:
+            # also where there was no room for another process
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         theirs.close()
         ours.setblocking(False)
         run.pipe = ours

@@ -10,6 +10,7 @@ use cel::common::value::Val;
 use cel::objects::Key;
 use serde_json::{Map, Number, Value};
 
+use super::uses::Uses;
 use super::{RESULT_BYTES_MAX, SECRET_KEY};
 
 /// A JSON value as CEL sees it, borrowing its text.
@@ -23,20 +24,29 @@ pub(super) fn to_cel(value: &Value) -> Box<dyn Val + '_> {
             let items: Vec<Box<dyn Val + '_>> = list.iter().map(to_cel).collect();
             Box::new(CelList::from(items))
         }
-        Value::Object(map) => {
-            // CEL's own map is a hash map. Nothing observes its order: `rewrite` puts every walk over one in the order of the keys.
-            let entries: HashMap<CelMapKey<'_>, Box<dyn Val + '_>> = map
-                .iter()
-                .map(|(key, value)| {
-                    (
-                        CelMapKey::String(CelString::from(key.as_str())),
-                        to_cel(value),
-                    )
-                })
-                .collect();
-            Box::new(CelMap::from(entries))
-        }
+        Value::Object(map) => map_to_cel(map.iter().map(|(key, value)| (key, to_cel(value)))),
     }
+}
+
+/// As much of a JSON value as is used of it.
+pub(super) fn used_to_cel<'v>(value: &'v Value, uses: &'v Uses) -> Box<dyn Val + 'v> {
+    let (Value::Object(map), Uses::Keys(keys)) = (value, uses) else {
+        return to_cel(value);
+    };
+    let used = |(key, uses)| Some((key, used_to_cel(map.get(key)?, uses)));
+    map_to_cel(keys.iter().filter_map(used))
+}
+
+/// CEL's own map is a hash map. Nothing observes its order: `rewrite` puts every walk over one in the order of the keys.
+fn map_to_cel<'v>(
+    entries: impl Iterator<Item = (&'v String, Box<dyn Val + 'v>)>,
+) -> Box<dyn Val + 'v> {
+    let keyed = |(key, value): (&'v String, _)| {
+        let key = CelMapKey::String(CelString::from(key.as_str()));
+        (key, value)
+    };
+    let entries: HashMap<CelMapKey<'v>, Box<dyn Val + 'v>> = entries.map(keyed).collect();
+    Box::new(CelMap::from(entries))
 }
 
 fn number_to_cel<'v>(n: &Number) -> Box<dyn Val + 'v> {

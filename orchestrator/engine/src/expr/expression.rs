@@ -1,11 +1,13 @@
 //! One compiled expression and the cheapest way to its value.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cel::common::ast::{Expr as Ast, IdedExpr, LiteralValue};
 use serde_json::{Value, json};
 
 use super::path::Path;
+use super::uses::{Uses, uses};
 use super::{
     EXPRESSION_BYTES_MAX, ExprError, RESULT_BYTES_MAX, SECRET_KEY, Scope, convert, machine, rewrite,
 };
@@ -29,7 +31,10 @@ enum Plan {
     Constant(Value),
     Secret(Value),
     Path(Path),
-    Cel(IdedExpr),
+    Cel {
+        ast: IdedExpr,
+        uses: BTreeMap<String, Uses>,
+    },
 }
 
 impl Expr {
@@ -57,7 +62,8 @@ impl Expr {
             ));
         }
         let mut ast = machine::parse(text)?;
-        let roots = rewrite::roots(&ast);
+        let uses = uses(&ast);
+        let roots: Vec<String> = uses.keys().cloned().collect();
         let plan = if let Some(secret) = secret_of(text, &ast)? {
             Plan::Secret(secret)
         } else if let Some(value) = constant_of(&ast) {
@@ -66,7 +72,7 @@ impl Expr {
             Plan::Path(path)
         } else {
             rewrite::rewrite(&mut ast);
-            Plan::Cel(ast)
+            Plan::Cel { ast, uses }
         };
         Ok(Self {
             inner: Arc::new(Inner {
@@ -101,8 +107,8 @@ impl Expr {
                 let bytes = self.checked(found, bytes_max)?;
                 return Ok((found.clone(), bytes));
             }
-            Plan::Cel(ast) => {
-                let value = machine::run(ast, &self.inner.roots, text, scope)?;
+            Plan::Cel { ast, uses } => {
+                let value = machine::run(ast, uses, text, scope)?;
                 let bytes = self.checked(&value, bytes_max)?;
                 return Ok((value, bytes));
             }
@@ -154,17 +160,19 @@ impl Expr {
     pub(super) fn constant(&self) -> Option<&Value> {
         match &self.inner.plan {
             Plan::Constant(value) | Plan::Secret(value) => Some(value),
-            Plan::Path(_) | Plan::Cel(_) => None,
+            Plan::Path(_) | Plan::Cel { .. } => None,
         }
     }
 
-    /// The same expression without its short cut, to hold the two against each other.
+    /// The same expression without its short cuts, to hold the two against each other.
     #[cfg(test)]
     pub(super) fn compile_slow(text: &str) -> Result<Self, ExprError> {
         let mut ast = machine::parse(text)?;
-        let roots = rewrite::roots(&ast);
+        let roots: Vec<String> = uses(&ast).into_keys().collect();
         rewrite::rewrite(&mut ast);
-        let plan = Plan::Cel(ast);
+        let whole = |root: &String| (root.clone(), Uses::Whole);
+        let uses = roots.iter().map(whole).collect();
+        let plan = Plan::Cel { ast, uses };
         Ok(Self {
             inner: Arc::new(Inner {
                 text: text.to_owned(),

@@ -1,5 +1,6 @@
 //! Runs a rewritten CEL expression: one shared environment, a budget for each evaluation, and errors in our words.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use super::path::absent_root;
 use super::rewrite::{CHARGE, OR_EMPTY, RANGE};
+use super::uses::Uses;
 use super::{ExprError, Scope, convert, rewrite};
 
 /// Work one evaluation may do: a value visited, or 64 bytes of text made, counts one. Enough for lists of thousands, gone in milliseconds.
@@ -70,17 +72,17 @@ fn unreadable(column: isize, message: &str) -> String {
     format!("cannot be read at its character {column}: {line}")
 }
 
-/// Evaluates a rewritten expression with only `roots` bound.
+/// Evaluates a rewritten expression with nothing bound but what it uses.
 pub(super) fn run(
     ast: &IdedExpr,
-    roots: &[String],
+    uses: &BTreeMap<String, Uses>,
     text: &str,
     scope: &dyn Scope,
 ) -> Result<Value, ExprError> {
     let mut context = Context::with_env(Arc::clone(&ENV));
-    for root in roots {
+    for (root, uses) in uses {
         let value = scope.get(root).ok_or_else(|| absent_root(text, root))?;
-        context.add_variable_as_val(root.as_str(), convert::to_cel(value));
+        context.add_variable_as_val(root.as_str(), convert::used_to_cel(value, uses));
     }
     let spent = Arc::new(AtomicU32::new(0));
     for (name, function) in functions(&spent) {

@@ -15,6 +15,7 @@ mod shape;
 mod template;
 #[cfg(test)]
 mod tests;
+mod uses;
 
 pub(crate) use convert::json_bytes;
 pub use convert::secret_at;

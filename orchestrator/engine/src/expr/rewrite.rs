@@ -4,8 +4,6 @@
 //! - what grows (`+`, elements of lists and maps made inside a walk) goes through [`CHARGE`];
 //! - the operand of `has(…)` becomes optional all the way ([`OR_EMPTY`]), so that `has(step.x.y)` is false when `step` was skipped.
 
-use std::collections::BTreeSet;
-
 use cel::common::ast::{
     CallExpr, EntryExpr, Expr as Ast, IdedExpr, LiteralValue, SelectExpr, operators,
 };
@@ -33,41 +31,6 @@ pub const TYPE_NAMES: [&str; 12] = [
     "type",
     "uint",
 ];
-
-/// The variables an expression reads, without those its own comprehensions bind.
-pub(super) fn roots(ast: &IdedExpr) -> Vec<String> {
-    let mut found = BTreeSet::new();
-    collect_roots(ast, &mut Vec::new(), &mut found);
-    found.into_iter().collect()
-}
-
-fn collect_roots(ast: &IdedExpr, bound: &mut Vec<String>, found: &mut BTreeSet<String>) {
-    match &ast.expr {
-        Ast::Ident(name) => {
-            let free = !bound.contains(name) && !name.starts_with('@');
-            if free && !TYPE_NAMES.contains(&name.as_str()) && name != "optional" {
-                found.insert(name.trim_start_matches('.').to_owned());
-            }
-        }
-        Ast::Comprehension(walk) => {
-            collect_roots(&walk.iter_range, bound, found);
-            collect_roots(&walk.accu_init, bound, found);
-            let outside = bound.len();
-            bound.push(walk.iter_var.clone());
-            bound.extend(walk.iter_var2.clone());
-            bound.push(walk.accu_var.clone());
-            for inner in [&walk.loop_cond, &walk.loop_step, &walk.result] {
-                collect_roots(inner, bound, found);
-            }
-            bound.truncate(outside);
-        }
-        _ => {
-            for child in children(&ast.expr) {
-                collect_roots(child, bound, found);
-            }
-        }
-    }
-}
 
 /// Whether a function of this name is called anywhere, free or as a method.
 pub(super) fn calls(ast: &IdedExpr, name: &str) -> bool {

@@ -389,21 +389,44 @@ fn any_path() -> impl Strategy<Value = String> {
         "\\.[a-c]",
         "\\[[0-3]\\]",
         "\\[\"[a-c]\"\\]",
-        "\\['[a-c]'\\]"
+        "\\['[a-c]'\\]",
+        Just("[i]".to_owned()),
+        Just("[k]".to_owned()),
+        Just("[v.a]".to_owned()),
     ];
     prop::collection::vec(segment, 0..5).prop_map(|parts| format!("v{}", parts.concat()))
+}
+
+fn scope_of(v: Value) -> BTreeMap<String, Value> {
+    let named = |(name, value): (&str, Value)| (name.to_owned(), value);
+    [("v", v), ("i", json!(1)), ("k", json!("a"))]
+        .map(named)
+        .into()
 }
 
 proptest! {
     #[test]
     fn the_short_cut_gives_what_cel_gives(value in any_json(), path in any_path()) {
-        let scope = BTreeMap::from([("v".to_owned(), value)]);
+        let scope = scope_of(value);
         let fast = Expr::compile(&path).unwrap();
         prop_assert!(fast.is_path());
         let slow = Expr::compile_slow(&path).unwrap();
         match (fast.eval(&scope), slow.eval(&scope)) {
             (Ok(fast), Ok(slow)) => prop_assert_eq!(fast.to_string(), slow.to_string()),
             (fast, slow) => prop_assert!(fast.is_err() && slow.is_err(), "{:?} {:?}", fast, slow),
+        }
+    }
+
+    #[test]
+    fn what_is_used_of_its_variables_is_enough(value in any_json(), a in any_path(), b in any_path(), form in 0..8_usize) {
+        let text = [
+            "has(v.a) ? A : B", "has(A.b)", "A.?b.orValue(B)", "[A, v]", "A == B", "[1, 2].map(x, A)", "v.?a.?b.orValue(A)",
+            "A.exists(x, x == B) || v['a'] == k",
+        ][form].replace('A', &a).replace('B', &b);
+        let scope = scope_of(value);
+        match (Expr::compile(&text).unwrap().eval(&scope), Expr::compile_slow(&text).unwrap().eval(&scope)) {
+            (Ok(fast), Ok(slow)) => prop_assert_eq!(fast.to_string(), slow.to_string(), "{}", text),
+            (fast, slow) => prop_assert!(fast.is_err() && slow.is_err(), "{}: {:?} {:?}", text, fast, slow),
         }
     }
 
