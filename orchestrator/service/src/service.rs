@@ -82,6 +82,14 @@ pub enum ServiceError {
         #[source]
         source: Box<DriverError>,
     },
+    /// Two processes have one name.
+    #[error(
+        "another orchestrator says under the name `{name}` that it is there, and two of one name would take all sagas from each other: give each a service.instance of its own"
+    )]
+    Namesake {
+        /// Which.
+        name: String,
+    },
     /// A secret of a hook cannot be used.
     #[error("start")]
     Hooks {

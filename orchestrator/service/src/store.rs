@@ -11,7 +11,7 @@ use baton_store::postgres::{self, PostgresStatus};
 use baton_store::{
     AnyAlerts, AnyAudit, AnyCloseError, AnyLetters, AnyOpenError, AnyReader, AnyStore, AnySuspects,
     AnyTokens, AnyTriggers, ExportError, Layout, PostgresCluster, PostgresError, PostgresOptions,
-    PostgresReader, PostgresStore, Reader as _, SqliteOptions, SqliteReader, SqliteStore,
+    PostgresReader, Reader as _, SqliteOptions, SqliteReader, SqliteStore,
 };
 
 use crate::chain::chain;
@@ -329,14 +329,19 @@ pub async fn import(config: &Config, file: &Path) -> Result<String, StatusError>
         source,
     })?;
     let mut from = SqliteStore::open(file, SqliteOptions::default()).map_err(AnyOpenError::from)?;
-    let into = PostgresStore::open(&options(config)?).await;
-    let mut into = into.map_err(AnyOpenError::from)?;
-    let moved = move_into(&mut from, &mut into).await?;
-    let place = file.display().to_string();
+    let into = PostgresCluster::open(
+        &options(config)?,
+        config.store.partitions,
+        env!("CARGO_PKG_VERSION"),
+    )
+    .await;
+    let into = into.map_err(AnyOpenError::from)?;
+    let moved = move_into(&mut from, &into).await?;
+    let (place, partitions) = (file.display(), into.layout().count());
+    into.close();
     AnyStore::Sqlite(from).close().await?;
-    AnyStore::Postgres(Box::new(into)).close().await?;
     Ok(format!(
-        "moved {} sagas, {} records and {} events from {place}. Start the orchestrator on the database now, and never again on the file: keep it aside",
+        "moved {} sagas, {} records and {} events from {place} into {partitions} partitions. Start the orchestrator on the database now, and never again on the file: keep it aside",
         moved.sagas, moved.log_rows, moved.events
     ))
 }

@@ -1,17 +1,20 @@
-//! From a SQLite file into a PostgreSQL database, whole: whoever drove the sagas of the file goes on driving them in the database, since ids, the
-//! log, its watermark and the queue they are told through are the same. The file is only read.
+//! From a SQLite file into a PostgreSQL database, whole: whoever drove the sagas of the file goes on driving them in the database, since ids, the order
+//! of the log, how far it is published and the queue they are told through are the same. The file is only read.
 //!
 //! Both are owned meanwhile, so that nobody drives either. A database that is only half filled is marked, and no orchestrator takes it.
 
+mod database;
+
 use baton_driver::{
-    Batch, CommitError, PurgeRow, Store, StoreError, SubscriptionChange, WorkItemRow,
+    Batch, CommitError, PurgeRow, Store, StoreError, SubscriptionChange, UnsentRow, WorkItemRow,
 };
 use baton_messages::Timestamp;
 
+use self::database::Database;
 use crate::alerts::Alerts as _;
 use crate::audit::AuditLog as _;
 use crate::letters::Letters as _;
-use crate::postgres::PostgresStore;
+use crate::postgres::{PostgresCluster, PostgresStore};
 use crate::read::{DeadLetterFilter, PAGE_ROWS_MAX, SagaFilter};
 use crate::reader::Reader;
 use crate::sqlite::SqliteStore;
@@ -34,6 +37,14 @@ pub enum MoveError {
         "import; what is in the database so far is of no use: drop it, make it anew and import again"
     )]
     Store(#[from] StoreError),
+    /// Somebody drives it.
+    #[error(
+        "import: an orchestrator has partition {partition} of the database; stop it first, or give an empty database"
+    )]
+    Driven {
+        /// Which it has.
+        partition: u8,
+    },
     /// The database refuses rows.
     #[error(
         "import; what is in the database so far is of no use: drop it, make it anew and import again"
@@ -52,38 +63,37 @@ pub struct Moved {
     pub events: u64,
 }
 
-/// Moves everything from the file into the database, which has to be empty.
+/// Moves everything from the file into the database, which has to be empty. Each saga comes to lie in the partition its slice has there; what was on its way
+/// to the inbox of the file is passed on by whoever drives the first partition, whose inbox has the same name.
 ///
 /// # Errors
 /// [`MoveError`].
 pub async fn move_into(
     from: &mut SqliteStore,
-    into: &mut PostgresStore,
+    cluster: &PostgresCluster,
 ) -> Result<Moved, MoveError> {
-    if !into.begin_moving().await? {
+    let mut into = Database::taken(cluster).await?;
+    let moved = fill(from, &mut into).await;
+    into.given_up().await?;
+    moved
+}
+
+async fn fill(from: &mut SqliteStore, into: &mut Database) -> Result<Moved, MoveError> {
+    if !into.home.store.begin_moving().await? {
         return Err(MoveError::NotEmpty);
     }
     let mut moved = Moved::default();
-    beside(from, into).await?;
+    beside(from, &mut into.home.store).await?;
     moved.sagas = sagas(from, into).await?;
-    moved.log_rows = log(from, into).await?;
-    around(from, into).await?;
-    moved.events = events(from, into).await?;
-    audit(from, into).await?;
-    alerts(from, into).await?;
-    into.end_moving().await?;
+    let found = from.recover(from.partition().id).await?;
+    moved.log_rows = log(from, into, found.watermark).await?;
+    around(from, into, found.unsent).await?;
+    let home = &into.home.store;
+    moved.events = events(from, home).await?;
+    audit(from, home).await?;
+    alerts(from, home).await?;
+    home.end_moving().await?;
     Ok(moved)
-}
-
-/// An empty batch of the new owner's.
-fn batch(into: &PostgresStore, watermark: u64) -> Batch {
-    let partition = into.partition();
-    Batch {
-        partition: partition.id,
-        epoch: partition.epoch,
-        watermark,
-        ..Batch::default()
-    }
 }
 
 /// What people and workers have told.
@@ -108,12 +118,12 @@ async fn beside(from: &mut SqliteStore, into: &mut PostgresStore) -> Result<(), 
 }
 
 /// Sagas' own rows, then which of them were evicted, then their snapshots.
-async fn sagas(from: &SqliteStore, into: &mut PostgresStore) -> Result<u64, MoveError> {
+async fn sagas(from: &SqliteStore, into: &mut Database) -> Result<u64, MoveError> {
     let (reader, mut after, mut moved) = (from.reader(), None, 0);
     loop {
         let page = reader.sagas(SagaFilter::default(), after, ROWS).await?;
         moved += page.rows.len() as u64;
-        let mut rows = batch(into, 0);
+        let mut rows = Batch::default();
         rows.sagas = page.rows;
         into.commit(rows).await?;
         after = page.next;
@@ -127,7 +137,7 @@ async fn sagas(from: &SqliteStore, into: &mut PostgresStore) -> Result<u64, Move
         let page = from.evicted(after, ROWS).await?;
         let Some((last, _)) = page.last() else { break };
         after = *last;
-        let mut rows = batch(into, 0);
+        let mut rows = Batch::default();
         rows.cold = page.into_iter().map(|(_, cold)| cold).collect();
         into.commit(rows).await?;
     }
@@ -136,7 +146,7 @@ async fn sagas(from: &SqliteStore, into: &mut PostgresStore) -> Result<u64, Move
         let page = from.snapshots(after, ROWS).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.saga);
-        let mut rows = batch(into, 0);
+        let mut rows = Batch::default();
         rows.snapshots = page;
         into.commit(rows).await?;
     }
@@ -144,7 +154,7 @@ async fn sagas(from: &SqliteStore, into: &mut PostgresStore) -> Result<u64, Move
 }
 
 /// The rows of sagas whose records were taken out: each comes and is marked in one commit, before there is anything of it to be taken out.
-async fn tombstones(from: &SqliteStore, into: &mut PostgresStore) -> Result<u64, MoveError> {
+async fn tombstones(from: &SqliteStore, into: &mut Database) -> Result<u64, MoveError> {
     let (mut after, mut moved) = (0, 0);
     loop {
         let page = from.tombstones(after, ROWS).await?;
@@ -153,7 +163,7 @@ async fn tombstones(from: &SqliteStore, into: &mut PostgresStore) -> Result<u64,
         };
         after = *last;
         moved += page.len() as u64;
-        let mut rows = batch(into, 0);
+        let mut rows = Batch::default();
         for (_, row) in page {
             rows.purged
                 .extend(row.purged.clone().map(|purged| PurgeRow {
@@ -168,8 +178,8 @@ async fn tombstones(from: &SqliteStore, into: &mut PostgresStore) -> Result<u64,
     }
 }
 
-/// The log, row by row under the same places.
-async fn log(from: &SqliteStore, into: &mut PostgresStore) -> Result<u64, MoveError> {
+/// The log, row by row in the order it has: in each partition the places are counted anew, and what was published is.
+async fn log(from: &SqliteStore, into: &mut Database, watermark: u64) -> Result<u64, MoveError> {
     let (mut after, mut moved) = (0, 0);
     loop {
         let page = from.records(after, ROWS).await?;
@@ -178,17 +188,28 @@ async fn log(from: &SqliteStore, into: &mut PostgresStore) -> Result<u64, MoveEr
         };
         after = last.log_seq;
         moved += page.len() as u64;
-        let mut rows = batch(into, 0);
-        rows.rows = page;
+        let mut rows = Batch::default();
+        for mut row in page {
+            let part = into.of(row.saga);
+            part.log_seq += 1;
+            if row.log_seq <= watermark {
+                part.watermark = part.log_seq;
+            }
+            row.log_seq = part.log_seq;
+            rows.rows.push(row);
+        }
         into.commit(rows).await?;
     }
 }
 
-/// What is still to be done: tasks to be sent again, steps that wait, work items, dead letters; and how far the log is published.
-async fn around(from: &mut SqliteStore, into: &mut PostgresStore) -> Result<(), MoveError> {
-    let found = from.recover(from.partition().id).await?;
-    let mut rows = batch(into, found.watermark);
-    rows.unsent_add = found.unsent;
+/// What is still to be done: tasks to be sent again, steps that wait, work items, dead letters.
+async fn around(
+    from: &mut SqliteStore,
+    into: &mut Database,
+    unsent: Vec<UnsentRow>,
+) -> Result<(), MoveError> {
+    let mut rows = Batch::default();
+    rows.unsent_add = unsent;
     rows.unserved_add = from.all_unserved().await?;
     for (waits, searched) in from.all_subscriptions().await? {
         let searched =
@@ -200,7 +221,7 @@ async fn around(from: &mut SqliteStore, into: &mut PostgresStore) -> Result<(), 
     let (reader, mut after) = (from.reader(), None);
     loop {
         let page = reader.work_items(false, None, after, ROWS).await?;
-        let mut rows = batch(into, found.watermark);
+        let mut rows = Batch::default();
         for view in page.rows {
             let (saga, number) = (view.saga, view.item.number);
             let item = Box::new(view.item);
@@ -225,16 +246,16 @@ async fn around(from: &mut SqliteStore, into: &mut PostgresStore) -> Result<(), 
         let page = reader
             .dead_letters(DeadLetterFilter::default(), after, ROWS)
             .await?;
-        let mut rows = batch(into, found.watermark);
+        let mut rows = Batch::default();
         rows.dead_letters = page.rows.iter().map(|row| row.letter.clone()).collect();
         into.commit(rows).await?;
-        into.letters().put_standings(&page.rows).await?;
+        into.home.store.letters().put_standings(&page.rows).await?;
         let edited = page.rows.iter().filter(|row| row.now.edition > 0);
         for row in edited {
             for edition in 1..=row.now.edition {
                 let edit = reader.dead_letter_edit(row.letter.id, edition).await?;
                 let edits: Vec<_> = edit.into_iter().collect();
-                into.letters().put_edits(&edits).await?;
+                into.home.store.letters().put_edits(&edits).await?;
             }
         }
         after = page.next;
@@ -246,7 +267,7 @@ async fn around(from: &mut SqliteStore, into: &mut PostgresStore) -> Result<(), 
     loop {
         let page = reader.dead_operations(after, ROWS).await?;
         for operation in page.rows {
-            into.letters().begin(operation).await?;
+            into.home.store.letters().begin(operation).await?;
         }
         after = page.next;
         if after.is_none() {

@@ -517,6 +517,36 @@ async fn all_go_on(cluster: &Cluster, since: Instant) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_of_one_name_the_one_that_is_there_goes_on_and_one_that_wakes_up_too_late_ends() {
+    let setup = Setup::workers(1).postgres();
+    let mut system = setup.orchestrator("service.instance", "same").start().await;
+    system.await_served("test.effect@1").await;
+    system.apply(&[&Saga::named("good").effect("a", "")]).await;
+    let told =
+        |log: &str| log.contains("under the name `same`") && log.contains("service.instance");
+
+    let mut second = system.second_orchestrator().start();
+    assert!(!second.wait(SOON).await.success());
+    assert!(told(&second.log()), "{}", second.log());
+    let id = system.run("good", "one").await;
+    system.api.await_status(&id, "completed", SOON).await;
+
+    // one that does not move cannot be told from one that died: another takes its place
+    system.orchestrator().process.sigstop();
+    let (launch, api) = system.another_orchestrator();
+    let mut third = launch.start();
+    third.wait_for_line("the orchestrator runs", SOON).await;
+    let id = api.start("good", &system.input("two"), "two").await;
+    api.await_status(&id, "completed", AFTER_A_LEASE).await;
+    system.orchestrator().process.sigcont();
+    let first = system.orchestrator().process;
+    assert!(!first.wait(SOON).await.success());
+    assert!(told(&first.log()), "{}", first.log());
+    let id = api.start("good", &system.input("three"), "three").await;
+    api.await_status(&id, "completed", SOON).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_of_two_dies_or_is_stopped_past_its_lease_every_saga_ends_as_promised() {
     let (rounds, sagas) = if long() { (5, 2_000) } else { (1, 200) };
     let mut cluster = two(Setup::workers(2).postgres()).await;

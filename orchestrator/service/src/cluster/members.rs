@@ -29,6 +29,8 @@ use crate::types::Types;
 
 /// How often a member says that it is there, and looks who else is: how soon what one gives up is taken by another.
 const BEAT: Duration = Duration::from_millis(500);
+/// How long another process of the same name is listened for: three of its beats.
+const NAMESAKE_WAIT: Duration = Duration::from_millis(1_500);
 /// Every so many beats, what other members may have changed is read: tokens, task types.
 const REFRESH_EVERY: u32 = 4;
 /// A broker that has been away for so long makes a member give way to others that reach it.
@@ -99,7 +101,7 @@ impl Members {
     /// Takes what there is to take.
     ///
     /// # Errors
-    /// [`ServiceError::Recover`] when the file cannot be driven.
+    /// [`ServiceError`] when the file cannot be driven, or another process has the name of this one.
     pub(crate) async fn begin(home: Home, uses: Uses) -> Result<Self, ServiceError> {
         let mut members = Self {
             home: None,
@@ -125,8 +127,13 @@ impl Members {
                 tracing::debug!(partition, "the store is driven");
             }
             Home::Database(cluster) => {
+                // without an answer it cannot take anything from anybody either
+                if cluster.has_namesake(NAMESAKE_WAIT).await.unwrap_or(false) {
+                    let name = cluster.name().to_owned();
+                    return Err(ServiceError::Namesake { name });
+                }
                 members.home = Some(cluster);
-                members.step().await;
+                members.step().await?;
             }
         }
         members.follow_lead();
@@ -159,7 +166,7 @@ impl Members {
                     failure = failure.or(Some(ServiceError::Part { part }));
                 }
                 () = tokio::time::sleep(BEAT), if beats => {
-                    self.step().await;
+                    failure = failure.or(self.step().await.err());
                     self.follow_lead();
                 }
             }
@@ -174,17 +181,30 @@ impl Members {
     }
 
     /// Says that this member is there, and makes what it drives what falls to it.
-    async fn step(&mut self) {
+    ///
+    /// # Errors
+    /// [`ServiceError::Namesake`] when another process has taken its name.
+    async fn step(&mut self) -> Result<(), ServiceError> {
         let Some(cluster) = self.home.clone() else {
-            return;
+            return Ok(());
         };
         let ready = self.reaches_the_broker();
         let lease = Duration::from_millis(cluster.lease_ms());
         let beat = tokio::time::timeout(lease / 2, cluster.beat(ready)).await;
         let view = match beat {
-            Ok(Ok(view)) => view,
-            Ok(Err(error)) => return self.does_not_answer(lease, &chain(&error)),
-            Err(_) => return self.does_not_answer(lease, "it took too long"),
+            Ok(Ok(Some(view))) => view,
+            Ok(Ok(None)) => {
+                let name = cluster.name().to_owned();
+                return Err(ServiceError::Namesake { name });
+            }
+            Ok(Err(error)) => {
+                self.does_not_answer(lease, &chain(&error));
+                return Ok(());
+            }
+            Err(_) => {
+                self.does_not_answer(lease, "it took too long");
+                return Ok(());
+            }
         };
         self.answered = Instant::now();
         self.uses.health.set_database(true);
@@ -201,6 +221,7 @@ impl Members {
         let router = self.uses.router.clone();
         self.uses.changes.look_again(|saga| !router.drives(saga));
         self.tell_of_others(&cluster, &before, &view).await;
+        Ok(())
     }
 
     /// Who watches the list here also hears of what other members have committed: what is recorded in their partitions since the last beat is read.

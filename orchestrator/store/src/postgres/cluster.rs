@@ -2,7 +2,8 @@
 //! decided elsewhere ([`crate::cluster`]); that nobody else has it is a row with an epoch (`ownership.rs`).
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use baton_driver::{SagaRow, StoreError};
 
@@ -35,10 +36,15 @@ const UNTOUCHED: &str = "SELECT NOT EXISTS (SELECT 1 FROM partitions) AND NOT EX
 const SLICES: &str = "UPDATE slices SET partition = slice * $1::smallint / 256";
 const ROWS: &str = "INSERT INTO partitions (id, epoch, owner) SELECT id, 0, '' FROM generate_series(0, $1::smallint - 1) AS id";
 const LAYOUT: &str = "SELECT partition FROM slices ORDER BY slice";
+/// The moment of joining tells two processes of one name apart: the first beat of one takes the row, any further beat has to find it as it was left.
 const BEAT: &str = "INSERT INTO members (name, version, ready, joined_at, lease_until)
-    VALUES ($1, $2, $3, clock_timestamp(), clock_timestamp() + $4 * interval '1 millisecond')
+    VALUES ($1, $2, $3, coalesce($5, clock_timestamp()), clock_timestamp() + $4 * interval '1 millisecond')
     ON CONFLICT (name) DO UPDATE SET version = excluded.version, ready = excluded.ready, lease_until = excluded.lease_until,
-        joined_at = CASE WHEN members.lease_until > clock_timestamp() THEN members.joined_at ELSE excluded.joined_at END";
+        joined_at = excluded.joined_at
+    WHERE $5 IS NULL OR members.joined_at = $5
+    RETURNING joined_at";
+const NAMESAKE: &str =
+    "SELECT lease_until FROM members WHERE name = $1 AND lease_until > clock_timestamp()";
 const MEMBERS: &str = "SELECT name, version, ready, (extract(epoch FROM clock_timestamp() - joined_at) * 1000)::bigint,
         (extract(epoch FROM lease_until - clock_timestamp()) * 1000)::bigint FROM members ORDER BY name";
 const OWNED: &str = "SELECT p.id, p.epoch, p.owner, (extract(epoch FROM p.lease_until - clock_timestamp()) * 1000)::bigint,
@@ -47,7 +53,7 @@ const OWNED: &str = "SELECT p.id, p.epoch, p.owner, (extract(epoch FROM p.lease_
 /// Changes with every definition and task type that is kept.
 const RULES: &str = "SELECT (SELECT count(*) FROM definitions), (SELECT coalesce(max(registered_at), 0) FROM definitions),
     (SELECT count(*) FROM task_types), (SELECT coalesce(max(at), 0) FROM task_types)";
-const LEAVE: &str = "DELETE FROM members WHERE name = $1";
+const LEAVE: &str = "DELETE FROM members WHERE name = $1 AND joined_at = $2";
 /// Who has been gone for so long is no longer shown.
 const FORGET: &str =
     "DELETE FROM members WHERE lease_until < clock_timestamp() - interval '1 hour'";
@@ -62,6 +68,8 @@ pub struct PostgresCluster {
     layout: Arc<Layout>,
     beside: Connections,
     reader: PostgresReader,
+    /// Since when this process is a member.
+    joined: Arc<Mutex<Option<SystemTime>>>,
 }
 
 impl PostgresCluster {
@@ -106,6 +114,7 @@ impl PostgresCluster {
             layout: Arc::new(layout),
             beside: Connections::new(&target, options, Use::Write, connections)?,
             reader: PostgresReader::new(reading),
+            joined: Arc::default(),
             place,
         })
     }
@@ -170,24 +179,57 @@ impl PostgresCluster {
         PostgresTriggers::new(self.beside.clone()).led_by(&self.name)
     }
 
-    /// Says that this member is there, and whether it reaches the broker; answers how the cluster stands.
+    /// Whether another process goes on saying, under the name of this one, that it is there: it is listened for so long, unless nobody has said so lately.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn beat(&self, ready: bool) -> Result<View, StoreError> {
+    pub async fn has_namesake(&self, within: Duration) -> Result<bool, StoreError> {
+        let Some(before) = self.said_until().await? else {
+            return Ok(false);
+        };
+        tokio::time::sleep(within).await;
+        Ok(self.said_until().await?.is_some_and(|now| now > before))
+    }
+
+    /// Until when who has the name of this member counts as there.
+    async fn said_until(&self) -> Result<Option<SystemTime>, StoreError> {
+        let found = self.beside.rows(NAMESAKE, &[&self.name]).await;
+        let read = found.and_then(|rows| rows.first().map(|row| get(row, 0)).transpose());
+        read.map_err(|fault| fault.read("the members of the cluster"))
+    }
+
+    /// Says that this member is there, and whether it reaches the broker; answers how the cluster stands. None, and nothing is said, when another process
+    /// has joined under its name since it did.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn beat(&self, ready: bool) -> Result<Option<View>, StoreError> {
+        let joined = self.joined();
         let seen = self.beside.with(async |client| {
             let lease_ms = lease(self.lease_ms);
-            rows(
+            let said = rows(
                 client,
                 BEAT,
-                &[&self.name, &self.version, &ready, &lease_ms],
+                &[&self.name, &self.version, &ready, &lease_ms, &joined],
             )
             .await?;
+            let Some(said) = said.first() else {
+                return Ok(None);
+            };
+            let joined: SystemTime = get(said, 0)?;
             rows(client, FORGET, &[]).await?;
-            view(client).await
+            Ok(Some((joined, view(client).await?)))
         });
         let seen = seen.await;
-        seen.map_err(|fault| fault.read("the members of the cluster"))
+        let seen = seen.map_err(|fault| fault.read("the members of the cluster"))?;
+        Ok(seen.map(|(joined, view)| {
+            *self.joined.lock().unwrap_or_else(PoisonError::into_inner) = Some(joined);
+            view
+        }))
+    }
+
+    fn joined(&self) -> Option<SystemTime> {
+        *self.joined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a partition that nobody has; none when somebody does.
@@ -261,7 +303,10 @@ impl PostgresCluster {
     /// # Errors
     /// When the database does not answer; its lease ends all the same.
     pub async fn leave(&self) -> Result<(), StoreError> {
-        let left = self.beside.execute(LEAVE, &[&self.name]).await;
+        let left = self
+            .beside
+            .execute(LEAVE, &[&self.name, &self.joined()])
+            .await;
         left.map_err(|fault| fault.read("the members of the cluster, to leave them"))?;
         Ok(())
     }

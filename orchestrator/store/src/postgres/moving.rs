@@ -12,9 +12,9 @@ use crate::triggers::EventRow;
 const EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM sagas WHERE number > 0) AND NOT EXISTS (SELECT 1 FROM events WHERE seq > 0)
     AND NOT EXISTS (SELECT 1 FROM definitions) AND NOT EXISTS (SELECT 1 FROM tokens)
     AND NOT EXISTS (SELECT 1 FROM audit WHERE seq > 0)";
-/// No orchestrator drives this partition: none opens a database in which slices lie there.
-const BEGIN: &str = "UPDATE slices SET partition = -1";
-const END: &str = "UPDATE slices SET partition = 0";
+/// No orchestrator opens a database in which slices lie below 0; where they will lie can still be told.
+const BEGIN: &str = "UPDATE slices SET partition = -1 - partition WHERE partition >= 0";
+const END: &str = "UPDATE slices SET partition = -1 - partition WHERE partition < 0";
 const EVENTS: &str = "INSERT INTO events (seq, digest, type, received_at, done, effects, body) OVERRIDING SYSTEM VALUE
     SELECT a.seq, a.digest, a.type, a.received_at, a.done, a.effects, a.body
     FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::bigint[], $5::boolean[], $6::text[], $7::text[])
