@@ -13,11 +13,10 @@ use crate::flight::Flight;
 use crate::leases::LeaseTable;
 use crate::outlet::{Outlet, Sent, Ticket};
 use crate::store::{CommitError, DefinitionRow, Store, StoreError};
+use crate::unsent::{Queue, RESEND_MS, Unsent};
 
 /// How long an unpublished watermark may stand before it is written by itself.
 const WATERMARK_MS: u64 = 1_000;
-/// How long before a task the broker did not take is sent again while the broker is there.
-const RESEND_MS: u64 = 5_000;
 
 /// What a driver is made with.
 #[derive(Debug, Clone)]
@@ -131,8 +130,8 @@ pub struct Driver<S, O> {
     pub(crate) flight: Flight,
     pub(crate) leases: LeaseTable,
     pub(crate) own: VecDeque<Own>,
-    /// Tasks to be sent again, with when.
-    pub(crate) unsent: BTreeMap<AttemptRef, Timestamp>,
+    /// Tasks to be sent again.
+    pub(crate) unsent: Unsent,
     /// Task types whose waiting sagas are being offered, with how far it has come.
     pub(crate) serving: VecDeque<(TaskType, Option<SagaId>)>,
     /// Task types some step may wait for.
@@ -175,15 +174,25 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             }
             let input = match (flying.task, sent) {
                 // A grant or a hint that is lost is asked for again, or was only a hint.
-                (_, Sent::Confirmed) | (None, _) => {
+                (task, Sent::Confirmed) => {
+                    if let Some(of) = task.filter(|_| !self.unsent.is_idle()) {
+                        self.unsent.taken(&self.queue_of(&of), self.now);
+                    }
+                    self.flight.settled(ticket.log_seq);
+                    continue;
+                }
+                (None, _) => {
                     self.flight.settled(ticket.log_seq);
                     continue;
                 }
                 (Some(of), Sent::Returned) => Input::TaskUnroutable(of),
-                (Some(of), Sent::Nacked) => Input::TaskUnconfirmed {
-                    of,
-                    maybe_sent: false,
-                },
+                (Some(of), Sent::Nacked) => {
+                    self.unsent.refused(self.queue_of(&of), self.now);
+                    Input::TaskUnconfirmed {
+                        of,
+                        maybe_sent: false,
+                    }
+                }
                 (Some(of), Sent::Unknown) => Input::TaskUnconfirmed {
                     of,
                     maybe_sent: true,
@@ -201,9 +210,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
     /// The broker is there (again): what it did not take is sent at once.
     pub fn bus_is_up(&mut self, now: Timestamp) {
         self.bus_up = true;
-        for at in self.unsent.values_mut() {
-            *at = now;
-        }
+        self.unsent.all_due(now);
         self.flight.all_due(now);
     }
 
@@ -243,7 +250,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             return Some(Timestamp(0));
         }
         let unsent = if self.bus_up {
-            let tasks = self.unsent.values().min().copied();
+            let tasks = self.unsent.next_due();
             [tasks, self.flight.next_due()].into_iter().flatten().min()
         } else {
             None
@@ -423,9 +430,16 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         self.store
     }
 
-    pub(crate) fn keep_unsent(&mut self, of: AttemptRef, now: Timestamp) {
-        self.unsent
-            .entry(of)
-            .or_insert_with(|| now.plus_ms(RESEND_MS));
+    /// Keeps a task that has to be sent again, not before `at`.
+    pub(crate) fn keep_unsent(&mut self, of: AttemptRef, at: Timestamp) {
+        let queue = self.queue_of(&of);
+        self.unsent.keep(of, queue, at);
+    }
+
+    /// Where a task goes; none when its saga is not in memory.
+    fn queue_of(&self, of: &AttemptRef) -> Queue {
+        let step = self.peek(of.saga)?.at(&of.key())?;
+        let facts = &step.prepared(of.direction)?.facts;
+        Some((facts.pool.clone(), facts.task_type.clone()))
     }
 }

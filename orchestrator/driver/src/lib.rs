@@ -15,6 +15,7 @@ pub mod outlet;
 mod recover;
 pub mod store;
 mod turn;
+mod unsent;
 pub mod work;
 
 pub use batch::{

@@ -18,6 +18,7 @@ use crate::leases::LeaseTable;
 use crate::outlet::{Outlet, Ticket};
 use crate::store::{Loaded, Store, StoreError};
 use crate::turn::{flying_event, span};
+use crate::unsent::Unsent;
 
 /// Sagas read at once: bounds what one answer of the store holds in memory.
 pub(crate) const LOAD_CHUNK: usize = 256;
@@ -49,7 +50,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             flight: Flight::default(),
             leases: LeaseTable::default(),
             own: std::collections::VecDeque::new(),
-            unsent: BTreeMap::new(),
+            unsent: Unsent::default(),
             serving: std::collections::VecDeque::new(),
             unserved: std::collections::BTreeSet::new(),
             subscribed: Vec::new(),
@@ -95,7 +96,8 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         self.cold_wake = found.cold_wake;
         self.unserved = found.unserved.into_iter().collect();
         self.subscribed = found.unsearched;
-        self.unsent = found.unsent.into_iter().map(|row| (row.of, now)).collect();
+        let unsent = found.unsent.into_iter().map(|row| row.of);
+        self.unsent = Unsent::recovered(unsent, now);
         for chunk in found.hot.chunks(LOAD_CHUNK) {
             self.load(chunk.to_vec(), now).await?;
         }
@@ -259,7 +261,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         for (of, log_seq) in last {
             self.flight.committed(log_seq, 1);
             // One that is kept as unsent is sent from there; this only lets the watermark pass.
-            let unsent = self.unsent.remove(&of).map(|_| of.clone());
+            let unsent = self.unsent.remove(&of).then(|| of.clone());
             self.own.push_back(Own {
                 saga: of.saga,
                 input: Input::Resend(of),

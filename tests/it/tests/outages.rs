@@ -66,6 +66,52 @@ async fn a_broker_that_goes_away_and_comes_back_finds_everything_going_on() {
     completes(&system, "after").await;
 }
 
+/// What a figure of `/metrics` without labels says now.
+async fn figure(system: &System, name: &str) -> Option<u64> {
+    let answer = system.api.ask("GET", "/metrics", "", None).await?;
+    let text = answer.body.as_str()?.to_owned();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    line.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_is_full_is_tried_by_one_task_and_then_everything_goes_on() {
+    const SAGAS: u64 = 40;
+    let mut system = Setup::workers(1).start().await;
+    system.await_served("test.echo@1").await;
+    let echo = Saga::named("echo").step("  - id: a\n    task: test.echo@1\n");
+    system.apply(&[&echo]).await;
+    let full = serde_json::json!({ "max-length": 1, "overflow": "reject-publish" });
+    system.vhost.policy("full", r"test\.echo@1$", full).await;
+    let worker = &mut system.workers[0];
+    worker.sigterm_and_wait(SOON).await;
+
+    let mut ids = Vec::new();
+    for number in 0..SAGAS {
+        ids.push(system.run("echo", &format!("n{number}")).await);
+    }
+    let rows = async || figure(&system, "baton_orchestrator_log_rows").await;
+    // a queue has room for one more than it is to have
+    await_until(
+        "all that the queue has no room for to wait",
+        SOON,
+        async || figure(&system, "baton_orchestrator_unsent").await >= Some(SAGAS - 3),
+    )
+    .await;
+    let before = rows().await.expect("they are counted");
+    await_until("one to try", SOON, async || rows().await > Some(before)).await;
+    tokio::time::sleep(BETWEEN).await;
+    let written = rows().await.expect("they are counted") - before;
+    assert!(written <= 4, "{written} rows: how many have tried?");
+
+    system.add_worker(&[]);
+    for id in &ids {
+        system.api.await_status(id, "completed", ALARM * 2).await;
+    }
+}
+
 /// Sagas asked for while the broker is away: more than may have a task under way.
 const TOO_MANY: usize = 4_000;
 /// How many ask at once.
@@ -104,6 +150,14 @@ async fn what_is_more_than_may_be_under_way_is_refused_and_what_was_accepted_end
         }
     }
     assert!(refused > 0, "all {accepted} were accepted");
+    let written = async || system.api.get("/v1/audit?limit=1").await["items"][0]["seq"].clone();
+    let before = written().await;
+    assert_eq!(ask(TOO_MANY).await, 429);
+    assert_eq!(
+        written().await,
+        before,
+        "what was turned away was written down"
+    );
     let healthy = system.api.ask("GET", "/healthz", "", None).await;
     assert_eq!(healthy.map(|answer| answer.status), Some(200));
     system.proxy.accept();

@@ -12,6 +12,7 @@ use crate::driver::{Driver, DriverError};
 use crate::flight::Flying;
 use crate::outlet::{Outgoing, Outlet, Ticket};
 use crate::store::{CommitError, Store};
+use crate::unsent::RESEND_MS;
 use crate::work::Answer;
 
 /// Sagas evicted in one turn: a sweep of many idle sagas must not hold up those that are not.
@@ -109,7 +110,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             self.flight.committed(row, sending);
         }
         for of in unsent {
-            self.keep_unsent(of, self.now);
+            self.keep_unsent(of, self.now.plus_ms(RESEND_MS));
         }
         for (claimed, closed) in leases {
             closed.into_iter().for_each(|run| self.leases.closed(run));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use baton_engine::state::{SagaState, Stage};
 use baton_engine::{Input, TimerKey};
-use baton_messages::{AttemptRef, SagaId};
+use baton_messages::SagaId;
 
 use super::item::{Item, Origin};
 use crate::driver::{Driver, DriverError};
@@ -79,15 +79,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         if !self.bus_up || !self.flight.has_room() {
             return;
         }
-        let due: Vec<AttemptRef> = self
-            .unsent
-            .iter()
-            .filter(|(_, at)| **at <= self.now)
-            .map(|(of, _)| of.clone())
-            .take(OWN_MAX)
-            .collect();
-        for of in due {
-            self.unsent.remove(&of);
+        for of in self.unsent.take(self.now, OWN_MAX) {
             items.push(Item {
                 origin: Origin::Own {
                     settles: None,

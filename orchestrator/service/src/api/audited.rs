@@ -25,6 +25,8 @@ use crate::triggers::cloudevents::is_json;
 
 /// Operations that are asked by `POST` and are no operator's action: a look, and the events of services, which are kept as events with who said them.
 const LOOKS: [&str; 2] = ["checkDefinition", "publishEvent"];
+/// What may be asked for faster than it can be done.
+const START: &str = "startSaga";
 /// Operations of which one can ask what they would do. No other looks at `dry_run`: there it would be a way around the log.
 const REHEARSED: [&str; 2] = ["editDeadLetter", "replayDeadLetters"];
 /// What is kept of a request's body: names of things and how it is to be done. What is not here (inputs, outputs, bodies, labels) may hold secrets.
@@ -139,6 +141,10 @@ pub(super) async fn audited(
             refused(&auditing.api, entry, outcome(&response)).await;
         }
         return response;
+    }
+    if operation.name == START && !auditing.api.router.takes_starts() {
+        // What is turned away at the door is no action. A flood of it would load the store that has too much to do already.
+        return Problem::busy().into_response();
     }
     let (request, asked) = match read(request).await {
         Ok(read) => read,

@@ -112,6 +112,13 @@ impl Router {
         post.is_none_or(|post| post.pulse.takes_starts())
     }
 
+    /// Whether any loop takes new sagas, as far as is known here.
+    pub(crate) fn takes_starts(&self) -> bool {
+        let posts = self.all_here();
+        let elsewhere = posts.len() < usize::from(self.layout.count());
+        elsewhere || posts.iter().any(|post| post.pulse.takes_starts())
+    }
+
     /// Whether there is one loop and there can be no other.
     pub(crate) fn is_alone(&self) -> bool {
         self.peers.get().is_none()
@@ -367,7 +374,8 @@ impl Router {
             match question {
                 Question::Decide { saga, input } => {
                     let start = matches!(*input, Input::Start(_));
-                    if start && patience == Patience::None && !post.pulse.takes_starts() {
+                    // whoever waits for room asks again
+                    if start && !post.pulse.takes_starts() {
                         return Once::Busy;
                     }
                     let (answer, told) = oneshot::channel();

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use baton_bus::Delivery;
+use baton_bus::{Delivery, Link};
 use baton_driver::{Answer, DriverError, Store, Work};
 use baton_engine::Verdict;
 
@@ -255,6 +255,10 @@ impl<S: Store> HotLoop<S> {
         self.dropped().await;
         self.publish();
         while !self.lanes.is_idle() && tokio::time::Instant::now() < deadline {
+            if matches!(self.bus.borrow().publishing, Link::Down { .. }) {
+                // nothing is confirmed any more: whoever goes on sends it again
+                break;
+            }
             self.health.beat();
             let landed = tokio::select! {
                 landed = self.lanes.landed() => landed,
