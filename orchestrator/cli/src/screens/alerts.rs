@@ -59,7 +59,9 @@ pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
     say("about", text(row, "key"));
     if let Some(at) = when(&row["opened_at"]) {
         let times = row["openings"].as_u64().filter(|times| *times > 1);
-        let times = times.map_or_else(String::new, |times| format!(", for the {times}th time"));
+        let times = times.map_or_else(String::new, |times| {
+            format!(", for the {} time", nth(times))
+        });
         say("since", format!("{at}{times}"));
     }
     if let Some(at) = when(&row["resolved_at"]) {
@@ -92,11 +94,31 @@ pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
     lines
 }
 
+fn nth(n: u64) -> String {
+    let ending = match (n % 10, n % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{n}{ending}")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn times_are_counted_as_people_count() {
+        let words = [1, 2, 3, 4, 11, 12, 13, 21, 22, 103, 111, 112].map(nth);
+        assert_eq!(
+            words.join(" "),
+            "1st 2nd 3rd 4th 11th 12th 13th 21st 22nd 103rd 111th 112th"
+        );
+    }
 
     #[test]
     fn where_an_alert_stands_is_one_word() {
