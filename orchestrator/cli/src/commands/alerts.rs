@@ -58,6 +58,7 @@ async fn ls(client: &Client, which: &AlertsLs, out: &mut Out) -> Result<Exit, Cl
         return Ok(Exit::Ok);
     }
     let rows = items(&answer, "items");
+    let first = rows.first().and_then(|row| row["id"].as_str());
     let none = match which.state.as_str() {
         "open" => "(none: nothing needs anybody)",
         _ => "(none)",
@@ -66,6 +67,10 @@ async fn ls(client: &Client, which: &AlertsLs, out: &mut Out) -> Result<Exit, Cl
         &alerts::table(rows, time::now_ms(), out.screen.width()),
         none,
     );
+    if let Some(id) = first {
+        let command = format!("baton alerts show {}", out.id(id));
+        out.next("one in full, and what can be done", &command);
+    }
     let command = match which.state.as_str() {
         "open" => "alerts".to_owned(),
         state => format!("alerts --state {state}"),
@@ -84,6 +89,18 @@ fn shown(answer: &Value, out: &mut Out) {
     }
     if let Some(command) = answer["command"].as_str() {
         out.next("look at it", command);
+    }
+    if answer["state"] != "open" {
+        return;
+    }
+    if let Some(group) = answer["data"]["group"].as_str() {
+        let command = format!("baton dead replay --group {group}");
+        out.next("send them back, once their cause is mended", &command);
+    }
+    let id = answer["id"].as_str().unwrap_or_default();
+    if answer["acknowledged"].is_null() {
+        let command = format!("baton alerts ack {} -m 'why'", out.id(id));
+        out.next("say that you have seen it", &command);
     }
 }
 

@@ -13,7 +13,6 @@ pub(crate) fn table(rows: &[Value], now: u64, width: usize) -> Table {
         Column::new("since").rank(1).right(),
         Column::new("kind"),
         Column::new("stands"),
-        Column::new("next").rank(2),
     ]);
     for row in rows {
         let at = time::read(&row["opened_at"]).map_or_else(String::new, |at| time::ago(at, now));
@@ -22,9 +21,13 @@ pub(crate) fn table(rows: &[Value], now: u64, width: usize) -> Table {
             plain(at),
             cell(text(row, "kind"), Tone::Waits),
             stands(row, now),
+        ];
+        // what to type next is below, where the narrowest terminal has room for it
+        let below = vec![
+            cell(text(row, "title"), Tone::Faint),
             plain(text(row, "command")),
         ];
-        table.row_with(cells, vec![cell(text(row, "title"), Tone::Faint)]);
+        table.row_with(cells, below);
     }
     table
 }

@@ -357,7 +357,7 @@ impl Config {
         let link = self.alerts.link.as_deref();
         match link.map(|link| link.trim_end_matches('/')) {
             Some(link) if !link.is_empty() => link.into(),
-            _ => format!("http://{}", self.http.listen).into(),
+            _ => own_link(self.http.listen).into(),
         }
     }
 
@@ -538,6 +538,14 @@ impl Config {
     #[must_use]
     pub fn instance(&self) -> &str {
         self.service.instance.as_deref().unwrap_or("orchestrator")
+    }
+}
+
+/// A link to where we listen; whoever listens everywhere is found by the name of the host.
+fn own_link(listen: SocketAddr) -> String {
+    match instance::host().filter(|_| listen.ip().is_unspecified()) {
+        Some(host) => format!("http://{host}:{}", listen.port()),
+        None => format!("http://{listen}"),
     }
 }
 

@@ -63,3 +63,198 @@ fn overdue_from(step: &StepState, for_ms: u64) -> Option<Timestamp> {
 fn open(step: &StepState) -> Option<&Attempt> {
     step.attempts.iter().find(|attempt| attempt.open())
 }
+
+#[cfg(test)]
+mod tests {
+    use baton_engine::Status;
+    use baton_engine::state::Attempt;
+    use baton_messages::{Direction, Hold, RunId, SagaId, StepId, WorkerId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// It last moved then.
+    const MOVED: u64 = 1_000_000;
+    /// So long it may stand still.
+    const FOR: u64 = 1_000;
+
+    fn step(phase: Phase, due: Option<u64>, attempts: Vec<Attempt>) -> StepState {
+        StepState {
+            phase,
+            due: due.map(Timestamp),
+            attempts,
+            ..StepState::waiting(Timestamp(MOVED))
+        }
+    }
+
+    fn attempt(stage: Stage, last_moment: u64) -> Vec<Attempt> {
+        vec![Attempt {
+            direction: Direction::Do,
+            number: 1,
+            dispatch: 1,
+            stage,
+            first_offered_at: Timestamp(MOVED),
+            offered_at: Timestamp(MOVED),
+            last_moment: Timestamp(last_moment),
+            unasked: None,
+            sole: true,
+            held: false,
+            maybe_sent: false,
+            hold: Hold::Claim,
+            unheard: false,
+            runs: Vec::new(),
+        }]
+    }
+
+    fn claimed() -> Stage {
+        Stage::Claimed {
+            run: RunId(Uuid::nil()),
+            worker: WorkerId::new("w").unwrap(),
+        }
+    }
+
+    fn saga(step: StepState) -> SagaState {
+        let mut state = SagaState::new(SagaId(Uuid::nil()));
+        state.status = Status::Running;
+        state.last_at = Timestamp(MOVED);
+        state
+            .steps
+            .insert(StepId::new("a").unwrap(), Box::new(step));
+        state
+    }
+
+    fn of(state: &SagaState, now: u64) -> Option<u64> {
+        match progress(state, Timestamp(now), FOR) {
+            Progress::StandsStill(step) => {
+                assert_eq!(step.to_string(), "a");
+                None
+            }
+            Progress::NotBefore(at) => Some(at.0),
+        }
+    }
+
+    /// What each step waits for, and from when on it stands still if nothing comes (none: never).
+    #[test]
+    fn what_should_go_on_by_itself_stands_still_and_what_waits_on_purpose_does_not() {
+        let after = MOVED + FOR;
+        let far = MOVED + 50 * FOR;
+        let tried = |phase, stage, last| step(phase, None, attempt(stage, last));
+        let due = |phase, at| step(phase, at, Vec::new());
+        let table = [
+            (
+                "nobody takes it",
+                tried(Phase::Trying, Stage::Offered, far),
+                Some(after),
+            ),
+            (
+                "nobody takes its undo",
+                tried(Phase::Undoing, Stage::Offered, far),
+                Some(after),
+            ),
+            (
+                "nobody takes its probe",
+                tried(Phase::Probing, Stage::Offered, far),
+                Some(after),
+            ),
+            (
+                "it works as long as it may",
+                tried(Phase::Trying, claimed(), far),
+                Some(far + 1),
+            ),
+            (
+                "its time was over long ago",
+                tried(Phase::Trying, claimed(), MOVED),
+                Some(after),
+            ),
+            (
+                "its attempt is over",
+                tried(Phase::Trying, Stage::Closed, MOVED),
+                None,
+            ),
+            (
+                "the next try is due",
+                due(Phase::Backoff, Some(MOVED)),
+                Some(after),
+            ),
+            (
+                "the next try is due later",
+                due(Phase::Backoff, Some(far)),
+                Some(far + FOR),
+            ),
+            (
+                "the next try has no time",
+                due(Phase::UndoBackoff, None),
+                Some(after),
+            ),
+            (
+                "the next probe is due",
+                due(Phase::ProbeBackoff, Some(MOVED)),
+                Some(after),
+            ),
+            (
+                "an outcome is unknown",
+                due(Phase::Settling, Some(far)),
+                Some(far + FOR),
+            ),
+            (
+                "it sleeps",
+                due(Phase::Sleeping, Some(far)),
+                Some(far + FOR),
+            ),
+            (
+                "it waits for an event for ever",
+                due(Phase::Listening, None),
+                None,
+            ),
+            (
+                "it waits for an event until then",
+                due(Phase::Listening, Some(far)),
+                Some(far + FOR),
+            ),
+            ("a person is asked", due(Phase::Asked, None), None),
+            ("a person has to decide", due(Phase::Parked, None), None),
+            (
+                "a person has to decide on the undo",
+                due(Phase::UndoParked, None),
+                None,
+            ),
+            ("nobody serves it", due(Phase::Unserved, Some(MOVED)), None),
+            (
+                "nobody serves its undo",
+                due(Phase::UndoUnserved, Some(MOVED)),
+                None,
+            ),
+            ("it comes after another", due(Phase::Waiting, None), None),
+            ("it is done", due(Phase::Succeeded, None), None),
+        ];
+        for (what, step, from) in table {
+            let state = saga(step);
+            let Some(from) = from else {
+                let now = MOVED + 1_000 * FOR;
+                assert_eq!(of(&state, now), Some(now + FOR), "{what}");
+                continue;
+            };
+            let before = of(&state, from - 1);
+            assert_eq!(before, Some(from), "{what}: until then it is not looked at");
+            assert_eq!(of(&state, from), None, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_may_move_meanwhile_is_looked_at_again() {
+        let sleeps = saga(step(Phase::Sleeping, Some(MOVED + 50 * FOR), Vec::new()));
+        assert_eq!(of(&sleeps, MOVED), Some(MOVED + FOR));
+    }
+
+    #[test]
+    fn what_is_paused_or_over_does_not_stand_still() {
+        let late = MOVED + 10 * FOR;
+        let mut state = saga(step(Phase::Trying, None, attempt(Stage::Offered, late)));
+        assert_eq!(of(&state, late), None);
+        state.paused = true;
+        assert_eq!(of(&state, late), Some(late + FOR));
+        state.paused = false;
+        state.status = Status::Completed;
+        assert_eq!(of(&state, late), Some(late + FOR));
+    }
+}
