@@ -7,7 +7,7 @@ use crate::args::{Alerts, AlertsCommand, AlertsLs};
 use crate::client::{Client, escaped};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::out::Out;
+use crate::out::{Line, Out};
 use crate::screens::alerts;
 use crate::time;
 
@@ -24,17 +24,24 @@ pub(crate) async fn alerts(
             shown(&answer, out);
             Ok(Exit::Ok)
         }
-        Some(AlertsCommand::Ack { id, message }) => {
-            act(client, id, "acknowledge", json!({ "reason": message }), out).await
+        Some(AlertsCommand::Ack { ids, message }) => {
+            act(
+                client,
+                ids,
+                "acknowledge",
+                json!({ "reason": message }),
+                out,
+            )
+            .await
         }
-        Some(AlertsCommand::Mute { id, time, message }) => {
+        Some(AlertsCommand::Mute { ids, time, message }) => {
             baton_engine::definition::duration_ms(time)
                 .map_err(|why| CliError::usage(format!("--for `{time}` {why}; write 2h or 3d")))?;
             let body = json!({ "reason": message, "for": time });
-            act(client, id, "mute", body, out).await
+            act(client, ids, "mute", body, out).await
         }
-        Some(AlertsCommand::Unmute { id, message }) => {
-            act(client, id, "unmute", json!({ "reason": message }), out).await
+        Some(AlertsCommand::Unmute { ids, message }) => {
+            act(client, ids, "unmute", json!({ "reason": message }), out).await
         }
     }
 }
@@ -94,7 +101,7 @@ fn shown(answer: &Value, out: &mut Out) {
         return;
     }
     if let Some(group) = answer["data"]["group"].as_str() {
-        let command = format!("baton dead replay --group {group}");
+        let command = format!("baton dead replay --group {group} -m 'why'");
         out.next("send them back, once their cause is mended", &command);
     }
     let id = answer["id"].as_str().unwrap_or_default();
@@ -106,12 +113,17 @@ fn shown(answer: &Value, out: &mut Out) {
 
 async fn act(
     client: &Client,
-    id: &str,
+    ids: &[String],
     action: &str,
     body: Value,
     out: &mut Out,
 ) -> Result<Exit, CliError> {
-    let answer = client.post(&path(id, action), &body, None).await?;
-    shown(&answer, out);
+    for (n, id) in ids.iter().enumerate() {
+        let answer = client.post(&path(id, action), &body, None).await?;
+        if n > 0 && !out.wants_json() {
+            out.say(&Line::new());
+        }
+        shown(&answer, out);
+    }
     Ok(Exit::Ok)
 }

@@ -106,8 +106,16 @@ fn described(row: &mut AlertRow, cause: &Cause) {
     row.silent = cause.silent;
 }
 
+/// What is to be said now, oldest first. What was muted before it was said waits until that is over.
+pub(super) fn due(known: &BTreeMap<String, AlertRow>, now: Timestamp) -> Vec<&AlertRow> {
+    let unsaid = known.values().filter(|row| row.unsaid.is_some());
+    let mut due: Vec<&AlertRow> = unsaid.filter(|row| !is_muted(row, now)).collect();
+    due.sort_by_key(|row| (row.opened_at, row.id));
+    due
+}
+
 /// Whether nothing is to be said of it just now.
-pub(super) fn is_muted(row: &AlertRow, now: Timestamp) -> bool {
+fn is_muted(row: &AlertRow, now: Timestamp) -> bool {
     let until = row.muted.as_ref().and_then(|muted| muted.until);
     until.is_some_and(|until| until > now)
 }
@@ -233,11 +241,10 @@ mod tests {
         }
 
         fn speak(&mut self, at: u64) -> &mut Self {
-            for row in self.rows.values_mut() {
-                if let Some(saying) = row.unsaid {
-                    self.heard.push((at, saying));
-                    *row = said(row.clone(), Timestamp(at));
-                }
+            let due = due(&self.rows, Timestamp(at)).into_iter();
+            for row in due.cloned().collect::<Vec<_>>() {
+                self.heard.extend(row.unsaid.map(|saying| (at, saying)));
+                self.rows.insert(row.key.clone(), said(row, Timestamp(at)));
             }
             self
         }
@@ -334,6 +341,23 @@ mod tests {
             3,
             "the time is over, and it is still there"
         );
+    }
+
+    #[test]
+    fn what_is_muted_before_it_was_said_waits() {
+        let mut world = World::default();
+        let there = [cause("a")];
+        world.look(10, &there);
+        world.row().muted = Some(Answered {
+            by: "anna".to_owned(),
+            why: "known".to_owned(),
+            at: Timestamp(11),
+            until: Some(Timestamp(100)),
+        });
+        world.speak(20).look(30, &there).speak(99);
+        assert_eq!(world.heard, []);
+        world.speak(100);
+        assert_eq!(world.heard, [(100, Saying::Opened)]);
     }
 
     #[test]

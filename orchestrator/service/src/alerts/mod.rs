@@ -197,11 +197,7 @@ async fn say_all(
     known: &BTreeMap<String, AlertRow>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let unsaid = known.values().filter(|row| row.unsaid.is_some());
-    // what was muted before it was said waits until that is over
-    let mut unsaid: Vec<&AlertRow> = unsaid.filter(|row| !decide::is_muted(row, now)).collect();
-    unsaid.sort_by_key(|row| (row.opened_at, row.id));
-    let events = unsaid.into_iter().filter_map(|row| {
+    let events = decide::due(known, now).into_iter().filter_map(|row| {
         let event = say::event(row, &uses.rules, now)?;
         Some((row.clone(), event_message(event).ok()?))
     });
@@ -232,4 +228,15 @@ fn count(known: &BTreeMap<String, AlertRow>) {
         *open.entry(row.kind.as_str()).or_default() += 1;
     }
     metrics::alerts(&open);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_leads_to_the_object_at_the_address_of_today() {
+        let link = link("https://baton.example.com", "dead-letters?group=7");
+        assert_eq!(link, "https://baton.example.com/v1/dead-letters?group=7");
+    }
 }

@@ -259,3 +259,42 @@ async fn a_saga_that_stands_still_is_an_alert_until_it_goes_on() {
 async fn on_postgres_a_saga_that_stands_still_is_an_alert_until_it_goes_on() {
     stands_still_is_an_alert_until_it_goes_on(Setup::workers(1).postgres()).await;
 }
+
+/// One saga whose records cannot be read is said once, and hides no other.
+#[tokio::test]
+async fn one_saga_that_cannot_be_read_hides_no_other() {
+    let setup = looking(Setup::workers(1)).orchestrator("alerts.no_progress_min", "1");
+    let mut system = setup.start().await;
+    system.await_takers("test.effect@1", 1).await;
+    let rests = Saga::named("rests").step("  - id: a\n    sleep: 1h\n");
+    let waits = Saga::named("waits").task(
+        "a",
+        "test.effect@1",
+        "",
+        "queue_timeout: 1h\n    timeout: 30s\n    ",
+    );
+    system.apply(&[&rests, &waits]).await;
+    system.workers[0].sigstop();
+    let torn = system.run("rests", "r").await;
+    let saga = system.run("waits", "w").await;
+    let torn = torn.replace('-', "");
+    let nonsense = format!(
+        "UPDATE records SET entry = '{{}}' WHERE saga = (SELECT number FROM sagas WHERE id = x'{torn}')"
+    );
+    Poison::of(&system).sql(&nonsense);
+    await_until(
+        "the other to have stood still",
+        AFTER_A_MINUTE,
+        async || {
+            let open = alerts(&system, "open").await;
+            let key = format!("no-progress/{saga}");
+            open.iter().any(|one| one["key"] == key)
+        },
+    )
+    .await;
+    dead(&system, "later").await;
+    alert(&system, "dead-letter", "open").await;
+    let log = system.orchestrator().process.log();
+    let said = log.matches("nobody can tell whether a saga goes on");
+    assert_eq!(said.count(), 1, "{log}");
+}

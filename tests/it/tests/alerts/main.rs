@@ -6,6 +6,7 @@
 
 mod kinds;
 mod rules;
+mod terminal;
 
 use baton_harness::{await_some, await_until};
 use baton_it::{SOON, Setup, System};
@@ -215,9 +216,14 @@ async fn what_nobody_serves_is_alerted_seen_and_muted() {
         "{}",
         shown.out
     );
-    cli.run(&["alerts", "ack", &id[..8], "-m", "on it"])
+    dead(&system, "odd").await;
+    let other = alert(&system, "dead-letter", "open").await;
+    let other = other["id"].as_str().unwrap();
+    let seen = cli
+        .run(&["alerts", "ack", &id[..8], &other[..8], "-m", "on it"])
         .await
         .exits(0);
+    assert_eq!(seen.out.matches("seen by: admin: on it").count(), 2);
     let muted = cli
         .run(&["alerts", "mute", &id[..8], "--for", "2h", "-m", "known"])
         .await

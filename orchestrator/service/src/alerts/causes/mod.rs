@@ -82,13 +82,6 @@ impl Found {
         self.partial.insert(kind);
         self.unsure.insert(storm_key(kind));
     }
-
-    fn failed(&mut self, kinds: &[Kind], error: &StoreError) {
-        tracing::debug!(error = %chain(error), "what there is to alert of could not be read");
-        for kind in kinds {
-            self.part(*kind);
-        }
-    }
 }
 
 fn storm_key(kind: Kind) -> String {
@@ -150,6 +143,8 @@ pub(super) struct Finder {
     unserved: BTreeMap<String, Timestamp>,
     /// Where the search for sagas that stand still has come to.
     rounds: Rounds,
+    /// Kinds that could not be read when they were looked at last: that is said once.
+    failing: BTreeSet<Kind>,
 }
 
 impl Finder {
@@ -158,6 +153,7 @@ impl Finder {
             uses: uses.clone(),
             unserved: BTreeMap::new(),
             rounds: Rounds::default(),
+            failing: BTreeSet::new(),
         }
     }
 
@@ -175,21 +171,34 @@ impl Finder {
             own: own(&uses),
         };
         let mut found = Found::default();
-        if let Err(error) = letters::find(&look, uses.rules.group_grows, &mut found).await {
-            found.failed(&[Kind::DeadLetter, Kind::GrowingGroup], &error);
-        }
-        if let Err(error) = parked(&look, &mut found).await {
-            found.failed(&[Kind::Parked], &error);
-        }
-        if let Err(error) = self.nobody_serves(&look, &mut found).await {
-            found.failed(&[Kind::Unserved], &error);
-        }
+        let letters = letters::find(&look, uses.rules.group_grows, &mut found).await;
+        self.read(&[Kind::DeadLetter, Kind::GrowingGroup], letters, &mut found);
+        let parked = parked(&look, &mut found).await;
+        self.read(&[Kind::Parked], parked, &mut found);
+        let unserved = self.nobody_serves(&look, &mut found).await;
+        self.read(&[Kind::Unserved], unserved, &mut found);
         let for_ms = uses.rules.no_progress_ms;
-        if let Err(error) = self.rounds.find(&look, for_ms, &mut found).await {
-            found.failed(&[Kind::NoProgress], &error);
-        }
+        let standing = self.rounds.find(&look, for_ms, &mut found).await;
+        self.read(&[Kind::NoProgress], standing, &mut found);
         workers::find(&look, &uses.workers, &mut found);
         found
+    }
+
+    /// Whether these kinds could be read. Of those that could not nothing is over.
+    fn read(&mut self, kinds: &[Kind], read: Result<(), StoreError>, found: &mut Found) {
+        let Err(error) = read else {
+            self.failing.retain(|kind| !kinds.contains(kind));
+            return;
+        };
+        for kind in kinds {
+            found.part(*kind);
+            if self.failing.insert(*kind) {
+                tracing::error!(
+                    kind = kind.as_str(), error = %chain(&error),
+                    "what there is to alert of could not be read: alerts of this kind stay as they are, new ones do not come; it is tried again at every look"
+                );
+            }
+        }
     }
 
     async fn nobody_serves(
