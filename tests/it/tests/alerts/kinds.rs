@@ -167,11 +167,29 @@ async fn on_postgres_a_group_that_grows_is_an_alert_whoever_leads() {
     grows_is_an_alert_whoever_leads(Setup::workers(0).postgres(), make_old).await;
 }
 
+/// Returns when the orchestrator has heard two different words of the other worker: its own canary sings more often than that.
+async fn hears_the_fleet(system: &System) {
+    let heard_at = async || {
+        let fleet = system.api.ask("GET", "/v1/workers", "", None).await?;
+        let workers = fleet.body["workers"].as_array()?.clone();
+        let other = workers
+            .into_iter()
+            .find(|one| one["pools"] == json!(["others"]))?;
+        other["heard_at"].as_u64()
+    };
+    let first = await_some("the other worker to be heard", SOON, heard_at).await;
+    await_until("it to be heard again", SOON, async || {
+        heard_at().await.is_some_and(|at| at > first + 2_000)
+    })
+    .await;
+}
+
 /// A worker that is silent while it holds a task is an alert until it is heard, whoever leads meanwhile.
 #[tokio::test]
 async fn a_lease_without_heartbeats_is_an_alert_until_its_worker_is_heard() {
     let mut system = looking(Setup::workers(1)).start().await;
     system.await_served("test.effect@1").await;
+    system.add_worker(&[("worker.pools", "others")]);
     system.api.apply(&hears(SLEEPS)).await;
     let slow = Saga::named("slow").task(
         "a",
@@ -195,6 +213,7 @@ async fn a_lease_without_heartbeats_is_an_alert_until_its_worker_is_heard() {
     is_heard(&system, &key, &["opened"]).await;
     system.orchestrator().kill9_and_start();
     system.await_ready().await;
+    hears_the_fleet(&system).await;
     looked(&system, "leader").await;
     assert_eq!(
         heard_of(&system, &key).await,
