@@ -128,6 +128,9 @@ pub(crate) async fn watch(uses: Uses, stop: CancellationToken) {
             () = tokio::time::sleep(uses.rules.every) => {}
         }
         let looked = look(&uses, &mut finder).await;
+        if looked.is_err() {
+            metrics::alerts_not_looked();
+        }
         match looked {
             Ok(()) => said = false,
             Err(error) if !std::mem::replace(&mut said, true) => {

@@ -224,18 +224,21 @@ async fn a_lease_without_heartbeats_is_an_alert_until_its_worker_is_heard() {
     is_heard(&system, &key, &["opened", "resolved"]).await;
 }
 
+/// It is first come to when it has gone on, and could not stand still yet.
 async fn stands_still_is_an_alert_until_it_goes_on(setup: Setup) {
     let setup = looking(setup).orchestrator("alerts.no_progress_min", "1");
     let mut system = setup.start().await;
     system.await_takers("test.effect@1", 1).await;
     system.api.apply(&hears(SLEEPS)).await;
     let sleeps = Saga::named("rests").step("  - id: a\n    sleep: 1h\n");
-    let takes = Saga::named("waits").task(
-        "a",
-        "test.effect@1",
-        "",
-        "queue_timeout: 1h\n    timeout: 30s\n    ",
-    );
+    let takes = Saga::named("waits")
+        .step("  - id: first\n    sleep: 10s\n")
+        .task(
+            "a",
+            "test.effect@1",
+            "",
+            "queue_timeout: 1h\n    timeout: 30s\n    ",
+        );
     system.apply(&[&sleeps, &takes]).await;
     system.workers[0].sigstop();
     let resting = system.run("rests", "r").await;

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use self::standing::Rounds;
 use super::{Kind, OPEN_MAX, Uses};
 use crate::chain::chain;
+use crate::metrics;
 
 /// Open work items of one kind that are looked at.
 const ITEMS_MAX: usize = 500;
@@ -192,6 +193,7 @@ impl Finder {
         };
         for kind in kinds {
             found.part(*kind);
+            metrics::alerts_not_looked();
             if self.failing.insert(*kind) {
                 tracing::error!(
                     kind = kind.as_str(), error = %chain(&error),
