@@ -45,7 +45,7 @@ impl Rounds {
         for_ms: u64,
         found: &mut Found,
     ) -> Result<(), StoreError> {
-        let sagas = self.to_look_at(look, for_ms).await?;
+        let sagas = self.next_sagas(look, for_ms).await?;
         self.still.clear();
         let mut causes = Vec::new();
         for saga in sagas {
@@ -91,7 +91,7 @@ impl Rounds {
     }
 
     /// Those that stand still as far as is known, and as many others as one look may read, from where the last look stopped.
-    async fn to_look_at(
+    async fn next_sagas(
         &mut self,
         look: &Look<'_>,
         for_ms: u64,
