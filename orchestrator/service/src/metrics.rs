@@ -151,6 +151,11 @@ fn describe() {
     // from the start on, so that the first one is seen as one more
     counter!("baton_orchestrator_alerts_not_said_total").increment(0);
     describe_counter!(
+        "baton_orchestrator_alerts_not_looked_total",
+        "Looks for what needs a person, and kinds of it in one look, that could not be read or written; it is tried again."
+    );
+    counter!("baton_orchestrator_alerts_not_looked_total").increment(0);
+    describe_counter!(
         "baton_orchestrator_audit_rows_total",
         "Rows this process added to the audit log."
     );
@@ -226,6 +231,11 @@ pub(crate) fn alerts(open: &BTreeMap<&str, usize>) {
 /// An event of an alert was published.
 pub(crate) fn alert_said(kind: &str) {
     counter!("baton_orchestrator_alerts_said_total", "kind" => kind.to_owned()).increment(1);
+}
+
+/// What needs a person could not be looked for.
+pub(crate) fn alerts_not_looked() {
+    counter!("baton_orchestrator_alerts_not_looked_total").increment(1);
 }
 
 /// An event of an alert was not confirmed.

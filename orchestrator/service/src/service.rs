@@ -253,6 +253,7 @@ async fn run_here(
             triggers: Triggers::new(hooks, &shared),
             access,
             alerts: opened.alerts,
+            link: config.link(),
             audit: Arc::new(audit),
             numbers,
             counted: Counted::default(),

@@ -50,18 +50,6 @@ pub enum Saying {
     Resolved,
 }
 
-impl Saying {
-    /// The word for it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Opened => "opened",
-            Self::Repeated => "repeated",
-            Self::Resolved => "resolved",
-        }
-    }
-}
-
 /// What somebody said to an alert.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Answered {
@@ -91,8 +79,6 @@ pub struct AlertRow {
     pub title: String,
     /// What it is about, as a path of the API.
     pub object: String,
-    /// Where to look.
-    pub link: String,
     /// What to type next.
     pub command: String,
     /// What else is known of it.

@@ -174,15 +174,6 @@ impl AnyStore {
         }
     }
 
-    /// What needs a person.
-    #[must_use]
-    pub fn alerts(&self) -> AnyAlerts {
-        match self {
-            Self::Sqlite(store) => AnyAlerts::Sqlite(store.alerts()),
-            Self::Postgres(store) => AnyAlerts::Postgres(store.alerts()),
-        }
-    }
-
     /// What operators did.
     #[must_use]
     pub fn audit(&self) -> AnyAudit {

@@ -5,10 +5,18 @@ const HOSTNAME_FILE: &str = "/proc/sys/kernel/hostname";
 /// How much of the host's name is kept; the queue's name has room for more, people do not.
 const HOST_CHARS_MAX: usize = 64;
 
+/// The host's name, where it says one.
+#[must_use]
+pub fn host() -> Option<String> {
+    let host = std::fs::read_to_string(HOSTNAME_FILE).ok()?;
+    let host = host.trim();
+    (!host.is_empty()).then(|| host.to_owned())
+}
+
 /// A name from the host's and a part of chance.
 #[must_use]
 pub fn made() -> String {
-    let host = std::fs::read_to_string(HOSTNAME_FILE).unwrap_or_default();
+    let host = host().unwrap_or_default();
     let host: String = host
         .chars()
         .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))

@@ -22,18 +22,20 @@ pub(crate) enum AlertsCommand {
         /// Its id, or the beginning of it
         id: String,
     },
-    /// Say that one was seen: it is not repeated
+    /// Say that they were seen: they are not repeated
     Ack {
-        /// Its id, or the beginning of it
-        id: String,
+        /// Their ids, or the beginnings of them
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
         /// Why, for whoever reads it later
         #[arg(long, short = 'm', value_name = "TEXT")]
         message: String,
     },
-    /// Publish nothing of one for a while
+    /// Publish nothing of them for a while
     Mute {
-        /// Its id, or the beginning of it
-        id: String,
+        /// Their ids, or the beginnings of them
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
         /// For how long: 2h, 3d
         #[arg(long = "for", value_name = "TIME")]
         time: String,
@@ -41,10 +43,11 @@ pub(crate) enum AlertsCommand {
         #[arg(long, short = 'm', value_name = "TEXT")]
         message: String,
     },
-    /// Publish one again
+    /// Publish them again
     Unmute {
-        /// Its id, or the beginning of it
-        id: String,
+        /// Their ids, or the beginnings of them
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
         /// Why, for whoever reads it later
         #[arg(long, short = 'm', value_name = "TEXT")]
         message: String,

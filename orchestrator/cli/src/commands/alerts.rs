@@ -7,7 +7,7 @@ use crate::args::{Alerts, AlertsCommand, AlertsLs};
 use crate::client::{Client, escaped};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::out::Out;
+use crate::out::{Line, Out};
 use crate::screens::alerts;
 use crate::time;
 
@@ -24,17 +24,24 @@ pub(crate) async fn alerts(
             shown(&answer, out);
             Ok(Exit::Ok)
         }
-        Some(AlertsCommand::Ack { id, message }) => {
-            act(client, id, "acknowledge", json!({ "reason": message }), out).await
+        Some(AlertsCommand::Ack { ids, message }) => {
+            act(
+                client,
+                ids,
+                "acknowledge",
+                json!({ "reason": message }),
+                out,
+            )
+            .await
         }
-        Some(AlertsCommand::Mute { id, time, message }) => {
+        Some(AlertsCommand::Mute { ids, time, message }) => {
             baton_engine::definition::duration_ms(time)
                 .map_err(|why| CliError::usage(format!("--for `{time}` {why}; write 2h or 3d")))?;
             let body = json!({ "reason": message, "for": time });
-            act(client, id, "mute", body, out).await
+            act(client, ids, "mute", body, out).await
         }
-        Some(AlertsCommand::Unmute { id, message }) => {
-            act(client, id, "unmute", json!({ "reason": message }), out).await
+        Some(AlertsCommand::Unmute { ids, message }) => {
+            act(client, ids, "unmute", json!({ "reason": message }), out).await
         }
     }
 }
@@ -58,6 +65,7 @@ async fn ls(client: &Client, which: &AlertsLs, out: &mut Out) -> Result<Exit, Cl
         return Ok(Exit::Ok);
     }
     let rows = items(&answer, "items");
+    let first = rows.first().and_then(|row| row["id"].as_str());
     let none = match which.state.as_str() {
         "open" => "(none: nothing needs anybody)",
         _ => "(none)",
@@ -66,6 +74,10 @@ async fn ls(client: &Client, which: &AlertsLs, out: &mut Out) -> Result<Exit, Cl
         &alerts::table(rows, time::now_ms(), out.screen.width()),
         none,
     );
+    if let Some(id) = first {
+        let command = format!("baton alerts show {}", out.id(id));
+        out.next("one in full, and what can be done", &command);
+    }
     let command = match which.state.as_str() {
         "open" => "alerts".to_owned(),
         state => format!("alerts --state {state}"),
@@ -85,16 +97,33 @@ fn shown(answer: &Value, out: &mut Out) {
     if let Some(command) = answer["command"].as_str() {
         out.next("look at it", command);
     }
+    if answer["state"] != "open" {
+        return;
+    }
+    if let Some(group) = answer["data"]["group"].as_str() {
+        let command = format!("baton dead replay --group {group} -m 'why'");
+        out.next("send them back, once their cause is mended", &command);
+    }
+    let id = answer["id"].as_str().unwrap_or_default();
+    if answer["acknowledged"].is_null() {
+        let command = format!("baton alerts ack {} -m 'why'", out.id(id));
+        out.next("say that you have seen it", &command);
+    }
 }
 
 async fn act(
     client: &Client,
-    id: &str,
+    ids: &[String],
     action: &str,
     body: Value,
     out: &mut Out,
 ) -> Result<Exit, CliError> {
-    let answer = client.post(&path(id, action), &body, None).await?;
-    shown(&answer, out);
+    for (n, id) in ids.iter().enumerate() {
+        let answer = client.post(&path(id, action), &body, None).await?;
+        if n > 0 && !out.wants_json() {
+            out.say(&Line::new());
+        }
+        shown(&answer, out);
+    }
     Ok(Exit::Ok)
 }

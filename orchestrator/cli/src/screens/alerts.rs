@@ -13,7 +13,6 @@ pub(crate) fn table(rows: &[Value], now: u64, width: usize) -> Table {
         Column::new("since").rank(1).right(),
         Column::new("kind"),
         Column::new("stands"),
-        Column::new("next").rank(2),
     ]);
     for row in rows {
         let at = time::read(&row["opened_at"]).map_or_else(String::new, |at| time::ago(at, now));
@@ -22,9 +21,13 @@ pub(crate) fn table(rows: &[Value], now: u64, width: usize) -> Table {
             plain(at),
             cell(text(row, "kind"), Tone::Waits),
             stands(row, now),
+        ];
+        // what to type next is below, where the narrowest terminal has room for it
+        let below = vec![
+            cell(text(row, "title"), Tone::Faint),
             plain(text(row, "command")),
         ];
-        table.row_with(cells, vec![cell(text(row, "title"), Tone::Faint)]);
+        table.row_with(cells, below);
     }
     table
 }
@@ -59,7 +62,9 @@ pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
     say("about", text(row, "key"));
     if let Some(at) = when(&row["opened_at"]) {
         let times = row["openings"].as_u64().filter(|times| *times > 1);
-        let times = times.map_or_else(String::new, |times| format!(", for the {times}th time"));
+        let times = times.map_or_else(String::new, |times| {
+            format!(", for the {} time", nth(times))
+        });
         say("since", format!("{at}{times}"));
     }
     if let Some(at) = when(&row["resolved_at"]) {
@@ -92,11 +97,31 @@ pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
     lines
 }
 
+fn nth(n: u64) -> String {
+    let ending = match (n % 10, n % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{n}{ending}")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn times_are_counted_as_people_count() {
+        let words = [1, 2, 3, 4, 11, 12, 13, 21, 22, 103, 111, 112].map(nth);
+        assert_eq!(
+            words.join(" "),
+            "1st 2nd 3rd 4th 11th 12th 13th 21st 22nd 103rd 111th 112th"
+        );
+    }
 
     #[test]
     fn where_an_alert_stands_is_one_word() {

@@ -6,25 +6,25 @@ use baton_messages::Timestamp;
 use baton_store::{AlertRow, AlertState, Saying};
 use uuid::Uuid;
 
-use super::causes::Cause;
-use super::{Kind, Rules};
+use super::Rules;
+use super::causes::{Cause, Found};
 
 /// Ids of alerts are derived from their keys.
 const NAMESPACE: Uuid = Uuid::from_u128(0x8f2a_6f0e_52b1_5f5e_9b57_6a4d_d0c3_a1e7);
 
-/// The alerts that change, each with its next revision. A kind in `partial` could not be looked at whole: of it nothing is over.
+/// The alerts that change, each with its next revision. A kind that could not be looked at whole, or an alert nobody is sure of, is not over.
 pub(super) fn decide(
     now: Timestamp,
     rules: &Rules,
-    causes: &[Cause],
-    partial: &BTreeSet<Kind>,
+    found: &Found,
     known: &BTreeMap<String, AlertRow>,
 ) -> Vec<AlertRow> {
-    let there: BTreeSet<&str> = causes.iter().map(|cause| cause.key.as_str()).collect();
+    let causes = found.causes.iter();
+    let there: BTreeSet<&str> = causes.map(|cause| cause.key.as_str()).collect();
     let mut changed = Vec::new();
-    for cause in causes {
+    for cause in &found.causes {
         let row = match known.get(&cause.key) {
-            None => Some(opened(now, rules, cause)),
+            None => Some(opened(now, cause)),
             Some(row) if row.state == AlertState::Resolved => {
                 Some(reopened(now, rules, cause, row))
             }
@@ -32,9 +32,10 @@ pub(super) fn decide(
         };
         changed.extend(row);
     }
-    let is_partial = |kind: &str| partial.iter().any(|one| one.as_str() == kind);
+    let is_partial = |kind: &str| found.partial.iter().any(|one| one.as_str() == kind);
     let open = known.values().filter(|row| row.state == AlertState::Open);
-    let over = open.filter(|row| !there.contains(row.key.as_str()) && !is_partial(&row.kind));
+    let gone = open.filter(|row| !there.contains(row.key.as_str()));
+    let over = gone.filter(|row| !is_partial(&row.kind) && !found.unsure.contains(&row.key));
     changed.extend(over.map(|row| resolved(now, row)));
     changed
 }
@@ -52,7 +53,7 @@ fn to_say(row: &mut AlertRow, saying: Saying) {
     row.unsaid = Some(saying);
 }
 
-fn opened(now: Timestamp, rules: &Rules, cause: &Cause) -> AlertRow {
+fn opened(now: Timestamp, cause: &Cause) -> AlertRow {
     let mut row = AlertRow {
         id: Uuid::new_v5(&NAMESPACE, cause.key.as_bytes()),
         key: cause.key.clone(),
@@ -60,7 +61,6 @@ fn opened(now: Timestamp, rules: &Rules, cause: &Cause) -> AlertRow {
         state: AlertState::Open,
         title: cause.title.clone(),
         object: cause.object.clone(),
-        link: format!("{}/v1/{}", rules.link, cause.object),
         command: cause.command.clone(),
         data: cause.data.clone(),
         silent: cause.silent,
@@ -100,15 +100,29 @@ fn reopened(now: Timestamp, rules: &Rules, cause: &Cause, before: &AlertRow) -> 
 
 fn described(row: &mut AlertRow, cause: &Cause) {
     row.title.clone_from(&cause.title);
+    row.object.clone_from(&cause.object);
     row.data.clone_from(&cause.data);
     row.command.clone_from(&cause.command);
     row.silent = cause.silent;
 }
 
+/// What is to be said now, oldest first. What was muted before it was said waits until that is over.
+pub(super) fn due(known: &BTreeMap<String, AlertRow>, now: Timestamp) -> Vec<&AlertRow> {
+    let unsaid = known.values().filter(|row| row.unsaid.is_some());
+    let mut due: Vec<&AlertRow> = unsaid.filter(|row| !is_muted(row, now)).collect();
+    due.sort_by_key(|row| (row.opened_at, row.id));
+    due
+}
+
+/// Whether nothing is to be said of it just now.
+fn is_muted(row: &AlertRow, now: Timestamp) -> bool {
+    let until = row.muted.as_ref().and_then(|muted| muted.until);
+    until.is_some_and(|until| until > now)
+}
+
 /// Says what is due: that it is there, if nobody was told since it was opened, else that it is still there.
 fn speak(now: Timestamp, rules: &Rules, row: &mut AlertRow) {
-    let muted = row.muted.as_ref().and_then(|muted| muted.until);
-    if row.silent || row.unsaid.is_some() || muted.is_some_and(|until| until > now) {
+    if row.silent || row.unsaid.is_some() || is_muted(row, now) {
         return;
     }
     let since_said = row.said_at.map(|at| now.since_ms(at));
@@ -140,8 +154,7 @@ fn resolved(now: Timestamp, before: &AlertRow) -> AlertRow {
     row.state = AlertState::Resolved;
     row.resolved_at = Some(now);
     let told = row.said_at.is_some_and(|at| at >= row.opened_at);
-    let muted = row.muted.as_ref().and_then(|muted| muted.until);
-    let muted = muted.is_some_and(|until| until > now);
+    let muted = is_muted(&row, now);
     // what nobody was told of nobody is told the end of; an opening that may be on its way just now is told, and its end after it
     if told && !row.silent && !muted {
         to_say(&mut row, Saying::Resolved);
@@ -172,6 +185,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::alerts::Kind;
 
     const REPEAT: u64 = 1_000_000;
     const AGAIN: u64 = 10_000;
@@ -184,7 +198,7 @@ mod tests {
             group_grows: 10,
             unserved_ms: 0,
             no_progress_ms: 0,
-            link: "http://here".to_owned(),
+            link: "http://here".into(),
         }
     }
 
@@ -209,16 +223,17 @@ mod tests {
 
     impl World {
         fn look(&mut self, at: u64, causes: &[Cause]) -> &mut Self {
-            self.look_partly(at, causes, &BTreeSet::new())
+            self.finds(
+                at,
+                &Found {
+                    causes: causes.to_vec(),
+                    ..Found::default()
+                },
+            )
         }
 
-        fn look_partly(
-            &mut self,
-            at: u64,
-            causes: &[Cause],
-            partial: &BTreeSet<Kind>,
-        ) -> &mut Self {
-            for row in decide(Timestamp(at), &rules(), causes, partial, &self.rows) {
+        fn finds(&mut self, at: u64, found: &Found) -> &mut Self {
+            for row in decide(Timestamp(at), &rules(), found, &self.rows) {
                 let before = self.rows.insert(row.key.clone(), row.clone());
                 assert_eq!(before.map_or(0, |row| row.revision) + 1, row.revision);
             }
@@ -226,11 +241,10 @@ mod tests {
         }
 
         fn speak(&mut self, at: u64) -> &mut Self {
-            for row in self.rows.values_mut() {
-                if let Some(saying) = row.unsaid {
-                    self.heard.push((at, saying));
-                    *row = said(row.clone(), Timestamp(at));
-                }
+            let due = due(&self.rows, Timestamp(at)).into_iter();
+            for row in due.cloned().collect::<Vec<_>>() {
+                self.heard.extend(row.unsaid.map(|saying| (at, saying)));
+                self.rows.insert(row.key.clone(), said(row, Timestamp(at)));
             }
             self
         }
@@ -257,7 +271,6 @@ mod tests {
         ];
         assert_eq!(world.heard, heard);
         let row = world.row();
-        assert_eq!(row.link, "http://here/v1/sagas/1");
         assert_eq!(
             (row.state, row.resolved_at),
             (AlertState::Resolved, Some(Timestamp(12 + REPEAT)))
@@ -286,10 +299,18 @@ mod tests {
     fn what_could_not_be_looked_at_whole_is_not_over() {
         let mut world = World::default();
         world.look(10, &[cause("a")]).speak(11);
-        world.look_partly(20, &[], &BTreeSet::from([Kind::Parked]));
-        assert_eq!(world.row().state, AlertState::Open);
-        world.look_partly(20, &[], &BTreeSet::from([Kind::Unserved]));
-        assert_eq!(world.row().state, AlertState::Resolved);
+        let mut state = |at, partial: &[Kind], unsure: &[&str]| {
+            let found = Found {
+                causes: Vec::new(),
+                partial: partial.iter().copied().collect(),
+                unsure: unsure.iter().map(|key| (*key).to_owned()).collect(),
+            };
+            world.finds(at, &found).row().state
+        };
+        assert_eq!(state(20, &[Kind::Parked], &[]), AlertState::Open);
+        assert_eq!(state(21, &[], &["a"]), AlertState::Open);
+        let others = state(22, &[Kind::Unserved], &["b"]);
+        assert_eq!(others, AlertState::Resolved);
     }
 
     #[test]
@@ -320,6 +341,23 @@ mod tests {
             3,
             "the time is over, and it is still there"
         );
+    }
+
+    #[test]
+    fn what_is_muted_before_it_was_said_waits() {
+        let mut world = World::default();
+        let there = [cause("a")];
+        world.look(10, &there);
+        world.row().muted = Some(Answered {
+            by: "anna".to_owned(),
+            why: "known".to_owned(),
+            at: Timestamp(11),
+            until: Some(Timestamp(100)),
+        });
+        world.speak(20).look(30, &there).speak(99);
+        assert_eq!(world.heard, []);
+        world.speak(100);
+        assert_eq!(world.heard, [(100, Saying::Opened)]);
     }
 
     #[test]

@@ -7,7 +7,6 @@
 
 mod causes;
 mod decide;
-mod progress;
 mod say;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +20,7 @@ use baton_store::{AlertRow, AlertState, Alerts as _, AnyAlerts, AnyReader};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::causes::{Finder, Found};
+use self::causes::Finder;
 use crate::api::event_message;
 use crate::chain::chain;
 use crate::fleet::Workers;
@@ -100,7 +99,12 @@ pub(crate) struct Rules {
     /// A saga that should go on by itself and has not for so long.
     pub(crate) no_progress_ms: u64,
     /// What links begin with.
-    pub(crate) link: String,
+    pub(crate) link: Arc<str>,
+}
+
+/// Where to look: derived whenever it is asked for, so that it is the address of today.
+pub(crate) fn link(base: &str, object: &str) -> String {
+    format!("{base}/v1/{object}")
 }
 
 /// What alerts are looked after with.
@@ -124,6 +128,9 @@ pub(crate) async fn watch(uses: Uses, stop: CancellationToken) {
             () = tokio::time::sleep(uses.rules.every) => {}
         }
         let looked = look(&uses, &mut finder).await;
+        if looked.is_err() {
+            metrics::alerts_not_looked();
+        }
         match looked {
             Ok(()) => said = false,
             Err(error) if !std::mem::replace(&mut said, true) => {
@@ -150,8 +157,7 @@ async fn look(uses: &Uses, finder: &mut Finder) -> Result<(), StoreError> {
     for row in uses.alerts.keyed(unknown).await? {
         known.insert(row.key.clone(), row);
     }
-    let Found { causes, partial } = found;
-    let changed = decide::decide(now, &uses.rules, &causes, &partial, &known);
+    let changed = decide::decide(now, &uses.rules, &found, &known);
     if !changed.is_empty() {
         let written: BTreeSet<_> = uses
             .alerts
@@ -194,14 +200,11 @@ async fn say_all(
     known: &BTreeMap<String, AlertRow>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let mut unsaid: Vec<&AlertRow> = known.values().filter(|row| row.unsaid.is_some()).collect();
-    unsaid.sort_by_key(|row| (row.opened_at, row.id));
-    unsaid.truncate(SAID_MAX);
-    let events = unsaid.iter().filter_map(|row| {
-        let event = say::event(row, now)?;
-        Some(((*row).clone(), event_message(event).ok()?))
+    let events = decide::due(known, now).into_iter().filter_map(|row| {
+        let event = say::event(row, &uses.rules, now)?;
+        Some((row.clone(), event_message(event).ok()?))
     });
-    let (rows, out): (Vec<AlertRow>, Vec<_>) = events.unzip();
+    let (rows, out): (Vec<AlertRow>, Vec<_>) = events.take(SAID_MAX).unzip();
     if rows.is_empty() {
         return Ok(());
     }
@@ -228,4 +231,15 @@ fn count(known: &BTreeMap<String, AlertRow>) {
         *open.entry(row.kind.as_str()).or_default() += 1;
     }
     metrics::alerts(&open);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_leads_to_the_object_at_the_address_of_today() {
+        let link = link("https://baton.example.com", "dead-letters?group=7");
+        assert_eq!(link, "https://baton.example.com/v1/dead-letters?group=7");
+    }
 }

@@ -8,11 +8,13 @@ use baton_store::{AlertRow, Saying};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::{Rules, link};
+
 /// What the events say that they come from.
 const SOURCE: &str = "/baton/alerts";
 
 /// What is to be said of it, as an event; none when nothing is. The same saying is the same event, whoever says it and however often.
-pub(super) fn event(row: &AlertRow, now: Timestamp) -> Option<Event> {
+pub(super) fn event(row: &AlertRow, rules: &Rules, now: Timestamp) -> Option<Event> {
     let kind = match row.unsaid? {
         Saying::Opened => ALERT_OPENED,
         Saying::Repeated => ALERT_REPEATED,
@@ -24,7 +26,7 @@ pub(super) fn event(row: &AlertRow, now: Timestamp) -> Option<Event> {
         kind: row.kind.clone(),
         title: row.title.clone(),
         object: row.object.clone(),
-        link: row.link.clone(),
+        link: link(&rules.link, &row.object),
         command: row.command.clone(),
         opened_at: row.opened_at,
         openings: row.openings,

@@ -18,11 +18,11 @@ use super::document::says;
 use super::extract::{Body, Nothing, Path, Query};
 use super::page::{Cursor, Limit};
 use super::problem::{Answer, Problem};
+use super::replays::text;
 use super::{Api, READS, READS_ONE, Routes, Shared};
+use crate::alerts::link;
 use crate::clock;
 
-/// Longest reason that is kept.
-const REASON_CHARS_MAX: usize = 2_000;
 /// The longest an alert may be muted: what is to be quiet for ever is to be mended.
 const MUTE_MS_MAX: u64 = 30 * 86_400_000;
 /// How often a change is tried that somebody else's change came before.
@@ -128,16 +128,16 @@ pub(crate) struct Alert {
     muted: Option<Answered>,
 }
 
-impl From<AlertRow> for Alert {
-    fn from(row: AlertRow) -> Self {
+impl Alert {
+    fn of(api: &Api, row: AlertRow) -> Self {
         Self {
+            link: link(&api.link, &row.object),
             id: row.id,
             key: row.key,
             kind: row.kind,
             state: row.state,
             title: row.title,
             object: row.object,
-            link: row.link,
             command: row.command,
             data: row.data,
             silent: row.silent,
@@ -168,8 +168,9 @@ pub(crate) async fn list(
     let limit = Limit::rows(which.limit);
     let page = api.alerts.page(which.state, after, limit).await;
     let page = page.map_err(|error| Problem::store(&error))?;
+    let rows = page.rows.into_iter();
     Ok(Json(ShownAlerts {
-        items: page.rows.into_iter().map(Alert::from).collect(),
+        items: rows.map(|row| Alert::of(&api, row)).collect(),
         next: page
             .next
             .map(|next| Cursor::text(next.opened_at, next.id, 0)),
@@ -189,7 +190,8 @@ pub(crate) async fn one(
     Path(WhichAlert { id }): Path<WhichAlert>,
     Query(Nothing {}): Query<Nothing>,
 ) -> Answer<Json<Alert>> {
-    found_alert(&api, &id).await.map(Alert::from).map(Json)
+    let row = found_alert(&api, &id).await?;
+    Ok(Json(Alert::of(&api, row)))
 }
 
 /// The one alert whose id begins so.
@@ -238,15 +240,9 @@ fn answered(
     reason: &str,
     until: Option<Timestamp>,
 ) -> Answer<Answered> {
-    let why = reason.trim();
-    if !(1..=REASON_CHARS_MAX).contains(&why.chars().count()) {
-        return Err(Problem::bad_request(format!(
-            "`reason` has to be 1 to {REASON_CHARS_MAX} characters"
-        )));
-    }
     Ok(Answered {
         by: caller.by(by),
-        why: why.to_owned(),
+        why: text("reason", reason, true)?,
         at: clock::now(),
         until,
     })
@@ -297,11 +293,12 @@ pub(crate) async fn mute(
 /// It is published again.
 pub(crate) async fn unmute(
     State(api): Shared,
-    Operator(_): Operator,
+    Operator(caller): Operator,
     Path(WhichAlert { id }): Path<WhichAlert>,
     Body(asked): Body<Because>,
 ) -> Answer<Json<Alert>> {
-    let Because { reason: _, by: _ } = asked;
+    // it is no longer muted: that somebody did it, and why, is in the audit log
+    answered(&caller, asked.by.as_deref(), &asked.reason, None)?;
     changed(&api, &id, |row| {
         row.muted = None;
         Ok(())
@@ -330,7 +327,7 @@ async fn changed(
         row.revision += 1;
         let written = api.alerts.put(vec![row.clone()]).await;
         if !written.map_err(|error| Problem::store(&error))?.is_empty() {
-            return Ok(Json(row.into()));
+            return Ok(Json(Alert::of(api, row)));
         }
     }
     Err(not_now("it changes just now; ask again"))

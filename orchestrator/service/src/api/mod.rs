@@ -66,6 +66,8 @@ pub(crate) struct Api {
     pub(crate) triggers: crate::triggers::Triggers,
     pub(crate) access: Arc<Access>,
     pub(crate) alerts: AnyAlerts,
+    /// What links to this API begin with.
+    pub(crate) link: Arc<str>,
     pub(crate) audit: Arc<crate::audit::Audit>,
     pub(crate) changes: Arc<Changes>,
     pub(crate) watched: Arc<Watched>,

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use baton_bus::BusConfig;
@@ -340,7 +341,6 @@ impl Config {
     pub(crate) fn alert_rules(&self) -> Option<Rules> {
         let of = &self.alerts;
         let minutes = |n: u64| n.saturating_mul(60_000);
-        let own = || format!("http://{}", self.http.listen);
         of.enabled.then(|| Rules {
             every: Duration::from_secs(of.every_s),
             repeat_ms: minutes(of.repeat_min),
@@ -348,11 +348,17 @@ impl Config {
             group_grows: of.group_grows,
             unserved_ms: of.unserved_s.saturating_mul(1_000),
             no_progress_ms: minutes(of.no_progress_min),
-            link: of
-                .link
-                .as_deref()
-                .map_or_else(own, |link| link.trim_end_matches('/').to_owned()),
+            link: self.link(),
         })
+    }
+
+    /// What links to this API begin with.
+    pub(crate) fn link(&self) -> Arc<str> {
+        let link = self.alerts.link.as_deref();
+        match link.map(|link| link.trim_end_matches('/')) {
+            Some(link) if !link.is_empty() => link.into(),
+            _ => own_link(self.http.listen).into(),
+        }
     }
 
     /// How often it is said how far the audit log is.
@@ -532,6 +538,14 @@ impl Config {
     #[must_use]
     pub fn instance(&self) -> &str {
         self.service.instance.as_deref().unwrap_or("orchestrator")
+    }
+}
+
+/// A link to where we listen; whoever listens everywhere is found by the name of the host.
+fn own_link(listen: SocketAddr) -> String {
+    match instance::host().filter(|_| listen.ip().is_unspecified()) {
+        Some(host) => format!("http://{host}:{}", listen.port()),
+        None => format!("http://{listen}"),
     }
 }
 

@@ -32,6 +32,17 @@ fn the_defaults_are_a_whole_configuration() {
 }
 
 #[test]
+fn links_lead_to_where_we_are_found() {
+    let link = |file: &str| config(file, &[]).unwrap().link().to_string();
+    assert_eq!(link(""), "http://127.0.0.1:8470");
+    let configured = link("[alerts]\nlink = \"https://baton.example.com/\"\n");
+    assert_eq!(configured, "https://baton.example.com");
+    let everywhere = link("[http]\nlisten = \"0.0.0.0:8470\"\ntoken = \"0123456789abcdef\"\n");
+    let host = instance::host().unwrap();
+    assert_eq!(everywhere, format!("http://{host}:8470"));
+}
+
+#[test]
 fn every_default_has_a_comment_above_its_section_or_itself() {
     let mut commented = false;
     for line in DEFAULTS.lines() {

@@ -14,7 +14,7 @@ use baton_messages::{BODY_BYTES_MAX, FleetMessage};
 use tokio::task::JoinSet;
 
 pub(crate) use say::speak;
-pub(crate) use workers::{WorkerView, Workers};
+pub(crate) use workers::{SHOWN_MS, WorkerView, Workers};
 
 use crate::clock;
 use crate::cluster::Router;
@@ -93,7 +93,9 @@ impl Fleet {
                 true
             }
             FleetMessage::Canary(canary) if canary.orchestrator == self.instance => {
-                self.workers.forget_silent(clock::now());
+                let now = clock::now();
+                self.workers.canary(now);
+                self.workers.forget_silent(now);
                 self.router.hear(|| Heard::Canary).await
             }
             FleetMessage::Canary(_) => true,

@@ -11,7 +11,9 @@ use serde::Serialize;
 use crate::metrics;
 
 /// A worker that was silent for so long is no longer shown: it announces itself every 15 s.
-const SHOWN_MS: u64 = 3 * 60_000;
+pub(crate) const SHOWN_MS: u64 = 3 * 60_000;
+/// Our own canary sings every second: who has not heard it for so long hears nobody.
+const DEAF_MS: u64 = 3 * HEARTBEAT_MS;
 /// How far a worker's clock may be off before somebody is told.
 const CLOCK_OFF_MS_MAX: u64 = 5_000;
 /// Most workers remembered; a fleet larger than this is shown in part.
@@ -67,6 +69,14 @@ impl WorkerView {
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
     known: Mutex<BTreeMap<WorkerId, WorkerView>>,
+    hearing: Mutex<Option<Hearing>>,
+}
+
+/// That we hear our own canary.
+#[derive(Debug, Clone, Copy)]
+struct Hearing {
+    since: Timestamp,
+    last: Timestamp,
 }
 
 impl Workers {
@@ -93,6 +103,21 @@ impl Workers {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.remove(worker);
         metrics::workers(known.len());
+    }
+
+    /// Our own canary was heard: whoever is silent now is silent.
+    pub(crate) fn canary(&self, now: Timestamp) {
+        let mut hearing = self.hearing.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = hearing.filter(|heard| now.since_ms(heard.last) <= DEAF_MS);
+        let since = since.map_or(now, |heard| heard.since);
+        *hearing = Some(Hearing { since, last: now });
+    }
+
+    /// Since when we have heard the fleet without a gap; none: we do not, and nobody's silence says anything.
+    pub(crate) fn heard_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let hearing = *self.hearing.lock().unwrap_or_else(PoisonError::into_inner);
+        let hearing = hearing.filter(|heard| now.since_ms(heard.last) <= DEAF_MS)?;
+        Some(hearing.since)
     }
 
     /// Forgets who has not been heard for long.
@@ -180,6 +205,20 @@ mod tests {
         assert!(workers.all(Timestamp(60_000))[0].silent);
         workers.forget_silent(Timestamp(1_000 + SHOWN_MS));
         assert!(workers.all(Timestamp(60_000)).is_empty());
+    }
+
+    #[test]
+    fn who_does_not_hear_himself_hears_nobody() {
+        let workers = Workers::default();
+        let since = |at| workers.heard_since(Timestamp(at));
+        assert_eq!(since(0), None);
+        workers.canary(Timestamp(1_000));
+        workers.canary(Timestamp(1_000 + DEAF_MS));
+        assert_eq!(since(1_000 + 2 * DEAF_MS), Some(Timestamp(1_000)));
+        assert_eq!(since(1_001 + 2 * DEAF_MS), None);
+        let again = 1_001 + 2 * DEAF_MS;
+        workers.canary(Timestamp(again));
+        assert_eq!(since(again), Some(Timestamp(again)));
     }
 
     #[test]

@@ -16,7 +16,6 @@ pub fn alert(number: u32) -> AlertRow {
         state: AlertState::Open,
         title: format!("number {number} \u{1b} ß"),
         object: "sagas/1".to_owned(),
-        link: "http://localhost/v1/sagas/1".to_owned(),
         command: "baton show 1".to_owned(),
         data: json!({ "step": "a" }),
         silent: false,

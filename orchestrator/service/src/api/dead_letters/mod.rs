@@ -265,7 +265,7 @@ impl<'de> Deserialize<'de> for Beginning {
         let typed = String::deserialize(from)?;
         Self::read(&typed).ok_or_else(|| {
             serde::de::Error::custom(format!(
-                "a dead letter's id, or at least {DIGITS_MIN} hexadecimal digits of its beginning, is needed"
+                "an id, or at least {DIGITS_MIN} hexadecimal digits of its beginning, is needed"
             ))
         })
     }

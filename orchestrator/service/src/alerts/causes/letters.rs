@@ -1,0 +1,210 @@
+//! Dead letters by group, and groups that grow. How much one has grown is counted in the store, so that whoever leads next counts the same.
+
+use std::collections::BTreeMap;
+
+use baton_driver::StoreError;
+use baton_messages::Timestamp;
+use baton_messages::alert::ALERT_EVENTS;
+use baton_store::{AlertRow, DeadLetterFilter, LetterGroup, LetterRow, LetterState, Reader as _};
+use serde_json::{Value, json};
+
+use super::{Cause, Found, Look};
+use crate::alerts::Kind;
+
+/// Groups of dead letters that are looked at.
+const GROUPS_MAX: usize = 500;
+/// Within this time a group has to grow, in milliseconds.
+const GROWS_WITHIN_MS: u64 = 600_000;
+/// Of an error so much is in a title: the letter has all of it.
+const ERROR_CHARS_MAX: usize = 200;
+
+/// What a group's newest letter says, and whether alerts' own sagas are behind it.
+#[derive(Debug, Clone)]
+struct About {
+    queue: String,
+    reason: String,
+    error: String,
+    silent: bool,
+}
+
+impl About {
+    fn of(row: &LetterRow, silent: bool) -> Self {
+        Self {
+            queue: row.letter.queue.clone(),
+            reason: row.letter.reason.as_str().to_owned(),
+            error: row.letter.error.chars().take(ERROR_CHARS_MAX).collect(),
+            silent,
+        }
+    }
+
+    /// As the alert has it that was said: it is not read again.
+    fn known(row: &AlertRow) -> Option<Self> {
+        let word = |name: &str| row.data[name].as_str().map(str::to_owned);
+        Some(Self {
+            queue: word("queue")?,
+            reason: word("reason")?,
+            error: word("error")?,
+            silent: false,
+        })
+    }
+
+    fn title(&self, dead: u64) -> String {
+        let Self {
+            queue,
+            reason,
+            error,
+            ..
+        } = self;
+        match dead {
+            0 | 1 => format!("a message of {queue} is dead ({reason}): {error}"),
+            _ => format!("{dead} messages of {queue} are dead ({reason}), such as: {error}"),
+        }
+    }
+
+    fn cause(&self, key: String, kind: Kind, title: String, group: &str, mut data: Value) -> Cause {
+        data["group"] = json!(group);
+        data["queue"] = json!(self.queue);
+        data["reason"] = json!(self.reason);
+        data["error"] = json!(self.error);
+        Cause {
+            key,
+            kind,
+            title,
+            object: format!("dead-letters?group={group}"),
+            command: format!("baton dead ls --group {group}"),
+            data,
+            silent: self.silent,
+        }
+    }
+}
+
+fn key(kind: Kind, group: &str) -> String {
+    format!("{}/{group}", kind.as_str())
+}
+
+/// The groups there are, and those that grow.
+pub(super) async fn find(
+    look: &Look<'_>,
+    group_grows: u64,
+    found: &mut Found,
+) -> Result<(), StoreError> {
+    let groups = look.reader.dead_letter_groups(GROUPS_MAX).await?;
+    if groups.len() >= GROUPS_MAX {
+        found.part(Kind::DeadLetter);
+        found.part(Kind::GrowingGroup);
+    }
+    let mut growing = Vec::new();
+    for group in &groups {
+        if let Some(by) = grown(look, group, group_grows).await? {
+            growing.push((key(Kind::GrowingGroup, &group.group), (group, by)));
+        }
+    }
+    let dead = groups.iter();
+    let dead = dead.map(|group| (key(Kind::DeadLetter, &group.group), group));
+    let (dead, dead_beyond) = look.kept(dead.collect());
+    let (growing, growing_beyond) = look.kept(growing);
+    let mut known = BTreeMap::new();
+    let mut causes = Vec::with_capacity(dead.len());
+    for (key, group) in dead {
+        let Some(about) = about(look, &mut known, group).await? else {
+            continue;
+        };
+        let data =
+            json!({ "dead": group.dead, "first_at": group.first_at, "last_at": group.last_at });
+        let title = about.title(group.dead);
+        causes.push(about.cause(key, Kind::DeadLetter, title, &group.group, data));
+    }
+    found.take(Kind::DeadLetter, causes, dead_beyond);
+    let mut causes = Vec::with_capacity(growing.len());
+    for (key, (group, by)) in growing {
+        let Some(about) = about(look, &mut known, group).await? else {
+            continue;
+        };
+        let title = format!(
+            "a group grew by {by} within ten minutes: {}",
+            about.title(group.dead)
+        );
+        let data = json!({ "by": by, "dead": group.dead });
+        causes.push(about.cause(key, Kind::GrowingGroup, title, &group.group, data));
+    }
+    found.take(Kind::GrowingGroup, causes, growing_beyond);
+    Ok(())
+}
+
+/// By how many it has grown within the time that counts, where that is as much as is asked for.
+async fn grown(
+    look: &Look<'_>,
+    group: &LetterGroup,
+    least: u64,
+) -> Result<Option<u64>, StoreError> {
+    if group.dead < least || look.now.since_ms(group.last_at) > GROWS_WITHIN_MS {
+        return Ok(None);
+    }
+    let from = Timestamp(look.now.0.saturating_sub(GROWS_WITHIN_MS));
+    let filter = DeadLetterFilter {
+        from: Some(from),
+        ..of_group(&group.group)
+    };
+    let by = look.reader.dead_letters_count(filter).await?;
+    Ok((by >= least).then_some(by))
+}
+
+fn of_group(group: &str) -> DeadLetterFilter {
+    DeadLetterFilter {
+        group: Some(group.to_owned()),
+        state: Some(LetterState::Dead),
+        ..DeadLetterFilter::default()
+    }
+}
+
+/// What is said of a group, read at most once in a look; none when somebody has seen to it meanwhile.
+async fn about(
+    look: &Look<'_>,
+    known: &mut BTreeMap<String, About>,
+    group: &LetterGroup,
+) -> Result<Option<About>, StoreError> {
+    let name = &group.group;
+    if let Some(about) = known.get(name) {
+        return Ok(Some(about.clone()));
+    }
+    let alert = look.settled(&key(Kind::DeadLetter, name));
+    let about = match alert.and_then(About::known) {
+        Some(about) => Some(about),
+        None => read(look, name).await?,
+    };
+    if let Some(about) = &about {
+        known.insert(name.clone(), about.clone());
+    }
+    Ok(about)
+}
+
+async fn read(look: &Look<'_>, group: &str) -> Result<Option<About>, StoreError> {
+    let heads = look.reader.dead_letter_heads(of_group(group), None, 1);
+    let page = heads.await?;
+    let Some(row) = page.rows.first() else {
+        return Ok(None);
+    };
+    let silent = match row.letter.saga {
+        _ if is_of_an_alert(&row.letter.key) => true,
+        Some(saga) => look.is_own(saga).await?,
+        None => false,
+    };
+    Ok(Some(About::of(row, silent)))
+}
+
+/// Whether a letter is one of alerts' events: it was published by its type. What else a body speaks of is a sender's word, and silences nothing.
+fn is_of_an_alert(routing_key: &str) -> bool {
+    routing_key.starts_with(ALERT_EVENTS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_published_as_an_alert_is_one() {
+        assert!(is_of_an_alert("dev.baton.alert.opened"));
+        assert!(!is_of_an_alert("com.example.dev.baton.alert.opened"));
+        assert!(!is_of_an_alert("order.placed"));
+    }
+}

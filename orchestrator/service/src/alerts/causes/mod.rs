@@ -1,0 +1,336 @@
+//! What there is to alert somebody of, looked for in the store and among the workers that were heard. Every search has a bound; what could not be looked at
+//! whole is said to be so, and nothing of it counts as over. Of what is beyond the bound of open alerts nothing is read but that it is there.
+
+mod letters;
+mod progress;
+mod standing;
+mod workers;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use baton_driver::StoreError;
+use baton_engine::WorkItemKind;
+use baton_engine::definition::Trigger;
+use baton_messages::alert::{ALERT_OPENED, ALERT_REPEATED, ALERT_RESOLVED};
+use baton_messages::{SagaId, TaskType, Timestamp};
+use baton_store::{AlertRow, AlertState, AnyReader, Reader as _, WorkItemView};
+use serde_json::{Value, json};
+
+use self::standing::Rounds;
+use super::{Kind, OPEN_MAX, Uses};
+use crate::chain::chain;
+use crate::metrics;
+
+/// Open work items of one kind that are looked at.
+const ITEMS_MAX: usize = 500;
+/// Sagas that wait for a worker and are looked at, to find out whether alerts started them.
+const UNSERVED_MAX: usize = 100;
+/// Work items that say that a saga waits for a person. An approval is asked for on purpose, and says so itself; each kind is asked for by itself, so that
+/// any number of approvals hides none of them.
+const PARKS: [WorkItemKind; 8] = [
+    WorkItemKind::StepFailed,
+    WorkItemKind::StepDoubtful,
+    WorkItemKind::UndoFailed,
+    WorkItemKind::UndoMissing,
+    WorkItemKind::LateEvidence,
+    WorkItemKind::CancelAfterPivot,
+    WorkItemKind::DeadlineAfterPivot,
+    WorkItemKind::Broken,
+];
+
+/// One cause.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Cause {
+    pub(super) key: String,
+    pub(super) kind: Kind,
+    pub(super) title: String,
+    /// A path of the API.
+    pub(super) object: String,
+    pub(super) command: String,
+    pub(super) data: Value,
+    pub(super) silent: bool,
+}
+
+/// What there is now.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) causes: Vec<Cause>,
+    /// Kinds that were not looked at whole.
+    pub(super) partial: BTreeSet<Kind>,
+    /// Alerts by key of which nobody can tell now whether they are over.
+    pub(super) unsure: BTreeSet<String>,
+}
+
+impl Found {
+    /// Takes what was found of a kind; what is beyond the bound is one cause of its own.
+    fn take(&mut self, kind: Kind, causes: Vec<Cause>, beyond: usize) {
+        if beyond > 0 {
+            self.causes.push(Cause {
+                key: storm_key(kind),
+                kind: Kind::Storm,
+                title: format!("{beyond} more alerts of the kind {} than the {OPEN_MAX} that are kept one by one", kind.as_str()),
+                object: "alerts".to_owned(),
+                command: storm_command(kind).to_owned(),
+                data: json!({ "kind": kind.as_str(), "beyond": beyond }),
+                silent: causes.iter().all(|cause| cause.silent),
+            });
+        }
+        self.causes.extend(causes);
+    }
+
+    /// A kind could not be looked at whole.
+    fn part(&mut self, kind: Kind) {
+        self.partial.insert(kind);
+        self.unsure.insert(storm_key(kind));
+    }
+}
+
+fn storm_key(kind: Kind) -> String {
+    format!("storm/{}", kind.as_str())
+}
+
+const fn storm_command(kind: Kind) -> &'static str {
+    match kind {
+        Kind::DeadLetter | Kind::GrowingGroup => "baton dead groups",
+        Kind::Parked => "baton work",
+        Kind::NoProgress => "baton ls --status running",
+        Kind::Unserved => "baton top",
+        Kind::SilentWorker => "baton workers",
+        Kind::Storm => "baton alerts",
+    }
+}
+
+/// One look: what it looks with, and what was known before it.
+struct Look<'l> {
+    reader: &'l AnyReader,
+    known: &'l BTreeMap<String, AlertRow>,
+    now: Timestamp,
+    /// Definitions whose sagas alerts start: what is said of them must not be said to them.
+    own: BTreeSet<String>,
+}
+
+impl Look<'_> {
+    fn open(&self, key: &str) -> Option<&AlertRow> {
+        let row = self.known.get(key)?;
+        (row.state == AlertState::Open).then_some(row)
+    }
+
+    /// An alert that is open and said: what it is about is known. One that is silent is looked at again each time.
+    fn settled(&self, key: &str) -> Option<&AlertRow> {
+        self.open(key).filter(|row| !row.silent)
+    }
+
+    /// As many as may be open, those that are open already before others, and how many are beyond. Only what is kept is then read about.
+    fn kept<T>(&self, mut found: Vec<(String, T)>) -> (Vec<(String, T)>, usize) {
+        found.sort_by_key(|(key, _)| self.open(key).is_none());
+        let beyond = found.len().saturating_sub(OPEN_MAX);
+        found.truncate(OPEN_MAX);
+        (found, beyond)
+    }
+
+    async fn is_own(&self, saga: SagaId) -> Result<bool, StoreError> {
+        if self.own.is_empty() {
+            return Ok(false);
+        }
+        let row = self.reader.saga_row(saga).await?;
+        Ok(row.is_some_and(|row| self.own.contains(&row.definition)))
+    }
+}
+
+/// Looks for causes, and remembers what only shows over time.
+pub(super) struct Finder {
+    uses: Uses,
+    /// Since when nobody serves a task type.
+    unserved: BTreeMap<String, Timestamp>,
+    /// Where the search for sagas that stand still has come to.
+    rounds: Rounds,
+    /// Kinds that could not be read when they were looked at last: that is said once.
+    failing: BTreeSet<Kind>,
+}
+
+impl Finder {
+    pub(super) fn new(uses: &Uses) -> Self {
+        Self {
+            uses: uses.clone(),
+            unserved: BTreeMap::new(),
+            rounds: Rounds::default(),
+            failing: BTreeSet::new(),
+        }
+    }
+
+    /// What there is now. What cannot be read is left as it was.
+    pub(super) async fn find(
+        &mut self,
+        known: &BTreeMap<String, AlertRow>,
+        now: Timestamp,
+    ) -> Found {
+        let uses = self.uses.clone();
+        let look = Look {
+            reader: &uses.reader,
+            known,
+            now,
+            own: own(&uses),
+        };
+        let mut found = Found::default();
+        let letters = letters::find(&look, uses.rules.group_grows, &mut found).await;
+        self.read(&[Kind::DeadLetter, Kind::GrowingGroup], letters, &mut found);
+        let parked = parked(&look, &mut found).await;
+        self.read(&[Kind::Parked], parked, &mut found);
+        let unserved = self.nobody_serves(&look, &mut found).await;
+        self.read(&[Kind::Unserved], unserved, &mut found);
+        let for_ms = uses.rules.no_progress_ms;
+        let standing = self.rounds.find(&look, for_ms, &mut found).await;
+        self.read(&[Kind::NoProgress], standing, &mut found);
+        workers::find(&look, &uses.workers, &mut found);
+        found
+    }
+
+    /// Whether these kinds could be read. Of those that could not nothing is over.
+    fn read(&mut self, kinds: &[Kind], read: Result<(), StoreError>, found: &mut Found) {
+        let Err(error) = read else {
+            self.failing.retain(|kind| !kinds.contains(kind));
+            return;
+        };
+        for kind in kinds {
+            found.part(*kind);
+            metrics::alerts_not_looked();
+            if self.failing.insert(*kind) {
+                tracing::error!(
+                    kind = kind.as_str(), error = %chain(&error),
+                    "what there is to alert of could not be read: alerts of this kind stay as they are, new ones do not come; it is tried again at every look"
+                );
+            }
+        }
+    }
+
+    async fn nobody_serves(
+        &mut self,
+        look: &Look<'_>,
+        found: &mut Found,
+    ) -> Result<(), StoreError> {
+        let unserved = look.reader.unserved(UNSERVED_MAX).await?;
+        let mut since = BTreeMap::new();
+        let mut waiting = Vec::new();
+        for (task_type, sagas) in unserved.by_type {
+            let name = task_type.to_string();
+            let began = self.unserved.get(&name).copied().unwrap_or(look.now);
+            let key = format!("unserved/{name}");
+            let long = look.now.since_ms(began) >= self.uses.rules.unserved_ms;
+            if long || look.open(&key).is_some() {
+                waiting.push((key, (task_type, sagas)));
+            }
+            since.insert(name, began);
+        }
+        self.unserved = since;
+        let (kept, beyond) = look.kept(waiting);
+        let mut causes = Vec::with_capacity(kept.len());
+        for (key, (task_type, sagas)) in kept {
+            let silent = is_own_type(look, &key, &task_type, &unserved.first).await?;
+            causes.push(Cause {
+                key,
+                kind: Kind::Unserved,
+                title: format!(
+                    "nobody serves {task_type}; {sagas} saga{} for it",
+                    if sagas == 1 { " waits" } else { "s wait" }
+                ),
+                object: format!("task-types/{task_type}"),
+                command: "baton top".to_owned(),
+                data: json!({ "task_type": task_type, "sagas": sagas }),
+                silent,
+            });
+        }
+        found.take(Kind::Unserved, causes, beyond);
+        Ok(())
+    }
+}
+
+/// Only where every saga that is looked at is one that alerts start; of a type whose sagas are beyond the page nobody knows that.
+async fn is_own_type(
+    look: &Look<'_>,
+    key: &str,
+    task_type: &TaskType,
+    first: &[(TaskType, SagaId)],
+) -> Result<bool, StoreError> {
+    if look.settled(key).is_some() {
+        return Ok(false);
+    }
+    let mut silent = false;
+    for (of, saga) in first {
+        if of == task_type {
+            silent = look.is_own(*saga).await?;
+            if !silent {
+                break;
+            }
+        }
+    }
+    Ok(silent)
+}
+
+async fn parked(look: &Look<'_>, found: &mut Found) -> Result<(), StoreError> {
+    let mut items: Vec<(String, WorkItemView)> = Vec::new();
+    for kind in PARKS {
+        let asked = look.reader.work_items(true, Some(kind), None, ITEMS_MAX);
+        let page = asked.await?;
+        if page.next.is_some() {
+            found.part(Kind::Parked);
+        }
+        let keyed = page.rows.into_iter();
+        items
+            .extend(keyed.map(|view| (format!("parked/{}/{}", view.saga, view.item.number), view)));
+    }
+    items.sort_by_key(|(_, view)| view.item.opened_at);
+    let (kept, beyond) = look.kept(items);
+    let mut causes = Vec::with_capacity(kept.len());
+    for (key, WorkItemView { saga, item, .. }) in kept {
+        let silent = look.settled(&key).is_none() && look.is_own(saga).await?;
+        causes.push(Cause {
+            key,
+            kind: Kind::Parked,
+            title: format!("{} has to decide: {}", item.owner, item.title),
+            object: format!("sagas/{saga}"),
+            command: format!("baton work show {saga}"),
+            data: json!({ "saga": saga, "number": item.number, "step": item.step, "item": item.kind, "owner": item.owner, "choices": item.choices }),
+            silent,
+        });
+    }
+    found.take(Kind::Parked, causes, beyond);
+    Ok(())
+}
+
+/// Definitions with a trigger on alerts' events.
+fn own(uses: &Uses) -> BTreeSet<String> {
+    let live = uses.live.borrow().clone();
+    let hears = |trigger: &Trigger| match trigger {
+        Trigger::Event { event, .. } => [ALERT_OPENED, ALERT_REPEATED, ALERT_RESOLVED]
+            .iter()
+            .any(|kind| event.fits(kind)),
+        Trigger::Hook { .. } | Trigger::Schedule(_) => false,
+    };
+    let definitions = live.definitions();
+    let own = definitions.filter(|definition| definition.triggers.iter().any(hears));
+    own.map(|definition| definition.saga.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kind that is added is either asked for on purpose or parks.
+    #[test]
+    fn every_work_item_but_an_approval_is_alerted() {
+        let parks = |kind: WorkItemKind| match kind {
+            WorkItemKind::Approval => false,
+            WorkItemKind::StepFailed
+            | WorkItemKind::StepDoubtful
+            | WorkItemKind::UndoFailed
+            | WorkItemKind::UndoMissing
+            | WorkItemKind::LateEvidence
+            | WorkItemKind::CancelAfterPivot
+            | WorkItemKind::DeadlineAfterPivot
+            | WorkItemKind::Broken => true,
+        };
+        assert!(PARKS.into_iter().all(parks));
+        let words: BTreeSet<String> = PARKS.iter().map(|kind| format!("{kind:?}")).collect();
+        assert_eq!(words.len(), PARKS.len());
+    }
+}
