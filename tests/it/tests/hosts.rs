@@ -8,11 +8,11 @@
 
 use std::time::{Duration, Instant};
 
-use baton_harness::{await_some, not_tested};
+use baton_harness::{Process, await_some, await_until, not_tested};
 use baton_it::mixed;
 use baton_it::oracle::Book;
 use baton_it::site::{Site, await_whole};
-use baton_it::{AFTER_A_LEASE, long};
+use baton_it::{AFTER_A_LEASE, SOON, long};
 use serde_json::Value;
 
 /// How long a database is away: without it nothing can go on, and nothing may be lost.
@@ -198,7 +198,7 @@ async fn heal(site: &mut Site, who: Who, what: What) {
         (Who::Broker(at), What::Alarmed) => memory(site, at, "0.6").await,
         (_, What::Alarmed) => unreachable!("a broker's alone"),
         (Who::Orchestrator(at), What::Killed) => site.orchestrators[at].process.start_again(),
-        (Who::Orchestrator(at), What::Stopped) => site.orchestrators[at].process.sigcont(),
+        (Who::Orchestrator(at), What::Stopped) => wakes_up(&site.orchestrators[at].process).await,
         (Who::Orchestrator(at), What::CutOff) => site.orchestrators[at].host.heal(),
         (Who::Worker(at), What::Killed) => site.workers[at].1.start_again(),
         (Who::Worker(at), What::Stopped) => site.workers[at].1.sigcont(),
@@ -210,6 +210,14 @@ async fn heal(site: &mut Site, who: Who, what: What) {
     if let Who::Broker(at) = who {
         await_whole(&site.brokers[at].1, site.brokers.len()).await;
     }
+}
+
+/// It finds that others drive what it had, and writes nothing more of it.
+async fn wakes_up(orchestrator: &Process) {
+    let fenced = || orchestrator.log().matches("no longer owns the partition").count();
+    let before = fenced();
+    orchestrator.sigcont();
+    await_until("it to be fenced", SOON, async || fenced() > before).await;
 }
 
 async fn judge(site: &Site, ids: &[String]) {
