@@ -155,10 +155,14 @@ pub(crate) struct Fan {
 }
 
 impl Fan {
+    /// How many have begun.
+    pub(crate) const fn begun(&self) -> u32 {
+        self.under_way + self.done + self.skipped + self.tolerated + self.failed + self.undone
+    }
+
     /// In a sentence.
     pub(crate) fn counts(&self) -> String {
-        let begun =
-            self.under_way + self.done + self.skipped + self.tolerated + self.failed + self.undone;
+        let begun = self.begun();
         let parts = [
             (self.done, "done"),
             (self.under_way, "under way"),
@@ -186,6 +190,11 @@ impl Fan {
 }
 
 impl Step {
+    /// Whether items of it have failed with it.
+    pub(crate) fn items_failed(&self) -> bool {
+        self.fan.as_ref().is_some_and(|fan| fan.failed > 0)
+    }
+
     /// What went wrong, where it still counts: of what was done in the end, or is not wanted, nobody has to hear.
     pub(crate) fn failure_to_say(&self) -> Option<&Failure> {
         let failure = self.last_failure.as_ref()?;

@@ -44,7 +44,9 @@ pub(crate) fn of<'s>(saga: &Saga, step: &'s Step) -> Standing<'s> {
         "waiting" | "unserved" if ended || saga.is_unwinding() => {
             standing("not run", "", "skipped")
         }
-        "failed" if step.last_failure.is_none() => standing(unheard(step), "", "skipped"),
+        "failed" if step.last_failure.is_none() && !step.items_failed() => {
+            standing(unheard(step), "", "skipped")
+        }
         "undoing" | "undo-unserved" | "undo-backoff" | "undo-parked" if ended => {
             standing("done", "given up", "failed")
         }
@@ -70,6 +72,7 @@ fn unheard(step: &Step) -> &'static str {
         Some("approve") => "not answered",
         Some("wait") => "no event",
         Some("sleep") => "cut short",
+        _ if step.fan.as_ref().is_some_and(|fan| fan.begun() > 0) => "cut short",
         _ => "not run",
     }
 }
@@ -95,6 +98,14 @@ mod tests {
 
     fn word(status: &str, unwinding: Value, kind: &str, phase: &str, more: Value) -> String {
         let mut step = json!({ "id": "a", "kind": kind, "phase": phase, "since": 5, "tries": 1 });
+        let (failed, undone) = (kind.ends_with("failed"), kind.ends_with("done"));
+        if kind.starts_with("many") {
+            step["kind"] = json!("task");
+            step["fan"] = json!({
+                "items": 3, "begun": 1, "under_way": 0, "done": 0, "skipped": 0, "tolerated": 0, "may_fail": 0,
+                "failed": u32::from(failed), "undone": u32::from(undone),
+            });
+        }
         for (name, value) in more.as_object().into_iter().flatten() {
             step[name] = value.clone();
         }
@@ -125,6 +136,9 @@ mod tests {
             ("compensated", back(), "sleep", "failed", "- cut short"),
             ("compensated", back(), "task", "undone", "↩ undone"),
             ("abandoned", none.clone(), "task", "waiting", "- not run"),
+            ("compensated", back(), "many, one failed", "failed", "✗ failed"),
+            ("compensated", back(), "many, one done", "failed", "- cut short"),
+            ("compensated", back(), "many", "failed", "- not run"),
             ("abandoned", none.clone(), "task", "unserved", "- not run"),
             ("abandoned", none.clone(), "task", "trying", "✗ given up"),
             ("abandoned", none.clone(), "task", "parked", "✗ given up"),
