@@ -7,10 +7,11 @@ use baton_driver::{
     Batch, CommitError, PurgeRow, Store, StoreError, SubscriptionChange, WorkItemRow,
 };
 use baton_messages::Timestamp;
+use uuid::Uuid;
 
 use crate::alerts::Alerts as _;
 use crate::audit::AuditLog as _;
-use crate::letters::Letters as _;
+use crate::letters::{HistoryRow, Letters as _};
 use crate::postgres::PostgresStore;
 use crate::read::{DeadLetterFilter, PAGE_ROWS_MAX, SagaFilter};
 use crate::reader::Reader;
@@ -20,6 +21,8 @@ use crate::triggers::Triggers;
 
 /// Rows of one commit: what a batch of the driver has at most.
 const ROWS: usize = PAGE_ROWS_MAX;
+/// Of rows with whole bodies: each may be of any size.
+const BODY_ROWS: usize = 16;
 
 /// Why a store was not moved, or not wholly.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +76,21 @@ pub async fn move_into(
     alerts(from, into).await?;
     into.end_moving().await?;
     Ok(moved)
+}
+
+/// Something that happened to a letter, with what it was when it died again.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct KeptHistory {
+    /// Which letter.
+    pub(crate) letter: Uuid,
+    /// What happened.
+    pub(crate) row: HistoryRow,
+    /// The id of a death.
+    pub(crate) death: Option<Uuid>,
+    /// Its properties then, as JSON.
+    pub(crate) properties: Option<String>,
+    /// Its body then, where that was another.
+    pub(crate) body: Option<Vec<u8>>,
 }
 
 /// An empty batch of the new owner's.
@@ -223,16 +241,19 @@ async fn around(from: &mut SqliteStore, into: &mut PostgresStore) -> Result<(), 
     let mut after = None;
     loop {
         let page = reader
-            .dead_letters(DeadLetterFilter::default(), after, ROWS)
+            .dead_letters(DeadLetterFilter::default(), after, BODY_ROWS)
             .await?;
         let mut rows = batch(into, found.watermark);
-        rows.dead_letters = page.rows.iter().map(|row| row.letter.clone()).collect();
+        let mut standings = Vec::with_capacity(page.rows.len());
+        for row in page.rows {
+            standings.push((row.letter.id, row.now));
+            rows.dead_letters.push(row.letter);
+        }
         into.commit(rows).await?;
-        into.letters().put_standings(&page.rows).await?;
-        let edited = page.rows.iter().filter(|row| row.now.edition > 0);
-        for row in edited {
-            for edition in 1..=row.now.edition {
-                let edit = reader.dead_letter_edit(row.letter.id, edition).await?;
+        into.letters().put_standings(&standings).await?;
+        for (letter, now) in standings {
+            for edition in 1..=now.edition {
+                let edit = reader.dead_letter_edit(letter, edition).await?;
                 let edits: Vec<_> = edit.into_iter().collect();
                 into.letters().put_edits(&edits).await?;
             }
@@ -241,6 +262,14 @@ async fn around(from: &mut SqliteStore, into: &mut PostgresStore) -> Result<(), 
         if after.is_none() {
             break;
         }
+    }
+    let mut after = 0;
+    loop {
+        let page = from.letter_history(after, BODY_ROWS).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = *last;
+        let history: Vec<_> = page.into_iter().map(|(_, kept)| kept).collect();
+        into.letters().put_history(&history).await?;
     }
     let mut after = None;
     loop {

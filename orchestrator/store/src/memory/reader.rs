@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::MemoryStore;
 use super::tables::Tables;
 use crate::facets::facets_of;
-use crate::letters::{EditRow, LetterRow, LetterState, OperationRow};
+use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HEAD_BYTES_MAX, HOUR_MS,
     LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor,
@@ -273,6 +273,29 @@ impl Reader for MemoryStore {
         edition: u32,
     ) -> Result<Option<EditRow>, StoreError> {
         Ok(self.tables().edits.get(&(letter, edition)).cloned())
+    }
+
+    async fn dead_letter_history(
+        &self,
+        letter: Uuid,
+        limit: usize,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        let tables = self.tables();
+        let all = tables.history.get(&letter).map_or(&[][..], Vec::as_slice);
+        Ok(all[all.len().saturating_sub(limit)..].to_vec())
+    }
+
+    async fn dead_letters_of(
+        &self,
+        saga: SagaId,
+        limit: usize,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        let filter = DeadLetterFilter {
+            saga: Some(saga),
+            ..DeadLetterFilter::default()
+        };
+        let page = self.dead_letter_heads(filter, None, limit).await?;
+        Ok(page.rows)
     }
 
     async fn dead_letter_hours(

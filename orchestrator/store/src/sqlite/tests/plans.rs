@@ -69,6 +69,9 @@ fn readers_queries() -> Vec<String> {
     all.extend([
         queries::dead_letters_between(),
         queries::on_their_way(),
+        queries::dead_letters_of(),
+        queries::WAITING.to_owned(),
+        queries::LETTER_HISTORY.to_owned(),
         triggers::event(),
         triggers::undone(),
         triggers::kept(false),
