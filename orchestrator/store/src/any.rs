@@ -282,6 +282,7 @@ impl Reader for AnyReader {
         fn work_items(open_only: bool, kind: Option<WorkItemKind>, after: Option<WorkItemCursor>, limit: usize)
             -> Answer<Page<WorkItemView, WorkItemCursor>>;
         fn dead_letters_between(first: Uuid, last: Uuid) -> Answer<Vec<LetterRow>>;
+        fn dead_letter_heads_between(first: Uuid, last: Uuid) -> Answer<Vec<LetterRow>>;
         fn dead_letters(filter: DeadLetterFilter, after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<LetterRow, DeadLetterCursor>>;
         fn dead_letter_heads(filter: DeadLetterFilter, after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<LetterRow, DeadLetterCursor>>;
         fn dead_letter_edits(letter: Uuid) -> Answer<Vec<EditRow>>;
@@ -331,6 +332,7 @@ impl Letters for AnyLetters {
         fn waiting(after: Option<Uuid>, limit: usize) -> Answer<Vec<Waiting>>;
         fn died_again(death: Death) -> Answer<bool>;
         fn give_back(letters: GivingBack) -> Answer<usize>;
+        fn expire(before: Timestamp, limit: usize) -> Answer<Vec<Uuid>>;
         fn begin(row: OperationRow) -> Answer<bool>;
         fn claim(claiming: Claiming) -> Answer<Option<Vec<Uuid>>>;
         fn step(operation: Uuid, step: OperationStep) -> Answer<Option<bool>>;

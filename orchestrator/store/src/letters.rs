@@ -35,6 +35,9 @@ impl LetterState {
     /// Every state.
     pub const ALL: [Self; 4] = [Self::Dead, Self::Replaying, Self::Resolved, Self::Discarded];
 
+    /// Where nobody has to do anything about it any more.
+    pub const SETTLED: [Self; 2] = [Self::Resolved, Self::Discarded];
+
     /// The word it is kept and shown as.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -367,6 +370,16 @@ pub trait Letters: Clone + Send + Sync + 'static {
         &self,
         letters: GivingBack,
     ) -> impl Future<Output = Result<usize, StoreError>> + Send;
+
+    /// Takes out letters that are resolved or discarded and were last moved before then, with their history and their copies: at most `limit`. Answers which.
+    ///
+    /// # Errors
+    /// When the store does not answer: they may be gone all the same.
+    fn expire(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Uuid>, StoreError>> + Send;
 
     /// Keeps a new operation; false when one with its id is there.
     ///

@@ -386,7 +386,10 @@ mod tests {
         let mut on_its_way = stage(2, 0, 3, 0);
         on_its_way.in_stage.replayed = 5;
         assert!(!stops(&on_its_way), "two of its stage are not known yet");
-        assert!(on_its_way.fails_too_often(true), "nobody waits for them any longer");
+        assert!(
+            on_its_way.fails_too_often(true),
+            "nobody waits for them any longer"
+        );
         assert!(!stops(&stage(3, 0, 9, 0)), "too few to say");
         assert!(stops(&stage(3, 7, 3, 0)));
     }

@@ -126,6 +126,16 @@ pub trait Reader: Clone + Send + Sync + 'static {
         last: Uuid,
     ) -> impl Future<Output = Result<Vec<LetterRow>, StoreError>> + Send;
 
+    /// The same, of each body only its beginning.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn dead_letter_heads_between(
+        &self,
+        first: Uuid,
+        last: Uuid,
+    ) -> impl Future<Output = Result<Vec<LetterRow>, StoreError>> + Send;
+
     /// Dead letters whole, newest first.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 //! life such a message is known again. Whatever cannot be said for certain ends the move, and is named.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -364,7 +364,7 @@ impl Moving<'_> {
                 continue;
             }
             // an interruption waits for the broker's word on the one message that is on its way
-            match self.one(&delivery, out).await {
+            match self.one(&delivery, interrupted.as_mut(), out).await {
                 Ok(()) => self.done += 1,
                 Err(halt) => return halt,
             }
@@ -406,21 +406,47 @@ impl Moving<'_> {
         true
     }
 
-    async fn one(&mut self, delivery: &Delivery, out: &mut Out) -> Result<(), Halt> {
+    /// While the broker takes nothing it is waited for, as long as nobody interrupts that: then certainly nothing was sent.
+    async fn unblocked(
+        &self,
+        interrupted: Pin<&mut impl Future<Output = std::io::Result<()>>>,
+        said: &mut bool,
+        out: &mut Out,
+    ) -> Result<(), Halt> {
+        let mut state = self.bus.state();
+        let why = match &state.borrow().publishing {
+            Link::Blocked { why, .. } => why.clone(),
+            _ => return Ok(()),
+        };
+        if !*said {
+            *said = true;
+            out.note(format!(
+                "it waits: the broker takes no messages now ({why})"
+            ));
+        }
+        tokio::select! {
+            _ = interrupted => Err(Halt::Asked),
+            _ = state.wait_for(|now| !matches!(now.publishing, Link::Blocked { .. })) => Ok(()),
+        }
+    }
+
+    async fn one(
+        &mut self,
+        delivery: &Delivery,
+        mut interrupted: Pin<&mut impl Future<Output = std::io::Result<()>>>,
+        out: &mut Out,
+    ) -> Result<(), Halt> {
         let key = self.to.key.as_ref().unwrap_or(&delivery.key);
         let raw = Raw::moved(delivery, self.to.exchange.clone(), key.clone());
         let mut said = false;
         loop {
+            self.unblocked(interrupted.as_mut(), &mut said, out).await?;
             let sent = self.publisher.publish_raw(raw.clone()).await;
-            if let Some(why) = sent.not_sent() {
+            if let Sent::NotSent { why } = &sent {
                 // a broker that is there and takes nothing now is waited for
                 let state = self.bus.state();
                 if !matches!(state.borrow().publishing, Link::Blocked { .. }) {
-                    return Err(Halt::Refused(why.to_owned()));
-                }
-                if !said {
-                    said = true;
-                    out.note(format!("it waits: {why}"));
+                    return Err(Halt::Refused(why.clone()));
                 }
                 continue;
             }
@@ -445,7 +471,7 @@ impl Moving<'_> {
                         "the broker takes nothing there: {why}"
                     )));
                 }
-                Sent::Unknown { why } => {
+                Sent::NotSent { why } | Sent::Unknown { why } => {
                     return Err(Halt::Unsure(format!(
                         "nobody knows whether {} arrived, so it may be in both places: {why}; the others are where they were",
                         called(delivery)

@@ -5,6 +5,8 @@
 //! is kept unread, and where even that kills it is left in its queue, untouched, and said so: never lost, and never tried for ever.
 
 mod adopted;
+mod again;
+mod retention;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,22 +20,28 @@ use baton_messages::dead::{
     REPLAYS_HEADER,
 };
 use baton_messages::{DeadReason, InboxMessage, MessageId, SagaId, TaskMessage, topology};
+pub(crate) use retention::expire;
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::chain::chain;
 use crate::clock;
 use crate::cluster::Router;
 use crate::health::Health;
 use crate::hot::mail::Letter;
 use crate::hot::suspect::{self, Losses};
 use crate::hot::trial::DEATHS_MAX;
+use crate::replay::Replay;
 
 /// Most dead letters held in memory: they may be of any size.
 const PREFETCH: u16 = 32;
 /// Most of a queue of others: each may be as large as the broker takes.
 const ADOPTED_PREFETCH: u16 = 16;
+/// First and longest pause before the store is asked again.
+const AGAIN_MIN: Duration = Duration::from_millis(100);
+const AGAIN_MAX: Duration = Duration::from_secs(5);
 /// After how long without a message it is looked whether a queue of others is consumed at all.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -176,6 +184,7 @@ async fn answer(deliveries: &[Delivery]) {
 pub(crate) struct Desk {
     router: Arc<Router>,
     health: Arc<Health>,
+    replay: Replay,
     turn: Arc<Semaphore>,
 }
 
@@ -184,10 +193,11 @@ const READ: u32 = 0;
 const OPAQUE: u32 = 1;
 
 impl Desk {
-    pub(crate) fn new(router: Arc<Router>, health: Arc<Health>) -> Self {
+    pub(crate) fn new(router: Arc<Router>, health: Arc<Health>, replay: Replay) -> Self {
         Self {
             router,
             health,
+            replay,
             turn: Arc::new(Semaphore::new(1)),
         }
     }
@@ -209,7 +219,33 @@ impl Desk {
 
     /// Has letters kept; false when the process stops before they are.
     async fn keep(&self, letters: Vec<Letter>) -> bool {
-        letters.is_empty() || self.router.keep(letters).await
+        let mut new = Vec::with_capacity(letters.len());
+        for (row, told) in letters {
+            if !self.tied(&row).await {
+                new.push((row, told));
+            } else if let Some((saga, input)) = told
+                && self.router.decided_at_last(saga, *input).await.is_err()
+            {
+                return false;
+            }
+        }
+        new.is_empty() || self.router.keep(new).await
+    }
+
+    /// Whether it is one that was sent back to work, and is kept as that. While the store does not answer nobody can say so, and it is asked again: a letter of its
+    /// own would be one too many for ever.
+    async fn tied(&self, row: &DeadLetterRow) -> bool {
+        let mut pause = AGAIN_MIN;
+        loop {
+            match again::tied(&self.replay, row).await {
+                Ok(tied) => return tied,
+                Err(error) => {
+                    tracing::warn!(letter = %row.id, error = %chain(&error), "nobody can say whether a dead letter is one that was replayed; it is asked again");
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(AGAIN_MAX);
+        }
     }
 
     /// Takes in one letter under suspicion. True when it is kept; false when not even its bytes can be, so that it has to stay where it is;

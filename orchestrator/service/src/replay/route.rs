@@ -9,6 +9,7 @@ use baton_engine::state::Phase;
 use baton_engine::{Input, SagaState};
 use baton_messages::dead::{EXCHANGE_HEADER, KEY_HEADER, REPLAYS_HEADER};
 use baton_messages::{AttemptRef, Direction, Event, SagaId, TaskMessage, topology};
+use baton_store::letters::Redirect;
 use serde_json::{Map, Value};
 
 use crate::decode::{self, Read, Unusable};
@@ -264,6 +265,23 @@ fn foreign(letter: &DeadLetterRow, to: Option<&Target>) -> Result<Route, Never> 
     Ok(Route::Raw(Target { exchange, key }))
 }
 
+/// Where a message of others goes instead of where it came from: by the first rule that names its exchange and key, or the queue it died in.
+pub(crate) fn redirected(letter: &DeadLetterRow, rules: &[Redirect]) -> Option<Target> {
+    if kind(letter) != Kind::Foreign {
+        return None;
+    }
+    let came_from = match foreign(letter, None) {
+        Ok(Route::Raw(target)) => (target.exchange, target.key),
+        _ => (letter.exchange.clone(), letter.key.clone()),
+    };
+    let fits = |rule: &&Redirect| {
+        let (exchange, key) = &rule.from;
+        rule.from == came_from || (exchange.is_empty() && *key == letter.queue)
+    };
+    let (exchange, key) = rules.iter().find(fits)?.to.clone();
+    Some(Target { exchange, key })
+}
+
 /// What a saga is asked about the attempt of a dead task: what has to be seen of the step, and which attempt comes next.
 pub(crate) fn retry(of: &AttemptRef, state: &SagaState) -> Result<(Seen, u32), String> {
     let step = &of.key();
@@ -338,7 +356,7 @@ fn word(phase: Phase) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use baton_engine::Status;
     use baton_engine::state::{Attempt, Stage, StepState};
     use baton_messages::{DeadReason, Hold, StepId, Timestamp};
@@ -537,6 +555,38 @@ pub(super) mod tests {
         }
         saga.steps.insert(StepId::new("a").unwrap(), Box::new(step));
         saga
+    }
+
+    /// A saga whose only step stands in this phase, after attempts of `do` with these numbers, each sent so often.
+    pub(crate) fn saga_of_attempts(phase: Phase, attempts: &[(u32, u32)]) -> SagaState {
+        let mut saga = saga_with(phase, Direction::Do, u32::try_from(attempts.len()).unwrap());
+        let step = saga.steps.values_mut().next().unwrap();
+        for (attempt, (number, dispatch)) in step.attempts.iter_mut().zip(attempts) {
+            (attempt.number, attempt.dispatch) = (*number, *dispatch);
+        }
+        saga
+    }
+
+    #[test]
+    fn messages_of_others_go_elsewhere_by_where_they_came_from_or_died() {
+        let rule = |from: (&str, &str), to: (&str, &str)| Redirect {
+            from: (from.0.to_owned(), from.1.to_owned()),
+            to: (to.0.to_owned(), to.1.to_owned()),
+        };
+        let of = letter(None, b"x");
+        let other = rule(("else", "new"), ("", "no"));
+        let by_place = rule(("orders", "new"), ("orders", "v2"));
+        let by_queue = rule(("", "orders.in"), ("", "orders.in.v2"));
+        let rules = [other.clone(), by_place, by_queue.clone()];
+        assert_eq!(redirected(&of, &rules), Some(to("orders", "v2")));
+        assert_eq!(redirected(&of, &[by_queue]), Some(to("", "orders.in.v2")));
+        assert_eq!(redirected(&of, &[other]), None);
+        let task = letter(Some("task@1"), b"{}");
+        assert_eq!(
+            redirected(&task, &rules),
+            None,
+            "a task goes where it belongs"
+        );
     }
 
     fn task_of(direction: Direction, attempt: u32) -> AttemptRef {

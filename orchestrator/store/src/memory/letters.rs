@@ -5,13 +5,13 @@ use baton_messages::Timestamp;
 use uuid::Uuid;
 
 use super::MemoryStore;
+use super::tables::Tables;
 use crate::facets::facets_of;
 use crate::group::group_of;
 use crate::letters::{
     Claiming, Death, EditRow, GivingBack, HistoryRow, Imported, LetterRow, LetterState, Letters,
     Move, OperationRow, OperationState, OperationStep, Sending, Settling, Standing, Waiting,
 };
-use super::tables::Tables;
 
 impl MemoryStore {
     /// Every letter with where it stands, by id.
@@ -57,7 +57,13 @@ impl Letters for MemoryStore {
         (now.operation, now.outcome) = (None, None);
         (now.stage, now.sent_at) = (None, None);
         if asked.to != LetterState::Replaying {
-            happened(&mut tables, asked.letter, asked.mover.at, asked.to.as_str(), "");
+            happened(
+                &mut tables,
+                asked.letter,
+                asked.mover.at,
+                asked.to.as_str(),
+                "",
+            );
         }
         Ok(true)
     }
@@ -122,7 +128,13 @@ impl Letters for MemoryStore {
         }
         let (operation, stage) = (settled.operation, now.stage);
         let what = settled.ending.as_str();
-        happened(&mut tables, settled.letter, settled.at, what, &settled.outcome);
+        happened(
+            &mut tables,
+            settled.letter,
+            settled.at,
+            what,
+            &settled.outcome,
+        );
         if let Some(row) = operation.and_then(|id| tables.operations.get_mut(&id)) {
             settled.apply(row, stage);
         }
@@ -147,14 +159,12 @@ impl Letters for MemoryStore {
         Ok(true)
     }
 
-    async fn waiting(
-        &self,
-        after: Option<Uuid>,
-        limit: usize,
-    ) -> Result<Vec<Waiting>, StoreError> {
+    async fn waiting(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<Waiting>, StoreError> {
         let tables = self.tables();
         let waits = tables.standings.iter().filter_map(|(letter, now)| {
-            let sent_at = now.sent_at.filter(|_| now.state == LetterState::Replaying)?;
+            let sent_at = now
+                .sent_at
+                .filter(|_| now.state == LetterState::Replaying)?;
             Some(Waiting {
                 letter: *letter,
                 action: now.action?,
@@ -224,6 +234,26 @@ impl Letters for MemoryStore {
         letters.apply(&mut row, back);
         tables.operations.insert(row.id, row);
         Ok(back)
+    }
+
+    async fn expire(&self, before: Timestamp, limit: usize) -> Result<Vec<Uuid>, StoreError> {
+        let mut tables = self.tables();
+        let mut over: Vec<(LetterState, Timestamp, Uuid)> = tables
+            .standings
+            .iter()
+            .filter(|(_, now)| LetterState::SETTLED.contains(&now.state))
+            .filter_map(|(id, now)| Some((now.state, now.changed_at?, *id)))
+            .filter(|(_, at, _)| *at < before)
+            .collect();
+        over.sort_unstable();
+        over.truncate(limit);
+        for (_, _, id) in &over {
+            tables.standings.remove(id);
+            tables.dead_letters.remove(id);
+            tables.history.remove(id);
+            tables.edits.retain(|(letter, _), _| letter != id);
+        }
+        Ok(over.into_iter().map(|(_, _, id)| id).collect())
     }
 
     async fn begin(&self, row: OperationRow) -> Result<bool, StoreError> {

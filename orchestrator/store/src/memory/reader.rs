@@ -225,6 +225,18 @@ impl Reader for MemoryStore {
         Ok(found)
     }
 
+    async fn dead_letter_heads_between(
+        &self,
+        first: Uuid,
+        last: Uuid,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        let mut found = self.dead_letters_between(first, last).await?;
+        for row in &mut found {
+            row.letter.body.truncate(HEAD_BYTES_MAX);
+        }
+        Ok(found)
+    }
+
     async fn dead_letters(
         &self,
         filter: DeadLetterFilter,
@@ -436,6 +448,7 @@ fn fits(row: &LetterRow, filter: &DeadLetterFilter, sagas: &BTreeMap<SagaId, Sag
         worker,
         replays,
         label,
+        ids,
     } = filter;
     let runs = |name: &String| of_saga.is_some_and(|saga| saga.definition == *name);
     let labelled = |(name, value): &(String, String)| {
@@ -446,7 +459,8 @@ fn fits(row: &LetterRow, filter: &DeadLetterFilter, sagas: &BTreeMap<SagaId, Sag
         let in_body = |text: &[u8]| row.body.windows(text.len()).any(|part| part == text);
         row.error.contains(text.as_str()) || text.is_empty() || in_body(text.as_bytes())
     };
-    reason.is_none_or(|reason| row.reason == reason)
+    (ids.is_empty() || ids.contains(&row.id))
+        && reason.is_none_or(|reason| row.reason == reason)
         && queue.as_ref().is_none_or(|queue| row.queue == *queue)
         && (kind.is_none() || row.kind == *kind)
         && (saga.is_none() || row.saga == *saga)

@@ -45,6 +45,13 @@ const DEATH: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, tex
     VALUES ($1, 1 + coalesce((SELECT max(n) FROM dead_history WHERE letter = $1), 0), $2, 'died', '', '', $3, $4, $5, $6) RETURNING n";
 const GIVE_BACK: &str = "UPDATE dead_letters SET state = 'dead', replays = replays - 1, changed_at = $3, changed_by = NULL, why = NULL, action = NULL,
     operation = NULL, stage = NULL WHERE id = $1 AND state = 'replaying' AND operation = $2 AND sent_at IS NULL RETURNING id";
+const EXPIRED: &str = "SELECT id, partition FROM dead_letters WHERE state = $1 AND changed_at < $2 ORDER BY changed_at, id LIMIT $3";
+const EXPIRE: [&str; 3] = [
+    "DELETE FROM dead_edits WHERE letter = $1 RETURNING edition",
+    "DELETE FROM dead_history WHERE letter = $1 RETURNING n",
+    "DELETE FROM dead_letters WHERE id = $1 RETURNING id",
+];
+const GONE: &str = "SELECT add_count($1, 'dead_letters', -1)";
 const NOTE: &str = "UPDATE dead_letters SET note = $2 WHERE id = $1 RETURNING id";
 const EDITED: &str = "UPDATE dead_letters SET edition = $2 WHERE id = $1 AND edition = $2::bigint - 1 AND state = 'dead' RETURNING id";
 const EDIT: &str = "INSERT INTO dead_edits (letter, edition, at, by, why, action, difference, properties, body)
@@ -65,7 +72,11 @@ const PUT_HISTORY: &str = "INSERT INTO dead_history (letter, n, at, what, by, wh
 
 /// Every question here that must not look at a whole table.
 #[cfg(test)]
-pub(crate) const QUERIES: [&str; 19] = [
+pub(crate) const QUERIES: [&str; 23] = [
+    EXPIRED,
+    EXPIRE[0],
+    EXPIRE[1],
+    EXPIRE[2],
     MOVE,
     CLAIM,
     SETTLE,
@@ -156,7 +167,10 @@ impl PostgresLetters {
     }
 
     /// Where letters stood in the store they come from.
-    pub(crate) async fn put_standings(&self, letters: &[(Uuid, Standing)]) -> Result<(), StoreError> {
+    pub(crate) async fn put_standings(
+        &self,
+        letters: &[(Uuid, Standing)],
+    ) -> Result<(), StoreError> {
         self.write("where dead letters stood", async |transaction| {
             for (letter, standing) in letters {
                 let Standing {
@@ -223,7 +237,10 @@ fn stage(row: &Row, column: usize) -> Result<Option<u32>, Fault> {
 }
 
 async fn died_again(transaction: &Transaction<'_>, death: &Death) -> Result<bool, Fault> {
-    if !rows(transaction, DEATH_KNOWN, &[&death.death]).await?.is_empty() {
+    if !rows(transaction, DEATH_KNOWN, &[&death.death])
+        .await?
+        .is_empty()
+    {
         return Ok(true);
     }
     let stood = rows(transaction, STOOD, &[&death.letter]).await?;
@@ -453,11 +470,7 @@ impl Letters for PostgresLetters {
         .await
     }
 
-    async fn waiting(
-        &self,
-        after: Option<Uuid>,
-        limit: usize,
-    ) -> Result<Vec<Waiting>, StoreError> {
+    async fn waiting(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<Waiting>, StoreError> {
         let (after, most) = (after.unwrap_or_default(), limited(limit));
         let values: [&(dyn ToSql + Sync); 2] = [&after, &most];
         let found = self.connections.rows(queries::WAITING, &values).await;
@@ -486,6 +499,28 @@ impl Letters for PostgresLetters {
             letters.apply(&mut row, back);
             put(transaction, &row).await?;
             Ok(back)
+        })
+        .await
+    }
+
+    async fn expire(&self, before: Timestamp, limit: usize) -> Result<Vec<Uuid>, StoreError> {
+        let what = "dead letters that are over, to take them out";
+        self.write(what, async |transaction| {
+            let mut gone = Vec::new();
+            for state in LetterState::SETTLED {
+                let left = limited(limit.saturating_sub(gone.len()));
+                let values: [&(dyn ToSql + Sync); 3] = [&state.as_str(), &int(before.0), &left];
+                for row in rows(transaction, EXPIRED, &values).await? {
+                    let (letter, partition): (Uuid, i16) = (get(&row, 0)?, get(&row, 1)?);
+                    // the figure first: figures are touched in the order of their names
+                    rows(transaction, GONE, &[&partition]).await?;
+                    for sql in EXPIRE {
+                        rows(transaction, sql, &[&letter]).await?;
+                    }
+                    gone.push(letter);
+                }
+            }
+            Ok(gone)
         })
         .await
     }

@@ -158,9 +158,16 @@ pub(crate) fn dead_letters_between() -> String {
     )
 }
 
+/// The same without most of their bodies.
+pub(crate) fn dead_letter_heads_between() -> String {
+    format!(
+        "SELECT {HEAD_COLUMNS} FROM dead_letters WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT 2"
+    )
+}
+
 /// Dead letters, newest first. Values: 1 and 2 the cursor, 3 and 4 the range of instants, 5 the limit; then, as far as they are asked for, reason,
 /// queue, kind, saga, what error or body has in it, state, group, until when it was moved last, what the error has in it, pool, task type, event type,
-/// definition, worker, how many replays at least, and the key of a label.
+/// definition, worker, how many replays at least, the key of a label, and ids.
 pub(crate) fn dead_letters(filter: &DeadLetterFilter) -> String {
     let which = letters_where(filter, 5);
     format!("SELECT {LETTER_COLUMNS} FROM {which} ORDER BY at DESC, id DESC LIMIT $5")
@@ -229,6 +236,7 @@ fn letters_where(filter: &DeadLetterFilter, mut place: usize) -> String {
             filter.label.is_some(),
             "EXISTS (SELECT 1 FROM sagas s WHERE s.id = dead_letters.saga AND # = ANY (s.label_keys) OFFSET 0)",
         ),
+        (!filter.ids.is_empty(), "id = ANY (#)"),
     ] {
         if asked {
             place += 1;
@@ -263,8 +271,7 @@ pub(crate) fn on_their_way() -> String {
 }
 
 /// Letters whose outcome is waited for. Values: 1 the last one, 2 the limit.
-pub(crate) const WAITING: &str =
-    "SELECT id, action, operation, attempt, sent_at FROM dead_letters
+pub(crate) const WAITING: &str = "SELECT id, action, operation, attempt, sent_at FROM dead_letters
     WHERE state = 'replaying' AND sent_at IS NOT NULL AND id > $1 ORDER BY id LIMIT $2";
 
 /// The letters that speak of a saga, newest first. Values: the saga, the limit.

@@ -289,6 +289,16 @@ impl Reader for PostgresReader {
             .await
     }
 
+    async fn dead_letter_heads_between(
+        &self,
+        first: Uuid,
+        last: Uuid,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        let sql = queries::dead_letter_heads_between();
+        let what = "a dead letter, without its body";
+        self.list(what, &sql, &[&first, &last], letter_row).await
+    }
+
     async fn dead_letters(
         &self,
         filter: DeadLetterFilter,
@@ -586,6 +596,7 @@ struct LetterValues {
     about: [Option<String>; 6],
     replays: Option<i64>,
     label: Option<Uuid>,
+    ids: Option<Vec<Uuid>>,
     /// The place of the last letter that is looked at; none where a statement does not ask.
     end: Option<(i64, Uuid)>,
 }
@@ -623,6 +634,7 @@ impl LetterValues {
                 .label
                 .as_ref()
                 .map(|(name, value)| label_key(name, value)),
+            ids: (!filter.ids.is_empty()).then(|| filter.ids.clone()),
             end: None,
         }
     }
@@ -644,6 +656,7 @@ impl LetterValues {
         let replays = self.replays.as_ref();
         values.extend(replays.map(|n| n as &(dyn ToSql + Sync)));
         values.extend(self.label.as_ref().map(|key| key as &(dyn ToSql + Sync)));
+        values.extend(self.ids.as_ref().map(|ids| ids as &(dyn ToSql + Sync)));
         values
     }
 }

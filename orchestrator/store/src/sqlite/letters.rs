@@ -37,6 +37,14 @@ const DEATH: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, tex
     VALUES (?1, 1 + coalesce((SELECT max(n) FROM dead_history WHERE letter = ?1), 0), ?2, 'died', '', '', ?3, ?4, ?5, ?6)";
 const GIVE_BACK: &str = "UPDATE dead_letters SET state = 'dead', replays = replays - 1, changed_at = ?3, changed_by = NULL, why = NULL, action = NULL,
     operation = NULL, stage = NULL WHERE id = ?1 AND state = 'replaying' AND operation = ?2 AND sent_at IS NULL";
+const EXPIRED: &str = "SELECT id, partition FROM dead_letters INDEXED BY dead_letters_by_change WHERE state = ?1 AND changed_at < ?2
+    ORDER BY changed_at, id LIMIT ?3";
+const EXPIRE: [&str; 3] = [
+    "DELETE FROM dead_edits WHERE letter = ?1",
+    "DELETE FROM dead_history WHERE letter = ?1",
+    "DELETE FROM dead_letters WHERE id = ?1",
+];
+const GONE: &str = "UPDATE counts SET n = n - 1 WHERE partition = ?1 AND name = 'dead_letters'";
 const NOTE: &str = "UPDATE dead_letters SET note = ?2 WHERE id = ?1";
 const EDITED: &str =
     "UPDATE dead_letters SET edition = ?2 WHERE id = ?1 AND edition = ?2 - 1 AND state = 'dead'";
@@ -53,7 +61,12 @@ const OPERATION_PUT: &str = "UPDATE dead_operations SET state = ?2, body = ?3 WH
 
 /// Every question here that must not look at a whole table.
 #[cfg(test)]
-pub(crate) const QUERIES: [&str; 14] = [
+pub(crate) const QUERIES: [&str; 19] = [
+    EXPIRED,
+    EXPIRE[0],
+    EXPIRE[1],
+    EXPIRE[2],
+    GONE,
     MOVE,
     CLAIM,
     SETTLE,
@@ -351,11 +364,7 @@ impl Letters for SqliteLetters {
         .await
     }
 
-    async fn waiting(
-        &self,
-        after: Option<Uuid>,
-        limit: usize,
-    ) -> Result<Vec<Waiting>, StoreError> {
+    async fn waiting(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<Waiting>, StoreError> {
         self.write("dead letters whose outcome is waited for", move |conn| {
             let after = after.unwrap_or_default();
             let values = params![after.as_bytes(), rows(limit)];
@@ -385,6 +394,31 @@ impl Letters for SqliteLetters {
             put(conn, &row)?;
             Ok(back)
         })
+        .await
+    }
+
+    async fn expire(&self, before: Timestamp, limit: usize) -> Result<Vec<Uuid>, StoreError> {
+        self.write(
+            "dead letters that are over, to take them out",
+            move |conn| {
+                let mut gone = Vec::new();
+                for state in LetterState::SETTLED {
+                    let left = limit.saturating_sub(gone.len());
+                    let values = params![state.as_str(), int(before.0), rows(left)];
+                    let found = all(conn, EXPIRED, values, |row| {
+                        Ok((uuid(row, 0)?, row.get::<_, i64>(1)?))
+                    })?;
+                    for (letter, partition) in found {
+                        for sql in EXPIRE {
+                            conn.prepare_cached(sql)?.execute([letter.as_bytes()])?;
+                        }
+                        conn.prepare_cached(GONE)?.execute([partition])?;
+                        gone.push(letter);
+                    }
+                }
+                Ok(gone)
+            },
+        )
         .await
     }
 

@@ -171,6 +171,18 @@ impl Reader for SqliteReader {
         .await
     }
 
+    async fn dead_letter_heads_between(
+        &self,
+        first: Uuid,
+        last: Uuid,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        self.read("a dead letter, without its body", move |conn| {
+            let ids = params![first.as_bytes(), last.as_bytes()];
+            all(conn, &queries::dead_letter_heads_between(), ids, letter_row)
+        })
+        .await
+    }
+
     async fn dead_letters(
         &self,
         filter: DeadLetterFilter,
@@ -652,6 +664,13 @@ fn letter_values(
         text(label.map(|(_, value)| value.as_str())),
         end.map_or(Value::Null, |end| Value::Integer(int(end.at.0))),
         end.map_or(Value::Null, |end| Value::Blob(end.id.as_bytes().to_vec())),
+        if filter.ids.is_empty() {
+            Value::Null
+        } else {
+            let ids = filter.ids.iter();
+            let ids: Vec<String> = ids.map(|id| format!("{:X}", id.simple())).collect();
+            Value::Text(ids.join(","))
+        },
     ]
 }
 

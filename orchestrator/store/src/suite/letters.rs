@@ -412,7 +412,10 @@ pub async fn what_was_sent_is_waited_for_until_its_outcome_is_known(subject: &mu
     let waiting = letters.waiting(None, 9).await.unwrap();
     assert_eq!(waiting.len(), 1);
     assert_eq!(waiting[0].attempt, attempt(0, 2));
-    assert_eq!((waiting[0].operation, waiting[0].sent_at), (of, Timestamp(70)));
+    assert_eq!(
+        (waiting[0].operation, waiting[0].sent_at),
+        (of, Timestamp(70))
+    );
     assert!(letters.waiting(Some(id(0)), 9).await.unwrap().is_empty());
     let known = Settling {
         attempt: Some(attempt(0, 4)),
@@ -505,13 +508,50 @@ pub async fn what_was_not_sent_is_given_back_and_taken_again(subject: &mut impl 
     assert_eq!(letters.give_back(back).await.unwrap(), 0);
     let now = standing(&reader, 0).await;
     assert_eq!((now.state, now.replays), (LetterState::Dead, 0));
-    assert_eq!(now.changed_at, Some(operation(7).made_at), "not touched since");
+    assert_eq!(
+        now.changed_at,
+        Some(operation(7).made_at),
+        "not touched since"
+    );
     assert_eq!(standing(&reader, 2).await.state, LetterState::Replaying);
     let row = reader.dead_operation(Uuid::from_u128(7)).await.unwrap();
     let row = row.unwrap();
     assert_eq!((row.total.replayed, row.in_stage.replayed), (1, 1));
     assert_eq!(row.cursor, Some((dead_letter(2).at, id(2))));
     assert_eq!(claim(&letters, 7, 0..3).await, Some(vec![id(0), id(1)]));
+    subject.close(store).await;
+}
+
+/// What is over goes with all that belongs to it once it is old enough; what somebody may still have to act on never does.
+pub async fn only_letters_that_are_over_expire(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    keep(&mut store, mine, 0..4).await;
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
+    assert!(letters.edit(edited(0, 1, 3)).await.unwrap());
+    let gone = |n, at| moved(n, LetterState::Dead, LetterState::Discarded, by(1, at));
+    letters.move_letter(gone(0, 100)).await.unwrap();
+    letters.move_letter(gone(1, 200)).await.unwrap();
+    let sent = moved(2, LetterState::Dead, LetterState::Replaying, by(1, 50));
+    letters.move_letter(sent).await.unwrap();
+    let none = letters.expire(Timestamp(100), 9).await.unwrap();
+    assert_eq!(none, [], "not yet");
+    assert_eq!(letters.expire(Timestamp(150), 9).await.unwrap(), [id(0)]);
+    assert_eq!(letters.expire(Timestamp(900), 0).await.unwrap(), []);
+    assert_eq!(letters.expire(Timestamp(900), 9).await.unwrap(), [id(1)]);
+    let left = reader.dead_letters(DeadLetterFilter::default(), None, 9);
+    let left: Vec<Uuid> = left
+        .await
+        .unwrap()
+        .rows
+        .iter()
+        .map(|row| row.letter.id)
+        .collect();
+    assert_eq!(left, [id(3), id(2)]);
+    assert_eq!(reader.dead_letter_history(id(0), 9).await.unwrap(), []);
+    assert_eq!(reader.dead_letter_edits(id(0)).await.unwrap(), []);
+    let counts = subject.counts().await;
+    assert_eq!(counts.dead_letters, 2);
+    assert_eq!(counts.letters.get(&LetterState::Discarded), None);
     subject.close(store).await;
 }
 

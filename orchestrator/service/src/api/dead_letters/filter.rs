@@ -109,6 +109,7 @@ macro_rules! letters_that {
                     worker: self.worker.clone(),
                     replays: self.replays,
                     label: self.label.clone().map(|Label { name, value }| (name, value)),
+                    ids: Vec::new(),
                 }
             }
         }

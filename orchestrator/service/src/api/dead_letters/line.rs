@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use baton_driver::DeadLetterRow;
 use baton_messages::{DeadReason, SagaId, Timestamp};
+use baton_store::facets::Facets;
 use baton_store::letters::EDITIONS_MAX;
 use baton_store::{EditRow, LetterRow, LetterState, Standing};
 use schemars::JsonSchema;
@@ -196,7 +197,9 @@ impl Line {
                     self.outcome
                 },
                 edition,
+                ..Standing::default()
             },
+            about: Facets::default(),
             letter: DeadLetterRow {
                 id: letter,
                 at: self.at,

@@ -144,6 +144,7 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
         queries::work_items(false, false),
         queries::work_items(false, true),
         queries::dead_letters_between(),
+        queries::dead_letter_heads_between(),
         queries::dead_letters(&DeadLetterFilter::default()),
         queries::dead_letters(&whole_filter()),
         queries::dead_letters_count(&whole_filter()),
