@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     fn an_editor_is_given_every_value_as_it_was_written() {
-        let text = r#"{"n":12345678901234567890123.0,"a":[ ],"b":[1,{"c":"x, {\\" y"}],"a":2}"#;
+        let text = r#"{"n":12345678901234567890123.0,"a":[ ],"b":[1,{"c":"x, {\" y"}],"a":2}"#;
         let shown = laid_out(text);
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(lines[1], "  \"n\": 12345678901234567890123.0,");

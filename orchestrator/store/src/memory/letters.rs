@@ -215,7 +215,7 @@ impl Letters for MemoryStore {
         let Some(mut row) = tables.operations.get(&letters.operation).cloned() else {
             return Ok(0);
         };
-        let mut back = 0;
+        let (mut back, last) = (0, tables.history.clone());
         for letter in &letters.letters {
             let not_sent = |now: &&mut Standing| {
                 now.state == LetterState::Replaying
@@ -229,6 +229,8 @@ impl Letters for MemoryStore {
             now.changed_at = Some(row.made_at);
             (now.changed_by, now.why, now.action) = (None, None, None);
             (now.operation, now.stage) = (None, None);
+            let last = last.get(letter).and_then(|all| all.last());
+            now.outcome = last.map(|one| one.text.clone());
             back += 1;
         }
         letters.apply(&mut row, back);

@@ -44,7 +44,7 @@ const DIED: &str = "UPDATE dead_letters SET state = 'dead', died_again = died_ag
 const DEATH: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, text, death, properties, body)
     VALUES ($1, 1 + coalesce((SELECT max(n) FROM dead_history WHERE letter = $1), 0), $2, 'died', '', '', $3, $4, $5, $6) RETURNING n";
 const GIVE_BACK: &str = "UPDATE dead_letters SET state = 'dead', replays = replays - 1, changed_at = $3, changed_by = NULL, why = NULL, action = NULL,
-    operation = NULL, stage = NULL WHERE id = $1 AND state = 'replaying' AND operation = $2 AND sent_at IS NULL RETURNING id";
+    operation = NULL, stage = NULL, outcome = (SELECT h.text FROM dead_history h WHERE h.letter = dead_letters.id ORDER BY h.n DESC LIMIT 1) WHERE id = $1 AND state = 'replaying' AND operation = $2 AND sent_at IS NULL RETURNING id";
 const EXPIRED: &str = "SELECT id, partition FROM dead_letters WHERE state = $1 AND changed_at < $2 ORDER BY changed_at, id LIMIT $3";
 const EXPIRE: [&str; 3] = [
     "DELETE FROM dead_edits WHERE letter = $1 RETURNING edition",

@@ -534,9 +534,9 @@ pub async fn only_letters_that_are_over_expire(subject: &mut impl Subject) {
     let sent = moved(2, LetterState::Dead, LetterState::Replaying, by(1, 50));
     letters.move_letter(sent).await.unwrap();
     let none = letters.expire(Timestamp(100), 9).await.unwrap();
-    assert_eq!(none, [], "not yet");
+    assert!(none.is_empty(), "not yet");
     assert_eq!(letters.expire(Timestamp(150), 9).await.unwrap(), [id(0)]);
-    assert_eq!(letters.expire(Timestamp(900), 0).await.unwrap(), []);
+    assert!(letters.expire(Timestamp(900), 0).await.unwrap().is_empty());
     assert_eq!(letters.expire(Timestamp(900), 9).await.unwrap(), [id(1)]);
     let left = reader.dead_letters(DeadLetterFilter::default(), None, 9);
     let left: Vec<Uuid> = left

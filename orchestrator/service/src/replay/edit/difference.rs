@@ -236,7 +236,7 @@ mod tests {
                 br#"{"a":{"b":1,"x":0},"l":[1,2],"gone":true}"#,
                 br#"{"a":{"b":2,"x":0},"l":[1,2,3],"new":"n"}"#
             ),
-            "body/a/b: 1 -> 2\nbody/gone: taken away, was true\nbody/l/2: added 3\nbody/new: added \"n\""
+            "body/a/b: 1 -> 2\nbody/l/2: added 3\nbody/gone: taken away, was true\nbody/new: added \"n\""
         );
         let text = told(b"one\ntwo\nthree\n", b"one\n2\nthree\n");
         assert!(text.contains("-two") && text.contains("+2"), "{text}");
