@@ -42,6 +42,8 @@ const ADOPTED_PREFETCH: u16 = 16;
 /// First and longest pause before the store is asked again.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
+/// Bytes of bodies in one commit, but for one that is larger alone: each is copied into its row.
+const COMMIT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// After how long without a message it is looked whether a queue of others is consumed at all.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -151,9 +153,11 @@ async fn take_in(bus: Bus, source: Source, instance: String, desk: Desk) {
         let (suspects, others): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .partition(|delivery| losses.suspects(delivery));
-        let letters = others.iter().map(|one| source.letter(one)).collect();
-        if desk.keep(letters).await {
-            answer(&others).await;
+        for some in in_bytes(&others) {
+            let letters = some.iter().map(|one| source.letter(one)).collect();
+            if desk.keep(letters).await {
+                answer(some).await;
+            }
         }
         for delivery in suspects {
             let Some(taken) = desk.one(&source, &delivery).await else {
@@ -170,6 +174,23 @@ async fn take_in(bus: Bus, source: Source, instance: String, desk: Desk) {
         drop(turn);
         desk.health.set_left(source.queue(), left.len());
     }
+}
+
+/// Parts of a batch whose bodies may be in one commit together; each has one at least.
+fn in_bytes(batch: &[Delivery]) -> Vec<&[Delivery]> {
+    let (mut parts, mut rest) = (Vec::new(), batch);
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = |one: &&Delivery| {
+            bytes += one.body.len();
+            bytes <= COMMIT_BYTES_MAX
+        };
+        let n = rest.iter().take_while(fits).count().max(1);
+        let (part, after) = rest.split_at(n);
+        parts.push(part);
+        rest = after;
+    }
+    parts
 }
 
 async fn answer(deliveries: &[Delivery]) {
@@ -460,7 +481,7 @@ fn properties(delivery: &Delivery) -> Map<String, Value> {
     let headers: Map<String, Value> = delivery
         .headers
         .iter()
-        .map(|(name, value)| (name.clone(), plain(value)))
+        .map(|(name, value)| (name.clone(), value.to_json()))
         .collect();
     let mut all = Map::new();
     let texts = [
@@ -491,38 +512,4 @@ fn properties(delivery: &Delivery) -> Map<String, Value> {
     all.insert("deliveries".to_owned(), json!(delivery.deliveries));
     all.insert("headers".to_owned(), Value::Object(headers));
     all
-}
-
-/// A header as JSON. Numbers keep their value; a type that JSON does not have is named, so that it can be made again.
-/// The bus hands on what is nested too deep for anybody to read as bytes, so this ends.
-fn plain(value: &HeaderValue) -> Value {
-    match value {
-        HeaderValue::Bool(b) => json!(b),
-        HeaderValue::I8(n) => json!(n),
-        HeaderValue::U8(n) => json!(n),
-        HeaderValue::I16(n) => json!(n),
-        HeaderValue::U16(n) => json!(n),
-        HeaderValue::I32(n) => json!(n),
-        HeaderValue::U32(n) => json!(n),
-        HeaderValue::I64(n) => json!(n),
-        HeaderValue::F32(n) => json!(n),
-        HeaderValue::F64(n) => json!(n),
-        HeaderValue::Decimal { scale, value } => {
-            json!({ "decimal": { "scale": scale, "value": value } })
-        }
-        HeaderValue::Text(text) | HeaderValue::ShortText(text) => json!(text),
-        HeaderValue::TextBytes(bytes) | HeaderValue::Bytes(bytes) => {
-            use base64::Engine as _;
-            json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) })
-        }
-        HeaderValue::Array(items) => Value::Array(items.iter().map(plain).collect()),
-        HeaderValue::Timestamp(seconds) => json!({ "timestamp": seconds }),
-        HeaderValue::Table(table) => Value::Object(
-            table
-                .iter()
-                .map(|(name, value)| (name.clone(), plain(value)))
-                .collect(),
-        ),
-        HeaderValue::Void => Value::Null,
-    }
 }

@@ -302,3 +302,58 @@ async fn an_event_a_trigger_refused_is_looked_at_again_and_starts_its_saga_once(
 async fn on_postgres_an_event_a_trigger_refused_is_looked_at_again_and_starts_its_saga_once() {
     a_refused_event(Setup::workers(0).postgres()).await;
 }
+
+/// What a queue gives up by itself, since it is full or since it waited too long, says so; what had expired is sent again only where somebody insists.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_queue_gives_up_by_its_length_or_by_time_is_told_apart() {
+    let system = Setup::workers(0).start().await;
+    for (queue, policy) in [
+        (
+            "short",
+            json!({ "dead-letter-exchange": "baton.dead", "max-length": 1 }),
+        ),
+        (
+            "brief",
+            json!({ "dead-letter-exchange": "baton.dead", "message-ttl": 50 }),
+        ),
+    ] {
+        system.vhost.declare(queue, "quorum").await;
+        system
+            .vhost
+            .policy(queue, &format!("^{queue}$"), policy)
+            .await;
+    }
+    await_until("the oldest to be given up", SOON, async || {
+        for n in 0..3 {
+            put(
+                &system,
+                "short",
+                json!({ "message_id": format!("s{n}") }),
+                b"s",
+            )
+            .await;
+        }
+        let path = "/v1/dead-letters?queue=short";
+        let answer = system.api.ask("GET", path, "", None).await;
+        answer.is_some_and(|answer| answer.body["dead_letters"][0].is_object())
+    })
+    .await;
+    put(&system, "brief", json!({ "message_id": "b" }), b"b").await;
+    let short = letters(&system, "queue=short", 1).await.remove(0);
+    let brief = letters(&system, "queue=brief", 1).await.remove(0);
+    for (letter, why) in [(&short, "maxlen"), (&brief, "expired")] {
+        assert_eq!(letter["reason"], "broker-rejected", "{letter}");
+        let error = letter["error"].as_str().unwrap_or_default();
+        assert!(error.contains(why), "{letter}");
+    }
+    let path = format!("{}/replay", id(&brief));
+    let refused = post(&system, &path, json!({ "reason": "late" })).await;
+    assert_eq!(refused.status, 409, "{refused:?}");
+    let detail = refused.body["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("time to live"), "{refused:?}");
+    let elsewhere = json!({ "reason": "still wanted", "force": true, "to": "/kept" });
+    system.vhost.declare("kept", "quorum").await;
+    let forced = post(&system, &path, elsewhere).await;
+    assert_eq!(forced.body["state"], "resolved", "{forced:?}");
+    assert_eq!(taken(&system, "kept").await.len(), 1);
+}

@@ -203,8 +203,14 @@ pub(crate) async fn list(
     let after = which.cursor.map(Cursor::dead_letter);
     let limit = Limit::rows(which.limit).min(LETTERS_MAX);
     let filter = which.filter(which.state.map(Stands::state));
+    let guesses = which.guesses(&caller).map(str::to_owned);
     let page = api.reader.dead_letter_heads(filter, after, limit).await;
-    let page = page.map_err(|error| Problem::store(&error))?;
+    let mut page = page.map_err(|error| Problem::store(&error))?;
+    if let Some(text) = guesses {
+        // what is covered is not found either: else it could be asked for letter by letter
+        let is_shown = |row: &LetterRow| masks::text(&row.letter.error).contains(&text);
+        page.rows.retain(is_shown);
+    }
     let next = page.next;
     let shown = |row| expiring(&api, shown(row, false, Vec::new()));
     Ok(Json(DeadLetters {
@@ -368,6 +374,21 @@ fn written(bytes: Vec<u8>) -> (Option<String>, Option<String>) {
             let encoded = base64::engine::general_purpose::STANDARD.encode(bytes.as_bytes());
             (None, Some(encoded))
         }
+    }
+}
+
+pub(super) fn read(text: Option<String>, encoded: Option<&str>) -> Result<Option<Vec<u8>>, String> {
+    match (text, encoded) {
+        (Some(_), Some(_)) => {
+            Err("`body` and `body_base64` are one and the same body: give one of them".to_owned())
+        }
+        (Some(text), None) => Ok(Some(text.into_bytes())),
+        (None, Some(encoded)) => {
+            let read = base64::engine::general_purpose::STANDARD.decode(encoded);
+            read.map(Some)
+                .map_err(|error| format!("`body_base64`: {error}"))
+        }
+        (None, None) => Ok(None),
     }
 }
 

@@ -91,16 +91,11 @@ fn stands_elsewhere(row: &LetterRow, wanted: LetterState) -> Problem {
         LetterState::Discarded => "; restore it first",
         LetterState::Dead | LetterState::Replaying | LetterState::Resolved => "",
     };
-    Problem::new(
-        StatusCode::CONFLICT,
-        "not-now",
-        "Not possible where it stands",
-        format!(
-            "it is {}, by {by}, and has to be {}{more}",
-            now.state.as_str(),
-            wanted.as_str()
-        ),
-    )
+    Problem::not_now(format!(
+        "it is {}, by {by}, and has to be {}{more}",
+        now.state.as_str(),
+        wanted.as_str()
+    ))
 }
 
 /// Moves a letter; true when this action had done it before.
