@@ -269,7 +269,7 @@ impl Replay {
             Some(did) => did,
             None => did.insert(self.done(row, orders, again).await?),
         };
-        Ok(match did {
+        match did {
             Did::Came(came) => self.settled(row, came).await?,
             Did::Sent(attempt, outcome) => {
                 let sent = Sending {
@@ -281,7 +281,8 @@ impl Replay {
                 };
                 self.letters.sent(sent).await?;
             }
-        })
+        }
+        Ok(())
     }
 
     async fn settled(&self, row: &LetterRow, came: &Came) -> Result<(), StoreError> {
