@@ -239,7 +239,7 @@ async fn a_poisoned_task_is_tried_again_by_its_saga_or_refused_where_that_is_ove
         .await;
     assert_eq!(replayed.code, 0, "{replayed:?}");
     assert!(
-        replayed.out.contains("tried again: attempt 2"),
+        replayed.out.contains("tried again: attempt 1"),
         "{replayed:?}"
     );
     system.api.await_status(&parked, "completed", SOON).await;

@@ -95,15 +95,20 @@ fn is_retried(letter: &LetterRow, died: &AttemptRef) -> bool {
     let same_step =
         last.key() == died.key() && last.round == died.round && last.direction == died.direction;
     let was_minted = match letter.now.state {
-        LetterState::Replaying if letter.now.sent_at.is_some() => died.attempt >= last.attempt,
+        LetterState::Replaying if letter.now.sent_at.is_some() => sending(died) >= sending(&last),
         // it was minted, and nobody has written that down yet
-        LetterState::Replaying => died.attempt > last.attempt,
+        LetterState::Replaying => sending(died) > sending(&last),
         // its saga was heard first
         LetterState::Dead | LetterState::Resolved | LetterState::Discarded => {
-            letter.now.attempt.is_some() && died.attempt == last.attempt
+            letter.now.attempt.is_some() && sending(died) == sending(&last)
         }
     };
     same_step && was_minted
+}
+
+/// Which sending of which attempt: one that nobody ran is sent again under its number.
+const fn sending(of: &AttemptRef) -> (u32, u32) {
+    (of.attempt, of.dispatch)
 }
 
 fn death(row: &DeadLetterRow, letter: Uuid, name: &str, attempt: Option<AttemptRef>) -> Death {
@@ -170,6 +175,11 @@ mod tests {
                 "{state:?} {minted:?} {died}"
             );
         }
+        let mut sent_again = attempt(2);
+        sent_again.dispatch = 2;
+        assert!(is_retried(&letter(Replaying, Some(2), true), &sent_again));
+        assert!(is_retried(&letter(Replaying, Some(2), false), &sent_again));
+        assert!(!is_retried(&letter(Dead, Some(2), false), &sent_again));
         let mut of_another_round = attempt(2);
         of_another_round.round = 2;
         assert!(!is_retried(

@@ -206,10 +206,13 @@ impl Replay {
             Err(never) => return Ok(Err(never)),
         };
         let why = match &mut route {
-            Route::Task(of) => {
-                **of = last_attempt(row, of);
-                self.next_attempt(of).await?.err()
-            }
+            Route::Task(of) => match self.next_attempt(&last_attempt(row, of)).await? {
+                Ok((_, next)) => {
+                    **of = next;
+                    None
+                }
+                Err(why) => Some(why),
+            },
             Route::Event(event) => self.kept_and_refused(event, row).await?.err(),
             Route::Inputs(..) | Route::Raw(_) => None,
         };
@@ -333,7 +336,7 @@ impl Replay {
     async fn next_attempt(
         &self,
         of: &AttemptRef,
-    ) -> Result<Result<(Seen, u32), String>, StoreError> {
+    ) -> Result<Result<(Seen, AttemptRef), String>, StoreError> {
         let found = folded(&self.reader, of.saga).await?;
         Ok(match found {
             Some(folded) => route::retry(of, &folded.state),
@@ -351,7 +354,13 @@ impl Replay {
         let (seen, next, why) = match self.next_attempt(of).await? {
             Ok((seen, next)) => (seen, next, None),
             // the saga itself knows whether it has had this action already
-            Err(why) if again => (route::seen_before(of), of.attempt + 1, Some(why)),
+            Err(why) if again => {
+                let next = AttemptRef {
+                    dispatch: of.dispatch + 1,
+                    ..of.clone()
+                };
+                (route::seen_before(of), next, Some(why))
+            }
             Err(why) => return Ok(Came::refused(why).into()),
         };
         let operator = Operator {
@@ -368,17 +377,13 @@ impl Replay {
         let input = Input::RetryStep { step, operator };
         Ok(match self.decided(of.saga, input).await? {
             Verdict::Applied | Verdict::Duplicate => {
-                let minted = AttemptRef {
-                    attempt: next,
-                    dispatch: 1,
-                    ..of.clone()
-                };
                 let told = format!(
-                    "step {} of saga {} is tried again: attempt {next}",
+                    "step {} of saga {} is tried again: attempt {}",
                     of.key(),
-                    of.saga
+                    of.saga,
+                    next.attempt
                 );
-                Did::Sent(Box::new(minted), told)
+                Did::Sent(Box::new(next), told)
             }
             Verdict::Ignored { why } => Came::refused(why).into(),
             Verdict::Refused(refusal) => {

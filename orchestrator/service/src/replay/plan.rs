@@ -45,7 +45,7 @@ pub(crate) struct Plan {
     pub(crate) replayed_before: u64,
     /// How many steps of which task type would be tried again.
     pub(crate) types: BTreeMap<String, u64>,
-    /// Which, by their letters, and after which attempt: the first of them.
+    /// Which, by their letters, and as which attempt: the first of them.
     pub(crate) steps: Vec<(Uuid, AttemptRef)>,
     /// How many of those would be refused.
     pub(crate) refused: u64,

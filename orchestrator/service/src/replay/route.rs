@@ -5,7 +5,7 @@
 
 use baton_driver::DeadLetterRow;
 use baton_engine::input::Seen;
-use baton_engine::state::Phase;
+use baton_engine::state::{Phase, Stage};
 use baton_engine::{Input, SagaState};
 use baton_messages::dead::{EXCHANGE_HEADER, KEY_HEADER, REPLAYS_HEADER};
 use baton_messages::{AttemptRef, Direction, Event, SagaId, TaskMessage, topology};
@@ -282,8 +282,9 @@ pub(crate) fn redirected(letter: &DeadLetterRow, rules: &[Redirect]) -> Option<T
     Some(Target { exchange, key })
 }
 
-/// What a saga is asked about the attempt of a dead task: what has to be seen of the step, and which attempt comes next.
-pub(crate) fn retry(of: &AttemptRef, state: &SagaState) -> Result<(Seen, u32), String> {
+/// What a saga is asked about the attempt of a dead task: what has to be seen of the step, and which attempt comes next: one that nobody ran is sent again under its
+/// number.
+pub(crate) fn retry(of: &AttemptRef, state: &SagaState) -> Result<(Seen, AttemptRef), String> {
     let step = &of.key();
     if !state.active() {
         return Err(format!(
@@ -334,7 +335,17 @@ pub(crate) fn retry(of: &AttemptRef, state: &SagaState) -> Result<(Seen, u32), S
         phase: now.phase,
         attempt: now.last_attempt(Direction::Do),
     };
-    Ok((seen, last + 1))
+    let mut tried = now.attempts.iter().rev();
+    let not_run = tried
+        .find(|attempt| attempt.direction == of.direction && attempt.number == last)
+        .filter(|attempt| attempt.stage == Stage::NotRun);
+    let (attempt, dispatch) = not_run.map_or((last + 1, 1), |attempt| (last, attempt.dispatch + 1));
+    let next = AttemptRef {
+        attempt,
+        dispatch,
+        ..of.clone()
+    };
+    Ok((seen, next))
 }
 
 /// What has to be seen of a step where its letter may have been replayed already, and the answer was lost: the saga knows the action by its id, or refuses.
@@ -358,7 +369,7 @@ fn word(phase: Phase) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use baton_engine::Status;
-    use baton_engine::state::{Attempt, Stage, StepState};
+    use baton_engine::state::{Attempt, StepState};
     use baton_messages::{DeadReason, Hold, StepId, Timestamp};
     use serde_json::json;
     use uuid::Uuid;
@@ -605,8 +616,18 @@ pub(crate) mod tests {
         ] {
             let saga = saga_with(phase, direction, 3);
             let (seen, next) = retry(&task_of(direction, 3), &saga).unwrap();
-            assert_eq!((seen.phase, seen.attempt, next), (phase, expected, 4));
+            let next = (next.attempt, next.dispatch);
+            assert_eq!((seen.phase, seen.attempt, next), (phase, expected, (4, 1)));
         }
+    }
+
+    #[test]
+    fn an_attempt_nobody_ran_is_sent_again_under_its_number() {
+        let mut saga = saga_with(Phase::Parked, Direction::Do, 2);
+        let step = saga.steps.values_mut().next().unwrap();
+        step.attempts[1].stage = Stage::NotRun;
+        let (_, next) = retry(&task_of(Direction::Do, 2), &saga).unwrap();
+        assert_eq!((next.attempt, next.dispatch), (2, 2));
     }
 
     #[test]

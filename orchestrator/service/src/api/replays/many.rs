@@ -114,7 +114,7 @@ pub(crate) struct ShownStep {
     step: String,
     /// In which direction.
     direction: Direction,
-    /// Which attempt that would be, at least.
+    /// Which attempt that would be: one that nobody ran keeps its number.
     attempt: u32,
     /// The letter.
     letter: Uuid,
@@ -148,7 +148,7 @@ impl From<Plan> for ShownPlan {
                     saga: of.saga,
                     step: of.key().to_string(),
                     direction: of.direction,
-                    attempt: of.attempt + 1,
+                    attempt: of.attempt,
                     letter,
                 })
                 .collect(),
