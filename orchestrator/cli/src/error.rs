@@ -23,6 +23,15 @@ pub(crate) enum CliError {
         #[source]
         source: std::io::Error,
     },
+    /// A file cannot be written.
+    #[error("{path} cannot be written")]
+    NotMade {
+        /// Which.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The answer cannot be written.
     #[error("the answer could not be written to the standard output")]
     Unwritten {
@@ -248,6 +257,7 @@ impl CliError {
             Self::Usage { .. } => return help(),
             Self::Runtime { .. }
             | Self::Terminal { .. }
+            | Self::NotMade { .. }
             | Self::Unwritten { .. }
             | Self::NoClient { .. } => return None,
         };

@@ -160,20 +160,21 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Exit, CliError> {
             }
             _ => {}
         },
-        Command::Topology(which) => return topology::topology(which, out).await,
+        Command::Topology(which) => return topology::topology(&cli.global, which, out).await,
         Command::Dead(which) if dead_broker::is_asked(which) => {
-            return dead_broker::at_broker(which, out).await;
+            return dead_broker::at_broker(&cli.global, which, out).await;
         }
         Command::Completions(which) => return Ok(shell::completions(which, out)),
         Command::Man(which) => return shell::man(which, out),
         _ => {}
     }
     let client = Client::new(&cli.global)?;
-    asked(&client, &cli.command, out).await
+    asked(&client, &cli, out).await
 }
 
-async fn asked(client: &Client, command: &Command, out: &mut Out) -> Result<Exit, CliError> {
-    match command {
+async fn asked(client: &Client, cli: &Cli, out: &mut Out) -> Result<Exit, CliError> {
+    match &cli.command {
+        Command::Topology(which) => topology::topology(&cli.global, which, out).await,
         Command::Run(which) => run::run(client, which, out).await,
         Command::Event(which) => event::event(client, which, out).await,
         Command::Schedules(which) => schedules::schedules(client, which, out).await,
@@ -204,7 +205,6 @@ async fn asked(client: &Client, command: &Command, out: &mut Out) -> Result<Exit
         Command::Token(which) => token::token(client, which, out).await,
         Command::Dead(which) => dead::dead(client, which, out).await,
         Command::Audit(which) => audit::audit(client, which, out).await,
-        Command::Topology(which) => topology::topology(which, out).await,
         Command::Completions(which) => Ok(shell::completions(which, out)),
         Command::Man(which) => shell::man(which, out),
     }

@@ -72,6 +72,19 @@ pub(crate) struct Saga {
     /// How many older ones there are.
     #[serde(default)]
     pub(crate) attempts_left_out: u64,
+    /// Messages of it that died.
+    #[serde(default)]
+    pub(crate) dead_letters: Vec<DeadOfSaga>,
+}
+
+/// A dead letter that speaks of a saga.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct DeadOfSaga {
+    pub(crate) id: String,
+    pub(crate) state: String,
+    pub(crate) reason: String,
+    pub(crate) kind: Option<String>,
+    pub(crate) at: u64,
 }
 
 /// Who gave a saga up.

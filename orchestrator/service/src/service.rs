@@ -208,6 +208,7 @@ async fn run_here(
         bus.clone(),
     );
     let (audit, audit_writer) = Audit::new(opened.audit.clone());
+    let audit = Arc::new(audit);
     let writing = tokio::spawn(audit_writer.run());
     let members = Members::begin(
         opened.home,
@@ -222,6 +223,7 @@ async fn run_here(
             leading,
             replay: replay.clone(),
             audit: (opened.audit.clone(), config.heads_every()),
+            expiring: config.letters_stay_ms().map(|ms| (audit.clone(), ms)),
             alerts: config.alert_rules().map(|rules| alerts::Uses {
                 alerts: opened.alerts.clone(),
                 reader: opened.reader.clone(),
@@ -254,7 +256,8 @@ async fn run_here(
             access,
             alerts: opened.alerts,
             link: config.link(),
-            audit: Arc::new(audit),
+            audit,
+            letters_stay_ms: config.letters_stay_ms(),
             numbers,
             counted: Counted::default(),
             stopping: stop.clone(),

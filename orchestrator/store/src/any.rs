@@ -14,7 +14,8 @@ use crate::alerts::{AlertCursor, AlertRow, AlertState, Alerts};
 use crate::audit::{AuditCursor, AuditFilter, AuditLog};
 use crate::cluster::{Member, View};
 use crate::letters::{
-    Claiming, EditRow, Imported, LetterRow, Letters, Move, OperationRow, OperationStep, Settling,
+    Claiming, Death, EditRow, GivingBack, HistoryRow, Imported, LetterRow, Letters, Move,
+    OperationRow, OperationStep, Sending, Settling, Waiting,
 };
 use crate::postgres::{
     Ownership, PostgresAlerts, PostgresAudit, PostgresError, PostgresLetters, PostgresReader,
@@ -272,10 +273,13 @@ impl Reader for AnyReader {
         fn work_items(open_only: bool, kind: Option<WorkItemKind>, after: Option<WorkItemCursor>, limit: usize)
             -> Answer<Page<WorkItemView, WorkItemCursor>>;
         fn dead_letters_between(first: Uuid, last: Uuid) -> Answer<Vec<LetterRow>>;
+        fn dead_letter_heads_between(first: Uuid, last: Uuid) -> Answer<Vec<LetterRow>>;
         fn dead_letters(filter: DeadLetterFilter, after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<LetterRow, DeadLetterCursor>>;
         fn dead_letter_heads(filter: DeadLetterFilter, after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<LetterRow, DeadLetterCursor>>;
         fn dead_letter_edits(letter: Uuid) -> Answer<Vec<EditRow>>;
         fn dead_letter_edit(letter: Uuid, edition: u32) -> Answer<Option<EditRow>>;
+        fn dead_letter_history(letter: Uuid, limit: usize) -> Answer<Vec<HistoryRow>>;
+        fn dead_letters_of(saga: SagaId, limit: usize) -> Answer<Vec<LetterRow>>;
         fn dead_letter_hours(group: String, since: Timestamp) -> Answer<Vec<(Timestamp, u64)>>;
         fn dead_letters_count(filter: DeadLetterFilter) -> Answer<u64>;
         fn dead_letter_groups(limit: usize) -> Answer<Vec<LetterGroup>>;
@@ -315,6 +319,11 @@ impl Letters for AnyLetters {
         fn edit(edit: EditRow) -> Answer<bool>;
         fn import(letters: Vec<(LetterRow, Vec<EditRow>)>) -> Answer<Imported>;
         fn settle(settled: Settling) -> Answer<bool>;
+        fn sent(sent: Sending) -> Answer<bool>;
+        fn waiting(after: Option<Uuid>, limit: usize) -> Answer<Vec<Waiting>>;
+        fn died_again(death: Death) -> Answer<bool>;
+        fn give_back(letters: GivingBack) -> Answer<usize>;
+        fn expire(before: Timestamp, limit: usize) -> Answer<Vec<Uuid>>;
         fn begin(row: OperationRow) -> Answer<bool>;
         fn claim(claiming: Claiming) -> Answer<Option<Vec<Uuid>>>;
         fn step(operation: Uuid, step: OperationStep) -> Answer<Option<bool>>;

@@ -6,11 +6,15 @@
 use std::future::Future;
 
 use baton_driver::{DeadLetterRow, StoreError};
-use baton_messages::Timestamp;
+use baton_messages::{AttemptRef, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::read::{DeadLetterCursor, DeadLetterFilter};
+use crate::facets::Facets;
+pub use crate::operation::{
+    CANARY, Claiming, GivingBack, OperationRow, OperationState, OperationStep, Redirect, Tally,
+    WAIT_S,
+};
 
 /// Where a dead letter stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -30,6 +34,9 @@ pub enum LetterState {
 impl LetterState {
     /// Every state.
     pub const ALL: [Self; 4] = [Self::Dead, Self::Replaying, Self::Resolved, Self::Discarded];
+
+    /// Where nobody has to do anything about it any more.
+    pub const SETTLED: [Self; 2] = [Self::Resolved, Self::Discarded];
 
     /// The word it is kept and shown as.
     #[must_use]
@@ -74,6 +81,14 @@ pub struct Standing {
     pub outcome: Option<String>,
     /// Which copy of it is sent: 0 is the original.
     pub edition: u32,
+    /// The attempt its saga minted for it the last time.
+    pub attempt: Option<AttemptRef>,
+    /// Since when its outcome is waited for, while it is on its way and was sent.
+    pub sent_at: Option<Timestamp>,
+    /// The stage of the replay of many it set out in, as [`OperationRow::leg`] counts them.
+    pub stage: Option<u32>,
+    /// How often it died after it was sent back.
+    pub died_again: u32,
 }
 
 /// A letter and where it stands.
@@ -85,6 +100,8 @@ pub struct LetterRow {
     pub now: Standing,
     /// How long the body is, in bytes: a list has only its head.
     pub body_bytes: u64,
+    /// What it is about, as it was read out of all of it at its intake.
+    pub about: Facets,
 }
 
 impl LetterRow {
@@ -152,6 +169,8 @@ pub struct Move {
 pub enum Ending {
     /// It did its work.
     Resolved,
+    /// It was published, confirmed and routed; whether somebody does its work nobody here hears, unless it dies again.
+    Published,
     /// It failed again.
     Failed,
     /// It was not sent: nobody wants it, or not now.
@@ -163,8 +182,19 @@ impl Ending {
     #[must_use]
     pub const fn state(self) -> LetterState {
         match self {
-            Self::Resolved => LetterState::Resolved,
+            Self::Resolved | Self::Published => LetterState::Resolved,
             Self::Failed | Self::Refused => LetterState::Dead,
+        }
+    }
+
+    /// The word its history has.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Resolved => "resolved",
+            Self::Published => "published",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
         }
     }
 
@@ -199,229 +229,74 @@ pub struct Settling {
     pub outcome: String,
     /// When.
     pub at: Timestamp,
+    /// The last attempt there is of what its saga was asked for, where that is another than was known.
+    pub attempt: Option<AttemptRef>,
 }
 
-/// Where a replay of many stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OperationState {
-    /// It goes on.
-    Running,
-    /// Somebody stopped it for a while.
-    Paused,
-    /// It stopped by itself: too many failed again.
-    Stopped,
-    /// Somebody ended it.
-    Cancelled,
-    /// Every letter has had its turn.
-    Done,
-}
-
-impl OperationState {
-    /// The word it is kept and shown as.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Stopped => "stopped",
-            Self::Cancelled => "cancelled",
-            Self::Done => "done",
-        }
-    }
-}
-
-/// Letters of the first two stages of a replay of many; the third has the rest.
-pub const CANARY: [u64; 2] = [1, 10];
-
-/// What one stage has come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Tally {
-    /// Set out.
-    pub replayed: u64,
-    /// Did their work.
-    pub resolved: u64,
-    /// Were not sent.
-    pub refused: u64,
-    /// Failed again.
-    pub failed: u64,
-}
-
-impl Tally {
-    /// Whether none is on its way.
-    #[must_use]
-    pub const fn is_settled(&self) -> bool {
-        self.resolved + self.refused + self.failed >= self.replayed
-    }
-
-    fn add(&mut self, ending: Ending) {
-        match ending {
-            Ending::Resolved => self.resolved += 1,
-            Ending::Failed => self.failed += 1,
-            Ending::Refused => self.refused += 1,
-        }
-    }
-}
-
-/// A replay of many.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OperationRow {
-    /// Its id, minted by whoever asked for it.
-    pub id: Uuid,
-    /// Which letters: of those that were dead when it was made.
-    pub filter: DeadLetterFilter,
-    /// Who asked for it.
-    pub by: String,
-    /// Why.
-    pub reason: String,
-    /// Whether what is refused for its history alone is sent all the same.
-    pub force: bool,
-    /// Where foreign messages go instead of where they came from: exchange and routing key.
-    pub target: Option<(String, String)>,
-    /// Letters a second at most.
-    pub rate: u32,
-    /// It stops by itself when more than this share of a stage, in percent, failed again.
-    pub stop_at: u8,
-    /// Where it stands.
-    pub state: OperationState,
-    /// Why it stands there.
-    pub why: String,
-    /// When it was made.
-    pub made_at: Timestamp,
-    /// When it was last changed by somebody, or by itself.
-    pub changed_at: Timestamp,
-    /// By whom.
-    pub changed_by: String,
-    /// Letters that fitted when it was made.
-    pub found: u64,
-    /// Which stage it is in, from 0.
-    pub stage: u8,
-    /// What this stage has come to.
-    pub in_stage: Tally,
-    /// What all of it has come to.
-    pub total: Tally,
-    /// The last letter that had its turn: newest first.
-    pub cursor: Option<(Timestamp, Uuid)>,
-}
-
-impl OperationRow {
-    /// How many more letters this stage may set out.
-    #[must_use]
-    pub fn room(&self) -> u64 {
-        let most = CANARY.get(usize::from(self.stage));
-        most.map_or(u64::MAX, |most| most.saturating_sub(self.in_stage.replayed))
-    }
-
-    /// Whether too many of this stage failed again: more than the share, of those that were sent. Of the last stage that is asked all the time, once
-    /// there are as many as in the one before it.
-    #[must_use]
-    pub fn fails_too_often(&self) -> bool {
-        let of = self.in_stage;
-        let sent = of.failed + of.resolved;
-        let last = usize::from(self.stage) >= CANARY.len();
-        let enough = if last {
-            sent >= CANARY[1]
-        } else {
-            of.is_settled()
-        };
-        enough && of.failed * 100 > sent * u64::from(self.stop_at)
-    }
-
-    /// Where its letters go on.
-    #[must_use]
-    pub fn after(&self) -> Option<DeadLetterCursor> {
-        self.cursor.map(|(at, id)| DeadLetterCursor { at, id })
-    }
-
-    fn claimed(&mut self, n: u64, cursor: (Timestamp, Uuid)) {
-        self.in_stage.replayed += n;
-        self.total.replayed += n;
-        self.cursor = Some(cursor);
-    }
-
-    fn settled(&mut self, ending: Ending) {
-        self.in_stage.add(ending);
-        self.total.add(ending);
-    }
-
-    /// Applies a step; false where it does not fit, and nothing is changed.
-    pub(crate) fn step(&mut self, step: &OperationStep) -> bool {
-        match step {
-            OperationStep::Stage(from) if self.stage == *from => {
-                self.stage += 1;
-                self.in_stage = Tally::default();
-                true
-            }
-            OperationStep::Stage(_) => false,
-            OperationStep::Steer {
-                from,
-                to,
-                why,
-                by,
-                at,
-            } => {
-                if !from.contains(&self.state) {
-                    return false;
-                }
-                if self.state == OperationState::Stopped && *to == OperationState::Running {
-                    // whoever lets it go on has seen what failed: it begins with a canary again
-                    self.stage = 0;
-                    self.in_stage = Tally::default();
-                }
-                self.state = *to;
-                self.why.clone_from(why);
-                self.changed_by.clone_from(by);
-                self.changed_at = *at;
-                true
-            }
-        }
-    }
-}
-
-/// A change of a replay of many, beside its letters.
+/// A letter that was sent, and whose outcome is to be waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OperationStep {
-    /// From this stage to the next.
-    Stage(u8),
-    /// To another state.
-    Steer {
-        /// Where it has to stand.
-        from: Vec<OperationState>,
-        /// Where it stands then.
-        to: OperationState,
-        /// Why.
-        why: String,
-        /// By whom.
-        by: String,
-        /// When.
-        at: Timestamp,
-    },
-}
-
-/// Letters that set out together for a replay of many.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claiming {
-    /// Which operation; it has to be running.
-    pub operation: Uuid,
-    /// The letters: those of them that are still dead set out.
-    pub letters: Vec<Uuid>,
-    /// How far they reach: the place of the last one.
-    pub cursor: (Timestamp, Uuid),
+pub struct Sending {
+    /// Which letter.
+    pub letter: Uuid,
+    /// The action by which it set out.
+    pub action: Uuid,
+    /// The attempt its saga mints.
+    pub attempt: AttemptRef,
+    /// What is known so far, in a sentence.
+    pub outcome: String,
     /// When.
     pub at: Timestamp,
 }
 
-impl Claiming {
-    /// Applies it to the operation's row, once it is known how many set out; none where it does not run.
-    pub(crate) fn apply(&self, row: &mut OperationRow, n: usize) {
-        row.claimed(n as u64, self.cursor);
-    }
+/// A letter whose outcome is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which letter.
+    pub letter: Uuid,
+    /// The action by which it set out.
+    pub action: Uuid,
+    /// The replay of many that counts it.
+    pub operation: Option<Uuid>,
+    /// The attempt its saga minted.
+    pub attempt: AttemptRef,
+    /// Since when.
+    pub sent_at: Timestamp,
 }
 
-impl Settling {
-    pub(crate) fn apply(&self, row: &mut OperationRow) {
-        row.settled(self.ending);
-    }
+/// A letter that was sent back to work and died again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Death {
+    /// Which letter.
+    pub letter: Uuid,
+    /// The id of this death: taken in twice it is one.
+    pub death: Uuid,
+    /// When it was taken in.
+    pub at: Timestamp,
+    /// Why it is dead, in a sentence.
+    pub error: String,
+    /// All properties and headers it had then.
+    pub properties: serde_json::Value,
+    /// Its body, where it is another one than before.
+    pub body: Option<Vec<u8>>,
+    /// The attempt that died, of a task.
+    pub attempt: Option<AttemptRef>,
+}
+
+/// Something that happened to a letter after it was taken in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryRow {
+    /// In which order.
+    pub n: u32,
+    /// When.
+    pub at: Timestamp,
+    /// What: `sent`, `resolved`, `published`, `failed`, `refused`, `died`, `discarded`, `dead` (restored).
+    pub what: String,
+    /// By whom; empty: by nobody.
+    pub by: String,
+    /// Why somebody did it.
+    pub why: String,
+    /// What came of it, in a sentence.
+    pub text: String,
 }
 
 /// What is changed of dead letters beside the driver. Clones share what they write with.
@@ -463,6 +338,49 @@ pub trait Letters: Clone + Send + Sync + 'static {
     /// When the store does not answer: it may be written all the same.
     fn settle(&self, settled: Settling) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
+    /// Says that a letter that set out was sent, and that its outcome is waited for; false when it is no more on its way by that action.
+    ///
+    /// # Errors
+    /// When the store does not answer: it may be written all the same.
+    fn sent(&self, sent: Sending) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Letters whose outcome is waited for, by id, after that one.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    fn waiting(
+        &self,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Waiting>, StoreError>> + Send;
+
+    /// A letter died again: it is dead, wherever it stood, and the death is in its history; its operation counts it as failed in the same transaction. True when
+    /// that death is known already; false when there is no such letter.
+    ///
+    /// # Errors
+    /// When the store does not answer: it may be written all the same, and the same again is the same.
+    fn died_again(&self, death: Death) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Has letters that set out for an operation, and were not sent, stand as they did before, and the operation take them again, in one transaction. Answers
+    /// how many.
+    ///
+    /// # Errors
+    /// When the store does not answer: they may be given back all the same.
+    fn give_back(
+        &self,
+        letters: GivingBack,
+    ) -> impl Future<Output = Result<usize, StoreError>> + Send;
+
+    /// Takes out letters that are resolved or discarded and were last moved before then, with their history and their copies: at most `limit`. Answers which.
+    ///
+    /// # Errors
+    /// When the store does not answer: they may be gone all the same.
+    fn expire(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Uuid>, StoreError>> + Send;
+
     /// Keeps a new operation; false when one with its id is there.
     ///
     /// # Errors
@@ -489,7 +407,7 @@ pub trait Letters: Clone + Send + Sync + 'static {
         step: OperationStep,
     ) -> impl Future<Output = Result<Option<bool>, StoreError>> + Send;
 
-    /// Letters that set out and have not ended, oldest first: of one operation, or of single replays that were moved before that moment.
+    /// Letters that set out and of which it is not known whether they were sent, oldest first: of one operation, or of single replays that were moved before that moment.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -505,89 +423,4 @@ pub trait Letters: Clone + Send + Sync + 'static {
     /// # Errors
     /// When the store does not answer.
     fn running(&self) -> impl Future<Output = Result<Vec<OperationRow>, StoreError>> + Send;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row() -> OperationRow {
-        OperationRow {
-            id: Uuid::nil(),
-            filter: DeadLetterFilter::default(),
-            by: String::new(),
-            reason: String::new(),
-            force: false,
-            target: None,
-            rate: 50,
-            stop_at: 20,
-            state: OperationState::Running,
-            why: String::new(),
-            made_at: Timestamp(1),
-            changed_at: Timestamp(1),
-            changed_by: String::new(),
-            found: 0,
-            stage: 0,
-            in_stage: Tally::default(),
-            total: Tally::default(),
-            cursor: None,
-        }
-    }
-
-    fn stage(stage: u8, resolved: u64, failed: u64, refused: u64) -> OperationRow {
-        let in_stage = Tally {
-            replayed: resolved + failed + refused,
-            resolved,
-            refused,
-            failed,
-        };
-        OperationRow {
-            stage,
-            in_stage,
-            ..row()
-        }
-    }
-
-    #[test]
-    fn a_canary_is_one_then_ten_then_the_rest() {
-        assert_eq!(row().room(), 1);
-        assert_eq!(stage(0, 1, 0, 0).room(), 0);
-        assert_eq!(stage(1, 3, 0, 0).room(), 7);
-        assert_eq!(stage(2, 900, 0, 0).room(), u64::MAX);
-    }
-
-    #[test]
-    fn more_than_the_share_of_a_stage_stops_it_and_refusals_say_nothing() {
-        assert!(stage(0, 0, 1, 0).fails_too_often());
-        assert!(!stage(0, 0, 0, 1).fails_too_often());
-        assert!(
-            !stage(1, 8, 2, 0).fails_too_often(),
-            "not more than a fifth"
-        );
-        assert!(stage(1, 7, 3, 0).fails_too_often());
-        let mut on_its_way = stage(1, 0, 3, 0);
-        on_its_way.in_stage.replayed = 10;
-        assert!(!on_its_way.fails_too_often(), "its stage has not settled");
-        assert!(!stage(2, 0, 9, 0).fails_too_often(), "too few to say");
-        assert!(stage(2, 7, 3, 0).fails_too_often());
-    }
-
-    #[test]
-    fn who_lets_a_stopped_one_go_on_is_not_stopped_by_what_failed_before() {
-        let mut stopped = stage(1, 5, 5, 0);
-        stopped.state = OperationState::Stopped;
-        let on = OperationStep::Steer {
-            from: vec![OperationState::Paused, OperationState::Stopped],
-            to: OperationState::Running,
-            why: String::new(),
-            by: "ann".to_owned(),
-            at: Timestamp(2),
-        };
-        assert!(stopped.step(&on));
-        assert!(!stopped.fails_too_often());
-        assert_eq!(stopped.room(), 1, "a canary again");
-        assert!(!stopped.step(&on), "it runs already");
-        assert!(stopped.step(&OperationStep::Stage(0)));
-        assert!(!stopped.step(&OperationStep::Stage(0)), "once");
-    }
 }

@@ -13,6 +13,7 @@ pub mod group;
 pub mod letters;
 pub mod memory;
 pub mod moving;
+pub mod operation;
 pub mod postgres;
 pub mod read;
 pub mod reader;

@@ -9,11 +9,12 @@ use baton_driver::{
     Batch, CommitError, PurgeRow, Store, StoreError, SubscriptionChange, UnsentRow, WorkItemRow,
 };
 use baton_messages::Timestamp;
+use uuid::Uuid;
 
 use self::database::Database;
 use crate::alerts::Alerts as _;
 use crate::audit::AuditLog as _;
-use crate::letters::Letters as _;
+use crate::letters::{HistoryRow, Letters as _};
 use crate::postgres::{PostgresCluster, PostgresStore};
 use crate::read::{DeadLetterFilter, PAGE_ROWS_MAX, SagaFilter};
 use crate::reader::Reader;
@@ -23,6 +24,8 @@ use crate::triggers::Triggers;
 
 /// Rows of one commit: what a batch of the driver has at most.
 const ROWS: usize = PAGE_ROWS_MAX;
+/// Of rows with whole bodies: each may be of any size.
+const BODY_ROWS: usize = 16;
 
 /// Why a store was not moved, or not wholly.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +97,21 @@ async fn fill(from: &mut SqliteStore, into: &mut Database) -> Result<Moved, Move
     alerts(from, home).await?;
     home.end_moving().await?;
     Ok(moved)
+}
+
+/// Something that happened to a letter, with what it was when it died again.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct KeptHistory {
+    /// Which letter.
+    pub(crate) letter: Uuid,
+    /// What happened.
+    pub(crate) row: HistoryRow,
+    /// The id of a death.
+    pub(crate) death: Option<Uuid>,
+    /// Its properties then, as JSON.
+    pub(crate) properties: Option<String>,
+    /// Its body then, where that was another.
+    pub(crate) body: Option<Vec<u8>>,
 }
 
 /// What people and workers have told.
@@ -244,16 +262,19 @@ async fn around(
     let mut after = None;
     loop {
         let page = reader
-            .dead_letters(DeadLetterFilter::default(), after, ROWS)
+            .dead_letters(DeadLetterFilter::default(), after, BODY_ROWS)
             .await?;
         let mut rows = Batch::default();
-        rows.dead_letters = page.rows.iter().map(|row| row.letter.clone()).collect();
+        let mut standings = Vec::with_capacity(page.rows.len());
+        for row in page.rows {
+            standings.push((row.letter.id, row.now));
+            rows.dead_letters.push(row.letter);
+        }
         into.commit(rows).await?;
-        into.home.store.letters().put_standings(&page.rows).await?;
-        let edited = page.rows.iter().filter(|row| row.now.edition > 0);
-        for row in edited {
-            for edition in 1..=row.now.edition {
-                let edit = reader.dead_letter_edit(row.letter.id, edition).await?;
+        into.home.store.letters().put_standings(&standings).await?;
+        for (letter, now) in standings {
+            for edition in 1..=now.edition {
+                let edit = reader.dead_letter_edit(letter, edition).await?;
                 let edits: Vec<_> = edit.into_iter().collect();
                 into.home.store.letters().put_edits(&edits).await?;
             }
@@ -262,6 +283,14 @@ async fn around(
         if after.is_none() {
             break;
         }
+    }
+    let mut after = 0;
+    loop {
+        let page = from.letter_history(after, BODY_ROWS).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = *last;
+        let history: Vec<_> = page.into_iter().map(|(_, kept)| kept).collect();
+        into.home.store.letters().put_history(&history).await?;
     }
     let mut after = None;
     loop {

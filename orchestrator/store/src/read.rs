@@ -69,6 +69,9 @@ pub struct DeadLetterFilter {
     pub replays: Option<u32>,
     /// Those whose saga has this label (name and value).
     pub label: Option<(String, String)>,
+    /// These alone; empty: any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<Uuid>,
 }
 
 impl DeadLetterFilter {

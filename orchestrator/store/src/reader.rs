@@ -8,7 +8,7 @@ use baton_engine::{Entry, WorkItemKind};
 use baton_messages::{Manifest, SagaId, Timestamp};
 use uuid::Uuid;
 
-use crate::letters::{EditRow, LetterRow, OperationRow};
+use crate::letters::{EditRow, HistoryRow, LetterRow, OperationRow};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page,
     SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
@@ -126,6 +126,16 @@ pub trait Reader: Clone + Send + Sync + 'static {
         last: Uuid,
     ) -> impl Future<Output = Result<Vec<LetterRow>, StoreError>> + Send;
 
+    /// The same, of each body only its beginning.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn dead_letter_heads_between(
+        &self,
+        first: Uuid,
+        last: Uuid,
+    ) -> impl Future<Output = Result<Vec<LetterRow>, StoreError>> + Send;
+
     /// Dead letters whole, newest first.
     ///
     /// # Errors
@@ -167,6 +177,26 @@ pub trait Reader: Clone + Send + Sync + 'static {
         letter: Uuid,
         edition: u32,
     ) -> impl Future<Output = Result<Option<EditRow>, StoreError>> + Send;
+
+    /// What happened to a letter after it was taken in, oldest first: the last `limit` of it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn dead_letter_history(
+        &self,
+        letter: Uuid,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<HistoryRow>, StoreError>> + Send;
+
+    /// The dead letters that speak of a saga, newest first, with the beginnings of their bodies.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn dead_letters_of(
+        &self,
+        saga: SagaId,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<LetterRow>, StoreError>> + Send;
 
     /// How many letters of a group that are dead were taken in in each hour since then, oldest first; hours without any are left out.
     ///

@@ -22,6 +22,58 @@ pub struct Arrival {
     pub planned: Vec<Planned>,
     /// Whether some step may wait for it: then it is not done before those were asked for.
     pub awaited: bool,
+    /// Triggers that refused it when it first came, and look at it again: where it is kept, only what they say is new.
+    pub again: Vec<TriggerRef>,
+}
+
+impl Arrival {
+    /// The effects of an event that is kept, once those that refused it have looked at it again; none where none is to. `resolve`: what comes of a plan.
+    pub(crate) fn looked_again<E>(
+        &self,
+        kept: &[Effect],
+        mut resolve: impl FnMut(&Planned) -> Result<Effect, E>,
+    ) -> Result<Option<Vec<Effect>>, E> {
+        let refused = |effect: &Effect| match effect {
+            Effect::Refused { of, .. } if self.again.iter().any(|one| one.is_place_of(of)) => {
+                Some(of.clone())
+            }
+            _ => None,
+        };
+        if !kept.iter().any(|effect| refused(effect).is_some()) {
+            return Ok(None);
+        }
+        let mut effects = Vec::with_capacity(kept.len());
+        for effect in kept {
+            let Some(of) = refused(effect) else {
+                effects.push(effect.clone());
+                continue;
+            };
+            let mut planned = self.planned.iter();
+            // one that wants nothing of it any more leaves nothing
+            if let Some(planned) = planned.find(|planned| planned.of().is_place_of(&of)) {
+                effects.push(resolve(planned)?);
+            }
+        }
+        Ok(Some(effects))
+    }
+}
+
+impl Planned {
+    /// Which trigger says it.
+    #[must_use]
+    pub const fn of(&self) -> &TriggerRef {
+        match self {
+            Self::Start { of, .. } | Self::Refused { of, .. } => of,
+        }
+    }
+}
+
+impl TriggerRef {
+    /// Whether it is the trigger in the same place, whatever the version.
+    #[must_use]
+    pub fn is_place_of(&self, other: &Self) -> bool {
+        self.definition == other.definition && self.trigger == other.trigger
+    }
 }
 
 /// What a trigger says to an event.

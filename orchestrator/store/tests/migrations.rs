@@ -6,7 +6,7 @@ use std::path::Path;
 use baton_messages::audit::audit_hash;
 
 /// Each with the SHA-256 of its text.
-const LANDED: [(&str, &str); 16] = [
+const LANDED: [(&str, &str); 18] = [
     (
         "postgres/V1__init.sql",
         "c53933d032a60e438865479585f894ccab7b5c331ca6f3bdff3183b59924801b",
@@ -30,6 +30,10 @@ const LANDED: [(&str, &str); 16] = [
     (
         "postgres/V6__audit.sql",
         "de7c4023e8040d47ef15e647de72dc41f7a3aa89b842ecf2fc73d22c7aa1ed90",
+    ),
+    (
+        "postgres/V7__outcomes.sql",
+        "aae289f71ed3121d6aaa2a7754cb81a4b0d93935a6e001f0e895d8503804a86e",
     ),
     (
         "sqlite/0001_init.sql",
@@ -70,6 +74,10 @@ const LANDED: [(&str, &str); 16] = [
     (
         "sqlite/0010_audit.sql",
         "8912982d61fafe1a5768f336205341845155a02783ffa22c56293f3ccb3b4b3b",
+    ),
+    (
+        "sqlite/0011_outcomes.sql",
+        "73f8940750f357ccad3de3aa0ae98428e6910273578318c404347696f0525f06",
     ),
 ];
 

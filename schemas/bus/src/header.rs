@@ -1,5 +1,7 @@
 //! AMQP header values without loss: what comes in can go out again byte for byte.
 
+use base64::Engine as _;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 use baton_messages::headers::{VERSION, VERSION_HEADER};
@@ -64,6 +66,40 @@ pub fn version_header() -> (String, HeaderValue) {
 }
 
 impl HeaderValue {
+    /// As JSON. Numbers keep their value; a type that JSON does not have is named, so that it can be made again: `{ "base64": … }`, `{ "timestamp": … }`,
+    /// `{ "decimal": { "scale": …, "value": … } }`. What is nested too deep for anybody to read comes as bytes, so this ends.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Bool(b) => json!(b),
+            Self::I8(n) => json!(n),
+            Self::U8(n) => json!(n),
+            Self::I16(n) => json!(n),
+            Self::U16(n) => json!(n),
+            Self::I32(n) => json!(n),
+            Self::U32(n) => json!(n),
+            Self::I64(n) => json!(n),
+            Self::F32(n) => json!(n),
+            Self::F64(n) => json!(n),
+            Self::Decimal { scale, value } => {
+                json!({ "decimal": { "scale": scale, "value": value } })
+            }
+            Self::Text(text) | Self::ShortText(text) => json!(text),
+            Self::TextBytes(bytes) | Self::Bytes(bytes) => {
+                json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) })
+            }
+            Self::Array(items) => items.iter().map(Self::to_json).collect(),
+            Self::Timestamp(seconds) => json!({ "timestamp": seconds }),
+            Self::Table(table) => {
+                let fields = table.iter();
+                fields
+                    .map(|(name, v)| (name.clone(), v.to_json()))
+                    .collect()
+            }
+            Self::Void => Value::Null,
+        }
+    }
+
     /// The text, when it is one.
     pub fn as_text(&self) -> Option<&str> {
         match self {

@@ -78,7 +78,7 @@ pub async fn park(
             text,
         }),
         Some(Sent::Nacked) => Err(ParkError::Nacked),
-        Some(Sent::Unknown { why }) => Err(ParkError::Unknown { why }),
+        Some(Sent::NotSent { why } | Sent::Unknown { why }) => Err(ParkError::Unknown { why }),
         None => Err(ParkError::Unknown {
             why: "no verdict".to_owned(),
         }),

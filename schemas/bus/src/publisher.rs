@@ -114,6 +114,11 @@ pub enum Sent {
     },
     /// The queue refused it: it is full, or has lost its majority.
     Nacked,
+    /// It was certainly not sent: there was no connection, or the broker takes nothing now. Published again it is not there twice.
+    NotSent {
+        /// What hindered it.
+        why: String,
+    },
     /// Nobody knows: the channel was lost or the time is over. Publish it again with the same id.
     Unknown {
         /// What was lost.
@@ -121,16 +126,15 @@ pub enum Sent {
     },
 }
 
-/// How the reason begins of what was certainly not sent.
-const NOT_SENT: &str = "not sent";
-
 impl Sent {
-    /// Why it was certainly not sent: there was no connection, or the broker takes nothing now. It may be published again without being there twice.
+    /// Why it may not be there; empty of what is confirmed.
     #[must_use]
-    pub fn not_sent(&self) -> Option<&str> {
+    pub fn why(&self) -> String {
         match self {
-            Self::Unknown { why } if why.starts_with(NOT_SENT) => Some(why),
-            _ => None,
+            Self::Confirmed => String::new(),
+            Self::Returned { code, text } => format!("{code} {text}"),
+            Self::Nacked => "a queue refused it: it is full, or has lost its majority".to_owned(),
+            Self::NotSent { why } | Self::Unknown { why } => why.clone(),
         }
     }
 }
@@ -194,7 +198,7 @@ impl Publisher {
     /// Publishes all of them and says what became of each, in the same order.
     ///
     /// Never fails and never hangs: while the broker is away or blocks, it waits up to the confirm time limit for it to
-    /// come back; what is not known by then is [`Sent::Unknown`]. After one batch has run into the limit, the rest of
+    /// come back; what was not sent by then is [`Sent::NotSent`], what is not known [`Sent::Unknown`]. After one batch has run into the limit, the rest of
     /// the call is not tried any more.
     pub async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Sent> {
         self.publish_all(batch.into_iter().map(Publication::from).collect())
@@ -211,7 +215,7 @@ impl Publisher {
             rest = after;
             if !in_time {
                 let why = "not sent: the messages before it ran into the time limit".to_owned();
-                let unsent = vec![Sent::Unknown { why }; rest.len()];
+                let unsent = vec![Sent::NotSent { why }; rest.len()];
                 count(&unsent);
                 verdicts.extend(unsent);
                 break;
@@ -241,7 +245,7 @@ impl Publisher {
                 sent
             }
             Err(why) => (
-                vec![Sent::Unknown { why }; batch.len()],
+                vec![Sent::NotSent { why }; batch.len()],
                 tokio::time::Instant::now() < deadline,
             ),
         };
@@ -446,7 +450,7 @@ fn count(sent: &[Sent]) {
             Sent::Confirmed => confirmed += 1,
             Sent::Returned { .. } => returned += 1,
             Sent::Nacked => nacked += 1,
-            Sent::Unknown { .. } => unknown += 1,
+            Sent::NotSent { .. } | Sent::Unknown { .. } => unknown += 1,
         }
     }
     for (result, n) in [

@@ -222,9 +222,9 @@ impl DeadLs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DeadReplay {
-    /// One message: its id, or the beginning of it; else all that fit
+    /// Messages: their ids, or the beginnings of them; else all that fit
     #[arg(value_name = "ID")]
-    pub(crate) id: Option<String>,
+    pub(crate) ids: Vec<String>,
     #[command(flatten)]
     pub(crate) filter: DeadFilter,
     /// Why, for whoever reads it later
@@ -242,6 +242,12 @@ pub(crate) struct DeadReplay {
     /// Send messages of others there: EXCHANGE/KEY, or /QUEUE
     #[arg(long, value_name = "WHERE")]
     pub(crate) to: Option<String>,
+    /// Send those that came from one place, or died in one queue, to another: QUEUE or EXCHANGE/KEY each; may be given again
+    #[arg(long, value_name = "FROM=TO")]
+    pub(crate) redirect: Vec<String>,
+    /// How many seconds it waits for what comes of them: of one, or of each stage of many [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    pub(crate) wait: Option<u32>,
     /// Only show what it would do
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -424,9 +430,12 @@ pub(crate) struct DeadShow {
     /// The message: its id, or the beginning of it
     #[arg(value_name = "ID")]
     pub(crate) id: String,
-    /// Its body and nothing else, byte for byte
+    /// The body that is sent and nothing else, byte for byte: of one that was edited, the last copy
     #[arg(long)]
     pub(crate) raw: bool,
+    /// With --raw: the body as it came, whatever was edited
+    #[arg(long, requires = "raw")]
+    pub(crate) original: bool,
 }
 
 #[derive(Debug, Args)]

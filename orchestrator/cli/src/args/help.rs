@@ -114,6 +114,8 @@ Examples:
   baton dead show 7c2e --raw | jq .          its body, byte for byte
   baton dead groups                          what they died of, largest first
   baton dead replay 7c2e                     back to work; says what came of it
+  baton dead replay 7c2e 1f0e a0b1 -m why    these; one by one at first
+  baton dead replay --queue orders.dlq --redirect orders/new=orders/v2 -m 'moved'
   baton dead replay --group 1f0e9a77c2d4 --dry-run
   baton dead replay --reason undecodable --since 2h -m 'parser is mended'
   baton dead ops                             replays of many, and how far they are

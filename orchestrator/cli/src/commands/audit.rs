@@ -186,29 +186,43 @@ async fn after_rows<E>(
 }
 
 fn exported(path: &Path, check: &mut AuditCheck) -> Result<Followed, CliError> {
-    for row in lines::<AuditRow>(path)? {
-        if let Err(fault) = check.row(row) {
-            return Ok(Err(fault));
-        }
-    }
-    Ok(Ok(()))
+    let mut found = Ok(());
+    each_line::<AuditRow>(path, |row| {
+        found = check.row(row);
+        found.is_ok()
+    })?;
+    Ok(found)
 }
 
 /// Every line of a file, as JSON.
 fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, CliError> {
-    let failed = |source| input::unread(path, source);
     let mut all = Vec::new();
+    each_line(path, |read| {
+        all.push(read);
+        true
+    })?;
+    Ok(all)
+}
+
+/// Each line of a file, as JSON, one in memory at a time, until `with` has enough.
+fn each_line<T: DeserializeOwned>(
+    path: &Path,
+    mut with: impl FnMut(T) -> bool,
+) -> Result<(), CliError> {
+    let failed = |source| input::unread(path, source);
     for (number, line) in (1..).zip(BufReader::new(File::open(path).map_err(failed)?).lines()) {
         let line = line.map_err(failed)?;
         if line.trim().is_empty() {
             continue;
         }
-        let read = serde_json::from_str(&line);
-        all.push(read.map_err(|error| {
+        let read = serde_json::from_str(&line).map_err(|error| {
             CliError::usage(format!("{} line {number}: {error}", path.display()))
-        })?);
+        })?;
+        if !with(read) {
+            break;
+        }
     }
-    Ok(all)
+    Ok(())
 }
 
 async fn export(client: &Client, which: &AuditExport, out: &mut Out) -> Result<Exit, CliError> {
@@ -216,9 +230,12 @@ async fn export(client: &Client, which: &AuditExport, out: &mut Out) -> Result<E
     let mut into: Box<dyn Write> = match &which.output {
         Some(path) => {
             let file = OpenOptions::new().write(true).create_new(true).open(path);
-            Box::new(BufWriter::new(
-                file.map_err(|source| input::unread(path, source))?,
-            ))
+            Box::new(BufWriter::new(file.map_err(|source| {
+                CliError::NotMade {
+                    path: path.display().to_string(),
+                    source,
+                }
+            })?))
         }
         None => Box::new(BufWriter::new(std::io::stdout())),
     };

@@ -182,7 +182,13 @@ async fn show(client: &Client, which: &DeadShow, out: &mut Out) -> Result<Exit, 
             "baton token whoami",
         ));
     } else if which.raw {
-        raw(&letter)?;
+        // of one that was edited, what is sent
+        let sent = &letter["sent"];
+        raw(if sent.is_object() && !which.original {
+            sent
+        } else {
+            &letter
+        })?;
     } else {
         for line in dead::one(&letter, time::now_ms(), out.screen.width()) {
             out.say(&line);
@@ -191,7 +197,7 @@ async fn show(client: &Client, which: &DeadShow, out: &mut Out) -> Result<Exit, 
     Ok(Exit::Ok)
 }
 
-/// The body as it came, and nothing else.
+/// A body byte for byte, and nothing else.
 fn raw(letter: &Value) -> Result<(), CliError> {
     let text = letter["body"].as_str().map(|body| body.as_bytes().to_vec());
     let encoded = letter["body_base64"].as_str().unwrap_or_default();

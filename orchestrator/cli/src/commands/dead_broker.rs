@@ -5,7 +5,7 @@
 //! life such a message is known again. Whatever cannot be said for certain ends the move, and is named.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{Dead, DeadCommand, DeadMove, DeadPeek};
+use super::broker_noted::Noted;
+use crate::args::{Dead, DeadCommand, DeadMove, DeadPeek, Global};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::out::{Line, Out, Tone};
@@ -44,7 +45,11 @@ pub(crate) fn is_asked(which: &Dead) -> bool {
     )
 }
 
-pub(crate) async fn at_broker(which: &Dead, out: &mut Out) -> Result<Exit, CliError> {
+pub(crate) async fn at_broker(
+    global: &Global,
+    which: &Dead,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
     let Some(url) = &which.amqp else {
         return Err(CliError::usage_then(
             "which broker? peek and move go to it directly",
@@ -55,7 +60,7 @@ pub(crate) async fn at_broker(which: &Dead, out: &mut Out) -> Result<Exit, CliEr
     let bus = begun(url, stop.clone()).await?;
     let ended = match &which.command {
         Some(DeadCommand::Peek(asked)) => peek(&bus, asked, out).await,
-        Some(DeadCommand::Move(asked)) => moved(&bus, asked, out).await,
+        Some(DeadCommand::Move(asked)) => moved(global, &bus, asked, out).await,
         _ => Ok(Exit::Usage),
     };
     bus.shutdown(GRACE).await;
@@ -187,7 +192,7 @@ fn as_json(delivery: &Delivery) -> Value {
     let headers: Map<String, Value> = delivery
         .headers
         .iter()
-        .map(|(name, value)| (name.clone(), plain(value)))
+        .map(|(name, value)| (name.clone(), value.to_json()))
         .collect();
     let mut item = json!({
         "queue": &*delivery.queue, "exchange": delivery.exchange, "key": delivery.key, "message_id": delivery.message_id, "kind": delivery.kind,
@@ -201,30 +206,6 @@ fn as_json(delivery: &Delivery) -> Value {
         }
     }
     item
-}
-
-/// A header for people and scripts; what JSON has no type for is told as text.
-fn plain(value: &HeaderValue) -> Value {
-    match value {
-        HeaderValue::Void => Value::Null,
-        HeaderValue::Bool(b) => json!(b),
-        HeaderValue::Text(text) | HeaderValue::ShortText(text) => json!(text),
-        HeaderValue::F32(n) => json!(n),
-        HeaderValue::F64(n) => json!(n),
-        HeaderValue::I8(n) => json!(n),
-        HeaderValue::I16(n) => json!(n),
-        HeaderValue::I32(n) => json!(n),
-        HeaderValue::I64(n) => json!(n),
-        HeaderValue::Array(items) => items.iter().map(plain).collect(),
-        HeaderValue::Table(table) => {
-            let fields = table.iter();
-            fields.map(|(name, v)| (name.clone(), plain(v))).collect()
-        }
-        other => match other.as_u64() {
-            Some(n) => json!(n),
-            None => json!(format!("{other:?}")),
-        },
-    }
 }
 
 /// Where messages go.
@@ -261,7 +242,12 @@ enum Halt {
     Unsure(String),
 }
 
-async fn moved(bus: &Bus, asked: &DeadMove, out: &mut Out) -> Result<Exit, CliError> {
+async fn moved(
+    global: &Global,
+    bus: &Bus,
+    asked: &DeadMove,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
     let to = Target::read(&asked.to)?;
     if let (true, Some(queue)) = (to.exchange.is_empty(), &to.key) {
         if *queue == asked.from {
@@ -285,6 +271,8 @@ async fn moved(bus: &Bus, asked: &DeadMove, out: &mut Out) -> Result<Exit, CliEr
         out.note("nothing was done");
         return Ok(Exit::Error);
     }
+    let on = format!("{} to {}", asked.from, asked.to);
+    let noted = Noted::begins(global, "move-messages", &on, out).await?;
     let mut moving = Moving {
         from: consumer(bus, &asked.from, count.min(PREFETCH)).await,
         publisher: bus.publisher(),
@@ -298,6 +286,10 @@ async fn moved(bus: &Bus, asked: &DeadMove, out: &mut Out) -> Result<Exit, CliEr
     let done = moving.done;
     // what was handed out ahead goes back to its place with the channel; given back one by one a quorum queue would put it behind all others
     drop(moving);
+    if let Some(noted) = noted {
+        let outcome = format!("{done} of {count} moved");
+        noted.ended(&outcome, out).await;
+    }
     Ok(ended(&halt, done, count, asked, out))
 }
 
@@ -364,7 +356,7 @@ impl Moving<'_> {
                 continue;
             }
             // an interruption waits for the broker's word on the one message that is on its way
-            match self.one(&delivery, out).await {
+            match self.one(&delivery, interrupted.as_mut(), out).await {
                 Ok(()) => self.done += 1,
                 Err(halt) => return halt,
             }
@@ -406,21 +398,47 @@ impl Moving<'_> {
         true
     }
 
-    async fn one(&mut self, delivery: &Delivery, out: &mut Out) -> Result<(), Halt> {
+    /// While the broker takes nothing it is waited for, as long as nobody interrupts that: then certainly nothing was sent.
+    async fn unblocked(
+        &self,
+        interrupted: Pin<&mut impl Future<Output = std::io::Result<()>>>,
+        said: &mut bool,
+        out: &mut Out,
+    ) -> Result<(), Halt> {
+        let mut state = self.bus.state();
+        let why = match &state.borrow().publishing {
+            Link::Blocked { why, .. } => why.clone(),
+            _ => return Ok(()),
+        };
+        if !*said {
+            *said = true;
+            out.note(format!(
+                "it waits: the broker takes no messages now ({why})"
+            ));
+        }
+        tokio::select! {
+            _ = interrupted => Err(Halt::Asked),
+            _ = state.wait_for(|now| !matches!(now.publishing, Link::Blocked { .. })) => Ok(()),
+        }
+    }
+
+    async fn one(
+        &mut self,
+        delivery: &Delivery,
+        mut interrupted: Pin<&mut impl Future<Output = std::io::Result<()>>>,
+        out: &mut Out,
+    ) -> Result<(), Halt> {
         let key = self.to.key.as_ref().unwrap_or(&delivery.key);
         let raw = Raw::moved(delivery, self.to.exchange.clone(), key.clone());
         let mut said = false;
         loop {
+            self.unblocked(interrupted.as_mut(), &mut said, out).await?;
             let sent = self.publisher.publish_raw(raw.clone()).await;
-            if let Some(why) = sent.not_sent() {
+            if let Sent::NotSent { why } = &sent {
                 // a broker that is there and takes nothing now is waited for
                 let state = self.bus.state();
                 if !matches!(state.borrow().publishing, Link::Blocked { .. }) {
-                    return Err(Halt::Refused(why.to_owned()));
-                }
-                if !said {
-                    said = true;
-                    out.note(format!("it waits: {why}"));
+                    return Err(Halt::Refused(why.clone()));
                 }
                 continue;
             }
@@ -445,7 +463,7 @@ impl Moving<'_> {
                         "the broker takes nothing there: {why}"
                     )));
                 }
-                Sent::Unknown { why } => {
+                Sent::NotSent { why } | Sent::Unknown { why } => {
                     return Err(Halt::Unsure(format!(
                         "nobody knows whether {} arrived, so it may be in both places: {why}; the others are where they were",
                         called(delivery)

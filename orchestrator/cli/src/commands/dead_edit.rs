@@ -27,10 +27,29 @@ pub(crate) async fn edit(
 ) -> Result<Exit, CliError> {
     let path = format!("/v1/dead-letters/{}", escaped(asked.id.trim()));
     let letter = client.get(&path, &[]).await?;
-    let Some(mut body) = changes(asked, &letter)? else {
+    let Some((body, draft)) = changes(asked, &letter)? else {
         out.note("nothing was changed");
         return Ok(Exit::Error);
     };
+    let kept = keep(client, asked, &letter, body, out).await;
+    // an hour's work is not thrown away with a slip in it
+    if let Some(draft) = draft
+        && !asked.dry_run
+        && !matches!(kept, Ok(Exit::Ok))
+    {
+        draft.stays(out);
+    }
+    kept
+}
+
+/// Shows what differs, and keeps the copy.
+async fn keep(
+    client: &Client,
+    asked: &DeadEdit,
+    letter: &Value,
+    mut body: Value,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
     body["edition"] = letter["edition"].clone();
     body["dry_run"] = json!(true);
     let path = letter_path(&asked.id, "edit");
@@ -84,8 +103,8 @@ fn told(answer: &Value, out: &mut Out) {
 }
 
 /// What the API is asked to change; none when the editor was left without a change.
-fn changes(asked: &DeadEdit, letter: &Value) -> Result<Option<Value>, CliError> {
-    let mut body = Map::new();
+fn changes(asked: &DeadEdit, letter: &Value) -> Result<Option<(Value, Option<Draft>)>, CliError> {
+    let (mut body, mut draft) = (Map::new(), None);
     let set = asked.set.iter().map(|one| placed(one, "--set"));
     let set = set.collect::<Result<Map<String, Value>, _>>()?;
     let headers = asked.header.iter().map(|one| named(one));
@@ -109,11 +128,14 @@ fn changes(asked: &DeadEdit, letter: &Value) -> Result<Option<Value>, CliError> 
         written(&bytes(path)?, &mut body);
     } else if !by_options {
         match in_editor(letter)? {
-            Some(edited) => written(&edited, &mut body),
+            Some((edited, kept)) => {
+                written(&edited, &mut body);
+                draft = Some(kept);
+            }
             None => return Ok(None),
         }
     }
-    Ok(Some(Value::Object(body)))
+    Ok(Some((Value::Object(body), draft)))
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, CliError> {
@@ -138,9 +160,40 @@ fn written(bytes: &[u8], body: &mut Map<String, Value>) {
     body.insert(name.to_owned(), Value::String(text));
 }
 
-/// JSON, or else text.
-fn value(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
+/// JSON, or else text. A number that would not arrive as it is typed is refused.
+fn value(text: &str) -> Result<Value, CliError> {
+    let Ok(read) = serde_json::from_str::<Value>(text) else {
+        return Ok(Value::from(text));
+    };
+    let again = read.to_string();
+    let changed = numbers(text).into_iter().zip(numbers(&again));
+    match changed.into_iter().find(|(typed, sent)| typed != sent) {
+        Some((typed, sent)) => Err(CliError::usage_then(
+            format!("the number {typed} would arrive as {sent}"),
+            "baton dead edit ID --body FILE sends every digit",
+        )),
+        None => Ok(read),
+    }
+}
+
+/// The numbers of a JSON text, as they are written.
+fn numbers(text: &str) -> Vec<String> {
+    let (mut all, mut one, mut in_text) = (Vec::new(), String::new(), false);
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' if in_text => drop(rest.next()),
+            '"' => in_text = !in_text,
+            _ if in_text => {}
+            // letters of `true` and `null` are none, an exponent is
+            '0'..='9' | '-' => one.push(c),
+            '+' | '.' | 'e' | 'E' if !one.is_empty() => one.push(c),
+            _ if !one.is_empty() => all.push(std::mem::take(&mut one)),
+            _ => {}
+        }
+    }
+    all.extend(Some(one).filter(|one| !one.is_empty()));
+    all
 }
 
 fn placed(text: &str, option: &str) -> Result<(String, Value), CliError> {
@@ -150,7 +203,7 @@ fn placed(text: &str, option: &str) -> Result<(String, Value), CliError> {
             "{option} is written /place=value, and `{text}` is not"
         ))
     })?;
-    Ok((pointer(place), value(new)))
+    Ok((pointer(place), value(new)?))
 }
 
 fn named(text: &str) -> Result<(String, Value), CliError> {
@@ -160,7 +213,7 @@ fn named(text: &str) -> Result<(String, Value), CliError> {
             "--header is written name=value, and `{text}` is not"
         ))
     })?;
-    Ok((name.to_owned(), value(new)))
+    Ok((name.to_owned(), value(new)?))
 }
 
 /// `order.items.0` as `/order/items/0`.
@@ -177,8 +230,8 @@ fn pointer(place: &str) -> String {
     )
 }
 
-/// The body as somebody left it in an editor; none where nothing was changed.
-fn in_editor(letter: &Value) -> Result<Option<Vec<u8>>, CliError> {
+/// The body as somebody left it in an editor, and the file it was written in; none where nothing was changed.
+fn in_editor(letter: &Value) -> Result<Option<(Vec<u8>, Draft)>, CliError> {
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         return Err(CliError::usage_then(
             "what is to be changed? There is no terminal for an editor",
@@ -197,16 +250,80 @@ fn in_editor(letter: &Value) -> Result<Option<Vec<u8>>, CliError> {
             "baton dead show ID --raw > FILE; then baton dead edit ID --body FILE",
         ));
     };
-    let read: Option<Value> = serde_json::from_str(text).ok();
-    let pretty = read.and_then(|read| serde_json::to_string_pretty(&read).ok());
-    let ending = if pretty.is_some() { "json" } else { "txt" };
-    let shown = pretty.map_or_else(|| text.to_owned(), |pretty| pretty + "\n");
-    let edited = edited(shown.as_bytes(), ending)?;
-    Ok((edited != shown.as_bytes()).then_some(edited))
+    let is_json = serde_json::from_str::<Value>(text).is_ok();
+    let (shown, ending) = if is_json {
+        (laid_out(text), "json")
+    } else {
+        (text.to_owned(), "txt")
+    };
+    let (edited, draft) = edited(shown.as_bytes(), ending)?;
+    Ok((edited != shown.as_bytes()).then_some((edited, draft)))
 }
 
-/// A file that its owner alone may read, and that is gone afterwards.
+/// A JSON text over several lines: only blanks between its values are others, and each value is written as it was.
+fn laid_out(text: &str) -> String {
+    let (mut made, mut depth, mut in_text) =
+        (String::with_capacity(text.len() * 2), 0_usize, false);
+    let mut rest = text.chars().peekable();
+    let line = |made: &mut String, depth: usize| {
+        made.push('\n');
+        made.extend(std::iter::repeat_n("  ", depth));
+    };
+    while let Some(c) = rest.next() {
+        if in_text {
+            made.push(c);
+            match c {
+                '\\' => made.extend(rest.next()),
+                '"' => in_text = false,
+                _ => {}
+            }
+            continue;
+        }
+        match c {
+            ' ' | '\t' | '\n' | '\r' => {}
+            '{' | '[' => {
+                made.push(c);
+                while rest.next_if(|c| c.is_ascii_whitespace()).is_some() {}
+                if let Some(end) = rest.next_if(|c| matches!(c, '}' | ']')) {
+                    made.push(end);
+                } else {
+                    depth += 1;
+                    line(&mut made, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                line(&mut made, depth);
+                made.push(c);
+            }
+            ',' => {
+                made.push(c);
+                line(&mut made, depth);
+            }
+            ':' => made.push_str(": "),
+            _ => {
+                in_text = c == '"';
+                made.push(c);
+            }
+        }
+    }
+    made.push('\n');
+    made
+}
+
+/// A file that its owner alone may read, and that is gone afterwards, unless what was written in it came to nothing.
 struct Draft(PathBuf);
+
+impl Draft {
+    /// It stays, and whoever wrote it is told where.
+    fn stays(self, out: &mut Out) {
+        out.note(format!(
+            "what you wrote is kept in {}; give it by --body, and remove it then",
+            self.0.display()
+        ));
+        std::mem::forget(self);
+    }
+}
 
 impl Drop for Draft {
     fn drop(&mut self) {
@@ -215,11 +332,15 @@ impl Drop for Draft {
     }
 }
 
-fn edited(text: &[u8], ending: &str) -> Result<Vec<u8>, CliError> {
+fn edited(text: &[u8], ending: &str) -> Result<(Vec<u8>, Draft), CliError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let name = format!("baton-dead-{}.{ending}", Uuid::new_v4().simple());
     let draft = Draft(std::env::temp_dir().join(name));
-    let failed = |source| CliError::Terminal { source };
+    let path = draft.0.display().to_string();
+    let failed = |source| CliError::NotMade {
+        path: path.clone(),
+        source,
+    };
     let mut file = std::fs::File::options()
         .write(true)
         .create_new(true)
@@ -243,12 +364,26 @@ fn edited(text: &[u8], ending: &str) -> Result<Vec<u8>, CliError> {
             "the editor `{editor}` ended with {ended}: nothing was changed"
         )));
     }
-    std::fs::read(&draft.0).map_err(failed)
+    let written = std::fs::read(&draft.0).map_err(failed)?;
+    Ok((written, draft))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_editor_is_given_every_value_as_it_was_written() {
+        let text = r#"{"n":12345678901234567890123.0,"a":[ ],"b":[1,{"c":"x, {\" y"}],"a":2}"#;
+        let shown = laid_out(text);
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines[1], "  \"n\": 12345678901234567890123.0,");
+        assert_eq!(lines[2], "  \"a\": [],");
+        assert!(shown.contains("\"c\": \"x, {\\\" y\""), "{shown}");
+        let again: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(again, serde_json::from_str::<Value>(text).unwrap());
+        assert_eq!(laid_out("7"), "7\n");
+    }
 
     #[test]
     fn places_and_values_are_read_as_they_are_typed() {
@@ -260,6 +395,12 @@ mod tests {
             Some(("/a".to_owned(), json!({ "b": [] })))
         );
         assert_eq!(set("a"), None);
+        assert!(
+            set("a=12345678901234567890123").is_none(),
+            "not every digit arrives"
+        );
+        assert!(set("a=1.50").is_none());
+        assert_eq!(set("a=1.5"), Some(("/a".to_owned(), json!(1.5))));
         assert!(named("=x").is_err());
         assert_eq!(named("h=007").ok(), Some(("h".to_owned(), json!("007"))));
     }

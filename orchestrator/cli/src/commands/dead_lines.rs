@@ -72,7 +72,10 @@ fn created(path: &Path) -> Result<BufWriter<File>, CliError> {
         .mode(0o600)
         .open(path);
     file.map(BufWriter::new)
-        .map_err(|source| input::unread(path, source))
+        .map_err(|source| CliError::NotMade {
+            path: path.display().to_string(),
+            source,
+        })
 }
 
 /// How many letters a last line speaks of.

@@ -21,6 +21,9 @@ use crate::time;
 /// How often it is looked how far a replay is.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// How long it is waited for what comes of one, where nobody says.
+const WAIT_S: u32 = 60;
+
 /// A filter as the API takes it in a body.
 async fn body_filter(client: &Client, which: &DeadFilter) -> Result<Value, CliError> {
     let given = filters(client, which).await?.into_iter();
@@ -63,29 +66,108 @@ pub(crate) async fn replay(
     out: &mut Out,
 ) -> Result<Exit, CliError> {
     let filter = body_filter(client, &asked.filter).await?;
-    one_or_many(asked.id.as_deref(), &filter)?;
+    if asked.ids.is_empty() {
+        one_or_many(None, &filter)?;
+    }
     let mut body = json!({ "reason": asked.message, "force": asked.force });
     if let Some(to) = &asked.to {
         body["to"] = json!(to);
     }
-    if let Some(id) = &asked.id {
-        if asked.dry_run {
-            return Err(CliError::usage(
-                "--dry-run is for many; one says at once what came of it",
-            ));
-        }
-        return act(client, id, "replay", body, out).await;
+    if let [id] = asked.ids.as_slice()
+        && !asked.dry_run
+        && asked.redirect.is_empty()
+    {
+        one_or_many(Some(id), &filter)?;
+        return one(client, asked, id, body, out).await;
     }
     body["filter"] = filter;
+    if !asked.ids.is_empty() {
+        body["ids"] = json!(asked.ids);
+    }
+    if !asked.redirect.is_empty() {
+        body["redirect"] = redirects(&asked.redirect)?;
+    }
     for (name, value) in [
         ("rate", asked.rate.map(u64::from)),
         ("stop_at", asked.stop_at.map(u64::from)),
+        ("wait_s", asked.wait.map(u64::from)),
     ] {
         if let Some(value) = value {
             body[name] = json!(value);
         }
     }
     many(client, asked, body, out).await
+}
+
+/// `FROM=TO`, each a queue or `exchange/key`, as the API takes them.
+fn redirects(asked: &[String]) -> Result<Value, CliError> {
+    let place = |text: &str| {
+        if text.contains('/') {
+            text.to_owned()
+        } else {
+            format!("/{text}")
+        }
+    };
+    let mut rules = Map::new();
+    for rule in asked {
+        let both = rule.split_once('=');
+        let both = both.filter(|(from, to)| !from.is_empty() && !to.is_empty());
+        let Some((from, to)) = both else {
+            return Err(CliError::usage_then(
+                format!("--redirect {rule:?} is not FROM=TO"),
+                "--redirect orders.in=orders.v2; or --redirect orders/new=orders/v2",
+            ));
+        };
+        rules.insert(place(from), json!(place(to)));
+    }
+    Ok(Value::Object(rules))
+}
+
+/// One, and what came of it, as far as that is known in time.
+async fn one(
+    client: &Client,
+    asked: &DeadReplay,
+    id: &str,
+    mut body: Value,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
+    body["id"] = json!(uuid::Uuid::now_v7());
+    let mut now = client.post(&letter_path(id, "replay"), &body, None).await?;
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
+    let wait = Duration::from_secs(asked.wait.unwrap_or(WAIT_S).into());
+    let until = tokio::time::Instant::now() + wait;
+    let path = format!("/v1/dead-letters/{}", now["id"].as_str().unwrap_or(id));
+    let mut said = false;
+    while now["state"] == "replaying" && tokio::time::Instant::now() < until {
+        if !said && !out.wants_json() {
+            told(&now, out);
+            said = true;
+        }
+        tokio::select! {
+            _ = &mut interrupted => {
+                out.note(format!("it goes on without anybody watching: baton dead show {id}"));
+                return Ok(Exit::Interrupted);
+            }
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        now = client.get(&path, &[]).await?;
+    }
+    if now["state"] == "replaying" {
+        if out.wants_json() {
+            out.value(&now);
+        } else {
+            out.note(format!(
+                "not known in time; it goes on. What came of it: baton dead show {id}"
+            ));
+        }
+        return Ok(Exit::Waiting);
+    }
+    told(&now, out);
+    Ok(if now["state"] == "resolved" {
+        Exit::Ok
+    } else {
+        Exit::Error
+    })
 }
 
 async fn many(
@@ -144,7 +226,11 @@ async fn follow(client: &Client, begun: &Value, out: &mut Out) -> Result<Exit, C
             }
         };
         let running = now["state"] == "running";
-        let told = dead::progress(&now);
+        let mut told = dead::progress(&now);
+        let why = now["why"].as_str().unwrap_or_default();
+        if running && !why.is_empty() {
+            told += &format!("; {why}");
+        }
         if !out.wants_json() && told != last {
             out.line(told.clone());
             last = told;

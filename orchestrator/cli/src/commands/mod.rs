@@ -6,6 +6,7 @@ pub(crate) mod apply;
 pub(crate) mod approve;
 pub(crate) mod audit;
 pub(crate) mod away;
+mod broker_noted;
 pub(crate) mod check;
 pub(crate) mod cluster;
 pub(crate) mod dead;

@@ -4,7 +4,8 @@ use baton_messages::topology::Topology as Things;
 use baton_messages::{PoolName, TaskType};
 use serde_json::{Value, json};
 
-use crate::args::{BrokerArgs, Topology, TopologyCommand, TopologyShow, WantedArgs};
+use super::broker_noted::Noted;
+use crate::args::{BrokerArgs, Global, Topology, TopologyCommand, TopologyShow, WantedArgs};
 use crate::broker::{self, Broker, Drift, Mend, Seen, Wanted, WantedUser};
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -14,11 +15,15 @@ use crate::screens::topology as screen;
 /// Each pass mends what the last made possible: a user is made, then may something.
 const PASSES: usize = 3;
 
-pub(crate) async fn topology(which: &Topology, out: &mut Out) -> Result<Exit, CliError> {
+pub(crate) async fn topology(
+    global: &Global,
+    which: &Topology,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
     match &which.command {
         TopologyCommand::Show(show) => Ok(shown(show, out)),
         TopologyCommand::Check { wanted, broker } => check(wanted, broker, out).await,
-        TopologyCommand::Apply { wanted, broker } => apply(wanted, broker, out).await,
+        TopologyCommand::Apply { wanted, broker } => apply(global, wanted, broker, out).await,
     }
 }
 
@@ -79,10 +84,25 @@ fn told(drifts: &[Drift], broker: &Broker, out: &mut Out) {
     }
 }
 
-async fn apply(args: &WantedArgs, at: &BrokerArgs, out: &mut Out) -> Result<Exit, CliError> {
+async fn apply(
+    global: &Global,
+    args: &WantedArgs,
+    at: &BrokerArgs,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
     let broker = Broker::new(&at.management, &at.vhost)?;
+    let noted = Noted::begins(global, "apply-topology", &at.vhost, out).await?;
     let mut done = Vec::new();
     let applied = set_right(&broker, args, &mut done).await;
+    if let Some(noted) = noted {
+        let came = if applied.is_ok() {
+            "done"
+        } else {
+            "broken off"
+        };
+        let outcome = format!("{came}: {} things set right", done.len());
+        noted.ended(&outcome, out).await;
+    }
     let left = applied.as_deref().unwrap_or_default();
     // whatever came in between: a password that was made is known to nobody else
     if out.wants_json() {

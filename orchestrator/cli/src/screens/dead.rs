@@ -21,10 +21,14 @@ pub(crate) fn table(rows: &[Value], now: u64, width: usize) -> Table {
     ]);
     for row in rows {
         let at = time::read(&row["at"]).map_or_else(String::new, |at| time::ago(at, now));
-        let error = match text(row, "outcome") {
+        let mut error = match text(row, "outcome") {
             outcome if outcome.is_empty() => text(row, "error"),
             outcome => outcome,
         };
+        let goes = goes(row, now);
+        if !goes.is_empty() {
+            error += &format!(" (goes {goes})");
+        }
         let below = if error.is_empty() {
             Vec::new()
         } else {
@@ -41,6 +45,11 @@ pub(crate) fn table(rows: &[Value], now: u64, width: usize) -> Table {
         table.row_with(cells, below);
     }
     table
+}
+
+/// When it is taken out by itself; empty where it stays.
+fn goes(row: &Value, now: u64) -> String {
+    time::read(&row["expires_at"]).map_or_else(String::new, |at| time::until(at, now))
 }
 
 /// Where it stands; how often it was replayed, where it was.
@@ -134,6 +143,27 @@ pub(crate) fn plan(plan: &Value) -> Vec<Line> {
     for (route, n) in routes.into_iter().flatten() {
         lines.push(Line::new().plain(format!("  {n:>6}  {}", said(route))));
     }
+    let before = number(plan, "replayed_before");
+    if before > 0 {
+        let words = format!("  {before:>6}  of them were replayed already, once or oftener");
+        lines.push(Line::faint(words));
+    }
+    for (task_type, n) in plan["unserved"].as_object().into_iter().flatten() {
+        let words = format!("  {n:>6}  wait then: no worker serves {task_type} now");
+        lines.push(Line::of(words, Tone::Waits));
+    }
+    for step in plan["steps"].as_array().into_iter().flatten() {
+        let direction = match text(step, "direction").as_str() {
+            "undo" => "its undo",
+            _ => "it",
+        };
+        lines.push(Line::faint(format!(
+            "          step {} of saga {}: {direction} is tried again, attempt {}",
+            text(step, "step"),
+            text(step, "saga"),
+            number(step, "attempt")
+        )));
+    }
     for (name, words) in [
         ("unreadable", "still cannot be read, and would fail again"),
         ("refused", "would be refused"),
@@ -182,14 +212,18 @@ pub(crate) fn operations(rows: &[Value], now: u64) -> Table {
 /// How far one is, in a line.
 pub(crate) fn progress(row: &Value) -> String {
     let of = |name| number(row, name);
-    format!(
+    let mut text = format!(
         "{} of {}: {} resolved, {} failed again, {} refused",
         of("replayed"),
         of("found"),
         of("resolved"),
         of("failed"),
         of("refused")
-    )
+    );
+    if of("open") > 0 {
+        text += &format!(", {} not known yet", of("open"));
+    }
+    text
 }
 
 fn number(row: &Value, name: &str) -> u64 {
@@ -223,6 +257,7 @@ pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
         ("because", text(row, "why")),
         ("note", text(row, "note")),
         ("group", text(row, "group")),
+        ("goes", goes(row, now)),
         ("taken in", at),
         ("from queue", text(row, "queue")),
         ("exchange", text(row, "exchange")),
@@ -245,6 +280,7 @@ pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
     lines.push(Line::new());
     lines.extend(body(row));
     lines.extend(edits(row, now));
+    lines.extend(history(row, now));
     if row["masked"] == true {
         lines.push(Line::new());
         lines.push(Line::faint(
@@ -279,6 +315,41 @@ fn edits(row: &Value, now: u64) -> Vec<Line> {
         lines.push(Line::faint(
             "  what is sent is the last of these; above is the original, as it came",
         ));
+    }
+    lines
+}
+
+/// What happened to it since it was taken in.
+fn history(row: &Value, now: u64) -> Vec<Line> {
+    let all = row["history"].as_array().map_or(&[][..], Vec::as_slice);
+    if all.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![Line::new(), Line::of("History", Tone::Strong)];
+    for one in all {
+        let at = time::read(&one["at"]).map_or_else(String::new, |at| time::ago(at, now));
+        let (word, tone) = match text(one, "what").as_str() {
+            "sent" => ("replayed", Tone::Waits),
+            "published" | "resolved" => ("resolved", Tone::Good),
+            "failed" => ("failed again", Tone::Bad),
+            "died" => ("died again", Tone::Bad),
+            "dead" => ("restored", Tone::Faint),
+            "discarded" => ("discarded", Tone::Faint),
+            _ => ("refused", Tone::Waits),
+        };
+        let by = text(one, "by");
+        let by = if by.is_empty() {
+            String::new()
+        } else {
+            format!(" by {by}")
+        };
+        let said = [text(one, "why"), text(one, "text")];
+        let said: Vec<String> = said.into_iter().filter(|text| !text.is_empty()).collect();
+        lines.push(
+            Line::faint(format!("  {at:>8}  "))
+                .with(format!("{word}{by}"), tone)
+                .plain(format!("  {}", said.join(": "))),
+        );
     }
     lines
 }

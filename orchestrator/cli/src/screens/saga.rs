@@ -42,6 +42,36 @@ pub(crate) fn lines(saga: &Saga, now: u64, width: usize, detail: Detail) -> Vec<
         lines.push(Line::new());
         lines.extend(work::item(&saga.row.id, item, now, width));
     }
+    lines.extend(dead(saga, now, width));
+    lines
+}
+
+/// Messages of it that died, and what can be done about them.
+fn dead(saga: &Saga, now: u64, width: usize) -> Vec<Line> {
+    if saga.dead_letters.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![Line::new(), Line::of("Dead letters", Tone::Strong)];
+    for letter in &saga.dead_letters {
+        let id = short(&letter.id, width);
+        let (tone, command) = match letter.state.as_str() {
+            "dead" => (Tone::Waits, format!("baton dead replay {id}")),
+            "resolved" => (Tone::Good, format!("baton dead show {id}")),
+            _ => (Tone::Faint, format!("baton dead show {id}")),
+        };
+        lines.push(
+            Line::new()
+                .plain(format!("  {id}  "))
+                .with(letter.state.clone(), tone)
+                .plain(format!(
+                    "  {} {}, {}",
+                    letter.kind.as_deref().unwrap_or("message"),
+                    letter.reason,
+                    time::ago(letter.at, now)
+                ))
+                .with(format!("  {command}"), Tone::Faint),
+        );
+    }
     lines
 }
 

@@ -214,7 +214,7 @@ async fn say_all(
         match sent {
             Sent::Confirmed => confirmed.push(decide::said(row, now)),
             // it stays in its row, and is the same event when it is said again
-            Sent::Unknown { .. } | Sent::Returned { .. } | Sent::Nacked => {
+            Sent::NotSent { .. } | Sent::Unknown { .. } | Sent::Returned { .. } | Sent::Nacked => {
                 metrics::alert_not_said();
             }
         }

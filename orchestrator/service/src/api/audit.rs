@@ -1,6 +1,6 @@
 //! What operators did: searched, and row by row as it is kept, for whoever verifies it himself.
 
-use aide::axum::routing::get_with;
+use aide::axum::routing::{get_with, post_with};
 use axum::Json;
 use axum::extract::State;
 use baton_messages::{AuditEntry, AuditHead, AuditPhase, AuditRow, Timestamp};
@@ -8,9 +8,9 @@ use baton_store::{AuditCursor, AuditFilter, AuditLog as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::auth::Auditor;
+use super::auth::{Auditor, Operator};
 use super::document::says;
-use super::extract::{Nothing, Query};
+use super::extract::{Body, Nothing, Query};
 use super::page::{Limit, Moment};
 use super::problem::{Answer, Problem};
 use super::{READS, Routes, Shared};
@@ -46,6 +46,75 @@ pub(super) fn routes(routes: Routes) -> Routes {
                 says("getAuditHead", "How far the audit log is: to be kept elsewhere."),
             ),
         )
+        .api_route(
+            "/audit/broker-actions",
+            post_with(
+                at_broker,
+                super::document::says(
+                    "noteBrokerAction",
+                    "access",
+                    "Write down what is done, or was, at the broker itself, past the orchestrator.",
+                    &[422, 503],
+                ),
+            ),
+        )
+}
+
+/// What is done at the broker itself.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AtBroker {
+    /// What.
+    what: BrokerAction,
+    /// On what: a queue, a virtual host.
+    #[schemars(length(min = 1, max = 255))]
+    on: String,
+    /// What came of it, in a sentence; none: it is about to be begun.
+    #[schemars(length(max = 500))]
+    outcome: Option<String>,
+    /// On whose behalf, for the record: kept beside the token's name.
+    #[serde(rename = "by")]
+    _by: Option<String>,
+}
+
+/// What can be done there with `baton`.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum BrokerAction {
+    /// `baton topology apply`.
+    ApplyTopology,
+    /// `baton dead move`.
+    MoveMessages,
+}
+
+/// That it is written down.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct WrittenDown {
+    /// As the row calls what it was done to.
+    object: String,
+}
+
+/// The row itself is written around every action; this says what it is about.
+async fn at_broker(
+    Operator(caller): Operator,
+    Body(asked): Body<AtBroker>,
+) -> Answer<Json<WrittenDown>> {
+    let long = |text: &str, most: usize| text.chars().count() > most;
+    if asked.on.is_empty()
+        || long(&asked.on, 255)
+        || asked.outcome.as_deref().is_some_and(|text| long(text, 500))
+    {
+        return Err(Problem::bad_request(
+            "`on` has 1 to 255 characters, `outcome` at most 500",
+        ));
+    }
+    let what = match asked.what {
+        BrokerAction::ApplyTopology => "topology",
+        BrokerAction::MoveMessages => "queues",
+    };
+    let object = format!("broker/{what}/{}", asked.on);
+    caller.said.object(object.clone());
+    Ok(Json(WrittenDown { object }))
 }
 
 /// Which rows.

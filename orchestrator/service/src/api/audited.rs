@@ -30,7 +30,7 @@ const START: &str = "startSaga";
 /// Operations of which one can ask what they would do. No other looks at `dry_run`: there it would be a way around the log.
 const REHEARSED: [&str; 2] = ["editDeadLetter", "replayDeadLetters"];
 /// What is kept of a request's body: names of things and how it is to be done. What is not here (inputs, outputs, bodies, labels) may hold secrets.
-const KEPT: [&str; 19] = [
+const KEPT: [&str; 24] = [
     "as",
     "content_type",
     "definition",
@@ -41,15 +41,20 @@ const KEPT: [&str; 19] = [
     "for",
     "force",
     "id",
+    "ids",
     "key",
     "name",
+    "on",
+    "outcome",
     "rate",
+    "redirect",
     "role",
     "seen",
     "stop_at",
     "task",
     "to",
     "version",
+    "wait_s",
 ];
 /// The largest value that is kept whole, in bytes of JSON.
 const VALUE_BYTES_MAX: usize = 2_048;

@@ -115,7 +115,7 @@ pub(crate) async fn publish(
     }
     match api.triggers.bus.publisher().publish(vec![out]).await.pop() {
         Some(Sent::Confirmed) => Ok(Accepted(name)),
-        Some(Sent::Unknown { .. } | Sent::Returned { .. } | Sent::Nacked) | None => {
+        Some(Sent::NotSent { .. } | Sent::Unknown { .. } | Sent::Returned { .. } | Sent::Nacked) | None => {
             Err(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not-confirmed",

@@ -69,6 +69,8 @@ pub(crate) struct Api {
     /// What links to this API begin with.
     pub(crate) link: Arc<str>,
     pub(crate) audit: Arc<crate::audit::Audit>,
+    /// How long dead letters stay that are over; none: for ever.
+    pub(crate) letters_stay_ms: Option<u64>,
     pub(crate) changes: Arc<Changes>,
     pub(crate) watched: Arc<Watched>,
     pub(crate) streams: Streams,

@@ -108,6 +108,16 @@ impl Problem {
         )
     }
 
+    /// It does not stand where it has to.
+    pub(crate) fn not_now(why: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "not-now",
+            "Not possible where it stands",
+            why,
+        )
+    }
+
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,

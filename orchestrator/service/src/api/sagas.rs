@@ -22,12 +22,14 @@ use super::extract::{Body, KeyHeader, Path, Query};
 use super::page::{Cursor, Label, Limit, Moment};
 use super::problem::{Answer, Problem};
 use super::seen::{Folded, Look, folded};
-use super::view::{self, Row, Saga};
+use super::view::{self, DeadOfSaga, Row, Saga};
 use super::{Api, Shared};
 use crate::clock;
 
 /// How long a caller waits for the commit of what he asks: longer than one that fails and is tried again takes on a machine that works.
 pub(super) const COMMIT_WAIT: Duration = Duration::from_secs(30);
+/// Dead letters that are named with a saga.
+const DEAD_MAX: usize = 20;
 /// The longest a caller may have an answer held back; proxies close what is silent for longer.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Longest `Idempotency-Key`.
@@ -383,7 +385,11 @@ pub(crate) async fn one(
             api.settled(saga, wait).await?
         }
     };
-    Ok(Json(api.shown(&folded).await?))
+    let mut shown = api.shown(&folded).await?;
+    let dead = api.reader.dead_letters_of(saga, DEAD_MAX).await;
+    let dead = dead.map_err(|error| Problem::store(&error))?.into_iter();
+    shown.dead_letters = dead.map(DeadOfSaga::from).collect();
+    Ok(Json(shown))
 }
 
 /// Which records are shown.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Api;
 use super::alerts::found_alert;
-use super::dead_letters::{Beginning, found};
+use super::dead_letters::{Beginning, found_head};
 use super::sagas::saga_id;
 
 /// The object by its whole name, and how it stands; none of what has no standing, or is not there.
@@ -26,7 +26,7 @@ pub(super) async fn standing(
             }
         }
         "dead-letters" => {
-            let row = found(api, Beginning::read(name)?).await.ok()?;
+            let row = found_head(api, Beginning::read(name)?).await.ok()?;
             return Some((format!("dead-letters/{}", row.letter.id), letter(&row)));
         }
         "dead-letters/operations" => {

@@ -10,6 +10,7 @@ use baton_store::Reader as _;
 use super::Api;
 use super::problem::{Answer, Problem};
 use super::seen::{Folded, folded};
+use crate::clock;
 
 /// Sagas that are looked at one by one, for their pools and times; of further ones only the number is known.
 const SAGAS_MAX: usize = 100;
@@ -27,6 +28,13 @@ pub(super) struct Waits {
 pub(super) type ByType = BTreeMap<(TaskType, Option<String>), Waits>;
 
 impl Api {
+    /// Whether a worker that is heard serves a task type, in any pool.
+    pub(super) fn is_served(&self, task_type: &str) -> bool {
+        let workers = self.workers.all(clock::now());
+        let mut heard = workers.iter().filter(|worker| !worker.silent);
+        heard.any(|worker| worker.types.iter().any(|of| of.to_string() == task_type))
+    }
+
     /// Who waits for a worker that nobody has started.
     pub(super) async fn unserved(&self) -> Answer<ByType> {
         let found = self.reader.unserved(SAGAS_MAX).await;

@@ -8,12 +8,15 @@ use baton_engine::record::Record;
 use baton_engine::state::{self, Cause, Phase, Prepared, StepState};
 use baton_engine::{Definition, Entry, SagaState, Status, WorkItem};
 use baton_messages::{
-    Direction, Failure, RunId, SagaId, StepId, StepKey, TaskType, Timestamp, WorkerId,
+    DeadReason, Direction, Failure, RunId, SagaId, StepId, StepKey, TaskType, Timestamp, WorkerId,
 };
+use baton_store::LetterRow;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+use uuid::Uuid;
 
+use super::dead_letters::Stands;
 use super::items::{Fan, OUTPUTS_MAX, fan_view};
 use super::why;
 
@@ -100,6 +103,8 @@ pub(crate) struct Saga {
     steps: Vec<Step>,
     /// What people have to decide.
     work_items: Vec<WorkItem>,
+    /// Messages of it that died, newest first: at most 20, where one saga is asked for.
+    pub(crate) dead_letters: Vec<DeadOfSaga>,
     /// When it next moves by itself.
     next_wake: Option<Timestamp>,
     /// How many records it has: the number of the last one.
@@ -108,6 +113,35 @@ pub(crate) struct Saga {
     purged: Option<Gone>,
     /// The clock of the orchestrator as it answers.
     now: Timestamp,
+}
+
+/// A dead letter that speaks of a saga.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct DeadOfSaga {
+    id: Uuid,
+    /// Where it stands.
+    state: Stands,
+    /// Why it died.
+    reason: DeadReason,
+    /// The kind of message.
+    kind: Option<String>,
+    /// When it was taken in.
+    at: Timestamp,
+    /// The attempt its saga minted for it the last time it was replayed.
+    attempt: Option<u32>,
+}
+
+impl From<LetterRow> for DeadOfSaga {
+    fn from(row: LetterRow) -> Self {
+        Self {
+            id: row.letter.id,
+            state: row.now.state.into(),
+            reason: row.letter.reason,
+            kind: row.letter.kind,
+            at: row.letter.at,
+            attempt: row.now.attempt.map(|of| of.attempt),
+        }
+    }
 }
 
 /// Who gave a saga up, leaving what was done.
@@ -314,6 +348,7 @@ pub(crate) fn saga(
     steps.sort_by_key(|(id, _)| place(id).unwrap_or(usize::MAX));
     Saga {
         id: state.id,
+        dead_letters: Vec::new(),
         definition: state.definition.clone(),
         version: state.version,
         status: state.status,

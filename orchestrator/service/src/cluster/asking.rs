@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use baton_messages::Event;
+use baton_store::TriggerRef;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -92,6 +93,7 @@ pub(super) async fn keep(
         events: vec![event],
         secret: Some(secret),
         keep: true,
+        again: Vec::new(),
         kept: Some(kept),
         done: None,
     };
@@ -99,6 +101,38 @@ pub(super) async fn keep(
         return not;
     }
     answer_of(told, deadline).await.map(|_| Answer::Done)
+}
+
+/// Has an event taken in; answers whether anybody wanted it, when all it causes is committed.
+pub(super) async fn take_in(
+    lead: Option<Lead>,
+    event: Event,
+    again: Vec<TriggerRef>,
+    deadline: Instant,
+) -> Once<Answer> {
+    let Some(lead) = lead else {
+        return Once::Nobody;
+    };
+    let (kept, told) = oneshot::channel();
+    let (done, all_done) = oneshot::channel();
+    let incoming = Incoming {
+        events: vec![event],
+        secret: None,
+        keep: false,
+        again,
+        kept: Some(kept),
+        done: Some(done),
+    };
+    if let Err(not) = sent(lead.incoming.try_send(incoming)) {
+        return not;
+    }
+    match answer_of(told, deadline).await {
+        Once::Answered(rows) => {
+            let done = answer_of(all_done, deadline).await;
+            done.map(|()| Answer::TakenIn(!rows.is_empty()))
+        }
+        not => not.map(|_| Answer::Done),
+    }
 }
 
 pub(super) async fn schedule(

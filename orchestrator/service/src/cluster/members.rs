@@ -66,6 +66,8 @@ pub(crate) struct Uses {
     pub(crate) replay: Replay,
     /// What operators did, and how often it is said how far that is.
     pub(crate) audit: (AnyAudit, Duration),
+    /// Where it is written down that letters that are over go, and after how many milliseconds; none: they stay.
+    pub(crate) expiring: Option<(Arc<crate::audit::Audit>, u64)>,
     /// What alerts are looked after with; none: they are not.
     pub(crate) alerts: Option<crate::alerts::Uses>,
     pub(crate) adopted: Vec<Adopted>,
@@ -386,7 +388,8 @@ impl Members {
         let ends = stop.clone();
         let (lead, triggers) = self.uses.leading.begin(stop.clone());
         self.uses.router.lead(Some(lead));
-        let desk = Desk::new(self.uses.router.clone(), self.uses.health.clone());
+        let (router, health) = (self.uses.router.clone(), self.uses.health.clone());
+        let desk = Desk::new(router, health, self.uses.replay.clone());
         let (bus, instance) = (
             self.uses.seats.bus.clone(),
             self.uses.seats.instance.clone(),
@@ -402,6 +405,14 @@ impl Members {
             parts.spawn(async move {
                 watching.await;
                 "alerts"
+            });
+        }
+        if let Some((audit, stay_ms)) = self.uses.expiring.clone() {
+            let (replay, instance) = (replay.clone(), instance.clone());
+            let stop = stop.clone();
+            parts.spawn(async move {
+                crate::dead_letters::expire(replay, audit, instance, stay_ms, stop).await;
+                "retention of dead letters"
             });
         }
         let announcing = crate::audit::announce(log, bus.clone(), every, stop.clone());

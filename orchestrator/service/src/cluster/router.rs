@@ -10,13 +10,13 @@ use std::time::Duration;
 use baton_engine::{Definition, Input, Verdict};
 use baton_messages::fleet::Announcement;
 use baton_messages::{Event, SagaId, StepId, TaskType};
-use baton_store::Layout;
+use baton_store::{Layout, TriggerRef};
 use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::asking::{AGES, Once, Patience, ask_loop, keep, schedule};
+use super::asking::{AGES, Once, Patience, ask_loop, keep, schedule, take_in};
 use super::peers::Peers;
 use super::words::{Answer, Question};
 use crate::hot::mail::{Heard, Letter, Letters, Post, Request};
@@ -267,6 +267,25 @@ impl Router {
         asked.map(|_| ())
     }
 
+    /// Has an event taken in that was dead, by whoever leads; answers whether anybody wanted it, when all it causes is committed. `again`: it is kept, and only
+    /// these triggers, which refused it, look at it again.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: it may be taken in all the same.
+    pub(crate) async fn taken_in(
+        &self,
+        event: Event,
+        again: Vec<TriggerRef>,
+        limit: Duration,
+    ) -> Result<bool, NotTaken> {
+        let event = Box::new(event);
+        let question = Question::TakeIn { event, again };
+        match self.asked(LEADER, question, Patience::None, limit).await? {
+            Answer::TakenIn(wanted) => Ok(wanted),
+            _ => Err(NotTaken::Late),
+        }
+    }
+
     /// Acts on a schedule; none when there is no such live schedule.
     ///
     /// # Errors
@@ -404,6 +423,7 @@ impl Router {
                     registered.map(Answer::Registered)
                 }
                 Question::Keep { event, secret } => keep(lead, *event, secret, deadline).await,
+                Question::TakeIn { event, again } => take_in(lead, *event, again, deadline).await,
                 Question::Schedule {
                     definition,
                     trigger,

@@ -3,6 +3,7 @@
 
 use baton_engine::{Input, Refusal, Verdict};
 use baton_messages::{Event, SagaId, StepKey};
+use baton_store::TriggerRef;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -53,6 +54,13 @@ pub(super) enum Question {
         /// The name of the secret that signed it.
         secret: String,
     },
+    /// Take in an event that was dead.
+    TakeIn {
+        /// It.
+        event: Box<Event>,
+        /// Only these triggers, which refused it, look at it again.
+        again: Vec<TriggerRef>,
+    },
     /// Act on a schedule.
     Schedule {
         /// Of which definition.
@@ -79,6 +87,8 @@ pub(super) enum Answer {
     Decided(Said),
     /// It is done.
     Done,
+    /// An event was taken in: whether anybody wanted it.
+    TakenIn(bool),
     /// What became of a schedule; none when there is none.
     Schedule(Option<Box<ScheduleDone>>),
     /// Whether it is registered, or why it could not be kept.

@@ -215,6 +215,8 @@ pub struct RetentionConfig {
 pub struct DeadLettersConfig {
     /// Queues of other systems that are taken in.
     pub adopt: Vec<String>,
+    /// How long letters stay that are over: a duration, or "off".
+    pub retention: String,
 }
 
 /// Events, schedules and hooks.
@@ -335,6 +337,11 @@ impl Config {
             Some(folder) => Some(folder.clone()),
         };
         Some(Policy { keep_ms, archive })
+    }
+
+    /// How long letters stay that are over; none: for ever.
+    pub(crate) fn letters_stay_ms(&self) -> Option<u64> {
+        age_ms(&self.dead_letters.retention).ok().flatten()
     }
 
     /// When what is an alert; none: it is not looked for.
@@ -466,6 +473,9 @@ impl Config {
                 "sagas.idle_ms",
                 "has to be at least 1000, one second; 60000 is usual",
             );
+        }
+        if let Err(rule) = age_ms(&self.dead_letters.retention) {
+            return range("dead_letters.retention", &rule);
         }
         if let Err(rule) = age_ms(&self.retention.ended_sagas) {
             return range("retention.ended_sagas", &rule);

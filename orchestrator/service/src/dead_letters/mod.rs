@@ -5,6 +5,8 @@
 //! is kept unread, and where even that kills it is left in its queue, untouched, and said so: never lost, and never tried for ever.
 
 mod adopted;
+mod again;
+mod retention;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,22 +20,30 @@ use baton_messages::dead::{
     REPLAYS_HEADER,
 };
 use baton_messages::{DeadReason, InboxMessage, MessageId, SagaId, TaskMessage, topology};
+pub(crate) use retention::expire;
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::chain::chain;
 use crate::clock;
 use crate::cluster::Router;
 use crate::health::Health;
 use crate::hot::mail::Letter;
 use crate::hot::suspect::{self, Losses};
 use crate::hot::trial::DEATHS_MAX;
+use crate::replay::Replay;
 
 /// Most dead letters held in memory: they may be of any size.
 const PREFETCH: u16 = 32;
 /// Most of a queue of others: each may be as large as the broker takes.
 const ADOPTED_PREFETCH: u16 = 16;
+/// First and longest pause before the store is asked again.
+const AGAIN_MIN: Duration = Duration::from_millis(100);
+const AGAIN_MAX: Duration = Duration::from_secs(5);
+/// Bytes of bodies in one commit, but for one that is larger alone: each is copied into its row.
+const COMMIT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// After how long without a message it is looked whether a queue of others is consumed at all.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -143,9 +153,11 @@ async fn take_in(bus: Bus, source: Source, instance: String, desk: Desk) {
         let (suspects, others): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .partition(|delivery| losses.suspects(delivery));
-        let letters = others.iter().map(|one| source.letter(one)).collect();
-        if desk.keep(letters).await {
-            answer(&others).await;
+        for some in in_bytes(&others) {
+            let letters = some.iter().map(|one| source.letter(one)).collect();
+            if desk.keep(letters).await {
+                answer(some).await;
+            }
         }
         for delivery in suspects {
             let Some(taken) = desk.one(&source, &delivery).await else {
@@ -164,6 +176,23 @@ async fn take_in(bus: Bus, source: Source, instance: String, desk: Desk) {
     }
 }
 
+/// Parts of a batch whose bodies may be in one commit together; each has one at least.
+fn in_bytes(batch: &[Delivery]) -> Vec<&[Delivery]> {
+    let (mut parts, mut rest) = (Vec::new(), batch);
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = |one: &&Delivery| {
+            bytes += one.body.len();
+            bytes <= COMMIT_BYTES_MAX
+        };
+        let n = rest.iter().take_while(fits).count().max(1);
+        let (part, after) = rest.split_at(n);
+        parts.push(part);
+        rest = after;
+    }
+    parts
+}
+
 async fn answer(deliveries: &[Delivery]) {
     for delivery in deliveries {
         // a stale one comes again and makes no second row
@@ -176,6 +205,7 @@ async fn answer(deliveries: &[Delivery]) {
 pub(crate) struct Desk {
     router: Arc<Router>,
     health: Arc<Health>,
+    replay: Replay,
     turn: Arc<Semaphore>,
 }
 
@@ -184,10 +214,11 @@ const READ: u32 = 0;
 const OPAQUE: u32 = 1;
 
 impl Desk {
-    pub(crate) fn new(router: Arc<Router>, health: Arc<Health>) -> Self {
+    pub(crate) fn new(router: Arc<Router>, health: Arc<Health>, replay: Replay) -> Self {
         Self {
             router,
             health,
+            replay,
             turn: Arc::new(Semaphore::new(1)),
         }
     }
@@ -209,7 +240,33 @@ impl Desk {
 
     /// Has letters kept; false when the process stops before they are.
     async fn keep(&self, letters: Vec<Letter>) -> bool {
-        letters.is_empty() || self.router.keep(letters).await
+        let mut new = Vec::with_capacity(letters.len());
+        for (row, told) in letters {
+            if !self.tied(&row).await {
+                new.push((row, told));
+            } else if let Some((saga, input)) = told
+                && self.router.decided_at_last(saga, *input).await.is_err()
+            {
+                return false;
+            }
+        }
+        new.is_empty() || self.router.keep(new).await
+    }
+
+    /// Whether it is one that was sent back to work, and is kept as that. While the store does not answer nobody can say so, and it is asked again: a letter of its
+    /// own would be one too many for ever.
+    async fn tied(&self, row: &DeadLetterRow) -> bool {
+        let mut pause = AGAIN_MIN;
+        loop {
+            match again::tied(&self.replay, row).await {
+                Ok(tied) => return tied,
+                Err(error) => {
+                    tracing::warn!(letter = %row.id, error = %chain(&error), "nobody can say whether a dead letter is one that was replayed; it is asked again");
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(AGAIN_MAX);
+        }
     }
 
     /// Takes in one letter under suspicion. True when it is kept; false when not even its bytes can be, so that it has to stay where it is;
@@ -424,7 +481,7 @@ fn properties(delivery: &Delivery) -> Map<String, Value> {
     let headers: Map<String, Value> = delivery
         .headers
         .iter()
-        .map(|(name, value)| (name.clone(), plain(value)))
+        .map(|(name, value)| (name.clone(), value.to_json()))
         .collect();
     let mut all = Map::new();
     let texts = [
@@ -455,38 +512,4 @@ fn properties(delivery: &Delivery) -> Map<String, Value> {
     all.insert("deliveries".to_owned(), json!(delivery.deliveries));
     all.insert("headers".to_owned(), Value::Object(headers));
     all
-}
-
-/// A header as JSON. Numbers keep their value; a type that JSON does not have is named, so that it can be made again.
-/// The bus hands on what is nested too deep for anybody to read as bytes, so this ends.
-fn plain(value: &HeaderValue) -> Value {
-    match value {
-        HeaderValue::Bool(b) => json!(b),
-        HeaderValue::I8(n) => json!(n),
-        HeaderValue::U8(n) => json!(n),
-        HeaderValue::I16(n) => json!(n),
-        HeaderValue::U16(n) => json!(n),
-        HeaderValue::I32(n) => json!(n),
-        HeaderValue::U32(n) => json!(n),
-        HeaderValue::I64(n) => json!(n),
-        HeaderValue::F32(n) => json!(n),
-        HeaderValue::F64(n) => json!(n),
-        HeaderValue::Decimal { scale, value } => {
-            json!({ "decimal": { "scale": scale, "value": value } })
-        }
-        HeaderValue::Text(text) | HeaderValue::ShortText(text) => json!(text),
-        HeaderValue::TextBytes(bytes) | HeaderValue::Bytes(bytes) => {
-            use base64::Engine as _;
-            json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) })
-        }
-        HeaderValue::Array(items) => Value::Array(items.iter().map(plain).collect()),
-        HeaderValue::Timestamp(seconds) => json!({ "timestamp": seconds }),
-        HeaderValue::Table(table) => Value::Object(
-            table
-                .iter()
-                .map(|(name, value)| (name.clone(), plain(value)))
-                .collect(),
-        ),
-        HeaderValue::Void => Value::Null,
-    }
 }

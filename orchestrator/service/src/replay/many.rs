@@ -7,11 +7,11 @@ use std::time::Duration;
 use baton_bus::Link;
 use baton_driver::{DeadLetterRow, StoreError};
 use baton_messages::Timestamp;
-use baton_store::letters::{Claiming, OperationStep};
+use baton_store::letters::{Claiming, GivingBack, OperationStep, Settling};
 use baton_store::read::PAGE_ROWS_MAX;
 use baton_store::{
-    DeadLetterFilter, LetterRow, LetterState, Letters as _, OperationRow, OperationState,
-    Reader as _,
+    DeadLetterCursor, DeadLetterFilter, LetterRow, LetterState, Letters as _, OperationRow,
+    OperationState, Page, Reader as _,
 };
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::route::{self, Route};
-use super::{Came, NotYet, Orders, Replay, Target};
+use super::{Came, NotYet, Orders, Replay, Target, outcome};
+use crate::api::folded;
 use crate::chain::chain;
 use crate::clock;
 
@@ -40,6 +41,12 @@ const SIDE_BY_SIDE: usize = 8;
 /// First and longest pause before something is tried again.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
+/// How long a stage waits at most for messages of others to die again: whoever rejects one does so at once.
+const BACK_WITHIN_MS: u64 = 5_000;
+/// How often it is asked whether an operation still runs, while its letters go.
+const STEERED_EVERY: Duration = Duration::from_millis(200);
+/// Letters whose outcome is looked for at a time.
+const WAITING_MAX: usize = 256;
 /// How it begins when an operation says that it gets no further for now.
 const WAITS: &str = "it waits: ";
 /// Who stops an operation by itself.
@@ -52,6 +59,7 @@ impl Replay {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut under_way, mut known) = (JoinSet::new(), HashMap::new());
         let mut is_first = true;
+        let mut looked = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -91,6 +99,14 @@ impl Replay {
             let alone = is_first && self.router.is_alone();
             is_first = false;
             self.singles(alone, &stop).await;
+            match self.outcomes(&mut looked).await {
+                // whatever waited for them goes on, and the next ones are looked at
+                Ok(true) => self.poke.notify_one(),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "what came of replayed dead letters cannot be read; it is looked for again");
+                }
+            }
         }
         // what is under way comes to its end, as far as whoever waits for us has patience
         while under_way.join_next().await.is_some() {}
@@ -109,6 +125,32 @@ impl Replay {
         Ok(found)
     }
 
+    /// Looks for what came of letters that were sent, some at a time, from the one after the last; true when something did.
+    async fn outcomes(&self, looked: &mut Option<Uuid>) -> Result<bool, StoreError> {
+        let waiting = self.letters.waiting(*looked, WAITING_MAX).await?;
+        let is_full = waiting.len() == WAITING_MAX;
+        *looked = waiting.last().filter(|_| is_full).map(|last| last.letter);
+        let mut any = false;
+        for waits in waiting {
+            let found = folded(&self.reader, waits.attempt.saga).await?;
+            let state = found.as_ref().map(|found| &found.state);
+            let Some((came, last)) = outcome::known(&waits.attempt, state) else {
+                continue;
+            };
+            let settled = Settling {
+                letter: waits.letter,
+                action: waits.action,
+                operation: waits.operation,
+                ending: came.ending,
+                outcome: came.outcome,
+                at: clock::now(),
+                attempt: Some(last),
+            };
+            any |= self.letters.settle(settled).await?;
+        }
+        Ok(any)
+    }
+
     /// Single letters whose sender is gone. `all`: nobody but this process can be sending one.
     async fn singles(&self, all: bool, stop: &CancellationToken) {
         let before = if all {
@@ -125,6 +167,7 @@ impl Replay {
                 // whoever sent it was let through
                 force: true,
                 target: None,
+                redirect: Vec::new(),
             };
             if stop.is_cancelled() {
                 return;
@@ -167,25 +210,23 @@ impl Replay {
         }
     }
 
-    /// The next step of an operation; false when there is none for now.
+    /// The next step of an operation; false when there is none for now: it is looked at again when something came of a letter, or a moment later.
     async fn next(&self, id: Uuid, stop: &CancellationToken) -> Result<bool, StoreError> {
         let Some(row) = self.reader.dead_operation(id).await? else {
             return Ok(false);
         };
-        let most = row.rate.clamp(1, CHUNK_MAX);
-        let mut pace = pace(row.rate);
         let left = self
             .letters
             .on_their_way(Some(id), Timestamp(u64::MAX), SINGLES_MAX)
             .await?;
         if !left.is_empty() {
-            self.all(left, &row, true, &mut pace, stop).await;
-            return Ok(true);
+            return self.all(left, &row, true, stop).await;
         }
         if row.state != OperationState::Running {
             return Ok(false);
         }
-        if row.fails_too_often() {
+        let waits = waits_for(&row);
+        if row.fails_too_often(waits.is_none()) {
             let of = row.in_stage;
             let why = format!(
                 "{} of {} in its stage failed again, which is more than {} in a hundred; look at what they say, then resume or cancel it",
@@ -193,38 +234,21 @@ impl Replay {
                 of.failed + of.resolved,
                 row.stop_at
             );
-            tracing::warn!(operation = %id, why, "a replay of dead letters stops by itself");
-            self.ends(id, OperationState::Stopped, why).await?;
-            return Ok(false);
-        }
-        if row.room() == 0 {
-            let next = OperationStep::Stage(row.stage);
-            self.letters.step(id, next).await?;
-            return Ok(true);
+            return self.stops(id, why).await;
         }
         if let Some(why) = self.hindered() {
             self.says(&row, &why).await?;
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(AGAIN_MAX) => {}
-            }
-            return Ok(true);
+            return Ok(false);
         }
-        if row.why.starts_with(WAITS) {
-            self.says(&row, "").await?;
+        if row.room() == 0 {
+            return self.stage_ends(&row, waits).await;
         }
-        let limit = most.min(u32::try_from(row.room()).unwrap_or(u32::MAX));
-        let page = self
-            .reader
-            .dead_letter_heads(of_operation(&row), row.after(), limit as usize)
-            .await?;
+        let page = self.page(&row).await?;
         let some = as_many_as_fit(&page.rows);
-        let last = some.last().map(|row| (row.letter.at, row.letter.id));
+        let last = some.last().map(place);
         // a page without letters and with a place has looked so far and found none yet
         let Some(cursor) = last.or(page.next.map(|next| (next.at, next.id))) else {
-            let why = "every letter has had its turn".to_owned();
-            self.ends(id, OperationState::Done, why).await?;
-            return Ok(false);
+            return self.had_their_turn(&row, waits).await;
         };
         let claiming = Claiming {
             operation: id,
@@ -236,12 +260,78 @@ impl Replay {
             return Ok(false);
         }
         // as they stand now: another may have taken some of them
-        let taken = self
+        let mut taken = self
             .letters
             .on_their_way(Some(id), Timestamp(u64::MAX), SINGLES_MAX)
             .await?;
-        self.all(taken, &row, false, &mut pace, stop).await;
+        taken.sort_by_key(|row| std::cmp::Reverse(place(row)));
+        self.all(taken, &row, false, stop).await
+    }
+
+    /// The letters whose turn it is: one alone where the last that was tried was not taken.
+    async fn page(
+        &self,
+        row: &OperationRow,
+    ) -> Result<Page<LetterRow, DeadLetterCursor>, StoreError> {
+        let most = if row.why.starts_with(WAITS) {
+            1
+        } else {
+            row.rate.clamp(1, CHUNK_MAX)
+        };
+        let limit = most.min(u32::try_from(row.room()).unwrap_or(u32::MAX));
+        self.reader
+            .dead_letter_heads(of_operation(row), row.after(), limit as usize)
+            .await
+    }
+
+    /// The next stage, once it is known what came of this one, or the wait for it is over.
+    async fn stage_ends(
+        &self,
+        row: &OperationRow,
+        waits: Option<String>,
+    ) -> Result<bool, StoreError> {
+        if let Some(why) = waits {
+            self.says(row, &why).await?;
+            return Ok(false);
+        }
+        let of = row.in_stage;
+        if of.open() > 0 && of.resolved + of.failed == 0 {
+            let why = format!(
+                "after {} s nobody knows what came of any letter of its stage; look at their sagas (`baton dead --state replaying`), then resume or cancel it",
+                row.wait_s
+            );
+            return self.stops(row.id, why).await;
+        }
+        let next = OperationStep::Stage(row.stage);
+        self.letters.step(row.id, next).await?;
         Ok(true)
+    }
+
+    /// Done, once it is known what came of the last ones, or the wait for them is over.
+    async fn had_their_turn(
+        &self,
+        row: &OperationRow,
+        waits: Option<String>,
+    ) -> Result<bool, StoreError> {
+        if let Some(why) = waits {
+            self.says(row, &why).await?;
+            return Ok(false);
+        }
+        let mut why = "every letter has had its turn".to_owned();
+        if row.total.open() > 0 {
+            why += &format!(
+                "; of {} it is not known yet what came of them: `baton dead --state replaying`",
+                row.total.open()
+            );
+        }
+        self.ends(row.id, OperationState::Done, why).await?;
+        Ok(false)
+    }
+
+    async fn stops(&self, id: Uuid, why: String) -> Result<bool, StoreError> {
+        tracing::warn!(operation = %id, why, "a replay of dead letters stops by itself");
+        self.ends(id, OperationState::Stopped, why).await?;
+        Ok(false)
     }
 
     /// Why nothing can be published now.
@@ -276,58 +366,94 @@ impl Replay {
         Ok(())
     }
 
-    /// Does letters that set out, at the operation's pace.
+    /// Does letters that set out, at the operation's pace; true when it goes on at once. What was not begun when somebody steers it, and what nothing takes now,
+    /// stands as it did before and has its turn again.
     async fn all(
         &self,
         letters: Vec<LetterRow>,
         of: &OperationRow,
         again: bool,
-        pace: &mut Interval,
         stop: &CancellationToken,
-    ) {
-        let orders = Orders {
-            by: of.by.clone(),
-            reason: of.reason.clone(),
-            force: of.force,
-            target: of
-                .target
-                .clone()
-                .map(|(exchange, key)| Target { exchange, key }),
-        };
+    ) -> Result<bool, StoreError> {
+        let orders = orders(of);
+        let mut pace = pace(of.rate);
         let mut under_way = FuturesUnordered::new();
-        for row in letters {
+        let (mut back, mut why) = (Vec::new(), None);
+        let mut asked_at = Instant::now();
+        let mut rest = letters.clone().into_iter();
+        while let Some(row) = rest.next() {
             if under_way.len() >= SIDE_BY_SIDE {
-                under_way.next().await;
+                note(under_way.next().await, &mut back, &mut why);
             }
             tokio::select! {
-                () = stop.cancelled() => break,
+                () = stop.cancelled() => {}
                 _ = pace.tick() => {}
+            }
+            let steered = !again && asked_at.elapsed() >= STEERED_EVERY && {
+                asked_at = Instant::now();
+                !self.runs(of.id).await?
+            };
+            if stop.is_cancelled() || steered || why.is_some() {
+                back.push(row.letter.id);
+                back.extend(rest.by_ref().map(|row| row.letter.id));
+                break;
             }
             under_way.push(self.until_done(row, &orders, again, stop));
         }
-        while under_way.next().await.is_some() {}
+        while let Some(done) = under_way.next().await {
+            note(Some(done), &mut back, &mut why);
+        }
+        // those that may have been sent before a crash stay on their way, and are done again
+        if !back.is_empty() && !again {
+            let first = letters.iter().position(|row| back.contains(&row.letter.id));
+            let before = first.and_then(|first| first.checked_sub(1));
+            let given = GivingBack {
+                operation: of.id,
+                cursor: before.map(|n| place(&letters[n])).or(of.cursor),
+                letters: back,
+            };
+            self.letters.give_back(given).await?;
+        }
+        match why {
+            Some(why) => {
+                self.says(of, &format!("{WAITS}{why}")).await?;
+                Ok(false)
+            }
+            None if of.why.starts_with(WAITS) => {
+                self.says(of, "").await?;
+                Ok(true)
+            }
+            None => Ok(true),
+        }
     }
 
+    async fn runs(&self, operation: Uuid) -> Result<bool, StoreError> {
+        let found = self.reader.dead_operation(operation).await?;
+        Ok(found.is_some_and(|row| row.state == OperationState::Running))
+    }
+
+    /// Does one letter until it is written down what came of it; or which it is and why nothing takes it now.
     async fn until_done(
         &self,
         row: LetterRow,
         orders: &Orders,
         mut again: bool,
         stop: &CancellationToken,
-    ) {
+    ) -> Option<(Uuid, String)> {
         let mut pause = AGAIN_MIN;
         // what was published is not published again because the store does not answer
-        let mut came = None;
+        let mut did = None;
         loop {
-            match self.carry_on(&row, orders, again, &mut came).await {
-                Ok(()) => return,
+            match self.carry_on(&row, orders, again, &mut did).await {
+                Ok(()) => return None,
+                Err(NotYet::NotSent(why)) => return Some((row.letter.id, why)),
                 Err(not) => {
                     if matches!(not, NotYet::Store(_)) {
                         tracing::warn!(letter = %row.letter.id, why = %not, "what came of a dead letter could not be written; it is tried again");
                     }
                     again = true;
                     if stop.is_cancelled() {
-                        return;
+                        return None;
                     }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(AGAIN_MAX);
@@ -335,6 +461,53 @@ impl Replay {
             }
         }
     }
+}
+
+/// One that nothing takes now, and why.
+fn note(done: Option<Option<(Uuid, String)>>, back: &mut Vec<Uuid>, why: &mut Option<String>) {
+    if let Some((letter, refused)) = done.flatten() {
+        back.push(letter);
+        why.get_or_insert(refused);
+    }
+}
+
+/// Whose letters they are, and how they go.
+fn orders(of: &OperationRow) -> Orders {
+    Orders {
+        by: of.by.clone(),
+        reason: of.reason.clone(),
+        force: of.force,
+        target: of
+            .target
+            .clone()
+            .map(|(exchange, key)| Target { exchange, key }),
+        redirect: of.redirect.clone(),
+    }
+}
+
+/// The place of a letter in lists.
+const fn place(row: &LetterRow) -> (Timestamp, Uuid) {
+    (row.letter.at, row.letter.id)
+}
+
+/// What a stage still waits for: outcomes of what was sent, or messages of others that may die again at once.
+fn waits_for(row: &OperationRow) -> Option<String> {
+    let of = row.in_stage;
+    let all = u64::from(row.wait_s) * 1_000;
+    let (most, what) = if of.open() > 0 {
+        (all, format!("for what comes of {} of its stage", of.open()))
+    } else if of.published > 0 {
+        let what = format!(
+            "whether one of {} that were published dies again",
+            of.published
+        );
+        (all.min(BACK_WITHIN_MS), what)
+    } else {
+        return None;
+    };
+    let since = row.moved_at.unwrap_or(row.made_at);
+    let waited = clock::now().0.saturating_sub(since.0);
+    (waited < most).then(|| format!("{WAITS}{what}, at most {} s", most / 1_000))
 }
 
 /// The first letters whose bodies may be in memory together; one at least.

@@ -1,15 +1,20 @@
 //! Dead letters on their way back to work.
 //!
 //! ```text
-//! one:  POST …/{id}/replay ─▶ dead → replaying (a conditional change) ─▶ route ─▶ saga │ event │ as it was ─▶ resolved, or dead again
+//! one:  POST …/{id}/replay ─▶ dead → replaying (a conditional change) ─▶ route ─▶ saga │ triggers │ as it was ─▶ resolved, or dead again
+//!                                                                                └─▶ sent, and what comes of it is waited for
 //! many: POST …/replays     ─▶ an operation (a row) ─▶ the leader: [claim letters + place] ─▶ each as above ─▶ [settle + count] ─▶ next
 //! ```
+//!
+//! A task is done when its step is, and not when its saga has heard of it (`outcome.rs`). A message of others is done when the broker has it: more is not known,
+//! and one that dies again comes back as the same letter, with its history (`dead_letters/again.rs`).
 //!
 //! Guarantee: of two who press at once one moves a letter. Whatever dies in between, a letter that set out is found again and done again: what its saga or
 //! the triggers have had already they know by its id; only a message of others may be published twice. What is in brackets is one transaction.
 
 pub(crate) mod edit;
 mod many;
+mod outcome;
 mod plan;
 mod raw;
 pub(crate) mod route;
@@ -22,16 +27,18 @@ use baton_driver::{DeadLetterRow, StoreError};
 use baton_engine::input::Seen;
 use baton_engine::{Input, Operator, Role, Verdict};
 use baton_messages::{AttemptRef, Event, InputId, SagaId, Timestamp};
-use baton_store::letters::{Ending, Settling};
+use baton_store::letters::{Ending, Redirect, Sending, Settling};
 use baton_store::{AnyLetters, AnyReader, LetterRow, Letters as _, Reader as _};
+use baton_store::{Effect, EventRow, TriggerRef};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::api::{event_message, folded};
+use crate::api::folded;
 use crate::chain::chain;
 use crate::clock;
 use crate::cluster::{NotTaken, Router};
 use crate::decode::{self, Unusable};
+use crate::triggers::letters;
 pub(crate) use plan::Plan;
 pub(crate) use route::Never;
 use route::Route;
@@ -39,7 +46,7 @@ pub(crate) use route::Target;
 
 /// Why a letter without the copy it names is not sent.
 const NO_COPY: &str = "its edited copy is not there; edit it once more";
-/// How long the loop may take over one input.
+/// How long the loop may take over one input, and the triggers over one event.
 const DECIDE_WAIT: Duration = Duration::from_secs(10);
 
 /// Who sends letters back to work, why, and how.
@@ -51,6 +58,16 @@ pub(crate) struct Orders {
     pub(crate) force: bool,
     /// Where messages of others go instead of where they came from.
     pub(crate) target: Option<Target>,
+    /// The same, for those that came from there.
+    pub(crate) redirect: Vec<Redirect>,
+}
+
+impl Orders {
+    /// Where this letter goes instead of where it came from.
+    fn target(&self, letter: &DeadLetterRow) -> Option<Target> {
+        let found = || route::redirected(letter, &self.redirect);
+        self.target.clone().or_else(found)
+    }
 }
 
 /// Why nobody can say yet what came of a letter. It stays on its way, and is done again.
@@ -114,6 +131,21 @@ impl Came {
     }
 }
 
+/// What was done about a letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Did {
+    /// It is known what came of it.
+    Came(Came),
+    /// Its saga mints this attempt; what comes of it is waited for.
+    Sent(Box<AttemptRef>, String),
+}
+
+impl From<Came> for Did {
+    fn from(came: Came) -> Self {
+        Self::Came(came)
+    }
+}
+
 impl From<Never> for Came {
     fn from(never: Never) -> Self {
         match never {
@@ -127,7 +159,7 @@ impl From<Never> for Came {
 #[derive(Clone)]
 pub(crate) struct Replay {
     pub(crate) letters: AnyLetters,
-    reader: AnyReader,
+    pub(crate) reader: AnyReader,
     router: Arc<Router>,
     bus: Bus,
     /// When this process began.
@@ -169,13 +201,19 @@ impl Replay {
         {
             return Ok(Err(Never::Refused(why)));
         }
-        let route = match route::route(letter, orders.target.as_ref()) {
+        let mut route = match route::route(letter, orders.target(letter).as_ref()) {
             Ok(route) => route,
             Err(never) => return Ok(Err(never)),
         };
-        let why = match &route {
-            Route::Task(of) => self.next_attempt(of).await?.err(),
-            Route::Event(event) => self.is_kept(event).await?,
+        let why = match &mut route {
+            Route::Task(of) => match self.next_attempt(&last_attempt(row, of)).await? {
+                Ok((_, next)) => {
+                    **of = next;
+                    None
+                }
+                Err(why) => Some(why),
+            },
+            Route::Event(event) => self.kept_and_refused(event, row).await?.err(),
             Route::Inputs(..) | Route::Raw(_) => None,
         };
         Ok(why.map_or(Ok(route), |why| Err(Never::Refused(why))))
@@ -228,13 +266,26 @@ impl Replay {
         row: &LetterRow,
         orders: &Orders,
         again: bool,
-        came: &mut Option<Came>,
+        did: &mut Option<Did>,
     ) -> Result<(), NotYet> {
-        let came = match came {
-            Some(came) => came,
-            None => came.insert(self.done(row, orders, again).await?),
+        let did = match did {
+            Some(did) => did,
+            None => did.insert(self.done(row, orders, again).await?),
         };
-        Ok(self.settled(row, came).await?)
+        match did {
+            Did::Came(came) => self.settled(row, came).await?,
+            Did::Sent(attempt, outcome) => {
+                let sent = Sending {
+                    letter: row.letter.id,
+                    action: row.now.action.unwrap_or_default(),
+                    attempt: (**attempt).clone(),
+                    outcome: outcome.clone(),
+                    at: clock::now(),
+                };
+                self.letters.sent(sent).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn settled(&self, row: &LetterRow, came: &Came) -> Result<(), StoreError> {
@@ -245,14 +296,15 @@ impl Replay {
             ending: came.ending,
             outcome: came.outcome.clone(),
             at: clock::now(),
+            attempt: None,
         };
         self.letters.settle(settled).await?;
         Ok(())
     }
 
-    async fn done(&self, row: &LetterRow, orders: &Orders, again: bool) -> Result<Came, NotYet> {
+    async fn done(&self, row: &LetterRow, orders: &Orders, again: bool) -> Result<Did, NotYet> {
         let Some(copy) = self.current(row).await? else {
-            return Ok(Came::refused(NO_COPY));
+            return Ok(Came::refused(NO_COPY).into());
         };
         let letter = &copy;
         // it has been counted when it set out
@@ -260,27 +312,31 @@ impl Replay {
         if !orders.force
             && let Some(why) = route::held_back(letter, replays.saturating_sub(1))
         {
-            return Ok(Came::refused(why));
+            return Ok(Came::refused(why).into());
         }
-        match route::route(letter, orders.target.as_ref()) {
-            Err(never) => Ok(never.into()),
-            Ok(Route::Task(of)) => self.task(row, &of, orders, again).await,
-            Ok(Route::Inputs(inputs, broken)) => self.inputs(inputs, broken).await,
-            Ok(Route::Event(event)) => self.event(*event, row, again).await,
+        let came = match route::route(letter, orders.target(letter).as_ref()) {
+            Err(never) => never.into(),
+            Ok(Route::Task(of)) => {
+                let of = last_attempt(row, &of);
+                return self.task(row, &of, orders, again).await;
+            }
+            Ok(Route::Inputs(inputs, broken)) => self.inputs(inputs, broken).await?,
+            Ok(Route::Event(event)) => self.event(*event, row, again).await?,
             Ok(Route::Raw(target)) => {
                 let raw = raw::message(letter, &target, replays);
                 let sent = self.bus.publisher().publish_raw(raw).await;
                 let place = format!("exchange {:?} under key {:?}", target.exchange, target.key);
-                came_of(row, &sent, &place)
+                came_of(row, &sent, &place)?
             }
-        }
+        };
+        Ok(came.into())
     }
 
     /// What is to be seen of a step to be tried again, and the attempt that comes then; or why nobody wants that.
     async fn next_attempt(
         &self,
         of: &AttemptRef,
-    ) -> Result<Result<(Seen, u32), String>, StoreError> {
+    ) -> Result<Result<(Seen, AttemptRef), String>, StoreError> {
         let found = folded(&self.reader, of.saga).await?;
         Ok(match found {
             Some(folded) => route::retry(of, &folded.state),
@@ -294,12 +350,18 @@ impl Replay {
         of: &AttemptRef,
         orders: &Orders,
         again: bool,
-    ) -> Result<Came, NotYet> {
+    ) -> Result<Did, NotYet> {
         let (seen, next, why) = match self.next_attempt(of).await? {
             Ok((seen, next)) => (seen, next, None),
             // the saga itself knows whether it has had this action already
-            Err(why) if again => (route::seen_before(of), of.attempt + 1, Some(why)),
-            Err(why) => return Ok(Came::refused(why)),
+            Err(why) if again => {
+                let next = AttemptRef {
+                    dispatch: of.dispatch + 1,
+                    ..of.clone()
+                };
+                (route::seen_before(of), next, Some(why))
+            }
+            Err(why) => return Ok(Came::refused(why).into()),
         };
         let operator = Operator {
             id: action_id(row),
@@ -314,13 +376,19 @@ impl Replay {
         let step = of.key();
         let input = Input::RetryStep { step, operator };
         Ok(match self.decided(of.saga, input).await? {
-            Verdict::Applied | Verdict::Duplicate => Came::resolved(format!(
-                "step {} of saga {} is tried again: attempt {next}",
-                of.key(),
-                of.saga
-            )),
-            Verdict::Ignored { why } => Came::refused(why),
-            Verdict::Refused(refusal) => Came::refused(why.unwrap_or_else(|| refusal.to_string())),
+            Verdict::Applied | Verdict::Duplicate => {
+                let told = format!(
+                    "step {} of saga {} is tried again: attempt {}",
+                    of.key(),
+                    of.saga,
+                    next.attempt
+                );
+                Did::Sent(Box::new(next), told)
+            }
+            Verdict::Ignored { why } => Came::refused(why).into(),
+            Verdict::Refused(refusal) => {
+                Came::refused(why.unwrap_or_else(|| refusal.to_string())).into()
+            }
         })
     }
 
@@ -356,38 +424,96 @@ impl Replay {
         })
     }
 
-    /// Why an event need not be published: it is kept.
-    async fn is_kept(&self, event: &Event) -> Result<Option<String>, StoreError> {
+    /// Of an event that is kept already, the triggers that refused it and are to look at it again: those its letter is of. None of them: why it need not be taken
+    /// in once more.
+    async fn kept_and_refused(
+        &self,
+        event: &Event,
+        row: &LetterRow,
+    ) -> Result<Result<Vec<TriggerRef>, String>, StoreError> {
         let kept = self.reader.event(event.source.clone(), event.id.clone());
-        Ok(kept.await?.map(|kept| {
-            format!(
-                "the event {:?} of {:?} is kept already, with what it caused: `baton event ls`; published again it is the same. Publish it under another id to have the triggers look at it anew",
-                kept.event.id, kept.event.source
-            )
-        }))
+        let Some(kept) = kept.await? else {
+            return Ok(Ok(Vec::new()));
+        };
+        let refused = letters::refused_by(&kept, row.letter.id);
+        if !refused.is_empty() && kept.event == *event {
+            return Ok(Ok(refused));
+        }
+        Ok(Err(format!(
+            "the event {:?} of {:?} is kept already, with what it caused: `baton event ls`; taken in again it is the same. Edit its id to have the triggers look at it anew",
+            kept.event.id, kept.event.source
+        )))
     }
 
+    /// An event goes to the triggers, and to nobody else: whoever else listens had it when it was published.
     async fn event(&self, event: Event, row: &LetterRow, again: bool) -> Result<Came, NotYet> {
-        if let Some(why) = self.is_kept(&event).await? {
-            // nobody else published it since it set out, as far as anybody knows
-            let kept = self.reader.event(event.source.clone(), event.id.clone());
-            let since = kept.await?.map(|kept| kept.received_at);
-            return Ok(if again && since >= row.now.changed_at {
-                Came::resolved("published as an event, and kept")
-            } else {
-                Came::refused(why)
-            });
+        let (source, id, kind) = (event.source.clone(), event.id.clone(), event.kind.clone());
+        let refused = match self.kept_and_refused(&event, row).await? {
+            Ok(refused) => refused,
+            Err(why) => {
+                // nobody else took it in since it set out, as far as anybody knows
+                let kept = self.reader.event(source, id).await?;
+                return Ok(match kept {
+                    Some(kept) if again && Some(kept.received_at) >= row.now.changed_at => {
+                        taken_in(&kept, &[])
+                    }
+                    _ => Came::refused(why),
+                });
+            }
+        };
+        let wanted = self.router.taken_in(event, refused.clone(), DECIDE_WAIT);
+        if !wanted.await? {
+            return Ok(Came::resolved(format!(
+                "taken in, and nobody wanted it: no trigger and no waiting step looks at events of type {kind}"
+            )));
         }
-        let place = format!("exchange \"baton.events\" as {:?}", event.kind);
-        let Ok(out) = event_message(event) else {
-            return Ok(Came::failed("the event cannot be written as JSON"));
-        };
-        let sent = self.bus.publisher().publish(vec![out]).await.pop();
-        let lost = Sent::Unknown {
-            why: "no verdict".to_owned(),
-        };
-        came_of(row, &sent.unwrap_or(lost), &place)
+        Ok(match self.reader.event(source, id).await? {
+            Some(kept) => taken_in(&kept, &refused),
+            None => Came::resolved("taken in, and not kept any more"),
+        })
     }
+}
+
+/// What came of an event that was taken in. `looked`: only these triggers were asked.
+fn taken_in(kept: &EventRow, looked: &[TriggerRef]) -> Came {
+    let is_of = |of: &TriggerRef| {
+        let same = |one: &TriggerRef| one.definition == of.definition && one.trigger == of.trigger;
+        looked.is_empty() || looked.iter().any(same)
+    };
+    let (mut did, mut refused) = (Vec::new(), Vec::new());
+    for effect in &kept.effects {
+        match effect {
+            Effect::Started { of, saga, .. } if is_of(of) => {
+                did.push(format!("started saga {saga} of {}", of.definition));
+            }
+            Effect::Joined { of, saga, .. } if is_of(of) => {
+                did.push(format!("joined saga {saga} of {}", of.definition));
+            }
+            Effect::Woke { saga, step } if looked.is_empty() => {
+                did.push(format!("saga {saga} goes on at step {step}"));
+            }
+            Effect::Refused { of, error } if is_of(of) => {
+                refused.push(format!(
+                    "trigger {} of {}: {error}",
+                    of.trigger, of.definition
+                ));
+            }
+            _ => {}
+        }
+    }
+    match (did.is_empty(), refused.is_empty()) {
+        (true, true) => Came::resolved("taken in and kept; nobody waits for it now"),
+        (false, true) => Came::resolved(format!("taken in: {}", did.join("; "))),
+        (_, false) => {
+            did.extend(refused);
+            Came::failed(format!("taken in, and refused again: {}", did.join("; ")))
+        }
+    }
+}
+
+/// The last attempt a letter is known to speak of: its own, or the one that was minted for it.
+fn last_attempt(row: &LetterRow, own: &AttemptRef) -> AttemptRef {
+    row.now.attempt.clone().unwrap_or_else(|| own.clone())
 }
 
 /// The id of what a saga is asked for a letter's sake: the same each time the same replay of it is done.
@@ -396,32 +522,44 @@ fn action_id(row: &LetterRow) -> InputId {
     InputId(Uuid::new_v5(&row.letter.id, name.as_bytes()))
 }
 
-/// What came of a message that was to be published. One that was certainly not sent waits, where it is one of many; a person is told so at once.
+/// What came of a message that was to be published. One that was certainly not sent, or that nothing takes where it goes, waits where it is one of many; a
+/// person is told so at once.
 fn came_of(row: &LetterRow, sent: &Sent, place: &str) -> Result<Came, NotYet> {
-    match sent.not_sent() {
-        Some(why) if row.now.operation.is_some() => Err(NotYet::NotSent(why.to_owned())),
-        Some(why) => Ok(Came::refused(format!(
+    let is_one_of_many = row.now.operation.is_some();
+    Ok(match sent {
+        Sent::Confirmed => Came::to(
+            Ending::Published,
+            format!(
+                "published to {place}, confirmed and routed; what its consumer makes of it is not known here: if it dies again, this letter comes back"
+            ),
+        ),
+        Sent::NotSent { why } if is_one_of_many => return Err(NotYet::NotSent(why.clone())),
+        Sent::NotSent { why } => Came::refused(format!(
             "{why}; it stays dead: replay it again when the broker takes messages"
-        ))),
-        None => Ok(published(sent, place)),
-    }
+        )),
+        refused => match nothing_takes(refused, place) {
+            Some(why) if is_one_of_many => return Err(NotYet::NotSent(why)),
+            Some(why) => Came::failed(why),
+            None => Came::failed(format!(
+                "published to {place} without an answer, so it may have been delivered: {}",
+                refused.why()
+            )),
+        },
+    })
 }
 
-fn published(sent: &Sent, place: &str) -> Came {
+/// By the broker's own word it took nothing, or not all that should have had it did.
+fn nothing_takes(sent: &Sent, place: &str) -> Option<String> {
     match sent {
-        Sent::Confirmed => Came::resolved(format!("published to {place}, confirmed and routed")),
-        Sent::Returned { code, text } => Came::failed(format!(
-            "it came back from {place}: no queue takes it there ({code} {text})"
+        Sent::Returned { code, text } => Some(format!(
+            "it came back from {place}: no queue takes it there ({code} {text}); declare or bind one"
         )),
-        Sent::Nacked => Came::failed(format!(
+        Sent::Nacked => Some(format!(
             "the broker refused it at {place}: a queue there is full, or has lost its majority"
         )),
-        // the broker's own word: it took nothing
         Sent::Unknown { why } if why.contains("NOT_FOUND") || why.contains("ACCESS_REFUSED") => {
-            Came::failed(format!("the broker takes nothing at {place}: {why}"))
+            Some(format!("the broker takes nothing at {place}: {why}"))
         }
-        Sent::Unknown { why } => Came::failed(format!(
-            "published to {place} without an answer, so it may have been delivered: {why}"
-        )),
+        _ => None,
     }
 }

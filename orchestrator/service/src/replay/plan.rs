@@ -4,16 +4,20 @@
 use std::collections::BTreeMap;
 
 use baton_driver::StoreError;
+use baton_messages::AttemptRef;
 use baton_store::group::normalised;
-use baton_store::{DeadLetterFilter, Reader as _};
+use baton_store::{DeadLetterFilter, LetterRow, Reader as _};
 use uuid::Uuid;
 
-use super::{Orders, Replay, route::Never};
+use super::route::{Never, Route, replays};
+use super::{Orders, Replay};
 
 /// Letters that are looked at one by one at most: each may ask for a saga.
 const LOOKED_AT_MAX: usize = 1_000;
 /// Letters of a page: each may be half a mebibyte.
 const PAGE: usize = 50;
+/// Steps that are named.
+const STEPS_MAX: usize = 20;
 /// Reasons that are told.
 const REASONS_MAX: usize = 20;
 
@@ -37,12 +41,33 @@ pub(crate) struct Plan {
     pub(crate) looked_at: u64,
     /// How many of those would go where.
     pub(crate) routes: BTreeMap<&'static str, u64>,
+    /// How many of those that would go were replayed already.
+    pub(crate) replayed_before: u64,
+    /// How many steps of which task type would be tried again.
+    pub(crate) types: BTreeMap<String, u64>,
+    /// Which, by their letters, and as which attempt: the first of them.
+    pub(crate) steps: Vec<(Uuid, AttemptRef)>,
     /// How many of those would be refused.
     pub(crate) refused: u64,
     /// How many of those still cannot be read, and would fail again.
     pub(crate) unreadable: u64,
     /// Why, most frequent first.
     pub(crate) why: Vec<WhyNot>,
+}
+
+impl Plan {
+    /// One that would go there.
+    fn goes(&mut self, row: &LetterRow, route: Route) {
+        *self.routes.entry(route.as_str()).or_default() += 1;
+        self.replayed_before += u64::from(replays(&row.letter, row.now.replays) > 0);
+        let Route::Task(of) = route else { return };
+        if let Some(task_type) = &row.about.task_type {
+            *self.types.entry(task_type.clone()).or_default() += 1;
+        }
+        if self.steps.len() < STEPS_MAX {
+            self.steps.push((row.letter.id, *of));
+        }
+    }
 }
 
 impl Replay {
@@ -67,7 +92,7 @@ impl Replay {
                 looked_at += 1;
                 let why = match self.foresee(row, orders).await? {
                     Ok(route) => {
-                        *plan.routes.entry(route.as_str()).or_default() += 1;
+                        plan.goes(row, route);
                         continue;
                     }
                     Err(Never::Refused(why)) => {

@@ -5,10 +5,11 @@
 
 use baton_driver::DeadLetterRow;
 use baton_engine::input::Seen;
-use baton_engine::state::Phase;
+use baton_engine::state::{Phase, Stage};
 use baton_engine::{Input, SagaState};
 use baton_messages::dead::{EXCHANGE_HEADER, KEY_HEADER, REPLAYS_HEADER};
 use baton_messages::{AttemptRef, Direction, Event, SagaId, TaskMessage, topology};
+use baton_store::letters::Redirect;
 use serde_json::{Map, Value};
 
 use crate::decode::{self, Read, Unusable};
@@ -264,8 +265,26 @@ fn foreign(letter: &DeadLetterRow, to: Option<&Target>) -> Result<Route, Never> 
     Ok(Route::Raw(Target { exchange, key }))
 }
 
-/// What a saga is asked about the attempt of a dead task: what has to be seen of the step, and which attempt comes next.
-pub(crate) fn retry(of: &AttemptRef, state: &SagaState) -> Result<(Seen, u32), String> {
+/// Where a message of others goes instead of where it came from: by the first rule that names its exchange and key, or the queue it died in.
+pub(crate) fn redirected(letter: &DeadLetterRow, rules: &[Redirect]) -> Option<Target> {
+    if kind(letter) != Kind::Foreign {
+        return None;
+    }
+    let came_from = match foreign(letter, None) {
+        Ok(Route::Raw(target)) => (target.exchange, target.key),
+        _ => (letter.exchange.clone(), letter.key.clone()),
+    };
+    let fits = |rule: &&Redirect| {
+        let (exchange, key) = &rule.from;
+        rule.from == came_from || (exchange.is_empty() && *key == letter.queue)
+    };
+    let (exchange, key) = rules.iter().find(fits)?.to.clone();
+    Some(Target { exchange, key })
+}
+
+/// What a saga is asked about the attempt of a dead task: what has to be seen of the step, and which attempt comes next: one that nobody ran is sent again under its
+/// number.
+pub(crate) fn retry(of: &AttemptRef, state: &SagaState) -> Result<(Seen, AttemptRef), String> {
     let step = &of.key();
     if !state.active() {
         return Err(format!(
@@ -316,7 +335,17 @@ pub(crate) fn retry(of: &AttemptRef, state: &SagaState) -> Result<(Seen, u32), S
         phase: now.phase,
         attempt: now.last_attempt(Direction::Do),
     };
-    Ok((seen, last + 1))
+    let mut tried = now.attempts.iter().rev();
+    let not_run = tried
+        .find(|attempt| attempt.direction == of.direction && attempt.number == last)
+        .filter(|attempt| attempt.stage == Stage::NotRun);
+    let (attempt, dispatch) = not_run.map_or((last + 1, 1), |attempt| (last, attempt.dispatch + 1));
+    let next = AttemptRef {
+        attempt,
+        dispatch,
+        ..of.clone()
+    };
+    Ok((seen, next))
 }
 
 /// What has to be seen of a step where its letter may have been replayed already, and the answer was lost: the saga knows the action by its id, or refuses.
@@ -338,9 +367,9 @@ fn word(phase: Phase) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use baton_engine::Status;
-    use baton_engine::state::{Attempt, Stage, StepState};
+    use baton_engine::state::{Attempt, StepState};
     use baton_messages::{DeadReason, Hold, StepId, Timestamp};
     use serde_json::json;
     use uuid::Uuid;
@@ -539,6 +568,38 @@ pub(super) mod tests {
         saga
     }
 
+    /// A saga whose only step stands in this phase, after attempts of `do` with these numbers, each sent so often.
+    pub(crate) fn saga_of_attempts(phase: Phase, attempts: &[(u32, u32)]) -> SagaState {
+        let mut saga = saga_with(phase, Direction::Do, u32::try_from(attempts.len()).unwrap());
+        let step = saga.steps.values_mut().next().unwrap();
+        for (attempt, (number, dispatch)) in step.attempts.iter_mut().zip(attempts) {
+            (attempt.number, attempt.dispatch) = (*number, *dispatch);
+        }
+        saga
+    }
+
+    #[test]
+    fn messages_of_others_go_elsewhere_by_where_they_came_from_or_died() {
+        let rule = |from: (&str, &str), to: (&str, &str)| Redirect {
+            from: (from.0.to_owned(), from.1.to_owned()),
+            to: (to.0.to_owned(), to.1.to_owned()),
+        };
+        let of = letter(None, b"x");
+        let other = rule(("else", "new"), ("", "no"));
+        let by_place = rule(("orders", "new"), ("orders", "v2"));
+        let by_queue = rule(("", "orders.in"), ("", "orders.in.v2"));
+        let rules = [other.clone(), by_place, by_queue.clone()];
+        assert_eq!(redirected(&of, &rules), Some(to("orders", "v2")));
+        assert_eq!(redirected(&of, &[by_queue]), Some(to("", "orders.in.v2")));
+        assert_eq!(redirected(&of, &[other]), None);
+        let task = letter(Some("task@1"), b"{}");
+        assert_eq!(
+            redirected(&task, &rules),
+            None,
+            "a task goes where it belongs"
+        );
+    }
+
     fn task_of(direction: Direction, attempt: u32) -> AttemptRef {
         let mut of: AttemptRef = serde_json::from_str(TASK_REF).unwrap();
         (of.direction, of.attempt) = (direction, attempt);
@@ -555,8 +616,18 @@ pub(super) mod tests {
         ] {
             let saga = saga_with(phase, direction, 3);
             let (seen, next) = retry(&task_of(direction, 3), &saga).unwrap();
-            assert_eq!((seen.phase, seen.attempt, next), (phase, expected, 4));
+            let next = (next.attempt, next.dispatch);
+            assert_eq!((seen.phase, seen.attempt, next), (phase, expected, (4, 1)));
         }
+    }
+
+    #[test]
+    fn an_attempt_nobody_ran_is_sent_again_under_its_number() {
+        let mut saga = saga_with(Phase::Parked, Direction::Do, 2);
+        let step = saga.steps.values_mut().next().unwrap();
+        step.attempts[1].stage = Stage::NotRun;
+        let (_, next) = retry(&task_of(Direction::Do, 2), &saga).unwrap();
+        assert_eq!((next.attempt, next.dispatch), (2, 2));
     }
 
     #[test]

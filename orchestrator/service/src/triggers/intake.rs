@@ -91,6 +91,7 @@ async fn hand_on(
         events,
         secret: None,
         keep: false,
+        again: Vec::new(),
         kept: None,
         done: Some(done),
     };

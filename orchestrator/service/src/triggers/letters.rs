@@ -7,6 +7,7 @@ use baton_driver::DeadLetterRow;
 use baton_messages::{DeadReason, Event, dead, topology};
 use baton_store::{Effect, EventRow, Settled, TriggerRef};
 use serde_json::json;
+use uuid::Uuid;
 
 use super::Shared;
 use super::carrier::Stopping;
@@ -46,11 +47,10 @@ pub(super) async fn keep_deadly(
         event.r#type = %event.kind, event.id = %event.id, error,
         "an event is given up; it is kept as a dead letter"
     );
-    let cause = format!("deadly/{} {}", event.source, event.id);
     let body = serde_json::to_vec(event).unwrap_or_default();
     let letter = DeadLetterRow {
         reason: DeadReason::DeliveredTooOften,
-        ..whole(&cause, error.to_owned(), Some(event), body)
+        ..whole(&deadly(event), error.to_owned(), Some(event), body)
     };
     keep(shared, vec![(Box::new(letter), None)]).await
 }
@@ -69,10 +69,38 @@ pub(super) async fn keep(shared: &Shared, letters: Vec<Letter>) -> Result<(), St
     Ok(())
 }
 
+/// The triggers that refused an event, of which this is the letter: one, or all of them where it was given up.
+pub(crate) fn refused_by(kept: &EventRow, letter: Uuid) -> Vec<TriggerRef> {
+    let event = &kept.event;
+    let deadly = id_of(&deadly(event)) == letter;
+    let refused = kept.effects.iter().filter_map(|effect| match effect {
+        Effect::Refused { of, .. } => Some(of),
+        _ => None,
+    });
+    let is_of = |of: &&TriggerRef| deadly || id_of(&which(of, &cause(event))) == letter;
+    refused.filter(is_of).cloned().collect()
+}
+
+fn deadly(event: &Event) -> String {
+    format!("deadly/{}", cause(event))
+}
+
+fn cause(event: &Event) -> String {
+    format!("{} {}", event.source, event.id)
+}
+
+fn which(of: &TriggerRef, cause: &str) -> String {
+    format!("{}/{}/{cause}", of.definition, of.trigger)
+}
+
+/// The same cause is the same letter, whatever is said of it.
+fn id_of(which: &str) -> Uuid {
+    dead::id_of(topology::TRIGGERS, which, &[])
+}
+
 fn of_event(of: &TriggerRef, event: &Event, error: &str) -> DeadLetterRow {
-    let cause = format!("{} {}", event.source, event.id);
     let body = serde_json::to_vec(event).unwrap_or_default();
-    row(of, &cause, error, Some(event), body)
+    row(of, &cause(event), error, Some(event), body)
 }
 
 /// The letter of a schedule that could not start its saga.
@@ -88,7 +116,7 @@ fn row(
     event: Option<&Event>,
     body: Vec<u8>,
 ) -> DeadLetterRow {
-    let which = format!("{}/{}/{cause}", of.definition, of.trigger);
+    let which = which(of, cause);
     let error = format!(
         "trigger {} of {}@{}: {error}",
         of.trigger, of.definition, of.version
@@ -99,8 +127,7 @@ fn row(
 fn whole(which: &str, error: String, event: Option<&Event>, body: Vec<u8>) -> DeadLetterRow {
     let content_type = event.map_or("application/json", |_| "application/cloudevents+json");
     DeadLetterRow {
-        // the same cause is the same letter, whatever is said of it
-        id: dead::id_of(topology::TRIGGERS, which, &[]),
+        id: id_of(which),
         at: clock::now(),
         reason: DeadReason::Misfit,
         error,

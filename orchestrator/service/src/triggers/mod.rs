@@ -15,7 +15,7 @@ mod carrier;
 pub(crate) mod cloudevents;
 pub(crate) mod hooks;
 mod intake;
-mod letters;
+pub(crate) mod letters;
 mod live;
 mod purge;
 mod schedules;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use baton_messages::{Event, Timestamp};
-use baton_store::{Arrival, EventRow, Triggers as _};
+use baton_store::{Arrival, EventRow, TriggerRef, Triggers as _};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
@@ -20,6 +20,8 @@ pub(crate) struct Incoming {
     pub(crate) secret: Option<String>,
     /// Kept even where nobody wants them: what came by a hook is answered for.
     pub(crate) keep: bool,
+    /// Triggers that refused an event that is kept, and look at it again.
+    pub(crate) again: Vec<TriggerRef>,
     /// Told when they are kept; what nobody wants is not kept, and counts as done.
     pub(crate) kept: Option<oneshot::Sender<Vec<EventRow>>>,
     /// Told when all they cause is committed.
@@ -115,11 +117,12 @@ fn arrival(shared: &Shared, one: &Incoming, event: &Event, now: Timestamp) -> Op
     let live = shared.live.borrow().clone();
     let planned = live.planned(event, one.secret.as_deref(), now);
     let awaited = live.is_awaited(&event.kind);
-    let keep = one.keep || !planned.is_empty() || awaited;
+    let keep = one.keep || !one.again.is_empty() || !planned.is_empty() || awaited;
     keep.then(|| Arrival {
         event: event.clone(),
         at: now,
         planned,
         awaited,
+        again: one.again.clone(),
     })
 }

@@ -5,10 +5,12 @@ use baton_messages::Timestamp;
 use uuid::Uuid;
 
 use super::MemoryStore;
+use super::tables::Tables;
+use crate::facets::facets_of;
 use crate::group::group_of;
 use crate::letters::{
-    Claiming, EditRow, Imported, LetterRow, LetterState, Letters, Move, OperationRow,
-    OperationState, OperationStep, Settling, Standing,
+    Claiming, Death, EditRow, GivingBack, HistoryRow, Imported, LetterRow, LetterState, Letters,
+    Move, OperationRow, OperationState, OperationStep, Sending, Settling, Standing, Waiting,
 };
 
 impl MemoryStore {
@@ -19,9 +21,24 @@ impl MemoryStore {
             letter: letter.clone(),
             now: tables.standings.get(id).cloned().unwrap_or_default(),
             body_bytes: letter.body.len() as u64,
+            about: facets_of(letter),
         });
         letters.collect()
     }
+}
+
+/// Writes down what happened to a letter, by whoever moved it last.
+fn happened(tables: &mut Tables, letter: Uuid, at: Timestamp, what: &str, text: &str) {
+    let now = tables.standings.get(&letter).cloned().unwrap_or_default();
+    let history = tables.history.entry(letter).or_default();
+    history.push(HistoryRow {
+        n: u32::try_from(history.len()).unwrap_or(u32::MAX) + 1,
+        at,
+        what: what.to_owned(),
+        by: now.changed_by.unwrap_or_default(),
+        why: now.why.unwrap_or_default(),
+        text: text.to_owned(),
+    });
 }
 
 impl Letters for MemoryStore {
@@ -38,6 +55,16 @@ impl Letters for MemoryStore {
         now.why = Some(asked.mover.why);
         now.action = Some(asked.mover.action);
         (now.operation, now.outcome) = (None, None);
+        (now.stage, now.sent_at) = (None, None);
+        if asked.to != LetterState::Replaying {
+            happened(
+                &mut tables,
+                asked.letter,
+                asked.mover.at,
+                asked.to.as_str(),
+                "",
+            );
+        }
         Ok(true)
     }
 
@@ -95,11 +122,140 @@ impl Letters for MemoryStore {
         now.replays -= settled.ending.uncounted();
         now.changed_at = Some(settled.at);
         now.outcome = Some(settled.outcome.clone());
-        let operation = settled.operation;
+        now.sent_at = None;
+        if settled.attempt.is_some() {
+            now.attempt.clone_from(&settled.attempt);
+        }
+        let (operation, stage) = (settled.operation, now.stage);
+        let what = settled.ending.as_str();
+        happened(
+            &mut tables,
+            settled.letter,
+            settled.at,
+            what,
+            &settled.outcome,
+        );
         if let Some(row) = operation.and_then(|id| tables.operations.get_mut(&id)) {
-            settled.apply(row);
+            settled.apply(row, stage);
         }
         Ok(true)
+    }
+
+    async fn sent(&self, sent: Sending) -> Result<bool, StoreError> {
+        let mut tables = self.tables();
+        let found = tables.standings.get_mut(&sent.letter);
+        let by_it = |now: &&mut Standing| {
+            now.state == LetterState::Replaying
+                && now.action == Some(sent.action)
+                && now.sent_at.is_none()
+        };
+        let Some(now) = found.filter(by_it) else {
+            return Ok(false);
+        };
+        now.sent_at = Some(sent.at);
+        now.attempt = Some(sent.attempt);
+        now.outcome = Some(sent.outcome.clone());
+        happened(&mut tables, sent.letter, sent.at, "sent", &sent.outcome);
+        Ok(true)
+    }
+
+    async fn waiting(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+        let tables = self.tables();
+        let waits = tables.standings.iter().filter_map(|(letter, now)| {
+            let sent_at = now
+                .sent_at
+                .filter(|_| now.state == LetterState::Replaying)?;
+            Some(Waiting {
+                letter: *letter,
+                action: now.action?,
+                operation: now.operation,
+                attempt: now.attempt.clone()?,
+                sent_at,
+            })
+        });
+        let waits = waits.filter(|waits| after.is_none_or(|after| waits.letter > after));
+        Ok(waits.take(limit).collect())
+    }
+
+    async fn died_again(&self, death: Death) -> Result<bool, StoreError> {
+        let mut tables = self.tables();
+        if !tables.deaths.insert(death.death) {
+            return Ok(true);
+        }
+        let Some(now) = tables.standings.get_mut(&death.letter) else {
+            tables.deaths.remove(&death.death);
+            return Ok(false);
+        };
+        let (stage, from, of) = (now.stage, now.state, now.operation);
+        now.state = LetterState::Dead;
+        now.died_again += 1;
+        now.changed_at = Some(death.at);
+        now.outcome = Some(format!("it died again: {}", death.error));
+        now.sent_at = None;
+        if death.attempt.is_some() {
+            now.attempt = death.attempt;
+        }
+        let history = tables.history.entry(death.letter).or_default();
+        history.push(HistoryRow {
+            n: u32::try_from(history.len()).unwrap_or(u32::MAX) + 1,
+            at: death.at,
+            what: "died".to_owned(),
+            by: String::new(),
+            why: String::new(),
+            text: death.error,
+        });
+        if let Some(row) = of.and_then(|id| tables.operations.get_mut(&id)) {
+            row.died_again(stage, from, death.at);
+        }
+        Ok(true)
+    }
+
+    async fn give_back(&self, letters: GivingBack) -> Result<usize, StoreError> {
+        let mut tables = self.tables();
+        let Some(mut row) = tables.operations.get(&letters.operation).cloned() else {
+            return Ok(0);
+        };
+        let (mut back, last) = (0, tables.history.clone());
+        for letter in &letters.letters {
+            let not_sent = |now: &&mut Standing| {
+                now.state == LetterState::Replaying
+                    && now.operation == Some(row.id)
+                    && now.sent_at.is_none()
+            };
+            let found = tables.standings.get_mut(letter).filter(not_sent);
+            let Some(now) = found else { continue };
+            now.state = LetterState::Dead;
+            now.replays -= 1;
+            now.changed_at = Some(row.made_at);
+            (now.changed_by, now.why, now.action) = (None, None, None);
+            (now.operation, now.stage) = (None, None);
+            let last = last.get(letter).and_then(|all| all.last());
+            now.outcome = last.map(|one| one.text.clone());
+            back += 1;
+        }
+        letters.apply(&mut row, back);
+        tables.operations.insert(row.id, row);
+        Ok(back)
+    }
+
+    async fn expire(&self, before: Timestamp, limit: usize) -> Result<Vec<Uuid>, StoreError> {
+        let mut tables = self.tables();
+        let mut over: Vec<(LetterState, Timestamp, Uuid)> = tables
+            .standings
+            .iter()
+            .filter(|(_, now)| LetterState::SETTLED.contains(&now.state))
+            .filter_map(|(id, now)| Some((now.state, now.changed_at?, *id)))
+            .filter(|(_, at, _)| *at < before)
+            .collect();
+        over.sort_unstable();
+        over.truncate(limit);
+        for (_, _, id) in &over {
+            tables.standings.remove(id);
+            tables.dead_letters.remove(id);
+            tables.history.remove(id);
+            tables.edits.retain(|(letter, _), _| letter != id);
+        }
+        Ok(over.into_iter().map(|(_, _, id)| id).collect())
     }
 
     async fn begin(&self, row: OperationRow) -> Result<bool, StoreError> {
@@ -127,6 +283,7 @@ impl Letters for MemoryStore {
             now.changed_by = Some(row.by.clone());
             now.why = Some(row.reason.clone());
             (now.action, now.operation, now.outcome) = (Some(row.id), Some(row.id), None);
+            (now.stage, now.sent_at) = (Some(row.leg), None);
             taken.push(*letter);
         }
         claiming.apply(&mut row, taken.len());
@@ -149,6 +306,7 @@ impl Letters for MemoryStore {
         found.retain(|row| {
             let now = &row.now;
             now.state == LetterState::Replaying
+                && now.sent_at.is_none()
                 && now.operation == operation
                 && now.changed_at.is_some_and(|at| at < before)
         });

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::MemoryStore;
 use super::tables::Tables;
 use crate::facets::facets_of;
-use crate::letters::{EditRow, LetterRow, LetterState, OperationRow};
+use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HEAD_BYTES_MAX, HOUR_MS,
     LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor,
@@ -225,6 +225,18 @@ impl Reader for MemoryStore {
         Ok(found)
     }
 
+    async fn dead_letter_heads_between(
+        &self,
+        first: Uuid,
+        last: Uuid,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        let mut found = self.dead_letters_between(first, last).await?;
+        for row in &mut found {
+            row.letter.body.truncate(HEAD_BYTES_MAX);
+        }
+        Ok(found)
+    }
+
     async fn dead_letters(
         &self,
         filter: DeadLetterFilter,
@@ -273,6 +285,29 @@ impl Reader for MemoryStore {
         edition: u32,
     ) -> Result<Option<EditRow>, StoreError> {
         Ok(self.tables().edits.get(&(letter, edition)).cloned())
+    }
+
+    async fn dead_letter_history(
+        &self,
+        letter: Uuid,
+        limit: usize,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        let tables = self.tables();
+        let all = tables.history.get(&letter).map_or(&[][..], Vec::as_slice);
+        Ok(all[all.len().saturating_sub(limit)..].to_vec())
+    }
+
+    async fn dead_letters_of(
+        &self,
+        saga: SagaId,
+        limit: usize,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        let filter = DeadLetterFilter {
+            saga: Some(saga),
+            ..DeadLetterFilter::default()
+        };
+        let page = self.dead_letter_heads(filter, None, limit).await?;
+        Ok(page.rows)
     }
 
     async fn dead_letter_hours(
@@ -413,6 +448,7 @@ fn fits(row: &LetterRow, filter: &DeadLetterFilter, sagas: &BTreeMap<SagaId, Sag
         worker,
         replays,
         label,
+        ids,
     } = filter;
     let runs = |name: &String| of_saga.is_some_and(|saga| saga.definition == *name);
     let labelled = |(name, value): &(String, String)| {
@@ -423,7 +459,8 @@ fn fits(row: &LetterRow, filter: &DeadLetterFilter, sagas: &BTreeMap<SagaId, Sag
         let in_body = |text: &[u8]| row.body.windows(text.len()).any(|part| part == text);
         row.error.contains(text.as_str()) || text.is_empty() || in_body(text.as_bytes())
     };
-    reason.is_none_or(|reason| row.reason == reason)
+    (ids.is_empty() || ids.contains(&row.id))
+        && reason.is_none_or(|reason| row.reason == reason)
         && queue.as_ref().is_none_or(|queue| row.queue == *queue)
         && (kind.is_none() || row.kind == *kind)
         && (saga.is_none() || row.saga == *saga)

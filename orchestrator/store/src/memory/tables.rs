@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::CommitFault;
 use super::triggers::TriggerTables;
 use crate::group::group_of;
-use crate::letters::{EditRow, OperationRow, Standing};
+use crate::letters::{EditRow, HistoryRow, OperationRow, Standing};
 use crate::tokens::TokenRow;
 
 /// A work item with its end, if it has one.
@@ -35,6 +35,10 @@ pub(super) struct Tables {
     pub(super) subscriptions: BTreeMap<(SagaId, StepId), (u8, SubscriptionRow, bool)>,
     pub(super) work_items: BTreeMap<(SagaId, u32), Kept>,
     pub(super) dead_letters: BTreeMap<Uuid, DeadLetterRow>,
+    /// What happened to letters after they were taken in.
+    pub(super) history: BTreeMap<Uuid, Vec<HistoryRow>>,
+    /// Deaths that are in it.
+    pub(super) deaths: BTreeSet<Uuid>,
     pub(super) edits: BTreeMap<(Uuid, u32), EditRow>,
     pub(super) standings: BTreeMap<Uuid, Standing>,
     pub(super) operations: BTreeMap<Uuid, OperationRow>,

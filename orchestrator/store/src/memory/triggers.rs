@@ -25,20 +25,28 @@ impl Tables {
     }
 
     fn take_event(&mut self, arrival: Arrival) -> EventRow {
+        let (source, id) = (&arrival.event.source, &arrival.event.id);
+        let mut known = self.triggers.events.iter();
+        let known = known.position(|row| row.event.source == *source && row.event.id == *id);
+        if let Some(place) = known {
+            let kept = self.triggers.events[place].effects.clone();
+            let resolve = |planned: &Planned| {
+                Ok::<_, std::convert::Infallible>(self.resolved(planned.clone(), arrival.at))
+            };
+            let Ok(looked) = arrival.looked_again(&kept, resolve);
+            let known = &mut self.triggers.events[place];
+            if let Some(effects) = looked {
+                (known.effects, known.done) = (effects, false);
+            }
+            return known.clone();
+        }
         let Arrival {
             event,
             at,
             planned,
             awaited,
+            again: _,
         } = arrival;
-        let known = self
-            .triggers
-            .events
-            .iter()
-            .find(|row| row.event.source == event.source && row.event.id == event.id);
-        if let Some(known) = known {
-            return known.clone();
-        }
         let effects: Vec<Effect> = planned
             .into_iter()
             .map(|planned| self.resolved(planned, at))

@@ -4,10 +4,11 @@
 use baton_driver::StoreError;
 use baton_messages::Timestamp;
 use deadpool_postgres::Transaction;
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::columns::{document, int, owned, rows as limited};
+use super::columns::{document, get, instant, int, owned, rows as limited, word};
 use super::connect::{Connections, rows};
 use super::fault::Fault;
 use super::load::each;
@@ -16,20 +17,41 @@ use super::reader::letter_row;
 use crate::facets::facets_of;
 use crate::group::group_of;
 use crate::letters::{
-    Claiming, EditRow, Imported, LetterRow, LetterState, Letters, Move, OperationRow,
-    OperationState, OperationStep, Settling, Standing,
+    Claiming, Death, EditRow, GivingBack, Imported, LetterRow, LetterState, Letters, Move,
+    OperationRow, OperationState, OperationStep, Sending, Settling, Standing, Waiting,
 };
+use crate::moving::KeptHistory;
 
 /// The advisory lock under which letters are moved: "BATN", then a word for this use.
 const MOVING: i64 = 0x4241_544e_0000_0004;
 const LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
 const MOVE: &str = "UPDATE dead_letters SET state = $3, replays = replays + $4, changed_at = $5, changed_by = $6, why = $7, action = $8,
-    operation = NULL, outcome = NULL WHERE id = $1 AND state = $2 RETURNING id";
+    operation = NULL, outcome = NULL, stage = NULL, sent_at = NULL WHERE id = $1 AND state = $2 RETURNING id";
 const CLAIM: &str = "UPDATE dead_letters SET state = 'replaying', replays = replays + 1, changed_at = $2, changed_by = $3, why = $4, action = $5,
-    operation = $5, outcome = NULL WHERE id = $1 AND state = 'dead' RETURNING id";
-const SETTLE: &str =
-    "UPDATE dead_letters SET state = $3, replays = replays - $4, changed_at = $5, outcome = $6
-    WHERE id = $1 AND state = 'replaying' AND action = $2 RETURNING id";
+    operation = $5, outcome = NULL, stage = $6, sent_at = NULL WHERE id = $1 AND state = 'dead' RETURNING id";
+const SETTLE: &str = "UPDATE dead_letters SET state = $3, replays = replays - $4, changed_at = $5, outcome = $6, sent_at = NULL,
+    attempt = coalesce($7, attempt) WHERE id = $1 AND state = 'replaying' AND action = $2 RETURNING stage";
+const SENT: &str = "UPDATE dead_letters SET sent_at = $3, attempt = $4, outcome = $5
+    WHERE id = $1 AND state = 'replaying' AND action = $2 AND sent_at IS NULL RETURNING id";
+/// Of a letter as it stands now: whoever moved it, and why.
+const HAPPENED: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, text)
+    SELECT l.id, 1 + coalesce((SELECT max(n) FROM dead_history h WHERE h.letter = l.id), 0), $2, $3, coalesce(l.changed_by, ''), coalesce(l.why, ''), $4
+    FROM dead_letters l WHERE l.id = $1 RETURNING n";
+const DEATH_KNOWN: &str = "SELECT n FROM dead_history WHERE death = $1 AND death IS NOT NULL";
+const STOOD: &str = "SELECT state, stage, operation FROM dead_letters WHERE id = $1 FOR UPDATE";
+const DIED: &str = "UPDATE dead_letters SET state = 'dead', died_again = died_again + 1, changed_at = $2, outcome = $3, sent_at = NULL,
+    attempt = coalesce($4, attempt) WHERE id = $1 RETURNING id";
+const DEATH: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, text, death, properties, body)
+    VALUES ($1, 1 + coalesce((SELECT max(n) FROM dead_history WHERE letter = $1), 0), $2, 'died', '', '', $3, $4, $5, $6) RETURNING n";
+const GIVE_BACK: &str = "UPDATE dead_letters SET state = 'dead', replays = replays - 1, changed_at = $3, changed_by = NULL, why = NULL, action = NULL,
+    operation = NULL, stage = NULL, outcome = (SELECT h.text FROM dead_history h WHERE h.letter = dead_letters.id ORDER BY h.n DESC LIMIT 1) WHERE id = $1 AND state = 'replaying' AND operation = $2 AND sent_at IS NULL RETURNING id";
+const EXPIRED: &str = "SELECT id, partition FROM dead_letters WHERE state = $1 AND changed_at < $2 ORDER BY changed_at, id LIMIT $3";
+const EXPIRE: [&str; 3] = [
+    "DELETE FROM dead_edits WHERE letter = $1 RETURNING edition",
+    "DELETE FROM dead_history WHERE letter = $1 RETURNING n",
+    "DELETE FROM dead_letters WHERE id = $1 RETURNING id",
+];
+const GONE: &str = "SELECT add_count($1, 'dead_letters', -1)";
 const NOTE: &str = "UPDATE dead_letters SET note = $2 WHERE id = $1 RETURNING id";
 const EDITED: &str = "UPDATE dead_letters SET edition = $2 WHERE id = $1 AND edition = $2::bigint - 1 AND state = 'dead' RETURNING id";
 const EDIT: &str = "INSERT INTO dead_edits (letter, edition, at, by, why, action, difference, properties, body)
@@ -44,14 +66,28 @@ const OPERATION_ADD: &str = "INSERT INTO dead_operations (id, made_at, state, bo
 const OPERATION_PUT: &str =
     "UPDATE dead_operations SET state = $2, body = $3 WHERE id = $1 RETURNING id";
 const PUT_STANDING: &str = "UPDATE dead_letters SET state = $2, replays = $3, changed_at = $4, changed_by = $5, why = $6, note = $7, action = $8,
-    operation = $9, outcome = $10, grp = $11, edition = $12 WHERE id = $1 RETURNING id";
+    operation = $9, outcome = $10, grp = $11, edition = $12, attempt = $13, sent_at = $14, stage = $15, died_again = $16 WHERE id = $1 RETURNING id";
+const PUT_HISTORY: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, text, death, properties, body)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (letter, n) DO NOTHING RETURNING n";
 
 /// Every question here that must not look at a whole table.
 #[cfg(test)]
-pub(crate) const QUERIES: [&str; 11] = [
+pub(crate) const QUERIES: [&str; 23] = [
+    EXPIRED,
+    EXPIRE[0],
+    EXPIRE[1],
+    EXPIRE[2],
     MOVE,
     CLAIM,
     SETTLE,
+    SENT,
+    HAPPENED,
+    DEATH_KNOWN,
+    STOOD,
+    DIED,
+    DEATH,
+    GIVE_BACK,
+    PUT_HISTORY,
     NOTE,
     EDITED,
     EDIT,
@@ -100,10 +136,43 @@ impl PostgresLetters {
         .await
     }
 
+    /// What happened to letters in the store they come from.
+    pub(crate) async fn put_history(&self, history: &[KeptHistory]) -> Result<(), StoreError> {
+        self.write("what happened to dead letters", async |transaction| {
+            for kept in history {
+                let KeptHistory {
+                    letter,
+                    row,
+                    death,
+                    properties,
+                    body,
+                } = kept;
+                let values: [&(dyn ToSql + Sync); 10] = [
+                    letter,
+                    &i64::from(row.n),
+                    &int(row.at.0),
+                    &owned(&row.what),
+                    &owned(&row.by),
+                    &owned(&row.why),
+                    &owned(&row.text),
+                    death,
+                    properties,
+                    body,
+                ];
+                rows(transaction, PUT_HISTORY, &values).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Where letters stood in the store they come from.
-    pub(crate) async fn put_standings(&self, letters: &[LetterRow]) -> Result<(), StoreError> {
+    pub(crate) async fn put_standings(
+        &self,
+        letters: &[(Uuid, Standing)],
+    ) -> Result<(), StoreError> {
         self.write("where dead letters stood", async |transaction| {
-            for row in letters {
+            for (letter, standing) in letters {
                 let Standing {
                     state,
                     group,
@@ -116,10 +185,15 @@ impl PostgresLetters {
                     operation,
                     outcome,
                     edition,
-                } = &row.now;
+                    attempt,
+                    sent_at,
+                    stage,
+                    died_again,
+                } = standing;
+                let attempt = attempt.as_ref().map(serde_json::to_string).transpose()?;
                 let text = |text: &Option<String>| text.as_deref().map(owned);
-                let values: [&(dyn ToSql + Sync); 12] = [
-                    &row.letter.id,
+                let values: [&(dyn ToSql + Sync); 16] = [
+                    letter,
                     &state.as_str(),
                     &i64::from(*replays),
                     &changed_at.map(|at| int(at.0)),
@@ -131,6 +205,10 @@ impl PostgresLetters {
                     &text(outcome),
                     &owned(group),
                     &i64::from(*edition),
+                    &attempt,
+                    &sent_at.map(|at| int(at.0)),
+                    &stage.map(i64::from),
+                    &i64::from(*died_again),
                 ];
                 rows(transaction, PUT_STANDING, &values).await?;
             }
@@ -138,6 +216,74 @@ impl PostgresLetters {
         })
         .await
     }
+}
+
+/// Writes down what happened to a letter.
+async fn happened(
+    transaction: &Transaction<'_>,
+    letter: Uuid,
+    at: Timestamp,
+    what: &str,
+    text: &str,
+) -> Result<(), Fault> {
+    let values: [&(dyn ToSql + Sync); 4] = [&letter, &int(at.0), &what, &owned(text)];
+    rows(transaction, HAPPENED, &values).await?;
+    Ok(())
+}
+
+fn stage(row: &Row, column: usize) -> Result<Option<u32>, Fault> {
+    let stage: Option<i64> = get(row, column)?;
+    Ok(stage.map(|stage| u32::try_from(stage).unwrap_or_default()))
+}
+
+async fn died_again(transaction: &Transaction<'_>, death: &Death) -> Result<bool, Fault> {
+    if !rows(transaction, DEATH_KNOWN, &[&death.death])
+        .await?
+        .is_empty()
+    {
+        return Ok(true);
+    }
+    let stood = rows(transaction, STOOD, &[&death.letter]).await?;
+    let Some(stood) = stood.first() else {
+        return Ok(false);
+    };
+    let state = word(stood, 0, LetterState::of)?;
+    let (stage, of): (_, Option<Uuid>) = (stage(stood, 1)?, get(stood, 2)?);
+    let attempt = death.attempt.as_ref().map(serde_json::to_string);
+    let values: [&(dyn ToSql + Sync); 4] = [
+        &death.letter,
+        &int(death.at.0),
+        &owned(&format!("it died again: {}", death.error)),
+        &attempt.transpose()?,
+    ];
+    rows(transaction, DIED, &values).await?;
+    let properties = serde_json::to_string(&death.properties)?;
+    let values: [&(dyn ToSql + Sync); 6] = [
+        &death.letter,
+        &int(death.at.0),
+        &owned(&death.error),
+        &death.death,
+        &properties,
+        &death.body,
+    ];
+    rows(transaction, DEATH, &values).await?;
+    if let Some(id) = of
+        && let Some(mut row) = operation(transaction, id).await?
+    {
+        row.died_again(stage, state, death.at);
+        put(transaction, &row).await?;
+    }
+    Ok(true)
+}
+
+fn waiting(row: &Row) -> Result<Waiting, Fault> {
+    Ok(Waiting {
+        letter: get(row, 0)?,
+        action: get(row, 1)?,
+        operation: get(row, 2)?,
+        attempt: document(row, 3)?,
+        sent_at: instant(row, 4)?,
+    })
 }
 
 async fn put_edit(transaction: &Transaction<'_>, edit: &EditRow) -> Result<(), Fault> {
@@ -221,7 +367,12 @@ impl Letters for PostgresLetters {
                 &owned(&asked.mover.why),
                 &asked.mover.action,
             ];
-            Ok(rows(transaction, MOVE, &values).await?.len() == 1)
+            let moved = rows(transaction, MOVE, &values).await?.len() == 1;
+            if moved && !sent {
+                let (letter, at) = (asked.letter, asked.mover.at);
+                happened(transaction, letter, at, asked.to.as_str(), "").await?;
+            }
+            Ok(moved)
         })
         .await
     }
@@ -272,22 +423,104 @@ impl Letters for PostgresLetters {
 
     async fn settle(&self, settled: Settling) -> Result<bool, StoreError> {
         self.write("what came of a dead letter", async |transaction| {
-            let values: [&(dyn ToSql + Sync); 6] = [
+            let attempt = settled.attempt.as_ref().map(serde_json::to_string);
+            let attempt = attempt.transpose()?;
+            let values: [&(dyn ToSql + Sync); 7] = [
                 &settled.letter,
                 &settled.action,
                 &settled.ending.state().as_str(),
                 &i64::from(settled.ending.uncounted()),
                 &int(settled.at.0),
                 &owned(&settled.outcome),
+                &attempt,
             ];
-            let moved = rows(transaction, SETTLE, &values).await?.len() == 1;
-            if let Some(id) = settled.operation.filter(|_| moved)
+            let moved = rows(transaction, SETTLE, &values).await?;
+            let Some(stage) = moved.first().map(|row| stage(row, 0)).transpose()? else {
+                return Ok(false);
+            };
+            let (letter, what) = (settled.letter, settled.ending.as_str());
+            happened(transaction, letter, settled.at, what, &settled.outcome).await?;
+            if let Some(id) = settled.operation
                 && let Some(mut row) = operation(transaction, id).await?
             {
-                settled.apply(&mut row);
+                settled.apply(&mut row, stage);
                 put(transaction, &row).await?;
             }
-            Ok(moved)
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn sent(&self, sent: Sending) -> Result<bool, StoreError> {
+        self.write("a dead letter that was sent", async |transaction| {
+            let attempt = serde_json::to_string(&sent.attempt)?;
+            let values: [&(dyn ToSql + Sync); 5] = [
+                &sent.letter,
+                &sent.action,
+                &int(sent.at.0),
+                &attempt,
+                &owned(&sent.outcome),
+            ];
+            let written = rows(transaction, SENT, &values).await?.len() == 1;
+            if written {
+                happened(transaction, sent.letter, sent.at, "sent", &sent.outcome).await?;
+            }
+            Ok(written)
+        })
+        .await
+    }
+
+    async fn waiting(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+        let (after, most) = (after.unwrap_or_default(), limited(limit));
+        let values: [&(dyn ToSql + Sync); 2] = [&after, &most];
+        let found = self.connections.rows(queries::WAITING, &values).await;
+        let read = found.and_then(|rows| each(&rows, waiting));
+        read.map_err(|fault| fault.read("dead letters whose outcome is waited for"))
+    }
+
+    async fn died_again(&self, death: Death) -> Result<bool, StoreError> {
+        self.write("a dead letter that died again", async |transaction| {
+            died_again(transaction, &death).await
+        })
+        .await
+    }
+
+    async fn give_back(&self, letters: GivingBack) -> Result<usize, StoreError> {
+        self.write("dead letters that were not sent", async |transaction| {
+            let Some(mut row) = operation(transaction, letters.operation).await? else {
+                return Ok(0);
+            };
+            let mut back = 0;
+            for letter in &letters.letters {
+                let made_at = int(row.made_at.0);
+                let values: [&(dyn ToSql + Sync); 3] = [letter, &row.id, &made_at];
+                back += rows(transaction, GIVE_BACK, &values).await?.len();
+            }
+            letters.apply(&mut row, back);
+            put(transaction, &row).await?;
+            Ok(back)
+        })
+        .await
+    }
+
+    async fn expire(&self, before: Timestamp, limit: usize) -> Result<Vec<Uuid>, StoreError> {
+        let what = "dead letters that are over, to take them out";
+        self.write(what, async |transaction| {
+            let mut gone = Vec::new();
+            for state in LetterState::SETTLED {
+                let left = limited(limit.saturating_sub(gone.len()));
+                let values: [&(dyn ToSql + Sync); 3] = [&state.as_str(), &int(before.0), &left];
+                for row in rows(transaction, EXPIRED, &values).await? {
+                    let (letter, partition): (Uuid, i16) = (get(&row, 0)?, get(&row, 1)?);
+                    // the figure first: figures are touched in the order of their names
+                    rows(transaction, GONE, &[&partition]).await?;
+                    for sql in EXPIRE {
+                        rows(transaction, sql, &[&letter]).await?;
+                    }
+                    gone.push(letter);
+                }
+            }
+            Ok(gone)
         })
         .await
     }
@@ -314,12 +547,13 @@ impl Letters for PostgresLetters {
             };
             let mut taken = Vec::with_capacity(claiming.letters.len());
             for letter in &claiming.letters {
-                let values: [&(dyn ToSql + Sync); 5] = [
+                let values: [&(dyn ToSql + Sync); 6] = [
                     letter,
                     &int(claiming.at.0),
                     &owned(&row.by),
                     &owned(&row.reason),
                     &row.id,
+                    &i64::from(row.leg),
                 ];
                 if rows(transaction, CLAIM, &values).await?.len() == 1 {
                     taken.push(*letter);

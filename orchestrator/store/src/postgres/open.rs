@@ -8,7 +8,7 @@ use refinery::{Migration, Runner};
 use super::fault::Fault;
 
 /// The tables, version by version; what was released is never edited.
-const MIGRATIONS: [(&str, &str); 6] = [
+const MIGRATIONS: [(&str, &str); 7] = [
     (
         "V1__init",
         include_str!("../../migrations/postgres/V1__init.sql"),
@@ -32,6 +32,10 @@ const MIGRATIONS: [(&str, &str); 6] = [
     (
         "V6__audit",
         include_str!("../../migrations/postgres/V6__audit.sql"),
+    ),
+    (
+        "V7__outcomes",
+        include_str!("../../migrations/postgres/V7__outcomes.sql"),
     ),
 ];
 /// Where it stands which of them were applied.

@@ -143,11 +143,13 @@ pub(crate) fn work_items(open_only: bool, of_kind: bool) -> String {
 
 const LETTER_COLUMNS: &str =
     "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body,
-    state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome, length(body)::bigint, edition";
+    state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome, length(body)::bigint, edition,
+    attempt, sent_at, stage, died_again, pool, task_type, event_type, definition, worker, replays_before";
 /// The same with the beginning of the body alone.
 const HEAD_COLUMNS: &str =
     "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, substr(body, 1, 4096),
-    state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome, length(body)::bigint, edition";
+    state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome, length(body)::bigint, edition,
+    attempt, sent_at, stage, died_again, pool, task_type, event_type, definition, worker, replays_before";
 const _: () = assert!(HEAD_BYTES_MAX == 4_096, "as HEAD_COLUMNS says");
 
 /// Dead letters by their ids.
@@ -157,9 +159,16 @@ pub(crate) fn dead_letters_between() -> String {
     )
 }
 
+/// The same without most of their bodies.
+pub(crate) fn dead_letter_heads_between() -> String {
+    format!(
+        "SELECT {HEAD_COLUMNS} FROM dead_letters WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT 2"
+    )
+}
+
 /// Dead letters, newest first. Values: 1 and 2 the cursor, 3 and 4 the range of instants, 5 the limit; then, as far as they are asked for, reason,
 /// queue, kind, saga, what error or body has in it, state, group, until when it was moved last, what the error has in it, pool, task type, event type,
-/// definition, worker, how many replays at least, and the key of a label.
+/// definition, worker, how many replays at least, the key of a label, and ids.
 pub(crate) fn dead_letters(filter: &DeadLetterFilter) -> String {
     let which = letters_where(filter, 5);
     format!("SELECT {LETTER_COLUMNS} FROM {which} ORDER BY at DESC, id DESC LIMIT $5")
@@ -228,6 +237,7 @@ fn letters_where(filter: &DeadLetterFilter, mut place: usize) -> String {
             filter.label.is_some(),
             "EXISTS (SELECT 1 FROM sagas s WHERE s.id = dead_letters.saga AND # = ANY (s.label_keys) OFFSET 0)",
         ),
+        (!filter.ids.is_empty(), "id = ANY (#)"),
     ] {
         if asked {
             place += 1;
@@ -253,13 +263,27 @@ pub(crate) const EDITS: &str = "SELECT letter, edition, at, by, why, action, dif
 /// One of them, whole. Values: the letter, the edition.
 pub(crate) const EDIT: &str = "SELECT letter, edition, at, by, why, action, difference, properties, body FROM dead_edits WHERE letter = $1 AND edition = $2";
 
-/// Letters that set out and have not ended. Values: 1 of which operation, or null: of none; 2 moved before then; 3 the limit.
+/// Letters that set out and may not have been sent. Values: 1 of which operation, or null: of none; 2 moved before then; 3 the limit.
 pub(crate) fn on_their_way() -> String {
     format!(
-        "SELECT {LETTER_COLUMNS} FROM dead_letters WHERE state = 'replaying' AND operation IS NOT DISTINCT FROM $1 AND changed_at < $2
+        "SELECT {LETTER_COLUMNS} FROM dead_letters WHERE state = 'replaying' AND sent_at IS NULL AND operation IS NOT DISTINCT FROM $1 AND changed_at < $2
          ORDER BY at, id LIMIT $3"
     )
 }
+
+/// Letters whose outcome is waited for. Values: 1 the last one, 2 the limit.
+pub(crate) const WAITING: &str = "SELECT id, action, operation, attempt, sent_at FROM dead_letters
+    WHERE state = 'replaying' AND sent_at IS NOT NULL AND id > $1 ORDER BY id LIMIT $2";
+
+/// The letters that speak of a saga, newest first. Values: the saga, the limit.
+pub(crate) fn dead_letters_of() -> String {
+    format!(
+        "SELECT {HEAD_COLUMNS} FROM dead_letters WHERE saga = $1 ORDER BY at DESC, id DESC LIMIT $2"
+    )
+}
+
+/// What happened to a letter, the last first. Values: the letter, the limit.
+pub(crate) const LETTER_HISTORY: &str = "SELECT n, at, what, by, why, text FROM dead_history WHERE letter = $1 ORDER BY n DESC LIMIT $2";
 
 /// Replays of many, newest first. Values: 1 and 2 the cursor, 3 the limit.
 pub(crate) const OPERATIONS: &str = "SELECT body FROM dead_operations WHERE (made_at, id) < ($1, $2) ORDER BY made_at DESC, id DESC LIMIT $3";

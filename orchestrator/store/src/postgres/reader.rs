@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
-use baton_messages::{DeadReason, Manifest, SagaId, TaskType, Timestamp};
+use baton_messages::{AttemptRef, DeadReason, Manifest, SagaId, TaskType, Timestamp};
 use deadpool_postgres::{GenericClient, Object};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{IsolationLevel, Row};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::columns::{
     digest, document, get, instant, instant_if_set, int, label_key, owned, rows as limited,
-    saga_id, saga_row, status, string, string_if_set, uint, word,
+    saga_id, saga_row, small, status, string, string_if_set, uint, word,
 };
 use super::connect::{Connections, rows};
 use super::fault::Fault;
@@ -20,7 +20,8 @@ use super::load::{self, each};
 use super::queries;
 use super::rows::kind_word;
 use super::triggers::{event_row, schedule_row, type_column};
-use crate::letters::{EditRow, LetterRow, LetterState, OperationRow, Standing};
+use crate::facets::Facets;
+use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow, Standing};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HOUR_MS, LOOKED_AT_MAX,
     LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor,
@@ -288,6 +289,16 @@ impl Reader for PostgresReader {
             .await
     }
 
+    async fn dead_letter_heads_between(
+        &self,
+        first: Uuid,
+        last: Uuid,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        let sql = queries::dead_letter_heads_between();
+        let what = "a dead letter, without its body";
+        self.list(what, &sql, &[&first, &last], letter_row).await
+    }
+
     async fn dead_letters(
         &self,
         filter: DeadLetterFilter,
@@ -364,6 +375,33 @@ impl Reader for PostgresReader {
         let what = "an edited dead letter";
         let mut found = self.list(what, queries::EDIT, &values, edit_row).await?;
         Ok(found.pop())
+    }
+
+    async fn dead_letter_history(
+        &self,
+        letter: Uuid,
+        limit: usize,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        let most = limited(limit);
+        let values: [&(dyn ToSql + Sync); 2] = [&letter, &most];
+        let what = "what happened to a dead letter";
+        let mut found = self
+            .list(what, queries::LETTER_HISTORY, &values, history_row)
+            .await?;
+        found.reverse();
+        Ok(found)
+    }
+
+    async fn dead_letters_of(
+        &self,
+        saga: SagaId,
+        limit: usize,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        let most = limited(page_rows(limit));
+        let values: [&(dyn ToSql + Sync); 2] = [&saga.0, &most];
+        let sql = queries::dead_letters_of();
+        self.list("dead letters of a saga", &sql, &values, letter_row)
+            .await
     }
 
     async fn dead_letter_hours(
@@ -558,6 +596,7 @@ struct LetterValues {
     about: [Option<String>; 6],
     replays: Option<i64>,
     label: Option<Uuid>,
+    ids: Option<Vec<Uuid>>,
     /// The place of the last letter that is looked at; none where a statement does not ask.
     end: Option<(i64, Uuid)>,
 }
@@ -595,6 +634,7 @@ impl LetterValues {
                 .label
                 .as_ref()
                 .map(|(name, value)| label_key(name, value)),
+            ids: (!filter.ids.is_empty()).then(|| filter.ids.clone()),
             end: None,
         }
     }
@@ -616,6 +656,7 @@ impl LetterValues {
         let replays = self.replays.as_ref();
         values.extend(replays.map(|n| n as &(dyn ToSql + Sync)));
         values.extend(self.label.as_ref().map(|key| key as &(dyn ToSql + Sync)));
+        values.extend(self.ids.as_ref().map(|ids| ids as &(dyn ToSql + Sync)));
         values
     }
 }
@@ -638,6 +679,7 @@ fn edit_row(row: &Row) -> Result<EditRow, Fault> {
 /// A letter and where it stands, out of the columns of letters.
 pub(super) fn letter_row(row: &Row) -> Result<LetterRow, Fault> {
     let (replays, bytes, edition): (i64, i64, i64) = (get(row, 14)?, get(row, 22)?, get(row, 23)?);
+    let stage: Option<i64> = get(row, 26)?;
     Ok(LetterRow {
         letter: dead_letter(row)?,
         now: Standing {
@@ -652,8 +694,37 @@ pub(super) fn letter_row(row: &Row) -> Result<LetterRow, Fault> {
             operation: get(row, 20)?,
             outcome: string_if_set(row, 21)?,
             edition: u32::try_from(edition).unwrap_or_default(),
+            attempt: attempt(row, 24)?,
+            sent_at: instant_if_set(row, 25)?,
+            stage: stage.map(|stage| u32::try_from(stage).unwrap_or_default()),
+            died_again: small(row, 27)?,
         },
         body_bytes: uint(bytes),
+        about: Facets {
+            pool: string_if_set(row, 28)?,
+            task_type: string_if_set(row, 29)?,
+            event_type: string_if_set(row, 30)?,
+            definition: string_if_set(row, 31)?,
+            worker: string_if_set(row, 32)?,
+            replays_before: small(row, 33)?,
+        },
+    })
+}
+
+/// An attempt, where one is kept.
+pub(super) fn attempt(row: &Row, column: usize) -> Result<Option<AttemptRef>, Fault> {
+    let set: Option<&str> = get(row, column)?;
+    set.map(|_| document(row, column)).transpose()
+}
+
+fn history_row(row: &Row) -> Result<HistoryRow, Fault> {
+    Ok(HistoryRow {
+        n: small(row, 0)?,
+        at: instant(row, 1)?,
+        what: string(row, 2)?,
+        by: string(row, 3)?,
+        why: string(row, 4)?,
+        text: string(row, 5)?,
     })
 }
 

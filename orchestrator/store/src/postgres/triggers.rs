@@ -43,6 +43,8 @@ const KEYS_PUT: &str = "INSERT INTO keys (definition, digest, key, saga, until)
     ON CONFLICT (definition, digest) DO UPDATE SET saga = excluded.saga, until = excluded.until";
 const DONE: &str = "UPDATE events e SET done = true, effects = a.effects FROM unnest($1::bigint[], $2::text[]) AS a (seq, effects)
     WHERE e.seq = ANY ($1) AND e.seq = a.seq";
+const AGAIN: &str = "UPDATE events e SET done = false, effects = a.effects FROM unnest($1::bigint[], $2::text[]) AS a (seq, effects)
+    WHERE e.seq = ANY ($1) AND e.seq = a.seq";
 const RELEASE: &str = "DELETE FROM keys WHERE definition = $1 AND digest = $2 AND saga = $3";
 const EVENTS_PURGE: &str = "DELETE FROM events WHERE seq = ANY (ARRAY
     (SELECT seq FROM events WHERE received_at < $1 AND done AND seq > 0 ORDER BY received_at, seq LIMIT $2))";
@@ -64,11 +66,12 @@ const ACTIVE: &str = "SELECT active FROM sagas WHERE id = $1";
 
 /// Every query here that must not look at a whole table.
 #[cfg(test)]
-pub(crate) const QUERIES: [&str; 8] = [
+pub(crate) const QUERIES: [&str; 9] = [
     KEYS,
     EVENTS_ADD,
     KEYS_PUT,
     DONE,
+    AGAIN,
     RELEASE,
     EVENTS_PURGE,
     KEYS_PURGE,
@@ -349,7 +352,18 @@ async fn take_in(
     let mut holders = holders(transaction, arrivals).await?;
     let (mut new, mut claimed) = (New::default(), BTreeMap::new());
     for (arrival, digest) in arrivals.iter().zip(&digests) {
-        if known.contains_key(digest) || new.digests.contains(digest) {
+        if let Some(kept) = known.get_mut(digest) {
+            let resolve = |planned: &Planned| {
+                Ok::<_, Fault>(resolved(planned, arrival.at, &mut holders, &mut claimed))
+            };
+            if let Some(effects) = arrival.looked_again(&kept.effects, resolve)? {
+                let (seqs, text) = (vec![int(kept.seq)], vec![serde_json::to_string(&effects)?]);
+                rows(transaction, AGAIN, &[&seqs, &text]).await?;
+                (kept.effects, kept.done) = (effects, false);
+            }
+            continue;
+        }
+        if new.digests.contains(digest) {
             continue;
         }
         let effects: Vec<Effect> = arrival

@@ -2,11 +2,11 @@
 
 use baton_driver::StoreError;
 use baton_messages::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::columns::{document, int, rows};
+use super::columns::{document, instant, int, rows, uuid, word};
 use super::load::all;
 use super::queries;
 use super::reader::letter_row;
@@ -14,17 +14,37 @@ use super::thread::WeakThread;
 use crate::facets::facets_of;
 use crate::group::group_of;
 use crate::letters::{
-    Claiming, EditRow, Imported, LetterRow, LetterState, Letters, Move, OperationRow,
-    OperationState, OperationStep, Settling,
+    Claiming, Death, EditRow, GivingBack, Imported, LetterRow, LetterState, Letters, Move,
+    OperationRow, OperationState, OperationStep, Sending, Settling, Waiting,
 };
 
 const MOVE: &str = "UPDATE dead_letters SET state = ?3, replays = replays + ?4, changed_at = ?5, changed_by = ?6, why = ?7, action = ?8,
-    operation = NULL, outcome = NULL WHERE id = ?1 AND state = ?2";
+    operation = NULL, outcome = NULL, stage = NULL, sent_at = NULL WHERE id = ?1 AND state = ?2";
 const CLAIM: &str = "UPDATE dead_letters SET state = 'replaying', replays = replays + 1, changed_at = ?2, changed_by = ?3, why = ?4, action = ?5,
-    operation = ?5, outcome = NULL WHERE id = ?1 AND state = 'dead'";
-const SETTLE: &str =
-    "UPDATE dead_letters SET state = ?3, replays = replays - ?4, changed_at = ?5, outcome = ?6
-    WHERE id = ?1 AND state = 'replaying' AND action = ?2";
+    operation = ?5, outcome = NULL, stage = ?6, sent_at = NULL WHERE id = ?1 AND state = 'dead'";
+const SETTLE: &str = "UPDATE dead_letters SET state = ?3, replays = replays - ?4, changed_at = ?5, outcome = ?6, sent_at = NULL,
+    attempt = coalesce(?7, attempt) WHERE id = ?1 AND state = 'replaying' AND action = ?2 RETURNING stage";
+const SENT: &str = "UPDATE dead_letters SET sent_at = ?3, attempt = ?4, outcome = ?5 WHERE id = ?1 AND state = 'replaying' AND action = ?2 AND sent_at IS NULL";
+/// Of a letter as it stands now: whoever moved it, and why.
+const HAPPENED: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, text)
+    SELECT l.id, 1 + coalesce((SELECT max(n) FROM dead_history h WHERE h.letter = l.id), 0), ?2, ?3, coalesce(l.changed_by, ''), coalesce(l.why, ''), ?4
+    FROM dead_letters l WHERE l.id = ?1";
+const DEATH_KNOWN: &str = "SELECT 1 FROM dead_history WHERE death = ?1";
+const STOOD: &str = "SELECT state, stage, operation FROM dead_letters WHERE id = ?1";
+const DIED: &str = "UPDATE dead_letters SET state = 'dead', died_again = died_again + 1, changed_at = ?2, outcome = ?3, sent_at = NULL,
+    attempt = coalesce(?4, attempt) WHERE id = ?1";
+const DEATH: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, text, death, properties, body)
+    VALUES (?1, 1 + coalesce((SELECT max(n) FROM dead_history WHERE letter = ?1), 0), ?2, 'died', '', '', ?3, ?4, ?5, ?6)";
+const GIVE_BACK: &str = "UPDATE dead_letters SET state = 'dead', replays = replays - 1, changed_at = ?3, changed_by = NULL, why = NULL, action = NULL,
+    operation = NULL, stage = NULL, outcome = (SELECT h.text FROM dead_history h WHERE h.letter = dead_letters.id ORDER BY h.n DESC LIMIT 1) WHERE id = ?1 AND state = 'replaying' AND operation = ?2 AND sent_at IS NULL";
+const EXPIRED: &str = "SELECT id, partition FROM dead_letters INDEXED BY dead_letters_by_change WHERE state = ?1 AND changed_at < ?2
+    ORDER BY changed_at, id LIMIT ?3";
+const EXPIRE: [&str; 3] = [
+    "DELETE FROM dead_edits WHERE letter = ?1",
+    "DELETE FROM dead_history WHERE letter = ?1",
+    "DELETE FROM dead_letters WHERE id = ?1",
+];
+const GONE: &str = "UPDATE counts SET n = n - 1 WHERE partition = ?1 AND name = 'dead_letters'";
 const NOTE: &str = "UPDATE dead_letters SET note = ?2 WHERE id = ?1";
 const EDITED: &str =
     "UPDATE dead_letters SET edition = ?2 WHERE id = ?1 AND edition = ?2 - 1 AND state = 'dead'";
@@ -41,7 +61,27 @@ const OPERATION_PUT: &str = "UPDATE dead_operations SET state = ?2, body = ?3 WH
 
 /// Every question here that must not look at a whole table.
 #[cfg(test)]
-pub(crate) const QUERIES: [&str; 7] = [MOVE, CLAIM, SETTLE, NOTE, EDITED, OPERATION, OPERATION_PUT];
+pub(crate) const QUERIES: [&str; 19] = [
+    EXPIRED,
+    EXPIRE[0],
+    EXPIRE[1],
+    EXPIRE[2],
+    GONE,
+    MOVE,
+    CLAIM,
+    SETTLE,
+    SENT,
+    HAPPENED,
+    DEATH_KNOWN,
+    STOOD,
+    DIED,
+    DEATH,
+    GIVE_BACK,
+    NOTE,
+    EDITED,
+    OPERATION,
+    OPERATION_PUT,
+];
 
 /// The letters of one store; answers errors once the store is closed.
 #[derive(Debug, Clone)]
@@ -80,6 +120,74 @@ fn operation(conn: &Connection, id: Uuid) -> rusqlite::Result<Option<OperationRo
     conn.prepare_cached(OPERATION)?
         .query_row([id.as_bytes()], |row| document(row, 0))
         .optional()
+}
+
+/// Writes down what happened to a letter.
+fn happened(
+    conn: &Connection,
+    letter: Uuid,
+    at: Timestamp,
+    what: &str,
+    text: &str,
+) -> rusqlite::Result<()> {
+    let values = params![letter.as_bytes(), int(at.0), what, text];
+    conn.prepare_cached(HAPPENED)?.execute(values)?;
+    Ok(())
+}
+
+/// Where a letter stood, in which stage of which operation.
+type Stood = (LetterState, Option<u32>, Option<Uuid>);
+
+fn stood(conn: &Connection, letter: Uuid) -> rusqlite::Result<Option<Stood>> {
+    conn.prepare_cached(STOOD)?
+        .query_row([letter.as_bytes()], |row| {
+            let set = row.get_ref(2)? != rusqlite::types::ValueRef::Null;
+            let operation = set.then(|| uuid(row, 2)).transpose()?;
+            Ok((word(row, 0, LetterState::of)?, row.get(1)?, operation))
+        })
+        .optional()
+}
+
+fn died_again(conn: &Connection, death: &Death) -> rusqlite::Result<bool> {
+    let mut known = conn.prepare_cached(DEATH_KNOWN)?;
+    if known.exists([death.death.as_bytes()])? {
+        return Ok(true);
+    }
+    let Some((state, stage, of)) = stood(conn, death.letter)? else {
+        return Ok(false);
+    };
+    conn.prepare_cached(DIED)?.execute(params![
+        death.letter.as_bytes(),
+        int(death.at.0),
+        format!("it died again: {}", death.error),
+        death.attempt.as_ref().map(json).transpose()?,
+    ])?;
+    conn.prepare_cached(DEATH)?.execute(params![
+        death.letter.as_bytes(),
+        int(death.at.0),
+        death.error,
+        death.death.as_bytes(),
+        json(&death.properties)?,
+        death.body,
+    ])?;
+    if let Some(id) = of
+        && let Some(mut row) = operation(conn, id)?
+    {
+        row.died_again(stage, state, death.at);
+        put(conn, &row)?;
+    }
+    Ok(true)
+}
+
+fn waiting(row: &Row<'_>) -> rusqlite::Result<Waiting> {
+    let set = row.get_ref(2)? != rusqlite::types::ValueRef::Null;
+    Ok(Waiting {
+        letter: uuid(row, 0)?,
+        action: uuid(row, 1)?,
+        operation: set.then(|| uuid(row, 2)).transpose()?,
+        attempt: document(row, 3)?,
+        sent_at: instant(row, 4)?,
+    })
 }
 
 fn put_edit(conn: &Connection, edit: &EditRow) -> rusqlite::Result<()> {
@@ -153,6 +261,9 @@ impl Letters for SqliteLetters {
                 asked.mover.why,
                 asked.mover.action.as_bytes(),
             ])?;
+            if moved == 1 && !sent {
+                happened(conn, asked.letter, asked.mover.at, asked.to.as_str(), "")?;
+            }
             Ok(moved == 1)
         })
         .await
@@ -207,23 +318,107 @@ impl Letters for SqliteLetters {
 
     async fn settle(&self, settled: Settling) -> Result<bool, StoreError> {
         self.write("what came of a dead letter", move |conn| {
-            let moved = conn.prepare_cached(SETTLE)?.execute(params![
+            let values = params![
                 settled.letter.as_bytes(),
                 settled.action.as_bytes(),
                 settled.ending.state().as_str(),
                 settled.ending.uncounted(),
                 int(settled.at.0),
                 settled.outcome,
-            ])?;
-            let counted = settled.operation.filter(|_| moved == 1);
-            if let Some(id) = counted
+                settled.attempt.as_ref().map(json).transpose()?,
+            ];
+            let stage = conn
+                .prepare_cached(SETTLE)?
+                .query_row(values, |row| row.get::<_, Option<u32>>(0))
+                .optional()?;
+            let Some(stage) = stage else {
+                return Ok(false);
+            };
+            let what = settled.ending.as_str();
+            happened(conn, settled.letter, settled.at, what, &settled.outcome)?;
+            if let Some(id) = settled.operation
                 && let Some(mut row) = operation(conn, id)?
             {
-                settled.apply(&mut row);
+                settled.apply(&mut row, stage);
                 put(conn, &row)?;
             }
-            Ok(moved == 1)
+            Ok(true)
         })
+        .await
+    }
+
+    async fn sent(&self, sent: Sending) -> Result<bool, StoreError> {
+        self.write("a dead letter that was sent", move |conn| {
+            let written = conn.prepare_cached(SENT)?.execute(params![
+                sent.letter.as_bytes(),
+                sent.action.as_bytes(),
+                int(sent.at.0),
+                json(&sent.attempt)?,
+                sent.outcome,
+            ])?;
+            if written == 1 {
+                happened(conn, sent.letter, sent.at, "sent", &sent.outcome)?;
+            }
+            Ok(written == 1)
+        })
+        .await
+    }
+
+    async fn waiting(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+        self.write("dead letters whose outcome is waited for", move |conn| {
+            let after = after.unwrap_or_default();
+            let values = params![after.as_bytes(), rows(limit)];
+            all(conn, queries::WAITING, values, waiting)
+        })
+        .await
+    }
+
+    async fn died_again(&self, death: Death) -> Result<bool, StoreError> {
+        self.write("a dead letter that died again", move |conn| {
+            died_again(conn, &death)
+        })
+        .await
+    }
+
+    async fn give_back(&self, letters: GivingBack) -> Result<usize, StoreError> {
+        self.write("dead letters that were not sent", move |conn| {
+            let Some(mut row) = operation(conn, letters.operation)? else {
+                return Ok(0);
+            };
+            let mut back = 0;
+            for letter in &letters.letters {
+                let values = params![letter.as_bytes(), row.id.as_bytes(), int(row.made_at.0)];
+                back += conn.prepare_cached(GIVE_BACK)?.execute(values)?;
+            }
+            letters.apply(&mut row, back);
+            put(conn, &row)?;
+            Ok(back)
+        })
+        .await
+    }
+
+    async fn expire(&self, before: Timestamp, limit: usize) -> Result<Vec<Uuid>, StoreError> {
+        self.write(
+            "dead letters that are over, to take them out",
+            move |conn| {
+                let mut gone = Vec::new();
+                for state in LetterState::SETTLED {
+                    let left = limit.saturating_sub(gone.len());
+                    let values = params![state.as_str(), int(before.0), rows(left)];
+                    let found = all(conn, EXPIRED, values, |row| {
+                        Ok((uuid(row, 0)?, row.get::<_, i64>(1)?))
+                    })?;
+                    for (letter, partition) in found {
+                        for sql in EXPIRE {
+                            conn.prepare_cached(sql)?.execute([letter.as_bytes()])?;
+                        }
+                        conn.prepare_cached(GONE)?.execute([partition])?;
+                        gone.push(letter);
+                    }
+                }
+                Ok(gone)
+            },
+        )
         .await
     }
 
@@ -254,6 +449,7 @@ impl Letters for SqliteLetters {
                     row.by,
                     row.reason,
                     row.id.as_bytes(),
+                    row.leg,
                 ])?;
                 if moved == 1 {
                     taken.push(*letter);

@@ -8,11 +8,13 @@ use rusqlite::{Row, params};
 use super::SqliteStore;
 use super::columns::{
     SAGA_COLUMNS, document, failed, instant, instant_if_set, int, rows, saga_id, saga_row, uint,
-    word,
+    uuid, word,
 };
 use super::commit::log_id;
 use super::load::all;
 use super::triggers::event_row;
+use crate::letters::HistoryRow;
+use crate::moving::KeptHistory;
 use crate::triggers::EventRow;
 
 /// Which saga holds a key, as it is kept.
@@ -34,6 +36,8 @@ const UNSERVED: &str = "SELECT task_type, saga FROM unserved";
 const SUBSCRIPTIONS: &str = "SELECT saga, step, event, since, searched FROM subscriptions";
 const EVENTS: &str =
     "SELECT seq, received_at, done, effects, body FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+const HISTORY: &str = "SELECT letter, n, at, what, by, why, text, death, properties, body, rowid FROM dead_history WHERE rowid > ?1
+    ORDER BY rowid LIMIT ?2";
 const KEYS: &str = "SELECT definition, key, saga, until FROM keys";
 
 impl SqliteStore {
@@ -61,6 +65,35 @@ impl SqliteStore {
                     saga_seq: uint(row.get(2)?),
                     entry: document(row, 3)?,
                 })
+            })
+        })
+        .await
+    }
+
+    /// What happened to dead letters, each with its place.
+    pub(crate) async fn letter_history(
+        &self,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<(i64, KeptHistory)>, StoreError> {
+        self.page("what happened to dead letters", move |conn| {
+            all(conn, HISTORY, params![after, rows(limit)], |row| {
+                let set = row.get_ref(7)? != rusqlite::types::ValueRef::Null;
+                let kept = KeptHistory {
+                    letter: uuid(row, 0)?,
+                    row: HistoryRow {
+                        n: row.get(1)?,
+                        at: instant(row, 2)?,
+                        what: row.get(3)?,
+                        by: row.get(4)?,
+                        why: row.get(5)?,
+                        text: row.get(6)?,
+                    },
+                    death: set.then(|| uuid(row, 7)).transpose()?,
+                    properties: row.get(8)?,
+                    body: row.get(9)?,
+                };
+                Ok((row.get(10)?, kept))
             })
         })
         .await

@@ -133,11 +133,13 @@ pub(crate) const fn work_items(open_only: bool) -> &'static str {
 
 const LETTER_COLUMNS: &str =
     "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body,
-    state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome, length(body), edition";
+    state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome, length(body), edition,
+    attempt, sent_at, stage, died_again, pool, task_type, event_type, definition, worker, replays_before";
 /// The same with the beginning of the body alone; of nothing SQLite has no beginning.
 const HEAD_COLUMNS: &str =
     "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, coalesce(substr(body, 1, 4096), x''),
-    state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome, length(body), edition";
+    state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome, length(body), edition,
+    attempt, sent_at, stage, died_again, pool, task_type, event_type, definition, worker, replays_before";
 const _: () = assert!(HEAD_BYTES_MAX == 4_096, "as HEAD_COLUMNS says");
 
 /// Dead letters by their ids.
@@ -147,9 +149,16 @@ pub(crate) fn dead_letters_between() -> String {
     )
 }
 
+/// The same without most of their bodies.
+pub(crate) fn dead_letter_heads_between() -> String {
+    format!(
+        "SELECT {HEAD_COLUMNS} FROM dead_letters WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT 2"
+    )
+}
+
 /// Dead letters, newest first. Values: 1 and 2 the cursor, 3 the limit, 4 and 5 the range of instants; then, null for any: 6 reason, 7 queue,
 /// 8 kind, 9 saga, 10 what error or body has in it, 11 state, 12 group, 13 until when it was moved last, 14 what the error has in it, 15 pool, 16 task type,
-/// 17 event type, 18 definition, 19 worker, 20 how many replays at least, 21 and 22 a label; 23 and 24 the place of the last one that is looked at.
+/// 17 event type, 18 definition, 19 worker, 20 how many replays at least, 21 and 22 a label; 23 and 24 the place of the last one that is looked at; 25 ids, in capital hexadecimal digits, with commas.
 pub(crate) fn dead_letters(filter: &DeadLetterFilter) -> String {
     let which = letters_where(filter);
     format!("SELECT {LETTER_COLUMNS} FROM {which} ORDER BY at DESC, id DESC LIMIT ?3")
@@ -205,7 +214,7 @@ fn letters_where(filter: &DeadLetterFilter) -> String {
          AND (?18 IS NULL OR definition = ?18 OR EXISTS (SELECT 1 FROM sagas s WHERE s.id = dead_letters.saga AND s.definition = ?18))
          AND (?21 IS NULL OR EXISTS (SELECT 1 FROM sagas s CROSS JOIN saga_labels l
               ON l.name = ?21 AND l.value = ?22 AND l.started_at = s.started_at AND l.saga = s.id WHERE s.id = dead_letters.saga))
-         AND (?23 IS NULL OR (at, id) >= (?23, ?24))"
+         AND (?23 IS NULL OR (at, id) >= (?23, ?24)) AND (?25 IS NULL OR instr(?25, hex(id)) > 0)"
     )
 }
 
@@ -225,13 +234,27 @@ pub(crate) const EDITS: &str = "SELECT letter, edition, at, by, why, action, dif
 /// One of them, whole. Values: the letter, the edition.
 pub(crate) const EDIT: &str = "SELECT letter, edition, at, by, why, action, difference, properties, body FROM dead_edits WHERE letter = ?1 AND edition = ?2";
 
-/// Letters that set out and have not ended. Values: 1 of which operation, or null: of none; 2 moved before then; 3 the limit.
+/// Letters that set out and may not have been sent. Values: 1 of which operation, or null: of none; 2 moved before then; 3 the limit.
 pub(crate) fn on_their_way() -> String {
     format!(
-        "SELECT {LETTER_COLUMNS} FROM dead_letters INDEXED BY dead_letters_by_state WHERE state = 'replaying' AND operation IS ?1 AND changed_at < ?2
+        "SELECT {LETTER_COLUMNS} FROM dead_letters INDEXED BY dead_letters_by_state WHERE state = 'replaying' AND sent_at IS NULL AND operation IS ?1 AND changed_at < ?2
          ORDER BY at, id LIMIT ?3"
     )
 }
+
+/// Letters whose outcome is waited for. Values: 1 the last one, 2 the limit.
+pub(crate) const WAITING: &str = "SELECT id, action, operation, attempt, sent_at FROM dead_letters INDEXED BY dead_letters_awaited
+    WHERE state = 'replaying' AND sent_at IS NOT NULL AND id > ?1 ORDER BY id LIMIT ?2";
+
+/// The letters that speak of a saga, newest first. Values: the saga, the limit.
+pub(crate) fn dead_letters_of() -> String {
+    format!(
+        "SELECT {HEAD_COLUMNS} FROM dead_letters INDEXED BY dead_letters_by_saga WHERE saga = ?1 ORDER BY at DESC, id DESC LIMIT ?2"
+    )
+}
+
+/// What happened to a letter, the last first. Values: the letter, the limit.
+pub(crate) const LETTER_HISTORY: &str = "SELECT n, at, what, by, why, text FROM dead_history WHERE letter = ?1 ORDER BY n DESC LIMIT ?2";
 
 /// Replays of many, newest first. Values: 1 and 2 the cursor, 3 the limit.
 pub(crate) const OPERATIONS: &str = "SELECT body FROM dead_operations INDEXED BY dead_operations_by_age WHERE (made_at, id) < (?1, ?2)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use baton_driver::store::BoxError;
 use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
-use baton_messages::{DeadReason, Manifest, SagaId, Timestamp};
+use baton_messages::{AttemptRef, DeadReason, Manifest, SagaId, Timestamp};
 use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleResult};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -21,7 +21,8 @@ use super::schema::{OpenError, open_for_reading};
 use super::{SqliteOptions, one_saga, queries, triggers};
 use crate::Partition;
 use crate::cluster::{Member, Owned, View};
-use crate::letters::{EditRow, LetterRow, LetterState, OperationRow, Standing};
+use crate::facets::Facets;
+use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow, Standing};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HOUR_MS, LOOKED_AT_MAX,
     LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor,
@@ -170,6 +171,18 @@ impl Reader for SqliteReader {
         .await
     }
 
+    async fn dead_letter_heads_between(
+        &self,
+        first: Uuid,
+        last: Uuid,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        self.read("a dead letter, without its body", move |conn| {
+            let ids = params![first.as_bytes(), last.as_bytes()];
+            all(conn, &queries::dead_letter_heads_between(), ids, letter_row)
+        })
+        .await
+    }
+
     async fn dead_letters(
         &self,
         filter: DeadLetterFilter,
@@ -211,6 +224,32 @@ impl Reader for SqliteReader {
             conn.prepare_cached(queries::EDIT)?
                 .query_row(values, edit_row)
                 .optional()
+        })
+        .await
+    }
+
+    async fn dead_letter_history(
+        &self,
+        letter: Uuid,
+        limit: usize,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        self.read("what happened to a dead letter", move |conn| {
+            let values = params![letter.as_bytes(), rows(limit)];
+            let mut found = all(conn, queries::LETTER_HISTORY, values, history_row)?;
+            found.reverse();
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn dead_letters_of(
+        &self,
+        saga: SagaId,
+        limit: usize,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        self.read("dead letters of a saga", move |conn| {
+            let values = params![saga.0.as_bytes(), rows(page_rows(limit))];
+            all(conn, &queries::dead_letters_of(), values, letter_row)
         })
         .await
     }
@@ -625,6 +664,13 @@ fn letter_values(
         text(label.map(|(_, value)| value.as_str())),
         end.map_or(Value::Null, |end| Value::Integer(int(end.at.0))),
         end.map_or(Value::Null, |end| Value::Blob(end.id.as_bytes().to_vec())),
+        if filter.ids.is_empty() {
+            Value::Null
+        } else {
+            let ids = filter.ids.iter();
+            let ids: Vec<String> = ids.map(|id| format!("{:X}", id.simple())).collect();
+            Value::Text(ids.join(","))
+        },
     ]
 }
 
@@ -662,8 +708,37 @@ pub(super) fn letter_row(row: &Row<'_>) -> rusqlite::Result<LetterRow> {
             operation: id(20)?,
             outcome: row.get(21)?,
             edition: row.get(23)?,
+            attempt: attempt(row, 24)?,
+            sent_at: instant_if_set(row, 25)?,
+            stage: row.get(26)?,
+            died_again: row.get(27)?,
         },
         body_bytes: uint(row.get(22)?),
+        about: Facets {
+            pool: row.get(28)?,
+            task_type: row.get(29)?,
+            event_type: row.get(30)?,
+            definition: row.get(31)?,
+            worker: row.get(32)?,
+            replays_before: row.get(33)?,
+        },
+    })
+}
+
+/// An attempt, where one is kept.
+pub(super) fn attempt(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<AttemptRef>> {
+    let set = row.get_ref(column)? != rusqlite::types::ValueRef::Null;
+    set.then(|| document(row, column)).transpose()
+}
+
+fn history_row(row: &Row<'_>) -> rusqlite::Result<HistoryRow> {
+    Ok(HistoryRow {
+        n: row.get(0)?,
+        at: instant(row, 1)?,
+        what: row.get(2)?,
+        by: row.get(3)?,
+        why: row.get(4)?,
+        text: row.get(5)?,
     })
 }
 

@@ -36,6 +36,7 @@ pub(crate) const MIGRATIONS: &[M<'static>] = &[
         "../../migrations/sqlite/0009_dead_letters.sql"
     )),
     M::up(include_str!("../../migrations/sqlite/0010_audit.sql")),
+    M::up(include_str!("../../migrations/sqlite/0011_outcomes.sql")),
 ];
 
 /// Why a store could not be opened.

@@ -17,6 +17,7 @@ const EVENT_COLUMNS: &str = "seq, received_at, done, effects, body";
 const EVENT_ADD: &str = "INSERT INTO events (source, id, type, received_at, done, effects, body)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const EVENT_DONE: &str = "UPDATE events SET done = 1, effects = ?2 WHERE seq = ?1";
+const EVENT_AGAIN: &str = "UPDATE events SET done = 0, effects = ?2 WHERE seq = ?1";
 const KEY: &str = "SELECT k.saga, k.until, s.active FROM keys k LEFT JOIN sagas s ON s.id = k.saga
     WHERE k.definition = ?1 AND k.key = ?2";
 const KEY_PUT: &str = "INSERT INTO keys (definition, key, saga, until) VALUES (?1, ?2, ?3, ?4)
@@ -314,19 +315,28 @@ impl Triggers for SqliteTriggers {
 }
 
 fn take_in(conn: &Connection, buffer: &mut Vec<u8>, arrival: Arrival) -> Result<EventRow, Fault> {
+    let known = conn
+        .prepare_cached(&event())?
+        .query_row([&arrival.event.source, &arrival.event.id], event_row)
+        .optional()?;
+    if let Some(mut known) = known {
+        let (effects, at) = (&known.effects, arrival.at);
+        let looked =
+            arrival.looked_again(effects, |planned| resolved(conn, planned.clone(), at))?;
+        if let Some(effects) = looked {
+            let values = params![int(known.seq), json(buffer, &effects)?];
+            conn.prepare_cached(EVENT_AGAIN)?.execute(values)?;
+            (known.effects, known.done) = (effects, false);
+        }
+        return Ok(known);
+    }
     let Arrival {
         event,
         at,
         planned,
         awaited,
+        again: _,
     } = arrival;
-    let known = conn
-        .prepare_cached(&self::event())?
-        .query_row([&event.source, &event.id], event_row)
-        .optional()?;
-    if let Some(known) = known {
-        return Ok(known);
-    }
     let effects = planned
         .into_iter()
         .map(|planned| resolved(conn, planned, at))

@@ -478,6 +478,7 @@ fn arrival(event: Event, at: Timestamp, planned: Vec<Planned>) -> Arrival {
         at,
         planned,
         awaited: false,
+        again: Vec::new(),
     }
 }
 

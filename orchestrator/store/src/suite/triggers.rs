@@ -34,6 +34,7 @@ fn arrival(id: &str, when: Timestamp, planned: Vec<Planned>) -> Arrival {
         at: when,
         planned,
         awaited: false,
+        again: Vec::new(),
     }
 }
 
@@ -209,6 +210,7 @@ pub async fn kept_events_are_found_by_type_and_age(subject: &mut impl Subject) {
             at: at(n),
             planned: Vec::new(),
             awaited: false,
+            again: Vec::new(),
         })
         .collect();
     tables.take_in(all).await.unwrap();

@@ -57,7 +57,7 @@ async fn what_stands_in_the_way_of_connecting_is_told() {
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert!(
         sent.iter()
-            .all(|s| matches!(s, Sent::Unknown { why } if why.contains("not sent"))),
+            .all(|s| matches!(s, Sent::NotSent { why } if why.contains("not sent"))),
         "{sent:?}"
     );
 }
@@ -92,7 +92,7 @@ async fn the_end_is_in_order() {
     assert!(handed_out <= 10);
     let sent = publisher.publish(vec![message(KEY, "late")]).await;
     assert!(
-        matches!(&sent[0], Sent::Unknown { why } if why.contains("shut down")),
+        matches!(&sent[0], Sent::NotSent { why } if why.contains("shut down")),
         "{sent:?}"
     );
     assert!(matches!(bus.state().borrow().consuming, Link::Down { .. }));

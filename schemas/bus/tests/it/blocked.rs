@@ -41,7 +41,7 @@ async fn a_memory_alarm_blocks_publishing_and_nothing_else() {
 
     let sent = publisher.publish(vec![message(KEY, "never sent")]).await;
     assert!(
-        matches!(&sent[0], Sent::Unknown { why } if why.contains("block")),
+        matches!(&sent[0], Sent::NotSent { why } if why.contains("block")),
         "{sent:?}"
     );
 

@@ -89,6 +89,7 @@ async fn at_the_broker_itself_messages_are_looked_at_and_moved_in_order_once() {
         .await
         .exits(0);
     assert!(ran.out.contains("50 of 50 moved"), "{ran:?}");
+    assert!(ran.err.contains("no orchestrator can be asked"), "{ran:?}");
     // what was handed out ahead is back in its place when the broker has noticed that the channel is gone
     system
         .vhost
@@ -193,4 +194,23 @@ async fn a_move_that_is_interrupted_or_cut_off_loses_and_doubles_nothing() {
         there <= count + unsure,
         "{there} of {count}, {unsure} unsure"
     );
+}
+
+/// Past the orchestrator, and in its audit log all the same: before it was begun, and what came of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_moved_at_the_broker_stands_in_the_audit_log() {
+    let system = Setup::workers(0).start().await;
+    for queue in ["from", "to"] {
+        system.vhost.declare(queue, "quorum").await;
+    }
+    put(&system, "from", json!({ "message_id": "m" }), b"m").await;
+    system.vhost.await_messages("from", 1, 0, SOON).await;
+    let ran = at_broker(&system, &["move", "from", "/to"]).await.exits(0);
+    assert!(ran.out.contains("1 of 1 moved"), "{ran:?}");
+    let found = system.api.get("/v1/audit?action=noteBrokerAction").await;
+    let rows = found["items"].as_array().expect("rows");
+    let of_move = |row: &&Value| row["object"] == "broker/queues/from to /to";
+    let moved = rows.iter().filter(of_move);
+    let said: Vec<&Value> = moved.map(|row| &row["asked"]["outcome"]).collect();
+    assert_eq!(said, [&json!("1 of 1 moved"), &Value::Null], "{found}");
 }

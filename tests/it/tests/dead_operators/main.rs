@@ -3,6 +3,7 @@
 mod at_broker;
 mod edits;
 mod elsewhere;
+mod outcomes;
 mod replays;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};

@@ -1,10 +1,10 @@
-//! Sent back to what is full, missing or blocked, at the same moment as by others, and by somebody at a terminal.
+//! Sent back to what is full or blocked, at the same moment as by others, and by somebody at a terminal.
 
 use super::*;
 
-/// A queue that is full, one that is not there: said clearly, nothing lost, and it goes on when that is over.
+/// A queue that is full is waited for, which is said, and it goes on by itself when there is room: each letter once, and none of them counted as tried for that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replay_to_a_queue_that_is_full_or_missing_stops_and_goes_on_later() {
+async fn a_replay_to_a_queue_that_is_full_waits_and_goes_on_by_itself() {
     const COUNT: usize = 25;
     let system = Setup::workers(0).start().await;
     system.vhost.declare("orders", "quorum").await;
@@ -18,7 +18,7 @@ async fn a_replay_to_a_queue_that_is_full_or_missing_stops_and_goes_on_later() {
     let begun = post(
         &system,
         "replays",
-        json!({ "reason": "go", "filter": { "queue": "orders" } }),
+        json!({ "reason": "go", "wait_s": 0, "filter": { "queue": "orders" } }),
     )
     .await;
     let operation = begun.body["operation"]["id"]
@@ -26,50 +26,35 @@ async fn a_replay_to_a_queue_that_is_full_or_missing_stops_and_goes_on_later() {
         .expect("an id")
         .to_owned();
     let path = format!("/v1/dead-letters/operations/{operation}");
-    let stopped = await_some("it to stop by itself", SOON, async || {
+    let waiting = await_some("it to say that it waits", SOON, async || {
         let now = system.api.get(&path).await;
-        (now["state"] == "stopped").then_some(now)
+        let why = now["why"].as_str().unwrap_or_default();
+        (why.contains("it waits") && why.contains("full")).then_some(now)
     })
     .await;
-    assert!(stopped["failed"].as_u64() > Some(0), "{stopped}");
-    let dead = letters(&system, "state=dead", 1).await;
-    assert!(
-        dead.iter().any(|letter| letter["outcome"]
-            .as_str()
-            .is_some_and(|why| why.contains("full"))),
-        "{dead:?}"
+    assert_eq!(
+        (&waiting["state"], &waiting["failed"]),
+        (&json!("running"), &json!(0)),
+        "{waiting}"
     );
     let accepted = numbers(&taken(&system, "orders").await);
+    assert!(!accepted.is_empty() && accepted.len() < COUNT);
     system
         .vhost
         .policy("orders", "^orders$", json!({ "max-length": 1_000_000 }))
         .await;
-    // those that were refused by the full queue are dead and had their turn: what is left is replayed anew
-    let cancelled = post(
-        &system,
-        &format!("operations/{operation}/cancel"),
-        json!({}),
-    )
-    .await;
-    assert_eq!(cancelled.status, 200, "{cancelled:?}");
-    // the queue takes its new limit in a moment
-    await_until("all of them to be replayed", SOON, async || {
-        system
-            .cli()
-            .run(&[
-                "dead",
-                "replay",
-                "--queue",
-                "orders",
-                "--force",
-                "-m",
-                "there is room now",
-                "-y",
-            ])
-            .await;
-        letters(&system, "state=dead", 0).await.is_empty()
+    let done = await_some("it to go on to its end", SOON, async || {
+        let now = system.api.get(&path).await;
+        (now["state"] == "done").then_some(now)
     })
     .await;
+    assert_eq!(
+        (&done["published"], &done["failed"], &done["refused"]),
+        (&json!(COUNT), &json!(0), &json!(0)),
+        "{done}"
+    );
+    let all = letters(&system, "state=resolved", COUNT).await;
+    assert!(all.iter().all(|letter| letter["replays"] == 1), "{all:?}");
     let mut all = numbers(&taken(&system, "orders").await);
     all.extend(accepted);
     all.sort_unstable();
@@ -102,7 +87,7 @@ async fn own_broker_with_an_alarm_is_waited_for_by_a_replay() {
     let begun = post(
         &system,
         "replays",
-        json!({ "reason": "go", "filter": { "queue": "orders" } }),
+        json!({ "reason": "go", "wait_s": 0, "filter": { "queue": "orders" } }),
     )
     .await;
     let operation = begun.body["operation"]["id"]

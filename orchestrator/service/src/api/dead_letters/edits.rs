@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use base64::Engine as _;
 use baton_driver::DeadLetterRow;
 use baton_engine::Input;
 use baton_messages::InputId;
@@ -82,20 +81,8 @@ fn no(title: &'static str, why: impl Into<String>) -> Problem {
 
 impl EditLetter {
     fn changes(&self) -> Answer<Changes> {
-        let body = match (&self.body, &self.body_base64) {
-            (Some(_), Some(_)) => {
-                return Err(Problem::bad_request(
-                    "`body` and `body_base64` are one and the same body: give one of them",
-                ));
-            }
-            (Some(text), None) => Some(text.clone().into_bytes()),
-            (None, Some(encoded)) => Some(
-                base64::engine::general_purpose::STANDARD
-                    .decode(encoded)
-                    .map_err(|error| Problem::bad_request(format!("`body_base64`: {error}")))?,
-            ),
-            (None, None) => None,
-        };
+        let body = super::read(self.body.clone(), self.body_base64.as_deref());
+        let body = body.map_err(Problem::bad_request)?;
         if self.set.len() + self.unset.len() > PLACES_MAX {
             return Err(Problem::bad_request(format!(
                 "at most {PLACES_MAX} places are set at once; give the body whole"
@@ -186,12 +173,9 @@ async fn keep(api: &Api, edit: EditRow) -> Answer<()> {
 }
 
 fn moved_on(why: String) -> Problem {
-    Problem::new(
-        StatusCode::CONFLICT,
-        "not-now",
-        "Not possible where it stands",
-        format!("{why}; look at it again, and edit what you see then"),
-    )
+    Problem::not_now(format!(
+        "{why}; look at it again, and edit what you see then"
+    ))
 }
 
 /// The same action, sent once more.

@@ -109,6 +109,7 @@ macro_rules! letters_that {
                     worker: self.worker.clone(),
                     replays: self.replays,
                     label: self.label.clone().map(|Label { name, value }| (name, value)),
+                    ids: Vec::new(),
                 }
             }
         }
@@ -139,6 +140,11 @@ letters_that! {
 }
 
 impl WhichLetters {
+    /// What somebody who is not shown all of an error looks for in errors.
+    pub(super) fn guesses(&self, caller: &Caller) -> Option<&str> {
+        self.error.as_deref().filter(|_| !super::may_read(caller))
+    }
+
     /// Whoever may not read bodies may not guess them letter by letter either.
     pub(super) fn allowed(&self, caller: &Caller) -> Answer<()> {
         if self.text.is_none() || super::may_read(caller) {

@@ -1,9 +1,9 @@
 //! A dead letter as one line of JSON: all that is kept of it, so that what is imported elsewhere is what was exported here. Bytes that are no text are base64.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use super::read;
 use baton_driver::DeadLetterRow;
 use baton_messages::{DeadReason, SagaId, Timestamp};
+use baton_store::facets::Facets;
 use baton_store::letters::EDITIONS_MAX;
 use baton_store::{EditRow, LetterRow, LetterState, Standing};
 use schemars::JsonSchema;
@@ -84,19 +84,6 @@ struct EditLine {
 pub(crate) struct End {
     /// How many letters stand before it.
     pub(crate) baton_dead_letters_end: u64,
-}
-
-fn read(text: Option<String>, encoded: Option<&str>) -> Result<Option<Vec<u8>>, String> {
-    match (text, encoded) {
-        (Some(_), Some(_)) => Err("has both `body` and `body_base64`".to_owned()),
-        (Some(text), None) => Ok(Some(text.into_bytes())),
-        (None, Some(encoded)) => {
-            let read = STANDARD.decode(encoded);
-            read.map(Some)
-                .map_err(|error| format!("`body_base64`: {error}"))
-        }
-        (None, None) => Ok(None),
-    }
 }
 
 impl Line {
@@ -196,7 +183,9 @@ impl Line {
                     self.outcome
                 },
                 edition,
+                ..Standing::default()
             },
+            about: Facets::default(),
             letter: DeadLetterRow {
                 id: letter,
                 at: self.at,

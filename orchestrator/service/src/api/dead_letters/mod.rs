@@ -16,6 +16,7 @@ use base64::Engine as _;
 use baton_engine::Role;
 use baton_messages::{DeadReason, SagaId, Timestamp};
 use baton_store::facets::facets_of;
+use baton_store::letters::HistoryRow;
 use baton_store::{EditRow, LetterRow, Reader as _};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub(crate) use filter::{LetterFilter, Stands, WhichLetters};
 
 /// Dead letters of a page at most: each may have headers of a hundred kilobytes.
 const LETTERS_MAX: usize = 100;
+
+/// What happened to a letter, as far back as it is shown.
+const HISTORY_MAX: usize = 200;
 
 /// Whether somebody may read bodies as they came.
 pub(super) fn may_read(caller: &Caller) -> bool {
@@ -102,6 +106,14 @@ pub(crate) struct DeadLetter {
     replays_before: u32,
     /// Which copy of it is sent: 0 is this original, others stand in `edits`.
     edition: u32,
+    /// How often it died after it was sent back.
+    died_again: u32,
+    /// The attempt its saga minted for it the last time.
+    attempt: Option<u32>,
+    /// When it goes by itself, where letters that stand there are not kept for ever.
+    expires_at: Option<Timestamp>,
+    /// What happened to it since it was taken in, oldest first: the last 200 of it; not in a list.
+    history: Vec<Happened>,
     /// The edited copies, oldest first; not in a list.
     edits: Vec<Edited>,
     /// The copy that is sent, where it was edited and whoever asks may read it; not in a list.
@@ -116,6 +128,40 @@ pub(crate) struct SentCopy {
     body: Option<String>,
     /// Its body, where it is not.
     body_base64: Option<String>,
+}
+
+/// Something that happened to a letter.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Happened {
+    at: Timestamp,
+    /// What: `sent`, `resolved`, `published`, `failed`, `refused`, `died`, `discarded`, `dead` (restored).
+    what: String,
+    /// By whom; none: by nobody.
+    by: Option<String>,
+    /// Why somebody did it.
+    why: Option<String>,
+    /// What came of it, in a sentence.
+    text: Option<String>,
+}
+
+impl Happened {
+    fn of(row: HistoryRow, whole: bool) -> Self {
+        let set = |text: String| (!text.is_empty()).then_some(text);
+        let covered = |text: String| {
+            if whole {
+                text
+            } else {
+                masks::text(&text).into_owned()
+            }
+        };
+        Self {
+            at: row.at,
+            what: row.what,
+            by: set(row.by),
+            why: set(row.why),
+            text: set(row.text).map(covered),
+        }
+    }
 }
 
 /// An edited copy of a letter.
@@ -157,14 +203,31 @@ pub(crate) async fn list(
     let after = which.cursor.map(Cursor::dead_letter);
     let limit = Limit::rows(which.limit).min(LETTERS_MAX);
     let filter = which.filter(which.state.map(Stands::state));
+    let guesses = which.guesses(&caller).map(str::to_owned);
     let page = api.reader.dead_letter_heads(filter, after, limit).await;
-    let page = page.map_err(|error| Problem::store(&error))?;
+    let mut page = page.map_err(|error| Problem::store(&error))?;
+    if let Some(text) = guesses {
+        // what is covered is not found either: else it could be asked for letter by letter
+        let is_shown = |row: &LetterRow| masks::text(&row.letter.error).contains(&text);
+        page.rows.retain(is_shown);
+    }
     let next = page.next;
-    let shown = |row| shown(row, false, Vec::new());
+    let shown = |row| expiring(&api, shown(row, false, Vec::new()));
     Ok(Json(DeadLetters {
         dead_letters: page.rows.into_iter().map(shown).collect(),
         next: next.map(|next| Cursor::text(next.at, next.id, 0)),
     }))
+}
+
+/// With when it goes.
+fn expiring(api: &Api, mut letter: DeadLetter) -> DeadLetter {
+    let is_over = matches!(letter.state, Stands::Resolved | Stands::Discarded);
+    letter.expires_at = api
+        .letters_stay_ms
+        .filter(|_| is_over)
+        .zip(letter.changed_at)
+        .map(|(stay_ms, at)| at.plus_ms(stay_ms));
+    letter
 }
 
 /// The dead letter a path names.
@@ -199,7 +262,11 @@ pub(crate) async fn one(
     } else {
         None
     };
-    let mut letter = shown(row, whole, edits);
+    let history = api.reader.dead_letter_history(row.letter.id, HISTORY_MAX);
+    let history = history.await.map_err(|error| Problem::store(&error))?;
+    let mut letter = expiring(&api, shown(row, whole, edits));
+    let happened = history.into_iter().map(|row| Happened::of(row, whole));
+    letter.history = happened.collect();
     letter.sent = sent.map(|copy| {
         let (body, body_base64) = written(copy.body);
         SentCopy {
@@ -215,7 +282,18 @@ pub(crate) async fn one(
 pub(super) async fn found(api: &Api, id: Beginning) -> Answer<LetterRow> {
     let Beginning { first, last, typed } = id;
     let found = api.reader.dead_letters_between(first, last).await;
-    let mut found = found.map_err(|error| Problem::store(&error))?.into_iter();
+    the_one(found.map_err(|error| Problem::store(&error))?, &typed)
+}
+
+/// The same with the beginning of its body alone: for whoever only looks where it stands.
+pub(super) async fn found_head(api: &Api, id: Beginning) -> Answer<LetterRow> {
+    let Beginning { first, last, typed } = id;
+    let found = api.reader.dead_letter_heads_between(first, last).await;
+    the_one(found.map_err(|error| Problem::store(&error))?, &typed)
+}
+
+fn the_one(found: Vec<LetterRow>, typed: &str) -> Answer<LetterRow> {
+    let mut found = found.into_iter();
     match (found.next(), found.next()) {
         (Some(row), None) => Ok(row),
         (Some(_), Some(_)) => Err(Problem::bad_request(format!(
@@ -299,6 +377,21 @@ fn written(bytes: Vec<u8>) -> (Option<String>, Option<String>) {
     }
 }
 
+pub(super) fn read(text: Option<String>, encoded: Option<&str>) -> Result<Option<Vec<u8>>, String> {
+    match (text, encoded) {
+        (Some(_), Some(_)) => {
+            Err("`body` and `body_base64` are one and the same body: give one of them".to_owned())
+        }
+        (Some(text), None) => Ok(Some(text.into_bytes())),
+        (None, Some(encoded)) => {
+            let read = base64::engine::general_purpose::STANDARD.decode(encoded);
+            read.map(Some)
+                .map_err(|error| format!("`body_base64`: {error}"))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
 /// The beginning of a body as far as it is text: a character that was cut in two is left out.
 fn beginning(mut bytes: Vec<u8>) -> Option<String> {
     if let Err(error) = std::str::from_utf8(&bytes)
@@ -311,7 +404,13 @@ fn beginning(mut bytes: Vec<u8>) -> Option<String> {
 
 /// A letter as it is shown: whole, or covered.
 fn shown(row: LetterRow, whole: bool, edits: Vec<EditRow>) -> DeadLetter {
-    let (about, is_whole) = (facets_of(&row.letter), row.is_whole());
+    let is_whole = row.is_whole();
+    // of letters of before nothing was read out at their intake; out of a beginning nothing can be
+    let about = if is_whole {
+        facets_of(&row.letter)
+    } else {
+        row.about
+    };
     let body_bytes = row.body_bytes;
     let (row, now) = (row.letter, row.now);
     let covered = |text: String| {
@@ -367,6 +466,10 @@ fn shown(row: LetterRow, whole: bool, edits: Vec<EditRow>) -> DeadLetter {
         worker: about.worker,
         replays_before: about.replays_before,
         edition: now.edition,
+        died_again: now.died_again,
+        attempt: now.attempt.map(|of| of.attempt),
+        expires_at: None,
+        history: Vec::new(),
         edits: edits
             .into_iter()
             .map(|edit| Edited::of(edit, whole))

@@ -17,8 +17,8 @@ use super::{mover, text};
 
 /// Letters that are discarded in one request.
 const DISCARDS_MAX: u64 = 1_000;
-/// Letters of a page that is moved: each may be half a mebibyte.
-const PAGE: usize = 50;
+/// Letters of a page that is moved.
+const PAGE: usize = 200;
 
 /// Many that are not wanted.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -69,7 +69,10 @@ pub(crate) async fn discard_many(
     filter.until = Some(until);
     let (mut discarded, mut after) = (0, None);
     loop {
-        let page = api.reader.dead_letters(filter.clone(), after, PAGE).await;
+        let page = api
+            .reader
+            .dead_letter_heads(filter.clone(), after, PAGE)
+            .await;
         let page = page.map_err(store)?;
         for row in page.rows {
             let asked = Move {

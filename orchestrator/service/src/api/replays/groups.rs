@@ -4,20 +4,24 @@ use axum::Json;
 use axum::extract::State;
 use baton_messages::{DeadReason, Timestamp};
 use baton_store::read::HOUR_MS;
-use baton_store::{DeadLetterFilter, LetterRow, LetterState, Reader as _};
+use baton_store::{DeadLetterFilter, LetterGroup, LetterRow, LetterState, Reader as _};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::super::Shared;
 use super::super::auth::Viewer;
 use super::super::extract::Query;
 use super::super::page::Limit;
 use super::super::problem::{Answer, Problem};
+use super::super::{Api, Shared};
 use crate::clock;
 
 /// Groups that are looked at, in the order of their keys, which an index has; of these the largest are told first.
 const GROUPS_MAX: usize = 10_000;
+
+/// Groups that are asked for at the same time.
+const SIDE_BY_SIDE: usize = 4;
 
 /// How many groups.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -83,34 +87,42 @@ pub(crate) async fn groups(
     let limit = Limit::rows(which.limit);
     let more = all.len().saturating_sub(limit) as u64;
     all.truncate(limit);
-    let mut groups = Vec::with_capacity(all.len());
-    for one in all {
-        let filter = DeadLetterFilter {
-            state: Some(LetterState::Dead),
-            group: Some(one.group.clone()),
-            ..DeadLetterFilter::default()
-        };
-        let page = api.reader.dead_letter_heads(filter, None, 1).await;
-        let last = page.map_err(store)?.rows.pop();
-        // all of it was moved meanwhile
-        let Some(LetterRow { letter, .. }) = last else {
-            continue;
-        };
-        let now = clock::now();
-        let since = Timestamp(now.0.saturating_sub((HOURS - 1) * HOUR_MS));
-        let hours = api.reader.dead_letter_hours(one.group.clone(), since).await;
-        let hours = by_hour(&hours.map_err(store)?, now);
-        groups.push(Group {
-            group: one.group,
-            reason: letter.reason,
-            kind: letter.kind,
-            error: baton_store::group::normalised(&letter.error),
-            dead: one.dead,
-            first_at: one.first_at,
-            last_at: one.last_at,
-            sample: letter.id,
-            hours,
-        });
-    }
+    // each is three short steps along indexes; so many at a time leave connections to others
+    let shown = stream::iter(all)
+        .map(|one| shown(&api, one))
+        .buffered(SIDE_BY_SIDE);
+    let groups: Vec<Option<Group>> = shown.try_collect().await?;
+    let groups = groups.into_iter().flatten().collect();
     Ok(Json(Groups { groups, more }))
+}
+
+/// One group with its last letter and its hours; none where all of it was moved meanwhile.
+async fn shown(api: &Api, one: LetterGroup) -> Answer<Option<Group>> {
+    let store = |error| Problem::store(&error);
+    let filter = DeadLetterFilter {
+        state: Some(LetterState::Dead),
+        group: Some(one.group.clone()),
+        ..DeadLetterFilter::default()
+    };
+    let page = api.reader.dead_letter_heads(filter, None, 1).await;
+    let last = page.map_err(store)?.rows.pop();
+    // all of it was moved meanwhile
+    let Some(LetterRow { letter, .. }) = last else {
+        return Ok(None);
+    };
+    let now = clock::now();
+    let since = Timestamp(now.0.saturating_sub((HOURS - 1) * HOUR_MS));
+    let hours = api.reader.dead_letter_hours(one.group.clone(), since).await;
+    let hours = by_hour(&hours.map_err(store)?, now);
+    Ok(Some(Group {
+        group: one.group,
+        reason: letter.reason,
+        kind: letter.kind,
+        error: baton_store::group::normalised(&letter.error),
+        dead: one.dead,
+        first_at: one.first_at,
+        last_at: one.last_at,
+        sample: letter.id,
+        hours,
+    }))
 }

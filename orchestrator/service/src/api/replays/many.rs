@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use baton_messages::Timestamp;
-use baton_store::letters::Tally;
+use baton_messages::{Direction, SagaId, Timestamp};
+use baton_store::letters::{Redirect, Tally, WAIT_S};
 use baton_store::{LetterState, Letters as _, OperationRow, OperationState, Reader as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::super::Shared;
 use super::super::auth::Operator;
-use super::super::dead_letters::LetterFilter;
+use super::super::dead_letters::{Beginning, LetterFilter, found_head};
 use super::super::extract::Body;
 use super::super::problem::{Answer, Problem};
+use super::super::{Api, Shared};
 use super::operations::operation_row;
 use super::{target, text};
 use crate::clock;
@@ -24,6 +24,11 @@ use crate::replay::{Orders, Plan};
 /// Letters a second where nothing is said, and at most.
 const RATE: u32 = 50;
 const RATE_MAX: u32 = 1_000;
+/// Letters that are named one by one at most, and rules by which they go elsewhere.
+const IDS_MAX: usize = 500;
+const REDIRECTS_MAX: usize = 50;
+/// A day: nobody waits longer for a stage.
+const WAIT_S_MAX: u32 = 86_400;
 /// In percent: the share of a stage that may fail again where nothing is said.
 const STOP_AT: u8 = 20;
 
@@ -34,6 +39,10 @@ pub(crate) struct ReplayMany {
     /// Which letters: of those that are dead now.
     #[serde(default)]
     filter: LetterFilter,
+    /// These alone, each by its id or the beginning of it, of those that fit: 500 at most.
+    #[serde(default)]
+    #[schemars(length(max = 500))]
+    ids: Vec<Beginning>,
     /// Why, for whoever reads it later; not needed for a dry run.
     #[serde(default)]
     #[schemars(length(max = 2_000))]
@@ -52,6 +61,12 @@ pub(crate) struct ReplayMany {
     force: bool,
     /// Where to send messages of others instead of where they came from, as `exchange/key`, or `/queue`.
     to: Option<String>,
+    /// Where to send messages of others that came from there, or died in that queue: from where (`exchange/key`, or `/queue`), to where to; 50 at most.
+    #[serde(default)]
+    redirect: BTreeMap<String, String>,
+    /// How many seconds a stage waits for what comes of its letters: 60 where nothing is said.
+    #[schemars(range(max = 86_400))]
+    wait_s: Option<u32>,
     /// Minted by the caller: the same operation asked for again carries the same id.
     id: Option<Uuid>,
     /// On whose behalf, for the record.
@@ -76,12 +91,33 @@ pub(crate) struct ShownPlan {
     looked_at: u64,
     /// Where they would go: `task` (its saga is asked for another attempt), `report`, `start`, `event`, `message` (published as it was).
     routes: BTreeMap<String, u64>,
+    /// How many of those that would go were replayed already, once or oftener.
+    replayed_before: u64,
+    /// Task types of which no worker is there, and how many of their steps would wait for one.
+    unserved: BTreeMap<String, u64>,
+    /// Steps of sagas that would be tried again: the first of them.
+    steps: Vec<ShownStep>,
     /// How many would be refused.
     refused: u64,
     /// How many still cannot be read, and would fail again.
     unreadable: u64,
     /// Why, most frequent first.
     why: Vec<ShownWhy>,
+}
+
+/// A step that would be tried again.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ShownStep {
+    /// Its saga.
+    saga: SagaId,
+    /// It.
+    step: String,
+    /// In which direction.
+    direction: Direction,
+    /// Which attempt that would be: one that nobody ran keeps its number.
+    attempt: u32,
+    /// The letter.
+    letter: Uuid,
 }
 
 /// Why some would not be sent.
@@ -103,6 +139,19 @@ impl From<Plan> for ShownPlan {
             found: plan.found,
             looked_at: plan.looked_at,
             routes: routes.map(|(route, n)| (route.to_owned(), n)).collect(),
+            replayed_before: plan.replayed_before,
+            unserved: plan.types,
+            steps: plan
+                .steps
+                .into_iter()
+                .map(|(letter, of)| ShownStep {
+                    saga: of.saga,
+                    step: of.key().to_string(),
+                    direction: of.direction,
+                    attempt: of.attempt,
+                    letter,
+                })
+                .collect(),
             refused: plan.refused,
             unreadable: plan.unreadable,
             why: why
@@ -140,12 +189,20 @@ pub(crate) struct Operation {
     to: Option<String>,
     /// Letters that fitted when it was made.
     found: u64,
-    /// 0: one letter; 1: ten; 2: the rest.
+    /// How many seconds a stage waits for what comes of its letters.
+    wait_s: u32,
+    /// Where messages of others go that came from there.
+    redirect: BTreeMap<String, String>,
+    /// 0: one letter; 1: two; 2: five; 3: the rest.
     stage: u8,
     /// Letters that set out.
     replayed: u64,
     /// Of those, that did their work.
     resolved: u64,
+    /// Of those that did their work, messages of others: published, and more is not known unless they die again.
+    published: u64,
+    /// Of those sent, of which it is not known yet what came of them.
+    open: u64,
     /// Of those, that were refused.
     refused: u64,
     /// Of those, that failed again.
@@ -164,11 +221,13 @@ impl Operation {
 
 impl From<OperationRow> for Operation {
     fn from(row: OperationRow) -> Self {
+        let open = row.total.open();
         let Tally {
             replayed,
             resolved,
             refused,
             failed,
+            published,
         } = row.total;
         Self {
             id: row.id,
@@ -182,17 +241,68 @@ impl From<OperationRow> for Operation {
             rate: row.rate,
             stop_at: row.stop_at,
             force: row.force,
-            to: row
-                .target
-                .map(|(exchange, key)| format!("{exchange}/{key}")),
+            to: row.target.as_ref().map(place),
+            wait_s: row.wait_s,
+            redirect: row
+                .redirect
+                .iter()
+                .map(|one| (place(&one.from), place(&one.to)))
+                .collect(),
             found: row.found,
             stage: row.stage,
             replayed,
             resolved,
+            published,
+            open,
             refused,
             failed,
         }
     }
+}
+
+/// As it is written.
+fn place((exchange, key): &(String, String)) -> String {
+    format!("{exchange}/{key}")
+}
+
+fn redirects(asked: &BTreeMap<String, String>) -> Answer<Vec<Redirect>> {
+    if asked.len() > REDIRECTS_MAX {
+        return Err(Problem::bad_request(format!(
+            "`redirect` has at most {REDIRECTS_MAX} rules"
+        )));
+    }
+    let both = |text: &str| {
+        let parts = text.split_once('/').filter(|(_, key)| !key.is_empty());
+        let parts = parts.map(|(exchange, key)| (exchange.to_owned(), key.to_owned()));
+        parts.ok_or_else(|| {
+            Problem::bad_request(format!(
+                "`redirect`: {text:?} is not written exchange/key, or /queue"
+            ))
+        })
+    };
+    let rules = asked.iter();
+    rules
+        .map(|(from, to)| {
+            Ok(Redirect {
+                from: both(from)?,
+                to: both(to)?,
+            })
+        })
+        .collect()
+}
+
+/// The letters that are named.
+async fn ids(api: &Api, asked: Vec<Beginning>) -> Answer<Vec<Uuid>> {
+    if asked.len() > IDS_MAX {
+        return Err(Problem::bad_request(format!(
+            "`ids` has at most {IDS_MAX} ids; a filter names more"
+        )));
+    }
+    let mut ids = Vec::with_capacity(asked.len());
+    for one in asked {
+        ids.push(found_head(api, one).await?.letter.id);
+    }
+    Ok(ids)
 }
 
 /// Replays many.
@@ -213,14 +323,18 @@ pub(crate) async fn replay_many(
         reason: text("reason", &asked.reason, !asked.dry_run)?,
         force: asked.force,
         target: target(asked.to.as_deref())?,
+        redirect: redirects(&asked.redirect)?,
     };
-    let filter = asked.filter.filter(Some(LetterState::Dead));
+    let mut filter = asked.filter.filter(Some(LetterState::Dead));
+    filter.ids = ids(&api, asked.ids).await?;
     if asked.dry_run {
         let plan = api.replay.plan(&filter, &orders).await;
         let plan = plan.map_err(|error| Problem::store(&error))?;
+        let mut plan = ShownPlan::from(plan);
+        plan.unserved.retain(|of, _| !api.is_served(of));
         return Ok(Json(Planned {
             operation: None,
-            plan: Some(plan.into()),
+            plan: Some(plan),
         }));
     }
     let count = api.reader.dead_letters_count(filter.clone()).await;
@@ -244,6 +358,10 @@ pub(crate) async fn replay_many(
         in_stage: Tally::default(),
         total: Tally::default(),
         cursor: None,
+        wait_s: asked.wait_s.unwrap_or(WAIT_S).min(WAIT_S_MAX),
+        leg: 0,
+        moved_at: None,
+        redirect: orders.redirect,
     };
     let id = row.id;
     caller.said.object(format!("dead-letters/operations/{id}"));

@@ -12,7 +12,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::super::auth::Operator;
-use super::super::dead_letters::{Stands, WhichLetter, found};
+use super::super::dead_letters::{Stands, WhichLetter, found, found_head};
 use super::super::extract::{Body, Path};
 use super::super::problem::{Answer, Problem};
 use super::super::{Api, Shared};
@@ -91,16 +91,11 @@ fn stands_elsewhere(row: &LetterRow, wanted: LetterState) -> Problem {
         LetterState::Discarded => "; restore it first",
         LetterState::Dead | LetterState::Replaying | LetterState::Resolved => "",
     };
-    Problem::new(
-        StatusCode::CONFLICT,
-        "not-now",
-        "Not possible where it stands",
-        format!(
-            "it is {}, by {by}, and has to be {}{more}",
-            now.state.as_str(),
-            wanted.as_str()
-        ),
-    )
+    Problem::not_now(format!(
+        "it is {}, by {by}, and has to be {}{more}",
+        now.state.as_str(),
+        wanted.as_str()
+    ))
 }
 
 /// Moves a letter; true when this action had done it before.
@@ -133,7 +128,7 @@ async fn moved(
 }
 
 async fn again(api: &Api, letter: Uuid) -> Answer<LetterRow> {
-    let rows = api.reader.dead_letters_between(letter, letter).await;
+    let rows = api.reader.dead_letter_heads_between(letter, letter).await;
     let mut rows = rows.map_err(|error| Problem::store(&error))?;
     rows.pop()
         .ok_or_else(|| Problem::not_found("it is not kept any more"))
@@ -147,11 +142,13 @@ pub(crate) async fn replay(
     Body(asked): Body<ReplayOne>,
 ) -> Answer<Json<Acted>> {
     let row = found(&api, id).await?;
+    let id = row.letter.id;
     let orders = Orders {
         by: caller.by(asked.by.as_deref()),
         reason: text("reason", &asked.reason, asked.force)?,
         force: asked.force,
         target: target(asked.to.as_deref())?,
+        redirect: Vec::new(),
     };
     let mover = mover(
         &caller,
@@ -170,7 +167,11 @@ pub(crate) async fn replay(
     if moved(&api, &row, from, to, mover).await? {
         return Ok(Acted::of(again(&api, row.letter.id).await?, true));
     }
-    let set_out = again(&api, row.letter.id).await?;
+    let set_out = LetterRow {
+        letter: row.letter,
+        body_bytes: row.body_bytes,
+        ..again(&api, id).await?
+    };
     let replay = api.replay.clone();
     let carried = set_out.clone();
     // a task of its own, which ends by the limits of the loop and of the broker: a caller who goes away must not cut it off between the
@@ -202,7 +203,7 @@ pub(crate) async fn discard(
     Body(asked): Body<Because>,
 ) -> Answer<Json<Acted>> {
     let why = text("reason", &asked.reason, true)?;
-    let row = found(&api, id).await?;
+    let row = found_head(&api, id).await?;
     let mover = mover(&caller, asked.id, asked.by.as_deref(), why);
     let (from, to) = (LetterState::Dead, LetterState::Discarded);
     let duplicate = moved(&api, &row, from, to, mover).await?;
@@ -217,7 +218,7 @@ pub(crate) async fn restore(
     Body(asked): Body<Because>,
 ) -> Answer<Json<Acted>> {
     let why = text("reason", &asked.reason, false)?;
-    let row = found(&api, id).await?;
+    let row = found_head(&api, id).await?;
     let mover = mover(&caller, asked.id, asked.by.as_deref(), why);
     let (from, to) = (LetterState::Discarded, LetterState::Dead);
     let duplicate = moved(&api, &row, from, to, mover).await?;
@@ -232,7 +233,7 @@ pub(crate) async fn note(
     Body(asked): Body<Noted>,
 ) -> Answer<Json<Acted>> {
     let note = text("note", &asked.note, false)?;
-    let row = found(&api, id).await?;
+    let row = found_head(&api, id).await?;
     let noted = api.replay.letters.note(row.letter.id, note).await;
     noted.map_err(|error| Problem::store(&error))?;
     Ok(Acted::of(again(&api, row.letter.id).await?, false))

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use baton_store::letters::OperationStep;
 use baton_store::{DeadLetterCursor, Letters as _, OperationState, Reader as _};
 use schemars::JsonSchema;
@@ -123,12 +122,11 @@ async fn steer(
     let now = operation_row(api, id).await?;
     // asked for again, it stands there already
     if done == Some(false) && now.state() != to.as_str() {
-        return Err(Problem::new(
-            StatusCode::CONFLICT,
-            "not-now",
-            "Not possible where it stands",
-            format!("the replay is {}: {}", now.state(), now.why()),
-        ));
+        return Err(Problem::not_now(format!(
+            "the replay is {}: {}",
+            now.state(),
+            now.why()
+        )));
     }
     Ok(Json(now))
 }

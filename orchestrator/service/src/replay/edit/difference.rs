@@ -2,8 +2,12 @@
 //! is compared. Pure.
 
 use baton_driver::DeadLetterRow;
+use serde::Deserialize as _;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use similar::{Algorithm, TextDiff};
+
+use super::pointer::Fields;
 
 /// Lines that are told at most.
 const LINES_MAX: usize = 200;
@@ -13,6 +17,8 @@ const VALUE_CHARS_MAX: usize = 300;
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Time for comparing text line by line: after it the rest is told coarsely.
 const TIME_MAX: std::time::Duration = std::time::Duration::from_millis(500);
+/// Deepest place that is looked into: JSON is read no deeper.
+const DEPTH_MAX: usize = 128;
 /// Lines of text around what differs.
 const AROUND: usize = 1;
 
@@ -65,10 +71,13 @@ fn changed(name: &str, before: &Value, after: &Value) -> String {
 }
 
 fn cut(value: &Value) -> String {
-    let text = value.to_string();
+    shortened(&value.to_string())
+}
+
+fn shortened(text: &str) -> String {
     match text.char_indices().nth(VALUE_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+        None => text.to_owned(),
     }
 }
 
@@ -77,10 +86,9 @@ fn body(before: &[u8], after: &[u8], lines: &mut Vec<String>) {
         lines.push(sizes(before, after));
         return;
     }
-    let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
-    if let (Some(old), Some(new)) = (read(before), read(after)) {
+    if let (Some(old), Some(new)) = (raw(before), raw(after)) {
         let told = lines.len();
-        values("", &old, &new, lines);
+        values("", old, new, 0, lines);
         if lines.len() == told {
             lines.push("body: the same JSON, written otherwise".to_owned());
         }
@@ -111,33 +119,101 @@ fn sizes(before: &[u8], after: &[u8]) -> String {
     )
 }
 
+/// A JSON text, none of it read yet: what reading would lose (digits of a number, the second of two fields of one name) differs as well.
+fn raw(bytes: &[u8]) -> Option<&RawValue> {
+    // what is nested too deep is no JSON to anybody here
+    serde_json::from_slice::<Value>(bytes).ok()?;
+    serde_json::from_slice(bytes).ok()
+}
+
+fn fields(of: &RawValue) -> Option<Vec<(String, &RawValue)>> {
+    let mut from = serde_json::Deserializer::from_str(of.get());
+    Fields::deserialize(&mut from).ok().map(|Fields(all)| all)
+}
+
+fn items(of: &RawValue) -> Option<Vec<&RawValue>> {
+    serde_json::from_str(of.get()).ok()
+}
+
 /// Place by place. It ends: what was read is bounded in depth.
-fn values(place: &str, before: &Value, after: &Value, lines: &mut Vec<String>) {
-    if before == after || lines.len() > LINES_MAX {
+fn values(place: &str, before: &RawValue, after: &RawValue, depth: usize, lines: &mut Vec<String>) {
+    if before.get() == after.get() || lines.len() > LINES_MAX || depth > DEPTH_MAX {
         return;
     }
     let below = |part: &str| format!("{place}/{}", part.replace('~', "~0").replace('/', "~1"));
-    match (before, after) {
-        (Value::Object(old), Value::Object(new)) => {
-            let added = new.keys().filter(|name| !old.contains_key(*name));
-            for name in old.keys().chain(added) {
-                one(&below(name), old.get(name), new.get(name), lines);
-            }
+    if let (Some(old), Some(new)) = (fields(before), fields(after)) {
+        named(&old, &new, |name, before, after| {
+            one(&below(name), before, after, depth, lines);
+        });
+        return;
+    }
+    if let (Some(old), Some(new)) = (items(before), items(after)) {
+        for at in 0..old.len().max(new.len()) {
+            let (old, new) = (old.get(at).copied(), new.get(at).copied());
+            one(&below(&at.to_string()), old, new, depth, lines);
         }
-        (Value::Array(old), Value::Array(new)) => {
-            for at in 0..old.len().max(new.len()) {
-                one(&below(&at.to_string()), old.get(at), new.get(at), lines);
-            }
+        return;
+    }
+    if is_same_text(before, after) {
+        return;
+    }
+    lines.push(format!(
+        "body{place}: {} -> {}",
+        shortened(before.get()),
+        shortened(after.get())
+    ));
+}
+
+/// Strings may be written in several ways, and are the same.
+fn is_same_text(before: &RawValue, after: &RawValue) -> bool {
+    let text = |of: &RawValue| serde_json::from_str::<String>(of.get()).ok();
+    text(before).is_some_and(|old| text(after) == Some(old))
+}
+
+/// Fields by their names, in the order of the old ones and then of what is new; of several of one name the first is held against the first.
+fn named<'a>(
+    old: &[(String, &'a RawValue)],
+    new: &[(String, &'a RawValue)],
+    mut with: impl FnMut(&str, Option<&'a RawValue>, Option<&'a RawValue>),
+) {
+    type All<'a, 'b> =
+        std::collections::BTreeMap<&'b str, std::collections::VecDeque<&'a RawValue>>;
+    let mut of_new: All<'a, '_> = All::new();
+    for (name, value) in new {
+        of_new.entry(name).or_default().push_back(value);
+    }
+    for (name, value) in old {
+        let is = of_new
+            .get_mut(name.as_str())
+            .and_then(std::collections::VecDeque::pop_front);
+        with(name, Some(value), is);
+    }
+    let mut left: All<'a, '_> = of_new;
+    for (name, _) in new {
+        if let Some(all) = left.get_mut(name.as_str())
+            && let Some(value) = all.pop_front()
+        {
+            with(name, None, Some(value));
         }
-        _ => lines.push(format!("body{place}: {} -> {}", cut(before), cut(after))),
     }
 }
 
-fn one(place: &str, before: Option<&Value>, after: Option<&Value>, lines: &mut Vec<String>) {
+fn one(
+    place: &str,
+    before: Option<&RawValue>,
+    after: Option<&RawValue>,
+    depth: usize,
+    lines: &mut Vec<String>,
+) {
     match (before, after) {
-        (Some(before), Some(after)) => values(place, before, after, lines),
-        (Some(before), None) => lines.push(format!("body{place}: taken away, was {}", cut(before))),
-        (None, Some(after)) => lines.push(format!("body{place}: added {}", cut(after))),
+        (Some(before), Some(after)) => values(place, before, after, depth + 1, lines),
+        (Some(before), None) => lines.push(format!(
+            "body{place}: taken away, was {}",
+            shortened(before.get())
+        )),
+        (None, Some(after)) => {
+            lines.push(format!("body{place}: added {}", shortened(after.get())));
+        }
         (None, None) => {}
     }
 }
@@ -160,7 +236,7 @@ mod tests {
                 br#"{"a":{"b":1,"x":0},"l":[1,2],"gone":true}"#,
                 br#"{"a":{"b":2,"x":0},"l":[1,2,3],"new":"n"}"#
             ),
-            "body/a/b: 1 -> 2\nbody/gone: taken away, was true\nbody/l/2: added 3\nbody/new: added \"n\""
+            "body/a/b: 1 -> 2\nbody/l/2: added 3\nbody/gone: taken away, was true\nbody/new: added \"n\""
         );
         let text = told(b"one\ntwo\nthree\n", b"one\n2\nthree\n");
         assert!(text.contains("-two") && text.contains("+2"), "{text}");
@@ -170,6 +246,14 @@ mod tests {
         );
         assert_eq!(told(b"{}", b"{}"), "");
         assert!(told(b"{ }", b"{}").contains("written otherwise"));
+        // what reading would lose
+        assert_eq!(
+            told(
+                br#"{"n":12345678901234567890123,"a":1,"a":2,"s":"\u0041"}"#,
+                br#"{"n":12345678901234567890124,"a":1,"a":3,"s":"A"}"#
+            ),
+            "body/n: 12345678901234567890123 -> 12345678901234567890124\nbody/a: 2 -> 3"
+        );
         let mut after = letter(None, b"x");
         after.properties = json!({ "content_type": "a/b", "headers": { "h": 1 } });
         assert_eq!(

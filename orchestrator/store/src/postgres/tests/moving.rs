@@ -163,6 +163,7 @@ fn arrival(n: u32) -> Arrival {
             key: Some(key),
         }],
         awaited: false,
+        again: Vec::new(),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{Partition, Reader as _, Triggers as _};
 const SOON: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Tables with as many rows as sagas ran; the others have as many as people made.
-const LARGE: [&str; 16] = [
+const LARGE: [&str; 17] = [
     "sagas",
     "saga_labels",
     "records",
@@ -35,6 +35,7 @@ const LARGE: [&str; 16] = [
     "dead_letters",
     "dead_operations",
     "dead_edits",
+    "dead_history",
     "dead_group_hours",
     "events",
     "keys",
@@ -143,6 +144,7 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
         queries::work_items(false, false),
         queries::work_items(false, true),
         queries::dead_letters_between(),
+        queries::dead_letter_heads_between(),
         queries::dead_letters(&DeadLetterFilter::default()),
         queries::dead_letters(&whole_filter()),
         queries::dead_letters_count(&whole_filter()),
@@ -158,6 +160,7 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
         queries::dead_letters_end(&standing_filter(None)),
         queries::dead_letters_end(&standing_filter(Some("a"))),
         queries::on_their_way(),
+        queries::dead_letters_of(),
     ];
     let constants = [
         queries::SAGA_LOG,
@@ -167,6 +170,8 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
         queries::DEFINITION,
         queries::OLDEST_ENDED,
         queries::LETTER_GROUPS,
+        queries::WAITING,
+        queries::LETTER_HISTORY,
         queries::LETTER_HOURS,
         queries::EDITS,
         queries::EDIT,

@@ -30,6 +30,7 @@ const FIXTURES: &[&str] = &[
     include_str!("fixtures/version_8.sql"),
     include_str!("fixtures/version_9.sql"),
     include_str!("fixtures/version_10.sql"),
+    include_str!("fixtures/version_11.sql"),
 ];
 
 #[tokio::test]
@@ -83,6 +84,7 @@ impl Before {
             (9, "dead_group_hours"),
             (10, "audit"),
             (10, "alerts"),
+            (11, "dead_history"),
         ];
         let rows = tables
             .into_iter()

@@ -68,7 +68,11 @@ fn readers_queries() -> Vec<String> {
     all.extend([audit::AFTER, audit::LAST].map(str::to_owned));
     all.extend([
         queries::dead_letters_between(),
+        queries::dead_letter_heads_between(),
         queries::on_their_way(),
+        queries::dead_letters_of(),
+        queries::WAITING.to_owned(),
+        queries::LETTER_HISTORY.to_owned(),
         triggers::event(),
         triggers::undone(),
         triggers::kept(false),

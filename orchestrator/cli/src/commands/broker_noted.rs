@@ -1,0 +1,62 @@
+//! What is done at the broker itself goes past the orchestrator. Where one is reachable it is written into its audit log all the same, before it is done and after; where none is, that is
+//! said, and it is done: the broker has to be set right, or emptied, also where nothing else runs.
+
+use serde_json::{Value, json};
+
+use crate::args::Global;
+use crate::client::Client;
+use crate::error::CliError;
+use crate::out::Out;
+
+/// Where it is written down; none: nobody can be asked.
+pub(crate) struct Noted {
+    client: Client,
+    what: &'static str,
+    on: String,
+}
+
+impl Noted {
+    /// Writes down that it is about to be begun; none where no orchestrator can be asked, which is said.
+    ///
+    /// # Errors
+    /// An orchestrator is there and refuses it: then nothing is begun.
+    pub(crate) async fn begins(
+        global: &Global,
+        what: &'static str,
+        on: &str,
+        out: &mut Out,
+    ) -> Result<Option<Self>, CliError> {
+        let noted = match Client::new(global) {
+            Ok(client) => Self {
+                client,
+                what,
+                on: on.to_owned(),
+            },
+            Err(_) => return Ok(nobody(out)),
+        };
+        match noted.says(None).await {
+            Ok(_) => Ok(Some(noted)),
+            Err(CliError::Unreachable { .. } | CliError::NoToken { .. }) => Ok(nobody(out)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes down what came of it. It is done; where that cannot be written any more it is said.
+    pub(crate) async fn ended(self, outcome: &str, out: &mut Out) {
+        if self.says(Some(outcome)).await.is_err() {
+            out.note("what came of it is not in the audit log: the orchestrator does not answer any more");
+        }
+    }
+
+    async fn says(&self, outcome: Option<&str>) -> Result<Value, CliError> {
+        let body = json!({ "what": self.what, "on": self.on, "outcome": outcome });
+        self.client
+            .post("/v1/audit/broker-actions", &body, None)
+            .await
+    }
+}
+
+fn nobody(out: &mut Out) -> Option<Noted> {
+    out.note("no orchestrator can be asked, so this is not in its audit log");
+    None
+}

@@ -1,0 +1,99 @@
+//! Letters that are resolved or discarded go after a while, where the configuration says so; whoever leads looks at its start and once an hour. Nobody has to be surprised by it: it is in
+//! the log and in the audit log, and lists say of each letter when it goes. What is dead or on its way stays, however old.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_messages::{AuditEntry, AuditPhase, Timestamp};
+use baton_store::Letters as _;
+use serde_json::json;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::Audit;
+use crate::chain::chain;
+use crate::clock;
+use crate::replay::Replay;
+
+/// How often it is looked for what is old enough.
+const LOOK_EVERY: Duration = Duration::from_secs(3_600);
+/// Letters that go in one transaction: intake and operators wait for it.
+const ONCE_MAX: usize = 200;
+/// How it calls itself where people are named.
+const ITSELF: &str = "itself";
+
+/// Takes out what is over for longer than `stay_ms`, until `stop`.
+pub(crate) async fn expire(
+    replay: Replay,
+    audit: Arc<Audit>,
+    instance: String,
+    stay_ms: u64,
+    stop: CancellationToken,
+) {
+    tracing::info!(
+        days = stay_ms / 86_400_000,
+        stay_ms,
+        "dead letters that are resolved or discarded go after that (dead_letters.retention)"
+    );
+    let mut look = interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = look.tick() => {}
+        }
+        let before = Timestamp(clock::now().0.saturating_sub(stay_ms));
+        let mut gone = 0;
+        while !stop.is_cancelled() {
+            match replay.letters.expire(before, ONCE_MAX).await {
+                Ok(some) => {
+                    gone += some.len();
+                    if some.len() < ONCE_MAX {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "dead letters that are over could not be taken out; it is tried again in an hour");
+                    break;
+                }
+            }
+        }
+        if gone > 0 {
+            told(&audit, &instance, stay_ms, gone).await;
+        }
+    }
+}
+
+/// What went is said where people look for what was done.
+async fn told(audit: &Audit, instance: &str, stay_ms: u64, gone: usize) {
+    tracing::info!(
+        letters = gone,
+        "dead letters that were resolved or discarded long ago are taken out"
+    );
+    let entry = AuditEntry {
+        seq: 0,
+        prev: String::new(),
+        at: clock::now(),
+        phase: AuditPhase::Done,
+        of: None,
+        action: "expireDeadLetters".to_owned(),
+        object: "dead-letters".to_owned(),
+        part: None,
+        who: ITSELF.to_owned(),
+        behalf: None,
+        role: ITSELF.to_owned(),
+        why: Some("dead_letters.retention".to_owned()),
+        from: instance.to_owned(),
+        forwarded: None,
+        request: uuid::Uuid::now_v7().to_string(),
+        instance: instance.to_owned(),
+        asked: Some(json!({ "stay_ms": stay_ms })),
+        before: None,
+        after: Some(json!({ "gone": gone })),
+        outcome: None,
+        uncounted: None,
+    };
+    if let Err(error) = audit.write(entry).await {
+        tracing::warn!(%error, letters = gone, "that dead letters were taken out is not in the audit log");
+    }
+}

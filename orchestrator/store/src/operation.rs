@@ -1,0 +1,431 @@
+//! Replays of many dead letters: each is one row, a document that is changed in the transaction that changes its letters. Pure: what a change makes of it is
+//! the same in every store.
+//!
+//! Letters go in stages: 1, then 2, then 5, then the rest. What comes of a letter counts in the stage it set out in, whenever it comes.
+
+use baton_messages::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::letters::{Ending, LetterState, Settling};
+use crate::read::{DeadLetterCursor, DeadLetterFilter};
+
+/// Where a replay of many stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperationState {
+    /// It goes on.
+    Running,
+    /// Somebody stopped it for a while.
+    Paused,
+    /// It stopped by itself: too many failed again.
+    Stopped,
+    /// Somebody ended it.
+    Cancelled,
+    /// Every letter has had its turn.
+    Done,
+}
+
+impl OperationState {
+    /// The word it is kept and shown as.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+            Self::Cancelled => "cancelled",
+            Self::Done => "done",
+        }
+    }
+}
+
+/// Letters of the first stages of a replay of many; the one after them has the rest.
+pub const CANARY: [u64; 3] = [1, 2, 5];
+/// Letters of the last stage whose outcome has to be known before their share says anything.
+const ENOUGH: u64 = 10;
+/// How long a stage waits for what comes of its letters, where nobody says.
+pub const WAIT_S: u32 = 60;
+
+/// What one stage has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tally {
+    /// Set out.
+    pub replayed: u64,
+    /// Did their work.
+    pub resolved: u64,
+    /// Were not sent.
+    pub refused: u64,
+    /// Failed again.
+    pub failed: u64,
+    /// Of those that did their work, messages of others: published, and more is not known of them unless they die again.
+    #[serde(default)]
+    pub published: u64,
+}
+
+impl Tally {
+    /// Of how many nobody knows yet what comes of them.
+    #[must_use]
+    pub const fn open(&self) -> u64 {
+        let known = self.resolved + self.refused + self.failed;
+        self.replayed.saturating_sub(known)
+    }
+
+    fn add(&mut self, ending: Ending) {
+        match ending {
+            Ending::Resolved => self.resolved += 1,
+            Ending::Published => {
+                self.resolved += 1;
+                self.published += 1;
+            }
+            Ending::Failed => self.failed += 1,
+            Ending::Refused => self.refused += 1,
+        }
+    }
+
+    /// One that was published died again.
+    const fn came_back(&mut self) {
+        self.resolved = self.resolved.saturating_sub(1);
+        self.published = self.published.saturating_sub(1);
+        self.failed += 1;
+    }
+}
+
+/// A replay of many.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OperationRow {
+    /// Its id, minted by whoever asked for it.
+    pub id: Uuid,
+    /// Which letters: of those that were dead when it was made.
+    pub filter: DeadLetterFilter,
+    /// Who asked for it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Whether what is refused for its history alone is sent all the same.
+    pub force: bool,
+    /// Where foreign messages go instead of where they came from: exchange and routing key.
+    pub target: Option<(String, String)>,
+    /// Letters a second at most.
+    pub rate: u32,
+    /// It stops by itself when more than this share of a stage, in percent, failed again.
+    pub stop_at: u8,
+    /// Where it stands.
+    pub state: OperationState,
+    /// Why it stands there.
+    pub why: String,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// When it was last changed by somebody, or by itself.
+    pub changed_at: Timestamp,
+    /// By whom.
+    pub changed_by: String,
+    /// Letters that fitted when it was made.
+    pub found: u64,
+    /// Which stage it is in, from 0.
+    pub stage: u8,
+    /// What this stage has come to.
+    pub in_stage: Tally,
+    /// What all of it has come to.
+    pub total: Tally,
+    /// The last letter that had its turn: newest first.
+    pub cursor: Option<(Timestamp, Uuid)>,
+    /// How long a stage waits for what comes of its letters.
+    #[serde(default = "wait_s")]
+    pub wait_s: u32,
+    /// Counts the stages begun: what comes late of a letter counts for the stage it set out in, and for no other.
+    #[serde(default)]
+    pub leg: u32,
+    /// When the last letter set out, or the last outcome came.
+    #[serde(default)]
+    pub moved_at: Option<Timestamp>,
+    /// Messages of others that go elsewhere than they came from: from where, and where to.
+    #[serde(default)]
+    pub redirect: Vec<Redirect>,
+}
+
+const fn wait_s() -> u32 {
+    WAIT_S
+}
+
+/// Messages of others that came from there go elsewhere. From: an exchange and routing key, or, without an exchange, a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redirect {
+    /// From where: exchange and routing key, or `""` and the queue it died in.
+    pub from: (String, String),
+    /// Where to: exchange and routing key.
+    pub to: (String, String),
+}
+
+impl OperationRow {
+    /// How many more letters this stage may set out.
+    #[must_use]
+    pub const fn room(&self) -> u64 {
+        if self.is_last_stage() {
+            return u64::MAX;
+        }
+        CANARY[self.stage as usize].saturating_sub(self.in_stage.replayed)
+    }
+
+    /// Whether it is in the last stage, which has the rest.
+    #[must_use]
+    pub const fn is_last_stage(&self) -> bool {
+        self.stage as usize >= CANARY.len()
+    }
+
+    /// Whether too many of this stage failed again: more than the share, of those of which it is known what came of them. Of a stage of a canary that is asked
+    /// once all of them are known, or the wait for them `is_over`; of the last one all the time, once there are enough.
+    #[must_use]
+    pub const fn fails_too_often(&self, is_over: bool) -> bool {
+        let of = self.in_stage;
+        let known = of.failed + of.resolved;
+        let enough = if self.is_last_stage() {
+            known >= ENOUGH || (is_over && self.room() == 0)
+        } else {
+            of.open() == 0 || is_over
+        };
+        enough && of.failed * 100 > known * self.stop_at as u64
+    }
+
+    /// Where its letters go on.
+    #[must_use]
+    pub fn after(&self) -> Option<DeadLetterCursor> {
+        self.cursor.map(|(at, id)| DeadLetterCursor { at, id })
+    }
+
+    /// What came of a letter, once or again: in all, and in its stage while that is the one under way.
+    fn count(&mut self, stage: Option<u32>, at: Timestamp, counted: impl Fn(&mut Tally)) {
+        counted(&mut self.total);
+        if stage == Some(self.leg) {
+            counted(&mut self.in_stage);
+            self.moved_at = self.moved_at.max(Some(at));
+        }
+    }
+
+    /// A letter it had sent died again; `from`: where it stood.
+    pub(crate) fn died_again(&mut self, stage: Option<u32>, from: LetterState, at: Timestamp) {
+        match from {
+            LetterState::Replaying => self.count(stage, at, |tally| tally.add(Ending::Failed)),
+            LetterState::Resolved => self.count(stage, at, Tally::came_back),
+            // it was counted when it failed
+            LetterState::Dead | LetterState::Discarded => {}
+        }
+    }
+
+    /// The next stage, or the first one again.
+    fn begins(&mut self, stage: u8) {
+        self.stage = stage;
+        self.leg += 1;
+        self.in_stage = Tally::default();
+    }
+
+    /// Applies a step; false where it does not fit, and nothing is changed.
+    pub(crate) fn step(&mut self, step: &OperationStep) -> bool {
+        match step {
+            OperationStep::Stage(from) if self.stage == *from => {
+                self.begins(self.stage + 1);
+                true
+            }
+            OperationStep::Stage(_) => false,
+            OperationStep::Steer {
+                from,
+                to,
+                why,
+                by,
+                at,
+            } => {
+                if !from.contains(&self.state) {
+                    return false;
+                }
+                if self.state == OperationState::Stopped && *to == OperationState::Running {
+                    // whoever lets it go on has seen what failed: it begins with a canary again
+                    self.begins(0);
+                }
+                self.state = *to;
+                self.why.clone_from(why);
+                self.changed_by.clone_from(by);
+                self.changed_at = *at;
+                true
+            }
+        }
+    }
+}
+
+/// A change of a replay of many, beside its letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OperationStep {
+    /// From this stage to the next.
+    Stage(u8),
+    /// To another state.
+    Steer {
+        /// Where it has to stand.
+        from: Vec<OperationState>,
+        /// Where it stands then.
+        to: OperationState,
+        /// Why.
+        why: String,
+        /// By whom.
+        by: String,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// Letters that set out together for a replay of many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claiming {
+    /// Which operation; it has to be running.
+    pub operation: Uuid,
+    /// The letters: those of them that are still dead set out.
+    pub letters: Vec<Uuid>,
+    /// How far they reach: the place of the last one.
+    pub cursor: (Timestamp, Uuid),
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Claiming {
+    /// Applies it to the operation's row, once it is known how many set out; none where it does not run.
+    pub(crate) fn apply(&self, row: &mut OperationRow, n: usize) {
+        row.in_stage.replayed += n as u64;
+        row.total.replayed += n as u64;
+        row.cursor = Some(self.cursor);
+        row.moved_at = row.moved_at.max(Some(self.at));
+    }
+}
+
+/// Letters that set out and were not sent: they are as they were before, and have their turn again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivingBack {
+    /// Which operation.
+    pub operation: Uuid,
+    /// The letters: those of them that are on their way and were not sent.
+    pub letters: Vec<Uuid>,
+    /// The place of the last letter that had its turn before them; none: they are the first.
+    pub cursor: Option<(Timestamp, Uuid)>,
+}
+
+impl GivingBack {
+    /// Applies it to the operation's row, once it is known how many are back.
+    pub(crate) fn apply(&self, row: &mut OperationRow, n: usize) {
+        let n = n as u64;
+        row.in_stage.replayed = row.in_stage.replayed.saturating_sub(n);
+        row.total.replayed = row.total.replayed.saturating_sub(n);
+        row.cursor = self.cursor;
+    }
+}
+
+impl Settling {
+    pub(crate) fn apply(&self, row: &mut OperationRow, stage: Option<u32>) {
+        row.count(stage, self.at, |tally| tally.add(self.ending));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> OperationRow {
+        OperationRow {
+            id: Uuid::nil(),
+            filter: DeadLetterFilter::default(),
+            by: String::new(),
+            reason: String::new(),
+            force: false,
+            target: None,
+            rate: 50,
+            stop_at: 20,
+            state: OperationState::Running,
+            why: String::new(),
+            made_at: Timestamp(1),
+            changed_at: Timestamp(1),
+            changed_by: String::new(),
+            found: 0,
+            stage: 0,
+            in_stage: Tally::default(),
+            total: Tally::default(),
+            cursor: None,
+            wait_s: WAIT_S,
+            leg: 0,
+            moved_at: None,
+            redirect: Vec::new(),
+        }
+    }
+
+    fn stage(stage: u8, resolved: u64, failed: u64, refused: u64) -> OperationRow {
+        let in_stage = Tally {
+            replayed: resolved + failed + refused,
+            resolved,
+            refused,
+            failed,
+            published: 0,
+        };
+        OperationRow {
+            stage,
+            in_stage,
+            ..row()
+        }
+    }
+
+    #[test]
+    fn a_canary_is_one_then_two_then_five_then_the_rest() {
+        assert_eq!(row().room(), 1);
+        assert_eq!(stage(0, 1, 0, 0).room(), 0);
+        assert_eq!(stage(1, 1, 0, 0).room(), 1);
+        assert_eq!(stage(2, 3, 0, 0).room(), 2);
+        assert_eq!(stage(3, 900, 0, 0).room(), u64::MAX);
+    }
+
+    #[test]
+    fn more_than_the_share_of_a_stage_stops_it_and_refusals_say_nothing() {
+        let stops = |row: &OperationRow| row.fails_too_often(false);
+        assert!(stops(&stage(0, 0, 1, 0)));
+        assert!(!stops(&stage(0, 0, 0, 1)));
+        assert!(!stops(&stage(2, 4, 1, 0)), "not more than a fifth");
+        assert!(stops(&stage(2, 3, 2, 0)));
+        let mut on_its_way = stage(2, 0, 3, 0);
+        on_its_way.in_stage.replayed = 5;
+        assert!(!stops(&on_its_way), "two of its stage are not known yet");
+        assert!(
+            on_its_way.fails_too_often(true),
+            "nobody waits for them any longer"
+        );
+        assert!(!stops(&stage(3, 0, 9, 0)), "too few to say");
+        assert!(stops(&stage(3, 7, 3, 0)));
+    }
+
+    #[test]
+    fn what_comes_late_counts_in_the_stage_the_letter_set_out_in() {
+        let mut late = stage(0, 1, 0, 0);
+        late.in_stage.published = 1;
+        late.total = late.in_stage;
+        late.died_again(Some(0), LetterState::Resolved, Timestamp(9));
+        assert_eq!((late.in_stage.resolved, late.in_stage.failed), (0, 1));
+        assert!(late.fails_too_often(false), "it died again");
+        assert!(late.step(&OperationStep::Stage(0)));
+        late.died_again(Some(0), LetterState::Replaying, Timestamp(9));
+        assert_eq!(late.in_stage, Tally::default(), "of an earlier stage");
+        assert_eq!(late.total.failed, 2);
+        late.died_again(Some(1), LetterState::Dead, Timestamp(9));
+        assert_eq!(late.total.failed, 2, "it was counted already");
+    }
+
+    #[test]
+    fn who_lets_a_stopped_one_go_on_is_not_stopped_by_what_failed_before() {
+        let mut stopped = stage(1, 5, 5, 0);
+        stopped.state = OperationState::Stopped;
+        let on = OperationStep::Steer {
+            from: vec![OperationState::Paused, OperationState::Stopped],
+            to: OperationState::Running,
+            why: String::new(),
+            by: "ann".to_owned(),
+            at: Timestamp(2),
+        };
+        assert!(stopped.step(&on));
+        assert!(!stopped.fails_too_often(false));
+        assert_eq!(stopped.room(), 1, "a canary again");
+        assert!(!stopped.step(&on), "it runs already");
+        assert!(stopped.step(&OperationStep::Stage(0)));
+        assert!(!stopped.step(&OperationStep::Stage(0)), "once");
+    }
+}
