@@ -22,6 +22,8 @@ pub(crate) struct Unsent {
     /// Those that wait for a time of their own before they wait for their queue.
     later: BTreeSet<(Timestamp, AttemptRef)>,
     queues: BTreeMap<Queue, Waiting>,
+    /// Those that try a queue that has refused.
+    trying: BTreeMap<AttemptRef, Queue>,
 }
 
 /// What waits for one queue.
@@ -70,7 +72,9 @@ impl Unsent {
             return;
         }
         match self.queues.get_mut(&queue) {
-            Some(waiting) if waiting.pause_ms > 0 => waiting.tasks.push_back(of.clone()),
+            Some(waiting) if waiting.pause_ms > 0 && at <= waiting.due => {
+                waiting.tasks.push_back(of.clone());
+            }
             _ => {
                 self.later.insert((at, of.clone()));
             }
@@ -83,8 +87,20 @@ impl Unsent {
         self.of.remove(of).is_some()
     }
 
-    /// The broker refused a task of a queue.
+    /// One that was taken is not sent: nobody wants it any more, or it cannot be decided. Another tries instead.
+    pub(crate) fn not_sent(&mut self, of: &AttemptRef, now: Timestamp) {
+        let queue = self.trying.remove(of);
+        if let Some(waiting) = queue.and_then(|queue| self.queues.get_mut(&queue)) {
+            (waiting.trying, waiting.due) = (false, now);
+        }
+    }
+
+    /// The broker refused a task of a queue. What is known of no queue holds up no queue.
     pub(crate) fn refused(&mut self, queue: Queue, now: Timestamp) {
+        if queue.is_none() {
+            return;
+        }
+        self.trying.retain(|_, of| *of != queue);
         let waiting = self.queues.entry(queue);
         let waiting = waiting.or_insert_with(|| Waiting::from(now));
         let again = waiting.trying && waiting.pause_ms > 0;
@@ -100,6 +116,7 @@ impl Unsent {
         let Some(waiting) = self.queues.get_mut(queue) else {
             return;
         };
+        self.trying.retain(|_, of| of != queue);
         waiting.together = (waiting.together * 2).min(TOGETHER_MAX);
         waiting.trying = false;
         if waiting.pause_ms > 0 {
@@ -121,6 +138,7 @@ impl Unsent {
 
     /// The broker is there (again).
     pub(crate) fn all_due(&mut self, now: Timestamp) {
+        self.trying.clear();
         let later = std::mem::take(&mut self.later).into_iter();
         self.later = later.map(|(_, of)| (now, of)).collect();
         for waiting in self.queues.values_mut() {
@@ -151,13 +169,16 @@ impl Unsent {
             }
         }
         let mut taken = Vec::new();
-        for waiting in self.queues.values_mut().filter(|of| of.due <= now) {
+        for (queue, waiting) in self.queues.iter_mut().filter(|(_, of)| of.due <= now) {
             let before = taken.len();
             while taken.len() < max && taken.len() - before < waiting.together {
                 let Some(of) = waiting.tasks.pop_front() else {
                     break;
                 };
                 if self.of.remove(&of).is_some() {
+                    if waiting.pause_ms > 0 {
+                        self.trying.insert(of.clone(), queue.clone());
+                    }
                     taken.push(of);
                 }
             }
@@ -262,6 +283,39 @@ mod tests {
             unsent.take(Timestamp(6_000), 512).len(),
             512,
             "the broker is back"
+        );
+    }
+
+    #[test]
+    fn what_nobody_wants_any_more_holds_up_nothing() {
+        let (mut unsent, full) = (Unsent::default(), queue("a.b@1"));
+        refused(&mut unsent, 0..100, &full, 0);
+        let now = Timestamp(5_000);
+        for n in 0..99 {
+            let tried = unsent.take(now, 512);
+            assert_eq!(tried, [task(n)], "the next, at once");
+            unsent.not_sent(&tried[0], now);
+        }
+        assert_eq!(unsent.take(now, 512), [task(99)]);
+        assert_eq!((unsent.len(), unsent.trying.len()), (0, 1));
+        unsent.taken(&full, now);
+        assert!(unsent.trying.is_empty());
+    }
+
+    #[test]
+    fn what_waits_for_no_known_queue_holds_up_nothing_and_a_time_of_its_own_is_kept() {
+        let (mut unsent, full) = (Unsent::default(), queue("a.b@1"));
+        refused(&mut unsent, 0..10, &None, 0);
+        assert_eq!(unsent.take(Timestamp(0), 512).len(), 10);
+        refused(&mut unsent, 10..20, &full, 0);
+        unsent.keep(task(99), full.clone(), Timestamp(60_000));
+        unsent.taken(&full, Timestamp(1));
+        while !unsent.take(Timestamp(1), 512).is_empty() {
+            unsent.taken(&full, Timestamp(1));
+        }
+        assert_eq!(
+            (unsent.len(), unsent.next_due()),
+            (1, Some(Timestamp(60_000)))
         );
     }
 

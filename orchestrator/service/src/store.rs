@@ -329,16 +329,16 @@ pub async fn import(config: &Config, file: &Path) -> Result<String, StatusError>
         source,
     })?;
     let mut from = SqliteStore::open(file, SqliteOptions::default()).map_err(AnyOpenError::from)?;
-    let into = PostgresCluster::open(
-        &options(config)?,
-        config.store.partitions,
-        env!("CARGO_PKG_VERSION"),
-    )
-    .await;
+    // under a name of its own: an orchestrator of this configuration may be running on the database
+    let mut options = options(config)?;
+    options.owner = Some(format!("import by {}", config.instance()));
+    let into =
+        PostgresCluster::open(&options, config.store.partitions, env!("CARGO_PKG_VERSION")).await;
     let into = into.map_err(AnyOpenError::from)?;
-    let moved = move_into(&mut from, &into).await?;
+    let moved = move_into(&mut from, &into).await;
     let (place, partitions) = (file.display(), into.layout().count());
     into.close();
+    let moved = moved?;
     AnyStore::Sqlite(from).close().await?;
     Ok(format!(
         "moved {} sagas, {} records and {} events from {place} into {partitions} partitions. Start the orchestrator on the database now, and never again on the file: keep it aside",

@@ -11,6 +11,13 @@ const STUCK: Duration = Duration::from_secs(2);
 /// More deaths than it may take until the poison is put aside.
 const DEATHS_MAX: u32 = 20;
 
+/// How many rows the log of a system's file has now.
+pub fn log_rows(system: &System) -> i64 {
+    let database = system.data_dir().join("baton.db");
+    let counted = open(&database).query_row("SELECT count(*) FROM records", [], |row| row.get(0));
+    counted.unwrap_or_else(|error| panic!("the log cannot be counted: {error}"))
+}
+
 /// The database of a system, to be poisoned.
 #[derive(Debug, Clone)]
 pub struct Poison {

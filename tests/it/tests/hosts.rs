@@ -214,7 +214,14 @@ async fn heal(site: &mut Site, who: Who, what: What) {
 
 /// It finds that others drive what it had, and writes nothing more of it.
 async fn wakes_up(orchestrator: &Process) {
-    let fenced = || orchestrator.log().matches("no longer owns the partition").count();
+    let words = ["no longer owns the partition", "has another owner now"];
+    let fenced = || {
+        let log = orchestrator.log();
+        words
+            .map(|text| log.matches(text).count())
+            .iter()
+            .sum::<usize>()
+    };
     let before = fenced();
     orchestrator.sigcont();
     await_until("it to be fenced", SOON, async || fenced() > before).await;

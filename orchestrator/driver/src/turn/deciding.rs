@@ -7,8 +7,9 @@ use baton_engine::command::commands;
 use baton_engine::{
     Decision, Definition, Entry, Input, Record, Refusal, Rules, SagaState, Verdict, decide,
 };
-use baton_messages::{SagaId, Slice};
+use baton_messages::{AttemptRef, SagaId, Slice};
 
+use super::SNOOZE_MS;
 use super::item::{Built, Item, Origin, Undecided};
 use crate::batch::{SagaRow, UnsentRow};
 use crate::cache::{Cached, waits_for};
@@ -59,7 +60,13 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             }
             Origin::Own { settles, unsent } => {
                 built.settles = *settles;
-                built.unsent_remove.clone_from(unsent);
+                built.unsent_remove = unsent.clone().filter(|of| !self.waits_for_rules(of));
+                if let Some(of) = unsent.as_ref().filter(|_| built.row.is_none()) {
+                    self.unsent.not_sent(of, self.now);
+                    if built.unsent_remove.is_none() {
+                        self.keep_unsent(of.clone(), self.now.plus_ms(SNOOZE_MS));
+                    }
+                }
             }
         }
         // Whatever it is that holds a sending back (no confirm, or one of two that was returned): it is owed from now on.
@@ -73,6 +80,16 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             });
         }
         Ok(built)
+    }
+
+    /// Whether what is to be sent again belongs to a saga this version cannot read: another one can, and sends it.
+    fn waits_for_rules(&self, of: &AttemptRef) -> bool {
+        let unread = |cached: &Cached| {
+            let state = &cached.state;
+            let of = self.definition(&state.definition, Some(state.version));
+            !state.definition.is_empty() && of.is_none()
+        };
+        self.unreadable.contains(&of.saga) || self.cache.get(of.saga).is_some_and(unread)
     }
 
     pub(super) fn decide_input(

@@ -25,7 +25,7 @@ use crate::work::{Answer, Work};
 /// Events published again in one turn: as many as the inputs of one.
 const EVENTS_AGAIN_MAX: usize = 512;
 /// How long the timers of a saga rest after one of its inputs could not be decided.
-const SNOOZE_MS: u64 = 60_000;
+pub(super) const SNOOZE_MS: u64 = 60_000;
 
 impl<S: Store, O: Outlet> Driver<S, O> {
     /// Decides and commits `work`, and with it whatever of the driver's own is due. After `Ok`, acknowledge what is behind the tokens and
@@ -212,6 +212,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
                 settles,
                 unsent: Some(of),
             } => {
+                self.unsent.not_sent(&of, self.now);
                 self.keep_unsent(of, self.now.plus_ms(SNOOZE_MS));
                 Origin::Own {
                     settles,

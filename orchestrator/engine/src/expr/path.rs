@@ -36,7 +36,7 @@ impl Path {
             match &at.expr {
                 Ast::Ident(root) => {
                     segments.reverse();
-                    let root = root.clone();
+                    let root = root.trim_start_matches('.').to_owned();
                     return Some(Self { root, segments });
                 }
                 Ast::Select(select) if !select.test => {
@@ -163,7 +163,10 @@ fn keys_of<'k>(keys: impl ExactSizeIterator<Item = &'k String>) -> String {
 fn at<'v>(inside: &'v Value, place: &Value) -> Option<&'v Value> {
     match (inside, place) {
         (Value::Array(list), Value::Number(index)) => {
-            list.get(usize::try_from(index.as_u64()?).ok()?)
+            let fits = |at: &f64| at.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(at);
+            // as CEL has it, a whole number with a fraction of 0 is one
+            let whole = || index.as_f64().filter(fits).map(|at| at as u64);
+            list.get(usize::try_from(index.as_u64().or_else(whole)?).ok()?)
         }
         (Value::Object(map), Value::String(key)) => map.get(key),
         _ => None,

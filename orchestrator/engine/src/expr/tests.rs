@@ -392,16 +392,18 @@ fn any_path() -> impl Strategy<Value = String> {
         "\\['[a-c]'\\]",
         Just("[i]".to_owned()),
         Just("[k]".to_owned()),
+        Just("[f]".to_owned()),
+        Just("[half]".to_owned()),
+        Just("[.i]".to_owned()),
         Just("[v.a]".to_owned()),
     ];
     prop::collection::vec(segment, 0..5).prop_map(|parts| format!("v{}", parts.concat()))
 }
 
 fn scope_of(v: Value) -> BTreeMap<String, Value> {
-    let named = |(name, value): (&str, Value)| (name.to_owned(), value);
-    [("v", v), ("i", json!(1)), ("k", json!("a"))]
-        .map(named)
-        .into()
+    let (i, k, f, half) = (json!(1), json!("a"), json!(1.0), json!(0.5));
+    let all = [("v", v), ("i", i), ("k", k), ("f", f), ("half", half)];
+    all.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
 proptest! {

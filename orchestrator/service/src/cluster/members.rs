@@ -129,11 +129,6 @@ impl Members {
                 tracing::debug!(partition, "the store is driven");
             }
             Home::Database(cluster) => {
-                // without an answer it cannot take anything from anybody either
-                if cluster.has_namesake(NAMESAKE_WAIT).await.unwrap_or(false) {
-                    let name = cluster.name().to_owned();
-                    return Err(ServiceError::Namesake { name });
-                }
                 members.home = Some(cluster);
                 members.step().await?;
             }
@@ -192,6 +187,20 @@ impl Members {
         };
         let ready = self.reaches_the_broker();
         let lease = Duration::from_millis(cluster.lease_ms());
+        if !cluster.has_joined() {
+            // whoever is there goes on, also when this one had to wait for the database first
+            match cluster.has_namesake(NAMESAKE_WAIT).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    let name = cluster.name().to_owned();
+                    return Err(ServiceError::Namesake { name });
+                }
+                Err(error) => {
+                    self.does_not_answer(lease, &chain(&error));
+                    return Ok(());
+                }
+            }
+        }
         let beat = tokio::time::timeout(lease / 2, cluster.beat(ready)).await;
         let view = match beat {
             Ok(Ok(Some(view))) => view,

@@ -393,8 +393,7 @@ impl Router {
             match question {
                 Question::Decide { saga, input } => {
                     let start = matches!(*input, Input::Start(_));
-                    // whoever waits for room asks again
-                    if start && !post.pulse.takes_starts() {
+                    if start && patience == Patience::None && !post.pulse.takes_starts() {
                         return Once::Busy;
                     }
                     let (answer, told) = oneshot::channel();

@@ -41,7 +41,7 @@ impl Database {
             match part(cluster, partition).await {
                 Ok(part) => taken.others.push(part),
                 Err(error) => {
-                    taken.given_up().await?;
+                    taken.given_up().await;
                     return Err(error);
                 }
             }
@@ -72,12 +72,14 @@ impl Database {
         Ok(())
     }
 
-    /// Gives every partition up.
-    pub(super) async fn given_up(self) -> Result<(), MoveError> {
+    /// Gives every partition up. One that could not be is free when its lease ends.
+    pub(super) async fn given_up(self) {
         for part in std::iter::once(self.home).chain(self.others) {
-            part.store.close().await?;
+            let partition = part.store.partition().id;
+            if let Err(error) = part.store.close().await {
+                tracing::warn!(partition, %error, "a partition could not be given up; it is free when its lease ends");
+            }
         }
-        Ok(())
     }
 }
 

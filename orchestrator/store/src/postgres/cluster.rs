@@ -228,6 +228,12 @@ impl PostgresCluster {
         }))
     }
 
+    /// Whether this process has said that it is there.
+    #[must_use]
+    pub fn has_joined(&self) -> bool {
+        self.joined().is_some()
+    }
+
     fn joined(&self) -> Option<SystemTime> {
         *self.joined.lock().unwrap_or_else(PoisonError::into_inner)
     }
