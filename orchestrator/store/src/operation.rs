@@ -180,7 +180,7 @@ impl OperationRow {
         let of = self.in_stage;
         let known = of.failed + of.resolved;
         let enough = if self.is_last_stage() {
-            known >= ENOUGH || (is_over && self.room() == 0)
+            known >= ENOUGH
         } else {
             of.open() == 0 || is_over
         };

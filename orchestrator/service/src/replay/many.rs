@@ -41,6 +41,8 @@ const SIDE_BY_SIDE: usize = 8;
 /// First and longest pause before something is tried again.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
+/// Every so many looks, those that do not run are looked at as well: what they had on its way is not to stay so.
+const ALL_EVERY: u32 = 30;
 /// How long a stage waits at most for messages of others to die again: whoever rejects one does so at once.
 const BACK_WITHIN_MS: u64 = 5_000;
 /// How often it is asked whether an operation still runs, while its letters go.
@@ -58,7 +60,7 @@ impl Replay {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut under_way, mut known) = (JoinSet::new(), HashMap::new());
-        let mut is_first = true;
+        let (mut is_first, mut looks) = (true, 0_u32);
         let mut looked = None;
         loop {
             tokio::select! {
@@ -77,7 +79,9 @@ impl Replay {
                     continue;
                 }
             }
-            match self.to_carry_out(is_first).await {
+            let all = looks % ALL_EVERY == 0;
+            looks = looks.wrapping_add(1);
+            match self.to_carry_out(all).await {
                 Ok(running) => {
                     metrics::gauge!("baton_orchestrator_dead_operations_running")
                         .set(crate::metrics::float(running.len()));
@@ -112,10 +116,10 @@ impl Replay {
         while under_way.join_next().await.is_some() {}
     }
 
-    /// What runs; at first also what was stopped by somebody and may have left letters on their way when its leader died.
-    async fn to_carry_out(&self, is_first: bool) -> Result<Vec<OperationRow>, StoreError> {
+    /// What runs; `all`: also what was stopped by somebody and may have left letters on their way, when its leader died or its queue was full.
+    async fn to_carry_out(&self, all: bool) -> Result<Vec<OperationRow>, StoreError> {
         let mut found = self.letters.running().await?;
-        if is_first {
+        if all {
             let last = self.reader.dead_operations(None, PAGE_ROWS_MAX).await?;
             let ended = |row: &OperationRow| {
                 matches!(row.state, OperationState::Running | OperationState::Done)
@@ -130,9 +134,16 @@ impl Replay {
         let waiting = self.letters.waiting(*looked, WAITING_MAX).await?;
         let is_full = waiting.len() == WAITING_MAX;
         *looked = waiting.last().filter(|_| is_full).map(|last| last.letter);
-        let mut any = false;
+        let (mut any, mut unread) = (false, None);
         for waits in waiting {
-            let found = folded(&self.reader, waits.attempt.saga).await?;
+            let found = match folded(&self.reader, waits.attempt.saga).await {
+                Ok(found) => found,
+                Err(error) => {
+                    // the others are looked at all the same
+                    unread.get_or_insert((waits.letter, waits.attempt.saga, error));
+                    continue;
+                }
+            };
             let state = found.as_ref().map(|found| &found.state);
             let Some((came, last)) = outcome::known(&waits.attempt, state) else {
                 continue;
@@ -147,6 +158,9 @@ impl Replay {
                 attempt: Some(last),
             };
             any |= self.letters.settle(settled).await?;
+        }
+        if let Some((letter, saga, error)) = unread {
+            tracing::warn!(%letter, saga.id = %saga, error = %chain(&error), "what came of a replayed dead letter cannot be read from its saga; it is looked for again");
         }
         Ok(any)
     }
@@ -318,6 +332,9 @@ impl Replay {
             return Ok(false);
         }
         let mut why = "every letter has had its turn".to_owned();
+        if row.total.failed > 0 {
+            why += &format!("; {} failed again", row.total.failed);
+        }
         if row.total.open() > 0 {
             why += &format!(
                 "; of {} it is not known yet what came of them: `baton dead --state replaying`",

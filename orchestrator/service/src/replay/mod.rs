@@ -326,7 +326,8 @@ impl Replay {
                 let raw = raw::message(letter, &target, replays);
                 let sent = self.bus.publisher().publish_raw(raw).await;
                 let place = format!("exchange {:?} under key {:?}", target.exchange, target.key);
-                came_of(row, &sent, &place)?
+                // by the default exchange it goes to one queue; by another it may be in some when one of them refuses
+                came_of(row, &sent, &place, target.exchange.is_empty())?
             }
         };
         Ok(came.into())
@@ -524,7 +525,7 @@ fn action_id(row: &LetterRow) -> InputId {
 
 /// What came of a message that was to be published. One that was certainly not sent, or that nothing takes where it goes, waits where it is one of many; a
 /// person is told so at once.
-fn came_of(row: &LetterRow, sent: &Sent, place: &str) -> Result<Came, NotYet> {
+fn came_of(row: &LetterRow, sent: &Sent, place: &str, to_one_queue: bool) -> Result<Came, NotYet> {
     let is_one_of_many = row.now.operation.is_some();
     Ok(match sent {
         Sent::Confirmed => Came::to(
@@ -536,6 +537,9 @@ fn came_of(row: &LetterRow, sent: &Sent, place: &str) -> Result<Came, NotYet> {
         Sent::NotSent { why } if is_one_of_many => return Err(NotYet::NotSent(why.clone())),
         Sent::NotSent { why } => Came::refused(format!(
             "{why}; it stays dead: replay it again when the broker takes messages"
+        )),
+        Sent::Nacked if !to_one_queue => Came::failed(format!(
+            "the broker refused it at {place}: a queue there is full, or has lost its majority; others that are bound there may have it: look there before it is replayed again"
         )),
         refused => match nothing_takes(refused, place) {
             Some(why) if is_one_of_many => return Err(NotYet::NotSent(why)),
