@@ -227,6 +227,9 @@ enum Trouble {
     Away,
 }
 
+/// Sagas that are started together: enough that some loop commits at any moment.
+const TOGETHER: usize = 6;
+
 const TROUBLES: [Trouble; 6] = [
     Trouble::Cut,
     Trouble::AnswerLost,
@@ -288,12 +291,14 @@ async fn whatever_the_network_does_to_the_database_every_saga_ends_as_promised()
     let ids = async {
         let mut ids = Vec::new();
         // as long as there is trouble there is something to commit
-        for number in 0.. {
-            if number >= sagas && over.is_cancelled() {
-                break;
-            }
-            let definition = if number % 2 == 0 { "row" } else { "fails" };
-            ids.push(system.run(definition, &format!("n{number}")).await);
+        while ids.len() < sagas || !over.is_cancelled() {
+            let some = (ids.len()..ids.len() + TOGETHER).map(|number| {
+                let definition = if number % 2 == 0 { "row" } else { "fails" };
+                let name = format!("n{number}");
+                let system = &system;
+                async move { system.run(definition, &name).await }
+            });
+            ids.extend(futures::future::join_all(some).await);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         ids
