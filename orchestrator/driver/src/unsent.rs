@@ -196,8 +196,6 @@ impl Unsent {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
-
     use baton_messages::{Direction, SagaId, StepId};
     use uuid::Uuid;
 

@@ -155,8 +155,10 @@ async fn sagas(from: &SqliteStore, into: &mut Database) -> Result<u64, MoveError
         let page = from.evicted(after, ROWS).await?;
         let Some((last, _)) = page.last() else { break };
         after = *last;
-        let mut rows = Batch::default();
-        rows.cold = page.into_iter().map(|(_, cold)| cold).collect();
+        let rows = Batch {
+            cold: page.into_iter().map(|(_, cold)| cold).collect(),
+            ..Batch::default()
+        };
         into.commit(rows).await?;
     }
     let mut after = None;
@@ -164,8 +166,10 @@ async fn sagas(from: &SqliteStore, into: &mut Database) -> Result<u64, MoveError
         let page = from.snapshots(after, ROWS).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.saga);
-        let mut rows = Batch::default();
-        rows.snapshots = page;
+        let rows = Batch {
+            snapshots: page,
+            ..Batch::default()
+        };
         into.commit(rows).await?;
     }
     Ok(moved)
@@ -226,9 +230,11 @@ async fn around(
     into: &mut Database,
     unsent: Vec<UnsentRow>,
 ) -> Result<(), MoveError> {
-    let mut rows = Batch::default();
-    rows.unsent_add = unsent;
-    rows.unserved_add = from.all_unserved().await?;
+    let mut rows = Batch {
+        unsent_add: unsent,
+        unserved_add: from.all_unserved().await?,
+        ..Batch::default()
+    };
     for (waits, searched) in from.all_subscriptions().await? {
         let searched =
             searched.then(|| SubscriptionChange::Searched(waits.saga, waits.step.clone()));

@@ -13,7 +13,7 @@ pub(super) enum Uses {
     /// All of it, or what cannot be told before it runs.
     Whole,
     /// Of an object these keys, and of each no more than this.
-    Keys(BTreeMap<String, Uses>),
+    Keys(BTreeMap<String, Self>),
 }
 
 impl Uses {

@@ -1,0 +1,243 @@
+//! What comes of dead letters that were sent: outcomes that come later, deaths that come again, what is given back and what expires.
+
+use baton_driver::Store as _;
+use baton_messages::{AttemptRef, Timestamp};
+use uuid::Uuid;
+
+use super::Subject;
+use super::letters::{by, claim, edited, id, keep, moved, operation, settled, standing};
+use super::samples::{attempt_ref, batch, dead_letter};
+use crate::letters::{Death, Ending, GivingBack, LetterState, Letters as _, Sending, Settling};
+use crate::read::DeadLetterFilter;
+use crate::reader::Reader as _;
+
+/// After whoever did it is gone.
+pub async fn what_set_out_and_has_not_ended_is_found_again(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    keep(&mut store, mine, 0..4).await;
+    let letters = subject.letters(&store);
+    letters.begin(operation(7)).await.unwrap();
+    claim(&letters, 7, 0..2).await;
+    let single = moved(3, LetterState::Dead, LetterState::Replaying, by(1, 9));
+    letters.move_letter(single).await.unwrap();
+    let of = Some(Uuid::from_u128(7));
+    letters
+        .settle(settled(0, 7, Ending::Resolved, of))
+        .await
+        .unwrap();
+    subject.close(store).await;
+    let (store, _) = subject.open().await;
+    let letters = subject.letters(&store);
+    let ids = |rows: Vec<crate::LetterRow>| -> Vec<Uuid> {
+        rows.into_iter().map(|row| row.letter.id).collect()
+    };
+    let late = Timestamp(1_000);
+    assert_eq!(
+        ids(letters.on_their_way(of, late, 9).await.unwrap()),
+        [id(1)]
+    );
+    assert_eq!(
+        ids(letters.on_their_way(None, late, 9).await.unwrap()),
+        [id(3)]
+    );
+    let early = letters.on_their_way(None, Timestamp(9), 9).await.unwrap();
+    assert!(early.is_empty(), "it set out just now");
+    assert_eq!(letters.running().await.unwrap().len(), 1);
+    subject.close(store).await;
+}
+
+fn attempt(n: u32, number: u32) -> AttemptRef {
+    AttemptRef {
+        attempt: number,
+        ..attempt_ref(n, 1)
+    }
+}
+
+/// What was sent is not sent again, and is waited for until somebody knows what came of it; whichever attempt that was stays with the letter.
+pub async fn what_was_sent_is_waited_for_until_its_outcome_is_known(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    keep(&mut store, mine, 0..3).await;
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
+    letters.begin(operation(7)).await.unwrap();
+    claim(&letters, 7, 0..2).await;
+    let sent = |n: u32, action: u128| {
+        letters.sent(Sending {
+            letter: id(n),
+            action: Uuid::from_u128(action),
+            attempt: attempt(n, 2),
+            outcome: "attempt 2".to_owned(),
+            at: Timestamp(70),
+        })
+    };
+    assert!(!sent(0, 8).await.unwrap(), "another action");
+    assert!(sent(0, 7).await.unwrap());
+    assert!(!sent(0, 7).await.unwrap(), "once");
+    assert!(!sent(2, 7).await.unwrap(), "it has not set out");
+    let of = Some(Uuid::from_u128(7));
+    let left = letters.on_their_way(of, Timestamp(1_000), 9).await.unwrap();
+    let left: Vec<Uuid> = left.iter().map(|row| row.letter.id).collect();
+    assert_eq!(left, [id(1)], "the other one was sent");
+    let waiting = letters.waiting(None, 9).await.unwrap();
+    assert_eq!(waiting.len(), 1);
+    assert_eq!(waiting[0].attempt, attempt(0, 2));
+    assert_eq!(
+        (waiting[0].operation, waiting[0].sent_at),
+        (of, Timestamp(70))
+    );
+    assert!(letters.waiting(Some(id(0)), 9).await.unwrap().is_empty());
+    let known = Settling {
+        attempt: Some(attempt(0, 4)),
+        ..settled(0, 7, Ending::Failed, of)
+    };
+    assert!(letters.settle(known).await.unwrap());
+    assert!(letters.waiting(None, 9).await.unwrap().is_empty());
+    let now = standing(&reader, 0).await;
+    assert_eq!((now.state, now.sent_at), (LetterState::Dead, None));
+    assert_eq!(now.attempt, Some(attempt(0, 4)));
+    let history = reader.dead_letter_history(id(0), 9).await.unwrap();
+    let what: Vec<(u32, &str, &str)> = history
+        .iter()
+        .map(|row| (row.n, row.what.as_str(), row.by.as_str()))
+        .collect();
+    assert_eq!(what, [(1, "sent", "ann"), (2, "failed", "ann")]);
+    let last = reader.dead_letter_history(id(0), 1).await.unwrap();
+    assert_eq!((last.len(), last[0].n), (1, 2));
+    subject.close(store).await;
+}
+
+/// A letter that dies again comes back with its history, once however often that is taken in, and what had counted it as done counts it as failed.
+pub async fn a_letter_that_dies_again_comes_back_with_its_history(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    keep(&mut store, mine, 0..2).await;
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
+    letters.begin(operation(7)).await.unwrap();
+    claim(&letters, 7, 0..1).await;
+    let of = Some(Uuid::from_u128(7));
+    letters
+        .settle(settled(0, 7, Ending::Published, of))
+        .await
+        .unwrap();
+    let death = |n: u32, death: u128| {
+        letters.died_again(Death {
+            letter: id(n),
+            death: Uuid::from_u128(death),
+            at: Timestamp(90),
+            error: "rejected".to_owned(),
+            properties: serde_json::json!({ "headers": { "x": 1 } }),
+            body: Some(vec![0, 255]),
+            attempt: None,
+        })
+    };
+    assert!(!death(9, 1).await.unwrap(), "no such letter");
+    assert!(death(0, 1).await.unwrap());
+    assert!(death(0, 1).await.unwrap(), "known already");
+    let now = standing(&reader, 0).await;
+    assert_eq!(
+        (now.state, now.replays, now.died_again),
+        (LetterState::Dead, 1, 1)
+    );
+    assert_eq!(now.outcome.as_deref(), Some("it died again: rejected"));
+    let row = reader.dead_operation(Uuid::from_u128(7)).await.unwrap();
+    let tally = row.unwrap().total;
+    assert_eq!((tally.resolved, tally.published, tally.failed), (0, 0, 1));
+    let history = reader.dead_letter_history(id(0), 9).await.unwrap();
+    let what: Vec<&str> = history.iter().map(|row| row.what.as_str()).collect();
+    assert_eq!(what, ["published", "died"]);
+    let gone = moved(0, LetterState::Dead, LetterState::Discarded, by(1, 9));
+    letters.move_letter(gone).await.unwrap();
+    assert!(death(0, 2).await.unwrap());
+    assert_eq!(standing(&reader, 0).await.state, LetterState::Dead);
+    let row = reader.dead_operation(Uuid::from_u128(7)).await.unwrap();
+    assert_eq!(row.unwrap().total.failed, 1, "it counts no more");
+    subject.close(store).await;
+}
+
+/// What set out and was not sent is as it was, and has its turn again; what was sent is not touched.
+pub async fn what_was_not_sent_is_given_back_and_taken_again(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    keep(&mut store, mine, 0..3).await;
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
+    letters.begin(operation(7)).await.unwrap();
+    claim(&letters, 7, 0..3).await;
+    let sent = Sending {
+        letter: id(2),
+        action: Uuid::from_u128(7),
+        attempt: attempt(2, 2),
+        outcome: String::new(),
+        at: Timestamp(70),
+    };
+    letters.sent(sent).await.unwrap();
+    let back = GivingBack {
+        operation: Uuid::from_u128(7),
+        letters: vec![id(1), id(0), id(2)],
+        cursor: Some((dead_letter(2).at, id(2))),
+    };
+    assert_eq!(letters.give_back(back.clone()).await.unwrap(), 2);
+    assert_eq!(letters.give_back(back).await.unwrap(), 0);
+    let now = standing(&reader, 0).await;
+    assert_eq!((now.state, now.replays), (LetterState::Dead, 0));
+    assert_eq!(
+        now.changed_at,
+        Some(operation(7).made_at),
+        "not touched since"
+    );
+    assert_eq!(standing(&reader, 2).await.state, LetterState::Replaying);
+    let row = reader.dead_operation(Uuid::from_u128(7)).await.unwrap();
+    let row = row.unwrap();
+    assert_eq!((row.total.replayed, row.in_stage.replayed), (1, 1));
+    assert_eq!(row.cursor, Some((dead_letter(2).at, id(2))));
+    assert_eq!(claim(&letters, 7, 0..3).await, Some(vec![id(0), id(1)]));
+    subject.close(store).await;
+}
+
+/// What is over goes with all that belongs to it once it is old enough; what somebody may still have to act on never does.
+pub async fn only_letters_that_are_over_expire(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    keep(&mut store, mine, 0..4).await;
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
+    assert!(letters.edit(edited(0, 1, 3)).await.unwrap());
+    let gone = |n, at| moved(n, LetterState::Dead, LetterState::Discarded, by(1, at));
+    letters.move_letter(gone(0, 100)).await.unwrap();
+    letters.move_letter(gone(1, 200)).await.unwrap();
+    let sent = moved(2, LetterState::Dead, LetterState::Replaying, by(1, 50));
+    letters.move_letter(sent).await.unwrap();
+    let none = letters.expire(Timestamp(100), 9).await.unwrap();
+    assert!(none.is_empty(), "not yet");
+    assert_eq!(letters.expire(Timestamp(150), 9).await.unwrap(), [id(0)]);
+    assert!(letters.expire(Timestamp(900), 0).await.unwrap().is_empty());
+    assert_eq!(letters.expire(Timestamp(900), 9).await.unwrap(), [id(1)]);
+    let left = reader.dead_letters(DeadLetterFilter::default(), None, 9);
+    let left: Vec<Uuid> = left
+        .await
+        .unwrap()
+        .rows
+        .iter()
+        .map(|row| row.letter.id)
+        .collect();
+    assert_eq!(left, [id(3), id(2)]);
+    assert_eq!(reader.dead_letter_history(id(0), 9).await.unwrap(), []);
+    assert_eq!(reader.dead_letter_edits(id(0)).await.unwrap(), []);
+    let counts = subject.counts().await;
+    assert_eq!(counts.dead_letters, 2);
+    assert_eq!(counts.letters.get(&LetterState::Discarded), None);
+    subject.close(store).await;
+}
+
+/// Those that speak of one saga, whatever came of them.
+pub async fn letters_of_a_saga_are_found(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    let mut all = batch(mine, 0);
+    all.dead_letters = (0..3).map(dead_letter).collect();
+    for letter in &mut all.dead_letters[..2] {
+        letter.saga = Some(attempt_ref(3, 1).saga);
+    }
+    all.dead_letters[2].saga = None;
+    store.commit(all).await.unwrap();
+    let reader = subject.reader(&store);
+    let found = reader.dead_letters_of(attempt_ref(3, 1).saga, 9).await;
+    let found: Vec<Uuid> = found.unwrap().iter().map(|row| row.letter.id).collect();
+    assert_eq!(found, [id(1), id(0)]);
+    let none = reader.dead_letters_of(attempt_ref(4, 1).saga, 9).await;
+    assert_eq!(none.unwrap(), []);
+    subject.close(store).await;
+}
