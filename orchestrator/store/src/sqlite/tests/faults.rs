@@ -11,7 +11,7 @@ use crate::{SqliteOptions, SqliteStore};
 async fn a_full_disk_loses_nothing() {
     let subject = TempStore::new();
     let small = SqliteOptions {
-        pages_max: Some(80),
+        pages_max: Some(120),
         ..SqliteOptions::default()
     };
     let mut store = SqliteStore::open(subject.path(), small).unwrap();
@@ -26,7 +26,7 @@ async fn a_full_disk_loses_nothing() {
             Ok(()) => committed += 32,
             Err(refused) => break refused,
         }
-        assert!(committed < 10_000, "a file of 80 pages never fills");
+        assert!(committed < 10_000, "a file of 120 pages never fills");
     };
     assert!(committed > 0, "the first batch has to fit");
     assert!(matches!(refused, CommitError::Failed { .. }), "{refused:?}");
