@@ -354,7 +354,8 @@ pub trait Letters: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Waiting>, StoreError>> + Send;
 
-    /// A letter died again: it is dead, wherever it stood, and the death is in its history; its operation counts it as failed in the same transaction. True when
+    /// A letter died again, and the death is in its history. One of others is dead, wherever it stood, and its operation counts it as failed in the same
+    /// transaction. A task's stands where it stood: its saga alone says what comes of it, and may know of a worker that took it before it died. True also when
     /// that death is known already; false when there is no such letter.
     ///
     /// # Errors

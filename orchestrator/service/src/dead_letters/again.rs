@@ -56,7 +56,8 @@ async fn of_header(
         return Ok(None);
     }
     let replays = header(row, REPLAYS_HEADER).as_u64().unwrap_or_default();
-    let name = format!("death/{replays}");
+    // of one that went to several queues each may reject it
+    let name = format!("death/{replays}/{}", row.queue);
     Ok(Some(death(row, letter, &name, None)))
 }
 

@@ -452,14 +452,12 @@ impl Replay {
         let refused = match self.kept_and_refused(&event, row).await? {
             Ok(refused) => refused,
             Err(why) => {
-                // nobody else took it in since it set out, as far as anybody knows
+                if !again {
+                    return Ok(Came::refused(why));
+                }
+                // It may have been taken in by this replay, and nobody wrote that down: what is kept of it says what it did.
                 let kept = self.reader.event(source, id).await?;
-                return Ok(match kept {
-                    Some(kept) if again && Some(kept.received_at) >= row.now.changed_at => {
-                        taken_in(&kept, &[])
-                    }
-                    _ => Came::refused(why),
-                });
+                return Ok(kept.map_or_else(|| Came::refused(why), |kept| taken_in(&kept, &[])));
             }
         };
         let wanted = self.router.taken_in(event, refused.clone(), DECIDE_WAIT);

@@ -186,14 +186,15 @@ impl Letters for MemoryStore {
             tables.deaths.remove(&death.death);
             return Ok(false);
         };
-        let (stage, from, of) = (now.stage, now.state, now.operation);
-        now.state = LetterState::Dead;
+        let (stage, from, mut of) = (now.stage, now.state, now.operation);
         now.died_again += 1;
-        now.changed_at = Some(death.at);
-        now.outcome = Some(format!("it died again: {}", death.error));
-        now.sent_at = None;
         if death.attempt.is_some() {
-            now.attempt = death.attempt;
+            (now.attempt, of) = (death.attempt, None);
+        } else {
+            now.state = LetterState::Dead;
+            now.changed_at = Some(death.at);
+            now.outcome = Some(format!("it died again: {}", death.error));
+            now.sent_at = None;
         }
         let history = tables.history.entry(death.letter).or_default();
         history.push(HistoryRow {

@@ -39,8 +39,10 @@ const HAPPENED: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, 
     FROM dead_letters l WHERE l.id = $1 RETURNING n";
 const DEATH_KNOWN: &str = "SELECT n FROM dead_history WHERE death = $1 AND death IS NOT NULL";
 const STOOD: &str = "SELECT state, stage, operation FROM dead_letters WHERE id = $1 FOR UPDATE";
-const DIED: &str = "UPDATE dead_letters SET state = 'dead', died_again = died_again + 1, changed_at = $2, outcome = $3, sent_at = NULL,
-    attempt = coalesce($4, attempt) WHERE id = $1 RETURNING id";
+const DIED: &str = "UPDATE dead_letters SET state = 'dead', died_again = died_again + 1, changed_at = $2, outcome = $3, sent_at = NULL
+    WHERE id = $1 RETURNING id";
+const DIED_TASK: &str =
+    "UPDATE dead_letters SET died_again = died_again + 1, attempt = $2 WHERE id = $1 RETURNING id";
 const DEATH: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, text, death, properties, body)
     VALUES ($1, 1 + coalesce((SELECT max(n) FROM dead_history WHERE letter = $1), 0), $2, 'died', '', '', $3, $4, $5, $6) RETURNING n";
 const GIVE_BACK: &str = "UPDATE dead_letters SET state = 'dead', replays = replays - 1, changed_at = $3, changed_by = NULL, why = NULL, action = NULL,
@@ -249,14 +251,14 @@ async fn died_again(transaction: &Transaction<'_>, death: &Death) -> Result<bool
     };
     let state = word(stood, 0, LetterState::of)?;
     let (stage, of): (_, Option<Uuid>) = (stage(stood, 1)?, get(stood, 2)?);
-    let attempt = death.attempt.as_ref().map(serde_json::to_string);
-    let values: [&(dyn ToSql + Sync); 4] = [
-        &death.letter,
-        &int(death.at.0),
-        &owned(&format!("it died again: {}", death.error)),
-        &attempt.transpose()?,
-    ];
-    rows(transaction, DIED, &values).await?;
+    if let Some(attempt) = &death.attempt {
+        let attempt = serde_json::to_string(attempt)?;
+        rows(transaction, DIED_TASK, &[&death.letter, &attempt]).await?;
+    } else {
+        let outcome = owned(&format!("it died again: {}", death.error));
+        let values: [&(dyn ToSql + Sync); 3] = [&death.letter, &int(death.at.0), &outcome];
+        rows(transaction, DIED, &values).await?;
+    }
     let properties = serde_json::to_string(&death.properties)?;
     let values: [&(dyn ToSql + Sync); 6] = [
         &death.letter,
@@ -267,7 +269,7 @@ async fn died_again(transaction: &Transaction<'_>, death: &Death) -> Result<bool
         &death.body,
     ];
     rows(transaction, DEATH, &values).await?;
-    if let Some(id) = of
+    if let Some(id) = of.filter(|_| death.attempt.is_none())
         && let Some(mut row) = operation(transaction, id).await?
     {
         row.died_again(stage, state, death.at);

@@ -31,8 +31,9 @@ const HAPPENED: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, 
     FROM dead_letters l WHERE l.id = ?1";
 const DEATH_KNOWN: &str = "SELECT 1 FROM dead_history WHERE death = ?1";
 const STOOD: &str = "SELECT state, stage, operation FROM dead_letters WHERE id = ?1";
-const DIED: &str = "UPDATE dead_letters SET state = 'dead', died_again = died_again + 1, changed_at = ?2, outcome = ?3, sent_at = NULL,
-    attempt = coalesce(?4, attempt) WHERE id = ?1";
+const DIED: &str = "UPDATE dead_letters SET state = 'dead', died_again = died_again + 1, changed_at = ?2, outcome = ?3, sent_at = NULL WHERE id = ?1";
+const DIED_TASK: &str =
+    "UPDATE dead_letters SET died_again = died_again + 1, attempt = ?2 WHERE id = ?1";
 const DEATH: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, text, death, properties, body)
     VALUES (?1, 1 + coalesce((SELECT max(n) FROM dead_history WHERE letter = ?1), 0), ?2, 'died', '', '', ?3, ?4, ?5, ?6)";
 const GIVE_BACK: &str = "UPDATE dead_letters SET state = 'dead', replays = replays - 1, changed_at = ?3, changed_by = NULL, why = NULL, action = NULL,
@@ -156,12 +157,14 @@ fn died_again(conn: &Connection, death: &Death) -> rusqlite::Result<bool> {
     let Some((state, stage, of)) = stood(conn, death.letter)? else {
         return Ok(false);
     };
-    conn.prepare_cached(DIED)?.execute(params![
-        death.letter.as_bytes(),
-        int(death.at.0),
-        format!("it died again: {}", death.error),
-        death.attempt.as_ref().map(json).transpose()?,
-    ])?;
+    if let Some(attempt) = &death.attempt {
+        let values = params![death.letter.as_bytes(), json(attempt)?];
+        conn.prepare_cached(DIED_TASK)?.execute(values)?;
+    } else {
+        let outcome = format!("it died again: {}", death.error);
+        let values = params![death.letter.as_bytes(), int(death.at.0), outcome];
+        conn.prepare_cached(DIED)?.execute(values)?;
+    }
     conn.prepare_cached(DEATH)?.execute(params![
         death.letter.as_bytes(),
         int(death.at.0),
@@ -170,7 +173,7 @@ fn died_again(conn: &Connection, death: &Death) -> rusqlite::Result<bool> {
         json(&death.properties)?,
         death.body,
     ])?;
-    if let Some(id) = of
+    if let Some(id) = of.filter(|_| death.attempt.is_none())
         && let Some(mut row) = operation(conn, id)?
     {
         row.died_again(stage, state, death.at);

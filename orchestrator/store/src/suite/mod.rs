@@ -132,7 +132,7 @@ macro_rules! store_suite {
         ]);
         $crate::store_suite!(@cases $make, outcomes, [
             what_set_out_and_has_not_ended_is_found_again, what_was_sent_is_waited_for_until_its_outcome_is_known,
-            a_letter_that_dies_again_comes_back_with_its_history, what_was_not_sent_is_given_back_and_taken_again, only_letters_that_are_over_expire,
+            a_letter_that_dies_again_comes_back_with_its_history, a_task_that_dies_again_stands_where_it_stood, what_was_not_sent_is_given_back_and_taken_again, only_letters_that_are_over_expire,
             letters_of_a_saga_are_found,
         ]);
         $crate::store_suite!(@cases $make, reader, [

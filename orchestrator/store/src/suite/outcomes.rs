@@ -152,6 +152,39 @@ pub async fn a_letter_that_dies_again_comes_back_with_its_history(subject: &mut 
     subject.close(store).await;
 }
 
+/// What comes of a task its saga says, and nobody before it: the death of one of its messages is known, and changes nothing else.
+pub async fn a_task_that_dies_again_stands_where_it_stood(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    keep(&mut store, mine, 0..1).await;
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
+    letters.begin(operation(7)).await.unwrap();
+    claim(&letters, 7, 0..1).await;
+    let before = standing(&reader, 0).await;
+    let death = Death {
+        letter: id(0),
+        death: Uuid::from_u128(1),
+        at: Timestamp(90),
+        error: "delivered ten times".to_owned(),
+        properties: serde_json::json!({}),
+        body: Some(vec![1]),
+        attempt: Some(attempt(0, 4)),
+    };
+    assert!(letters.died_again(death.clone()).await.unwrap());
+    assert!(letters.died_again(death).await.unwrap(), "known already");
+    let after = standing(&reader, 0).await;
+    let wanted = crate::Standing {
+        died_again: 1,
+        attempt: Some(attempt(0, 4)),
+        ..before
+    };
+    assert_eq!(after, wanted);
+    let history = reader.dead_letter_history(id(0), 9).await.unwrap();
+    assert_eq!(history.last().map(|row| row.what.as_str()), Some("died"));
+    let row = reader.dead_operation(Uuid::from_u128(7)).await.unwrap();
+    assert_eq!(row.unwrap().total.failed, 0);
+    subject.close(store).await;
+}
+
 /// What set out and was not sent is as it was, and has its turn again; what was sent is not touched.
 pub async fn what_was_not_sent_is_given_back_and_taken_again(subject: &mut impl Subject) {
     let (mut store, mine) = subject.open().await;

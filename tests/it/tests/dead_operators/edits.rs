@@ -238,6 +238,7 @@ async fn secrets_are_covered_for_whoever_may_only_look() {
     for words in [
         &["dead", "show", id(letter), "--raw"][..],
         &["dead", "--text", "hunter"],
+        &["dead", "--error", "hunter"],
         &["dead", "export"],
         &["dead", "edit", id(letter), "--set", "/a=1", "-m", "x"],
     ] {

@@ -69,7 +69,8 @@ async fn a_task_is_done_when_its_step_is(setup: Setup) {
         (&json!(1), &json!(1)),
         "{again}"
     );
-    assert_eq!(happened(&again), ["sent", "died"], "{again}");
+    // its saga has said what comes of it
+    assert_eq!(happened(&again), ["sent", "died", "failed"], "{again}");
     assert_eq!(letters(&system, "", 1).await.len(), 1, "no second letter");
     system.api.await_phase(&saga, "a", "parked").await;
     let shown = system.cli().run(&["show", &saga]).await;
@@ -87,7 +88,8 @@ async fn a_task_is_done_when_its_step_is(setup: Setup) {
     system.api.await_status(&saga, "completed", SOON).await;
     let resolved = stands(&system, &letter, "resolved").await;
     assert_eq!(resolved["replays"], 2);
-    assert_eq!(happened(&resolved), ["sent", "died", "sent", "resolved"]);
+    let all = ["sent", "died", "failed", "sent", "resolved"];
+    assert_eq!(happened(&resolved), all);
     let shown = system.cli().run(&["dead", "show", &letter]).await;
     assert!(shown.out.contains("died again"), "{shown:?}");
 }

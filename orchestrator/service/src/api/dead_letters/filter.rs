@@ -64,9 +64,9 @@ macro_rules! letters_that {
             since: Option<Moment>,
             /// Those taken in then or earlier.
             until: Option<Moment>,
-            /// Those whose error or body has this in it, to the letter. Who may not read bodies asks for `error`.
+            /// Those whose error or body has this in it, to the letter. Wants the role operator.
             text: Option<String>,
-            /// Those whose error has this in it, to the letter.
+            /// Those whose error has this in it, to the letter. Wants the role operator.
             error: Option<String>,
             /// Those of this group (see `/v1/dead-letters/groups`).
             group: Option<String>,
@@ -140,18 +140,13 @@ letters_that! {
 }
 
 impl WhichLetters {
-    /// What somebody who is not shown all of an error looks for in errors.
-    pub(super) fn guesses(&self, caller: &Caller) -> Option<&str> {
-        self.error.as_deref().filter(|_| !super::may_read(caller))
-    }
-
-    /// Whoever may not read bodies may not guess them letter by letter either.
+    /// Whoever is not shown all of errors and bodies may not guess it letter by letter either.
     pub(super) fn allowed(&self, caller: &Caller) -> Answer<()> {
-        if self.text.is_none() || super::may_read(caller) {
+        if (self.text.is_none() && self.error.is_none()) || super::may_read(caller) {
             return Ok(());
         }
         Err(Problem::forbidden(
-            "`text` looks into bodies, which wants the role operator; `error` looks into errors alone",
+            "`text` and `error` look into what is covered for this token, which wants the role operator; look by `reason`, `group`, `task_type` or `label`",
         ))
     }
 }
