@@ -255,9 +255,11 @@ impl CliError {
             }
             Self::InDoubt { .. } | Self::BrokenOff { .. } => "baton ls",
             Self::Usage { .. } => return help(),
+            Self::NotMade { .. } => {
+                "look at the folder's rights and room; a file that is there already is not overwritten: give another name"
+            }
             Self::Runtime { .. }
             | Self::Terminal { .. }
-            | Self::NotMade { .. }
             | Self::Unwritten { .. }
             | Self::NoClient { .. } => return None,
         };

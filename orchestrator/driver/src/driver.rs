@@ -175,7 +175,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             let input = match (flying.task, sent) {
                 // A grant or a hint that is lost is asked for again, or was only a hint.
                 (task, Sent::Confirmed) => {
-                    if let Some(of) = task.filter(|_| !self.unsent.is_idle()) {
+                    if let Some(of) = task.filter(|_| self.unsent.any_refuses()) {
                         self.unsent.taken(&self.queue_of(&of), self.now);
                     }
                     self.flight.settled(ticket.log_seq);
@@ -186,6 +186,10 @@ impl<S: Store, O: Outlet> Driver<S, O> {
                     continue;
                 }
                 (Some(of), Sent::Returned) => Input::TaskUnroutable(of),
+                (Some(of), Sent::NotSent) => Input::TaskUnconfirmed {
+                    of,
+                    maybe_sent: false,
+                },
                 (Some(of), Sent::Nacked) => {
                     self.unsent.refused(self.queue_of(&of), self.now);
                     Input::TaskUnconfirmed {

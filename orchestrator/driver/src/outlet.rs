@@ -32,6 +32,8 @@ pub enum Sent {
     Returned,
     /// The broker refused it: it does not have it.
     Nacked,
+    /// It never left: nothing could be sent at all.
+    NotSent,
     /// Nobody knows: the channel was lost, or the confirm took too long.
     Unknown,
 }

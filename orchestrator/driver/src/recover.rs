@@ -1,7 +1,7 @@
 //! Recovery: the same after a start, a crash and a lost commit. Everything in memory is read anew; commands past the watermark may or may not
 //! have left, so each task among them that is still wanted is sent again, under the same message id, as a decision of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use baton_engine::command::attempt_ref;
@@ -44,15 +44,15 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             definitions: BTreeMap::new(),
             catalogue: Catalogue::default(),
             cache: Cache::default(),
-            visitors: std::collections::BTreeSet::new(),
-            unreadable: std::collections::BTreeSet::new(),
-            unreadable_definitions: std::collections::BTreeSet::new(),
+            visitors: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
+            unreadable_definitions: BTreeSet::new(),
             flight: Flight::default(),
             leases: LeaseTable::default(),
             own: std::collections::VecDeque::new(),
             unsent: Unsent::default(),
             serving: std::collections::VecDeque::new(),
-            unserved: std::collections::BTreeSet::new(),
+            unserved: BTreeSet::new(),
             subscribed: Vec::new(),
             searched: Vec::new(),
             purging: Vec::new(),
@@ -96,12 +96,15 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         self.cold_wake = found.cold_wake;
         self.unserved = found.unserved.into_iter().collect();
         self.subscribed = found.unsearched;
-        let unsent = found.unsent.into_iter().map(|row| row.of);
-        self.unsent = Unsent::recovered(unsent, now);
+        self.unsent = Unsent::default();
         for chunk in found.hot.chunks(LOAD_CHUNK) {
             self.load(chunk.to_vec(), now).await?;
         }
-        self.doubt(&found.in_doubt, now).await?;
+        let mut unsent: BTreeSet<AttemptRef> = found.unsent.into_iter().map(|row| row.of).collect();
+        self.doubt(&found.in_doubt, &mut unsent, now).await?;
+        for of in unsent {
+            self.keep_unsent(of, now);
+        }
         self.committed_at = now;
         self.swept_at = now;
         self.now = self.now.max(now);
@@ -229,8 +232,14 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         }
     }
 
-    /// Every task past the watermark is decided upon again; of several sendings of one attempt only once.
-    async fn doubt(&mut self, rows: &[LogRow], now: Timestamp) -> Result<(), DriverError> {
+    /// Every task past the watermark is decided upon again; of several sendings of one attempt only once. Those that are kept as unsent are taken out of
+    /// `unsent`: they are sent from here.
+    async fn doubt(
+        &mut self,
+        rows: &[LogRow],
+        unsent: &mut BTreeSet<AttemptRef>,
+        now: Timestamp,
+    ) -> Result<(), DriverError> {
         let mut last: BTreeMap<AttemptRef, u64> = BTreeMap::new();
         let missing: Vec<SagaId> = {
             let mut ids: Vec<SagaId> = rows
@@ -260,8 +269,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         }
         for (of, log_seq) in last {
             self.flight.committed(log_seq, 1);
-            // One that is kept as unsent is sent from there; this only lets the watermark pass.
-            let unsent = self.unsent.remove(&of).then(|| of.clone());
+            let unsent = unsent.take(&of);
             self.own.push_back(Own {
                 saga: of.saga,
                 input: Input::Resend(of),

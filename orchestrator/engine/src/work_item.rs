@@ -63,6 +63,24 @@ pub enum Choice {
     Abandon,
 }
 
+impl Choice {
+    /// Its name, as in messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Skip => "skip",
+            Self::ResolveDone => "resolve-done",
+            Self::ResolveUndone => "resolve-undone",
+            Self::Approve => "approve",
+            Self::Reject => "reject",
+            Self::Cancel => "cancel",
+            Self::Acknowledge => "acknowledge",
+            Self::Abandon => "abandon",
+        }
+    }
+}
+
 /// One open work item.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkItem {

@@ -217,6 +217,7 @@ impl OperationRow {
         self.stage = stage;
         self.leg += 1;
         self.in_stage = Tally::default();
+        self.why.clear();
     }
 
     /// Applies a step; false where it does not fit, and nothing is changed.

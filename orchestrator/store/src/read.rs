@@ -75,7 +75,7 @@ pub struct DeadLetterFilter {
 }
 
 impl DeadLetterFilter {
-    /// Whether an index alone finds what fits: state, group and time are in one.
+    /// Whether an index alone finds what fits: state, group and time are in one, and ids are few.
     #[must_use]
     pub fn is_indexed(&self) -> bool {
         let bare = Self {
@@ -85,7 +85,7 @@ impl DeadLetterFilter {
             group: self.group.clone(),
             ..Self::default()
         };
-        *self == bare
+        *self == bare || !self.ids.is_empty()
     }
 }
 

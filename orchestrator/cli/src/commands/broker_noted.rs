@@ -32,11 +32,14 @@ impl Noted {
                 what,
                 on: on.to_owned(),
             },
-            Err(_) => return Ok(nobody(out)),
+            Err(CliError::NoToken { .. }) => return Ok(nobody(out)),
+            Err(error) => return Err(error),
         };
         match noted.says(None).await {
             Ok(_) => Ok(Some(noted)),
             Err(CliError::Unreachable { .. } | CliError::NoToken { .. }) => Ok(nobody(out)),
+            // one of before, which keeps no such row
+            Err(error) if error.status() == Some(404) => Ok(nobody(out)),
             Err(error) => Err(error),
         }
     }

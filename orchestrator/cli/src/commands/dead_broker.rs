@@ -422,6 +422,11 @@ impl Moving<'_> {
         }
     }
 
+    fn is_blocked(&self) -> bool {
+        let state = self.bus.state();
+        matches!(state.borrow().publishing, Link::Blocked { .. })
+    }
+
     async fn one(
         &mut self,
         delivery: &Delivery,
@@ -434,16 +439,11 @@ impl Moving<'_> {
         loop {
             self.unblocked(interrupted.as_mut(), &mut said, out).await?;
             let sent = self.publisher.publish_raw(raw.clone()).await;
-            if let Sent::NotSent { why } = &sent {
-                // a broker that is there and takes nothing now is waited for
-                let state = self.bus.state();
-                if !matches!(state.borrow().publishing, Link::Blocked { .. }) {
-                    return Err(Halt::Refused(why.clone()));
-                }
-                continue;
-            }
             match sent {
                 Sent::Confirmed => break,
+                // a broker that is there and takes nothing now is waited for
+                Sent::NotSent { .. } if self.is_blocked() => {}
+                Sent::NotSent { why } => return Err(Halt::Refused(why)),
                 Sent::Returned { code, text } => {
                     return Err(Halt::Refused(format!(
                         "no queue takes {} there ({code} {text})",
@@ -463,7 +463,7 @@ impl Moving<'_> {
                         "the broker takes nothing there: {why}"
                     )));
                 }
-                Sent::NotSent { why } | Sent::Unknown { why } => {
+                Sent::Unknown { why } => {
                     return Err(Halt::Unsure(format!(
                         "nobody knows whether {} arrived, so it may be in both places: {why}; the others are where they were",
                         called(delivery)

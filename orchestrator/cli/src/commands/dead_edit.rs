@@ -170,7 +170,7 @@ fn value(text: &str) -> Result<Value, CliError> {
     match changed.into_iter().find(|(typed, sent)| typed != sent) {
         Some((typed, sent)) => Err(CliError::usage_then(
             format!("the number {typed} would arrive as {sent}"),
-            "baton dead edit ID --body FILE sends every digit",
+            "--body FILE sends a body with every digit; as text, in quotes of JSON, it arrives as typed: 'version=\"1.50\"'",
         )),
         None => Ok(read),
     }
@@ -358,7 +358,11 @@ fn edited(text: &[u8], ending: &str) -> Result<(Vec<u8>, Draft), CliError> {
         .arg("sh")
         .arg(&draft.0)
         .status()
-        .map_err(failed)?;
+        .map_err(|error| {
+            CliError::usage(format!(
+                "the editor `{editor}` cannot be started: {error}; name one in EDITOR"
+            ))
+        })?;
     if !ended.success() {
         return Err(CliError::usage(format!(
             "the editor `{editor}` ended with {ended}: nothing was changed"

@@ -7,9 +7,8 @@ use baton_engine::command::commands;
 use baton_engine::{
     Decision, Definition, Entry, Input, Record, Refusal, Rules, SagaState, Verdict, decide,
 };
-use baton_messages::{AttemptRef, SagaId, Slice};
+use baton_messages::{SagaId, Slice};
 
-use super::SNOOZE_MS;
 use super::item::{Built, Item, Origin, Undecided};
 use crate::batch::{SagaRow, UnsentRow};
 use crate::cache::{Cached, waits_for};
@@ -60,11 +59,13 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             }
             Origin::Own { settles, unsent } => {
                 built.settles = *settles;
-                built.unsent_remove = unsent.clone().filter(|of| !self.waits_for_rules(of));
-                if let Some(of) = unsent.as_ref().filter(|_| built.row.is_none()) {
-                    self.unsent.not_sent(of, self.now);
-                    if built.unsent_remove.is_none() {
-                        self.keep_unsent(of.clone(), self.now.plus_ms(SNOOZE_MS));
+                // of a saga this version cannot read another one sends it
+                if verdict == Verdict::Refused(Refusal::Unreadable) {
+                    unsent.iter().for_each(|of| self.snooze_unsent(of.clone()));
+                } else {
+                    built.unsent_remove.clone_from(unsent);
+                    if let Some(of) = unsent.as_ref().filter(|_| built.row.is_none()) {
+                        self.unsent.not_sent(of, self.now);
                     }
                 }
             }
@@ -82,16 +83,6 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         Ok(built)
     }
 
-    /// Whether what is to be sent again belongs to a saga this version cannot read: another one can, and sends it.
-    fn waits_for_rules(&self, of: &AttemptRef) -> bool {
-        let unread = |cached: &Cached| {
-            let state = &cached.state;
-            let of = self.definition(&state.definition, Some(state.version));
-            !state.definition.is_empty() && of.is_none()
-        };
-        self.unreadable.contains(&of.saga) || self.cache.get(of.saga).is_some_and(unread)
-    }
-
     pub(super) fn decide_input(
         &mut self,
         saga: SagaId,
@@ -107,6 +98,14 @@ impl<S: Store, O: Outlet> Driver<S, O> {
                 Input::Start(start) => Refusal::NoSuch {
                     what: format!("definition {}", start.definition),
                 },
+                // it is there, and its definition is one this version does not know
+                _ if self
+                    .cache
+                    .get(saga)
+                    .is_some_and(|cached| !cached.state.definition.is_empty()) =>
+                {
+                    Refusal::Unreadable
+                }
                 _ => Refusal::NoSaga,
             };
             return Ok(Verdict::Refused(refusal));

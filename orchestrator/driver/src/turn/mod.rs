@@ -9,7 +9,7 @@ mod item;
 use std::collections::BTreeSet;
 
 use baton_engine::{Command, Input, Refusal, Verdict};
-use baton_messages::{DeadReason, InputId, SagaId, Timestamp};
+use baton_messages::{AttemptRef, DeadReason, InputId, SagaId, Timestamp};
 use uuid::Uuid;
 
 pub(crate) use self::committing::flying_event;
@@ -25,7 +25,7 @@ use crate::work::{Answer, Work};
 /// Events published again in one turn: as many as the inputs of one.
 const EVENTS_AGAIN_MAX: usize = 512;
 /// How long the timers of a saga rest after one of its inputs could not be decided.
-pub(super) const SNOOZE_MS: u64 = 60_000;
+const SNOOZE_MS: u64 = 60_000;
 
 impl<S: Store, O: Outlet> Driver<S, O> {
     /// Decides and commits `work`, and with it whatever of the driver's own is due. After `Ok`, acknowledge what is behind the tokens and
@@ -212,8 +212,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
                 settles,
                 unsent: Some(of),
             } => {
-                self.unsent.not_sent(&of, self.now);
-                self.keep_unsent(of, self.now.plus_ms(SNOOZE_MS));
+                self.snooze_unsent(of);
                 Origin::Own {
                     settles,
                     unsent: None,
@@ -245,6 +244,12 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         let answers = self.commit_built(built).await?;
         self.cache.snooze(saga, self.now.plus_ms(SNOOZE_MS));
         Ok(refused(answers, item))
+    }
+
+    /// What cannot be sent again now has its turn later, and another tries instead.
+    pub(super) fn snooze_unsent(&mut self, of: AttemptRef) {
+        self.unsent.not_sent(&of, self.now);
+        self.keep_unsent(of, self.now.plus_ms(SNOOZE_MS));
     }
 
     /// Reads the sagas of these items anew: their states in memory are not to be used.

@@ -17,12 +17,15 @@ pub(super) fn retry_step(d: &mut Deciding<'_>, step: &StepKey, operator: &Operat
         (state.phase, state.unsettled(d.now))
     };
     // Whose items are done, or what is known to have happened, is not tried again.
-    let item = d
-        .state
-        .work_item_of(step)
-        .filter(|_| phase == Phase::Parked);
-    if item.is_some_and(|item| !item.choices.contains(&Choice::Retry)) {
-        let why = format!("{step} is not to be tried again: its work item says what can be done");
+    let item = d.state.work_item_of(step);
+    if let Some(item) = item.filter(|_| phase == Phase::Parked)
+        && !item.choices.contains(&Choice::Retry)
+    {
+        let choices: Vec<&str> = item.choices.iter().map(|one| one.as_str()).collect();
+        let why = format!(
+            "{step} is not to be tried again; possible is: {}",
+            choices.join(", ")
+        );
         return Ok(Verdict::Refused(Refusal::NotNow {
             action: "retry",
             why,

@@ -107,27 +107,17 @@ pub(super) fn kind_of(value: &cel::Value) -> &'static str {
 
 /// How many bytes a value has as JSON, without writing it out.
 pub(crate) fn json_bytes(value: &Value) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    // Counting cannot fail, and a Value always serialises.
-    match serde_json::to_writer(&mut count, value) {
-        Ok(()) => count.0,
-        Err(_) => usize::MAX / 2,
-    }
+    // without a limit counting cannot fail, and a Value always serialises
+    bytes_within(value, usize::MAX).unwrap_or(usize::MAX / 2)
 }
 
 /// How many bytes a value takes as compact JSON; `None` when that is more than a result may have.
 pub(super) fn result_bytes(value: &Value) -> Option<usize> {
-    let mut counter = Counter { bytes: 0 };
+    bytes_within(value, RESULT_BYTES_MAX)
+}
+
+fn bytes_within(value: &Value, most: usize) -> Option<usize> {
+    let mut counter = Counter { bytes: 0, most };
     serde_json::to_writer(&mut counter, value).ok()?;
     Some(counter.bytes)
 }
@@ -162,12 +152,13 @@ pub fn secret_at(value: &Value) -> Option<String> {
 /// Counts what is written and stops a writer that is past the limit.
 struct Counter {
     bytes: usize,
+    most: usize,
 }
 
 impl std::io::Write for Counter {
     fn write(&mut self, part: &[u8]) -> std::io::Result<usize> {
         self.bytes += part.len();
-        if self.bytes > RESULT_BYTES_MAX {
+        if self.bytes > self.most {
             return Err(std::io::ErrorKind::FileTooLarge.into());
         }
         Ok(part.len())

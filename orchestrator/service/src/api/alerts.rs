@@ -3,7 +3,6 @@
 use aide::axum::routing::{get_with, post_with};
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use baton_engine::definition::duration::duration_ms;
 use baton_messages::Timestamp;
 use baton_store::{AlertCursor, AlertRow, AlertState, Alerts as _, Answered};
@@ -258,7 +257,7 @@ pub(crate) async fn acknowledge(
     let seen = answered(&caller, asked.by.as_deref(), &asked.reason, None)?;
     changed(&api, &id, |row| {
         if row.state == AlertState::Resolved {
-            return Err(not_now("it is over: there is nothing to be seen"));
+            return Err(Problem::not_now("it is over: there is nothing to be seen"));
         }
         row.acknowledged = Some(seen.clone());
         Ok(())
@@ -293,26 +292,17 @@ pub(crate) async fn mute(
 /// It is published again.
 pub(crate) async fn unmute(
     State(api): Shared,
-    Operator(caller): Operator,
+    Operator(_): Operator,
     Path(WhichAlert { id }): Path<WhichAlert>,
     Body(asked): Body<Because>,
 ) -> Answer<Json<Alert>> {
     // it is no longer muted: that somebody did it, and why, is in the audit log
-    answered(&caller, asked.by.as_deref(), &asked.reason, None)?;
+    text("reason", &asked.reason, true)?;
     changed(&api, &id, |row| {
         row.muted = None;
         Ok(())
     })
     .await
-}
-
-fn not_now(why: &str) -> Problem {
-    Problem::new(
-        StatusCode::CONFLICT,
-        "not-now",
-        "Not possible where it stands",
-        why,
-    )
 }
 
 /// Changes an alert, again where somebody else has changed it meanwhile.
@@ -330,5 +320,5 @@ async fn changed(
             return Ok(Json(Alert::of(api, row)));
         }
     }
-    Err(not_now("it changes just now; ask again"))
+    Err(Problem::not_now("it changes just now; ask again"))
 }

@@ -187,33 +187,14 @@ impl Members {
         };
         let ready = self.reaches_the_broker();
         let lease = Duration::from_millis(cluster.lease_ms());
-        if !cluster.has_joined() {
-            // whoever is there goes on, also when this one had to wait for the database first
-            match cluster.has_namesake(NAMESAKE_WAIT).await {
-                Ok(false) => {}
-                Ok(true) => {
-                    let name = cluster.name().to_owned();
-                    return Err(ServiceError::Namesake { name });
-                }
-                Err(error) => {
-                    self.does_not_answer(lease, &chain(&error));
-                    return Ok(());
-                }
-            }
-        }
-        let beat = tokio::time::timeout(lease / 2, cluster.beat(ready)).await;
-        let view = match beat {
-            Ok(Ok(Some(view))) => view,
-            Ok(Ok(None)) => {
+        let view = match beat(&cluster, ready, lease / 2).await {
+            Ok(Some(view)) => view,
+            Ok(None) => {
                 let name = cluster.name().to_owned();
                 return Err(ServiceError::Namesake { name });
             }
-            Ok(Err(error)) => {
-                self.does_not_answer(lease, &chain(&error));
-                return Ok(());
-            }
-            Err(_) => {
-                self.does_not_answer(lease, "it took too long");
+            Err(why) => {
+                self.does_not_answer(lease, &why);
                 return Ok(());
             }
         };
@@ -491,6 +472,25 @@ impl Members {
                 tracing::debug!(error = %chain(&error), "the catalogue could not be read anew");
             }
         }
+    }
+}
+
+/// Says that this member is there, within so long; none when another process has its name. Before the first time it is listened for one: whoever is there goes
+/// on, also when this one had to wait for the database.
+async fn beat(
+    cluster: &PostgresCluster,
+    ready: bool,
+    within: Duration,
+) -> Result<Option<View>, String> {
+    if !cluster.has_joined() {
+        let namesake = cluster.has_namesake(NAMESAKE_WAIT).await;
+        if namesake.map_err(|error| chain(&error))? {
+            return Ok(None);
+        }
+    }
+    match tokio::time::timeout(within, cluster.beat(ready)).await {
+        Ok(beat) => beat.map_err(|error| chain(&error)),
+        Err(_) => Err("it took too long".to_owned()),
     }
 }
 

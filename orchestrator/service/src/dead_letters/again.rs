@@ -17,6 +17,9 @@ use crate::replay::route::header;
 /// Letters of one saga that are looked at: it has one for each of its tasks that died.
 const OF_SAGA_MAX: usize = 64;
 
+/// The first sending of a task: a replay has its saga mint a later one.
+const FIRST: (u32, u32) = (1, 1);
+
 /// Ties a letter to the one it was sent back from; true when it is the same, and is kept as that.
 ///
 /// # Errors
@@ -65,6 +68,10 @@ async fn of_attempt(replay: &Replay, row: &DeadLetterRow) -> Result<Option<Death
     let Some(died) = attempt_of(row) else {
         return Ok(None);
     };
+    if sending(&died) == FIRST {
+        // nothing is replayed as its first sending
+        return Ok(None);
+    }
     let all = replay
         .reader
         .dead_letters_of(died.saga, OF_SAGA_MAX)

@@ -157,7 +157,8 @@ async fn deliver(publisher: Publisher, parcels: Vec<Parcel>) -> Vec<(Ticket, Sen
             baton_bus::Sent::Confirmed => Sent::Confirmed,
             baton_bus::Sent::Returned { .. } => Sent::Returned,
             baton_bus::Sent::Nacked => Sent::Nacked,
-            baton_bus::Sent::NotSent { .. } | baton_bus::Sent::Unknown { .. } => Sent::Unknown,
+            baton_bus::Sent::NotSent { .. } => Sent::NotSent,
+            baton_bus::Sent::Unknown { .. } => Sent::Unknown,
         }))
         .collect()
 }

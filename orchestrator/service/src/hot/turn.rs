@@ -255,14 +255,15 @@ impl<S: Store> HotLoop<S> {
         self.dropped().await;
         self.publish();
         while !self.lanes.is_idle() && tokio::time::Instant::now() < deadline {
-            if matches!(self.bus.borrow().publishing, Link::Down { .. }) {
-                // nothing is confirmed any more: whoever goes on sends it again
-                break;
-            }
             self.health.beat();
             let landed = tokio::select! {
+                biased;
                 landed = self.lanes.landed() => landed,
-                () = tokio::time::sleep(END_STEP) => continue,
+                () = tokio::time::sleep(END_STEP) => match self.bus.borrow().publishing {
+                    // nothing more is confirmed: whoever goes on sends it again
+                    Link::Down { .. } => break,
+                    _ => continue,
+                },
             };
             let sent = landed.map_err(|source| HotError::Lane { source })?;
             self.driver.sent(sent);

@@ -1,13 +1,14 @@
 //! Replays of many, carried out by whoever leads. Every step is committed before the next: letters set out together with the place the operation has reached,
 //! and each is counted with what came of it. Whoever leads next finds both, does again what was on its way, and goes on from there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use baton_bus::Link;
 use baton_driver::{DeadLetterRow, StoreError};
-use baton_messages::Timestamp;
-use baton_store::letters::{Claiming, GivingBack, OperationStep, Settling};
+use baton_engine::SagaState;
+use baton_messages::{SagaId, Timestamp};
+use baton_store::letters::{Claiming, GivingBack, OperationStep, Settling, Waiting};
 use baton_store::read::PAGE_ROWS_MAX;
 use baton_store::{
     DeadLetterCursor, DeadLetterFilter, LetterRow, LetterState, Letters as _, OperationRow,
@@ -83,8 +84,9 @@ impl Replay {
             looks = looks.wrapping_add(1);
             match self.to_carry_out(all).await {
                 Ok(running) => {
+                    let runs = |row: &&OperationRow| row.state == OperationState::Running;
                     metrics::gauge!("baton_orchestrator_dead_operations_running")
-                        .set(crate::metrics::float(running.len()));
+                        .set(crate::metrics::float(running.iter().filter(runs).count()));
                     for row in running {
                         if known.values().any(|id| *id == row.id) {
                             continue;
@@ -134,18 +136,38 @@ impl Replay {
         let waiting = self.letters.waiting(*looked, WAITING_MAX).await?;
         let is_full = waiting.len() == WAITING_MAX;
         *looked = waiting.last().filter(|_| is_full).map(|last| last.letter);
-        let (mut any, mut unread) = (false, None);
+        // each saga is folded once for all letters of it
+        let mut of_saga: BTreeMap<SagaId, Vec<Waiting>> = BTreeMap::new();
         for waits in waiting {
-            let found = match folded(&self.reader, waits.attempt.saga).await {
-                Ok(found) => found,
-                Err(error) => {
-                    // the others are looked at all the same
-                    unread.get_or_insert((waits.letter, waits.attempt.saga, error));
-                    continue;
+            of_saga.entry(waits.attempt.saga).or_default().push(waits);
+        }
+        let (mut any, mut unread) = (false, None);
+        for (saga, letters) in of_saga {
+            match folded(&self.reader, saga).await {
+                Ok(found) => {
+                    any |= self
+                        .settled_by(found.map(|found| found.state), letters)
+                        .await?
                 }
-            };
-            let state = found.as_ref().map(|found| &found.state);
-            let Some((came, last)) = outcome::known(&waits.attempt, state) else {
+                // the others are looked at all the same
+                Err(error) => unread = Some((saga, error)),
+            }
+        }
+        if let Some((saga, error)) = unread {
+            tracing::warn!(saga.id = %saga, error = %chain(&error), "what came of replayed dead letters cannot be read from their saga; it is looked for again");
+        }
+        Ok(any)
+    }
+
+    /// Writes down what a saga says of letters; true when it does of any.
+    async fn settled_by(
+        &self,
+        state: Option<SagaState>,
+        letters: Vec<Waiting>,
+    ) -> Result<bool, StoreError> {
+        let mut any = false;
+        for waits in letters {
+            let Some((came, last)) = outcome::known(&waits.attempt, state.as_ref()) else {
                 continue;
             };
             let settled = Settling {
@@ -158,9 +180,6 @@ impl Replay {
                 attempt: Some(last),
             };
             any |= self.letters.settle(settled).await?;
-        }
-        if let Some((letter, saga, error)) = unread {
-            tracing::warn!(%letter, saga.id = %saga, error = %chain(&error), "what came of a replayed dead letter cannot be read from its saga; it is looked for again");
         }
         Ok(any)
     }

@@ -58,11 +58,12 @@ impl Database {
         }
     }
 
-    /// Writes each row into the partition of its saga, and how far every log is published.
+    /// Writes each row into the partition of its saga, with how far the log there is published.
     pub(super) async fn commit(&mut self, rows: Batch) -> Result<(), MoveError> {
         let dealt = deal(&self.layout, rows);
         let parts = std::iter::once(&mut self.home).chain(&mut self.others);
-        for (part, mut rows) in parts.zip(dealt) {
+        // a log goes on being published only with rows of it
+        for (part, mut rows) in parts.zip(dealt).filter(|(_, rows)| !rows.is_empty()) {
             let partition = part.store.partition();
             rows.partition = partition.id;
             rows.epoch = partition.epoch;

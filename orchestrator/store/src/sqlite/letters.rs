@@ -95,6 +95,15 @@ impl SqliteLetters {
         Self { thread }
     }
 
+    /// A look, on the store's thread.
+    async fn read<T, F>(&self, what: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.thread.on_connection(what, |conn| work(conn)).await
+    }
+
     /// One transaction on the store's thread.
     async fn write<T, F>(&self, what: &'static str, work: F) -> Result<T, StoreError>
     where
@@ -368,7 +377,7 @@ impl Letters for SqliteLetters {
     }
 
     async fn waiting(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<Waiting>, StoreError> {
-        self.write("dead letters whose outcome is waited for", move |conn| {
+        self.read("dead letters whose outcome is waited for", move |conn| {
             let after = after.unwrap_or_default();
             let values = params![after.as_bytes(), rows(limit)];
             all(conn, queries::WAITING, values, waiting)
@@ -485,7 +494,7 @@ impl Letters for SqliteLetters {
         before: Timestamp,
         limit: usize,
     ) -> Result<Vec<LetterRow>, StoreError> {
-        self.write("dead letters that set out", move |conn| {
+        self.read("dead letters that set out", move |conn| {
             let values = params![
                 operation.as_ref().map(Uuid::as_bytes),
                 int(before.0),
@@ -497,7 +506,7 @@ impl Letters for SqliteLetters {
     }
 
     async fn running(&self) -> Result<Vec<OperationRow>, StoreError> {
-        self.write("replays of dead letters that run", |conn| {
+        self.read("replays of dead letters that run", |conn| {
             all(conn, queries::OPERATIONS_RUNNING, [], |row| {
                 document(row, 0)
             })

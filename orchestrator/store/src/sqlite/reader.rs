@@ -667,9 +667,8 @@ fn letter_values(
         if filter.ids.is_empty() {
             Value::Null
         } else {
-            let ids = filter.ids.iter();
-            let ids: Vec<String> = ids.map(|id| format!("{:X}", id.simple())).collect();
-            Value::Text(ids.join(","))
+            let ids = filter.ids.iter().map(|id| id.simple().to_string());
+            Value::Text(serde_json::Value::from_iter(ids).to_string())
         },
     ]
 }

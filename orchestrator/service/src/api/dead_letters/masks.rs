@@ -74,6 +74,11 @@ pub(super) fn text(text: &str) -> Cow<'_, str> {
     covered
 }
 
+/// The same for whoever may not read it as it is.
+pub(super) fn text_for(whole: bool, of: String) -> String {
+    if whole { of } else { text(&of).into_owned() }
+}
+
 /// JSON with what looks like a secret covered.
 pub(super) fn value(of: &Value) -> Value {
     match of {

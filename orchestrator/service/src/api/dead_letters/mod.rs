@@ -147,13 +147,7 @@ pub(crate) struct Happened {
 impl Happened {
     fn of(row: HistoryRow, whole: bool) -> Self {
         let set = |text: String| (!text.is_empty()).then_some(text);
-        let covered = |text: String| {
-            if whole {
-                text
-            } else {
-                masks::text(&text).into_owned()
-            }
-        };
+        let covered = |text| masks::text_for(whole, text);
         Self {
             at: row.at,
             what: row.what,
@@ -183,11 +177,7 @@ impl Edited {
             at: row.at,
             by: row.by,
             why: row.why,
-            difference: if whole {
-                row.difference
-            } else {
-                masks::text(&row.difference).into_owned()
-            },
+            difference: masks::text_for(whole, row.difference),
         }
     }
 }
@@ -407,13 +397,7 @@ fn shown(row: LetterRow, whole: bool, edits: Vec<EditRow>) -> DeadLetter {
     };
     let body_bytes = row.body_bytes;
     let (row, now) = (row.letter, row.now);
-    let covered = |text: String| {
-        if whole {
-            text
-        } else {
-            masks::text(&text).into_owned()
-        }
-    };
+    let covered = |text| masks::text_for(whole, text);
     let (body, body_base64) = if whole {
         written(row.body)
     } else {

@@ -17,8 +17,6 @@ const VALUE_CHARS_MAX: usize = 300;
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Time for comparing text line by line: after it the rest is told coarsely.
 const TIME_MAX: std::time::Duration = std::time::Duration::from_millis(500);
-/// Deepest place that is looked into: JSON is read no deeper.
-const DEPTH_MAX: usize = 128;
 /// Lines of text around what differs.
 const AROUND: usize = 1;
 
@@ -88,7 +86,7 @@ fn body(before: &[u8], after: &[u8], lines: &mut Vec<String>) {
     }
     if let (Some(old), Some(new)) = (raw(before), raw(after)) {
         let told = lines.len();
-        values("", old, new, 0, lines);
+        values("", old, new, lines);
         if lines.len() == told {
             lines.push("body: the same JSON, written otherwise".to_owned());
         }
@@ -136,21 +134,21 @@ fn items(of: &RawValue) -> Option<Vec<&RawValue>> {
 }
 
 /// Place by place. It ends: what was read is bounded in depth.
-fn values(place: &str, before: &RawValue, after: &RawValue, depth: usize, lines: &mut Vec<String>) {
-    if before.get() == after.get() || lines.len() > LINES_MAX || depth > DEPTH_MAX {
+fn values(place: &str, before: &RawValue, after: &RawValue, lines: &mut Vec<String>) {
+    if before.get() == after.get() || lines.len() > LINES_MAX {
         return;
     }
     let below = |part: &str| format!("{place}/{}", part.replace('~', "~0").replace('/', "~1"));
     if let (Some(old), Some(new)) = (fields(before), fields(after)) {
         named(&old, &new, |name, before, after| {
-            one(&below(name), before, after, depth, lines);
+            one(&below(name), before, after, lines);
         });
         return;
     }
     if let (Some(old), Some(new)) = (items(before), items(after)) {
         for at in 0..old.len().max(new.len()) {
             let (old, new) = (old.get(at).copied(), new.get(at).copied());
-            one(&below(&at.to_string()), old, new, depth, lines);
+            one(&below(&at.to_string()), old, new, lines);
         }
         return;
     }
@@ -188,9 +186,8 @@ fn named<'a>(
             .and_then(std::collections::VecDeque::pop_front);
         with(name, Some(value), is);
     }
-    let mut left: All<'a, '_> = of_new;
     for (name, _) in new {
-        if let Some(all) = left.get_mut(name.as_str())
+        if let Some(all) = of_new.get_mut(name.as_str())
             && let Some(value) = all.pop_front()
         {
             with(name, None, Some(value));
@@ -198,15 +195,9 @@ fn named<'a>(
     }
 }
 
-fn one(
-    place: &str,
-    before: Option<&RawValue>,
-    after: Option<&RawValue>,
-    depth: usize,
-    lines: &mut Vec<String>,
-) {
+fn one(place: &str, before: Option<&RawValue>, after: Option<&RawValue>, lines: &mut Vec<String>) {
     match (before, after) {
-        (Some(before), Some(after)) => values(place, before, after, depth + 1, lines),
+        (Some(before), Some(after)) => values(place, before, after, lines),
         (Some(before), None) => lines.push(format!(
             "body{place}: taken away, was {}",
             shortened(before.get())
