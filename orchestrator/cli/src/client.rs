@@ -70,6 +70,17 @@ impl Client {
         self.json(request).await
     }
 
+    /// As [`Self::post`], of what takes so much longer than other things.
+    pub(crate) async fn post_long(
+        &self,
+        path: &str,
+        body: &Value,
+        longer: Duration,
+    ) -> Result<Value, CliError> {
+        let request = self.request(Method::POST, path).json(body);
+        self.json(request.timeout(ANSWER_WAIT + longer)).await
+    }
+
     /// A body that is no plain JSON document.
     pub(crate) async fn send(
         &self,

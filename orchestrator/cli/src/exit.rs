@@ -8,8 +8,10 @@
 //! | 3 | the saga is compensated: everything it did is undone |
 //! | 4 | the saga is parked: a person has to decide |
 //! | 5 | the saga was abandoned by an operator |
-//! | 6 | the saga had not ended when the wait was over |
-//! | 130 | interrupted: nobody waits any longer, and the saga goes on |
+//! | 6 | the saga had not ended, nobody knew what came of the replay, or not all was swept, when the wait was over |
+//! | 7 | a sweep found the promise broken: a saga that ends in none of the three ways, or not as it says |
+//! | 8 | not every saga was moved to the version that was asked for, or could be: some stay on the one they run |
+//! | 130 | interrupted: nobody waits any longer, and what was waited for goes on |
 //!
 //! A closed pipe changes nothing: what nobody reads is not written, and the code is what it would have been.
 
@@ -32,6 +34,10 @@ pub(crate) enum Exit {
     Abandoned,
     /// Not ended in time.
     Waiting,
+    /// The promise is broken.
+    Broken,
+    /// Some sagas stay on the version they run.
+    Stays,
     /// Ctrl-C while waiting: what was waited for goes on.
     Interrupted,
 }
@@ -48,6 +54,29 @@ impl Exit {
         }
     }
 
+    /// Of two the one that matters more.
+    pub(crate) fn worse(self, other: Self) -> Self {
+        if other.badness() > self.badness() {
+            other
+        } else {
+            self
+        }
+    }
+
+    /// A broken promise is worse than what could not be looked at, that than what is half done for ever, that than what waits for a person, that than what is not
+    /// known yet, that than what was taken back.
+    pub(crate) const fn badness(self) -> u8 {
+        match self {
+            Self::Broken => 6,
+            Self::Error | Self::Usage => 5,
+            Self::Abandoned => 4,
+            Self::Parked => 3,
+            Self::Waiting => 2,
+            Self::Compensated | Self::Stays => 1,
+            Self::Ok | Self::Interrupted => 0,
+        }
+    }
+
     const fn code(self) -> u8 {
         match self {
             Self::Ok => 0,
@@ -57,6 +86,8 @@ impl Exit {
             Self::Parked => 4,
             Self::Abandoned => 5,
             Self::Waiting => 6,
+            Self::Broken => 7,
+            Self::Stays => 8,
             Self::Interrupted => 130,
         }
     }
@@ -79,6 +110,8 @@ mod tests {
         assert_eq!(Exit::of_status("parked").code(), 4);
         assert_eq!(Exit::of_status("abandoned").code(), 5);
         assert_eq!(Exit::of_status("running").code(), 6);
+        assert_eq!(Exit::Broken.code(), 7);
+        assert_eq!(Exit::Stays.code(), 8);
         assert_eq!(Exit::Error.code(), 1);
         assert_eq!(Exit::Usage.code(), 2);
         assert_eq!(Exit::Interrupted.code(), 130);

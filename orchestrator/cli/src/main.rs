@@ -26,9 +26,9 @@ use clap::parser::ValueSource;
 use args::{AuditCommand, Cli, Command, help};
 use client::Client;
 use commands::{
-    act, alerts, apply, approve, audit, check, cluster, dead, dead_broker, definitions, event,
-    explain, fleet, ls, plan, run, schedules, shell, show, tasks, token, top, topology, watch,
-    work,
+    act, alerts, apply, approve, audit, check, cluster, dead, dead_broker, definitions, edit,
+    event, explain, fleet, locks, ls, plan, run, schedules, shell, show, sweep, tasks, token, top,
+    topology, upgrade, watch, work,
 };
 use error::CliError;
 use exit::Exit;
@@ -153,6 +153,7 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Exit, CliError> {
         Command::Check(which) if !which.online => return check::offline(which, out),
         Command::Explain(which) => return explain::explain(which, out),
         Command::Plan(which) => return plan::plan(which, out),
+        Command::Sweep(which) => return sweep::sweep(which, out),
         Command::Tasks(which) if which.offline => return tasks::offline(which, out),
         Command::Audit(which) => match &which.command {
             Some(AuditCommand::Verify(asked)) if asked.export.is_some() => {
@@ -179,6 +180,7 @@ async fn asked(client: &Client, cli: &Cli, out: &mut Out) -> Result<Exit, CliErr
         Command::Event(which) => event::event(client, which, out).await,
         Command::Schedules(which) => schedules::schedules(client, which, out).await,
         Command::Alerts(which) => alerts::alerts(client, which, out).await,
+        Command::Locks(which) => locks::locks(client, which, out).await,
         Command::Ls(which) => ls::ls(client, which, out).await,
         Command::Show(which) => show::show(client, which, out).await,
         Command::Watch(which) => watch::watch(client, which, out).await,
@@ -189,9 +191,11 @@ async fn asked(client: &Client, cli: &Cli, out: &mut Out) -> Result<Exit, CliErr
         Command::Approve(which) => approve::decide(client, "approve", which, out).await,
         Command::Reject(which) => approve::decide(client, "reject", which, out).await,
         Command::Retry(which) => act::on_step(client, "retry", which, out).await,
+        Command::Edit(which) => edit::edit(client, which, out).await,
         Command::Skip(which) => act::on_step(client, "skip", which, out).await,
         Command::Resolve(which) => act::resolve(client, which, out).await,
         Command::Acknowledge(which) => act::acknowledge(client, which, out).await,
+        Command::Admit(which) => act::on_saga(client, "admit", which, out).await,
         Command::Cancel(which) => act::on_saga(client, "cancel", which, out).await,
         Command::Pause(which) => act::on_saga(client, "pause", which, out).await,
         Command::Resume(which) => act::on_saga(client, "resume", which, out).await,
@@ -199,7 +203,9 @@ async fn asked(client: &Client, cli: &Cli, out: &mut Out) -> Result<Exit, CliErr
         Command::Check(which) => check::online(client, which, out).await,
         Command::Explain(which) => explain::explain(which, out),
         Command::Plan(which) => plan::plan(which, out),
+        Command::Sweep(which) => sweep::sweep(which, out),
         Command::Apply(which) => apply::apply(client, which, out).await,
+        Command::Upgrade(which) => upgrade::upgrade(client, which, out).await,
         Command::Definitions(which) => definitions::definitions(client, which, out).await,
         Command::Tasks(which) => tasks::online(client, which, out).await,
         Command::Token(which) => token::token(client, which, out).await,

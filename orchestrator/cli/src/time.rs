@@ -26,23 +26,6 @@ pub(crate) fn whole_seconds(ms: u64) -> String {
     }
 }
 
-/// A limit as somebody set it: the largest unit that loses nothing.
-pub(crate) fn exact(ms: u64) -> String {
-    let units = [
-        (86_400_000, "d"),
-        (3_600_000, "h"),
-        (60_000, "m"),
-        (1_000, "s"),
-    ];
-    let fits = units
-        .iter()
-        .find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit));
-    fits.map_or_else(
-        || format!("{ms}ms"),
-        |(unit, name)| format!("{}{name}", ms / unit),
-    )
-}
-
 /// This machine's clock, in milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
     u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0)
@@ -124,8 +107,6 @@ mod tests {
         assert_eq!(ago(1_000, 4_000), "3s ago");
         assert_eq!(ago(1_000, 7_300_000), "2h ago");
         assert_eq!(until(10_000, 4_000), "in 6.0s");
-        assert_eq!(exact(300_000), "5m");
-        assert_eq!(exact(1_500), "1500ms");
     }
 
     #[test]

@@ -59,6 +59,15 @@ pub(crate) struct Saga {
     pub(crate) now: u64,
     pub(crate) deadline_at: Option<u64>,
     pub(crate) unwinding: Option<Value>,
+    /// The saga whose step it is, of a child.
+    #[serde(default)]
+    pub(crate) parent: Option<Parent>,
+    /// What it takes before its first step.
+    #[serde(default)]
+    pub(crate) reservation: Option<Reserved>,
+    /// The last time it was moved to another version.
+    #[serde(default)]
+    pub(crate) upgraded: Option<Upgraded>,
     pub(crate) abandoned: Option<Abandoned>,
     pub(crate) output: Option<Value>,
     pub(crate) steps: Vec<Step>,
@@ -77,6 +86,30 @@ pub(crate) struct Saga {
     pub(crate) dead_letters: Vec<DeadOfSaga>,
 }
 
+/// What a saga takes before its first step.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Reserved {
+    /// When it was given all of it; none: it waits.
+    pub(crate) admitted_at: Option<u64>,
+    /// Until when it waits at most.
+    pub(crate) until: Option<u64>,
+    pub(crate) things: Vec<Thing>,
+}
+
+/// One thing a saga takes.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Thing {
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) fence: Option<u64>,
+    #[serde(default)]
+    pub(crate) broken: bool,
+    /// Its place in the line.
+    pub(crate) place: Option<u64>,
+    #[serde(default)]
+    pub(crate) held_by: Vec<String>,
+}
+
 /// A dead letter that speaks of a saga.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct DeadOfSaga {
@@ -85,6 +118,15 @@ pub(crate) struct DeadOfSaga {
     pub(crate) reason: String,
     pub(crate) kind: Option<String>,
     pub(crate) at: u64,
+}
+
+/// That a saga was moved to the version it runs.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Upgraded {
+    pub(crate) from: u32,
+    pub(crate) at: u64,
+    pub(crate) by: String,
+    pub(crate) reason: String,
 }
 
 /// Who gave a saga up.
@@ -150,6 +192,25 @@ pub(crate) struct Step {
     /// Its items, where it is done for each of a list.
     #[serde(default)]
     pub(crate) fan: Option<Fan>,
+    /// The saga it is, once that was begun.
+    #[serde(default)]
+    pub(crate) child: Option<Child>,
+}
+
+/// The saga that a step is.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Child {
+    pub(crate) id: String,
+    pub(crate) definition: String,
+    pub(crate) version: u32,
+    pub(crate) status: Option<String>,
+}
+
+/// The saga whose step another one is.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Parent {
+    pub(crate) saga: String,
+    pub(crate) step: String,
 }
 
 /// The items of a step: how many stand where, and those to be looked at first.
@@ -280,6 +341,34 @@ pub(crate) struct Item {
     #[serde(default)]
     pub(crate) choices: Vec<String>,
     pub(crate) opened_at: u64,
+    pub(crate) assignee: Option<String>,
+    pub(crate) due_at: Option<u64>,
+    #[serde(default)]
+    pub(crate) escalate: Vec<Escalation>,
+    #[serde(default)]
+    pub(crate) escalated: usize,
+    pub(crate) taken: Option<Taken>,
+}
+
+/// Who gets a work item that is still open then.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Escalation {
+    pub(crate) at: u64,
+    pub(crate) to: String,
+}
+
+/// That a work item was given to somebody by hand.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Taken {
+    pub(crate) by: String,
+    pub(crate) at: u64,
+}
+
+impl Item {
+    /// Whose it is, else whose it is to see to whose it is.
+    pub(crate) fn who(&self) -> &str {
+        self.assignee.as_deref().unwrap_or(&self.owner)
+    }
 }
 
 impl Item {
@@ -293,6 +382,7 @@ impl Item {
             step.to_owned()
         };
         let on_step = |word: &str| format!("baton {word} {saga} {step} -m WHY");
+        let edited = self.edited(&on_step);
         self.choices
             .iter()
             .filter_map(|choice| {
@@ -309,6 +399,10 @@ impl Item {
                         format!("baton resolve {saga} {step} --as undone -m WHY"),
                         "it was undone by hand",
                     ),
+                    "admit" => (
+                        format!("baton admit {saga} -m WHY"),
+                        "let it through all the same",
+                    ),
                     "cancel" => (
                         format!("baton cancel {saga} -m WHY"),
                         "take back what was done",
@@ -324,7 +418,24 @@ impl Item {
                     _ => return None,
                 })
             })
+            .chain(edited)
             .collect()
+    }
+
+    /// What is tried with another input, where that may be: whether the step has changed nothing the orchestrator says when it is asked.
+    fn edited(&self, on_step: &impl Fn(&str) -> String) -> Option<(String, &'static str)> {
+        self.step.as_ref()?;
+        match self.kind.as_str() {
+            "step-failed" if self.choices.iter().any(|choice| choice == "retry") => Some((
+                on_step("edit") + " --set PLACE=VALUE",
+                "try it with another input",
+            )),
+            "undo-failed" | "undo-missing" => Some((
+                on_step("edit") + " --task TYPE --input JSON",
+                "have another task undo it",
+            )),
+            _ => None,
+        }
     }
 }
 

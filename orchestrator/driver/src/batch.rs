@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use baton_engine::definition::EventPattern;
+use baton_engine::reservation::Change;
 use baton_engine::{Entry, SagaState, Status, WorkItem};
 use baton_messages::{AttemptRef, DeadReason, SagaId, Slice, StepId, TaskType, Timestamp};
 
@@ -153,11 +154,32 @@ pub enum SubscriptionChange {
     Remove(SagaId, StepId),
 }
 
+/// A change of what is kept of a saga that takes something before its first step; those of one batch are made in their order, after its rows of sagas.
+///
+/// What is wanted gets one ticket, higher than every one before it: it stands behind all that wait. What is over is let go with the saga that ended: of a lock when
+/// the saga at the top has ended as well, of a place among those that run at once, and of what only waits. What was begun within a time counts until that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReservationChange {
+    /// The saga.
+    pub saga: SagaId,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// What becomes of its rows.
+    pub change: Change,
+}
+
 /// A change of a work item's row.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WorkItemRow {
     /// A new one.
     Open {
+        /// Its saga.
+        saga: SagaId,
+        /// It.
+        item: Box<WorkItem>,
+    },
+    /// Whose it is, by when, or to whom it was escalated has changed: it, as it is now.
+    Change {
         /// Its saga.
         saga: SagaId,
         /// It.
@@ -236,6 +258,8 @@ pub struct Batch {
     pub unserved_remove: Vec<(TaskType, SagaId)>,
     /// Steps that wait for events, or no more; in this order.
     pub subscriptions: Vec<SubscriptionChange>,
+    /// What sagas take before their first step; in this order.
+    pub reservations: Vec<ReservationChange>,
     /// Sagas whose records are taken out, after everything else is written: each at most once.
     pub purged: Vec<PurgeRow>,
 }
@@ -255,6 +279,7 @@ impl Batch {
             && self.unserved_add.is_empty()
             && self.unserved_remove.is_empty()
             && self.subscriptions.is_empty()
+            && self.reservations.is_empty()
             && self.purged.is_empty()
     }
 }

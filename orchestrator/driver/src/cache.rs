@@ -107,6 +107,7 @@ pub(crate) fn waits_for(state: &SagaState, definition: &Definition) -> BTreeSet<
             | Phase::Listening
             | Phase::Asked
             | Phase::FannedOut
+            | Phase::InChild
             | Phase::Succeeded
             | Phase::Skipped
             | Phase::Continued
@@ -115,6 +116,7 @@ pub(crate) fn waits_for(state: &SagaState, definition: &Definition) -> BTreeSet<
             | Phase::Parked
             | Phase::Undoing
             | Phase::UndoBackoff
+            | Phase::UndoInChild
             | Phase::UndoParked
             | Phase::Undone => {}
         }

@@ -140,6 +140,8 @@ pub struct Driver<S, O> {
     pub(crate) subscribed: Vec<SubscriptionRow>,
     /// Subscriptions whose search is committed and has to be written down.
     pub(crate) searched: Vec<(SagaId, StepId)>,
+    /// Whether what sagas take has changed, and nobody was told yet.
+    pub(crate) reserved: bool,
     /// Sagas whose records the next commit takes out.
     pub(crate) purging: Vec<PurgeRow>,
     pub(crate) cold_wake: Option<Timestamp>,
@@ -167,7 +169,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             let Some(flying) = self.flight.landed(ticket) else {
                 continue;
             };
-            if sent != Sent::Confirmed && flying.event.is_some() {
+            if sent != Sent::Confirmed && flying.again.is_some() {
                 let at = self.now.plus_ms(RESEND_MS);
                 self.flight.ground(ticket, flying, at);
                 continue;
@@ -317,6 +319,12 @@ impl<S: Store, O: Outlet> Driver<S, O> {
     /// every turn and after every recovery.
     pub fn take_subscribed(&mut self) -> Vec<SubscriptionRow> {
         std::mem::take(&mut self.subscribed)
+    }
+
+    /// Whether a commit since this was last asked has changed what sagas wait for or hold: then the store may be able to admit somebody. Also after every
+    /// recovery, since of a lost commit nobody knows.
+    pub const fn take_reserved(&mut self) -> bool {
+        std::mem::replace(&mut self.reserved, false)
     }
 
     /// What the kept events had for a subscription is committed. Written with the next commit; until then a start tells of it again, which does no harm.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use baton_messages::{AttemptRef, Event, SagaId, Timestamp};
+use baton_engine::Command;
+use baton_messages::{AttemptRef, Event, InboxMessage, SagaId, Timestamp};
 
 use crate::outlet::Ticket;
 
@@ -17,9 +18,28 @@ pub(crate) struct Flying {
     pub(crate) saga: SagaId,
     /// The task it sends; none for a grant or a hint, whose loss does no harm.
     pub(crate) task: Option<AttemptRef>,
-    /// The event it publishes: published again until it is confirmed, since nobody asks for it.
-    pub(crate) event: Option<Box<Event>>,
+    /// What it publishes that is published again until it is confirmed, since nobody asks for it.
+    pub(crate) again: Option<Again>,
     pub(crate) bytes: usize,
+}
+
+/// What is published again until it is confirmed.
+#[derive(Debug, Clone)]
+pub(crate) enum Again {
+    /// An event.
+    Event(Box<Event>),
+    /// A word to another saga.
+    Word(Box<InboxMessage>),
+}
+
+impl Again {
+    /// What publishes it.
+    pub(crate) fn command(&self) -> Command {
+        match self {
+            Self::Event(event) => Command::EmitEvent(event.clone()),
+            Self::Word(word) => Command::TellSaga(word.clone()),
+        }
+    }
 }
 
 #[derive(Debug, Default)]

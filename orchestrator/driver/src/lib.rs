@@ -13,18 +13,20 @@ mod flight;
 pub mod leases;
 pub mod outlet;
 mod recover;
+pub mod reservations;
 pub mod store;
 mod turn;
 mod unsent;
 pub mod work;
 
 pub use batch::{
-    Batch, ColdRow, DeadLetterRow, LogRow, PurgeRow, Purged, SagaRow, SnapshotRow,
-    SubscriptionChange, SubscriptionRow, UnsentRow, WorkItemRow,
+    Batch, ColdRow, DeadLetterRow, LogRow, PurgeRow, Purged, ReservationChange, SagaRow,
+    SnapshotRow, SubscriptionChange, SubscriptionRow, UnsentRow, WorkItemRow,
 };
 pub use changed::Changed;
 pub use driver::{Driver, DriverError, Figures, Options};
 pub use leases::{LeaseTable, Suspicion};
 pub use outlet::{Outgoing, Outlet, Sent, Ticket};
+pub use reservations::{Admission, ReservationRow, ReservationState, Reservations, Told};
 pub use store::{CommitError, DefinitionRow, Loaded, Recovered, Store, StoreError};
 pub use work::{Answer, Token, Work};

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use baton_engine::command::attempt_ref;
+use baton_engine::command::{attempt_ref, word};
 use baton_engine::state::Stage;
 use baton_engine::{Catalogue, Definition, Input, Record, replay};
 use baton_messages::{AttemptRef, SagaId, Timestamp};
@@ -13,11 +13,11 @@ use crate::batch::LogRow;
 use crate::cache::{Cache, Cached};
 use crate::changed::Noted;
 use crate::driver::{Driver, DriverError, Options, Own};
-use crate::flight::Flight;
+use crate::flight::{Again, Flight};
 use crate::leases::LeaseTable;
 use crate::outlet::{Outlet, Ticket};
 use crate::store::{Loaded, Store, StoreError};
-use crate::turn::{flying_event, span};
+use crate::turn::{flying_again, span};
 use crate::unsent::Unsent;
 
 /// Sagas read at once: bounds what one answer of the store holds in memory.
@@ -55,6 +55,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             unserved: BTreeSet::new(),
             subscribed: Vec::new(),
             searched: Vec::new(),
+            reserved: false,
             purging: Vec::new(),
             cold_wake: None,
             log_seq: 0,
@@ -88,6 +89,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         self.serving.clear();
         self.searched.clear();
         self.purging.clear();
+        self.reserved = true;
         self.read_rules().await?;
         let found = self.store.recover(partition).await.map_err(read)?;
         self.log_seq = found.log_seq;
@@ -211,23 +213,26 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         Ok(cached)
     }
 
-    /// Every event past the watermark is published again: it stands whole in its record, and is the same event by its id.
-    fn events_again(&mut self, rows: &[LogRow], now: Timestamp) {
+    /// Every event past the watermark is published again: it stands whole in its record, and is the same event by its id. So is every word to another
+    /// saga: it says how things are now.
+    fn published_again(&mut self, rows: &[LogRow], now: Timestamp) {
         for row in rows {
+            let state = self.cache.get(row.saga).map(|cached| &*cached.state);
             let emitted = row.entry.records.iter().filter_map(|record| match record {
-                Record::Emitted { event, .. } => Some(event.clone()),
-                _ => None,
+                Record::Emitted { event, .. } => Some(Again::Event(event.clone())),
+                _ => word(state?, record).map(Again::Word),
             });
+            let emitted: Vec<Again> = emitted.collect();
             // Of their own range: what was under way before may still land, and must not speak for another command of its row.
             let first = self.recoveries.wrapping_mul(TICKETS_OF_A_ROW);
-            for (index, event) in (first..).zip(emitted) {
+            for (index, again) in (first..).zip(emitted) {
                 let ticket = Ticket {
                     log_seq: row.log_seq,
                     index,
                 };
                 self.flight.committed(row.log_seq, 1);
                 self.flight
-                    .ground(ticket, flying_event(row.saga, event), now);
+                    .ground(ticket, flying_again(row.saga, again), now);
             }
         }
     }
@@ -254,7 +259,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         for chunk in missing.chunks(LOAD_CHUNK) {
             self.load(chunk.to_vec(), now).await?;
         }
-        self.events_again(rows, now);
+        self.published_again(rows, now);
         for row in rows {
             let Some(cached) = self.cache.get(row.saga) else {
                 continue;

@@ -34,6 +34,9 @@ pub(crate) fn advance(d: &mut Deciding<'_>) -> Result<(), DecideError> {
 }
 
 fn forward(d: &mut Deciding<'_>) -> Result<(), DecideError> {
+    if d.state.waits_for_admission() {
+        return Ok(());
+    }
     if !d.state.paused {
         let definition = d.rules.definition;
         for step in &definition.steps {
@@ -120,6 +123,7 @@ pub(crate) fn begin(d: &mut Deciding<'_>, id: &StepKey) -> Result<(), DecideErro
         StepKind::Wait(wait) => d.listen(id, wait),
         StepKind::Approve(approve) => d.ask(id, approve),
         StepKind::Emit(emit) => d.say(id, emit),
+        StepKind::Saga(saga) => d.begin_child(id, saga),
     }
 }
 

@@ -3,8 +3,8 @@
 
 mod compatible;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
 
 use baton_messages::{Manifest, TaskType};
 use serde_json::Value;
@@ -82,13 +82,46 @@ impl Known {
     }
 }
 
+/// Task types that processes of the library need and that no worker does yet, by their manifests.
+const PLANNED: &str = include_str!("../../sagas/planned.json");
+
+/// Read and compiled once. A test sees to it that all of them are sound.
+static ALL_PLANNED: LazyLock<Catalogue> = LazyLock::new(|| {
+    let mut all = Catalogue::default();
+    for manifest in serde_json::from_str(PLANNED).unwrap_or_else(|_| Vec::new()) {
+        let _ = all.plan(manifest);
+    }
+    all
+});
+
 /// The task types known.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
     types: BTreeMap<TaskType, Known>,
+    /// Those no worker does yet.
+    planned: BTreeSet<TaskType>,
 }
 
 impl Catalogue {
+    /// Those that processes of the library need and that no worker does yet. Definitions are checked against them, and a step that waits for one says so; nothing is
+    /// ever sent to them.
+    #[must_use]
+    pub fn planned() -> &'static Self {
+        &ALL_PLANNED
+    }
+
+    /// This one, with [`Catalogue::planned`] beside what was announced.
+    #[must_use]
+    pub fn with_planned(mut self) -> Self {
+        for (task_type, known) in &Self::planned().types {
+            if !self.types.contains_key(task_type) {
+                self.planned.insert(task_type.clone());
+                self.types.insert(task_type.clone(), known.clone());
+            }
+        }
+        self
+    }
+
     /// What is known of a type.
     #[must_use]
     pub fn get(&self, task_type: &TaskType) -> Option<&Known> {
@@ -100,12 +133,32 @@ impl Catalogue {
         self.types.values().map(|known| &known.manifest)
     }
 
-    /// Takes in what a worker announced; true when it is new or changed.
+    /// Whether it is only planned: its manifest is written, and no worker does it yet.
+    #[must_use]
+    pub fn is_planned(&self, task_type: &TaskType) -> bool {
+        self.planned.contains(task_type)
+    }
+
+    /// Takes in the manifest of a type that no worker does yet: definitions are checked against it. What was announced stays.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] when the schema is invalid.
+    pub fn plan(&mut self, manifest: Manifest) -> Result<(), CatalogueError> {
+        if !self.types.contains_key(&manifest.task_type) {
+            let known = Known::of(manifest)?;
+            self.planned.insert(known.manifest.task_type.clone());
+            self.types.insert(known.manifest.task_type.clone(), known);
+        }
+        Ok(())
+    }
+
+    /// Takes in what a worker announced; true when it is new or changed. What is refused changes nothing.
     ///
     /// # Errors
     /// [`CatalogueError`] when the schema is invalid, or the same major version was known otherwise in a way decisions rest on.
     pub fn announce(&mut self, manifest: Manifest) -> Result<bool, CatalogueError> {
-        if let Some(known) = self.types.get(&manifest.task_type) {
+        let planned = self.planned.contains(&manifest.task_type);
+        if let Some(known) = self.types.get(&manifest.task_type).filter(|_| !planned) {
             if known.manifest == manifest {
                 return Ok(false);
             }
@@ -117,6 +170,7 @@ impl Catalogue {
             }
         }
         let known = Known::of(manifest)?;
+        self.planned.remove(&known.manifest.task_type);
         self.types.insert(known.manifest.task_type.clone(), known);
         Ok(true)
     }

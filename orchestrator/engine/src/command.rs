@@ -3,11 +3,13 @@
 
 use baton_messages::control::CancelTask;
 use baton_messages::{
-    AttemptRef, ControlMessage, Direction, Event, Grant, GrantAnswer, InboxKey, Task, TaskMessage,
-    Timestamp, WorkerId,
+    AttemptRef, ControlMessage, Direction, Event, Grant, GrantAnswer, InboxKey, InboxMessage, Task,
+    TaskMessage, Timestamp, WorkerId,
 };
 
+use crate::child;
 use crate::record::{AttemptKey, Record};
+use crate::reservation::{self, Change};
 use crate::state::{SagaState, Stage};
 use crate::work_item::WorkItem;
 
@@ -27,8 +29,14 @@ pub enum Command {
     },
     /// Publish an event; must reach the broker, not a queue. Published again it is the same event, by its id.
     EmitEvent(Box<Event>),
+    /// Tell another saga something, wherever it is driven; must reach its inbox. It says how things are: told again, it may say more.
+    TellSaga(Box<InboxMessage>),
+    /// Change what the store keeps of what this saga takes, in the same transaction.
+    Reserve(Box<Change>),
     /// Keep the row of a work item, in the same transaction.
     OpenWorkItem(Box<WorkItem>),
+    /// Keep what has become of it in that row, in the same transaction.
+    ChangeWorkItem(Box<WorkItem>),
     /// Close that row, in the same transaction.
     CloseWorkItem {
         /// Its number.
@@ -49,16 +57,37 @@ pub const fn publishes(record: &Record) -> bool {
             | Record::Answered { .. }
             | Record::CancelSent { .. }
             | Record::Emitted { .. }
+            | Record::ChildBegun { .. }
+            | Record::ChildTold { .. }
+            | Record::ParentHeard { .. }
+            | Record::ParentTold
     )
+}
+
+/// What a record has another saga told, as things are now: also when it is told again, much later.
+#[must_use]
+pub fn word(state: &SagaState, record: &Record) -> Option<Box<InboxMessage>> {
+    match record {
+        Record::ChildBegun { step, .. } | Record::ChildTold { step, .. } => {
+            child::wanted(state, step).map(InboxMessage::ChildWanted)
+        }
+        Record::ParentHeard { .. } | Record::ParentTold => {
+            child::said(state).map(InboxMessage::ChildSaid)
+        }
+        _ => None,
+    }
+    .map(Box::new)
 }
 
 /// What the records, just folded into `state` at `at`, make leave the process. An offer that the same decision already closed is not sent.
 #[must_use]
 pub fn commands(state: &SagaState, inbox: &InboxKey, records: &[Record]) -> Vec<Command> {
-    records
-        .iter()
-        .filter_map(|record| command(state, inbox, record))
-        .collect()
+    let all = records.iter().flat_map(|record| {
+        let reserves = reservation::change(state, record);
+        let reserves = reserves.map(|change| Command::Reserve(Box::new(change)));
+        command(state, inbox, record).into_iter().chain(reserves)
+    });
+    all.collect()
 }
 
 fn command(state: &SagaState, inbox: &InboxKey, record: &Record) -> Option<Command> {
@@ -102,11 +131,18 @@ fn command(state: &SagaState, inbox: &InboxKey, record: &Record) -> Option<Comma
             })),
         }),
         Record::Emitted { event, .. } => Some(Command::EmitEvent(event.clone())),
+        Record::ChildBegun { .. }
+        | Record::ChildTold { .. }
+        | Record::ParentHeard { .. }
+        | Record::ParentTold => word(state, record).map(Command::TellSaga),
         Record::WorkItemOpened { item } => Some(Command::OpenWorkItem(item.clone())),
         Record::WorkItemClosed { number, by } => Some(Command::CloseWorkItem {
             number: *number,
             by: by.clone(),
         }),
+        // One that the same decision has closed is gone from the state, and is closed as it was.
+        Record::WorkItemEscalated { number, .. } => changed(state, *number),
+        Record::WorkItemAssigned(change) => changed(state, change.number),
         Record::Started { .. }
         | Record::FannedOut { .. }
         | Record::ItemBegun { .. }
@@ -120,11 +156,21 @@ fn command(state: &SagaState, inbox: &InboxKey, record: &Record) -> Option<Comma
         | Record::Moved { .. }
         | Record::Forgiven { .. }
         | Record::NewRound { .. }
+        | Record::Edited { .. }
+        | Record::EditedReported { .. }
         | Record::Unwinding { .. }
         | Record::PivotReleased
         | Record::DeadlinePassed
         | Record::Applied { .. }
         | Record::Subscribed { .. }
+        | Record::ChildHeard { .. }
+        | Record::IsChild { .. }
+        | Record::Reserving { .. }
+        | Record::AdmissionAsked { .. }
+        | Record::Admitted { .. }
+        | Record::LetThrough { .. }
+        | Record::LockBroken { .. }
+        | Record::Upgraded { .. }
         | Record::Joined { .. }
         | Record::Paused
         | Record::Resumed
@@ -132,6 +178,11 @@ fn command(state: &SagaState, inbox: &InboxKey, record: &Record) -> Option<Comma
         | Record::Ended { .. }
         | Record::Noted { .. } => None,
     }
+}
+
+fn changed(state: &SagaState, number: u32) -> Option<Command> {
+    let item = state.work_items.get(&number)?;
+    Some(Command::ChangeWorkItem(Box::new(item.clone())))
 }
 
 /// The full name of an attempt's sending.
@@ -203,6 +254,7 @@ pub fn task_message(
             .filter(|_| !ready.own_task)
             .map(|(_, value)| value.clone()),
         progress: step.progress.clone().filter(|_| !ready.own_task),
+        fences: state.fences(),
         of,
     }))
 }

@@ -1,12 +1,15 @@
 //! The fold: records in, state out. Evaluates nothing: no expression, no schema, no clock, no chance. Deciding folds each record
 //! as it makes it, recovery folds them as they are read: one function, no second way.
 
-use baton_messages::{CheckpointKind, Direction, Effect, Hold, StepKey, TaskResult, Timestamp};
+use baton_messages::{
+    CheckpointKind, Direction, Effect, Hold, StepId, StepKey, TaskResult, Timestamp, Wanted,
+};
 
+use crate::child::{Parent, begun, heard};
 use crate::decide::limits::{CLOCK_SKEW_MS, CONFIRM_BOUND_MS, KILL_GRACE_MS};
 use crate::fan::Fan;
 use crate::record::{AttemptKey, ClosedWhy, Entry, Record, Unasked};
-use crate::state::{Attempt, Listens, Phase, SagaState, Stage, StepState};
+use crate::state::{Attempt, EditedRound, Listens, Phase, SagaState, Stage, Status, StepState};
 use crate::transition::legal;
 
 /// Attempts of a step kept in its state; older ones that were reported are let go. A report of one that was let go is a duplicate.
@@ -49,6 +52,12 @@ pub enum FoldError {
         /// Which step.
         step: StepKey,
     },
+    /// A step that has begun is dropped.
+    #[error("fold an upgrade: step {step} has begun, and the other version has no such step")]
+    Dropped {
+        /// Which step.
+        step: StepId,
+    },
     /// A direction is offered that was not prepared.
     #[error("fold an offer of {step}: its {direction} was not prepared")]
     NotPrepared {
@@ -84,7 +93,7 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
     let Some(StepKey {
         step,
         item: Some(item),
-    }) = subject(record)
+    }) = record.subject()
     else {
         return Ok(());
     };
@@ -93,45 +102,6 @@ pub fn fold(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(),
         fan.tidy(*item, unwinding, at);
     }
     Ok(())
-}
-
-/// The step, or the item of one, that a record changes.
-const fn subject(record: &Record) -> Option<&StepKey> {
-    match record {
-        Record::Prepared { step, .. }
-        | Record::Cleared { step }
-        | Record::Moved { step, .. }
-        | Record::Forgiven { step, .. }
-        | Record::NewRound { step } => Some(step),
-        Record::Offered { of, .. }
-        | Record::Resent { of, .. }
-        | Record::Held { of, .. }
-        | Record::Claimed { of, .. }
-        | Record::Checkpointed { of, .. }
-        | Record::Reported { of, .. }
-        | Record::Closed { of, .. }
-        | Record::Evidence { of, .. } => Some(&of.step),
-        Record::Started { .. }
-        | Record::FannedOut { .. }
-        // What has just begun is under way.
-        | Record::ItemBegun { .. }
-        | Record::Answered { .. }
-        | Record::CancelSent { .. }
-        | Record::Unwinding { .. }
-        | Record::PivotReleased
-        | Record::DeadlinePassed
-        | Record::WorkItemOpened { .. }
-        | Record::WorkItemClosed { .. }
-        | Record::Applied { .. }
-        | Record::Subscribed { .. }
-        | Record::Emitted { .. }
-        | Record::Joined { .. }
-        | Record::Paused
-        | Record::Resumed
-        | Record::StatusChanged { .. }
-        | Record::Ended { .. }
-        | Record::Noted { .. } => None,
-    }
 }
 
 fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), FoldError> {
@@ -160,7 +130,7 @@ fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), Fo
                 .map(|step| (step.clone(), Box::new(StepState::waiting(at))))
                 .collect();
             state.applied.insert(*id);
-            state.status = crate::state::Status::Running;
+            state.status = Status::Running;
         }
         Record::FannedOut {
             step,
@@ -347,6 +317,20 @@ fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), Fo
                 Direction::Probe => state.probe_forgiven = last,
             }
         }
+        Record::Edited { step } => {
+            let state = step_mut(state, step)?;
+            state.edited.push(EditedRound {
+                round: state.round,
+                reported: false,
+            });
+            (state.before, state.progress) = (None, None);
+        }
+        Record::EditedReported { step, round } => {
+            let mut rounds = step_mut(state, step)?.edited.iter_mut();
+            if let Some(edited) = rounds.find(|edited| edited.round == *round) {
+                edited.reported = true;
+            }
+        }
         Record::NewRound { step } => {
             let state = step_mut(state, step)?;
             state.round += 1;
@@ -356,10 +340,14 @@ fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), Fo
             state.probe_forgiven = 0;
             state.backward = None;
             state.asking = None;
+            state.child = None;
         }
         Record::Unwinding { cause } => {
             state.unwinding = Some(cause.clone());
             state.deadline_at = None;
+            if let Some(taken) = &mut state.reservation {
+                taken.due = None;
+            }
             for step in state.steps.values_mut() {
                 drop_forward(step, at);
                 if let Some(fan) = &mut step.fan {
@@ -372,13 +360,10 @@ fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), Fo
         }
         Record::PivotReleased => state.past_pivot = false,
         Record::DeadlinePassed => state.deadline_at = None,
-        Record::WorkItemOpened { item } => {
-            state.work_items_opened = item.number;
-            state.work_items.insert(item.number, (**item).clone());
-        }
-        Record::WorkItemClosed { number, .. } => {
-            state.work_items.remove(number);
-        }
+        Record::WorkItemOpened { .. }
+        | Record::WorkItemClosed { .. }
+        | Record::WorkItemEscalated { .. }
+        | Record::WorkItemAssigned(_) => crate::work_item::folded(state, record, at),
         Record::Applied { id, .. } => {
             state.applied.insert(*id);
         }
@@ -411,13 +396,76 @@ fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), Fo
         Record::Ended { status, output } => {
             state.status = *status;
             state.output.clone_from(output);
+            // only a parent goes by that
+            state.had_completed |= state.parent.is_some() && *status == Status::Completed;
             state.ended_at = Some(at);
             state.deadline_at = None;
+            crate::reservation::ended(state);
         }
         Record::Emitted { step, .. } => {
             step_mut(state, &step.into())?.began_at.get_or_insert(at);
         }
-        Record::Answered { .. } | Record::CancelSent { .. } | Record::Noted { .. } => {}
+        Record::ChildBegun { step, pivot, .. } => {
+            state.past_pivot |= *pivot;
+            begun(step_mut(state, step)?, step, record, at)?;
+        }
+        Record::ChildTold {
+            step,
+            want,
+            why,
+            due,
+        } => {
+            let state = step_mut(state, step)?;
+            if let Some(child) = &mut state.child {
+                child.want = *want;
+                child.why.clone_from(why);
+                child.number += 1;
+                child.asked += 1;
+                state.due = Some(*due);
+            }
+        }
+        Record::ChildHeard {
+            step,
+            seq,
+            standing,
+        } => heard(step_mut(state, step)?, *seq, standing),
+        Record::IsChild {
+            parent,
+            root,
+            depth,
+            fences,
+        } => {
+            state.parent = Some(Box::new(Parent {
+                of: parent.clone(),
+                root: *root,
+                depth: *depth,
+                fences: fences.clone(),
+                heard: 0,
+                want: Wanted::Done,
+                paused: false,
+            }));
+        }
+        Record::ParentHeard {
+            number,
+            want,
+            paused,
+        } => {
+            if let Some(parent) = &mut state.parent {
+                parent.heard = *number;
+                parent.want = parent.want.max(*want);
+                parent.paused = *paused;
+            }
+        }
+        Record::Reserving { .. }
+        | Record::AdmissionAsked { .. }
+        | Record::Admitted { .. }
+        | Record::LetThrough { .. }
+        | Record::LockBroken { .. } => crate::reservation::apply(state, at, record),
+        Record::Upgraded { .. } => crate::upgrade::apply(state, at, record)?,
+        Record::Answered { .. }
+        | Record::CancelSent { .. }
+        | Record::ParentTold
+        | Record::Noted { .. } => {}
     }
     Ok(())
 }
@@ -622,7 +670,7 @@ pub(crate) const fn last_moment(
         .plus_ms(CONFIRM_BOUND_MS + CLOCK_SKEW_MS)
 }
 
-fn moved(
+pub(crate) fn moved(
     step: &mut StepState,
     id: &StepKey,
     to: Phase,
@@ -674,10 +722,12 @@ fn went(step: &mut StepState, to: Phase, at: Timestamp) {
         | Phase::Listening
         | Phase::Asked
         | Phase::FannedOut
+        | Phase::InChild
         | Phase::Parked => step.done_at = None,
         Phase::Undoing
         | Phase::UndoUnserved
         | Phase::UndoBackoff
+        | Phase::UndoInChild
         | Phase::UndoParked
         | Phase::Undone => {}
     }
@@ -706,7 +756,10 @@ fn drop_forward(step: &mut StepState, at: Timestamp) {
             step.since = at;
             step.done_at.get_or_insert(at);
         }
-        Phase::Waiting
+        // A child is told, and waited for.
+        Phase::InChild
+        | Phase::UndoInChild
+        | Phase::Waiting
         | Phase::Trying
         | Phase::Succeeded
         | Phase::Skipped

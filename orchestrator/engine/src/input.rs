@@ -1,8 +1,10 @@
 //! Everything that can come in about a saga. One variant, one file in `decide/`.
 
+use std::collections::BTreeMap;
+
 use baton_messages::{
-    AttemptRef, Checkpoint, DeadReason, Event, Finished, InputId, MessageId, RunId, Start, Started,
-    StepId, StepKey, TaskType, Timestamp,
+    AttemptRef, Checkpoint, ChildSaid, ChildWanted, DeadReason, Event, Finished, InputId,
+    MessageId, RunId, Start, Started, StepId, StepKey, TaskType, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,7 @@ use serde_json::Value;
 use crate::role::Role;
 use crate::state::Phase;
 use crate::timer::TimerKey;
+use crate::work_item::Assignment;
 
 /// Who acts, why, and on what he decided.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,6 +67,27 @@ pub enum Resolution {
     Undone,
 }
 
+/// What an operator has a step tried with instead.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepEdit {
+    /// The whole input, as values: no expression is evaluated in it.
+    pub input: Value,
+    /// Another task type, in place of the one it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_type: Option<TaskType>,
+}
+
+impl StepEdit {
+    /// The word for it.
+    #[must_use]
+    pub const fn action(&self) -> &'static str {
+        match self.task_type {
+            Some(_) => "substitute",
+            None => "edit",
+        }
+    }
+}
+
 /// What a person says to an approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -91,6 +115,10 @@ impl Approval {
 pub enum Input {
     /// Begin.
     Start(Start),
+    /// The saga whose step this one is says what it wants of it; the first time it begins.
+    ChildWanted(ChildWanted),
+    /// The child of a step says how it stands.
+    ChildSaid(ChildSaid),
     /// A worker claims an attempt.
     TaskStarted(Started),
     /// A run stores a value.
@@ -172,6 +200,15 @@ pub enum Input {
         /// By whom.
         operator: Operator,
     },
+    /// Try a parked step, or a parked undo, with another input, or by another task type.
+    EditStep {
+        /// Which.
+        step: StepKey,
+        /// With what.
+        edit: StepEdit,
+        /// By whom.
+        operator: Operator,
+    },
     /// Go on without a step.
     SkipStep {
         /// Which.
@@ -195,6 +232,41 @@ pub enum Input {
         /// By whom.
         operator: Operator,
     },
+    /// Whose a work item is from now on, and by when.
+    AssignItem {
+        /// Its number.
+        number: u32,
+        /// What.
+        assignment: Assignment,
+        /// By whom.
+        operator: Operator,
+    },
+    /// The store has given it all it wants before its first step; always the same, however often it is told.
+    Admitted {
+        /// The number of each lock.
+        fences: BTreeMap<String, u64>,
+    },
+    /// It could begin, had not so many of its kind been begun lately.
+    HeldBack,
+    /// Let it through, however many of its kind were begun lately.
+    Admit(Operator),
+    /// Take a lock from it.
+    BreakLock {
+        /// Which.
+        name: String,
+        /// By whom.
+        operator: Operator,
+    },
+    /// Go on under another version of its definition.
+    Upgrade {
+        /// Which.
+        to: u32,
+        /// Only if it still runs this one: whoever moves many has seen it there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<u32>,
+        /// By whom.
+        operator: Operator,
+    },
     /// Give up.
     Abandon(Operator),
     /// An input could not be decided (the engine failed on it): park the saga, keep the input.
@@ -212,6 +284,8 @@ impl Input {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Start(_) => "start",
+            Self::ChildWanted(_) => "child-wanted",
+            Self::ChildSaid(_) => "child-said",
             Self::TaskStarted(_) => "task-started",
             Self::Checkpoint(_) => "checkpoint",
             Self::TaskFinished(_) => "task-finished",
@@ -229,9 +303,16 @@ impl Input {
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",
             Self::RetryStep { .. } => "retry-step",
+            Self::EditStep { .. } => "edit-step",
             Self::SkipStep { .. } => "skip-step",
             Self::ResolveStep { .. } => "resolve-step",
             Self::Acknowledge { .. } => "acknowledge",
+            Self::AssignItem { .. } => "assign-item",
+            Self::Admitted { .. } => "admitted",
+            Self::HeldBack => "held-back",
+            Self::Admit(_) => "admit",
+            Self::BreakLock { .. } => "break-lock",
+            Self::Upgrade { .. } => "upgrade",
             Self::Abandon(_) => "abandon",
             Self::Broken { .. } => "broken",
         }

@@ -53,7 +53,11 @@ pub fn check(definition: &Definition, state: &SagaState, now: Timestamp) -> Resu
             items(rule, state, at).map_err(|what| format!("step {}: {what}", step.id))?;
         }
     }
+    for item in state.work_items.values() {
+        whose(item).map_err(|what| format!("work item {}: {what}", item.number))?;
+    }
     undo_order(definition, state, now)?;
+    admission(state)?;
     if state.active() && !state.paused && !somebody_will_act(state) {
         return Err("goes on, but has no timer, no open work item and nothing to be sent".into());
     }
@@ -61,6 +65,53 @@ pub fn check(definition: &Definition, state: &SagaState, now: Timestamp) -> Resu
         return Err("parked, but no work item asks for a decision".into());
     }
     Ok(())
+}
+
+/// Nothing begins before the saga has all it takes, and it does not wait for ever unseen.
+fn admission(state: &SagaState) -> Result<(), String> {
+    let waits = state.waits_for_admission();
+    // one that a person has skipped has done nothing either
+    let rests = |phase: Phase| matches!(phase, Phase::Waiting | Phase::Skipped);
+    let begun = state.live().find(|(_, step)| !rests(step.phase));
+    if let Some((spot, _)) = begun.filter(|_| waits) {
+        return Err(format!(
+            "waits to be admitted, and {} has begun",
+            spot.key()
+        ));
+    }
+    let due = state.reservation.as_ref().and_then(|taken| taken.due);
+    if waits && state.active() && state.unwinding.is_none() && due.is_none() {
+        return Err("waits to be admitted, and nobody will ask".to_owned());
+    }
+    let asked = |item: &&WorkItem| item.kind == WorkItemKind::HeldBack;
+    if state.active() && !waits && state.work_items.values().any(|item| asked(&item)) {
+        return Err("was admitted, and a person is asked to let it through".to_owned());
+    }
+    Ok(())
+}
+
+/// Whose a work item is follows from what it was escalated to, unless a person said otherwise.
+fn whose(item: &WorkItem) -> Result<(), String> {
+    let rises = item.escalate.is_sorted_by(|a, b| a.at < b.at);
+    if !rises
+        || item
+            .escalate
+            .first()
+            .is_some_and(|first| first.at <= item.opened_at)
+    {
+        return Err("its escalations do not come one after the other".to_owned());
+    }
+    let gone = usize::try_from(item.escalated).unwrap_or(usize::MAX);
+    let Some(gone) = item.escalate.get(..gone) else {
+        return Err("it was escalated more often than it can be".to_owned());
+    };
+    match (&item.taken, gone.last()) {
+        (Some(_), _) if item.assignee.is_none() => Err("it was taken, and is nobody's".to_owned()),
+        (None, Some(last)) if item.assignee.as_ref() != Some(&last.to) => {
+            Err(format!("it was escalated to {} and is not his", last.to))
+        }
+        (_, _) => Ok(()),
+    }
 }
 
 fn one_step(step: &StepState) -> Result<(), String> {
@@ -85,6 +136,7 @@ fn one_step(step: &StepState) -> Result<(), String> {
         | Phase::Listening
         | Phase::Asked
         | Phase::FannedOut
+        | Phase::InChild
         | Phase::Succeeded
         | Phase::Skipped
         | Phase::Continued
@@ -93,6 +145,7 @@ fn one_step(step: &StepState) -> Result<(), String> {
         | Phase::Parked
         | Phase::UndoUnserved
         | Phase::UndoBackoff
+        | Phase::UndoInChild
         | Phase::UndoParked
         | Phase::Undone => None,
     };
@@ -113,11 +166,23 @@ fn one_step(step: &StepState) -> Result<(), String> {
             | Phase::Sleeping
             | Phase::Listening
             | Phase::Asked
+            | Phase::InChild
+            | Phase::UndoInChild
             | Phase::UndoBackoff
             | Phase::UndoUnserved
     );
     if waits && step.due.is_none() {
         return Err(format!("is {:?} with no end", step.phase));
+    }
+    let in_child = matches!(step.phase, Phase::InChild | Phase::UndoInChild);
+    if in_child && step.child.is_none() {
+        return Err(format!("is {:?} and has no child", step.phase));
+    }
+    if in_child && !step.may_have_effect {
+        return Err(format!(
+            "is {:?} and says nothing can have happened",
+            step.phase
+        ));
     }
     if (step.phase == Phase::Listening) != step.listens.is_some() {
         return Err(format!(
@@ -163,6 +228,7 @@ fn items(rule: &FanOut, state: &SagaState, step: &StepState) -> Result<(), Strin
                 | Phase::Settling
                 | Phase::Probing
                 | Phase::ProbeBackoff
+                | Phase::InChild
         )
     };
     let live = fan.live.values();
@@ -187,6 +253,10 @@ fn items(rule: &FanOut, state: &SagaState, step: &StepState) -> Result<(), Strin
 /// While a step is being undone, nothing that depends on it may have an effect, unless that became known only after the undo was sent:
 /// evidence of what was held as not happened joins the unwind, and calls no undo back.
 fn undo_order(definition: &Definition, state: &SagaState, now: Timestamp) -> Result<(), String> {
+    if state.status == Status::Abandoned {
+        // nothing is undone any more: what is learned now is written down and changes no order
+        return Ok(());
+    }
     for step in &definition.steps {
         let Some(at) = state.step(&step.id) else {
             continue;
@@ -195,7 +265,8 @@ fn undo_order(definition: &Definition, state: &SagaState, now: Timestamp) -> Res
         let fan = at.fan.as_ref().filter(|fan| fan.tolerated == 0);
         let items = fan.into_iter().flat_map(|fan| fan.live.values());
         let mut all = std::iter::once(at).chain(items.map(AsRef::as_ref));
-        let Some(at) = all.find(|one| one.phase == Phase::Undoing) else {
+        let Some(at) = all.find(|one| matches!(one.phase, Phase::Undoing | Phase::UndoInChild))
+        else {
             continue;
         };
         for dependent in &step.descendants {
@@ -230,12 +301,14 @@ fn stands(undoing: &StepState, other: &StepState, now: Timestamp) -> bool {
 
 /// Whether a step began to be taken back only after the undo of another one had been sent.
 fn learned_later(undoing: &StepState, other: &StepState) -> bool {
+    let told = (undoing.phase == Phase::UndoInChild).then_some(undoing.since);
     let sent = undoing
         .attempts
         .iter()
         .filter(|attempt| attempt.direction == Direction::Undo)
         .map(|attempt| attempt.first_offered_at)
-        .min();
+        .min()
+        .or(told);
     other.phase.backward() && sent.is_some_and(|sent| other.since > sent)
 }
 

@@ -7,6 +7,7 @@
 
 pub mod advance;
 pub mod catalogue;
+pub mod child;
 pub mod command;
 pub mod decide;
 pub mod definition;
@@ -18,22 +19,25 @@ pub mod invariants;
 mod names;
 pub mod plan;
 pub mod record;
+pub mod reservation;
 pub mod role;
 pub mod state;
 pub mod timer;
 pub mod transition;
 pub mod trigger;
 mod types;
+pub mod upgrade;
 pub mod work_item;
 
 pub use catalogue::{Catalogue, CatalogueError};
 pub use command::{Command, commands, publishes};
-pub use decide::{DecideError, Decision, Refusal, Rules, Verdict, decide};
+pub use decide::{DecideError, Decision, Refusal, Rules, Verdict, decide, decide_between};
 pub use definition::Definition;
 pub use fold::{FoldError, fold, replay};
 pub use input::{Approval, Input, Operator};
 pub use record::{Entry, Record};
+pub use reservation::{Reservation, ReservationKind, Want};
 pub use role::Role;
 pub use state::{SagaState, Status};
 pub use timer::TimerKey;
-pub use work_item::{Choice, WorkItem, WorkItemKind};
+pub use work_item::{Assignment, Choice, Whose, WorkItem, WorkItemKind};

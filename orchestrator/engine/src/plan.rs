@@ -1,6 +1,9 @@
 //! What a definition is going to do, before anything runs: the order, what runs side by side, how long it may take, and for each step what
 //! is taken back when it fails. The same rules as `advance` and `decide`, over all runs at once.
 
+mod asks;
+mod within;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_messages::{Effect, Manifest, StepId, TaskType};
@@ -10,8 +13,12 @@ use serde_json::Value;
 use crate::catalogue::Catalogue;
 use crate::decide::limits::QUEUE_MS_DEFAULT;
 use crate::definition::{
-    Attempts, Definition, OnError, OnTimeout, Step, StepKind, TaskStep, UndoPlan, duration_ms_of,
+    Attempts, Definition, NoSagas, OnError, OnTimeout, Sagas, Step, StepKind, TaskStep, UndoPlan,
+    duration_ms_of,
 };
+use crate::reservation::ReservationKind;
+pub use asks::{Asks, Rung};
+use within::{Seen, Within};
 
 /// A whole plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,12 +27,32 @@ pub struct Plan {
     pub definition: String,
     /// Its version.
     pub version: u32,
+    /// What is taken before the first step, all or none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub takes: Vec<Takes>,
+    /// Whose its work items are and by when, where it says so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub asks: Vec<Asks>,
     /// The steps by the stage they begin in: those of one stage may run side by side.
     pub stages: Vec<Vec<StepId>>,
     /// The steps, in the order of the document.
     pub steps: Vec<Planned>,
     /// The way that takes longest by time limits.
     pub longest: Way,
+}
+
+/// One thing that is taken before the first step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Takes {
+    /// What kind.
+    pub kind: ReservationKind,
+    /// Its name where the input says it; else as it is written.
+    pub name: String,
+    /// How many may have it.
+    pub max: u32,
+    /// Within how many milliseconds; none: at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_ms: Option<u64>,
 }
 
 /// A way through the steps.
@@ -42,13 +69,19 @@ pub struct Way {
 pub struct Planned {
     /// Its id.
     pub id: StepId,
-    /// What it does: `task`, `sleep`, `wait`, `approve`, `emit`.
+    /// What it does: `task`, `sleep`, `wait`, `approve`, `emit`, `saga`.
     pub kind: &'static str,
     /// Of what: the task type, the type of the event, who decides, how long.
     pub of: String,
     /// How it is done for each item of a list, where it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub each: Option<Each>,
+    /// The plan of the saga it is, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<Box<Plan>>,
+    /// Whether more lies within it than is shown here: that saga has a plan of its own.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub more_within: bool,
     /// What it waits for; of the pivot everything that does not come after it.
     pub after: Vec<StepId>,
     /// Its stage, from 0.
@@ -136,6 +169,14 @@ pub enum How {
         /// Which.
         task: TaskType,
     },
+    /// By the saga it is, which takes back what it did.
+    Saga {
+        /// Which.
+        saga: String,
+        /// In this order, where it is known and not too much to be shown; what stands together is taken back side by side.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        undo: Vec<Vec<Undo>>,
+    },
     /// Not at all.
     NotUndone {
         /// Why that is right.
@@ -162,13 +203,29 @@ pub enum When {
 /// Plans a definition; with an input, what depends on it alone is taken into account.
 #[must_use]
 pub fn plan(definition: &Definition, catalogue: &Catalogue, input: Option<&Value>) -> Plan {
+    plan_among(definition, catalogue, &NoSagas, input)
+}
+
+/// The same, with the sagas within it, as far as they are known.
+#[must_use]
+pub fn plan_among(
+    definition: &Definition,
+    catalogue: &Catalogue,
+    sagas: &dyn Sagas,
+    input: Option<&Value>,
+) -> Plan {
+    let seen = Seen::default();
     let planner = Planner {
         definition,
         catalogue,
+        sagas,
+        seen: &seen,
+        depth: 0,
         runs: runs(definition, input),
         scope: input
             .map(|input| BTreeMap::from([("input".to_owned(), input.clone())]))
             .unwrap_or_default(),
+        takes: takes(definition, input),
     };
     planner.plan()
 }
@@ -176,9 +233,56 @@ pub fn plan(definition: &Definition, catalogue: &Catalogue, input: Option<&Value
 struct Planner<'a> {
     definition: &'a Definition,
     catalogue: &'a Catalogue,
+    sagas: &'a dyn Sagas,
+    seen: &'a Seen,
+    /// How deep this saga lies.
+    depth: u32,
     runs: Vec<Runs>,
+    takes: Vec<Takes>,
     /// What expressions may read by now.
     scope: BTreeMap<String, Value>,
+}
+
+/// What is taken, by its names where the input says them.
+fn takes(definition: &Definition, input: Option<&Value>) -> Vec<Takes> {
+    let Some(reserves) = &definition.reserves else {
+        return Vec::new();
+    };
+    let labels = |input: &Value| crate::decide::labels(definition, input);
+    let known = input.and_then(|input| {
+        let wants = reserves.wants(&definition.saga, input, &labels(input));
+        wants.ok()
+    });
+    if let Some(wants) = known {
+        let wants = wants.into_iter().map(|want| Takes {
+            kind: want.kind,
+            name: want.name,
+            max: want.max,
+            per_ms: want.per_ms,
+        });
+        return wants.collect();
+    }
+    let locks = reserves.locks.iter().map(|lock| Takes {
+        kind: ReservationKind::Lock,
+        name: lock.text.clone(),
+        max: 1,
+        per_ms: None,
+    });
+    let limits = [
+        (ReservationKind::Concurrency, &reserves.concurrency),
+        (ReservationKind::BlastRadius, &reserves.blast_radius),
+    ];
+    let limits = limits.into_iter().filter_map(|(kind, limit)| {
+        let limit = limit.as_ref()?;
+        let key = limit.key.as_ref().map(|key| format!("/{}", key.text()));
+        Some(Takes {
+            kind,
+            name: format!("{}{}", definition.saga, key.unwrap_or_default()),
+            max: limit.max,
+            per_ms: limit.per_ms,
+        })
+    });
+    locks.chain(limits).collect()
 }
 
 fn runs(definition: &Definition, input: Option<&Value>) -> Vec<Runs> {
@@ -218,28 +322,53 @@ impl Planner<'_> {
             stages[*at].push(step.id.clone());
         }
         let limits: Vec<Option<u64>> = steps.iter().map(|step| self.limit_ms(step)).collect();
-        let planned = steps.iter().map(|step| Planned {
-            id: step.id.clone(),
-            kind: kind(step),
-            of: of(step),
-            each: self.each(step),
-            after: self.ids(&before[step.index]),
-            stage: stage[step.index],
-            runs: self.runs[step.index],
-            pivot: step.pivot,
-            limit_ms: limits[step.index],
-            queue_ms: step
-                .task()
-                .map(|task| task.queue_timeout_ms.unwrap_or(QUEUE_MS_DEFAULT)),
-            fails: self.fails(step),
+        let planned = steps.iter().map(|step| {
+            let (within, more_within) = match step.child().map(|child| self.within(child)) {
+                Some(Within::Plan(plan)) => (Some(plan), false),
+                Some(Within::Large) => (None, true),
+                Some(Within::Unknown) | None => (None, false),
+            };
+            Planned {
+                id: step.id.clone(),
+                kind: kind(step),
+                of: of(step),
+                each: self.each(step),
+                within,
+                more_within,
+                after: self.ids(&before[step.index]),
+                stage: stage[step.index],
+                runs: self.runs[step.index],
+                pivot: step.pivot,
+                limit_ms: limits[step.index],
+                queue_ms: step
+                    .task()
+                    .map(|task| task.queue_timeout_ms.unwrap_or(QUEUE_MS_DEFAULT)),
+                fails: self.fails(step),
+            }
         });
         Plan {
             definition: self.definition.saga.clone(),
             version: self.definition.version,
+            takes: self.takes.clone(),
+            asks: asks::asks(self.definition),
             steps: planned.collect(),
             stages,
             longest: self.longest(&before, &order, &limits),
         }
+    }
+
+    /// What is taken back of a saga that is done.
+    fn all_back(&self) -> Vec<Vec<Undo>> {
+        let steps = self.definition.steps.iter();
+        let undone = steps.filter_map(|step| {
+            let undo = Undo {
+                step: step.id.clone(),
+                how: self.how(step)?,
+                when: When::Done,
+            };
+            Some((step.index, undo))
+        });
+        self.in_order(undone.collect())
     }
 
     fn ids(&self, indices: &[usize]) -> Vec<StepId> {
@@ -277,6 +406,10 @@ impl Planner<'_> {
             StepKind::Wait(wait) => Some(wait.timeout_ms),
             StepKind::Approve(approve) => Some(approve.timeout_ms),
             StepKind::Emit(_) => Some(0),
+            StepKind::Saga(saga) => {
+                let rounds = self.rounds(step);
+                saga.timeout_ms.map(|ms| ms.saturating_mul(rounds))
+            }
         }
     }
 
@@ -366,7 +499,7 @@ impl Planner<'_> {
             StepKind::Emit(emit) if emit.subject.is_none() && emit.data.is_none() => {
                 return Fails::Never;
             }
-            StepKind::Task(_) | StepKind::Sleep(_) | StepKind::Emit(_) => None,
+            StepKind::Task(_) | StepKind::Sleep(_) | StepKind::Emit(_) | StepKind::Saga(_) => None,
         };
         match (step.on_error, on_timeout) {
             _ if self.runs[step.index] == Runs::Never => Fails::Never,
@@ -385,7 +518,7 @@ impl Planner<'_> {
         // Of a list the other items are taken back too: they stand among the rest.
         let how = self
             .how(step)
-            .filter(|_| !step.pivot && step.fan.is_none())?;
+            .filter(|_| !step.pivot && step.fan.is_none() && step.child().is_none())?;
         Some(Undo {
             step: step.id.clone(),
             how,
@@ -421,6 +554,12 @@ impl Planner<'_> {
 
     /// How a step is taken back; none when there is nothing to take back.
     fn how(&self, step: &Step) -> Option<How> {
+        if let Some(child) = step.child() {
+            return Some(How::Saga {
+                saga: format!("{}@{}", child.name, child.version),
+                undo: self.taken_back_within(child),
+            });
+        }
         let task = step.task()?;
         let manifest = self.manifest(task);
         if manifest.is_some_and(|manifest| manifest.effect == Effect::None) {
@@ -499,6 +638,7 @@ const fn kind(step: &Step) -> &'static str {
         StepKind::Wait(_) => "wait",
         StepKind::Approve(_) => "approve",
         StepKind::Emit(_) => "emit",
+        StepKind::Saga(_) => "saga",
     }
 }
 
@@ -513,5 +653,6 @@ fn of(step: &Step) -> String {
         StepKind::Wait(wait) => wait.event.to_string(),
         StepKind::Approve(approve) => approve.by.to_string(),
         StepKind::Emit(emit) => emit.kind.clone(),
+        StepKind::Saga(saga) => format!("{}@{}", saga.name, saga.version),
     }
 }

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use baton_messages::{
-    CheckpointKind, Direction, Event, Failure, InputId, RefusedWhy, RunId, StepId, StepKey,
-    TaskResult, Timestamp, WorkerId,
+    CheckpointKind, Direction, Event, Failure, InputId, ParentRef, RefusedWhy, RunId, SagaId,
+    Standing, StepId, StepKey, TaskResult, Timestamp, Wanted, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::definition::EventPattern;
+use crate::reservation::Want;
 use crate::state::{Cause, Phase, Prepared, Status};
-use crate::work_item::WorkItem;
+use crate::work_item::{Assigned, WorkItem};
 
 /// All records of one decision: made at one instant, committed together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -254,6 +255,18 @@ pub enum Record {
         /// Which step.
         step: StepKey,
     },
+    /// An operator has a step done with another input: another effect altogether, of which nothing says what was stored for the one before. A new round follows.
+    Edited {
+        /// Which step.
+        step: StepKey,
+    },
+    /// A round that ended by an edit was reported as done all the same.
+    EditedReported {
+        /// Which step.
+        step: StepKey,
+        /// Which round.
+        round: u32,
+    },
     /// The saga takes back what it did.
     Unwinding {
         /// Why.
@@ -284,6 +297,15 @@ pub enum Record {
         /// By whom or by what.
         by: String,
     },
+    /// A work item that stayed open was given to the next.
+    WorkItemEscalated {
+        /// Its number.
+        number: u32,
+        /// To whom.
+        to: String,
+    },
+    /// Somebody said whose a work item is, or by when.
+    WorkItemAssigned(Box<Assigned>),
     /// An operator's (or another identified) input was applied.
     Applied {
         /// Its id.
@@ -313,6 +335,126 @@ pub enum Record {
         /// It.
         event: Box<Event>,
     },
+    /// The child of a step begins (the command follows the commit).
+    ChildBegun {
+        /// Which step.
+        step: StepKey,
+        /// Which saga it is.
+        child: SagaId,
+        /// The definition it runs.
+        definition: String,
+        /// Its version.
+        version: u32,
+        /// Its input.
+        input: Arc<Value>,
+        /// Until when it has to be done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+        /// When it is told again, if nothing is heard of it.
+        due: Timestamp,
+        /// Whether this is the pivot: from here only forward.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pivot: bool,
+    },
+    /// A child is told what is wanted of it (the command follows the commit).
+    ChildTold {
+        /// Of which step.
+        step: StepKey,
+        /// What.
+        want: Wanted,
+        /// Why.
+        why: String,
+        /// When it is told again, if nothing new is heard of it.
+        due: Timestamp,
+    },
+    /// A child has said how it stands.
+    ChildHeard {
+        /// Of which step.
+        step: StepKey,
+        /// How many records it had.
+        seq: u64,
+        /// What.
+        standing: Standing,
+    },
+    /// This saga is a child: a step of another one.
+    IsChild {
+        /// Whose.
+        parent: ParentRef,
+        /// The saga at the top.
+        root: SagaId,
+        /// How deep it lies.
+        depth: u32,
+        /// The numbers of the locks of the sagas above it, under which it acts.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        fences: BTreeMap<String, u64>,
+    },
+    /// It takes these before its first step (the store's rows follow with the commit), and waits until it is admitted.
+    Reserving {
+        /// All of them, in their order.
+        wants: Vec<Want>,
+        /// When the store is asked again, if nothing is heard before.
+        due: Timestamp,
+        /// Until when it waits at most, of a child.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
+    /// It still waits: the store is asked again.
+    AdmissionAsked {
+        /// When it is asked the next time.
+        due: Timestamp,
+    },
+    /// It was given all it wanted.
+    Admitted {
+        /// The number of each lock.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        fences: BTreeMap<String, u64>,
+        /// When it has to have reached its pivot: that time begins now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline_at: Option<Timestamp>,
+    },
+    /// An operator lets it through, however many of its kind were begun lately.
+    LetThrough {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// An operator has taken a lock from it: it goes on without.
+    LockBroken {
+        /// Which.
+        name: String,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// It goes on under another version of its definition: what has begun is as it was, and what has not is what that one says.
+    Upgraded {
+        /// The version it ran.
+        from: u32,
+        /// The one it runs from here on.
+        to: u32,
+        /// The ids of all its steps from here on.
+        steps: Vec<StepId>,
+        /// When it has to have reached its pivot.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline_at: Option<Timestamp>,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// The parent says what it wants; it is answered (the command follows the commit).
+    ParentHeard {
+        /// The number of its word.
+        number: u32,
+        /// What.
+        want: Wanted,
+        /// Whether it is paused, and this saga because of it.
+        paused: bool,
+    },
+    /// The parent is told how this saga stands (the command follows the commit).
+    ParentTold,
     /// A trigger was hit again while this saga had its key.
     Joined {
         /// The id of this hit.
@@ -350,4 +492,61 @@ pub enum Record {
         /// What.
         what: String,
     },
+}
+
+impl Record {
+    /// The step, or the item of one, that a record changes.
+    pub(crate) const fn subject(&self) -> Option<&StepKey> {
+        match self {
+            Self::Prepared { step, .. }
+            | Self::Cleared { step }
+            | Self::Moved { step, .. }
+            | Self::Forgiven { step, .. }
+            | Self::NewRound { step }
+            | Self::Edited { step }
+            | Self::EditedReported { step, .. }
+            | Self::ChildBegun { step, .. }
+            | Self::ChildTold { step, .. }
+            | Self::ChildHeard { step, .. } => Some(step),
+            Self::Offered { of, .. }
+            | Self::Resent { of, .. }
+            | Self::Held { of, .. }
+            | Self::Claimed { of, .. }
+            | Self::Checkpointed { of, .. }
+            | Self::Reported { of, .. }
+            | Self::Closed { of, .. }
+            | Self::Evidence { of, .. } => Some(&of.step),
+            Self::Started { .. }
+            | Self::FannedOut { .. }
+            // What has just begun is under way.
+            | Self::ItemBegun { .. }
+            | Self::Answered { .. }
+            | Self::CancelSent { .. }
+            | Self::Unwinding { .. }
+            | Self::PivotReleased
+            | Self::DeadlinePassed
+            | Self::WorkItemOpened { .. }
+            | Self::WorkItemClosed { .. }
+            | Self::WorkItemEscalated { .. }
+            | Self::WorkItemAssigned(_)
+            | Self::Applied { .. }
+            | Self::Subscribed { .. }
+            | Self::Emitted { .. }
+            | Self::IsChild { .. }
+            | Self::Reserving { .. }
+            | Self::AdmissionAsked { .. }
+            | Self::Admitted { .. }
+            | Self::LetThrough { .. }
+            | Self::LockBroken { .. }
+            | Self::Upgraded { .. }
+            | Self::ParentHeard { .. }
+            | Self::ParentTold
+            | Self::Joined { .. }
+            | Self::Paused
+            | Self::Resumed
+            | Self::StatusChanged { .. }
+            | Self::Ended { .. }
+            | Self::Noted { .. } => None,
+        }
+    }
 }

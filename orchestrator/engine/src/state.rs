@@ -12,13 +12,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::child::{Child, Parent};
 use crate::definition::EventPattern;
 use crate::fan::Fan;
 use crate::record::Unasked;
+use crate::reservation::Reservation;
 use crate::work_item::WorkItem;
 
-/// The version of the snapshot's shape; a snapshot of another version is not read, the records are folded again.
-pub const SNAPSHOT_VERSION: u32 = 1;
+/// The version of the snapshot's shape. One of an earlier version is read, what it lacks was not there then; one of a later version is not: the records are
+/// folded again, and whoever does not know one of them leaves the saga alone.
+///
+/// 2: whose work items are and by when, and moves to another version of the definition.
+pub const SNAPSHOT_VERSION: u32 = 2;
 
 /// Where a saga stands.
 #[derive(
@@ -89,6 +94,18 @@ pub enum Cause {
         /// Which.
         step: StepKey,
     },
+    /// The saga whose step it is takes back what it did, or wants it no more.
+    Parent {
+        /// Which.
+        saga: SagaId,
+        /// Why.
+        why: String,
+    },
+    /// As a child it could not begin: nothing of it has happened.
+    Refused {
+        /// Why.
+        failure: Failure,
+    },
 }
 
 /// Where a step stands.
@@ -119,6 +136,8 @@ pub enum Phase {
     Asked,
     /// Its items are under way.
     FannedOut,
+    /// For the child saga it is, which is asked again at `due`.
+    InChild,
     /// Done.
     Succeeded,
     /// Not wanted: its `if` was false, or an operator skipped it. Its output is null.
@@ -137,6 +156,8 @@ pub enum Phase {
     UndoUnserved,
     /// Until `due`, then the next attempt of `undo`.
     UndoBackoff,
+    /// For its child saga to take back what it did; asked again at `due`.
+    UndoInChild,
     /// A person has to decide about `undo`.
     UndoParked,
     /// Taken back.
@@ -165,6 +186,7 @@ impl Phase {
                 | Self::Undoing
                 | Self::UndoUnserved
                 | Self::UndoBackoff
+                | Self::UndoInChild
                 | Self::UndoParked
                 | Self::Undone
         )
@@ -361,6 +383,9 @@ pub struct StepState {
         skip_serializing_if = "Option::is_none"
     )]
     pub progress: Option<Value>,
+    /// Rounds that ended because an operator had it tried with another input.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edited: Vec<EditedRound>,
     /// Its attempts of this round, oldest first.
     pub attempts: Vec<Attempt>,
     /// Attempts of `do` that no longer count, because an operator asked for another go.
@@ -375,6 +400,9 @@ pub struct StepState {
     /// The events it waits for, while it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listens: Option<Listens>,
+    /// Its child saga, once it has been begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<Box<Child>>,
     /// Its items, once they are known, where it is done for each of a list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fan: Option<Box<Fan>>,
@@ -391,6 +419,16 @@ pub struct StepState {
     pub since: Timestamp,
 }
 
+/// A round that ended because an operator had the step done with another input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EditedRound {
+    /// Which.
+    pub round: u32,
+    /// Whether it was reported as done afterwards, and a person told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reported: bool,
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
 const fn is_zero(number: &u32) -> bool {
     *number == 0
@@ -404,6 +442,7 @@ impl StepState {
             phase: Phase::Waiting,
             due: None,
             round: 1,
+            edited: Vec::new(),
             forward: None,
             backward: None,
             asking: None,
@@ -416,6 +455,7 @@ impl StepState {
             undo_forgiven: 0,
             probe_forgiven: 0,
             listens: None,
+            child: None,
             fan: None,
             last_failure: None,
             began_at: None,
@@ -507,6 +547,21 @@ impl Spot<'_> {
     }
 }
 
+/// That a saga went on under another version of its definition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Upgraded {
+    /// The version it was started under.
+    pub started: u32,
+    /// The version it ran before.
+    pub from: u32,
+    /// When.
+    pub at: Timestamp,
+    /// By whom.
+    pub by: String,
+    /// Why, in that person's words.
+    pub reason: String,
+}
+
 /// The state of one saga.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SagaState {
@@ -561,6 +616,18 @@ pub struct SagaState {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
+    /// Of a child: whether it had completed once, whatever became of it since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub had_completed: bool,
+    /// The saga whose step it is, of a child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Box<Parent>>,
+    /// What it takes before its first step, if it takes anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<Box<Reservation>>,
+    /// The last time it went on under another version of its definition, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgraded: Option<Box<Upgraded>>,
     /// When its records were taken out of the store: then nothing but how it ended is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purged_at: Option<Timestamp>,
@@ -592,6 +659,10 @@ impl SagaState {
             seq: 0,
             last_at: Timestamp(0),
             ended_at: None,
+            had_completed: false,
+            parent: None,
+            reservation: None,
+            upgraded: None,
             purged_at: None,
         }
     }
@@ -600,6 +671,13 @@ impl SagaState {
     #[must_use]
     pub const fn active(&self) -> bool {
         !self.status.ended() && !matches!(self.status, Status::New)
+    }
+
+    /// The version of its definition that it was started under, whatever it runs now.
+    #[must_use]
+    pub fn started_version(&self) -> u32 {
+        let upgraded = self.upgraded.as_deref();
+        upgraded.map_or(self.version, |upgraded| upgraded.started)
     }
 
     /// One step's state.
@@ -690,6 +768,7 @@ impl crate::expr::Scope for SagaState {
             | Phase::Listening
             | Phase::Asked
             | Phase::FannedOut
+            | Phase::InChild
             | Phase::Succeeded
             | Phase::Failed
             | Phase::Doubtful
@@ -697,6 +776,7 @@ impl crate::expr::Scope for SagaState {
             | Phase::Undoing
             | Phase::UndoUnserved
             | Phase::UndoBackoff
+            | Phase::UndoInChild
             | Phase::UndoParked
             | Phase::Undone => Some(step.output.as_ref().unwrap_or(&Value::Null)),
         }

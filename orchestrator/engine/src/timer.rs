@@ -11,6 +11,8 @@ use crate::state::{Attempt, Phase, SagaState, Stage, StepState};
 pub enum TimerKey {
     /// The saga's deadline.
     Deadline,
+    /// It waits to be admitted: the store is asked again, or a child has waited long enough.
+    Admission,
     /// The end of a step's phase.
     StepDue {
         /// Which step.
@@ -25,6 +27,13 @@ pub enum TimerKey {
         /// Which attempt.
         attempt: u32,
     },
+    /// A work item goes to the next, since it is still open.
+    Escalation {
+        /// Which.
+        number: u32,
+        /// The how manieth escalation of it, from 1.
+        rung: u32,
+    },
 }
 
 impl SagaState {
@@ -35,6 +44,9 @@ impl SagaState {
         }
         if let Some(at) = self.deadline_at {
             each(at, &|| TimerKey::Deadline);
+        }
+        if let Some(at) = self.reservation.as_ref().and_then(|taken| taken.due) {
+            each(at, &|| TimerKey::Admission);
         }
         for (spot, step) in self.live() {
             if let Some(at) = self.step_due(step) {
@@ -48,6 +60,13 @@ impl SagaState {
                         attempt: attempt.number,
                     });
                 }
+            }
+        }
+        // Also while it is paused: nothing begins by it, and the task is still somebody's.
+        for item in self.work_items.values() {
+            if let Some((rung, next)) = item.next_escalation() {
+                let number = item.number;
+                each(next.at, &|| TimerKey::Escalation { number, rung });
             }
         }
     }

@@ -5,9 +5,9 @@ use crate::state::Phase;
 /// Whether a step may go from one phase to another.
 pub(crate) const fn legal(from: Phase, to: Phase) -> bool {
     use Phase::{
-        Asked, Backoff, Continued, Doubtful, Failed, FannedOut, Listening, Parked, ProbeBackoff,
-        Probing, Settling, Skipped, Sleeping, Succeeded, Trying, UndoBackoff, UndoParked,
-        UndoUnserved, Undoing, Undone, Unserved, Waiting,
+        Asked, Backoff, Continued, Doubtful, Failed, FannedOut, InChild, Listening, Parked,
+        ProbeBackoff, Probing, Settling, Skipped, Sleeping, Succeeded, Trying, UndoBackoff,
+        UndoInChild, UndoParked, UndoUnserved, Undoing, Undone, Unserved, Waiting,
     };
     match from {
         Waiting => matches!(
@@ -18,6 +18,7 @@ pub(crate) const fn legal(from: Phase, to: Phase) -> bool {
                 | Listening
                 | Asked
                 | FannedOut
+                | InChild
                 | Skipped
                 | Failed
                 | Continued
@@ -48,6 +49,7 @@ pub(crate) const fn legal(from: Phase, to: Phase) -> bool {
                 | Listening
                 | Asked
                 | FannedOut
+                | InChild
                 | Unserved
                 | Succeeded
                 | Failed
@@ -86,6 +88,11 @@ pub(crate) const fn legal(from: Phase, to: Phase) -> bool {
         Sleeping => matches!(to, Succeeded | Failed | Skipped),
         // Parked when what its items returned is too much, after the pivot.
         FannedOut => matches!(to, Succeeded | Failed | Parked),
+        InChild => matches!(
+            to,
+            Succeeded | Failed | Continued | Doubtful | Parked | UndoInChild
+        ),
+        UndoInChild => matches!(to, Undone | UndoParked),
         Listening | Asked => matches!(to, Succeeded | Failed | Skipped | Continued | Parked),
         // By hand, or by late evidence, or by the unwind.
         Parked => matches!(
@@ -103,10 +110,20 @@ pub(crate) const fn legal(from: Phase, to: Phase) -> bool {
         ),
         Failed | Continued | Skipped => matches!(
             to,
-            Doubtful | Undoing | UndoUnserved | UndoParked | Undone | Succeeded | Parked
+            Doubtful
+                | Undoing
+                | UndoUnserved
+                | UndoInChild
+                | UndoParked
+                | Undone
+                | Succeeded
+                | Parked
         ),
         Succeeded | Doubtful => {
-            matches!(to, Undoing | UndoUnserved | UndoParked | Undone | Succeeded)
+            matches!(
+                to,
+                Undoing | UndoUnserved | UndoInChild | UndoParked | Undone | Succeeded
+            )
         }
         Undoing => matches!(to, Undone | UndoBackoff | UndoUnserved | UndoParked),
         // Back to the end of the line when something that depends on it turned out to have happened.

@@ -7,7 +7,11 @@
 mod stage;
 
 use baton_engine::input::Resolution;
-use baton_engine::{Approval, Input, Operator, Role, Status, TimerKey, Verdict};
+use baton_engine::state::Phase;
+use baton_engine::upgrade::ReasonKind;
+use baton_engine::{
+    Approval, Assignment, Input, Operator, Refusal, Role, Status, TimerKey, Verdict, Whose,
+};
 use baton_messages::inbox::Checkpoint;
 use baton_messages::{
     AttemptRef, CheckpointKind, DeadReason, Direction, Event, InputId, ProbeAnswer, Started,
@@ -82,6 +86,12 @@ fn document(shape: &[(u8, u8, u8, u8)]) -> String {
             1 if !fan => yaml.push_str("    on_error: continue\n"),
             _ => {}
         }
+    }
+    if shape.first().is_some_and(|(kind, ..)| kind % 4 == 3) {
+        yaml.push_str("locks: [x, y]\nblast_radius: { max: 1, per: 1h }\n");
+    }
+    if shape.first().is_some_and(|(kind, ..)| kind % 3 == 1) {
+        yaml.push_str("work_items: { assign: net, due: 1s, escalate: [{ after: 2s, to: lead }, { after: 20s, to: boss }] }\n");
     }
     yaml
 }
@@ -211,6 +221,23 @@ fn input(stage: &mut Stage, (what, which, how): (u8, u8, u8)) -> Option<Input> {
             id: InputId(Uuid::from_u128(u128::from(how))),
             error: "broken".into(),
         },
+        15 if how < 32 => Input::AssignItem {
+            number: u32::from(which % 4),
+            assignment: Assignment {
+                whose: match how % 4 {
+                    0 => None,
+                    1 => Some(Whose::Mine),
+                    2 => Some(Whose::Of("carl".into())),
+                    _ => Some(Whose::Back),
+                },
+                due_ms: (how % 3 == 0).then_some(u64::from(how)),
+            },
+            operator,
+        },
+        15 if how < 48 => Input::TimerFired(TimerKey::Escalation {
+            number: u32::from(which % 4),
+            rung: u32::from(how % 4),
+        }),
         15 => Input::TimerFired(TimerKey::StepDue { step }),
         16 | 17 => arrival(stage, step.step, how),
         18 => Input::Approve {
@@ -235,6 +262,17 @@ fn input(stage: &mut Stage, (what, which, how): (u8, u8, u8)) -> Option<Input> {
             source: "/x".into(),
             event: format!("e{how}"),
         },
+        19 => match how % 5 {
+            0 => Input::HeldBack,
+            1 => Input::Admit(operator),
+            2 => Input::BreakLock {
+                name: "x".into(),
+                operator,
+            },
+            _ => Input::Admitted {
+                fences: [("x".to_owned(), 3), ("y".to_owned(), 4)].into(),
+            },
+        },
         _ => {
             let next = stage.state.next_wake()?;
             stage.now = stage.now.max(next.0);
@@ -247,6 +285,69 @@ fn input(stage: &mut Stage, (what, which, how): (u8, u8, u8)) -> Option<Input> {
             )
         }
     })
+}
+
+/// What two sagas have in common of which one was moved to the same text: everything but the version, and the count of what was recorded.
+fn but_for_the_version(stage: &Stage) -> baton_engine::SagaState {
+    baton_engine::SagaState {
+        version: 1,
+        upgraded: None,
+        seq: 0,
+        last_at: Timestamp(0),
+        applied: Default::default(),
+        ..stage.state.clone()
+    }
+}
+
+/// The document with a step that comes after all others.
+fn appended(document: &str, steps: usize) -> String {
+    let all: Vec<String> = (0..steps).map(|n| format!("s{n}")).collect();
+    let last = format!(
+        "  - id: last\n    after: [{}]\n    task: t.look@1\n    queue_timeout: 60s\n    on_error: park\n",
+        all.join(", ")
+    );
+    // before what stands after the steps
+    let after = ["locks:", "work_items:"].map(|key| document.find(key));
+    match after.into_iter().flatten().min() {
+        Some(at) => format!("{}{last}{}", &document[..at], &document[at..]),
+        None => format!("{document}{last}"),
+    }
+}
+
+/// Whether nothing but where the saga stands keeps it from a move.
+fn stands_still(verdict: &Verdict) -> bool {
+    use baton_engine::upgrade::ReasonKind::{Child, Ended, Unwinding};
+    match verdict {
+        Verdict::Refused(Refusal::Ended { .. }) => true,
+        Verdict::Refused(Refusal::Stays { reasons }) => reasons
+            .iter()
+            .all(|one| matches!(one.kind, Ended | Unwinding | Child)),
+        _ => false,
+    }
+}
+
+/// The pivot was dead-lettered, the step before it is being undone, somebody gives the saga up, and then the pivot's report says that it was done.
+#[test]
+fn what_is_learned_of_an_abandoned_saga_while_it_was_undone_is_written_down() {
+    let shape = [(225, 0, 0, 34), (11, 5, 27, 43), (0, 0, 0, 0)];
+    let mut stage = Stage::with(&document(&shape));
+    let drawn = [
+        (66, 54, 78),
+        (34, 46, 0),
+        (152, 0, 0),
+        (108, 0, 0),
+        (64, 0, 0),
+        (20, 0, 0),
+        (37, 0, 0),
+        (0, 82, 192),
+    ];
+    for drawn in drawn {
+        let Some(input) = input(&mut stage, drawn) else {
+            continue;
+        };
+        stage.give(&input);
+    }
+    assert_eq!(stage.state.status, Status::Abandoned);
 }
 
 proptest! {
@@ -280,6 +381,85 @@ proptest! {
                 let again = baton_engine::SagaState { seq: once.seq, last_at: once.last_at, ..stage.state.clone() };
                 prop_assert!(again == once || stage.entries.len() == noted, "{} twice changed more", input.kind());
             }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: (cases() / 4).max(1), failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The law of moving: to the same text it is always possible while the saga goes forward, and nothing that follows is otherwise.
+    #[test]
+    fn moved_to_the_same_text_a_saga_goes_on_as_it_would_have(
+        shape in prop::collection::vec(any::<(u8, u8, u8, u8)>(), 1..6),
+        before in prop::collection::vec(any::<(u8, u8, u8)>(), 0..40),
+        after in prop::collection::vec(any::<(u8, u8, u8)>(), 1..60),
+    ) {
+        let document = document(&shape);
+        let (mut moved, mut other) = (Stage::with(&document), Stage::with(&document));
+        for drawn in before {
+            let given = input(&mut moved, drawn);
+            prop_assert_eq!(&given, &input(&mut other, drawn));
+            let Some(given) = given else { continue };
+            prop_assert_eq!(moved.give(&given), other.give(&given));
+        }
+        let verdict = moved.upgrade(&document);
+        other.operator();
+        other.now += 10;
+        let goes_forward = other.state.active() && other.state.unwinding.is_none();
+        prop_assert_eq!(verdict == Verdict::Applied, goes_forward, "{:?}", verdict);
+        prop_assert!(goes_forward || stands_still(&verdict), "{:?}", verdict);
+        prop_assert_eq!(moved.state.version, if goes_forward { 2 } else { 1 });
+        for drawn in after {
+            let given = input(&mut moved, drawn);
+            prop_assert_eq!(&given, &input(&mut other, drawn));
+            let Some(given) = given else { continue };
+            let written = (moved.entries.len(), other.entries.len());
+            prop_assert_eq!(moved.give(&given), other.give(&given));
+            prop_assert_eq!(but_for_the_version(&moved), but_for_the_version(&other));
+            let records = |stage: &Stage, from: usize| -> Vec<baton_engine::Record> {
+                stage.entries[from..].iter().flat_map(|entry| entry.records.clone()).collect()
+            };
+            prop_assert_eq!(records(&moved, written.0), records(&other, written.1));
+        }
+    }
+
+    /// A step that comes after all others is taken wherever the same text is, and a saga that completes has done it; a step that has begun and is called otherwise keeps the
+    /// saga where it is.
+    #[test]
+    fn a_last_step_is_done_and_a_step_that_is_gone_is_not_forgotten(
+        shape in prop::collection::vec(any::<(u8, u8, u8, u8)>(), 1..6),
+        before in prop::collection::vec(any::<(u8, u8, u8)>(), 0..40),
+        after in prop::collection::vec(any::<(u8, u8, u8)>(), 1..80),
+    ) {
+        let document = document(&shape);
+        let mut stage = Stage::with(&document);
+        for drawn in before {
+            if let Some(given) = input(&mut stage, drawn) {
+                stage.give(&given);
+            }
+        }
+        let begun = stage.state.steps.iter().find(|(_, step)| step.phase != Phase::Waiting);
+        let begun = begun.map(|(id, _)| id.to_string());
+        let goes_forward = stage.state.active() && stage.state.unwinding.is_none();
+        if let Some(id) = begun.filter(|_| goes_forward) {
+            let renamed = document.replace(&id, &format!("r{}", &id[1..]));
+            let state = stage.state.clone();
+            let verdict = stage.upgrade(&renamed);
+            let gone = |verdict: &Verdict| matches!(verdict, Verdict::Refused(Refusal::Stays { reasons })
+                if reasons.iter().any(|one| one.kind == ReasonKind::StepGone && one.step.as_ref().is_some_and(|step| *step.as_str() == *id)));
+            prop_assert!(gone(&verdict), "{:?}", verdict);
+            prop_assert_eq!(&stage.state, &state);
+        }
+        let verdict = stage.upgrade(&appended(&document, shape.len()));
+        prop_assert_eq!(verdict == Verdict::Applied, goes_forward, "{:?}", verdict);
+        for drawn in after {
+            if let Some(given) = input(&mut stage, drawn) {
+                stage.give(&given);
+            }
+        }
+        if goes_forward && stage.state.status == Status::Completed {
+            prop_assert!(stage.phase("last").done());
         }
     }
 }

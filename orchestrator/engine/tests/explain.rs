@@ -4,13 +4,13 @@ mod catalogue;
 
 use std::collections::BTreeSet;
 
-use baton_engine::definition::{Unannounced, check, explain, explanations};
+use baton_engine::definition::{Unannounced, check_among, explain, explanations};
 
 #[test]
 fn every_page_shows_its_mistake_and_its_mend() {
-    let catalogue = catalogue::shipped_and_made_up();
+    let (catalogue, sagas) = (catalogue::shipped_and_made_up(), catalogue::sagas());
     for page in explanations() {
-        let found = check(page.wrong, &catalogue, Unannounced::RefusedWhenNear);
+        let found = check_among(page.wrong, &catalogue, &sagas, Unannounced::RefusedWhenNear);
         let codes: BTreeSet<&str> = found
             .errors
             .iter()
@@ -23,7 +23,12 @@ fn every_page_shows_its_mistake_and_its_mend() {
             "{}: {found:#?}",
             page.wrong
         );
-        let found = check(page.mended, &catalogue, Unannounced::RefusedWhenNear);
+        let found = check_among(
+            page.mended,
+            &catalogue,
+            &sagas,
+            Unannounced::RefusedWhenNear,
+        );
         let said: Vec<_> = found.errors.iter().chain(&found.warnings).collect();
         assert!(said.is_empty(), "{} mended: {said:#?}", page.code);
         assert!(found.definition.is_some(), "{}", page.code);

@@ -6,15 +6,20 @@
 #[expect(dead_code, reason = "shared with the rules, which use all of it")]
 mod stage;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use baton_engine::state::Phase;
-use baton_engine::{Approval, Entry, Input, Record, SagaState, replay};
+use baton_engine::{Approval, Assignment, Entry, Input, Record, SagaState, Verdict, Whose, replay};
 use baton_messages::inbox::Checkpoint;
-use baton_messages::{CheckpointKind, Event, InputId, ProbeAnswer, Timestamp};
+use baton_messages::{
+    CheckpointKind, ChildSaid, ChildWanted, Event, InputId, ParentRef, ProbeAnswer, SagaId,
+    Standing, Timestamp, Wanted,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use uuid::Uuid;
+
 use stage::{Stage, done, failed, found, not_run, undone, unknown};
 
 #[derive(Serialize, Deserialize)]
@@ -227,6 +232,145 @@ fn fan_taken_back() -> Stage {
     stage
 }
 
+/// A parent whose child is done, asked about, and taken back when the next step fails.
+fn parent() -> Stage {
+    let mut stage = Stage::with(
+        "  - id: a\n    saga: low@3\n    with: { n: 1 }\n    timeout: 2h\n  - id: b\n    task: t.set@1\n",
+    );
+    let said = |stage: &Stage, seq, standing| {
+        let wanted = baton_engine::child::wanted(&stage.state, &stage::key("a")).unwrap();
+        Input::ChildSaid(ChildSaid {
+            parent: wanted.parent,
+            child: wanted.child,
+            seq,
+            standing,
+        })
+    };
+    stage.wait();
+    let parked = Standing::UnderWay {
+        compensating: false,
+        parked: Some("c failed: as told".into()),
+        only_forward: false,
+    };
+    stage.give(&said(&stage, 4, parked));
+    let done = Standing::Completed {
+        output: Some(json!({ "n": 2 })),
+        too_large: None,
+        only_forward: false,
+    };
+    stage.give(&said(&stage, 9, done));
+    stage.report("b", failed(false));
+    stage.give(&said(&stage, 14, Standing::Compensated { failure: None }));
+    stage
+}
+
+/// Done with another input, and the round before it reported as done all the same.
+fn edited() -> Stage {
+    let mut stage = Stage::with(
+        "  - id: a\n    task: t.set@1\n    on_error: park\n  - id: b\n    task: t.set@1\n",
+    );
+    stage.report("a", failed(false));
+    let old = stage.last("a");
+    stage.edit("a", None, json!({ "n": 2 }));
+    stage.wait();
+    stage.tell(old, stage::run(77), true, done());
+    stage.report("a", done());
+    stage
+}
+
+/// A child that is done, and then taken back with its root.
+fn child() -> Stage {
+    let mut stage = Stage::waiting("  - id: a\n    task: t.set@1\n");
+    let parent = ParentRef {
+        saga: SagaId(Uuid::from_u128(6)),
+        step: stage::step("sub"),
+        item: Some(3),
+        round: 1,
+    };
+    stage.state = SagaState::new(parent.child());
+    let mut wanted = ChildWanted {
+        child: parent.child(),
+        parent,
+        root: SagaId(Uuid::from_u128(5)),
+        depth: 2,
+        number: 1,
+        definition: "staged".into(),
+        version: 1,
+        input: json!({ "n": 1 }),
+        want: Wanted::Done,
+        paused: false,
+        why: String::new(),
+        fences: BTreeMap::new(),
+    };
+    stage.give(&Input::ChildWanted(wanted.clone()));
+    stage.report("a", done());
+    wanted.number = 3;
+    wanted.want = Wanted::Undone;
+    wanted.why = "its parent turns back".into();
+    stage.give(&Input::ChildWanted(wanted));
+    stage.report("a", undone());
+    stage
+}
+
+/// Held back, let through, admitted; then a lock is taken from it.
+fn reserved() -> Stage {
+    let mut stage = Stage::with(
+        "  - id: a\n    task: t.set@1\nlocks: [\"host/7\"]\nblast_radius: { max: 1, per: 1h }\n",
+    );
+    stage.give(&Input::HeldBack);
+    stage.wait();
+    let operator = stage.operator();
+    stage.give(&Input::Admit(operator));
+    let fences = BTreeMap::from([("host/7".to_owned(), 12)]);
+    stage.give(&Input::Admitted { fences });
+    let operator = stage.operator();
+    stage.give(&Input::BreakLock {
+        name: "host/7".into(),
+        operator,
+    });
+    stage
+}
+
+/// It waits for a person, goes on under the next version, and does what is new there.
+fn upgraded() -> Stage {
+    let mut stage = Stage::with(
+        "  - id: a\n    task: t.set@1\n  - id: ok\n    approve: { by: operator, timeout: 1d }\n  - id: z\n    task: t.look@1\n",
+    );
+    stage.report("a", done());
+    let verdict = stage.upgrade(
+        "  - id: a\n    task: t.set@1\n  - id: ok\n    approve: { by: operator, timeout: 1d }\n  - id: y\n    task: t.once@1\ndeadline: 1h\n",
+    );
+    assert_eq!(verdict, Verdict::Applied);
+    decide(&mut stage, Approval::Approve);
+    stage.report("y", done());
+    stage
+}
+
+/// Parked, escalated, taken, given back, escalated again, and due at another time.
+fn assigned() -> Stage {
+    let mut stage = Stage::with(
+        "  - id: a\n    task: t.set@1\n    on_error: park\nwork_items: { assign: net-team, due: 1h, escalate: [{ after: 30m, to: lead }, { after: 2h, to: manager }, { after: 1d, to: cio }] }\n",
+    );
+    stage.report("a", failed(false));
+    stage.wait();
+    for (whose, due_ms) in [
+        (Some(Whose::Mine), None),
+        (Some(Whose::Back), None),
+        (None, Some(600_000)),
+        (Some(Whose::Of("pki".into())), Some(900_000)),
+        (Some(Whose::Back), None),
+    ] {
+        let operator = stage.operator();
+        stage.give(&Input::AssignItem {
+            number: 1,
+            assignment: Assignment { whose, due_ms },
+            operator,
+        });
+    }
+    stage.wait();
+    stage
+}
+
 /// The word of a record: a new kind does not compile before it has one here, and a history below that holds it.
 const fn word(record: &Record) -> &'static str {
     match record {
@@ -247,15 +391,31 @@ const fn word(record: &Record) -> &'static str {
         Record::Moved { .. } => "moved",
         Record::Forgiven { .. } => "forgiven",
         Record::NewRound { .. } => "new-round",
+        Record::Edited { .. } => "edited",
+        Record::EditedReported { .. } => "edited-reported",
         Record::Unwinding { .. } => "unwinding",
         Record::PivotReleased => "pivot-released",
         Record::DeadlinePassed => "deadline-passed",
         Record::CancelSent { .. } => "cancel-sent",
         Record::WorkItemOpened { .. } => "work-item-opened",
         Record::WorkItemClosed { .. } => "work-item-closed",
+        Record::WorkItemEscalated { .. } => "work-item-escalated",
+        Record::WorkItemAssigned(_) => "work-item-assigned",
         Record::Applied { .. } => "applied",
         Record::Subscribed { .. } => "subscribed",
         Record::Emitted { .. } => "emitted",
+        Record::ChildBegun { .. } => "child-begun",
+        Record::ChildTold { .. } => "child-told",
+        Record::ChildHeard { .. } => "child-heard",
+        Record::IsChild { .. } => "is-child",
+        Record::ParentHeard { .. } => "parent-heard",
+        Record::ParentTold => "parent-told",
+        Record::Reserving { .. } => "reserving",
+        Record::AdmissionAsked { .. } => "admission-asked",
+        Record::Admitted { .. } => "admitted",
+        Record::LetThrough { .. } => "let-through",
+        Record::LockBroken { .. } => "lock-broken",
+        Record::Upgraded { .. } => "upgraded",
         Record::Joined { .. } => "joined",
         Record::Paused => "paused",
         Record::Resumed => "resumed",
@@ -265,7 +425,7 @@ const fn word(record: &Record) -> &'static str {
     }
 }
 
-const WORDS: usize = 32;
+const WORDS: usize = 48;
 
 #[test]
 fn every_kind_of_record_stands_in_some_history() {
@@ -282,11 +442,14 @@ fn every_kind_of_record_stands_in_some_history() {
 #[test]
 fn recorded_histories_replay_to_the_state_they_led_to() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/histories");
-    let typical: [(&str, Play); 13] = [
+    let typical: [(&str, Play); 19] = [
         ("fanned-out", fanned_out),
         ("fan-taken-back", fan_taken_back),
+        ("parent", parent),
+        ("child", child),
         ("completed", completed),
         ("compensated", compensated),
+        ("edited", edited),
         ("parked", parked),
         ("woken-by-evidence", woken_by_evidence),
         ("waited-and-approved", waited_and_approved),
@@ -296,6 +459,9 @@ fn recorded_histories_replay_to_the_state_they_led_to() {
         ("turned-back", turned_back),
         ("released", released),
         ("late", late),
+        ("reserved", reserved),
+        ("upgraded", upgraded),
+        ("assigned", assigned),
     ];
     if std::env::var_os("BATON_RECORD_HISTORIES").is_some() {
         for (name, play) in typical {

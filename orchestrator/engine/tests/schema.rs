@@ -39,7 +39,9 @@ fn the_file_is_what_the_code_says() {
 #[test]
 fn every_shipped_saga_and_every_example_fits() {
     let mut count = 0;
-    for entry in std::fs::read_dir(root().join("orchestrator/sagas")).unwrap() {
+    let sagas = root().join("orchestrator/sagas");
+    let canonical = std::fs::read_dir(sagas.join("canonical")).unwrap();
+    for entry in std::fs::read_dir(&sagas).unwrap().chain(canonical) {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|end| end == "yaml") {
             let text = std::fs::read_to_string(&path).unwrap();
@@ -86,6 +88,12 @@ fn wrong_shapes_are_refused() {
         ),
         format!("{head}labels: {{ Host: x }}\nsteps: [{{ id: a, sleep: 1s }}]"),
         format!("{head}deadline: soon\nsteps: [{{ id: a, sleep: 1s }}]"),
+        format!("{head}locks: a\nsteps: [{{ id: a, sleep: 1s }}]"),
+        format!("{head}locks: []\nsteps: [{{ id: a, sleep: 1s }}]"),
+        format!("{head}concurrency: {{ max: 0 }}\nsteps: [{{ id: a, sleep: 1s }}]"),
+        format!("{head}work_items: {{ escalate: [{{ to: a }}] }}\nsteps: [{{ id: a, sleep: 1s }}]"),
+        format!("{head}work_items: {{ due: soon }}\nsteps: [{{ id: a, sleep: 1s }}]"),
+        format!("{head}blast_radius: {{ max: 1 }}\nsteps: [{{ id: a, sleep: 1s }}]"),
         "saga: X\nversion: 1\nsteps: [{ id: a, sleep: 1s }]".to_owned(),
         "saga: x\nversion: 0\nsteps: [{ id: a, sleep: 1s }]".to_owned(),
     ] {
@@ -124,6 +132,16 @@ fn the_keys_are_those_of_the_reader() {
             format!("steps: [{{ id: a, sleep: 1s, {odd} }}]"),
             "a step",
             "/$defs/step/properties",
+        ),
+        (
+            format!("concurrency: {{ {odd} }}\nsteps: [{{ id: a, sleep: 1s }}]"),
+            "`concurrency`",
+            "/properties/concurrency/properties",
+        ),
+        (
+            format!("blast_radius: {{ {odd} }}\nsteps: [{{ id: a, sleep: 1s }}]"),
+            "`blast_radius`",
+            "/properties/blast_radius/properties",
         ),
         (
             format!("steps: [{{ id: a, wait: {{ {odd} }} }}]"),

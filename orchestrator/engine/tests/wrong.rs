@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use baton_engine::definition::{Diagnostic, Unannounced, check, explanations};
+use baton_engine::definition::{Diagnostic, Unannounced, check_among, explanations};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/wrong")
@@ -33,7 +33,7 @@ fn drawn(found: &[Diagnostic], severity: &str, source: &str) -> String {
 
 #[test]
 fn every_wrong_definition_is_refused_in_these_words() {
-    let catalogue = catalogue::shipped_and_made_up();
+    let (catalogue, sagas) = (catalogue::shipped_and_made_up(), catalogue::sagas());
     let mut names: Vec<PathBuf> = std::fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -44,7 +44,7 @@ fn every_wrong_definition_is_refused_in_these_words() {
     let mut codes = BTreeSet::new();
     for path in names {
         let source = std::fs::read_to_string(&path).unwrap();
-        let found = check(&source, &catalogue, Unannounced::RefusedWhenNear);
+        let found = check_among(&source, &catalogue, &sagas, Unannounced::RefusedWhenNear);
         codes.extend(
             found
                 .errors

@@ -44,7 +44,7 @@ impl Unusable {
 }
 
 /// The kinds of the inbox this version reads.
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 9] = [
     "started@1",
     "checkpoint@1",
     "finished@1",
@@ -52,6 +52,8 @@ const KINDS: [&str; 7] = [
     "marker@1",
     "batch@1",
     "starts@1",
+    "child-wanted@1",
+    "child-said@1",
 ];
 
 /// Reads one delivery of the inbox.
@@ -271,6 +273,12 @@ fn read(message: InboxMessage) -> Read {
             let (saga, input) = start(m);
             return Read::Input(saga, input);
         }
+        InboxMessage::ChildWanted(m) => {
+            return Read::Input(m.child, Box::new(Input::ChildWanted(m)));
+        }
+        InboxMessage::ChildSaid(m) => {
+            return Read::Input(m.parent.saga, Box::new(Input::ChildSaid(m)));
+        }
         InboxMessage::Marker(m) => return Read::Marker(m),
         InboxMessage::Batch(m) => {
             return Read::Inputs(m.reports.into_iter().map(input).collect(), None);
@@ -302,7 +310,8 @@ pub(crate) fn refused(refusal: &Refusal) -> Option<Unusable> {
         Refusal::Ended { .. }
         | Refusal::Moved { .. }
         | Refusal::NotYours { .. }
-        | Refusal::NotNow { .. } => return None,
+        | Refusal::NotNow { .. }
+        | Refusal::Stays { .. } => return None,
     };
     Some(Unusable::new(reason, refusal.to_string()))
 }

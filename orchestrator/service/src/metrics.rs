@@ -165,6 +165,11 @@ fn describe() {
     );
     counter!("baton_orchestrator_audit_not_written_total").increment(0);
     describe_gauge!(
+        "baton_orchestrator_audit_log_contradicted",
+        "1 when the audit log is not the one whose end stands in audit.heads_file: rows were cut off or written anew."
+    );
+    gauge!("baton_orchestrator_audit_log_contradicted").set(0.0);
+    describe_gauge!(
         "baton_orchestrator_audit_head",
         "The number of the last row this process added to the audit log."
     );
@@ -247,6 +252,11 @@ pub(crate) fn alert_not_said() {
 pub(crate) fn audit_rows(n: usize, last: u64) {
     counter!("baton_orchestrator_audit_rows_total").increment(u64::try_from(n).unwrap_or(u64::MAX));
     gauge!("baton_orchestrator_audit_head").set(wide(last));
+}
+
+/// The audit log is not what it was.
+pub(crate) fn audit_log_contradicted() {
+    gauge!("baton_orchestrator_audit_log_contradicted").set(1.0);
 }
 
 /// A row that could not be added to the audit log.

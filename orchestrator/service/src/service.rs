@@ -13,7 +13,7 @@ use baton_bus::{Bus, BusError};
 use baton_driver::{DriverError, StoreError};
 use baton_store::{AnyStore, Layout, View};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
@@ -28,12 +28,13 @@ use crate::fleet::{Fleet, Workers, speak};
 use crate::health::Health;
 use crate::hot::HotError;
 use crate::http::{Http, HttpError};
-use crate::replay::Replay;
+use crate::replay::{Replay, Scribe};
 use crate::store::{OpenError, Opened};
 use crate::token::{self, TokenError};
 use crate::triggers::Triggers;
 use crate::triggers::hooks::{HookError, Hooks};
 use crate::types::Types;
+use crate::usher::Usher;
 use crate::{alerts, clock, store, topology as declared, triggers};
 
 /// After how long a store that is not open yet is waited for, and no longer only being opened.
@@ -187,6 +188,7 @@ async fn run_here(
     let instance = config.instance().to_owned();
     let leading = triggers::Leading::new(&config.triggers, instance, shared.clone(), live.clone());
     let stands = watch::Sender::new(false);
+    let nudged = Arc::new(Notify::new());
     let seats = Seats::new(
         &config,
         cluster::SeatsUses {
@@ -199,17 +201,20 @@ async fn run_here(
             router: router.clone(),
             triggers: shared.clone(),
             stands: stands.subscribe(),
+            reserved: nudged.clone(),
         },
     );
+    let (scribe, letters_writer) = Scribe::new(opened.letters.clone());
     let replay = Replay::new(
         opened.letters,
+        scribe,
         opened.reader.clone(),
         router.clone(),
         bus.clone(),
     );
     let (audit, audit_writer) = Audit::new(opened.audit.clone());
     let audit = Arc::new(audit);
-    let writing = tokio::spawn(audit_writer.run());
+    let writing = tokio::spawn(async { tokio::join!(audit_writer, letters_writer) });
     let members = Members::begin(
         opened.home,
         cluster::MembersUses {
@@ -245,6 +250,7 @@ async fn run_here(
             replay,
             watched: Arc::new(Watched::new(changes.clone(), opened.reader.clone())),
             reader: opened.reader,
+            book: opened.book.clone(),
             changes,
             streams: Streams::default(),
             top: LastTop::default(),
@@ -293,6 +299,16 @@ async fn run_here(
         &router,
         stands,
     );
+    let usher = Usher {
+        book: opened.book,
+        router: router.clone(),
+        nudged,
+        stop: stop.clone(),
+    };
+    parts.spawn(async move {
+        usher.run().await;
+        "usher"
+    });
     if let Some(file) = config.audit.heads_file.clone() {
         let keeping = audit::keep_file(opened.audit, file, config.heads_every(), stop.clone());
         parts.spawn(async move {
@@ -317,7 +333,7 @@ async fn run_here(
     // whoever asked has gone: what is left to be written is, and the writer ends
     if tokio::time::timeout(AUDIT_WAIT, writing).await.is_err() {
         tracing::warn!(
-            "the audit log was not written to its end; of an action that was asked for it may not say what came of it"
+            "the audit log, and what came of replayed dead letters, were not written to their end: of an action that was asked for the log may not say what came of it, and letters on their way are done again"
         );
     }
     bus.shutdown(BUS_WAIT).await;

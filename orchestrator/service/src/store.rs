@@ -9,9 +9,10 @@ use baton_engine::definition::rfc3339;
 use baton_store::moving::{MoveError, move_into};
 use baton_store::postgres::{self, PostgresStatus};
 use baton_store::{
-    AnyAlerts, AnyAudit, AnyCloseError, AnyLetters, AnyOpenError, AnyReader, AnyStore, AnySuspects,
-    AnyTokens, AnyTriggers, ExportError, Layout, PostgresCluster, PostgresError, PostgresOptions,
-    PostgresReader, Reader as _, SqliteOptions, SqliteReader, SqliteStore,
+    AnyAlerts, AnyAudit, AnyCloseError, AnyLetters, AnyOpenError, AnyReader, AnyReservations,
+    AnyStore, AnySuspects, AnyTokens, AnyTriggers, ExportError, Layout, PostgresCluster,
+    PostgresError, PostgresOptions, PostgresReader, Reader as _, SqliteOptions, SqliteReader,
+    SqliteStore,
 };
 
 use crate::chain::chain;
@@ -50,6 +51,7 @@ pub(crate) struct Opened {
     pub(crate) audit: AnyAudit,
     pub(crate) alerts: AnyAlerts,
     pub(crate) tables: AnyTriggers,
+    pub(crate) book: AnyReservations,
 }
 
 /// Opens it: a file as its owner, a database as one who may share it.
@@ -70,6 +72,7 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, OpenError> {
                 audit: AnyAudit::Sqlite(store.audit()),
                 alerts: AnyAlerts::Sqlite(store.alerts()),
                 tables: AnyTriggers::Sqlite(store.triggers()),
+                book: AnyReservations::Sqlite(store.reservations()),
                 home: Home::File(Box::new(store)),
             })
         }
@@ -85,6 +88,7 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, OpenError> {
                 audit: AnyAudit::Postgres(cluster.audit()),
                 alerts: AnyAlerts::Postgres(cluster.alerts()),
                 tables: AnyTriggers::Postgres(cluster.triggers()),
+                book: AnyReservations::Postgres(cluster.reservations()),
                 home: Home::Database(Box::new(cluster)),
             })
         }

@@ -1,5 +1,6 @@
 //! Simulates many seeds and says which broke the promise: `seeds -- --from 0 --count 10000`, or one with everything that happened in it:
-//! `seeds -- --seed 4711 --trace`. `--fault NAME` plants a fault.
+//! `seeds -- --seed 4711 --trace`. `--fault NAME` plants a fault, `--moving` has sagas moved
+//! to another version of the same text.
 #![expect(clippy::print_stdout, reason = "a program for people at a terminal")]
 
 use std::process::ExitCode;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
             seed,
             fault,
             trace,
+            moving: arguments.iter().any(|word| word == "--moving"),
             ..Setup::default()
         }) {
             Ok(report) => {

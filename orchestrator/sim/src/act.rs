@@ -1,14 +1,12 @@
 //! What the automation of a run does to the world, by its script, and how the run ends: the report it makes of itself.
 
-use baton_messages::{Direction, Failure, ProbeAnswer, Report, TaskResult};
-use serde_json::json;
-
 use crate::event::{Do, Then, Whose};
 use crate::fault::Fault;
 use crate::ledger::Undone;
 use crate::plan::{Kind, Matter, Play};
 use crate::worker::Stage;
 use crate::world::World;
+use baton_messages::{Direction, Failure, ProbeAnswer, Report, TaskResult};
 
 impl World {
     /// The moment an automation changes the world, if its script says so and it still may.
@@ -44,11 +42,10 @@ impl World {
                     task.of.attempt,
                     crate::host::short(task.of.saga)
                 ));
+                let output = self.returned(&task, task.of.attempt);
                 if let Some(run) = self.run_of(whose) {
                     run.acted = true;
-                    run.answer = Some(TaskResult::Succeeded {
-                        output: json!({ "n": task.of.attempt }),
-                    });
+                    run.answer = Some(TaskResult::Succeeded { output });
                 }
             }
             Direction::Undo if acts => {
@@ -90,17 +87,17 @@ impl World {
     }
 
     /// The kind of the step, whose effect an undo or a probe of another type concerns too.
-    fn kind_at(&self, place: &crate::ledger::Place) -> Option<&'static Kind> {
+    pub(crate) fn kind_at(&self, place: &crate::ledger::Place) -> Option<&'static Kind> {
         self.plans.get(&place.0)?.step(&place.1.step)?.kind
     }
 
     fn look_for(&mut self, whose: Whose, place: &crate::ledger::Place) {
         let stands = self.ledger.cell(place).standing > 0;
+        let task = self.run_of(whose).map(|run| run.task.clone());
+        let output = task.map_or(serde_json::Value::Null, |task| self.returned(&task, 0));
         if let Some(run) = self.run_of(whose) {
             run.answer = Some(TaskResult::Probed(if stands {
-                ProbeAnswer::Happened {
-                    output: json!({ "n": 0 }),
-                }
+                ProbeAnswer::Happened { output }
             } else {
                 ProbeAnswer::DidNot
             }));

@@ -1,11 +1,14 @@
 //! How a world is peopled, and everything that befalls its processes: deaths, stops, lost connections, drains, a broker that goes.
 
+use std::sync::Arc;
+
 use baton_engine::Definition;
 use baton_messages::{PoolName, TaskType, WorkerId};
 
 use crate::event::Event;
 use crate::generate;
 use crate::plan::KINDS;
+use crate::rng::Rng;
 use crate::worker::Worker;
 use crate::world::{IDLE_MS, TROUBLE_MS, World};
 
@@ -15,11 +18,14 @@ const SILENT_MS: u64 = 10_000;
 const ANNOUNCE_MS: u64 = 60_000;
 
 impl World {
-    pub(crate) fn populate(&mut self, tasks_only: bool) {
+    pub(crate) fn populate(&mut self, tasks_only: bool, kin: &mut Rng, takes: &mut Rng) {
         for n in 0..self.mood.sagas {
-            let plan = generate::saga(&mut self.rng, &self.mood, n, tasks_only);
+            let mut plan = generate::saga(&mut self.rng, &self.mood, n, tasks_only);
+            self.with_kin(kin, &mut plan);
+            self.with_reservations(takes, &mut plan);
+            Self::with_item_rules(&mut plan);
             match Definition::parse(&plan.yaml) {
-                Ok(definition) => drop(self.definitions.insert(plan.id, definition)),
+                Ok(definition) => drop(self.definitions.insert(plan.id, Arc::new(definition))),
                 Err(wrong) => self.breaks(format!(
                     "drew a saga that is none: {wrong:?}\n{}",
                     plan.yaml
@@ -75,24 +81,9 @@ impl World {
         } else {
             0
         };
-        self.workers.push(Worker {
-            id,
-            life: 0,
-            up: false,
-            stopped_until: 0,
-            draining: false,
-            connected: false,
-            connection: 0,
-            skew_ms: if self.mood.quiet { 0 } else { skew_ms },
-            pool,
-            kinds,
-            slots,
-            runs: std::collections::BTreeMap::new(),
-            next_run: 0,
-            beating: false,
-            beats: 0,
-            ready: Vec::new(),
-        });
+        let mut worker = Worker::new(id, pool, kinds, slots);
+        worker.skew_ms = if self.mood.quiet { 0 } else { skew_ms };
+        self.workers.push(worker);
         self.after(comes, Event::WorkerUp(index, 0));
         self.befall(self.mood.worker_dies_ms, Event::WorkerDies(index));
         self.befall(self.mood.worker_stops_ms, Event::WorkerStops(index));
@@ -151,7 +142,9 @@ impl World {
                     .entry((pool.clone(), task_type.clone()))
                     .or_default();
             }
-            self.host_hears(&types);
+            if !self.has_heard() {
+                self.host_hears(&types);
+            }
             self.pump_soon();
         }
         let every = if self.all_ended() {
@@ -159,7 +152,9 @@ impl World {
         } else {
             ANNOUNCE_MS
         };
-        self.after(if hears { every } else { 2_000 }, Event::Announce(worker));
+        if !hears || self.scene.is_none() {
+            self.after(if hears { every } else { 2_000 }, Event::Announce(worker));
+        }
     }
 
     pub(crate) fn worker_dies_by_chance(&mut self, worker: usize) {
@@ -369,7 +364,7 @@ impl World {
                     .filter(|at| {
                         self.workers.get(*at).is_some_and(|worker| {
                             worker.takes(now)
-                                && worker.pool == key.0
+                                && (worker.pool == key.0 || self.scene.is_some())
                                 && worker.kinds.iter().any(|kind| kind.name == key.1.as_str())
                         })
                     })

@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use baton_driver::{
-    Batch, ColdRow, CommitError, DeadLetterRow, DefinitionRow, Loaded, LogRow, Recovered, SagaRow,
-    SnapshotRow, Store, StoreError, SubscriptionChange, SubscriptionRow, UnsentRow, WorkItemRow,
+    Batch, ColdRow, CommitError, DeadLetterRow, DefinitionRow, Loaded, LogRow, Recovered,
+    Reservations, SagaRow, SnapshotRow, Store, StoreError, SubscriptionChange, SubscriptionRow,
+    UnsentRow, WorkItemRow,
 };
-use baton_engine::{SagaState, fold};
+use baton_engine::{SagaState, WorkItem, fold};
 use baton_messages::{AttemptRef, Event, Manifest, SagaId, StepId, TaskType, Timestamp};
 
 use crate::fault::Fault;
@@ -46,12 +47,14 @@ pub struct Disk {
     /// Dead letters by id.
     pub dead_letters: BTreeMap<uuid::Uuid, DeadLetterRow>,
     /// Open work items.
-    pub work_items: BTreeSet<(SagaId, u32)>,
+    pub work_items: BTreeMap<(SagaId, u32), WorkItem>,
     unserved: BTreeSet<(TaskType, SagaId)>,
     /// Steps that wait for events, with whether the kept ones were searched.
     pub subscriptions: BTreeMap<(SagaId, StepId), (SubscriptionRow, bool)>,
     /// Events that were taken in, by source and id, with when.
     pub events: BTreeMap<(String, String), (Event, Timestamp)>,
+    /// What sagas take before their first step.
+    pub reservations: Reservations,
     definitions: Vec<DefinitionRow>,
     manifests: BTreeMap<TaskType, Manifest>,
     watermark: u64,
@@ -83,10 +86,11 @@ impl Disk {
             cold: BTreeMap::new(),
             unsent: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
-            work_items: BTreeSet::new(),
+            work_items: BTreeMap::new(),
             unserved: BTreeSet::new(),
             subscriptions: BTreeMap::new(),
             events: BTreeMap::new(),
+            reservations: Reservations::new(),
             definitions: Vec::new(),
             manifests: BTreeMap::new(),
             watermark: 0,
@@ -114,6 +118,15 @@ impl Disk {
             .iter()
             .filter(move |row| row.saga == saga)
             .map(|row| &row.entry)
+    }
+
+    /// What was written after so many rows, each with its saga.
+    pub fn entries_from(
+        &self,
+        rows: usize,
+    ) -> impl Iterator<Item = (SagaId, &baton_engine::Entry)> {
+        let rows = self.rows.iter().skip(rows);
+        rows.map(|row| (row.saga, &row.entry))
     }
 
     /// The last row of the log.
@@ -170,10 +183,19 @@ impl Disk {
             }
         }
         for row in batch.work_items {
-            let _ = match row {
-                WorkItemRow::Open { saga, item } => self.work_items.insert((saga, item.number)),
-                WorkItemRow::Close { saga, number, .. } => self.work_items.remove(&(saga, number)),
-            };
+            match row {
+                WorkItemRow::Open { saga, item } => {
+                    self.work_items.insert((saga, item.number), *item);
+                }
+                WorkItemRow::Change { saga, item } => {
+                    if let Some(known) = self.work_items.get_mut(&(saga, item.number)) {
+                        *known = *item;
+                    }
+                }
+                WorkItemRow::Close { saga, number, .. } => {
+                    self.work_items.remove(&(saga, number));
+                }
+            }
         }
         for row in batch.dead_letters {
             self.dead_letters.entry(row.id).or_insert(row);
@@ -184,6 +206,11 @@ impl Disk {
         self.unserved.extend(batch.unserved_add);
         for change in batch.subscriptions {
             self.change_subscription(change);
+        }
+        for change in batch.reservations {
+            let mirror = &self.mirror;
+            let active = |saga| mirror.get(&saga).is_some_and(SagaState::active);
+            self.reservations.change(change, active);
         }
         if let Some(row) = batch.purged.first() {
             // nobody here asks for it

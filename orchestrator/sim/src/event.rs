@@ -1,8 +1,9 @@
 //! Everything that happens in a simulated world, each at its instant.
 
 use baton_driver::{Sent, Ticket};
+use baton_engine::Approval;
 use baton_messages::fleet::Heartbeat;
-use baton_messages::{ControlMessage, InboxMessage, Report, SagaId, Task};
+use baton_messages::{ControlMessage, InboxMessage, Report, SagaId, StepKey, Task};
 
 /// Which run of which life of which worker something is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +117,19 @@ pub enum Event {
         /// Whether it is still on its way when its publisher dies.
         survives: bool,
     },
+    /// What a saga tells another one reaches the inbox.
+    WordArrives {
+        /// It.
+        word: Box<InboxMessage>,
+        /// Under which life of the orchestrator it was published.
+        life: u64,
+        /// Its ticket.
+        ticket: Ticket,
+        /// What becomes of it.
+        fate: Fate,
+        /// Whether it is still on its way when its publisher dies.
+        survives: bool,
+    },
     /// The orchestrator learns what became of a command.
     Told(u64, Ticket, Sent),
     /// A word reaches the workers.
@@ -171,8 +185,18 @@ pub enum Event {
     Resume(SagaId),
     /// Something happens outside, and somebody says so on the bus.
     Happens(Box<baton_messages::Event>),
+    /// Somebody comes to a task that has lain in its queue for long.
+    Served(Box<Task>),
+    /// Somebody decides what a step asks.
+    Decides(SagaId, StepKey, Approval),
     /// Whoever is asked for approval decides.
     Approver,
+    /// The usher looks whom it can admit, and will again.
+    Usher,
+    /// It was nudged.
+    Nudge,
+    /// Somebody wants a saga to go on under the second version of its definition.
+    Moves(SagaId),
     /// Operators look at what is parked.
     Janitor,
     /// From here on nothing goes wrong any more.

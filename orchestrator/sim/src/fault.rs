@@ -44,11 +44,17 @@ pub enum Fault {
     ClockBelieved,
     /// A worker takes each item of a list for the first.
     ItemsConfused,
+    /// What a saga holds is given to the next all the same.
+    LockGivenTwice,
+    /// A saga within another is not told to take back what it did, and the other hears that it has.
+    ChildLeftStanding,
+    /// A saga within another that was taken back is heard as done.
+    ChildFailureUnheard,
 }
 
 impl Fault {
     /// Every planted fault.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::UnsentForgotten,
         Self::AcknowledgedBeforeCommit,
         Self::BatchAcknowledgedEarly,
@@ -69,5 +75,8 @@ impl Fault {
         Self::EventBelieved,
         Self::ClockBelieved,
         Self::ItemsConfused,
+        Self::LockGivenTwice,
+        Self::ChildLeftStanding,
+        Self::ChildFailureUnheard,
     ];
 }

@@ -72,7 +72,7 @@ fn step(
     let (wanted, sleep_ms) = (rng.per_mille(900), rng.range(100, 20_000));
     let on_error = match idle {
         Idle::Wait { .. } | Idle::Approve { .. } => after_in_vain(rng, idle),
-        Idle::Sleep | Idle::Emit => on_error(rng),
+        Idle::Sleep | Idle::Emit | Idle::Child => on_error(rng),
     };
     let attempts = u32::try_from(rng.range(1, 4)).unwrap_or(1);
     let fan = kind
@@ -101,6 +101,7 @@ fn step(
         undo,
         script: script(rng, mood),
         fan,
+        within: None,
     })
 }
 
@@ -175,7 +176,7 @@ fn after_in_vain(rng: &mut Rng, idle: Idle) -> OnError {
             ..
         } => on_timeout,
         Idle::Wait { .. } => on_error(rng),
-        Idle::Approve { .. } | Idle::Sleep | Idle::Emit => OnError::Compensate,
+        Idle::Approve { .. } | Idle::Sleep | Idle::Emit | Idle::Child => OnError::Compensate,
     }
 }
 
@@ -289,6 +290,8 @@ fn describe_idle(yaml: &mut String, step: &StepPlan) {
         OnError::Continue => "continue",
     };
     let _ = match step.idle {
+        // see `kin`
+        Idle::Child => Ok(()),
         Idle::Sleep => writeln!(yaml, "    sleep: {}ms", step.sleep_ms),
         Idle::Wait {
             since,

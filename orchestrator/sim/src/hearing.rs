@@ -38,6 +38,10 @@ impl World {
         host.ticked_at = now;
         let suspicion = host.driver.leases().tick(elapsed, hearing);
         let idle = host.driver.leases().is_empty();
+        if idle && self.scene.is_some() {
+            host.ticking = false;
+            return;
+        }
         let every = if ended && idle {
             IDLE_MS
         } else if idle {

@@ -60,6 +60,8 @@ pub struct Host {
     /// When its next turn is scheduled.
     pub(crate) turn_at: u64,
     pub(crate) ticked_at: u64,
+    /// Whether it looks at its leases; where time may leap over days it does so only while there are some.
+    pub(crate) ticking: bool,
     pub(crate) lost: bool,
     /// Requests that come from searching the kept events for a subscription; forgotten with the process.
     pub(crate) searches: BTreeMap<(SagaId, StepId), BTreeSet<u64>>,
@@ -102,7 +104,19 @@ impl World {
             ..Options::new(0, life, InboxKey::of(0))
         };
         let (store, now) = (self.store.clone(), self.clock());
-        let sources: Vec<String> = self.plans.values().map(|plan| plan.yaml.clone()).collect();
+        // children first, as they are registered
+        let mut sources: Vec<String> = match &self.scene {
+            Some(scene) => scene.sources(),
+            None => {
+                let plans = self.kin.values().chain(self.plans.values());
+                plans.map(|plan| plan.yaml.clone()).collect()
+            }
+        };
+        if self.moving.is_some() {
+            let second = |text: &String| text.replacen("version: 1\n", "version: 2\n", 1);
+            let second: Vec<String> = sources.iter().map(second).collect();
+            sources.extend(second);
+        }
         let coming_up = {
             let outbox = outbox.clone();
             async move {
@@ -136,12 +150,14 @@ impl World {
                     tokens: 0,
                     turn_at: u64::MAX,
                     ticked_at: self.now,
+                    ticking: true,
                     lost: false,
                     searches: BTreeMap::new(),
                 });
                 self.compare();
                 self.wake_host(1);
                 self.after(TICK_MS, Event::Tick(life));
+                self.roll_call();
             }
         }
     }

@@ -2,7 +2,7 @@
 //! under one id, as a client over a bad line would.
 
 use baton_engine::input::Resolution;
-use baton_engine::{Approval, Choice, Input, Operator, SagaState, Verdict};
+use baton_engine::{Approval, Assignment, Choice, Input, Operator, SagaState, Verdict, Whose};
 use baton_messages::{InboxMessage, InputId, SagaId, Start, StepKey};
 use serde_json::json;
 
@@ -12,6 +12,8 @@ use crate::world::{Request, World};
 
 /// How often somebody looks at what is parked.
 const JANITOR_MS: u64 = 20_000;
+/// So long after its start a saga is moved at the latest: most run for about as long.
+const MOVED_WITHIN_MS: u64 = 60_000;
 
 impl World {
     /// Somebody asks for a saga, over the API or over the bus.
@@ -19,12 +21,16 @@ impl World {
         let Some(plan) = self.plans.get(&saga) else {
             return;
         };
+        let (version, input) = self.scene.as_ref().map_or_else(
+            || (1, json!({ "never": false, "saga": saga.to_string() })),
+            |scene| scene.start(),
+        );
         let start = Start {
             id: InputId(self.rng.uuid()),
             saga,
             definition: plan.name.clone(),
-            version: Some(1),
-            input: json!({ "never": false, "saga": saga.to_string() }),
+            version: Some(version),
+            input,
             labels: std::collections::BTreeMap::new(),
             by: "sim".into(),
         };
@@ -35,6 +41,23 @@ impl World {
             );
         }
         self.request(saga, Input::Start(start));
+        let moved = self.moving.as_mut();
+        if let Some(when) = moved.map(|chance| chance.range(100, MOVED_WITHIN_MS)) {
+            self.after(when, Event::Moves(saga));
+        }
+    }
+
+    /// Somebody wants a saga to go on under the second version, which says the same.
+    pub(crate) fn moves(&mut self, saga: SagaId) {
+        let operator = self.operator();
+        self.request(
+            saga,
+            Input::Upgrade {
+                to: 2,
+                from: None,
+                operator,
+            },
+        );
     }
 
     pub(crate) fn request(&mut self, saga: SagaId, input: Input) -> u64 {
@@ -66,6 +89,9 @@ impl World {
                 self.breaks(format!("a start was refused: {why}"));
             }
             return;
+        }
+        if matches!(request.input, Input::Upgrade { .. }) && *verdict == Verdict::Applied {
+            self.report.moved += 1;
         }
         if let Input::RetryStep { step, .. } = &request.input {
             self.tried_again.insert((request.saga, step.clone()));
@@ -160,6 +186,9 @@ impl World {
             let Some(number) = items.get(self.rng.index(items.len())).copied() else {
                 continue;
             };
+            if self.assigns(&state, number) {
+                continue;
+            }
             self.choose(&state, number);
         }
         // Somebody who paused may have been refused to resume while it was not yet paused.
@@ -182,6 +211,34 @@ impl World {
             JANITOR_MS
         };
         self.after(every, Event::Janitor);
+    }
+
+    /// Whether somebody only says whose it is now, where whoever wrote the definition has thought of that; in others nothing is drawn, so that seeds stay
+    /// what they were.
+    fn assigns(&mut self, state: &SagaState, number: u32) -> bool {
+        let item = state.work_items.get(&number);
+        if item.is_none_or(|item| item.escalate.is_empty()) || self.calm || self.rng.per_mille(500)
+        {
+            return false;
+        }
+        let whose = match self.rng.below(4) {
+            0 => None,
+            1 => Some(Whose::Of("net".to_owned())),
+            2 => Some(Whose::Back),
+            _ => Some(Whose::Mine),
+        };
+        let assignment = Assignment {
+            whose,
+            due_ms: Some(self.rng.range(1, 60_000)),
+        };
+        let operator = self.operator();
+        let input = Input::AssignItem {
+            number,
+            assignment,
+            operator,
+        };
+        self.request(state.id, input);
+        true
     }
 
     fn choose(&mut self, state: &SagaState, number: u32) {
@@ -226,6 +283,7 @@ impl World {
                 resolution: Resolution::Undone,
                 operator,
             },
+            (Choice::Admit, _) => Input::Admit(operator),
             (Choice::Cancel, _) => Input::Cancel(operator),
             (Choice::Acknowledge, _) => Input::Acknowledge { number, operator },
             (Choice::Abandon, _) => Input::Abandon(operator),

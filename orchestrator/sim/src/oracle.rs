@@ -31,12 +31,9 @@ impl World {
                     continue;
                 };
                 let line = describe(state);
-                let rows: Vec<u32> = disk
-                    .work_items
-                    .range((saga, 0)..=(saga, u32::MAX))
-                    .map(|(_, number)| *number)
-                    .collect();
-                let open: Vec<u32> = state.work_items.keys().copied().collect();
+                let rows = disk.work_items.range((saga, 0)..=(saga, u32::MAX));
+                let rows: Vec<_> = rows.map(|(_, item)| item).collect();
+                let open: Vec<_> = state.work_items.values().collect();
                 if state.status.ended() {
                     self.ended_at.entry(saga).or_insert(self.now);
                 } else {
@@ -60,8 +57,9 @@ impl World {
                     })
                 });
                 let wrong = wrong.or_else(|| {
-                    (rows != open)
-                        .then(|| format!("work items {rows:?} in the store, {open:?} in the state"))
+                    (rows != open).then(|| {
+                        format!("work items are {rows:?} in the store, {open:?} in the state")
+                    })
                 });
                 (line, wrong)
             };
@@ -159,7 +157,8 @@ impl World {
                         let place = (of.saga, key);
                         !self.by_hand.contains(&place) && self.ledger.cell(&place).standing > 0
                     };
-                    later.undo != UndoSaid::None && later.keys().into_iter().any(stands)
+                    let own = later.undo != UndoSaid::None && later.keys().into_iter().any(stands);
+                    own || self.child_stands(of.saga, later)
                 })
             })?;
             Some(format!("what step {upon} did upon it still stands"))
@@ -213,6 +212,7 @@ impl World {
         if parked && !state.work_items.values().any(|item| item.kind.blocks()) {
             return Err("is parked without a task for a person".into());
         }
+        self.judge_items(plan, &state)?;
         self.judge_haste(plan, &state)?;
         self.judge_outcome(plan, &state)?;
         for step in &plan.steps {
@@ -222,6 +222,7 @@ impl World {
                 .and_then(|()| judge_fan(step, &state))
                 .map(|()| self.count_items(step, &state))
                 .and_then(|()| self.judge_idle(plan, step, &state))
+                .and_then(|()| self.judge_child(plan, step, &state))
                 .map_err(|what| format!("{} but {} {what}", state.status.as_str(), step.id))?;
         }
         Ok(())
@@ -257,7 +258,7 @@ impl World {
         self.report.slowest_ms = self.report.slowest_ms.max(slow_ms);
         let waits = plan.steps.iter().filter(|step| step.kind.is_none());
         let waits_ms: u64 = waits.map(StepPlan::idle_ms).sum();
-        if slow_ms <= SOON_MS + waits_ms {
+        if slow_ms <= SOON_MS + waits_ms + self.longer_ms() + self.waits_for_others_ms() {
             return Ok(());
         }
         Err(format!(
@@ -282,7 +283,7 @@ impl World {
         ))
     }
 
-    fn judge_step(
+    pub(crate) fn judge_step(
         &self,
         plan: &SagaPlan,
         step: &StepPlan,

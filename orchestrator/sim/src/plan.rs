@@ -38,6 +38,8 @@ pub struct Kind {
     pub settle_ms: u64,
     /// Whether only the workers of the far pool serve it.
     pub far: bool,
+    /// What its workers announce, where that is not made from the above: of a type that is really there.
+    pub announced: Option<&'static Manifest>,
 }
 
 const fn kind(
@@ -57,6 +59,7 @@ const fn kind(
         probe,
         settle_ms: 0,
         far: false,
+        announced: None,
     }
 }
 
@@ -163,6 +166,9 @@ impl Kind {
     /// Its manifest, as a worker announces it.
     #[must_use]
     pub fn manifest(&self, task_type: TaskType) -> Manifest {
+        if let Some(announced) = self.announced {
+            return announced.clone();
+        }
         Manifest {
             task_type,
             summary: "simulated".into(),
@@ -188,12 +194,6 @@ impl Kind {
             examples: Vec::new(),
         }
     }
-}
-
-/// The kind of a task type.
-#[must_use]
-pub fn kind_of(task_type: &TaskType) -> Option<&'static Kind> {
-    KINDS.iter().find(|kind| kind.name == task_type.as_str())
 }
 
 /// What one run of an automation does.
@@ -338,6 +338,8 @@ pub enum Idle {
     },
     /// It says something to everybody.
     Emit,
+    /// It is another saga.
+    Child,
 }
 
 /// A step that is done for each item of a list.
@@ -380,6 +382,8 @@ pub struct StepPlan {
     pub script: Script,
     /// Its items, where it is done for each of a list.
     pub fan: Option<FanPlan>,
+    /// The saga it is, where the scripts of that are known beforehand.
+    pub within: Option<Box<SagaPlan>>,
 }
 
 impl StepPlan {
@@ -423,7 +427,7 @@ impl StepPlan {
         match self.idle {
             Idle::Sleep => self.sleep_ms,
             Idle::Wait { timeout_ms, .. } | Idle::Approve { timeout_ms, .. } => timeout_ms,
-            Idle::Emit => 0,
+            Idle::Emit | Idle::Child => 0,
         }
     }
 }

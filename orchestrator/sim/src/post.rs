@@ -80,12 +80,15 @@ impl World {
         if self.rng.per_mille(self.mood.report_lost * trouble) {
             return self.say_again(parcel);
         }
-        let twice = self.rng.per_mille(self.mood.report_twice * trouble);
+        let drawn = self.rng.per_mille(self.mood.report_twice * trouble);
+        let twice = drawn || self.said_twice(&parcel);
         if twice {
             self.say_again(parcel.clone());
         }
         let late = self.rng.per_mille(self.mood.report_late * trouble);
-        let delay = if late {
+        let delay = if let Some(delay) = self.said_late(&parcel) {
+            delay
+        } else if late {
             self.rng.range(1_000, 20_000)
         } else {
             self.rng.range(1, 15)
@@ -131,6 +134,9 @@ impl World {
     /// A message reaches the inbox, if the broker is there.
     pub(crate) fn inbox_arrives(&mut self, message: InboxMessage) {
         if self.broker.up {
+            if let InboxMessage::ChildWanted(wanted) = &message {
+                self.meet(wanted);
+            }
             self.broker.inbox.push(message);
             self.wake_host(2);
         }

@@ -154,7 +154,9 @@ impl World {
                             }
                             Cause::Cancelled { .. }
                             | Cause::Deadline
-                            | Cause::LateEvidence { .. } => None,
+                            | Cause::LateEvidence { .. }
+                            | Cause::Parent { .. }
+                            | Cause::Refused { .. } => None,
                         }
                     }
                     _ => None,
@@ -191,9 +193,17 @@ impl World {
                     )),
                 }
             }
-            Cause::StepFailed { .. } | Cause::Cancelled { .. } | Cause::LateEvidence { .. } => {
+            // its root may hold what those wait for who have what it wants
+            Cause::Refused { failure } if failure.code == "lock-timeout" => Ok(()),
+            // what its parent hands it may be nothing it takes
+            Cause::Refused { failure } if self.scene.is_some() && is_of_its_values(failure) => {
                 Ok(())
             }
+            Cause::Refused { failure } => Err(format!("could not begin as a child: {failure:?}")),
+            Cause::StepFailed { .. }
+            | Cause::Cancelled { .. }
+            | Cause::LateEvidence { .. }
+            | Cause::Parent { .. } => Ok(()),
         }
     }
 
@@ -211,7 +221,10 @@ impl World {
             return Err("there is no such step".into());
         };
         let Some(kind) = step.kind else {
-            return if matches!(step.idle, Idle::Wait { .. } | Idle::Approve { .. }) {
+            return if matches!(
+                step.idle,
+                Idle::Wait { .. } | Idle::Approve { .. } | Idle::Child
+            ) {
                 Ok(())
             } else {
                 Err("it neither waits nor asks".into())
@@ -230,15 +243,22 @@ impl World {
         if self.tried_again.contains(&place) || self.by_hand.contains(&place) {
             return Ok(());
         }
+        if self.lies_unserved(plan.id, &id.step) {
+            return Ok(());
+        }
         if failure.is_some_and(|failure| failure.code == "queue-timeout") {
             return waited(step, told, at);
+        }
+        if self.scene.is_some() && failure.is_some_and(is_of_its_values) {
+            return Ok(());
         }
         let seen = self.seen.get(&place).cloned().unwrap_or_default().forward;
         let round = told.round;
         let held = seen.held.iter().filter(|(of, _)| *of == round).count();
         let used_up = u32::try_from(held).is_ok_and(|held| held >= step.attempts);
         // a report that is on its way for longer than the lease is as good as none
-        let late = held > 0 && (self.mood.report_late > 0 || self.mood.report_lost > 0);
+        let late = held > 0
+            && (self.mood.report_late > 0 || self.mood.report_lost > 0 || self.reports_late());
         let doubted = (seen.doubted || late) && !kind.idempotent;
         if used_up || seen.refused || doubted {
             return Ok(());
@@ -260,6 +280,13 @@ impl World {
         failure: Option<&Failure>,
     ) -> Result<(), String> {
         let place: Place = (plan.id, id.clone());
+        if plan
+            .step(&id.step)
+            .is_some_and(|step| step.idle == Idle::Child)
+        {
+            // Whether its child was abandoned is looked at at the end.
+            return Ok(());
+        }
         let Some((step, of)) = plan
             .step(&id.step)
             .and_then(|step| Some((step, step.kind?)))
@@ -275,15 +302,25 @@ impl World {
             return Ok(());
         }
         let seen = self.seen.get(&place).cloned().unwrap_or_default().backward;
-        if seen.refused || seen.held.len() >= reference::UNDOS as usize {
+        let of_its_values = failure.is_some_and(is_of_its_values) && self.scene.is_some();
+        let undos = self.undos(plan.id, &id.step);
+        let excused = of_its_values || self.lies_unserved(plan.id, &id.step);
+        if seen.refused || seen.held.len() >= undos as usize || excused {
             return Ok(());
         }
         Err(format!(
-            "only {} of its {} attempts were ever held and none refused",
+            "only {} of its {undos} attempts were ever held and none refused",
             seen.held.len(),
-            reference::UNDOS
         ))
     }
+}
+
+/// Whether nobody was ever asked: what the step computes gives nothing, or does not fit. A saga that is really there may be so.
+fn is_of_its_values(failure: &Failure) -> bool {
+    matches!(
+        failure.code.as_str(),
+        "expression" | "pool" | "input-misfit" | "too-large" | "too-many-items"
+    )
 }
 
 /// Whether a step has waited for a worker for as long as it may.

@@ -24,11 +24,25 @@ enum End {
     Failed,
     /// Nobody knows whether it happened.
     Doubtful,
+    /// It is a saga in which a person has to decide.
+    Waits,
+    /// It is a saga of which its scripts alone do not say what comes.
+    Open,
+}
+
+impl End {
+    /// Whether those after a step that has come to this may go on.
+    fn goes_on(self, on_error: OnError) -> bool {
+        self == Self::Done || (on_error == OnError::Continue && self != Self::Waits)
+    }
 }
 
 /// What must come of a saga in a quiet world; more than one only where it depends on what runs faster.
 #[must_use]
 pub fn foretell(plan: &SagaPlan) -> BTreeSet<Status> {
+    if plan.steps.iter().any(|step| come_of(step) == End::Open) {
+        return BTreeSet::from([Status::Completed, Status::Compensated, Status::Parked]);
+    }
     // A barrier also where it is skipped: whether it is wanted is asked only when everything beside it is done.
     let pivot = plan.steps.iter().position(|step| step.pivot);
     let mut done = BTreeSet::new();
@@ -48,10 +62,10 @@ pub fn foretell(plan: &SagaPlan) -> BTreeSet<Status> {
         begun.insert(at);
         stuck |= settling_may_park(step);
         match (come_of(step), step.on_error) {
-            (End::Done, _) | (_, OnError::Continue) => {
+            (end, on_error) if end.goes_on(on_error) => {
                 done.insert(at);
             }
-            (_, OnError::Park) => parks = true,
+            (End::Waits, _) | (_, OnError::Park | OnError::Continue) => parks = true,
             (_, OnError::Compensate) => return unwound(plan, &begun_by_all(plan, pivot, &late)),
         }
     }
@@ -82,7 +96,7 @@ fn forward(
         }
         begun.insert(at);
         match (come_of(step), step.on_error) {
-            (End::Done, _) | (_, OnError::Continue) => {
+            (end, on_error) if end.goes_on(on_error) => {
                 done.insert(at);
             }
             (End::Failed, OnError::Compensate) => return unwound(plan, &begun),
@@ -94,7 +108,7 @@ fn forward(
             continue;
         };
         if step.after.iter().all(|other| done.contains(other))
-            && (come_of_after_the_pivot(step) == End::Done || step.on_error == OnError::Continue)
+            && come_of_after_the_pivot(step).goes_on(step.on_error)
         {
             done.insert(*at);
         }
@@ -124,10 +138,10 @@ fn skipped(
         }
         stuck |= settling_may_park(step);
         match (come_of(step), step.on_error) {
-            (End::Done, _) | (_, OnError::Continue) => {
+            (end, on_error) if end.goes_on(on_error) => {
                 done.insert(*at);
             }
-            (_, OnError::Park) => parks = true,
+            (End::Waits, _) | (_, OnError::Park | OnError::Continue) => parks = true,
             (_, OnError::Compensate) => {
                 return unwound(plan, &begun_by_all(plan, None, &BTreeSet::new()));
             }
@@ -252,6 +266,10 @@ fn undo_may_park(step: &StepPlan) -> bool {
         let may = |script: &Script| undo_may_park(&step.item(script));
         return fan.scripts.iter().any(may);
     }
+    if let Some(within) = &step.within {
+        let mut steps = within.steps.iter();
+        return steps.any(|step| step.wanted && undo_may_park(step));
+    }
     let Some(kind) = step.kind.filter(|kind| kind.effect != Effect::None) else {
         return false;
     };
@@ -271,12 +289,22 @@ fn undo_may_park(step: &StepPlan) -> bool {
 
 fn come_of(step: &StepPlan) -> End {
     if let (Some(fan), true) = (&step.fan, step.wanted) {
+        // of sagas for each of a list the first alone is in trouble
+        let most = if step.within.is_some() { 1 } else { usize::MAX };
+        let scripts = || fan.scripts.iter().take(most);
+        let is = |end: End| scripts().any(|script| come_of(&step.item(script)) == end);
+        if let Some(end) = [End::Open, End::Waits].into_iter().find(|end| is(*end)) {
+            return end;
+        }
         let fails = |script: &&Script| come_of(&step.item(script)) != End::Done;
-        let failed = fan.scripts.iter().filter(fails).count();
+        let failed = scripts().filter(fails).count();
         return match failed <= fan.tolerate as usize {
             true => End::Done,
             false => End::Failed,
         };
+    }
+    if let (Some(within), true) = (&step.within, step.wanted) {
+        return come_of_a_saga(within);
     }
     match step.kind {
         Some(kind) if step.wanted => tries(step, kind),
@@ -285,10 +313,22 @@ fn come_of(step: &StepPlan) -> End {
     }
 }
 
+/// What a step comes to that is a saga.
+fn come_of_a_saga(plan: &SagaPlan) -> End {
+    let all = foretell(plan);
+    let mut all = all.into_iter();
+    match (all.next(), all.next()) {
+        (Some(Status::Completed), None) => End::Done,
+        (Some(Status::Compensated), None) => End::Failed,
+        (Some(Status::Parked), None) => End::Waits,
+        _ => End::Open,
+    }
+}
+
 /// Whether what a step waits for does not come, or is a no.
 const fn in_vain(idle: Idle) -> bool {
     match idle {
-        Idle::Sleep | Idle::Emit => false,
+        Idle::Sleep | Idle::Emit | Idle::Child => false,
         Idle::Wait { comes, since, .. } => match comes {
             Comes::Before => !since,
             Comes::After(_) => false,

@@ -11,7 +11,7 @@ use crate::act::unknown;
 use crate::broker::Message;
 use crate::event::{Do, Event, Then, Whose};
 use crate::fault::Fault;
-use crate::plan::{Matter, Play, kind_of};
+use crate::plan::{Matter, Play};
 use crate::worker::{ASK_AGAIN_MS, ASK_MS_MAX, Run, Stage};
 use crate::world::World;
 
@@ -66,11 +66,17 @@ impl World {
             run: number,
         };
         self.note(&format!("  take {of} again {again} by {whose:?}"));
+        if self.dies_holding(whose) {
+            return;
+        }
         let delay = self.rng.range(1, 20);
         self.go_on(delay, whose, Do::Begin);
     }
 
     fn play_of(&mut self, task: &Task, redelivered: bool) -> Play {
+        if let Some(play) = self.scripted(task) {
+            return play;
+        }
         let Some(plan) = self
             .plans
             .get(&task.of.saga)
@@ -302,10 +308,14 @@ impl World {
         let overdue = run.task.timeout_ms;
         let work = if swift { short } else { short * 8 };
         let place = (run.task.of.saga, run.task.of.key());
-        let images = run.is(Direction::Do)
-            && kind_of(&run.task.task_type).is_some_and(|kind| kind.matter == Matter::File);
+        let forward = run.is(Direction::Do);
         let known = run.known_before.is_some() && fault != Some(Fault::ImageRetaken);
+        let images = forward
+            && self
+                .kind_at(&place)
+                .is_some_and(|kind| kind.matter == Matter::File);
         self.saw_entered(whose);
+        self.cut_off(whose, work / 3);
         if fault != Some(Fault::ActsTooLate) {
             self.go_on(overdue, whose, Do::Overdue);
         }

@@ -2,12 +2,19 @@
 
 use baton_driver::{Outgoing, Sent, Ticket};
 use baton_engine::Command;
-use baton_messages::{Task, TaskMessage};
+use baton_messages::{ChildSaid, InboxMessage, Standing, Task, TaskMessage, Wanted};
 
 use crate::event::{Event, Fate};
 use crate::fault::Fault;
 use crate::host::short;
 use crate::world::World;
+
+/// Of a thousand words between sagas, so many are lost after the broker said that it has them.
+const WORD_LOST: u64 = 15;
+/// So many come once more, later.
+const WORD_TWICE: u64 = 100;
+/// So many come so late that others overtake them.
+const WORD_LATE: u64 = 100;
 
 impl World {
     pub(crate) fn publish(&mut self, life: u64, out: Outgoing) {
@@ -23,7 +30,7 @@ impl World {
                     task.of.round,
                     short(task.of.saga)
                 ));
-                let fate = self.fate();
+                let fate = self.fate_of(&task);
                 let (delay, survives) = (self.rng.range(1, 15), self.rng.per_mille(500));
                 self.after(
                     delay,
@@ -59,13 +66,30 @@ impl World {
                     },
                 );
             }
-            Command::OpenWorkItem(_) | Command::CloseWorkItem { .. } => {
-                self.breaks("a work item left the store".into())
+            Command::TellSaga(word) => {
+                self.note(&format!("tell {}", told(&word)));
+                let word = self.mistaken(word);
+                let fate = self.fate_of_word(&word);
+                let (delay, survives) = (self.rng.range(1, 15), self.rng.per_mille(500));
+                self.after(
+                    delay,
+                    Event::WordArrives {
+                        word,
+                        life,
+                        ticket: out.ticket,
+                        fate,
+                        survives,
+                    },
+                );
             }
+            Command::OpenWorkItem(_)
+            | Command::ChangeWorkItem(_)
+            | Command::CloseWorkItem { .. }
+            | Command::Reserve(_) => self.breaks("a work item left the store".into()),
         }
     }
 
-    fn fate(&mut self) -> Fate {
+    pub(crate) fn fate(&mut self) -> Fate {
         if self.calm {
             return Fate::Well;
         }
@@ -102,7 +126,7 @@ impl World {
             Fate::Lost => Sent::Unknown,
             Fate::Nacked => Sent::Nacked,
             Fate::Well | Fate::ConfirmLost => {
-                let routed = self.broker.route(task);
+                let routed = self.routed(task);
                 self.pump_soon();
                 match (fate, routed) {
                     (Fate::ConfirmLost, _) => Sent::Unknown,
@@ -112,7 +136,8 @@ impl World {
             }
         };
         let delay = if sent == Sent::Unknown {
-            self.rng.range(100, 30_000)
+            let longest = self.doubt_ms();
+            self.rng.range(100, longest)
         } else {
             self.rng.range(1, 30)
         };
@@ -153,6 +178,84 @@ impl World {
         self.after(delay, Event::Told(life, ticket, sent));
     }
 
+    /// What a saga tells another one reaches the inbox: once, twice, late, or not at all although its sender believes it.
+    pub(crate) fn word_arrives(
+        &mut self,
+        word: InboxMessage,
+        (life, ticket): (u64, Ticket),
+        fate: Fate,
+        survives: bool,
+    ) {
+        let alive = self.host.as_ref().is_some_and(|host| host.life == life);
+        if !alive && !survives {
+            return;
+        }
+        let fate = if self.broker.up { fate } else { Fate::Lost };
+        let sent = match fate {
+            Fate::Lost | Fate::ConfirmLost => Sent::Unknown,
+            Fate::Nacked => Sent::Nacked,
+            Fate::Well => Sent::Confirmed,
+        };
+        if matches!(fate, Fate::Well | Fate::ConfirmLost) {
+            self.word_is_there(word);
+        }
+        let delay = if sent == Sent::Unknown {
+            self.rng.range(100, 30_000)
+        } else {
+            self.rng.range(1, 30)
+        };
+        self.after(delay, Event::Told(life, ticket, sent));
+    }
+
+    /// A word as a fault has it that is planted.
+    fn mistaken(&self, word: Box<InboxMessage>) -> Box<InboxMessage> {
+        match (self.fault, *word) {
+            (Some(Fault::ChildLeftStanding), InboxMessage::ChildWanted(wanted))
+                if wanted.want == Wanted::Undone =>
+            {
+                Box::new(InboxMessage::ChildSaid(ChildSaid {
+                    parent: wanted.parent,
+                    child: wanted.child,
+                    seq: u64::MAX,
+                    standing: Standing::Compensated { failure: None },
+                }))
+            }
+            (Some(Fault::ChildFailureUnheard), InboxMessage::ChildSaid(mut said)) => {
+                if matches!(said.standing, Standing::Compensated { failure: Some(_) }) {
+                    said.standing = Standing::Completed {
+                        output: Some(serde_json::Value::Null),
+                        too_large: None,
+                        only_forward: false,
+                    };
+                }
+                Box::new(InboxMessage::ChildSaid(said))
+            }
+            (_, word) => Box::new(word),
+        }
+    }
+
+    fn word_is_there(&mut self, word: InboxMessage) {
+        if let Some(late) = self.word_late(&word) {
+            return self.after(late, Event::InboxArrives(Box::new(word)));
+        }
+        if self.calm || self.mood.quiet {
+            return self.inbox_arrives(word);
+        }
+        if self.rng.per_mille(WORD_LOST) {
+            self.note("  and it is lost");
+            return;
+        }
+        if self.rng.per_mille(WORD_TWICE) {
+            let late = self.rng.range(1, 90_000);
+            self.after(late, Event::InboxArrives(Box::new(word.clone())));
+        }
+        if self.rng.per_mille(WORD_LATE) {
+            let late = self.rng.range(1, 90_000);
+            return self.after(late, Event::InboxArrives(Box::new(word)));
+        }
+        self.inbox_arrives(word);
+    }
+
     pub(crate) fn told(&mut self, life: u64, ticket: Ticket, sent: Sent) {
         if self.host_is_stopped(life, Event::Told(life, ticket, sent)) {
             return;
@@ -166,5 +269,26 @@ impl World {
                 self.schedule_turn();
             }
         }
+    }
+}
+
+/// A word, for the trace.
+fn told(word: &InboxMessage) -> String {
+    match word {
+        InboxMessage::ChildWanted(wanted) => format!(
+            "{} by {}: {} wants it {:?}, {}",
+            short(wanted.child),
+            short(wanted.parent.saga),
+            wanted.parent.key(),
+            wanted.want,
+            wanted.number
+        ),
+        InboxMessage::ChildSaid(said) => format!(
+            "{} by {}: {:?}",
+            short(said.parent.saga),
+            short(said.child),
+            said.standing
+        ),
+        other => other.kind().to_owned(),
     }
 }

@@ -61,6 +61,7 @@ impl World {
         self.host = Some(host);
         match polled {
             Polled::Died => self.host_dies(),
+            Polled::Done(Ok(_)) if self.dies_after_commit() => self.host_dies(),
             Polled::Done(Ok(_))
                 if !self.calm && self.rng.per_mille(self.mood.stops_after_commit) =>
             {
@@ -171,6 +172,9 @@ impl World {
         host.held.retain(|_, held| held.decided < held.inputs.len());
         let going = host.outbox.take();
         let life = host.life;
+        if host.driver.take_reserved() {
+            self.reserved();
+        }
         if recovered {
             self.compare();
         }
@@ -226,6 +230,7 @@ impl World {
     }
 
     pub(crate) fn schedule_turn(&mut self) {
+        self.tick_again();
         let Some(host) = &self.host else { return };
         let busy = !self.broker.inbox.is_empty() && self.broker.up
             || !host.held.is_empty() && !host.lost
@@ -251,6 +256,12 @@ fn inputs_of(message: &InboxMessage) -> Vec<(SagaId, Input)> {
         InboxMessage::Finished(finished) => vec![Report::Finished(finished.clone())],
         InboxMessage::Start(start) => return vec![start_of(start)],
         InboxMessage::Starts(batch) => return batch.starts.iter().map(start_of).collect(),
+        InboxMessage::ChildWanted(wanted) => {
+            return vec![(wanted.child, Input::ChildWanted(wanted.clone()))];
+        }
+        InboxMessage::ChildSaid(said) => {
+            return vec![(said.parent.saga, Input::ChildSaid(said.clone()))];
+        }
         InboxMessage::Marker(_) => return Vec::new(),
     };
     let input = |report| match report {

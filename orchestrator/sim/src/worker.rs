@@ -149,6 +149,34 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// A worker that has not come up yet.
+    #[must_use]
+    pub const fn new(
+        id: WorkerId,
+        pool: PoolName,
+        kinds: Vec<&'static Kind>,
+        slots: usize,
+    ) -> Self {
+        Self {
+            id,
+            life: 0,
+            up: false,
+            stopped_until: 0,
+            draining: false,
+            connected: false,
+            connection: 0,
+            skew_ms: 0,
+            pool,
+            kinds,
+            slots,
+            runs: BTreeMap::new(),
+            next_run: 0,
+            beating: false,
+            beats: 0,
+            ready: Vec::new(),
+        }
+    }
+
     /// Its clock.
     #[must_use]
     pub fn clock(&self, now_ms: u64) -> Timestamp {

@@ -1,6 +1,7 @@
 //! The world: its clock, its queue of events, and everything that lives in it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use baton_engine::{Definition, Input};
 use baton_messages::SagaId;
@@ -14,6 +15,7 @@ use crate::ledger::{Ledger, Place};
 use crate::mood::Mood;
 use crate::plan::SagaPlan;
 use crate::rng::Rng;
+use crate::sweep::Scene;
 use crate::trace::Trace;
 use crate::worker::Worker;
 
@@ -27,6 +29,14 @@ pub(crate) const HORIZON_MS: u64 = 4 * 24 * 60 * 60 * 1000;
 pub(crate) const IDLE_MS: u64 = 30 * 60 * 1000;
 /// How long a world goes on after every saga has ended: whatever is still on its way or held somewhere shows itself by then.
 const AFTERLIFE_MS: u64 = 4 * 60 * 60 * 1000;
+/// Of a thousand rough worlds, so many have sagas within sagas.
+const WITH_CHILDREN: u64 = 400;
+/// What is drawn of them has a chance of its own: other worlds stay as they were.
+const KIN_CHANCE: u64 = 0x6b69_6e21;
+/// So has what they take before their first step.
+const TAKES_CHANCE: u64 = 0x7461_6b65;
+/// And when they are moved to another version.
+const MOVES_CHANCE: u64 = 0x6d6f_7665;
 /// Events of one world at most; one that needs more circles.
 const EVENTS_MAX: u64 = 400_000;
 
@@ -41,6 +51,8 @@ pub struct Setup {
     pub trace: bool,
     /// Whether the sagas hold tasks and sleeps alone: more of what workers and messages can do wrong in each.
     pub tasks_only: bool,
+    /// Whether every definition has a second version, of the same text, to which sagas are moved while they run.
+    pub moving: bool,
 }
 
 /// What came of a simulation that kept the promise.
@@ -64,8 +76,14 @@ pub struct Report {
     pub acts: u64,
     /// Items of steps that are done for each of a list, by how they ended.
     pub items: BTreeMap<&'static str, u64>,
+    /// Sagas that were steps of others.
+    pub children: u64,
+    /// Times a work item stayed open and went to the next.
+    pub escalated: u64,
     /// Messages that carried several reports.
     pub batches: u64,
+    /// Sagas that went on under another version.
+    pub moved: u64,
     /// How long the slowest saga went on after the trouble was over and nobody was asked for anything any more.
     pub slowest_ms: u64,
     /// The whole trace, where it was asked for.
@@ -126,7 +144,15 @@ pub struct World {
     pub(crate) broker: Broker,
     pub(crate) store: Connection,
     pub(crate) plans: BTreeMap<SagaId, SagaPlan>,
-    pub(crate) definitions: BTreeMap<SagaId, Definition>,
+    pub(crate) definitions: BTreeMap<SagaId, Arc<Definition>>,
+    /// What children are made of, by the names of their definitions.
+    pub(crate) kin: BTreeMap<String, SagaPlan>,
+    /// When sagas are moved to the second version of their definitions, if there is one; a chance of its own.
+    pub(crate) moving: Option<Rng>,
+    /// Whether its sagas take something before their first step.
+    pub(crate) reserving: bool,
+    /// Sagas that have ended once: what they held they hold no more.
+    pub(crate) let_go: std::collections::BTreeSet<SagaId>,
     pub(crate) workers: Vec<Worker>,
     pub(crate) host: Option<Host>,
     pub(crate) host_life: u64,
@@ -151,7 +177,9 @@ pub struct World {
     /// What sagas have said, by id, as the broker has it.
     pub(crate) said: BTreeMap<String, baton_messages::Event>,
     pub(crate) calm: bool,
-    until: u64,
+    /// One saga that is really there, with those within it, played with one trouble; none where everything is drawn from the seed.
+    pub(crate) scene: Option<Box<Scene>>,
+    pub(crate) until: u64,
     pub(crate) pumping: bool,
     queue: BTreeMap<(u64, u64), Event>,
     scheduled: u64,
@@ -163,8 +191,22 @@ impl World {
     fn new(setup: Setup) -> Self {
         let mut rng = Rng::new(setup.seed);
         let mood = Mood::draw(&mut rng);
+        let mut world = Self::empty(rng, mood, setup);
+        let mut takes = Rng::new(setup.seed ^ TAKES_CHANCE);
+        world.draw_reserving(&mut takes);
+        let mut kin = Rng::new(setup.seed ^ KIN_CHANCE);
+        if !world.mood.quiet && kin.per_mille(WITH_CHILDREN) {
+            world.draw_kin(&mut kin);
+            world.reserve_kin(&mut takes);
+        }
+        world.populate(setup.tasks_only, &mut kin, &mut takes);
+        world
+    }
+
+    /// A world without anybody in it.
+    pub(crate) fn empty(mut rng: Rng, mood: Mood, setup: Setup) -> Self {
         let disk = Disk::new(Rng::new(rng.bits()), &mood, setup.fault);
-        let mut world = Self {
+        Self {
             now: BEGIN_MS,
             ahead_ms: 0,
             trace: Trace::new(setup.trace),
@@ -177,6 +219,10 @@ impl World {
             store: Connection::new(disk),
             plans: BTreeMap::new(),
             definitions: BTreeMap::new(),
+            kin: BTreeMap::new(),
+            moving: setup.moving.then(|| Rng::new(setup.seed ^ MOVES_CHANCE)),
+            reserving: false,
+            let_go: std::collections::BTreeSet::new(),
             workers: Vec::new(),
             host: None,
             host_life: 0,
@@ -192,6 +238,7 @@ impl World {
             seen: BTreeMap::new(),
             said: BTreeMap::new(),
             calm: false,
+            scene: None,
             until: BEGIN_MS + HORIZON_MS,
             pumping: false,
             queue: BTreeMap::new(),
@@ -200,9 +247,7 @@ impl World {
             broken: None,
             mood,
             rng,
-        };
-        world.populate(setup.tasks_only);
-        world
+        }
     }
 
     /// Lets something happen so much later.
@@ -225,7 +270,7 @@ impl World {
         }
     }
 
-    fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         while let Some(((at, _), event)) = self.queue.pop_first() {
             if self.broken.is_some() || at > self.until {
                 break;
@@ -247,6 +292,8 @@ impl World {
             }
             self.handle(event);
             self.look();
+            self.look_at_reservations();
+            self.attend();
         }
     }
 
@@ -267,6 +314,13 @@ impl World {
                 fate,
                 survives,
             } => self.task_arrives(*task, life, ticket, fate, survives),
+            Event::WordArrives {
+                word,
+                life,
+                ticket,
+                fate,
+                survives,
+            } => self.word_arrives(*word, (life, ticket), fate, survives),
             Event::SaidArrives {
                 event,
                 life,
@@ -298,8 +352,13 @@ impl World {
             Event::Start(saga) => self.start(saga),
             Event::Meddle(saga) => self.meddle(saga),
             Event::Resume(saga) => self.resume(saga),
+            Event::Moves(saga) => self.moves(saga),
             Event::Happens(event) => self.happens(*event),
+            Event::Served(task) => self.served(*task),
+            Event::Decides(saga, step, decision) => self.decides(saga, step, decision),
             Event::Approver => self.approver(),
+            Event::Usher => self.usher(),
+            Event::Nudge => self.admit(),
             Event::Janitor => self.janitor(),
             Event::Calm => self.calm_down(),
         }
@@ -307,6 +366,9 @@ impl World {
 
     /// Whether every saga has ended.
     pub(crate) fn all_ended(&self) -> bool {
+        if let Some(scene) = &self.scene {
+            return scene.rests && self.requests.is_empty();
+        }
         let disk = self.store.disk();
         self.requests.is_empty()
             && self.plans.keys().all(|saga| {

@@ -19,6 +19,7 @@ fn finds(fault: Fault) {
             fault: Some(fault),
             trace: false,
             tasks_only,
+            moving: false,
         })
         .is_err()
     });
@@ -71,4 +72,7 @@ found! {
     an_event_that_is_believed_to_be_out: EventBelieved,
     leases_that_run_by_the_clock_on_the_wall: ClockBelieved,
     a_worker_that_takes_one_item_for_another: ItemsConfused,
+    a_lock_that_is_given_twice: LockGivenTwice,
+    a_saga_within_another_that_is_left_standing: ChildLeftStanding,
+    a_saga_within_another_whose_failure_is_not_heard: ChildFailureUnheard,
 }

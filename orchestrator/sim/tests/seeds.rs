@@ -13,7 +13,7 @@ fn seeds() -> u64 {
 }
 
 /// Simulates a share of the seeds in each of as many threads as there are processors.
-fn broken(from: u64, to: u64) -> Vec<String> {
+fn broken(from: u64, to: u64, moving: bool) -> Vec<String> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
     let work = |share: u64| {
         (from..to)
@@ -21,13 +21,15 @@ fn broken(from: u64, to: u64) -> Vec<String> {
             .filter_map(|seed| {
                 simulate(Setup {
                     seed,
+                    moving,
                     ..Setup::default()
                 })
                 .err()
             })
             .map(|broken| {
+                let how = if moving { " --moving" } else { "" };
                 format!(
-                    "{broken}\n  cargo run -p baton-sim --example seeds -- --seed {} --trace",
+                    "{broken}\n  cargo run -p baton-sim --example seeds -- --seed {} --trace{how}",
                     broken.seed
                 )
             })
@@ -46,8 +48,25 @@ fn broken(from: u64, to: u64) -> Vec<String> {
 
 #[test]
 fn every_saga_ends_as_promised_whatever_dies_in_between() {
-    let broken = broken(0, seeds());
+    let broken = broken(0, seeds(), false);
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// In worlds whose sagas are moved to another version of the same text, at any moment and across every death, the promise is the same.
+#[test]
+fn every_saga_that_is_moved_ends_as_promised_too() {
+    let broken = broken(0, seeds() / 4, true);
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    let moved = |seed| {
+        let setup = Setup {
+            seed,
+            moving: true,
+            ..Setup::default()
+        };
+        simulate(setup).expect("keeps the promise").moved
+    };
+    let moved: u64 = (0..20).map(moved).sum();
+    assert!(moved > 20, "{moved} sagas were moved");
 }
 
 #[test]
@@ -127,6 +146,13 @@ fn the_worlds_are_rough_and_sagas_end_in_every_way() {
         let items: u64 = items.map(|n| n.unwrap_or(0)).sum();
         assert!(items > least, "{items} items were {how}");
     }
+    let children: u64 = reports.iter().map(|report| report.children).sum();
+    assert!(children > 60, "{children} sagas were steps of others");
+    let escalated: u64 = reports.iter().map(|report| report.escalated).sum();
+    assert!(
+        escalated > 20,
+        "{escalated} times a work item went to the next"
+    );
     let batches: u64 = reports.iter().map(|report| report.batches).sum();
     assert!(batches > 200, "{batches} messages carried several reports");
 }

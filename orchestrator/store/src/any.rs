@@ -1,34 +1,39 @@
 //! One store of either kind, chosen by configuration: what the service is made with, so that it need not be generic. Nothing is decided here.
 
 use baton_driver::{
-    Batch, CommitError, DefinitionRow, Loaded, Recovered, SagaRow, Store, StoreError,
-    SubscriptionRow,
+    Admission, Batch, CommitError, DefinitionRow, Loaded, Recovered, ReservationRow, SagaRow,
+    Store, StoreError, SubscriptionRow,
 };
 use baton_engine::definition::EventPattern;
-use baton_engine::{Entry, WorkItemKind};
-use baton_messages::{AuditEntry, AuditRow, Manifest, SagaId, StepId, TaskType, Timestamp};
+use baton_engine::{Entry, ReservationKind, WorkItemKind};
+use baton_messages::{
+    AttemptRef, AuditEntry, AuditRow, Manifest, SagaId, StepId, TaskType, Timestamp,
+};
 use uuid::Uuid;
 
 use crate::Partition;
 use crate::alerts::{AlertCursor, AlertRow, AlertState, Alerts};
+use crate::arrivals::{Arrived, Arriving};
 use crate::audit::{AuditCursor, AuditFilter, AuditLog};
 use crate::cluster::{Member, View};
+use crate::items::ItemFilter;
 use crate::letters::{
     Claiming, Death, EditRow, GivingBack, HistoryRow, Imported, LetterRow, Letters, Move,
-    OperationRow, OperationStep, Sending, Settling, Waiting,
+    OperationRow, OperationStep, Waiting, WholeLetter, Written,
 };
 use crate::postgres::{
     Ownership, PostgresAlerts, PostgresAudit, PostgresError, PostgresLetters, PostgresReader,
-    PostgresStore, PostgresSuspects, PostgresTokens, PostgresTriggers,
+    PostgresReservations, PostgresStore, PostgresSuspects, PostgresTokens, PostgresTriggers,
 };
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page,
     SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
 };
 use crate::reader::Reader;
+use crate::reservations::{ReservationBook, ReservationCursor, ReservationFilter};
 use crate::sqlite::{
-    CloseError, OpenError, SqliteAlerts, SqliteAudit, SqliteLetters, SqliteReader, SqliteStore,
-    SqliteSuspects, SqliteTokens, SqliteTriggers,
+    CloseError, OpenError, SqliteAlerts, SqliteAudit, SqliteLetters, SqliteReader,
+    SqliteReservations, SqliteStore, SqliteSuspects, SqliteTokens, SqliteTriggers,
 };
 use crate::suspects::Suspects;
 use crate::tokens::{TokenRow, TokenStore};
@@ -110,6 +115,15 @@ pub enum AnyAudit {
     Postgres(PostgresAudit),
 }
 
+/// What sagas take.
+#[derive(Debug, Clone)]
+pub enum AnyReservations {
+    /// In a file.
+    Sqlite(SqliteReservations),
+    /// In a database.
+    Postgres(PostgresReservations),
+}
+
 /// Its dead letters, to move them.
 #[derive(Debug, Clone)]
 pub enum AnyLetters {
@@ -163,6 +177,15 @@ impl AnyStore {
         match self {
             Self::Sqlite(store) => AnyTriggers::Sqlite(store.triggers()),
             Self::Postgres(store) => AnyTriggers::Postgres(store.triggers()),
+        }
+    }
+
+    /// What sagas take before their first step.
+    #[must_use]
+    pub fn reservations(&self) -> AnyReservations {
+        match self {
+            Self::Sqlite(store) => AnyReservations::Sqlite(store.reservations()),
+            Self::Postgres(store) => AnyReservations::Postgres(store.reservations()),
         }
     }
 
@@ -272,6 +295,7 @@ impl Reader for AnyReader {
         fn sizes() -> Answer<Sizes>;
         fn work_items(open_only: bool, kind: Option<WorkItemKind>, after: Option<WorkItemCursor>, limit: usize)
             -> Answer<Page<WorkItemView, WorkItemCursor>>;
+        fn work_items_of(filter: ItemFilter, after: Option<WorkItemCursor>, limit: usize) -> Answer<Page<WorkItemView, WorkItemCursor>>;
         fn dead_letters_between(first: Uuid, last: Uuid) -> Answer<Vec<LetterRow>>;
         fn dead_letter_heads_between(first: Uuid, last: Uuid) -> Answer<Vec<LetterRow>>;
         fn dead_letters(filter: DeadLetterFilter, after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<LetterRow, DeadLetterCursor>>;
@@ -280,6 +304,7 @@ impl Reader for AnyReader {
         fn dead_letter_edit(letter: Uuid, edition: u32) -> Answer<Option<EditRow>>;
         fn dead_letter_history(letter: Uuid, limit: usize) -> Answer<Vec<HistoryRow>>;
         fn dead_letters_of(saga: SagaId, limit: usize) -> Answer<Vec<LetterRow>>;
+        fn dead_letters_tried(of: AttemptRef) -> Answer<Vec<LetterRow>>;
         fn dead_letter_hours(group: String, since: Timestamp) -> Answer<Vec<(Timestamp, u64)>>;
         fn dead_letters_count(filter: DeadLetterFilter) -> Answer<u64>;
         fn dead_letter_groups(limit: usize) -> Answer<Vec<LetterGroup>>;
@@ -317,12 +342,15 @@ impl Letters for AnyLetters {
         fn move_letter(asked: Move) -> Answer<bool>;
         fn note(letter: Uuid, note: String) -> Answer<bool>;
         fn edit(edit: EditRow) -> Answer<bool>;
-        fn import(letters: Vec<(LetterRow, Vec<EditRow>)>) -> Answer<Imported>;
-        fn settle(settled: Settling) -> Answer<bool>;
-        fn sent(sent: Sending) -> Answer<bool>;
+        fn import(letters: Vec<WholeLetter>) -> Answer<Imported>;
+        fn write_down(written: Vec<Written>) -> Answer<Vec<bool>>;
         fn waiting(after: Option<Uuid>, limit: usize) -> Answer<Vec<Waiting>>;
+        fn waiting_in(operation: Uuid, stage: u32, limit: usize) -> Answer<Vec<Waiting>>;
         fn died_again(death: Death) -> Answer<bool>;
+        fn arrived(arriving: Arriving) -> Answer<Vec<Arrived>>;
+        fn arrivals_of(letters: Vec<Uuid>) -> Answer<Vec<(Uuid, Option<Uuid>)>>;
         fn give_back(letters: GivingBack) -> Answer<usize>;
+        fn is_any_over(before: Timestamp) -> Answer<bool>;
         fn expire(before: Timestamp, limit: usize) -> Answer<Vec<Uuid>>;
         fn begin(row: OperationRow) -> Answer<bool>;
         fn claim(claiming: Claiming) -> Answer<Option<Vec<Uuid>>>;
@@ -340,6 +368,16 @@ impl Alerts for AnyAlerts {
         fn page(state: Option<AlertState>, after: Option<AlertCursor>, limit: usize) -> Answer<Page<AlertRow, AlertCursor>>;
         fn between(first: Uuid, last: Uuid) -> Answer<Vec<AlertRow>>;
         fn forget(opened_before: Timestamp, limit: usize) -> Answer<()>;
+    }
+}
+
+impl ReservationBook for AnyReservations {
+    hand_on! {
+        fn admit(now: Timestamp, after: Option<u64>) -> Answer<Admission>;
+        fn tidy() -> Answer<()>;
+        fn reservations(filter: ReservationFilter, after: Option<ReservationCursor>, limit: usize)
+            -> Answer<Page<ReservationRow, ReservationCursor>>;
+        fn before(kind: ReservationKind, name: String, ticket: u64) -> Answer<u64>;
     }
 }
 

@@ -10,10 +10,11 @@ use baton_messages::{AttemptRef, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::arrivals::{Arrived, Arriving};
 use crate::facets::Facets;
 pub use crate::operation::{
-    CANARY, Claiming, GivingBack, OperationRow, OperationState, OperationStep, Redirect, Tally,
-    WAIT_S,
+    BACK_S, CANARY, Claiming, GivingBack, OperationRow, OperationState, OperationStep, Redirect,
+    Tally, WAIT_S,
 };
 
 /// Where a dead letter stands.
@@ -89,6 +90,8 @@ pub struct Standing {
     pub stage: Option<u32>,
     /// How often it died after it was sent back.
     pub died_again: u32,
+    /// When it did so the last time.
+    pub died_at: Option<Timestamp>,
 }
 
 /// A letter and where it stands.
@@ -105,6 +108,12 @@ pub struct LetterRow {
 }
 
 impl LetterRow {
+    /// When it died the last time: lists go by that.
+    #[must_use]
+    pub fn seen_at(&self) -> Timestamp {
+        self.now.died_at.unwrap_or(self.letter.at)
+    }
+
     /// Whether the body is here as it came.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
@@ -248,6 +257,15 @@ pub struct Sending {
     pub at: Timestamp,
 }
 
+/// What is written down of a letter that set out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// What came of it.
+    Settled(Settling),
+    /// That it was sent.
+    Sent(Sending),
+}
+
 /// A letter whose outcome is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
@@ -283,7 +301,7 @@ pub struct Death {
 }
 
 /// Something that happened to a letter after it was taken in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HistoryRow {
     /// In which order.
     pub n: u32,
@@ -297,6 +315,30 @@ pub struct HistoryRow {
     pub why: String,
     /// What came of it, in a sentence.
     pub text: String,
+    /// What the message was, of one that died.
+    pub died: Option<Died>,
+}
+
+/// What a message was when it died again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Died {
+    /// The id of this death.
+    pub death: Uuid,
+    /// All properties and headers it had.
+    pub properties: serde_json::Value,
+    /// Its body, where it was another one than before.
+    pub body: Option<Vec<u8>>,
+}
+
+/// All that is kept of a letter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WholeLetter {
+    /// It, and where it stands.
+    pub row: LetterRow,
+    /// Its edited copies, oldest first.
+    pub edits: Vec<EditRow>,
+    /// What happened to it, oldest first.
+    pub history: Vec<HistoryRow>,
 }
 
 /// What is changed of dead letters beside the driver. Clones share what they write with.
@@ -323,26 +365,40 @@ pub trait Letters: Clone + Send + Sync + 'static {
     /// When the store does not answer: it may be kept all the same, and is found by its action.
     fn edit(&self, edit: EditRow) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Keeps letters of another store, with where they stood and their edited copies, all or none; those that are here stay as they are. Their groups are made anew.
+    /// Keeps letters of another store, with where they stood, their edited copies and their history, all or none; those that are here stay as they are. Their groups are made anew.
     ///
     /// # Errors
     /// When the store does not answer: they may be kept all the same, and the same again adds none.
     fn import(
         &self,
-        letters: Vec<(LetterRow, Vec<EditRow>)>,
+        letters: Vec<WholeLetter>,
     ) -> impl Future<Output = Result<Imported, StoreError>> + Send;
 
-    /// Says what came of a letter that set out; false when it is no more on its way by that action. Its operation counts it in the same transaction.
+    /// Says of letters that set out what came of them, or that they were sent and their outcome is waited for: all in one transaction, in which their operations
+    /// count them. Answers for each whether that was written: false where it is no more on its way by that action.
     ///
     /// # Errors
-    /// When the store does not answer: it may be written all the same.
-    fn settle(&self, settled: Settling) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// When the store does not answer: they may be written all the same.
+    fn write_down(
+        &self,
+        written: Vec<Written>,
+    ) -> impl Future<Output = Result<Vec<bool>, StoreError>> + Send;
 
-    /// Says that a letter that set out was sent, and that its outcome is waited for; false when it is no more on its way by that action.
+    /// [`Self::write_down`] of one of which it is known what came of it.
     ///
     /// # Errors
-    /// When the store does not answer: it may be written all the same.
-    fn sent(&self, sent: Sending) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// As there.
+    fn settle(&self, settled: Settling) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        async { Ok(self.write_down(vec![Written::Settled(settled)]).await? == [true]) }
+    }
+
+    /// [`Self::write_down`] of one that was sent.
+    ///
+    /// # Errors
+    /// As there.
+    fn sent(&self, sent: Sending) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        async { Ok(self.write_down(vec![Written::Sent(sent)]).await? == [true]) }
+    }
 
     /// Letters whose outcome is waited for, by id, after that one.
     ///
@@ -354,6 +410,17 @@ pub trait Letters: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Waiting>, StoreError>> + Send;
 
+    /// The same, of those that one stage of an operation waits for.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    fn waiting_in(
+        &self,
+        operation: Uuid,
+        stage: u32,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Waiting>, StoreError>> + Send;
+
     /// A letter died again, and the death is in its history. One of others is dead, wherever it stood, and its operation counts it as failed in the same
     /// transaction. A task's stands where it stood: its saga alone says what comes of it, and may know of a worker that took it before it died. True also when
     /// that death is known already; false when there is no such letter.
@@ -361,6 +428,25 @@ pub trait Letters: Clone + Send + Sync + 'static {
     /// # Errors
     /// When the store does not answer: it may be written all the same, and the same again is the same.
     fn died_again(&self, death: Death) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Writes down messages that came out of a queue before their letters are kept, and forgets those that are acknowledged, in one transaction. Answers which
+    /// arrival each of them is: the one it was, where it was delivered before and not acknowledged.
+    ///
+    /// # Errors
+    /// When the store does not answer: ask again before any of them is kept.
+    fn arrived(
+        &self,
+        arriving: Arriving,
+    ) -> impl Future<Output = Result<Vec<Arrived>, StoreError>> + Send;
+
+    /// Of which arrival letters were made, of those that are here.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    fn arrivals_of(
+        &self,
+        letters: Vec<Uuid>,
+    ) -> impl Future<Output = Result<Vec<(Uuid, Option<Uuid>)>, StoreError>> + Send;
 
     /// Has letters that set out for an operation, and were not sent, stand as they did before, and the operation take them again, in one transaction. Answers
     /// how many.
@@ -371,6 +457,15 @@ pub trait Letters: Clone + Send + Sync + 'static {
         &self,
         letters: GivingBack,
     ) -> impl Future<Output = Result<usize, StoreError>> + Send;
+
+    /// Whether there is any that [`Letters::expire`] would take out.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    fn is_any_over(
+        &self,
+        before: Timestamp,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Takes out letters that are resolved or discarded and were last moved before then, with their history and their copies: at most `limit`. Answers which.
     ///
@@ -419,7 +514,7 @@ pub trait Letters: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<LetterRow>, StoreError>> + Send;
 
-    /// Operations that run, oldest first.
+    /// Operations that run, and those that do not and have letters on their way of which nobody has written down whether they were sent; oldest first.
     ///
     /// # Errors
     /// When the store does not answer.

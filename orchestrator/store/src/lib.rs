@@ -6,10 +6,12 @@
 
 pub mod alerts;
 pub mod any;
+pub mod arrivals;
 pub mod audit;
 pub mod cluster;
 pub mod facets;
 pub mod group;
+pub mod items;
 pub mod letters;
 pub mod memory;
 pub mod moving;
@@ -17,6 +19,7 @@ pub mod operation;
 pub mod postgres;
 pub mod read;
 pub mod reader;
+pub mod reservations;
 pub mod sqlite;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
@@ -26,27 +29,29 @@ pub mod triggers;
 
 pub use alerts::{AlertCursor, AlertRow, AlertState, Alerts, Answered, Saying};
 pub use any::{
-    AnyAlerts, AnyAudit, AnyCloseError, AnyLetters, AnyOpenError, AnyReader, AnyStore, AnySuspects,
-    AnyTokens, AnyTriggers,
+    AnyAlerts, AnyAudit, AnyCloseError, AnyLetters, AnyOpenError, AnyReader, AnyReservations,
+    AnyStore, AnySuspects, AnyTokens, AnyTriggers,
 };
 pub use audit::{AuditCursor, AuditFilter, AuditLog};
 pub use cluster::{Layout, Owned, View};
+pub use items::ItemFilter;
 pub use letters::{
-    EditRow, LetterRow, LetterState, Letters, OperationRow, OperationState, Standing,
+    EditRow, LetterRow, LetterState, Letters, OperationRow, OperationState, Standing, WholeLetter,
 };
 pub use memory::MemoryStore;
 pub use postgres::{
     Ownership, PostgresAlerts, PostgresAudit, PostgresCluster, PostgresError, PostgresLetters,
-    PostgresOptions, PostgresReader, PostgresStore,
+    PostgresOptions, PostgresReader, PostgresReservations, PostgresStore,
 };
 pub use read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page,
     SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
 };
 pub use reader::Reader;
+pub use reservations::{ReservationBook, ReservationCursor, ReservationFilter};
 pub use sqlite::{
     CloseError, ExportError, OpenError, SqliteAlerts, SqliteAudit, SqliteLetters, SqliteOptions,
-    SqliteReader, SqliteStore, SqliteSuspects, SqliteTokens, SqliteTriggers,
+    SqliteReader, SqliteReservations, SqliteStore, SqliteSuspects, SqliteTokens, SqliteTriggers,
 };
 pub use suspects::Suspects;
 pub use tokens::{TokenRow, TokenStore};

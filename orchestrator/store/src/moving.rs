@@ -9,15 +9,15 @@ use baton_driver::{
     Batch, CommitError, PurgeRow, Store, StoreError, SubscriptionChange, UnsentRow, WorkItemRow,
 };
 use baton_messages::Timestamp;
-use uuid::Uuid;
 
 use self::database::Database;
 use crate::alerts::Alerts as _;
 use crate::audit::AuditLog as _;
-use crate::letters::{HistoryRow, Letters as _};
+use crate::letters::Letters as _;
 use crate::postgres::{PostgresCluster, PostgresStore};
 use crate::read::{DeadLetterFilter, PAGE_ROWS_MAX, SagaFilter};
 use crate::reader::Reader;
+use crate::reservations::{ReservationBook as _, ReservationFilter};
 use crate::sqlite::SqliteStore;
 use crate::tokens::TokenStore;
 use crate::triggers::Triggers;
@@ -95,23 +95,9 @@ async fn fill(from: &mut SqliteStore, into: &mut Database) -> Result<Moved, Move
     moved.events = events(from, home).await?;
     audit(from, home).await?;
     alerts(from, home).await?;
+    reservations(from, home).await?;
     home.end_moving().await?;
     Ok(moved)
-}
-
-/// Something that happened to a letter, with what it was when it died again.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct KeptHistory {
-    /// Which letter.
-    pub(crate) letter: Uuid,
-    /// What happened.
-    pub(crate) row: HistoryRow,
-    /// The id of a death.
-    pub(crate) death: Option<Uuid>,
-    /// Its properties then, as JSON.
-    pub(crate) properties: Option<String>,
-    /// Its body then, where that was another.
-    pub(crate) body: Option<Vec<u8>>,
 }
 
 /// What people and workers have told.
@@ -337,6 +323,23 @@ async fn alerts(from: &SqliteStore, into: &PostgresStore) -> Result<(), MoveErro
             row
         });
         write.put(first.collect()).await?;
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// What sagas have taken and wait for, each in its place.
+async fn reservations(from: &SqliteStore, into: &PostgresStore) -> Result<(), MoveError> {
+    let (read, write) = (from.reservations(), into.reservations());
+    let number = read.last_number().await?;
+    let mut after = None;
+    loop {
+        let page = read
+            .reservations(ReservationFilter::All, after, ROWS)
+            .await?;
+        write.put(page.rows, number).await?;
         after = page.next;
         if after.is_none() {
             return Ok(());

@@ -44,8 +44,12 @@ impl OperationState {
 pub const CANARY: [u64; 3] = [1, 2, 5];
 /// Letters of the last stage whose outcome has to be known before their share says anything.
 const ENOUGH: u64 = 10;
+/// Letters of all of them.
+const ALL_CANARIES: u64 = CANARY[0] + CANARY[1] + CANARY[2];
 /// How long a stage waits for what comes of its letters, where nobody says.
 pub const WAIT_S: u32 = 60;
+/// How long it waits for messages of others to die again, where nobody says: most who reject one do so at once.
+pub const BACK_S: u32 = 5;
 
 /// What one stage has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -142,10 +146,41 @@ pub struct OperationRow {
     /// Messages of others that go elsewhere than they came from: from where, and where to.
     #[serde(default)]
     pub redirect: Vec<Redirect>,
+    /// How long a stage waits for messages of others that were published to die again: as long as for the rest, where somebody said how long that is.
+    #[serde(default = "back_s")]
+    pub back_s: u32,
+    /// What all of it had come to when somebody let it go on after it stopped: that has been seen.
+    #[serde(default)]
+    pub seen: Tally,
 }
 
 const fn wait_s() -> u32 {
     WAIT_S
+}
+
+const fn back_s() -> u32 {
+    BACK_S
+}
+
+/// More letters than were allowed for failed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMany {
+    /// So many.
+    pub failed: u64,
+    /// Of so many of which it is known what came of them.
+    pub known: u64,
+    /// Of what these are.
+    pub of: &'static str,
+}
+
+impl TooMany {
+    const fn of(tally: Tally, of: &'static str) -> Self {
+        Self {
+            failed: tally.failed,
+            known: tally.failed + tally.resolved,
+            of,
+        }
+    }
 }
 
 /// Messages of others that came from there go elsewhere. From: an exchange and routing key, or, without an exchange, a queue.
@@ -173,18 +208,51 @@ impl OperationRow {
         self.stage as usize >= CANARY.len()
     }
 
-    /// Whether too many of this stage failed again: more than the share, of those of which it is known what came of them. Of a stage of a canary that is asked
-    /// once all of them are known, or the wait for them `is_over`; of the last one all the time, once there are enough.
+    /// Whether too many failed again: more than the share, of those of which it is known what came of them. Of a stage of a canary that is asked
+    /// once all of them are known, or the wait for them `is_over`; of the last one all the time, once there are enough. And the same of all stages together: what fails
+    /// when the next stage is under way fails all the same. Answers failed and known, of its stage or of all.
     #[must_use]
-    pub const fn fails_too_often(&self, is_over: bool) -> bool {
-        let of = self.in_stage;
+    pub const fn fails_too_often(&self, is_over: bool) -> Option<TooMany> {
+        let in_stage = self.in_stage;
+        let is_known = in_stage.open() == 0 || is_over;
+        let all = Tally {
+            failed: self.total.failed.saturating_sub(self.seen.failed),
+            resolved: self.total.resolved.saturating_sub(self.seen.resolved),
+            ..self.total
+        };
+        if self.is_too_many(in_stage, is_known, ENOUGH) {
+            return Some(TooMany::of(in_stage, "its stage"));
+        }
+        if self.is_too_many(all, is_known, ALL_CANARIES) {
+            return Some(TooMany::of(all, "all it sent"));
+        }
+        None
+    }
+
+    const fn is_too_many(&self, of: Tally, is_known: bool, least: u64) -> bool {
         let known = of.failed + of.resolved;
         let enough = if self.is_last_stage() {
-            known >= ENOUGH
+            known >= least
         } else {
-            of.open() == 0 || is_over
+            is_known
         };
         enough && of.failed * 100 > known * self.stop_at as u64
+    }
+
+    /// What is said of it when every letter has had its turn, as it is known now.
+    #[must_use]
+    pub fn said_of_all(&self) -> String {
+        let mut why = "every letter has had its turn".to_owned();
+        if self.total.failed > 0 {
+            why += &format!("; {} failed again", self.total.failed);
+        }
+        if self.total.open() > 0 {
+            why += &format!(
+                "; of {} it is not known yet what came of them: `baton dead --state replaying`",
+                self.total.open()
+            );
+        }
+        why
     }
 
     /// Where its letters go on.
@@ -199,6 +267,10 @@ impl OperationRow {
         if stage == Some(self.leg) {
             counted(&mut self.in_stage);
             self.moved_at = self.moved_at.max(Some(at));
+        }
+        // what comes after its end is told with the rest
+        if self.state == OperationState::Done {
+            self.why = self.said_of_all();
         }
     }
 
@@ -241,6 +313,7 @@ impl OperationRow {
                 if self.state == OperationState::Stopped && *to == OperationState::Running {
                     // whoever lets it go on has seen what failed: it begins with a canary again
                     self.begins(0);
+                    self.seen = self.total;
                 }
                 self.state = *to;
                 self.why.clone_from(why);
@@ -350,6 +423,8 @@ mod tests {
             leg: 0,
             moved_at: None,
             redirect: Vec::new(),
+            back_s: BACK_S,
+            seen: Tally::default(),
         }
     }
 
@@ -379,7 +454,7 @@ mod tests {
 
     #[test]
     fn more_than_the_share_of_a_stage_stops_it_and_refusals_say_nothing() {
-        let stops = |row: &OperationRow| row.fails_too_often(false);
+        let stops = |row: &OperationRow| row.fails_too_often(false).is_some();
         assert!(stops(&stage(0, 0, 1, 0)));
         assert!(!stops(&stage(0, 0, 0, 1)));
         assert!(!stops(&stage(2, 4, 1, 0)), "not more than a fifth");
@@ -388,7 +463,7 @@ mod tests {
         on_its_way.in_stage.replayed = 5;
         assert!(!stops(&on_its_way), "two of its stage are not known yet");
         assert!(
-            on_its_way.fails_too_often(true),
+            on_its_way.fails_too_often(true).is_some(),
             "nobody waits for them any longer"
         );
         assert!(!stops(&stage(3, 0, 9, 0)), "too few to say");
@@ -402,13 +477,50 @@ mod tests {
         late.total = late.in_stage;
         late.died_again(Some(0), LetterState::Resolved, Timestamp(9));
         assert_eq!((late.in_stage.resolved, late.in_stage.failed), (0, 1));
-        assert!(late.fails_too_often(false), "it died again");
+        assert!(late.fails_too_often(false).is_some(), "it died again");
         assert!(late.step(&OperationStep::Stage(0)));
         late.died_again(Some(0), LetterState::Replaying, Timestamp(9));
         assert_eq!(late.in_stage, Tally::default(), "of an earlier stage");
         assert_eq!(late.total.failed, 2);
         late.died_again(Some(1), LetterState::Dead, Timestamp(9));
         assert_eq!(late.total.failed, 2, "it was counted already");
+    }
+
+    #[test]
+    fn what_fails_after_its_stage_stops_it_all_the_same() {
+        let mut late = stage(3, 40, 0, 0);
+        late.total = Tally {
+            replayed: 48,
+            resolved: 48,
+            published: 48,
+            ..Tally::default()
+        };
+        for n in 1..=12 {
+            let stops = late.fails_too_often(false);
+            assert_eq!(stops.is_some(), n > 10, "{} of 48 is not a fifth", n - 1);
+            late.died_again(Some(7), LetterState::Resolved, Timestamp(9));
+        }
+        let all = late.fails_too_often(false).unwrap();
+        assert_eq!((all.failed, all.known, all.of), (12, 48, "all it sent"));
+        assert_eq!(late.in_stage.failed, 0, "none of its stage");
+        late.state = OperationState::Done;
+        late.died_again(Some(7), LetterState::Resolved, Timestamp(9));
+        assert_eq!(late.why, "every letter has had its turn; 13 failed again");
+    }
+
+    #[test]
+    fn a_canary_that_fails_while_the_next_is_under_way_stops_it() {
+        let mut late = stage(1, 2, 0, 0);
+        late.total = Tally {
+            replayed: 3,
+            resolved: 3,
+            published: 3,
+            ..Tally::default()
+        };
+        assert_eq!(late.fails_too_often(false), None);
+        late.died_again(Some(7), LetterState::Resolved, Timestamp(9));
+        let all = late.fails_too_often(false).unwrap();
+        assert_eq!((all.failed, all.known), (1, 3));
     }
 
     #[test]
@@ -423,7 +535,7 @@ mod tests {
             at: Timestamp(2),
         };
         assert!(stopped.step(&on));
-        assert!(!stopped.fails_too_often(false));
+        assert_eq!(stopped.fails_too_often(false), None);
         assert_eq!(stopped.room(), 1, "a canary again");
         assert!(!stopped.step(&on), "it runs already");
         assert!(stopped.step(&OperationStep::Stage(0)));

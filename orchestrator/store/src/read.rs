@@ -41,9 +41,9 @@ pub struct DeadLetterFilter {
     pub kind: Option<String>,
     /// Those that speak of this saga.
     pub saga: Option<SagaId>,
-    /// Those taken in then or later.
+    /// Those that died then or later, the last time.
     pub from: Option<Timestamp>,
-    /// Those taken in then or earlier.
+    /// Those that died then or earlier, the last time.
     pub until: Option<Timestamp>,
     /// Those whose error, or whose body, has this in it, to the letter.
     pub text: Option<String>,
@@ -95,8 +95,14 @@ pub const HOUR_MS: u64 = 3_600_000;
 /// Bytes of a body that a list of letters has: messages of others may be of any size.
 pub const HEAD_BYTES_MAX: usize = 4_096;
 
+/// Letters of each kind that are looked at for the one an attempt was minted for: a step has one for each time its task died.
+pub const TRIED_MAX: usize = 64;
+
 /// Letters one page looks at, at most, where no index finds what fits: some tens of milliseconds. A page that ends there has a cursor, whatever it holds.
 pub const LOOKED_AT_MAX: usize = 20_000;
+
+/// Bytes of bodies one page looks into, at most, but for one that is larger alone: large bodies are read from the disk.
+pub const LOOKED_INTO_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The last saga of a page; the next page begins after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +116,7 @@ pub struct SagaCursor {
 /// The last work item of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkItemCursor {
-    /// When it was opened.
+    /// When it was opened; of a list by when items were due, when it was.
     pub opened_at: Timestamp,
     /// Its saga.
     pub saga: SagaId,

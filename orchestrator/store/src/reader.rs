@@ -5,9 +5,10 @@ use std::future::Future;
 
 use baton_driver::{DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
-use baton_messages::{Manifest, SagaId, Timestamp};
+use baton_messages::{AttemptRef, Manifest, SagaId, Timestamp};
 use uuid::Uuid;
 
+use crate::items::ItemFilter;
 use crate::letters::{EditRow, HistoryRow, LetterRow, OperationRow};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page,
@@ -116,6 +117,17 @@ pub trait Reader: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Page<WorkItemView, WorkItemCursor>, StoreError>> + Send;
 
+    /// Open work items by whose they are and by when; those that are overdue by when they were due, others oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn work_items_of(
+        &self,
+        filter: ItemFilter,
+        after: Option<WorkItemCursor>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page<WorkItemView, WorkItemCursor>, StoreError>> + Send;
+
     /// The dead letters whose ids lie between these two, which belong to it, in order; two at most: one, or a sign that there are several.
     ///
     /// # Errors
@@ -148,7 +160,8 @@ pub trait Reader: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Page<LetterRow, DeadLetterCursor>, StoreError>> + Send;
 
     /// Dead letters, newest first, of each body only the first [`crate::read::HEAD_BYTES_MAX`] bytes. Where no index finds what fits, a page looks at no more than
-    /// [`crate::read::LOOKED_AT_MAX`] letters: it may be short, or empty, and have a cursor to go on.
+    /// [`crate::read::LOOKED_AT_MAX`] letters, and with a text into [`crate::read::LOOKED_INTO_BYTES_MAX`]
+    /// bytes of bodies: it may be short, or empty, and have a cursor to go on.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -198,7 +211,17 @@ pub trait Reader: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<LetterRow>, StoreError>> + Send;
 
-    /// How many letters of a group that are dead were taken in in each hour since then, oldest first; hours without any are left out.
+    /// The dead letters an attempt that died may have been minted for: those for which the saga minted one of its step, and those that set out for the saga and of which nobody has
+    /// written down yet whether they were sent; with the beginnings of their bodies. At most [`crate::read::TRIED_MAX`] of each.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn dead_letters_tried(
+        &self,
+        of: AttemptRef,
+    ) -> impl Future<Output = Result<Vec<LetterRow>, StoreError>> + Send;
+
+    /// How many letters of a group that are dead died, the last time, in each hour since then, oldest first; hours without any are left out.
     ///
     /// # Errors
     /// When the store cannot be read.

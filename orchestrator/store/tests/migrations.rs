@@ -6,7 +6,7 @@ use std::path::Path;
 use baton_messages::audit::audit_hash;
 
 /// Each with the SHA-256 of its text.
-const LANDED: [(&str, &str); 18] = [
+const LANDED: [(&str, &str); 26] = [
     (
         "postgres/V1__init.sql",
         "c53933d032a60e438865479585f894ccab7b5c331ca6f3bdff3183b59924801b",
@@ -34,6 +34,22 @@ const LANDED: [(&str, &str); 18] = [
     (
         "postgres/V7__outcomes.sql",
         "aae289f71ed3121d6aaa2a7754cb81a4b0d93935a6e001f0e895d8503804a86e",
+    ),
+    (
+        "postgres/V8__tries.sql",
+        "522ed4d10b8c2bbdb004b9723eab812550e20bfaf24ae067c3734f40af00726f",
+    ),
+    (
+        "postgres/V9__arrivals.sql",
+        "9944b999fe30dbe89f272e0716dffe9fdb11430ea443d49fee70b9a630c63856",
+    ),
+    (
+        "postgres/V10__reservations.sql",
+        "c32efb1e017e254d6c02eccb745ee7c755ccc38c24c65186449f8a90c0e4b5f0",
+    ),
+    (
+        "postgres/V11__assigned.sql",
+        "d8706de4bce2203728ead842a7cc381702953dd5a2499ca5ee848dc60b231ae6",
     ),
     (
         "sqlite/0001_init.sql",
@@ -78,6 +94,22 @@ const LANDED: [(&str, &str); 18] = [
     (
         "sqlite/0011_outcomes.sql",
         "73f8940750f357ccad3de3aa0ae98428e6910273578318c404347696f0525f06",
+    ),
+    (
+        "sqlite/0012_tries.sql",
+        "2712311f1ce10fad1b8f3ded60e2979c6438b28b3d39449418cbd7e73334f6ec",
+    ),
+    (
+        "sqlite/0013_arrivals.sql",
+        "e8fd8dce3a7141949eb1f3fa481cdf52e2e4eb0d9306de5fe429dee6b4e6a289",
+    ),
+    (
+        "sqlite/0014_reservations.sql",
+        "293445dc23fe8c1e32b0e3e19aa2c658e170b370c363376b037f4aa3b300b9b4",
+    ),
+    (
+        "sqlite/0015_assigned.sql",
+        "30461cf6926cb10a0da3029c4857351fe0e2d14cdeb858bb69803a4f5bc99f1c",
     ),
 ];
 

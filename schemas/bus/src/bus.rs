@@ -230,6 +230,7 @@ fn publisher(
         state: state.clone(),
         confirm_limit,
         batch_max: config.publish_batch_max,
+        instance: config.instance.clone(),
         calls: TaskTracker::new(),
         closed: closed.clone(),
         _kept_open: kept_open.clone(),

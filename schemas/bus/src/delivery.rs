@@ -17,6 +17,7 @@ use lapin::{
     options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions},
     types::ShortString,
 };
+use uuid::Uuid;
 
 use crate::{
     error::Stale,
@@ -38,6 +39,9 @@ pub struct AckTag {
     /// The delivery on that channel.
     pub tag: u64,
 }
+
+/// Headers in which the broker counts deliveries: the same message has another one each time.
+const COUNTED: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
 /// The AMQP properties of a message, beside `message_id`, `type` and the headers, which stand in [`Delivery`] itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -167,6 +171,28 @@ impl Delivery {
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.generation.is_current()
+    }
+
+    /// All that a message is, in one name: the same whenever it is delivered, however often that was. Two that are alike in everything have the same.
+    #[must_use]
+    pub fn print(&self) -> Uuid {
+        let headers: Vec<_> = self
+            .headers
+            .iter()
+            .filter(|(name, _)| !COUNTED.contains(&name.as_str()))
+            .collect();
+        let parts = [
+            self.queue.to_string(),
+            self.exchange.clone(),
+            self.key.clone(),
+            format!("{:?}", self.message_id),
+            format!("{:?}", self.kind),
+            format!("{:?}", *self.properties),
+            format!("{headers:?}"),
+        ];
+        // a body may be large, and is not copied
+        let of_body = Uuid::new_v5(&Uuid::NAMESPACE_OID, &self.body);
+        Uuid::new_v5(&of_body, parts.join("\u{1f}").as_bytes())
     }
 
     /// Done with it: the broker may forget it. Not to be mixed with [`crate::Consumer::ack_until`] on one consumer.

@@ -8,8 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use baton_messages::{
     DeadReason,
     dead::{
-        AT_HEADER, DELIVERIES_HEADER, ERROR_HEADER, EXCHANGE_HEADER, ID_HEADER, KEY_HEADER, PREFIX,
-        QUEUE_HEADER, REASON_HEADER, id_of,
+        AT_HEADER, BY_HEADER, DELIVERIES_HEADER, ERROR_HEADER, EXCHANGE_HEADER, ID_HEADER,
+        KEY_HEADER, PREFIX, QUEUE_HEADER, REASON_HEADER, id_of,
     },
     topology::DEAD,
 };
@@ -25,6 +25,9 @@ use crate::{
 
 /// Longest error text kept in a header, in bytes: headers have to fit one frame of 128 KiB with all the rest.
 const ERROR_BYTES_MAX: usize = 4096;
+
+/// Longest name of a process that is kept.
+const NAME_BYTES_MAX: usize = 255;
 
 /// Most bytes of headers of a dead letter as they are written: with the properties they have to fit one frame of the least size a broker
 /// offers as a rule. A message may come with as much as fits a frame without what is added here.
@@ -66,7 +69,8 @@ pub async fn park(
     why: &DeadReason,
     error: &str,
 ) -> Result<(), ParkError> {
-    let dead = dead_letter(delivery, *why, error);
+    let by = &publisher.shared.instance;
+    let dead = dead_letter(delivery, *why, error, by);
     match publisher.publish_all(vec![dead]).await.pop() {
         Some(Sent::Confirmed) => {
             metrics::counter!("baton_bus_parked_total", "reason" => why.as_str()).increment(1);
@@ -102,7 +106,7 @@ pub async fn park_and_ack(
         .map_err(|source| ParkError::Acknowledge { source })
 }
 
-fn dead_letter(delivery: &Delivery, why: DeadReason, error: &str) -> Publication {
+fn dead_letter(delivery: &Delivery, why: DeadReason, error: &str, by: &str) -> Publication {
     let mut headers = kept_headers(&delivery.headers);
     cut_headers(&mut headers);
     let properties = kept_properties(delivery, &mut headers);
@@ -118,6 +122,7 @@ fn dead_letter(delivery: &Delivery, why: DeadReason, error: &str) -> Publication
     note(EXCHANGE_HEADER, delivery.exchange.as_str().into());
     note(KEY_HEADER, delivery.key.as_str().into());
     note(AT_HEADER, HeaderValue::I64(now_ms()));
+    note(BY_HEADER, cut_text(by, NAME_BYTES_MAX).into());
     let deliveries = i64::try_from(delivery.deliveries).unwrap_or(i64::MAX);
     note(DELIVERIES_HEADER, HeaderValue::I64(deliveries));
     Publication {

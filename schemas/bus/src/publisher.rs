@@ -150,6 +150,8 @@ pub(crate) struct Shared {
     pub(crate) state: tokio::sync::watch::Receiver<BusState>,
     pub(crate) confirm_limit: Duration,
     pub(crate) batch_max: usize,
+    /// The name of this process, which what it puts aside bears.
+    pub(crate) instance: String,
     /// Calls under way, so that a shutdown can wait for them.
     pub(crate) calls: TaskTracker,
     /// When nothing more is taken.

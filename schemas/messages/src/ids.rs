@@ -127,6 +127,12 @@ impl InputId {
         ))
     }
 
+    /// The beginning of a child: the same however often it is wanted.
+    #[must_use]
+    pub fn of_child(child: SagaId) -> Self {
+        Self(derive("input/child", &[&child.to_string()]))
+    }
+
     /// An event that joins a saga by the key of trigger number `trigger`.
     #[must_use]
     pub fn of_joined(saga: SagaId, trigger: u32, source: &str, event_id: &str) -> Self {
@@ -171,6 +177,15 @@ impl MessageId {
                 &item_text(item),
                 &round.to_string(),
             ],
+        ))
+    }
+
+    /// The id of what a parent and a child tell each other: which way (`wanted`, `said`), which child, and the number of the word.
+    #[must_use]
+    pub fn of_child(way: &str, child: SagaId, number: u64) -> Self {
+        Self(derive(
+            "child",
+            &[way, &child.to_string(), &number.to_string()],
         ))
     }
 

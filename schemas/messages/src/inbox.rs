@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::batch::{ReportBatch, StartBatch};
+use crate::child::{ChildSaid, ChildWanted};
 use crate::ids::{IdempotencyKey, InputId, MessageId, RunId, SagaId};
 use crate::names::{Direction, StepId, WorkerId};
 use crate::present::present;
@@ -37,6 +38,12 @@ pub enum InboxMessage {
     /// Somebody asks for several sagas at once.
     #[serde(rename = "starts@1")]
     Starts(StartBatch),
+    /// A saga says what it wants of the child of one of its steps.
+    #[serde(rename = "child-wanted@1")]
+    ChildWanted(ChildWanted),
+    /// A child says to its parent how it stands.
+    #[serde(rename = "child-said@1")]
+    ChildSaid(ChildSaid),
 }
 
 /// Which attempt of which step a message speaks of.
@@ -256,6 +263,8 @@ impl InboxMessage {
             Self::Checkpoint(m) => Some(m.of.saga),
             Self::Finished(m) => Some(m.of.saga),
             Self::Start(m) => Some(m.saga),
+            Self::ChildWanted(m) => Some(m.child),
+            Self::ChildSaid(m) => Some(m.parent.saga),
             Self::Marker(_) | Self::Batch(_) | Self::Starts(_) => None,
         }
     }
@@ -271,6 +280,8 @@ impl InboxMessage {
             Self::Marker(_) => "marker@1",
             Self::Batch(_) => "batch@1",
             Self::Starts(_) => "starts@1",
+            Self::ChildWanted(_) => "child-wanted@1",
+            Self::ChildSaid(_) => "child-said@1",
         }
     }
 }

@@ -8,6 +8,7 @@
 pub mod alert;
 pub mod audit;
 pub mod batch;
+pub mod child;
 pub mod control;
 pub mod dead;
 pub mod event;
@@ -32,6 +33,7 @@ pub use audit::{
     AuditRow,
 };
 pub use batch::{Report, ReportBatch, StartBatch};
+pub use child::{ChildSaid, ChildWanted, ParentRef, Standing, Wanted};
 pub use control::{ControlMessage, Grant, GrantAnswer, RefusedWhy};
 pub use dead::DeadReason;
 pub use event::Event;

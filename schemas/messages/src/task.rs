@@ -1,5 +1,7 @@
 //! The task: one message that asks a worker to run one attempt of a step in one direction.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -81,4 +83,8 @@ pub struct Task {
         deserialize_with = "present"
     )]
     pub progress: Option<Value>,
+    /// The number of each lock its saga acts under, by the lock's name. Whoever is given that lock later has a higher one: a system that remembers the
+    /// highest number it has seen can refuse what comes with a lower one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fences: BTreeMap<String, u64>,
 }

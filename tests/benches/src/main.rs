@@ -6,6 +6,7 @@
 mod baton;
 mod cpu;
 mod figures;
+mod letters;
 mod options;
 mod raw;
 mod rounds;
@@ -26,6 +27,11 @@ async fn main() -> Result<()> {
         return raw::worker::run(url, *connections).await;
     }
     let place = Place::find(&options).await;
+    if let Some(count) = options.letters {
+        let said = letters::measure(&place, &options, count).await?;
+        write!(std::io::stdout(), "{said}")?;
+        return Ok(());
+    }
     let outcome = measure(&place, &options).await?;
     writeln!(std::io::stdout(), "{}", outcome.table())?;
     if let Some(path) = &options.json {

@@ -43,6 +43,9 @@ pub(crate) struct Options {
     /// Only the raw reference, without Baton.
     #[arg(long)]
     pub(crate) raw_only: bool,
+    /// Instead of sagas: so many dead letters, taken in and sent back, beside what the broker alone publishes and consumes.
+    #[arg(long, value_name = "COUNT", value_parser = at_least_one)]
+    pub(crate) letters: Option<usize>,
     /// In each round also Baton on a private PostgreSQL, beside Baton on SQLite and between references of its own.
     #[arg(long)]
     pub(crate) postgres: bool,

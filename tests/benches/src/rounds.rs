@@ -159,7 +159,7 @@ impl Place {
     }
 
     /// A virtual host for one run, gone with it; of a named broker always the named one.
-    async fn fresh(&self) -> Result<(Option<Vhost>, String)> {
+    pub(crate) async fn fresh(&self) -> Result<(Option<Vhost>, String)> {
         match (&self.broker, &self.url) {
             (Some(broker), _) => {
                 let vhost = broker.vhost().await;
@@ -171,7 +171,7 @@ impl Place {
     }
 
     /// A database for one run, where it is one on PostgreSQL.
-    async fn database(&self, store: Store) -> Result<Option<Database>> {
+    pub(crate) async fn database(&self, store: Store) -> Result<Option<Database>> {
         match store {
             Store::Sqlite => Ok(None),
             Store::Postgres => {
@@ -293,7 +293,7 @@ impl Place {
     }
 
     /// Deletes a virtual host, so that what its queues hold does not weigh on the next run.
-    async fn forget(&self, vhost: Option<Vhost>) {
+    pub(crate) async fn forget(&self, vhost: Option<Vhost>) {
         if let (Some(broker), Some(vhost)) = (&self.broker, vhost) {
             broker.ctl(&["delete_vhost", vhost.name()]).await;
         }

@@ -16,6 +16,7 @@
 //! | [`Net`] | several hosts on this machine, whose links can be cut |
 //! | [`Ledger`] | the outside world, which remembers what was done to it |
 //! | [`await_until`] | a condition with a deadline in place of a sleep |
+//! | [`is_supervised`] | whether runit looks after a service |
 //! | [`not_tested`] | what this host does not let a test try, said loudly |
 
 pub mod binaries;
@@ -26,6 +27,7 @@ mod ports;
 pub mod postgres;
 mod process;
 mod proxy;
+mod runit;
 pub mod shared;
 mod untested;
 mod vhost;
@@ -38,6 +40,7 @@ pub use net::{Host, Net, Place};
 pub use postgres::{Database, Postgres};
 pub use process::{Launch, Process};
 pub use proxy::{Direction, Proxy};
+pub use runit::is_supervised;
 pub use untested::{NOT_TESTED_ENV, not_tested};
 pub use vhost::{Message, Queue, Vhost};
 pub use wait::{await_some, await_until};

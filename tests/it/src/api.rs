@@ -109,6 +109,13 @@ impl Api {
         .await
     }
 
+    /// What a figure of `/metrics` says now, by its name and, where it has some, its labels: `name{a="b"}`; none while it is not there.
+    pub async fn figure(&self, name: &str) -> Option<u64> {
+        let answer = self.ask("GET", "/metrics", "", None).await?;
+        let mut lines = answer.body.as_str()?.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
     /// Reads something that must be there.
     pub async fn get(&self, path: &str) -> Value {
         let answer = self.ask_patiently("GET", path, "", None).await;

@@ -38,6 +38,11 @@ impl Cli {
         }
     }
 
+    /// One that has no orchestrator: what needs none is run with it.
+    pub fn nowhere(dir: &Path) -> Self {
+        Self::new("http://127.0.0.1:9", "", dir)
+    }
+
     /// The same tool with another token.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {

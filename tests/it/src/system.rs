@@ -244,6 +244,11 @@ impl System {
         database.expect("the system was set up with a database")
     }
 
+    /// Whether the orchestrator keeps everything in the database.
+    pub const fn is_on_database(&self) -> bool {
+        self.on_database
+    }
+
     /// The server of the database, to be killed and started again.
     pub fn postgres(&self) -> Postgres {
         self.database().server().clone()

@@ -174,6 +174,39 @@ async fn any_member_takes_what_belongs_to_any_saga() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_member_moves_sagas_of_all_to_another_version() {
+    let cluster = two(Setup::workers(1).postgres()).await;
+    let asks = |version: u32, more: &str| {
+        format!(
+            "saga: moved\nversion: {version}\ninput: {{ type: object }}\nsteps:\n  - id: ok\n    approve: {{ by: operator, timeout: 1d }}\n{more}"
+        )
+    };
+    let [one, other] = cluster.apis();
+    one.apply(&asks(1, "")).await;
+    let mut ids = Vec::new();
+    for number in 0..24 {
+        let name = format!("n{number}");
+        ids.push(one.start("moved", &json!({ "name": name }), &name).await);
+    }
+    for id in &ids {
+        one.await_phase(id, "ok", "asked").await;
+    }
+    one.apply(&asks(2, "  - id: z\n    sleep: 1ms\n")).await;
+    // at the member that did not register it, at once
+    let body = json!({ "to": 2, "reason": "r", "limit": 100 }).to_string();
+    let path = "/v1/definitions/moved/upgrade";
+    let answer = other.ask_patiently("POST", path, "", Some(body)).await;
+    assert_eq!(answer.body["moved"], 24, "{}", answer.body);
+    for id in &ids {
+        let said = one.act(id, "steps/ok/approve", json!({})).await;
+        assert_eq!(said.status, 200, "{}", said.body);
+        let ended = one.await_status(id, "completed", SOON).await;
+        assert_eq!(ended["version"], 2);
+        assert_eq!(ended["steps"][1]["phase"], "succeeded", "{ended}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_happens_once_in_all_is_asked_of_any_member() {
     let cluster = two(Setup::workers(1).postgres()).await;
     let clock = Saga::named("clock").step("  - id: z\n    sleep: 10ms\n");

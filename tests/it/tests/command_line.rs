@@ -260,6 +260,111 @@ async fn one_task_runs_on_its_own() {
     assert_eq!(book.not_done_once("alone"), None);
 }
 
+/// What failed with the input it was given is done with another, by another task where that is named; what differs is shown first, and who and why is kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_has_what_is_parked_done_otherwise() {
+    let saga = Saga::named("otherwise")
+        .task(
+            "a",
+            "test.effect@1",
+            ", fail: final",
+            "on_error: park\n    ",
+        )
+        .task(
+            "b",
+            "test.effect@1",
+            ", fail: final",
+            "on_error: park\n    ",
+        )
+        .step("  - id: c\n    task: test.effect@1\n    with: { key: \"${ string(int(input.name)) }\" }\n    on_error: park\n")
+        .step("output: { a: \"${ a.key }\", b: \"${ b.key }\", c: \"${ c.key }\" }\n");
+    let system = system(&[&saga]).await;
+    let baton = system.cli();
+    baton.run(&["apply", "otherwise.yaml"]).await.exits(0);
+    let run = [
+        "run",
+        "otherwise",
+        "-f",
+        "name=o",
+        "--wait",
+        "--timeout",
+        "50",
+        "--json",
+    ];
+    let parked = baton.run(&run).await.exits(4).json();
+    let id = parked["id"].as_str().expect("it has an id").to_owned();
+    let shown = baton.run(&["show", &id]).await.out;
+    assert!(
+        shown.contains("edit") && shown.contains("--set PLACE=VALUE"),
+        "it is among what can be done: {shown}"
+    );
+    let edit = ["edit", &id, "a", "--unset", "fail", "--set", "key=other"];
+    let dry = baton
+        .run(&[&edit[..], &["--dry-run"]].concat())
+        .await
+        .exits(0);
+    assert!(
+        dry.out.contains("fail") && dry.out.contains("other"),
+        "{dry:?}"
+    );
+    baton.run(&[&edit[..], &["-y"]].concat()).await.exits(2);
+    let with_reason = [&edit[..], &["-m", "this site has another", "-y"]].concat();
+    baton.run(&with_reason).await.exits(0);
+    let wait = ["show", &id, "--wait", "--timeout", "50", "--json"];
+    baton.run(&wait).await.exits(4);
+    let twice = baton.run(&with_reason).await.exits(1);
+    assert!(twice.err.contains("only a parked step"), "{twice:?}");
+    let unfit = ["edit", &id, "b", "--input", "[1]", "-m", "why", "-y"];
+    let unfit = baton.run(&unfit).await.exits(1);
+    assert!(unfit.err.contains("does not fit"), "{unfit:?}");
+    let rehearsed = ["edit", &id, "b", "--input", "[1]", "--dry-run"];
+    let rehearsed = baton.run(&rehearsed).await.exits(1);
+    assert!(rehearsed.err.contains("does not fit"), "{rehearsed:?}");
+    let late = [
+        "edit",
+        &id,
+        "b",
+        "--task",
+        "test.effect-late@1",
+        "--input",
+        "{\"key\": \"late\"}",
+        "-m",
+        "the other one hangs",
+        "-y",
+    ];
+    baton.run(&late).await.exits(0);
+    baton.run(&wait).await.exits(4);
+    let place = ["edit", &id, "c", "--set", "key=c", "-m", "why", "-y"];
+    let place = baton.run(&place).await.exits(1);
+    assert!(place.err.contains("ever made ready"), "{place:?}");
+    let whole = [
+        "edit",
+        &id,
+        "c",
+        "--input",
+        "{\"key\": \"c\"}",
+        "-m",
+        "it is no number",
+        "-y",
+    ];
+    baton.run(&whole).await.exits(0);
+    let saga = baton.run(&wait).await.exits(0).json();
+    assert_eq!(
+        saga["output"],
+        json!({ "a": "other", "b": "late", "c": "c" })
+    );
+    let records = baton.run(&["show", &id, "--records"]).await.exits(0).out;
+    for reason in ["this site has another", "the other one hangs"] {
+        assert!(records.contains(reason), "{reason:?} is not in\n{records}");
+    }
+    let audit = baton
+        .run(&["audit", "ls", "--action", "editStep", "--json"])
+        .await
+        .exits(0)
+        .out;
+    assert!(audit.contains("this site has another"), "{audit}");
+}
+
 /// Tries a step again, goes on without one, says that one was done by hand, and says that a notice was seen: each succeeds, and is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_brings_what_is_parked_to_its_end() {

@@ -67,16 +67,6 @@ async fn a_broker_that_goes_away_and_comes_back_finds_everything_going_on() {
     completes(&system, "after").await;
 }
 
-/// What a figure of `/metrics` without labels says now.
-async fn figure(system: &System, name: &str) -> Option<u64> {
-    let answer = system.api.ask("GET", "/metrics", "", None).await?;
-    let text = answer.body.as_str()?.to_owned();
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
-    line.parse().ok()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_that_is_full_is_tried_by_one_task_and_then_everything_goes_on() {
     const SAGAS: u64 = 40;
@@ -94,7 +84,7 @@ async fn a_queue_that_is_full_is_tried_by_one_task_and_then_everything_goes_on()
         ids.push(system.run("echo", &format!("n{number}")).await);
     }
     // a queue may take one more than it is to have
-    let waiting = async || figure(&system, "baton_orchestrator_unsent").await;
+    let waiting = async || system.api.figure("baton_orchestrator_unsent").await;
     await_until("what the queue has no room for to wait", SOON, async || {
         waiting().await >= Some(SAGAS - 3)
     })

@@ -145,7 +145,7 @@ class Context:
     def __init__(self, run, pipe, deadline):
         task = run["task"]
         self.of, self.run, self.worker = task["of"], run["run"], run["worker"]
-        self.idempotency_key = task["idempotency_key"]
+        self.idempotency_key, self.fences = task["idempotency_key"], dict(task.get("fences", {}))
         self.before, self.progress = task.get("before"), task.get("progress")
         self.knows_before, self._deadline, self._ends = "before" in task, deadline, run["ends"]
         self._pipe, self._answers = pipe, pipe.makefile()
@@ -305,7 +305,8 @@ _OF = {"saga": _uuid, "step": _text("[a-z][a-z0-9_]{0,63}"), "item?": _U32, "dir
 _TASK = {"of": lambda v: _fits(v, _OF), "task_type": _text(r"[a-z]([a-z0-9.-]{0,116}[a-z0-9])?@[1-9][0-9]{0,8}"),
          "pool": _text("[a-z][a-z0-9-]{0,63}"), "idempotency_key": _uuid, "inbox": _text("[0-9]{2}"),
          "hold": lambda v: v in ("late", "claim"), "not_after": _U64, "ask_after?": _U64, "timeout_ms": _U64, "lease_ms": _U64,
-         "act?": lambda v: v in ("do", "undo", "probe"), "input": _anything, "output?": _anything, "before?": _anything, "progress?": _anything}
+         "act?": lambda v: v in ("do", "undo", "probe"), "input": _anything, "output?": _anything, "before?": _anything, "progress?": _anything,
+         "fences?": lambda v: isinstance(v, dict) and not v.twice and all(_U64(n) for n in v.values())}
 _MAY_BE_NULL = ("item", "ask_after", "act")  # null is as good as absent
 
 
@@ -715,7 +716,7 @@ class Worker:
         of_body = uuid.UUID(bytes=hashlib.sha1(uuid.NAMESPACE_OID.bytes + body).digest()[:16], version=5)
         dead_id = derived("dead", delivery.queue, message_id, str(of_body)) if message_id else str(uuid.uuid4())
         notes = {"id": dead_id, "reason": reason, "error": error, "queue": delivery.queue, "exchange": method.exchange, "key": method.routing_key,
-                 "at-ms": now_ms(), "deliveries": delivery.count}
+                 "at-ms": now_ms(), "by": self.options.name, "deliveries": delivery.count}
         headers.update({f"baton-dead-{name}": value for name, value in notes.items()})
         kept.headers, kept.delivery_mode = headers, 2
         log.warning("a message of %s nobody can use is parked: %s, %s", delivery.queue, reason, error)

@@ -108,10 +108,10 @@ module BatonWorker
 
   # What a run knows beside its input. It lives in the run's own process.
   class Context
-    attr_reader :of, :run, :idempotency_key, :before, :progress
+    attr_reader :of, :run, :idempotency_key, :before, :progress, :fences
 
     def initialize(run, task, pipe, deadline)
-      @of, @run, @idempotency_key = task["of"], run, task["idempotency_key"]
+      @of, @run, @idempotency_key, @fences = task["of"], run, task["idempotency_key"], task.fetch("fences", {})
       @before, @progress, @known = task["before"], task["progress"], task.key?("before")
       @pipe, @deadline, @cancelled = pipe, deadline, false
       @woken, @waker = IO.pipe
@@ -192,7 +192,8 @@ module BatonWorker
     TASK = { "of" => ->(v) { Reading.fits(v, OF) }, "task_type" => text.(/\A[a-z]([a-z0-9.-]{0,116}[a-z0-9])?@[1-9][0-9]{0,8}\z/),
              "pool" => text.(/\A[a-z][a-z0-9-]{0,63}\z/), "idempotency_key" => text.(UUID), "inbox" => text.(/\A[0-9]{2}\z/),
              "hold" => one_of.("late", "claim"), "not_after" => u64, "ask_after?" => u64, "timeout_ms" => u64, "lease_ms" => u64,
-             "act?" => direction, "input" => anything, "output?" => anything, "before?" => anything, "progress?" => anything }.freeze
+             "act?" => direction, "input" => anything, "output?" => anything, "before?" => anything, "progress?" => anything,
+             "fences?" => ->(v) { v.is_a?(Strict) && !v.twice && v.values.all?(&u64) } }.freeze
     MAY_BE_NULL = %w[item ask_after act].freeze # null is as good as absent
 
     def self.fits(value, shape)

@@ -181,6 +181,7 @@ fn task(task_type: &str, hold: Hold, input: Value) -> Task {
         output: None,
         before: None,
         progress: None,
+        fences: std::collections::BTreeMap::new(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an automation is handed beside its input: who it is, what is known from before, how long it may go on, and the one way to store
 //! something durably before it acts.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -120,6 +121,7 @@ pub struct Context {
     pub(crate) run: RunId,
     pub(crate) worker: WorkerId,
     pub(crate) idempotency_key: IdempotencyKey,
+    pub(crate) fences: BTreeMap<String, u64>,
     pub(crate) not_after: Timestamp,
     pub(crate) ends: Instant,
     pub(crate) cancel: CancellationToken,
@@ -180,6 +182,13 @@ impl Context {
             Direction::Do,
             self.of.round,
         )
+    }
+
+    /// The number of each lock its saga acts under, by the lock's name. A system that remembers the highest number it has seen for a lock, handed this one,
+    /// refuses whoever acts under a lock that was given to another since.
+    #[must_use]
+    pub const fn fences(&self) -> &BTreeMap<String, u64> {
+        &self.fences
     }
 
     /// The state found before anything was changed, if any attempt stored it.

@@ -170,6 +170,7 @@ fn context(shared: &Shared, in_hand: &mut InHand, handle: &Handle) -> Context {
         run: in_hand.run,
         worker: shared.options.id.clone(),
         idempotency_key: task.idempotency_key,
+        fences: std::mem::take(&mut task.fences),
         not_after: match (&handle.lease, task.ask_after) {
             // nobody was asked: it acts by then or not at all
             (None, Some(ask_after)) => task.not_after.min(ask_after),

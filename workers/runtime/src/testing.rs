@@ -75,6 +75,7 @@ impl TestStep {
             of,
             run: RunId(uuid::Uuid::now_v7()),
             worker: WorkerId::new("test")?,
+            fences: std::collections::BTreeMap::new(),
             not_after: now().plus_ms(60_000),
             ends: Instant::now() + TEST_TIME,
             cancel: CancellationToken::new(),

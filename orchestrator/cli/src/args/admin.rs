@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use baton_messages::DeadReason;
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::PageArgs;
+use super::{PageArgs, help};
 
 #[derive(Debug, Args)]
 pub(crate) struct Token {
@@ -72,6 +72,7 @@ pub(crate) struct Dead {
         long,
         help = "The broker itself, for peek and move where no orchestrator runs; better in BATON_AMQP",
         global = true,
+        hide = true,
         env = "BATON_AMQP",
         hide_env = true,
         hide_env_values = true,
@@ -91,11 +92,14 @@ pub(crate) enum DeadCommand {
     /// Groups of one cause, largest first
     Groups,
     /// Send one back to work, or all that fit: the plan is shown first
+    ///
+    /// What is ours is known by its id and done once, whoever dies meanwhile. Messages of others that were on their way when an orchestrator died (32 at most) are
+    /// sent again, since nobody can say whether they arrived: under the same message id and with the same header `baton-replay-of`.
     Replay(Box<DeadReplay>),
     /// Say that one, or all that fit, are not wanted
     Discard(DeadDiscard),
-    /// Say that a discarded one is wanted after all
-    Restore(DeadOne),
+    /// Say that one that was discarded, or all that fit, are wanted after all
+    Restore(DeadRestore),
     /// Note something on one
     Note(DeadNote),
     /// Edit a copy of one before it is replayed; the original stays
@@ -106,9 +110,11 @@ pub(crate) enum DeadCommand {
     Import(DeadImport),
     /// Replays of many: list, show, pause, resume, cancel
     Ops(DeadOps),
-    /// Look into a queue at the broker itself (--amqp); all stays there
+    /// Look into a queue at the broker itself (--amqp URL); all stays there, delivered once more
+    #[command(after_help = help::PEEK)]
     Peek(DeadPeek),
-    /// Move messages from one queue to another place at the broker itself (--amqp)
+    /// Move messages from one queue to another place at the broker itself (--amqp URL)
+    #[command(after_help = help::MOVE)]
     Move(DeadMove),
 }
 
@@ -182,6 +188,9 @@ pub(crate) struct DeadPeek {
     /// How many at most
     #[arg(long, short = 'n', default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) limit: u16,
+    /// Also into a queue of Baton's own, where a message that is delivered ten times counts as the one that kills its consumers
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -245,14 +254,17 @@ pub(crate) struct DeadReplay {
     /// Send those that came from one place, or died in one queue, to another: QUEUE or EXCHANGE/KEY each; may be given again
     #[arg(long, value_name = "FROM=TO")]
     pub(crate) redirect: Vec<String>,
-    /// How many seconds it waits for what comes of them: of one, or of each stage of many [default: 60]
+    /// How many seconds it waits for what comes of one; of many, how long nothing may come of a stage [default: 60; for messages of others 5]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=86_400))]
     pub(crate) wait: Option<u32>,
     /// Only show what it would do
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// For how many seconds what it would do is looked at, message by message; all of 200,000 takes about a minute [default: 5]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub(crate) look: Option<u32>,
     /// Messages a second at most [default: 50]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) rate: Option<u32>,
     /// Stop when more than so many in a hundred fail again [default: 20]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
@@ -278,10 +290,12 @@ pub(crate) struct DeadDiscard {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct DeadOne {
-    /// The message: its id, or the beginning of it
+pub(crate) struct DeadRestore {
+    /// One message: its id, or the beginning of it; else all that fit of those that were discarded
     #[arg(value_name = "ID")]
-    pub(crate) id: String,
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) filter: DeadFilter,
     /// Why, for whoever reads it later
     #[arg(
         long,
@@ -291,6 +305,9 @@ pub(crate) struct DeadOne {
         hide_default_value = true
     )]
     pub(crate) message: String,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -356,10 +373,10 @@ pub(crate) struct DeadFilter {
     /// Only those with this in their error or body, to the letter
     #[arg(long, short = 't', value_name = "TEXT")]
     pub(crate) text: Option<String>,
-    /// Only those taken in since then: 2h ago is `2h`; or a date, or a time
+    /// Only those that died, the last time, since then: 2h ago is `2h`; or a date, or a time
     #[arg(long, value_name = "WHEN")]
     pub(crate) since: Option<String>,
-    /// Only those taken in before then
+    /// Only those that died, the last time, before then
     #[arg(long, value_name = "WHEN")]
     pub(crate) until: Option<String>,
     /// Only those of this group (see `baton dead groups`)

@@ -1,8 +1,8 @@
-//! Author: `check`, `apply`, `definitions`, `tasks`.
+//! Author: `check`, `plan`, `sweep`, `apply`, `definitions`, `tasks`.
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
@@ -35,12 +35,65 @@ pub(crate) struct Plan {
     /// An input to plan for: JSON, @FILE or @-
     #[arg(long, value_name = "JSON")]
     pub(crate) input: Option<String>,
+    /// A file with a saga that a step names, to be shown within it; once for each
+    #[arg(long, value_name = "FILE")]
+    pub(crate) beside: Vec<PathBuf>,
     /// The task types to plan with, as `baton tasks --json` gives them [default: those of this version]
     #[arg(long, value_name = "FILE")]
     pub(crate) catalogue: Option<PathBuf>,
     /// As a Mermaid flowchart, to be put into a page
     #[arg(long, conflicts_with = "json")]
     pub(crate) mermaid: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sweep {
+    /// Files with one definition each, or folders of such; - is the standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// A file, or a folder, with sagas that steps name, to be played within theirs; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(crate) beside: Vec<PathBuf>,
+    /// What the saga is started with: JSON, @FILE or @-
+    #[arg(long, value_name = "JSON")]
+    pub(crate) input: Option<String>,
+    /// What tasks return, by step, as far as it matters: JSON, @FILE or @-. Of a saga within it by the way there: restore/begin
+    #[arg(long, value_name = "JSON")]
+    pub(crate) returns: Option<String>,
+    /// The data of the events that steps wait for, by step: JSON, @FILE or @-
+    #[arg(long, value_name = "JSON")]
+    pub(crate) events: Option<String>,
+    /// The task types there are, as `baton tasks --json` gives them [default: those of this version]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) catalogue: Option<PathBuf>,
+    /// Only the rows of this step, and of what lies within it; may be repeated
+    #[arg(long, value_name = "STEP")]
+    pub(crate) step: Vec<String>,
+    /// How often each cell is played
+    #[arg(long, value_name = "N", default_value_t = baton_sim::sweep::PLAYS, value_parser = clap::value_parser!(u64).range(1..=baton_sim::sweep::PLAYS_MAX))]
+    pub(crate) plays: u64,
+    /// Play one seed again
+    #[arg(long, value_name = "N", conflicts_with_all = ["step", "plays"])]
+    pub(crate) seed: Option<u64>,
+    /// With --seed: everything that happens in it
+    #[arg(long, requires = "seed")]
+    pub(crate) trace: bool,
+    /// Fail also where the promise is kept, by a person
+    #[arg(long, value_name = "WHAT", conflicts_with = "seed")]
+    pub(crate) fail_on: Option<FailOn>,
+    /// With --fail-on: a step about which a person may be asked; may be repeated
+    #[arg(long, value_name = "STEP", requires = "fail_on")]
+    pub(crate) may_park: Vec<String>,
+    /// Stop after so long, such as 5m
+    #[arg(long, value_name = "TIME", conflicts_with = "seed")]
+    pub(crate) within: Option<String>,
+}
+
+/// What a sweep fails on beside a broken promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FailOn {
+    /// A saga is parked
+    Parked,
 }
 
 #[derive(Debug, Args)]

@@ -29,6 +29,42 @@ pub(crate) struct ActOnStep {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct EditStep {
+    /// The saga: its id, or the beginning of it
+    #[arg(value_name = "SAGA")]
+    pub(crate) id: String,
+    /// The step
+    pub(crate) step: String,
+    /// Set a place of its input: /hosts/0=JSON or text (hosts.0 will do)
+    #[arg(long, short = 's', value_name = "PLACE=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Take a place of its input away
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) unset: Vec<String>,
+    /// The whole input as JSON, or @FILE
+    #[arg(long, short = 'i', value_name = "JSON", conflicts_with_all = ["set", "unset"])]
+    pub(crate) input: Option<String>,
+    /// Another task type, in place of the one it has
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) task: Option<String>,
+    /// Why, for whoever reads it later
+    #[arg(
+        long,
+        short = 'm',
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) message: String,
+    /// Only show what would differ
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct StepReason {
     /// Why, for whoever reads it later
     #[arg(long, short = 'm', value_name = "TEXT")]
@@ -105,13 +141,66 @@ pub(crate) enum WorkCommand {
     Ls(WorkLs),
     /// Show what a saga's work items are about, with the commands that decide them
     Show(WorkShow),
+    /// Take one: it is yours, and escalated no further
+    Take(WorkTake),
+    /// Give one back to whose it was: it is escalated again
+    GiveBack(WorkTake),
+    /// Give one to somebody, or say by when it should be done
+    Assign(WorkAssign),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkTake {
+    /// The saga: its id, or the beginning of it
+    #[arg(value_name = "SAGA")]
+    pub(crate) id: String,
+    /// The number of the work item; may be left out where one is open
+    #[arg(value_name = "NUMBER")]
+    pub(crate) number: Option<u32>,
+    /// When it should be done, from now: 30m, 2h, 1d
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) due: Option<String>,
+    /// Why, for whoever reads it later
+    #[arg(long, short = 'm', value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkAssign {
+    /// The saga: its id, or the beginning of it
+    #[arg(value_name = "SAGA")]
+    pub(crate) id: String,
+    /// The number of the work item; may be left out where one is open
+    #[arg(value_name = "NUMBER")]
+    pub(crate) number: Option<u32>,
+    /// Whose it is from now on: a person or a team
+    #[arg(long, value_name = "NAME", required_unless_present = "due")]
+    pub(crate) to: Option<String>,
+    /// When it should be done, from now: 30m, 2h, 1d
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) due: Option<String>,
+    /// Why, for whoever reads it later
+    #[arg(long, short = 'm', value_name = "TEXT")]
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct WorkLs {
     /// Also what is closed
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["mine", "unassigned", "assignee", "overdue"])]
     pub(crate) all: bool,
+    /// Only what is yours: of the name your token has
+    #[arg(long, conflicts_with_all = ["unassigned", "assignee"])]
+    pub(crate) mine: bool,
+    /// Only what is nobody's
+    #[arg(long, conflicts_with = "assignee")]
+    pub(crate) unassigned: bool,
+    /// Only what is this person's or team's
+    #[arg(long = "for", value_name = "NAME")]
+    pub(crate) assignee: Option<String>,
+    /// Only what should have been done
+    #[arg(long)]
+    pub(crate) overdue: bool,
     #[command(flatten)]
     pub(crate) page: PageArgs,
 }

@@ -9,7 +9,9 @@ pub(crate) const GROUPS: [(&str, &[&str]); 5] = [
     ("Start things", &["run", "event", "schedules"]),
     (
         "Watch",
-        &["alerts", "ls", "show", "watch", "top", "workers", "cluster"],
+        &[
+            "alerts", "ls", "show", "watch", "top", "workers", "cluster", "locks",
+        ],
     ),
     (
         "Decide",
@@ -18,9 +20,11 @@ pub(crate) const GROUPS: [(&str, &[&str]); 5] = [
             "approve",
             "reject",
             "retry",
+            "edit",
             "skip",
             "resolve",
             "acknowledge",
+            "admit",
             "cancel",
             "pause",
             "resume",
@@ -29,7 +33,16 @@ pub(crate) const GROUPS: [(&str, &[&str]); 5] = [
     ),
     (
         "Author",
-        &["check", "explain", "plan", "apply", "definitions", "tasks"],
+        &[
+            "check",
+            "explain",
+            "plan",
+            "sweep",
+            "apply",
+            "upgrade",
+            "definitions",
+            "tasks",
+        ],
     ),
     (
         "Administer",
@@ -47,10 +60,12 @@ const EXAMPLES: [(&str, &str); 7] = [
     ("baton tasks show file.write@1", "its manual"),
 ];
 
-const EXIT_CODES: [&str; 3] = [
+const EXIT_CODES: [&str; 5] = [
     "0 done, completed    1 error     2 usage",
     "3 compensated        4 parked    5 abandoned",
-    "6 not ended in time  130 interrupted; the saga goes on",
+    "6 not ended in time  7 a sweep found the promise broken",
+    "8 some sagas stay on the version they run",
+    "130 interrupted; the saga goes on",
 ];
 
 pub(super) const RUN: &str = "\
@@ -81,7 +96,10 @@ pub(super) const WORK: &str = "\
 Examples:
   baton work                  what waits, oldest first
   baton work show 3f1c8a02    what it is about, and the commands that decide it
-  baton work --all            also what is closed, and by whom";
+  baton work --mine           what is yours; --overdue what should have been done
+  baton work --all            also what is closed, and by whom
+  baton work take 3f1c8a02    it is yours now, and escalated no further
+  baton work assign 3f1c8a02 --to network-team --due 2h -m 'it is a switch'";
 
 pub(super) const LS: &str = "\
 Examples:
@@ -123,10 +141,26 @@ Examples:
   baton dead export --group 1f0e9a77c2d4 -o letters.jsonl
   baton dead discard 7c2e -m 'sent by hand'  not wanted; restore takes it back
 
+Exit codes of a replay: 0 done, 1 failed, refused or stopped, 6 not known in time, 130 interrupted (it goes on).
+
 Where no orchestrator runs, at the broker itself:
   export BATON_AMQP=amqp://admin:secret@127.0.0.1:5672/%2f
   baton dead peek orders.dlq                 what lies there, and stays there
   baton dead move orders.dlq orders/         back to its exchange, each under its own key";
+
+pub(super) const PEEK: &str = "\
+The broker's address stands in BATON_AMQP or --amqp: amqp://admin:secret@127.0.0.1:5672/%2f
+
+The broker counts each look as a delivery, and a quorum queue with a delivery
+limit drops or dead-letters what was delivered oftener than that (RabbitMQ 4: 20
+times, where nothing else is set). So look once; how often each was delivered
+stands with it.";
+
+pub(super) const MOVE: &str = "\
+The broker's address stands in BATON_AMQP or --amqp: amqp://admin:secret@127.0.0.1:5672/%2f
+
+A time to live and the login of the sender are not carried on; each message says
+how often it was delivered before.";
 
 pub(super) const ALERTS: &str = "\
 Examples:
@@ -135,6 +169,14 @@ Examples:
   baton alerts ack 7c2e -m 'on it'           seen: it is not repeated
   baton alerts mute 7c2e --for 2h -m 'the lab is being moved'
   baton alerts --state all                   also what is over";
+
+pub(super) const LOCKS: &str = "\
+Examples:
+  baton locks                                who has what, and who waits
+  baton locks --kind concurrency             the limits of what runs at once
+  baton locks show host/10.0.0.7             one lock: its holder, then the line
+  baton locks break host/10.0.0.7 --saga 3f1c8a02 -m 'it hangs, the host is dead'
+  baton admit 3f1c8a02 -m 'on purpose'       past a blast radius";
 
 pub(super) const AUDIT: &str = "\
 Examples:
@@ -167,6 +209,15 @@ Example:
   baton retry 3f1c8a02 restart -m 'the disk is free again'
 
 What you saw is sent along: a step that has moved since refuses.";
+
+pub(super) const EDIT: &str = "\
+Examples:
+  baton edit 3f1c8a02 isolate --set vlan=667 -m 'this site has another one'
+  baton edit 3f1c8a02 page --task http.request@1 --input @page.json -m 'no pager'
+
+What differs is shown first. Only a step that changed nothing is edited: what it
+did with the input it had would be left to nobody. A parked undo is edited where
+a task of its own undoes it; with --task another task undoes it.";
 
 pub(super) const RESOLVE: &str = "\
 Examples:
@@ -203,11 +254,57 @@ Examples:
 
 Offline, like baton check: nothing is registered and nothing runs.";
 
+pub(super) const SWEEP: &str = "\
+Examples:
+  baton sweep release.yaml                        the matrix
+  baton sweep *.yaml --plays 20                   each cell twenty times
+  baton sweep release.yaml --input @input.json
+  baton sweep release.yaml --returns '{\"turn\": {}}'
+  baton sweep release.yaml --step switch --fail-on parked
+  baton sweep move.yaml restore.yaml              a saga and the one that is a step of it
+  baton sweep sagas/                              every *.yaml of a folder
+  baton sweep move.yaml --beside restore.yaml --step restore/put_back
+  baton sweep release.yaml --seed 1214001 --trace one play, with all that happens
+
+Offline, like baton check: nothing is registered, no worker runs. The saga is \
+played in simulated time, on the orchestrator's own engine, by simulated workers: \
+every step, its undo and its probe, with every trouble there is. What really \
+happened to the world is the judge. The first play of a cell is quiet; in the \
+others messages are doubled and reordered as well.
+
+What a saga is started with and what its tasks return is made from their schemas. \
+Better values come from --input, --returns and --events, or from cases/NAME.yaml \
+beside the file: the input of its first case, and what stands under `sweep:`.
+
+A step that is a saga is played with that saga: its file is given too, or beside. \
+Its steps are rows of their own, named by the way there (restore/put_back), and \
+each is also undone because a saga above it turns back (\"undo above\"). At most \
+2000 cells of such steps are played; what was left out is said.
+
+Exit codes: 0 all as promised, 1 a definition is wrong, 4 parked where --fail-on \
+forbids it, 6 --within was over first, 7 the promise is broken.";
+
 pub(super) const APPLY: &str = "\
 Example:
   baton apply page.yaml
 
-A registered version never changes: change `version:` together with the content.";
+A registered version never changes: change `version:` together with the content. \
+Sagas that run go on under their version; baton upgrade moves those that can.";
+
+pub(super) const UPGRADE: &str = "\
+Examples:
+  baton upgrade release --to 4 --dry-run
+  baton upgrade release --to 4 --why 'the page is told too'
+  baton upgrade release --to 4 --from 2 --dry-run --json
+  baton upgrade release --to 4 --saga 3f1c8a02 -m 'only this one'
+
+A saga is moved where all that has happened to it could have happened under the \
+other version, and what it did is still undone in its order. What has begun stays \
+as it is; what has not follows the other version. Decided for each at the moment it \
+is moved, whatever a dry run said.
+
+Exit codes: 0 all moved, or could be, 1 an error, or nobody answered for some, \
+8 some stay on their version.";
 
 pub(super) const TASKS: &str = "\
 Examples:

@@ -6,8 +6,10 @@ mod audit;
 mod author;
 mod decide;
 pub(crate) mod help;
+mod locks;
 mod start;
 mod topology;
+mod upgrade;
 mod watch;
 
 use std::path::PathBuf;
@@ -16,21 +18,25 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use admin::{
     Completions, Dead, DeadCommand, DeadDiscard, DeadEdit, DeadExport, DeadFilter, DeadImport,
-    DeadLs, DeadMove, DeadNote, DeadOne, DeadOp, DeadOps, DeadOpsCommand, DeadPeek, DeadReplay,
+    DeadLs, DeadMove, DeadNote, DeadOp, DeadOps, DeadOpsCommand, DeadPeek, DeadReplay, DeadRestore,
     DeadShow, Man, Token, TokenCommand,
 };
 pub(crate) use alerts::{Alerts, AlertsCommand, AlertsLs};
 pub(crate) use audit::{Audit, AuditCommand, AuditExport, AuditLs, AuditVerify};
 pub(crate) use author::{
-    Apply, Check, Definitions, DefinitionsCommand, Explain, Plan, Tasks, TasksCommand,
+    Apply, Check, Definitions, DefinitionsCommand, Explain, FailOn, Plan, Sweep, Tasks,
+    TasksCommand,
 };
 pub(crate) use decide::{
-    Acknowledge, Act, ActOnStep, ComeTo, Decide, Resolve, Work, WorkCommand, WorkLs, WorkShow,
+    Acknowledge, Act, ActOnStep, ComeTo, Decide, EditStep, Resolve, Work, WorkAssign, WorkCommand,
+    WorkLs, WorkShow, WorkTake,
 };
+pub(crate) use locks::{Locks, LocksCommand, LocksLs};
 pub(crate) use start::{
     Event, EventCommand, OneSchedule, Publish, Run, Schedules, SchedulesCommand,
 };
 pub(crate) use topology::{BrokerArgs, Topology, TopologyCommand, TopologyShow, WantedArgs};
+pub(crate) use upgrade::Upgrade;
 pub(crate) use watch::{ClusterArgs, Ls, Show, Top, Watch, Workers};
 
 /// Where an orchestrator listens by default.
@@ -126,6 +132,9 @@ pub(crate) enum Command {
     Workers(Workers),
     /// List the orchestrators, and who drives what
     Cluster(ClusterArgs),
+    /// Who has which lock or limit, and who waits
+    #[command(after_help = help::LOCKS)]
+    Locks(Locks),
     /// What people have to decide; one in full
     #[command(after_help = help::WORK)]
     Work(Work),
@@ -137,6 +146,9 @@ pub(crate) enum Command {
     /// Try a parked step, or a parked undo, again
     #[command(after_help = help::RETRY)]
     Retry(ActOnStep),
+    /// Try a parked step with another input or task
+    #[command(after_help = help::EDIT)]
+    Edit(EditStep),
     /// Go on without a step
     Skip(ActOnStep),
     /// Say that a step was done, or undone, by hand
@@ -144,6 +156,8 @@ pub(crate) enum Command {
     Resolve(Resolve),
     /// Say that a work item was seen
     Acknowledge(Acknowledge),
+    /// Let a saga through that a limit holds back
+    Admit(Act),
     /// Take back what a saga has done
     #[command(after_help = help::CANCEL)]
     Cancel(Act),
@@ -162,9 +176,15 @@ pub(crate) enum Command {
     /// What a definition does and takes back
     #[command(after_help = help::PLAN)]
     Plan(Plan),
+    /// Try all that can go wrong with a definition
+    #[command(after_help = help::SWEEP)]
+    Sweep(Box<Sweep>),
     /// Register definitions
     #[command(after_help = help::APPLY)]
     Apply(Apply),
+    /// Move running sagas to another version
+    #[command(after_help = help::UPGRADE)]
+    Upgrade(Upgrade),
     /// List and print registered definitions
     Definitions(Definitions),
     /// List task types; a manual page of each

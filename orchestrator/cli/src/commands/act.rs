@@ -23,6 +23,7 @@ pub(crate) async fn on_saga(
     let id = find::saga_id(client, &act.id).await?;
     let consequence = match action {
         "cancel" => Some("what it did is undone"),
+        "admit" => Some("the limit it goes past is there to protect something"),
         "abandon" => Some("it stays half done as it is, and nothing goes on"),
         _ => None,
     };
@@ -129,7 +130,7 @@ async fn looked_at(
 }
 
 /// A step of the saga, or one item of it: `restart`, `restart[3]`.
-async fn step_or_item(
+pub(super) async fn step_or_item(
     client: &Client,
     saga: &Saga,
     id: &str,
@@ -176,7 +177,7 @@ fn standing(saga: &Saga) -> String {
     )
 }
 
-fn refrained(out: &mut Out) -> Exit {
+pub(super) fn refrained(out: &mut Out) -> Exit {
     out.note("nothing was done");
     Exit::Error
 }

@@ -1,5 +1,6 @@
 //! `baton apply`: registers definitions. Every file is tried, so that all mistakes are seen at once.
 
+use baton_engine::definition::in_order;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -21,7 +22,10 @@ pub(crate) async fn apply(client: &Client, apply: &Apply, out: &mut Out) -> Resu
         exit = Exit::Error;
         out.error(error);
     }
-    for (file, text) in files {
+    let texts: Vec<&str> = files.iter().map(|(_, text)| text.as_str()).collect();
+    // what one of them names has to be there before it
+    let order = in_order(&texts);
+    for (file, text) in order.into_iter().filter_map(|at| files.get(at)) {
         match client
             .send(
                 Method::PUT,
@@ -33,8 +37,11 @@ pub(crate) async fn apply(client: &Client, apply: &Apply, out: &mut Out) -> Resu
         {
             Ok(answer) => {
                 if !out.wants_json() {
-                    draw(&warnings(&answer)?, &file, &text, out);
-                    for line in applied::registered(&answer, &text, out.screen.width()) {
+                    draw(&warnings(&answer)?, file, text, out);
+                    for line in applied::registered(&answer, text, out.screen.width()) {
+                        out.say(&line);
+                    }
+                    for line in applied::older(&answer, out.screen.width()) {
                         out.say(&line);
                     }
                     lacks(&answer, out);
@@ -51,7 +58,7 @@ pub(crate) async fn apply(client: &Client, apply: &Apply, out: &mut Out) -> Resu
                     &document["diagnostics"]
                 };
                 let wrong: Vec<Diagnostic> = typed(list.clone())?;
-                draw(&wrong, &file, &text, out);
+                draw(&wrong, file, text, out);
             }
             Err(
                 error @ CliError::Problem {

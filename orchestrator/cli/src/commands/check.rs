@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use baton_engine::definition::Unannounced;
+use baton_engine::definition::{Together, Unannounced};
 use baton_engine::{Catalogue, Definition, definition};
 use baton_messages::Manifest;
 use reqwest::Method;
@@ -30,8 +30,10 @@ pub(crate) fn offline(check: &Check, out: &mut Out) -> Result<Exit, CliError> {
     }
     let mut results = Vec::new();
     let (files, unread) = read(&check.files);
+    let sagas = Together::beside(files.iter().map(|(_, text)| text.as_str()));
     for (name, text) in files {
-        let checked = definition::check(&text, &catalogue, Unannounced::RefusedWhenNear);
+        let how = Unannounced::RefusedWhenNear;
+        let checked = definition::check_among(&text, &catalogue, &sagas, how);
         let found = diagnosed(&checked);
         results.push((name, text, found));
     }
@@ -67,8 +69,10 @@ fn typed_expressions(
 ) -> Result<Exit, CliError> {
     let mut all: Vec<(String, Vec<definition::TypedExpression>)> = Vec::new();
     let (files, unread) = read(&check.files);
+    let sagas = Together::beside(files.iter().map(|(_, text)| text.as_str()));
     for (name, text) in files {
-        let checked = definition::check(&text, catalogue, Unannounced::RefusedWhenNear);
+        let how = Unannounced::RefusedWhenNear;
+        let checked = definition::check_among(&text, catalogue, &sagas, how);
         all.push((name, checked.expressions));
     }
     if out.wants_json() {
@@ -132,7 +136,7 @@ pub(crate) fn shipped_json() -> Result<Value, CliError> {
 }
 
 fn shipped() -> Result<Catalogue, CliError> {
-    announced(typed(shipped_json()?)?)
+    Ok(announced(typed(shipped_json()?)?)?.with_planned())
 }
 
 /// A file of task types: a list, or what `baton tasks --json` gives.

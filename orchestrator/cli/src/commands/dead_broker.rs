@@ -1,10 +1,10 @@
 //! `baton dead peek | move --amqp URL`: messages in a queue looked at or moved at the broker itself, where no orchestrator runs.
 //!
 //! Guarantee of a move: it takes at most what lay there when it began; each message is published as it is, mandatory and confirmed, and acknowledged only then, one after the other, so that
-//! their order stays. None is lost. One is in both places only where the connection breaks between the broker's word and our acknowledgement and this process is killed there; within its
+//! their order stays; of what is left where it ends early the broker keeps no order. None is lost. One is in both places only where the connection breaks between the broker's word and our acknowledgement and this process is killed there; within its
 //! life such a message is known again. Whatever cannot be said for certain ends the move, and is named.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use baton_bus::{
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::broker_noted::Noted;
 use crate::args::{Dead, DeadCommand, DeadMove, DeadPeek, Global};
@@ -34,8 +35,8 @@ const PREFETCH: u32 = 32;
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Characters of a body that are shown.
 const BODY_CHARS_MAX: usize = 400;
-/// Messages that were confirmed and could not be acknowledged: more than so many lost connections in one move are a fault of the network.
-const TWICE_MAX: usize = 1_000;
+/// Messages acknowledged last that are remembered: more than are on their way to a broker at any moment.
+const RECENT_MAX: usize = 256;
 
 /// Whether what was typed goes to a broker.
 pub(crate) fn is_asked(which: &Dead) -> bool {
@@ -120,9 +121,18 @@ async fn consumer(bus: &Bus, queue: &str, prefetch: u32) -> Consumer {
 }
 
 async fn peek(bus: &Bus, asked: &DeadPeek, out: &mut Out) -> Result<Exit, CliError> {
+    if is_worked_on(&asked.queue) && !asked.force {
+        return Err(CliError::usage_then(
+            format!(
+                "{} is a queue of Baton's own: each look counts as a delivery, and a task or a report that is delivered ten times is put aside as the one that kills its consumers",
+                asked.queue
+            ),
+            "baton show SAGA tells of tasks under way; --force looks all the same",
+        ));
+    }
     let ready = waiting(bus, &asked.queue, out).await?;
     let count = ready.min(u32::from(asked.limit));
-    let mut held = Vec::new();
+    let mut held: Vec<Delivery> = Vec::new();
     if count > 0 {
         let mut from = consumer(bus, &asked.queue, count).await;
         while (held.len() as u64) < u64::from(count) {
@@ -139,7 +149,24 @@ async fn peek(bus: &Bus, asked: &DeadPeek, out: &mut Out) -> Result<Exit, CliErr
     if !out.wants_json() {
         out.line(format!("{} of {ready} in {}", held.len(), asked.queue));
     }
+    if let Some(most) = held
+        .iter()
+        .map(|one| one.deliveries)
+        .max()
+        .filter(|most| *most > 1)
+    {
+        out.note(format!(
+            "one of them was delivered {most} times by now, looks counted: a delivery limit of the queue gives up what was delivered oftener"
+        ));
+    }
     Ok(Exit::Ok)
+}
+
+/// Whether consumers of ours count what is delivered from it.
+fn is_worked_on(queue: &str) -> bool {
+    ["baton.task.", "baton.inbox.", "baton.triggers"]
+        .iter()
+        .any(|start| queue.starts_with(start))
 }
 
 fn shown(delivery: &Delivery, out: &mut Out) {
@@ -280,32 +307,46 @@ async fn moved(
         to,
         count,
         done: 0,
-        twice: BTreeMap::new(),
+        sent: VecDeque::new(),
+        epoch: 0,
     };
     let halt = moving.all(out).await;
-    let done = moving.done;
+    let (done, unsure) = (moving.done, moving.unsure(&halt));
     // what was handed out ahead goes back to its place with the channel; given back one by one a quorum queue would put it behind all others
     drop(moving);
     if let Some(noted) = noted {
         let outcome = format!("{done} of {count} moved");
         noted.ended(&outcome, out).await;
     }
-    Ok(ended(&halt, done, count, asked, out))
+    Ok(ended(&halt, (done, unsure), count, asked, out))
 }
 
-fn ended(halt: &Halt, done: u32, count: u32, asked: &DeadMove, out: &mut Out) -> Exit {
+/// `unsure`: so many of those that were moved may lie in the queue as well.
+fn ended(
+    halt: &Halt,
+    (done, unsure): (u32, usize),
+    count: u32,
+    asked: &DeadMove,
+    out: &mut Out,
+) -> Exit {
     if out.wants_json() {
-        let (why, sure) = match halt {
-            Halt::Over => (None, true),
-            Halt::Asked => (Some("interrupted"), true),
-            Halt::Refused(why) => (Some(why.as_str()), true),
-            Halt::Unsure(why) => (Some(why.as_str()), false),
+        let why = match halt {
+            Halt::Over => None,
+            Halt::Asked => Some("interrupted"),
+            Halt::Refused(why) | Halt::Unsure(why) => Some(why.as_str()),
         };
-        out.value(&json!({ "moved": done, "of": count, "why": why, "certain": sure }));
+        out.value(&json!({ "moved": done, "of": count, "why": why, "certain": unsure == 0, "unsure": unsure }));
     } else {
         out.line(format!("{done} of {count} moved"));
     }
+    if unsure > 0 {
+        out.note(format!(
+            "at most {unsure} of them may lie in {} as well: the connection was lost before the broker was known to have let go of them; look there before it is done again",
+            asked.from
+        ));
+    }
     match halt {
+        Halt::Over if unsure > 0 => return Exit::Error,
         Halt::Over if done == count => return Exit::Ok,
         Halt::Over => {
             out.note("the others are not there any more: somebody else took them");
@@ -331,8 +372,22 @@ struct Moving<'b> {
     to: Target,
     count: u32,
     done: u32,
-    /// Messages that are moved and could not be acknowledged: they come again, and are not moved again.
-    twice: BTreeMap<Vec<u8>, usize>,
+    /// Messages that are moved and may come again: those that could not be acknowledged, and the last that were, since a lost connection may take the word with it.
+    sent: VecDeque<Gone>,
+    /// The channel of the last delivery.
+    epoch: u64,
+}
+
+/// A message that is moved.
+struct Gone {
+    /// All that it is.
+    print: Uuid,
+    /// On which channel it came.
+    epoch: u64,
+    /// Whether the broker was told.
+    acked: bool,
+    /// Whether it has an id: without one another that is left may look the same.
+    named: bool,
 }
 
 impl Moving<'_> {
@@ -365,37 +420,59 @@ impl Moving<'_> {
                 out.note(format!("{} of {}", self.done, self.count));
             }
         }
-        // what could not be acknowledged is there again
-        while !self.twice.is_empty() {
+        // what the broker was not told, or on a channel that is gone, is there again
+        while self
+            .sent
+            .iter()
+            .any(|gone| !gone.acked || gone.epoch < self.epoch)
+        {
             match timeout(IDLE_WAIT, self.from.next()).await {
                 Ok(Some(delivery)) if self.was_moved(&delivery).await => {}
-                _ => {
-                    return Halt::Unsure(format!(
-                        "the connection was lost: {} messages are moved and may lie in the queue as well",
-                        self.twice.len()
-                    ));
-                }
+                // it has come to rest
+                _ => break,
             }
         }
         Halt::Over
     }
 
+    /// How many of those that were moved may lie in the queue as well.
+    fn unsure(&self, halt: &Halt) -> usize {
+        let is_open = self.from.is_open();
+        let may_lie = |gone: &&Gone| !gone.acked || (!is_open && gone.epoch == self.epoch);
+        let now = usize::from(matches!(halt, Halt::Unsure(_)));
+        self.sent.iter().filter(may_lie).count() + now
+    }
+
     /// Whether it came a second time: then it is only acknowledged.
     async fn was_moved(&mut self, delivery: &Delivery) -> bool {
-        if self.twice.is_empty() {
+        self.epoch = delivery.tag.epoch;
+        if !delivery.redelivered {
             return false;
         }
-        let name = name(delivery);
-        let Some(n) = self.twice.get_mut(&name) else {
+        let print = delivery.print();
+        let is_it = |gone: &Gone| {
+            gone.print == print && gone.epoch < delivery.tag.epoch && (gone.named || !gone.acked)
+        };
+        let Some(at) = self.sent.iter().position(is_it) else {
             return false;
         };
-        if delivery.ack().await.is_ok() {
-            *n -= 1;
-            if *n == 0 {
-                self.twice.remove(&name);
-            }
-        }
+        self.sent.remove(at);
+        self.told(delivery, print).await;
         true
+    }
+
+    /// Tells the broker that one is moved.
+    async fn told(&mut self, delivery: &Delivery, print: Uuid) {
+        self.sent.push_back(Gone {
+            print,
+            epoch: delivery.tag.epoch,
+            acked: delivery.ack().await.is_ok(),
+            named: delivery.message_id.is_some(),
+        });
+        if self.sent.len() > RECENT_MAX {
+            let oldest = self.sent.iter().position(|gone| gone.acked);
+            oldest.map(|at| self.sent.remove(at));
+        }
     }
 
     /// While the broker takes nothing it is waited for, as long as nobody interrupts that: then certainly nothing was sent.
@@ -471,9 +548,7 @@ impl Moving<'_> {
                 }
             }
         }
-        if delivery.ack().await.is_err() && self.twice.len() < TWICE_MAX {
-            *self.twice.entry(name(delivery)).or_default() += 1;
-        }
+        self.told(delivery, delivery.print()).await;
         Ok(())
     }
 }
@@ -481,15 +556,6 @@ impl Moving<'_> {
 fn called(delivery: &Delivery) -> String {
     let id = delivery.message_id.as_deref();
     id.map_or_else(|| "the message".to_owned(), |id| format!("message {id}"))
-}
-
-/// What a message is known again by.
-fn name(delivery: &Delivery) -> Vec<u8> {
-    let id = delivery.message_id.as_deref().unwrap_or("");
-    let mut name = id.as_bytes().to_vec();
-    name.push(0x1f);
-    name.extend_from_slice(&delivery.body);
-    name
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::dead_replay::{act, letter_path};
+use super::edit::{Wish, shown_and_done};
 use crate::args::DeadEdit;
 use crate::client::{Client, escaped};
 use crate::error::CliError;
@@ -51,30 +52,17 @@ async fn keep(
     out: &mut Out,
 ) -> Result<Exit, CliError> {
     body["edition"] = letter["edition"].clone();
-    body["dry_run"] = json!(true);
-    let path = letter_path(&asked.id, "edit");
-    let planned = client.post(&path, &body, None).await?;
-    if asked.dry_run || !out.wants_json() {
-        told(&planned, out);
-    }
-    if asked.dry_run {
-        return Ok(Exit::Ok);
-    }
-    if asked.message.trim().is_empty() {
-        return Err(CliError::usage_then(
-            "an edit needs a reason",
-            "the same with -m 'why'",
-        ));
-    }
-    if !out.agreed("keep this copy?", asked.yes)? {
-        out.note("nothing was done");
-        return Ok(Exit::Error);
-    }
-    body["dry_run"] = json!(false);
-    body["reason"] = json!(asked.message);
-    // minted here: the same request sent twice is one edit
-    body["id"] = json!(Uuid::now_v7());
-    let kept = client.post(&path, &body, None).await?;
+    let wish = Wish {
+        path: &letter_path(&asked.id, "edit"),
+        question: "keep this copy?",
+        reason: &asked.message,
+        dry_run: asked.dry_run,
+        yes: asked.yes,
+    };
+    let kept = match shown_and_done(client, body, &wish, out).await? {
+        Ok(kept) => kept,
+        Err(exit) => return Ok(exit),
+    };
     if asked.replay {
         let replay = json!({ "reason": asked.message });
         return act(client, &asked.id, "replay", replay, out).await;
@@ -89,17 +77,6 @@ async fn keep(
         out.next("then", &format!("baton dead replay {}", asked.id.trim()));
     }
     Ok(Exit::Ok)
-}
-
-fn told(answer: &Value, out: &mut Out) {
-    if out.wants_json() {
-        out.value(answer);
-        return;
-    }
-    let difference = answer["difference"].as_str().unwrap_or_default();
-    for line in difference.lines() {
-        out.line(line);
-    }
 }
 
 /// What the API is asked to change; none when the editor was left without a change.
@@ -196,7 +173,7 @@ fn numbers(text: &str) -> Vec<String> {
     all
 }
 
-fn placed(text: &str, option: &str) -> Result<(String, Value), CliError> {
+pub(super) fn placed(text: &str, option: &str) -> Result<(String, Value), CliError> {
     let parts = text.split_once('=');
     let (place, new) = parts.ok_or_else(|| {
         CliError::usage(format!(
@@ -217,7 +194,7 @@ fn named(text: &str) -> Result<(String, Value), CliError> {
 }
 
 /// `order.items.0` as `/order/items/0`.
-fn pointer(place: &str) -> String {
+pub(super) fn pointer(place: &str) -> String {
     if place.is_empty() || place.starts_with('/') {
         return place.to_owned();
     }

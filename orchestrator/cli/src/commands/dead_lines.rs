@@ -67,8 +67,8 @@ fn created(path: &Path) -> Result<BufWriter<File>, CliError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let file = File::options()
         .write(true)
-        .create(true)
-        .truncate(true)
+        // an export of before is not written over
+        .create_new(true)
         .mode(0o600)
         .open(path);
     file.map(BufWriter::new)

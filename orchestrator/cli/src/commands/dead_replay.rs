@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::dead::filters;
 use super::items;
 use crate::args::{
-    DeadDiscard, DeadFilter, DeadNote, DeadOne, DeadOp, DeadOps, DeadOpsCommand, DeadReplay,
+    DeadDiscard, DeadFilter, DeadNote, DeadOp, DeadOps, DeadOpsCommand, DeadReplay, DeadRestore,
 };
 use crate::client::{Client, escaped};
 use crate::error::CliError;
@@ -21,8 +21,14 @@ use crate::time;
 /// How often it is looked how far a replay is.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// How often at last, for one: each look is of all that is kept of it.
+const LOOK_AT_LAST: Duration = Duration::from_secs(4);
+
 /// How long it is waited for what comes of one, where nobody says.
 const WAIT_S: u32 = 60;
+
+/// Letters that are discarded or restored in one request: as many as the API takes.
+const MOVED_AT_ONCE: u64 = 1_000;
 
 /// A filter as the API takes it in a body.
 async fn body_filter(client: &Client, which: &DeadFilter) -> Result<Value, CliError> {
@@ -137,7 +143,7 @@ async fn one(
     let wait = Duration::from_secs(asked.wait.unwrap_or(WAIT_S).into());
     let until = tokio::time::Instant::now() + wait;
     let path = format!("/v1/dead-letters/{}", now["id"].as_str().unwrap_or(id));
-    let mut said = false;
+    let (mut said, mut pause) = (false, LOOK_EVERY);
     while now["state"] == "replaying" && tokio::time::Instant::now() < until {
         if !said && !out.wants_json() {
             told(&now, out);
@@ -148,8 +154,9 @@ async fn one(
                 out.note(format!("it goes on without anybody watching: baton dead show {id}"));
                 return Ok(Exit::Interrupted);
             }
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
         }
+        pause = (pause * 2).min(LOOK_AT_LAST);
         now = client.get(&path, &[]).await?;
     }
     if now["state"] == "replaying" {
@@ -179,7 +186,12 @@ async fn many(
     const PATH: &str = "/v1/dead-letters/replays";
     let mut dry = body.clone();
     dry["dry_run"] = json!(true);
-    let answer = client.post(PATH, &dry, None).await?;
+    let look = Duration::from_secs(asked.look.unwrap_or_default().into());
+    if let Some(seconds) = asked.look {
+        dry["look_s"] = json!(seconds);
+        out.note("looking at what it would do, message by message");
+    }
+    let answer = client.post_long(PATH, &dry, look).await?;
     if asked.dry_run && out.wants_json() {
         out.value(&answer["plan"]);
         return Ok(Exit::Ok);
@@ -194,6 +206,13 @@ async fn many(
             out.value(&answer);
         }
         return Ok(Exit::Ok);
+    }
+    let unused = answer["plan"]["unused_redirects"].as_array();
+    if unused.is_some_and(|unused| !unused.is_empty()) && !asked.force {
+        return Err(CliError::usage_then(
+            "a rule of --redirect fits none of those that were looked at: they would go where they came from",
+            "baton dead show ID tells exchange, routing key and queue; with --force it goes on all the same",
+        ));
     }
     if asked.message.trim().is_empty() {
         return Err(CliError::usage_then(
@@ -289,38 +308,65 @@ pub(crate) async fn discard(
         )
         .await;
     }
-    if !out.agreed("discard all that fit?", asked.yes)? {
+    move_many(client, "discard", filter, &asked.message, asked.yes, out).await
+}
+
+/// Discards or restores all that fit, a thousand at a time; what was cut short is begun anew where it was.
+async fn move_many(
+    client: &Client,
+    action: &str,
+    filter: Value,
+    reason: &str,
+    yes: bool,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
+    let path = format!("/v1/dead-letters/{action}s");
+    let planned = json!({ "filter": filter, "dry_run": true });
+    let planned = client.post(&path, &planned, None).await?;
+    let (found, how_many) = (&planned["found"], dead::how_many(&planned));
+    if *found == 0 {
+        out.note("no dead letter fits");
+        return Ok(Exit::Ok);
+    }
+    if !out.agreed(&format!("{action} {how_many} dead letters?"), yes)? {
         out.note("nothing was done");
         return Ok(Exit::Error);
     }
-    let body = json!({ "filter": filter, "reason": asked.message });
-    let answer = client
-        .post("/v1/dead-letters/discards", &body, None)
-        .await?;
+    let mut body = json!({ "filter": filter, "reason": reason, "limit": MOVED_AT_ONCE });
+    let mut moved = 0;
+    loop {
+        let answer = client.post(&path, &body, None).await?;
+        let some = answer["moved"].as_u64().unwrap_or_default();
+        moved += some;
+        if !answer["next"].is_string() {
+            break;
+        }
+        body["cursor"] = answer["next"].clone();
+        if !out.wants_json() {
+            out.note(format!("{moved} of {how_many} so far"));
+        }
+    }
     if out.wants_json() {
-        out.value(&answer);
+        out.value(&json!({ "found": found, "moved": moved }));
     } else {
-        out.line(format!(
-            "{} of {} discarded",
-            answer["discarded"], answer["found"]
-        ));
+        let done = action.trim_end_matches('e');
+        out.line(format!("{moved} of {how_many} {done}ed"));
     }
     Ok(Exit::Ok)
 }
 
 pub(crate) async fn restore(
     client: &Client,
-    one: &DeadOne,
+    asked: &DeadRestore,
     out: &mut Out,
 ) -> Result<Exit, CliError> {
-    act(
-        client,
-        &one.id,
-        "restore",
-        json!({ "reason": one.message }),
-        out,
-    )
-    .await
+    let filter = body_filter(client, &asked.filter).await?;
+    one_or_many(asked.id.as_deref(), &filter)?;
+    let Some(id) = &asked.id else {
+        return move_many(client, "restore", filter, &asked.message, asked.yes, out).await;
+    };
+    let body = json!({ "reason": asked.message });
+    act(client, id, "restore", body, out).await
 }
 
 pub(crate) async fn note(client: &Client, one: &DeadNote, out: &mut Out) -> Result<Exit, CliError> {

@@ -1,9 +1,12 @@
 //! `baton plan`: what a definition is going to do. Needs no server.
 
-use baton_engine::definition::{Unannounced, check};
-use baton_engine::plan::plan as planned;
+use std::path::Path;
+
+use baton_engine::definition::{Together, Unannounced, check_among};
+use baton_engine::plan::plan_among as planned;
 
 use super::check::{draw, known};
+use super::dead::quoted;
 use crate::args::Plan;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -15,7 +18,10 @@ use crate::screens::plan::{lines, mermaid};
 pub(crate) fn plan(which: &Plan, out: &mut Out) -> Result<Exit, CliError> {
     let catalogue = known(which.catalogue.as_deref())?;
     let text = input::file(&which.file)?;
-    let found = check(&text, &catalogue, Unannounced::RefusedWhenNear);
+    let beside: Result<Vec<String>, CliError> =
+        which.beside.iter().map(|path| input::file(path)).collect();
+    let sagas = Together::beside(beside?.iter().map(String::as_str));
+    let found = check_among(&text, &catalogue, &sagas, Unannounced::RefusedWhenNear);
     let Some(definition) = &found.definition else {
         let wrong: Vec<Diagnostic> = found
             .errors
@@ -35,7 +41,7 @@ pub(crate) fn plan(which: &Plan, out: &mut Out) -> Result<Exit, CliError> {
             .check_input(given)
             .map_err(|misfit| CliError::usage(format!("--input does not fit: {misfit}")))?;
     }
-    let made = planned(definition, &catalogue, given.as_ref());
+    let made = planned(definition, &catalogue, &sagas, given.as_ref());
     if out.wants_json() {
         let value = serde_json::to_value(&made).map_err(|error| CliError::Shape {
             what: error.to_string(),
@@ -50,9 +56,52 @@ pub(crate) fn plan(which: &Plan, out: &mut Out) -> Result<Exit, CliError> {
         if !found.errors.is_empty() {
             let count = found.errors.len();
             out.note(format!(
-                "the checker refuses it as it is ({count}): baton check tells why"
+                "the checker refuses it as it is ({count}): {} tells why",
+                check_of(which)
             ));
         }
     }
     Ok(Exit::Ok)
+}
+
+/// What checks the same among the same files.
+fn check_of(which: &Plan) -> String {
+    let files = which.beside.iter().chain([&which.file]);
+    let catalogue = which.catalogue.iter();
+    let catalogue = catalogue.flat_map(|file| ["--catalogue".to_owned(), typed(file)]);
+    let words = ["baton".to_owned(), "check".to_owned()].into_iter();
+    let words = words.chain(catalogue).chain(files.map(|file| typed(file)));
+    words.collect::<Vec<String>>().join(" ")
+}
+
+fn typed(file: &Path) -> String {
+    quoted(&file.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn the_check_that_tells_why_knows_the_same_files() {
+        let typed = [
+            "baton",
+            "plan",
+            "top level.yaml",
+            "--beside",
+            "low.yaml",
+            "--catalogue",
+            "types.json",
+        ];
+        let Command::Plan(which) = Cli::parse_from(typed).command else {
+            panic!("no plan")
+        };
+        assert_eq!(
+            check_of(&which),
+            "baton check --catalogue types.json low.yaml 'top level.yaml'"
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! `baton work`: what people have to decide, and what each is about, with the commands that do it.
 
-use super::{more, typed, typed_items};
+use super::{assign, more, typed, typed_items};
 use crate::args::{Work, WorkCommand, WorkLs, WorkShow};
 use crate::client::Client;
 use crate::error::CliError;
@@ -16,12 +16,30 @@ pub(crate) async fn work(client: &Client, which: &Work, out: &mut Out) -> Result
         None => ls(client, &which.ls, out).await,
         Some(WorkCommand::Ls(which)) => ls(client, which, out).await,
         Some(WorkCommand::Show(which)) => show(client, which, out).await,
+        Some(WorkCommand::Assign(which)) => assign::assign(client, which, out).await,
+        Some(WorkCommand::Take(which)) => assign::take(client, "take", which, out).await,
+        Some(WorkCommand::GiveBack(which)) => assign::take(client, "give-back", which, out).await,
     }
 }
 
 async fn ls(client: &Client, which: &WorkLs, out: &mut Out) -> Result<Exit, CliError> {
     let mut query = which.page.query();
     query.push(("all", which.all.to_string()));
+    let mut command = if which.all { "work --all" } else { "work" }.to_owned();
+    for (name, asked) in [
+        ("mine", which.mine),
+        ("unassigned", which.unassigned),
+        ("overdue", which.overdue),
+    ] {
+        if asked {
+            query.push((name, "true".to_owned()));
+            command += &format!(" --{name}");
+        }
+    }
+    if let Some(name) = &which.assignee {
+        query.push(("assignee", name.clone()));
+        command += &format!(" --for '{name}'");
+    }
     let answer = client.get("/v1/work-items", &query).await?;
     if out.wants_json() {
         out.value(&answer);
@@ -33,9 +51,16 @@ async fn ls(client: &Client, which: &WorkLs, out: &mut Out) -> Result<Exit, CliE
     if let Some(first) = all.iter().find(|one| one.closed.is_none()) {
         let command = format!("baton work show {}", out.id(&first.saga));
         out.next("what it is about, and how to decide", &command);
+        if first.item.taken.is_none() {
+            let command = format!(
+                "baton work take {} {}",
+                out.id(&first.saga),
+                first.item.number
+            );
+            out.next("see to it yourself", &command);
+        }
     }
-    let command = if which.all { "work --all" } else { "work" };
-    more(&answer, command, &which.page, out);
+    more(&answer, &command, &which.page, out);
     Ok(Exit::Ok)
 }
 

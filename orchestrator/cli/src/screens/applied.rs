@@ -20,6 +20,38 @@ pub(crate) fn registered(answer: &Value, text: &str, width: usize) -> Vec<Line> 
     vec![line.with("; start one:", Tone::Faint), below]
 }
 
+/// How many sagas go on under older versions, and what to type to see which of them can move.
+pub(crate) fn older(answer: &Value, width: usize) -> Vec<Line> {
+    let name = answer["definition"].as_str().unwrap_or("?");
+    let version = answer["version"].as_u64().unwrap_or(0);
+    let all = answer["older"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut lines = Vec::new();
+    for one in all {
+        let (on, sagas) = (one["version"].as_u64(), one["sagas"].as_u64());
+        let (Some(on), Some(sagas)) = (on, sagas) else {
+            continue;
+        };
+        let counted = match (sagas, one["more"].as_bool()) {
+            (1, Some(false) | None) => "1 saga goes on".to_owned(),
+            (sagas, Some(true)) => format!("{sagas} sagas or more go on"),
+            (sagas, _) => format!("{sagas} sagas go on"),
+        };
+        let from = match all.len() {
+            1 => String::new(),
+            _ => format!(" --from {on}"),
+        };
+        let said = format!("{counted} under version {on}; which can move:");
+        let command = format!("baton upgrade {name} --to {version}{from} --dry-run");
+        let line = Line::faint(said.as_str());
+        if wide(&said) + 1 + wide(&command) <= width {
+            lines.push(line.plain(format!(" {command}")));
+        } else {
+            lines.extend([line, Line::new().plain(format!("  {command}"))]);
+        }
+    }
+    lines
+}
+
 /// What the orchestrator's configuration lacks for it, as warnings.
 pub(crate) fn lacks(answer: &Value, width: usize) -> Vec<Line> {
     let lacks = answer["lacks"].as_array().into_iter().flatten();

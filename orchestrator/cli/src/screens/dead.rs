@@ -52,9 +52,19 @@ fn goes(row: &Value, now: u64) -> String {
     time::read(&row["expires_at"]).map_or_else(String::new, |at| time::until(at, now))
 }
 
+/// Where it stands, in a word.
+fn state(row: &Value) -> String {
+    if row["published"] == true {
+        // more than that is not known of it
+        "published".to_owned()
+    } else {
+        text(row, "state")
+    }
+}
+
 /// Where it stands; how often it was replayed, where it was.
 fn standing(row: &Value) -> Span {
-    let state = text(row, "state");
+    let state = state(row);
     let tone = match state.as_str() {
         "resolved" => Tone::Good,
         "dead" => Tone::Waits,
@@ -123,13 +133,25 @@ fn hours(of: &Value) -> String {
     all.iter().map(bar).collect()
 }
 
+/// How many were found, as far as they were counted.
+pub(crate) fn how_many(answer: &Value) -> String {
+    let least = if answer["found_is_least"] == true {
+        "at least "
+    } else {
+        ""
+    };
+    format!("{least}{}", number(answer, "found"))
+}
+
 /// What a replay of many would do.
 pub(crate) fn plan(plan: &Value) -> Vec<Line> {
     let (found, looked_at) = (number(plan, "found"), number(plan, "looked_at"));
-    let mut lines = vec![Line::of(format!("{found} dead letters fit"), Tone::Strong)];
+    let words = format!("{} dead letters fit", how_many(plan));
+    let mut lines = vec![Line::of(words, Tone::Strong)];
     if looked_at < found {
-        let words =
-            format!("looked at {looked_at} of them, newest first; the rest may be otherwise");
+        let words = format!(
+            "looked at {looked_at} of them, newest first; the rest may be otherwise (--look SECONDS looks at more)"
+        );
         lines.push(Line::faint(words));
     }
     let said = |route: &str| match route {
@@ -147,6 +169,18 @@ pub(crate) fn plan(plan: &Value) -> Vec<Line> {
     if before > 0 {
         let words = format!("  {before:>6}  of them were replayed already, once or oftener");
         lines.push(Line::faint(words));
+    }
+    for (place, n) in plan["targets"].as_object().into_iter().flatten() {
+        lines.push(Line::faint(format!("          {n} to {place}")));
+    }
+    for place in plan["unused_redirects"].as_array().into_iter().flatten() {
+        let place = place.as_str().unwrap_or_default();
+        lines.push(Line::of(
+            format!(
+                "          none of the {looked_at} looked at came from {place}: that rule of --redirect does nothing for them"
+            ),
+            Tone::Bad,
+        ));
     }
     for (task_type, n) in plan["unserved"].as_object().into_iter().flatten() {
         let words = format!("  {n:>6}  wait then: no worker serves {task_type} now");
@@ -186,7 +220,8 @@ pub(crate) fn operations(rows: &[Value], now: u64) -> Table {
         Column::new("id"),
         Column::new("since").rank(2).right(),
         Column::new("state"),
-        Column::new("done").rank(1),
+        Column::new("done").right(),
+        Column::new("in all").rank(1),
         Column::new("by").rank(3),
     ]);
     for row in rows {
@@ -198,15 +233,25 @@ pub(crate) fn operations(rows: &[Value], now: u64) -> Table {
             _ => Tone::Waits,
         };
         let cells = vec![
-            plain(text(row, "id")),
+            plain(beginning(&text(row, "id"))),
             plain(at),
             cell(state, tone),
+            plain(format!(
+                "{}/{}",
+                number(row, "replayed"),
+                number(row, "found")
+            )),
             plain(progress(row)),
             cell(text(row, "by"), Tone::Faint),
         ];
         table.row_with(cells, vec![cell(text(row, "reason"), Tone::Faint)]);
     }
     table
+}
+
+/// So much of an id that those made in one minute are told apart: it begins with its time.
+fn beginning(id: &str) -> String {
+    id.chars().take(13).collect()
 }
 
 /// How far one is, in a line.
@@ -270,6 +315,7 @@ pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
         ("definition", text(row, "definition")),
         ("worker", text(row, "worker")),
         ("saga", saga.clone()),
+        ("saga now", saga_now(&row["saga_now"])),
     ];
     lines.extend(fields(
         facts
@@ -292,6 +338,29 @@ pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
         lines.push(Line::faint("saga: ").plain(format!("baton show {}", short(&saga, width))));
     }
     lines
+}
+
+/// Where its saga stands, and what that waits for.
+fn saga_now(now: &Value) -> String {
+    if !now.is_object() {
+        return String::new();
+    }
+    let mut said = format!(
+        "{}@{} is {}",
+        text(now, "definition"),
+        number(now, "version"),
+        text(now, "status")
+    );
+    if now["step"].is_string() {
+        said += &format!("; step {} is {}", text(now, "step"), text(now, "phase"));
+    }
+    if now["waits"].is_string() {
+        said += &format!("; {}", text(now, "waits"));
+    }
+    if now["asks"].is_string() {
+        said += &format!("; it asks for somebody: {}", text(now, "asks"));
+    }
+    said
 }
 
 /// What was changed of it, and what is sent now.

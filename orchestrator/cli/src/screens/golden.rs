@@ -15,11 +15,11 @@ use crate::commands::{check, top, typed};
 use crate::out::{Line, Screen, Table, width as wide};
 use crate::view::{Row, Saga, TaskType};
 
-const NOW: u64 = 1_790_000_000_000;
-const ID: &str = "3f1c8a02-7d1e-5b6f-9a51-0c8f8a4d2b11";
+pub(super) const NOW: u64 = 1_790_000_000_000;
+pub(super) const ID: &str = "3f1c8a02-7d1e-5b6f-9a51-0c8f8a4d2b11";
 
 /// What a screen looks like at every width.
-fn seen(draw: impl Fn(usize) -> Vec<Line>) -> String {
+pub(super) fn seen(draw: impl Fn(usize) -> Vec<Line>) -> String {
     seen_but_for(|_| false, draw)
 }
 
@@ -54,7 +54,7 @@ fn seen_but_for(whole: fn(&str) -> bool, draw: impl Fn(usize) -> Vec<Line>) -> S
     all
 }
 
-fn table(draw: impl Fn(usize) -> Table) -> String {
+pub(super) fn table(draw: impl Fn(usize) -> Table) -> String {
     seen(|width| draw(width).lines(width))
 }
 
@@ -117,7 +117,7 @@ fn running() -> Value {
     saga
 }
 
-fn item(number: u32, kind: &str, choices: Value) -> Value {
+pub(super) fn item(number: u32, kind: &str, choices: Value) -> Value {
     json!({
         "number": number, "kind": kind, "step": "page", "owner": "web-team", "opened_at": NOW - 120_000, "choices": choices,
         "title": "the undo of step `page` failed for good: what stands there now is neither what it was nor what the step wrote",

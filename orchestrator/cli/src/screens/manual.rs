@@ -1,11 +1,11 @@
 //! A manual page of a task type, drawn from its manifest.
 
+use baton_engine::definition::duration_text;
 use baton_engine::expr::{SECRET_KEY, secret_at};
 use serde_json::Value;
 
 use super::schema::{self, Field};
 use crate::out::{Line, Tone, width as wide, wrapped};
-use crate::time;
 use crate::view::TaskType;
 
 /// Wider than this a line of text is hard to read.
@@ -100,13 +100,13 @@ fn facts(task: &TaskType) -> Vec<(&'static str, String)> {
 fn limits(task: &TaskType) -> String {
     let mut text = format!(
         "{} for one attempt unless the step sets timeout:, at most {}",
-        time::exact(task.timeout_ms_default),
-        time::exact(task.timeout_ms_max)
+        duration_text(task.timeout_ms_default),
+        duration_text(task.timeout_ms_max)
     );
     if task.settle_ms > 0 {
         text.push_str(&format!(
             "; {} of rest before a probe counts",
-            time::exact(task.settle_ms)
+            duration_text(task.settle_ms)
         ));
     }
     text
@@ -120,13 +120,13 @@ fn retries(task: &TaskType) -> String {
     let mut text = format!(
         "{} attempts, {} apart",
         retry.attempts,
-        time::exact(retry.backoff_ms)
+        duration_text(retry.backoff_ms)
     );
     if retry.factor > 1.0 {
         text.push_str(&format!(
             ", then {} times as long each time, up to {}",
             retry.factor,
-            time::exact(retry.max_ms)
+            duration_text(retry.max_ms)
         ));
     }
     text

@@ -11,6 +11,7 @@ pub(crate) mod diagnostics;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod fleet;
+pub(crate) mod locks;
 pub(crate) mod manual;
 pub(crate) mod plan;
 pub(crate) mod progress;
@@ -19,11 +20,19 @@ pub(crate) mod sagas;
 pub(crate) mod schedules;
 pub(crate) mod schema;
 pub(crate) mod standing;
+pub(crate) mod sweep;
 pub(crate) mod tokens;
 pub(crate) mod top;
 pub(crate) mod topology;
 pub(crate) mod types;
+pub(crate) mod upgrade;
 pub(crate) mod work;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod golden_sweep;
+#[cfg(test)]
+mod golden_upgrade;
+#[cfg(test)]
+mod golden_work;

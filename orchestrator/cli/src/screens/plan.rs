@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use baton_engine::ReservationKind;
 use baton_engine::plan::{Each, Fails, How, Plan, Planned, Runs, Undo, When};
 
 use crate::out::{Line, Tone, width as wide, wrapped};
@@ -9,6 +10,7 @@ use crate::out::{Line, Tone, width as wide, wrapped};
 /// The whole plan, in lines of a width.
 pub(crate) fn lines(plan: &Plan, width: usize) -> Vec<Line> {
     let mut lines = vec![head(plan)];
+    lines.extend(takes(plan, width));
     lines.push(Line::new());
     lines.push(Line::of("Order", Tone::Strong));
     for (n, stage) in plan.stages.iter().enumerate() {
@@ -22,13 +24,89 @@ pub(crate) fn lines(plan: &Plan, width: usize) -> Vec<Line> {
                 "     ".to_owned()
             };
             lines.extend(step_lines(step, &lead, width));
+            lines.extend(within(step, 1, width));
         }
     }
+    lines.extend(asks(plan, width));
     lines.extend(longest(plan, width));
     lines.push(Line::new());
     lines.push(Line::of("When a step fails for good", Tone::Strong));
     for step in &plan.steps {
         lines.extend(fails(step, width));
+    }
+    lines
+}
+
+/// What is taken before the first step.
+fn takes(plan: &Plan, width: usize) -> Vec<Line> {
+    if plan.takes.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![
+        Line::new(),
+        Line::of("Before the first step, all or none", Tone::Strong),
+    ];
+    for one in &plan.takes {
+        let name = &one.name;
+        let text = match (one.kind, one.per_ms) {
+            (ReservationKind::Lock, _) => format!("lock {name}, until the saga has ended"),
+            (_, Some(ms)) => format!("one of {} of {name} within {}", one.max, duration(ms)),
+            (_, None) => format!("one of {} of {name} that run at once", one.max),
+        };
+        let parts = wrapped(&text, width.saturating_sub(5));
+        lines.extend(
+            parts
+                .into_iter()
+                .map(|part| Line::faint("     ").plain(part)),
+        );
+    }
+    lines
+}
+
+/// Whose work items are, where the definition says so.
+fn asks(plan: &Plan, width: usize) -> Vec<Line> {
+    if plan.asks.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![
+        Line::new(),
+        Line::of("When a person is asked", Tone::Strong),
+    ];
+    for one in &plan.asks {
+        let of = match &one.step {
+            Some(step) => format!("of {step}: "),
+            None => String::new(),
+        };
+        let assigned = one.assign.as_deref().unwrap_or("nobody");
+        let due = one.due_ms.map(|ms| format!(", due in {}", duration(ms)));
+        let rungs = one.escalate.iter();
+        let rungs = rungs.map(|rung| format!(", after {} {}", duration(rung.after_ms), rung.to));
+        let text = format!(
+            "{of}{assigned}{}{}",
+            due.unwrap_or_default(),
+            rungs.collect::<String>()
+        );
+        let parts = wrapped(&text, width.saturating_sub(5)).into_iter();
+        lines.extend(parts.map(|part| Line::faint("     ").plain(part)));
+    }
+    lines
+}
+
+/// The steps of the saga that a step is, below it, by the stage they begin in.
+fn within(step: &Planned, depth: usize, width: usize) -> Vec<Line> {
+    let Some(plan) = &step.within else {
+        return Vec::new();
+    };
+    let mut lines = Vec::new();
+    for (n, stage) in plan.stages.iter().enumerate() {
+        for id in stage {
+            let Some(step) = plan.steps.iter().find(|step| step.id == *id) else {
+                continue;
+            };
+            let lead = format!("{}{:>3}  ", "     ".repeat(depth), n + 1);
+            lines.extend(step_lines(step, &lead, width));
+            lines.extend(within(step, depth + 1, width));
+        }
     }
     lines
 }
@@ -66,6 +144,9 @@ fn step_lines(step: &Planned, lead: &str, width: usize) -> Vec<Line> {
     }
     if step.pivot {
         says.push("pivot".to_owned());
+    }
+    if step.more_within {
+        says.push("too much within it to be shown: plan it by itself".to_owned());
     }
     says.retain(|part| !part.is_empty());
     let text = format!("{} {}", step.kind, step.of);
@@ -173,6 +254,12 @@ fn undo_words(undo: &Undo) -> String {
     let what = match &undo.how {
         How::Own { task } => format!("undo {id}, {task}"),
         How::Task { task } => format!("undo {id} by {task}"),
+        How::Saga { saga, undo } if undo.is_empty() => {
+            format!("undo {id}: {saga} takes back what it did")
+        }
+        How::Saga { saga, undo } => {
+            format!("undo {id}: {saga} takes back {}", of_saga(undo))
+        }
         How::NotUndone { because } => format!("{id} is left: {because}"),
         How::ByHand => format!("{id} is undone by hand: it has no undo"),
         How::Unknown => format!("undo {id}; nobody has announced its task type"),
@@ -182,6 +269,20 @@ fn undo_words(undo: &Undo) -> String {
         When::Begun => format!("{what} (if it had begun)"),
         When::InDoubt => format!("{what} (if nobody knows whether it happened)"),
     }
+}
+
+/// What a saga takes back, one after the other; with those within it in brackets.
+fn of_saga(undo: &[Vec<Undo>]) -> String {
+    let one = |undo: &Undo| match &undo.how {
+        How::Saga { undo: below, .. } if !below.is_empty() => {
+            format!("{} ({})", undo.step, of_saga(below))
+        }
+        How::NotUndone { .. } => format!("{} (which is left)", undo.step),
+        How::ByHand => format!("{} (by hand)", undo.step),
+        _ => undo.step.to_string(),
+    };
+    let wave = |wave: &Vec<Undo>| wave.iter().map(one).collect::<Vec<_>>().join(" and ");
+    undo.iter().map(wave).collect::<Vec<_>>().join(", ")
 }
 
 /// The plan as a Mermaid flowchart: the way forward, and by dotted lines who takes what back.

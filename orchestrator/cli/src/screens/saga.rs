@@ -120,6 +120,13 @@ fn head(saga: &Saga, now: u64, width: usize) -> Vec<Line> {
         facts.push(row.labels());
     }
     lines.extend(sentences(&facts.join(", "), width, Tone::Faint));
+    if let Some(parent) = &saga.parent {
+        let id = short(&parent.saga, width);
+        lines.push(Line::faint(format!("step {} of saga {id}", parent.step)));
+    }
+    if let Some(taken) = saga.reservation.as_ref().filter(|_| !saga.has_ended()) {
+        lines.extend(super::locks::of_saga(taken, now, width));
+    }
     if let Some(cause) = saga.unwinding.as_ref().filter(|cause| !cause.is_null()) {
         let does = match row.status.as_str() {
             "compensated" => "took back what it did",
@@ -128,6 +135,12 @@ fn head(saga: &Saga, now: u64, width: usize) -> Vec<Line> {
         };
         let text = format!("{does}: {}", sentence(cause));
         lines.extend(sentences(&text, width, Tone::Waits));
+    }
+    if let Some(moved) = &saga.upgraded {
+        let (by, reason) = (&moved.by, &moved.reason);
+        let when = time::ago(moved.at, now);
+        let text = format!("moved from version {} by {by} {when}: {reason}", moved.from);
+        lines.extend(sentences(&text, width, Tone::Faint));
     }
     if let Some(given_up) = &saga.abandoned {
         let (by, reason) = (&given_up.by, &given_up.reason);
@@ -174,6 +187,13 @@ fn sentence(cause: &Value) -> String {
     if let Some(step) = cause["late-evidence"]["step"].as_str() {
         return format!("step {step} turned out to have happened");
     }
+    if let Some(saga) = cause["parent"]["saga"].as_str() {
+        let why = cause["parent"]["why"].as_str().unwrap_or_default();
+        return format!("saga {saga}, whose step it is, wants nothing of it left: {why}");
+    }
+    if let Some(message) = cause["refused"]["failure"]["message"].as_str() {
+        return format!("it could not begin: {message}");
+    }
     cause.to_string()
 }
 
@@ -208,6 +228,14 @@ fn row(table: &mut Table, saga: &Saga, step: &Step, now: u64) {
     let mut below: Vec<Span> = Vec::new();
     if let Some(fan) = &step.fan {
         below.push(cell(fan.counts(), Tone::Plain));
+    }
+    if let Some(child) = &step.child {
+        let status = child.status.as_deref().unwrap_or("not begun yet");
+        let words = format!(
+            "{}@{} {status}: baton show {}",
+            child.definition, child.version, child.id
+        );
+        below.push(cell(words, Tone::Plain));
     }
     if let Some(why) = step
         .why(now)

@@ -47,7 +47,7 @@ pub(crate) fn of<'s>(saga: &Saga, step: &'s Step) -> Standing<'s> {
         "failed" if step.last_failure.is_none() && !step.items_failed() => {
             standing(unheard(step), "", "skipped")
         }
-        "undoing" | "undo-unserved" | "undo-backoff" | "undo-parked" if ended => {
+        "undoing" | "undo-unserved" | "undo-backoff" | "undo-in-child" | "undo-parked" if ended => {
             standing("done", "given up", "failed")
         }
         _ if ended && !step.is_at_rest() && phase != "doubtful" => Standing {
@@ -57,7 +57,7 @@ pub(crate) fn of<'s>(saga: &Saga, step: &'s Step) -> Standing<'s> {
                 word => standing(word, "", "skipped"),
             }
         },
-        "undoing" => standing("done", "undoing", phase),
+        "undoing" | "undo-in-child" => standing("done", "undoing", phase),
         "undo-unserved" => standing("done", "unserved", phase),
         "undo-backoff" => standing("done", "tries again", phase),
         "undo-parked" => standing("done", "parked", phase),

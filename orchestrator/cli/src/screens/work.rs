@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::out::{Column, Line, Table, Tone, cell, plain, short, wrapped};
+use crate::out::{Column, Line, Span, Table, Tone, cell, plain, short, wrapped};
 use crate::time;
 use crate::view::Item;
 
@@ -15,34 +15,70 @@ pub(crate) struct Open {
     pub(crate) closed: Option<Value>,
 }
 
-/// The list.
+/// The list. By when things are due is a column where anything is.
 pub(crate) fn table(all: &[Open], now: u64, width: usize) -> Table {
-    let mut table = Table::new(&[
+    let dated = |one: &Open| one.item.due_at.is_some() || !one.item.escalate.is_empty();
+    let dated = all.iter().any(dated);
+    let mut columns = vec![
         Column::new("saga"),
         Column::new("item").right(),
         Column::new("what").cut(22),
         Column::new("kind").rank(2),
         Column::new("for").rank(1).cut(8),
         Column::new("since").right(),
-        Column::new("closed").rank(1).cut(8),
-    ]);
+    ];
+    if dated {
+        columns.push(Column::new("due"));
+        columns.push(Column::new("escalated").rank(3));
+    }
+    columns.push(Column::new("closed").rank(1).cut(8));
+    let mut table = Table::new(&columns);
     for one in all {
         let item = &one.item;
         let (closed, tone) = match &one.closed {
             Some(closed) => (closed_by(closed, now), Tone::Faint),
             None => (String::new(), Tone::Strong),
         };
-        table.row(vec![
+        let mut row = vec![
             plain(short(&one.saga, width)),
             plain(item.number.to_string()),
             cell(item.title.as_str(), tone),
             cell(item.kind.as_str(), Tone::Faint),
-            plain(item.owner.as_str()),
+            plain(item.who()),
             plain(time::ago(item.opened_at, now)),
-            cell(closed, Tone::Faint),
-        ]);
+        ];
+        if dated {
+            row.push(match one.closed {
+                Some(_) => plain(""),
+                None => due(item, now),
+            });
+            row.push(plain(escalated(item)));
+        }
+        row.push(cell(closed, Tone::Faint));
+        table.row(row);
     }
     table
+}
+
+/// To how many of how many it was escalated.
+fn escalated(item: &Item) -> String {
+    match item.escalated {
+        0 => String::new(),
+        n => format!("{n} of {}", item.escalate.len()),
+    }
+}
+
+/// When it should be done, or since when it should have been.
+fn due(item: &Item, now: u64) -> Span {
+    match item.due_at {
+        None => plain(""),
+        Some(at) if at <= now => {
+            let since = time::ago(at, now);
+            let since = since.trim_end_matches(" ago");
+            cell(format!("overdue {since}"), Tone::Bad)
+        }
+        Some(at) => plain(time::until(at, now)),
+    }
 }
 
 fn closed_by(closed: &Value, now: u64) -> String {
@@ -62,7 +98,8 @@ pub(crate) fn item(saga: &str, item: &Item, now: u64, width: usize) -> Vec<Line>
         }
     }
     let mut table = Table::new(&[Column::new(""), Column::new("").rank(1).cut(12)]);
-    for (command, meaning) in item.commands(short(saga, width)) {
+    let take = takes(saga, item, width);
+    for (command, meaning) in take.into_iter().chain(item.commands(short(saga, width))) {
         table.row(vec![
             plain(format!("    {command}")),
             cell(meaning, Tone::Faint),
@@ -70,6 +107,13 @@ pub(crate) fn item(saga: &str, item: &Item, now: u64, width: usize) -> Vec<Line>
     }
     lines.extend(table.lines(width));
     lines
+}
+
+/// Where it is somebody's, or due, and nobody has taken it by hand: how somebody does.
+fn takes(saga: &str, item: &Item, width: usize) -> Option<(String, &'static str)> {
+    let given_out = item.assignee.is_some() || item.due_at.is_some();
+    let command = format!("baton work take {} {}", short(saga, width), item.number);
+    (given_out && item.taken.is_none()).then_some((command, "see to it yourself"))
 }
 
 /// Whether the title says already what went wrong.
@@ -94,12 +138,48 @@ fn head(saga: &str, item: &Item, now: u64, width: usize) -> Vec<Line> {
         "  work item {} of {}, for {}, {} ({}{code})",
         item.number,
         short(saga, width),
-        item.owner,
+        item.who(),
         time::ago(item.opened_at, now),
         item.kind
     );
     for part in wrapped(&facts, width.saturating_sub(2)) {
         lines.push(Line::faint(format!("  {part}")));
     }
+    for part in wrapped(&by_when(item, now), width.saturating_sub(2)) {
+        let tone = match item.due_at {
+            Some(due) if due <= now => Tone::Bad,
+            _ => Tone::Faint,
+        };
+        lines.push(Line::new().with(format!("  {part}"), tone));
+    }
     lines
+}
+
+/// By when it should be done, who has taken it, and who gets it next.
+fn by_when(item: &Item, now: u64) -> String {
+    let mut parts = Vec::new();
+    match item.due_at {
+        Some(due) if due <= now => parts.push(format!("overdue: due {}", time::ago(due, now))),
+        Some(due) => parts.push(format!("due {}", time::until(due, now))),
+        None => {}
+    }
+    let before = item.escalate.get(..item.escalated).unwrap_or_default();
+    if let Some(last) = before.last() {
+        let all = item.escalate.len();
+        parts.push(format!(
+            "escalated {} of {all} times, to {}",
+            before.len(),
+            last.to
+        ));
+    }
+    match (&item.taken, item.escalate.get(item.escalated)) {
+        (Some(taken), _) => parts.push(format!(
+            "given out by {} {}, and escalated no further",
+            taken.by,
+            time::ago(taken.at, now)
+        )),
+        (None, Some(next)) => parts.push(format!("to {} {}", next.to, time::until(next.at, now))),
+        (None, None) => {}
+    }
+    parts.join("; ")
 }

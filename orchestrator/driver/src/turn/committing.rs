@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_engine::Command;
+use baton_engine::reservation::Change;
 use baton_engine::state::SNAPSHOT_VERSION;
-use baton_messages::{AttemptRef, Event, SagaId, TaskMessage};
+use baton_messages::{AttemptRef, InboxMessage, SagaId, Standing, TaskMessage};
 
 use super::item::{Built, Claim};
 use crate::batch::{Batch, ColdRow, LogRow, SnapshotRow, SubscriptionChange, SubscriptionRow};
 use crate::driver::{Driver, DriverError};
-use crate::flight::Flying;
+use crate::flight::{Again, Flying};
 use crate::outlet::{Outgoing, Outlet, Ticket};
 use crate::store::{CommitError, Store};
 use crate::unsent::RESEND_MS;
@@ -64,6 +65,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
                 });
             }
             batch.subscriptions.extend(one.subscriptions);
+            batch.reservations.extend(one.reservations);
             batch.sagas.extend(one.saga_row);
             batch.work_items.extend(one.work_items);
             batch.unsent_remove.extend(one.unsent_remove);
@@ -100,7 +102,10 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         }
         let unsent: Vec<AttemptRef> = batch.unsent_add.iter().map(|row| row.of.clone()).collect();
         let subscribed = subscribed(&batch.subscriptions);
+        let told = |change: &Change| matches!(change, Change::Told | Change::HeldBack);
+        let reserved = batch.reservations.iter().any(|row| !told(&row.change));
         self.commit(batch).await?;
+        self.reserved |= reserved;
         self.subscribed.extend(subscribed);
         self.log_seq = log_seq;
         for (row, times) in settling {
@@ -272,8 +277,12 @@ const fn leaves(command: &Command) -> bool {
         Command::Dispatch(_)
         | Command::Grant(_)
         | Command::CancelTask { .. }
-        | Command::EmitEvent(_) => true,
-        Command::OpenWorkItem(_) | Command::CloseWorkItem { .. } => false,
+        | Command::EmitEvent(_)
+        | Command::TellSaga(_) => true,
+        Command::OpenWorkItem(_)
+        | Command::ChangeWorkItem(_)
+        | Command::CloseWorkItem { .. }
+        | Command::Reserve(_) => false,
     }
 }
 
@@ -283,27 +292,45 @@ fn flying(out: &Outgoing) -> Flying {
         Command::Dispatch(message) => match &**message {
             TaskMessage::Task(task) => (Some(task.of.clone()), 512 + rough_bytes(&task.input)),
         },
-        Command::EmitEvent(event) => return flying_event(out.saga, event.clone()),
+        Command::EmitEvent(event) => {
+            return flying_again(out.saga, Again::Event(event.clone()));
+        }
+        Command::TellSaga(word) => return flying_again(out.saga, Again::Word(word.clone())),
         Command::Grant(_)
         | Command::CancelTask { .. }
         | Command::OpenWorkItem(_)
-        | Command::CloseWorkItem { .. } => (None, 512),
+        | Command::ChangeWorkItem(_)
+        | Command::CloseWorkItem { .. }
+        | Command::Reserve(_) => (None, 512),
     };
     Flying {
         saga: out.saga,
         task,
-        event: None,
+        again: None,
         bytes,
     }
 }
 
-/// An event on its way.
-pub(crate) fn flying_event(saga: SagaId, event: Box<Event>) -> Flying {
+/// An event, or a word to another saga, on its way.
+pub(crate) fn flying_again(saga: SagaId, again: Again) -> Flying {
+    let carries = match &again {
+        Again::Event(event) => event.data.as_ref(),
+        Again::Word(word) => match word.as_ref() {
+            InboxMessage::ChildWanted(wanted) => Some(&wanted.input),
+            InboxMessage::ChildSaid(said) => match &said.standing {
+                Standing::Completed { output, .. } => output.as_ref(),
+                Standing::UnderWay { .. } | Standing::Compensated { .. } | Standing::Abandoned => {
+                    None
+                }
+            },
+            _ => None,
+        },
+    };
     Flying {
         saga,
         task: None,
-        bytes: 512 + event.data.as_ref().map_or(0, rough_bytes),
-        event: Some(event),
+        bytes: 512 + carries.map_or(0, rough_bytes),
+        again: Some(again),
     }
 }
 

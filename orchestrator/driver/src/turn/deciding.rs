@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use baton_engine::command::commands;
 use baton_engine::{
-    Decision, Definition, Entry, Input, Record, Refusal, Rules, SagaState, Verdict, decide,
+    Decision, Definition, Entry, Input, Record, Refusal, Rules, SagaState, Verdict, decide_between,
 };
 use baton_messages::{SagaId, Slice};
 
@@ -93,10 +93,13 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         if self.unreadable.contains(&saga) {
             return Ok(Verdict::Refused(Refusal::Unreadable));
         }
-        let Some(definition) = self.rules_for(saga, input) else {
+        let Some(runs) = self.rules_for(saga, input) else {
             let refusal = match input {
                 Input::Start(start) => Refusal::NoSuch {
                     what: format!("definition {}", start.definition),
+                },
+                Input::ChildWanted(wanted) if self.cache.get(saga).is_none() => Refusal::NoSuch {
+                    what: format!("definition {}@{}", wanted.definition, wanted.version),
                 },
                 // it is there, and its definition is one this version does not know
                 _ if self
@@ -117,8 +120,9 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             );
             self.visitors.insert(saga);
         }
+        let next = self.next_for(saga, input);
         let rules = Rules {
-            definition: &definition,
+            definition: &runs,
             catalogue: &self.catalogue,
         };
         let now = self.now;
@@ -129,8 +133,9 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             });
         };
         let state = &mut cached.state;
-        let before = (state.status, state.paused, state.seq);
-        let decided = decide(rules, state, input, now, entropy);
+        let before = (state.status, state.paused, state.version);
+        let seq = state.seq;
+        let decided = decide_between(rules, next.as_deref(), state, input, now, entropy);
         let Decision { records, verdict } = decided.map_err(|error| Undecided {
             saga,
             why: chain(&error),
@@ -139,11 +144,15 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         if records.is_empty() {
             return Ok(verdict);
         }
-        if (state.status, state.paused) != (before.0, before.1) {
+        // the version it runs from now on
+        let definition = next.filter(|next| next.version == state.version);
+        let definition = definition.unwrap_or(runs);
+        if (state.status, state.paused, state.version) != before {
             built.saga_row = Some(saga_row(state));
         }
         built.commands = commands(state, &self.options.inbox, &records);
         built.take_work_items(saga, now);
+        built.take_reservations(saga, now);
         built.take_leases(state, &records);
         let waits = waits_for(state, &definition);
         if waits != cached.unserved {
@@ -154,13 +163,22 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         built.take_subscriptions(state, &mut cached.listening);
         built.row = Some((
             saga,
-            before.2,
+            seq,
             Entry {
                 at: state.last_at,
                 records,
             },
         ));
         Ok(verdict)
+    }
+
+    /// The version of its definition that a saga is asked to go on under.
+    fn next_for(&self, saga: SagaId, input: &Input) -> Option<Arc<Definition>> {
+        let Input::Upgrade { to, .. } = input else {
+            return None;
+        };
+        let state = &self.cache.get(saga)?.state;
+        self.definition(&state.definition, Some(*to)).cloned()
     }
 
     pub(super) fn rules_for(&self, saga: SagaId, input: &Input) -> Option<Arc<Definition>> {
@@ -170,6 +188,9 @@ impl<S: Store, O: Outlet> Driver<S, O> {
                 .cloned(),
             Some(_) | None => match input {
                 Input::Start(start) => self.definition(&start.definition, start.version).cloned(),
+                Input::ChildWanted(wanted) => self
+                    .definition(&wanted.definition, Some(wanted.version))
+                    .cloned(),
                 _ => None,
             },
         }

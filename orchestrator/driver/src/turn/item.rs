@@ -9,7 +9,8 @@ use baton_engine::{Command, Entry, Input, Record};
 use baton_messages::{AttemptRef, RunId, SagaId, StepId, TaskType, Timestamp};
 
 use crate::batch::{
-    DeadLetterRow, SagaRow, SubscriptionChange, SubscriptionRow, UnsentRow, WorkItemRow,
+    DeadLetterRow, ReservationChange, SagaRow, SubscriptionChange, SubscriptionRow, UnsentRow,
+    WorkItemRow,
 };
 use crate::cache::listening;
 use crate::work::{Answer, Token};
@@ -47,6 +48,7 @@ pub(super) struct Built {
     pub(super) unserved_add: Vec<TaskType>,
     pub(super) unserved_remove: Vec<TaskType>,
     pub(super) subscriptions: Vec<SubscriptionChange>,
+    pub(super) reservations: Vec<ReservationChange>,
     pub(super) letter: Option<Box<DeadLetterRow>>,
     pub(super) claimed: Vec<Claim>,
     pub(super) closed: Vec<RunId>,
@@ -71,6 +73,10 @@ impl Built {
                     saga,
                     item: item.clone(),
                 }),
+                Command::ChangeWorkItem(item) => Some(WorkItemRow::Change {
+                    saga,
+                    item: item.clone(),
+                }),
                 Command::CloseWorkItem { number, by } => Some(WorkItemRow::Close {
                     saga,
                     number: *number,
@@ -80,9 +86,24 @@ impl Built {
                 Command::Dispatch(_)
                 | Command::Grant(_)
                 | Command::CancelTask { .. }
-                | Command::EmitEvent(_) => None,
+                | Command::EmitEvent(_)
+                | Command::TellSaga(_)
+                | Command::Reserve(_) => None,
             })
             .collect();
+    }
+
+    /// What becomes of what the saga takes before its first step.
+    pub(super) fn take_reservations(&mut self, saga: SagaId, at: Timestamp) {
+        let changes = self.commands.iter().filter_map(|command| match command {
+            Command::Reserve(change) => Some(ReservationChange {
+                saga,
+                at,
+                change: (**change).clone(),
+            }),
+            _ => None,
+        });
+        self.reservations = changes.collect();
     }
 
     /// What the saga's steps wait for now, and no more: taken from the state, since many a record ends a wait.

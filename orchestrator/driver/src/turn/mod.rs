@@ -8,11 +8,11 @@ mod item;
 
 use std::collections::BTreeSet;
 
-use baton_engine::{Command, Input, Refusal, Verdict};
+use baton_engine::{Input, Refusal, Verdict};
 use baton_messages::{AttemptRef, DeadReason, InputId, SagaId, Timestamp};
 use uuid::Uuid;
 
-pub(crate) use self::committing::flying_event;
+pub(crate) use self::committing::flying_again;
 pub(crate) use self::item::span;
 use self::item::{Item, Origin};
 use crate::batch::{Batch, DeadLetterRow};
@@ -54,18 +54,18 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         Ok(answers)
     }
 
-    /// Events the broker did not confirm go out again; they were committed long ago.
+    /// Events and words to other sagas that the broker did not confirm go out again; they were committed long ago.
     fn publish_again(&mut self) {
         if !self.bus_up {
             return;
         }
         let mut again = Vec::new();
         for (ticket, flying) in self.flight.due(self.now, EVENTS_AGAIN_MAX) {
-            if let Some(event) = flying.event.clone() {
+            if let Some(what) = &flying.again {
                 again.push(Outgoing {
                     ticket,
                     saga: flying.saga,
-                    command: Command::EmitEvent(event),
+                    command: what.command(),
                 });
             }
             self.flight.took_off(ticket, flying);

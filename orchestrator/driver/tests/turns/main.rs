@@ -6,6 +6,7 @@ mod defects;
 mod events;
 mod purging;
 mod shelf;
+mod upgrading;
 
 use baton_driver::{Driver, DriverError, Options, Outgoing, Sent, Work};
 use baton_engine::{Command, Definition, Input, Operator, Status, Verdict};

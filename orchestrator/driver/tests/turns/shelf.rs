@@ -25,6 +25,8 @@ pub(crate) struct Shelf {
     pub(crate) batches: usize,
     pub(crate) watermark: u64,
     pub(crate) status: BTreeMap<SagaId, Status>,
+    /// What their rows say they run.
+    pub(crate) versions: BTreeMap<SagaId, u32>,
     pub(crate) unsent: Vec<UnsentRow>,
     pub(crate) unserved: Vec<(TaskType, SagaId)>,
     pub(crate) subscriptions: Vec<(SubscriptionRow, bool)>,
@@ -50,6 +52,8 @@ impl Shelf {
         self.batches += 1;
         self.watermark = batch.watermark;
         self.rows.extend(batch.rows);
+        let versions = batch.sagas.iter().map(|row| (row.saga, row.version));
+        self.versions.extend(versions);
         self.status
             .extend(batch.sagas.into_iter().map(|row| (row.saga, row.status)));
         self.unsent

@@ -19,6 +19,11 @@ pub(super) fn abandon(d: &mut Deciding<'_>, operator: &Operator) -> Handled {
     }
     d.applied(operator, "abandon")?;
     d.stop_what_is_open()?;
+    // each child goes on to its own end, and is not left at rest for ever
+    if d.state.paused {
+        d.emit(Record::Resumed)?;
+    }
+    d.tell_children()?;
     let numbers: Vec<u32> = d.state.work_items.keys().copied().collect();
     for number in numbers {
         d.emit(Record::WorkItemClosed {

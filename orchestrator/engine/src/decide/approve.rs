@@ -3,6 +3,7 @@
 use baton_messages::StepKey;
 use serde_json::json;
 
+use super::operator::word;
 use super::{Deciding, Handled, Refusal, Verdict, failure};
 use crate::definition::{StepKind, rfc3339};
 use crate::input::{Approval, Operator};
@@ -28,7 +29,7 @@ pub(super) fn approve(
     }
     let phase = d.step(step)?.phase;
     if !matches!(phase, Phase::Asked | Phase::Parked) || d.state.unwinding.is_some() {
-        return not_now(format!("{step} is {phase:?}; it does not ask now").to_lowercase());
+        return not_now(format!("{step} is {}; it does not ask now", word(phase)));
     }
     d.applied(operator, action)?;
     d.close_work_item_of(step, &operator.by)?;

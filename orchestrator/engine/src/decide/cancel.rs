@@ -16,6 +16,18 @@ pub(super) fn cancel(d: &mut Deciding<'_>, operator: &Operator) -> Handled {
             why,
         }));
     }
+    if let Some(parent) = d.state.parent.as_deref()
+        && d.state.had_completed
+    {
+        let why = format!(
+            "it had completed, and saga {} goes by that: cancel that one",
+            parent.of.saga
+        );
+        return Ok(Verdict::Refused(Refusal::NotNow {
+            action: "cancel",
+            why,
+        }));
+    }
     d.applied(operator, "cancel")?;
     if d.state.past_pivot {
         let title = format!(

@@ -202,7 +202,9 @@ impl Deciding<'_> {
         let (mut under_way, mut parked) = (0, 0);
         for item in fan.live.values() {
             match item.phase {
-                Phase::Undoing | Phase::UndoBackoff | Phase::UndoUnserved => under_way += 1,
+                Phase::Undoing | Phase::UndoBackoff | Phase::UndoUnserved | Phase::UndoInChild => {
+                    under_way += 1
+                }
                 Phase::UndoParked => parked += 1,
                 _ => {}
             }

@@ -3,20 +3,30 @@
 
 mod abandon;
 mod acknowledge;
+mod admit;
+mod admitted;
 mod approve;
+mod assign_item;
+mod break_lock;
 mod broken;
 mod cancel;
 mod checkpoint;
+mod child_said;
+mod child_wanted;
+mod edit_step;
 mod event_arrived;
 pub(crate) mod fan_out;
+mod held_back;
 mod joined;
 mod lease_over;
 pub mod limits;
+mod nested;
 pub(crate) mod offer;
 mod operator;
 mod pause;
 mod purged;
 mod resend;
+mod reserve;
 mod resolve_step;
 mod resume;
 mod retry_step;
@@ -31,16 +41,20 @@ mod task_unroutable;
 mod timer_fired;
 mod type_served;
 pub(crate) mod unwind;
+mod upgrade;
 mod waiting;
 
-use baton_messages::{AttemptRef, Failure, StepKey, Timestamp};
+pub(crate) use start::labels;
+
+use baton_messages::{AttemptRef, Failure, StepKey, Timestamp, Wanted};
 
 use crate::catalogue::Catalogue;
 use crate::definition::Definition;
 use crate::fold::{FoldError, fold};
 use crate::input::Input;
 use crate::record::{AttemptKey, Record};
-use crate::state::{SagaState, StepState};
+use crate::state::{SagaState, Status, StepState};
+use crate::upgrade::Reason;
 
 /// What a decision is made by, beside the state.
 #[derive(Debug, Clone, Copy)]
@@ -133,6 +147,12 @@ pub enum Refusal {
         /// Why not, and what to do instead.
         why: String,
     },
+    /// It does not go on under the other version of its definition.
+    #[error("it stays on its version: {}", crate::upgrade::sentence(.reasons))]
+    Stays {
+        /// Why; never empty.
+        reasons: Vec<Reason>,
+    },
 }
 
 /// The engine could not decide: a defect. The state must be dropped and read anew; the saga is parked with the input kept.
@@ -176,30 +196,64 @@ pub fn decide(
     now: Timestamp,
     entropy: u64,
 ) -> Result<Decision, DecideError> {
+    decide_between(rules, None, state, input, now, entropy)
+}
+
+/// As [`decide`], with the version of its definition that an [`Input::Upgrade`] asks for: without it that input is refused.
+///
+/// # Errors
+/// As [`decide`].
+pub fn decide_between(
+    rules: Rules<'_>,
+    next: Option<&Definition>,
+    state: &mut SagaState,
+    input: &Input,
+    now: Timestamp,
+    entropy: u64,
+) -> Result<Decision, DecideError> {
     let now = now.max(state.last_at);
     let mut deciding = Deciding {
         rules,
+        next,
         state,
         now,
         entropy,
         records: Vec::new(),
         begun: 0,
     };
+    let stood = stands(deciding.state);
     let verdict = deciding.dispatch(input)?;
     if !deciding.records.is_empty() {
         crate::advance::advance(&mut deciding)?;
+        deciding.tell_parent(stood)?;
     }
     let records = deciding.records;
     if cfg!(debug_assertions) {
-        crate::invariants::check(rules.definition, state, now)
+        // the one it runs now
+        let moved = next.filter(|next| next.version == state.version);
+        let definition = moved.unwrap_or(rules.definition);
+        crate::invariants::check(definition, state, now)
             .map_err(|broken| DecideError::Invariant { broken })?;
     }
     Ok(Decision { records, verdict })
 }
 
+/// How a child stands, as far as its parent has to know; cheap, since it is looked at before and after every decision.
+fn stands(state: &SagaState) -> Option<(Status, bool)> {
+    let parent = state.parent.as_ref()?;
+    // Whether it goes forward or back is told only to who asks.
+    let status = match state.status {
+        Status::Compensating => Status::Running,
+        other => other,
+    };
+    Some((status, state.past_pivot && parent.want == Wanted::Undone))
+}
+
 /// One decision under way.
 pub(crate) struct Deciding<'a> {
     pub(crate) rules: Rules<'a>,
+    /// The version it is to go on under, if that is asked.
+    next: Option<&'a Definition>,
     pub(crate) state: &'a mut SagaState,
     pub(crate) now: Timestamp,
     entropy: u64,
@@ -213,7 +267,9 @@ pub(crate) type Handled = Result<Verdict, DecideError>;
 
 impl Deciding<'_> {
     fn dispatch(&mut self, input: &Input) -> Handled {
-        if !matches!(input, Input::Start(_)) && self.state.status == crate::state::Status::New {
+        if !matches!(input, Input::Start(_) | Input::ChildWanted(_))
+            && self.state.status == Status::New
+        {
             return Ok(Verdict::Refused(Refusal::NoSaga));
         }
         if let Some(verdict) = purged::of(self.state, input) {
@@ -221,6 +277,8 @@ impl Deciding<'_> {
         }
         match input {
             Input::Start(start) => start::start(self, start),
+            Input::ChildWanted(wanted) => child_wanted::child_wanted(self, wanted),
+            Input::ChildSaid(said) => child_said::child_said(self, said),
             Input::TaskStarted(started) => task_started::task_started(self, started),
             Input::Checkpoint(checkpoint) => checkpoint::checkpoint(self, checkpoint),
             Input::TaskFinished(finished) => task_finished::task_finished(self, finished),
@@ -258,6 +316,11 @@ impl Deciding<'_> {
             Input::Pause(operator) => pause::pause(self, operator),
             Input::Resume(operator) => resume::resume(self, operator),
             Input::RetryStep { step, operator } => retry_step::retry_step(self, step, operator),
+            Input::EditStep {
+                step,
+                edit,
+                operator,
+            } => edit_step::edit_step(self, step, edit, operator),
             Input::SkipStep { step, operator } => skip_step::skip_step(self, step, operator),
             Input::ResolveStep {
                 step,
@@ -267,9 +330,28 @@ impl Deciding<'_> {
             Input::Acknowledge { number, operator } => {
                 acknowledge::acknowledge(self, *number, operator)
             }
+            Input::AssignItem {
+                number,
+                assignment,
+                operator,
+            } => assign_item::assign_item(self, *number, assignment, operator),
+            Input::Admitted { fences } => admitted::admitted(self, fences),
+            Input::HeldBack => held_back::held_back(self),
+            Input::Admit(operator) => admit::admit(self, operator),
+            Input::BreakLock { name, operator } => break_lock::break_lock(self, name, operator),
+            Input::Upgrade { to, from, operator } => upgrade::upgrade(self, (*from, *to), operator),
             Input::Abandon(operator) => abandon::abandon(self, operator),
             Input::Broken { id, error } => broken::broken(self, *id, error),
         }
+    }
+
+    /// A child whose standing has changed says so, unless it answers its parent anyway.
+    fn tell_parent(&mut self, stood: Option<(Status, bool)>) -> Result<(), DecideError> {
+        let answers = |record: &Record| matches!(record, Record::ParentHeard { .. });
+        if stood.is_none() || stood == stands(self.state) || self.records.iter().any(answers) {
+            return Ok(());
+        }
+        self.emit(Record::ParentTold)
     }
 
     /// Makes a record: folds it and keeps it.

@@ -14,15 +14,18 @@ use super::limits::{
     PROBE_BACKOFF_MS_MAX, QUEUE_MS_DEFAULT, UNASKED_MS, UNDO_ATTEMPTS, UNDO_BACKOFF_MS_MAX,
 };
 use super::{DecideError, Deciding, failure};
-use crate::definition::{Attempts, Jitter, RetryPolicy, StepKind, TaskStep, UndoPlan};
+use crate::definition::{
+    Attempts, Jitter, ProbePlan, RetryPolicy, StepKind, TaskStep, UndoPlan, UndoTask,
+};
 use crate::expr::{Scope, Template};
 use crate::fold::last_moment;
+use crate::input::StepEdit;
 use crate::record::{AttemptKey, Record, Unasked};
 use crate::state::{Phase, Prepared, RetryFacts, Stage, TaskFacts};
 use crate::work_item::WorkItemKind;
 
 /// Why a direction could not be made ready.
-enum NotReady {
+pub(super) enum NotReady {
     /// Nobody has announced the type yet.
     Unserved,
     /// The author's expressions or values are at fault: not tried again.
@@ -30,15 +33,17 @@ enum NotReady {
 }
 
 impl Deciding<'_> {
-    fn task(&self, id: &StepKey) -> Result<&TaskStep, DecideError> {
+    pub(super) fn task(&self, id: &StepKey) -> Result<&TaskStep, DecideError> {
         match &self.defined(id)?.kind {
             StepKind::Task(task) => Ok(task),
-            StepKind::Sleep(_) | StepKind::Wait(_) | StepKind::Approve(_) | StepKind::Emit(_) => {
-                Err(DecideError::Definition {
-                    definition: self.rules.definition.saga.clone(),
-                    step: id.clone(),
-                })
-            }
+            StepKind::Sleep(_)
+            | StepKind::Wait(_)
+            | StepKind::Approve(_)
+            | StepKind::Emit(_)
+            | StepKind::Saga(_) => Err(DecideError::Definition {
+                definition: self.rules.definition.saga.clone(),
+                step: id.clone(),
+            }),
         }
     }
 
@@ -81,6 +86,9 @@ impl Deciding<'_> {
 
     /// Makes the undo of a step ready and offers its first attempt.
     pub(crate) fn prepare_and_offer_undo(&mut self, id: &StepKey) -> Result<(), DecideError> {
+        if self.is_child(id)? {
+            return self.undo_child(id);
+        }
         let task = self.task(id)?;
         let made = match &task.undo {
             UndoPlan::None { because } => {
@@ -102,8 +110,21 @@ impl Deciding<'_> {
                     own_task: false,
                 })
             }
+            UndoPlan::Task(undo) if !self.undo_fits(id, undo)? => {
+                let title = format!(
+                    "{id} was done with another input than its definition gives, and its undo may not fit that: undo it by hand, or name a task that does"
+                );
+                return self.park(
+                    id,
+                    Phase::UndoParked,
+                    WorkItemKind::UndoMissing,
+                    title,
+                    None,
+                );
+            }
             UndoPlan::Task(undo) => {
-                let pool = undo.pool.as_ref().unwrap_or(&task.pool);
+                let done_by = self.pool_of(id, task)?;
+                let pool = undo.pool.as_ref().unwrap_or(&done_by);
                 ready(
                     &eyes(self.state, id),
                     self.rules,
@@ -112,22 +133,7 @@ impl Deciding<'_> {
                     &undo.with,
                 )
                 .map(|(manifest, pool, input)| {
-                    let timeout = undo
-                        .timeout_ms
-                        .unwrap_or(manifest.timeout_ms_default)
-                        .min(manifest.timeout_ms_max);
-                    let retry = &undo.retry;
-                    let mut facts = facts(
-                        manifest,
-                        pool,
-                        timeout,
-                        task.lease_ms,
-                        task.queue_timeout_ms,
-                        retry,
-                    );
-                    if retry.attempts.is_none() {
-                        facts.retry.attempts = Some(UNDO_ATTEMPTS.max(manifest.retry.attempts));
-                    }
+                    let facts = undo_task_facts(task, Some(undo), manifest, pool);
                     Prepared {
                         facts,
                         input,
@@ -155,6 +161,76 @@ impl Deciding<'_> {
         }
     }
 
+    /// `do` with the input, and maybe the task type, that an operator names.
+    pub(super) fn edited(
+        &self,
+        id: &StepKey,
+        edit: &StepEdit,
+    ) -> Result<Result<Prepared, NotReady>, DecideError> {
+        let task = self.task(id)?;
+        // one that was substituted before stays, as it is shown
+        let last = self.step(id)?.forward.as_ref();
+        let task_type = edit
+            .task_type
+            .as_ref()
+            .or(last.map(|ready| &ready.facts.task_type))
+            .unwrap_or(&task.task_type);
+        let with = Template::literal(edit.input.clone());
+        let scope = eyes(self.state, id);
+        let made = ready(&scope, self.rules, task_type, Some(&task.pool), &with);
+        Ok(made.map(|(manifest, pool, input)| {
+            let mut facts = forward_facts(task, manifest, pool);
+            // the definition's own probe asks about what the definition has done
+            facts.probe = manifest.probe;
+            Prepared {
+                facts,
+                input,
+                own_task: false,
+            }
+        }))
+    }
+
+    /// The same of an undo, which is a task of its own then.
+    pub(super) fn edited_undo(
+        &self,
+        id: &StepKey,
+        edit: &StepEdit,
+    ) -> Result<Result<Prepared, NotReady>, DecideError> {
+        let task = self.task(id)?;
+        let planned = match &task.undo {
+            UndoPlan::Task(undo) => Some(&**undo),
+            UndoPlan::Own | UndoPlan::None { .. } => None,
+        };
+        let last = self.step(id)?.backward.as_ref();
+        let last = last.filter(|ready| ready.own_task);
+        let task_type = edit
+            .task_type
+            .as_ref()
+            .or(last.map(|ready| &ready.facts.task_type))
+            .or(planned.map(|undo| &undo.task_type))
+            .unwrap_or(&task.task_type);
+        let pool = planned.and_then(|undo| undo.pool.as_ref());
+        let with = Template::literal(edit.input.clone());
+        let scope = eyes(self.state, id);
+        let done_by = self.pool_of(id, task)?;
+        let pool = Some(pool.unwrap_or(&done_by));
+        let made = ready(&scope, self.rules, task_type, pool, &with);
+        Ok(made.map(|(manifest, pool, input)| Prepared {
+            facts: undo_task_facts(task, planned, manifest, pool),
+            input,
+            own_task: true,
+        }))
+    }
+
+    /// Where it was done, and is asked about and undone: the pool its task was given, whatever the definition gives by now.
+    fn pool_of(&self, id: &StepKey, task: &TaskStep) -> Result<Template, DecideError> {
+        let done = self.step(id)?.forward.as_ref();
+        Ok(done.map_or_else(
+            || task.pool.clone(),
+            |ready| Template::literal(Value::from(ready.facts.pool.as_str())),
+        ))
+    }
+
     fn undo_missing(&mut self, id: &StepKey) -> Result<(), DecideError> {
         let title = format!("{id} has an effect and its task type has no undo: undo it by hand");
         self.park(
@@ -166,6 +242,31 @@ impl Deciding<'_> {
         )
     }
 
+    /// The probe the definition names; none where it asks about something else: an operator has had the step tried with another input.
+    fn defined_probe<'a>(
+        &self,
+        id: &StepKey,
+        task: &'a TaskStep,
+    ) -> Result<Option<&'a ProbePlan>, DecideError> {
+        let as_defined = self.step(id)?.edited.is_empty();
+        Ok(task.probe.as_ref().filter(|_| as_defined))
+    }
+
+    /// Whether the undo the definition names takes back what was done: always, unless an operator has had the step tried with another input. Then only one that goes in every part of its
+    /// input by what the step's own task has returned.
+    fn undo_fits(&self, id: &StepKey, undo: &UndoTask) -> Result<bool, DecideError> {
+        let step = self.step(id)?;
+        if step.edited.is_empty() {
+            return Ok(true);
+        }
+        let as_defined = &self.task(id)?.task_type;
+        let same_task = step
+            .forward
+            .as_ref()
+            .is_some_and(|ready| ready.facts.task_type == *as_defined);
+        Ok(same_task && undo.with.is_computed_from(id.step.as_str()))
+    }
+
     /// Whether somebody can be asked if `do` happened.
     pub(crate) fn can_probe(&self, id: &StepKey) -> Result<bool, DecideError> {
         let task = self.task(id)?;
@@ -174,7 +275,7 @@ impl Deciding<'_> {
             .forward
             .as_ref()
             .is_some_and(|ready| ready.facts.probe);
-        Ok(match &task.probe {
+        Ok(match self.defined_probe(id, task)? {
             Some(probe) => self.rules.catalogue.get(&probe.task_type).is_some(),
             None => own,
         })
@@ -187,7 +288,7 @@ impl Deciding<'_> {
                 return self.cannot_tell(id);
             };
             let task = self.task(id)?;
-            let made = match &task.probe {
+            let made = match self.defined_probe(id, task)? {
                 None => Ok(Prepared {
                     facts: forward.facts.clone(),
                     input: forward.input.clone(),
@@ -197,7 +298,7 @@ impl Deciding<'_> {
                     &eyes(self.state, id),
                     self.rules,
                     &probe.task_type,
-                    Some(&task.pool),
+                    Some(&self.pool_of(id, task)?),
                     &probe.with,
                 )
                 .map(|(manifest, pool, input)| {
@@ -350,6 +451,27 @@ fn forward_facts(task: &TaskStep, manifest: &Manifest, pool: PoolName) -> TaskFa
         &task.retry,
     );
     facts.probe = manifest.probe || task.probe.is_some();
+    facts
+}
+
+/// A task of its own that undoes.
+fn undo_task_facts(
+    task: &TaskStep,
+    undo: Option<&UndoTask>,
+    manifest: &Manifest,
+    pool: PoolName,
+) -> TaskFacts {
+    let timeout = undo
+        .and_then(|undo| undo.timeout_ms)
+        .unwrap_or(manifest.timeout_ms_default)
+        .min(manifest.timeout_ms_max);
+    let usual = RetryPolicy::default();
+    let retry = undo.map_or(&usual, |undo| &undo.retry);
+    let (lease, queue) = (task.lease_ms, task.queue_timeout_ms);
+    let mut facts = facts(manifest, pool, timeout, lease, queue, retry);
+    if retry.attempts.is_none() {
+        facts.retry.attempts = Some(UNDO_ATTEMPTS.max(manifest.retry.attempts));
+    }
     facts
 }
 

@@ -5,6 +5,13 @@ use baton_messages::{Direction, StepKey};
 use super::{DecideError, Deciding, Refusal, Verdict};
 use crate::input::Operator;
 use crate::record::Record;
+use crate::state::Phase;
+
+/// Where a step stands, in the word the API has for it.
+pub(super) fn word(phase: Phase) -> String {
+    let word = serde_json::json!(phase);
+    word.as_str().unwrap_or("elsewhere").to_owned()
+}
 
 impl Deciding<'_> {
     /// Whether an operator's input may go ahead: not applied before, and the saga goes on.
@@ -34,11 +41,10 @@ impl Deciding<'_> {
         let moved = seen.phase != state.phase || seen.attempt != state.last_attempt(Direction::Do);
         moved.then(|| {
             let now = format!(
-                "{:?}, attempt {}",
-                state.phase,
+                "{}, attempt {}",
+                word(state.phase),
                 state.last_attempt(Direction::Do)
-            )
-            .to_lowercase();
+            );
             Verdict::Refused(Refusal::Moved {
                 step: step.clone(),
                 now,

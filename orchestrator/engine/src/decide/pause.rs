@@ -16,5 +16,6 @@ pub(super) fn pause(d: &mut Deciding<'_>, operator: &Operator) -> Handled {
     }
     d.applied(operator, "pause")?;
     d.emit(Record::Paused)?;
+    d.tell_children()?;
     Ok(Verdict::Applied)
 }

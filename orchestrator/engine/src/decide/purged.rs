@@ -12,14 +12,21 @@ pub(super) fn of(state: &SagaState, input: &Input) -> Option<Verdict> {
     state.purged_at?;
     Some(match input {
         Input::Start(_) => Verdict::Duplicate,
+        // One is purged only after all above it have ended: nobody there waits for an answer.
+        Input::ChildWanted(_) | Input::ChildSaid(_) => ignored(state.status),
         Input::Cancel(_)
         | Input::Pause(_)
         | Input::Resume(_)
         | Input::RetryStep { .. }
+        | Input::EditStep { .. }
         | Input::SkipStep { .. }
         | Input::ResolveStep { .. }
         | Input::Acknowledge { .. }
+        | Input::AssignItem { .. }
         | Input::Approve { .. }
+        | Input::Admit(_)
+        | Input::BreakLock { .. }
+        | Input::Upgrade { .. }
         | Input::Abandon(_) => Verdict::Refused(Refusal::Ended {
             status: state.status.as_str(),
         }),
@@ -31,7 +38,10 @@ pub(super) fn of(state: &SagaState, input: &Input) -> Option<Verdict> {
         Input::TaskFinished(_) | Input::TaskDead { .. } => {
             Verdict::Refused(no_records(state.status))
         }
-        Input::EventArrived { .. } | Input::Joined { .. } => ignored(state.status),
+        Input::EventArrived { .. }
+        | Input::Joined { .. }
+        | Input::Admitted { .. }
+        | Input::HeldBack => ignored(state.status),
         // Of these the driver itself is the sender: what they are about is long over.
         Input::TaskUnroutable(_)
         | Input::TaskUnconfirmed { .. }

@@ -2,6 +2,7 @@
 
 use baton_messages::StepKey;
 
+use super::operator::word;
 use super::{Deciding, Handled, Refusal, Verdict};
 use crate::input::{Operator, Resolution};
 use crate::state::Phase;
@@ -41,8 +42,10 @@ pub(super) fn resolve_step(
                 Resolution::Done { .. } => "done",
                 Resolution::Undone => "undone",
             };
-            let why =
-                format!("{step} is {phase:?}; it cannot be called {asked} by hand").to_lowercase();
+            let why = format!(
+                "{step} is {}; it cannot be called {asked} by hand",
+                word(phase)
+            );
             return Ok(Verdict::Refused(Refusal::NotNow {
                 action: "resolve",
                 why,

@@ -2,7 +2,7 @@
 
 use baton_messages::{Direction, StepKey};
 
-use super::{Deciding, Handled, Refusal, Verdict};
+use super::{DecideError, Deciding, Handled, Refusal, Verdict};
 use crate::input::Operator;
 use crate::record::Record;
 use crate::state::Phase;
@@ -18,7 +18,14 @@ pub(super) fn resume(d: &mut Deciding<'_>, operator: &Operator) -> Handled {
         }));
     }
     d.applied(operator, "resume")?;
+    go_on(d)?;
+    Ok(Verdict::Applied)
+}
+
+/// Things start again, here and in every child that is under way.
+pub(super) fn go_on(d: &mut Deciding<'_>) -> Result<(), DecideError> {
     d.emit(Record::Resumed)?;
+    d.tell_children()?;
     // Whoever came to serve them during the pause was not heard: they are offered once, and wait again if nobody is there.
     let waiting: Vec<(StepKey, Direction)> = d
         .state
@@ -32,5 +39,5 @@ pub(super) fn resume(d: &mut Deciding<'_>, operator: &Operator) -> Handled {
     for (id, direction) in waiting {
         d.offer_unserved(&id, direction)?;
     }
-    Ok(Verdict::Applied)
+    Ok(())
 }

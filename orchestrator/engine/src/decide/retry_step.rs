@@ -2,6 +2,7 @@
 
 use baton_messages::{Direction, StepKey};
 
+use super::operator::word;
 use super::{Deciding, Handled, Refusal, Verdict};
 use crate::input::Operator;
 use crate::record::Record;
@@ -18,7 +19,9 @@ pub(super) fn retry_step(d: &mut Deciding<'_>, step: &StepKey, operator: &Operat
     };
     // Whose items are done, or what is known to have happened, is not tried again.
     let item = d.state.work_item_of(step);
-    if let Some(item) = item.filter(|_| phase == Phase::Parked)
+    let is_child = d.is_child(step)?;
+    let looks = phase == Phase::Parked || (is_child && phase == Phase::UndoParked);
+    if let Some(item) = item.filter(|_| looks)
         && !item.choices.contains(&Choice::Retry)
     {
         let choices: Vec<&str> = item.choices.iter().map(|one| one.as_str()).collect();
@@ -44,6 +47,7 @@ pub(super) fn retry_step(d: &mut Deciding<'_>, step: &StepKey, operator: &Operat
         | Phase::Listening
         | Phase::Asked
         | Phase::FannedOut
+        | Phase::InChild
         | Phase::Succeeded
         | Phase::Skipped
         | Phase::Continued
@@ -51,11 +55,12 @@ pub(super) fn retry_step(d: &mut Deciding<'_>, step: &StepKey, operator: &Operat
         | Phase::Doubtful
         | Phase::Undoing
         | Phase::UndoUnserved
+        | Phase::UndoInChild
         | Phase::Undone => {
             let why = format!(
-                "{step} is {phase:?}; only a parked step or one between two attempts can be retried"
-            )
-            .to_lowercase();
+                "{step} is {}; only a parked step or one between two attempts can be retried",
+                word(phase)
+            );
             return Ok(Verdict::Refused(Refusal::NotNow {
                 action: "retry",
                 why,

@@ -2,6 +2,7 @@
 
 use baton_messages::StepKey;
 
+use super::operator::word;
 use super::{Deciding, Handled, Refusal, Verdict};
 use crate::input::Operator;
 use crate::state::Phase;
@@ -26,9 +27,9 @@ pub(super) fn skip_step(d: &mut Deciding<'_>, step: &StepKey, operator: &Operato
     );
     if open || !possible || d.state.unwinding.is_some() {
         let why = format!(
-            "{step} is {phase:?}; only a step that is parked or has not begun to act can be skipped"
-        )
-        .to_lowercase();
+            "{step} is {}; only a step that is parked or has not begun to act can be skipped",
+            word(phase)
+        );
         return Ok(Verdict::Refused(Refusal::NotNow {
             action: "skip",
             why,

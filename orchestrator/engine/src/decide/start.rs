@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use baton_messages::Start;
+use baton_messages::{InputId, Start};
 use serde_json::Value;
 
 use super::{Deciding, Handled, Refusal, Verdict};
+use crate::definition::Definition;
 use crate::expr::Scope;
 use crate::record::Record;
 use crate::state::Status;
@@ -29,38 +30,64 @@ pub(super) fn start(d: &mut Deciding<'_>, start: &Start) -> Handled {
             misfit,
         }));
     }
+    let record = begun(d, &start.input, &start.labels, start.by.clone(), start.id);
+    let wants = match d.wanted(&record) {
+        Ok(wants) => wants,
+        Err(misfit) => {
+            return Ok(Verdict::Refused(Refusal::Misfit {
+                definition: definition.saga.clone(),
+                misfit,
+            }));
+        }
+    };
+    d.emit(record)?;
+    d.reserve(wants)?;
+    Ok(Verdict::Applied)
+}
+
+/// What a saga is searched by, as its definition computes it.
+pub(crate) fn labels(definition: &Definition, input: &Value) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::new();
     for (name, template) in &definition.labels {
         // A label that cannot be computed is missing, not fatal: it is there to be searched by.
-        if let Ok(value) = template.eval(&OnlyInput(&start.input)) {
-            labels.insert(
-                name.clone(),
-                value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), str::to_owned),
-            );
+        if let Ok(value) = template.eval(&OnlyInput(input)) {
+            let text = value.as_str().map(str::to_owned);
+            labels.insert(name.clone(), text.unwrap_or_else(|| value.to_string()));
         }
     }
+    labels
+}
+
+/// The first record of a saga.
+pub(super) fn begun(
+    d: &Deciding<'_>,
+    input: &Value,
+    more: &BTreeMap<String, String>,
+    by: String,
+    id: InputId,
+) -> Record {
+    let definition = d.rules.definition;
+    let mut labels = labels(definition, input);
     labels.extend(
-        start
-            .labels
-            .iter()
+        more.iter()
             .map(|(name, value)| (name.clone(), value.clone())),
     );
-    let record = Record::Started {
+    Record::Started {
         definition: definition.saga.clone(),
         version: definition.version,
-        input: start.input.clone(),
+        input: input.clone(),
         labels,
-        by: start.by.clone(),
-        id: start.id,
-        deadline_at: definition.deadline_ms.map(|ms| d.now.plus_ms(ms)),
+        by,
+        id,
+        // of one that waits to be admitted it begins then
+        deadline_at: definition
+            .deadline_ms
+            .filter(|_| definition.reserves.is_none())
+            .map(|ms| d.now.plus_ms(ms)),
         steps: definition
             .steps
             .iter()
             .map(|step| step.id.clone())
             .collect(),
-    };
-    d.emit(record)?;
-    Ok(Verdict::Applied)
+    }
 }

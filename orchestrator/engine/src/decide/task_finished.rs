@@ -16,7 +16,10 @@ pub(super) fn task_finished(d: &mut Deciding<'_>, finished: &Finished) -> Handle
         }));
     };
     if of.round != step.round {
-        return if of.round < step.round {
+        let edited = step.edited.iter().find(|edited| edited.round == of.round);
+        return if edited.is_some_and(|edited| !edited.reported) {
+            late_of_edited(d, finished)
+        } else if of.round < step.round {
             note(d, finished)
         } else {
             no_attempt(finished)
@@ -64,6 +67,33 @@ fn no_attempt(finished: &Finished) -> Handled {
         of.key()
     );
     Ok(Verdict::Refused(Refusal::NoSuch { what }))
+}
+
+/// A report of a round that ended because somebody had the step tried with another input. It was edited since nothing was changed; what says otherwise is for a person, for nothing undoes it.
+fn late_of_edited(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
+    let of = &finished.of;
+    let says_done = matches!(
+        finished.result,
+        TaskResult::Succeeded { .. } | TaskResult::Unknown { .. }
+    );
+    let title = format!(
+        "{} was held as not done when it was edited; a worker reported afterwards of its round {} that it may have happened: undo that by hand",
+        of.key(),
+        of.round
+    );
+    if of.direction != Direction::Do || !says_done || d.state.status == Status::Abandoned {
+        return note(d, finished);
+    }
+    if d.state.status.ended() {
+        d.emit(Record::StatusChanged { to: Status::Parked })?;
+    }
+    note(d, finished)?;
+    d.emit(Record::EditedReported {
+        step: of.key(),
+        round: of.round,
+    })?;
+    d.open_work_item(None, WorkItemKind::LateEvidence, title, None)?;
+    Ok(Verdict::Applied)
 }
 
 fn note(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
@@ -223,7 +253,9 @@ fn late_do(
         // No task of theirs was ever sent.
         | Phase::Listening
         | Phase::Asked
-        | Phase::FannedOut => Ok(()),
+        | Phase::FannedOut
+        | Phase::InChild
+        | Phase::UndoInChild => Ok(()),
     }
 }
 

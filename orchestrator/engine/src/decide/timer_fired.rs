@@ -19,12 +19,14 @@ pub(super) fn timer_fired(d: &mut Deciding<'_>, key: &TimerKey) -> Handled {
     }
     match key {
         TimerKey::Deadline => deadline(d)?,
+        TimerKey::Admission => d.admission_due()?,
         TimerKey::StepDue { step } => step_due(d, step)?,
         TimerKey::AttemptEnd {
             step,
             direction,
             attempt,
         } => attempt_end(d, step, *direction, *attempt)?,
+        TimerKey::Escalation { number, rung: _ } => d.escalate(*number)?,
     }
     Ok(Verdict::Applied)
 }
@@ -53,6 +55,7 @@ fn step_due(d: &mut Deciding<'_>, id: &StepKey) -> Result<(), DecideError> {
         Phase::Backoff => d.offer(id, Direction::Do),
         Phase::ProbeBackoff => d.offer_probe(id),
         Phase::UndoBackoff => d.offer_unserved(id, Direction::Undo),
+        Phase::InChild | Phase::UndoInChild => d.child_due(id),
         Phase::Settling => d.settled(id),
         Phase::Unserved => d.queue_timeout(id, Direction::Do, "nobody serves its task type"),
         Phase::UndoUnserved => d.queue_timeout(id, Direction::Undo, "nobody serves its task type"),

@@ -22,6 +22,7 @@ impl Deciding<'_> {
         for id in parked {
             self.close_work_item_of(&id, "the saga unwinds")?;
         }
+        self.recall_children()?;
         self.stop_what_is_open()
     }
 

@@ -98,7 +98,7 @@ impl Deciding<'_> {
                 approve.on_timeout,
                 format!("{} has not decided in time", approve.by),
             ),
-            StepKind::Task(_) | StepKind::Sleep(_) | StepKind::Emit(_) => {
+            StepKind::Task(_) | StepKind::Sleep(_) | StepKind::Emit(_) | StepKind::Saga(_) => {
                 return Err(DecideError::Definition {
                     definition: self.rules.definition.saga.clone(),
                     step: id.clone(),

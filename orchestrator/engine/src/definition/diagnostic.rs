@@ -3,7 +3,7 @@
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// A stable code, `BT0001` to `BT0035`.
+    /// A stable code, `BT0001` to `BT0038`.
     pub code: &'static str,
     /// Line, from 1.
     pub line: usize,
@@ -109,4 +109,10 @@ pub(super) mod code {
     pub(crate) const FAN_OUT: &str = "BT0034";
     /// A list of which nobody knows how long it may be.
     pub(crate) const UNBOUNDED: &str = "BT0035";
+    /// A saga nobody has registered.
+    pub(crate) const UNKNOWN_SAGA: &str = "BT0036";
+    /// Sagas that lie within themselves, or too deep within each other.
+    pub(crate) const NESTING: &str = "BT0037";
+    /// Escalations that do not come one after the other.
+    pub(crate) const ESCALATION: &str = "BT0038";
 }

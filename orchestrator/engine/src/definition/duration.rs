@@ -49,6 +49,24 @@ pub fn duration_ms_of(value: &Value) -> Result<u64, String> {
     }
 }
 
+/// A duration as definitions write it: the largest unit that loses nothing.
+#[must_use]
+pub fn duration_text(ms: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ];
+    let unit = UNITS
+        .iter()
+        .find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit));
+    unit.map_or_else(
+        || format!("{ms}ms"),
+        |(unit, word)| format!("{}{word}", ms / unit),
+    )
+}
+
 fn within(ms: u64) -> Result<u64, String> {
     match ms {
         0 => Err("is no time at all".to_owned()),
@@ -93,6 +111,9 @@ mod tests {
             ("1m 5s", 65_000),
         ] {
             assert_eq!(duration_ms(text), Ok(ms), "{text}");
+        }
+        for (ms, text) in [(300_000, "5m"), (1_500, "1500ms"), (604_800_000, "7d")] {
+            assert_eq!(duration_text(ms), text);
         }
         for text in [
             "",

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::retry::{ATTEMPTS_MAX, FACTOR_MAX};
-use super::{LABELS_MAX, STEPS_MAX, TRIGGERS_MAX};
+use super::{ESCALATIONS_MAX, LABELS_MAX, LIMIT_MAX, LOCKS_MAX, STEPS_MAX, TRIGGERS_MAX};
 use crate::fan::{ITEMS_MAX, PARALLEL_MAX};
 
 /// The schema.
@@ -33,6 +33,14 @@ pub fn json_schema() -> Value {
                 "additionalProperties": reference("scalar"),
                 "description": "Computed from the input when the saga starts, to search by.",
             },
+            "locks": {
+                "type": "array", "minItems": 1, "maxItems": LOCKS_MAX, "items": text(),
+                "description": "Names of which one saga at a time holds each: taken before the first step, all or none, and held until the saga has ended, undo included.",
+            },
+            "lock_timeout": said(reference("duration"), "How long it waits to be admitted at most where it is a step of another saga: then it fails with nothing changed. 10 minutes when left out and it wants locks, else a day."),
+            "concurrency": said(limit(false), "How many sagas of this definition, or of this key of it, run at once; the rest wait in order."),
+            "blast_radius": said(limit(true), "How many sagas of this definition, or of this key of it, may begin within a time; beyond it they wait and a person is asked, who may let one through."),
+            "work_items": said(reference("workItems"), "Whose its work items are, by when they should be done, and who gets those that stay open."),
             "steps": { "type": "array", "minItems": 1, "maxItems": STEPS_MAX, "items": reference("step"), "description": "What is done." },
             "output": { "description": "What the saga yields when it has completed." },
         },
@@ -77,9 +85,33 @@ fn definitions() -> Value {
     add("wait", wait());
     add("approve", approve());
     add("emit", emit());
+    add("workItems", work_items());
     add("step", step());
     add("trigger", trigger());
     Value::Object(all)
+}
+
+/// So many at once, or within a time.
+fn limit(within: bool) -> Value {
+    let max = json!({ "type": "integer", "minimum": 1, "maximum": LIMIT_MAX });
+    let mut keys = vec![
+        ("max", said(max, "How many.")),
+        (
+            "key",
+            said(
+                text(),
+                "What is counted apart: an expression over the input, or the name of a label.",
+            ),
+        ),
+    ];
+    if within {
+        keys.push((
+            "per",
+            said(reference("duration"), "Within which time, at most 31 days."),
+        ));
+        return object(&["max", "per"], keys);
+    }
+    object(&["max"], keys)
 }
 
 fn step() -> Value {
@@ -112,7 +144,7 @@ fn step() -> Value {
                 "for_each",
                 said(
                     json!({ "anyOf": [reference("expression"), { "type": "array", "maxItems": ITEMS_MAX }] }),
-                    "Does the task for each item of this list; `with`, `if`, `pool`, `undo` and `probe` read `item` and `index`. The output is the list of theirs.",
+                    "Does the task, or the saga, for each item of this list; `with`, `if`, `pool`, `undo` and `probe` read `item` and `index`. The output is the list of theirs.",
                 ),
             ),
             (
@@ -151,18 +183,25 @@ fn step() -> Value {
             ("approve", said(reference("approve"), "Asks a person.")),
             ("emit", said(reference("emit"), "Publishes an event.")),
             (
+                "saga",
+                said(
+                    reference("taskType"),
+                    "Is another saga, named with its version: it compensates with this one. Its output is the step's.",
+                ),
+            ),
+            (
                 "pool",
                 said(
                     text(),
                     "Which workers may take the task; `default` when left out.",
                 ),
             ),
-            ("with", later("The task's input.")),
+            ("with", later("The input of the task or the saga.")),
             (
                 "timeout",
                 said(
                     reference("duration"),
-                    "Of one attempt, measured by the worker.",
+                    "Of one attempt, measured by the worker; of a saga, until it is done.",
                 ),
             ),
             (
@@ -212,6 +251,13 @@ fn step() -> Value {
                     "What its failure for good does; `compensate` when left out.",
                 ),
             ),
+            (
+                "work_items",
+                said(
+                    reference("workItems"),
+                    "Whose its work items are and by when; what is left out the saga says.",
+                ),
+            ),
         ],
     );
     if let Value::Object(schema) = &mut schema {
@@ -223,21 +269,18 @@ fn step() -> Value {
                 one("sleep"),
                 one("wait"),
                 one("approve"),
-                one("emit")
+                one("emit"),
+                one("saga")
             ]),
         );
         let tasks_only = [
             "pool",
-            "with",
-            "timeout",
             "queue_timeout",
             "heartbeat",
             "retry",
             "undo",
             "because",
             "probe",
-            "pivot",
-            "for_each",
         ];
         let lists_only = ["max_items", "max_parallel", "tolerate"];
         let needs: Map<String, Value> = tasks_only
@@ -249,6 +292,10 @@ fn step() -> Value {
         schema.insert(
             "allOf".to_owned(),
             json!([
+                {
+                    "if": { "anyOf": [one("with"), one("timeout"), one("pivot"), one("for_each")] },
+                    "then": { "anyOf": [one("task"), one("saga")] },
+                },
                 {
                     "if": { "required": ["for_each"] },
                     "then": { "properties": { "pivot": { "const": false }, "on_error": { "enum": ["compensate", "park"] } } },
@@ -265,6 +312,44 @@ fn step() -> Value {
         );
     }
     schema
+}
+
+/// Whose work items are, and by when.
+fn work_items() -> Value {
+    let who = |what: &str| said(text(), what);
+    let rung = object(
+        &["after", "to"],
+        vec![
+            (
+                "after",
+                said(reference("duration"), "How long after it was opened."),
+            ),
+            ("to", who("Whose it is then: a person or a team.")),
+        ],
+    );
+    object(
+        &[],
+        vec![
+            (
+                "assign",
+                who("Whose they are: a person or a team; a text with expressions over the input."),
+            ),
+            (
+                "due",
+                said(
+                    reference("duration"),
+                    "How long after it was opened one should be done.",
+                ),
+            ),
+            (
+                "escalate",
+                said(
+                    json!({ "type": "array", "maxItems": ESCALATIONS_MAX, "items": rung }),
+                    "Who gets one that stays open, by rising time.",
+                ),
+            ),
+        ],
+    )
 }
 
 fn retry() -> Value {

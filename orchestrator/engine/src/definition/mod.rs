@@ -12,15 +12,20 @@ mod explain;
 mod fan_out;
 mod flow;
 mod graph;
+mod item_rules;
 mod json_schema;
 mod read;
 mod read_fan_out;
+mod read_item_rules;
+mod read_reserves;
 mod read_retry;
+mod read_saga;
 mod read_step;
 mod read_task;
 mod read_trigger;
 mod read_waiting;
 mod reader;
+mod reserves;
 mod retry;
 mod schedule;
 mod schema;
@@ -45,17 +50,27 @@ use baton_messages::StepId;
 use serde_json::Value;
 
 pub use diagnostic::Diagnostic;
-pub use duration::{DURATION_MS_MAX, duration_ms, duration_ms_of};
+pub use duration::{DURATION_MS_MAX, duration_ms, duration_ms_of, duration_text};
 pub use event_pattern::{EVENT_TYPE_BYTES_MAX, EventPattern, event_type};
 pub use explain::{Explanation, explain, explanations};
 pub use fan_out::{FanOut, Tolerate};
-pub use flow::{Checked, TypedExpression, Unannounced, check};
+pub use flow::{
+    Checked, NoSagas, Sagas, Together, TypedExpression, Unannounced, check, check_among, in_order,
+    named,
+};
+
+pub use item_rules::{
+    ASSIGNEE_BYTES_MAX, ESCALATIONS_MAX, ItemRules, RulesOfItem, Rung, Who, assignee,
+};
 pub use json_schema::json_schema;
+pub use reserves::{
+    LIMIT_MAX, LOCKS_MAX, Limit, LimitKey, LockName, PER_MS_MAX, RESERVED_NAME_BYTES_MAX, Reserves,
+};
 pub use retry::{Attempts, Jitter, RetryPolicy};
 pub use schedule::{CATCH_UP_MAX, CatchUp, Overlap, Schedule, ScheduleError, rfc3339};
 pub(crate) use schema::misfits;
 pub use schema::{InputMisfit, InputSchema};
-pub use step::{OnError, ProbePlan, Step, StepKind, TaskStep, UndoPlan, UndoTask};
+pub use step::{OnError, ProbePlan, SagaStep, Step, StepKind, TaskStep, UndoPlan, UndoTask};
 pub use step_waiting::{ApproveStep, Approver, EmitStep, OnTimeout, WaitStep};
 pub use trigger::{EventRule, ScheduleRule, TRIGGERS_MAX, Trigger, hook_source, hook_type};
 
@@ -92,6 +107,10 @@ pub struct Definition {
     pub deadline_ms: Option<u64>,
     /// Searchable words, computed from the input at the start, in the order of the document.
     pub labels: Vec<(String, Template)>,
+    /// What a saga takes before its first step, if it takes anything.
+    pub reserves: Option<Box<Reserves>>,
+    /// Whose its work items are and by when, where no step says otherwise.
+    pub item_rules: Option<Box<ItemRules>>,
     /// The steps in the order of the document; an index into this list is what steps call each other by.
     pub steps: Vec<Step>,
     /// What the saga yields when it has completed.
@@ -127,9 +146,11 @@ impl Definition {
         let triggers = self.triggers.iter().filter_map(Trigger::pattern);
         let waits = self.steps.iter().filter_map(|step| match &step.kind {
             StepKind::Wait(wait) => Some(wait.event.clone()),
-            StepKind::Task(_) | StepKind::Sleep(_) | StepKind::Approve(_) | StepKind::Emit(_) => {
-                None
-            }
+            StepKind::Task(_)
+            | StepKind::Sleep(_)
+            | StepKind::Approve(_)
+            | StepKind::Emit(_)
+            | StepKind::Saga(_) => None,
         });
         triggers.chain(waits)
     }

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use baton_messages::TaskType;
 
 use super::diagnostic::{Diagnostic, code};
+use super::read_item_rules::item_rules;
+use super::read_reserves;
 use super::read_step::{self, Draft};
 use super::read_trigger;
 use super::reader::{Reader, reads};
@@ -15,9 +17,22 @@ use super::{DEFINITION_BYTES_MAX, Definition, LABELS_MAX, OWNER_DEFAULT, STEPS_M
 use crate::expr::Template;
 
 const KEYS: &[&str] = &[
-    "saga", "version", "title", "owner", "on", "input", "deadline", "labels", "steps", "output",
+    "saga",
+    "version",
+    "title",
+    "owner",
+    "on",
+    "input",
+    "deadline",
+    "labels",
+    "locks",
+    "lock_timeout",
+    "concurrency",
+    "blast_radius",
+    "work_items",
+    "steps",
+    "output",
 ];
-const KEYS_LATER: &[&str] = &["locks", "concurrency"];
 
 /// What could be read of a document.
 pub(super) struct Partial {
@@ -92,7 +107,7 @@ fn document(
     broken: &mut BTreeSet<usize>,
     unsure: &mut BTreeSet<usize>,
 ) -> Option<Definition> {
-    let top = reader.object(root, "a saga", KEYS, KEYS_LATER)?;
+    let top = reader.object(root, "a saga", KEYS, &[])?;
     let saga = reader
         .required(&top, "saga", "the document", "saga: my-saga")
         .and_then(|e| name(reader, e));
@@ -117,6 +132,11 @@ fn document(
         .get("labels")
         .map(|e| labels(reader, e))
         .unwrap_or_default();
+    let (reserves, reserve_reads) = read_reserves::reserves(reader, &top, &labels);
+    let mut item_reads = Vec::new();
+    let item_rules = top
+        .get("work_items")
+        .and_then(|e| item_rules(reader, e, false, &mut item_reads));
     let drafts = reader
         .required(&top, "steps", "the document", "steps:")
         .map(|e| steps(reader, e));
@@ -125,6 +145,11 @@ fn document(
         .get("output")
         .and_then(|e| Some((e, reader.open_template(&e.value, "the output")?)));
     check::outside(reader, &label_reads, &drafts, false);
+    check::outside(reader, &reserve_reads, &drafts, false);
+    check::outside(reader, &item_reads, &drafts, false);
+    for draft in &drafts {
+        check::outside(reader, &draft.item_reads, &drafts, false);
+    }
     if let Some((entry, template)) = &output {
         check::outside(reader, &reads(&entry.value, template), &drafts, true);
     }
@@ -141,6 +166,8 @@ fn document(
         input_schema,
         deadline_ms,
         labels,
+        reserves: reserves.map(Box::new),
+        item_rules: item_rules.map(Box::new),
         steps: assemble(drafts, graph, broken),
         output: output.map(|(_, template)| template),
         source: source.into(),
@@ -180,6 +207,7 @@ fn assemble(drafts: Vec<Draft>, graph: graph::Graph, broken: &mut BTreeSet<usize
                     kind,
                     pivot: draft.pivot_mark.is_some(),
                     on_error: draft.on_error,
+                    item_rules: draft.item_rules.map(Box::new),
                 }
             },
         )

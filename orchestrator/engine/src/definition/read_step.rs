@@ -8,7 +8,10 @@ use serde_json::Value;
 use super::diagnostic::code;
 use super::duration;
 use super::fan_out::FanOut;
+use super::item_rules::ItemRules;
 use super::read_fan_out::fan_out;
+use super::read_item_rules::{self, item_rules};
+use super::read_saga::saga_step;
 use super::read_task::task_step;
 use super::read_waiting::{approve, emit, wait};
 use super::reader::{Object, Reader, reads};
@@ -23,6 +26,7 @@ const KEYS: &[&str] = &[
     "wait",
     "approve",
     "emit",
+    "saga",
     "after",
     "if",
     "for_each",
@@ -40,8 +44,9 @@ const KEYS: &[&str] = &[
     "probe",
     "pivot",
     "on_error",
+    "work_items",
 ];
-const KEYS_LATER: &[&str] = &["saga", "steps", "locks", "concurrency"];
+const KEYS_LATER: &[&str] = &["steps", "locks", "concurrency"];
 /// Keys that say how a task runs, and mean nothing for anything else.
 const KEYS_OF_TASKS: &[&str] = &[
     "pool",
@@ -55,6 +60,8 @@ const KEYS_OF_TASKS: &[&str] = &[
     "probe",
     "pivot",
 ];
+/// Those of them that say as much of a step that is another saga.
+const KEYS_OF_SAGAS: [&str; 3] = ["with", "timeout", "pivot"];
 /// Names expressions give a meaning of their own.
 const RESERVED: [&str; 17] = [
     "input", "item", "index", "event", "secret", "saga", "step", "steps", "true", "false", "null",
@@ -84,6 +91,9 @@ pub(super) struct Draft {
     pub(super) kind: Option<StepKind>,
     pub(super) pivot_mark: Option<Mark>,
     pub(super) on_error: OnError,
+    pub(super) item_rules: Option<ItemRules>,
+    /// What those read, which is computed from the input alone.
+    pub(super) item_reads: read_item_rules::Reads,
     /// Every variable its expressions read.
     pub(super) reads: Reads,
 }
@@ -132,6 +142,8 @@ fn unreadable(id: StepId, mark: Mark) -> Draft {
         kind: None,
         pivot_mark: None,
         on_error: OnError::default(),
+        item_rules: None,
+        item_reads: Vec::new(),
         reads: Vec::new(),
     }
 }
@@ -171,6 +183,10 @@ fn step(reader: &mut Reader, id: StepId, object: &Object<'_>) -> Draft {
     let pivot = object
         .get("pivot")
         .filter(|e| boolean(reader, e) == Some(true));
+    let mut item_reads = Vec::new();
+    let item_rules = object
+        .get("work_items")
+        .and_then(|e| item_rules(reader, e, true, &mut item_reads));
     Draft {
         mark: object.mark,
         after: object.get("after").and_then(|e| after(reader, e)),
@@ -183,6 +199,8 @@ fn step(reader: &mut Reader, id: StepId, object: &Object<'_>) -> Draft {
             .get("on_error")
             .and_then(|e| on_error(reader, e))
             .unwrap_or_default(),
+        item_rules,
+        item_reads,
         reads: found,
         id,
     }
@@ -245,12 +263,13 @@ fn condition(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Option<Ex
 }
 
 /// What a step may do, with what a message says of one that does it.
-const KINDS: [(&str, &str); 5] = [
+const KINDS: [(&str, &str); 6] = [
     ("task", "runs a task"),
     ("sleep", "sleeps"),
     ("wait", "waits for an event"),
     ("approve", "asks a person"),
     ("emit", "publishes an event"),
+    ("saga", "is another saga"),
 ];
 
 fn kind(reader: &mut Reader, object: &Object<'_>, found: &mut Reads) -> Option<StepKind> {
@@ -276,7 +295,7 @@ fn nothing(reader: &mut Reader, object: &Object<'_>) {
     // What it should do may be among the keys that are not supported yet, and then that has been said.
     let later = |entry: &Entry| KEYS_LATER.contains(&entry.key.as_str());
     if !object.entries.iter().any(later) {
-        let help = "add `task: area.verb-noun@1`, `sleep: 10m`, `wait:`, `approve:` or `emit:`";
+        let help = "add `task: area.verb-noun@1`, `sleep: 10m`, `wait:`, `approve:`, `emit:` or `saga: name@1`";
         reader.report(code::KIND, object.mark, "the step does nothing", help);
     }
 }
@@ -288,7 +307,9 @@ fn one_kind(
     does: &str,
     found: &mut Reads,
 ) -> Option<StepKind> {
-    if entry.key != "task" {
+    if entry.key == "saga" {
+        refuse_keys_of_tasks_alone(reader, object);
+    } else if entry.key != "task" {
         refuse_keys_of_tasks(reader, object, &entry.key, does);
     }
     Some(match entry.key.as_str() {
@@ -296,8 +317,26 @@ fn one_kind(
         "sleep" => StepKind::Sleep(sleep_step(reader, entry, found)?),
         "wait" => StepKind::Wait(Box::new(wait(reader, entry, found)?)),
         "approve" => StepKind::Approve(Box::new(approve(reader, entry, found)?)),
+        "saga" => StepKind::Saga(Box::new(saga_step(reader, object, entry, found)?)),
         _ => StepKind::Emit(Box::new(emit(reader, entry, found)?)),
     })
+}
+
+/// A saga brings its own ways to try again, to find out and to take back.
+fn refuse_keys_of_tasks_alone(reader: &mut Reader, object: &Object<'_>) {
+    for entry in object.entries {
+        let key = entry.key.as_str();
+        if !KEYS_OF_TASKS.contains(&key) || KEYS_OF_SAGAS.contains(&key) {
+            continue;
+        }
+        let help = match key {
+            "undo" | "because" => "leave it out: the saga takes back what it did by itself",
+            "retry" => "leave it out, and let its steps be tried again",
+            _ => "leave it out",
+        };
+        let message = format!("`{key}` belongs to a task, and this step is another saga");
+        reader.report(code::KIND, entry.mark, message, help);
+    }
 }
 
 fn refuse_keys_of_tasks(reader: &mut Reader, object: &Object<'_>, kind: &str, does: &str) {
@@ -311,7 +350,7 @@ fn refuse_keys_of_tasks(reader: &mut Reader, object: &Object<'_>, kind: &str, do
             }
             "for_each" => (
                 code::FAN_OUT,
-                "only a task is done for each of a list; make the list's items wait, ask or publish by a task of theirs",
+                "only a task or a saga is done for each of a list; make the list's items wait, ask or publish by a task of theirs",
             ),
             key if KEYS_OF_TASKS.contains(&key) => (code::KIND, "leave it out"),
             _ => continue,

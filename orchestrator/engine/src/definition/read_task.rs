@@ -90,7 +90,7 @@ fn pool(reader: &mut Reader, entry: &Entry, found: &mut Reads, used: Use) -> Opt
 }
 
 /// `with:`, an empty object when it is left out.
-fn with(
+pub(super) fn with(
     reader: &mut Reader,
     object: &Object<'_>,
     found: &mut Reads,

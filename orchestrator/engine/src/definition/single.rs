@@ -54,6 +54,7 @@ fn single(task_type: &TaskType, with: Template, source: String) -> Definition {
         kind: StepKind::Task(Box::new(task)),
         pivot: false,
         on_error: OnError::Compensate,
+        item_rules: None,
     });
     Definition {
         saga: task_type.name().to_owned(),
@@ -64,6 +65,8 @@ fn single(task_type: &TaskType, with: Template, source: String) -> Definition {
         input_schema: None,
         deadline_ms: None,
         labels: Vec::new(),
+        reserves: None,
+        item_rules: None,
         steps: steps.into_iter().collect(),
         output: Template::compile(&json!(format!("${{ {STEP} }}"))).ok(),
         source: source.into(),

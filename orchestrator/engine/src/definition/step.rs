@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use baton_messages::{StepId, TaskType};
 
-use super::{ApproveStep, EmitStep, FanOut, RetryPolicy, WaitStep};
+use super::{ApproveStep, EmitStep, FanOut, ItemRules, RetryPolicy, WaitStep};
 use crate::expr::{Expr, Template};
 
 /// One unit of a saga. Steps name each other by their index in [`super::Definition::steps`].
@@ -28,10 +28,12 @@ pub struct Step {
     pub fan: Option<Box<FanOut>>,
     /// What it does.
     pub kind: StepKind,
-    /// From its dispatch on the saga only goes forward. Always a task.
+    /// From its dispatch on the saga only goes forward. Always a task or a saga.
     pub pivot: bool,
     /// What happens when it has failed for good.
     pub on_error: OnError,
+    /// Whose its work items are and by when, where the step itself says so.
+    pub item_rules: Option<Box<ItemRules>>,
 }
 
 impl Step {
@@ -40,9 +42,20 @@ impl Step {
     pub fn task(&self) -> Option<&TaskStep> {
         match &self.kind {
             StepKind::Task(task) => Some(task),
-            StepKind::Sleep(_) | StepKind::Wait(_) | StepKind::Approve(_) | StepKind::Emit(_) => {
-                None
-            }
+            StepKind::Sleep(_)
+            | StepKind::Wait(_)
+            | StepKind::Approve(_)
+            | StepKind::Emit(_)
+            | StepKind::Saga(_) => None,
+        }
+    }
+
+    /// The saga it is, when it is one.
+    #[must_use]
+    pub fn child(&self) -> Option<&SagaStep> {
+        match &self.kind {
+            StepKind::Saga(saga) => Some(saga),
+            _ => None,
         }
     }
 }
@@ -60,6 +73,21 @@ pub enum StepKind {
     Approve(Box<ApproveStep>),
     /// Publishes an event.
     Emit(Box<EmitStep>),
+    /// Is another saga.
+    Saga(Box<SagaStep>),
+}
+
+/// A step that is another saga: its child, which compensates with its root. Its output is the child's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SagaStep {
+    /// The definition it runs.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// Its input.
+    pub with: Template,
+    /// `timeout`: until when it has to be done, in milliseconds.
+    pub timeout_ms: Option<u64>,
 }
 
 /// What happens when a step has failed for good.
@@ -75,7 +103,7 @@ pub enum OnError {
 }
 
 /// A step that runs a task.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TaskStep {
     /// Which automation.
     pub task_type: TaskType,
@@ -98,7 +126,7 @@ pub struct TaskStep {
 }
 
 /// How a step is taken back.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum UndoPlan {
     /// By the automation itself, when it has an undo.
     Own,
@@ -112,7 +140,7 @@ pub enum UndoPlan {
 }
 
 /// A task that takes a step back. Its expressions may read the step's own output, which is null when it has none.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct UndoTask {
     /// Which automation.
     pub task_type: TaskType,
@@ -127,7 +155,7 @@ pub struct UndoTask {
 }
 
 /// A task that finds out whether a step happened.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ProbePlan {
     /// Which automation.
     pub task_type: TaskType,

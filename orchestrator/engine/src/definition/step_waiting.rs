@@ -17,7 +17,7 @@ pub enum OnTimeout {
 }
 
 /// A step that waits for an event. Its output is `{ id, source, type, subject, time, data }`, null where the event has none.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WaitStep {
     /// Of which type.
     pub event: EventPattern,
@@ -67,7 +67,7 @@ impl std::fmt::Display for Approver {
 }
 
 /// A step that waits for a person's yes or no. Its output is `{ approved, by, note, at }`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ApproveStep {
     /// Who may decide.
     pub by: Approver,
@@ -82,7 +82,7 @@ pub struct ApproveStep {
 }
 
 /// A step that publishes an event. Its output is `{ id }`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EmitStep {
     /// Its type, and the key it is published under.
     pub kind: String,

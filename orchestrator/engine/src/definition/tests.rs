@@ -153,8 +153,43 @@ const WRONG: &[(&str, &[&str])] = &[
         &["3:1 BT0003 did you mean `title`?"],
     ),
     (
-        "saga: x\nversion: 1\nlocks: [a]\nconcurrency: 1\nsteps: [{id: a, sleep: 1s}]",
-        &["3:1 BT0005 locks", "4:1 BT0005 concurrency"],
+        "saga: x\nversion: 1\nlocks: a\nconcurrency: 1\nsteps: [{id: a, sleep: 1s}]",
+        &["3:8 BT0002 must be a list", "4:14 BT0002 must be a mapping"],
+    ),
+    (
+        "saga: x\nversion: 1\nlocks: [1, '', '${ a.x }', '${ secret(\"x\") }']\nsteps: [{id: a, sleep: 1s}]",
+        &[
+            "3:9 BT0002 a lock is a name",
+            "3:12 BT0006 empty",
+            "3:20 BT0011 only `input`",
+            "3:28 BT0017 name of a lock",
+        ],
+    ),
+    (
+        "saga: x\nversion: 1\nlocks: []\nlock_timeout: 10\nsteps: [{id: a, sleep: 1s}]",
+        &["3:8 BT0004 names none", "4:15 BT0009 no unit"],
+    ),
+    (
+        "saga: x\nversion: 1\nlock_timeout: 10m\nsteps: [{id: a, sleep: 1s}]",
+        &["3:1 BT0004 waits for nothing"],
+    ),
+    (
+        "saga: x\nversion: 1\nlabels: {site: x}\nconcurrency: {max: 0, key: sight}\nblast_radius: {max: 20000, per: 32d, kye: site}\nsteps: [{id: a, sleep: 1s}]",
+        &[
+            "4:20 BT0008 1 to 1000",
+            "4:28 BT0011 no label `sight`",
+            "5:21 BT0008 1 to 1000",
+            "5:33 BT0008 31d",
+            "5:38 BT0003 did you mean `key`?",
+        ],
+    ),
+    (
+        "saga: x\nversion: 1\nconcurrency: {key: '${ b }'}\nblast_radius: {max: 1}\nsteps: [{id: a, sleep: 1s}]",
+        &[
+            "3:14 BT0004 `max`",
+            "3:24 BT0011 no step `b`",
+            "4:15 BT0004 `per`",
+        ],
     ),
     (
         "saga: x\nversion: 1\ndeadline: 15\nsteps: [{id: a, sleep: 1s}]",
@@ -242,7 +277,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    saga: x@1\n  - id: b\n    for_each: x\n    task: b.c@1\n",
-        &["5:5 BT0005 saga", "7:15 BT0002 must be a list"],
+        &["7:15 BT0002 must be a list"],
     ),
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    for_each: [1]\n    steps: []\n",

@@ -164,6 +164,61 @@ fn what_is_likely_a_mistake_is_a_warning() {
 }
 
 #[test]
+fn what_is_planned_is_checked_and_said_to_be_planned() {
+    let mut planned = Catalogue::default();
+    for manifest in catalogue().manifests() {
+        planned.plan(manifest.clone()).unwrap();
+    }
+    let yaml = |with: &str| {
+        format!(
+            "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: switch.set-vlan@1\n    with: {with}\n"
+        )
+    };
+    let found = super::check(
+        &yaml("{ switch: s, port: no }"),
+        &planned,
+        Unannounced::Warned,
+    );
+    assert!(!found.errors.is_empty(), "its input is checked: {found:?}");
+    let lines = said(&found.warnings);
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("BT0021 `switch.set-vlan@1` is planned")),
+        "{lines:?}"
+    );
+    let announced = catalogue().manifests().next().unwrap().clone();
+    let of = announced.task_type.clone();
+    let mut unsound = announced.clone();
+    unsound.input = json!({ "type": 7 });
+    assert!(planned.announce(unsound).is_err());
+    assert!(planned.is_planned(&of), "what is refused changes nothing");
+    assert_eq!(planned.announce(announced), Ok(true), "it is there now");
+    assert!(!planned.is_planned(&of));
+}
+
+#[test]
+fn what_the_library_needs_is_planned_whole_and_gives_way_to_what_is_announced() {
+    let planned = include_str!("../../../sagas/planned.json");
+    let planned: Vec<Manifest> = serde_json::from_str(planned).unwrap();
+    assert_eq!(Catalogue::planned().manifests().count(), planned.len());
+    let mut announced = Catalogue::default();
+    let mut mine = planned[0].clone();
+    mine.summary = "as it is".to_owned();
+    announced.announce(mine.clone()).unwrap();
+    let both = announced.with_planned();
+    assert_eq!(both.manifests().count(), planned.len());
+    assert!(!both.is_planned(&mine.task_type));
+    assert_eq!(both.get(&mine.task_type).unwrap().manifest, mine);
+    let others = planned.iter().skip(1);
+    assert!(
+        others
+            .map(|one| &one.task_type)
+            .all(|of| both.is_planned(of))
+    );
+}
+
+#[test]
 fn undo_and_probe_are_looked_at_too() {
     let yaml = "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: switch.locate@1\n    undo: { task: switch.set-vlan@1, with: { switch: \"${ a.?port.orValue(0) }\", port: 1 } }\n";
     let found = super::check(yaml, &catalogue(), Unannounced::Warned);

@@ -43,6 +43,17 @@ pub(super) struct Node {
     pub(super) raw: Option<Arc<str>>,
 }
 
+impl Node {
+    /// What stands for a document nobody looks into.
+    pub(super) const fn nothing() -> Self {
+        Self {
+            mark: Mark::START,
+            content: Content::Scalar(Value::Null),
+            raw: None,
+        }
+    }
+}
+
 /// What a node holds.
 #[derive(Debug, Clone)]
 pub(super) enum Content {

@@ -18,6 +18,13 @@ pub struct Expr {
     inner: Arc<Inner>,
 }
 
+/// Two are the same when their text is.
+impl PartialEq for Expr {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner.text == other.inner.text
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     text: String,

@@ -20,7 +20,7 @@ pub struct Template {
 }
 
 /// A part of a template.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Node {
     Literal(Value),
     Hole { at: String, expr: Expr },
@@ -30,10 +30,17 @@ pub(super) enum Node {
 }
 
 /// A part of a text with holes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Piece {
     Text(String),
     Hole(Expr),
+}
+
+/// Two are the same when they are written the same: what they yield is the same over every scope then.
+impl PartialEq for Template {
+    fn eq(&self, other: &Self) -> bool {
+        self.root == other.root
+    }
 }
 
 impl Template {
@@ -132,10 +139,26 @@ impl Template {
         super::shape::of(&self.root)
     }
 
+    /// Whether every value in it is computed, and of nothing but this variable.
+    #[must_use]
+    pub fn is_computed_from(&self, variable: &str) -> bool {
+        let roots = self.roots();
+        node_is_computed(&self.root) && roots.len() == 1 && roots.contains(variable)
+    }
+
     /// Whether a reference to a secret stands in it.
     #[must_use]
     pub fn holds_secret(&self) -> bool {
         node_holds_secret(&self.root)
+    }
+}
+
+fn node_is_computed(node: &Node) -> bool {
+    match node {
+        Node::Literal(_) => false,
+        Node::Hole { .. } | Node::Text { .. } => true,
+        Node::List(nodes) => nodes.iter().all(node_is_computed),
+        Node::Object(entries) => entries.iter().all(|(_, node)| node_is_computed(node)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The task types the checker's tests know: those that are shipped, and two of kinds that none of them is of.
 
 use baton_engine::Catalogue;
+use baton_engine::definition::Together;
 use baton_messages::Manifest;
 use serde_json::{Value, json};
 
@@ -21,6 +22,23 @@ pub(crate) fn shipped_and_made_up() -> Catalogue {
         catalogue.announce(manifest).expect("the manifests agree");
     }
     catalogue
+}
+
+/// The sagas that examples name.
+pub(crate) fn sagas() -> Together {
+    let restore = "saga: restore-host\nversion: 1\ninput: { type: object, required: [host], properties: { host: { type: string } } }\nsteps:\n  - { id: back, task: test.effect@1, with: { key: \"${ input.host }\" } }\noutput: { host: \"${ input.host }\" }\n";
+    let switch = "saga: switch-over\nversion: 2\nsteps:\n  - { id: off, task: test.effect@1, with: { key: off } }\n  - { id: on, task: test.effect@1, with: { key: on }, pivot: true }\n";
+    let mut deep: Vec<String> =
+        vec!["saga: deep-0\nversion: 1\nsteps: [{ id: a, sleep: 1s }]\n".into()];
+    for n in 1..=8 {
+        let below = n - 1;
+        deep.push(format!(
+            "saga: deep-{n}\nversion: 1\nsteps: [{{ id: a, saga: deep-{below}@1 }}]\n"
+        ));
+    }
+    let around = "saga: around\nversion: 1\nsteps: [{ id: a, saga: example@1 }]\n";
+    let deep = deep.iter().map(String::as_str);
+    Together::beside(deep.chain([restore, switch, around]))
 }
 
 /// One that is not idempotent and has no probe.

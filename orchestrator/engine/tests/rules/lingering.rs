@@ -1,11 +1,12 @@
 //! Several may hold what is held late: until it is certain that none of them acts any more there is no undo and no end.
 
 use baton_engine::command::task_message;
+use baton_engine::input::Seen;
 use baton_engine::state::Phase;
-use baton_engine::{Input, Record, Status};
-use baton_messages::{DeadReason, InboxKey, TaskMessage};
+use baton_engine::{Input, Operator, Record, Refusal, Status, Verdict};
+use baton_messages::{DeadReason, Direction, InboxKey, ProbeAnswer, TaskMessage};
 
-use crate::stage::{Stage, done, failed, is_undo, run, undone};
+use crate::stage::{Stage, done, failed, found, is_undo, key, run, undone};
 
 const TWO: &str = "  - id: a\n    task: t.set@1\n  - id: b\n    task: t.set@1\n";
 
@@ -332,4 +333,63 @@ fn what_was_lost_with_its_worker_is_looked_into_although_its_queue_timeout_is_sh
         stage.wait();
     }
     assert_eq!(stage.status(), Status::Running, "nobody gave it up");
+}
+
+/// A dead task that may have acted is looked into by its saga, which then tries it again by itself. Whoever replays its letter at that moment has seen the step wait
+/// for that: whichever of the two is first, there is one more attempt, and the other one does nothing.
+#[test]
+fn a_replay_that_races_with_the_sagas_own_retry_is_one_attempt() {
+    for replay_is_first in [true, false] {
+        let mut stage = Stage::with(
+            "  - id: a\n    task: t.set@1\n    retry: { attempts: 3, backoff: 1s, jitter: none }\n",
+        );
+        let dead = Input::TaskDead {
+            message: stage.open("a").message_id(),
+            reason: DeadReason::DeliveredTooOften,
+            error: "ten times".into(),
+        };
+        stage.give(&dead);
+        assert_eq!(stage.phase("a"), Phase::Settling);
+        let early = stage.retry("a");
+        assert!(
+            matches!(early, Verdict::Refused(Refusal::NotNow { .. })),
+            "it may still act: {early:?}"
+        );
+        stage.wait();
+        stage.report("a", found(ProbeAnswer::DidNot));
+        assert_eq!(stage.phase("a"), Phase::Backoff);
+        let operator = Operator {
+            seen: Some(Seen {
+                phase: Phase::Backoff,
+                attempt: 1,
+            }),
+            ..stage.operator()
+        };
+        let replay = Input::RetryStep {
+            step: key("a"),
+            operator,
+        };
+        if replay_is_first {
+            assert_eq!(stage.give(&replay), Verdict::Applied);
+            stage.wait();
+        } else {
+            stage.wait();
+            let late = stage.give(&replay);
+            assert!(
+                matches!(late, Verdict::Refused(Refusal::Moved { .. })),
+                "{late:?}"
+            );
+        }
+        let of = stage.open("a");
+        assert_eq!((of.attempt, is_undo(&of)), (2, false));
+        // the death is told once more, and the action asked for once more
+        assert_eq!(stage.give(&dead), Verdict::Duplicate);
+        if replay_is_first {
+            assert_eq!(stage.give(&replay), Verdict::Duplicate);
+        }
+        stage.report("a", done());
+        assert_eq!(stage.status(), Status::Completed);
+        let offered = |record: &Record| matches!(record, Record::Offered { of, .. } if of.direction == Direction::Do);
+        assert_eq!(stage.recorded(offered), 2, "two attempts, whoever asked");
+    }
 }

@@ -2,15 +2,20 @@
 //! and the way back from every phase.
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod children;
+mod edits;
 mod evidence;
 mod fan;
 mod images;
+mod items;
 mod lingering;
 mod operators;
 mod outcomes;
 mod pivot;
 mod plan;
 mod purged;
+mod reservations;
 mod stage;
 mod unwinding;
+mod upgrades;
 mod waiting;

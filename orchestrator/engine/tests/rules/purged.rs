@@ -45,6 +45,14 @@ fn operators_hear_that_it_has_ended() {
             step: crate::stage::key("a"),
             operator: operator.clone(),
         },
+        Input::AssignItem {
+            number: 1,
+            assignment: baton_engine::Assignment {
+                whose: Some(baton_engine::Whose::Mine),
+                due_ms: None,
+            },
+            operator: operator.clone(),
+        },
         Input::Acknowledge {
             number: 1,
             operator,

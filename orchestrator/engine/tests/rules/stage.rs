@@ -1,10 +1,10 @@
 //! A saga on its own: inputs in, records kept, and after every input the history replayed and held against the state.
 
-use baton_engine::input::Resolution;
-use baton_engine::state::{Phase, Stage as How, StepState};
+use baton_engine::input::{Resolution, StepEdit};
+use baton_engine::state::{Attempt, Phase, Stage as How, StepState};
 use baton_engine::{
     Catalogue, Choice, Definition, Entry, Input, Operator, Record, Rules, SagaState, Status,
-    Verdict, decide, replay,
+    Verdict, decide, decide_between, replay,
 };
 use baton_messages::{
     AttemptRef, Direction, Effect, Failure, Finished, InputId, Manifest, ProbeAnswer,
@@ -201,6 +201,10 @@ impl Stage {
             .at(id)
             .open_attempt()
             .unwrap_or_else(|| panic!("{id} is {:?}", self.phase(id)));
+        self.named(id, attempt)
+    }
+
+    fn named(&self, id: &str, attempt: &Attempt) -> AttemptRef {
         AttemptRef {
             saga: self.state.id,
             step: key(id).step,
@@ -280,6 +284,29 @@ impl Stage {
         })
     }
 
+    /// The last attempt of a step, open or not.
+    pub(crate) fn last(&self, id: &str) -> AttemptRef {
+        let attempt = self.at(id).attempts.last();
+        let attempt = attempt.unwrap_or_else(|| panic!("{id} was never tried"));
+        self.named(id, attempt)
+    }
+
+    pub(crate) fn acknowledge(&mut self, number: u32) -> Verdict {
+        let operator = self.operator();
+        self.give(&Input::Acknowledge { number, operator })
+    }
+
+    /// Has a step tried with another input, and by another task type where one is named.
+    pub(crate) fn edit(&mut self, id: &str, task_type: Option<&str>, input: Value) -> Verdict {
+        let operator = self.operator();
+        let task_type = task_type.map(|name| TaskType::new(name).unwrap());
+        self.give(&Input::EditStep {
+            step: key(id),
+            edit: StepEdit { input, task_type },
+            operator,
+        })
+    }
+
     pub(crate) fn skip(&mut self, id: &str) -> Verdict {
         let operator = self.operator();
         self.give(&Input::SkipStep {
@@ -295,6 +322,56 @@ impl Stage {
             resolution,
             operator,
         })
+    }
+
+    /// The definition with other steps, and the next version.
+    pub(crate) fn next_version(&self, steps: &str) -> Definition {
+        let (name, version) = (&self.definition.saga, self.state.version + 1);
+        let yaml = format!("saga: {name}\nversion: {version}\nsteps:\n{steps}");
+        Definition::parse(&yaml).unwrap()
+    }
+
+    /// Asks for the next version, with these steps; from then on it is decided by that, if it is taken.
+    pub(crate) fn upgrade(&mut self, steps: &str) -> Verdict {
+        let next = self.next_version(steps);
+        self.upgrade_to(next)
+    }
+
+    pub(crate) fn upgrade_to(&mut self, next: Definition) -> Verdict {
+        let operator = self.operator();
+        let to = next.version;
+        self.upgrade_asked(
+            next,
+            &Input::Upgrade {
+                to,
+                from: None,
+                operator,
+            },
+        )
+    }
+
+    pub(crate) fn upgrade_asked(&mut self, next: Definition, input: &Input) -> Verdict {
+        self.now += 10;
+        let rules = Rules {
+            definition: &self.definition,
+            catalogue: &self.catalogue,
+        };
+        let now = Timestamp(self.now);
+        let decided = decide_between(rules, Some(&next), &mut self.state, input, now, 42);
+        let decision = decided.unwrap();
+        if !decision.records.is_empty() {
+            self.entries.push(Entry {
+                at: self.state.last_at,
+                records: decision.records,
+            });
+        }
+        if decision.verdict == Verdict::Applied {
+            self.definition = next;
+        }
+        let mut replayed = SagaState::new(self.state.id);
+        replay(&mut replayed, &self.entries).unwrap();
+        assert_eq!(replayed, self.state, "the history replays to the state");
+        decision.verdict
     }
 
     /// The choices of the only open work item.

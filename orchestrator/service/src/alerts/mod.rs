@@ -30,7 +30,7 @@ use crate::{clock, metrics};
 /// Alerts of one kind that are open at once; what is beyond is one alert that says how many there are.
 pub(crate) const OPEN_MAX: usize = 50;
 /// Alerts that are read to be compared: of every kind as many as may be open, and those that are over and not said yet.
-const STANDING_MAX: usize = 500;
+const STANDING_MAX: usize = 600;
 /// Events of one look: whoever listens is a person, or sends a mail for each. The others are said at the next ones.
 const SAID_MAX: usize = 10;
 /// An alert that is over is kept for so long after it was opened; one that was open for longer is forgotten when it is over and that was said.
@@ -53,19 +53,25 @@ pub(crate) enum Kind {
     NoProgress,
     /// A worker that holds claimed tasks is silent.
     SilentWorker,
+    /// A work item should have been done.
+    Overdue,
+    /// A work item stayed open and is another's now.
+    Escalated,
     /// There are more alerts of a kind than are kept one by one.
     Storm,
 }
 
 impl Kind {
     /// Every kind.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::DeadLetter,
         Self::GrowingGroup,
         Self::Parked,
         Self::Unserved,
         Self::NoProgress,
         Self::SilentWorker,
+        Self::Overdue,
+        Self::Escalated,
         Self::Storm,
     ];
 
@@ -78,6 +84,8 @@ impl Kind {
             Self::Unserved => "unserved",
             Self::NoProgress => "no-progress",
             Self::SilentWorker => "silent-worker",
+            Self::Overdue => "overdue",
+            Self::Escalated => "escalated",
             Self::Storm => "storm",
         }
     }

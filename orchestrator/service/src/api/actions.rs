@@ -87,7 +87,7 @@ pub(crate) struct OneStep {
 }
 
 impl OneStep {
-    fn read(&self) -> Answer<(SagaId, StepKey)> {
+    pub(super) fn read(&self) -> Answer<(SagaId, StepKey)> {
         let step =
             StepKey::new(&self.step).map_err(|error| Problem::bad_request(error.to_string()))?;
         Ok((saga_id(&self.id)?, step))
@@ -99,18 +99,18 @@ impl OneStep {
 pub(crate) struct OneItem {
     /// The saga.
     #[schemars(with = "Uuid")]
-    id: String,
+    pub(super) id: String,
     /// Its number within the saga.
-    number: u32,
+    pub(super) number: u32,
 }
 
 impl Act {
-    fn operator(self, caller: &Caller) -> Answer<By> {
+    pub(super) fn operator(self, caller: &Caller) -> Answer<By> {
         operator(caller, &self.reason, self.id, self.seen, self.by.as_deref())
     }
 }
 
-fn operator(
+pub(super) fn operator(
     caller: &Caller,
     reason: &str,
     id: Option<InputId>,
@@ -293,7 +293,7 @@ pub(crate) async fn acknowledge(
     .await
 }
 
-async fn done(
+pub(super) async fn done(
     api: &Api,
     saga: SagaId,
     operator: By,

@@ -13,7 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use baton_engine::Role;
 use baton_messages::{AuditEntry, AuditOutcome, AuditPhase};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::auth::{Caller, cleaned};
 use super::extract::{in_time, unreadable};
@@ -28,18 +28,20 @@ const LOOKS: [&str; 2] = ["checkDefinition", "publishEvent"];
 /// What may be asked for faster than it can be done.
 const START: &str = "startSaga";
 /// Operations of which one can ask what they would do. No other looks at `dry_run`: there it would be a way around the log.
-const REHEARSED: [&str; 2] = ["editDeadLetter", "replayDeadLetters"];
+const REHEARSED: [&str; 3] = ["editDeadLetter", "replayDeadLetters", "upgradeSagas"];
 /// What is kept of a request's body: names of things and how it is to be done. What is not here (inputs, outputs, bodies, labels) may hold secrets.
-const KEPT: [&str; 24] = [
+const KEPT: [&str; 27] = [
     "as",
     "content_type",
     "definition",
     "dry_run",
+    "due",
     "edition",
     "expires_in",
     "filter",
     "for",
     "force",
+    "from",
     "id",
     "ids",
     "key",
@@ -49,6 +51,7 @@ const KEPT: [&str; 24] = [
     "rate",
     "redirect",
     "role",
+    "saga",
     "seen",
     "stop_at",
     "task",
@@ -70,6 +73,7 @@ pub(crate) struct Said(Arc<Mutex<Notes>>);
 #[derive(Debug, Default)]
 struct Notes {
     object: Option<String>,
+    after: Option<Value>,
 }
 
 impl Said {
@@ -79,9 +83,14 @@ impl Said {
         notes.object = Some(object);
     }
 
-    fn take(&self) -> Option<String> {
+    /// What came of an action on many, in numbers, however it ended: what is done to one is read from that one.
+    pub(crate) fn came(&self, after: Value) {
         let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        notes.object.take()
+        notes.after = Some(after);
+    }
+
+    fn take(&self) -> Notes {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -306,9 +315,32 @@ fn asks(entry: &mut AuditEntry, asked: &Map<String, Value>) {
         .iter()
         .filter(|(name, _)| KEPT.contains(&name.as_str()));
     let kept: Map<String, Value> = kept
-        .map(|(name, value)| (name.clone(), bounded(value)))
+        .map(|(name, value)| (name.clone(), bounded(&without_words(value))))
         .collect();
     entry.asked = (!kept.is_empty()).then_some(Value::Object(kept));
+}
+
+/// What is looked for in errors and bodies may be a secret itself: that it was looked for is kept, and not what.
+const WORDS: [&str; 2] = ["text", "error"];
+
+/// A filter without the words that are looked for.
+fn without_words(value: &Value) -> Value {
+    let mut value = value.clone();
+    for name in WORDS {
+        if let Some(word) = value.get_mut(name).filter(|word| word.is_string()) {
+            *word = "***".into();
+        }
+    }
+    value
+}
+
+/// The same of the query of an address.
+fn query_without_words(query: &str) -> String {
+    let parts = query.split('&').map(|part| match part.split_once('=') {
+        Some((name, _)) if WORDS.contains(&name) => format!("{name}=***"),
+        _ => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join("&")
 }
 
 fn bounded(value: &Value) -> Value {
@@ -326,18 +358,23 @@ async fn came_of(
     said: &Said,
     outcome: AuditOutcome,
 ) -> AuditEntry {
-    let object = said.take().unwrap_or_else(|| asked.object.clone());
-    let after = match outcome.status {
-        200..300 => standing(api, &object, asked.part.as_deref()).await,
+    let notes = said.take();
+    let object = notes.object.unwrap_or_else(|| asked.object.clone());
+    let after = match (notes.after, outcome.status) {
+        (Some(after), _) => Some(after),
+        (None, 200..300) => {
+            let stands = standing(api, &object, asked.part.as_deref()).await;
+            stands.map(|(_, after)| after)
+        }
         // what was refused changed nothing
-        _ => None,
+        (None, _) => None,
     };
     AuditEntry {
         at: clock::now(),
         phase: AuditPhase::Done,
         of: Some(seq),
         object,
-        after: after.map(|(_, after)| after),
+        after,
         outcome: Some(outcome),
         ..asked
     }
@@ -352,14 +389,16 @@ fn outcome(response: &Response) -> AuditOutcome {
 }
 
 impl Api {
-    /// Somebody is shown what not everybody may see: written down before it is shown.
+    /// Somebody is shown what not everybody may see: written down before it is shown, with which of many were asked for.
     pub(super) async fn seen(
         &self,
         caller: &Caller,
         action: &str,
         object: String,
     ) -> Result<(), Problem> {
-        let entry = row(self, caller, AuditPhase::Seen, action, object);
+        let mut entry = row(self, caller, AuditPhase::Seen, action, object);
+        let which = caller.query.as_deref().map(query_without_words);
+        entry.asked = which.map(|which| json!({ "filter": bounded(&which.into()) }));
         let written = self.audit.write(entry).await;
         written.map(drop).map_err(|error| unwritten(&error))
     }
@@ -367,8 +406,6 @@ impl Api {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -433,7 +470,7 @@ mod tests {
         };
         let body = json!({
             "definition": "d", "input": { "password": "hunter2" }, "output": "hunter2", "body": "hunter2", "labels": { "a": "hunter2" },
-            "reason": "  because ", "by": "anna\n", "id": "x".repeat(3_000),
+            "reason": "  because ", "by": "anna\n", "id": "x".repeat(3_000), "filter": { "queue": "q", "text": "hunter2" },
         });
         let mut entry = api_entry();
         asks(&mut entry, body.as_object().unwrap());
@@ -441,9 +478,13 @@ mod tests {
         assert_eq!(entry.behalf.as_deref(), Some("anna"));
         assert_eq!(
             entry.asked,
-            Some(json!({ "definition": "d", "id": "(3002 bytes)" }))
+            Some(
+                json!({ "definition": "d", "id": "(3002 bytes)", "filter": { "queue": "q", "text": "***" } })
+            )
         );
         assert!(!serde_json::to_string(&entry).unwrap().contains("hunter2"));
+        let query = query_without_words("state=dead&text=hunter2&queue=q&error=hunter2");
+        assert_eq!(query, "state=dead&text=***&queue=q&error=***");
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub(crate) struct Caller {
     pub(super) forwarded: Option<String>,
     /// What he, or a proxy, calls the request; one of ours where nobody does.
     pub(super) request: String,
+    /// What was asked for in the address, after the question mark.
+    pub(super) query: Option<String>,
     /// What the handler says of what it does, for the audit log.
     pub(crate) said: Said,
 }
@@ -72,7 +74,8 @@ pub(crate) async fn require_token(
 ) -> Response {
     let peer = request.extensions().get::<Peer>().copied();
     match caller(&api, request.headers(), peer) {
-        Ok(caller) => {
+        Ok(mut caller) => {
+            caller.query = request.uri().query().map(str::to_owned);
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
@@ -114,6 +117,7 @@ fn caller(api: &Api, given: &HeaderMap, peer: Option<Peer>) -> Answer<Caller> {
         forwarded: said(FORWARDED_HEADER),
         request: said(REQUEST_HEADER).unwrap_or_else(|| Uuid::now_v7().to_string()),
         from: peer.map_or_else(|| "unknown".to_owned(), |Peer(ip)| ip.to_string()),
+        query: None,
         said: Said::default(),
     })
 }
@@ -243,6 +247,7 @@ mod tests {
             from: "::1".to_owned(),
             forwarded: None,
             request: "r".to_owned(),
+            query: None,
             said: Said::default(),
         }
     }

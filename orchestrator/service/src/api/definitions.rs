@@ -1,7 +1,7 @@
 //! Definitions: checked, registered, listed, shown. What is wrong with a document is answered at line and column.
 
 use baton_store::Reader as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use baton_driver::DefinitionRow;
-use baton_engine::definition::{self as engine, Diagnostic, Unannounced};
+use baton_engine::definition::{self as engine, Diagnostic, Together, Unannounced};
 use baton_engine::{Catalogue, Definition};
 use baton_messages::Timestamp;
 use schemars::JsonSchema;
@@ -21,8 +21,11 @@ use super::auth::{Admin, Viewer};
 use super::extract::{Nothing, Path, Query, Yaml};
 use super::problem::{Answer, Problem};
 use super::sagas::COMMIT_WAIT;
+use super::upgrades::OnVersion;
 use super::{Api, Shared};
 
+/// How long it is counted who runs on older versions: where many sagas of others run, that looks along all of them.
+const OLDER_WAIT: Duration = Duration::from_secs(2);
 /// How long an answer waits until what its triggers need is bound: an event that is published after it should find them.
 const BOUND_WAIT: Duration = Duration::from_secs(5);
 /// Most parsed definitions kept for showing; beyond it they are read again when asked for.
@@ -50,7 +53,7 @@ impl Api {
     }
 
     /// The task types known now, to hold definitions against. What contradicts was refused when it was announced.
-    fn catalogue(&self) -> Catalogue {
+    pub(super) fn catalogue(&self) -> Catalogue {
         let mut catalogue = Catalogue::default();
         for manifest in self.types.all() {
             if let Err(error) = catalogue.announce(manifest) {
@@ -58,6 +61,43 @@ impl Api {
             }
         }
         catalogue
+    }
+
+    /// The registered definitions that a document names, with those within them.
+    async fn sagas(&self, source: &str) -> Answer<Together> {
+        let mut wanted = engine::named(source);
+        if wanted.is_empty() {
+            return Ok(Together::registered(Vec::new()));
+        }
+        let mut found = Vec::new();
+        let (mut seen, mut is_one_unknown) = (BTreeSet::new(), false);
+        while let Some((name, version)) = wanted.pop() {
+            if !seen.insert((name.clone(), version)) {
+                continue;
+            }
+            match self.definition(&name, version).await? {
+                Some(definition) => {
+                    let children = definition.steps.iter().filter_map(|step| step.child());
+                    wanted.extend(children.map(|saga| (saga.name.clone(), saga.version)));
+                    found.push(definition);
+                }
+                None => is_one_unknown = true,
+            }
+        }
+        // all the names are for what is said of one that is none of them
+        let names = match is_one_unknown {
+            true => self.reader.definitions().await,
+            false => Ok(Vec::new()),
+        };
+        let names = names.map_err(|error| Problem::store(&error))?;
+        let names = names
+            .iter()
+            .map(|row| format!("{}@{}", row.name, row.version));
+        let mut together = Together::registered(names.collect());
+        for definition in found {
+            together.add(definition);
+        }
+        Ok(together)
     }
 
     /// What the configuration has to have for a definition, and has not: until then every request of such a hook is refused.
@@ -135,6 +175,8 @@ pub(crate) struct Registered {
     warnings: Vec<Wrong>,
     /// What the configuration of this orchestrator lacks for it, and how to add it; registered all the same.
     lacks: Vec<String>,
+    /// How many sagas go on under each older version; `/v1/definitions/{name}/upgrade` moves those that can.
+    older: Vec<OnVersion>,
 }
 
 /// Registers the YAML of the body.
@@ -143,17 +185,24 @@ pub(crate) async fn put(
     Admin(caller): Admin,
     Yaml(body): Yaml,
 ) -> Answer<Json<Registered>> {
-    let found = engine::check(&body, &api.catalogue(), Unannounced::Warned);
+    let sagas = api.sagas(&body).await?;
+    let found = engine::check_among(
+        &body,
+        &api.catalogue().with_planned(),
+        &sagas,
+        Unannounced::Warned,
+    );
     let Some(definition) = found.definition.filter(|_| found.errors.is_empty()) else {
         return Err(misshapen(&body, &found.errors));
     };
     let warned = |one| Wrong::of(&body, one, Severity::Warning);
-    let registered = Registered {
+    let mut registered = Registered {
         definition: definition.saga.clone(),
         version: definition.version,
         steps: definition.steps.len(),
         warnings: found.warnings.iter().map(warned).collect(),
         lacks: api.lacks(&definition),
+        older: Vec::new(),
     };
     let listens = crate::triggers::listens(&definition);
     let triggered = listens || !definition.triggers.is_empty();
@@ -167,6 +216,9 @@ pub(crate) async fn put(
     };
     let triggers = &api.triggers;
     triggers.registered(&name, version, listens, wait).await;
+    // it is registered, whatever else cannot be read now, or not in time
+    let older = tokio::time::timeout(OLDER_WAIT, api.on_older(&name, version)).await;
+    registered.older = older.ok().and_then(Result::ok).unwrap_or_default();
     Ok(Json(registered))
 }
 
@@ -247,8 +299,14 @@ pub(crate) async fn check(
     State(api): Shared,
     Viewer(_): Viewer,
     Yaml(body): Yaml,
-) -> Json<Checked> {
-    let found = engine::check(&body, &api.catalogue(), Unannounced::Warned);
+) -> Answer<Json<Checked>> {
+    let sagas = api.sagas(&body).await?;
+    let found = engine::check_among(
+        &body,
+        &api.catalogue().with_planned(),
+        &sagas,
+        Unannounced::Warned,
+    );
     let all = |found: &[Diagnostic], severity| -> Vec<Wrong> {
         let drawn = found.iter().map(|one| Wrong::of(&body, one, severity));
         drawn.collect()
@@ -256,14 +314,14 @@ pub(crate) async fn check(
     let mut diagnostics = all(&found.errors, Severity::Error);
     diagnostics.extend(all(&found.warnings, Severity::Warning));
     diagnostics.sort_by_key(|one| (one.line, one.column));
-    Json(Checked {
+    Ok(Json(Checked {
         ok: found.errors.is_empty(),
         diagnostics,
         lacks: found
             .definition
             .map(|definition| api.lacks(&definition))
             .unwrap_or_default(),
-    })
+    }))
 }
 
 /// A registered definition without its text.
@@ -319,6 +377,12 @@ pub(crate) async fn list(
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct Named {
     name: String,
+}
+
+impl Named {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// Every registered version of one definition.

@@ -15,14 +15,15 @@ use uuid::Uuid;
 
 use super::answer::Accepted;
 use super::auth::{Operator, Viewer};
+use super::dead_letters::may_read;
 use super::document::says;
 use super::extract::{EventBody, Query};
 use super::hooks::EventName;
 use super::page::Limit;
 use super::problem::{Answer, Problem};
 use super::{Routes, Shared};
-use crate::clock;
 use crate::triggers::{claims_a_hook, cloudevents};
+use crate::{clock, masks};
 
 /// Longest type: it is the routing key.
 const TYPE_BYTES_MAX: usize = 255;
@@ -245,6 +246,19 @@ impl From<TriggerRef> for OfTrigger {
     }
 }
 
+impl ShownEffect {
+    /// Why a trigger could not be used may quote what is in the event.
+    fn covered(self, whole: bool) -> Self {
+        match self {
+            Self::Refused { trigger, error } => Self::Refused {
+                trigger,
+                error: masks::text_for(whole, error),
+            },
+            other => other,
+        }
+    }
+}
+
 impl From<Effect> for ShownEffect {
     fn from(effect: Effect) -> Self {
         match effect {
@@ -267,27 +281,38 @@ impl From<Effect> for ShownEffect {
     }
 }
 
-fn shown(row: EventRow) -> Shown {
+/// An event, its data as it came for whoever may read dead letters in full: what could not be used stands there too.
+fn shown(row: EventRow, whole: bool) -> Shown {
+    let mut event = row.event;
+    if !whole {
+        event.data = event.data.as_ref().map(masks::value);
+    }
     Shown {
-        event: row.event,
+        event,
         received_at: row.received_at,
         done: row.done,
-        effects: row.effects.into_iter().map(ShownEffect::from).collect(),
+        effects: row
+            .effects
+            .into_iter()
+            .map(ShownEffect::from)
+            .map(|effect| effect.covered(whole))
+            .collect(),
     }
 }
 
 /// Kept events, newest first.
 pub(crate) async fn list(
     State(api): Shared,
-    Viewer(_): Viewer,
+    Viewer(caller): Viewer,
     Query(which): Query<WhichEvents>,
 ) -> Answer<Json<Events>> {
     let after = which.cursor.as_deref().map(cursor).transpose()?;
     let limit = Limit::rows(which.limit);
     let page = api.reader.events(which.r#type, after, limit).await;
     let page = page.map_err(|error| Problem::store(&error))?;
+    let whole = may_read(&caller);
     Ok(Json(Events {
-        items: page.rows.into_iter().map(shown).collect(),
+        items: page.rows.into_iter().map(|row| shown(row, whole)).collect(),
         next: page
             .next
             .map(|next| format!("{}.{}", next.received_at, next.seq)),
@@ -319,14 +344,46 @@ pub(crate) struct OneEvent {
 /// One kept event.
 pub(crate) async fn one(
     State(api): Shared,
-    Viewer(_): Viewer,
+    Viewer(caller): Viewer,
     Query(of): Query<OneEvent>,
 ) -> Answer<Json<Shown>> {
     let found = api.reader.event(of.source, of.id).await;
     let found = found.map_err(|error| Problem::store(&error))?;
-    found.map(shown).map(Json).ok_or_else(|| {
+    let shown = |row| Json(shown(row, may_read(&caller)));
+    found.map(shown).ok_or_else(|| {
         Problem::not_found(
             "no such event is kept: it never came, nobody wanted it, or triggers.keep_events_h is over",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_a_secret_is_covered_for_whoever_may_only_look() {
+        let row = || {
+            let event = json!({
+                "specversion": "1.0", "id": "e", "source": "/x", "type": "x.y", "data": { "host": "h1", "password": "hunter2" },
+            });
+            EventRow {
+                seq: 1,
+                event: serde_json::from_value(event).unwrap(),
+                received_at: Timestamp(1),
+                done: true,
+                effects: vec![Effect::Refused {
+                    of: TriggerRef {
+                        definition: "d".to_owned(),
+                        version: 1,
+                        trigger: 0,
+                    },
+                    error: "`input` is not what it takes: password=hunter2".to_owned(),
+                }],
+            }
+        };
+        let said = |whole| serde_json::to_string(&shown(row(), whole)).unwrap();
+        assert!(!said(false).contains("hunter2") && said(false).contains("h1"));
+        assert_eq!(said(true).matches("hunter2").count(), 2);
+    }
 }

@@ -6,12 +6,12 @@ use axum::Json;
 use axum::extract::State;
 use baton_engine::{WorkItem, WorkItemKind};
 use baton_messages::{Manifest, SagaId, TaskType, Timestamp};
-use baton_store::{Reader as _, WorkItemView};
+use baton_store::{ItemFilter, Reader as _, WorkItemView};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
-use super::auth::Viewer;
+use super::auth::{Caller, Viewer};
 use super::extract::{Nothing, Path, Query};
 use super::page::{Cursor, Limit};
 use super::problem::{Answer, Problem};
@@ -29,6 +29,17 @@ pub(crate) struct WhichItems {
     open: Option<bool>,
     /// Only those of this kind.
     kind: Option<WorkItemKind>,
+    /// Only open ones of this person or team.
+    assignee: Option<String>,
+    /// Only open ones of the token that asks.
+    #[serde(default)]
+    mine: bool,
+    /// Only open ones of nobody.
+    #[serde(default)]
+    unassigned: bool,
+    /// Only open ones that should have been done; those that are due longest come first.
+    #[serde(default)]
+    overdue: bool,
     limit: Option<Limit>,
     cursor: Option<Cursor>,
 }
@@ -47,6 +58,8 @@ pub(crate) struct WorkItems {
 struct OneWorkItem {
     saga: SagaId,
     item: WorkItem,
+    /// Whether it is open and should have been done.
+    overdue: bool,
     /// When and by whom it was closed; none while it is open.
     closed: Option<Closed>,
 }
@@ -57,30 +70,69 @@ struct Closed {
     by: String,
 }
 
+impl WhichItems {
+    /// Whose and by when, where that is asked for: of open ones alone.
+    fn filter(&self, caller: &Caller, now: Timestamp) -> Answer<Option<ItemFilter>> {
+        let asked = [
+            self.assignee.as_ref().map(|name| name.trim().to_owned()),
+            self.mine.then(|| caller.token.name.clone()),
+            self.unassigned.then(String::new),
+        ];
+        let mut asked = asked.into_iter().flatten();
+        let whose = asked.next();
+        if asked.next().is_some() {
+            return Err(Problem::bad_request(
+                "`assignee`, `mine` and `unassigned` say whose: name one of them",
+            ));
+        }
+        if whose.is_none() && !self.overdue {
+            return Ok(None);
+        }
+        if self.all || self.open == Some(false) {
+            return Err(Problem::bad_request(
+                "what is closed is not listed by whose it was or by when it was due; leave `all` out",
+            ));
+        }
+        Ok(Some(ItemFilter {
+            whose,
+            due_until: self.overdue.then_some(now),
+            escalated: false,
+            kind: self.kind,
+        }))
+    }
+}
+
 /// What people have to act on, oldest first.
 pub(crate) async fn work_items(
     State(api): Shared,
-    Viewer(_): Viewer,
+    Viewer(caller): Viewer,
     Query(which): Query<WhichItems>,
 ) -> Answer<Json<WorkItems>> {
+    let now = clock::now();
+    let filter = which.filter(&caller, now)?;
     let open_only = which.open.unwrap_or(!which.all);
     let after = which.cursor.map(Cursor::work_item);
     let limit = Limit::rows(which.limit);
-    let page = api
-        .reader
-        .work_items(open_only, which.kind, after, limit)
-        .await;
+    let page = match filter {
+        Some(filter) => api.reader.work_items_of(filter, after, limit).await,
+        None => {
+            let (reader, kind) = (&api.reader, which.kind);
+            reader.work_items(open_only, kind, after, limit).await
+        }
+    };
     let page = page.map_err(|error| Problem::store(&error))?;
     let next = page.next;
+    let rows = page.rows.into_iter();
     Ok(Json(WorkItems {
-        work_items: page.rows.into_iter().map(work_item).collect(),
+        work_items: rows.map(|view| work_item(view, now)).collect(),
         next: next.map(|next| Cursor::text(next.opened_at, next.saga.0, next.number)),
     }))
 }
 
-fn work_item(view: WorkItemView) -> OneWorkItem {
+fn work_item(view: WorkItemView, now: Timestamp) -> OneWorkItem {
     OneWorkItem {
         saga: view.saga,
+        overdue: view.closed.is_none() && view.item.overdue(now),
         item: view.item,
         closed: view.closed.map(|(at, by)| Closed { at, by }),
     }

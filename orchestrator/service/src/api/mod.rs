@@ -4,6 +4,7 @@
 mod actions;
 mod alerts;
 mod answer;
+mod assign;
 mod attempts;
 mod audit;
 mod audited;
@@ -12,6 +13,7 @@ mod cluster;
 mod dead_letters;
 mod definitions;
 mod document;
+mod edit_step;
 mod events;
 mod extract;
 mod fits;
@@ -23,6 +25,7 @@ mod page;
 mod probes;
 mod problem;
 mod replays;
+mod reservations;
 mod sagas;
 mod schedules;
 mod seen;
@@ -30,6 +33,7 @@ mod standing;
 mod tokens;
 mod top;
 mod unserved;
+mod upgrades;
 mod view;
 mod why;
 
@@ -43,7 +47,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::header;
 use axum::routing::get;
 use baton_messages::{BODY_BYTES_MAX, Timestamp};
-use baton_store::{AnyAlerts, AnyReader};
+use baton_store::{AnyAlerts, AnyReader, AnyReservations};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +63,7 @@ pub(crate) struct Api {
     pub(crate) router: Arc<crate::cluster::Router>,
     pub(crate) replay: crate::replay::Replay,
     pub(crate) reader: AnyReader,
+    pub(crate) book: AnyReservations,
     pub(crate) health: Arc<Health>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) types: Arc<Types>,
@@ -121,6 +126,8 @@ fn guarded() -> Routes {
     let routes = schedules::routes(routes);
     let routes = audit::routes(routes);
     let routes = alerts::routes(routes);
+    let routes = reservations::routes(routes);
+    let routes = upgrades::routes(routes);
     access_routes(routes)
 }
 
@@ -255,6 +262,16 @@ fn action_routes(routes: Routes) -> Routes {
             ),
         )
         .api_route(
+            "/sagas/{id}/steps/{step}/edit",
+            post_with(
+                edit_step::edit,
+                person(
+                    "editStep",
+                    "Try a parked step, or a parked undo, with another input, or by another task type.",
+                ),
+            ),
+        )
+        .api_route(
             "/sagas/{id}/steps/{step}/skip",
             post_with(actions::skip, person("skipStep", "Go on without a step.")),
         )
@@ -290,6 +307,33 @@ fn action_routes(routes: Routes) -> Routes {
             post_with(
                 actions::acknowledge,
                 person("acknowledge", "A work item that only informs was seen."),
+            ),
+        )
+        .api_route(
+            "/sagas/{id}/work-items/{number}/assign",
+            post_with(
+                assign::assign,
+                person(
+                    "assignWorkItem",
+                    "Give a work item to somebody, or say by when it should be done.",
+                ),
+            ),
+        )
+        .api_route(
+            "/sagas/{id}/work-items/{number}/take",
+            post_with(
+                assign::take,
+                person("takeWorkItem", "Take a work item: it is escalated no further."),
+            ),
+        )
+        .api_route(
+            "/sagas/{id}/work-items/{number}/give-back",
+            post_with(
+                assign::give_back,
+                person(
+                    "giveWorkItemBack",
+                    "Give a work item back to whose it was: it is escalated again.",
+                ),
             ),
         )
         .api_route(

@@ -87,6 +87,11 @@ impl Problem {
         self.kind
     }
 
+    /// What is wrong here.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The same, said with more knowledge of what was asked.
     pub(crate) fn saying(mut self, detail: String) -> Self {
         self.detail = detail;
@@ -234,6 +239,11 @@ impl Problem {
                 "not-now",
                 "Not possible where it stands",
             ),
+            Refusal::Stays { .. } => (
+                StatusCode::CONFLICT,
+                "stays",
+                "It does not go on under that version",
+            ),
             Refusal::NotYours { .. } => (
                 StatusCode::FORBIDDEN,
                 "not-yours",
@@ -288,11 +298,12 @@ impl IntoResponse for Problem {
 }
 
 /// The first parts of the paths there are; a test holds them against the document.
-const PATHS: [&str; 20] = [
+const PATHS: [&str; 21] = [
     "/healthz",
     "/metrics",
     "/readyz",
     "/v1/alerts",
+    "/v1/reservations",
     "/v1/audit",
     "/v1/cluster",
     "/v1/dead-letters",

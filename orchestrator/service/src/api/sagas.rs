@@ -30,6 +30,8 @@ use crate::clock;
 pub(super) const COMMIT_WAIT: Duration = Duration::from_secs(30);
 /// Dead letters that are named with a saga.
 const DEAD_MAX: usize = 20;
+/// Children whose rows are read where one saga is shown; of further ones it is told how they stood when they last said so.
+const CHILDREN_MAX: usize = 64;
 /// The longest a caller may have an answer held back; proxies close what is silent for longer.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Longest `Idempotency-Key`.
@@ -100,6 +102,16 @@ impl Api {
         let definition = definition.as_deref();
         let mut shown = view::saga(state, definition, &folded.order, purged, now);
         shown.abandoned.clone_from(&folded.abandoned);
+        shown.reservation = self.reserved(state).await?;
+        let children = shown
+            .steps
+            .iter_mut()
+            .filter_map(|step| step.child.as_mut());
+        for child in children.take(CHILDREN_MAX) {
+            // what it said last may be long ago
+            let row = self.row(child.id).await?;
+            child.status = row.map_or(child.status, |row| Some(row.status));
+        }
         Ok(shown)
     }
 
@@ -236,10 +248,11 @@ fn labels_have_names(labels: &BTreeMap<String, String>) -> Answer<()> {
 /// A key or id that stands for another request already is a mistake of its caller: what he asks for now would never run.
 fn same_request(known: &SagaState, asked: &Start) -> Answer<()> {
     let labelled = |(name, value): (&String, &String)| known.labels.get(name) == Some(value);
-    // of one whose records were purged nobody knows any more what it was started with
+    // of one whose records were purged nobody knows any more what it was started with, nor under which version, since it may have been moved
     let purged = known.purged_at.is_some();
+    let version = known.started_version();
     let same = known.definition == asked.definition
-        && asked.version.is_none_or(|asked| asked == known.version)
+        && (purged || asked.version.is_none_or(|asked| asked == version))
         && (purged || known.input == asked.input)
         && (purged || asked.labels.iter().all(labelled));
     if same {

@@ -1,5 +1,6 @@
 //! How the thing stands that an action is about: for the audit log, read before the action and after it. Never anything that may be a secret.
 
+use baton_messages::{SagaId, StepKey};
 use baton_store::{LetterRow, Reader as _};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -8,6 +9,7 @@ use super::Api;
 use super::alerts::found_alert;
 use super::dead_letters::{Beginning, found_head};
 use super::sagas::saga_id;
+use super::seen::folded;
 
 /// The object by its whole name, and how it stands; none of what has no standing, or is not there.
 pub(super) async fn standing(
@@ -18,12 +20,16 @@ pub(super) async fn standing(
     let (kind, name) = object.rsplit_once('/')?;
     let value = match kind {
         "sagas" => {
-            let row = api.reader.saga_row(saga_id(name).ok()?).await.ok()??;
+            let saga = saga_id(name).ok()?;
+            let row = api.reader.saga_row(saga).await.ok()??;
+            let mut value = json!({ "status": row.status.as_str() });
             if row.paused {
-                json!({ "status": row.status.as_str(), "paused": true })
-            } else {
-                json!({ "status": row.status.as_str() })
+                value["paused"] = true.into();
             }
+            if let Some(step) = part.and_then(|part| part.strip_prefix("steps/")) {
+                value["step"] = at(api, saga, step).await.unwrap_or_default();
+            }
+            value
         }
         "dead-letters" => {
             let row = found_head(api, Beginning::read(name)?).await.ok()?;
@@ -63,6 +69,14 @@ pub(super) async fn standing(
         _ => return None,
     };
     Some((object.to_owned(), value))
+}
+
+/// Where a step stands that somebody acts on; the saga alone may stand as it stood.
+async fn at(api: &Api, saga: SagaId, step: &str) -> Option<Value> {
+    let folded = folded(&api.reader, saga).await.ok()??;
+    let step = folded.state.at(&step.parse::<StepKey>().ok()?)?;
+    let attempt = step.attempts.last().map(|attempt| attempt.number);
+    Some(json!({ "phase": step.phase, "round": step.round, "attempt": attempt }))
 }
 
 fn letter(row: &LetterRow) -> Value {

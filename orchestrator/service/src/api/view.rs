@@ -8,7 +8,8 @@ use baton_engine::record::Record;
 use baton_engine::state::{self, Cause, Phase, Prepared, StepState};
 use baton_engine::{Definition, Entry, SagaState, Status, WorkItem};
 use baton_messages::{
-    DeadReason, Direction, Failure, RunId, SagaId, StepId, StepKey, TaskType, Timestamp, WorkerId,
+    DeadReason, Direction, Failure, RunId, SagaId, Standing, StepId, StepKey, TaskType, Timestamp,
+    Wanted, WorkerId,
 };
 use baton_store::LetterRow;
 use schemars::JsonSchema;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 use super::dead_letters::Stands;
 use super::items::{Fan, OUTPUTS_MAX, fan_view};
+use super::reservations::Reserved;
 use super::why;
 
 /// A saga in a list.
@@ -95,12 +97,18 @@ pub(crate) struct Saga {
     deadline_at: Option<Timestamp>,
     /// Whether the pivot was sent: from then on only forward.
     past_pivot: bool,
+    /// The saga whose step it is, of a child.
+    parent: Option<Parent>,
+    /// What it takes before its first step, if it takes anything.
+    pub(crate) reservation: Option<Reserved>,
     /// Why it takes back what it did, if it does.
     unwinding: Option<Cause>,
+    /// That it was moved to the version it runs, and from which; the last time, where it was moved several times.
+    upgraded: Option<state::Upgraded>,
     /// Who gave it up, if it is abandoned.
     pub(crate) abandoned: Option<Abandoned>,
     /// Its steps, in the order of the definition.
-    steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
     /// What people have to decide.
     work_items: Vec<WorkItem>,
     /// Messages of it that died, newest first: at most 20, where one saga is asked for.
@@ -215,6 +223,8 @@ enum Kind {
     Approve,
     /// Publishes an event.
     Emit,
+    /// Is another saga.
+    Saga,
 }
 
 impl Kind {
@@ -225,6 +235,7 @@ impl Kind {
             StepKind::Wait(_) => Self::Wait,
             StepKind::Approve(_) => Self::Approve,
             StepKind::Emit(_) => Self::Emit,
+            StepKind::Saga(_) => Self::Saga,
         }
     }
 }
@@ -247,6 +258,8 @@ pub(super) struct Step {
     began_at: Option<Timestamp>,
     /// When it was done, or had failed for good; what comes after is its undo.
     done_at: Option<Timestamp>,
+    /// The saga it is, once that was begun.
+    pub(super) child: Option<Child>,
     /// Its items, where it is done for each of a list.
     fan: Option<Fan>,
     /// When its phase ends by itself.
@@ -277,6 +290,79 @@ pub(super) struct Step {
     why_words: Option<String>,
     /// See `why_words`.
     why_at: Option<Timestamp>,
+}
+
+/// The saga whose step another one is.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+struct Parent {
+    /// It.
+    saga: SagaId,
+    /// Its step, or the item of it.
+    step: StepKey,
+    /// Which doing of that step, from 1.
+    round: u32,
+    /// The saga at the top, with which it compensates.
+    root: SagaId,
+    /// How deep it lies: a child of the root is 1.
+    depth: u32,
+}
+
+impl Parent {
+    fn of(parent: &baton_engine::child::Parent) -> Self {
+        Self {
+            saga: parent.of.saga,
+            step: parent.of.key(),
+            round: parent.of.round,
+            root: parent.root,
+            depth: parent.depth,
+        }
+    }
+}
+
+/// The saga that a step is.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(super) struct Child {
+    /// It.
+    pub(super) id: SagaId,
+    /// What it runs.
+    definition: String,
+    /// Which version of it.
+    version: u32,
+    /// What is wanted of it.
+    want: Wanted,
+    /// Where it stands now; none where it has not begun.
+    pub(super) status: Option<Status>,
+    /// Until when it has to be done.
+    until: Option<Timestamp>,
+}
+
+impl Child {
+    fn of(child: &baton_engine::child::Child) -> Self {
+        Self {
+            id: child.id,
+            definition: child.definition.clone(),
+            version: child.version,
+            want: child.want,
+            status: child.standing.as_ref().map(status),
+            until: child.until,
+        }
+    }
+}
+
+/// Where a child stands, by what it said last.
+const fn status(standing: &Standing) -> Status {
+    match standing {
+        Standing::UnderWay {
+            parked: Some(_), ..
+        } => Status::Parked,
+        Standing::UnderWay {
+            compensating: true, ..
+        } => Status::Compensating,
+        Standing::UnderWay { .. } => Status::Running,
+        Standing::Completed { .. } => Status::Completed,
+        Standing::Compensated { .. } => Status::Compensated,
+        Standing::Abandoned => Status::Abandoned,
+    }
 }
 
 /// One attempt of a step.
@@ -322,7 +408,7 @@ enum Stage {
     NotRun,
 }
 
-/// The steps in the order of the document, as the first record has them.
+/// The steps in the order of the document it began under, as the first record has them.
 pub(crate) fn step_order(first: &Entry) -> Vec<String> {
     let steps = first.records.iter().find_map(|record| match record {
         Record::Started { steps, .. } => Some(steps.iter().map(ToString::to_string).collect()),
@@ -339,7 +425,11 @@ pub(crate) fn saga(
     purged: Option<Purged>,
     now: Timestamp,
 ) -> Saga {
-    let place = |id: &StepId| order.iter().position(|known| known == id.as_str());
+    // a saga that was moved has the steps of the version it runs now
+    let place = |id: &StepId| match definition.and_then(|known| known.step(id)) {
+        Some(step) => Some(step.index),
+        None => order.iter().position(|known| known == id.as_str()),
+    };
     let mut steps: Vec<(&StepId, &StepState)> = state
         .steps
         .iter()
@@ -362,7 +452,10 @@ pub(crate) fn saga(
         changed_at: state.last_at,
         deadline_at: state.deadline_at,
         past_pivot: state.past_pivot,
+        parent: state.parent.as_deref().map(Parent::of),
+        reservation: state.reservation.as_deref().map(Reserved::of),
         unwinding: state.unwinding.clone(),
+        upgraded: state.upgraded.as_deref().cloned(),
         abandoned: None,
         steps: steps
             .into_iter()
@@ -400,6 +493,7 @@ pub(super) fn one_step(
         since: step.since,
         began_at: step.began_at,
         done_at: step.done_at,
+        child: step.child.as_deref().map(Child::of),
         fan: step
             .fan
             .as_ref()
@@ -410,7 +504,7 @@ pub(super) fn one_step(
         tries: step.last_attempt(Direction::Do),
         may_have_effect: step.may_have_effect,
         pivot: defined.is_some_and(|step| step.pivot),
-        input: input(&step.forward),
+        input: input(&step.forward).or_else(|| Some(step.child.as_ref()?.input.as_ref().clone())),
         output: step
             .fan
             .as_ref()

@@ -2,7 +2,9 @@
 
 use baton_engine::state::{Attempt, Phase, Stage, StepState};
 use baton_engine::{Definition, SagaState};
-use baton_messages::{Direction, StepKey, Timestamp};
+use baton_messages::{Direction, Standing, StepKey, Timestamp, Wanted};
+
+use crate::planned;
 
 /// A sentence with at most one length of time in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,10 +69,18 @@ pub(crate) fn waits(
         })
     };
     let nobody = |direction| match serves(direction) {
-        Some((task_type, pool)) => format!("nobody serves {task_type} in pool {pool}"),
+        Some((task_type, pool)) => {
+            format!(
+                "nobody serves {task_type} in pool {pool}{}",
+                planned::said(&task_type)
+            )
+        }
         // its type was never announced, so nothing could be made ready
         None => match definition.and_then(|definition| definition.step(&id.step)?.task()) {
-            Some(task) => format!("nobody serves {}", task.task_type),
+            Some(task) => {
+                let said = planned::said(task.task_type.as_str());
+                format!("nobody serves {}{said}", task.task_type)
+            }
             None => "nobody serves its task type".to_owned(),
         },
     };
@@ -99,15 +109,20 @@ pub(crate) fn waits(
         Phase::Asked => match state.work_item_of(id) {
             Some(item) => until(format!(
                 "{} has to decide: work item {}",
-                item.owner, item.number
+                item.who(),
+                item.number
             )),
             None => until("a person has to decide".to_owned()),
         },
         Phase::Parked | Phase::UndoParked => match state.work_item_of(id) {
-            Some(item) => Why::plain(format!("a person has to decide: work item {}", item.number)),
+            Some(item) => {
+                let who = item.assignee.as_deref().unwrap_or("a person");
+                Why::plain(format!("{who} has to decide: work item {}", item.number))
+            }
             None => Why::plain("a person has to decide"),
         },
         Phase::FannedOut => Why::plain(items(step)?),
+        Phase::InChild | Phase::UndoInChild => Why::plain(in_child(step)?),
         Phase::Succeeded
         | Phase::Skipped
         | Phase::Continued
@@ -130,6 +145,34 @@ fn lingers(state: &SagaState, step: &StepState, now: Timestamp) -> Option<Timest
     step.lingers_until().filter(|until| *until > now)
 }
 
+/// What a step waits for whose child is under way.
+fn in_child(step: &StepState) -> Option<String> {
+    let child = step.child.as_ref()?;
+    let undone = child.want == Wanted::Undone;
+    let what = if undone {
+        " to take back what it did"
+    } else {
+        ""
+    };
+    let mut words = format!("waits for saga {}{what}", child.id);
+    match &child.standing {
+        Some(Standing::UnderWay {
+            parked: Some(asks), ..
+        }) => words.push_str(&format!(", which is parked: {asks}")),
+        Some(Standing::UnderWay {
+            compensating: true, ..
+        }) if !undone => words.push_str(", which takes back what it did"),
+        Some(Standing::UnderWay {
+            only_forward: true, ..
+        }) if undone => words.push_str(", which is past its pivot and only goes forward"),
+        None if child.asked > 1 => {
+            words.push_str(&format!(", which has not answered {} times", child.asked));
+        }
+        _ => {}
+    }
+    Some(words)
+}
+
 /// How far the items of a step are.
 fn items(step: &StepState) -> Option<String> {
     let fan = step.fan.as_ref()?;
@@ -146,6 +189,9 @@ fn items(step: &StepState) -> Option<String> {
 fn waiting(state: &SagaState, definition: Option<&Definition>, id: &StepKey) -> Option<String> {
     if state.unwinding.is_some() {
         return None;
+    }
+    if state.waits_for_admission() {
+        return Some("waits until the saga is admitted".to_owned());
     }
     let definition = definition?;
     let open: Vec<&str> = definition

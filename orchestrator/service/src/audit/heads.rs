@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::event_message;
 use crate::chain::chain;
-use crate::clock;
+use crate::{clock, metrics};
 
 /// What the events say that they come from.
 const SOURCE: &str = "/baton/audit";
@@ -38,35 +38,88 @@ async fn new_head(log: &AnyAudit, said: Option<u64>) -> Option<AuditHead> {
     }
 }
 
-/// Adds the head to a file, a line each time it is another; a last time at the end.
+/// Adds the head to a file, a line each time it is another; a last time at the end. Nothing is written behind a head that the log cannot have led to: that line is the evidence.
 pub(crate) async fn keep_file(
     log: AnyAudit,
     path: PathBuf,
     every: Duration,
     stop: CancellationToken,
 ) {
-    let mut said = None;
+    let mut last = None;
     loop {
         let ends = tokio::select! {
             () = stop.cancelled() => true,
             () = tokio::time::sleep(every) => false,
         };
-        if let Some(head) = new_head(&log, said).await {
-            let seq = head.seq;
-            let file = path.clone();
-            let added = tokio::task::spawn_blocking(move || add(&file, &head)).await;
-            match added {
-                Ok(Ok(())) => said = Some(seq),
-                Ok(Err(error)) => {
-                    tracing::error!(file = %path.display(), %error, "the head of the audit log cannot be written into audit.heads_file; it is tried again");
-                }
-                Err(error) => tracing::error!(%error, "a part of the audit log failed"),
-            }
+        if let Err(why) = keep(&log, &path, &mut last).await {
+            tracing::error!(file = %path.display(), why, "the head of the audit log is not in audit.heads_file, since one of them cannot be read or written; it is tried again");
         }
         if ends {
             return;
         }
     }
+}
+
+/// Adds the head, where it is another one than the last. `last`: what the file says last, once it was read.
+async fn keep(
+    log: &AnyAudit,
+    path: &Path,
+    last: &mut Option<Option<AuditHead>>,
+) -> Result<(), String> {
+    let before = match last {
+        Some(before) => before,
+        None => {
+            let file = path.to_owned();
+            let read = tokio::task::spawn_blocking(move || last_of(&file)).await;
+            let read = read.map_err(|error| error.to_string())?;
+            last.insert(read.map_err(|error| error.to_string())?)
+        }
+    };
+    if let Some(before) = before
+        && let Some(why) = contradicted(log, before).await?
+    {
+        metrics::audit_log_contradicted();
+        tracing::error!(file = %path.display(), why, "THE AUDIT LOG IS NOT WHAT IT WAS: rows were cut off or written anew; compare with `baton audit verify --head`, and keep this file");
+        return Ok(());
+    }
+    let said = before.as_ref().map(|head| head.seq);
+    let Some(head) = new_head(log, said).await else {
+        return Ok(());
+    };
+    let (file, added) = (path.to_owned(), head.clone());
+    let added = tokio::task::spawn_blocking(move || add(&file, &added)).await;
+    let added = added.map_err(|error| error.to_string())?;
+    added.map_err(|error| error.to_string())?;
+    *before = Some(head);
+    Ok(())
+}
+
+/// Why the log cannot be the one that had this head; none where it can.
+async fn contradicted(log: &AnyAudit, head: &AuditHead) -> Result<Option<String>, String> {
+    let found = log.rows(head.seq.saturating_sub(1), 1).await;
+    let found = found.map_err(|error| chain(&error))?;
+    let row = found.into_iter().next().filter(|row| row.seq == head.seq);
+    Ok(match row {
+        None => Some(format!(
+            "row {} was its last once, and is not there any more",
+            head.seq
+        )),
+        Some(row) if row.hash != head.hash => {
+            Some(format!("row {} is another one than it was", head.seq))
+        }
+        Some(_) => None,
+    })
+}
+
+/// The last head in a file that can be read; none where there is no file.
+fn last_of(path: &Path) -> std::io::Result<Option<AuditHead>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut lines = text.lines().rev();
+    Ok(lines.find_map(|line| serde_json::from_str(line).ok()))
 }
 
 fn add(path: &Path, head: &AuditHead) -> std::io::Result<()> {
@@ -136,16 +189,10 @@ mod tests {
                 .map(|line| serde_json::from_str(line).unwrap())
                 .collect()
         };
-        add(
-            &path,
-            &AuditHead {
-                seq: 9,
-                hash: "of before".to_owned(),
-                at: clock::now(),
-            },
-        )
-        .unwrap();
-        let rows = log.append(vec![entry("a"), entry("b")]).await.unwrap();
+        let mut rows = log.append(vec![entry("a")]).await.unwrap();
+        let before = new_head(&log, None).await.unwrap();
+        add(&path, &before).unwrap();
+        rows.extend(log.append(vec![entry("b")]).await.unwrap());
         let stop = CancellationToken::new();
         stop.cancel();
         keep_file(
@@ -160,6 +207,63 @@ mod tests {
         assert_eq!(kept[1].hash, rows[1].hash);
         let named = event(&kept[1]);
         assert_eq!(named.id, format!("2-{}", rows[1].hash));
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn behind_a_head_that_the_log_has_not_led_to_nothing_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        let log = store.audit();
+        let path = folder.path().join("heads");
+        let mut last = None;
+        keep(&log, &path, &mut last).await.unwrap();
+        assert!(!path.exists(), "there is nothing to say");
+        log.append(vec![entry("a"), entry("b")]).await.unwrap();
+        keep(&log, &path, &mut last).await.unwrap();
+        log.append(vec![entry("c")]).await.unwrap();
+        keep(&log, &path, &mut last).await.unwrap();
+        keep(&log, &path, &mut last).await.unwrap();
+        let kept = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(kept.lines().count(), 2, "each once: {kept}");
+        let head = last_of(&path).unwrap().unwrap();
+        assert_eq!(head.seq, 3);
+        let cut = AuditHead {
+            seq: 9,
+            ..head.clone()
+        };
+        let another = AuditHead {
+            hash: "0".repeat(64),
+            ..head
+        };
+        for (forged, words) in [(cut, "row 9"), (another, "another one")] {
+            let why = contradicted(&log, &forged).await.unwrap().unwrap();
+            assert!(why.contains(words), "{why}");
+            std::fs::write(&path, &kept).unwrap();
+            add(&path, &forged).unwrap();
+            let before = std::fs::read_to_string(&path).unwrap();
+            log.append(vec![entry("d")]).await.unwrap();
+            keep(&log, &path, &mut None).await.unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+        }
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_log_that_was_emptied_is_not_taken_for_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        let path = folder.path().join("heads");
+        let head = AuditHead {
+            seq: 2,
+            hash: "0".repeat(64),
+            at: clock::now(),
+        };
+        add(&path, &head).unwrap();
+        let why = contradicted(&store.audit(), &head).await.unwrap();
+        assert!(why.is_some());
+        keep(&store.audit(), &path, &mut None).await.unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
         store.close().await.unwrap();
     }
 }

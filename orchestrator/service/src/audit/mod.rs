@@ -1,21 +1,22 @@
 //! What operators do, written down: before an action is carried out that it was asked for, after it what came of it.
 //!
 //! Guarantee: no action of the API is begun before the row that says so is committed; where it cannot be, the action is refused. Whatever dies between the two
-//! rows leaves the first one, which then says that nobody knows what came of it. Whoever asks at the same time shares one commit ([`Writer`]), so that the
+//! rows leaves the first one, which then says that nobody knows what came of it. Whoever asks at the same time shares one commit ([`together`]), so that the
 //! store's writer is asked once however many there are; nothing of the hot path waits for any of it.
 
 mod heads;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_messages::{AuditEntry, AuditRow, Timestamp};
 use baton_store::{AnyAudit, AuditLog as _};
-use tokio::sync::{mpsc, oneshot};
 
 use crate::chain::chain;
 use crate::metrics;
+use crate::together::{self, Desk};
 
 pub(crate) use heads::{announce, keep_file};
 
@@ -35,16 +36,11 @@ const REFUSALS_MS: u64 = 60_000;
 #[error("the audit log cannot be written: {0}")]
 pub(crate) struct NotWritten(String);
 
-struct Wanted {
-    entry: AuditEntry,
-    told: oneshot::Sender<Result<AuditRow, NotWritten>>,
-}
-
 /// Where actions are written down. Shared by all who serve requests.
 pub(crate) struct Audit {
     /// What is read of it.
     pub(crate) log: AnyAudit,
-    to: mpsc::Sender<Wanted>,
+    desk: Desk<AuditEntry, Result<AuditRow, NotWritten>>,
     refusals: Mutex<BTreeMap<String, Refusals>>,
 }
 
@@ -56,25 +52,21 @@ struct Refusals {
     left_out: u64,
 }
 
-/// Writes rows, many in one commit. Ends when nobody can ask any more.
-pub(crate) struct Writer {
-    log: AnyAudit,
-    wanted: mpsc::Receiver<Wanted>,
-}
-
 impl Audit {
-    pub(crate) fn new(log: AnyAudit) -> (Self, Writer) {
-        let (to, wanted) = mpsc::channel(WAITING_MAX);
-        let writer = Writer {
-            log: log.clone(),
-            wanted,
-        };
+    /// It, and what writes, many rows in one commit: it ends when nobody can ask any more.
+    pub(crate) fn new(log: AnyAudit) -> (Self, impl Future<Output = ()> + Send) {
+        let (desk, writer) = together::desk(WAITING_MAX, BATCH_MAX);
+        let writes = log.clone();
+        let writing = writer.run(move |entries| {
+            let log = writes.clone();
+            async move { appended(&log, entries).await }
+        });
         let audit = Self {
             log,
-            to,
+            desk,
             refusals: Mutex::default(),
         };
-        (audit, writer)
+        (audit, writing)
     }
 
     /// Writes a row; it is committed when this returns.
@@ -82,13 +74,8 @@ impl Audit {
     /// # Errors
     /// [`NotWritten`]: the store cannot be written, or not in time. Then it may be there all the same.
     pub(crate) async fn write(&self, entry: AuditEntry) -> Result<AuditRow, NotWritten> {
-        let (told, answer) = oneshot::channel();
-        let writing = async {
-            let gone = || NotWritten("the orchestrator is stopping".to_owned());
-            let sent = self.to.send(Wanted { entry, told }).await;
-            sent.map_err(|_| gone())?;
-            answer.await.map_err(|_| gone())?
-        };
+        let gone = || NotWritten("the orchestrator is stopping".to_owned());
+        let writing = async { self.desk.write(entry).await.unwrap_or_else(|| Err(gone())) };
         let written = tokio::time::timeout(COMMIT_WAIT, writing).await;
         let late = || NotWritten(format!("no commit within {} s", COMMIT_WAIT.as_secs()));
         let written = written.unwrap_or_else(|_| Err(late()));
@@ -115,31 +102,18 @@ impl Audit {
     }
 }
 
-impl Writer {
-    /// Runs until nobody can ask any more.
-    pub(crate) async fn run(mut self) {
-        let mut batch = Vec::with_capacity(BATCH_MAX);
-        while self.wanted.recv_many(&mut batch, BATCH_MAX).await > 0 {
-            let (entries, told): (Vec<_>, Vec<_>) = batch
-                .drain(..)
-                .map(|wanted| (wanted.entry, wanted.told))
-                .unzip();
-            match self.log.append(entries).await {
-                Ok(rows) => {
-                    metrics::audit_rows(rows.len(), rows.last().map_or(0, |row| row.seq));
-                    for (told, row) in told.into_iter().zip(rows) {
-                        // whoever waited may have gone
-                        let _ = told.send(Ok(row));
-                    }
-                }
-                Err(error) => {
-                    let why = chain(&error);
-                    tracing::error!(error = %why, "the audit log cannot be written; what operators ask for is refused meanwhile");
-                    for told in told {
-                        let _ = told.send(Err(NotWritten(why.clone())));
-                    }
-                }
-            }
+/// Rows, one for each entry, in one commit.
+async fn appended(log: &AnyAudit, entries: Vec<AuditEntry>) -> Vec<Result<AuditRow, NotWritten>> {
+    let many = entries.len();
+    match log.append(entries).await {
+        Ok(rows) => {
+            metrics::audit_rows(rows.len(), rows.last().map_or(0, |row| row.seq));
+            rows.into_iter().map(Ok).collect()
+        }
+        Err(error) => {
+            let why = chain(&error);
+            tracing::error!(error = %why, "the audit log cannot be written; what operators ask for is refused meanwhile");
+            vec![Err(NotWritten(why)); many]
         }
     }
 }
@@ -189,7 +163,7 @@ mod tests {
         let (audit, writer) = Audit::new(store.audit());
         let names: Vec<String> = (0..300).map(|n| format!("w{n}")).collect();
         let asked = futures::future::join_all(names.iter().map(|name| audit.write(entry(name))));
-        let writing = tokio::spawn(writer.run());
+        let writing = tokio::spawn(writer);
         for (name, row) in names.iter().zip(asked.await) {
             assert_eq!(row.unwrap().entry().unwrap().who, *name);
         }

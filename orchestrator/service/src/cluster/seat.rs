@@ -7,7 +7,7 @@ use baton_bus::{Bus, ConsumeSpec};
 use baton_driver::{Driver, DriverError, Options};
 use baton_messages::{InboxKey, topology};
 use baton_store::{AnyReader, AnyStore, AnySuspects, Layout, Ownership};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::router::Router;
@@ -47,6 +47,8 @@ pub(crate) struct Seats {
     pub(crate) trials: Arc<Semaphore>,
     /// Turns at a time.
     pub(crate) turns: Arc<Semaphore>,
+    /// Told when what sagas take has changed.
+    pub(crate) reserved: Arc<Notify>,
     /// What becomes of ended sagas; none: they stay.
     pub(crate) retention: Option<Arc<Policy>>,
 }
@@ -62,6 +64,7 @@ pub(crate) struct Uses {
     pub(crate) router: Arc<Router>,
     pub(crate) triggers: triggers::Shared,
     pub(crate) stands: watch::Receiver<bool>,
+    pub(crate) reserved: Arc<Notify>,
 }
 
 /// One partition, ready to be driven.
@@ -95,6 +98,7 @@ impl Seats {
             router: uses.router,
             triggers: uses.triggers,
             stands: uses.stands,
+            reserved: uses.reserved,
             trials: Arc::new(Semaphore::new(1)),
             turns: Arc::new(Semaphore::new(config.inbox.turns_max)),
             retention: config.retention().map(Arc::new),
@@ -115,7 +119,7 @@ impl Seats {
         let inbox = InboxKey::of(partition);
         let mut options = Options::new(partition, epoch, inbox.clone());
         options.idle_ms = self.idle_ms;
-        let outbox = Outbox::default();
+        let outbox = Outbox::new(self.layout.clone());
         let driver = Driver::recover(store, outbox.clone(), options, clock::steady()).await?;
         for manifest in driver.catalogue().manifests() {
             self.types.put(manifest.clone());
@@ -142,6 +146,7 @@ impl Seats {
             partition,
             trials: self.trials.clone(),
             turns: self.turns.clone(),
+            reserved: self.reserved.clone(),
         });
         self.router.seat(partition, post.clone());
         Ok(Seat {

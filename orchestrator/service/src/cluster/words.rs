@@ -1,6 +1,7 @@
 //! What orchestrators say to each other. They are of one program, so these words are no part of the contract; one that cannot be read (another version)
 //! is dropped, and whoever asked asks again.
 
+use baton_engine::upgrade::Reason;
 use baton_engine::{Input, Refusal, Verdict};
 use baton_messages::{Event, SagaId, StepKey};
 use baton_store::TriggerRef;
@@ -133,10 +134,13 @@ pub(super) enum Said {
         action: String,
         why: String,
     },
+    Stays {
+        reasons: Vec<Reason>,
+    },
 }
 
 /// The words that refusals are made of: those of states and of actions.
-const WORDS: [&str; 17] = [
+const WORDS: [&str; 21] = [
     "running",
     "compensating",
     "parked",
@@ -151,9 +155,13 @@ const WORDS: [&str; 17] = [
     "skip",
     "resolve",
     "acknowledge",
+    "assign",
+    "take",
+    "give-back",
     "approve",
     "reject",
     "new",
+    "upgrade",
 ];
 
 /// A word that was one before it travelled.
@@ -186,6 +194,7 @@ impl From<Verdict> for Said {
                     action: action.to_owned(),
                     why,
                 },
+                Refusal::Stays { reasons } => Self::Stays { reasons },
             },
         }
     }
@@ -214,12 +223,16 @@ impl From<Said> for Verdict {
                 action: word(&action),
                 why,
             },
+            Said::Stays { reasons } => Refusal::Stays { reasons },
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use baton_engine::upgrade::ReasonKind;
+    use baton_messages::StepId;
+
     use super::*;
 
     #[test]
@@ -247,8 +260,15 @@ mod tests {
                 asks: text(),
             },
             Refusal::NotNow {
-                action: "skip",
+                action: "upgrade",
                 why: text(),
+            },
+            Refusal::Stays {
+                reasons: vec![Reason {
+                    kind: ReasonKind::Before,
+                    step: StepId::new("a").ok(),
+                    what: text(),
+                }],
             },
         ];
         let verdicts = refusals.into_iter().map(Verdict::Refused).chain([

@@ -114,6 +114,10 @@ fn values_out_of_range_are_refused_by_name() {
             "[retention]\nended_sagas = \"90\"\n",
             "retention.ended_sagas",
         ),
+        (
+            "[dead_letters]\nretention = \"59m\"\n",
+            "dead_letters.retention",
+        ),
     ] {
         let error = config(file, &[]).unwrap_err();
         assert!(error.to_string().contains(key), "{file}: {error}");

@@ -5,11 +5,10 @@
 use baton_bus::{Delivery, HeaderValue, Headers};
 use baton_driver::DeadLetterRow;
 use baton_messages::DeadReason;
-use baton_messages::dead::REPLAYS_HEADER;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{broker_death, last_death, namespace, properties};
+use super::{arriving, broker_death, last_death, properties};
 use crate::clock;
 use crate::replay::route::{
     ADOPTED, ORIGIN, ORIGIN_GIVEN, ORIGIN_NOTED, ORIGIN_SAID, ORIGIN_UNKNOWN,
@@ -153,26 +152,19 @@ impl Adopted {
         }
     }
 
-    /// The same message that died the same time is the same letter. One that was sent back by others and died again is another, which the broker's notes tell apart.
+    /// The same message that died the same time is the same letter. One that was sent back by others and died again is another, which the broker's notes tell apart; of one that was
+    /// given up by its consumer's own code nobody notes that, and it is a death of the letter there is (`arriving.rs`).
     fn id(&self, delivery: &Delivery, death: Option<&Headers>) -> Uuid {
         let message = delivery.message_id.as_deref().unwrap_or("");
-        // of two alike without an id, redelivered together, neither may be taken for the other
         if message.is_empty() {
-            return Uuid::new_v4();
+            return delivery.print();
         }
-        let replays = delivery.headers.get(REPLAYS_HEADER);
-        let mut what = Vec::with_capacity(delivery.body.len() + 256);
-        for part in [
+        let what = [
             self.queue.clone(),
             message.to_owned(),
-            format!("{death:?}"),
-            format!("{replays:?}"),
-        ] {
-            what.extend_from_slice(part.as_bytes());
-            what.push(0x1f);
-        }
-        what.extend_from_slice(&delivery.body);
-        Uuid::new_v5(&namespace(), &what)
+            arriving::noted(death),
+        ];
+        arriving::identity(delivery, &what)
     }
 }
 

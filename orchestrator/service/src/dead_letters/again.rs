@@ -1,21 +1,20 @@
 //! A letter that was sent back to work and died again is the same letter: it comes back with its history, and no other is made of it. Known by the header a replay
-//! puts on a message of others, or by the attempt a replay had a saga mint. What only looks like it (another body) is a letter of its own: nothing is lost
-//! behind one that is settled.
+//! puts on a message of others, or by the attempt a replay had a saga mint. What only looks like it (another body, id, kind, or other headers of its sender's) is a letter of
+//! its own: nothing is lost behind one that is settled.
 //!
-//! Taken in twice it is one death: its id is derived.
+//! Taken in twice it is one death: its id is the arrival's, or that of a task its attempt's.
 
 use baton_driver::{DeadLetterRow, StoreError};
-use baton_messages::dead::{REPLAY_OF_HEADER, REPLAYS_HEADER};
+use baton_messages::dead::REPLAY_OF_HEADER;
 use baton_messages::{AttemptRef, TaskMessage};
 use baton_store::letters::Death;
 use baton_store::{LetterRow, LetterState, Letters as _, Reader as _};
 use uuid::Uuid;
 
+use super::arriving::are_the_headers_of;
+use crate::masks;
 use crate::replay::Replay;
 use crate::replay::route::header;
-
-/// Letters of one saga that are looked at: it has one for each of its tasks that died.
-const OF_SAGA_MAX: usize = 64;
 
 /// The first sending of a task: a replay has its saga mint a later one.
 const FIRST: (u32, u32) = (1, 1);
@@ -24,16 +23,20 @@ const FIRST: (u32, u32) = (1, 1);
 ///
 /// # Errors
 /// When the store does not answer.
-pub(super) async fn tied(replay: &Replay, row: &DeadLetterRow) -> Result<bool, StoreError> {
+pub(super) async fn tied(
+    replay: &Replay,
+    row: &DeadLetterRow,
+    arrival: Uuid,
+) -> Result<bool, StoreError> {
     let found = match named(row) {
-        Some(letter) => of_header(replay, row, letter).await?,
+        Some(letter) => of_header(replay, row, letter, arrival).await?,
         None => of_attempt(replay, row).await?,
     };
     let Some(death) = found else { return Ok(false) };
     let letter = death.letter;
     let tied = replay.letters.died_again(death).await?;
     if tied {
-        tracing::warn!(%letter, reason = row.reason.as_str(), error = row.error, "a dead letter that was replayed died again");
+        tracing::warn!(%letter, reason = row.reason.as_str(), error = %masks::text(&row.error), "a dead letter that was replayed died again");
         replay.poke.notify_one();
     }
     Ok(tied)
@@ -48,6 +51,7 @@ async fn of_header(
     replay: &Replay,
     row: &DeadLetterRow,
     letter: Uuid,
+    arrival: Uuid,
 ) -> Result<Option<Death>, StoreError> {
     let found = replay.reader.dead_letters_between(letter, letter).await?;
     let Some(found) = found.into_iter().next() else {
@@ -55,13 +59,19 @@ async fn of_header(
     };
     let sent = replay.current(&found).await?;
     // headers travel on to what others make of a message
-    if sent.is_none_or(|sent| sent.body != row.body) {
+    if sent.is_none_or(|sent| !is_the_same(&sent, row)) {
         return Ok(None);
     }
-    let replays = header(row, REPLAYS_HEADER).as_u64().unwrap_or_default();
-    // of one that went to several queues each may reject it
-    let name = format!("death/{replays}/{}", row.queue);
-    Ok(Some(death(row, letter, &name, None)))
+    // of one that went to several queues each may reject it: each arrival is a death
+    Ok(Some(death(row, letter, arrival, None)))
+}
+
+/// Whether what died is what was sent. Whoever makes another message of it may hand on its headers, ours among them, and its body.
+fn is_the_same(sent: &DeadLetterRow, died: &DeadLetterRow) -> bool {
+    sent.message_id == died.message_id
+        && sent.kind == died.kind
+        && sent.body == died.body
+        && are_the_headers_of(sent, died)
 }
 
 async fn of_attempt(replay: &Replay, row: &DeadLetterRow) -> Result<Option<Death>, StoreError> {
@@ -72,32 +82,44 @@ async fn of_attempt(replay: &Replay, row: &DeadLetterRow) -> Result<Option<Death
         // nothing is replayed as its first sending
         return Ok(None);
     }
-    let all = replay
-        .reader
-        .dead_letters_of(died.saga, OF_SAGA_MAX)
-        .await?;
-    let of = all.iter().find(|letter| is_retried(letter, &died));
-    Ok(of.map(|of| {
-        let name = format!("death/{}/{}", died.attempt, died.dispatch);
-        death(row, of.letter.id, &name, Some(died))
-    }))
+    for letter in replay.reader.dead_letters_tried(died.clone()).await? {
+        let own = own_attempt(replay, &letter).await?;
+        if is_retried(&letter, own, &died) {
+            let name = format!("death/{}/{}", died.attempt, died.dispatch);
+            let id = letter.letter.id;
+            let death_id = Uuid::new_v5(&id, name.as_bytes());
+            return Ok(Some(death(row, id, death_id, Some(died))));
+        }
+    }
+    Ok(None)
 }
 
-fn attempt_of(row: &DeadLetterRow) -> Option<AttemptRef> {
+/// The attempt a letter itself was, where its saga is not known to have minted another for it. The list has only the beginning of its body.
+async fn own_attempt(
+    replay: &Replay,
+    letter: &LetterRow,
+) -> Result<Option<AttemptRef>, StoreError> {
+    if letter.now.attempt.is_some() {
+        return Ok(None);
+    }
+    if letter.is_whole() {
+        return Ok(attempt_of(&letter.letter));
+    }
+    let id = letter.letter.id;
+    let found = replay.reader.dead_letters_between(id, id).await?.pop();
+    Ok(found.and_then(|found| attempt_of(&found.letter)))
+}
+
+pub(crate) fn attempt_of(row: &DeadLetterRow) -> Option<AttemptRef> {
     match serde_json::from_slice(&row.body) {
         Ok(TaskMessage::Task(task)) => Some(task.of),
         Err(_) => None,
     }
 }
 
-/// Whether the attempt that died is one a replay of this letter had its saga mint.
-fn is_retried(letter: &LetterRow, died: &AttemptRef) -> bool {
-    let Some(last) = letter
-        .now
-        .attempt
-        .clone()
-        .or_else(|| attempt_of(&letter.letter))
-    else {
+/// Whether the attempt that died is one a replay of this letter had its saga mint; `own`: the one the letter was itself.
+fn is_retried(letter: &LetterRow, own: Option<AttemptRef>, died: &AttemptRef) -> bool {
+    let Some(last) = letter.now.attempt.clone().or(own) else {
         return false;
     };
     let same_step =
@@ -119,10 +141,10 @@ const fn sending(of: &AttemptRef) -> (u32, u32) {
     (of.attempt, of.dispatch)
 }
 
-fn death(row: &DeadLetterRow, letter: Uuid, name: &str, attempt: Option<AttemptRef>) -> Death {
+fn death(row: &DeadLetterRow, letter: Uuid, death: Uuid, attempt: Option<AttemptRef>) -> Death {
     Death {
         letter,
-        death: Uuid::new_v5(&letter, name.as_bytes()),
+        death,
         at: row.at,
         error: format!("{} ({})", row.error, row.reason.as_str()),
         properties: row.properties.clone(),
@@ -178,20 +200,38 @@ mod tests {
         ] {
             let row = letter(state, minted, sent);
             assert_eq!(
-                is_retried(&row, &attempt(died)),
+                is_retried(&row, None, &attempt(died)),
                 same,
                 "{state:?} {minted:?} {died}"
             );
         }
         let mut sent_again = attempt(2);
         sent_again.dispatch = 2;
-        assert!(is_retried(&letter(Replaying, Some(2), true), &sent_again));
-        assert!(is_retried(&letter(Replaying, Some(2), false), &sent_again));
-        assert!(!is_retried(&letter(Dead, Some(2), false), &sent_again));
+        assert!(is_retried(
+            &letter(Replaying, Some(2), true),
+            None,
+            &sent_again
+        ));
+        assert!(is_retried(
+            &letter(Replaying, Some(2), false),
+            None,
+            &sent_again
+        ));
+        assert!(!is_retried(
+            &letter(Dead, Some(2), false),
+            None,
+            &sent_again
+        ));
+        // it set out, and nobody has written down which attempt was minted
+        let set_out = letter(Replaying, None, false);
+        assert!(is_retried(&set_out, Some(attempt(1)), &attempt(2)));
+        assert!(!is_retried(&set_out, Some(attempt(2)), &attempt(2)));
+        assert!(!is_retried(&set_out, None, &attempt(2)));
         let mut of_another_round = attempt(2);
         of_another_round.round = 2;
         assert!(!is_retried(
             &letter(Replaying, Some(2), true),
+            None,
             &of_another_round
         ));
     }

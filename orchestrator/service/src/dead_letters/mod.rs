@@ -1,39 +1,42 @@
 //! The intake of dead letters: what lies on `baton.dead` and `baton.unroutable` goes into the store, byte for byte, and the saga of a dead
-//! task is told in the same commit. Taken in twice makes one row: the row's id is derived from what the letter is.
+//! task is told in the same commit. What is delivered again after it was kept is the same letter, also when it has no id (`arriving.rs`).
 //!
 //! A letter that was delivered again and again may be what kills its orchestrator. It is tried alone (`hot/trial.rs`); after a few deaths it
 //! is kept unread, and where even that kills it is left in its queue, untouched, and said so: never lost, and never tried for ever.
 
 mod adopted;
 mod again;
+mod arriving;
 mod retention;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use adopted::Adopted;
+pub(crate) use again::attempt_of;
+use arriving::{Over, Taken};
 use baton_bus::{Bus, ConsumeSpec, Delivery, HeaderValue, Headers, Properties};
 use baton_driver::DeadLetterRow;
 use baton_engine::Input;
 use baton_messages::dead::{
-    ERROR_HEADER, EXCHANGE_HEADER, ID_HEADER, KEY_HEADER, QUEUE_HEADER, REASON_HEADER,
-    REPLAYS_HEADER,
+    ERROR_HEADER, EXCHANGE_HEADER, KEY_HEADER, QUEUE_HEADER, REASON_HEADER,
 };
 use baton_messages::{DeadReason, InboxMessage, MessageId, SagaId, TaskMessage, topology};
+use baton_store::arrivals::Arrived;
 pub(crate) use retention::expire;
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::chain::chain;
 use crate::clock;
 use crate::cluster::Router;
 use crate::health::Health;
 use crate::hot::mail::Letter;
 use crate::hot::suspect::{self, Losses};
 use crate::hot::trial::DEATHS_MAX;
-use crate::replay::Replay;
+use crate::masks;
+use crate::replay::{Replay, typed};
 
 /// Most dead letters held in memory: they may be of any size.
 const PREFETCH: u16 = 32;
@@ -127,6 +130,7 @@ async fn take_in(bus: Bus, source: Source, instance: String, desk: Desk) {
         .await;
     let mut losses = Losses::default();
     let mut left: Vec<Delivery> = Vec::new();
+    let mut over = Over::default();
     let is_adopted = matches!(source, Source::Adopted(_));
     if is_adopted {
         desk.consumes(source.queue(), consumer.is_open());
@@ -138,50 +142,59 @@ async fn take_in(bus: Bus, source: Source, instance: String, desk: Desk) {
             if is_adopted {
                 desk.consumes(source.queue(), consumer.is_open());
             }
+            if consumer.is_open() && !over.is_empty() {
+                desk.over(&source, over.all()).await;
+            }
             continue;
         };
         let Some(batch) = batch else {
+            desk.over(&source, over.all()).await;
             return;
         };
-        if let Some(first) = batch.first() {
-            losses.saw(first.tag);
-        }
+        let Some(first) = batch.first() else { continue };
+        losses.saw(first.tag);
+        let known = over.of_channel(first.tag.epoch);
         if is_adopted {
             desk.consumes(source.queue(), true);
         }
+        let arrived = desk.arrived(source.queue(), known, batch.iter()).await;
         let turn = desk.turn.acquire().await;
         let (suspects, others): (Vec<_>, Vec<_>) = batch
             .into_iter()
-            .partition(|delivery| losses.suspects(delivery));
+            .zip(arrived)
+            .partition(|(delivery, _)| losses.suspects(delivery));
         for some in in_bytes(&others) {
-            let letters = some.iter().map(|one| source.letter(one)).collect();
-            if desk.keep(letters).await {
-                answer(some).await;
-            }
+            let letters = some.iter();
+            let letters = letters.map(|(of, arrival)| Taken::new(of, *arrival, source.letter(of)));
+            desk.kept(&letters.collect::<Vec<_>>()).await;
+            answer(some, &mut over).await;
         }
-        for delivery in suspects {
-            let Some(taken) = desk.one(&source, &delivery).await else {
-                // not told: the process stops, and what was not acknowledged comes again
-                break;
+        for (delivery, arrival) in suspects {
+            let Some(taken) = desk.one_at_last(&source, &delivery, arrival).await else {
+                // the channel is gone, and it comes again
+                continue;
             };
             if taken {
-                answer(&[delivery]).await;
+                answer(&[(delivery, arrival)], &mut over).await;
             } else {
                 left.retain(Delivery::is_current);
                 left.push(delivery);
             }
         }
         drop(turn);
+        if over.is_urgent() {
+            desk.over(&source, over.all()).await;
+        }
         desk.health.set_left(source.queue(), left.len());
     }
 }
 
 /// Parts of a batch whose bodies may be in one commit together; each has one at least.
-fn in_bytes(batch: &[Delivery]) -> Vec<&[Delivery]> {
+fn in_bytes(batch: &[(Delivery, Arrived)]) -> Vec<&[(Delivery, Arrived)]> {
     let (mut parts, mut rest) = (Vec::new(), batch);
     while !rest.is_empty() {
         let mut bytes = 0;
-        let fits = |one: &&Delivery| {
+        let fits = |(one, _): &&(Delivery, Arrived)| {
             bytes += one.body.len();
             bytes <= COMMIT_BYTES_MAX
         };
@@ -193,10 +206,12 @@ fn in_bytes(batch: &[Delivery]) -> Vec<&[Delivery]> {
     parts
 }
 
-async fn answer(deliveries: &[Delivery]) {
-    for delivery in deliveries {
-        // a stale one comes again and makes no second row
-        let _ = delivery.ack().await;
+async fn answer(kept: &[(Delivery, Arrived)], over: &mut Over) {
+    for (delivery, arrival) in kept {
+        // a stale one comes again, and is known by what is in the list
+        if delivery.ack().await.is_ok() {
+            over.add(delivery, *arrival);
+        }
     }
 }
 
@@ -238,40 +253,35 @@ impl Desk {
         }
     }
 
-    /// Has letters kept; false when the process stops before they are.
-    async fn keep(&self, letters: Vec<Letter>) -> bool {
-        let mut new = Vec::with_capacity(letters.len());
-        for (row, told) in letters {
-            if !self.tied(&row).await {
-                new.push((row, told));
-            } else if let Some((saga, input)) = told
-                && self.router.decided_at_last(saga, *input).await.is_err()
-            {
-                return false;
-            }
+    /// Arrivals of a queue are acknowledged: none that comes is one of them. Said once: what stays in the list makes at most one of another.
+    async fn over(&self, source: &Source, over: Vec<Uuid>) {
+        if over.is_empty() {
+            return;
         }
-        new.is_empty() || self.router.keep(new).await
+        self.arrived(source.queue(), over, std::iter::empty()).await;
     }
 
-    /// Whether it is one that was sent back to work, and is kept as that. While the store does not answer nobody can say so, and it is asked again: a letter of its
-    /// own would be one too many for ever.
-    async fn tied(&self, row: &DeadLetterRow) -> bool {
+    /// The same as [`Desk::one`], until it is told: whoever begins to lead may not drive the leading partition yet. None when the channel is gone.
+    async fn one_at_last(
+        &self,
+        source: &Source,
+        delivery: &Delivery,
+        arrival: Arrived,
+    ) -> Option<bool> {
         let mut pause = AGAIN_MIN;
-        loop {
-            match again::tied(&self.replay, row).await {
-                Ok(tied) => return tied,
-                Err(error) => {
-                    tracing::warn!(letter = %row.id, error = %chain(&error), "nobody can say whether a dead letter is one that was replayed; it is asked again");
-                }
+        while delivery.is_current() {
+            if let Some(taken) = self.one(source, delivery, arrival).await {
+                return Some(taken);
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(AGAIN_MAX);
         }
+        None
     }
 
     /// Takes in one letter under suspicion. True when it is kept; false when not even its bytes can be, so that it has to stay where it is;
     /// none when the process stops.
-    async fn one(&self, source: &Source, delivery: &Delivery) -> Option<bool> {
+    async fn one(&self, source: &Source, delivery: &Delivery, arrival: Arrived) -> Option<bool> {
         let message = suspect::name(delivery);
         let mut died = 0;
         for part in [READ, OPAQUE] {
@@ -283,9 +293,8 @@ impl Desk {
                 } else {
                     source.opaque(delivery, died)
                 };
-                if !self.keep(vec![letter]).await {
-                    return None;
-                }
+                let taken = Taken::new(delivery, arrival, letter);
+                self.kept(&[taken]).await;
                 begun.over();
                 return Some(true);
             }
@@ -393,39 +402,24 @@ fn last_death(deaths: &HeaderValue) -> Option<&Headers> {
     }
 }
 
-/// From what it was named when it was parked, and from what it says: the same named one again is the same letter, another message under its name is not.
-/// One that nobody named, from what it is: the same message for the same reason from the same queue is the same letter, whoever parked it and however often.
-/// Of one without any id nobody can say whether another like it is the same: it is a letter of its own whenever it comes. After a crash between keeping and
-/// acknowledging there may be two of it, which is better than none of another that was redelivered beside it.
+/// The id of the letter a message is. From what it was named when it was parked; else from its own id, why it is dead and what the broker noted of that death: the same message
+/// in another queue, or sent again, is another letter. Of one without any id, from all that it is: whether another like it is the same nobody can say, so that is a letter of its own
+/// (`arriving.rs`).
 fn id(delivery: &Delivery, reason: DeadReason) -> Uuid {
+    if let Some(parked) = arriving::parked_as(delivery) {
+        return arriving::identity(delivery, &["parked".to_owned(), parked.to_string()]);
+    }
     let message = delivery.message_id.as_deref().unwrap_or("");
-    let text = |name| {
-        delivery
-            .headers
-            .get(name)
-            .and_then(HeaderValue::as_text)
-            .unwrap_or("")
-    };
-    // sent back to work and dead again, it is a letter of its own: the one it was sent back from is settled
-    let replayed = delivery.headers.get(REPLAYS_HEADER);
-    let replayed = replayed.and_then(HeaderValue::as_u64).unwrap_or_default();
-    let of_its_own = |id: Uuid| match replayed {
-        0 => id,
-        n => Uuid::new_v5(&id, &n.to_be_bytes()),
-    };
-    if let Ok(named) = text(ID_HEADER).parse::<Uuid>() {
-        return of_its_own(Uuid::new_v5(&named, &delivery.body));
-    }
     if message.is_empty() {
-        return Uuid::new_v4();
+        return delivery.print();
     }
-    let mut what = Vec::with_capacity(delivery.body.len() + 128);
-    for part in [message, reason.as_str(), text(QUEUE_HEADER)] {
-        what.extend_from_slice(part.as_bytes());
-        what.push(0x1f);
-    }
-    what.extend_from_slice(&delivery.body);
-    of_its_own(Uuid::new_v5(&namespace(), &what))
+    let what = [
+        message.to_owned(),
+        reason.as_str().to_owned(),
+        text(delivery, QUEUE_HEADER).unwrap_or_default(),
+        arriving::noted(broker_death(&delivery.headers)),
+    ];
+    arriving::identity(delivery, &what)
 }
 
 /// The saga it speaks of: its body knows best, then its correlation id.
@@ -459,7 +453,8 @@ fn told(delivery: &Delivery, reason: DeadReason, error: &str) -> Option<(SagaId,
     let input = Input::TaskDead {
         message,
         reason,
-        error: error.to_owned(),
+        // the letter has it whole; of the saga it is shown to everybody
+        error: masks::text(error).into_owned(),
     };
     Some((saga, Box::new(input)))
 }
@@ -511,5 +506,9 @@ fn properties(delivery: &Delivery) -> Map<String, Value> {
     }
     all.insert("deliveries".to_owned(), json!(delivery.deliveries));
     all.insert("headers".to_owned(), Value::Object(headers));
+    let types = typed::types_of(&delivery.headers);
+    if !types.is_empty() {
+        all.insert(typed::TYPES.to_owned(), Value::Object(types));
+    }
     all
 }

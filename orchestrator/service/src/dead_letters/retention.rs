@@ -43,38 +43,73 @@ pub(crate) async fn expire(
             _ = look.tick() => {}
         }
         let before = Timestamp(clock::now().0.saturating_sub(stay_ms));
-        let mut gone = 0;
-        while !stop.is_cancelled() {
-            match replay.letters.expire(before, ONCE_MAX).await {
-                Ok(some) => {
-                    gone += some.len();
-                    if some.len() < ONCE_MAX {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(error = %chain(&error), "dead letters that are over could not be taken out; it is tried again in an hour");
-                    break;
-                }
+        match taken_out(&replay, &audit, &instance, before, &stop).await {
+            Ok(0) => {}
+            Ok(gone) => tracing::info!(
+                letters = gone,
+                "dead letters that were resolved or discarded long ago are taken out"
+            ),
+            Err(why) => {
+                tracing::warn!(
+                    why,
+                    "dead letters that are over could not be taken out; it is tried again in an hour"
+                );
             }
-        }
-        if gone > 0 {
-            told(&audit, &instance, stay_ms, gone).await;
         }
     }
 }
 
-/// What went is said where people look for what was done.
-async fn told(audit: &Audit, instance: &str, stay_ms: u64, gone: usize) {
-    tracing::info!(
-        letters = gone,
-        "dead letters that were resolved or discarded long ago are taken out"
-    );
-    let entry = AuditEntry {
+/// Takes out what is over since then, and says so where people look for what was done: before it is begun, and again with how many went. What cannot be
+/// written down is not done.
+async fn taken_out(
+    replay: &Replay,
+    audit: &Audit,
+    instance: &str,
+    before: Timestamp,
+    stop: &CancellationToken,
+) -> Result<usize, String> {
+    let any = replay.letters.is_any_over(before).await;
+    if !any.map_err(|error| chain(&error))? {
+        return Ok(0);
+    }
+    let begun = entry(instance, before);
+    let written = audit.write(begun.clone()).await;
+    let asked = written.map_err(|error| error.to_string())?;
+    let (mut gone, mut failed) = (0, None);
+    while !stop.is_cancelled() {
+        match replay.letters.expire(before, ONCE_MAX).await {
+            Ok(some) => {
+                gone += some.len();
+                if some.len() < ONCE_MAX {
+                    break;
+                }
+            }
+            Err(error) => {
+                failed = Some(chain(&error));
+                break;
+            }
+        }
+    }
+    let done = AuditEntry {
+        at: clock::now(),
+        phase: AuditPhase::Done,
+        of: Some(asked.seq),
+        after: Some(json!({ "gone": gone, "failed": failed })),
+        ..begun
+    };
+    if let Err(error) = audit.write(done).await {
+        tracing::warn!(%error, letters = gone, "how many dead letters were taken out is not in the audit log");
+    }
+    failed.map_or(Ok(gone), Err)
+}
+
+/// That it is begun.
+fn entry(instance: &str, before: Timestamp) -> AuditEntry {
+    AuditEntry {
         seq: 0,
         prev: String::new(),
         at: clock::now(),
-        phase: AuditPhase::Done,
+        phase: AuditPhase::Asked,
         of: None,
         action: "expireDeadLetters".to_owned(),
         object: "dead-letters".to_owned(),
@@ -87,13 +122,10 @@ async fn told(audit: &Audit, instance: &str, stay_ms: u64, gone: usize) {
         forwarded: None,
         request: uuid::Uuid::now_v7().to_string(),
         instance: instance.to_owned(),
-        asked: Some(json!({ "stay_ms": stay_ms })),
+        asked: Some(json!({ "before": before })),
         before: None,
-        after: Some(json!({ "gone": gone })),
+        after: None,
         outcome: None,
         uncounted: None,
-    };
-    if let Err(error) = audit.write(entry).await {
-        tracing::warn!(%error, letters = gone, "that dead letters were taken out is not in the audit log");
     }
 }

@@ -4,16 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use baton_bus::{Delivery, Outgoing, Publisher, Sent, version_header};
+use baton_bus::{Delivery, Outgoing, Publisher, Sent};
 use baton_driver::Store;
 use baton_engine::Input;
 use baton_messages::batch::{REPORTS_MAX, Report, STARTS_MAX};
-use baton_messages::{
-    InboxKey, InboxMessage, MessageId, ReportBatch, SagaId, Start, StartBatch, topology,
-};
+use baton_messages::{InboxKey, InboxMessage, MessageId, ReportBatch, SagaId, Start, StartBatch};
 use baton_store::Layout;
 use uuid::Uuid;
 
+use super::letter::for_inbox;
 use super::piece::{Piece, Told};
 use super::{HotLoop, suspect};
 use crate::clock;
@@ -92,16 +91,19 @@ pub(super) enum Ours {
 /// What one message held for another inbox, as messages of their own. Their ids are those of this message and their place in it: delivered again,
 /// it makes the same.
 pub(super) fn letters(delivery: &Delivery, away: BTreeMap<u8, Vec<Told>>) -> Vec<Outgoing> {
+    let now = clock::now();
     let message = suspect::name(delivery);
     let mut made = Vec::new();
     for (partition, told) in away {
         let key = InboxKey::of(partition);
-        let (mut reports, mut starts) = (Vec::new(), Vec::new());
+        let (mut reports, mut starts, mut words) = (Vec::new(), Vec::new(), Vec::new());
         for (_, input) in told {
             match *input {
                 Input::Start(start) => starts.push(start),
                 Input::TaskStarted(m) => reports.push(Report::Started(m)),
                 Input::Checkpoint(m) => reports.push(Report::Checkpoint(m)),
+                Input::ChildWanted(m) => words.push(InboxMessage::ChildWanted(m)),
+                Input::ChildSaid(m) => words.push(InboxMessage::ChildSaid(m)),
                 Input::TaskFinished(m) => reports.push(Report::Finished(m)),
                 // no message of an inbox says anything else
                 _ => {}
@@ -109,10 +111,10 @@ pub(super) fn letters(delivery: &Delivery, away: BTreeMap<u8, Vec<Told>>) -> Vec
         }
         let reports = reports.chunks(REPORTS_MAX).map(as_reports);
         let starts = starts.chunks(STARTS_MAX).map(as_starts);
-        for (number, told) in reports.chain(starts).enumerate() {
+        for (number, told) in reports.chain(starts).chain(words).enumerate() {
             let name = format!("{partition}/{number}");
             let id = MessageId(Uuid::new_v5(&message, name.as_bytes()));
-            made.extend(letter(&key, id, &told));
+            made.extend(for_inbox(&key, id, &told, now));
         }
     }
     made
@@ -128,14 +130,6 @@ fn as_starts(some: &[Start]) -> InboxMessage {
     InboxMessage::Starts(StartBatch {
         starts: some.to_vec(),
     })
-}
-
-fn letter(key: &InboxKey, id: MessageId, message: &InboxMessage) -> Option<Outgoing> {
-    let body = serde_json::to_vec(message).ok()?;
-    let (key, at) = (key.to_string(), clock::now().0);
-    let mut out = Outgoing::json(topology::INBOX, key, message.kind(), id, body, at);
-    out.headers = vec![version_header()];
-    Some(out)
 }
 
 /// Sends them on; true when the broker has all of them.

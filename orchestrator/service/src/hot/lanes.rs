@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use baton_bus::Publisher;
 use baton_driver::{Outgoing, Outlet, Sent, Ticket};
+use baton_store::Layout;
 use tokio::task::{JoinError, JoinSet};
 
 use super::letter::letter;
@@ -30,8 +31,10 @@ struct Waiting {
 }
 
 /// The end the driver holds. What waits is bounded by the driver, which takes no work while too much is under way.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Outbox {
+    /// Which partition has which saga: words go from one to another.
+    layout: Arc<Layout>,
     waiting: Arc<Mutex<Waiting>>,
 }
 
@@ -41,7 +44,7 @@ impl Outlet for Outbox {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         for out in commands {
             let ticket = out.ticket;
-            match letter(out.saga, &out.command, now) {
+            match letter(out.saga, &out.command, &self.layout, now) {
                 Some(message) => waiting.parcels.push_back(Parcel { ticket, message }),
                 None => waiting.refused.push((ticket, Sent::Nacked)),
             }
@@ -50,6 +53,13 @@ impl Outlet for Outbox {
 }
 
 impl Outbox {
+    pub(crate) fn new(layout: Arc<Layout>) -> Self {
+        Self {
+            layout,
+            waiting: Arc::default(),
+        }
+    }
+
     fn take(&self, most: usize) -> Vec<Parcel> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let n = waiting.parcels.len().min(most);

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use baton_bus::{Outgoing, Publisher, Sent, version_header};
+use baton_bus::{Publisher, Sent};
 use baton_driver::LeaseTable;
 use baton_messages::inbox::Marker;
-use baton_messages::{AttemptRef, InboxKey, InboxMessage, MessageId, RunId, topology};
+use baton_messages::{AttemptRef, InboxKey, InboxMessage, MessageId, RunId};
 use tokio::task::JoinSet;
 
+use super::letter::for_inbox;
 use crate::clock;
 
 /// How long after the last canary we still count as hearing: three of them.
@@ -133,13 +134,10 @@ impl Watch {
 /// Sends a marker through the partition's own inbox; true when the broker has it.
 pub(super) async fn send_marker(publisher: Publisher, inbox: InboxKey, marker: Marker) -> bool {
     let message = InboxMessage::Marker(marker);
-    let Ok(body) = serde_json::to_vec(&message) else {
+    let id = MessageId(uuid::Uuid::now_v7());
+    let Some(out) = for_inbox(&inbox, id, &message, clock::now()) else {
         return false;
     };
-    let (id, at) = (MessageId(uuid::Uuid::now_v7()), clock::now().0);
-    let key = inbox.to_string();
-    let mut out = Outgoing::json(topology::INBOX, key, message.kind(), id, body, at);
-    out.headers = vec![version_header()];
     let sent = publisher.publish(vec![out]).await;
     matches!(sent.first(), Some(Sent::Confirmed))
 }

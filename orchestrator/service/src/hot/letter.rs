@@ -5,11 +5,18 @@ use baton_engine::Command;
 use baton_messages::event::EVENT_KIND;
 use baton_messages::headers::{CLOUDEVENTS_JSON, TRACEPARENT, traceparent};
 use baton_messages::{
-    ControlMessage, Event, MessageId, SagaId, TaskMessage, Timestamp, WorkerId, topology,
+    ControlMessage, Event, InboxKey, InboxMessage, MessageId, SagaId, TaskMessage, Timestamp,
+    WorkerId, topology,
 };
+use baton_store::Layout;
 
 /// The message of a command; none for one that never leaves the store, or that cannot be written as JSON.
-pub(crate) fn letter(saga: SagaId, command: &Command, now: Timestamp) -> Option<Outgoing> {
+pub(crate) fn letter(
+    saga: SagaId,
+    command: &Command,
+    layout: &Layout,
+    now: Timestamp,
+) -> Option<Outgoing> {
     match command {
         Command::Dispatch(task) => dispatch(saga, task, now),
         Command::Grant(message) => {
@@ -22,7 +29,11 @@ pub(crate) fn letter(saga: SagaId, command: &Command, now: Timestamp) -> Option<
         }
         Command::CancelTask { worker, message } => control(saga, worker.as_ref(), message, now),
         Command::EmitEvent(event) => said(saga, event, now),
-        Command::OpenWorkItem(_) | Command::CloseWorkItem { .. } => None,
+        Command::TellSaga(message) => told(message, layout, now),
+        Command::OpenWorkItem(_)
+        | Command::ChangeWorkItem(_)
+        | Command::CloseWorkItem { .. }
+        | Command::Reserve(_) => None,
     }
 }
 
@@ -35,6 +46,33 @@ fn dispatch(saga: SagaId, message: &TaskMessage, now: Timestamp) -> Option<Outgo
     let mut out = Outgoing::json(topology::TASKS, key, message.kind(), id, body, now.0);
     out.correlation_id = Some(saga.to_string());
     out.headers = headers(saga, id);
+    Some(out)
+}
+
+/// What goes into an inbox.
+pub(super) fn for_inbox(
+    inbox: &InboxKey,
+    id: MessageId,
+    message: &InboxMessage,
+    now: Timestamp,
+) -> Option<Outgoing> {
+    let body = serde_json::to_vec(message).ok()?;
+    let (key, kind) = (inbox.to_string(), message.kind());
+    let mut out = Outgoing::json(topology::INBOX, key, kind, id, body, now.0);
+    out.headers = vec![version_header()];
+    Some(out)
+}
+
+/// What a saga says to another one goes into the inbox of the partition that has it, whoever drives that.
+fn told(message: &InboxMessage, layout: &Layout, now: Timestamp) -> Option<Outgoing> {
+    let (to, id) = match message {
+        InboxMessage::ChildWanted(wanted) => (wanted.child, wanted.message_id()),
+        InboxMessage::ChildSaid(said) => (said.parent.saga, said.message_id()),
+        _ => return None,
+    };
+    let mut out = for_inbox(&InboxKey::of(layout.of(to)), id, message, now)?;
+    out.correlation_id = Some(to.to_string());
+    out.headers = headers(to, id);
     Some(out)
 }
 
@@ -97,7 +135,7 @@ mod tests {
         }))
         .unwrap();
         let command = Command::EmitEvent(Box::new(event.clone()));
-        let out = letter(saga, &command, Timestamp(1)).unwrap();
+        let out = letter(saga, &command, &Layout::one(), Timestamp(1)).unwrap();
         assert_eq!(
             (&*out.exchange, out.key.as_str()),
             ("baton.events", "com.example.released")

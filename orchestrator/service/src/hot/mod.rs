@@ -33,7 +33,7 @@ use baton_driver::{Driver, DriverError, Sent, Store, Ticket};
 use baton_messages::fleet::Announcement;
 use baton_messages::{InboxKey, TaskType};
 use baton_store::{AnySuspects, Layout};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::changes::Changes;
@@ -113,6 +113,8 @@ pub(crate) struct Parts<S> {
     pub(crate) trials: Arc<Semaphore>,
     /// So many loops of this process are in a turn at the same time.
     pub(crate) turns: Arc<Semaphore>,
+    /// Told when what sagas take has changed.
+    pub(crate) reserved: Arc<Notify>,
 }
 
 /// The loop.
@@ -141,6 +143,7 @@ pub(crate) struct HotLoop<S> {
     suspects: AnySuspects,
     trials: Arc<Semaphore>,
     turns: Arc<Semaphore>,
+    reserved: Arc<Notify>,
     /// What is tried alone now.
     trial: Option<Trial>,
     vain: Vain,
@@ -195,6 +198,7 @@ impl<S: Store> HotLoop<S> {
             elsewhere: Elsewhere::new(parts.layout, parts.partition),
             trials: parts.trials,
             turns: parts.turns,
+            reserved: parts.reserved,
             batch_max: parts.batch_max,
             linger: parts.linger,
             stop: parts.stop,
@@ -234,6 +238,9 @@ impl<S: Store> HotLoop<S> {
             drop(turn);
             self.one_of_suspect().await?;
             self.tell_subscribed();
+            if self.driver.take_reserved() {
+                self.reserved.notify_one();
+            }
             self.tick().await;
         }
         self.end(grace).await

@@ -11,6 +11,7 @@ use tokio::task::{JoinError, JoinSet};
 use super::elsewhere;
 use super::piece::Told;
 use crate::decode::Unusable;
+use crate::masks;
 
 /// How many are put aside at once: each takes a lane of the publisher, and tasks need lanes more.
 const PARKING_MAX: usize = 2;
@@ -51,7 +52,7 @@ impl Parking {
     pub(crate) fn park(&mut self, delivery: Delivery, why: Unusable) {
         tracing::warn!(
             reason = why.reason.as_str(),
-            error = %why.error,
+            error = %masks::text(&why.error),
             queue = &*delivery.queue,
             message_id = delivery.message_id.as_deref().unwrap_or(""),
             "a message cannot be used and is put aside"

@@ -8,8 +8,7 @@ use baton_bus::Link;
 use baton_driver::{DeadLetterRow, StoreError};
 use baton_engine::SagaState;
 use baton_messages::{SagaId, Timestamp};
-use baton_store::letters::{Claiming, GivingBack, OperationStep, Settling, Waiting};
-use baton_store::read::PAGE_ROWS_MAX;
+use baton_store::letters::{Claiming, GivingBack, OperationStep, Settling, Waiting, Written};
 use baton_store::{
     DeadLetterCursor, DeadLetterFilter, LetterRow, LetterState, Letters as _, OperationRow,
     OperationState, Page, Reader as _,
@@ -37,23 +36,27 @@ const SINGLES_MAX: usize = 32;
 const CHUNK_MAX: u32 = 32;
 /// Bytes of their bodies at most, but for one that is larger alone.
 const CHUNK_BYTES_MAX: u64 = 32 * 1024 * 1024;
-/// Letters that are done side by side.
-const SIDE_BY_SIDE: usize = 8;
+/// Letters that are done side by side at most: what sets out before a queue that is full is known to be.
+const SIDE_BY_SIDE: usize = 16;
 /// First and longest pause before something is tried again.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
-/// Every so many looks, those that do not run are looked at as well: what they had on its way is not to stay so.
-const ALL_EVERY: u32 = 30;
-/// How long a stage waits at most for messages of others to die again: whoever rejects one does so at once.
-const BACK_WITHIN_MS: u64 = 5_000;
 /// How often it is asked whether an operation still runs, while its letters go.
 const STEERED_EVERY: Duration = Duration::from_millis(200);
-/// Letters whose outcome is looked for at a time.
+/// Letters whose outcome is looked for at a time; and letters of a stage at most that are looked at before all others.
 const WAITING_MAX: usize = 256;
 /// How it begins when an operation says that it gets no further for now.
 const WAITS: &str = "it waits: ";
 /// Who stops an operation by itself.
 const ITSELF: &str = "itself";
+
+/// What is done beside the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Operation(Uuid),
+    /// Single letters whose sender is gone.
+    Singles,
+}
 
 impl Replay {
     /// Carries out what runs, until `stop`.
@@ -61,7 +64,7 @@ impl Replay {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut under_way, mut known) = (JoinSet::new(), HashMap::new());
-        let (mut is_first, mut looks) = (true, 0_u32);
+        let mut is_first = true;
         let mut looked = None;
         loop {
             tokio::select! {
@@ -73,38 +76,41 @@ impl Replay {
                         Ok((task, ())) => *task,
                         Err(panicked) => panicked.id(),
                     };
-                    let operation = known.remove(&task);
+                    let work = known.remove(&task);
                     if ended.is_err() {
-                        tracing::error!(?operation, "a replay of dead letters failed; it is begun anew at the next look");
+                        tracing::error!(?work, "a replay of dead letters failed; it is begun anew at the next look");
                     }
                     continue;
                 }
             }
-            let all = looks % ALL_EVERY == 0;
-            looks = looks.wrapping_add(1);
-            match self.to_carry_out(all).await {
-                Ok(running) => {
+            let alone = is_first && self.router.is_alone();
+            is_first = false;
+            let mut to_do = vec![Work::Singles];
+            match self.letters.running().await {
+                Ok(some) => {
                     let runs = |row: &&OperationRow| row.state == OperationState::Running;
                     metrics::gauge!("baton_orchestrator_dead_operations_running")
-                        .set(crate::metrics::float(running.iter().filter(runs).count()));
-                    for row in running {
-                        if known.values().any(|id| *id == row.id) {
-                            continue;
-                        }
-                        let (replay, stop) = (self.clone(), stop.clone());
-                        let task =
-                            under_way.spawn(async move { replay.operate(row.id, &stop).await });
-                        known.insert(task.id(), row.id);
-                    }
+                        .set(crate::metrics::float(some.iter().filter(runs).count()));
+                    to_do.extend(some.iter().map(|row| Work::Operation(row.id)));
                 }
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "replays of dead letters cannot be read; they are looked for again");
                     continue;
                 }
             }
-            let alone = is_first && self.router.is_alone();
-            is_first = false;
-            self.singles(alone, &stop).await;
+            for work in to_do {
+                if known.values().any(|one| *one == work) {
+                    continue;
+                }
+                let (replay, stop) = (self.clone(), stop.clone());
+                let task = under_way.spawn(async move {
+                    match work {
+                        Work::Operation(id) => replay.operate(id, &stop).await,
+                        Work::Singles => replay.singles(alone, &stop).await,
+                    }
+                });
+                known.insert(task.id(), work);
+            }
             match self.outcomes(&mut looked).await {
                 // whatever waited for them goes on, and the next ones are looked at
                 Ok(true) => self.poke.notify_one(),
@@ -118,68 +124,47 @@ impl Replay {
         while under_way.join_next().await.is_some() {}
     }
 
-    /// What runs; `all`: also what was stopped by somebody and may have left letters on their way, when its leader died or its queue was full.
-    async fn to_carry_out(&self, all: bool) -> Result<Vec<OperationRow>, StoreError> {
-        let mut found = self.letters.running().await?;
-        if all {
-            let last = self.reader.dead_operations(None, PAGE_ROWS_MAX).await?;
-            let ended = |row: &OperationRow| {
-                matches!(row.state, OperationState::Running | OperationState::Done)
-            };
-            found.extend(last.rows.into_iter().filter(|row| !ended(row)));
-        }
-        Ok(found)
-    }
-
     /// Looks for what came of letters that were sent, some at a time, from the one after the last; true when something did.
     async fn outcomes(&self, looked: &mut Option<Uuid>) -> Result<bool, StoreError> {
         let waiting = self.letters.waiting(*looked, WAITING_MAX).await?;
         let is_full = waiting.len() == WAITING_MAX;
         *looked = waiting.last().filter(|_| is_full).map(|last| last.letter);
+        self.known_of(waiting).await
+    }
+
+    /// The same of what the stage of an operation waits for, where that is little: a canary does not wait its turn behind all that others sent.
+    async fn outcomes_of(&self, row: &OperationRow) -> Result<bool, StoreError> {
+        if !(1..=WAITING_MAX as u64).contains(&row.in_stage.open()) {
+            return Ok(false);
+        }
+        let waiting = self
+            .letters
+            .waiting_in(row.id, row.leg, WAITING_MAX)
+            .await?;
+        self.known_of(waiting).await
+    }
+
+    /// Writes down what came of letters, where that is known; true when it is of any.
+    async fn known_of(&self, waiting: Vec<Waiting>) -> Result<bool, StoreError> {
         // each saga is folded once for all letters of it
         let mut of_saga: BTreeMap<SagaId, Vec<Waiting>> = BTreeMap::new();
         for waits in waiting {
             of_saga.entry(waits.attempt.saga).or_default().push(waits);
         }
-        let (mut any, mut unread) = (false, None);
+        let (mut known, mut unread) = (Vec::new(), None);
         for (saga, letters) in of_saga {
             match folded(&self.reader, saga).await {
-                Ok(found) => {
-                    any |= self
-                        .settled_by(found.map(|found| found.state), letters)
-                        .await?
-                }
+                Ok(found) => known.extend(settled_by(found.map(|found| found.state), letters)),
                 // the others are looked at all the same
                 Err(error) => unread = Some((saga, error)),
             }
         }
+        let mut any = false;
+        if !known.is_empty() {
+            any = self.letters.write_down(known).await?.contains(&true);
+        }
         if let Some((saga, error)) = unread {
             tracing::warn!(saga.id = %saga, error = %chain(&error), "what came of replayed dead letters cannot be read from their saga; it is looked for again");
-        }
-        Ok(any)
-    }
-
-    /// Writes down what a saga says of letters; true when it does of any.
-    async fn settled_by(
-        &self,
-        state: Option<SagaState>,
-        letters: Vec<Waiting>,
-    ) -> Result<bool, StoreError> {
-        let mut any = false;
-        for waits in letters {
-            let Some((came, last)) = outcome::known(&waits.attempt, state.as_ref()) else {
-                continue;
-            };
-            let settled = Settling {
-                letter: waits.letter,
-                action: waits.action,
-                operation: waits.operation,
-                ending: came.ending,
-                outcome: came.outcome,
-                at: clock::now(),
-                attempt: Some(last),
-            };
-            any |= self.letters.settle(settled).await?;
         }
         Ok(any)
     }
@@ -259,13 +244,10 @@ impl Replay {
             return Ok(false);
         }
         let waits = waits_for(&row);
-        if row.fails_too_often(waits.is_none()) {
-            let of = row.in_stage;
+        if let Some(many) = row.fails_too_often(waits.is_none()) {
             let why = format!(
-                "{} of {} in its stage failed again, which is more than {} in a hundred; look at what they say, then resume or cancel it",
-                of.failed,
-                of.failed + of.resolved,
-                row.stop_at
+                "{} of {} in {} failed again, which is more than {} in a hundred; look at what they say, then resume or cancel it",
+                many.failed, many.known, many.of, row.stop_at
             );
             return self.stops(id, why).await;
         }
@@ -324,8 +306,7 @@ impl Replay {
         waits: Option<String>,
     ) -> Result<bool, StoreError> {
         if let Some(why) = waits {
-            self.says(row, &why).await?;
-            return Ok(false);
+            return self.waits_on(row, &why).await;
         }
         let of = row.in_stage;
         if of.open() > 0 && of.resolved + of.failed == 0 {
@@ -340,6 +321,15 @@ impl Replay {
         Ok(true)
     }
 
+    /// Goes on where something came of what is waited for; else says what that is.
+    async fn waits_on(&self, row: &OperationRow, why: &str) -> Result<bool, StoreError> {
+        if self.outcomes_of(row).await? {
+            return Ok(true);
+        }
+        self.says(row, why).await?;
+        Ok(false)
+    }
+
     /// Done, once it is known what came of the last ones, or the wait for them is over.
     async fn had_their_turn(
         &self,
@@ -347,19 +337,9 @@ impl Replay {
         waits: Option<String>,
     ) -> Result<bool, StoreError> {
         if let Some(why) = waits {
-            self.says(row, &why).await?;
-            return Ok(false);
+            return self.waits_on(row, &why).await;
         }
-        let mut why = "every letter has had its turn".to_owned();
-        if row.total.failed > 0 {
-            why += &format!("; {} failed again", row.total.failed);
-        }
-        if row.total.open() > 0 {
-            why += &format!(
-                "; of {} it is not known yet what came of them: `baton dead --state replaying`",
-                row.total.open()
-            );
-        }
+        let why = row.said_of_all();
         self.ends(row.id, OperationState::Done, why).await?;
         Ok(false)
     }
@@ -421,9 +401,13 @@ impl Replay {
             if under_way.len() >= SIDE_BY_SIDE {
                 note(under_way.next().await, &mut back, &mut why);
             }
-            tokio::select! {
-                () = stop.cancelled() => {}
-                _ = pace.tick() => {}
+            // what has set out goes on while the next one waits for its moment
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    _ = pace.tick() => break,
+                    Some(done) = under_way.next(), if !under_way.is_empty() => note(Some(done), &mut back, &mut why),
+                }
             }
             let steered = !again && asked_at.elapsed() >= STEERED_EVERY && {
                 asked_at = Instant::now();
@@ -499,11 +483,31 @@ impl Replay {
     }
 }
 
+/// What a saga says of letters, of those of which it does.
+fn settled_by(state: Option<SagaState>, letters: Vec<Waiting>) -> Vec<Written> {
+    let mut settled = Vec::new();
+    for waits in letters {
+        let Some((came, last)) = outcome::known(&waits.attempt, state.as_ref()) else {
+            continue;
+        };
+        settled.push(Written::Settled(Settling {
+            letter: waits.letter,
+            action: waits.action,
+            operation: waits.operation,
+            ending: came.ending,
+            outcome: came.outcome,
+            at: clock::now(),
+            attempt: Some(last),
+        }));
+    }
+    settled
+}
+
 /// One that nothing takes now, and why.
 fn note(done: Option<Option<(Uuid, String)>>, back: &mut Vec<Uuid>, why: &mut Option<String>) {
     if let Some((letter, refused)) = done.flatten() {
         back.push(letter);
-        why.get_or_insert(refused);
+        why.get_or_insert_with(|| format!("letter {letter}: {refused}"));
     }
 }
 
@@ -522,8 +526,8 @@ fn orders(of: &OperationRow) -> Orders {
 }
 
 /// The place of a letter in lists.
-const fn place(row: &LetterRow) -> (Timestamp, Uuid) {
-    (row.letter.at, row.letter.id)
+fn place(row: &LetterRow) -> (Timestamp, Uuid) {
+    (row.seen_at(), row.letter.id)
 }
 
 /// What a stage still waits for: outcomes of what was sent, or messages of others that may die again at once.
@@ -537,7 +541,7 @@ fn waits_for(row: &OperationRow) -> Option<String> {
             "whether one of {} that were published dies again",
             of.published
         );
-        (all.min(BACK_WITHIN_MS), what)
+        (u64::from(row.back_s) * 1_000, what)
     } else {
         return None;
     };

@@ -16,8 +16,10 @@ pub(crate) mod edit;
 mod many;
 mod outcome;
 mod plan;
-mod raw;
+pub(crate) mod raw;
 pub(crate) mod route;
+mod scribe;
+pub(crate) mod typed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +29,8 @@ use baton_driver::{DeadLetterRow, StoreError};
 use baton_engine::input::Seen;
 use baton_engine::{Input, Operator, Role, Verdict};
 use baton_messages::{AttemptRef, Event, InputId, SagaId, Timestamp};
-use baton_store::letters::{Ending, Redirect, Sending, Settling};
-use baton_store::{AnyLetters, AnyReader, LetterRow, Letters as _, Reader as _};
+use baton_store::letters::{Ending, Redirect, Sending, Settling, Written};
+use baton_store::{AnyLetters, AnyReader, LetterRow, Reader as _};
 use baton_store::{Effect, EventRow, TriggerRef};
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -39,10 +41,11 @@ use crate::clock;
 use crate::cluster::{NotTaken, Router};
 use crate::decode::{self, Unusable};
 use crate::triggers::letters;
-pub(crate) use plan::Plan;
+pub(crate) use plan::{LOOK, Plan};
 pub(crate) use route::Never;
 use route::Route;
 pub(crate) use route::Target;
+pub(crate) use scribe::Scribe;
 
 /// Why a letter without the copy it names is not sent.
 const NO_COPY: &str = "its edited copy is not there; edit it once more";
@@ -159,6 +162,7 @@ impl From<Never> for Came {
 #[derive(Clone)]
 pub(crate) struct Replay {
     pub(crate) letters: AnyLetters,
+    scribe: Scribe,
     pub(crate) reader: AnyReader,
     router: Arc<Router>,
     bus: Bus,
@@ -171,12 +175,14 @@ pub(crate) struct Replay {
 impl Replay {
     pub(crate) fn new(
         letters: AnyLetters,
+        scribe: Scribe,
         reader: AnyReader,
         router: Arc<Router>,
         bus: Bus,
     ) -> Self {
         Self {
             letters,
+            scribe,
             reader,
             router,
             bus,
@@ -282,7 +288,7 @@ impl Replay {
                     outcome: outcome.clone(),
                     at: clock::now(),
                 };
-                self.letters.sent(sent).await?;
+                self.scribe.write(Written::Sent(sent)).await?;
             }
         }
         Ok(())
@@ -298,7 +304,7 @@ impl Replay {
             at: clock::now(),
             attempt: None,
         };
-        self.letters.settle(settled).await?;
+        self.scribe.write(Written::Settled(settled)).await?;
         Ok(())
     }
 

@@ -1,7 +1,8 @@
-//! What a replay of many would do, before it does anything: how many letters, where they would go, and why some would not. Only so many are looked at one by
-//! one; the answer says how many.
+//! What a replay of many would do, before it does anything: how many letters, where they would go, and why some would not. They are looked at one by one for some
+//! seconds; the answer says how many were.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use baton_driver::StoreError;
 use baton_messages::AttemptRef;
@@ -9,15 +10,24 @@ use baton_store::group::normalised;
 use baton_store::{DeadLetterFilter, LetterRow, Reader as _};
 use uuid::Uuid;
 
-use super::route::{Never, Route, replays};
+use super::route::{Kind, Never, Route, kind, replays, rule};
 use super::{Orders, Replay};
 
-/// Letters that are looked at one by one at most: each may ask for a saga.
-const LOOKED_AT_MAX: usize = 1_000;
+/// Letters that are looked at one by one when that takes longer: each may ask for a saga.
+const LOOKED_AT_MIN: usize = 1_000;
+/// How long further ones are looked at where nothing is said: whoever asks waits for the answer.
+pub(crate) const LOOK: Duration = Duration::from_secs(5);
+/// How long they are looked at where nothing longer is said, however few were found: where no index finds them, each page looks at many that do not
+/// fit.
+const LOOK_END: Duration = Duration::from_secs(20);
 /// Letters of a page: each may be half a mebibyte.
 const PAGE: usize = 50;
 /// Steps that are named.
 const STEPS_MAX: usize = 20;
+/// Places that are named.
+const TARGETS_MAX: usize = 20;
+/// Letters of a page that is only counted.
+const COUNTED: usize = 500;
 /// Reasons that are told.
 const REASONS_MAX: usize = 20;
 
@@ -41,6 +51,12 @@ pub(crate) struct Plan {
     pub(crate) looked_at: u64,
     /// How many of those would go where.
     pub(crate) routes: BTreeMap<&'static str, u64>,
+    /// Where messages of others would go, as `exchange/key`, and how many there.
+    pub(crate) targets: BTreeMap<String, u64>,
+    /// Rules by which none of those that were looked at would go elsewhere: from where they name.
+    pub(crate) unused: Vec<String>,
+    /// Whether more may fit than were found: there was no time to look at all.
+    pub(crate) is_part: bool,
     /// How many of those that would go were replayed already.
     pub(crate) replayed_before: u64,
     /// How many steps of which task type would be tried again.
@@ -60,7 +76,17 @@ impl Plan {
     fn goes(&mut self, row: &LetterRow, route: Route) {
         *self.routes.entry(route.as_str()).or_default() += 1;
         self.replayed_before += u64::from(replays(&row.letter, row.now.replays) > 0);
-        let Route::Task(of) = route else { return };
+        let of = match route {
+            Route::Task(of) => of,
+            Route::Raw(target) => {
+                let place = format!("{}/{}", target.exchange, target.key);
+                if self.targets.len() < TARGETS_MAX || self.targets.contains_key(&place) {
+                    *self.targets.entry(place).or_default() += 1;
+                }
+                return;
+            }
+            Route::Inputs(..) | Route::Event(_) => return,
+        };
         if let Some(task_type) = &row.about.task_type {
             *self.types.entry(task_type.clone()).or_default() += 1;
         }
@@ -71,25 +97,33 @@ impl Plan {
 }
 
 impl Replay {
-    /// Looks at the letters that fit; moves none.
+    /// Looks at the letters that fit, for about so long; moves none.
     pub(crate) async fn plan(
         &self,
         filter: &DeadLetterFilter,
         orders: &Orders,
+        look: Duration,
     ) -> Result<Plan, StoreError> {
+        let (found, is_part) = self.counted(filter, look).await?;
         let mut plan = Plan {
-            found: self.reader.dead_letters_count(filter.clone()).await?,
+            found,
+            is_part,
             ..Plan::default()
         };
+        let mut used = BTreeSet::new();
         let mut reasons: BTreeMap<String, WhyNot> = BTreeMap::new();
         let (mut after, mut looked_at) = (None, 0);
-        while looked_at < LOOKED_AT_MAX {
+        let began = Instant::now();
+        while began.elapsed() < look || (looked_at < LOOKED_AT_MIN && began.elapsed() < LOOK_END) {
             let page = self
                 .reader
                 .dead_letter_heads(filter.clone(), after, PAGE)
                 .await?;
             for row in &page.rows {
                 looked_at += 1;
+                if kind(&row.letter) == Kind::Foreign {
+                    used.extend(rule(&row.letter, &orders.redirect).map(|rule| &rule.from));
+                }
                 let why = match self.foresee(row, orders).await? {
                     Ok(route) => {
                         plan.goes(row, route);
@@ -116,10 +150,44 @@ impl Replay {
                 break;
             }
         }
+        let unused = orders
+            .redirect
+            .iter()
+            .filter(|one| !used.contains(&one.from));
+        let place = |(exchange, key): &(String, String)| format!("{exchange}/{key}");
+        plan.unused = unused.map(|one| place(&one.from)).collect();
         plan.looked_at = looked_at as u64;
         plan.why = reasons.into_values().collect();
         plan.why.sort_by_key(|why| std::cmp::Reverse(why.letters));
         plan.why.truncate(REASONS_MAX);
         Ok(plan)
+    }
+
+    /// How many letters fit, and whether there may be more: what no index finds is counted for so long and no longer.
+    pub(crate) async fn counted(
+        &self,
+        filter: &DeadLetterFilter,
+        look: Duration,
+    ) -> Result<(u64, bool), StoreError> {
+        if filter.text.is_none() && filter.error.is_none() {
+            let found = self.reader.dead_letters_count(filter.clone()).await?;
+            return Ok((found, false));
+        }
+        let began = Instant::now();
+        let (mut found, mut after) = (0, None);
+        loop {
+            let page = self
+                .reader
+                .dead_letter_heads(filter.clone(), after, COUNTED)
+                .await?;
+            found += page.rows.len() as u64;
+            after = page.next;
+            if after.is_none() {
+                return Ok((found, false));
+            }
+            if began.elapsed() >= look {
+                return Ok((found, true));
+            }
+        }
     }
 }

@@ -1,21 +1,19 @@
 //! A letter of others as the message it was: headers are made again from what was kept of them, and what the broker or the parking wrote on it is taken
 //! off. Pure.
 
-use base64::Engine as _;
-use baton_bus::{HeaderValue, Headers, Properties, Raw};
+use baton_bus::{HeaderValue, Properties, Raw};
 use baton_driver::DeadLetterRow;
 use baton_messages::dead::{PREFIX, REPLAY_OF_HEADER, REPLAYS_HEADER};
 use serde_json::Value;
 
 use super::route::Target;
+use super::typed;
 
 /// The message, on its way to `target` for the `replays`th time.
 pub(super) fn message(letter: &DeadLetterRow, target: &Target, replays: u32) -> Raw {
     let kept = letter.properties["headers"].as_object();
     let own = kept.into_iter().flatten().filter(|(name, _)| stays(name));
-    let mut headers: Headers = own
-        .map(|(name, value)| (name.clone(), header(value)))
-        .collect();
+    let mut headers = typed::headers(own, &letter.properties[typed::TYPES]);
     let count = HeaderValue::I64(i64::from(replays));
     headers.insert(REPLAYS_HEADER.to_owned(), count);
     let of = letter.id.to_string();
@@ -32,7 +30,7 @@ pub(super) fn message(letter: &DeadLetterRow, target: &Target, replays: u32) -> 
 }
 
 /// Whether a header is the message's own.
-pub(super) fn stays(name: &str) -> bool {
+pub(crate) fn stays(name: &str) -> bool {
     !name.starts_with(PREFIX) && !baton_bus::is_the_brokers(name)
 }
 
@@ -52,45 +50,6 @@ fn properties(kept: &Value) -> Properties {
         app_id: text("app_id"),
         cluster_id: text("cluster_id"),
     }
-}
-
-/// A header's value as AMQP has it, from what was kept of it.
-fn header(value: &Value) -> HeaderValue {
-    match value {
-        Value::Null => HeaderValue::Void,
-        Value::Bool(b) => HeaderValue::Bool(*b),
-        Value::Number(n) => n.as_i64().map_or_else(
-            || HeaderValue::F64(n.as_f64().unwrap_or_default()),
-            HeaderValue::I64,
-        ),
-        Value::String(text) => HeaderValue::Text(text.clone()),
-        Value::Array(items) => HeaderValue::Array(items.iter().map(header).collect()),
-        Value::Object(fields) => named_type(value).unwrap_or_else(|| {
-            let fields = fields.iter();
-            HeaderValue::Table(fields.map(|(name, v)| (name.clone(), header(v))).collect())
-        }),
-    }
-}
-
-/// A type that JSON does not have, as the intake names it.
-fn named_type(value: &Value) -> Option<HeaderValue> {
-    let fields = value.as_object()?;
-    if fields.len() != 1 {
-        return None;
-    }
-    if let Some(encoded) = value["base64"].as_str() {
-        let bytes = base64::engine::general_purpose::STANDARD.decode(encoded);
-        return bytes.ok().map(HeaderValue::TextBytes);
-    }
-    if let Some(seconds) = value["timestamp"].as_u64() {
-        return Some(HeaderValue::Timestamp(seconds));
-    }
-    let decimal = &value["decimal"];
-    let scale = decimal["scale"].as_u64().and_then(|n| u8::try_from(n).ok());
-    let digits = decimal["value"].as_u64();
-    let digits = digits.and_then(|n| u32::try_from(n).ok());
-    let (scale, value) = scale.zip(digits)?;
-    Some(HeaderValue::Decimal { scale, value })
 }
 
 #[cfg(test)]
@@ -117,8 +76,9 @@ mod tests {
                 "baton-dead-reason": "other", "baton-dead-x-death": [], "x-death": [{ "count": 1 }], "x-first-death-queue": "q",
                 "x-last-death-reason": "rejected", "x-delivery-count": 3, "x-opt-rabbitmq-x": 1, "CC": ["a"],
                 "mine": "ß", "n": -4, "f": 0.5, "on": true, "none": null, "list": [1, "two"], "at": { "timestamp": 9 },
-                "bytes": { "base64": "/wA=" }, "cash": { "decimal": { "scale": 2, "value": 314 } }, "table": { "a": 1, "b": 2 },
-            }
+                "bytes": { "base64": "/wA=" }, "small": 7, "cash": { "decimal": { "scale": 2, "value": 314 } }, "table": { "a": 1, "b": 2 },
+            },
+            "header_types": { "/small": "i32" },
         });
         let raw = message(&of, &target(), 2);
         assert_eq!((raw.exchange.as_str(), raw.key.as_str()), ("orders", "new"));
@@ -144,6 +104,7 @@ mod tests {
             "n",
             "none",
             "on",
+            "small",
             "table",
         ];
         assert_eq!(names, own);
@@ -157,5 +118,6 @@ mod tests {
         assert_eq!(raw.headers["cash"], cash);
         assert_eq!(raw.headers["none"], HeaderValue::Void);
         assert_eq!(raw.headers["n"], HeaderValue::I64(-4));
+        assert_eq!(raw.headers["small"], HeaderValue::I32(7));
     }
 }

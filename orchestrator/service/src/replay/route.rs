@@ -270,6 +270,12 @@ pub(crate) fn redirected(letter: &DeadLetterRow, rules: &[Redirect]) -> Option<T
     if kind(letter) != Kind::Foreign {
         return None;
     }
+    let (exchange, key) = rule(letter, rules)?.to.clone();
+    Some(Target { exchange, key })
+}
+
+/// The first rule that names where a message of others came from.
+pub(crate) fn rule<'a>(letter: &DeadLetterRow, rules: &'a [Redirect]) -> Option<&'a Redirect> {
     let came_from = match foreign(letter, None) {
         Ok(Route::Raw(target)) => (target.exchange, target.key),
         _ => (letter.exchange.clone(), letter.key.clone()),
@@ -278,8 +284,7 @@ pub(crate) fn redirected(letter: &DeadLetterRow, rules: &[Redirect]) -> Option<T
         let (exchange, key) = &rule.from;
         rule.from == came_from || (exchange.is_empty() && *key == letter.queue)
     };
-    let (exchange, key) = rules.iter().find(fits)?.to.clone();
-    Some(Target { exchange, key })
+    rules.iter().find(fits)
 }
 
 /// What a saga is asked about the attempt of a dead task: what has to be seen of the step, and which attempt comes next: one that nobody ran is sent again under its

@@ -7,12 +7,15 @@
 
 mod archive;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use baton_driver::{PurgeRow, Purged, StoreError};
+use baton_engine::child::DEPTH_MAX;
+use baton_engine::{Entry, Record};
 use baton_messages::{SagaId, Timestamp};
 use baton_store::{AnyReader, EndedCursor, Reader as _, SagaLog};
 use tokio::sync::oneshot;
@@ -111,6 +114,15 @@ impl Done {
     }
 }
 
+/// What is known of a saga above others: sagas of one page mostly have the same.
+#[derive(Debug, Clone, Copy)]
+struct Above {
+    /// Whether it goes on, or has not been over for long enough.
+    goes_on: bool,
+    /// The one above it; not asked for where it goes on.
+    parent: Option<SagaId>,
+}
+
 /// A saga that lies in the archive now, with how many rows of the log it has.
 struct Archived {
     row: PurgeRow,
@@ -197,9 +209,10 @@ impl Keeper {
                 .await?;
             let Some(last) = page.last() else { break };
             *after = Some(*last);
-            let sagas = self.read(&page).await?;
+            let sagas = self.read(&page, before).await?;
             some.extend(sagas.iter().map(|saga| archived(saga, before, now)));
-            if let Some(root) = self.policy.archive.clone() {
+            // of a page that is still needed whole nothing is written, and no file begun
+            if let Some(root) = self.policy.archive.clone().filter(|_| !sagas.is_empty()) {
                 let (open, partition) = (archive.take(), self.partition);
                 let written = self.blocking(move || {
                     let mut open = match open {
@@ -224,13 +237,19 @@ impl Keeper {
     }
 
     /// Sagas with all their records. One that cannot be read is left where it is, whole.
-    async fn read(&self, page: &[EndedCursor]) -> Result<Vec<SagaLog>, RetentionError> {
+    async fn read(
+        &self,
+        page: &[EndedCursor],
+        before: Timestamp,
+    ) -> Result<Vec<SagaLog>, RetentionError> {
         let mut sagas = Vec::with_capacity(page.len());
-        let mut failed = None;
+        let (mut failed, mut known) = (None, BTreeMap::new());
         for one in page {
             match self.reader.saga(one.saga).await {
                 Ok(Some(saga)) if saga.0.status.ended() && saga.0.purged.is_none() => {
-                    sagas.push(saga);
+                    if !self.is_still_needed(&saga.1, before, &mut known).await? {
+                        sagas.push(saga);
+                    }
                 }
                 Ok(_) => {}
                 Err(error) => {
@@ -250,6 +269,55 @@ impl Keeper {
             }
             Some(_) | None => Ok(sagas),
         }
+    }
+
+    /// Whether a saga is the child of one that may still have it taken back: until all above it have been over for as long as it has to be itself, what it did has to be
+    /// known. One that has ended may turn back once more, by a report that comes late.
+    async fn is_still_needed(
+        &self,
+        log: &[(u64, Entry)],
+        before: Timestamp,
+        known: &mut BTreeMap<SagaId, Above>,
+    ) -> Result<bool, RetentionError> {
+        let Some((parent, root)) = parent(log) else {
+            return Ok(false);
+        };
+        let mut above = vec![root, parent];
+        // each of those between, and the root twice
+        for _ in 0..DEPTH_MAX + 2 {
+            let Some(saga) = above.pop() else {
+                return Ok(false);
+            };
+            let of = match known.get(&saga) {
+                Some(of) => *of,
+                None => self.above(saga, root, before).await?,
+            };
+            known.insert(saga, of);
+            if of.goes_on {
+                return Ok(true);
+            }
+            above.extend(of.parent);
+        }
+        Ok(true)
+    }
+
+    async fn above(
+        &self,
+        saga: SagaId,
+        root: SagaId,
+        before: Timestamp,
+    ) -> Result<Above, RetentionError> {
+        let row = self.reader.saga_row(saga).await?;
+        // what comes late may have one above it turn back: it has been over for as long as this one has to be
+        let goes_on = row.is_some_and(|row| row.ended_at.is_none_or(|at| at >= before));
+        let parent = if saga == root || goes_on {
+            None
+        } else {
+            // whose child a saga is stands in its first entry
+            let first = self.reader.entries(saga, 0, 1).await?;
+            parent(&first).map(|(parent, _)| parent)
+        };
+        Ok(Above { goes_on, parent })
     }
 
     /// Has the loop take them out, a bite at a time; how many stayed all the same.
@@ -291,6 +359,15 @@ impl Keeper {
             source,
         })
     }
+}
+
+/// The saga whose step this one is, and the one at the top.
+fn parent(log: &[(u64, Entry)]) -> Option<(SagaId, SagaId)> {
+    let mut records = log.iter().flat_map(|(_, entry)| &entry.records);
+    records.find_map(|record| match record {
+        Record::IsChild { parent, root, .. } => Some((parent.saga, *root)),
+        _ => None,
+    })
 }
 
 /// What may be taken out of a saga: no more than what was read of it.

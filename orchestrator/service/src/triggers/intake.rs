@@ -16,6 +16,7 @@ use crate::decode::Unusable;
 use crate::hot::parking::put_aside;
 use crate::hot::suspect::{self, Losses};
 use crate::hot::trial::DEATHS_MAX;
+use crate::masks;
 
 /// How long a batch waits for more: a flood makes batches by itself, a single event should not wait.
 const LINGER: Duration = Duration::ZERO;
@@ -142,7 +143,7 @@ async fn alone(
 async fn aside(shared: Shared, delivery: Delivery, why: Unusable) {
     tracing::warn!(
         reason = why.reason.as_str(),
-        error = %why.error,
+        error = %masks::text(&why.error),
         queue = &*delivery.queue,
         message_id = delivery.message_id.as_deref().unwrap_or(""),
         "an event cannot be used and is put aside"

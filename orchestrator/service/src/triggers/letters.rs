@@ -13,6 +13,7 @@ use super::Shared;
 use super::carrier::Stopping;
 use crate::clock;
 use crate::hot::mail::Letter;
+use crate::masks;
 
 /// Keeps a letter for each effect that was refused.
 pub(super) async fn keep_refused(
@@ -27,7 +28,7 @@ pub(super) async fn keep_refused(
             if let Effect::Refused { of, error } = effect {
                 tracing::warn!(
                     definition = %of.definition, version = of.version, trigger = of.trigger,
-                    event.r#type = %row.event.kind, event.id = %row.event.id, error = %error,
+                    event.r#type = %row.event.kind, event.id = %row.event.id, error = %masks::text(error),
                     "a trigger cannot be used on an event; it is kept as a dead letter"
                 );
                 letters.push((Box::new(of_event(of, &row.event, error)), None));

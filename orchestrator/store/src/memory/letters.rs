@@ -6,11 +6,13 @@ use uuid::Uuid;
 
 use super::MemoryStore;
 use super::tables::Tables;
+use crate::arrivals::{Arrived, Arriving, KEPT_MS};
 use crate::facets::facets_of;
 use crate::group::group_of;
 use crate::letters::{
-    Claiming, Death, EditRow, GivingBack, HistoryRow, Imported, LetterRow, LetterState, Letters,
-    Move, OperationRow, OperationState, OperationStep, Sending, Settling, Standing, Waiting,
+    Claiming, Death, Died, EditRow, GivingBack, HistoryRow, Imported, LetterRow, LetterState,
+    Letters, Move, OperationRow, OperationState, OperationStep, Sending, Settling, Standing,
+    Waiting, WholeLetter, Written,
 };
 
 impl MemoryStore {
@@ -38,6 +40,7 @@ fn happened(tables: &mut Tables, letter: Uuid, at: Timestamp, what: &str, text: 
         by: now.changed_by.unwrap_or_default(),
         why: now.why.unwrap_or_default(),
         text: text.to_owned(),
+        died: None,
     });
 }
 
@@ -87,13 +90,15 @@ impl Letters for MemoryStore {
         Ok(true)
     }
 
-    async fn import(
-        &self,
-        letters: Vec<(LetterRow, Vec<EditRow>)>,
-    ) -> Result<Imported, StoreError> {
+    async fn import(&self, letters: Vec<WholeLetter>) -> Result<Imported, StoreError> {
         let mut tables = self.tables();
         let mut done = Imported::default();
-        for (row, edits) in letters {
+        for WholeLetter {
+            row,
+            edits,
+            history,
+        } in letters
+        {
             let id = row.letter.id;
             if tables.dead_letters.contains_key(&id) {
                 done.known += 1;
@@ -104,59 +109,19 @@ impl Letters for MemoryStore {
             tables.dead_letters.insert(id, row.letter);
             let edits = edits.into_iter().map(|edit| ((id, edit.edition), edit));
             tables.edits.extend(edits);
+            tables.history.insert(id, history);
             done.added += 1;
         }
         Ok(done)
     }
 
-    async fn settle(&self, settled: Settling) -> Result<bool, StoreError> {
+    async fn write_down(&self, written: Vec<Written>) -> Result<Vec<bool>, StoreError> {
         let mut tables = self.tables();
-        let found = tables.standings.get_mut(&settled.letter);
-        let by_it = |now: &&mut Standing| {
-            now.state == LetterState::Replaying && now.action == Some(settled.action)
-        };
-        let Some(now) = found.filter(by_it) else {
-            return Ok(false);
-        };
-        now.state = settled.ending.state();
-        now.replays -= settled.ending.uncounted();
-        now.changed_at = Some(settled.at);
-        now.outcome = Some(settled.outcome.clone());
-        now.sent_at = None;
-        if settled.attempt.is_some() {
-            now.attempt.clone_from(&settled.attempt);
-        }
-        let (operation, stage) = (settled.operation, now.stage);
-        let what = settled.ending.as_str();
-        happened(
-            &mut tables,
-            settled.letter,
-            settled.at,
-            what,
-            &settled.outcome,
-        );
-        if let Some(row) = operation.and_then(|id| tables.operations.get_mut(&id)) {
-            settled.apply(row, stage);
-        }
-        Ok(true)
-    }
-
-    async fn sent(&self, sent: Sending) -> Result<bool, StoreError> {
-        let mut tables = self.tables();
-        let found = tables.standings.get_mut(&sent.letter);
-        let by_it = |now: &&mut Standing| {
-            now.state == LetterState::Replaying
-                && now.action == Some(sent.action)
-                && now.sent_at.is_none()
-        };
-        let Some(now) = found.filter(by_it) else {
-            return Ok(false);
-        };
-        now.sent_at = Some(sent.at);
-        now.attempt = Some(sent.attempt);
-        now.outcome = Some(sent.outcome.clone());
-        happened(&mut tables, sent.letter, sent.at, "sent", &sent.outcome);
-        Ok(true)
+        let written = written.into_iter().map(|one| match one {
+            Written::Settled(settled) => settle(&mut tables, &settled),
+            Written::Sent(one) => sent(&mut tables, one),
+        });
+        Ok(written.collect())
     }
 
     async fn waiting(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<Waiting>, StoreError> {
@@ -177,17 +142,35 @@ impl Letters for MemoryStore {
         Ok(waits.take(limit).collect())
     }
 
+    async fn waiting_in(
+        &self,
+        operation: Uuid,
+        stage: u32,
+        limit: usize,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        let mut found = self.waiting(None, usize::MAX).await?;
+        let tables = self.tables();
+        let is_of_stage =
+            |letter: &Uuid| tables.standings.get(letter).and_then(|now| now.stage) == Some(stage);
+        found.retain(|one| one.operation == Some(operation) && is_of_stage(&one.letter));
+        found.truncate(limit);
+        Ok(found)
+    }
+
     async fn died_again(&self, death: Death) -> Result<bool, StoreError> {
         let mut tables = self.tables();
         if !tables.deaths.insert(death.death) {
             return Ok(true);
         }
+        let found = tables.dead_letters.get(&death.letter);
+        let taken_in = found.map_or(death.at, |letter| letter.at);
         let Some(now) = tables.standings.get_mut(&death.letter) else {
             tables.deaths.remove(&death.death);
             return Ok(false);
         };
         let (stage, from, mut of) = (now.stage, now.state, now.operation);
         now.died_again += 1;
+        now.died_at = Some(now.died_at.unwrap_or(taken_in).max(death.at));
         if death.attempt.is_some() {
             (now.attempt, of) = (death.attempt, None);
         } else {
@@ -204,11 +187,55 @@ impl Letters for MemoryStore {
             by: String::new(),
             why: String::new(),
             text: death.error,
+            died: Some(Died {
+                death: death.death,
+                properties: death.properties,
+                body: death.body,
+            }),
         });
         if let Some(row) = of.and_then(|id| tables.operations.get_mut(&id)) {
             row.died_again(stage, from, death.at);
         }
         Ok(true)
+    }
+
+    async fn arrived(&self, arriving: Arriving) -> Result<Vec<Arrived>, StoreError> {
+        let mut tables = self.tables();
+        tables
+            .arrivals
+            .retain(|(_, _, id, _)| !arriving.over.contains(id));
+        let of_queue = tables.arrivals.iter();
+        let rows: Vec<(Uuid, Uuid)> = of_queue
+            .filter(|(queue, ..)| *queue == arriving.queue)
+            .map(|(_, print, id, _)| (*print, *id))
+            .collect();
+        let arrived = arriving.arrived(&rows);
+        if arriving.is_calm() {
+            let before = arriving.at.0.saturating_sub(KEPT_MS);
+            tables
+                .arrivals
+                .retain(|(queue, _, _, at)| *queue != arriving.queue || at.0 >= before);
+        }
+        for (one, came) in arrived.iter().zip(&arriving.came) {
+            if !one.again {
+                let row = (arriving.queue.clone(), came.print, one.id, arriving.at);
+                tables.arrivals.push(row);
+            }
+        }
+        Ok(arrived)
+    }
+
+    async fn arrivals_of(
+        &self,
+        letters: Vec<Uuid>,
+    ) -> Result<Vec<(Uuid, Option<Uuid>)>, StoreError> {
+        let tables = self.tables();
+        let found = letters.iter().filter_map(|id| {
+            let letter = tables.dead_letters.get(id)?;
+            let arrival = letter.properties["arrival"].as_str();
+            Some((*id, arrival.and_then(|arrival| arrival.parse().ok())))
+        });
+        Ok(found.collect())
     }
 
     async fn give_back(&self, letters: GivingBack) -> Result<usize, StoreError> {
@@ -237,6 +264,15 @@ impl Letters for MemoryStore {
         letters.apply(&mut row, back);
         tables.operations.insert(row.id, row);
         Ok(back)
+    }
+
+    async fn is_any_over(&self, before: Timestamp) -> Result<bool, StoreError> {
+        let tables = self.tables();
+        let is_over = |now: &Standing| {
+            LetterState::SETTLED.contains(&now.state)
+                && now.changed_at.is_some_and(|at| at < before)
+        };
+        Ok(tables.standings.values().any(is_over))
     }
 
     async fn expire(&self, before: Timestamp, limit: usize) -> Result<Vec<Uuid>, StoreError> {
@@ -317,9 +353,60 @@ impl Letters for MemoryStore {
     }
 
     async fn running(&self) -> Result<Vec<OperationRow>, StoreError> {
-        let mut found: Vec<OperationRow> = self.tables().operations.values().cloned().collect();
-        found.retain(|row| row.state == OperationState::Running);
+        let tables = self.tables();
+        let is_left = |row: &OperationRow| {
+            tables.standings.values().any(|now| {
+                now.state == LetterState::Replaying
+                    && now.sent_at.is_none()
+                    && now.operation == Some(row.id)
+            })
+        };
+        let mut found: Vec<OperationRow> = tables.operations.values().cloned().collect();
+        found.retain(|row| row.state == OperationState::Running || is_left(row));
         found.sort_by_key(|row| (row.made_at, row.id));
         Ok(found)
     }
+}
+
+fn settle(tables: &mut Tables, settled: &Settling) -> bool {
+    let found = tables.standings.get_mut(&settled.letter);
+    let by_it = |now: &&mut Standing| {
+        now.state == LetterState::Replaying && now.action == Some(settled.action)
+    };
+    let Some(now) = found.filter(by_it) else {
+        return false;
+    };
+    now.state = settled.ending.state();
+    now.replays -= settled.ending.uncounted();
+    now.changed_at = Some(settled.at);
+    now.outcome = Some(settled.outcome.clone());
+    now.sent_at = None;
+    if settled.attempt.is_some() {
+        now.attempt.clone_from(&settled.attempt);
+    }
+    let stage = now.stage;
+    let what = settled.ending.as_str();
+    happened(tables, settled.letter, settled.at, what, &settled.outcome);
+    let operation = settled.operation;
+    if let Some(row) = operation.and_then(|id| tables.operations.get_mut(&id)) {
+        settled.apply(row, stage);
+    }
+    true
+}
+
+fn sent(tables: &mut Tables, sent: Sending) -> bool {
+    let found = tables.standings.get_mut(&sent.letter);
+    let by_it = |now: &&mut Standing| {
+        now.state == LetterState::Replaying
+            && now.action == Some(sent.action)
+            && now.sent_at.is_none()
+    };
+    let Some(now) = found.filter(by_it) else {
+        return false;
+    };
+    now.sent_at = Some(sent.at);
+    now.attempt = Some(sent.attempt);
+    now.outcome = Some(sent.outcome.clone());
+    happened(tables, sent.letter, sent.at, "sent", &sent.outcome);
+    true
 }

@@ -5,6 +5,7 @@ mod alerts;
 mod audit;
 mod letters;
 mod reader;
+mod reservations;
 mod tables;
 mod triggers;
 
@@ -266,6 +267,7 @@ mod tests {
         type Letters = Self;
         type Audit = Self;
         type Alerts = Self;
+        type Reservations = Self;
         type Reader = Self;
 
         async fn open(&mut self) -> (Self, Partition) {
@@ -287,6 +289,10 @@ mod tests {
         }
 
         fn alerts(&self, store: &Self) -> Self {
+            store.clone()
+        }
+
+        fn reservations(&self, store: &Self) -> Self {
             store.clone()
         }
 

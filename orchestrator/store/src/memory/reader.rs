@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use baton_driver::{DefinitionRow, Loaded, LogRow, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
-use baton_messages::{Manifest, SagaId, TaskType, Timestamp};
+use baton_messages::{AttemptRef, Manifest, SagaId, TaskType, Timestamp};
 use uuid::Uuid;
 
 use super::MemoryStore;
 use super::tables::Tables;
 use crate::facets::facets_of;
+use crate::items::ItemFilter;
 use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HEAD_BYTES_MAX, HOUR_MS,
@@ -214,6 +215,29 @@ impl Reader for MemoryStore {
         Ok(cut(found, limit, cursor))
     }
 
+    async fn work_items_of(
+        &self,
+        filter: ItemFilter,
+        after: Option<WorkItemCursor>,
+        limit: usize,
+    ) -> Result<Page<WorkItemView, WorkItemCursor>, StoreError> {
+        let place = |of: WorkItemCursor| (of.opened_at, of.saga, of.number);
+        let tables = self.tables();
+        let open = tables.work_items.iter();
+        let open = open.filter(|(_, (_, closed))| closed.is_none());
+        let views = open.map(|((saga, _), (item, _))| WorkItemView {
+            saga: *saga,
+            item: item.clone(),
+            closed: None,
+        });
+        let wanted = views.filter(|view| filter.takes(&view.item));
+        let mut found: Vec<WorkItemView> = wanted
+            .filter(|view| after.is_none_or(|last| place(filter.cursor(view)) > place(last)))
+            .collect();
+        found.sort_by_key(|view| place(filter.cursor(view)));
+        Ok(cut(found, limit, |view| filter.cursor(view)))
+    }
+
     async fn dead_letters_between(
         &self,
         first: Uuid,
@@ -246,12 +270,12 @@ impl Reader for MemoryStore {
         let mut found = self.letter_rows();
         let sagas = self.sagas_of(&found);
         found.retain(|row| {
-            let place = (row.letter.at, row.letter.id);
+            let place = (row.seen_at(), row.letter.id);
             after.is_none_or(|last| place < (last.at, last.id)) && fits(row, &filter, &sagas)
         });
-        found.sort_by_key(|row| std::cmp::Reverse((row.letter.at, row.letter.id)));
+        found.sort_by_key(|row| std::cmp::Reverse((row.seen_at(), row.letter.id)));
         Ok(cut(found, limit, |row| DeadLetterCursor {
-            at: row.letter.at,
+            at: row.seen_at(),
             id: row.letter.id,
         }))
     }
@@ -306,8 +330,24 @@ impl Reader for MemoryStore {
             saga: Some(saga),
             ..DeadLetterFilter::default()
         };
-        let page = self.dead_letter_heads(filter, None, limit).await?;
-        Ok(page.rows)
+        let page = self.dead_letter_heads(filter, None, usize::MAX - 1).await?;
+        let mut found = page.rows;
+        found.sort_by_key(|row| std::cmp::Reverse((row.letter.at, row.letter.id)));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    async fn dead_letters_tried(&self, of: AttemptRef) -> Result<Vec<LetterRow>, StoreError> {
+        let mut found = self.letter_rows();
+        found.retain(|row| match &row.now.attempt {
+            Some(minted) => minted.saga == of.saga && minted.key() == of.key(),
+            None => {
+                row.letter.saga == Some(of.saga)
+                    && row.now.state == LetterState::Replaying
+                    && row.now.sent_at.is_none()
+            }
+        });
+        Ok(found)
     }
 
     async fn dead_letter_hours(
@@ -317,7 +357,7 @@ impl Reader for MemoryStore {
     ) -> Result<Vec<(Timestamp, u64)>, StoreError> {
         let mut hours: BTreeMap<Timestamp, u64> = BTreeMap::new();
         for row in self.letter_rows() {
-            let hour = Timestamp(row.letter.at.0 / HOUR_MS * HOUR_MS);
+            let hour = Timestamp(row.seen_at().0 / HOUR_MS * HOUR_MS);
             let own = row.now.state == LetterState::Dead && row.now.group == group;
             if own && hour.0 / HOUR_MS >= since.0 / HOUR_MS {
                 *hours.entry(hour).or_default() += 1;
@@ -339,7 +379,7 @@ impl Reader for MemoryStore {
             if row.now.state != LetterState::Dead {
                 continue;
             }
-            let at = row.letter.at;
+            let at = row.seen_at();
             let group = groups
                 .entry(row.now.group.clone())
                 .or_insert_with(|| LetterGroup {
@@ -426,7 +466,7 @@ impl Reader for MemoryStore {
 }
 
 fn fits(row: &LetterRow, filter: &DeadLetterFilter, sagas: &BTreeMap<SagaId, SagaRow>) -> bool {
-    let (row, now) = (&row.letter, &row.now);
+    let (seen_at, row, now) = (row.seen_at(), &row.letter, &row.now);
     let about = facets_of(row);
     let of_saga = row.saga.and_then(|saga| sagas.get(&saga));
     let DeadLetterFilter {
@@ -464,8 +504,8 @@ fn fits(row: &LetterRow, filter: &DeadLetterFilter, sagas: &BTreeMap<SagaId, Sag
         && queue.as_ref().is_none_or(|queue| row.queue == *queue)
         && (kind.is_none() || row.kind == *kind)
         && (saga.is_none() || row.saga == *saga)
-        && from.is_none_or(|from| row.at >= from)
-        && until.is_none_or(|until| row.at <= until)
+        && from.is_none_or(|from| seen_at >= from)
+        && until.is_none_or(|until| seen_at <= until)
         && text.as_ref().is_none_or(has)
         && state.is_none_or(|state| now.state == state)
         && group.as_ref().is_none_or(|group| now.group == *group)

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use baton_driver::store::BoxError;
 use baton_driver::{
     Batch, ColdRow, CommitError, DeadLetterRow, DefinitionRow, Loaded, LogRow, PurgeRow, Recovered,
-    SagaRow, SnapshotRow, StoreError, SubscriptionChange, SubscriptionRow, UnsentRow, WorkItemRow,
+    Reservations, SagaRow, SnapshotRow, StoreError, SubscriptionChange, SubscriptionRow, UnsentRow,
+    WorkItemRow,
 };
 use baton_engine::state::SNAPSHOT_VERSION;
 use baton_engine::{SagaState, WorkItem};
@@ -39,6 +40,8 @@ pub(super) struct Tables {
     pub(super) history: BTreeMap<Uuid, Vec<HistoryRow>>,
     /// Deaths that are in it.
     pub(super) deaths: BTreeSet<Uuid>,
+    /// Queue, print, id and when, of what came and is not known to be acknowledged.
+    pub(super) arrivals: Vec<(String, Uuid, Uuid, Timestamp)>,
     pub(super) edits: BTreeMap<(Uuid, u32), EditRow>,
     pub(super) standings: BTreeMap<Uuid, Standing>,
     pub(super) operations: BTreeMap<Uuid, OperationRow>,
@@ -48,6 +51,7 @@ pub(super) struct Tables {
     pub(super) audit: Vec<baton_messages::AuditRow>,
     pub(super) alerts: BTreeMap<Uuid, crate::alerts::AlertRow>,
     pub(super) triggers: TriggerTables,
+    pub(super) reservations: Reservations,
     /// Tries, and when the last began.
     pub(super) suspects: BTreeMap<(Uuid, u32), (u32, Timestamp)>,
     pub(super) fault: Option<CommitFault>,
@@ -204,6 +208,11 @@ impl Tables {
                 WorkItemRow::Open { saga, item } => {
                     self.work_items.insert((saga, item.number), (*item, None));
                 }
+                WorkItemRow::Change { saga, item } => {
+                    if let Some((known, _)) = self.work_items.get_mut(&(saga, item.number)) {
+                        *known = *item;
+                    }
+                }
                 WorkItemRow::Close {
                     saga,
                     number,
@@ -216,6 +225,11 @@ impl Tables {
                 }
             }
         }
+        for change in batch.reservations {
+            let sagas = &self.sagas;
+            self.reservations
+                .change(change, |saga| is_active(sagas, saga));
+        }
         for letter in batch.dead_letters {
             let standing = || Standing {
                 group: group_of(&letter),
@@ -227,6 +241,11 @@ impl Tables {
         for row in batch.purged {
             self.purge(partition, row);
         }
+    }
+
+    pub(super) fn tidy_reservations(&mut self) {
+        let sagas = &self.sagas;
+        self.reservations.tidy(|saga| is_active(sagas, saga));
     }
 
     /// Whether a saga's records may be taken out, the last of them at `log_seq`.
@@ -277,7 +296,7 @@ impl Tables {
         let snapshot = self
             .snapshots
             .get(&saga)
-            .filter(|row| row.version == SNAPSHOT_VERSION);
+            .filter(|row| row.version <= SNAPSHOT_VERSION);
         let after = snapshot.map_or(0, |row| row.seq);
         let mut rows: Vec<&LogRow> = self
             .log
@@ -384,4 +403,8 @@ impl Tables {
         wakes.sort_unstable();
         wakes
     }
+}
+
+fn is_active(sagas: &BTreeMap<SagaId, (u8, SagaRow)>, saga: SagaId) -> bool {
+    sagas.get(&saga).is_some_and(|(_, row)| !row.status.ended())
 }

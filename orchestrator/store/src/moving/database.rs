@@ -126,7 +126,9 @@ fn deal(layout: &Layout, rows: Batch) -> Vec<Batch> {
         dealt[of(*saga)].subscriptions.push(change);
     }
     for change in rows.work_items {
-        let (WorkItemRow::Open { saga, .. } | WorkItemRow::Close { saga, .. }) = &change;
+        let (WorkItemRow::Open { saga, .. }
+        | WorkItemRow::Change { saga, .. }
+        | WorkItemRow::Close { saga, .. }) = &change;
         dealt[of(*saga)].work_items.push(change);
     }
     dealt[0].dead_letters = rows.dead_letters;

@@ -16,8 +16,8 @@ use super::options::Target;
 use super::ownership::{self, Taken, lease};
 use super::{
     PostgresAlerts, PostgresAudit, PostgresError, PostgresLetters, PostgresOptions, PostgresReader,
-    PostgresStore, PostgresSuspects, PostgresTokens, PostgresTriggers, WRITERS, migrate_on,
-    queries,
+    PostgresReservations, PostgresStore, PostgresSuspects, PostgresTokens, PostgresTriggers,
+    WRITERS, migrate_on, queries,
 };
 use crate::Partition;
 use crate::cluster::{Layout, Member, Owned, PARTITIONS_MAX, View};
@@ -153,6 +153,12 @@ impl PostgresCluster {
     #[must_use]
     pub fn suspects(&self) -> PostgresSuspects {
         PostgresSuspects::new(self.beside.clone())
+    }
+
+    /// What sagas take before their first step.
+    #[must_use]
+    pub fn reservations(&self) -> PostgresReservations {
+        PostgresReservations::new(self.beside.clone())
     }
 
     /// What needs a person.

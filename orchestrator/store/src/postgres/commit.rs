@@ -5,6 +5,9 @@
 //! answers is certain: it writes all of a statement it accepts and nothing of one it refuses. When no answer comes, or the backend's last
 //! words are those of its own end, nobody knows; the connection is given up, and the next one fences what it may still do.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
 use baton_driver::{Batch, CommitError};
 use tokio_postgres::types::ToSql;
 
@@ -14,8 +17,22 @@ use super::rows::Rows;
 use super::session::{Open, Session};
 
 const COMMIT: &str = "SELECT commit_batch_5($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
-/// With records to be taken out: what stands first in the list is called first.
-const COMMIT_AND_PURGE: &str = "SELECT commit_batch_5($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18), purge_sagas($1, $19)";
+/// How many values that takes.
+const COMMIT_VALUES: usize = 18;
+
+/// The statement of a batch, with what few of them have: records that are taken out, what becomes of work items, what sagas take. What stands first in the
+/// list is called first.
+fn statement(rows: &Rows) -> Cow<'static, str> {
+    let purge = (!rows.purged.is_empty()).then_some("purge_sagas($1, $");
+    let items = rows.items_changed.as_ref().map(|_| "change_work_items($");
+    let reserve = rows.reservations.as_ref().map(|_| "change_reservations($");
+    let calls = [purge, items, reserve].into_iter().flatten();
+    let mut sql = Cow::Borrowed(COMMIT);
+    for (n, call) in calls.enumerate() {
+        let _ = write!(sql.to_mut(), ", {call}{})", COMMIT_VALUES + 1 + n);
+    }
+    sql
+}
 
 /// Where an attempt ended that was no commit.
 enum Refused {
@@ -65,14 +82,12 @@ struct Fence {
 
 async fn write(open: &mut Open, fence: Fence, rows: &Rows) -> Result<(), Refused> {
     let client = &open.client;
-    let purges = !rows.purged.is_empty();
-    let sql = if purges { COMMIT_AND_PURGE } else { COMMIT };
     let statement = client
-        .prepare_cached(sql)
+        .prepare_cached(&statement(rows))
         .await
         .map_err(|error| Refused::Before(error.into()))?;
     let writer = int(open.writer);
-    let values: [&(dyn ToSql + Sync); 19] = [
+    let mut values: Vec<&(dyn ToSql + Sync)> = vec![
         &fence.partition,
         &fence.epoch,
         &writer,
@@ -91,10 +106,17 @@ async fn write(open: &mut Open, fence: Fence, rows: &Rows) -> Result<(), Refused
         &rows.items.closed,
         &rows.items.new,
         &rows.letters,
-        &rows.purged,
     ];
-    let taken = if purges { 19 } else { 18 };
-    match client.execute(&statement, &values[..taken]).await {
+    if !rows.purged.is_empty() {
+        values.push(&rows.purged);
+    }
+    if let Some(changes) = &rows.items_changed {
+        values.push(changes);
+    }
+    if let Some(changes) = &rows.reservations {
+        values.push(changes);
+    }
+    match client.execute(&statement, &values).await {
         Ok(_) => Ok(()),
         Err(error) if never_left(&error) => Err(Refused::Before(Fault::Values(error))),
         Err(error) => Err(Refused::UnderWay(error.into())),

@@ -1,9 +1,13 @@
 //! Dead letters after their intake. Whoever moves one holds an advisory lock until it is committed, so that two who move several never wait for each
 //! other; the intake, which holds rows of figures of its own, is never waited for in a circle.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use baton_driver::StoreError;
 use baton_messages::Timestamp;
 use deadpool_postgres::Transaction;
+use futures::future::try_join_all;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -14,13 +18,13 @@ use super::fault::Fault;
 use super::load::each;
 use super::queries;
 use super::reader::letter_row;
+use crate::arrivals::{Arrived, Arriving, KEPT_MS, ROWS_MAX};
 use crate::facets::facets_of;
 use crate::group::group_of;
 use crate::letters::{
-    Claiming, Death, EditRow, GivingBack, Imported, LetterRow, LetterState, Letters, Move,
-    OperationRow, OperationState, OperationStep, Sending, Settling, Standing, Waiting,
+    Claiming, Death, EditRow, GivingBack, HistoryRow, Imported, LetterRow, LetterState, Letters,
+    Move, OperationRow, OperationState, OperationStep, Standing, Waiting, WholeLetter, Written,
 };
-use crate::moving::KeptHistory;
 
 /// The advisory lock under which letters are moved: "BATN", then a word for this use.
 const MOVING: i64 = 0x4241_544e_0000_0004;
@@ -39,10 +43,9 @@ const HAPPENED: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, 
     FROM dead_letters l WHERE l.id = $1 RETURNING n";
 const DEATH_KNOWN: &str = "SELECT n FROM dead_history WHERE death = $1 AND death IS NOT NULL";
 const STOOD: &str = "SELECT state, stage, operation FROM dead_letters WHERE id = $1 FOR UPDATE";
-const DIED: &str = "UPDATE dead_letters SET state = 'dead', died_again = died_again + 1, changed_at = $2, outcome = $3, sent_at = NULL
+const DIED: &str = "UPDATE dead_letters SET state = 'dead', died_again = died_again + 1, died_at = greatest(coalesce(died_at, at), $2), changed_at = $2, outcome = $3, sent_at = NULL
     WHERE id = $1 RETURNING id";
-const DIED_TASK: &str =
-    "UPDATE dead_letters SET died_again = died_again + 1, attempt = $2 WHERE id = $1 RETURNING id";
+const DIED_TASK: &str = "UPDATE dead_letters SET died_again = died_again + 1, died_at = greatest(coalesce(died_at, at), $3), attempt = $2 WHERE id = $1 RETURNING id";
 const DEATH: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, text, death, properties, body)
     VALUES ($1, 1 + coalesce((SELECT max(n) FROM dead_history WHERE letter = $1), 0), $2, 'died', '', '', $3, $4, $5, $6) RETURNING n";
 const GIVE_BACK: &str = "UPDATE dead_letters SET state = 'dead', replays = replays - 1, changed_at = $3, changed_by = NULL, why = NULL, action = NULL,
@@ -59,8 +62,8 @@ const EDITED: &str = "UPDATE dead_letters SET edition = $2 WHERE id = $1 AND edi
 const EDIT: &str = "INSERT INTO dead_edits (letter, edition, at, by, why, action, difference, properties, body)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (letter, edition) DO NOTHING RETURNING letter";
 const IMPORT: &str = "INSERT INTO dead_letters (id, partition, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body, grp,
-    pool, task_type, event_type, definition, worker, replays_before, state, replays, changed_at, changed_by, why, note, outcome, edition)
-    VALUES ($1, 0::smallint, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)
+    pool, task_type, event_type, definition, worker, replays_before, state, replays, changed_at, changed_by, why, note, outcome, edition, died_again, died_at)
+    VALUES ($1, 0::smallint, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)
     ON CONFLICT (id) DO NOTHING RETURNING id";
 const IMPORTED: &str = "SELECT add_count(0::smallint, 'dead_letters', $1)";
 const OPERATION: &str = "SELECT body FROM dead_operations WHERE id = $1 FOR UPDATE";
@@ -68,13 +71,31 @@ const OPERATION_ADD: &str = "INSERT INTO dead_operations (id, made_at, state, bo
 const OPERATION_PUT: &str =
     "UPDATE dead_operations SET state = $2, body = $3 WHERE id = $1 RETURNING id";
 const PUT_STANDING: &str = "UPDATE dead_letters SET state = $2, replays = $3, changed_at = $4, changed_by = $5, why = $6, note = $7, action = $8,
-    operation = $9, outcome = $10, grp = $11, edition = $12, attempt = $13, sent_at = $14, stage = $15, died_again = $16 WHERE id = $1 RETURNING id";
-const PUT_HISTORY: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, text, death, properties, body)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (letter, n) DO NOTHING RETURNING n";
+    operation = $9, outcome = $10, grp = $11, edition = $12, attempt = $13, sent_at = $14, stage = $15, died_again = $16, died_at = $17 WHERE id = $1 RETURNING id";
+const PUT_HISTORY: &str =
+    "INSERT INTO dead_history (letter, n, at, what, by, why, text, death, properties, body)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING RETURNING n";
+
+const ARRIVALS_OVER: &str = "DELETE FROM dead_arrivals WHERE id = ANY ($1) RETURNING id";
+const ARRIVALS: &str =
+    "SELECT print, id FROM dead_arrivals WHERE queue = $1 AND print = ANY ($2) LIMIT 4096";
+const ARRIVALS_OLD: &str = "DELETE FROM dead_arrivals WHERE queue = $1 AND at < $2 RETURNING id";
+/// More of one queue than can be on their way: the oldest go.
+const ARRIVALS_MANY: &str = "DELETE FROM dead_arrivals WHERE queue = $1
+    AND at < (SELECT at FROM dead_arrivals WHERE queue = $1 ORDER BY at DESC LIMIT 1 OFFSET $2) RETURNING id";
+const ARRIVALS_ADD: &str = "INSERT INTO dead_arrivals (id, queue, print, at) SELECT n.id, $1, n.print, $2 FROM unnest($3::uuid[], $4::uuid[]) AS n (id, print)
+    ON CONFLICT (id) DO NOTHING RETURNING id";
+/// Read here and not there: the database's JSON refuses a NUL, which a header may have.
+const ARRIVALS_OF: &str = "SELECT id, properties FROM dead_letters WHERE id = ANY ($1)";
 
 /// Every question here that must not look at a whole table.
 #[cfg(test)]
-pub(crate) const QUERIES: [&str; 23] = [
+pub(crate) const QUERIES: [&str; 28] = [
+    ARRIVALS_OVER,
+    ARRIVALS,
+    ARRIVALS_OLD,
+    ARRIVALS_MANY,
+    ARRIVALS_OF,
     EXPIRED,
     EXPIRE[0],
     EXPIRE[1],
@@ -139,29 +160,13 @@ impl PostgresLetters {
     }
 
     /// What happened to letters in the store they come from.
-    pub(crate) async fn put_history(&self, history: &[KeptHistory]) -> Result<(), StoreError> {
+    pub(crate) async fn put_history(
+        &self,
+        history: &[(Uuid, HistoryRow)],
+    ) -> Result<(), StoreError> {
         self.write("what happened to dead letters", async |transaction| {
-            for kept in history {
-                let KeptHistory {
-                    letter,
-                    row,
-                    death,
-                    properties,
-                    body,
-                } = kept;
-                let values: [&(dyn ToSql + Sync); 10] = [
-                    letter,
-                    &i64::from(row.n),
-                    &int(row.at.0),
-                    &owned(&row.what),
-                    &owned(&row.by),
-                    &owned(&row.why),
-                    &owned(&row.text),
-                    death,
-                    properties,
-                    body,
-                ];
-                rows(transaction, PUT_HISTORY, &values).await?;
+            for (letter, row) in history {
+                put_history(transaction, *letter, row).await?;
             }
             Ok(())
         })
@@ -191,10 +196,11 @@ impl PostgresLetters {
                     sent_at,
                     stage,
                     died_again,
+                    died_at,
                 } = standing;
                 let attempt = attempt.as_ref().map(serde_json::to_string).transpose()?;
                 let text = |text: &Option<String>| text.as_deref().map(owned);
-                let values: [&(dyn ToSql + Sync); 16] = [
+                let values: [&(dyn ToSql + Sync); 17] = [
                     letter,
                     &state.as_str(),
                     &i64::from(*replays),
@@ -211,6 +217,7 @@ impl PostgresLetters {
                     &sent_at.map(|at| int(at.0)),
                     &stage.map(i64::from),
                     &i64::from(*died_again),
+                    &died_at.map(|at| int(at.0)),
                 ];
                 rows(transaction, PUT_STANDING, &values).await?;
             }
@@ -253,7 +260,8 @@ async fn died_again(transaction: &Transaction<'_>, death: &Death) -> Result<bool
     let (stage, of): (_, Option<Uuid>) = (stage(stood, 1)?, get(stood, 2)?);
     if let Some(attempt) = &death.attempt {
         let attempt = serde_json::to_string(attempt)?;
-        rows(transaction, DIED_TASK, &[&death.letter, &attempt]).await?;
+        let values: [&(dyn ToSql + Sync); 3] = [&death.letter, &attempt, &int(death.at.0)];
+        rows(transaction, DIED_TASK, &values).await?;
     } else {
         let outcome = owned(&format!("it died again: {}", death.error));
         let values: [&(dyn ToSql + Sync); 3] = [&death.letter, &int(death.at.0), &outcome];
@@ -276,6 +284,41 @@ async fn died_again(transaction: &Transaction<'_>, death: &Death) -> Result<bool
         put(transaction, &row).await?;
     }
     Ok(true)
+}
+
+async fn arrived(
+    transaction: &Transaction<'_>,
+    arriving: &Arriving,
+) -> Result<Vec<Arrived>, Fault> {
+    let queue = owned(&arriving.queue);
+    if !arriving.over.is_empty() {
+        rows(transaction, ARRIVALS_OVER, &[&arriving.over]).await?;
+    }
+    let prints = arriving.looked_for();
+    let mut known = Vec::new();
+    if !prints.is_empty() {
+        for row in rows(transaction, ARRIVALS, &[&queue, &prints]).await? {
+            known.push((get(&row, 0)?, get(&row, 1)?));
+        }
+    }
+    let arrived = arriving.arrived(&known);
+    if arriving.is_calm() {
+        let before = int(arriving.at.0.saturating_sub(KEPT_MS));
+        rows(transaction, ARRIVALS_OLD, &[&queue, &before]).await?;
+    }
+    let new = arrived.iter().zip(&arriving.came);
+    let (mut ids, mut prints) = (Vec::new(), Vec::new());
+    for (one, came) in new.filter(|(one, _)| !one.again) {
+        ids.push(one.id);
+        prints.push(came.print);
+    }
+    if !ids.is_empty() {
+        let values: [&(dyn ToSql + Sync); 4] = [&queue, &int(arriving.at.0), &ids, &prints];
+        rows(transaction, ARRIVALS_ADD, &values).await?;
+        let most = i64::from(ROWS_MAX);
+        rows(transaction, ARRIVALS_MANY, &[&queue, &most]).await?;
+    }
+    Ok(arrived)
 }
 
 fn waiting(row: &Row) -> Result<Waiting, Fault> {
@@ -305,13 +348,37 @@ async fn put_edit(transaction: &Transaction<'_>, edit: &EditRow) -> Result<(), F
     Ok(())
 }
 
+async fn put_history(
+    transaction: &Transaction<'_>,
+    letter: Uuid,
+    row: &HistoryRow,
+) -> Result<(), Fault> {
+    let died = row.died.as_ref();
+    let properties = died.map(|died| serde_json::to_string(&died.properties));
+    let properties = properties.transpose()?;
+    let values: [&(dyn ToSql + Sync); 10] = [
+        &letter,
+        &i64::from(row.n),
+        &int(row.at.0),
+        &owned(&row.what),
+        &owned(&row.by),
+        &owned(&row.why),
+        &owned(&row.text),
+        &died.map(|died| died.death),
+        &properties,
+        &died.and_then(|died| died.body.as_ref()),
+    ];
+    rows(transaction, PUT_HISTORY, &values).await?;
+    Ok(())
+}
+
 /// Whether it is new here.
 async fn import(transaction: &Transaction<'_>, row: &LetterRow) -> Result<bool, Fault> {
     let (letter, now) = (&row.letter, &row.now);
     let about = facets_of(letter);
     let text = |text: &Option<String>| text.as_deref().map(owned);
     let properties = serde_json::to_string(&letter.properties)?;
-    let values: [&(dyn ToSql + Sync); 27] = [
+    let values: [&(dyn ToSql + Sync); 29] = [
         &letter.id,
         &int(letter.at.0),
         &letter.reason.as_str(),
@@ -339,6 +406,8 @@ async fn import(transaction: &Transaction<'_>, row: &LetterRow) -> Result<bool, 
         &text(&now.note),
         &text(&now.outcome),
         &i64::from(now.edition),
+        &i64::from(now.died_again),
+        &now.died_at.map(|at| int(at.0)),
     ];
     Ok(rows(transaction, IMPORT, &values).await?.len() == 1)
 }
@@ -353,6 +422,80 @@ async fn put(transaction: &Transaction<'_>, row: &OperationRow) -> Result<(), Fa
     let values: [&(dyn ToSql + Sync); 3] = [&row.id, &row.state.as_str(), &body];
     rows(transaction, OPERATION_PUT, &values).await?;
     Ok(())
+}
+
+/// Whether it was written, and the stage of its operation that counts it.
+type Wrote = Option<Option<u32>>;
+
+async fn wrote(transaction: &Transaction<'_>, one: &Written) -> Result<Wrote, Fault> {
+    match one {
+        Written::Settled(settled) => {
+            let attempt = settled.attempt.as_ref().map(serde_json::to_string);
+            let attempt = attempt.transpose()?;
+            let values: [&(dyn ToSql + Sync); 7] = [
+                &settled.letter,
+                &settled.action,
+                &settled.ending.state().as_str(),
+                &i64::from(settled.ending.uncounted()),
+                &int(settled.at.0),
+                &owned(&settled.outcome),
+                &attempt,
+            ];
+            let moved = rows(transaction, SETTLE, &values).await?;
+            moved.first().map(|row| stage(row, 0)).transpose()
+        }
+        Written::Sent(sent) => {
+            let attempt = serde_json::to_string(&sent.attempt)?;
+            let values: [&(dyn ToSql + Sync); 5] = [
+                &sent.letter,
+                &sent.action,
+                &int(sent.at.0),
+                &attempt,
+                &owned(&sent.outcome),
+            ];
+            let written = rows(transaction, SENT, &values).await?;
+            Ok((written.len() == 1).then_some(None))
+        }
+    }
+}
+
+async fn noted(transaction: &Transaction<'_>, one: &Written) -> Result<(), Fault> {
+    let (letter, at, what, text) = match one {
+        Written::Settled(of) => (of.letter, of.at, of.ending.as_str(), &of.outcome),
+        Written::Sent(of) => (of.letter, of.at, "sent", &of.outcome),
+    };
+    happened(transaction, letter, at, what, text).await
+}
+
+/// The statements of all of them are on their way together: the server answers them in order, and nobody waits for each.
+async fn write_down(
+    transaction: &Transaction<'_>,
+    written: &[Written],
+) -> Result<Vec<bool>, Fault> {
+    let wrote = try_join_all(written.iter().map(|one| wrote(transaction, one))).await?;
+    let both = || written.iter().zip(&wrote);
+    let new = both().filter(|(_, stage)| stage.is_some());
+    try_join_all(new.map(|(one, _)| noted(transaction, one))).await?;
+    let mut operations: BTreeMap<Uuid, Option<OperationRow>> = BTreeMap::new();
+    for (one, stage) in both() {
+        let (Written::Settled(settled), Some(stage)) = (one, stage) else {
+            continue;
+        };
+        let Some(id) = settled.operation else {
+            continue;
+        };
+        let row = match operations.entry(id) {
+            Entry::Occupied(row) => row.into_mut(),
+            Entry::Vacant(place) => place.insert(operation(transaction, id).await?),
+        };
+        if let Some(row) = row {
+            settled.apply(row, *stage);
+        }
+    }
+    for row in operations.into_values().flatten() {
+        put(transaction, &row).await?;
+    }
+    Ok(wrote.iter().map(Option::is_some).collect())
 }
 
 impl Letters for PostgresLetters {
@@ -399,19 +542,24 @@ impl Letters for PostgresLetters {
         .await
     }
 
-    async fn import(
-        &self,
-        letters: Vec<(LetterRow, Vec<EditRow>)>,
-    ) -> Result<Imported, StoreError> {
+    async fn import(&self, letters: Vec<WholeLetter>) -> Result<Imported, StoreError> {
         self.write("imported dead letters", async |transaction| {
             let mut done = Imported::default();
-            for (row, edits) in &letters {
+            for WholeLetter {
+                row,
+                edits,
+                history,
+            } in &letters
+            {
                 if !import(transaction, row).await? {
                     done.known += 1;
                     continue;
                 }
                 for edit in edits {
                     put_edit(transaction, edit).await?;
+                }
+                for one in history {
+                    put_history(transaction, row.letter.id, one).await?;
                 }
                 done.added += 1;
             }
@@ -423,51 +571,9 @@ impl Letters for PostgresLetters {
         .await
     }
 
-    async fn settle(&self, settled: Settling) -> Result<bool, StoreError> {
-        self.write("what came of a dead letter", async |transaction| {
-            let attempt = settled.attempt.as_ref().map(serde_json::to_string);
-            let attempt = attempt.transpose()?;
-            let values: [&(dyn ToSql + Sync); 7] = [
-                &settled.letter,
-                &settled.action,
-                &settled.ending.state().as_str(),
-                &i64::from(settled.ending.uncounted()),
-                &int(settled.at.0),
-                &owned(&settled.outcome),
-                &attempt,
-            ];
-            let moved = rows(transaction, SETTLE, &values).await?;
-            let Some(stage) = moved.first().map(|row| stage(row, 0)).transpose()? else {
-                return Ok(false);
-            };
-            let (letter, what) = (settled.letter, settled.ending.as_str());
-            happened(transaction, letter, settled.at, what, &settled.outcome).await?;
-            if let Some(id) = settled.operation
-                && let Some(mut row) = operation(transaction, id).await?
-            {
-                settled.apply(&mut row, stage);
-                put(transaction, &row).await?;
-            }
-            Ok(true)
-        })
-        .await
-    }
-
-    async fn sent(&self, sent: Sending) -> Result<bool, StoreError> {
-        self.write("a dead letter that was sent", async |transaction| {
-            let attempt = serde_json::to_string(&sent.attempt)?;
-            let values: [&(dyn ToSql + Sync); 5] = [
-                &sent.letter,
-                &sent.action,
-                &int(sent.at.0),
-                &attempt,
-                &owned(&sent.outcome),
-            ];
-            let written = rows(transaction, SENT, &values).await?.len() == 1;
-            if written {
-                happened(transaction, sent.letter, sent.at, "sent", &sent.outcome).await?;
-            }
-            Ok(written)
+    async fn write_down(&self, written: Vec<Written>) -> Result<Vec<bool>, StoreError> {
+        self.write("what came of dead letters", async |transaction| {
+            write_down(transaction, &written).await
         })
         .await
     }
@@ -480,11 +586,52 @@ impl Letters for PostgresLetters {
         read.map_err(|fault| fault.read("dead letters whose outcome is waited for"))
     }
 
+    async fn waiting_in(
+        &self,
+        operation: Uuid,
+        stage: u32,
+        limit: usize,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        let (stage, most) = (i64::from(stage), limited(limit));
+        let values: [&(dyn ToSql + Sync); 3] = [&operation, &stage, &most];
+        let found = self.connections.rows(queries::WAITING_IN, &values).await;
+        let read = found.and_then(|rows| each(&rows, waiting));
+        read.map_err(|fault| fault.read("dead letters a stage waits for"))
+    }
+
     async fn died_again(&self, death: Death) -> Result<bool, StoreError> {
         self.write("a dead letter that died again", async |transaction| {
             died_again(transaction, &death).await
         })
         .await
+    }
+
+    async fn arrived(&self, arriving: Arriving) -> Result<Vec<Arrived>, StoreError> {
+        // nobody else waits for these rows: they are no letters yet
+        let writing = self.connections.with(async |client| {
+            let transaction = client.transaction().await?;
+            let arrived = arrived(&transaction, &arriving).await?;
+            transaction.commit().await?;
+            Ok(arrived)
+        });
+        let read = writing.await;
+        read.map_err(|fault| fault.read("what came out of a queue of dead letters"))
+    }
+
+    async fn arrivals_of(
+        &self,
+        letters: Vec<Uuid>,
+    ) -> Result<Vec<(Uuid, Option<Uuid>)>, StoreError> {
+        let read = async {
+            let found = self.connections.rows(ARRIVALS_OF, &[&letters]).await?;
+            each(&found, |row| {
+                let properties: serde_json::Value = document(row, 1)?;
+                let arrival = properties["arrival"].as_str();
+                Ok((get(row, 0)?, arrival.and_then(|id| id.parse().ok())))
+            })
+        };
+        read.await
+            .map_err(|fault| fault.read("the arrivals of dead letters"))
     }
 
     async fn give_back(&self, letters: GivingBack) -> Result<usize, StoreError> {
@@ -503,6 +650,19 @@ impl Letters for PostgresLetters {
             Ok(back)
         })
         .await
+    }
+
+    async fn is_any_over(&self, before: Timestamp) -> Result<bool, StoreError> {
+        let before = int(before.0);
+        for state in LetterState::SETTLED {
+            let values: [&(dyn ToSql + Sync); 3] = [&state.as_str(), &before, &1_i64];
+            let found = self.connections.rows(EXPIRED, &values).await;
+            let found = found.map_err(|fault| fault.read("dead letters that are over"))?;
+            if !found.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn expire(&self, before: Timestamp, limit: usize) -> Result<Vec<Uuid>, StoreError> {
@@ -547,8 +707,8 @@ impl Letters for PostgresLetters {
             let Some(mut row) = found.filter(|row| row.state == OperationState::Running) else {
                 return Ok(None);
             };
-            let mut taken = Vec::with_capacity(claiming.letters.len());
-            for letter in &claiming.letters {
+            // each by its id, and all on their way together
+            let claims = claiming.letters.iter().map(async |letter| {
                 let values: [&(dyn ToSql + Sync); 6] = [
                     letter,
                     &int(claiming.at.0),
@@ -557,10 +717,12 @@ impl Letters for PostgresLetters {
                     &row.id,
                     &i64::from(row.leg),
                 ];
-                if rows(transaction, CLAIM, &values).await?.len() == 1 {
-                    taken.push(*letter);
-                }
-            }
+                rows(transaction, CLAIM, &values).await
+            });
+            let claimed = try_join_all(claims).await?;
+            let both = claiming.letters.iter().zip(&claimed);
+            let taken = both.filter(|(_, moved)| moved.len() == 1);
+            let taken: Vec<Uuid> = taken.map(|(letter, _)| *letter).collect();
             claiming.apply(&mut row, taken.len());
             put(transaction, &row).await?;
             Ok(Some(taken))
@@ -601,10 +763,21 @@ impl Letters for PostgresLetters {
     }
 
     async fn running(&self) -> Result<Vec<OperationRow>, StoreError> {
-        let found = self.connections.rows(queries::OPERATIONS_RUNNING, &[]);
-        let read = found
-            .await
-            .and_then(|rows| each(&rows, |row| document(row, 0)));
-        read.map_err(|fault| fault.read("replays of dead letters that run"))
+        let body = |row: &Row| document::<OperationRow>(row, 0);
+        let read = async {
+            let running = self.connections.rows(queries::OPERATIONS_RUNNING, &[]);
+            let mut found = each(&running.await?, body)?;
+            let left = self.connections.rows(queries::OPERATIONS_LEFT, &[]).await?;
+            for row in left {
+                let id: Uuid = get(&row, 0)?;
+                if found.iter().all(|row| row.id != id) {
+                    let one = self.connections.rows(queries::OPERATION, &[&id]).await?;
+                    found.extend(each(&one, body)?);
+                }
+            }
+            Ok::<_, Fault>(found)
+        };
+        read.await
+            .map_err(|fault| fault.read("replays of dead letters that run"))
     }
 }

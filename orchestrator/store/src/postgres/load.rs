@@ -22,7 +22,7 @@ use super::queries;
 // OFFSET 0 keeps a subquery from being made into a join, which might be planned to read the whole table
 const SAGAS: &str = "SELECT a.place, s.number, s.cold, n.seq, n.state, s.purged_at IS NOT NULL FROM unnest($1::uuid[]) WITH ORDINALITY AS a (id, place)
     LEFT JOIN LATERAL (SELECT number, cold, purged_at FROM sagas WHERE id = a.id OFFSET 0) AS s ON true
-    LEFT JOIN LATERAL (SELECT seq, state FROM snapshots WHERE saga = a.id AND version = $2 OFFSET 0) AS n ON true
+    LEFT JOIN LATERAL (SELECT seq, state FROM snapshots WHERE saga = a.id AND version <= $2 OFFSET 0) AS n ON true
     WHERE s.number IS NOT NULL OR n.seq IS NOT NULL";
 const ENTRIES: &str = "SELECT a.saga, r.saga_seq, r.log_seq, r.entry FROM unnest($1::bigint[], $2::bigint[]) AS a (saga, after)
     CROSS JOIN LATERAL (SELECT saga_seq, log_seq, entry FROM records WHERE saga = a.saga AND saga_seq >= a.after OFFSET 0) AS r";

@@ -12,6 +12,7 @@ mod columns;
 mod commit;
 mod connect;
 mod fault;
+mod items;
 mod letters;
 mod load;
 mod moving;
@@ -20,6 +21,7 @@ mod options;
 mod ownership;
 mod queries;
 mod reader;
+mod reservations;
 mod rows;
 mod session;
 mod triggers;
@@ -44,6 +46,7 @@ pub use open::PostgresError;
 pub use options::PostgresOptions;
 pub use ownership::Ownership;
 pub use reader::PostgresReader;
+pub use reservations::PostgresReservations;
 pub use triggers::PostgresTriggers;
 
 use crate::Partition;
@@ -191,6 +194,12 @@ impl PostgresStore {
     #[must_use]
     pub fn alerts(&self) -> PostgresAlerts {
         PostgresAlerts::new(self.beside.clone())
+    }
+
+    /// What sagas take before their first step.
+    #[must_use]
+    pub fn reservations(&self) -> PostgresReservations {
+        PostgresReservations::new(self.beside.clone())
     }
 
     /// What operators did.

@@ -8,7 +8,7 @@ use refinery::{Migration, Runner};
 use super::fault::Fault;
 
 /// The tables, version by version; what was released is never edited.
-const MIGRATIONS: [(&str, &str); 7] = [
+const MIGRATIONS: [(&str, &str); 11] = [
     (
         "V1__init",
         include_str!("../../migrations/postgres/V1__init.sql"),
@@ -36,6 +36,22 @@ const MIGRATIONS: [(&str, &str); 7] = [
     (
         "V7__outcomes",
         include_str!("../../migrations/postgres/V7__outcomes.sql"),
+    ),
+    (
+        "V8__tries",
+        include_str!("../../migrations/postgres/V8__tries.sql"),
+    ),
+    (
+        "V9__arrivals",
+        include_str!("../../migrations/postgres/V9__arrivals.sql"),
+    ),
+    (
+        "V10__reservations",
+        include_str!("../../migrations/postgres/V10__reservations.sql"),
+    ),
+    (
+        "V11__assigned",
+        include_str!("../../migrations/postgres/V11__assigned.sql"),
     ),
 ];
 /// Where it stands which of them were applied.

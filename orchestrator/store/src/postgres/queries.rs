@@ -3,8 +3,9 @@
 //! A condition such as `s.number > 0` holds for every row. It names the index: that one holds for such rows only, and no other list may use it.
 
 use super::columns::SAGA_COLUMNS;
+use crate::items::ItemFilter;
 use crate::letters::LetterState;
-use crate::read::{DeadLetterFilter, HEAD_BYTES_MAX, SagaFilter};
+use crate::read::{DeadLetterFilter, HEAD_BYTES_MAX, LOOKED_INTO_BYTES_MAX, SagaFilter};
 
 /// Which index a list of sagas runs along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,15 +142,20 @@ pub(crate) fn work_items(open_only: bool, of_kind: bool) -> String {
     )
 }
 
+/// Open work items by whose they are and by when. Values: 1 to 3 the cursor, 4 the limit, 5 the kind, 6 whose, 7 until when they were due.
+pub(crate) fn work_items_of(filter: &ItemFilter) -> String {
+    crate::items::list(filter, '$')
+}
+
 const LETTER_COLUMNS: &str =
     "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body,
     state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome, length(body)::bigint, edition,
-    attempt, sent_at, stage, died_again, pool, task_type, event_type, definition, worker, replays_before";
+    attempt, sent_at, stage, died_again, pool, task_type, event_type, definition, worker, replays_before, died_at";
 /// The same with the beginning of the body alone.
 const HEAD_COLUMNS: &str =
     "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, substr(body, 1, 4096),
     state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome, length(body)::bigint, edition,
-    attempt, sent_at, stage, died_again, pool, task_type, event_type, definition, worker, replays_before";
+    attempt, sent_at, stage, died_again, pool, task_type, event_type, definition, worker, replays_before, died_at";
 const _: () = assert!(HEAD_BYTES_MAX == 4_096, "as HEAD_COLUMNS says");
 
 /// Dead letters by their ids.
@@ -166,19 +172,21 @@ pub(crate) fn dead_letter_heads_between() -> String {
     )
 }
 
-/// Dead letters, newest first. Values: 1 and 2 the cursor, 3 and 4 the range of instants, 5 the limit; then, as far as they are asked for, reason,
+/// Dead letters, the one that died last first. Values: 1 and 2 the cursor, 3 and 4 the range of instants, 5 the limit; then, as far as they are asked for, reason,
 /// queue, kind, saga, what error or body has in it, state, group, until when it was moved last, what the error has in it, pool, task type, event type,
 /// definition, worker, how many replays at least, the key of a label, and ids.
 pub(crate) fn dead_letters(filter: &DeadLetterFilter) -> String {
     let which = letters_where(filter, 5);
-    format!("SELECT {LETTER_COLUMNS} FROM {which} ORDER BY at DESC, id DESC LIMIT $5")
+    format!(
+        "SELECT {LETTER_COLUMNS} FROM {which} ORDER BY coalesce(died_at, at) DESC, id DESC LIMIT $5"
+    )
 }
 
 /// The same without most of their bodies; 6 and 7 are the place of the last letter that is looked at.
 pub(crate) fn dead_letter_heads(filter: &DeadLetterFilter) -> String {
     let which = letters_where(filter, 7);
     format!(
-        "SELECT {HEAD_COLUMNS} FROM {which} AND (at, id) >= ($6, $7) ORDER BY at DESC, id DESC LIMIT $5"
+        "SELECT {HEAD_COLUMNS} FROM {which} AND (coalesce(died_at, at), id) >= ($6, $7) ORDER BY coalesce(died_at, at) DESC, id DESC LIMIT $5"
     )
 }
 
@@ -191,7 +199,20 @@ pub(crate) fn dead_letters_end(filter: &DeadLetterFilter) -> String {
         ..DeadLetterFilter::default()
     };
     let which = letters_where(&along, 5);
-    format!("SELECT at, id FROM {which} ORDER BY at DESC, id DESC LIMIT 1 OFFSET $5")
+    if filter.text.is_none() {
+        return format!(
+            "SELECT coalesce(died_at, at), id FROM {which} ORDER BY coalesce(died_at, at) DESC, id DESC LIMIT 1 OFFSET $5"
+        );
+    }
+    // how long a body is stands beside it: none is read for that
+    format!(
+        "SELECT seen_at, id FROM (
+            SELECT seen_at, id, row_number() OVER looked AS n, sum(bytes) OVER looked AS bytes FROM (
+                SELECT coalesce(died_at, at) AS seen_at, id, octet_length(body)::bigint AS bytes FROM {which}
+                ORDER BY coalesce(died_at, at) DESC, id DESC LIMIT $5::bigint + 1) AS along
+            WINDOW looked AS (ORDER BY seen_at DESC, id DESC ROWS UNBOUNDED PRECEDING)) AS looked
+         WHERE n > $5::bigint OR bytes >= {LOOKED_INTO_BYTES_MAX} ORDER BY seen_at DESC, id DESC LIMIT 1"
+    )
 }
 
 /// How many of them. The same values without the limit.
@@ -245,16 +266,18 @@ fn letters_where(filter: &DeadLetterFilter, mut place: usize) -> String {
             conditions.push_str(&condition.replace('#', &format!("${place}")));
         }
     }
-    format!("dead_letters WHERE (at, id) < ($1, $2) AND at BETWEEN $3 AND $4{conditions}")
+    format!(
+        "dead_letters WHERE (coalesce(died_at, at), id) < ($1, $2) AND coalesce(died_at, at) BETWEEN $3 AND $4{conditions}"
+    )
 }
 
 /// Groups of letters that are dead, by key: from what was counted, and two steps along an index for each. Values: the limit.
 pub(crate) const LETTER_GROUPS: &str = "SELECT grp, sum(n)::bigint,
-    coalesce((SELECT min(d.at) FROM dead_letters d WHERE d.grp = h.grp AND d.state = 'dead'), 0),
-    coalesce((SELECT max(d.at) FROM dead_letters d WHERE d.grp = h.grp AND d.state = 'dead'), 0)
+    coalesce((SELECT min(coalesce(d.died_at, d.at)) FROM dead_letters d WHERE d.grp = h.grp AND d.state = 'dead'), 0),
+    coalesce((SELECT max(coalesce(d.died_at, d.at)) FROM dead_letters d WHERE d.grp = h.grp AND d.state = 'dead'), 0)
     FROM dead_group_hours h WHERE grp > '' GROUP BY grp HAVING sum(n) > 0 ORDER BY grp LIMIT $1";
 
-/// How many of a group were taken in in each hour, oldest first. Values: the group, the first hour.
+/// How many of a group that are dead died in each hour, the last time, oldest first. Values: the group, the first hour.
 pub(crate) const LETTER_HOURS: &str = "SELECT hour, sum(n)::bigint FROM dead_group_hours WHERE grp = $1 AND hour >= $2 GROUP BY hour ORDER BY hour";
 
 /// The edited copies of a letter, without their bodies.
@@ -275,6 +298,20 @@ pub(crate) fn on_their_way() -> String {
 pub(crate) const WAITING: &str = "SELECT id, action, operation, attempt, sent_at FROM dead_letters
     WHERE state = 'replaying' AND sent_at IS NOT NULL AND id > $1 ORDER BY id LIMIT $2";
 
+/// The same of one stage. Values: 1 the operation, 2 the stage, 3 the limit.
+pub(crate) const WAITING_IN: &str = "SELECT id, action, operation, attempt, sent_at FROM dead_letters
+    WHERE state = 'replaying' AND sent_at IS NOT NULL AND operation = $1 AND stage = $2 ORDER BY sent_at LIMIT $3";
+
+/// The letters for which a saga minted an attempt of a step, and those of it that set out and may not have been sent. Values: 1 the saga, 2 the step, 3 the
+/// item, or -1: of none; 4 the limit of each.
+pub(crate) fn dead_letters_tried() -> String {
+    format!(
+        "(SELECT {HEAD_COLUMNS} FROM dead_letters WHERE saga = $1 AND attempt IS NOT NULL AND attempt::jsonb ->> 'step' = $2
+            AND coalesce((attempt::jsonb ->> 'item')::bigint, -1) = $3 LIMIT $4)
+         UNION ALL (SELECT {HEAD_COLUMNS} FROM dead_letters WHERE state = 'replaying' AND sent_at IS NULL AND saga = $1 AND attempt IS NULL LIMIT $4)"
+    )
+}
+
 /// The letters that speak of a saga, newest first. Values: the saga, the limit.
 pub(crate) fn dead_letters_of() -> String {
     format!(
@@ -283,7 +320,7 @@ pub(crate) fn dead_letters_of() -> String {
 }
 
 /// What happened to a letter, the last first. Values: the letter, the limit.
-pub(crate) const LETTER_HISTORY: &str = "SELECT n, at, what, by, why, text FROM dead_history WHERE letter = $1 ORDER BY n DESC LIMIT $2";
+pub(crate) const LETTER_HISTORY: &str = "SELECT n, at, what, by, why, text, death, properties, body FROM dead_history WHERE letter = $1 ORDER BY n DESC LIMIT $2";
 
 /// Replays of many, newest first. Values: 1 and 2 the cursor, 3 the limit.
 pub(crate) const OPERATIONS: &str = "SELECT body FROM dead_operations WHERE (made_at, id) < ($1, $2) ORDER BY made_at DESC, id DESC LIMIT $3";
@@ -294,6 +331,9 @@ pub(crate) const OPERATION: &str = "SELECT body FROM dead_operations WHERE id = 
 /// Those that run, oldest first.
 pub(crate) const OPERATIONS_RUNNING: &str =
     "SELECT body FROM dead_operations WHERE state = 'running' ORDER BY made_at, id";
+
+/// Replays of many that have letters on their way of which nobody has written down whether they were sent.
+pub(crate) const OPERATIONS_LEFT: &str = "SELECT DISTINCT operation FROM dead_letters WHERE state = 'replaying' AND sent_at IS NULL AND operation IS NOT NULL";
 
 /// What is counted: as many rows as there are partitions, times the figures.
 pub(crate) const COUNTS: &str =

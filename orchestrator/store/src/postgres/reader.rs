@@ -17,14 +17,14 @@ use super::columns::{
 use super::connect::{Connections, rows};
 use super::fault::Fault;
 use super::load::{self, each};
-use super::queries;
-use super::rows::kind_word;
 use super::triggers::{event_row, schedule_row, type_column};
+use super::{items, queries};
 use crate::facets::Facets;
-use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow, Standing};
+use crate::items::ItemFilter;
+use crate::letters::{Died, EditRow, HistoryRow, LetterRow, LetterState, OperationRow, Standing};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HOUR_MS, LOOKED_AT_MAX,
-    LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor,
+    LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX, Unserved, WorkItemCursor,
     WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
@@ -51,7 +51,7 @@ impl PostgresReader {
     }
 
     /// Every row of one query, read.
-    async fn list<T>(
+    pub(super) async fn list<T>(
         &self,
         what: &'static str,
         sql: &str,
@@ -253,30 +253,16 @@ impl Reader for PostgresReader {
         after: Option<WorkItemCursor>,
         limit: usize,
     ) -> Result<Page<WorkItemView, WorkItemCursor>, StoreError> {
-        const WHAT: &str = "work items";
-        let limit = page_rows(limit);
-        // before the first: no item was opened before 1970
-        let (at, saga, number) = after.map_or((-1, Uuid::nil(), 0), |after| {
-            (
-                int(after.opened_at.0),
-                after.saga.0,
-                i64::from(after.number),
-            )
-        });
-        let most = limited(limit + 1);
-        let kind = kind.map(kind_word).transpose();
-        let kind = kind.map_err(|error| Fault::from(error).read(WHAT))?;
-        let mut values: Vec<&(dyn ToSql + Sync)> = vec![&at, &saga, &number, &most];
-        if let Some(kind) = &kind {
-            values.push(kind);
-        }
-        let sql = queries::work_items(open_only, kind.is_some());
-        let found = self.list(WHAT, &sql, &values, work_item).await?;
-        Ok(page(found, limit, |view| WorkItemCursor {
-            opened_at: view.item.opened_at,
-            saga: view.saga,
-            number: view.item.number,
-        }))
+        items::all(self, open_only, kind, after, limit).await
+    }
+
+    async fn work_items_of(
+        &self,
+        filter: ItemFilter,
+        after: Option<WorkItemCursor>,
+        limit: usize,
+    ) -> Result<Page<WorkItemView, WorkItemCursor>, StoreError> {
+        items::of(self, &filter, after, limit).await
     }
 
     async fn dead_letters_between(
@@ -313,7 +299,7 @@ impl Reader for PostgresReader {
             .list("dead letters", &sql, &asked.values(Some(&most)), letter_row)
             .await?;
         Ok(page(found, limit, |row| DeadLetterCursor {
-            at: row.letter.at,
+            at: row.seen_at(),
             id: row.letter.id,
         }))
     }
@@ -354,7 +340,7 @@ impl Reader for PostgresReader {
             .list(what, &sql, &asked.values(Some(&most)), letter_row)
             .await?;
         let mut page = page(found, limit, |row: &LetterRow| DeadLetterCursor {
-            at: row.letter.at,
+            at: row.seen_at(),
             id: row.letter.id,
         });
         page.next = page.next.or(end);
@@ -401,6 +387,15 @@ impl Reader for PostgresReader {
         let values: [&(dyn ToSql + Sync); 2] = [&saga.0, &most];
         let sql = queries::dead_letters_of();
         self.list("dead letters of a saga", &sql, &values, letter_row)
+            .await
+    }
+
+    async fn dead_letters_tried(&self, of: AttemptRef) -> Result<Vec<LetterRow>, StoreError> {
+        let item = of.item.map_or(-1, i64::from);
+        let (step, most) = (of.step.as_str(), limited(TRIED_MAX));
+        let values: [&(dyn ToSql + Sync); 4] = [&of.saga.0, &step, &item, &most];
+        let sql = queries::dead_letters_tried();
+        self.list("dead letters of a step", &sql, &values, letter_row)
             .await
     }
 
@@ -575,14 +570,6 @@ async fn folding(
     }
 }
 
-fn work_item(row: &Row) -> Result<WorkItemView, Fault> {
-    Ok(WorkItemView {
-        saga: saga_id(row, 0)?,
-        item: document(row, 3)?,
-        closed: instant_if_set(row, 4)?.zip(string_if_set(row, 5)?),
-    })
-}
-
 /// The values of a question about letters.
 struct LetterValues {
     at: i64,
@@ -698,6 +685,7 @@ pub(super) fn letter_row(row: &Row) -> Result<LetterRow, Fault> {
             sent_at: instant_if_set(row, 25)?,
             stage: stage.map(|stage| u32::try_from(stage).unwrap_or_default()),
             died_again: small(row, 27)?,
+            died_at: instant_if_set(row, 34)?,
         },
         body_bytes: uint(bytes),
         about: Facets {
@@ -725,6 +713,17 @@ fn history_row(row: &Row) -> Result<HistoryRow, Fault> {
         by: string(row, 3)?,
         why: string(row, 4)?,
         text: string(row, 5)?,
+        died: get::<Option<Uuid>>(row, 6)?
+            .map(|death| died(row, death))
+            .transpose()?,
+    })
+}
+
+fn died(row: &Row, death: Uuid) -> Result<Died, Fault> {
+    Ok(Died {
+        death,
+        properties: document(row, 7)?,
+        body: get(row, 8)?,
     })
 }
 

@@ -10,11 +10,14 @@ use baton_driver::{
 use baton_engine::WorkItem;
 use baton_messages::{SagaId, StepId, TaskType, Timestamp};
 use postgres_types::ToSql;
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::columns::{int, label_key, owned};
+use super::reservations;
 use crate::facets::facets_of;
 use crate::group::group_of;
+use crate::items::{escalations, whose};
 
 #[derive(Debug, ToSql)]
 #[postgres(name = "batch_saga")]
@@ -163,6 +166,10 @@ pub(crate) struct Rows {
     pub(crate) steps: Steps,
     pub(crate) items: Items,
     pub(crate) letters: Vec<Letter>,
+    /// What else of work items changes, as JSON; none where nothing does.
+    pub(crate) items_changed: Option<String>,
+    /// As JSON; none where nothing changes.
+    pub(crate) reservations: Option<String>,
     pub(crate) purged: Vec<Purge>,
 }
 
@@ -172,6 +179,7 @@ impl Rows {
     /// # Errors
     /// When a value cannot be JSON.
     pub(crate) fn of(batch: Batch) -> serde_json::Result<Self> {
+        let items = Items::of(batch.work_items)?;
         Ok(Self {
             sagas: each(last(batch.sagas, |row| row.saga), saga)?,
             rows: each(batch.rows, row)?,
@@ -189,8 +197,10 @@ impl Rows {
             unserved_gone: batch.unserved_remove.into_iter().map(unserved).collect(),
             unserved: batch.unserved_add.into_iter().map(unserved).collect(),
             steps: Steps::of(batch.subscriptions),
-            items: Items::of(batch.work_items)?,
+            items_changed: items.changes()?,
+            items,
             letters: each(batch.dead_letters, letter)?,
+            reservations: reservations::changes(&batch.reservations)?,
             purged: batch.purged.into_iter().map(purge).collect(),
         })
     }
@@ -372,6 +382,19 @@ impl Steps {
 pub(crate) struct Items {
     pub(crate) closed: Vec<Closing>,
     pub(crate) new: Vec<Item>,
+    /// What else of them changes, by saga and number: whose they are, by when, to how many they were escalated.
+    changed: BTreeMap<(Uuid, u32), WorkItem>,
+}
+
+/// A work item whose own columns are to be written, as `change_work_items` reads it.
+#[derive(Debug, Serialize)]
+struct ChangedItem<'i> {
+    saga: Uuid,
+    number: u32,
+    item: &'i str,
+    assignee: String,
+    due_at: Option<i64>,
+    escalated: u32,
 }
 
 impl Items {
@@ -379,7 +402,16 @@ impl Items {
         let mut all = Self::default();
         for change in changes {
             match change {
-                WorkItemRow::Open { saga, item } => all.new.push(item_row(saga, &item)?),
+                WorkItemRow::Open { saga, item } => {
+                    all.new.push(item_row(saga, &item)?);
+                    // most belong to nobody, are due at no time, and cost nothing more
+                    if item.assignee.is_some() || item.due_at.is_some() {
+                        all.changed.insert((saga.0, item.number), *item);
+                    }
+                }
+                WorkItemRow::Change { saga, item } => {
+                    all.changed.insert((saga.0, item.number), *item);
+                }
                 WorkItemRow::Close {
                     saga,
                     number,
@@ -389,6 +421,30 @@ impl Items {
             }
         }
         Ok(all)
+    }
+
+    /// What `change_work_items` is to write, as JSON; none where it changes nothing.
+    ///
+    /// # Errors
+    /// When an item cannot be JSON.
+    fn changes(&self) -> serde_json::Result<Option<String>> {
+        if self.changed.is_empty() {
+            return Ok(None);
+        }
+        let items = self.changed.values().map(serde_json::to_string);
+        let items: Vec<String> = items.collect::<serde_json::Result<_>>()?;
+        let all = self.changed.iter().zip(&items);
+        let all: Vec<ChangedItem<'_>> = all
+            .map(|(((saga, number), of), item)| ChangedItem {
+                saga: *saga,
+                number: *number,
+                item,
+                assignee: owned(whose(of)),
+                due_at: of.due_at.map(|at| int(at.0)),
+                escalated: escalations(of),
+            })
+            .collect();
+        serde_json::to_string(&all).map(Some)
     }
 
     /// Who closes it first has closed it.

@@ -10,9 +10,10 @@ use rusqlite::{Connection, ErrorCode, params};
 
 use super::columns::{int, json};
 use super::deltas::{Count, Deltas};
-use super::{purge, saga_rows, subscriptions};
+use super::{purge, reservations, saga_rows, subscriptions};
 use crate::facets::facets_of;
 use crate::group::group_of;
+use crate::items::{escalations, whose};
 
 /// The place of a row in the one tree of the log: partition above, place in its log below.
 const LOG_SEQ_BITS: u32 = 48;
@@ -32,7 +33,8 @@ const UNSERVED_REMOVE: &str =
     "DELETE FROM unserved WHERE partition = ?1 AND task_type = ?2 AND saga = ?3";
 const UNSERVED_ADD: &str = "INSERT INTO unserved (partition, task_type, saga) VALUES (?1, ?2, ?3)
     ON CONFLICT (partition, task_type, saga) DO NOTHING";
-const ITEM_OPEN: &str = "INSERT INTO work_items (partition, saga, number, opened_at, owner, item) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+const ITEM_OPEN: &str = "INSERT INTO work_items (partition, saga, number, opened_at, owner, item, assignee, due_at, escalated) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const ITEM_CHANGE: &str = "UPDATE work_items SET item = ?3, assignee = ?4, due_at = ?5, escalated = ?6 WHERE saga = ?1 AND number = ?2";
 const ITEM_CLOSE: &str = "UPDATE work_items SET closed_at = ?3, closed_by = ?4 WHERE saga = ?1 AND number = ?2 AND closed_at IS NULL";
 const DEAD: &str = "INSERT INTO dead_letters
     (id, partition, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body, grp,
@@ -191,6 +193,7 @@ fn write(conn: &Connection, buffer: &mut Vec<u8>, batch: &Batch) -> Result<(), F
         &batch.unserved_add,
     )?;
     subscriptions::write(conn, batch.partition, &batch.subscriptions)?;
+    reservations::write(conn, &batch.reservations)?;
     work_items(
         conn,
         buffer,
@@ -335,9 +338,23 @@ fn work_items(
                     item.number,
                     opened_at,
                     item.owner,
-                    text
+                    text,
+                    whose(item),
+                    item.due_at.map(|at| int(at.0)),
+                    escalations(item)
                 ])?;
                 deltas.add(Count::WorkItemsOpen, 1);
+            }
+            WorkItemRow::Change { saga, item } => {
+                let text = json(buffer, item)?;
+                conn.prepare_cached(ITEM_CHANGE)?.execute(params![
+                    saga.0.as_bytes(),
+                    item.number,
+                    text,
+                    whose(item),
+                    item.due_at.map(|at| int(at.0)),
+                    escalations(item)
+                ])?;
             }
             WorkItemRow::Close {
                 saga,

@@ -7,15 +7,17 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::columns::{document, instant, int, rows, uuid, word};
+use super::letter_rows::letter_row;
 use super::load::all;
 use super::queries;
-use super::reader::letter_row;
 use super::thread::WeakThread;
+use crate::arrivals::{Arrived, Arriving, KEPT_MS, ROWS_MAX};
 use crate::facets::facets_of;
 use crate::group::group_of;
 use crate::letters::{
-    Claiming, Death, EditRow, GivingBack, Imported, LetterRow, LetterState, Letters, Move,
-    OperationRow, OperationState, OperationStep, Sending, Settling, Waiting,
+    Claiming, Death, EditRow, GivingBack, HistoryRow, Imported, LetterRow, LetterState, Letters,
+    Move, OperationRow, OperationState, OperationStep, Sending, Settling, Waiting, WholeLetter,
+    Written,
 };
 
 const MOVE: &str = "UPDATE dead_letters SET state = ?3, replays = replays + ?4, changed_at = ?5, changed_by = ?6, why = ?7, action = ?8,
@@ -31,9 +33,11 @@ const HAPPENED: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, 
     FROM dead_letters l WHERE l.id = ?1";
 const DEATH_KNOWN: &str = "SELECT 1 FROM dead_history WHERE death = ?1";
 const STOOD: &str = "SELECT state, stage, operation FROM dead_letters WHERE id = ?1";
-const DIED: &str = "UPDATE dead_letters SET state = 'dead', died_again = died_again + 1, changed_at = ?2, outcome = ?3, sent_at = NULL WHERE id = ?1";
-const DIED_TASK: &str =
-    "UPDATE dead_letters SET died_again = died_again + 1, attempt = ?2 WHERE id = ?1";
+const DIED: &str = "UPDATE dead_letters SET state = 'dead', died_again = died_again + 1, died_at = max(coalesce(died_at, at), ?2), changed_at = ?2, outcome = ?3, sent_at = NULL WHERE id = ?1";
+const DIED_TASK: &str = "UPDATE dead_letters SET died_again = died_again + 1, died_at = max(coalesce(died_at, at), ?3), attempt = ?2 WHERE id = ?1";
+const PUT_HISTORY: &str =
+    "INSERT INTO dead_history (letter, n, at, what, by, why, text, death, properties, body)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING";
 const DEATH: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, text, death, properties, body)
     VALUES (?1, 1 + coalesce((SELECT max(n) FROM dead_history WHERE letter = ?1), 0), ?2, 'died', '', '', ?3, ?4, ?5, ?6)";
 const GIVE_BACK: &str = "UPDATE dead_letters SET state = 'dead', replays = replays - 1, changed_at = ?3, changed_by = NULL, why = NULL, action = NULL,
@@ -51,8 +55,8 @@ const EDITED: &str =
     "UPDATE dead_letters SET edition = ?2 WHERE id = ?1 AND edition = ?2 - 1 AND state = 'dead'";
 const EDIT: &str = "INSERT INTO dead_edits (letter, edition, at, by, why, action, difference, properties, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 const IMPORT: &str = "INSERT INTO dead_letters (id, partition, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body, grp,
-    pool, task_type, event_type, definition, worker, replays_before, state, replays, changed_at, changed_by, why, note, outcome, edition)
-    VALUES (?1, (SELECT min(id) FROM partitions), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)
+    pool, task_type, event_type, definition, worker, replays_before, state, replays, changed_at, changed_by, why, note, outcome, edition, died_again, died_at)
+    VALUES (?1, (SELECT min(id) FROM partitions), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)
     ON CONFLICT (id) DO NOTHING";
 const IMPORTED: &str = "INSERT INTO counts (partition, name, n) VALUES ((SELECT min(id) FROM partitions), 'dead_letters', ?1)
     ON CONFLICT (partition, name) DO UPDATE SET n = n + excluded.n";
@@ -60,9 +64,24 @@ const OPERATION: &str = "SELECT body FROM dead_operations WHERE id = ?1";
 const OPERATION_ADD: &str = "INSERT INTO dead_operations (id, made_at, state, body) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO NOTHING";
 const OPERATION_PUT: &str = "UPDATE dead_operations SET state = ?2, body = ?3 WHERE id = ?1";
 
+const ARRIVAL_OVER: &str = "DELETE FROM dead_arrivals WHERE id = ?1";
+const ARRIVALS: &str = "SELECT id FROM dead_arrivals INDEXED BY dead_arrivals_by_print WHERE queue = ?1 AND print = ?2 LIMIT 4096";
+const ARRIVALS_OLD: &str = "DELETE FROM dead_arrivals WHERE queue = ?1 AND at < ?2";
+/// More of one queue than can be on their way: the oldest go.
+const ARRIVALS_MANY: &str = "DELETE FROM dead_arrivals WHERE queue = ?1
+    AND at < (SELECT at FROM dead_arrivals INDEXED BY dead_arrivals_by_age WHERE queue = ?1 ORDER BY at DESC LIMIT 1 OFFSET ?2)";
+const ARRIVAL_ADD: &str = "INSERT INTO dead_arrivals (id, queue, print, at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO NOTHING";
+const ARRIVAL_OF: &str =
+    "SELECT json_extract(properties, '$.arrival') FROM dead_letters WHERE id = ?1";
+
 /// Every question here that must not look at a whole table.
 #[cfg(test)]
-pub(crate) const QUERIES: [&str; 19] = [
+pub(crate) const QUERIES: [&str; 24] = [
+    ARRIVAL_OVER,
+    ARRIVALS,
+    ARRIVALS_OLD,
+    ARRIVALS_MANY,
+    ARRIVAL_OF,
     EXPIRED,
     EXPIRE[0],
     EXPIRE[1],
@@ -167,7 +186,7 @@ fn died_again(conn: &Connection, death: &Death) -> rusqlite::Result<bool> {
         return Ok(false);
     };
     if let Some(attempt) = &death.attempt {
-        let values = params![death.letter.as_bytes(), json(attempt)?];
+        let values = params![death.letter.as_bytes(), json(attempt)?, int(death.at.0)];
         conn.prepare_cached(DIED_TASK)?.execute(values)?;
     } else {
         let outcome = format!("it died again: {}", death.error);
@@ -189,6 +208,36 @@ fn died_again(conn: &Connection, death: &Death) -> rusqlite::Result<bool> {
         put(conn, &row)?;
     }
     Ok(true)
+}
+
+fn arrived(conn: &Connection, arriving: &Arriving) -> rusqlite::Result<Vec<Arrived>> {
+    let mut over = conn.prepare_cached(ARRIVAL_OVER)?;
+    for id in &arriving.over {
+        over.execute([id.as_bytes()])?;
+    }
+    let mut rows = Vec::new();
+    for print in arriving.looked_for() {
+        let values = params![arriving.queue, print.as_bytes()];
+        let ids = all(conn, ARRIVALS, values, |row| uuid(row, 0))?;
+        rows.extend(ids.into_iter().map(|id| (print, id)));
+    }
+    let arrived = arriving.arrived(&rows);
+    if arriving.is_calm() {
+        let before = int(arriving.at.0.saturating_sub(KEPT_MS));
+        conn.prepare_cached(ARRIVALS_OLD)?
+            .execute(params![arriving.queue, before])?;
+    }
+    let mut add = conn.prepare_cached(ARRIVAL_ADD)?;
+    let new = arrived.iter().zip(&arriving.came);
+    for (one, came) in new.filter(|(one, _)| !one.again) {
+        let (id, print) = (one.id.as_bytes(), came.print.as_bytes());
+        add.execute(params![id, arriving.queue, print, int(arriving.at.0)])?;
+    }
+    if arrived.iter().any(|one| !one.again) {
+        conn.prepare_cached(ARRIVALS_MANY)?
+            .execute(params![arriving.queue, ROWS_MAX])?;
+    }
+    Ok(arrived)
 }
 
 fn waiting(row: &Row<'_>) -> rusqlite::Result<Waiting> {
@@ -249,14 +298,75 @@ fn import(conn: &Connection, row: &LetterRow) -> rusqlite::Result<bool> {
         now.note,
         now.outcome,
         now.edition,
+        now.died_again,
+        now.died_at.map(|at| int(at.0)),
     ])?;
     Ok(added == 1)
+}
+
+fn put_history(conn: &Connection, letter: Uuid, row: &HistoryRow) -> rusqlite::Result<()> {
+    let died = row.died.as_ref();
+    conn.prepare_cached(PUT_HISTORY)?.execute(params![
+        letter.as_bytes(),
+        row.n,
+        int(row.at.0),
+        row.what,
+        row.by,
+        row.why,
+        row.text,
+        died.map(|died| died.death.as_bytes()),
+        died.map(|died| json(&died.properties)).transpose()?,
+        died.and_then(|died| died.body.as_ref()),
+    ])?;
+    Ok(())
 }
 
 fn put(conn: &Connection, row: &OperationRow) -> rusqlite::Result<()> {
     let values = params![row.id.as_bytes(), row.state.as_str(), json(row)?];
     conn.prepare_cached(OPERATION_PUT)?.execute(values)?;
     Ok(())
+}
+
+fn settle(conn: &Connection, settled: &Settling) -> rusqlite::Result<bool> {
+    let values = params![
+        settled.letter.as_bytes(),
+        settled.action.as_bytes(),
+        settled.ending.state().as_str(),
+        settled.ending.uncounted(),
+        int(settled.at.0),
+        settled.outcome,
+        settled.attempt.as_ref().map(json).transpose()?,
+    ];
+    let stage = conn
+        .prepare_cached(SETTLE)?
+        .query_row(values, |row| row.get::<_, Option<u32>>(0))
+        .optional()?;
+    let Some(stage) = stage else {
+        return Ok(false);
+    };
+    let what = settled.ending.as_str();
+    happened(conn, settled.letter, settled.at, what, &settled.outcome)?;
+    if let Some(id) = settled.operation
+        && let Some(mut row) = operation(conn, id)?
+    {
+        settled.apply(&mut row, stage);
+        put(conn, &row)?;
+    }
+    Ok(true)
+}
+
+fn sent(conn: &Connection, sent: &Sending) -> rusqlite::Result<bool> {
+    let written = conn.prepare_cached(SENT)?.execute(params![
+        sent.letter.as_bytes(),
+        sent.action.as_bytes(),
+        int(sent.at.0),
+        json(&sent.attempt)?,
+        sent.outcome,
+    ])?;
+    if written == 1 {
+        happened(conn, sent.letter, sent.at, "sent", &sent.outcome)?;
+    }
+    Ok(written == 1)
 }
 
 impl Letters for SqliteLetters {
@@ -303,19 +413,24 @@ impl Letters for SqliteLetters {
         .await
     }
 
-    async fn import(
-        &self,
-        letters: Vec<(LetterRow, Vec<EditRow>)>,
-    ) -> Result<Imported, StoreError> {
+    async fn import(&self, letters: Vec<WholeLetter>) -> Result<Imported, StoreError> {
         self.write("imported dead letters", move |conn| {
             let mut done = Imported::default();
-            for (row, edits) in &letters {
+            for WholeLetter {
+                row,
+                edits,
+                history,
+            } in &letters
+            {
                 if !import(conn, row)? {
                     done.known += 1;
                     continue;
                 }
                 for edit in edits {
                     put_edit(conn, edit)?;
+                }
+                for one in history {
+                    put_history(conn, row.letter.id, one)?;
                 }
                 done.added += 1;
             }
@@ -328,50 +443,13 @@ impl Letters for SqliteLetters {
         .await
     }
 
-    async fn settle(&self, settled: Settling) -> Result<bool, StoreError> {
-        self.write("what came of a dead letter", move |conn| {
-            let values = params![
-                settled.letter.as_bytes(),
-                settled.action.as_bytes(),
-                settled.ending.state().as_str(),
-                settled.ending.uncounted(),
-                int(settled.at.0),
-                settled.outcome,
-                settled.attempt.as_ref().map(json).transpose()?,
-            ];
-            let stage = conn
-                .prepare_cached(SETTLE)?
-                .query_row(values, |row| row.get::<_, Option<u32>>(0))
-                .optional()?;
-            let Some(stage) = stage else {
-                return Ok(false);
-            };
-            let what = settled.ending.as_str();
-            happened(conn, settled.letter, settled.at, what, &settled.outcome)?;
-            if let Some(id) = settled.operation
-                && let Some(mut row) = operation(conn, id)?
-            {
-                settled.apply(&mut row, stage);
-                put(conn, &row)?;
-            }
-            Ok(true)
-        })
-        .await
-    }
-
-    async fn sent(&self, sent: Sending) -> Result<bool, StoreError> {
-        self.write("a dead letter that was sent", move |conn| {
-            let written = conn.prepare_cached(SENT)?.execute(params![
-                sent.letter.as_bytes(),
-                sent.action.as_bytes(),
-                int(sent.at.0),
-                json(&sent.attempt)?,
-                sent.outcome,
-            ])?;
-            if written == 1 {
-                happened(conn, sent.letter, sent.at, "sent", &sent.outcome)?;
-            }
-            Ok(written == 1)
+    async fn write_down(&self, written: Vec<Written>) -> Result<Vec<bool>, StoreError> {
+        self.write("what came of dead letters", move |conn| {
+            let written = written.iter().map(|one| match one {
+                Written::Settled(settled) => settle(conn, settled),
+                Written::Sent(one) => sent(conn, one),
+            });
+            written.collect()
         })
         .await
     }
@@ -385,9 +463,48 @@ impl Letters for SqliteLetters {
         .await
     }
 
+    async fn waiting_in(
+        &self,
+        operation: Uuid,
+        stage: u32,
+        limit: usize,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        self.read("dead letters a stage waits for", move |conn| {
+            let values = params![operation.as_bytes(), stage, rows(limit)];
+            all(conn, queries::WAITING_IN, values, waiting)
+        })
+        .await
+    }
+
     async fn died_again(&self, death: Death) -> Result<bool, StoreError> {
         self.write("a dead letter that died again", move |conn| {
             died_again(conn, &death)
+        })
+        .await
+    }
+
+    async fn arrived(&self, arriving: Arriving) -> Result<Vec<Arrived>, StoreError> {
+        self.write("what came out of a queue of dead letters", move |conn| {
+            arrived(conn, &arriving)
+        })
+        .await
+    }
+
+    async fn arrivals_of(
+        &self,
+        letters: Vec<Uuid>,
+    ) -> Result<Vec<(Uuid, Option<Uuid>)>, StoreError> {
+        self.read("the arrivals of dead letters", move |conn| {
+            let mut ask = conn.prepare_cached(ARRIVAL_OF)?;
+            let mut found = Vec::with_capacity(letters.len());
+            for letter in letters {
+                let arrival = ask
+                    .query_row([letter.as_bytes()], |row| row.get::<_, Option<String>>(0))
+                    .optional()?;
+                let Some(arrival) = arrival else { continue };
+                found.push((letter, arrival.and_then(|arrival| arrival.parse().ok())));
+            }
+            Ok(found)
         })
         .await
     }
@@ -405,6 +522,19 @@ impl Letters for SqliteLetters {
             letters.apply(&mut row, back);
             put(conn, &row)?;
             Ok(back)
+        })
+        .await
+    }
+
+    async fn is_any_over(&self, before: Timestamp) -> Result<bool, StoreError> {
+        self.read("dead letters that are over", move |conn| {
+            let mut any = conn.prepare_cached(EXPIRED)?;
+            for state in LetterState::SETTLED {
+                if any.exists(params![state.as_str(), int(before.0), 1])? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
         })
         .await
     }
@@ -507,9 +637,10 @@ impl Letters for SqliteLetters {
 
     async fn running(&self) -> Result<Vec<OperationRow>, StoreError> {
         self.read("replays of dead letters that run", |conn| {
-            all(conn, queries::OPERATIONS_RUNNING, [], |row| {
-                document(row, 0)
-            })
+            let body = |row: &Row<'_>| document(row, 0);
+            let mut found = all(conn, queries::OPERATIONS_RUNNING, [], body)?;
+            found.extend(all(conn, queries::OPERATIONS_LEFT, [], body)?);
+            Ok(found)
         })
         .await
     }

@@ -12,7 +12,7 @@ use super::queries::DEFINITIONS;
 use super::{one_saga, subscriptions};
 
 const COLD: &str = "SELECT cold, number, purged_at IS NOT NULL FROM sagas WHERE id = ?1";
-const SNAPSHOT: &str = "SELECT state, seq FROM snapshots WHERE saga = ?1 AND version = ?2";
+const SNAPSHOT: &str = "SELECT state, seq FROM snapshots WHERE saga = ?1 AND version <= ?2";
 const ENTRIES: &str =
     "SELECT entry, log_seq FROM records WHERE saga = ?1 AND saga_seq >= ?2 ORDER BY saga_seq";
 const WATERMARK: &str = "SELECT watermark FROM partitions WHERE id = ?1";

@@ -10,6 +10,7 @@ mod columns;
 mod commit;
 mod deltas;
 mod export;
+mod letter_rows;
 mod letters;
 mod load;
 mod lock;
@@ -18,6 +19,7 @@ mod one_saga;
 mod purge;
 mod queries;
 mod reader;
+mod reservations;
 mod saga_rows;
 mod schema;
 mod subscriptions;
@@ -44,6 +46,7 @@ pub use letters::SqliteLetters;
 pub(crate) use lock::process_and_host;
 pub(crate) use moving::KeyRow;
 pub use reader::SqliteReader;
+pub use reservations::SqliteReservations;
 pub use schema::OpenError;
 pub use suspects::SqliteSuspects;
 pub use thread::CloseError;
@@ -144,6 +147,12 @@ impl SqliteStore {
     #[must_use]
     pub fn alerts(&self) -> SqliteAlerts {
         SqliteAlerts::new(self.thread.weak(), self.reader.clone())
+    }
+
+    /// What sagas take before their first step. Cannot be changed once the store is closed.
+    #[must_use]
+    pub fn reservations(&self) -> SqliteReservations {
+        SqliteReservations::new(self.thread.weak(), self.reader.clone())
     }
 
     /// What operators did. Cannot be added to once the store is closed.

@@ -4,6 +4,7 @@ use baton_driver::{ColdRow, LogRow, SagaRow, SnapshotRow, StoreError, Subscripti
 use baton_engine::definition::EventPattern;
 use baton_messages::{SagaId, StepId, TaskType, Timestamp};
 use rusqlite::{Row, params};
+use uuid::Uuid;
 
 use super::SqliteStore;
 use super::columns::{
@@ -11,10 +12,10 @@ use super::columns::{
     uuid, word,
 };
 use super::commit::log_id;
+use super::letter_rows::history_row;
 use super::load::all;
 use super::triggers::event_row;
 use crate::letters::HistoryRow;
-use crate::moving::KeptHistory;
 use crate::triggers::EventRow;
 
 /// Which saga holds a key, as it is kept.
@@ -75,24 +76,10 @@ impl SqliteStore {
         &self,
         after: i64,
         limit: usize,
-    ) -> Result<Vec<(i64, KeptHistory)>, StoreError> {
+    ) -> Result<Vec<(i64, (Uuid, HistoryRow))>, StoreError> {
         self.page("what happened to dead letters", move |conn| {
             all(conn, HISTORY, params![after, rows(limit)], |row| {
-                let set = row.get_ref(7)? != rusqlite::types::ValueRef::Null;
-                let kept = KeptHistory {
-                    letter: uuid(row, 0)?,
-                    row: HistoryRow {
-                        n: row.get(1)?,
-                        at: instant(row, 2)?,
-                        what: row.get(3)?,
-                        by: row.get(4)?,
-                        why: row.get(5)?,
-                        text: row.get(6)?,
-                    },
-                    death: set.then(|| uuid(row, 7)).transpose()?,
-                    properties: row.get(8)?,
-                    body: row.get(9)?,
-                };
+                let kept = (uuid(row, 0)?, history_row(row, 1)?);
                 Ok((row.get(10)?, kept))
             })
         })

@@ -3,8 +3,9 @@
 use baton_engine::Status;
 
 use super::columns::SAGA_COLUMNS;
+use crate::items::ItemFilter;
 use crate::letters::LetterState;
-use crate::read::{DeadLetterFilter, HEAD_BYTES_MAX, SagaFilter};
+use crate::read::{DeadLetterFilter, HEAD_BYTES_MAX, LOOKED_INTO_BYTES_MAX, SagaFilter};
 
 /// Which index a list of sagas runs along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,15 +132,20 @@ pub(crate) const fn work_items(open_only: bool) -> &'static str {
     }
 }
 
+/// Open work items by whose they are and by when. Values: 1 to 3 the cursor, 4 the limit, 5 the kind, 6 whose, 7 until when they were due.
+pub(crate) fn work_items_of(filter: &ItemFilter) -> String {
+    crate::items::list(filter, '?')
+}
+
 const LETTER_COLUMNS: &str =
     "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body,
     state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome, length(body), edition,
-    attempt, sent_at, stage, died_again, pool, task_type, event_type, definition, worker, replays_before";
+    attempt, sent_at, stage, died_again, pool, task_type, event_type, definition, worker, replays_before, died_at";
 /// The same with the beginning of the body alone; of nothing SQLite has no beginning.
 const HEAD_COLUMNS: &str =
     "id, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, coalesce(substr(body, 1, 4096), x''),
     state, grp, replays, changed_at, changed_by, why, note, action, operation, outcome, length(body), edition,
-    attempt, sent_at, stage, died_again, pool, task_type, event_type, definition, worker, replays_before";
+    attempt, sent_at, stage, died_again, pool, task_type, event_type, definition, worker, replays_before, died_at";
 const _: () = assert!(HEAD_BYTES_MAX == 4_096, "as HEAD_COLUMNS says");
 
 /// Dead letters by their ids.
@@ -156,26 +162,37 @@ pub(crate) fn dead_letter_heads_between() -> String {
     )
 }
 
-/// Dead letters, newest first. Values: 1 and 2 the cursor, 3 the limit, 4 and 5 the range of instants; then, null for any: 6 reason, 7 queue,
+/// Dead letters, the one that died last first. Values: 1 and 2 the cursor, 3 the limit, 4 and 5 the range of instants; then, null for any: 6 reason, 7 queue,
 /// 8 kind, 9 saga, 10 what error or body has in it, 11 state, 12 group, 13 until when it was moved last, 14 what the error has in it, 15 pool, 16 task type,
 /// 17 event type, 18 definition, 19 worker, 20 how many replays at least, 21 and 22 a label; 23 and 24 the place of the last one that is looked at; 25 ids, as a JSON list of hexadecimal digits.
 pub(crate) fn dead_letters(filter: &DeadLetterFilter) -> String {
     let which = letters_where(filter);
-    format!("SELECT {LETTER_COLUMNS} FROM {which} ORDER BY at DESC, id DESC LIMIT ?3")
+    format!("SELECT {LETTER_COLUMNS} FROM {which} ORDER BY seen_at DESC, id DESC LIMIT ?3")
 }
 
 /// The same without most of their bodies.
 pub(crate) fn dead_letter_heads(filter: &DeadLetterFilter) -> String {
     let which = letters_where(filter);
-    format!("SELECT {HEAD_COLUMNS} FROM {which} ORDER BY at DESC, id DESC LIMIT ?3")
+    format!("SELECT {HEAD_COLUMNS} FROM {which} ORDER BY seen_at DESC, id DESC LIMIT ?3")
 }
 
 /// The place of the last letter of those that are looked at for a page: one step along the index. The same values, 3 being how many are passed over.
 pub(crate) fn dead_letters_end(filter: &DeadLetterFilter) -> String {
     let (index, state, group) = letters_along(filter);
+    let along = format!(
+        "FROM dead_letters INDEXED BY {index} WHERE {group} AND {state} AND (seen_at, id) < (?1, ?2) AND seen_at BETWEEN ?4 AND ?5
+         ORDER BY seen_at DESC, id DESC"
+    );
+    if filter.text.is_none() {
+        return format!("SELECT seen_at, id {along} LIMIT 1 OFFSET ?3");
+    }
+    // what is within comes in order and is bounded: the first that is past a bound ends it
     format!(
-        "SELECT at, id FROM dead_letters INDEXED BY {index} WHERE {group} AND {state} AND (at, id) < (?1, ?2) AND at BETWEEN ?4 AND ?5
-         ORDER BY at DESC, id DESC LIMIT 1 OFFSET ?3"
+        "SELECT seen_at, id FROM (
+             SELECT seen_at, id, row_number() OVER looked AS n, sum(bytes) OVER looked AS bytes
+             FROM (SELECT seen_at, id, length(body) AS bytes {along} LIMIT ?3 + 1)
+             WINDOW looked AS (ROWS UNBOUNDED PRECEDING))
+         WHERE n > ?3 OR bytes >= {LOOKED_INTO_BYTES_MAX} LIMIT 1"
     )
 }
 
@@ -211,7 +228,7 @@ fn letters_along(filter: &DeadLetterFilter) -> (&'static str, &'static str, &'st
 fn letters_where(filter: &DeadLetterFilter) -> String {
     let (index, state, group) = letters_along(filter);
     format!(
-        "dead_letters INDEXED BY {index} WHERE {group} AND {state} AND (at, id) < (?1, ?2) AND at BETWEEN ?4 AND ?5
+        "dead_letters INDEXED BY {index} WHERE {group} AND {state} AND (seen_at, id) < (?1, ?2) AND seen_at BETWEEN ?4 AND ?5
          AND (?6 IS NULL OR reason = ?6) AND (?7 IS NULL OR queue = ?7) AND (?8 IS NULL OR kind = ?8) AND (?9 IS NULL OR saga = ?9)
          AND (?10 IS NULL OR instr(error, ?10) > 0 OR instr(body, CAST(?10 AS BLOB)) > 0)
          AND (?13 IS NULL OR changed_at IS NULL OR changed_at <= ?13)
@@ -220,18 +237,18 @@ fn letters_where(filter: &DeadLetterFilter) -> String {
          AND (?18 IS NULL OR definition = ?18 OR EXISTS (SELECT 1 FROM sagas s WHERE s.id = dead_letters.saga AND s.definition = ?18))
          AND (?21 IS NULL OR EXISTS (SELECT 1 FROM sagas s CROSS JOIN saga_labels l
               ON l.name = ?21 AND l.value = ?22 AND l.started_at = s.started_at AND l.saga = s.id WHERE s.id = dead_letters.saga))
-         AND (?23 IS NULL OR (at, id) >= (?23, ?24)) AND ?25 IS ?25"
+         AND (?23 IS NULL OR (seen_at, id) >= (?23, ?24)) AND ?25 IS ?25"
     )
 }
 
 /// Groups of letters that are dead, by key: from what was counted, and two steps along an index for each. Values: the limit.
 pub(crate) const LETTER_GROUPS: &str =
     "SELECT grp, sum(n),
-    (SELECT min(d.at) FROM dead_letters d INDEXED BY dead_letters_dead_by_group WHERE d.grp = h.grp AND d.state = 'dead'),
-    (SELECT max(d.at) FROM dead_letters d INDEXED BY dead_letters_dead_by_group WHERE d.grp = h.grp AND d.state = 'dead')
+    (SELECT min(d.seen_at) FROM dead_letters d INDEXED BY dead_letters_dead_by_group WHERE d.grp = h.grp AND d.state = 'dead'),
+    (SELECT max(d.seen_at) FROM dead_letters d INDEXED BY dead_letters_dead_by_group WHERE d.grp = h.grp AND d.state = 'dead')
     FROM dead_group_hours h WHERE grp > '' GROUP BY grp ORDER BY grp LIMIT ?1";
 
-/// How many of a group were taken in in each hour, oldest first. Values: the group, the first hour.
+/// How many of a group that are dead died in each hour, the last time, oldest first. Values: the group, the first hour.
 pub(crate) const LETTER_HOURS: &str = "SELECT hour, sum(n) FROM dead_group_hours WHERE grp = ?1 AND hour >= ?2 GROUP BY hour ORDER BY hour";
 
 /// The edited copies of a letter, without their bodies.
@@ -243,7 +260,7 @@ pub(crate) const EDIT: &str = "SELECT letter, edition, at, by, why, action, diff
 /// Letters that set out and may not have been sent. Values: 1 of which operation, or null: of none; 2 moved before then; 3 the limit.
 pub(crate) fn on_their_way() -> String {
     format!(
-        "SELECT {LETTER_COLUMNS} FROM dead_letters INDEXED BY dead_letters_by_state WHERE state = 'replaying' AND sent_at IS NULL AND operation IS ?1 AND changed_at < ?2
+        "SELECT {LETTER_COLUMNS} FROM dead_letters INDEXED BY dead_letters_set_out WHERE state = 'replaying' AND sent_at IS NULL AND operation IS ?1 AND changed_at < ?2
          ORDER BY at, id LIMIT ?3"
     )
 }
@@ -251,6 +268,25 @@ pub(crate) fn on_their_way() -> String {
 /// Letters whose outcome is waited for. Values: 1 the last one, 2 the limit.
 pub(crate) const WAITING: &str = "SELECT id, action, operation, attempt, sent_at FROM dead_letters INDEXED BY dead_letters_awaited
     WHERE state = 'replaying' AND sent_at IS NOT NULL AND id > ?1 ORDER BY id LIMIT ?2";
+
+/// The same of one stage. Values: 1 the operation, 2 the stage, 3 the limit.
+pub(crate) const WAITING_IN: &str = "SELECT id, action, operation, attempt, sent_at FROM dead_letters INDEXED BY dead_letters_awaited_by_stage
+    WHERE state = 'replaying' AND sent_at IS NOT NULL AND operation = ?1 AND stage = ?2 ORDER BY sent_at LIMIT ?3";
+
+/// The letters for which a saga minted an attempt of a step. Values: 1 the saga, 2 the step, 3 the item, or -1: of none; 4 the limit.
+pub(crate) fn dead_letters_tried() -> String {
+    format!(
+        "SELECT {HEAD_COLUMNS} FROM dead_letters INDEXED BY dead_letters_tried WHERE saga = ?1 AND attempt IS NOT NULL AND json_extract(attempt, '$.step') = ?2
+         AND coalesce(json_extract(attempt, '$.item'), -1) = ?3 LIMIT ?4"
+    )
+}
+
+/// The letters of a saga that set out and may not have been sent. Values: 1 the saga, 2 the limit.
+pub(crate) fn dead_letters_set_out() -> String {
+    format!(
+        "SELECT {HEAD_COLUMNS} FROM dead_letters INDEXED BY dead_letters_set_out WHERE state = 'replaying' AND sent_at IS NULL AND saga = ?1 AND attempt IS NULL LIMIT ?2"
+    )
+}
 
 /// The letters that speak of a saga, newest first. Values: the saga, the limit.
 pub(crate) fn dead_letters_of() -> String {
@@ -260,7 +296,7 @@ pub(crate) fn dead_letters_of() -> String {
 }
 
 /// What happened to a letter, the last first. Values: the letter, the limit.
-pub(crate) const LETTER_HISTORY: &str = "SELECT n, at, what, by, why, text FROM dead_history WHERE letter = ?1 ORDER BY n DESC LIMIT ?2";
+pub(crate) const LETTER_HISTORY: &str = "SELECT n, at, what, by, why, text, death, properties, body FROM dead_history WHERE letter = ?1 ORDER BY n DESC LIMIT ?2";
 
 /// Replays of many, newest first. Values: 1 and 2 the cursor, 3 the limit.
 pub(crate) const OPERATIONS: &str = "SELECT body FROM dead_operations INDEXED BY dead_operations_by_age WHERE (made_at, id) < (?1, ?2)
@@ -271,6 +307,10 @@ pub(crate) const OPERATION: &str = "SELECT body FROM dead_operations WHERE id = 
 
 /// Those that run, oldest first.
 pub(crate) const OPERATIONS_RUNNING: &str = "SELECT body FROM dead_operations INDEXED BY dead_operations_by_state WHERE state = 'running' ORDER BY made_at, id";
+
+/// Replays of many that do not run, and have letters on their way all the same.
+pub(crate) const OPERATIONS_LEFT: &str = "SELECT o.body FROM dead_operations o WHERE o.state <> 'running' AND o.id IN (SELECT d.operation
+    FROM dead_letters d INDEXED BY dead_letters_set_out WHERE d.state = 'replaying' AND d.sent_at IS NULL AND d.operation IS NOT NULL)";
 
 /// What is counted: as many rows as there are partitions, times the figures.
 pub(crate) const COUNTS: &str = "SELECT name, n FROM counts";

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use baton_driver::store::BoxError;
-use baton_driver::{DeadLetterRow, DefinitionRow, Loaded, SagaRow, StoreError};
+use baton_driver::{DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
 use baton_messages::{AttemptRef, DeadReason, Manifest, SagaId, Timestamp};
 use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleResult};
@@ -14,18 +14,18 @@ use uuid::Uuid;
 
 use super::columns::{
     document, failed, instant, instant_if_set, int, rows, saga_id, saga_row, status, uint, uuid,
-    word,
 };
+use super::letter_rows::{edit_row, history_row, letter_row};
 use super::load::{self, all, definitions};
 use super::schema::{OpenError, open_for_reading};
 use super::{SqliteOptions, one_saga, queries, triggers};
 use crate::Partition;
 use crate::cluster::{Member, Owned, View};
-use crate::facets::Facets;
-use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow, Standing};
+use crate::items::ItemFilter;
+use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HOUR_MS, LOOKED_AT_MAX,
-    LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor,
+    LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX, Unserved, WorkItemCursor,
     WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
@@ -159,6 +159,18 @@ impl Reader for SqliteReader {
         .await
     }
 
+    async fn work_items_of(
+        &self,
+        filter: ItemFilter,
+        after: Option<WorkItemCursor>,
+        limit: usize,
+    ) -> Result<Page<WorkItemView, WorkItemCursor>, StoreError> {
+        self.read("work items by whose they are", move |conn| {
+            work_items_of(conn, &filter, after, page_rows(limit))
+        })
+        .await
+    }
+
     async fn dead_letters_between(
         &self,
         first: Uuid,
@@ -235,7 +247,9 @@ impl Reader for SqliteReader {
     ) -> Result<Vec<HistoryRow>, StoreError> {
         self.read("what happened to a dead letter", move |conn| {
             let values = params![letter.as_bytes(), rows(limit)];
-            let mut found = all(conn, queries::LETTER_HISTORY, values, history_row)?;
+            let mut found = all(conn, queries::LETTER_HISTORY, values, |row| {
+                history_row(row, 0)
+            })?;
             found.reverse();
             Ok(found)
         })
@@ -250,6 +264,23 @@ impl Reader for SqliteReader {
         self.read("dead letters of a saga", move |conn| {
             let values = params![saga.0.as_bytes(), rows(page_rows(limit))];
             all(conn, &queries::dead_letters_of(), values, letter_row)
+        })
+        .await
+    }
+
+    async fn dead_letters_tried(&self, of: AttemptRef) -> Result<Vec<LetterRow>, StoreError> {
+        self.read("dead letters of a step", move |conn| {
+            let (saga, item) = (of.saga.0.as_bytes(), of.item.map_or(-1, i64::from));
+            let values = params![saga, of.step.as_str(), item, rows(TRIED_MAX)];
+            let mut found = all(conn, &queries::dead_letters_tried(), values, letter_row)?;
+            let values = params![saga, rows(TRIED_MAX)];
+            found.extend(all(
+                conn,
+                &queries::dead_letters_set_out(),
+                values,
+                letter_row,
+            )?);
+            Ok(found)
         })
         .await
     }
@@ -536,11 +567,7 @@ fn work_items(
             after.number,
         )
     });
-    // as it stands in the item's own JSON
-    let kind = kind.and_then(|kind| {
-        let word = serde_json::to_value(kind).ok()?;
-        word.as_str().map(str::to_owned)
-    });
+    let kind = kind.and_then(kind_word);
     let found = all(
         conn,
         queries::work_items(open_only),
@@ -552,6 +579,37 @@ fn work_items(
         saga: view.saga,
         number: view.item.number,
     }))
+}
+
+fn work_items_of(
+    conn: &Connection,
+    filter: &ItemFilter,
+    after: Option<WorkItemCursor>,
+    limit: usize,
+) -> rusqlite::Result<Page<WorkItemView, WorkItemCursor>> {
+    // before the first: nothing was opened, or due, before 1970
+    let (at, saga, number) = after.as_ref().map_or((-1, [].as_slice(), 0), |after| {
+        (
+            int(after.opened_at.0),
+            after.saga.0.as_bytes().as_slice(),
+            after.number,
+        )
+    });
+    let kind = filter.kind.and_then(kind_word);
+    let due = filter.due_until.map(|at| int(at.0));
+    let found = all(
+        conn,
+        &queries::work_items_of(filter),
+        params![at, saga, number, rows(limit + 1), kind, filter.whose, due],
+        work_item,
+    )?;
+    Ok(page(found, limit, |view| filter.cursor(view)))
+}
+
+/// A kind of work item, as it stands in the item's own JSON.
+fn kind_word(kind: WorkItemKind) -> Option<String> {
+    let word = serde_json::to_value(kind).ok()?;
+    word.as_str().map(str::to_owned)
 }
 
 fn work_item(row: &Row<'_>) -> rusqlite::Result<WorkItemView> {
@@ -577,7 +635,7 @@ fn dead_letters(
         letter_row,
     )?;
     Ok(page(found, limit, |row| DeadLetterCursor {
-        at: row.letter.at,
+        at: row.seen_at(),
         id: row.letter.id,
     }))
 }
@@ -610,7 +668,7 @@ fn dead_letter_heads(
         letter_row,
     )?;
     let mut page = page(found, limit, |row: &LetterRow| DeadLetterCursor {
-        at: row.letter.at,
+        at: row.seen_at(),
         id: row.letter.id,
     });
     page.next = page.next.or(end);
@@ -671,97 +729,6 @@ fn letter_values(
             Value::Text(serde_json::Value::from_iter(ids).to_string())
         },
     ]
-}
-
-fn edit_row(row: &Row<'_>) -> rusqlite::Result<EditRow> {
-    Ok(EditRow {
-        letter: uuid(row, 0)?,
-        edition: row.get(1)?,
-        at: instant(row, 2)?,
-        by: row.get(3)?,
-        why: row.get(4)?,
-        action: uuid(row, 5)?,
-        difference: row.get(6)?,
-        properties: document(row, 7)?,
-        body: row.get(8)?,
-    })
-}
-
-/// A letter and where it stands, out of the columns of letters.
-pub(super) fn letter_row(row: &Row<'_>) -> rusqlite::Result<LetterRow> {
-    let id = |column: usize| {
-        let set = row.get_ref(column)? != rusqlite::types::ValueRef::Null;
-        set.then(|| uuid(row, column)).transpose()
-    };
-    Ok(LetterRow {
-        letter: dead_letter(row)?,
-        now: Standing {
-            state: word(row, 12, LetterState::of)?,
-            group: row.get(13)?,
-            replays: row.get(14)?,
-            changed_at: instant_if_set(row, 15)?,
-            changed_by: row.get(16)?,
-            why: row.get(17)?,
-            note: row.get(18)?,
-            action: id(19)?,
-            operation: id(20)?,
-            outcome: row.get(21)?,
-            edition: row.get(23)?,
-            attempt: attempt(row, 24)?,
-            sent_at: instant_if_set(row, 25)?,
-            stage: row.get(26)?,
-            died_again: row.get(27)?,
-        },
-        body_bytes: uint(row.get(22)?),
-        about: Facets {
-            pool: row.get(28)?,
-            task_type: row.get(29)?,
-            event_type: row.get(30)?,
-            definition: row.get(31)?,
-            worker: row.get(32)?,
-            replays_before: row.get(33)?,
-        },
-    })
-}
-
-/// An attempt, where one is kept.
-pub(super) fn attempt(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<AttemptRef>> {
-    let set = row.get_ref(column)? != rusqlite::types::ValueRef::Null;
-    set.then(|| document(row, column)).transpose()
-}
-
-fn history_row(row: &Row<'_>) -> rusqlite::Result<HistoryRow> {
-    Ok(HistoryRow {
-        n: row.get(0)?,
-        at: instant(row, 1)?,
-        what: row.get(2)?,
-        by: row.get(3)?,
-        why: row.get(4)?,
-        text: row.get(5)?,
-    })
-}
-
-fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetterRow> {
-    Ok(DeadLetterRow {
-        id: uuid(row, 0)?,
-        at: instant(row, 1)?,
-        reason: word(row, 2, |text| Some(DeadReason::of(text)))?,
-        error: row.get(3)?,
-        queue: row.get(4)?,
-        exchange: row.get(5)?,
-        key: row.get(6)?,
-        message_id: row.get(7)?,
-        kind: row.get(8)?,
-        saga: if row.get_ref(9)? == rusqlite::types::ValueRef::Null {
-            None
-        } else {
-            Some(saga_id(row, 9)?)
-        },
-        // one that cannot be read must not hide all the others
-        properties: document(row, 10)
-            .unwrap_or_else(|error| serde_json::json!({ "unreadable": error.to_string() })),
-        body: row.get(11)?,
-    })
 }
 
 fn counts(conn: &Connection) -> rusqlite::Result<Counts> {

@@ -37,6 +37,12 @@ pub(crate) const MIGRATIONS: &[M<'static>] = &[
     )),
     M::up(include_str!("../../migrations/sqlite/0010_audit.sql")),
     M::up(include_str!("../../migrations/sqlite/0011_outcomes.sql")),
+    M::up(include_str!("../../migrations/sqlite/0012_tries.sql")),
+    M::up(include_str!("../../migrations/sqlite/0013_arrivals.sql")),
+    M::up(include_str!(
+        "../../migrations/sqlite/0014_reservations.sql"
+    )),
+    M::up(include_str!("../../migrations/sqlite/0015_assigned.sql")),
 ];
 
 /// Why a store could not be opened.
@@ -270,7 +276,7 @@ pub(crate) fn take_partition(
 }
 
 /// What has to be true of the tables together; each query answers how many rows break it.
-const TOGETHER: [(&str, &str); 12] = [
+const TOGETHER: [(&str, &str); 13] = [
     (
         "log rows without a saga",
         "SELECT count(*) FROM records r WHERE NOT EXISTS (SELECT 1 FROM sagas s WHERE s.number = r.saga)",
@@ -324,6 +330,11 @@ const TOGETHER: [(&str, &str); 12] = [
     (
         "open work items off the count",
         "SELECT abs(n - (SELECT count(*) FROM work_items w WHERE w.partition = c.partition AND closed_at IS NULL)) FROM counts c WHERE name = 'work_items_open'",
+    ),
+    (
+        "work items that belong to others than their rows say",
+        "SELECT count(*) FROM work_items WHERE assignee <> coalesce(json_extract(item, '$.assignee'), '') OR due_at IS NOT json_extract(item, '$.due_at')
+            OR escalated <> CASE WHEN json_extract(item, '$.taken') IS NULL THEN coalesce(json_extract(item, '$.escalated'), 0) ELSE 0 END",
     ),
 ];
 

@@ -85,6 +85,8 @@ pub fn operation(n: u128) -> OperationRow {
         leg: 0,
         moved_at: None,
         redirect: Vec::new(),
+        back_s: 5,
+        seen: Tally::default(),
     }
 }
 
@@ -420,18 +422,39 @@ pub async fn letters_are_imported_once(subject: &mut impl Subject) {
             edition,
             ..crate::Standing::default()
         };
-        crate::LetterRow {
+        let row = crate::LetterRow {
             body_bytes: letter.body.len() as u64,
             about: facets_of(&letter),
             letter,
             now,
+        };
+        crate::WholeLetter {
+            row,
+            edits: (1..=edition).map(|n_th| edited(n, n_th, 7)).collect(),
+            history: Vec::new(),
         }
     };
+    let died = crate::letters::HistoryRow {
+        n: 1,
+        at: Timestamp(5),
+        what: "died".to_owned(),
+        by: String::new(),
+        why: String::new(),
+        text: "again".to_owned(),
+        died: Some(crate::letters::Died {
+            death: id(77),
+            properties: serde_json::json!({ "headers": { "a": 1 } }),
+            body: Some(vec![0, 159]),
+        }),
+    };
     let all = || {
+        let mut last = row(2, LetterState::Dead, 1);
+        last.history.push(died.clone());
+        last.row.now.died_again = 1;
         vec![
-            (row(0, LetterState::Discarded, 0), Vec::new()),
-            (row(1, LetterState::Resolved, 0), Vec::new()),
-            (row(2, LetterState::Dead, 1), vec![edited(2, 1, 7)]),
+            row(0, LetterState::Discarded, 0),
+            row(1, LetterState::Resolved, 0),
+            last,
         ]
     };
     let done = letters.import(all()).await.unwrap();
@@ -442,8 +465,11 @@ pub async fn letters_are_imported_once(subject: &mut impl Subject) {
     let now = standing(&reader, 1).await;
     assert_eq!((now.state, now.replays), (LetterState::Resolved, 2));
     assert!(!now.group.is_empty(), "made anew");
-    assert_eq!(standing(&reader, 2).await.edition, 1);
+    let now = standing(&reader, 2).await;
+    assert_eq!((now.edition, now.died_again), (1, 1));
     assert_eq!(reader.dead_letter_edits(id(2)).await.unwrap().len(), 1);
+    let history = reader.dead_letter_history(id(2), 9).await.unwrap();
+    assert_eq!(history, [died]);
     let counts = subject.counts().await;
     assert_eq!(counts.dead_letters, 3);
     assert_eq!(counts.letters.get(&LetterState::Dead), Some(&2));
@@ -709,4 +735,24 @@ pub async fn are_shown_at_once(reader: &impl Reader, rows: u64, most: std::time:
     for (what, took) in took {
         assert!(took < most, "{what} took {took:?}");
     }
+}
+
+/// A page that looks for a text looks into so many bytes of bodies and no more: `rows` letters as above, of which the newest hundred have a mebibyte each.
+pub async fn large_bodies_are_looked_into_in_parts(reader: &impl Reader, rows: u64) {
+    let filter = DeadLetterFilter {
+        state: Some(LetterState::Dead),
+        text: Some("nowhere at all".to_owned()),
+        ..DeadLetterFilter::default()
+    };
+    let page = reader.dead_letter_heads(filter.clone(), None, 50).await;
+    let page = page.unwrap();
+    assert!(page.rows.is_empty());
+    let end = page.next.unwrap().at.0 / 10;
+    // nine of ten are dead
+    assert!((rows - 75..rows - 60).contains(&end), "{end} of {rows}");
+    // the rest of them are small, and end as others do
+    let page = reader.dead_letter_heads(filter, page.next, 50).await;
+    let page = page.unwrap();
+    assert!(page.rows.is_empty());
+    assert!(page.next.is_some_and(|next| next.at.0 / 10 < rows - 20_000));
 }

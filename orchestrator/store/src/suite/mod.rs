@@ -7,14 +7,17 @@
 )]
 
 pub mod alerts;
+pub mod arrivals;
 pub mod audit;
 pub mod commits;
+pub mod items;
 pub mod letters;
 pub mod outcomes;
 pub mod purging;
 pub mod random;
 pub mod reader;
 pub mod reads;
+pub mod reservations;
 pub mod samples;
 pub mod subscriptions;
 pub mod suspects;
@@ -31,6 +34,7 @@ use crate::audit::AuditLog;
 use crate::letters::Letters;
 use crate::read::Counts;
 use crate::reader::Reader;
+use crate::reservations::ReservationBook;
 use crate::suspects::Suspects;
 use crate::tokens::TokenStore;
 use crate::triggers::Triggers;
@@ -52,6 +56,8 @@ pub trait Subject: Send {
     type Audit: AuditLog + 'static;
     /// What needs a person.
     type Alerts: Alerts;
+    /// What sagas take.
+    type Reservations: ReservationBook;
     /// What reads it beside the driver.
     type Reader: Reader;
 
@@ -72,6 +78,9 @@ pub trait Subject: Send {
 
     /// The alerts of an open store.
     fn alerts(&self, store: &Self::Store) -> Self::Alerts;
+
+    /// What sagas take, of an open store.
+    fn reservations(&self, store: &Self::Store) -> Self::Reservations;
 
     /// What operators did, of an open store.
     fn audit(&self, store: &Self::Store) -> Self::Audit;
@@ -130,16 +139,22 @@ macro_rules! store_suite {
             a_letter_is_edited_from_the_copy_that_was_seen, letters_are_imported_once,
             a_list_has_heads_and_groups_have_hours, letters_are_found_by_what_they_are_about,
         ]);
+        $crate::store_suite!(@cases $make, arrivals, [what_came_and_was_not_acknowledged_is_known_again, a_letter_says_which_arrival_it_was]);
         $crate::store_suite!(@cases $make, outcomes, [
-            what_set_out_and_has_not_ended_is_found_again, what_was_sent_is_waited_for_until_its_outcome_is_known,
+            what_set_out_and_has_not_ended_is_found_again, several_are_written_down_together, what_was_sent_is_waited_for_until_its_outcome_is_known,
             a_letter_that_dies_again_comes_back_with_its_history, a_task_that_dies_again_stands_where_it_stood, what_was_not_sent_is_given_back_and_taken_again, only_letters_that_are_over_expire,
-            letters_of_a_saga_are_found,
+            a_letter_that_dies_again_counts_when_it_does, letters_of_a_saga_are_found, letters_an_attempt_was_minted_for_are_found,
         ]);
         $crate::store_suite!(@cases $make, reader, [
             every_filter_gives_its_sagas_newest_first, pages_are_steady_while_sagas_start, a_saga_comes_with_its_whole_log,
             one_saga_is_read_as_it_folds, who_waits_for_a_worker_is_counted, records_come_from_any_place_on, the_end_of_the_log_comes_oldest_first,
             work_items_and_dead_letters_come_in_pages, dead_letters_are_filtered, figures_follow_what_is_there, events_and_schedules_are_shown,
             a_row_whose_constants_change_is_found_by_the_new_ones, text_of_any_kind_comes_back_as_it_was,
+        ]);
+        $crate::store_suite!(@cases $make, items, [work_items_are_found_by_whose_they_are_and_by_when]);
+        $crate::store_suite!(@cases $make, reservations, [
+            like_the_rule, what_was_given_and_not_heard_of_is_told_however_late, what_is_taken_comes_in_pages_in_the_order_of_lines,
+            a_batch_that_is_fenced_takes_nothing,
         ]);
         $crate::store_suite!(@cases $make, random, [like_the_naive_store]);
     };

@@ -1,13 +1,16 @@
 //! What comes of dead letters that were sent: outcomes that come later, deaths that come again, what is given back and what expires.
 
 use baton_driver::Store as _;
-use baton_messages::{AttemptRef, Timestamp};
+use baton_messages::{AttemptRef, SagaId, Timestamp};
 use uuid::Uuid;
 
 use super::Subject;
 use super::letters::{by, claim, edited, id, keep, moved, operation, settled, standing};
 use super::samples::{attempt_ref, batch, dead_letter};
-use crate::letters::{Death, Ending, GivingBack, LetterState, Letters as _, Sending, Settling};
+use crate::letters::{
+    Death, Ending, GivingBack, LetterState, Letters as _, OperationState, OperationStep, Sending,
+    Settling, Written,
+};
 use crate::read::DeadLetterFilter;
 use crate::reader::Reader as _;
 
@@ -174,10 +177,12 @@ pub async fn a_task_that_dies_again_stands_where_it_stood(subject: &mut impl Sub
     let after = standing(&reader, 0).await;
     let wanted = crate::Standing {
         died_again: 1,
+        died_at: after.died_at,
         attempt: Some(attempt(0, 4)),
         ..before
     };
     assert_eq!(after, wanted);
+    assert!(after.died_at.is_some(), "when is known");
     let history = reader.dead_letter_history(id(0), 9).await.unwrap();
     assert_eq!(history.last().map(|row| row.what.as_str()), Some("died"));
     let row = reader.dead_operation(Uuid::from_u128(7)).await.unwrap();
@@ -236,6 +241,8 @@ pub async fn only_letters_that_are_over_expire(subject: &mut impl Subject) {
     letters.move_letter(sent).await.unwrap();
     let none = letters.expire(Timestamp(100), 9).await.unwrap();
     assert!(none.is_empty(), "not yet");
+    assert!(!letters.is_any_over(Timestamp(100)).await.unwrap());
+    assert!(letters.is_any_over(Timestamp(101)).await.unwrap());
     assert_eq!(letters.expire(Timestamp(150), 9).await.unwrap(), [id(0)]);
     assert!(letters.expire(Timestamp(900), 0).await.unwrap().is_empty());
     assert_eq!(letters.expire(Timestamp(900), 9).await.unwrap(), [id(1)]);
@@ -272,5 +279,189 @@ pub async fn letters_of_a_saga_are_found(subject: &mut impl Subject) {
     assert_eq!(found, [id(1), id(0)]);
     let none = reader.dead_letters_of(attempt_ref(4, 1).saga, 9).await;
     assert_eq!(none.unwrap(), []);
+    subject.close(store).await;
+}
+
+/// One that may be what an attempt was minted for: by its step, however many letters its saga has, or since nobody has written down yet which attempt it was.
+pub async fn letters_an_attempt_was_minted_for_are_found(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    let saga = attempt(0, 1).saga;
+    let mut all = batch(mine, 0);
+    all.dead_letters = (0..5).map(dead_letter).collect();
+    for letter in &mut all.dead_letters {
+        letter.saga = Some(saga);
+    }
+    store.commit(all).await.unwrap();
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
+    letters.begin(operation(7)).await.unwrap();
+    claim(&letters, 7, 0..4).await;
+    let of = |item: Option<u32>| AttemptRef {
+        item,
+        ..attempt(0, 2)
+    };
+    for (n, item) in [(0, None), (1, Some(3)), (2, Some(4))] {
+        let sent = Sending {
+            letter: id(n),
+            action: Uuid::from_u128(7),
+            attempt: of(item),
+            outcome: String::new(),
+            at: Timestamp(70),
+        };
+        assert!(letters.sent(sent).await.unwrap());
+    }
+    let tried = async |of| {
+        let found = reader.dead_letters_tried(of).await.unwrap();
+        let mut found: Vec<Uuid> = found.iter().map(|row| row.letter.id).collect();
+        found.sort();
+        found
+    };
+    assert_eq!(tried(of(None)).await, [id(0), id(3)]);
+    assert_eq!(tried(of(Some(4))).await, [id(2), id(3)]);
+    assert_eq!(tried(of(Some(5))).await, [id(3)]);
+    let elsewhere = AttemptRef {
+        saga: SagaId(Uuid::from_u128(9)),
+        ..of(None)
+    };
+    assert!(tried(elsewhere).await.is_empty());
+    // what a stage waits for, and what nobody has written down
+    let stage = standing(&reader, 0).await.stage.unwrap();
+    let waits = letters.waiting_in(Uuid::from_u128(7), stage, 9).await;
+    let mut waits: Vec<Uuid> = waits.unwrap().iter().map(|one| one.letter).collect();
+    waits.sort();
+    assert_eq!(waits, [id(0), id(1), id(2)]);
+    let others = letters.waiting_in(Uuid::from_u128(7), stage + 1, 9).await;
+    assert_eq!(others.unwrap(), []);
+    let ended = OperationStep::Steer {
+        from: vec![OperationState::Running],
+        to: OperationState::Cancelled,
+        why: String::new(),
+        by: "ann".to_owned(),
+        at: Timestamp(80),
+    };
+    letters.step(Uuid::from_u128(7), ended).await.unwrap();
+    let left = letters.running().await.unwrap();
+    assert_eq!(left.len(), 1, "one letter of it is on its way");
+    letters
+        .settle(settled(3, 7, Ending::Failed, None))
+        .await
+        .unwrap();
+    assert_eq!(letters.running().await.unwrap(), []);
+    subject.close(store).await;
+}
+
+/// Groups, hours, lists and what is asked since a moment go by when a letter died the last time, also one that was dead already.
+pub async fn a_letter_that_dies_again_counts_when_it_does(subject: &mut impl Subject) {
+    const HOUR: u64 = 3_600_000;
+    let (mut store, mine) = subject.open().await;
+    keep(&mut store, mine, 0..3).await;
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
+    let groups = async || reader.dead_letter_groups(9).await.unwrap();
+    let before = groups().await;
+    let group = before[0].group.clone();
+    let hours = async || {
+        let found = reader.dead_letter_hours(group.clone(), Timestamp(0)).await;
+        let each = found
+            .unwrap()
+            .into_iter()
+            .map(|(hour, n)| (hour.0 / HOUR, n));
+        each.collect::<Vec<_>>()
+    };
+    let first = before[0].last_at.0 / HOUR;
+    assert_eq!(hours().await, [(first, 3)]);
+    let since = async |from: u64| {
+        let filter = DeadLetterFilter {
+            from: Some(Timestamp(from)),
+            ..DeadLetterFilter::default()
+        };
+        let n = reader.dead_letters_count(filter.clone()).await.unwrap();
+        let page = reader.dead_letter_heads(filter, None, 9).await.unwrap();
+        let ids: Vec<Uuid> = page.rows.iter().map(|row| row.letter.id).collect();
+        assert_eq!(n, ids.len() as u64);
+        ids
+    };
+    let dies = async |n: u32, at: u64, attempt: Option<AttemptRef>| {
+        let death = Death {
+            letter: id(n),
+            death: Uuid::from_u128(u128::from(at)),
+            at: Timestamp(at),
+            error: "rejected".to_owned(),
+            properties: serde_json::json!({}),
+            body: None,
+            attempt,
+        };
+        assert!(letters.died_again(death).await.unwrap());
+    };
+    let later = (first + 5) * HOUR;
+    assert!(since(later).await.is_empty());
+    // it was dead, and is
+    dies(0, later + 7, None).await;
+    assert_eq!(hours().await, [(first, 2), (first + 5, 1)]);
+    assert_eq!(since(later).await, [id(0)]);
+    assert_eq!(groups().await[0].last_at, Timestamp(later + 7));
+    // it was sent back, and dies
+    let asked = moved(1, LetterState::Dead, LetterState::Replaying, by(1, 9));
+    letters.move_letter(asked).await.unwrap();
+    assert_eq!(hours().await, [(first, 1), (first + 5, 1)]);
+    dies(1, later + 9, None).await;
+    assert_eq!(hours().await, [(first, 1), (first + 5, 2)]);
+    // of a task its saga says where it stands; when it died is known all the same
+    dies(2, later + 8, Some(attempt(2, 2))).await;
+    assert_eq!(hours().await, [(first + 5, 3)]);
+    assert_eq!(
+        since(0).await,
+        [id(1), id(2), id(0)],
+        "the last one that died first"
+    );
+    assert_eq!(
+        standing(&reader, 1).await.died_at,
+        Some(Timestamp(later + 9))
+    );
+    subject.close(store).await;
+}
+
+/// What came of several is one transaction: each is written where it is still on its way, and its operation counts it.
+pub async fn several_are_written_down_together(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    keep(&mut store, mine, 0..5).await;
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
+    letters.begin(operation(7)).await.unwrap();
+    letters.begin(operation(8)).await.unwrap();
+    claim(&letters, 7, 0..3).await.unwrap();
+    claim(&letters, 8, 3..4).await.unwrap();
+    let of =
+        |n, ending, of: u128| Written::Settled(settled(n, of, ending, Some(Uuid::from_u128(of))));
+    let sent = Written::Sent(Sending {
+        letter: id(2),
+        action: Uuid::from_u128(7),
+        attempt: attempt(2, 2),
+        outcome: "asked for".to_owned(),
+        at: Timestamp(70),
+    });
+    let all = vec![
+        of(0, Ending::Resolved, 7),
+        of(3, Ending::Failed, 8),
+        // of an action that did not send it, and one that nobody sent
+        of(1, Ending::Resolved, 8),
+        of(4, Ending::Resolved, 7),
+        of(1, Ending::Failed, 7),
+        sent,
+        of(0, Ending::Failed, 7),
+    ];
+    let written = letters.write_down(all).await.unwrap();
+    assert_eq!(written, [true, true, false, false, true, true, false]);
+    let total = async |n: u128| {
+        let row = reader.dead_operation(Uuid::from_u128(n)).await.unwrap();
+        row.unwrap().total
+    };
+    let (a, b) = (total(7).await, total(8).await);
+    assert_eq!((a.replayed, a.resolved, a.failed, a.open()), (3, 1, 1, 1));
+    assert_eq!((b.replayed, b.resolved, b.failed, b.open()), (1, 0, 1, 0));
+    let waiting = letters.waiting(None, 9).await.unwrap();
+    assert_eq!(waiting.len(), 1);
+    assert_eq!(waiting[0].letter, id(2));
+    let history = reader.dead_letter_history(id(0), 9).await.unwrap();
+    assert_eq!(history.len(), 1, "{history:?}");
+    let none = letters.write_down(Vec::new()).await.unwrap();
+    assert!(none.is_empty());
     subject.close(store).await;
 }

@@ -9,8 +9,8 @@ use baton_engine::state::SNAPSHOT_VERSION;
 
 use super::Subject;
 use super::samples::{
-    at, attempt_ref, batch, dead_letter, definition, kind, later, manifest, purge, row, saga,
-    saga_row, snapshot, started, unsent, work_item,
+    assigned_item, at, attempt_ref, batch, dead_letter, definition, kind, later, manifest, purge,
+    row, saga, saga_row, snapshot, started, unsent,
 };
 use crate::{MemoryStore, Partition};
 
@@ -198,12 +198,27 @@ impl Sequence {
                 .work_items
                 .iter()
                 .any(|row| matches!(row, WorkItemRow::Open { .. }));
-            all.work_items.push(match self.chance.one_in(2) && !opened {
-                true => WorkItemRow::Open {
+            let whose = ["", "ann", "bob"][self.chance.below(3) as usize];
+            let whose = Some(whose).filter(|whose| !whose.is_empty());
+            let due = self
+                .chance
+                .one_in(2)
+                .then(|| u64::from(self.chance.below(99)));
+            all.work_items.push(match self.chance.below(3) {
+                0 if !opened => WorkItemRow::Open {
                     saga,
-                    item: Box::new(work_item(number)),
+                    item: Box::new(assigned_item(number, whose, due)),
                 },
-                false => WorkItemRow::Close {
+                // also of one that is closed, or that the same batch opens
+                1 if number > 1 || opened => WorkItemRow::Change {
+                    saga,
+                    item: Box::new(assigned_item(
+                        1 + self.chance.below(self.work_items + u32::from(opened)),
+                        whose,
+                        due,
+                    )),
+                },
+                _ => WorkItemRow::Close {
                     saga,
                     number: self.chance.below(number),
                     by: "ann".to_owned(),

@@ -306,10 +306,15 @@ pub async fn work_items_and_dead_letters_come_in_pages(subject: &mut impl Subjec
         .dead_letters(DeadLetterFilter::default(), None, 3)
         .await
         .unwrap();
+    // what comes while somebody turns pages is before the first, and moves none
+    let mut new = batch(mine, 2);
+    new.dead_letters = (5..9).map(dead_letter).collect();
+    store.commit(new).await.unwrap();
     let second = reader
         .dead_letters(DeadLetterFilter::default(), first.next, 3)
         .await
         .unwrap();
+    assert_eq!(second.next, None);
     let letters = first.rows.into_iter().chain(second.rows);
     let letters: Vec<_> = letters.map(|row| row.letter).collect();
     assert_eq!(letters, (0..5).rev().map(dead_letter).collect::<Vec<_>>());

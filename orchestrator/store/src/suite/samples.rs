@@ -218,6 +218,21 @@ pub fn work_item(number: u32) -> WorkItem {
         failure: None,
         choices: vec![Choice::Retry, Choice::ResolveUndone],
         opened_at: at(u64::from(number) * 10),
+        assignee: None,
+        due_at: None,
+        escalate: Vec::new(),
+        escalated: 0,
+        taken: None,
+    }
+}
+
+/// The same, given to somebody until then.
+#[must_use]
+pub fn assigned_item(number: u32, assignee: Option<&str>, due: Option<u64>) -> WorkItem {
+    WorkItem {
+        assignee: assignee.map(str::to_owned),
+        due_at: due.map(at),
+        ..work_item(number)
     }
 }
 

@@ -101,6 +101,11 @@ async fn a_parked_message_is_whole() {
     assert_eq!(noted(dead::EXCHANGE_HEADER).as_text(), Some(EXCHANGE));
     assert_eq!(noted(dead::KEY_HEADER).as_text(), Some(KEY));
     assert_eq!(noted(dead::DELIVERIES_HEADER).as_u64(), Some(1));
+    assert!(
+        noted(dead::BY_HEADER)
+            .as_text()
+            .is_some_and(|by| !by.is_empty())
+    );
     assert!(noted(dead::AT_HEADER).as_u64().unwrap() > 1_700_000_000_000);
 }
 

@@ -6,10 +6,11 @@ use baton_messages::control::{CancelTask, Drain, RollCall};
 use baton_messages::fleet::{Announcement, Canary, Heartbeat, Leaving, Running};
 use baton_messages::inbox::Marker;
 use baton_messages::{
-    AttemptRef, Checkpoint, CheckpointKind, ControlMessage, Direction, Effect, Event, Failure,
-    Finished, FleetMessage, Grant, GrantAnswer, Hold, InboxKey, InboxMessage, Manifest, PoolName,
-    ProbeAnswer, RefusedWhy, Report, ReportBatch, RetryDefaults, Start, StartBatch, Started,
-    StepId, Task, TaskMessage, TaskResult, TaskType, Timestamp, WorkerId,
+    AttemptRef, Checkpoint, CheckpointKind, ChildSaid, ChildWanted, ControlMessage, Direction,
+    Effect, Event, Failure, Finished, FleetMessage, Grant, GrantAnswer, Hold, InboxKey,
+    InboxMessage, Manifest, ParentRef, PoolName, ProbeAnswer, RefusedWhy, Report, ReportBatch,
+    RetryDefaults, SagaId, Standing, Start, StartBatch, Started, StepId, Task, TaskMessage,
+    TaskResult, TaskType, Timestamp, Wanted, WorkerId,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -85,7 +86,7 @@ fn attempt() -> impl Strategy<Value = AttemptRef> {
     )
         .prop_map(
             |(saga, step, item, direction, (round, attempt, dispatch))| AttemptRef {
-                saga: baton_messages::SagaId(saga),
+                saga: SagaId(saga),
                 step,
                 item,
                 direction,
@@ -105,10 +106,11 @@ pub(crate) fn task() -> impl Strategy<Value = TaskMessage> {
         option::of(json()),
         option::of(json()),
         option::of(json()),
+        fences(),
     );
     (names, limits, values).prop_map(
         |((of, task_type, pool, key, inbox), (hold, not_after, timeout_ms, lease_ms), values)| {
-            let (input, output, before, progress) = values;
+            let (input, output, before, progress, fences) = values;
             TaskMessage::Task(Task {
                 of,
                 task_type,
@@ -125,9 +127,14 @@ pub(crate) fn task() -> impl Strategy<Value = TaskMessage> {
                 output,
                 before,
                 progress,
+                fences,
             })
         },
     )
+}
+
+fn fences() -> impl Strategy<Value = BTreeMap<String, u64>> {
+    btree_map(text(), any::<u64>(), 0..3)
 }
 
 fn failure() -> impl Strategy<Value = Failure> {
@@ -195,7 +202,7 @@ fn start() -> impl Strategy<Value = Start> {
     )
         .prop_map(|(id, saga, definition, version, input, labels, by)| Start {
             id: baton_messages::InputId(id),
-            saga: baton_messages::SagaId(saga),
+            saga: SagaId(saga),
             definition,
             version,
             input,
@@ -240,7 +247,79 @@ pub(crate) fn inbox() -> impl Strategy<Value = InboxMessage> {
             .prop_map(|(from, number)| InboxMessage::Marker(Marker { from, number })),
         vec(report(), 1..4).prop_map(|reports| InboxMessage::Batch(ReportBatch { reports })),
         vec(start(), 1..4).prop_map(|starts| InboxMessage::Starts(StartBatch { starts })),
+        child_wanted().prop_map(InboxMessage::ChildWanted),
+        child_said().prop_map(InboxMessage::ChildSaid),
     ]
+}
+
+fn parent() -> impl Strategy<Value = ParentRef> {
+    (uuid(), step(), option::of(any::<u32>()), any::<u32>()).prop_map(
+        |(saga, step, item, round)| ParentRef {
+            saga: SagaId(saga),
+            step,
+            item,
+            round,
+        },
+    )
+}
+
+fn child_wanted() -> impl Strategy<Value = ChildWanted> {
+    let want = prop_oneof![Just(Wanted::Done), Just(Wanted::Undone)];
+    let numbers = (any::<u32>(), any::<u32>(), any::<u32>());
+    let about = (text(), json(), want, any::<bool>(), text(), fences());
+    (uuid(), parent(), uuid(), numbers, about).prop_map(
+        |(
+            child,
+            parent,
+            root,
+            (depth, number, version),
+            (definition, input, want, paused, why, fences),
+        )| {
+            ChildWanted {
+                child: SagaId(child),
+                parent,
+                root: SagaId(root),
+                depth,
+                number,
+                definition,
+                version,
+                input,
+                want,
+                paused,
+                why,
+                fences,
+            }
+        },
+    )
+}
+
+fn child_said() -> impl Strategy<Value = ChildSaid> {
+    let standing = prop_oneof![
+        (any::<bool>(), option::of(text()), any::<bool>()).prop_map(
+            |(compensating, parked, only_forward)| Standing::UnderWay {
+                compensating,
+                parked,
+                only_forward,
+            }
+        ),
+        (option::of(json()), option::of(any::<u64>()), any::<bool>()).prop_map(
+            |(output, too_large, only_forward)| Standing::Completed {
+                output,
+                too_large,
+                only_forward,
+            }
+        ),
+        option::of(failure()).prop_map(|failure| Standing::Compensated { failure }),
+        Just(Standing::Abandoned),
+    ];
+    (parent(), uuid(), any::<u64>(), standing).prop_map(|(parent, child, seq, standing)| {
+        ChildSaid {
+            parent,
+            child: SagaId(child),
+            seq,
+            standing,
+        }
+    })
 }
 
 pub(crate) fn control() -> impl Strategy<Value = ControlMessage> {

@@ -18,6 +18,21 @@ fn the_catalogue_on_disk_is_read_and_rendered_as_it_stands() {
     assert_eq!(catalogue::rendered(&text), Ok(text));
 }
 
+/// What is planned is as sound as what is there, and is none of it: a type that is built leaves the one file for the other.
+#[test]
+fn planned_manifests_are_sound_and_none_is_there_yet() {
+    let read = |path: &str| std::fs::read_to_string(kinds::directory().join(path)).expect("file");
+    let text = read("../../orchestrator/sagas/planned.json");
+    let planned: Vec<Manifest> = serde_json::from_str(&text).expect("manifests");
+    let there: Vec<Manifest> = serde_json::from_str(&read("catalogue.json")).expect("manifests");
+    for manifest in &planned {
+        let name = &manifest.task_type;
+        assert!(there.iter().all(|one| one.task_type != *name), "{name}");
+        assert_eq!(manifest.examples.len(), 1, "{name}");
+    }
+    assert_eq!(catalogue::rendered(&text), Ok(text));
+}
+
 #[test]
 fn manifests_are_sorted_by_type() {
     let (mut late, early) = (manifest(), manifest());

@@ -90,6 +90,7 @@ pub(crate) fn sizes(payload_bytes: usize) -> anyhow::Result<Sizes> {
         output: None,
         before: None,
         progress: None,
+        fences: std::collections::BTreeMap::new(),
     };
     let finished = Finished {
         of,

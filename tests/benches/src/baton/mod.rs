@@ -6,6 +6,7 @@
 
 mod alone;
 mod definition;
+mod letters;
 mod requests;
 
 use std::collections::BTreeMap;

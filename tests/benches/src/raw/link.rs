@@ -52,7 +52,7 @@ impl Link {
     }
 
     /// Makes both queues, empty.
-    pub(super) async fn make_queues(&self) -> Result<()> {
+    pub(crate) async fn make_queues(&self) -> Result<()> {
         self.remove_queues().await?;
         for queue in [TASKS, RESULTS] {
             let mut arguments = FieldTable::default();
@@ -67,7 +67,7 @@ impl Link {
         Ok(())
     }
 
-    pub(super) async fn remove_queues(&self) -> Result<()> {
+    pub(crate) async fn remove_queues(&self) -> Result<()> {
         for queue in [TASKS, RESULTS] {
             self.consuming
                 .queue_delete(queue.into(), QueueDeleteOptions::default())
@@ -100,7 +100,7 @@ impl Link {
         Ok(try_join_all(publishing).await?)
     }
 
-    pub(super) async fn close(self) -> Result<()> {
+    pub(crate) async fn close(self) -> Result<()> {
         for connection in self.connections {
             connection.close(200, "done".into()).await?;
         }

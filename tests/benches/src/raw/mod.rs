@@ -5,6 +5,7 @@
 //! publishes a persistent result, confirmed, and acknowledges the task after that; the orchestrator's side takes the
 //! result and acknowledges it. Confirms are pipelined, acknowledgements are multiple, everything ready is taken at once.
 
+mod flow;
 mod link;
 mod orchestrator;
 pub(crate) mod worker;
@@ -15,10 +16,11 @@ use anyhow::Result;
 use baton_harness::{Launch, Process};
 
 use crate::cpu::Cpu;
-use link::Link;
+pub(crate) use flow::{fill, flow};
+pub(crate) use link::Link;
 
 /// Tasks of the reference.
-const TASKS: &str = "bench.raw.task";
+pub(crate) const TASKS: &str = "bench.raw.task";
 /// Results of the reference.
 const RESULTS: &str = "bench.raw.result";
 /// Bytes of each body, as of a small task of ours.

@@ -4,6 +4,7 @@
     reason = "a failure is to stop the test where it is"
 )]
 
+mod items;
 mod kinds;
 mod rules;
 mod terminal;

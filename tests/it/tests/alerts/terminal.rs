@@ -42,6 +42,7 @@ fn printed(screen: &str, beginning: &str) -> String {
 async fn from_alert_to_resolved_by_the_commands_that_are_printed() {
     let system = looking(Setup::workers(0)).start().await;
     system.vhost.declare("orders", "quorum").await;
+    let began = Instant::now();
     for n in 0..LETTERS {
         let headers = json!({ "baton-dead-exchange": "", "baton-dead-key": "orders", "baton-dead-queue": "orders" });
         let properties =
@@ -56,7 +57,6 @@ async fn from_alert_to_resolved_by_the_commands_that_are_printed() {
         open.iter().any(|one| one["data"]["dead"] == LETTERS)
     })
     .await;
-    let began = Instant::now();
     let cli = system.cli();
     let list = screen(&cli, "baton alerts").await;
     assert!(list.contains("12 messages of orders are dead"), "{list}");
@@ -78,8 +78,6 @@ async fn from_alert_to_resolved_by_the_commands_that_are_printed() {
         })
         .await;
     assert_eq!(replay.ends().await, 0);
-    let took = began.elapsed();
-    assert!(took < Duration::from_secs(60), "{took:?}");
     assert_eq!(
         system.vhost.take("orders", LETTERS + 1).await.len(),
         LETTERS
@@ -90,6 +88,9 @@ async fn from_alert_to_resolved_by_the_commands_that_are_printed() {
             .contains("nothing needs anybody")
     })
     .await;
+    // from the first message that died to the end of the alert, with all the screens between
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(60), "{took:?}");
     let show = printed(&list, "baton alerts show");
     let over = screen(&cli, &show).await;
     assert!(over.contains("stands: over"), "{over}");

@@ -587,6 +587,9 @@ impl Player<'_> {
                 return Err(format!("header {header} is {:?}", dead.header(header)));
             }
         }
+        if text("baton-dead-by").is_none_or(|by| by.is_empty()) {
+            return Err("it does not say who parked it: header baton-dead-by".to_owned());
+        }
         let said = text("baton-dead-error").unwrap_or_default();
         let is_id = |id: Option<String>| id.is_some_and(|id| uuid::Uuid::parse_str(&id).is_ok());
         if said.is_empty() || said.contains("hunter2") || !is_id(text("baton-dead-id")) {

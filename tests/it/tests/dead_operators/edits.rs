@@ -206,7 +206,11 @@ async fn secrets_are_covered_for_whoever_may_only_look() {
         b"\xffpassword=hunter2",
     )
     .await;
-    let both = letters(&system, "state=dead", 2).await;
+    let error = "cannot be read: password=hunter2 at line 1";
+    let headers = json!({ "baton-dead-reason": "undecodable", "baton-dead-error": error });
+    let parked = json!({ "message_id": "p", "headers": headers });
+    put(&system, "baton.dead", parked, b"{}").await;
+    let both = letters(&system, "state=dead", 3).await;
     let letter = both
         .iter()
         .find(|one| one["message_id"] == "m")
@@ -214,6 +218,24 @@ async fn secrets_are_covered_for_whoever_may_only_look() {
     assert!(
         !json!(both).to_string().contains("hunter2"),
         "a list: {both:?}"
+    );
+    let named = id(letter).to_owned();
+    let edit = [
+        "dead",
+        "edit",
+        &named,
+        "--set",
+        "/password=hunter2hunter2",
+        "--header",
+        "Authorization=Basic hunter2",
+        "-m",
+        "another one",
+        "-y",
+    ];
+    let edited = system.cli().run(&edit).await.exits(0);
+    assert!(
+        edited.out.contains("hunter2"),
+        "an operator sees it: {edited:?}"
     );
     let made = system
         .cli()
@@ -226,6 +248,8 @@ async fn secrets_are_covered_for_whoever_may_only_look() {
         .with_token(made["token"].as_str().expect("a token"));
     for words in [
         &["dead", "--json"][..],
+        &["dead", "groups"],
+        &["dead", "groups", "--json"],
         &["dead", "show", id(letter)],
         &["dead", "show", id(letter), "--json"],
     ] {
@@ -241,6 +265,7 @@ async fn secrets_are_covered_for_whoever_may_only_look() {
         &["dead", "--error", "hunter"],
         &["dead", "export"],
         &["dead", "edit", id(letter), "--set", "/a=1", "-m", "x"],
+        &["dead", "edit", id(letter), "--set", "/a=1", "--dry-run"],
     ] {
         let ran = eve.run(words).await;
         assert!(
@@ -250,7 +275,7 @@ async fn secrets_are_covered_for_whoever_may_only_look() {
     }
     let operator = system
         .cli()
-        .run(&["dead", "show", id(letter), "--raw"])
+        .run(&["dead", "show", id(letter), "--raw", "--original"])
         .await
         .exits(0);
     assert_eq!(operator.out, body);
@@ -262,7 +287,102 @@ async fn secrets_are_covered_for_whoever_may_only_look() {
         .json();
     assert_eq!(
         found["dead_letters"].as_array().map(Vec::len),
-        Some(2),
+        Some(3),
         "{found}"
     );
+    // an alert goes to whoever hears it, whatever their role
+    let alerts = await_some("an alert of each group", SOON, async || {
+        let answer = system.api.ask("GET", "/v1/alerts", "", None).await?;
+        let alerts = answer.body["items"].to_string();
+        alerts.contains("cannot be read").then_some(alerts)
+    })
+    .await;
+    assert!(!alerts.contains("hunter2"), "{alerts}");
+}
+
+/// Who has seen what is covered for others stands in the audit log, and what was shown to nobody does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_sees_a_letter_in_full_is_written_down() {
+    let system = Setup::workers(0).start().await;
+    let body = br#"{"password":"hunter2"}"#;
+    put(&system, "baton.dead", json!({ "message_id": "m" }), body).await;
+    let letter = id(&letters(&system, "state=dead", 1).await[0]).to_owned();
+    let seen = async || {
+        let rows = system.api.get("/v1/audit?phase=seen&limit=100").await;
+        let rows = rows["items"].as_array().expect("rows").clone();
+        let said = |row: &Value| {
+            let word = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+            (word("action"), word("object"), row["asked"].clone())
+        };
+        rows.iter().map(said).collect::<Vec<_>>()
+    };
+    let cli = system.cli();
+    let made = ["token", "create", "eve", "--role", "viewer", "--json"];
+    let made = cli.run(&made).await.exits(0).json();
+    let eve = cli.with_token(made["token"].as_str().expect("a token"));
+    eve.run(&["dead", "show", &letter]).await.exits(0);
+    eve.run(&["dead"]).await.exits(0);
+    cli.run(&["dead"]).await.exits(0);
+    assert_eq!(seen().await, [], "nobody has seen it");
+
+    let object = format!("dead-letters/{letter}");
+    let row = |action: &str| (action.to_owned(), object.clone(), Value::Null);
+    cli.run(&["dead", "show", &letter]).await.exits(0);
+    assert_eq!(seen().await, [row("getDeadLetter")]);
+    // what an edit would change shows what is there
+    let asked = json!({ "edition": 0, "set": { "/password": "x" }, "dry_run": true });
+    let path = format!("{letter}/edit");
+    let rehearsed = post(&system, &path, asked).await;
+    assert!(rehearsed.body["difference"].to_string().contains("hunter2"));
+    assert_eq!(seen().await.first(), Some(&row("editDeadLetter")));
+    let words = ["dead", "export", "--state", "dead", "--queue", "nowhere"];
+    cli.run(&words).await.exits(0);
+    let last = seen().await.remove(0);
+    assert_eq!(last.0, "exportDeadLetters");
+    let filter = last.2["filter"].as_str().expect("which were exported");
+    assert!(
+        filter.contains("state=dead") && filter.contains("queue=nowhere"),
+        "{filter}"
+    );
+}
+
+/// Why a task died may quote what is in it, and its saga is shown to everybody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dead_task_says_is_covered_in_its_saga() {
+    let mut system = Setup::workers(1).start().await;
+    system.await_served("test.effect@1").await;
+    system
+        .apply(&[&Saga::named("parks").task("a", "test.effect@1", "", "on_error: park\n    ")])
+        .await;
+    let queue = "baton.task.default.test.effect@1";
+    system.workers[0].kill9();
+    system.vhost.await_consumers(queue, 0, SOON).await;
+    let saga = system.run("parks", "s").await;
+    system.vhost.await_messages(queue, 1, 0, SOON).await;
+    let message = taken(&system, queue).await.remove(0);
+    let mut properties = message["properties"].clone();
+    properties["headers"]["baton-dead-reason"] = "misfit".into();
+    properties["headers"]["baton-dead-error"] = "unknown field password=hunter2".into();
+    let body = BASE64.decode(message["payload"].as_str().expect("a body"));
+    let body = body.expect("it is base64");
+    put(&system, "baton.dead", properties, &body).await;
+    system.api.await_phase(&saga, "a", "parked").await;
+    let shown = system.api.get(&format!("/v1/sagas/{saga}")).await;
+    let shown = shown.to_string();
+    assert!(
+        shown.contains("unknown field password=***") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+
+    // of what is done about it the log says how the step stood, not the saga alone
+    let retried = system
+        .api
+        .act(&saga, "steps/a/retry", json!({ "reason": "again" }))
+        .await;
+    assert_eq!(retried.status, 200, "{retried:?}");
+    let rows = system.api.get("/v1/audit?action=retryStep").await;
+    let row = &rows["items"][0];
+    let phase = |when: &str| row[when]["step"]["phase"].as_str().unwrap_or_default();
+    assert_eq!(phase("before"), "parked", "{row}");
+    assert!(!["", "parked"].contains(&phase("after")), "{row}");
 }

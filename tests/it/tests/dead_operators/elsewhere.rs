@@ -13,7 +13,7 @@ fn odd_bodies() -> Vec<Vec<u8>> {
     ]
 }
 
-async fn lines(system: &System, file: &str) -> Vec<Value> {
+pub(super) async fn lines(system: &System, file: &str) -> Vec<Value> {
     let path = system.cli().dir().join(file);
     let ran = system
         .cli()

@@ -3,6 +3,7 @@
 mod at_broker;
 mod edits;
 mod elsewhere;
+mod losses;
 mod outcomes;
 mod replays;
 

@@ -185,26 +185,61 @@ async fn named_letters_go_to_another_queue_and_wait_for_it_where_it_is_not_there
     let all = letters(&system, "state=dead", 3).await;
     let (a, b) = (id(&all[0]).to_owned(), id(&all[1]).to_owned());
     let cli = system.cli();
+    let dry = cli
+        .run(&["dead", "replay", &a, &b, "--dry-run"])
+        .await
+        .exits(0);
+    assert!(
+        dry.out.contains("2 dead letters fit") && dry.out.contains("2 to /orders"),
+        "{dry:?}"
+    );
+    let typo = [
+        "dead",
+        "replay",
+        &a,
+        &b,
+        "--redirect",
+        "/order=/later",
+        "-m",
+        "moved",
+        "-y",
+    ];
+    let typo = cli.run(&typo).await.exits(2);
+    assert!(
+        typo.out
+            .contains("none of the 2 looked at came from /order")
+            && typo.err.contains("--force"),
+        "{typo:?}"
+    );
     let named = [
         "dead",
         "replay",
         &a,
         &b,
         "--redirect",
-        "orders=later",
+        "/orders=/later",
         "-m",
         "moved",
         "-y",
         "--wait",
         "0",
     ];
-    let dry = cli
-        .run(&["dead", "replay", &a, &b, "--dry-run"])
+    // it follows the operation until that has ended
+    let mut follows = cli.command(&named).spawn().expect("baton starts");
+    let replay = await_some("the operation", SOON, async || {
+        let all = system.api.get("/v1/dead-letters/operations").await;
+        let first = all["operations"].as_array()?.first()?.clone();
+        Some(first["id"].as_str()?.to_owned())
+    })
+    .await;
+    let shown = cli
+        .run(&["dead", "ops", "show", &replay[..8]])
         .await
         .exits(0);
-    assert!(dry.out.contains("2 dead letters fit"), "{dry:?}");
-    let body = json!({ "ids": [a, b], "redirect": { "/orders": "/later" }, "reason": "moved", "wait_s": 0 });
-    let replay = begun(&system, body).await;
+    assert!(
+        shown.out.contains("moved"),
+        "by the beginning of its id: {shown:?}"
+    );
     let waits = async || {
         let now = operation(&system, &replay, "running").await;
         let why = now["why"].as_str().unwrap_or_default().to_owned();
@@ -219,6 +254,8 @@ async fn named_letters_go_to_another_queue_and_wait_for_it_where_it_is_not_there
         (&json!(2), &json!(2)),
         "{done}"
     );
+    let ended = tokio::time::timeout(SOON, follows.wait()).await;
+    assert!(ended.expect("it ends with it").expect("it ran").success());
     let there = taken(&system, "later").await;
     assert_eq!(there.len(), 2, "each once: {there:?}");
     let history = one(&system, &a).await;
@@ -228,8 +265,55 @@ async fn named_letters_go_to_another_queue_and_wait_for_it_where_it_is_not_there
         "waiting is no replay: {history}"
     );
     assert_eq!(letters(&system, "state=dead", 1).await.len(), 1);
-    let none = cli.run(&named).await;
-    assert!(none.out.contains("0 dead letters fit"), "{none:?}");
+}
+
+/// What is over goes, after the time that is configured and not before; what is dead stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_that_are_over_go_where_that_is_configured_and_it_is_written_down() {
+    let setup = Setup::workers(0).orchestrator("dead_letters.retention", "2h");
+    let mut system = setup.start().await;
+    for n in ["a", "b", "c"] {
+        put(
+            &system,
+            "baton.dead",
+            json!({ "message_id": n }),
+            n.as_bytes(),
+        )
+        .await;
+    }
+    let all = letters(&system, "state=dead", 3).await;
+    let [old, fresh, dead] = [0, 1, 2].map(|n| id(&all[n]).to_owned());
+    for letter in [&old, &fresh] {
+        let path = format!("{letter}/discard");
+        post(&system, &path, json!({ "reason": "not wanted" })).await;
+        let now = one(&system, letter).await;
+        assert!(now["expires_at"].is_u64(), "{now}");
+    }
+    system.end_orchestrator();
+    let id_of = |letter: &str| letter.replace('-', "");
+    baton_it::poison::Poison::of(&system).sql(&format!(
+        "UPDATE dead_letters SET changed_at = changed_at - 7300000 WHERE hex(id) IN (upper('{}'), upper('{}'))",
+        id_of(&old),
+        id_of(&dead)
+    ));
+    system.orchestrator();
+    system.await_ready().await;
+    let row = await_some("it to be written down", SOON, async || {
+        let found = system.api.get("/v1/audit?action=expireDeadLetters").await;
+        let mut rows = found["items"].as_array()?.iter();
+        rows.find(|row| row["after"].is_object()).cloned()
+    })
+    .await;
+    assert_eq!(row["after"]["gone"], 1, "{row}");
+    let mut left: Vec<String> = letters(&system, "", 2)
+        .await
+        .iter()
+        .map(|one| id(one).to_owned())
+        .collect();
+    left.sort();
+    let mut wanted = vec![fresh, dead];
+    wanted.sort();
+    assert_eq!(left, wanted);
 }
 
 /// A saga that an event starts, if it says by which name.
@@ -359,4 +443,161 @@ async fn what_a_queue_gives_up_by_its_length_or_by_time_is_told_apart() {
     let forced = post(&system, &path, elsewhere).await;
     assert_eq!(forced.body["state"], "resolved", "{forced:?}");
     assert_eq!(taken(&system, "kept").await.len(), 1);
+}
+
+/// However many fit: a thousand in each request, and every one of them once; a discard that was a mistake is taken back for all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_a_thousand_are_discarded_and_restored() {
+    const COUNT: usize = 1_203;
+    let system = Setup::workers(0).start().await;
+    let lines: String = (0..COUNT)
+        .map(|n| {
+            let letter = json!({
+                "baton_dead_letter": 1, "id": uuid::Uuid::new_v4(), "at": 1_790_000_000_000_u64, "state": "dead", "reason": "other",
+                "error": "no use", "queue": "elsewhere", "exchange": "", "key": "elsewhere", "properties": {}, "body": n.to_string(),
+            });
+            format!("{letter}\n")
+        })
+        .collect();
+    let cli = system.cli();
+    std::fs::write(cli.dir().join("letters.jsonl"), lines).expect("a file");
+    cli.run(&["dead", "import", "letters.jsonl"]).await.exits(0);
+    let whole = post(
+        &system,
+        "discards",
+        json!({ "filter": { "queue": "elsewhere" }, "reason": "why" }),
+    )
+    .await;
+    assert_eq!(whole.status, 422, "not without a limit: {whole:?}");
+    let standing = async |state: &str| {
+        let plan = json!({ "dry_run": true, "filter": { "queue": "elsewhere" } });
+        let path = if state == "dead" {
+            "discards"
+        } else {
+            "restores"
+        };
+        post(&system, path, plan).await.body["found"].clone()
+    };
+    let all = [
+        "dead",
+        "discard",
+        "--queue",
+        "elsewhere",
+        "-m",
+        "sent by hand",
+        "-y",
+    ];
+    let gone = cli.run(&all).await.exits(0);
+    assert!(gone.out.contains("1203 of 1203"), "{gone:?}");
+    assert_eq!(
+        (standing("dead").await, standing("discarded").await),
+        (json!(0), json!(COUNT))
+    );
+    let back = [
+        "dead",
+        "restore",
+        "--queue",
+        "elsewhere",
+        "-m",
+        "a mistake",
+        "-y",
+    ];
+    let back = cli.run(&back).await.exits(0);
+    assert!(back.out.contains("1203 of 1203"), "{back:?}");
+    assert_eq!(
+        (standing("dead").await, standing("discarded").await),
+        (json!(COUNT), json!(0))
+    );
+    // what was exported before is not written over
+    let export = ["dead", "export", "-o", "letters.jsonl"];
+    let kept = cli.run(&export).await;
+    assert_ne!(kept.code, 0, "{kept:?}");
+    let text = std::fs::read_to_string(cli.dir().join("letters.jsonl")).expect("it is there");
+    assert_eq!(text.lines().count(), COUNT);
+}
+
+/// Whoever says how long a stage waits has seen how long its consumers take to give up: longer than most.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_canary_waits_as_long_as_it_is_told_for_messages_of_others() {
+    let system = Setup::workers(0).start().await;
+    orders(&system, json!({ "dead-letter-exchange": "baton.dead" })).await;
+    for n in 0..4 {
+        order(&system, n).await;
+    }
+    letters(&system, "state=dead", 4).await;
+    let replay = begun(&system, json!({ "reason": "try", "wait_s": 40 })).await;
+    let path = format!("/v1/dead-letters/operations/{replay}");
+    system.vhost.await_messages("orders", 1, 0, SOON).await;
+    let since = std::time::Instant::now();
+    await_until(
+        "its consumer to have had it for a while",
+        SOON,
+        async || {
+            let now = system.api.get(&path).await;
+            assert_eq!(now["replayed"], 1, "it waits: {now}");
+            since.elapsed() > std::time::Duration::from_secs(8)
+        },
+    )
+    .await;
+    rejected(&system, "orders").await;
+    let stopped = operation(&system, &replay, "stopped").await;
+    assert_eq!(
+        (&stopped["replayed"], &stopped["failed"]),
+        (&json!(1), &json!(1)),
+        "{stopped}"
+    );
+}
+
+/// What dies when its stage is over counts all the same: for the share of all that was sent, and for what is said of it at the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_late_stops_a_replay_or_is_told_of_it_at_its_end() {
+    let system = Setup::workers(0).start().await;
+    orders(&system, json!({ "dead-letter-exchange": "baton.dead" })).await;
+    for n in 0..14 {
+        order(&system, n).await;
+    }
+    letters(&system, "state=dead", 14).await;
+    let body = json!({ "reason": "try", "wait_s": 0, "rate": 1 });
+    let replay = begun(&system, body).await;
+    let path = format!("/v1/dead-letters/operations/{replay}");
+    await_until("the last stage", SOON, async || {
+        system.api.get(&path).await["replayed"].as_u64() >= Some(9)
+    })
+    .await;
+    // it waits for nobody: what fails meanwhile fails before it goes on
+    let pause = post(&system, &format!("operations/{replay}/pause"), json!({})).await;
+    assert_eq!(pause.body["state"], "paused", "{pause:?}");
+    for _ in 0..8 {
+        rejected(&system, "orders").await;
+    }
+    await_until("most of them to have failed", SOON, async || {
+        system.api.get(&path).await["failed"].as_u64() >= Some(8)
+    })
+    .await;
+    post(&system, &format!("operations/{replay}/resume"), json!({})).await;
+    let stopped = operation(&system, &replay, "stopped").await;
+    let why = stopped["why"].as_str().unwrap_or_default();
+    assert!(why.contains("all it sent failed again"), "{stopped}");
+    let others = json!({ "reason": "all the same", "wait_s": 0, "stop_at": 100, "force": true, "rate": 500 });
+    let replay = begun(&system, others).await;
+    let done = operation(&system, &replay, "done").await;
+    assert_eq!(done["why"], "every letter has had its turn", "{done}");
+    rejected(&system, "orders").await;
+    let path = format!("/v1/dead-letters/operations/{replay}");
+    let told = async || {
+        let now = system.api.get(&path).await;
+        let failed = now["failed"].as_u64().filter(|failed| *failed > 0)?;
+        let why = format!("every letter has had its turn; {failed} failed again");
+        (now["why"] == why).then_some(now)
+    };
+    // those of the stopped replay lie before them
+    for _ in 0..14 {
+        if told().await.is_some() {
+            break;
+        }
+        let path = format!("/api/queues/{}/orders/get", system.vhost.name());
+        let body = json!({ "count": 1, "ackmode": "reject_requeue_false", "encoding": "auto", "truncate": 10 });
+        system.vhost.management().post(&path, &body).await;
+    }
+    await_some("it to be told", SOON, told).await;
 }

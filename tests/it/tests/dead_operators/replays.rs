@@ -144,14 +144,22 @@ async fn parked(system: &mut System, name: &str) -> (String, String) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_that_races_with_a_retry_or_an_unwind_of_its_saga_is_one_attempt_or_none() {
-    use baton_it::oracle::Book;
     let mut system = Setup::workers(1).start().await;
     system.await_served("test.effect@1").await;
     let keys = "on_error: park\n    timeout: 30s\n    ";
     system
         .apply(&[&Saga::named("parks").task("a", "test.effect@1", "", keys)])
         .await;
-    let (saga, letter) = parked(&mut system, "r").await;
+    for n in 0..3 {
+        at_once_with_a_retry(&mut system, &format!("r{n}")).await;
+        at_once_with_an_unwind(&mut system, &format!("u{n}")).await;
+    }
+}
+
+/// Done by one attempt, whoever of the three was first.
+async fn at_once_with_a_retry(system: &mut System, name: &str) {
+    use baton_it::oracle::Book;
+    let (saga, letter) = parked(system, name).await;
     let path = format!("{letter}/replay");
     let retry = || {
         system
@@ -159,8 +167,8 @@ async fn a_replay_that_races_with_a_retry_or_an_unwind_of_its_saga_is_one_attemp
             .act(&saga, "steps/a/retry", json!({ "reason": "by hand" }))
     };
     let (replayed, again, retried) = tokio::join!(
-        post(&system, &path, json!({ "reason": "by letter" })),
-        post(&system, &path, json!({ "reason": "twice" })),
+        post(system, &path, json!({ "reason": "by letter" })),
+        post(system, &path, json!({ "reason": "twice" })),
         retry()
     );
     let won = [replayed.status, again.status, retried.status]
@@ -169,12 +177,24 @@ async fn a_replay_that_races_with_a_retry_or_an_unwind_of_its_saga_is_one_attemp
         .count();
     assert!(won >= 1, "{replayed:?} {again:?} {retried:?}");
     system.api.await_status(&saga, "completed", SOON).await;
-    assert_eq!(Book::of(&system.ledger).await.not_done_once("r-a"), None);
+    let key = format!("{name}-a");
+    let book = Book::of(&system.ledger).await;
+    assert_eq!(book.not_done_once(&key), None);
+    assert_eq!(book.called_twice(&key), None);
+    // where the retry was first, it says that its step has moved since
+    await_until("nothing of it to be left open", SOON, async || {
+        one(system, &letter).await["state"] != "replaying"
+    })
+    .await;
+}
 
-    let (saga, letter) = parked(&mut system, "u").await;
+/// Done and taken back, or not done at all.
+async fn at_once_with_an_unwind(system: &mut System, name: &str) {
+    use baton_it::oracle::Book;
+    let (saga, letter) = parked(system, name).await;
     let path = format!("{letter}/replay");
     let (replayed, cancelled) = tokio::join!(
-        post(&system, &path, json!({ "reason": "by letter" })),
+        post(system, &path, json!({ "reason": "by letter" })),
         system
             .api
             .act(&saga, "cancel", json!({ "reason": "not wanted" }))
@@ -185,9 +205,78 @@ async fn a_replay_that_races_with_a_retry_or_an_unwind_of_its_saga_is_one_attemp
     );
     system.api.await_status(&saga, "compensated", SOON).await;
     let book = Book::of(&system.ledger).await;
-    assert!(
-        book.ever_done("u-a").is_none() || book.not_taken_back("u-a").is_none(),
-        "{:?}",
-        book.history("u-a")
-    );
+    let key = format!("{name}-a");
+    assert_eq!(book.not_taken_back(&key), None);
+    await_until("nothing of it to be left open", SOON, async || {
+        one(system, &letter).await["state"] != "replaying"
+    })
+    .await;
+}
+
+/// Messages of others are known to nobody but their consumer: whoever dies over them loses none, and sends no more of them twice than set out together, each under the letter it is of.
+async fn killed_over_messages_of_others(setup: Setup) {
+    const COUNT: usize = 400;
+    /// Letters that set out together at most.
+    const CHUNK: usize = 32;
+    let mut system = setup.start().await;
+    system.vhost.declare("orders", "quorum").await;
+    for some in (0..COUNT).collect::<Vec<_>>().chunks(32) {
+        let headers = |n: usize| json!({ "n": n, "baton-dead-exchange": "", "baton-dead-key": "orders", "baton-dead-queue": "orders" });
+        let each = some.iter().map(|n| {
+            let properties = json!({ "message_id": format!("m{n}"), "headers": headers(*n) });
+            put(&system, "baton.dead", properties, b"an order")
+        });
+        join_all(each).await;
+    }
+    await_until("all of them to be taken in", SOON, async || {
+        let plan = json!({ "dry_run": true, "filter": { "queue": "orders" } });
+        post(&system, "replays", plan).await.body["plan"]["found"] == COUNT
+    })
+    .await;
+    let asked =
+        json!({ "reason": "mended", "rate": 100, "wait_s": 0, "filter": { "queue": "orders" } });
+    let begun = post(&system, "replays", asked).await;
+    let id = begun.body["operation"]["id"].as_str().expect("an id");
+    let path = format!("/v1/dead-letters/operations/{id}");
+    for least in [COUNT / 8, COUNT / 2] {
+        let now = await_some("some to be sent", SOON, async || {
+            let now = system.api.ask("GET", &path, "", None).await?.body;
+            (now["resolved"].as_u64()? > least as u64).then_some(now)
+        })
+        .await;
+        assert_eq!(now["state"], "running", "too late: {now}");
+        system.orchestrator().kill9_and_start();
+        system.orchestrator().wait_alive_in(SOON).await;
+    }
+    let done = await_some("it to be done", SOON * 2, async || {
+        let now = system.api.ask("GET", &path, "", None).await?.body;
+        (now["state"] == "done").then_some(now)
+    })
+    .await;
+    assert_eq!(done["resolved"], COUNT, "{done}");
+    let all = taken(&system, "orders").await;
+    let mut times = std::collections::BTreeMap::<u64, Vec<String>>::new();
+    for message in &all {
+        let headers = &message["properties"]["headers"];
+        let of = headers["baton-replay-of"]
+            .as_str()
+            .expect("of which letter");
+        let n = headers["n"].as_u64().expect("its number");
+        times.entry(n).or_default().push(of.to_owned());
+    }
+    assert_eq!(times.len(), COUNT, "none is lost");
+    assert!(all.len() <= COUNT + 2 * CHUNK, "{} were sent", all.len());
+    for (n, of) in times {
+        assert!(of.iter().all(|one| *one == of[0]), "{n}: {of:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_over_messages_of_others_loses_none_and_doubles_few() {
+    killed_over_messages_of_others(Setup::workers(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_kill_over_messages_of_others_loses_none_and_doubles_few() {
+    killed_over_messages_of_others(Setup::workers(0).postgres()).await;
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use baton_harness::{await_some, await_until};
 use baton_it::SOON;
+use baton_it::oracle::Book;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -19,6 +20,9 @@ struct File {
     /// What there is before every case.
     given: BTreeMap<String, Value>,
     cases: Vec<Case>,
+    /// Values for `baton sweep`: nothing here reads them.
+    #[serde(default, rename = "sweep")]
+    _sweep: Value,
 }
 
 /// One of them.
@@ -106,7 +110,7 @@ async fn one(name: &str, at: usize) {
     let programs = stage.given(&given).await;
     stage.ship(&programs).await;
     for input in &case.before {
-        stage.world.run(name, input, "completed").await;
+        stage.world.run(definition(name), input, "completed").await;
     }
     stage.pid = service_pid(stage.world);
     let saga = stage.begin(&case).await;
@@ -230,7 +234,7 @@ impl Staged<'_> {
         match (&case.input, &case.event) {
             (Some(input), None) => {
                 let key = uuid::Uuid::new_v4().to_string();
-                system.api.start(self.name, input, &key).await
+                system.api.start(definition(self.name), input, &key).await
             }
             (None, Some(event)) => self.world.published(&event.r#type, &event.data).await,
             _ => panic!("{self}: either `input` or `event`"),
@@ -257,6 +261,9 @@ impl Staged<'_> {
     async fn then(&self, place: &str, wanted: &Value) {
         let path = Path::new(place);
         let at = format!("{self}: {place}");
+        if let Some(key) = place.strip_prefix("effect ") {
+            return self.effect(key, &text(wanted)).await;
+        }
         match wanted {
             _ if place.starts_with("http://") => {
                 let page = self.world.page().await;
@@ -289,6 +296,18 @@ impl Staged<'_> {
         }
     }
 
+    /// How an effect stands in the ledger of the test.
+    async fn effect(&self, key: &str, how: &str) {
+        let book = Book::of(&self.world.system.ledger).await;
+        let wrong = match how {
+            "done" => book.not_done_once(key),
+            "taken back" => book.not_taken_back(key),
+            "never" => book.ever_done(key),
+            _ => panic!("{self}: effect {key} is none of what LANGUAGE.md names: {how}"),
+        };
+        assert_eq!(wrong, None, "{self}");
+    }
+
     async fn service(&self, how: &str) {
         let status = if how == "stopped" { "down:" } else { "run:" };
         let found = self.world.sv("status");
@@ -302,8 +321,13 @@ impl Staged<'_> {
     }
 }
 
+/// The name of a definition whose file lies in a folder of the library, or not.
+fn definition(file: &str) -> &str {
+    file.rsplit_once('/').map_or(file, |(_, name)| name)
+}
+
 /// The task types of a definition, with those that take back.
-fn task_types(definition: &str) -> BTreeSet<String> {
+pub(crate) fn task_types(definition: &str) -> BTreeSet<String> {
     fn gather(value: &Value, into: &mut BTreeSet<String>) {
         match value {
             Value::Object(of) => {

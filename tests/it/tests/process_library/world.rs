@@ -51,16 +51,21 @@ impl World {
         self.ship_with(name, &config, served).await;
     }
 
-    /// As [`Self::ship`], with every place of the example put below this folder, and with other programs in place of some.
+    /// As [`Self::ship`], with every place of the example put below this folder, and with other programs in place of some. Definitions that lie
+    /// in a folder of their own have one configuration in common.
     pub(crate) async fn ship_placed(
         &mut self,
         name: &str,
         programs: &[(String, String)],
         served: &[&str],
     ) {
-        let config = self.placed(&shipped(&format!("{name}.worker.toml")));
+        let file = match name.split_once('/') {
+            Some((folder, _)) => format!("{folder}/worker.toml"),
+            None => format!("{name}.worker.toml"),
+        };
+        let config = self.placed(&shipped(&file));
         let config = programs.iter().fold(config, |text, (from, to)| {
-            assert!(text.contains(from), "{name}.worker.toml has no {from}");
+            assert!(text.contains(from), "{file} has no {from}");
             text.replace(from, to)
         });
         self.ship_with(name, &config, served).await;
@@ -133,7 +138,7 @@ impl World {
         std::fs::write(folder.join("down"), "").expect("what the test needs can be made");
         self.server = Some(Launch::program("runsv", "runsv").arg(&folder).start());
         await_until("runsv to supervise", SOON, async || {
-            folder.join("supervise/ok").exists()
+            baton_harness::is_supervised(&folder)
         })
         .await;
     }

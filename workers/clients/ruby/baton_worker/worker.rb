@@ -219,7 +219,8 @@ module BatonWorker
       id = properties[:message_id]
       dead_id = id ? BatonWorker.derived("dead", delivery.queue, id, BatonWorker.uuid5(OID_NAMESPACE, body)) : SecureRandom.uuid
       notes = { "id" => dead_id, "reason" => refused.reason, "error" => refused.message, "queue" => delivery.queue, "exchange" => delivery.info.exchange,
-                "key" => delivery.info.routing_key, "at-ms" => BatonWorker.now_ms, "deliveries" => delivery.count }
+                "key" => delivery.info.routing_key, "at-ms" => BatonWorker.now_ms, "by" => @name,
+                "deliveries" => delivery.count }
       headers.update(notes.transform_keys { |name| "baton-dead-#{name}" })
       @log.warn("a message of #{delivery.queue} nobody can use is parked: #{refused.reason}, #{refused.message}")
       say("baton.dead", delivery.info.routing_key, nil, SecureRandom.uuid, -> { body }, done: ->(*) { delivery.ack },

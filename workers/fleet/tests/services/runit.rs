@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use baton_harness::{Launch, Process, await_until};
+use baton_harness::{Launch, Process, await_until, is_supervised};
 
 use crate::laws;
 use crate::stage::Stage;
@@ -32,7 +32,7 @@ impl Runit {
         let runsvdir = Launch::program("runsvdir", "runsvdir")
             .args(["-P".as_ref(), services.as_os_str()])
             .start();
-        let up = |name: &str| services.join(name).join("supervise/stat").exists();
+        let up = |name: &str| is_supervised(&services.join(name));
         await_until("runit to look after its services", SOON, async || {
             up("web") && up("broken")
         })

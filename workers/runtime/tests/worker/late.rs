@@ -39,6 +39,19 @@ async fn an_echo_is_reported_once_and_acknowledged() {
 }
 
 #[tokio::test]
+async fn an_automation_is_told_the_numbers_of_the_locks_it_acts_under() {
+    let mut stage = Stage::set(&[LATE]).await;
+    let worker = stage.work(both(&Log::new()), Stage::options("w1"));
+    let mut sent = late(Act::Fences);
+    sent.fences = [("host/7".to_owned(), 12)].into();
+    stage.dispatch(&sent).await;
+    let output = json!({ "host/7": 12 });
+    let finished = stage.finished().await;
+    assert_eq!(finished.result, TaskResult::Succeeded { output });
+    worker.end().await;
+}
+
+#[tokio::test]
 async fn what_is_ready_together_goes_in_few_messages_and_is_acknowledged_one_and_all() {
     let mut stage = Stage::set(&[LATE]).await;
     let log = Log::new();

@@ -88,6 +88,8 @@ pub(crate) enum Act {
     Large,
     /// Fails for good.
     Fail,
+    /// Returns the numbers of the locks it acts under.
+    Fences,
 }
 
 pub(crate) fn script(act: Act) -> Value {
@@ -117,6 +119,10 @@ async fn play(log: &Log, context: &Context, script: Script) -> Result<Value, Tas
         Act::Large => {
             dropped.1 = true;
             return Ok(Value::String("x".repeat(baton_messages::OUTPUT_BYTES_MAX)));
+        }
+        Act::Fences => {
+            dropped.1 = true;
+            return Ok(json!(context.fences()));
         }
         Act::Fail => {
             dropped.1 = true;

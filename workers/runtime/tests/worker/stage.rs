@@ -318,6 +318,7 @@ pub(crate) fn task(task_type: &str, hold: Hold, input: Value) -> Task {
         output: None,
         before: None,
         progress: None,
+        fences: std::collections::BTreeMap::new(),
     }
 }
 

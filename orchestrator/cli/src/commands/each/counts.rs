@@ -113,18 +113,7 @@ impl Looked {
 
     fn worst(&self) -> Exit {
         let exits = self.rows.values().map(|row| Exit::of_status(&row.status));
-        exits.max_by_key(|exit| badness(*exit)).unwrap_or(Exit::Ok)
-    }
-}
-
-/// What is half done for ever is worse than what waits for a person, that than what is not known yet, that than what was taken back.
-const fn badness(exit: Exit) -> u8 {
-    match exit {
-        Exit::Abandoned => 4,
-        Exit::Parked => 3,
-        Exit::Waiting => 2,
-        Exit::Compensated => 1,
-        Exit::Ok | Exit::Error | Exit::Usage | Exit::Interrupted => 0,
+        exits.fold(Exit::Ok, Exit::worse)
     }
 }
 

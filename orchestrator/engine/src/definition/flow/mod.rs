@@ -5,6 +5,7 @@
 //! It runs when a definition is registered and in `baton check`, never on what is registered already: a later version that knows more
 //! mistakes still runs every saga an earlier one took.
 
+mod children;
 mod fan_out;
 mod places;
 mod safety;
@@ -18,10 +19,12 @@ use std::collections::BTreeSet;
 use super::diagnostic::{Diagnostic, code};
 use super::step::{StepKind, UndoPlan};
 use super::yaml::{self, Mark, Node, Spoilt};
-use super::{Definition, Step, read};
+use super::{Definition, ItemRules, LimitKey, Step, read};
 use crate::catalogue::Catalogue;
 use crate::expr::{Expr, Template};
 use crate::types::{Scope, Type};
+use children::Kin;
+pub use children::{NoSagas, Sagas, Together, in_order, named};
 use values::Text;
 
 /// What came of a look at a document.
@@ -65,15 +68,29 @@ pub enum Unannounced {
 /// all mistakes are said at once.
 #[must_use]
 pub fn check(source: &str, catalogue: &Catalogue, unannounced: Unannounced) -> Checked {
+    check_among(source, catalogue, &NoSagas, unannounced)
+}
+
+/// The same, where other definitions are known that a step may name.
+#[must_use]
+pub fn check_among(
+    source: &str,
+    catalogue: &Catalogue,
+    sagas: &dyn Sagas,
+    unannounced: Unannounced,
+) -> Checked {
     let read = read::partial(source);
     let mut checked = Checked {
         errors: read.diagnostics,
         ..Checked::default()
     };
     if let (Some(definition), Some(tree)) = (&read.definition, read.tree) {
+        let kin = Kin::of(sagas);
         let mut flow = Flow {
             definition,
             catalogue,
+            kin: &kin,
+            above: BTreeSet::from([(definition.saga.clone(), definition.version)]),
             unannounced,
             outputs: Vec::new(),
             broken: read.broken,
@@ -95,9 +112,40 @@ pub fn check(source: &str, catalogue: &Catalogue, unannounced: Unannounced) -> C
     checked
 }
 
+/// What a saga returns, as far as its definition says.
+fn output_type(
+    definition: &Definition,
+    catalogue: &Catalogue,
+    kin: &Kin<'_>,
+    above: BTreeSet<(String, u32)>,
+) -> Type {
+    let Some(output) = &definition.output else {
+        return Type::Null;
+    };
+    let mut flow = Flow {
+        definition,
+        catalogue,
+        kin,
+        above,
+        unannounced: Unannounced::Warned,
+        outputs: Vec::new(),
+        broken: BTreeSet::new(),
+        unsure: BTreeSet::new(),
+        spoilt: Spoilt::new(),
+        tree: Node::nothing(),
+        checked: Checked::default(),
+    };
+    let steps = &definition.steps;
+    flow.outputs = steps.iter().map(|step| flow.output_of(step)).collect();
+    flow.shape(&output.shape(), &flow.scope_at_the_end())
+}
+
 struct Flow<'a> {
     definition: &'a Definition,
     catalogue: &'a Catalogue,
+    kin: &'a Kin<'a>,
+    /// The definitions whose types are being asked for: one of them asks nothing of itself.
+    above: BTreeSet<(String, u32)>,
     unannounced: Unannounced,
     /// What each step yields, by index.
     outputs: Vec<Type>,
@@ -117,6 +165,8 @@ impl Flow<'_> {
         self.outputs = steps.iter().map(|step| self.output_of(step)).collect();
         self.triggers();
         self.labels();
+        self.reserves();
+        self.item_rules(self.definition.item_rules.as_deref(), "/work_items");
         let steps_are_all = self.count_at("/steps") == steps.len();
         if !steps_are_all {
             return;
@@ -156,6 +206,7 @@ impl Flow<'_> {
             return;
         }
         let at = format!("/steps/{}", step.index);
+        self.item_rules(step.item_rules.as_deref(), &format!("{at}/work_items"));
         let mut scope = self.scope_of(step);
         if let Some(fan) = &step.fan {
             scope = self.each(step, fan, scope);
@@ -190,6 +241,7 @@ impl Flow<'_> {
                 }
                 self.safety(step, task);
             }
+            StepKind::Saga(saga) => self.child(step, saga, &scope, &at),
             StepKind::Sleep(how_long) => {
                 self.text(how_long, Text::OrWhole, &scope, &format!("{at}/sleep"));
             }
@@ -231,12 +283,70 @@ impl Flow<'_> {
         for (name, label) in &self.definition.labels {
             let before = self.checked.errors.len();
             self.text(label, Text::OrScalar, &scope, &format!("/labels/{name}"));
-            let mut n = 0;
-            self.checked.errors.retain(|error| {
-                n += 1;
-                n <= before || error.code != code::ABSENT
-            });
+            self.absent_is_no_mistake(before);
         }
+    }
+
+    /// What it takes before its first step: a start whose names cannot be computed is refused.
+    fn reserves(&mut self) {
+        let Some(reserves) = &self.definition.reserves else {
+            return;
+        };
+        let scope = Scope::default().with("input", self.input());
+        // one that could not be read is missing among them, and then nobody knows which is which
+        if self.count_at("/locks") == reserves.locks.len() {
+            for (n, lock) in reserves.locks.iter().enumerate() {
+                self.text(
+                    &lock.template,
+                    Text::OrScalar,
+                    &scope,
+                    &format!("/locks/{n}"),
+                );
+            }
+        }
+        let limits = [
+            ("/concurrency/key", &reserves.concurrency),
+            ("/blast_radius/key", &reserves.blast_radius),
+        ];
+        for (at, limit) in limits {
+            let key = limit.as_ref().and_then(|limit| limit.key.as_ref());
+            if let Some(LimitKey::Computed(_, template)) = key {
+                self.text(template, Text::OrScalar, &scope, at);
+            }
+        }
+    }
+
+    /// Whose work items are. A name that cannot be computed is replaced by the owner, so that what may be absent is no mistake.
+    fn item_rules(&mut self, rules: Option<&ItemRules>, at: &str) {
+        let Some(rules) = rules else { return };
+        let scope = Scope::default().with("input", self.input());
+        let before = self.checked.errors.len();
+        if let Some(who) = &rules.assign {
+            self.text(
+                &who.template,
+                Text::OrScalar,
+                &scope,
+                &format!("{at}/assign"),
+            );
+        }
+        let ladder = rules.escalate.as_deref().unwrap_or_default();
+        // one that could not be read is missing among them, and then nobody knows which is which
+        if self.count_at(&format!("{at}/escalate")) == ladder.len() {
+            for (n, rung) in ladder.iter().enumerate() {
+                let at = format!("{at}/escalate/{n}/to");
+                self.text(&rung.to.template, Text::OrScalar, &scope, &at);
+            }
+        }
+        self.absent_is_no_mistake(before);
+    }
+
+    /// Takes back what was said since so many errors of what may be absent.
+    fn absent_is_no_mistake(&mut self, before: usize) {
+        let mut n = 0;
+        self.checked.errors.retain(|error| {
+            n += 1;
+            n <= before || error.code != code::ABSENT
+        });
     }
 
     /// A template that may yield anything.

@@ -5,6 +5,7 @@ use baton_messages::{Effect, Manifest, TaskType};
 
 use super::Flow;
 use crate::definition::diagnostic::code;
+use crate::definition::duration_text;
 use crate::definition::reader::nearest;
 use crate::definition::step::{Step, TaskStep, UndoPlan};
 use crate::definition::yaml::Mark;
@@ -24,7 +25,7 @@ impl Flow<'_> {
     }
 
     /// Whether the step is the pivot or comes after it, where nothing is taken back.
-    fn only_forward(&self, step: &Step) -> bool {
+    pub(super) fn only_forward(&self, step: &Step) -> bool {
         let pivot = self.definition.pivot();
         pivot.is_some_and(|pivot| step.pivot || step.ancestors.contains(&pivot.index))
     }
@@ -79,7 +80,7 @@ impl Flow<'_> {
             let message = format!(
                 "{} is given {} at most, and this is cut to it",
                 manifest.task_type,
-                duration(most)
+                duration_text(most)
             );
             let help = "write what holds, or make several steps of it";
             let mark = self.tree.mark_at(&format!("/steps/{}/timeout", step.index));
@@ -89,6 +90,17 @@ impl Flow<'_> {
 
     fn task_mark(&self, step: &Step) -> Mark {
         self.tree.mark_at(&format!("/steps/{}/task", step.index))
+    }
+
+    /// A type whose manifest is written, and that no worker does yet.
+    pub(super) fn planned_task(&mut self, task: &TaskType, at: &str) {
+        let mark = self.tree.mark_at(at);
+        self.warning(
+            code::UNKNOWN_TASK,
+            mark,
+            format!("`{task}` is planned: no worker does it yet"),
+            "checked against its planned manifest; a saga that comes to it waits until a worker announces it".to_owned(),
+        );
     }
 
     /// A type nobody has announced.
@@ -110,21 +122,4 @@ impl Flow<'_> {
             self.warning(code::UNKNOWN_TASK, mark, message, help);
         }
     }
-}
-
-/// A duration as definitions write it.
-fn duration(ms: u64) -> String {
-    const UNITS: [(u64, &str); 4] = [
-        (86_400_000, "d"),
-        (3_600_000, "h"),
-        (60_000, "m"),
-        (1_000, "s"),
-    ];
-    let unit = UNITS
-        .iter()
-        .find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit));
-    unit.map_or_else(
-        || format!("{ms}ms"),
-        |(unit, word)| format!("{}{word}", ms / unit),
-    )
 }

@@ -79,6 +79,7 @@ impl Flow<'_> {
                 ("at", Type::TEXT),
             ])),
             StepKind::Emit(_) => Type::object(Object::closed([("id", Type::TEXT)])),
+            StepKind::Saga(saga) => self.output_of_child(saga),
         }
     }
 
@@ -135,7 +136,7 @@ fn goes_on_without(step: &Step) -> bool {
     let on_timeout = match &step.kind {
         StepKind::Wait(wait) => Some(wait.on_timeout),
         StepKind::Approve(approve) => Some(approve.on_timeout),
-        StepKind::Task(_) | StepKind::Sleep(_) | StepKind::Emit(_) => None,
+        StepKind::Task(_) | StepKind::Sleep(_) | StepKind::Emit(_) | StepKind::Saga(_) => None,
     };
     step.on_error == OnError::Continue || on_timeout == Some(OnTimeout::Continue)
 }

@@ -44,6 +44,9 @@ impl Flow<'_> {
             schema: &known.manifest.input,
             taker: task.as_str(),
         });
+        if catalogue.is_planned(task) {
+            self.planned_task(task, &format!("{at}/task"));
+        }
         if target.is_none() {
             self.unknown_task(task, &format!("{at}/task"));
         }
@@ -62,7 +65,9 @@ impl Flow<'_> {
             Text::OrWhole => json!({ "type": ["string", "integer"] }),
             Text::OrScalar => json!({ "type": ["string", "number", "boolean"] }),
         };
-        let key = at.rsplit('/').next().unwrap_or(at).to_owned();
+        // an item of a list is called as the list is
+        let is_name = |part: &&str| part.parse::<usize>().is_err();
+        let key = at.rsplit('/').find(is_name).unwrap_or(at).to_owned();
         let taker = format!("`{key}`");
         let target = Target {
             root: &takes,

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Cause, Found, Look};
 use crate::alerts::Kind;
+use crate::masks;
 
 /// Groups of dead letters that are looked at.
 const GROUPS_MAX: usize = 500;
@@ -32,7 +33,11 @@ impl About {
         Self {
             queue: row.letter.queue.clone(),
             reason: row.letter.reason.as_str().to_owned(),
-            error: row.letter.error.chars().take(ERROR_CHARS_MAX).collect(),
+            // it goes to whoever hears alerts, and into logs; covered before it is cut, since a part of a secret is not known for one
+            error: masks::text(&row.letter.error)
+                .chars()
+                .take(ERROR_CHARS_MAX)
+                .collect(),
             silent,
         }
     }

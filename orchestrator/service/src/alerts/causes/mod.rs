@@ -1,6 +1,7 @@
 //! What there is to alert somebody of, looked for in the store and among the workers that were heard. Every search has a bound; what could not be looked at
 //! whole is said to be so, and nothing of it counts as over. Of what is beyond the bound of open alerts nothing is read but that it is there.
 
+mod items;
 mod letters;
 mod progress;
 mod standing;
@@ -27,7 +28,7 @@ const ITEMS_MAX: usize = 500;
 const UNSERVED_MAX: usize = 100;
 /// Work items that say that a saga waits for a person. An approval is asked for on purpose, and says so itself; each kind is asked for by itself, so that
 /// any number of approvals hides none of them.
-const PARKS: [WorkItemKind; 8] = [
+const PARKS: [WorkItemKind; 9] = [
     WorkItemKind::StepFailed,
     WorkItemKind::StepDoubtful,
     WorkItemKind::UndoFailed,
@@ -35,6 +36,7 @@ const PARKS: [WorkItemKind; 8] = [
     WorkItemKind::LateEvidence,
     WorkItemKind::CancelAfterPivot,
     WorkItemKind::DeadlineAfterPivot,
+    WorkItemKind::HeldBack,
     WorkItemKind::Broken,
 ];
 
@@ -92,7 +94,8 @@ fn storm_key(kind: Kind) -> String {
 const fn storm_command(kind: Kind) -> &'static str {
     match kind {
         Kind::DeadLetter | Kind::GrowingGroup => "baton dead groups",
-        Kind::Parked => "baton work",
+        Kind::Parked | Kind::Escalated => "baton work",
+        Kind::Overdue => "baton work --overdue",
         Kind::NoProgress => "baton ls --status running",
         Kind::Unserved => "baton top",
         Kind::SilentWorker => "baton workers",
@@ -176,6 +179,10 @@ impl Finder {
         self.read(&[Kind::DeadLetter, Kind::GrowingGroup], letters, &mut found);
         let parked = parked(&look, &mut found).await;
         self.read(&[Kind::Parked], parked, &mut found);
+        let overdue = items::overdue(&look, &mut found).await;
+        self.read(&[Kind::Overdue], overdue, &mut found);
+        let escalated = items::escalated(&look, &mut found).await;
+        self.read(&[Kind::Escalated], escalated, &mut found);
         let unserved = self.nobody_serves(&look, &mut found).await;
         self.read(&[Kind::Unserved], unserved, &mut found);
         let for_ms = uses.rules.no_progress_ms;
@@ -286,10 +293,10 @@ async fn parked(look: &Look<'_>, found: &mut Found) -> Result<(), StoreError> {
         causes.push(Cause {
             key,
             kind: Kind::Parked,
-            title: format!("{} has to decide: {}", item.owner, item.title),
+            title: format!("{} has to decide: {}", item.who(), item.title),
             object: format!("sagas/{saga}"),
             command: format!("baton work show {saga}"),
-            data: json!({ "saga": saga, "number": item.number, "step": item.step, "item": item.kind, "owner": item.owner, "choices": item.choices }),
+            data: json!({ "saga": saga, "number": item.number, "step": item.step, "item": item.kind, "owner": item.owner, "assignee": item.assignee, "due_at": item.due_at, "choices": item.choices }),
             silent,
         });
     }
@@ -327,6 +334,7 @@ mod tests {
             | WorkItemKind::LateEvidence
             | WorkItemKind::CancelAfterPivot
             | WorkItemKind::DeadlineAfterPivot
+            | WorkItemKind::HeldBack
             | WorkItemKind::Broken => true,
         };
         assert!(PARKS.into_iter().all(parks));

@@ -48,6 +48,11 @@ fn overdue_from(step: &StepState, for_ms: u64) -> Option<Timestamp> {
         }
         // nobody serves them, or a person has to decide: that has alerts of its own
         Phase::Unserved | Phase::UndoUnserved | Phase::Parked | Phase::UndoParked => None,
+        // a child is looked at by itself, unless nothing was ever heard of it
+        Phase::InChild | Phase::UndoInChild => {
+            let child = step.child.as_ref()?;
+            (child.standing.is_none() && child.asked > 1).then_some(Timestamp(0))
+        }
         // its items are looked at one by one
         Phase::FannedOut
         | Phase::Waiting

@@ -124,6 +124,11 @@ pub(crate) async fn edit(
     let current = api.replay.current(&row).await;
     let current = current.map_err(|error| Problem::store(&error))?;
     let current = current.ok_or_else(|| Problem::not_found("its last copy is not there"))?;
+    if asked.dry_run {
+        // what differs shows what was there; an edit itself is written down as an action
+        let object = format!("dead-letters/{}", row.letter.id);
+        api.seen(&caller, "editDeadLetter", object).await?;
+    }
     let copy = edited(&current, asked.changes()?).map_err(|why| no("It is not edited", why))?;
     let difference = difference(&current, &copy);
     if difference.is_empty() {

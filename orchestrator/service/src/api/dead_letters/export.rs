@@ -12,6 +12,8 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use baton_driver::StoreError;
+use baton_store::letters::WholeLetter;
+use baton_store::read::PAGE_ROWS_MAX;
 use baton_store::{DeadLetterCursor, DeadLetterFilter, LetterRow, Reader as _};
 use futures::stream;
 use serde::Serialize;
@@ -151,6 +153,11 @@ impl Export {
         for edition in 1..=row.now.edition {
             edits.extend(reader.dead_letter_edit(id, edition).await?);
         }
-        Ok(Some(Line::of(row, edits)))
+        let history = reader.dead_letter_history(id, PAGE_ROWS_MAX).await?;
+        Ok(Some(Line::of(WholeLetter {
+            row,
+            edits,
+            history,
+        })))
     }
 }

@@ -60,9 +60,9 @@ macro_rules! letters_that {
             kind: Option<String>,
             /// Those that speak of this saga.
             saga: Option<SagaId>,
-            /// Those taken in then or later.
+            /// Those that died then or later, the last time.
             since: Option<Moment>,
-            /// Those taken in then or earlier.
+            /// Those that died then or earlier, the last time.
             until: Option<Moment>,
             /// Those whose error or body has this in it, to the letter. Wants the role operator.
             text: Option<String>,

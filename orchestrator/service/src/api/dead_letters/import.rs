@@ -8,8 +8,8 @@ use axum::Json;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
-use baton_store::letters::Imported;
-use baton_store::{EditRow, LetterRow, Letters as _};
+use baton_store::Letters as _;
+use baton_store::letters::{Imported, WholeLetter};
 use futures::StreamExt as _;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -169,6 +169,8 @@ pub(crate) async fn import(
             done.added += added;
             done.known += known;
             bytes = 0;
+            let came = json!({ "read": done.read, "added": done.added, "known": done.known });
+            caller.said.came(came);
         }
         match failed {
             Some(problem) => return Err(problem.with("imported", json!(done))),
@@ -179,7 +181,7 @@ pub(crate) async fn import(
 }
 
 enum Said {
-    Letter(Box<(LetterRow, Vec<EditRow>)>),
+    Letter(Box<WholeLetter>),
     End(u64),
 }
 
@@ -192,7 +194,7 @@ fn parsed(line: &[u8]) -> Result<Said, String> {
     }
     let line: Line = serde_json::from_slice(line)
         .map_err(|error| format!("is no dead letter of an export: {error}"))?;
-    line.rows().map(|rows| Said::Letter(Box::new(rows)))
+    line.letter().map(|letter| Said::Letter(Box::new(letter)))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::read;
 use baton_driver::DeadLetterRow;
 use baton_messages::{DeadReason, SagaId, Timestamp};
 use baton_store::facets::Facets;
-use baton_store::letters::EDITIONS_MAX;
+use baton_store::letters::{Died, EDITIONS_MAX, HistoryRow, WholeLetter};
 use baton_store::{EditRow, LetterRow, LetterState, Standing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,79 @@ pub(crate) struct Line {
     /// Its edited copies, oldest first: the last is the one that is sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     edits: Vec<EditLine>,
+    /// What happened to it since it was taken in, oldest first: the last 500 of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    history: Vec<HistoryLine>,
+}
+
+/// Something that happened to it.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct HistoryLine {
+    n: u32,
+    at: Timestamp,
+    what: String,
+    by: String,
+    why: String,
+    text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    died: Option<DiedLine>,
+}
+
+/// What the message was when it died again.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct DiedLine {
+    death: Uuid,
+    properties: Value,
+    /// Its body, where it was another one than before, and text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+    /// Its body, where it was another one than before, and no text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+}
+
+impl HistoryLine {
+    fn of(row: HistoryRow) -> Self {
+        let died = row.died.map(|died| {
+            let (body, body_base64) = died.body.map_or((None, None), super::written);
+            DiedLine {
+                death: died.death,
+                properties: died.properties,
+                body,
+                body_base64,
+            }
+        });
+        Self {
+            n: row.n,
+            at: row.at,
+            what: row.what,
+            by: row.by,
+            why: row.why,
+            text: row.text,
+            died,
+        }
+    }
+
+    fn row(self) -> Result<HistoryRow, String> {
+        let died = self.died.map(|died| {
+            Ok::<_, String>(Died {
+                death: died.death,
+                properties: died.properties,
+                body: read(died.body, died.body_base64.as_deref())?,
+            })
+        });
+        Ok(HistoryRow {
+            n: self.n,
+            at: self.at,
+            what: self.what,
+            by: self.by,
+            why: self.why,
+            text: self.text,
+            died: died.transpose()?,
+        })
+    }
 }
 
 /// An edited copy in it.
@@ -87,8 +160,13 @@ pub(crate) struct End {
 }
 
 impl Line {
-    /// A letter with its edited copies, oldest first.
-    pub(super) fn of(row: LetterRow, edits: Vec<EditRow>) -> Self {
+    /// A letter with all that is kept of it.
+    pub(super) fn of(letter: WholeLetter) -> Self {
+        let WholeLetter {
+            row,
+            edits,
+            history,
+        } = letter;
         let (row, now) = (row.letter, row.now);
         let (body, body_base64) = super::written(row.body);
         let edits = edits.into_iter().map(|edit| {
@@ -127,11 +205,12 @@ impl Line {
             note: now.note,
             outcome: now.outcome,
             edits: edits.collect(),
+            history: history.into_iter().map(HistoryLine::of).collect(),
         }
     }
 
     /// What is kept of it here. One that was on its way is dead: nobody here sends it on.
-    pub(super) fn rows(self) -> Result<(LetterRow, Vec<EditRow>), String> {
+    pub(super) fn letter(self) -> Result<WholeLetter, String> {
         if self.baton_dead_letter != VERSION {
             return Err(format!(
                 "is of version {}, and this orchestrator reads {VERSION}",
@@ -159,6 +238,12 @@ impl Line {
             })
         });
         let edits = edits.collect::<Result<Vec<_>, String>>()?;
+        let history = self.history.into_iter().map(HistoryLine::row);
+        let history = history.collect::<Result<Vec<_>, String>>()?;
+        let died_again = history.iter().filter(|row| row.died.is_some()).count();
+        let died = history.iter().filter(|row| row.died.is_some());
+        let died_at = died.map(|row| row.at).max();
+        let settled = LetterState::SETTLED.contains(&self.state.state());
         let was_on_its_way = self.state == Stands::Replaying;
         let row = LetterRow {
             body_bytes: body.len() as u64,
@@ -171,7 +256,8 @@ impl Line {
                 // made anew from the letter
                 group: String::new(),
                 replays: self.replays,
-                changed_at: self.changed_at,
+                // what is over goes after a while, and that is counted from somewhere
+                changed_at: self.changed_at.or(settled.then_some(self.at)),
                 changed_by: self.changed_by,
                 why: self.why,
                 note: self.note,
@@ -183,6 +269,8 @@ impl Line {
                     self.outcome
                 },
                 edition,
+                died_again: u32::try_from(died_again).unwrap_or(u32::MAX),
+                died_at,
                 ..Standing::default()
             },
             about: Facets::default(),
@@ -201,6 +289,10 @@ impl Line {
                 body,
             },
         };
-        Ok((row, edits))
+        Ok(WholeLetter {
+            row,
+            edits,
+            history,
+        })
     }
 }

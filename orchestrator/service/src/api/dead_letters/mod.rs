@@ -6,18 +6,18 @@ pub(super) mod export;
 pub(super) mod filter;
 pub(super) mod import;
 mod line;
-mod masks;
 
 use std::borrow::Cow;
 
 use axum::Json;
 use axum::extract::State;
 use base64::Engine as _;
-use baton_engine::Role;
-use baton_messages::{DeadReason, SagaId, Timestamp};
+use baton_engine::state::{Phase, StepState};
+use baton_engine::{Definition, Role, SagaState};
+use baton_messages::{DeadReason, SagaId, StepKey, Timestamp};
 use baton_store::facets::facets_of;
 use baton_store::letters::HistoryRow;
-use baton_store::{EditRow, LetterRow, Reader as _};
+use baton_store::{EditRow, LetterRow, LetterState, Reader as _};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,7 +27,12 @@ use super::auth::{Caller, Viewer};
 use super::extract::{Nothing, Path, Query};
 use super::page::{Cursor, Limit};
 use super::problem::{Answer, Problem};
-use super::{Api, Shared};
+use super::why::waits;
+use super::{Api, Shared, folded};
+use crate::clock;
+use crate::dead_letters::attempt_of;
+use crate::masks;
+use crate::replay::route;
 pub(crate) use filter::{LetterFilter, Stands, WhichLetters};
 
 /// Dead letters of a page at most: each may have headers of a hundred kilobytes.
@@ -58,6 +63,8 @@ pub(crate) struct DeadLetter {
     state: Stands,
     /// Letters of one cause share it.
     group: String,
+    /// Whether it is `resolved` because the broker has it: a message of others, of which it is not known what its consumer made.
+    published: bool,
     /// How often it was sent back to work.
     replays: u32,
     /// When it was moved last, by whom, and why.
@@ -106,10 +113,14 @@ pub(crate) struct DeadLetter {
     replays_before: u32,
     /// Which copy of it is sent: 0 is this original, others stand in `edits`.
     edition: u32,
-    /// How often it died after it was sent back.
+    /// How often it died after it was sent back, or came again.
     died_again: u32,
+    /// When it did so the last time: lists, `from` and `until` go by that, where it did.
+    died_at: Option<Timestamp>,
     /// The attempt its saga minted for it the last time.
     attempt: Option<u32>,
+    /// Where its saga stands now, while that is kept; not in a list.
+    saga_now: Option<SagaNow>,
     /// When it goes by itself, where letters that stand there are not kept for ever.
     expires_at: Option<Timestamp>,
     /// What happened to it since it was taken in, oldest first: the last 200 of it; not in a list.
@@ -118,6 +129,48 @@ pub(crate) struct DeadLetter {
     edits: Vec<Edited>,
     /// The copy that is sent, where it was edited and whoever asks may read it; not in a list.
     sent: Option<SentCopy>,
+}
+
+/// Where the saga of a letter stands.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct SagaNow {
+    definition: String,
+    version: u32,
+    /// As the list of sagas has it.
+    status: &'static str,
+    /// The step the letter was a task of, and where that stands.
+    step: Option<String>,
+    phase: Option<Phase>,
+    /// What a person is asked of that step, or else of the saga.
+    asks: Option<String>,
+    /// Why that step, or else the first that waits for something, does not go on right now.
+    waits: Option<String>,
+}
+
+impl SagaNow {
+    /// `step`: what the letter was a task of, where it was one.
+    fn of(state: &SagaState, definition: Option<&Definition>, step: Option<StepKey>) -> Self {
+        let at = step.as_ref().and_then(|step| state.at(step));
+        let now = clock::now();
+        let why = |key: &StepKey, step: &StepState| waits(state, definition, key, step, now);
+        let waits = match step.as_ref().zip(at) {
+            Some((key, step)) => why(key, step),
+            None => state.live().find_map(|(spot, step)| why(&spot.key(), step)),
+        };
+        let item = match &step {
+            Some(step) => state.work_item_of(step),
+            None => state.work_items.values().next(),
+        };
+        Self {
+            definition: state.definition.clone(),
+            version: state.version,
+            status: state.status.as_str(),
+            phase: at.map(|step| step.phase),
+            step: step.map(|step| step.to_string()),
+            asks: item.map(|item| item.title.clone()),
+            waits: waits.map(|why| why.said(now)),
+        }
+    }
 }
 
 /// The copy of a letter that is sent.
@@ -142,18 +195,36 @@ pub(crate) struct Happened {
     why: Option<String>,
     /// What came of it, in a sentence.
     text: Option<String>,
+    /// All properties and headers of the message, of one that died.
+    properties: Option<Value>,
+    /// Its body then, where it was another one, is text, and whoever asks may read it.
+    body: Option<String>,
+    /// The same, where it is no text.
+    body_base64: Option<String>,
 }
 
 impl Happened {
     fn of(row: HistoryRow, whole: bool) -> Self {
         let set = |text: String| (!text.is_empty()).then_some(text);
         let covered = |text| masks::text_for(whole, text);
+        let (properties, body) = row.died.map_or((None, None), |died| {
+            let covered = if whole {
+                died.properties
+            } else {
+                masks::value(&died.properties)
+            };
+            (Some(covered), died.body.filter(|_| whole))
+        });
+        let (body, body_base64) = body.map_or((None, None), written);
         Self {
             at: row.at,
             what: row.what,
             by: set(row.by),
             why: set(row.why),
             text: set(row.text).map(covered),
+            properties,
+            body,
+            body_base64,
         }
     }
 }
@@ -177,7 +248,13 @@ impl Edited {
             at: row.at,
             by: row.by,
             why: row.why,
-            difference: masks::text_for(whole, row.difference),
+            difference: if whole {
+                row.difference
+            } else {
+                // by its words alone nobody can tell which of it is a secret
+                let lines = row.difference.lines().count();
+                format!("{lines} lines: what they say is for the role operator")
+            },
         }
     }
 }
@@ -248,9 +325,11 @@ pub(crate) async fn one(
     };
     let history = api.reader.dead_letter_history(row.letter.id, HISTORY_MAX);
     let history = history.await.map_err(|error| Problem::store(&error))?;
+    let saga_now = saga_now(&api, &row).await;
     let mut letter = expiring(&api, shown(row, whole, edits));
     let happened = history.into_iter().map(|row| Happened::of(row, whole));
     letter.history = happened.collect();
+    letter.saga_now = saga_now;
     letter.sent = sent.map(|copy| {
         let (body, body_base64) = written(copy.body);
         SentCopy {
@@ -260,6 +339,16 @@ pub(crate) async fn one(
         }
     });
     Ok(Json(letter))
+}
+
+/// Where the saga of a letter stands; none where there is none, or it cannot be read: the letter is shown all the same.
+async fn saga_now(api: &Api, row: &LetterRow) -> Option<SagaNow> {
+    let found = folded(&api.reader, row.letter.saga?).await.ok().flatten()?;
+    let step = attempt_of(&row.letter).map(|of| of.key());
+    let state = &found.state;
+    let definition = api.definition(&state.definition, state.version).await;
+    let definition = definition.ok().flatten();
+    Some(SagaNow::of(state, definition.as_deref(), step))
 }
 
 /// The one letter whose id begins so.
@@ -397,6 +486,7 @@ fn shown(row: LetterRow, whole: bool, edits: Vec<EditRow>) -> DeadLetter {
     };
     let body_bytes = row.body_bytes;
     let (row, now) = (row.letter, row.now);
+    let published = now.state == LetterState::Resolved && route::kind(&row) == route::Kind::Foreign;
     let covered = |text| masks::text_for(whole, text);
     let (body, body_base64) = if whole {
         written(row.body)
@@ -412,6 +502,7 @@ fn shown(row: LetterRow, whole: bool, edits: Vec<EditRow>) -> DeadLetter {
         id: row.id,
         state: now.state.into(),
         group: now.group,
+        published,
         replays: now.replays,
         changed_at: now.changed_at,
         changed_by: now.changed_by,
@@ -445,8 +536,10 @@ fn shown(row: LetterRow, whole: bool, edits: Vec<EditRow>) -> DeadLetter {
         replays_before: about.replays_before,
         edition: now.edition,
         died_again: now.died_again,
+        died_at: now.died_at,
         attempt: now.attempt.map(|of| of.attempt),
         expires_at: None,
+        saga_now: None,
         history: Vec::new(),
         edits: edits
             .into_iter()

@@ -1,4 +1,7 @@
-//! Many dead letters that are not wanted: a bounded number at once.
+//! Many dead letters that are not wanted, or are wanted after all: a bounded number in one request. Whoever means more of them asks again until none is left: each is moved by
+//! itself, so that what was cut short is begun anew where it was.
+
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -7,86 +10,158 @@ use baton_store::letters::Move;
 use baton_store::{LetterState, Letters as _, Reader as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::super::Shared;
-use super::super::auth::Operator;
+use super::super::auth::{Caller, Operator};
 use super::super::dead_letters::LetterFilter;
 use super::super::extract::Body;
+use super::super::page::Cursor;
 use super::super::problem::{Answer, Problem};
 use super::{mover, text};
+use crate::replay::LOOK;
 
-/// Letters that are discarded in one request.
-const DISCARDS_MAX: u64 = 1_000;
+/// Letters that are moved in one request.
+const MOVED_MAX: u64 = 1_000;
 /// Letters of a page that is moved.
 const PAGE: usize = 200;
+/// How long one request looks, where no index finds what fits: shorter than anybody waits for an answer.
+const TIME_MAX: Duration = Duration::from_secs(20);
 
-/// Many that are not wanted.
+/// Many that are not wanted, or are wanted after all.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct DiscardMany {
-    /// Which letters: of those that are dead now.
+pub(crate) struct MoveMany {
+    /// Which letters: of those that stand where they are moved from.
     #[serde(default)]
     filter: LetterFilter,
-    /// Why, for whoever reads it later.
-    #[schemars(length(min = 1, max = 2_000))]
+    /// Why, for whoever reads it later; not needed for a dry run.
+    #[serde(default)]
+    #[schemars(length(max = 2_000))]
     reason: String,
+    /// Only say how many fit.
+    #[serde(default)]
+    dry_run: bool,
+    /// At most so many, 1,000 at most, and the others later; without it nothing is done where more than 1,000 fit.
+    #[schemars(range(min = 1, max = 1_000))]
+    limit: Option<u64>,
+    /// Where the request before ended: its `next`.
+    cursor: Option<Cursor>,
     /// On whose behalf, for the record.
     by: Option<String>,
 }
 
-/// What was discarded.
+/// What was moved.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct DiscardedMany {
-    /// Letters that fitted.
+pub(crate) struct MovedMany {
+    /// Letters that fitted, before any was moved; with a `cursor` they are not counted again.
     found: u64,
-    /// How many of them this request discarded: others may have been moved meanwhile.
-    discarded: u64,
+    /// Whether more may fit: what no index finds is counted for some seconds.
+    found_is_least: bool,
+    /// How many of them this request moved: others may have been moved meanwhile.
+    moved: u64,
+    /// The next request's `cursor`; none: this was the last.
+    next: Option<String>,
 }
 
 /// Discards many.
 pub(crate) async fn discard_many(
     State(api): Shared,
     Operator(caller): Operator,
-    Body(asked): Body<DiscardMany>,
-) -> Answer<Json<DiscardedMany>> {
-    let why = text("reason", &asked.reason, true)?;
+    Body(asked): Body<MoveMany>,
+) -> Answer<Json<MovedMany>> {
+    text("reason", &asked.reason, !asked.dry_run)?;
+    moved(
+        &api,
+        &caller,
+        asked,
+        LetterState::Dead,
+        LetterState::Discarded,
+    )
+    .await
+}
+
+/// Takes many discards back.
+pub(crate) async fn restore_many(
+    State(api): Shared,
+    Operator(caller): Operator,
+    Body(asked): Body<MoveMany>,
+) -> Answer<Json<MovedMany>> {
+    moved(
+        &api,
+        &caller,
+        asked,
+        LetterState::Discarded,
+        LetterState::Dead,
+    )
+    .await
+}
+
+async fn moved(
+    api: &super::super::Api,
+    caller: &Caller,
+    asked: MoveMany,
+    from: LetterState,
+    to: LetterState,
+) -> Answer<Json<MovedMany>> {
+    let why = text("reason", &asked.reason, false)?;
     let store = |error| Problem::store(&error);
-    let mut filter = asked.filter.filter(Some(LetterState::Dead));
-    let found = api.reader.dead_letters_count(filter.clone()).await;
-    let found = found.map_err(store)?;
-    if found > DISCARDS_MAX {
-        return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "too-many",
-            "Too many at once",
-            format!(
-                "{found} letters fit, and at most {DISCARDS_MAX} are discarded at once; narrow it, by `since` and `until` or by `group`, and repeat it"
-            ),
-        ));
+    let mut filter = asked.filter.filter(Some(from));
+    // counted once: whoever goes on knows it already
+    let (found, found_is_least) = match asked.cursor {
+        None => api.replay.counted(&filter, LOOK).await.map_err(store)?,
+        Some(_) => (0, true),
+    };
+    let mut done = MovedMany {
+        found,
+        found_is_least,
+        moved: 0,
+        next: None,
+    };
+    if asked.dry_run {
+        return Ok(Json(done));
     }
-    let mover = mover(&caller, None, asked.by.as_deref(), why);
+    let most = asked.limit.unwrap_or(MOVED_MAX);
+    if !(1..=MOVED_MAX).contains(&most) || (found > MOVED_MAX && asked.limit.is_none()) {
+        return Err(too_many(found));
+    }
+    let mover = mover(caller, None, asked.by.as_deref(), why);
     let until = filter.until.map_or(mover.at, |until| until.min(mover.at));
     filter.until = Some(until);
-    let (mut discarded, mut after) = (0, None);
+    let mut after = asked.cursor.map(Cursor::dead_letter);
+    let began = Instant::now();
     loop {
+        let left = usize::try_from(most - done.moved).unwrap_or(PAGE);
         let page = api
             .reader
-            .dead_letter_heads(filter.clone(), after, PAGE)
-            .await;
-        let page = page.map_err(store)?;
+            .dead_letter_heads(filter.clone(), after, PAGE.min(left));
+        let page = page.await.map_err(store)?;
         for row in page.rows {
             let asked = Move {
                 letter: row.letter.id,
-                from: LetterState::Dead,
-                to: LetterState::Discarded,
+                from,
+                to,
                 mover: mover.clone(),
             };
-            let done = api.replay.letters.move_letter(asked).await;
-            discarded += u64::from(done.map_err(store)?);
+            let moved = api.replay.letters.move_letter(asked).await;
+            done.moved += u64::from(moved.map_err(store)?);
+            caller.said.came(json!({ "moved": done.moved }));
         }
         after = page.next;
-        if after.is_none() {
-            return Ok(Json(DiscardedMany { found, discarded }));
+        if after.is_none() || done.moved >= most || began.elapsed() >= TIME_MAX {
+            done.next = after.map(|next| Cursor::text(next.at, next.id, 0));
+            return Ok(Json(done));
         }
     }
+}
+
+fn too_many(found: u64) -> Problem {
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "too-many-letters",
+        "Too many at once",
+        format!(
+            "{found} letters fit, and at most {MOVED_MAX} are moved at once: with a `limit` up to that so many are, and with `next` as `cursor` the next ones"
+        ),
+    )
 }

@@ -15,7 +15,7 @@ use super::super::extract::Query;
 use super::super::page::Limit;
 use super::super::problem::{Answer, Problem};
 use super::super::{Api, Shared};
-use crate::clock;
+use crate::{clock, masks};
 
 /// Groups that are looked at, in the order of their keys, which an index has; of these the largest are told first.
 const GROUPS_MAX: usize = 10_000;
@@ -47,7 +47,7 @@ pub(crate) struct Group {
     reason: DeadReason,
     /// The kind of message.
     kind: Option<String>,
-    /// What they say, without what differs from one to the next.
+    /// What they say, without what differs from one to the next; what looks like a secret is covered, as in every list.
     error: String,
     /// How many.
     dead: u64,
@@ -118,7 +118,7 @@ async fn shown(api: &Api, one: LetterGroup) -> Answer<Option<Group>> {
         group: one.group,
         reason: letter.reason,
         kind: letter.kind,
-        error: baton_store::group::normalised(&letter.error),
+        error: baton_store::group::normalised(&masks::text(&letter.error)),
         dead: one.dead,
         first_at: one.first_at,
         last_at: one.last_at,

@@ -1,12 +1,13 @@
 //! Many dead letters: replayed as a durable operation, or only what that would do.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use baton_messages::{Direction, SagaId, Timestamp};
-use baton_store::letters::{Redirect, Tally, WAIT_S};
-use baton_store::{LetterState, Letters as _, OperationRow, OperationState, Reader as _};
+use baton_store::letters::{BACK_S, Redirect, Tally, WAIT_S};
+use baton_store::{LetterState, Letters as _, OperationRow, OperationState};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -19,16 +20,18 @@ use super::super::{Api, Shared};
 use super::operations::operation_row;
 use super::{target, text};
 use crate::clock;
-use crate::replay::{Orders, Plan};
+use crate::replay::{LOOK, Orders, Plan};
 
 /// Letters a second where nothing is said, and at most.
 const RATE: u32 = 50;
-const RATE_MAX: u32 = 1_000;
+const RATE_MAX: u32 = 10_000;
 /// Letters that are named one by one at most, and rules by which they go elsewhere.
 const IDS_MAX: usize = 500;
 const REDIRECTS_MAX: usize = 50;
 /// A day: nobody waits longer for a stage.
 const WAIT_S_MAX: u32 = 86_400;
+/// A plan of 200,000 is looked at whole in less; whoever asks holds a connection meanwhile.
+const LOOK_S_MAX: u32 = 600;
 /// In percent: the share of a stage that may fail again where nothing is said.
 const STOP_AT: u8 = 20;
 
@@ -50,10 +53,13 @@ pub(crate) struct ReplayMany {
     /// Only say what it would do.
     #[serde(default)]
     dry_run: bool,
+    /// How many seconds a dry run looks at letters one by one: about 5 where nothing is said. It ends earlier where it has looked at all.
+    #[schemars(range(min = 1, max = 600))]
+    look_s: Option<u32>,
     /// Letters a second at most: 50 where nothing is said.
-    #[schemars(range(min = 1, max = 1_000))]
+    #[schemars(range(min = 1, max = 10_000))]
     rate: Option<u32>,
-    /// Stop when more than this share of a stage, in percent, failed again: 20 where nothing is said. 100: never.
+    /// Stop when more than this share, in percent, of a stage or of all that was sent failed again: 20 where nothing is said. 100: never.
     #[schemars(range(min = 0, max = 100))]
     stop_at: Option<u8>,
     /// Send those too that were replayed three times already, or whose time to live was over.
@@ -64,7 +70,7 @@ pub(crate) struct ReplayMany {
     /// Where to send messages of others that came from there, or died in that queue: from where (`exchange/key`, or `/queue`), to where to; 50 at most.
     #[serde(default)]
     redirect: BTreeMap<String, String>,
-    /// How many seconds a stage waits for what comes of its letters: 60 where nothing is said.
+    /// How many seconds a stage waits for what comes of its letters: 60 where nothing is said, and 5 for messages of others to die again.
     #[schemars(range(max = 86_400))]
     wait_s: Option<u32>,
     /// Minted by the caller: the same operation asked for again carries the same id.
@@ -91,6 +97,12 @@ pub(crate) struct ShownPlan {
     looked_at: u64,
     /// Where they would go: `task` (its saga is asked for another attempt), `report`, `start`, `event`, `message` (published as it was).
     routes: BTreeMap<String, u64>,
+    /// Where messages of others would go, as `exchange/key`, and how many there; of those that were looked at.
+    targets: BTreeMap<String, u64>,
+    /// Rules of `redirect` that fit none of those that were looked at, by where they name.
+    unused_redirects: Vec<String>,
+    /// Whether more may fit than `found` says: what no index finds is counted for some seconds.
+    found_is_least: bool,
     /// How many of those that would go were replayed already, once or oftener.
     replayed_before: u64,
     /// Task types of which no worker is there, and how many of their steps would wait for one.
@@ -139,6 +151,9 @@ impl From<Plan> for ShownPlan {
             found: plan.found,
             looked_at: plan.looked_at,
             routes: routes.map(|(route, n)| (route.to_owned(), n)).collect(),
+            targets: plan.targets,
+            unused_redirects: plan.unused,
+            found_is_least: plan.is_part,
             replayed_before: plan.replayed_before,
             unserved: plan.types,
             steps: plan
@@ -182,7 +197,7 @@ pub(crate) struct Operation {
     changed_by: String,
     /// Letters a second at most.
     rate: u32,
-    /// It stops when more than this share of a stage, in percent, failed again.
+    /// It stops when more than this share, in percent, of a stage or of all that was sent failed again.
     stop_at: u8,
     force: bool,
     /// Where messages of others go, as `exchange/key`.
@@ -318,6 +333,15 @@ pub(crate) async fn replay_many(
             "`rate` has to be 1 to {RATE_MAX}, `stop_at` 0 to 100"
         )));
     }
+    let look = match asked.look_s {
+        None => LOOK,
+        Some(seconds @ 1..=LOOK_S_MAX) => Duration::from_secs(seconds.into()),
+        Some(_) => {
+            return Err(Problem::bad_request(format!(
+                "`look_s` has to be 1 to {LOOK_S_MAX}"
+            )));
+        }
+    };
     let orders = Orders {
         by: caller.by(asked.by.as_deref()),
         reason: text("reason", &asked.reason, !asked.dry_run)?,
@@ -328,7 +352,7 @@ pub(crate) async fn replay_many(
     let mut filter = asked.filter.filter(Some(LetterState::Dead));
     filter.ids = ids(&api, asked.ids).await?;
     if asked.dry_run {
-        let plan = api.replay.plan(&filter, &orders).await;
+        let plan = api.replay.plan(&filter, &orders, look).await;
         let plan = plan.map_err(|error| Problem::store(&error))?;
         let mut plan = ShownPlan::from(plan);
         plan.unserved.retain(|of, _| !api.is_served(of));
@@ -337,7 +361,7 @@ pub(crate) async fn replay_many(
             plan: Some(plan),
         }));
     }
-    let count = api.reader.dead_letters_count(filter.clone()).await;
+    let count = api.replay.counted(&filter, LOOK).await;
     let at = clock::now();
     let row = OperationRow {
         id: asked.id.unwrap_or_else(Uuid::now_v7),
@@ -353,7 +377,7 @@ pub(crate) async fn replay_many(
         made_at: at,
         changed_at: at,
         changed_by: orders.by,
-        found: count.map_err(|error| Problem::store(&error))?,
+        found: count.map_err(|error| Problem::store(&error))?.0,
         stage: 0,
         in_stage: Tally::default(),
         total: Tally::default(),
@@ -362,6 +386,8 @@ pub(crate) async fn replay_many(
         leg: 0,
         moved_at: None,
         redirect: orders.redirect,
+        back_s: asked.wait_s.unwrap_or(BACK_S).min(WAIT_S_MAX),
+        seen: Tally::default(),
     };
     let id = row.id;
     caller.said.object(format!("dead-letters/operations/{id}"));

@@ -84,7 +84,8 @@ pub(super) fn routes(routes: Routes) -> Routes {
     let routes = routes
         .api_route("/dead-letters/groups", get_with(groups::groups, says("listDeadLetterGroups", "Groups of letters of one cause that are dead, largest first.", READS)))
         .api_route("/dead-letters/replays", post_with(many::replay_many, says("replayDeadLetters", "Replay many dead letters, as an operation that survives a crash; or, with `dry_run`, say what it would do.", MOVES_MANY)))
-        .api_route("/dead-letters/discards", post_with(discards::discard_many, says("discardDeadLetters", "Say that many dead letters are not wanted: at most 1,000 at once.", MOVES_MANY)));
+        .api_route("/dead-letters/discards", post_with(discards::discard_many, says("discardDeadLetters", "Say that many dead letters are not wanted: at most 1,000 at once.", MOVES_MANY)))
+        .api_route("/dead-letters/restores", post_with(discards::restore_many, says("restoreDeadLetters", "Take many discards back: at most 1,000 at once.", MOVES_MANY)));
     let routes = routes
         .api_route(
             "/dead-letters/operations",

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::super::auth::{Caller, Operator, Viewer};
+use super::super::dead_letters::Beginning;
 use super::super::extract::{Body, Nothing, Path, Query};
 use super::super::page::{Cursor, Limit};
 use super::super::problem::{Answer, Problem};
@@ -65,7 +66,35 @@ pub(crate) struct Steered {
 /// The operation a path names.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct WhichOperation {
-    id: Uuid,
+    id: Beginning,
+}
+
+/// Operations among which one is looked for by the beginning of its id: the newest.
+const LOOKED_AT_MAX: usize = 500;
+
+/// The one operation whose id begins so.
+async fn resolved(api: &Api, id: &Beginning) -> Answer<Uuid> {
+    let (first, last) = id.range();
+    if first == last {
+        return Ok(first);
+    }
+    let page = api.reader.dead_operations(None, LOOKED_AT_MAX).await;
+    let page = page.map_err(|error| Problem::store(&error))?;
+    let mut fit = page.rows.iter().map(|row| row.id);
+    let mut fit = fit.by_ref().filter(|id| (first..=last).contains(id));
+    match (fit.next(), fit.next()) {
+        (Some(id), None) => Ok(id),
+        (Some(_), Some(_)) => Err(Problem::bad_request(
+            "the ids of several replays of dead letters begin so: give more of it",
+        )),
+        (None, _) => Err(Problem::not_found(format!(
+            "the id of none of the newest {LOOKED_AT_MAX} replays of dead letters begins so; an older one is named by its whole id"
+        ))),
+    }
+}
+
+fn no_operation() -> Problem {
+    Problem::not_found("no replay of dead letters has this id")
 }
 
 /// One replay of many.
@@ -75,6 +104,7 @@ pub(crate) async fn operation(
     Path(WhichOperation { id }): Path<WhichOperation>,
     Query(Nothing {}): Query<Nothing>,
 ) -> Answer<Json<Operation>> {
+    let id = resolved(&api, &id).await?;
     operation_row(&api, id).await.map(Json)
 }
 
@@ -87,6 +117,7 @@ macro_rules! steers {
             Path(WhichOperation { id }): Path<WhichOperation>,
             Body(asked): Body<Steered>,
         ) -> Answer<Json<Operation>> {
+            let id = resolved(&api, &id).await?;
             steer(&api, &caller, id, &[$(OperationState::$from),*], OperationState::$to, asked).await
         }
     )*};
@@ -123,8 +154,9 @@ async fn steer(
     // asked for again, it stands there already
     if done == Some(false) && now.state() != to.as_str() {
         return Err(Problem::not_now(format!(
-            "the replay is {}: {}",
+            "the replay is {}{}{}",
             now.state(),
+            if now.why().is_empty() { "" } else { ": " },
             now.why()
         )));
     }
@@ -135,7 +167,5 @@ async fn steer(
 pub(super) async fn operation_row(api: &Api, id: Uuid) -> Answer<Operation> {
     let found = api.reader.dead_operation(id).await;
     let found = found.map_err(|error| Problem::store(&error))?;
-    found
-        .map(Operation::from)
-        .ok_or_else(|| Problem::not_found("no replay of dead letters has this id"))
+    found.map(Operation::from).ok_or_else(no_operation)
 }

@@ -79,6 +79,16 @@ fn shortened(text: &str) -> String {
     }
 }
 
+/// What differs of two texts alone, line by line; empty where nothing does.
+pub(crate) fn body_difference(before: &str, after: &str) -> String {
+    let mut lines = Vec::new();
+    if before != after {
+        body(before.as_bytes(), after.as_bytes(), &mut lines);
+    }
+    lines.truncate(LINES_MAX);
+    lines.join("\n")
+}
+
 fn body(before: &[u8], after: &[u8], lines: &mut Vec<String>) {
     if before.len().max(after.len()) > BODY_BYTES_MAX {
         lines.push(sizes(before, after));

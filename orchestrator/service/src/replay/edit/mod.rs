@@ -10,7 +10,8 @@ use baton_driver::DeadLetterRow;
 use baton_messages::headers::VERSION_HEADER;
 use serde_json::{Map, Value};
 
-pub(crate) use difference::difference;
+pub(crate) use difference::{body_difference, difference};
+pub(crate) use pointer::set;
 
 use super::raw;
 use super::route::{Kind, kind};
@@ -51,7 +52,7 @@ pub(crate) fn edited(letter: &DeadLetterRow, changes: Changes) -> Result<DeadLet
     for (place, value) in &changes.set {
         let text = std::str::from_utf8(&copy.body)
             .map_err(|_| "its body is no text, so no place in it can be set; give it whole")?;
-        copy.body = pointer::set(text, place, value.as_ref())?.into_bytes();
+        copy.body = set(text, place, value.as_ref())?.into_bytes();
     }
     if !copy.properties.is_object() {
         copy.properties = Value::Object(Map::new());

@@ -34,7 +34,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
 }
 
 /// The text with this value at this place, or without the place; or why not.
-pub(super) fn set(text: &str, place: &str, value: Option<&Value>) -> Result<String, String> {
+pub(crate) fn set(text: &str, place: &str, value: Option<&Value>) -> Result<String, String> {
     if let Err(error) = serde_json::from_str::<&RawValue>(text) {
         return Err(format!(
             "its body is no JSON (line {} column {}), so no place in it can be set; give it whole",

@@ -11,8 +11,8 @@ use super::TempStore;
 use crate::read::DeadLetterFilter;
 use crate::sqlite::schema::version_known;
 use crate::{
-    Alerts as _, AuditLog as _, Reader as _, SagaFilter, SqliteOptions, SqliteStore, Suspects as _,
-    TokenStore as _, Triggers as _,
+    Alerts as _, AuditLog as _, Reader as _, ReservationBook as _, ReservationFilter, SagaFilter,
+    SqliteOptions, SqliteStore, Suspects as _, TokenStore as _, Triggers as _,
 };
 
 /// More than there is of anything.
@@ -31,6 +31,10 @@ const FIXTURES: &[&str] = &[
     include_str!("fixtures/version_9.sql"),
     include_str!("fixtures/version_10.sql"),
     include_str!("fixtures/version_11.sql"),
+    include_str!("fixtures/version_12.sql"),
+    include_str!("fixtures/version_13.sql"),
+    include_str!("fixtures/version_14.sql"),
+    include_str!("fixtures/version_15.sql"),
 ];
 
 #[tokio::test]
@@ -85,6 +89,8 @@ impl Before {
             (10, "audit"),
             (10, "alerts"),
             (11, "dead_history"),
+            (13, "dead_arrivals"),
+            (14, "reservations"),
         ];
         let rows = tables
             .into_iter()
@@ -194,6 +200,16 @@ async fn what_lies_beside_them_is_read(store: &SqliteStore, before: &Before, ver
         ("schedules", triggers.schedules().await.unwrap().len()),
         ("bindings", triggers.bindings().await.unwrap().len()),
         ("subscriptions", waiting.len()),
+        (
+            "reservations",
+            store
+                .reservations()
+                .reservations(ReservationFilter::All, None, PAGE)
+                .await
+                .unwrap()
+                .rows
+                .len(),
+        ),
     ] {
         assert_eq!(rows, before.rows(table), "{version}: {table}");
     }

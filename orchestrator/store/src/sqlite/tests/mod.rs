@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::{
-    SqliteAlerts, SqliteAudit, SqliteLetters, SqliteOptions, SqliteReader, SqliteStore,
-    SqliteSuspects, SqliteTokens, SqliteTriggers,
+    SqliteAlerts, SqliteAudit, SqliteLetters, SqliteOptions, SqliteReader, SqliteReservations,
+    SqliteStore, SqliteSuspects, SqliteTokens, SqliteTriggers,
 };
 use crate::read::Counts;
 use crate::suite::Subject;
@@ -49,6 +49,7 @@ impl Subject for TempStore {
     type Letters = SqliteLetters;
     type Audit = SqliteAudit;
     type Alerts = SqliteAlerts;
+    type Reservations = SqliteReservations;
     type Reader = SqliteReader;
 
     async fn open(&mut self) -> (SqliteStore, Partition) {
@@ -69,6 +70,10 @@ impl Subject for TempStore {
 
     fn letters(&self, store: &SqliteStore) -> SqliteLetters {
         store.letters()
+    }
+
+    fn reservations(&self, store: &SqliteStore) -> SqliteReservations {
+        store.reservations()
     }
 
     fn alerts(&self, store: &SqliteStore) -> SqliteAlerts {

@@ -7,7 +7,7 @@ use super::TempStore;
 use crate::letters::LetterState;
 use crate::read::DeadLetterFilter;
 use crate::sqlite::{
-    alerts, audit, letters, load, purge, queries, subscriptions, tokens, triggers,
+    alerts, audit, letters, load, purge, queries, reservations, subscriptions, tokens, triggers,
 };
 use crate::suite::Subject;
 use crate::suite::samples::starts;
@@ -53,6 +53,7 @@ fn readers_queries() -> Vec<String> {
         ]
         .map(str::to_owned),
     );
+    all.extend(crate::items::filters().iter().map(queries::work_items_of));
     for (state, group) in [(false, false), (true, false), (false, true), (true, true)] {
         let filter = DeadLetterFilter {
             state: state.then_some(LetterState::Dead),
@@ -63,6 +64,10 @@ fn readers_queries() -> Vec<String> {
         all.push(queries::dead_letters_count(&filter));
         all.push(queries::dead_letter_heads(&filter));
         all.push(queries::dead_letters_end(&filter));
+        all.push(queries::dead_letters_end(&DeadLetterFilter {
+            text: Some("a".to_owned()),
+            ..filter
+        }));
     }
     all.extend(crate::suite::audit::filters().iter().map(audit::query));
     all.extend([audit::AFTER, audit::LAST].map(str::to_owned));
@@ -71,6 +76,10 @@ fn readers_queries() -> Vec<String> {
         queries::dead_letter_heads_between(),
         queries::on_their_way(),
         queries::dead_letters_of(),
+        queries::dead_letters_tried(),
+        queries::dead_letters_set_out(),
+        queries::OPERATIONS_LEFT.to_owned(),
+        queries::WAITING_IN.to_owned(),
         queries::WAITING.to_owned(),
         queries::LETTER_HISTORY.to_owned(),
         triggers::event(),
@@ -90,20 +99,31 @@ async fn every_list_runs_along_an_index() {
     let (mut store, mine) = subject.open().await;
     store.commit(starts(mine, 1, 0..100)).await.unwrap();
     let conn = Connection::open(subject.path()).unwrap();
+    let taken = crate::suite::reservations::filters();
     let all = readers_queries()
         .into_iter()
         .chain(load::QUERIES.map(str::to_owned))
         .chain(subscriptions::QUERIES.map(str::to_owned))
         .chain(purge::QUERIES.map(str::to_owned))
         .chain(letters::QUERIES.map(str::to_owned))
-        .chain(alerts::QUERIES.map(str::to_owned));
+        .chain(alerts::QUERIES.map(str::to_owned))
+        .chain(reservations::QUERIES.map(str::to_owned))
+        .chain(taken.iter().map(reservations::list));
     for sql in all {
         let steps = plan(&conn, &sql);
         assert!(!steps.is_empty(), "{sql}");
         for step in steps {
             // a subquery's own steps stand beside it
             let own = step.strip_prefix("CORRELATED ").unwrap_or(&step);
-            let along = own.starts_with("SEARCH ") || own.starts_with("SCALAR SUBQUERY ");
+            // and what is read of one is what that has found, row by row
+            let along = [
+                "SEARCH ",
+                "SCALAR SUBQUERY ",
+                "LIST SUBQUERY ",
+                "CO-ROUTINE ",
+                "SCAN (subquery",
+            ];
+            let along = along.iter().any(|start| own.starts_with(start));
             assert!(along, "`{step}` in {sql}");
             assert!(!step.contains("TEMP B-TREE"), "`{step}` in {sql}");
         }
@@ -162,6 +182,13 @@ async fn a_million_letters_are_listed_and_grouped_at_once() {
     let conn = Connection::open(subject.path()).unwrap();
     conn.execute_batch(&sql).unwrap();
     drop(conn);
-    crate::suite::letters::are_shown_at_once(&subject.reader(&store), rows, UNNOTICED).await;
+    let reader = subject.reader(&store);
+    crate::suite::letters::are_shown_at_once(&reader, rows, UNNOTICED).await;
+    let conn = Connection::open(subject.path()).unwrap();
+    let sql =
+        format!("UPDATE dead_letters SET body = zeroblob(1048576) WHERE at > ({rows} - 100) * 10");
+    conn.execute_batch(&sql).unwrap();
+    drop(conn);
+    crate::suite::letters::large_bodies_are_looked_into_in_parts(&reader, rows).await;
     store.close().await.unwrap();
 }

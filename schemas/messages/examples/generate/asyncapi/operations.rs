@@ -45,6 +45,8 @@ const SAGAS_ARE_TOLD: &[&str] = &[
     "marker@1",
     "batch@1",
     "starts@1",
+    "child-wanted@1",
+    "child-said@1",
 ];
 const FLEET_SAYS: &[&str] = &["announcement@1", "heartbeat@1", "leaving@1", "canary@1"];
 
@@ -89,8 +91,14 @@ pub(super) const OPERATIONS: &[Operation] = &[
     operation(
         "orchestrator",
         At::Exchange(INBOX),
-        &["start@1", "starts@1", "marker@1"],
-        "An orchestrator, or a service, asks for sagas; an orchestrator forwards what is another partition's, or sends its marker.",
+        &[
+            "start@1",
+            "starts@1",
+            "marker@1",
+            "child-wanted@1",
+            "child-said@1",
+        ],
+        "An orchestrator, or a service, asks for sagas; an orchestrator forwards what is another partition's, sends its marker, or tells one saga what another wants of it, or how it stands.",
     ),
     operation(
         "orchestrator",

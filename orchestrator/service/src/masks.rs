@@ -44,6 +44,13 @@ static SHAPES: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         r"(?i)(\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}()".to_owned(),
         // a field of JSON, also of one that is cut off
         format!(r#"(?i)("{names}"\s*:\s*)(?:"(?:[^"\\]|\\.)*"?|[^\s,}}\]"{{\[]+)()"#),
+        // the same quoted within a text, as errors quote it
+        format!(
+            r#"(?i)(\\"{names}\\"\s*:\s*)(?:\\"(?:[^"\\]|\\[^"])*(?:\\"|$)|[^\s,}}\]"\\{{\[]+)()"#
+        ),
+        // name="a value of words"
+        format!(r#"(?im)(\b{names}\s*[=:]\s*)(?:"[^"]*"?|'[^']*'?)()"#),
+        r#"(?im)(\b(?:pwd|pass|pin|otp|cvv|cvc)\s*[=:]\s*)[^\s&;,<>]+()"#.to_owned(),
         // name=value, name: value, to the end of the value
         format!(r#"(?im)(\b{names}\s*[=:]\s*)[^\s"&;,<>]+()"#),
         // an element of XML
@@ -63,7 +70,7 @@ fn is_secret(name: &str) -> bool {
 }
 
 /// Text with what looks like a secret covered.
-pub(super) fn text(text: &str) -> Cow<'_, str> {
+pub(crate) fn text(text: &str) -> Cow<'_, str> {
     let mut covered = Cow::Borrowed(text);
     for shape in SHAPES.iter() {
         if shape.is_match(&covered) {
@@ -75,12 +82,12 @@ pub(super) fn text(text: &str) -> Cow<'_, str> {
 }
 
 /// The same for whoever may not read it as it is.
-pub(super) fn text_for(whole: bool, of: String) -> String {
+pub(crate) fn text_for(whole: bool, of: String) -> String {
     if whole { of } else { text(&of).into_owned() }
 }
 
 /// JSON with what looks like a secret covered.
-pub(super) fn value(of: &Value) -> Value {
+pub(crate) fn value(of: &Value) -> Value {
     match of {
         Value::String(words) => Value::String(text(words).into_owned()),
         Value::Array(items) => Value::Array(items.iter().map(value).collect()),
@@ -106,7 +113,7 @@ fn is_reference(of: &Value) -> bool {
 }
 
 /// A body with what looks like a secret covered: as it came where there is nothing, of JSON read and written again, of other text by its shapes.
-pub(super) fn body(words: &str) -> Cow<'_, str> {
+pub(crate) fn body(words: &str) -> Cow<'_, str> {
     if let Ok(read) = serde_json::from_str::<Value>(words) {
         let covered = value(&read);
         return if covered == read {
@@ -126,7 +133,7 @@ mod tests {
 
     #[test]
     fn every_shape_can_be_read() {
-        assert_eq!(SHAPES.len(), 9);
+        assert_eq!(SHAPES.len(), 12);
     }
 
     #[test]
@@ -152,6 +159,12 @@ mod tests {
             "<DbPassword>hunter2</DbPassword>",
             "-----BEGIN RSA PRIVATE KEY-----\nhunter2\n-----END RSA PRIVATE KEY-----",
             "it is eyJhunter2x.eyJhunter2x.hunter2",
+            r#"expected a number in {\"password\":\"hunter2\"} at line 1"#,
+            r#"expected a number in {\"password\": hunter2"#,
+            "password=\"hunter2\"",
+            "password = 'or hunter2'",
+            "pwd=hunter2",
+            "pin: hunter2",
         ] {
             let covered = body(of);
             assert!(

@@ -1,0 +1,329 @@
+//! Every message that dies is a letter of its own, or a death of the letter it certainly is: never nothing, and none of them twice.
+
+use std::collections::BTreeMap;
+
+use baton_bus::{ConsumeSpec, HeaderValue, Headers};
+
+use super::*;
+
+/// A fanout to two queues whose consumers give up to us, sent by its sender as often as it likes.
+async fn news(system: &System) {
+    for queue in ["qa", "qb"] {
+        system.vhost.declare(queue, "quorum").await;
+    }
+    let dead = json!({ "dead-letter-exchange": "baton.dead" });
+    system.vhost.policy("news", "^q.$", dead).await;
+    let (vhost, management) = (system.vhost.name(), system.vhost.management());
+    let exchange = json!({ "type": "fanout", "durable": true });
+    management
+        .put(&format!("/api/exchanges/{vhost}/news"), &exchange)
+        .await;
+    for queue in ["qa", "qb"] {
+        let path = format!("/api/bindings/{vhost}/e/news/q/{queue}");
+        management.post(&path, &json!({})).await;
+    }
+}
+
+async fn sent_and_given_up(system: &System) {
+    let properties = json!({ "message_id": "m1" });
+    assert!(system.vhost.publish("news", "", properties, "hello").await);
+    for queue in ["qa", "qb"] {
+        rejected(system, queue).await;
+    }
+}
+
+async fn one_message_given_up_by_two(setup: Setup) {
+    let system = setup.start().await;
+    news(&system).await;
+    sent_and_given_up(&system).await;
+    let both = letters(&system, "state=dead", 2).await;
+    let mut queues: Vec<&str> = both
+        .iter()
+        .filter_map(|one| one["queue"].as_str())
+        .collect();
+    queues.sort_unstable();
+    assert_eq!(queues, ["qa", "qb"], "each of them has lost it");
+    for letter in &both {
+        let path = format!("{}/discard", id(letter));
+        let answer = post(&system, &path, json!({ "reason": "not wanted" })).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    // time as the broker notes it is in seconds
+    await_until("another second", SOON, async || {
+        let at = both[0]["at"].as_u64().expect("a time");
+        now_ms() / 1_000 > at / 1_000 + 1
+    })
+    .await;
+    sent_and_given_up(&system).await;
+    let again = letters(&system, "state=dead", 2).await;
+    assert_eq!(again.len(), 2, "sent again, and dead again: {again:?}");
+    let discarded = letters(&system, "state=discarded", 2).await;
+    assert_eq!(discarded.len(), 2, "what was discarded stays so");
+}
+
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    u64::try_from(since.expect("after 1970").as_millis()).expect("it fits")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_message_that_two_queues_give_up_is_two_letters_and_sent_again_is_more() {
+    one_message_given_up_by_two(Setup::workers(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_one_message_that_two_queues_give_up_is_two_letters_and_sent_again_is_more() {
+    one_message_given_up_by_two(Setup::workers(0).postgres()).await;
+}
+
+async fn given_up_by_code(setup: Setup) {
+    let setup = setup.orchestrator("dead_letters.adopt", "orders.dlq -> /orders");
+    let mut system = setup.start_without_orchestrator().await;
+    for queue in ["orders", "orders.dlq"] {
+        system.vhost.declare(queue, "quorum").await;
+    }
+    system.orchestrator().wait_alive_in(SOON).await;
+    let give_up = async |system: &System| {
+        let properties = json!({ "message_id": "o1", "headers": { "mine": "x" } });
+        put(system, "orders.dlq", properties, b"order").await;
+    };
+    give_up(&system).await;
+    let letter = letters(&system, "state=dead", 1).await.remove(0);
+    let answer = post(&system, &format!("{}/replay", id(&letter)), json!({})).await;
+    assert_eq!(answer.body["state"], "resolved", "{answer:?}");
+    assert_eq!(taken(&system, "orders").await.len(), 1);
+    // its consumer gives it up by its own code, as it came to it the first time
+    give_up(&system).await;
+    let back = letters(&system, "state=dead", 1).await;
+    assert_eq!(back.len(), 1);
+    assert_eq!(
+        id(&back[0]),
+        id(&letter),
+        "the same message is the same letter"
+    );
+    assert_eq!(back[0]["died_again"], 1, "{back:?}");
+    assert!(
+        back[0]["died_at"].as_u64() > letter["at"].as_u64(),
+        "{back:?}"
+    );
+    let whole = one(&system, id(&letter)).await;
+    let history = whole["history"].as_array().expect("a history");
+    assert_eq!(history.last().expect("a death")["what"], "died", "{whole}");
+    // another message under that id is another letter
+    let properties = json!({ "message_id": "o1", "headers": { "mine": "y" } });
+    put(&system, "orders.dlq", properties, b"order").await;
+    assert_eq!(letters(&system, "state=dead", 2).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_given_up_again_by_its_consumers_own_code_is_dead_again() {
+    given_up_by_code(Setup::workers(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_what_is_given_up_again_by_its_consumers_own_code_is_dead_again() {
+    given_up_by_code(Setup::workers(0).postgres()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_consumer_makes_of_a_replayed_message_dies_for_itself() {
+    let system = Setup::workers(0).start().await;
+    orders(&system, json!({ "dead-letter-exchange": "baton.dead" })).await;
+    let properties = json!({ "message_id": "parent", "type": "order", "headers": { "mine": "x" } });
+    put(&system, "orders", properties, b"the body").await;
+    rejected(&system, "orders").await;
+    let parent = letters(&system, "state=dead", 1).await.remove(0);
+    let answer = post(&system, &format!("{}/replay", id(&parent)), json!({})).await;
+    assert_eq!(answer.body["state"], "resolved", "{answer:?}");
+    let sent = taken(&system, "orders").await.remove(0);
+    let headers = sent["properties"]["headers"].clone();
+    assert!(headers["baton-replay-of"].is_string(), "{sent}");
+    for (name, kind) in [
+        ("child0", "order"),
+        ("child1", "mail"),
+        ("parent", "invoice"),
+    ] {
+        let properties = json!({ "message_id": name, "type": kind, "headers": headers });
+        put(&system, "orders", properties, b"the body").await;
+        rejected(&system, "orders").await;
+    }
+    let children = letters(&system, "state=dead", 3).await;
+    let mut kinds: Vec<&str> = children
+        .iter()
+        .filter_map(|one| one["kind"].as_str())
+        .collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["invoice", "mail", "order"], "{children:?}");
+    let now = one(&system, id(&parent)).await;
+    assert_eq!(
+        (&now["state"], &now["died_again"]),
+        (&json!("resolved"), &json!(0))
+    );
+    // and the message itself is the letter it was, each time it dies
+    let itself = json!({ "message_id": "parent", "type": "order", "headers": headers });
+    for n in 1..=2 {
+        put(&system, "orders", itself.clone(), b"the body").await;
+        rejected(&system, "orders").await;
+        await_until("it to have died", SOON, async || {
+            one(&system, id(&parent)).await["died_again"] == n
+        })
+        .await;
+    }
+    assert_eq!(letters(&system, "state=dead", 4).await.len(), 4);
+}
+
+/// Messages that have no id and are delivered again by a kill between keeping and acknowledging: each is there once. And of those that are alike in everything none is missing.
+async fn killed_over_messages_without_ids(setup: Setup) {
+    let (count, alike) = if baton_it::long() {
+        (6_000, 600)
+    } else {
+        (900, 90)
+    };
+    let setup = setup.orchestrator("dead_letters.adopt", "orders.dlq -> /orders");
+    let mut system = setup.start_without_orchestrator().await;
+    for queue in ["orders", "orders.dlq"] {
+        system.vhost.declare(queue, "quorum").await;
+    }
+    let bodies = (0..count).map(|n| format!("order {n}"));
+    let bodies: Vec<String> = bodies
+        .chain((0..alike).map(|_| "alike".to_owned()))
+        .collect();
+    for some in bodies.chunks(32) {
+        let each = some.iter();
+        join_all(each.map(|body| put(&system, "orders.dlq", json!({}), body.as_bytes()))).await;
+    }
+    system.orchestrator().wait_alive_in(SOON).await;
+    let found = async |system: &System| {
+        let (path, body) = ("/v1/dead-letters/replays", json!({ "dry_run": true }));
+        let plan = system.api.ask("POST", path, "", Some(body.to_string()));
+        // it may have been killed just now
+        let found = plan.await.map(|plan| plan.body["plan"]["found"].as_u64());
+        found.flatten().unwrap_or_default()
+    };
+    for share in 1..=6 {
+        await_until("some to be taken in", SOON, async || {
+            found(&system).await > count * share / 8
+        })
+        .await;
+        system.orchestrator().kill9_and_start();
+        system.orchestrator().wait_alive_in(SOON).await;
+    }
+    // what the broker tells of a queue may be of a moment ago
+    await_until("all of them to be taken in", SOON, async || {
+        found(&system).await >= count + alike
+    })
+    .await;
+    system.vhost.await_messages("orders.dlq", 0, 0, SOON).await;
+    let mut times: BTreeMap<String, u64> = BTreeMap::new();
+    for line in elsewhere::lines(&system, "all.jsonl").await {
+        if let Some(body) = line["body"].as_str() {
+            *times.entry(body.to_owned()).or_default() += 1;
+        }
+    }
+    let kept = times.remove("alike").unwrap_or_default();
+    assert!(
+        kept >= alike,
+        "{kept} of {alike} that nobody can tell apart"
+    );
+    let twice: Vec<_> = times.iter().filter(|(_, times)| **times != 1).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+    assert_eq!(times.len() as u64, count, "each is there once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_while_messages_without_ids_are_taken_in_and_each_is_there_once() {
+    killed_over_messages_without_ids(Setup::workers(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_kill_while_messages_without_ids_are_taken_in_and_each_is_there_once() {
+    killed_over_messages_without_ids(Setup::workers(0).postgres()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_go_back_in_the_types_they_came_in() {
+    let setup = Setup::workers(0).orchestrator("dead_letters.adopt", "orders.dlq -> /orders");
+    let mut system = setup.start_without_orchestrator().await;
+    for queue in ["orders", "orders.dlq"] {
+        system.vhost.declare(queue, "quorum").await;
+    }
+    system.orchestrator().wait_alive_in(SOON).await;
+    let table = |name: &str, value: HeaderValue| {
+        HeaderValue::Table(Headers::from([(name.to_owned(), value)]))
+    };
+    let own = Headers::from([
+        ("small".to_owned(), HeaderValue::I32(-7)),
+        ("byte".to_owned(), HeaderValue::U8(200)),
+        ("single".to_owned(), HeaderValue::F32(0.1)),
+        ("at".to_owned(), HeaderValue::Timestamp(9)),
+        (
+            "like a time".to_owned(),
+            table("timestamp", HeaderValue::I64(5)),
+        ),
+        ("like bytes".to_owned(), table("base64", "aGk=".into())),
+        (
+            "list".to_owned(),
+            HeaderValue::Array(vec![
+                HeaderValue::I16(3),
+                table("timestamp", HeaderValue::I32(4)),
+            ]),
+        ),
+    ]);
+    let config = BusConfig {
+        addresses: vec![system.vhost.url()],
+        ..BusConfig::default()
+    };
+    let bus = Bus::start(config, CancellationToken::new()).expect("the address can be read");
+    let raw = Raw {
+        key: "orders.dlq".to_owned(),
+        body: b"order".to_vec(),
+        message_id: Some("o1".to_owned()),
+        headers: own.clone(),
+        ..Raw::default()
+    };
+    assert_eq!(bus.publisher().publish_raw(raw).await, Sent::Confirmed);
+    let letter = letters(&system, "state=dead", 1).await.remove(0);
+    let answer = post(&system, &format!("{}/replay", id(&letter)), json!({})).await;
+    assert_eq!(answer.body["state"], "resolved", "{answer:?}");
+    let mut consumer = bus
+        .consume(ConsumeSpec {
+            queue: "orders".to_owned(),
+            prefetch: 1,
+            exclusive_queue: None,
+            consumer_tag: "tests".to_owned(),
+        })
+        .await;
+    let back = tokio::time::timeout(SOON, consumer.next()).await;
+    let back = back.expect("it is there").expect("a message");
+    let headers: Headers = back
+        .headers
+        .iter()
+        .filter(|(name, _)| own.contains_key(*name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    assert_eq!(headers, own);
+    back.ack().await.expect("its channel is there");
+    drop((back, consumer));
+    bus.shutdown(SOON).await;
+}
+
+/// What a message carried beside its body goes with it: what a trace hangs by, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_back_is_linked_to_where_it_came_from() {
+    let system = Setup::workers(0).start().await;
+    let traced = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let headers = json!({ "traceparent": traced, "baton-dead-exchange": "", "baton-dead-key": "orders", "baton-dead-queue": "orders" });
+    let properties = json!({ "message_id": "m", "priority": 3, "headers": headers });
+    put(&system, "baton.dead", properties, b"\xffan order").await;
+    let letter = letters(&system, "state=dead", 1).await.remove(0);
+    system.vhost.declare("orders", "quorum").await;
+    let answer = post(&system, &format!("{}/replay", id(&letter)), json!({})).await;
+    assert_eq!(answer.body["state"], "resolved", "{answer:?}");
+    let cli = system.cli();
+    let shown = cli.run(&["dead", "ls", "--state", "resolved"]).await;
+    let shown = shown.exits(0);
+    assert!(shown.out.contains("published"), "{shown:?}");
+    let back = taken(&system, "orders").await.remove(0);
+    let headers = &back["properties"]["headers"];
+    assert_eq!(headers["traceparent"], traced, "{back}");
+}
