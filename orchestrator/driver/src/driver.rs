@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use baton_engine::definition::group_in;
 use baton_engine::{Catalogue, CatalogueError, Definition, Input};
 use baton_messages::{AttemptRef, InboxKey, Manifest, RunId, SagaId, StepId, TaskType, Timestamp};
 
@@ -373,9 +374,12 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         self.read_rules().await
     }
 
-    /// A registered definition; the newest when no version is asked for.
+    /// A registered definition, or a group that stands in one; the newest when no version is asked for.
     #[must_use]
     pub fn definition(&self, name: &str, version: Option<u32>) -> Option<&Arc<Definition>> {
+        if let Some((saga, way)) = group_in(name) {
+            return self.definition(saga, version)?.group(way);
+        }
         let from = (name.to_owned(), version.unwrap_or(0));
         let to = (name.to_owned(), version.unwrap_or(u32::MAX));
         self.definitions

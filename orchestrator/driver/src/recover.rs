@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use baton_engine::command::{attempt_ref, word};
+use baton_engine::definition::registered_as;
 use baton_engine::state::Stage;
 use baton_engine::{Catalogue, Definition, Input, Record, replay};
 use baton_messages::{AttemptRef, SagaId, Timestamp};
@@ -201,7 +202,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         catch_unwind(AssertUnwindSafe(|| replay(&mut state, &loaded.entries)))
             .map_err(|_| "folding them panicked".to_owned())?
             .map_err(|error| error.to_string())?;
-        let key = (state.definition.clone(), state.version);
+        let key = (registered_as(&state.definition).to_owned(), state.version);
         if self.unreadable_definitions.contains(&key) {
             return Err(format!("its definition {}@{} cannot be read", key.0, key.1));
         }

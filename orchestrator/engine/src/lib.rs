@@ -21,6 +21,7 @@ pub mod plan;
 pub mod record;
 pub mod reservation;
 pub mod role;
+mod scope;
 pub mod state;
 pub mod timer;
 pub mod transition;

@@ -13,8 +13,8 @@ use serde_json::Value;
 use crate::catalogue::Catalogue;
 use crate::decide::limits::QUEUE_MS_DEFAULT;
 use crate::definition::{
-    Attempts, Definition, NoSagas, OnError, OnTimeout, Sagas, Step, StepKind, TaskStep, UndoPlan,
-    duration_ms_of,
+    Attempts, Definition, NoSagas, OnError, OnTimeout, SagaStep, Sagas, Step, StepKind, TaskStep,
+    UndoPlan, duration_ms_of,
 };
 use crate::reservation::ReservationKind;
 pub use asks::{Asks, Rung};
@@ -69,7 +69,7 @@ pub struct Way {
 pub struct Planned {
     /// Its id.
     pub id: StepId,
-    /// What it does: `task`, `sleep`, `wait`, `approve`, `emit`, `saga`.
+    /// What it does: `task`, `sleep`, `wait`, `approve`, `emit`, `saga`, `group`.
     pub kind: &'static str,
     /// Of what: the task type, the type of the event, who decides, how long.
     pub of: String,
@@ -301,7 +301,7 @@ fn runs(definition: &Definition, input: Option<&Value>) -> Vec<Runs> {
     definition.steps.iter().map(of).collect()
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
     fn plan(&self) -> Plan {
         let steps = &self.definition.steps;
         let before: Vec<Vec<usize>> = steps.iter().map(|step| self.before(step)).collect();
@@ -393,7 +393,7 @@ impl Planner<'_> {
     }
 
     /// How long a step takes at most once somebody has it.
-    fn limit_ms(&self, step: &Step) -> Option<u64> {
+    fn limit_ms(&self, step: &'a Step) -> Option<u64> {
         if self.runs[step.index] == Runs::Never {
             return Some(0);
         }
@@ -407,9 +407,18 @@ impl Planner<'_> {
             StepKind::Approve(approve) => Some(approve.timeout_ms),
             StepKind::Emit(_) => Some(0),
             StepKind::Saga(saga) => {
-                let rounds = self.rounds(step);
-                saga.timeout_ms.map(|ms| ms.saturating_mul(rounds))
+                let one = saga.timeout_ms.or_else(|| self.limit_of_group(saga))?;
+                Some(one.saturating_mul(self.rounds(step)))
             }
+        }
+    }
+
+    /// How long an item of a group takes at most.
+    fn limit_of_group(&self, saga: &'a SagaStep) -> Option<u64> {
+        saga.group.as_ref()?;
+        match self.within(saga) {
+            Within::Plan(plan) => plan.longest.limit_ms,
+            Within::Large | Within::Unknown => None,
         }
     }
 
@@ -487,7 +496,7 @@ impl Planner<'_> {
     }
 
     /// What happens when a step fails for good, nothing of it being done.
-    fn fails(&self, step: &Step) -> Fails {
+    fn fails(&self, step: &'a Step) -> Fails {
         let past_pivot = self
             .definition
             .pivot()
@@ -514,7 +523,7 @@ impl Planner<'_> {
     }
 
     /// Its own undo. Whether the pivot happened is never guessed: a person is asked.
-    fn in_doubt(&self, step: &Step) -> Option<Undo> {
+    fn in_doubt(&self, step: &'a Step) -> Option<Undo> {
         // Of a list the other items are taken back too: they stand among the rest.
         let how = self
             .how(step)
@@ -528,7 +537,7 @@ impl Planner<'_> {
 
     /// What is taken back when a step fails before the way forward is the only one: what comes before it, and what may have begun beside
     /// it. What depends on something is taken back first.
-    fn unwind(&self, failed: &Step) -> Vec<Vec<Undo>> {
+    fn unwind(&self, failed: &'a Step) -> Vec<Vec<Undo>> {
         let pivot = self.definition.pivot();
         let after_pivot = |step: &Step| {
             pivot.is_some_and(|pivot| step.pivot || step.ancestors.contains(&pivot.index))
@@ -553,7 +562,7 @@ impl Planner<'_> {
     }
 
     /// How a step is taken back; none when there is nothing to take back.
-    fn how(&self, step: &Step) -> Option<How> {
+    fn how(&self, step: &'a Step) -> Option<How> {
         if let Some(child) = step.child() {
             return Some(How::Saga {
                 saga: format!("{}@{}", child.name, child.version),
@@ -638,6 +647,7 @@ const fn kind(step: &Step) -> &'static str {
         StepKind::Wait(_) => "wait",
         StepKind::Approve(_) => "approve",
         StepKind::Emit(_) => "emit",
+        StepKind::Saga(saga) if saga.group.is_some() => "group",
         StepKind::Saga(_) => "saga",
     }
 }
@@ -653,6 +663,10 @@ fn of(step: &Step) -> String {
         StepKind::Wait(wait) => wait.event.to_string(),
         StepKind::Approve(approve) => approve.by.to_string(),
         StepKind::Emit(emit) => emit.kind.clone(),
-        StepKind::Saga(saga) => format!("{}@{}", saga.name, saga.version),
+        StepKind::Saga(saga) => match &saga.group {
+            Some(group) if group.definition.steps.len() == 1 => "of 1 step".to_owned(),
+            Some(group) => format!("of {} steps", group.definition.steps.len()),
+            None => format!("{}@{}", saga.name, saga.version),
+        },
     }
 }

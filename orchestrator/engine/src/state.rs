@@ -748,37 +748,3 @@ impl SagaState {
             .find(|item| item.step.as_ref() == Some(step))
     }
 }
-
-impl crate::expr::Scope for SagaState {
-    fn get(&self, name: &str) -> Option<&Value> {
-        if name == "input" {
-            return Some(&self.input);
-        }
-        let step = self.steps.get(name)?;
-        match step.phase {
-            Phase::Skipped | Phase::Continued => Some(&Value::Null),
-            Phase::Waiting
-            | Phase::Unserved
-            | Phase::Trying
-            | Phase::Backoff
-            | Phase::Settling
-            | Phase::Probing
-            | Phase::ProbeBackoff
-            | Phase::Sleeping
-            | Phase::Listening
-            | Phase::Asked
-            | Phase::FannedOut
-            | Phase::InChild
-            | Phase::Succeeded
-            | Phase::Failed
-            | Phase::Doubtful
-            | Phase::Parked
-            | Phase::Undoing
-            | Phase::UndoUnserved
-            | Phase::UndoBackoff
-            | Phase::UndoInChild
-            | Phase::UndoParked
-            | Phase::Undone => Some(step.output.as_ref().unwrap_or(&Value::Null)),
-        }
-    }
-}

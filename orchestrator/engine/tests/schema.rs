@@ -71,6 +71,16 @@ fn wrong_shapes_are_refused() {
         format!("{head}steps: [{{ id: a, sleep: ten }}]"),
         format!("{head}steps: [{{ id: a, task: b.c }}]"),
         format!("{head}steps: [{{ id: a, task: b.c@1, wiht: {{}} }}]"),
+        format!("{head}steps: [{{ id: a, steps: [{{ id: b, sleep: 1s }}] }}]"),
+        format!("{head}steps: [{{ id: a, for_each: [1], steps: [] }}]"),
+        format!("{head}steps: [{{ id: a, for_each: [1], steps: [{{ id: b }}] }}]"),
+        format!(
+            "{head}steps: [{{ id: a, for_each: [1], task: b.c@1, steps: [{{ id: b, sleep: 1s }}] }}]"
+        ),
+        format!(
+            "{head}steps: [{{ id: a, for_each: [1], with: {{}}, steps: [{{ id: b, sleep: 1s }}] }}]"
+        ),
+        format!("{head}steps: [{{ id: a, for_each: [1], task: b.c@1, output: 1 }}]"),
         format!("{head}steps: [{{ id: a, task: b.c@1, undo: none }}]"),
         format!("{head}steps: [{{ id: a, task: b.c@1, because: so }}]"),
         format!("{head}steps: [{{ id: a, task: b.c@1, undo: {{ with: {{}} }} }}]"),

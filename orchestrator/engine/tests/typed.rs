@@ -349,6 +349,23 @@ fn drawn(chance: &mut Chance) -> Drawn {
         source.push_str(&line);
         places(id, &outputs[n], &mut known);
     }
+    // a group reads of all that what its items were given when they began
+    source.push_str("  - id: g\n    for_each: [1, 2]\n    steps:\n");
+    let line =
+        |text: &str| format!("      - {{ id: s2, task: drawn.t0@1, with: {{ v: {text} }} }}\n");
+    let depth = chance.below(3);
+    let nothing = |text: &str| match text {
+        "nothing" => "      - { id: s2, task: drawn.t0@1 }\n".to_owned(),
+        text => line(text),
+    };
+    let line = accepted(
+        chance,
+        &source,
+        &catalogue,
+        nothing,
+        (&with(&known, "item"), depth, "nothing"),
+    );
+    source.push_str(&line);
     let depth = 1 + chance.below(3);
     let line = |text: &str| format!("output: {text}\n");
     let line = accepted(chance, &source, &catalogue, line, (&known, depth, "1"));
@@ -377,6 +394,27 @@ fn of_a_value(error: &ExprError) -> bool {
     values.iter().any(|known| error.what.contains(known))
 }
 
+/// Over what is captured of what is around it a group's expression comes to what it comes to over all of it.
+fn captured(definition: &Definition, around: &BTreeMap<String, Value>) -> Result<(), String> {
+    let group = definition.steps.last().unwrap().child().unwrap();
+    let within = &group.group.as_ref().unwrap().definition.steps[0];
+    let mut all = around.clone();
+    all.insert("item".to_owned(), json!(1));
+    all.insert("index".to_owned(), json!(0));
+    let given = group.with.eval(&all);
+    let given = given.map_err(|error| format!("what the group captures: {error}"))?;
+    let given: BTreeMap<String, Value> = serde_json::from_value(given).unwrap();
+    let with = &within.task().unwrap().with;
+    match (with.eval(&all), with.eval(&given)) {
+        (Ok(whole), Ok(part)) if whole == part => Ok(()),
+        (Err(_), Err(_)) => Ok(()),
+        (whole, part) => Err(format!(
+            "{whole:?} over all, and {part:?} over what is captured: {}",
+            json!(given)
+        )),
+    }
+}
+
 /// Runs what can be run of a definition with values its schemas allow.
 fn run(definition: &Definition, drawn: &Drawn, chance: &mut Chance) -> Result<(), String> {
     let mut scope = BTreeMap::from([("input".to_owned(), value(chance, &drawn.input))]);
@@ -388,6 +426,7 @@ fn run(definition: &Definition, drawn: &Drawn, chance: &mut Chance) -> Result<()
             true => Ok(()),
             false => Err(format!("{at}: {error}\nwith {}", json!(scope))),
         };
+    // the last is the group
     for (step, schema) in definition.steps.iter().zip(&drawn.outputs) {
         let id = step.id.as_str().to_owned();
         let StepKind::Task(task) = &step.kind else {
@@ -416,6 +455,7 @@ fn run(definition: &Definition, drawn: &Drawn, chance: &mut Chance) -> Result<()
         }
         scope.insert(id, value(chance, schema));
     }
+    captured(definition, &scope)?;
     match definition.output.as_ref().unwrap().eval(&scope) {
         Ok(_) => Ok(()),
         Err(error) => wrong("output", &error, &scope),

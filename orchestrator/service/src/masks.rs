@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
+use baton_engine::definition::group_in;
 use regex::{Captures, Regex};
 use serde_json::{Map, Value};
 
@@ -91,6 +92,9 @@ pub(crate) fn value(of: &Value) -> Value {
     match of {
         Value::String(words) => Value::String(text(words).into_owned()),
         Value::Array(items) => Value::Array(items.iter().map(value).collect()),
+        Value::Object(fields) if begins_an_item(fields) => {
+            Value::Object(fields.iter().map(field_of_item).collect())
+        }
         Value::Object(fields) => Value::Object(fields.iter().map(field).collect()),
         Value::Null | Value::Bool(_) | Value::Number(_) => of.clone(),
     }
@@ -105,6 +109,23 @@ fn field((name, of): (&String, &Value)) -> (String, Value) {
         value(of)
     };
     (name.clone(), covered)
+}
+
+/// Whether this tells an item of a group to begin. What is around the group has its own names there; but an item is called `item` whatever the list is called
+/// it comes from, so that it is covered as if that were a secret's name.
+fn begins_an_item(fields: &Map<String, Value>) -> bool {
+    let definition = fields.get("definition").and_then(Value::as_str);
+    definition.is_some_and(|name| group_in(name).is_some())
+}
+
+fn field_of_item((name, of): (&String, &Value)) -> (String, Value) {
+    let (name, mut covered) = field((name, of));
+    if name == "input"
+        && let Some(item) = covered.get_mut("item")
+    {
+        *item = Value::from(COVER);
+    }
+    (name, covered)
 }
 
 fn is_reference(of: &Value) -> bool {
@@ -146,6 +167,19 @@ mod tests {
             read,
             json!({ "user": "ann", "a": [{ "Api-Key": "***" }], "password": "***", "ref": { "token": { "$secret": "t" } } })
         );
+    }
+
+    #[test]
+    fn what_an_item_of_a_group_is_given_is_as_covered_as_it_was_around_it() {
+        let wanted = |definition: &str| json!({ "child-wanted": { "definition": definition, "input": { "item": "hunter2", "index": 1, "input": { "password": "hunter3", "site": "vie" } } } });
+        let covered = value(&wanted("hosts/each"));
+        let input = &covered["child-wanted"]["input"];
+        assert_eq!(
+            *input,
+            json!({ "item": "***", "index": 1, "input": { "password": "***", "site": "vie" } })
+        );
+        let of_a_saga = value(&wanted("hosts"));
+        assert_eq!(of_a_saga["child-wanted"]["input"]["item"], json!("hunter2"));
     }
 
     #[test]

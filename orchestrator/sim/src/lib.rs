@@ -13,6 +13,7 @@ pub mod disk;
 pub mod event;
 pub mod fault;
 pub mod generate;
+mod grouped;
 pub mod hearing;
 pub mod heart;
 pub mod host;
@@ -39,5 +40,6 @@ pub mod world;
 mod zombie;
 
 pub use fault::Fault;
+pub use grouped::grouped;
 pub use kin::family;
 pub use world::{Broken, Report, Setup, simulate};

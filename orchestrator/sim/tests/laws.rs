@@ -14,7 +14,7 @@ use baton_sim::mood::Mood;
 use baton_sim::plan::KINDS;
 use baton_sim::rng::Rng;
 use baton_sim::sweep::{Beside, Cell, Given, Sweep, Trouble, Way};
-use baton_sim::{family, generate};
+use baton_sim::{family, generate, grouped};
 use serde_json::json;
 
 /// Drawn sagas of an ordinary run, and of a long one: some ten seconds of two cores, and some minutes.
@@ -157,6 +157,7 @@ shipped! {
     a_transfer: "canonical/money-transfer.yaml",
     an_order: "canonical/order.yaml",
     a_provisioning: "canonical/provisioning.yaml",
+    a_roll_out: "canonical/roll-out.yaml",
     a_trip: "canonical/trip.yaml",
 }
 
@@ -228,15 +229,49 @@ fn drawn_family(seed: u64) -> (String, Sweep) {
     (yaml, sweep)
 }
 
+/// The same sagas, those within written in place as groups.
+fn drawn_groups(seed: u64) -> (String, Sweep) {
+    let mut rng = Rng::new(seed);
+    let mut mood = Mood::draw(&mut rng);
+    mood.quiet = true;
+    let (top, kin) = family(&mut rng, &mood, seed);
+    let yaml = grouped(&top, &kin);
+    let known = KINDS.iter();
+    let catalogue = catalogue(known.map(|kind| kind.manifest(TaskType::new(kind.name).unwrap())));
+    let mut beside = Beside::default();
+    for plan in &kin {
+        // one that is gone on without stays named
+        let definition = Definition::parse(&plan.yaml).unwrap();
+        beside.add(Arc::new(definition), Given::default());
+    }
+    let given = Given {
+        input: Some(json!({ "never": false, "saga": "this one" })),
+        ..Given::default()
+    };
+    let definition = Definition::parse(&yaml);
+    let definition = definition.unwrap_or_else(|wrong| panic!("{wrong:?}\n{yaml}"));
+    let sweep = Sweep::among(Arc::new(definition), &beside, &catalogue, &given).unwrap();
+    (yaml, sweep)
+}
+
+#[test]
+fn groups_that_are_drawn() {
+    within(&drawn_groups);
+}
+
 #[test]
 fn sagas_within_sagas_that_are_drawn() {
+    within(&drawn_family);
+}
+
+fn within(drawn: &dyn Fn(u64) -> (String, Sweep)) {
     let (mut wrong, mut seen) = (Vec::new(), BTreeSet::new());
     let seeds: Vec<u64> = match long() {
         true => (0..FAMILIES_LONG).collect(),
         false => FAMILIES.to_vec(),
     };
     for seed in seeds {
-        let (yaml, sweep) = drawn_family(seed);
+        let (yaml, sweep) = drawn(seed);
         let (cells, broken) = swept(&sweep);
         for cell in cells.iter().filter(|cell| cell.end.is_some()) {
             let row = &sweep.rows()[cell.row];

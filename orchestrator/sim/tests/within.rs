@@ -170,6 +170,76 @@ fn every_cell_of_a_tree_keeps_the_promise() {
     }
 }
 
+/// The same three, written in place: a group, and a group in that.
+const GROUPS: &str = r#"
+saga: top
+version: 1
+owner: depths
+steps:
+  - { id: first, task: sim.set@1, with: { step: first }, timeout: 8s }
+  - id: mid
+    for_each: [0]
+    steps:
+      - { id: own, task: sim.write@1, with: { step: own, of: "${ first }" }, timeout: 8s, heartbeat: 12s }
+      - id: low
+        for_each: [0, 1]
+        steps:
+          - { id: deep, task: sim.add@1, with: { step: deep, n: "${ item }" }, timeout: 8s, heartbeat: 12s }
+          - { id: deeper, task: sim.set@1, with: { step: deeper }, timeout: 8s }
+      - { id: told, emit: { type: sim.said } }
+  - { id: last, task: sim.add-blind@1, with: { step: last }, timeout: 8s, on_error: compensate }
+"#;
+
+#[test]
+fn groups_are_played_with_nothing_beside_as_the_sagas_they_are() {
+    let sweep = among(GROUPS, &[], Given::default()).unwrap();
+    assert_eq!(sweep.undisturbed().status.as_str(), "completed");
+    assert_eq!(sweep.sagas_within(), 2);
+    let rows: Vec<String> = sweep.rows().iter().map(named).collect();
+    for told in [
+        "mid",
+        "mid/low",
+        "mid/low/deep",
+        "mid/low/deep undo above",
+        "mid/low/deeper",
+    ] {
+        assert!(rows.contains(&told.to_owned()), "{told}: {rows:?}");
+    }
+    assert_eq!(end(&sweep, "mid/low/deep", Trouble::Fails), "compensated");
+    assert_eq!(end(&sweep, "mid/low", Trouble::Crash), "completed");
+    let parked = cell(&sweep, "mid/low/deep undo above", Trouble::Fails, 1);
+    let (_, asked) = &parked.asked[0];
+    assert_eq!(asked.step.as_deref(), Some("mid/low/deep"));
+    assert_eq!(asked.owner, "depths", "the saga's owner is the group's");
+    let ran = sweep.run(3, |_| true, |_, _| true);
+    let broken = ran.cells.iter().filter_map(|cell| cell.broken.as_ref());
+    let broken: Vec<String> = broken
+        .map(|one| format!("{}: {}", one.seed, one.what))
+        .collect();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn values_of_a_group_are_given_by_the_way_to_their_step() {
+    let group = "    for_each: [1]\n    steps:\n      - { id: looked, task: sim.look@1, with: {} }\n      - { id: odd, if: \"${ looked.odd }\", task: sim.set@1, with: {} }\n";
+    let given = |returns: &str| Given {
+        returns: [(returns.to_owned(), json!({ "odd": true }))].into(),
+        ..Given::default()
+    };
+    let top = format!("saga: top\nversion: 1\nsteps:\n  - id: each\n{group}");
+    let sweep = among(&top, &[], given("each/looked")).unwrap();
+    assert_eq!(sweep.never_wanted().next(), None);
+    // of a saga that is known beside it its own file says so
+    let low = format!("saga: low\nversion: 1\nsteps:\n  - id: each\n{group}");
+    let top = "saga: top\nversion: 1\nsteps:\n  - { id: mid, saga: low@1, with: {} }\n";
+    let mut beside = Beside::default();
+    let definition = Definition::parse(&low).unwrap();
+    beside.add(Arc::new(definition), given("each/looked"));
+    let definition = Arc::new(Definition::parse(top).unwrap());
+    let sweep = Sweep::among(definition, &beside, &catalogue(), &Given::default()).unwrap();
+    assert_eq!(sweep.never_wanted().next(), None);
+}
+
 #[test]
 fn a_pivot_within_is_respected() {
     let top = "saga: top\nversion: 1\nsteps:\n  - { id: first, task: sim.set@1, with: { n: 1 } }\n  - { id: mid, saga: sends@1, with: { n: 1 }, pivot: true }\n  - { id: last, task: sim.set@1, with: { n: 1 } }\n";

@@ -216,7 +216,7 @@ fn told(
 }
 
 fn summary(definition: &Definition) -> String {
-    let steps = definition.steps.len();
+    let steps = definition.all_steps().len();
     let plural = if steps == 1 { "" } else { "s" };
     format!(
         "  {}@{}, {steps} step{plural}",

@@ -3,6 +3,8 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use baton_engine::definition::registered_as;
+
 use super::away::Away;
 use super::{items, more, typed_items, watch};
 use crate::args::Ls;
@@ -50,7 +52,8 @@ pub(crate) async fn ls(client: &Client, which: &Ls, out: &mut Out) -> Result<Exi
 
 /// Where nothing is found of a name, it may be a name nobody knows.
 async fn known_definition(client: &Client, name: Option<&str>) -> Result<(), CliError> {
-    let Some(name) = name else {
+    // a group is called after the saga it stands in
+    let Some(name) = name.map(registered_as) else {
         return Ok(());
     };
     let answer = client.get("/v1/definitions", &[]).await?;

@@ -260,7 +260,7 @@ fn looked_at(which: &Asked, name: String, text: String, known: &Known) -> OneFil
 /// The files of the sagas that lie within one, as far as they are known.
 fn named_by(known: &Known, definition: &Definition) -> Vec<String> {
     let mut files = Vec::new();
-    let mut next: Vec<(String, u32)> = children(definition);
+    let mut next: Vec<(String, u32)> = definition.names();
     while let Some((name, version)) = next.pop() {
         let saga = format!("{name}@{version}");
         let file = known.files.iter().find(|(one, _)| *one == saga);
@@ -269,17 +269,10 @@ fn named_by(known: &Known, definition: &Definition) -> Vec<String> {
         };
         files.push(file.clone());
         let within = baton_engine::definition::Sagas::saga(&known.sagas, &name, version);
-        next.extend(within.map(children).unwrap_or_default());
+        next.extend(within.map(Definition::names).unwrap_or_default());
     }
     files.sort();
     files
-}
-
-fn children(definition: &Definition) -> Vec<(String, u32)> {
-    let named = definition.steps.iter().filter_map(|step| step.child());
-    named
-        .map(|saga| (saga.name.clone(), saga.version))
-        .collect()
 }
 
 /// The command as it was typed for one file, as far as it says what task types there are.

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use baton_engine::command::commands;
+use baton_engine::definition::group_in;
 use baton_engine::{
     Decision, Definition, Entry, Input, Record, Refusal, Rules, SagaState, Verdict, decide_between,
 };
@@ -187,6 +188,8 @@ impl<S: Store, O: Outlet> Driver<S, O> {
                 .definition(&cached.state.definition, Some(cached.state.version))
                 .cloned(),
             Some(_) | None => match input {
+                // a group begins as an item of its step and not by itself
+                Input::Start(start) if group_in(&start.definition).is_some() => None,
                 Input::Start(start) => self.definition(&start.definition, start.version).cloned(),
                 Input::ChildWanted(wanted) => self
                     .definition(&wanted.definition, Some(wanted.version))

@@ -97,8 +97,9 @@ impl Deciding<'_> {
         let step = item.step.as_ref();
         let step = step.and_then(|key| definition.step(&key.step));
         let rules = definition.rules_of_items(step);
+        let given = self.state.given();
         let name = |who: &Who| {
-            let name = who.name(&self.state.input);
+            let name = who.name(&*given);
             name.unwrap_or_else(|| own_name(&item.owner))
         };
         // whoever alone may decide is who has to

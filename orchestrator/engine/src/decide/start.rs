@@ -6,18 +6,9 @@ use baton_messages::{InputId, Start};
 use serde_json::Value;
 
 use super::{Deciding, Handled, Refusal, Verdict};
-use crate::definition::Definition;
-use crate::expr::Scope;
+use crate::definition::{Definition, OnlyInput};
 use crate::record::Record;
 use crate::state::Status;
-
-struct OnlyInput<'a>(&'a Value);
-
-impl Scope for OnlyInput<'_> {
-    fn get(&self, name: &str) -> Option<&Value> {
-        (name == "input").then_some(self.0)
-    }
-}
 
 pub(super) fn start(d: &mut Deciding<'_>, start: &Start) -> Handled {
     if d.state.status != Status::New {

@@ -3,7 +3,8 @@
 
 use super::diagnostic::code;
 use super::graph::Graph;
-use super::read_step::{Draft, Use};
+use super::read_group::outward;
+use super::read_step::{Draft, Reads, Use};
 use super::reader::Reader;
 use super::yaml::Mark;
 
@@ -11,22 +12,62 @@ use super::yaml::Mark;
 pub(super) fn steps(reader: &mut Reader, drafts: &[Draft], graph: &Graph) {
     for (index, draft) in drafts.iter().enumerate() {
         for (mark, root, used) in &draft.reads {
-            let own = *used == Use::Undo && *root == draft.id.as_str();
-            let is_it = |a: usize| drafts[a].id.as_str() == root;
-            let comes_before = match graph.unsure.contains(&index) {
-                // any of the others may come before it
-                true => (0..drafts.len()).any(|other| other != index && is_it(other)),
-                false => graph.ancestors[index].iter().copied().any(is_it),
-            };
-            let of_item = matches!(root.as_str(), "item" | "index");
-            if of_item && draft.for_each && *used != Use::List {
-                continue;
-            }
-            if root != "input" && !own && !comes_before {
+            let of_item = is_of_item(root) && draft.for_each && *used != Use::List;
+            if !of_item && root != "input" && !comes_before(drafts, graph, index, root, *used) {
                 refuse(reader, *mark, root, drafts, Some(draft));
             }
         }
     }
+    pivots(reader, drafts);
+}
+
+/// Checks the same of a group; what is left over is read of what is around it, and is for its step to be checked for.
+pub(super) fn group(
+    reader: &mut Reader,
+    drafts: &[Draft],
+    graph: &Graph,
+    of_output: Vec<(Mark, String)>,
+) -> Reads {
+    let is_inside = |root: &str| drafts.iter().any(|draft| draft.id.as_str() == root);
+    let mut left = Vec::new();
+    for (index, draft) in drafts.iter().enumerate() {
+        for (mark, root, used) in &draft.reads {
+            match (is_of_item(root), is_inside(root)) {
+                // of the step's own list, or of the group's
+                (true, _) => {}
+                (_, true) if comes_before(drafts, graph, index, root, *used) => {}
+                (_, true) => refuse(reader, *mark, root, drafts, Some(draft)),
+                (_, false) => left.push((*mark, root.clone())),
+            }
+        }
+        for (mark, root) in &draft.item_reads {
+            if root != "input" && !(is_of_item(root) && !draft.for_each) {
+                refuse(reader, *mark, root, drafts, None);
+            }
+        }
+    }
+    let outputs = of_output.into_iter();
+    left.extend(outputs.filter(|(_, root)| !is_of_item(root) && !is_inside(root)));
+    pivots(reader, drafts);
+    outward(left)
+}
+
+fn is_of_item(root: &str) -> bool {
+    matches!(root, "item" | "index")
+}
+
+/// Whether what a step reads is the output of one that comes before it, or its own in its undo.
+fn comes_before(drafts: &[Draft], graph: &Graph, index: usize, root: &str, used: Use) -> bool {
+    let is_it = |a: usize| drafts[a].id.as_str() == root;
+    let own = used == Use::Undo && is_it(index);
+    own || match graph.unsure.contains(&index) {
+        // any of the others may come before it
+        true => (0..drafts.len()).any(|other| other != index && is_it(other)),
+        false => graph.ancestors[index].iter().copied().any(is_it),
+    }
+}
+
+fn pivots(reader: &mut Reader, drafts: &[Draft]) {
     let mut pivots = drafts
         .iter()
         .filter_map(|draft| draft.pivot_mark.map(|mark| (draft, mark)));
@@ -75,6 +116,7 @@ fn refuse(
     reader_step: Option<&Draft>,
 ) {
     let known = drafts.iter().any(|draft| draft.id.as_str() == root);
+    let in_group = drafts.iter().find(|draft| has_inside(draft, root));
     let (message, help) = match (reader_step, root) {
         (_, "item" | "index") => (
             format!("`{root}` stands only in a step with `for_each`"),
@@ -100,19 +142,34 @@ fn refuse(
             format!("`{root}` is a step; here only `input` is known"),
             "this is computed when the saga starts".to_owned(),
         ),
+        _ if in_group.is_some() => {
+            let group = in_group.map_or("", |draft| draft.id.as_str());
+            (
+                format!("`{root}` is a step of the group `{group}`, and is known only there"),
+                format!("have the group return it (`output`), and read `{group}`: the list of what its items return"),
+            )
+        }
         _ => (
             format!("there is no step `{root}`"),
-            nearest_help(root, drafts),
+            nearest_help(root, drafts, reader_step),
         ),
     };
     reader.report(code::REFERENCE, mark, message, &help);
 }
 
-fn nearest_help(root: &str, drafts: &[Draft]) -> String {
-    let ids = drafts
-        .iter()
-        .map(|draft| draft.id.as_str())
-        .chain(["input"]);
+/// Whether a step of this id is in a group, on whatever level.
+fn has_inside(draft: &Draft, root: &str) -> bool {
+    let inside = draft.group().map_or(&[][..], |group| &group.drafts);
+    let is_it = |draft: &Draft| draft.id.as_str() == root || has_inside(draft, root);
+    inside.iter().any(is_it)
+}
+
+fn nearest_help(root: &str, drafts: &[Draft], reader_step: Option<&Draft>) -> String {
+    // what a group reads and does not have may be a step of its own as well
+    let inside = reader_step.and_then(Draft::group);
+    let inside = inside.map_or(&[][..], |group| &group.drafts);
+    let drafts = drafts.iter().chain(inside);
+    let ids = drafts.map(|draft| draft.id.as_str()).chain(["input"]);
     match super::reader::nearest(root, ids) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "an expression reads `input` and the outputs of the steps before it, by their ids; text that is no expression needs quotes inside `${ … }`".to_owned(),

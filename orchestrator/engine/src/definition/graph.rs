@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::diagnostic::code;
+use super::read_group::Ids;
 use super::read_step::Draft;
 use super::reader::Reader;
 
@@ -16,9 +17,9 @@ pub(super) struct Graph {
     pub(super) unsure: BTreeSet<usize>,
 }
 
-/// Resolves every `after`; reports names that are no step, and cycles.
-pub(super) fn build(reader: &mut Reader, drafts: &[Draft]) -> Graph {
-    let (after, mut unsure) = resolve(reader, drafts);
+/// Resolves every `after`, which names no step `outside` of the group these are; reports names that are no step, and cycles.
+pub(super) fn build(reader: &mut Reader, drafts: &[Draft], outside: &Ids) -> Graph {
+    let (after, mut unsure) = resolve(reader, drafts, outside);
     let mut dependents = vec![Vec::new(); after.len()];
     for (index, before) in after.iter().enumerate() {
         for b in before {
@@ -63,7 +64,11 @@ fn closure(next: &[usize], beyond: &[BTreeSet<usize>]) -> BTreeSet<usize> {
 }
 
 /// What comes before each, and the steps that name one there is not.
-fn resolve(reader: &mut Reader, drafts: &[Draft]) -> (Vec<Vec<usize>>, BTreeSet<usize>) {
+fn resolve(
+    reader: &mut Reader,
+    drafts: &[Draft],
+    outside: &Ids,
+) -> (Vec<Vec<usize>>, BTreeSet<usize>) {
     let mut unsure = BTreeSet::new();
     let mut resolved = Vec::with_capacity(drafts.len());
     for (index, draft) in drafts.iter().enumerate() {
@@ -79,23 +84,30 @@ fn resolve(reader: &mut Reader, drafts: &[Draft]) -> (Vec<Vec<usize>>, BTreeSet<
                 }
                 None => {
                     unsure.insert(index);
-                    let help =
-                        match super::reader::nearest(name, drafts.iter().map(|d| d.id.as_str())) {
-                            Some(near) => format!("did you mean `{near}`?"),
-                            None => "`after` names the ids of steps of this saga".to_owned(),
-                        };
-                    reader.report(
-                        code::REFERENCE,
-                        *mark,
-                        format!("there is no step `{name}`"),
-                        &help,
-                    );
+                    let (message, help) = no_step(name, drafts, outside);
+                    reader.report(code::REFERENCE, *mark, message, &help);
                 }
             }
         }
         resolved.push(steps.into_iter().collect());
     }
     (resolved, unsure)
+}
+
+/// What is said of a name in `after` that is no step of this list.
+fn no_step(name: &str, drafts: &[Draft], outside: &Ids) -> (String, String) {
+    if let Some(line) = outside.get(name) {
+        let message = format!("`{name}`, in line {line}, stands outside of this group");
+        let help = format!(
+            "`after` in a group names steps of the group: all of it begins when what the group waits for is done; leave it out here, and see that `{name}` comes before the group"
+        );
+        return (message, help);
+    }
+    let help = match super::reader::nearest(name, drafts.iter().map(|d| d.id.as_str())) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`after` names the ids of steps of this saga".to_owned(),
+    };
+    (format!("there is no step `{name}`"), help)
 }
 
 /// The steps in an order in which each comes after all it waits for; shorter than the list when there is a cycle.

@@ -3,9 +3,8 @@
 
 use serde_json::Value;
 
-use super::reserves::OnlyInput;
 use super::{Definition, Step};
-use crate::expr::Template;
+use crate::expr::{Scope, Template};
 
 /// The most escalations of a work item: what nobody of ten has seen to needs another way.
 pub const ESCALATIONS_MAX: usize = 10;
@@ -42,10 +41,10 @@ pub struct Who {
 }
 
 impl Who {
-    /// The name, with this input; none where it cannot be computed, or is none.
+    /// The name, with what is given; none where it cannot be computed, or is none.
     #[must_use]
-    pub fn name(&self, input: &Value) -> Option<String> {
-        let text = match self.template.eval(&OnlyInput(input)).ok()? {
+    pub fn name(&self, given: &dyn Scope) -> Option<String> {
+        let text = match self.template.eval(given).ok()? {
             Value::String(text) => text,
             value @ (Value::Bool(_) | Value::Number(_)) => value.to_string(),
             Value::Null | Value::Array(_) | Value::Object(_) => return None,

@@ -144,7 +144,7 @@ fn step() -> Value {
                 "for_each",
                 said(
                     json!({ "anyOf": [reference("expression"), { "type": "array", "maxItems": ITEMS_MAX }] }),
-                    "Does the task, or the saga, for each item of this list; `with`, `if`, `pool`, `undo` and `probe` read `item` and `index`. The output is the list of theirs.",
+                    "Does the task, the saga or the `steps` for each item of this list; `with`, `if`, `pool`, `undo` and `probe` read `item` and `index`. The output is the list of theirs.",
                 ),
             ),
             (
@@ -187,6 +187,20 @@ fn step() -> Value {
                 said(
                     reference("taskType"),
                     "Is another saga, named with its version: it compensates with this one. Its output is the step's.",
+                ),
+            ),
+            (
+                "steps",
+                said(
+                    json!({ "type": "array", "minItems": 1, "maxItems": STEPS_MAX, "items": reference("step") }),
+                    "A group of steps, done for each item of `for_each`, written as at the top. Their expressions read `item`, `index`, the input and the steps before the group.",
+                ),
+            ),
+            (
+                "output",
+                said(
+                    json!({}),
+                    "What an item of a group of `steps` returns; null when left out.",
                 ),
             ),
             (
@@ -270,7 +284,8 @@ fn step() -> Value {
                 one("wait"),
                 one("approve"),
                 one("emit"),
-                one("saga")
+                one("saga"),
+                one("steps")
             ]),
         );
         let tasks_only = [
@@ -287,13 +302,21 @@ fn step() -> Value {
             .iter()
             .map(|key| ((*key).to_owned(), json!(["task"])))
             .chain(lists_only.map(|key| (key.to_owned(), json!(["for_each"]))))
+            .chain([
+                ("steps".to_owned(), json!(["for_each"])),
+                ("output".to_owned(), json!(["steps"])),
+            ])
             .collect();
         schema.insert("dependentRequired".to_owned(), Value::Object(needs));
         schema.insert(
             "allOf".to_owned(),
             json!([
                 {
-                    "if": { "anyOf": [one("with"), one("timeout"), one("pivot"), one("for_each")] },
+                    "if": { "anyOf": [one("timeout"), one("pivot"), one("for_each")] },
+                    "then": { "anyOf": [one("task"), one("saga"), one("steps")] },
+                },
+                {
+                    "if": one("with"),
                     "then": { "anyOf": [one("task"), one("saga")] },
                 },
                 {

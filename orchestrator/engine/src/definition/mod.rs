@@ -12,10 +12,12 @@ mod explain;
 mod fan_out;
 mod flow;
 mod graph;
+mod group;
 mod item_rules;
 mod json_schema;
 mod read;
 mod read_fan_out;
+mod read_group;
 mod read_item_rules;
 mod read_reserves;
 mod read_retry;
@@ -59,10 +61,13 @@ pub use flow::{
     named,
 };
 
+pub(crate) use group::Around;
+pub use group::{Group, group_in, registered_as};
 pub use item_rules::{
     ASSIGNEE_BYTES_MAX, ESCALATIONS_MAX, ItemRules, RulesOfItem, Rung, Who, assignee,
 };
 pub use json_schema::json_schema;
+pub(crate) use reserves::OnlyInput;
 pub use reserves::{
     LIMIT_MAX, LOCKS_MAX, Limit, LimitKey, LockName, PER_MS_MAX, RESERVED_NAME_BYTES_MAX, Reserves,
 };
@@ -144,7 +149,8 @@ impl Definition {
     /// takes what came before it.
     pub fn events(&self) -> impl Iterator<Item = EventPattern> {
         let triggers = self.triggers.iter().filter_map(Trigger::pattern);
-        let waits = self.steps.iter().filter_map(|step| match &step.kind {
+        let steps = self.all_steps().into_iter();
+        let waits = steps.filter_map(|step| match &step.kind {
             StepKind::Wait(wait) => Some(wait.event.clone()),
             StepKind::Task(_)
             | StepKind::Sleep(_)

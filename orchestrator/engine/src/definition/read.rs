@@ -1,13 +1,14 @@
 //! From the tree to a definition: the keys of the document's top.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use baton_messages::TaskType;
 
 use super::diagnostic::{Diagnostic, code};
+use super::read_group::{self, Ids, Standing};
 use super::read_item_rules::item_rules;
 use super::read_reserves;
-use super::read_step::{self, Draft};
+use super::read_step::{self, Does, Draft};
 use super::read_trigger;
 use super::reader::{Reader, reads};
 use super::schema::InputSchema;
@@ -44,11 +45,25 @@ pub(super) struct Partial {
     pub(super) definition: Option<Definition>,
     /// Whether nothing was wrong.
     pub(super) whole: bool,
-    /// The steps of which something could not be read.
-    pub(super) broken: BTreeSet<usize>,
-    /// The steps of which nobody knows what comes before them.
-    pub(super) unsure: BTreeSet<usize>,
+    pub(super) doubts: Doubts,
     pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+/// Of what steps of a list nobody knows enough.
+#[derive(Debug, Default)]
+pub(super) struct Doubts {
+    /// Those of which something could not be read.
+    pub(super) broken: BTreeSet<usize>,
+    /// Those of which nobody knows what comes before them.
+    pub(super) unsure: BTreeSet<usize>,
+    /// The same of the steps of groups, by the index of the step that is one.
+    pub(super) groups: BTreeMap<usize, Doubts>,
+}
+
+impl Doubts {
+    fn is_one_broken(&self) -> bool {
+        !self.broken.is_empty() || self.groups.values().any(Self::is_one_broken)
+    }
 }
 
 /// Reads a whole document.
@@ -67,8 +82,7 @@ pub(super) fn partial(source: &str) -> Partial {
         spoilt: Spoilt::new(),
         definition: None,
         whole: false,
-        broken: BTreeSet::new(),
-        unsure: BTreeSet::new(),
+        doubts: Doubts::default(),
         diagnostics,
     };
     let mut reader = Reader::new();
@@ -85,17 +99,15 @@ pub(super) fn partial(source: &str) -> Partial {
     let Some(root) = read.tree else {
         return nothing(reader.finish());
     };
-    let mut broken = BTreeSet::new();
-    let mut unsure = BTreeSet::new();
-    let definition = document(&mut reader, &root, source, &mut broken, &mut unsure);
+    let mut doubts = Doubts::default();
+    let definition = document(&mut reader, &root, source, &mut doubts);
     let diagnostics = reader.finish();
     Partial {
         tree: Some(root),
         spoilt: read.spoilt,
-        whole: definition.is_some() && broken.is_empty() && diagnostics.is_empty(),
+        whole: definition.is_some() && !doubts.is_one_broken() && diagnostics.is_empty(),
         definition,
-        broken,
-        unsure,
+        doubts,
         diagnostics,
     }
 }
@@ -104,8 +116,7 @@ fn document(
     reader: &mut Reader,
     root: &Node,
     source: &str,
-    broken: &mut BTreeSet<usize>,
-    unsure: &mut BTreeSet<usize>,
+    doubts: &mut Doubts,
 ) -> Option<Definition> {
     let top = reader.object(root, "a saga", KEYS, &[])?;
     let saga = reader
@@ -153,29 +164,43 @@ fn document(
     if let Some((entry, template)) = &output {
         check::outside(reader, &reads(&entry.value, template), &drafts, true);
     }
-    let graph = graph::build(reader, &drafts);
-    unsure.clone_from(&graph.unsure);
+    let graph = graph::build(reader, &drafts, &Ids::new());
+    doubts.unsure.clone_from(&graph.unsure);
     check::steps(reader, &drafts, &graph);
-    Some(Definition {
+    let standing = Standing {
         // What is missing has been reported, and then this is only looked at.
         saga: saga.unwrap_or_default(),
         version: version.unwrap_or_default(),
         title,
         owner: owner.unwrap_or_default(),
+        item_rules,
+        source: source.into(),
+    };
+    let steps = assemble(drafts, graph, &standing, doubts);
+    Some(Definition {
+        saga: standing.saga,
+        version: standing.version,
+        title: standing.title,
+        owner: standing.owner,
         triggers,
         input_schema,
         deadline_ms,
         labels,
         reserves: reserves.map(Box::new),
-        item_rules: item_rules.map(Box::new),
-        steps: assemble(drafts, graph, broken),
+        item_rules: standing.item_rules.map(Box::new),
+        steps,
         output: output.map(|(_, template)| template),
-        source: source.into(),
+        source: standing.source,
     })
 }
 
 /// Puts drafts and order together. A draft without a kind, which has been reported, becomes a step that stands for it.
-fn assemble(drafts: Vec<Draft>, graph: graph::Graph, broken: &mut BTreeSet<usize>) -> Vec<Step> {
+pub(super) fn assemble(
+    drafts: Vec<Draft>,
+    graph: graph::Graph,
+    standing: &Standing,
+    doubts: &mut Doubts,
+) -> Vec<Step> {
     let graph::Graph {
         after,
         dependents,
@@ -191,10 +216,18 @@ fn assemble(drafts: Vec<Draft>, graph: graph::Graph, broken: &mut BTreeSet<usize
     steps
         .map(
             |((index, draft), ((after, dependents), (ancestors, descendants)))| {
-                let kind = draft.kind.unwrap_or_else(|| {
-                    broken.insert(index);
-                    StepKind::Sleep(Template::literal("1s".into()))
-                });
+                let kind = match draft.does {
+                    Some(Does::One(kind)) => kind,
+                    Some(Does::Group(group)) => {
+                        let within = doubts.groups.entry(index).or_default();
+                        let step = (draft.id.as_str(), draft.item_rules.as_ref());
+                        read_group::kind(*group, step, standing, within)
+                    }
+                    None => {
+                        doubts.broken.insert(index);
+                        StepKind::Sleep(Template::literal("1s".into()))
+                    }
+                };
                 Step {
                     id: draft.id,
                     index,
@@ -345,5 +378,11 @@ fn steps(reader: &mut Reader, entry: &Entry) -> Vec<Draft> {
         reader.report(code::TOO_LARGE, entry.mark, message, "split the saga");
         return Vec::new();
     }
-    read_step::steps(reader, items)
+    let drafts = read_step::steps(reader, items, &Ids::new());
+    let count: usize = drafts.iter().map(Draft::count).sum();
+    if count > STEPS_MAX {
+        let message = format!("{count} steps with those of groups; {STEPS_MAX} are allowed");
+        reader.report(code::TOO_LARGE, entry.mark, message, "split the saga");
+    }
+    drafts
 }

@@ -35,6 +35,7 @@ pub(super) fn saga_step(
         version,
         with: with?,
         timeout_ms,
+        group: None,
     })
 }
 

@@ -10,6 +10,7 @@ use super::duration;
 use super::fan_out::FanOut;
 use super::item_rules::ItemRules;
 use super::read_fan_out::fan_out;
+use super::read_group::{GroupDraft, Ids, group, stray, taken};
 use super::read_item_rules::{self, item_rules};
 use super::read_saga::saga_step;
 use super::read_task::task_step;
@@ -27,6 +28,7 @@ const KEYS: &[&str] = &[
     "approve",
     "emit",
     "saga",
+    "steps",
     "after",
     "if",
     "for_each",
@@ -45,8 +47,9 @@ const KEYS: &[&str] = &[
     "pivot",
     "on_error",
     "work_items",
+    "output",
 ];
-const KEYS_LATER: &[&str] = &["steps", "locks", "concurrency"];
+const KEYS_LATER: &[&str] = &["locks", "concurrency"];
 /// Keys that say how a task runs, and mean nothing for anything else.
 const KEYS_OF_TASKS: &[&str] = &[
     "pool",
@@ -88,7 +91,7 @@ pub(super) struct Draft {
     /// Whether it has a `for_each`, readable or not.
     pub(super) for_each: bool,
     /// `None` when something is wrong with it, which has been reported.
-    pub(super) kind: Option<StepKind>,
+    pub(super) does: Option<Does>,
     pub(super) pivot_mark: Option<Mark>,
     pub(super) on_error: OnError,
     pub(super) item_rules: Option<ItemRules>,
@@ -98,9 +101,46 @@ pub(super) struct Draft {
     pub(super) reads: Reads,
 }
 
-/// Reads all steps, each in its place.
-pub(super) fn steps(reader: &mut Reader, items: &[Node]) -> Vec<Draft> {
+/// What a step does, before the order is known.
+pub(super) enum Does {
+    One(StepKind),
+    /// A group of steps.
+    Group(Box<GroupDraft>),
+}
+
+impl Draft {
+    /// The group it is, when it is one.
+    pub(super) fn group(&self) -> Option<&GroupDraft> {
+        match &self.does {
+            Some(Does::Group(group)) => Some(group),
+            Some(Does::One(_)) | None => None,
+        }
+    }
+
+    /// How many steps it is, with those of its group.
+    pub(super) fn count(&self) -> usize {
+        1 + self.group().map_or(0, GroupDraft::count)
+    }
+}
+
+/// The ids of a list of steps, and those outside of it.
+fn ids(items: &[Node], outside: &Ids) -> Ids {
+    let mut all = outside.clone();
+    for item in items {
+        if let Content::Map(entries) = &item.content
+            && let Some(entry) = entries.iter().find(|entry| entry.key == "id")
+            && let Content::Scalar(Value::String(id)) = &entry.value.content
+        {
+            all.entry(id.clone()).or_insert(item.mark.line);
+        }
+    }
+    all
+}
+
+/// Reads all steps, each in its place; of a group, with the ids of those outside of it.
+pub(super) fn steps(reader: &mut Reader, items: &[Node], outside: &Ids) -> Vec<Draft> {
     let mut drafts: Vec<Draft> = Vec::with_capacity(items.len());
+    let around = ids(items, outside);
     let mut lines: BTreeMap<StepId, usize> = BTreeMap::new();
     for (index, item) in items.iter().enumerate() {
         // A step without a usable id is read under a name of its own, so that what else is wrong with it is said too.
@@ -112,11 +152,14 @@ pub(super) fn steps(reader: &mut Reader, items: &[Node]) -> Vec<Draft> {
             continue;
         };
         let Some(id) = id(reader, &object) else {
-            drafts.push(step(reader, made_up, &object));
+            drafts.push(step(reader, made_up, &object, &around));
             continue;
         };
+        let mark = object.get("id").map_or(item.mark, |e| e.value.mark);
+        if let Some(line) = outside.get(id.as_str()) {
+            taken(reader, mark, id.as_str(), *line);
+        }
         if let Some(line) = lines.insert(id.clone(), item.mark.line) {
-            let mark = object.get("id").map_or(item.mark, |e| e.value.mark);
             let message = format!("the id `{id}` is taken by the step in line {line}");
             reader.report(
                 code::TWICE,
@@ -125,7 +168,7 @@ pub(super) fn steps(reader: &mut Reader, items: &[Node]) -> Vec<Draft> {
                 "give each step an id of its own",
             );
         }
-        drafts.push(step(reader, id, &object));
+        drafts.push(step(reader, id, &object, &around));
     }
     drafts
 }
@@ -139,7 +182,7 @@ fn unreadable(id: StepId, mark: Mark) -> Draft {
         condition: None,
         fan: None,
         for_each: false,
-        kind: None,
+        does: None,
         pivot_mark: None,
         on_error: OnError::default(),
         item_rules: None,
@@ -173,13 +216,14 @@ fn id(reader: &mut Reader, object: &Object<'_>) -> Option<StepId> {
         .ok()
 }
 
-fn step(reader: &mut Reader, id: StepId, object: &Object<'_>) -> Draft {
+fn step(reader: &mut Reader, id: StepId, object: &Object<'_>, around: &Ids) -> Draft {
     let mut found = Vec::new();
     let condition = object
         .get("if")
         .and_then(|e| condition(reader, e, &mut found));
     let fan = fan_out(reader, object, &mut found);
-    let kind = kind(reader, object, &mut found);
+    let does = does(reader, object, around, &mut found);
+    stray(reader, object);
     let pivot = object
         .get("pivot")
         .filter(|e| boolean(reader, e) == Some(true));
@@ -193,7 +237,7 @@ fn step(reader: &mut Reader, id: StepId, object: &Object<'_>) -> Draft {
         condition,
         fan,
         for_each: object.get("for_each").is_some(),
-        kind,
+        does,
         pivot_mark: pivot.map(|e| e.mark),
         on_error: object
             .get("on_error")
@@ -263,16 +307,17 @@ fn condition(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Option<Ex
 }
 
 /// What a step may do, with what a message says of one that does it.
-const KINDS: [(&str, &str); 6] = [
+const KINDS: [(&str, &str); 7] = [
     ("task", "runs a task"),
     ("sleep", "sleeps"),
     ("wait", "waits for an event"),
     ("approve", "asks a person"),
     ("emit", "publishes an event"),
     ("saga", "is another saga"),
+    ("steps", "is a group of steps"),
 ];
 
-fn kind(reader: &mut Reader, object: &Object<'_>, found: &mut Reads) -> Option<StepKind> {
+fn does(reader: &mut Reader, object: &Object<'_>, around: &Ids, found: &mut Reads) -> Option<Does> {
     let there: Vec<(&Entry, &str)> = KINDS
         .iter()
         .filter_map(|(key, does)| Some((object.get(key)?, *does)))
@@ -282,7 +327,11 @@ fn kind(reader: &mut Reader, object: &Object<'_>, found: &mut Reads) -> Option<S
             nothing(reader, object);
             None
         }
-        [(entry, does)] => one_kind(reader, object, entry, does, found),
+        [(entry, _)] if entry.key == "steps" => {
+            let group = group(reader, object, entry, around, found)?;
+            Some(Does::Group(Box::new(group)))
+        }
+        [(entry, does)] => one_kind(reader, object, entry, does, found).map(Does::One),
         [(_, does), (second, does_too), ..] => {
             let message = format!("a step {does} or {does_too}, not both");
             reader.report(code::KIND, second.mark, message, "make two steps of it");
@@ -295,7 +344,7 @@ fn nothing(reader: &mut Reader, object: &Object<'_>) {
     // What it should do may be among the keys that are not supported yet, and then that has been said.
     let later = |entry: &Entry| KEYS_LATER.contains(&entry.key.as_str());
     if !object.entries.iter().any(later) {
-        let help = "add `task: area.verb-noun@1`, `sleep: 10m`, `wait:`, `approve:`, `emit:` or `saga: name@1`";
+        let help = "add `task: area.verb-noun@1`, `sleep: 10m`, `wait:`, `approve:`, `emit:`, `saga: name@1`, or `for_each:` with `steps:`";
         reader.report(code::KIND, object.mark, "the step does nothing", help);
     }
 }
@@ -350,7 +399,7 @@ fn refuse_keys_of_tasks(reader: &mut Reader, object: &Object<'_>, kind: &str, do
             }
             "for_each" => (
                 code::FAN_OUT,
-                "only a task or a saga is done for each of a list; make the list's items wait, ask or publish by a task of theirs",
+                "only a task, a saga or a group of `steps` is done for each of a list: put this step into a group",
             ),
             key if KEYS_OF_TASKS.contains(&key) => (code::KIND, "leave it out"),
             _ => continue,

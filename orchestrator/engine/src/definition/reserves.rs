@@ -70,7 +70,7 @@ impl LimitKey {
 }
 
 /// What is computed from the input alone.
-pub(super) struct OnlyInput<'a>(pub(super) &'a Value);
+pub(crate) struct OnlyInput<'a>(pub(crate) &'a Value);
 
 impl Scope for OnlyInput<'_> {
     fn get(&self, name: &str) -> Option<&Value> {

@@ -1,10 +1,11 @@
 //! A step, read and checked.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use baton_messages::{StepId, TaskType};
 
-use super::{ApproveStep, EmitStep, FanOut, ItemRules, RetryPolicy, WaitStep};
+use super::{ApproveStep, EmitStep, FanOut, Group, ItemRules, RetryPolicy, WaitStep};
 use crate::expr::{Expr, Template};
 
 /// One unit of a saga. Steps name each other by their index in [`super::Definition::steps`].
@@ -88,6 +89,8 @@ pub struct SagaStep {
     pub with: Template,
     /// `timeout`: until when it has to be done, in milliseconds.
     pub timeout_ms: Option<u64>,
+    /// `steps`: what it runs stands in place, and its name is the way there.
+    pub group: Option<Arc<Group>>,
 }
 
 /// What happens when a step has failed for good.

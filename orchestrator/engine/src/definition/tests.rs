@@ -281,7 +281,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    for_each: [1]\n    steps: []\n",
-        &["6:5 BT0005 steps"],
+        &["6:12 BT0004 at least one step"],
     ),
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    for_each: [1]\n    sleep: 1s\n",

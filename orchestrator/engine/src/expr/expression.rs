@@ -124,31 +124,27 @@ impl Expr {
         Ok((value, bytes))
     }
 
-    /// A result is bounded, and what came from outside never turns into a reference to a secret: whoever can send an event
-    /// could else name any secret and have it put into a request.
     fn checked(&self, value: &Value, bytes_max: usize) -> Result<usize, ExprError> {
-        if convert::holds_secret(value) {
-            return Err(ExprError::new(
-                &self.inner.text,
-                format!(
-                    "yields an object with the key `{SECRET_KEY}`, which only secret(\"name\") may make"
-                ),
-                "name the secret in the definition",
-            ));
-        }
-        convert::result_bytes(value).filter(|bytes| *bytes <= bytes_max).ok_or_else(|| {
-            ExprError::new(
-                &self.inner.text,
-                format!("yields more than {bytes_max} bytes (of {RESULT_BYTES_MAX} for a whole value)"),
-                "hand on a reference to the data, such as a file name or a URL",
-            )
-        })
+        checked(&self.inner.text, value, bytes_max)
     }
 
     /// The variables it reads, sorted: `input`, ids of steps.
     #[must_use]
     pub fn roots(&self) -> &[String] {
         &self.inner.roots
+    }
+
+    /// What it reads of each variable.
+    pub(crate) fn uses(&self) -> BTreeMap<String, Uses> {
+        match &self.inner.plan {
+            Plan::Constant(_) | Plan::Secret(_) => BTreeMap::new(),
+            Plan::Cel { uses, .. } => uses.clone(),
+            // it was read before, so that it is read again
+            Plan::Path(path) => machine::parse(&self.inner.text).map_or_else(
+                |_| BTreeMap::from([(path.root.clone(), Uses::Whole)]),
+                |ast| uses(&ast),
+            ),
+        }
     }
 
     /// Its text, trimmed.
@@ -193,6 +189,31 @@ impl Expr {
     pub(super) fn is_path(&self) -> bool {
         matches!(self.inner.plan, Plan::Path(_))
     }
+}
+
+/// A result is bounded, and what came from outside never turns into a reference to a secret: whoever can send an event
+/// could else name any secret and have it put into a request.
+pub(super) fn checked(text: &str, value: &Value, bytes_max: usize) -> Result<usize, ExprError> {
+    if convert::holds_secret(value) {
+        return Err(ExprError::new(
+            text,
+            format!(
+                "yields an object with the key `{SECRET_KEY}`, which only secret(\"name\") may make"
+            ),
+            "name the secret in the definition",
+        ));
+    }
+    convert::result_bytes(value)
+        .filter(|bytes| *bytes <= bytes_max)
+        .ok_or_else(|| {
+            ExprError::new(
+                text,
+                format!(
+                    "yields more than {bytes_max} bytes (of {RESULT_BYTES_MAX} for a whole value)"
+                ),
+                "hand on a reference to the data, such as a file name or a URL",
+            )
+        })
 }
 
 fn constant_of(ast: &IdedExpr) -> Option<Value> {

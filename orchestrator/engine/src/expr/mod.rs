@@ -25,6 +25,7 @@ pub use rewrite::TYPE_NAMES;
 pub(crate) use rewrite::children;
 pub(crate) use shape::Shape;
 pub use template::Template;
+pub(crate) use uses::{Uses, joined};
 
 /// The longest text of one expression, in bytes: what a person can still read, and what the parser handles in a moment.
 pub const EXPRESSION_BYTES_MAX: usize = 4 * 1024;

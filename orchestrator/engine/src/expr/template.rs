@@ -4,11 +4,14 @@
 //! numbers and booleans as JSON writes them, lists and objects as compact JSON; null is an error, because "null" in a host name or a
 //! mail is never what somebody meant. `$${` stands for the characters `${`. Keys of objects are literal.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
 use super::compile::compile_node;
+use super::expression::checked;
+use super::path::absent_root;
+use super::uses::Uses;
 use super::{Expr, ExprError, RESULT_BYTES_MAX, Scope, convert};
 
 /// A JSON tree whose strings may hold `${ … }`, compiled.
@@ -23,10 +26,18 @@ pub struct Template {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Node {
     Literal(Value),
-    Hole { at: String, expr: Expr },
-    Text { at: String, pieces: Vec<Piece> },
+    Hole {
+        at: String,
+        expr: Expr,
+    },
+    Text {
+        at: String,
+        pieces: Vec<Piece>,
+    },
     List(Vec<Self>),
     Object(Vec<(String, Self)>),
+    /// Of each of these variables as much as is said here, by their names.
+    Captured(BTreeMap<String, Uses>),
 }
 
 /// A part of a text with holes.
@@ -80,6 +91,23 @@ impl Template {
         }
     }
 
+    /// An object of variables by their names, each as far as something else reads it: what expressions that are evaluated elsewhere may read there.
+    #[must_use]
+    pub(crate) const fn captured(uses: BTreeMap<String, Uses>) -> Self {
+        Self {
+            root: Node::Captured(uses),
+            fixed_bytes: 0,
+        }
+    }
+
+    /// What it captures of each variable, when it is made to do that.
+    pub(crate) const fn captures(&self) -> Option<&BTreeMap<String, Uses>> {
+        match &self.root {
+            Node::Captured(uses) => Some(uses),
+            _ => None,
+        }
+    }
+
     /// The value over the variables of `scope`.
     ///
     /// # Errors
@@ -95,10 +123,10 @@ impl Template {
     /// The variables all its expressions read.
     #[must_use]
     pub fn roots(&self) -> BTreeSet<String> {
-        self.expressions()
-            .into_iter()
-            .flat_map(|(_, expr)| expr.roots().iter().cloned())
-            .collect()
+        let captured = self.captures().into_iter().flat_map(BTreeMap::keys);
+        let read = self.expressions().into_iter();
+        let read = read.flat_map(|(_, expr)| expr.roots());
+        read.chain(captured).cloned().collect()
     }
 
     /// Whether it is the same value whatever the variables are.
@@ -155,7 +183,7 @@ impl Template {
 
 fn node_is_computed(node: &Node) -> bool {
     match node {
-        Node::Literal(_) => false,
+        Node::Literal(_) | Node::Captured(_) => false,
         Node::Hole { .. } | Node::Text { .. } => true,
         Node::List(nodes) => nodes.iter().all(node_is_computed),
         Node::Object(entries) => entries.iter().all(|(_, node)| node_is_computed(node)),
@@ -165,7 +193,7 @@ fn node_is_computed(node: &Node) -> bool {
 fn node_holds_secret(node: &Node) -> bool {
     match node {
         Node::Literal(value) => convert::holds_secret(value),
-        Node::Hole { .. } | Node::Text { .. } => false,
+        Node::Hole { .. } | Node::Text { .. } | Node::Captured(_) => false,
         Node::List(nodes) => nodes.iter().any(node_holds_secret),
         Node::Object(entries) => entries.iter().any(|(_, node)| node_holds_secret(node)),
     }
@@ -173,7 +201,7 @@ fn node_holds_secret(node: &Node) -> bool {
 
 fn collect<'t>(node: &'t Node, found: &mut Vec<(&'t str, &'t Expr)>) {
     match node {
-        Node::Literal(_) => {}
+        Node::Literal(_) | Node::Captured(_) => {}
         Node::Hole { at, expr } => found.push((at, expr)),
         Node::Text { at, pieces } => {
             for piece in pieces {
@@ -190,7 +218,7 @@ fn collect<'t>(node: &'t Node, found: &mut Vec<(&'t str, &'t Expr)>) {
 fn fixed_bytes(node: &Node) -> usize {
     match node {
         Node::Literal(value) => convert::result_bytes(value).unwrap_or(RESULT_BYTES_MAX + 1),
-        Node::Hole { .. } => 0,
+        Node::Hole { .. } | Node::Captured(_) => 0,
         Node::Text { pieces, .. } => pieces.iter().fold(2, |sum, piece| match piece {
             Piece::Text(text) => sum + text.len(),
             Piece::Hole(_) => sum,
@@ -230,7 +258,25 @@ fn eval_node(node: &Node, scope: &dyn Scope, left: &mut usize) -> Result<Value, 
             }
             Ok(Value::Object(object))
         }
+        Node::Captured(uses) => eval_captured(uses, scope, left),
     }
+}
+
+/// What is captured came from outside like the result of any expression, and is held to the same.
+fn eval_captured(
+    all: &BTreeMap<String, Uses>,
+    scope: &dyn Scope,
+    left: &mut usize,
+) -> Result<Value, ExprError> {
+    let mut object = Map::new();
+    for (name, uses) in all {
+        let value = scope.get(name).ok_or_else(|| absent_root(name, name))?;
+        let value = uses.of(value);
+        let bytes = checked(name, &value, *left)?;
+        *left = left.saturating_sub(bytes + name.len() + 4);
+        object.insert(name.clone(), value);
+    }
+    Ok(Value::Object(object))
 }
 
 fn eval_hole(expr: &Expr, scope: &dyn Scope, left: &mut usize) -> Result<Value, ExprError> {

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use cel::common::ast::{Expr as Ast, IdedExpr, LiteralValue, operators};
+use serde_json::Value;
 
 use super::rewrite::{TYPE_NAMES, children};
 
 /// What is read of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Uses {
+pub(crate) enum Uses {
     /// All of it, or what cannot be told before it runs.
     Whole,
     /// Of an object these keys, and of each no more than this.
@@ -17,7 +18,7 @@ pub(super) enum Uses {
 }
 
 impl Uses {
-    const NOTHING: Self = Self::Keys(BTreeMap::new());
+    pub(super) const NOTHING: Self = Self::Keys(BTreeMap::new());
 
     fn add(&mut self, way: &[&str]) {
         match (&mut *self, way) {
@@ -29,12 +30,45 @@ impl Uses {
             }
         }
     }
+
+    /// What this one and another read together.
+    pub(super) fn join(&mut self, other: &Self) {
+        match (&mut *self, other) {
+            (Self::Whole, _) => {}
+            (_, Self::Whole) => *self = Self::Whole,
+            (Self::Keys(keys), Self::Keys(more)) => {
+                for (key, uses) in more {
+                    keys.entry(key.clone()).or_insert(Self::NOTHING).join(uses);
+                }
+            }
+        }
+    }
+
+    /// As much of a value as is read of it. What an expression finds absent, or null, or of another kind than it takes it for, it finds so there too.
+    pub(super) fn of(&self, value: &Value) -> Value {
+        let (Value::Object(map), Self::Keys(keys)) = (value, self) else {
+            return value.clone();
+        };
+        let read = |(key, uses): (&String, &Self)| Some((key.clone(), uses.of(map.get(key)?)));
+        Value::Object(keys.iter().filter_map(read).collect())
+    }
 }
 
 /// The variables an expression reads, without those its own comprehensions bind, and what it reads of each.
 pub(super) fn uses(ast: &IdedExpr) -> BTreeMap<String, Uses> {
     let mut found = BTreeMap::new();
     collect(ast, &mut Vec::new(), &mut found);
+    found
+}
+
+/// What all of them read.
+pub(crate) fn joined(
+    all: impl IntoIterator<Item = BTreeMap<String, Uses>>,
+) -> BTreeMap<String, Uses> {
+    let mut found = BTreeMap::new();
+    for (root, uses) in all.into_iter().flatten() {
+        found.entry(root).or_insert(Uses::NOTHING).join(&uses);
+    }
     found
 }
 

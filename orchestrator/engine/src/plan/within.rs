@@ -34,9 +34,9 @@ pub(super) enum Within {
 
 impl<'a> Planner<'a> {
     /// The planner of the saga that a step is: its input is known only at run time.
-    fn below(&self, child: &SagaStep) -> Option<Self> {
+    fn below(&self, child: &'a SagaStep) -> Option<Self> {
         let definition = (self.depth < DEPTH_MAX)
-            .then(|| self.sagas.saga(&child.name, child.version))
+            .then(|| child.definition(self.sagas))
             .flatten()?;
         Some(Self {
             definition,
@@ -51,7 +51,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The plan of the saga that a step is.
-    pub(super) fn within(&self, child: &SagaStep) -> Within {
+    pub(super) fn within(&self, child: &'a SagaStep) -> Within {
         let id = (child.name.clone(), child.version);
         let known = self.seen.plans.borrow().get(&id).cloned();
         let plan = match (known, self.below(child)) {
@@ -68,7 +68,7 @@ impl<'a> Planner<'a> {
     }
 
     /// What is taken back of the saga that a step is, once it is done; nothing where that is not known, or more than is shown.
-    pub(super) fn taken_back_within(&self, child: &SagaStep) -> Vec<Vec<Undo>> {
+    pub(super) fn taken_back_within(&self, child: &'a SagaStep) -> Vec<Vec<Undo>> {
         let id = (child.name.clone(), child.version);
         if let Some(known) = self.seen.undos.borrow().get(&id) {
             return known.clone();

@@ -346,15 +346,16 @@ impl One<'_, '_> {
             Some(child) => (child.definition.as_str(), child.version),
             None => (was.name.as_str(), was.version),
         };
-        if runs != (next.name.as_str(), next.version) {
+        if was.group.is_some() && next.group.is_some() && was.name == next.name {
+            self.group(was, next);
+        } else if runs != (next.name.as_str(), next.version) {
             let what = format!(
                 "it runs {}@{}, and would run {}@{}",
                 runs.0, runs.1, next.name, next.version
             );
             self.differs(ReasonKind::StepType, what);
             return;
-        }
-        if let Some(child) = self.state.child.as_deref() {
+        } else if let Some(child) = self.state.child.as_deref() {
             self.given(&was.with, &next.with, Some(&child.input));
         } else if self.state.fan.is_some() {
             self.given(&was.with, &next.with, None);
@@ -365,6 +366,17 @@ impl One<'_, '_> {
         if (waits(self.state) || in_items) && was.timeout_ms != next.timeout_ms {
             let what = "its child has begun, and would have another time (`timeout`)";
             self.differs(ReasonKind::Waiting, what);
+        }
+    }
+}
+
+impl One<'_, '_> {
+    /// A group that has begun is the same where it is written the same: its items go on under the version they were begun with, and undo what they did by that.
+    fn group(&mut self, was: &SagaStep, next: &SagaStep) {
+        if was.group != next.group {
+            let what =
+                "items of it have begun, and its group is written otherwise (`steps`, `output`)";
+            self.differs(ReasonKind::StepType, what);
         }
     }
 }
@@ -381,6 +393,7 @@ fn word(kind: &StepKind) -> String {
         StepKind::Wait(_) => "a wait".to_owned(),
         StepKind::Approve(_) => "an approval".to_owned(),
         StepKind::Emit(_) => "an event".to_owned(),
+        StepKind::Saga(saga) if saga.group.is_some() => "a group of steps".to_owned(),
         StepKind::Saga(saga) => format!("saga {}@{}", saga.name, saga.version),
     }
 }

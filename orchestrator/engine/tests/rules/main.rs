@@ -6,6 +6,7 @@ mod children;
 mod edits;
 mod evidence;
 mod fan;
+mod groups;
 mod images;
 mod items;
 mod lingering;

@@ -36,12 +36,20 @@ const KNOWN_MAX: usize = 256;
 pub(crate) struct Known(Mutex<BTreeMap<(String, u32), Arc<Definition>>>);
 
 impl Api {
-    /// A registered definition, parsed.
+    /// A registered definition, parsed, or a group that stands in one.
     pub(super) async fn definition(
         &self,
         name: &str,
         version: u32,
     ) -> Answer<Option<Arc<Definition>>> {
+        let Some((saga, way)) = engine::group_in(name) else {
+            return self.registered(name, version).await;
+        };
+        let saga = self.registered(saga, version).await?;
+        Ok(saga.and_then(|saga| saga.group(way).cloned()))
+    }
+
+    async fn registered(&self, name: &str, version: u32) -> Answer<Option<Arc<Definition>>> {
         let key = (name.to_owned(), version);
         if let Some(known) = self.definitions.get(&key) {
             return Ok(Some(known));
@@ -77,8 +85,7 @@ impl Api {
             }
             match self.definition(&name, version).await? {
                 Some(definition) => {
-                    let children = definition.steps.iter().filter_map(|step| step.child());
-                    wanted.extend(children.map(|saga| (saga.name.clone(), saga.version)));
+                    wanted.extend(definition.names());
                     found.push(definition);
                 }
                 None => is_one_unknown = true,
@@ -169,7 +176,7 @@ impl Known {
 pub(crate) struct Registered {
     definition: String,
     version: u32,
-    /// How many steps it has.
+    /// How many steps it has, with those of groups.
     steps: usize,
     /// What is likely a mistake, and registered all the same.
     warnings: Vec<Wrong>,
@@ -199,7 +206,7 @@ pub(crate) async fn put(
     let mut registered = Registered {
         definition: definition.saga.clone(),
         version: definition.version,
-        steps: definition.steps.len(),
+        steps: definition.all_steps().len(),
         warnings: found.warnings.iter().map(warned).collect(),
         lacks: api.lacks(&definition),
         older: Vec::new(),
@@ -410,14 +417,15 @@ pub(crate) struct NamedVersion {
     version: u32,
 }
 
-/// The YAML of one, byte for byte.
+/// The YAML of one, byte for byte; of a group the document it stands in.
 pub(crate) async fn one(
     State(api): Shared,
     Viewer(_): Viewer,
     Path(of): Path<NamedVersion>,
 ) -> Answer<YamlText> {
     let NamedVersion { name, version } = of;
-    let found = api.reader.definition(name.clone(), version).await;
+    let registered = engine::registered_as(&name).to_owned();
+    let found = api.reader.definition(registered, version).await;
     found
         .map_err(|error| Problem::store(&error))?
         .map(|row| YamlText(row.source))

@@ -199,7 +199,8 @@ impl Live {
 
 /// What steps of a definition may wait for.
 fn waits(definition: &Definition) -> impl Iterator<Item = &EventPattern> {
-    definition.steps.iter().filter_map(|step| match &step.kind {
+    let steps = definition.all_steps().into_iter();
+    steps.filter_map(|step| match &step.kind {
         StepKind::Wait(wait) => Some(&wait.event),
         _ => None,
     })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use baton_messages::StepId;
 use serde_json::Value;
 
 /// What an author says of the values.
@@ -70,6 +71,23 @@ impl Given {
             returns: said("returns")?,
             events: said("events")?,
         })
+    }
+
+    /// What it says of the steps of a group: `each_host/find` is `find` there.
+    #[must_use]
+    pub(super) fn within(&self, group: &StepId) -> Self {
+        let inside = |all: &BTreeMap<String, Value>| {
+            let own = all.iter().filter_map(|(step, value)| {
+                let within = step.strip_prefix(group.as_str())?.strip_prefix('/')?;
+                Some((within.to_owned(), value.clone()))
+            });
+            own.collect()
+        };
+        Self {
+            input: None,
+            returns: inside(&self.returns),
+            events: inside(&self.events),
+        }
     }
 
     /// This, and what another says of which this says nothing.

@@ -84,8 +84,12 @@ impl Beside {
         self.sagas.insert(key, (definition, given));
     }
 
-    pub(super) fn of(&self, step: &SagaStep) -> Option<&(Arc<Definition>, Given)> {
-        self.sagas.get(&(step.name.clone(), step.version))
+    /// What a step runs, with what is said of its values: a group stands in its parent, and what is said of it there as well.
+    fn of(&self, step: &Step, saga: &SagaStep, parent: &Given) -> Option<(Arc<Definition>, Given)> {
+        match &saga.group {
+            Some(group) => Some((group.definition.clone(), parent.within(&step.id))),
+            None => self.sagas.get(&(saga.name.clone(), saga.version)).cloned(),
+        }
     }
 }
 
@@ -121,13 +125,12 @@ impl Tree {
             for step in &one.definition.steps {
                 let Some(saga) = step.child() else { continue };
                 let at = StepPath::new(&above, &step.id);
-                let Some((definition, given)) = beside.of(saga) else {
+                let Some((definition, given)) = beside.of(step, saga, &one.given) else {
                     return Err(Unready::NotGiven {
                         step: at,
                         saga: format!("{}@{}", saga.name, saga.version),
                     });
                 };
-                let (definition, given) = (definition.clone(), given.clone());
                 next.push((at.within(), One { definition, given }));
             }
             all.insert(above, one);

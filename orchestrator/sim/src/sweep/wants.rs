@@ -18,6 +18,7 @@ const DEPTH_MAX: usize = 24;
 pub(super) type All = BTreeMap<Above, Vec<Want>>;
 
 /// A field, and the schema of a place it is handed to.
+#[derive(Clone)]
 pub(super) struct Want {
     /// `input`, or a step.
     root: String,
@@ -57,8 +58,21 @@ fn of_one(
                 if let Some(schema) = child.and_then(|one| one.definition.input_schema.as_ref()) {
                     gather(&saga.with, schema.schema(), &mut found);
                 }
+                let inner = || known.get(&within).into_iter().flatten();
+                if let Some(group) = &saga.group {
+                    // what is around it has the same names within; an item is the list's to say
+                    let own = |name: &str| {
+                        name == "item"
+                            || group
+                                .definition
+                                .steps
+                                .iter()
+                                .any(|one| one.id.as_str() == name)
+                    };
+                    found.extend(inner().filter(|want| !own(&want.root)).cloned());
+                }
                 for (place, root, field) in handed(&saga.with) {
-                    let inner = known.get(&within).into_iter().flatten();
+                    let inner = inner();
                     let inner = inner
                         .filter(|want| want.root == "input" && place == format!("/{}", want.field));
                     found.extend(inner.map(|want| Want {

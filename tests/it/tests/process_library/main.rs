@@ -71,6 +71,7 @@ fn every_process_has_its_cases() {
         "money-transfer",
         "order",
         "provisioning",
+        "roll-out",
         "trip",
     ];
     let run = run.map(str::to_owned).into_iter().collect();
@@ -101,6 +102,11 @@ async fn the_cases_of_order() {
 #[tokio::test]
 async fn the_cases_of_provisioning() {
     cases::run("canonical/provisioning").await;
+}
+
+#[tokio::test]
+async fn the_cases_of_roll_out() {
+    cases::run("canonical/roll-out").await;
 }
 
 #[tokio::test]

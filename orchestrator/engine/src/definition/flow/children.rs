@@ -11,7 +11,7 @@ use crate::child::DEPTH_MAX;
 use crate::definition::diagnostic::code;
 use crate::definition::reader::nearest;
 use crate::definition::step::{SagaStep, Step};
-use crate::definition::{Definition, OnError};
+use crate::definition::{Definition, OnError, group_in};
 use crate::types::{Scope, Type};
 
 /// The definitions a document may name: those that are registered, or that stand beside it.
@@ -81,6 +81,10 @@ impl Together {
 
 impl Sagas for Together {
     fn saga(&self, name: &str, version: u32) -> Option<&Definition> {
+        if let Some((saga, way)) = group_in(name) {
+            let of = self.sagas.get(&(saga.to_owned(), version))?;
+            return of.group(way).map(Arc::as_ref);
+        }
         let found = self.sagas.get(&(name.to_owned(), version));
         found.map(Arc::as_ref)
     }
@@ -100,14 +104,7 @@ impl Sagas for Together {
 #[must_use]
 pub fn named(source: &str) -> Vec<(String, u32)> {
     let read = crate::definition::read::partial(source).definition;
-    read.as_ref().map_or_else(Vec::new, named_by)
-}
-
-fn named_by(definition: &Definition) -> Vec<(String, u32)> {
-    let named = definition.steps.iter().filter_map(Step::child);
-    named
-        .map(|saga| (saga.name.clone(), saga.version))
-        .collect()
+    read.as_ref().map_or_else(Vec::new, Definition::names)
 }
 
 /// The places of documents in the order in which they can be registered: what a document names comes before it. Those that name each other stay as
@@ -117,7 +114,7 @@ pub fn in_order(documents: &[&str]) -> Vec<usize> {
     let read = |source: &&str| {
         let read = crate::definition::read::partial(source).definition;
         read.map_or_else(Default::default, |definition| {
-            let named = named_by(&definition);
+            let named = definition.names();
             (Some((definition.saga, definition.version)), named)
         })
     };
@@ -140,7 +137,7 @@ pub fn in_order(documents: &[&str]) -> Vec<usize> {
 }
 
 /// A definition by its name and version.
-type Id = (String, u32);
+pub(super) type Id = (String, u32);
 
 /// The definitions a document may name, with what was found out about them: where many steps name the same one, on every level, each is looked at once.
 pub(super) struct Kin<'a> {
@@ -175,7 +172,7 @@ impl<'a> Kin<'a> {
         let found = saga.steps.iter().find_map(|step| {
             let child = step.child()?;
             let id = (child.name.clone(), child.version);
-            let within = self.sagas.saga(&child.name, child.version)?;
+            let within = child.definition(self.sagas)?;
             let pivot = self.pivot_within(&id, within, depth + 1)?;
             Some(format!("{}.{pivot}", step.id))
         });
@@ -193,7 +190,7 @@ impl<'a> Kin<'a> {
             return Err(Nested::Circle(names.collect()));
         }
         let known = self.levels.borrow().get(&this).copied();
-        let Some(definition) = self.sagas.saga(&saga.name, saga.version) else {
+        let Some(definition) = saga.definition(self.sagas) else {
             return deep(way, 1);
         };
         if let Some(levels) = known {
@@ -259,19 +256,24 @@ impl Flow<'_> {
     }
 
     pub(super) fn child(&mut self, step: &Step, saga: &SagaStep, scope: &Scope, at: &str) {
+        if saga.group.is_some() {
+            return self.group(step, saga, scope, at);
+        }
         let sagas = self.kin.sagas;
         let place = match self.says(at, "with") {
             true => format!("{at}/with"),
             false => at.to_owned(),
         };
-        let itself = saga.name == self.definition.saga && saga.version == self.definition.version;
+        let itself = self.way().contains(&(saga.name.clone(), saga.version));
         let child = sagas.saga(&saga.name, saga.version);
         let Some(child) = child.filter(|_| !itself) else {
             self.template(&saga.with, scope, &place);
-            return match itself {
-                true => self.nesting(saga, at),
-                false => self.unknown_saga(saga, at),
-            };
+            if itself {
+                self.nesting(saga, at, "saga");
+            } else {
+                self.unknown_saga(saga, at);
+            }
+            return;
         };
         let taker = format!("{}@{}", saga.name, saga.version);
         let target = child.input_schema.as_ref().map(|schema| Target {
@@ -280,7 +282,7 @@ impl Flow<'_> {
             taker: &taker,
         });
         self.value(&saga.with.shape(), target, scope, &place);
-        self.nesting(saga, at);
+        self.nesting(saga, at, "saga");
         self.turned_back(step, saga, child, at);
     }
 
@@ -302,33 +304,53 @@ impl Flow<'_> {
         }
     }
 
-    /// No saga lies within itself, and none too deep.
-    fn nesting(&mut self, saga: &SagaStep, at: &str) {
-        let own = (self.definition.saga.clone(), self.definition.version);
-        let mark = self.tree.mark_at(&format!("{at}/saga"));
-        match self.kin.levels(saga, &mut vec![own]) {
+    /// No saga lies within itself, and none too deep; says whether that has been said of one too deep.
+    pub(super) fn nesting(&mut self, saga: &SagaStep, at: &str, key: &str) -> bool {
+        let mark = self.tree.mark_at(&format!("{at}/{key}"));
+        match self.kin.levels(saga, &mut self.way()) {
             Err(Nested::Circle(way)) => {
                 let message = format!("sagas lie within themselves: {}", way.join(" → "));
                 let help =
                     "a saga ends only after those within it have; take one of these steps out";
                 self.error(code::NESTING, mark, message, help.to_owned());
             }
+            Err(Nested::TooDeep) if self.too_deep => {}
             Err(Nested::TooDeep) => {
                 let message = format!("more than {DEPTH_MAX} sagas would lie within each other");
                 let help = "have the upper ones name the lowest directly";
                 self.error(code::NESTING, mark, message, help.to_owned());
+                return true;
             }
             Ok(_) => {}
         }
+        self.too_deep
     }
 
     /// A saga that has a pivot cannot be taken back: it is the pivot itself, or comes after it.
-    fn turned_back(&mut self, step: &Step, saga: &SagaStep, child: &Definition, at: &str) {
+    pub(super) fn turned_back(
+        &mut self,
+        step: &Step,
+        saga: &SagaStep,
+        child: &Definition,
+        at: &str,
+    ) {
         let id = (saga.name.clone(), saga.version);
         let Some(pivot) = self.kin.pivot_within(&id, child, 0) else {
             return;
         };
-        let mark = self.tree.mark_at(&format!("{at}/saga"));
+        let (key, what, help) = match &saga.group {
+            Some(_) => (
+                "steps",
+                format!("an item of `{}`", step.id),
+                "have a pivot of the saga come before this step, from which it only goes forward; a group is none itself",
+            ),
+            None => (
+                "saga",
+                format!("{}@{}", saga.name, saga.version),
+                "make this step the pivot, or put it after the pivot",
+            ),
+        };
+        let mark = self.tree.mark_at(&format!("{at}/{key}"));
         if step.on_error == OnError::Continue {
             let help = "a saga with a pivot that fails halfway waits for a person".to_owned();
             let message = format!("`{}` goes on only when nothing of it was done", step.id);
@@ -338,10 +360,9 @@ impl Flow<'_> {
             return;
         }
         let message = format!(
-            "{}@{} is past a pivot once `{pivot}` is sent, and after `{}` this saga may still turn back",
-            saga.name, saga.version, step.id
+            "{what} is past a pivot once `{pivot}` is sent, and after `{}` this saga may still turn back",
+            step.id
         );
-        let help = "make this step the pivot, or put it after the pivot";
         self.error(code::IRREVERSIBLE, mark, message, help.to_owned());
     }
 }

@@ -4,7 +4,9 @@ use baton_messages::StepId;
 use serde_json::Value;
 
 use super::Flow;
+use super::group::Outside;
 use super::places::Place;
+use crate::catalogue::Catalogue;
 use crate::definition::diagnostic::code;
 use crate::definition::yaml::Mark;
 use crate::definition::{FanOut, Step};
@@ -15,7 +17,7 @@ use crate::types::{Scope, Type, resolve};
 impl Flow<'_> {
     /// Looks at the list, and gives what the expressions of one item may read.
     pub(super) fn each(&mut self, step: &Step, fan: &FanOut, scope: Scope) -> Scope {
-        let at = format!("/steps/{}/for_each", step.index);
+        let at = format!("{}/for_each", self.at(step));
         let shape = fan.items.shape();
         self.value(&shape, None, &scope, &at);
         let of = self.shape(&shape, &scope);
@@ -23,13 +25,7 @@ impl Flow<'_> {
         if fan.max_items.is_none() && !of.is_never() {
             self.bound(&fan.items, &at);
         }
-        let items = of.alternatives().iter().map(|one| match one {
-            Type::List(item) => item.as_ref().clone(),
-            _ => Type::Any,
-        });
-        scope
-            .with("item", Type::union(items))
-            .with("index", Type::Int)
+        self.scope_of_items(fan, scope)
     }
 
     fn is_list(&mut self, of: &Type, items: &Template, at: &str) {
@@ -82,23 +78,55 @@ impl Flow<'_> {
 
     /// How many items the schema behind a plain path allows.
     fn most(&self, path: &str) -> Option<u64> {
-        let mut keys = path.split('.');
-        let root = keys.next()?;
-        let schema = match root {
-            "input" => self.definition.input_schema.as_ref()?.schema(),
-            step => {
-                let step = self.definition.step(&StepId::new(step).ok()?)?;
-                if step.fan.is_some() {
-                    // the outputs of a list that has a bound itself
-                    return keys.next().is_none().then_some(u64::from(ITEMS_MAX));
-                }
-                let known = self.catalogue.get(&step.task()?.task_type)?;
-                &known.manifest.output
-            }
-        };
-        let found = keys.try_fold(schema, |at, key| {
-            resolve(schema, at).get("properties")?.get(key.trim())
-        });
-        resolve(schema, found?).get("maxItems")?.as_u64()
+        let most = || self.schema_of(path)?.1.get("maxItems")?.as_u64();
+        // the outputs of a list that has a bound itself
+        let is_list = |step: &Step| step.id.as_str() == path && step.fan.is_some();
+        match self.definition.steps.iter().any(is_list) {
+            true => Some(u64::from(ITEMS_MAX)),
+            false => most(),
+        }
     }
+
+    /// The schema behind a plain path, with the document it stands in.
+    fn schema_of(&self, path: &str) -> Option<Found<'_>> {
+        let top = Outside {
+            definition: self.definition,
+            // of no use: what it is the group of is asked for outside alone
+            step: self.definition.steps.first()?,
+            outside: self.outside,
+        };
+        behind(path, &top, self.catalogue)
+    }
+}
+
+/// A schema, below the document it stands in.
+type Found<'s> = (&'s Value, &'s Value);
+
+/// The schema behind a plain path that is read in a definition: of its steps, and, where it is a group, of what is around it.
+fn behind<'a>(path: &str, within: &Outside<'a>, catalogue: &'a Catalogue) -> Option<Found<'a>> {
+    let (root, rest) = path.split_once('.').unwrap_or((path, ""));
+    let own = StepId::new(root).ok();
+    let own = own.and_then(|id| within.definition.step(&id));
+    let (document, mut at) = match (own, within.outside) {
+        (Some(step), _) if step.fan.is_some() => return None,
+        (Some(step), _) => {
+            let output = &catalogue.get(&step.task()?.task_type)?.manifest.output;
+            (output, output)
+        }
+        (None, Some(outside)) if root == "item" => {
+            let list = outside.step.fan.as_ref()?.items.as_hole()?.text();
+            let (document, list) = behind(list, outside, catalogue)?;
+            (document, resolve(document, list).get("items")?)
+        }
+        (None, Some(outside)) => return behind(path, outside, catalogue),
+        (None, None) if root == "input" => {
+            let schema = within.definition.input_schema.as_ref()?.schema();
+            (schema, schema)
+        }
+        (None, None) => return None,
+    };
+    for key in rest.split('.').filter(|key| !key.is_empty()) {
+        at = resolve(document, at).get("properties")?.get(key.trim())?;
+    }
+    Some((document, resolve(document, at)))
 }

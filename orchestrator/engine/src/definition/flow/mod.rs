@@ -7,6 +7,7 @@
 
 mod children;
 mod fan_out;
+mod group;
 mod places;
 mod safety;
 mod scopes;
@@ -17,6 +18,7 @@ mod values;
 use std::collections::BTreeSet;
 
 use super::diagnostic::{Diagnostic, code};
+use super::read::Doubts;
 use super::step::{StepKind, UndoPlan};
 use super::yaml::{self, Mark, Node, Spoilt};
 use super::{Definition, ItemRules, LimitKey, Step, read};
@@ -25,6 +27,7 @@ use crate::expr::{Expr, Template};
 use crate::types::{Scope, Type};
 use children::Kin;
 pub use children::{NoSagas, Sagas, Together, in_order, named};
+use group::Outside;
 use values::Text;
 
 /// What came of a look at a document.
@@ -86,18 +89,14 @@ pub fn check_among(
     };
     if let (Some(definition), Some(tree)) = (&read.definition, read.tree) {
         let kin = Kin::of(sagas);
+        let above = BTreeSet::from([(definition.saga.clone(), definition.version)]);
         let mut flow = Flow {
-            definition,
-            catalogue,
-            kin: &kin,
-            above: BTreeSet::from([(definition.saga.clone(), definition.version)]),
             unannounced,
-            outputs: Vec::new(),
-            broken: read.broken,
-            unsure: read.unsure,
+            doubts: read.doubts,
             spoilt: read.spoilt,
             tree,
             checked,
+            ..Flow::of_types(definition, catalogue, &kin, above)
         };
         flow.all();
         checked = flow.checked;
@@ -122,21 +121,8 @@ fn output_type(
     let Some(output) = &definition.output else {
         return Type::Null;
     };
-    let mut flow = Flow {
-        definition,
-        catalogue,
-        kin,
-        above,
-        unannounced: Unannounced::Warned,
-        outputs: Vec::new(),
-        broken: BTreeSet::new(),
-        unsure: BTreeSet::new(),
-        spoilt: Spoilt::new(),
-        tree: Node::nothing(),
-        checked: Checked::default(),
-    };
-    let steps = &definition.steps;
-    flow.outputs = steps.iter().map(|step| flow.output_of(step)).collect();
+    let mut flow = Flow::of_types(definition, catalogue, kin, above);
+    flow.learn_outputs();
     flow.shape(&output.shape(), &flow.scope_at_the_end())
 }
 
@@ -149,25 +135,77 @@ struct Flow<'a> {
     unannounced: Unannounced,
     /// What each step yields, by index.
     outputs: Vec<Type>,
-    /// The steps of which something could not be read.
-    broken: BTreeSet<usize>,
-    /// The steps of which nobody knows what comes before them: nothing is known of what they read.
-    unsure: BTreeSet<usize>,
+    /// The steps of which something could not be read, and those of which nobody knows what comes before them: nothing is known of what they read.
+    doubts: Doubts,
     /// What does not stand in the tree as it was written.
     spoilt: Spoilt,
     tree: Node,
     checked: Checked,
+    /// Where in the document the definition stands, when it is a group.
+    prefix: String,
+    /// What is known around it, when it is a group.
+    around: Option<Scope>,
+    /// What it stands in, when it is a group.
+    outside: Option<&'a Outside<'a>>,
+    /// Whether it has been said that sagas lie too deep here.
+    too_deep: bool,
+}
+
+impl<'a> Flow<'a> {
+    /// One that says of types alone what they are.
+    fn of_types(
+        definition: &'a Definition,
+        catalogue: &'a Catalogue,
+        kin: &'a Kin<'a>,
+        above: BTreeSet<(String, u32)>,
+    ) -> Self {
+        Self {
+            definition,
+            catalogue,
+            kin,
+            above,
+            unannounced: Unannounced::Warned,
+            outputs: Vec::new(),
+            doubts: Doubts::default(),
+            spoilt: Spoilt::new(),
+            tree: Node::nothing(),
+            checked: Checked::default(),
+            prefix: String::new(),
+            around: None,
+            outside: None,
+            too_deep: false,
+        }
+    }
 }
 
 impl Flow<'_> {
     fn all(&mut self) {
-        let steps = &self.definition.steps;
-        self.outputs = steps.iter().map(|step| self.output_of(step)).collect();
         self.triggers();
         self.labels();
         self.reserves();
         self.item_rules(self.definition.item_rules.as_deref(), "/work_items");
-        let steps_are_all = self.count_at("/steps") == steps.len();
+        self.body();
+    }
+
+    /// What each step yields: what a group returns may be what steps before it do.
+    fn learn_outputs(&mut self) {
+        let steps = &self.definition.steps;
+        self.outputs = vec![Type::Any; steps.len()];
+        let mut order: Vec<&Step> = steps.iter().collect();
+        order.sort_by_key(|step| step.ancestors.len());
+        for step in order {
+            let of = self.output_of(step);
+            if let Some(known) = self.outputs.get_mut(step.index) {
+                *known = of;
+            }
+        }
+    }
+
+    /// The steps and the output, of a saga or of a group.
+    fn body(&mut self) {
+        self.learn_outputs();
+        let steps = &self.definition.steps;
+        let steps_are_all = self.count_at(&format!("{}/steps", self.prefix)) == steps.len();
         if !steps_are_all {
             return;
         }
@@ -177,8 +215,14 @@ impl Flow<'_> {
         }
         if let Some(output) = &self.definition.output {
             let scope = self.scope_at_the_end();
-            self.template(output, &scope, "/output");
+            let at = format!("{}/output", self.prefix);
+            self.template(output, &scope, &at);
         }
+    }
+
+    /// Where a step stands in the document.
+    fn at(&self, step: &Step) -> String {
+        format!("{}/steps/{}", self.prefix, step.index)
     }
 
     /// How many items a list of the document has.
@@ -194,7 +238,7 @@ impl Flow<'_> {
         let id = step.id.as_str();
         let is_reached = Expr::compile(id).is_ok_and(|expr| expr.roots().iter().eq([id]));
         if !is_reached {
-            let mark = self.tree.mark_at(&format!("/steps/{}/id", step.index));
+            let mark = self.tree.mark_at(&format!("{}/id", self.at(step)));
             let message =
                 format!("`{id}` is a word of expressions and cannot name a step's output");
             self.error(code::NAME, mark, message, "choose another id".to_owned());
@@ -202,10 +246,10 @@ impl Flow<'_> {
     }
 
     fn step(&mut self, step: &Step) {
-        if self.unsure.contains(&step.index) {
+        if self.doubts.unsure.contains(&step.index) {
             return;
         }
-        let at = format!("/steps/{}", step.index);
+        let at = self.at(step);
         self.item_rules(step.item_rules.as_deref(), &format!("{at}/work_items"));
         let mut scope = self.scope_of(step);
         if let Some(fan) = &step.fan {
@@ -215,7 +259,7 @@ impl Flow<'_> {
         if let Some(condition) = condition {
             self.condition(condition, &scope, &format!("{at}/if"));
         }
-        if self.broken.contains(&step.index) {
+        if self.doubts.broken.contains(&step.index) {
             return;
         }
         let scope = condition.map_or_else(|| scope.clone(), |c| scope.clone().assuming(c));
@@ -319,7 +363,7 @@ impl Flow<'_> {
     /// Whose work items are. A name that cannot be computed is replaced by the owner, so that what may be absent is no mistake.
     fn item_rules(&mut self, rules: Option<&ItemRules>, at: &str) {
         let Some(rules) = rules else { return };
-        let scope = Scope::default().with("input", self.input());
+        let scope = self.base();
         let before = self.checked.errors.len();
         if let Some(who) = &rules.assign {
             self.text(

@@ -61,7 +61,7 @@ impl Flow<'_> {
             && !manifest.idempotent
             && !manifest.probe
             && task.probe.is_none();
-        if !nobody_knows || self.says(&format!("/steps/{}", step.index), "on_error") {
+        if !nobody_knows || self.says(&self.at(step), "on_error") {
             return;
         }
         let name = &manifest.task_type;
@@ -83,13 +83,13 @@ impl Flow<'_> {
                 duration_text(most)
             );
             let help = "write what holds, or make several steps of it";
-            let mark = self.tree.mark_at(&format!("/steps/{}/timeout", step.index));
+            let mark = self.tree.mark_at(&format!("{}/timeout", self.at(step)));
             self.warning(code::TIME, mark, message, help.to_owned());
         }
     }
 
     fn task_mark(&self, step: &Step) -> Mark {
-        self.tree.mark_at(&format!("/steps/{}/task", step.index))
+        self.tree.mark_at(&format!("{}/task", self.at(step)))
     }
 
     /// A type whose manifest is written, and that no worker does yet.

@@ -52,7 +52,7 @@ impl Flow<'_> {
 
     /// The same of one item, where the step is done for each of a list.
     fn output_of_one(&self, step: &Step) -> Type {
-        if self.broken.contains(&step.index) {
+        if self.doubts.broken.contains(&step.index) {
             return Type::Any;
         }
         let maybe = || Type::TEXT.or_null();
@@ -79,13 +79,22 @@ impl Flow<'_> {
                 ("at", Type::TEXT),
             ])),
             StepKind::Emit(_) => Type::object(Object::closed([("id", Type::TEXT)])),
-            StepKind::Saga(saga) => self.output_of_child(saga),
+            StepKind::Saga(saga) => match &saga.group {
+                Some(group) => self.output_of_group(step, &group.definition),
+                None => self.output_of_child(saga),
+            },
         }
+    }
+
+    /// What every expression may read: the input, and in a group what is known around it.
+    pub(super) fn base(&self) -> Scope {
+        let own = || Scope::default().with("input", self.input());
+        self.around.clone().unwrap_or_else(own)
     }
 
     /// The variables of a step's expressions.
     pub(super) fn scope_of(&self, step: &Step) -> Scope {
-        let base = Scope::default().with("input", self.input());
+        let base = self.base();
         step.ancestors.iter().fold(base, |scope, index| {
             match self.definition.steps.get(*index) {
                 Some(before) => scope.with(before.id.as_str(), self.seen(before, Some(step))),
@@ -102,7 +111,7 @@ impl Flow<'_> {
 
     /// The variables of the saga's output.
     pub(super) fn scope_at_the_end(&self) -> Scope {
-        let base = Scope::default().with("input", self.input());
+        let base = self.base();
         self.definition.steps.iter().fold(base, |scope, step| {
             scope.with(step.id.as_str(), self.seen(step, None))
         })

@@ -7,6 +7,8 @@ use super::family::{Family, well};
 use crate::stage::failed;
 
 const TOP: &str = "saga: top\nversion: 1\nsteps:\n  - { id: a, task: t.set@1 }\n  - { id: one, saga: middle@1, with: { fails: \"${ input.fails }\" }, after: [a], timeout: 20m }\n  - { id: each, saga: lowest@1, for_each: [1, 2, 3], max_parallel: 2, tolerate: 1, after: [a] }\n  - { id: z, task: t.set@1, after: [one, each] }\n";
+/// The same with groups in place of what is named.
+const GROUPS: &str = "saga: top\nversion: 1\nsteps:\n  - { id: a, task: t.set@1 }\n  - id: one\n    after: [a]\n    for_each: [1]\n    timeout: 20m\n    steps:\n      - { id: b, task: t.set@1, with: { fails: '${ input.fails }', of: '${ a }' } }\n      - id: low\n        for_each: [1, 2]\n        max_parallel: 1\n        steps: [{ id: c, task: t.set@1, with: { of: '${ b }', n: '${ item }' } }, { id: d, task: t.set@1 }]\n      - { id: e, task: t.set@1, on_error: continue }\n  - id: each\n    after: [a]\n    for_each: [1, 2, 3]\n    max_parallel: 2\n    tolerate: 1\n    steps: [{ id: c, task: t.set@1 }, { id: d, saga: lowest@1 }]\n  - { id: z, task: t.set@1, after: [one, each] }\n";
 const MIDDLE: &str = "saga: middle\nversion: 1\nsteps:\n  - { id: b, task: t.set@1 }\n  - { id: low, saga: lowest@1 }\n  - { id: e, task: t.set@1, on_error: continue }\n  - { id: last, saga: lowest@1 }\n";
 const LOWEST: &str = "saga: lowest\nversion: 1\nsteps:\n  - { id: c, task: t.set@1 }\n  - { id: d, task: t.set@1 }\n";
 
@@ -134,11 +136,20 @@ fn held(family: &Family, seed: u64) -> Status {
 
 #[test]
 fn a_tree_ends_whole_or_not_at_all_whatever_becomes_of_the_words() {
+    ends_whole_or_not_at_all(&[TOP, MIDDLE, LOWEST]);
+}
+
+#[test]
+fn a_tree_of_groups_ends_whole_or_not_at_all_whatever_becomes_of_the_words() {
+    ends_whole_or_not_at_all(&[GROUPS, LOWEST]);
+}
+
+fn ends_whole_or_not_at_all(documents: &[&str]) {
     let (mut completed, mut compensated, mut lost) = (0, 0, 0);
     for seed in 0..400 {
         let mut chance = Chance(seed);
         let fails = [0, 2, 8][chance.below(3)];
-        let mut family = Family::with(&[TOP, MIDDLE, LOWEST], serde_json::json!({ "fails": 1 }));
+        let mut family = Family::with(documents, serde_json::json!({ "fails": 1 }));
         for _ in 0..chance.below(600) {
             lost += usize::from(step(&mut family, &mut chance, fails));
         }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use baton_engine::definition::group_in;
 use baton_engine::state::{Attempt, Phase, Stage, StepState};
 use baton_engine::{
     Catalogue, Command, Definition, Entry, Input, Operator, Rules, SagaState, Status, Verdict,
@@ -35,6 +36,17 @@ pub(crate) struct Family {
     pub(crate) now: u64,
     minted: u128,
     pub(crate) root: SagaId,
+}
+
+/// A definition, or a group that stands in one.
+fn defined<'d>(
+    all: &'d BTreeMap<(String, u32), Definition>,
+    name: &str,
+    version: u32,
+) -> Option<&'d Definition> {
+    let (saga, way) = group_in(name).map_or((name, None), |(saga, way)| (saga, Some(way)));
+    let found = all.get(&(saga.to_owned(), version))?;
+    way.map_or(Some(found), |way| found.group(way).map(AsRef::as_ref))
 }
 
 impl Family {
@@ -89,11 +101,11 @@ impl Family {
             (None, _) => panic!("{input:?} is about no saga"),
         };
         let next = match input {
-            Input::Upgrade { to, .. } => self.definitions.get(&(named.0.clone(), *to)),
+            Input::Upgrade { to, .. } => defined(&self.definitions, &named.0, *to),
             _ => None,
         };
         let rules = Rules {
-            definition: &self.definitions[&named],
+            definition: defined(&self.definitions, &named.0, named.1).unwrap(),
             catalogue: &self.catalogue,
         };
         let (state, entries) = self

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baton_driver::StoreError;
 use baton_engine::WorkItemKind;
-use baton_engine::definition::Trigger;
+use baton_engine::definition::{Trigger, registered_as};
 use baton_messages::alert::{ALERT_OPENED, ALERT_REPEATED, ALERT_RESOLVED};
 use baton_messages::{SagaId, TaskType, Timestamp};
 use baton_store::{AlertRow, AlertState, AnyReader, Reader as _, WorkItemView};
@@ -136,7 +136,7 @@ impl Look<'_> {
             return Ok(false);
         }
         let row = self.reader.saga_row(saga).await?;
-        Ok(row.is_some_and(|row| self.own.contains(&row.definition)))
+        Ok(row.is_some_and(|row| self.own.contains(registered_as(&row.definition))))
     }
 }
 

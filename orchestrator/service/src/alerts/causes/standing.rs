@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_driver::StoreError;
-use baton_engine::definition::rfc3339;
+use baton_engine::definition::{registered_as, rfc3339};
 use baton_engine::{SagaState, Status};
 use baton_messages::{SagaId, StepKey, Timestamp};
 use baton_store::{Reader as _, SagaCursor, SagaFilter};
@@ -146,6 +146,6 @@ fn cause(look: &Look<'_>, state: &SagaState, step: &StepKey) -> Cause {
         object: format!("sagas/{saga}"),
         command: format!("baton show {saga}"),
         data: json!({ "saga": saga, "definition": state.definition, "version": state.version, "step": step, "since": state.last_at }),
-        silent: look.own.contains(&state.definition),
+        silent: look.own.contains(registered_as(&state.definition)),
     }
 }

@@ -1,0 +1,133 @@
+//! Groups of steps for each item of a list through the real broker: an item as a whole is done, put back by itself, or taken back with everything else, each
+//! effect once, while the orchestrator is killed. On both stores.
+
+use std::time::Duration;
+
+use baton_harness::ledger::Did;
+use baton_it::oracle::Book;
+use baton_it::sagas::Saga;
+use baton_it::{SOON, Setup, System};
+use serde_json::json;
+
+/// How long many items may take while the orchestrator is killed again and again.
+const END_LIMIT: Duration = Duration::from_secs(240);
+
+/// For each of a list: three steps, the last of which fails for a name that is called so; and one thing after all of them.
+fn hosts(last: &str) -> Saga {
+    let group = format!(
+        "  - id: each\n    for_each: ${{ input.hosts }}\n    max_items: 50\n    max_parallel: 3\n    tolerate: 1\n    steps:\n      - id: off\n        task: test.effect@1\n        heartbeat: 4s\n        with: {{ key: \"${{ input.name }}-${{ item }}-off\" }}\n      - id: put\n        task: test.effect-late@1\n        timeout: 5s\n        queue_timeout: 10s\n        with: {{ key: \"${{ input.name }}-${{ item }}-put\", value: \"${{ before.key }}\" }}\n      - id: on\n        task: test.effect@1\n        with: {{ key: \"${{ input.name }}-${{ item }}-on\", value: \"${{ index }}\", fail: \"${{ item.startsWith('bad') ? 'final' : null }}\" }}\n    output: {{ host: \"${{ item }}\", was: \"${{ put.key }}\" }}\n"
+    );
+    Saga::named("hosts")
+        .effect("before", "")
+        .step(&group)
+        .effect("after", last)
+        .step("output: { hosts: \"${ each }\" }\n")
+}
+
+async fn started(system: &System, name: &str, hosts: &[&str]) -> String {
+    let input = json!({ "name": name, "hosts": hosts });
+    system.api.start("hosts", &input, name).await
+}
+
+async fn side_by_side(setup: Setup) {
+    let system = setup.start().await;
+    system.await_served("test.effect@1").await;
+    system.await_served("test.effect-late@1").await;
+    system.apply(&[&hosts("")]).await;
+    let saga = started(&system, "good", &["h0", "bad", "h2", "h3"]).await;
+    let ended = system.api.await_status(&saga, "completed", SOON).await;
+    let one = |n: u32| json!({ "host": format!("h{n}"), "was": format!("good-h{n}-put") });
+    assert_eq!(
+        ended["output"],
+        json!({ "hosts": [one(0), null, one(2), one(3)] })
+    );
+    let book = Book::of(&system.ledger).await;
+    for host in ["h0", "h2", "h3"] {
+        for step in ["off", "put", "on"] {
+            assert_eq!(book.not_done_once(&format!("good-{host}-{step}")), None);
+        }
+    }
+    for step in ["off", "put"] {
+        assert_eq!(book.not_taken_back(&format!("good-bad-{step}")), None);
+    }
+    assert_eq!(
+        book.undone_out_of_order("good-bad-put", "good-bad-off"),
+        None
+    );
+    let of_group = ["ls", "--definition", "hosts/each", "--json"];
+    let listed = system.cli().run(&of_group).await.exits(0).json();
+    let listed = listed["sagas"].as_array().cloned().unwrap_or_default();
+    assert_eq!(listed.len(), 4, "{listed:?}");
+    let first = listed[0]["id"].as_str().unwrap_or_default().to_owned();
+    let said = system.cli().run(&["show", &first]).await.exits(0);
+    assert!(said.out.contains("hosts/each@1"), "{}", said.out);
+    assert!(said.out.contains("step each["), "{}", said.out);
+    assert!(system.api.dead_letters().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn items_of_a_group_are_done_and_put_back_each_as_a_whole() {
+    side_by_side(Setup::workers(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn items_of_a_group_run_across_the_partitions_of_a_database() {
+    side_by_side(Setup::workers(1).postgres()).await;
+}
+
+/// What fails after the group takes back every item, from its last step to its first, while the orchestrator is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_the_orchestrator_while_groups_are_taken_back() {
+    let mut system = Setup::workers(2).start().await;
+    system.await_served("test.effect@1").await;
+    system.await_served("test.effect-late@1").await;
+    system.apply(&[&hosts(", fail: final")]).await;
+    let names = ["one", "two", "three"];
+    let mut sagas = Vec::new();
+    for name in names {
+        sagas.push(started(&system, name, &["h0", "h1", "h2", "h3"]).await);
+        // wherever the items are: some begin, some report, some are taken back
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        system.orchestrator().kill9_and_start();
+    }
+    for saga in &sagas {
+        let ended = system
+            .api
+            .await_status(saga, "compensated", END_LIMIT)
+            .await;
+        assert_eq!(
+            ended["unwinding"]["step-failed"]["step"], "after",
+            "{ended}"
+        );
+    }
+    let book = Book::of(&system.ledger).await;
+    for name in names {
+        assert_eq!(book.not_taken_back(&format!("{name}-before")), None);
+        for host in ["h0", "h1", "h2", "h3"] {
+            let key = |step: &str| format!("{name}-{host}-{step}");
+            for step in ["off", "put", "on"] {
+                assert_eq!(book.not_taken_back(&key(step)), None);
+                assert!(book.count(&key(step), Did::Undo) >= 1);
+            }
+            assert_eq!(book.undone_out_of_order(&key("on"), &key("put")), None);
+            assert_eq!(book.undone_out_of_order(&key("put"), &key("off")), None);
+            assert_eq!(
+                book.undone_out_of_order(&key("off"), &format!("{name}-before")),
+                None
+            );
+        }
+    }
+}
+
+/// A group is nobody's to start or to register: it is an item of its step.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_is_not_started_by_itself() {
+    let system = Setup::workers(1).start().await;
+    system.await_served("test.effect@1").await;
+    system.apply(&[&hosts("")]).await;
+    let cli = system.cli();
+    let refused = cli.run(&["run", "hosts/each", "--with", "{}"]).await;
+    assert_ne!(refused.code, 0, "{}", refused.out);
+    let shown = cli.run(&["definitions"]).await.exits(0);
+    assert!(!shown.out.contains("hosts/each"), "{}", shown.out);
+}
