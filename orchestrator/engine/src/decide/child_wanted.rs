@@ -126,7 +126,11 @@ fn take_back(d: &mut Deciding<'_>, wanted: &ChildWanted) -> Result<(), DecideErr
 /// A child rests while its parent does.
 fn pause(d: &mut Deciding<'_>, held: bool, holds: bool) -> Result<(), DecideError> {
     if !d.state.active() {
-        return Ok(());
+        // One that ended while it was held is not held any more: it would else count as paused by itself, once it takes back what it did.
+        return match held && !holds && d.state.paused {
+            true => d.emit(Record::Resumed),
+            false => Ok(()),
+        };
     }
     match (held, holds) {
         (false, true) if !d.state.paused => {

@@ -308,6 +308,8 @@ impl Flow<'_> {
     pub(super) fn nesting(&mut self, saga: &SagaStep, at: &str, key: &str) -> bool {
         let mark = self.tree.mark_at(&format!("{at}/{key}"));
         match self.kin.levels(saga, &mut self.way()) {
+            // the step inside that leads back says so
+            Err(Nested::Circle(_)) if saga.group.is_some() => {}
             Err(Nested::Circle(way)) => {
                 let message = format!("sagas lie within themselves: {}", way.join(" → "));
                 let help =

@@ -585,3 +585,41 @@ fn a_child_that_had_completed_is_cancelled_by_nobody_and_its_parent_hears_when_i
         "it ends when somebody has seen to it"
     );
 }
+
+/// It ended while its parent held it, and heard only then that it is held no more: it takes back what it did when its parent goes on, whatever becomes of the
+/// words between.
+#[test]
+fn one_that_ended_while_it_was_held_is_not_paused_by_itself() {
+    let top = "saga: top\nversion: 1\nsteps:\n  - { id: mid, saga: lowest@1 }\n  - { id: z, task: t.set@1 }\n";
+    let mut family = Family::of(&[top, LOWEST]);
+    let root = family.root;
+    family.talk();
+    let child = family.child(root, "mid");
+    family.report(child, "c", done());
+    let pause = |family: &mut Family, input: fn(baton_engine::Operator) -> Input| {
+        let operator = family.operator();
+        assert_eq!(family.give(root, &input(operator)), Verdict::Applied);
+    };
+    pause(&mut family, Input::Pause);
+    family.talk();
+    assert!(family.state(child).paused);
+    let of = family.tasks.remove(0);
+    family.end(&of, done());
+    assert_eq!(family.status(child), Status::Completed);
+    let late = std::mem::take(&mut family.words);
+    pause(&mut family, Input::Resume);
+    family.talk();
+    family.words = late;
+    family.talk();
+    let of = family.tasks.remove(0);
+    family.end(&of, failed(false));
+    assert_eq!(family.phase(root, "mid"), Phase::UndoInChild);
+    family.words.clear();
+    pause(&mut family, Input::Pause);
+    family.talk();
+    pause(&mut family, Input::Resume);
+    family.go();
+    for saga in [root, child] {
+        assert_eq!(family.status(saga), Status::Compensated);
+    }
+}
