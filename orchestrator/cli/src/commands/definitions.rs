@@ -1,5 +1,7 @@
 //! `baton definitions`: what is registered, and its text.
 
+use baton_engine::definition::registered_as;
+
 use super::items;
 use crate::args::{Definitions, DefinitionsCommand};
 use crate::client::{Client, escaped};
@@ -41,6 +43,8 @@ async fn show(client: &Client, named: &str, out: &mut Out) -> Result<Exit, CliEr
         Some((name, version)) => (name, Some(version)),
         None => (named, None),
     };
+    // a group stands in the document of its saga
+    let name = registered_as(name);
     let known: Vec<(String, u64)> = items(&answer, "definitions")
         .iter()
         .filter_map(|row| {

@@ -739,6 +739,8 @@ fn what_is_wrong_with_a_definition() {
 
 /// A shipped saga as it stands in the tree.
 const RELEASE: &str = include_str!("../../../sagas/release.yaml");
+/// One with a group.
+const ROLL_OUT: &str = include_str!("../../../sagas/canonical/roll-out.yaml");
 
 #[test]
 fn what_a_definition_is_going_to_do() {
@@ -746,6 +748,7 @@ fn what_a_definition_is_going_to_do() {
     let shapes = [
         RELEASE.to_owned(),
         "saga: waits\nversion: 3\nsteps:\n  - { id: paid, wait: { event: com.example.paid, timeout: 90m } }\n  - { id: mail, after: [], task: acme.mail-somebody@1, retry: { attempts: forever } }\n  - { id: write, after: [paid, mail], if: \"${ input.wanted }\", task: file.write@1, with: { path: /srv/a, content: x }, pivot: true }\n  - { id: ok, approve: { by: operator, timeout: 7d, on_reject: continue, on_timeout: continue } }\n  - { id: told, emit: { type: com.example.told } }\n".to_owned(),
+        ROLL_OUT.to_owned(),
     ];
     let plans: Vec<_> = shapes
         .iter()
@@ -770,7 +773,9 @@ fn what_a_definition_is_going_to_do() {
 fn every_expression_with_its_type() {
     let catalogue = check::known(None).unwrap();
     let how = baton_engine::definition::Unannounced::Warned;
-    let found = baton_engine::definition::check(RELEASE, &catalogue, how);
-    let all = [("release.yaml".to_owned(), found.expressions)];
+    let all = [("release.yaml", RELEASE), ("roll-out.yaml", ROLL_OUT)].map(|(name, text)| {
+        let found = baton_engine::definition::check(text, &catalogue, how);
+        (name.to_owned(), found.expressions)
+    });
     insta::assert_snapshot!(seen(|width| types::lines(&all, width)));
 }
