@@ -289,8 +289,10 @@ fn undo_may_park(step: &StepPlan) -> bool {
 
 fn come_of(step: &StepPlan) -> End {
     if let (Some(fan), true) = (&step.fan, step.wanted) {
-        // of sagas for each of a list the first alone is in trouble
-        let most = if step.within.is_some() { 1 } else { usize::MAX };
+        // of sagas for each of a list the first alone is in trouble, unless what turns all back lies within each
+        let in_each = |script: &Script| script.forward == [Play::FailFinal];
+        let one = step.within.is_some() && !fan.scripts.iter().all(in_each);
+        let most = if one { 1 } else { usize::MAX };
         let scripts = || fan.scripts.iter().take(most);
         let is = |end: End| scripts().any(|script| come_of(&step.item(script)) == end);
         if let Some(end) = [End::Open, End::Waits].into_iter().find(|end| is(*end)) {

@@ -40,6 +40,10 @@ fn of_step(scene: &Scene, target: &Target, at: &StepPath, step: &mut StepPlan) {
             if n == 0 || fails || turn == Some(&Turn::Doubtful) && here {
                 *item = script.clone();
             }
+            // what makes a saga turn back is in that of every item
+            if turns_within(turn, at) {
+                item.forward = vec![Play::FailFinal];
+            }
         }
     }
     let never = scene.trouble == Trouble::Never && here
@@ -63,6 +67,15 @@ fn of_step(scene: &Scene, target: &Target, at: &StepPath, step: &mut StepPlan) {
         _ => {}
     }
     step.script = script;
+}
+
+/// Whether what turns a saga back lies within this step.
+fn turns_within(turn: Option<&Turn>, at: &StepPath) -> bool {
+    let of = match turn {
+        Some(Turn::Fails(of) | Turn::FailsLater(of) | Turn::Rejected(of) | Turn::Never(of)) => of,
+        Some(Turn::Cancelled | Turn::Doubtful) | None => return false,
+    };
+    of.above.starts_with(&at.within())
 }
 
 fn script(scene: &Scene, target: &Target, at: &StepPath) -> Script {
