@@ -95,7 +95,8 @@ pub(crate) struct ShownPlan {
     found: u64,
     /// How many of them were looked at one by one, newest first; the figures below are of these.
     looked_at: u64,
-    /// Where they would go: `task` (its saga is asked for another attempt), `report`, `start`, `event`, `message` (published as it was).
+    /// Where they would go: `task` (its saga is asked for another attempt), `report`, `start`, `event` (the triggers that refused it look at it again), `message`
+    /// (published as it was). They set out newest first and some side by side: in no order that a receiver may count on.
     routes: BTreeMap<String, u64>,
     /// Where messages of others would go, as `exchange/key`, and how many there; of those that were looked at.
     targets: BTreeMap<String, u64>,
@@ -202,6 +203,10 @@ pub(crate) struct Operation {
     force: bool,
     /// Where messages of others go, as `exchange/key`.
     to: Option<String>,
+    /// Which letters it takes: of those that were dead when it was made.
+    filter: LetterFilter,
+    /// These alone; none named: all that fit.
+    ids: Vec<Uuid>,
     /// Letters that fitted when it was made.
     found: u64,
     /// How many seconds a stage waits for what comes of its letters.
@@ -263,6 +268,8 @@ impl From<OperationRow> for Operation {
                 .iter()
                 .map(|one| (place(&one.from), place(&one.to)))
                 .collect(),
+            filter: LetterFilter::from(&row.filter),
+            ids: row.filter.ids,
             found: row.found,
             stage: row.stage,
             replayed,
