@@ -342,3 +342,46 @@ async fn what_no_queue_takes_at_an_exchange_with_ours_behind_it_is_a_letter() {
     let text = BASE64.encode("an order");
     assert_eq!(got[0]["payload"], text);
 }
+
+/// A replay of many begins with the one that died first, unless it is asked the other way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_one_that_died_first_sets_out_first() {
+    let system = Setup::workers(0).start().await;
+    system.vhost.declare("kept", "quorum").await;
+    for n in 0..5 {
+        let properties = json!({ "message_id": format!("m{n}") });
+        put(&system, "baton.dead", properties, b"x").await;
+        letters(&system, "state=dead", n + 1).await;
+    }
+    for newest_first in [false, true] {
+        let orders = json!({
+            "reason": "in order", "rate": 5, "to": "/kept", "force": true, "stop_at": 100, "wait_s": 0, "newest_first": newest_first,
+        });
+        let begun = post(&system, "replays", orders).await;
+        let id = begun.body["operation"]["id"].as_str().expect("an id");
+        let path = format!("/v1/dead-letters/operations/{id}");
+        let done = await_some("all to be sent", SOON, async || {
+            let now = system.api.get(&path).await;
+            (now["state"] == "done").then_some(now)
+        })
+        .await;
+        assert_eq!(
+            (&done["published"], &done["newest_first"]),
+            (&json!(5), &json!(newest_first))
+        );
+        let sent: Vec<Value> = taken(&system, "kept").await;
+        let mut names: Vec<_> = sent
+            .iter()
+            .map(|one| one["properties"]["message_id"].as_str().unwrap_or_default())
+            .collect();
+        if newest_first {
+            names.reverse();
+        }
+        assert_eq!(names, ["m0", "m1", "m2", "m3", "m4"]);
+        for (n, one) in sent.iter().enumerate() {
+            let properties = json!({ "message_id": one["properties"]["message_id"] });
+            put(&system, "baton.dead", properties, b"x").await;
+            letters(&system, "state=dead", n + 1).await;
+        }
+    }
+}

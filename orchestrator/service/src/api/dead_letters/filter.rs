@@ -126,6 +126,7 @@ macro_rules! letters_that {
                     replays: self.replays,
                     label: self.label.clone().map(|Label { name, value }| (name, value)),
                     ids: Vec::new(),
+                    oldest_first: false,
                 }
             }
         }
