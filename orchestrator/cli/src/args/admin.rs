@@ -281,8 +281,14 @@ pub(crate) struct DeadDiscard {
     pub(crate) ids: Vec<String>,
     #[command(flatten)]
     pub(crate) filter: DeadFilter,
-    /// Why, for whoever reads it later
-    #[arg(long, short = 'm', value_name = "TEXT")]
+    /// Why, for whoever reads it later; needed for all but a dry run
+    #[arg(
+        long,
+        short = 'm',
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) message: String,
     /// Only say which it would be
     #[arg(long)]

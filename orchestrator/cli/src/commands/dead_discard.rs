@@ -20,6 +20,12 @@ pub(crate) async fn discard(
     asked: &DeadDiscard,
     out: &mut Out,
 ) -> Result<Exit, CliError> {
+    if asked.message.trim().is_empty() && !asked.dry_run {
+        return Err(CliError::usage_then(
+            "a discard needs a reason",
+            "the same with -m 'why'",
+        ));
+    }
     let filter = body_filter(client, &asked.filter).await?;
     let wish = Wish {
         action: "discard",

@@ -60,7 +60,8 @@ async fn keep(
         dry_run: asked.dry_run,
         yes: asked.yes,
     };
-    let saga = letter["saga"].as_str();
+    let known = letter["saga_now"].is_object();
+    let saga = letter["saga"].as_str().filter(|_| known);
     let kept = shown_and_done(client, body, &wish, out).await;
     let kept = match kept.map_err(|error| of_letter(error, asked.id.trim(), saga))? {
         Ok(kept) => kept,

@@ -45,6 +45,9 @@ fn letter(kind: &str, detail: &str, id: &str, saga: Option<&str>) -> Option<Stri
     if detail.contains("say where to send it") {
         return Some(format!("baton dead replay {id} --to EXCHANGE/KEY"));
     }
+    if detail.contains("force it with a reason") {
+        return Some(format!("baton dead replay {id} --force -m 'why'"));
+    }
     if detail.contains("restore it first") {
         return Some(format!("baton dead restore {id}"));
     }
@@ -110,6 +113,11 @@ mod tests {
         assert_eq!(next("not-now", done, None), "baton dead show 7c2e");
         let gone = "it is discarded, by admin, and has to be dead; restore it first";
         assert_eq!(next("not-now", gone, None), "baton dead restore 7c2e");
+        let often = "it was replayed 3 times already; force it with a reason, or discard it";
+        assert_eq!(
+            next("replay-refused", often, None),
+            "baton dead replay 7c2e --force -m 'why'"
+        );
         assert_eq!(
             next("bad-request", "no", None),
             "baton dead replay --help",

@@ -72,7 +72,7 @@ async fn several_are_discarded_and_restored_by_their_ids() {
     let all = dead_orders(&system, 3).await;
     let (a, b) = (all[0].as_str(), all[1].as_str());
     let cli = system.cli();
-    let dry = ["dead", "discard", a, b, "-m", "x", "--dry-run"];
+    let dry = ["dead", "discard", a, b, "--dry-run"];
     let dry = cli.run(&dry).await.exits(0);
     assert_eq!(
         dry.out.matches("it would be discarded").count(),
