@@ -269,7 +269,7 @@ pub(crate) struct DeadReplay {
     /// Of many: stop when more than so many in a hundred fail again [default: 20]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) stop_at: Option<u8>,
-    /// Do not ask
+    /// Do not ask; needed for more than one where there is nobody to ask: without a terminal, and with --json
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,
 }
@@ -293,7 +293,7 @@ pub(crate) struct DeadDiscard {
     /// Only say which it would be
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Do not ask
+    /// Do not ask; needed for more than one where there is nobody to ask: without a terminal, and with --json
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,
 }
@@ -317,7 +317,7 @@ pub(crate) struct DeadRestore {
     /// Only say which it would be
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Do not ask
+    /// Do not ask; needed for more than one where there is nobody to ask: without a terminal, and with --json
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,
 }

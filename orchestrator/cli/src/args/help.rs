@@ -138,7 +138,7 @@ Examples:
   baton dead replay --queue orders.dlq --redirect orders/new=orders/v2 -m 'moved'
   baton dead replay --reason undecodable --since 2h -m 'parser is mended'
   baton dead ops                             replays of many, and how far they are
-  baton dead ops show 019b3c                 what one takes, how far it is, what to do
+  baton dead ops show 019b3c                 one: what it takes, how far it is
   baton dead edit 7c2e --set /amount=12 -m 'a typing error' --replay
   baton dead export --group 1f0e9a77c2d4 -o letters.jsonl
   baton dead discard 7c2e -m 'sent by hand'  not wanted; restore takes it back
@@ -146,6 +146,7 @@ Examples:
 
 More than one are asked about first. Where nobody can be asked (no terminal, or
 --json) nothing is done without -y.
+
 Exit codes of a replay: 0 done, 1 failed, refused or stopped, 6 not known in time, 130 interrupted (it goes on).
 
 Where no orchestrator runs, at the broker itself:
