@@ -496,7 +496,7 @@ pub(super) fn fields(all: impl Iterator<Item = (String, String)>, width: usize) 
         .unwrap_or(0);
     let lines = all.into_iter().map(|(name, value)| {
         let lead = format!("  {name:widest$}  ");
-        below((&lead, Tone::Faint), &value, Tone::Plain, width)
+        below((lead.as_str(), Tone::Faint), &value, Tone::Plain, width)
     });
     lines.flatten().collect()
 }
