@@ -254,6 +254,9 @@ pub(crate) struct DeadReplay {
     /// Send those that came from one place, or died in one queue, to another: QUEUE or EXCHANGE/KEY each; may be given again
     #[arg(long, value_name = "FROM=TO")]
     pub(crate) redirect: Vec<String>,
+    /// Of many: the one that died last goes first; otherwise the one that died first does
+    #[arg(long)]
+    pub(crate) newest_first: bool,
     /// How many seconds it waits for what comes of one; of many, how long nothing may come of a stage [default: 60; for messages of others 5]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=86_400))]
     pub(crate) wait: Option<u32>,

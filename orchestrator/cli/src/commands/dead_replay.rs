@@ -83,6 +83,9 @@ pub(crate) async fn replay(
         return one(client, asked, id, body, out).await;
     }
     body["filter"] = filter;
+    if asked.newest_first {
+        body["newest_first"] = json!(true);
+    }
     if !asked.ids.is_empty() {
         body["ids"] = json!(asked.ids);
     }
@@ -110,6 +113,7 @@ fn of_many_alone(asked: &DeadReplay) -> Result<(), CliError> {
         ("--rate", asked.rate.is_some()),
         ("--stop-at", asked.stop_at.is_some()),
         ("--look", asked.look.is_some()),
+        ("--newest-first", asked.newest_first),
     ];
     let given: Vec<&str> = given
         .into_iter()

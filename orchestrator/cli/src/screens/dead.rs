@@ -163,7 +163,7 @@ pub(crate) fn plan(plan: &Value, width: usize) -> Vec<Line> {
     let mut lines = vec![Line::of(words, Tone::Strong)];
     if looked_at < found {
         let words = format!(
-            "looked at {looked_at} of them, newest first; the rest may be otherwise (--look SECONDS looks at more)"
+            "looked at {looked_at} of them, in the order they would go; the rest may be otherwise (--look SECONDS looks at more)"
         );
         lines.extend(set_in("", &words, Tone::Faint, width));
     }

@@ -104,7 +104,7 @@ pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
 }
 
 /// What is known of it; what an older orchestrator does not say is left out.
-fn facts(row: &Value, now: u64) -> [(&'static str, String); 11] {
+fn facts(row: &Value, now: u64) -> [(&'static str, String); 12] {
     let when = |name: &str| {
         time::read(&row[name]).map_or_else(String::new, |at| {
             format!("{} ({})", time::ago(at, now), time::instant(at))
@@ -128,6 +128,7 @@ fn facts(row: &Value, now: u64) -> [(&'static str, String); 11] {
     [
         ("takes", takes(row)),
         ("progress", progress(row)),
+        ("order", order(row).to_owned()),
         ("stage", stage(row)),
         ("rate", rate(row)),
         ("stops", stops(row)),
@@ -138,6 +139,15 @@ fn facts(row: &Value, now: u64) -> [(&'static str, String); 11] {
         ("because", text(row, "reason")),
         ("changed", changed),
     ]
+}
+
+/// Which goes first.
+fn order(row: &Value) -> &'static str {
+    match row["newest_first"].as_bool() {
+        Some(true) => "the one that died last goes first",
+        Some(false) => "the one that died first goes first",
+        None => "",
+    }
 }
 
 /// When, and by whom.
