@@ -7,7 +7,7 @@ use crate::stage::{SOON, Stage, not_run_reason, now_ms, task, unknown_code};
 use baton_bus::Outgoing;
 use baton_messages::control::RollCall;
 use baton_messages::{
-    ControlMessage, GrantAnswer, Hold, MessageId, TaskResult, Timestamp, topology,
+    ControlMessage, GrantAnswer, Hold, MessageId, RefusedWhy, TaskResult, Timestamp, topology,
 };
 use baton_worker::WorkerOptions;
 use serde_json::{Value, json};
@@ -174,6 +174,31 @@ async fn what_ends_otherwise_than_by_an_answer_is_unknown() {
 
     stage.dispatch(&late(Act::Large)).await;
     assert_eq!(unknown_code(&stage.finished().await), "output-too-large");
+    stage.emptied(LATE).await;
+    worker.end().await;
+}
+
+/// What an automation holds may panic when its run is dropped: that ends this run alone. Its task goes back, and asks before it is begun once more; whatever else there is is done.
+#[tokio::test]
+async fn a_run_that_panics_while_it_is_dropped_gives_its_task_back_and_harms_no_other() {
+    let mut stage = Stage::set(&[LATE]).await;
+    let log = Log::new();
+    let worker = stage.work(both(&log), Stage::options("w1"));
+    let mut breaks = late(Act::Break);
+    breaks.timeout_ms = 200;
+    stage.dispatch(&breaks).await;
+    log.has("broke").await;
+    let started = stage.started().await;
+    assert_eq!(started.of, breaks.of, "it is handed out again, and asks");
+    assert_eq!(log.count("entered"), 1, "it acted before it was granted");
+    let why = RefusedWhy::NoLongerWanted;
+    stage.answer(&started, GrantAnswer::Refused { why }).await;
+    stage.dispatch(&late(Act::Echo)).await;
+    assert!(stage.finished().await.started);
+    baton_harness::await_until("nothing to be in hand", SOON, async || {
+        worker.handle.in_hand() == 0
+    })
+    .await;
     stage.emptied(LATE).await;
     worker.end().await;
 }
