@@ -316,6 +316,39 @@ async fn what_cannot_be_read_is_parked_byte_for_byte() {
 }
 
 /// What a worker that dies whenever it takes the first task does to all it had in hand.
+/// While what nobody can use cannot be put aside it is acknowledged by nobody; what else there is is done meanwhile.
+#[tokio::test]
+async fn what_cannot_be_parked_stays_unacknowledged_until_it_can() {
+    let mut stage = Stage::set(&[LATE]).await;
+    stage.vhost.delete_queue(topology::DEAD).await;
+    let log = Log::new();
+    let worker = stage.work(both(&log), Stage::options("w1"));
+    let queue = format!("baton.task.default.{LATE}");
+    let body = "{ no task \u{df}";
+    let properties = json!({ "message_id": "odd", "type": "task@1" });
+    assert!(
+        stage
+            .vhost
+            .publish("amq.default", &queue, properties, body)
+            .await
+    );
+    stage.vhost.await_messages(&queue, 0, 1, SOON).await;
+    stage.dispatch(&late(Act::Echo)).await;
+    assert!(stage.finished().await.started);
+    // tried again and again, and in nobody's way
+    stage.no_report().await;
+    stage.vhost.await_messages(&queue, 0, 1, SOON).await;
+    stage.vhost.declare(topology::DEAD, "quorum").await;
+    let vhost = stage.vhost.name();
+    let binding = format!("/api/bindings/{vhost}/e/{0}/q/{0}", topology::DEAD);
+    stage.vhost.management().post(&binding, &json!({})).await;
+    stage.vhost.await_messages(topology::DEAD, 1, 0, SOON).await;
+    let dead = stage.vhost.take(topology::DEAD, 10).await;
+    assert_eq!((dead.len(), dead[0].payload.as_str()), (1, body));
+    stage.emptied(LATE).await;
+    worker.end().await;
+}
+
 #[tokio::test]
 async fn of_what_was_delivered_ten_times_in_vain_the_first_is_parked_and_what_lay_behind_it_is_done()
  {
