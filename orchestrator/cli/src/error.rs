@@ -150,6 +150,14 @@ pub(crate) enum CliError {
         /// Where to find it.
         next: String,
     },
+    /// It was understood, and cannot be done as things stand.
+    #[error("{what}")]
+    NotNow {
+        /// What is in the way.
+        what: String,
+        /// Where to look next.
+        next: String,
+    },
     /// A name nobody knows.
     #[error("{what}{}", meant(near.as_deref()))]
     NotThere {
@@ -180,6 +188,13 @@ impl CliError {
     /// The same, with where to look next.
     pub(crate) fn usage_then(what: impl Into<String>, next: impl Into<String>) -> Self {
         Self::TooLittle {
+            what: what.into(),
+            next: next.into(),
+        }
+    }
+
+    pub(crate) fn not_now(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::NotNow {
             what: what.into(),
             next: next.into(),
         }
@@ -238,6 +253,7 @@ impl CliError {
         let text = match self {
             Self::Problem { next, .. } => return next.clone().or_else(help),
             Self::File { next, .. }
+            | Self::NotNow { next, .. }
             | Self::NotThere { next, .. }
             | Self::Lines { next, .. }
             | Self::TooLittle { next, .. } => next,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 0 | done; with `--wait` or `show`: the saga goes on or is completed |
 //! | 1 | something went wrong, and the message says what |
-//! | 2 | the command line cannot be understood |
+//! | 2 | the command line cannot be understood, or says too little, as where many would be moved and nobody can be asked: nothing was done |
 //! | 3 | the saga is compensated: everything it did is undone |
 //! | 4 | the saga is parked: a person has to decide |
 //! | 5 | the saga was abandoned by an operator |

@@ -79,6 +79,13 @@ fn parsed() -> (Cli, String) {
         // what is typed goes before what the environment says
         cli.global.token = None;
     }
+    if let Command::Dead(which) = &mut cli.command
+        && !dead_broker::is_asked(which)
+        && !says("amqp", ValueSource::CommandLine)
+    {
+        // an address of the environment is for peek and move alone
+        which.amqp = None;
+    }
     (cli, named(&matches))
 }
 

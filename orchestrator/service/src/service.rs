@@ -211,6 +211,7 @@ async fn run_here(
         opened.reader.clone(),
         router.clone(),
         bus.clone(),
+        live.subscribe(),
     );
     let (audit, audit_writer) = Audit::new(opened.audit.clone());
     let audit = Arc::new(audit);

@@ -1,8 +1,11 @@
-//! Letters of one cause are one group: the same reason, the same kind of message, and the same error once what differs from one message to the next is
-//! taken out of it. Pure; the key stands with the letter from its intake on.
+//! Letters of one cause are one group: the same reason, the same kind of message about the same thing (task type, event type, definition), out of the same queue
+//! where it is another system's, and the same error once what differs from one message to the next is taken out of it. What is done about a group is done about
+//! all of it, so that no more is one than has one mend. Pure; the key stands with the letter from its intake on.
 
 use baton_driver::DeadLetterRow;
 use uuid::Uuid;
+
+use crate::facets::Facets;
 
 /// Digits of a group's key: with thousands of groups two share a key once in tens of millions of stores.
 const KEY_DIGITS: usize = 12;
@@ -11,13 +14,27 @@ const ERROR_CHARS_MAX: usize = 400;
 /// Shortest run of hexadecimal digits that is taken for an id, where one of them is a digit.
 const HEX_MIN: usize = 8;
 
-/// The key of a letter's group.
+/// Begins the names of our own queues, of which many carry the same messages: slices of the inbox, a queue for each pool.
+const OWN_QUEUES: &str = "baton.";
+
+/// The key of a letter's group. `about`: what was read out of it.
 #[must_use]
-pub fn group_of(letter: &DeadLetterRow) -> String {
-    let kind = letter.kind.as_deref().unwrap_or_default();
+pub fn group_of(letter: &DeadLetterRow, about: &Facets) -> String {
+    fn said(text: Option<&String>) -> &str {
+        text.map_or("", String::as_str)
+    }
+    let theirs = Some(&letter.queue).filter(|queue| !queue.starts_with(OWN_QUEUES));
     let error = normalised(&letter.error);
-    let text = format!("{}\u{1f}{kind}\u{1f}{error}", letter.reason.as_str());
-    let mut key = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes())
+    let parts = [
+        letter.reason.as_str(),
+        said(letter.kind.as_ref()),
+        said(about.task_type.as_ref()),
+        said(about.event_type.as_ref()),
+        said(about.definition.as_ref()),
+        said(theirs),
+        &error,
+    ];
+    let mut key = Uuid::new_v5(&Uuid::NAMESPACE_OID, parts.join("\u{1f}").as_bytes())
         .simple()
         .to_string();
     key.truncate(KEY_DIGITS);
@@ -121,7 +138,14 @@ fn without_numbers(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::facets::facets_of;
+
+    fn key_of(letter: &DeadLetterRow) -> String {
+        group_of(letter, &facets_of(letter))
+    }
 
     #[test]
     fn what_differs_from_message_to_message_is_taken_out() {
@@ -164,19 +188,47 @@ mod tests {
             error: error.to_owned(),
             ..letter.clone()
         };
-        let key = group_of(&with("line 1 column 2"));
+        let key = key_of(&with("line 1 column 2"));
         assert_eq!(key.len(), KEY_DIGITS);
-        assert_eq!(key, group_of(&with("line 10 column 3")));
-        assert_ne!(key, group_of(&with("it ends too early")));
+        assert_eq!(key, key_of(&with("line 10 column 3")));
+        assert_ne!(key, key_of(&with("it ends too early")));
         let other_kind = DeadLetterRow {
             kind: Some("other@1".to_owned()),
             ..with("line 1 column 2")
         };
-        assert_ne!(key, group_of(&other_kind));
+        assert_ne!(key, key_of(&other_kind));
         let other_reason = DeadLetterRow {
             reason: baton_messages::DeadReason::TooLarge,
             ..with("line 1 column 2")
         };
-        assert_ne!(key, group_of(&other_reason));
+        assert_ne!(key, key_of(&other_reason));
+    }
+
+    #[test]
+    fn what_has_two_mends_is_two_groups() {
+        let of = |queue: &str, body: &str| {
+            key_of(&DeadLetterRow {
+                queue: queue.to_owned(),
+                exchange: String::new(),
+                body: body.as_bytes().to_vec(),
+                ..crate::suite::samples::dead_letter(1)
+            })
+        };
+        assert_ne!(of("orders", "x"), of("mails", "x"), "of two systems");
+        let start = |definition: &str| {
+            json!({ "start@1": {
+                "id": Uuid::nil(), "saga": Uuid::nil(), "definition": definition, "input": {}, "by": "x",
+            } })
+            .to_string()
+        };
+        let inbox = |n: &str, definition: &str| of(&format!("baton.inbox.{n}"), &start(definition));
+        assert_eq!(inbox("00", "a"), inbox("07", "a"), "slices of one inbox");
+        assert_ne!(inbox("00", "a"), inbox("00", "b"), "two definitions");
+        let task = |pool: &str, kind: &str| of(&format!("baton.task.{pool}.{kind}"), "x");
+        assert_eq!(task("default", "file.write@1"), task("dmz", "file.write@1"));
+        assert_ne!(
+            task("default", "file.write@1"),
+            task("default", "test.echo@1")
+        );
     }
 }

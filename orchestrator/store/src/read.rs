@@ -72,6 +72,19 @@ pub struct DeadLetterFilter {
     /// These alone; empty: any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<Uuid>,
+    /// The one that died first comes first; otherwise the one that died last.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub oldest_first: bool,
+}
+
+/// How a statement goes along letters, one way or the other.
+pub(crate) struct Way {
+    /// Of the place of one that comes after a cursor, to that.
+    pub(crate) past: &'static str,
+    /// Of the place of one that comes before an end, to that, which is still among them.
+    pub(crate) within: &'static str,
+    /// In which order.
+    pub(crate) order: &'static str,
 }
 
 impl DeadLetterFilter {
@@ -83,9 +96,26 @@ impl DeadLetterFilter {
             until: self.until,
             state: self.state,
             group: self.group.clone(),
+            oldest_first: self.oldest_first,
             ..Self::default()
         };
         *self == bare || !self.ids.is_empty()
+    }
+
+    pub(crate) const fn way(&self) -> Way {
+        if self.oldest_first {
+            Way {
+                past: ">",
+                within: "<=",
+                order: "ASC",
+            }
+        } else {
+            Way {
+                past: "<",
+                within: ">=",
+                order: "DESC",
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Many dead letters: taken in, grouped, filtered and replayed at a rate behind a canary, with orchestrator and broker killed in between. Whoever keeps the book of effects knows nothing of
-//! letters, and finds each once. How many a second that is stands beside what the broker does by itself in the same run. `BATON_LONG=1` makes it two hundred thousand.
+//! letters, and finds each once. How many a second that is stands beside what the broker does by itself in the same run. `BATON_LONG=1` makes it two hundred thousand,
+//! `BATON_LETTERS=100000` as many as it says.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,12 @@ const BATCH: usize = 256;
 const DEFINITION: &str = "volume";
 
 fn count() -> usize {
-    if baton_it::long() { 200_000 } else { 600 }
+    let asked = std::env::var("BATON_LETTERS").ok();
+    match asked.and_then(|asked| asked.parse().ok()) {
+        Some(asked) => asked,
+        None if baton_it::long() => 200_000,
+        None => 600,
+    }
 }
 
 async fn post(system: &System, path: &str, body: Value) -> Answer {

@@ -90,15 +90,15 @@ pub(crate) enum DeadCommand {
     /// Show one in full: where it came from, properties, headers, body
     Show(DeadShow),
     /// Groups of one cause, largest first
-    Groups,
+    Groups(DeadGroups),
     /// Send one back to work, or all that fit: the plan is shown first
     ///
     /// What is ours is known by its id and done once, whoever dies meanwhile. Messages of others that were on their way when an orchestrator died (32 at most) are
     /// sent again, since nobody can say whether they arrived: under the same message id and with the same header `baton-replay-of`.
     Replay(Box<DeadReplay>),
-    /// Say that one, or all that fit, are not wanted
+    /// Say that some, or all that fit, are not wanted
     Discard(DeadDiscard),
-    /// Say that one that was discarded, or all that fit, are wanted after all
+    /// Say that some that were discarded, or all that fit, are wanted after all
     Restore(DeadRestore),
     /// Note something on one
     Note(DeadNote),
@@ -204,7 +204,7 @@ pub(crate) struct DeadMove {
     /// How many at most [default: all that lie there now]
     #[arg(long, short = 'n', value_name = "N")]
     pub(crate) limit: Option<u32>,
-    /// Do not ask
+    /// Do not ask; needed where there is nobody to ask: without a terminal, and with --json
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,
 }
@@ -254,46 +254,58 @@ pub(crate) struct DeadReplay {
     /// Send those that came from one place, or died in one queue, to another: QUEUE or EXCHANGE/KEY each; may be given again
     #[arg(long, value_name = "FROM=TO")]
     pub(crate) redirect: Vec<String>,
+    /// Of many: the one that died last goes first; otherwise the one that died first does
+    #[arg(long)]
+    pub(crate) newest_first: bool,
     /// How many seconds it waits for what comes of one; of many, how long nothing may come of a stage [default: 60; for messages of others 5]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=86_400))]
     pub(crate) wait: Option<u32>,
     /// Only show what it would do
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// For how many seconds what it would do is looked at, message by message; all of 200,000 takes about a minute [default: 5]
+    /// Of many: for how many seconds what it would do is looked at, message by message; all of 200,000 takes about a minute [default: 5]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=600))]
     pub(crate) look: Option<u32>,
-    /// Messages a second at most [default: 50]
+    /// Of many: messages a second at most [default: 50]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) rate: Option<u32>,
-    /// Stop when more than so many in a hundred fail again [default: 20]
+    /// Of many: stop when more than so many in a hundred fail again [default: 20]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) stop_at: Option<u8>,
-    /// Do not ask
+    /// Do not ask; needed for more than one where there is nobody to ask: without a terminal, and with --json
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DeadDiscard {
-    /// One message: its id, or the beginning of it; else all that fit
+    /// Messages: their ids, or the beginnings of them; else all that fit
     #[arg(value_name = "ID")]
-    pub(crate) id: Option<String>,
+    pub(crate) ids: Vec<String>,
     #[command(flatten)]
     pub(crate) filter: DeadFilter,
-    /// Why, for whoever reads it later
-    #[arg(long, short = 'm', value_name = "TEXT")]
+    /// Why, for whoever reads it later; needed for all but a dry run
+    #[arg(
+        long,
+        short = 'm',
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) message: String,
-    /// Do not ask
+    /// Only say which it would be
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask; needed for more than one where there is nobody to ask: without a terminal, and with --json
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DeadRestore {
-    /// One message: its id, or the beginning of it; else all that fit of those that were discarded
+    /// Messages: their ids, or the beginnings of them; else all that fit of those that were discarded
     #[arg(value_name = "ID")]
-    pub(crate) id: Option<String>,
+    pub(crate) ids: Vec<String>,
     #[command(flatten)]
     pub(crate) filter: DeadFilter,
     /// Why, for whoever reads it later
@@ -305,7 +317,10 @@ pub(crate) struct DeadRestore {
         hide_default_value = true
     )]
     pub(crate) message: String,
-    /// Do not ask
+    /// Only say which it would be
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask; needed for more than one where there is nobody to ask: without a terminal, and with --json
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,
 }
@@ -321,6 +336,13 @@ pub(crate) struct DeadNote {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DeadGroups {
+    /// How many at most
+    #[arg(long, short = 'n', default_value_t = super::PAGE_ROWS, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500))]
+    pub(crate) limit: u16,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DeadOps {
     #[command(subcommand)]
     pub(crate) command: Option<DeadOpsCommand>,
@@ -329,8 +351,8 @@ pub(crate) struct DeadOps {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadOpsCommand {
     /// List them, newest first (the default)
-    Ls,
-    /// Show one
+    Ls(DeadOpsLs),
+    /// Show one: what it takes, how far it is, what can be done with it
     Show(DeadOp),
     /// Stop one for a while
     Pause(DeadOp),
@@ -338,6 +360,12 @@ pub(crate) enum DeadOpsCommand {
     Resume(DeadOp),
     /// End one; what it has done stays
     Cancel(DeadOp),
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct DeadOpsLs {
+    #[command(flatten)]
+    pub(crate) page: PageArgs,
 }
 
 #[derive(Debug, Args)]

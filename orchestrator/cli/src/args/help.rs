@@ -133,13 +133,19 @@ Examples:
   baton dead groups                          what they died of, largest first
   baton dead replay 7c2e                     back to work; says what came of it
   baton dead replay 7c2e 1f0e a0b1 -m why    these; one by one at first
-  baton dead replay --queue orders.dlq --redirect orders/new=orders/v2 -m 'moved'
   baton dead replay --group 1f0e9a77c2d4 --dry-run
+  baton dead replay --group 1f0e9a77c2d4 -m 'parser is mended' --rate 20
+  baton dead replay --queue orders.dlq --redirect orders/new=orders/v2 -m 'moved'
   baton dead replay --reason undecodable --since 2h -m 'parser is mended'
   baton dead ops                             replays of many, and how far they are
+  baton dead ops show 019b3c                 one: what it takes, how far it is
   baton dead edit 7c2e --set /amount=12 -m 'a typing error' --replay
   baton dead export --group 1f0e9a77c2d4 -o letters.jsonl
   baton dead discard 7c2e -m 'sent by hand'  not wanted; restore takes it back
+  baton dead discard --queue old.dlq -m 'of a test' --dry-run
+
+More than one are asked about first. Where nobody can be asked (no terminal, or
+--json) nothing is done without -y.
 
 Exit codes of a replay: 0 done, 1 failed, refused or stopped, 6 not known in time, 130 interrupted (it goes on).
 

@@ -17,9 +17,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use admin::{
-    Completions, Dead, DeadCommand, DeadDiscard, DeadEdit, DeadExport, DeadFilter, DeadImport,
-    DeadLs, DeadMove, DeadNote, DeadOp, DeadOps, DeadOpsCommand, DeadPeek, DeadReplay, DeadRestore,
-    DeadShow, Man, Token, TokenCommand,
+    Completions, Dead, DeadCommand, DeadDiscard, DeadEdit, DeadExport, DeadFilter, DeadGroups,
+    DeadImport, DeadLs, DeadMove, DeadNote, DeadOp, DeadOps, DeadOpsCommand, DeadOpsLs, DeadPeek,
+    DeadReplay, DeadRestore, DeadShow, Man, Token, TokenCommand,
 };
 pub(crate) use alerts::{Alerts, AlertsCommand, AlertsLs};
 pub(crate) use audit::{Audit, AuditCommand, AuditExport, AuditLs, AuditVerify};
@@ -221,6 +221,15 @@ pub(crate) struct PageArgs {
     /// Go on where the last page ended
     #[arg(long, value_name = "CURSOR")]
     pub(crate) cursor: Option<String>,
+}
+
+impl Default for PageArgs {
+    fn default() -> Self {
+        Self {
+            limit: PAGE_ROWS,
+            cursor: None,
+        }
+    }
 }
 
 impl PageArgs {

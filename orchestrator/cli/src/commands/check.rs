@@ -61,18 +61,23 @@ pub(crate) fn known(path: Option<&Path>) -> Result<Catalogue, CliError> {
     path.map_or_else(shipped, catalogue)
 }
 
-/// Every expression of every file with its type. What is wrong with them is not said here.
+/// Every expression of every file with its type, and what is wrong with them: of what cannot be read no type is known.
 fn typed_expressions(
     check: &Check,
     catalogue: &Catalogue,
     out: &mut Out,
 ) -> Result<Exit, CliError> {
     let mut all: Vec<(String, Vec<definition::TypedExpression>)> = Vec::new();
+    let mut wrong = Vec::new();
     let (files, unread) = read(&check.files);
     let sagas = Together::beside(files.iter().map(|(_, text)| text.as_str()));
     for (name, text) in files {
         let how = Unannounced::RefusedWhenNear;
-        let checked = definition::check_among(&text, catalogue, &sagas, how);
+        let mut checked = definition::check_among(&text, catalogue, &sagas, how);
+        checked.warnings.clear();
+        if !checked.errors.is_empty() {
+            wrong.push((name.clone(), text, diagnosed(&checked)));
+        }
         all.push((name, checked.expressions));
     }
     if out.wants_json() {
@@ -81,8 +86,12 @@ fn typed_expressions(
         for line in types::lines(&all, out.screen.width()) {
             out.say(&line);
         }
+        for (file, text, found) in &wrong {
+            draw(found, file, text, out);
+        }
     }
-    Ok(told_unread(&unread, out))
+    let read = told_unread(&unread, out);
+    Ok(if wrong.is_empty() { read } else { Exit::Error })
 }
 
 /// What could not be read.

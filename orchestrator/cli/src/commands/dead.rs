@@ -5,7 +5,10 @@ use std::io::Write as _;
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use super::{dead_edit as edit, dead_lines as lines, dead_replay as replay, items, more};
+use super::{
+    dead_discard as discard, dead_edit as edit, dead_lines as lines, dead_ops as ops,
+    dead_replay as replay, items, more,
+};
 use crate::args::{Dead, DeadCommand, DeadFilter, DeadLs, DeadShow, PageArgs};
 use crate::client::{Client, escaped};
 use crate::error::CliError;
@@ -21,19 +24,25 @@ pub(crate) async fn dead(client: &Client, which: &Dead, out: &mut Out) -> Result
             "filters stand behind what is to be done: baton dead replay --reason …",
         ));
     }
+    if which.amqp.is_some() {
+        return Err(CliError::usage_then(
+            "--amqp names a broker, and only peek and move work there: everything else is asked of the orchestrator",
+            "leave --amqp out; or baton dead --amqp URL peek QUEUE",
+        ));
+    }
     match &which.command {
         None => ls(client, &which.list, out).await,
         Some(DeadCommand::Ls(list)) => ls(client, list, out).await,
         Some(DeadCommand::Show(one)) => show(client, one, out).await,
-        Some(DeadCommand::Groups) => replay::groups(client, out).await,
+        Some(DeadCommand::Groups(asked)) => ops::groups(client, asked, out).await,
         Some(DeadCommand::Replay(asked)) => replay::replay(client, asked, out).await,
-        Some(DeadCommand::Discard(asked)) => replay::discard(client, asked, out).await,
-        Some(DeadCommand::Restore(one)) => replay::restore(client, one, out).await,
-        Some(DeadCommand::Note(one)) => replay::note(client, one, out).await,
+        Some(DeadCommand::Discard(asked)) => discard::discard(client, asked, out).await,
+        Some(DeadCommand::Restore(one)) => discard::restore(client, one, out).await,
+        Some(DeadCommand::Note(one)) => discard::note(client, one, out).await,
         Some(DeadCommand::Edit(asked)) => edit::edit(client, asked, out).await,
         Some(DeadCommand::Export(asked)) => lines::export(client, asked, out).await,
         Some(DeadCommand::Import(asked)) => lines::import(client, asked, out).await,
-        Some(DeadCommand::Ops(ops)) => replay::operations(client, ops, out).await,
+        Some(DeadCommand::Ops(which)) => ops::operations(client, which, out).await,
         // at the broker itself: told apart before anybody asks an orchestrator
         Some(DeadCommand::Peek(_) | DeadCommand::Move(_)) => Err(CliError::usage(
             "peek and move go to the broker itself: --amqp URL",
@@ -163,7 +172,7 @@ fn repeated(which: &DeadLs) -> String {
 }
 
 /// As a shell reads it back.
-pub(super) fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();

@@ -69,10 +69,10 @@ pub(crate) async fn at_broker(
 }
 
 fn broker(what: impl Into<String>) -> CliError {
-    CliError::Lines {
-        what: what.into(),
-        next: "baton dead --help".to_owned(),
-    }
+    CliError::not_now(
+        what,
+        "look at the broker, and at the address in --amqp or BATON_AMQP; then the same again",
+    )
 }
 
 async fn begun(url: &str, stop: CancellationToken) -> Result<Bus, CliError> {
@@ -294,7 +294,7 @@ async fn moved(
         return Ok(Exit::Ok);
     }
     let question = format!("move {count} messages from {} to {}?", asked.from, asked.to);
-    if !out.agreed(&question, asked.yes)? {
+    if !out.agreed_of_many(question.trim_end_matches('?'), &question, asked.yes)? {
         out.note("nothing was done");
         return Ok(Exit::Error);
     }

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::dead_next::of_letter;
 use super::dead_replay::{act, letter_path};
 use super::edit::{Wish, shown_and_done};
 use crate::args::DeadEdit;
@@ -59,7 +60,10 @@ async fn keep(
         dry_run: asked.dry_run,
         yes: asked.yes,
     };
-    let kept = match shown_and_done(client, body, &wish, out).await? {
+    let known = letter["saga_now"].is_object();
+    let saga = letter["saga"].as_str().filter(|_| known);
+    let kept = shown_and_done(client, body, &wish, out).await;
+    let kept = match kept.map_err(|error| of_letter(error, asked.id.trim(), saga))? {
         Ok(kept) => kept,
         Err(exit) => return Ok(exit),
     };

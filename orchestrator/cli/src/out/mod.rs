@@ -108,10 +108,30 @@ impl Out {
         short(id, self.screen.width())
     }
 
+    /// Whether there is a person to ask.
+    fn asks(&self) -> bool {
+        !self.json && self.side.is_terminal() && std::io::stdin().is_terminal()
+    }
+
+    /// The same as [`Self::agreed`] for what is done to many at once: where nobody can be asked, it has to have been said. `what`: what would be done, with how many.
+    pub(crate) fn agreed_of_many(
+        &mut self,
+        what: &str,
+        question: &str,
+        yes: bool,
+    ) -> Result<bool, CliError> {
+        if !yes && !self.asks() {
+            return Err(CliError::usage_then(
+                format!("this would {what}, and nobody can be asked here: nothing was done"),
+                "the same with -y",
+            ));
+        }
+        self.agreed(question, yes)
+    }
+
     /// Asks before something is done that cannot be taken back. Only a person at a terminal is asked; a script has said what it wants.
     pub(crate) fn agreed(&mut self, question: &str, yes: bool) -> Result<bool, CliError> {
-        let asks = self.side.is_terminal() && std::io::stdin().is_terminal();
-        if yes || self.json || !asks {
+        if yes || !self.asks() {
             return Ok(true);
         }
         self.screen.flush();

@@ -106,6 +106,14 @@ impl Table {
         self.rows.is_empty()
     }
 
+    /// Whether all of it stands there, nothing cut and nothing left out.
+    pub(crate) fn fits(&self, width: usize) -> bool {
+        let columns = self.columns.iter().enumerate();
+        let natural: Vec<Option<usize>> =
+            columns.map(|(n, column)| self.natural(n, column)).collect();
+        total(&natural) <= width
+    }
+
     /// The lines, none wider than `width` where that is possible.
     pub(crate) fn lines(&self, width: usize) -> Vec<Line> {
         let widths = self.widths(width);

@@ -3,14 +3,27 @@
 use serde_json::Value;
 
 use super::fleet::text;
-use crate::out::{Column, Line, Span, Table, Tone, cell, plain, short, wrapped};
+use crate::out::{Column, Line, Span, Table, Tone, cell, plain, short, width as wide, wrapped};
 use crate::time;
 
 /// Lines of a body that are shown; `--raw` writes all of it.
 const BODY_LINES_MAX: usize = 200;
+/// Bytes of it that are shown: a body may be one line of megabytes.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+/// Words have at least so much room, however far they are set in.
+const ROOM_MIN: usize = 20;
 
-/// The list.
+/// The list: with whole ids where all the rest has room beside them.
 pub(crate) fn table(rows: &[Value], now: u64, width: usize) -> Table {
+    let whole = list(rows, now, width);
+    if whole.fits(width) {
+        return whole;
+    }
+    list(rows, now, 0)
+}
+
+/// The list with ids as they are in a screen of that width.
+fn list(rows: &[Value], now: u64, width: usize) -> Table {
     let mut table = Table::new(&[
         Column::new("id"),
         Column::new("since").rank(2).right(),
@@ -144,16 +157,50 @@ pub(crate) fn how_many(answer: &Value) -> String {
 }
 
 /// What a replay of many would do.
-pub(crate) fn plan(plan: &Value) -> Vec<Line> {
+pub(crate) fn plan(plan: &Value, width: usize) -> Vec<Line> {
     let (found, looked_at) = (number(plan, "found"), number(plan, "looked_at"));
     let words = format!("{} dead letters fit", how_many(plan));
     let mut lines = vec![Line::of(words, Tone::Strong)];
     if looked_at < found {
         let words = format!(
-            "looked at {looked_at} of them, newest first; the rest may be otherwise (--look SECONDS looks at more)"
+            "looked at {looked_at} of them, in the order they would go; the rest may be otherwise (--look SECONDS looks at more)"
         );
-        lines.push(Line::faint(words));
+        lines.extend(set_in("", &words, Tone::Faint, width));
     }
+    lines.extend(goes_where(plan, width));
+    for (task_type, n) in plan["unserved"].as_object().into_iter().flatten() {
+        let words = format!("wait then: no worker serves {task_type} now");
+        lines.extend(set_in(&counted(n), &words, Tone::Waits, width));
+    }
+    for step in plan["steps"].as_array().into_iter().flatten() {
+        lines.extend(set_in(BELOW, &tried_again(step), Tone::Faint, width));
+    }
+    for (name, words) in [
+        ("unreadable", "still cannot be read, and would fail again"),
+        ("refused", "would be refused"),
+    ] {
+        if number(plan, name) > 0 {
+            let lead = counted(&plan[name]);
+            lines.extend(set_in(&lead, words, Tone::Waits, width));
+        }
+    }
+    for why in plan["why"].as_array().into_iter().flatten() {
+        let words = format!("{}: {}", number(why, "letters"), text(why, "why"));
+        lines.extend(set_in(BELOW, &words, Tone::Faint, width));
+    }
+    lines
+}
+
+/// Below a line with a number.
+const BELOW: &str = "          ";
+
+/// How many, before what they are.
+fn counted(n: &Value) -> String {
+    format!("  {:>6}  ", n.as_u64().unwrap_or_default())
+}
+
+/// Where they would go.
+fn goes_where(plan: &Value, width: usize) -> Vec<Line> {
     let said = |route: &str| match route {
         "task" => "their sagas are asked for another attempt",
         "report" => "reports, told to their sagas",
@@ -161,117 +208,74 @@ pub(crate) fn plan(plan: &Value) -> Vec<Line> {
         "event" => "events, published",
         _ => "messages of others, published as they were",
     };
-    let routes = plan["routes"].as_object();
-    for (route, n) in routes.into_iter().flatten() {
-        lines.push(Line::new().plain(format!("  {n:>6}  {}", said(route))));
+    let mut lines = Vec::new();
+    for (route, n) in plan["routes"].as_object().into_iter().flatten() {
+        lines.extend(set_in(&counted(n), said(route), Tone::Plain, width));
     }
-    let before = number(plan, "replayed_before");
-    if before > 0 {
-        let words = format!("  {before:>6}  of them were replayed already, once or oftener");
-        lines.push(Line::faint(words));
+    if number(plan, "replayed_before") > 0 {
+        let lead = counted(&plan["replayed_before"]);
+        let words = "of them were replayed already, once or oftener";
+        lines.extend(set_in(&lead, words, Tone::Faint, width));
     }
     for (place, n) in plan["targets"].as_object().into_iter().flatten() {
-        lines.push(Line::faint(format!("          {n} to {place}")));
-    }
-    for place in plan["unused_redirects"].as_array().into_iter().flatten() {
-        let place = place.as_str().unwrap_or_default();
-        lines.push(Line::of(
-            format!(
-                "          none of the {looked_at} looked at came from {place}: that rule of --redirect does nothing for them"
-            ),
-            Tone::Bad,
+        lines.extend(set_in(
+            BELOW,
+            &format!("{n} to {place}"),
+            Tone::Faint,
+            width,
         ));
     }
-    for (task_type, n) in plan["unserved"].as_object().into_iter().flatten() {
-        let words = format!("  {n:>6}  wait then: no worker serves {task_type} now");
-        lines.push(Line::of(words, Tone::Waits));
-    }
-    for step in plan["steps"].as_array().into_iter().flatten() {
-        let direction = match text(step, "direction").as_str() {
-            "undo" => "its undo",
-            _ => "it",
-        };
-        lines.push(Line::faint(format!(
-            "          step {} of saga {}: {direction} is tried again, attempt {}",
-            text(step, "step"),
-            text(step, "saga"),
-            number(step, "attempt")
-        )));
-    }
-    for (name, words) in [
-        ("unreadable", "still cannot be read, and would fail again"),
-        ("refused", "would be refused"),
-    ] {
-        let n = number(plan, name);
-        if n > 0 {
-            lines.push(Line::of(format!("  {n:>6}  {words}"), Tone::Waits));
-        }
-    }
-    for why in plan["why"].as_array().into_iter().flatten() {
-        let (n, text) = (number(why, "letters"), text(why, "why"));
-        lines.push(Line::faint(format!("          {n}: {text}")));
+    for place in plan["unused_redirects"].as_array().into_iter().flatten() {
+        let words = format!(
+            "none of the {} looked at came from {}: that rule of --redirect does nothing for them",
+            number(plan, "looked_at"),
+            place.as_str().unwrap_or_default()
+        );
+        lines.extend(set_in(BELOW, &words, Tone::Bad, width));
     }
     lines
 }
 
-/// Replays of many.
-pub(crate) fn operations(rows: &[Value], now: u64) -> Table {
-    let mut table = Table::new(&[
-        Column::new("id"),
-        Column::new("since").rank(2).right(),
-        Column::new("state"),
-        Column::new("done").right(),
-        Column::new("in all").rank(1),
-        Column::new("by").rank(3),
-    ]);
-    for row in rows {
-        let at = time::read(&row["made_at"]).map_or_else(String::new, |at| time::ago(at, now));
-        let state = text(row, "state");
-        let tone = match state.as_str() {
-            "stopped" => Tone::Bad,
-            "done" => Tone::Good,
-            _ => Tone::Waits,
-        };
-        let cells = vec![
-            plain(beginning(&text(row, "id"))),
-            plain(at),
-            cell(state, tone),
-            plain(format!(
-                "{}/{}",
-                number(row, "replayed"),
-                number(row, "found")
-            )),
-            plain(progress(row)),
-            cell(text(row, "by"), Tone::Faint),
-        ];
-        table.row_with(cells, vec![cell(text(row, "reason"), Tone::Faint)]);
-    }
-    table
+/// A step a replay would have tried again.
+fn tried_again(step: &Value) -> String {
+    let direction = match text(step, "direction").as_str() {
+        "undo" => "its undo",
+        _ => "it",
+    };
+    format!(
+        "step {} of saga {}: {direction} is tried again, attempt {}",
+        text(step, "step"),
+        text(step, "saga"),
+        number(step, "attempt")
+    )
 }
 
-/// So much of an id that those made in one minute are told apart: it begins with its time.
-fn beginning(id: &str) -> String {
-    id.chars().take(13).collect()
+/// Words behind a lead, wrapped below themselves where they are too long.
+pub(super) fn set_in(lead: &str, words: &str, tone: Tone, width: usize) -> Vec<Line> {
+    below((lead, tone), words, tone, width)
 }
 
-/// How far one is, in a line.
-pub(crate) fn progress(row: &Value) -> String {
-    let of = |name| number(row, name);
-    let mut text = format!(
-        "{} of {}: {} resolved, {} failed again, {} refused",
-        of("replayed"),
-        of("found"),
-        of("resolved"),
-        of("failed"),
-        of("refused")
-    );
-    if of("open") > 0 {
-        text += &format!(", {} not known yet", of("open"));
-    }
-    text
+/// The same with a lead of another tone.
+fn below(lead: (&str, Tone), words: &str, tone: Tone, width: usize) -> Vec<Line> {
+    let (lead, lead_tone) = lead;
+    let indent = wide(lead);
+    let room = width.saturating_sub(indent).max(ROOM_MIN);
+    let parts = if wide(words) <= room {
+        vec![words.to_owned()]
+    } else {
+        wrapped(words, room)
+    };
+    let first = |n: usize| match n {
+        0 => lead.to_owned(),
+        _ => " ".repeat(indent),
+    };
+    let parts = parts.into_iter().enumerate();
+    parts
+        .map(|(n, part)| Line::of(first(n), lead_tone).with(part, tone))
+        .collect()
 }
 
-fn number(row: &Value, name: &str) -> u64 {
+pub(super) fn number(row: &Value, name: &str) -> u64 {
     row[name].as_u64().unwrap_or_default()
 }
 
@@ -288,10 +292,35 @@ pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
             .map(|part| Line::new().plain(part)),
     );
     lines.push(Line::new());
+    lines.extend(fields(facts(row, now).into_iter(), width));
+    lines.extend(properties(&row["properties"], width));
+    lines.push(Line::new());
+    lines.extend(body(row));
+    lines.extend(edits(row, now));
+    lines.extend(history(row, now, width));
+    if row["masked"] == true {
+        lines.push(Line::new());
+        let words = "what looks like a secret is covered (***): all of it is for the role operator";
+        lines.extend(set_in("", words, Tone::Faint, width));
+    }
+    let commands = commands(row, width);
+    if !commands.is_empty() {
+        lines.push(Line::new());
+    }
+    // whole, so that they can be copied
+    lines.extend(
+        commands
+            .into_iter()
+            .map(|(what, command)| Line::faint(format!("{what}: ")).plain(command)),
+    );
+    lines
+}
+
+/// What is known of it, in words.
+fn facts(row: &Value, now: u64) -> Vec<(String, String)> {
     let at = time::read(&row["at"]).map_or_else(String::new, |at| {
         format!("{} ({})", time::ago(at, now), time::instant(at))
     });
-    let saga = text(row, "saga");
     let changed = time::read(&row["changed_at"]).map_or_else(String::new, |at| {
         format!("{}, by {}", time::ago(at, now), text(row, "changed_by"))
     });
@@ -314,30 +343,58 @@ pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
         ("event type", text(row, "event_type")),
         ("definition", text(row, "definition")),
         ("worker", text(row, "worker")),
-        ("saga", saga.clone()),
+        ("saga", text(row, "saga")),
         ("saga now", saga_now(&row["saga_now"])),
     ];
-    lines.extend(fields(
-        facts
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value)),
-    ));
-    lines.extend(properties(&row["properties"]));
-    lines.push(Line::new());
-    lines.extend(body(row));
-    lines.extend(edits(row, now));
-    lines.extend(history(row, now));
-    if row["masked"] == true {
-        lines.push(Line::new());
-        lines.push(Line::faint(
-            "what looks like a secret is covered (***): all of it is for the role operator",
-        ));
+    let facts = facts.into_iter();
+    facts
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// How a saga is that wants nothing any more.
+const OVER: [&str; 3] = ["completed", "compensated", "abandoned"];
+/// How a letter calls where it came from, when nobody says.
+const ORIGIN_UNKNOWN: &str = "unknown";
+
+/// What can be done with it where it stands; nothing for whoever may only look.
+fn commands(row: &Value, width: usize) -> Vec<(&'static str, String)> {
+    let id = text(row, "id");
+    let id = short(&id, width);
+    let may_act = row["masked"] != true;
+    let mut all = match text(row, "state").as_str() {
+        "dead" if may_act => for_dead(row, id),
+        "replaying" => vec![("what comes of it", format!("baton dead show {id}"))],
+        "discarded" if may_act => vec![("wanted after all", format!("baton dead restore {id}"))],
+        _ => Vec::new(),
+    };
+    if row["saga_now"].is_object() {
+        let saga = text(row, "saga");
+        all.push(("saga", format!("baton show {}", short(&saga, width))));
     }
-    if !saga.is_empty() {
-        lines.push(Line::new());
-        lines.push(Line::faint("saga: ").plain(format!("baton show {}", short(&saga, width))));
+    all
+}
+
+/// What can be done with one that is dead: a task is sent again by its saga alone, where that still wants it.
+fn for_dead(row: &Value, id: &str) -> Vec<(&'static str, String)> {
+    let origin = &row["properties"]["origin"];
+    let is_task = text(row, "kind").starts_with("task@") && origin.is_null();
+    let saga = &row["saga_now"];
+    let is_over = OVER.contains(&text(saga, "status").as_str());
+    let mut all = Vec::new();
+    if !is_task || (saga.is_object() && !is_over) {
+        let to = if *origin == ORIGIN_UNKNOWN {
+            " --to EXCHANGE/KEY"
+        } else {
+            ""
+        };
+        all.push(("back to work", format!("baton dead replay {id}{to}")));
     }
-    lines
+    if !is_task {
+        all.push(("mend it first", format!("baton dead edit {id} -m 'why'")));
+    }
+    all.push(("not wanted", format!("baton dead discard {id} -m 'why'")));
+    all
 }
 
 /// Where its saga stands, and what that waits for.
@@ -376,9 +433,7 @@ fn edits(row: &Value, now: u64) -> Vec<Line> {
                 text(edit, "why")
             )),
         );
-        let difference = text(edit, "difference");
-        let told = difference.lines().take(BODY_LINES_MAX);
-        lines.extend(told.map(|line| Line::new().plain(format!("  {line}"))));
+        lines.extend(capped(&text(edit, "difference")));
     }
     if !lines.is_empty() {
         lines.push(Line::faint(
@@ -389,7 +444,7 @@ fn edits(row: &Value, now: u64) -> Vec<Line> {
 }
 
 /// What happened to it since it was taken in.
-fn history(row: &Value, now: u64) -> Vec<Line> {
+fn history(row: &Value, now: u64, width: usize) -> Vec<Line> {
     let all = row["history"].as_array().map_or(&[][..], Vec::as_slice);
     if all.is_empty() {
         return Vec::new();
@@ -414,30 +469,40 @@ fn history(row: &Value, now: u64) -> Vec<Line> {
         };
         let said = [text(one, "why"), text(one, "text")];
         let said: Vec<String> = said.into_iter().filter(|text| !text.is_empty()).collect();
-        lines.push(
-            Line::faint(format!("  {at:>8}  "))
-                .with(format!("{word}{by}"), tone)
-                .plain(format!("  {}", said.join(": "))),
-        );
+        let (lead, said) = (format!("  {at:>8}  "), said.join(": "));
+        let who = format!("{word}{by}");
+        if wide(&lead) + wide(&who) + 2 + wide(&said) <= width {
+            let said = if said.is_empty() {
+                said
+            } else {
+                format!("  {said}")
+            };
+            lines.push(Line::faint(lead).with(who, tone).plain(said));
+        } else {
+            lines.push(Line::faint(lead).with(who, tone));
+            lines.extend(set_in("            ", &said, Tone::Plain, width));
+        }
     }
     lines
 }
 
 /// Names and values, one below the other; what has no value is left out.
-fn fields(all: impl Iterator<Item = (String, String)>) -> Vec<Line> {
+pub(super) fn fields(all: impl Iterator<Item = (String, String)>, width: usize) -> Vec<Line> {
     let all: Vec<_> = all.filter(|(_, value)| !value.is_empty()).collect();
     let widest = all
         .iter()
         .map(|(name, _)| name.chars().count())
         .max()
         .unwrap_or(0);
-    all.into_iter()
-        .map(|(name, value)| Line::faint(format!("  {name:widest$}  ")).plain(value))
-        .collect()
+    let lines = all.into_iter().map(|(name, value)| {
+        let lead = format!("  {name:widest$}  ");
+        below((lead.as_str(), Tone::Faint), &value, Tone::Plain, width)
+    });
+    lines.flatten().collect()
 }
 
 /// The properties and headers the message carried.
-fn properties(all: &Value) -> Vec<Line> {
+fn properties(all: &Value, width: usize) -> Vec<Line> {
     let Some(all) = all.as_object() else {
         return Vec::new();
     };
@@ -461,7 +526,7 @@ fn properties(all: &Value) -> Vec<Line> {
         if !group.is_empty() {
             lines.push(Line::new());
             lines.push(Line::of(title, Tone::Strong));
-            lines.extend(fields(group.into_iter()));
+            lines.extend(fields(group.into_iter(), width));
         }
     }
     lines
@@ -492,18 +557,28 @@ fn body(row: &Value) -> Vec<Line> {
     let read: Option<Value> = serde_json::from_str(body).ok();
     let pretty = read.and_then(|read| serde_json::to_string_pretty(&read).ok());
     let shown = pretty.unwrap_or_else(|| body.to_owned());
-    let all = shown.lines().count();
-    lines.extend(
-        shown
-            .lines()
-            .take(BODY_LINES_MAX)
-            .map(|line| Line::new().plain(format!("  {line}"))),
-    );
-    if all > BODY_LINES_MAX {
-        let left = all - BODY_LINES_MAX;
-        lines.push(Line::faint(format!(
-            "  … {left} lines more; --raw writes all of it"
-        )));
+    lines.extend(capped(&shown));
+    lines
+}
+
+/// The beginning of a text, as much of it as a terminal takes, and what is left out.
+fn capped(text: &str) -> Vec<Line> {
+    let mut end = text.len().min(BODY_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
     }
+    let shown = text[..end].lines().take(BODY_LINES_MAX);
+    let mut lines: Vec<Line> = shown
+        .map(|line| Line::new().plain(format!("  {line}")))
+        .collect();
+    let lines_left = text.lines().count().saturating_sub(lines.len());
+    let left = match (lines_left, text.len() - end) {
+        (0, 0) => return lines,
+        (0, bytes) => format!("{bytes} bytes"),
+        (n, _) => format!("{n} lines"),
+    };
+    lines.push(Line::faint(format!(
+        "  … {left} more; baton dead show ID --raw writes all of it"
+    )));
     lines
 }

@@ -7,6 +7,7 @@ pub(crate) mod audit;
 pub(crate) mod cluster;
 pub(crate) mod counts;
 pub(crate) mod dead;
+pub(crate) mod dead_ops;
 pub(crate) mod diagnostics;
 pub(crate) mod events;
 pub(crate) mod explain;
@@ -30,6 +31,8 @@ pub(crate) mod work;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod golden_dead;
 #[cfg(test)]
 mod golden_sweep;
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod defects;
 mod events;
 mod purging;
 mod shelf;
+mod snapshots;
 mod upgrading;
 
 use baton_driver::{Driver, DriverError, Options, Outgoing, Sent, Work};
@@ -451,6 +452,40 @@ fn no_verdict_is_taken_from_time_before_the_inbox_was_read() {
     turn(&mut driver, vec![], DAY_MS + 2);
     let steps = &driver.peek(saga(1)).unwrap().steps;
     assert_eq!(steps["first"].phase, baton_engine::state::Phase::Succeeded);
+}
+
+/// The same of what the broker had confirmed, which is not sent again with fresh clocks: in memory, and out of it.
+#[test]
+fn no_verdict_is_taken_from_time_of_what_was_sent_for_certain_either() {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    for evicted in [false, true] {
+        let mut driver = rig(true);
+        turn(&mut driver, vec![start(1)], 1);
+        let out = take(&mut driver);
+        driver.sent(vec![(out[0].ticket, Sent::Confirmed)]);
+        turn(&mut driver, vec![], if evicted { 120_000 } else { 2_000 });
+        assert_eq!(driver.store().watermark, 1);
+        assert_eq!(driver.figures().hot, usize::from(!evicted));
+        let rows = driver.store().rows.len();
+        let later = at(DAY_MS / 2);
+        let recovered = Driver::recover(driver.into_store(), Tray::default(), options(), later);
+        let mut driver = now_or_never(recovered).unwrap();
+        driver.bus_is_up(later);
+        driver.hold_timers();
+        for n in 0..3 {
+            turn(&mut driver, vec![], DAY_MS / 2 + n * 1_000);
+            assert_eq!(driver.store().rows.len(), rows, "evicted: {evicted}");
+            assert!(take(&mut driver).is_empty(), "nothing is offered anew");
+        }
+        let report = finished(&task(&out[0]).of, json!(1));
+        let answers = turn(&mut driver, vec![report], DAY_MS / 2 + 4_000);
+        assert_eq!(answers[0].verdict, Verdict::Applied);
+        driver.caught_up();
+        turn(&mut driver, vec![], DAY_MS / 2 + 5_000);
+        let steps = &driver.peek(saga(1)).unwrap().steps;
+        assert_eq!(steps["first"].phase, baton_engine::state::Phase::Succeeded);
+        assert_eq!(steps["first"].attempts.len(), 1, "its first attempt counts");
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ use super::diagnostic::{Diagnostic, code};
 
 /// The most values a document may hold, with its anchors unfolded.
 const NODES_MAX: usize = 50_000;
+/// The most bytes of text they may hold, with its anchors unfolded: a document that names a long text over and over is small, what it stands for is not.
+const TEXT_BYTES_MAX: usize = 1024 * 1024;
 /// The deepest nesting.
 const DEPTH_MAX: usize = 64;
 
@@ -159,7 +161,7 @@ pub(super) fn read(text: &str) -> Read {
         source: text,
         parser: Parser::new_from_str(text),
         anchors: BTreeMap::new(),
-        nodes: 0,
+        size: Size::default(),
         diagnostics: Vec::new(),
         spoilt: Spoilt::new(),
     };
@@ -177,11 +179,18 @@ pub(super) fn read(text: &str) -> Read {
     }
 }
 
+/// How much a document holds, or a part of it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    nodes: usize,
+    bytes: usize,
+}
+
 struct Builder<'t> {
     source: &'t str,
     parser: Parser<'t, StrInput<'t>>,
-    anchors: BTreeMap<usize, (Node, usize)>,
-    nodes: usize,
+    anchors: BTreeMap<usize, (Node, Size)>,
+    size: Size,
     diagnostics: Vec<Diagnostic>,
     spoilt: Spoilt,
 }
@@ -199,12 +208,11 @@ impl<'t> Builder<'t> {
                 None => return Ok((Event::StreamEnd, Mark::START, 0..0)),
                 Some(Err(error)) => {
                     let mark = mark_of(error.marker());
-                    let help = "check indentation, quotes and brackets near here; text that holds `: ` or starts with a special character needs quotes";
                     return Err(diagnostic(
                         code::YAML,
                         mark,
                         format!("no YAML: {}", error.info()),
-                        help,
+                        &help_near(self.source, mark.line),
                     ));
                 }
                 Some(Ok((event, span))) => match event {
@@ -250,12 +258,16 @@ impl<'t> Builder<'t> {
     }
 
     fn node(&mut self, (event, mark, bytes): Next<'t>, depth: usize) -> Fatal<Node> {
-        self.count(1, mark)?;
+        let before = self.size;
+        let bytes_of_text = match &event {
+            Event::Scalar(text, ..) => text.len(),
+            _ => 0,
+        };
+        self.count(1, bytes_of_text, mark)?;
         if depth > DEPTH_MAX {
             let message = format!("nests deeper than {DEPTH_MAX}");
             return Err(diagnostic(code::TOO_LARGE, mark, message, "flatten it"));
         }
-        let before = self.nodes;
         let (anchor, tagged, content) = match event {
             Event::Scalar(text, style, anchor, tag) => (
                 anchor,
@@ -293,35 +305,42 @@ impl<'t> Builder<'t> {
         };
         let node = Node { mark, content, raw };
         if anchor != 0 {
-            self.anchors
-                .insert(anchor, (node.clone(), self.nodes - before + 1));
+            let own = Size {
+                nodes: self.size.nodes - before.nodes,
+                bytes: self.size.bytes - before.bytes,
+            };
+            self.anchors.insert(anchor, (node.clone(), own));
         }
         Ok(node)
     }
 
     fn alias(&mut self, id: usize, mark: Mark) -> Fatal<Node> {
-        let Some((node, size)) = self.anchors.get(&id) else {
+        let Some(size) = self.anchors.get(&id).map(|(_, size)| *size) else {
             let message = "an alias stands inside what it names".to_owned();
             return Err(diagnostic(code::YAML, mark, message, "write the value out"));
         };
-        let (node, size) = (
-            Node {
-                mark,
-                content: node.content.clone(),
-                raw: None,
-            },
-            *size,
-        );
-        self.count(size, mark)?;
-        Ok(node)
+        // before it is copied
+        self.count(size.nodes, size.bytes, mark)?;
+        let content = self.anchors.get(&id).map(|(node, _)| node.content.clone());
+        Ok(Node {
+            mark,
+            content: content.unwrap_or(Content::Scalar(Value::Null)),
+            raw: None,
+        })
     }
 
-    fn count(&mut self, nodes: usize, mark: Mark) -> Fatal<()> {
-        self.nodes += nodes;
-        if self.nodes <= NODES_MAX {
+    fn count(&mut self, nodes: usize, bytes: usize, mark: Mark) -> Fatal<()> {
+        self.size.nodes += nodes;
+        self.size.bytes += bytes;
+        let message = if self.size.nodes > NODES_MAX {
+            format!("the document holds more than {NODES_MAX} values")
+        } else if self.size.bytes > TEXT_BYTES_MAX {
+            format!(
+                "the document holds more than {TEXT_BYTES_MAX} bytes of text, with what its aliases stand for"
+            )
+        } else {
             return Ok(());
-        }
-        let message = format!("the document holds more than {NODES_MAX} values");
+        };
         Err(diagnostic(
             code::TOO_LARGE,
             mark,
@@ -460,6 +479,28 @@ fn plain(text: &str) -> Option<Value> {
         Ok(number) => Number::from_f64(number).map(Value::Number),
         Err(_) => Some(Value::String(text.to_owned())),
     }
+}
+
+/// What is most likely the matter where the parser has lost its way: it says what it did not find, and seldom what was meant.
+fn help_near(source: &str, line: usize) -> String {
+    let before = line.saturating_sub(2);
+    let near = || source.lines().enumerate().skip(before).take(3);
+    let indent = |text: &str| text.len() - text.trim_start().len();
+    let tab = near().find(|(_, text)| text[..indent(text)].contains('\t'));
+    if let Some((at, _)) = tab {
+        return format!("line {} is indented with a tab; use spaces", at + 1);
+    }
+    let bare = |text: &str| {
+        let opened = text.find("${");
+        opened.is_some_and(|at| !text[..at].contains(['"', '\'', '|', '>', '#']))
+    };
+    if let Some((at, _)) = near().find(|(_, text)| bare(text)) {
+        return format!(
+            "put quotes around the expression in line {}: `\"${{ … }}\"`; without them its braces and `: ` are read as YAML",
+            at + 1
+        );
+    }
+    "check indentation, quotes and brackets near here; text that holds `: ` or starts with a special character needs quotes".to_owned()
 }
 
 fn diagnostic(code: &'static str, mark: Mark, message: String, help: &str) -> Diagnostic {

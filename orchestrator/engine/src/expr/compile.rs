@@ -138,9 +138,12 @@ fn compile_text(text: &str, at: &str) -> Result<Node, ExprError> {
     })
 }
 
+/// Expressions in one text at most: nobody reads more, and to say where one stands all of the text is looked at.
+const HOLES_MAX: usize = 1_000;
+
 /// Cuts text at its holes.
 fn split(text: &str) -> Result<Vec<Piece>, ExprError> {
-    let mut pieces = Vec::new();
+    let (mut pieces, mut holes) = (Vec::new(), 0);
     let mut plain = String::new();
     let mut rest = text;
     while let Some(dollar) = rest.find('$') {
@@ -157,6 +160,12 @@ fn split(text: &str) -> Result<Vec<Piece>, ExprError> {
                     "close it, or write `$${` for the characters themselves",
                 )
             })?;
+            holes += 1;
+            if holes > HOLES_MAX {
+                let what = format!("more than {HOLES_MAX} expressions stand in one text");
+                let hint = "put the text together in one expression, or in the automation";
+                return Err(ExprError::new("", what, hint));
+            }
             if !plain.is_empty() {
                 pieces.push(Piece::Text(std::mem::take(&mut plain)));
             }

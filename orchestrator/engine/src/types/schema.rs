@@ -1,5 +1,6 @@
 //! From a JSON Schema to a type. What a schema says of values beside their shape (patterns, limits, formats) is not looked at here.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
@@ -8,6 +9,9 @@ use super::{Object, Property, Type};
 
 /// How deep schemas are followed: beyond it, and in those that hold themselves, it is anything.
 const DEPTH_MAX: usize = 24;
+/// How many schemas are looked at for one type, each as often as it is referred to: what is not looked at any more is anything. A schema whose parts refer to the next
+/// one twice is small, what it unfolds to is not.
+const SCHEMAS_MAX: usize = 4_000;
 /// How many references are followed in a row: more is a circle.
 const REFERENCES_MAX: usize = 16;
 
@@ -28,14 +32,34 @@ pub(crate) fn resolve<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
 }
 
 /// What values a schema allows.
-pub(crate) fn of_schema(root: &Value, schema: &Value) -> Type {
-    of(root, schema, DEPTH_MAX)
+pub(crate) fn of_schema(walk: &Walk<'_>, schema: &Value) -> Type {
+    let walk = Walk {
+        root,
+        left: Cell::new(SCHEMAS_MAX),
+    };
+    of(&walk, schema, DEPTH_MAX)
 }
 
-fn of(root: &Value, schema: &Value, depth: usize) -> Type {
-    let schema = match resolve(root, schema) {
+/// A look at one schema, with what it refers to.
+struct Walk<'s> {
+    root: &'s Value,
+    /// How many more schemas are looked at.
+    left: Cell<usize>,
+}
+
+impl Walk<'_> {
+    /// Whether so many more may be looked at; they count as looked at.
+    fn may(&self, schemas: usize) -> bool {
+        let left = self.left.get().checked_sub(schemas);
+        self.left.set(left.unwrap_or(0));
+        left.is_some()
+    }
+}
+
+fn of(walk: &Walk<'_>, schema: &Value, depth: usize) -> Type {
+    let schema = match resolve(walk.root, schema) {
         Value::Bool(false) => return Type::never(),
-        Value::Object(map) if depth > 0 => map,
+        Value::Object(map) if depth > 0 && walk.may(1) => map,
         _ => return Type::Any,
     };
     if schema.contains_key("$ref") {
@@ -48,32 +72,38 @@ fn of(root: &Value, schema: &Value, depth: usize) -> Type {
     if let Some(Value::Array(all)) = schema.get("enum") {
         return Type::union(all.iter().map(Type::of_value));
     }
-    let own = own(root, schema, depth);
+    let before = walk.left.get();
+    let own = own(walk, schema, depth);
+    let looked_at = before - walk.left.get();
     let branches = ["oneOf", "anyOf"]
         .iter()
         .filter_map(|key| schema.get(*key)?.as_array());
-    let with_branches = branches.fold(own, |own, all| branched(root, own, all, depth));
+    let with_branches = branches.fold(own, |own, all| branched(walk, own, all, depth, looked_at));
     let all = schema.get("allOf").and_then(Value::as_array);
     all.into_iter()
         .flatten()
-        .filter(|part| says_what(root, part))
-        .map(|part| of(root, part, depth - 1))
+        .filter(|part| says_what(walk, part))
+        .map(|part| of(walk, part, depth - 1))
         .fold(with_branches, both)
 }
 
 /// One of several: each together with what stands beside them. Those that only demand keys of what is described beside them add nothing.
-fn branched(root: &Value, own: Type, all: &[Value], depth: usize) -> Type {
-    if !all.iter().all(|branch| says_what(root, branch)) {
+fn branched(walk: &Walk<'_>, own: Type, all: &[Value], depth: usize, looked_at: usize) -> Type {
+    if !all.iter().all(|branch| says_what(walk, branch)) {
+        return own;
+    }
+    // what stands beside them is in each of them
+    if !walk.may(looked_at.saturating_mul(all.len())) {
         return own;
     }
     let branches = all
         .iter()
-        .map(|branch| both(own.clone(), of(root, branch, depth - 1)));
+        .map(|branch| both(own.clone(), of(walk, branch, depth - 1)));
     Type::union(branches)
 }
 
 /// Whether a schema says what a value is, and not only what is true of it.
-fn says_what(root: &Value, schema: &Value) -> bool {
+fn says_what(walk: &Walk<'_>, schema: &Value) -> bool {
     const WORDS: [&str; 9] = [
         "type",
         "properties",
@@ -85,7 +115,7 @@ fn says_what(root: &Value, schema: &Value) -> bool {
         "items",
         "$ref",
     ];
-    match resolve(root, schema) {
+    match resolve(walk.root, schema) {
         Value::Object(map) => WORDS.iter().any(|word| map.contains_key(*word)),
         _ => false,
     }
@@ -131,8 +161,8 @@ fn same_kind(a: &Type, b: &Type) -> bool {
 }
 
 /// What the keywords of the schema itself say.
-fn own(root: &Value, schema: &Map<String, Value>, depth: usize) -> Type {
-    let kind = |word: &str| kind(root, schema, word, depth);
+fn own(walk: &Walk<'_>, schema: &Map<String, Value>, depth: usize) -> Type {
+    let kind = |word: &str| kind(walk, schema, word, depth);
     match schema.get("type") {
         Some(Value::String(word)) => kind(word),
         Some(Value::Array(words)) => Type::union(words.iter().filter_map(Value::as_str).map(kind)),
@@ -143,31 +173,31 @@ fn own(root: &Value, schema: &Map<String, Value>, depth: usize) -> Type {
     }
 }
 
-fn kind(root: &Value, schema: &Map<String, Value>, word: &str, depth: usize) -> Type {
+fn kind(walk: &Walk<'_>, schema: &Map<String, Value>, word: &str, depth: usize) -> Type {
     match word {
         "null" => Type::Null,
         "boolean" => Type::Bool,
         "integer" => Type::Int,
         "number" => Type::number(),
         "string" => Type::TEXT,
-        "array" => Type::list(items(root, schema, depth)),
-        "object" => object(root, schema, depth),
+        "array" => Type::list(items(walk, schema, depth)),
+        "object" => object(walk, schema, depth),
         _ => Type::Any,
     }
 }
 
-fn items(root: &Value, schema: &Map<String, Value>, depth: usize) -> Type {
+fn items(walk: &Walk<'_>, schema: &Map<String, Value>, depth: usize) -> Type {
     let first = schema.get("prefixItems").and_then(Value::as_array);
     let first = first.into_iter().flatten();
     let rest = schema.get("items");
     if rest.is_none() && !schema.contains_key("prefixItems") {
         return Type::Any;
     }
-    let rest = rest.map_or(Type::Any, |rest| of(root, rest, depth - 1));
-    Type::union(first.map(|item| of(root, item, depth - 1)).chain([rest]))
+    let rest = rest.map_or(Type::Any, |rest| of(walk, rest, depth - 1));
+    Type::union(first.map(|item| of(walk, item, depth - 1)).chain([rest]))
 }
 
-fn object(root: &Value, schema: &Map<String, Value>, depth: usize) -> Type {
+fn object(walk: &Walk<'_>, schema: &Map<String, Value>, depth: usize) -> Type {
     let required: BTreeSet<&str> = schema
         .get("required")
         .and_then(Value::as_array)
@@ -180,7 +210,7 @@ fn object(root: &Value, schema: &Map<String, Value>, depth: usize) -> Type {
         .into_iter()
         .flatten()
         .map(|(key, schema)| {
-            let of = of(root, schema, depth - 1);
+            let of = of(walk, schema, depth - 1);
             let required = required.contains(key.as_str());
             (key.clone(), Property { of, required })
         })
@@ -188,7 +218,7 @@ fn object(root: &Value, schema: &Map<String, Value>, depth: usize) -> Type {
     let rest = match schema.get("additionalProperties") {
         _ if schema.contains_key("patternProperties") => Some(Type::Any),
         Some(Value::Bool(false)) => None,
-        Some(other) => Some(of(root, other, depth - 1)),
+        Some(other) => Some(of(walk, other, depth - 1)),
         None => Some(Type::Any),
     };
     for key in required {

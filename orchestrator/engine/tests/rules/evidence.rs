@@ -169,3 +169,61 @@ fn that_two_workers_gave_it_back_uses_up_no_attempt() {
     stage.wait();
     assert_eq!(stage.open("a").attempt, 1, "nobody has run it yet");
 }
+
+/// It is done while it is being asked about: nothing ends before whoever asks has answered.
+#[test]
+fn nothing_ends_while_somebody_still_asks_whether_it_happened() {
+    let (mut stage, of) = lost("  - id: a\n    task: t.asked@1\n");
+    stage.wait();
+    let probe = stage.open("a");
+    assert_eq!(probe.direction, Direction::Probe);
+    stage.tell(of, run(1), true, done());
+    assert_eq!(
+        (stage.phase("a"), stage.status()),
+        (Phase::Succeeded, Status::Running),
+        "the probe is still out"
+    );
+    let output = stage.at("a").output.clone();
+    stage.report(
+        "a",
+        crate::stage::found(baton_messages::ProbeAnswer::CannotTell {
+            reason: "as told".into(),
+        }),
+    );
+    assert_eq!(stage.status(), Status::Completed);
+    assert_eq!(stage.at("a").output, output);
+}
+
+/// An undo whose worker was lost has been done after all: it is not done once more, nor is anybody asked.
+#[test]
+fn that_an_undo_has_succeeded_ends_the_wait_for_another_and_its_work_item() {
+    for parked in [false, true] {
+        let mut stage = Stage::with(
+            "  - id: a\n    task: t.once@1\n  - id: b\n    task: t.once@1\n    retry: { attempts: 1 }\n",
+        );
+        stage.report("a", done());
+        stage.report("b", failed(false));
+        let of = stage.claim("a", run(1));
+        assert_eq!(of.direction, Direction::Undo);
+        stage.give(&Input::LeaseOver {
+            of: of.clone(),
+            run: run(1),
+        });
+        assert_eq!(stage.phase("a"), Phase::UndoBackoff);
+        if parked {
+            stage.wait();
+            stage.report("a", failed(false));
+            assert_eq!(stage.phase("a"), Phase::UndoParked);
+            assert_eq!(stage.state.work_items.len(), 1);
+        }
+        let attempts = stage.at("a").attempts.len();
+        stage.tell(of, run(1), true, undone());
+        assert_eq!(
+            (stage.phase("a"), stage.status()),
+            (Phase::Undone, Status::Compensated),
+            "parked: {parked}"
+        );
+        assert!(stage.state.work_items.is_empty());
+        assert_eq!(stage.at("a").attempts.len(), attempts, "no other is begun");
+    }
+}

@@ -393,3 +393,31 @@ fn a_replay_that_races_with_the_sagas_own_retry_is_one_attempt() {
         assert_eq!(stage.recorded(offered), 2, "two attempts, whoever asked");
     }
 }
+
+/// One of two who may hold an undo says that it failed: the other may still be at it, and nobody begins it a third time beside him.
+#[test]
+fn a_parked_undo_that_another_may_still_hold_is_not_tried_again_before_that_is_over() {
+    let mut stage = Stage::with(TWO);
+    stage.report("a", done());
+    stage.report("b", failed(false));
+    let of = stage.open("a");
+    assert!(is_undo(&of));
+    stage.give(&Input::Resend(of.clone()));
+    stage.tell(of, run(9), true, failed(false));
+    assert_eq!(stage.phase("a"), Phase::UndoParked);
+    let until = stage.at("a").lingers_until().unwrap();
+    assert!(until.0 > stage.now);
+    let early = stage.retry("a");
+    assert!(
+        matches!(early, Verdict::Refused(Refusal::NotNow { .. })),
+        "the other may still act: {early:?}"
+    );
+    assert_eq!(stage.phase("a"), Phase::UndoParked);
+    stage.now = until.0;
+    assert_eq!(stage.retry("a"), Verdict::Applied);
+    while stage.phase("a") != Phase::Undoing {
+        stage.wait();
+    }
+    stage.report("a", undone());
+    assert_eq!(stage.status(), Status::Compensated);
+}

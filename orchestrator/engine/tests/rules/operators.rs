@@ -2,7 +2,7 @@
 
 use baton_engine::input::{Resolution, Seen};
 use baton_engine::state::Phase;
-use baton_engine::{Input, Refusal, Status, Verdict};
+use baton_engine::{Input, Operator, Refusal, Status, Verdict};
 use baton_messages::InputId;
 use serde_json::json;
 use uuid::Uuid;
@@ -87,7 +87,7 @@ fn resolve_undone_ends_a_parked_undo() {
 #[test]
 fn resolve_needs_a_reason() {
     let mut stage = parked();
-    let operator = baton_engine::Operator {
+    let operator = Operator {
         reason: " ".into(),
         ..stage.operator()
     };
@@ -164,7 +164,7 @@ fn the_same_action_twice_is_one() {
 #[test]
 fn an_action_on_what_has_moved_is_refused() {
     let mut stage = parked();
-    let operator = baton_engine::Operator {
+    let operator = Operator {
         seen: Some(Seen {
             phase: Phase::Backoff,
             attempt: 1,
@@ -196,4 +196,104 @@ fn an_input_that_could_not_be_decided_parks_the_saga_until_it_was_seen() {
     );
     stage.give(&Input::Acknowledge { number, operator });
     assert_eq!(stage.status(), Status::Completed);
+}
+
+/// Whoever abandons a saga takes over what it left: that is written down, or it is not abandoned.
+#[test]
+fn abandon_needs_a_reason() {
+    let mut stage = Stage::with(PARKS);
+    stage.report("a", done());
+    for reason in ["", " \t\n"] {
+        let operator = Operator {
+            reason: reason.into(),
+            ..stage.operator()
+        };
+        let verdict = stage.give(&Input::Abandon(operator));
+        assert!(
+            matches!(verdict, Verdict::Refused(Refusal::NotNow { .. })),
+            "{verdict:?}"
+        );
+        assert_eq!(stage.status(), Status::Running);
+    }
+}
+
+/// What runs, is done, is looked into or is taken back is not skipped: whoever asks is told where it stands, and nothing is written.
+#[test]
+fn only_what_waits_or_is_parked_is_skipped() {
+    let refuses = |stage: &mut Stage, id: &str, at: Phase| {
+        assert_eq!(stage.phase(id), at);
+        let (state, many) = (stage.state.clone(), stage.entries.len());
+        let verdict = stage.skip(id);
+        assert!(
+            matches!(
+                verdict,
+                Verdict::Refused(Refusal::NotNow { action: "skip", .. })
+            ),
+            "{at:?}: {verdict:?}"
+        );
+        assert_eq!((&stage.state, stage.entries.len()), (&state, many));
+    };
+    let mut stage = Stage::with(PARKS);
+    refuses(&mut stage, "a", Phase::Trying);
+    stage.report("a", crate::stage::unknown());
+    refuses(&mut stage, "a", Phase::Settling);
+    stage.wait();
+    refuses(&mut stage, "a", Phase::Probing);
+    let mut stage = Stage::with(PARKS);
+    stage.report("a", done());
+    refuses(&mut stage, "a", Phase::Succeeded);
+    stage.report("b", failed(false));
+    refuses(&mut stage, "a", Phase::Undoing);
+    stage.report("a", failed(true));
+    refuses(&mut stage, "a", Phase::UndoBackoff);
+    stage.wait();
+    stage.report("a", failed(false));
+    refuses(&mut stage, "a", Phase::UndoParked);
+}
+
+/// A replay of its task, or a person, finds a step in a phase in which nothing is to be tried again: no attempt is minted, on the way back least of all.
+#[test]
+fn only_what_is_parked_or_between_two_attempts_is_tried_again() {
+    let refuses = |stage: &mut Stage, id: &str, at: Phase| {
+        assert_eq!(stage.phase(id), at);
+        let (state, many) = (stage.state.clone(), stage.entries.len());
+        let verdict = stage.retry(id);
+        assert!(
+            matches!(
+                verdict,
+                Verdict::Refused(Refusal::NotNow {
+                    action: "retry",
+                    ..
+                })
+            ),
+            "{at:?}: {verdict:?}"
+        );
+        assert_eq!((&stage.state, stage.entries.len()), (&state, many));
+    };
+    let mut stage = Stage::with(PARKS);
+    refuses(&mut stage, "a", Phase::Trying);
+    refuses(&mut stage, "b", Phase::Waiting);
+    stage.report("a", done());
+    refuses(&mut stage, "a", Phase::Succeeded);
+    stage.report("b", failed(false));
+    refuses(&mut stage, "b", Phase::Failed);
+    refuses(&mut stage, "a", Phase::Undoing);
+    // a step in doubt waits for what came after it
+    let three = format!("{PARKS}  - id: c\n    task: t.set@1\n    after: [a]\n");
+    let mut stage = Stage::with(&three);
+    stage.report("a", done());
+    stage.report("c", done());
+    stage.report("b", crate::stage::unknown());
+    stage.cancel();
+    assert_eq!(stage.phase("b"), Phase::Undoing);
+    stage.report("b", undone());
+    refuses(&mut stage, "b", Phase::Undone);
+    stage.report("c", undone());
+    stage.report("a", undone());
+    assert_eq!(stage.status(), Status::Compensated);
+    let verdict = stage.retry("a");
+    assert!(
+        matches!(verdict, Verdict::Refused(Refusal::Ended { .. })),
+        "{verdict:?}"
+    );
 }

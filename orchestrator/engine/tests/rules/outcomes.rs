@@ -1,11 +1,11 @@
 //! The table of outcomes, row by row.
 
 use baton_engine::state::Phase;
-use baton_engine::{Input, Status};
-use baton_messages::{Direction, ProbeAnswer};
+use baton_engine::{Catalogue, Input, Status};
+use baton_messages::{Direction, Failure, Manifest, ProbeAnswer, TaskResult, TaskType, Timestamp};
 use serde_json::json;
 
-use crate::stage::{Stage, done, failed, found, is_undo, not_run, undone, unknown};
+use crate::stage::{Stage, done, failed, failure, found, is_undo, not_run, undone, unknown};
 
 const TWO: &str = "  - id: a\n    task: t.set@1\n  - id: b\n    task: t.set@1\n";
 
@@ -198,4 +198,76 @@ fn a_report_twice_changes_nothing() {
         (stage.state.clone(), stage.entries.len()),
         (before, entries)
     );
+}
+
+/// Whoever failed may say when it is worth another try: never sooner than its own backoff.
+#[test]
+fn whoever_failed_says_when_it_is_worth_another_try() {
+    for (asked_ms, waits_ms) in [(0, 1_000), (400, 1_000), (60_000, 60_000)] {
+        for way in ["do", "undo"] {
+            let mut stage = Stage::with(
+                "  - id: a\n    task: t.set@1\n    retry: { attempts: 2, backoff: 1s, jitter: none }\n",
+            );
+            if way == "undo" {
+                stage.report("a", unknown());
+                stage.cancel();
+                assert!(is_undo(&stage.open("a")));
+            }
+            let later = Failure {
+                retry_after_ms: Some(asked_ms),
+                ..failure(true)
+            };
+            stage.report("a", TaskResult::Failed(later));
+            let due = stage.at("a").due.unwrap();
+            assert!(
+                due.0 >= stage.now + asked_ms,
+                "{way}: asked for {asked_ms} ms, due after {}",
+                due.0 - stage.now
+            );
+            if way == "do" {
+                assert_eq!(due.0 - stage.now, waits_ms, "{asked_ms}");
+            }
+            stage.wait();
+            assert_eq!(stage.open("a").attempt, 2, "{way}");
+            assert!(stage.now >= due.0);
+        }
+    }
+}
+
+/// What was asked to happen may still come to rest by itself: before its settle time is over nobody is asked, and nothing is tried again.
+#[test]
+fn the_world_comes_to_rest_before_anybody_is_asked() {
+    const REST_MS: u64 = 45_000;
+    for (name, probe) in [("t.set@1", true), ("t.blind@1", false)] {
+        let mut stage = Stage::waiting(&format!("  - id: a\n    task: {name}\n"));
+        let known = stage.catalogue.get(&TaskType::new(name).unwrap()).unwrap();
+        let slow = Manifest {
+            settle_ms: REST_MS,
+            ..known.manifest.clone()
+        };
+        let mut catalogue = Catalogue::default();
+        catalogue.announce(slow).unwrap();
+        stage.catalogue = catalogue;
+        stage.give(&stage.start());
+        stage.report("a", unknown());
+        let told = stage.now;
+        assert_eq!(stage.phase("a"), Phase::Settling);
+        assert!(
+            stage
+                .state
+                .due_timers(Timestamp(told + REST_MS - 1))
+                .is_empty()
+        );
+        stage.wait();
+        assert!(
+            stage.now >= told + REST_MS,
+            "{name}: after {}",
+            stage.now - told
+        );
+        if probe {
+            assert_eq!(stage.open("a").direction, Direction::Probe);
+        } else {
+            assert_eq!(stage.phase("a"), Phase::Backoff, "it may be done twice");
+        }
+    }
 }

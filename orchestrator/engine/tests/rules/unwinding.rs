@@ -1,7 +1,7 @@
 //! The way back, from every phase a step can be in when it begins.
 
 use baton_engine::state::Phase;
-use baton_engine::{Input, Record, Status};
+use baton_engine::{Input, Record, Status, Verdict};
 
 use crate::stage::{Stage, done, failed, is_undo, run, undone, unknown};
 
@@ -194,4 +194,70 @@ fn an_undo_that_waits_lets_one_pass_that_turned_out_to_come_first() {
     stage.report("b", undone());
     stage.report("a", undone());
     assert_eq!(stage.status(), Status::Compensated);
+}
+
+/// An undo is tried again as often as it may be: not once more, and not once less, and what a person adds is counted anew.
+#[test]
+fn an_undo_is_tried_as_often_as_it_may_be_and_no_more() {
+    let by_itself = "  - id: a\n    task: t.set@1\n";
+    let by_another =
+        "  - id: a\n    task: t.set@1\n    undo: { task: t.blind@1, retry: { attempts: 3 } }\n";
+    for (steps, attempts) in [(by_itself, 10), (by_another, 3)] {
+        let mut stage = Stage::with(&format!("{steps}  - id: b\n    task: t.set@1\n"));
+        stage.report("a", done());
+        stage.report("b", failed(false));
+        for asked in [false, true] {
+            if asked {
+                assert_eq!(stage.retry("a"), Verdict::Applied);
+                stage.wait();
+            }
+            let first = stage.open("a").attempt;
+            for n in 0..attempts {
+                assert_eq!(stage.open("a").attempt, first + n, "{steps}");
+                stage.report("a", failed(true));
+                if n + 1 < attempts {
+                    assert_eq!(stage.phase("a"), Phase::UndoBackoff, "{n} of {attempts}");
+                    stage.wait();
+                }
+            }
+            assert_eq!(stage.phase("a"), Phase::UndoParked, "after {attempts}");
+        }
+        stage.retry("a");
+        stage.wait();
+        stage.report("a", undone());
+        assert_eq!(stage.status(), Status::Compensated);
+    }
+}
+
+/// What was held back for a broker that did not take it is not sent any more once the saga has turned back; an undo is.
+#[test]
+fn what_was_not_sent_is_not_sent_on_the_way_back_and_its_undo_is() {
+    let mut stage = Stage::with("  - id: a\n    task: t.set@1\n");
+    let of = stage.open("a");
+    stage.give(&Input::TaskUnconfirmed {
+        of: of.clone(),
+        maybe_sent: true,
+    });
+    stage.cancel();
+    assert_eq!(
+        stage.status(),
+        Status::Compensating,
+        "it may have been sent"
+    );
+    let many = stage.entries.len();
+    assert_eq!(stage.give(&Input::Resend(of)), Verdict::Duplicate);
+    assert_eq!(stage.entries.len(), many);
+    while stage.phase("a") != Phase::Undoing {
+        stage.wait();
+    }
+    let of = stage.open("a");
+    stage.give(&Input::TaskUnconfirmed {
+        of: of.clone(),
+        maybe_sent: false,
+    });
+    assert_eq!(stage.give(&Input::Resend(of)), Verdict::Applied);
+    stage.report("a", undone());
+    while stage.status() != Status::Compensated {
+        stage.wait();
+    }
 }

@@ -15,6 +15,7 @@ use baton_messages::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::answer::YamlText;
 use super::auth::{Admin, Viewer};
@@ -30,6 +31,20 @@ const OLDER_WAIT: Duration = Duration::from_secs(2);
 const BOUND_WAIT: Duration = Duration::from_secs(5);
 /// Most parsed definitions kept for showing; beyond it they are read again when asked for.
 const KNOWN_MAX: usize = 256;
+
+/// Documents that are looked at side by side: a large one takes a processor for a while, and whoever may look may send as many as he likes.
+const LOOKS_MAX: usize = 2;
+static LOOKS: Semaphore = Semaphore::const_new(LOOKS_MAX);
+
+/// Does what takes a processor for a while beside what serves requests. Whoever goes away leaves a look that was begun its turn.
+async fn aside<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Answer<T> {
+    let turn = LOOKS.acquire().await;
+    let looking = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        look()
+    });
+    looking.await.map_err(|error| Problem::failed(&error))
+}
 
 /// Parsed definitions, for showing. They never change, so they are never stale.
 #[derive(Debug, Default)]
@@ -73,7 +88,8 @@ impl Api {
 
     /// The registered definitions that a document names, with those within them.
     async fn sagas(&self, source: &str) -> Answer<Together> {
-        let mut wanted = engine::named(source);
+        let read = source.to_owned();
+        let mut wanted = aside(move || engine::named(&read)).await?;
         if wanted.is_empty() {
             return Ok(Together::registered(Vec::new()));
         }
@@ -193,12 +209,12 @@ pub(crate) async fn put(
     Yaml(body): Yaml,
 ) -> Answer<Json<Registered>> {
     let sagas = api.sagas(&body).await?;
-    let found = engine::check_among(
-        &body,
-        &api.catalogue().with_planned(),
-        &sagas,
-        Unannounced::Warned,
-    );
+    let catalogue = api.catalogue().with_planned();
+    let (body, found) = aside(move || {
+        let found = engine::check_among(&body, &catalogue, &sagas, Unannounced::Warned);
+        (body, found)
+    })
+    .await?;
     let Some(definition) = found.definition.filter(|_| found.errors.is_empty()) else {
         return Err(misshapen(&body, &found.errors));
     };
@@ -308,12 +324,12 @@ pub(crate) async fn check(
     Yaml(body): Yaml,
 ) -> Answer<Json<Checked>> {
     let sagas = api.sagas(&body).await?;
-    let found = engine::check_among(
-        &body,
-        &api.catalogue().with_planned(),
-        &sagas,
-        Unannounced::Warned,
-    );
+    let catalogue = api.catalogue().with_planned();
+    let (body, found) = aside(move || {
+        let found = engine::check_among(&body, &catalogue, &sagas, Unannounced::Warned);
+        (body, found)
+    })
+    .await?;
     let all = |found: &[Diagnostic], severity| -> Vec<Wrong> {
         let drawn = found.iter().map(|one| Wrong::of(&body, one, severity));
         drawn.collect()

@@ -7,8 +7,8 @@ use baton_messages::{SagaId, Timestamp};
 use baton_store::read::PAGE_ROWS_MAX;
 use baton_store::{DeadLetterCursor, SagaCursor, WorkItemCursor};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
 use serde::de::Error as _;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Rows of a page where none are asked for.
@@ -137,6 +137,12 @@ pub(crate) struct Label {
     pub(crate) value: String,
 }
 
+impl Serialize for Label {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{}={}", self.name, self.value))
+    }
+}
+
 impl<'de> Deserialize<'de> for Label {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
@@ -168,6 +174,12 @@ impl JsonSchema for Label {
 /// An instant as it may be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Moment(pub(crate) Timestamp);
+
+impl Serialize for Moment {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(to)
+    }
+}
 
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {

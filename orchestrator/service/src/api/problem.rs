@@ -216,6 +216,18 @@ impl Problem {
         .again_after_s(5)
     }
 
+    /// Something of the orchestrator itself failed.
+    pub(crate) fn failed(error: &dyn std::error::Error) -> Self {
+        let why = chain(error);
+        tracing::error!(error = %why, "a request could not be carried out");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "failed",
+            "The orchestrator failed",
+            why,
+        )
+    }
+
     /// What the engine refused.
     pub(crate) fn refused(refusal: &Refusal) -> Self {
         let (status, kind, title) = match refusal {

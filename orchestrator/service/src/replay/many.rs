@@ -279,7 +279,10 @@ impl Replay {
             .letters
             .on_their_way(Some(id), Timestamp(u64::MAX), SINGLES_MAX)
             .await?;
-        taken.sort_by_key(|row| std::cmp::Reverse(place(row)));
+        taken.sort_by_key(place);
+        if !row.filter.oldest_first {
+            taken.reverse();
+        }
         self.all(taken, &row, false, stop).await
     }
 

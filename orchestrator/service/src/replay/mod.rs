@@ -32,7 +32,7 @@ use baton_messages::{AttemptRef, Event, InputId, SagaId, Timestamp};
 use baton_store::letters::{Ending, Redirect, Sending, Settling, Written};
 use baton_store::{AnyLetters, AnyReader, LetterRow, Reader as _};
 use baton_store::{Effect, EventRow, TriggerRef};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::api::folded;
@@ -40,7 +40,8 @@ use crate::chain::chain;
 use crate::clock;
 use crate::cluster::{NotTaken, Router};
 use crate::decode::{self, Unusable};
-use crate::triggers::letters;
+use crate::triggers::mended::mended;
+use crate::triggers::{Live, letters};
 pub(crate) use plan::{LOOK, Plan};
 pub(crate) use route::Never;
 use route::Route;
@@ -166,6 +167,8 @@ pub(crate) struct Replay {
     pub(crate) reader: AnyReader,
     router: Arc<Router>,
     bus: Bus,
+    /// What the triggers are, to say what they would make of an event.
+    live: watch::Receiver<Arc<Live>>,
     /// When this process began.
     began: Timestamp,
     /// Told when an operation was made or steered here.
@@ -179,6 +182,7 @@ impl Replay {
         reader: AnyReader,
         router: Arc<Router>,
         bus: Bus,
+        live: watch::Receiver<Arc<Live>>,
     ) -> Self {
         Self {
             letters,
@@ -186,6 +190,7 @@ impl Replay {
             reader,
             router,
             bus,
+            live,
             began: clock::now(),
             poke: Arc::new(Notify::new()),
         }
@@ -219,7 +224,16 @@ impl Replay {
                 }
                 Err(why) => Some(why),
             },
-            Route::Event(event) => self.kept_and_refused(event, row).await?.err(),
+            Route::Event(event) => match self.door(event, row).await? {
+                Ok(door) => match self.live.borrow().refusal(door.asked(), event) {
+                    Some(why) => {
+                        let why = format!("it would be refused again: {why}");
+                        return Ok(Err(Never::Unreadable(why)));
+                    }
+                    None => None,
+                },
+                Err(why) => Some(why),
+            },
             Route::Inputs(..) | Route::Raw(_) => None,
         };
         Ok(why.map_or(Ok(route), |why| Err(Never::Refused(why))))
@@ -231,14 +245,8 @@ impl Replay {
         row: &LetterRow,
     ) -> Result<Option<DeadLetterRow>, StoreError> {
         let id = row.letter.id;
-        let mut letter = if row.is_whole() || route::kind(&row.letter) == route::Kind::Foreign {
-            row.letter.clone()
-        } else {
-            let found = self.reader.dead_letters_between(id, id).await?.pop();
-            match found {
-                Some(found) => found.letter,
-                None => return Ok(None),
-            }
+        let Some(mut letter) = self.original(row).await? else {
+            return Ok(None);
         };
         if row.now.edition == 0 {
             return Ok(Some(letter));
@@ -251,6 +259,16 @@ impl Replay {
             letter.body = body;
         }
         Ok(Some(letter))
+    }
+
+    /// A letter as it died; none when it is not there.
+    async fn original(&self, row: &LetterRow) -> Result<Option<DeadLetterRow>, StoreError> {
+        let id = row.letter.id;
+        if row.is_whole() || route::kind(&row.letter) == route::Kind::Foreign {
+            return Ok(Some(row.letter.clone()));
+        }
+        let found = self.reader.dead_letters_between(id, id).await?.pop();
+        Ok(found.map(|found| found.letter))
     }
 
     /// Does what is to be done about a letter that set out, and writes down what came of it. `again`: it may have been done before, and the answer was lost.
@@ -431,20 +449,31 @@ impl Replay {
         })
     }
 
-    /// Of an event that is kept already, the triggers that refused it and are to look at it again: those its letter is of. None of them: why it need not be taken
-    /// in once more.
-    async fn kept_and_refused(
+    /// How the event of a letter goes in, or why it need not be taken in once more.
+    async fn door(
         &self,
         event: &Event,
         row: &LetterRow,
-    ) -> Result<Result<Vec<TriggerRef>, String>, StoreError> {
+    ) -> Result<Result<Door, String>, StoreError> {
+        if row.now.edition > 0
+            && let Some((first, refused)) = self.first_and_refused(row).await?
+        {
+            let edition = row.now.edition;
+            return Ok(Ok(match first == *event {
+                true => Door::Again(refused),
+                false => {
+                    let mended = mended(event, &first, row.letter.id, edition);
+                    Door::Mended(Box::new(mended), refused)
+                }
+            }));
+        }
         let kept = self.reader.event(event.source.clone(), event.id.clone());
         let Some(kept) = kept.await? else {
-            return Ok(Ok(Vec::new()));
+            return Ok(Ok(Door::New));
         };
         let refused = letters::refused_by(&kept, row.letter.id);
         if !refused.is_empty() && kept.event == *event {
-            return Ok(Ok(refused));
+            return Ok(Ok(Door::Again(refused)));
         }
         Ok(Err(format!(
             "the event {:?} of {:?} is kept already, with what it caused: `baton event ls`; taken in again it is the same. Edit its id to have the triggers look at it anew",
@@ -452,20 +481,52 @@ impl Replay {
         )))
     }
 
+    /// The event of a letter as it died, and the triggers that refused it: where it is kept, and its letter is of some.
+    async fn first_and_refused(
+        &self,
+        row: &LetterRow,
+    ) -> Result<Option<(Event, Vec<TriggerRef>)>, StoreError> {
+        let Some(letter) = self.original(row).await? else {
+            return Ok(None);
+        };
+        let Ok(Route::Event(first)) = route::route(&letter, None) else {
+            return Ok(None);
+        };
+        let kept = self.reader.event(first.source.clone(), first.id.clone());
+        let refused = kept
+            .await?
+            .map(|kept| letters::refused_by(&kept, letter.id));
+        let refused = refused.filter(|refused| !refused.is_empty());
+        Ok(refused.map(|refused| (*first, refused)))
+    }
+
+    /// Why the triggers that refused the event of this letter, or any where none is known to have, would refuse this one.
+    pub(crate) async fn refusal(
+        &self,
+        row: &LetterRow,
+        event: &Event,
+    ) -> Result<Option<String>, StoreError> {
+        let refused = self.first_and_refused(row).await?;
+        let refused = refused.map(|(_, refused)| refused).unwrap_or_default();
+        Ok(self.live.borrow().refusal(&refused, event))
+    }
+
     /// An event goes to the triggers, and to nobody else: whoever else listens had it when it was published.
     async fn event(&self, event: Event, row: &LetterRow, again: bool) -> Result<Came, NotYet> {
-        let (source, id, kind) = (event.source.clone(), event.id.clone(), event.kind.clone());
-        let refused = match self.kept_and_refused(&event, row).await? {
-            Ok(refused) => refused,
+        let (event, refused) = match self.door(&event, row).await? {
+            Ok(Door::New) => (event, Vec::new()),
+            Ok(Door::Again(refused)) => (event, refused),
+            Ok(Door::Mended(mended, refused)) => (*mended, refused),
             Err(why) => {
                 if !again {
                     return Ok(Came::refused(why));
                 }
                 // It may have been taken in by this replay, and nobody wrote that down: what is kept of it says what it did.
-                let kept = self.reader.event(source, id).await?;
+                let kept = self.reader.event(event.source, event.id).await?;
                 return Ok(kept.map_or_else(|| Came::refused(why), |kept| taken_in(&kept, &[])));
             }
         };
+        let (source, id, kind) = (event.source.clone(), event.id.clone(), event.kind.clone());
         let wanted = self.router.taken_in(event, refused.clone(), DECIDE_WAIT);
         if !wanted.await? {
             return Ok(Came::resolved(format!(
@@ -476,6 +537,26 @@ impl Replay {
             Some(kept) => taken_in(&kept, &refused),
             None => Came::resolved("taken in, and not kept any more"),
         })
+    }
+}
+
+/// How an event goes in.
+enum Door {
+    /// As one that is not kept.
+    New,
+    /// The one that is kept, to the triggers that refused it.
+    Again(Vec<TriggerRef>),
+    /// Another in its stead, which was edited, to those alone.
+    Mended(Box<Event>, Vec<TriggerRef>),
+}
+
+impl Door {
+    /// The triggers that are asked; none: whichever there are.
+    fn asked(&self) -> &[TriggerRef] {
+        match self {
+            Self::New => &[],
+            Self::Again(refused) | Self::Mended(_, refused) => refused,
+        }
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) enum Route {
     Task(Box<AttemptRef>),
     /// Its saga, or several, are told; and what is wrong with the rest of it.
     Inputs(Vec<(SagaId, Box<Input>)>, Option<Unusable>),
-    /// It is published as an event.
+    /// The triggers are asked about it.
     Event(Box<Event>),
     /// It is published as it was.
     Raw(Target),

@@ -11,6 +11,7 @@ use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use super::mended::is_mended;
 use super::{Live, Shared, letters};
 use crate::chain::chain;
 use crate::hot::trial::DEATHS_MAX;
@@ -285,7 +286,9 @@ async fn wake_all(
 ) -> Result<(), Stopping> {
     let mut by_kind: BTreeMap<&str, Vec<&EventRow>> = BTreeMap::new();
     let live = shared.live.borrow().clone();
-    for row in rows.iter().filter(|row| live.is_awaited(&row.event.kind)) {
+    // whoever waited had the first of a mended one
+    let may_wake = |row: &&EventRow| live.is_awaited(&row.event.kind) && !is_mended(&row.event);
+    for row in rows.iter().filter(may_wake) {
         by_kind.entry(&row.event.kind).or_default().push(row);
     }
     for (kind, rows) in by_kind {

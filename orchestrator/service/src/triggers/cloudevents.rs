@@ -6,6 +6,7 @@ use baton_bus::{Delivery, HeaderValue};
 use baton_messages::{BODY_BYTES_MAX, DeadReason, Event};
 use serde_json::{Map, Value, json};
 
+use super::mended::unmarked;
 use crate::decode::{Unusable, place};
 
 /// What attributes are called in headers, with the name behind it.
@@ -78,7 +79,7 @@ pub(crate) fn of_parts(
             )));
         }
     }
-    Ok(event)
+    Ok(unmarked(event))
 }
 
 /// The name of the attribute a header carries.

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::carrier::Stopping;
+use super::mended::is_mended;
 use crate::clock;
 use crate::hot::mail::Letter;
 use crate::masks;
@@ -22,7 +23,8 @@ pub(super) async fn keep_refused(
     settled: &BTreeMap<u64, Settled>,
 ) -> Result<(), Stopping> {
     let mut letters: Vec<Letter> = Vec::new();
-    for row in rows {
+    // of a mended one its own letter says what came of it
+    for row in rows.iter().filter(|row| !is_mended(&row.event)) {
         let effects = settled.get(&row.seq).map(|one| one.effects.as_slice());
         for effect in effects.unwrap_or_default() {
             if let Effect::Refused { of, error } = effect {

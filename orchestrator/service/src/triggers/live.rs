@@ -132,6 +132,31 @@ impl Live {
         planned
     }
 
+    /// Why one of these triggers would refuse an event, as they are now; none of them: why any would. Said before anything is taken in.
+    pub(crate) fn refusal(&self, of: &[TriggerRef], event: &Event) -> Option<String> {
+        self.newest.values().find_map(|definition| {
+            let asked = |trigger: u32| {
+                let is_it =
+                    |one: &TriggerRef| one.definition == definition.saga && one.trigger == trigger;
+                of.is_empty() || of.iter().any(is_it)
+            };
+            let found = on_event(definition, event);
+            let errors = found.errors.into_iter();
+            let errors =
+                errors.map(|error| (error.index, format!("`{}` {}", error.part, error.why)));
+            let misfits = found.hits.into_iter().filter_map(|hit| {
+                let misfit = definition.check_input(&hit.input).err()?;
+                Some((
+                    hit.index,
+                    format!("the input it gives does not fit: {misfit}"),
+                ))
+            });
+            let (trigger, why) = errors.chain(misfits).find(|(trigger, _)| asked(*trigger))?;
+            let (saga, version) = (&definition.saga, definition.version);
+            Some(format!("trigger {trigger} of {saga}@{version}: {why}"))
+        })
+    }
+
     /// Whether an event of the bus would be kept: a trigger says something to it, or a step may wait for its type.
     pub(crate) fn wants(&self, event: &Event, now: Timestamp) -> bool {
         self.is_awaited(&event.kind) || !self.planned(event, None, now).is_empty()

@@ -17,6 +17,7 @@ pub(crate) mod hooks;
 mod intake;
 pub(crate) mod letters;
 mod live;
+pub(crate) mod mended;
 mod purge;
 mod schedules;
 mod search;

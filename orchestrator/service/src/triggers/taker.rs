@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
 use super::carrier::Carried;
+use super::mended::is_mended;
 use crate::chain::chain;
 use crate::clock;
 
@@ -115,8 +116,13 @@ fn said_once(pause: Duration, error: &dyn std::error::Error) {
 /// What is kept of an event: all that is of use now, or may be to a step that waits later.
 fn arrival(shared: &Shared, one: &Incoming, event: &Event, now: Timestamp) -> Option<Arrival> {
     let live = shared.live.borrow().clone();
-    let planned = live.planned(event, one.secret.as_deref(), now);
-    let awaited = live.is_awaited(&event.kind);
+    let mut planned = live.planned(event, one.secret.as_deref(), now);
+    let mut awaited = live.is_awaited(&event.kind);
+    if is_mended(event) {
+        // for those that refused the first, and for nobody else
+        planned.retain(|planned| one.again.iter().any(|of| of.is_place_of(planned.of())));
+        awaited = false;
+    }
     let keep = one.keep || !one.again.is_empty() || !planned.is_empty() || awaited;
     keep.then(|| Arrival {
         event: event.clone(),

@@ -104,7 +104,7 @@ impl Letters for MemoryStore {
                 done.known += 1;
                 continue;
             }
-            let group = group_of(&row.letter);
+            let group = group_of(&row.letter, &facets_of(&row.letter));
             tables.standings.insert(id, Standing { group, ..row.now });
             tables.dead_letters.insert(id, row.letter);
             let edits = edits.into_iter().map(|edit| ((id, edit.edition), edit));

@@ -271,9 +271,16 @@ impl Reader for MemoryStore {
         let sagas = self.sagas_of(&found);
         found.retain(|row| {
             let place = (row.seen_at(), row.letter.id);
-            after.is_none_or(|last| place < (last.at, last.id)) && fits(row, &filter, &sagas)
+            let is_past = |last: DeadLetterCursor| match filter.oldest_first {
+                true => place > (last.at, last.id),
+                false => place < (last.at, last.id),
+            };
+            after.is_none_or(is_past) && fits(row, &filter, &sagas)
         });
-        found.sort_by_key(|row| std::cmp::Reverse((row.seen_at(), row.letter.id)));
+        found.sort_by_key(|row| (row.seen_at(), row.letter.id));
+        if !filter.oldest_first {
+            found.reverse();
+        }
         Ok(cut(found, limit, |row| DeadLetterCursor {
             at: row.seen_at(),
             id: row.letter.id,
@@ -489,6 +496,7 @@ fn fits(row: &LetterRow, filter: &DeadLetterFilter, sagas: &BTreeMap<SagaId, Sag
         replays,
         label,
         ids,
+        oldest_first: _,
     } = filter;
     let runs = |name: &String| of_saga.is_some_and(|saga| saga.definition == *name);
     let labelled = |(name, value): &(String, String)| {

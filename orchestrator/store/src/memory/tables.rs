@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::CommitFault;
 use super::triggers::TriggerTables;
+use crate::facets::facets_of;
 use crate::group::group_of;
 use crate::letters::{EditRow, HistoryRow, OperationRow, Standing};
 use crate::tokens::TokenRow;
@@ -232,7 +233,7 @@ impl Tables {
         }
         for letter in batch.dead_letters {
             let standing = || Standing {
-                group: group_of(&letter),
+                group: group_of(&letter, &facets_of(&letter)),
                 ..Standing::default()
             };
             self.standings.entry(letter.id).or_insert_with(standing);

@@ -5,7 +5,7 @@
 use super::columns::SAGA_COLUMNS;
 use crate::items::ItemFilter;
 use crate::letters::LetterState;
-use crate::read::{DeadLetterFilter, HEAD_BYTES_MAX, LOOKED_INTO_BYTES_MAX, SagaFilter};
+use crate::read::{DeadLetterFilter, HEAD_BYTES_MAX, LOOKED_INTO_BYTES_MAX, SagaFilter, Way};
 
 /// Which index a list of sagas runs along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,21 +172,22 @@ pub(crate) fn dead_letter_heads_between() -> String {
     )
 }
 
-/// Dead letters, the one that died last first. Values: 1 and 2 the cursor, 3 and 4 the range of instants, 5 the limit; then, as far as they are asked for, reason,
+/// Dead letters, the one that died last first, or the other way. Values: 1 and 2 the cursor, 3 and 4 the range of instants, 5 the limit; then, as far as they are asked for, reason,
 /// queue, kind, saga, what error or body has in it, state, group, until when it was moved last, what the error has in it, pool, task type, event type,
 /// definition, worker, how many replays at least, the key of a label, and ids.
 pub(crate) fn dead_letters(filter: &DeadLetterFilter) -> String {
-    let which = letters_where(filter, 5);
+    let (which, Way { order, .. }) = (letters_where(filter, 5), filter.way());
     format!(
-        "SELECT {LETTER_COLUMNS} FROM {which} ORDER BY coalesce(died_at, at) DESC, id DESC LIMIT $5"
+        "SELECT {LETTER_COLUMNS} FROM {which} ORDER BY coalesce(died_at, at) {order}, id {order} LIMIT $5"
     )
 }
 
 /// The same without most of their bodies; 6 and 7 are the place of the last letter that is looked at.
 pub(crate) fn dead_letter_heads(filter: &DeadLetterFilter) -> String {
     let which = letters_where(filter, 7);
+    let Way { within, order, .. } = filter.way();
     format!(
-        "SELECT {HEAD_COLUMNS} FROM {which} AND (coalesce(died_at, at), id) >= ($6, $7) ORDER BY coalesce(died_at, at) DESC, id DESC LIMIT $5"
+        "SELECT {HEAD_COLUMNS} FROM {which} AND (coalesce(died_at, at), id) {within} ($6, $7) ORDER BY coalesce(died_at, at) {order}, id {order} LIMIT $5"
     )
 }
 
@@ -196,12 +197,13 @@ pub(crate) fn dead_letters_end(filter: &DeadLetterFilter) -> String {
     let along = DeadLetterFilter {
         state: filter.state,
         group: filter.group.clone(),
+        oldest_first: filter.oldest_first,
         ..DeadLetterFilter::default()
     };
-    let which = letters_where(&along, 5);
+    let (which, Way { order, .. }) = (letters_where(&along, 5), along.way());
     if filter.text.is_none() {
         return format!(
-            "SELECT coalesce(died_at, at), id FROM {which} ORDER BY coalesce(died_at, at) DESC, id DESC LIMIT 1 OFFSET $5"
+            "SELECT coalesce(died_at, at), id FROM {which} ORDER BY coalesce(died_at, at) {order}, id {order} LIMIT 1 OFFSET $5"
         );
     }
     // how long a body is stands beside it: none is read for that
@@ -209,9 +211,9 @@ pub(crate) fn dead_letters_end(filter: &DeadLetterFilter) -> String {
         "SELECT seen_at, id FROM (
             SELECT seen_at, id, row_number() OVER looked AS n, sum(bytes) OVER looked AS bytes FROM (
                 SELECT coalesce(died_at, at) AS seen_at, id, octet_length(body)::bigint AS bytes FROM {which}
-                ORDER BY coalesce(died_at, at) DESC, id DESC LIMIT $5::bigint + 1) AS along
-            WINDOW looked AS (ORDER BY seen_at DESC, id DESC ROWS UNBOUNDED PRECEDING)) AS looked
-         WHERE n > $5::bigint OR bytes >= {LOOKED_INTO_BYTES_MAX} ORDER BY seen_at DESC, id DESC LIMIT 1"
+                ORDER BY coalesce(died_at, at) {order}, id {order} LIMIT $5::bigint + 1) AS along
+            WINDOW looked AS (ORDER BY seen_at {order}, id {order} ROWS UNBOUNDED PRECEDING)) AS looked
+         WHERE n > $5::bigint OR bytes >= {LOOKED_INTO_BYTES_MAX} ORDER BY seen_at {order}, id {order} LIMIT 1"
     )
 }
 
@@ -266,8 +268,9 @@ fn letters_where(filter: &DeadLetterFilter, mut place: usize) -> String {
             conditions.push_str(&condition.replace('#', &format!("${place}")));
         }
     }
+    let past = filter.way().past;
     format!(
-        "dead_letters WHERE (coalesce(died_at, at), id) < ($1, $2) AND coalesce(died_at, at) BETWEEN $3 AND $4{conditions}"
+        "dead_letters WHERE (coalesce(died_at, at), id) {past} ($1, $2) AND coalesce(died_at, at) BETWEEN $3 AND $4{conditions}"
     )
 }
 

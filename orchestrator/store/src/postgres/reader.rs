@@ -321,6 +321,7 @@ impl Reader for PostgresReader {
                 until: filter.until,
                 state: filter.state,
                 group: filter.group.clone(),
+                oldest_first: filter.oldest_first,
                 ..DeadLetterFilter::default()
             };
             let along = LetterValues::of(&along, after);
@@ -333,7 +334,11 @@ impl Reader for PostgresReader {
             let values = along.values(Some(&passed));
             self.list(what, &sql, &values, place).await?.pop()
         };
-        asked.end = Some(end.map_or((0, Uuid::nil()), |end| (int(end.at.0), end.id)));
+        let none = match filter.oldest_first {
+            true => (i64::MAX, Uuid::max()),
+            false => (0, Uuid::nil()),
+        };
+        asked.end = Some(end.map_or(none, |end| (int(end.at.0), end.id)));
         let most = limited(limit + 1);
         let sql = queries::dead_letter_heads(&filter);
         let found = self
@@ -590,7 +595,11 @@ struct LetterValues {
 
 impl LetterValues {
     fn of(filter: &DeadLetterFilter, after: Option<DeadLetterCursor>) -> Self {
-        let (at, id) = after.map_or((i64::MAX, Uuid::max()), |after| (int(after.at.0), after.id));
+        let first = match filter.oldest_first {
+            true => (-1, Uuid::nil()),
+            false => (i64::MAX, Uuid::max()),
+        };
+        let (at, id) = after.map_or(first, |after| (int(after.at.0), after.id));
         Self {
             at,
             id,

@@ -290,7 +290,7 @@ fn letter(row: DeadLetterRow) -> serde_json::Result<Letter> {
     let about = facets_of(&row);
     let text = |text: Option<String>| text.as_deref().map(owned);
     Ok(Letter {
-        grp: group_of(&row),
+        grp: group_of(&row, &about),
         pool: text(about.pool),
         task_type: text(about.task_type),
         event_type: text(about.event_type),

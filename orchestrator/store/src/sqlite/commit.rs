@@ -398,7 +398,7 @@ fn dead_letters(
             letter.saga.as_ref().map(|saga| saga.0.as_bytes()),
             properties,
             letter.body,
-            group_of(letter),
+            group_of(letter, &about),
             about.pool,
             about.task_type,
             about.event_type,

@@ -283,7 +283,7 @@ fn import(conn: &Connection, row: &LetterRow) -> rusqlite::Result<bool> {
         letter.saga.as_ref().map(|saga| saga.0.as_bytes()),
         json(&letter.properties)?,
         letter.body,
-        group_of(letter),
+        group_of(letter, &about),
         about.pool,
         about.task_type,
         about.event_type,

@@ -5,7 +5,7 @@ use baton_engine::Status;
 use super::columns::SAGA_COLUMNS;
 use crate::items::ItemFilter;
 use crate::letters::LetterState;
-use crate::read::{DeadLetterFilter, HEAD_BYTES_MAX, LOOKED_INTO_BYTES_MAX, SagaFilter};
+use crate::read::{DeadLetterFilter, HEAD_BYTES_MAX, LOOKED_INTO_BYTES_MAX, SagaFilter, Way};
 
 /// Which index a list of sagas runs along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,26 +162,27 @@ pub(crate) fn dead_letter_heads_between() -> String {
     )
 }
 
-/// Dead letters, the one that died last first. Values: 1 and 2 the cursor, 3 the limit, 4 and 5 the range of instants; then, null for any: 6 reason, 7 queue,
+/// Dead letters, the one that died last first, or the other way. Values: 1 and 2 the cursor, 3 the limit, 4 and 5 the range of instants; then, null for any: 6 reason, 7 queue,
 /// 8 kind, 9 saga, 10 what error or body has in it, 11 state, 12 group, 13 until when it was moved last, 14 what the error has in it, 15 pool, 16 task type,
 /// 17 event type, 18 definition, 19 worker, 20 how many replays at least, 21 and 22 a label; 23 and 24 the place of the last one that is looked at; 25 ids, as a JSON list of hexadecimal digits.
 pub(crate) fn dead_letters(filter: &DeadLetterFilter) -> String {
-    let which = letters_where(filter);
-    format!("SELECT {LETTER_COLUMNS} FROM {which} ORDER BY seen_at DESC, id DESC LIMIT ?3")
+    let (which, Way { order, .. }) = (letters_where(filter), filter.way());
+    format!("SELECT {LETTER_COLUMNS} FROM {which} ORDER BY seen_at {order}, id {order} LIMIT ?3")
 }
 
 /// The same without most of their bodies.
 pub(crate) fn dead_letter_heads(filter: &DeadLetterFilter) -> String {
-    let which = letters_where(filter);
-    format!("SELECT {HEAD_COLUMNS} FROM {which} ORDER BY seen_at DESC, id DESC LIMIT ?3")
+    let (which, Way { order, .. }) = (letters_where(filter), filter.way());
+    format!("SELECT {HEAD_COLUMNS} FROM {which} ORDER BY seen_at {order}, id {order} LIMIT ?3")
 }
 
 /// The place of the last letter of those that are looked at for a page: one step along the index. The same values, 3 being how many are passed over.
 pub(crate) fn dead_letters_end(filter: &DeadLetterFilter) -> String {
     let (index, state, group) = letters_along(filter);
+    let Way { past, order, .. } = filter.way();
     let along = format!(
-        "FROM dead_letters INDEXED BY {index} WHERE {group} AND {state} AND (seen_at, id) < (?1, ?2) AND seen_at BETWEEN ?4 AND ?5
-         ORDER BY seen_at DESC, id DESC"
+        "FROM dead_letters INDEXED BY {index} WHERE {group} AND {state} AND (seen_at, id) {past} (?1, ?2) AND seen_at BETWEEN ?4 AND ?5
+         ORDER BY seen_at {order}, id {order}"
     );
     if filter.text.is_none() {
         return format!("SELECT seen_at, id {along} LIMIT 1 OFFSET ?3");
@@ -227,8 +228,9 @@ fn letters_along(filter: &DeadLetterFilter) -> (&'static str, &'static str, &'st
 
 fn letters_where(filter: &DeadLetterFilter) -> String {
     let (index, state, group) = letters_along(filter);
+    let Way { past, within, .. } = filter.way();
     format!(
-        "dead_letters INDEXED BY {index} WHERE {group} AND {state} AND (seen_at, id) < (?1, ?2) AND seen_at BETWEEN ?4 AND ?5
+        "dead_letters INDEXED BY {index} WHERE {group} AND {state} AND (seen_at, id) {past} (?1, ?2) AND seen_at BETWEEN ?4 AND ?5
          AND (?6 IS NULL OR reason = ?6) AND (?7 IS NULL OR queue = ?7) AND (?8 IS NULL OR kind = ?8) AND (?9 IS NULL OR saga = ?9)
          AND (?10 IS NULL OR instr(error, ?10) > 0 OR instr(body, CAST(?10 AS BLOB)) > 0)
          AND (?13 IS NULL OR changed_at IS NULL OR changed_at <= ?13)
@@ -237,7 +239,7 @@ fn letters_where(filter: &DeadLetterFilter) -> String {
          AND (?18 IS NULL OR definition = ?18 OR EXISTS (SELECT 1 FROM sagas s WHERE s.id = dead_letters.saga AND s.definition = ?18))
          AND (?21 IS NULL OR EXISTS (SELECT 1 FROM sagas s CROSS JOIN saga_labels l
               ON l.name = ?21 AND l.value = ?22 AND l.started_at = s.started_at AND l.saga = s.id WHERE s.id = dead_letters.saga))
-         AND (?23 IS NULL OR (seen_at, id) >= (?23, ?24)) AND ?25 IS ?25"
+         AND (?23 IS NULL OR (seen_at, id) {within} (?23, ?24)) AND ?25 IS ?25"
     )
 }
 

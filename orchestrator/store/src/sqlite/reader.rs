@@ -332,7 +332,7 @@ impl Reader for SqliteReader {
     ) -> Result<Page<OperationRow, DeadLetterCursor>, StoreError> {
         self.read("replays of dead letters", move |conn| {
             let limit = page_rows(limit);
-            let (at, id) = letter_place(after.as_ref());
+            let (at, id) = letter_place(false, after.as_ref());
             let values = params![at, id, rows(limit + 1)];
             let found = all(conn, queries::OPERATIONS, values, |row| document(row, 0))?;
             Ok(page(found, limit, |row: &OperationRow| DeadLetterCursor {
@@ -675,10 +675,12 @@ fn dead_letter_heads(
     Ok(page)
 }
 
-fn letter_place(after: Option<&DeadLetterCursor>) -> (i64, Vec<u8>) {
-    after.map_or((i64::MAX, LAST_ID.to_vec()), |after| {
-        (int(after.at.0), after.id.as_bytes().to_vec())
-    })
+fn letter_place(oldest_first: bool, after: Option<&DeadLetterCursor>) -> (i64, Vec<u8>) {
+    match after {
+        Some(after) => (int(after.at.0), after.id.as_bytes().to_vec()),
+        None if oldest_first => (-1, Vec::new()),
+        None => (i64::MAX, LAST_ID.to_vec()),
+    }
 }
 
 /// The values of a question about letters.
@@ -688,7 +690,7 @@ fn letter_values(
     limit: usize,
     end: Option<&DeadLetterCursor>,
 ) -> Vec<Value> {
-    let (at, id) = letter_place(after);
+    let (at, id) = letter_place(filter.oldest_first, after);
     let label = filter.label.as_ref();
     let text = |text: Option<&str>| text.map_or(Value::Null, |text| Value::Text(text.to_owned()));
     vec![

@@ -711,23 +711,26 @@ pub async fn are_shown_at_once(reader: &impl Reader, rows: u64, most: std::time:
         );
     }
     // page by page it comes to the end, and finds every one
-    let rare = DeadLetterFilter {
-        reason: Some(DeadReason::TooLarge),
-        ..none()
-    };
-    let (mut after, mut found, mut pages) = (None, 0, 0);
-    loop {
-        let page = reader
-            .dead_letter_heads(rare.clone(), after, 50)
-            .await
-            .unwrap();
-        (found, pages, after) = (found + page.rows.len(), pages + 1, page.next);
-        if after.is_none() {
-            break;
+    for oldest_first in [false, true] {
+        let rare = DeadLetterFilter {
+            reason: Some(DeadReason::TooLarge),
+            oldest_first,
+            ..none()
+        };
+        let (mut after, mut found, mut pages) = (None, 0, 0);
+        loop {
+            let page = reader
+                .dead_letter_heads(rare.clone(), after, 50)
+                .await
+                .unwrap();
+            (found, pages, after) = (found + page.rows.len(), pages + 1, page.next);
+            if after.is_none() {
+                break;
+            }
         }
+        assert_eq!(found as u64, rows.div_ceil(100_000));
+        assert!(pages >= 2, "{pages}");
     }
-    assert_eq!(found as u64, rows.div_ceil(100_000));
-    assert!(pages >= 2, "{pages}");
     #[expect(clippy::print_stdout, reason = "figures for who measures")]
     {
         println!("{rows} letters: {took:?}");

@@ -419,6 +419,25 @@ pub async fn dead_letters_are_filtered(subject: &mut impl Subject) {
             .collect();
         let found: Vec<_> = page.rows.into_iter().map(|row| row.letter).collect();
         assert_eq!(found, expected, "{filter:?}");
+        // the other way, and a page at a time
+        let turned = DeadLetterFilter {
+            oldest_first: true,
+            ..filter
+        };
+        let (mut after, mut found) = (None, Vec::new());
+        loop {
+            let page = reader.dead_letter_heads(turned.clone(), after, 2).await;
+            let page = page.unwrap();
+            found.extend(page.rows.into_iter().map(|row| row.letter));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        found.reverse();
+        assert_eq!(found, expected, "{turned:?}");
+        let count = reader.dead_letters_count(turned.clone()).await.unwrap();
+        assert_eq!(count, expected.len() as u64, "{turned:?}");
     }
     for letter in &letters {
         let found = reader.dead_letters_between(letter.id, letter.id).await;

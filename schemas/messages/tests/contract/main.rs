@@ -14,6 +14,7 @@ mod vectors;
 
 mod any_message;
 mod asyncapi_document;
+mod audit_rows;
 mod catalogue_file;
 mod derived_ids;
 mod generated_files;

@@ -173,6 +173,42 @@ async fn on_postgres_an_alert_is_said_once_and_when_it_is_over() {
     is_said_once_and_when_it_is_over(Setup::workers(0).postgres()).await;
 }
 
+/// What the broker does not take is not said: it is said when it does, also by whoever begins anew meanwhile, and once.
+#[tokio::test]
+async fn what_the_broker_does_not_take_is_said_when_it_does() {
+    let mut system = looking(Setup::workers(0)).start().await;
+    system.api.apply(&hears(SLEEPS)).await;
+    looked(&system, "before").await;
+    let events = format!("/api/exchanges/{}/baton.events", system.vhost.name());
+    system.vhost.management().delete(&events).await;
+    dead(&system, "odd").await;
+    let key = await_some("its alert", SOON, async || {
+        let path = "/v1/dead-letters?kind=odd";
+        let answer = system.api.ask("GET", path, "", None).await?;
+        let group = answer.body["dead_letters"][0]["group"].as_str()?;
+        let key = format!("dead-letter/{group}");
+        let open = alerts(&system, "open").await;
+        open.iter()
+            .any(|one| one["key"] == key.as_str())
+            .then_some(key)
+    })
+    .await;
+    let in_vain = "baton_orchestrator_alerts_not_said_total";
+    await_until("it to be said in vain, more than once", SOON, async || {
+        system.api.figure(in_vain).await > Some(1)
+    })
+    .await;
+    // whoever begins declares what is missing
+    system.orchestrator().kill9_and_start();
+    system.await_ready().await;
+    await_until("it to be heard", SOON, async || {
+        !heard_of(&system, &key).await.is_empty()
+    })
+    .await;
+    looked(&system, "after").await;
+    assert_eq!(heard_of(&system, &key).await, ["opened"]);
+}
+
 /// Two orchestrators, of which one leads: whoever it is, each alert is said once.
 #[tokio::test]
 async fn of_several_orchestrators_one_says_it() {

@@ -56,10 +56,10 @@ async fn at_the_broker_itself_messages_are_looked_at_and_moved_once() {
         .await;
 
     for (words, why) in [
-        (["move", "from", "/nowhere"], "no queue nowhere"),
-        (["move", "nowhere", "/to"], "no queue nowhere"),
-        (["move", "from", "nothere/x"], "takes nothing there"),
-        (["move", "from", "/from"], "lies there already"),
+        (["move", "from", "/nowhere", "-y"], "no queue nowhere"),
+        (["move", "nowhere", "/to", "-y"], "no queue nowhere"),
+        (["move", "from", "nothere/x", "-y"], "takes nothing there"),
+        (["move", "from", "/from", "-y"], "lies there already"),
     ] {
         let ran = at_broker(&system, &words).await;
         assert!(ran.code != 0 && ran.err.contains(why), "{words:?}: {ran:?}");
@@ -77,7 +77,7 @@ async fn at_the_broker_itself_messages_are_looked_at_and_moved_once() {
             json!({ "max-length": 10, "overflow": "reject-publish" }),
         )
         .await;
-    let ran = at_broker(&system, &["move", "from", "/small", "--json"]).await;
+    let ran = at_broker(&system, &["move", "from", "/small", "--json", "-y"]).await;
     assert_eq!(ran.code, 1, "{ran:?}");
     let told = ran.json();
     assert!(
@@ -89,7 +89,7 @@ async fn at_the_broker_itself_messages_are_looked_at_and_moved_once() {
     assert_eq!(told["moved"], n);
     assert_eq!(small, (0..n).collect::<Vec<_>>(), "in order");
 
-    let ran = at_broker(&system, &["move", "from", "/to", "-n", "50"])
+    let ran = at_broker(&system, &["move", "from", "/to", "-n", "50", "-y"])
         .await
         .exits(0);
     assert!(ran.out.contains("50 of 50 moved"), "{ran:?}");
@@ -99,7 +99,9 @@ async fn at_the_broker_itself_messages_are_looked_at_and_moved_once() {
         .vhost
         .await_messages("from", COUNT as u64 - n - 50, 0, SOON)
         .await;
-    let ran = at_broker(&system, &["move", "from", "/to"]).await.exits(0);
+    let ran = at_broker(&system, &["move", "from", "/to", "-y"])
+        .await
+        .exits(0);
     assert!(ran.out.contains("moved"), "{ran:?}");
     system.vhost.await_messages("from", 0, 0, SOON).await;
     let moved = taken(&system, "to").await;
@@ -151,7 +153,7 @@ async fn a_move_that_is_interrupted_or_cut_off_loses_and_doubles_nothing() {
     let link = Proxy::to_port(system.broker.amqp_port()).await;
     link.delay(Duration::from_millis(4));
     let amqp = system.vhost.url_through(link.port());
-    let words = ["dead", "--amqp", &amqp, "move", "from", "/to"];
+    let words = ["dead", "--amqp", &amqp, "move", "from", "/to", "-y"];
     let all_in_all = count + 300;
     let mut unsure = 0;
     for what in ["interrupted", "killed", "cut off", "to the end"] {
@@ -240,7 +242,9 @@ async fn what_is_moved_at_the_broker_stands_in_the_audit_log() {
     }
     put(&system, "from", json!({ "message_id": "m" }), b"m").await;
     system.vhost.await_messages("from", 1, 0, SOON).await;
-    let ran = at_broker(&system, &["move", "from", "/to"]).await.exits(0);
+    let ran = at_broker(&system, &["move", "from", "/to", "-y"])
+        .await
+        .exits(0);
     assert!(ran.out.contains("1 of 1 moved"), "{ran:?}");
     let found = system.api.get("/v1/audit?action=noteBrokerAction").await;
     let rows = found["items"].as_array().expect("rows");

@@ -303,3 +303,85 @@ async fn kill_while_a_queue_of_others_is_taken_in_and_each_is_there_once() {
     system.vhost.await_messages("orders.dlq", 0, 0, SOON).await;
     assert!(found().await, "each is there once");
 }
+
+/// What no queue takes at another system's exchange is a letter where that exchange has ours behind it, and goes back there once a queue is bound.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_queue_takes_at_an_exchange_with_ours_behind_it_is_a_letter() {
+    let system = Setup::workers(0).start().await;
+    let (vhost, api) = (system.vhost.name(), system.vhost.management());
+    let made = json!({ "type": "topic", "durable": true });
+    api.put(&format!("/api/exchanges/{vhost}/orders"), &made)
+        .await;
+    let policy = json!({
+        "pattern": "^orders$", "apply-to": "exchanges", "definition": { "alternate-exchange": "baton.unroutable" },
+    });
+    api.put(&format!("/api/policies/{vhost}/orders-unroutable"), &policy)
+        .await;
+    await_until("the policy to apply", SOON, async || {
+        let properties = json!({ "message_id": "o1", "headers": { "n": 1 } });
+        let vhost = &system.vhost;
+        vhost
+            .publish("orders", "new.1", properties, "an order")
+            .await
+    })
+    .await;
+    let letter = letters(&system, "reason=unroutable", 1).await.remove(0);
+    assert_eq!(
+        (&letter["exchange"], &letter["key"], &letter["message_id"]),
+        (&json!("orders"), &json!("new.1"), &json!("o1")),
+        "{letter}"
+    );
+    system.vhost.declare("orders.in", "quorum").await;
+    let bind = format!("/api/bindings/{vhost}/e/orders/q/orders.in");
+    api.post(&bind, &json!({ "routing_key": "new.#" })).await;
+    let path = format!("{}/replay", id(&letter));
+    let done = post(&system, &path, json!({ "reason": "bound now" })).await;
+    assert_eq!(done.body["state"], "resolved", "{done:?}");
+    let got = taken(&system, "orders.in").await;
+    assert_eq!(got.len(), 1);
+    let text = BASE64.encode("an order");
+    assert_eq!(got[0]["payload"], text);
+}
+
+/// A replay of many begins with the one that died first, unless it is asked the other way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_one_that_died_first_sets_out_first() {
+    let system = Setup::workers(0).start().await;
+    system.vhost.declare("kept", "quorum").await;
+    for n in 0..5 {
+        let properties = json!({ "message_id": format!("m{n}") });
+        put(&system, "baton.dead", properties, b"x").await;
+        letters(&system, "state=dead", n + 1).await;
+    }
+    for newest_first in [false, true] {
+        let orders = json!({
+            "reason": "in order", "rate": 5, "to": "/kept", "force": true, "stop_at": 100, "wait_s": 0, "newest_first": newest_first,
+        });
+        let begun = post(&system, "replays", orders).await;
+        let id = begun.body["operation"]["id"].as_str().expect("an id");
+        let path = format!("/v1/dead-letters/operations/{id}");
+        let done = await_some("all to be sent", SOON, async || {
+            let now = system.api.get(&path).await;
+            (now["state"] == "done").then_some(now)
+        })
+        .await;
+        assert_eq!(
+            (&done["published"], &done["newest_first"]),
+            (&json!(5), &json!(newest_first))
+        );
+        let sent: Vec<Value> = taken(&system, "kept").await;
+        let mut names: Vec<_> = sent
+            .iter()
+            .map(|one| one["properties"]["message_id"].as_str().unwrap_or_default())
+            .collect();
+        if newest_first {
+            names.reverse();
+        }
+        assert_eq!(names, ["m0", "m1", "m2", "m3", "m4"]);
+        for (n, one) in sent.iter().enumerate() {
+            let properties = json!({ "message_id": one["properties"]["message_id"] });
+            put(&system, "baton.dead", properties, b"x").await;
+            letters(&system, "state=dead", n + 1).await;
+        }
+    }
+}

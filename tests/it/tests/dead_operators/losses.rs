@@ -327,3 +327,153 @@ async fn what_goes_back_is_linked_to_where_it_came_from() {
     let headers = &back["properties"]["headers"];
     assert_eq!(headers["traceparent"], traced, "{back}");
 }
+
+/// Refuses a change of dead letters, as a store in trouble would, until it is let go.
+struct Refusing(rusqlite::Connection);
+
+impl Refusing {
+    fn begun(system: &System, of: &str, when: &str) -> Self {
+        let database = system.data_dir().join("baton.db");
+        let store = rusqlite::Connection::open(database).expect("the database can be opened");
+        store.busy_timeout(SOON).expect("it can wait");
+        let sql = format!(
+            "CREATE TRIGGER refusing BEFORE UPDATE OF {of} ON dead_letters WHEN {when} BEGIN SELECT RAISE(ABORT, 'refused by the test'); END"
+        );
+        store.execute_batch(&sql).expect("it can be refused");
+        Self(store)
+    }
+
+    /// How many decisions of a saga are written down.
+    fn decided(&self, saga: &str) -> u64 {
+        let sql =
+            "SELECT count(*) FROM records r JOIN sagas s ON s.number = r.saga WHERE s.id = ?1";
+        let saga: uuid::Uuid = saga.parse().expect("an id");
+        let many: u32 = self
+            .0
+            .query_row(sql, [saga.as_bytes()], |row| row.get(0))
+            .expect("it can be read");
+        many.into()
+    }
+
+    /// Kills whoever could not write it down, and begins him anew where it can be.
+    async fn over(self, system: &mut System) {
+        system.orchestrator().process.kill9();
+        self.0
+            .execute_batch("DROP TRIGGER refusing")
+            .expect("it can be let go");
+        drop(self);
+        system.orchestrator().process.start_again();
+        system.orchestrator().wait_alive_in(SOON).await;
+    }
+}
+
+/// What a letter is when it is on its way no more.
+async fn settled(system: &System, letter: &str) -> Value {
+    await_some("what came of it", SOON, async || {
+        let now = one(system, letter).await;
+        (now["state"] != "replaying").then_some(now)
+    })
+    .await
+}
+
+/// Whoever dies between the broker's word on one message of others and writing that down may have sent it, or not: that is said, and it is not sent a second time by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_after_one_message_of_others_was_published_and_it_is_not_published_again_by_itself() {
+    let mut system = Setup::workers(0).start().await;
+    system.vhost.declare("orders", "quorum").await;
+    let headers = json!({ "n": 1, "baton-dead-exchange": "", "baton-dead-key": "orders", "baton-dead-queue": "orders" });
+    let properties = json!({ "message_id": "m1", "headers": headers });
+    put(&system, "baton.dead", properties, b"an order").await;
+    let letter = letters(&system, "state=dead", 1).await.remove(0);
+    let letter = id(&letter).to_owned();
+    let refusing = Refusing::begun(&system, "state", "OLD.state = 'replaying'");
+    let path = format!("{letter}/replay");
+    let answer = post(&system, &path, json!({ "reason": "mended" })).await;
+    assert_eq!(answer.status, 503, "nobody can say: {answer:?}");
+    system.vhost.await_messages("orders", 1, 0, SOON).await;
+    assert_eq!(one(&system, &letter).await["state"], "replaying");
+    refusing.over(&mut system).await;
+    let now = settled(&system, &letter).await;
+    assert_eq!(now["state"], "dead", "a person decides: {now}");
+    let outcome = now["outcome"].as_str().unwrap_or_default();
+    assert!(outcome.contains("may have been delivered"), "{now}");
+    let by_hand = post(&system, &path, json!({ "reason": "it was not there" })).await;
+    assert_eq!(by_hand.body["state"], "resolved", "{by_hand:?}");
+    system.vhost.await_messages("orders", 2, 0, SOON).await;
+    assert_eq!(
+        numbers(&taken(&system, "orders").await),
+        [1, 1],
+        "once before it was killed, and once when somebody asked for it"
+    );
+}
+
+/// Whoever dies after a saga has taken the replay of its task, and before that is written down, asks it again: that is the same replay and the same attempt, of one letter and of one of many.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_after_a_saga_has_taken_a_replay_and_it_is_one_attempt_and_known_as_that() {
+    use baton_it::oracle::Book;
+    let queue = "baton.task.default.test.effect@1";
+    let mut system = Setup::workers(1).start().await;
+    system.await_served("test.effect@1").await;
+    system.workers[0].kill9();
+    system.vhost.await_consumers(queue, 0, SOON).await;
+    let keys = "on_error: park\n    timeout: 30s\n    ";
+    system
+        .apply(&[&Saga::named("parks").task("a", "test.effect@1", "", keys)])
+        .await;
+    let mut asked = Vec::new();
+    for many in [false, true] {
+        let name = format!("p-{many}");
+        let saga = system.run("parks", &name).await;
+        system.vhost.await_messages(queue, 1, 0, SOON).await;
+        let task = system.vhost.take(queue, 1).await.remove(0);
+        let mut properties = task.properties;
+        properties["headers"]["baton-dead-reason"] = "misfit".into();
+        properties["headers"]["baton-dead-queue"] = queue.into();
+        put(&system, "baton.dead", properties, task.payload.as_bytes()).await;
+        system.api.await_phase(&saga, "a", "parked").await;
+        let of_saga = format!("state=dead&saga={saga}");
+        let letter = letters(&system, &of_saga, 1).await.remove(0);
+        let letter = id(&letter).to_owned();
+        let refusing = Refusing::begun(&system, "sent_at", "NEW.sent_at IS NOT NULL");
+        let before = refusing.decided(&saga);
+        let (path, body, said) = if many {
+            let filter = json!({ "saga": saga });
+            let body = json!({ "reason": "mended", "filter": filter });
+            ("replays".to_owned(), body, 200)
+        } else {
+            (
+                format!("{letter}/replay"),
+                json!({ "reason": "mended" }),
+                503,
+            )
+        };
+        let answer = post(&system, &path, body).await;
+        assert_eq!(answer.status, said, "{answer:?}");
+        // it was asked for, and has sent another attempt by itself
+        await_until("the saga to go on", SOON, async || {
+            refusing.decided(&saga) >= before + 2
+        })
+        .await;
+        system.api.await_phase(&saga, "a", "trying").await;
+        assert_eq!(one(&system, &letter).await["state"], "replaying");
+        refusing.over(&mut system).await;
+        asked.push((saga, name, letter));
+        system.add_worker(&[]);
+        let (saga, _, letter) = &asked[asked.len() - 1];
+        system.api.await_status(saga, "completed", SOON).await;
+        let now = settled(&system, letter).await;
+        assert_eq!(now["state"], "resolved", "{now}");
+        let last = system.workers.len() - 1;
+        system.workers[last].kill9();
+        system.vhost.await_consumers(queue, 0, SOON).await;
+    }
+    let book = Book::of(&system.ledger).await;
+    for (saga, name, _) in &asked {
+        let records = system.api.records(saga).await;
+        let times = records.matches("is replayed: mended").count();
+        assert_eq!(times, 1, "asked for once: {records}");
+        let effect = format!("{name}-a");
+        assert_eq!(book.not_done_once(&effect), None);
+        assert_eq!(book.called_twice(&effect), None);
+    }
+}

@@ -1,6 +1,7 @@
 //! Dead letters in operators' hands: edited before they go back, exported and imported, taken over from other systems, looked at and moved at the broker itself; whatever they are made of, none is lost or doubled.
 
 mod at_broker;
+mod command_line;
 mod edits;
 mod elsewhere;
 mod losses;

@@ -390,6 +390,73 @@ async fn on_postgres_an_event_a_trigger_refused_is_looked_at_again_and_starts_it
     a_refused_event(Setup::workers(0).postgres()).await;
 }
 
+/// An event that is mended goes to whoever could not use it, and to nobody else; one that would be refused again is not taken for mended, and what is refused all the
+/// same is the same letter.
+async fn a_mended_event(setup: Setup) {
+    let system = setup.start().await;
+    system.api.apply(&hears(1, "event.data.name")).await;
+    let other = hears(1, "event.id").replace("saga: hears", "saga: keeps");
+    system.api.apply(&other).await;
+    let event = json!({ "specversion": "1.0", "id": "m1", "source": "/test", "type": "com.example.named", "data": { "name": 5 } });
+    let properties = json!({ "message_id": "m1", "content_type": "application/cloudevents+json" });
+    await_until("the event to be routed", SOON, async || {
+        let (properties, text) = (properties.clone(), event.to_string());
+        let key = "com.example.named";
+        let vhost = &system.vhost;
+        vhost.publish("baton.events", key, properties, &text).await
+    })
+    .await;
+    let letter = letters(&system, "reason=misfit", 1).await.remove(0);
+    let path = |what: &str| format!("{}/{what}", id(&letter));
+    let edit = |edition: u32, name: Value| json!({ "edition": edition, "set": { "/data/name": name }, "reason": "a typing error" });
+    let sagas = async |of: &str| {
+        let path = format!("/v1/sagas?definition={of}");
+        let found = system.api.get(&path).await;
+        found["sagas"].as_array().cloned().unwrap_or_default()
+    };
+
+    let still = post(&system, &path("edit"), edit(0, json!(7))).await;
+    assert_eq!(still.status, 422, "{still:?}");
+    let detail = still.body["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("of hears@1"), "{still:?}");
+    let mended = post(&system, &path("edit"), edit(0, json!("bob"))).await;
+    assert_eq!(mended.status, 200, "{mended:?}");
+
+    // what is wanted changes before it is sent: it is refused again, and that is said of the same letter
+    let longer = hears(2, "event.data.name").replace("type: string", "type: string, minLength: 9");
+    system.api.apply(&longer).await;
+    let planned = post(&system, "replays", json!({ "dry_run": true })).await;
+    assert_eq!(planned.body["plan"]["unreadable"], 1, "{planned:?}");
+    let again = post(&system, &path("replay"), json!({ "reason": "mended" })).await;
+    assert_eq!(again.body["state"], "dead", "{again:?}");
+    let now = letters(&system, "", 1).await;
+    assert_eq!(id(&now[0]), id(&letter), "no other letter");
+    assert_eq!(sagas("hears").await.len(), 0);
+
+    let mended = post(&system, &path("edit"), edit(1, json!("bob the builder"))).await;
+    assert_eq!(mended.status, 200, "{mended:?}");
+    let planned = post(&system, "replays", json!({ "dry_run": true })).await;
+    assert_eq!(planned.body["plan"]["routes"]["event"], 1, "{planned:?}");
+    let done = post(&system, &path("replay"), json!({ "reason": "mended" })).await;
+    assert_eq!(done.body["state"], "resolved", "{done:?}");
+    let started = sagas("hears").await;
+    assert_eq!(started.len(), 1, "{started:?}");
+    let saga = started[0]["id"].as_str().unwrap_or_default();
+    let saga = system.api.get(&format!("/v1/sagas/{saga}")).await;
+    assert_eq!(saga["input"]["name"], "bob the builder", "{saga}");
+    assert_eq!(sagas("keeps").await.len(), 1, "it had the first one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mended_event_goes_to_whoever_refused_it_and_to_nobody_else() {
+    a_mended_event(Setup::workers(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_a_mended_event_goes_to_whoever_refused_it_and_to_nobody_else() {
+    a_mended_event(Setup::workers(0).postgres()).await;
+}
+
 /// What a queue gives up by itself, since it is full or since it waited too long, says so; what had expired is sent again only where somebody insists.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_queue_gives_up_by_its_length_or_by_time_is_told_apart() {

@@ -61,6 +61,40 @@ async fn a_replay_to_a_queue_that_is_full_waits_and_goes_on_by_itself() {
     assert_eq!(all, (0..COUNT as u64).collect::<Vec<_>>(), "each once");
 }
 
+/// Whoever gets letters back gets no more of them a second than was said, from the first to the last: stages, pieces and a pause begin none sooner.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_letters_a_second_go_back_than_was_said() {
+    const COUNT: u64 = 30;
+    const RATE: u64 = 4;
+    let system = Setup::workers(0).start().await;
+    system.vhost.declare("orders", "quorum").await;
+    for n in 0..COUNT {
+        let headers = json!({ "n": n, "baton-dead-exchange": "", "baton-dead-key": "orders", "baton-dead-queue": "orders" });
+        let properties = json!({ "message_id": format!("m{n}"), "headers": headers });
+        put(&system, "baton.dead", properties, b"{}").await;
+    }
+    letters(&system, "state=dead", usize::try_from(COUNT).expect("few")).await;
+    let body =
+        json!({ "reason": "go", "rate": RATE, "wait_s": 0, "filter": { "queue": "orders" } });
+    let began = std::time::Instant::now();
+    let begun = post(&system, "replays", body).await;
+    let id = begun.body["operation"]["id"].as_str().expect("an id");
+    let path = format!("/v1/dead-letters/operations/{id}");
+    let done = await_some("it to be done", SOON, async || {
+        let now = system.api.ask("GET", &path, "", None).await?.body;
+        let sent = now["replayed"].as_u64()?;
+        // those that have set out together wait for their moments: no more than these are ahead
+        let may = began.elapsed().as_millis() as u64 * RATE / 1_000 + RATE;
+        assert!(sent <= may, "{sent} after {:?}: {now}", began.elapsed());
+        (now["state"] == "done").then_some(now)
+    })
+    .await;
+    let least = std::time::Duration::from_millis((COUNT - 1) * 1_000 / RATE);
+    assert!(began.elapsed() >= least, "{:?}: {done}", began.elapsed());
+    assert_eq!(done["resolved"], COUNT, "{done}");
+    system.vhost.await_messages("orders", COUNT, 0, SOON).await;
+}
+
 /// A broker that takes nothing is waited for, which is said, and each letter is sent once when it does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn own_broker_with_an_alarm_is_waited_for_by_a_replay() {

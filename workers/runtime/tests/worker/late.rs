@@ -7,7 +7,7 @@ use crate::stage::{SOON, Stage, not_run_reason, now_ms, task, unknown_code};
 use baton_bus::Outgoing;
 use baton_messages::control::RollCall;
 use baton_messages::{
-    ControlMessage, GrantAnswer, Hold, MessageId, TaskResult, Timestamp, topology,
+    ControlMessage, GrantAnswer, Hold, MessageId, RefusedWhy, TaskResult, Timestamp, topology,
 };
 use baton_worker::WorkerOptions;
 use serde_json::{Value, json};
@@ -178,6 +178,31 @@ async fn what_ends_otherwise_than_by_an_answer_is_unknown() {
     worker.end().await;
 }
 
+/// What an automation holds may panic when its run is dropped: that ends this run alone. Its task goes back, and asks before it is begun once more; whatever else there is is done.
+#[tokio::test]
+async fn a_run_that_panics_while_it_is_dropped_gives_its_task_back_and_harms_no_other() {
+    let mut stage = Stage::set(&[LATE]).await;
+    let log = Log::new();
+    let worker = stage.work(both(&log), Stage::options("w1"));
+    let mut breaks = late(Act::Break);
+    breaks.timeout_ms = 200;
+    stage.dispatch(&breaks).await;
+    log.has("broke").await;
+    let started = stage.started().await;
+    assert_eq!(started.of, breaks.of, "it is handed out again, and asks");
+    assert_eq!(log.count("entered"), 1, "it acted before it was granted");
+    let why = RefusedWhy::NoLongerWanted;
+    stage.answer(&started, GrantAnswer::Refused { why }).await;
+    stage.dispatch(&late(Act::Echo)).await;
+    assert!(stage.finished().await.started);
+    baton_harness::await_until("nothing to be in hand", SOON, async || {
+        worker.handle.in_hand() == 0
+    })
+    .await;
+    stage.emptied(LATE).await;
+    worker.end().await;
+}
+
 #[tokio::test]
 async fn an_automation_that_heeds_its_time_limit_is_believed() {
     let mut stage = Stage::set(&[LATE]).await;
@@ -291,6 +316,39 @@ async fn what_cannot_be_read_is_parked_byte_for_byte() {
 }
 
 /// What a worker that dies whenever it takes the first task does to all it had in hand.
+/// While what nobody can use cannot be put aside it is acknowledged by nobody; what else there is is done meanwhile.
+#[tokio::test]
+async fn what_cannot_be_parked_stays_unacknowledged_until_it_can() {
+    let mut stage = Stage::set(&[LATE]).await;
+    stage.vhost.delete_queue(topology::DEAD).await;
+    let log = Log::new();
+    let worker = stage.work(both(&log), Stage::options("w1"));
+    let queue = format!("baton.task.default.{LATE}");
+    let body = "{ no task \u{df}";
+    let properties = json!({ "message_id": "odd", "type": "task@1" });
+    assert!(
+        stage
+            .vhost
+            .publish("amq.default", &queue, properties, body)
+            .await
+    );
+    stage.vhost.await_messages(&queue, 0, 1, SOON).await;
+    stage.dispatch(&late(Act::Echo)).await;
+    assert!(stage.finished().await.started);
+    // tried again and again, and in nobody's way
+    stage.no_report().await;
+    stage.vhost.await_messages(&queue, 0, 1, SOON).await;
+    stage.vhost.declare(topology::DEAD, "quorum").await;
+    let vhost = stage.vhost.name();
+    let binding = format!("/api/bindings/{vhost}/e/{0}/q/{0}", topology::DEAD);
+    stage.vhost.management().post(&binding, &json!({})).await;
+    stage.vhost.await_messages(topology::DEAD, 1, 0, SOON).await;
+    let dead = stage.vhost.take(topology::DEAD, 10).await;
+    assert_eq!((dead.len(), dead[0].payload.as_str()), (1, body));
+    stage.emptied(LATE).await;
+    worker.end().await;
+}
+
 #[tokio::test]
 async fn of_what_was_delivered_ten_times_in_vain_the_first_is_parked_and_what_lay_behind_it_is_done()
  {

@@ -61,6 +61,16 @@ impl Drop for Dropped {
     }
 }
 
+/// Panics when it is dropped, as what an automation holds may.
+struct Breaks(Log);
+
+impl Drop for Breaks {
+    fn drop(&mut self) {
+        self.0.write("broke");
+        panic!("as told, while it is dropped");
+    }
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Script {
@@ -90,6 +100,8 @@ pub(crate) enum Act {
     Fail,
     /// Returns the numbers of the locks it acts under.
     Fences,
+    /// Waits for ever, and panics when it is dropped.
+    Break,
 }
 
 pub(crate) fn script(act: Act) -> Value {
@@ -104,6 +116,10 @@ async fn play(log: &Log, context: &Context, script: Script) -> Result<Value, Tas
         Act::Panic => panic!("as told"),
         Act::Wait => log.gate.acquire().await.unwrap().forget(),
         Act::Hang => std::future::pending::<()>().await,
+        Act::Break => {
+            let _breaks = Breaks(log.clone());
+            std::future::pending::<()>().await;
+        }
         Act::Heed => {
             context.cancelled().cancelled().await;
             dropped.1 = true;

@@ -104,11 +104,30 @@ pub fn check_among(
     let place = |d: &Diagnostic| (d.line, d.column);
     checked.errors.sort_by_key(place);
     checked.warnings.sort_by_key(place);
+    bounded(&mut checked.errors);
+    bounded(&mut checked.warnings);
     checked
         .expressions
         .sort_by_key(|one| (one.line, one.column));
     checked.definition = read.definition.filter(|_| read.whole);
     checked
+}
+
+/// Things that are wrong and told at once, at most: whoever has mended those sees the next ones.
+const TOLD_MAX: usize = 100;
+
+fn bounded(found: &mut Vec<Diagnostic>) {
+    let more = found.len().saturating_sub(TOLD_MAX);
+    if more == 0 {
+        return;
+    }
+    found.truncate(TOLD_MAX + 1);
+    if let Some(last) = found.last_mut() {
+        last.code = code::TOO_LARGE;
+        last.width = 0;
+        last.message = format!("from here on {more} more are not told");
+        last.help = "mend those above, and check again".to_owned();
+    }
 }
 
 /// What a saga returns, as far as its definition says.

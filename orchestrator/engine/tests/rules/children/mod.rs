@@ -7,7 +7,7 @@ mod many;
 use baton_engine::definition::Together;
 use baton_engine::plan::{Fails, How, plan_among};
 use baton_engine::state::{Cause, Phase};
-use baton_engine::{Choice, Definition, Input, Record, Status, Verdict};
+use baton_engine::{Choice, Definition, Input, Record, Status, Verdict, WorkItemKind};
 use baton_messages::{InboxMessage, SagaId, Standing, Wanted};
 use serde_json::json;
 
@@ -622,4 +622,46 @@ fn one_that_ended_while_it_was_held_is_not_paused_by_itself() {
     for saga in [root, child] {
         assert_eq!(family.status(saga), Status::Compensated);
     }
+}
+
+/// The word that it is to be undone meets a child that is past its pivot, and whose parent does not know that yet: it goes on, only forward, somebody is asked once however often it is told, and the
+/// parent hears why nothing is undone.
+#[test]
+fn a_child_under_way_past_its_pivot_is_not_taken_back_by_a_word_that_comes_late() {
+    // no checker would let this pass; what is registered may be older than it
+    let top = "saga: top\nversion: 1\nsteps:\n  - { id: mid, saga: low@1 }\n  - { id: z, task: t.set@1, after: [] }\n";
+    let low = "saga: low\nversion: 1\nsteps:\n  - { id: b, task: t.set@1 }\n  - { id: c, task: t.once@1, pivot: true }\n  - { id: d, task: t.set@1 }\n";
+    let mut family = Family::of(&[top, low]);
+    family.talk();
+    let (root, child) = (family.root, family.child(family.root, "mid"));
+    family.report(child, "b", done());
+    family.report(child, "c", done());
+    assert!(family.state(child).past_pivot);
+    family.report(root, "z", failed(false));
+    assert!(family.state(root).unwinding.is_some());
+    let asked = |family: &Family| {
+        let items = family.state(child).work_items.values();
+        let items = items.filter(|item| item.kind == WorkItemKind::CancelAfterPivot);
+        items.count()
+    };
+    assert!(family.state(child).unwinding.is_none(), "only forward");
+    assert_eq!(
+        (family.phase(child, "d"), asked(&family)),
+        (Phase::Trying, 1)
+    );
+    // it is told once more, and asked nobody once more
+    while family.at(root, "mid").child.as_ref().unwrap().number < 4 {
+        assert!(family.wait());
+        family.talk();
+    }
+    assert_eq!(asked(&family), 1);
+    let done_before = family.effects.len();
+    family.go();
+    assert_eq!(family.status(child), Status::Completed);
+    assert_eq!(family.effects.len(), done_before + 1);
+    assert!(family.taken_back.is_empty());
+    assert_eq!(
+        (family.status(root), family.phase(root, "mid")),
+        (Status::Parked, Phase::UndoParked)
+    );
 }

@@ -134,7 +134,7 @@ pub(crate) async fn edit(
     if difference.is_empty() {
         return Err(no("It is not edited", "nothing would be changed"));
     }
-    usable(&api, &current, &copy).await?;
+    usable(&api, &row, &current, &copy).await?;
     let edition = row.now.edition + 1;
     let letter = row.letter.id;
     if !asked.dry_run {
@@ -224,7 +224,12 @@ fn stands(row: &LetterRow, seen: u32) -> Answer<()> {
 }
 
 /// Whether a copy can be used, as far as its kind has a schema.
-async fn usable(api: &Api, before: &DeadLetterRow, copy: &DeadLetterRow) -> Answer<()> {
+async fn usable(
+    api: &Api,
+    row: &LetterRow,
+    before: &DeadLetterRow,
+    copy: &DeadLetterRow,
+) -> Answer<()> {
     let misfit = |why: String| no("It would fail again", why);
     if route::kind(copy) == Kind::Foreign {
         return foreign(before, copy).map_err(misfit);
@@ -242,7 +247,12 @@ async fn usable(api: &Api, before: &DeadLetterRow, copy: &DeadLetterRow) -> Answ
             "a part of it still cannot be used: {}",
             broken.error
         ))),
-        Ok(Route::Event(_) | Route::Task(_) | Route::Raw(_)) => Ok(()),
+        Ok(Route::Event(event)) => {
+            let refusal = api.replay.refusal(row, &event).await;
+            let refusal = refusal.map_err(|error| Problem::store(&error))?;
+            refusal.map_or(Ok(()), |why| Err(misfit(why)))
+        }
+        Ok(Route::Task(_) | Route::Raw(_)) => Ok(()),
         Err(route::Never::Refused(why) | route::Never::Unreadable(why)) => Err(misfit(why)),
     }
 }

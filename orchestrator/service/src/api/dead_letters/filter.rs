@@ -53,36 +53,52 @@ macro_rules! letters_that {
         #[serde(deny_unknown_fields)]
         pub(crate) struct $name {
             /// Those that died of this.
+            #[serde(skip_serializing_if = "Option::is_none")]
             reason: Option<DeadReason>,
             /// Those that came from this queue.
+            #[serde(skip_serializing_if = "Option::is_none")]
             queue: Option<String>,
             /// Those of this kind of message: its `type`, such as `task@1`.
+            #[serde(skip_serializing_if = "Option::is_none")]
             kind: Option<String>,
             /// Those that speak of this saga.
+            #[serde(skip_serializing_if = "Option::is_none")]
             saga: Option<SagaId>,
             /// Those that died then or later, the last time.
+            #[serde(skip_serializing_if = "Option::is_none")]
             since: Option<Moment>,
             /// Those that died then or earlier, the last time.
+            #[serde(skip_serializing_if = "Option::is_none")]
             until: Option<Moment>,
             /// Those whose error or body has this in it, to the letter. Wants the role operator.
+            #[serde(skip_serializing_if = "Option::is_none")]
             text: Option<String>,
             /// Those whose error has this in it, to the letter. Wants the role operator.
+            #[serde(skip_serializing_if = "Option::is_none")]
             error: Option<String>,
             /// Those of this group (see `/v1/dead-letters/groups`).
+            #[serde(skip_serializing_if = "Option::is_none")]
             group: Option<String>,
             /// Those of a task for this pool.
+            #[serde(skip_serializing_if = "Option::is_none")]
             pool: Option<String>,
             /// Those of this task type, such as `net.ping@1`.
+            #[serde(skip_serializing_if = "Option::is_none")]
             task_type: Option<String>,
             /// Those that are events of this type.
+            #[serde(skip_serializing_if = "Option::is_none")]
             event_type: Option<String>,
             /// Those that ask for this definition, or whose saga runs it.
+            #[serde(skip_serializing_if = "Option::is_none")]
             definition: Option<String>,
             /// Those this worker sent, or put aside.
+            #[serde(skip_serializing_if = "Option::is_none")]
             worker: Option<String>,
             /// Those that were sent back to work so often or oftener, over all the times they died.
+            #[serde(skip_serializing_if = "Option::is_none")]
             replays: Option<u32>,
             /// Those whose saga has this label: `name=value`.
+            #[serde(skip_serializing_if = "Option::is_none")]
             label: Option<Label>,
             $($(#[$more])* pub(super) $field: $kind,)*
         }
@@ -110,6 +126,7 @@ macro_rules! letters_that {
                     replays: self.replays,
                     label: self.label.clone().map(|Label { name, value }| (name, value)),
                     ids: Vec::new(),
+                    oldest_first: false,
                 }
             }
         }
@@ -136,7 +153,33 @@ letters_that! {
 
 letters_that! {
     /// Which dead letters: all that is given has to fit.
+    #[derive(Serialize)]
     LetterFilter {}
+}
+
+impl From<&DeadLetterFilter> for LetterFilter {
+    /// As it was asked for.
+    fn from(kept: &DeadLetterFilter) -> Self {
+        let label = kept.label.clone();
+        Self {
+            reason: kept.reason,
+            queue: kept.queue.clone(),
+            kind: kept.kind.clone(),
+            saga: kept.saga,
+            since: kept.from.map(Moment),
+            until: kept.until.map(Moment),
+            text: kept.text.clone(),
+            error: kept.error.clone(),
+            group: kept.group.clone(),
+            pool: kept.pool.clone(),
+            task_type: kept.task_type.clone(),
+            event_type: kept.event_type.clone(),
+            definition: kept.definition.clone(),
+            worker: kept.worker.clone(),
+            replays: kept.replays,
+            label: label.map(|(name, value)| Label { name, value }),
+        }
+    }
 }
 
 impl WhichLetters {

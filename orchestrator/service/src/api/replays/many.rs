@@ -50,6 +50,9 @@ pub(crate) struct ReplayMany {
     #[serde(default)]
     #[schemars(length(max = 2_000))]
     reason: String,
+    /// The one that died last is sent first; otherwise the one that died first is.
+    #[serde(default)]
+    newest_first: bool,
     /// Only say what it would do.
     #[serde(default)]
     dry_run: bool,
@@ -93,9 +96,11 @@ pub(crate) struct Planned {
 pub(crate) struct ShownPlan {
     /// Letters that fit.
     found: u64,
-    /// How many of them were looked at one by one, newest first; the figures below are of these.
+    /// How many of them were looked at one by one, in the order in which they would be sent; the figures below are of these.
     looked_at: u64,
-    /// Where they would go: `task` (its saga is asked for another attempt), `report`, `start`, `event`, `message` (published as it was).
+    /// Where they would go: `task` (its saga is asked for another attempt), `report`, `start`, `event` (the triggers that refused it look at it again), `message`
+    /// (published as it was). Some set out side by side: in no order that a
+    /// receiver may count on.
     routes: BTreeMap<String, u64>,
     /// Where messages of others would go, as `exchange/key`, and how many there; of those that were looked at.
     targets: BTreeMap<String, u64>,
@@ -202,6 +207,12 @@ pub(crate) struct Operation {
     force: bool,
     /// Where messages of others go, as `exchange/key`.
     to: Option<String>,
+    /// Which letters it takes: of those that were dead when it was made.
+    filter: LetterFilter,
+    /// These alone; none named: all that fit.
+    ids: Vec<Uuid>,
+    /// Whether the one that died last is sent first.
+    newest_first: bool,
     /// Letters that fitted when it was made.
     found: u64,
     /// How many seconds a stage waits for what comes of its letters.
@@ -263,6 +274,9 @@ impl From<OperationRow> for Operation {
                 .iter()
                 .map(|one| (place(&one.from), place(&one.to)))
                 .collect(),
+            filter: LetterFilter::from(&row.filter),
+            newest_first: !row.filter.oldest_first,
+            ids: row.filter.ids,
             found: row.found,
             stage: row.stage,
             replayed,
@@ -351,6 +365,7 @@ pub(crate) async fn replay_many(
     };
     let mut filter = asked.filter.filter(Some(LetterState::Dead));
     filter.ids = ids(&api, asked.ids).await?;
+    filter.oldest_first = !asked.newest_first;
     if asked.dry_run {
         let plan = api.replay.plan(&filter, &orders, look).await;
         let plan = plan.map_err(|error| Problem::store(&error))?;

@@ -108,6 +108,13 @@ fn whole_filter() -> DeadLetterFilter {
     }
 }
 
+fn turned(filter: DeadLetterFilter) -> DeadLetterFilter {
+    DeadLetterFilter {
+        oldest_first: true,
+        ..filter
+    }
+}
+
 fn standing_filter(group: Option<&str>) -> DeadLetterFilter {
     DeadLetterFilter {
         state: Some(LetterState::Dead),
@@ -169,6 +176,11 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
         queries::dead_letters_end(&standing_filter(None)),
         queries::dead_letters_end(&standing_filter(Some("a"))),
         queries::dead_letters_end(&whole_filter()),
+        queries::dead_letter_heads(&turned(whole_filter())),
+        queries::dead_letter_heads(&turned(standing_filter(None))),
+        queries::dead_letter_heads(&turned(standing_filter(Some("a")))),
+        queries::dead_letters_end(&turned(whole_filter())),
+        queries::dead_letters_end(&turned(standing_filter(Some("a")))),
         queries::on_their_way(),
         queries::dead_letters_of(),
         queries::dead_letters_tried(),

@@ -60,6 +60,12 @@ fn readers_queries() -> Vec<String> {
             group: group.then(|| "a".to_owned()),
             ..DeadLetterFilter::default()
         };
+        let turned = DeadLetterFilter {
+            oldest_first: true,
+            ..filter.clone()
+        };
+        all.push(queries::dead_letter_heads(&turned));
+        all.push(queries::dead_letters_end(&turned));
         all.push(queries::dead_letters(&filter));
         all.push(queries::dead_letters_count(&filter));
         all.push(queries::dead_letter_heads(&filter));
