@@ -279,7 +279,7 @@ async fn many_are_taken_in_and_replayed(setup: Setup) {
         .collect();
     await_until("every saga to do its work", LIMIT, async || {
         let book = Book::of(&system.ledger).await;
-        names.iter().all(|name| book.ever_done(name).is_some())
+        names.iter().all(|name| book.effect(name).done > 0)
     })
     .await;
     let book = Book::of(&system.ledger).await;

@@ -32,7 +32,7 @@ pub(crate) fn resolve<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
 }
 
 /// What values a schema allows.
-pub(crate) fn of_schema(walk: &Walk<'_>, schema: &Value) -> Type {
+pub(crate) fn of_schema(root: &Value, schema: &Value) -> Type {
     let walk = Walk {
         root,
         left: Cell::new(SCHEMAS_MAX),
