@@ -403,7 +403,8 @@ fn captured(definition: &Definition, around: &BTreeMap<String, Value>) -> Result
     all.insert("index".to_owned(), json!(0));
     let given = group.with.eval(&all);
     let given = given.map_err(|error| format!("what the group captures: {error}"))?;
-    let given: BTreeMap<String, Value> = serde_json::from_value(given).unwrap();
+    let given: BTreeMap<String, Value> =
+        serde_json::from_value(given).map_err(|error| error.to_string())?;
     let with = &within.task().unwrap().with;
     match (with.eval(&all), with.eval(&given)) {
         (Ok(whole), Ok(part)) if whole == part => Ok(()),

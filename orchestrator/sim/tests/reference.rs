@@ -33,7 +33,7 @@ fn catalogue() -> Catalogue {
 /// What the examples read of an input whose schema they leave out, and of the event one waits for.
 fn given(definition: &Definition) -> Given {
     let input = json!({
-        "count": 1, "name": "h1", "host": "h1", "site": "lab", "case": "c-7", "hosts": ["h1", "spare", "h2"], "pause": "1s", "order": "o-7", "version": "1.0",
+        "count": 1, "name": "h1", "host": "h1", "site": "lab", "case": "c-7", "hosts": ["h1", "spare", "h2"], "pause": "1s", "order": "o-7", "version": "1.0", "vlan": "120",
     });
     let event = json!({ "order": "o-7" });
     let is_open = definition.input_schema.is_none();

@@ -14,12 +14,10 @@ const END_LIMIT: Duration = Duration::from_secs(240);
 
 /// For each of a list: three steps, the last of which fails for a name that is called so; and one thing after all of them.
 fn hosts(last: &str) -> Saga {
-    let group = format!(
-        "  - id: each\n    for_each: ${{ input.hosts }}\n    max_items: 50\n    max_parallel: 3\n    tolerate: 1\n    steps:\n      - id: off\n        task: test.effect@1\n        heartbeat: 4s\n        with: {{ key: \"${{ input.name }}-${{ item }}-off\" }}\n      - id: put\n        task: test.effect-late@1\n        timeout: 5s\n        queue_timeout: 10s\n        with: {{ key: \"${{ input.name }}-${{ item }}-put\", value: \"${{ before.key }}\" }}\n      - id: on\n        task: test.effect@1\n        with: {{ key: \"${{ input.name }}-${{ item }}-on\", value: \"${{ index }}\", fail: \"${{ item.startsWith('bad') ? 'final' : null }}\" }}\n    output: {{ host: \"${{ item }}\", was: \"${{ put.key }}\" }}\n"
-    );
+    let group = "  - id: each\n    for_each: ${ input.hosts }\n    max_items: 50\n    max_parallel: 3\n    tolerate: 1\n    steps:\n      - id: off\n        task: test.effect@1\n        heartbeat: 4s\n        with: { key: \"${ input.name }-${ item }-off\" }\n      - id: put\n        task: test.effect-late@1\n        timeout: 5s\n        queue_timeout: 10s\n        with: { key: \"${ input.name }-${ item }-put\", value: \"${ before.key }\" }\n      - id: on\n        task: test.effect@1\n        with: { key: \"${ input.name }-${ item }-on\", value: \"${ index }\", fail: \"${ item.startsWith('bad') ? 'final' : null }\" }\n    output: { host: \"${ item }\", was: \"${ put.key }\" }\n";
     Saga::named("hosts")
         .effect("before", "")
-        .step(&group)
+        .step(group)
         .effect("after", last)
         .step("output: { hosts: \"${ each }\" }\n")
 }

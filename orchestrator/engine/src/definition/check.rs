@@ -41,7 +41,7 @@ pub(super) fn group(
             }
         }
         for (mark, root) in &draft.item_reads {
-            if root != "input" && !(is_of_item(root) && !draft.for_each) {
+            if root != "input" && (draft.for_each || !is_of_item(root)) {
                 refuse(reader, *mark, root, drafts, None);
             }
         }

@@ -57,7 +57,7 @@ pub(super) struct Doubts {
     /// Those of which nobody knows what comes before them.
     pub(super) unsure: BTreeSet<usize>,
     /// The same of the steps of groups, by the index of the step that is one.
-    pub(super) groups: BTreeMap<usize, Doubts>,
+    pub(super) groups: BTreeMap<usize, Self>,
 }
 
 impl Doubts {

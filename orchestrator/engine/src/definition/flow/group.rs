@@ -13,7 +13,7 @@ pub(super) struct Outside<'a> {
     /// The step that is the group.
     pub(super) step: &'a Step,
     /// Where the definition is a group itself: what that stands in.
-    pub(super) outside: Option<&'a Outside<'a>>,
+    pub(super) outside: Option<&'a Self>,
 }
 
 impl Flow<'_> {
