@@ -85,13 +85,18 @@ async fn a_queue_that_is_full_is_tried_by_one_task_and_then_everything_goes_on()
     }
     // a queue may take one more than it is to have
     let waiting = async || system.api.figure("baton_orchestrator_unsent").await;
-    await_until("what the queue has no room for to wait", SOON, async || {
-        waiting().await >= Some(SAGAS - 3)
-    })
+    await_until(
+        "what the queue has no room for to wait",
+        SOON * 3,
+        async || waiting().await >= Some(SAGAS - 3),
+    )
     .await;
     // each that is sent again is two rows; the last of those that were sent first may still be written
     let before = log_rows(&system);
-    await_until("one to try", SOON, async || log_rows(&system) >= before + 4).await;
+    await_until("one to try", SOON * 3, async || {
+        log_rows(&system) >= before + 4
+    })
+    .await;
     let written = log_rows(&system) - before;
     assert!(written < 10, "{written} rows: how many have tried?");
 
