@@ -212,6 +212,7 @@ async fn run_here(
         router.clone(),
         bus.clone(),
         live.subscribe(),
+        shown.workers.clone(),
     );
     let (audit, audit_writer) = Audit::new(opened.audit.clone());
     let audit = Arc::new(audit);

@@ -4,15 +4,12 @@ use serde_json::Value;
 
 use crate::error::CliError;
 
-/// What the orchestrator says of a saga that wants nothing any more.
-const OVER: [&str; 2] = [
-    "nothing of it is done any more",
-    "nobody waits for it any more",
-];
-
 /// With what to type next about a letter. `saga`: the one it speaks of, where that is known.
 pub(super) fn of_letter(error: CliError, id: &str, saga: Option<&str>) -> CliError {
-    with_next(error, |kind, detail| letter(kind, detail, id, saga))
+    with_next(error, |kind, document| {
+        let saga = saga.or_else(|| document["saga"].as_str());
+        letter(kind, document["cure"].as_str(), id.trim(), saga)
+    })
 }
 
 /// With what to type next about a replay of many.
@@ -22,44 +19,34 @@ pub(super) fn of_operation(error: CliError, id: &str) -> CliError {
     })
 }
 
-fn with_next(mut error: CliError, next_of: impl FnOnce(&str, &str) -> Option<String>) -> CliError {
-    if let CliError::Problem {
-        detail,
-        next,
-        document,
-        ..
-    } = &mut error
+fn with_next(
+    mut error: CliError,
+    next_of: impl FnOnce(&str, &Value) -> Option<String>,
+) -> CliError {
+    if let CliError::Problem { next, document, .. } = &mut error
         && next.is_none()
     {
         let kind = document["type"].as_str().unwrap_or_default();
-        *next = next_of(kind.rsplit(':').next().unwrap_or_default(), detail.as_str());
+        *next = next_of(kind.rsplit(':').next().unwrap_or_default(), document);
     }
     error
 }
 
-fn letter(kind: &str, detail: &str, id: &str, saga: Option<&str>) -> Option<String> {
-    let id = id.trim();
-    if OVER.iter().any(|words| detail.contains(words)) {
-        return Some(format!("baton dead discard {id} -m 'why'"));
-    }
-    if detail.contains("say where to send it") {
-        return Some(format!("baton dead replay {id} --to EXCHANGE/KEY"));
-    }
-    if detail.contains("force it with a reason") {
-        return Some(format!("baton dead replay {id} --force -m 'why'"));
-    }
-    if detail.contains("restore it first") {
-        return Some(format!("baton dead restore {id}"));
-    }
-    if let Some(saga) = saga
-        && detail.contains("its saga")
-    {
-        return Some(format!("baton show {saga}"));
-    }
-    let known = ["replay-refused", "edit-refused", "not-now"];
-    known
-        .contains(&kind)
-        .then(|| format!("baton dead show {id}"))
+/// By the orchestrator's word for what helps; where it has none that is known here, a look at the letter.
+fn letter(kind: &str, cure: Option<&str>, id: &str, saga: Option<&str>) -> Option<String> {
+    let look = || format!("baton dead show {id}");
+    Some(match cure {
+        Some("discard") => format!("baton dead discard {id} -m 'why'"),
+        Some("target") => format!("baton dead replay {id} --to EXCHANGE/KEY"),
+        Some("force") => format!("baton dead replay {id} --force -m 'why'"),
+        Some("serve") => "baton workers".to_owned(),
+        Some("restore") => format!("baton dead restore {id}"),
+        Some("edit") => format!("baton dead edit {id}"),
+        Some("saga") => saga.map_or_else(look, |saga| format!("baton show {saga}")),
+        Some(_) => look(),
+        None if ["replay-refused", "edit-refused", "not-now"].contains(&kind) => look(),
+        None => return None,
+    })
 }
 
 /// Where a letter stands, in words: `it is resolved, by admin: taken`.
@@ -81,49 +68,52 @@ mod tests {
 
     use super::*;
 
-    fn problem(kind: &str, detail: &str) -> CliError {
+    fn problem(kind: &str, more: &Value) -> CliError {
+        let mut document = json!({ "type": format!("urn:baton:problem:{kind}") });
+        for (name, value) in more.as_object().unwrap() {
+            document[name] = value.clone();
+        }
         CliError::Problem {
             status: 409,
-            detail: detail.to_owned(),
+            detail: "no".to_owned(),
             next: None,
-            document: Box::new(json!({ "type": format!("urn:baton:problem:{kind}") })),
+            document: Box::new(document),
         }
     }
 
     #[test]
     fn a_refusal_says_what_is_possible_then() {
-        let next = |kind: &str, detail: &str, saga| {
-            of_letter(problem(kind, detail), "7c2e", saga)
+        let next = |kind: &str, more: Value, saga| {
+            of_letter(problem(kind, &more), "7c2e", saga)
                 .next("dead replay")
                 .unwrap()
         };
-        let over = "its saga is compensated: nothing of it is done any more";
+        for (cure, expected) in [
+            ("discard", "baton dead discard 7c2e -m 'why'"),
+            ("target", "baton dead replay 7c2e --to EXCHANGE/KEY"),
+            ("force", "baton dead replay 7c2e --force -m 'why'"),
+            ("serve", "baton workers"),
+            ("restore", "baton dead restore 7c2e"),
+            ("edit", "baton dead edit 7c2e"),
+            ("saga", "baton show 3f1c"),
+            ("look", "baton dead show 7c2e"),
+            ("one of a newer version", "baton dead show 7c2e"),
+        ] {
+            let more = json!({ "cure": cure });
+            assert_eq!(next("replay-refused", more, Some("3f1c")), expected);
+        }
+        let at_saga = json!({ "cure": "saga", "saga": "5a5a" });
+        assert_eq!(next("replay-refused", at_saga, None), "baton show 5a5a");
+        let unknown = json!({ "cure": "saga" });
+        let look = "baton dead show 7c2e";
+        assert_eq!(next("edit-refused", unknown, None), look);
+        assert_eq!(next("not-now", json!({}), None), look);
         assert_eq!(
-            next("replay-refused", over, Some("s")),
-            "baton dead discard 7c2e -m 'why'"
-        );
-        let lost = "it does not say where it was published first; say where to send it, as exchange and routing key";
-        assert_eq!(
-            next("replay-refused", lost, None),
-            "baton dead replay 7c2e --to EXCHANGE/KEY"
-        );
-        let task = "it is a task: edited where its saga waits for a person, not here";
-        assert_eq!(next("edit-refused", task, Some("3f1c")), "baton show 3f1c");
-        let done = "it is resolved, by admin, and has to be dead";
-        assert_eq!(next("not-now", done, None), "baton dead show 7c2e");
-        let gone = "it is discarded, by admin, and has to be dead; restore it first";
-        assert_eq!(next("not-now", gone, None), "baton dead restore 7c2e");
-        let often = "it was replayed 3 times already; force it with a reason, or discard it";
-        assert_eq!(
-            next("replay-refused", often, None),
-            "baton dead replay 7c2e --force -m 'why'"
-        );
-        assert_eq!(
-            next("bad-request", "no", None),
+            next("bad-request", json!({}), None),
             "baton dead replay --help",
             "nothing better is known"
         );
-        let ended = of_operation(problem("not-now", "the replay is cancelled"), "019b");
+        let ended = of_operation(problem("not-now", &json!({})), "019b");
         assert_eq!(ended.next("dead ops").unwrap(), "baton dead ops show 019b");
     }
 

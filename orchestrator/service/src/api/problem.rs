@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 
 use crate::chain::chain;
 use crate::cluster::NotTaken;
+use crate::replay::Cure;
 
 /// The media type of problem documents.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -36,6 +37,9 @@ pub(super) struct Document {
     status: u16,
     /// What is wrong here, and what to do.
     detail: String,
+    /// Of a dead letter that is refused, what helps: a word to branch on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cure: Option<Cure>,
     /// What else there is to say: `id` to repeat a request with, `saga`, `errors` of a definition.
     #[serde(flatten)]
     more: Map<String, Value>,
@@ -48,6 +52,7 @@ pub(crate) struct Problem {
     kind: &'static str,
     title: &'static str,
     detail: String,
+    cure: Option<Cure>,
     more: Map<String, Value>,
     retry_after_s: Option<u32>,
 }
@@ -71,6 +76,7 @@ impl Problem {
             kind,
             title,
             detail: detail.into(),
+            cure: None,
             more: Map::new(),
             retry_after_s: None,
         }
@@ -79,6 +85,12 @@ impl Problem {
     /// A member beside the standard ones.
     pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
         self.more.insert(name.to_owned(), value);
+        self
+    }
+
+    /// With what helps, where a dead letter is refused.
+    pub(crate) const fn curing(mut self, cure: Cure) -> Self {
+        self.cure = Some(cure);
         self
     }
 
@@ -276,6 +288,7 @@ impl Problem {
             title: self.title,
             status: self.status.as_u16(),
             detail: self.detail.clone(),
+            cure: self.cure,
             more: self.more.clone(),
         }
     }

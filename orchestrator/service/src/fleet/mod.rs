@@ -89,7 +89,7 @@ impl Fleet {
                 self.router.hear(heard).await
             }
             FleetMessage::Leaving(leaving) => {
-                self.workers.left(&leaving.worker);
+                self.workers.left(&leaving.worker, clock::now());
                 true
             }
             FleetMessage::Canary(canary) if canary.orchestrator == self.instance => {

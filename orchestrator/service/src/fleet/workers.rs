@@ -12,12 +12,16 @@ use crate::metrics;
 
 /// A worker that was silent for so long is no longer shown: it announces itself every 15 s.
 pub(crate) const SHOWN_MS: u64 = 3 * 60_000;
+/// Whoever is there has announced itself within this time: it does so every 15 s.
+const ANNOUNCED_MS: u64 = 30_000;
 /// Our own canary sings every second: who has not heard it for so long hears nobody.
 const DEAF_MS: u64 = 3 * HEARTBEAT_MS;
 /// How far a worker's clock may be off before somebody is told.
 const CLOCK_OFF_MS_MAX: u64 = 5_000;
 /// Most workers remembered; a fleet larger than this is shown in part.
 const WORKERS_MAX: usize = 10_000;
+/// Most task types remembered of workers that have left.
+const LEFT_MAX: usize = 10_000;
 
 /// A worker as it is shown.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -69,6 +73,8 @@ impl WorkerView {
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
     known: Mutex<BTreeMap<WorkerId, WorkerView>>,
+    /// What those could do that have left, and when: they may only be starting anew.
+    left: Mutex<BTreeMap<TaskType, Timestamp>>,
     hearing: Mutex<Option<Hearing>>,
 }
 
@@ -99,10 +105,37 @@ impl Workers {
         });
     }
 
-    pub(crate) fn left(&self, worker: &WorkerId) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.remove(worker);
-        metrics::workers(known.len());
+    pub(crate) fn left(&self, worker: &WorkerId, now: Timestamp) {
+        let gone = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let gone = known.remove(worker);
+            metrics::workers(known.len());
+            gone
+        };
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        for of in gone.into_iter().flat_map(|view| view.types) {
+            if left.len() < LEFT_MAX || left.contains_key(&of) {
+                left.insert(of, now);
+            }
+        }
+    }
+
+    /// Whether it is known that nobody serves a task type, in any pool. Whoever was heard, or has left, so lately that it may only be starting anew counts as
+    /// serving; and while the fleet is not heard, or was not for long enough, nothing is known.
+    pub(crate) fn is_unserved(&self, task_type: &TaskType, now: Timestamp) -> bool {
+        let heard = self.heard_since(now);
+        if heard.is_none_or(|since| now.since_ms(since) < ANNOUNCED_MS) {
+            return false;
+        }
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = |at: Timestamp| now.since_ms(at) < SHOWN_MS;
+        let serves = |view: &WorkerView| lately(view.heard_at) && view.types.contains(task_type);
+        if known.len() >= WORKERS_MAX || known.values().any(serves) {
+            return false;
+        }
+        drop(known);
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.len() < LEFT_MAX && left.get(task_type).is_none_or(|at| !lately(*at))
     }
 
     /// Our own canary was heard: whoever is silent now is silent.
@@ -125,6 +158,9 @@ impl Workers {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, view| now.since_ms(view.heard_at) < SHOWN_MS);
         metrics::workers(known.len());
+        drop(known);
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.retain(|_, at| now.since_ms(*at) < SHOWN_MS);
     }
 
     /// All of them, by name.
@@ -219,6 +255,41 @@ mod tests {
         let again = 1_001 + 2 * DEAF_MS;
         workers.canary(Timestamp(again));
         assert_eq!(since(again), Some(Timestamp(again)));
+    }
+
+    /// A worker that serves `a.b@1` is heard.
+    fn heard(workers: &Workers, at: u64) {
+        let view = WorkerView {
+            heard_at: Timestamp(at),
+            ..WorkerView::of_test(&["a.b@1"])
+        };
+        let mut known = workers.known.lock().unwrap();
+        known.insert(view.worker.clone(), view);
+    }
+
+    #[test]
+    fn a_type_is_unserved_when_the_fleet_is_heard_and_nobody_who_can_was_lately() {
+        let (workers, of) = (Workers::default(), TaskType::new("a.b@1").unwrap());
+        let heard_until = |at: u64| {
+            for second in (0..=at).step_by(1_000) {
+                workers.canary(Timestamp(second));
+            }
+            workers.is_unserved(&of, Timestamp(at))
+        };
+        assert!(!workers.is_unserved(&of, Timestamp(ANNOUNCED_MS)), "deaf");
+        assert!(!heard_until(ANNOUNCED_MS - 1_000), "not long enough");
+        assert!(heard_until(ANNOUNCED_MS));
+        heard(&workers, 40_000);
+        assert!(!heard_until(50_000));
+        // it leaves, and may come again at once
+        workers.left(&WorkerId::new("w1").unwrap(), Timestamp(60_000));
+        assert!(!heard_until(60_000 + SHOWN_MS - 1_000));
+        assert!(heard_until(60_000 + SHOWN_MS));
+        // it dies without a word
+        let again = 70_000 + SHOWN_MS;
+        heard(&workers, again);
+        assert!(!heard_until(again + SHOWN_MS - 1_000));
+        assert!(heard_until(again + SHOWN_MS));
     }
 
     #[test]

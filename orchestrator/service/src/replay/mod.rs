@@ -28,7 +28,7 @@ use baton_bus::{Bus, Sent};
 use baton_driver::{DeadLetterRow, StoreError};
 use baton_engine::input::Seen;
 use baton_engine::{Input, Operator, Role, Verdict};
-use baton_messages::{AttemptRef, Event, InputId, SagaId, Timestamp};
+use baton_messages::{AttemptRef, Event, InputId, SagaId, TaskType, Timestamp};
 use baton_store::letters::{Ending, Redirect, Sending, Settling, Written};
 use baton_store::{AnyLetters, AnyReader, LetterRow, Reader as _};
 use baton_store::{Effect, EventRow, TriggerRef};
@@ -40,12 +40,13 @@ use crate::chain::chain;
 use crate::clock;
 use crate::cluster::{NotTaken, Router};
 use crate::decode::{self, Unusable};
+use crate::fleet::Workers;
+use crate::planned;
 use crate::triggers::mended::mended;
 use crate::triggers::{Live, letters};
 pub(crate) use plan::{LOOK, Plan};
-pub(crate) use route::Never;
 use route::Route;
-pub(crate) use route::Target;
+pub(crate) use route::{Cure, Never, Refused, Target};
 pub(crate) use scribe::Scribe;
 
 /// Why a letter without the copy it names is not sent.
@@ -150,10 +151,16 @@ impl From<Came> for Did {
     }
 }
 
+impl From<Refused> for Came {
+    fn from(refused: Refused) -> Self {
+        Self::refused(refused.why)
+    }
+}
+
 impl From<Never> for Came {
     fn from(never: Never) -> Self {
         match never {
-            Never::Refused(why) => Self::refused(why),
+            Never::Refused(refused) => refused.into(),
             Never::Unreadable(why) => Self::failed(why),
         }
     }
@@ -169,6 +176,8 @@ pub(crate) struct Replay {
     bus: Bus,
     /// What the triggers are, to say what they would make of an event.
     live: watch::Receiver<Arc<Live>>,
+    /// Who is heard, to say of which task types nobody is.
+    workers: Arc<Workers>,
     /// When this process began.
     began: Timestamp,
     /// Told when an operation was made or steered here.
@@ -183,6 +192,7 @@ impl Replay {
         router: Arc<Router>,
         bus: Bus,
         live: watch::Receiver<Arc<Live>>,
+        workers: Arc<Workers>,
     ) -> Self {
         Self {
             letters,
@@ -191,6 +201,7 @@ impl Replay {
             router,
             bus,
             live,
+            workers,
             began: clock::now(),
             poke: Arc::new(Notify::new()),
         }
@@ -203,40 +214,41 @@ impl Replay {
         orders: &Orders,
     ) -> Result<Result<Route, Never>, StoreError> {
         let Some(copy) = self.current(row).await? else {
-            return Ok(Err(Never::Refused(NO_COPY.to_owned())));
+            return Ok(Err(Never::Refused(Refused::new(NO_COPY, Cure::Edit))));
         };
         let letter = &copy;
         let replays = route::replays(letter, row.now.replays);
         if !orders.force
-            && let Some(why) = route::held_back(letter, replays)
+            && let Some(refused) = route::held_back(letter, replays)
         {
-            return Ok(Err(Never::Refused(why)));
+            return Ok(Err(Never::Refused(refused)));
         }
         let mut route = match route::route(letter, orders.target(letter).as_ref()) {
             Ok(route) => route,
             Err(never) => return Ok(Err(never)),
         };
-        let why = match &mut route {
-            Route::Task(of) => match self.next_attempt(&last_attempt(row, of)).await? {
-                Ok((_, next)) => {
-                    **of = next;
-                    None
+        let refused = match &mut route {
+            Route::Task(of) => match self.next_attempt(row, &last_attempt(row, of)).await? {
+                Ok(next) => {
+                    let refused = self.unserved(&next, orders);
+                    **of = next.attempt;
+                    refused
                 }
-                Err(why) => Some(why),
+                Err(refused) => Some(refused),
             },
             Route::Event(event) => match self.door(event, row).await? {
-                Ok(door) => match self.live.borrow().refusal(door.asked(), event) {
+                Door::Same(refused) | Door::Taken(refused) => Some(refused),
+                door => match self.live.borrow().refusal(door.asked(), event) {
                     Some(why) => {
                         let why = format!("it would be refused again: {why}");
                         return Ok(Err(Never::Unreadable(why)));
                     }
                     None => None,
                 },
-                Err(why) => Some(why),
             },
             Route::Inputs(..) | Route::Raw(_) => None,
         };
-        Ok(why.map_or(Ok(route), |why| Err(Never::Refused(why))))
+        Ok(refused.map_or(Ok(route), |refused| Err(Never::Refused(refused))))
     }
 
     /// The copy of a letter that is sent: the original, or the last that was edited; none when that is not there. Of a letter that is there only in part, all of it.
@@ -334,9 +346,9 @@ impl Replay {
         // it has been counted when it set out
         let replays = route::replays(letter, row.now.replays);
         if !orders.force
-            && let Some(why) = route::held_back(letter, replays.saturating_sub(1))
+            && let Some(refused) = route::held_back(letter, replays.saturating_sub(1))
         {
-            return Ok(Came::refused(why).into());
+            return Ok(Came::from(refused).into());
         }
         let came = match route::route(letter, orders.target(letter).as_ref()) {
             Err(never) => never.into(),
@@ -357,15 +369,40 @@ impl Replay {
         Ok(came.into())
     }
 
-    /// What is to be seen of a step to be tried again, and the attempt that comes then; or why nobody wants that.
+    /// What comes of a step that is to be tried again; or why nobody wants that.
     async fn next_attempt(
         &self,
+        row: &LetterRow,
         of: &AttemptRef,
-    ) -> Result<Result<(Seen, AttemptRef), String>, StoreError> {
-        let found = folded(&self.reader, of.saga).await?;
-        Ok(match found {
-            Some(folded) => route::retry(of, &folded.state),
-            None => Err("its saga is not there any more".to_owned()),
+    ) -> Result<Result<Next, Refused>, StoreError> {
+        let Some(folded) = folded(&self.reader, of.saga).await? else {
+            let why = "its saga is not there any more";
+            return Ok(Err(Refused::new(why, Cure::Discard)));
+        };
+        Ok(route::retry(of, &folded.state).map(|(seen, attempt)| {
+            // as its saga would send it, which may be another version than the letter is of
+            let step = folded.state.at(&of.key());
+            let ready = step.and_then(|step| step.prepared(of.direction));
+            let told = || TaskType::new(row.about.task_type.as_deref()?).ok();
+            Next {
+                seen,
+                attempt,
+                task_type: ready
+                    .map(|ready| ready.facts.task_type.clone())
+                    .or_else(told),
+            }
+        }))
+    }
+
+    /// That nobody serves the task type of an attempt, where that is known: it would only wait. Whoever insists has it wait.
+    fn unserved(&self, next: &Next, orders: &Orders) -> Option<Refused> {
+        let of = next.task_type.as_ref().filter(|_| !orders.force)?;
+        self.workers.is_unserved(of, clock::now()).then(|| {
+            let planned = planned::said(of.as_str());
+            let why = format!(
+                "nobody serves {of}{planned}: start a worker that does, then replay it; or force it with a reason, and its step waits for one"
+            );
+            Refused::new(why, Cure::Serve)
         })
     }
 
@@ -376,17 +413,21 @@ impl Replay {
         orders: &Orders,
         again: bool,
     ) -> Result<Did, NotYet> {
-        let (seen, next, why) = match self.next_attempt(of).await? {
-            Ok((seen, next)) => (seen, next, None),
+        let (seen, next, why) = match self.next_attempt(row, of).await? {
+            // its step still waits, so that it has not had this action
+            Ok(next) => match self.unserved(&next, orders) {
+                Some(refused) => return Ok(Came::from(refused).into()),
+                None => (next.seen, next.attempt, None),
+            },
             // the saga itself knows whether it has had this action already
-            Err(why) if again => {
+            Err(refused) if again => {
                 let next = AttemptRef {
                     dispatch: of.dispatch + 1,
                     ..of.clone()
                 };
-                (route::seen_before(of), next, Some(why))
+                (route::seen_before(of), next, Some(refused.why))
             }
-            Err(why) => return Ok(Came::refused(why).into()),
+            Err(refused) => return Ok(Came::from(refused).into()),
         };
         let operator = Operator {
             id: action_id(row),
@@ -449,36 +490,42 @@ impl Replay {
         })
     }
 
-    /// How the event of a letter goes in, or why it need not be taken in once more.
-    async fn door(
-        &self,
-        event: &Event,
-        row: &LetterRow,
-    ) -> Result<Result<Door, String>, StoreError> {
+    /// How the event of a letter goes in, or why it does not.
+    async fn door(&self, event: &Event, row: &LetterRow) -> Result<Door, StoreError> {
         if row.now.edition > 0
             && let Some((first, refused)) = self.first_and_refused(row).await?
         {
-            let edition = row.now.edition;
-            return Ok(Ok(match first == *event {
-                true => Door::Again(refused),
-                false => {
-                    let mended = mended(event, &first, row.letter.id, edition);
-                    Door::Mended(Box::new(mended), refused)
-                }
-            }));
+            if first == *event {
+                return Ok(Door::Again(refused));
+            }
+            let mended = mended(event, &first, row.letter.id, row.now.edition);
+            let kept = self.kept(&mended).await?;
+            return Ok(match kept.filter(|kept| kept.event != mended) {
+                Some(kept) => Door::Taken(taken(&kept.event)),
+                None => Door::Mended(Box::new(mended), refused),
+            });
         }
-        let kept = self.reader.event(event.source.clone(), event.id.clone());
-        let Some(kept) = kept.await? else {
-            return Ok(Ok(Door::New));
+        let Some(kept) = self.kept(event).await? else {
+            return Ok(Door::New);
         };
-        let refused = letters::refused_by(&kept, row.letter.id);
-        if !refused.is_empty() && kept.event == *event {
-            return Ok(Ok(Door::Again(refused)));
+        if kept.event != *event {
+            return Ok(Door::Taken(taken(&kept.event)));
         }
-        Ok(Err(format!(
+        let refused = letters::refused_by(&kept, row.letter.id);
+        if !refused.is_empty() {
+            return Ok(Door::Again(refused));
+        }
+        let why = format!(
             "the event {:?} of {:?} is kept already, with what it caused: `baton event ls`; taken in again it is the same. Edit its id to have the triggers look at it anew",
-            kept.event.id, kept.event.source
-        )))
+            event.id, event.source
+        );
+        Ok(Door::Same(Refused::new(why, Cure::Edit)))
+    }
+
+    /// What is kept under the id of an event.
+    async fn kept(&self, event: &Event) -> Result<Option<EventRow>, StoreError> {
+        let kept = self.reader.event(event.source.clone(), event.id.clone());
+        kept.await
     }
 
     /// The event of a letter as it died, and the triggers that refused it: where it is kept, and its letter is of some.
@@ -492,8 +539,8 @@ impl Replay {
         let Ok(Route::Event(first)) = route::route(&letter, None) else {
             return Ok(None);
         };
-        let kept = self.reader.event(first.source.clone(), first.id.clone());
-        let refused = kept
+        let refused = self
+            .kept(&first)
             .await?
             .map(|kept| letters::refused_by(&kept, letter.id));
         let refused = refused.filter(|refused| !refused.is_empty());
@@ -514,30 +561,43 @@ impl Replay {
     /// An event goes to the triggers, and to nobody else: whoever else listens had it when it was published.
     async fn event(&self, event: Event, row: &LetterRow, again: bool) -> Result<Came, NotYet> {
         let (event, refused) = match self.door(&event, row).await? {
-            Ok(Door::New) => (event, Vec::new()),
-            Ok(Door::Again(refused)) => (event, refused),
-            Ok(Door::Mended(mended, refused)) => (*mended, refused),
-            Err(why) => {
-                if !again {
-                    return Ok(Came::refused(why));
-                }
+            Door::New => (event, Vec::new()),
+            Door::Again(refused) => (event, refused),
+            Door::Mended(mended, refused) => (*mended, refused),
+            Door::Same(_) if again => {
                 // It may have been taken in by this replay, and nobody wrote that down: what is kept of it says what it did.
-                let kept = self.reader.event(event.source, event.id).await?;
-                return Ok(kept.map_or_else(|| Came::refused(why), |kept| taken_in(&kept, &[])));
+                let kept = self.kept(&event).await?;
+                let gone = || Came::resolved("taken in, and not kept any more");
+                return Ok(kept.map_or_else(gone, |kept| taken_in(&kept, &[])));
             }
+            Door::Same(refused) | Door::Taken(refused) => return Ok(refused.into()),
         };
-        let (source, id, kind) = (event.source.clone(), event.id.clone(), event.kind.clone());
-        let wanted = self.router.taken_in(event, refused.clone(), DECIDE_WAIT);
+        let wanted = self
+            .router
+            .taken_in(event.clone(), refused.clone(), DECIDE_WAIT);
         if !wanted.await? {
             return Ok(Came::resolved(format!(
-                "taken in, and nobody wanted it: no trigger and no waiting step looks at events of type {kind}"
+                "taken in, and nobody wanted it: no trigger and no waiting step looks at events of type {}",
+                event.kind
             )));
         }
-        Ok(match self.reader.event(source, id).await? {
+        Ok(match self.kept(&event).await? {
+            // another came in under its id since it was looked for
+            Some(kept) if kept.event != event => taken(&kept.event).into(),
             Some(kept) => taken_in(&kept, &refused),
             None => Came::resolved("taken in, and not kept any more"),
         })
     }
+}
+
+/// What comes of a step that is tried again.
+struct Next {
+    /// What has to be seen of it.
+    seen: Seen,
+    /// The attempt that comes then.
+    attempt: AttemptRef,
+    /// What a worker has to serve for it, where that is known.
+    task_type: Option<TaskType>,
 }
 
 /// How an event goes in.
@@ -548,24 +608,34 @@ enum Door {
     Again(Vec<TriggerRef>),
     /// Another in its stead, which was edited, to those alone.
     Mended(Box<Event>, Vec<TriggerRef>),
+    /// Not: it is kept, and did what it did.
+    Same(Refused),
+    /// Not: another is kept under its id, and it would be taken for that one.
+    Taken(Refused),
 }
 
 impl Door {
     /// The triggers that are asked; none: whichever there are.
     fn asked(&self) -> &[TriggerRef] {
         match self {
-            Self::New => &[],
+            Self::New | Self::Same(_) | Self::Taken(_) => &[],
             Self::Again(refused) | Self::Mended(_, refused) => refused,
         }
     }
 }
 
+/// That another event is kept under the id of one, which nobody would see.
+fn taken(kept: &Event) -> Refused {
+    let why = format!(
+        "another event is kept as {:?} of {:?} (`baton event ls`), and this one would be taken for it: edit its id to one that is free",
+        kept.id, kept.source
+    );
+    Refused::new(why, Cure::Edit)
+}
+
 /// What came of an event that was taken in. `looked`: only these triggers were asked.
 fn taken_in(kept: &EventRow, looked: &[TriggerRef]) -> Came {
-    let is_of = |of: &TriggerRef| {
-        let same = |one: &TriggerRef| one.definition == of.definition && one.trigger == of.trigger;
-        looked.is_empty() || looked.iter().any(same)
-    };
+    let is_of = |of: &TriggerRef| looked.is_empty() || looked.iter().any(|one| one.is_place_of(of));
     let (mut did, mut refused) = (Vec::new(), Vec::new());
     for effect in &kept.effects {
         match effect {

@@ -129,9 +129,9 @@ impl Replay {
                         plan.goes(row, route);
                         continue;
                     }
-                    Err(Never::Refused(why)) => {
+                    Err(Never::Refused(refused)) => {
                         plan.refused += 1;
-                        why
+                        refused.why
                     }
                     Err(Never::Unreadable(why)) => {
                         plan.unreadable += 1;

@@ -10,6 +10,8 @@ use baton_engine::{Input, SagaState};
 use baton_messages::dead::{EXCHANGE_HEADER, KEY_HEADER, REPLAYS_HEADER};
 use baton_messages::{AttemptRef, Direction, Event, SagaId, TaskMessage, topology};
 use baton_store::letters::Redirect;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::decode::{self, Read, Unusable};
@@ -68,18 +70,54 @@ impl Route {
     }
 }
 
+/// What helps where a letter is refused: a word to branch on, beside the sentence for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Cure {
+    /// Nobody will ever want it: discard it.
+    Discard,
+    /// Say where to send it, as exchange and routing key.
+    Target,
+    /// Insist, with a reason.
+    Force,
+    /// Start a worker that serves its task type; or insist, with a reason, and it waits for one.
+    Serve,
+    /// Restore it first.
+    Restore,
+    /// Edit it: what it is called, or what it says.
+    Edit,
+    /// What can be done is done at its saga.
+    Saga,
+    /// Look at it: its state and its history say more.
+    Look,
+}
+
+/// Why a letter is refused, and what helps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) why: String,
+    pub(crate) cure: Cure,
+}
+
+impl Refused {
+    pub(crate) fn new(why: impl Into<String>, cure: Cure) -> Self {
+        let why = why.into();
+        Self { why, cure }
+    }
+}
+
 /// Why a letter goes nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Never {
     /// Nobody wants it, or it is not to be sent.
-    Refused(String),
+    Refused(Refused),
     /// It still cannot be read.
     Unreadable(String),
 }
 
 impl Never {
-    fn refused(why: impl Into<String>) -> Self {
-        Self::Refused(why.into())
+    fn refused(why: impl Into<String>, cure: Cure) -> Self {
+        Self::Refused(Refused::new(why, cure))
     }
 }
 
@@ -105,15 +143,17 @@ pub(crate) fn replays(letter: &DeadLetterRow, here: u32) -> u32 {
 }
 
 /// Why a letter is not sent although it could be, unless somebody insists.
-pub(crate) fn held_back(letter: &DeadLetterRow, replays: u32) -> Option<String> {
+pub(crate) fn held_back(letter: &DeadLetterRow, replays: u32) -> Option<Refused> {
     if replays >= REPLAYS_MAX {
-        return Some(format!(
+        let why = format!(
             "it was replayed {replays} times already; force it with a reason, or discard it"
-        ));
+        );
+        return Some(Refused::new(why, Cure::Force));
     }
     let expired = death(letter).is_some_and(|death| death["reason"] == "expired");
     expired.then(|| {
-        "its time to live was over when it died, so nobody may want it any more; force it with a reason".to_owned()
+        let why = "its time to live was over when it died, so nobody may want it any more; force it with a reason";
+        Refused::new(why, Cure::Force)
     })
 }
 
@@ -165,6 +205,7 @@ pub(crate) fn route(letter: &DeadLetterRow, to: Option<&Target>) -> Result<Route
     match to {
         Some(_) => Err(Never::refused(
             "it is a message of Baton's own and goes where it belongs; only a message of others can be sent elsewhere",
+            Cure::Look,
         )),
         None => routed,
     }
@@ -200,6 +241,7 @@ fn task(letter: &DeadLetterRow) -> Result<Route, Never> {
         Ok(TaskMessage::Task(task)) => Ok(Route::Task(Box::new(task.of))),
         Err(_) => Err(Never::refused(
             "it is a task, which is never sent again as it is, and its body does not say of which attempt; retry the step at its saga",
+            Cure::Saga,
         )),
     }
 }
@@ -212,6 +254,7 @@ fn inputs(letter: &DeadLetterRow) -> Result<Route, Never> {
         Read::Inputs(inputs, broken) => Ok(Route::Inputs(inputs, broken)),
         Read::Marker(_) => Err(Never::refused(
             "it is a marker an orchestrator sent to itself; nobody waits for it any more",
+            Cure::Discard,
         )),
     }
 }
@@ -228,6 +271,7 @@ fn event(letter: &DeadLetterRow) -> Result<Route, Never> {
     if claims_a_hook(&event) {
         return Err(Never::refused(
             "it came by a signed request: whoever sent it has to send it again, to POST /v1/hooks/<name>",
+            Cure::Discard,
         ));
     }
     Ok(Route::Event(Box::new(event)))
@@ -239,10 +283,11 @@ fn foreign(letter: &DeadLetterRow, to: Option<&Target>) -> Result<Route, Never> 
     }
     let own = [topology::CONTROL, topology::FLEET, topology::PEERS];
     if own.contains(&letter.exchange.as_str()) {
-        return Err(Never::refused(format!(
+        let why = format!(
             "what is said on {} is of its moment; nobody waits for it any more",
             letter.exchange
-        )));
+        );
+        return Err(Never::refused(why, Cure::Discard));
     }
     let exchange = letter.exchange.clone();
     let parked =
@@ -260,6 +305,7 @@ fn foreign(letter: &DeadLetterRow, to: Option<&Target>) -> Result<Route, Never> 
     if came_from_nowhere {
         return Err(Never::refused(
             "it does not say where it was published first; say where to send it, as exchange and routing key",
+            Cure::Target,
         ));
     }
     Ok(Route::Raw(Target { exchange, key }))
@@ -289,27 +335,29 @@ pub(crate) fn rule<'a>(letter: &DeadLetterRow, rules: &'a [Redirect]) -> Option<
 
 /// What a saga is asked about the attempt of a dead task: what has to be seen of the step, and which attempt comes next: one that nobody ran is sent again under its
 /// number.
-pub(crate) fn retry(of: &AttemptRef, state: &SagaState) -> Result<(Seen, AttemptRef), String> {
+pub(crate) fn retry(of: &AttemptRef, state: &SagaState) -> Result<(Seen, AttemptRef), Refused> {
+    let at_saga = |why: String| Err(Refused::new(why, Cure::Saga));
     let step = &of.key();
     if !state.active() {
-        return Err(format!(
+        let why = format!(
             "its saga is {}: nothing of it is done any more",
             state.status.as_str()
-        ));
+        );
+        return Err(Refused::new(why, Cure::Discard));
     }
     let Some(now) = state.at(step) else {
-        return Err(format!("its saga has no step {step}"));
+        return at_saga(format!("its saga has no step {step}"));
     };
     let phase = word(now.phase);
     if now.round != of.round {
-        return Err(format!(
+        return at_saga(format!(
             "step {step} was begun anew since: it is {phase}, in round {}",
             now.round
         ));
     }
     let last = now.last_attempt(of.direction);
     if last > of.attempt {
-        return Err(format!(
+        return at_saga(format!(
             "step {step} was tried again since: attempt {last} of it is {phase}"
         ));
     }
@@ -318,7 +366,7 @@ pub(crate) fn retry(of: &AttemptRef, state: &SagaState) -> Result<(Seen, Attempt
         .iter()
         .filter(|attempt| attempt.direction == of.direction && attempt.number == of.attempt);
     if sent.map(|attempt| attempt.dispatch).max() > Some(of.dispatch) {
-        return Err(format!(
+        return at_saga(format!(
             "attempt {last} of step {step} was sent again since, and is {phase}"
         ));
     }
@@ -326,13 +374,13 @@ pub(crate) fn retry(of: &AttemptRef, state: &SagaState) -> Result<(Seen, Attempt
         Direction::Do => matches!(now.phase, Phase::Parked | Phase::Backoff),
         Direction::Undo => matches!(now.phase, Phase::UndoParked | Phase::UndoBackoff),
         Direction::Probe => {
-            return Err(format!(
+            return at_saga(format!(
                 "it only asked whether step {step} has happened, and is never sent again; the step is {phase}: retry or resolve it"
             ));
         }
     };
     if !waits {
-        return Err(format!(
+        return at_saga(format!(
             "step {step} is {phase}: nobody waits for another attempt of it"
         ));
     }
@@ -401,7 +449,7 @@ pub(crate) mod tests {
 
     fn refused(routed: Result<Route, Never>) -> String {
         match routed {
-            Err(Never::Refused(why)) => why,
+            Err(Never::Refused(refused)) => refused.why,
             other => panic!("it is not refused: {other:?}"),
         }
     }
@@ -638,10 +686,11 @@ pub(crate) mod tests {
     #[test]
     fn a_task_nobody_waits_for_is_refused_and_it_is_said_why() {
         let of = task_of(Direction::Do, 2);
-        let refused = |saga: &SagaState| retry(&of, saga).unwrap_err();
+        let refused = |saga: &SagaState| retry(&of, saga).unwrap_err().why;
         let mut ended = saga_with(Phase::Parked, Direction::Do, 2);
         ended.status = Status::Compensated;
         assert!(refused(&ended).contains("its saga is compensated"));
+        assert_eq!(retry(&of, &ended).unwrap_err().cure, Cure::Discard);
         let moved_on = saga_with(Phase::Trying, Direction::Do, 3);
         assert!(refused(&moved_on).contains("tried again since: attempt 3"));
         let done = saga_with(Phase::Succeeded, Direction::Do, 2);
@@ -662,7 +711,7 @@ pub(crate) mod tests {
             &task_of(Direction::Probe, 1),
             &saga_with(Phase::Parked, Direction::Probe, 1),
         );
-        assert!(probe.unwrap_err().contains("only asked"));
+        assert!(probe.unwrap_err().why.contains("only asked"));
     }
 
     #[test]
@@ -677,6 +726,8 @@ pub(crate) mod tests {
             "it died again and again"
         );
         of.properties = json!({ "headers": { "x-death": [{ "reason": "expired" }] } });
-        assert!(held_back(&of, 0).is_some_and(|why| why.contains("time to live")));
+        let expired = held_back(&of, 0).unwrap();
+        assert!(expired.why.contains("time to live"));
+        assert_eq!(expired.cure, Cure::Force);
     }
 }

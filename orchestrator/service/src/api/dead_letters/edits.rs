@@ -24,6 +24,7 @@ use super::super::{Api, Shared};
 use super::{WhichLetter, found};
 use crate::replay::edit::{Changes, difference, edited};
 use crate::replay::route::{self, Kind, Route};
+use crate::replay::{Cure, Never};
 use crate::triggers::cloudevents::is_json;
 
 /// Places of a body that are set in one request.
@@ -76,7 +77,8 @@ pub(crate) struct EditedLetter {
 }
 
 fn no(title: &'static str, why: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "edit-refused", title, why)
+    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "edit-refused", title, why);
+    problem.curing(Cure::Look)
 }
 
 impl EditLetter {
@@ -129,7 +131,12 @@ pub(crate) async fn edit(
         let object = format!("dead-letters/{}", row.letter.id);
         api.seen(&caller, "editDeadLetter", object).await?;
     }
-    let copy = edited(&current, asked.changes()?).map_err(|why| no("It is not edited", why))?;
+    let cure = match route::kind(&current) {
+        Kind::Task => Cure::Saga,
+        Kind::Inbox | Kind::Event | Kind::Foreign => Cure::Look,
+    };
+    let copy = edited(&current, asked.changes()?);
+    let copy = copy.map_err(|why| no("It is not edited", why).curing(cure))?;
     let difference = difference(&current, &copy);
     if difference.is_empty() {
         return Err(no("It is not edited", "nothing would be changed"));
@@ -181,6 +188,7 @@ fn moved_on(why: String) -> Problem {
     Problem::not_now(format!(
         "{why}; look at it again, and edit what you see then"
     ))
+    .curing(Cure::Look)
 }
 
 /// The same action, sent once more.
@@ -253,7 +261,8 @@ async fn usable(
             refusal.map_or(Ok(()), |why| Err(misfit(why)))
         }
         Ok(Route::Task(_) | Route::Raw(_)) => Ok(()),
-        Err(route::Never::Refused(why) | route::Never::Unreadable(why)) => Err(misfit(why)),
+        Err(Never::Refused(refused)) => Err(misfit(refused.why).curing(refused.cure)),
+        Err(Never::Unreadable(why)) => Err(misfit(why)),
     }
 }
 

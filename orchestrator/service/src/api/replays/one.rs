@@ -17,7 +17,7 @@ use super::super::extract::{Body, Path};
 use super::super::problem::{Answer, Problem};
 use super::super::{Api, Shared};
 use super::{Because, mover, target, text};
-use crate::replay::{Never, Orders};
+use crate::replay::{Cure, Never, Orders, Refused};
 
 /// How one letter is replayed.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -74,28 +74,35 @@ impl Acted {
     }
 }
 
-fn refused(why: impl Into<String>) -> Problem {
-    Problem::new(
+/// That a letter is not sent back, and what helps; with the saga it speaks of.
+fn refused(row: &LetterRow, refused: Refused) -> Problem {
+    let problem = Problem::new(
         StatusCode::CONFLICT,
         "replay-refused",
         "It is not sent back to work",
-        why,
-    )
+        refused.why,
+    );
+    let problem = problem.curing(refused.cure);
+    match row.letter.saga {
+        Some(saga) => problem.with("saga", json!(saga)),
+        None => problem,
+    }
 }
 
 /// What a letter that does not stand where it has to says of itself.
 fn stands_elsewhere(row: &LetterRow, wanted: LetterState) -> Problem {
     let now = &row.now;
     let by = now.changed_by.as_deref().unwrap_or("somebody");
-    let more = match now.state {
-        LetterState::Discarded => "; restore it first",
-        LetterState::Dead | LetterState::Replaying | LetterState::Resolved => "",
+    let (more, cure) = match now.state {
+        LetterState::Discarded => ("; restore it first", Cure::Restore),
+        LetterState::Dead | LetterState::Replaying | LetterState::Resolved => ("", Cure::Look),
     };
     Problem::not_now(format!(
         "it is {}, by {by}, and has to be {}{more}",
         now.state.as_str(),
         wanted.as_str()
     ))
+    .curing(cure)
 }
 
 /// Moves a letter; true when this action had done it before.
@@ -159,7 +166,7 @@ pub(crate) async fn replay(
     if row.now.state == LetterState::Dead && row.now.action != Some(mover.action) {
         let foreseen = api.replay.foresee(&row, &orders).await;
         if let Err(Never::Refused(why)) = foreseen.map_err(|error| Problem::store(&error))? {
-            return Err(refused(why));
+            return Err(refused(&row, why));
         }
     }
     let action = mover.action;
