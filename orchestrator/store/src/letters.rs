@@ -384,22 +384,6 @@ pub trait Letters: Clone + Send + Sync + 'static {
         written: Vec<Written>,
     ) -> impl Future<Output = Result<Vec<bool>, StoreError>> + Send;
 
-    /// [`Self::write_down`] of one of which it is known what came of it.
-    ///
-    /// # Errors
-    /// As there.
-    fn settle(&self, settled: Settling) -> impl Future<Output = Result<bool, StoreError>> + Send {
-        async { Ok(self.write_down(vec![Written::Settled(settled)]).await? == [true]) }
-    }
-
-    /// [`Self::write_down`] of one that was sent.
-    ///
-    /// # Errors
-    /// As there.
-    fn sent(&self, sent: Sending) -> impl Future<Output = Result<bool, StoreError>> + Send {
-        async { Ok(self.write_down(vec![Written::Sent(sent)]).await? == [true]) }
-    }
-
     /// Letters whose outcome is waited for, by id, after that one.
     ///
     /// # Errors

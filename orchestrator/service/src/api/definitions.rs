@@ -86,6 +86,17 @@ impl Api {
         catalogue
     }
 
+    /// What is right and wrong with a document, among what is registered and announced; with its text.
+    async fn looked_at(&self, source: String) -> Answer<(String, engine::Checked)> {
+        let sagas = self.sagas(&source).await?;
+        let catalogue = self.catalogue().with_planned();
+        aside(move || {
+            let found = engine::check_among(&source, &catalogue, &sagas, Unannounced::Warned);
+            (source, found)
+        })
+        .await
+    }
+
     /// The registered definitions that a document names, with those within them.
     async fn sagas(&self, source: &str) -> Answer<Together> {
         let read = source.to_owned();
@@ -208,13 +219,7 @@ pub(crate) async fn put(
     Admin(caller): Admin,
     Yaml(body): Yaml,
 ) -> Answer<Json<Registered>> {
-    let sagas = api.sagas(&body).await?;
-    let catalogue = api.catalogue().with_planned();
-    let (body, found) = aside(move || {
-        let found = engine::check_among(&body, &catalogue, &sagas, Unannounced::Warned);
-        (body, found)
-    })
-    .await?;
+    let (body, found) = api.looked_at(body).await?;
     let Some(definition) = found.definition.filter(|_| found.errors.is_empty()) else {
         return Err(misshapen(&body, &found.errors));
     };
@@ -323,13 +328,7 @@ pub(crate) async fn check(
     Viewer(_): Viewer,
     Yaml(body): Yaml,
 ) -> Answer<Json<Checked>> {
-    let sagas = api.sagas(&body).await?;
-    let catalogue = api.catalogue().with_planned();
-    let (body, found) = aside(move || {
-        let found = engine::check_among(&body, &catalogue, &sagas, Unannounced::Warned);
-        (body, found)
-    })
-    .await?;
+    let (body, found) = api.looked_at(body).await?;
     let all = |found: &[Diagnostic], severity| -> Vec<Wrong> {
         let drawn = found.iter().map(|one| Wrong::of(&body, one, severity));
         drawn.collect()

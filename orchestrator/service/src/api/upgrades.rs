@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use baton_engine::input::Operator as By;
 use baton_engine::upgrade::{Reason, ReasonKind, Versions, fits};
-use baton_engine::{Definition, Input, Refusal, Status, Verdict};
+use baton_engine::{Catalogue, Definition, Input, Refusal, Status, Verdict};
 use baton_messages::{InputId, SagaId, StepId};
 use baton_store::read::PAGE_ROWS_MAX;
 use baton_store::{Reader as _, SagaCursor, SagaFilter};
@@ -277,9 +277,14 @@ impl Api {
     }
 
     /// What becomes of a saga, by somebody; by nobody, what would.
-    async fn came(&self, (saga, from): (SagaId, u32), next: &Definition, by: Option<&By>) -> Came {
+    async fn came(
+        &self,
+        (saga, from): (SagaId, u32),
+        (next, catalogue): (&Definition, &Catalogue),
+        by: Option<&By>,
+    ) -> Came {
         let Some(by) = by else {
-            let would = self.would(saga, next).await;
+            let would = self.would(saga, next, catalogue).await;
             return would.unwrap_or_else(|problem| Came::Unknown(problem.detail().to_owned()));
         };
         // of this page, this saga and that version: sent again it is the same
@@ -290,7 +295,7 @@ impl Api {
     }
 
     /// What would become of a saga, as it stands.
-    async fn would(&self, saga: SagaId, next: &Definition) -> Answer<Came> {
+    async fn would(&self, saga: SagaId, next: &Definition, catalogue: &Catalogue) -> Answer<Came> {
         let found = folded(&self.reader, saga).await;
         let state = match found {
             Ok(Some(found)) => found.state,
@@ -304,11 +309,10 @@ impl Api {
                 "its definition {named} cannot be read"
             )));
         };
-        let catalogue = self.catalogue();
         let versions = Versions {
             was: &was,
             next,
-            catalogue: &catalogue,
+            catalogue,
         };
         Ok(match fits(versions, &state, clock::now()) {
             Ok(_) => Came::Fits,
@@ -375,7 +379,8 @@ pub(crate) async fn upgrade(
         )));
     };
     let (sagas, place) = api.meant(name, &asked).await?;
-    let (api, next, by) = (&api, &next, by.as_ref());
+    let catalogue = api.catalogue();
+    let (api, next, by) = (&api, (&*next, &catalogue), by.as_ref());
     let each = stream::iter(sagas).map(|(saga, from)| async move {
         One::of(saga, from, api.came((saga, from), next, by).await)
     });

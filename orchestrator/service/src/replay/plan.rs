@@ -14,7 +14,7 @@ use super::route::{Kind, Never, Route, kind, replays, rule};
 use super::{Orders, Replay};
 
 /// Letters that are looked at one by one when that takes longer: each may ask for a saga.
-const LOOKED_AT_MIN: usize = 1_000;
+const LOOKED_AT_MIN: u64 = 1_000;
 /// How long further ones are looked at where nothing is said: whoever asks waits for the answer.
 pub(crate) const LOOK: Duration = Duration::from_secs(5);
 /// How long they are looked at where nothing longer is said, however few were found: where no index finds them, each page looks at many that do not
@@ -104,15 +104,11 @@ impl Replay {
         orders: &Orders,
         look: Duration,
     ) -> Result<Plan, StoreError> {
-        let (found, is_part) = self.counted(filter, look).await?;
-        let mut plan = Plan {
-            found,
-            is_part,
-            ..Plan::default()
-        };
+        let (found, is_part) = self.counted(filter, LOOK).await?;
+        let mut plan = Plan::default();
         let mut used = BTreeSet::new();
         let mut reasons: BTreeMap<String, WhyNot> = BTreeMap::new();
-        let (mut after, mut looked_at) = (None, 0);
+        let (mut after, mut looked_at) = (None, 0_u64);
         let began = Instant::now();
         while began.elapsed() < look || (looked_at < LOOKED_AT_MIN && began.elapsed() < LOOK_END) {
             let page = self
@@ -156,7 +152,10 @@ impl Replay {
             .filter(|one| !used.contains(&one.from));
         let place = |(exchange, key): &(String, String)| format!("{exchange}/{key}");
         plan.unused = unused.map(|one| place(&one.from)).collect();
-        plan.looked_at = looked_at as u64;
+        plan.looked_at = looked_at;
+        // who looks longer than is counted may have seen more, or all
+        plan.found = found.max(looked_at);
+        plan.is_part = is_part && after.is_some();
         plan.why = reasons.into_values().collect();
         plan.why.sort_by_key(|why| std::cmp::Reverse(why.letters));
         plan.why.truncate(REASONS_MAX);

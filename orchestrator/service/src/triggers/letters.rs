@@ -40,7 +40,7 @@ pub(super) async fn keep_refused(
     keep(shared, letters).await
 }
 
-/// Keeps a letter of an event over which the orchestrator died too often.
+/// Keeps a letter of an event over which the orchestrator died too often; none of a mended one, which has its letter.
 pub(super) async fn keep_deadly(
     shared: &Shared,
     event: &Event,
@@ -48,8 +48,12 @@ pub(super) async fn keep_deadly(
 ) -> Result<(), Stopping> {
     tracing::error!(
         event.r#type = %event.kind, event.id = %event.id, error,
-        "an event is given up; it is kept as a dead letter"
+        "an event is given up; a dead letter says so"
     );
+    // of a mended one its own letter says what came of it
+    if is_mended(event) {
+        return Ok(());
+    }
     let body = serde_json::to_vec(event).unwrap_or_default();
     let letter = DeadLetterRow {
         reason: DeadReason::DeliveredTooOften,

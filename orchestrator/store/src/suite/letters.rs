@@ -1,6 +1,6 @@
 //! Dead letters after their intake: moved once by whoever comes first, counted once, found again after a crash.
 
-use baton_driver::Store;
+use baton_driver::{Store, StoreError};
 use baton_messages::{DeadReason, Timestamp};
 use uuid::Uuid;
 
@@ -10,7 +10,7 @@ use crate::Partition;
 use crate::facets::facets_of;
 use crate::letters::{
     Claiming, EditRow, Ending, LetterState, Letters, Move, Mover, OperationRow, OperationState,
-    OperationStep, Settling, Tally,
+    OperationStep, Sending, Settling, Tally, Written,
 };
 use crate::read::{DeadLetterFilter, HEAD_BYTES_MAX, HOUR_MS};
 use crate::reader::Reader;
@@ -55,6 +55,21 @@ pub(super) fn settled(n: u32, action: u128, ending: Ending, operation: Option<Uu
         attempt: None,
     }
 }
+
+/// One at a time, where the others are written down together.
+pub(super) trait OneByOne: Letters {
+    /// Of one of which it is known what came of it.
+    async fn settle(&self, settled: Settling) -> Result<bool, StoreError> {
+        Ok(self.write_down(vec![Written::Settled(settled)]).await? == [true])
+    }
+
+    /// Of one that was sent.
+    async fn sent(&self, sent: Sending) -> Result<bool, StoreError> {
+        Ok(self.write_down(vec![Written::Sent(sent)]).await? == [true])
+    }
+}
+
+impl<L: Letters> OneByOne for L {}
 
 /// A replay of many.
 #[must_use]

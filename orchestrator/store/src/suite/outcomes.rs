@@ -5,7 +5,9 @@ use baton_messages::{AttemptRef, SagaId, Timestamp};
 use uuid::Uuid;
 
 use super::Subject;
-use super::letters::{by, claim, edited, id, keep, moved, operation, settled, standing};
+use super::letters::{
+    OneByOne as _, by, claim, edited, id, keep, moved, operation, settled, standing,
+};
 use super::samples::{attempt_ref, batch, dead_letter};
 use crate::letters::{
     Death, Ending, GivingBack, LetterState, Letters as _, OperationState, OperationStep, Sending,
