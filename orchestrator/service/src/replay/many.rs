@@ -16,10 +16,11 @@ use baton_store::{
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::pace::Pace;
 use super::route::{self, Route};
 use super::{Came, NotYet, Orders, Replay, Target, outcome};
 use crate::api::folded;
@@ -211,12 +212,14 @@ impl Replay {
     /// Carries out one operation until it does not run, however often the store has to be asked.
     async fn operate(&self, id: Uuid, stop: &CancellationToken) {
         let mut pause = AGAIN_MIN;
+        // of all its pieces together
+        let mut pace = None;
         loop {
             if stop.is_cancelled() {
                 return;
             }
             // not cut off by the stop: what is published and not written down would be published again
-            match self.next(id, stop).await {
+            match self.next(id, &mut pace, stop).await {
                 Ok(true) => pause = AGAIN_MIN,
                 Ok(false) => return,
                 Err(error) => {
@@ -229,16 +232,22 @@ impl Replay {
     }
 
     /// The next step of an operation; false when there is none for now: it is looked at again when something came of a letter, or a moment later.
-    async fn next(&self, id: Uuid, stop: &CancellationToken) -> Result<bool, StoreError> {
+    async fn next(
+        &self,
+        id: Uuid,
+        pace: &mut Option<Pace>,
+        stop: &CancellationToken,
+    ) -> Result<bool, StoreError> {
         let Some(row) = self.reader.dead_operation(id).await? else {
             return Ok(false);
         };
+        let pace = pace.get_or_insert_with(|| Pace::new(row.rate));
         let left = self
             .letters
             .on_their_way(Some(id), Timestamp(u64::MAX), SINGLES_MAX)
             .await?;
         if !left.is_empty() {
-            return self.all(left, &row, true, stop).await;
+            return self.all(left, &row, true, (pace, stop)).await;
         }
         if row.state != OperationState::Running {
             return Ok(false);
@@ -283,7 +292,7 @@ impl Replay {
         if !row.filter.oldest_first {
             taken.reverse();
         }
-        self.all(taken, &row, false, stop).await
+        self.all(taken, &row, false, (pace, stop)).await
     }
 
     /// The letters whose turn it is: one alone where the last that was tried was not taken.
@@ -392,10 +401,9 @@ impl Replay {
         letters: Vec<LetterRow>,
         of: &OperationRow,
         again: bool,
-        stop: &CancellationToken,
+        (pace, stop): (&mut Pace, &CancellationToken),
     ) -> Result<bool, StoreError> {
         let orders = orders(of);
-        let mut pace = pace(of.rate);
         let mut under_way = FuturesUnordered::new();
         let (mut back, mut why) = (Vec::new(), None);
         let mut asked_at = Instant::now();
@@ -408,7 +416,7 @@ impl Replay {
             loop {
                 tokio::select! {
                     () = stop.cancelled() => break,
-                    _ = pace.tick() => break,
+                    () = pace.tick() => break,
                     Some(done) = under_way.next(), if !under_way.is_empty() => note(Some(done), &mut back, &mut why),
                 }
             }
@@ -571,15 +579,6 @@ fn is_of_others(letter: &DeadLetterRow) -> bool {
         key: String::new(),
     };
     matches!(route::route(letter, Some(&anywhere)), Ok(Route::Raw(_)))
-}
-
-/// A tick for each letter.
-fn pace(rate: u32) -> Interval {
-    let each = Duration::from_secs(1) / rate.max(1);
-    // the first waits too: an operation goes in pieces, and each of them begins here
-    let mut pace = interval_at(Instant::now() + each, each);
-    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    pace
 }
 
 /// The letters an operation takes: those that were dead when it was made, and that nobody has touched since.

@@ -15,6 +15,7 @@
 pub(crate) mod edit;
 mod many;
 mod outcome;
+mod pace;
 mod plan;
 pub(crate) mod raw;
 pub(crate) mod route;
