@@ -307,7 +307,7 @@ impl Reader for AnyReader {
         fn dead_letters_tried(of: AttemptRef) -> Answer<Vec<LetterRow>>;
         fn dead_letter_hours(group: String, since: Timestamp) -> Answer<Vec<(Timestamp, u64)>>;
         fn dead_letters_count(filter: DeadLetterFilter) -> Answer<u64>;
-        fn dead_letter_groups(limit: usize) -> Answer<Vec<LetterGroup>>;
+        fn dead_letter_groups(after: Option<String>, limit: usize) -> Answer<Vec<LetterGroup>>;
         fn dead_operations(after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<OperationRow, DeadLetterCursor>>;
         fn dead_operation(id: Uuid) -> Answer<Option<OperationRow>>;
         fn counts() -> Answer<Counts>;

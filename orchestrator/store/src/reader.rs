@@ -240,12 +240,13 @@ pub trait Reader: Clone + Send + Sync + 'static {
         filter: DeadLetterFilter,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// Groups of letters that are dead, by key, at most `limit`.
+    /// Groups of letters that are dead, by key, after that one, at most `limit`.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn dead_letter_groups(
         &self,
+        after: Option<String>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<LetterGroup>, StoreError>> + Send;
 

@@ -337,9 +337,8 @@ pub(crate) struct DeadNote {
 
 #[derive(Debug, Args)]
 pub(crate) struct DeadGroups {
-    /// How many at most
-    #[arg(long, short = 'n', default_value_t = super::PAGE_ROWS, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500))]
-    pub(crate) limit: u16,
+    #[command(flatten)]
+    pub(crate) page: PageArgs,
 }
 
 #[derive(Debug, Args)]

@@ -12,16 +12,14 @@ use crate::out::Out;
 use crate::screens::{dead, dead_ops};
 use crate::time;
 
-/// Groups the API tells at most in one answer.
-const GROUPS_MAX: u64 = 500;
-
 pub(crate) async fn groups(
     client: &Client,
     asked: &DeadGroups,
     out: &mut Out,
 ) -> Result<Exit, CliError> {
-    let query = [("limit", asked.limit.to_string())];
-    let answer = client.get("/v1/dead-letters/groups", &query).await?;
+    let answer = client
+        .get("/v1/dead-letters/groups", &asked.page.query())
+        .await?;
     if out.wants_json() {
         out.value(&answer);
         return Ok(Exit::Ok);
@@ -29,16 +27,13 @@ pub(crate) async fn groups(
     let width = out.screen.width();
     let table = dead::groups(items(&answer, "groups"), time::now_ms(), width);
     out.table(&table, "(none)");
-    let left = answer["more"].as_u64().unwrap_or_default();
-    let shown = u64::from(asked.limit);
-    if left > 0 && shown < GROUPS_MAX {
-        let all = (shown + left).min(GROUPS_MAX);
-        let what = format!("{left} smaller groups more");
-        out.next(&what, &format!("baton dead groups -n {all}"));
-    } else if left > 0 {
-        out.note(format!(
-            "{left} smaller groups more, which no answer has: their letters are found by baton dead ls with --reason, --queue or --since"
-        ));
+    if let Some(next) = answer["next"].as_str() {
+        let left = answer["more"].as_u64().unwrap_or_default();
+        let limit = asked.page.limit;
+        out.next(
+            &format!("{left} smaller groups more"),
+            &format!("baton dead groups -n {limit} --cursor {next}"),
+        );
     }
     Ok(Exit::Ok)
 }

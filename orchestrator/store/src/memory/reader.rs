@@ -380,7 +380,11 @@ impl Reader for MemoryStore {
         Ok(found.len() as u64)
     }
 
-    async fn dead_letter_groups(&self, limit: usize) -> Result<Vec<LetterGroup>, StoreError> {
+    async fn dead_letter_groups(
+        &self,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<Vec<LetterGroup>, StoreError> {
         let mut groups: BTreeMap<String, LetterGroup> = BTreeMap::new();
         for row in self.letter_rows() {
             if row.now.state != LetterState::Dead {
@@ -399,7 +403,8 @@ impl Reader for MemoryStore {
             group.first_at = group.first_at.min(at);
             group.last_at = group.last_at.max(at);
         }
-        Ok(groups.into_values().take(limit).collect())
+        let is_after = |one: &LetterGroup| after.as_ref().is_none_or(|after| one.group > *after);
+        Ok(groups.into_values().filter(is_after).take(limit).collect())
     }
 
     async fn dead_operations(

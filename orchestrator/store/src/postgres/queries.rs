@@ -274,11 +274,11 @@ fn letters_where(filter: &DeadLetterFilter, mut place: usize) -> String {
     )
 }
 
-/// Groups of letters that are dead, by key: from what was counted, and two steps along an index for each. Values: the limit.
+/// Groups of letters that are dead, by key: from what was counted, and two steps along an index for each. Values: after which, the limit.
 pub(crate) const LETTER_GROUPS: &str = "SELECT grp, sum(n)::bigint,
     coalesce((SELECT min(coalesce(d.died_at, d.at)) FROM dead_letters d WHERE d.grp = h.grp AND d.state = 'dead'), 0),
     coalesce((SELECT max(coalesce(d.died_at, d.at)) FROM dead_letters d WHERE d.grp = h.grp AND d.state = 'dead'), 0)
-    FROM dead_group_hours h WHERE grp > '' GROUP BY grp HAVING sum(n) > 0 ORDER BY grp LIMIT $1";
+    FROM dead_group_hours h WHERE grp > $1 GROUP BY grp HAVING sum(n) > 0 ORDER BY grp LIMIT $2";
 
 /// How many of a group that are dead died in each hour, the last time, oldest first. Values: the group, the first hour.
 pub(crate) const LETTER_HOURS: &str = "SELECT hour, sum(n)::bigint FROM dead_group_hours WHERE grp = $1 AND hour >= $2 GROUP BY hour ORDER BY hour";

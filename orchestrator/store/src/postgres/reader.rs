@@ -428,8 +428,13 @@ impl Reader for PostgresReader {
         Ok(found.into_iter().sum())
     }
 
-    async fn dead_letter_groups(&self, limit: usize) -> Result<Vec<LetterGroup>, StoreError> {
-        let values: [&(dyn ToSql + Sync); 1] = [&limited(limit)];
+    async fn dead_letter_groups(
+        &self,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<Vec<LetterGroup>, StoreError> {
+        let after = after.unwrap_or_default();
+        let values: [&(dyn ToSql + Sync); 2] = [&after, &limited(limit)];
         self.list(
             "groups of dead letters",
             queries::LETTER_GROUPS,

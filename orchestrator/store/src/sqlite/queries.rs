@@ -243,12 +243,12 @@ fn letters_where(filter: &DeadLetterFilter) -> String {
     )
 }
 
-/// Groups of letters that are dead, by key: from what was counted, and two steps along an index for each. Values: the limit.
+/// Groups of letters that are dead, by key: from what was counted, and two steps along an index for each. Values: after which, the limit.
 pub(crate) const LETTER_GROUPS: &str =
     "SELECT grp, sum(n),
     (SELECT min(d.seen_at) FROM dead_letters d INDEXED BY dead_letters_dead_by_group WHERE d.grp = h.grp AND d.state = 'dead'),
     (SELECT max(d.seen_at) FROM dead_letters d INDEXED BY dead_letters_dead_by_group WHERE d.grp = h.grp AND d.state = 'dead')
-    FROM dead_group_hours h WHERE grp > '' GROUP BY grp ORDER BY grp LIMIT ?1";
+    FROM dead_group_hours h WHERE grp > ?1 GROUP BY grp ORDER BY grp LIMIT ?2";
 
 /// How many of a group that are dead died in each hour, the last time, oldest first. Values: the group, the first hour.
 pub(crate) const LETTER_HOURS: &str = "SELECT hour, sum(n) FROM dead_group_hours WHERE grp = ?1 AND hour >= ?2 GROUP BY hour ORDER BY hour";

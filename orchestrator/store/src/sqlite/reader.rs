@@ -311,9 +311,14 @@ impl Reader for SqliteReader {
         .await
     }
 
-    async fn dead_letter_groups(&self, limit: usize) -> Result<Vec<LetterGroup>, StoreError> {
+    async fn dead_letter_groups(
+        &self,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<Vec<LetterGroup>, StoreError> {
         self.read("groups of dead letters", move |conn| {
-            all(conn, queries::LETTER_GROUPS, [rows(limit)], |row| {
+            let values = params![after.as_deref().unwrap_or_default(), rows(limit)];
+            all(conn, queries::LETTER_GROUPS, values, |row| {
                 Ok(LetterGroup {
                     group: row.get(0)?,
                     dead: uint(row.get(1)?),

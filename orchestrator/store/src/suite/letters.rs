@@ -287,6 +287,46 @@ pub async fn an_operation_that_does_not_run_takes_nothing(subject: &mut impl Sub
     subject.close(store).await;
 }
 
+/// Groups come in pages by key: each once, and none is left out since those of an earlier page are gone.
+pub async fn groups_come_in_pages(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    let mut all = batch(mine, 0);
+    all.dead_letters = (0..7).map(dead_letter).collect();
+    let causes = ["air", "air", "water", "fire", "earth", "wood", "metal"];
+    for (letter, cause) in all.dead_letters.iter_mut().zip(causes) {
+        letter.error = format!("it died of {cause}");
+    }
+    store.commit(all).await.unwrap();
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
+    let whole = reader.dead_letter_groups(None, 99).await.unwrap();
+    assert_eq!(whole.len(), 6);
+    assert!(whole.is_sorted_by(|a, b| a.group < b.group), "{whole:?}");
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = reader.dead_letter_groups(after.clone(), 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        assert!(page.len() <= 2, "{page:?}");
+        after = Some(last.group.clone());
+        let gone = DeadLetterFilter {
+            group: Some(page[0].group.clone()),
+            ..DeadLetterFilter::default()
+        };
+        found.extend(page);
+        let gone = reader.dead_letter_heads(gone, None, 9).await.unwrap();
+        for row in gone.rows {
+            let asked = Move {
+                letter: row.letter.id,
+                from: LetterState::Dead,
+                to: LetterState::Discarded,
+                mover: by(1, 500),
+            };
+            assert!(letters.move_letter(asked).await.unwrap());
+        }
+    }
+    assert_eq!(found, whole);
+    subject.close(store).await;
+}
+
 /// Lists, counts and groups by where letters stand.
 pub async fn letters_are_found_by_state_and_group(subject: &mut impl Subject) {
     let (mut store, mine) = subject.open().await;
@@ -301,7 +341,7 @@ pub async fn letters_are_found_by_state_and_group(subject: &mut impl Subject) {
     letters.move_letter(gone).await.unwrap();
     let (one, other) = (standing(&reader, 1).await, standing(&reader, 4).await);
     assert_ne!(one.group, other.group);
-    let groups = reader.dead_letter_groups(9).await.unwrap();
+    let groups = reader.dead_letter_groups(None, 9).await.unwrap();
     let of = |key: &str| groups.iter().find(|group| group.group == key).unwrap();
     assert_eq!(groups.len(), 2);
     assert_eq!((of(&one.group).dead, of(&other.group).dead), (2, 2));
@@ -489,7 +529,7 @@ pub async fn letters_are_imported_once(subject: &mut impl Subject) {
     assert_eq!(counts.dead_letters, 3);
     assert_eq!(counts.letters.get(&LetterState::Dead), Some(&2));
     assert_eq!(counts.letters.get(&LetterState::Resolved), Some(&1));
-    let groups = reader.dead_letter_groups(9).await.unwrap();
+    let groups = reader.dead_letter_groups(None, 9).await.unwrap();
     assert_eq!(groups.iter().map(|group| group.dead).sum::<u64>(), 2);
     subject.close(store).await;
 }
@@ -662,7 +702,7 @@ pub async fn are_shown_at_once(reader: &impl Reader, rows: u64, most: std::time:
     reader.dead_letter_heads(none(), None, 1).await.unwrap();
     let mut took = Vec::new();
     let began = std::time::Instant::now();
-    let groups = reader.dead_letter_groups(10_000).await.unwrap();
+    let groups = reader.dead_letter_groups(None, 10_000).await.unwrap();
     took.push(("groups", began.elapsed()));
     // tens are resolved, and so are the groups of tens
     assert_eq!(groups.len(), 180);

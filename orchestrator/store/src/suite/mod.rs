@@ -135,7 +135,7 @@ macro_rules! store_suite {
         ]);
         $crate::store_suite!(@cases $make, letters, [
             of_two_who_move_a_letter_one_does, what_came_of_a_letter_is_written_once_and_counted_with_it, a_letter_is_discarded_restored_and_noted,
-            an_operation_takes_what_is_dead_and_keeps_its_place, an_operation_that_does_not_run_takes_nothing, letters_are_found_by_state_and_group,
+            an_operation_takes_what_is_dead_and_keeps_its_place, an_operation_that_does_not_run_takes_nothing, letters_are_found_by_state_and_group, groups_come_in_pages,
             a_letter_is_edited_from_the_copy_that_was_seen, letters_are_imported_once,
             a_list_has_heads_and_groups_have_hours, letters_are_found_by_what_they_are_about,
         ]);

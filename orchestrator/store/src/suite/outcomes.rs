@@ -357,7 +357,7 @@ pub async fn a_letter_that_dies_again_counts_when_it_does(subject: &mut impl Sub
     let (mut store, mine) = subject.open().await;
     keep(&mut store, mine, 0..3).await;
     let (letters, reader) = (subject.letters(&store), subject.reader(&store));
-    let groups = async || reader.dead_letter_groups(9).await.unwrap();
+    let groups = async || reader.dead_letter_groups(None, 9).await.unwrap();
     let before = groups().await;
     let group = before[0].group.clone();
     let hours = async || {

@@ -93,7 +93,7 @@ pub(super) async fn find(
     group_grows: u64,
     found: &mut Found,
 ) -> Result<(), StoreError> {
-    let groups = look.reader.dead_letter_groups(GROUPS_MAX).await?;
+    let groups = look.reader.dead_letter_groups(None, GROUPS_MAX).await?;
     if groups.len() >= GROUPS_MAX {
         found.part(Kind::DeadLetter);
         found.part(Kind::GrowingGroup);

@@ -1,12 +1,17 @@
 //! Dead letters by what they died of.
 
+use std::borrow::Cow;
+use std::cmp::Reverse;
+
 use axum::Json;
 use axum::extract::State;
+use baton_driver::StoreError;
 use baton_messages::{DeadReason, Timestamp};
 use baton_store::read::HOUR_MS;
 use baton_store::{DeadLetterFilter, LetterGroup, LetterRow, LetterState, Reader as _};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -17,8 +22,10 @@ use super::super::problem::{Answer, Problem};
 use super::super::{Api, Shared};
 use crate::{clock, masks};
 
-/// Groups that are looked at, in the order of their keys, which an index has; of these the largest are told first.
-const GROUPS_MAX: usize = 10_000;
+/// Groups that are read at a time, in the order of their keys, which an index has.
+const READ_AT_ONCE: usize = 10_000;
+/// Groups that are looked at, of which the largest are told first: a group is a hundred bytes, and whoever has so many has another trouble.
+const GROUPS_MAX: usize = 200_000;
 
 /// Groups that are asked for at the same time.
 const SIDE_BY_SIDE: usize = 4;
@@ -28,6 +35,61 @@ const SIDE_BY_SIDE: usize = 4;
 #[serde(deny_unknown_fields)]
 pub(crate) struct WhichGroups {
     limit: Option<Limit>,
+    cursor: Option<After>,
+}
+
+/// Where the last page ended: its last group, and how large that was. Those that grow or shrink meanwhile neither shift nor repeat others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct After {
+    dead: u64,
+    group: String,
+}
+
+impl After {
+    fn of(one: &LetterGroup) -> Self {
+        let (dead, group) = (one.dead, one.group.clone());
+        Self { dead, group }
+    }
+
+    /// As text a caller gives back: `<dead>.<group>`.
+    fn text(&self) -> String {
+        format!("{}.{}", self.dead, self.group)
+    }
+
+    /// Whether a group comes behind it, largest first.
+    fn is_before(&self, one: &LetterGroup) -> bool {
+        (Reverse(self.dead), &self.group) < (Reverse(one.dead), &one.group)
+    }
+}
+
+impl<'de> Deserialize<'de> for After {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let parts = text
+            .split_once('.')
+            .and_then(|(dead, group)| Some((dead.parse().ok()?, group.to_owned())));
+        let (dead, group) = parts.ok_or_else(|| {
+            D::Error::custom("`cursor` is none of ours; give back the `next` of the last page")
+        })?;
+        Ok(Self { dead, group })
+    }
+}
+
+impl JsonSchema for After {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "GroupCursor".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string", "pattern": r"^[0-9]{1,15}\.[0-9a-f]{1,64}$",
+            "description": "The `next` of the last page."
+        })
+    }
 }
 
 /// Groups.
@@ -35,8 +97,10 @@ pub(crate) struct WhichGroups {
 pub(crate) struct Groups {
     /// Largest first.
     groups: Vec<Group>,
-    /// How many groups there are beside these.
+    /// How many groups come after these.
     more: u64,
+    /// The next page's `cursor`; none: this was the last.
+    next: Option<String>,
 }
 
 /// Letters of one cause that are dead.
@@ -81,19 +145,38 @@ pub(crate) async fn groups(
     Query(which): Query<WhichGroups>,
 ) -> Answer<Json<Groups>> {
     let store = |error| Problem::store(&error);
-    let all = api.reader.dead_letter_groups(GROUPS_MAX).await;
-    let mut all = all.map_err(store)?;
+    let mut all = all_groups(&api).await.map_err(store)?;
+    if let Some(after) = &which.cursor {
+        all.retain(|one| after.is_before(one));
+    }
     all.sort_by(|a, b| b.dead.cmp(&a.dead).then_with(|| a.group.cmp(&b.group)));
     let limit = Limit::rows(which.limit);
     let more = all.len().saturating_sub(limit) as u64;
     all.truncate(limit);
+    let last = all.last().filter(|_| more > 0);
+    let next = last.map(|last| After::of(last).text());
     // each is three short steps along indexes; so many at a time leave connections to others
     let shown = stream::iter(all)
         .map(|one| shown(&api, one))
         .buffered(SIDE_BY_SIDE);
     let groups: Vec<Option<Group>> = shown.try_collect().await?;
     let groups = groups.into_iter().flatten().collect();
-    Ok(Json(Groups { groups, more }))
+    Ok(Json(Groups { groups, more, next }))
+}
+
+/// All there are, in the order of their keys.
+async fn all_groups(api: &Api) -> Result<Vec<LetterGroup>, StoreError> {
+    let (mut all, mut after) = (Vec::new(), None);
+    while all.len() < GROUPS_MAX {
+        let some = api.reader.dead_letter_groups(after, READ_AT_ONCE).await?;
+        let is_last = some.len() < READ_AT_ONCE;
+        after = some.last().map(|last| last.group.clone());
+        all.extend(some);
+        if is_last {
+            break;
+        }
+    }
+    Ok(all)
 }
 
 /// One group with its last letter and its hours; none where all of it was moved meanwhile.
@@ -125,4 +208,41 @@ async fn shown(api: &Api, one: LetterGroup) -> Answer<Option<Group>> {
         sample: letter.id,
         hours,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn group(group: &str, dead: u64) -> LetterGroup {
+        LetterGroup {
+            group: group.to_owned(),
+            dead,
+            first_at: Timestamp(1),
+            last_at: Timestamp(2),
+        }
+    }
+
+    #[test]
+    fn a_page_goes_on_behind_the_group_it_ended_with_largest_first() {
+        let text = After::of(&group("bb", 5)).text();
+        let after: After = serde_json::from_value(json!(text)).unwrap();
+        for (one, is_behind) in [
+            (group("aa", 9), false),
+            (group("aa", 5), false),
+            (group("bb", 5), false),
+            (group("cc", 5), true),
+            (group("aa", 4), true),
+        ] {
+            assert_eq!(after.is_before(&one), is_behind, "{one:?}");
+        }
+        for wrong in ["", "5", "x.bb"] {
+            assert!(
+                serde_json::from_value::<After>(json!(wrong)).is_err(),
+                "{wrong}"
+            );
+        }
+    }
 }

@@ -69,8 +69,9 @@ pub(crate) struct WhichOperation {
     id: Beginning,
 }
 
-/// Operations among which one is looked for by the beginning of its id: the newest.
-const LOOKED_AT_MAX: usize = 500;
+/// Operations that are read at a time, and among which one is looked for by the beginning of its id: the newest.
+const READ_AT_ONCE: usize = 500;
+const LOOKED_AT_MAX: usize = 20 * READ_AT_ONCE;
 
 /// The one operation whose id begins so.
 async fn resolved(api: &Api, id: &Beginning) -> Answer<Uuid> {
@@ -78,16 +79,23 @@ async fn resolved(api: &Api, id: &Beginning) -> Answer<Uuid> {
     if first == last {
         return Ok(first);
     }
-    let page = api.reader.dead_operations(None, LOOKED_AT_MAX).await;
-    let page = page.map_err(|error| Problem::store(&error))?;
-    let mut fit = page.rows.iter().map(|row| row.id);
-    let mut fit = fit.by_ref().filter(|id| (first..=last).contains(id));
-    match (fit.next(), fit.next()) {
-        (Some(id), None) => Ok(id),
-        (Some(_), Some(_)) => Err(Problem::bad_request(
+    let (mut fit, mut after) = (Vec::new(), None);
+    for _ in 0..LOOKED_AT_MAX / READ_AT_ONCE {
+        let page = api.reader.dead_operations(after, READ_AT_ONCE).await;
+        let page = page.map_err(|error| Problem::store(&error))?;
+        let ids = page.rows.iter().map(|row| row.id);
+        fit.extend(ids.filter(|id| (first..=last).contains(id)));
+        after = page.next;
+        if after.is_none() || fit.len() > 1 {
+            break;
+        }
+    }
+    match fit.as_slice() {
+        [id] => Ok(*id),
+        [_, _, ..] => Err(Problem::bad_request(
             "the ids of several replays of dead letters begin so: give more of it",
         )),
-        (None, _) => Err(Problem::not_found(format!(
+        [] => Err(Problem::not_found(format!(
             "the id of none of the newest {LOOKED_AT_MAX} replays of dead letters begins so; an older one is named by its whole id"
         ))),
     }
