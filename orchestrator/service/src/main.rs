@@ -62,6 +62,9 @@ enum Command {
     Store {
         #[command(subcommand)]
         action: StoreAction,
+        /// On whose behalf it is done, for the audit log of the store
+        #[arg(long, global = true, value_name = "NAME")]
+        by: Option<String>,
     },
     /// Print the OpenAPI document of the HTTP API
     Openapi,
@@ -104,7 +107,7 @@ fn started(cli: Cli) -> Result<()> {
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => drive(Config::of(layers)?),
         Command::Config => say(&layers.shown()),
-        Command::Store { action } => at_store(action, Config::of(layers)?),
+        Command::Store { action, by } => at_store(action, by.as_deref(), Config::of(layers)?),
         Command::Openapi => Ok(()),
     }
 }
@@ -132,7 +135,7 @@ impl Flags {
     }
 }
 
-fn at_store(action: StoreAction, config: Config) -> Result<()> {
+fn at_store(action: StoreAction, by: Option<&str>, config: Config) -> Result<()> {
     log(&config.log)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -141,9 +144,9 @@ fn at_store(action: StoreAction, config: Config) -> Result<()> {
     let text = runtime.block_on(async {
         match action {
             StoreAction::Status => store::status(&config).await,
-            StoreAction::Migrate => store::migrate(&config).await,
-            StoreAction::Export { file } => store::export(&config, &file).await,
-            StoreAction::Import { file } => store::import(&config, &file).await,
+            StoreAction::Migrate => store::migrate(&config, by).await,
+            StoreAction::Export { file } => store::export(&config, &file, by).await,
+            StoreAction::Import { file } => store::import(&config, &file, by).await,
         }
     })?;
     say(&text)

@@ -1,5 +1,7 @@
 //! The store that is configured: a file beside this process, or a database.
 
+mod written;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +12,17 @@ use baton_store::moving::{MoveError, move_into};
 use baton_store::postgres::{self, PostgresStatus};
 use baton_store::{
     AnyAlerts, AnyAudit, AnyCloseError, AnyLetters, AnyOpenError, AnyReader, AnyReservations,
-    AnyStore, AnySuspects, AnyTokens, AnyTriggers, ExportError, Layout, PostgresCluster,
-    PostgresError, PostgresOptions, PostgresReader, Reader as _, SqliteOptions, SqliteReader,
-    SqliteStore,
+    AnyStore, AnySuspects, AnyTokens, AnyTriggers, AuditLog as _, Counts, ExportError, Layout,
+    PostgresCluster, PostgresError, PostgresOptions, PostgresReader, Reader as _, SqliteAudit,
+    SqliteOptions, SqliteReader, SqliteStore,
 };
+use serde_json::{Value, json};
 
 use crate::chain::chain;
 use crate::cluster::Home;
 use crate::config::{Config, StoreKind};
 use crate::token::TokenError;
+use written::Act;
 
 /// Pause before a database that did not answer is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -61,7 +65,7 @@ pub(crate) struct Opened {
 pub(crate) async fn open(config: &Config) -> Result<Opened, OpenError> {
     match config.store.kind {
         StoreKind::Sqlite => {
-            let store = released(&config.database()).await;
+            let store = released(&config.database(), taken).await;
             let store = store.map_err(AnyOpenError::from)?;
             Ok(Opened {
                 layout: Arc::new(Layout::one()),
@@ -95,11 +99,19 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, OpenError> {
     }
 }
 
+/// As its owner.
+fn taken(path: &Path) -> Result<SqliteStore, baton_store::OpenError> {
+    SqliteStore::open(path, SqliteOptions::default())
+}
+
 /// A file somebody else holds is waited for: a backup or a shell lets go of it.
-async fn released(path: &Path) -> Result<SqliteStore, baton_store::OpenError> {
+async fn released<T>(
+    path: &Path,
+    open: impl Fn(&Path) -> Result<T, baton_store::OpenError>,
+) -> Result<T, baton_store::OpenError> {
     let mut said = false;
     loop {
-        match SqliteStore::open(path, SqliteOptions::default()) {
+        match open(path) {
             Err(error) if error.is_held() => {
                 if !said {
                     tracing::warn!(store = %path.display(), error = %chain(&error), "another program holds the database (a backup, a shell with an open transaction?); it is tried again until that lets go");
@@ -270,25 +282,40 @@ fn told(status: &PostgresStatus) -> String {
     text
 }
 
-/// Brings the tables to this version; answers what was done, in a sentence.
+/// Brings the tables to this version, and writes that into the audit log; answers what was done, in a sentence. `by`: on whose behalf.
 ///
 /// # Errors
 /// [`StatusError`].
-pub async fn migrate(config: &Config) -> Result<String, StatusError> {
+pub async fn migrate(config: &Config, by: Option<&str>) -> Result<String, StatusError> {
+    let act = Act::new(config, "migrateStore", by, Value::Null);
+    let done = |before: u32, now: u32| {
+        let act = act.stood(json!({ "version": before }));
+        vec![act.done(None, json!({ "version": now }))]
+    };
     match config.store.kind {
         StoreKind::Sqlite => {
             crate::token::make_folder(&config.store.data_dir)?;
-            let store = released(&config.database()).await;
-            let store = store.map_err(AnyOpenError::from)?;
+            let path = config.database();
+            let version = |path: &Path| SqliteReader::version_of(path, &SqliteOptions::default());
+            let before = released(&path, version).await.map_err(AnyOpenError::from)?;
+            let store = released(&path, taken).await.map_err(AnyOpenError::from)?;
+            let written = store
+                .audit()
+                .append(done(before, SqliteReader::version_known()));
+            let written = written.await;
             AnyStore::Sqlite(store).close().await?;
+            written?;
             Ok(format!(
                 "{}: its tables are those of this version",
-                config.database().display()
+                path.display()
             ))
         }
         StoreKind::Postgres => {
-            let migrated = postgres::migrate(&options(config)?).await;
+            let options = options(config)?;
+            let migrated = postgres::migrate(&options).await;
             let (status, before) = migrated.map_err(AnyOpenError::from)?;
+            let log = postgres::audit_log(&options).map_err(AnyOpenError::from)?;
+            log.append(done(before, status.version)).await?;
             Ok(if before == status.version {
                 format!("{}: its tables have version {before} already", status.place)
             } else {
@@ -301,29 +328,54 @@ pub async fn migrate(config: &Config) -> Result<String, StatusError> {
     }
 }
 
-/// Writes the whole SQLite store into a file that is not there yet, also while an orchestrator has it; answers what to do with it, in a sentence.
+/// Writes the whole SQLite store into a file that is not there yet, also while an orchestrator has it, and into its audit log who did so, before and after; answers
+/// what to do with it, in a sentence. `by`: on whose behalf.
 ///
 /// # Errors
-/// [`StatusError`].
-pub async fn export(config: &Config, into: &Path) -> Result<String, StatusError> {
+/// [`StatusError`], also where the log cannot be written: then nothing was copied.
+pub async fn export(config: &Config, into: &Path, by: Option<&str>) -> Result<String, StatusError> {
     if config.store.kind != StoreKind::Sqlite {
         return Err(StatusError::NoFileStore);
     }
-    let reader = SqliteReader::open(config.database(), &SqliteOptions::default());
-    let reader = reader.map_err(AnyOpenError::from)?;
-    reader.export(into).await?;
+    let (path, options) = (config.database(), SqliteOptions::default());
+    let reader = SqliteReader::open(&path, &options).map_err(AnyOpenError::from)?;
+    let asked = json!({ "file": into.display().to_string() });
+    let act = Act::new(config, "exportStore", by, asked).stood(told_of(&reader.counts().await?));
+    let asked = SqliteAudit::append_beside(&path, &options, vec![act.asked()]);
+    let asked = asked.map_err(AnyOpenError::from)?;
+    let exported = reader.export(into).await;
+    let after = match &exported {
+        Ok(()) => json!({ "bytes": std::fs::metadata(into).ok().map(|file| file.len()) }),
+        Err(error) => json!({ "failed": chain(error) }),
+    };
+    let done = act.done(asked.last().map(|row| row.seq), after);
+    if let Err(error) = SqliteAudit::append_beside(&path, &options, vec![done]) {
+        tracing::warn!(error = %chain(&error), "what came of the export is not in the audit log; that it was asked for is there");
+    }
+    exported?;
     Ok(format!(
         "{} is the whole store as it was a moment ago. As a backup it is put back as {} while no orchestrator runs",
         into.display(),
-        config.database().display()
+        path.display()
     ))
 }
 
-/// Takes everything from a SQLite file into the database that is configured, which has to be empty; answers what was moved, in a sentence.
+/// How much there is in a store, for its audit log.
+fn told_of(counts: &Counts) -> Value {
+    json!({
+        "version": SqliteReader::version_known(),
+        "sagas": counts.sagas.values().sum::<u64>() + counts.purged,
+        "records": counts.log_rows,
+        "dead_letters": counts.dead_letters,
+    })
+}
+
+/// Takes everything from a SQLite file into the database that is configured, which has to be empty, and writes that into its audit log behind what the file has;
+/// answers what was moved, in a sentence. `by`: on whose behalf.
 ///
 /// # Errors
 /// [`StatusError`].
-pub async fn import(config: &Config, file: &Path) -> Result<String, StatusError> {
+pub async fn import(config: &Config, file: &Path, by: Option<&str>) -> Result<String, StatusError> {
     if config.store.kind != StoreKind::Postgres {
         return Err(StatusError::NoDatabase);
     }
@@ -339,8 +391,21 @@ pub async fn import(config: &Config, file: &Path) -> Result<String, StatusError>
     let into =
         PostgresCluster::open(&options, config.store.partitions, env!("CARGO_PKG_VERSION")).await;
     let into = into.map_err(AnyOpenError::from)?;
-    let moved = move_into(&mut from, &into).await;
     let (place, partitions) = (file.display(), into.layout().count());
+    let act = Act::new(
+        config,
+        "importStore",
+        by,
+        json!({ "file": place.to_string() }),
+    );
+    let act = act.stood(json!({ "sagas": 0, "records": 0, "events": 0 }));
+    let moved = move_into(&mut from, &into, |moved| {
+        let after = json!({
+            "sagas": moved.sagas, "records": moved.log_rows, "events": moved.events, "partitions": partitions,
+        });
+        vec![act.done(None, after)]
+    });
+    let moved = moved.await;
     into.close();
     let moved = moved?;
     AnyStore::Sqlite(from).close().await?;

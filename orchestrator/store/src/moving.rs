@@ -8,7 +8,7 @@ mod database;
 use baton_driver::{
     Batch, CommitError, PurgeRow, Store, StoreError, SubscriptionChange, UnsentRow, WorkItemRow,
 };
-use baton_messages::Timestamp;
+use baton_messages::{AuditEntry, Timestamp};
 
 use self::database::Database;
 use crate::alerts::Alerts as _;
@@ -67,21 +67,27 @@ pub struct Moved {
 }
 
 /// Moves everything from the file into the database, which has to be empty. Each saga comes to lie in the partition its slice has there; what was on its way
-/// to the inbox of the file is passed on by whoever drives the first partition, whose inbox has the same name.
+/// to the inbox of the file is passed on by whoever drives the first partition, whose inbox has the same name. `told`: what stands in the audit log of the
+/// database behind what was moved; a database without it counts as half filled.
 ///
 /// # Errors
 /// [`MoveError`].
 pub async fn move_into(
     from: &mut SqliteStore,
     cluster: &PostgresCluster,
+    told: impl FnOnce(Moved) -> Vec<AuditEntry>,
 ) -> Result<Moved, MoveError> {
     let mut into = Database::taken(cluster).await?;
-    let moved = fill(from, &mut into).await;
+    let moved = fill(from, &mut into, told).await;
     into.given_up().await;
     moved
 }
 
-async fn fill(from: &mut SqliteStore, into: &mut Database) -> Result<Moved, MoveError> {
+async fn fill(
+    from: &mut SqliteStore,
+    into: &mut Database,
+    told: impl FnOnce(Moved) -> Vec<AuditEntry>,
+) -> Result<Moved, MoveError> {
     if !into.home.store.begin_moving().await? {
         return Err(MoveError::NotEmpty);
     }
@@ -96,6 +102,7 @@ async fn fill(from: &mut SqliteStore, into: &mut Database) -> Result<Moved, Move
     audit(from, home).await?;
     alerts(from, home).await?;
     reservations(from, home).await?;
+    home.audit().append(told(moved)).await?;
     home.end_moving().await?;
     Ok(moved)
 }

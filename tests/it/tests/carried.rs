@@ -108,7 +108,12 @@ async fn done_once(system: &System, name: &str) {
 async fn a_system_that_runs_is_moved_from_a_file_into_a_database_and_no_saga_is_lost() {
     let mut system = system(Setup::workers(2).with_an_empty_database()).await;
     let file = system.data_dir().join("baton.db");
-    let import = ["import", file.to_str().expect("a plain path")];
+    let import = [
+        "import",
+        file.to_str().expect("a plain path"),
+        "--by",
+        "ann",
+    ];
     let good = a_row(&system, "good").await;
     let bad = system.run("fails", "bad").await;
     system.api.await_status(&good, "completed", SOON).await;
@@ -127,8 +132,18 @@ async fn a_system_that_runs_is_moved_from_a_file_into_a_database_and_no_saga_is_
     let (moved, said) = system.at_store(&import, true).await;
     assert!(!moved && said.contains("Give an empty database"), "{said}");
     system.use_database(None);
+    let (same, said) = system.at_store(&["migrate"], true).await;
+    assert!(same && said.contains("already"), "{said}");
     system.orchestrator().wait_alive_in(SOON).await;
     system.await_ready().await;
+    // behind what the file had of it, and the chain is whole; what was refused changed nothing
+    let moved = written(&system, "importStore").await;
+    assert_eq!(moved.len(), 1, "{moved:?}");
+    assert_eq!(moved[0]["after"]["sagas"], 36, "{moved:?}");
+    assert_eq!(moved[0]["behalf"], "ann", "{moved:?}");
+    let looked = written(&system, "migrateStore").await.remove(0);
+    assert_eq!(looked["before"], looked["after"], "{looked}");
+    system.cli().run(&["audit", "verify"]).await.exits(0);
 
     assert_eq!(system.api.sagas().await.len(), 36);
     assert_eq!(
@@ -153,6 +168,19 @@ async fn a_system_that_runs_is_moved_from_a_file_into_a_database_and_no_saga_is_
     assert_eq!(dead, Vec::<Value>::new(), "every report found its saga");
     let new = a_row(&system, "new").await;
     system.api.await_status(&new, "completed", SOON).await;
+}
+
+/// What stands in the audit log of this action.
+async fn written(system: &System, action: &str) -> Vec<Value> {
+    let path = format!("/v1/audit?action={action}");
+    let found = system.api.get(&path).await;
+    let rows = found["items"].as_array().expect("rows").clone();
+    for row in &rows {
+        for name in ["who", "from"] {
+            assert!(row[name].as_str().is_some_and(|said| !said.is_empty()));
+        }
+    }
+    rows
 }
 
 /// The lines of a shell below a heading.
@@ -216,6 +244,12 @@ async fn put_back(
 async fn a_file_is_backed_up_while_it_is_used_and_put_back_by_the_lines_that_are_written_down() {
     let mut system = system(Setup::workers(2)).await;
     let (ids, others) = backed_up(&system, "SQLite: back up", "").await;
+    // an orchestrator that has the file open finds who copied it, and goes on with the chain
+    let copied = written(&system, "exportStore").await;
+    assert_eq!(copied.len(), 1, "{copied:?}");
+    assert_eq!(copied[0]["phase"], "done", "{copied:?}");
+    assert!(copied[0]["after"]["bytes"].as_u64() > Some(0), "{copied:?}");
+    system.cli().run(&["audit", "verify"]).await.exits(0);
     system.end_orchestrator();
     let backup = system.dir().join("the-backup");
     let said = system
@@ -223,6 +257,11 @@ async fn a_file_is_backed_up_while_it_is_used_and_put_back_by_the_lines_that_are
         .await;
     assert!(said.contains("sagas       1 completed"), "{said}");
     put_back(&mut system, &ids, others).await;
+    // the copy says that it is one: it was asked for before it was made
+    let asked = written(&system, "exportStore").await;
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert_eq!(asked[0]["phase"], "asked", "{asked:?}");
+    system.cli().run(&["audit", "verify"]).await.exits(0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

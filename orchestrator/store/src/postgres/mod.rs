@@ -260,6 +260,16 @@ pub async fn migrate(options: &PostgresOptions) -> Result<(PostgresStatus, u32),
     Ok((status, before))
 }
 
+/// The audit log of a database, for who is no orchestrator: it is added to under the lock that all who add share. Connects when it is used.
+///
+/// # Errors
+/// [`PostgresError`] where the address, or a file it needs, cannot be read.
+pub fn audit_log(options: &PostgresOptions) -> Result<PostgresAudit, PostgresError> {
+    let target = Target::of(options)?;
+    let connections = Connections::new(&target, options, Use::Write, 1)?;
+    Ok(PostgresAudit::new(connections))
+}
+
 /// How things stand; changes nothing.
 ///
 /// # Errors

@@ -1,14 +1,18 @@
-//! What operators did, in the SQLite file. Added to on the store's one thread, which is the lock all who add share; read beside it.
+//! What operators did, in the SQLite file. Added to on the store's one thread, or by who only makes a copy of the file, beside it: the lock all who add share is that of SQLite,
+//! under which one transaction writes at a time. Read beside it.
+
+use std::path::Path;
 
 use baton_driver::StoreError;
 use baton_messages::{AuditEntry, AuditRow};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 
-use super::SqliteReader;
 use super::columns::{int, rows, uint};
 use super::load::all;
+use super::schema::open_beside;
 use super::thread::WeakThread;
+use super::{OpenError, SqliteOptions, SqliteReader};
 use crate::audit::{
     AuditCursor, AuditFilter, AuditLog, cursor, limited, page_query, sealed, values,
 };
@@ -39,6 +43,23 @@ pub struct SqliteAudit {
 impl SqliteAudit {
     pub(crate) const fn new(thread: WeakThread, reader: SqliteReader) -> Self {
         Self { thread, reader }
+    }
+
+    /// Adds rows to the log of a file that an orchestrator may have, without taking it over; waits for who writes, as long as `options` say. Its tables have to be
+    /// of this version.
+    ///
+    /// # Errors
+    /// [`OpenError`], also where the rows cannot be written: then none of them is there.
+    pub fn append_beside(
+        path: &Path,
+        options: &SqliteOptions,
+        entries: Vec<AuditEntry>,
+    ) -> Result<Vec<AuditRow>, OpenError> {
+        let conn = open_beside(path, options)?;
+        append(&conn, entries).map_err(|source| OpenError::Sqlite {
+            path: path.to_path_buf(),
+            source,
+        })
     }
 }
 

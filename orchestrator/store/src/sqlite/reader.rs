@@ -17,7 +17,7 @@ use super::columns::{
 };
 use super::letter_rows::{edit_row, history_row, letter_row};
 use super::load::{self, all, definitions};
-use super::schema::{OpenError, open_for_reading};
+use super::schema::{self, OpenError, open_for_reading};
 use super::{SqliteOptions, one_saga, queries, triggers};
 use crate::Partition;
 use crate::cluster::{Member, Owned, View};
@@ -51,6 +51,20 @@ impl SqliteReader {
         // opened once here, so that whoever names a wrong file hears of it at once
         drop(open_for_reading(path.as_ref(), options.busy_timeout_ms)?);
         Self::new(path.as_ref().to_path_buf(), options)
+    }
+
+    /// The version of the tables of a file, of whichever it is; 0 where there is none yet.
+    ///
+    /// # Errors
+    /// [`OpenError`]: it is no store of ours, or of a newer program.
+    pub fn version_of(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<u32, OpenError> {
+        schema::version_of(path.as_ref(), options.busy_timeout_ms)
+    }
+
+    /// The version of the tables this program writes.
+    #[must_use]
+    pub fn version_known() -> u32 {
+        schema::version_known()
     }
 
     /// How the store stands as a cluster of one.

@@ -189,14 +189,49 @@ pub(crate) fn open_for_writing(
 
 /// Opens a connection that can only read.
 pub(crate) fn open_for_reading(path: &Path, busy_timeout_ms: u64) -> Result<Connection, OpenError> {
+    open_as_it_is(path, OpenFlags::SQLITE_OPEN_READ_ONLY, busy_timeout_ms)
+}
+
+/// Opens a connection that can write beside the one of an orchestrator, as durably; it makes no file and no table.
+pub(crate) fn open_beside(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let conn = open_as_it_is(path, flags, options.busy_timeout_ms)?;
+    conn.pragma_update(None, "synchronous", "FULL")
+        .map_err(|source| OpenError::Sqlite {
+            path: path.to_path_buf(),
+            source,
+        })?;
+    Ok(conn)
+}
+
+/// The version of the tables of a file; 0 where there is none yet.
+pub(crate) fn version_of(path: &Path, busy_timeout_ms: u64) -> Result<u32, OpenError> {
+    if !path.exists() {
+        return Ok(0);
+    }
+    let conn = connected(path, OpenFlags::SQLITE_OPEN_READ_ONLY, busy_timeout_ms)?;
+    check_kind(&conn, path)
+}
+
+fn connected(path: &Path, flags: OpenFlags, busy_timeout_ms: u64) -> Result<Connection, OpenError> {
     let failed = |source| OpenError::Sqlite {
         path: path.to_path_buf(),
         source,
     };
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(failed)?;
     conn.busy_timeout(Duration::from_millis(busy_timeout_ms))
         .map_err(failed)?;
+    Ok(conn)
+}
+
+/// Opens a file whose tables are of this version.
+fn open_as_it_is(
+    path: &Path,
+    flags: OpenFlags,
+    busy_timeout_ms: u64,
+) -> Result<Connection, OpenError> {
+    let conn = connected(path, flags, busy_timeout_ms)?;
     let (found, known) = (check_kind(&conn, path)?, version_known());
     if found < known {
         return Err(OpenError::Older {

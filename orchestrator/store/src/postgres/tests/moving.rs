@@ -276,7 +276,12 @@ async fn a_file_moved_into_a_database_is_the_same_and_goes_on() {
     let mut file = filled(&folder.path().join("baton.db")).await;
     let mut subject = FreshDatabase::new().await;
     let cluster = cluster(&subject, 1).await;
-    assert_eq!(move_into(&mut file, &cluster).await.unwrap(), MOVED);
+    assert_eq!(
+        move_into(&mut file, &cluster, |_| Vec::new())
+            .await
+            .unwrap(),
+        MOVED
+    );
     let (mut database, mine) = subject.open().await;
     the_same(&mut file, &mut database).await;
     assert_eq!(
@@ -301,7 +306,7 @@ async fn a_file_moved_into_a_database_is_the_same_and_goes_on() {
         .expect("the log goes on where it ended");
 
     database.close().await.unwrap();
-    let refused = move_into(&mut file, &cluster).await;
+    let refused = move_into(&mut file, &cluster, |_| Vec::new()).await;
     assert!(matches!(refused, Err(MoveError::NotEmpty)), "{refused:?}");
     cluster.close();
     file.close().await.unwrap();
@@ -313,7 +318,12 @@ async fn what_is_moved_lies_where_its_slice_does_and_each_log_is_as_far_as_it_wa
     let mut file = filled(&folder.path().join("baton.db")).await;
     let subject = FreshDatabase::new().await;
     let cluster = cluster(&subject, 4).await;
-    assert_eq!(move_into(&mut file, &cluster).await.unwrap(), MOVED);
+    assert_eq!(
+        move_into(&mut file, &cluster, |_| Vec::new())
+            .await
+            .unwrap(),
+        MOVED
+    );
 
     let (layout, watermark) = (cluster.layout(), file.recover(0).await.unwrap().watermark);
     let log = file.records(0, 2_000).await.unwrap();

@@ -5,9 +5,13 @@ use rusqlite::Connection;
 use super::TempStore;
 use crate::sqlite::schema::version_known;
 use crate::suite::Subject;
+use crate::suite::audit::asked;
 use crate::suite::samples::starts;
-use crate::{ExportError, OpenError, SqliteOptions, SqliteReader, SqliteStore};
+use crate::{
+    AuditLog as _, ExportError, OpenError, SqliteAudit, SqliteOptions, SqliteReader, SqliteStore,
+};
 use baton_driver::Store;
+use baton_messages::AuditCheck;
 
 #[tokio::test]
 async fn a_second_owner_is_refused_and_told_who_has_it() {
@@ -140,5 +144,34 @@ async fn a_copy_is_whole_and_of_one_moment_while_the_owner_goes_on() {
         "a batch in part: {log_seq}"
     );
     copy.close().await.unwrap();
+    subject.close(store).await;
+}
+
+/// Who only copies a file writes into its log beside its owner: one chain, whoever of them adds.
+#[tokio::test]
+async fn rows_added_beside_an_owner_stand_in_his_chain() {
+    let mut subject = TempStore::new();
+    let options = SqliteOptions::default();
+    assert_eq!(
+        SqliteReader::version_of(subject.path(), &options).unwrap(),
+        0
+    );
+    let refused = SqliteAudit::append_beside(subject.path(), &options, Vec::new());
+    assert!(refused.is_err(), "nothing is made there");
+    let (store, _) = subject.open().await;
+    let version = SqliteReader::version_of(subject.path(), &options).unwrap();
+    assert_eq!(version, SqliteReader::version_known());
+    let log = store.audit();
+    for n in 0..10 {
+        let entry = |who: &str| vec![asked(who, "exportStore", "store", n)];
+        let ours = log.append(entry("owner")).await.unwrap();
+        let beside = SqliteAudit::append_beside(subject.path(), &options, entry("beside"));
+        assert_eq!(beside.unwrap()[0].seq, ours[0].seq + 1);
+    }
+    let mut check = AuditCheck::default();
+    for row in log.rows(0, 99).await.unwrap() {
+        check.row(row).unwrap();
+    }
+    assert_eq!(check.rows(), 20);
     subject.close(store).await;
 }
