@@ -4,7 +4,8 @@
 use serde_json::{Value, json};
 
 use super::dead_next::{of_letter, stands};
-use super::dead_replay::{act, body_filter, letter_of, letter_path, one_or_many};
+use super::dead_replay::{act, body_filter, letter_path, one_or_many};
+use super::items;
 use crate::args::{DeadDiscard, DeadNote, DeadRestore};
 use crate::client::Client;
 use crate::error::CliError;
@@ -14,6 +15,8 @@ use crate::screens::dead;
 
 /// Letters that are discarded or restored in one request: as many as the API takes.
 const MOVED_AT_ONCE: u64 = 1_000;
+/// Letters that are named in one request: as many as the API takes.
+const NAMED_AT_ONCE: usize = 500;
 
 pub(crate) async fn discard(
     client: &Client,
@@ -29,7 +32,6 @@ pub(crate) async fn discard(
     let filter = body_filter(client, &asked.filter).await?;
     let wish = Wish {
         action: "discard",
-        from: "dead",
         ids: &asked.ids,
         reason: &asked.message,
         dry_run: asked.dry_run,
@@ -46,7 +48,6 @@ pub(crate) async fn restore(
     let filter = body_filter(client, &asked.filter).await?;
     let wish = Wish {
         action: "restore",
-        from: "discarded",
         ids: &asked.ids,
         reason: &asked.message,
         dry_run: asked.dry_run,
@@ -58,7 +59,6 @@ pub(crate) async fn restore(
 /// What is to be done with letters that stand where they are moved from.
 struct Wish<'a> {
     action: &'static str,
-    from: &'static str,
     ids: &'a [String],
     reason: &'a str,
     dry_run: bool,
@@ -84,21 +84,31 @@ impl Wish<'_> {
         format!("{}ed", self.action.trim_end_matches('e'))
     }
 
+    /// Where many of them are moved at once.
+    fn path(&self) -> String {
+        format!("/v1/dead-letters/{}s", self.action)
+    }
+
     /// Whether each of those that are named stands where it has to.
     async fn looked_at(&self, client: &Client, out: &mut Out) -> Result<Exit, CliError> {
         let mut exit = Exit::Ok;
-        for id in self.ids {
-            let letter = client.get(&letter_of(id), &[]).await?;
-            let would = letter["state"] == self.from;
-            if !would {
-                exit = Exit::Error;
-            }
-            if out.wants_json() {
-                out.item(&json!({ "id": letter["id"], "state": letter["state"], "would": would }));
-            } else if would {
-                out.line(format!("{id}: it would be {}", self.past()));
-            } else {
-                out.line(format!("{id}: {}", stands(&letter)));
+        for some in self.ids.chunks(NAMED_AT_ONCE) {
+            let ids: Vec<&str> = some.iter().map(|id| id.trim()).collect();
+            let asked = json!({ "ids": ids, "dry_run": true });
+            let answer = client.post(&self.path(), &asked, None).await?;
+            for (id, letter) in some.iter().zip(items(&answer, "named")) {
+                let would = letter["would"] == true;
+                if !would {
+                    exit = Exit::Error;
+                }
+                if out.wants_json() {
+                    let state = &letter["state"];
+                    out.item(&json!({ "id": letter["id"], "state": state, "would": would }));
+                } else if would {
+                    out.line(format!("{id}: it would be {}", self.past()));
+                } else {
+                    out.line(format!("{id}: {}", stands(letter)));
+                }
             }
         }
         Ok(exit)
@@ -137,7 +147,7 @@ impl Wish<'_> {
         filter: Value,
         out: &mut Out,
     ) -> Result<Exit, CliError> {
-        let path = format!("/v1/dead-letters/{}s", self.action);
+        let path = self.path();
         let planned = json!({ "filter": filter, "dry_run": true });
         let planned = client.post(&path, &planned, None).await?;
         let how_many = dead::how_many(&planned);

@@ -27,9 +27,15 @@ use crate::triggers::cloudevents::is_json;
 const LOOKS: [&str; 2] = ["checkDefinition", "publishEvent"];
 /// What may be asked for faster than it can be done.
 const START: &str = "startSaga";
-/// Operations of which one can ask what they would do, without a row in the log: nothing is changed then, and what is shown in full has a row of its own. Discards and
-/// restores of many, and edits of a step, know `dry_run` too, and are written down even so; where nobody looks at it, it would be a way around the log.
-const REHEARSED: [&str; 3] = ["editDeadLetter", "replayDeadLetters", "upgradeSagas"];
+/// Operations of which one can ask what they would do, without a row in the log: nothing is changed then, and what is shown in full has a row of its own. An edit of a
+/// step knows `dry_run` too, and is written down even so. Where nobody looks at it, it would be a way around the log.
+const REHEARSED: [&str; 5] = [
+    "discardDeadLetters",
+    "editDeadLetter",
+    "replayDeadLetters",
+    "restoreDeadLetters",
+    "upgradeSagas",
+];
 /// What is kept of a request's body: names of things and how it is to be done. What is not here (inputs, outputs, bodies, labels) may hold secrets.
 const KEPT: [&str; 27] = [
     "as",

@@ -79,6 +79,8 @@ async fn several_are_discarded_and_restored_by_their_ids() {
         2,
         "{dry:?}"
     );
+    let rows = system.api.get("/v1/audit?limit=100").await;
+    assert_eq!(rows["items"], json!([]), "nobody has seen one in full");
     let dry = [
         "dead",
         "discard",

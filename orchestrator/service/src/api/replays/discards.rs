@@ -7,17 +7,19 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use baton_store::letters::Move;
-use baton_store::{LetterState, Letters as _, Reader as _};
+use baton_store::{LetterRow, LetterState, Letters as _, Reader as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use uuid::Uuid;
 
 use super::super::Shared;
 use super::super::auth::{Caller, Operator};
-use super::super::dead_letters::LetterFilter;
+use super::super::dead_letters::{Beginning, LetterFilter, Stands};
 use super::super::extract::Body;
 use super::super::page::Cursor;
 use super::super::problem::{Answer, Problem};
+use super::many::named;
 use super::{mover, text};
 use crate::replay::LOOK;
 
@@ -35,6 +37,10 @@ pub(crate) struct MoveMany {
     /// Which letters: of those that stand where they are moved from.
     #[serde(default)]
     filter: LetterFilter,
+    /// These alone, each by its id or the beginning of it, of those that fit: 500 at most.
+    #[serde(default)]
+    #[schemars(length(max = 500))]
+    ids: Vec<Beginning>,
     /// Why, for whoever reads it later; not needed for a dry run.
     #[serde(default)]
     #[schemars(length(max = 2_000))]
@@ -62,6 +68,31 @@ pub(crate) struct MovedMany {
     moved: u64,
     /// The next request's `cursor`; none: this was the last.
     next: Option<String>,
+    /// Of a dry run, where each of those that were named stands, in the order in which they were named.
+    named: Vec<Named>,
+}
+
+/// Where a letter stands that was named.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "NamedLetter")]
+pub(crate) struct Named {
+    id: Uuid,
+    state: Stands,
+    /// By whom it was moved there; none: nobody has moved it yet.
+    changed_by: Option<String>,
+    /// Whether it stands where it would be moved from.
+    would: bool,
+}
+
+impl Named {
+    fn of(row: LetterRow, from: LetterState) -> Self {
+        Self {
+            id: row.letter.id,
+            would: row.now.state == from,
+            state: row.now.state.into(),
+            changed_by: row.now.changed_by,
+        }
+    }
 }
 
 /// Discards many.
@@ -106,7 +137,9 @@ async fn moved(
 ) -> Answer<Json<MovedMany>> {
     let why = text("reason", &asked.reason, false)?;
     let store = |error| Problem::store(&error);
+    let named = named(api, asked.ids).await?;
     let mut filter = asked.filter.filter(Some(from));
+    filter.ids = named.iter().map(|row| row.letter.id).collect();
     // counted once: whoever goes on knows it already
     let (found, found_is_least) = match asked.cursor {
         None => api.replay.counted(&filter, LOOK).await.map_err(store)?,
@@ -117,8 +150,11 @@ async fn moved(
         found_is_least,
         moved: 0,
         next: None,
+        named: Vec::new(),
     };
     if asked.dry_run {
+        let named = named.into_iter().map(|row| Named::of(row, from));
+        done.named = named.collect();
         return Ok(Json(done));
     }
     let most = asked.limit.unwrap_or(MOVED_MAX);

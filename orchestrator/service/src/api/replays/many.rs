@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use baton_messages::{Direction, SagaId, Timestamp};
 use baton_store::letters::{BACK_S, Redirect, Tally, WAIT_S};
-use baton_store::{LetterState, Letters as _, OperationRow, OperationState};
+use baton_store::{LetterRow, LetterState, Letters as _, OperationRow, OperationState};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -320,18 +320,18 @@ fn redirects(asked: &BTreeMap<String, String>) -> Answer<Vec<Redirect>> {
         .collect()
 }
 
-/// The letters that are named.
-async fn ids(api: &Api, asked: Vec<Beginning>) -> Answer<Vec<Uuid>> {
+/// The letters that are named, in that order.
+pub(super) async fn named(api: &Api, asked: Vec<Beginning>) -> Answer<Vec<LetterRow>> {
     if asked.len() > IDS_MAX {
         return Err(Problem::bad_request(format!(
             "`ids` has at most {IDS_MAX} ids; a filter names more"
         )));
     }
-    let mut ids = Vec::with_capacity(asked.len());
+    let mut named = Vec::with_capacity(asked.len());
     for one in asked {
-        ids.push(found_head(api, one).await?.letter.id);
+        named.push(found_head(api, one).await?);
     }
-    Ok(ids)
+    Ok(named)
 }
 
 /// Replays many.
@@ -364,7 +364,8 @@ pub(crate) async fn replay_many(
         redirect: redirects(&asked.redirect)?,
     };
     let mut filter = asked.filter.filter(Some(LetterState::Dead));
-    filter.ids = ids(&api, asked.ids).await?;
+    let named = named(&api, asked.ids).await?;
+    filter.ids = named.iter().map(|row| row.letter.id).collect();
     filter.oldest_first = !asked.newest_first;
     if asked.dry_run {
         let plan = api.replay.plan(&filter, &orders, look).await;

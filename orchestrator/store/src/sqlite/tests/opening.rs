@@ -156,7 +156,7 @@ async fn rows_added_beside_an_owner_stand_in_his_chain() {
         SqliteReader::version_of(subject.path(), &options).unwrap(),
         0
     );
-    let refused = SqliteAudit::append_beside(subject.path(), &options, Vec::new());
+    let refused = SqliteAudit::append_beside(&subject.path(), &options, Vec::new());
     assert!(refused.is_err(), "nothing is made there");
     let (store, _) = subject.open().await;
     let version = SqliteReader::version_of(subject.path(), &options).unwrap();
@@ -165,7 +165,7 @@ async fn rows_added_beside_an_owner_stand_in_his_chain() {
     for n in 0..10 {
         let entry = |who: &str| vec![asked(who, "exportStore", "store", n)];
         let ours = log.append(entry("owner")).await.unwrap();
-        let beside = SqliteAudit::append_beside(subject.path(), &options, entry("beside"));
+        let beside = SqliteAudit::append_beside(&subject.path(), &options, entry("beside"));
         assert_eq!(beside.unwrap()[0].seq, ours[0].seq + 1);
     }
     let mut check = AuditCheck::default();
