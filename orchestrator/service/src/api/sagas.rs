@@ -11,6 +11,7 @@ use baton_driver::SagaRow;
 use baton_engine::{Definition, Input, SagaState, Status, Verdict};
 use baton_messages::{InputId, SagaId, Start, TaskType, Timestamp};
 use baton_store::{Reader as _, SagaFilter};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -32,6 +33,8 @@ pub(super) const COMMIT_WAIT: Duration = Duration::from_secs(30);
 const DEAD_MAX: usize = 20;
 /// Children whose rows are read where one saga is shown; of further ones it is told how they stood when they last said so.
 const CHILDREN_MAX: usize = 64;
+/// Children's rows that are read at the same time: so many leave connections to others.
+const CHILDREN_AT_ONCE: usize = 4;
 /// The longest a caller may have an answer held back; proxies close what is silent for longer.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Longest `Idempotency-Key`.
@@ -103,13 +106,14 @@ impl Api {
         let mut shown = view::saga(state, definition, &folded.order, purged, now);
         shown.abandoned.clone_from(&folded.abandoned);
         shown.reservation = self.reserved(state).await?;
-        let children = shown
-            .steps
-            .iter_mut()
-            .filter_map(|step| step.child.as_mut());
-        for child in children.take(CHILDREN_MAX) {
+        let ids = shown.steps.iter().filter_map(|step| step.child.as_ref());
+        let ids: Vec<SagaId> = ids.map(|child| child.id).take(CHILDREN_MAX).collect();
+        let rows = stream::iter(ids).map(|id| self.row(id));
+        let rows: Vec<Option<SagaRow>> = rows.buffered(CHILDREN_AT_ONCE).try_collect().await?;
+        let children = shown.steps.iter_mut();
+        let children = children.filter_map(|step| step.child.as_mut());
+        for (child, row) in children.zip(rows) {
             // what it said last may be long ago
-            let row = self.row(child.id).await?;
             child.status = row.map_or(child.status, |row| Some(row.status));
         }
         Ok(shown)
