@@ -426,7 +426,7 @@ impl Replay {
                     dispatch: of.dispatch + 1,
                     ..of.clone()
                 };
-                (route::seen_before(of), next, Some(refused.why))
+                (route::SEEN_BEFORE, next, Some(refused.why))
             }
             Err(refused) => return Ok(Came::from(refused).into()),
         };

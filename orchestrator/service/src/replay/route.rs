@@ -401,17 +401,12 @@ pub(crate) fn retry(of: &AttemptRef, state: &SagaState) -> Result<(Seen, Attempt
     Ok((seen, next))
 }
 
-/// What has to be seen of a step where its letter may have been replayed already, and the answer was lost: the saga knows the action by its id, or refuses.
-pub(crate) const fn seen_before(of: &AttemptRef) -> Seen {
-    let phase = match of.direction {
-        Direction::Undo => Phase::UndoParked,
-        Direction::Do | Direction::Probe => Phase::Parked,
-    };
-    Seen {
-        phase,
-        attempt: of.attempt,
-    }
-}
+/// What is said to be seen of a step that does not wait for its letter any more, where that may have been replayed already and the answer was lost: nothing that it
+/// can be. Its saga knows the action by its id; where it has not had it, it refuses.
+pub(crate) const SEEN_BEFORE: Seen = Seen {
+    phase: Phase::Parked,
+    attempt: u32::MAX,
+};
 
 fn word(phase: Phase) -> String {
     let named = serde_json::to_value(phase).ok();

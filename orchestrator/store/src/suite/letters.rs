@@ -287,46 +287,6 @@ pub async fn an_operation_that_does_not_run_takes_nothing(subject: &mut impl Sub
     subject.close(store).await;
 }
 
-/// Groups come in pages by key: each once, and none is left out since those of an earlier page are gone.
-pub async fn groups_come_in_pages(subject: &mut impl Subject) {
-    let (mut store, mine) = subject.open().await;
-    let mut all = batch(mine, 0);
-    all.dead_letters = (0..7).map(dead_letter).collect();
-    let causes = ["air", "air", "water", "fire", "earth", "wood", "metal"];
-    for (letter, cause) in all.dead_letters.iter_mut().zip(causes) {
-        letter.error = format!("it died of {cause}");
-    }
-    store.commit(all).await.unwrap();
-    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
-    let whole = reader.dead_letter_groups(None, 99).await.unwrap();
-    assert_eq!(whole.len(), 6);
-    assert!(whole.is_sorted_by(|a, b| a.group < b.group), "{whole:?}");
-    let (mut found, mut after) = (Vec::new(), None);
-    loop {
-        let page = reader.dead_letter_groups(after.clone(), 2).await.unwrap();
-        let Some(last) = page.last() else { break };
-        assert!(page.len() <= 2, "{page:?}");
-        after = Some(last.group.clone());
-        let gone = DeadLetterFilter {
-            group: Some(page[0].group.clone()),
-            ..DeadLetterFilter::default()
-        };
-        found.extend(page);
-        let gone = reader.dead_letter_heads(gone, None, 9).await.unwrap();
-        for row in gone.rows {
-            let asked = Move {
-                letter: row.letter.id,
-                from: LetterState::Dead,
-                to: LetterState::Discarded,
-                mover: by(1, 500),
-            };
-            assert!(letters.move_letter(asked).await.unwrap());
-        }
-    }
-    assert_eq!(found, whole);
-    subject.close(store).await;
-}
-
 /// Lists, counts and groups by where letters stand.
 pub async fn letters_are_found_by_state_and_group(subject: &mut impl Subject) {
     let (mut store, mine) = subject.open().await;

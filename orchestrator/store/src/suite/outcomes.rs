@@ -10,8 +10,8 @@ use super::letters::{
 };
 use super::samples::{attempt_ref, batch, dead_letter};
 use crate::letters::{
-    Death, Ending, GivingBack, LetterState, Letters as _, OperationState, OperationStep, Sending,
-    Settling, Written,
+    Death, Ending, GivingBack, LetterState, Letters as _, Move, OperationState, OperationStep,
+    Sending, Settling, Written,
 };
 use crate::read::DeadLetterFilter;
 use crate::reader::Reader as _;
@@ -189,6 +189,76 @@ pub async fn a_task_that_dies_again_stands_where_it_stood(subject: &mut impl Sub
     assert_eq!(history.last().map(|row| row.what.as_str()), Some("died"));
     let row = reader.dead_operation(Uuid::from_u128(7)).await.unwrap();
     assert_eq!(row.unwrap().total.failed, 0);
+    subject.close(store).await;
+}
+
+/// Groups come in pages by key: each once, and none is left out since those of an earlier page are gone.
+pub async fn groups_come_in_pages(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    let mut all = batch(mine, 0);
+    all.dead_letters = (0..7).map(dead_letter).collect();
+    let causes = ["air", "air", "water", "fire", "earth", "wood", "metal"];
+    for (letter, cause) in all.dead_letters.iter_mut().zip(causes) {
+        letter.error = format!("it died of {cause}");
+    }
+    store.commit(all).await.unwrap();
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
+    let whole = reader.dead_letter_groups(None, 99).await.unwrap();
+    assert_eq!(whole.len(), 6);
+    assert!(whole.is_sorted_by(|a, b| a.group < b.group), "{whole:?}");
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = reader.dead_letter_groups(after.clone(), 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        assert!(page.len() <= 2, "{page:?}");
+        after = Some(last.group.clone());
+        let gone = DeadLetterFilter {
+            group: Some(page[0].group.clone()),
+            ..DeadLetterFilter::default()
+        };
+        found.extend(page);
+        let gone = reader.dead_letter_heads(gone, None, 9).await.unwrap();
+        for row in gone.rows {
+            let asked = Move {
+                letter: row.letter.id,
+                from: LetterState::Dead,
+                to: LetterState::Discarded,
+                mover: by(1, 500),
+            };
+            assert!(letters.move_letter(asked).await.unwrap());
+        }
+    }
+    assert_eq!(found, whole);
+    subject.close(store).await;
+}
+
+/// Whoever asks at the same moment: an operation steps once, a letter goes with one of two operations, and each of them counts what it has.
+pub async fn of_many_at_once_one_steps_and_one_takes_a_letter(subject: &mut impl Subject) {
+    const LETTERS: u32 = 6;
+    let (mut store, mine) = subject.open().await;
+    keep(&mut store, mine, 0..LETTERS).await;
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
+    for of in [7, 8] {
+        assert!(letters.begin(operation(of)).await.unwrap());
+    }
+    let step = || letters.step(Uuid::from_u128(7), OperationStep::Stage(2));
+    let (a, b, c, d) = tokio::join!(step(), step(), step(), step());
+    let stepped = [a, b, c, d].map(Result::unwrap);
+    let once = stepped.iter().filter(|one| **one == Some(true)).count();
+    assert_eq!(once, 1, "{stepped:?}");
+    let (one, other) = tokio::join!(
+        claim(&letters, 7, 0..LETTERS),
+        claim(&letters, 8, 0..LETTERS)
+    );
+    let mut all = [one.unwrap(), other.unwrap()].concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..LETTERS).map(id).collect::<Vec<_>>(), "each once");
+    let mut replayed = 0;
+    for of in [7, 8] {
+        let row = reader.dead_operation(Uuid::from_u128(of)).await.unwrap();
+        replayed += row.unwrap().total.replayed;
+    }
+    assert_eq!(replayed, u64::from(LETTERS));
     subject.close(store).await;
 }
 

@@ -7,6 +7,7 @@ mod elsewhere;
 mod losses;
 mod outcomes;
 mod replays;
+mod unserved;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use baton_bus::{Bus, BusConfig, Raw, Sent};

@@ -457,6 +457,88 @@ async fn on_postgres_a_mended_event_goes_to_whoever_refused_it_and_to_nobody_els
     a_mended_event(Setup::workers(0).postgres()).await;
 }
 
+/// An event that is mended under the id of another that is kept would be taken for that one, and nobody would see it: it is refused, by the plan and by the replay, until
+/// its id is free.
+async fn a_mended_event_under_the_id_of_another(setup: Setup) {
+    let system = setup.start().await;
+    system.api.apply(&hears(1, "event.data.name")).await;
+    for (id, name) in [("t1", json!(5)), ("t2", json!("eve"))] {
+        let event = json!({ "specversion": "1.0", "id": id, "source": "/test", "type": "com.example.named", "data": { "name": name } });
+        let properties =
+            json!({ "message_id": id, "content_type": "application/cloudevents+json" });
+        await_until("the event to be routed", SOON, async || {
+            let (properties, text) = (properties.clone(), event.to_string());
+            let key = "com.example.named";
+            let vhost = &system.vhost;
+            vhost.publish("baton.events", key, properties, &text).await
+        })
+        .await;
+    }
+    let names = async |count: usize| {
+        let what = format!("{count} sagas");
+        let sagas = await_some(&what, SOON, async || {
+            let found = system.api.get("/v1/sagas?definition=hears").await;
+            let sagas = found["sagas"].as_array().cloned()?;
+            (sagas.len() == count).then_some(sagas)
+        });
+        let mut names = Vec::new();
+        for saga in sagas.await {
+            let saga = saga["id"].as_str().expect("an id").to_owned();
+            let saga = system.api.get(&format!("/v1/sagas/{saga}")).await;
+            names.push(saga["input"]["name"].clone());
+        }
+        names.sort_by_key(Value::to_string);
+        names
+    };
+    assert_eq!(names(1).await, ["eve"]);
+    let letter = letters(&system, "reason=misfit", 1).await.remove(0);
+    let path = |what: &str| format!("{}/{what}", id(&letter));
+    let edit = |edition: u32, id: &str| json!({ "edition": edition, "set": { "/data/name": "bob", "/id": id }, "reason": "a typing error" });
+    let mended = post(&system, &path("edit"), edit(0, "t2")).await;
+    assert_eq!(mended.status, 200, "{mended:?}");
+
+    let planned = post(&system, "replays", json!({ "dry_run": true })).await;
+    let plan = &planned.body["plan"];
+    assert_eq!(plan["refused"], 1, "{plan}");
+    let why = plan["why"][0]["why"].as_str().unwrap_or_default();
+    assert!(
+        why.contains("\"t2\"") && why.contains("edit its id"),
+        "{plan}"
+    );
+    let refused = post(&system, &path("replay"), json!({ "reason": "mended" })).await;
+    assert_eq!(
+        (refused.status, &refused.body["cure"]),
+        (409, &json!("edit")),
+        "{refused:?}"
+    );
+    let replay = begun(&system, json!({ "reason": "mended", "wait_s": 0 })).await;
+    let done = operation(&system, &replay, "done").await;
+    assert_eq!(
+        (&done["refused"], &done["resolved"]),
+        (&json!(1), &json!(0)),
+        "{done}"
+    );
+    let now = stands(&system, id(&letter), "dead").await;
+    let outcome = now["outcome"].as_str().unwrap_or_default();
+    assert!(outcome.contains("\"t2\""), "{now}");
+
+    let mended = post(&system, &path("edit"), edit(1, "t3")).await;
+    assert_eq!(mended.status, 200, "{mended:?}");
+    let sent = post(&system, &path("replay"), json!({ "reason": "mended" })).await;
+    assert_eq!(sent.body["state"], "resolved", "{sent:?}");
+    assert_eq!(names(2).await, ["bob", "eve"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mended_event_is_never_taken_for_another_that_has_its_id() {
+    a_mended_event_under_the_id_of_another(Setup::workers(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_a_mended_event_is_never_taken_for_another_that_has_its_id() {
+    a_mended_event_under_the_id_of_another(Setup::workers(0).postgres()).await;
+}
+
 /// What a queue gives up by itself, since it is full or since it waited too long, says so; what had expired is sent again only where somebody insists.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_queue_gives_up_by_its_length_or_by_time_is_told_apart() {

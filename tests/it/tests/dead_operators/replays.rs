@@ -314,3 +314,104 @@ async fn kill_over_messages_of_others_loses_none_and_doubles_few() {
 async fn on_postgres_kill_over_messages_of_others_loses_none_and_doubles_few() {
     killed_over_messages_of_others(Setup::workers(0).postgres()).await;
 }
+
+/// Its task fails once, and is tried again after so long.
+fn fails_once(backoff: &str) -> Saga {
+    Saga::named("fails-once").step(&format!(
+        "  - id: a\n    task: test.effect@1\n    with: {{ key: \"${{ input.name }}-a\", fail_until_attempt: 2 }}\n    timeout: 30s\n    heartbeat: 4s\n    retry: {{ attempts: 5, backoff: {backoff}, factor: 1, max: {backoff}, jitter: none }}\n"
+    ))
+}
+
+/// A saga that waits to try its step again, and the letter of a copy of the task it has tried. What dies before anybody has begun it makes a step fail for good, so that
+/// it is a copy that lies there while its saga still tries by itself.
+async fn backs_off_with_a_letter(system: &mut System, name: &str) -> (String, String) {
+    let queue = "baton.task.default.test.effect@1";
+    let last = system.workers.len() - 1;
+    system.workers[last].kill9();
+    system.vhost.await_consumers(queue, 0, SOON).await;
+    let saga = system.run("fails-once", name).await;
+    system.vhost.await_messages(queue, 1, 0, SOON).await;
+    let copy = system.vhost.peek(queue, 1).await.remove(0);
+    system.add_worker(&[]);
+    system.api.await_phase(&saga, "a", "backoff").await;
+    let mut properties = copy.properties;
+    properties["headers"]["baton-dead-reason"] = "delivered-too-often".into();
+    properties["headers"]["baton-dead-queue"] = queue.into();
+    put(system, "baton.dead", properties, copy.payload.as_bytes()).await;
+    let letter = letters(system, &format!("saga={saga}"), 1).await.remove(0);
+    (saga, id(&letter).to_owned())
+}
+
+/// Done once, and nothing of the letter left open: it did its work, or it says why not.
+async fn is_done_once(system: &System, name: &str, saga: &str, letter: &str) {
+    use baton_it::oracle::Book;
+    system.api.await_status(saga, "completed", SOON).await;
+    let now = await_some("nothing of it to be left open", SOON, async || {
+        let now = one(system, letter).await;
+        (now["state"] != "replaying").then_some(now)
+    })
+    .await;
+    let key = format!("{name}-a");
+    let book = Book::of(&system.ledger).await;
+    assert_eq!(book.not_done_once(&key), None, "{now}");
+    assert_eq!(book.called_twice(&key), None, "{now}");
+}
+
+/// Whoever replays what its saga waits to try again by itself has it tried now, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_is_replayed_while_its_saga_backs_off_is_tried_at_once_and_done_once() {
+    let mut system = Setup::workers(1).start().await;
+    system.await_served("test.effect@1").await;
+    system.apply(&[&fails_once("5m")]).await;
+    let (saga, letter) = backs_off_with_a_letter(&mut system, "early").await;
+    let path = format!("{letter}/replay");
+    let (first, second) = tokio::join!(
+        post(&system, &path, json!({ "reason": "now" })),
+        post(&system, &path, json!({ "reason": "now" }))
+    );
+    let mut codes = [first.status, second.status];
+    codes.sort_unstable();
+    assert_eq!(codes, [200, 409], "{first:?} {second:?}");
+    is_done_once(&system, "early", &saga, &letter).await;
+    let now = one(&system, &letter).await;
+    assert_eq!(
+        (&now["state"], &now["replays"]),
+        (&json!("resolved"), &json!(1)),
+        "{now}"
+    );
+}
+
+/// The same at the moment when its saga tries it again by itself: whichever is first, it is done once, and the letter did its work or says why it was refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_that_races_with_the_end_of_a_back_off_is_one_attempt() {
+    let mut system = Setup::workers(1).start().await;
+    system.await_served("test.effect@1").await;
+    system.apply(&[&fails_once("6s")]).await;
+    for (n, before_ms) in [40, 5, 0].into_iter().enumerate() {
+        let name = format!("race-{n}");
+        let (saga, letter) = backs_off_with_a_letter(&mut system, &name).await;
+        let shown = system.api.get(&format!("/v1/sagas/{saga}")).await;
+        // what came too late for it has been tried by now, and is refused
+        if let Some(due) = shown["steps"][0]["due"].as_u64() {
+            let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
+            let now = since.expect("it is later than 1970").as_millis() as u64;
+            let left = due.saturating_sub(now + before_ms);
+            tokio::time::sleep(std::time::Duration::from_millis(left)).await;
+        }
+        let path = format!("{letter}/replay");
+        let answer = post(&system, &path, json!({ "reason": "just then" })).await;
+        assert!([200, 409].contains(&answer.status), "{answer:?}");
+        is_done_once(&system, &name, &saga, &letter).await;
+        let now = one(&system, &letter).await;
+        if answer.status == 409 || now["state"] == "dead" {
+            let said = [&answer.body["detail"], &now["outcome"]];
+            let why = said
+                .iter()
+                .find_map(|said| said.as_str())
+                .unwrap_or_default();
+            assert!(!why.is_empty(), "{answer:?} {now}");
+        } else {
+            assert_eq!(now["state"], "resolved", "{now}");
+        }
+    }
+}
