@@ -245,7 +245,7 @@ pub(crate) struct DeadReplay {
         hide_default_value = true
     )]
     pub(crate) message: String,
-    /// Also what was replayed three times already, or had expired
+    /// Also what was replayed three times already, had expired, or is a task whose type nobody serves
     #[arg(long)]
     pub(crate) force: bool,
     /// Send messages of others there: EXCHANGE/KEY, or /QUEUE

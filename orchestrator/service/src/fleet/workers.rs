@@ -1,4 +1,4 @@
-//! The workers heard of lately, for those who look: never what a decision rests on.
+//! The workers heard of lately, for those who look: never what a decision of a saga rests on. An operator who sends back a task that nobody could take is told so by it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

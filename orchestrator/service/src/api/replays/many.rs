@@ -65,7 +65,7 @@ pub(crate) struct ReplayMany {
     /// Stop when more than this share, in percent, of a stage or of all that was sent failed again: 20 where nothing is said. 100: never.
     #[schemars(range(min = 0, max = 100))]
     stop_at: Option<u8>,
-    /// Send those too that were replayed three times already, or whose time to live was over.
+    /// Send those too that were replayed three times already, whose time to live was over, or whose task type nobody serves.
     #[serde(default)]
     force: bool,
     /// Where to send messages of others instead of where they came from, as `exchange/key`, or `/queue`.
@@ -110,7 +110,7 @@ pub(crate) struct ShownPlan {
     found_is_least: bool,
     /// How many of those that would go were replayed already, once or oftener.
     replayed_before: u64,
-    /// Task types of which no worker is there, and how many of their steps would wait for one.
+    /// Task types of which no worker is there, and how many of their steps would wait for one: since that is forced, or since a worker may only be starting anew.
     unserved: BTreeMap<String, u64>,
     /// Steps of sagas that would be tried again: the first of them.
     steps: Vec<ShownStep>,

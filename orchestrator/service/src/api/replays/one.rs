@@ -27,7 +27,7 @@ pub(crate) struct ReplayOne {
     #[serde(default)]
     #[schemars(length(max = 2_000))]
     reason: String,
-    /// Send it although it was replayed three times already, or its time to live was over.
+    /// Send it although it was replayed three times already, its time to live was over, or nobody serves its task type.
     #[serde(default)]
     force: bool,
     /// Of a message of others: where to send it instead of where it came from, as `exchange/key`; without an exchange, to the queue `/name`.
