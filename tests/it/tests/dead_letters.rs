@@ -478,6 +478,27 @@ async fn letters_are_grouped_noted_discarded_and_restored() {
     let cli = system.cli();
     let shown = cli.run(&["dead", "groups"]).await;
     assert!(shown.out.contains(key), "{shown:?}");
+    // page by page they are the same
+    let (mut paged, mut next) = (Vec::new(), None::<String>);
+    loop {
+        let cursor = next.map_or_else(String::new, |next| format!("&cursor={next}"));
+        let path = format!("/v1/dead-letters/groups?limit=1{cursor}");
+        let page = system.api.get(&path).await;
+        paged.extend(page["groups"].as_array().expect("groups").clone());
+        let left = groups.len() - paged.len();
+        assert_eq!(page["more"], left, "{page}");
+        next = page["next"].as_str().map(str::to_owned);
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(paged, *groups);
+    let page = cli.run(&["dead", "groups", "-n", "1"]).await.exits(0);
+    let said = format!("{}{}", page.out, page.err);
+    assert!(
+        said.contains("baton dead groups -n 1 --cursor 5."),
+        "{page:?}"
+    );
 
     let first = id(&all[0]).to_owned();
     assert_eq!(
