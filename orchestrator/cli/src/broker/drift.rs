@@ -55,8 +55,11 @@ pub(crate) enum Mend {
     },
 }
 
-/// Every difference, in the order in which they can be mended: users need nothing, bindings need queues.
+/// Every difference, in the order in which they can be mended: users need nothing, bindings need queues. Of a broker without a majority that alone.
 pub(crate) fn drifts(wanted: &Wanted, seen: &Seen) -> Vec<Drift> {
+    if let Some(lost) = majority(seen) {
+        return vec![lost];
+    }
     let mut found = Vec::new();
     let topology = &wanted.topology;
     found.extend(topology.policies.iter().filter_map(|one| policy(one, seen)));
@@ -81,6 +84,18 @@ pub(crate) fn drifts(wanted: &Wanted, seen: &Seen) -> Vec<Drift> {
     found.extend(wanted.users.iter().filter_map(|one| user(one, seen)));
     found.extend(wanted.users.iter().filter_map(|one| tags(one, seen)));
     found
+}
+
+/// A broker most of whose nodes are gone: whatever else differs is known when they are back.
+fn majority(seen: &Seen) -> Option<Drift> {
+    let (running, all) = seen.minority()?;
+    Some(by_hand(
+        "broker".to_owned(),
+        format!(
+            "{running} of {all} nodes run: without a majority nothing is confirmed and nothing delivered"
+        ),
+        "start the others, or heal the network between them; sagas wait meanwhile and go on by themselves",
+    ))
 }
 
 fn missing(what: String, by: Mend) -> Drift {
