@@ -368,3 +368,26 @@ fn tags(wanted: &WantedUser, seen: &Seen) -> Option<Drift> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_most_of_whose_nodes_are_gone_is_told_and_no_other() {
+        let told = |running: &[bool]| {
+            let node = |running: &bool| seen::Node { running: *running };
+            let seen = Seen {
+                nodes: running.iter().map(node).collect(),
+                ..Seen::default()
+            };
+            majority(&seen).map(|drift| drift.is)
+        };
+        assert_eq!(told(&[]), None, "who may not look is told nothing");
+        assert_eq!(told(&[true]), None);
+        assert_eq!(told(&[true, true, false]), None);
+        assert!(told(&[true, false]).is_some());
+        let one = told(&[true, false, false]).unwrap_or_default();
+        assert!(one.starts_with("1 of 3 nodes run"), "{one}");
+    }
+}
