@@ -15,6 +15,9 @@ use crate::metrics;
 /// After how long without a turn of the loop the process counts as stuck: longer than a commit on a slow disk, or a locked database, takes.
 pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(60);
 
+/// After how long without a turn a loop takes no new sagas: its commits take so long that more of them would only wait behind what is there.
+const SLOW_AFTER: Duration = Duration::from_secs(5);
+
 /// How one loop is: written by it alone.
 #[derive(Debug)]
 pub(crate) struct Pulse {
@@ -68,7 +71,7 @@ impl Pulse {
 
     /// Whether new sagas may start.
     pub(crate) fn takes_starts(&self) -> bool {
-        self.starts.load(Ordering::Relaxed)
+        self.starts.load(Ordering::Relaxed) && self.still_for() < SLOW_AFTER
     }
 
     /// Whether the loop takes more work.

@@ -1,6 +1,6 @@
 //! Simulates many seeds and says which broke the promise: `seeds -- --from 0 --count 10000`, or one with everything that happened in it:
 //! `seeds -- --seed 4711 --trace`. `--fault NAME` plants a fault, `--moving` has sagas moved
-//! to another version of the same text.
+//! to another version of the same text, `--partitions N` has several partitions shared out over several orchestrators.
 #![expect(clippy::print_stdout, reason = "a program for people at a terminal")]
 
 use std::process::ExitCode;
@@ -38,13 +38,14 @@ fn main() -> ExitCode {
     let mut broken = 0_u64;
     let mut ends = std::collections::BTreeMap::<&str, u64>::new();
     let (mut events, mut deaths, mut acts, mut slowest_ms) = (0, 0, 0, 0);
-    let (mut taken_over, mut fenced) = (0, 0);
+    let (mut taken_over, mut fenced, mut handed_over) = (0, 0, 0);
     for seed in from..from + count {
         match simulate(Setup {
             seed,
             fault,
             trace,
             moving: arguments.iter().any(|word| word == "--moving"),
+            partitions: u8::try_from(number("--partitions", 1)).unwrap_or(1),
             ..Setup::default()
         }) {
             Ok(report) => {
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
                 acts += report.acts;
                 taken_over += report.taken_over;
                 fenced += report.fenced;
+                handed_over += report.handed_over;
                 for (end, times) in report.ends {
                     *ends.entry(end).or_default() += times;
                 }
@@ -87,7 +89,7 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{count} seeds, {broken} broken, {events} events, {acts} acts, {deaths} deaths of the orchestrator, taken over from {taken_over} times ({fenced} fenced), sagas {ends:?}, the slowest {slowest_ms} ms after the trouble, {:.1} s",
+        "{count} seeds, {broken} broken, {events} events, {acts} acts, {deaths} deaths of the orchestrator, taken over from {taken_over} times ({fenced} fenced), handed over {handed_over} times, sagas {ends:?}, the slowest {slowest_ms} ms after the trouble, {:.1} s",
         began.elapsed().as_secs_f64()
     );
     if broken == 0 {

@@ -80,10 +80,10 @@ impl<B> Queue<B> {
 pub struct Broker {
     /// Those of tasks; a key that is missing has no queue.
     pub tasks: BTreeMap<(PoolName, TaskType), Queue<Task>>,
-    /// That of the one partition.
-    pub inbox: Queue<InboxMessage>,
-    /// Tasks nobody could use.
-    pub dead: Queue<Task>,
+    /// One for each partition.
+    pub(crate) inboxes: BTreeMap<u8, Queue<InboxMessage>>,
+    /// Tasks nobody could use, by the partition of their saga.
+    pub(crate) dead: BTreeMap<u8, Queue<Task>>,
     /// Whether it is there at all.
     pub up: bool,
     /// Grows with each restart: what was connected before is not any more.
@@ -91,6 +91,22 @@ pub struct Broker {
 }
 
 impl Broker {
+    /// The inbox of a partition.
+    pub fn inbox(&mut self, partition: u8) -> &mut Queue<InboxMessage> {
+        self.inboxes.entry(partition).or_default()
+    }
+
+    /// Whether nothing waits in the inbox of a partition.
+    #[must_use]
+    pub fn is_read(&self, partition: u8) -> bool {
+        self.inboxes.get(&partition).is_none_or(Queue::is_empty)
+    }
+
+    /// Tasks of a partition's sagas that nobody could use.
+    pub fn dead(&mut self, partition: u8) -> &mut Queue<Task> {
+        self.dead.entry(partition).or_default()
+    }
+
     /// Puts a task into its queue; false when there is none.
     pub fn route(&mut self, task: Task) -> bool {
         match self

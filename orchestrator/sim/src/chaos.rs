@@ -45,7 +45,9 @@ impl World {
         for n in 0..=self.mood.workers {
             self.hire(usize::try_from(n).unwrap_or(0), n == self.mood.workers);
         }
-        self.after(0, Event::HostUp);
+        for partition in 0..self.seats.partitions {
+            self.after(0, Event::HostUp(partition));
+        }
         self.after(TROUBLE_MS, Event::Calm);
         if !tasks_only {
             self.after(2_000, Event::Approver);
@@ -57,6 +59,7 @@ impl World {
         self.befall(self.mood.orchestrator_stops_ms, Event::HostStops);
         self.befall(self.mood.clock_steps_ms, Event::ClockSteps);
         self.befall(self.mood.broker_restarts_ms, Event::BrokerDown);
+        self.draw_hand_overs();
     }
 
     fn hire(&mut self, index: usize, far: bool) {
@@ -143,7 +146,7 @@ impl World {
                     .or_default();
             }
             if !self.has_heard() {
-                self.host_hears(&types);
+                self.hosts_hear(&types);
             }
             self.pump_soon();
         }
@@ -288,8 +291,10 @@ impl World {
 
     fn give_back(&mut self, message: crate::broker::Message<baton_messages::Task>) {
         if message.deliveries >= crate::broker::DELIVERIES_MAX {
-            self.broker.dead.push(message.body);
-            return self.wake_host(5);
+            let saga = message.body.of.saga;
+            let partition = self.partition_of(saga);
+            self.broker.dead(partition).push(message.body);
+            return self.wake_host_of(saga, 5);
         }
         let key = (message.body.pool.clone(), message.body.task_type.clone());
         let queue = self.broker.tasks.entry(key).or_default();
@@ -306,7 +311,7 @@ impl World {
             }
             self.broker.up = false;
             self.broker.epoch += 1;
-            self.host_loses_bus();
+            self.hosts_lose_bus();
             self.after(away, Event::BrokerUp);
         }
         self.befall(self.mood.broker_restarts_ms, Event::BrokerDown);
@@ -315,7 +320,7 @@ impl World {
     pub(crate) fn broker_up(&mut self) {
         self.broker.up = true;
         self.note("the broker is back");
-        self.host_finds_bus();
+        self.hosts_find_bus();
         self.pump_soon();
     }
 

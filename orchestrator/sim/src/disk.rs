@@ -21,6 +21,7 @@ use baton_messages::{AttemptRef, Event, Manifest, SagaId, StepId, TaskType, Time
 use crate::fault::Fault;
 use crate::mood::Mood;
 use crate::rng::Rng;
+use crate::seats::partition_of;
 
 /// Pending once: a place at which whoever waits may die.
 struct Await(bool);
@@ -36,10 +37,21 @@ impl Future for Await {
     }
 }
 
+/// The log of one partition, and who owns it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lane {
+    log_seq: u64,
+    watermark: u64,
+    epoch: u64,
+}
+
 /// What is on the disk.
 #[derive(Debug)]
 pub struct Disk {
-    rows: Vec<LogRow>,
+    /// Of all partitions, each with its own, as they were written.
+    rows: Vec<(u8, LogRow)>,
+    lanes: BTreeMap<u8, Lane>,
+    partitions: u8,
     sagas: BTreeMap<SagaId, SagaRow>,
     snapshots: BTreeMap<SagaId, SnapshotRow>,
     cold: BTreeMap<SagaId, ColdRow>,
@@ -57,9 +69,6 @@ pub struct Disk {
     pub reservations: Reservations,
     definitions: Vec<DefinitionRow>,
     manifests: BTreeMap<TaskType, Manifest>,
-    watermark: u64,
-    /// The epoch under which the partition is owned.
-    pub epoch: u64,
     /// Every saga, folded from its rows as they were written.
     pub mirror: BTreeMap<SagaId, SagaState>,
     /// Sagas written since the oracle last looked.
@@ -76,11 +85,13 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// An empty disk.
+    /// An empty disk of so many partitions.
     #[must_use]
-    pub const fn new(rng: Rng, mood: &Mood, fault: Option<Fault>) -> Self {
+    pub const fn new(rng: Rng, mood: &Mood, fault: Option<Fault>, partitions: u8) -> Self {
         Self {
             rows: Vec::new(),
+            lanes: BTreeMap::new(),
+            partitions,
             sagas: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             cold: BTreeMap::new(),
@@ -93,8 +104,6 @@ impl Disk {
             reservations: Reservations::new(),
             definitions: Vec::new(),
             manifests: BTreeMap::new(),
-            watermark: 0,
-            epoch: 0,
             mirror: BTreeMap::new(),
             touched: BTreeSet::new(),
             broken: None,
@@ -114,10 +123,8 @@ impl Disk {
 
     /// The entries of a saga, in order.
     pub fn entries(&self, saga: SagaId) -> impl Iterator<Item = &baton_engine::Entry> {
-        self.rows
-            .iter()
-            .filter(move |row| row.saga == saga)
-            .map(|row| &row.entry)
+        let rows = self.rows.iter().filter(move |(_, row)| row.saga == saga);
+        rows.map(|(_, row)| &row.entry)
     }
 
     /// What was written after so many rows, each with its saga.
@@ -126,13 +133,27 @@ impl Disk {
         rows: usize,
     ) -> impl Iterator<Item = (SagaId, &baton_engine::Entry)> {
         let rows = self.rows.iter().skip(rows);
-        rows.map(|row| (row.saga, &row.entry))
+        rows.map(|(_, row)| (row.saga, &row.entry))
     }
 
-    /// The last row of the log.
+    /// The last row of a partition's log.
     #[must_use]
-    pub const fn log_seq(&self) -> u64 {
-        self.rows.len() as u64
+    pub fn log_seq(&self, partition: u8) -> u64 {
+        self.lane(partition).log_seq
+    }
+
+    /// A partition is owned under this epoch from now on.
+    pub fn owned(&mut self, partition: u8, epoch: u64) {
+        self.lanes.entry(partition).or_default().epoch = epoch;
+    }
+
+    fn lane(&self, partition: u8) -> Lane {
+        self.lanes.get(&partition).copied().unwrap_or_default()
+    }
+
+    /// Whether a saga lies in a partition.
+    fn is_in(&self, saga: SagaId, partition: u8) -> bool {
+        partition_of(saga, self.partitions) == partition
     }
 
     fn complain(&mut self, what: String) {
@@ -141,26 +162,27 @@ impl Disk {
 
     fn write(&mut self, batch: Batch) {
         self.commits += 1;
-        if batch.watermark < self.watermark {
+        let partition = batch.partition;
+        let before = self.lane(partition).watermark;
+        if batch.watermark < before {
             self.complain(format!(
-                "the watermark went back from {} to {}",
-                self.watermark, batch.watermark
+                "the watermark went back from {before} to {}",
+                batch.watermark
             ));
         }
-        self.watermark = batch.watermark;
         for row in batch.rows {
-            self.write_row(row);
+            self.write_row(partition, row);
         }
-        if self.watermark > self.rows.len() as u64 {
+        let last = self.log_seq(partition);
+        if batch.watermark > last {
             self.complain(format!(
-                "the watermark is {}, past the last row {}",
-                self.watermark,
-                self.rows.len()
+                "the watermark is {}, past the last row {last}",
+                batch.watermark
             ));
         }
-        if self.fault == Some(Fault::WatermarkTooFar) {
-            self.watermark = self.rows.len() as u64;
-        }
+        let too_far = self.fault == Some(Fault::WatermarkTooFar);
+        let watermark = if too_far { last } else { batch.watermark };
+        self.lanes.entry(partition).or_default().watermark = watermark;
         for row in batch.snapshots {
             if self.mirror.get(&row.saga) != Some(&*row.state) {
                 self.complain(format!(
@@ -236,14 +258,18 @@ impl Disk {
         }
     }
 
-    fn write_row(&mut self, row: LogRow) {
-        if row.log_seq != self.rows.len() as u64 + 1 {
+    fn write_row(&mut self, partition: u8, row: LogRow) {
+        let last = self.log_seq(partition);
+        if row.log_seq != last + 1 {
+            self.complain(format!("row {} follows row {last}", row.log_seq));
+        }
+        if !self.is_in(row.saga, partition) {
             self.complain(format!(
-                "row {} follows row {}",
-                row.log_seq,
-                self.rows.len()
+                "saga {} is written in partition {partition}, where it is not",
+                row.saga
             ));
         }
+        self.lanes.entry(partition).or_default().log_seq = last + 1;
         let state = self
             .mirror
             .entry(row.saga)
@@ -266,39 +292,48 @@ impl Disk {
             }
         }
         self.touched.insert(row.saga);
-        self.rows.push(row);
+        self.rows.push((partition, row));
         if let Some(what) = wrong {
             self.complain(what);
         }
     }
 
-    fn recovered(&self) -> Recovered {
+    fn recovered(&self, partition: u8) -> Recovered {
         let hot = |saga: &SagaId| !self.cold.get(saga).is_some_and(|row| row.cold);
+        let here = |saga: SagaId| self.is_in(saga, partition);
+        let lane = self.lane(partition);
+        let in_doubt = |(of, row): &&(u8, LogRow)| *of == partition && row.log_seq > lane.watermark;
         Recovered {
-            watermark: self.watermark,
-            log_seq: self.rows.len() as u64,
+            watermark: lane.watermark,
+            log_seq: lane.log_seq,
             in_doubt: self
                 .rows
                 .iter()
-                .filter(|row| row.log_seq > self.watermark)
+                .filter(in_doubt)
+                .map(|(_, row)| row.clone())
+                .collect(),
+            unsent: self
+                .unsent
+                .values()
+                .filter(|row| here(row.of.saga))
                 .cloned()
                 .collect(),
-            unsent: self.unsent.values().cloned().collect(),
             hot: self
                 .sagas
                 .values()
-                .filter(|row| !row.status.ended() && hot(&row.saga))
+                .filter(|row| !row.status.ended() && hot(&row.saga) && here(row.saga))
                 .map(|row| row.saga)
                 .collect(),
             cold_wake: self
                 .cold
                 .values()
-                .filter(|row| row.cold)
+                .filter(|row| row.cold && here(row.saga))
                 .filter_map(|row| row.wake_at)
                 .min(),
             unserved: self
                 .unserved
                 .iter()
+                .filter(|(_, saga)| here(*saga))
                 .map(|(task_type, _)| task_type.clone())
                 .collect::<BTreeSet<_>>()
                 .into_iter()
@@ -306,7 +341,7 @@ impl Disk {
             unsearched: self
                 .subscriptions
                 .values()
-                .filter(|(_, searched)| !searched)
+                .filter(|(row, searched)| !searched && here(row.saga))
                 .map(|(row, _)| row.clone())
                 .collect(),
         }
@@ -319,7 +354,7 @@ impl Disk {
             .get(&saga)
             .map_or_else(|| Box::new(SagaState::new(saga)), |row| row.state.clone());
         let mut entries = Vec::new();
-        for row in self.rows.iter().filter(|row| row.saga == saga) {
+        for (_, row) in self.rows.iter().filter(|(_, row)| row.saga == saga) {
             if row.saga_seq >= base.seq {
                 entries.push(row.entry.clone());
             }
@@ -383,7 +418,8 @@ impl Store for Connection {
         let fate = self.fate();
         {
             let mut disk = self.disk();
-            if disk.epoch != batch.epoch && disk.fault != Some(Fault::FenceMissing) {
+            let epoch = disk.lane(partition).epoch;
+            if epoch != batch.epoch && disk.fault != Some(Fault::FenceMissing) {
                 return Err(CommitError::Fenced {
                     partition,
                     epoch: batch.epoch,
@@ -418,25 +454,25 @@ impl Store for Connection {
             .collect())
     }
 
-    async fn recover(&mut self, _: u8) -> Result<Recovered, StoreError> {
+    async fn recover(&mut self, partition: u8) -> Result<Recovered, StoreError> {
         Await(true).await;
-        Ok(self.disk().recovered())
+        Ok(self.disk().recovered(partition))
     }
 
     async fn cold_due(
         &mut self,
-        _: u8,
+        partition: u8,
         until: Timestamp,
         limit: usize,
     ) -> Result<(Vec<SagaId>, Option<Timestamp>), StoreError> {
         Await(true).await;
-        let mut wakes: Vec<(Timestamp, SagaId)> = self
-            .disk()
-            .cold
-            .values()
-            .filter(|row| row.cold)
-            .filter_map(|row| Some((row.wake_at?, row.saga)))
-            .collect();
+        let mut wakes: Vec<(Timestamp, SagaId)> = {
+            let disk = self.disk();
+            let cold = disk.cold.values();
+            cold.filter(|row| row.cold && disk.is_in(row.saga, partition))
+                .filter_map(|row| Some((row.wake_at?, row.saga)))
+                .collect()
+        };
         wakes.sort_unstable();
         let due: Vec<SagaId> = wakes
             .iter()
@@ -450,17 +486,17 @@ impl Store for Connection {
 
     async fn unserved(
         &mut self,
-        _: u8,
+        partition: u8,
         task_type: TaskType,
         after: Option<SagaId>,
         limit: usize,
     ) -> Result<Vec<SagaId>, StoreError> {
         Await(true).await;
         let disk = self.disk();
-        let waiting = disk
-            .unserved
-            .iter()
-            .filter(|(known, saga)| *known == task_type && after.is_none_or(|after| *saga > after));
+        let waiting = disk.unserved.iter().filter(|(known, saga)| {
+            let next = after.is_none_or(|after| *saga > after);
+            *known == task_type && next && disk.is_in(*saga, partition)
+        });
         Ok(waiting.take(limit).map(|(_, saga)| *saga).collect())
     }
 

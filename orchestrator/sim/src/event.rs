@@ -89,8 +89,10 @@ pub enum Event {
     ZombieWakes(u64),
     /// The orchestrator's clock is set.
     ClockSteps,
-    /// It comes up.
-    HostUp,
+    /// Somebody drives that partition from now on.
+    HostUp(u8),
+    /// A partition is handed over in order.
+    HandsOver,
     /// A task reaches the broker.
     TaskArrives {
         /// It.
@@ -201,4 +203,21 @@ pub enum Event {
     Janitor,
     /// From here on nothing goes wrong any more.
     Calm,
+}
+
+impl Event {
+    /// For which life of an orchestrator it is, or under which it was sent.
+    pub(crate) const fn life(&self) -> Option<u64> {
+        match self {
+            Self::Turn(life)
+            | Self::Tick(life)
+            | Self::TakenOver(life)
+            | Self::TaskArrives { life, .. }
+            | Self::SaidArrives { life, .. }
+            | Self::WordArrives { life, .. }
+            | Self::Told(life, ..)
+            | Self::MarkerLate(life, _) => Some(*life),
+            _ => None,
+        }
+    }
 }

@@ -13,7 +13,12 @@ use crate::world::{IDLE_MS, World};
 const MARKER_MS: u64 = 8_000;
 
 impl World {
+    /// All who listen hear it.
     pub(crate) fn heartbeat_arrives(&mut self, heartbeat: &Heartbeat) {
+        self.at_each_seat(|world| world.hears_heartbeat(heartbeat));
+    }
+
+    fn hears_heartbeat(&mut self, heartbeat: &Heartbeat) {
         let now = self.now;
         if let Some(host) = self.host.as_mut().filter(|host| host.stopped_until <= now)
             && self.broker.up

@@ -97,11 +97,12 @@ impl World {
         let life = self.host_life;
         self.draw_skew();
         let outbox = Outbox::default();
-        self.store.disk().epoch = life;
+        let at = self.seats.at;
+        self.store.disk().owned(at, life);
         let options = Options {
             idle_ms: 20_000,
             unsent_max: usize::MAX,
-            ..Options::new(0, life, InboxKey::of(0))
+            ..Options::new(at, life, InboxKey::of(at))
         };
         let (store, now) = (self.store.clone(), self.clock());
         // children first, as they are registered
@@ -165,11 +166,13 @@ impl World {
     fn host_comes_back(&mut self) {
         self.report.deaths += 1;
         let back = self.rng.range(50, 8_000);
-        self.after(back, Event::HostUp);
+        self.goes_to_anybody();
+        self.after(back, Event::HostUp(self.seats.at));
     }
 
     pub(crate) fn host_dies_by_chance(&mut self) {
         if !self.calm {
+            self.focus_anywhere();
             self.host_dies();
             let again = self
                 .rng
@@ -179,24 +182,43 @@ impl World {
         }
     }
 
-    /// The orchestrator is gone: what it had not acknowledged comes again.
+    /// The orchestrator is gone, with all it drives: what it had not acknowledged comes again.
     pub(crate) fn host_dies(&mut self) {
+        self.at_its_other_seats(Self::seat_dies);
+        self.seat_dies();
+    }
+
+    fn seat_dies(&mut self) {
+        let Some(life) = self.host.as_ref().map(|host| host.life) else {
+            return;
+        };
+        self.note(&format!("the orchestrator dies, life {life}"));
+        self.seat_ends();
+        self.host_comes_back();
+    }
+
+    /// Nobody drives the partition any more: what was taken and not acknowledged comes again.
+    pub(crate) fn seat_ends(&mut self) {
         let Some(host) = self.host.take() else { return };
-        self.note(&format!("the orchestrator dies, life {}", host.life));
         for number in host.searches.values().flatten() {
             self.requests.remove(number);
         }
         self.come_again(host.held);
-        for message in host.dead.into_values() {
-            self.broker.dead.give_back(message, &mut self.rng);
+        self.dead_come_again(host.dead);
+    }
+
+    fn dead_come_again(&mut self, dead: BTreeMap<u64, Message<Task>>) {
+        for message in dead.into_values() {
+            let queue = self.broker.dead(self.seats.at);
+            queue.give_back(message, &mut self.rng);
         }
-        self.host_comes_back();
     }
 
     /// What was not acknowledged comes again, each message as a whole.
     pub(crate) fn come_again(&mut self, held: BTreeMap<u64, Held>) {
         for held in held.into_values().rev() {
-            self.broker.inbox.give_back(held.message, &mut self.rng);
+            let inbox = self.broker.inbox(self.seats.at);
+            inbox.give_back(held.message, &mut self.rng);
         }
     }
 
@@ -221,7 +243,7 @@ impl World {
                 "the orchestrator's clock is {} ms ahead",
                 self.ahead_ms
             ));
-            self.wake_host(1);
+            self.at_each_seat(|world| world.wake_host(1));
         }
         self.befall(self.mood.clock_steps_ms, Event::ClockSteps);
     }
@@ -238,8 +260,12 @@ impl World {
         }
     }
 
-    /// The orchestrator's own connection goes with the broker: what it had not acknowledged comes again.
-    pub(crate) fn host_loses_bus(&mut self) {
+    /// Orchestrators' own connections go with the broker: what they had not acknowledged comes again.
+    pub(crate) fn hosts_lose_bus(&mut self) {
+        self.at_each_seat(Self::host_loses_bus);
+    }
+
+    fn host_loses_bus(&mut self) {
         let Some(host) = &mut self.host else { return };
         host.driver.bus_is_down();
         let (held, dead) = (
@@ -247,12 +273,14 @@ impl World {
             std::mem::take(&mut host.dead),
         );
         self.come_again(held);
-        for message in dead.into_values() {
-            self.broker.dead.give_back(message, &mut self.rng);
-        }
+        self.dead_come_again(dead);
     }
 
-    pub(crate) fn host_finds_bus(&mut self) {
+    pub(crate) fn hosts_find_bus(&mut self) {
+        self.at_each_seat(Self::host_finds_bus);
+    }
+
+    fn host_finds_bus(&mut self) {
         let now = self.clock();
         if let Some(host) = &mut self.host {
             host.driver.bus_is_up(now);
@@ -260,8 +288,12 @@ impl World {
         self.wake_host(1);
     }
 
-    /// A worker has announced what it serves.
-    pub(crate) fn host_hears(&mut self, types: &[(&'static Kind, TaskType)]) {
+    /// A worker has announced what it serves, to all who listen.
+    pub(crate) fn hosts_hear(&mut self, types: &[(&'static Kind, TaskType)]) {
+        self.at_each_seat(|world| world.host_hears(types));
+    }
+
+    fn host_hears(&mut self, types: &[(&'static Kind, TaskType)]) {
         if self
             .host
             .as_ref()

@@ -1,5 +1,6 @@
 //! The simulator: a whole small world in one thread under one seed. The real driver and the real engine, around them models of the
-//! broker, the store, the workers and the operators, in virtual time that jumps to the next event.
+//! broker, the store, the workers and the operators, in virtual time that jumps to the next event. One partition, or several that are shared out over several
+//! orchestrators.
 //!
 //! The driver's futures are polled by hand, so that one can be dropped between any two awaits: that is a crash. After every event the
 //! [`oracle`] holds what has happened against the promise: every saga ends completed, compensated, or parked with a named task. The
@@ -31,6 +32,7 @@ pub mod reference;
 mod reserve;
 pub mod rng;
 pub mod run;
+mod seats;
 pub mod sending;
 pub mod sweep;
 pub mod trace;

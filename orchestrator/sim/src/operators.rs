@@ -70,7 +70,7 @@ impl World {
         ));
         self.requests
             .insert(self.requests_made, Request { saga, input });
-        self.wake_host(3);
+        self.wake_host_of(saga, 3);
         self.requests_made
     }
 

@@ -40,7 +40,7 @@ impl World {
                     self.ended_at.remove(&saga);
                 }
                 let definition = self.definitions.get(&saga);
-                let now = self.clock().max(state.last_at);
+                let now = self.clock_at(saga).max(state.last_at);
                 let wrong = definition
                     .and_then(|definition| invariants::check(definition, state, now).err());
                 let undecided = state

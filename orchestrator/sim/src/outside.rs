@@ -54,6 +54,8 @@ impl World {
 
     /// Somebody said something: whoever takes events in stores it once, and tells those who wait for it. While nobody takes in, it stays in its queue.
     pub(crate) fn happens(&mut self, event: Said) {
+        // whoever has the first partition takes in what is said
+        self.focus(0);
         let now = self.now;
         let there = |host: &Host| host.stopped_until <= now;
         if !self.host.as_ref().is_some_and(there) || !self.broker.up {

@@ -1,10 +1,13 @@
 //! What workers say to the orchestrator: reports that are ready together go in one message, as it happens; on its way to the inbox, lost,
 //! late, said twice, confirmed, always as one.
 
+use std::collections::BTreeMap;
+
 use baton_messages::{InboxMessage, Report, ReportBatch};
 
 use crate::event::{Do, Event, Said, Then, Whose};
 use crate::fault::Fault;
+use crate::seats::saga_of;
 use crate::worker::Stage;
 use crate::world::World;
 
@@ -119,7 +122,18 @@ impl World {
                 self.go_on(delay, said.whose, Do::Confirmed(said.then));
             }
         }
-        let mut reports: Vec<Report> = parcel.into_iter().map(|said| said.report).collect();
+        let mut of: BTreeMap<u8, Vec<Report>> = BTreeMap::new();
+        for said in parcel {
+            let partition = self.partition_of(saga_of(&said.report));
+            of.entry(partition).or_default().push(said.report);
+        }
+        for reports in of.into_values() {
+            self.reports_arrive(reports);
+        }
+    }
+
+    /// Reports about sagas of one partition.
+    fn reports_arrive(&mut self, mut reports: Vec<Report>) {
         let message = if reports.len() > 1 {
             self.report.batches += 1;
             Some(InboxMessage::Batch(ReportBatch { reports }))
@@ -137,8 +151,9 @@ impl World {
             if let InboxMessage::ChildWanted(wanted) = &message {
                 self.meet(wanted);
             }
-            self.broker.inbox.push(message);
-            self.wake_host(2);
+            let partition = self.inbox_of(&message);
+            self.broker.inbox(partition).push(message);
+            self.at_seat(partition, |world| world.wake_host(2));
         }
     }
 

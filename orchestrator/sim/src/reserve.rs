@@ -83,6 +83,8 @@ impl World {
 
     /// The usher looks: whom the disk admits is told, unless the word is lost.
     pub(crate) fn admit(&mut self) {
+        // by whoever has the first partition
+        self.focus(0);
         let (now, mut after) = (self.clock(), None);
         loop {
             let found = {

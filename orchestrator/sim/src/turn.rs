@@ -93,7 +93,7 @@ impl World {
             // nothing overtakes what is decided one by one
             && !host.held.values().any(|held| held.one_by_one)
         {
-            let Some(message) = self.broker.inbox.deliver() else {
+            let Some(message) = self.broker.inbox(self.seats.at).deliver() else {
                 break;
             };
             if let InboxMessage::Marker(found) = &message.body {
@@ -115,7 +115,7 @@ impl World {
             };
             host.held.insert(token, held);
         }
-        while let Some(message) = self.broker.dead.deliver() {
+        while let Some(message) = self.broker.dead(self.seats.at).deliver() {
             host.tokens += 1;
             host.dead.insert(DEAD_TOKEN + host.tokens, message);
         }
@@ -139,7 +139,8 @@ impl World {
         for (token, message) in &host.dead {
             work.push(dead_work(*token, &message.body, self.clock()));
         }
-        for (number, request) in &self.requests {
+        let asked = self.requests.iter();
+        for (number, request) in asked.filter(|(_, request)| self.is_here(request.saga)) {
             work.push(Work::Saga {
                 token: REQUEST_TOKEN + number,
                 saga: request.saga,
@@ -147,6 +148,11 @@ impl World {
             });
         }
         work
+    }
+
+    /// Whether the partition in focus has a saga.
+    fn is_here(&self, saga: SagaId) -> bool {
+        self.partition_of(saga) == self.seats.at
     }
 
     fn turned(&mut self, answers: &[Answer], recovered: bool) {
@@ -183,7 +189,7 @@ impl World {
             self.found_is_told(number);
         }
         self.search();
-        let committed = self.store.disk().log_seq();
+        let committed = self.store.disk().log_seq(self.seats.at);
         for out in going {
             if out.ticket.log_seq > committed && self.fault != Some(Fault::CommitLies) {
                 self.breaks("a command left whose row is not committed".into());
@@ -218,7 +224,7 @@ impl World {
             host.lost = true;
             // A turn that had to be cut in pieces may have committed some of them; nothing of the others may leave.
             let (life, going) = (host.life, host.outbox.take());
-            let committed = self.store.disk().log_seq();
+            let committed = self.store.disk().log_seq(self.seats.at);
             for out in going {
                 if out.ticket.log_seq > committed {
                     self.breaks("a command left whose row is not committed".into());
@@ -232,9 +238,10 @@ impl World {
     pub(crate) fn schedule_turn(&mut self) {
         self.tick_again();
         let Some(host) = &self.host else { return };
-        let busy = !self.broker.inbox.is_empty() && self.broker.up
+        let mut asked = self.requests.values();
+        let busy = !self.broker.is_read(self.seats.at) && self.broker.up
             || !host.held.is_empty() && !host.lost
-            || !self.requests.is_empty();
+            || asked.any(|request| self.is_here(request.saga));
         let forgotten = self.fault == Some(Fault::TimersForgotten);
         let wake = host.driver.next_wake().filter(|_| !forgotten);
         let clock = self.clock();

@@ -15,9 +15,11 @@ use crate::ledger::{Ledger, Place};
 use crate::mood::Mood;
 use crate::plan::SagaPlan;
 use crate::rng::Rng;
+use crate::seats::Seats;
 use crate::sweep::Scene;
 use crate::trace::Trace;
 use crate::worker::Worker;
+use crate::zombie::SKEW_MS;
 
 /// The first instant: far enough from zero for every clock to be behind it.
 pub(crate) const BEGIN_MS: u64 = 1_700_000_000_000;
@@ -37,7 +39,7 @@ const KIN_CHANCE: u64 = 0x6b69_6e21;
 const TAKES_CHANCE: u64 = 0x7461_6b65;
 /// And when they are moved to another version.
 const MOVES_CHANCE: u64 = 0x6d6f_7665;
-/// Events of one world at most; one that needs more circles.
+/// Events of one world at most, for each of its partitions; one that needs more circles.
 const EVENTS_MAX: u64 = 400_000;
 
 /// What to simulate.
@@ -53,6 +55,8 @@ pub struct Setup {
     pub tasks_only: bool,
     /// Whether every definition has a second version, of the same text, to which sagas are moved while they run.
     pub moving: bool,
+    /// How many partitions the store has, shared out over several orchestrators; none is one, driven by one.
+    pub partitions: u8,
 }
 
 /// What came of a simulation that kept the promise.
@@ -70,6 +74,8 @@ pub struct Report {
     pub taken_over: u64,
     /// Times one that was taken over from was refused.
     pub fenced: u64,
+    /// Times a partition was handed over in order.
+    pub handed_over: u64,
     /// How sagas ended.
     pub ends: BTreeMap<&'static str, u64>,
     /// Acts on the world.
@@ -158,8 +164,10 @@ pub struct World {
     pub(crate) host_life: u64,
     /// By how much the clock of the orchestrator that has the partition is off.
     pub(crate) skew_ms: i64,
-    /// Those that were taken over from while they were stopped, by their lives, each with the last row that was written by then.
-    pub(crate) zombies: BTreeMap<u64, (Host, u64)>,
+    /// Which partition these are of, and the others.
+    pub(crate) seats: Seats,
+    /// Those that were taken over from while they were stopped, by their lives, each with its partition and the last row that was written by then.
+    pub(crate) zombies: BTreeMap<u64, (Host, u8, u64)>,
     pub(crate) requests: BTreeMap<u64, Request>,
     pub(crate) requests_made: u64,
     /// What a person has settled by hand.
@@ -205,7 +213,14 @@ impl World {
 
     /// A world without anybody in it.
     pub(crate) fn empty(mut rng: Rng, mood: Mood, setup: Setup) -> Self {
-        let disk = Disk::new(Rng::new(rng.bits()), &mood, setup.fault);
+        let disk = Disk::new(
+            Rng::new(rng.bits()),
+            &mood,
+            setup.fault,
+            setup.partitions.max(1),
+        );
+        let skew_ms = if mood.quiet { 0 } else { SKEW_MS };
+        let seats = Seats::new(setup.partitions, setup.seed, skew_ms);
         Self {
             now: BEGIN_MS,
             ahead_ms: 0,
@@ -227,6 +242,7 @@ impl World {
             host: None,
             host_life: 0,
             skew_ms: 0,
+            seats,
             zombies: BTreeMap::new(),
             requests: BTreeMap::new(),
             requests_made: 0,
@@ -276,9 +292,10 @@ impl World {
                 break;
             }
             self.report.events += 1;
-            if self.report.events > EVENTS_MAX {
+            let most = EVENTS_MAX * u64::from(self.seats.partitions);
+            if self.report.events > most {
                 if self.all_ended() {
-                    self.breaks(format!("more than {EVENTS_MAX} events: something circles"));
+                    self.breaks(format!("more than {most} events: something circles"));
                 }
                 break;
             }
@@ -298,6 +315,9 @@ impl World {
     }
 
     fn handle(&mut self, event: Event) {
+        if let Some(life) = event.life() {
+            self.focus_life(life);
+        }
         match event {
             Event::Turn(life) => self.turn(life),
             Event::Tick(life) => self.tick(life),
@@ -306,7 +326,11 @@ impl World {
             Event::TakenOver(life) => self.taken_over(life),
             Event::ZombieWakes(life) => self.zombie_wakes(life),
             Event::ClockSteps => self.clock_steps(),
-            Event::HostUp => self.host_up(),
+            Event::HostUp(partition) => {
+                self.focus(partition);
+                self.host_up();
+            }
+            Event::HandsOver => self.hands_over(),
             Event::TaskArrives {
                 task,
                 life,

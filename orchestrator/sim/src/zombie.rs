@@ -9,11 +9,14 @@ use crate::world::World;
 /// How long a partition is its owner's without a word of it.
 const LEASE_MS: u64 = 15_000;
 /// By how much the clock of one orchestrator may be off. With what the workers' may be off it stays below what clocks may differ.
-const SKEW_MS: u64 = 2_400;
+pub(crate) const SKEW_MS: u64 = 2_400;
 
 impl World {
     /// The clock of an orchestrator that comes up.
     pub(crate) fn draw_skew(&mut self) {
+        if self.takes_its_clock() {
+            return;
+        }
         let skew = if self.mood.orchestrator_stops_ms < u64::MAX {
             i64::try_from(self.rng.below(2 * SKEW_MS)).unwrap_or(0) - SKEW_MS.cast_signed()
         } else {
@@ -37,15 +40,21 @@ impl World {
 
     pub(crate) fn host_stops_by_chance(&mut self) {
         if !self.calm {
+            self.focus_anywhere();
             self.host_stops();
         }
         self.befall(self.mood.orchestrator_stops_ms, Event::HostStops);
     }
 
-    /// It is stopped: by somebody, by its machine, by a page that does not come.
+    /// It is stopped, with all it drives: by somebody, by its machine, by a page that does not come.
     pub(crate) fn host_stops(&mut self) {
         let for_ms =
             self.rng.pick(&[2_000, 20_000, 60_000, 150_000], 20_000) + self.rng.below(2_000);
+        self.seat_stops(for_ms);
+        self.at_its_other_seats(|world| world.seat_stops(for_ms));
+    }
+
+    fn seat_stops(&mut self, for_ms: u64) {
         let now = self.now;
         let Some(host) = self.host.as_mut().filter(|host| host.stopped_until <= now) else {
             return;
@@ -78,20 +87,24 @@ impl World {
         }
         self.come_again(host.held.clone());
         for message in host.dead.values().rev() {
-            self.broker.dead.give_back(message.clone(), &mut self.rng);
+            let dead = self.broker.dead(self.seats.at);
+            dead.give_back(message.clone(), &mut self.rng);
         }
         self.after(host.stopped_until - now, Event::ZombieWakes(life));
-        let written = self.store.disk().log_seq();
-        self.zombies.insert(life, (host, written));
+        let partition = self.seats.at;
+        let written = self.store.disk().log_seq(partition);
+        self.zombies.insert(life, (host, partition, written));
         self.report.taken_over += 1;
-        self.after(1, Event::HostUp);
+        self.goes_to_the_next();
+        self.after(1, Event::HostUp(partition));
     }
 
     /// It goes on where it was stopped: it publishes what it had committed, and decides what it has in hand and what is due.
     pub(crate) fn zombie_wakes(&mut self, life: u64) {
-        let Some((mut zombie, written)) = self.zombies.remove(&life) else {
+        let Some((mut zombie, partition, written)) = self.zombies.remove(&life) else {
             return;
         };
+        self.focus(partition);
         self.note(&format!("life {life} wakes up and knows nothing"));
         for out in zombie.outbox.take() {
             self.publish(life, out);

@@ -19,7 +19,7 @@ fn finds(fault: Fault) {
             fault: Some(fault),
             trace: false,
             tasks_only,
-            moving: false,
+            ..Setup::default()
         })
         .is_err()
     });

@@ -45,7 +45,8 @@ pub use postgres::{
 };
 pub use read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page,
-    SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
+    SagaCursor, SagaFilter, SagaLog, Sizes, UNSERVED_COUNTED_MAX, Unserved, WorkItemCursor,
+    WorkItemView,
 };
 pub use reader::Reader;
 pub use reservations::{ReservationBook, ReservationCursor, ReservationFilter};

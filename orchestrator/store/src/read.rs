@@ -244,10 +244,13 @@ pub struct Sizes {
     pub oldest_ended: Option<Timestamp>,
 }
 
+/// So many sagas that wait for one task type are counted: a look must not take longer the longer nobody starts a worker.
+pub const UNSERVED_COUNTED_MAX: usize = 10_000;
+
 /// Who waits for a worker of a task type that nobody serves.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Unserved {
-    /// How many sagas, by task type.
+    /// How many sagas, by task type; where they are [`UNSERVED_COUNTED_MAX`], so many or more.
     pub by_type: Vec<(TaskType, usize)>,
     /// The first of them, by task type.
     pub first: Vec<(TaskType, SagaId)>,

@@ -70,8 +70,8 @@ pub trait Reader: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(u64, Entry)>, StoreError>> + Send;
 
-    /// Who waits for a worker of a task type that nobody serves: how many sagas of each type, and the first `limit` of them, in the order
-    /// of type and saga.
+    /// Who waits for a worker of a task type that nobody serves: how many sagas of each type, counted up to a bound, and the first `limit` of
+    /// them, in the order of type and saga.
     ///
     /// # Errors
     /// When the store cannot be read, or holds what this version cannot.

@@ -24,13 +24,9 @@ impl Cpu {
         Self::read(Path::new(&format!("/proc/{pid}/stat")))
     }
 
-    /// Of several processes together.
-    pub(crate) fn of_all(pids: impl IntoIterator<Item = u32>) -> Result<Self> {
-        let mut sum = Duration::ZERO;
-        for pid in pids {
-            sum += Self::of(pid)?.0;
-        }
-        Ok(Self(sum))
+    /// Of each of several processes, in their order.
+    pub(crate) fn of_each(pids: impl IntoIterator<Item = u32>) -> Result<Vec<Self>> {
+        pids.into_iter().map(Self::of).collect()
     }
 
     /// Of a server and of every process it has begun, those that have ended included.

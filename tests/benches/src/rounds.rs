@@ -38,8 +38,10 @@ pub(crate) struct Reference {
 pub(crate) struct Measured {
     pub(crate) steps_per_s: f64,
     pub(crate) sagas_per_s: f64,
-    /// CPU seconds for 10,000 steps.
+    /// CPU seconds for 10,000 steps, of all orchestrators together.
     pub(crate) cpu_orchestrator: f64,
+    /// Of each of them.
+    pub(crate) cpu_orchestrators: Vec<f64>,
     pub(crate) cpu_worker: f64,
     pub(crate) cpu_broker: Option<f64>,
     /// Of PostgreSQL, which also answers this process.
@@ -355,17 +357,63 @@ impl Reference {
     }
 }
 
+/// Cores that were in use at once, on the average of a run.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cores {
+    /// Who, and how many cores.
+    pub(crate) of: Vec<(String, f64)>,
+}
+
+impl Cores {
+    /// All of them.
+    pub(crate) fn sum(&self) -> f64 {
+        self.of.iter().map(|(_, cores)| cores).sum()
+    }
+
+    /// Who uses most.
+    pub(crate) fn most(&self) -> Option<&(String, f64)> {
+        self.of.iter().max_by(|(_, a), (_, b)| a.total_cmp(b))
+    }
+}
+
 impl Measured {
+    /// What each process used while the run lasted.
+    pub(crate) fn cores(&self) -> Cores {
+        let orchestrators = self.cpu_orchestrators.iter().zip(1..);
+        let several = self.cpu_orchestrators.len() > 1;
+        let named = orchestrators.map(|(cpu, n)| match several {
+            true => (format!("orchestrator {n}"), Some(*cpu)),
+            false => ("orchestrator".to_owned(), Some(*cpu)),
+        });
+        let others = [
+            ("worker", Some(self.cpu_worker)),
+            ("broker", self.cpu_broker),
+            ("store", self.cpu_postgres),
+            ("asking", Some(self.cpu_asking)),
+        ];
+        let others = others.map(|(who, cpu)| (who.to_owned(), cpu));
+        // seconds of CPU for ten thousand steps, times as many of these as were done in a second
+        let in_use = |cpu: f64| cpu * self.steps_per_s / 10_000.0;
+        let all = named.chain(others);
+        Cores {
+            of: all
+                .filter_map(|(who, cpu)| Some((who, in_use(cpu?))))
+                .collect(),
+        }
+    }
     fn of(
         run: &BatonRun,
         steps: usize,
         cpu_broker: Option<f64>,
         cpu_postgres: Option<f64>,
     ) -> Self {
+        let each = run.orchestrators.iter();
+        let cpu_orchestrators: Vec<f64> = each.map(|cpu| cpu.per_10k(run.steps)).collect();
         Self {
             steps_per_s: run.steps_per_s(),
             sagas_per_s: run.steps_per_s() / steps as f64,
-            cpu_orchestrator: run.orchestrator.per_10k(run.steps),
+            cpu_orchestrator: cpu_orchestrators.iter().sum(),
+            cpu_orchestrators,
             cpu_worker: run.worker.per_10k(run.steps),
             cpu_broker,
             cpu_postgres,

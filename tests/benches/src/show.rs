@@ -7,7 +7,10 @@ use serde::Serialize;
 use crate::baton::Sizes;
 use crate::figures::{Latency, Spread};
 use crate::options::Options;
-use crate::rounds::{AloneFigures, Measured, Reference, Round, Run, SagasAlone, Way};
+use crate::rounds::{AloneFigures, Cores, Measured, Reference, Round, Run, SagasAlone, Way};
+
+/// A machine is full when so much of it is in use: the rest goes to what nobody here has started.
+const FULL: f64 = 0.9;
 
 /// Everything measured.
 #[derive(Debug, Clone, Serialize)]
@@ -89,6 +92,7 @@ impl Outcome {
                 let Spread { median, min, max } = ratio;
                 writeln!(out, "{:<22} {median:.2} ({min:.2}-{max:.2})", way.name())?;
             }
+            self.write_cores(out)?;
             self.write_memory(out)?;
         }
         if let Some(alone) = &self.alone {
@@ -148,6 +152,27 @@ impl Outcome {
         Ok(())
     }
 
+    /// Who uses how much of the machine, and whether there is any left: of the round whose rate is in the middle.
+    fn write_cores(&self, out: &mut String) -> std::fmt::Result {
+        let machine = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        writeln!(out, "\ncores in use, of {machine}, in the middle round:")?;
+        for way in ways(&self.rounds) {
+            let mut runs: Vec<&Measured> =
+                of_way(&self.rounds, way).map(|run| &run.baton).collect();
+            runs.sort_by(|a, b| a.steps_per_s.total_cmp(&b.steps_per_s));
+            let Some(middle) = runs.get(runs.len() / 2) else {
+                continue;
+            };
+            let cores = middle.cores();
+            write!(out, "{:<22}", way.name())?;
+            for (who, used) in &cores.of {
+                write!(out, " {who} {used:.2};")?;
+            }
+            writeln!(out, " {}", saturated(&cores, machine))?;
+        }
+        Ok(())
+    }
+
     fn write_memory(&self, out: &mut String) -> std::fmt::Result {
         let mb = |kb: u64| kb as f64 / 1024.0;
         writeln!(out, "\nmemory, most of all rounds, MB:")?;
@@ -168,6 +193,18 @@ impl Outcome {
         }
         Ok(())
     }
+}
+
+/// What the run was held up by, as far as the use of cores tells.
+fn saturated(cores: &Cores, machine: usize) -> String {
+    let used = cores.sum();
+    let (who, most) = cores.most().cloned().unwrap_or_default();
+    if used >= FULL * machine as f64 {
+        return format!("all {used:.1}: the machine is full, most of it {who} ({most:.1})");
+    }
+    format!(
+        "all {used:.1}: cores are left; it waits for the disk, the broker's confirms or a single thread ({who} has most, {most:.1})"
+    )
 }
 
 /// The ways Baton was run, the same in each round.
@@ -255,6 +292,21 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
+
+    #[test]
+    fn it_says_whether_the_machine_is_full_and_who_uses_most() {
+        let of = [("orchestrator 1", 0.5), ("store", 1.2), ("broker", 0.2)];
+        let cores = Cores {
+            of: of.map(|(who, used)| (who.to_owned(), used)).to_vec(),
+        };
+        let full = saturated(&cores, 2);
+        assert!(
+            full.contains("full") && full.contains("store (1.2)"),
+            "{full}"
+        );
+        let left = saturated(&cores, 4);
+        assert!(left.contains("cores are left"), "{left}");
+    }
 
     #[test]
     fn a_table_without_rounds_speaks_of_the_reference_alone() {

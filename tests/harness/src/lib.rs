@@ -34,7 +34,7 @@ mod vhost;
 mod wait;
 mod watchdog;
 
-pub use broker::{Broker, Management, Options, SHARED_ENV};
+pub use broker::{Broker, Management, Minority, Options, SHARED_ENV};
 pub use ledger::Ledger;
 pub use net::{Host, Net, Place};
 pub use postgres::{Database, Postgres};

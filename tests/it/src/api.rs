@@ -30,6 +30,8 @@ pub struct Answer {
     pub status: u16,
     /// The body, when it is JSON; else its text as a JSON string.
     pub body: Value,
+    /// After how long it is worth while to ask again, where that was said.
+    pub retry_after: Option<Duration>,
 }
 
 impl Api {
@@ -88,9 +90,15 @@ impl Api {
         }
         let answer = request.send().await.ok()?;
         let status = answer.status().as_u16();
+        let again = answer.headers().get("retry-after");
+        let again = again.and_then(|seconds| seconds.to_str().ok()?.parse().ok());
         let text = answer.text().await.ok()?;
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Some(Answer { status, body })
+        Some(Answer {
+            status,
+            body,
+            retry_after: again.map(Duration::from_secs),
+        })
     }
 
     /// Asks until somebody answers who can: not while it is away, starting, stopping or busy.

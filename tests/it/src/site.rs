@@ -1,4 +1,8 @@
 //! Several hosts: three nodes of one broker, a database, orchestrators and workers, each on a host of its own, whose link can be cut.
+#![expect(
+    clippy::print_stderr,
+    reason = "that a node had to be helped is a figure people read"
+)]
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,13 +10,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use baton_harness::{
-    Broker, Database, Host, Launch, Ledger, Net, Postgres, Process, Vhost, await_some, binaries,
-    postgres,
+    Broker, Database, Host, Launch, Ledger, Minority, Net, Postgres, Process, Vhost, await_some,
+    binaries, postgres,
 };
 use serde_json::json;
 
 use crate::system::{TOKEN, variable};
-use crate::{AFTER_A_LEASE, Api, Cli, SOON};
+use crate::{AFTER_A_LEASE, Api, Cli, Ran, SOON};
 
 /// Nodes of the broker: with two of them it goes on.
 const BROKERS: usize = 3;
@@ -62,12 +66,24 @@ impl Site {
     /// # Errors
     /// Why this machine cannot have several hosts.
     pub async fn start(orchestrators: usize, workers: usize) -> Result<Self> {
+        Self::start_with(orchestrators, workers, Minority::Pauses).await
+    }
+
+    /// As [`Self::start`], with nodes that do this when they see no majority of them.
+    ///
+    /// # Errors
+    /// Why this machine cannot have several hosts.
+    pub async fn start_with(
+        orchestrators: usize,
+        workers: usize,
+        minority: Minority,
+    ) -> Result<Self> {
         let net = Net::new()?;
         let mut hosts = Vec::new();
         for _ in 0..BROKERS {
             hosts.push(net.host()?);
         }
-        let nodes = Broker::cluster(&hosts).await;
+        let nodes = Broker::cluster(&hosts, minority).await;
         await_whole(&nodes[0], BROKERS).await;
         let vhost = nodes[0].vhost().await;
         let host = net.host()?;
@@ -104,14 +120,19 @@ impl Site {
 
     /// Queues, spread over the nodes, and policies, as an administrator would.
     async fn set_up_broker(&self) {
-        let url = self.brokers[0].1.management_url();
+        self.topology("apply", 0).await.exits(0);
+    }
+
+    /// `baton topology WHAT` at one of the nodes, as an administrator.
+    pub async fn topology(&self, what: &str, node: usize) -> Ran {
+        let url = self.brokers[node].1.management_url();
         let (user, password) = (baton_harness::USER, baton_harness::PASSWORD);
         let url = url.replacen("//", &format!("//{user}:{password}@"), 1);
         let cli = Cli::new("http://127.0.0.1:9", TOKEN, &self.dir);
         let partitions = PARTITIONS.to_string();
         let args = [
             "topology",
-            "apply",
+            what,
             "--management",
             &url,
             "--vhost",
@@ -119,7 +140,7 @@ impl Site {
             "--partitions",
             &partitions,
         ];
-        cli.run(&args).await.exits(0);
+        cli.run(&args).await
     }
 
     /// Every node, for whoever connects: the first that answers is taken.
@@ -232,6 +253,26 @@ impl Site {
             None
         })
         .await
+    }
+
+    /// Waits until every node sees every other. One that pauses as a minority now and then does not come back by itself (RabbitMQ 3.10): whoever runs
+    /// it starts it again.
+    pub async fn await_whole_again(&self) {
+        let nodes = self.brokers.len();
+        for (_, node) in &self.brokers {
+            let by_itself = tokio::time::timeout(SOON / 2, await_whole(node, nodes)).await;
+            if by_itself.is_err() {
+                eprintln!(
+                    "{} does not come back by itself and is started again",
+                    node.address()
+                );
+                node.kill9();
+                node.start().await;
+            }
+        }
+        for (_, node) in &self.brokers {
+            await_whole(node, nodes).await;
+        }
     }
 
     /// Waits until every orchestrator says that nothing is wrong.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use baton_harness::{Process, await_some, await_until, not_tested};
 use baton_it::mixed;
 use baton_it::oracle::Book;
-use baton_it::site::{Site, await_whole};
+use baton_it::site::Site;
 use baton_it::{AFTER_A_LEASE, SOON, long};
 use serde_json::Value;
 
@@ -208,26 +208,7 @@ async fn heal(site: &mut Site, who: Who, what: What) {
         (Who::Database, What::CutOff) => site.postgres.0.heal(),
     }
     if let Who::Broker(_) = who {
-        whole_again(site).await;
-    }
-}
-
-/// Every node sees every other. One that pauses as a minority now and then does not come back by itself (RabbitMQ 3.10): whoever runs it starts it again.
-async fn whole_again(site: &Site) {
-    let nodes = site.brokers.len();
-    for (_, node) in &site.brokers {
-        let by_itself = tokio::time::timeout(SOON / 2, await_whole(node, nodes)).await;
-        if by_itself.is_err() {
-            eprintln!(
-                "{} does not come back by itself and is started again",
-                node.address()
-            );
-            node.kill9();
-            node.start().await;
-        }
-    }
-    for (_, node) in &site.brokers {
-        await_whole(node, nodes).await;
+        site.await_whole_again().await;
     }
 }
 

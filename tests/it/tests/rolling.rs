@@ -1,6 +1,6 @@
 //! An upgrade without a pause: orchestrators and workers of two versions side by side on one database, replaced one by one while sagas come and go,
 //! one of the old ones killed on the way. Every saga ends as promised. The older programs lie where `BATON_PREVIOUS` says (`deploy/test --previous`
-//! builds them from the project's history); without it that is what was not tested.
+//! builds them from the project's history, `--long` the last release without being asked); without it that is what was not tested.
 
 use std::path::{Path, PathBuf};
 
@@ -78,7 +78,7 @@ async fn shared(system: &System, members: &[&str]) {
 async fn two_versions_side_by_side_and_every_saga_ends_as_promised() {
     let Some(previous) = std::env::var_os(PREVIOUS).map(PathBuf::from) else {
         return not_tested(
-            "two versions side by side: no earlier version was built (deploy/test --previous COMMIT)",
+            "two versions side by side: no earlier version was built (deploy/test --long, or --previous COMMIT)",
         );
     };
     let old = Some(previous.as_path());

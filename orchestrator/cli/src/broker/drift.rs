@@ -55,8 +55,11 @@ pub(crate) enum Mend {
     },
 }
 
-/// Every difference, in the order in which they can be mended: users need nothing, bindings need queues.
+/// Every difference, in the order in which they can be mended: users need nothing, bindings need queues. Of a broker without a majority that alone.
 pub(crate) fn drifts(wanted: &Wanted, seen: &Seen) -> Vec<Drift> {
+    if let Some(lost) = majority(seen) {
+        return vec![lost];
+    }
     let mut found = Vec::new();
     let topology = &wanted.topology;
     found.extend(topology.policies.iter().filter_map(|one| policy(one, seen)));
@@ -81,6 +84,18 @@ pub(crate) fn drifts(wanted: &Wanted, seen: &Seen) -> Vec<Drift> {
     found.extend(wanted.users.iter().filter_map(|one| user(one, seen)));
     found.extend(wanted.users.iter().filter_map(|one| tags(one, seen)));
     found
+}
+
+/// A broker most of whose nodes are gone: whatever else differs is known when they are back.
+fn majority(seen: &Seen) -> Option<Drift> {
+    let (running, all) = seen.minority()?;
+    Some(by_hand(
+        "broker".to_owned(),
+        format!(
+            "{running} of {all} nodes run: without a majority nothing is confirmed and nothing delivered"
+        ),
+        "start the others, or heal the network between them; sagas wait meanwhile and go on by themselves",
+    ))
 }
 
 fn missing(what: String, by: Mend) -> Drift {
@@ -352,4 +367,27 @@ fn tags(wanted: &WantedUser, seen: &Seen) -> Option<Drift> {
             format!("rabbitmqctl set_user_tags {} {tag}", wanted.name).trim_end(),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_most_of_whose_nodes_are_gone_is_told_and_no_other() {
+        let told = |running: &[bool]| {
+            let node = |running: &bool| seen::Node { running: *running };
+            let seen = Seen {
+                nodes: running.iter().map(node).collect(),
+                ..Seen::default()
+            };
+            majority(&seen).map(|drift| drift.is)
+        };
+        assert_eq!(told(&[]), None, "who may not look is told nothing");
+        assert_eq!(told(&[true]), None);
+        assert_eq!(told(&[true, true, false]), None);
+        assert!(told(&[true, false]).is_some());
+        let one = told(&[true, false, false]).unwrap_or_default();
+        assert!(one.starts_with("1 of 3 nodes run"), "{one}");
+    }
 }

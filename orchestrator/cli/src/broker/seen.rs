@@ -10,6 +10,8 @@ use serde_json::Value;
 /// All of it.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
+    /// Every node of the broker; none where whoever asks may not know.
+    pub(super) nodes: Vec<Node>,
     pub(super) exchanges: Vec<Exchange>,
     pub(super) queues: Vec<Queue>,
     pub(super) bindings: Vec<Binding>,
@@ -19,6 +21,13 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// How many nodes run, of how many, where that is no majority: what is asked then is answered late, wrongly or never.
+    pub(crate) fn minority(&self) -> Option<(usize, usize)> {
+        let running = self.nodes.iter().filter(|node| node.running).count();
+        let all = self.nodes.len();
+        (running * 2 <= all && all > 0).then_some((running, all))
+    }
+
     /// The task types that have a queue, each with its pool.
     pub(crate) fn task_queues(&self) -> Vec<(PoolName, TaskType)> {
         let named = |queue: &Queue| {
@@ -28,6 +37,12 @@ impl Seen {
         };
         self.queues.iter().filter_map(named).collect()
     }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Node {
+    #[serde(default)]
+    pub(super) running: bool,
 }
 
 #[derive(Debug, Deserialize)]

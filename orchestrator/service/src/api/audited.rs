@@ -163,7 +163,8 @@ pub(super) async fn audited(
         }
         return response;
     }
-    if operation.name == START && !auditing.api.router.takes_starts() {
+    let room = auditing.api.router.takes_starts() && !auditing.api.audit.is_behind();
+    if operation.name == START && !room {
         // What is turned away at the door is no action. A flood of it would load the store that has too much to do already.
         return Problem::busy().into_response();
     }

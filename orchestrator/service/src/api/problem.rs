@@ -178,7 +178,7 @@ impl Problem {
             StatusCode::TOO_MANY_REQUESTS,
             "busy",
             "Too much is under way",
-            "the broker takes less than is asked for; try again",
+            "the broker, or the database, takes less than is asked for; try again",
         )
         .again_after_s(1)
     }

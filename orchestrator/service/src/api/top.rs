@@ -49,7 +49,8 @@ struct OfType {
     waiting: usize,
     /// Sent tasks that are held late, and have a place at a worker: whether such a task waits still or runs nobody hears before its report.
     waiting_or_running: usize,
-    /// Of these, steps whose task was not sent, since no worker has announced its type, or none takes it any more.
+    /// Of these, steps whose task was not sent, since no worker has announced its type, or none takes it any more. Not counted beyond some ten
+    /// thousand.
     unserved: usize,
     /// How long the one has waited that waits longest; none where all that is known of is `waiting_or_running`.
     longest_wait_ms: Option<u64>,

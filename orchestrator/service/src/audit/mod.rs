@@ -8,8 +8,8 @@ mod heads;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use baton_messages::{AuditEntry, AuditRow, Timestamp};
 use baton_store::{AnyAudit, AuditLog as _};
@@ -24,6 +24,9 @@ pub(crate) use heads::{announce, keep_file};
 const WAITING_MAX: usize = 2_048;
 /// Rows of one commit.
 const BATCH_MAX: usize = 256;
+/// Who would wait longer than this for his row is told to come again, where that can be done: well within [`COMMIT_WAIT`], since a second row and a
+/// commit of a driver come after it.
+const BEHIND: Duration = Duration::from_secs(5);
 /// How long a caller waits until his row is committed.
 const COMMIT_WAIT: Duration = Duration::from_secs(15);
 /// Refusals of one token that are written down in one [`REFUSALS_MS`]; the others are counted.
@@ -41,7 +44,49 @@ pub(crate) struct Audit {
     /// What is read of it.
     pub(crate) log: AnyAudit,
     desk: Desk<AuditEntry, Result<AuditRow, NotWritten>>,
+    pace: Arc<Mutex<Pace>>,
     refusals: Mutex<BTreeMap<String, Refusals>>,
+}
+
+/// How fast rows are written, and how many wait.
+#[derive(Debug, Default)]
+struct Pace {
+    waiting: usize,
+    /// Since when a commit is under way.
+    since: Option<Instant>,
+    /// How long the last one took.
+    last: Duration,
+}
+
+impl Pace {
+    /// Whether who comes now would wait for too long. While nobody waits nobody is told so: who is let in shows whether it has become faster.
+    fn is_behind(&self, now: Instant) -> bool {
+        let under_way = self.since.map(|since| now.duration_since(since));
+        let each = self.last.max(under_way.unwrap_or_default());
+        let rounds = u32::try_from(self.waiting / BATCH_MAX + 1).unwrap_or(u32::MAX);
+        self.waiting > 0 && each.saturating_mul(rounds) > BEHIND
+    }
+}
+
+/// One who waits, until this is dropped: also when he has gone away.
+struct Waits<'a>(&'a Mutex<Pace>);
+
+impl<'a> Waits<'a> {
+    fn of(pace: &'a Mutex<Pace>) -> Self {
+        lock(pace).waiting += 1;
+        Self(pace)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        let mut pace = lock(self.0);
+        pace.waiting = pace.waiting.saturating_sub(1);
+    }
+}
+
+fn lock(pace: &Mutex<Pace>) -> std::sync::MutexGuard<'_, Pace> {
+    pace.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What one token was refused lately.
@@ -57,16 +102,31 @@ impl Audit {
     pub(crate) fn new(log: AnyAudit) -> (Self, impl Future<Output = ()> + Send) {
         let (desk, writer) = together::desk(WAITING_MAX, BATCH_MAX);
         let writes = log.clone();
+        let pace = Arc::<Mutex<Pace>>::default();
+        let paced = pace.clone();
         let writing = writer.run(move |entries| {
-            let log = writes.clone();
-            async move { appended(&log, entries).await }
+            let (log, pace) = (writes.clone(), paced.clone());
+            async move {
+                let began = Instant::now();
+                lock(&pace).since = Some(began);
+                let rows = appended(&log, entries).await;
+                let mut pace = lock(&pace);
+                (pace.since, pace.last) = (None, began.elapsed());
+                rows
+            }
         });
         let audit = Self {
             log,
             desk,
+            pace,
             refusals: Mutex::default(),
         };
         (audit, writing)
+    }
+
+    /// Whether rows are written so slowly, or so many wait, that one more would wait for too long.
+    pub(crate) fn is_behind(&self) -> bool {
+        lock(&self.pace).is_behind(Instant::now())
     }
 
     /// Writes a row; it is committed when this returns.
@@ -74,6 +134,7 @@ impl Audit {
     /// # Errors
     /// [`NotWritten`]: the store cannot be written, or not in time. Then it may be there all the same.
     pub(crate) async fn write(&self, entry: AuditEntry) -> Result<AuditRow, NotWritten> {
+        let _waits = Waits::of(&self.pace);
         let gone = || NotWritten("the orchestrator is stopping".to_owned());
         let writing = async { self.desk.write(entry).await.unwrap_or_else(|| Err(gone())) };
         let written = tokio::time::timeout(COMMIT_WAIT, writing).await;
@@ -177,6 +238,23 @@ mod tests {
         assert!(refused.to_string().contains("audit log"), "{refused}");
         drop(audit);
         writing.await.unwrap();
+    }
+
+    #[test]
+    fn who_would_wait_too_long_is_told_so_and_never_where_nobody_waits() {
+        let pace = Mutex::new(Pace::default());
+        let now = Instant::now();
+        let behind = || lock(&pace).is_behind(now);
+        let mut waiting: Vec<_> = (0..BATCH_MAX).map(|_| Waits::of(&pace)).collect();
+        assert!(!behind(), "a fast commit has room for many");
+        lock(&pace).last = BEHIND * 2 / 3;
+        assert!(behind(), "the second commit comes too late");
+        waiting.pop();
+        assert!(!behind());
+        lock(&pace).since = now.checked_sub(BEHIND * 2);
+        assert!(behind(), "one that does not end is slow as well");
+        waiting.clear();
+        assert!(!behind(), "somebody has to try");
     }
 
     #[tokio::test]

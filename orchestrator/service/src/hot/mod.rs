@@ -306,6 +306,7 @@ impl<S: Store> HotLoop<S> {
         match woken {
             Woken::Landed(landed) => {
                 let sent = landed.map_err(|source| HotError::Lane { source })?;
+                self.vain.came_back(&sent);
                 self.driver.sent(sent);
             }
             Woken::Parked(parked) => {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use baton_bus::{Consumer, Link};
-use baton_driver::Store;
+use baton_driver::{Sent, Store, Ticket};
 
 use super::HotLoop;
 
@@ -26,14 +26,29 @@ pub(super) const DEAF: What =
     "our own canary is not heard on baton.fleet, so that no lease runs out";
 /// Nothing that was published is confirmed.
 pub(super) const FULL: What = "the broker confirms nothing, so that no input is taken";
+/// The broker is there and answers nothing to what is published: with most of its nodes gone it goes on taking connections, and confirms nothing.
+pub(super) const UNCONFIRMED: What = "what is published is neither confirmed nor refused, so that no task leaves: has the broker lost most of its nodes?";
 
 /// Waits, by what for.
 #[derive(Debug, Default)]
 pub(super) struct Vain {
     since: BTreeMap<What, (Instant, bool)>,
+    /// Nothing of what came back last was answered.
+    unanswered: bool,
 }
 
 impl Vain {
+    /// What became of a batch: one answer, whichever, shows that the broker takes what is published.
+    pub(super) fn came_back(&mut self, sent: &[(Ticket, Sent)]) {
+        let answered = |(_, sent): &(Ticket, Sent)| match sent {
+            Sent::Confirmed | Sent::Returned | Sent::Nacked => true,
+            Sent::NotSent | Sent::Unknown => false,
+        };
+        if !sent.is_empty() {
+            self.unanswered = !sent.iter().any(answered);
+        }
+    }
+
     /// Which waits last too long; each is said once.
     pub(super) fn look(&mut self, waits: &[(What, bool)], now: Instant) -> Vec<What> {
         for (what, waiting) in waits {
@@ -62,11 +77,15 @@ impl<S: Store> HotLoop<S> {
                 .all(|link| matches!(link, Link::Up { .. }))
         };
         let consumed = self.inbox.as_ref().is_some_and(Consumer::is_open);
+        let figures = self.driver.figures();
+        // what nobody wants any more is not sent again, and leaves nothing to wait for
+        let to_send = figures.unsent > 0 || figures.in_flight > 0;
         let waits = [
             (INBOX_CLOSED, up && !consumed),
             (INBOX_UNREAD, up && consumed && self.catch_up.is_behind()),
             (DEAF, up && !self.watch.is_hearing()),
             (FULL, up && !self.driver.has_room()),
+            (UNCONFIRMED, up && to_send && self.vain.unanswered),
         ];
         let vain = self.vain.look(&waits, Instant::now());
         self.health.set_vain(vain);
@@ -89,5 +108,26 @@ mod tests {
         assert_eq!(look(99, true), [DEAF]);
         assert!(look(100, false).is_empty());
         assert!(look(101, true).is_empty(), "it begins anew");
+    }
+
+    #[test]
+    fn one_answer_of_any_kind_shows_that_the_broker_takes_what_is_published() {
+        let mut vain = Vain::default();
+        let batch = |of: &[Sent]| -> Vec<(Ticket, Sent)> {
+            let tickets = (1..).map(|log_seq| Ticket { log_seq, index: 0 });
+            tickets.zip(of.iter().copied()).collect()
+        };
+        let cases: [(&[Sent], bool); 6] = [
+            (&[], false),
+            (&[Sent::Unknown, Sent::NotSent], true),
+            (&[], true),
+            (&[Sent::Unknown, Sent::Nacked], false),
+            (&[Sent::Unknown], true),
+            (&[Sent::Confirmed], false),
+        ];
+        for (of, unanswered) in cases {
+            vain.came_back(&batch(of));
+            assert_eq!(vain.unanswered, unanswered, "{of:?}");
+        }
     }
 }

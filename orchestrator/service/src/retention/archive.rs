@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use baton_engine::Record;
 use baton_messages::Timestamp;
+use baton_settings::instance;
 use baton_store::SagaLog;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -23,6 +24,10 @@ const FORMAT: &str = "baton-saga@1";
 /// Only whoever runs the orchestrator reads it: inputs and outputs of sagas are in it.
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
+/// Letters of a host's name in the name of a file.
+const HOST_CHARS_MAX: usize = 40;
+/// Letters before the partition in the name of a file: `sagas-2026-11-28`.
+const BEFORE_PARTITION: usize = 16;
 /// How a file is called until it is whole.
 const PART: &str = ".part";
 
@@ -32,6 +37,8 @@ struct Line<'a> {
     format: &'static str,
     partition: u8,
     archived_at: Timestamp,
+    /// On whose disk it was written.
+    host: &'a str,
     /// As a list of the API has it.
     saga: SagaInList,
     records: Vec<Numbered<'a>>,
@@ -52,18 +59,21 @@ pub(super) struct Archive {
     name: String,
     partition: u8,
     at: Timestamp,
+    host: String,
     out: GzEncoder<BufWriter<File>>,
     bytes: usize,
 }
 
 impl Archive {
-    /// Begins a file that no other is called as.
+    /// Begins a file that no other is called as. Its name says on which host it lies: each member of a cluster writes on its own.
     pub(super) fn begin(root: &Path, partition: u8, at: Timestamp) -> io::Result<Self> {
         let day = day(at)?;
         let (year, month) = (day.strftime("%Y"), day.strftime("%m"));
+        let host = instance::host().unwrap_or_else(|| "unnamed".to_owned());
         let name = format!(
-            "{year}/{month}/sagas-{}-p{partition:02}-{}.jsonl.gz",
+            "{year}/{month}/sagas-{}-p{partition:02}-{}-{}.jsonl.gz",
             day.strftime("%Y-%m-%d"),
+            in_name(&host),
             Uuid::now_v7()
         );
         let part = root.join(format!("{name}{PART}"));
@@ -81,6 +91,7 @@ impl Archive {
             name,
             partition,
             at,
+            host,
             out: GzEncoder::new(BufWriter::new(file), Compression::default()),
             bytes: 0,
         })
@@ -97,6 +108,7 @@ impl Archive {
             format: FORMAT,
             partition: self.partition,
             archived_at: self.at,
+            host: &self.host,
             saga: SagaInList::from(row),
             records: numbered
                 .map(|(number, (at, record))| Numbered { number, at, record })
@@ -142,13 +154,25 @@ pub(super) fn clear(root: &Path, partition: u8) -> io::Result<()> {
             for file in entries(&month)? {
                 let name = file.file_name().unwrap_or_default().to_string_lossy();
                 let unfinished = name.starts_with("sagas-") && name.ends_with(PART);
-                if unfinished && name.contains(&mine) {
+                // the name of a host may look like a partition
+                let place = name.get(BEFORE_PARTITION..).unwrap_or_default();
+                if unfinished && place.starts_with(&mine) {
                     fs::remove_file(&file)?;
                 }
             }
         }
     }
     Ok(())
+}
+
+/// A host's name as a part of a file's: a dot goes with what follows it, other letters that are none in every file system become a dash.
+fn in_name(host: &str) -> String {
+    let short = host.split('.').next().unwrap_or_default();
+    let letters = short.chars().take(HOST_CHARS_MAX);
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() { c } else { '-' }
+    };
+    letters.map(plain).collect()
 }
 
 /// What is in a folder; nothing where there is none.
@@ -188,6 +212,8 @@ mod tests {
         whole.out.write_all(b"{}\n").unwrap();
         let name = whole.finish().unwrap();
         assert!(name.starts_with("2026/11/sagas-2026-11-28-p03-"), "{name}");
+        let host = in_name(&instance::host().unwrap());
+        assert!(name.contains(&format!("-p03-{host}-")), "{name}");
         let file = File::open(root.path().join(&name)).unwrap();
         let mut text = String::new();
         flate2::read::GzDecoder::new(file)
@@ -204,5 +230,21 @@ mod tests {
         assert!(named(&other).exists(), "that of another partition stays");
         assert!(root.path().join(&name).exists());
         clear(&root.path().join("nothing"), 3).unwrap();
+    }
+
+    #[test]
+    fn a_host_is_named_without_its_domain_and_may_look_like_a_partition() {
+        assert_eq!(in_name("db-1.example.com"), "db-1");
+        assert_eq!(in_name("a/b c"), "a-b-c");
+        assert_eq!(in_name(&"x".repeat(99)).len(), HOST_CHARS_MAX);
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("2026/11");
+        fs::create_dir_all(&folder).unwrap();
+        let other = folder.join("sagas-2026-11-28-p04-web-p03-1-id.jsonl.gz.part");
+        fs::write(&other, "").unwrap();
+        clear(root.path(), 3).unwrap();
+        assert!(other.exists());
+        clear(root.path(), 4).unwrap();
+        assert!(!other.exists());
     }
 }

@@ -90,7 +90,7 @@ pub(crate) fn play(scene: Scene, seed: u64, fault: Option<Fault>, trace: bool) -
     for n in 0..WORKERS {
         world.employ(n, &kinds);
     }
-    world.after(0, Event::HostUp);
+    world.after(0, Event::HostUp(0));
     world.after(ASKED_MS, Event::Start(saga));
     world.run();
     world.played(trace)

@@ -453,7 +453,7 @@ impl World {
             return false;
         };
         let disk = self.store.disk();
-        let rows = disk.log_seq();
+        let rows = disk.log_seq(0);
         if rows == scene.rows {
             return false;
         }

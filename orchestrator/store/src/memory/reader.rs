@@ -14,8 +14,8 @@ use crate::items::ItemFilter;
 use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HEAD_BYTES_MAX, HOUR_MS,
-    LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor,
-    WorkItemView, page, page_rows,
+    LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, UNSERVED_COUNTED_MAX, Unserved,
+    WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -151,7 +151,8 @@ impl Reader for MemoryStore {
         waiting.sort();
         let mut by_type: BTreeMap<TaskType, usize> = BTreeMap::new();
         for (task_type, _) in &waiting {
-            *by_type.entry(task_type.clone()).or_default() += 1;
+            let of = by_type.entry(task_type.clone()).or_default();
+            *of = (*of + 1).min(UNSERVED_COUNTED_MAX);
         }
         waiting.truncate(limit);
         Ok(Unserved {

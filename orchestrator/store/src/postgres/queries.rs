@@ -111,8 +111,14 @@ pub(crate) const ENTRIES_AFTER: &str = "SELECT saga_seq, entry FROM records
         WHERE saga = (SELECT number FROM sagas WHERE id = $1) AND saga_seq <= $2 ORDER BY saga_seq DESC LIMIT 1), 0)
     ORDER BY saga_seq LIMIT $3";
 
-/// How many sagas wait for each task type that nobody serves.
-pub(crate) const UNSERVED_BY_TYPE: &str = "SELECT task_type, count(*) FROM unserved WHERE partition = $1 GROUP BY task_type ORDER BY task_type COLLATE \"C\"";
+/// How many sagas of a partition wait for each task type that nobody serves, at most $2 of each: from type to type along the index, and no further
+/// into one than that.
+pub(crate) const UNSERVED_BY_TYPE: &str = "WITH RECURSIVE types (task_type) AS (
+        (SELECT u.task_type FROM unserved u WHERE u.partition = $1 ORDER BY u.task_type LIMIT 1)
+        UNION ALL SELECT (SELECT u.task_type FROM unserved u WHERE u.partition = $1 AND u.task_type > t.task_type ORDER BY u.task_type LIMIT 1)
+            FROM types t WHERE t.task_type IS NOT NULL)
+    SELECT t.task_type, (SELECT count(*) FROM (SELECT 1 FROM unserved u WHERE u.partition = $1 AND u.task_type = t.task_type LIMIT $2) AS counted)
+    FROM types t WHERE t.task_type IS NOT NULL";
 
 /// The sagas that do.
 pub(crate) const UNSERVED: &str = "SELECT task_type, saga FROM unserved WHERE partition = $1 ORDER BY task_type COLLATE \"C\", saga LIMIT $2";

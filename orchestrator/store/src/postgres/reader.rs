@@ -24,8 +24,8 @@ use crate::items::ItemFilter;
 use crate::letters::{Died, EditRow, HistoryRow, LetterRow, LetterState, OperationRow, Standing};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HOUR_MS, LOOKED_AT_MAX,
-    LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX, Unserved, WorkItemCursor,
-    WorkItemView, page, page_rows,
+    LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX, UNSERVED_COUNTED_MAX,
+    Unserved, WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -145,9 +145,12 @@ impl Reader for PostgresReader {
             let (mut by_type, mut all) = (BTreeMap::<TaskType, usize>::new(), Vec::new());
             for partition in rows(&seen, queries::PARTITIONS, &[]).await? {
                 let partition: i16 = get(&partition, 0)?;
-                for row in rows(&seen, queries::UNSERVED_BY_TYPE, &[&partition]).await? {
+                let counted: [&(dyn ToSql + Sync); 2] =
+                    [&partition, &limited(UNSERVED_COUNTED_MAX)];
+                for row in rows(&seen, queries::UNSERVED_BY_TYPE, &counted).await? {
                     let count = usize::try_from(get::<i64>(&row, 1)?).unwrap_or(usize::MAX);
-                    *by_type.entry(word(&row, 0, of_name)?).or_default() += count;
+                    let of = by_type.entry(word(&row, 0, of_name)?).or_default();
+                    *of = (*of + count).min(UNSERVED_COUNTED_MAX);
                 }
                 let first: [&(dyn ToSql + Sync); 2] = [&partition, &limited(limit)];
                 for row in rows(&seen, queries::UNSERVED, &first).await? {

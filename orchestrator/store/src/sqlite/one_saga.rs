@@ -1,5 +1,7 @@
 //! Reading one saga beside the driver: as it folds, or page by page of its records.
 
+use std::collections::BTreeMap;
+
 use baton_driver::{Loaded, SagaRow};
 use baton_engine::Entry;
 use baton_messages::{SagaId, TaskType};
@@ -8,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::columns::{document, int, rows, saga_id, saga_row, uint, word};
 use super::load::{self, all};
 use super::queries;
-use crate::read::Unserved;
+use crate::read::{UNSERVED_COUNTED_MAX, Unserved};
 
 /// One saga as the driver folds it, with its first entry.
 pub(crate) fn folding(
@@ -69,15 +71,45 @@ pub(crate) fn unserved(conn: &Connection, limit: usize) -> rusqlite::Result<Unse
     // one transaction: both of the same moment
     let seen = conn.unchecked_transaction()?;
     let of_name = |text: &str| TaskType::new(text).ok();
+    let (mut by_type, mut first) = (BTreeMap::<TaskType, usize>::new(), Vec::new());
+    for partition in all(&seen, queries::PARTITIONS, [], |row| row.get::<_, i64>(0))? {
+        for (task_type, count) in unserved_counted(&seen, partition)? {
+            let of = by_type.entry(task_type).or_default();
+            *of = (*of + count).min(UNSERVED_COUNTED_MAX);
+        }
+        first.extend(all(
+            &seen,
+            queries::UNSERVED,
+            params![partition, rows(limit)],
+            |row| Ok((word(row, 0, of_name)?, saga_id(row, 1)?)),
+        )?);
+    }
+    first.sort();
+    first.truncate(limit);
     Ok(Unserved {
-        by_type: all(&seen, queries::UNSERVED_BY_TYPE, [], |row| {
-            let count = usize::try_from(row.get::<_, i64>(1)?).unwrap_or(usize::MAX);
-            Ok((word(row, 0, of_name)?, count))
-        })?,
-        first: all(&seen, queries::UNSERVED, [rows(limit)], |row| {
-            Ok((word(row, 0, of_name)?, saga_id(row, 1)?))
-        })?,
+        by_type: by_type.into_iter().collect(),
+        first,
     })
+}
+
+/// From type to type along the index, and no further into one than what is counted.
+fn unserved_counted(conn: &Connection, partition: i64) -> rusqlite::Result<Vec<(TaskType, usize)>> {
+    let mut next = conn.prepare_cached(queries::UNSERVED_NEXT)?;
+    let mut count = conn.prepare_cached(queries::UNSERVED_COUNT)?;
+    let (mut counted, mut after) = (Vec::new(), String::new());
+    loop {
+        let found = next.query_row(params![partition, after], |row| {
+            let task_type = word(row, 0, |text: &str| TaskType::new(text).ok())?;
+            Ok((row.get::<_, String>(0)?, task_type))
+        });
+        let Some((name, task_type)) = found.optional()? else {
+            return Ok(counted);
+        };
+        let values = params![partition, name, rows(UNSERVED_COUNTED_MAX)];
+        let sagas = count.query_row(values, |row| row.get::<_, i64>(0))?;
+        counted.push((task_type, usize::try_from(sagas).unwrap_or(usize::MAX)));
+        after = name;
+    }
 }
 
 /// The last entries of the log, oldest first.

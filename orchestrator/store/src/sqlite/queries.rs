@@ -108,13 +108,18 @@ pub(crate) const ENTRIES_AFTER: &str = "SELECT saga_seq, entry FROM records
 /// The end of the log, last first.
 pub(crate) const LAST_ENTRIES: &str = "SELECT s.id, r.entry FROM records r CROSS JOIN sagas s ON s.number = r.saga WHERE r.id > 0 ORDER BY r.id DESC LIMIT ?1";
 
-/// How many sagas wait for each task type that nobody serves.
-pub(crate) const UNSERVED_BY_TYPE: &str =
-    "SELECT task_type, count(*) FROM unserved GROUP BY task_type ORDER BY task_type";
+/// The partitions there are: one.
+pub(crate) const PARTITIONS: &str = "SELECT id FROM partitions ORDER BY id";
 
-/// The sagas that do.
+/// The next task type of a partition that sagas wait for and nobody serves, behind ?2.
+pub(crate) const UNSERVED_NEXT: &str = "SELECT task_type FROM unserved WHERE partition = ?1 AND task_type > ?2 ORDER BY task_type LIMIT 1";
+
+/// How many sagas wait for it, at most ?3.
+pub(crate) const UNSERVED_COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM unserved WHERE partition = ?1 AND task_type = ?2 LIMIT ?3)";
+
+/// The sagas of a partition that do.
 pub(crate) const UNSERVED: &str =
-    "SELECT task_type, saga FROM unserved ORDER BY task_type, saga LIMIT ?1";
+    "SELECT task_type, saga FROM unserved WHERE partition = ?1 ORDER BY task_type, saga LIMIT ?2";
 
 /// One definition.
 pub(crate) const DEFINITION: &str = "SELECT name, version, source, registered_at, registered_by FROM definitions WHERE name = ?1 AND version = ?2";

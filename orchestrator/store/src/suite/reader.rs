@@ -14,7 +14,7 @@ use super::samples::{
     work_item,
 };
 use crate::Partition;
-use crate::read::{DeadLetterFilter, SagaFilter, WorkItemView};
+use crate::read::{DeadLetterFilter, SagaFilter, UNSERVED_COUNTED_MAX, WorkItemView};
 use crate::reader::Reader;
 use crate::tokens::{HASH_BYTES, TokenRow, TokenStore};
 use crate::triggers::{Arrival, Claim, Effect, Planned, ScheduleRow, TriggerRef, Triggers};
@@ -178,7 +178,7 @@ pub async fn one_saga_is_read_as_it_folds(subject: &mut impl Subject) {
     subject.close(store).await;
 }
 
-/// In the order of type and saga, no more than asked for; the counts are of all.
+/// In the order of type and saga, no more than asked for; the counts are of all, up to a bound.
 pub async fn who_waits_for_a_worker_is_counted(subject: &mut impl Subject) {
     let (mut store, mine) = subject.open().await;
     let mut all = starts(mine, 1, 0..3);
@@ -201,6 +201,16 @@ pub async fn who_waits_for_a_worker_is_counted(subject: &mut impl Subject) {
     let mut sorted: Vec<_> = waiting.map(|(name, n)| (named(name), saga(n))).to_vec();
     sorted.sort();
     sorted.truncate(3);
+    assert_eq!(told.first, sorted);
+    // a look does not take longer the more of them there are
+    let mut many = batch(mine, 3);
+    let beyond = u32::try_from(UNSERVED_COUNTED_MAX).unwrap() + 1;
+    let all = (0..beyond).map(|n| (named("c.type@1"), saga(10 + n)));
+    many.unserved_add = all.collect();
+    store.commit(many).await.unwrap();
+    let told = reader.unserved(3).await.unwrap();
+    let last = (named("c.type@1"), UNSERVED_COUNTED_MAX);
+    assert_eq!(told.by_type.last(), Some(&last));
     assert_eq!(told.first, sorted);
     subject.close(store).await;
 }

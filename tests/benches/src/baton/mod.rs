@@ -45,7 +45,8 @@ pub(crate) struct BatonRun {
     pub(crate) steps: usize,
     /// From before the first request is published until the last saga is seen completed.
     pub(crate) took: Duration,
-    pub(crate) orchestrator: Cpu,
+    /// Each of them.
+    pub(crate) orchestrators: Vec<Cpu>,
     pub(crate) worker: Cpu,
     /// This process: asks and looks.
     pub(crate) asking: Cpu,
@@ -163,8 +164,8 @@ impl Baton {
     /// Has so many sagas run, at most `in_flight` of them at a time, and waits until each of them has completed.
     pub(crate) async fn run(&self, sagas: usize, in_flight: usize) -> Result<BatonRun> {
         let before = self.ended().await?;
-        let (orchestrator, worker) = (
-            Cpu::of_all(self.orchestrators())?,
+        let (orchestrators, worker) = (
+            Cpu::of_each(self.orchestrators())?,
             Cpu::of(self.worker.pid())?,
         );
         let asking = Cpu::own()?;
@@ -192,7 +193,11 @@ impl Baton {
         Ok(BatonRun {
             steps: sagas * self.steps,
             took,
-            orchestrator: Cpu::of_all(self.orchestrators())?.since(orchestrator),
+            orchestrators: Cpu::of_each(self.orchestrators())?
+                .into_iter()
+                .zip(orchestrators)
+                .map(|(now, before)| now.since(before))
+                .collect(),
             worker: Cpu::of(self.worker.pid())?.since(worker),
             asking: Cpu::own()?.since(asking),
             orchestrator_memory: Memory::of_largest(self.orchestrators())?,

@@ -42,6 +42,26 @@ pub struct Options {
 struct Cluster {
     cookie: String,
     nodes: Vec<String>,
+    minority: Minority,
+}
+
+/// What a node does that sees no majority of the nodes of its broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Minority {
+    /// It takes no connections until it sees the others again.
+    Pauses,
+    /// It goes on taking connections, and can confirm nothing.
+    GoesOn,
+}
+
+impl Minority {
+    /// As `cluster_partition_handling` says it.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Pauses => "pause_minority",
+            Self::GoesOn => "ignore",
+        }
+    }
 }
 
 impl Options {
@@ -119,13 +139,14 @@ impl Broker {
     }
 
     /// Nodes of one broker, each on a host of its own; with the majority of them it goes on. Panics when they cannot be started.
-    pub async fn cluster(hosts: &[Host]) -> Vec<Self> {
+    pub async fn cluster(hosts: &[Host], minority: Minority) -> Vec<Self> {
         let cluster = Cluster {
             cookie: uuid::Uuid::new_v4().simple().to_string(),
             nodes: hosts
                 .iter()
                 .map(|host| node::named(&host.place()))
                 .collect(),
+            minority,
         };
         let starting = hosts.iter().map(|host| {
             Self::own(Options {

@@ -132,7 +132,8 @@ impl Node {
         ];
         if let Some(cluster) = &options.cluster {
             lines.push("loopback_users = none".to_owned());
-            lines.push("cluster_partition_handling = pause_minority".to_owned());
+            let minority = cluster.minority.word();
+            lines.push(format!("cluster_partition_handling = {minority}"));
             lines.push("cluster_formation.peer_discovery_backend = classic_config".to_owned());
             let nodes = cluster.nodes.iter().zip(1..);
             lines.extend(

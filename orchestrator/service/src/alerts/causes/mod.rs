@@ -14,7 +14,9 @@ use baton_engine::WorkItemKind;
 use baton_engine::definition::{Trigger, registered_as};
 use baton_messages::alert::{ALERT_OPENED, ALERT_REPEATED, ALERT_RESOLVED};
 use baton_messages::{SagaId, TaskType, Timestamp};
-use baton_store::{AlertRow, AlertState, AnyReader, Reader as _, WorkItemView};
+use baton_store::{
+    AlertRow, AlertState, AnyReader, Reader as _, UNSERVED_COUNTED_MAX, WorkItemView,
+};
 use serde_json::{Value, json};
 
 use self::standing::Rounds;
@@ -236,10 +238,7 @@ impl Finder {
             causes.push(Cause {
                 key,
                 kind: Kind::Unserved,
-                title: format!(
-                    "nobody serves {task_type}; {sagas} saga{} for it",
-                    if sagas == 1 { " waits" } else { "s wait" }
-                ),
+                title: title_of_unserved(&task_type, sagas),
                 object: format!("task-types/{task_type}"),
                 command: "baton top".to_owned(),
                 data: json!({ "task_type": task_type, "sagas": sagas }),
@@ -249,6 +248,16 @@ impl Finder {
         found.take(Kind::Unserved, causes, beyond);
         Ok(())
     }
+}
+
+/// What is said of a task type that so many sagas wait for.
+fn title_of_unserved(task_type: &TaskType, sagas: usize) -> String {
+    let wait = match sagas {
+        1 => "saga waits",
+        UNSERVED_COUNTED_MAX.. => "sagas or more wait",
+        _ => "sagas wait",
+    };
+    format!("nobody serves {task_type}; {sagas} {wait} for it")
 }
 
 /// Only where every saga that is looked at is one that alerts start; of a type whose sagas are beyond the page nobody knows that.

@@ -203,6 +203,8 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
         queries::OPERATION,
         queries::OPERATIONS_RUNNING,
         queries::OPERATIONS_LEFT,
+        queries::UNSERVED_BY_TYPE,
+        queries::UNSERVED,
     ];
     all.push((queries::ENDED.to_owned(), Some("sagas_ended")));
     all.extend(texts.into_iter().map(|sql| (sql, None)));

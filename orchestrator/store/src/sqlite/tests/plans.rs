@@ -48,6 +48,9 @@ fn readers_queries() -> Vec<String> {
             queries::OPERATIONS,
             queries::OPERATION,
             queries::OPERATIONS_RUNNING,
+            queries::UNSERVED_NEXT,
+            queries::UNSERVED_COUNT,
+            queries::UNSERVED,
             queries::work_items(true),
             queries::work_items(false),
         ]
