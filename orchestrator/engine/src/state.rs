@@ -373,6 +373,12 @@ pub struct StepState {
     pub output: Option<Value>,
     /// Whether the world may be otherwise because of it. Sticks until a probe or an undo clears it.
     pub may_have_effect: bool,
+    /// Whether somebody else may have had the effect that its output speaks of: another try, or another worker with the same one. What it returned may then be about what that one left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub doubted: bool,
+    /// Whether it counts as taken back although nothing was: its `undo.when` was false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unwanted: bool,
     /// The before-image, with the attempt that stored it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<(u32, Value)>,
@@ -448,6 +454,8 @@ impl StepState {
             asking: None,
             output: None,
             may_have_effect: false,
+            doubted: false,
+            unwanted: false,
             before: None,
             progress: None,
             attempts: Vec::new(),

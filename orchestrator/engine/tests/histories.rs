@@ -490,8 +490,9 @@ fn recorded_histories_replay_to_the_state_they_led_to() {
                 let before = step.done_at.is_some_and(|at| at <= step.since);
                 assert!(before, "{id} was over before it was undone");
             }
-            // the versions that recorded these kept no such time
+            // the versions that recorded these kept no such time, and no such doubt
             step.done_at = recorded.done_at;
+            step.doubted = recorded.doubted;
         }
         assert_eq!(state, history.state, "{}", path.display());
         replayed += 1;

@@ -7,7 +7,7 @@ use baton_messages::{Effect, SagaId, StepId};
 use crate::mood::Mood;
 use crate::plan::{
     Comes, Decides, FanPlan, Idle, KINDS, Kind, Matter, OnError, Play, SagaPlan, Script, StepPlan,
-    UndoSaid,
+    UndoSaid, UndoWhen,
 };
 use crate::rng::Rng;
 
@@ -99,10 +99,25 @@ fn step(
             rng.pick(&[60_000_u64, 600_000, 7_200_000], 600_000)
         },
         undo,
+        undo_when: undo_when(kind, undo, sleep_ms),
         script: script(rng, mood),
         fan,
         within: None,
     })
+}
+
+/// Whether the undo of a task asks first. Told by what was drawn for a sleep it does not have, so that every other world stays as it was.
+fn undo_when(kind: Option<&Kind>, undo: UndoSaid, chance: u64) -> UndoWhen {
+    let is_undone = kind.is_some_and(|kind| kind.effect == Effect::Reversible);
+    if !is_undone || undo == UndoSaid::None {
+        return UndoWhen::Always;
+    }
+    match chance % 25 {
+        0 => UndoWhen::Input(false),
+        1 => UndoWhen::Input(true),
+        2 => UndoWhen::Returned,
+        _ => UndoWhen::Always,
+    }
 }
 
 /// A few items, some windows of them, and more or fewer that may fail.
@@ -376,17 +391,7 @@ fn describe(rng: &mut Rng, yaml: &mut String, step: &StepPlan, steps: &[StepPlan
         step.attempts,
         rng.range(50, 3_000)
     );
-    match step.undo {
-        UndoSaid::Own => {}
-        UndoSaid::None => yaml.push_str("    undo: none\n    because: it stays\n"),
-        UndoSaid::Task => {
-            let _ = writeln!(
-                yaml,
-                "    undo: {{ task: sim.set@1, with: {{ step: {} }} }}",
-                step.id
-            );
-        }
-    }
+    describe_undo(yaml, step);
     if step.pivot {
         yaml.push_str("    pivot: true\n");
     }
@@ -394,5 +399,25 @@ fn describe(rng: &mut Rng, yaml: &mut String, step: &StepPlan, steps: &[StepPlan
         OnError::Compensate => {}
         OnError::Park => yaml.push_str("    on_error: park\n"),
         OnError::Continue => yaml.push_str("    on_error: continue\n"),
+    }
+}
+
+fn describe_undo(yaml: &mut String, step: &StepPlan) {
+    let when = match step.undo_when {
+        UndoWhen::Always | UndoWhen::Written => None,
+        UndoWhen::Input(true) => Some("!input.never".to_owned()),
+        UndoWhen::Input(false) => Some("input.never".to_owned()),
+        UndoWhen::Returned => Some(format!("{}.n < 0", step.id)),
+    };
+    let when = when.map(|when| format!("when: \"${{ {when} }}\""));
+    let task = (step.undo == UndoSaid::Task)
+        .then(|| format!("task: sim.set@1, with: {{ step: {} }}", step.id));
+    if step.undo == UndoSaid::None {
+        yaml.push_str("    undo: none\n    because: it stays\n");
+        return;
+    }
+    let said: Vec<String> = when.into_iter().chain(task).collect();
+    if !said.is_empty() {
+        let _ = writeln!(yaml, "    undo: {{ {} }}", said.join(", "));
     }
 }

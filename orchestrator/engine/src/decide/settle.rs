@@ -470,6 +470,7 @@ impl Deciding<'_> {
             due,
             output,
             failure,
+            unwanted: false,
         })
     }
 

@@ -124,6 +124,8 @@ pub struct TaskStep {
     pub retry: RetryPolicy,
     /// How it is taken back.
     pub undo: UndoPlan,
+    /// `undo: { when: … }`: it is taken back only where this holds. Asked when the way back has come to the step, and of its own output only where it is certain whose that is.
+    pub undo_when: Option<Expr>,
     /// How to find out whether it happened, when not by its own automation.
     pub probe: Option<ProbePlan>,
 }
