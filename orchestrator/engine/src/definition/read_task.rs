@@ -197,10 +197,7 @@ fn says_none(reader: &mut Reader, undo: &Object<'_>) -> bool {
             "`none` takes nothing back, whether `when` holds or not",
             "write `undo: none` and `because: …`; or leave `task` out, and its own automation takes it back when `when` holds",
         ),
-        None => (
-            "`none` is no task",
-            "write `undo: none` and `because: …`",
-        ),
+        None => ("`none` is no task", "write `undo: none` and `because: …`"),
     };
     reader.report(code::SHAPE, entry.value.mark, message, help);
     true

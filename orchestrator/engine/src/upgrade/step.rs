@@ -201,7 +201,8 @@ impl One<'_, '_> {
         let wanted_before = !matches!(was.undo, UndoPlan::None { .. });
         let another = next.undo_when.is_some() && was.undo_when != next.undo_when;
         if wanted_before && another && !looks_only(self.was, self.state) {
-            let what = "it has been done, and would be taken back under another condition (`undo.when`)";
+            let what =
+                "it has been done, and would be taken back under another condition (`undo.when`)";
             self.differs(ReasonKind::UndoGone, what);
         }
     }

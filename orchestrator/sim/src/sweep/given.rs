@@ -128,7 +128,9 @@ fn ends(said: &Value) -> Result<Option<Status>, String> {
         return Ok(None);
     }
     let all = [Status::Completed, Status::Compensated, Status::Parked];
-    let one = all.into_iter().find(|one| said.as_str() == Some(one.as_str()));
+    let one = all
+        .into_iter()
+        .find(|one| said.as_str() == Some(one.as_str()));
     one.map(Some)
         .ok_or_else(|| format!("sweep.ends is completed, compensated or parked, and not {said}"))
 }
