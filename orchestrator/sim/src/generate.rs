@@ -421,3 +421,30 @@ fn describe_undo(yaml: &mut String, step: &StepPlan) {
         let _ = writeln!(yaml, "    undo: {{ {} }}", said.join(", "));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn undos_that_ask_first_are_drawn_and_are_read_as_they_are_meant() {
+        let mut asks = [0_usize; 3];
+        for number in 0..400 {
+            let mood = Mood::peaceful();
+            let plan = saga(&mut Rng::new(number), &mood, number, true);
+            let definition = baton_engine::Definition::parse(&plan.yaml).unwrap();
+            for step in &plan.steps {
+                let read = definition.step(&step.id).unwrap().task();
+                let read = read.and_then(|task| task.undo_when.as_ref());
+                assert_eq!(read.is_some(), step.undo_when != UndoWhen::Always);
+                match step.undo_when {
+                    UndoWhen::Input(false) => asks[0] += 1,
+                    UndoWhen::Input(true) => asks[1] += 1,
+                    UndoWhen::Returned => asks[2] += 1,
+                    UndoWhen::Always | UndoWhen::Written => {}
+                }
+            }
+        }
+        assert!(asks.iter().all(|times| *times > 3), "{asks:?}");
+    }
+}
