@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::catalogue::Catalogue;
-use crate::decide::limits::QUEUE_MS_DEFAULT;
+use crate::decide::limits::{QUEUE_MS_DEFAULT, backoff_ms};
 use crate::definition::{
     Attempts, Definition, NoSagas, OnError, OnTimeout, SagaStep, Sagas, Step, StepKind, TaskStep,
     duration_ms_of,
@@ -446,13 +446,14 @@ impl<'a> Planner<'a> {
         let manifest = self.manifest(task)?;
         let tries = tries(task, manifest);
         let (timeout, attempts) = (tries.timeout_ms, tries.attempts?);
-        let factor = task.retry.factor.unwrap_or(manifest.retry.factor).max(1.0);
-        let most = task.retry.max_ms.unwrap_or(manifest.retry.max_ms);
-        let mut wait = task.retry.backoff_ms.unwrap_or(manifest.retry.backoff_ms);
+        let (retry, usual) = (&task.retry, &manifest.retry);
+        let first = retry.backoff_ms.unwrap_or(usual.backoff_ms);
+        let factor = retry.factor.unwrap_or(usual.factor);
+        let longest = retry.max_ms.unwrap_or(usual.max_ms);
         let mut all = timeout;
-        for _ in 1..attempts {
-            all = all.saturating_add(timeout).saturating_add(wait.min(most));
-            wait = longer(wait, factor);
+        for used in 1..attempts {
+            let wait = backoff_ms(first, factor, longest, used);
+            all = all.saturating_add(timeout).saturating_add(wait);
         }
         Some(all)
     }
@@ -543,16 +544,6 @@ fn tries(task: &TaskStep, manifest: &Manifest) -> Tries {
             Some(Attempts::Forever) => None,
         },
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "waits are far below 2^52 ms and the cast saturates"
-)]
-fn longer(wait_ms: u64, factor: f64) -> u64 {
-    (wait_ms as f64 * factor) as u64
 }
 
 /// The steps in an order in which each comes after all it waits for.

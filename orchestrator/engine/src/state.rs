@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::child::{Child, Parent};
-use crate::definition::EventPattern;
+use crate::definition::{EventPattern, TaskStep};
 use crate::fan::Fan;
 use crate::record::Unasked;
 use crate::reservation::Reservation;
@@ -479,6 +479,27 @@ impl StepState {
             Direction::Do => self.forward.as_deref(),
             Direction::Undo => self.backward.as_deref(),
             Direction::Probe => self.asking.as_deref(),
+        }
+    }
+
+    /// What runs in a direction: what was made ready; before that, what its definition names.
+    #[must_use]
+    pub fn runs<'a>(
+        &'a self,
+        direction: Direction,
+        defined: Option<&'a TaskStep>,
+    ) -> Option<&'a TaskType> {
+        let ready = self.prepared(direction).map(|ready| &ready.facts.task_type);
+        ready.or_else(|| defined.map(|task| task.runs(direction)))
+    }
+
+    /// The way it waits for somebody who serves it, if it does.
+    #[must_use]
+    pub const fn unserved(&self) -> Option<Direction> {
+        match self.phase {
+            Phase::Unserved => Some(Direction::Do),
+            Phase::UndoUnserved => Some(Direction::Undo),
+            _ => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use baton_messages::{StepId, TaskType};
+use baton_messages::{Direction, StepId, TaskType};
 
 use super::{ApproveStep, EmitStep, FanOut, Group, ItemRules, RetryPolicy, WaitStep};
 use crate::expr::{Expr, Template};
@@ -128,6 +128,18 @@ pub struct TaskStep {
     pub undo_when: Option<Expr>,
     /// How to find out whether it happened, when not by its own automation.
     pub probe: Option<ProbePlan>,
+}
+
+impl TaskStep {
+    /// What runs that way, by what is written: for whoever knows of nothing that was made ready yet.
+    #[must_use]
+    pub fn runs(&self, direction: Direction) -> &TaskType {
+        match (&self.undo, &self.probe, direction) {
+            (UndoPlan::Task(undo), _, Direction::Undo) => &undo.task_type,
+            (_, Some(probe), Direction::Probe) => &probe.task_type,
+            _ => &self.task_type,
+        }
+    }
 }
 
 /// How a step is taken back.
