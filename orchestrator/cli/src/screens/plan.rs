@@ -271,10 +271,11 @@ fn rest_words(rest: &Rest) -> String {
         Rest::As { step } => format!("then as when {step} fails"),
         Rest::AllBut { steps, count } => {
             let ids: Vec<&str> = steps.iter().map(|id| id.as_str()).collect();
-            format!(
-                "all that is named at the end but for {} ({count} steps)",
-                ids.join(", ")
-            )
+            let but = match ids.is_empty() {
+                true => String::new(),
+                false => format!(" but for {}", ids.join(", ")),
+            };
+            format!("all that is named at the end{but} ({count} steps)")
         }
         Rest::More { count } => {
             format!("and {count} more that ran, in the reverse order of what ran")

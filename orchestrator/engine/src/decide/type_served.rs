@@ -10,18 +10,12 @@ pub(super) fn type_served(d: &mut Deciding<'_>, task_type: &TaskType) -> Handled
     if !d.state.active() || d.state.paused {
         return Ok(Verdict::Duplicate);
     }
-    let waiting: Vec<(StepKey, Phase)> = d
+    let waiting: Vec<(StepKey, Direction)> = d
         .state
         .live()
-        .filter(|(_, step)| matches!(step.phase, Phase::Unserved | Phase::UndoUnserved))
-        .map(|(spot, step)| (spot.key(), step.phase))
+        .filter_map(|(spot, step)| Some((spot.key(), step.unserved()?)))
         .collect();
-    for (id, phase) in waiting {
-        let direction = if phase == Phase::Unserved {
-            Direction::Do
-        } else {
-            Direction::Undo
-        };
+    for (id, direction) in waiting {
         if wants(d, &id, direction, task_type)? {
             d.offer_unserved(&id, direction)?;
         }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_engine::definition::group_in;
+use baton_engine::reservation::Change;
 use baton_engine::state::{Attempt, Phase, Stage, StepState};
 use baton_engine::{
     Catalogue, Command, Definition, Entry, Input, Operator, Rules, SagaState, Status, Verdict,
