@@ -11,6 +11,7 @@
 //! | 6 | the saga had not ended, nobody knew what came of the replay, or not all was swept, when the wait was over |
 //! | 7 | a sweep found the promise broken: a saga that ends in none of the three ways, or not as it says |
 //! | 8 | not every saga was moved to the version that was asked for, or could be: some stay on the one they run |
+//! | 9 | a sweep found that the saga does not complete even when nothing befalls it |
 //! | 130 | interrupted: nobody waits any longer, and what was waited for goes on |
 //!
 //! A closed pipe changes nothing: what nobody reads is not written, and the code is what it would have been.
@@ -38,6 +39,8 @@ pub(crate) enum Exit {
     Broken,
     /// Some sagas stay on the version they run.
     Stays,
+    /// A saga does not complete even when nothing befalls it.
+    Unfinished,
     /// Ctrl-C while waiting: what was waited for goes on.
     Interrupted,
 }
@@ -63,13 +66,13 @@ impl Exit {
         }
     }
 
-    /// A broken promise is worse than what could not be looked at, that than what is half done for ever, that than what waits for a person, that than what is not
+    /// A broken promise is worse than what could not be looked at, that than what is half done for ever or never done at all, that than what waits for a person, that than what is not
     /// known yet, that than what was taken back.
     pub(crate) const fn badness(self) -> u8 {
         match self {
             Self::Broken => 6,
             Self::Error | Self::Usage => 5,
-            Self::Abandoned => 4,
+            Self::Abandoned | Self::Unfinished => 4,
             Self::Parked => 3,
             Self::Waiting => 2,
             Self::Compensated | Self::Stays => 1,
@@ -88,6 +91,7 @@ impl Exit {
             Self::Waiting => 6,
             Self::Broken => 7,
             Self::Stays => 8,
+            Self::Unfinished => 9,
             Self::Interrupted => 130,
         }
     }
@@ -112,6 +116,7 @@ mod tests {
         assert_eq!(Exit::of_status("running").code(), 6);
         assert_eq!(Exit::Broken.code(), 7);
         assert_eq!(Exit::Stays.code(), 8);
+        assert_eq!(Exit::Unfinished.code(), 9);
         assert_eq!(Exit::Error.code(), 1);
         assert_eq!(Exit::Usage.code(), 2);
         assert_eq!(Exit::Interrupted.code(), 130);

@@ -189,6 +189,9 @@ pub(crate) struct Step {
     /// Whether the world may be otherwise because of it.
     #[serde(default)]
     pub(crate) may_have_effect: bool,
+    /// Whether it counts as taken back although nothing was: its `undo.when` was false.
+    #[serde(default)]
+    pub(crate) undo_unwanted: bool,
     /// Its items, where it is done for each of a list.
     #[serde(default)]
     pub(crate) fan: Option<Fan>,

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_engine::definition::UndoPlan;
-use baton_engine::state::{Listens, Phase, Stage};
+use baton_engine::state::{Listens, Stage};
 use baton_engine::{Definition, SagaState};
 use baton_messages::{SagaId, StepId, TaskType, Timestamp};
 
@@ -84,42 +83,11 @@ pub(crate) fn waits_for(state: &SagaState, definition: &Definition) -> BTreeSet<
         return types;
     }
     for (spot, step) in state.live() {
-        let defined = || definition.step(spot.0).and_then(|step| step.task());
-        match step.phase {
-            Phase::Unserved => match &step.forward {
-                Some(ready) => types.extend([ready.facts.task_type.clone()]),
-                None => types.extend(defined().map(|task| task.task_type.clone())),
-            },
-            Phase::UndoUnserved => match &step.backward {
-                Some(ready) => types.extend([ready.facts.task_type.clone()]),
-                None => types.extend(defined().map(|task| match &task.undo {
-                    UndoPlan::Task(undo) => undo.task_type.clone(),
-                    UndoPlan::Own | UndoPlan::None { .. } => task.task_type.clone(),
-                })),
-            },
-            Phase::Waiting
-            | Phase::Trying
-            | Phase::Backoff
-            | Phase::Settling
-            | Phase::Probing
-            | Phase::ProbeBackoff
-            | Phase::Sleeping
-            | Phase::Listening
-            | Phase::Asked
-            | Phase::FannedOut
-            | Phase::InChild
-            | Phase::Succeeded
-            | Phase::Skipped
-            | Phase::Continued
-            | Phase::Failed
-            | Phase::Doubtful
-            | Phase::Parked
-            | Phase::Undoing
-            | Phase::UndoBackoff
-            | Phase::UndoInChild
-            | Phase::UndoParked
-            | Phase::Undone => {}
-        }
+        let Some(direction) = step.unserved() else {
+            continue;
+        };
+        let defined = definition.step(spot.0).and_then(|step| step.task());
+        types.extend(step.runs(direction, defined).cloned());
     }
     types
 }

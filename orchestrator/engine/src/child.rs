@@ -11,6 +11,7 @@ use baton_messages::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::decide::limits::ask_again_ms;
 use crate::expr::json_bytes;
 use crate::fold::{FoldError, moved};
 use crate::record::Record;
@@ -18,10 +19,6 @@ use crate::state::{Cause, Phase, SagaState, Status, StepState};
 
 /// How deep sagas may lie within each other: a child of the root is 1. Deeper, and nobody sees any more what one cancel takes back.
 pub const DEPTH_MAX: u32 = 8;
-/// How long a parent hears nothing new of a child before it asks the first time; each time twice as long.
-pub(crate) const ASK_MS_MIN: u64 = 60_000;
-/// The longest wait between two askings: so late a parent may learn what was lost on the way.
-pub(crate) const ASK_MS_MAX: u64 = 30 * 60_000;
 
 /// What a step knows of its child.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,8 +64,7 @@ impl Child {
 
     /// When it is told the next time after it is told this now, if it says nothing new before.
     pub(crate) fn next_word(&self, want: Wanted, now: Timestamp) -> Timestamp {
-        let wait = ASK_MS_MIN << (self.asked + 1).min(16);
-        let again = now.plus_ms(wait.min(ASK_MS_MAX));
+        let again = now.plus_ms(ask_again_ms(self.asked.saturating_add(1)));
         match (self.until, want) {
             (Some(until), Wanted::Done) => again.min(until),
             _ => again,

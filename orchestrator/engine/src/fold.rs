@@ -2,7 +2,8 @@
 //! as it makes it, recovery folds them as they are read: one function, no second way.
 
 use baton_messages::{
-    CheckpointKind, Direction, Effect, Hold, StepId, StepKey, TaskResult, Timestamp, Wanted,
+    CheckpointKind, Direction, Effect, Hold, ProbeAnswer, StepId, StepKey, TaskResult, Timestamp,
+    Wanted,
 };
 
 use crate::child::{Parent, begun, heard};
@@ -232,7 +233,7 @@ fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), Fo
             let others = attempt.lingers() && of.direction == Direction::Do;
             told(step, of.direction, result);
             if others {
-                touch(step);
+                doubt(step);
             }
         }
         Record::Closed {
@@ -260,7 +261,7 @@ fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), Fo
                 }
             }
             if *maybe_acted && of.direction == Direction::Do {
-                touch(step);
+                doubt(step);
             }
         }
         Record::Evidence { of, run, result } => {
@@ -281,17 +282,25 @@ fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), Fo
             if !known {
                 told(step, of.direction, result);
             }
+            if of.direction == Direction::Do && matches!(result, TaskResult::Succeeded { .. }) {
+                doubt(step);
+            }
         }
-        Record::Cleared { step } => step_mut(state, step)?.may_have_effect = false,
+        Record::Cleared { step } => {
+            let state = step_mut(state, step)?;
+            (state.may_have_effect, state.doubted) = (false, false);
+        }
         Record::Moved {
             step,
             to,
             due,
             output,
             failure,
+            unwanted,
         } => {
             moved(step_mut(state, step)?, step, *to, *due, at)?;
             let state = step_mut(state, step)?;
+            state.unwanted = *unwanted;
             if let Some(output) = output {
                 state.output = Some(output.clone());
             } else if let (Phase::Succeeded, None, Some(fan)) = (to, &state.output, &mut state.fan)
@@ -517,12 +526,20 @@ fn touch(step: &mut StepState) {
     }
 }
 
+/// The step may have changed the world by somebody who says nothing of it.
+fn doubt(step: &mut StepState) {
+    touch(step);
+    step.doubted = step.may_have_effect;
+}
+
 /// What a report, in time or late, says about the effect of its step.
 fn told(step: &mut StepState, direction: Direction, result: &TaskResult) {
     if let TaskResult::Failed(failure) | TaskResult::Unknown(failure) = result {
         step.last_failure = Some(failure.clone());
     }
     if direction != Direction::Do {
+        // A probe is asked when every attempt has closed: it speaks of all of them.
+        step.doubted &= !matches!(result, TaskResult::Probed(ProbeAnswer::Happened { .. }));
         return;
     }
     match result {
@@ -534,7 +551,7 @@ fn told(step: &mut StepState, direction: Direction, result: &TaskResult) {
             touch(step);
         }
         // To be asked for something is not to be asked about it: such an answer says nothing of what was done.
-        TaskResult::Unknown(_) | TaskResult::Probed(_) => touch(step),
+        TaskResult::Unknown(_) | TaskResult::Probed(_) => doubt(step),
         TaskResult::Failed(_) | TaskResult::NotRun { .. } => {}
     }
 }
@@ -699,8 +716,9 @@ pub(crate) fn moved(
         step.began_at.get_or_insert(at);
     }
     if to == Phase::Undone {
-        step.may_have_effect = false;
+        (step.may_have_effect, step.doubted) = (false, false);
     }
+    step.unwanted = false;
     went(step, to, at);
     Ok(())
 }

@@ -2,6 +2,8 @@
 //! is taken back when it fails. The same rules as `advance` and `decide`, over all runs at once.
 
 mod asks;
+mod back;
+mod unwind;
 mod within;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,13 +13,15 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::catalogue::Catalogue;
-use crate::decide::limits::QUEUE_MS_DEFAULT;
+use crate::decide::limits::{QUEUE_MS_DEFAULT, backoff_ms};
 use crate::definition::{
     Attempts, Definition, NoSagas, OnError, OnTimeout, SagaStep, Sagas, Step, StepKind, TaskStep,
-    UndoPlan, duration_ms_of,
+    duration_ms_of,
 };
 use crate::reservation::ReservationKind;
 pub use asks::{Asks, Rung};
+pub use back::{How, TakenBack, Undo, When};
+pub use unwind::Rest;
 use within::{Seen, Within};
 
 /// A whole plan.
@@ -39,6 +43,9 @@ pub struct Plan {
     pub steps: Vec<Planned>,
     /// The way that takes longest by time limits.
     pub longest: Way,
+    /// All that may be taken back, where steps refer to it: of a plan that is too large to have that below each of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub taken_back: Vec<Vec<Undo>>,
 }
 
 /// One thing that is taken before the first step.
@@ -95,8 +102,37 @@ pub struct Planned {
     pub limit_ms: Option<u64>,
     /// How long it may wait for a worker beside, in milliseconds.
     pub queue_ms: Option<u64>,
+    /// How often it is tried and for how long, where it is a task that somebody has announced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tries: Option<Tries>,
+    /// How it is taken back, where it ever is: neither the pivot nor what comes after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undo: Option<TakenBack>,
+    /// From the pivot on: what happens where nobody knows whether it happened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<Doubt>,
     /// What happens when it fails for good.
     pub fails: Fails,
+}
+
+/// How often a task is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Tries {
+    /// How long one attempt may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// How many there are; none: for ever.
+    pub attempts: Option<u32>,
+}
+
+/// What happens where nobody knows whether a step happened that is not taken back. Nothing is guessed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Doubt {
+    /// What is asked first: the saga goes forward where it says that it happened, and it is tried again where it did not.
+    pub probe: Option<TaskType>,
+    /// Whether it is tried again where nobody can tell: twice does no harm.
+    pub again: bool,
+    /// Whether the saga goes on without knowing in the end; else a person decides.
+    pub goes_on: bool,
 }
 
 /// A step that is done for each item of a list.
@@ -140,64 +176,10 @@ pub enum Fails {
         in_doubt: Option<Undo>,
         /// In this order; what stands together is taken back side by side.
         undo: Vec<Vec<Undo>>,
+        /// And then, where all of it would be too much below each step.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rest: Option<Rest>,
     },
-}
-
-/// One undo.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Undo {
-    /// Of which step.
-    pub step: StepId,
-    /// How.
-    #[serde(flatten)]
-    pub how: How,
-    /// When it is needed.
-    pub when: When,
-}
-
-/// How a step is taken back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "how", rename_all = "kebab-case")]
-pub enum How {
-    /// By its own automation.
-    Own {
-        /// Which.
-        task: TaskType,
-    },
-    /// By another.
-    Task {
-        /// Which.
-        task: TaskType,
-    },
-    /// By the saga it is, which takes back what it did.
-    Saga {
-        /// Which.
-        saga: String,
-        /// In this order, where it is known and not too much to be shown; what stands together is taken back side by side.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        undo: Vec<Vec<Undo>>,
-    },
-    /// Not at all.
-    NotUndone {
-        /// Why that is right.
-        because: String,
-    },
-    /// By a person: its automation has no undo.
-    ByHand,
-    /// Nobody knows yet what its automation does.
-    Unknown,
-}
-
-/// When an undo is needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum When {
-    /// Whenever it was run: it comes before what failed.
-    Done,
-    /// When it had begun by then: it runs beside what failed.
-    Begun,
-    /// When nobody knows whether it happened: it is what failed itself.
-    InDoubt,
 }
 
 /// Plans a definition; with an input, what depends on it alone is taken into account.
@@ -228,6 +210,15 @@ pub fn plan_among(
         takes: takes(definition, input),
     };
     planner.plan()
+}
+
+/// What happens when a step fails for good, by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failing {
+    Never,
+    GoesOn,
+    Parks,
+    Unwinds,
 }
 
 struct Planner<'a> {
@@ -322,6 +313,10 @@ impl<'a> Planner<'a> {
             stages[*at].push(step.id.clone());
         }
         let limits: Vec<Option<u64>> = steps.iter().map(|step| self.limit_ms(step)).collect();
+        let backs: Vec<Option<TakenBack>> =
+            steps.iter().map(|step| self.taken_back(step)).collect();
+        let unwinds = |step: &Step| self.fails(step) == Failing::Unwinds;
+        let mut unwound = self.unwound(&order, &backs, unwinds);
         let planned = steps.iter().map(|step| {
             let (within, more_within) = match step.child().map(|child| self.within(child)) {
                 Some(Within::Plan(plan)) => (Some(plan), false),
@@ -343,32 +338,36 @@ impl<'a> Planner<'a> {
                 queue_ms: step
                     .task()
                     .map(|task| task.queue_timeout_ms.unwrap_or(QUEUE_MS_DEFAULT)),
-                fails: self.fails(step),
+                tries: self.tries(step),
+                undo: self.undo_of(step, &backs),
+                doubt: self.doubt(step),
+                fails: match self.fails(step) {
+                    Failing::Never => Fails::Never,
+                    Failing::GoesOn => Fails::GoesOn,
+                    Failing::Parks => Fails::Parks,
+                    Failing::Unwinds => {
+                        let unwind = unwound.of.get_mut(step.index).and_then(Option::take);
+                        let unwind = unwind.unwrap_or_default();
+                        Fails::Unwinds {
+                            in_doubt: self.in_doubt(step, &backs),
+                            undo: unwind.undo,
+                            rest: unwind.rest,
+                        }
+                    }
+                },
             }
         });
+        let planned: Vec<Planned> = planned.collect();
         Plan {
             definition: self.definition.saga.clone(),
             version: self.definition.version,
             takes: self.takes.clone(),
             asks: asks::asks(self.definition),
-            steps: planned.collect(),
+            steps: planned,
             stages,
             longest: self.longest(&before, &order, &limits),
+            taken_back: unwound.taken_back,
         }
-    }
-
-    /// What is taken back of a saga that is done.
-    fn all_back(&self) -> Vec<Vec<Undo>> {
-        let steps = self.definition.steps.iter();
-        let undone = steps.filter_map(|step| {
-            let undo = Undo {
-                step: step.id.clone(),
-                how: self.how(step)?,
-                when: When::Done,
-            };
-            Some((step.index, undo))
-        });
-        self.in_order(undone.collect())
     }
 
     fn ids(&self, indices: &[usize]) -> Vec<StepId> {
@@ -445,22 +444,16 @@ impl<'a> Planner<'a> {
 
     fn task_limit_ms(&self, task: &TaskStep) -> Option<u64> {
         let manifest = self.manifest(task)?;
-        let timeout = task
-            .timeout_ms
-            .unwrap_or(manifest.timeout_ms_default)
-            .min(manifest.timeout_ms_max);
-        let attempts = match task.retry.attempts {
-            None => manifest.retry.attempts.max(1),
-            Some(Attempts::Times(times)) => times.get(),
-            Some(Attempts::Forever) => return None,
-        };
-        let factor = task.retry.factor.unwrap_or(manifest.retry.factor).max(1.0);
-        let most = task.retry.max_ms.unwrap_or(manifest.retry.max_ms);
-        let mut wait = task.retry.backoff_ms.unwrap_or(manifest.retry.backoff_ms);
+        let tries = tries(task, manifest);
+        let (timeout, attempts) = (tries.timeout_ms, tries.attempts?);
+        let (retry, usual) = (&task.retry, &manifest.retry);
+        let first = retry.backoff_ms.unwrap_or(usual.backoff_ms);
+        let factor = retry.factor.unwrap_or(usual.factor);
+        let longest = retry.max_ms.unwrap_or(usual.max_ms);
         let mut all = timeout;
-        for _ in 1..attempts {
-            all = all.saturating_add(timeout).saturating_add(wait.min(most));
-            wait = longer(wait, factor);
+        for used in 1..attempts {
+            let wait = backoff_ms(first, factor, longest, used);
+            all = all.saturating_add(timeout).saturating_add(wait);
         }
         Some(all)
     }
@@ -496,131 +489,61 @@ impl<'a> Planner<'a> {
     }
 
     /// What happens when a step fails for good, nothing of it being done.
-    fn fails(&self, step: &'a Step) -> Fails {
-        let past_pivot = self
-            .definition
-            .pivot()
-            .is_some_and(|pivot| step.ancestors.contains(&pivot.index));
+    fn fails(&self, step: &Step) -> Failing {
         let on_timeout = match &step.kind {
             StepKind::Wait(wait) => Some(wait.on_timeout),
             // A no is a failure for good, whatever follows when nobody answers.
             StepKind::Approve(approve) => approve.goes_on_rejected.then_some(approve.on_timeout),
             StepKind::Emit(emit) if emit.subject.is_none() && emit.data.is_none() => {
-                return Fails::Never;
+                return Failing::Never;
             }
             StepKind::Task(_) | StepKind::Sleep(_) | StepKind::Emit(_) | StepKind::Saga(_) => None,
         };
+        // the pivot itself is taken for undone when it failed with nothing changed
+        let past_pivot = !step.pivot && self.from_pivot_on(step);
         match (step.on_error, on_timeout) {
-            _ if self.runs[step.index] == Runs::Never => Fails::Never,
-            (OnError::Continue, _) | (_, Some(OnTimeout::Continue)) => Fails::GoesOn,
-            (OnError::Park, _) | (_, Some(OnTimeout::Park)) => Fails::Parks,
-            (OnError::Compensate, _) if past_pivot => Fails::Parks,
-            (OnError::Compensate, _) => Fails::Unwinds {
-                in_doubt: self.in_doubt(step),
-                undo: self.unwind(step),
-            },
+            _ if self.runs[step.index] == Runs::Never => Failing::Never,
+            (OnError::Continue, _) | (_, Some(OnTimeout::Continue)) => Failing::GoesOn,
+            (OnError::Park, _) | (_, Some(OnTimeout::Park)) => Failing::Parks,
+            (OnError::Compensate, _) if past_pivot => Failing::Parks,
+            (OnError::Compensate, _) => Failing::Unwinds,
         }
     }
 
-    /// Its own undo. Whether the pivot happened is never guessed: a person is asked.
-    fn in_doubt(&self, step: &'a Step) -> Option<Undo> {
-        // Of a list the other items are taken back too: they stand among the rest.
-        let how = self
-            .how(step)
-            .filter(|_| !step.pivot && step.fan.is_none() && step.child().is_none())?;
-        Some(Undo {
-            step: step.id.clone(),
-            how,
-            when: When::InDoubt,
-        })
-    }
-
-    /// What is taken back when a step fails before the way forward is the only one: what comes before it, and what may have begun beside
-    /// it. What depends on something is taken back first.
-    fn unwind(&self, failed: &'a Step) -> Vec<Vec<Undo>> {
-        let pivot = self.definition.pivot();
-        let after_pivot = |step: &Step| {
-            pivot.is_some_and(|pivot| step.pivot || step.ancestors.contains(&pivot.index))
-        };
-        let mut undone: BTreeMap<usize, Undo> = BTreeMap::new();
-        for step in &self.definition.steps {
-            let reached = (step.index != failed.index || failed.fan.is_some())
-                && !failed.descendants.contains(&step.index)
-                && !after_pivot(step)
-                && self.runs[step.index] != Runs::Never;
-            if let Some(how) = self.how(step).filter(|_| reached) {
-                let before = failed.pivot || failed.ancestors.contains(&step.index);
-                let undo = Undo {
-                    step: step.id.clone(),
-                    how,
-                    when: if before { When::Done } else { When::Begun },
-                };
-                undone.insert(step.index, undo);
-            }
-        }
-        self.in_order(undone)
-    }
-
-    /// How a step is taken back; none when there is nothing to take back.
-    fn how(&self, step: &'a Step) -> Option<How> {
-        if let Some(child) = step.child() {
-            return Some(How::Saga {
-                saga: format!("{}@{}", child.name, child.version),
-                undo: self.taken_back_within(child),
-            });
-        }
-        let task = step.task()?;
-        let manifest = self.manifest(task);
-        if manifest.is_some_and(|manifest| manifest.effect == Effect::None) {
+    /// What happens where nobody knows whether it happened, of a step that is not taken back.
+    fn doubt(&self, step: &Step) -> Option<Doubt> {
+        let task = step.task().filter(|_| self.from_pivot_on(step))?;
+        let manifest = self.manifest(task)?;
+        if manifest.effect == Effect::None || self.runs.get(step.index) == Some(&Runs::Never) {
             return None;
         }
-        Some(match (&task.undo, manifest) {
-            (UndoPlan::None { because }, _) => How::NotUndone {
-                because: because.clone(),
-            },
-            (UndoPlan::Task(undo), _) => How::Task {
-                task: undo.task_type.clone(),
-            },
-            (UndoPlan::Own, None) => How::Unknown,
-            (UndoPlan::Own, Some(manifest)) if manifest.undo => How::Own {
-                task: task.task_type.clone(),
-            },
-            (UndoPlan::Own, Some(_)) => How::ByHand,
+        let own = manifest.probe.then(|| task.task_type.clone());
+        let named = task.probe.as_ref().map(|probe| probe.task_type.clone());
+        Some(Doubt {
+            probe: named.or(own),
+            again: manifest.idempotent,
+            goes_on: step.on_error == OnError::Continue,
         })
     }
 
-    fn in_order(&self, mut left: BTreeMap<usize, Undo>) -> Vec<Vec<Undo>> {
-        let mut waves = Vec::new();
-        while !left.is_empty() {
-            let there: BTreeSet<usize> = left.keys().copied().collect();
-            let free = |index: &usize| {
-                let step = self.definition.steps.get(*index);
-                step.is_none_or(|step| step.descendants.is_disjoint(&there))
-            };
-            let now: Vec<usize> = there.iter().copied().filter(free).collect();
-            if now.is_empty() {
-                break;
-            }
-            // The last of the document first, as they are offered.
-            waves.push(
-                now.iter()
-                    .rev()
-                    .filter_map(|index| left.remove(index))
-                    .collect(),
-            );
-        }
-        waves
+    /// How often a task is tried.
+    fn tries(&self, step: &Step) -> Option<Tries> {
+        let task = step.task()?;
+        Some(tries(task, self.manifest(task)?))
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "waits are far below 2^52 ms and the cast saturates"
-)]
-fn longer(wait_ms: u64, factor: f64) -> u64 {
-    (wait_ms as f64 * factor) as u64
+/// How often a task is tried.
+fn tries(task: &TaskStep, manifest: &Manifest) -> Tries {
+    let timeout = task.timeout_ms.unwrap_or(manifest.timeout_ms_default);
+    Tries {
+        timeout_ms: timeout.min(manifest.timeout_ms_max),
+        attempts: match task.retry.attempts {
+            None => Some(manifest.retry.attempts.max(1)),
+            Some(Attempts::Times(times)) => Some(times.get()),
+            Some(Attempts::Forever) => None,
+        },
+    }
 }
 
 /// The steps in an order in which each comes after all it waits for.

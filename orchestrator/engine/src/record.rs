@@ -242,6 +242,9 @@ pub enum Record {
         /// What went wrong, where something did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<Failure>,
+        /// Of one that goes to [`Phase::Undone`]: its `undo.when` was false, so that nothing was taken back.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unwanted: bool,
     },
     /// Attempts so far no longer count: an operator asked for another go.
     Forgiven {

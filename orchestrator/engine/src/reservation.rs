@@ -8,14 +8,10 @@ use baton_messages::{SagaId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::decide::limits::ask_again_ms;
 use crate::record::Record;
 use crate::state::SagaState;
 
-/// How long a saga waits before the store is asked the first time whether it was admitted meanwhile; each time twice as long. Who is admitted is told at
-/// once: this is for what was lost on the way.
-pub(crate) const ADMISSION_MS_MIN: u64 = 60_000;
-/// The longest wait between two askings.
-pub(crate) const ADMISSION_MS_MAX: u64 = 30 * 60_000;
 /// How long a child waits for locks, where its definition does not say: its root holds what others wait for, so that it must not wait for ever.
 pub const LOCK_TIMEOUT_MS_DEFAULT: u64 = 10 * 60_000;
 /// How long a child waits that wants no lock, where its definition does not say: a day, as a task for its worker.
@@ -133,10 +129,9 @@ impl Reservation {
         self.wants.iter().any(|want| want.kind == kind)
     }
 
-    /// When the store is asked the next time.
+    /// When the store is asked the next time. Who is admitted is told at once: this is for what was lost on the way.
     pub(crate) fn next_asking(asked: u32, until: Option<Timestamp>, now: Timestamp) -> Timestamp {
-        let wait = ADMISSION_MS_MIN << asked.min(16);
-        let again = now.plus_ms(wait.min(ADMISSION_MS_MAX));
+        let again = now.plus_ms(ask_again_ms(asked));
         until.map_or(again, |until| again.min(until))
     }
 }
@@ -256,10 +251,11 @@ pub(crate) fn change(state: &SagaState, record: &Record) -> Option<Change> {
         Record::WorkItemOpened { item } if item.kind == crate::WorkItemKind::HeldBack => {
             Some(Change::HeldBack)
         }
-        // What those below it hold goes with it, whether it took something itself or not.
+        // What those below the saga at the top hold goes with it, whether it took something itself or not. One in the middle has nothing in its name but what it took itself.
         Record::Ended { .. } => {
             let children = || state.all().any(|(_, step)| step.child.is_some());
-            (state.reservation.is_some() || children()).then_some(Change::Over)
+            let is_top = state.parent.is_none();
+            (state.reservation.is_some() || (is_top && children())).then_some(Change::Over)
         }
         _ => None,
     }

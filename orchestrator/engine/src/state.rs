@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::child::{Child, Parent};
-use crate::definition::EventPattern;
+use crate::definition::{EventPattern, TaskStep};
 use crate::fan::Fan;
 use crate::record::Unasked;
 use crate::reservation::Reservation;
@@ -373,6 +373,12 @@ pub struct StepState {
     pub output: Option<Value>,
     /// Whether the world may be otherwise because of it. Sticks until a probe or an undo clears it.
     pub may_have_effect: bool,
+    /// Whether somebody else may have had the effect that its output speaks of: another try, or another worker with the same one. What it returned may then be about what that one left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub doubted: bool,
+    /// Whether it counts as taken back although nothing was: its `undo.when` was false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unwanted: bool,
     /// The before-image, with the attempt that stored it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<(u32, Value)>,
@@ -448,6 +454,8 @@ impl StepState {
             asking: None,
             output: None,
             may_have_effect: false,
+            doubted: false,
+            unwanted: false,
             before: None,
             progress: None,
             attempts: Vec::new(),
@@ -471,6 +479,27 @@ impl StepState {
             Direction::Do => self.forward.as_deref(),
             Direction::Undo => self.backward.as_deref(),
             Direction::Probe => self.asking.as_deref(),
+        }
+    }
+
+    /// What runs in a direction: what was made ready; before that, what its definition names.
+    #[must_use]
+    pub fn runs<'a>(
+        &'a self,
+        direction: Direction,
+        defined: Option<&'a TaskStep>,
+    ) -> Option<&'a TaskType> {
+        let ready = self.prepared(direction).map(|ready| &ready.facts.task_type);
+        ready.or_else(|| defined.map(|task| task.runs(direction)))
+    }
+
+    /// The way it waits for somebody who serves it, if it does.
+    #[must_use]
+    pub const fn unserved(&self) -> Option<Direction> {
+        match self.phase {
+            Phase::Unserved => Some(Direction::Do),
+            Phase::UndoUnserved => Some(Direction::Undo),
+            _ => None,
         }
     }
 

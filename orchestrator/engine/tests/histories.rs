@@ -371,6 +371,17 @@ fn assigned() -> Stage {
     stage
 }
 
+/// What its first step found there already is left.
+fn unwanted() -> Stage {
+    let mut stage = Stage::with(
+        "  - id: a\n    task: t.set@1\n    undo: { when: \"${ a.changed }\" }\n  - id: b\n    task: t.once@1\n",
+    );
+    let output = json!({ "changed": false });
+    stage.report("a", baton_messages::TaskResult::Succeeded { output });
+    stage.report("b", failed(false));
+    stage
+}
+
 /// The word of a record: a new kind does not compile before it has one here, and a history below that holds it.
 const fn word(record: &Record) -> &'static str {
     match record {
@@ -442,7 +453,7 @@ fn every_kind_of_record_stands_in_some_history() {
 #[test]
 fn recorded_histories_replay_to_the_state_they_led_to() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/histories");
-    let typical: [(&str, Play); 19] = [
+    let typical: [(&str, Play); 20] = [
         ("fanned-out", fanned_out),
         ("fan-taken-back", fan_taken_back),
         ("parent", parent),
@@ -462,6 +473,7 @@ fn recorded_histories_replay_to_the_state_they_led_to() {
         ("reserved", reserved),
         ("upgraded", upgraded),
         ("assigned", assigned),
+        ("unwanted", unwanted),
     ];
     if std::env::var_os("BATON_RECORD_HISTORIES").is_some() {
         for (name, play) in typical {
@@ -490,8 +502,9 @@ fn recorded_histories_replay_to_the_state_they_led_to() {
                 let before = step.done_at.is_some_and(|at| at <= step.since);
                 assert!(before, "{id} was over before it was undone");
             }
-            // the versions that recorded these kept no such time
+            // the versions that recorded these kept no such time, and no such doubt
             step.done_at = recorded.done_at;
+            step.doubted = recorded.doubted;
         }
         assert_eq!(state, history.state, "{}", path.display());
         replayed += 1;

@@ -7,7 +7,7 @@ use baton_messages::{Effect, SagaId, StepId};
 use crate::mood::Mood;
 use crate::plan::{
     Comes, Decides, FanPlan, Idle, KINDS, Kind, Matter, OnError, Play, SagaPlan, Script, StepPlan,
-    UndoSaid,
+    UndoSaid, UndoWhen,
 };
 use crate::rng::Rng;
 
@@ -99,10 +99,25 @@ fn step(
             rng.pick(&[60_000_u64, 600_000, 7_200_000], 600_000)
         },
         undo,
+        undo_when: undo_when(kind, undo, sleep_ms),
         script: script(rng, mood),
         fan,
         within: None,
     })
+}
+
+/// Whether the undo of a task asks first. Told by what was drawn for a sleep it does not have, so that every other world stays as it was.
+fn undo_when(kind: Option<&Kind>, undo: UndoSaid, chance: u64) -> UndoWhen {
+    let is_undone = kind.is_some_and(|kind| kind.effect == Effect::Reversible);
+    if !is_undone || undo == UndoSaid::None {
+        return UndoWhen::Always;
+    }
+    match chance % 25 {
+        0 => UndoWhen::Input(false),
+        1 => UndoWhen::Input(true),
+        2 => UndoWhen::Returned,
+        _ => UndoWhen::Always,
+    }
 }
 
 /// A few items, some windows of them, and more or fewer that may fail.
@@ -376,17 +391,7 @@ fn describe(rng: &mut Rng, yaml: &mut String, step: &StepPlan, steps: &[StepPlan
         step.attempts,
         rng.range(50, 3_000)
     );
-    match step.undo {
-        UndoSaid::Own => {}
-        UndoSaid::None => yaml.push_str("    undo: none\n    because: it stays\n"),
-        UndoSaid::Task => {
-            let _ = writeln!(
-                yaml,
-                "    undo: {{ task: sim.set@1, with: {{ step: {} }} }}",
-                step.id
-            );
-        }
-    }
+    describe_undo(yaml, step);
     if step.pivot {
         yaml.push_str("    pivot: true\n");
     }
@@ -394,5 +399,52 @@ fn describe(rng: &mut Rng, yaml: &mut String, step: &StepPlan, steps: &[StepPlan
         OnError::Compensate => {}
         OnError::Park => yaml.push_str("    on_error: park\n"),
         OnError::Continue => yaml.push_str("    on_error: continue\n"),
+    }
+}
+
+fn describe_undo(yaml: &mut String, step: &StepPlan) {
+    let when = match step.undo_when {
+        UndoWhen::Always | UndoWhen::Written => None,
+        UndoWhen::Input(true) => Some("!input.never".to_owned()),
+        UndoWhen::Input(false) => Some("input.never".to_owned()),
+        UndoWhen::Returned => Some(format!("{}.n < 0", step.id)),
+    };
+    let when = when.map(|when| format!("when: \"${{ {when} }}\""));
+    let task = (step.undo == UndoSaid::Task)
+        .then(|| format!("task: sim.set@1, with: {{ step: {} }}", step.id));
+    if step.undo == UndoSaid::None {
+        yaml.push_str("    undo: none\n    because: it stays\n");
+        return;
+    }
+    let said: Vec<String> = when.into_iter().chain(task).collect();
+    if !said.is_empty() {
+        let _ = writeln!(yaml, "    undo: {{ {} }}", said.join(", "));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn undos_that_ask_first_are_drawn_and_are_read_as_they_are_meant() {
+        let mut asks = [0_usize; 3];
+        for number in 0..400 {
+            let mood = Mood::peaceful();
+            let plan = saga(&mut Rng::new(number), &mood, number, true);
+            let definition = baton_engine::Definition::parse(&plan.yaml).unwrap();
+            for step in &plan.steps {
+                let read = definition.step(&step.id).unwrap().task();
+                let read = read.and_then(|task| task.undo_when.as_ref());
+                assert_eq!(read.is_some(), step.undo_when != UndoWhen::Always);
+                match step.undo_when {
+                    UndoWhen::Input(false) => asks[0] += 1,
+                    UndoWhen::Input(true) => asks[1] += 1,
+                    UndoWhen::Returned => asks[2] += 1,
+                    UndoWhen::Always | UndoWhen::Written => {}
+                }
+            }
+        }
+        assert!(asks.iter().all(|times| *times > 3), "{asks:?}");
     }
 }

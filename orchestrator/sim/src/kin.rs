@@ -9,7 +9,7 @@ use baton_messages::{ChildWanted, SagaId, StepId, StepKey};
 
 use crate::generate;
 use crate::mood::Mood;
-use crate::plan::{FanPlan, Idle, OnError, SagaPlan, Script, StepPlan, UndoSaid};
+use crate::plan::{FanPlan, Idle, OnError, SagaPlan, Script, StepPlan, UndoSaid, UndoWhen};
 use crate::rng::Rng;
 use crate::world::World;
 
@@ -101,11 +101,8 @@ impl World {
             return false;
         };
         plan.steps.iter().any(|step| {
-            let stands = |key| {
-                let place = (saga, key);
-                !self.by_hand.contains(&place) && self.ledger.cell(&place).standing > 0
-            };
-            let own = step.undo != UndoSaid::None && step.keys().into_iter().any(stands);
+            let stands = |key| self.stands(step, &(saga, key));
+            let own = step.keys().into_iter().any(stands);
             own || self.child_stands(saga, step)
         })
     }
@@ -231,6 +228,7 @@ fn child(id: StepId, after: Vec<usize>, on_error: OnError) -> StepPlan {
         attempts: 1,
         queue_ms: 0,
         undo: UndoSaid::Own,
+        undo_when: UndoWhen::Always,
         script: Script::default(),
         fan: None,
         within: None,

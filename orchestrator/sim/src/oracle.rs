@@ -6,7 +6,8 @@ use baton_engine::{WorkItemKind, invariants, replay};
 use baton_messages::{AttemptRef, Direction, Hold, RunId, StepKey, Task, Timestamp};
 
 use crate::host::short;
-use crate::plan::{Kind, Matter, SagaPlan, StepPlan, UndoSaid};
+use crate::ledger::Place;
+use crate::plan::{Kind, Matter, SagaPlan, StepPlan};
 use crate::reference;
 use crate::world::{BEGIN_MS, TROUBLE_MS, World};
 
@@ -153,11 +154,8 @@ impl World {
             let at = plan.steps.iter().position(|step| step.id == of.step)?;
             let upon = reference::after_all(plan, at).into_iter().find(|later| {
                 plan.steps.get(*later).is_some_and(|later| {
-                    let stands = |key| {
-                        let place = (of.saga, key);
-                        !self.by_hand.contains(&place) && self.ledger.cell(&place).standing > 0
-                    };
-                    let own = later.undo != UndoSaid::None && later.keys().into_iter().any(stands);
+                    let stands = |key| self.stands(later, &(of.saga, key));
+                    let own = later.keys().into_iter().any(stands);
                     own || self.child_stands(of.saga, later)
                 })
             })?;
@@ -172,6 +170,16 @@ impl World {
                 of.dispatch
             ));
         }
+    }
+
+    /// Whether an effect of a step stands that has to be taken back where its saga turns back, and not by a person.
+    pub(crate) fn stands(&self, step: &StepPlan, place: &Place) -> bool {
+        if self.by_hand.contains(place) || self.ledger.cell(place).standing == 0 {
+            return false;
+        }
+        let disk = self.store.disk();
+        let state = disk.mirror.get(&place.0);
+        !step.may_be_left(state.and_then(|state| state.at(&place.1)))
     }
 
     /// The end: every saga has ended, and the world is as it says.
@@ -304,6 +312,15 @@ impl World {
             return Ok(());
         }
         let cell = self.ledger.cell(&place);
+        // a person may have had it taken back all the same
+        if !self.meddled.contains(&plan.id) && !self.tried_again.contains(&place) {
+            // a probe has looked when all had acted
+            let acts = if kind.probe { 0 } else { cell.acts };
+            let undone = cell.undone_round > 0;
+            if let Some(wrong) = reference::wrong_of_undo(step, at.unwanted, acts, undone) {
+                return Err(wrong.into());
+            }
+        }
         match state.status {
             Status::Completed => match at.phase {
                 Phase::Succeeded if cell.standing == 0 => Err("has no effect".into()),
@@ -311,7 +328,7 @@ impl World {
                     Err(format!("has its effect {} times", cell.standing))
                 }
                 Phase::Undone | Phase::Continued
-                    if key.item.is_some() && cell.standing > 0 && step.undo != UndoSaid::None =>
+                    if key.item.is_some() && cell.standing > 0 && !step.may_be_left(Some(at)) =>
                 {
                     Err(format!("has left the effect of {key}, which it tolerated"))
                 }
@@ -320,7 +337,7 @@ impl World {
                 }
                 _ => Ok(()),
             },
-            Status::Compensated if step.undo == UndoSaid::None => Ok(()),
+            Status::Compensated if step.may_be_left(Some(at)) => Ok(()),
             Status::Compensated if cell.standing > 0 => Err("still has its effect".into()),
             Status::Compensated
                 if kind.matter == Matter::File && !self.ledger.is_original(&place) =>

@@ -1,6 +1,7 @@
 //! What a simulated saga is made of: its steps, and for each the script of what its automation will do at which attempt. The script is
 //! known to the worlds' workers and to the naive reference, never to the engine.
 
+use baton_engine::state::StepState;
 use baton_messages::{
     Direction, Effect, Manifest, RetryDefaults, SagaId, StepId, StepKey, TaskType,
 };
@@ -287,6 +288,19 @@ pub enum UndoSaid {
     Task,
 }
 
+/// Whether it is wanted that a step is taken back, where it says so itself (`undo: { when: … }`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UndoWhen {
+    /// It does not say: always.
+    Always,
+    /// The input says so, or says no.
+    Input(bool),
+    /// What the step returned says no; where nobody knows what that is, it is wanted.
+    Returned,
+    /// As somebody has written it.
+    Written,
+}
+
 /// When the event comes that a step waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comes {
@@ -378,6 +392,8 @@ pub struct StepPlan {
     pub queue_ms: u64,
     /// How it is taken back.
     pub undo: UndoSaid,
+    /// Whether that is wanted.
+    pub undo_when: UndoWhen,
     /// What its automation does.
     pub script: Script,
     /// Its items, where it is done for each of a list.
@@ -419,6 +435,13 @@ impl StepPlan {
             fan: None,
             ..self.clone()
         }
+    }
+
+    /// Whether its effect, or that of this item of it, may be left where the saga takes back what it did: always, or because it was asked and said no.
+    #[must_use]
+    pub fn may_be_left(&self, at: Option<&StepState>) -> bool {
+        let said_no = || at.is_some_and(|at| at.unwanted);
+        self.undo == UndoSaid::None || (self.undo_when != UndoWhen::Always && said_no())
     }
 
     /// How long it waits by itself at most, where it runs no task.

@@ -7,7 +7,7 @@ use baton_engine::Status;
 use baton_messages::{Direction, Effect, StepId};
 
 use crate::plan::{
-    Comes, Decides, Idle, Kind, OnError, Play, SagaPlan, Script, StepPlan, UndoSaid,
+    Comes, Decides, Idle, Kind, OnError, Play, SagaPlan, Script, StepPlan, UndoSaid, UndoWhen,
 };
 
 /// As many tries as the engine gives a probe, in each doubt.
@@ -273,6 +273,9 @@ fn undo_may_park(step: &StepPlan) -> bool {
     let Some(kind) = step.kind.filter(|kind| kind.effect != Effect::None) else {
         return false;
     };
+    if step.undo_when == UndoWhen::Input(false) {
+        return false;
+    }
     match step.undo {
         UndoSaid::None => false,
         UndoSaid::Own if !kind.undo => true,
@@ -284,6 +287,22 @@ fn undo_may_park(step: &StepPlan) -> bool {
                 .any(|attempt| step.script.play(Direction::Undo, attempt) == Play::FailFinal);
             first.is_none() || refused
         }
+    }
+}
+
+/// Whether it breaks the promise that what a step did was left, or was taken back, by what its `undo: { when: … }` comes to. What it returned counts only where one run alone has acted.
+#[must_use]
+pub fn wrong_of_undo(step: &StepPlan, left: bool, acts: u32, undone: bool) -> Option<&'static str> {
+    match step.undo_when {
+        UndoWhen::Always if left => Some("was left, and nothing says that it may be"),
+        UndoWhen::Input(true) if left => Some("was left, and the input says that it must not be"),
+        UndoWhen::Returned if left && acts > 1 => {
+            Some("was left on the word of one of several that have acted")
+        }
+        UndoWhen::Input(false) if undone => {
+            Some("was taken back, and the input says that it must not be")
+        }
+        UndoWhen::Always | UndoWhen::Input(_) | UndoWhen::Returned | UndoWhen::Written => None,
     }
 }
 

@@ -323,3 +323,27 @@ fn a_seed_says_it_again_to_the_letter() {
         assert_eq!(once.2.status, twice.2.status, "--seed {seed}");
     }
 }
+
+#[test]
+fn an_undo_that_is_not_wanted_is_never_come_to_and_keeps_the_promise() {
+    let known = KINDS.iter();
+    let catalogue = catalogue(known.map(|kind| kind.manifest(TaskType::new(kind.name).unwrap())));
+    let yaml = "saga: kept\nversion: 1\nsteps:\n  - { id: a, task: sim.set@1, with: {}, undo: { when: \"${ a.changed }\" } }\n  - { id: b, task: sim.set@1, with: {} }\n";
+    for changed in [false, true] {
+        let given = Given {
+            input: Some(json!({})),
+            returns: [("a".to_owned(), json!({ "changed": changed }))].into(),
+            ..Given::default()
+        };
+        let definition = Definition::parse(yaml).unwrap();
+        let sweep = Sweep::new(definition, &catalogue, &given).unwrap();
+        let (_, broken) = swept(&sweep);
+        assert!(broken.is_empty(), "{}", broken.join("\n"));
+        let of_a = |row: &baton_sim::sweep::Row| {
+            row.way == Way::Undo && row.step.as_ref().is_some_and(|at| at.to_string() == "a")
+        };
+        let row = sweep.rows().iter().position(of_a).unwrap();
+        let fails = sweep.cell(row, Trouble::Fails, 1);
+        assert_eq!(fails.end.is_some(), changed, "{fails:?}");
+    }
+}

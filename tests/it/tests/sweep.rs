@@ -51,15 +51,22 @@ async fn a_saga_is_swept_without_a_server_and_a_seed_says_it_again() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("move.yaml"), SAGA).unwrap();
     let baton = offline(dir.path());
-    let lacking = baton.run(&["sweep", "move.yaml"]).await.exits(0);
+    let lacking = baton.run(&["sweep", "move.yaml"]).await.exits(9);
     for word in [
         "undisturbed: compensated",
         "No event could be made",
-        "It is compensated when all is well",
         "--events",
     ] {
         assert!(lacking.out.contains(word), "{word}: {}", lacking.out);
     }
+    let second = lacking.out.lines().nth(1).unwrap_or_default();
+    assert!(second.starts_with("It is compensated although"), "{second}");
+    let meant = ["sweep", "move.yaml", "--ends", "compensated"];
+    let meant = baton.run(&meant).await.exits(0);
+    assert!(!meant.out.contains("although nothing"), "{}", meant.out);
+    let parked = ["sweep", "move.yaml", "--ends", "parked", "--json"];
+    let parked = baton.run(&parked).await.exits(9).json();
+    assert_eq!(parked[0]["ok"], false);
     let events = r#"{ "paid": { "sums": [1, 7] } }"#;
     let all = ["sweep", "move.yaml", "--events", events];
     let swept = baton.run(&all).await.exits(0);
@@ -298,11 +305,13 @@ async fn a_saga_is_swept_with_those_within_it_wherever_their_files_are_named() {
     let may = [&may[..], &["--may-park", "moving"]].concat();
     baton.run(&[&all[..], &may].concat()).await.exits(0);
     // a folder: each of its sagas, known to the others
-    let folder = baton
-        .run(&["sweep", "sagas", "--json"])
-        .await
-        .exits(0)
-        .json();
+    let folder = ["sweep", "sagas", "--json"];
+    baton.run(&folder).await.exits(9);
+    // nothing was said of the event that is waited for
+    std::fs::create_dir(sagas.join("cases")).unwrap();
+    let cases = "sweep: { events: { paid: { sums: [9] } } }\n";
+    std::fs::write(sagas.join("cases/host.yaml"), cases).unwrap();
+    let folder = baton.run(&folder).await.exits(0).json();
     let files = folder.as_array().unwrap().iter();
     let files: Vec<&str> = files.map(|one| one["file"].as_str().unwrap()).collect();
     assert_eq!(files, ["sagas/host.yaml", "sagas/rack.yaml"]);

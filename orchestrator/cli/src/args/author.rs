@@ -78,6 +78,9 @@ pub(crate) struct Sweep {
     /// With --seed: everything that happens in it
     #[arg(long, requires = "seed")]
     pub(crate) trace: bool,
+    /// How it ends on purpose when nothing befalls it [default: it completes]
+    #[arg(long, value_name = "HOW", conflicts_with = "seed")]
+    pub(crate) ends: Option<Ends>,
     /// Fail also where the promise is kept, by a person
     #[arg(long, value_name = "WHAT", conflicts_with = "seed")]
     pub(crate) fail_on: Option<FailOn>,
@@ -87,6 +90,17 @@ pub(crate) struct Sweep {
     /// Stop after so long, such as 5m
     #[arg(long, value_name = "TIME", conflicts_with = "seed")]
     pub(crate) within: Option<String>,
+}
+
+/// How a saga may end on purpose that is swept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Ends {
+    /// It does all it is there for
+    Completed,
+    /// It takes back what it did
+    Compensated,
+    /// A person has to decide
+    Parked,
 }
 
 /// What a sweep fails on beside a broken promise.

@@ -60,11 +60,12 @@ const EXAMPLES: [(&str, &str); 7] = [
     ("baton tasks show file.write@1", "its manual"),
 ];
 
-const EXIT_CODES: [&str; 5] = [
+const EXIT_CODES: [&str; 6] = [
     "0 done, completed    1 error     2 usage",
     "3 compensated        4 parked    5 abandoned",
     "6 not ended in time  7 a sweep found the promise broken",
     "8 some sagas stay on the version they run",
+    "9 a swept saga does not complete undisturbed",
     "130 interrupted; the saga goes on",
 ];
 
@@ -288,7 +289,9 @@ each is also undone because a saga above it turns back (\"undo above\"). At most
 2000 cells of such steps are played; what was left out is said.
 
 Exit codes: 0 all as promised, 1 a definition is wrong, 4 parked where --fail-on \
-forbids it, 6 --within was over first, 7 the promise is broken.";
+forbids it, 6 --within was over first, 7 the promise is broken, 9 it does not \
+complete although nothing befalls it, and nothing says that it is meant so: --ends, \
+or `sweep: { ends: compensated }` in its cases.";
 
 pub(super) const APPLY: &str = "\
 Example:

@@ -24,7 +24,7 @@ pub(crate) use admin::{
 pub(crate) use alerts::{Alerts, AlertsCommand, AlertsLs};
 pub(crate) use audit::{Audit, AuditCommand, AuditExport, AuditLs, AuditVerify};
 pub(crate) use author::{
-    Apply, Check, Definitions, DefinitionsCommand, Explain, FailOn, Plan, Sweep, Tasks,
+    Apply, Check, Definitions, DefinitionsCommand, Ends, Explain, FailOn, Plan, Sweep, Tasks,
     TasksCommand,
 };
 pub(crate) use decide::{

@@ -13,7 +13,8 @@ use crate::exit::Exit;
 use crate::input;
 use crate::out::Out;
 use crate::screens::diagnostics::Diagnostic;
-use crate::screens::plan::{lines, mermaid};
+use crate::screens::mermaid::mermaid;
+use crate::screens::plan::lines;
 
 pub(crate) fn plan(which: &Plan, out: &mut Out) -> Result<Exit, CliError> {
     let catalogue = known(which.catalogue.as_deref())?;

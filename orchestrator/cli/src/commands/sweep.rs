@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use baton_engine::definition::{Together, Unannounced, check_among, duration_ms};
-use baton_engine::{Catalogue, Definition};
+use baton_engine::{Catalogue, Definition, Status};
 use baton_sim::sweep::{Beside, CasesError, Cell, Given, StepPath, Sweep, Unready, by_step};
 use serde_json::{Value, json};
 
 use super::check::{draw, known, read};
 use super::dead::quoted;
-use crate::args::{FailOn, Sweep as Asked};
+use crate::args::{Ends, FailOn, Sweep as Asked};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::input;
@@ -57,6 +57,8 @@ struct Ready {
     version: u32,
     /// Where its input is from.
     from: String,
+    /// How it ends on purpose when nothing befalls it.
+    ends: Status,
 }
 
 /// Why a file is not swept.
@@ -233,6 +235,7 @@ fn looked_at(which: &Asked, name: String, text: String, known: &Known) -> OneFil
     let definition = Arc::new(definition);
     let ready = given(&name, &known.typed).and_then(|(given, from)| {
         let command = base(which, &name, &named_by(known, &definition));
+        let ends = given.ends.unwrap_or(Status::Completed);
         let sweep = Sweep::among(definition, &known.beside, &known.catalogue, &given);
         let sweep = sweep.map_err(|wrong| unready(wrong, &command))?;
         Ok(Ready {
@@ -240,6 +243,7 @@ fn looked_at(which: &Asked, name: String, text: String, known: &Known) -> OneFil
             saga,
             version,
             from,
+            ends,
         })
     });
     let count = own.len();
@@ -365,6 +369,11 @@ fn typed_values(which: &Asked) -> Result<Given, CliError> {
         input: one(&which.input, "--input")?,
         returns: of_steps(&which.returns, "--returns")?,
         events: of_steps(&which.events, "--events")?,
+        ends: which.ends.map(|ends| match ends {
+            Ends::Completed => Status::Completed,
+            Ends::Compensated => Status::Compensated,
+            Ends::Parked => Status::Parked,
+        }),
     })
 }
 
@@ -432,6 +441,7 @@ fn played(
         version: ready.version,
         steps,
         input_from: ready.from.clone(),
+        ends: ready.ends,
         seconds: began.elapsed().as_secs_f64(),
         whole: ran.whole,
         left_out: ran.left_out,
@@ -443,6 +453,9 @@ fn judged(which: &Asked, ready: &Sweep, swept: &Swept) -> Exit {
     let broken = swept.cells.iter().any(|cell| cell.broken.is_some());
     if broken || ready.undisturbed().broken.is_some() {
         return Exit::Broken;
+    }
+    if screen::unfinished(swept, ready) {
+        return Exit::Unfinished;
     }
     let may = |cell: &Cell| {
         cell.asked.iter().all(|(_, asked)| {

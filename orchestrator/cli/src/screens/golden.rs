@@ -8,8 +8,8 @@ use super::events::{self, Kept};
 use super::progress::Said;
 use super::saga::{self, Detail};
 use super::{
-    applied, cluster, counts, dead, explain, fleet, manual, plan, sagas, schedules, tokens, types,
-    work,
+    applied, cluster, counts, dead, explain, fleet, manual, mermaid, plan, sagas, schedules,
+    tokens, types, work,
 };
 use crate::commands::{check, top, typed};
 use crate::out::{Line, Screen, Table, width as wide};
@@ -764,7 +764,7 @@ fn what_a_definition_is_going_to_do() {
             .collect()
     });
     for one in &plans {
-        all.push_str(&plan::mermaid(one));
+        all.push_str(&mermaid::mermaid(one));
     }
     insta::assert_snapshot!(all);
 }

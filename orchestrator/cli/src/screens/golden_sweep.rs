@@ -78,6 +78,7 @@ fn swept_among(text: &str, file: &str, beside: &Beside, fault: Option<Fault>) ->
         version,
         steps,
         input_from: "made from its schema".into(),
+        ends: baton_engine::Status::Completed,
         seconds: 0.5,
         whole: ran.whole,
         left_out: ran.left_out,

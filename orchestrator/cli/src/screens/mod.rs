@@ -14,6 +14,7 @@ pub(crate) mod explain;
 pub(crate) mod fleet;
 pub(crate) mod locks;
 pub(crate) mod manual;
+pub(crate) mod mermaid;
 pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod saga;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use baton_engine::ReservationKind;
-use baton_engine::plan::{Each, Fails, How, Plan, Planned, Runs, Undo, When};
+use baton_engine::plan::{Doubt, Each, Fails, How, Plan, Planned, Rest, Runs, Undo, When};
 
 use crate::out::{Line, Tone, width as wide, wrapped};
 
@@ -34,6 +34,7 @@ pub(crate) fn lines(plan: &Plan, width: usize) -> Vec<Line> {
     for step in &plan.steps {
         lines.extend(fails(step, width));
     }
+    lines.extend(taken_back(plan, width));
     lines
 }
 
@@ -178,7 +179,7 @@ fn step_lines(step: &Planned, lead: &str, width: usize) -> Vec<Line> {
 }
 
 /// How a step goes through its list.
-fn each_words(each: &Each) -> String {
+pub(super) fn each_words(each: &Each) -> String {
     let items = match each.items {
         Some(1) => "for 1 item".to_owned(),
         Some(n) => format!("for each of {n} items"),
@@ -207,25 +208,50 @@ fn longest(plan: &Plan, width: usize) -> Vec<Line> {
     lines
 }
 
+/// What happens when a step fails for good; from the pivot on also where nobody knows whether it happened.
 fn fails(step: &Planned, width: usize) -> Vec<Line> {
+    let mut lines = failed(step, width);
+    if let Some(doubt) = step.doubt.as_ref().filter(|_| !lines.is_empty()) {
+        lines.extend(led("     ?  ", &doubt_words(step, doubt), width));
+    }
+    lines
+}
+
+fn failed(step: &Planned, width: usize) -> Vec<Line> {
     let first = Line::new().plain("  ").with(step.id.as_str(), Tone::Strong);
-    let (in_doubt, undo) = match &step.fails {
+    let (in_doubt, undo, rest) = match &step.fails {
         Fails::Never => return Vec::new(),
         Fails::GoesOn => return vec![first.plain("  the saga goes on without it")],
         Fails::Parks => return vec![first.plain("  a person decides")],
         Fails::Unwinds {
             in_doubt: None,
             undo,
+            rest: None,
         } if undo.is_empty() => {
             return vec![first.plain("  nothing has to be taken back")];
         }
-        Fails::Unwinds { in_doubt, undo } => (in_doubt, undo),
+        Fails::Unwinds {
+            in_doubt,
+            undo,
+            rest,
+        } => (in_doubt, undo, rest),
     };
     let mut lines = vec![first];
     let own = in_doubt.iter().map(|one| ("     ?  ".to_owned(), one));
     for (lead, one) in own {
         lines.extend(undo_lines(one, &lead, width));
     }
+    lines.extend(waves(undo, width));
+    if let Some(rest) = rest {
+        let lead = format!("{:>6}  ", undo.len() + 1);
+        lines.extend(led(&lead, &rest_words(rest), width));
+    }
+    lines
+}
+
+/// Undos, one after the other; what stands together under one number is taken back side by side.
+fn waves(undo: &[Vec<Undo>], width: usize) -> Vec<Line> {
+    let mut lines = Vec::new();
     for (n, wave) in undo.iter().enumerate() {
         for (m, one) in wave.iter().enumerate() {
             let lead = if m == 0 {
@@ -239,8 +265,68 @@ fn fails(step: &Planned, width: usize) -> Vec<Line> {
     lines
 }
 
+/// What follows that is written out elsewhere.
+fn rest_words(rest: &Rest) -> String {
+    match rest {
+        Rest::As { step } => format!("then as when {step} fails"),
+        Rest::AllBut { steps, count } => {
+            let ids: Vec<&str> = steps.iter().map(|id| id.as_str()).collect();
+            let but = match ids.is_empty() {
+                true => String::new(),
+                false => format!(" but for {}", ids.join(", ")),
+            };
+            format!("all that is named at the end{but} ({count} steps)")
+        }
+        Rest::More { count } => {
+            format!("and {count} more that ran, in the reverse order of what ran")
+        }
+    }
+}
+
+/// All that may be taken back, where steps above refer to it.
+fn taken_back(plan: &Plan, width: usize) -> Vec<Line> {
+    if plan.taken_back.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![
+        Line::new(),
+        Line::of("All that may be taken back", Tone::Strong),
+    ];
+    lines.extend(waves(&plan.taken_back, width));
+    lines
+}
+
+/// What is done where nobody knows whether a step happened that is not taken back.
+fn doubt_words(step: &Planned, doubt: &Doubt) -> String {
+    let mut says = Vec::new();
+    if let Some(probe) = &doubt.probe {
+        let asked = format!(
+            "{probe} is asked; it happened: forward, it did not: {} is tried again",
+            step.id
+        );
+        says.push(asked);
+    }
+    if doubt.again {
+        says.push("nobody can tell: it is tried again, twice does no harm".to_owned());
+    }
+    says.push(match doubt.goes_on {
+        true => "in the end the saga goes on without knowing".to_owned(),
+        false => "in the end a person decides; nothing is taken back".to_owned(),
+    });
+    format!(
+        "if nobody knows whether {} happened: {}",
+        step.id,
+        says.join("; ")
+    )
+}
+
 fn undo_lines(undo: &Undo, lead: &str, width: usize) -> Vec<Line> {
-    let parts = wrapped(&undo_words(undo), width.saturating_sub(wide(lead) + 2));
+    led(lead, &undo_words(undo), width)
+}
+
+/// Words behind a lead, in as many lines as they need.
+fn led(lead: &str, words: &str, width: usize) -> Vec<Line> {
+    let parts = wrapped(words, width.saturating_sub(wide(lead) + 2));
     let rest = " ".repeat(wide(lead) + 2);
     parts
         .into_iter()
@@ -264,6 +350,10 @@ fn undo_words(undo: &Undo) -> String {
         How::ByHand => format!("{id} is undone by hand: it has no undo"),
         How::Unknown => format!("undo {id}; nobody has announced its task type"),
     };
+    let what = match &undo.only_when {
+        Some(when) => format!("{what} (only where {when})"),
+        None => what,
+    };
     match undo.when {
         When::Done => what,
         When::Begun => format!("{what} (if it had begun)"),
@@ -285,55 +375,8 @@ fn of_saga(undo: &[Vec<Undo>]) -> String {
     undo.iter().map(wave).collect::<Vec<_>>().join(", ")
 }
 
-/// The plan as a Mermaid flowchart: the way forward, and by dotted lines who takes what back.
-pub(crate) fn mermaid(plan: &Plan) -> String {
-    let mut text = String::from("flowchart TD\n");
-    for step in &plan.steps {
-        let each = step
-            .each
-            .as_ref()
-            .map_or_else(String::new, |each| format!("<br/>{}", each_words(each)));
-        let label =
-            format!("{}<br/>{} {}{each}", step.id, step.kind, step.of).replace('"', "#quot;");
-        let (open, close) = match step.kind {
-            "task" => ("[\"", "\"]"),
-            "approve" => ("{{\"", "\"}}"),
-            _ => ("(\"", "\")"),
-        };
-        let _ = writeln!(text, "    {}{open}{label}{close}", node(step.id.as_str()));
-    }
-    for step in &plan.steps {
-        for before in &step.after {
-            let arrow = match step.runs {
-                Runs::Always => "-->",
-                Runs::Perhaps => "-->|if|",
-                Runs::Never => "-.->|skipped|",
-            };
-            let _ = writeln!(
-                text,
-                "    {} {arrow} {}",
-                node(before.as_str()),
-                node(step.id.as_str())
-            );
-        }
-    }
-    for step in plan.steps.iter().filter(|step| step.pivot) {
-        let _ = writeln!(
-            text,
-            "    style {} stroke-width:4px",
-            node(step.id.as_str())
-        );
-    }
-    text
-}
-
-/// An id that is no word of Mermaid's own, such as `end`.
-fn node(id: &str) -> String {
-    format!("s_{id}")
-}
-
 /// A length of time in its two largest units.
-fn duration(ms: u64) -> String {
+pub(super) fn duration(ms: u64) -> String {
     const UNITS: [(u64, &str); 5] = [
         (86_400_000, "d"),
         (3_600_000, "h"),
@@ -354,4 +397,80 @@ fn duration(ms: u64) -> String {
         }
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_engine::Definition;
+    use baton_engine::definition::STEPS_MAX;
+    use baton_engine::plan::plan;
+
+    use super::*;
+    use crate::commands::check::known;
+    use crate::out::Screen;
+    use crate::screens::mermaid::mermaid;
+
+    /// What a plan of as many steps as there may be takes at most, however it is written.
+    const BYTES_MAX: usize = 2_000_000;
+
+    /// A saga of as many steps as there may be.
+    fn large(step: impl Fn(usize) -> String) -> Plan {
+        let steps: String = (0..STEPS_MAX).map(step).collect();
+        let yaml = format!("saga: large\nversion: 1\nsteps:\n{steps}");
+        let definition = Definition::parse(&yaml).unwrap();
+        plan(&definition, &known(None).unwrap(), None)
+    }
+
+    fn text(plan: &Plan) -> String {
+        let mut screen = Screen::kept(100);
+        lines(plan, 100).iter().for_each(|line| screen.line(line));
+        screen.text()
+    }
+
+    #[test]
+    fn a_plan_of_a_thousand_steps_can_be_read_in_every_form() {
+        let one =
+            |n: usize, after: &str| format!("  - {{ id: step_{n}, task: test.effect@1{after} }}\n");
+        let chain = large(|n| one(n, ""));
+        let wide = large(|n| one(n, ", after: []"));
+        let pairs = large(|n| match n % 2 {
+            0 => one(n, ", after: []"),
+            _ => one(n, ""),
+        });
+        for plan in [&chain, &wide, &pairs] {
+            let json = serde_json::to_string_pretty(plan).unwrap();
+            for written in [text(plan), json, mermaid(plan)] {
+                assert!(written.len() < BYTES_MAX, "{} bytes", written.len());
+                assert!(written.contains("step_999"));
+            }
+        }
+        assert!(text(&chain).contains("then as when step_998 fails"));
+        let wide = text(&wide);
+        assert!(wide.contains("all that is named at the end but for step_7 (999 steps)"));
+        assert!(wide.contains("All that may be taken back"));
+    }
+
+    #[test]
+    fn a_plan_says_what_is_done_with_a_pivot_nobody_knows_of_and_when_an_undo_is_wanted() {
+        let yaml = "saga: doubts\nversion: 1\nsteps:\n  - { id: before, task: test.effect@1, undo: { when: \"${ before.key < 'm' }\" } }\n  - { id: pivotal, task: test.effect@1, pivot: true, probe: { task: test.echo@1 } }\n";
+        let definition = Definition::parse(yaml).unwrap();
+        let plan = plan(&definition, &known(None).unwrap(), None);
+        let text = text(&plan);
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for said in [
+            "undo before, test.effect@1 (only where before.key < 'm')",
+            "if nobody knows whether pivotal happened: test.echo@1 is asked",
+            "in the end a person decides; nothing is taken back",
+        ] {
+            assert!(words.contains(said), "{said}: {text}");
+        }
+        let chart = mermaid(&plan);
+        for said in [
+            "u_before[\"undo before by test.effect@1<br/>only where before.key #lt; 'm'\"]",
+            "s_before -.- u_before",
+        ] {
+            assert!(chart.contains(said), "{said}: {chart}");
+        }
+        assert!(!chart.contains("u_pivotal"), "{chart}");
+    }
 }

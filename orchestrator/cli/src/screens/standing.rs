@@ -3,6 +3,9 @@
 use crate::out::Tone;
 use crate::view::{Saga, Step};
 
+/// Of a step that stays as it is: its `undo.when` was false.
+const UNWANTED: &str = "undo not wanted (when is false)";
+
 /// How a step stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Standing<'s> {
@@ -23,7 +26,7 @@ impl Standing<'_> {
     pub(crate) fn word<'w>(&'w self, phase: &'w str) -> &'w str {
         match self.undo {
             "" => self.done,
-            "given up" => self.undo,
+            "given up" | UNWANTED => self.undo,
             _ => phase,
         }
     }
@@ -61,6 +64,7 @@ pub(crate) fn of<'s>(saga: &Saga, step: &'s Step) -> Standing<'s> {
         "undo-unserved" => standing("done", "unserved", phase),
         "undo-backoff" => standing("done", "tries again", phase),
         "undo-parked" => standing("done", "parked", phase),
+        "undone" if step.undo_unwanted => standing("done", UNWANTED, "skipped"),
         "undone" => standing("done", "undone", phase),
         _ => standing(phase, "", phase),
     }
@@ -175,6 +179,16 @@ mod tests {
             let seen = word(status, unwinding, kind, phase, Value::Null);
             assert_eq!(seen, expected, "{status} {kind} {phase}");
         }
+    }
+
+    #[test]
+    fn what_is_left_on_purpose_is_not_said_to_be_undone() {
+        let back = json!({ "cancelled": { "by": "anna", "reason": "no" } });
+        let left = json!({ "undo_unwanted": true });
+        assert_eq!(
+            word("compensated", back, "task", "undone", left),
+            "- undo not wanted (when is false)"
+        );
     }
 
     #[test]

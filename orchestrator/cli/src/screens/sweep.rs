@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_engine::WorkItemKind;
+use baton_engine::{Status, WorkItemKind};
 use baton_sim::sweep::{Asked, CELLS_WITHIN_MAX, Cell, Played, Row, StepPath, Sweep, Trouble, Way};
 use serde_json::{Value, json};
 
@@ -24,12 +24,20 @@ pub(crate) struct Swept {
     pub(crate) version: u32,
     pub(crate) steps: usize,
     pub(crate) input_from: String,
+    /// How it ends on purpose when nothing befalls it.
+    pub(crate) ends: Status,
     pub(crate) seconds: f64,
     /// Whether all cells were played that were to be.
     pub(crate) whole: bool,
     /// Steps of sagas within it whose rows were left out.
     pub(crate) left_out: BTreeSet<StepPath>,
     pub(crate) cells: Vec<Cell>,
+}
+
+/// Whether it does not come to its end even when nothing befalls it: what is swept then are the troubles of a saga that never works.
+pub(crate) fn unfinished(swept: &Swept, ready: &Sweep) -> bool {
+    let end = ready.undisturbed().status;
+    end != Status::Completed && end != swept.ends
 }
 
 /// What people are asked for, by kind and owner; the first is `P1`.
@@ -122,8 +130,18 @@ fn head(swept: &Swept, ready: &Sweep, width: usize) -> Vec<Line> {
         ));
     }
     says.push_str(&format!("; its input: {}", swept.input_from));
+    let tone = if unfinished(swept, ready) {
+        let first = format!(
+            "It is {end} although nothing befalls it: these are troubles of a saga that never comes to its end. --input, --returns and --events, or `sweep:` in cases/NAME.yaml beside it, give it values with which it completes; --ends {end} says that it is meant so."
+        );
+        let parts = wrapped(&first, width).into_iter();
+        lines.extend(parts.map(|part| Line::of(part, Tone::Bad)));
+        Tone::Bad
+    } else {
+        Tone::Plain
+    };
     for part in wrapped(&says, width) {
-        lines.push(Line::of(part, Tone::Plain));
+        lines.push(Line::of(part, tone));
     }
     lines
 }
@@ -359,12 +377,6 @@ fn broken(swept: &Swept, ready: &Sweep, width: usize) -> Vec<Line> {
 /// What would make the sweep see more.
 fn hints(swept: &Swept, ready: &Sweep, width: usize) -> Vec<Line> {
     let mut says = Vec::new();
-    let end = ready.undisturbed().status.as_str();
-    if end != "completed" {
-        says.push(format!(
-            "It is {end} when all is well: these are troubles of a saga that never comes to its end. --input, --returns and --events, or `sweep:` in cases/NAME.yaml beside it, give it values with which it completes."
-        ));
-    }
     let never: Vec<String> = ready.never_wanted().map(|step| step.to_string()).collect();
     if !never.is_empty() {
         says.push(format!(
@@ -488,9 +500,9 @@ pub(crate) fn json(swept: &Swept, ready: &Sweep) -> Value {
     let undisturbed = ready.undisturbed();
     json!({
         "file": swept.file, "saga": swept.saga, "version": swept.version,
-        "ok": undisturbed.broken.is_none() && swept.cells.iter().all(|cell| cell.broken.is_none()),
+        "ok": !unfinished(swept, ready) && undisturbed.broken.is_none() && swept.cells.iter().all(|cell| cell.broken.is_none()),
         "whole": swept.whole, "left_out": swept.left_out,
-        "undisturbed": { "end": undisturbed.status.as_str(), "why": undisturbed.why, "broken": undisturbed.broken },
+        "undisturbed": { "end": undisturbed.status.as_str(), "why": undisturbed.why, "broken": undisturbed.broken, "meant": !unfinished(swept, ready) },
         "input": ready.input(), "input_from": swept.input_from,
         "never_wanted": ready.never_wanted().collect::<Vec<_>>(),
         "no_event_for": ready.unmade().collect::<Vec<_>>(),

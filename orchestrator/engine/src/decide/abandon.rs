@@ -1,6 +1,7 @@
 //! Abandon: an operator gives the saga up, with a reason. What runs is asked to stop; nothing more is done or undone.
 
-use super::{Deciding, Handled, Refusal, Verdict};
+use super::operator::unreasoned;
+use super::{Deciding, Handled, Verdict};
 use crate::input::Operator;
 use crate::record::Record;
 use crate::state::Status;
@@ -9,13 +10,9 @@ pub(super) fn abandon(d: &mut Deciding<'_>, operator: &Operator) -> Handled {
     if let Some(verdict) = d.precheck(operator) {
         return Ok(verdict);
     }
-    if operator.reason.trim().is_empty() {
-        let why = "a written reason is needed: whoever abandons a saga takes over what it left"
-            .to_owned();
-        return Ok(Verdict::Refused(Refusal::NotNow {
-            action: "abandon",
-            why,
-        }));
+    let what_for = "whoever abandons a saga takes over what it left";
+    if let Some(verdict) = unreasoned(operator, "abandon", what_for) {
+        return Ok(verdict);
     }
     d.applied(operator, "abandon")?;
     d.stop_what_is_open()?;

@@ -1,6 +1,7 @@
 //! Admit: an operator lets a saga through, however many of its kind were begun lately. Never past a lock, nor past how many may run at once: what it
 //! still waits for then, it waits for.
 
+use super::operator::unreasoned;
 use super::{Deciding, Handled, Refusal, Verdict};
 use crate::input::Operator;
 use crate::record::Record;
@@ -10,10 +11,11 @@ pub(super) fn admit(d: &mut Deciding<'_>, operator: &Operator) -> Handled {
     if let Some(verdict) = d.precheck(operator) {
         return Ok(verdict);
     }
+    let what_for = "the limit is there to protect something";
+    if let Some(verdict) = unreasoned(operator, "admit", what_for) {
+        return Ok(verdict);
+    }
     let why = match d.state.reservation.as_deref() {
-        _ if operator.reason.trim().is_empty() => {
-            Some("a written reason is needed: the limit is there to protect something")
-        }
         None => Some("it takes nothing before its first step"),
         Some(taken) if taken.admitted_at.is_some() => Some("it was admitted already"),
         Some(taken) if !taken.wants(ReservationKind::BlastRadius) => Some(

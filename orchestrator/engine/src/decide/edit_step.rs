@@ -8,7 +8,7 @@ use std::sync::Arc;
 use baton_messages::{Direction, Effect, StepKey};
 
 use super::offer::NotReady;
-use super::operator::word;
+use super::operator::{FOR_THE_HISTORY, unreasoned, word};
 use super::{DecideError, Deciding, Handled, Refusal, Verdict};
 use crate::definition::{StepKind, UndoPlan};
 use crate::input::{Operator, StepEdit};
@@ -25,10 +25,10 @@ pub(super) fn edit_step(
         return Ok(verdict);
     }
     let action = edit.action();
-    let not_now = |why: String| Ok(Verdict::Refused(Refusal::NotNow { action, why }));
-    if operator.reason.trim().is_empty() {
-        return not_now("a written reason is needed: it stands in the saga's history".to_owned());
+    if let Some(verdict) = unreasoned(operator, action, FOR_THE_HISTORY) {
+        return Ok(verdict);
     }
+    let not_now = |why: String| Ok(Verdict::Refused(Refusal::NotNow { action, why }));
     let (direction, backoff) = match d.step(step)?.phase {
         Phase::Parked => (Direction::Do, Phase::Backoff),
         Phase::UndoParked => (Direction::Undo, Phase::UndoBackoff),

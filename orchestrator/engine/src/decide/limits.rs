@@ -24,3 +24,26 @@ pub const UNDO_BACKOFF_MS_MAX: u64 = 60_000;
 pub const PROBE_ATTEMPTS: u32 = 5;
 /// The longest wait between two attempts of a probe.
 pub const PROBE_BACKOFF_MS_MAX: u64 = 30_000;
+
+/// How long nothing new is heard of a child, or of what a saga waits to be given, before it is asked for the first time.
+const ASK_MS_MIN: u64 = 60_000;
+/// The longest wait between two askings: so late it may be learned what was lost on the way.
+const ASK_MS_MAX: u64 = 30 * 60_000;
+
+/// How long to wait for a word before it is asked for (again), once that was asked so often: each time twice as long. Words come by themselves; this is for those that were lost.
+pub(crate) fn ask_again_ms(asked: u32) -> u64 {
+    (ASK_MS_MIN << asked.min(16)).min(ASK_MS_MAX)
+}
+
+/// How long to wait before the next attempt after `used` of them: the first wait, longer by a factor each time, to the longest.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "waits are far below 2^52 ms and the cast saturates"
+)]
+pub(crate) fn backoff_ms(first_ms: u64, factor: f64, longest_ms: u64, used: u32) -> u64 {
+    let exponent = i32::try_from(used.saturating_sub(1)).unwrap_or(i32::MAX);
+    let wait = first_ms as f64 * factor.max(1.0).powi(exponent);
+    wait.min(longest_ms as f64) as u64
+}

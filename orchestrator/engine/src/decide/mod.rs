@@ -40,6 +40,7 @@ mod task_unconfirmed;
 mod task_unroutable;
 mod timer_fired;
 mod type_served;
+mod undo_when;
 pub(crate) mod unwind;
 mod upgrade;
 mod waiting;

@@ -6,6 +6,7 @@ use baton_messages::{Failure, INPUT_BYTES_MAX, Standing, StepKey, Wanted};
 use serde_json::Value;
 
 use super::fan_out::eyes;
+use super::limits::ask_again_ms;
 use super::{DecideError, Deciding, failure};
 use crate::child::Child;
 use crate::definition::{SagaStep, StepKind};
@@ -25,7 +26,7 @@ impl Deciding<'_> {
             self.emit(Record::NewRound { step: id.clone() })?;
         }
         let until = saga.timeout_ms.map(|ms| self.now.plus_ms(ms));
-        let again = self.now.plus_ms(crate::child::ASK_MS_MIN);
+        let again = self.now.plus_ms(ask_again_ms(0));
         let round = self.step(id)?.round;
         let child = baton_messages::SagaId::of_child(self.state.id, &id.step, id.item, round);
         let pivot = self.defined(id)?.pivot;

@@ -89,6 +89,9 @@ impl Deciding<'_> {
         if self.is_child(id)? {
             return self.undo_child(id);
         }
+        if self.undo_is_unwanted(id)? {
+            return self.not_wanted(id);
+        }
         let task = self.task(id)?;
         let made = match &task.undo {
             UndoPlan::None { because } => {

@@ -13,6 +13,21 @@ pub(super) fn word(phase: Phase) -> String {
     word.as_str().unwrap_or("elsewhere").to_owned()
 }
 
+/// What most reasons are for.
+pub(super) const FOR_THE_HISTORY: &str = "it stands in the saga's history";
+
+/// The refusal of what is not done without a written reason, where there is none; with what the reason is for.
+pub(super) fn unreasoned(
+    operator: &Operator,
+    action: &'static str,
+    what_for: &str,
+) -> Option<Verdict> {
+    operator.reason.trim().is_empty().then(|| {
+        let why = format!("a written reason is needed: {what_for}");
+        Verdict::Refused(Refusal::NotNow { action, why })
+    })
+}
+
 impl Deciding<'_> {
     /// Whether an operator's input may go ahead: not applied before, and the saga goes on.
     pub(crate) fn precheck(&self, operator: &Operator) -> Option<Verdict> {

@@ -2,7 +2,7 @@
 
 use baton_messages::StepKey;
 
-use super::operator::word;
+use super::operator::{FOR_THE_HISTORY, unreasoned, word};
 use super::{Deciding, Handled, Refusal, Verdict};
 use crate::input::{Operator, Resolution};
 use crate::state::Phase;
@@ -16,12 +16,8 @@ pub(super) fn resolve_step(
     if let Some(verdict) = d.precheck_step(step, operator) {
         return Ok(verdict);
     }
-    if operator.reason.trim().is_empty() {
-        let why = "a written reason is needed: it stands in the saga's history".to_owned();
-        return Ok(Verdict::Refused(Refusal::NotNow {
-            action: "resolve",
-            why,
-        }));
+    if let Some(verdict) = unreasoned(operator, "resolve", FOR_THE_HISTORY) {
+        return Ok(verdict);
     }
     let phase = d.step(step)?.phase;
     match (phase, how) {

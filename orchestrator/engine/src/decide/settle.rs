@@ -3,7 +3,7 @@
 use baton_messages::{Direction, Failure, ProbeAnswer, StepKey, TaskResult, Timestamp};
 use serde_json::Value;
 
-use super::limits::REOFFER_MS;
+use super::limits::{REOFFER_MS, backoff_ms};
 use super::{DecideError, Deciding, failure};
 use crate::definition::{OnError, Step, StepKind};
 use crate::record::{AttemptKey, Record};
@@ -417,17 +417,7 @@ impl Deciding<'_> {
 
     /// When the next attempt is due, after `used` attempts.
     fn backoff(&mut self, retry: &RetryFacts, used: u32, failure: &Failure) -> Timestamp {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "waits are far below 2^52 ms and the cast saturates"
-        )]
-        let full = {
-            let exponent = i32::try_from(used.saturating_sub(1)).unwrap_or(i32::MAX);
-            let wait = retry.backoff_ms as f64 * retry.factor.max(1.0).powi(exponent);
-            wait.min(retry.max_ms as f64) as u64
-        };
+        let full = backoff_ms(retry.backoff_ms, retry.factor, retry.max_ms, used);
         let wait = if retry.jitter && full > 0 {
             self.draw() % (full + 1)
         } else {
@@ -470,6 +460,7 @@ impl Deciding<'_> {
             due,
             output,
             failure,
+            unwanted: false,
         })
     }
 

@@ -4,25 +4,18 @@ use baton_messages::{Direction, StepKey, TaskType};
 
 use super::{DecideError, Deciding, Handled, Verdict};
 use crate::advance::dependents_gone;
-use crate::definition::{StepKind, UndoPlan};
 use crate::state::Phase;
 
 pub(super) fn type_served(d: &mut Deciding<'_>, task_type: &TaskType) -> Handled {
     if !d.state.active() || d.state.paused {
         return Ok(Verdict::Duplicate);
     }
-    let waiting: Vec<(StepKey, Phase)> = d
+    let waiting: Vec<(StepKey, Direction)> = d
         .state
         .live()
-        .filter(|(_, step)| matches!(step.phase, Phase::Unserved | Phase::UndoUnserved))
-        .map(|(spot, step)| (spot.key(), step.phase))
+        .filter_map(|(spot, step)| Some((spot.key(), step.unserved()?)))
         .collect();
-    for (id, phase) in waiting {
-        let direction = if phase == Phase::Unserved {
-            Direction::Do
-        } else {
-            Direction::Undo
-        };
+    for (id, direction) in waiting {
         if wants(d, &id, direction, task_type)? {
             d.offer_unserved(&id, direction)?;
         }
@@ -30,23 +23,15 @@ pub(super) fn type_served(d: &mut Deciding<'_>, task_type: &TaskType) -> Handled
     Ok(Verdict::Applied)
 }
 
-/// Whether this is the type the step waits for: the prepared one, or, before that, the defined one.
+/// Whether this is the type the step waits for.
 fn wants(
     d: &Deciding<'_>,
     id: &StepKey,
     direction: Direction,
     served: &TaskType,
 ) -> Result<bool, DecideError> {
-    if let Some(ready) = d.step(id)?.prepared(direction) {
-        return Ok(ready.facts.task_type == *served);
-    }
-    let StepKind::Task(task) = &d.defined(id)?.kind else {
-        return Ok(false);
-    };
-    Ok(match (&task.undo, direction) {
-        (UndoPlan::Task(undo), Direction::Undo) => undo.task_type == *served,
-        (UndoPlan::Task(_) | UndoPlan::Own | UndoPlan::None { .. }, _) => task.task_type == *served,
-    })
+    let runs = d.step(id)?.runs(direction, d.defined(id)?.task());
+    Ok(runs == Some(served))
 }
 
 impl Deciding<'_> {

@@ -1,6 +1,7 @@
 //! Upgrade: the saga goes on under another version of its definition, if what has happened to it could have happened under that one. Decided on what it is at this moment, whatever
 //! a look at it has said before; one that does not fit stays where it is, and nothing is recorded.
 
+use super::operator::{FOR_THE_HISTORY, unreasoned};
 use super::{Deciding, Handled, Refusal, Verdict};
 use crate::input::Operator;
 use crate::record::Record;
@@ -14,10 +15,8 @@ pub(super) fn upgrade(
     if let Some(verdict) = d.precheck(operator) {
         return Ok(verdict);
     }
-    if operator.reason.trim().is_empty() {
-        let why = "a written reason is needed: it stands in the saga's history".to_owned();
-        let action = "upgrade";
-        return Ok(Verdict::Refused(Refusal::NotNow { action, why }));
+    if let Some(verdict) = unreasoned(operator, "upgrade", FOR_THE_HISTORY) {
+        return Ok(verdict);
     }
     if let Some(from) = from.filter(|from| *from != d.state.version) {
         let now = d.state.version;

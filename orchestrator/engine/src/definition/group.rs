@@ -140,6 +140,7 @@ impl Step {
                     all.push(of_template(&undo.with));
                     all.extend(undo.pool.iter().map(of_template));
                 }
+                all.extend(task.undo_when.iter().map(Expr::uses));
                 all.extend(task.probe.iter().map(|probe| of_template(&probe.with)));
                 all
             }

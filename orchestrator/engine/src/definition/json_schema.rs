@@ -410,9 +410,20 @@ fn retry() -> Value {
 }
 
 fn undo() -> Value {
+    let when = || {
+        (
+            "when",
+            said(
+                reference("condition"),
+                "It is taken back only where this holds; may read the step's own output. Where that is not known it is taken back.",
+            ),
+        )
+    };
+    let own = object(&["when"], vec![when()]);
     let task = object(
         &["task"],
         vec![
+            when(),
             (
                 "task",
                 said(reference("taskType"), "The automation that takes it back."),
@@ -435,7 +446,7 @@ fn undo() -> Value {
             ),
         ],
     );
-    json!({ "anyOf": [{ "const": "none" }, task] })
+    json!({ "anyOf": [{ "const": "none" }, task, own] })
 }
 
 fn probe() -> Value {

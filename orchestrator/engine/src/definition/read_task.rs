@@ -9,7 +9,7 @@ use super::read_step::{Reads, Use, note};
 use super::reader::{Object, Reader};
 use super::step::{ProbePlan, TaskStep, UndoPlan, UndoTask};
 use super::yaml::{Content, Entry};
-use crate::expr::Template;
+use crate::expr::{Expr, Template};
 
 /// Reads what a step that runs a task says of it.
 pub(super) fn task_step(
@@ -32,6 +32,7 @@ pub(super) fn task_step(
         .map(|e| retry(reader, e))
         .unwrap_or_default();
     let undo = undo(reader, object, found);
+    let (undo, undo_when) = undo.unzip();
     let probe = object.get("probe").map(|e| probe(reader, e, found));
     Some(TaskStep {
         task_type: task_type?,
@@ -42,6 +43,7 @@ pub(super) fn task_step(
         lease_ms,
         retry,
         undo: undo?,
+        undo_when: undo_when?,
         probe: match probe {
             None => None,
             Some(read) => Some(read?),
@@ -116,11 +118,16 @@ pub(super) fn with(
     Some(template)
 }
 
-fn undo(reader: &mut Reader, object: &Object<'_>, found: &mut Reads) -> Option<UndoPlan> {
+/// How a step is taken back, and when that is wanted; always, where it says nothing of that.
+fn undo(
+    reader: &mut Reader,
+    object: &Object<'_>,
+    found: &mut Reads,
+) -> Option<(UndoPlan, Option<Expr>)> {
     let because = object.get("because");
     let Some(entry) = object.get("undo") else {
         stray_because(reader, because);
-        return Some(UndoPlan::Own);
+        return Some((UndoPlan::Own, None));
     };
     if let Content::Scalar(value) = &entry.value.content {
         if value.as_str() != Some("none") {
@@ -143,30 +150,79 @@ fn undo(reader: &mut Reader, object: &Object<'_>, found: &mut Reads) -> Option<U
             return None;
         };
         let because = reader.text(because)?.to_owned();
-        return Some(UndoPlan::None { because });
+        return Some((UndoPlan::None { because }, None));
     }
     stray_because(reader, because);
-    let keys = ["task", "pool", "with", "timeout", "retry"];
+    let keys = ["when", "task", "pool", "with", "timeout", "retry"];
     let undo = reader.object(&entry.value, "an undo", &keys, &[])?;
+    let when = match undo.get("when") {
+        Some(entry) => Some(undo_when(reader, entry, found)?),
+        None => None,
+    };
+    if says_none(reader, &undo) {
+        return None;
+    }
+    let says_only_when = when.is_some() && undo.entries.len() == 1;
+    if says_only_when {
+        return Some((UndoPlan::Own, when));
+    }
+    let task = undo_task(reader, &undo, found)?;
+    Some((UndoPlan::Task(Box::new(task)), when))
+}
+
+/// `when:`, whether it is taken back at all. One that never holds is `undo: none`, and that needs a reason.
+fn undo_when(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Option<Expr> {
+    let (when, read) = reader.condition(entry)?;
+    if when.text().trim() == "false" {
+        reader.report(
+            code::BECAUSE,
+            entry.value.mark,
+            "`when: false` never takes anything back",
+            "write `undo: none`, and `because: …`",
+        );
+        return None;
+    }
+    found.extend(read.into_iter().map(|(mark, root)| (mark, root, Use::Undo)));
+    Some(when)
+}
+
+/// Whether `none` stands where a task belongs, as if there could be more said of it.
+fn says_none(reader: &mut Reader, undo: &Object<'_>) -> bool {
+    let none = |entry: &&Entry| matches!(&entry.value.content, Content::Scalar(value) if value.as_str() == Some("none"));
+    let Some(entry) = undo.get("task").filter(none) else {
+        return false;
+    };
+    let (message, help) = match undo.get("when") {
+        Some(_) => (
+            "`none` takes nothing back, whether `when` holds or not",
+            "write `undo: none` and `because: …`; or leave `task` out, and its own automation takes it back when `when` holds",
+        ),
+        None => ("`none` is no task", "write `undo: none` and `because: …`"),
+    };
+    reader.report(code::SHAPE, entry.value.mark, message, help);
+    true
+}
+
+fn undo_task(reader: &mut Reader, undo: &Object<'_>, found: &mut Reads) -> Option<UndoTask> {
     let task_type = reader
-        .required(&undo, "task", "the undo", "task: area.verb-noun@1")
+        .required(undo, "task", "the undo", "task: area.verb-noun@1")
         .and_then(|e| task_type(reader, e));
     let pool = undo
         .get("pool")
         .and_then(|e| pool(reader, e, found, Use::Undo));
-    let with = with(reader, &undo, found, Use::Undo);
+    let with = with(reader, undo, found, Use::Undo);
     let timeout_ms = undo.get("timeout").and_then(|e| reader.duration(e));
     let retry = undo
         .get("retry")
         .map(|e| retry(reader, e))
         .unwrap_or_default();
-    Some(UndoPlan::Task(Box::new(UndoTask {
+    Some(UndoTask {
         task_type: task_type?,
         pool,
         with: with?,
         timeout_ms,
         retry,
-    })))
+    })
 }
 
 fn stray_because(reader: &mut Reader, because: Option<&Entry>) {

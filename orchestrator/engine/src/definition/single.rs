@@ -40,6 +40,7 @@ fn single(task_type: &TaskType, with: Template, source: String) -> Definition {
         lease_ms: None,
         retry: RetryPolicy::default(),
         undo: UndoPlan::Own,
+        undo_when: None,
         probe: None,
     };
     let steps = StepId::new(STEP).map(|id| Step {

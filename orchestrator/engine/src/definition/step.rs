@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use baton_messages::{StepId, TaskType};
+use baton_messages::{Direction, StepId, TaskType};
 
 use super::{ApproveStep, EmitStep, FanOut, Group, ItemRules, RetryPolicy, WaitStep};
 use crate::expr::{Expr, Template};
@@ -124,8 +124,22 @@ pub struct TaskStep {
     pub retry: RetryPolicy,
     /// How it is taken back.
     pub undo: UndoPlan,
+    /// `undo: { when: … }`: it is taken back only where this holds. Asked when the way back has come to the step, and of its own output only where it is certain whose that is.
+    pub undo_when: Option<Expr>,
     /// How to find out whether it happened, when not by its own automation.
     pub probe: Option<ProbePlan>,
+}
+
+impl TaskStep {
+    /// What runs that way, by what is written: for whoever knows of nothing that was made ready yet.
+    #[must_use]
+    pub fn runs(&self, direction: Direction) -> &TaskType {
+        match (&self.undo, &self.probe, direction) {
+            (UndoPlan::Task(undo), _, Direction::Undo) => &undo.task_type,
+            (_, Some(probe), Direction::Probe) => &probe.task_type,
+            _ => &self.task_type,
+        }
+    }
 }
 
 /// How a step is taken back.

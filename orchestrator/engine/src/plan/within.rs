@@ -99,7 +99,7 @@ fn parts(plan: &Plan) -> usize {
     of.sum()
 }
 
-fn undos(waves: &[Vec<Undo>]) -> usize {
+pub(super) fn undos(waves: &[Vec<Undo>]) -> usize {
     let of = waves.iter().flatten().map(|undo| match &undo.how {
         How::Saga { undo, .. } => 1 + undos(undo),
         _ => 1,

@@ -193,6 +193,18 @@ impl One<'_, '_> {
         if was.undo != next.undo && !looks_only(self.was, self.state) {
             self.undo(&was.undo, &next.undo);
         }
+        self.undo_when(was, next);
+    }
+
+    /// When what was done is taken back: always is more than where a condition holds. One that is another may leave what the one before would not have.
+    fn undo_when(&mut self, was: &TaskStep, next: &TaskStep) {
+        let wanted_before = !matches!(was.undo, UndoPlan::None { .. });
+        let another = next.undo_when.is_some() && was.undo_when != next.undo_when;
+        if wanted_before && another && !looks_only(self.was, self.state) {
+            let what =
+                "it has been done, and would be taken back under another condition (`undo.when`)";
+            self.differs(ReasonKind::UndoGone, what);
+        }
     }
 
     /// What it was given: written the same, or the same for this saga. None: what was given cannot be told from the state, as of many items, or of what an operator has edited.

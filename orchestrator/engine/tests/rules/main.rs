@@ -18,6 +18,7 @@ mod plan;
 mod purged;
 mod reservations;
 mod stage;
+mod undo_when;
 mod unwinding;
 mod upgrades;
 mod waiting;

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use baton_engine::Status;
-use baton_engine::plan::{Fails, How, plan};
+use baton_engine::definition::STEPS_MAX;
+use baton_engine::plan::{Fails, How, Plan, Rest, Undo, plan};
 use baton_engine::state::Phase;
 use baton_messages::Direction;
 
@@ -125,4 +126,54 @@ fn what_is_planned_is_what_is_undone() {
         }
     }
     assert!(unwound > 20, "{unwound}");
+}
+
+/// The undos of a step in their order, with what is only referred to; none where all of it is not written.
+fn whole(plan: &Plan, id: &str) -> Option<Vec<String>> {
+    let step = plan.steps.iter().find(|step| step.id.as_str() == id);
+    let Fails::Unwinds { undo, rest, .. } = &step?.fails else {
+        return Some(Vec::new());
+    };
+    let ids = |waves: &[Vec<Undo>]| -> Vec<String> {
+        let all = waves.iter().flatten();
+        all.map(|undo| undo.step.to_string()).collect()
+    };
+    let mut all = ids(undo);
+    match rest {
+        None => {}
+        Some(Rest::As { step }) => all.extend(whole(plan, step.as_str())?),
+        Some(Rest::AllBut { steps, count }) => {
+            let rest = ids(&plan.taken_back).into_iter();
+            let rest: Vec<String> = rest
+                .filter(|id| steps.iter().all(|left| left.as_str() != id))
+                .collect();
+            assert_eq!(rest.len(), *count);
+            all.extend(rest);
+        }
+        Some(Rest::More { .. }) => return None,
+    }
+    Some(all)
+}
+
+#[test]
+fn what_a_large_plan_refers_to_is_all_that_is_undone() {
+    let large = |after: &str| {
+        let step = |n| format!("  - {{ id: s{n}, task: t.set@1{after} }}\n");
+        let steps: String = (0..STEPS_MAX).map(step).collect();
+        let stage = Stage::waiting(&steps);
+        plan(&stage.definition, &stage.catalogue, None)
+    };
+    let (chain, wide) = (large(""), large(", after: []"));
+    for n in [0, 1, 8, 9, 500, STEPS_MAX - 1] {
+        let before = (0..n).rev().map(|n| format!("s{n}"));
+        let id = format!("s{n}");
+        assert_eq!(whole(&chain, &id), Some(before.collect::<Vec<_>>()));
+        let beside = (0..STEPS_MAX).rev().filter(|other| *other != n);
+        let beside = beside.map(|n| format!("s{n}"));
+        assert_eq!(whole(&wide, &id), Some(beside.collect::<Vec<_>>()));
+    }
+    for large in [&chain, &wide] {
+        let bytes = serde_json::to_string(large).unwrap().len();
+        assert!(bytes < 1_000_000, "{bytes}");
+    }
 }

@@ -261,3 +261,23 @@ fn what_was_not_sent_is_not_sent_on_the_way_back_and_its_undo_is() {
         stage.wait();
     }
 }
+
+#[test]
+fn an_undo_by_another_task_waits_for_whoever_serves_that() {
+    let mut stage = Stage::with(
+        "  - id: a\n    task: t.set@1\n    undo: { task: t.unheard-of@1 }\n  - id: b\n    task: t.set@1\n",
+    );
+    stage.report("a", done());
+    stage.report("b", failed(false));
+    assert_eq!(stage.phase("a"), Phase::UndoUnserved);
+    let step = stage.at("a");
+    let way = step.unserved().unwrap();
+    let task = stage.definition.steps[0].task();
+    let runs = step.runs(way, task).map(|of| of.as_str().to_owned());
+    assert_eq!(runs.as_deref(), Some("t.unheard-of@1"));
+    for served in ["t.set@1", "t.blind@1"] {
+        let served = baton_messages::TaskType::new(served).unwrap();
+        stage.give(&Input::TypeServed(served));
+        assert_eq!(stage.phase("a"), Phase::UndoUnserved);
+    }
+}

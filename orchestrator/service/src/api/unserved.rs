@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use baton_engine::state::{Phase, StepState};
+use baton_engine::definition::{TaskStep, UndoPlan};
+use baton_engine::state::StepState;
 use baton_messages::{Direction, SagaId, StepId, TaskType, Timestamp};
 use baton_store::Reader as _;
 
@@ -89,16 +90,29 @@ fn wanted(
     id: &StepId,
     step: &StepState,
 ) -> Option<(TaskType, Option<String>)> {
-    let direction = match step.phase {
-        Phase::Unserved => Direction::Do,
-        Phase::UndoUnserved => Direction::Undo,
-        _ => return None,
-    };
+    let direction = step.unserved()?;
+    let task = definition.and_then(|definition| definition.step(id)?.task());
+    let task_type = step.runs(direction, task)?.clone();
+    Some((task_type, pool(step, direction, task)))
+}
+
+/// The pool it waits in; none where nobody can say that yet.
+fn pool(step: &StepState, direction: Direction, task: Option<&TaskStep>) -> Option<String> {
     if let Some(ready) = step.prepared(direction) {
-        let facts = &ready.facts;
-        return Some((facts.task_type.clone(), Some(facts.pool.to_string())));
+        return Some(ready.facts.pool.to_string());
     }
-    let task = definition?.step(id)?.task()?;
-    let pool = task.pool.as_literal().and_then(|pool| pool.as_str());
-    Some((task.task_type.clone(), pool.map(str::to_owned)))
+    let task = task?;
+    let (named, done) = match (&task.undo, direction) {
+        (UndoPlan::Task(undo), Direction::Undo) => (undo.pool.as_ref(), step.forward.as_ref()),
+        (_, Direction::Undo) => (None, step.forward.as_ref()),
+        (_, Direction::Do | Direction::Probe) => (None, None),
+    };
+    // undone where it was done, unless it says otherwise
+    match (named, done) {
+        (None, Some(ready)) => Some(ready.facts.pool.to_string()),
+        (named, _) => {
+            let pool = named.unwrap_or(&task.pool).as_literal()?;
+            pool.as_str().map(str::to_owned)
+        }
+    }
 }

@@ -272,6 +272,8 @@ pub(super) struct Step {
     tries: u32,
     /// Whether the world may be otherwise because of it.
     may_have_effect: bool,
+    /// Whether it counts as taken back although nothing was: its `undo.when` was false.
+    undo_unwanted: bool,
     /// Whether it is the pivot.
     pivot: bool,
     /// What it was given.
@@ -503,6 +505,7 @@ pub(super) fn one_step(
         attempts: step.attempts.iter().map(attempt).collect(),
         tries: step.last_attempt(Direction::Do),
         may_have_effect: step.may_have_effect,
+        undo_unwanted: step.unwanted,
         pivot: defined.is_some_and(|step| step.pivot),
         input: input(&step.forward).or_else(|| Some(step.child.as_ref()?.input.as_ref().clone())),
         output: step

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use baton_engine::Status;
 use baton_messages::StepId;
 use serde_json::Value;
 
@@ -16,6 +17,8 @@ pub struct Given {
     pub returns: BTreeMap<String, Value>,
     /// What the events say that steps wait for.
     pub events: BTreeMap<String, Value>,
+    /// How it ends on purpose when nothing befalls it, where that is not that it completes.
+    pub ends: Option<Status>,
 }
 
 /// Why the cases of a definition say nothing.
@@ -70,6 +73,7 @@ impl Given {
             input: cases.filter_map(|case| case.get("input")).next().cloned(),
             returns: said("returns")?,
             events: said("events")?,
+            ends: ends(&read["sweep"]["ends"])?,
         })
     }
 
@@ -87,6 +91,7 @@ impl Given {
             input: None,
             returns: inside(&self.returns),
             events: inside(&self.events),
+            ends: None,
         }
     }
 
@@ -94,6 +99,7 @@ impl Given {
     #[must_use]
     pub fn or(mut self, other: Self) -> Self {
         self.input = self.input.or(other.input);
+        self.ends = self.ends.or(other.ends);
         for (step, value) in other.returns {
             self.returns.entry(step).or_insert(value);
         }
@@ -114,6 +120,19 @@ pub fn by_step(value: Value) -> Result<BTreeMap<String, Value>, String> {
         Value::Object(all) => Ok(all.into_iter().collect()),
         _ => Err("is an object with a value for each step: {\"STEP\": …}".to_owned()),
     }
+}
+
+/// How a saga ends when nothing befalls it, as cases say it.
+fn ends(said: &Value) -> Result<Option<Status>, String> {
+    if said.is_null() {
+        return Ok(None);
+    }
+    let all = [Status::Completed, Status::Compensated, Status::Parked];
+    let one = all
+        .into_iter()
+        .find(|one| said.as_str() == Some(one.as_str()));
+    one.map(Some)
+        .ok_or_else(|| format!("sweep.ends is completed, compensated or parked, and not {said}"))
 }
 
 /// The cases of a definition: in `cases/` beside it, or of its folder in `cases/` beside that, from whatever folder it is named.
@@ -149,5 +168,8 @@ mod tests {
         let wrong = Given::of_cases("sweep: { events: [1] }").unwrap_err();
         assert!(wrong.starts_with("sweep.events is an object"), "{wrong}");
         assert!(Given::of_cases("a: [").is_err());
+        let ends = |word: &str| Given::of_cases(&format!("sweep: {{ ends: {word} }}"));
+        assert_eq!(ends("parked").unwrap().ends, Some(Status::Parked));
+        assert!(ends("running").unwrap_err().starts_with("sweep.ends is"));
     }
 }

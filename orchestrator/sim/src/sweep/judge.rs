@@ -9,7 +9,7 @@ use super::scene::{Scene, Turn};
 use super::script::tolerated_above;
 use crate::kin::{children_of, heard_late};
 use crate::oracle::describe;
-use crate::plan::{Idle, OnError, SagaPlan, StepPlan, UndoSaid};
+use crate::plan::{Idle, OnError, SagaPlan, StepPlan};
 use crate::reference;
 use crate::world::World;
 
@@ -155,8 +155,7 @@ impl World {
             for (at, step) in plan.steps.iter().enumerate() {
                 let stands = keys_of(step, state)
                     .into_iter()
-                    .find(|key| self.ledger.cell(&(plan.id, key.clone())).standing > 0);
-                let stands = stands.filter(|_| step.undo != UndoSaid::None);
+                    .find(|key| self.stands(step, &(plan.id, key.clone())));
                 if let Some(key) = stands.filter(|_| !self.asked_about(plan, state, at)) {
                     return Err(format!(
                         "{}parked; {key} still has its effect, and nobody is asked about it",

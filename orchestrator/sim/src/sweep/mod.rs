@@ -177,20 +177,25 @@ impl Sweep {
         for values in values::values(&tree, catalogue, given, SETTINGS_MAX)? {
             let setting = Setting::new(&tree, catalogue, values)?;
             let played = play::play(undisturbed(&Arc::new(setting.clone())), 0, None, false);
-            let new = |known: &(Arc<Setting>, Played)| {
+            let shows_nothing_new = |known: &(Arc<Setting>, Played)| {
                 played.ran.iter().all(|step| known.1.ran.contains(step))
             };
-            if !settings.is_empty() && settings.iter().any(new) {
+            let completes = |known: &(Arc<Setting>, Played)| known.0.completes;
+            let first_to_complete =
+                played.status == Status::Completed && !settings.iter().any(completes);
+            if !first_to_complete && settings.iter().any(shows_nothing_new) {
                 continue;
             }
             let mut setting = setting.known(&played.ran, &played.items);
             setting.completes = played.status == Status::Completed;
             settings.push((Arc::new(setting), played));
             let ran = |at: &StepPath| settings.iter().any(|known| known.1.ran.contains(at));
-            if tree.steps().all(|(at, _)| ran(&at)) {
+            if settings.iter().any(completes) && tree.steps().all(|(at, _)| ran(&at)) {
                 break;
             }
         }
+        // how it goes when all is well is told of one with which it completes, where there is any
+        settings.sort_by_key(|(setting, _)| !setting.completes);
         let (settings, played): (Vec<_>, Vec<_>) = settings.into_iter().unzip();
         let rows = row::rows(&tree, &settings, &played);
         let unmade = unmade(&tree, &played);

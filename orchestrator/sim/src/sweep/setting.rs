@@ -17,7 +17,7 @@ use super::kinds::{self, kind};
 use super::tree::{Above, StepPath, Tree};
 use super::values::Values;
 use crate::plan::{
-    Comes, Decides, FanPlan, Idle, Kind, OnError, SagaPlan, Script, StepPlan, UndoSaid,
+    Comes, Decides, FanPlan, Idle, Kind, OnError, SagaPlan, Script, StepPlan, UndoSaid, UndoWhen,
 };
 use crate::rng::Rng;
 
@@ -195,6 +195,7 @@ fn planned(
         attempts: 1,
         queue_ms: QUEUE_MS_DEFAULT,
         undo: UndoSaid::Own,
+        undo_when: UndoWhen::Always,
         script: Script::default(),
         fan: step.fan.as_ref().map(|fan| FanPlan {
             scripts: Vec::new(),
@@ -270,6 +271,9 @@ fn of_task(
         UndoPlan::None { .. } => UndoSaid::None,
         UndoPlan::Task(_) => UndoSaid::Task,
     };
+    if task.undo_when.is_some() {
+        plan.undo_when = UndoWhen::Written;
+    }
     Ok(())
 }
 

@@ -294,6 +294,10 @@ impl Flow<'_> {
                     }
                     self.task(&undo.task_type, &undo.with, &own, &at);
                 }
+                if let Some(when) = &task.undo_when {
+                    let own = self.scope_of_undo_when(step, &scope);
+                    self.condition(when, &own, &format!("{at}/undo/when"));
+                }
                 if let Some(probe) = &task.probe {
                     self.task(
                         &probe.task_type,

@@ -109,6 +109,12 @@ impl Flow<'_> {
         scope.clone().with(step.id.as_str(), own.or_null())
     }
 
+    /// The same, for the condition of its undo: its own output as it returns it, since where there is none the undo is done unasked.
+    pub(super) fn scope_of_undo_when(&self, step: &Step, scope: &Scope) -> Scope {
+        let own = self.output_of_one(step);
+        scope.clone().with(step.id.as_str(), own)
+    }
+
     /// The variables of the saga's output.
     pub(super) fn scope_at_the_end(&self) -> Scope {
         let base = self.base();

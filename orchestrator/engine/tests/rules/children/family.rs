@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_engine::definition::group_in;
+use baton_engine::reservation::Change;
 use baton_engine::state::{Attempt, Phase, Stage, StepState};
 use baton_engine::{
     Catalogue, Command, Definition, Entry, Input, Operator, Rules, SagaState, Status, Verdict,
@@ -33,6 +34,8 @@ pub(crate) struct Family {
     pub(crate) taken_back: BTreeMap<Effect, u32>,
     /// The order in which things were taken back.
     pub(crate) order: Vec<String>,
+    /// What the store was told of what sagas take.
+    pub(crate) changes: Vec<(SagaId, Change)>,
     pub(crate) now: u64,
     minted: u128,
     pub(crate) root: SagaId,
@@ -71,6 +74,7 @@ impl Family {
             effects: BTreeSet::new(),
             taken_back: BTreeMap::new(),
             order: Vec::new(),
+            changes: Vec::new(),
             now: 1_000_000,
             minted: 1_000,
             root,
@@ -122,6 +126,7 @@ impl Family {
                     let TaskMessage::Task(task) = *task;
                     self.tasks.push(task.of);
                 }
+                Command::Reserve(change) => self.changes.push((saga, *change)),
                 _ => {}
             }
         }

@@ -6,6 +6,7 @@ mod many;
 
 use baton_engine::definition::Together;
 use baton_engine::plan::{Fails, How, plan_among};
+use baton_engine::reservation::Change;
 use baton_engine::state::{Cause, Phase};
 use baton_engine::{Choice, Definition, Input, Record, Status, Verdict, WorkItemKind};
 use baton_messages::{InboxMessage, SagaId, Standing, Wanted};
@@ -54,6 +55,8 @@ fn a_child_is_done_and_its_output_is_the_step_s() {
     let parent = family.state(lowest).parent.as_deref().unwrap();
     assert_eq!((parent.root, parent.depth), (family.root, 2));
     assert_eq!(family.effects.len(), 5);
+    // in the name of the one in the middle nothing is held
+    assert_eq!(family.changes, [(family.root, Change::Over)]);
 }
 
 #[test]
