@@ -21,7 +21,7 @@ pub(crate) struct Readers<'a> {
     step: &'a Step,
     own: Option<Type>,
     /// What is wrong with them as it is.
-    before: Vec<Diagnostic>,
+    before: Vec<(String, Diagnostic)>,
 }
 
 impl<'a> Readers<'a> {
@@ -40,7 +40,7 @@ impl<'a> Readers<'a> {
         readers
     }
 
-    /// What one of them could not read, were this the schema of what the step yields; none where each of them can.
+    /// Who of them could not read what, were this the schema of what the step yields; none where each of them can.
     pub(crate) fn cannot_read(&self, output: &Value) -> Option<String> {
         let other = of_schema(output, output);
         if self.own.as_ref() == Some(&other) {
@@ -48,28 +48,30 @@ impl<'a> Readers<'a> {
         }
         let after = self.wrong(Some(other));
         let new = after.into_iter().find(|one| !self.before.contains(one));
-        new.map(|one| one.message)
+        new.map(|(reader, one)| format!("{reader}: {}", one.message))
     }
 
     /// What is wrong with the steps after it and with the saga's output, where the step yields this, or what its own task type does.
-    fn wrong(&self, yields: Option<Type>) -> Vec<Diagnostic> {
+    fn wrong(&self, yields: Option<Type>) -> Vec<(String, Diagnostic)> {
         let kin = Kin::of(&NoSagas);
         let mut flow = Flow {
             instead: yields.map(|of| (self.step.index, of)),
             ..Flow::of_types(self.definition, self.catalogue, &kin, BTreeSet::new())
         };
         flow.learn_outputs();
-        let steps = &self.definition.steps;
-        for reader in steps
-            .iter()
-            .filter(|one| one.ancestors.contains(&self.step.index))
-        {
+        let mut all = Vec::new();
+        let after = self.definition.steps.iter();
+        for reader in after.filter(|one| one.ancestors.contains(&self.step.index)) {
             flow.step(reader);
+            let new = std::mem::take(&mut flow.checked.errors).into_iter();
+            all.extend(new.map(|error| (reader.id.to_string(), error)));
         }
         if let Some(output) = &self.definition.output {
             let scope = flow.scope_at_the_end();
             flow.template(output, &scope, "/output");
         }
-        flow.checked.errors
+        let new = flow.checked.errors.into_iter();
+        all.extend(new.map(|error| ("output".to_owned(), error)));
+        all
     }
 }
