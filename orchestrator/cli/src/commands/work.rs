@@ -54,7 +54,8 @@ async fn ls(client: &Client, which: &WorkLs, out: &mut Out) -> Result<Exit, CliE
     if let Some(first) = all.iter().find(|one| one.closed.is_none()) {
         let command = format!("baton work show {}", out.id(&first.saga));
         out.next("what it is about, and how to decide", &command);
-        if first.item.taken.is_none() {
+        let taken = first.item.taken.as_ref();
+        if taken.is_none_or(|taken| taken.team) {
             let command = format!(
                 "baton work take {} {}",
                 out.id(&first.saga),

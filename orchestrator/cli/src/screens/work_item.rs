@@ -175,7 +175,7 @@ impl Detail {
             let differs = !one.difference.is_empty();
             let text = match (&one.input, differs) {
                 (_, true) => one.difference.clone(),
-                (None, false) => format!("{} bytes: baton show SAGA -o json has it", one.bytes),
+                (None, false) => format!("{} bytes: baton show SAGA --json has it", one.bytes),
                 (Some(input), false) => cut(&input.to_string()),
             };
             for part in wrapped(&text, width.saturating_sub(6)) {

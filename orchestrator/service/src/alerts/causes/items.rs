@@ -99,7 +99,8 @@ async fn find(
 
 /// One that is nobody's by hand is taken first, so that two do not see to it; of an approval that is the decision itself.
 fn command(saga: SagaId, item: &WorkItem) -> String {
-    match item.taken.is_none() && item.kind != WorkItemKind::Approval {
+    let is_free = item.taken.as_ref().is_none_or(|taken| taken.team);
+    match is_free && item.kind != WorkItemKind::Approval {
         true => format!("baton work take {saga} {}", item.number),
         false => format!("baton work show {saga}"),
     }
