@@ -20,8 +20,6 @@ pub(crate) struct Readers<'a> {
     catalogue: &'a Catalogue,
     step: &'a Step,
     own: Option<Type>,
-    /// What is wrong with them as it is.
-    before: Vec<(String, Diagnostic)>,
 }
 
 impl<'a> Readers<'a> {
@@ -29,15 +27,12 @@ impl<'a> Readers<'a> {
     pub(crate) fn of(definition: &'a Definition, catalogue: &'a Catalogue, step: &'a Step) -> Self {
         let own = step.task().and_then(|task| catalogue.get(&task.task_type));
         let own = own.map(|known| of_schema(&known.manifest.output, &known.manifest.output));
-        let mut readers = Self {
+        Self {
             definition,
             catalogue,
             step,
             own,
-            before: Vec::new(),
-        };
-        readers.before = readers.wrong(None);
-        readers
+        }
     }
 
     /// Who of them could not read what, were this the schema of what the step yields; none where each of them can.
@@ -47,7 +42,11 @@ impl<'a> Readers<'a> {
             return None;
         }
         let after = self.wrong(Some(other));
-        let new = after.into_iter().find(|one| !self.before.contains(one));
+        if after.is_empty() {
+            return None;
+        }
+        let before = self.wrong(None);
+        let new = after.into_iter().find(|one| !before.contains(one));
         new.map(|(reader, one)| format!("{reader}: {}", one.message))
     }
 
