@@ -379,7 +379,7 @@ mod tests {
             row("beyond", Some(101)),
             row("nobody knows", None),
         ];
-        let known = rows.map(|row| (row.key.clone(), row)).into();
+        let known: BTreeMap<String, AlertRow> = rows.map(|row| (row.key.clone(), row)).into();
         let mut found = Found::default();
         let due = |row: &AlertRow| instant(&row.data, "due_at");
         found.cut(&known, Kind::Overdue, Timestamp(100), due);
