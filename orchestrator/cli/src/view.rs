@@ -365,6 +365,9 @@ pub(crate) struct Escalation {
 pub(crate) struct Taken {
     pub(crate) by: String,
     pub(crate) at: u64,
+    /// Whether it was given to a team: any of it may take it.
+    #[serde(default)]
+    pub(crate) team: bool,
 }
 
 impl Item {
@@ -385,7 +388,6 @@ impl Item {
             step.to_owned()
         };
         let on_step = |word: &str| format!("baton {word} {saga} {step} -m WHY");
-        let edited = self.edited(&on_step);
         self.choices
             .iter()
             .filter_map(|choice| {
@@ -393,6 +395,14 @@ impl Item {
                     "approve" => (format!("baton approve {saga} {step}"), "say yes"),
                     "reject" => (format!("baton reject {saga} {step} -m WHY"), "say no"),
                     "retry" => (on_step("retry"), "try it again"),
+                    "edit" => (
+                        on_step("edit") + " --set PLACE=VALUE",
+                        "try it with another input",
+                    ),
+                    "substitute" => (
+                        on_step("edit") + " --task TYPE --input JSON",
+                        "have another task do it",
+                    ),
                     "skip" => (on_step("skip"), "go on without it"),
                     "resolve-done" => (
                         format!("baton resolve {saga} {step} --as done -m WHY"),
@@ -421,24 +431,7 @@ impl Item {
                     _ => return None,
                 })
             })
-            .chain(edited)
             .collect()
-    }
-
-    /// What is tried with another input, where that may be: whether the step has changed nothing the orchestrator says when it is asked.
-    fn edited(&self, on_step: &impl Fn(&str) -> String) -> Option<(String, &'static str)> {
-        self.step.as_ref()?;
-        match self.kind.as_str() {
-            "step-failed" if self.choices.iter().any(|choice| choice == "retry") => Some((
-                on_step("edit") + " --set PLACE=VALUE",
-                "try it with another input",
-            )),
-            "undo-failed" | "undo-missing" => Some((
-                on_step("edit") + " --task TYPE --input JSON",
-                "have another task undo it",
-            )),
-            _ => None,
-        }
     }
 }
 

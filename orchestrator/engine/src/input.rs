@@ -35,13 +35,16 @@ pub struct Operator {
 /// Between a token's name and the name of whom its bearer acts for.
 pub const ON_BEHALF_OF: &str = " on behalf of ";
 
+/// The name of the token alone: whom its bearer says to act for proves nothing.
+pub(crate) fn bare(by: &str) -> &str {
+    by.split_once(ON_BEHALF_OF).map_or(by, |(name, _)| name)
+}
+
 impl Operator {
     /// The name of the token alone: whom its bearer says to act for proves nothing.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.by
-            .split_once(ON_BEHALF_OF)
-            .map_or(self.by.as_str(), |(name, _)| name)
+        bare(&self.by)
     }
 }
 

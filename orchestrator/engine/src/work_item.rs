@@ -1,6 +1,6 @@
 //! Work items: what a named person has to decide or do, with the choices that are possible now.
 
-use baton_messages::{Failure, StepKey, Timestamp};
+use baton_messages::{Failure, InputId, StepKey, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +50,10 @@ impl WorkItemKind {
 pub enum Choice {
     /// Try again.
     Retry,
+    /// Try again with another input.
+    Edit,
+    /// Have another task type do it, or take it back.
+    Substitute,
     /// Go on without the step; its output is null.
     Skip,
     /// Say, with a reason, that it was done by hand.
@@ -71,11 +75,29 @@ pub enum Choice {
 }
 
 impl Choice {
+    /// All of them, in the order they are offered in.
+    pub const ALL: [Self; 12] = [
+        Self::Admit,
+        Self::Approve,
+        Self::Reject,
+        Self::Retry,
+        Self::Edit,
+        Self::Substitute,
+        Self::Skip,
+        Self::ResolveDone,
+        Self::ResolveUndone,
+        Self::Acknowledge,
+        Self::Cancel,
+        Self::Abandon,
+    ];
+
     /// Its name, as in messages.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Retry => "retry",
+            Self::Edit => "edit",
+            Self::Substitute => "substitute",
             Self::Skip => "skip",
             Self::ResolveDone => "resolve-done",
             Self::ResolveUndone => "resolve-undone",
@@ -125,7 +147,14 @@ pub struct WorkItem {
     /// Who gave it to whom it belongs now, where somebody did by hand: it is escalated no further until it is given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken: Option<Taken>,
+    /// The ids of what was last said about whose it is and by when, newest last: said again, each of them changes nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub said: Vec<InputId>,
 }
+
+/// Changes of whose a work item is that are known again when they come a second time: whoever asks again does so within seconds. Remembered with the item and not with the
+/// saga, so that an item that goes round for years makes nothing grow.
+const SAID_KEPT: usize = 8;
 
 /// Who gets a work item that is still open then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -148,6 +177,9 @@ pub struct Taken {
     /// Whose it was before anybody took it; there it goes when it is given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// Whether it was given to a team: any of it may take it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub team: bool,
 }
 
 /// What somebody does about whose a work item is, and by when.
@@ -168,8 +200,10 @@ pub struct Assignment {
 pub enum Whose {
     /// His who says so.
     Mine,
-    /// This one's: a person or a team.
+    /// This person's.
     Of(String),
+    /// This team's: of no single person, and any of it may take it.
+    Team(String),
     /// Whose it was before it was taken; it is escalated again.
     Back,
 }
@@ -204,12 +238,17 @@ impl WorkItem {
 
     /// Folds what somebody did about whose it is.
     fn assigned(&mut self, change: &Assigned, at: Timestamp) {
+        if let Some(id) = change.id {
+            let beyond = (self.said.len() + 1).saturating_sub(SAID_KEPT);
+            self.said.drain(..beyond.min(self.said.len()));
+            self.said.push(id);
+        }
         if let Some(due_at) = change.due_at {
             self.due_at = Some(due_at);
         }
         match &change.to {
             AssignedTo::AsBefore => {}
-            AssignedTo::Taken { name } => {
+            AssignedTo::Taken { name, team } => {
                 let before = self.assignee.replace(name.clone());
                 let from = match self.taken.take() {
                     Some(taken) => taken.from,
@@ -220,6 +259,7 @@ impl WorkItem {
                     at,
                     reason: change.reason.clone(),
                     from,
+                    team: *team,
                 });
             }
             AssignedTo::Back => self.assignee = self.taken.take().and_then(|taken| taken.from),
@@ -255,6 +295,9 @@ pub(crate) fn folded(state: &mut SagaState, record: &Record, at: Timestamp) {
 /// What somebody did about whose a work item is, as the history keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assigned {
+    /// The action's id; of what was said before these were kept here, it stands in a record of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<InputId>,
     /// Which.
     pub number: u32,
     /// Whose it is from now on.
@@ -278,6 +321,9 @@ pub enum AssignedTo {
     Taken {
         /// A person or a team.
         name: String,
+        /// Whether it is a team.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        team: bool,
     },
     /// Whose it was before it was taken.
     Back,

@@ -6,16 +6,19 @@
 #[expect(dead_code, reason = "shared with the rules, which use all of it")]
 mod stage;
 
-use baton_engine::input::Resolution;
+use baton_engine::decide::choices::possible;
+use baton_engine::definition::StepKind;
+use baton_engine::input::{Resolution, StepEdit};
 use baton_engine::state::Phase;
 use baton_engine::upgrade::ReasonKind;
 use baton_engine::{
-    Approval, Assignment, Input, Operator, Refusal, Role, Status, TimerKey, Verdict, Whose,
+    Approval, Assignment, Choice, Input, Operator, Refusal, Role, Rules, Status, TimerKey, Verdict,
+    Whose, WorkItem, decide,
 };
 use baton_messages::inbox::Checkpoint;
 use baton_messages::{
     AttemptRef, CheckpointKind, DeadReason, Direction, Event, InputId, ProbeAnswer, Started,
-    StepId, StepKey, Timestamp, WorkerId,
+    StepId, StepKey, TaskType, Timestamp, WorkerId,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -287,6 +290,92 @@ fn input(stage: &mut Stage, (what, which, how): (u8, u8, u8)) -> Option<Input> {
     })
 }
 
+/// What is typed for a choice about a work item, by somebody who may decide all of it; none of what wants a step where it has none.
+fn typed(
+    stage: &mut Stage,
+    item: &WorkItem,
+    choice: Choice,
+    other: Option<TaskType>,
+) -> Option<Input> {
+    let number = item.number;
+    let operator = Operator {
+        role: Role::Admin,
+        ..stage.operator()
+    };
+    let step = || item.step.clone();
+    let resolved = |resolution, operator| {
+        let step = step()?;
+        Some(Input::ResolveStep {
+            step,
+            resolution,
+            operator,
+        })
+    };
+    let edited = |task_type, operator| {
+        let step = step()?;
+        let input = json!({});
+        Some(Input::EditStep {
+            step,
+            edit: StepEdit { input, task_type },
+            operator,
+        })
+    };
+    let approved = |decision, operator| {
+        let step = step()?;
+        Some(Input::Approve {
+            step,
+            decision,
+            operator,
+        })
+    };
+    match choice {
+        Choice::Admit => Some(Input::Admit(operator)),
+        Choice::Cancel => Some(Input::Cancel(operator)),
+        Choice::Abandon => Some(Input::Abandon(operator)),
+        Choice::Acknowledge => Some(Input::Acknowledge { number, operator }),
+        Choice::Retry => Some(Input::RetryStep {
+            step: step()?,
+            operator,
+        }),
+        Choice::Skip => Some(Input::SkipStep {
+            step: step()?,
+            operator,
+        }),
+        Choice::ResolveDone => resolved(Resolution::Done { output: json!(2) }, operator),
+        Choice::ResolveUndone => resolved(Resolution::Undone, operator),
+        Choice::Approve => approved(Approval::Approve, operator),
+        Choice::Reject => approved(Approval::Reject, operator),
+        Choice::Edit => edited(None, operator),
+        Choice::Substitute => edited(Some(other.or_else(|| "t.look@1".parse().ok())?), operator),
+    }
+}
+
+/// What would come of an input.
+fn tried(stage: &Stage, input: &Input) -> Verdict {
+    let mut state = stage.state.clone();
+    let decided = decide(rules(stage), &mut state, input, Timestamp(stage.now), 42);
+    decided.unwrap().verdict
+}
+
+fn rules(stage: &Stage) -> Rules<'_> {
+    Rules {
+        definition: &stage.definition,
+        catalogue: &stage.catalogue,
+    }
+}
+
+/// Whether a choice that an item does not offer is refused: a saga is cancelled and let through whatever its work items are about, and whoever may approve may also say what came of it.
+fn is_refused_unless_offered(stage: &Stage, item: &WorkItem, choice: Choice) -> bool {
+    let step = item.step.as_ref();
+    let step = step.and_then(|key| stage.definition.step(&key.step));
+    let asks = step.is_some_and(|step| matches!(step.kind, StepKind::Approve(_)));
+    match choice {
+        Choice::Cancel | Choice::Admit | Choice::Abandon => false,
+        Choice::ResolveDone => !asks,
+        _ => true,
+    }
+}
+
 /// What two sagas have in common of which one was moved to the same text: everything but the version, and the count of what was recorded.
 fn but_for_the_version(stage: &Stage) -> baton_engine::SagaState {
     baton_engine::SagaState {
@@ -380,6 +469,50 @@ proptest! {
                 // A report that only was noted is noted again; nothing else differs but the count of records and their time.
                 let again = baton_engine::SagaState { seq: once.seq, last_at: once.last_at, ..stage.state.clone() };
                 prop_assert!(again == once || stage.entries.len() == noted, "{} twice changed more", input.kind());
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: (cases() / 20).max(1), failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever has come of a saga: each choice that is possible is taken when it is typed, each that is not is refused; and whichever somebody makes, the saga goes on.
+    #[test]
+    fn what_a_work_item_offers_is_taken_and_what_it_does_not_offer_is_refused(
+        shape in prop::collection::vec(any::<(u8, u8, u8, u8)>(), 1..6),
+        inputs in prop::collection::vec((any::<(u8, u8, u8)>(), any::<u8>()), 1..60),
+    ) {
+        let mut stage = Stage::with(&document(&shape));
+        for (drawn, pick) in inputs {
+            let Some(given) = input(&mut stage, drawn) else { continue };
+            stage.give(&given);
+            let items: Vec<WorkItem> = stage.state.work_items.values().cloned().collect();
+            let mut taken = Vec::new();
+            for item in &items {
+                let now = Timestamp(stage.now);
+                let offered = possible(rules(&stage), &stage.state, item.number, now).unwrap().unwrap();
+                for choice in Choice::ALL {
+                    let found = offered.iter().find(|one| one.choice == choice);
+                    let is_possible = found.is_some_and(|one| one.refused.is_none());
+                    let other = found.and_then(|one| one.task_types.first().cloned());
+                    let Some(typed) = typed(&mut stage, item, choice, other) else {
+                        prop_assert!(found.is_none(), "{:?} of no step", choice);
+                        continue;
+                    };
+                    let verdict = tried(&stage, &typed);
+                    if is_possible {
+                        prop_assert_eq!(verdict, Verdict::Applied, "{:?} of {:?}", choice, item);
+                        taken.push(typed);
+                    } else if is_refused_unless_offered(&stage, item, choice) {
+                        prop_assert!(verdict != Verdict::Applied, "{:?} of {:?}", choice, item);
+                    }
+                }
+            }
+            let choice = taken.get(usize::from(pick) % taken.len().max(1));
+            if let Some(choice) = choice.filter(|_| pick % 3 == 0) {
+                stage.now -= 10; // as it was asked about
+                prop_assert_eq!(stage.give(choice), Verdict::Applied);
             }
         }
     }

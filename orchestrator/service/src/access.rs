@@ -239,6 +239,12 @@ impl Access {
         }
     }
 
+    /// Whether a token has this name.
+    pub(crate) fn is_known(&self, name: &str) -> bool {
+        let all = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().any(|known| known.name == name)
+    }
+
     /// Every token, by name.
     pub(crate) fn all(&self) -> Vec<Known> {
         let all = self.known.read().unwrap_or_else(PoisonError::into_inner);

@@ -10,6 +10,7 @@ mod api;
 mod audit;
 mod chain;
 mod changes;
+mod choices;
 mod clock;
 mod cluster;
 pub mod config;

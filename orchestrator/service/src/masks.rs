@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use baton_engine::definition::group_in;
+use baton_messages::secret_place::takes_secret;
 use regex::{Captures, Regex};
 use serde_json::{Map, Value};
 
@@ -100,6 +101,43 @@ pub(crate) fn value(of: &Value) -> Value {
     }
 }
 
+/// An input with what its task type's schema calls a secret covered (`x-secret`), and what looks like one. A reference to a secret is none itself.
+pub(crate) fn input(schema: Option<&Value>, of: &Value) -> Value {
+    let mut covered = value(of);
+    if let Some(schema) = schema {
+        cover(schema, &mut covered, &mut Vec::new());
+    }
+    covered
+}
+
+fn cover(schema: &Value, of: &mut Value, path: &mut Vec<String>) {
+    if is_reference(of) {
+        return;
+    }
+    match of {
+        Value::Object(fields) => {
+            for (name, inner) in fields {
+                path.push(name.clone());
+                cover(schema, inner, path);
+                path.pop();
+            }
+        }
+        Value::Array(items) => {
+            for (n, inner) in items.iter_mut().enumerate() {
+                path.push(n.to_string());
+                cover(schema, inner, path);
+                path.pop();
+            }
+        }
+        Value::Null => {}
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            if takes_secret(schema, path) {
+                *of = Value::from(COVER);
+            }
+        }
+    }
+}
+
 fn field((name, of): (&String, &Value)) -> (String, Value) {
     let covered = if is_reference(of) {
         of.clone()
@@ -180,6 +218,18 @@ mod tests {
         );
         let of_a_saga = value(&wanted("hosts"));
         assert_eq!(of_a_saga["child-wanted"]["input"]["item"], json!("hunter2"));
+    }
+
+    #[test]
+    fn what_a_schema_calls_a_secret_is_covered_and_a_reference_to_one_is_not() {
+        let schema = json!({ "properties": {
+            "headers": { "additionalProperties": { "x-secret": true } }, "url": { "type": "string" },
+        } });
+        let of = json!({ "url": "https://h/", "headers": { "X-Site": "hunter2", "X-Key": { "$secret": "k" } }, "list": [{ "pin": 7 }] });
+        let covered = input(Some(&schema), &of);
+        let wanted = json!({ "url": "https://h/", "headers": { "X-Site": "***", "X-Key": { "$secret": "k" } }, "list": [{ "pin": "***" }] });
+        assert_eq!(covered, wanted);
+        assert_eq!(input(None, &of)["headers"]["X-Site"], "hunter2");
     }
 
     #[test]

@@ -249,7 +249,10 @@ impl World {
             .choices
             .iter()
             .copied()
-            .filter(|choice| *choice != Choice::Abandon)
+            .filter(|choice| {
+                // what is tried with another input is another effect, which the ledger of this world knows nothing of
+                !matches!(choice, Choice::Abandon | Choice::Edit | Choice::Substitute)
+            })
             .collect();
         let choice = if self.rng.per_mille(20) {
             Choice::Abandon
@@ -295,7 +298,8 @@ impl World {
                 | Choice::Approve
                 | Choice::Reject,
                 None,
-            ) => {
+            )
+            | (Choice::Edit | Choice::Substitute, _) => {
                 return self.breaks(format!(
                     "work item {number} of {} offers {choice:?} of no step",
                     state.id

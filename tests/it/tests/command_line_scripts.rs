@@ -297,6 +297,10 @@ async fn an_operator_steers_what_is_under_way() {
             "baton resolve ",
             "--as undone",
             "baton abandon ",
+            "--task ",
+            "last errors",
+            "attempts",
+            "meanwhile",
         ],
     );
     // a parked undo cannot be skipped: the refusal says where to look

@@ -96,7 +96,7 @@ Examples:
 pub(super) const WORK: &str = "\
 Examples:
   baton work                  what waits, oldest first
-  baton work show 3f1c8a02    what it is about, and the commands that decide it
+  baton work show 3f1c8a02    what it is about, what was tried, and the commands that decide it
   baton work --mine           what is yours; --overdue what should have been done
   baton work --all            also what is closed, and by whom
   baton work take 3f1c8a02    it is yours now, and escalated no further

@@ -1,13 +1,16 @@
 //! `baton work`: what people have to decide, and what each is about, with the commands that do it.
 
+use serde_json::Value;
+
 use super::{assign, more, typed, typed_items};
 use crate::args::{Work, WorkCommand, WorkLs, WorkShow};
-use crate::client::Client;
+use crate::client::{Client, escaped};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::find;
 use crate::out::{Line, Out};
 use crate::screens::work::{self, Open};
+use crate::screens::work_item::Detail;
 use crate::time;
 use crate::view::Saga;
 
@@ -51,7 +54,8 @@ async fn ls(client: &Client, which: &WorkLs, out: &mut Out) -> Result<Exit, CliE
     if let Some(first) = all.iter().find(|one| one.closed.is_none()) {
         let command = format!("baton work show {}", out.id(&first.saga));
         out.next("what it is about, and how to decide", &command);
-        if first.item.taken.is_none() {
+        let taken = first.item.taken.as_ref();
+        if taken.is_none_or(|taken| taken.team) {
             let command = format!(
                 "baton work take {} {}",
                 out.id(&first.saga),
@@ -87,12 +91,23 @@ async fn show(client: &Client, which: &WorkShow, out: &mut Out) -> Result<Exit, 
             format!("baton show {short}"),
         ));
     }
+    let detail = match saga.work_items.as_slice() {
+        [one] => detail(client, &id, one.number).await?,
+        _ => None,
+    };
     if out.wants_json() {
         let items = answer["work_items"].as_array().into_iter().flatten();
         let wanted =
             items.filter(|item| which.number.is_none_or(|number| item["number"] == number));
         let wanted: Vec<_> = wanted.cloned().collect();
-        out.value(&serde_json::json!({ "saga": id, "work_items": wanted }));
+        out.value(&serde_json::json!({ "saga": id, "work_items": wanted, "detail": detail }));
+        return Ok(Exit::Ok);
+    }
+    if let Some(detail) = detail {
+        let detail: Detail = typed(detail)?;
+        for line in detail.lines(time::now_ms(), out.screen.width()) {
+            out.say(&line);
+        }
         return Ok(Exit::Ok);
     }
     for (n, item) in saga.work_items.iter().enumerate() {
@@ -103,5 +118,18 @@ async fn show(client: &Client, which: &WorkShow, out: &mut Out) -> Result<Exit, 
             out.say(&line);
         }
     }
+    if let Some(first) = saga.work_items.first() {
+        let command = format!("baton work show {} {}", out.id(&id), first.number);
+        out.next("what was tried, and what can be done now", &command);
+    }
     Ok(Exit::Ok)
+}
+
+/// All there is to one of them; none where it was closed a moment ago.
+async fn detail(client: &Client, id: &str, number: u32) -> Result<Option<Value>, CliError> {
+    let path = format!("/v1/sagas/{}/work-items/{number}", escaped(id));
+    match client.get(&path, &[]).await {
+        Err(error) if error.status() == Some(404) => Ok(None),
+        answer => answer.map(Some),
+    }
 }

@@ -9,6 +9,19 @@ pub(crate) fn lines(saga: &Saga, now: u64, width: usize) -> Vec<Line> {
     if saga.attempts.is_empty() {
         return vec![Line::faint("(no attempt yet)")];
     }
+    let mut lines = table(&saga.attempts, now).lines(width);
+    if saga.attempts_left_out > 0 {
+        let words = format!(
+            "and {} older ones; all of it: baton show SAGA --records",
+            saga.attempts_left_out
+        );
+        lines.push(Line::faint(words));
+    }
+    lines
+}
+
+/// A row for each attempt, with what went wrong below it.
+pub(crate) fn table(attempts: &[PastAttempt], now: u64) -> Table {
     let mut table = Table::new(&[
         Column::new("step").cut(12),
         Column::new("attempt"),
@@ -18,7 +31,7 @@ pub(crate) fn lines(saga: &Saga, now: u64, width: usize) -> Vec<Line> {
         Column::new("waited").rank(3).right(),
         Column::new("worker").rank(1).cut(10),
     ]);
-    for one in &saga.attempts {
+    for one in attempts {
         let end = one.ended_at.unwrap_or(now);
         let span = |from: Option<u64>, to: u64| {
             plain(from.map_or_else(String::new, |from| time::span(to.saturating_sub(from))))
@@ -47,15 +60,7 @@ pub(crate) fn lines(saga: &Saga, now: u64, width: usize) -> Vec<Line> {
         }
         table.row_with(cells, below);
     }
-    let mut lines = table.lines(width);
-    if saga.attempts_left_out > 0 {
-        let words = format!(
-            "and {} older ones; all of it: baton show SAGA --records",
-            saga.attempts_left_out
-        );
-        lines.push(Line::faint(words));
-    }
-    lines
+    table
 }
 
 /// `do 2`, `undo 1 of round 2`, `do 1, sent 3 times`.

@@ -486,7 +486,7 @@ fn what_people_have_to_decide() {
     approval["failure"] = Value::Null;
     let closed = item(3, "late-evidence", json!(["acknowledge"]));
     let all: Vec<work::Open> = typed(json!([
-        { "saga": ID, "item": item(1, "undo-failed", json!(["retry", "resolve-done", "resolve-undone", "skip", "cancel", "abandon"])), "closed": null },
+        { "saga": ID, "item": item(1, "undo-failed", json!(["retry", "edit", "substitute", "resolve-done", "resolve-undone", "skip", "cancel", "abandon"])), "closed": null },
         { "saga": ID, "item": approval, "closed": null },
         { "saga": ID, "item": closed, "closed": { "at": NOW - 60_000, "by": "operator:anna" } },
     ]))

@@ -29,6 +29,7 @@ pub(crate) mod topology;
 pub(crate) mod types;
 pub(crate) mod upgrade;
 pub(crate) mod work;
+pub(crate) mod work_item;
 
 #[cfg(test)]
 mod golden;

@@ -88,8 +88,8 @@ fn closed_by(closed: &Value, now: u64) -> String {
     format!("by {by}{at}")
 }
 
-/// One open work item.
-pub(crate) fn item(saga: &str, item: &Item, now: u64, width: usize) -> Vec<Line> {
+/// What an open work item is about.
+pub(crate) fn about(saga: &str, item: &Item, now: u64, width: usize) -> Vec<Line> {
     let mut lines = head(saga, item, now, width);
     if let Some(failure) = item.failure.as_ref().filter(|_| !is_told(item)) {
         let text = format!("{}: {}", failure.code, failure.message);
@@ -97,6 +97,12 @@ pub(crate) fn item(saga: &str, item: &Item, now: u64, width: usize) -> Vec<Line>
             lines.push(Line::new().plain("    ").with(part, Tone::Faint));
         }
     }
+    lines
+}
+
+/// One open work item in short, with the commands it was opened with.
+pub(crate) fn item(saga: &str, item: &Item, now: u64, width: usize) -> Vec<Line> {
+    let mut lines = about(saga, item, now, width);
     let mut table = Table::new(&[Column::new(""), Column::new("").rank(1).cut(12)]);
     let take = takes(saga, item, width);
     for (command, meaning) in take.into_iter().chain(item.commands(short(saga, width))) {
@@ -110,10 +116,11 @@ pub(crate) fn item(saga: &str, item: &Item, now: u64, width: usize) -> Vec<Line>
 }
 
 /// Where it is somebody's, or due, and nobody has taken it by hand: how somebody does.
-fn takes(saga: &str, item: &Item, width: usize) -> Option<(String, &'static str)> {
+pub(crate) fn takes(saga: &str, item: &Item, width: usize) -> Option<(String, &'static str)> {
     let given_out = item.assignee.is_some() || item.due_at.is_some();
     let command = format!("baton work take {} {}", short(saga, width), item.number);
-    (given_out && item.taken.is_none()).then_some((command, "see to it yourself"))
+    let is_free = item.taken.as_ref().is_none_or(|taken| taken.team);
+    (given_out && is_free).then_some((command, "see to it yourself"))
 }
 
 /// Whether the title says already what went wrong.

@@ -3,9 +3,10 @@
 
 use super::{DecideError, Deciding, Handled, Refusal, Verdict};
 use crate::definition::{Approver, OWNER_DEFAULT, StepKind, Who, assignee};
-use crate::input::Operator;
+use crate::input::{Operator, bare};
 use crate::record::Record;
-use crate::work_item::{Assigned, AssignedTo, Assignment, Escalation, Whose, WorkItem};
+use crate::role::Role;
+use crate::work_item::{Assigned, AssignedTo, Assignment, Escalation, Taken, Whose, WorkItem};
 
 pub(super) fn assign_item(
     d: &mut Deciding<'_>,
@@ -16,6 +17,11 @@ pub(super) fn assign_item(
     if let Some(verdict) = d.precheck(operator) {
         return Ok(verdict);
     }
+    // remembered with the item: it may be said for years
+    let mut items = d.state.work_items.values();
+    if items.any(|item| item.said.contains(&operator.id)) {
+        return Ok(Verdict::Duplicate);
+    }
     let Some(item) = d.state.work_items.get(&number) else {
         return Ok(Verdict::Refused(Refusal::NoSuch {
             what: format!("open work item {number}"),
@@ -25,8 +31,8 @@ pub(super) fn assign_item(
         Ok(to) => to,
         Err(refusal) => return Ok(Verdict::Refused(refusal)),
     };
-    d.applied(operator, action(assignment))?;
     d.emit(Record::WorkItemAssigned(Box::new(Assigned {
+        id: Some(operator.id),
         number,
         to,
         due_at: assignment.due_ms.map(|ms| d.now.plus_ms(ms)),
@@ -41,7 +47,7 @@ const fn action(assignment: &Assignment) -> &'static str {
     match assignment.whose {
         Some(Whose::Mine) => "take",
         Some(Whose::Back) => "give-back",
-        Some(Whose::Of(_)) | None => "assign",
+        Some(Whose::Of(_) | Whose::Team(_)) | None => "assign",
     }
 }
 
@@ -57,31 +63,47 @@ fn whose(
             why,
         })
     };
-    let taken = item.taken.is_some();
     let has = item.who();
+    // what was given to a team nobody has taken yet
+    let taken = item.taken.as_ref();
+    let by_one = taken.filter(|taken| !taken.team);
     match &assignment.whose {
         None if assignment.due_ms.is_none() => {
             not_now("it says neither whose the work item is nor by when".to_owned())
         }
         None => Ok(AssignedTo::AsBefore),
-        Some(Whose::Back) if !taken => not_now(format!(
+        Some(Whose::Back) if taken.is_none() => not_now(format!(
             "nobody has taken work item {}: it is {has}'s as its definition says",
             item.number
         )),
+        Some(Whose::Back) if by_one.is_some_and(|taken| !may_give_back(has, taken, operator)) => {
+            not_now(format!(
+                "{has} has work item {}: that one gives it back, or whoever gave it out, or an admin; where it is to be another's, assign it by name",
+                item.number
+            ))
+        }
         Some(Whose::Back) => Ok(AssignedTo::Back),
-        Some(Whose::Mine) if taken && has != operator.name() => not_now(format!(
+        Some(Whose::Mine) if by_one.is_some() && has != operator.name() => not_now(format!(
             "{has} has taken work item {} already; where it is to be yours all the same, assign it to yourself by name",
             item.number
         )),
-        Some(Whose::Mine) => named(operator.name()).or_else(not_now),
-        Some(Whose::Of(name)) => named(name).or_else(not_now),
+        Some(Whose::Mine) => named(operator.name(), false).or_else(not_now),
+        Some(Whose::Of(name)) => named(name, false).or_else(not_now),
+        Some(Whose::Team(name)) => named(name, true).or_else(not_now),
     }
 }
 
-fn named(name: &str) -> Result<AssignedTo, String> {
+/// Whether he may give back what a person has: that person, who gave it out, and an admin.
+fn may_give_back(has: &str, taken: &Taken, operator: &Operator) -> bool {
+    let name = operator.name();
+    has == name || bare(&taken.by) == name || operator.role >= Role::Admin
+}
+
+fn named(name: &str, team: bool) -> Result<AssignedTo, String> {
     let name = assignee(name).map_err(|why| format!("the name of whom it is for {why}"))?;
     Ok(AssignedTo::Taken {
         name: name.to_owned(),
+        team,
     })
 }
 

@@ -5,15 +5,15 @@
 
 use std::sync::Arc;
 
-use baton_messages::{Direction, Effect, StepKey};
+use baton_messages::{Direction, Effect, Manifest, StepKey, TaskType};
 
-use super::offer::NotReady;
+use super::offer::{NotReady, planned_undo};
 use super::operator::{FOR_THE_HISTORY, unreasoned, word};
 use super::{DecideError, Deciding, Handled, Refusal, Verdict};
-use crate::definition::{StepKind, UndoPlan};
+use crate::definition::{Readers, StepKind, TaskStep, UndoPlan};
 use crate::input::{Operator, StepEdit};
 use crate::record::Record;
-use crate::state::{Phase, Prepared, StepState};
+use crate::state::{Phase, StepState};
 
 pub(super) fn edit_step(
     d: &mut Deciding<'_>,
@@ -39,12 +39,17 @@ pub(super) fn edit_step(
             ));
         }
     };
-    if let Some(why) = hindered(d, step, direction)? {
+    if let Some(why) = d.not_edited(step, edit.task_type.as_ref())? {
         return not_now(why);
     }
-    let prepared = match prepared(d, step, direction, edit)? {
-        Ok(prepared) => prepared,
-        Err(why) => return not_now(why),
+    let made = match direction {
+        Direction::Undo => d.edited_undo(step, edit),
+        Direction::Do | Direction::Probe => d.edited(step, edit),
+    }?;
+    let prepared = match made {
+        Ok(made) => made,
+        Err(NotReady::Unserved) => return not_now(unannounced(edit.task_type.as_ref())),
+        Err(NotReady::Bad(failure)) => return not_now(failure.message),
     };
     d.applied(operator, action)?;
     d.close_work_item_of(step, &operator.by)?;
@@ -62,101 +67,153 @@ pub(super) fn edit_step(
     Ok(Verdict::Applied)
 }
 
-/// Why the step as it stands is not edited.
-fn hindered(
-    d: &Deciding<'_>,
-    id: &StepKey,
-    direction: Direction,
-) -> Result<Option<String>, DecideError> {
-    let step = d.step(id)?;
-    if !matches!(d.defined(id)?.kind, StepKind::Task(_)) || step.fan.is_some() {
-        return Ok(Some(format!("{id} is no task with an input of its own")));
+fn unannounced(task_type: Option<&TaskType>) -> String {
+    let name = task_type.map_or("its task type", TaskType::as_str);
+    format!("no worker has announced {name}: see `baton tasks`")
+}
+
+impl Deciding<'_> {
+    /// Why a parked step, or a parked undo, cannot be tried by this task type (by the one it has, where none is named), whatever the input; none where some input may do.
+    pub(super) fn not_edited(
+        &self,
+        id: &StepKey,
+        named: Option<&TaskType>,
+    ) -> Result<Option<String>, DecideError> {
+        if let Some(why) = self.hindered(id)? {
+            return Ok(Some(why));
+        }
+        let (step, task) = (self.step(id)?, self.task(id)?);
+        let direction = match step.phase.backward() {
+            true => Direction::Undo,
+            false => Direction::Do,
+        };
+        let by_itself = direction == Direction::Undo && undone_by_itself(step, task);
+        if by_itself && named.is_none() {
+            return Ok(Some(format!(
+                "{id} is undone by its own automation, from what it stored; name a task that undoes it instead"
+            )));
+        }
+        let wanted = self.edited_type(id, direction, named)?;
+        let Some(known) = self.rules.catalogue.get(&wanted) else {
+            return Ok(Some(unannounced(Some(&wanted))));
+        };
+        match self.unfit(id, direction, &known.manifest)? {
+            Some(why) => Ok(Some(why)),
+            None => self.edited_nowhere(id, direction),
+        }
     }
-    if step.unsettled(d.now) {
-        return Ok(Some(format!(
-            "an attempt of {id} may still be acting; wait until it has closed"
-        )));
-    }
-    Ok(
-        (direction == Direction::Do && step.may_have_effect).then(|| {
+
+    /// Why the step as it stands is not edited, whatever it is to be tried by.
+    pub(super) fn hindered(&self, id: &StepKey) -> Result<Option<String>, DecideError> {
+        let (step, defined) = (self.step(id)?, self.defined(id)?);
+        // of a list whose items are not known yet the step itself has none
+        let of_many = defined.fan.is_some() && id.item.is_none();
+        if !matches!(defined.kind, StepKind::Task(_)) || of_many {
+            return Ok(Some(format!("{id} is no task with an input of its own")));
+        }
+        if step.unsettled(self.now) {
+            return Ok(Some(format!(
+                "an attempt of {id} may still be acting; wait until it has closed"
+            )));
+        }
+        let may = step.phase == Phase::Parked && step.may_have_effect;
+        Ok(may.then(|| {
             format!(
                 "{id} may have changed something with the input it had; retry it as it is, say that it is done, or have it taken back"
             )
-        }),
-    )
-}
-
-/// What it is tried with then; or why it cannot be.
-fn prepared(
-    d: &Deciding<'_>,
-    id: &StepKey,
-    direction: Direction,
-    edit: &StepEdit,
-) -> Result<Result<Prepared, String>, DecideError> {
-    let (step, task) = (d.step(id)?, d.task(id)?);
-    let is_own = matches!(task.undo, UndoPlan::Own);
-    let undone_by_itself = direction == Direction::Undo && is_own && !runs_a_task(step);
-    if undone_by_itself && edit.task_type.is_none() {
-        return Ok(Err(format!(
-            "{id} is undone by its own automation, from what it stored; name a task that undoes it instead"
-        )));
+        }))
     }
-    let made = match direction {
-        Direction::Undo => d.edited_undo(id, edit),
-        Direction::Do | Direction::Probe => d.edited(id, edit),
-    }?;
-    let made = match made {
-        Ok(made) => made,
-        Err(NotReady::Unserved) => {
-            return Ok(Err(format!(
-                "no worker has announced {}: see `baton tasks`",
-                edit.task_type.as_ref().unwrap_or(&task.task_type)
+
+    /// Why what an operator wants instead would break the promise, or leave the steps after it without what they read.
+    fn unfit(
+        &self,
+        id: &StepKey,
+        direction: Direction,
+        manifest: &Manifest,
+    ) -> Result<Option<String>, DecideError> {
+        if direction != Direction::Do {
+            return Ok(None);
+        }
+        let (task, defined) = (self.task(id)?, self.defined(id)?);
+        let of = &manifest.task_type;
+        if matches!(task.undo, UndoPlan::None { .. })
+            && *of != task.task_type
+            && manifest.effect != Effect::None
+        {
+            return Ok(Some(format!(
+                "{id} is not undone, on purpose: that was said of {}, and {of} changes something",
+                task.task_type
             )));
         }
-        Err(NotReady::Bad(failure)) => return Ok(Err(failure.message)),
-    };
-    Ok(match unfit(d, id, direction, &made)? {
-        Some(why) => Err(why),
-        None => Ok(made),
-    })
+        let goes_back = !self.state.past_pivot && !defined.pivot;
+        let broken = match (manifest.effect, &task.undo) {
+            (Effect::Irreversible, _) if goes_back => Some(format!(
+                "{of} cannot be taken back, and {id} comes before the pivot"
+            )),
+            (Effect::Reversible, UndoPlan::Own) if goes_back && !manifest.undo => Some(format!(
+                "{of} brings no undo, and {id} names none: it could not be taken back"
+            )),
+            _ => None,
+        };
+        if broken.is_some() || *of == task.task_type {
+            return Ok(broken);
+        }
+        let readers = Readers::of(self.rules.definition, self.rules.catalogue, defined);
+        let unread = readers.cannot_read(&manifest.output);
+        Ok(unread
+            .map(|what| format!("what {of} returns does not fit what comes after {id}: {what}")))
+    }
+
+    /// Task types by which a parked step, or a parked undo, may be tried in place of the one it has, whatever the input; those whose names are like its own first.
+    pub(super) fn substitutes(&self, id: &StepKey) -> Result<Vec<TaskType>, DecideError> {
+        if self.state.at(id).is_none_or(|step| !step.phase.asks()) {
+            return Ok(Vec::new());
+        }
+        if self.defined(id)?.task().is_none() {
+            return Ok(Vec::new());
+        }
+        let backward = self.step(id)?.phase.backward();
+        let direction = if backward {
+            Direction::Undo
+        } else {
+            Direction::Do
+        };
+        let own = self.edited_type(id, direction, None)?;
+        let others = self.rules.catalogue.manifests();
+        let others = others.filter(|one| one.task_type != own);
+        let mut others: Vec<&TaskType> = others.map(|one| &one.task_type).collect();
+        others.sort_by_cached_key(|one| (unlike(one, &own), (*one).clone()));
+        let mut found = Vec::new();
+        for one in others.into_iter().take(LOOKED_AT_MAX) {
+            if found.len() == SUBSTITUTES_MAX {
+                break;
+            }
+            if self.not_edited(id, Some(one))?.is_none() {
+                found.push(one.clone());
+            }
+        }
+        Ok(found)
+    }
 }
 
-/// Whether its undo, as it was last made ready, is a task of its own.
-fn runs_a_task(step: &StepState) -> bool {
-    step.backward.as_ref().is_some_and(|ready| ready.own_task)
+/// Substitutes that are named: a person picks one.
+const SUBSTITUTES_MAX: usize = 20;
+/// Task types that are looked at for that: each costs a look at all that reads the step.
+const LOOKED_AT_MAX: usize = 100;
+
+/// How unlike two names are: of another version alone, of one family (`switch.…`), or nothing of it.
+fn unlike(one: &TaskType, own: &TaskType) -> u8 {
+    let name = |of: &TaskType| of.as_str().split('@').next().map(str::to_owned);
+    let family = |of: &TaskType| of.as_str().split('.').next().map(str::to_owned);
+    match (name(one) == name(own), family(one) == family(own)) {
+        (true, _) => 0,
+        (false, true) => 1,
+        (false, false) => 2,
+    }
 }
 
-/// Why what an operator wants instead would break the promise.
-fn unfit(
-    d: &Deciding<'_>,
-    id: &StepKey,
-    direction: Direction,
-    made: &Prepared,
-) -> Result<Option<String>, DecideError> {
-    let facts = &made.facts;
-    let task = d.task(id)?;
-    if direction == Direction::Do
-        && matches!(task.undo, UndoPlan::None { .. })
-        && facts.task_type != task.task_type
-        && facts.effect != Effect::None
-    {
-        return Ok(Some(format!(
-            "{id} is not undone, on purpose: that was said of {}, and {} changes something",
-            task.task_type, facts.task_type
-        )));
-    }
-    let pivot = d.defined(id)?.pivot;
-    if direction != Direction::Do || d.state.past_pivot || pivot {
-        return Ok(None);
-    }
-    let of = &facts.task_type;
-    Ok(match (facts.effect, &task.undo) {
-        (Effect::Irreversible, _) => Some(format!(
-            "{of} cannot be taken back, and {id} comes before the pivot"
-        )),
-        (Effect::Reversible, UndoPlan::Own) if !facts.undo => Some(format!(
-            "{of} brings no undo, and {id} names none: it could not be taken back"
-        )),
-        _ => None,
-    })
+/// Whether its own automation takes it back: no task of its own does by the definition, and none did the last time.
+pub(super) fn undone_by_itself(step: &StepState, task: &TaskStep) -> bool {
+    let runs_a_task = step.backward.as_ref().is_some_and(|ready| ready.own_task);
+    planned_undo(task).is_none() && !runs_a_task
 }

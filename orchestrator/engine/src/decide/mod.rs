@@ -13,6 +13,7 @@ mod cancel;
 mod checkpoint;
 mod child_said;
 mod child_wanted;
+pub mod choices;
 mod edit_step;
 mod event_arrived;
 pub(crate) mod fan_out;

@@ -164,6 +164,49 @@ impl Deciding<'_> {
         }
     }
 
+    /// The task type an edited step is tried by: the one an operator names, else the one it was tried by last, as it is shown, else the definition's.
+    pub(super) fn edited_type(
+        &self,
+        id: &StepKey,
+        direction: Direction,
+        named: Option<&TaskType>,
+    ) -> Result<TaskType, DecideError> {
+        let (step, task) = (self.step(id)?, self.task(id)?);
+        let last = match direction {
+            Direction::Undo => step.backward.as_ref().filter(|ready| ready.own_task),
+            Direction::Do | Direction::Probe => step.forward.as_ref(),
+        };
+        let last = last.map(|ready| &ready.facts.task_type);
+        let planned = planned_undo(task).filter(|_| direction == Direction::Undo);
+        let planned = planned.map(|undo| &undo.task_type);
+        let wanted = named.or(last).or(planned).unwrap_or(&task.task_type);
+        Ok(wanted.clone())
+    }
+
+    /// The pool an edited step is tried in.
+    pub(super) fn edited_pool(
+        &self,
+        id: &StepKey,
+        direction: Direction,
+    ) -> Result<Template, DecideError> {
+        let task = self.task(id)?;
+        if direction != Direction::Undo {
+            return Ok(task.pool.clone());
+        }
+        let own = planned_undo(task).and_then(|undo| undo.pool.as_ref());
+        own.map_or_else(|| self.pool_of(id, task), |pool| Ok(pool.clone()))
+    }
+
+    /// Why no pool comes of the definition for an edited step; none where one does.
+    pub(super) fn edited_nowhere(
+        &self,
+        id: &StepKey,
+        direction: Direction,
+    ) -> Result<Option<String>, DecideError> {
+        let pool = pool_named(&eyes(self.state, id), &self.edited_pool(id, direction)?);
+        Ok(pool.err().map(|failure| failure.message))
+    }
+
     /// `do` with the input, and maybe the task type, that an operator names.
     pub(super) fn edited(
         &self,
@@ -171,16 +214,10 @@ impl Deciding<'_> {
         edit: &StepEdit,
     ) -> Result<Result<Prepared, NotReady>, DecideError> {
         let task = self.task(id)?;
-        // one that was substituted before stays, as it is shown
-        let last = self.step(id)?.forward.as_ref();
-        let task_type = edit
-            .task_type
-            .as_ref()
-            .or(last.map(|ready| &ready.facts.task_type))
-            .unwrap_or(&task.task_type);
+        let task_type = self.edited_type(id, Direction::Do, edit.task_type.as_ref())?;
         let with = Template::literal(edit.input.clone());
         let scope = eyes(self.state, id);
-        let made = ready(&scope, self.rules, task_type, Some(&task.pool), &with);
+        let made = ready(&scope, self.rules, &task_type, Some(&task.pool), &with);
         Ok(made.map(|(manifest, pool, input)| {
             let mut facts = forward_facts(task, manifest, pool);
             // the definition's own probe asks about what the definition has done
@@ -200,26 +237,13 @@ impl Deciding<'_> {
         edit: &StepEdit,
     ) -> Result<Result<Prepared, NotReady>, DecideError> {
         let task = self.task(id)?;
-        let planned = match &task.undo {
-            UndoPlan::Task(undo) => Some(&**undo),
-            UndoPlan::Own | UndoPlan::None { .. } => None,
-        };
-        let last = self.step(id)?.backward.as_ref();
-        let last = last.filter(|ready| ready.own_task);
-        let task_type = edit
-            .task_type
-            .as_ref()
-            .or(last.map(|ready| &ready.facts.task_type))
-            .or(planned.map(|undo| &undo.task_type))
-            .unwrap_or(&task.task_type);
-        let pool = planned.and_then(|undo| undo.pool.as_ref());
+        let task_type = self.edited_type(id, Direction::Undo, edit.task_type.as_ref())?;
+        let pool = self.edited_pool(id, Direction::Undo)?;
         let with = Template::literal(edit.input.clone());
         let scope = eyes(self.state, id);
-        let done_by = self.pool_of(id, task)?;
-        let pool = Some(pool.unwrap_or(&done_by));
-        let made = ready(&scope, self.rules, task_type, pool, &with);
+        let made = ready(&scope, self.rules, &task_type, Some(&pool), &with);
         Ok(made.map(|(manifest, pool, input)| Prepared {
-            facts: undo_task_facts(task, planned, manifest, pool),
+            facts: undo_task_facts(task, planned_undo(task), manifest, pool),
             input,
             own_task: true,
         }))
@@ -413,13 +437,7 @@ fn ready<'a>(
     let bad = |code: &str, message: String| NotReady::Bad(failure(code, message));
     let pool = match pool {
         None => PoolName::default_pool(),
-        Some(template) => {
-            let value = template
-                .eval(scope)
-                .map_err(|error| bad("expression", error.to_string()))?;
-            let text = value.as_str().unwrap_or_default();
-            PoolName::new(text).map_err(|error| bad("pool", error.to_string()))?
-        }
+        Some(template) => pool_named(scope, template).map_err(NotReady::Bad)?,
     };
     let input = with
         .eval(scope)
@@ -438,6 +456,23 @@ fn ready<'a>(
         return Err(bad("too-large", text));
     }
     Ok((&known.manifest, pool, input))
+}
+
+/// The pool a template gives the name of.
+fn pool_named(scope: &dyn Scope, template: &Template) -> Result<PoolName, Failure> {
+    let value = template
+        .eval(scope)
+        .map_err(|error| failure("expression", error.to_string()))?;
+    let text = value.as_str().unwrap_or_default();
+    PoolName::new(text).map_err(|error| failure("pool", error.to_string()))
+}
+
+/// The task the definition undoes a step by, where it names one.
+pub(super) fn planned_undo(task: &TaskStep) -> Option<&UndoTask> {
+    match &task.undo {
+        UndoPlan::Task(undo) => Some(&**undo),
+        UndoPlan::Own | UndoPlan::None { .. } => None,
+    }
 }
 
 fn forward_facts(task: &TaskStep, manifest: &Manifest, pool: PoolName) -> TaskFacts {

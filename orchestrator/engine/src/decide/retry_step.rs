@@ -17,11 +17,9 @@ pub(super) fn retry_step(d: &mut Deciding<'_>, step: &StepKey, operator: &Operat
         let state = d.step(step)?;
         (state.phase, state.unsettled(d.now))
     };
-    // Whose items are done, or what is known to have happened, is not tried again.
+    // Whose items are done, what is known to have happened, and what has no undo is not tried again.
     let item = d.state.work_item_of(step);
-    let is_child = d.is_child(step)?;
-    let looks = phase == Phase::Parked || (is_child && phase == Phase::UndoParked);
-    if let Some(item) = item.filter(|_| looks)
+    if let Some(item) = item.filter(|_| phase.asks())
         && !item.choices.contains(&Choice::Retry)
     {
         let choices: Vec<&str> = item.choices.iter().map(|one| one.as_str()).collect();

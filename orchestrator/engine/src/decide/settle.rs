@@ -8,7 +8,7 @@ use super::{DecideError, Deciding, failure};
 use crate::definition::{OnError, Step, StepKind};
 use crate::record::{AttemptKey, Record};
 use crate::state::{Cause, Phase, RetryFacts};
-use crate::work_item::{Choice, WorkItem, WorkItemKind};
+use crate::work_item::{WorkItem, WorkItemKind};
 
 /// What came of an attempt, whichever way it closed.
 #[derive(Debug, Clone)]
@@ -507,53 +507,11 @@ impl Deciding<'_> {
             escalate: Vec::new(),
             escalated: 0,
             taken: None,
+            said: Vec::new(),
         };
         self.emit(Record::WorkItemOpened {
             item: Box::new(self.given_out(item)),
         })
-    }
-
-    fn choices(&self, step: Option<&StepKey>, kind: WorkItemKind) -> Vec<Choice> {
-        let at = step.and_then(|id| self.state.at(id));
-        let backward = at.is_some_and(|step| step.phase == Phase::UndoParked);
-        // one that had completed its parent alone takes back
-        let is_the_parents = self.state.had_completed;
-        let cancel = (!self.state.past_pivot && self.state.unwinding.is_none() && !is_the_parents)
-            .then_some(Choice::Cancel);
-        let asks = step
-            .and_then(|id| self.rules.definition.step(&id.step))
-            .is_some_and(|step| matches!(step.kind, StepKind::Approve(_)));
-        // of a step whose items are all done there is nothing to try again
-        let whole_fan = at.is_some_and(|step| step.fan.is_some());
-        let in_child = at.is_some_and(|step| step.child.is_some());
-        let choices: &[Choice] = match kind {
-            WorkItemKind::HeldBack => &[Choice::Admit],
-            WorkItemKind::Approval => &[Choice::Approve, Choice::Reject, Choice::Skip],
-            WorkItemKind::StepFailed if asks => {
-                &[Choice::Approve, Choice::Reject, Choice::Retry, Choice::Skip]
-            }
-            WorkItemKind::StepFailed if whole_fan => &[Choice::Skip, Choice::ResolveDone],
-            // another child would be begun beside what this one left
-            WorkItemKind::StepDoubtful if in_child => &[Choice::Skip, Choice::ResolveDone],
-            WorkItemKind::UndoFailed if in_child => &[Choice::ResolveUndone],
-            WorkItemKind::StepFailed | WorkItemKind::StepDoubtful => {
-                &[Choice::Retry, Choice::Skip, Choice::ResolveDone]
-            }
-            WorkItemKind::UndoFailed => &[Choice::Retry, Choice::ResolveUndone],
-            WorkItemKind::UndoMissing => &[Choice::ResolveUndone],
-            WorkItemKind::LateEvidence if step.is_none() => &[Choice::Acknowledge],
-            WorkItemKind::LateEvidence if backward => &[Choice::Retry, Choice::ResolveUndone],
-            WorkItemKind::LateEvidence => &[Choice::Skip, Choice::ResolveDone],
-            WorkItemKind::CancelAfterPivot
-            | WorkItemKind::DeadlineAfterPivot
-            | WorkItemKind::Broken => &[Choice::Acknowledge],
-        };
-        choices
-            .iter()
-            .copied()
-            .chain(cancel)
-            .chain([Choice::Abandon])
-            .collect()
     }
 
     /// Closes the work item of a step, if it has one.

@@ -61,6 +61,7 @@ pub use flow::{
     named,
 };
 
+pub(crate) use flow::Readers;
 pub(crate) use group::Around;
 pub use group::{Group, group_in, registered_as};
 pub use item_rules::{

@@ -147,8 +147,12 @@ fn what_somebody_has_taken_is_escalated_no_further_until_he_gives_it_back() {
         Verdict::Applied
     );
     assert_eq!(stage.whose(), Some("carl"));
+    not_now(
+        &stage.assign("bob", Some(Whose::Back), None),
+        "carl has work item 1",
+    );
     assert_eq!(
-        stage.assign("bob", Some(Whose::Back), None),
+        stage.assign("carl on behalf of bob", Some(Whose::Back), None),
         Verdict::Applied
     );
     assert_eq!((stage.whose(), &stage.item().taken), (Some("lead"), &None));
@@ -244,6 +248,103 @@ fn an_approval_of_one_person_is_that_persons() {
     assert_eq!(of_a_role.whose(), Some("net-team"));
     let nobody = Stage::with("  - id: ok\n    approve: { by: admin, timeout: 1d }\n");
     assert_eq!((nobody.whose(), nobody.item().who()), (None, "admin"));
+}
+
+#[test]
+fn what_somebody_has_is_given_back_by_him_by_who_gave_it_out_and_by_an_admin() {
+    let given = || {
+        let mut stage = parked();
+        stage.assign("ann", Some(Whose::Of("bob".into())), None);
+        assert_eq!(stage.whose(), Some("bob"));
+        stage
+    };
+    for by in ["bob", "ann"] {
+        let mut stage = given();
+        assert_eq!(stage.assign(by, Some(Whose::Back), None), Verdict::Applied);
+        assert_eq!(stage.whose(), Some("net-team"), "{by}");
+    }
+    let mut stage = given();
+    let (number, operator) = (stage.item().number, stage.operator());
+    let back = |role| Input::AssignItem {
+        number,
+        assignment: Assignment {
+            whose: Some(Whose::Back),
+            due_ms: None,
+        },
+        operator: baton_engine::Operator {
+            by: "carl".into(),
+            role,
+            ..operator.clone()
+        },
+    };
+    not_now(
+        &stage.give(&back(baton_engine::Role::Operator)),
+        "bob has work item 1",
+    );
+    assert_eq!(
+        stage.give(&back(baton_engine::Role::Admin)),
+        Verdict::Applied
+    );
+}
+
+#[test]
+fn what_was_given_to_a_team_any_of_it_takes_and_any_gives_back() {
+    let mut stage = parked();
+    let to_a_team = Some(Whose::Team("pki".into()));
+    assert_eq!(
+        stage.assign("ann", to_a_team.clone(), None),
+        Verdict::Applied
+    );
+    assert_eq!(
+        (stage.whose(), stage.state.next_wake()),
+        (Some("pki"), None)
+    );
+    assert_eq!(
+        stage.assign("bob", Some(Whose::Mine), None),
+        Verdict::Applied
+    );
+    assert_eq!(stage.whose(), Some("bob"));
+    not_now(
+        &stage.assign("carl", Some(Whose::Mine), None),
+        "bob has taken",
+    );
+    stage.assign("bob", Some(Whose::Back), None);
+    assert_eq!(stage.whose(), Some("net-team"), "before anybody took it");
+    stage.assign("ann", to_a_team, None);
+    assert_eq!(
+        stage.assign("carl", Some(Whose::Back), None),
+        Verdict::Applied
+    );
+}
+
+/// An item may go round for years.
+#[test]
+fn a_work_item_that_goes_round_makes_nothing_grow_and_what_was_just_said_is_known() {
+    let mut stage = parked();
+    let size = |stage: &Stage| json!(stage.state).to_string().len();
+    let said = |n: u64| Some(n % 7 + 1);
+    for n in 0..20 {
+        stage.assign("ann", None, said(n));
+    }
+    let applied = stage.state.applied.len();
+    let before = size(&stage);
+    for n in 0..200 {
+        assert_eq!(stage.assign("ann", None, said(n)), Verdict::Applied);
+    }
+    assert_eq!(stage.state.applied.len(), applied);
+    assert!(size(&stage) < before + 64, "{} {before}", size(&stage));
+    let operator = stage.operator();
+    let input = Input::AssignItem {
+        number: stage.item().number,
+        assignment: Assignment {
+            whose: None,
+            due_ms: Some(5),
+        },
+        operator,
+    };
+    assert_eq!(stage.give(&input), Verdict::Applied);
+    stage.assign("ann", None, said(1));
+    assert_eq!(stage.give(&input), Verdict::Duplicate);
 }
 
 /// A pause starts nothing, and nothing starts by an escalation.

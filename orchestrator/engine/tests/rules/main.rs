@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod children;
+mod choices;
 mod claims;
 mod edits;
 mod evidence;

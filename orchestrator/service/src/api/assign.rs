@@ -24,7 +24,7 @@ const GIVEN_BACK: &str = "gives it back";
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Assign {
-    /// Whose: a person or a team; as it was when absent.
+    /// Whose: a person's, by the name of a token, or a team's, by any other: any of it may take it then. As it was when absent.
     #[schemars(length(min = 1, max = 128))]
     to: Option<String>,
     /// When it should be done, from now: `2h`; as it was when absent.
@@ -60,8 +60,13 @@ pub(crate) async fn assign(
     Path(of): Path<OneItem>,
     Body(asked): Body<Assign>,
 ) -> Answer<Json<Done>> {
+    // nobody comes in by the name of a team
+    let whose = |name: String| match api.access.is_known(name.trim()) {
+        true => Whose::Of(name),
+        false => Whose::Team(name),
+    };
     let assignment = Assignment {
-        whose: asked.to.map(Whose::Of),
+        whose: asked.to.map(whose),
         due_ms: due_ms(asked.due.as_deref())?,
     };
     let why = (asked.reason.as_str(), asked.id, asked.by.as_deref());
@@ -97,7 +102,7 @@ async fn by_himself(
 ) -> Answer<Json<Done>> {
     let unsaid = match whose {
         Whose::Back => GIVEN_BACK,
-        Whose::Mine | Whose::Of(_) => TAKEN,
+        Whose::Mine | Whose::Of(_) | Whose::Team(_) => TAKEN,
     };
     let assignment = Assignment {
         whose: Some(whose),

@@ -7,30 +7,47 @@ use axum::Json;
 use axum::extract::State;
 use baton_engine::Entry;
 use baton_engine::record::{AttemptKey, ClosedWhy, Record};
-use baton_messages::{Direction, Failure, ProbeAnswer, RunId, StepKey, TaskResult};
+use baton_messages::{Direction, Failure, ProbeAnswer, RunId, SagaId, StepKey, TaskResult};
 use baton_messages::{Timestamp, WorkerId};
 use baton_store::Reader as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Shared;
 use super::auth::Viewer;
 use super::extract::{Nothing, Path, Query};
 use super::problem::{Answer, Problem};
 use super::sagas::{OneSaga, no_saga, saga_id};
+use super::{Api, Shared};
 
 /// Attempts that are shown: the last ones of a saga that tries for ever.
 const ATTEMPTS_MAX: usize = 500;
 /// Entries of the log read at once.
 const ENTRIES: usize = 1_000;
 
-/// The attempts of a saga.
+/// The attempts of a saga, or of one of its steps.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct Attempts {
     /// In the order they were first sent.
     attempts: VecDeque<Attempt>,
     /// How many older ones there are.
     left_out: usize,
+    /// Of one step alone, and how many at most.
+    #[serde(skip)]
+    only: Option<(StepKey, usize)>,
+}
+
+/// What went wrong, as often as it did in the same words.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "LastError")]
+pub(super) struct LastError {
+    /// The failure's code; `closed` of an attempt that nobody reported.
+    pub(super) code: String,
+    /// In a sentence.
+    pub(super) message: String,
+    /// The last time.
+    pub(super) at: Option<Timestamp>,
+    /// How many of the attempts that are shown ended so.
+    pub(super) times: usize,
 }
 
 /// One attempt, in one direction, of one step.
@@ -94,6 +111,12 @@ pub(crate) async fn attempts(
 ) -> Answer<Json<Attempts>> {
     let saga = saga_id(&of.id)?;
     let mut all = Attempts::default();
+    history(&api, saga, |entry| all.take(entry)).await?;
+    Ok(Json(all))
+}
+
+/// All that was recorded of a saga, oldest first, some of it at a time.
+pub(super) async fn history(api: &Api, saga: SagaId, mut each: impl FnMut(&Entry)) -> Answer<()> {
     let mut seen = 0;
     loop {
         let entries = api.reader.entries(saga, seen, ENTRIES).await;
@@ -103,18 +126,48 @@ pub(crate) async fn attempts(
         };
         seen = before + last.records.len() as u64;
         for (_, entry) in &entries {
-            all.take(entry);
+            each(entry);
         }
     }
     if seen == 0 {
         api.has_records(saga).await?;
         return Err(no_saga());
     }
-    Ok(Json(all))
+    Ok(())
 }
 
 impl Attempts {
-    fn take(&mut self, entry: &Entry) {
+    /// Those of one step, the last ones of many.
+    pub(super) fn of_step(step: StepKey, most: usize) -> Self {
+        Self {
+            only: Some((step, most)),
+            ..Self::default()
+        }
+    }
+
+    /// What went wrong last, newest first, each in its words once.
+    pub(super) fn errors(&self, most: usize) -> Vec<LastError> {
+        let mut errors: Vec<LastError> = Vec::new();
+        for attempt in self.attempts.iter().rev() {
+            let Some((code, message)) = attempt.went_wrong() else {
+                continue;
+            };
+            let same = |known: &&mut LastError| known.code == code && known.message == message;
+            match errors.iter_mut().find(same) {
+                Some(known) => known.times += 1,
+                None if errors.len() < most => errors.push(LastError {
+                    code: code.to_owned(),
+                    message: message.to_owned(),
+                    at: attempt.ended_at,
+                    times: 1,
+                }),
+                None => {}
+            }
+        }
+        errors
+    }
+
+    pub(super) fn take(&mut self, entry: &Entry) {
         for record in &entry.records {
             self.record(entry.at, record);
         }
@@ -194,6 +247,13 @@ impl Attempts {
 
     /// What nobody ran is sent again under its number: the same attempt goes on.
     fn offered(&mut self, key: &AttemptKey, dispatch: u32, at: Timestamp) {
+        let (is_wanted, most) = match &self.only {
+            Some((step, most)) => (*step == key.step, *most),
+            None => (true, ATTEMPTS_MAX),
+        };
+        if !is_wanted {
+            return;
+        }
         if let Some(again) = self.of(key) {
             again.sent = again.sent.max(dispatch.saturating_sub(1)) + 1;
             (again.worker, again.run, again.started_at) = (None, None, None);
@@ -201,7 +261,7 @@ impl Attempts {
             (again.failure, again.reason) = (None, None);
             return;
         }
-        if self.attempts.len() == ATTEMPTS_MAX {
+        if self.attempts.len() >= most {
             self.attempts.pop_front();
             self.left_out += 1;
         }
@@ -224,6 +284,18 @@ impl Attempts {
 }
 
 impl Attempt {
+    /// What went wrong with it: the code and a sentence.
+    fn went_wrong(&self) -> Option<(&str, &str)> {
+        let failed = self.failure.as_ref();
+        let failed = failed.map(|failure| (failure.code.as_str(), failure.message.as_str()));
+        let unsure = matches!(
+            self.outcome,
+            Some(Outcome::Unknown | Outcome::NotRun | Outcome::CannotTell)
+        );
+        let reason = self.reason.as_deref().filter(|_| unsure);
+        failed.or(reason.map(|reason| ("closed", reason)))
+    }
+
     fn came(&mut self, result: &TaskResult) {
         (self.failure, self.reason) = (None, None);
         let outcome = match result {
@@ -345,6 +417,27 @@ mod tests {
         );
         let told = gathered(json!([sent, closed, late]));
         assert_eq!(told["attempts"][0]["outcome"], "succeeded");
+    }
+
+    #[test]
+    fn of_one_step_the_last_attempts_are_kept_and_what_went_wrong_is_said_once() {
+        let mut all = Attempts::of_step("a".parse().unwrap(), 3);
+        let failure = |code: &str| json!({ "code": code, "message": "busy", "retryable": true });
+        for (n, code) in [(1, "x"), (2, "y"), (3, "x"), (4, "x")] {
+            let reported = json!({ "reported": { "of": of("do", n), "run": RUN, "sole": true, "started": true, "result": { "failed": failure(code) } } });
+            let mut other = offered("do", n, 1);
+            other["offered"]["of"]["step"] = json!("b");
+            let entry = json!({ "at": n, "records": [offered("do", n, 1), other, reported] });
+            all.take(&serde_json::from_value(entry).unwrap());
+        }
+        assert_eq!((all.attempts.len(), all.left_out), (3, 1));
+        let errors = all.errors(5);
+        let told: Vec<_> = errors
+            .iter()
+            .map(|one| (one.code.as_str(), one.times))
+            .collect();
+        assert_eq!(told, [("x", 2), ("y", 1)]);
+        assert_eq!(all.errors(1).len(), 1);
     }
 
     #[test]

@@ -37,7 +37,9 @@ const LOOKS_MAX: usize = 2;
 static LOOKS: Semaphore = Semaphore::const_new(LOOKS_MAX);
 
 /// Does what takes a processor for a while beside what serves requests. Whoever goes away leaves a look that was begun its turn.
-async fn aside<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Answer<T> {
+pub(super) async fn aside<T: Send + 'static>(
+    look: impl FnOnce() -> T + Send + 'static,
+) -> Answer<T> {
     let turn = LOOKS.acquire().await;
     let looking = tokio::task::spawn_blocking(move || {
         let _turn = turn;

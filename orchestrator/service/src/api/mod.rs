@@ -36,6 +36,7 @@ mod unserved;
 mod upgrades;
 mod view;
 mod why;
+mod work_items;
 
 use std::future::ready;
 use std::sync::Arc;
@@ -300,6 +301,18 @@ fn action_routes(routes: Routes) -> Routes {
             post_with(
                 actions::resolve,
                 person("resolveStep", "Say that a step was done or undone by hand."),
+            ),
+        )
+        .api_route(
+            "/sagas/{id}/work-items/{number}",
+            get_with(
+                work_items::one,
+                says(
+                    "getWorkItem",
+                    "people",
+                    "One open work item: what was tried and with what, what can be done now, and what goes on meanwhile.",
+                    READS_ONE,
+                ),
             ),
         )
         .api_route(

@@ -223,6 +223,7 @@ pub fn work_item(number: u32) -> WorkItem {
         escalate: Vec::new(),
         escalated: 0,
         taken: None,
+        said: Vec::new(),
     }
 }
 

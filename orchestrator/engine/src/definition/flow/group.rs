@@ -35,6 +35,7 @@ impl Flow<'_> {
             above: self.above.clone(),
             unannounced: self.unannounced,
             outputs: Vec::new(),
+            instead: None,
             doubts: self.doubts.groups.remove(&step.index).unwrap_or_default(),
             spoilt: std::mem::take(&mut self.spoilt),
             tree: std::mem::replace(&mut self.tree, Node::nothing()),

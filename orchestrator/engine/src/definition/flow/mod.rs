@@ -8,6 +8,7 @@
 mod children;
 mod fan_out;
 mod group;
+mod instead;
 mod places;
 mod safety;
 mod scopes;
@@ -28,6 +29,7 @@ use crate::types::{Scope, Type};
 use children::Kin;
 pub use children::{NoSagas, Sagas, Together, in_order, named};
 use group::Outside;
+pub(crate) use instead::Readers;
 use values::Text;
 
 /// What came of a look at a document.
@@ -154,6 +156,8 @@ struct Flow<'a> {
     unannounced: Unannounced,
     /// What each step yields, by index.
     outputs: Vec<Type>,
+    /// A step, by its index, and what it yields in place of what its task type does.
+    instead: Option<(usize, Type)>,
     /// The steps of which something could not be read, and those of which nobody knows what comes before them: nothing is known of what they read.
     doubts: Doubts,
     /// What does not stand in the tree as it was written.
@@ -185,6 +189,7 @@ impl<'a> Flow<'a> {
             above,
             unannounced: Unannounced::Warned,
             outputs: Vec::new(),
+            instead: None,
             doubts: Doubts::default(),
             spoilt: Spoilt::new(),
             tree: Node::nothing(),
@@ -224,7 +229,10 @@ impl Flow<'_> {
     fn body(&mut self) {
         self.learn_outputs();
         let steps = &self.definition.steps;
-        let steps_are_all = self.count_at(&format!("{}/steps", self.prefix)) == steps.len();
+        let has_document = !matches!(self.tree.content, yaml::Content::Scalar(_));
+        // without it all that there is was read
+        let steps_are_all =
+            !has_document || self.count_at(&format!("{}/steps", self.prefix)) == steps.len();
         if !steps_are_all {
             return;
         }

@@ -52,6 +52,11 @@ impl Flow<'_> {
 
     /// The same of one item, where the step is done for each of a list.
     fn output_of_one(&self, step: &Step) -> Type {
+        if let Some((index, of)) = &self.instead
+            && *index == step.index
+        {
+            return of.clone();
+        }
         if self.doubts.broken.contains(&step.index) {
             return Type::Any;
         }

@@ -5,11 +5,12 @@ use baton_driver::StoreError;
 use baton_engine::definition::rfc3339;
 use baton_engine::{WorkItem, WorkItemKind};
 use baton_messages::SagaId;
-use baton_store::{ItemFilter, Reader as _, WorkItemView};
+use baton_store::{AlertRow, ItemFilter, Reader as _, WorkItemView};
 use serde_json::{Value, json};
 
-use super::{Cause, Found, ITEMS_MAX, Look};
+use super::{Cause, Found, ITEMS_MAX, Look, instant};
 use crate::alerts::Kind;
+use crate::choices;
 
 /// Open work items whose time is over, approvals as well: whoever gave one a time wants to hear of it.
 pub(super) async fn overdue(look: &Look<'_>, found: &mut Found) -> Result<(), StoreError> {
@@ -31,7 +32,7 @@ pub(super) async fn overdue(look: &Look<'_>, found: &mut Found) -> Result<(), St
         let due = item.due_at.map(|at| at.0).unwrap_or_default();
         format!("overdue/{saga}/{}/{due}", item.number)
     };
-    find(look, Kind::Overdue, filter, key, title, found).await
+    find(look, Kind::Overdue, (filter, "due_at"), key, title, found).await
 }
 
 /// Open work items that were escalated, and that nobody has taken since.
@@ -52,20 +53,30 @@ pub(super) async fn escalated(look: &Look<'_>, found: &mut Found) -> Result<(), 
         let WorkItemView { saga, item, .. } = view;
         format!("escalated/{saga}/{}/{}", item.number, item.escalated)
     };
-    find(look, Kind::Escalated, filter, key, title, found).await
+    find(
+        look,
+        Kind::Escalated,
+        (filter, "opened_at"),
+        key,
+        title,
+        found,
+    )
+    .await
 }
 
 async fn find(
     look: &Look<'_>,
     kind: Kind,
-    filter: ItemFilter,
+    // and the instant it is in the order of
+    (filter, by): (ItemFilter, &str),
     key: impl Fn(&WorkItemView) -> String,
     title: impl Fn(&WorkItem) -> String,
     found: &mut Found,
 ) -> Result<(), StoreError> {
     let page = look.reader.work_items_of(filter, None, ITEMS_MAX).await?;
-    if page.next.is_some() {
-        found.part(kind);
+    if let Some(next) = &page.next {
+        let place = |row: &AlertRow| instant(&row.data, by);
+        found.cut(look.known, kind, next.opened_at, place);
     }
     let keyed = page.rows.into_iter().map(|view| (key(&view), view));
     let (kept, beyond) = look.kept(keyed.collect());
@@ -88,7 +99,8 @@ async fn find(
 
 /// One that is nobody's by hand is taken first, so that two do not see to it; of an approval that is the decision itself.
 fn command(saga: SagaId, item: &WorkItem) -> String {
-    match item.taken.is_none() && item.kind != WorkItemKind::Approval {
+    let is_free = item.taken.as_ref().is_none_or(|taken| taken.team);
+    match is_free && item.kind != WorkItemKind::Approval {
         true => format!("baton work take {saga} {}", item.number),
         false => format!("baton work show {saga}"),
     }
@@ -98,5 +110,6 @@ fn data(saga: SagaId, item: &WorkItem) -> Value {
     json!({
         "saga": saga, "number": item.number, "step": item.step, "item": item.kind, "owner": item.owner, "assignee": item.who(),
         "opened_at": item.opened_at, "due_at": item.due_at, "escalated": item.escalated, "taken": item.taken.is_some(),
+        "choices": item.choices, "commands": choices::commands(saga, item),
     })
 }

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use self::standing::Rounds;
 use super::{Kind, OPEN_MAX, Uses};
 use crate::chain::chain;
-use crate::metrics;
+use crate::{choices, metrics};
 
 /// Open work items of one kind that are looked at.
 const ITEMS_MAX: usize = 500;
@@ -80,6 +80,24 @@ impl Found {
             });
         }
         self.causes.extend(causes);
+    }
+
+    /// A list in the order of time was looked at up to `until` alone. Of open alerts that stand beyond, or of which nobody knows where they stand, nobody can tell whether they are
+    /// over; what stands before it and was not found is: so that a list that stays long leaves none open for ever.
+    fn cut(
+        &mut self,
+        known: &BTreeMap<String, AlertRow>,
+        kind: Kind,
+        until: Timestamp,
+        place: impl Fn(&AlertRow) -> Option<Timestamp>,
+    ) {
+        self.unsure.insert(storm_key(kind));
+        let open = known.values().filter(|row| row.state == AlertState::Open);
+        for row in open.filter(|row| row.kind == kind.as_str()) {
+            if place(row).is_none_or(|at| at >= until) {
+                self.unsure.insert(row.key.clone());
+            }
+        }
     }
 
     /// A kind could not be looked at whole.
@@ -287,8 +305,14 @@ async fn parked(look: &Look<'_>, found: &mut Found) -> Result<(), StoreError> {
     for kind in PARKS {
         let asked = look.reader.work_items(true, Some(kind), None, ITEMS_MAX);
         let page = asked.await?;
-        if page.next.is_some() {
-            found.part(Kind::Parked);
+        if let Some(next) = &page.next {
+            found.cut(look.known, Kind::Parked, next.opened_at, |row| {
+                // of another kind: this list says nothing of it
+                match row.data["item"] == json!(kind) {
+                    true => instant(&row.data, "opened_at"),
+                    false => Some(Timestamp(0)),
+                }
+            });
         }
         let keyed = page.rows.into_iter();
         items
@@ -305,12 +329,17 @@ async fn parked(look: &Look<'_>, found: &mut Found) -> Result<(), StoreError> {
             title: format!("{} has to decide: {}", item.who(), item.title),
             object: format!("sagas/{saga}"),
             command: format!("baton work show {saga}"),
-            data: json!({ "saga": saga, "number": item.number, "step": item.step, "item": item.kind, "owner": item.owner, "assignee": item.assignee, "due_at": item.due_at, "choices": item.choices }),
+            data: json!({ "saga": saga, "number": item.number, "step": item.step, "item": item.kind, "owner": item.owner, "assignee": item.assignee, "opened_at": item.opened_at, "due_at": item.due_at, "choices": item.choices, "commands": choices::commands(saga, &item) }),
             silent,
         });
     }
     found.take(Kind::Parked, causes, beyond);
     Ok(())
+}
+
+/// An instant of what an alert's data say.
+fn instant(data: &Value, name: &str) -> Option<Timestamp> {
+    data[name].as_u64().map(Timestamp)
 }
 
 /// Definitions with a trigger on alerts' events.
@@ -330,6 +359,50 @@ fn own(uses: &Uses) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_list_that_was_cut_what_stands_before_its_end_and_was_not_found_is_over() {
+        let row = |key: &str, due: Option<u64>| AlertRow {
+            id: uuid::Uuid::nil(),
+            key: key.to_owned(),
+            kind: Kind::Overdue.as_str().to_owned(),
+            state: AlertState::Open,
+            title: String::new(),
+            object: String::new(),
+            command: String::new(),
+            data: json!({ "due_at": due }),
+            silent: false,
+            opened_at: Timestamp(1),
+            openings: 1,
+            resolved_at: None,
+            said_at: None,
+            sayings: 0,
+            unsaid: None,
+            acknowledged: None,
+            muted: None,
+            revision: 1,
+        };
+        let rows = [
+            row("before", Some(99)),
+            row("at", Some(100)),
+            row("beyond", Some(101)),
+            row("nobody knows", None),
+        ];
+        let known: BTreeMap<String, AlertRow> = rows.map(|row| (row.key.clone(), row)).into();
+        let mut found = Found::default();
+        let due = |row: &AlertRow| instant(&row.data, "due_at");
+        found.cut(&known, Kind::Overdue, Timestamp(100), due);
+        let unsure: Vec<&str> = found.unsure.iter().map(String::as_str).collect();
+        assert_eq!(unsure, ["at", "beyond", "nobody knows", "storm/overdue"]);
+        assert!(found.partial.is_empty());
+        found = Found::default();
+        found.cut(&known, Kind::Escalated, Timestamp(100), due);
+        assert_eq!(
+            found.unsure.len(),
+            1,
+            "those of other kinds are another list's"
+        );
+    }
 
     /// A kind that is added is either asked for on purpose or parks.
     #[test]
