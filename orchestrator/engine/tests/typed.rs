@@ -484,10 +484,10 @@ fn run(found: &Checked, drawn: &Drawn, chance: &mut Chance) -> Result<(), String
             None | Some(Ok(Value::Bool(true))) => {}
             Some(Ok(_)) if unsure(&id, "if") => return Ok(()),
             Some(Ok(other)) => return Err(format!("the `if` of {id} gave {other}")),
-            Some(Err(error)) => return wrong((&id, "if"), &error, &scope),
+            Some(Err(error)) => return wrong((id.as_str(), "if"), &error, &scope),
         }
         match task.with.eval(&scope) {
-            Err(error) => return wrong((&id, "with"), &error, &scope),
+            Err(error) => return wrong((id.as_str(), "with"), &error, &scope),
             Ok(with) => {
                 let known = drawn.catalogue.get(&task.task_type).unwrap();
                 let misfit = known.check_input(&with);

@@ -305,7 +305,7 @@ mod tests {
         let wanted = wanted.map(|(at, what)| (at.to_owned(), what.to_owned()));
         assert_eq!(said(&schema), wanted);
         let left = without(&schema, &faults(&schema));
-        assert_eq!(said(&left), []);
+        assert!(said(&left).is_empty());
         assert_eq!(left["properties"]["pattern"], json!({ "type": "integer" }));
         assert_eq!(left["required"], json!(["a"]));
         assert!(jsonschema::validator_for(&left).is_ok());
@@ -324,6 +324,6 @@ mod tests {
             "patternProperties": { "^x-": true },
             "$defs": { "host": { "oneOf": [{ "const": 1 }, { "not": {} }] } },
         });
-        assert_eq!(said(&schema), []);
+        assert!(said(&schema).is_empty(), "{:?}", said(&schema));
     }
 }

@@ -151,7 +151,6 @@ fn what_the_parser_alone_knows_is_said_without_the_words_of_its_generator() {
         "-",
         "!",
         "a..b",
-        "[,]",
         "{'a' 1}",
         "\"a\nb\"",
         "a ? : b",

@@ -95,10 +95,11 @@ impl Flow<'_> {
     /// The variables of a step's expressions.
     pub(super) fn scope_of(&self, step: &Step) -> Scope {
         let base = self.base();
-        let others = || (0..self.definition.steps.len()).filter(|index| *index != step.index);
         let before: Vec<usize> = match self.doubts.unsure.contains(&step.index) {
             // nobody knows what comes before it, and any other may; what it would read of that is known
-            true => others().collect(),
+            true => (0..self.definition.steps.len())
+                .filter(|index| *index != step.index)
+                .collect(),
             false => step.ancestors.iter().copied().collect(),
         };
         before.into_iter().fold(base, |scope, index| {
