@@ -43,11 +43,30 @@ fn doubling(levels: usize, word: &str) -> String {
 
 #[test]
 fn a_schema_whose_parts_refer_to_the_next_one_twice_is_looked_at_no_further_than_it_is_worth() {
-    for word in ["allOf", "anyOf", "oneOf", "properties"] {
-        // unfolded these would be a billion schemas
-        let found = check(&doubling(30, word));
-        assert!(found.errors.is_empty(), "{word}: {:?}", found.errors);
+    // unfolded these would be a billion schemas, each for a part of a value of its own
+    assert_eq!(codes(&doubling(30, "properties")), [] as [&str; 0]);
+    for word in ["allOf", "anyOf", "oneOf"] {
+        // and here all of them for the same value
+        assert_eq!(codes(&doubling(30, word)), ["BT0015"], "{word}");
+        assert_eq!(codes(&doubling(10, word)), [] as [&str; 0], "{word}");
     }
+}
+
+#[test]
+fn a_schema_that_doubles_with_each_level_of_a_value_is_refused_before_there_is_one() {
+    let head = "saga: s\nversion: 1\n";
+    let of = |input: &str| format!("{head}input: {input}\n{STEP}");
+    let twice = "{ properties: { a: { allOf: [{ $ref: '#' }, { $ref: '#' }] } } }";
+    let found = check(&of(twice)).errors;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        (found[0].code, found[0].line, found[0].column),
+        ("BT0015", 3, 1)
+    );
+    assert_eq!(codes(&of("{ allOf: [{ $ref: '#' }] }")), ["BT0015"]);
+    // a tree of two branches is as large as its values
+    let tree = "{ properties: { left: { $ref: '#' }, right: { $ref: '#' } } }";
+    assert_eq!(codes(&of(tree)), [] as [&str; 0]);
 }
 
 #[test]

@@ -104,6 +104,13 @@ fn wrong_shapes_are_refused() {
         format!("{head}work_items: {{ escalate: [{{ to: a }}] }}\nsteps: [{{ id: a, sleep: 1s }}]"),
         format!("{head}work_items: {{ due: soon }}\nsteps: [{{ id: a, sleep: 1s }}]"),
         format!("{head}blast_radius: {{ max: 1 }}\nsteps: [{{ id: a, sleep: 1s }}]"),
+        format!("{head}input: {{ type: objekt }}\nsteps: [{{ id: a, sleep: 1s }}]"),
+        format!("{head}input: {{ required: ip }}\nsteps: [{{ id: a, sleep: 1s }}]"),
+        format!("{head}input: {{ properties: [ip] }}\nsteps: [{{ id: a, sleep: 1s }}]"),
+        format!("{head}input: {{ properties: {{ ip: string }} }}\nsteps: [{{ id: a, sleep: 1s }}]"),
+        format!(
+            "{head}input: {{ items: {{ properties: {{ ip: {{ required: true }} }} }} }}\nsteps: [{{ id: a, sleep: 1s }}]"
+        ),
         "saga: X\nversion: 1\nsteps: [{ id: a, sleep: 1s }]".to_owned(),
         "saga: x\nversion: 0\nsteps: [{ id: a, sleep: 1s }]".to_owned(),
     ] {

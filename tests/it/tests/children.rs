@@ -227,11 +227,17 @@ async fn what_a_definition_names_has_to_be_registered_before_it() {
     assert!(refused.err.contains("BT0036"), "{}", refused.err);
     let alone = cli.run(&["check", "a-top.yaml"]).await.exits(0);
     assert!(alone.err.contains("BT0036"), "a warning: {}", alone.err);
+    cli.run(&["check", "--deny-warnings", "a-top.yaml"])
+        .await
+        .exits(1);
     let together = cli
         .run(&["check", "a-top.yaml", "b-low.yaml"])
         .await
         .exits(0);
     assert!(!together.err.contains("BT0036"), "{}", together.err);
+    cli.run(&["check", "--deny-warnings", "a-top.yaml", "b-low.yaml"])
+        .await
+        .exits(0);
     cli.run(&["apply", "a-top.yaml", "b-low.yaml"])
         .await
         .exits(0);

@@ -18,6 +18,9 @@ pub(crate) struct Check {
     /// Print each expression with its type, and how many of them nobody can know
     #[arg(long, conflicts_with = "online")]
     pub(crate) types: bool,
+    /// Exit with 1 on warnings too: what is likely a mistake
+    #[arg(long, conflicts_with = "types")]
+    pub(crate) deny_warnings: bool,
 }
 
 #[derive(Debug, Args)]

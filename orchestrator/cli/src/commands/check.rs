@@ -37,7 +37,7 @@ pub(crate) fn offline(check: &Check, out: &mut Out) -> Result<Exit, CliError> {
         let found = diagnosed(&checked);
         results.push((name, text, found));
     }
-    Ok(told(&results, &unread, out))
+    Ok(told(&results, &unread, check.deny_warnings, out))
 }
 
 /// Files by name: what they say, and why others say nothing.
@@ -128,7 +128,7 @@ pub(crate) async fn online(
         results.push((name, text, found));
         lacking.push(answer);
     }
-    let exit = told(&results, &unread, out);
+    let exit = told(&results, &unread, check.deny_warnings, out);
     if !out.wants_json() {
         for answer in &lacking {
             apply::lacks(answer, out);
@@ -194,9 +194,11 @@ fn diagnosed(checked: &definition::Checked) -> Vec<Diagnostic> {
 fn told(
     results: &[(String, String, Vec<Diagnostic>)],
     unread: &[(String, CliError)],
+    deny_warnings: bool,
     out: &mut Out,
 ) -> Exit {
-    let wrong = |found: &[Diagnostic]| found.iter().any(Diagnostic::is_error);
+    let refused = |one: &Diagnostic| deny_warnings || one.is_error();
+    let wrong = |found: &[Diagnostic]| found.iter().any(refused);
     if out.wants_json() {
         let all = results.iter().map(|(file, text, found)| {
             let found_json: Vec<Value> = found.iter().map(|one| one.to_json(text)).collect();

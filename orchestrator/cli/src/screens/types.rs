@@ -28,7 +28,7 @@ pub(crate) fn json(all: &All) -> Value {
                 .map(|one| {
                     json!({
                         "line": one.line, "column": one.column, "expression": one.text,
-                        "type": one.of, "any": one.any,
+                        "type": one.of, "any": one.any, "unknown": one.unknown,
                     })
                 })
                 .collect();
@@ -55,6 +55,13 @@ pub(crate) fn lines(all: &All, width: usize) -> Vec<Line> {
             {
                 let lead = if n == 0 { "    : " } else { "      " };
                 lines.push(Line::faint(lead).with(part, tone));
+            }
+            if !one.any && !one.unknown.is_empty() {
+                let is = if one.unknown.len() == 1 { "is" } else { "are" };
+                let rests = format!("where {} {is} any", one.unknown.join(", "));
+                for part in wrapped(&rests, width.saturating_sub(6)) {
+                    lines.push(Line::faint("      ").with(part, Tone::Waits));
+                }
             }
         }
     }

@@ -164,10 +164,23 @@ fn has_inside(draft: &Draft, root: &str) -> bool {
     inside.iter().any(is_it)
 }
 
+/// How CEL writes what is a word of its own in other languages.
+fn of_other_languages(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "True" | "TRUE" => "true",
+        "False" | "FALSE" => "false",
+        "None" | "NULL" | "Null" | "nil" | "undefined" => "null",
+        _ => return None,
+    })
+}
+
 fn nearest_help(root: &str, drafts: &[Draft], reader_step: Option<&Draft>) -> String {
     // what a group reads and does not have may be a step of its own as well
     let inside = reader_step.and_then(Draft::group);
     let inside = inside.map_or(&[][..], |group| &group.drafts);
+    if let Some(word) = of_other_languages(root) {
+        return format!("write `{word}`");
+    }
     let drafts = drafts.iter().chain(inside);
     let ids = drafts.map(|draft| draft.id.as_str()).chain(["input"]);
     match super::reader::nearest(root, ids) {

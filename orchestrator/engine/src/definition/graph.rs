@@ -28,8 +28,9 @@ pub(super) fn build(reader: &mut Reader, drafts: &[Draft], outside: &Ids) -> Gra
     }
     let order = sort(&after, &dependents);
     if order.len() < after.len() {
-        report_cycle(reader, drafts, &after, &order);
-        unsure.extend((0..after.len()).filter(|index| !order.contains(index)));
+        report_cycles(reader, drafts, &after, &order);
+        let ordered: BTreeSet<usize> = order.iter().copied().collect();
+        unsure.extend((0..after.len()).filter(|index| !ordered.contains(index)));
     }
     let mut ancestors = vec![BTreeSet::new(); after.len()];
     let mut descendants = vec![BTreeSet::new(); after.len()];
@@ -127,29 +128,34 @@ fn sort(after: &[Vec<usize>], dependents: &[Vec<usize>]) -> Vec<usize> {
     order
 }
 
-/// Follows `after` among the steps that could not be ordered until one comes again: that is a cycle.
-fn report_cycle(reader: &mut Reader, drafts: &[Draft], after: &[Vec<usize>], order: &[usize]) {
+/// Follows `after` among the steps that could not be ordered until one comes again: that is a cycle. Of those that share steps one is told: who mends it
+/// may have mended the others.
+fn report_cycles(reader: &mut Reader, drafts: &[Draft], after: &[Vec<usize>], order: &[usize]) {
     let ordered: BTreeSet<usize> = order.iter().copied().collect();
-    let mut seen: Vec<usize> = Vec::new();
-    let mut at = (0..drafts.len()).find(|i| !ordered.contains(i));
-    while let Some(index) = at {
-        if let Some(start) = seen.iter().position(|s| *s == index) {
-            let mut names: Vec<&str> = seen[start..]
-                .iter()
-                .map(|i| drafts[*i].id.as_str())
-                .collect();
-            names.push(drafts[index].id.as_str());
-            let help =
-                "a step without `after` waits for the one above it; `after: []` starts at once";
-            reader.report(
-                code::CYCLE,
-                drafts[index].mark,
-                format!("steps wait for each other: {}", names.join(" after ")),
-                help,
-            );
-            return;
+    let mut looked_at: BTreeSet<usize> = BTreeSet::new();
+    for from in (0..drafts.len()).filter(|index| !ordered.contains(index)) {
+        let mut seen: Vec<usize> = Vec::new();
+        let mut at = Some(from);
+        while let Some(index) = at.filter(|index| !looked_at.contains(index)) {
+            if let Some(start) = seen.iter().position(|s| *s == index) {
+                report_cycle(reader, drafts, &seen[start..]);
+                break;
+            }
+            seen.push(index);
+            at = after[index].iter().copied().find(|b| !ordered.contains(b));
         }
-        seen.push(index);
-        at = after[index].iter().copied().find(|b| !ordered.contains(b));
+        looked_at.extend(seen);
     }
+}
+
+/// Says of steps that each waits for the next one, and the last for the first.
+fn report_cycle(reader: &mut Reader, drafts: &[Draft], cycle: &[usize]) {
+    let Some(first) = cycle.first().map(|index| &drafts[*index]) else {
+        return;
+    };
+    let mut names: Vec<&str> = cycle.iter().map(|i| drafts[*i].id.as_str()).collect();
+    names.push(first.id.as_str());
+    let message = format!("steps wait for each other: {}", names.join(" after "));
+    let help = "a step without `after` waits for the one above it; `after: []` starts at once";
+    reader.report(code::CYCLE, first.mark, message, help);
 }

@@ -66,6 +66,7 @@ impl Definition {
         for child in self.steps.iter().filter_map(Step::child) {
             match &child.group {
                 Some(group) => names.extend(group.definition.names()),
+                None if child.is_unreadable() => {}
                 None => names.push((child.name.clone(), child.version)),
             }
         }

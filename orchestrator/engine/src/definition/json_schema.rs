@@ -4,6 +4,8 @@
 use serde_json::{Map, Value, json};
 
 use super::retry::{ATTEMPTS_MAX, FACTOR_MAX};
+use super::schema_faults::TYPES;
+use super::subschemas::{self, Holds};
 use super::{ESCALATIONS_MAX, LABELS_MAX, LIMIT_MAX, LOCKS_MAX, STEPS_MAX, TRIGGERS_MAX};
 use crate::fan::{ITEMS_MAX, PARALLEL_MAX};
 
@@ -26,7 +28,10 @@ pub fn json_schema() -> Value {
                 "type": "array", "maxItems": TRIGGERS_MAX, "items": reference("trigger"),
                 "description": "What starts its sagas, beside requests. Add new ones at the end.",
             },
-            "input": { "type": "object", "description": "JSON Schema of the input; anything when left out." },
+            "input": {
+                "type": "object", "allOf": [reference("schema")],
+                "description": "JSON Schema of the input; anything when left out.",
+            },
             "deadline": said(reference("duration"), "Up to the pivot: then everything is undone. After it only a work item says so."),
             "labels": {
                 "type": "object", "maxProperties": LABELS_MAX, "propertyNames": { "pattern": "^[a-z][a-z0-9_-]{0,63}$" },
@@ -86,9 +91,63 @@ fn definitions() -> Value {
     add("approve", approve());
     add("emit", emit());
     add("workItems", work_items());
+    add("schema", schema_of_schemas());
     add("step", step());
     add("trigger", trigger());
     Value::Object(all)
+}
+
+/// A JSON Schema, as far as its shape goes: what is said of keywords that are known, and nothing of others. Written here and not referred to, so that an
+/// editor needs no network.
+fn schema_of_schemas() -> Value {
+    let list = |items: Value| json!({ "type": "array", "items": items });
+    let kind = json!({ "enum": TYPES });
+    let mut properties = Map::new();
+    for keyword in &subschemas::KEYWORDS {
+        let one = reference("schema");
+        let of = match (keyword.holds, keyword.name) {
+            (Holds::Map, _) => json!({ "type": "object", "additionalProperties": one }),
+            (Holds::List, _) => list(one),
+            // a list in older drafts
+            (Holds::One, "items") => json!({ "anyOf": [one.clone(), list(one)] }),
+            (Holds::One, _) => one,
+        };
+        properties.insert(keyword.name.to_owned(), of);
+    }
+    let kinds = json!({ "type": "array", "items": kind, "minItems": 1, "uniqueItems": true });
+    properties.insert("type".to_owned(), json!({ "anyOf": [kind, kinds] }));
+    let keys = json!({ "type": "array", "items": { "type": "string" }, "uniqueItems": true });
+    properties.insert("required".to_owned(), keys);
+    properties.insert("enum".to_owned(), json!({ "type": "array" }));
+    let mut all = |names: &[&str], of: &Value| {
+        let named = names.iter().map(|name| ((*name).to_owned(), of.clone()));
+        properties.extend(named);
+    };
+    all(
+        &["$ref", "format", "title", "description"],
+        &json!({ "type": "string" }),
+    );
+    all(
+        &["pattern"],
+        &json!({ "type": "string", "format": "regex" }),
+    );
+    all(
+        &["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"],
+        &json!({ "type": ["number", "boolean"] }),
+    );
+    all(
+        &[
+            "minLength",
+            "maxLength",
+            "minItems",
+            "maxItems",
+            "minProperties",
+            "maxProperties",
+        ],
+        &json!({ "type": "integer", "minimum": 0 }),
+    );
+    all(&["uniqueItems"], &json!({ "type": "boolean" }));
+    json!({ "type": ["object", "boolean"], "properties": properties })
 }
 
 /// So many at once, or within a time.

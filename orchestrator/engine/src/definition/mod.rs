@@ -31,9 +31,11 @@ mod reserves;
 mod retry;
 mod schedule;
 mod schema;
+mod schema_faults;
 mod single;
 mod step;
 mod step_waiting;
+mod subschemas;
 mod trigger;
 mod yaml;
 

@@ -12,7 +12,9 @@ use super::read_step::{self, Does, Draft};
 use super::read_trigger;
 use super::reader::{Reader, reads};
 use super::schema::InputSchema;
+use super::schema_faults;
 use super::step::{Step, StepKind};
+use super::trigger::Trigger;
 use super::yaml::{self, Content, Entry, Mark, Node, Spoilt};
 use super::{DEFINITION_BYTES_MAX, Definition, LABELS_MAX, OWNER_DEFAULT, STEPS_MAX, check, graph};
 use crate::expr::Template;
@@ -49,14 +51,16 @@ pub(super) struct Partial {
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
-/// Of what steps of a list nobody knows enough.
+/// Of what steps of a list nobody knows enough, and where triggers stand.
 #[derive(Debug, Default)]
 pub(super) struct Doubts {
     /// Those of which something could not be read.
     pub(super) broken: BTreeSet<usize>,
-    /// Those of which nobody knows what comes before them.
+    /// Those of which nobody knows what comes before them: any other step may.
     pub(super) unsure: BTreeSet<usize>,
-    /// The same of the steps of groups, by the index of the step that is one.
+    /// Where in `on:` each trigger stands: of what is none nothing is known.
+    pub(super) triggers: Vec<usize>,
+    /// As much of the steps of groups, by the index of the step that is one.
     pub(super) groups: BTreeMap<usize, Self>,
 }
 
@@ -137,6 +141,9 @@ fn document(
         .get("on")
         .map(|e| read_trigger::triggers(reader, e))
         .unwrap_or_default();
+    let triggers = triggers.into_iter();
+    let (places, triggers): (Vec<usize>, Vec<Trigger>) = triggers.unzip();
+    doubts.triggers = places;
     let input_schema = top.get("input").and_then(|e| input_schema(reader, e));
     let deadline_ms = top.get("deadline").and_then(|e| reader.duration(e));
     let (labels, label_reads) = top
@@ -154,7 +161,7 @@ fn document(
     let drafts = drafts.unwrap_or_default();
     let output = top
         .get("output")
-        .and_then(|e| Some((e, reader.open_template(&e.value, "the output")?)));
+        .map(|e| (e, reader.open_template(&e.value, "the output")));
     check::outside(reader, &label_reads, &drafts, false);
     check::outside(reader, &reserve_reads, &drafts, false);
     check::outside(reader, &item_reads, &drafts, false);
@@ -292,18 +299,28 @@ fn input_schema(reader: &mut Reader, entry: &Entry) -> Option<InputSchema> {
         );
         return None;
     }
-    match InputSchema::compile(schema) {
-        Ok(schema) => Some(schema),
-        Err(why) => {
-            reader.report(
-                code::SCHEMA,
-                entry.value.mark,
-                format!("`input` is no JSON Schema: {why}"),
-                "see https://json-schema.org",
-            );
-            None
-        }
+    let why = match InputSchema::compile(schema.clone()) {
+        Ok(compiled) => return Some(compiled),
+        Err(why) => why,
+    };
+    let faults = schema_faults::faults(&schema);
+    if faults.is_empty() {
+        let message = format!("`input` is no JSON Schema: {why}");
+        let help = "mend what is named; what a schema may say is told at https://json-schema.org/understanding-json-schema";
+        reader.report(code::SCHEMA, entry.mark, message, help);
+        return None;
     }
+    for fault in &faults {
+        let value = entry.value.at(&fault.at);
+        let mark = match (&value.content, fault.at.as_str()) {
+            (Content::Scalar(_), _) => value.mark,
+            (_, "") => entry.mark,
+            _ => entry.value.name_mark(&fault.at),
+        };
+        reader.report(code::SCHEMA, mark, fault.what.as_str(), &fault.help);
+    }
+    // What is sound of it is still what the expressions are held against.
+    InputSchema::compile(schema_faults::without(&schema, &faults)).ok()
 }
 
 type Labels = (Vec<(String, Template)>, Vec<(Mark, String)>);
@@ -345,7 +362,10 @@ fn labels(reader: &mut Reader, entry: &Entry) -> Labels {
                 "a label is one value",
                 "make a label of each part",
             );
-        } else if let Some(template) = reader.open_template(&label.value, "a label") {
+            // its name is known all the same
+            labels.push((label.key.clone(), Template::unreadable()));
+        } else {
+            let template = reader.open_template(&label.value, "a label");
             found.extend(reads(&label.value, &template));
             labels.push((label.key.clone(), template));
         }

@@ -13,7 +13,7 @@ use crate::fan::{ITEMS_MAX, PARALLEL_DEFAULT, PARALLEL_MAX};
 /// Keys that say how a list is gone through, and mean nothing without one.
 const KEYS_OF_LISTS: [&str; 3] = ["max_items", "max_parallel", "tolerate"];
 
-/// Reads `for_each` and what goes with it; none when the step has none, or it cannot be read, which is then reported.
+/// Reads `for_each` and what goes with it; none when the step has none.
 pub(super) fn fan_out(
     reader: &mut Reader,
     object: &Object<'_>,
@@ -27,18 +27,19 @@ pub(super) fn fan_out(
     let items = list(reader, entry, found);
     let max_items = object
         .get("max_items")
-        .and_then(|e| number(reader, e, ITEMS_MAX));
+        .map(|e| number(reader, e, ITEMS_MAX).unwrap_or(ITEMS_MAX));
     let max_parallel = object
         .get("max_parallel")
         .map_or(Some(PARALLEL_DEFAULT), |e| number(reader, e, PARALLEL_MAX));
     let tolerate = object
         .get("tolerate")
         .map_or(Some(Tolerate::Count(0)), |e| tolerate(reader, e));
+    // What is wrong has been reported; what stands in its place lets the rest be looked at.
     Some(FanOut {
-        items: items?,
+        items: items.unwrap_or_else(Template::unreadable),
         max_items,
-        max_parallel: max_parallel?,
-        tolerate: tolerate?,
+        max_parallel: max_parallel.unwrap_or(PARALLEL_DEFAULT),
+        tolerate: tolerate.unwrap_or(Tolerate::Count(0)),
     })
 }
 
@@ -82,7 +83,7 @@ fn refuse_others(reader: &mut Reader, object: &Object<'_>) {
 }
 
 fn list(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Option<Template> {
-    let template = reader.template(&entry.value)?;
+    let template = reader.template(&entry.value);
     note(found, &entry.value, &template, Use::List);
     let no_list = template.as_literal().is_some_and(|value| !value.is_array());
     if no_list || template.holds_secret() {
@@ -106,7 +107,7 @@ fn number(reader: &mut Reader, entry: &Entry, most: u32) -> Option<u32> {
             code::RANGE,
             entry.value.mark,
             format!("`{}` must be a whole number from 1 to {most}", entry.key),
-            "",
+            &format!("write `{}: 10`", entry.key),
         );
     }
     found

@@ -82,7 +82,7 @@ pub(super) fn group(
     let drafts = read_step::steps(reader, items, outside);
     let output = object
         .get("output")
-        .and_then(|e| Some((e, reader.open_template(&e.value, "the output")?)));
+        .map(|e| (e, reader.open_template(&e.value, "the output")));
     let graph = graph::build(reader, &drafts, outside);
     let of_output = output.as_ref();
     let of_output = of_output.map_or_else(Vec::new, |(e, template)| reads(&e.value, template));

@@ -4,6 +4,7 @@ use super::diagnostic::code;
 use super::item_rules::{ESCALATIONS_MAX, ItemRules, Rung, Who, assignee};
 use super::reader::{Reader, reads};
 use super::yaml::{Entry, Mark, Node};
+use crate::expr::Template;
 
 const KEYS: &[&str] = &["assign", "due", "escalate"];
 const KEYS_OF_RUNGS: &[&str] = &["after", "to"];
@@ -59,39 +60,39 @@ fn ladder(
     }
     let mut rungs: Vec<Rung> = Vec::with_capacity(items.len());
     for item in items {
-        let Some((mark, rung)) = rung(reader, item, found) else {
-            continue;
-        };
-        if rungs
-            .last()
-            .is_some_and(|last| last.after_ms >= rung.after_ms)
-        {
+        let (mark, after_ms, to) = rung(reader, item, found);
+        let last = rungs.last().map_or(0, |last| last.after_ms);
+        if !rungs.is_empty() && after_ms.is_some_and(|after| last >= after) {
             let message = "an escalation comes after the one above it";
             let help =
                 "write them by rising `after`: each is counted from when the work item was opened";
             reader.report(code::ESCALATION, mark, message, help);
-            continue;
         }
-        rungs.push(rung);
+        // One that cannot be read keeps its place, so that the others are found in theirs.
+        let unreadable = || Who {
+            text: String::new(),
+            template: Template::unreadable(),
+        };
+        rungs.push(Rung {
+            after_ms: after_ms.unwrap_or(last).max(last),
+            to: to.unwrap_or_else(unreadable),
+        });
     }
     Some(rungs)
 }
 
-fn rung(reader: &mut Reader, item: &Node, found: &mut Reads) -> Option<(Mark, Rung)> {
-    let object = reader.object(item, "an escalation", KEYS_OF_RUNGS, &[])?;
+/// One escalation: where its time stands, its time, and whom it goes to.
+fn rung(reader: &mut Reader, item: &Node, found: &mut Reads) -> (Mark, Option<u64>, Option<Who>) {
+    let Some(object) = reader.object(item, "an escalation", KEYS_OF_RUNGS, &[]) else {
+        return (item.mark, None, None);
+    };
     let after = reader.required(&object, "after", "the escalation", "after: 30m");
     let after_ms = after.and_then(|e| reader.duration(e));
     let to = reader
         .required(&object, "to", "the escalation", "to: lead")
         .and_then(|e| who(reader, e, found));
     let mark = after.map_or(item.mark, |e| e.value.mark);
-    Some((
-        mark,
-        Rung {
-            after_ms: after_ms?,
-            to: to?,
-        },
-    ))
+    (mark, after_ms, to)
 }
 
 /// A name, or a text with expressions that yields one.
@@ -106,7 +107,7 @@ fn who(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Option<Who> {
         reader.report(code::NAME, mark, message, help);
         return None;
     }
-    let template = reader.open_template(&entry.value, "the name of whom a work item is for")?;
+    let template = reader.open_template(&entry.value, "the name of whom a work item is for");
     found.extend(reads(&entry.value, &template));
     Some(Who {
         text: text.to_owned(),

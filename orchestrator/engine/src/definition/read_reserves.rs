@@ -59,26 +59,31 @@ fn locks(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Vec<LockName>
         return Vec::new();
     }
     let names = items.iter();
-    names.filter_map(|item| lock(reader, item, found)).collect()
+    names.map(|item| lock(reader, item, found)).collect()
 }
 
-fn lock(reader: &mut Reader, item: &Node, found: &mut Reads) -> Option<LockName> {
+fn lock(reader: &mut Reader, item: &Node, found: &mut Reads) -> LockName {
+    // One that cannot be read keeps its place, so that the others are found in theirs.
+    let unreadable = || LockName {
+        text: String::new(),
+        template: Template::unreadable(),
+    };
     let Content::Scalar(Value::String(text)) = &item.content else {
         let help = "write `\"host/${ input.ip }\"`";
         reader.report(code::SHAPE, item.mark, "a lock is a name", help);
-        return None;
+        return unreadable();
     };
     if text.trim().is_empty() {
         let help = "write `\"host/${ input.ip }\"`";
         reader.report(code::NAME, item.mark, "the name of a lock is empty", help);
-        return None;
+        return unreadable();
     }
-    let template = reader.open_template(item, "the name of a lock")?;
+    let template = reader.open_template(item, "the name of a lock");
     found.extend(reads(item, &template));
-    Some(LockName {
+    LockName {
         text: text.clone(),
         template,
-    })
+    }
 }
 
 fn limit(
@@ -102,17 +107,14 @@ fn limit(
         let entry = reader.required(&object, "per", &what, "per: 1h")?;
         per_ms(reader, entry)
     });
-    let key = object.get("key").map(|e| key(reader, e, labels, found));
+    let key = object
+        .get("key")
+        .and_then(|e| key(reader, e, labels, found));
+    // What is wrong has been reported, so that nothing is ever counted by what stands in its place.
     Some(Limit {
-        max: max?,
-        per_ms: match per {
-            None => None,
-            Some(per) => Some(per?),
-        },
-        key: match key {
-            None => None,
-            Some(key) => Some(key?),
-        },
+        max: max.unwrap_or(1),
+        per_ms: per.flatten(),
+        key,
     })
 }
 
@@ -146,7 +148,7 @@ fn key(
 ) -> Option<LimitKey> {
     let text = reader.text(entry)?;
     if text.contains("${") {
-        let template = reader.open_template(&entry.value, "the key of a limit")?;
+        let template = reader.open_template(&entry.value, "the key of a limit");
         found.extend(reads(&entry.value, &template));
         return Some(LimitKey::Computed(text.to_owned(), template));
     }

@@ -83,7 +83,7 @@ fn jitter(reader: &mut Reader, entry: &Entry) -> Option<Jitter> {
                 code::RANGE,
                 entry.value.mark,
                 "`jitter` must be full or none",
-                "",
+                "`full` spreads what fails at the same time; `none` waits just as long as written",
             );
             None
         }

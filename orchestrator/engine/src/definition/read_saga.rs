@@ -8,6 +8,7 @@ use super::read_task::with;
 use super::reader::{Object, Reader};
 use super::step::SagaStep;
 use super::yaml::Entry;
+use crate::expr::Template;
 
 /// Reads what a step that is another saga says of it.
 pub(super) fn saga_step(
@@ -29,11 +30,12 @@ pub(super) fn saga_step(
         }
         !holds
     });
-    let (name, version) = named?;
+    // What is wrong has been reported; what stands in its place lets the rest of the step be looked at.
+    let (name, version) = named.unwrap_or_default();
     Some(SagaStep {
         name,
         version,
-        with: with?,
+        with: with.unwrap_or_else(Template::unreadable),
         timeout_ms,
         group: None,
     })

@@ -285,7 +285,7 @@ fn boolean(reader: &mut Reader, entry: &Entry) -> Option<bool> {
             code::SHAPE,
             entry.value.mark,
             format!("`{}` must be true or false", entry.key),
-            "",
+            &format!("write `{}: true`, or leave it out", entry.key),
         );
     }
     value
@@ -410,7 +410,7 @@ fn refuse_keys_of_tasks(reader: &mut Reader, object: &Object<'_>, kind: &str, do
 }
 
 fn sleep_step(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Option<Template> {
-    let template = reader.open_template(&entry.value, "a sleep")?;
+    let template = reader.open_template(&entry.value, "a sleep");
     note(found, &entry.value, &template, Use::Do);
     if let Some(Err(why)) = template.as_literal().map(duration::duration_ms_of) {
         reader.report(

@@ -34,20 +34,42 @@ pub(super) fn task_step(
     let undo = undo(reader, object, found);
     let (undo, undo_when) = undo.unzip();
     let probe = object.get("probe").map(|e| probe(reader, e, found));
+    // What is wrong has been reported; what stands in its place lets the rest of the step be looked at.
     Some(TaskStep {
-        task_type: task_type?,
-        pool: pool?,
-        with: with?,
+        task_type: task_type.or_else(unreadable_task)?,
+        pool: pool.unwrap_or_else(Template::unreadable),
+        with: with.unwrap_or_else(Template::unreadable),
         timeout_ms,
         queue_timeout_ms,
         lease_ms,
         retry,
-        undo: undo?,
-        undo_when: undo_when?,
+        undo: undo.unwrap_or_else(|| UndoPlan::None {
+            because: String::new(),
+        }),
+        undo_when: undo_when.flatten(),
         probe: match probe {
             None => None,
-            Some(read) => Some(read?),
+            Some(read) => Some(read.or_else(unreadable_probe)?),
         },
+    })
+}
+
+/// What stands for a task type that cannot be read.
+const UNREADABLE_TASK: &str = "unreadable.task-type@999999999";
+
+fn unreadable_task() -> Option<TaskType> {
+    TaskType::new(UNREADABLE_TASK).ok()
+}
+
+/// Whether it stands for one that cannot be read.
+pub(super) fn is_unreadable(task: &TaskType) -> bool {
+    task.as_str() == UNREADABLE_TASK
+}
+
+fn unreadable_probe() -> Option<ProbePlan> {
+    Some(ProbePlan {
+        task_type: unreadable_task()?,
+        with: Template::unreadable(),
     })
 }
 
@@ -73,7 +95,7 @@ fn task_type(reader: &mut Reader, entry: &Entry) -> Option<TaskType> {
 }
 
 fn pool(reader: &mut Reader, entry: &Entry, found: &mut Reads, used: Use) -> Option<Template> {
-    let template = reader.open_template(&entry.value, "the name of a pool")?;
+    let template = reader.open_template(&entry.value, "the name of a pool");
     note(found, &entry.value, &template, used);
     if let Some(value) = template.as_literal() {
         let name = value.as_str().map(PoolName::new);
@@ -101,7 +123,7 @@ pub(super) fn with(
     let Some(entry) = object.get("with") else {
         return Some(Template::literal(json!({})));
     };
-    let template = reader.template(&entry.value)?;
+    let template = reader.template(&entry.value);
     note(found, &entry.value, &template, used);
     if template
         .as_literal()
@@ -243,7 +265,7 @@ fn probe(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Option<ProbeP
         .and_then(|e| task_type(reader, e));
     let with = with(reader, &probe, found, Use::Do);
     Some(ProbePlan {
-        task_type: task_type?,
-        with: with?,
+        task_type: task_type.or_else(unreadable_task)?,
+        with: with.unwrap_or_else(Template::unreadable),
     })
 }

@@ -18,8 +18,9 @@ const KINDS: [&str; 3] = ["event", "schedule", "hook"];
 /// The longest name of a hook or of a hook's secret: it stands in a path and in a table of a configuration.
 const HOOK_NAME_BYTES_MAX: usize = 64;
 
-/// Reads the list.
-pub(super) fn triggers(reader: &mut Reader, entry: &Entry) -> Vec<Trigger> {
+/// Reads the list: each trigger with its place in it. Where something of one is wrong, which has been reported, something else stands in its place, so
+/// that the rest of it is looked at.
+pub(super) fn triggers(reader: &mut Reader, entry: &Entry) -> Vec<(usize, Trigger)> {
     let Some(items) = reader.list(entry) else {
         return Vec::new();
     };
@@ -28,10 +29,8 @@ pub(super) fn triggers(reader: &mut Reader, entry: &Entry) -> Vec<Trigger> {
         reader.report(code::TOO_LARGE, entry.mark, message, "make several sagas");
         return Vec::new();
     }
-    items
-        .iter()
-        .filter_map(|item| trigger(reader, item))
-        .collect()
+    let read = |(n, item)| Some((n, trigger(reader, item)?));
+    items.iter().enumerate().filter_map(read).collect()
 }
 
 fn trigger(reader: &mut Reader, item: &Node) -> Option<Trigger> {
@@ -72,9 +71,14 @@ fn event(reader: &mut Reader, item: &Node) -> Option<Trigger> {
     let event = object.get("event").and_then(|e| pattern(reader, e));
     let rule = event_rule(reader, &object);
     Some(Trigger::Event {
-        event: event?,
-        rule: rule?,
+        event: event.or_else(unreadable_pattern)?,
+        rule,
     })
+}
+
+/// What stands for the type of an event that cannot be read.
+pub(super) fn unreadable_pattern() -> Option<EventPattern> {
+    EventPattern::new("unreadable").ok()
 }
 
 /// The type of event a trigger or a wait names.
@@ -101,9 +105,9 @@ fn hook(reader: &mut Reader, item: &Node) -> Option<Trigger> {
         .and_then(|e| hook_name(reader, e));
     let rule = event_rule(reader, &object);
     Some(Trigger::Hook {
-        name: name?,
-        secret: secret?,
-        rule: rule?,
+        name: name.unwrap_or_default(),
+        secret: secret.unwrap_or_default(),
+        rule,
     })
 }
 
@@ -120,8 +124,7 @@ fn hook_name(reader: &mut Reader, entry: &Entry) -> Option<String> {
     None
 }
 
-fn event_rule(reader: &mut Reader, object: &Object<'_>) -> Option<EventRule> {
-    let before = reader.count();
+fn event_rule(reader: &mut Reader, object: &Object<'_>) -> EventRule {
     let when = object.get("when").and_then(|e| {
         let (expr, found) = reader.condition(e)?;
         check::only(reader, &found, "event");
@@ -129,7 +132,7 @@ fn event_rule(reader: &mut Reader, object: &Object<'_>) -> Option<EventRule> {
     });
     let input = match object.get("input") {
         None => Template::compile(&json!("${ event.?data.orValue(null) }")).ok(),
-        Some(entry) => template(reader, entry, "event"),
+        Some(entry) => Some(template(reader, entry, "event")),
     };
     let key = object.get("key").and_then(|e| key(reader, e));
     let window = object.get("window");
@@ -138,13 +141,12 @@ fn event_rule(reader: &mut Reader, object: &Object<'_>) -> Option<EventRule> {
         reader.report(code::TRIGGER, window.mark, "`window` needs a `key`", help);
     }
     let window_ms = window.and_then(|e| reader.duration(e)).unwrap_or(0);
-    // What is wrong has been reported; a rule with a part left out would be another rule.
-    (reader.count() == before).then_some(EventRule {
+    EventRule {
         when,
-        input: input?,
+        input: input.unwrap_or_else(Template::unreadable),
         key,
         window_ms,
-    })
+    }
 }
 
 fn key(reader: &mut Reader, entry: &Entry) -> Option<Template> {
@@ -158,23 +160,22 @@ fn key(reader: &mut Reader, entry: &Entry) -> Option<Template> {
         );
         return None;
     }
-    template(reader, entry, "event")
+    Some(template(reader, entry, "event"))
 }
 
 /// A template that reads nothing but `root`.
-fn template(reader: &mut Reader, entry: &Entry, root: &str) -> Option<Template> {
-    let template = reader.open_template(&entry.value, "a trigger")?;
+fn template(reader: &mut Reader, entry: &Entry, root: &str) -> Template {
+    let template = reader.open_template(&entry.value, "a trigger");
     let found: Vec<(Mark, String)> = reads(&entry.value, &template);
     check::only(reader, &found, root);
-    Some(template)
+    template
 }
 
 fn schedule(reader: &mut Reader, item: &Node) -> Option<Trigger> {
     let object = reader.object(item, "a schedule", KEYS_OF_SCHEDULES, &[])?;
-    let before = reader.count();
     let read = times(reader, &object);
     let input = match object.get("input") {
-        None => Some(Template::literal(json!({}))),
+        None => Template::literal(json!({})),
         Some(entry) => template(reader, entry, "schedule"),
     };
     let catch_up = object.get("catch_up").map(|e| {
@@ -189,37 +190,51 @@ fn schedule(reader: &mut Reader, item: &Node) -> Option<Trigger> {
         let words = [("skip", Overlap::Skip), ("allow", Overlap::Allow)];
         reader.word(e, &words)
     });
-    (reader.count() == before).then_some(Trigger::Schedule(ScheduleRule {
-        schedule: read?,
-        input: input?,
+    Some(Trigger::Schedule(ScheduleRule {
+        schedule: read.or_else(|| Schedule::new(DAILY, UTC).ok())?,
+        input,
         catch_up: catch_up.flatten().unwrap_or_default(),
         overlap: overlap.flatten().unwrap_or_default(),
     }))
 }
 
+/// A schedule and a time zone there are, for what is written beside one there is not.
+const DAILY: &str = "0 0 * * *";
+const UTC: &str = "UTC";
+
 fn times(reader: &mut Reader, object: &Object<'_>) -> Option<Schedule> {
     let cron = object.get("schedule")?;
     let zone = object.get("timezone");
-    let text = reader.text(cron)?;
+    let text = reader.text(cron);
     let name = match zone {
-        Some(entry) => reader.text(entry)?,
-        None => "UTC",
+        Some(entry) => reader.text(entry),
+        None => Some(UTC),
     };
-    let error = match Schedule::new(text, name) {
-        Ok(schedule) => return Some(schedule),
-        Err(error) => error,
-    };
-    let (mark, help) = match &error {
-        ScheduleError::Zone { .. } => (
-            zone.map_or(cron.value.mark, |e| e.value.mark),
-            "write an IANA name, such as `Europe/Vienna` or `UTC`",
-        ),
-        ScheduleError::Cron { .. } => (
-            cron.value.mark,
-            "write minute, hour, day of the month, month, day of the week: `0 2 * * *`; six fields begin with the second",
-        ),
-        ScheduleError::Never { .. } => (cron.value.mark, "choose days that exist"),
-    };
-    reader.report(code::TRIGGER, mark, error.to_string(), help);
+    // each by itself, so that one does not hide the other
+    let alone = [(text, Some(UTC)), (Some(DAILY), name)];
+    let alone = alone.into_iter().filter_map(|(text, name)| text.zip(name));
+    let mut wrong: Vec<ScheduleError> = alone
+        .filter_map(|(text, name)| Schedule::new(text, name).err())
+        .collect();
+    if let (true, Some((text, name))) = (wrong.is_empty(), text.zip(name)) {
+        match Schedule::new(text, name) {
+            Ok(schedule) => return Some(schedule),
+            Err(error) => wrong.push(error),
+        }
+    }
+    for error in wrong {
+        let (mark, help) = match &error {
+            ScheduleError::Zone { .. } => (
+                zone.map_or(cron.value.mark, |e| e.value.mark),
+                "write an IANA name, such as `Europe/Vienna` or `UTC`",
+            ),
+            ScheduleError::Cron { .. } => (
+                cron.value.mark,
+                "write minute, hour, day of the month, month, day of the week: `0 2 * * *`; six fields begin with the second",
+            ),
+            ScheduleError::Never { .. } => (cron.value.mark, "choose days that exist"),
+        };
+        reader.report(code::TRIGGER, mark, error.to_string(), help);
+    }
     None
 }

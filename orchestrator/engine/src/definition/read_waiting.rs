@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
+use super::OWNER_DEFAULT;
 use super::diagnostic::code;
 use super::event_pattern::event_type;
 use super::read_step::{Reads, Use, note};
-use super::read_trigger::pattern;
+use super::read_trigger::{pattern, unreadable_pattern};
 use super::reader::{Object, Reader};
 use super::step_waiting::{ApproveStep, Approver, EmitStep, OnTimeout, WaitStep};
 use super::yaml::{Content, Entry};
@@ -18,7 +19,6 @@ const NAME_BYTES_MAX: usize = 128;
 pub(super) fn wait(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Option<WaitStep> {
     let keys = ["event", "when", "timeout", "on_timeout", "since"];
     let wait = reader.object(&entry.value, "a wait", &keys, &[])?;
-    let before = reader.count();
     let event = reader
         .required(&wait, "event", "the wait", "event: com.example.paid")
         .and_then(|e| pattern(reader, e));
@@ -31,11 +31,11 @@ pub(super) fn wait(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Opt
     let timeout_ms = timeout(reader, &wait, "the wait");
     let on_timeout = on_timeout(reader, &wait).unwrap_or(OnTimeout::Fail);
     let since_ms = wait.get("since").and_then(|e| reader.duration(e));
-    // What is wrong has been reported; a wait without its `when` would take any event.
-    (reader.count() == before).then_some(WaitStep {
-        event: event?,
+    // What is wrong has been reported, so that nothing ever waits for what stands in its place.
+    Some(WaitStep {
+        event: event.or_else(unreadable_pattern)?,
         when,
-        timeout_ms: timeout_ms?,
+        timeout_ms: timeout_ms.unwrap_or_default(),
         on_timeout,
         since_ms: since_ms.unwrap_or(0),
     })
@@ -49,7 +49,6 @@ pub(super) fn approve(
 ) -> Option<ApproveStep> {
     let keys = ["by", "prompt", "timeout", "on_timeout", "on_reject"];
     let approve = reader.object(&entry.value, "an approval", &keys, &[])?;
-    let before = reader.count();
     let by = reader
         .required(&approve, "by", "the approval", "by: operator")
         .and_then(|e| approver(reader, e));
@@ -62,10 +61,10 @@ pub(super) fn approve(
     let goes_on = approve
         .get("on_reject")
         .and_then(|e| reader.word(e, &words));
-    (reader.count() == before).then_some(ApproveStep {
-        by: by?,
+    Some(ApproveStep {
+        by: by.unwrap_or_else(|| Approver::new(OWNER_DEFAULT)),
         prompt,
-        timeout_ms: timeout_ms?,
+        timeout_ms: timeout_ms.unwrap_or_default(),
         on_timeout,
         goes_on_rejected: goes_on.unwrap_or(false),
     })
@@ -74,20 +73,19 @@ pub(super) fn approve(
 /// `emit: { type, subject, data }`.
 pub(super) fn emit(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Option<EmitStep> {
     let emit = reader.object(&entry.value, "an event", &["type", "subject", "data"], &[])?;
-    let before = reader.count();
     let kind = reader
         .required(&emit, "type", "the event", "type: com.example.released")
         .and_then(|e| kind(reader, e));
     let subject = emit
         .get("subject")
         .and_then(|e| text_template(reader, e, "the subject of an event", found));
-    let data = emit.get("data").and_then(|e| {
-        let template = reader.open_template(&e.value, "an event")?;
+    let data = emit.get("data").map(|e| {
+        let template = reader.open_template(&e.value, "an event");
         note(found, &e.value, &template, Use::Do);
-        Some(template)
+        template
     });
-    (reader.count() == before).then_some(EmitStep {
-        kind: kind?,
+    Some(EmitStep {
+        kind: kind.unwrap_or_default(),
         subject,
         data,
     })
@@ -149,7 +147,7 @@ fn text_template(
         reader.report(code::SHAPE, entry.value.mark, message, "write it in quotes");
         return None;
     }
-    let template = reader.open_template(&entry.value, what)?;
+    let template = reader.open_template(&entry.value, what);
     note(found, &entry.value, &template, Use::Do);
     Some(template)
 }

@@ -63,11 +63,6 @@ impl Reader {
         self.spoilt = spoilt;
     }
 
-    /// How much is wrong so far.
-    pub(super) fn count(&self) -> usize {
-        self.diagnostics.len()
-    }
-
     /// A mapping with known keys; the unknown ones are reported, with the nearest known one.
     pub(super) fn object<'n>(
         &mut self,
@@ -195,32 +190,28 @@ impl Reader {
         }
     }
 
-    /// A template, its expressions compiled.
-    pub(super) fn template(&mut self, node: &Node) -> Option<Template> {
-        match Template::compile_all(&node.to_json()) {
-            Ok(template) => Some(template),
-            Err(errors) => {
-                for error in errors {
-                    let at = node.at(&error.at);
-                    let mark = match error.offset {
-                        Some(offset) => at.part(&error.expression, 0, offset..offset + 1),
-                        None => at.part(&error.expression, 0, 0..error.expression.chars().count()),
-                    };
-                    let message = if error.expression.is_empty() {
-                        error.what
-                    } else {
-                        format!("`{}`: {}", error.expression, error.what)
-                    };
-                    self.report(code::EXPRESSION, mark, message, &error.hint);
-                }
-                None
-            }
+    /// A template, its expressions compiled. What cannot be read is reported, and something nobody knows anything of stands in its place.
+    pub(super) fn template(&mut self, node: &Node) -> Template {
+        let (template, errors) = Template::readable(&node.to_json());
+        for error in errors {
+            let at = node.at(&error.at);
+            let mark = match error.offset {
+                Some(offset) => at.part(&error.expression, 0, offset..offset + error.width),
+                None => at.part(&error.expression, 0, 0..error.expression.chars().count()),
+            };
+            let message = if error.expression.is_empty() {
+                error.what
+            } else {
+                format!("`{}`: {}", error.expression, error.what)
+            };
+            self.report(code::EXPRESSION, mark, message, &error.hint);
         }
+        template
     }
 
     /// As [`Self::template`], for what is stored and shown: no secrets.
-    pub(super) fn open_template(&mut self, node: &Node, what: &str) -> Option<Template> {
-        let template = self.template(node)?;
+    pub(super) fn open_template(&mut self, node: &Node, what: &str) -> Template {
+        let template = self.template(node);
         if template.holds_secret() {
             let message = format!("a secret cannot stand in {what}");
             self.report(
@@ -229,14 +220,14 @@ impl Reader {
                 message,
                 "secrets go into the `with:` of a task, which the worker resolves",
             );
-            return None;
+            return Template::unreadable();
         }
-        Some(template)
+        template
     }
 
     /// One expression that is to be true or false, with every variable it reads.
     pub(super) fn condition(&mut self, entry: &Entry) -> Option<(Expr, Vec<(Mark, String)>)> {
-        let template = self.open_template(&entry.value, "a condition")?;
+        let template = self.open_template(&entry.value, "a condition");
         if let Some(expr) = template.as_hole() {
             return Some((expr.clone(), reads(&entry.value, &template)));
         }
@@ -258,7 +249,12 @@ impl Reader {
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
             let (last, first) = known.split_last().unwrap_or((&"", &[]));
             let message = format!("`{}` must be {} or {last}", entry.key, first.join(", "));
-            self.report(code::RANGE, entry.value.mark, message, "");
+            let written = value.as_str().unwrap_or_default();
+            let help = match nearest(written, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("write `{}: {}`", entry.key, known.first().unwrap_or(&"")),
+            };
+            self.report(code::RANGE, entry.value.mark, message, &help);
         }
         found.map(|(_, value)| *value)
     }

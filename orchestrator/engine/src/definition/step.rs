@@ -93,6 +93,13 @@ pub struct SagaStep {
     pub group: Option<Arc<Group>>,
 }
 
+impl SagaStep {
+    /// Whether its name could not be read, so that nobody knows which saga it is.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.name.is_empty()
+    }
+}
+
 /// What happens when a step has failed for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnError {

@@ -205,7 +205,15 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         "saga: x\nversion: 1\ninput: {type: strin}\nsteps: [{id: a, sleep: 1s}]",
-        &["3:8 BT0016 no JSON Schema"],
+        &["3:15 BT0016 `strin` is no type"],
+    ),
+    (
+        "saga: x\nversion: 1\ninput:\n  properties:\n    a: string\n    b: { type: integr }\n    c: { $ref: '#/$defs/d' }\nsteps: [{id: a, sleep: 1s}]",
+        &[
+            "5:8 BT0016 write `a: { type: string }`",
+            "6:16 BT0016 did you mean `integer`?",
+            "7:16 BT0016 there is no `#/$defs/d`",
+        ],
     ),
     (
         "saga: x\nversion: 1\nlabels: {A: b, c: [1]}\nsteps: [{id: a, sleep: 1s}]",
@@ -316,6 +324,13 @@ const WRONG: &[(&str, &[&str])] = &[
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: b.c@1\n    after: [a]\n",
         &["4:5 BT0012 a after a"],
+    ),
+    (
+        "saga: x\nversion: 1\nsteps:\n  - id: a\n    sleep: 1s\n    after: [b]\n  - id: b\n    sleep: 1s\n  - id: c\n    sleep: 1s\n    after: [d]\n  - id: d\n    sleep: 1s\n",
+        &[
+            "4:5 BT0012 a after b after a",
+            "9:5 BT0012 c after d after c",
+        ],
     ),
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: b.c@1\n    with:\n      deep: [1, \"${ b.x }\"]\n  - id: b\n    task: b.c@1\n",

@@ -113,7 +113,7 @@ fn what_cannot_fit_is_an_error_where_it_stands() {
         ("{ switch: s, prot: 1, port: 1 }", "did you mean `port`?"),
         (
             "{ switch: s }",
-            "11:11 BT0020 switch.set-vlan@1 needs `port`",
+            "11:5 BT0020 switch.set-vlan@1 needs `port`, which is not there | add `port: …` (integer)",
         ),
         ("{ switch: s, port: 1, tags: a }", "11:39 BT0020"),
         (

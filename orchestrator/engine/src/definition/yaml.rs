@@ -10,6 +10,7 @@ use serde_json::{Map, Number, Value};
 use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput};
 
 use super::diagnostic::{Diagnostic, code};
+use super::subschemas;
 
 /// The most values a document may hold, with its anchors unfolded.
 const NODES_MAX: usize = 50_000;
@@ -94,7 +95,7 @@ impl Node {
     pub(super) fn at(&self, pointer: &str) -> &Self {
         let mut node = self;
         for part in pointer.split('/').skip(1) {
-            let part = part.replace("~1", "/").replace("~0", "~");
+            let part = subschemas::key_of(part);
             let next = match &node.content {
                 Content::Map(entries) => entries.iter().find(|e| e.key == part).map(|e| &e.value),
                 Content::List(items) => part.parse::<usize>().ok().and_then(|i| items.get(i)),
@@ -104,6 +105,20 @@ impl Node {
             node = next;
         }
         node
+    }
+
+    /// Where the value at a JSON pointer is named: at its key, all of it; at the value itself where it has none.
+    pub(super) fn name_mark(&self, pointer: &str) -> Mark {
+        let named = pointer.rsplit_once('/').and_then(|(above, part)| {
+            let key = subschemas::key_of(part);
+            let entry = self.at(above).entry(&key)?;
+            let width = entry.key.chars().count();
+            Some(Mark {
+                width,
+                ..entry.mark
+            })
+        });
+        named.unwrap_or_else(|| self.mark_at(pointer))
     }
 
     /// Where a part of an expression stands, `at` in characters of the expression's text; `nth` counts the expressions of this text that

@@ -18,12 +18,12 @@ pub(super) fn compile_node(
     if depth > DEPTH_MAX {
         let what = format!("nests deeper than {DEPTH_MAX}");
         errors.push(ExprError::new("", what, "flatten it").under(at));
-        return Node::Literal(Value::Null);
+        return Node::unreadable(at);
     }
     match value {
-        Value::String(text) => compile_text(text, at).unwrap_or_else(|error| {
-            errors.push(error.under(at));
-            Node::Literal(Value::Null)
+        Value::String(text) => compile_text(text, at).unwrap_or_else(|wrong| {
+            errors.extend(wrong.into_iter().map(|error| error.under(at)));
+            Node::unreadable(at)
         }),
         Value::Array(items) => {
             let nodes = items.iter().enumerate();
@@ -43,12 +43,15 @@ fn compile_object(
     errors: &mut Vec<ExprError>,
 ) -> Node {
     let mut entries = Vec::with_capacity(map.len());
+    let before = errors.len();
+    for key in map.keys().filter(|key| key.contains("${")) {
+        let hint = "build the object in one expression instead: `${ {input.name: 1} }`";
+        let error = ExprError::new(key, "a key cannot be an expression", hint);
+        errors.push(error.under(&format!("{at}/{}", pointer_part(key))));
+    }
+    let keys_are_fixed = errors.len() == before;
     for (key, value) in map {
         let at = format!("{at}/{}", pointer_part(key));
-        if key.contains("${") {
-            let hint = "build the object in one expression instead: `${ {input.name: 1} }`";
-            errors.push(ExprError::new(key, "a key cannot be an expression", hint).under(&at));
-        }
         entries.push((key.clone(), compile_node(value, &at, depth + 1, errors)));
     }
     let node = fold_object(entries);
@@ -57,8 +60,13 @@ fn compile_object(
             "the key `{SECRET_KEY}` stands for a reference to a secret and takes one fixed name"
         );
         errors.push(ExprError::new(SECRET_KEY, what, "write ${ secret(\"name\") }").under(at));
+        return Node::unreadable(at);
     }
-    node
+    if keys_are_fixed {
+        node
+    } else {
+        Node::unreadable(at)
+    }
 }
 
 fn is_reference(node: &Node) -> bool {
@@ -103,7 +111,7 @@ fn into_literal(node: Node) -> Option<Value> {
     }
 }
 
-fn compile_text(text: &str, at: &str) -> Result<Node, ExprError> {
+fn compile_text(text: &str, at: &str) -> Result<Node, Vec<ExprError>> {
     let mut pieces = split(text)?;
     match pieces.as_slice() {
         [] => return Ok(Node::Literal(Value::String(String::new()))),
@@ -119,17 +127,19 @@ fn compile_text(text: &str, at: &str) -> Result<Node, ExprError> {
         }
         _ => {}
     }
-    for piece in &pieces {
-        if let Piece::Hole(expr) = piece
-            && expr.is_secret()
-        {
-            let hint = "a secret is a whole value; let the automation put the text together";
-            return Err(ExprError::new(
-                expr.text(),
-                "a secret stands inside a longer text",
-                hint,
-            ));
-        }
+    let secrets: Vec<ExprError> = pieces
+        .iter()
+        .filter_map(|piece| match piece {
+            Piece::Hole(expr) if expr.is_secret() => {
+                let hint = "a secret is a whole value; let the automation put the text together";
+                let what = "a secret stands inside a longer text";
+                Some(ExprError::new(expr.text(), what, hint))
+            }
+            Piece::Hole(_) | Piece::Text(_) => None,
+        })
+        .collect();
+    if !secrets.is_empty() {
+        return Err(secrets);
     }
     pieces.shrink_to_fit();
     Ok(Node::Text {
@@ -141,9 +151,9 @@ fn compile_text(text: &str, at: &str) -> Result<Node, ExprError> {
 /// Expressions in one text at most: nobody reads more, and to say where one stands all of the text is looked at.
 const HOLES_MAX: usize = 1_000;
 
-/// Cuts text at its holes.
-fn split(text: &str) -> Result<Vec<Piece>, ExprError> {
-    let (mut pieces, mut holes) = (Vec::new(), 0);
+/// Cuts text at its holes; or says of each of them what is wrong with it.
+fn split(text: &str) -> Result<Vec<Piece>, Vec<ExprError>> {
+    let (mut pieces, mut holes, mut errors) = (Vec::new(), 0, Vec::new());
     let mut plain = String::new();
     let mut rest = text;
     while let Some(dollar) = rest.find('$') {
@@ -153,23 +163,27 @@ fn split(text: &str) -> Result<Vec<Piece>, ExprError> {
             plain.push_str("${");
             rest = after;
         } else if let Some(after) = rest.strip_prefix("${") {
-            let end = hole_end(after).ok_or_else(|| {
-                ExprError::new(
-                    rest,
-                    "`${` has no `}`",
-                    "close it, or write `$${` for the characters themselves",
-                )
-            })?;
+            let end = match hole_end(after) {
+                Ok(end) => end,
+                Err(quote) => {
+                    // what follows may be in the hole or behind it
+                    errors.push(open_hole(rest, quote));
+                    return Err(errors);
+                }
+            };
             holes += 1;
             if holes > HOLES_MAX {
                 let what = format!("more than {HOLES_MAX} expressions stand in one text");
                 let hint = "put the text together in one expression, or in the automation";
-                return Err(ExprError::new("", what, hint));
+                return Err(vec![ExprError::new("", what, hint)]);
             }
             if !plain.is_empty() {
                 pieces.push(Piece::Text(std::mem::take(&mut plain)));
             }
-            pieces.push(Piece::Hole(Expr::compile(&after[..end])?));
+            match Expr::compile(&after[..end]) {
+                Ok(expr) => pieces.push(Piece::Hole(expr)),
+                Err(error) => errors.push(error),
+            }
             rest = &after[end + 1..];
         } else {
             plain.push('$');
@@ -180,11 +194,31 @@ fn split(text: &str) -> Result<Vec<Piece>, ExprError> {
     if !plain.is_empty() {
         pieces.push(Piece::Text(plain));
     }
-    Ok(pieces)
+    if errors.is_empty() {
+        Ok(pieces)
+    } else {
+        Err(errors)
+    }
 }
 
-/// Where the `}` of a hole stands: braces nest, and those inside quotes do not count.
-fn hole_end(text: &str) -> Option<usize> {
+/// What is said of a hole that does not end: a text in it that is not closed swallows its `}`.
+fn open_hole(rest: &str, quote: Option<u8>) -> ExprError {
+    let hint = "close it, or write `$${` for the characters themselves";
+    match quote {
+        None => ExprError::new(rest, "`${` has no `}`", hint),
+        Some(quote) => {
+            let quote = char::from(quote);
+            let what = format!(
+                "`${{` has no `}}` outside of quotes: a text that begins with {quote} is not closed"
+            );
+            let hint = format!("add the {quote} where the text ends");
+            ExprError::new(rest, what, hint)
+        }
+    }
+}
+
+/// Where the `}` of a hole stands: braces nest, and those inside quotes do not count. Where there is none, the quote that is still open.
+fn hole_end(text: &str) -> Result<usize, Option<u8>> {
     let mut depth = 0_usize;
     let mut quote: Option<u8> = None;
     let mut escaped = false;
@@ -199,10 +233,10 @@ fn hole_end(text: &str) -> Option<usize> {
             }
             (None, b'"' | b'\'') => quote = Some(byte),
             (None, b'{') => depth += 1,
-            (None, b'}') if depth == 0 => return Some(i),
+            (None, b'}') if depth == 0 => return Ok(i),
             (None, b'}') => depth -= 1,
             (None, _) => {}
         }
     }
-    None
+    Err(quote)
 }

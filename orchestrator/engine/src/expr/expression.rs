@@ -12,6 +12,9 @@ use super::{
     EXPRESSION_BYTES_MAX, ExprError, RESULT_BYTES_MAX, SECRET_KEY, Scope, convert, machine, rewrite,
 };
 
+/// The text of what stands for an expression that cannot be read: none itself.
+const UNREADABLE: &str = "…";
+
 /// One compiled CEL expression. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Expr {
@@ -88,6 +91,22 @@ impl Expr {
                 plan,
             }),
         })
+    }
+
+    /// What stands for one that cannot be read, so that all around it is looked at: it reads nothing, and nobody knows what it yields.
+    pub(crate) fn unreadable() -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                text: UNREADABLE.to_owned(),
+                roots: Vec::new(),
+                plan: Plan::Constant(Value::Null),
+            }),
+        }
+    }
+
+    /// Whether it stands for one that cannot be read.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.inner.text == UNREADABLE
     }
 
     /// The value over the variables of `scope`.

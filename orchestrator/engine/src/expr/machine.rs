@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::path::absent_root;
 use super::rewrite::{CHARGE, OR_EMPTY, RANGE};
 use super::uses::Uses;
-use super::{ExprError, Scope, convert, rewrite};
+use super::{ExprError, Scope, convert, rewrite, syntax};
 
 /// Work one evaluation may do: a value visited, or 64 bytes of text made, counts one. Enough for lists of thousands, gone in milliseconds.
 const BUDGET: u32 = 50_000;
@@ -42,17 +42,9 @@ pub(crate) fn parse_with_places(text: &str) -> Result<(IdedExpr, SourceInfo), Ex
     let (ast, places) = ENV
         .parser()
         .parse_with_source_info(text)
-        .map_err(|errors| {
-            let hint = "write one CEL expression, such as `input.ip` or `input.count > 3`";
-            let Some(first) = errors.errors.first() else {
-                return ExprError::new(text, "cannot be read", hint);
-            };
-            let error = ExprError::new(text, unreadable(first.pos.1, &first.msg), hint);
-            // Lines and columns are counted from 1; an expression of several lines is pointed at as a whole.
-            match (first.pos.0, usize::try_from(first.pos.1)) {
-                (1, Ok(column)) if column > 0 => error.at_char(column - 1),
-                _ => error,
-            }
+        .map_err(|errors| match errors.errors.first() {
+            Some(first) => unreadable(text, first.pos, &first.msg),
+            None => unreadable(text, (0, 0), ""),
         })?;
     if rewrite::depth(&ast) > DEPTH_MAX {
         return Err(ExprError::new(text, TOO_DEEP, "write it in several steps"));
@@ -60,16 +52,30 @@ pub(crate) fn parse_with_places(text: &str) -> Result<(IdedExpr, SourceInfo), Ex
     Ok((ast, places))
 }
 
-/// The parser's complaint, without the list of everything it would have taken.
-fn unreadable(column: isize, message: &str) -> String {
-    let line = message.lines().next().unwrap_or_default();
-    let line = line.trim_start_matches("Syntax error: ");
+/// What is said of what the parser refused: its own complaint lists everything its grammar would have taken.
+fn unreadable(text: &str, (line, column): (isize, isize), message: &str) -> ExprError {
+    let of_the_grammar = message.strip_prefix("Syntax error: ");
     // The parser's own limit on nesting comes out as the name of an internal type.
-    if line.starts_with("OtherError") {
-        return TOO_DEEP.to_owned();
+    if of_the_grammar.unwrap_or(message).starts_with("OtherError") {
+        return ExprError::new(text, TOO_DEEP, "write it in several steps");
     }
-    let line = line.split(" expecting ").next().unwrap_or(line);
-    format!("cannot be read at its character {column}: {line}")
+    let its_own = message.lines().next().unwrap_or_default();
+    let said = match of_the_grammar {
+        None if its_own.chars().all(|c| c != '`') && its_own != "UNKNOWN" => Some(its_own),
+        _ => None,
+    };
+    let said = said.filter(|said| !said.is_empty());
+    let syntax::Fault { at, what, help } = syntax::fault(text, offset(text, line, column), said);
+    let error = ExprError::new(text, format!("cannot be read: {what}"), help);
+    error.at_chars(at.start, at.len().max(1))
+}
+
+/// Where a line and a column, both counted from 1, stand in a text, in characters.
+fn offset(text: &str, line: isize, column: isize) -> Option<usize> {
+    let line = usize::try_from(line).ok()?.checked_sub(1)?;
+    let column = usize::try_from(column).ok()?.checked_sub(1)?;
+    let before = text.split_inclusive('\n').take(line);
+    Some(before.map(|line| line.chars().count()).sum::<usize>() + column)
 }
 
 /// Evaluates a rewritten expression with nothing bound but what it uses.
@@ -86,9 +92,13 @@ pub(super) fn run(
     }
     let spent = Arc::new(AtomicU32::new(0));
     for (name, function) in functions(&spent) {
-        context
-            .add_function(name, function)
-            .map_err(|e| ExprError::new(text, e.to_string(), ""))?;
+        context.add_function(name, function).map_err(|e| {
+            ExprError::new(
+                text,
+                e.to_string(),
+                "report this: it is no fault of the expression",
+            )
+        })?;
     }
     let outcome = context.resolve(ast);
     if spent.load(Ordering::Relaxed) > BUDGET {
@@ -258,18 +268,21 @@ fn explain(text: &str, error: &ExecutionError) -> ExprError {
             "compares values of kinds that have no order".to_owned(),
             "convert one side with string(…), int(…) or double(…)",
         ),
-        ExecutionError::UnexpectedType { got, want } => {
-            (format!("met {got} where {want} is needed"), "")
-        }
-        ExecutionError::DuplicateKey(_) => {
-            ("makes an object with the same key twice".to_owned(), "")
-        }
-        ExecutionError::FunctionError { function, message } => {
-            (format!("{function} failed: {message}"), "")
-        }
+        ExecutionError::UnexpectedType { got, want } => (
+            format!("met {got} where {want} is needed"),
+            "convert it with string(…), int(…) or double(…)",
+        ),
+        ExecutionError::DuplicateKey(_) => (
+            "makes an object with the same key twice".to_owned(),
+            "name each key once; of a list of pairs keep one for each key",
+        ),
+        ExecutionError::FunctionError { function, message } => (
+            format!("{function} failed: {message}"),
+            "look at the values it is given, and guard it: `condition ? this : otherwise`",
+        ),
         ExecutionError::InvalidArgumentCount { expected, actual } => (
             format!("a function wants {expected} arguments and got {actual}"),
-            "",
+            "give it as many as it takes",
         ),
         _ => (
             "cannot be evaluated with these values".to_owned(),

@@ -12,9 +12,13 @@ mod machine;
 mod path;
 mod rewrite;
 mod shape;
+mod syntax;
 mod template;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_syntax;
+mod tokens;
 mod uses;
 
 pub(crate) use convert::json_bytes;
@@ -60,8 +64,10 @@ pub struct ExprError {
     pub what: String,
     /// How to mend it; may be empty.
     pub hint: String,
-    /// Where in the expression's text reading it stopped, in characters, where that is known.
+    /// Where in the expression's text it is wrong, in characters, where that is known.
     pub offset: Option<usize>,
+    /// How many characters from there on it is about.
+    pub width: usize,
 }
 
 impl ExprError {
@@ -72,11 +78,13 @@ impl ExprError {
             what: what.into(),
             hint: hint.into(),
             offset: None,
+            width: 0,
         }
     }
 
-    const fn at_char(mut self, offset: usize) -> Self {
+    const fn at_chars(mut self, offset: usize, width: usize) -> Self {
         self.offset = Some(offset);
+        self.width = width;
         self
     }
 

@@ -40,6 +40,16 @@ pub(super) enum Node {
     Captured(BTreeMap<String, Uses>),
 }
 
+impl Node {
+    /// What stands for a part that cannot be read.
+    pub(super) fn unreadable(at: &str) -> Self {
+        Self::Hole {
+            at: at.to_owned(),
+            expr: Expr::unreadable(),
+        }
+    }
+}
+
 /// A part of a text with holes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Piece {
@@ -68,6 +78,17 @@ impl Template {
     /// # Errors
     /// All of them.
     pub fn compile_all(value: &Value) -> Result<Self, Vec<ExprError>> {
+        let (template, errors) = Self::readable(value);
+        if errors.is_empty() {
+            Ok(template)
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// What can be read of a JSON tree, and every error in it, in its order. In place of what cannot be read stands what nobody knows anything of:
+    /// with an error it is to be looked at, and never evaluated.
+    pub(crate) fn readable(value: &Value) -> (Self, Vec<ExprError>) {
         let mut errors = Vec::new();
         let root = compile_node(value, "", 0, &mut errors);
         let fixed_bytes = fixed_bytes(&root);
@@ -75,10 +96,14 @@ impl Template {
             let what = format!("is larger than {RESULT_BYTES_MAX} bytes");
             errors.push(ExprError::new("", what, "hand on a reference to the data"));
         }
-        if errors.is_empty() {
-            Ok(Self { root, fixed_bytes })
-        } else {
-            Err(errors)
+        (Self { root, fixed_bytes }, errors)
+    }
+
+    /// What stands for one that cannot be read.
+    pub(crate) fn unreadable() -> Self {
+        Self {
+            root: Node::unreadable(""),
+            fixed_bytes: 0,
         }
     }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub(crate) use fit::{Misfit, Why, misfit};
-pub(crate) use infer::{Problem, ProblemKind, Scope, infer};
+pub(crate) use infer::{Inferred, Problem, ProblemKind, Scope, infer};
 pub(crate) use schema::{of_schema, resolve};
 
 /// The most alternatives kept of one type; more are as good as anything.
@@ -199,6 +199,18 @@ impl Type {
     /// Whether nothing at all is known.
     pub(crate) fn is_any(&self) -> bool {
         self.alternatives().contains(&Self::Any)
+    }
+
+    /// Whether it may hold more than is said of it: something nobody knows, or an object with other keys.
+    pub(crate) fn is_open(&self) -> bool {
+        self.alternatives().iter().any(|one| match one {
+            Self::Any => true,
+            Self::List(inside) | Self::Optional(inside) => inside.is_open(),
+            Self::Object(object) => {
+                object.rest.is_some() || object.properties.values().any(|own| own.of.is_open())
+            }
+            _ => false,
+        })
     }
 
     /// Whether no value is of this type.

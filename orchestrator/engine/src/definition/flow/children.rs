@@ -264,6 +264,9 @@ impl Flow<'_> {
             true => format!("{at}/with"),
             false => at.to_owned(),
         };
+        if saga.is_unreadable() {
+            return self.template(&saga.with, scope, &place);
+        }
         let itself = self.way().contains(&(saga.name.clone(), saga.version));
         let child = sagas.saga(&saga.name, saga.version);
         let Some(child) = child.filter(|_| !itself) else {

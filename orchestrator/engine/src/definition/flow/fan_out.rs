@@ -61,6 +61,7 @@ impl Flow<'_> {
         let most = match items.shape() {
             Shape::Literal(Value::Array(items)) => Some(items.len() as u64),
             Shape::List(items) => Some(items.len() as u64),
+            Shape::Hole(expr) if expr.is_unreadable() => return,
             Shape::Hole(expr) => self.most(expr.text()),
             Shape::Literal(_) | Shape::Text(_) | Shape::Object(_) => return,
         };

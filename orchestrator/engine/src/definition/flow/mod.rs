@@ -5,6 +5,7 @@
 //! It runs when a definition is registered and in `baton check`, never on what is registered already: a later version that knows more
 //! mistakes still runs every saga an earlier one took.
 
+mod applications;
 mod children;
 mod fan_out;
 mod group;
@@ -26,6 +27,7 @@ use super::{Definition, ItemRules, LimitKey, Step, read};
 use crate::catalogue::Catalogue;
 use crate::expr::{Expr, Template};
 use crate::types::{Scope, Type};
+use applications::{APPLICATIONS_MAX, Endless, endless};
 use children::Kin;
 pub use children::{NoSagas, Sagas, Together, in_order, named};
 use group::Outside;
@@ -58,6 +60,10 @@ pub struct TypedExpression {
     pub of: String,
     /// Whether nothing is known of it.
     pub any: bool,
+    /// The smallest parts of it of which nobody knows what they are, as they are written: only where there are some can it fail for a wrong kind.
+    pub unknown: Vec<String>,
+    /// Whether what it yields may hold more than is said of it, as an object does whose schema says nothing of other keys.
+    pub open: bool,
 }
 
 /// How a task type the catalogue does not have counts.
@@ -158,7 +164,7 @@ struct Flow<'a> {
     outputs: Vec<Type>,
     /// A step, by its index, and what it yields in place of what its task type does.
     instead: Option<(usize, Type)>,
-    /// The steps of which something could not be read, and those of which nobody knows what comes before them: nothing is known of what they read.
+    /// The steps of which something could not be read, and those of which nobody knows what comes before them.
     doubts: Doubts,
     /// What does not stand in the tree as it was written.
     spoilt: Spoilt,
@@ -204,6 +210,7 @@ impl<'a> Flow<'a> {
 
 impl Flow<'_> {
     fn all(&mut self) {
+        self.input_is_bounded();
         self.triggers();
         self.labels();
         self.reserves();
@@ -273,9 +280,6 @@ impl Flow<'_> {
     }
 
     fn step(&mut self, step: &Step) {
-        if self.doubts.unsure.contains(&step.index) {
-            return;
-        }
         let at = self.at(step);
         self.item_rules(step.item_rules.as_deref(), &format!("{at}/work_items"));
         let mut scope = self.scope_of(step);
@@ -350,6 +354,27 @@ impl Flow<'_> {
                 }
             }
         }
+    }
+
+    /// That to hold an input against its schema ends. Looked at here and not where the shape is read: a definition that is registered already stays readable.
+    fn input_is_bounded(&mut self) {
+        let schema = self.definition.input_schema.as_ref();
+        let (message, help) = match schema.and_then(|schema| endless(schema.schema())) {
+            None => return,
+            Some(Endless::Circle) => (
+                "a schema of `input` refers to itself, and so to the same value again and again"
+                    .to_owned(),
+                "have it refer to itself only within `properties` or `items`, or take the reference out",
+            ),
+            Some(Endless::TooMany) => (
+                format!(
+                    "more than {APPLICATIONS_MAX} schemas of `input` would be held against one value"
+                ),
+                "have the schemas of an `allOf`, `anyOf` or `oneOf` not refer to the same next one each: put what they have in common beside them, once",
+            ),
+        };
+        let mark = self.tree.name_mark("/input");
+        self.error(code::TOO_LARGE, mark, message, help.to_owned());
     }
 
     /// What is computed when the saga starts. A label that cannot be computed is left out, so that what may be absent is no mistake.
@@ -446,13 +471,18 @@ impl Flow<'_> {
         }
     }
 
-    fn note(&mut self, expr: &Expr, mark: Mark, of: &Type) {
+    fn note(&mut self, expr: &Expr, mark: Mark, of: &Type, unknown: Vec<String>) {
+        if expr.is_unreadable() {
+            return;
+        }
         let typed = TypedExpression {
             line: mark.line,
             column: mark.column,
             text: expr.text().to_owned(),
             of: of.long(),
             any: of.is_any(),
+            unknown,
+            open: of.is_open(),
         };
         if !self.checked.expressions.contains(&typed) {
             self.checked.expressions.push(typed);

@@ -24,10 +24,11 @@ impl Flow<'_> {
         self.bounded(step, task, manifest);
     }
 
-    /// Whether the step is the pivot or comes after it, where nothing is taken back.
+    /// Whether the step is the pivot or comes after it, where nothing is taken back. One of which nobody knows what comes before it may come after it.
     pub(super) fn only_forward(&self, step: &Step) -> bool {
         let pivot = self.definition.pivot();
-        pivot.is_some_and(|pivot| step.pivot || step.ancestors.contains(&pivot.index))
+        let unsure = self.doubts.unsure.contains(&step.index);
+        pivot.is_some_and(|pivot| unsure || step.pivot || step.ancestors.contains(&pivot.index))
     }
 
     fn taken_back(&mut self, step: &Step, task: &TaskStep, manifest: &Manifest) {

@@ -100,8 +100,15 @@ impl Flow<'_> {
     /// The variables of a step's expressions.
     pub(super) fn scope_of(&self, step: &Step) -> Scope {
         let base = self.base();
-        step.ancestors.iter().fold(base, |scope, index| {
-            match self.definition.steps.get(*index) {
+        let before: Vec<usize> = match self.doubts.unsure.contains(&step.index) {
+            // nobody knows what comes before it, and any other may; what it would read of that is known
+            true => (0..self.definition.steps.len())
+                .filter(|index| *index != step.index)
+                .collect(),
+            false => step.ancestors.iter().copied().collect(),
+        };
+        before.into_iter().fold(base, |scope, index| {
+            match self.definition.steps.get(index) {
                 Some(before) => scope.with(before.id.as_str(), self.seen(before, Some(step))),
                 None => scope,
             }

@@ -6,8 +6,8 @@ use baton_messages::{Manifest, TaskType};
 use serde_json::Value;
 
 use super::Flow;
-use super::values::part;
 use crate::definition::diagnostic::code;
+use crate::definition::subschemas::part;
 use crate::expr::{SECRET_KEY, Shape, Template};
 
 /// Keys that hold a secret, without what separates their words. Other places may hold one (a header, a body), and mostly hold none.
@@ -61,6 +61,7 @@ impl Flow<'_> {
     fn secrets_below(&mut self, manifest: &Manifest, shape: &Shape<'_>, at: &At) {
         match shape {
             Shape::Literal(value) => self.secrets_of_value(manifest, value, at),
+            Shape::Hole(expr) if expr.is_unreadable() => {}
             Shape::Hole(_) | Shape::Text(_) => self.should_be_secret(manifest, at),
             Shape::List(items) => {
                 for (n, item) in items.iter().enumerate() {

@@ -8,12 +8,8 @@ use crate::types::Scope;
 
 impl Flow<'_> {
     pub(super) fn triggers(&mut self) {
-        let triggers = &self.definition.triggers;
-        // Where one could not be read the places of the others are not known.
-        if self.count_at("/on") != triggers.len() {
-            return;
-        }
-        for (n, trigger) in triggers.iter().enumerate() {
+        let places = std::mem::take(&mut self.doubts.triggers);
+        for (n, trigger) in places.iter().zip(&self.definition.triggers) {
             let at = format!("/on/{n}");
             match trigger {
                 Trigger::Event { rule, .. } | Trigger::Hook { rule, .. } => {

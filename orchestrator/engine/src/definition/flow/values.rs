@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 
 use baton_messages::TaskType;
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
 
 use super::Flow;
 use super::places::Place;
 use crate::definition::diagnostic::code;
+use crate::definition::read_task::is_unreadable;
 use crate::definition::reader::nearest;
+use crate::definition::subschemas::part;
 use crate::definition::yaml::Mark;
 use crate::expr::{Expr, SECRET_KEY, Shape, Template};
 use crate::types::{
-    Misfit, Object, Problem, ProblemKind, Property, Scope, Type, Why, infer, misfit, of_schema,
-    resolve,
+    Inferred, Misfit, Object, Problem, ProblemKind, Property, Scope, Type, Why, infer, misfit,
+    of_schema, resolve,
 };
 
 /// What a value is handed to: a schema within its document, and who takes it, for people.
@@ -39,6 +43,13 @@ impl Flow<'_> {
     /// `with` of a task.
     pub(super) fn task(&mut self, task: &TaskType, with: &Template, scope: &Scope, at: &str) {
         let catalogue = self.catalogue;
+        let place = match self.says(at, "with") {
+            true => format!("{at}/with"),
+            false => at.to_owned(),
+        };
+        if is_unreadable(task) {
+            return self.template(with, scope, &place);
+        }
         let target = catalogue.get(task).map(|known| Target {
             root: &known.manifest.input,
             schema: &known.manifest.input,
@@ -50,10 +61,6 @@ impl Flow<'_> {
         if target.is_none() {
             self.unknown_task(task, &format!("{at}/task"));
         }
-        let place = match self.says(at, "with") {
-            true => format!("{at}/with"),
-            false => at.to_owned(),
-        };
         self.value(&with.shape(), target, scope, &place);
         self.secrets(task, with, &place);
     }
@@ -103,7 +110,11 @@ impl Flow<'_> {
 
     /// The type of an expression; what is wrong with it is said where it stands.
     fn typed(&mut self, expr: &Expr, scope: &Scope, place: Place<'_>) -> Type {
-        let (of, problems) = infer(expr, scope);
+        let Inferred {
+            of,
+            problems,
+            unknown,
+        } = infer(expr, scope);
         for Problem {
             kind,
             at,
@@ -121,7 +132,7 @@ impl Flow<'_> {
             }
         }
         let mark = self.whole(expr, place);
-        self.note(expr, mark, &of);
+        self.note(expr, mark, &of, unknown);
         of
     }
 
@@ -271,14 +282,41 @@ impl Flow<'_> {
                 did_you_mean(key, &names, "it takes"),
             );
         }
+        self.missing_keys(entries, &takes, target, at);
+    }
+
+    /// The keys an object lacks, all of them at once, where the object is named.
+    fn missing_keys(
+        &mut self,
+        entries: &[(&str, Shape<'_>)],
+        takes: &Type,
+        target: Target<'_>,
+        at: &str,
+    ) {
         let required = target.schema.get("required").and_then(Value::as_array);
-        for key in required.into_iter().flatten().filter_map(Value::as_str) {
-            if !entries.iter().any(|(there, _)| *there == key) {
-                let message = format!("{} needs `{key}`, which is not there", target.taker);
-                let mark = self.tree.mark_at(at);
-                self.error(code::FLOW, mark, message, format!("add `{key}: …`"));
-            }
+        let required = required.into_iter().flatten().filter_map(Value::as_str);
+        let missing: Vec<&str> = required
+            .filter(|key| !entries.iter().any(|(there, _)| there == key))
+            .collect();
+        let value_mark = self.tree.mark_at(at);
+        if missing.is_empty() || self.spoilt.contains(&(value_mark.line, value_mark.column)) {
+            return;
         }
+        let names: Vec<String> = missing.iter().map(|key| format!("`{key}`")).collect();
+        let is = if names.len() == 1 { "is" } else { "are" };
+        let message = format!(
+            "{} needs {}, which {is} not there",
+            target.taker,
+            all_of(&names)
+        );
+        let lines: Vec<String> = missing.iter().map(|key| key_line(takes, key)).collect();
+        let mark = self.tree.name_mark(at);
+        self.error(
+            code::FLOW,
+            mark,
+            message,
+            format!("add {}", lines.join(", ")),
+        );
     }
 
     /// Where a key of a mapping stands.
@@ -323,7 +361,9 @@ impl Flow<'_> {
         if let Some(misfit) = validator.iter_errors(value).next() {
             let message = format!("does not fit {}: {misfit}", target.taker);
             let mark = self.tree.mark_at(at);
-            self.error(code::FLOW, mark, message, String::new());
+            let takes = of_schema(target.root, target.schema);
+            let help = how_to_fit(value, &misfit, &takes);
+            self.error(code::FLOW, mark, message, help);
         }
     }
 
@@ -331,7 +371,7 @@ impl Flow<'_> {
     pub(super) fn shape(&self, shape: &Shape<'_>, scope: &Scope) -> Type {
         match shape {
             Shape::Literal(value) => Type::of_value(value),
-            Shape::Hole(expr) => infer(expr, scope).0,
+            Shape::Hole(expr) => infer(expr, scope).of,
             Shape::Text(_) => Type::TEXT,
             Shape::List(items) => Type::list(Type::union(
                 items.iter().map(|item| self.shape(item, scope)),
@@ -428,9 +468,72 @@ fn within<'a>(target: Target<'a>, shape: &Shape<'_>) -> Target<'a> {
     }
 }
 
-/// A key as a part of a JSON pointer.
-pub(super) fn part(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
+/// Names in a row: `a`, `b` and `c`.
+fn all_of(names: &[String]) -> String {
+    match names.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => names.join(", "),
+    }
+}
+
+/// How a key that is missing would be written, with what it takes, where that is known.
+fn key_line(takes: &Type, key: &str) -> String {
+    let objects = takes.alternatives().iter().filter_map(|one| match one {
+        Type::Object(object) => object.properties.get(key),
+        _ => None,
+    });
+    let of = Type::union(objects.map(|property| property.of.clone()));
+    match of.is_any() || of.is_never() {
+        true => format!("`{key}: …`"),
+        false => format!("`{key}: …` ({of})"),
+    }
+}
+
+/// How a fixed value is mended that does not fit.
+fn how_to_fit(value: &Value, misfit: &ValidationError<'_>, takes: &Type) -> String {
+    let shown = |value: &Value| format!("`{value}`");
+    match misfit.kind() {
+        ValidationErrorKind::Enum { options } => {
+            let all = options.as_array().map_or(&[][..], Vec::as_slice);
+            let words: Vec<&str> = all.iter().filter_map(Value::as_str).collect();
+            let near = value
+                .as_str()
+                .and_then(|word| nearest(word, words.into_iter()));
+            let all: Vec<String> = all.iter().take(OPTIONS_NAMED).map(shown).collect();
+            near.map_or_else(
+                || format!("write one of {}", all.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            )
+        }
+        ValidationErrorKind::Constant { expected_value } => {
+            format!("write {}", shown(expected_value))
+        }
+        ValidationErrorKind::Type { .. } => of_another_kind(value, takes),
+        ValidationErrorKind::Pattern { .. } | ValidationErrorKind::Format { .. } => {
+            "write a text that matches it".to_owned()
+        }
+        _ => match takes.is_any() || takes.is_never() {
+            true => "write what its schema allows".to_owned(),
+            false => format!("write another {takes}, within its bounds"),
+        },
+    }
+}
+
+/// Values an enumeration is shown with, at most.
+const OPTIONS_NAMED: usize = 8;
+
+fn of_another_kind(value: &Value, takes: &Type) -> String {
+    let takes_text = matches!(takes, Type::Text(_));
+    match value {
+        Value::Number(_) | Value::Bool(_) if takes_text => {
+            format!("it takes text: put quotes around it, `\"{value}\"`")
+        }
+        Value::String(text) if takes.is_number() && text.parse::<f64>().is_ok() => {
+            format!("it takes a number: leave the quotes out, `{text}`")
+        }
+        Value::Null => format!("it takes {takes}: leave the key out, or write a value"),
+        _ => format!("it takes {takes} here"),
+    }
 }
 
 pub(super) fn did_you_mean(word: &str, known: &[&str], otherwise: &str) -> String {

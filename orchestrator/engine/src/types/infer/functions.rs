@@ -47,7 +47,7 @@ const MACROS: [(&str, &str); 10] = [
 ];
 
 /// Functions of other CELs that people look for here, with what to do instead.
-const ELSEWHERE: [(&[&str], &str); 4] = [
+const ELSEWHERE: [(&[&str], &str); 10] = [
     (
         &["matches", "find", "findAll", "regex"],
         "there are no regular expressions: compare with contains, startsWith or endsWith, or hold the value against a `pattern` in the input's schema",
@@ -91,6 +91,38 @@ const ELSEWHERE: [(&[&str], &str); 4] = [
         ],
         "write it with ?:, map, filter, all and exists, or let a task compute it",
     ),
+    (
+        &["len", "length", "count", "strlen"],
+        "how long text or a list is, and how many keys an object has, is `size(value)`",
+    ),
+    (
+        &["default", "coalesce", "ifNull", "getOrDefault", "get"],
+        "a default is taken with `.?name.orValue(…)`",
+    ),
+    (
+        &[
+            "str",
+            "toString",
+            "parseInt",
+            "toInt",
+            "float",
+            "parseFloat",
+            "toFloat",
+        ],
+        "convert with string(…), int(…) or double(…)",
+    ),
+    (
+        &["any", "some", "every", "includes"],
+        "ask a list with `list.exists(x, x > 0)`, `list.all(x, x > 0)` or `value in list`",
+    ),
+    (
+        &["not", "isNull", "isEmpty", "empty"],
+        "write `!value`, `value == null` or `size(value) == 0`",
+    ),
+    (
+        &["hasKey", "containsKey", "has_key", "exists_key"],
+        "whether a key is there is asked with `has(value.key)`",
+    ),
 ];
 
 impl Infer {
@@ -122,7 +154,12 @@ impl Infer {
                 given(arguments.len())
             );
             let at = self.places.span(node);
-            self.report(ProblemKind::Function, at, what, "");
+            let help = match (target.is_some(), *count) {
+                (true, 0) => format!("write `value.{name}()`"),
+                (true, _) => format!("write `value.{name}(…)`"),
+                (false, _) => format!("write `{name}(…)`"),
+            };
+            self.report(ProblemKind::Function, at, what, help);
             return Type::Any;
         }
         match (target, target_type, call.args.as_slice()) {

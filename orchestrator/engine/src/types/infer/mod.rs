@@ -46,26 +46,53 @@ pub(crate) enum ProblemKind {
     Constant,
 }
 
+/// What is found out about an expression.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Inferred {
+    pub(crate) of: Type,
+    /// Everything wrong with it.
+    pub(crate) problems: Vec<Problem>,
+    /// The smallest parts of it of which nobody knows what they are, as they are written.
+    pub(crate) unknown: Vec<String>,
+}
+
 /// The type of an expression, and everything wrong with it.
-pub(crate) fn infer(expr: &Expr, scope: &Scope) -> (Type, Vec<Problem>) {
+pub(crate) fn infer(expr: &Expr, scope: &Scope) -> Inferred {
     let Ok((ast, info)) = parse_with_places(expr.text()) else {
-        // It was compiled before, so this does not happen; what cannot be read has no type.
-        return (Type::Any, Vec::new());
+        // One that stands for what cannot be read: that has been said.
+        return Inferred {
+            of: Type::Any,
+            problems: Vec::new(),
+            unknown: Vec::new(),
+        };
     };
     let mut infer = Infer {
         places: Places::new(info),
         known: scope.clone(),
         problems: Vec::new(),
+        unknown: Vec::new(),
     };
     let of = infer.of(&ast);
     infer.result(&ast, &of);
-    (of, infer.problems)
+    let mut unknown: Vec<String> = Vec::new();
+    for part in infer.unknown {
+        if !unknown.contains(&part) {
+            unknown.push(part);
+        }
+    }
+    Inferred {
+        of,
+        problems: infer.problems,
+        unknown,
+    }
 }
 
 struct Infer {
     places: Places,
     known: Scope,
     problems: Vec<Problem>,
+    /// The smallest parts that are unknown, each as often as it is looked at.
+    unknown: Vec<String>,
 }
 
 impl Infer {
@@ -108,6 +135,17 @@ impl Infer {
     }
 
     fn of(&mut self, node: &IdedExpr) -> Type {
+        let before = self.unknown.len();
+        let of = self.of_part(node);
+        // what is unknown because a part of it is has been noted
+        if of.is_any() && self.unknown.len() == before {
+            let text = self.text(node);
+            self.unknown.push(text);
+        }
+        of
+    }
+
+    fn of_part(&mut self, node: &IdedExpr) -> Type {
         if let Some(of) = self.known.fact(node) {
             return of;
         }

@@ -18,6 +18,7 @@ impl Scope {
             places: Places::new(info),
             known: self,
             problems: Vec::new(),
+            unknown: Vec::new(),
         };
         infer.assume(&ast, true);
         infer.known
@@ -118,9 +119,10 @@ impl Infer {
 
     /// A type, without a word of what is wrong on the way: that is said where it is used.
     fn quietly(&mut self, node: &IdedExpr) -> Type {
-        let said = self.problems.len();
+        let (said, unknown) = (self.problems.len(), self.unknown.len());
         let of = self.of(node);
         self.problems.truncate(said);
+        self.unknown.truncate(unknown);
         of
     }
 }

@@ -60,7 +60,12 @@ impl Infer {
                 let text = self.text(operand);
                 let what = format!("`{text}` is {other}, which has no `{field}` inside");
                 let at = self.places.word_after(operand, field);
-                let help = "only objects and lists have something inside";
+                let counts = matches!(field, "length" | "len" | "size" | "count")
+                    && matches!(other, Type::Text(_) | Type::List(_));
+                let help = match counts {
+                    true => format!("how long it is: `size({text})`"),
+                    false => "only objects and lists have something inside".to_owned(),
+                };
                 self.report(ProblemKind::Path, at, what, help);
                 None
             }
@@ -127,8 +132,9 @@ impl Infer {
 
     /// `has(operand.field)`. Whatever it is of, the way to it does not fail: it is made optional before it runs.
     pub(super) fn has(&mut self, operand: &IdedExpr, field: &str) -> Type {
-        let problems = self.problems.len();
+        let (problems, unknown) = (self.problems.len(), self.unknown.len());
         let of = self.of(operand);
+        self.unknown.truncate(unknown);
         // On the way only names that lead nowhere are mistakes; what may be absent is what is asked.
         let mut n = 0;
         self.problems.retain(|problem| {
@@ -177,6 +183,24 @@ impl Infer {
             );
             let at = self.places.word_after(operand, field);
             self.report(ProblemKind::Path, at, what, help);
+            return;
+        }
+        let unsaid = |object: &&Object| {
+            object.rest == Some(Type::Any) && !object.properties.contains_key(field)
+        };
+        if objects.is_empty() || !objects.iter().all(unsaid) || of.is_any() {
+            return;
+        }
+        // Nothing is said of other keys: only a name that is nearly a known one is worth a word.
+        let names = objects.iter().flat_map(|object| object.properties.keys());
+        if let Some(near) = nearest(field, names.map(String::as_str)) {
+            let what = format!(
+                "the schema of `{}` speaks of no `{field}`",
+                self.text(operand)
+            );
+            let help = format!("did you mean `{near}`?");
+            let at = self.places.word_after(operand, field);
+            self.report(ProblemKind::Constant, at, what, help);
         }
     }
 
