@@ -54,7 +54,7 @@ impl Deciding<'_> {
             &eyes(self.state, id),
             self.rules,
             &task.task_type,
-            Some(&task.pool),
+            &task.pool,
             &task.with,
         )
         .map(|(manifest, pool, input)| {
@@ -129,7 +129,7 @@ impl Deciding<'_> {
                     &eyes(self.state, id),
                     self.rules,
                     &undo.task_type,
-                    Some(pool),
+                    pool,
                     &undo.with,
                 )
                 .map(|(manifest, pool, input)| {
@@ -177,7 +177,7 @@ impl Deciding<'_> {
             .unwrap_or(&task.task_type);
         let with = Template::literal(edit.input.clone());
         let scope = eyes(self.state, id);
-        let made = ready(&scope, self.rules, task_type, Some(&task.pool), &with);
+        let made = ready(&scope, self.rules, task_type, &task.pool, &with);
         Ok(made.map(|(manifest, pool, input)| {
             let mut facts = forward_facts(task, manifest, pool);
             // the definition's own probe asks about what the definition has done
@@ -213,7 +213,7 @@ impl Deciding<'_> {
         let with = Template::literal(edit.input.clone());
         let scope = eyes(self.state, id);
         let done_by = self.pool_of(id, task)?;
-        let pool = Some(pool.unwrap_or(&done_by));
+        let pool = pool.unwrap_or(&done_by);
         let made = ready(&scope, self.rules, task_type, pool, &with);
         Ok(made.map(|(manifest, pool, input)| Prepared {
             facts: undo_task_facts(task, planned, manifest, pool),
@@ -298,7 +298,7 @@ impl Deciding<'_> {
                     &eyes(self.state, id),
                     self.rules,
                     &probe.task_type,
-                    Some(&self.pool_of(id, task)?),
+                    &self.pool_of(id, task)?,
                     &probe.with,
                 )
                 .map(|(manifest, pool, input)| {
@@ -403,21 +403,16 @@ fn ready<'a>(
     scope: &dyn Scope,
     rules: super::Rules<'a>,
     task_type: &TaskType,
-    pool: Option<&Template>,
+    pool: &Template,
     with: &Template,
 ) -> Result<(&'a Manifest, PoolName, Value), NotReady> {
     let known = rules.catalogue.get(task_type).ok_or(NotReady::Unserved)?;
     let bad = |code: &str, message: String| NotReady::Bad(failure(code, message));
-    let pool = match pool {
-        None => PoolName::default_pool(),
-        Some(template) => {
-            let value = template
-                .eval(scope)
-                .map_err(|error| bad("expression", error.to_string()))?;
-            let text = value.as_str().unwrap_or_default();
-            PoolName::new(text).map_err(|error| bad("pool", error.to_string()))?
-        }
-    };
+    let pool = pool
+        .eval(scope)
+        .map_err(|error| bad("expression", error.to_string()))?;
+    let pool = PoolName::new(pool.as_str().unwrap_or_default())
+        .map_err(|error| bad("pool", error.to_string()))?;
     let input = with
         .eval(scope)
         .map_err(|error| bad("expression", error.to_string()))?;
