@@ -457,6 +457,68 @@ async fn on_postgres_a_mended_event_goes_to_whoever_refused_it_and_to_nobody_els
     a_mended_event(Setup::workers(0).postgres()).await;
 }
 
+/// A mended event under an id that another event has would be taken for that one: it is not sent, whoever has it is named, and under a free id it is.
+async fn a_mended_event_under_anothers_id(setup: Setup) {
+    let system = setup.start().await;
+    system.api.apply(&hears(1, "event.data.name")).await;
+    let sagas = async || {
+        let found = system.api.get("/v1/sagas?definition=hears").await;
+        found["sagas"].as_array().cloned().unwrap_or_default()
+    };
+    for (name, data) in [("taken-one", json!("ann")), ("m1", json!(5))] {
+        let event = json!({ "specversion": "1.0", "id": name, "source": "/test", "type": "com.example.named", "data": { "name": data } });
+        let properties =
+            json!({ "message_id": name, "content_type": "application/cloudevents+json" });
+        await_until("the event to be routed", SOON, async || {
+            let (properties, text) = (properties.clone(), event.to_string());
+            let key = "com.example.named";
+            let vhost = &system.vhost;
+            vhost.publish("baton.events", key, properties, &text).await
+        })
+        .await;
+    }
+    let letter = letters(&system, "reason=misfit", 1).await.remove(0);
+    await_until("the other to have started its saga", SOON, async || {
+        sagas().await.len() == 1
+    })
+    .await;
+    let path = |what: &str| format!("{}/{what}", id(&letter));
+    let edit = |edition: u32, own: &str| {
+        let set = json!({ "/id": own, "/data/name": "bob" });
+        json!({ "edition": edition, "set": set, "reason": "a typing error" })
+    };
+    let mended = post(&system, &path("edit"), edit(0, "taken-one")).await;
+    assert_eq!(mended.status, 200, "{mended:?}");
+    let refused = post(&system, &path("replay"), json!({ "reason": "mended" })).await;
+    let said = [&refused.body["detail"], &refused.body["outcome"]];
+    let said = said.into_iter().find_map(Value::as_str).unwrap_or_default();
+    assert!(said.contains("taken-one"), "{refused:?}");
+    assert_eq!(one(&system, id(&letter)).await["state"], "dead");
+    assert_eq!(sagas().await.len(), 1, "nobody was told of it");
+
+    let mended = post(&system, &path("edit"), edit(1, "m2")).await;
+    assert_eq!(mended.status, 200, "{mended:?}");
+    let done = post(&system, &path("replay"), json!({ "reason": "mended" })).await;
+    assert_eq!(done.body["state"], "resolved", "{done:?}");
+    let mut names = Vec::new();
+    for saga in sagas().await {
+        let path = format!("/v1/sagas/{}", id(&saga));
+        names.push(system.api.get(&path).await["input"]["name"].clone());
+    }
+    names.sort_by_key(Value::to_string);
+    assert_eq!(names, [json!("ann"), json!("bob")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mended_event_under_an_id_that_another_has_is_refused_and_its_id_is_named() {
+    a_mended_event_under_anothers_id(Setup::workers(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_a_mended_event_under_an_id_that_another_has_is_refused_and_its_id_is_named() {
+    a_mended_event_under_anothers_id(Setup::workers(0).postgres()).await;
+}
+
 /// What a queue gives up by itself, since it is full or since it waited too long, says so; what had expired is sent again only where somebody insists.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_queue_gives_up_by_its_length_or_by_time_is_told_apart() {
