@@ -34,6 +34,13 @@ fn main() -> ExitCode {
         Some(seed) => (seed, 1),
         None => (number("--from", 0), number("--count", 1_000)),
     };
+    let moving = arguments.iter().any(|word| word == "--moving");
+    // a seed is another story with another setup
+    let how = [
+        fault.map_or_else(String::new, |fault| format!(" --fault {fault:?}")),
+        if moving { " --moving" } else { "" }.to_owned(),
+    ]
+    .concat();
     let began = Instant::now();
     let mut broken = 0_u64;
     let mut ends = std::collections::BTreeMap::<&str, u64>::new();
@@ -44,7 +51,7 @@ fn main() -> ExitCode {
             seed,
             fault,
             trace,
-            moving: arguments.iter().any(|word| word == "--moving"),
+            moving,
             ..Setup::default()
         }) {
             Ok(report) => {
@@ -74,7 +81,7 @@ fn main() -> ExitCode {
                     .skip(failed.trace.len() - shown.min(failed.trace.len()))
                     .for_each(|line| println!("{line}"));
                 println!(
-                    "BROKEN {failed}\n  again: cargo run -p baton-sim --example seeds -- --seed {seed} --trace"
+                    "BROKEN {failed}\n  again: cargo run -p baton-sim --example seeds -- --seed {seed} --trace{how}"
                 );
             }
         }
