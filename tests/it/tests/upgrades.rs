@@ -303,7 +303,10 @@ async fn a_move_that_meets_reports_loses_none_of_them() {
             .await;
         moved += usize::from(system.api.saga(id).await["version"] == 2);
     }
-    assert!(moved > 0, "none was moved, though half of them had not ended");
+    assert!(
+        moved > 0,
+        "none was moved, though half of them had not ended"
+    );
     let book = Book::of(&system.ledger).await;
     for (n, id) in ids.iter().enumerate() {
         for step in ["a", "b", "b2", "c", "c2", "d", "d2"] {
