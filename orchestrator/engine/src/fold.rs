@@ -354,9 +354,7 @@ fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), Fo
         Record::Unwinding { cause } => {
             state.unwinding = Some(cause.clone());
             state.deadline_at = None;
-            if let Some(taken) = &mut state.reservation {
-                taken.due = None;
-            }
+            crate::reservation::waits_no_more(state);
             for step in state.steps.values_mut() {
                 drop_forward(step, at);
                 if let Some(fan) = &mut step.fan {
@@ -409,7 +407,7 @@ fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), Fo
             state.had_completed |= state.parent.is_some() && *status == Status::Completed;
             state.ended_at = Some(at);
             state.deadline_at = None;
-            crate::reservation::ended(state);
+            crate::reservation::waits_no_more(state);
         }
         Record::Emitted { step, .. } => {
             step_mut(state, &step.into())?.began_at.get_or_insert(at);

@@ -18,7 +18,7 @@ use crate::definition::{
     Attempts, Definition, NoSagas, OnError, OnTimeout, SagaStep, Sagas, Step, StepKind, TaskStep,
     duration_ms_of,
 };
-use crate::reservation::ReservationKind;
+use crate::reservation::{ReservationKind, Want};
 pub use asks::{Asks, Rung};
 pub use back::{How, TakenBack, Undo, When};
 pub use unwind::Rest;
@@ -31,9 +31,9 @@ pub struct Plan {
     pub definition: String,
     /// Its version.
     pub version: u32,
-    /// What is taken before the first step, all or none.
+    /// What is taken before the first step, all or none; its names as they are written, where the input does not say them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub takes: Vec<Takes>,
+    pub takes: Vec<Want>,
     /// Whose its work items are and by when, where it says so.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub asks: Vec<Asks>,
@@ -46,20 +46,6 @@ pub struct Plan {
     /// All that may be taken back, where steps refer to it: of a plan that is too large to have that below each of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub taken_back: Vec<Vec<Undo>>,
-}
-
-/// One thing that is taken before the first step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Takes {
-    /// What kind.
-    pub kind: ReservationKind,
-    /// Its name where the input says it; else as it is written.
-    pub name: String,
-    /// How many may have it.
-    pub max: u32,
-    /// Within how many milliseconds; none: at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub per_ms: Option<u64>,
 }
 
 /// A way through the steps.
@@ -229,13 +215,13 @@ struct Planner<'a> {
     /// How deep this saga lies.
     depth: u32,
     runs: Vec<Runs>,
-    takes: Vec<Takes>,
+    takes: Vec<Want>,
     /// What expressions may read by now.
     scope: BTreeMap<String, Value>,
 }
 
 /// What is taken, by its names where the input says them.
-fn takes(definition: &Definition, input: Option<&Value>) -> Vec<Takes> {
+fn takes(definition: &Definition, input: Option<&Value>) -> Vec<Want> {
     let Some(reserves) = &definition.reserves else {
         return Vec::new();
     };
@@ -245,15 +231,9 @@ fn takes(definition: &Definition, input: Option<&Value>) -> Vec<Takes> {
         wants.ok()
     });
     if let Some(wants) = known {
-        let wants = wants.into_iter().map(|want| Takes {
-            kind: want.kind,
-            name: want.name,
-            max: want.max,
-            per_ms: want.per_ms,
-        });
-        return wants.collect();
+        return wants;
     }
-    let locks = reserves.locks.iter().map(|lock| Takes {
+    let locks = reserves.locks.iter().map(|lock| Want {
         kind: ReservationKind::Lock,
         name: lock.text.clone(),
         max: 1,
@@ -266,7 +246,7 @@ fn takes(definition: &Definition, input: Option<&Value>) -> Vec<Takes> {
     let limits = limits.into_iter().filter_map(|(kind, limit)| {
         let limit = limit.as_ref()?;
         let key = limit.key.as_ref().map(|key| format!("/{}", key.text()));
-        Some(Takes {
+        Some(Want {
             kind,
             name: format!("{}{}", definition.saga, key.unwrap_or_default()),
             max: limit.max,

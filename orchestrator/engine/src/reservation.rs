@@ -229,8 +229,8 @@ pub(crate) fn apply(state: &mut SagaState, at: Timestamp, record: &Record) {
     }
 }
 
-/// A saga has ended: nobody waits for anything any more.
-pub(crate) fn ended(state: &mut SagaState) {
+/// The saga turns back or has ended: it waits for nothing any more.
+pub(crate) fn waits_no_more(state: &mut SagaState) {
     if let Some(taken) = &mut state.reservation {
         taken.due = None;
     }

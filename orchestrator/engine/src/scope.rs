@@ -2,32 +2,32 @@
 
 use serde_json::Value;
 
-use crate::definition::{Around, OnlyInput, group_in};
+use crate::definition::group_in;
 use crate::expr::Scope;
 use crate::state::{Phase, SagaState};
 
-impl SagaState {
-    /// What its expressions read without any step: the input; of an item of a group, what was captured of what is around that.
-    #[must_use]
-    pub fn given(&self) -> Box<dyn Scope + '_> {
-        match group_in(&self.definition) {
-            Some(_) => Box::new(Around(&self.input)),
-            None => Box::new(OnlyInput(&self.input)),
-        }
+/// What the expressions of a saga read without any step.
+pub(crate) struct Given<'a>(pub(crate) &'a SagaState);
+
+impl Scope for Given<'_> {
+    fn get(&self, name: &str) -> Option<&Value> {
+        given(self.0, name)
+    }
+}
+
+/// The input; of an item of a group, what was captured of what is around that.
+fn given<'a>(state: &'a SagaState, name: &str) -> Option<&'a Value> {
+    match group_in(&state.definition) {
+        None => (name == "input").then_some(&state.input),
+        Some(_) => state.input.get(name),
     }
 }
 
 impl Scope for SagaState {
     fn get(&self, name: &str) -> Option<&Value> {
-        match group_in(&self.definition) {
-            None if name == "input" => return Some(&self.input),
-            None => {}
-            // no step of the group is called as what is around it
-            Some(_) => {
-                if let Some(captured) = self.input.get(name) {
-                    return Some(captured);
-                }
-            }
+        // no step of a group is called as what is around it
+        if let Some(given) = given(self, name) {
+            return Some(given);
         }
         let step = self.steps.get(name)?;
         match step.phase {

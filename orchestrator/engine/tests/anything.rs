@@ -12,13 +12,14 @@ use baton_engine::input::{Resolution, StepEdit};
 use baton_engine::state::Phase;
 use baton_engine::upgrade::ReasonKind;
 use baton_engine::{
-    Approval, Assignment, Choice, Input, Operator, Refusal, Role, Rules, Status, TimerKey, Verdict,
-    Whose, WorkItem, decide,
+    Approval, Assignment, Choice, Input, Operator, Record, Refusal, Role, Rules, Status, TimerKey,
+    Verdict, Whose, WorkItem, decide,
 };
 use baton_messages::inbox::Checkpoint;
 use baton_messages::{
-    AttemptRef, CheckpointKind, DeadReason, Direction, Event, InputId, ProbeAnswer, Started,
-    StepId, StepKey, TaskType, Timestamp, WorkerId,
+    AttemptRef, CheckpointKind, ChildSaid, DeadReason, Direction, Event, InputId, ParentRef,
+    ProbeAnswer, SagaId, Standing, Started, StepId, StepKey, TaskResult, TaskType, Timestamp,
+    WorkerId,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -46,6 +47,11 @@ fn cases() -> u32 {
 
 /// The steps of a saga, from a few numbers.
 fn document(shape: &[(u8, u8, u8, u8)]) -> String {
+    drawn(shape, false)
+}
+
+/// The same; with `groups` some of what is done for each of a list are groups of steps.
+fn drawn(shape: &[(u8, u8, u8, u8)], groups: bool) -> String {
     let pivot = shape.iter().position(|(_, _, _, flags)| flags % 7 == 1);
     let mut yaml = String::new();
     for (n, (kind, before, on_error, flags)) in shape.iter().enumerate() {
@@ -67,15 +73,22 @@ fn document(shape: &[(u8, u8, u8, u8)]) -> String {
             yaml.push_str(&idle);
             continue;
         }
-        yaml.push_str(&format!(
-            "    task: {}\n    queue_timeout: 60s\n    retry: {{ attempts: {} }}\n",
-            TYPES[usize::from(*kind) % TYPES.len()],
-            on_error % 3 + 1
-        ));
+        let fan = flags % 3 == 0 && pivot != Some(n);
+        if groups && fan && kind % 4 >= 2 {
+            let timeout = ["", "    timeout: 90s\n"][usize::from(before % 2)];
+            yaml.push_str(&format!(
+                "    steps: [{{ id: g{n}, task: t.set@1 }}]\n{timeout}"
+            ));
+        } else {
+            yaml.push_str(&format!(
+                "    task: {}\n    queue_timeout: 60s\n    retry: {{ attempts: {} }}\n",
+                TYPES[usize::from(*kind) % TYPES.len()],
+                on_error % 3 + 1
+            ));
+        }
         if pivot == Some(n) {
             yaml.push_str("    pivot: true\n");
         }
-        let fan = flags % 3 == 0 && pivot != Some(n);
         if fan {
             let items: Vec<u8> = (0..kind % 6).collect();
             yaml.push_str(&format!(
@@ -135,11 +148,54 @@ fn arrival(stage: &Stage, step: StepId, how: u8) -> Input {
     }
 }
 
+/// What the saga of an item of a group says of itself, true or not.
+fn word(stage: &Stage, step: StepKey, round: u32, child: SagaId, how: u8) -> Input {
+    let only_forward = how % 16 == 15;
+    let standing = match how % 6 {
+        0 | 1 => Standing::Completed {
+            output: Some(json!(how)),
+            too_large: None,
+            only_forward,
+        },
+        2 => Standing::Compensated { failure: None },
+        3 => Standing::UnderWay {
+            compensating: how % 4 == 1,
+            parked: (how % 5 == 0).then(|| "it asks".to_owned()),
+            only_forward,
+        },
+        4 => Standing::Abandoned,
+        _ => Standing::Completed {
+            output: None,
+            too_large: Some(1 << 20),
+            only_forward,
+        },
+    };
+    // mostly newer than what it said before
+    let seq = stage.entries.len() as u64 + u64::from(how % 3);
+    Input::ChildSaid(ChildSaid {
+        parent: ParentRef {
+            saga: stage.state.id,
+            step: step.step,
+            item: step.item,
+            round,
+        },
+        child,
+        seq,
+        standing,
+    })
+}
+
 /// One input, from a few numbers; most of them make sense now and then.
 fn input(stage: &mut Stage, (what, which, how): (u8, u8, u8)) -> Option<Input> {
     let steps: Vec<StepKey> = stage.state.all().map(|(spot, _)| spot.key()).collect();
     let step = steps.get(usize::from(which) % steps.len())?.clone();
     let at = stage.state.at(&step)?.clone();
+    if let Some(child) = at.child.as_deref()
+        && what % 22 < 5
+    {
+        let round = at.round + u32::from(how % 29 == 28);
+        return Some(word(stage, step, round, child.id, how));
+    }
     let attempt = at.open_attempt().or(at.attempts.last()).cloned();
     let of = AttemptRef {
         saga: stage.state.id,
@@ -428,7 +484,6 @@ fn what_is_learned_of_an_abandoned_saga_while_it_was_undone_is_written_down() {
         (64, 0, 0),
         (20, 0, 0),
         (37, 0, 0),
-        (0, 82, 192),
     ];
     for drawn in drawn {
         let Some(input) = input(&mut stage, drawn) else {
@@ -437,6 +492,26 @@ fn what_is_learned_of_an_abandoned_saga_while_it_was_undone_is_written_down() {
         stage.give(&input);
     }
     assert_eq!(stage.state.status, Status::Abandoned);
+    let backward = stage.phase("s0").backward();
+    assert!(backward, "{:?}", stage.phase("s0"));
+    assert!(
+        !stage.at("s1").may_have_effect,
+        "nobody ran it, it was held"
+    );
+    let report = input(&mut stage, (0, 82, 192)).unwrap();
+    assert_eq!(stage.give(&report), Verdict::Applied);
+    let written = |record: &Record| {
+        matches!(
+            record,
+            Record::Evidence { of, result: TaskResult::Succeeded { .. }, .. }
+                if of.step == stage::key("s1") && of.direction == Direction::Do
+        )
+    };
+    assert_eq!(stage.recorded(written), 1);
+    assert!(stage.at("s1").may_have_effect);
+    assert_eq!(stage.state.status, Status::Abandoned);
+    assert!(stage.state.work_items.is_empty(), "nobody is asked again");
+    assert_eq!(stage.give(&report), Verdict::Duplicate);
 }
 
 proptest! {
@@ -447,7 +522,7 @@ proptest! {
         shape in prop::collection::vec(any::<(u8, u8, u8, u8)>(), 1..6),
         inputs in prop::collection::vec(any::<(u8, u8, u8)>(), 1..120),
     ) {
-        let mut stage = Stage::with(&document(&shape));
+        let mut stage = Stage::with(&drawn(&shape, true));
         for drawn in inputs {
             let Some(input) = input(&mut stage, drawn) else { continue };
             let before = stage.state.clone();
@@ -460,7 +535,7 @@ proptest! {
                 prop_assert_eq!(stage.state.status, Status::Abandoned);
             }
             if before.status.ended() && !stage.state.status.ended() {
-                prop_assert!(matches!(input, Input::TaskFinished(_) | Input::Broken { .. }), "{} woke up what had ended", input.kind());
+                prop_assert!(matches!(input, Input::TaskFinished(_) | Input::ChildSaid(_) | Input::Broken { .. }), "{} woke up what had ended", input.kind());
             }
             let report = matches!(input, Input::TaskFinished(_) | Input::Checkpoint(_));
             if verdict == Verdict::Applied && (report || !matches!(input, Input::TaskStarted(_) | Input::Resend(_) | Input::TypeServed(_) | Input::TimerFired(_) | Input::TaskUnconfirmed { .. } | Input::TaskUnroutable(_))) {

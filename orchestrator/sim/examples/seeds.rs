@@ -34,6 +34,18 @@ fn main() -> ExitCode {
         Some(seed) => (seed, 1),
         None => (number("--from", 0), number("--count", 1_000)),
     };
+    let moving = arguments.iter().any(|word| word == "--moving");
+    let partitions = u8::try_from(number("--partitions", 1)).unwrap_or(1);
+    // a seed is another story with another setup
+    let how = [
+        fault.map_or_else(String::new, |fault| format!(" --fault {fault:?}")),
+        if moving { " --moving" } else { "" }.to_owned(),
+        match partitions {
+            1 => String::new(),
+            more => format!(" --partitions {more}"),
+        },
+    ]
+    .concat();
     let began = Instant::now();
     let mut broken = 0_u64;
     let mut ends = std::collections::BTreeMap::<&str, u64>::new();
@@ -44,8 +56,8 @@ fn main() -> ExitCode {
             seed,
             fault,
             trace,
-            moving: arguments.iter().any(|word| word == "--moving"),
-            partitions: u8::try_from(number("--partitions", 1)).unwrap_or(1),
+            moving,
+            partitions,
             ..Setup::default()
         }) {
             Ok(report) => {
@@ -76,7 +88,7 @@ fn main() -> ExitCode {
                     .skip(failed.trace.len() - shown.min(failed.trace.len()))
                     .for_each(|line| println!("{line}"));
                 println!(
-                    "BROKEN {failed}\n  again: cargo run -p baton-sim --example seeds -- --seed {seed} --trace"
+                    "BROKEN {failed}\n  again: cargo run -p baton-sim --example seeds -- --seed {seed} --trace{how}"
                 );
             }
         }

@@ -22,6 +22,7 @@ impl World {
         for n in 0..self.mood.sagas {
             let mut plan = generate::saga(&mut self.rng, &self.mood, n, tasks_only);
             self.with_kin(kin, &mut plan);
+            self.with_groups(&mut plan);
             self.with_reservations(takes, &mut plan);
             Self::with_item_rules(&mut plan);
             match Definition::parse(&plan.yaml) {

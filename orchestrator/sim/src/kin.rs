@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use baton_engine::definition::group_in;
 use baton_engine::state::Phase;
 use baton_engine::{Definition, SagaState, Status, WorkItemKind};
 use baton_messages::{ChildWanted, SagaId, StepId, StepKey};
@@ -56,18 +57,29 @@ impl World {
             self.plans.insert(plan.id, plan);
             return;
         }
-        let Some(template) = self.kin.get(&wanted.definition) else {
+        let Some((template, definition)) = self.met(wanted) else {
             return self.breaks(format!("{} is no saga of this world", wanted.definition));
         };
         let plan = SagaPlan {
             id: wanted.child,
-            ..template.clone()
+            ..template
         };
-        if let Ok(definition) = Definition::parse(&plan.yaml) {
-            self.definitions.insert(plan.id, Arc::new(definition));
-        }
+        self.definitions.insert(plan.id, definition);
         self.report.children += 1;
+        self.report.grouped += u64::from(group_in(&wanted.definition).is_some());
         self.plans.insert(plan.id, plan);
+    }
+
+    /// What a child is: a saga of its own, or a group in the document of the one at the top.
+    fn met(&self, wanted: &ChildWanted) -> Option<(SagaPlan, Arc<Definition>)> {
+        let Some((_, way)) = group_in(&wanted.definition) else {
+            let plan = self.kin.get(&wanted.definition)?;
+            let definition = Definition::parse(&plan.yaml).ok()?;
+            return Some((plan.clone(), Arc::new(definition)));
+        };
+        let plan = self.groups.get(&wanted.definition)?;
+        let top = self.definitions.get(&wanted.root)?;
+        Some((plan.clone(), top.group(way)?.clone()))
     }
 
     /// How much longer a saga of this world may take because of words that are asked for again.

@@ -84,6 +84,8 @@ pub struct Report {
     pub items: BTreeMap<&'static str, u64>,
     /// Sagas that were steps of others.
     pub children: u64,
+    /// Of those, items of groups.
+    pub grouped: u64,
     /// Times a work item stayed open and went to the next.
     pub escalated: u64,
     /// Messages that carried several reports.
@@ -153,6 +155,8 @@ pub struct World {
     pub(crate) definitions: BTreeMap<SagaId, Arc<Definition>>,
     /// What children are made of, by the names of their definitions.
     pub(crate) kin: BTreeMap<String, SagaPlan>,
+    /// What items of groups are, by the names of their definitions.
+    pub(crate) groups: BTreeMap<String, SagaPlan>,
     /// When sagas are moved to the second version of their definitions, if there is one; a chance of its own.
     pub(crate) moving: Option<Rng>,
     /// Whether its sagas take something before their first step.
@@ -235,6 +239,7 @@ impl World {
             plans: BTreeMap::new(),
             definitions: BTreeMap::new(),
             kin: BTreeMap::new(),
+            groups: BTreeMap::new(),
             moving: setup.moving.then(|| Rng::new(setup.seed ^ MOVES_CHANCE)),
             reserving: false,
             let_go: std::collections::BTreeSet::new(),

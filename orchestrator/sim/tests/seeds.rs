@@ -148,6 +148,8 @@ fn the_worlds_are_rough_and_sagas_end_in_every_way() {
     }
     let children: u64 = reports.iter().map(|report| report.children).sum();
     assert!(children > 60, "{children} sagas were steps of others");
+    let grouped: u64 = reports.iter().map(|report| report.grouped).sum();
+    assert!(grouped > 10, "{grouped} of them were items of groups");
     let escalated: u64 = reports.iter().map(|report| report.escalated).sum();
     assert!(
         escalated > 20,

@@ -146,12 +146,7 @@ async fn taken_back(setup: Setup) {
         is_taken_back(&system, name).await;
         let book = Book::of(&system.ledger).await;
         for key in keys(name) {
-            assert_eq!(
-                book.count(&key, Did::Undo).min(1),
-                1,
-                "{:?}",
-                book.history(&key)
-            );
+            assert!(book.count(&key, Did::Undo) >= 1, "{:?}", book.history(&key));
         }
     }
 }

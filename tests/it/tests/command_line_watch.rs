@@ -128,6 +128,10 @@ async fn what_changed_while_the_stream_was_lost_is_told() {
     system.await_ready().await;
     system.api.await_status(&id, "completed", SOON).await;
     signal("-CONT");
+    // it has not heard of it on a stream that went on
+    for words in ["does not answer", "is back"] {
+        said(&mut all.err, words).await;
+    }
     let told = async {
         loop {
             let line = said(&mut all.out, &id).await;

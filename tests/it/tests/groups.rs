@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use baton_harness::await_some;
 use baton_harness::ledger::Did;
 use baton_it::oracle::Book;
 use baton_it::sagas::Saga;
 use baton_it::{SOON, Setup, System};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// How long many items may take while the orchestrator is killed again and again.
 const END_LIMIT: Duration = Duration::from_secs(240);
@@ -128,4 +129,134 @@ async fn a_group_is_not_started_by_itself() {
     assert_ne!(refused.code, 0, "{}", refused.out);
     let shown = cli.run(&["definitions"]).await.exits(0);
     assert!(!shown.out.contains("hosts/each"), "{}", shown.out);
+}
+
+/// An approval, and for each of a list another approval and an effect; with `last` one more behind all of them.
+fn racks(version: u32, value: &str, last: bool) -> String {
+    let asks = "approve: { by: operator, timeout: 1d }\n";
+    let group = format!(
+        "  - id: each\n    for_each: ${{ input.hosts }}\n    max_items: 5\n    max_parallel: 1\n    steps:\n      - id: go\n        {asks}      - id: put\n        task: test.effect@1\n        heartbeat: 4s\n        with: {{ key: \"${{ input.name }}-${{ item }}-put\", value: {value} }}\n"
+    );
+    let saga = Saga::named("racks")
+        .step(&format!("  - id: ok\n    {asks}"))
+        .step(&group);
+    let saga = if last { saga.effect("last", "") } else { saga };
+    saga.yaml()
+        .replace("version: 1\n", &format!("version: {version}\n"))
+}
+
+async fn approve(system: &System, saga: &str, step: &str) {
+    system.api.await_phase(saga, step, "asked").await;
+    let path = format!("steps/{step}/approve");
+    let said = system.api.act(saga, &path, json!({})).await;
+    assert_eq!(said.status, 200, "{}", said.body);
+}
+
+/// The item of a saga that waits for its approval, and the version it runs.
+async fn waiting_item(system: &System, saga: &str) -> (String, Value) {
+    await_some("an item to wait", SOON, async || {
+        let list = system.api.get("/v1/sagas?definition=racks/each").await;
+        for row in list["sagas"].as_array()? {
+            let id = row["id"].as_str()?.to_owned();
+            let item = system.api.saga(&id).await;
+            let waits = system.api.phase(&id, "go").await == "asked";
+            if item["parent"]["saga"] == *saga && waits {
+                return Some((id, item["version"].clone()));
+            }
+        }
+        None
+    })
+    .await
+}
+
+async fn upgrade(system: &System, asked: Value) -> baton_it::Answer {
+    let path = "/v1/definitions/racks/upgrade";
+    system
+        .api
+        .ask_patiently("POST", path, "", Some(asked.to_string()))
+        .await
+}
+
+async fn moved_as_their_groups_allow(setup: Setup) {
+    let mut system = setup.start().await;
+    system.await_served("test.effect@1").await;
+    system.api.apply(&racks(1, "one", false)).await;
+    let start = async |name: &str| {
+        let input = json!({ "name": name, "hosts": ["h0", "h1"] });
+        system.api.start("racks", &input, name).await
+    };
+    let (before, within) = (start("before").await, start("within").await);
+    system.api.await_phase(&before, "ok", "asked").await;
+    approve(&system, &within, "ok").await;
+    let (first, version) = waiting_item(&system, &within).await;
+    assert_eq!(version, 1);
+
+    // its group is another one
+    system.api.apply(&racks(2, "two", false)).await;
+    let page = upgrade(&system, json!({ "to": 2, "reason": "r" }))
+        .await
+        .body;
+    let rows = page["sagas"].as_array().expect("a page");
+    assert_eq!(rows.len(), 2, "items are none of its sagas: {page}");
+    let row = |id: &str| rows.iter().find(|row| row["id"] == id).expect("it is told");
+    assert_eq!(row(&before)["outcome"], "moved", "{page}");
+    assert_eq!(row(&within)["outcome"], "stays", "{page}");
+    let why = &row(&within)["reasons"][0];
+    assert_eq!(
+        (&why["kind"], &why["step"]),
+        (&json!("step-type"), &json!("each"))
+    );
+    let alone = upgrade(&system, json!({ "to": 2, "reason": "r", "saga": first })).await;
+    assert_eq!(
+        alone.status, 400,
+        "an item is moved by its saga alone: {alone:?}"
+    );
+
+    // its group is written the same
+    system.api.apply(&racks(3, "one", true)).await;
+    let asked = json!({ "to": 3, "reason": "r", "saga": within });
+    let page = upgrade(&system, asked).await.body;
+    assert_eq!(page["moved"], 1, "{page}");
+    system.orchestrator().kill9_and_start();
+    system.await_ready().await;
+    assert_eq!(
+        waiting_item(&system, &within).await,
+        (first.clone(), json!(1))
+    );
+    approve(&system, &first, "go").await;
+    system.api.await_status(&first, "completed", SOON).await;
+    let (second, version) = waiting_item(&system, &within).await;
+    assert_eq!(
+        version, 3,
+        "what begins later is of the version it was moved to"
+    );
+    approve(&system, &second, "go").await;
+    approve(&system, &before, "ok").await;
+    for _ in 0..2 {
+        let (item, version) = waiting_item(&system, &before).await;
+        assert_eq!(version, 2);
+        approve(&system, &item, "go").await;
+        system.api.await_status(&item, "completed", SOON).await;
+    }
+    for saga in [&before, &within] {
+        system.api.await_status(saga, "completed", SOON).await;
+    }
+    let book = Book::of(&system.ledger).await;
+    for name in ["before", "within"] {
+        for host in ["h0", "h1"] {
+            assert_eq!(book.not_done_once(&format!("{name}-{host}-put")), None);
+        }
+    }
+    assert_eq!(book.not_done_once("within-last"), None);
+    assert_eq!(book.ever_done("before-last"), None, "it had no such step");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saga_is_moved_where_its_group_has_not_begun_or_is_written_the_same() {
+    moved_as_their_groups_allow(Setup::workers(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saga_in_a_database_is_moved_where_its_group_has_not_begun_or_is_written_the_same() {
+    moved_as_their_groups_allow(Setup::workers(1).postgres()).await;
 }

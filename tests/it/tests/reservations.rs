@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 const END_LIMIT: Duration = Duration::from_secs(240);
 /// Sagas that want one lock.
 const IN_LINE: usize = 20;
+/// Those of them that ask a person while they hold it, so that the line stands still there.
+const ASKING: [usize; 2] = [0, 10];
 
 /// With a second orchestrator on the same database.
 fn second(system: &System) -> (Process, Api) {
@@ -57,12 +59,22 @@ async fn span(system: &System, id: &str) -> (u64, u64) {
         .unwrap_or_else(|| panic!("it has not ended: {saga}"))
 }
 
+async fn approve(system: &System, saga: &str) {
+    let yes = json!({ "note": "yes" });
+    let said = system.api.act(saga, "steps/ok/approve", yes).await;
+    assert_eq!(said.status, 200, "{}", said.body);
+}
+
 async fn one_after_another(setup: Setup, two: bool) {
     let mut system = setup.start().await;
     let other = if two { Some(second(&system)) } else { None };
     system.await_served("test.effect@1").await;
+    let asks = ASKING.map(|n| format!("input.name == 'n{n}'")).join(" || ");
     let locked = Saga::named("locked")
         .effect("a", "")
+        .step(&format!(
+            "  - id: ok\n    if: ${{ {asks} }}\n    approve: {{ by: operator, timeout: 1h }}\n"
+        ))
         .effect("b", "")
         .step("locks: [ \"site\" ]\n");
     system.apply(&[&locked]).await;
@@ -76,20 +88,32 @@ async fn one_after_another(setup: Setup, two: bool) {
         ids.push(api.start("locked", &input, &format!("n{n}")).await);
     }
     // one is under way, the others wait in their places
+    system.api.await_phase(&ids[ASKING[0]], "ok", "asked").await;
     let line = system.api.get("/v1/reservations?name=site&limit=100").await;
     let rows = line["items"].as_array().cloned().unwrap_or_default();
     let holders = rows.iter().filter(|row| row["state"] == "held").count();
-    assert!(holders <= 1, "{line}");
+    assert_eq!(holders, 1, "{line}");
     let places: Vec<u64> = rows
         .iter()
         .filter_map(|row| row["place"].as_u64())
         .collect();
-    let expected: Vec<u64> = (1..).take(places.len()).collect();
+    let expected: Vec<u64> = (1..).take(IN_LINE - 1).collect();
     assert_eq!(places, expected, "{line}");
-    system
-        .api
-        .await_status(&ids[2], "completed", END_LIMIT)
-        .await;
+    approve(&system, &ids[ASKING[0]]).await;
+    let half = &ids[ASKING[1]];
+    await_until("half of them to have had it", END_LIMIT, async || {
+        system.api.phase(half, "ok").await == "asked"
+    })
+    .await;
+    for id in &ids[ASKING[1]..] {
+        assert_ne!(
+            system.api.status(id).await,
+            "completed",
+            "it has it or waits"
+        );
+    }
+    // from here on the lock goes from one to the next
+    approve(&system, half).await;
     system.orchestrator().kill9_and_start();
     for id in &ids {
         system.api.await_status(id, "completed", END_LIMIT).await;

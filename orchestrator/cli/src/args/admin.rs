@@ -352,7 +352,7 @@ pub(crate) enum DeadOpsCommand {
     /// List them, newest first (the default)
     Ls(DeadOpsLs),
     /// Show one: what it takes, how far it is, what can be done with it
-    Show(DeadOp),
+    Show(DeadOpShow),
     /// Stop one for a while
     Pause(DeadOp),
     /// Have one go on
@@ -365,6 +365,13 @@ pub(crate) enum DeadOpsCommand {
 pub(crate) struct DeadOpsLs {
     #[command(flatten)]
     pub(crate) page: PageArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadOpShow {
+    /// The replay: its id
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
 }
 
 #[derive(Debug, Args)]

@@ -183,7 +183,9 @@ Examples:
   baton locks --kind concurrency             the limits of what runs at once
   baton locks show host/10.0.0.7             one lock: its holder, then the line
   baton locks break host/10.0.0.7 --saga 3f1c8a02 -m 'it hangs, the host is dead'
-  baton admit 3f1c8a02 -m 'on purpose'       past a blast radius";
+  baton admit 3f1c8a02 -m 'on purpose'       past a blast radius
+
+Only an admin breaks a lock: two may act on the same thing from then on.";
 
 pub(super) const AUDIT: &str = "\
 Examples:

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::act::refrained;
 use super::broker_noted::Noted;
 use crate::args::{Dead, DeadCommand, DeadMove, DeadPeek, Global};
 use crate::error::CliError;
@@ -293,10 +294,9 @@ async fn moved(
         out.line(format!("nothing lies in {}", asked.from));
         return Ok(Exit::Ok);
     }
-    let question = format!("move {count} messages from {} to {}?", asked.from, asked.to);
-    if !out.agreed_of_many(question.trim_end_matches('?'), &question, asked.yes)? {
-        out.note("nothing was done");
-        return Ok(Exit::Error);
+    let what = format!("move {count} messages from {} to {}", asked.from, asked.to);
+    if !out.agreed_of_many(&what, &format!("{what}?"), asked.yes)? {
+        return Ok(refrained(out));
     }
     let on = format!("{} to {}", asked.from, asked.to);
     let noted = Noted::begins(global, "move-messages", &on, out).await?;

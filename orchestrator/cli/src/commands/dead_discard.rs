@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::act::refrained;
 use super::dead_next::{of_letter, stands};
 use super::dead_replay::{act, body_filter, letter_path, one_or_many};
 use super::items;
@@ -118,8 +119,7 @@ impl Wish<'_> {
     async fn each(&self, client: &Client, out: &mut Out) -> Result<Exit, CliError> {
         let what = format!("{} {} dead letters", self.action, self.ids.len());
         if !out.agreed_of_many(&what, &format!("{what}?"), self.yes)? {
-            out.note("nothing was done");
-            return Ok(Exit::Error);
+            return Ok(refrained(out));
         }
         let mut exit = Exit::Ok;
         for id in self.ids {
@@ -164,9 +164,12 @@ impl Wish<'_> {
             return Ok(Exit::Ok);
         }
         let what = format!("{} {how_many} dead letters", self.action);
-        if !out.agreed_of_many(&what, &format!("{what}?"), self.yes)? {
-            out.note("nothing was done");
-            return Ok(Exit::Error);
+        let agreed = match dead::is_one(&planned) {
+            true => out.agreed(&format!("{} one dead letter?", self.action), self.yes)?,
+            false => out.agreed_of_many(&what, &format!("{what}?"), self.yes)?,
+        };
+        if !agreed {
+            return Ok(refrained(out));
         }
         let body = json!({ "filter": filter, "reason": self.reason, "limit": MOVED_AT_ONCE });
         let moved = all_moved(client, &path, body, &how_many, out).await?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::act::refrained;
 use super::dead::filters;
 use super::dead_follow::{LOOK_EVERY, Watched, follow};
 use super::dead_next::{of_letter, stands};
@@ -240,8 +241,7 @@ async fn many(
     }
     is_said(asked, &answer["plan"])?;
     if !agreed(asked, &answer["plan"], out)? {
-        out.note("nothing was done");
-        return Ok(Exit::Error);
+        return Ok(refrained(out));
     }
     // minted here: the same request sent twice is one operation
     let id = uuid::Uuid::now_v7();
@@ -255,9 +255,9 @@ async fn many(
     follow(client, &begun?["operation"], out).await
 }
 
-/// One that is named is replayed without a question where nobody can be asked; many are not.
+/// One is replayed without a question where nobody can be asked, named or found; many are not.
 fn agreed(asked: &DeadReplay, plan: &Value, out: &mut Out) -> Result<bool, CliError> {
-    if asked.ids.len() == 1 {
+    if dead::is_one(plan) {
         return out.agreed("replay it?", asked.yes);
     }
     let what = format!("replay {} dead letters", dead::how_many(plan));

@@ -18,8 +18,8 @@ pub(crate) use tone::{Line, Span, Tone};
 use crate::args::Global;
 use crate::error::CliError;
 
-/// From this width on a saga's id is shown whole.
-const WHOLE_ID_WIDTH: usize = 100;
+/// From this width on an id is shown whole.
+pub(crate) const WHOLE_ID_WIDTH: usize = 100;
 /// Before what to do about an error.
 pub(crate) const NEXT: &str = "  next: ";
 /// So many characters of an id tell sagas apart, and are taken instead of it.

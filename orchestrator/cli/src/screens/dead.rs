@@ -156,6 +156,11 @@ pub(crate) fn how_many(answer: &Value) -> String {
     format!("{least}{}", number(answer, "found"))
 }
 
+/// Whether one was found, and no more are there.
+pub(crate) fn is_one(answer: &Value) -> bool {
+    number(answer, "found") == 1 && answer["found_is_least"] != true
+}
+
 /// What a replay of many would do.
 pub(crate) fn plan(plan: &Value, width: usize) -> Vec<Line> {
     let (found, looked_at) = (number(plan, "found"), number(plan, "looked_at"));
@@ -303,17 +308,16 @@ pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
         let words = "what looks like a secret is covered (***): all of it is for the role operator";
         lines.extend(set_in("", words, Tone::Faint, width));
     }
-    let commands = commands(row, width);
-    if !commands.is_empty() {
-        lines.push(Line::new());
-    }
-    // whole, so that they can be copied
-    lines.extend(
-        commands
-            .into_iter()
-            .map(|(what, command)| Line::faint(format!("{what}: ")).plain(command)),
-    );
+    lines.extend(to_type(commands(row, width)));
     lines
+}
+
+/// Commands below what they are about, whole, so that they can be copied.
+pub(super) fn to_type(commands: Vec<(&'static str, String)>) -> Vec<Line> {
+    let apart = (!commands.is_empty()).then(Line::new).into_iter();
+    let commands = commands.into_iter();
+    let commands = commands.map(|(what, command)| Line::faint(format!("{what}: ")).plain(command));
+    apart.chain(commands).collect()
 }
 
 /// What is known of it, in words.

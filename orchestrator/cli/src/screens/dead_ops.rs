@@ -2,14 +2,11 @@
 
 use serde_json::Value;
 
-use super::dead::{fields, number, set_in};
+use super::dead::{fields, number, set_in, to_type};
 use super::fleet::text;
 use crate::commands::dead::quoted;
-use crate::out::{Column, Line, Table, Tone, cell, plain};
+use crate::out::{Column, Line, Table, Tone, WHOLE_ID_WIDTH, cell, plain};
 use crate::time;
-
-/// From this width on an id is shown whole.
-const WHOLE_ID_WIDTH: usize = 100;
 
 /// The list.
 pub(crate) fn table(rows: &[Value], now: u64) -> Table {
@@ -90,16 +87,7 @@ pub(crate) fn one(row: &Value, now: u64, width: usize) -> Vec<Line> {
     let facts = facts(row, now).into_iter();
     let facts = facts.map(|(name, value)| (name.to_owned(), value));
     lines.extend(fields(facts, width));
-    let commands = commands(row, width);
-    if !commands.is_empty() {
-        lines.push(Line::new());
-    }
-    // whole, so that they can be copied
-    lines.extend(
-        commands
-            .into_iter()
-            .map(|(what, command)| Line::faint(format!("{what}: ")).plain(command)),
-    );
+    lines.extend(to_type(commands(row, width)));
     lines
 }
 

@@ -35,6 +35,7 @@ fn a_replay(more: Value) -> Value {
         "changed_at": NOW - 60_000, "changed_by": "anna", "rate": 50, "stop_at": 20, "force": false, "to": null, "found": 4_200, "wait_s": 60,
         "redirect": { "/orders.in": "orders/v2" }, "stage": 3, "replayed": 108, "resolved": 100, "published": 100, "open": 6, "refused": 1, "failed": 1,
         "filter": { "group": "d3542a8e18df", "task_type": null, "since": NOW - 86_400_000, "text": "it's" }, "ids": null, "started_at": NOW - 59_000,
+        "newest_first": false,
     });
     for (name, value) in more.as_object().into_iter().flatten() {
         replay[name] = value.clone();
@@ -110,8 +111,8 @@ fn what_a_replay_would_do_fits() {
 
 #[test]
 fn a_replay_of_many_says_what_it_takes_and_what_can_be_done_with_it() {
-    let named = json!({ "state": "stopped", "why": "1 of 1 failed again", "filter": {}, "ids": [ID, ID], "stop_at": 100, "redirect": {}, "to": "/orders.in", "force": true, "stage": 0 });
-    let old = json!({ "state": "cancelled", "filter": null, "ids": null, "started_at": null, "redirect": {} });
+    let named = json!({ "state": "stopped", "why": "1 of 1 failed again", "filter": {}, "ids": [ID, ID], "stop_at": 100, "redirect": {}, "to": "/orders.in", "force": true, "stage": 0, "newest_first": true });
+    let old = json!({ "state": "cancelled", "filter": null, "ids": null, "started_at": null, "redirect": {}, "newest_first": null });
     let all = [a_replay(json!({})), a_replay(named), a_replay(old)];
     let each = all
         .iter()

@@ -6,6 +6,7 @@ use crate::definition::{Approver, OWNER_DEFAULT, StepKind, Who, assignee};
 use crate::input::{Operator, bare};
 use crate::record::Record;
 use crate::role::Role;
+use crate::scope::Given;
 use crate::work_item::{Assigned, AssignedTo, Assignment, Escalation, Taken, Whose, WorkItem};
 
 pub(super) fn assign_item(
@@ -119,9 +120,9 @@ impl Deciding<'_> {
         let step = item.step.as_ref();
         let step = step.and_then(|key| definition.step(&key.step));
         let rules = definition.rules_of_items(step);
-        let given = self.state.given();
+        let given = Given(self.state);
         let name = |who: &Who| {
-            let name = who.name(&*given);
+            let name = who.name(&given);
             name.unwrap_or_else(|| own_name(&item.owner))
         };
         // whoever alone may decide is who has to

@@ -232,9 +232,7 @@ pub fn decide_between(
     let records = deciding.records;
     if cfg!(debug_assertions) {
         // the one it runs now
-        let moved = next.filter(|next| next.version == state.version);
-        let definition = moved.unwrap_or(rules.definition);
-        crate::invariants::check(definition, state, now)
+        crate::invariants::check(deciding.rules.definition, deciding.state, now)
             .map_err(|broken| DecideError::Invariant { broken })?;
     }
     Ok(Decision { records, verdict })

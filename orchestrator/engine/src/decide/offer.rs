@@ -54,7 +54,7 @@ impl Deciding<'_> {
             &eyes(self.state, id),
             self.rules,
             &task.task_type,
-            Some(&task.pool),
+            &task.pool,
             &task.with,
         )
         .map(|(manifest, pool, input)| {
@@ -132,7 +132,7 @@ impl Deciding<'_> {
                     &eyes(self.state, id),
                     self.rules,
                     &undo.task_type,
-                    Some(pool),
+                    pool,
                     &undo.with,
                 )
                 .map(|(manifest, pool, input)| {
@@ -217,7 +217,7 @@ impl Deciding<'_> {
         let task_type = self.edited_type(id, Direction::Do, edit.task_type.as_ref())?;
         let with = Template::literal(edit.input.clone());
         let scope = eyes(self.state, id);
-        let made = ready(&scope, self.rules, &task_type, Some(&task.pool), &with);
+        let made = ready(&scope, self.rules, &task_type, &task.pool, &with);
         Ok(made.map(|(manifest, pool, input)| {
             let mut facts = forward_facts(task, manifest, pool);
             // the definition's own probe asks about what the definition has done
@@ -241,7 +241,7 @@ impl Deciding<'_> {
         let pool = self.edited_pool(id, Direction::Undo)?;
         let with = Template::literal(edit.input.clone());
         let scope = eyes(self.state, id);
-        let made = ready(&scope, self.rules, &task_type, Some(&pool), &with);
+        let made = ready(&scope, self.rules, &task_type, &pool, &with);
         Ok(made.map(|(manifest, pool, input)| Prepared {
             facts: undo_task_facts(task, planned_undo(task), manifest, pool),
             input,
@@ -325,7 +325,7 @@ impl Deciding<'_> {
                     &eyes(self.state, id),
                     self.rules,
                     &probe.task_type,
-                    Some(&self.pool_of(id, task)?),
+                    &self.pool_of(id, task)?,
                     &probe.with,
                 )
                 .map(|(manifest, pool, input)| {
@@ -430,15 +430,12 @@ fn ready<'a>(
     scope: &dyn Scope,
     rules: super::Rules<'a>,
     task_type: &TaskType,
-    pool: Option<&Template>,
+    pool: &Template,
     with: &Template,
 ) -> Result<(&'a Manifest, PoolName, Value), NotReady> {
     let known = rules.catalogue.get(task_type).ok_or(NotReady::Unserved)?;
     let bad = |code: &str, message: String| NotReady::Bad(failure(code, message));
-    let pool = match pool {
-        None => PoolName::default_pool(),
-        Some(template) => pool_named(scope, template).map_err(NotReady::Bad)?,
-    };
+    let pool = pool_named(scope, pool).map_err(NotReady::Bad)?;
     let input = with
         .eval(scope)
         .map_err(|error| bad("expression", error.to_string()))?;

@@ -76,11 +76,6 @@ fn late_of_edited(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
         finished.result,
         TaskResult::Succeeded { .. } | TaskResult::Unknown { .. }
     );
-    let title = format!(
-        "{} was held as not done when it was edited; a worker reported afterwards of its round {} that it may have happened: undo that by hand",
-        of.key(),
-        of.round
-    );
     if of.direction != Direction::Do || !says_done || d.state.status == Status::Abandoned {
         return note(d, finished);
     }
@@ -92,6 +87,11 @@ fn late_of_edited(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
         step: of.key(),
         round: of.round,
     })?;
+    let title = format!(
+        "{} was held as not done when it was edited; a worker reported afterwards of its round {} that it may have happened: undo that by hand",
+        of.key(),
+        of.round
+    );
     d.open_work_item(None, WorkItemKind::LateEvidence, title, None)?;
     Ok(Verdict::Applied)
 }

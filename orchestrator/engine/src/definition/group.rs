@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::step::{SagaStep, Step, StepKind, UndoPlan};
 use super::{Definition, ItemRules, Sagas};
-use crate::expr::{Expr, Scope, Template, Uses, joined};
+use crate::expr::{Expr, Template, Uses, joined};
 
 /// What stands between the names of a group and of what it stands in; no saga that is registered has it in its name.
 const WITHIN: char = '/';
@@ -47,15 +47,6 @@ pub fn registered_as(name: &str) -> &str {
 /// The name of a group.
 pub(super) fn group_name(of: &str, step: &str) -> String {
     format!("{of}{WITHIN}{step}")
-}
-
-/// What the expressions of a group read of what is around it: the input of an item's saga.
-pub(crate) struct Around<'a>(pub(crate) &'a Value);
-
-impl Scope for Around<'_> {
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name)
-    }
 }
 
 impl Definition {

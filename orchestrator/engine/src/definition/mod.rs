@@ -64,7 +64,6 @@ pub use flow::{
 };
 
 pub(crate) use flow::Readers;
-pub(crate) use group::Around;
 pub use group::{Group, group_in, registered_as};
 pub use item_rules::{
     ASSIGNEE_BYTES_MAX, ESCALATIONS_MAX, ItemRules, RulesOfItem, Rung, Who, assignee,

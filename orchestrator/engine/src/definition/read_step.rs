@@ -127,8 +127,7 @@ impl Draft {
 fn ids(items: &[Node], outside: &Ids) -> Ids {
     let mut all = outside.clone();
     for item in items {
-        if let Content::Map(entries) = &item.content
-            && let Some(entry) = entries.iter().find(|entry| entry.key == "id")
+        if let Some(entry) = item.entry("id")
             && let Content::Scalar(Value::String(id)) = &entry.value.content
         {
             all.entry(id.clone()).or_insert(item.mark.line);

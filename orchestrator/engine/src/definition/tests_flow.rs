@@ -218,6 +218,26 @@ fn what_the_library_needs_is_planned_whole_and_gives_way_to_what_is_announced() 
     );
 }
 
+/// Groups three deep, of which the innermost does something for each of a list that stands outside of all.
+fn for_each_of(list: &str) -> Vec<String> {
+    let yaml = format!(
+        "saga: x\nversion: 1\ninput: {{ type: object, required: [ids], properties: {{ ids: {{ type: array, items: {{ type: string }} }} }} }}\nsteps:\n  - {{ id: all, for_each: '${{ input.ids }}', max_items: 20, task: switch.locate@1 }}\n  - id: outer\n    for_each: [1, 2]\n    steps:\n      - id: inner\n        for_each: [3, 4]\n        steps:\n          - {{ id: again, for_each: '${{ {list} }}', task: switch.locate@1 }}\n"
+    );
+    let found = super::check(&yaml, &catalogue(), Unannounced::Warned);
+    said(&found.errors)
+}
+
+#[test]
+fn a_list_around_a_group_is_as_long_as_is_said_there() {
+    assert_eq!(for_each_of("all"), Vec::<String>::new());
+    let unbounded = for_each_of("input.ids");
+    assert_eq!(unbounded.len(), 1, "{unbounded:?}");
+    assert!(
+        unbounded[0].contains("BT0035 nobody says how long this list may be"),
+        "{unbounded:?}"
+    );
+}
+
 #[test]
 fn undo_and_probe_are_looked_at_too() {
     let yaml = "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: switch.locate@1\n    undo: { task: switch.set-vlan@1, with: { switch: \"${ a.?port.orValue(0) }\", port: 1 } }\n";

@@ -66,6 +66,23 @@ async fn nothing_is_done_to_many_where_nobody_can_be_asked() {
     system.vhost.await_messages("from", 1, 0, SOON).await;
 }
 
+/// A filter that one fits is as good as its id: nobody has to say yes to many.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_only_one_that_fits_a_filter_is_one_and_no_yes_is_wanted() {
+    let system = Setup::workers(0).start().await;
+    dead_orders(&system, 1).await;
+    let cli = system.cli();
+    let of = |action: &'static str| ["dead", action, "--queue", "orders", "-m", "x"];
+    let gone = cli.run(&of("discard")).await.exits(0);
+    assert!(gone.out.contains("1 of 1 discarded"), "{gone:?}");
+    let back = cli.run(&of("restore")).await.exits(0);
+    assert!(back.out.contains("1 of 1 restored"), "{back:?}");
+    are_dead(&system, 1).await;
+    let sent = [&of("replay")[..], &["--wait", "1", "--json"]].concat();
+    cli.run(&sent).await.exits(0);
+    assert_eq!(taken(&system, "orders").await.len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_are_discarded_and_restored_by_their_ids() {
     let system = Setup::workers(0).start().await;

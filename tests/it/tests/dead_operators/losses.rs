@@ -172,42 +172,77 @@ async fn what_a_consumer_makes_of_a_replayed_message_dies_for_itself() {
     assert_eq!(letters(&system, "state=dead", 4).await.len(), 4);
 }
 
+/// Messages of one part that differ, and such that are alike in everything.
+const PART: (u64, u64) = (64, 8);
+/// Parts that are sent at most: somebody is met in the middle long before.
+const PARTS_MAX: u64 = 300;
+
+async fn sent_without_id(bus: &Bus, body: String) {
+    let raw = Raw {
+        key: "orders.dlq".to_owned(),
+        body: body.into_bytes(),
+        ..Raw::default()
+    };
+    assert_eq!(bus.publisher().publish_raw(raw).await, Sent::Confirmed);
+}
+
+async fn part_sent(bus: &Bus, part: u64) {
+    let unlike = (0..PART.0).map(|n| format!("order {part}-{n}"));
+    let alike = (0..PART.1).map(|_| "alike".to_owned());
+    let all = unlike.chain(alike);
+    join_all(all.map(|body| sent_without_id(bus, body))).await;
+}
+
+/// How many letters there are.
+async fn found(system: &System) -> u64 {
+    let (path, body) = ("/v1/dead-letters/replays", json!({ "dry_run": true }));
+    let plan = system.api.ask("POST", path, "", Some(body.to_string()));
+    // it may have been killed just now
+    let found = plan.await.map(|plan| plan.body["plan"]["found"].as_u64());
+    found.flatten().unwrap_or_default()
+}
+
+/// Sends part after part until some messages of the last one are taken in and some are not: whoever is killed now is killed over them.
+async fn in_the_middle(system: &System, bus: &Bus, parts: &mut u64) {
+    let mut before = found(system).await;
+    while *parts < PARTS_MAX {
+        part_sent(bus, *parts).await;
+        *parts += 1;
+        let now = await_some("some to be taken in", SOON, async || {
+            let now = found(system).await;
+            (now > before).then_some(now)
+        })
+        .await;
+        if now < before + PART.0 + PART.1 {
+            return;
+        }
+        before = now;
+    }
+    panic!("nobody was met over messages in {PARTS_MAX} parts");
+}
+
 /// Messages that have no id and are delivered again by a kill between keeping and acknowledging: each is there once. And of those that are alike in everything none is missing.
 async fn killed_over_messages_without_ids(setup: Setup) {
-    let (count, alike) = if baton_it::long() {
-        (6_000, 600)
-    } else {
-        (900, 90)
-    };
+    let kills = if baton_it::long() { 40 } else { 6 };
     let setup = setup.orchestrator("dead_letters.adopt", "orders.dlq -> /orders");
     let mut system = setup.start_without_orchestrator().await;
     for queue in ["orders", "orders.dlq"] {
         system.vhost.declare(queue, "quorum").await;
     }
-    let bodies = (0..count).map(|n| format!("order {n}"));
-    let bodies: Vec<String> = bodies
-        .chain((0..alike).map(|_| "alike".to_owned()))
-        .collect();
-    for some in bodies.chunks(32) {
-        let each = some.iter();
-        join_all(each.map(|body| put(&system, "orders.dlq", json!({}), body.as_bytes()))).await;
-    }
     system.orchestrator().wait_alive_in(SOON).await;
-    let found = async |system: &System| {
-        let (path, body) = ("/v1/dead-letters/replays", json!({ "dry_run": true }));
-        let plan = system.api.ask("POST", path, "", Some(body.to_string()));
-        // it may have been killed just now
-        let found = plan.await.map(|plan| plan.body["plan"]["found"].as_u64());
-        found.flatten().unwrap_or_default()
+    let config = BusConfig {
+        addresses: vec![system.vhost.url()],
+        ..BusConfig::default()
     };
-    for share in 1..=6 {
-        await_until("some to be taken in", SOON, async || {
-            found(&system).await > count * share / 8
-        })
-        .await;
+    let bus = Bus::start(config, CancellationToken::new()).expect("the address can be read");
+    let mut parts = 0;
+    for _ in 0..kills {
+        in_the_middle(&system, &bus, &mut parts).await;
         system.orchestrator().kill9_and_start();
         system.orchestrator().wait_alive_in(SOON).await;
     }
+    bus.shutdown(SOON).await;
+    let (count, alike) = (parts * PART.0, parts * PART.1);
     // what the broker tells of a queue may be of a moment ago
     await_until("all of them to be taken in", SOON, async || {
         found(&system).await >= count + alike

@@ -1,5 +1,7 @@
 //! A step that is done for each item of a list: that it is a list, what its items are, and that there is a bound to it.
 
+use std::iter;
+
 use baton_messages::StepId;
 use serde_json::Value;
 
@@ -9,7 +11,7 @@ use super::places::Place;
 use crate::catalogue::Catalogue;
 use crate::definition::diagnostic::code;
 use crate::definition::yaml::Mark;
-use crate::definition::{FanOut, Step};
+use crate::definition::{Definition, FanOut, Step};
 use crate::expr::{Shape, Template};
 use crate::fan::ITEMS_MAX;
 use crate::types::{Scope, Type, resolve};
@@ -79,24 +81,22 @@ impl Flow<'_> {
 
     /// How many items the schema behind a plain path allows.
     fn most(&self, path: &str) -> Option<u64> {
-        let most = || self.schema_of(path)?.1.get("maxItems")?.as_u64();
         // the outputs of a list that has a bound itself
-        let is_list = |step: &Step| step.id.as_str() == path && step.fan.is_some();
-        match self.definition.steps.iter().any(is_list) {
-            true => Some(u64::from(ITEMS_MAX)),
-            false => most(),
+        if self.step_named(path).is_some_and(|step| step.fan.is_some()) {
+            return Some(u64::from(ITEMS_MAX));
         }
+        let (_, schema) = behind(path, self.definition, self.outside, self.catalogue)?;
+        schema.get("maxItems")?.as_u64()
     }
 
-    /// The schema behind a plain path, with the document it stands in.
-    fn schema_of(&self, path: &str) -> Option<Found<'_>> {
-        let top = Outside {
-            definition: self.definition,
-            // of no use: what it is the group of is asked for outside alone
-            step: self.definition.steps.first()?,
-            outside: self.outside,
-        };
-        behind(path, &top, self.catalogue)
+    /// The step of this id that is read here: of the definition itself or, where it is a group, of the nearest around it that has one.
+    fn step_named(&self, id: &str) -> Option<&Step> {
+        let around = iter::successors(self.outside, |one| one.outside);
+        let around = around.map(|one| one.definition);
+        iter::once(self.definition)
+            .chain(around)
+            .flat_map(|definition| &definition.steps)
+            .find(|step| step.id.as_str() == id)
     }
 }
 
@@ -104,11 +104,18 @@ impl Flow<'_> {
 type Found<'s> = (&'s Value, &'s Value);
 
 /// The schema behind a plain path that is read in a definition: of its steps, and, where it is a group, of what is around it.
-fn behind<'a>(path: &str, within: &Outside<'a>, catalogue: &'a Catalogue) -> Option<Found<'a>> {
+fn behind<'a>(
+    path: &str,
+    definition: &'a Definition,
+    outside: Option<&'a Outside<'a>>,
+    catalogue: &'a Catalogue,
+) -> Option<Found<'a>> {
+    let around =
+        |path: &str, one: &'a Outside<'a>| behind(path, one.definition, one.outside, catalogue);
     let (root, rest) = path.split_once('.').unwrap_or((path, ""));
     let own = StepId::new(root).ok();
-    let own = own.and_then(|id| within.definition.step(&id));
-    let (document, mut at) = match (own, within.outside) {
+    let own = own.and_then(|id| definition.step(&id));
+    let (document, mut at) = match (own, outside) {
         (Some(step), _) if step.fan.is_some() => return None,
         (Some(step), _) => {
             let output = &catalogue.get(&step.task()?.task_type)?.manifest.output;
@@ -116,12 +123,12 @@ fn behind<'a>(path: &str, within: &Outside<'a>, catalogue: &'a Catalogue) -> Opt
         }
         (None, Some(outside)) if root == "item" => {
             let list = outside.step.fan.as_ref()?.items.as_hole()?.text();
-            let (document, list) = behind(list, outside, catalogue)?;
+            let (document, list) = around(list, outside)?;
             (document, resolve(document, list).get("items")?)
         }
-        (None, Some(outside)) => return behind(path, outside, catalogue),
+        (None, Some(outside)) => return around(path, outside),
         (None, None) if root == "input" => {
-            let schema = within.definition.input_schema.as_ref()?.schema();
+            let schema = definition.input_schema.as_ref()?.schema();
             (schema, schema)
         }
         (None, None) => return None,

@@ -1,6 +1,7 @@
 //! A group of steps for each item of a list: items run side by side as the sagas they are, read what is around them, fail and are taken back each by itself,
 //! and with everything else.
 
+mod reservations;
 mod upgrades;
 
 use baton_engine::plan::{Fails, How, plan};

@@ -115,7 +115,7 @@ pub(crate) struct DeadLetter {
     edition: u32,
     /// How often it died after it was sent back, or came again.
     died_again: u32,
-    /// When it did so the last time: lists, `from` and `until` go by that, where it did.
+    /// When it did so the last time: lists, `since` and `until` go by that, where it did.
     died_at: Option<Timestamp>,
     /// The attempt its saga minted for it the last time.
     attempt: Option<u32>,
