@@ -50,10 +50,7 @@ fn with_cases() -> BTreeSet<String> {
 fn every_process_has_its_cases() {
     let planned = planned();
     let mut all = names("");
-    all.retain(|name| {
-        let types = cases::task_types(&world::shipped(&format!("{name}.yaml")));
-        types.is_disjoint(&planned)
-    });
+    all.retain(|name| cases::task_types_of(name).is_disjoint(&planned));
     let run = [
         "insert-line-of-code",
         "nightly-backup",
