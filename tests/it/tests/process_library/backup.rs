@@ -73,10 +73,10 @@ async fn when_its_time_has_come_the_folder_is_backed_up_and_verified() {
     let due = due.to_zoned(jiff::tz::TimeZone::UTC);
     let soon = format!("\"{} {} {} * * *\"", due.second(), due.minute(), due.hour());
     let definition = world.placed(&shipped("nightly-backup.yaml"));
-    assert!(definition.contains(NIGHTLY) && definition.contains("version: 1\n"));
+    assert!(definition.contains(NIGHTLY) && definition.contains("version: 2\n"));
     let definition = definition
         .replace(NIGHTLY, &soon)
-        .replace("version: 1\n", "version: 2\n");
+        .replace("version: 2\n", "version: 3\n");
     world.system.api.apply(&definition).await;
     let saga = await_some("the schedule to fire", SOON, async || {
         let listed = world.system.api.get("/v1/schedules").await;
@@ -95,7 +95,7 @@ async fn when_its_time_has_come_the_folder_is_backed_up_and_verified() {
 async fn fired_by_hand_it_does_the_same() {
     let world = folders().await;
     let definition = world.placed(&shipped("nightly-backup.yaml"));
-    let definition = definition.replace("version: 1\n", "version: 2\n");
+    let definition = definition.replace("version: 2\n", "version: 3\n");
     world.system.api.apply(&definition).await;
     let baton = world.system.cli();
     let fired = baton.run(&["schedules", "fire", "nightly-backup", "0", "--json"]);
