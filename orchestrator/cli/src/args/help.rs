@@ -73,7 +73,7 @@ Examples:
   baton run publish-page -f area=news -f text=Hello --wait
   baton run publish-page@2 --input @input.json --key order-4711
   baton run file.write@1 -f path=/srv/www/a.html -f content=Hi --wait
-  baton run insert-line-of-code --each repositories.jsonl --wait
+  baton run insert-line-in-one --each repositories.jsonl --wait
 
 --each: every line is checked before anything starts; the sagas have a label \
 each=ID in common, which baton ls, approve and reject take. The same file again \
