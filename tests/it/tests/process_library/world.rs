@@ -62,6 +62,17 @@ impl World {
         programs: &[(String, String)],
         served: &[&str],
     ) {
+        self.ship_changed(name, programs, &[], served).await;
+    }
+
+    /// As [`Self::ship_placed`], with some words of the definition replaced: its times, which nobody here waits for.
+    pub(crate) async fn ship_changed(
+        &mut self,
+        name: &str,
+        programs: &[(String, String)],
+        instead: &[(String, String)],
+        served: &[&str],
+    ) {
         let file = match name.split_once('/') {
             Some((folder, _)) => format!("{folder}/worker.toml"),
             None => format!("{name}.worker.toml"),
