@@ -265,8 +265,8 @@ Examples:
   baton sweep release.yaml                        the matrix
   baton sweep *.yaml --plays 20                   each cell twenty times
   baton sweep release.yaml --input @input.json
-  baton sweep release.yaml --returns '{\"turn\": {}}'
-  baton sweep release.yaml --step switch --fail-on parked
+  baton sweep release.yaml --returns '{\"check\": {\"tests\": 12}}'
+  baton sweep release.yaml --step canary_switch --fail-on parked
   baton sweep move.yaml restore.yaml              a saga and the one that is a step of it
   baton sweep sagas/                              every *.yaml of a folder
   baton sweep move.yaml --beside restore.yaml --step restore/put_back
