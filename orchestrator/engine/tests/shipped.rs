@@ -3,8 +3,10 @@
 
 mod catalogue;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use baton_engine::Definition;
 use baton_engine::definition::{Unannounced, check_among};
 use baton_messages::Manifest;
 
@@ -18,19 +20,20 @@ fn every_shipped_saga_passes_and_is_typed() {
         catalogue.announce(manifest).unwrap();
     }
     let canonical = std::fs::read_dir(folder.join("canonical")).unwrap();
+    let files = std::fs::read_dir(&folder).unwrap().chain(canonical);
+    let mut files: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|end| end == "yaml"));
+    // those that others name among them
+    let mut together = catalogue::sagas();
+    for path in &files {
+        let text = std::fs::read_to_string(path).unwrap();
+        together.add(Arc::new(Definition::parse(&text).unwrap()));
+    }
     let (mut all, mut any) = (0_usize, Vec::new());
-    for entry in std::fs::read_dir(&folder).unwrap().chain(canonical) {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|end| end != "yaml") {
-            continue;
-        }
+    for path in files {
         let text = std::fs::read_to_string(&path).unwrap();
-        let found = check_among(
-            &text,
-            &catalogue,
-            &catalogue::sagas(),
-            Unannounced::RefusedWhenNear,
-        );
+        let how = Unannounced::RefusedWhenNear;
+        let found = check_among(&text, &catalogue, &together, how);
         let said: Vec<String> = found
             .errors
             .iter()

@@ -143,8 +143,10 @@ macro_rules! shipped {
 
 shipped! {
     a_line_of_code: "insert-line-of-code.yaml",
+    a_line_in_one_repository: "insert-line-in-one.yaml",
     a_backup: "nightly-backup.yaml",
     a_release: "release.yaml",
+    a_release_with_its_database: "release-with-database.yaml",
     a_service: "restart-service.yaml",
     somebody_on_call: "tell-on-call.yaml",
     a_disk: "clean-up-disk.yaml",
@@ -158,6 +160,8 @@ shipped! {
     a_fan_out: "canonical/fan-out.yaml",
     a_transfer: "canonical/money-transfer.yaml",
     an_order: "canonical/order.yaml",
+    a_branch_with_an_office_with_a_server: "canonical/nested.yaml",
+    an_office_with_a_server: "canonical/nested-office.yaml",
     a_provisioning: "canonical/provisioning.yaml",
     a_roll_out: "canonical/roll-out.yaml",
     a_trip: "canonical/trip.yaml",

@@ -74,7 +74,7 @@ Examples:
   baton run publish-page -f area=news -f text=Hello --wait
   baton run publish-page@2 --input @input.json --key order-4711
   baton run file.write@1 -f path=/srv/www/a.html -f content=Hi --wait
-  baton run insert-line-of-code --each repositories.jsonl --wait
+  baton run insert-line-in-one --each repositories.jsonl --wait
 
 --each: every line is checked before anything starts; the sagas have a label \
 each=ID in common, which baton ls, approve and reject take. The same file again \
@@ -268,8 +268,8 @@ Examples:
   baton sweep release.yaml                        the matrix
   baton sweep *.yaml --plays 20                   each cell twenty times
   baton sweep release.yaml --input @input.json
-  baton sweep release.yaml --returns '{\"turn\": {}}'
-  baton sweep release.yaml --step switch --fail-on parked
+  baton sweep release.yaml --returns '{\"check\": {\"tests\": 12}}'
+  baton sweep release.yaml --step canary_switch --fail-on parked
   baton sweep move.yaml restore.yaml              a saga and the one that is a step of it
   baton sweep sagas/                              every *.yaml of a folder
   baton sweep move.yaml --beside restore.yaml --step restore/put_back

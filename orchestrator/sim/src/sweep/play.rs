@@ -65,6 +65,13 @@ pub struct Played {
     pub(crate) unmade: BTreeSet<StepPath>,
 }
 
+impl Played {
+    /// The steps that were begun, those of sagas within it as well.
+    pub fn began(&self) -> impl Iterator<Item = &StepPath> {
+        self.ran.iter()
+    }
+}
+
 /// Plays a scene.
 pub(crate) fn play(scene: Scene, seed: u64, fault: Option<Fault>, trace: bool) -> Played {
     let mut rng = Rng::new(seed);

@@ -6,33 +6,39 @@ use serde_json::Value;
 
 use crate::world::{LONG, World, shipped};
 
-const TYPES: [&str; 3] = [
+const TYPES: [&str; 5] = [
     "command.run@1",
     "command.run-irreversible@1",
     "file.symlink@1",
+    "service.start@1",
+    "service.stop@1",
 ];
 /// When it is shipped to run.
 const NIGHTLY: &str = "\"0 2 * * *\"";
 /// How far ahead the time lies that is to come: enough to register the definition before, on a busy machine.
 const AHEAD_S: i64 = 5;
 
-/// A folder, and a worker that may back it up.
+/// A folder a service runs in, and a worker that may back it up.
 async fn folders() -> World {
     let mut world = World::new().await;
     for (file, content) in [
         ("srv/data/deep/one", "the treasure is here"),
         ("srv/backup/.keep", ""),
+        ("srv/elsewhere/.keep", ""),
     ] {
         let path = world.path(file);
         let folder = path.parent().expect("it lies in one");
         std::fs::create_dir_all(folder).expect("what the test needs can be made");
         std::fs::write(&path, content).expect("what the test needs can be made");
     }
+    world.web_server("srv/data").await;
+    let started = world.sv("start");
+    assert!(started.starts_with("ok: run:"), "{started}");
     world.ship_placed("nightly-backup", &[], &TYPES).await;
     world
 }
 
-/// The archive holds what the folder holds, was compared with it, and is the latest.
+/// The archive holds what the folder holds, was restored to prove it, and is the latest; the service runs again.
 async fn verified(world: &World, saga: &str) {
     let ended = world.system.api.await_status(saga, "completed", LONG).await;
     let of = |step: &str| {
@@ -41,6 +47,9 @@ async fn verified(world: &World, saga: &str) {
         found.next().cloned().unwrap_or(Value::Null)
     };
     assert_eq!(of("verify")["phase"], "succeeded", "{ended}");
+    assert_eq!(ended["output"]["stopped"], true, "{ended}");
+    let status = world.sv("status");
+    assert!(status.starts_with("run:"), "{status}");
     let archive = ended["output"]["archive"].as_str().expect("it is named");
     let link = std::fs::read_link(world.path("srv/backup/latest.tar.gz")).expect("a link");
     assert_eq!(link.to_str(), Some(archive));
@@ -64,10 +73,10 @@ async fn when_its_time_has_come_the_folder_is_backed_up_and_verified() {
     let due = due.to_zoned(jiff::tz::TimeZone::UTC);
     let soon = format!("\"{} {} {} * * *\"", due.second(), due.minute(), due.hour());
     let definition = world.placed(&shipped("nightly-backup.yaml"));
-    assert!(definition.contains(NIGHTLY) && definition.contains("version: 1\n"));
+    assert!(definition.contains(NIGHTLY) && definition.contains("version: 2\n"));
     let definition = definition
         .replace(NIGHTLY, &soon)
-        .replace("version: 1\n", "version: 2\n");
+        .replace("version: 2\n", "version: 3\n");
     world.system.api.apply(&definition).await;
     let saga = await_some("the schedule to fire", SOON, async || {
         let listed = world.system.api.get("/v1/schedules").await;
@@ -86,7 +95,7 @@ async fn when_its_time_has_come_the_folder_is_backed_up_and_verified() {
 async fn fired_by_hand_it_does_the_same() {
     let world = folders().await;
     let definition = world.placed(&shipped("nightly-backup.yaml"));
-    let definition = definition.replace("version: 1\n", "version: 2\n");
+    let definition = definition.replace("version: 2\n", "version: 3\n");
     world.system.api.apply(&definition).await;
     let baton = world.system.cli();
     let fired = baton.run(&["schedules", "fire", "nightly-backup", "0", "--json"]);

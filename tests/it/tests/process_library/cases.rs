@@ -11,7 +11,7 @@ use baton_it::oracle::Book;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::world::{LONG, World, git, make_executable, shipped};
+use crate::world::{LONG, World, below, git, make_executable, page_at, shipped};
 
 /// A file of cases.
 #[derive(Debug, Deserialize)]
@@ -41,8 +41,13 @@ struct Case {
     input: Option<Value>,
     /// or what starts it.
     event: Option<OfEvent>,
+    /// Words of the definition, and what stands there in this case instead: a time nobody waits for.
+    #[serde(default)]
+    instead: BTreeMap<String, String>,
     /// What a person says when one is asked.
     decide: Option<Decision>,
+    /// What the question contains.
+    asked: Option<String>,
     /// `completed`, `compensated` …
     ends: String,
     /// The steps that fail without it failing.
@@ -105,17 +110,21 @@ async fn one(name: &str, at: usize) {
         name,
         case: &case.case,
         world: &mut world,
-        pid: None,
+        pids: BTreeMap::new(),
     };
     let programs = stage.given(&given).await;
-    stage.ship(&programs).await;
+    let instead: Vec<_> = case.instead.clone().into_iter().collect();
+    stage.ship(&programs, &instead).await;
     for input in &case.before {
         stage.world.run(definition(name), input, "completed").await;
     }
-    stage.pid = service_pid(stage.world);
+    for service in given.keys().filter_map(|place| service(place)) {
+        let pid = service_pid(stage.world, service);
+        stage.pids.insert(service.to_owned(), pid);
+    }
     let saga = stage.begin(&case).await;
     if let Some(decision) = case.decide {
-        stage.decide(&saga, decision).await;
+        stage.decide(&saga, decision, case.asked.as_deref()).await;
     }
     let ended = stage.world.system.api.await_status(&saga, &case.ends, LONG);
     let ended = ended.await;
@@ -126,7 +135,9 @@ async fn one(name: &str, at: usize) {
         .collect();
     assert_eq!(tolerated, case.tolerated, "{stage}: failed and went on");
     if let Some(says) = &case.says {
-        let all = ended.to_string();
+        // what failed within one of several stands in the history
+        let records = stage.world.system.api.records(&saga).await;
+        let all = format!("{ended}\n{records}");
         assert!(all.contains(says), "{stage}: not said: {says}\n{all}");
     }
     for (field, value) in &case.output {
@@ -151,8 +162,8 @@ struct Staged<'a> {
     name: &'a str,
     case: &'a str,
     world: &'a mut World,
-    /// The run of the service before it began.
-    pid: Option<String>,
+    /// The run of each service before it began.
+    pids: BTreeMap<String, Option<String>>,
 }
 
 impl std::fmt::Display for Staged<'_> {
@@ -169,7 +180,7 @@ impl Staged<'_> {
         for (place, what) in given {
             let path = Path::new(place);
             match what {
-                _ if place == "service web" => {}
+                _ if service(place).is_some() => {}
                 Value::String(content) => written(path, content),
                 Value::Object(of) if of.is_empty() => made(path),
                 Value::Object(of) if of.contains_key("content") => {
@@ -190,10 +201,17 @@ impl Staged<'_> {
                 _ => panic!("{self}: given `{place}` is none of what LANGUAGE.md names: {what}"),
             }
         }
-        if let Some(service) = given.get("service web") {
-            self.world.web_server(&text(&service["serves"])).await;
-            if service["runs"] == true {
-                let started = self.world.sv("start");
+        for (place, of) in given {
+            let Some(service) = service(place) else {
+                continue;
+            };
+            let serves = text(&of["serves"]);
+            match of["at"].as_str() {
+                Some(at) => self.world.web_server_at(service, &serves, at).await,
+                None => self.world.web_server(&serves).await,
+            }
+            if of["runs"] == true {
+                let started = self.world.sv_of(service, "start");
                 assert!(started.starts_with("ok: run:"), "{self}: {started}");
             }
         }
@@ -202,7 +220,10 @@ impl Staged<'_> {
 
     /// Commits one after another, on `main`, in a repository whole workers may fetch from and push to.
     fn repository(&self, bare: &Path, of: &serde_json::Map<String, Value>) {
-        let source = self.world.path("source");
+        let name = bare.file_name().expect("a repository has a name");
+        let source = self
+            .world
+            .path(&format!("source-{}", name.to_string_lossy()));
         made(&source);
         git(&source, &["init", "--quiet", "--initial-branch=main"]);
         for commit in of["commits"].as_array().into_iter().flatten() {
@@ -221,11 +242,13 @@ impl Staged<'_> {
         git(self.world.system.dir(), &clone);
     }
 
-    async fn ship(&mut self, programs: &[(String, String)]) {
+    async fn ship(&mut self, programs: &[(String, String)], instead: &[(String, String)]) {
         let name = self.name;
-        let types = task_types(&shipped(&format!("{name}.yaml")));
+        let types = task_types_of(name);
         let types: Vec<&str> = types.iter().map(String::as_str).collect();
-        self.world.ship_placed(name, programs, &types).await;
+        self.world
+            .ship_changed(name, programs, instead, &types)
+            .await;
     }
 
     /// Starts it, as the case says.
@@ -241,14 +264,17 @@ impl Staged<'_> {
         }
     }
 
-    /// Waits until a person is asked, and answers.
-    async fn decide(&self, saga: &str, decision: Decision) {
+    /// Waits until a person is asked what has to be asked, and answers.
+    async fn decide(&self, saga: &str, decision: Decision, asked: Option<&str>) {
         let system = &self.world.system;
-        await_some("somebody to be asked", LONG, async || {
+        let title = await_some("somebody to be asked", LONG, async || {
             let saga = system.api.saga(saga).await;
-            saga["work_items"].as_array()?.first().map(|_| ())
+            saga["work_items"][0]["title"].as_str().map(str::to_owned)
         })
         .await;
+        if let Some(asked) = asked {
+            assert!(title.contains(asked), "{self}: not asked: {asked}\n{title}");
+        }
         let verb = match decision {
             Decision::Approve => "approve",
             Decision::Reject => "reject",
@@ -266,10 +292,12 @@ impl Staged<'_> {
         }
         match wanted {
             _ if place.starts_with("http://") => {
-                let page = self.world.page().await;
+                let page = page_at(place).await;
                 assert_eq!(page.as_deref().map(str::trim), wanted.as_str(), "{at}");
             }
-            Value::String(how) if place == "service web" => self.service(how).await,
+            Value::String(how) if service(place).is_some() => {
+                self.service(service(place).unwrap_or_default(), how).await;
+            }
             Value::Null => {
                 let found = std::fs::symlink_metadata(path);
                 assert!(found.is_err(), "{at} should not be there");
@@ -308,13 +336,17 @@ impl Staged<'_> {
         assert_eq!(wrong, None, "{self}");
     }
 
-    async fn service(&self, how: &str) {
+    async fn service(&self, service: &str, how: &str) {
         let status = if how == "stopped" { "down:" } else { "run:" };
-        let found = self.world.sv("status");
-        assert!(found.starts_with(status), "{self}: {how}? {found}");
+        let found = self.world.sv_of(service, "status");
+        assert!(
+            found.starts_with(status),
+            "{self}: {service} {how}? {found}"
+        );
         if how == "restarted" {
+            let before = self.pids.get(service).cloned().flatten();
             await_until("another run of the service", SOON, async || {
-                service_pid(self.world) != self.pid
+                service_pid(self.world, service) != before
             })
             .await;
         }
@@ -326,8 +358,21 @@ fn definition(file: &str) -> &str {
     file.rsplit_once('/').map_or(file, |(_, name)| name)
 }
 
+/// The service a place names, if it names one.
+fn service(place: &str) -> Option<&str> {
+    place.strip_prefix("service ")
+}
+
+/// The task types of a shipped definition, and of those its steps name.
+pub(crate) fn task_types_of(name: &str) -> BTreeSet<String> {
+    let mut files = below(name);
+    files.push(name.to_owned());
+    let all = files.iter().map(|file| shipped(&format!("{file}.yaml")));
+    all.flat_map(|text| task_types(&text)).collect()
+}
+
 /// The task types of a definition, with those that take back.
-pub(crate) fn task_types(definition: &str) -> BTreeSet<String> {
+fn task_types(definition: &str) -> BTreeSet<String> {
     fn gather(value: &Value, into: &mut BTreeSet<String>) {
         match value {
             Value::Object(of) => {
@@ -369,8 +414,9 @@ fn unpacked(world: &World, archive: &Path) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn service_pid(world: &World) -> Option<String> {
-    std::fs::read_to_string(world.path("service/web/supervise/pid")).ok()
+fn service_pid(world: &World, service: &str) -> Option<String> {
+    let pid = world.path("service").join(service).join("supervise/pid");
+    std::fs::read_to_string(pid).ok()
 }
 
 fn made(folder: &Path) {

@@ -1,4 +1,4 @@
-//! `insert-line-of-code` for many repositories at a time. Its cases stand beside it.
+//! `insert-line-in-one` for each of many repositories. Its cases stand beside it.
 
 use baton_harness::await_some;
 use baton_it::Ran;
@@ -35,7 +35,7 @@ async fn with_repositories(all: &[(&str, &str)]) -> World {
         ("/srv/checkouts", world.text("checkouts")),
         ("/srv/git/", world.text("git/")),
     ];
-    world.ship("insert-line-of-code", &replaced, &TYPES).await;
+    world.ship("insert-line-in-one", &replaced, &TYPES).await;
     world
 }
 
@@ -47,7 +47,7 @@ fn pushed_to(world: &World, name: &str) -> String {
 
 /// Runs the file of repositories; the same each time.
 async fn run_each(world: &World, file: &str, more: &[&str]) -> Ran {
-    let mut args = vec!["run", "insert-line-of-code", "--each", file];
+    let mut args = vec!["run", "insert-line-in-one", "--each", file];
     args.extend(["-f", "branch=main", "-f", "file=settings.txt"]);
     args.extend(["-f", "line=size = large", "-f", "message=one more line"]);
     args.extend(more);

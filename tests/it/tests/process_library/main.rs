@@ -50,11 +50,9 @@ fn with_cases() -> BTreeSet<String> {
 fn every_process_has_its_cases() {
     let planned = planned();
     let mut all = names("");
-    all.retain(|name| {
-        let types = cases::task_types(&world::shipped(&format!("{name}.yaml")));
-        types.is_disjoint(&planned)
-    });
+    all.retain(|name| cases::task_types_of(name).is_disjoint(&planned));
     let run = [
+        "insert-line-in-one",
         "insert-line-of-code",
         "nightly-backup",
         "release",
@@ -69,6 +67,8 @@ fn every_process_has_its_cases() {
         "approval",
         "fan-out",
         "money-transfer",
+        "nested",
+        "nested-office",
         "order",
         "provisioning",
         "roll-out",
@@ -92,6 +92,16 @@ async fn the_cases_of_fan_out() {
 #[tokio::test]
 async fn the_cases_of_money_transfer() {
     cases::run("canonical/money-transfer").await;
+}
+
+#[tokio::test]
+async fn the_cases_of_nested() {
+    cases::run("canonical/nested").await;
+}
+
+#[tokio::test]
+async fn the_cases_of_nested_office() {
+    cases::run("canonical/nested-office").await;
 }
 
 #[tokio::test]
@@ -129,6 +139,11 @@ async fn a_thousand_fan_out() {
     for host in &hosts {
         assert_eq!(book.not_done_once(&format!("patch-{host}")), None);
     }
+}
+
+#[tokio::test]
+async fn the_cases_of_insert_line_in_one() {
+    cases::run("insert-line-in-one").await;
 }
 
 #[tokio::test]

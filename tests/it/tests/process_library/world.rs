@@ -14,10 +14,12 @@ use serde_json::{Value, json};
 pub(crate) const LONG: Duration = Duration::from_secs(180);
 
 pub(crate) struct World {
-    // ends before the folder it runs in
-    server: Option<Process>,
+    // they end before the folder they run in; each by the name of its service
+    servers: Vec<(String, Process)>,
     pub(crate) system: System,
     pub(crate) port: u16,
+    /// Of a second web server.
+    second_port: u16,
 }
 
 impl World {
@@ -25,8 +27,9 @@ impl World {
     pub(crate) async fn new() -> Self {
         let system = Setup::workers(0).start().await;
         Self {
-            server: None,
+            servers: Vec::new(),
             port: free_port(),
+            second_port: free_port(),
             system,
         }
     }
@@ -48,7 +51,7 @@ impl World {
                 text.replace(from, to)
             },
         );
-        self.ship_with(name, &config, served).await;
+        self.ship_with(name, &config, &[], served).await;
     }
 
     /// As [`Self::ship`], with every place of the example put below this folder, and with other programs in place of some. Definitions that lie
@@ -57,6 +60,17 @@ impl World {
         &mut self,
         name: &str,
         programs: &[(String, String)],
+        served: &[&str],
+    ) {
+        self.ship_changed(name, programs, &[], served).await;
+    }
+
+    /// As [`Self::ship_placed`], with some words of the definition replaced: its times, which nobody here waits for.
+    pub(crate) async fn ship_changed(
+        &mut self,
+        name: &str,
+        programs: &[(String, String)],
+        instead: &[(String, String)],
         served: &[&str],
     ) {
         let file = match name.split_once('/') {
@@ -68,24 +82,40 @@ impl World {
             assert!(text.contains(from), "{file} has no {from}");
             text.replace(from, to)
         });
-        self.ship_with(name, &config, served).await;
+        self.ship_with(name, &config, instead, served).await;
     }
 
-    /// Text of the library with its places put below this folder, and its port in place of that of the example.
+    /// Text of the library with its places put below this folder, and its ports in place of those of the example.
     pub(crate) fn placed(&self, text: &str) -> String {
         text.replace("/srv/", &format!("{}/", self.text("srv")))
             .replace("/etc/service", &self.text("service"))
             .replace("127.0.0.1:8080", &format!("127.0.0.1:{}", self.port))
+            .replace("127.0.0.1:8081", &format!("127.0.0.1:{}", self.second_port))
     }
 
-    async fn ship_with(&mut self, name: &str, config: &str, served: &[&str]) {
+    async fn ship_with(
+        &mut self,
+        name: &str,
+        config: &str,
+        instead: &[(String, String)],
+        served: &[&str],
+    ) {
         let file = self.path("worker.toml");
         std::fs::write(&file, config).expect("what the test needs can be made");
         self.system.add_worker_with_file(&file);
         for task_type in served {
             self.system.await_served(task_type).await;
         }
+        // what a definition names is registered before it
+        for one in below(name) {
+            let definition = self.placed(&shipped(&format!("{one}.yaml")));
+            self.system.api.apply(&definition).await;
+        }
         let definition = self.placed(&shipped(&format!("{name}.yaml")));
+        let definition = instead.iter().fold(definition, |text, (from, to)| {
+            assert!(text.contains(from), "{name}.yaml has no {from}");
+            text.replace(from, to)
+        });
         self.system.api.apply(&definition).await;
     }
 
@@ -114,11 +144,16 @@ impl World {
         .await
     }
 
-    /// What `sv` says when it is asked to do this with the service.
+    /// What `sv` says when it is asked to do this with the service `web`.
     pub(crate) fn sv(&self, verb: &str) -> String {
+        self.sv_of("web", verb)
+    }
+
+    /// What `sv` says when it is asked to do this with a service.
+    pub(crate) fn sv_of(&self, service: &str, verb: &str) -> String {
         let ran = Command::new("sv")
             .args(["-w", "20", verb])
-            .arg(self.path("service/web"))
+            .arg(self.path("service").join(service))
             .output()
             .expect("what the test needs can be made");
         String::from_utf8(ran.stdout).expect("what the test needs can be made")
@@ -126,17 +161,23 @@ impl World {
 
     /// A web server under runit as the service `web`. It serves the folder its link led to when it was started.
     pub(crate) async fn web_server(&mut self, link: &str) {
-        let folder = self.path("service/web");
+        let at = format!("127.0.0.1:{}", self.port);
+        self.web_server_at("web", link, &at).await;
+    }
+
+    /// A web server under runit as a service of that name, at this address.
+    pub(crate) async fn web_server_at(&mut self, service: &str, link: &str, at: &str) {
+        let folder = self.path("service").join(service);
         std::fs::create_dir_all(&folder).expect("what the test needs can be made");
         let run = format!(
-            "#!/bin/sh\nexec 2>&1\nuntil cd {} 2>/dev/null; do sleep 0.1; done\ncd \"$(pwd -P)\" && exec busybox httpd -f -p 127.0.0.1:{}\n",
+            "#!/bin/sh\nexec 2>&1\nuntil cd {} 2>/dev/null; do sleep 0.1; done\ncd \"$(pwd -P)\" && exec busybox httpd -f -p {at}\n",
             self.path(link).display(),
-            self.port
         );
         std::fs::write(folder.join("run"), run).expect("what the test needs can be made");
         make_executable(&folder.join("run"));
         std::fs::write(folder.join("down"), "").expect("what the test needs can be made");
-        self.server = Some(Launch::program("runsv", "runsv").arg(&folder).start());
+        let server = Launch::program("runsv", "runsv").arg(&folder).start();
+        self.servers.push((service.to_owned(), server));
         await_until("runsv to supervise", SOON, async || {
             baton_harness::is_supervised(&folder)
         })
@@ -149,8 +190,7 @@ impl World {
 
     /// The page that is served.
     pub(crate) async fn page(&self) -> Option<String> {
-        let answer = reqwest::get(self.url()).await.ok()?;
-        answer.text().await.ok()
+        page_at(&self.url()).await
     }
 
     /// Runs a process until it ends there.
@@ -163,13 +203,46 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if self.server.is_some() {
+        for (service, _) in &self.servers {
             let _ = Command::new("sv")
                 .args(["-w", "5", "force-shutdown"])
-                .arg(self.path("service/web"))
+                .arg(self.path("service").join(service))
                 .output();
         }
     }
+}
+
+/// The page that is served at an address.
+pub(crate) async fn page_at(url: &str) -> Option<String> {
+    let answer = reqwest::get(url).await.ok()?;
+    answer.text().await.ok()
+}
+
+/// The definitions that the steps of one name, and those that these name: files of its folder, each before whatever names it.
+pub(crate) fn below(name: &str) -> Vec<String> {
+    let folder = name.rsplit_once('/').map(|(folder, _)| folder);
+    let text = shipped(&format!("{name}.yaml"));
+    let value: Value = serde_saphyr::from_str(&text).expect("a shipped definition");
+    let mut all = Vec::new();
+    for saga in named(&value["steps"]) {
+        let file = folder.map_or_else(|| saga.clone(), |folder| format!("{folder}/{saga}"));
+        all.extend(below(&file));
+        all.push(file);
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    all.retain(|file| seen.insert(file.clone()));
+    all
+}
+
+/// The sagas these steps name, without their versions.
+fn named(steps: &Value) -> Vec<String> {
+    let mut all = Vec::new();
+    for step in steps.as_array().into_iter().flatten() {
+        let saga = step["saga"].as_str().and_then(|saga| saga.split_once('@'));
+        all.extend(saga.map(|(name, _)| name.to_owned()));
+        all.extend(named(&step["steps"]));
+    }
+    all
 }
 
 /// A file of the library as it is shipped.
