@@ -8,6 +8,7 @@ use baton_messages::{SagaId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::planted::{Planted, breaks};
 use crate::record::Record;
 use crate::state::SagaState;
 
@@ -256,6 +257,7 @@ pub(crate) fn change(state: &SagaState, record: &Record) -> Option<Change> {
         Record::WorkItemOpened { item } if item.kind == crate::WorkItemKind::HeldBack => {
             Some(Change::HeldBack)
         }
+        Record::Unwinding { .. } if breaks(Planted::FreedAtTheTurn) => Some(Change::Over),
         // What those below it hold goes with it, whether it took something itself or not.
         Record::Ended { .. } => {
             let children = || state.all().any(|(_, step)| step.child.is_some());
