@@ -1,4 +1,4 @@
-//! Rules of the engine broken on purpose, to show that the laws can see it. Guarantee: in a build without the feature `planted` nothing can break a rule: [`breaks`] is
+//! Rules of the engine broken on purpose, to show that the laws can see it. Guarantee: in a build without the feature `planted` nothing can break a rule: `breaks` is
 //! a constant no, and what hangs on it is gone from the program. No crate asks for the feature by itself, an optimised build with it does not compile, and with it a
 //! rule is broken only for the thread and the time of a call of `with`.
 

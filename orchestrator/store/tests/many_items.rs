@@ -64,18 +64,7 @@ struct Counting {
 }
 
 impl Counting {
-    /// The log of the file is not moved into it here: its length tells what was written.
-    fn written(&self) -> Written {
-        let bytes = std::fs::metadata(&self.wal).unwrap().len();
-        Written {
-            pages: bytes / FRAME_BYTES,
-            ..self.written
-        }
-    }
-}
-
-impl Store for Counting {
-    async fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
+    fn count(&mut self, batch: &Batch) {
         let written = &mut self.written;
         written.commits += 1;
         written.rows += batch.rows.len() as u64;
@@ -99,6 +88,21 @@ impl Store for Counting {
             batch.reservations.len(),
         ];
         written.others += others.iter().sum::<usize>() as u64;
+    }
+
+    /// The log of the file is not moved into it here: its length tells what was written.
+    fn written(&self) -> Written {
+        let bytes = std::fs::metadata(&self.wal).unwrap().len();
+        Written {
+            pages: bytes / FRAME_BYTES,
+            ..self.written
+        }
+    }
+}
+
+impl Store for Counting {
+    async fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
+        self.count(&batch);
         self.store.commit(batch).await
     }
 
