@@ -1,6 +1,6 @@
 # What the scripts here need, installed from Debian's packages when it is missing. Sourced after `say` and `fail` are defined;
 # `install=''` refuses to install. `need_packages demo` is enough for the demo, `broker` for a private RabbitMQ, `test` for every test, with
-# the other two. No system service is started, stopped or changed.
+# the other two; `search` what `deploy/test --long` needs beside. No system service is started, stopped or changed.
 # shellcheck shell=bash
 
 missing_for_broker() {
@@ -42,6 +42,11 @@ missing_for_test() {
   # the clients in other languages, with Debian's interpreters; a host that cannot have them says what was not tested
   /usr/bin/python3 -c 'import pika, jsonschema' 2> /dev/null || can_be_had python3-pika python3-jsonschema
   /usr/bin/ruby -e 'require "bunny"; require "json-schema"' 2> /dev/null || can_be_had ruby ruby-bunny ruby-json-schema
+}
+
+missing_for_search() {
+  # libFuzzer is compiled from C++
+  command -v c++ > /dev/null || echo g++
 }
 
 # All of them, or none where one is not to be had. Before the first `apt-get update` nobody can tell: then they are asked for.
@@ -113,7 +118,7 @@ install_packages() {
 # rustup puts cargo where only login shells look
 export PATH="$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin:/usr/local/sbin:/usr/sbin:/sbin"
 command -v cargo > /dev/null || fail 'no cargo: install a Rust toolchain from https://rustup.rs and run again'
-need_packages() { # for what: broker, demo, test
+need_packages() { # for what: broker, demo, test, search
   local missing what
   missing=$(for what in "$@"; do "missing_for_$what"; done | tr ' ' '\n' | sort -u | xargs)
   # shellcheck disable=SC2086 # a list of words

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::decide::fan_out::eyes;
 use crate::decide::{DecideError, Deciding, failure};
 use crate::definition::StepKind;
+use crate::planted::{Planted, breaks};
 use crate::record::Record;
 use crate::state::{Phase, SagaState, Spot, Status, StepState};
 
@@ -74,7 +75,7 @@ fn may_begin(d: &Deciding<'_>, index: usize) -> bool {
     if !step.after.iter().all(|i| done(*i)) {
         return false;
     }
-    if !step.pivot {
+    if !step.pivot || breaks(Planted::PivotBesideOthers) {
         return true;
     }
     (0..steps.len())
@@ -161,10 +162,15 @@ fn backward(d: &mut Deciding<'_>) -> Result<(), DecideError> {
         step.open_attempt()
             .is_some_and(|attempt| attempt.direction != Direction::Undo)
     };
-    if d.state.live().any(|(_, step)| going(step)) {
+    let at_once = breaks(Planted::UndoesWhileOpen) || breaks(Planted::EndsWhileOpen);
+    if d.state.live().any(|(_, step)| going(step)) && !at_once {
         return Ok(());
     }
-    if !d.state.paused {
+    let held = breaks(Planted::ParkedUndoHoldsAll)
+        && d.state
+            .live()
+            .any(|(_, step)| step.phase == Phase::UndoParked);
+    if !d.state.paused && !held {
         let definition = d.rules.definition;
         for step in definition.steps.iter().rev() {
             let key = StepKey::from(&step.id);
@@ -172,12 +178,16 @@ fn backward(d: &mut Deciding<'_>) -> Result<(), DecideError> {
                 if dependents_gone(d, step.index) {
                     d.take_back(step, rule)?;
                 }
-            } else if wants_undo(d.step(&key)?) && may_be_undone(d, step.index) {
+            } else if wants_undo(d.step(&key)?) && may_be_undone(d, step.index)
+                || breaks(Planted::UndoesWhileOpen) && going(d.step(&key)?)
+            {
                 d.prepare_and_offer_undo(&key)?;
             }
         }
     }
     let clean = d.state.steps.keys().all(|id| d.state.gone(id, d.now));
+    let untouched = || d.state.live().all(|(_, step)| !step.may_have_effect);
+    let clean = clean || breaks(Planted::EndsWhileOpen) && untouched();
     if clean && !d.state.work_items.values().any(|item| item.kind.blocks()) {
         close_work_items(d)?;
         d.emit(Record::Ended {
@@ -189,12 +199,13 @@ fn backward(d: &mut Deciding<'_>) -> Result<(), DecideError> {
 }
 
 /// Whether a step has an effect that nobody has begun to take back.
-pub(crate) const fn wants_undo(step: &StepState) -> bool {
+pub(crate) fn wants_undo(step: &StepState) -> bool {
     step.may_have_effect
         && matches!(
             step.phase,
             Phase::Succeeded | Phase::Doubtful | Phase::Failed | Phase::Skipped | Phase::Continued
         )
+        && !(step.phase == Phase::Doubtful && breaks(Planted::DoubtLeftStanding))
 }
 
 /// Whether everything that depends on a step is gone, and nobody may still act for the step itself.
@@ -215,9 +226,10 @@ pub(crate) fn dependents_gone(d: &Deciding<'_>, index: usize) -> bool {
         let other = steps.get(*i);
         other.is_none_or(|other| d.state.gone(&other.id, d.now))
     };
-    steps
-        .get(index)
-        .is_some_and(|step| step.descendants.iter().all(gone))
+    breaks(Planted::UndoneInAnyOrder)
+        || steps
+            .get(index)
+            .is_some_and(|step| step.descendants.iter().all(gone))
 }
 
 fn close_work_items(d: &mut Deciding<'_>) -> Result<(), DecideError> {

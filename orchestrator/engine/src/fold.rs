@@ -9,6 +9,7 @@ use baton_messages::{
 use crate::child::{Parent, begun, heard};
 use crate::decide::limits::{CLOCK_SKEW_MS, CONFIRM_BOUND_MS, KILL_GRACE_MS};
 use crate::fan::Fan;
+use crate::planted::{Planted, breaks};
 use crate::record::{AttemptKey, ClosedWhy, Entry, Record, Unasked};
 use crate::state::{Attempt, EditedRound, Listens, Phase, SagaState, Stage, Status, StepState};
 use crate::transition::legal;
@@ -205,6 +206,7 @@ fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), Fo
                         .before
                         .as_ref()
                         .is_none_or(|(attempt, _)| of.attempt < *attempt)
+                        || breaks(Planted::ImageOverwritten)
                     {
                         step.before = Some((of.attempt, value.clone()));
                     }
@@ -260,7 +262,7 @@ fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), Fo
                     forgive_one(step, of.direction);
                 }
             }
-            if *maybe_acted && of.direction == Direction::Do {
+            if *maybe_acted && of.direction == Direction::Do && !breaks(Planted::DoubtForgotten) {
                 doubt(step);
             }
         }
@@ -549,7 +551,10 @@ fn told(step: &mut StepState, direction: Direction, result: &TaskResult) {
             touch(step);
         }
         // To be asked for something is not to be asked about it: such an answer says nothing of what was done.
-        TaskResult::Unknown(_) | TaskResult::Probed(_) => doubt(step),
+        TaskResult::Unknown(_) | TaskResult::Probed(_) if !breaks(Planted::DoubtForgotten) => {
+            doubt(step);
+        }
+        TaskResult::Unknown(_) | TaskResult::Probed(_) => {}
         TaskResult::Failed(_) | TaskResult::NotRun { .. } => {}
     }
 }
@@ -561,7 +566,7 @@ fn offered(
     (last_moment, unasked): (Timestamp, Option<Unasked>),
     at: Timestamp,
 ) -> Result<(), FoldError> {
-    if step.attempts.iter().any(Attempt::open) {
+    if step.attempts.iter().any(Attempt::open) && !breaks(Planted::RetriesWhileOpen) {
         return Err(FoldError::StillOpen {
             step: of.step.clone(),
         });

@@ -56,6 +56,9 @@ pub fn check(definition: &Definition, state: &SagaState, now: Timestamp) -> Resu
     for item in state.work_items.values() {
         whose(item).map_err(|what| format!("work item {}: {what}", item.number))?;
     }
+    if state.active() && state.past_pivot && state.unwinding.is_some() {
+        return Err("takes back what it did, past its pivot".into());
+    }
     undo_order(definition, state, now)?;
     admission(state)?;
     if state.active() && !state.paused && !somebody_will_act(state) {

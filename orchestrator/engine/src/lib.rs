@@ -18,6 +18,7 @@ pub mod input;
 pub mod invariants;
 mod names;
 pub mod plan;
+pub mod planted;
 pub mod record;
 pub mod reservation;
 pub mod role;

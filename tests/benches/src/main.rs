@@ -6,6 +6,7 @@
 mod baton;
 mod cpu;
 mod figures;
+mod items;
 mod letters;
 mod options;
 mod raw;
@@ -29,6 +30,11 @@ async fn main() -> Result<()> {
     let place = Place::find(&options).await;
     if let Some(count) = options.letters {
         let said = letters::measure(&place, &options, count).await?;
+        write!(std::io::stdout(), "{said}")?;
+        return Ok(());
+    }
+    if let Some(items) = options.items {
+        let said = items::measure(&place, &options, items).await?;
         write!(std::io::stdout(), "{said}")?;
         return Ok(());
     }

@@ -46,6 +46,9 @@ pub(crate) struct Options {
     /// Instead of sagas: so many dead letters, taken in and sent back, beside what the broker alone publishes and consumes.
     #[arg(long, value_name = "COUNT", value_parser = at_least_one)]
     pub(crate) letters: Option<usize>,
+    /// Instead of many sagas: one of so many items, and what a report costs in its first thousand and in its last. At most 256 are in flight.
+    #[arg(long, value_name = "COUNT", conflicts_with = "letters", value_parser = clap::value_parser!(u32).range(2..=10_000))]
+    pub(crate) items: Option<u32>,
     /// In each round also Baton on a private PostgreSQL, beside Baton on SQLite and between references of its own.
     #[arg(long)]
     pub(crate) postgres: bool,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use toml::Table;
 
 /// Our crates and their levels: a crate may use only crates of a lower one.
-const LEVELS: [(&str, u8); 14] = [
+const LEVELS: [(&str, u8); 15] = [
     ("baton-messages", 0),
     ("baton-settings", 0),
     ("baton-bus", 1),
@@ -22,6 +22,7 @@ const LEVELS: [(&str, u8); 14] = [
     ("baton-orchestrator", 4),
     ("baton-cli", 4),
     ("baton-harness", 5),
+    ("baton-fuzz", 5),
     ("baton-it", 6),
     ("baton-benches", 6),
 ];
@@ -47,6 +48,12 @@ const ENGINE_USES: [&str; 12] = [
     "croner",
     "strsim",
 ];
+
+/// Breaks rules of the engine on purpose: the simulator's own feature of that name asks for the engine's, and nobody else for either.
+const PLANTED: &str = "planted";
+
+/// The crates that have that feature.
+const PLANTED_IN: [&str; 2] = ["baton-engine", "baton-sim"];
 
 /// What may lie at the top.
 const TOP_LEVEL: [&str; 29] = [
@@ -194,8 +201,18 @@ fn manifest(file: &Path, text: &str, found: &mut Vec<String>) {
             file.display()
         ));
     }
+    let features = table.get("features").and_then(toml::Value::as_table);
+    for (feature, asks) in features.into_iter().flatten() {
+        let own = feature == PLANTED && PLANTED_IN.contains(&name);
+        if !own && (feature == PLANTED || names_planted(asks)) {
+            found.push(format!("{}: {PLANTED_MEND}", place(feature)));
+        }
+    }
     for (kind, for_tests) in TABLES {
         for (used, how) in dependencies(&table, kind) {
+            if names_planted(&how) {
+                found.push(format!("{}: {PLANTED_MEND}", place(&used)));
+            }
             if how.get("workspace").and_then(toml::Value::as_bool) != Some(true) {
                 let mend = format!(
                     "write `{used}.workspace = true` and the version in the root Cargo.toml"
@@ -210,6 +227,16 @@ fn manifest(file: &Path, text: &str, found: &mut Vec<String>) {
             }
         }
     }
+}
+
+/// What is wrong with whoever asks for the feature, and how to mend it.
+const PLANTED_MEND: &str = "asks for the feature `planted`, which breaks the engine's rules on purpose and would be unified into every program: leave it out";
+
+/// Whether a feature, or how a dependency is used, asks for the feature that breaks rules.
+fn names_planted(how: &toml::Value) -> bool {
+    let lists = how.get("features").unwrap_or(how).as_array();
+    let mut words = lists.into_iter().flatten().filter_map(toml::Value::as_str);
+    words.any(|word| word == PLANTED || word.ends_with("/planted"))
 }
 
 /// The dependencies of one kind, those for some targets only included.
@@ -486,6 +513,38 @@ fn an_edge_upwards_or_sideways_is_found() {
         "tests/harness/Cargo.toml",
         &harness,
         "the harness uses none of our crates",
+    );
+}
+
+#[test]
+fn whoever_asks_for_broken_rules_is_found() {
+    let asks = "baton-engine = { workspace = true, features = [\"planted\"] }";
+    for table in ["dependencies", "dev-dependencies"] {
+        is_found(
+            "orchestrator/driver/Cargo.toml",
+            &with_dependency("baton-driver", table, asks),
+            "Cargo.toml:6: asks for the feature `planted`",
+        );
+    }
+    for feature in [
+        "default = [\"planted\"]",
+        "other = [\"baton-engine/planted\"]",
+    ] {
+        let text = with_dependency("baton-sim", "features", feature);
+        is_found(
+            "orchestrator/sim/Cargo.toml",
+            &text,
+            "Cargo.toml:6: asks for the feature `planted`",
+        );
+    }
+    let own = with_dependency(
+        "baton-sim",
+        "features",
+        "planted = [\"baton-engine/planted\"]",
+    );
+    assert_eq!(
+        planted("orchestrator/sim/Cargo.toml", &own),
+        Vec::<String>::new()
     );
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Deciding, Handled, Refusal, Verdict};
 use crate::input::Operator;
+use crate::planted::{Planted, breaks};
 use crate::state::Cause;
 use crate::work_item::WorkItemKind;
 
@@ -29,7 +30,7 @@ pub(super) fn cancel(d: &mut Deciding<'_>, operator: &Operator) -> Handled {
         }));
     }
     d.applied(operator, "cancel")?;
-    if d.state.past_pivot {
+    if d.state.past_pivot && !breaks(Planted::CancelsPastPivot) {
         let title = format!(
             "{} asked to cancel after the pivot: it goes on, only forward ({})",
             operator.by, operator.reason

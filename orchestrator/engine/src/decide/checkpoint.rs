@@ -3,6 +3,7 @@
 use baton_messages::{Checkpoint, CheckpointKind, Direction};
 
 use super::{Deciding, Handled, Refusal, Verdict, key_of};
+use crate::planted::{Planted, breaks};
 use crate::record::Record;
 
 pub(super) fn checkpoint(d: &mut Deciding<'_>, checkpoint: &Checkpoint) -> Handled {
@@ -29,10 +30,10 @@ fn news(d: &Deciding<'_>, checkpoint: &Checkpoint) -> bool {
         return false;
     };
     match checkpoint.kind {
-        CheckpointKind::Before => step
-            .before
-            .as_ref()
-            .is_none_or(|(attempt, _)| checkpoint.of.attempt < *attempt),
+        CheckpointKind::Before => {
+            let later = |(attempt, _): &(u32, _)| checkpoint.of.attempt < *attempt;
+            step.before.as_ref().is_none_or(later) || breaks(Planted::ImageOverwritten)
+        }
         CheckpointKind::Progress => step.progress.as_ref() != Some(&checkpoint.value),
     }
 }

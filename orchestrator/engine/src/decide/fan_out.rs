@@ -10,6 +10,7 @@ use super::{DecideError, Deciding, failure};
 use crate::definition::{FanOut, OnError, Step};
 use crate::expr::Scope;
 use crate::fan::{BEGUN_MAX, COLLECTED_BYTES_MAX, Fan, UNDO_PARKED_MAX};
+use crate::planted::{Planted, breaks};
 use crate::record::Record;
 use crate::state::{Phase, SagaState, StepState};
 
@@ -108,9 +109,13 @@ impl Deciding<'_> {
 
     /// The next item, if one may begin: there is room, and no person is asked about another.
     fn next_item(&self, id: &StepId, rule: &FanOut) -> Option<u32> {
+        let most = match breaks(Planted::MoreThanParallel) {
+            true => usize::MAX,
+            false => rule.max_parallel as usize,
+        };
         let fan = self
             .fan(id)
-            .filter(|fan| fan.begun() < fan.len() && fan.live.len() < rule.max_parallel as usize)?;
+            .filter(|fan| fan.begun() < fan.len() && fan.live.len() < most)?;
         let asked = fan.live.values().any(|item| item.phase == Phase::Parked);
         (self.state.unwinding.is_none() && !asked).then(|| fan.begun())
     }
@@ -146,6 +151,9 @@ impl Deciding<'_> {
 
     /// One that is tolerated and may have had an effect is taken back while the saga goes forward.
     fn settle_tolerated(&mut self, id: &StepId) -> Result<(), DecideError> {
+        if breaks(Planted::ToleratedLeftInDoubt) {
+            return Ok(());
+        }
         let now = self.now;
         let ready = |item: &StepState| item.phase == Phase::Doubtful && !item.unsettled(now);
         let in_doubt: Vec<u32> = self.fan(id).map_or_else(Vec::new, |fan| {

@@ -4,6 +4,7 @@ use baton_messages::{AttemptRef, RunId};
 
 use super::settle::Outcome;
 use super::{Deciding, Handled, Verdict, failure, key_of};
+use crate::planted::{Planted, breaks};
 use crate::record::{ClosedWhy, Record};
 use crate::state::Stage;
 
@@ -20,11 +21,13 @@ pub(super) fn lease_over(d: &mut Deciding<'_>, of: &AttemptRef, run: RunId) -> H
         return Ok(Verdict::Duplicate);
     }
     let key = key_of(of);
-    d.emit(Record::Closed {
-        of: key.clone(),
-        why: ClosedWhy::LeaseOver,
-        maybe_acted: true,
-    })?;
+    if !breaks(Planted::RetriesWhileOpen) {
+        d.emit(Record::Closed {
+            of: key.clone(),
+            why: ClosedWhy::LeaseOver,
+            maybe_acted: true,
+        })?;
+    }
     let mut lost = failure(
         "worker-lost",
         "its worker was silent for the length of its lease",

@@ -11,6 +11,7 @@ use super::{DecideError, Deciding, failure};
 use crate::child::Child;
 use crate::definition::{SagaStep, StepKind};
 use crate::expr::json_bytes;
+use crate::planted::{Planted, breaks};
 use crate::record::Record;
 use crate::state::{Phase, StepState};
 use crate::work_item::WorkItemKind;
@@ -102,7 +103,7 @@ impl Deciding<'_> {
             return self.undone(id);
         };
         let (said, wanted) = (child.standing.clone(), child.want);
-        if matches!(said, Some(Standing::Compensated { .. })) {
+        if matches!(said, Some(Standing::Compensated { .. })) || breaks(Planted::ChildNotTold) {
             return self.undone(id);
         }
         if let Some(why) = stuck(child) {

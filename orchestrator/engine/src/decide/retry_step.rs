@@ -5,6 +5,7 @@ use baton_messages::{Direction, StepKey};
 use super::operator::word;
 use super::{Deciding, Handled, Refusal, Verdict};
 use crate::input::Operator;
+use crate::planted::{Planted, breaks};
 use crate::record::Record;
 use crate::state::Phase;
 use crate::work_item::Choice;
@@ -35,6 +36,7 @@ pub(super) fn retry_step(d: &mut Deciding<'_>, step: &StepKey, operator: &Operat
     let (direction, backoff) = match phase {
         Phase::Parked | Phase::Backoff => (Direction::Do, Phase::Backoff),
         Phase::UndoParked | Phase::UndoBackoff => (Direction::Undo, Phase::UndoBackoff),
+        Phase::Succeeded if breaks(Planted::SettledTriedAgain) => (Direction::Do, Phase::Backoff),
         Phase::Waiting
         | Phase::Unserved
         | Phase::Trying

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::limits::{REOFFER_MS, backoff_ms};
 use super::{DecideError, Deciding, failure};
 use crate::definition::{OnError, Step, StepKind};
+use crate::planted::{Planted, breaks};
 use crate::record::{AttemptKey, Record};
 use crate::state::{Cause, Phase, RetryFacts};
 use crate::work_item::{WorkItem, WorkItemKind};
@@ -157,19 +158,14 @@ impl Deciding<'_> {
             // A late report has answered meanwhile, or the saga unwinds.
             return Ok(());
         }
+        let knows_nothing = matches!(
+            outcome,
+            Outcome::CannotTell(_) | Outcome::Failed(_) | Outcome::Unknown(_)
+        );
         match outcome {
             Outcome::Happened(output) => self.succeeded(id, output),
-            Outcome::DidNot => {
-                self.emit(Record::Cleared { step: id.clone() })?;
-                let failure = self.last_failure(id)?;
-                self.retry_or_fail(
-                    id,
-                    &Failure {
-                        retryable: true,
-                        ..failure
-                    },
-                )
-            }
+            _ if knows_nothing && breaks(Planted::FailedProbeClears) => self.did_not(id),
+            Outcome::DidNot => self.did_not(id),
             Outcome::CannotTell(_) => self.cannot_tell(id),
             Outcome::NotRun(reason) => self.offer_again(of, reason),
             Outcome::Failed(failure) | Outcome::Unknown(failure) => {
@@ -183,6 +179,19 @@ impl Deciding<'_> {
             }
             Outcome::Succeeded(_) => self.cannot_tell(id),
         }
+    }
+
+    /// It has not happened: nothing is to be undone, and it may be tried again.
+    fn did_not(&mut self, id: &StepKey) -> Result<(), DecideError> {
+        self.emit(Record::Cleared { step: id.clone() })?;
+        let failure = self.last_failure(id)?;
+        self.retry_or_fail(
+            id,
+            &Failure {
+                retryable: true,
+                ..failure
+            },
+        )
     }
 
     fn settle_undo(&mut self, of: &AttemptKey, outcome: &Outcome<'_>) -> Result<(), DecideError> {
@@ -300,7 +309,8 @@ impl Deciding<'_> {
         let left = retry.attempts.is_none_or(|most| used < most);
         if left {
             let due = self.backoff(&retry, used, failure);
-            self.move_to(id, Phase::Backoff, Some(due), None, told)?;
+            let due = (!breaks(Planted::RetryWithoutTimer)).then_some(due);
+            self.move_to(id, Phase::Backoff, due, None, told)?;
         }
         Ok(left)
     }
@@ -349,7 +359,8 @@ impl Deciding<'_> {
             // Every attempt of the pivot failed with nothing changed: the way back is open again.
             self.emit(Record::PivotReleased)?;
         }
-        if on_error == OnError::Park || self.state.past_pivot {
+        let only_forward = self.state.past_pivot && !breaks(Planted::TurnsPastPivot);
+        if on_error == OnError::Park || only_forward {
             let title = format!("{id} failed: {}", failure.message);
             return self.park(
                 id,
@@ -474,6 +485,9 @@ impl Deciding<'_> {
         failure: Option<Failure>,
     ) -> Result<(), DecideError> {
         self.move_to(id, to, None, None, failure.clone())?;
+        if breaks(Planted::ParkedUnasked) {
+            return Ok(());
+        }
         self.open_work_item(Some(id.clone()), kind, title, failure)
     }
 

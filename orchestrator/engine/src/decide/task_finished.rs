@@ -4,6 +4,7 @@ use baton_messages::{CheckpointKind, Direction, Finished, Hold, TaskResult};
 
 use super::settle::Outcome;
 use super::{DecideError, Deciding, Handled, Refusal, Verdict, key_of};
+use crate::planted::{Planted, breaks};
 use crate::record::Record;
 use crate::state::{Phase, Stage, Status};
 use crate::work_item::WorkItemKind;
@@ -33,7 +34,10 @@ pub(super) fn task_finished(d: &mut Deciding<'_>, finished: &Finished) -> Handle
         };
     };
     if attempt.runs.contains(&finished.run) {
-        return Ok(Verdict::Duplicate);
+        return match breaks(Planted::ReportTakenTwice) {
+            true => in_time(d, finished),
+            false => Ok(Verdict::Duplicate),
+        };
     }
     let not_run = matches!(finished.result, TaskResult::NotRun { .. });
     match &attempt.stage {
@@ -119,7 +123,8 @@ fn checkpoints(d: &mut Deciding<'_>, finished: &Finished) -> Result<(), DecideEr
     let known_before = step
         .before
         .as_ref()
-        .is_some_and(|(attempt, _)| *attempt <= finished.of.attempt);
+        .is_some_and(|(attempt, _)| *attempt <= finished.of.attempt)
+        && !breaks(Planted::ImageOverwritten);
     let known_progress = step.progress == finished.progress;
     let of = key_of(&finished.of);
     if let Some(value) = &finished.before
@@ -167,6 +172,9 @@ fn in_time(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
 
 /// A report of an attempt that was closed without one, or by the report of another run, is evidence.
 fn late(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
+    if breaks(Planted::LateReportDropped) {
+        return note(d, finished);
+    }
     checkpoints(d, finished)?;
     let of = key_of(&finished.of);
     let had_effect = d.step(&of.step)?.may_have_effect;

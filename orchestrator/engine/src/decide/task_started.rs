@@ -4,6 +4,7 @@
 use baton_messages::{Direction, RefusedWhy, Started};
 
 use super::{Deciding, Handled, Refusal, Verdict, key_of};
+use crate::planted::{Planted, breaks};
 use crate::record::Record;
 use crate::state::Stage;
 
@@ -22,8 +23,8 @@ pub(super) fn task_started(d: &mut Deciding<'_>, started: &Started) -> Handled {
         None => Some(RefusedWhy::NoLongerWanted),
         Some(attempt) => match &attempt.stage {
             Stage::Claimed { run, .. } if *run == started.run => None,
-            Stage::Claimed { .. } => Some(RefusedWhy::AnotherRun),
-            Stage::Offered
+            Stage::Claimed { .. } if !breaks(Planted::GrantedTwice) => Some(RefusedWhy::AnotherRun),
+            Stage::Offered | Stage::Claimed { .. }
                 if attempt.dispatch == of.dispatch && d.state.active() && forward_wanted =>
             {
                 d.emit(Record::Claimed {
@@ -34,9 +35,11 @@ pub(super) fn task_started(d: &mut Deciding<'_>, started: &Started) -> Handled {
                 })?;
                 return Ok(Verdict::Applied);
             }
-            Stage::Offered | Stage::Reported | Stage::Closed | Stage::NotRun => {
-                Some(RefusedWhy::NoLongerWanted)
-            }
+            Stage::Offered
+            | Stage::Claimed { .. }
+            | Stage::Reported
+            | Stage::Closed
+            | Stage::NotRun => Some(RefusedWhy::NoLongerWanted),
         },
     };
     d.emit(Record::Answered {

@@ -4,6 +4,7 @@ use baton_messages::{Direction, Effect, Hold, StepKey};
 
 use super::settle::Outcome;
 use super::{DecideError, Deciding, Handled, Verdict, failure};
+use crate::planted::{Planted, breaks};
 use crate::record::{AttemptKey, ClosedWhy, Record};
 use crate::state::{Attempt, Cause, Phase, Stage, StepState};
 use crate::timer::TimerKey;
@@ -33,7 +34,7 @@ pub(super) fn timer_fired(d: &mut Deciding<'_>, key: &TimerKey) -> Handled {
 
 fn deadline(d: &mut Deciding<'_>) -> Result<(), DecideError> {
     d.emit(Record::DeadlinePassed)?;
-    if d.state.past_pivot {
+    if d.state.past_pivot && !breaks(Planted::DeadlinePastPivot) {
         let title = "the deadline passed after the pivot: it goes on, only forward".to_owned();
         return d.open_work_item(None, WorkItemKind::DeadlineAfterPivot, title, None);
     }

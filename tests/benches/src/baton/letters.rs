@@ -73,7 +73,7 @@ impl Baton {
         }
     }
 
-    async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value> {
         let asked = self
             .http
             .post(format!("{}{path}", self.url))

@@ -6,6 +6,7 @@
 
 mod alone;
 mod definition;
+mod items;
 mod letters;
 mod requests;
 
@@ -25,6 +26,7 @@ use crate::cpu::{Cpu, Memory};
 use crate::options::Options;
 pub(crate) use alone::Alone;
 pub(crate) use definition::{Sizes, sizes};
+pub(crate) use items::{ItemsRun, Share};
 use requests::Requests;
 
 /// The token of the API.
@@ -275,12 +277,16 @@ impl Baton {
     }
 
     async fn register(&self) -> Result<()> {
+        self.register_text(definition::yaml(self.steps)).await
+    }
+
+    async fn register_text(&self, yaml: String) -> Result<()> {
         let asked = self
             .http
             .put(format!("{}/v1/definitions", self.url))
             .bearer_auth(TOKEN)
             .header("content-type", "application/yaml")
-            .body(definition::yaml(self.steps));
+            .body(yaml);
         let answer = asked.send().await?;
         let (status, body) = (answer.status(), answer.text().await?);
         ensure!(

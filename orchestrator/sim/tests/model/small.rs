@@ -1,23 +1,15 @@
-//! Every order there is: one small saga, two workers, one orchestrator, each allowed to die, every message allowed to overtake every other,
-//! gone through by a model checker (`stateright`) within stated bounds. What is checked calls the engine's own `decide`, and nothing of it
-//! is modelled; the world around it is as small as it can be: a set of tasks, a set of reports, words to workers, what has really happened.
-//!
-//! Bounds: two steps (one claimed, not idempotent, with undo and probe; one that ends the saga), two attempts of the first, one death of a
-//! worker, one crash of the orchestrator between a commit and what follows from it, or between that and its being noted, one message
-//! that comes twice; outcomes that are done, failed or not known, of a probe the truth or that it cannot tell.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test may fail so, and says how much it has seen"
-)]
+//! The small world of the model: what is committed, what is on its way, what has really happened; and everything that can happen next. The decisions in it are the
+//! engine's own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use baton_engine::planted::Planted as Rule;
 use baton_engine::state::Stage as Claim;
 use baton_engine::{
-    Catalogue, Command, Definition, Input, Rules, SagaState, Status, commands, decide,
+    Catalogue, Command, Definition, Entry, Input, Record, Rules, SagaState, Status, commands,
+    decide, replay,
 };
 use baton_messages::{
     AttemptRef, ControlMessage, Direction, Effect, Failure, Finished, GrantAnswer, InboxKey,
@@ -25,16 +17,16 @@ use baton_messages::{
     TaskMessage, TaskResult, TaskType, Timestamp, WorkerId,
 };
 use serde_json::json;
-use stateright::{Checker as _, HasDiscoveries, Model, Property};
+use stateright::{Model, Property};
 use uuid::Uuid;
 
 /// Deaths of workers, and crashes of the orchestrator, within one history.
-const DEATHS: u8 = 1;
-const CRASHES: u8 = 1;
+pub(crate) const DEATHS: u8 = 1;
+pub(crate) const CRASHES: u8 = 1;
 /// Messages that come twice.
-const DOUBLES: u8 = 1;
+pub(crate) const DOUBLES: u8 = 1;
 /// States within which all of it has to be seen: far more than there are.
-const STATES_MAX: usize = 5_000_000;
+pub(crate) const STATES_MAX: usize = 5_000_000;
 
 const SAGA: &str = r#"
 saga: small
@@ -80,7 +72,7 @@ fn manifest(name: &str, effect: Effect, probe: bool) -> Manifest {
 
 /// A rule broken on purpose: the model has to find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Planted {
+pub(crate) enum Planted {
     /// A worker acts before it is granted.
     Ungranted,
     /// A lease is taken for over while its worker lives on.
@@ -89,10 +81,25 @@ enum Planted {
     FailedAfterActing,
 }
 
-struct Small {
+pub(crate) struct Small {
     definition: Definition,
     catalogue: Catalogue,
-    planted: Option<Planted>,
+    pub(crate) planted: Option<Planted>,
+    /// A rule of the engine that is broken.
+    pub(crate) engine: Option<Rule>,
+}
+
+/// Decides with a rule of the engine broken.
+#[cfg(feature = "planted")]
+fn broken<T>(rule: Option<Rule>, decides: impl FnOnce() -> T) -> T {
+    baton_engine::planted::with(rule, decides)
+}
+
+/// Without the feature none can be.
+#[cfg(not(feature = "planted"))]
+fn broken<T>(rule: Option<Rule>, decides: impl FnOnce() -> T) -> T {
+    assert_eq!(rule, None, "build with the feature `planted`");
+    decides()
 }
 
 /// How far a run is.
@@ -120,13 +127,24 @@ enum Mail {
     Refused(RunId),
 }
 
+/// What leaves the orchestrator once it is committed.
+#[derive(Debug, Clone, PartialEq)]
+enum Owed {
+    Task(Box<Task>),
+    Word(Mail),
+}
+
 #[derive(Debug, Clone)]
-struct World {
-    /// What is committed; what is in memory is the same, or is read from it.
-    saga: Arc<SagaState>,
+pub(crate) struct World {
+    /// What is in memory: gone with a crash.
+    pub(crate) saga: Arc<SagaState>,
+    /// What is committed. Worlds are not told apart by it: it always folds to what is in memory, or that is the fault that is found.
+    log: Arc<Vec<Entry>>,
+    /// How many entries of it are known to be published with all they imply.
+    watermark: usize,
     now: Timestamp,
     /// Committed and not published.
-    owed: Vec<Task>,
+    owed: Vec<Owed>,
     tasks: Vec<Task>,
     mail: Vec<Mail>,
     /// What each worker runs; none: nothing.
@@ -140,7 +158,7 @@ struct World {
     crashes: u8,
     doubles: u8,
     /// The first thing that must never be.
-    broken: Option<String>,
+    pub(crate) broken: Option<String>,
 }
 
 impl Mail {
@@ -205,7 +223,7 @@ impl PartialEq for World {
 
 /// What can happen next.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Next {
+pub(crate) enum Next {
     Start,
     /// The orchestrator publishes what it owes.
     Publish,
@@ -213,6 +231,8 @@ enum Next {
     Crash(bool),
     /// A worker takes a task.
     Take(usize, usize),
+    /// A worker asks again whether it may act: the answer was lost.
+    Ask(usize),
     /// Mail arrives.
     Arrive(usize),
     /// Mail arrives, and will come once more.
@@ -232,7 +252,7 @@ enum Next {
 }
 
 impl Small {
-    fn new(planted: Option<Planted>) -> Self {
+    pub(crate) fn new(planted: Option<Planted>) -> Self {
         let mut catalogue = Catalogue::default();
         for manifest in [
             manifest("t.count@1", Effect::Reversible, true),
@@ -244,6 +264,7 @@ impl Small {
             definition: Definition::parse(SAGA).unwrap(),
             catalogue,
             planted,
+            engine: None,
         }
     }
 
@@ -254,12 +275,14 @@ impl Small {
             catalogue: &self.catalogue,
         };
         let mut saga = (*world.saga).clone();
-        let decided = match decide(rules, &mut saga, input, world.now, 7) {
+        let decides = || decide(rules, &mut saga, input, world.now, 7);
+        let decided = match broken(self.engine, decides) {
             Ok(decided) => decided,
             Err(error) => {
-                world
-                    .broken
-                    .get_or_insert(format!("cannot decide: {error}"));
+                let why = std::error::Error::source(&error).map(ToString::to_string);
+                let why = why.unwrap_or_default();
+                let what = format!("cannot decide: {error}: {why}");
+                world.broken.get_or_insert(what);
                 return;
             }
         };
@@ -267,14 +290,14 @@ impl Small {
             match command {
                 Command::Dispatch(message) => {
                     let TaskMessage::Task(task) = *message;
-                    world.owed.push(task);
+                    world.owed.push(Owed::Task(Box::new(task)));
                 }
                 Command::Grant(message) => {
                     if let ControlMessage::Grant(grant) = *message {
-                        world.mail.push(match grant.answer {
+                        world.owed.push(Owed::Word(match grant.answer {
                             GrantAnswer::Granted { .. } => Mail::Granted(grant.run),
                             GrantAnswer::Refused { .. } => Mail::Refused(grant.run),
-                        });
+                        }));
                     }
                 }
                 // a hint; nothing may rest on it
@@ -287,7 +310,79 @@ impl Small {
                 | Command::TellSaga(_) => {}
             }
         }
+        if !decided.records.is_empty() {
+            Arc::make_mut(&mut world.log).push(Entry {
+                at: saga.last_at,
+                records: decided.records,
+            });
+        }
+        if world.owed.is_empty() {
+            world.watermark = world.log.len();
+        }
         world.saga = Arc::new(saga);
+        if self.folded(world).as_ref() != Some(&*world.saga) {
+            let what = "its log does not fold to its state";
+            world.broken.get_or_insert(what.to_owned());
+        }
+    }
+
+    /// What the log folds to; none: it does not fold.
+    fn folded(&self, world: &World) -> Option<SagaState> {
+        let mut saga = SagaState::new(world.saga.id);
+        let folds = || replay(&mut saga, world.log.iter());
+        broken(self.engine, folds).ok()?;
+        Some(saga)
+    }
+
+    /// What is owed is handed to the broker.
+    fn publish(world: &mut World, owed: impl IntoIterator<Item = Owed>) {
+        for one in owed {
+            match one {
+                Owed::Task(task) => world.tasks.push(*task),
+                Owed::Word(word) => world.mail.push(word),
+            }
+        }
+    }
+
+    /// It crashes and comes up again, with what is committed and nothing else.
+    fn crash(&self, world: &mut World, out: bool) {
+        world.crashes += 1;
+        let owed = std::mem::take(&mut world.owed);
+        if out {
+            Self::publish(world, owed);
+        }
+        match self.folded(world) {
+            Some(saga) => world.saga = Arc::new(saga),
+            None => {
+                let what = "its log cannot be read after a crash";
+                world.broken.get_or_insert(what.to_owned());
+                return;
+            }
+        }
+        let mut past = BTreeSet::new();
+        for entry in world.log.iter().skip(world.watermark) {
+            for record in &entry.records {
+                if let Record::Offered { of, dispatch, .. } | Record::Resent { of, dispatch, .. } =
+                    record
+                {
+                    past.insert(AttemptRef {
+                        saga: world.saga.id,
+                        step: of.step.step.clone(),
+                        item: of.step.item,
+                        direction: of.direction,
+                        round: of.round,
+                        attempt: of.attempt,
+                        dispatch: *dispatch,
+                    });
+                }
+            }
+        }
+        for of in past {
+            self.decide(world, &Input::Resend(of));
+        }
+        if world.owed.is_empty() {
+            world.watermark = world.log.len();
+        }
     }
 
     fn act(&self, world: &mut World, at: usize, really: bool) {
@@ -371,6 +466,15 @@ fn holds(saga: &SagaState, of: &AttemptRef, run: RunId) -> bool {
     )
 }
 
+fn asks(of: &AttemptRef, run: RunId, worker: usize, at: Timestamp) -> Mail {
+    Mail::Started(Box::new(Started {
+        of: of.clone(),
+        run,
+        worker: worker_id(worker),
+        at,
+    }))
+}
+
 fn worker_id(at: usize) -> WorkerId {
     WorkerId::new(&format!("w{at}")).unwrap()
 }
@@ -382,6 +486,8 @@ impl Model for Small {
     fn init_states(&self) -> Vec<World> {
         vec![World {
             saga: Arc::new(SagaState::new(SagaId(Uuid::from_u128(7)))),
+            log: Arc::new(Vec::new()),
+            watermark: 0,
             now: Timestamp(1_000_000),
             owed: Vec::new(),
             tasks: Vec::new(),
@@ -419,6 +525,10 @@ impl Model for Small {
         }
         for (at, run) in world.workers.iter().enumerate() {
             let Some(run) = run else { continue };
+            // asked and not answered, and nothing of it is on its way: the answer was lost in a crash
+            if run.stage == Stage::Asking && !world.mail.iter().any(|mail| mail.is_of(run.id)) {
+                next.push(Next::Ask(at));
+            }
             let may = run.stage == Stage::Granted
                 || run.stage == Stage::Asking && self.planted == Some(Planted::Ungranted);
             if may {
@@ -466,19 +576,10 @@ impl Model for Small {
             }
             Next::Publish => {
                 let owed = std::mem::take(&mut world.owed);
-                world.tasks.extend(owed);
+                Self::publish(&mut world, owed);
+                world.watermark = world.log.len();
             }
-            Next::Crash(out) => {
-                world.crashes += 1;
-                let owed = std::mem::take(&mut world.owed);
-                if out {
-                    world.tasks.extend(owed.iter().cloned());
-                }
-                // what lies past the watermark is decided upon again
-                for task in owed {
-                    self.decide(&mut world, &Input::Resend(task.of));
-                }
-            }
+            Next::Crash(out) => self.crash(&mut world, out),
             Next::Take(worker, task) => {
                 let task = world.tasks.remove(task);
                 world.runs += 1;
@@ -486,17 +587,17 @@ impl Model for Small {
                 if world.now > task.not_after {
                     return None;
                 }
-                world.mail.push(Mail::Started(Box::new(Started {
-                    of: task.of.clone(),
-                    run: id,
-                    worker: worker_id(worker),
-                    at: world.now,
-                })));
+                world.mail.push(asks(&task.of, id, worker, world.now));
                 world.workers[worker] = Some(Run {
                     task,
                     id,
                     stage: Stage::Asking,
                 });
+            }
+            Next::Ask(worker) => {
+                let run = world.workers[worker].clone()?;
+                let asked = asks(&run.task.of, run.id, worker, world.now);
+                world.mail.push(asked);
             }
             Next::Double(mail) => {
                 world.doubles += 1;
@@ -584,59 +685,5 @@ impl Model for Small {
                 world.saga.status == Status::Parked
             }),
         ]
-    }
-}
-
-fn checked(planted: Option<Planted>) -> (usize, usize, BTreeSet<&'static str>) {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let checker = Small::new(planted)
-        .checker()
-        .threads(threads)
-        .target_state_count(STATES_MAX)
-        .finish_when(HasDiscoveries::AnyFailures)
-        .spawn_bfs()
-        .join();
-    let found = checker.discoveries();
-    if planted.is_none() {
-        for (what, path) in &found {
-            if !matches!(*what, "completed" | "compensated" | "parked") {
-                let last = path.last_state();
-                let (saga, broken) = (last.saga.status, &last.broken);
-                panic!(
-                    "{what}: {saga:?} {broken:?} {:?}",
-                    path.clone().into_actions()
-                );
-            }
-        }
-    }
-    let found = found.into_keys().collect();
-    let all = checker.state_count();
-    assert!(all < STATES_MAX, "not all was seen within {all} steps");
-    (checker.unique_state_count(), checker.max_depth(), found)
-}
-
-#[test]
-fn every_order_of_a_small_saga_keeps_the_promise() {
-    let (states, depth, found) = checked(None);
-    println!(
-        "{states} states, {depth} deep, {DEATHS} death, {CRASHES} crash, {DOUBLES} double: {found:?}"
-    );
-    assert!(states > 10_000, "only {states} states: nothing happens");
-    assert_eq!(
-        found,
-        BTreeSet::from(["completed", "compensated", "parked"])
-    );
-}
-
-#[test]
-fn the_model_finds_what_is_broken_on_purpose() {
-    for (planted, what) in [
-        (Planted::Ungranted, "nobody acts who may not"),
-        (Planted::LeaseTooSoon, "nobody acts who may not"),
-        (Planted::FailedAfterActing, "it rests in one of three ways"),
-    ] {
-        let (states, _, found) = checked(Some(planted));
-        println!("{planted:?} within {states} states: {found:?}");
-        assert!(found.contains(what), "{planted:?}: {found:?}");
     }
 }
