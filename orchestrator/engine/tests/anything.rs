@@ -625,7 +625,7 @@ proptest! {
             let written = (moved.entries.len(), other.entries.len());
             prop_assert_eq!(moved.give(&given), other.give(&given));
             prop_assert_eq!(but_for_the_version(&moved), but_for_the_version(&other));
-            let records = |stage: &Stage, from: usize| -> Vec<baton_engine::Record> {
+            let records = |stage: &Stage, from: usize| -> Vec<Record> {
                 stage.entries[from..].iter().flat_map(|entry| entry.records.clone()).collect()
             };
             prop_assert_eq!(records(&moved, written.0), records(&other, written.1));

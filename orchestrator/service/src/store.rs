@@ -299,10 +299,8 @@ pub async fn migrate(config: &Config, by: Option<&str>) -> Result<String, Status
             let version = |path: &Path| SqliteReader::version_of(path, &SqliteOptions::default());
             let before = released(&path, version).await.map_err(AnyOpenError::from)?;
             let store = released(&path, taken).await.map_err(AnyOpenError::from)?;
-            let written = store
-                .audit()
-                .append(done(before, SqliteReader::version_known()));
-            let written = written.await;
+            let rows = done(before, SqliteReader::version_known());
+            let written = store.audit().append(rows).await;
             AnyStore::Sqlite(store).close().await?;
             written?;
             Ok(format!(

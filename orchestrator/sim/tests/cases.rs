@@ -182,6 +182,7 @@ fn plays(name: &str) {
             input: case.input.clone(),
             returns: case.returns.clone(),
             events: case.events.clone(),
+            ends: None,
         };
         let values = laid_over(of_case, given(&path));
         let sweep = Sweep::among(definition.clone(), &beside, &catalogue, &values).unwrap();

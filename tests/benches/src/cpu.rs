@@ -24,6 +24,12 @@ impl Cpu {
         Self::read(Path::new(&format!("/proc/{pid}/stat")))
     }
 
+    /// Of several processes together.
+    pub(crate) fn of_all(pids: impl IntoIterator<Item = u32>) -> Result<Self> {
+        let used = Self::of_each(pids)?;
+        Ok(Self(used.into_iter().map(|one| one.0).sum()))
+    }
+
     /// Of each of several processes, in their order.
     pub(crate) fn of_each(pids: impl IntoIterator<Item = u32>) -> Result<Vec<Self>> {
         pids.into_iter().map(Self::of).collect()

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use baton_engine::ReservationKind;
-use baton_engine::plan::{How, Plan, Planned, Runs, TakenBack, Takes, Tries};
+use baton_engine::plan::{How, Plan, Planned, Runs, TakenBack, Tries};
+use baton_engine::reservation::Want;
 
 use super::plan::{duration, each_words};
 
@@ -42,7 +43,7 @@ fn takes(text: &mut String, plan: &Plan) {
     if plan.takes.is_empty() {
         return;
     }
-    let one = |one: &Takes| match (one.kind, one.per_ms) {
+    let one = |one: &Want| match (one.kind, one.per_ms) {
         (ReservationKind::Lock, _) => format!("lock {}", one.name),
         (_, Some(ms)) => format!("one of {} of {} within {}", one.max, one.name, duration(ms)),
         (_, None) => format!("one of {} of {} at once", one.max, one.name),

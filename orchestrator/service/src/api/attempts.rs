@@ -153,15 +153,15 @@ impl Attempts {
                 continue;
             };
             let same = |known: &&mut LastError| known.code == code && known.message == message;
-            match errors.iter_mut().find(same) {
-                Some(known) => known.times += 1,
-                None if errors.len() < most => errors.push(LastError {
+            if let Some(known) = errors.iter_mut().find(same) {
+                known.times += 1;
+            } else if errors.len() < most {
+                errors.push(LastError {
                     code: code.to_owned(),
                     message: message.to_owned(),
                     at: attempt.ended_at,
                     times: 1,
-                }),
-                None => {}
+                });
             }
         }
         errors
