@@ -8,10 +8,14 @@ use std::process::Command;
 use baton_harness::{await_some, await_until};
 use baton_it::SOON;
 use baton_it::oracle::Book;
+use futures::StreamExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::world::{LONG, World, below, git, make_executable, page_at, shipped};
+
+/// Cases of one process that are run at once.
+const SIDE_BY_SIDE: usize = 3;
 
 /// A file of cases.
 #[derive(Debug, Deserialize)]
@@ -92,10 +96,13 @@ pub(crate) async fn run(name: &str) {
         all.iter().any(fine) && !all.iter().all(fine),
         "cases/{name}.yaml: one case in which all goes well and one in which it does not, at least"
     );
-    for (at, case) in all.iter().enumerate() {
-        eprintln!("{name}: {}", case.case);
-        one(name, at).await;
-    }
+    // each has a world of its own, and waits most of the time
+    futures::stream::iter(0..all.len())
+        .for_each_concurrent(SIDE_BY_SIDE, |at| {
+            eprintln!("{name}: {}", all[at].case);
+            one(name, at)
+        })
+        .await;
 }
 
 /// Runs one case, by its place in the file.
