@@ -7,7 +7,9 @@
 
 mod applications;
 mod children;
+mod dead;
 mod fan_out;
+mod foreign;
 mod group;
 mod instead;
 mod places;
@@ -216,6 +218,7 @@ impl Flow<'_> {
         self.reserves();
         self.item_rules(self.definition.item_rules.as_deref(), "/work_items");
         self.body();
+        self.foreign();
     }
 
     /// What each step yields: what a group returns may be what steps before it do.
@@ -319,9 +322,11 @@ impl Flow<'_> {
                     );
                 }
                 self.safety(step, task);
+                self.dead_keys(step, task);
             }
             StepKind::Saga(saga) => self.child(step, saga, &scope, &at),
             StepKind::Sleep(how_long) => {
+                self.sleep_has_a_unit(&at);
                 self.text(how_long, Text::OrWhole, &scope, &format!("{at}/sleep"));
             }
             StepKind::Wait(wait) => {
@@ -331,6 +336,7 @@ impl Flow<'_> {
                 }
             }
             StepKind::Approve(approve) => {
+                self.approver(approve, &at);
                 if let Some(prompt) = &approve.prompt {
                     self.text(
                         prompt,

@@ -407,16 +407,12 @@ impl Flow<'_> {
                     (code::ABSENT, message, DEFAULT)
                 } else {
                     let message = format!("{what} is {is}, and {taker} takes {takes} here");
-                    let help = match (
-                        is == Type::number() || is == Type::Double,
-                        takes == Type::Int,
-                    ) {
-                        (true, true) => "a number may have a fraction: make it whole with int(…)",
-                        _ => {
-                            "convert it with string(…), int(…) or double(…), or hand on something else"
-                        }
+                    let whole = match at.is_empty() {
+                        true => expression(&what),
+                        false => None,
                     };
-                    (code::FLOW, message, help)
+                    let help = how_to_convert(&is, &takes, whole);
+                    return self.error(code::FLOW, mark, message, help);
                 }
             }
             Why::Missing { key, ever: true } => {
@@ -435,6 +431,29 @@ impl Flow<'_> {
         self.error(code, mark, message, help.to_owned());
     }
 }
+
+/// The text of an expression, where that is what is called so.
+fn expression(what: &str) -> Option<&str> {
+    what.strip_prefix('`')?.strip_suffix('`')
+}
+
+/// How a value becomes one of the kind that is taken; with the whole of the expression that yields it, where that can be written out.
+fn how_to_convert(is: &Type, takes: &Type, whole: Option<&str>) -> String {
+    if (*is == Type::number() || *is == Type::Double) && *takes == Type::Int {
+        return "a number may have a fraction: make it whole with int(…)".to_owned();
+    }
+    let as_text =
+        matches!(is, Type::Int | Type::Uint | Type::Double | Type::Bool) && *takes == Type::TEXT;
+    match whole.filter(|whole| as_text && whole.len() <= CONVERTED_BYTES_MAX) {
+        Some(whole) => format!("convert it: `string({whole})`"),
+        None => {
+            "convert it with string(…), int(…) or double(…), or hand on something else".to_owned()
+        }
+    }
+}
+
+/// The longest expression a help repeats.
+const CONVERTED_BYTES_MAX: usize = 60;
 
 const DEFAULT: &str =
     "guard the step with an `if:` of has(…), or take a default with .?name.orValue(…)";
