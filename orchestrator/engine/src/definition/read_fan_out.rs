@@ -88,7 +88,7 @@ fn list(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Option<Templat
     if template.holds_secret() {
         let message = "a secret cannot stand in `for_each`";
         let help = "secrets go into the `with:` of a task, which the worker resolves";
-        reader.report(code::SHAPE, entry.value.mark, message, help);
+        reader.report(code::SECRET, entry.value.mark, message, help);
         return None;
     }
     let literal = template.as_literal().filter(|value| !value.is_array());
