@@ -82,11 +82,13 @@ fn steps(of: &Node, around: &Names<'_>, found: &mut Vec<Look>) {
         .iter()
         .filter_map(|step| step.entry("id"));
     names.extend(ids.filter_map(|id| text(&id.value)));
+    let mut of_items = names.clone();
+    of_items.extend(["item", "index"]);
     for step in items(of, "steps") {
-        let mut names = names.clone();
-        if step.entry("for_each").is_some() {
-            names.extend(["item", "index"]);
-        }
+        let names = match step.entry("for_each") {
+            Some(_) => &of_items,
+            None => &names,
+        };
         for (key, below) in PLACES {
             let place = step.entry(key).map(|entry| &entry.value);
             let place = match below {
@@ -94,11 +96,11 @@ fn steps(of: &Node, around: &Names<'_>, found: &mut Vec<Look>) {
                 Some(below) => place.and_then(|place| Some(&place.entry(below)?.value)),
             };
             if let Some(place) = place {
-                texts(place, &names, false, found);
+                texts(place, names, false, found);
             }
         }
         if step.entry("steps").is_some() {
-            steps(step, &names, found);
+            steps(step, names, found);
         }
     }
     if let Some(output) = of.entry("output") {

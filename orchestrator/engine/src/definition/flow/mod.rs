@@ -1,6 +1,6 @@
 //! The static checker: what a definition would do wrong with values nobody has yet. Every expression gets a type over the schemas of the
 //! saga's input and of the task types' outputs; what it yields is held against what it is handed to; what cannot be taken back, found
-//! out or bounded is said. It refuses only what is certain to fail for some values its own schemas allow.
+//! out or bounded is said. It refuses only what is certain to fail for some values its own schemas allow, or to be something else than it says.
 //!
 //! It runs when a definition is registered and in `baton check`, never on what is registered already: a later version that knows more
 //! mistakes still runs every saga an earlier one took.
