@@ -407,12 +407,19 @@ impl Flow<'_> {
                     (code::ABSENT, message, DEFAULT)
                 } else {
                     let message = format!("{what} is {is}, and {taker} takes {takes} here");
-                    let whole = match at.is_empty() {
-                        true => expression(&what),
-                        false => None,
+                    let help = match (
+                        is == Type::number() || is == Type::Double,
+                        takes == Type::Int,
+                    ) {
+                        (true, true) => "a number may have a fraction: make it whole with int(…)",
+                        _ => {
+                            "convert it with string(…), int(…) or double(…), or hand on something else"
+                        }
                     };
-                    let help = how_to_convert(&is, &takes, whole);
-                    return self.error(code::FLOW, mark, message, help);
+                    if let Some(help) = as_text(&is, &takes, &what) {
+                        return self.error(code::FLOW, mark, message, help);
+                    }
+                    (code::FLOW, message, help)
                 }
             }
             Why::Missing { key, ever: true } => {
@@ -431,29 +438,6 @@ impl Flow<'_> {
         self.error(code, mark, message, help.to_owned());
     }
 }
-
-/// The text of an expression, where that is what is called so.
-fn expression(what: &str) -> Option<&str> {
-    what.strip_prefix('`')?.strip_suffix('`')
-}
-
-/// How a value becomes one of the kind that is taken; with the whole of the expression that yields it, where that can be written out.
-fn how_to_convert(is: &Type, takes: &Type, whole: Option<&str>) -> String {
-    if (*is == Type::number() || *is == Type::Double) && *takes == Type::Int {
-        return "a number may have a fraction: make it whole with int(…)".to_owned();
-    }
-    let as_text =
-        matches!(is, Type::Int | Type::Uint | Type::Double | Type::Bool) && *takes == Type::TEXT;
-    match whole.filter(|whole| as_text && whole.len() <= CONVERTED_BYTES_MAX) {
-        Some(whole) => format!("convert it: `string({whole})`"),
-        None => {
-            "convert it with string(…), int(…) or double(…), or hand on something else".to_owned()
-        }
-    }
-}
-
-/// The longest expression a help repeats.
-const CONVERTED_BYTES_MAX: usize = 60;
 
 const DEFAULT: &str =
     "guard the step with an `if:` of has(…), or take a default with .?name.orValue(…)";
@@ -486,6 +470,18 @@ fn within<'a>(target: Target<'a>, shape: &Shape<'_>) -> Target<'a> {
         _ => target,
     }
 }
+
+/// How a number or a truth becomes the text that is taken, where what yields it is an expression and all of it: that is what stands in backticks.
+fn as_text(is: &Type, takes: &Type, what: &str) -> Option<String> {
+    let expression = what.strip_prefix('`')?.strip_suffix('`')?;
+    let is_whole = !expression.contains('`') && expression.len() <= CONVERTED_BYTES_MAX;
+    let is_scalar = is.is_number() || *is == Type::Bool;
+    let converts = is_whole && is_scalar && *takes == Type::TEXT;
+    converts.then(|| format!("convert it: `string({expression})`"))
+}
+
+/// The longest expression a help repeats.
+const CONVERTED_BYTES_MAX: usize = 60;
 
 /// Names in a row: `a`, `b` and `c`.
 fn all_of(names: &[String]) -> String {
