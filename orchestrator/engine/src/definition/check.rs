@@ -103,10 +103,17 @@ pub(super) fn outside(
 pub(super) fn only(reader: &mut Reader, reads: &[(Mark, String)], known: &str) {
     for (mark, root) in reads.iter().filter(|(_, root)| root != known) {
         let message = format!("there is no `{root}` here; only `{known}` is known");
-        let help = "a trigger is looked at before there is a saga: it computes the saga's input";
-        reader.report(code::REFERENCE, *mark, message, help);
+        let help = match ATTRIBUTES.contains(&root.as_str()) && known == "event" {
+            true => format!("write `event.{root}`"),
+            false => "a trigger is looked at before there is a saga: it computes the saga's input"
+                .to_owned(),
+        };
+        reader.report(code::REFERENCE, *mark, message, &help);
     }
 }
+
+/// What an event has.
+const ATTRIBUTES: [&str; 6] = ["data", "id", "source", "subject", "time", "type"];
 
 fn refuse(
     reader: &mut Reader,
@@ -180,6 +187,14 @@ fn nearest_help(root: &str, drafts: &[Draft], reader_step: Option<&Draft>) -> St
     let inside = inside.map_or(&[][..], |group| &group.drafts);
     if let Some(word) = of_other_languages(root) {
         return format!("write `{word}`");
+    }
+    if root == "steps" {
+        let own = reader_step.map(|step| &step.id);
+        let other = drafts.iter().find(|draft| Some(&draft.id) != own);
+        let id = other.map_or("resolve", |draft| draft.id.as_str());
+        return format!(
+            "what a step returns is read by its id alone: `{id}.value`, not `steps.{id}.output.value`"
+        );
     }
     let drafts = drafts.iter().chain(inside);
     let ids = drafts.map(|draft| draft.id.as_str()).chain(["input"]);

@@ -21,6 +21,11 @@ pub fn duration_ms(text: &str) -> Result<u64, String> {
         let letters = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
         let (unit, tail) = tail.split_at(letters);
         let number: u64 = number.parse().map_err(|_| "is no duration".to_owned())?;
+        if let Some(short) = after_blank(unit, tail) {
+            return Err(format!(
+                "has a blank before its unit: write `{number}{short}`"
+            ));
+        }
         let part = number.checked_mul(unit_ms(unit)?);
         total = part
             .and_then(|part| total.checked_add(part))
@@ -89,8 +94,33 @@ fn unit_ms(unit: &str) -> Result<u64, String> {
         "d" => Ok(24 * 3_600 * SECOND),
         "w" => Ok(7 * 24 * 3_600 * SECOND),
         "" => Err("has no unit".to_owned()),
-        other => Err(format!("has the unit `{other}`, which is none")),
+        other => Err(match short(other) {
+            Some(short) => format!("has the unit `{other}`, which is written `{short}`"),
+            None => format!("has the unit `{other}`, which is none"),
+        }),
     }
+}
+
+/// The unit of a number that has none by itself, and a word for one behind a blank.
+fn after_blank(unit: &str, tail: &str) -> Option<&'static str> {
+    let word = tail.trim_start();
+    if !unit.is_empty() || word.len() == tail.len() {
+        return None;
+    }
+    short(word.split(|c: char| !c.is_ascii_alphabetic()).next()?)
+}
+
+/// The unit people mean by a word.
+fn short(word: &str) -> Option<&'static str> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "ms" | "msec" | "millisecond" | "milliseconds" => "ms",
+        "s" | "sec" | "secs" | "second" | "seconds" => "s",
+        "m" | "min" | "mins" | "minute" | "minutes" => "m",
+        "h" | "hr" | "hrs" | "hour" | "hours" => "h",
+        "d" | "day" | "days" => "d",
+        "w" | "week" | "weeks" => "w",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -130,6 +160,22 @@ mod tests {
         ] {
             assert!(duration_ms(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_unit_that_is_written_out_or_apart_is_told_as_it_is_written() {
+        let said = |text: &str| duration_ms(text).unwrap_err();
+        assert_eq!(
+            said("15 minutes"),
+            "has a blank before its unit: write `15m`"
+        );
+        assert_eq!(said("1h 30 m"), "has a blank before its unit: write `30m`");
+        assert_eq!(
+            said("15minutes"),
+            "has the unit `minutes`, which is written `m`"
+        );
+        assert_eq!(said("15 apples"), "has no unit");
+        assert_eq!(said("15"), "has no unit");
     }
 
     #[test]

@@ -155,7 +155,31 @@ fn report_cycle(reader: &mut Reader, drafts: &[Draft], cycle: &[usize]) {
     };
     let mut names: Vec<&str> = cycle.iter().map(|i| drafts[*i].id.as_str()).collect();
     names.push(first.id.as_str());
-    let message = format!("steps wait for each other: {}", names.join(" after "));
-    let help = "a step without `after` waits for the one above it; `after: []` starts at once";
-    reader.report(code::CYCLE, first.mark, message, help);
+    let lines: BTreeSet<usize> = cycle.iter().map(|i| drafts[*i].mark.line).collect();
+    let lines: Vec<String> = lines.iter().map(usize::to_string).collect();
+    let among = match lines.as_slice() {
+        [_] => String::new(),
+        several => format!(" (lines {})", several.join(", ")),
+    };
+    let message = format!(
+        "steps wait for each other: {}{among}",
+        names.join(" after ")
+    );
+    reader.report(code::CYCLE, first.mark, message, &cut(drafts, cycle));
+}
+
+/// Where a cycle is to be cut: at a step that waits for one below it, or for itself. There is always one, and never by default: that is the one above.
+fn cut(drafts: &[Draft], cycle: &[usize]) -> String {
+    let next = cycle.iter().cycle().skip(1);
+    let back = cycle.iter().zip(next).find(|(step, before)| before >= step);
+    let names = back.and_then(|(step, before)| Some((drafts.get(*step)?, drafts.get(*before)?)));
+    names.map_or_else(
+        || "a step without `after` waits for the one above it; `after: []` starts at once".to_owned(),
+        |(step, before)| {
+            format!(
+                "take `{}` out of `after` of `{}`, in line {}; a step without `after` waits for the one above it",
+                before.id, step.id, step.mark.line
+            )
+        },
+    )
 }

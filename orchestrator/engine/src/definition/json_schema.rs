@@ -234,7 +234,7 @@ fn step() -> Value {
             (
                 "sleep",
                 said(
-                    json!({ "anyOf": [reference("duration"), reference("expression"), { "type": "integer", "minimum": 1 }] }),
+                    json!({ "anyOf": [reference("duration"), reference("expression")] }),
                     "Waits so long.",
                 ),
             ),

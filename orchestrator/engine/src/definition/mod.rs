@@ -15,6 +15,7 @@ mod graph;
 mod group;
 mod item_rules;
 mod json_schema;
+mod meant;
 mod read;
 mod read_fan_out;
 mod read_group;

@@ -16,10 +16,13 @@ use super::schema_faults;
 use super::step::{Step, StepKind};
 use super::trigger::Trigger;
 use super::yaml::{self, Content, Entry, Mark, Node, Spoilt};
-use super::{DEFINITION_BYTES_MAX, Definition, LABELS_MAX, OWNER_DEFAULT, STEPS_MAX, check, graph};
+use super::{
+    DEFINITION_BYTES_MAX, Definition, LABELS_MAX, OWNER_DEFAULT, STEPS_MAX, check, graph, meant,
+};
 use crate::expr::Template;
 
-const KEYS: &[&str] = &[
+/// The keys of a document's top.
+pub(super) const KEYS: &[&str] = &[
     "saga",
     "version",
     "title",
@@ -100,9 +103,10 @@ pub(super) fn partial(source: &str) -> Partial {
     }
     let read = yaml::read(source);
     reader.take(read.diagnostics, read.spoilt.clone());
-    let Some(root) = read.tree else {
+    let Some(mut root) = read.tree else {
         return nothing(reader.finish());
     };
+    meant::adopt(&mut reader, &mut root);
     let mut doubts = Doubts::default();
     let definition = document(&mut reader, &root, source, &mut doubts);
     let diagnostics = reader.finish();

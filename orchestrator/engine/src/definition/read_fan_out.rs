@@ -85,17 +85,32 @@ fn refuse_others(reader: &mut Reader, object: &Object<'_>) {
 fn list(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Option<Template> {
     let template = reader.template(&entry.value);
     note(found, &entry.value, &template, Use::List);
-    let no_list = template.as_literal().is_some_and(|value| !value.is_array());
-    if no_list || template.holds_secret() {
-        reader.report(
-            code::SHAPE,
-            entry.value.mark,
-            "`for_each` must be a list",
-            "write `for_each: ${ input.hosts }`; a secret is named in `with`",
-        );
+    if template.holds_secret() {
+        let message = "a secret cannot stand in `for_each`";
+        let help = "secrets go into the `with:` of a task, which the worker resolves";
+        reader.report(code::SECRET, entry.value.mark, message, help);
+        return None;
+    }
+    let literal = template.as_literal().filter(|value| !value.is_array());
+    if let Some(value) = literal {
+        let help = match value.as_str().filter(|text| is_path(text)) {
+            Some(path) => format!("write `for_each: ${{ {path} }}`"),
+            None => "write `for_each: ${ input.hosts }`, or the list itself: `[a, b]`".to_owned(),
+        };
+        let message = "`for_each` must be a list";
+        reader.report(code::SHAPE, entry.value.mark, message, &help);
         return None;
     }
     Some(template)
+}
+
+/// Whether a text looks like the names that lead to a value, without the `${ … }` around them.
+fn is_path(text: &str) -> bool {
+    let name = |part: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.chars().all(plain)
+    };
+    text.contains('.') && text.split('.').all(name)
 }
 
 fn number(reader: &mut Reader, entry: &Entry, most: u32) -> Option<u32> {

@@ -20,7 +20,8 @@ use super::step::{OnError, StepKind};
 use super::yaml::{Content, Entry, Mark, Node};
 use crate::expr::{Expr, TYPE_NAMES, Template};
 
-const KEYS: &[&str] = &[
+/// The keys of a step.
+pub(super) const KEYS: &[&str] = &[
     "id",
     "task",
     "sleep",
@@ -49,7 +50,8 @@ const KEYS: &[&str] = &[
     "work_items",
     "output",
 ];
-const KEYS_LATER: &[&str] = &["locks", "concurrency"];
+/// Those of later versions.
+pub(super) const KEYS_LATER: &[&str] = &["locks", "concurrency"];
 /// Keys that say how a task runs, and mean nothing for anything else.
 const KEYS_OF_TASKS: &[&str] = &[
     "pool",
@@ -223,9 +225,7 @@ fn step(reader: &mut Reader, id: StepId, object: &Object<'_>, around: &Ids) -> D
     let fan = fan_out(reader, object, &mut found);
     let does = does(reader, object, around, &mut found);
     stray(reader, object);
-    let pivot = object
-        .get("pivot")
-        .filter(|e| boolean(reader, e) == Some(true));
+    let pivot = object.get("pivot").filter(|e| is_pivot(reader, e));
     let mut item_reads = Vec::new();
     let item_rules = object
         .get("work_items")
@@ -288,6 +288,13 @@ fn boolean(reader: &mut Reader, entry: &Entry) -> Option<bool> {
         );
     }
     value
+}
+
+/// Whether a step says that it is the pivot. One that says so in a word that is none, which has been reported, is taken for it unless that word is a no:
+/// nobody is told to make it the pivot then.
+fn is_pivot(reader: &mut Reader, entry: &Entry) -> bool {
+    let says_no = || matches!(entry.value.to_json().as_str(), Some("no" | "off" | "n"));
+    boolean(reader, entry).unwrap_or_else(|| !says_no())
 }
 
 fn on_error(reader: &mut Reader, entry: &Entry) -> Option<OnError> {

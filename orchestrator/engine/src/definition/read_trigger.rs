@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::diagnostic::code;
-use super::reader::{Object, Reader, reads};
+use super::reader::{Object, Reader, nearest, reads};
 use super::schedule::{CatchUp, Overlap, Schedule, ScheduleError};
 use super::trigger::{EventRule, ScheduleRule, TRIGGERS_MAX, Trigger};
 use super::yaml::{Content, Entry, Mark, Node};
@@ -47,12 +47,7 @@ fn trigger(reader: &mut Reader, item: &Node) -> Option<Trigger> {
         ["schedule"] => schedule(reader, item),
         ["hook"] => hook(reader, item),
         [] => {
-            reader.report(
-                code::KIND,
-                item.mark,
-                "the trigger names nothing that could start a saga",
-                "write `- event: com.example.paid`, `- schedule: \"0 2 * * *\"` or `- hook: github-push`",
-            );
+            nothing(reader, item);
             None
         }
         several => {
@@ -63,6 +58,31 @@ fn trigger(reader: &mut Reader, item: &Node) -> Option<Trigger> {
             reader.report(code::KIND, item.mark, message, "make a trigger of each");
             None
         }
+    }
+}
+
+/// Says of a trigger that it names nothing that could start a saga; and which of its keys may be meant to.
+fn nothing(reader: &mut Reader, item: &Node) {
+    let entries = match &item.content {
+        Content::Map(entries) => entries.as_slice(),
+        Content::Scalar(_) | Content::List(_) => &[],
+    };
+    let meant = entries.iter().find_map(|entry| match entry.key.as_str() {
+        "cron" => Some((entry.mark, "schedule")),
+        "webhook" => Some((entry.mark, "hook")),
+        key => Some((entry.mark, nearest(key, KINDS.into_iter())?)),
+    });
+    let message = "the trigger names nothing that could start a saga";
+    match meant {
+        Some((mark, key)) => {
+            reader.report(code::KIND, mark, message, &format!("did you mean `{key}`?"));
+        }
+        None => reader.report(
+            code::KIND,
+            item.mark,
+            message,
+            "write `- event: com.example.paid`, `- schedule: \"0 2 * * *\"` or `- hook: github-push`",
+        ),
     }
 }
 

@@ -76,7 +76,7 @@ impl Reader {
                 code::SHAPE,
                 node.mark,
                 format!("{what} must be a mapping"),
-                "write `key: value` lines",
+                mapping_such_as(what),
             );
             return None;
         };
@@ -91,22 +91,24 @@ impl Reader {
                     help,
                 );
             } else if !keys.contains(&key) {
-                let help = match nearest(key, keys.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("{what} knows {}", keys.join(", ")),
-                };
-                self.report(
-                    code::UNKNOWN_KEY,
-                    entry.mark,
-                    format!("{what} has no key `{key}`"),
-                    &help,
-                );
+                self.unknown_key(entry, what, keys);
             }
         }
         Some(Object {
             mark: node.mark,
             entries,
         })
+    }
+
+    /// Says of a key that nobody knows it, and which one may be meant.
+    pub(super) fn unknown_key(&mut self, entry: &Entry, what: &str, keys: &[&str]) {
+        let key = &entry.key;
+        let help = match nearest(key, keys.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("{what} knows {}", keys.join(", ")),
+        };
+        let message = format!("{what} has no key `{key}`");
+        self.report(code::UNKNOWN_KEY, entry.mark, message, &help);
     }
 
     /// A key that must be there.
@@ -179,9 +181,13 @@ impl Reader {
             Ok(ms) => Some(ms),
             Err(why) => {
                 let help = "write a number and a unit: 500ms, 10s, 15m, 2h, 7d";
+                let mut mark = entry.value.mark;
+                if let Some(text) = shown.as_str().filter(|text| text.contains(' ')) {
+                    mark.width = text.chars().count();
+                }
                 self.report(
                     code::DURATION,
-                    entry.value.mark,
+                    mark,
                     format!("`{}`: {why}", entry.key),
                     help,
                 );
@@ -272,6 +278,25 @@ impl Reader {
             "write `[a, b]`, or lines that start with `- `",
         );
         None
+    }
+}
+
+/// What a mapping looks like, by what it is.
+fn mapping_such_as(what: &str) -> &'static str {
+    match what {
+        "a saga" => "begin with lines such as `saga: my-saga`, `version: 1` and `steps:`",
+        "a step" => "write `- id: my_step`, and below it what it does: `task: area.verb-noun@1`",
+        "a retry" => "write `retry: { attempts: 5 }`",
+        "a wait" => "write `wait: { event: com.example.paid, timeout: 2h }`",
+        "an approval" => "write `approve: { by: operator, timeout: 2h }`",
+        "an event" => "write `emit: { type: com.example.released }`",
+        "an undo" => "write `undo: { task: …, with: … }`",
+        "a probe" => "write `probe: { task: …, with: … }`",
+        "`concurrency`" => "write `concurrency: { max: 3 }`",
+        "`blast_radius`" => "write `blast_radius: { max: 5, per: 1h }`",
+        "`work_items`" => "write `work_items: { due: 4h }`",
+        "an escalation" => "write `- { after: 1h, to: admin }`",
+        _ => "write `key: value` lines",
     }
 }
 

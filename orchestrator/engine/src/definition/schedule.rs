@@ -3,6 +3,7 @@
 
 use baton_messages::Timestamp;
 use croner::Cron;
+use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::Zoned;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
@@ -81,7 +82,7 @@ impl Schedule {
             .build();
         let cron = parser.parse(text).map_err(|error| ScheduleError::Cron {
             text: text.to_owned(),
-            why: error.to_string().trim_end_matches('.').to_owned(),
+            why: fault(text, &error),
         })?;
         let zone = TimeZoneDatabase::bundled().get(zone_name);
         let zone = zone.map_err(|_| ScheduleError::Zone {
@@ -150,6 +151,48 @@ impl Schedule {
         let at = jiff::Timestamp::from_millisecond(ms).ok()?;
         Some(at.to_zoned(self.zone.clone()))
     }
+}
+
+/// The fields of a cron expression, with the least and the most each takes; the first may be left out.
+const FIELDS: [(&str, u32, u32); 6] = [
+    ("second", 0, 59),
+    ("minute", 0, 59),
+    ("hour", 0, 23),
+    ("day of the month", 1, 31),
+    ("month", 1, 12),
+    ("day of the week", 0, 7),
+];
+
+/// What is wrong with a cron expression that was refused, by its fields where that can be told; the parser names none.
+fn fault(text: &str, error: &CronError) -> String {
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    if !matches!(fields.len(), 5 | 6) {
+        return format!("five fields belong in it, and it has {}", fields.len());
+    }
+    // from the end, where the seconds are not
+    let mut named = fields.iter().rev().zip(FIELDS.iter().rev());
+    let found = named.find_map(|(field, of)| outside(field, of));
+    found.unwrap_or_else(|| match error {
+        CronError::InvalidPattern(what)
+        | CronError::IllegalCharacters(what)
+        | CronError::ComponentError(what) => what.trim_end_matches('.').to_owned(),
+        CronError::EmptyPattern
+        | CronError::InvalidDate
+        | CronError::InvalidTime
+        | CronError::TimeSearchLimitExceeded => error.to_string().trim_end_matches('.').to_owned(),
+    })
+}
+
+/// A number in a field that it does not take.
+fn outside(field: &str, (name, least, most): &(&str, u32, u32)) -> Option<String> {
+    let starts = field.split(',').filter_map(|part| part.split('/').next());
+    let mut numbers = starts
+        .flat_map(|part| part.split('-'))
+        .filter_map(|number| number.parse::<u32>().ok());
+    let number = numbers.find(|number| !(*least..=*most).contains(number))?;
+    Some(format!(
+        "`{number}` is no {name}, which is {least} to {most}"
+    ))
 }
 
 fn instant(at: &Zoned) -> Option<Timestamp> {
@@ -263,6 +306,17 @@ mod tests {
         for text in ["", "* * * *", "61 * * * *", "soon", "0 0 * * * * 2026"] {
             let refused = Schedule::new(text, "UTC");
             assert!(matches!(refused, Err(ScheduleError::Cron { .. })), "{text}");
+        }
+        for (text, said) in [
+            ("0 25 * * *", "`25` is no hour, which is 0 to 23"),
+            ("0 0 2 1-13 *", "`13` is no month, which is 1 to 12"),
+            ("61 0 2 * * *", "`61` is no second, which is 0 to 59"),
+            ("0 2 *", "five fields belong in it, and it has 3"),
+        ] {
+            let Err(ScheduleError::Cron { why, .. }) = Schedule::new(text, "UTC") else {
+                panic!("{text} was read");
+            };
+            assert_eq!(why, said, "{text}");
         }
         let zone = Schedule::new("* * * * *", "Europe/Wien");
         assert!(matches!(zone, Err(ScheduleError::Zone { .. })));

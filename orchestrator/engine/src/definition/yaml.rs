@@ -515,7 +515,62 @@ fn help_near(source: &str, line: usize) -> String {
             at + 1
         );
     }
+    if let Some(help) = indented(source, line) {
+        return help;
+    }
     "check indentation, quotes and brackets near here; text that holds `: ` or starts with a special character needs quotes".to_owned()
+}
+
+/// What is said of a line that begins elsewhere than all it could belong to: an item of a list, or a key.
+fn indented(source: &str, line: usize) -> Option<String> {
+    let lines: Vec<&str> = source.lines().take(line).collect();
+    let (last, above) = lines.split_last().filter(|_| lines.len() == line)?;
+    let here = begins(last)?;
+    let own = here.at;
+    let (what, under) = match here.key_of_item {
+        Some(_) => ("list", "its dashes"),
+        None => ("keys", "them"),
+    };
+    let mut levels = Vec::new();
+    let mut least = usize::MAX;
+    for begin in above.iter().rev().filter_map(|text| begins(text)) {
+        if begin.at < least {
+            least = begin.at;
+            levels.push(match (here.key_of_item, begin.key_of_item) {
+                (Some(_), Some(_)) => Some(begin.at),
+                (Some(_), None) => None,
+                (None, key) => Some(key.unwrap_or(begin.at)),
+            });
+        }
+    }
+    let mut levels = levels.into_iter().flatten();
+    let level = levels.clone().min_by_key(|level| level.abs_diff(own))?;
+    let fits = levels.any(|level| level == own);
+    (!fits).then(|| {
+        format!(
+            "line {line} is indented by {own}, the {what} above it by {level}: put it under {under}"
+        )
+    })
+}
+
+/// Where a line begins.
+struct Begin {
+    /// Its first character.
+    at: usize,
+    /// Where it is an item of a list: what comes after the dash.
+    key_of_item: Option<usize>,
+}
+
+fn begins(text: &str) -> Option<Begin> {
+    let trimmed = text.trim_start();
+    if trimmed.is_empty() || trimmed.starts_with('#') {
+        return None;
+    }
+    let at = text.len() - trimmed.len();
+    let after = trimmed.strip_prefix('-');
+    let after = after.filter(|after| after.is_empty() || after.starts_with(' '));
+    let key_of_item = after.map(|after| text.len() - after.trim_start().len());
+    Some(Begin { at, key_of_item })
 }
 
 fn diagnostic(code: &'static str, mark: Mark, message: String, help: &str) -> Diagnostic {

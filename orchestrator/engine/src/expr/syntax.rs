@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use super::machine;
 use super::tokens::{Kind, Token, tokens};
 
 /// What is wrong with a text, where, in characters, and how to mend it.
@@ -28,12 +29,34 @@ pub(super) fn fault(text: &str, stopped: Option<usize>, said: Option<&str>) -> F
         last: n.checked_sub(1).and_then(|n| tokens.get(n)),
         next: tokens.get(n + 1),
     };
+    if let Some(fault) = wrapped(text, &tokens) {
+        return fault;
+    }
     let mut all = tokens.iter().enumerate();
     let found = all.find_map(|(n, token)| odd_one(token, &neighbours(n)));
     found
         .or_else(|| unbalanced(&tokens))
         .unwrap_or_else(|| stopped_at(&tokens, text, stopped, said))
 }
+
+/// An expression in a second pair of braces, as `${{ … }}` has it elsewhere.
+fn wrapped(text: &str, tokens: &[Token]) -> Option<Fault> {
+    let open = tokens.first().filter(|first| first.is("{"))?;
+    let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim();
+    // one pair more is looked at, and no further: what begins with another is told as that
+    if inner.is_empty() || inner.starts_with('{') || machine::parse(inner).is_err() {
+        return None;
+    }
+    let shown = match inner.chars().count() <= SHOWN_CHARS_MAX {
+        true => inner,
+        false => "…",
+    };
+    let what = "a second pair of braces stands around the expression".to_owned();
+    Some(open.fault(what, format!("one pair of braces: `${{ {shown} }}`")))
+}
+
+/// The longest expression a help repeats.
+const SHOWN_CHARS_MAX: usize = 60;
 
 /// Nothing better is known than where the parser stopped.
 fn stopped_at(tokens: &[Token], text: &str, stopped: Option<usize>, said: Option<&str>) -> Fault {

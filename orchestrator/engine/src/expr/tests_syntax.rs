@@ -58,6 +58,12 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ),
     ("{{ a }}", "`{{` opens two objects", "{", "without braces"),
     (
+        "{ input.count > 3 }",
+        "a second pair of braces",
+        "{",
+        "`${ input.count > 3 }`",
+    ),
+    (
         "1 if a else 2",
         "`if` is no word of an expression",
         "if",

@@ -1,13 +1,15 @@
 //! The static checker: what a definition would do wrong with values nobody has yet. Every expression gets a type over the schemas of the
 //! saga's input and of the task types' outputs; what it yields is held against what it is handed to; what cannot be taken back, found
-//! out or bounded is said. It refuses only what is certain to fail for some values its own schemas allow.
+//! out or bounded is said. It refuses only what is certain to fail for some values its own schemas allow, or to be something else than it says.
 //!
 //! It runs when a definition is registered and in `baton check`, never on what is registered already: a later version that knows more
 //! mistakes still runs every saga an earlier one took.
 
 mod applications;
 mod children;
+mod dead;
 mod fan_out;
+mod foreign;
 mod group;
 mod instead;
 mod places;
@@ -216,6 +218,7 @@ impl Flow<'_> {
         self.reserves();
         self.item_rules(self.definition.item_rules.as_deref(), "/work_items");
         self.body();
+        self.foreign();
     }
 
     /// What each step yields: what a group returns may be what steps before it do.
@@ -319,9 +322,11 @@ impl Flow<'_> {
                     );
                 }
                 self.safety(step, task);
+                self.dead_keys(step, task);
             }
             StepKind::Saga(saga) => self.child(step, saga, &scope, &at),
             StepKind::Sleep(how_long) => {
+                self.sleep_has_a_unit(&at);
                 self.text(how_long, Text::OrWhole, &scope, &format!("{at}/sleep"));
             }
             StepKind::Wait(wait) => {
@@ -331,6 +336,7 @@ impl Flow<'_> {
                 }
             }
             StepKind::Approve(approve) => {
+                self.approver(approve, &at);
                 if let Some(prompt) = &approve.prompt {
                     self.text(
                         prompt,

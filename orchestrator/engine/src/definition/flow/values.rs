@@ -416,6 +416,9 @@ impl Flow<'_> {
                             "convert it with string(…), int(…) or double(…), or hand on something else"
                         }
                     };
+                    if let Some(help) = as_text(&is, &takes, &what) {
+                        return self.error(code::FLOW, mark, message, help);
+                    }
                     (code::FLOW, message, help)
                 }
             }
@@ -467,6 +470,18 @@ fn within<'a>(target: Target<'a>, shape: &Shape<'_>) -> Target<'a> {
         _ => target,
     }
 }
+
+/// How a number or a truth becomes the text that is taken, where what yields it is an expression and all of it: that is what stands in backticks.
+fn as_text(is: &Type, takes: &Type, what: &str) -> Option<String> {
+    let expression = what.strip_prefix('`')?.strip_suffix('`')?;
+    let is_whole = !expression.contains('`') && expression.len() <= CONVERTED_BYTES_MAX;
+    let is_scalar = is.is_number() || *is == Type::Bool;
+    let converts = is_whole && is_scalar && *takes == Type::TEXT;
+    converts.then(|| format!("convert it: `string({expression})`"))
+}
+
+/// The longest expression a help repeats.
+const CONVERTED_BYTES_MAX: usize = 60;
 
 /// Names in a row: `a`, `b` and `c`.
 fn all_of(names: &[String]) -> String {

@@ -62,9 +62,12 @@ impl Infer {
                 let at = self.places.word_after(operand, field);
                 let counts = matches!(field, "length" | "len" | "size" | "count")
                     && matches!(other, Type::Text(_) | Type::List(_));
-                let help = match counts {
-                    true => format!("how long it is: `size({text})`"),
-                    false => "only objects and lists have something inside".to_owned(),
+                let help = match other {
+                    _ if counts => format!("how long it is: `size({text})`"),
+                    Type::List(item) if !inside(item, field).is_never() => format!(
+                        "of every item: `{text}.map(x, x.{field})`; of the first: `{text}[0].{field}`"
+                    ),
+                    _ => "only objects and lists have something inside".to_owned(),
                 };
                 self.report(ProblemKind::Path, at, what, help);
                 None

@@ -1,0 +1,81 @@
+//! What a step says to no end: a way back where there is none, a role nobody has, a number that is no time. Nothing of it fails; it is hardly what somebody means.
+
+use baton_messages::Effect;
+use serde_json::Value;
+
+use super::Flow;
+use crate::definition::diagnostic::code;
+use crate::definition::reader::nearest;
+use crate::definition::step::{Step, TaskStep, UndoPlan};
+use crate::definition::step_waiting::{ApproveStep, Approver};
+use crate::definition::yaml::{Content, Mark};
+use crate::role::Role;
+
+impl Flow<'_> {
+    /// Keys of a task that nothing ever comes of.
+    pub(super) fn dead_keys(&mut self, step: &Step, task: &TaskStep) {
+        let catalogue = self.catalogue;
+        let effect = catalogue
+            .get(&task.task_type)
+            .map(|known| known.manifest.effect);
+        let changes_nothing = effect == Some(Effect::None);
+        // `undo: none` says why nothing is done, which is right everywhere
+        let takes_back = matches!(task.undo, UndoPlan::Task(_)) || task.undo_when.is_some();
+        let is_sure = !self.doubts.unsure.contains(&step.index);
+        let (id, name) = (&step.id, &task.task_type);
+        if takes_back && changes_nothing {
+            let message = format!("`undo` of `{id}` is never done: {name} changes nothing");
+            self.dead_key(step, "undo", message);
+        } else if takes_back && is_sure && self.only_forward(step) {
+            let message = match step.pivot {
+                true => format!("`undo` of `{id}` is never done: it is the pivot"),
+                false => format!("`undo` of `{id}` is never done: it comes after the pivot"),
+            };
+            self.dead_key(step, "undo", message);
+        }
+        if task.probe.is_some() && changes_nothing {
+            let message = format!("`probe` of `{id}` is never done: {name} changes nothing");
+            self.dead_key(step, "probe", message);
+        }
+    }
+
+    fn dead_key(&mut self, step: &Step, key: &str, message: String) {
+        let mark = self.tree.name_mark(&format!("{}/{key}", self.at(step)));
+        self.warning(code::CONSTANT, mark, message, "leave it out".to_owned());
+    }
+
+    /// A name that is nearly a role: nobody but a person of that name could decide.
+    pub(super) fn approver(&mut self, approve: &ApproveStep, at: &str) {
+        let Approver::Person(name) = &approve.by else {
+            return;
+        };
+        let roles = [Role::Viewer, Role::Auditor, Role::Operator, Role::Admin];
+        if let Some(near) = nearest(name, roles.into_iter().map(Role::as_str)) {
+            let mark = self.tree.mark_at(&format!("{at}/approve/by"));
+            let message = format!("`{name}` is no role: only a person of this name may decide");
+            self.warning(
+                code::CONSTANT,
+                mark,
+                message,
+                format!("did you mean `{near}`?"),
+            );
+        }
+    }
+
+    /// A number that is written out: nobody remembers which unit it has. Looked at here and not where the shape is read: a definition that is registered
+    /// already stays readable.
+    pub(super) fn sleep_has_a_unit(&mut self, at: &str) {
+        let at = format!("{at}/sleep");
+        let node = self.tree.at(&at);
+        let Content::Scalar(Value::Number(number)) = &node.content else {
+            return;
+        };
+        let message = format!("`sleep`: `{number}` has no unit");
+        let mark = Mark {
+            width: number.to_string().len(),
+            ..node.mark
+        };
+        let help = "write `10s`, `15m`, `7d`; only what an expression yields may be a number, of milliseconds";
+        self.error(code::DURATION, mark, message, help.to_owned());
+    }
+}
