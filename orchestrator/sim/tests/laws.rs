@@ -109,6 +109,9 @@ fn shipped(name: &str) {
     let whole = sweep.undisturbed();
     assert_eq!(whole.status.as_str(), "completed", "{:?}", whole.why);
     assert_eq!(sweep.never_wanted().next(), None, "each step has its turn");
+    for (pivot, sent, skipped) in sweep.conditional_pivots() {
+        assert!(sent && skipped, "{pivot} is played sent and skipped");
+    }
     let (cells, broken) = swept(&sweep);
     assert!(broken.is_empty(), "{name}\n{}", broken.join("\n"));
     let struck = struck(&cells);
@@ -350,4 +353,41 @@ fn an_undo_that_is_not_wanted_is_never_come_to_and_keeps_the_promise() {
         let fails = sweep.cell(row, Trouble::Fails, 1);
         assert_eq!(fails.end.is_some(), changed, "{fails:?}");
     }
+}
+
+#[test]
+fn what_comes_after_a_pivot_that_is_skipped_is_taken_back_and_what_comes_after_one_that_is_sent_is_not()
+ {
+    let known = KINDS.iter();
+    let catalogue = catalogue(known.map(|kind| kind.manifest(TaskType::new(kind.name).unwrap())));
+    let of = |condition: &str| {
+        let yaml = format!(
+            "saga: both\nversion: 1\ninput: {{ type: object, required: [go], properties: {{ go: {{ type: boolean }} }} }}\nsteps:\n  - {{ id: a, task: sim.set@1, with: {{}} }}\n  - {{ id: p, task: sim.set@1, with: {{}}, pivot: true{condition} }}\n  - {{ id: b, task: sim.set@1, with: {{}} }}\n  - {{ id: z, task: sim.set@1, with: {{}} }}\n"
+        );
+        let definition = Definition::parse(&yaml).unwrap();
+        Sweep::new(definition, &catalogue, &Given::default()).unwrap()
+    };
+    let undone = |sweep: &Sweep| {
+        let rows = sweep.rows().iter().enumerate();
+        let undo = rows.filter(|(_, row)| row.way == Way::Undo);
+        let undo = undo.map(|(n, row)| (row.step.as_ref().unwrap().to_string(), n));
+        undo.collect::<std::collections::BTreeMap<String, usize>>()
+    };
+    let sweep = of(", if: \"${ input.go }\"");
+    let pivots: Vec<_> = sweep.conditional_pivots().collect();
+    assert!(matches!(pivots.as_slice(), [(at, true, true)] if at.to_string() == "p"));
+    let (_, broken) = swept(&sweep);
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    let back = undone(&sweep);
+    assert!(
+        back.contains_key("a") && !back.contains_key("p"),
+        "{back:?}"
+    );
+    let fails = sweep.cell(back["b"], Trouble::Fails, 1);
+    assert!(fails.end.is_some(), "its undo is come to: {fails:?}");
+    let always = undone(&of(""));
+    assert!(
+        always.contains_key("a") && !always.contains_key("b"),
+        "{always:?}"
+    );
 }
