@@ -502,9 +502,16 @@ impl<'a> Planner<'a> {
             return None;
         }
         let own = manifest.probe.then(|| task.task_type.clone());
-        let named = task.probe.as_ref().map(|probe| probe.task_type.clone());
+        let can = |probe: &TaskType| {
+            let known = self.catalogue.get(probe);
+            known.is_some_and(|known| known.manifest.probe)
+        };
+        let probe = match &task.probe {
+            Some(named) => Some(named.task_type.clone()).filter(can),
+            None => own,
+        };
         Some(Doubt {
-            probe: named.or(own),
+            probe,
             again: manifest.idempotent,
             goes_on: step.on_error == OnError::Continue,
         })

@@ -462,14 +462,14 @@ mod tests {
 
     #[test]
     fn a_plan_says_what_is_done_with_a_pivot_nobody_knows_of_and_when_an_undo_is_wanted() {
-        let yaml = "saga: doubts\nversion: 1\nsteps:\n  - { id: before, task: test.effect@1, undo: { when: \"${ before.key < 'm' }\" } }\n  - { id: pivotal, task: test.effect@1, pivot: true, probe: { task: test.echo@1 } }\n";
+        let yaml = "saga: doubts\nversion: 1\nsteps:\n  - { id: before, task: test.effect@1, undo: { when: \"${ before.key < 'm' }\" } }\n  - { id: pivotal, task: test.effect@1, pivot: true, probe: { task: test.effect-late@1 } }\n";
         let definition = Definition::parse(yaml).unwrap();
         let plan = plan(&definition, &known(None).unwrap(), None);
         let text = text(&plan);
         let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
         for said in [
             "undo before, test.effect@1 (only where before.key < 'm')",
-            "if nobody knows whether pivotal happened: test.echo@1 is asked",
+            "if nobody knows whether pivotal happened: test.effect-late@1 is asked",
             "in the end a person decides; nothing is taken back",
         ] {
             assert!(words.contains(said), "{said}: {text}");

@@ -13,6 +13,10 @@ use crate::definition::yaml::Mark;
 impl Flow<'_> {
     pub(super) fn safety(&mut self, step: &Step, task: &TaskStep) {
         let catalogue = self.catalogue;
+        if !self.only_forward(step) {
+            self.undone_by(step, task);
+        }
+        self.probed_by(step, task);
         let Some(known) = catalogue.get(&task.task_type) else {
             return;
         };
@@ -79,6 +83,57 @@ impl Flow<'_> {
             }
             Effect::Reversible | Effect::None => {}
         }
+    }
+
+    /// Of the task an undo names: that it changes anything, and what is done where nobody knows whether it was run.
+    fn undone_by(&mut self, step: &Step, task: &TaskStep) {
+        let UndoPlan::Task(undo) = &task.undo else {
+            return;
+        };
+        let catalogue = self.catalogue;
+        let Some(known) = catalogue.get(&undo.task_type) else {
+            return;
+        };
+        let (id, name, manifest) = (&step.id, &undo.task_type, &known.manifest);
+        let mark = self.tree.mark_at(&format!("{}/undo/task", self.at(step)));
+        if manifest.effect == Effect::None {
+            let message = format!("{name} changes nothing, and so takes nothing of `{id}` back");
+            let help =
+                "name a task that does; or say `undo: none` and `because:`, where that is right";
+            return self.error(code::UNDO, mark, message, help.to_owned());
+        }
+        if manifest.idempotent || undo.idempotent.is_some() {
+            return;
+        }
+        let message = format!(
+            "when nobody knows whether `{id}` was undone, a person is asked: {name} is not idempotent"
+        );
+        let help = "say `idempotent: true` in the undo, where a second run does no harm; or `idempotent: false`, where a person is to look"
+            .to_owned();
+        // what has a probe may have been made so that a second run does no harm
+        if manifest.probe {
+            self.warning(code::PROBE, mark, message, help);
+        } else {
+            self.error(code::PROBE, mark, message, help);
+        }
+    }
+
+    /// Of the task a probe names: that it can be asked.
+    fn probed_by(&mut self, step: &Step, task: &TaskStep) {
+        let Some(probe) = &task.probe else {
+            return;
+        };
+        let known = self.catalogue.get(&probe.task_type);
+        if known.is_none_or(|known| known.manifest.probe) {
+            return;
+        }
+        let message = format!(
+            "{} has no probe, and so cannot tell whether `{}` happened",
+            probe.task_type, step.id
+        );
+        let help = "name a task type that has one (`baton tasks` says which have); or leave `probe` out, and say by `on_error` what is done when nobody knows";
+        let mark = self.tree.mark_at(&format!("{}/probe/task", self.at(step)));
+        self.error(code::PROBE, mark, message, help.to_owned());
     }
 
     fn found_out(&mut self, step: &Step, task: &TaskStep, manifest: &Manifest) {
