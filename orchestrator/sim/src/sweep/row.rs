@@ -5,6 +5,7 @@ use std::sync::Arc;
 use baton_engine::definition::{Definition, OnError, OnTimeout, Step, StepKind};
 use baton_messages::{Direction, Effect, StepId};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::play::Played;
 use super::scene::{Target, Turn};
@@ -52,6 +53,12 @@ impl Row {
         Trouble::ALL
             .into_iter()
             .filter(move |trouble| trouble.befalls(about))
+    }
+
+    /// What the saga is started with in its plays.
+    #[must_use]
+    pub fn input(&self) -> &Value {
+        &self.setting.input
     }
 
     /// How many sagas lie above that whose step it is about.
