@@ -196,9 +196,7 @@ impl Sweep {
                 all.any(|known| skipped(&tree, &known.1).contains(at))
             };
             let both_ways = || conditional_pivots(&tree).all(|at| left_out(&at));
-            if settings.iter().any(completes)
-                && tree.steps().all(|(at, _)| ran(&at))
-                && both_ways()
+            if settings.iter().any(completes) && tree.steps().all(|(at, _)| ran(&at)) && both_ways()
             {
                 break;
             }
