@@ -50,8 +50,6 @@ pub enum Planted {
     ToleratedLeftInDoubt,
     /// More items of a list are under way than may be.
     MoreThanParallel,
-    /// A saga lets go of what it holds when it turns back, before it has undone anything.
-    FreedAtTheTurn,
     /// A saga within another counts as undone without having heard of it.
     ChildNotTold,
     /// A step that is done is tried again when somebody asks for it.
@@ -60,7 +58,7 @@ pub enum Planted {
 
 impl Planted {
     /// Every one.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 22] = [
         Self::RetriesWhileOpen,
         Self::UndoesWhileOpen,
         Self::EndsWhileOpen,
@@ -81,7 +79,6 @@ impl Planted {
         Self::ParkedUnasked,
         Self::ToleratedLeftInDoubt,
         Self::MoreThanParallel,
-        Self::FreedAtTheTurn,
         Self::ChildNotTold,
         Self::SettledTriedAgain,
     ];

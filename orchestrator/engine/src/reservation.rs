@@ -9,7 +9,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::limits::ask_again_ms;
-use crate::planted::{Planted, breaks};
 use crate::record::Record;
 use crate::state::SagaState;
 
@@ -252,7 +251,6 @@ pub(crate) fn change(state: &SagaState, record: &Record) -> Option<Change> {
         Record::WorkItemOpened { item } if item.kind == crate::WorkItemKind::HeldBack => {
             Some(Change::HeldBack)
         }
-        Record::Unwinding { .. } if breaks(Planted::FreedAtTheTurn) => Some(Change::Over),
         // What those below the saga at the top hold goes with it, whether it took something itself or not. One in the middle has nothing in its name but what it took itself.
         Record::Ended { .. } => {
             let children = || state.all().any(|(_, step)| step.child.is_some());

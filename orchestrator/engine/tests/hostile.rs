@@ -36,7 +36,7 @@ fn doubling(levels: usize, word: &str) -> String {
     }
     let _ = writeln!(
         document,
-        "    d{levels}: {{ type: object, properties: {{ n: {{ type: integer }} }} }}"
+        "    d{levels}: {{ type: object, required: [n], properties: {{ n: {{ type: integer }} }} }}"
     );
     document + STEP + "output: { n: \"${ input.n }\" }\n"
 }

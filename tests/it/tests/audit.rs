@@ -484,7 +484,7 @@ async fn how_far_the_log_is_is_said_on_the_bus() {
     assert_eq!(heard["input"]["hash"], row["hash"], "{heard} {row}");
 }
 
-/// What is moved into a database keeps its chain, and goes on.
+/// What is moved into a database keeps its chain, and goes on, with the export and the import in it.
 #[tokio::test]
 async fn a_log_that_is_moved_into_a_database_is_the_same_and_goes_on() {
     let mut system = Setup::workers(0).with_an_empty_database().start().await;
@@ -510,7 +510,16 @@ async fn a_log_that_is_moved_into_a_database_is_the_same_and_goes_on() {
     system.use_database(None);
     system.orchestrator();
     system.await_ready().await;
-    assert_eq!(rows(&system).await, before);
+    let moved = rows(&system).await;
+    assert_eq!(moved[..before.len()], before);
+    let added: Vec<&str> = moved[before.len()..]
+        .iter()
+        .map(|row| row.action.as_str())
+        .collect();
+    assert!(
+        added.contains(&"exportStore") && added.contains(&"importStore"),
+        "{added:?}"
+    );
     post(
         &system,
         "/v1/tokens",
@@ -520,7 +529,7 @@ async fn a_log_that_is_moved_into_a_database_is_the_same_and_goes_on() {
     let (code, said) = verified(&system, &[]).await;
     assert_eq!(
         (code, &said["rows"]),
-        (0, &json!(before.len() + 2)),
+        (0, &json!(moved.len() + 2)),
         "{said}"
     );
 }

@@ -118,10 +118,9 @@ const BROKEN_RULES: [(Rule, &str, &str); 8] = [
 #[test]
 fn the_model_finds_each_rule_of_the_engine_that_is_broken_on_purpose() {
     for (rule, what, says) in BROKEN_RULES {
-        let seen = checked(Small {
-            engine: Some(rule),
-            ..Small::new(None)
-        });
+        let mut small = Small::new(None);
+        small.engine = Some(rule);
+        let seen = checked(small);
         println!("{rule:?} within {} states: {}", seen.states, seen.broken);
         assert!(seen.found.contains(what), "{rule:?}: {:?}", seen.found);
         assert!(seen.broken.contains(says), "{rule:?}: {}", seen.broken);
