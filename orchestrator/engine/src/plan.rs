@@ -91,7 +91,7 @@ pub struct Planned {
     /// How often it is tried and for how long, where it is a task that somebody has announced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tries: Option<Tries>,
-    /// How it is taken back, where it ever is: neither the pivot nor what comes after it.
+    /// How it is taken back, where it ever is: neither the pivot nor what only runs once that was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undo: Option<TakenBack>,
     /// From the pivot on: what happens where nobody knows whether it happened.
@@ -160,6 +160,9 @@ pub enum Fails {
     Unwinds {
         /// Itself, when nobody knows whether it happened: beside what does not come before it.
         in_doubt: Option<Undo>,
+        /// Where this pivot was sent, a person decides instead: all of this holds only where its `if` has it skipped.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        only_without: Option<StepId>,
         /// In this order; what stands together is taken back side by side.
         undo: Vec<Vec<Undo>>,
         /// And then, where all of it would be too much below each step.
@@ -330,6 +333,7 @@ impl<'a> Planner<'a> {
                         let unwind = unwind.unwrap_or_default();
                         Fails::Unwinds {
                             in_doubt: self.in_doubt(step, &backs),
+                            only_without: self.perhaps_past(step),
                             undo: unwind.undo,
                             rest: unwind.rest,
                         }
@@ -498,9 +502,16 @@ impl<'a> Planner<'a> {
             return None;
         }
         let own = manifest.probe.then(|| task.task_type.clone());
-        let named = task.probe.as_ref().map(|probe| probe.task_type.clone());
+        let can = |probe: &TaskType| {
+            let known = self.catalogue.get(probe);
+            known.is_some_and(|known| known.manifest.probe)
+        };
+        let probe = match &task.probe {
+            Some(named) => Some(named.task_type.clone()).filter(can),
+            None => own,
+        };
         Some(Doubt {
-            probe: named.or(own),
+            probe,
             again: manifest.idempotent,
             goes_on: step.on_error == OnError::Continue,
         })

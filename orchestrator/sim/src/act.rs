@@ -50,6 +50,9 @@ impl World {
             }
             Direction::Undo if acts => {
                 self.witness_undo(&task, id, asked, kind);
+                if self.undo_is_once(&place) {
+                    self.ledger.undo_ran(&place, task.of.round);
+                }
                 let came = self.ledger.undo(
                     &place,
                     kind.matter,
@@ -89,6 +92,13 @@ impl World {
     /// The kind of the step, whose effect an undo or a probe of another type concerns too.
     pub(crate) fn kind_at(&self, place: &crate::ledger::Place) -> Option<&'static Kind> {
         self.plans.get(&place.0)?.step(&place.1.step)?.kind
+    }
+
+    /// Whether the step is taken back by another task of which a second run does harm.
+    fn undo_is_once(&self, place: &crate::ledger::Place) -> bool {
+        let plan = self.plans.get(&place.0);
+        let step = plan.and_then(|plan| plan.step(&place.1.step));
+        step.is_some_and(|step| step.undo_once)
     }
 
     fn look_for(&mut self, whose: Whose, place: &crate::ledger::Place) {

@@ -100,6 +100,7 @@ fn step(
         },
         undo,
         undo_when: undo_when(kind, undo, sleep_ms),
+        undo_once: false,
         script: script(rng, mood),
         fan,
         within: None,

@@ -241,6 +241,7 @@ fn child(id: StepId, after: Vec<usize>, on_error: OnError) -> StepPlan {
         queue_ms: 0,
         undo: UndoSaid::Own,
         undo_when: UndoWhen::Always,
+        undo_once: false,
         script: Script::default(),
         fan: None,
         within: None,

@@ -24,8 +24,18 @@ pub struct Cell {
     content: Option<String>,
     /// How often anybody acted.
     pub acts: u32,
+    /// How often an undo that must run once has run, by its round.
+    undo_runs: BTreeMap<u32, u32>,
     /// The highest round whose undo has been answered with success.
     pub undone_round: u32,
+}
+
+impl Cell {
+    /// How often an undo that must run once has run, in the round in which that was most often.
+    #[must_use]
+    pub fn undo_runs(&self) -> u32 {
+        self.undo_runs.values().copied().max().unwrap_or(0)
+    }
 }
 
 /// What came of an undo.
@@ -108,6 +118,12 @@ impl Ledger {
         }
         cell.undone_round = cell.undone_round.max(round);
         Undone::Yes
+    }
+
+    /// A task that must run once has run to take it back.
+    pub fn undo_ran(&mut self, place: &Place, round: u32) {
+        let cell = self.cells.entry(place.clone()).or_default();
+        *cell.undo_runs.entry(round).or_default() += 1;
     }
 
     /// A person puts it back.

@@ -320,6 +320,12 @@ impl World {
             if let Some(wrong) = reference::wrong_of_undo(step, at.unwanted, acts, undone) {
                 return Err(wrong.into());
             }
+            if step.undo_once && cell.undo_runs() > 1 {
+                let times = cell.undo_runs();
+                return Err(format!(
+                    "was taken back {times} times by a task of which a second run does harm"
+                ));
+            }
         }
         match state.status {
             Status::Completed => match at.phase {

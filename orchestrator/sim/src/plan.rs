@@ -394,6 +394,8 @@ pub struct StepPlan {
     pub undo: UndoSaid,
     /// Whether that is wanted.
     pub undo_when: UndoWhen,
+    /// Whether it is taken back by another task of which a second run does harm.
+    pub undo_once: bool,
     /// What its automation does.
     pub script: Script,
     /// Its items, where it is done for each of a list.

@@ -305,7 +305,9 @@ impl World {
         let of_its_values = failure.is_some_and(is_of_its_values) && self.scene.is_some();
         let undos = self.undos(plan.id, &id.step);
         let excused = of_its_values || self.lies_unserved(plan.id, &id.step);
-        if seen.refused || seen.held.len() >= undos as usize || excused {
+        // nobody knows what became of it, and it is not to be run twice
+        let doubted = step.undo_once && !seen.held.is_empty();
+        if seen.refused || doubted || seen.held.len() >= undos as usize || excused {
             return Ok(());
         }
         Err(format!(

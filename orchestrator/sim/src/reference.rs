@@ -285,7 +285,13 @@ fn undo_may_park(step: &StepPlan) -> bool {
             let first = (1..=UNDOS).find(|attempt| succeeds(*attempt));
             let refused = (1..=first.unwrap_or(UNDOS))
                 .any(|attempt| step.script.play(Direction::Undo, attempt) == Play::FailFinal);
-            first.is_none() || refused
+            let unknown = |attempt: u32| {
+                use Play::{FailFinal, FailRetryable, Succeed};
+                let play = step.script.play(Direction::Undo, attempt);
+                !matches!(play, Succeed | FailRetryable | FailFinal)
+            };
+            let doubted = step.undo_once && (1..=first.unwrap_or(UNDOS)).any(unknown);
+            first.is_none() || refused || doubted
         }
     }
 }

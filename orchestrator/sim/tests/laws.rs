@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use baton_engine::definition::{Together, Unannounced, check_among};
-use baton_engine::{Catalogue, Definition};
+use baton_engine::plan::{Fails, How, Plan, Planned, Undo, When, plan};
+use baton_engine::{Catalogue, Definition, Status};
 use baton_messages::{Manifest, TaskType};
 use baton_sim::mood::Mood;
 use baton_sim::plan::KINDS;
 use baton_sim::rng::Rng;
-use baton_sim::sweep::{Beside, Cell, Given, Sweep, Trouble, Way};
+use baton_sim::sweep::{Beside, Cell, Given, Played, StepPath, Sweep, Trouble, Way};
 use baton_sim::{family, generate, grouped};
 use serde_json::json;
 
@@ -76,6 +77,93 @@ fn struck(cells: &[Cell]) -> BTreeSet<Trouble> {
     struck.map(|cell| cell.trouble).collect()
 }
 
+/// Where a task of the saga at the top fails for good, what its plan says of that, with the input of the play, against what was really taken back; how many
+/// were taken back, and what differs.
+fn planned(sweep: &Sweep, cells: &[Cell], catalogue: &Catalogue) -> (usize, Vec<String>) {
+    let (mut count, mut wrong) = (0, Vec::new());
+    for cell in cells.iter().filter(|cell| cell.trouble == Trouble::Fails) {
+        let row = &sweep.rows()[cell.row];
+        let Some(at) = row.step.as_ref().filter(|_| row.depth() == 0) else {
+            continue;
+        };
+        if row.way != Way::Do || cell.end.is_none() {
+            continue;
+        }
+        let plan = plan(sweep.definition(), catalogue, Some(row.input()));
+        // what a person leaves lying may be overtaken by the deadline, and is taken back then
+        let parks =
+            |step: &Planned| step.id.as_str() == at.to_string() && step.fails == Fails::Parks;
+        if sweep.definition().deadline_ms.is_some() && plan.steps.iter().any(parks) {
+            continue;
+        }
+        let played = sweep.again(cell.seed).unwrap().2;
+        let own = |at: &&StepPath| at.depth() == 0;
+        let undone = played.taken_back().filter(own).map(ToString::to_string);
+        let undone: BTreeSet<String> = undone.collect();
+        count += undone.len();
+        if let Err(what) = as_planned(&plan, &at.to_string(), &played, &undone) {
+            wrong.push(format!("--seed {}: when {at} fails {what}", cell.seed));
+        }
+    }
+    (count, wrong)
+}
+
+fn as_planned(
+    plan: &Plan,
+    failed: &str,
+    played: &Played,
+    undone: &BTreeSet<String>,
+) -> Result<(), String> {
+    let step = plan.steps.iter().find(|step| step.id.as_str() == failed);
+    let step = step.ok_or("the plan does not know it")?;
+    let ran: BTreeSet<String> = played.began().map(ToString::to_string).collect();
+    let nothing = || match undone.is_empty() {
+        true => Ok(()),
+        false => Err(format!("nothing is to be taken back, and {undone:?} is")),
+    };
+    let (only_without, undo) = match &step.fails {
+        Fails::Never => return Err("it cannot, by its plan".into()),
+        Fails::Parks => return nothing(),
+        // what reads its null may fail then, and what is tolerated is no failure
+        Fails::GoesOn => return Ok(()),
+        Fails::Unwinds { .. } if step.each.is_some() && undone.is_empty() => return Ok(()),
+        Fails::Unwinds {
+            only_without, undo, ..
+        } => (only_without, undo),
+    };
+    if only_without
+        .as_ref()
+        .is_some_and(|pivot| ran.contains(pivot.as_str()))
+    {
+        return nothing();
+    }
+    let by_a_task = |undo: &&Undo| matches!(undo.how, How::Own { .. } | How::Task { .. });
+    let may: Vec<&Undo> = undo.iter().flatten().filter(by_a_task).collect();
+    let planned = |id: &str| may.iter().any(|undo| undo.step.as_str() == id);
+    if let Some(more) = undone.iter().find(|id| !planned(id)) {
+        return Err(format!(
+            "{more} is taken back, and its plan does not say so"
+        ));
+    }
+    let each = |id: &str| {
+        let mut steps = plan.steps.iter();
+        steps.any(|step| step.id.as_str() == id && step.each.is_some())
+    };
+    let left = may.iter().find(|undo| {
+        let id = undo.step.as_str();
+        let must = undo.when == When::Done && undo.only_when.is_none() && !each(id);
+        must && ran.contains(id) && !undone.contains(id)
+    });
+    match left {
+        // what a person is asked about may hold up the others
+        Some(left) if played.status == Status::Compensated => Err(format!(
+            "{} is left, and its plan says otherwise",
+            left.step
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// The files of a folder, for those whose steps are some of them.
 fn beside(folder: &Path) -> (Together, Beside) {
     let (mut together, mut beside) = (Together::default(), Beside::default());
@@ -109,8 +197,13 @@ fn shipped(name: &str) {
     let whole = sweep.undisturbed();
     assert_eq!(whole.status.as_str(), "completed", "{:?}", whole.why);
     assert_eq!(sweep.never_wanted().next(), None, "each step has its turn");
+    for (pivot, sent, skipped) in sweep.conditional_pivots() {
+        assert!(sent && skipped, "{pivot} is played sent and skipped");
+    }
     let (cells, broken) = swept(&sweep);
     assert!(broken.is_empty(), "{name}\n{}", broken.join("\n"));
+    let (_, otherwise) = planned(&sweep, &cells, &catalogue);
+    assert!(otherwise.is_empty(), "{name}\n{}", otherwise.join("\n"));
     let struck = struck(&cells);
     for trouble in [Trouble::Fails, Trouble::Crash, Trouble::SentTwice] {
         assert!(struck.contains(&trouble), "{trouble:?} struck nowhere");
@@ -188,6 +281,9 @@ fn drawn(seed: u64) -> (String, Sweep) {
 fn sagas_that_are_drawn() {
     let (mut wrong, mut seen) = (Vec::new(), BTreeSet::new());
     let mut ends = BTreeSet::new();
+    let mut undone = 0;
+    let known = KINDS.iter();
+    let catalogue = catalogue(known.map(|kind| kind.manifest(TaskType::new(kind.name).unwrap())));
     for seed in 0..if long() { DRAWN_LONG } else { DRAWN } {
         let (yaml, sweep) = drawn(seed);
         let (cells, broken) = swept(&sweep);
@@ -198,11 +294,15 @@ fn sagas_that_are_drawn() {
                 .filter_map(|cell| cell.end)
                 .map(|end| end.as_str()),
         );
+        let (count, otherwise) = planned(&sweep, &cells, &catalogue);
+        undone += count;
+        let broken = [broken, otherwise].concat();
         if !broken.is_empty() {
             wrong.push(format!("drawn {seed}\n{yaml}{}", broken.join("\n")));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(undone > 20, "{undone} undos were held against a plan");
     assert_eq!(
         seen,
         BTreeSet::from(Trouble::ALL),
@@ -349,5 +449,98 @@ fn an_undo_that_is_not_wanted_is_never_come_to_and_keeps_the_promise() {
         let row = sweep.rows().iter().position(of_a).unwrap();
         let fails = sweep.cell(row, Trouble::Fails, 1);
         assert_eq!(fails.end.is_some(), changed, "{fails:?}");
+    }
+}
+
+#[test]
+fn what_comes_after_a_pivot_that_is_skipped_is_taken_back_and_what_comes_after_one_that_is_sent_is_not()
+ {
+    let known = KINDS.iter();
+    let catalogue = catalogue(known.map(|kind| kind.manifest(TaskType::new(kind.name).unwrap())));
+    let of = |condition: &str| {
+        let yaml = format!(
+            "saga: both\nversion: 1\ninput: {{ type: object, required: [go], properties: {{ go: {{ type: boolean }} }} }}\nsteps:\n  - {{ id: a, task: sim.set@1, with: {{}} }}\n  - {{ id: p, task: sim.set@1, with: {{}}, pivot: true{condition} }}\n  - {{ id: b, task: sim.set@1, with: {{}} }}\n  - {{ id: z, task: sim.set@1, with: {{}} }}\n"
+        );
+        let definition = Definition::parse(&yaml).unwrap();
+        Sweep::new(definition, &catalogue, &Given::default()).unwrap()
+    };
+    let undone = |sweep: &Sweep| {
+        let rows = sweep.rows().iter().enumerate();
+        let undo = rows.filter(|(_, row)| row.way == Way::Undo);
+        let undo = undo.map(|(n, row)| (row.step.as_ref().unwrap().to_string(), n));
+        undo.collect::<std::collections::BTreeMap<String, usize>>()
+    };
+    let sweep = of(", if: \"${ input.go }\"");
+    let pivots: Vec<_> = sweep.conditional_pivots().collect();
+    assert!(matches!(pivots.as_slice(), [(at, true, true)] if at.to_string() == "p"));
+    let (_, broken) = swept(&sweep);
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    let back = undone(&sweep);
+    assert!(
+        back.contains_key("a") && !back.contains_key("p"),
+        "{back:?}"
+    );
+    let fails = sweep.cell(back["b"], Trouble::Fails, 1);
+    assert!(fails.end.is_some(), "its undo is come to: {fails:?}");
+    let always = undone(&of(""));
+    assert!(
+        always.contains_key("a") && !always.contains_key("b"),
+        "{always:?}"
+    );
+}
+
+#[test]
+fn an_undo_by_a_task_that_does_harm_twice_is_for_a_person_where_nobody_knows_and_runs_once() {
+    let known = KINDS.iter();
+    let catalogue = catalogue(known.map(|kind| kind.manifest(TaskType::new(kind.name).unwrap())));
+    let of = |said: &str| {
+        let yaml = format!(
+            "saga: once\nversion: 1\nsteps:\n  - {{ id: a, task: sim.set@1, with: {{}}, undo: {{ task: sim.add-blind@1, with: {{}}{said} }} }}\n  - {{ id: b, task: sim.set@1, with: {{}} }}\n"
+        );
+        let given = Given {
+            input: Some(json!({})),
+            ..Given::default()
+        };
+        let definition = Definition::parse(&yaml).unwrap();
+        Sweep::new(definition, &catalogue, &given).unwrap()
+    };
+    for (said, end) in [
+        ("", Status::Parked),
+        (", idempotent: true", Status::Compensated),
+    ] {
+        let sweep = of(said);
+        let (_, broken) = swept(&sweep);
+        assert!(broken.is_empty(), "{said}: {}", broken.join("\n"));
+        let row = sweep.rows().iter().position(|row| {
+            row.way == Way::Undo && row.step.as_ref().is_some_and(|at| at.to_string() == "a")
+        });
+        for trouble in [Trouble::Unsure, Trouble::DiesAfter] {
+            let cell = sweep.cell(row.unwrap(), trouble, 1);
+            assert_eq!(cell.end, Some(end), "{said}: {cell:?}");
+        }
+    }
+}
+
+#[test]
+fn a_task_without_a_probe_is_asked_by_nobody() {
+    let known = KINDS.iter();
+    let catalogue = catalogue(known.map(|kind| kind.manifest(TaskType::new(kind.name).unwrap())));
+    for (probe, asked) in [("sim.look@1", false), ("sim.add@1", true)] {
+        let yaml = format!(
+            "saga: asks\nversion: 1\nsteps:\n  - {{ id: a, task: sim.add-blind@1, with: {{}}, probe: {{ task: {probe}, with: {{}} }} }}\n  - {{ id: b, task: sim.set@1, with: {{}} }}\n"
+        );
+        let given = Given {
+            input: Some(json!({})),
+            ..Given::default()
+        };
+        let definition = Definition::parse(&yaml).unwrap();
+        let sweep = Sweep::new(definition, &catalogue, &given).unwrap();
+        let mut rows = sweep.rows().iter();
+        let asks = rows.any(|row| {
+            row.way == Way::Probe && row.step.as_ref().is_some_and(|at| at.to_string() == "a")
+        });
+        assert_eq!(asks, asked, "{probe}");
+        let (_, broken) = swept(&sweep);
+        assert!(broken.is_empty(), "{probe}: {}", broken.join("\n"));
     }
 }

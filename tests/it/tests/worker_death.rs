@@ -65,7 +65,7 @@ async fn kill_after_writing_a_file_and_a_second_attempt_does_not_take_the_first_
     system.await_served("test.effect@1").await;
     let saga = Saga::named("write-and-fail")
         .file("write")
-        .step("    probe: { task: test.echo@1, with: {} }\n")
+        .step("    probe: { task: http.request@1, with: { url: \"https://nobody.example/\" } }\n")
         .effect("never", ", fail: final");
     system.apply(&[&saga]).await;
     std::fs::write(system.file("h.txt"), "the original").expect("it can be written");

@@ -219,12 +219,13 @@ fn fails(step: &Planned, width: usize) -> Vec<Line> {
 
 fn failed(step: &Planned, width: usize) -> Vec<Line> {
     let first = Line::new().plain("  ").with(step.id.as_str(), Tone::Strong);
-    let (in_doubt, undo, rest) = match &step.fails {
+    let (in_doubt, only_without, undo, rest) = match &step.fails {
         Fails::Never => return Vec::new(),
         Fails::GoesOn => return vec![first.plain("  the saga goes on without it")],
         Fails::Parks => return vec![first.plain("  a person decides")],
         Fails::Unwinds {
             in_doubt: None,
+            only_without: None,
             undo,
             rest: None,
         } if undo.is_empty() => {
@@ -232,11 +233,20 @@ fn failed(step: &Planned, width: usize) -> Vec<Line> {
         }
         Fails::Unwinds {
             in_doubt,
+            only_without,
             undo,
             rest,
-        } => (in_doubt, undo, rest),
+        } => (in_doubt, only_without, undo, rest),
     };
     let mut lines = vec![first];
+    if let Some(pivot) = only_without {
+        let words =
+            format!("where {pivot} was sent a person decides; where its `if` had it skipped:");
+        lines.extend(led("     ", &words, width));
+        if in_doubt.is_none() && undo.is_empty() && rest.is_none() {
+            lines.push(Line::new().plain("       nothing has to be taken back"));
+        }
+    }
     let own = in_doubt.iter().map(|one| ("     ?  ".to_owned(), one));
     for (lead, one) in own {
         lines.extend(undo_lines(one, &lead, width));
@@ -452,14 +462,14 @@ mod tests {
 
     #[test]
     fn a_plan_says_what_is_done_with_a_pivot_nobody_knows_of_and_when_an_undo_is_wanted() {
-        let yaml = "saga: doubts\nversion: 1\nsteps:\n  - { id: before, task: test.effect@1, undo: { when: \"${ before.key < 'm' }\" } }\n  - { id: pivotal, task: test.effect@1, pivot: true, probe: { task: test.echo@1 } }\n";
+        let yaml = "saga: doubts\nversion: 1\nsteps:\n  - { id: before, task: test.effect@1, undo: { when: \"${ before.key < 'm' }\" } }\n  - { id: pivotal, task: test.effect@1, pivot: true, probe: { task: test.effect-late@1 } }\n";
         let definition = Definition::parse(yaml).unwrap();
         let plan = plan(&definition, &known(None).unwrap(), None);
         let text = text(&plan);
         let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
         for said in [
             "undo before, test.effect@1 (only where before.key < 'm')",
-            "if nobody knows whether pivotal happened: test.echo@1 is asked",
+            "if nobody knows whether pivotal happened: test.effect-late@1 is asked",
             "in the end a person decides; nothing is taken back",
         ] {
             assert!(words.contains(said), "{said}: {text}");
@@ -472,5 +482,15 @@ mod tests {
             assert!(chart.contains(said), "{said}: {chart}");
         }
         assert!(!chart.contains("u_pivotal"), "{chart}");
+    }
+
+    #[test]
+    fn a_plan_says_both_ways_of_what_comes_after_a_pivot_that_may_be_skipped() {
+        let yaml = "saga: both\nversion: 1\ninput: { type: object, required: [go], properties: { go: { type: boolean } } }\nsteps:\n  - { id: first, task: test.effect@1 }\n  - { id: pivotal, task: test.effect@1, pivot: true, if: \"${ input.go }\" }\n  - { id: last, task: test.effect@1 }\n";
+        let definition = Definition::parse(yaml).unwrap();
+        let text = text(&plan(&definition, &known(None).unwrap(), None));
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let said = "last where pivotal was sent a person decides; where its `if` had it skipped: ? undo last, test.effect@1 (if nobody knows whether it happened) 1 undo first, test.effect@1";
+        assert!(words.contains(said), "{text}");
     }
 }

@@ -303,7 +303,11 @@ impl Deciding<'_> {
             .as_ref()
             .is_some_and(|ready| ready.facts.probe);
         Ok(match self.defined_probe(id, task)? {
-            Some(probe) => self.rules.catalogue.get(&probe.task_type).is_some(),
+            // one without a probe has nothing to say
+            Some(probe) => {
+                let known = self.rules.catalogue.get(&probe.task_type);
+                known.is_some_and(|known| known.manifest.probe)
+            }
             None => own,
         })
     }
@@ -506,6 +510,15 @@ fn undo_task_facts(
     let mut facts = facts(manifest, pool, timeout, lease, queue, retry);
     if retry.attempts.is_none() {
         facts.retry.attempts = Some(UNDO_ATTEMPTS.max(manifest.retry.attempts));
+    }
+    // what the step says is said of the task it names, not of another that an operator has put in its place
+    let said = undo.filter(|undo| undo.task_type == manifest.task_type);
+    if let Some(idempotent) = said.and_then(|undo| undo.idempotent) {
+        facts.idempotent = idempotent;
+        if !idempotent {
+            // one that is held late may be run twice
+            facts.hold = Hold::Claim;
+        }
     }
     facts
 }

@@ -200,9 +200,28 @@ impl Deciding<'_> {
             Outcome::Succeeded(_) | Outcome::Happened(_) | Outcome::DidNot => self.undone(id),
             Outcome::NotRun(reason) => self.offer_again(of, reason),
             Outcome::Failed(failure) if !failure.retryable => self.undo_failed(id, failure.clone()),
-            Outcome::Failed(failure) | Outcome::Unknown(failure) => self.retry_undo(of, failure),
-            Outcome::CannotTell(reason) => self.retry_undo(of, &failure("unknown", reason.clone())),
+            Outcome::Failed(failure) => self.retry_undo(of, failure),
+            Outcome::Unknown(failure) => self.undo_unknown(of, failure),
+            Outcome::CannotTell(reason) => {
+                self.undo_unknown(of, &failure("unknown", reason.clone()))
+            }
         }
+    }
+
+    /// Nobody knows whether what takes a step back was done. An automation's own undo is made to be done twice; another task is run again only where
+    /// that does no harm, and else a person looks.
+    fn undo_unknown(&mut self, of: &AttemptKey, failure: &Failure) -> Result<(), DecideError> {
+        let id = &of.step;
+        let ready = self.step(id)?.backward.as_ref();
+        if ready.is_none_or(|ready| !ready.own_task || ready.facts.idempotent) {
+            return self.retry_undo(of, failure);
+        }
+        let title = format!(
+            "nobody can tell whether {id} was undone, and a second run may do harm: {}",
+            failure.message
+        );
+        let kind = WorkItemKind::UndoFailed;
+        self.park(id, Phase::UndoParked, kind, title, Some(failure.clone()))
     }
 
     fn retry_undo(&mut self, of: &AttemptKey, failure: &Failure) -> Result<(), DecideError> {

@@ -503,6 +503,13 @@ fn undo() -> Value {
                 "retry",
                 said(reference("retry"), "How often and when it is tried again."),
             ),
+            (
+                "idempotent",
+                said(
+                    json!({ "type": "boolean" }),
+                    "Whether it may be run again where nobody knows if it was: twice does no harm. Else a person is asked. What its automation says when left out.",
+                ),
+            ),
         ],
     );
     json!({ "anyOf": [{ "const": "none" }, task, own] })

@@ -82,7 +82,7 @@ pub use step::{OnError, ProbePlan, SagaStep, Step, StepKind, TaskStep, UndoPlan,
 pub use step_waiting::{ApproveStep, Approver, EmitStep, OnTimeout, WaitStep};
 pub use trigger::{EventRule, ScheduleRule, TRIGGERS_MAX, Trigger, hook_source, hook_type};
 
-use crate::expr::Template;
+use crate::expr::{Expr, Template};
 
 /// The longest document, in bytes: a thousand steps of a dozen lines fit, and it still travels in one message.
 pub const DEFINITION_BYTES_MAX: usize = 384 * 1024;
@@ -146,6 +146,25 @@ impl Definition {
     #[must_use]
     pub fn pivot(&self) -> Option<&Step> {
         self.steps.iter().find(|step| step.pivot)
+    }
+
+    /// Whether the saga can only go forward once a step has begun: it is the pivot, or comes after it and runs only where the pivot was sent. A pivot that its
+    /// `if` skips is never sent, and the way back stays open: of what comes after it only what has the very same `if` is certain not to run then.
+    #[must_use]
+    pub fn only_forward(&self, step: &Step) -> bool {
+        let Some(pivot) = self.pivot() else {
+            return false;
+        };
+        if step.index == pivot.index {
+            return true;
+        }
+        let same = |condition: &Expr| {
+            // of a list it is asked of each item, which may be called as what the pivot reads
+            let of_item = |root: &String| root == "item" || root == "index";
+            let other = step.fan.is_some() && condition.roots().iter().any(of_item);
+            step.condition.as_ref() == Some(condition) && !other
+        };
+        step.ancestors.contains(&pivot.index) && pivot.condition.as_ref().is_none_or(same)
     }
 
     /// Every kind of event its triggers and its waits look for: what has to reach whoever takes events in, from its registration on, since a wait

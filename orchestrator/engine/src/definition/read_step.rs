@@ -277,7 +277,7 @@ fn after(reader: &mut Reader, entry: &Entry) -> Option<Vec<(Mark, String)>> {
     Some(names)
 }
 
-fn boolean(reader: &mut Reader, entry: &Entry) -> Option<bool> {
+pub(super) fn boolean(reader: &mut Reader, entry: &Entry) -> Option<bool> {
     let value = entry.value.to_json().as_bool();
     if value.is_none() {
         reader.report(

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::diagnostic::code;
 use super::read_retry::retry;
-use super::read_step::{Reads, Use, note};
+use super::read_step::{Reads, Use, boolean, note};
 use super::reader::{Object, Reader};
 use super::step::{ProbePlan, TaskStep, UndoPlan, UndoTask};
 use super::yaml::{Content, Entry};
@@ -175,7 +175,15 @@ fn undo(
         return Some((UndoPlan::None { because }, None));
     }
     stray_because(reader, because);
-    let keys = ["when", "task", "pool", "with", "timeout", "retry"];
+    let keys = [
+        "when",
+        "task",
+        "pool",
+        "with",
+        "timeout",
+        "retry",
+        "idempotent",
+    ];
     let undo = reader.object(&entry.value, "an undo", &keys, &[])?;
     let when = match undo.get("when") {
         Some(entry) => Some(undo_when(reader, entry, found)?),
@@ -238,12 +246,14 @@ fn undo_task(reader: &mut Reader, undo: &Object<'_>, found: &mut Reads) -> Optio
         .get("retry")
         .map(|e| retry(reader, e))
         .unwrap_or_default();
+    let idempotent = undo.get("idempotent").and_then(|e| boolean(reader, e));
     Some(UndoTask {
         task_type: task_type?,
         pool,
         with: with?,
         timeout_ms,
         retry,
+        idempotent,
     })
 }
 

@@ -176,6 +176,9 @@ pub struct UndoTask {
     pub timeout_ms: Option<u64>,
     /// How often and when it is tried again.
     pub retry: RetryPolicy,
+    /// What the step says of a second run that may follow a first of which nobody knows: that it does no harm, or that it does; its automation's word where
+    /// it says nothing.
+    pub idempotent: Option<bool>,
 }
 
 /// A task that finds out whether a step happened.

@@ -98,10 +98,25 @@ impl Planner<'_> {
         all.written()
     }
 
-    /// Whether a step is the pivot or comes after it: it is never taken back.
+    /// Whether a step is never taken back: it is the pivot, or comes after it and runs only where that was sent. Which of it is skipped may be known by the input.
     pub(super) fn from_pivot_on(&self, step: &Step) -> bool {
-        let pivot = self.definition.pivot();
-        pivot.is_some_and(|pivot| step.pivot || step.ancestors.contains(&pivot.index))
+        let Some(pivot) = self.definition.pivot() else {
+            return false;
+        };
+        match self.runs.get(pivot.index) {
+            _ if step.pivot => true,
+            Some(Runs::Never) => false,
+            Some(Runs::Always) => step.ancestors.contains(&pivot.index),
+            Some(Runs::Perhaps) | None => self.definition.only_forward(step),
+        }
+    }
+
+    /// The pivot, of a step that comes after it and may run whether it was sent or not: where it was, nothing is taken back.
+    pub(super) fn perhaps_past(&self, step: &Step) -> Option<StepId> {
+        let pivot = self.definition.pivot()?;
+        let perhaps = self.runs.get(pivot.index) == Some(&Runs::Perhaps);
+        let after = step.ancestors.contains(&pivot.index) && !self.from_pivot_on(step);
+        (perhaps && after).then(|| pivot.id.clone())
     }
 
     /// Some steps in the order in which they are taken back: first those on which none of the others depends; of each wave the last of the document first, as they are offered.
@@ -137,14 +152,23 @@ impl Planner<'_> {
 impl Unwinding<'_, '_> {
     /// What comes before what failed, and what may have begun beside it. Of a list the other items are taken back too.
     fn waves_of(&self, failed: &Step) -> Vec<Wave> {
+        let pivot = self.planner.definition.pivot();
+        let after_pivot =
+            |index: usize| pivot.is_some_and(|pivot| pivot.descendants.contains(&index));
+        // the pivot waits for all that does not come after it, and what does waits for the pivot, skipped or not
+        let late = after_pivot(failed.index);
         let reached = |index: usize| {
             self.base.get(index) == Some(&true)
                 && (index != failed.index || failed.fan.is_some())
                 && !failed.descendants.contains(&index)
+                && (late || !after_pivot(index))
         };
-        let when = |index: &usize| match failed.pivot || failed.ancestors.contains(index) {
-            true => When::Done,
-            false => When::Begun,
+        let when = |index: &usize| {
+            let before_pivot = late && !after_pivot(*index);
+            match failed.pivot || before_pivot || failed.ancestors.contains(index) {
+                true => When::Done,
+                false => When::Begun,
+            }
         };
         let waves = self.planner.waves(&self.back, reached).into_iter();
         waves

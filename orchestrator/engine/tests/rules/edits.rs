@@ -255,7 +255,7 @@ fn an_undo_written_for_the_definitions_input_is_not_run_for_another() {
 #[test]
 fn a_probe_written_for_the_definitions_input_is_not_asked_of_another() {
     let mut stage = parked(
-        "  - id: a\n    task: t.blind@1\n    on_error: park\n    probe: { task: t.look@1, with: { of: input } }\n  - id: b\n    task: t.set@1\n",
+        "  - id: a\n    task: t.blind@1\n    on_error: park\n    probe: { task: t.asked@1, with: { of: input } }\n  - id: b\n    task: t.set@1\n",
     );
     stage.edit("a", Some("t.set@1"), json!({}));
     stage.wait();

@@ -128,6 +128,48 @@ fn what_is_planned_is_what_is_undone() {
     assert!(unwound > 20, "{unwound}");
 }
 
+/// The steps that are taken back when one fails, wave by wave, and the pivot without which that holds; none where nothing is.
+fn taken_back(plan: &Plan, id: &str) -> Option<(Vec<BTreeSet<String>>, Option<String>)> {
+    let step = plan.steps.iter().find(|step| step.id.as_str() == id);
+    let Fails::Unwinds {
+        undo, only_without, ..
+    } = &step?.fails
+    else {
+        return None;
+    };
+    let wave = |wave: &Vec<Undo>| wave.iter().map(|undo| undo.step.to_string()).collect();
+    let without = only_without.as_ref().map(ToString::to_string);
+    Some((undo.iter().map(wave).collect(), without))
+}
+
+#[test]
+fn what_comes_after_a_pivot_is_taken_back_where_that_was_skipped() {
+    for (condition, sent) in [("has(input.go)", false), ("!has(input.go)", true)] {
+        let shape = format!(
+            "  - {{ id: a, task: t.set@1 }}\n  - {{ id: p, task: t.set@1, pivot: true, if: \"${{ {condition} }}\" }}\n  - {{ id: b, task: t.set@1 }}\n  - {{ id: y, task: t.set@1, if: \"${{ {condition} }}\" }}\n  - {{ id: z, task: t.set@1 }}\n"
+        );
+        let mut stage = Stage::with(&shape);
+        run_until_it_fails(&mut stage, "z", false);
+        let input = serde_json::json!({});
+        let planned = plan(&stage.definition, &stage.catalogue, Some(&input));
+        let both = plan(&stage.definition, &stage.catalogue, None);
+        let wanted: Vec<BTreeSet<String>> =
+            ["b", "a"].map(|id| BTreeSet::from([id.to_owned()])).into();
+        // whoever does not know the input hears of both
+        let unsure = Some((wanted.clone(), Some("p".to_owned())));
+        assert_eq!(taken_back(&both, "z"), unsure, "{condition}");
+        assert_eq!(both.steps[3].fails, Fails::Parks, "it runs only past p");
+        if sent {
+            assert_eq!(stage.phase("z"), Phase::Parked);
+            assert_eq!(planned.steps[4].fails, Fails::Parks);
+        } else {
+            assert_eq!(taken_back(&planned, "z"), Some((wanted.clone(), None)));
+            assert_eq!(unwind(&mut stage), wanted);
+            assert_eq!(stage.status(), Status::Compensated);
+        }
+    }
+}
+
 /// The undos of a step in their order, with what is only referred to; none where all of it is not written.
 fn whole(plan: &Plan, id: &str) -> Option<Vec<String>> {
     let step = plan.steps.iter().find(|step| step.id.as_str() == id);

@@ -2,6 +2,7 @@
 
 use baton_engine::state::Phase;
 use baton_engine::{Input, Record, Status, Verdict};
+use baton_messages::{Hold, TaskResult};
 
 use crate::stage::{Stage, done, failed, is_undo, run, undone, unknown};
 
@@ -279,5 +280,54 @@ fn an_undo_by_another_task_waits_for_whoever_serves_that() {
         let served = baton_messages::TaskType::new(served).unwrap();
         stage.give(&Input::TypeServed(served));
         assert_eq!(stage.phase("a"), Phase::UndoUnserved);
+    }
+}
+
+/// A task of which a second run does harm is not run again when nobody knows whether it was: a person looks.
+#[test]
+fn an_undo_by_a_task_that_does_harm_twice_is_for_a_person_once_nobody_knows() {
+    let after = |undo: &str, result: TaskResult| {
+        let mut stage = Stage::with(&format!(
+            "  - id: a\n    task: t.set@1\n    undo: {{ {undo} }}\n  - id: b\n    task: t.set@1\n"
+        ));
+        stage.report("a", done());
+        stage.report("b", failed(false));
+        stage.report("a", result);
+        stage
+    };
+    for undo in [
+        "task: t.once@1",
+        "task: t.asked@1",
+        "task: t.set@1, idempotent: false",
+    ] {
+        let mut stage = after(undo, unknown());
+        assert_eq!(stage.phase("a"), Phase::UndoParked, "{undo}");
+        assert_eq!(stage.status(), Status::Parked, "{undo}");
+        let item = stage.state.work_items.values().next().unwrap();
+        assert!(item.title.contains("whether a was undone"), "{undo}");
+        // it is his to say that it may run once more
+        stage.retry("a");
+        stage.wait();
+        stage.report("a", undone());
+        assert_eq!(stage.status(), Status::Compensated, "{undo}");
+        let again = after(undo, failed(true));
+        assert_eq!(again.phase("a"), Phase::UndoBackoff, "nothing was changed");
+    }
+    for undo in ["task: t.blind@1", "task: t.once@1, idempotent: true"] {
+        let stage = after(undo, unknown());
+        assert_eq!(stage.phase("a"), Phase::UndoBackoff, "{undo}");
+    }
+}
+
+#[test]
+fn an_undo_that_says_it_does_harm_twice_is_claimed_before_it_runs() {
+    for (said, hold) in [("", Hold::Late), (", idempotent: false", Hold::Claim)] {
+        let mut stage = Stage::with(&format!(
+            "  - id: a\n    task: t.set@1\n    undo: {{ task: t.set@1{said} }}\n  - id: b\n    task: t.set@1\n"
+        ));
+        stage.report("a", done());
+        stage.report("b", failed(false));
+        let ready = stage.at("a").backward.clone().unwrap();
+        assert_eq!(ready.facts.hold, hold, "{said}");
     }
 }

@@ -369,7 +369,7 @@ fn the_pivot_stays_where_it_was_passed() {
 #[test]
 fn a_doubt_is_asked_about_as_it_would_have_been() {
     let with = |probe: &str| format!("  - id: a\n    task: t.once@1\n{probe}");
-    let mut stage = Stage::with(&with("    probe: { task: t.look@1, with: {} }\n"));
+    let mut stage = Stage::with(&with("    probe: { task: t.asked@1, with: {} }\n"));
     stage.report("a", unknown());
     stays_for(&mut stage, &with(""), Probe, "a");
 }

@@ -14,8 +14,8 @@ static MADE: Mutex<Vec<&'static Kind>> = Mutex::new(Vec::new());
 pub(crate) struct Said {
     /// Whether another task takes it back, who knows no before-image.
     pub(crate) undone_by_another: bool,
-    /// Whether another task finds out whether it happened.
-    pub(crate) probed_by_another: bool,
+    /// Where another task is to find out whether it happened: whether that can.
+    pub(crate) probed_by_another: Option<bool>,
 }
 
 /// The kind of a task type, as a step uses it.
@@ -26,7 +26,7 @@ pub(crate) fn kind(manifest: &Manifest, said: Said) -> &'static Kind {
         _ if manifest.idempotent => Matter::Keyed,
         _ => Matter::Counter,
     };
-    let probe = manifest.probe || said.probed_by_another;
+    let probe = said.probed_by_another.unwrap_or(manifest.probe);
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     let known = made.iter().find(|kind| {
         kind.matter == matter && kind.probe == probe && kind.announced == Some(manifest)

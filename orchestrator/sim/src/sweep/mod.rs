@@ -179,6 +179,7 @@ impl Sweep {
             let played = play::play(undisturbed(&Arc::new(setting.clone())), 0, None, false);
             let shows_nothing_new = |known: &(Arc<Setting>, Played)| {
                 played.ran.iter().all(|step| known.1.ran.contains(step))
+                    && skipped(&tree, &played).is_subset(&skipped(&tree, &known.1))
             };
             let completes = |known: &(Arc<Setting>, Played)| known.0.completes;
             let first_to_complete =
@@ -190,7 +191,13 @@ impl Sweep {
             setting.completes = played.status == Status::Completed;
             settings.push((Arc::new(setting), played));
             let ran = |at: &StepPath| settings.iter().any(|known| known.1.ran.contains(at));
-            if settings.iter().any(completes) && tree.steps().all(|(at, _)| ran(&at)) {
+            let left_out = |at: &StepPath| {
+                let mut all = settings.iter();
+                all.any(|known| skipped(&tree, &known.1).contains(at))
+            };
+            let both_ways = || conditional_pivots(&tree).all(|at| left_out(&at));
+            if settings.iter().any(completes) && tree.steps().all(|(at, _)| ran(&at)) && both_ways()
+            {
                 break;
             }
         }
@@ -270,6 +277,18 @@ impl Sweep {
     #[must_use]
     pub fn sagas_within(&self) -> usize {
         self.tree.all.len().saturating_sub(1)
+    }
+
+    /// The pivots that have an `if`, each with whether it is sent in a setting, and whether it is skipped in one that completes: what comes after it is taken back
+    /// only there.
+    pub fn conditional_pivots(&self) -> impl Iterator<Item = (StepPath, bool, bool)> {
+        conditional_pivots(&self.tree).map(|at| {
+            let mut all = self.settings.iter();
+            let wanted = |setting: &Setting| setting.step(&at).is_some_and(|step| step.wanted);
+            let sent = all.clone().any(|setting| wanted(setting));
+            let skipped = all.any(|setting| setting.completes && !wanted(setting));
+            (at, sent, skipped)
+        })
     }
 
     /// Steps that were wanted in no setting; not those of a saga that is itself such a step.
@@ -382,6 +401,25 @@ impl Sweep {
 /// A scene in which nothing befalls the saga.
 fn undisturbed(setting: &Arc<Setting>) -> OneScene {
     OneScene::new(setting.clone(), None, Trouble::Nothing, false)
+}
+
+/// The pivots that have an `if`.
+fn conditional_pivots(tree: &Tree) -> impl Iterator<Item = StepPath> {
+    let steps = tree.steps();
+    let steps = steps.filter(|(_, step)| step.pivot && step.condition.is_some());
+    steps.map(|(at, _)| at)
+}
+
+/// Those of them that were skipped in a play that went through, in sagas that were begun.
+fn skipped(tree: &Tree, played: &Played) -> BTreeSet<StepPath> {
+    let began = |at: &StepPath| {
+        let above = at.above.split_last();
+        above.is_none_or(|(step, above)| played.ran.contains(&StepPath::new(above, step)))
+    };
+    let through = played.status == Status::Completed;
+    let all = conditional_pivots(tree);
+    all.filter(|at| through && began(at) && !played.ran.contains(at))
+        .collect()
 }
 
 /// The waits that no event could be made for in any setting that came to them.

@@ -57,6 +57,8 @@ pub struct Played {
     pub trace: Vec<String>,
     /// The steps that were begun.
     pub(crate) ran: BTreeSet<StepPath>,
+    /// The steps whose undo by a task was begun; not those of which only items were taken back.
+    pub(crate) undone: BTreeSet<StepPath>,
     /// How many items steps had.
     pub(crate) items: BTreeMap<StepPath, u32>,
     /// Commits.
@@ -69,6 +71,11 @@ impl Played {
     /// The steps that were begun, those of sagas within it as well.
     pub fn began(&self) -> impl Iterator<Item = &StepPath> {
         self.ran.iter()
+    }
+
+    /// The steps whose undo by a task was begun, those of sagas within it as well; not those of which only items were taken back.
+    pub fn taken_back(&self) -> impl Iterator<Item = &StepPath> {
+        self.undone.iter()
     }
 }
 
@@ -156,6 +163,7 @@ impl World {
                 Vec::new()
             },
             ran: ran(&all),
+            undone: undone(&all),
             items: items(&all),
             commits: scene.as_ref().map_or(0, |scene| scene.commits),
             unmade: scene
@@ -174,6 +182,19 @@ fn ran(all: &All<'_>) -> BTreeSet<StepPath> {
     let began = |phase: Phase| !matches!(phase, Phase::Waiting | Phase::Skipped);
     let of_one = |(above, state): &(&[StepId], SagaState)| {
         let steps = state.steps.iter().filter(|(_, step)| began(step.phase));
+        let steps: Vec<StepPath> = steps.map(|(id, _)| StepPath::new(above, id)).collect();
+        steps
+    };
+    all.iter().flat_map(of_one).collect()
+}
+
+/// The steps whose undo by a task was made ready.
+fn undone(all: &All<'_>) -> BTreeSet<StepPath> {
+    let of_one = |(above, state): &(&[StepId], SagaState)| {
+        let steps = state
+            .steps
+            .iter()
+            .filter(|(_, step)| step.backward.is_some());
         let steps: Vec<StepPath> = steps.map(|(id, _)| StepPath::new(above, id)).collect();
         steps
     };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use baton_engine::definition::{Definition, OnError, OnTimeout, Step, StepKind};
 use baton_messages::{Direction, Effect, StepId};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::play::Played;
 use super::scene::{Target, Turn};
@@ -54,6 +55,12 @@ impl Row {
             .filter(move |trouble| trouble.befalls(about))
     }
 
+    /// What the saga is started with in its plays.
+    #[must_use]
+    pub fn input(&self) -> &Value {
+        &self.setting.input
+    }
+
     /// How many sagas lie above that whose step it is about.
     #[must_use]
     pub fn depth(&self) -> usize {
@@ -93,10 +100,20 @@ fn of_saga(
     };
     for step in &one.definition.steps {
         let at = StepPath::new(above, &step.id);
-        let mut found = settings.iter().zip(played);
-        let wanted = found.find(|(_, played)| played.ran.contains(&at));
-        if let Some((setting, played)) = wanted {
-            of_step(tree, &one.definition, step, &at, (setting, played), all);
+        let found = settings.iter().zip(played);
+        let mut found = found.filter(|(_, played)| played.ran.contains(&at));
+        if let Some(first) = found.clone().next() {
+            of_step(step, &at, first, all);
+        }
+        // a pivot that is skipped leaves the way back open for what comes after it
+        let own = |(_, played): &(&Arc<Setting>, &Played)| {
+            !from_pivot_on(&one.definition, step, above, played)
+        };
+        let open = found
+            .clone()
+            .find(|one| own(one) && is_open_above(tree, &at, one.1));
+        if let Some(open) = open.or_else(|| found.find(own)) {
+            of_undo(tree, &one.definition, step, &at, open, all);
         }
         if step.child().is_some() {
             of_saga(tree, &at.within(), settings, played, all);
@@ -104,15 +121,15 @@ fn of_saga(
     }
 }
 
-fn of_step(
-    tree: &Tree,
-    definition: &Definition,
-    step: &Step,
+/// A row of a step; `turn` says how it comes to be undone, and from where.
+fn row(
+    (way, about, direction): (Way, About, Direction),
     at: &StepPath,
     (setting, played): (&Arc<Setting>, &Played),
-    all: &mut Vec<Row>,
-) {
-    let row = |way, about, direction, turn: Option<Turn>, from_above| Row {
+    turn: Option<Turn>,
+    from_above: bool,
+) -> Row {
+    Row {
         step: Some(at.clone()),
         way,
         from_above,
@@ -125,7 +142,11 @@ fn of_step(
         }),
         setting: setting.clone(),
         commits: played.commits,
-    };
+    }
+}
+
+/// That a step is done, and that it is found out whether it was.
+fn of_step(step: &Step, at: &StepPath, within: (&Arc<Setting>, &Played), all: &mut Vec<Row>) {
     let about = match &step.kind {
         StepKind::Task(_) => About::Task(Direction::Do),
         StepKind::Wait(_) => About::Wait,
@@ -133,13 +154,25 @@ fn of_step(
         StepKind::Saga(_) => About::Child(Direction::Do),
         StepKind::Sleep(_) | StepKind::Emit(_) => About::Idle,
     };
-    all.push(row(Way::Do, about, Direction::Do, None, false));
-    let kind = setting.step(at).and_then(|plan| plan.kind);
+    let of = (Way::Do, about, Direction::Do);
+    all.push(row(of, at, within, None, false));
+    let kind = within.0.step(at).and_then(|plan| plan.kind);
     if kind.is_some_and(|kind| kind.probe && kind.effect != Effect::None) {
-        let about = About::Task(Direction::Probe);
-        all.push(row(Way::Probe, about, Direction::Probe, None, false));
+        let of = (Way::Probe, About::Task(Direction::Probe), Direction::Probe);
+        all.push(row(of, at, within, None, false));
     }
-    if !setting.has_undo(at) || from_pivot_on(definition, step) {
+}
+
+/// That it is taken back, in a setting in which it may be.
+fn of_undo(
+    tree: &Tree,
+    definition: &Definition,
+    step: &Step,
+    at: &StepPath,
+    (setting, played): (&Arc<Setting>, &Played),
+    all: &mut Vec<Row>,
+) {
+    if !setting.has_undo(at) {
         return;
     }
     let about = match &step.kind {
@@ -155,7 +188,8 @@ fn of_step(
     };
     for (turn, from_above) in [(own, false), (from_above, true)] {
         if turn.is_some() {
-            all.push(row(Way::Undo, about, Direction::Undo, turn, from_above));
+            let of = (Way::Undo, about, Direction::Undo);
+            all.push(row(of, at, (setting, played), turn, from_above));
         }
     }
 }
@@ -170,11 +204,27 @@ fn told(turn: &Turn) -> String {
     }
 }
 
-/// Whether a step is the pivot, or comes after it: it is not taken back.
-fn from_pivot_on(definition: &Definition, step: &Step) -> bool {
-    definition
-        .pivot()
+/// The pivot of a saga, unless its `if` had it skipped in a play: then it binds nothing.
+fn sent<'d>(definition: &'d Definition, above: &[StepId], played: &Played) -> Option<&'d Step> {
+    let ran = |pivot: &Step| played.ran.contains(&StepPath::new(above, &pivot.id));
+    let pivot = definition.pivot()?;
+    (pivot.condition.is_none() || ran(pivot)).then_some(pivot)
+}
+
+/// Whether a step is the pivot, or comes after it where that was sent: it is not taken back.
+fn from_pivot_on(definition: &Definition, step: &Step, above: &[StepId], played: &Played) -> bool {
+    sent(definition, above, played)
         .is_some_and(|pivot| pivot.index == step.index || pivot.descendants.contains(&step.index))
+}
+
+/// Whether every saga above that of a step may still turn back once the step that it is is done.
+fn is_open_above(tree: &Tree, at: &StepPath, played: &Played) -> bool {
+    at.above.iter().enumerate().all(|(n, step)| {
+        let above = at.above.get(..n).unwrap_or(&[]);
+        let saga = tree.all.get(above).map(|one| &one.definition);
+        let found = saga.and_then(|saga| Some((saga, saga.step(step)?)));
+        found.is_some_and(|(saga, step)| !from_pivot_on(saga, step, above, played))
+    })
 }
 
 /// How a step comes to be undone, in a setting that was played once: by what fails after it, as late as may be.
@@ -198,7 +248,7 @@ impl Turns<'_> {
             let above = at.above.get(..n)?;
             let saga = self.tree.all.get(above)?;
             let step = saga.definition.step(step)?;
-            if from_pivot_on(&saga.definition, step) {
+            if from_pivot_on(&saga.definition, step, above, self.played) {
                 return None;
             }
             let of_this = StepPath::new(above, &step.id);
@@ -242,7 +292,7 @@ impl Turns<'_> {
     /// How a step can fail so that its saga turns back, if it can: of one that is a saga, by its latest step that can.
     fn fails(&self, definition: &Definition, above: &[StepId], step: &Step) -> Option<Turn> {
         let at = StepPath::new(above, &step.id);
-        let pivot = definition.pivot();
+        let pivot = sent(definition, above, self.played);
         let past = pivot.is_some_and(|pivot| pivot.descendants.contains(&step.index));
         if past || !self.played.ran.contains(&at) {
             return None;
@@ -279,10 +329,10 @@ impl Turns<'_> {
             else {
                 return false;
             };
-            let pivot = saga.definition.pivot();
+            let pivot = sent(&saga.definition, above, self.played);
             let past =
                 |other: &Step| pivot.is_some_and(|pivot| pivot.descendants.contains(&other.index));
-            if n < at.above.len() && from_pivot_on(&saga.definition, step) {
+            if n < at.above.len() && from_pivot_on(&saga.definition, step, above, self.played) {
                 return false;
             }
             found |= saga.definition.steps.iter().any(|other| {

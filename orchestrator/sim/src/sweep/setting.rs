@@ -196,6 +196,7 @@ fn planned(
         queue_ms: QUEUE_MS_DEFAULT,
         undo: UndoSaid::Own,
         undo_when: UndoWhen::Always,
+        undo_once: false,
         script: Script::default(),
         fan: step.fan.as_ref().map(|fan| FanPlan {
             scripts: Vec::new(),
@@ -242,10 +243,6 @@ fn of_task(
         UndoPlan::Own | UndoPlan::None { .. } => None,
     };
     let probed_by = task.probe.as_ref().map(|probe| &probe.task_type);
-    let said = kinds::Said {
-        undone_by_another: undone_by.is_some(),
-        probed_by_another: probed_by.is_some(),
-    };
     let known = |task_type: &TaskType| {
         let known = catalogue.get(task_type);
         known.ok_or_else(|| Unready::Unknown {
@@ -254,15 +251,31 @@ fn of_task(
         })
     };
     let manifest = &known(&task.task_type)?.manifest;
+    let probe = match probed_by {
+        Some(other) => Some(known(other)?.manifest.probe),
+        None => None,
+    };
+    let said = kinds::Said {
+        undone_by_another: undone_by.is_some(),
+        probed_by_another: probe,
+    };
     let own = kind(manifest, said);
     let plainly = kinds::Said {
         undone_by_another: false,
-        probed_by_another: false,
+        probed_by_another: None,
     };
     for other in undone_by.into_iter().chain(probed_by) {
         kinds.push(kind(&known(other)?.manifest, plainly));
     }
     kinds.push(own);
+    let once = match &task.undo {
+        UndoPlan::Task(undo) => {
+            let its_own = known(&undo.task_type)?.manifest.idempotent;
+            !undo.idempotent.unwrap_or(its_own)
+        }
+        UndoPlan::Own | UndoPlan::None { .. } => false,
+    };
+    plan.undo_once = once;
     plan.kind = Some(own);
     plan.attempts = attempts(task.retry.attempts).unwrap_or(manifest.retry.attempts.max(1));
     plan.queue_ms = task.queue_timeout_ms.unwrap_or(QUEUE_MS_DEFAULT);

@@ -34,23 +34,25 @@ pub(super) fn values(
     for flavour in [Flavour::Full, Flavour::Spare] {
         mixes.extend(tasks.iter().map(|step| (flavour, Some(step))));
     }
+    // the last of them is kept for what is counted
+    mixes.truncate(most.saturating_sub(1));
     let mut all = Vec::new();
     for (base, odd) in mixes {
-        if all.len() == most {
-            break;
-        }
         let other = match base {
             Flavour::Full => Flavour::Spare,
             Flavour::Spare => Flavour::Full,
         };
         let of = |step: &StepPath| if odd == Some(step) { other } else { base };
-        match one(tree, catalogue, given, &wants, base, of) {
+        match one(tree, catalogue, given, &wants, base, of, false) {
             Ok(values) => all.push(values),
             // the first has to be possible; of the others those that are
             Err(wrong) if all.is_empty() => return Err(wrong),
             Err(_) => {}
         }
     }
+    let full = |_: &StepPath| Flavour::Full;
+    let nothing = one(tree, catalogue, given, &wants, Flavour::Full, full, true);
+    all.extend(nothing.ok());
     Ok(all)
 }
 
@@ -61,12 +63,13 @@ fn one(
     wants: &wants::All,
     base: Flavour,
     of: impl Fn(&StepPath) -> Flavour,
+    of_nothing: bool,
 ) -> Result<Values, Unready> {
     let none = Vec::new();
     let wanted = |above: &Above| wants.get(above).unwrap_or(&none);
     let top = Above::new();
     let input = match tree.all.get(&top) {
-        Some(one) => input(&one.definition, given, wanted(&top), base)?,
+        Some(one) => input(&one.definition, given, wanted(&top), base, of_nothing)?,
         None => Value::Null,
     };
     let mut returns = BTreeMap::new();
@@ -76,7 +79,8 @@ fn one(
         let made = match catalogue.get(&task.task_type) {
             Some(known) => {
                 let schema = &known.manifest.output;
-                returned(&at, task, schema, said, wanted(&at.above), of(&at))?
+                let made = made(&at, schema, wanted(&at.above), of(&at), of_nothing)?;
+                returned(&at, task, schema, made, said)?
             }
             None => said.cloned().unwrap_or(Value::Null),
         };
@@ -91,6 +95,7 @@ fn input(
     given: &Given,
     wants: &[Want],
     flavour: Flavour,
+    of_nothing: bool,
 ) -> Result<Value, Unready> {
     if let Some(input) = &given.input {
         let misfit = |why: String| Unready::Misfit { why };
@@ -103,7 +108,7 @@ fn input(
             let mut made = value(schema.schema(), flavour, "input").map_err(wrong)?;
             let fits = |whole: &Value| schema.check(whole).is_ok();
             wants::mend("input", &mut made, wants, flavour, fits);
-            made
+            if of_nothing { zeroed(made, fits) } else { made }
         }
         None => Value::Object(serde_json::Map::new()),
     };
@@ -111,14 +116,30 @@ fn input(
     Ok(made)
 }
 
-/// What a task returns: made from its schema, with what was said of it laid over, which has to fit as well.
-fn returned(
+/// Nothing of whatever is counted: every number of an object that may be zero is.
+fn zeroed(mut made: Value, fits: impl Fn(&Value) -> bool) -> Value {
+    let fields = made.as_object().into_iter().flatten();
+    let counts = fields.filter(|(_, value)| value.is_number());
+    let counts: Vec<String> = counts.map(|(name, _)| name.clone()).collect();
+    for name in counts {
+        let mut other = made.clone();
+        if let Some(count) = other.get_mut(&name) {
+            *count = Value::from(0);
+        }
+        if fits(&other) {
+            made = other;
+        }
+    }
+    made
+}
+
+/// What a task returns, made from its schema.
+fn made(
     at: &StepPath,
-    task: &TaskStep,
     schema: &Value,
-    said: Option<&Value>,
     wants: &[Want],
     flavour: Flavour,
+    of_nothing: bool,
 ) -> Result<Value, Unready> {
     let made = value(schema, flavour, at.step.as_str());
     let mut made = made.map_err(|why| Unready::Return {
@@ -126,12 +147,24 @@ fn returned(
         why,
     })?;
     let check = InputSchema::compile(schema.clone()).ok();
-    let misfit = |whole: &Value| check.as_ref().and_then(|one| one.check(whole).err());
-    let fits = |whole: &Value| misfit(whole).is_none();
+    let fits = |whole: &Value| check.as_ref().is_none_or(|one| one.check(whole).is_ok());
     wants::mend(at.step.as_str(), &mut made, wants, flavour, fits);
+    Ok(if of_nothing { zeroed(made, fits) } else { made })
+}
+
+/// What a task returns with what was said of it laid over, which has to fit as well.
+fn returned(
+    at: &StepPath,
+    task: &TaskStep,
+    schema: &Value,
+    made: Value,
+    said: Option<&Value>,
+) -> Result<Value, Unready> {
     let Some(said) = said else {
         return Ok(made);
     };
+    let check = InputSchema::compile(schema.clone()).ok();
+    let misfit = |whole: &Value| check.as_ref().and_then(|one| one.check(whole).err());
     let whole = laid_over(made, said);
     match misfit(&whole) {
         None => Ok(whole),

@@ -368,6 +368,9 @@ impl Flow<'_> {
             "{what} is past a pivot once `{pivot}` is sent, and after `{}` this saga may still turn back",
             step.id
         );
-        self.error(code::IRREVERSIBLE, mark, message, help.to_owned());
+        let past = self.skipped_before(step);
+        let past = past.map(|pivot| Self::runs_past(pivot, step));
+        let help = past.unwrap_or_else(|| help.to_owned());
+        self.error(code::IRREVERSIBLE, mark, message, help);
     }
 }

@@ -1,7 +1,7 @@
 //! Whether what is done can be taken back, found out and bounded: what the catalogue says a task type does, against what the step says
 //! is done about it.
 
-use baton_messages::{Effect, Manifest, TaskType};
+use baton_messages::{Effect, Manifest, StepId, TaskType};
 
 use super::Flow;
 use crate::definition::diagnostic::code;
@@ -13,6 +13,10 @@ use crate::definition::yaml::Mark;
 impl Flow<'_> {
     pub(super) fn safety(&mut self, step: &Step, task: &TaskStep) {
         let catalogue = self.catalogue;
+        if !self.only_forward(step) {
+            self.undone_by(step, task);
+        }
+        self.probed_by(step, task);
         let Some(known) = catalogue.get(&task.task_type) else {
             return;
         };
@@ -24,11 +28,27 @@ impl Flow<'_> {
         self.bounded(step, task, manifest);
     }
 
-    /// Whether the step is the pivot or comes after it, where nothing is taken back. One of which nobody knows what comes before it may come after it.
+    /// Whether nothing of the step is ever taken back: see [`Definition::only_forward`]. One of which nobody knows what comes before it may come after the pivot.
+    ///
+    /// [`Definition::only_forward`]: crate::definition::Definition::only_forward
     pub(super) fn only_forward(&self, step: &Step) -> bool {
-        let pivot = self.definition.pivot();
         let unsure = self.doubts.unsure.contains(&step.index);
-        pivot.is_some_and(|pivot| unsure || step.pivot || step.ancestors.contains(&pivot.index))
+        (unsure && self.definition.pivot().is_some()) || self.definition.only_forward(step)
+    }
+
+    /// The pivot a step comes after, where that may be skipped and the step runs all the same.
+    pub(super) fn skipped_before(&self, step: &Step) -> Option<&StepId> {
+        let pivot = self.definition.pivot()?;
+        let after = step.ancestors.contains(&pivot.index) && !self.only_forward(step);
+        after.then_some(&pivot.id)
+    }
+
+    /// What is to be done about a step that cannot be taken back, after a pivot that may be skipped.
+    pub(super) fn runs_past(pivot: &StepId, step: &Step) -> String {
+        format!(
+            "give `{}` the `if` of the pivot `{pivot}`, which is skipped where that does not hold",
+            step.id
+        )
     }
 
     fn taken_back(&mut self, step: &Step, task: &TaskStep, manifest: &Manifest) {
@@ -36,25 +56,84 @@ impl Flow<'_> {
             return;
         }
         let (id, name) = (&step.id, &manifest.task_type);
+        let past = self.skipped_before(step);
+        let past = past.map(|pivot| Self::runs_past(pivot, step));
         match manifest.effect {
             Effect::Reversible if !manifest.undo => {
                 let message = format!(
                     "{name} brings no undo of its own, and `{id}` says none: what it did would wait for a person"
                 );
-                let help = "add `undo: { task: …, with: … }`; or `undo: none` and `because:`, where that is right; or make it the pivot";
+                let or = past.unwrap_or_else(|| "make it the pivot".to_owned());
+                let help = format!(
+                    "add `undo: {{ task: …, with: … }}`; or `undo: none` and `because:`, where that is right; or {or}"
+                );
                 let mark = self.task_mark(step);
-                self.error(code::UNDO, mark, message, help.to_owned());
+                self.error(code::UNDO, mark, message, help);
             }
             Effect::Irreversible => {
                 let message = format!(
                     "what {name} does cannot be taken back, and after `{id}` the saga may still turn back"
                 );
-                let help = "make it the pivot, or put it after the pivot; or say `undo: none` and `because:`, where it does no harm";
+                let place = past
+                    .unwrap_or_else(|| "make it the pivot, or put it after the pivot".to_owned());
+                let help =
+                    format!("{place}; or say `undo: none` and `because:`, where it does no harm");
                 let mark = self.task_mark(step);
-                self.error(code::IRREVERSIBLE, mark, message, help.to_owned());
+                self.error(code::IRREVERSIBLE, mark, message, help);
             }
             Effect::Reversible | Effect::None => {}
         }
+    }
+
+    /// Of the task an undo names: that it changes anything, and what is done where nobody knows whether it was run.
+    fn undone_by(&mut self, step: &Step, task: &TaskStep) {
+        let UndoPlan::Task(undo) = &task.undo else {
+            return;
+        };
+        let catalogue = self.catalogue;
+        let Some(known) = catalogue.get(&undo.task_type) else {
+            return;
+        };
+        let (id, name, manifest) = (&step.id, &undo.task_type, &known.manifest);
+        let mark = self.tree.mark_at(&format!("{}/undo/task", self.at(step)));
+        if manifest.effect == Effect::None {
+            let message = format!("{name} changes nothing, and so takes nothing of `{id}` back");
+            let help =
+                "name a task that does; or say `undo: none` and `because:`, where that is right";
+            return self.error(code::UNDO, mark, message, help.to_owned());
+        }
+        if manifest.idempotent || undo.idempotent.is_some() {
+            return;
+        }
+        let message = format!(
+            "when nobody knows whether `{id}` was undone, a person is asked: {name} is not idempotent"
+        );
+        let help = "say `idempotent: true` in the undo, where a second run does no harm; or `idempotent: false`, where a person is to look"
+            .to_owned();
+        // what has a probe may have been made so that a second run does no harm
+        if manifest.probe {
+            self.warning(code::PROBE, mark, message, help);
+        } else {
+            self.error(code::PROBE, mark, message, help);
+        }
+    }
+
+    /// Of the task a probe names: that it can be asked.
+    fn probed_by(&mut self, step: &Step, task: &TaskStep) {
+        let Some(probe) = &task.probe else {
+            return;
+        };
+        let known = self.catalogue.get(&probe.task_type);
+        if known.is_none_or(|known| known.manifest.probe) {
+            return;
+        }
+        let message = format!(
+            "{} has no probe, and so cannot tell whether `{}` happened",
+            probe.task_type, step.id
+        );
+        let help = "name a task type that has one (`baton tasks` says which have); or leave `probe` out, and say by `on_error` what is done when nobody knows";
+        let mark = self.tree.mark_at(&format!("{}/probe/task", self.at(step)));
+        self.error(code::PROBE, mark, message, help.to_owned());
     }
 
     fn found_out(&mut self, step: &Step, task: &TaskStep, manifest: &Manifest) {
