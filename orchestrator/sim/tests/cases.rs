@@ -242,5 +242,7 @@ plays! {
     a_host_with_a_virus: "quarantine-host",
     a_release_whose_database_grows: "release-with-database",
     a_host_that_comes_back: "restore-host",
+    a_host_that_is_away: "isolated-host",
+    a_port_that_is_moved: "move-port",
     a_server_a_customer_asked_for: "server-from-request",
 }
