@@ -319,6 +319,24 @@ fn all_is_played_when_every_cell_is_whatever_was_said_in_between() {
     assert!(!ran.whole && ran.cells.len() < count);
 }
 
+/// Such a step is done again for as long as nobody knows whether it happened: doubt would never turn its saga back.
+#[test]
+fn a_step_that_is_tried_for_ever_and_has_nothing_after_it_that_fails_ends_whatever_befalls_it() {
+    let known = KINDS.iter();
+    let catalogue = catalogue(known.map(|kind| kind.manifest(TaskType::new(kind.name).unwrap())));
+    for (task_type, taken_back) in [("sim.set", false), ("sim.add", true)] {
+        let yaml = format!(
+            "saga: stubborn\nversion: 1\nsteps:\n  - {{ id: a, task: {task_type}@1, with: {{}}, timeout: 8s, heartbeat: 12s, on_error: compensate, retry: {{ attempts: forever, backoff: 1s, max: 10s }} }}\n"
+        );
+        let definition = Definition::parse(&yaml).unwrap();
+        let sweep = Sweep::new(definition, &catalogue, &Given::default()).unwrap();
+        let (_, broken) = swept(&sweep);
+        assert!(broken.is_empty(), "{}", broken.join("\n"));
+        let undo = sweep.rows().iter().any(|row| row.way == Way::Undo);
+        assert_eq!(undo, taken_back, "{task_type}");
+    }
+}
+
 #[test]
 fn a_seed_says_it_again_to_the_letter() {
     let (_, sweep) = drawn(2);
@@ -351,23 +369,5 @@ fn an_undo_that_is_not_wanted_is_never_come_to_and_keeps_the_promise() {
         let row = sweep.rows().iter().position(of_a).unwrap();
         let fails = sweep.cell(row, Trouble::Fails, 1);
         assert_eq!(fails.end.is_some(), changed, "{fails:?}");
-    }
-}
-
-/// Such a step is done again for as long as nobody knows whether it happened: doubt would never turn its saga back.
-#[test]
-fn a_step_that_is_tried_for_ever_and_has_nothing_after_it_that_fails_ends_whatever_befalls_it() {
-    let known = KINDS.iter();
-    let catalogue = catalogue(known.map(|kind| kind.manifest(TaskType::new(kind.name).unwrap())));
-    for (task_type, taken_back) in [("sim.set", false), ("sim.add", true)] {
-        let yaml = format!(
-            "saga: stubborn\nversion: 1\nsteps:\n  - {{ id: a, task: {task_type}@1, with: {{}}, timeout: 8s, heartbeat: 12s, on_error: compensate, retry: {{ attempts: forever, backoff: 1s, max: 10s }} }}\n"
-        );
-        let definition = Definition::parse(&yaml).unwrap();
-        let sweep = Sweep::new(definition, &catalogue, &Given::default()).unwrap();
-        let (_, broken) = swept(&sweep);
-        assert!(broken.is_empty(), "{}", broken.join("\n"));
-        let undo = sweep.rows().iter().any(|row| row.way == Way::Undo);
-        assert_eq!(undo, taken_back, "{task_type}");
     }
 }
