@@ -119,9 +119,10 @@ fn played(sweep: &Sweep, case: &Case) -> Played {
         name == json!(befalls.trouble)
     });
     let trouble = trouble.unwrap_or_else(|| panic!("there is no trouble {}", befalls.trouble));
+    // of an undo, that because its own saga turns back stands before that because one above does
     let row = sweep.rows().iter().position(|row| {
         let step = row.step.as_ref().map(ToString::to_string);
-        step.as_ref() == Some(&befalls.step) && row.way == way && !row.from_above
+        step.as_ref() == Some(&befalls.step) && row.way == way
     });
     let row = row.unwrap_or_else(|| panic!("{befalls:?}: there is no such step"));
     let cell = sweep.cell(row, trouble, 1);
@@ -242,5 +243,7 @@ plays! {
     a_host_with_a_virus: "quarantine-host",
     a_release_whose_database_grows: "release-with-database",
     a_host_that_comes_back: "restore-host",
+    a_host_that_is_away: "isolated-host",
+    a_port_that_is_moved: "move-port",
     a_server_a_customer_asked_for: "server-from-request",
 }

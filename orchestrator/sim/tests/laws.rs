@@ -248,6 +248,8 @@ shipped! {
     the_end_of_a_day: "end-of-day-close.yaml",
     a_quarantine: "quarantine-host.yaml",
     a_host_that_comes_back: "restore-host.yaml",
+    a_host_that_is_away: "isolated-host.yaml",
+    a_port_that_is_moved: "move-port.yaml",
     a_server_that_is_asked_for: "server-from-request.yaml",
     an_approval: "canonical/approval.yaml",
     a_fan_out: "canonical/fan-out.yaml",
@@ -415,6 +417,24 @@ fn all_is_played_when_every_cell_is_whatever_was_said_in_between() {
     );
     let ran = sweep.run(1, |_| true, |_, _| false);
     assert!(!ran.whole && ran.cells.len() < count);
+}
+
+/// Such a step is done again for as long as nobody knows whether it happened: doubt would never turn its saga back.
+#[test]
+fn a_step_that_is_tried_for_ever_and_has_nothing_after_it_that_fails_ends_whatever_befalls_it() {
+    let known = KINDS.iter();
+    let catalogue = catalogue(known.map(|kind| kind.manifest(TaskType::new(kind.name).unwrap())));
+    for (task_type, taken_back) in [("sim.set", false), ("sim.add", true)] {
+        let yaml = format!(
+            "saga: stubborn\nversion: 1\nsteps:\n  - {{ id: a, task: {task_type}@1, with: {{}}, timeout: 8s, heartbeat: 12s, on_error: compensate, retry: {{ attempts: forever, backoff: 1s, max: 10s }} }}\n"
+        );
+        let definition = Definition::parse(&yaml).unwrap();
+        let sweep = Sweep::new(definition, &catalogue, &Given::default()).unwrap();
+        let (_, broken) = swept(&sweep);
+        assert!(broken.is_empty(), "{}", broken.join("\n"));
+        let undo = sweep.rows().iter().any(|row| row.way == Way::Undo);
+        assert_eq!(undo, taken_back, "{task_type}");
+    }
 }
 
 #[test]

@@ -81,7 +81,7 @@ pub struct Manifest {
     pub probe: bool,
     /// Whether it can say what it would do without doing it.
     pub dry_run: bool,
-    /// Template of the lock that keeps two tasks off one object, if any.
+    /// Name of the lock that keeps two sagas off what it acts on, if any, for people who write the `locks` of a saga: nobody takes it by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
     /// Time limit of one attempt where the step sets none, in milliseconds.

@@ -31,7 +31,7 @@ pub trait Automation: Send + Sync + Sized + 'static {
     const HAS_UNDO: bool = false;
     /// Whether [`Automation::probe`] is written.
     const HAS_PROBE: bool = false;
-    /// Template of the lock that keeps two tasks off one object, if any.
+    /// Name of the lock that keeps two sagas off what it acts on, if any, for people who write the `locks` of a saga: nobody takes it by itself.
     const LOCK: Option<&'static str> = None;
     /// Time limit of one attempt where the step sets none, in milliseconds.
     const TIMEOUT_MS_DEFAULT: u64 = 60_000;

@@ -89,7 +89,8 @@ fn facts(task: &TaskType) -> Vec<(&'static str, String)> {
     facts.push(("TIME", limits(task)));
     facts.push(("RETRIES", retries(task)));
     if let Some(lock) = &task.lock {
-        facts.push(("LOCK", lock.clone()));
+        let said = "for the locks of a saga that uses it; the task itself takes none";
+        facts.push(("LOCK", format!("{lock}: {said}")));
     }
     if !task.needs.is_empty() {
         facts.push(("NEEDS", task.needs.join("; ")));

@@ -179,7 +179,11 @@ fn of_undo(
         StepKind::Saga(_) => About::Child(Direction::Undo),
         _ => About::Task(Direction::Undo),
     };
-    let turns = Turns { tree, played };
+    let turns = Turns {
+        tree,
+        played,
+        setting: setting.as_ref(),
+    };
     let from_above = turns.turned_above(at);
     let own = turns.after(definition, step, at);
     let own = match &from_above {
@@ -231,6 +235,7 @@ fn is_open_above(tree: &Tree, at: &StepPath, played: &Played) -> bool {
 struct Turns<'a> {
     tree: &'a Tree,
     played: &'a Played,
+    setting: &'a Setting,
 }
 
 impl Turns<'_> {
@@ -272,9 +277,17 @@ impl Turns<'_> {
         if self.time_passes_after(at) {
             return Some(Turn::Cancelled);
         }
-        let doubtful =
-            step.task().is_some() && step.on_error == OnError::Compensate && step.fan.is_none();
+        let doubtful = step.task().is_some()
+            && step.on_error == OnError::Compensate
+            && step.fan.is_none()
+            && !self.never_in_doubt(at);
         doubtful.then_some(Turn::Doubtful)
+    }
+
+    /// Whether a step is simply done again for as long as nobody knows whether it happened: doubt about it has no end, and so turns nothing back.
+    fn never_in_doubt(&self, at: &StepPath) -> bool {
+        let kind = self.setting.step(at).and_then(|plan| plan.kind);
+        kind.is_some_and(|kind| kind.idempotent) && self.setting.forever(at, Direction::Do)
     }
 
     /// Of some steps of a saga the latest that can fail.
