@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use baton_store::letters::Move;
+use baton_driver::StoreError;
+use baton_store::letters::{Move, Mover};
 use baton_store::{LetterRow, LetterState, Letters as _, Reader as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use super::super::page::Cursor;
 use super::super::problem::{Answer, Problem};
 use super::many::named;
 use super::{mover, text};
+use crate::audit::Which;
 use crate::replay::LOOK;
 
 /// Letters that are moved in one request.
@@ -165,6 +167,7 @@ async fn moved(
     let until = filter.until.map_or(mover.at, |until| until.min(mover.at));
     filter.until = Some(until);
     let mut after = asked.cursor.map(Cursor::dead_letter);
+    let mut which = Which::default();
     let began = Instant::now();
     loop {
         let left = usize::try_from(most - done.moved).unwrap_or(PAGE);
@@ -172,23 +175,41 @@ async fn moved(
             .reader
             .dead_letter_heads(filter.clone(), after, PAGE.min(left));
         let page = page.await.map_err(store)?;
-        for row in page.rows {
-            let asked = Move {
-                letter: row.letter.id,
-                from,
-                to,
-                mover: mover.clone(),
-            };
-            let moved = api.replay.letters.move_letter(asked).await;
-            done.moved += u64::from(moved.map_err(store)?);
-            caller.said.came(json!({ "moved": done.moved }));
-        }
+        let ended = page_moved(api, page.rows, (from, to), &mover, &mut which).await;
+        done.moved = which.count() as u64;
+        caller
+            .said
+            .came(json!({ "moved": done.moved, "which": which.said() }));
+        ended.map_err(store)?;
         after = page.next;
         if after.is_none() || done.moved >= most || began.elapsed() >= TIME_MAX {
             done.next = after.map(|next| Cursor::text(next.at, next.id, 0));
             return Ok(Json(done));
         }
     }
+}
+
+/// Moves those of a page that still stand there, and notes which.
+async fn page_moved(
+    api: &super::super::Api,
+    page: Vec<LetterRow>,
+    (from, to): (LetterState, LetterState),
+    mover: &Mover,
+    which: &mut Which,
+) -> Result<(), StoreError> {
+    for row in page {
+        let letter = row.letter.id;
+        let asked = Move {
+            letter,
+            from,
+            to,
+            mover: mover.clone(),
+        };
+        if api.replay.letters.move_letter(asked).await? {
+            which.add(letter, row.seen_at());
+        }
+    }
+    Ok(())
 }
 
 fn too_many(found: u64) -> Problem {
