@@ -98,6 +98,7 @@ async fn claims_until_all_are_answered(
             other => panic!("{other:?}"),
         }
     }
+    stage.emptied(LATE).await;
     runs.into_iter()
         .map(|(saga, runs)| (saga, runs.len()))
         .collect()
