@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use baton_driver::StoreError;
-use baton_store::letters::{Move, Mover};
+use baton_store::letters::Move;
 use baton_store::{LetterRow, LetterState, Letters as _, Reader as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,7 +21,6 @@ use super::super::page::Cursor;
 use super::super::problem::{Answer, Problem};
 use super::many::named;
 use super::{mover, text};
-use crate::audit::Which;
 use crate::replay::LOOK;
 
 /// Letters that are moved in one request.
@@ -167,8 +165,8 @@ async fn moved(
     let until = filter.until.map_or(mover.at, |until| until.min(mover.at));
     filter.until = Some(until);
     let mut after = asked.cursor.map(Cursor::dead_letter);
-    let mut which = Which::default();
     let began = Instant::now();
+    let mut which = crate::audit::Which::default();
     loop {
         let left = usize::try_from(most - done.moved).unwrap_or(PAGE);
         let page = api
@@ -194,9 +192,9 @@ async fn page_moved(
     api: &super::super::Api,
     page: Vec<LetterRow>,
     (from, to): (LetterState, LetterState),
-    mover: &Mover,
-    which: &mut Which,
-) -> Result<(), StoreError> {
+    mover: &baton_store::letters::Mover,
+    which: &mut crate::audit::Which,
+) -> Result<(), baton_driver::StoreError> {
     for row in page {
         let letter = row.letter.id;
         let asked = Move {
