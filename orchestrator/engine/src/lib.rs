@@ -16,6 +16,7 @@ pub mod fan;
 pub mod fold;
 pub mod input;
 pub mod invariants;
+pub mod masks;
 mod names;
 pub mod plan;
 pub mod planted;

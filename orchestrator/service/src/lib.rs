@@ -20,7 +20,6 @@ mod fleet;
 mod health;
 mod hot;
 mod http;
-mod masks;
 pub mod metrics;
 mod planned;
 mod replay;
@@ -33,6 +32,8 @@ mod topology;
 mod triggers;
 mod types;
 mod usher;
+
+use baton_engine::masks;
 
 pub use api::openapi;
 pub use hot::HotError;

@@ -272,10 +272,12 @@ async fn an_action_whose_end_nobody_wrote_down_is_in_the_log_all_the_same() {
     let saga = system.api.start("waits", &json!({}), "k").await;
     system.end_orchestrator();
     let poison = Poison::of(&system);
-    poison.on_insert(
-        "audit",
-        "NEW.body LIKE '%\"phase\":\"done\"%' AND NEW.body LIKE '%pauseSaga%'",
-    );
+    poison
+        .on_insert(
+            "audit",
+            "NEW.body LIKE '%\"phase\":\"done\"%' AND NEW.body LIKE '%pauseSaga%'",
+        )
+        .await;
     system.orchestrator();
     system.await_ready().await;
     let path = format!("/v1/sagas/{saga}/pause");

@@ -1,7 +1,7 @@
 //! What an orchestrator dies of each time it works on it takes nothing with it: neither its batch, nor what was in hand with it. It is put aside,
 //! whole, after a bounded number of deaths, wherever it came from; and what nobody died of is not put aside.
 
-use baton_it::poison::Poison;
+use baton_it::poison::{Poison, Refusing};
 use baton_it::{SOON, Setup, System};
 use serde_json::{Value, json};
 
@@ -24,9 +24,15 @@ async fn waiting(system: &System, name: &str) -> (String, Value) {
     (id, report)
 }
 
+/// On a database a commit that is stuck is not given up before its orchestrator is killed.
+fn on_postgres(workers: usize) -> Setup {
+    let setup = Setup::workers(workers).postgres();
+    setup.orchestrator("store.statement_timeout_ms", "600000")
+}
+
 /// A system without workers, in which sagas can wait.
-async fn begun() -> System {
-    let mut system = Setup::workers(1).start().await;
+async fn begun(setup: Setup) -> System {
+    let mut system = setup.start().await;
     system.await_served("test.echo@1").await;
     system.api.apply(ONE).await;
     system.workers[0].kill9();
@@ -34,11 +40,9 @@ async fn begun() -> System {
 }
 
 /// A row of the log of this saga that speaks of that.
-fn record(saga: &str, word: &str) -> String {
-    let id = saga.replace('-', "");
-    format!(
-        "NEW.saga = (SELECT number FROM sagas WHERE id = x'{id}') AND NEW.entry LIKE '%{word}%'"
-    )
+fn record(poison: &Poison, saga: &str, word: &str) -> String {
+    let id = poison.id(saga);
+    format!("NEW.saga = (SELECT number FROM sagas WHERE id = {id}) AND NEW.entry LIKE '%{word}%'")
 }
 
 async fn letters_now(system: &System) -> Vec<Value> {
@@ -51,16 +55,16 @@ fn with_id<'a>(letters: &'a [Value], id: &str) -> Option<&'a Value> {
     letters.iter().find(|letter| letter["message_id"] == id)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kill_by_one_report_of_a_batch_and_only_that_report_is_put_aside() {
-    let mut system = begun().await;
+async fn one_report_of_a_batch(setup: Setup) {
+    let mut system = begun(setup).await;
     let mut sagas = Vec::new();
     for name in ["before", "poison", "after", "behind", "last"] {
         sagas.push(waiting(&system, name).await);
     }
     system.orchestrator().process.kill9();
-    let poison = Poison::of(&system);
-    poison.on_insert("records", &record(&sagas[1].0, "reported"));
+    let poison = Poison::of_store(&system).await;
+    let when = record(&poison, &sagas[1].0, "reported");
+    poison.on_insert("records", &when).await;
     let reports: Vec<&Value> = sagas.iter().map(|(_, report)| report).collect();
     let batch = json!({ "batch@1": { "reports": &reports[..3] } }).to_string();
     publish(&system, "baton.inbox", "together", &batch).await;
@@ -92,18 +96,25 @@ async fn kill_by_one_report_of_a_batch_and_only_that_report_is_put_aside() {
     assert_eq!(system.api.dead_letters().await.len(), 1);
 }
 
-/// The store refuses a report, and the process is killed again and again meanwhile: it did not die of the report.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kill_while_the_store_takes_no_commit_and_no_report_is_blamed_for_it() {
-    let mut system = begun().await;
+async fn kill_by_one_report_of_a_batch_and_only_that_report_is_put_aside() {
+    one_report_of_a_batch(Setup::workers(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_kill_by_one_report_of_a_batch_and_only_that_report_is_put_aside() {
+    one_report_of_a_batch(on_postgres(1)).await;
+}
+
+/// The store refuses a report, and the process is killed again and again meanwhile: it did not die of the report.
+async fn a_store_that_takes_no_commit(setup: Setup) {
+    let mut system = begun(setup).await;
     let (id, report) = waiting(&system, "innocent").await;
     system.orchestrator().process.kill9();
-    let poison = Poison::of(&system);
-    let when = record(&id, "reported");
-    // an error of the store, and no fault of the row: as a full disk is, but at this row alone
-    poison.sql(&format!(
-        "CREATE TRIGGER full BEFORE INSERT ON records WHEN {when} BEGIN SELECT abs(-9223372036854775807 - (NEW.saga > 0)); END"
-    ));
+    let poison = Poison::of_store(&system).await;
+    let when = record(&poison, &id, "reported");
+    // no fault of the row, but at this row alone
+    poison.refuses_records(&when, Refusing::Full).await;
     publish(&system, "baton.inbox", "innocent", &report.to_string()).await;
     for _ in 0..12 {
         system.orchestrator().process.start_again();
@@ -115,25 +126,33 @@ async fn kill_while_the_store_takes_no_commit_and_no_report_is_blamed_for_it() {
     let alone = "is decided one by one, each alone";
     let log = system.orchestrator().process.log();
     assert!(log.contains(alone), "it came under suspicion:\n{log}");
-    poison.sql("DROP TRIGGER full");
+    poison.takes_records().await;
     system.orchestrator().process.start_again();
     system.api.await_status(&id, "completed", SOON).await;
     assert_eq!(system.api.dead_letters().await, Vec::<Value>::new());
 }
 
-/// What cannot be decided, or whose rows the store refuses, is kept, and its saga asks for somebody; its neighbours in the batch go on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_report_whose_rows_are_refused_is_kept_and_its_saga_alone_asks_for_somebody() {
-    let mut system = begun().await;
+async fn kill_while_the_store_takes_no_commit_and_no_report_is_blamed_for_it() {
+    a_store_that_takes_no_commit(Setup::workers(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_kill_while_the_store_takes_no_commit_and_no_report_is_blamed_for_it() {
+    a_store_that_takes_no_commit(on_postgres(1)).await;
+}
+
+/// What cannot be decided, or whose rows the store refuses, is kept, and its saga asks for somebody; its neighbours in the batch go on.
+async fn a_report_whose_rows_are_refused(setup: Setup) {
+    let mut system = begun(setup).await;
     let mut sagas = Vec::new();
     for name in ["before", "refused", "after"] {
         sagas.push(waiting(&system, name).await);
     }
     system.orchestrator().process.kill9();
-    let when = record(&sagas[1].0, "reported");
-    Poison::of(&system).sql(&format!(
-        "CREATE TRIGGER refused BEFORE INSERT ON records WHEN {when} BEGIN SELECT RAISE(ABORT, 'refused'); END"
-    ));
+    let poison = Poison::of_store(&system).await;
+    let when = record(&poison, &sagas[1].0, "reported");
+    poison.refuses_records(&when, Refusing::Constraint).await;
     system.orchestrator().process.start_again();
     let reports: Vec<&Value> = sagas.iter().map(|(_, report)| report).collect();
     let batch = json!({ "batch@1": { "reports": reports } }).to_string();
@@ -165,18 +184,29 @@ async fn a_report_whose_rows_are_refused_is_kept_and_its_saga_alone_asks_for_som
         .await;
 }
 
-/// A dead letter: what its saga would be told kills. It is kept unread, and what lay beside it is taken in as ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kill_by_a_dead_letter_and_it_is_kept_unread_and_its_neighbours_as_ever() {
-    let mut system = begun().await;
+async fn a_report_whose_rows_are_refused_is_kept_and_its_saga_alone_asks_for_somebody() {
+    a_report_whose_rows_are_refused(Setup::workers(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_a_report_whose_rows_are_refused_is_kept_and_its_saga_alone_asks_for_somebody()
+{
+    a_report_whose_rows_are_refused(on_postgres(1)).await;
+}
+
+/// A dead letter: what its saga would be told kills. It is kept unread, and what lay beside it is taken in as ever.
+async fn a_dead_letter(setup: Setup) {
+    let mut system = begun(setup).await;
     let (id, _) = waiting(&system, "deadly").await;
     // committed is not yet published
     let queue = "baton.task.default.test.echo@1";
     system.vhost.await_messages(queue, 1, 0, SOON).await;
     let task = system.vhost.peek(queue, 1).await.remove(0);
     system.orchestrator().process.kill9();
-    let poison = Poison::of(&system);
-    poison.on_insert("records", &record(&id, "dead"));
+    let poison = Poison::of_store(&system).await;
+    let when = record(&poison, &id, "dead");
+    poison.on_insert("records", &when).await;
     publish(&system, "baton.dead", "before", "no {JSON").await;
     publish(&system, "baton.dead", "deadly", &task.payload).await;
     publish(&system, "baton.dead", "behind", "no {JSON either").await;
@@ -202,13 +232,24 @@ async fn kill_by_a_dead_letter_and_it_is_kept_unread_and_its_neighbours_as_ever(
     system.await_ready().await;
 }
 
-/// Not even its bytes can be kept: it stays where it is, untouched, and that is said for as long as it lies there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kill_by_keeping_a_dead_letter_and_it_is_left_in_its_queue() {
-    let mut system = Setup::workers(0).start().await;
+async fn kill_by_a_dead_letter_and_it_is_kept_unread_and_its_neighbours_as_ever() {
+    a_dead_letter(Setup::workers(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_kill_by_a_dead_letter_and_it_is_kept_unread_and_its_neighbours_as_ever() {
+    a_dead_letter(on_postgres(1)).await;
+}
+
+/// Not even its bytes can be kept: it stays where it is, untouched, and that is said for as long as it lies there.
+async fn keeping_a_dead_letter(setup: Setup) {
+    let mut system = setup.start().await;
     system.orchestrator().process.kill9();
-    let poison = Poison::of(&system);
-    poison.on_insert("dead_letters", "NEW.message_id = 'deadly'");
+    let poison = Poison::of_store(&system).await;
+    poison
+        .on_insert("dead_letters", "NEW.message_id = 'deadly'")
+        .await;
     publish(&system, "baton.unroutable", "before", "anything").await;
     publish(&system, "baton.unroutable", "deadly", "anything").await;
     publish(&system, "baton.unroutable", "behind", "anything").await;
@@ -241,6 +282,16 @@ async fn kill_by_keeping_a_dead_letter_and_it_is_left_in_its_queue() {
     assert_eq!(healthy.map(|answer| answer.status), Some(200));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_by_keeping_a_dead_letter_and_it_is_left_in_its_queue() {
+    keeping_a_dead_letter(Setup::workers(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_kill_by_keeping_a_dead_letter_and_it_is_left_in_its_queue() {
+    keeping_a_dead_letter(on_postgres(0)).await;
+}
+
 /// A saga whose next attempt has no number left, so that deciding upon it overflows: a defect of ours, as real as they come.
 const STUCK: &str = "saga: stuck
 version: 1
@@ -252,9 +303,8 @@ steps:
     on_error: park
 ";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deciding_that_panics_parks_its_saga_alone_and_its_input_is_kept() {
-    let mut system = Setup::workers(1).start().await;
+async fn deciding_that_panics(setup: Setup) {
+    let mut system = setup.start().await;
     system.await_served("test.effect@1").await;
     system.api.apply(STUCK).await;
     system.api.apply(ONE).await;
@@ -263,13 +313,14 @@ async fn deciding_that_panics_parks_its_saga_alone_and_its_input_is_kept() {
     system.workers[0].kill9();
     let (beside, report) = waiting(&system, "beside").await;
     system.orchestrator().process.kill9();
-    let poison = Poison::of(&system);
-    let id = stuck.replace('-', "");
-    poison.sql(&format!(
+    let poison = Poison::of_store(&system).await;
+    let id = poison.id(&stuck);
+    let numbers = format!(
         r#"UPDATE records SET entry = replace(entry, '"attempt":1', '"attempt":4294967295')
-            WHERE saga = (SELECT number FROM sagas WHERE id = x'{id}');
-           DELETE FROM snapshots WHERE saga = x'{id}'"#
-    ));
+            WHERE saga = (SELECT number FROM sagas WHERE id = {id});
+           DELETE FROM snapshots WHERE saga = {id}"#
+    );
+    poison.run(&numbers).await;
     system.orchestrator().process.start_again();
     system.await_ready().await;
     let act = json!({ "reason": "again" });
@@ -292,6 +343,16 @@ async fn deciding_that_panics_parks_its_saga_alone_and_its_input_is_kept() {
     assert!(system.orchestrator().process.is_running());
     publish(&system, "baton.inbox", "beside", &report.to_string()).await;
     system.api.await_status(&beside, "completed", SOON).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deciding_that_panics_parks_its_saga_alone_and_its_input_is_kept() {
+    deciding_that_panics(Setup::workers(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_deciding_that_panics_parks_its_saga_alone_and_its_input_is_kept() {
+    deciding_that_panics(on_postgres(1)).await;
 }
 
 async fn publish(system: &System, exchange: &str, id: &str, body: &str) {

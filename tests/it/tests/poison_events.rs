@@ -21,8 +21,14 @@ steps:
     )
 }
 
-async fn begun() -> System {
-    let system = Setup::workers(0).start().await;
+/// On a database a commit that is stuck is not given up before its orchestrator is killed.
+fn on_postgres() -> Setup {
+    let setup = Setup::workers(0).postgres();
+    setup.orchestrator("store.statement_timeout_ms", "600000")
+}
+
+async fn begun(setup: Setup) -> System {
+    let system = setup.start().await;
     for name in ["good", "deadly"] {
         system.api.apply(&definition(name)).await;
     }
@@ -93,12 +99,13 @@ async fn only_the_deadly_one_is_put_aside(system: &System) {
         .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kill_by_taking_an_event_in_and_only_that_event_is_put_aside() {
-    let mut system = begun().await;
+async fn taking_an_event_in(setup: Setup) {
+    let mut system = begun(setup).await;
     system.orchestrator().process.kill9();
-    let poison = Poison::of(&system);
-    poison.on_insert("events", "NEW.id = 'deadly'");
+    let poison = Poison::of_store(&system).await;
+    poison
+        .on_insert("events", "NEW.type = 'com.example.deadly'")
+        .await;
     publish_all(&system).await;
     let is_over = async |system: &System| !letters(system).await.is_empty();
     let deaths = poison.deaths_until(&mut system, is_over).await;
@@ -107,11 +114,20 @@ async fn kill_by_taking_an_event_in_and_only_that_event_is_put_aside() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kill_by_what_a_kept_event_causes_and_only_that_event_is_given_up() {
-    let mut system = begun().await;
+async fn kill_by_taking_an_event_in_and_only_that_event_is_put_aside() {
+    taking_an_event_in(Setup::workers(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_kill_by_taking_an_event_in_and_only_that_event_is_put_aside() {
+    taking_an_event_in(on_postgres()).await;
+}
+
+async fn what_a_kept_event_causes(setup: Setup) {
+    let mut system = begun(setup).await;
     system.orchestrator().process.kill9();
-    let poison = Poison::of(&system);
-    poison.on_insert("sagas", "NEW.definition = 'deadly'");
+    let poison = Poison::of_store(&system).await;
+    poison.on_insert("sagas", "NEW.definition = 'deadly'").await;
     publish_all(&system).await;
     let is_over = async |system: &System| !letters(system).await.is_empty();
     let deaths = poison.deaths_until(&mut system, is_over).await;
@@ -131,10 +147,20 @@ async fn kill_by_what_a_kept_event_causes_and_only_that_event_is_given_up() {
     assert_eq!((of("good"), of("deadly")), (4, 0));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_by_what_a_kept_event_causes_and_only_that_event_is_given_up() {
+    what_a_kept_event_causes(Setup::workers(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_kill_by_what_a_kept_event_causes_and_only_that_event_is_given_up() {
+    what_a_kept_event_causes(on_postgres()).await;
+}
+
 /// A connection that is lost is no death: what is delivered again and again in the life of one process is under no suspicion.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_of_connections_alone_puts_no_event_aside() {
-    let mut system = begun().await;
+    let mut system = begun(Setup::workers(0)).await;
     let lock = rusqlite::Connection::open(system.data_dir().join("baton.db"));
     let lock = lock.expect("the database can be opened");
     // nothing is answered while nothing can be committed

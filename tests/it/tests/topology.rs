@@ -255,7 +255,11 @@ async fn what_a_consumer_drops_again_and_again_the_shipped_policies_keep() {
         letters[0]["queue"], queue,
         "where it was dropped: {letters:?}"
     );
-    assert_eq!(letters[0]["reason"], "broker-rejected", "{letters:?}");
+    assert_eq!(letters[0]["reason"], "delivered-too-often", "{letters:?}");
+    assert_eq!(
+        letters[0]["error"], "dead-lettered by the broker: delivery_limit",
+        "by whom: {letters:?}"
+    );
     assert_eq!(letters[0]["message_id"], "dropped", "{letters:?}");
     system.vhost.await_messages(queue, 0, 0, SOON).await;
 }

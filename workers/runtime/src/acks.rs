@@ -8,15 +8,19 @@
 //! is recognised by its ids.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use baton_bus::{AckTag, Delivery};
 use futures::future::join_all;
+use tokio::sync::Notify;
 
 /// What is not answered yet, by channel.
 #[derive(Default)]
 pub(crate) struct AckBook {
     open: Mutex<HashMap<u64, BTreeSet<u64>>>,
+    /// Something was answered.
+    changed: Notify,
 }
 
 impl AckBook {
@@ -32,6 +36,31 @@ impl AckBook {
     /// Forgets a channel that is gone.
     pub(crate) fn forget(&self, epoch: u64) {
         self.lock().remove(&epoch);
+        self.changed.notify_waiters();
+    }
+
+    /// Nobody answers for this one any more: its channel is gone, and the broker hands it out again.
+    pub(crate) fn lost(&self, delivery: &Delivery) {
+        self.settled(&[delivery.tag]);
+    }
+
+    /// Returns when this one is answered, or lost.
+    pub(crate) async fn answered(&self, tag: AckTag) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            // heard from here on: an answer between the look and the wait is not missed
+            changed.as_mut().enable();
+            if !self.is_open(tag) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn is_open(&self, tag: AckTag) -> bool {
+        let open = self.lock();
+        open.get(&tag.epoch)
+            .is_some_and(|of_channel| of_channel.contains(&tag.tag))
     }
 
     /// Gives one back, unused.
@@ -85,12 +114,15 @@ impl AckBook {
     }
 
     fn settled(&self, tags: &[AckTag]) {
-        let mut open = self.lock();
-        for tag in tags {
-            if let Some(of_channel) = open.get_mut(&tag.epoch) {
-                of_channel.remove(&tag.tag);
+        {
+            let mut open = self.lock();
+            for tag in tags {
+                if let Some(of_channel) = open.get_mut(&tag.epoch) {
+                    of_channel.remove(&tag.tag);
+                }
             }
         }
+        self.changed.notify_waiters();
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, BTreeSet<u64>>> {

@@ -7,6 +7,9 @@ use serde_json::error::Category;
 
 /// The only kind there is on a task queue.
 const KIND: &str = "task@1";
+/// Deliveries of a message that are read as they come. So many an unlucky worker, or a restarted one, may cost it; and so many before
+/// [`DELIVERY_LIMIT`] are left in which one that kills nobody is read alone, and out of the way.
+const TRUSTED: u64 = 5;
 
 /// Why a message is parked.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,9 +25,15 @@ fn refusal(reason: DeadReason, error: impl Into<String>) -> Refusal {
     }
 }
 
+/// Whether a message was delivered so often that reading it may be what kills its workers. It is read alone then: all that a worker has in hand
+/// when it dies is counted alike, and only what is answered before the next one is read is certainly in nobody's company.
+pub(crate) const fn is_suspect(delivery: &Delivery) -> bool {
+    delivery.deliveries > TRUSTED
+}
+
 /// Why a message that was delivered again and again is parked unread, if it is: only where it is the `first` that this process takes from
-/// its queue. All that a worker has in hand when it dies is counted alike, and whatever is read is asked for and acknowledged before it may
-/// run a second time; so what lies behind the first one was in nobody's way, and its count says nothing about it.
+/// its queue. Those before it were read alone and are answered ([`is_suspect`]), so it is the one that was being read when the last worker died;
+/// what lies behind the first one was in nobody's way, and its count says nothing about it.
 pub(crate) fn too_often(delivery: &Delivery, first: bool) -> Option<Refusal> {
     let deliveries = delivery.deliveries;
     (first && deliveries > DELIVERY_LIMIT).then(|| {

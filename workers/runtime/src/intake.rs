@@ -5,18 +5,21 @@
 //! not keep the permit that another one's task could use.
 //!
 //! A task is polled once where it is taken. Most short ones have ended by then and never become a task of the runtime.
+//!
+//! What was delivered again and again may be what kills its worker while it is read. It is read alone: the next such one, of whichever queue, only when
+//! it is acknowledged or parked. So whoever dies of a message takes none with it that came before, and the one that is parked in the end is the one.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_bus::{Consumer, Delivery, ParkError, park};
+use baton_bus::{AckTag, Consumer, Delivery, ParkError, park};
 use baton_messages::RunId;
 use futures::FutureExt as _;
 use tokio_util::task::TaskTracker;
 
 use crate::hold::{InHand, hold};
-use crate::inspect::{Refusal, inspect, too_often};
+use crate::inspect::{Refusal, inspect, is_suspect, too_often};
 use crate::registry::Served;
 use crate::shared::Shared;
 
@@ -54,7 +57,11 @@ impl Intake {
             self.shared.acks.enter(&batch);
             for delivery in batch {
                 let refused = too_often(&delivery, std::mem::take(&mut first));
-                self.take(delivery, refused).await;
+                if is_suspect(&delivery) {
+                    self.take_alone(delivery, refused).await;
+                } else {
+                    self.take(delivery, refused).await;
+                }
             }
         }
         let given_back = consumer.give_back().await;
@@ -65,14 +72,45 @@ impl Intake {
         );
     }
 
-    async fn take(&self, mut delivery: Delivery, refused: Option<Refusal>) {
+    /// Takes one under suspicion, and waits until it is answered. No longer than a claim may take: what is not answered by then has lived through being
+    /// read, and lacks its inbox, or the queue of dead letters, for which the others shall not wait.
+    async fn take_alone(&self, delivery: Delivery, refused: Option<Refusal>) {
+        let alone = tokio::select! {
+            biased;
+            () = self.shared.draining.cancelled() => None,
+            alone = self.shared.trial.acquire() => alone.ok(),
+        };
+        let Some(_alone) = alone else {
+            return self.shared.acks.give_back(&delivery).await;
+        };
+        if refused.is_none() {
+            // the last line of a worker that dies of it
+            tracing::warn!(
+                queue = %delivery.queue, message_id = delivery.message_id.as_deref().unwrap_or(""), deliveries = delivery.deliveries,
+                "a message was delivered again and again without being answered; it is read alone"
+            );
+        }
+        let Some(tag) = self.take(delivery, refused).await else {
+            return;
+        };
+        let longest = Duration::from_millis(self.shared.options.grant_wait_ms_max);
+        tokio::select! {
+            biased;
+            () = self.shared.draining.cancelled() => {}
+            _ = tokio::time::timeout(longest, self.shared.acks.answered(tag)) => {}
+        }
+    }
+
+    /// Takes one; its tag while it is still to be answered on its own account.
+    async fn take(&self, mut delivery: Delivery, refused: Option<Refusal>) -> Option<AckTag> {
+        let tag = delivery.tag;
         let read = refused.map_or_else(|| inspect(&delivery, &self.served.manifest.task_type), Err);
         let task = match read {
             Ok(task) => task,
             Err(refusal) => {
                 let shared = self.shared.clone();
                 self.tasks.spawn(put_aside(shared, delivery, refusal));
-                return;
+                return Some(tag);
             }
         };
         // It has been read; what is kept of the delivery is what it takes to answer it.
@@ -80,7 +118,8 @@ impl Intake {
         if delivery.redelivered {
             match self.shared.runs.adopt(&task.of, delivery) {
                 Some(ours) => delivery = ours,
-                None => return,
+                // answered with the run that has it, however long that takes
+                None => return None,
             }
         }
         let permit = tokio::select! {
@@ -89,7 +128,8 @@ impl Intake {
             permit = self.shared.permits.clone().acquire_owned() => permit.ok(),
         };
         let Some(permit) = permit else {
-            return self.shared.acks.give_back(&delivery).await;
+            self.shared.acks.give_back(&delivery).await;
+            return None;
         };
         let in_hand = InHand {
             task,
@@ -102,6 +142,7 @@ impl Intake {
         if futures::poll!(held.as_mut()).is_pending() {
             self.tasks.spawn(held);
         }
+        Some(tag)
     }
 }
 
@@ -146,7 +187,7 @@ async fn put_aside(shared: Arc<Shared>, delivery: Delivery, refusal: Refusal) {
             Err(error) => {
                 say_once(&mut said, &delivery, &error);
                 if !delivery.is_current() {
-                    return;
+                    return shared.acks.lost(&delivery);
                 }
             }
         }

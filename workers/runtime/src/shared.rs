@@ -19,6 +19,9 @@ pub(crate) struct Shared {
     pub(crate) acks: Arc<AckBook>,
     /// One permit for each task that runs, from before it begins until its report is confirmed.
     pub(crate) permits: Arc<Semaphore>,
+    /// One permit for all queues: whoever reads a message under suspicion has it until that message is answered. Taken before a permit to run, and
+    /// nobody who runs waits for it.
+    pub(crate) trial: Semaphore,
     pub(crate) publisher: Publisher,
     /// An orchestrator has asked who is there.
     pub(crate) called: Notify,

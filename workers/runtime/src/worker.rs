@@ -127,6 +127,7 @@ impl Worker {
             runs,
             acks,
             permits: Arc::new(Semaphore::new(options.concurrency as usize)),
+            trial: Semaphore::new(1),
             publisher: bus.publisher(),
             called: Notify::new(),
             draining: CancellationToken::new(),

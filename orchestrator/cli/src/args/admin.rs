@@ -191,6 +191,9 @@ pub(crate) struct DeadPeek {
     /// Also into a queue of Baton's own, where a message that is delivered ten times counts as the one that kills its consumers
     #[arg(long)]
     pub(crate) force: bool,
+    /// Show headers and bodies as they came; without it what looks like a secret is covered, by names and shapes
+    #[arg(long)]
+    pub(crate) raw: bool,
 }
 
 #[derive(Debug, Args)]

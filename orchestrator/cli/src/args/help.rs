@@ -161,7 +161,11 @@ The broker's address stands in BATON_AMQP or --amqp: amqp://admin:secret@127.0.0
 The broker counts each look as a delivery, and a quorum queue with a delivery
 limit drops or dead-letters what was delivered oftener than that (RabbitMQ 4: 20
 times, where nothing else is set). So look once; how often each was delivered
-stands with it.";
+stands with it.
+
+Where an orchestrator can be asked, the look is written into its audit log before
+anything is shown, which wants the role operator. What looks like a secret is
+covered; --raw shows it, and that it was shown stands in the log.";
 
 pub(super) const MOVE: &str = "\
 The broker's address stands in BATON_AMQP or --amqp: amqp://admin:secret@127.0.0.1:5672/%2f

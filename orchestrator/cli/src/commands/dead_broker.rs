@@ -12,13 +12,14 @@ use base64::Engine as _;
 use baton_bus::{
     Bus, BusConfig, ConsumeSpec, Consumer, Delivery, HeaderValue, Link, Publisher, Raw, Sent,
 };
+use baton_engine::masks;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::act::refrained;
-use super::broker_noted::Noted;
+use super::broker_noted::{Noted, PEEK};
 use crate::args::{Dead, DeadCommand, DeadMove, DeadPeek, Global};
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -61,7 +62,7 @@ pub(crate) async fn at_broker(
     let stop = CancellationToken::new();
     let bus = begun(url, stop.clone()).await?;
     let ended = match &which.command {
-        Some(DeadCommand::Peek(asked)) => peek(&bus, asked, out).await,
+        Some(DeadCommand::Peek(asked)) => peek(global, &bus, asked, out).await,
         Some(DeadCommand::Move(asked)) => moved(global, &bus, asked, out).await,
         _ => Ok(Exit::Usage),
     };
@@ -121,7 +122,12 @@ async fn consumer(bus: &Bus, queue: &str, prefetch: u32) -> Consumer {
     .await
 }
 
-async fn peek(bus: &Bus, asked: &DeadPeek, out: &mut Out) -> Result<Exit, CliError> {
+async fn peek(
+    global: &Global,
+    bus: &Bus,
+    asked: &DeadPeek,
+    out: &mut Out,
+) -> Result<Exit, CliError> {
     if is_worked_on(&asked.queue) && !asked.force {
         return Err(CliError::usage_then(
             format!(
@@ -135,6 +141,10 @@ async fn peek(bus: &Bus, asked: &DeadPeek, out: &mut Out) -> Result<Exit, CliErr
     let count = ready.min(u32::from(asked.limit));
     let mut held: Vec<Delivery> = Vec::new();
     if count > 0 {
+        // before anything is shown: who sees it stands in the log
+        let how = if asked.raw { ", as they came" } else { "" };
+        let on = format!("{}{how}", asked.queue);
+        let noted = Noted::begins(global, PEEK, &on, out).await?;
         let mut from = consumer(bus, &asked.queue, count).await;
         while (held.len() as u64) < u64::from(count) {
             match timeout(IDLE_WAIT, from.next()).await {
@@ -143,7 +153,11 @@ async fn peek(bus: &Bus, asked: &DeadPeek, out: &mut Out) -> Result<Exit, CliErr
             }
         }
         for delivery in &held {
-            shown(delivery, out);
+            shown(delivery, asked.raw, out);
+        }
+        if let Some(noted) = noted {
+            let outcome = format!("{} of {ready} shown{how}", held.len());
+            noted.ended(&outcome, out).await;
         }
         // not given back one by one: a quorum queue puts those behind all others. With the channel they go back to where they were.
     }
@@ -170,9 +184,10 @@ fn is_worked_on(queue: &str) -> bool {
         .any(|start| queue.starts_with(start))
 }
 
-fn shown(delivery: &Delivery, out: &mut Out) {
+/// `raw`: as it came; else with what looks like a secret covered.
+fn shown(delivery: &Delivery, raw: bool, out: &mut Out) {
     if out.wants_json() {
-        out.item(&as_json(delivery));
+        out.item(&as_json(delivery, raw));
         return;
     }
     let id = delivery.message_id.as_deref().unwrap_or("(no id)");
@@ -186,12 +201,21 @@ fn shown(delivery: &Delivery, out: &mut Out) {
         delivery.key
     )));
     if let Some(died) = died(delivery) {
-        out.line(format!("  {died}"));
+        out.line(format!("  {}", masks::text_for(raw, died)));
     }
-    let body = String::from_utf8_lossy(&delivery.body);
+    // covered first: what is cut off may be what tells that it is a secret
+    let body = body_for(raw, &String::from_utf8_lossy(&delivery.body));
     let body: String = body.chars().take(BODY_CHARS_MAX).collect();
     if !body.trim().is_empty() {
         out.words(2, body.trim(), Tone::Faint);
+    }
+}
+
+fn body_for(raw: bool, body: &str) -> String {
+    if raw {
+        body.to_owned()
+    } else {
+        masks::body(body).into_owned()
     }
 }
 
@@ -216,18 +240,23 @@ fn died(delivery: &Delivery) -> Option<String> {
     Some(format!("{} in {}", said("reason"), said("queue")))
 }
 
-fn as_json(delivery: &Delivery) -> Value {
+/// A body that is no text is shown as it came or not at all: nobody can say what in it is a secret.
+fn as_json(delivery: &Delivery, raw: bool) -> Value {
     let headers: Map<String, Value> = delivery
         .headers
         .iter()
         .map(|(name, value)| (name.clone(), value.to_json()))
         .collect();
+    let headers = Value::Object(headers);
+    let headers = if raw { headers } else { masks::value(&headers) };
     let mut item = json!({
         "queue": &*delivery.queue, "exchange": delivery.exchange, "key": delivery.key, "message_id": delivery.message_id, "kind": delivery.kind,
         "content_type": delivery.properties.content_type, "redelivered": delivery.redelivered, "deliveries": delivery.deliveries, "headers": headers,
+        "body_bytes": delivery.body.len(),
     });
     match std::str::from_utf8(&delivery.body) {
-        Ok(text) => item["body"] = text.into(),
+        Ok(text) => item["body"] = body_for(raw, text).into(),
+        Err(_) if !raw => {}
         Err(_) => {
             let encoded = base64::engine::general_purpose::STANDARD.encode(&delivery.body);
             item["body_base64"] = encoded.into();

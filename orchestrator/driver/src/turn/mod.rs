@@ -1,6 +1,7 @@
 //! One turn: gather what there is, load what is missing, decide all of it, commit once, hand over what follows. The order is the promise:
 //! nothing leaves before its row is committed, and the caller acknowledges only after this returned.
 
+mod bare;
 mod committing;
 mod deciding;
 mod gather;
@@ -163,35 +164,32 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         Ok(answers)
     }
 
-    /// A letter of no saga that the store does not take as it is: it is kept by what nobody may lose, its body. A store that does not take
-    /// that either is in trouble; nothing is acknowledged then, and it is tried again.
+    /// A letter of no saga that the store does not take as it is: it is kept by what nobody may lose, its body, and the rest in a form that every store takes;
+    /// where that is too much, by its body alone. A store that does not take that either is in trouble; nothing is acknowledged then, and it is tried again.
     async fn keep_bare(
         &mut self,
         item: Item,
         why: &str,
         chance: u64,
     ) -> Result<Vec<Answer>, DriverError> {
-        tracing::error!(
-            error = why,
-            "a dead letter could not be stored as it came; its body is kept, what else was known of it stands in this line: {:?}",
-            item.letter
-        );
-        let letter = item.letter.map(|letter| {
-            Box::new(DeadLetterRow {
-                error:
-                    "the store did not take what else was known of it, see the orchestrator's log"
-                        .to_owned(),
-                queue: String::new(),
-                exchange: String::new(),
-                key: String::new(),
-                message_id: None,
-                kind: None,
-                properties: serde_json::Value::Null,
-                ..*letter
-            })
-        });
-        let bare = Item { letter, ..item };
-        let built = self.decide_all(&[bare], chance).unwrap_or_default();
+        if let Some(letter) = &item.letter {
+            bare::say(letter, why);
+            let with_rest = Item {
+                letter: Some(Box::new(bare::with_rest(letter))),
+                ..item.clone()
+            };
+            let built = self.decide_all(&[with_rest], chance).unwrap_or_default();
+            match self.commit_built(built).await {
+                Err(DriverError::Lost {
+                    source: CommitError::Data { .. },
+                    ..
+                }) => {}
+                done => return done,
+            }
+        }
+        let letter = item.letter.as_deref().map(bare::body_alone).map(Box::new);
+        let alone = Item { letter, ..item };
+        let built = self.decide_all(&[alone], chance).unwrap_or_default();
         self.commit_built(built).await
     }
 

@@ -1,11 +1,18 @@
 //! A defect of ours meets one saga: deciding panics, folding panics, a row cannot be read. Its input is kept, its neighbours go on.
 
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use baton_driver::{DeadLetterRow, Driver, Work};
 use baton_engine::state::{SagaState, Stage};
 use baton_engine::work_item::WorkItemKind;
 use baton_engine::{Refusal, Verdict};
 use baton_messages::{DeadReason, StepId, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 use crate::shelf::{Shelf, Tray, now_or_never};
 use crate::{Rig, at, finished, options, rig, saga, start, take, task, turn};
@@ -60,13 +67,8 @@ fn an_input_that_makes_deciding_panic_is_kept_and_its_saga_asks_for_somebody() {
     assert_eq!(next, [saga(2)], "the neighbour went on");
 }
 
-#[test]
-fn a_dead_letter_the_store_does_not_take_as_it_is_is_kept_by_its_body() {
-    let (driver, _, _) = two();
-    let mut shelf = driver.into_store();
-    shelf.misfit = Some("odd".into());
-    let mut driver = recovered(shelf);
-    let letter = |kind: &str| Work::Dead {
+fn letter(kind: &str) -> Work {
+    Work::Dead {
         token: 7,
         letter: Box::new(DeadLetterRow {
             id: uuid::Uuid::from_u128(7),
@@ -76,14 +78,27 @@ fn a_dead_letter_the_store_does_not_take_as_it_is_is_kept_by_its_body() {
             queue: "q".into(),
             exchange: String::new(),
             key: String::new(),
-            message_id: None,
+            message_id: Some("m-7".into()),
             kind: Some(kind.into()),
             saga: None,
-            properties: json!({}),
-            body: b"body".to_vec(),
+            properties: json!({ "headers": { "x-api-key": "hunter2\u{0}" } }),
+            body: b"correct horse".to_vec(),
         }),
         input: None,
-    };
+    }
+}
+
+/// A driver whose store refuses letters of kind `odd`.
+fn particular() -> Rig {
+    let (driver, _, _) = two();
+    let mut shelf = driver.into_store();
+    shelf.misfit = Some("odd".into());
+    recovered(shelf)
+}
+
+#[test]
+fn a_dead_letter_the_store_does_not_take_as_it_is_is_kept_whole_in_another_form() {
+    let mut driver = particular();
     turn(&mut driver, vec![letter("even"), letter("odd")], 5);
     let letters = &driver.store().letters;
     assert_eq!(letters.len(), 2, "{letters:?}");
@@ -91,10 +106,71 @@ fn a_dead_letter_the_store_does_not_take_as_it_is_is_kept_by_its_body() {
         letters.iter().any(|error| error == "even as it came"),
         "{letters:?}"
     );
-    assert!(
-        letters.iter().any(|error| error.contains("did not take")),
-        "{letters:?}"
+    let odd = letters.iter().position(|e| e.contains("did not take"));
+    let odd = odd.expect("it is kept");
+    let kept = driver.store().properties[odd]["as_came_with_secrets_base64"].clone();
+    let rest = BASE64.decode(kept.as_str().expect("all of it")).unwrap();
+    let rest: Value = serde_json::from_slice(&rest).unwrap();
+    assert_eq!(
+        rest,
+        json!({
+            "error": "odd as it came", "queue": "q", "exchange": "", "key": "", "message_id": "m-7", "kind": "odd",
+            "properties": { "headers": { "x-api-key": "hunter2\u{0}" } },
+        })
     );
+}
+
+#[test]
+fn of_a_dead_letter_the_store_does_not_take_the_log_says_where_it_is_from_and_nothing_it_says() {
+    let heard = Heard::default();
+    let lines = heard.0.clone();
+    tracing::subscriber::with_default(heard, || {
+        let mut driver = particular();
+        turn(&mut driver, vec![letter("odd")], 5);
+    });
+    let lines = lines.lock().unwrap().join("\n");
+    for said in ["could not be stored", "m-7", "body_bytes=13"] {
+        assert!(lines.contains(said), "{said}: {lines}");
+    }
+    for secret in ["hunter2", "correct horse", "x-api-key"] {
+        assert!(!lines.contains(secret), "{secret}: {lines}");
+    }
+}
+
+/// Keeps what is said.
+#[derive(Default)]
+struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Subscriber for Heard {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line.0);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0.push_str(&format!("{}={value:?} ", field.name()));
+    }
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub(crate) struct Shelf {
     pub(crate) unserved: Vec<(TaskType, SagaId)>,
     pub(crate) subscriptions: Vec<(SubscriptionRow, bool)>,
     pub(crate) letters: Vec<String>,
+    /// The properties of each.
+    pub(crate) properties: Vec<serde_json::Value>,
     pub(crate) work_items: usize,
     pub(crate) cold: BTreeMap<SagaId, Option<Timestamp>>,
     pub(crate) snapshots: BTreeMap<SagaId, Box<SagaState>>,
@@ -75,8 +77,10 @@ impl Shelf {
                 }
             }
         }
-        self.letters
-            .extend(batch.dead_letters.into_iter().map(|letter| letter.error));
+        for letter in batch.dead_letters {
+            self.letters.push(letter.error);
+            self.properties.push(letter.properties);
+        }
         self.work_items += batch.work_items.len();
         for row in batch.cold {
             if row.cold {

@@ -85,6 +85,8 @@ pub(crate) enum BrokerAction {
     ApplyTopology,
     /// `baton dead move`.
     MoveMessages,
+    /// `baton dead peek`.
+    PeekMessages,
 }
 
 /// That it is written down.
@@ -110,7 +112,7 @@ async fn at_broker(
     }
     let what = match asked.what {
         BrokerAction::ApplyTopology => "topology",
-        BrokerAction::MoveMessages => "queues",
+        BrokerAction::MoveMessages | BrokerAction::PeekMessages => "queues",
     };
     let object = format!("broker/{what}/{}", asked.on);
     caller.said.object(object.clone());

@@ -68,6 +68,12 @@ const KEPT: [&str; 27] = [
 ];
 /// The largest value that is kept whole, in bytes of JSON.
 const VALUE_BYTES_MAX: usize = 2_048;
+/// Where the things stand that are meant one by one: kept whole, since nothing else says which they were.
+const IDS: &str = "ids";
+/// As many of them as any route takes.
+const IDS_MAX: usize = 500;
+/// The longest of them, in bytes: a UUID as text.
+const ID_BYTES_MAX: usize = 36;
 /// Longest reason that is kept, in characters: what the API takes.
 const WHY_CHARS_MAX: usize = 2_000;
 /// Longest path that is kept, in characters.
@@ -319,13 +325,28 @@ fn asks(entry: &mut AuditEntry, asked: &Map<String, Value>) {
     if let Some(by) = said("by").and_then(cleaned) {
         entry.behalf = Some(by);
     }
+    let kept = kept(asked);
+    entry.asked = (!kept.is_empty()).then_some(Value::Object(kept));
+}
+
+/// What of a body stands in the log.
+fn kept(asked: &Map<String, Value>) -> Map<String, Value> {
     let kept = asked
         .iter()
         .filter(|(name, _)| KEPT.contains(&name.as_str()));
-    let kept: Map<String, Value> = kept
-        .map(|(name, value)| (name.clone(), bounded(&without_words(value))))
-        .collect();
-    entry.asked = (!kept.is_empty()).then_some(Value::Object(kept));
+    kept.map(|(name, value)| {
+        let value = match value {
+            Value::Array(ids) if name == IDS && are_ids(ids) => value.clone(),
+            _ => bounded(&without_words(value)),
+        };
+        (name.clone(), value)
+    })
+    .collect()
+}
+
+fn are_ids(ids: &[Value]) -> bool {
+    let is_id = |id: &Value| id.as_str().is_some_and(|id| id.len() <= ID_BYTES_MAX);
+    ids.len() <= IDS_MAX && ids.iter().all(is_id)
 }
 
 /// What is looked for in errors and bodies may be a secret itself: that it was looked for is kept, and not what.
@@ -493,6 +514,22 @@ mod tests {
         assert!(!serde_json::to_string(&entry).unwrap().contains("hunter2"));
         let query = query_without_words("state=dead&text=hunter2&queue=q&error=hunter2");
         assert_eq!(query, "state=dead&text=***&queue=q&error=***");
+    }
+
+    #[test]
+    fn what_is_meant_one_by_one_is_kept_whole_and_nothing_else_that_is_as_long() {
+        let ids = |count: u128| -> Vec<Value> {
+            let id = |n| json!(uuid::Uuid::from_u128(n));
+            (0..count).map(id).collect()
+        };
+        assert!(are_ids(&ids(500)));
+        assert!(!are_ids(&ids(501)));
+        assert!(!are_ids(&[json!("x".repeat(37))]));
+        assert!(!are_ids(&[json!(7)]));
+        let body = json!({ "ids": ids(500), "to": ids(500) });
+        let kept = kept(body.as_object().unwrap());
+        assert_eq!(kept["ids"], body["ids"]);
+        assert_eq!(kept["to"], json!("(19501 bytes)"));
     }
 
     #[test]

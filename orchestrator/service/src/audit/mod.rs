@@ -5,6 +5,7 @@
 //! store's writer is asked once however many there are; nothing of the hot path waits for any of it.
 
 mod heads;
+mod which;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -19,6 +20,7 @@ use crate::metrics;
 use crate::together::{self, Desk};
 
 pub(crate) use heads::{announce, keep_file};
+pub(crate) use which::Which;
 
 /// Rows that wait for their commit: more than HTTP has connections, so that nobody waits for a place.
 const WAITING_MAX: usize = 2_048;

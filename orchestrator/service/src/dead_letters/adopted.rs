@@ -4,11 +4,10 @@
 
 use baton_bus::{Delivery, HeaderValue, Headers};
 use baton_driver::DeadLetterRow;
-use baton_messages::DeadReason;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{arriving, broker_death, last_death, properties};
+use super::{arriving, broker_death, given_up, last_death, properties};
 use crate::clock;
 use crate::replay::route::{
     ADOPTED, ORIGIN, ORIGIN_GIVEN, ORIGIN_NOTED, ORIGIN_SAID, ORIGIN_UNKNOWN,
@@ -101,10 +100,7 @@ impl Adopted {
         properties.insert(ADOPTED.to_owned(), self.queue.as_str().into());
         properties.insert(ORIGIN.to_owned(), origin.into());
         let why = noted("reason");
-        let reason = match why.as_deref() {
-            Some("delivery_limit") => DeadReason::DeliveredTooOften,
-            _ => DeadReason::BrokerRejected,
-        };
+        let reason = given_up(why.as_deref());
         let said = || ERRORS.iter().find_map(|name| text(headers, name));
         DeadLetterRow {
             id: self.id(delivery, death),

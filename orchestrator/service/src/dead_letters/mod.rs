@@ -380,11 +380,18 @@ fn reason(delivery: &Delivery) -> DeadReason {
     if &*delivery.queue == topology::UNROUTABLE {
         return DeadReason::Unroutable;
     }
-    delivery
-        .headers
-        .get(REASON_HEADER)
-        .and_then(HeaderValue::as_text)
-        .map_or(DeadReason::BrokerRejected, DeadReason::of)
+    text(delivery, REASON_HEADER).map_or_else(
+        || given_up(died(delivery, "reason").as_deref()),
+        |parked| DeadReason::of(&parked),
+    )
+}
+
+/// What it means that the broker itself dead-lettered a message, by the word in its note of that (`x-death`). It is the same in whichever queue it lies.
+fn given_up(noted: Option<&str>) -> DeadReason {
+    match noted {
+        Some("delivery_limit") => DeadReason::DeliveredTooOften,
+        _ => DeadReason::BrokerRejected,
+    }
 }
 
 /// The broker's own note of the last time it dead-lettered the message.

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Which};
 use crate::chain::chain;
 use crate::clock;
 use crate::replay::Replay;
@@ -19,6 +19,8 @@ use crate::replay::Replay;
 const LOOK_EVERY: Duration = Duration::from_secs(3_600);
 /// Letters that go in one transaction: intake and operators wait for it.
 const ONCE_MAX: usize = 200;
+/// Letters of one action in the audit log, which has a hash over all their ids: they are in memory until then. More are another action, at once.
+const ACTION_MAX: usize = 10_000;
 /// How it calls itself where people are named.
 const ITSELF: &str = "itself";
 
@@ -43,7 +45,7 @@ pub(crate) async fn expire(
             _ = look.tick() => {}
         }
         let before = Timestamp(clock::now().0.saturating_sub(stay_ms));
-        match taken_out(&replay, &audit, &instance, before, &stop).await {
+        match all_taken_out(&replay, &audit, &instance, before, &stop).await {
             Ok(0) => {}
             Ok(gone) => tracing::info!(
                 letters = gone,
@@ -59,7 +61,25 @@ pub(crate) async fn expire(
     }
 }
 
-/// Takes out what is over since then, and says so where people look for what was done: before it is begun, and again with how many went. What cannot be
+/// Takes out all that is over since then, in as many actions as that takes.
+async fn all_taken_out(
+    replay: &Replay,
+    audit: &Audit,
+    instance: &str,
+    before: Timestamp,
+    stop: &CancellationToken,
+) -> Result<usize, String> {
+    let mut gone = 0;
+    loop {
+        let some = taken_out(replay, audit, instance, before, stop).await?;
+        gone += some;
+        if some < ACTION_MAX || stop.is_cancelled() {
+            return Ok(gone);
+        }
+    }
+}
+
+/// Takes out what is over since then, so many at most, and says so where people look for what was done: before it is begun, and again with which went. What cannot be
 /// written down is not done.
 async fn taken_out(
     replay: &Replay,
@@ -75,11 +95,11 @@ async fn taken_out(
     let begun = entry(instance, before);
     let written = audit.write(begun.clone()).await;
     let asked = written.map_err(|error| error.to_string())?;
-    let (mut gone, mut failed) = (0, None);
-    while !stop.is_cancelled() {
+    let (mut which, mut failed) = (Which::default(), None);
+    while !stop.is_cancelled() && which.count() < ACTION_MAX {
         match replay.letters.expire(before, ONCE_MAX).await {
             Ok(some) => {
-                gone += some.len();
+                which.add_all(&some);
                 if some.len() < ONCE_MAX {
                     break;
                 }
@@ -90,11 +110,12 @@ async fn taken_out(
             }
         }
     }
+    let gone = which.count();
     let done = AuditEntry {
         at: clock::now(),
         phase: AuditPhase::Done,
         of: Some(asked.seq),
-        after: Some(json!({ "gone": gone, "failed": failed })),
+        after: Some(json!({ "gone": gone, "failed": failed, "which": which.said() })),
         ..begun
     };
     if let Err(error) = audit.write(done).await {

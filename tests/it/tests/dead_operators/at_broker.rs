@@ -254,6 +254,50 @@ async fn what_is_moved_at_the_broker_stands_in_the_audit_log() {
     assert_eq!(said, [&json!("1 of 1 moved"), &Value::Null], "{found}");
 }
 
+/// Whoever looks stands in the audit log, and sees what looks like a secret only where he says so, which stands there too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_looks_at_the_broker_stands_in_the_audit_log_and_sees_no_secret_by_a_slip() {
+    let system = Setup::workers(0).start().await;
+    system.vhost.declare("looked", "quorum").await;
+    let properties = json!({ "message_id": "m", "headers": { "x-api-key": "hunter2" } });
+    let body = br#"{"password":"hunter3","order":7}"#;
+    put(&system, "looked", properties, body).await;
+    system.vhost.await_messages("looked", 1, 0, SOON).await;
+    for json in [&["--json"][..], &[]] {
+        let words = [&["peek", "looked"][..], json].concat();
+        let covered = at_broker(&system, &words).await.exits(0).out;
+        assert!(!covered.contains("hunter"), "{covered}");
+        assert!(
+            covered.contains("***") && covered.contains("order"),
+            "{covered}"
+        );
+    }
+    let whole = ["peek", "looked", "--json", "--raw"];
+    let whole = at_broker(&system, &whole).await.exits(0).out;
+    assert!(
+        whole.contains("hunter2") && whole.contains("hunter3"),
+        "{whole}"
+    );
+
+    let found = system.api.get("/v1/audit?action=noteBrokerAction").await;
+    let rows = found["items"].as_array().expect("rows");
+    let outcomes = |object: &str| -> Vec<&Value> {
+        let of_it = rows.iter().filter(|row| row["object"] == object);
+        of_it.map(|row| &row["asked"]["outcome"]).collect()
+    };
+    let (shown, none) = (json!("1 of 1 shown"), Value::Null);
+    assert_eq!(
+        outcomes("broker/queues/looked"),
+        [&shown, &none, &shown, &none],
+        "{found}"
+    );
+    assert_eq!(
+        outcomes("broker/queues/looked, as they came"),
+        [&json!("1 of 1 shown, as they came"), &none],
+        "{found}"
+    );
+}
+
 /// Each look is a delivery to the broker, and is said to be one; where our own consumers count them nobody looks by a slip.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_look_at_the_broker_counts_as_a_delivery_and_says_so() {

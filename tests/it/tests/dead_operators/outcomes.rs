@@ -1,6 +1,8 @@
 //! What comes of a replay: a task is done when its step is, an event when its triggers have had it, and what dies again comes back as the same letter, with its
 //! history. A canary sees all of it.
 
+use sha2::{Digest as _, Sha256};
+
 use super::*;
 
 const QUEUE: &str = "baton.task.default.test.effect@1";
@@ -305,6 +307,11 @@ async fn letters_that_are_over_go_where_that_is_configured_and_it_is_written_dow
     })
     .await;
     assert_eq!(row["after"]["gone"], 1, "{row}");
+    let which = &row["after"]["which"];
+    assert_eq!(which["ids"], json!([old]), "which went: {row}");
+    let hash = Sha256::digest(format!("{old}\n"));
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(which["sha256"], json!(hash), "{row}");
     let mut left: Vec<String> = letters(&system, "", 2)
         .await
         .iter()

@@ -7,5 +7,6 @@
 mod claim;
 mod ends;
 mod late;
+mod poison;
 mod scripts;
 mod stage;

@@ -166,29 +166,48 @@ async fn moved(
     filter.until = Some(until);
     let mut after = asked.cursor.map(Cursor::dead_letter);
     let began = Instant::now();
+    let mut which = crate::audit::Which::default();
     loop {
         let left = usize::try_from(most - done.moved).unwrap_or(PAGE);
         let page = api
             .reader
             .dead_letter_heads(filter.clone(), after, PAGE.min(left));
         let page = page.await.map_err(store)?;
-        for row in page.rows {
-            let asked = Move {
-                letter: row.letter.id,
-                from,
-                to,
-                mover: mover.clone(),
-            };
-            let moved = api.replay.letters.move_letter(asked).await;
-            done.moved += u64::from(moved.map_err(store)?);
-            caller.said.came(json!({ "moved": done.moved }));
-        }
+        let ended = page_moved(api, page.rows, (from, to), &mover, &mut which).await;
+        done.moved = which.count() as u64;
+        caller
+            .said
+            .came(json!({ "moved": done.moved, "which": which.said() }));
+        ended.map_err(store)?;
         after = page.next;
         if after.is_none() || done.moved >= most || began.elapsed() >= TIME_MAX {
             done.next = after.map(|next| Cursor::text(next.at, next.id, 0));
             return Ok(Json(done));
         }
     }
+}
+
+/// Moves those of a page that still stand there, and notes which.
+async fn page_moved(
+    api: &super::super::Api,
+    page: Vec<LetterRow>,
+    (from, to): (LetterState, LetterState),
+    mover: &baton_store::letters::Mover,
+    which: &mut crate::audit::Which,
+) -> Result<(), baton_driver::StoreError> {
+    for row in page {
+        let letter = row.letter.id;
+        let asked = Move {
+            letter,
+            from,
+            to,
+            mover: mover.clone(),
+        };
+        if api.replay.letters.move_letter(asked).await? {
+            which.add(letter, row.seen_at());
+        }
+    }
+    Ok(())
 }
 
 fn too_many(found: u64) -> Problem {

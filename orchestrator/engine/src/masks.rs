@@ -4,10 +4,11 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use baton_engine::definition::group_in;
 use baton_messages::secret_place::takes_secret;
 use regex::{Captures, Regex};
 use serde_json::{Map, Value};
+
+use crate::definition::group_in;
 
 /// What stands instead.
 const COVER: &str = "***";
@@ -72,7 +73,8 @@ fn is_secret(name: &str) -> bool {
 }
 
 /// Text with what looks like a secret covered.
-pub(crate) fn text(text: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn text(text: &str) -> Cow<'_, str> {
     let mut covered = Cow::Borrowed(text);
     for shape in SHAPES.iter() {
         if shape.is_match(&covered) {
@@ -84,12 +86,14 @@ pub(crate) fn text(text: &str) -> Cow<'_, str> {
 }
 
 /// The same for whoever may not read it as it is.
-pub(crate) fn text_for(whole: bool, of: String) -> String {
+#[must_use]
+pub fn text_for(whole: bool, of: String) -> String {
     if whole { of } else { text(&of).into_owned() }
 }
 
 /// JSON with what looks like a secret covered.
-pub(crate) fn value(of: &Value) -> Value {
+#[must_use]
+pub fn value(of: &Value) -> Value {
     match of {
         Value::String(words) => Value::String(text(words).into_owned()),
         Value::Array(items) => Value::Array(items.iter().map(value).collect()),
@@ -102,7 +106,8 @@ pub(crate) fn value(of: &Value) -> Value {
 }
 
 /// An input with what its task type's schema calls a secret covered (`x-secret`), and what looks like one. A reference to a secret is none itself.
-pub(crate) fn input(schema: Option<&Value>, of: &Value) -> Value {
+#[must_use]
+pub fn input(schema: Option<&Value>, of: &Value) -> Value {
     let mut covered = value(of);
     if let Some(schema) = schema {
         cover(schema, &mut covered, &mut Vec::new());
@@ -172,7 +177,8 @@ fn is_reference(of: &Value) -> bool {
 }
 
 /// A body with what looks like a secret covered: as it came where there is nothing, of JSON read and written again, of other text by its shapes.
-pub(crate) fn body(words: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn body(words: &str) -> Cow<'_, str> {
     if let Ok(read) = serde_json::from_str::<Value>(words) {
         let covered = value(&read);
         return if covered == read {
