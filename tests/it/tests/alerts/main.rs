@@ -6,6 +6,7 @@
 
 mod items;
 mod kinds;
+mod letters;
 mod rules;
 mod terminal;
 
