@@ -123,8 +123,7 @@ impl Workers {
     /// Whether it is known that nobody serves a task type, in any pool. Whoever was heard, or has left, so lately that it may only be starting anew counts as
     /// serving; and while the fleet is not heard, or was not for long enough, nothing is known.
     pub(crate) fn is_unserved(&self, task_type: &TaskType, now: Timestamp) -> bool {
-        let heard = self.heard_since(now);
-        if heard.is_none_or(|since| now.since_ms(since) < ANNOUNCED_MS) {
+        if !self.hears_all(now) {
             return false;
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -136,6 +135,12 @@ impl Workers {
         drop(known);
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         left.len() < LEFT_MAX && left.get(task_type).is_none_or(|at| !lately(*at))
+    }
+
+    /// Whether the fleet has been heard for so long that whoever is there has announced itself.
+    pub(crate) fn hears_all(&self, now: Timestamp) -> bool {
+        let since = self.heard_since(now);
+        since.is_some_and(|since| now.since_ms(since) >= ANNOUNCED_MS)
     }
 
     /// Our own canary was heard: whoever is silent now is silent.

@@ -9,6 +9,7 @@ mod kinds;
 mod letters;
 mod rules;
 mod terminal;
+mod unserved;
 
 use baton_harness::{await_some, await_until};
 use baton_it::{SOON, Setup, System};
