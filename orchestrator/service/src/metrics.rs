@@ -103,6 +103,10 @@ fn describe() {
         "Replays of dead letters that run, at whoever leads."
     );
     describe_gauge!(
+        "baton_orchestrator_dead_operations",
+        "Replays of dead letters that get no further, at whoever leads: those that stopped by themselves, of the newest 500, and those that wait."
+    );
+    describe_gauge!(
         "baton_orchestrator_dead_letters_left",
         "Dead letters over which the orchestrator died too often: they stay in their queue."
     );
@@ -277,6 +281,16 @@ pub(crate) fn vain(n: usize) {
 /// Dead letters of a queue that cannot be kept, and stay in it.
 pub(crate) fn left(queue: &str, n: usize) {
     gauge!("baton_orchestrator_dead_letters_left", "queue" => queue.to_owned()).set(float(n));
+}
+
+/// Replays of dead letters that run here.
+pub(crate) fn dead_operations_running(n: usize) {
+    gauge!("baton_orchestrator_dead_operations_running").set(float(n));
+}
+
+/// Replays of dead letters that get no further: `stopped` or `waiting`.
+pub(crate) fn dead_operations(state: &'static str, n: usize) {
+    gauge!("baton_orchestrator_dead_operations", "state" => state).set(float(n));
 }
 
 /// Whether a queue of another system is consumed here.

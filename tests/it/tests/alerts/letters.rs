@@ -2,6 +2,7 @@
 
 use futures::StreamExt as _;
 
+use super::kinds::is_heard;
 use super::*;
 
 /// Groups there are at once: more than one page of them.
@@ -23,10 +24,7 @@ async fn a_letter_that_comes_after_its_group_was_seen_is_said() {
     looked(&system, "seen").await;
     assert_eq!(heard_of(&system, key).await, ["opened"]);
     dead(&system, "odd").await;
-    await_until("the second letter to be said", SOON, async || {
-        heard_of(&system, key).await == ["opened", "repeated"]
-    })
-    .await;
+    is_heard(&system, key, &["opened", "repeated"]).await;
     let open = alerts(&system, "open").await;
     let now = open.iter().find(|one| one["key"] == key).unwrap();
     assert_eq!(now["acknowledged"], Value::Null, "{now}");
@@ -87,4 +85,65 @@ async fn a_group_is_silent_only_where_all_of_it_is_of_alerts() {
     })
     .await;
     assert_eq!(alerts(&system, "open").await.len(), 1);
+}
+
+/// A consumer of another system rejects the next message of its queue, once it is there.
+async fn rejected(system: &System) {
+    let path = format!("/api/queues/{}/orders/get", system.vhost.name());
+    let body = json!({ "count": 1, "ackmode": "reject_requeue_false", "encoding": "auto" });
+    await_until("a message to be rejected", SOON, async || {
+        let got = system.vhost.management().post(&path, &body).await;
+        got.as_array().map(Vec::len) == Some(1)
+    })
+    .await;
+}
+
+/// What a replay of many sent back fails again: it stops, and somebody is told until he has seen to it.
+#[tokio::test]
+async fn a_replay_that_stops_by_itself_is_an_alert_until_somebody_sees_to_it() {
+    let system = looking(Setup::workers(0)).start().await;
+    system.api.apply(&hears(SLEEPS)).await;
+    let vhost = &system.vhost;
+    vhost.declare("orders", "quorum").await;
+    let dies = json!({ "dead-letter-exchange": "baton.dead" });
+    vhost.policy("orders", "^orders$", dies).await;
+    let path = format!("/api/exchanges/{}/amq.default/publish", vhost.name());
+    for n in 0..3 {
+        let body = json!({
+            "properties": { "delivery_mode": 2, "message_id": format!("order {n}") }, "routing_key": "orders", "payload": "an order",
+            "payload_encoding": "string",
+        });
+        let put = vhost.management().post(&path, &body).await;
+        assert_eq!(put["routed"], true);
+        rejected(&system).await;
+    }
+    await_until("the orders to be dead", SOON, async || {
+        let letters = system.api.get("/v1/dead-letters?state=dead").await;
+        letters["dead_letters"].as_array().map(Vec::len) == Some(3)
+    })
+    .await;
+    let body = json!({ "reason": "try", "wait_s": 30 }).to_string();
+    let path = "/v1/dead-letters/replays";
+    let begun = system.api.ask("POST", path, "", Some(body)).await.unwrap();
+    let id = begun.body["operation"]["id"].as_str().unwrap();
+    rejected(&system).await;
+    let stopped = alert(&system, "replay-stopped", "open").await;
+    assert_eq!(stopped["key"], format!("replay-stopped/{id}"), "{stopped}");
+    let command = stopped["command"].as_str().unwrap();
+    assert_eq!(command, format!("baton dead ops show {id}"));
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    let shown = system.cli().run(&words).await.exits(0);
+    assert!(shown.out.contains("stopped"), "{}", shown.out);
+    let figure = "baton_orchestrator_dead_operations{state=\"stopped\"}";
+    await_until("it to be counted", SOON, async || {
+        system.api.figure(figure).await == Some(1)
+    })
+    .await;
+    let key = stopped["key"].as_str().unwrap();
+    is_heard(&system, key, &["opened"]).await;
+    let path = format!("/v1/dead-letters/operations/{id}/cancel");
+    let body = json!({ "reason": "not today" }).to_string();
+    let ended = system.api.ask("POST", &path, "", Some(body)).await.unwrap();
+    assert_eq!(ended.body["state"], "cancelled", "{ended:?}");
+    is_heard(&system, key, &["opened", "resolved"]).await;
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use baton_it::sagas::Saga;
 
+use super::kinds::is_heard;
 use super::*;
 
 /// The fleet has to be heard for half a minute before anybody's silence says that he is gone; and then a busy machine has to see it.
@@ -33,10 +34,7 @@ async fn the_last_worker_dies(setup: Setup) {
     assert_eq!(unserved["command"], "baton top", "{unserved}");
     assert_eq!(unserved["data"]["sent"], saga.as_str(), "{unserved}");
     let key = unserved["key"].as_str().unwrap();
-    await_until("it to be heard", SOON, async || {
-        heard_of(&system, key).await == ["opened"]
-    })
-    .await;
+    is_heard(&system, key, &["opened"]).await;
     // who leads next has not heard the fleet for long enough: what he cannot know stays
     system.orchestrator().kill9_and_start();
     system.await_ready().await;

@@ -4,6 +4,7 @@
 mod items;
 mod letters;
 mod progress;
+mod replays;
 mod standing;
 mod unserved;
 mod workers;
@@ -117,6 +118,7 @@ const fn storm_command(kind: Kind) -> &'static str {
         Kind::NoProgress => "baton ls --status running",
         Kind::Unserved => "baton top",
         Kind::SilentWorker => "baton workers",
+        Kind::ReplayStopped => "baton dead ops",
         Kind::Storm => "baton alerts",
     }
 }
@@ -206,6 +208,8 @@ impl Finder {
         let for_ms = uses.rules.no_progress_ms;
         let standing = self.rounds.find(&look, for_ms, &mut found).await;
         self.read(&[Kind::NoProgress], standing, &mut found);
+        let stopped = replays::find(&look, &mut found).await;
+        self.read(&[Kind::ReplayStopped], stopped, &mut found);
         workers::find(&look, &uses.workers, &mut found);
         found
     }
