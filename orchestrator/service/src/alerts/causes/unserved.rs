@@ -31,13 +31,16 @@ const FOLDS_MAX: usize = 200;
 /// Sagas whose records one look reads since the log does not say what type they wait for: it is some time ago that they were made ready.
 const UNKNOWN_MAX: usize = 20;
 
+/// Sagas of which a task lies in the queue of a type.
+type ByType = BTreeMap<TaskType, BTreeSet<SagaId>>;
+
 /// What it was found by, from look to look.
 #[derive(Debug, Default)]
 pub(super) struct Unserved {
     /// Since when sagas wait for a type that nobody serves.
     since: BTreeMap<String, Timestamp>,
     /// Sagas of which a task lies in the queue of a type, of every type that has no worker.
-    sent: BTreeMap<TaskType, BTreeSet<SagaId>>,
+    sent: ByType,
 }
 
 /// Who waits for one type.
@@ -64,7 +67,12 @@ impl Unserved {
         found: &mut Found,
     ) -> Result<(), StoreError> {
         let mut by_type = not_sent(look).await?;
-        for (task_type, sagas) in self.sent(look, &uses.workers, found).await? {
+        // a log that cannot be read hides none of those whose tasks were not sent; it is said, and of this kind nothing is over
+        let (sent, read) = match self.sent(look, &uses.workers, found).await {
+            Ok(sent) => (sent, Ok(())),
+            Err(error) => (ByType::new(), Err(error)),
+        };
+        for (task_type, sagas) in sent {
             let waits = by_type.entry(task_type).or_default();
             waits.sagas += sagas.len();
             waits.or_more |= sagas.len() >= SAGAS_MAX;
@@ -99,7 +107,7 @@ impl Unserved {
             });
         }
         found.take(Kind::Unserved, causes, beyond);
-        Ok(())
+        read
     }
 
     /// Sagas of which a task lies in the queue of a type that nobody serves, by type: those that were known, and those that the log tells of.
@@ -108,21 +116,23 @@ impl Unserved {
         look: &Look<'_>,
         workers: &Workers,
         found: &mut Found,
-    ) -> Result<BTreeMap<TaskType, BTreeSet<SagaId>>, StoreError> {
+    ) -> Result<ByType, StoreError> {
         if !workers.hears_all(look.now) {
             found
                 .unsure
                 .extend(open_sent(look).map(|row| row.key.clone()));
-            return Ok(BTreeMap::new());
+            return Ok(ByType::new());
         }
         let gone = gone(look, workers).await?;
-        let is_new = gone.iter().any(|of| !self.sent.contains_key(of));
         self.sent.retain(|of, _| gone.contains(of));
+        if gone.is_empty() {
+            return Ok(ByType::new());
+        }
+        let is_new = gone.iter().any(|of| !self.sent.contains_key(of));
+        let rows = if is_new { ROWS_FIRST } else { ROWS };
+        let log = look.reader.last_entries(rows).await?;
         for of in &gone {
             self.sent.entry(of.clone()).or_default();
-        }
-        if gone.is_empty() {
-            return Ok(BTreeMap::new());
         }
         // what an earlier process found
         for row in open_sent(look) {
@@ -132,8 +142,6 @@ impl Unserved {
                 sagas.insert(saga);
             }
         }
-        let rows = if is_new { ROWS_FIRST } else { ROWS };
-        let log = look.reader.last_entries(rows).await?;
         let (of_type, unknown) = in_queues(&log, &gone);
         for (of, sagas) in of_type {
             let known = self.sent.entry(of).or_default();
@@ -211,10 +219,7 @@ async fn gone(look: &Look<'_>, workers: &Workers) -> Result<BTreeSet<TaskType>, 
 }
 
 /// Who was sent a task of one of these types and has not been heard of since, by type; and those of whom these rows do not say of which.
-fn in_queues(
-    rows: &[(SagaId, Entry)],
-    gone: &BTreeSet<TaskType>,
-) -> (BTreeMap<TaskType, BTreeSet<SagaId>>, BTreeSet<SagaId>) {
+fn in_queues(rows: &[(SagaId, Entry)], gone: &BTreeSet<TaskType>) -> (ByType, BTreeSet<SagaId>) {
     let mut types: BTreeMap<(SagaId, StepKey, Direction), &TaskType> = BTreeMap::new();
     let mut open: BTreeSet<(SagaId, StepKey, Direction)> = BTreeSet::new();
     for (saga, entry) in rows {
@@ -240,7 +245,7 @@ fn in_queues(
             }
         }
     }
-    let mut of_type: BTreeMap<TaskType, BTreeSet<SagaId>> = BTreeMap::new();
+    let mut of_type = ByType::new();
     let mut unknown = BTreeSet::new();
     for place in open {
         match types.get(&place) {
