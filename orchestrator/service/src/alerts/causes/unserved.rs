@@ -1,15 +1,15 @@
 //! Task types that sagas wait for and nobody serves: those whose tasks were not sent, since nobody has announced the type or none takes it any more, and those
-//! whose tasks lie in a queue that the last worker has left.
+//! whose tasks lie in a queue that the last worker of its pool has left.
 //!
 //! Guarantee: that a worker has gone is said only where the fleet is heard; while it is not, what was said of that stays. Bounded: so many rows of the log, and
-//! so many sagas one by one, and that only while a type of the catalogue has no worker.
+//! so many sagas one by one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_driver::StoreError;
 use baton_engine::state::Stage;
 use baton_engine::{Entry, Record, SagaState};
-use baton_messages::{Direction, SagaId, StepKey, TaskType, Timestamp};
+use baton_messages::{Direction, PoolName, SagaId, StepKey, TaskType, Timestamp};
 use baton_store::{AlertRow, AlertState, Reader as _, UNSERVED_COUNTED_MAX};
 use serde_json::json;
 
@@ -20,30 +20,34 @@ use crate::fleet::Workers;
 
 /// Sagas that wait for a worker and are looked at, to find out whether alerts started them.
 const UNSERVED_MAX: usize = 100;
-/// Rows of the log that are searched for tasks in the queue of a type when its worker has just gone: what was sent before that was known.
+/// Rows of the log that are searched for tasks in queues without workers when one has just gone: what was sent before that was known.
 const ROWS_FIRST: usize = 10_000;
-/// The same while it stays away: what was sent since the last look, and some before.
+/// The same at other times: what was sent since the last look, and some before.
 const ROWS: usize = 1_000;
-/// Sagas of one type that are followed, until they wait no more.
+/// Sagas that are followed of one type in one pool, until they wait no more.
 const SAGAS_MAX: usize = 10;
 /// Sagas whose records one look reads.
 const FOLDS_MAX: usize = 200;
-/// Sagas whose records one look reads since the log does not say what type they wait for: it is some time ago that they were made ready.
+/// Sagas whose records one look reads since the log does not say what they wait for: it is some time ago that they were made ready.
 const UNKNOWN_MAX: usize = 20;
 
-/// Sagas of which a task lies in the queue of a type.
-type ByType = BTreeMap<TaskType, BTreeSet<SagaId>>;
+/// A queue of tasks.
+type Place = (TaskType, PoolName);
+/// Sagas of which a task lies there.
+type ByPlace = BTreeMap<Place, BTreeSet<SagaId>>;
 
 /// What it was found by, from look to look.
 #[derive(Debug, Default)]
 pub(super) struct Unserved {
-    /// Since when sagas wait for a type that nobody serves.
+    /// Since when sagas wait for what nobody serves, by the alert's key.
     since: BTreeMap<String, Timestamp>,
-    /// Sagas of which a task lies in the queue of a type, of every type that has no worker.
-    sent: ByType,
+    /// What was served at the last look, where that was known.
+    served: Option<BTreeSet<Place>>,
+    /// Sagas of which a task lies in a queue that has no worker.
+    sent: ByPlace,
 }
 
-/// Who waits for one type.
+/// Who waits for one of them.
 #[derive(Debug, Default)]
 struct Waits {
     sagas: usize,
@@ -55,8 +59,19 @@ struct Waits {
     sent: Option<SagaId>,
 }
 
-fn key(task_type: &TaskType) -> String {
-    format!("unserved/{task_type}")
+/// A type, and its pool where that is known and not the default one.
+type Wanted = (TaskType, Option<PoolName>);
+
+fn wanted((task_type, pool): Place) -> Wanted {
+    let pool = Some(pool).filter(|pool| *pool != PoolName::default_pool());
+    (task_type, pool)
+}
+
+fn key((task_type, pool): &Wanted) -> String {
+    match pool {
+        Some(pool) => format!("unserved/{task_type}/{pool}"),
+        None => format!("unserved/{task_type}"),
+    }
 }
 
 impl Unserved {
@@ -66,43 +81,43 @@ impl Unserved {
         uses: &Uses,
         found: &mut Found,
     ) -> Result<(), StoreError> {
-        let mut by_type = not_sent(look).await?;
+        let mut all = not_sent(look).await?;
         // a log that cannot be read hides none of those whose tasks were not sent; it is said, and of this kind nothing is over
-        let (sent, read) = match self.sent(look, &uses.workers, found).await {
-            Ok(sent) => (sent, Ok(())),
-            Err(error) => (ByType::new(), Err(error)),
-        };
-        for (task_type, sagas) in sent {
-            let waits = by_type.entry(task_type).or_default();
-            waits.sagas += sagas.len();
-            waits.or_more |= sagas.len() >= SAGAS_MAX;
-            waits.sent = sagas.first().copied();
-            waits.first.extend(sagas);
+        let read = self.look_at_sent(look, &uses.workers, found).await;
+        if read.is_ok() {
+            for (place, sagas) in &self.sent {
+                let waits = all.entry(wanted(place.clone())).or_default();
+                waits.sagas += sagas.len();
+                waits.or_more |= sagas.len() >= SAGAS_MAX;
+                waits.sent = sagas.first().copied();
+                waits.first.extend(sagas);
+            }
         }
         let mut since = BTreeMap::new();
         let mut waiting = Vec::new();
-        for (task_type, waits) in by_type {
-            let name = task_type.to_string();
-            let began = self.since.get(&name).copied().unwrap_or(look.now);
-            let key = key(&task_type);
+        for (wanted, waits) in all {
+            let key = key(&wanted);
+            let began = self.since.get(&key).copied().unwrap_or(look.now);
+            since.insert(key.clone(), began);
             let long = look.now.since_ms(began) >= uses.rules.unserved_ms;
             if long || look.open(&key).is_some() {
-                waiting.push((key, (task_type, waits)));
+                waiting.push((key, (wanted, waits)));
             }
-            since.insert(name, began);
         }
         self.since = since;
         let (kept, beyond) = look.kept(waiting);
         let mut causes = Vec::with_capacity(kept.len());
-        for (key, (task_type, waits)) in kept {
+        for (key, (wanted, waits)) in kept {
             let silent = is_own_type(look, &key, &waits.first).await?;
+            let title = title(&wanted, &waits);
+            let (task_type, pool) = wanted;
             causes.push(Cause {
                 key,
                 kind: Kind::Unserved,
-                title: title(&task_type, &waits),
+                title,
                 object: format!("task-types/{task_type}"),
                 command: "baton top".to_owned(),
-                data: json!({ "task_type": task_type, "sagas": waits.sagas, "sent": waits.sent }),
+                data: json!({ "task_type": task_type, "pool": pool, "sagas": waits.sagas, "sent": waits.sent }),
                 silent,
             });
         }
@@ -110,92 +125,90 @@ impl Unserved {
         read
     }
 
-    /// Sagas of which a task lies in the queue of a type that nobody serves, by type: those that were known, and those that the log tells of.
-    async fn sent(
+    /// Follows the sagas of which a task lies in a queue that nobody serves: those that were known, and those that the log tells of.
+    async fn look_at_sent(
         &mut self,
         look: &Look<'_>,
         workers: &Workers,
         found: &mut Found,
-    ) -> Result<ByType, StoreError> {
-        if !workers.hears_all(look.now) {
+    ) -> Result<(), StoreError> {
+        let Some(served) = workers.served(look.now) else {
+            self.sent.clear();
+            self.served = None;
             found
                 .unsure
                 .extend(open_sent(look).map(|row| row.key.clone()));
-            return Ok(ByType::new());
-        }
-        let gone = gone(look, workers).await?;
-        self.sent.retain(|of, _| gone.contains(of));
-        if gone.is_empty() {
-            return Ok(ByType::new());
-        }
-        let is_new = gone.iter().any(|of| !self.sent.contains_key(of));
+            return Ok(());
+        };
+        // at first, and when somebody has gone
+        let before = self.served.as_ref();
+        let is_new = before.is_none_or(|before| !before.is_subset(&served));
         let rows = if is_new { ROWS_FIRST } else { ROWS };
         let log = look.reader.last_entries(rows).await?;
-        for of in &gone {
-            self.sent.entry(of.clone()).or_default();
-        }
-        // what an earlier process found
-        for row in open_sent(look) {
-            let saga = row.data["sent"].as_str().and_then(|id| id.parse().ok());
-            let of = self.sent.iter_mut().find(|(of, _)| key(of) == row.key);
-            if let (Some((_, sagas)), Some(saga)) = (of, saga) {
-                sagas.insert(saga);
-            }
-        }
-        let (of_type, unknown) = in_queues(&log, &gone);
-        for (of, sagas) in of_type {
-            let known = self.sent.entry(of).or_default();
+        let (lying, unknown) = in_queues(&log, &served);
+        self.sent.retain(|place, _| !served.contains(place));
+        for (place, sagas) in lying {
+            let known = self.sent.entry(place).or_default();
             let room = SAGAS_MAX.saturating_sub(known.len());
             let new: Vec<SagaId> = sagas.difference(known).copied().take(room).collect();
             known.extend(new);
         }
-        self.still_wait(look, &unknown, found).await;
-        let waiting = self.sent.iter().filter(|(_, sagas)| !sagas.is_empty());
-        Ok(waiting
-            .map(|(of, sagas)| (of.clone(), sagas.clone()))
-            .collect())
+        // what an earlier process found, and what the log tells too little of
+        let ids = open_sent(look).filter_map(|row| row.data["sent"].as_str());
+        let ids = ids.filter_map(|id| id.parse::<SagaId>().ok());
+        let mut others: BTreeSet<SagaId> = unknown.into_iter().take(UNKNOWN_MAX).collect();
+        others.extend(ids);
+        self.still_wait(look, &served, others, found).await;
+        self.served = Some(served);
+        Ok(())
     }
 
     /// Reads each of them, and keeps those whose task lies there; what cannot be read is left as it was.
-    async fn still_wait(&mut self, look: &Look<'_>, unknown: &BTreeSet<SagaId>, found: &mut Found) {
-        let known = self.sent.values().flatten().take(FOLDS_MAX);
-        let some: BTreeSet<SagaId> = known
-            .chain(unknown.iter().take(UNKNOWN_MAX))
-            .copied()
-            .collect();
-        for saga in some {
-            match folded(look.reader, saga).await {
-                Ok(seen) => {
-                    let waits = seen.map(|seen| waits_for(&seen.state)).unwrap_or_default();
-                    for (of, sagas) in &mut self.sent {
-                        if !waits.contains(of) {
-                            sagas.remove(&saga);
-                        } else if sagas.len() < SAGAS_MAX {
-                            sagas.insert(saga);
-                        }
-                    }
-                }
+    async fn still_wait(
+        &mut self,
+        look: &Look<'_>,
+        served: &BTreeSet<Place>,
+        mut sagas: BTreeSet<SagaId>,
+        found: &mut Found,
+    ) {
+        sagas.extend(self.sent.values().flatten().take(FOLDS_MAX));
+        for saga in sagas {
+            let Ok(seen) = folded(look.reader, saga).await else {
                 // whoever looks for sagas that stand still says so of it
-                Err(_) => {
-                    let of = self.sent.iter().filter(|(_, sagas)| sagas.contains(&saga));
-                    found.unsure.extend(of.map(|(of, _)| key(of)));
+                let of = self.sent.iter().filter(|(_, sagas)| sagas.contains(&saga));
+                let keys = of.map(|(place, _)| key(&wanted(place.clone())));
+                found.unsure.extend(keys);
+                continue;
+            };
+            let waits = seen.map(|seen| waits_for(&seen.state)).unwrap_or_default();
+            for (place, sagas) in &mut self.sent {
+                if !waits.contains(place) {
+                    sagas.remove(&saga);
+                }
+            }
+            for place in waits.into_iter().filter(|place| !served.contains(place)) {
+                let known = self.sent.entry(place).or_default();
+                if known.len() < SAGAS_MAX {
+                    known.insert(saga);
                 }
             }
         }
+        self.sent.retain(|_, sagas| !sagas.is_empty());
     }
 }
 
 /// Who waits without a task.
-async fn not_sent(look: &Look<'_>) -> Result<BTreeMap<TaskType, Waits>, StoreError> {
+async fn not_sent(look: &Look<'_>) -> Result<BTreeMap<Wanted, Waits>, StoreError> {
     let unserved = look.reader.unserved(UNSERVED_MAX).await?;
-    let mut all: BTreeMap<TaskType, Waits> = BTreeMap::new();
+    let mut all: BTreeMap<Wanted, Waits> = BTreeMap::new();
     for (task_type, sagas) in unserved.by_type {
-        let waits = all.entry(task_type).or_default();
+        let waits = all.entry((task_type, None)).or_default();
         waits.sagas = sagas;
         waits.or_more = sagas >= UNSERVED_COUNTED_MAX;
     }
     for (task_type, saga) in unserved.first {
-        all.entry(task_type).or_default().first.push(saga);
+        let waits = all.entry((task_type, None)).or_default();
+        waits.first.push(saga);
     }
     Ok(all)
 }
@@ -209,18 +222,10 @@ fn open_sent<'l>(look: &Look<'l>) -> impl Iterator<Item = &'l AlertRow> {
     unserved.filter(|row| row.data["sent"].is_string())
 }
 
-/// The types of the catalogue that have no worker any more.
-async fn gone(look: &Look<'_>, workers: &Workers) -> Result<BTreeSet<TaskType>, StoreError> {
-    let manifests = look.reader.manifests().await?.into_iter();
-    let types = manifests.map(|manifest| manifest.task_type);
-    Ok(types
-        .filter(|of| workers.is_unserved(of, look.now))
-        .collect())
-}
-
-/// Who was sent a task of one of these types and has not been heard of since, by type; and those of whom these rows do not say of which.
-fn in_queues(rows: &[(SagaId, Entry)], gone: &BTreeSet<TaskType>) -> (ByType, BTreeSet<SagaId>) {
-    let mut types: BTreeMap<(SagaId, StepKey, Direction), &TaskType> = BTreeMap::new();
+/// Whose task lies in a queue that nobody serves, as far as these rows say: it was sent and nothing was heard of it since; and those of whom they do not say
+/// in which queue.
+fn in_queues(rows: &[(SagaId, Entry)], served: &BTreeSet<Place>) -> (ByPlace, BTreeSet<SagaId>) {
+    let mut places: BTreeMap<(SagaId, StepKey, Direction), Place> = BTreeMap::new();
     let mut open: BTreeSet<(SagaId, StepKey, Direction)> = BTreeSet::new();
     for (saga, entry) in rows {
         for record in &entry.records {
@@ -230,8 +235,9 @@ fn in_queues(rows: &[(SagaId, Entry)], gone: &BTreeSet<TaskType>) -> (ByType, BT
                     direction,
                     prepared,
                 } => {
-                    let place = (*saga, step.clone(), *direction);
-                    types.insert(place, &prepared.facts.task_type);
+                    let facts = &prepared.facts;
+                    let place = (facts.task_type.clone(), facts.pool.clone());
+                    places.insert((*saga, step.clone(), *direction), place);
                 }
                 Record::Offered { of, .. } | Record::Resent { of, .. } => {
                     open.insert((*saga, of.step.clone(), of.direction));
@@ -245,41 +251,47 @@ fn in_queues(rows: &[(SagaId, Entry)], gone: &BTreeSet<TaskType>) -> (ByType, BT
             }
         }
     }
-    let mut of_type = ByType::new();
-    let mut unknown = BTreeSet::new();
-    for place in open {
-        match types.get(&place) {
-            Some(of) if gone.contains(*of) => {
-                of_type.entry((*of).clone()).or_default().insert(place.0);
+    let (mut lying, mut unknown) = (ByPlace::new(), BTreeSet::new());
+    for step in open {
+        match places.get(&step) {
+            Some(place) if !served.contains(place) => {
+                lying.entry(place.clone()).or_default().insert(step.0);
             }
             Some(_) => {}
             None => {
-                unknown.insert(place.0);
+                unknown.insert(step.0);
             }
         }
     }
-    (of_type, unknown)
+    (lying, unknown)
 }
 
-/// The types whose workers it waits for, with its task in their queue.
-fn waits_for(state: &SagaState) -> BTreeSet<TaskType> {
+/// The queues in which a task of it lies.
+fn waits_for(state: &SagaState) -> BTreeSet<Place> {
     let live = state.live().filter(|_| state.active());
-    let types = live.filter_map(|(_, step)| {
+    let places = live.filter_map(|(_, step)| {
         let open = step.open_attempt()?;
-        let ready = step.prepared(open.direction)?;
-        (open.stage == Stage::Offered).then(|| ready.facts.task_type.clone())
+        let facts = &step.prepared(open.direction)?.facts;
+        let is_sent = open.stage == Stage::Offered;
+        is_sent.then(|| (facts.task_type.clone(), facts.pool.clone()))
     });
-    types.collect()
+    places.collect()
 }
 
 /// What is said of a task type that so many sagas wait for.
-fn title(task_type: &TaskType, waits: &Waits) -> String {
+fn title((task_type, pool): &Wanted, waits: &Waits) -> String {
     let wait = match (waits.or_more, waits.sagas) {
         (true, _) => "sagas or more wait",
         (false, 1) => "saga waits",
         (false, _) => "sagas wait",
     };
-    format!("nobody serves {task_type}; {} {wait} for it", waits.sagas)
+    let pool = pool.as_ref();
+    let pool = pool.map(|pool| format!(" in the pool {pool}"));
+    let pool = pool.unwrap_or_default();
+    format!(
+        "nobody serves {task_type}{pool}; {} {wait} for it",
+        waits.sagas
+    )
 }
 
 /// Only where every saga that is looked at is one that alerts start; of a type whose sagas are beyond the page nobody knows that.
@@ -321,10 +333,10 @@ mod tests {
         json!({ "step": "a", "direction": "do", "round": 1, "attempt": 1 })
     }
 
-    fn prepared(task_type: &str) -> Value {
+    fn prepared(task_type: &str, pool: &str) -> Value {
         json!({ "prepared": { "step": "a", "direction": "do", "prepared": {
             "facts": {
-                "task_type": task_type, "pool": "default", "effect": "none", "idempotent": true, "undo": false, "probe": false,
+                "task_type": task_type, "pool": pool, "effect": "none", "idempotent": true, "undo": false, "probe": false,
                 "hold": "claim", "timeout_ms": 1_000, "lease_ms": 1_000, "offer_ms": 1_000, "queue_ms": 1_000, "settle_ms": 0,
                 "retry": { "attempts": 1, "backoff_ms": 0, "factor": 1.0, "max_ms": 0, "jitter": false },
             },
@@ -342,33 +354,46 @@ mod tests {
     #[test]
     fn a_task_lies_in_its_queue_until_somebody_is_heard_of_it() {
         let log = [
-            row(1, json!([prepared("a.b@1"), offered()])),
-            row(2, json!([prepared("a.b@1"), offered()])),
-            row(3, json!([prepared("c.d@1"), offered()])),
+            row(1, json!([prepared("a.b@1", "default"), offered()])),
+            row(2, json!([prepared("a.b@1", "default"), offered()])),
+            row(3, json!([prepared("c.d@1", "default"), offered()])),
             row(2, json!([closed()])),
             // made ready before these rows
             row(4, json!([offered()])),
-            row(5, json!([prepared("a.b@1")])),
+            row(5, json!([prepared("a.b@1", "default")])),
+            // another pool has workers, this one has none
+            row(6, json!([prepared("c.d@1", "far"), offered()])),
         ];
-        let (of_type, unknown) = in_queues(&log, &BTreeSet::from([of("a.b@1")]));
-        let waiting = BTreeMap::from([(of("a.b@1"), BTreeSet::from([saga(1)]))]);
-        assert_eq!(of_type, waiting);
+        let place = |name: &str, pool: &str| (of(name), PoolName::new(pool).unwrap());
+        let served = BTreeSet::from([place("c.d@1", "default")]);
+        let (lying, unknown) = in_queues(&log, &served);
+        let waiting = BTreeMap::from([
+            (place("a.b@1", "default"), BTreeSet::from([saga(1)])),
+            (place("c.d@1", "far"), BTreeSet::from([saga(6)])),
+        ]);
+        assert_eq!(lying, waiting);
         assert_eq!(unknown, BTreeSet::from([saga(4)]));
     }
 
     #[test]
-    fn what_was_not_counted_to_its_end_is_said_so() {
-        let title = |sagas, or_more| {
+    fn what_was_not_counted_to_its_end_is_said_so_and_which_pool_it_is() {
+        let title = |pool: &str, sagas, or_more| {
             let waits = Waits {
                 sagas,
                 or_more,
                 ..Waits::default()
             };
-            title(&of("a.b@1"), &waits)
+            let place = (of("a.b@1"), PoolName::new(pool).unwrap());
+            title(&wanted(place), &waits)
         };
-        assert_eq!(title(1, false), "nobody serves a.b@1; 1 saga waits for it");
-        assert_eq!(title(2, false), "nobody serves a.b@1; 2 sagas wait for it");
-        let more = "nobody serves a.b@1; 10 sagas or more wait for it";
-        assert_eq!(title(10, true), more);
+        let one = title("default", 1, false);
+        assert_eq!(one, "nobody serves a.b@1; 1 saga waits for it");
+        let two = title("far", 2, false);
+        assert_eq!(
+            two,
+            "nobody serves a.b@1 in the pool far; 2 sagas wait for it"
+        );
+        let more = title("default", 10, true);
+        assert_eq!(more, "nobody serves a.b@1; 10 sagas or more wait for it");
     }
 }
