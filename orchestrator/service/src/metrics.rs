@@ -313,7 +313,7 @@ pub(crate) fn figures(figures: &[(u8, Figures)]) {
     gauge!("baton_orchestrator_partitions_driven").set(float(figures.len()));
 }
 
-pub(crate) fn float(n: usize) -> f64 {
+fn float(n: usize) -> f64 {
     wide(u64::try_from(n).unwrap_or(u64::MAX))
 }
 
