@@ -47,6 +47,8 @@ missing_for_test() {
 missing_for_search() {
   # libFuzzer is compiled from C++
   command -v c++ > /dev/null || echo g++
+  # promtool tries the rules of deploy/prometheus
+  command -v promtool > /dev/null || can_be_had prometheus
 }
 
 # All of them, or none where one is not to be had. Before the first `apt-get update` nobody can tell: then they are asked for.
@@ -103,6 +105,13 @@ install_packages() {
     *' supervisor '*)
       if [ -d /run/systemd/system ]; then
         "${as_root[@]}" systemctl disable --now supervisor.service > /dev/null 2>&1 || true
+      fi
+      ;;
+  esac
+  case " $* " in
+    *' prometheus '*)
+      if [ -d /run/systemd/system ]; then
+        "${as_root[@]}" systemctl disable --now prometheus.service > /dev/null 2>&1 || true
       fi
       ;;
   esac

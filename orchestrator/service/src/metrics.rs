@@ -103,6 +103,10 @@ fn describe() {
         "Replays of dead letters that run, at whoever leads."
     );
     describe_gauge!(
+        "baton_orchestrator_dead_operations",
+        "Replays of dead letters that get no further, at whoever leads: those that stopped by themselves, of the newest 500, and those that wait."
+    );
+    describe_gauge!(
         "baton_orchestrator_dead_letters_left",
         "Dead letters over which the orchestrator died too often: they stay in their queue."
     );
@@ -279,6 +283,16 @@ pub(crate) fn left(queue: &str, n: usize) {
     gauge!("baton_orchestrator_dead_letters_left", "queue" => queue.to_owned()).set(float(n));
 }
 
+/// Replays of dead letters that run here.
+pub(crate) fn dead_operations_running(n: usize) {
+    gauge!("baton_orchestrator_dead_operations_running").set(float(n));
+}
+
+/// Replays of dead letters that get no further: `stopped` or `waiting`.
+pub(crate) fn dead_operations(state: &'static str, n: usize) {
+    gauge!("baton_orchestrator_dead_operations", "state" => state).set(float(n));
+}
+
 /// Whether a queue of another system is consumed here.
 pub(crate) fn adopted(queue: &str, consumed: bool) {
     gauge!("baton_orchestrator_adopted_queue_consumed", "queue" => queue.to_owned())
@@ -299,7 +313,7 @@ pub(crate) fn figures(figures: &[(u8, Figures)]) {
     gauge!("baton_orchestrator_partitions_driven").set(float(figures.len()));
 }
 
-pub(crate) fn float(n: usize) -> f64 {
+fn float(n: usize) -> f64 {
     wide(u64::try_from(n).unwrap_or(u64::MAX))
 }
 

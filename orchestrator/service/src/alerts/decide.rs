@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baton_messages::Timestamp;
 use baton_store::{AlertRow, AlertState, Saying};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::Rules;
@@ -90,6 +91,7 @@ fn reopened(now: Timestamp, rules: &Rules, cause: &Cause, before: &AlertRow) -> 
     if row.unsaid == Some(Saying::Resolved) {
         // nobody has heard yet that it was over: it never was
         row.unsaid = None;
+        lapse(now, rules, &mut row, before);
         return row;
     }
     row.opened_at = now;
@@ -141,11 +143,40 @@ fn stays(now: Timestamp, rules: &Rules, cause: &Cause, before: &AlertRow) -> Opt
     let mut row = before.clone();
     described(&mut row, cause);
     speak(now, rules, &mut row);
+    lapse(now, rules, &mut row, before);
     if row == *before {
         return None;
     }
     row.revision += 1;
     Some(row)
+}
+
+/// Up to when whoever acknowledged it has seen what it is about, where that goes on (`last_at` of its data): what the alert said then, so that no two clocks
+/// are compared. From the first look after it that stands in the data as `seen`, with the acknowledgement it is of.
+fn seen_until(before: &AlertRow) -> Option<(Timestamp, u64)> {
+    let acknowledged = before.acknowledged.as_ref()?;
+    let noted = &before.data["seen"];
+    let of = match noted["at"] == json!(acknowledged.at) {
+        true => noted,
+        false => &before.data,
+    };
+    Some((acknowledged.at, of["last_at"].as_u64()?))
+}
+
+/// Who has acknowledged it has not seen what came since: that is said, no oftener than what comes and goes, and then it is nobody's again.
+fn lapse(now: Timestamp, rules: &Rules, row: &mut AlertRow, before: &AlertRow) {
+    let Some((at, seen)) = seen_until(before) else {
+        return;
+    };
+    let more = row.data["last_at"].as_u64().is_some_and(|last| last > seen);
+    let since_said = row.said_at.map(|said| now.since_ms(said));
+    let is_time = since_said.is_none_or(|ms| ms >= rules.again_ms);
+    if more && is_time && !row.silent && row.unsaid.is_none() && !is_muted(row, now) {
+        row.acknowledged = None;
+        to_say(row, Saying::Repeated);
+    } else if let Some(data) = row.data.as_object_mut() {
+        data.insert("seen".to_owned(), json!({ "at": at, "last_at": seen }));
+    }
 }
 
 /// The cause is gone.
@@ -182,7 +213,6 @@ mod tests {
     use std::time::Duration;
 
     use baton_store::Answered;
-    use serde_json::json;
 
     use super::*;
     use crate::alerts::Kind;
@@ -341,6 +371,75 @@ mod tests {
             3,
             "the time is over, and it is still there"
         );
+    }
+
+    fn acknowledged(at: u64) -> Option<Answered> {
+        Some(Answered {
+            by: "anna".to_owned(),
+            why: "known".to_owned(),
+            at: Timestamp(at),
+            until: None,
+        })
+    }
+
+    /// A group whose last letter came then.
+    fn group(last_at: u64) -> [Cause; 1] {
+        [Cause {
+            data: json!({ "last_at": last_at }),
+            ..cause("a")
+        }]
+    }
+
+    #[test]
+    fn what_comes_after_it_was_seen_is_said_and_is_nobodys() {
+        let mut world = World::default();
+        world.look(10, &group(5)).speak(11);
+        world.row().acknowledged = acknowledged(12);
+        world.look(20, &group(5)).speak(20);
+        world.look(30 + REPEAT, &group(5)).speak(30 + REPEAT);
+        assert_eq!(world.heard, [(11, Saying::Opened)], "it was seen");
+        let later = 40 + REPEAT;
+        // by the clock of another, which is behind
+        world.look(later, &group(6)).speak(later);
+        assert_eq!(world.heard.last(), Some(&(later, Saying::Repeated)));
+        assert_eq!(world.row().acknowledged, None);
+        world.row().acknowledged = acknowledged(later + 1);
+        for at in later + 2..later + 5 {
+            world.look(at, &group(6)).speak(at);
+        }
+        assert_eq!(world.heard.len(), 2, "this one was seen as well");
+        assert!(world.row().acknowledged.is_some());
+    }
+
+    #[test]
+    fn what_comes_after_it_was_seen_is_not_said_each_time() {
+        let mut world = World::default();
+        world.look(10, &group(5)).speak(11);
+        world.row().acknowledged = acknowledged(12);
+        for at in (20..AGAIN).step_by(1_000) {
+            world.look(at, &group(at)).speak(at);
+        }
+        assert_eq!(world.heard, [(11, Saying::Opened)]);
+        // nothing came any more, and what came is still to be said
+        let last = group(AGAIN - 1);
+        world.look(11 + AGAIN, &last).speak(11 + AGAIN);
+        world.look(12 + AGAIN, &last).speak(12 + AGAIN);
+        let said = [(11, Saying::Opened), (11 + AGAIN, Saying::Repeated)];
+        assert_eq!(world.heard, said);
+    }
+
+    #[test]
+    fn what_is_there_again_before_anybody_heard_of_its_end_is_news_to_whoever_had_seen_it() {
+        let mut world = World::default();
+        world.look(10, &group(5)).speak(11);
+        world.row().acknowledged = acknowledged(12);
+        world.look(20, &group(5)).look(2 * AGAIN, &[]);
+        world
+            .look(2 * AGAIN + 1, &group(2 * AGAIN))
+            .speak(2 * AGAIN + 2);
+        let last = Some(&(2 * AGAIN + 2, Saying::Repeated));
+        assert_eq!(world.heard.last(), last);
+        assert_eq!(world.row().acknowledged, None);
     }
 
     #[test]

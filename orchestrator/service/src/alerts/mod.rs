@@ -57,13 +57,15 @@ pub(crate) enum Kind {
     Overdue,
     /// A work item stayed open and is another's now.
     Escalated,
+    /// A replay of dead letters has stopped by itself.
+    ReplayStopped,
     /// There are more alerts of a kind than are kept one by one.
     Storm,
 }
 
 impl Kind {
     /// Every kind.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::DeadLetter,
         Self::GrowingGroup,
         Self::Parked,
@@ -72,6 +74,7 @@ impl Kind {
         Self::SilentWorker,
         Self::Overdue,
         Self::Escalated,
+        Self::ReplayStopped,
         Self::Storm,
     ];
 
@@ -86,6 +89,7 @@ impl Kind {
             Self::SilentWorker => "silent-worker",
             Self::Overdue => "overdue",
             Self::Escalated => "escalated",
+            Self::ReplayStopped => "replay-stopped",
             Self::Storm => "storm",
         }
     }
@@ -149,6 +153,7 @@ pub(crate) async fn watch(uses: Uses, stop: CancellationToken) {
     }
     // whoever leads next says how many there are
     metrics::alerts(&BTreeMap::new());
+    metrics::dead_operations("stopped", 0);
 }
 
 /// One look: what there is, what has become of it, what is to be said.

@@ -1,6 +1,6 @@
 //! The workers heard of lately, for those who look: never what a decision of a saga rests on. An operator who sends back a task that nobody could take is told so by it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use baton_messages::fleet::{Announcement, HEARTBEAT_MS, Heartbeat, Running};
@@ -20,7 +20,7 @@ const DEAF_MS: u64 = 3 * HEARTBEAT_MS;
 const CLOCK_OFF_MS_MAX: u64 = 5_000;
 /// Most workers remembered; a fleet larger than this is shown in part.
 const WORKERS_MAX: usize = 10_000;
-/// Most task types remembered of workers that have left.
+/// Most task types, each in a pool, remembered of workers that have left.
 const LEFT_MAX: usize = 10_000;
 
 /// A worker as it is shown.
@@ -49,6 +49,17 @@ pub(crate) struct WorkerView {
     told_of_clock: bool,
 }
 
+impl WorkerView {
+    /// What it takes: each of its types in each of its pools.
+    fn places(&self) -> impl Iterator<Item = (TaskType, PoolName)> {
+        let types = self.types.iter();
+        types.flat_map(move |of| {
+            let pools = self.pools.iter();
+            pools.map(move |pool| (of.clone(), pool.clone()))
+        })
+    }
+}
+
 #[cfg(test)]
 impl WorkerView {
     /// One that serves these types in the default pool.
@@ -73,8 +84,8 @@ impl WorkerView {
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
     known: Mutex<BTreeMap<WorkerId, WorkerView>>,
-    /// What those could do that have left, and when: they may only be starting anew.
-    left: Mutex<BTreeMap<TaskType, Timestamp>>,
+    /// What those could do that have left, in which pool, and when: they may only be starting anew.
+    left: Mutex<BTreeMap<(TaskType, PoolName), Timestamp>>,
     hearing: Mutex<Option<Hearing>>,
 }
 
@@ -113,9 +124,9 @@ impl Workers {
             gone
         };
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        for of in gone.into_iter().flat_map(|view| view.types) {
-            if left.len() < LEFT_MAX || left.contains_key(&of) {
-                left.insert(of, now);
+        for place in gone.iter().flat_map(WorkerView::places) {
+            if left.len() < LEFT_MAX || left.contains_key(&place) {
+                left.insert(place, now);
             }
         }
     }
@@ -123,8 +134,7 @@ impl Workers {
     /// Whether it is known that nobody serves a task type, in any pool. Whoever was heard, or has left, so lately that it may only be starting anew counts as
     /// serving; and while the fleet is not heard, or was not for long enough, nothing is known.
     pub(crate) fn is_unserved(&self, task_type: &TaskType, now: Timestamp) -> bool {
-        let heard = self.heard_since(now);
-        if heard.is_none_or(|since| now.since_ms(since) < ANNOUNCED_MS) {
+        if !self.hears_all(now) {
             return false;
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,7 +145,37 @@ impl Workers {
         }
         drop(known);
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        left.len() < LEFT_MAX && left.get(task_type).is_none_or(|at| !lately(*at))
+        let may_return =
+            |((of, _), at): (&(TaskType, PoolName), &Timestamp)| of == task_type && lately(*at);
+        left.len() < LEFT_MAX && !left.iter().any(may_return)
+    }
+
+    /// Which task types somebody serves, and in which pools; none where that is not known, as [`Self::is_unserved`] has it.
+    pub(crate) fn served(&self, now: Timestamp) -> Option<BTreeSet<(TaskType, PoolName)>> {
+        if !self.hears_all(now) {
+            return None;
+        }
+        let lately = |at: Timestamp| now.since_ms(at) < SHOWN_MS;
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= WORKERS_MAX {
+            return None;
+        }
+        let there = known.values().filter(|view| lately(view.heard_at));
+        let mut served: BTreeSet<_> = there.flat_map(WorkerView::places).collect();
+        drop(known);
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        if left.len() >= LEFT_MAX {
+            return None;
+        }
+        let may_return = left.iter().filter(|(_, at)| lately(**at));
+        served.extend(may_return.map(|(place, _)| place.clone()));
+        Some(served)
+    }
+
+    /// Whether the fleet has been heard for so long that whoever is there has announced itself.
+    fn hears_all(&self, now: Timestamp) -> bool {
+        let since = self.heard_since(now);
+        since.is_some_and(|since| now.since_ms(since) >= ANNOUNCED_MS)
     }
 
     /// Our own canary was heard: whoever is silent now is silent.
@@ -290,6 +330,27 @@ mod tests {
         heard(&workers, again);
         assert!(!heard_until(again + SHOWN_MS - 1_000));
         assert!(heard_until(again + SHOWN_MS));
+    }
+
+    #[test]
+    fn a_type_is_served_in_the_pools_of_those_who_were_heard_or_left_lately() {
+        let workers = Workers::default();
+        let served_at = |at: u64| {
+            for second in (0..=at).step_by(1_000) {
+                workers.canary(Timestamp(second));
+            }
+            let places = workers.served(Timestamp(at))?.into_iter();
+            let words = places.map(|(of, pool)| format!("{of} in {pool}"));
+            Some(words.collect::<Vec<_>>())
+        };
+        assert_eq!(served_at(ANNOUNCED_MS - 1_000), None, "not long enough");
+        assert_eq!(served_at(ANNOUNCED_MS), Some(Vec::new()));
+        heard(&workers, 40_000);
+        let there = Some(vec!["a.b@1 in default".to_owned()]);
+        assert_eq!(served_at(50_000), there);
+        workers.left(&WorkerId::new("w1").unwrap(), Timestamp(60_000));
+        assert_eq!(served_at(60_000 + SHOWN_MS - 1_000), there);
+        assert_eq!(served_at(60_000 + SHOWN_MS), Some(Vec::new()));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::route::{self, Route};
 use super::{Came, NotYet, Orders, Replay, Target, outcome};
 use crate::api::folded;
 use crate::chain::chain;
-use crate::clock;
+use crate::{clock, metrics};
 
 /// How often it is looked for operations that another member made or steered.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -90,8 +90,9 @@ impl Replay {
             match self.letters.running().await {
                 Ok(some) => {
                     let runs = |row: &&OperationRow| row.state == OperationState::Running;
-                    metrics::gauge!("baton_orchestrator_dead_operations_running")
-                        .set(crate::metrics::float(some.iter().filter(runs).count()));
+                    let waits = |row: &&OperationRow| runs(row) && row.why.starts_with(WAITS);
+                    metrics::dead_operations_running(some.iter().filter(runs).count());
+                    metrics::dead_operations("waiting", some.iter().filter(waits).count());
                     to_do.extend(some.iter().map(|row| Work::Operation(row.id)));
                 }
                 Err(error) => {
@@ -121,6 +122,9 @@ impl Replay {
                 }
             }
         }
+        // whoever leads next says how many there are
+        metrics::dead_operations_running(0);
+        metrics::dead_operations("waiting", 0);
         // what is under way comes to its end, as far as whoever waits for us has patience
         while under_way.join_next().await.is_some() {}
     }

@@ -16,7 +16,7 @@ fn key(alert: &Value) -> String {
     alert["key"].as_str().unwrap().to_owned()
 }
 
-async fn is_heard(system: &System, key: &str, what: &[&str]) {
+pub(super) async fn is_heard(system: &System, key: &str, what: &[&str]) {
     let words = format!("{what:?} to be heard of {key}");
     await_until(&words, SOON, async || heard_of(system, key).await == what).await;
 }

@@ -6,8 +6,10 @@
 
 mod items;
 mod kinds;
+mod letters;
 mod rules;
 mod terminal;
+mod unserved;
 
 use baton_harness::{await_some, await_until};
 use baton_it::{SOON, Setup, System};

@@ -1,24 +1,81 @@
-//! The rules for Prometheus that are shipped.
+//! The rules for Prometheus that are shipped: they speak of numbers there are, and fire when they should.
+
+use std::io::ErrorKind;
+use std::process::Command;
+
+use baton_harness::not_tested;
 
 use super::*;
 
-/// The rules for Prometheus speak of numbers there are.
+const RULES: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../deploy/prometheus/alerts.yaml"
+);
+const TESTS: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../deploy/prometheus/alerts_test.yaml"
+);
+
+fn yaml(path: &str) -> Value {
+    serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Each rule has inputs with which it fires and inputs with which it is silent, also where nobody can try them.
+#[test]
+fn every_rule_of_prometheus_has_a_case_where_it_fires_and_one_where_it_is_silent() {
+    let (rules, tests) = (yaml(RULES), yaml(TESTS));
+    let cases = tests["tests"].as_array().unwrap().iter();
+    let cases = cases.flat_map(|test| test["alert_rule_test"].as_array().unwrap());
+    let cases = cases.map(|case| {
+        let fires = !case["exp_alerts"].as_array().unwrap().is_empty();
+        (case["alertname"].as_str().unwrap(), fires)
+    });
+    let cases: Vec<(&str, bool)> = cases.collect();
+    let groups = rules["groups"].as_array().unwrap().iter();
+    for rule in groups.flat_map(|group| group["rules"].as_array().unwrap()) {
+        let name = rule["alert"].as_str().unwrap();
+        assert!(cases.contains(&(name, true)), "{name} never fires");
+        assert!(cases.contains(&(name, false)), "{name} is never silent");
+    }
+}
+
+#[test]
+fn the_rules_of_prometheus_fire_when_they_should_and_are_silent_when_not() {
+    let ran = match Command::new("promtool")
+        .args(["test", "rules", TESTS])
+        .output()
+    {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return not_tested(
+                "the rules for Prometheus: there is no promtool here (Debian: prometheus)",
+            );
+        }
+        ran => ran.unwrap(),
+    };
+    let said = String::from_utf8_lossy(&ran.stdout);
+    let why = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{said}{why}");
+}
+
 #[tokio::test]
 async fn the_rules_of_prometheus_speak_of_numbers_there_are() {
-    let system = looking(Setup::workers(0)).start().await;
+    let setup = looking(Setup::workers(0)).orchestrator("dead_letters.adopt", "orders.dlq");
+    let system = setup.start().await;
     dead(&system, "odd").await;
     alert(&system, "dead-letter", "open").await;
-    let rules = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../deploy/prometheus/alerts.yaml"
-    );
-    let text = std::fs::read_to_string(rules).unwrap();
-    let rules: Value = serde_saphyr::from_str(&text).unwrap();
-    let counted = "baton_orchestrator_alerts_open{kind=\"dead-letter\"} 1";
-    let metrics = await_some("the alert to be counted", SOON, async || {
+    let rules = yaml(RULES);
+    // what is there only once somebody has looked
+    let counted = [
+        "baton_orchestrator_alerts_open{kind=\"dead-letter\"} 1",
+        "baton_orchestrator_dead_letters_left{",
+        "baton_orchestrator_adopted_queue_consumed{",
+        "baton_orchestrator_dead_operations{state=\"stopped\"} 0",
+        "baton_orchestrator_dead_operations{state=\"waiting\"} 0",
+    ];
+    let metrics = await_some("what there is to be counted", SOON, async || {
         let answer = reqwest::get(format!("{}/metrics", system.api.url())).await;
         let text = answer.ok()?.text().await.ok()?;
-        text.contains(counted).then_some(text)
+        counted.iter().all(|one| text.contains(one)).then_some(text)
     })
     .await;
     let number = regex::Regex::new(r"(baton_[a-z_]+)(?:\{([^}]*)\})?").unwrap();

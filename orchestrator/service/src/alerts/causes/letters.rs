@@ -12,14 +12,20 @@ use super::{Cause, Found, Look};
 use crate::alerts::Kind;
 use crate::masks;
 
-/// Groups of dead letters that are looked at.
-const GROUPS_MAX: usize = 500;
+/// Groups of dead letters that are read at a time.
+const AT_ONCE: usize = 500;
+/// Groups that are looked at: some tens of milliseconds of the store's time.
+const GROUPS_MAX: usize = 10_000;
+/// Groups of which it is counted how much they have grown, those that grew last.
+const COUNTED_MAX: usize = 500;
+/// Letters of a group that are looked at, the newest, to find out whether alerts' own sagas are behind it.
+const LETTERS_MAX: usize = 20;
 /// Within this time a group has to grow, in milliseconds.
 const GROWS_WITHIN_MS: u64 = 600_000;
 /// Of an error so much is in a title: the letter has all of it.
 const ERROR_CHARS_MAX: usize = 200;
 
-/// What a group's newest letter says, and whether alerts' own sagas are behind it.
+/// What a group's newest letter says, and whether alerts' own sagas are behind all that were looked at.
 #[derive(Debug, Clone)]
 struct About {
     queue: String,
@@ -93,14 +99,18 @@ pub(super) async fn find(
     group_grows: u64,
     found: &mut Found,
 ) -> Result<(), StoreError> {
-    let groups = look.reader.dead_letter_groups(None, GROUPS_MAX).await?;
-    if groups.len() >= GROUPS_MAX {
-        found.part(Kind::DeadLetter);
+    let groups = newest_first(look, found).await?;
+    let mut growing = Vec::new();
+    let may_grow = groups
+        .iter()
+        .filter(|group| may_have_grown(look, group, group_grows));
+    let may_grow: Vec<&LetterGroup> = may_grow.collect();
+    if may_grow.len() > COUNTED_MAX {
         found.part(Kind::GrowingGroup);
     }
-    let mut growing = Vec::new();
-    for group in &groups {
-        if let Some(by) = grown(look, group, group_grows).await? {
+    for group in may_grow.into_iter().take(COUNTED_MAX) {
+        let by = grown(look, group).await?;
+        if by >= group_grows {
             growing.push((key(Kind::GrowingGroup, &group.group), (group, by)));
         }
     }
@@ -136,22 +146,40 @@ pub(super) async fn find(
     Ok(())
 }
 
-/// By how many it has grown within the time that counts, where that is as much as is asked for.
-async fn grown(
-    look: &Look<'_>,
-    group: &LetterGroup,
-    least: u64,
-) -> Result<Option<u64>, StoreError> {
-    if group.dead < least || look.now.since_ms(group.last_at) > GROWS_WITHIN_MS {
-        return Ok(None);
+/// The groups there are, those that grew last before others: what is new is kept before what is old where there is more than may be.
+async fn newest_first(look: &Look<'_>, found: &mut Found) -> Result<Vec<LetterGroup>, StoreError> {
+    let mut groups: Vec<LetterGroup> = Vec::new();
+    loop {
+        let after = groups.last().map(|last| last.group.clone());
+        let page = look.reader.dead_letter_groups(after, AT_ONCE).await?;
+        let is_last = page.len() < AT_ONCE;
+        groups.extend(page);
+        if is_last {
+            break;
+        }
+        if groups.len() >= GROUPS_MAX {
+            found.part(Kind::DeadLetter);
+            found.part(Kind::GrowingGroup);
+            break;
+        }
     }
+    groups.sort_by_key(|group| std::cmp::Reverse(group.last_at));
+    Ok(groups)
+}
+
+/// Whether it can have grown by so many within the time that counts.
+fn may_have_grown(look: &Look<'_>, group: &LetterGroup, least: u64) -> bool {
+    group.dead >= least && look.now.since_ms(group.last_at) <= GROWS_WITHIN_MS
+}
+
+/// By how many it has grown within the time that counts.
+async fn grown(look: &Look<'_>, group: &LetterGroup) -> Result<u64, StoreError> {
     let from = Timestamp(look.now.0.saturating_sub(GROWS_WITHIN_MS));
     let filter = DeadLetterFilter {
         from: Some(from),
         ..of_group(&group.group)
     };
-    let by = look.reader.dead_letters_count(filter).await?;
-    Ok((by >= least).then_some(by))
+    look.reader.dead_letters_count(filter).await
 }
 
 fn of_group(group: &str) -> DeadLetterFilter {
@@ -184,17 +212,30 @@ async fn about(
 }
 
 async fn read(look: &Look<'_>, group: &str) -> Result<Option<About>, StoreError> {
-    let heads = look.reader.dead_letter_heads(of_group(group), None, 1);
+    let heads = look
+        .reader
+        .dead_letter_heads(of_group(group), None, LETTERS_MAX);
     let page = heads.await?;
-    let Some(row) = page.rows.first() else {
+    let Some(newest) = page.rows.first() else {
         return Ok(None);
     };
-    let silent = match row.letter.saga {
-        _ if is_of_an_alert(&row.letter.key) => true,
-        Some(saga) => look.is_own(saga).await?,
-        None => false,
-    };
-    Ok(Some(About::of(row, silent)))
+    let silent = are_own(look, &page.rows).await?;
+    Ok(Some(About::of(newest, silent)))
+}
+
+/// Whether all of these are of what alerts start: one of another among them is reason enough to say it.
+async fn are_own(look: &Look<'_>, rows: &[LetterRow]) -> Result<bool, StoreError> {
+    for row in rows {
+        let is_own = match row.letter.saga {
+            _ if is_of_an_alert(&row.letter.key) => true,
+            Some(saga) => look.is_own(saga).await?,
+            None => false,
+        };
+        if !is_own {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether a letter is one of alerts' events: it was published by its type. What else a body speaks of is a sender's word, and silences nothing.

@@ -4,7 +4,9 @@
 mod items;
 mod letters;
 mod progress;
+mod replays;
 mod standing;
+mod unserved;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,21 +15,18 @@ use baton_driver::StoreError;
 use baton_engine::WorkItemKind;
 use baton_engine::definition::{Trigger, registered_as};
 use baton_messages::alert::{ALERT_OPENED, ALERT_REPEATED, ALERT_RESOLVED};
-use baton_messages::{SagaId, TaskType, Timestamp};
-use baton_store::{
-    AlertRow, AlertState, AnyReader, Reader as _, UNSERVED_COUNTED_MAX, WorkItemView,
-};
+use baton_messages::{SagaId, Timestamp};
+use baton_store::{AlertRow, AlertState, AnyReader, Reader as _, WorkItemView};
 use serde_json::{Value, json};
 
 use self::standing::Rounds;
+use self::unserved::Unserved;
 use super::{Kind, OPEN_MAX, Uses};
 use crate::chain::chain;
 use crate::{choices, metrics};
 
 /// Open work items of one kind that are looked at.
 const ITEMS_MAX: usize = 500;
-/// Sagas that wait for a worker and are looked at, to find out whether alerts started them.
-const UNSERVED_MAX: usize = 100;
 /// Work items that say that a saga waits for a person. An approval is asked for on purpose, and says so itself; each kind is asked for by itself, so that
 /// any number of approvals hides none of them.
 const PARKS: [WorkItemKind; 9] = [
@@ -119,6 +118,7 @@ const fn storm_command(kind: Kind) -> &'static str {
         Kind::NoProgress => "baton ls --status running",
         Kind::Unserved => "baton top",
         Kind::SilentWorker => "baton workers",
+        Kind::ReplayStopped => "baton dead ops",
         Kind::Storm => "baton alerts",
     }
 }
@@ -163,8 +163,8 @@ impl Look<'_> {
 /// Looks for causes, and remembers what only shows over time.
 pub(super) struct Finder {
     uses: Uses,
-    /// Since when nobody serves a task type.
-    unserved: BTreeMap<String, Timestamp>,
+    /// Task types that nobody serves, and who waits for them.
+    unserved: Unserved,
     /// Where the search for sagas that stand still has come to.
     rounds: Rounds,
     /// Kinds that could not be read when they were looked at last: that is said once.
@@ -175,7 +175,7 @@ impl Finder {
     pub(super) fn new(uses: &Uses) -> Self {
         Self {
             uses: uses.clone(),
-            unserved: BTreeMap::new(),
+            unserved: Unserved::default(),
             rounds: Rounds::default(),
             failing: BTreeSet::new(),
         }
@@ -203,11 +203,13 @@ impl Finder {
         self.read(&[Kind::Overdue], overdue, &mut found);
         let escalated = items::escalated(&look, &mut found).await;
         self.read(&[Kind::Escalated], escalated, &mut found);
-        let unserved = self.nobody_serves(&look, &mut found).await;
+        let unserved = self.unserved.find(&look, &uses, &mut found).await;
         self.read(&[Kind::Unserved], unserved, &mut found);
         let for_ms = uses.rules.no_progress_ms;
         let standing = self.rounds.find(&look, for_ms, &mut found).await;
         self.read(&[Kind::NoProgress], standing, &mut found);
+        let stopped = replays::find(&look, &mut found).await;
+        self.read(&[Kind::ReplayStopped], stopped, &mut found);
         workers::find(&look, &uses.workers, &mut found);
         found
     }
@@ -229,75 +231,6 @@ impl Finder {
             }
         }
     }
-
-    async fn nobody_serves(
-        &mut self,
-        look: &Look<'_>,
-        found: &mut Found,
-    ) -> Result<(), StoreError> {
-        let unserved = look.reader.unserved(UNSERVED_MAX).await?;
-        let mut since = BTreeMap::new();
-        let mut waiting = Vec::new();
-        for (task_type, sagas) in unserved.by_type {
-            let name = task_type.to_string();
-            let began = self.unserved.get(&name).copied().unwrap_or(look.now);
-            let key = format!("unserved/{name}");
-            let long = look.now.since_ms(began) >= self.uses.rules.unserved_ms;
-            if long || look.open(&key).is_some() {
-                waiting.push((key, (task_type, sagas)));
-            }
-            since.insert(name, began);
-        }
-        self.unserved = since;
-        let (kept, beyond) = look.kept(waiting);
-        let mut causes = Vec::with_capacity(kept.len());
-        for (key, (task_type, sagas)) in kept {
-            let silent = is_own_type(look, &key, &task_type, &unserved.first).await?;
-            causes.push(Cause {
-                key,
-                kind: Kind::Unserved,
-                title: title_of_unserved(&task_type, sagas),
-                object: format!("task-types/{task_type}"),
-                command: "baton top".to_owned(),
-                data: json!({ "task_type": task_type, "sagas": sagas }),
-                silent,
-            });
-        }
-        found.take(Kind::Unserved, causes, beyond);
-        Ok(())
-    }
-}
-
-/// What is said of a task type that so many sagas wait for.
-fn title_of_unserved(task_type: &TaskType, sagas: usize) -> String {
-    let wait = match sagas {
-        1 => "saga waits",
-        UNSERVED_COUNTED_MAX.. => "sagas or more wait",
-        _ => "sagas wait",
-    };
-    format!("nobody serves {task_type}; {sagas} {wait} for it")
-}
-
-/// Only where every saga that is looked at is one that alerts start; of a type whose sagas are beyond the page nobody knows that.
-async fn is_own_type(
-    look: &Look<'_>,
-    key: &str,
-    task_type: &TaskType,
-    first: &[(TaskType, SagaId)],
-) -> Result<bool, StoreError> {
-    if look.settled(key).is_some() {
-        return Ok(false);
-    }
-    let mut silent = false;
-    for (of, saga) in first {
-        if of == task_type {
-            silent = look.is_own(*saga).await?;
-            if !silent {
-                break;
-            }
-        }
-    }
-    Ok(silent)
 }
 
 async fn parked(look: &Look<'_>, found: &mut Found) -> Result<(), StoreError> {
