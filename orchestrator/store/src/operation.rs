@@ -1,7 +1,8 @@
 //! Replays of many dead letters: each is one row, a document that is changed in the transaction that changes its letters. Pure: what a change makes of it is
 //! the same in every store.
 //!
-//! Letters go in stages: 1, then 2, then 5, then the rest. What comes of a letter counts in the stage it set out in, whenever it comes.
+//! Letters go in stages: 1, then 2, then 5, then the rest. What comes of a letter counts in the stage it set out in, whenever it comes. One that is refused
+//! counts for none: a stage of a canary has as many that were sent.
 
 use baton_messages::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -193,13 +194,14 @@ pub struct Redirect {
 }
 
 impl OperationRow {
-    /// How many more letters this stage may set out.
+    /// How many more letters this stage may set out. One that was refused tells nothing of the others: another takes its place in the canary.
     #[must_use]
     pub const fn room(&self) -> u64 {
         if self.is_last_stage() {
             return u64::MAX;
         }
-        CANARY[self.stage as usize].saturating_sub(self.in_stage.replayed)
+        let tried = self.in_stage.replayed.saturating_sub(self.in_stage.refused);
+        CANARY[self.stage as usize].saturating_sub(tried)
     }
 
     /// Whether it is in the last stage, which has the rest.
@@ -468,6 +470,32 @@ mod tests {
         );
         assert!(!stops(&stage(3, 0, 9, 0)), "too few to say");
         assert!(stops(&stage(3, 7, 3, 0)));
+    }
+
+    #[test]
+    fn those_that_are_refused_use_up_no_canary() {
+        let mut row = row();
+        let (mut refusals, mut sent) = (ALL_CANARIES, 0);
+        while row.fails_too_often(false).is_none() {
+            if row.room() == 0 {
+                assert!(row.step(&OperationStep::Stage(row.stage)));
+                continue;
+            }
+            assert!(!row.is_last_stage(), "nothing is known of the others");
+            let ending = if refusals > 0 {
+                refusals -= 1;
+                Ending::Refused
+            } else {
+                sent += 1;
+                Ending::Failed
+            };
+            row.in_stage.replayed += 1;
+            row.total.replayed += 1;
+            row.count(Some(row.leg), Timestamp(2), |tally| tally.add(ending));
+        }
+        assert_eq!((row.stage, sent), (0, 1), "the first that failed stops it");
+        assert_eq!(row.total.refused, ALL_CANARIES);
+        assert_eq!(stage(2, 3, 0, 4).room(), 2);
     }
 
     #[test]
