@@ -153,6 +153,9 @@ pub struct OperationRow {
     /// What all of it had come to when somebody let it go on after it stopped: that has been seen.
     #[serde(default)]
     pub seen: Tally,
+    /// When whoever asked for it saw what it would do: what came later is not taken. None: it was not looked at before.
+    #[serde(default)]
+    pub as_of: Option<Timestamp>,
 }
 
 const fn wait_s() -> u32 {
@@ -194,6 +197,12 @@ pub struct Redirect {
 }
 
 impl OperationRow {
+    /// Letters that died, or were moved, later than this it does not take.
+    #[must_use]
+    pub fn takes_until(&self) -> Timestamp {
+        self.as_of.map_or(self.made_at, |at| at.min(self.made_at))
+    }
+
     /// How many more letters this stage may set out. One that was refused tells nothing of the others: another takes its place in the canary.
     #[must_use]
     pub const fn room(&self) -> u64 {
@@ -250,8 +259,9 @@ impl OperationRow {
         }
         if self.total.open() > 0 {
             why += &format!(
-                "; of {} it is not known yet what came of them: `baton dead --state replaying`",
-                self.total.open()
+                "; of {} it is not known yet what came of them: `baton dead --operation {} --state replaying`",
+                self.total.open(),
+                self.id
             );
         }
         why
@@ -427,6 +437,7 @@ mod tests {
             redirect: Vec::new(),
             back_s: BACK_S,
             seen: Tally::default(),
+            as_of: None,
         }
     }
 

@@ -581,13 +581,13 @@ fn is_of_others(letter: &DeadLetterRow) -> bool {
     matches!(route::route(letter, Some(&anywhere)), Ok(Route::Raw(_)))
 }
 
-/// The letters an operation takes: those that were dead when it was made, and that nobody has touched since.
-fn of_operation(row: &OperationRow) -> DeadLetterFilter {
-    let made_at = row.made_at;
+/// The letters an operation takes: those that were dead when it was made, or when whoever asked for it saw what it would do, and that nobody has touched since.
+pub(crate) fn of_operation(row: &OperationRow) -> DeadLetterFilter {
+    let last = row.takes_until();
     DeadLetterFilter {
         state: Some(LetterState::Dead),
-        until: Some(row.filter.until.map_or(made_at, |until| until.min(made_at))),
-        changed_until: Some(made_at),
+        until: Some(row.filter.until.map_or(last, |until| until.min(last))),
+        changed_until: Some(last),
         ..row.filter.clone()
     }
 }

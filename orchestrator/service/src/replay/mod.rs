@@ -45,6 +45,7 @@ use crate::fleet::Workers;
 use crate::planned;
 use crate::triggers::mended::mended;
 use crate::triggers::{Live, letters};
+pub(crate) use many::of_operation;
 pub(crate) use plan::{LOOK, Plan};
 use route::Route;
 pub(crate) use route::{Cure, Never, Refused, Target};

@@ -5,7 +5,7 @@ use baton_messages::{DeadReason, Timestamp};
 use uuid::Uuid;
 
 use super::Subject;
-use super::samples::{batch, dead_letter};
+use super::samples::{attempt_ref, batch, dead_letter};
 use crate::Partition;
 use crate::facets::facets_of;
 use crate::letters::{
@@ -102,6 +102,7 @@ pub fn operation(n: u128) -> OperationRow {
         redirect: Vec::new(),
         back_s: 5,
         seen: Tally::default(),
+        as_of: None,
     }
 }
 
@@ -194,8 +195,20 @@ pub async fn a_letter_is_discarded_restored_and_noted(subject: &mut impl Subject
         let asked = moved(0, from, to, by(1, 9));
         assert_eq!(letters.move_letter(asked).await.unwrap(), done, "{from:?}");
     }
-    assert!(letters.note(id(0), "seen".to_owned()).await.unwrap());
-    assert!(!letters.note(id(5), "seen".to_owned()).await.unwrap());
+    for (n, note, by, done) in [
+        (0, "looked", "ann", true),
+        (0, "seen", "ben", true),
+        (5, "seen", "ben", false),
+    ] {
+        let noted = letters.note(id(n), note.to_owned(), by.to_owned(), Timestamp(11));
+        assert_eq!(noted.await.unwrap(), done);
+    }
+    let history = reader.dead_letter_history(id(0), 9).await.unwrap();
+    let noted = history.iter().filter(|one| one.what == "noted");
+    let noted: Vec<_> = noted
+        .map(|one| (one.at.0, one.by.as_str(), one.text.as_str()))
+        .collect();
+    assert_eq!(noted, [(11, "ann", "looked"), (11, "ben", "seen")]);
     let now = standing(&reader, 0).await;
     assert_eq!((now.state, now.replays), (dead, 0));
     assert_eq!(now.note.as_deref(), Some("seen"));
@@ -232,6 +245,23 @@ pub async fn an_operation_takes_what_is_dead_and_keeps_its_place(subject: &mut i
     let row = row.unwrap();
     assert_eq!(row.cursor, Some((dead_letter(1).at, id(1))));
     assert_eq!(row.total.replayed, 2);
+    for (operation, expected) in [
+        (7, vec![id(2), id(1)]),
+        (8, vec![id(3), id(0)]),
+        (9, vec![]),
+    ] {
+        let of_it = DeadLetterFilter {
+            operation: Some(Uuid::from_u128(operation)),
+            ..DeadLetterFilter::default()
+        };
+        let page = reader.dead_letters(of_it.clone(), None, 9).await.unwrap();
+        let found: Vec<Uuid> = page.rows.iter().map(|row| row.letter.id).collect();
+        assert_eq!(found, expected, "of {operation}");
+        let heads = reader.dead_letter_heads(of_it.clone(), None, 9);
+        assert_eq!(heads.await.unwrap().rows.len(), expected.len());
+        let count = reader.dead_letters_count(of_it).await.unwrap();
+        assert_eq!(count, expected.len() as u64);
+    }
     let page = reader.dead_operations(None, 1).await.unwrap();
     assert_eq!(page.rows[0].id, Uuid::from_u128(8));
     let page = reader.dead_operations(page.next, 1).await.unwrap();
@@ -435,6 +465,7 @@ pub async fn letters_are_imported_once(subject: &mut impl Subject) {
             replays: 2,
             why: Some("so".to_owned()),
             edition,
+            attempt: (state == LetterState::Resolved).then(|| attempt_ref(n, 3)),
             ..crate::Standing::default()
         };
         let row = crate::LetterRow {
@@ -479,6 +510,7 @@ pub async fn letters_are_imported_once(subject: &mut impl Subject) {
     assert_eq!(standing(&reader, 0).await.state, LetterState::Dead);
     let now = standing(&reader, 1).await;
     assert_eq!((now.state, now.replays), (LetterState::Resolved, 2));
+    assert_eq!(now.attempt, Some(attempt_ref(1, 3)));
     assert!(!now.group.is_empty(), "made anew");
     let now = standing(&reader, 2).await;
     assert_eq!((now.edition, now.died_again), (1, 1));
