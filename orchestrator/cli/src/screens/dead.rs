@@ -183,7 +183,8 @@ pub(crate) fn plan(plan: &Value, width: usize) -> Vec<Line> {
         lines.extend(set_in(BELOW, &tried_again(step), Tone::Faint, width));
     }
     for (name, words) in [
-        ("unreadable", "still cannot be read, and would fail again"),
+        ("waiting", "would wait: there is no queue where they go"),
+        ("unreadable", "still cannot be used, and would fail again"),
         ("refused", "would be refused"),
     ] {
         if number(plan, name) > 0 {

@@ -13,6 +13,7 @@
 //! the triggers have had already they know by its id; only a message of others may be published twice. What is in brackets is one transaction.
 
 pub(crate) mod edit;
+mod foresee;
 mod many;
 mod outcome;
 mod pace;

@@ -119,11 +119,13 @@ pub(crate) struct ShownPlan {
     unserved: BTreeMap<String, u64>,
     /// Steps of sagas that would be tried again: the first of them.
     steps: Vec<ShownStep>,
+    /// How many would wait: messages of others, and there is no queue where they go.
+    waiting: u64,
     /// How many would be refused.
     refused: u64,
-    /// How many still cannot be read, and would fail again.
+    /// How many still cannot be read or used, and would fail again: reports of sagas nobody knows, requests that start none, and whatever has no meaning.
     unreadable: u64,
-    /// Why, most frequent first.
+    /// Why those that wait, are refused or fail again do so, most frequent first.
     why: Vec<ShownWhy>,
 }
 
@@ -178,6 +180,7 @@ impl ShownPlan {
                     letter,
                 })
                 .collect(),
+            waiting: plan.waiting,
             refused: plan.refused,
             unreadable: plan.unreadable,
             why: why
