@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::arrivals::{Arrived, Arriving};
 use crate::facets::Facets;
 pub use crate::operation::{
-    BACK_S, CANARY, Claiming, GivingBack, OperationRow, OperationState, OperationStep, Redirect,
+    BACK_S, CANARY, Claiming, GivingBack, Held, OperationRow, OperationState, OperationStep, Redirect,
     Tally, WAIT_S,
 };
 

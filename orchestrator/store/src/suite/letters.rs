@@ -103,6 +103,8 @@ pub fn operation(n: u128) -> OperationRow {
         back_s: 5,
         seen: Tally::default(),
         as_of: None,
+        held: Vec::new(),
+        reached: None,
     }
 }
 

@@ -10,8 +10,8 @@ use super::letters::{
 };
 use super::samples::{attempt_ref, batch, dead_letter};
 use crate::letters::{
-    Death, Ending, GivingBack, LetterState, Letters as _, Move, OperationState, OperationStep,
-    Sending, Settling, Written,
+    Death, Ending, GivingBack, Held, LetterState, Letters as _, Move, OperationState,
+    OperationStep, Sending, Settling, Written,
 };
 use crate::read::DeadLetterFilter;
 use crate::reader::Reader as _;
@@ -277,10 +277,16 @@ pub async fn what_was_not_sent_is_given_back_and_taken_again(subject: &mut impl 
         at: Timestamp(70),
     };
     letters.sent(sent).await.unwrap();
+    let held = Held {
+        to: (String::new(), "gone".to_owned()),
+        from: None,
+        why: "no queue takes it there".to_owned(),
+    };
     let back = GivingBack {
         operation: Uuid::from_u128(7),
         letters: vec![id(1), id(0), id(2)],
         cursor: Some((dead_letter(2).at, id(2))),
+        held: vec![held.clone()],
     };
     assert_eq!(letters.give_back(back.clone()).await.unwrap(), 2);
     assert_eq!(letters.give_back(back).await.unwrap(), 0);
@@ -296,6 +302,7 @@ pub async fn what_was_not_sent_is_given_back_and_taken_again(subject: &mut impl 
     let row = row.unwrap();
     assert_eq!((row.total.replayed, row.in_stage.replayed), (1, 1));
     assert_eq!(row.cursor, Some((dead_letter(2).at, id(2))));
+    assert_eq!(row.held, [held], "once");
     assert_eq!(claim(&letters, 7, 0..3).await, Some(vec![id(0), id(1)]));
     subject.close(store).await;
 }

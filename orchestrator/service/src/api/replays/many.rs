@@ -417,6 +417,8 @@ pub(crate) async fn replay_many(
         back_s: asked.wait_s.unwrap_or(BACK_S).min(WAIT_S_MAX),
         seen: Tally::default(),
         as_of: asked.as_of.map(|Moment(at)| at),
+        held: Vec::new(),
+        reached: None,
     };
     let found = api.replay.counted(&of_operation(&row), LOOK).await;
     row.found = found.map_err(|error| Problem::store(&error))?.0;
