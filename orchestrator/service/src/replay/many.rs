@@ -284,31 +284,47 @@ impl Replay {
         let Some(cursor) = last else {
             return self.had_their_turn(&row, waits).await;
         };
+        let Some(taken) = self.set_out(&row, letters, cursor).await? else {
+            return Ok(false);
+        };
+        if taken.is_empty() {
+            return Ok(true);
+        }
+        let piece = Piece::new(&taken, &row, Some(cursor), &orders);
+        self.all((taken, piece), &row, (&orders, false), (pace, stop))
+            .await
+    }
+
+    /// Has letters set out, in one transaction with the place the operation has reached: those that have, in their order. None: it does not run.
+    async fn set_out(
+        &self,
+        row: &OperationRow,
+        letters: Vec<Uuid>,
+        cursor: Place,
+    ) -> Result<Option<Vec<LetterRow>>, StoreError> {
         let claiming = Claiming {
-            operation: id,
+            operation: row.id,
             letters,
             cursor,
             at: clock::now(),
         };
         let Some(set_out) = self.letters.claim(claiming).await? else {
-            return Ok(false);
+            return Ok(None);
         };
         if set_out.is_empty() {
-            return Ok(true);
+            return Ok(Some(Vec::new()));
         }
         // as they stand now: another may have taken some of them
         let mut taken = self
             .letters
-            .on_their_way(Some(id), Timestamp(u64::MAX), ON_THEIR_WAY_MAX)
+            .on_their_way(Some(row.id), Timestamp(u64::MAX), ON_THEIR_WAY_MAX)
             .await?;
-        taken.retain(|row| set_out.contains(&row.letter.id));
+        taken.retain(|one| set_out.contains(&one.letter.id));
         taken.sort_by_key(place);
         if !row.filter.oldest_first {
             taken.reverse();
         }
-        let piece = Piece::new(&taken, &row, Some(cursor), &orders);
-        self.all((taken, piece), &row, (&orders, false), (pace, stop))
-            .await
+        Ok(Some(taken))
     }
 
     /// The letters whose turn it is, one alone where the last that was tried was not taken; and how far it has looked then. None: it has looked at all.
