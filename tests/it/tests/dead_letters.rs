@@ -698,7 +698,7 @@ async fn a_report_and_an_event_that_can_be_read_now_do_their_work_once() {
         "it had this very report: {answer:?}"
     );
     // one of a saga nobody knows is told before it is sent
-    let mut unknown = report.clone();
+    let mut unknown = report;
     unknown["finished@1"]["of"]["saga"] = json!(uuid::Uuid::new_v4());
     parked_before(&system, "unknown", inbox, "finished@1", &unknown).await;
     letters(&system, "state=dead&kind=finished@1", 1).await;

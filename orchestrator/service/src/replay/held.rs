@@ -37,15 +37,21 @@ pub(super) fn is_held(row: &OperationRow, letter: &LetterRow, orders: &Orders) -
     !row.held.is_empty() && goes_to(&letter.letter, orders).is_some_and(|to| row.holds(&to))
 }
 
+/// Whether a letter has no turn now: it is held, or has had it. What is held is looked for from an earlier place again, and whoever wrote down what came of the others may
+/// have had another clock than whoever made the operation.
+pub(super) fn is_passed(row: &OperationRow, letter: &LetterRow, orders: &Orders) -> bool {
+    letter.now.operation == Some(row.id) || is_held(row, letter, orders)
+}
+
 /// The letters of a page whose turn it is, at most so many of at most so many bytes, but one at least; and the place of the last that was looked at.
 pub(super) fn turn(
     page: &[LetterRow],
-    is_held: impl Fn(&LetterRow) -> bool,
+    is_passed: impl Fn(&LetterRow) -> bool,
     (most, bytes_max): (usize, u64),
 ) -> (Vec<Uuid>, Option<Place>) {
     let (mut some, mut last, mut bytes) = (Vec::new(), None, 0_u64);
     for row in page {
-        if !is_held(row) {
+        if !is_passed(row) {
             bytes = bytes.saturating_add(row.body_bytes);
             if !some.is_empty() && (some.len() >= most || bytes > bytes_max) {
                 break;
@@ -278,9 +284,21 @@ mod tests {
             from: None,
             why: String::new(),
         });
-        let held = |row: &LetterRow| is_held(&of, row, &orders());
+        let held = |row: &LetterRow| is_passed(&of, row, &orders());
         assert_eq!(turn(&page, held, (1, 99)), (ids(&[1]), Some(at(3))));
         assert_eq!(turn(&page[1..3], held, (9, 99)), (ids(&[]), Some(at(3))));
+    }
+
+    #[test]
+    fn one_that_has_had_its_turn_has_none_again() {
+        let of = operation();
+        let mut had = row(1, "a");
+        had.now.operation = Some(of.id);
+        let mut of_another = row(2, "a");
+        of_another.now.operation = Some(Uuid::from_u128(98));
+        let passed = |row: &LetterRow| is_passed(&of, row, &orders());
+        let (some, last) = turn(&[had, of_another], passed, (9, 99));
+        assert_eq!((some, last), (vec![Uuid::from_u128(2)], Some(at(2))));
     }
 
     #[test]

@@ -345,8 +345,8 @@ impl Replay {
             .reader
             .dead_letter_heads(of_operation(row), row.after(), looked_at as usize)
             .await?;
-        let is_held = |one: &LetterRow| held::is_held(row, one, orders);
-        let (some, last) = held::turn(&page.rows, is_held, (most as usize, CHUNK_BYTES_MAX));
+        let is_passed = |one: &LetterRow| held::is_passed(row, one, orders);
+        let (some, last) = held::turn(&page.rows, is_passed, (most as usize, CHUNK_BYTES_MAX));
         // a page without letters and with a place has looked so far and found none yet
         let looked = page.next.map(|next| (next.at, next.id));
         Ok((some, last.or(looked)))
