@@ -364,8 +364,8 @@ impl Replay {
         let of = row.in_stage;
         if of.open() > 0 && of.resolved + of.failed == 0 {
             let why = format!(
-                "after {} s nobody knows what came of any letter of its stage; look at their sagas (`baton dead --state replaying`), then resume or cancel it",
-                row.wait_s
+                "after {} s nobody knows what came of any letter of its stage; look at their sagas (`baton dead --operation {} --state replaying`), then resume or cancel it",
+                row.wait_s, row.id
             );
             return self.stops(row.id, why).await;
         }
