@@ -13,8 +13,8 @@ use uuid::Uuid;
 use crate::arrivals::{Arrived, Arriving};
 use crate::facets::Facets;
 pub use crate::operation::{
-    BACK_S, CANARY, Claiming, GivingBack, Held, OperationRow, OperationState, OperationStep, Redirect,
-    Tally, WAIT_S,
+    BACK_S, CANARY, Claiming, GivingBack, Held, OperationRow, OperationState, OperationStep,
+    Redirect, Tally, WAIT_S,
 };
 
 /// Where a dead letter stands.
