@@ -381,11 +381,8 @@ async fn import(transaction: &Transaction<'_>, row: &LetterRow) -> Result<bool, 
     let about = facets_of(letter);
     let text = |text: &Option<String>| text.as_deref().map(owned);
     let properties = serde_json::to_string(&letter.properties)?;
-    let attempt = now
-        .attempt
-        .as_ref()
-        .map(serde_json::to_string)
-        .transpose()?;
+    let attempt = now.attempt.as_ref().map(serde_json::to_string);
+    let attempt = attempt.transpose()?;
     let values: [&(dyn ToSql + Sync); 30] = [
         &letter.id,
         &int(letter.at.0),

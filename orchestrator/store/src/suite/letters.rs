@@ -5,9 +5,8 @@ use baton_messages::{DeadReason, Timestamp};
 use uuid::Uuid;
 
 use super::Subject;
-use super::samples::{attempt_ref, batch, dead_letter};
+use super::samples::{batch, dead_letter};
 use crate::Partition;
-use crate::facets::facets_of;
 use crate::letters::{
     Claiming, EditRow, Ending, LetterState, Letters, Move, Mover, OperationRow, OperationState,
     OperationStep, Sending, Settling, Tally, Written,
@@ -452,79 +451,6 @@ pub async fn a_letter_is_edited_from_the_copy_that_was_seen(subject: &mut impl S
         !letters.edit(edited(0, 3, 5)).await.unwrap(),
         "it is not dead"
     );
-    subject.close(store).await;
-}
-
-/// What is imported stands where it stood, once, however often; what is here stays.
-pub async fn letters_are_imported_once(subject: &mut impl Subject) {
-    let (mut store, mine) = subject.open().await;
-    keep(&mut store, mine, 0..1).await;
-    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
-    let row = |n: u32, state, edition| {
-        let letter = dead_letter(n);
-        let now = crate::Standing {
-            state,
-            replays: 2,
-            why: Some("so".to_owned()),
-            edition,
-            attempt: (state == LetterState::Resolved).then(|| attempt_ref(n, 3)),
-            ..crate::Standing::default()
-        };
-        let row = crate::LetterRow {
-            body_bytes: letter.body.len() as u64,
-            about: facets_of(&letter),
-            letter,
-            now,
-        };
-        crate::WholeLetter {
-            row,
-            edits: (1..=edition).map(|n_th| edited(n, n_th, 7)).collect(),
-            history: Vec::new(),
-        }
-    };
-    let died = crate::letters::HistoryRow {
-        n: 1,
-        at: Timestamp(5),
-        what: "died".to_owned(),
-        by: String::new(),
-        why: String::new(),
-        text: "again".to_owned(),
-        died: Some(crate::letters::Died {
-            death: id(77),
-            properties: serde_json::json!({ "headers": { "a": 1 } }),
-            body: Some(vec![0, 159]),
-        }),
-    };
-    let all = || {
-        let mut last = row(2, LetterState::Dead, 1);
-        last.history.push(died.clone());
-        last.row.now.died_again = 1;
-        vec![
-            row(0, LetterState::Discarded, 0),
-            row(1, LetterState::Resolved, 0),
-            last,
-        ]
-    };
-    let done = letters.import(all()).await.unwrap();
-    assert_eq!((done.added, done.known), (2, 1));
-    let again = letters.import(all()).await.unwrap();
-    assert_eq!((again.added, again.known), (0, 3));
-    assert_eq!(standing(&reader, 0).await.state, LetterState::Dead);
-    let now = standing(&reader, 1).await;
-    assert_eq!((now.state, now.replays), (LetterState::Resolved, 2));
-    assert_eq!(now.attempt, Some(attempt_ref(1, 3)));
-    assert!(!now.group.is_empty(), "made anew");
-    let now = standing(&reader, 2).await;
-    assert_eq!((now.edition, now.died_again), (1, 1));
-    assert_eq!(reader.dead_letter_edits(id(2)).await.unwrap().len(), 1);
-    let history = reader.dead_letter_history(id(2), 9).await.unwrap();
-    assert_eq!(history, [died]);
-    let counts = subject.counts().await;
-    assert_eq!(counts.dead_letters, 3);
-    assert_eq!(counts.letters.get(&LetterState::Dead), Some(&2));
-    assert_eq!(counts.letters.get(&LetterState::Resolved), Some(&1));
-    let groups = reader.dead_letter_groups(None, 9).await.unwrap();
-    assert_eq!(groups.iter().map(|group| group.dead).sum::<u64>(), 2);
     subject.close(store).await;
 }
 
