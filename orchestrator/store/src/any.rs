@@ -340,7 +340,7 @@ impl Triggers for AnyTriggers {
 impl Letters for AnyLetters {
     hand_on! {
         fn move_letter(asked: Move) -> Answer<bool>;
-        fn note(letter: Uuid, note: String) -> Answer<bool>;
+        fn note(letter: Uuid, note: String, by: String, at: Timestamp) -> Answer<bool>;
         fn edit(edit: EditRow) -> Answer<bool>;
         fn import(letters: Vec<WholeLetter>) -> Answer<Imported>;
         fn write_down(written: Vec<Written>) -> Answer<Vec<bool>>;

@@ -13,8 +13,8 @@ use uuid::Uuid;
 use crate::arrivals::{Arrived, Arriving};
 use crate::facets::Facets;
 pub use crate::operation::{
-    BACK_S, CANARY, Claiming, GivingBack, OperationRow, OperationState, OperationStep, Redirect,
-    Tally, WAIT_S,
+    BACK_S, CANARY, Claiming, GivingBack, Held, OperationRow, OperationState, OperationStep,
+    Redirect, Tally, WAIT_S,
 };
 
 /// Where a dead letter stands.
@@ -307,7 +307,7 @@ pub struct HistoryRow {
     pub n: u32,
     /// When.
     pub at: Timestamp,
-    /// What: `sent`, `resolved`, `published`, `failed`, `refused`, `died`, `discarded`, `dead` (restored).
+    /// What: `sent`, `resolved`, `published`, `failed`, `refused`, `died`, `discarded`, `dead` (restored), `noted`.
     pub what: String,
     /// By whom; empty: by nobody.
     pub by: String,
@@ -349,7 +349,7 @@ pub trait Letters: Clone + Send + Sync + 'static {
     /// When the store does not answer: it may be moved all the same.
     fn move_letter(&self, asked: Move) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Notes something on a letter, in place of what was noted before; false when there is none.
+    /// Notes something on a letter, in place of what was noted before, which stays in its history; false when there is no such letter.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -357,6 +357,8 @@ pub trait Letters: Clone + Send + Sync + 'static {
         &self,
         letter: Uuid,
         note: String,
+        by: String,
+        at: Timestamp,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Keeps an edited copy of a letter, which is the one that is sent from then on; false when the letter is not dead, or its last copy is not the one before.

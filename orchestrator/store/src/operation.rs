@@ -1,7 +1,8 @@
 //! Replays of many dead letters: each is one row, a document that is changed in the transaction that changes its letters. Pure: what a change makes of it is
 //! the same in every store.
 //!
-//! Letters go in stages: 1, then 2, then 5, then the rest. What comes of a letter counts in the stage it set out in, whenever it comes.
+//! Letters go in stages: 1, then 2, then 5, then the rest. What comes of a letter counts in the stage it set out in, whenever it comes. One that is refused
+//! counts for none: a stage of a canary has as many that were sent.
 
 use baton_messages::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -152,6 +153,15 @@ pub struct OperationRow {
     /// What all of it had come to when somebody let it go on after it stopped: that has been seen.
     #[serde(default)]
     pub seen: Tally,
+    /// When whoever asked for it saw what it would do: what came later is not taken. None: it was not looked at before.
+    #[serde(default)]
+    pub as_of: Option<Timestamp>,
+    /// Where messages of others go that nothing takes there now: they are passed over, and tried again in turn once all others have gone.
+    #[serde(default)]
+    pub held: Vec<Held>,
+    /// How far the others have gone, while those are tried again.
+    #[serde(default)]
+    pub reached: Option<(Timestamp, Uuid)>,
 }
 
 const fn wait_s() -> u32 {
@@ -183,6 +193,17 @@ impl TooMany {
     }
 }
 
+/// Somewhere nothing is taken now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Exchange and routing key.
+    pub to: (String, String),
+    /// The place of the last letter before the first that goes there; none: it is the first of all.
+    pub from: Option<(Timestamp, Uuid)>,
+    /// Why, for whoever wonders.
+    pub why: String,
+}
+
 /// Messages of others that came from there go elsewhere. From: an exchange and routing key, or, without an exchange, a queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redirect {
@@ -193,13 +214,20 @@ pub struct Redirect {
 }
 
 impl OperationRow {
-    /// How many more letters this stage may set out.
+    /// Letters that died, or were moved, later than this it does not take.
+    #[must_use]
+    pub fn takes_until(&self) -> Timestamp {
+        self.as_of.map_or(self.made_at, |at| at.min(self.made_at))
+    }
+
+    /// How many more letters this stage may set out. One that was refused tells nothing of the others: another takes its place in the canary.
     #[must_use]
     pub const fn room(&self) -> u64 {
         if self.is_last_stage() {
             return u64::MAX;
         }
-        CANARY[self.stage as usize].saturating_sub(self.in_stage.replayed)
+        let tried = self.in_stage.replayed.saturating_sub(self.in_stage.refused);
+        CANARY[self.stage as usize].saturating_sub(tried)
     }
 
     /// Whether it is in the last stage, which has the rest.
@@ -248,8 +276,9 @@ impl OperationRow {
         }
         if self.total.open() > 0 {
             why += &format!(
-                "; of {} it is not known yet what came of them: `baton dead --state replaying`",
-                self.total.open()
+                "; of {} it is not known yet what came of them: `baton dead --operation {} --state replaying`",
+                self.total.open(),
+                self.id
             );
         }
         why
@@ -259,6 +288,26 @@ impl OperationRow {
     #[must_use]
     pub fn after(&self) -> Option<DeadLetterCursor> {
         self.cursor.map(|(at, id)| DeadLetterCursor { at, id })
+    }
+
+    /// Whether letters that go there are passed over.
+    #[must_use]
+    pub fn holds(&self, to: &(String, String)) -> bool {
+        self.held.iter().any(|held| held.to == *to)
+    }
+
+    /// The later of two places, in the order in which its letters go.
+    #[must_use]
+    pub fn later(
+        &self,
+        a: Option<(Timestamp, Uuid)>,
+        b: Option<(Timestamp, Uuid)>,
+    ) -> Option<(Timestamp, Uuid)> {
+        match (a, b) {
+            (Some(a), Some(b)) if self.filter.oldest_first => Some(a.max(b)),
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
     }
 
     /// What came of a letter, once or again: in all, and in its stage while that is the one under way.
@@ -300,6 +349,16 @@ impl OperationRow {
                 true
             }
             OperationStep::Stage(_) => false,
+            OperationStep::Again { to, cursor } => {
+                let is_first = self.held.first().is_some_and(|held| held.to == *to);
+                if !is_first || self.cursor != *cursor {
+                    return false;
+                }
+                let held = self.held.remove(0);
+                self.reached = self.later(self.reached, self.cursor);
+                self.cursor = held.from;
+                true
+            }
             OperationStep::Steer {
                 from,
                 to,
@@ -330,6 +389,13 @@ impl OperationRow {
 pub enum OperationStep {
     /// From this stage to the next.
     Stage(u8),
+    /// All others have gone: what goes there, the first that is held, is tried again.
+    Again {
+        /// Exchange and routing key.
+        to: (String, String),
+        /// How far it has come.
+        cursor: Option<(Timestamp, Uuid)>,
+    },
     /// To another state.
     Steer {
         /// Where it has to stand.
@@ -375,8 +441,11 @@ pub struct GivingBack {
     pub operation: Uuid,
     /// The letters: those of them that are on their way and were not sent.
     pub letters: Vec<Uuid>,
-    /// The place of the last letter that had its turn before them; none: they are the first.
+    /// The place from which it goes on: of the last letter that had its turn before them, or, of those that are held, of the last that was looked at; none: from
+    /// the first.
     pub cursor: Option<(Timestamp, Uuid)>,
+    /// Where nothing is taken: what goes there is passed over from now on.
+    pub held: Vec<Held>,
 }
 
 impl GivingBack {
@@ -386,6 +455,12 @@ impl GivingBack {
         row.in_stage.replayed = row.in_stage.replayed.saturating_sub(n);
         row.total.replayed = row.total.replayed.saturating_sub(n);
         row.cursor = self.cursor;
+        for held in &self.held {
+            // what is held already is so from an earlier place
+            if !row.holds(&held.to) {
+                row.held.push(held.clone());
+            }
+        }
     }
 }
 
@@ -425,6 +500,9 @@ mod tests {
             redirect: Vec::new(),
             back_s: BACK_S,
             seen: Tally::default(),
+            as_of: None,
+            held: Vec::new(),
+            reached: None,
         }
     }
 
@@ -468,6 +546,72 @@ mod tests {
         );
         assert!(!stops(&stage(3, 0, 9, 0)), "too few to say");
         assert!(stops(&stage(3, 7, 3, 0)));
+    }
+
+    #[test]
+    fn what_is_held_is_tried_again_in_turn_from_where_it_was() {
+        let place = |n: u128| Some((Timestamp(1), Uuid::from_u128(n)));
+        let to = |queue: &str| (String::new(), queue.to_owned());
+        let held = |queue: &str, from| Held {
+            to: to(queue),
+            from,
+            why: String::new(),
+        };
+        let back = |cursor, held: Vec<Held>| GivingBack {
+            operation: Uuid::nil(),
+            letters: Vec::new(),
+            cursor,
+            held,
+        };
+        let again = |queue: &str, cursor| OperationStep::Again {
+            to: to(queue),
+            cursor,
+        };
+        let mut row = row();
+        row.filter.oldest_first = true;
+        assert!(!row.step(&again("a", None)), "nothing is held");
+        back(place(9), vec![held("a", None), held("b", place(3))]).apply(&mut row, 0);
+        assert!(!row.step(&again("b", place(9))), "it is not its turn");
+        assert!(!row.step(&again("a", place(8))), "it has gone on since");
+        assert!(row.step(&again("a", place(9))));
+        assert_eq!((row.cursor, row.reached), (None, place(9)));
+        assert!(row.holds(&to("b")) && !row.holds(&to("a")));
+        assert!(!row.step(&again("a", place(9))), "once");
+        // refused again, it is the last of them, and nothing between is looked at once more
+        let cursor = row.later(row.reached, place(2));
+        back(cursor, vec![held("a", None)]).apply(&mut row, 0);
+        assert_eq!(row.cursor, place(9));
+        assert!(row.step(&again("b", place(9))));
+        assert_eq!(row.cursor, place(3));
+        let held_again = back(place(9), vec![held("a", place(7))]);
+        held_again.apply(&mut row, 0);
+        assert_eq!(row.held, [held("a", None)], "from where it was first");
+    }
+
+    #[test]
+    fn those_that_are_refused_use_up_no_canary() {
+        let mut row = row();
+        let (mut refusals, mut sent) = (ALL_CANARIES, 0);
+        while row.fails_too_often(false).is_none() {
+            if row.room() == 0 {
+                assert!(row.step(&OperationStep::Stage(row.stage)));
+                continue;
+            }
+            assert!(!row.is_last_stage(), "nothing is known of the others");
+            let ending = if refusals > 0 {
+                refusals -= 1;
+                Ending::Refused
+            } else {
+                sent += 1;
+                Ending::Failed
+            };
+            row.in_stage.replayed += 1;
+            row.total.replayed += 1;
+            row.count(Some(row.leg), Timestamp(2), |tally| tally.add(ending));
+        }
+        assert_eq!((row.stage, sent), (0, 1), "the first that failed stops it");
+        assert_eq!(row.total.refused, ALL_CANARIES);
+        assert_eq!(stage(2, 3, 0, 4).room(), 2);
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct DeadLetterFilter {
     pub replays: Option<u32>,
     /// Those whose saga has this label (name and value).
     pub label: Option<(String, String)>,
+    /// Those that belong to this replay of many, or belonged to it last.
+    pub operation: Option<Uuid>,
     /// These alone; empty: any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<Uuid>,

@@ -319,6 +319,13 @@ async fn goes_on_after_death(setup: Setup) {
     system
         .apply(&[&Saga::named("late-come").effect("a", "")])
         .await;
+    let planned = json!({ "dry_run": true, "filter": { "text": "late-come" } });
+    let planned = post(&system, "replays", planned).await;
+    assert_eq!(
+        planned.body["plan"]["routes"],
+        json!({ "start": COUNT }),
+        "{planned:?}"
+    );
     let id = begun(
         &system,
         json!({ "reason": "registered now", "rate": 100, "filter": { "text": "late-come" } }),
@@ -371,6 +378,16 @@ async fn a_replay_that_fails_again_stops_by_itself_and_is_steered() {
     const COUNT: usize = 30;
     let system = Setup::workers(0).start().await;
     starts(&system, "never-come", COUNT).await;
+    let planned = json!({ "dry_run": true, "filter": { "kind": "start@1" } });
+    let planned = post(&system, "replays", planned).await;
+    let plan = &planned.body["plan"];
+    assert_eq!(
+        (&plan["unreadable"], &plan["routes"]),
+        (&json!(COUNT), &json!({})),
+        "{plan}"
+    );
+    let why = plan["why"][0]["why"].as_str().unwrap_or_default();
+    assert!(why.contains("definition never-come"), "{plan}");
     let ran = system
         .cli()
         .run(&["dead", "replay", "--kind", "start@1", "-y", "-m", "try"])
@@ -668,9 +685,31 @@ async fn a_report_and_an_event_that_can_be_read_now_do_their_work_once() {
         .iter()
         .find(|letter| letter["message_id"] == "late report");
     let late = id(late.expect("it is kept")).to_owned();
+    let planned = post(
+        &system,
+        "replays",
+        json!({ "dry_run": true, "ids": [late] }),
+    )
+    .await;
+    assert_eq!(planned.body["plan"]["routes"], json!({ "report": 1 }));
     let answer = post(&system, &format!("{late}/replay"), json!({})).await;
     assert_eq!(
         answer.body["state"], "resolved",
         "it had this very report: {answer:?}"
     );
+    // one of a saga nobody knows is told before it is sent
+    let mut unknown = report;
+    unknown["finished@1"]["of"]["saga"] = json!(uuid::Uuid::new_v4());
+    parked_before(&system, "unknown", inbox, "finished@1", &unknown).await;
+    letters(&system, "state=dead&kind=finished@1", 1).await;
+    let planned = json!({ "dry_run": true, "filter": { "kind": "finished@1" } });
+    let planned = post(&system, "replays", planned).await;
+    let plan = &planned.body["plan"];
+    assert_eq!(
+        (&plan["unreadable"], &plan["routes"]),
+        (&json!(1), &json!({})),
+        "{plan}"
+    );
+    let why = plan["why"][0]["why"].as_str().unwrap_or_default();
+    assert!(why.contains("no such saga"), "{plan}");
 }

@@ -443,6 +443,9 @@ pub(crate) struct DeadFilter {
     /// Only those whose saga has this label
     #[arg(long, short = 'l', value_name = "NAME=VALUE")]
     pub(crate) label: Option<String>,
+    /// Only those of this replay of many (see `baton dead ops`): what it left is dead
+    #[arg(long, value_name = "ID")]
+    pub(crate) operation: Option<String>,
 }
 
 impl DeadFilter {
@@ -465,10 +468,11 @@ impl DeadFilter {
             worker,
             replays,
             label,
+            operation,
         } = self;
         let texts = [
             reason, queue, kind, saga, text, since, until, group, error, pool, task_type,
-            event_type, definition, worker, label,
+            event_type, definition, worker, label, operation,
         ];
         replays.is_none() && texts.iter().all(|text| text.is_none())
     }

@@ -115,6 +115,10 @@ pub(super) async fn filters(
         Some(saga) => Some(find::saga_id(client, saga).await?),
         None => None,
     };
+    let operation = match &which.operation {
+        Some(id) => Some(ops::whole_id(client, id).await?),
+        None => None,
+    };
     let asked = [
         ("reason", which.reason.clone()),
         ("queue", which.queue.clone()),
@@ -130,6 +134,7 @@ pub(super) async fn filters(
         ("worker", which.worker.clone()),
         ("replays", which.replays.map(|n| n.to_string())),
         ("label", which.label.clone()),
+        ("operation", operation),
         ("since", instant(&which.since, "--since")?),
         ("until", instant(&which.until, "--until")?),
     ];
@@ -161,6 +166,7 @@ fn repeated(which: &DeadLs) -> String {
         ("--worker", which.worker.clone()),
         ("--replays", which.replays.map(|n| n.to_string())),
         ("--label", which.label.clone()),
+        ("--operation", which.operation.clone()),
         ("--state", state),
     ];
     for (name, value) in options {

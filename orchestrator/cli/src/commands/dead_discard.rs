@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::act::refrained;
 use super::dead_next::{of_letter, stands};
-use super::dead_replay::{act, body_filter, letter_path, one_or_many};
+use super::dead_replay::{act, as_seen, body_filter, letter_path, one_or_many};
 use super::items;
 use crate::args::{DeadDiscard, DeadNote, DeadRestore};
 use crate::client::Client;
@@ -171,7 +171,8 @@ impl Wish<'_> {
         if !agreed {
             return Ok(refrained(out));
         }
-        let body = json!({ "filter": filter, "reason": self.reason, "limit": MOVED_AT_ONCE });
+        let mut body = json!({ "filter": filter, "reason": self.reason, "limit": MOVED_AT_ONCE });
+        as_seen(&mut body, &planned);
         let moved = all_moved(client, &path, body, &how_many, out).await?;
         if out.wants_json() {
             out.value(&json!({ "found": planned["found"], "moved": moved }));

@@ -126,11 +126,12 @@ fn ended(now: &Value, id: &str, out: &mut Out) -> Exit {
     } else {
         let word = |name: &str| now[name].as_str().unwrap_or_default().to_owned();
         out.line(format!("{}: {}", word("state"), word("why")));
+        let left = format!("baton dead --operation {id}");
         if now["state"] == "stopped" {
-            out.next("what they say", "baton dead");
+            out.next("what they say", &left);
             out.next("then", &format!("baton dead ops resume {id}"));
         } else if !clean {
-            out.next("what is left", "baton dead");
+            out.next("what is left", &left);
         }
     }
     if clean { Exit::Ok } else { Exit::Error }

@@ -42,6 +42,18 @@ pub(super) fn operation_path(id: &str, action: &str) -> String {
     format!("/v1/dead-letters/operations/{}{action}", escaped(id.trim()))
 }
 
+/// The whole id of the replay of many whose id begins so.
+pub(super) async fn whole_id(client: &Client, id: &str) -> Result<String, CliError> {
+    if let Ok(id) = id.trim().parse::<uuid::Uuid>() {
+        return Ok(id.to_string());
+    }
+    let now = client.get(&operation_path(id, ""), &[]).await?;
+    let whole = now["id"].as_str().ok_or_else(|| CliError::Shape {
+        what: format!("the id of the replay of many that begins with {id}"),
+    })?;
+    Ok(whole.to_owned())
+}
+
 pub(crate) async fn operations(
     client: &Client,
     which: &DeadOps,

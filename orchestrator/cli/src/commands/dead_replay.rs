@@ -246,6 +246,7 @@ async fn many(
     // minted here: the same request sent twice is one operation
     let id = uuid::Uuid::now_v7();
     body["id"] = json!(id);
+    as_seen(&mut body, &answer["plan"]);
     let begun = client.post(REPLAYS, &body, None).await;
     if begun.as_ref().is_err_and(CliError::in_doubt) {
         out.note(format!(
@@ -279,6 +280,13 @@ async fn planned(
         out.note("looking at what it would do, message by message");
     }
     client.post_long(REPLAYS, &dry, look).await
+}
+
+/// That only what was looked at is taken: nothing that has died since. An older orchestrator does not say when it looked.
+pub(super) fn as_seen(body: &mut Value, looked: &Value) {
+    if looked["as_of"].is_u64() {
+        body["as_of"] = looked["as_of"].clone();
+    }
 }
 
 /// Why the one that was named does not fit.

@@ -33,7 +33,9 @@ fn list(rows: &[Value], now: u64, width: usize) -> Table {
         Column::new("saga").rank(1),
     ]);
     for row in rows {
-        let at = time::read(&row["at"]).map_or_else(String::new, |at| time::ago(at, now));
+        // lists go by when it died the last time
+        let died = time::read(&row["died_at"]).or_else(|| time::read(&row["at"]));
+        let at = died.map_or_else(String::new, |at| time::ago(at, now));
         let mut error = match text(row, "outcome") {
             outcome if outcome.is_empty() => text(row, "error"),
             outcome => outcome,
@@ -181,7 +183,8 @@ pub(crate) fn plan(plan: &Value, width: usize) -> Vec<Line> {
         lines.extend(set_in(BELOW, &tried_again(step), Tone::Faint, width));
     }
     for (name, words) in [
-        ("unreadable", "still cannot be read, and would fail again"),
+        ("waiting", "would wait: there is no queue where they go"),
+        ("unreadable", "still cannot be used, and would fail again"),
         ("refused", "would be refused"),
     ] {
         if number(plan, name) > 0 {
@@ -210,7 +213,7 @@ fn goes_where(plan: &Value, width: usize) -> Vec<Line> {
         "task" => "their sagas are asked for another attempt",
         "report" => "reports, told to their sagas",
         "start" => "requests to start a saga",
-        "event" => "events, published",
+        "event" => "events: only the triggers that refused them look again",
         _ => "messages of others, published as they were",
     };
     let mut lines = Vec::new();
@@ -463,6 +466,8 @@ fn history(row: &Value, now: u64, width: usize) -> Vec<Line> {
             "died" => ("died again", Tone::Bad),
             "dead" => ("restored", Tone::Faint),
             "discarded" => ("discarded", Tone::Faint),
+            "noted" if text(one, "text").is_empty() => ("note taken away", Tone::Faint),
+            "noted" => ("noted", Tone::Faint),
             _ => ("refused", Tone::Waits),
         };
         let by = text(one, "by");

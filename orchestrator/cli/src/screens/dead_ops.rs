@@ -223,6 +223,7 @@ fn commands(row: &Value, width: usize) -> Vec<(&'static str, String)> {
     } else {
         id
     };
+    let left = format!("baton dead --operation {id}");
     let steer = |what: &str| format!("baton dead ops {what} {id} -m 'why'");
     match text(row, "state").as_str() {
         "running" => vec![
@@ -230,12 +231,12 @@ fn commands(row: &Value, width: usize) -> Vec<(&'static str, String)> {
             ("for good", steer("cancel")),
         ],
         "paused" | "stopped" => vec![
-            ("what they say", "baton dead".to_owned()),
+            ("what they say", left),
             ("on", steer("resume")),
             ("for good", steer("cancel")),
         ],
         _ if number(row, "failed") + number(row, "refused") > 0 => {
-            vec![("what is left", "baton dead".to_owned())]
+            vec![("what is left", left)]
         }
         _ => Vec::new(),
     }

@@ -79,6 +79,40 @@ fn a_saga_nobody_knows_and_a_task_nobody_wants_are_not_offered() {
 }
 
 #[test]
+fn a_list_says_when_a_letter_died_the_last_time() {
+    let again = [a_letter(json!({ "died_at": NOW - 120_000 }))];
+    let again = text(&dead::table(&again, NOW, 80).lines(80));
+    assert!(
+        again.contains("2m ago") && !again.contains("1h ago"),
+        "{again}"
+    );
+    let once = text(&dead::table(&[a_letter(json!({}))], NOW, 80).lines(80));
+    assert!(once.contains("1h ago"), "{once}");
+}
+
+#[test]
+fn a_history_has_each_note_and_a_plan_says_who_looks_at_events_again() {
+    let at = NOW - 60_000;
+    let history = json!([
+        { "at": at, "what": "noted", "by": "anna", "text": "ticket 4711" },
+        { "at": at, "what": "noted", "by": "ben", "text": null },
+    ]);
+    let shown = text(&dead::one(
+        &a_letter(json!({ "history": history })),
+        NOW,
+        80,
+    ));
+    assert!(shown.contains("noted by anna  ticket 4711"), "{shown}");
+    assert!(shown.contains("note taken away by ben"), "{shown}");
+    let plan = json!({ "found": 2, "looked_at": 2, "routes": { "event": 2 } });
+    let plan = text(&dead::plan(&plan, 80));
+    assert!(
+        plan.contains("only the triggers that refused them"),
+        "{plan}"
+    );
+}
+
+#[test]
 fn a_body_of_megabytes_is_shown_as_far_as_a_terminal_takes_it() {
     for unit in ["x", "ä"] {
         let body = unit.repeat(3_000_000);

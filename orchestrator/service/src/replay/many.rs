@@ -8,10 +8,10 @@ use baton_bus::Link;
 use baton_driver::{DeadLetterRow, StoreError};
 use baton_engine::SagaState;
 use baton_messages::{SagaId, Timestamp};
-use baton_store::letters::{Claiming, GivingBack, OperationStep, Settling, Waiting, Written};
+use baton_store::letters::{Claiming, OperationStep, Settling, Waiting, Written};
 use baton_store::{
-    DeadLetterCursor, DeadLetterFilter, LetterRow, LetterState, Letters as _, OperationRow,
-    OperationState, Page, Reader as _,
+    DeadLetterFilter, LetterRow, LetterState, Letters as _, OperationRow, OperationState,
+    Reader as _,
 };
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -20,6 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::held::{self, NotGone, Piece, Place, place};
 use super::pace::Pace;
 use super::route::{self, Route};
 use super::{Came, NotYet, Orders, Replay, Target, outcome};
@@ -33,6 +34,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SINGLE_AFTER_MS: u64 = 120_000;
 /// Single letters that are taken over at a time.
 const SINGLES_MAX: usize = 32;
+/// Letters of one operation that are read at a time of those on their way: as many as set out together, beside some that were on their way before a crash.
+const ON_THEIR_WAY_MAX: usize = 64;
 /// Letters that set out together at most: bounds what is in memory, and what is done again after a crash.
 const CHUNK_MAX: u32 = 32;
 /// Bytes of their bodies at most, but for one that is larger alone.
@@ -48,6 +51,8 @@ const STEERED_EVERY: Duration = Duration::from_millis(200);
 const WAITING_MAX: usize = 256;
 /// How it begins when an operation says that it gets no further for now.
 const WAITS: &str = "it waits: ";
+/// How it begins when it goes on without some of its letters.
+const PASSES: &str = "passed over until it is taken: ";
 /// Who stops an operation by itself.
 const ITSELF: &str = "itself";
 
@@ -246,12 +251,20 @@ impl Replay {
             return Ok(false);
         };
         let pace = pace.get_or_insert_with(|| Pace::new(row.rate));
-        let left = self
+        let orders = orders(&row);
+        let mut left = self
             .letters
-            .on_their_way(Some(id), Timestamp(u64::MAX), SINGLES_MAX)
+            .on_their_way(Some(id), Timestamp(u64::MAX), ON_THEIR_WAY_MAX)
             .await?;
+        if row.state == OperationState::Running {
+            // what goes where nothing is taken keeps none of the others back
+            left.retain(|one| !held::is_held(&row, one, &orders));
+        }
         if !left.is_empty() {
-            return self.all(left, &row, true, (pace, stop)).await;
+            let piece = Piece::new(&left, &row, row.cursor, &orders);
+            return self
+                .all((left, piece), &row, (&orders, true), (pace, stop))
+                .await;
         }
         if row.state != OperationState::Running {
             return Ok(false);
@@ -271,48 +284,76 @@ impl Replay {
         if row.room() == 0 {
             return self.stage_ends(&row, waits).await;
         }
-        let page = self.page(&row).await?;
-        let some = as_many_as_fit(&page.rows);
-        let last = some.last().map(place);
-        // a page without letters and with a place has looked so far and found none yet
-        let Some(cursor) = last.or(page.next.map(|next| (next.at, next.id))) else {
+        let (letters, last) = self.whose_turn(&row, &orders).await?;
+        let Some(cursor) = last else {
             return self.had_their_turn(&row, waits).await;
         };
+        let Some(taken) = self.set_out(&row, letters, cursor).await? else {
+            return Ok(false);
+        };
+        if taken.is_empty() {
+            return Ok(true);
+        }
+        let piece = Piece::new(&taken, &row, Some(cursor), &orders);
+        self.all((taken, piece), &row, (&orders, false), (pace, stop))
+            .await
+    }
+
+    /// Has letters set out, in one transaction with the place the operation has reached: those that have, in their order. None: it does not run.
+    async fn set_out(
+        &self,
+        row: &OperationRow,
+        letters: Vec<Uuid>,
+        cursor: Place,
+    ) -> Result<Option<Vec<LetterRow>>, StoreError> {
         let claiming = Claiming {
-            operation: id,
-            letters: some.iter().map(|row| row.letter.id).collect(),
+            operation: row.id,
+            letters,
             cursor,
             at: clock::now(),
         };
-        if self.letters.claim(claiming).await?.is_none() {
-            return Ok(false);
+        let Some(set_out) = self.letters.claim(claiming).await? else {
+            return Ok(None);
+        };
+        if set_out.is_empty() {
+            return Ok(Some(Vec::new()));
         }
         // as they stand now: another may have taken some of them
         let mut taken = self
             .letters
-            .on_their_way(Some(id), Timestamp(u64::MAX), SINGLES_MAX)
+            .on_their_way(Some(row.id), Timestamp(u64::MAX), ON_THEIR_WAY_MAX)
             .await?;
+        taken.retain(|one| set_out.contains(&one.letter.id));
         taken.sort_by_key(place);
         if !row.filter.oldest_first {
             taken.reverse();
         }
-        self.all(taken, &row, false, (pace, stop)).await
+        Ok(Some(taken))
     }
 
-    /// The letters whose turn it is: one alone where the last that was tried was not taken.
-    async fn page(
+    /// The letters whose turn it is, one alone where the last that was tried was not taken; and how far it has looked then. None: it has looked at all.
+    async fn whose_turn(
         &self,
         row: &OperationRow,
-    ) -> Result<Page<LetterRow, DeadLetterCursor>, StoreError> {
+        orders: &Orders,
+    ) -> Result<(Vec<Uuid>, Option<Place>), StoreError> {
         let most = if row.why.starts_with(WAITS) {
             1
         } else {
             row.rate.clamp(1, CHUNK_MAX)
         };
-        let limit = most.min(u32::try_from(row.room()).unwrap_or(u32::MAX));
-        self.reader
-            .dead_letter_heads(of_operation(row), row.after(), limit as usize)
-            .await
+        let most = most.min(u32::try_from(row.room()).unwrap_or(u32::MAX));
+        // what is passed over does not count
+        let looked_at = if row.held.is_empty() { most } else { CHUNK_MAX };
+        let page = self
+            .reader
+            .dead_letter_heads(of_operation(row), row.after(), looked_at as usize)
+            .await?;
+        let is_passed = |one: &LetterRow| held::is_passed(row, one, orders);
+        let (some, last) = held::turn(&page.rows, is_passed, (most as usize, CHUNK_BYTES_MAX));
+        // a page without letters and with a place has looked so far and found none yet
+        let looked = page.next.map(|next| (next.at, next.id));
+        Ok((some, last.or(looked)))
     }
 
     /// The next stage, once it is known what came of this one, or the wait for it is over.
@@ -327,8 +368,8 @@ impl Replay {
         let of = row.in_stage;
         if of.open() > 0 && of.resolved + of.failed == 0 {
             let why = format!(
-                "after {} s nobody knows what came of any letter of its stage; look at their sagas (`baton dead --state replaying`), then resume or cancel it",
-                row.wait_s
+                "after {} s nobody knows what came of any letter of its stage; look at their sagas (`baton dead --operation {} --state replaying`), then resume or cancel it",
+                row.wait_s, row.id
             );
             return self.stops(row.id, why).await;
         }
@@ -346,12 +387,22 @@ impl Replay {
         Ok(false)
     }
 
-    /// Done, once it is known what came of the last ones, or the wait for them is over.
+    /// Done, once it is known what came of the last ones, or the wait for them is over, and nothing is held any more: what is, is tried again in turn.
     async fn had_their_turn(
         &self,
         row: &OperationRow,
         waits: Option<String>,
     ) -> Result<bool, StoreError> {
+        if let (Some(first), Some(why)) = (row.held.first(), held::said(row)) {
+            // it is looked at again a moment later
+            let again = OperationStep::Again {
+                to: first.to.clone(),
+                cursor: row.cursor,
+            };
+            self.says(row, &format!("{WAITS}{why}")).await?;
+            self.letters.step(row.id, again).await?;
+            return Ok(false);
+        }
         if let Some(why) = waits {
             return self.waits_on(row, &why).await;
         }
@@ -399,67 +450,71 @@ impl Replay {
     }
 
     /// Does letters that set out, at the operation's pace; true when it goes on at once. What was not begun when somebody steers it, and what nothing takes now,
-    /// stands as it did before and has its turn again.
+    /// stands as it did before and has its turn again; what nothing takes where it goes keeps none of the others back.
     async fn all(
         &self,
-        letters: Vec<LetterRow>,
+        (letters, mut piece): (Vec<LetterRow>, Piece),
         of: &OperationRow,
-        again: bool,
+        (orders, again): (&Orders, bool),
         (pace, stop): (&mut Pace, &CancellationToken),
     ) -> Result<bool, StoreError> {
-        let orders = orders(of);
         let mut under_way = FuturesUnordered::new();
-        let (mut back, mut why) = (Vec::new(), None);
         let mut asked_at = Instant::now();
-        let mut rest = letters.clone().into_iter();
+        let mut rest = letters.into_iter();
         while let Some(row) = rest.next() {
             if under_way.len() >= SIDE_BY_SIDE {
-                note(under_way.next().await, &mut back, &mut why);
+                note(under_way.next().await, &mut piece);
+            }
+            if piece.passes(row.letter.id) {
+                continue;
             }
             // what has set out goes on while the next one waits for its moment
             loop {
                 tokio::select! {
                     () = stop.cancelled() => break,
                     () = pace.tick() => break,
-                    Some(done) = under_way.next(), if !under_way.is_empty() => note(Some(done), &mut back, &mut why),
+                    Some(done) = under_way.next(), if !under_way.is_empty() => note(Some(done), &mut piece),
                 }
             }
             let steered = !again && asked_at.elapsed() >= STEERED_EVERY && {
                 asked_at = Instant::now();
                 !self.runs(of.id).await?
             };
-            if stop.is_cancelled() || steered || why.is_some() {
-                back.push(row.letter.id);
-                back.extend(rest.by_ref().map(|row| row.letter.id));
+            if stop.is_cancelled() || steered || piece.why().is_some() {
+                piece.not_begun(row.letter.id);
+                for row in rest.by_ref() {
+                    piece.not_begun(row.letter.id);
+                }
                 break;
             }
-            under_way.push(self.until_done(row, &orders, again, stop));
+            under_way.push(self.until_done(row, orders, again, stop));
         }
         while let Some(done) = under_way.next().await {
-            note(Some(done), &mut back, &mut why);
+            note(Some(done), &mut piece);
         }
         // those that may have been sent before a crash stay on their way, and are done again
-        if !back.is_empty() && !again {
-            let first = letters.iter().position(|row| back.contains(&row.letter.id));
-            let before = first.and_then(|first| first.checked_sub(1));
-            let given = GivingBack {
-                operation: of.id,
-                cursor: before.map(|n| place(&letters[n])).or(of.cursor),
-                letters: back,
-            };
+        if let Some(given) = piece.giving_back(of, again) {
             self.letters.give_back(given).await?;
         }
-        match why {
-            Some(why) => {
+        self.says_of(&piece, of).await
+    }
+
+    /// Says what letters that set out met; true when the operation goes on at once.
+    async fn says_of(&self, piece: &Piece, of: &OperationRow) -> Result<bool, StoreError> {
+        let waited = of.why.starts_with(WAITS);
+        match (piece.why(), piece.why_held()) {
+            (Some(why), _) => {
                 self.says(of, &format!("{WAITS}{why}")).await?;
-                Ok(false)
+                return Ok(false);
             }
-            None if of.why.starts_with(WAITS) => {
-                self.says(of, "").await?;
-                Ok(true)
-            }
-            None => Ok(true),
+            // where it waits for nothing else that is said already
+            (None, Some(_)) if waited => {}
+            (None, Some(why)) => self.says(of, &format!("{PASSES}{why}")).await?,
+            (None, None) if waited => self.says(of, "").await?,
+            (None, None) => {}
         }
+        // one that somebody ended only has its last letters looked at again, a moment later
+        Ok(of.state == OperationState::Running)
     }
 
     async fn runs(&self, operation: Uuid) -> Result<bool, StoreError> {
@@ -467,22 +522,35 @@ impl Replay {
         Ok(found.is_some_and(|row| row.state == OperationState::Running))
     }
 
-    /// Does one letter until it is written down what came of it; or which it is and why nothing takes it now.
+    /// Does one letter until it is written down what came of it; or says that it was certainly not sent.
     async fn until_done(
         &self,
         row: LetterRow,
         orders: &Orders,
         mut again: bool,
         stop: &CancellationToken,
-    ) -> Option<(Uuid, String)> {
+    ) -> Option<NotGone> {
         let mut pause = AGAIN_MIN;
         // what was published is not published again because the store does not answer
         let mut did = None;
         loop {
             match self.carry_on(&row, orders, again, &mut did).await {
                 Ok(()) => return None,
-                Err(NotYet::NotSent(why)) => return Some((row.letter.id, why)),
-                Err(not) => {
+                Err(NotYet::NotSent(why)) => {
+                    return Some(NotGone {
+                        letter: row.letter.id,
+                        why,
+                        is_there_alone: false,
+                    });
+                }
+                Err(NotYet::NotThere(why)) => {
+                    return Some(NotGone {
+                        letter: row.letter.id,
+                        why,
+                        is_there_alone: true,
+                    });
+                }
+                Err(not @ (NotYet::NotTaken(_) | NotYet::Store(_))) => {
                     if matches!(not, NotYet::Store(_)) {
                         tracing::warn!(letter = %row.letter.id, why = %not, "what came of a dead letter could not be written; it is tried again");
                     }
@@ -518,11 +586,10 @@ fn settled_by(state: Option<SagaState>, letters: Vec<Waiting>) -> Vec<Written> {
     settled
 }
 
-/// One that nothing takes now, and why.
-fn note(done: Option<Option<(Uuid, String)>>, back: &mut Vec<Uuid>, why: &mut Option<String>) {
-    if let Some((letter, refused)) = done.flatten() {
-        back.push(letter);
-        why.get_or_insert_with(|| format!("letter {letter}: {refused}"));
+/// One that was not sent, where it is one.
+fn note(done: Option<Option<NotGone>>, piece: &mut Piece) {
+    if let Some(not) = done.flatten() {
+        piece.not_gone(not);
     }
 }
 
@@ -538,11 +605,6 @@ fn orders(of: &OperationRow) -> Orders {
             .map(|(exchange, key)| Target { exchange, key }),
         redirect: of.redirect.clone(),
     }
-}
-
-/// The place of a letter in lists.
-fn place(row: &LetterRow) -> (Timestamp, Uuid) {
-    (row.seen_at(), row.letter.id)
 }
 
 /// What a stage still waits for: outcomes of what was sent, or messages of others that may die again at once.
@@ -565,17 +627,6 @@ fn waits_for(row: &OperationRow) -> Option<String> {
     (waited < most).then(|| format!("{WAITS}{what}, at most {} s", most / 1_000))
 }
 
-/// The first letters whose bodies may be in memory together; one at least.
-fn as_many_as_fit(rows: &[LetterRow]) -> &[LetterRow] {
-    let mut bytes = 0;
-    let fits = |row: &&LetterRow| {
-        bytes += row.body_bytes;
-        bytes <= CHUNK_BYTES_MAX
-    };
-    let n = rows.iter().take_while(fits).count();
-    &rows[..n.max(1).min(rows.len())]
-}
-
 /// Whether a letter is published as it is, wherever it was sent: its sender may have said where to.
 fn is_of_others(letter: &DeadLetterRow) -> bool {
     let anywhere = Target {
@@ -585,13 +636,13 @@ fn is_of_others(letter: &DeadLetterRow) -> bool {
     matches!(route::route(letter, Some(&anywhere)), Ok(Route::Raw(_)))
 }
 
-/// The letters an operation takes: those that were dead when it was made, and that nobody has touched since.
-fn of_operation(row: &OperationRow) -> DeadLetterFilter {
-    let made_at = row.made_at;
+/// The letters an operation takes: those that were dead when it was made, or when whoever asked for it saw what it would do, and that nobody has touched since.
+pub(crate) fn of_operation(row: &OperationRow) -> DeadLetterFilter {
+    let last = row.takes_until();
     DeadLetterFilter {
         state: Some(LetterState::Dead),
-        until: Some(row.filter.until.map_or(made_at, |until| until.min(made_at))),
-        changed_until: Some(made_at),
+        until: Some(row.filter.until.map_or(last, |until| until.min(last))),
+        changed_until: Some(last),
         ..row.filter.clone()
     }
 }

@@ -13,6 +13,8 @@
 //! the triggers have had already they know by its id; only a message of others may be published twice. What is in brackets is one transaction.
 
 pub(crate) mod edit;
+mod foresee;
+mod held;
 mod many;
 mod outcome;
 mod pace;
@@ -45,6 +47,7 @@ use crate::fleet::Workers;
 use crate::planned;
 use crate::triggers::mended::mended;
 use crate::triggers::{Live, letters};
+pub(crate) use many::of_operation;
 pub(crate) use plan::{LOOK, Plan};
 use route::Route;
 pub(crate) use route::{Cure, Never, Refused, Target};
@@ -85,6 +88,8 @@ pub(crate) enum NotYet {
     Store(StoreError),
     /// The broker takes nothing now, or is away: it was certainly not sent.
     NotSent(String),
+    /// Nothing takes it where it goes: it was certainly not sent, and what goes elsewhere may be.
+    NotThere(String),
 }
 
 impl From<NotTaken> for NotYet {
@@ -106,7 +111,7 @@ impl std::fmt::Display for NotYet {
             Self::NotTaken(NotTaken::Stopping) => f.write_str("the orchestrator is stopping"),
             Self::NotTaken(NotTaken::Late) => f.write_str("nothing was committed in time"),
             Self::Store(error) => f.write_str(&chain(error)),
-            Self::NotSent(why) => f.write_str(why),
+            Self::NotSent(why) | Self::NotThere(why) => f.write_str(why),
         }
     }
 }
@@ -698,7 +703,7 @@ fn came_of(row: &LetterRow, sent: &Sent, place: &str, to_one_queue: bool) -> Res
             "the broker refused it at {place}: a queue there is full, or has lost its majority; others that are bound there may have it: look there before it is replayed again"
         )),
         refused => match nothing_takes(refused, place) {
-            Some(why) if is_one_of_many => return Err(NotYet::NotSent(why)),
+            Some(why) if is_one_of_many => return Err(NotYet::NotThere(why)),
             Some(why) => Came::failed(why),
             None => Came::failed(format!(
                 "published to {place} without an answer, so it may have been delivered: {}",

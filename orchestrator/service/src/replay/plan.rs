@@ -10,6 +10,7 @@ use baton_store::group::normalised;
 use baton_store::{DeadLetterFilter, LetterRow, Reader as _};
 use uuid::Uuid;
 
+use super::foresee::{Foreseen, Looked};
 use super::route::{Kind, Never, Route, kind, replays, rule};
 use super::{Orders, Replay};
 
@@ -63,6 +64,8 @@ pub(crate) struct Plan {
     pub(crate) types: BTreeMap<String, u64>,
     /// Which, by their letters, and as which attempt: the first of them.
     pub(crate) steps: Vec<(Uuid, AttemptRef)>,
+    /// How many of those would wait: there is no queue where they go.
+    pub(crate) waiting: u64,
     /// How many of those would be refused.
     pub(crate) refused: u64,
     /// How many of those still cannot be read, and would fail again.
@@ -72,6 +75,21 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// One of which that would come; why, where it is not simply sent.
+    fn counts(&mut self, row: &LetterRow, foreseen: Foreseen) -> Option<String> {
+        let (count, why) = match foreseen {
+            Foreseen::Goes(route) => {
+                self.goes(row, route);
+                return None;
+            }
+            Foreseen::Waits(why) => (&mut self.waiting, why),
+            Foreseen::Never(Never::Refused(refused)) => (&mut self.refused, refused.why),
+            Foreseen::Never(Never::Unreadable(why)) => (&mut self.unreadable, why),
+        };
+        *count += 1;
+        Some(why)
+    }
+
     /// One that would go there.
     fn goes(&mut self, row: &LetterRow, route: Route) {
         *self.routes.entry(route.as_str()).or_default() += 1;
@@ -106,7 +124,7 @@ impl Replay {
     ) -> Result<Plan, StoreError> {
         let (found, is_part) = self.counted(filter, LOOK).await?;
         let mut plan = Plan::default();
-        let mut used = BTreeSet::new();
+        let (mut used, mut looked) = (BTreeSet::new(), Looked::default());
         let mut reasons: BTreeMap<String, WhyNot> = BTreeMap::new();
         let (mut after, mut looked_at) = (None, 0_u64);
         let began = Instant::now();
@@ -120,19 +138,12 @@ impl Replay {
                 if kind(&row.letter) == Kind::Foreign {
                     used.extend(rule(&row.letter, &orders.redirect).map(|rule| &rule.from));
                 }
-                let why = match self.foresee(row, orders).await? {
-                    Ok(route) => {
-                        plan.goes(row, route);
-                        continue;
-                    }
-                    Err(Never::Refused(refused)) => {
-                        plan.refused += 1;
-                        refused.why
-                    }
-                    Err(Never::Unreadable(why)) => {
-                        plan.unreadable += 1;
-                        why
-                    }
+                let foreseen = match self.foresee(row, orders).await? {
+                    Ok(route) => self.would_take(route, &mut looked).await?,
+                    Err(never) => Foreseen::Never(never),
+                };
+                let Some(why) = plan.counts(row, foreseen) else {
+                    continue;
                 };
                 let told = reasons.entry(normalised(&why)).or_insert(WhyNot {
                     why,

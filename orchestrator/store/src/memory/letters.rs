@@ -29,6 +29,9 @@ impl MemoryStore {
     }
 }
 
+/// What a history says of a note: it moves nothing.
+const NOTED: &str = "noted";
+
 /// Writes down what happened to a letter, by whoever moved it last.
 fn happened(tables: &mut Tables, letter: Uuid, at: Timestamp, what: &str, text: &str) {
     let now = tables.standings.get(&letter).cloned().unwrap_or_default();
@@ -71,10 +74,29 @@ impl Letters for MemoryStore {
         Ok(true)
     }
 
-    async fn note(&self, letter: Uuid, note: String) -> Result<bool, StoreError> {
+    async fn note(
+        &self,
+        letter: Uuid,
+        note: String,
+        by: String,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
         let mut tables = self.tables();
-        let found = tables.standings.get_mut(&letter);
-        Ok(found.map(|now| now.note = Some(note)).is_some())
+        let Some(now) = tables.standings.get_mut(&letter) else {
+            return Ok(false);
+        };
+        now.note = Some(note.clone());
+        let history = tables.history.entry(letter).or_default();
+        history.push(HistoryRow {
+            n: u32::try_from(history.len()).unwrap_or(u32::MAX) + 1,
+            at,
+            what: NOTED.to_owned(),
+            by,
+            why: String::new(),
+            text: note,
+            died: None,
+        });
+        Ok(true)
     }
 
     async fn edit(&self, edit: EditRow) -> Result<bool, StoreError> {
@@ -254,10 +276,11 @@ impl Letters for MemoryStore {
             let Some(now) = found else { continue };
             now.state = LetterState::Dead;
             now.replays -= 1;
-            now.changed_at = Some(row.made_at);
+            now.changed_at = Some(row.takes_until());
             (now.changed_by, now.why, now.action) = (None, None, None);
             (now.operation, now.stage) = (None, None);
-            let last = last.get(letter).and_then(|all| all.last());
+            let mut all = last.get(letter).into_iter().flatten();
+            let last = all.rfind(|one| one.what != NOTED);
             now.outcome = last.map(|one| one.text.clone());
             back += 1;
         }

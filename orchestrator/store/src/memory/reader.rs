@@ -501,6 +501,7 @@ fn fits(row: &LetterRow, filter: &DeadLetterFilter, sagas: &BTreeMap<SagaId, Sag
         worker,
         replays,
         label,
+        operation,
         ids,
         oldest_first: _,
     } = filter;
@@ -536,4 +537,5 @@ fn fits(row: &LetterRow, filter: &DeadLetterFilter, sagas: &BTreeMap<SagaId, Sag
             .is_none_or(|name| about.definition.as_ref() == Some(name) || runs(name))
         && replays.is_none_or(|least| all_replays >= least)
         && label.as_ref().is_none_or(labelled)
+        && (operation.is_none() || now.operation == *operation)
 }

@@ -49,7 +49,7 @@ const DIED_TASK: &str = "UPDATE dead_letters SET died_again = died_again + 1, di
 const DEATH: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, text, death, properties, body)
     VALUES ($1, 1 + coalesce((SELECT max(n) FROM dead_history WHERE letter = $1), 0), $2, 'died', '', '', $3, $4, $5, $6) RETURNING n";
 const GIVE_BACK: &str = "UPDATE dead_letters SET state = 'dead', replays = replays - 1, changed_at = $3, changed_by = NULL, why = NULL, action = NULL,
-    operation = NULL, stage = NULL, outcome = (SELECT h.text FROM dead_history h WHERE h.letter = dead_letters.id ORDER BY h.n DESC LIMIT 1) WHERE id = $1 AND state = 'replaying' AND operation = $2 AND sent_at IS NULL RETURNING id";
+    operation = NULL, stage = NULL, outcome = (SELECT h.text FROM dead_history h WHERE h.letter = dead_letters.id AND h.what <> 'noted' ORDER BY h.n DESC LIMIT 1) WHERE id = $1 AND state = 'replaying' AND operation = $2 AND sent_at IS NULL RETURNING id";
 const EXPIRED: &str = "SELECT id, partition FROM dead_letters WHERE state = $1 AND changed_at < $2 ORDER BY changed_at, id LIMIT $3";
 const EXPIRE: [&str; 3] = [
     "DELETE FROM dead_edits WHERE letter = $1 RETURNING edition",
@@ -58,12 +58,14 @@ const EXPIRE: [&str; 3] = [
 ];
 const GONE: &str = "SELECT add_count($1, 'dead_letters', -1)";
 const NOTE: &str = "UPDATE dead_letters SET note = $2 WHERE id = $1 RETURNING id";
+const NOTED: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, text)
+    VALUES ($1, 1 + coalesce((SELECT max(n) FROM dead_history WHERE letter = $1), 0), $2, 'noted', $3, '', $4) RETURNING n";
 const EDITED: &str = "UPDATE dead_letters SET edition = $2 WHERE id = $1 AND edition = $2::bigint - 1 AND state = 'dead' RETURNING id";
 const EDIT: &str = "INSERT INTO dead_edits (letter, edition, at, by, why, action, difference, properties, body)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (letter, edition) DO NOTHING RETURNING letter";
 const IMPORT: &str = "INSERT INTO dead_letters (id, partition, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body, grp,
-    pool, task_type, event_type, definition, worker, replays_before, state, replays, changed_at, changed_by, why, note, outcome, edition, died_again, died_at)
-    VALUES ($1, 0::smallint, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)
+    pool, task_type, event_type, definition, worker, replays_before, state, replays, changed_at, changed_by, why, note, outcome, edition, died_again, died_at, attempt)
+    VALUES ($1, 0::smallint, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
     ON CONFLICT (id) DO NOTHING RETURNING id";
 const IMPORTED: &str = "SELECT add_count(0::smallint, 'dead_letters', $1)";
 const OPERATION: &str = "SELECT body FROM dead_operations WHERE id = $1 FOR UPDATE";
@@ -90,7 +92,7 @@ const ARRIVALS_OF: &str = "SELECT id, properties FROM dead_letters WHERE id = AN
 
 /// Every question here that must not look at a whole table.
 #[cfg(test)]
-pub(crate) const QUERIES: [&str; 28] = [
+pub(crate) const QUERIES: [&str; 29] = [
     ARRIVALS_OVER,
     ARRIVALS,
     ARRIVALS_OLD,
@@ -112,6 +114,7 @@ pub(crate) const QUERIES: [&str; 28] = [
     GIVE_BACK,
     PUT_HISTORY,
     NOTE,
+    NOTED,
     EDITED,
     EDIT,
     IMPORT,
@@ -378,7 +381,9 @@ async fn import(transaction: &Transaction<'_>, row: &LetterRow) -> Result<bool, 
     let about = facets_of(letter);
     let text = |text: &Option<String>| text.as_deref().map(owned);
     let properties = serde_json::to_string(&letter.properties)?;
-    let values: [&(dyn ToSql + Sync); 29] = [
+    let attempt = now.attempt.as_ref().map(serde_json::to_string);
+    let attempt = attempt.transpose()?;
+    let values: [&(dyn ToSql + Sync); 30] = [
         &letter.id,
         &int(letter.at.0),
         &letter.reason.as_str(),
@@ -408,6 +413,7 @@ async fn import(transaction: &Transaction<'_>, row: &LetterRow) -> Result<bool, 
         &i64::from(now.edition),
         &i64::from(now.died_again),
         &now.died_at.map(|at| int(at.0)),
+        &attempt,
     ];
     Ok(rows(transaction, IMPORT, &values).await?.len() == 1)
 }
@@ -522,10 +528,21 @@ impl Letters for PostgresLetters {
         .await
     }
 
-    async fn note(&self, letter: Uuid, note: String) -> Result<bool, StoreError> {
+    async fn note(
+        &self,
+        letter: Uuid,
+        note: String,
+        by: String,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
         self.write("a note on a dead letter", async |transaction| {
-            let noted = rows(transaction, NOTE, &[&letter, &owned(&note)]).await?;
-            Ok(noted.len() == 1)
+            let (note, by) = (owned(&note), owned(&by));
+            let noted = rows(transaction, NOTE, &[&letter, &note]).await?.len() == 1;
+            if noted {
+                let values: [&(dyn ToSql + Sync); 4] = [&letter, &int(at.0), &by, &note];
+                rows(transaction, NOTED, &values).await?;
+            }
+            Ok(noted)
         })
         .await
     }
@@ -641,8 +658,8 @@ impl Letters for PostgresLetters {
             };
             let mut back = 0;
             for letter in &letters.letters {
-                let made_at = int(row.made_at.0);
-                let values: [&(dyn ToSql + Sync); 3] = [letter, &row.id, &made_at];
+                let until = int(row.takes_until().0);
+                let values: [&(dyn ToSql + Sync); 3] = [letter, &row.id, &until];
                 back += rows(transaction, GIVE_BACK, &values).await?.len();
             }
             letters.apply(&mut row, back);

@@ -180,7 +180,7 @@ pub(crate) fn dead_letter_heads_between() -> String {
 
 /// Dead letters, the one that died last first, or the other way. Values: 1 and 2 the cursor, 3 and 4 the range of instants, 5 the limit; then, as far as they are asked for, reason,
 /// queue, kind, saga, what error or body has in it, state, group, until when it was moved last, what the error has in it, pool, task type, event type,
-/// definition, worker, how many replays at least, the key of a label, and ids.
+/// definition, worker, how many replays at least, the key of a label, the replay of many, and ids.
 pub(crate) fn dead_letters(filter: &DeadLetterFilter) -> String {
     let (which, Way { order, .. }) = (letters_where(filter, 5), filter.way());
     format!(
@@ -266,6 +266,7 @@ fn letters_where(filter: &DeadLetterFilter, mut place: usize) -> String {
             filter.label.is_some(),
             "EXISTS (SELECT 1 FROM sagas s WHERE s.id = dead_letters.saga AND # = ANY (s.label_keys) OFFSET 0)",
         ),
+        (filter.operation.is_some(), "operation = #"),
         (!filter.ids.is_empty(), "id = ANY (#)"),
     ] {
         if asked {

@@ -596,6 +596,7 @@ struct LetterValues {
     about: [Option<String>; 6],
     replays: Option<i64>,
     label: Option<Uuid>,
+    operation: Option<Uuid>,
     ids: Option<Vec<Uuid>>,
     /// The place of the last letter that is looked at; none where a statement does not ask.
     end: Option<(i64, Uuid)>,
@@ -638,6 +639,7 @@ impl LetterValues {
                 .label
                 .as_ref()
                 .map(|(name, value)| label_key(name, value)),
+            operation: filter.operation,
             ids: (!filter.ids.is_empty()).then(|| filter.ids.clone()),
             end: None,
         }
@@ -660,6 +662,8 @@ impl LetterValues {
         let replays = self.replays.as_ref();
         values.extend(replays.map(|n| n as &(dyn ToSql + Sync)));
         values.extend(self.label.as_ref().map(|key| key as &(dyn ToSql + Sync)));
+        let operation = self.operation.as_ref();
+        values.extend(operation.map(|id| id as &(dyn ToSql + Sync)));
         values.extend(self.ids.as_ref().map(|ids| ids as &(dyn ToSql + Sync)));
         values
     }

@@ -41,7 +41,7 @@ const PUT_HISTORY: &str =
 const DEATH: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, text, death, properties, body)
     VALUES (?1, 1 + coalesce((SELECT max(n) FROM dead_history WHERE letter = ?1), 0), ?2, 'died', '', '', ?3, ?4, ?5, ?6)";
 const GIVE_BACK: &str = "UPDATE dead_letters SET state = 'dead', replays = replays - 1, changed_at = ?3, changed_by = NULL, why = NULL, action = NULL,
-    operation = NULL, stage = NULL, outcome = (SELECT h.text FROM dead_history h WHERE h.letter = dead_letters.id ORDER BY h.n DESC LIMIT 1) WHERE id = ?1 AND state = 'replaying' AND operation = ?2 AND sent_at IS NULL";
+    operation = NULL, stage = NULL, outcome = (SELECT h.text FROM dead_history h WHERE h.letter = dead_letters.id AND h.what <> 'noted' ORDER BY h.n DESC LIMIT 1) WHERE id = ?1 AND state = 'replaying' AND operation = ?2 AND sent_at IS NULL";
 const EXPIRED: &str = "SELECT id, partition FROM dead_letters INDEXED BY dead_letters_by_change WHERE state = ?1 AND changed_at < ?2
     ORDER BY changed_at, id LIMIT ?3";
 const EXPIRE: [&str; 3] = [
@@ -51,12 +51,14 @@ const EXPIRE: [&str; 3] = [
 ];
 const GONE: &str = "UPDATE counts SET n = n - 1 WHERE partition = ?1 AND name = 'dead_letters'";
 const NOTE: &str = "UPDATE dead_letters SET note = ?2 WHERE id = ?1";
+const NOTED: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, text)
+    VALUES (?1, 1 + coalesce((SELECT max(n) FROM dead_history WHERE letter = ?1), 0), ?2, 'noted', ?3, '', ?4)";
 const EDITED: &str =
     "UPDATE dead_letters SET edition = ?2 WHERE id = ?1 AND edition = ?2 - 1 AND state = 'dead'";
 const EDIT: &str = "INSERT INTO dead_edits (letter, edition, at, by, why, action, difference, properties, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 const IMPORT: &str = "INSERT INTO dead_letters (id, partition, at, reason, error, queue, exchange, key, message_id, kind, saga, properties, body, grp,
-    pool, task_type, event_type, definition, worker, replays_before, state, replays, changed_at, changed_by, why, note, outcome, edition, died_again, died_at)
-    VALUES (?1, (SELECT min(id) FROM partitions), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)
+    pool, task_type, event_type, definition, worker, replays_before, state, replays, changed_at, changed_by, why, note, outcome, edition, died_again, died_at, attempt)
+    VALUES (?1, (SELECT min(id) FROM partitions), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30)
     ON CONFLICT (id) DO NOTHING";
 const IMPORTED: &str = "INSERT INTO counts (partition, name, n) VALUES ((SELECT min(id) FROM partitions), 'dead_letters', ?1)
     ON CONFLICT (partition, name) DO UPDATE SET n = n + excluded.n";
@@ -76,7 +78,7 @@ const ARRIVAL_OF: &str =
 
 /// Every question here that must not look at a whole table.
 #[cfg(test)]
-pub(crate) const QUERIES: [&str; 24] = [
+pub(crate) const QUERIES: [&str; 25] = [
     ARRIVAL_OVER,
     ARRIVALS,
     ARRIVALS_OLD,
@@ -98,6 +100,7 @@ pub(crate) const QUERIES: [&str; 24] = [
     DEATH,
     GIVE_BACK,
     NOTE,
+    NOTED,
     EDITED,
     OPERATION,
     OPERATION_PUT,
@@ -300,6 +303,7 @@ fn import(conn: &Connection, row: &LetterRow) -> rusqlite::Result<bool> {
         now.edition,
         now.died_again,
         now.died_at.map(|at| int(at.0)),
+        now.attempt.as_ref().map(json).transpose()?,
     ])?;
     Ok(added == 1)
 }
@@ -391,11 +395,21 @@ impl Letters for SqliteLetters {
         .await
     }
 
-    async fn note(&self, letter: Uuid, note: String) -> Result<bool, StoreError> {
+    async fn note(
+        &self,
+        letter: Uuid,
+        note: String,
+        by: String,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
         self.write("a note on a dead letter", move |conn| {
             let noted = conn
                 .prepare_cached(NOTE)?
                 .execute(params![letter.as_bytes(), note])?;
+            if noted == 1 {
+                let values = params![letter.as_bytes(), int(at.0), by, note];
+                conn.prepare_cached(NOTED)?.execute(values)?;
+            }
             Ok(noted == 1)
         })
         .await
@@ -516,7 +530,11 @@ impl Letters for SqliteLetters {
             };
             let mut back = 0;
             for letter in &letters.letters {
-                let values = params![letter.as_bytes(), row.id.as_bytes(), int(row.made_at.0)];
+                let values = params![
+                    letter.as_bytes(),
+                    row.id.as_bytes(),
+                    int(row.takes_until().0)
+                ];
                 back += conn.prepare_cached(GIVE_BACK)?.execute(values)?;
             }
             letters.apply(&mut row, back);

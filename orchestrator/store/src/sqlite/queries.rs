@@ -169,7 +169,7 @@ pub(crate) fn dead_letter_heads_between() -> String {
 
 /// Dead letters, the one that died last first, or the other way. Values: 1 and 2 the cursor, 3 the limit, 4 and 5 the range of instants; then, null for any: 6 reason, 7 queue,
 /// 8 kind, 9 saga, 10 what error or body has in it, 11 state, 12 group, 13 until when it was moved last, 14 what the error has in it, 15 pool, 16 task type,
-/// 17 event type, 18 definition, 19 worker, 20 how many replays at least, 21 and 22 a label; 23 and 24 the place of the last one that is looked at; 25 ids, as a JSON list of hexadecimal digits.
+/// 17 event type, 18 definition, 19 worker, 20 how many replays at least, 21 and 22 a label; 23 and 24 the place of the last one that is looked at; 25 ids, as a JSON list of hexadecimal digits; 26 the replay of many.
 pub(crate) fn dead_letters(filter: &DeadLetterFilter) -> String {
     let (which, Way { order, .. }) = (letters_where(filter), filter.way());
     format!("SELECT {LETTER_COLUMNS} FROM {which} ORDER BY seen_at {order}, id {order} LIMIT ?3")
@@ -244,7 +244,7 @@ fn letters_where(filter: &DeadLetterFilter) -> String {
          AND (?18 IS NULL OR definition = ?18 OR EXISTS (SELECT 1 FROM sagas s WHERE s.id = dead_letters.saga AND s.definition = ?18))
          AND (?21 IS NULL OR EXISTS (SELECT 1 FROM sagas s CROSS JOIN saga_labels l
               ON l.name = ?21 AND l.value = ?22 AND l.started_at = s.started_at AND l.saga = s.id WHERE s.id = dead_letters.saga))
-         AND (?23 IS NULL OR (seen_at, id) {within} (?23, ?24)) AND ?25 IS ?25"
+         AND (?23 IS NULL OR (seen_at, id) {within} (?23, ?24)) AND ?25 IS ?25 AND (?26 IS NULL OR operation = ?26)"
     )
 }
 

@@ -749,6 +749,9 @@ fn letter_values(
             let ids = filter.ids.iter().map(|id| id.simple().to_string());
             Value::Text(serde_json::Value::from_iter(ids).to_string())
         },
+        filter
+            .operation
+            .map_or(Value::Null, |id| Value::Blob(id.as_bytes().to_vec())),
     ]
 }
 

@@ -7,7 +7,6 @@ use uuid::Uuid;
 use super::Subject;
 use super::samples::{batch, dead_letter};
 use crate::Partition;
-use crate::facets::facets_of;
 use crate::letters::{
     Claiming, EditRow, Ending, LetterState, Letters, Move, Mover, OperationRow, OperationState,
     OperationStep, Sending, Settling, Tally, Written,
@@ -102,6 +101,9 @@ pub fn operation(n: u128) -> OperationRow {
         redirect: Vec::new(),
         back_s: 5,
         seen: Tally::default(),
+        as_of: None,
+        held: Vec::new(),
+        reached: None,
     }
 }
 
@@ -194,8 +196,20 @@ pub async fn a_letter_is_discarded_restored_and_noted(subject: &mut impl Subject
         let asked = moved(0, from, to, by(1, 9));
         assert_eq!(letters.move_letter(asked).await.unwrap(), done, "{from:?}");
     }
-    assert!(letters.note(id(0), "seen".to_owned()).await.unwrap());
-    assert!(!letters.note(id(5), "seen".to_owned()).await.unwrap());
+    for (n, note, by, done) in [
+        (0, "looked", "ann", true),
+        (0, "seen", "ben", true),
+        (5, "seen", "ben", false),
+    ] {
+        let noted = letters.note(id(n), note.to_owned(), by.to_owned(), Timestamp(11));
+        assert_eq!(noted.await.unwrap(), done);
+    }
+    let history = reader.dead_letter_history(id(0), 9).await.unwrap();
+    let noted = history.iter().filter(|one| one.what == "noted");
+    let noted: Vec<_> = noted
+        .map(|one| (one.at.0, one.by.as_str(), one.text.as_str()))
+        .collect();
+    assert_eq!(noted, [(11, "ann", "looked"), (11, "ben", "seen")]);
     let now = standing(&reader, 0).await;
     assert_eq!((now.state, now.replays), (dead, 0));
     assert_eq!(now.note.as_deref(), Some("seen"));
@@ -232,6 +246,23 @@ pub async fn an_operation_takes_what_is_dead_and_keeps_its_place(subject: &mut i
     let row = row.unwrap();
     assert_eq!(row.cursor, Some((dead_letter(1).at, id(1))));
     assert_eq!(row.total.replayed, 2);
+    for (operation, expected) in [
+        (7, vec![id(2), id(1)]),
+        (8, vec![id(3), id(0)]),
+        (9, vec![]),
+    ] {
+        let of_it = DeadLetterFilter {
+            operation: Some(Uuid::from_u128(operation)),
+            ..DeadLetterFilter::default()
+        };
+        let page = reader.dead_letters(of_it.clone(), None, 9).await.unwrap();
+        let found: Vec<Uuid> = page.rows.iter().map(|row| row.letter.id).collect();
+        assert_eq!(found, expected, "of {operation}");
+        let heads = reader.dead_letter_heads(of_it.clone(), None, 9);
+        assert_eq!(heads.await.unwrap().rows.len(), expected.len());
+        let count = reader.dead_letters_count(of_it).await.unwrap();
+        assert_eq!(count, expected.len() as u64);
+    }
     let page = reader.dead_operations(None, 1).await.unwrap();
     assert_eq!(page.rows[0].id, Uuid::from_u128(8));
     let page = reader.dead_operations(page.next, 1).await.unwrap();
@@ -420,77 +451,6 @@ pub async fn a_letter_is_edited_from_the_copy_that_was_seen(subject: &mut impl S
         !letters.edit(edited(0, 3, 5)).await.unwrap(),
         "it is not dead"
     );
-    subject.close(store).await;
-}
-
-/// What is imported stands where it stood, once, however often; what is here stays.
-pub async fn letters_are_imported_once(subject: &mut impl Subject) {
-    let (mut store, mine) = subject.open().await;
-    keep(&mut store, mine, 0..1).await;
-    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
-    let row = |n: u32, state, edition| {
-        let letter = dead_letter(n);
-        let now = crate::Standing {
-            state,
-            replays: 2,
-            why: Some("so".to_owned()),
-            edition,
-            ..crate::Standing::default()
-        };
-        let row = crate::LetterRow {
-            body_bytes: letter.body.len() as u64,
-            about: facets_of(&letter),
-            letter,
-            now,
-        };
-        crate::WholeLetter {
-            row,
-            edits: (1..=edition).map(|n_th| edited(n, n_th, 7)).collect(),
-            history: Vec::new(),
-        }
-    };
-    let died = crate::letters::HistoryRow {
-        n: 1,
-        at: Timestamp(5),
-        what: "died".to_owned(),
-        by: String::new(),
-        why: String::new(),
-        text: "again".to_owned(),
-        died: Some(crate::letters::Died {
-            death: id(77),
-            properties: serde_json::json!({ "headers": { "a": 1 } }),
-            body: Some(vec![0, 159]),
-        }),
-    };
-    let all = || {
-        let mut last = row(2, LetterState::Dead, 1);
-        last.history.push(died.clone());
-        last.row.now.died_again = 1;
-        vec![
-            row(0, LetterState::Discarded, 0),
-            row(1, LetterState::Resolved, 0),
-            last,
-        ]
-    };
-    let done = letters.import(all()).await.unwrap();
-    assert_eq!((done.added, done.known), (2, 1));
-    let again = letters.import(all()).await.unwrap();
-    assert_eq!((again.added, again.known), (0, 3));
-    assert_eq!(standing(&reader, 0).await.state, LetterState::Dead);
-    let now = standing(&reader, 1).await;
-    assert_eq!((now.state, now.replays), (LetterState::Resolved, 2));
-    assert!(!now.group.is_empty(), "made anew");
-    let now = standing(&reader, 2).await;
-    assert_eq!((now.edition, now.died_again), (1, 1));
-    assert_eq!(reader.dead_letter_edits(id(2)).await.unwrap().len(), 1);
-    let history = reader.dead_letter_history(id(2), 9).await.unwrap();
-    assert_eq!(history, [died]);
-    let counts = subject.counts().await;
-    assert_eq!(counts.dead_letters, 3);
-    assert_eq!(counts.letters.get(&LetterState::Dead), Some(&2));
-    assert_eq!(counts.letters.get(&LetterState::Resolved), Some(&1));
-    let groups = reader.dead_letter_groups(None, 9).await.unwrap();
-    assert_eq!(groups.iter().map(|group| group.dead).sum::<u64>(), 2);
     subject.close(store).await;
 }
 

@@ -136,12 +136,12 @@ macro_rules! store_suite {
         $crate::store_suite!(@cases $make, letters, [
             of_two_who_move_a_letter_one_does, what_came_of_a_letter_is_written_once_and_counted_with_it, a_letter_is_discarded_restored_and_noted,
             an_operation_takes_what_is_dead_and_keeps_its_place, an_operation_that_does_not_run_takes_nothing, letters_are_found_by_state_and_group,
-            a_letter_is_edited_from_the_copy_that_was_seen, letters_are_imported_once,
+            a_letter_is_edited_from_the_copy_that_was_seen,
             a_list_has_heads_and_groups_have_hours, letters_are_found_by_what_they_are_about,
         ]);
         $crate::store_suite!(@cases $make, arrivals, [what_came_and_was_not_acknowledged_is_known_again, a_letter_says_which_arrival_it_was]);
         $crate::store_suite!(@cases $make, outcomes, [
-            what_set_out_and_has_not_ended_is_found_again, several_are_written_down_together, what_was_sent_is_waited_for_until_its_outcome_is_known,
+            letters_are_imported_once, what_set_out_and_has_not_ended_is_found_again, several_are_written_down_together, what_was_sent_is_waited_for_until_its_outcome_is_known,
             a_letter_that_dies_again_comes_back_with_its_history, a_task_that_dies_again_stands_where_it_stood, what_was_not_sent_is_given_back_and_taken_again, only_letters_that_are_over_expire,
             a_letter_that_dies_again_counts_when_it_does, letters_of_a_saga_are_found, letters_an_attempt_was_minted_for_are_found,
             of_many_at_once_one_steps_and_one_takes_a_letter, groups_come_in_pages,

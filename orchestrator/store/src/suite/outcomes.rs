@@ -9,9 +9,10 @@ use super::letters::{
     OneByOne as _, by, claim, edited, id, keep, moved, operation, settled, standing,
 };
 use super::samples::{attempt_ref, batch, dead_letter};
+use crate::facets::facets_of;
 use crate::letters::{
-    Death, Ending, GivingBack, LetterState, Letters as _, Move, OperationState, OperationStep,
-    Sending, Settling, Written,
+    Death, Ending, GivingBack, Held, LetterState, Letters as _, Move, OperationState,
+    OperationStep, Sending, Settling, Written,
 };
 use crate::read::DeadLetterFilter;
 use crate::reader::Reader as _;
@@ -277,10 +278,16 @@ pub async fn what_was_not_sent_is_given_back_and_taken_again(subject: &mut impl 
         at: Timestamp(70),
     };
     letters.sent(sent).await.unwrap();
+    let held = Held {
+        to: (String::new(), "gone".to_owned()),
+        from: None,
+        why: "no queue takes it there".to_owned(),
+    };
     let back = GivingBack {
         operation: Uuid::from_u128(7),
         letters: vec![id(1), id(0), id(2)],
         cursor: Some((dead_letter(2).at, id(2))),
+        held: vec![held.clone()],
     };
     assert_eq!(letters.give_back(back.clone()).await.unwrap(), 2);
     assert_eq!(letters.give_back(back).await.unwrap(), 0);
@@ -296,6 +303,7 @@ pub async fn what_was_not_sent_is_given_back_and_taken_again(subject: &mut impl 
     let row = row.unwrap();
     assert_eq!((row.total.replayed, row.in_stage.replayed), (1, 1));
     assert_eq!(row.cursor, Some((dead_letter(2).at, id(2))));
+    assert_eq!(row.held, [held], "once");
     assert_eq!(claim(&letters, 7, 0..3).await, Some(vec![id(0), id(1)]));
     subject.close(store).await;
 }
@@ -535,5 +543,78 @@ pub async fn several_are_written_down_together(subject: &mut impl Subject) {
     assert_eq!(history.len(), 1, "{history:?}");
     let none = letters.write_down(Vec::new()).await.unwrap();
     assert!(none.is_empty());
+    subject.close(store).await;
+}
+
+/// What is imported stands where it stood, once, however often; what is here stays.
+pub async fn letters_are_imported_once(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    keep(&mut store, mine, 0..1).await;
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
+    let row = |n: u32, state, edition| {
+        let letter = dead_letter(n);
+        let now = crate::Standing {
+            state,
+            replays: 2,
+            why: Some("so".to_owned()),
+            edition,
+            attempt: (state == LetterState::Resolved).then(|| attempt_ref(n, 3)),
+            ..crate::Standing::default()
+        };
+        let row = crate::LetterRow {
+            body_bytes: letter.body.len() as u64,
+            about: facets_of(&letter),
+            letter,
+            now,
+        };
+        crate::WholeLetter {
+            row,
+            edits: (1..=edition).map(|n_th| edited(n, n_th, 7)).collect(),
+            history: Vec::new(),
+        }
+    };
+    let died = crate::letters::HistoryRow {
+        n: 1,
+        at: Timestamp(5),
+        what: "died".to_owned(),
+        by: String::new(),
+        why: String::new(),
+        text: "again".to_owned(),
+        died: Some(crate::letters::Died {
+            death: id(77),
+            properties: serde_json::json!({ "headers": { "a": 1 } }),
+            body: Some(vec![0, 159]),
+        }),
+    };
+    let all = || {
+        let mut last = row(2, LetterState::Dead, 1);
+        last.history.push(died.clone());
+        last.row.now.died_again = 1;
+        vec![
+            row(0, LetterState::Discarded, 0),
+            row(1, LetterState::Resolved, 0),
+            last,
+        ]
+    };
+    let done = letters.import(all()).await.unwrap();
+    assert_eq!((done.added, done.known), (2, 1));
+    let again = letters.import(all()).await.unwrap();
+    assert_eq!((again.added, again.known), (0, 3));
+    assert_eq!(standing(&reader, 0).await.state, LetterState::Dead);
+    let now = standing(&reader, 1).await;
+    assert_eq!((now.state, now.replays), (LetterState::Resolved, 2));
+    assert_eq!(now.attempt, Some(attempt_ref(1, 3)));
+    assert!(!now.group.is_empty(), "made anew");
+    let now = standing(&reader, 2).await;
+    assert_eq!((now.edition, now.died_again), (1, 1));
+    assert_eq!(reader.dead_letter_edits(id(2)).await.unwrap().len(), 1);
+    let history = reader.dead_letter_history(id(2), 9).await.unwrap();
+    assert_eq!(history, [died]);
+    let counts = subject.counts().await;
+    assert_eq!(counts.dead_letters, 3);
+    assert_eq!(counts.letters.get(&LetterState::Dead), Some(&2));
+    assert_eq!(counts.letters.get(&LetterState::Resolved), Some(&1));
+    let groups = reader.dead_letter_groups(None, 9).await.unwrap();
+    assert_eq!(groups.iter().map(|group| group.dead).sum::<u64>(), 2);
     subject.close(store).await;
 }

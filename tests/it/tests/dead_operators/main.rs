@@ -1,5 +1,6 @@
 //! Dead letters in operators' hands: edited before they go back, exported and imported, taken over from other systems, looked at and moved at the broker itself; whatever they are made of, none is lost or doubled.
 
+mod agreed;
 mod at_broker;
 mod command_line;
 mod edits;

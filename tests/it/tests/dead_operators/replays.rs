@@ -61,6 +61,67 @@ async fn a_replay_to_a_queue_that_is_full_waits_and_goes_on_by_itself() {
     assert_eq!(all, (0..COUNT as u64).collect::<Vec<_>>(), "each once");
 }
 
+/// What goes where there is no queue waits for it, and keeps nothing else back; whoever carries it on after a kill goes on where it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_is_missing_keeps_back_what_goes_there_and_nothing_else() {
+    const COUNT: u64 = 20;
+    let mut system = Setup::workers(0).start().await;
+    system.vhost.declare("orders", "quorum").await;
+    for n in 0..COUNT {
+        let queue = if n % 2 == 0 { "gone" } else { "orders" };
+        let headers = json!({ "n": n, "baton-dead-exchange": "", "baton-dead-key": queue, "baton-dead-queue": queue });
+        let properties = json!({ "message_id": format!("m{n}"), "headers": headers });
+        put(&system, "baton.dead", properties, b"{}").await;
+    }
+    letters(&system, "state=dead", usize::try_from(COUNT).expect("few")).await;
+    let planned = post(&system, "replays", json!({ "dry_run": true })).await;
+    let plan = &planned.body["plan"];
+    assert_eq!(
+        (&plan["waiting"], &plan["routes"]),
+        (&json!(COUNT / 2), &json!({ "message": COUNT / 2 })),
+        "{plan}"
+    );
+    let begun = post(&system, "replays", json!({ "reason": "go", "wait_s": 0 })).await;
+    let id = begun.body["operation"]["id"].as_str().expect("an id");
+    let path = format!("/v1/dead-letters/operations/{id}");
+    let waits = async || {
+        let now = system.api.ask("GET", &path, "", None).await?.body;
+        let why = now["why"].as_str().unwrap_or_default();
+        let waits = why.starts_with("it waits") && why.contains("gone");
+        (waits && now["published"] == COUNT / 2).then_some(now)
+    };
+    let waiting = await_some("all others to be sent", SOON, waits).await;
+    assert_eq!(
+        (&waiting["state"], &waiting["failed"], &waiting["refused"]),
+        (&json!("running"), &json!(0), &json!(0)),
+        "{waiting}"
+    );
+    let all = |which: u64| (0..COUNT).filter(|n| n % 2 == which).collect::<Vec<_>>();
+    let mut sent = numbers(&taken(&system, "orders").await);
+    sent.sort_unstable();
+    assert_eq!(sent, all(1), "each once");
+
+    system.orchestrator().kill9_and_start();
+    system.orchestrator().wait_alive_in(SOON).await;
+    system.vhost.declare("gone", "quorum").await;
+    let done = await_some("the rest to follow", SOON, async || {
+        let now = system.api.ask("GET", &path, "", None).await?.body;
+        (now["state"] == "done").then_some(now)
+    })
+    .await;
+    assert_eq!(
+        (&done["replayed"], &done["published"]),
+        (&json!(COUNT), &json!(COUNT)),
+        "{done}"
+    );
+    let mut sent = numbers(&taken(&system, "gone").await);
+    sent.sort_unstable();
+    assert_eq!(sent, all(0), "each once");
+    assert_eq!(taken(&system, "orders").await, Vec::<Value>::new());
+    let all = letters(&system, "state=resolved", 20).await;
+    assert!(all.iter().all(|letter| letter["replays"] == 1), "{all:?}");
+}
+
 /// Whoever gets letters back gets no more of them a second than was said, from the first to the last: stages, pieces and a pause begin none sooner.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_more_letters_a_second_go_back_than_was_said() {

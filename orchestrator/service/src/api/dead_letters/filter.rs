@@ -4,6 +4,7 @@ use baton_messages::{DeadReason, SagaId};
 use baton_store::{DeadLetterFilter, LetterState};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::super::auth::Caller;
 use super::super::page::{Cursor, Label, Limit, Moment};
@@ -100,6 +101,9 @@ macro_rules! letters_that {
             /// Those whose saga has this label: `name=value`.
             #[serde(skip_serializing_if = "Option::is_none")]
             label: Option<Label>,
+            /// Those that belong to this replay of many, or belonged to it last: what it left is dead.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            operation: Option<Uuid>,
             $($(#[$more])* pub(super) $field: $kind,)*
         }
 
@@ -125,6 +129,7 @@ macro_rules! letters_that {
                     worker: self.worker.clone(),
                     replays: self.replays,
                     label: self.label.clone().map(|Label { name, value }| (name, value)),
+                    operation: self.operation,
                     ids: Vec::new(),
                     oldest_first: false,
                 }
@@ -178,6 +183,7 @@ impl From<&DeadLetterFilter> for LetterFilter {
             worker: kept.worker.clone(),
             replays: kept.replays,
             label: label.map(|(name, value)| Label { name, value }),
+            operation: kept.operation,
         }
     }
 }

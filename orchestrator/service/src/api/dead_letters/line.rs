@@ -2,7 +2,7 @@
 
 use super::read;
 use baton_driver::DeadLetterRow;
-use baton_messages::{DeadReason, SagaId, Timestamp};
+use baton_messages::{AttemptRef, DeadReason, SagaId, Timestamp};
 use baton_store::facets::Facets;
 use baton_store::letters::{Died, EDITIONS_MAX, HistoryRow, WholeLetter};
 use baton_store::{EditRow, LetterRow, LetterState, Standing};
@@ -55,6 +55,9 @@ pub(crate) struct Line {
     note: Option<String>,
     #[serde(default)]
     outcome: Option<String>,
+    /// The attempt its saga minted for it the last time, where it was sent back to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attempt: Option<AttemptRef>,
     /// Its edited copies, oldest first: the last is the one that is sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     edits: Vec<EditLine>,
@@ -204,6 +207,7 @@ impl Line {
             why: now.why,
             note: now.note,
             outcome: now.outcome,
+            attempt: now.attempt,
             edits: edits.collect(),
             history: history.into_iter().map(HistoryLine::of).collect(),
         }
@@ -269,6 +273,8 @@ impl Line {
                     self.outcome
                 },
                 edition,
+                // which step it speaks of now: else it would ask for one that is over
+                attempt: self.attempt,
                 died_again: u32::try_from(died_again).unwrap_or(u32::MAX),
                 died_at,
                 ..Standing::default()
@@ -294,5 +300,51 @@ impl Line {
             edits,
             history,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_messages::{Direction, StepId};
+    use serde_json::json;
+
+    use super::*;
+
+    fn line(more: &Value) -> Value {
+        let mut line = json!({
+            "baton_dead_letter": 1, "id": Uuid::from_u128(7), "at": 5, "state": "dead", "reason": "other", "error": "", "queue": "q", "exchange": "",
+            "key": "q", "properties": {}, "body": "{}", "replays": 1,
+        });
+        for (name, value) in more.as_object().unwrap() {
+            line[name] = value.clone();
+        }
+        line
+    }
+
+    fn read_in(line: Value) -> WholeLetter {
+        let line: Line = serde_json::from_value(line).unwrap();
+        line.letter().unwrap()
+    }
+
+    #[test]
+    fn a_replayed_task_still_speaks_of_the_attempt_its_saga_minted() {
+        let attempt = AttemptRef {
+            saga: SagaId(Uuid::from_u128(2)),
+            step: StepId::new("a").unwrap(),
+            item: None,
+            direction: Direction::Do,
+            round: 1,
+            attempt: 2,
+            dispatch: 3,
+        };
+        let letter = read_in(line(&json!({ "attempt": attempt })));
+        assert_eq!(letter.row.now.attempt, Some(attempt));
+        let written = serde_json::to_value(Line::of(letter.clone())).unwrap();
+        assert_eq!(read_in(written), letter);
+        // one of before says nothing of it
+        let letter = read_in(line(&json!({})));
+        assert_eq!(letter.row.now.attempt, None);
+        let written = serde_json::to_value(Line::of(letter)).unwrap();
+        assert!(written.get("attempt").is_none(), "{written}");
     }
 }

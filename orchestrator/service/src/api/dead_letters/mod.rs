@@ -187,7 +187,7 @@ pub(crate) struct SentCopy {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Happened {
     at: Timestamp,
-    /// What: `sent`, `resolved`, `published`, `failed`, `refused`, `died`, `discarded`, `dead` (restored).
+    /// What: `sent`, `resolved`, `published`, `failed`, `refused`, `died`, `discarded`, `dead` (restored), `noted`.
     what: String,
     /// By whom; none: by nobody.
     by: Option<String>,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use baton_messages::Timestamp;
 use baton_store::letters::Move;
 use baton_store::{LetterRow, LetterState, Letters as _, Reader as _};
 use schemars::JsonSchema;
@@ -17,10 +18,11 @@ use super::super::Shared;
 use super::super::auth::{Caller, Operator};
 use super::super::dead_letters::{Beginning, LetterFilter, Stands};
 use super::super::extract::Body;
-use super::super::page::Cursor;
+use super::super::page::{Cursor, Moment};
 use super::super::problem::{Answer, Problem};
 use super::many::named;
 use super::{mover, text};
+use crate::clock;
 use crate::replay::LOOK;
 
 /// Letters that are moved in one request.
@@ -37,6 +39,8 @@ pub(crate) struct MoveMany {
     /// Which letters: of those that stand where they are moved from.
     #[serde(default)]
     filter: LetterFilter,
+    /// The `as_of` of the dry run that was looked at: what died, or was moved, later than that stays as it is. A dry run needs none.
+    as_of: Option<Moment>,
     /// These alone, each by its id or the beginning of it, of those that fit: 500 at most.
     #[serde(default)]
     #[schemars(length(max = 500))]
@@ -60,6 +64,8 @@ pub(crate) struct MoveMany {
 /// What was moved.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct MovedMany {
+    /// When it was looked, by the orchestrator's clock, in milliseconds since 1970: as `as_of` of the next request it has only those moved that died before.
+    as_of: Timestamp,
     /// Letters that fitted, before any was moved; with a `cursor` they are not counted again.
     found: u64,
     /// Whether more may fit: what no index finds is counted for some seconds.
@@ -140,12 +146,20 @@ async fn moved(
     let named = named(api, asked.ids).await?;
     let mut filter = asked.filter.filter(Some(from));
     filter.ids = named.iter().map(|row| row.letter.id).collect();
+    // the clock is read before anything is counted: what comes meanwhile is none of them
+    let now = clock::now();
+    let last = asked.as_of.map_or(now, |Moment(at)| at.min(now));
+    if !asked.dry_run {
+        filter.until = Some(filter.until.map_or(last, |until| until.min(last)));
+        filter.changed_until = asked.as_of.map(|_| last);
+    }
     // counted once: whoever goes on knows it already
     let (found, found_is_least) = match asked.cursor {
         None => api.replay.counted(&filter, LOOK).await.map_err(store)?,
         Some(_) => (0, true),
     };
     let mut done = MovedMany {
+        as_of: last,
         found,
         found_is_least,
         moved: 0,
@@ -162,8 +176,6 @@ async fn moved(
         return Err(too_many(found));
     }
     let mover = mover(caller, None, asked.by.as_deref(), why);
-    let until = filter.until.map_or(mover.at, |until| until.min(mover.at));
-    filter.until = Some(until);
     let mut after = asked.cursor.map(Cursor::dead_letter);
     let began = Instant::now();
     let mut which = crate::audit::Which::default();

@@ -15,12 +15,13 @@ use uuid::Uuid;
 use super::super::auth::Operator;
 use super::super::dead_letters::{Beginning, LetterFilter, found_head};
 use super::super::extract::Body;
+use super::super::page::Moment;
 use super::super::problem::{Answer, Problem};
 use super::super::{Api, Shared};
 use super::operations::operation_row;
 use super::{target, text};
 use crate::clock;
-use crate::replay::{LOOK, Orders, Plan};
+use crate::replay::{LOOK, Orders, Plan, of_operation};
 
 /// Letters a second where nothing is said, and at most.
 const RATE: u32 = 50;
@@ -39,9 +40,11 @@ const STOP_AT: u8 = 20;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReplayMany {
-    /// Which letters: of those that are dead now.
+    /// Which letters: of those that are dead now, or were at `as_of`.
     #[serde(default)]
     filter: LetterFilter,
+    /// The `as_of` of the dry run that was looked at: what died, or was moved, later than that is not taken. A dry run needs none.
+    as_of: Option<Moment>,
     /// These alone, each by its id or the beginning of it, of those that fit: 500 at most.
     #[serde(default)]
     #[schemars(length(max = 500))]
@@ -94,6 +97,8 @@ pub(crate) struct Planned {
 /// What a replay of many would do.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ShownPlan {
+    /// When it was looked, by the orchestrator's clock, in milliseconds since 1970: as `as_of` of a replay it has only those taken that died before.
+    as_of: Timestamp,
     /// Letters that fit.
     found: u64,
     /// How many of them were looked at one by one, in the order in which they would be sent; the figures below are of these.
@@ -114,11 +119,13 @@ pub(crate) struct ShownPlan {
     unserved: BTreeMap<String, u64>,
     /// Steps of sagas that would be tried again: the first of them.
     steps: Vec<ShownStep>,
+    /// How many would wait: messages of others, and there is no queue where they go.
+    waiting: u64,
     /// How many would be refused.
     refused: u64,
-    /// How many still cannot be read, and would fail again.
+    /// How many still cannot be read or used, and would fail again: reports of sagas nobody knows, requests that start none, and whatever has no meaning.
     unreadable: u64,
-    /// Why, most frequent first.
+    /// Why those that wait, are refused or fail again do so, most frequent first.
     why: Vec<ShownWhy>,
 }
 
@@ -148,11 +155,12 @@ pub(crate) struct ShownWhy {
     sample: Uuid,
 }
 
-impl From<Plan> for ShownPlan {
-    fn from(plan: Plan) -> Self {
+impl ShownPlan {
+    fn of(plan: Plan, as_of: Timestamp) -> Self {
         let routes = plan.routes.into_iter();
         let why = plan.why.into_iter();
         Self {
+            as_of,
             found: plan.found,
             looked_at: plan.looked_at,
             routes: routes.map(|(route, n)| (route.to_owned(), n)).collect(),
@@ -172,6 +180,7 @@ impl From<Plan> for ShownPlan {
                     letter,
                 })
                 .collect(),
+            waiting: plan.waiting,
             refused: plan.refused,
             unreadable: plan.unreadable,
             why: why
@@ -215,6 +224,8 @@ pub(crate) struct Operation {
     newest_first: bool,
     /// Letters that fitted when it was made.
     found: u64,
+    /// When its dry run was looked at: what came later it does not take. None: there was none.
+    as_of: Option<Timestamp>,
     /// How many seconds a stage waits for what comes of its letters.
     wait_s: u32,
     /// Where messages of others go that came from there.
@@ -278,6 +289,7 @@ impl From<OperationRow> for Operation {
             newest_first: !row.filter.oldest_first,
             ids: row.filter.ids,
             found: row.found,
+            as_of: row.as_of,
             stage: row.stage,
             replayed,
             resolved,
@@ -368,18 +380,18 @@ pub(crate) async fn replay_many(
     filter.ids = named.iter().map(|row| row.letter.id).collect();
     filter.oldest_first = !asked.newest_first;
     if asked.dry_run {
+        let as_of = clock::now();
         let plan = api.replay.plan(&filter, &orders, look).await;
         let plan = plan.map_err(|error| Problem::store(&error))?;
-        let mut plan = ShownPlan::from(plan);
+        let mut plan = ShownPlan::of(plan, as_of);
         plan.unserved.retain(|of, _| !api.is_served(of));
         return Ok(Json(Planned {
             operation: None,
             plan: Some(plan),
         }));
     }
-    let count = api.replay.counted(&filter, LOOK).await;
     let at = clock::now();
-    let row = OperationRow {
+    let mut row = OperationRow {
         id: asked.id.unwrap_or_else(Uuid::now_v7),
         filter,
         by: orders.by.clone(),
@@ -393,7 +405,7 @@ pub(crate) async fn replay_many(
         made_at: at,
         changed_at: at,
         changed_by: orders.by,
-        found: count.map_err(|error| Problem::store(&error))?.0,
+        found: 0,
         stage: 0,
         in_stage: Tally::default(),
         total: Tally::default(),
@@ -404,7 +416,12 @@ pub(crate) async fn replay_many(
         redirect: orders.redirect,
         back_s: asked.wait_s.unwrap_or(BACK_S).min(WAIT_S_MAX),
         seen: Tally::default(),
+        as_of: asked.as_of.map(|Moment(at)| at),
+        held: Vec::new(),
+        reached: None,
     };
+    let found = api.replay.counted(&of_operation(&row), LOOK).await;
+    row.found = found.map_err(|error| Problem::store(&error))?.0;
     let id = row.id;
     caller.said.object(format!("dead-letters/operations/{id}"));
     let begun = api.replay.letters.begin(row).await;

@@ -72,7 +72,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
                 one::note,
                 says(
                     "noteDeadLetter",
-                    "Note something on a dead letter, in place of what was noted before.",
+                    "Note something on a dead letter, in place of what was noted before, which stays in its history.",
                     MOVES,
                 ),
             ),

@@ -17,6 +17,7 @@ use super::super::extract::{Body, Path};
 use super::super::problem::{Answer, Problem};
 use super::super::{Api, Shared};
 use super::{Because, mover, target, text};
+use crate::clock;
 use crate::replay::{Cure, Never, Orders, Refused};
 
 /// How one letter is replayed.
@@ -45,6 +46,8 @@ pub(crate) struct Noted {
     /// What is to be known of it; empty takes the note away.
     #[schemars(length(max = 2_000))]
     note: String,
+    /// On whose behalf, for the record.
+    by: Option<String>,
 }
 
 /// A letter after an action.
@@ -235,13 +238,14 @@ pub(crate) async fn restore(
 /// Notes something.
 pub(crate) async fn note(
     State(api): Shared,
-    Operator(_): Operator,
+    Operator(caller): Operator,
     Path(WhichLetter { id }): Path<WhichLetter>,
     Body(asked): Body<Noted>,
 ) -> Answer<Json<Acted>> {
     let note = text("note", &asked.note, false)?;
     let row = found_head(&api, id).await?;
-    let noted = api.replay.letters.note(row.letter.id, note).await;
+    let (letters, by) = (&api.replay.letters, caller.by(asked.by.as_deref()));
+    let noted = letters.note(row.letter.id, note, by, clock::now()).await;
     noted.map_err(|error| Problem::store(&error))?;
     Ok(Acted::of(again(&api, row.letter.id).await?, false))
 }

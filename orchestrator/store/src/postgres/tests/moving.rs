@@ -101,7 +101,12 @@ async fn filled(path: &std::path::Path) -> SqliteStore {
     });
     assert_eq!(claimed.await.unwrap().map(|taken| taken.len()), Some(1));
     letters
-        .note(dead_letter(2).id, "seen".to_owned())
+        .note(
+            dead_letter(2).id,
+            "seen".to_owned(),
+            "ann".to_owned(),
+            at(2),
+        )
         .await
         .unwrap();
     store

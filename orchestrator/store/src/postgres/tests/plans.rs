@@ -104,6 +104,7 @@ fn whole_filter() -> DeadLetterFilter {
         worker: Some("a".to_owned()),
         replays: Some(1),
         label: Some(("a".to_owned(), "b".to_owned())),
+        operation: Some(uuid::Uuid::nil()),
         ..DeadLetterFilter::default()
     }
 }
