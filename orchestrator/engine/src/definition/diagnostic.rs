@@ -3,7 +3,7 @@
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// A stable code, `BT0001` to `BT0038`.
+    /// A stable code, `BT0001` to `BT0039`.
     pub code: &'static str,
     /// Line, from 1.
     pub line: usize,
@@ -115,4 +115,6 @@ pub(super) mod code {
     pub(crate) const NESTING: &str = "BT0037";
     /// Escalations that do not come one after the other.
     pub(crate) const ESCALATION: &str = "BT0038";
+    /// What is handed on is of the right kind, and may still be none of the values that are taken.
+    pub(crate) const MAY_NOT_FIT: &str = "BT0039";
 }

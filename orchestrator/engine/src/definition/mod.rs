@@ -33,6 +33,7 @@ mod retry;
 mod schedule;
 mod schema;
 mod schema_faults;
+mod schema_words;
 mod single;
 mod step;
 mod step_waiting;

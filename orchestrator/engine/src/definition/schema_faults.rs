@@ -75,7 +75,7 @@ pub(super) fn without(schema: &Value, faults: &[Fault]) -> Value {
 }
 
 /// Calls `look` with every schema that can be read, and where it stands.
-fn walk<'s>(
+pub(super) fn walk<'s>(
     schema: &'s Value,
     at: &str,
     look: &mut impl FnMut(&str, &'s serde_json::Map<String, Value>),

@@ -1,6 +1,7 @@
-//! Whether a value of one type may be handed to what takes another: always, or not always, and why not.
+//! Whether a value of one type may be handed to what takes another: by its kind, and by its value as far as that is said (one of some texts, whole numbers within
+//! bounds); and why not.
 
-use super::{Object, Type};
+use super::{Object, Type, Whole};
 
 /// Why a value may not fit: where in it, what it is there, what is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,36 +36,56 @@ impl Misfit {
     }
 }
 
-/// Why a value of the type `is` does not always fit `takes`; `None` when it does, as far as can be known.
+/// How closely it is looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// At kinds: that any text may be one of those that are taken is enough, and so with whole numbers.
+    Kinds,
+    /// Also at what is known of the values of a kind.
+    Values,
+}
+
+/// Why a value of the type `is` does not always fit `takes` by its kind; `None` when it does, as far as can be known.
 pub(crate) fn misfit(is: &Type, takes: &Type) -> Option<Misfit> {
+    misfit_by(is, takes, Look::Kinds)
+}
+
+/// Why a value that is of the right kind may still not fit: it is any text where one of some is taken, or a whole number beyond the bounds there.
+pub(crate) fn doubt(is: &Type, takes: &Type) -> Option<Misfit> {
+    misfit_by(is, takes, Look::Values)
+}
+
+fn misfit_by(is: &Type, takes: &Type, look: Look) -> Option<Misfit> {
     let taken = takes.alternatives();
     if taken.contains(&Type::Any) {
         return None;
     }
     let misfits = is.alternatives().iter();
     misfits
-        .filter_map(|one| misfit_of_one(one, is, takes))
+        .filter_map(|one| misfit_of_one(one, is, takes, look))
         .next()
 }
 
 /// Of one alternative, with all of them for the words.
-fn misfit_of_one(one: &Type, is: &Type, takes: &Type) -> Option<Misfit> {
+fn misfit_of_one(one: &Type, is: &Type, takes: &Type, look: Look) -> Option<Misfit> {
     let mut nearest: Option<Misfit> = None;
     for taken in takes.alternatives() {
         let misfit = match (one, taken) {
             (Type::Any, _)
             | (Type::Null, Type::Null)
             | (Type::Bool, Type::Bool)
-            | (Type::Int | Type::Uint, Type::Int | Type::Double)
-            | (Type::Double, Type::Double)
-            | (Type::Text(None), Type::Text(_))
+            | (Type::Int(_) | Type::Uint | Type::Double, Type::Double)
             | (Type::Text(_), Type::Text(None)) => return None,
+            (Type::Int(_) | Type::Uint, Type::Int(_)) if look == Look::Kinds => return None,
+            (Type::Int(is), Type::Int(takes)) if is.within(*takes) => return None,
+            (Type::Uint, Type::Int(takes)) if Whole::COUNT.within(*takes) => return None,
+            (Type::Text(None), Type::Text(_)) if look == Look::Kinds => return None,
             (Type::Text(Some(is)), Type::Text(Some(takes))) if is.is_subset(takes) => return None,
-            (Type::List(is), Type::List(takes)) => match misfit(is, takes) {
+            (Type::List(is), Type::List(takes)) => match misfit_by(is, takes, look) {
                 None => return None,
                 Some(inside) => inside.under("[]"),
             },
-            (Type::Object(is), Type::Object(takes)) => misfit_of_objects(is, takes)?,
+            (Type::Object(is), Type::Object(takes)) => misfit_of_objects(is, takes, look)?,
             _ => continue,
         };
         // What is of the right kind and wrong inside says more than that it is wrong.
@@ -78,7 +99,7 @@ fn misfit_of_one(one: &Type, is: &Type, takes: &Type) -> Option<Misfit> {
     }))
 }
 
-fn misfit_of_objects(is: &Object, takes: &Object) -> Option<Misfit> {
+fn misfit_of_objects(is: &Object, takes: &Object, look: Look) -> Option<Misfit> {
     for (key, wanted) in &takes.properties {
         let there = is.properties.get(key);
         let missing = |ever| {
@@ -89,7 +110,7 @@ fn misfit_of_objects(is: &Object, takes: &Object) -> Option<Misfit> {
         };
         match there {
             Some(own) => {
-                if let Some(inside) = misfit(&own.of, &wanted.of) {
+                if let Some(inside) = misfit_by(&own.of, &wanted.of, look) {
                     return Some(inside.under(&format!(".{key}")));
                 }
                 if wanted.required && !own.required {
@@ -109,7 +130,7 @@ fn misfit_of_objects(is: &Object, takes: &Object) -> Option<Misfit> {
         let Some(rest) = &takes.rest else {
             return Some(Misfit::new(Why::Surplus { key: key.clone() }));
         };
-        if let Some(inside) = misfit(&own.of, rest) {
+        if let Some(inside) = misfit_by(&own.of, rest, look) {
             return Some(inside.under(&format!(".{key}")));
         }
     }

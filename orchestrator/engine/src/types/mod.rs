@@ -8,15 +8,17 @@ mod fit;
 mod infer;
 mod schema;
 mod show;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
 
-pub(crate) use fit::{Misfit, Why, misfit};
+pub(crate) use fit::{Misfit, Why, doubt, misfit};
 pub(crate) use infer::{Inferred, Problem, ProblemKind, Scope, infer};
 pub(crate) use schema::{of_schema, resolve};
+pub(crate) use whole::Whole;
 
 /// The most alternatives kept of one type; more are as good as anything.
 const ALTERNATIVES_MAX: usize = 12;
@@ -30,8 +32,8 @@ pub(crate) enum Type {
     Any,
     Null,
     Bool,
-    /// A whole number, of JSON and of CEL.
-    Int,
+    /// A whole number, of JSON and of CEL, within these bounds.
+    Int(Whole),
     /// A whole number of CEL's unsigned kind.
     Uint,
     /// A number with a fraction.
@@ -89,6 +91,10 @@ impl Object {
 
 impl Type {
     pub(crate) const TEXT: Self = Self::Text(None);
+    /// Any whole number.
+    pub(crate) const INT: Self = Self::Int(Whole::ANY);
+    /// How many there are of something, or which one of them.
+    pub(crate) const COUNT: Self = Self::Int(Whole::COUNT);
 
     /// What no value is.
     pub(crate) fn never() -> Self {
@@ -97,7 +103,7 @@ impl Type {
 
     /// Any number of JSON.
     pub(crate) fn number() -> Self {
-        Self::union([Self::Int, Self::Double])
+        Self::union([Self::INT, Self::Double])
     }
 
     /// This or null.
@@ -136,7 +142,7 @@ impl Type {
             Value::Null => Self::Null,
             Value::Bool(_) => Self::Bool,
             Value::Number(n) if n.is_f64() => Self::Double,
-            Value::Number(_) => Self::Int,
+            Value::Number(n) => Self::Int(n.as_i64().map_or(Whole::ANY, Whole::just)),
             Value::String(text) => Self::text(text),
             Value::Array(items) => Self::list(Self::union(items.iter().map(Self::of_value))),
             Value::Object(map) => {
@@ -219,7 +225,7 @@ impl Type {
     }
 
     pub(crate) const fn is_number(&self) -> bool {
-        matches!(self, Self::Int | Self::Uint | Self::Double)
+        matches!(self, Self::Int(_) | Self::Uint | Self::Double)
     }
 }
 
@@ -229,6 +235,7 @@ fn add(found: &mut Vec<Type>, new: Type) {
         let merged = match (&*old, &new) {
             (a, b) if a == b => return,
             (Type::Text(a), Type::Text(b)) => Type::Text(both_texts(a.as_deref(), b.as_deref())),
+            (Type::Int(a), Type::Int(b)) => Type::Int(a.or(*b)),
             (Type::List(a), Type::List(b)) => {
                 Type::list(Type::union([a.as_ref().clone(), b.as_ref().clone()]))
             }

@@ -1,11 +1,12 @@
-//! From a JSON Schema to a type. What a schema says of values beside their shape (patterns, limits, formats) is not looked at here.
+//! From a JSON Schema to a type. Of what a schema says of values beside their shape, enumerations and the bounds of whole numbers are kept; patterns, lengths,
+//! formats and the bounds of numbers with a fraction are not looked at here.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{Object, Property, Type};
+use super::{Object, Property, Type, Whole};
 
 /// How deep schemas are followed: beyond it, and in those that hold themselves, it is anything.
 const DEPTH_MAX: usize = 24;
@@ -144,7 +145,11 @@ fn both(a: Type, b: Type) -> Type {
             };
             Type::object(Object { properties, rest })
         }
-        (Type::Double, Type::Int) | (Type::Int, Type::Double) => Type::Int,
+        (Type::Double, Type::Int(whole)) | (Type::Int(whole), Type::Double) => Type::Int(whole),
+        (Type::Int(a), Type::Int(b)) => Type::Int(a.and(b)),
+        (Type::Text(None), Type::Text(known)) | (Type::Text(known), Type::Text(None)) => {
+            Type::Text(known)
+        }
         (a, b) => {
             let kept = a
                 .alternatives()
@@ -177,7 +182,7 @@ fn kind(walk: &Walk<'_>, schema: &Map<String, Value>, word: &str, depth: usize) 
     match word {
         "null" => Type::Null,
         "boolean" => Type::Bool,
-        "integer" => Type::Int,
+        "integer" => Type::Int(Whole::of_schema(schema)),
         "number" => Type::number(),
         "string" => Type::TEXT,
         "array" => Type::list(items(walk, schema, depth)),

@@ -15,6 +15,22 @@ impl std::fmt::Display for Type {
 }
 
 impl Type {
+    /// With what is known of the values of a kind: one of some texts, whole numbers within bounds.
+    pub(crate) fn exact(&self) -> String {
+        let mut shown: Vec<String> = Vec::new();
+        for one in self.alternatives() {
+            let word = match one {
+                Self::Text(None) => "any string".to_owned(),
+                Self::Int(whole) => whole.to_string(),
+                other => words(other, 1),
+            };
+            if !shown.contains(&word) {
+                shown.push(word);
+            }
+        }
+        shown.join(" or ")
+    }
+
     /// With the keys of objects.
     pub(crate) fn long(&self) -> String {
         words(self, DEPTH_MAX)
@@ -26,7 +42,7 @@ fn words(of: &Type, depth: usize) -> String {
         Type::Any => "any".to_owned(),
         Type::Null => "null".to_owned(),
         Type::Bool => "boolean".to_owned(),
-        Type::Int => "integer".to_owned(),
+        Type::Int(_) => "integer".to_owned(),
         Type::Uint => "unsigned integer".to_owned(),
         Type::Double => "double".to_owned(),
         Type::Text(Some(known)) if depth > 0 || known.len() > 1 => {
@@ -56,7 +72,8 @@ fn words(of: &Type, depth: usize) -> String {
 }
 
 fn one_of(all: &[Type], depth: usize) -> String {
-    let number = all.contains(&Type::Int) && all.contains(&Type::Double);
+    let whole = all.iter().any(|one| matches!(one, Type::Int(_)));
+    let number = whole && all.contains(&Type::Double);
     let mut shown: Vec<String> = Vec::new();
     if number {
         shown.push("number".to_owned());

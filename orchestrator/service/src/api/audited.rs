@@ -37,8 +37,9 @@ const REHEARSED: [&str; 5] = [
     "upgradeSagas",
 ];
 /// What is kept of a request's body: names of things and how it is to be done. What is not here (inputs, outputs, bodies, labels) may hold secrets.
-const KEPT: [&str; 27] = [
+const KEPT: [&str; 28] = [
     "as",
+    "as_of",
     "content_type",
     "definition",
     "dry_run",

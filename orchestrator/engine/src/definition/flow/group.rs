@@ -85,7 +85,7 @@ impl Flow<'_> {
         });
         scope
             .with("item", Type::union(items))
-            .with("index", Type::Int)
+            .with("index", Type::COUNT)
     }
 
     /// The sagas this one lies in within its document, the registered one first, and itself last.

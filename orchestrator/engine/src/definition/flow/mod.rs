@@ -23,6 +23,7 @@ use std::collections::BTreeSet;
 
 use super::diagnostic::{Diagnostic, code};
 use super::read::Doubts;
+use super::schema_words::odd_words;
 use super::step::{StepKind, UndoPlan};
 use super::yaml::{self, Mark, Node, Spoilt};
 use super::{Definition, ItemRules, LimitKey, Step, read};
@@ -213,6 +214,7 @@ impl<'a> Flow<'a> {
 impl Flow<'_> {
     fn all(&mut self) {
         self.input_is_bounded();
+        self.words_of_the_input();
         self.triggers();
         self.labels();
         self.reserves();
@@ -381,6 +383,15 @@ impl Flow<'_> {
         };
         let mark = self.tree.name_mark("/input");
         self.error(code::TOO_LARGE, mark, message, help.to_owned());
+    }
+
+    /// That what stands in the schema of the input is of a schema: what is not types nothing, and nothing is held against it.
+    fn words_of_the_input(&mut self) {
+        let schema = self.definition.input_schema.clone();
+        for odd in schema.iter().flat_map(|schema| odd_words(schema.schema())) {
+            let mark = self.tree.name_mark(&format!("/input{}", odd.at));
+            self.warning(code::SCHEMA, mark, odd.what, odd.help);
+        }
     }
 
     /// What is computed when the saga starts. A label that cannot be computed is left out, so that what may be absent is no mistake.

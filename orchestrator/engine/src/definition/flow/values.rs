@@ -16,8 +16,8 @@ use crate::definition::subschemas::part;
 use crate::definition::yaml::Mark;
 use crate::expr::{Expr, SECRET_KEY, Shape, Template};
 use crate::types::{
-    Inferred, Misfit, Object, Problem, ProblemKind, Property, Scope, Type, Why, infer, misfit,
-    of_schema, resolve,
+    Inferred, Misfit, Object, Problem, ProblemKind, Property, Scope, Type, Why, doubt, infer,
+    misfit, of_schema, resolve,
 };
 
 /// What a value is handed to: a schema within its document, and who takes it, for people.
@@ -392,13 +392,10 @@ impl Flow<'_> {
     /// Says why a value does not always fit, if it does not.
     fn fits(&mut self, is: &Type, takes: &Type, what: &str, target: Target<'_>, mark: Mark) {
         let Some(Misfit { at, why }) = misfit(is, takes) else {
-            return;
+            return self.may_not_fit(is, takes, what, target, mark);
         };
         let taker = target.taker;
-        let what = match at.is_empty() {
-            true => what.to_owned(),
-            false => format!("{} at `{at}`", what),
-        };
+        let what = below(what, &at);
         let (code, message, help) = match why {
             Why::Kind { is, takes } => {
                 let rest = is.not_null();
@@ -407,9 +404,10 @@ impl Flow<'_> {
                     (code::ABSENT, message, DEFAULT)
                 } else {
                     let message = format!("{what} is {is}, and {taker} takes {takes} here");
+                    let mut all = is.alternatives().iter();
                     let help = match (
-                        is == Type::number() || is == Type::Double,
-                        takes == Type::Int,
+                        all.all(Type::is_number) && is.alternatives().contains(&Type::Double),
+                        matches!(takes, Type::Int(_)),
                     ) {
                         (true, true) => "a number may have a fraction: make it whole with int(…)",
                         _ => {
@@ -437,7 +435,36 @@ impl Flow<'_> {
         };
         self.error(code, mark, message, help.to_owned());
     }
+
+    /// Says why a value of the right kind may still not fit: that is seen when there is one.
+    fn may_not_fit(&mut self, is: &Type, takes: &Type, what: &str, target: Target<'_>, mark: Mark) {
+        let Some(Misfit { at, why }) = doubt(is, takes) else {
+            return;
+        };
+        let (what, taker) = (below(what, &at), target.taker);
+        let message = match why {
+            Why::Kind { is, takes } => format!(
+                "{what} may be {}, and {taker} takes {} here",
+                is.exact(),
+                takes.exact()
+            ),
+            Why::Missing { .. } | Why::Surplus { .. } => {
+                format!("{what} may not fit what {taker} takes here")
+            }
+        };
+        self.warning(code::MAY_NOT_FIT, mark, message, BOUND.to_owned());
+    }
 }
+
+/// A part of what is handed on, in words.
+fn below(what: &str, at: &str) -> String {
+    match at.is_empty() {
+        true => what.to_owned(),
+        false => format!("{what} at `{at}`"),
+    }
+}
+
+const BOUND: &str = "say in the schema it comes from what it may be (`enum`, `minimum`, `maximum`), or ask before: `x in [\"a\", \"b\"]`, `x >= 1 && x <= 9`";
 
 const DEFAULT: &str =
     "guard the step with an `if:` of has(…), or take a default with .?name.orValue(…)";

@@ -5,7 +5,7 @@ use cel::common::ast::{CallExpr, Expr as Ast, IdedExpr};
 
 use super::{GUARD, Infer, ProblemKind, held};
 use crate::names::nearest;
-use crate::types::Type;
+use crate::types::{Type, Whole};
 
 /// Functions called by themselves, with how many arguments.
 const GLOBAL: [(&str, usize); 9] = [
@@ -216,12 +216,12 @@ impl Infer {
                 matches!(one, Type::Bytes | Type::Text(_))
             }),
             "double" => (Type::Double, numeric),
-            "int" => (Type::Int, numeric),
+            "int" => (whole(of), numeric),
             "uint" => (Type::Uint, numeric),
             "string" => (Type::TEXT, |one| {
                 numeric(one) || matches!(one, Type::Bool | Type::Bytes)
             }),
-            "size" => (Type::Int, sized),
+            "size" => (Type::COUNT, sized),
             "type" => return Type::Kind,
             // `dyn` is there to say: do not look.
             _ => return Type::Any,
@@ -256,7 +256,7 @@ impl Infer {
         match (name, argument) {
             ("size", None) => {
                 self.takes(node, name, target, of, sized);
-                Type::Int
+                Type::COUNT
             }
             ("contains" | "startsWith" | "endsWith", Some((argument, part))) => {
                 self.takes(node, name, target, of, text);
@@ -360,6 +360,14 @@ impl Infer {
         }
         Type::union(found)
     }
+}
+
+/// What `int(…)` makes of a value: a whole number stays what it is.
+fn whole(of: &Type) -> Type {
+    Type::union(of.alternatives().iter().map(|one| match one {
+        Type::Int(bounds) => Type::Int(*bounds),
+        _ => Type::Int(Whole::CONVERTED),
+    }))
 }
 
 const fn numeric(one: &Type) -> bool {

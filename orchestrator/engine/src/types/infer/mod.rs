@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use cel::common::ast::{CallExpr, EntryExpr, Expr as Ast, IdedExpr, LiteralValue, operators as op};
 
-use super::{Object, Property, Type};
+use super::{Object, Property, Type, Whole};
 use crate::expr::{Expr, SECRET_KEY, TYPE_NAMES, parse_with_places};
 pub(crate) use known::Scope;
 use places::Places;
@@ -302,7 +302,7 @@ fn of_literal(literal: &LiteralValue) -> Type {
         LiteralValue::Boolean(_) => Type::Bool,
         LiteralValue::Bytes(_) => Type::Bytes,
         LiteralValue::Double(_) => Type::Double,
-        LiteralValue::Int(_) => Type::Int,
+        LiteralValue::Int(n) => Type::Int(Whole::just(*n.inner())),
         LiteralValue::Null => Type::Null,
         LiteralValue::String(text) => Type::text(text.inner()),
         LiteralValue::UInt(_) => Type::Uint,

@@ -1,4 +1,7 @@
-//! What follows for the types once a condition is known to be true, or to be false: `has(a.b) ? a.b : …`, `x != null && …`.
+//! What follows for the types once a condition is known to be true, or to be false: `has(a.b) ? a.b : …`, `x != null && …`, `x in ["a", "b"] && …`, `x > 0 && …`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use cel::common::ast::{Expr as Ast, IdedExpr, LiteralValue, operators as op};
 
@@ -6,7 +9,7 @@ use super::Infer;
 use super::known::{Scope, place};
 use super::places::Places;
 use crate::expr::{Expr, parse_with_places};
-use crate::types::{Object, Property, Type};
+use crate::types::{Object, Property, Type, Whole};
 
 impl Scope {
     /// This, once a condition is known to have been true.
@@ -45,6 +48,12 @@ impl Infer {
                     }
                     (op::EQUALS, None, [left, right]) => self.equal(left, right, holds),
                     (op::NOT_EQUALS, None, [left, right]) => self.equal(left, right, !holds),
+                    (op::IN, None, [one, all]) if holds => self.one_of(one, all),
+                    (
+                        sign @ (op::LESS | op::LESS_EQUALS | op::GREATER | op::GREATER_EQUALS),
+                        None,
+                        [left, right],
+                    ) => self.ordered(sign, left, right, holds),
                     ("hasValue", Some(target), []) if holds => self.has_value(target),
                     _ => {}
                 }
@@ -61,6 +70,13 @@ impl Infer {
                     // What is anything may be null too, and then it is.
                     self.keep(side, |one| keep(one) || (*one == Type::Any && !holds));
                 }
+                Ast::Literal(LiteralValue::String(text)) if holds => {
+                    self.among(side, &BTreeSet::from([text.inner()]));
+                }
+                Ast::Literal(LiteralValue::Int(n)) if holds => {
+                    let n = *n.inner();
+                    self.bound(side, |whole| whole.and(Whole::just(n)));
+                }
                 Ast::Ident(name) if holds => {
                     if let Ast::Call(call) = &side.expr
                         && call.func_name == "type"
@@ -72,6 +88,72 @@ impl Infer {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// `x in ["a", "b"]`: of texts it is one of these.
+    fn one_of(&mut self, one: &IdedExpr, all: &IdedExpr) {
+        let Ast::List(list) = &all.expr else { return };
+        let texts = list.elements.iter().map(|item| match &item.expr {
+            Ast::Literal(LiteralValue::String(text)) => Some(text.inner()),
+            _ => None,
+        });
+        if let Some(texts) = texts.collect::<Option<BTreeSet<&str>>>() {
+            self.among(one, &texts);
+        }
+    }
+
+    /// Where it is text it is one of these.
+    fn among(&mut self, node: &IdedExpr, texts: &BTreeSet<&str>) {
+        self.refine(node, |one| {
+            let Type::Text(known) = one else { return None };
+            let allowed = |text: &&&str| known.as_ref().is_none_or(|all| all.contains(**text));
+            let kept = texts.iter().filter(allowed);
+            let kept: BTreeSet<String> = kept.map(|text| (*text).to_owned()).collect();
+            (!kept.is_empty()).then(|| Type::Text(Some(Arc::new(kept))))
+        });
+    }
+
+    /// `x < 3`, or that it is not so: what a whole number is bounded by then.
+    fn ordered(&mut self, sign: &str, left: &IdedExpr, right: &IdedExpr, holds: bool) {
+        let (side, n, is_left) = match (&left.expr, &right.expr) {
+            (_, Ast::Literal(LiteralValue::Int(n))) => (left, *n.inner(), true),
+            (Ast::Literal(LiteralValue::Int(n)), _) => (right, *n.inner(), false),
+            _ => return,
+        };
+        let or_equal = matches!(sign, op::LESS_EQUALS | op::GREATER_EQUALS);
+        // turned round by a literal on the left, and again where it does not hold
+        let less = is_left == matches!(sign, op::LESS | op::LESS_EQUALS);
+        let (less, or_equal) = if holds {
+            (less, or_equal)
+        } else {
+            (!less, !or_equal)
+        };
+        self.bound(side, |whole| match (less, or_equal) {
+            (true, true) => whole.at_most(n),
+            (true, false) => whole.at_most(n.saturating_sub(1)),
+            (false, true) => whole.at_least(n),
+            (false, false) => whole.at_least(n.saturating_add(1)),
+        });
+    }
+
+    /// Where it is a whole number it lies within these bounds.
+    fn bound(&mut self, node: &IdedExpr, bounds: impl Fn(Whole) -> Whole) {
+        self.refine(node, |one| match one {
+            Type::Int(whole) => Some(Type::Int(bounds(*whole))),
+            _ => None,
+        });
+    }
+
+    /// Says more of some alternatives of a place.
+    fn refine(&mut self, node: &IdedExpr, refined: impl Fn(&Type) -> Option<Type>) {
+        let Some(place) = place(node) else { return };
+        let of = self.quietly(node);
+        let mut alternatives = of.alternatives().iter();
+        if alternatives.any(|one| refined(one).is_some()) {
+            let all = of.alternatives().iter();
+            let all = all.map(|one| refined(one).unwrap_or_else(|| one.clone()));
+            self.known.learn(place, Type::union(all));
         }
     }
 
@@ -148,7 +230,7 @@ fn of_kind(name: &str) -> Option<Type> {
         "bool" => Type::Bool,
         "bytes" => Type::Bytes,
         "double" => Type::Double,
-        "int" => Type::Int,
+        "int" => Type::INT,
         "list" => Type::list(Type::Any),
         "map" => Type::any_object(),
         "null_type" => Type::Null,

@@ -49,7 +49,7 @@ impl Infer {
         let of = self.of(operand);
         let fits = |one: &Type| match call.func_name.as_str() {
             op::LOGICAL_NOT => *one == Type::Bool,
-            op::NEGATE => matches!(one, Type::Int | Type::Double),
+            op::NEGATE => matches!(one, Type::Int(_) | Type::Double),
             _ => true,
         };
         for one in of.alternatives() {
@@ -60,7 +60,10 @@ impl Infer {
         }
         match call.func_name.as_str() {
             op::LOGICAL_NOT | op::NOT_STRICTLY_FALSE => Type::Bool,
-            _ => of.only(|one| fits(one) || *one == Type::Any),
+            _ => {
+                let kept = of.only(|one| fits(one) || *one == Type::Any);
+                Type::union(kept.alternatives().iter().map(computed))
+            }
         }
     }
 
@@ -163,10 +166,19 @@ fn sum(a: &Type, b: &Type) -> Option<Type> {
     })
 }
 
+/// What is computed of a number: one of its kind, within no bounds.
+fn computed(of: &Type) -> Type {
+    match of {
+        Type::Int(_) => Type::INT,
+        other => other.clone(),
+    }
+}
+
 fn arithmetic(a: &Type, b: &Type) -> Option<Type> {
     match (a, b) {
         (Type::Any, Type::Any) => Some(Type::Any),
-        (Type::Any, one) | (one, Type::Any) if one.is_number() => Some(one.clone()),
+        (Type::Any, one) | (one, Type::Any) if one.is_number() => Some(computed(one)),
+        (Type::Int(_), Type::Int(_)) => Some(Type::INT),
         (a, b) if a.is_number() && a == b => Some(a.clone()),
         _ => None,
     }

@@ -254,7 +254,7 @@ impl Infer {
 fn whole(of: &Type) -> bool {
     of.alternatives()
         .iter()
-        .all(|one| matches!(one, Type::Int | Type::Uint | Type::Any))
+        .all(|one| matches!(one, Type::Int(_) | Type::Uint | Type::Any))
 }
 
 fn texts(of: &Type) -> bool {

@@ -4,6 +4,8 @@
 //! have some, is said to rest on that, and may fail.
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod decided;
+
 use std::collections::BTreeMap;
 
 use baton_engine::definition::{Checked, StepKind, Unannounced, check};
@@ -100,7 +102,13 @@ fn value(chance: &mut Chance, schema: &Value) -> Value {
     match kind.as_str() {
         "null" => Value::Null,
         "string" => json!(chance.of(&["", "x", "12", "näher", "true"])),
-        "integer" => json!([0, 1, -3, 7_000_000][chance.below(4)]),
+        "integer" => match (schema["minimum"].as_u64(), schema["maximum"].as_u64()) {
+            (Some(least), Some(most)) => {
+                let more = usize::try_from(most - least).unwrap() + 1;
+                json!(least + u64::try_from(chance.below(more)).unwrap())
+            }
+            _ => json!([0, 1, -3, 7_000_000][chance.below(4)]),
+        },
         "boolean" => json!(chance.below(2) == 0),
         "number" => [json!(1), json!(2.5), json!(-0.5)][chance.below(3)].clone(),
         "array" => {
@@ -402,6 +410,10 @@ fn drawn(chance: &mut Chance) -> Drawn {
 
 /// What only a value can be blamed for.
 fn of_a_value(error: &ExprError) -> bool {
+    is_of_a_value(&error.what)
+}
+
+fn is_of_a_value(what: &str) -> bool {
     let values = [
         "divides by zero",
         "a number gets too large",
@@ -413,7 +425,7 @@ fn of_a_value(error: &ExprError) -> bool {
         "not a finite number",
         "the same key twice",
     ];
-    values.iter().any(|known| error.what.contains(known))
+    values.iter().any(|known| what.contains(known))
 }
 
 /// Over what is captured of what is around it a group's expression comes to what it comes to over all of it.
