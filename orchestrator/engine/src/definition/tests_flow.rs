@@ -60,7 +60,7 @@ fn catalogue() -> Catalogue {
 
 fn check(with: &str) -> Checked {
     let yaml = format!(
-        "saga: x\nversion: 1\ninput: {{ type: object, required: [vlan, name, any], properties: {{ vlan: {{ type: integer }}, name: {{ type: string }}, any: true }} }}\nsteps:\n  - id: at\n    task: switch.locate@1\n  - id: ok\n    approve: {{ by: operator, timeout: 1h }}\n  - id: set\n    task: switch.set-vlan@1\n    with: {with}\n"
+        "saga: x\nversion: 1\ninput: {{ type: object, required: [vlan, name, any], properties: {{ vlan: {{ type: integer, minimum: 1, maximum: 4094 }}, name: {{ type: string }}, any: true }} }}\nsteps:\n  - id: at\n    task: switch.locate@1\n  - id: ok\n    approve: {{ by: operator, timeout: 1h }}\n  - id: set\n    task: switch.set-vlan@1\n    with: {with}\n"
     );
     super::check(&yaml, &catalogue(), Unannounced::Warned)
 }

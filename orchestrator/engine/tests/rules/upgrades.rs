@@ -553,7 +553,7 @@ fn an_operator_skipped_it_out_of_its_turn_and_the_same_text_still_fits() {
 fn what_was_done_is_asked_about_and_undone_where_it_was_done() {
     let with = |pool: &str| {
         format!(
-            "  - id: a\n    task: t.once@1\n    pool: {pool}\n    probe: {{ task: t.look@1, with: {{}} }}\n    undo: {{ task: t.set@1, with: {{}} }}\n  - id: z\n    task: t.look@1\n    retry: {{ attempts: 1 }}\n"
+            "  - id: a\n    task: t.once@1\n    pool: {pool}\n    probe: {{ task: t.set@1, with: {{}} }}\n    undo: {{ task: t.set@1, with: {{}} }}\n  - id: z\n    task: t.look@1\n    retry: {{ attempts: 1 }}\n"
         )
     };
     let mut stage = Stage::with(&with("site-a"));

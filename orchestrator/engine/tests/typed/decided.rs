@@ -166,7 +166,8 @@ fn drawn(chance: &mut Chance) -> Whole {
         ("drawn.ask@1", Effect::None),
     ] {
         let nothing = json!({ "type": "object" });
-        let made = task_type(name, effect, &taken(chance), &nothing);
+        let mut made = task_type(name, effect, &taken(chance), &nothing);
+        made.probe = effect == Effect::None;
         catalogue.announce(made).unwrap();
     }
     let mut known = Vec::new();

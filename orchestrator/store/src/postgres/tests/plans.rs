@@ -45,7 +45,7 @@ const LARGE: [&str; 17] = [
 
 /// What PostgreSQL will do with a statement it has prepared.
 async fn plan(client: &Object, sql: &str) -> Vec<String> {
-    let most = (1..30)
+    let most = (1..=64)
         .rev()
         .find(|n| sql.contains(&format!("${n}")))
         .unwrap_or(0);
