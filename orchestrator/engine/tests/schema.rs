@@ -16,8 +16,10 @@ fn validator() -> jsonschema::Validator {
     jsonschema::validator_for(&json_schema()).unwrap()
 }
 
+/// As YAML 1.2 has it and the language reads it: `n` and `no` are text.
 fn document(yaml: &str) -> Value {
-    serde_saphyr::from_str(yaml).unwrap()
+    let options = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_str_with_options(yaml, options).unwrap()
 }
 
 fn misfits(yaml: &str) -> Vec<String> {

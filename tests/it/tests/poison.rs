@@ -73,7 +73,8 @@ async fn one_report_of_a_batch(setup: Setup) {
 
     let is_over = async |system: &System| !letters_now(system).await.is_empty();
     let deaths = poison.deaths_until(&mut system, is_over).await;
-    assert!(deaths > 5, "it was killed by the poison: {deaths} deaths");
+    // on a database it is delivered again without a death too: when its connection ends
+    assert!(deaths > 2, "it was killed by the poison: {deaths} deaths");
     for (number, (id, _)) in sagas.iter().enumerate() {
         if number != 1 {
             system.api.await_status(id, "completed", SOON).await;
@@ -213,7 +214,8 @@ async fn a_dead_letter(setup: Setup) {
 
     let is_over = async |system: &System| letters_now(system).await.len() == 3;
     let deaths = poison.deaths_until(&mut system, is_over).await;
-    assert!(deaths > 5, "it was killed by the poison: {deaths} deaths");
+    // on a database it is delivered again without a death too: when its connection ends
+    assert!(deaths > 2, "it was killed by the poison: {deaths} deaths");
     let letters = system.api.dead_letters().await;
     for id in ["before", "behind"] {
         let letter = with_id(&letters, id).expect("it is kept");

@@ -109,7 +109,8 @@ async fn taking_an_event_in(setup: Setup) {
     publish_all(&system).await;
     let is_over = async |system: &System| !letters(system).await.is_empty();
     let deaths = poison.deaths_until(&mut system, is_over).await;
-    assert!(deaths > 5, "it was killed by the poison: {deaths} deaths");
+    // on a database it is delivered again without a death too: when its connection ends
+    assert!(deaths > 2, "it was killed by the poison: {deaths} deaths");
     only_the_deadly_one_is_put_aside(&system).await;
 }
 

@@ -64,7 +64,10 @@ impl Given {
 
     /// The input of the first case that has one, and what stands under `sweep:`.
     fn of_cases(text: &str) -> Result<Self, String> {
-        let read: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        // as definitions are read: `n` and `no` are text
+        let options = serde_saphyr::options! { strict_booleans: true };
+        let read: Value = serde_saphyr::from_str_with_options(text, options)
+            .map_err(|error| error.to_string())?;
         let said = |key: &str| {
             by_step(read["sweep"][key].clone()).map_err(|what| format!("sweep.{key} {what}"))
         };
