@@ -30,6 +30,8 @@ const AGAIN_MIN: Duration = Duration::from_millis(20);
 const AGAIN_MAX: Duration = Duration::from_millis(500);
 /// How long the others have to read what is new.
 const LEARN_WAIT: Duration = Duration::from_secs(3);
+/// The leading partition is driven here sooner, or elsewhere: what waits for it is then taken by whoever does.
+const SEAT_WAIT: Duration = Duration::from_secs(30);
 
 /// Why something was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -518,8 +520,24 @@ impl Router {
         true
     }
 
-    /// Waits until nothing else is taken by the loop of the leading partition. None when it ends.
+    /// Waits until nothing else is taken by the loop of the leading partition. None when it ends, or does not begin in time.
     pub(crate) async fn alone(&self, message: Uuid, part: u32) -> Option<Begun> {
-        self.here(LEADER)?.alone(message, part).await
+        let led = tokio::time::timeout(SEAT_WAIT, self.led_here()).await;
+        led.ok()?.alone(message, part).await
+    }
+
+    /// Waits until the leading partition is driven here. Whoever takes in what is led may be there a moment before its loop is.
+    async fn led_here(&self) -> Post {
+        let mut seated = self.seated();
+        loop {
+            seated.borrow_and_update();
+            if let Some(post) = self.here(LEADER) {
+                return post;
+            }
+            if seated.changed().await.is_err() {
+                // its sender is ours: it is there as long as we are
+                std::future::pending::<()>().await;
+            }
+        }
     }
 }
