@@ -1,5 +1,6 @@
 //! Every message that dies is a letter of its own, or a death of the letter it certainly is: never nothing, and none of them twice.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use baton_bus::{ConsumeSpec, HeaderValue, Headers};
@@ -172,10 +173,8 @@ async fn what_a_consumer_makes_of_a_replayed_message_dies_for_itself() {
     assert_eq!(letters(&system, "state=dead", 4).await.len(), 4);
 }
 
-/// Messages of one part that differ, and such that are alike in everything: more than are taken in while somebody counts them.
-const PART: (u64, u64) = (960, 64);
-/// Parts that are sent at most: somebody is met in the middle long before.
-const PARTS_MAX: u64 = 40;
+/// Messages of one part that differ, and such that are alike in everything.
+const PART: (u64, u64) = (448, 64);
 
 async fn sent_without_id(bus: &Bus, body: String) {
     let raw = Raw {
@@ -186,11 +185,13 @@ async fn sent_without_id(bus: &Bus, body: String) {
     assert_eq!(bus.publisher().publish_raw(raw).await, Sent::Confirmed);
 }
 
+/// One after the other, so that they are taken in while they are sent.
 async fn part_sent(bus: &Bus, part: u64) {
     let unlike = (0..PART.0).map(|n| format!("order {part}-{n}"));
     let alike = (0..PART.1).map(|_| "alike".to_owned());
-    let all = unlike.chain(alike);
-    join_all(all.map(|body| sent_without_id(bus, body))).await;
+    for body in unlike.chain(alike) {
+        sent_without_id(bus, body).await;
+    }
 }
 
 /// How many letters there are.
@@ -202,23 +203,24 @@ async fn found(system: &System) -> u64 {
     found.flatten().unwrap_or_default()
 }
 
-/// Sends part after part until some messages of the last one are taken in and some are not: whoever is killed now is killed over them.
-async fn in_the_middle(system: &System, bus: &Bus, parts: &mut u64) {
-    let mut before = found(system).await;
-    while *parts < PARTS_MAX {
-        part_sent(bus, *parts).await;
-        *parts += 1;
-        let now = await_some("some to be taken in", SOON, async || {
-            let now = found(system).await;
-            (now > before).then_some(now)
+/// Sends a part, and kills the orchestrator when some of it is taken in and some of it is not even sent: it is met at work.
+async fn killed_in_the_middle(system: &mut System, bus: &Bus, part: u64) {
+    let before = found(system).await;
+    let all_sent = Cell::new(false);
+    let sending = async {
+        part_sent(bus, part).await;
+        all_sent.set(true);
+    };
+    let killing = async {
+        await_until("some to be taken in", SOON, async || {
+            found(system).await > before
         })
         .await;
-        if now < before + PART.0 + PART.1 {
-            return;
-        }
-        before = now;
-    }
-    panic!("nobody was met over messages in {PARTS_MAX} parts");
+        assert!(!all_sent.get(), "all of it was sent before anybody looked");
+        system.orchestrator().kill9_and_start();
+    };
+    tokio::join!(sending, killing);
+    system.orchestrator().wait_alive_in(SOON).await;
 }
 
 /// Messages that have no id and are delivered again by a kill between keeping and acknowledging: each is there once. And of those that are alike in everything none is missing.
@@ -235,14 +237,11 @@ async fn killed_over_messages_without_ids(setup: Setup) {
         ..BusConfig::default()
     };
     let bus = Bus::start(config, CancellationToken::new()).expect("the address can be read");
-    let mut parts = 0;
-    for _ in 0..kills {
-        in_the_middle(&system, &bus, &mut parts).await;
-        system.orchestrator().kill9_and_start();
-        system.orchestrator().wait_alive_in(SOON).await;
+    for part in 0..kills {
+        killed_in_the_middle(&mut system, &bus, part).await;
     }
     bus.shutdown(SOON).await;
-    let (count, alike) = (parts * PART.0, parts * PART.1);
+    let (count, alike) = (kills * PART.0, kills * PART.1);
     // what the broker tells of a queue may be of a moment ago
     await_until("all of them to be taken in", SOON, async || {
         found(&system).await >= count + alike
