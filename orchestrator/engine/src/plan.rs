@@ -484,7 +484,7 @@ impl<'a> Planner<'a> {
             StepKind::Task(_) | StepKind::Sleep(_) | StepKind::Emit(_) | StepKind::Saga(_) => None,
         };
         // the pivot itself is taken for undone when it failed with nothing changed
-        let past_pivot = !step.pivot && self.from_pivot_on(step);
+        let past_pivot = !step.pivot && self.is_from_pivot_on(step);
         match (step.on_error, on_timeout) {
             _ if self.runs[step.index] == Runs::Never => Failing::Never,
             (OnError::Continue, _) | (_, Some(OnTimeout::Continue)) => Failing::GoesOn,
@@ -496,7 +496,7 @@ impl<'a> Planner<'a> {
 
     /// What happens where nobody knows whether it happened, of a step that is not taken back.
     fn doubt(&self, step: &Step) -> Option<Doubt> {
-        let task = step.task().filter(|_| self.from_pivot_on(step))?;
+        let task = step.task().filter(|_| self.is_from_pivot_on(step))?;
         let manifest = self.manifest(task)?;
         if manifest.effect == Effect::None || self.runs.get(step.index) == Some(&Runs::Never) {
             return None;

@@ -160,7 +160,7 @@ fn word(stage: &Stage, step: StepKey, round: u32, child: SagaId, how: u8) -> Inp
         2 => Standing::Compensated { failure: None },
         3 => Standing::UnderWay {
             compensating: how % 4 == 1,
-            parked: (how % 5 == 0).then(|| "it asks".to_owned()),
+            parked: how.is_multiple_of(5).then(|| "it asks".to_owned()),
             only_forward,
         },
         4 => Standing::Abandoned,

@@ -236,7 +236,7 @@ impl World {
             || step.on_error == comes_to
             || (comes_to == OnError::Park
                 && step.on_error == OnError::Compensate
-                && reference::from_pivot_on(plan, &id.step));
+                && reference::is_from_pivot_on(plan, &id.step));
         if !parks {
             return Err(format!("its `on_error` is {:?}", step.on_error));
         }

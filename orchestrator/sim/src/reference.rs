@@ -192,7 +192,7 @@ pub fn possible(plan: &SagaPlan, fickle: bool, meddled: bool) -> BTreeSet<Status
 
 /// Whether a step is the pivot, or comes after it.
 #[must_use]
-pub fn from_pivot_on(plan: &SagaPlan, id: &StepId) -> bool {
+pub fn is_from_pivot_on(plan: &SagaPlan, id: &StepId) -> bool {
     let Some(pivot) = plan.steps.iter().position(|step| step.pivot) else {
         return false;
     };

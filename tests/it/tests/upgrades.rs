@@ -257,7 +257,7 @@ async fn a_move_that_meets_reports_loses_none_of_them() {
     for task in ["test.effect@1", "test.effect-late@1"] {
         system.await_served(task).await;
     }
-    let name = |n: usize| format!("{}{n}", if n % 2 == 0 { "h" } else { "n" });
+    let name = |n: usize| format!("{}{n}", if n.is_multiple_of(2) { "h" } else { "n" });
     let mut ids = Vec::new();
     for n in 0..SAGAS {
         ids.push(system.run("chain", &name(n)).await);

@@ -18,11 +18,11 @@ async fn system() -> System {
 /// The number of the open work item of a step.
 async fn number(system: &System, saga: &str, step: &str) -> u64 {
     let saga = system.api.saga(saga).await;
-    let items = saga["work_items"].as_array().unwrap();
+    let items = saga["work_items"].as_array().expect("a list of them");
     let found = items.iter().find(|item| item["step"] == step);
     found.unwrap_or_else(|| panic!("no item of {step}: {items:?}"))["number"]
         .as_u64()
-        .unwrap()
+        .expect("items are numbered")
 }
 
 /// An open work item, whole.
@@ -34,11 +34,11 @@ async fn detail(system: &System, saga: &str, step: &str) -> Value {
 
 /// The command of a choice, which has to be possible.
 fn command(detail: &Value, choice: &str) -> String {
-    let offers = detail["choices"].as_array().unwrap();
+    let offers = detail["choices"].as_array().expect("a list of them");
     let offer = offers.iter().find(|one| one["choice"] == choice);
     let offer = offer.unwrap_or_else(|| panic!("{choice} is not offered: {offers:?}"));
     assert_eq!(offer["refused"], Value::Null, "{offer}");
-    offer["command"].as_str().unwrap().to_owned()
+    offer["command"].as_str().expect("it is text").to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

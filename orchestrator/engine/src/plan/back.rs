@@ -135,7 +135,7 @@ impl<'a> Planner<'a> {
     /// How a step is taken back, without what lies within it; none where it never is.
     pub(super) fn undo_of(&self, step: &Step, backs: &[Option<TakenBack>]) -> Option<TakenBack> {
         let back = backs.get(step.index)?.as_ref();
-        let back = back.filter(|_| !self.from_pivot_on(step))?;
+        let back = back.filter(|_| !self.is_from_pivot_on(step))?;
         Some(TakenBack {
             how: back.how.by_itself(),
             only_when: back.only_when.clone(),

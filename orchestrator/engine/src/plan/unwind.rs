@@ -82,7 +82,7 @@ impl Planner<'_> {
         let steps = &self.definition.steps;
         let base = steps.iter().zip(backs).map(|(step, back)| {
             let never = self.runs.get(step.index) == Some(&Runs::Never);
-            back.is_some() && !never && !self.from_pivot_on(step)
+            back.is_some() && !never && !self.is_from_pivot_on(step)
         });
         let mut all = Unwinding {
             planner: self,
@@ -99,7 +99,7 @@ impl Planner<'_> {
     }
 
     /// Whether a step is never taken back: it is the pivot, or comes after it and runs only where that was sent. Which of it is skipped may be known by the input.
-    pub(super) fn from_pivot_on(&self, step: &Step) -> bool {
+    pub(super) fn is_from_pivot_on(&self, step: &Step) -> bool {
         let Some(pivot) = self.definition.pivot() else {
             return false;
         };
@@ -115,7 +115,7 @@ impl Planner<'_> {
     pub(super) fn perhaps_past(&self, step: &Step) -> Option<StepId> {
         let pivot = self.definition.pivot()?;
         let perhaps = self.runs.get(pivot.index) == Some(&Runs::Perhaps);
-        let after = step.ancestors.contains(&pivot.index) && !self.from_pivot_on(step);
+        let after = step.ancestors.contains(&pivot.index) && !self.is_from_pivot_on(step);
         (perhaps && after).then(|| pivot.id.clone())
     }
 

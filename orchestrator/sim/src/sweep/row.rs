@@ -107,7 +107,7 @@ fn of_saga(
         }
         // a pivot that is skipped leaves the way back open for what comes after it
         let own = |(_, played): &(&Arc<Setting>, &Played)| {
-            !from_pivot_on(&one.definition, step, above, played)
+            !is_from_pivot_on(&one.definition, step, above, played)
         };
         let open = found
             .clone()
@@ -216,7 +216,12 @@ fn sent<'d>(definition: &'d Definition, above: &[StepId], played: &Played) -> Op
 }
 
 /// Whether a step is the pivot, or comes after it where that was sent: it is not taken back.
-fn from_pivot_on(definition: &Definition, step: &Step, above: &[StepId], played: &Played) -> bool {
+fn is_from_pivot_on(
+    definition: &Definition,
+    step: &Step,
+    above: &[StepId],
+    played: &Played,
+) -> bool {
     sent(definition, above, played)
         .is_some_and(|pivot| pivot.index == step.index || pivot.descendants.contains(&step.index))
 }
@@ -227,7 +232,7 @@ fn is_open_above(tree: &Tree, at: &StepPath, played: &Played) -> bool {
         let above = at.above.get(..n).unwrap_or(&[]);
         let saga = tree.all.get(above).map(|one| &one.definition);
         let found = saga.and_then(|saga| Some((saga, saga.step(step)?)));
-        found.is_some_and(|(saga, step)| !from_pivot_on(saga, step, above, played))
+        found.is_some_and(|(saga, step)| !is_from_pivot_on(saga, step, above, played))
     })
 }
 
@@ -253,7 +258,7 @@ impl Turns<'_> {
             let above = at.above.get(..n)?;
             let saga = self.tree.all.get(above)?;
             let step = saga.definition.step(step)?;
-            if from_pivot_on(&saga.definition, step, above, self.played) {
+            if is_from_pivot_on(&saga.definition, step, above, self.played) {
                 return None;
             }
             let of_this = StepPath::new(above, &step.id);
@@ -345,7 +350,7 @@ impl Turns<'_> {
             let pivot = sent(&saga.definition, above, self.played);
             let past =
                 |other: &Step| pivot.is_some_and(|pivot| pivot.descendants.contains(&other.index));
-            if n < at.above.len() && from_pivot_on(&saga.definition, step, above, self.played) {
+            if n < at.above.len() && is_from_pivot_on(&saga.definition, step, above, self.played) {
                 return false;
             }
             found |= saga.definition.steps.iter().any(|other| {
