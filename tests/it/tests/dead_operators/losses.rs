@@ -173,9 +173,6 @@ async fn what_a_consumer_makes_of_a_replayed_message_dies_for_itself() {
     assert_eq!(letters(&system, "state=dead", 4).await.len(), 4);
 }
 
-/// Messages of one part that differ, and such that are alike in everything.
-const PART: (u64, u64) = (448, 64);
-
 async fn sent_without_id(bus: &Bus, body: String) {
     let raw = Raw {
         key: "orders.dlq".to_owned(),
@@ -185,12 +182,27 @@ async fn sent_without_id(bus: &Bus, body: String) {
     assert_eq!(bus.publisher().publish_raw(raw).await, Sent::Confirmed);
 }
 
-/// One after the other, so that they are taken in while they are sent.
-async fn part_sent(bus: &Bus, part: u64) {
-    let unlike = (0..PART.0).map(|n| format!("order {part}-{n}"));
-    let alike = (0..PART.1).map(|_| "alike".to_owned());
-    for body in unlike.chain(alike) {
-        sent_without_id(bus, body).await;
+/// Messages that were sent: those that differ, and those that are alike in everything.
+#[derive(Debug, Default, Clone, Copy)]
+struct SentSoFar {
+    unlike: u64,
+    alike: u64,
+}
+
+impl SentSoFar {
+    /// One after the other, so that some are taken in while others are sent; each eighth is like the others of its kind.
+    async fn until(&mut self, bus: &Bus, killed: &Cell<bool>) {
+        while !killed.get() {
+            let all = self.unlike + self.alike;
+            let body = if all % 8 == 7 {
+                self.alike += 1;
+                "alike".to_owned()
+            } else {
+                self.unlike += 1;
+                format!("order {all}")
+            };
+            sent_without_id(bus, body).await;
+        }
     }
 }
 
@@ -203,23 +215,19 @@ async fn found(system: &System) -> u64 {
     found.flatten().unwrap_or_default()
 }
 
-/// Sends a part, and kills the orchestrator when some of it is taken in and some of it is not even sent: it is met at work.
-async fn killed_in_the_middle(system: &mut System, bus: &Bus, part: u64) {
+/// Sends until some of it is taken in and the orchestrator is killed over the rest: it is met at work.
+async fn killed_in_the_middle(system: &mut System, bus: &Bus, sent: &mut SentSoFar) {
     let before = found(system).await;
-    let all_sent = Cell::new(false);
-    let sending = async {
-        part_sent(bus, part).await;
-        all_sent.set(true);
-    };
+    let killed = Cell::new(false);
     let killing = async {
         await_until("some to be taken in", SOON, async || {
             found(system).await > before
         })
         .await;
-        assert!(!all_sent.get(), "all of it was sent before anybody looked");
         system.orchestrator().kill9_and_start();
+        killed.set(true);
     };
-    tokio::join!(sending, killing);
+    tokio::join!(sent.until(bus, &killed), killing);
     system.orchestrator().wait_alive_in(SOON).await;
 }
 
@@ -237,11 +245,12 @@ async fn killed_over_messages_without_ids(setup: Setup) {
         ..BusConfig::default()
     };
     let bus = Bus::start(config, CancellationToken::new()).expect("the address can be read");
-    for part in 0..kills {
-        killed_in_the_middle(&mut system, &bus, part).await;
+    let mut sent = SentSoFar::default();
+    for _ in 0..kills {
+        killed_in_the_middle(&mut system, &bus, &mut sent).await;
     }
     bus.shutdown(SOON).await;
-    let (count, alike) = (kills * PART.0, kills * PART.1);
+    let (count, alike) = (sent.unlike, sent.alike);
     // what the broker tells of a queue may be of a moment ago
     await_until("all of them to be taken in", SOON, async || {
         found(&system).await >= count + alike
