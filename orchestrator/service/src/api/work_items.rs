@@ -301,8 +301,8 @@ impl<'a> Past<'a> {
         let input = masks::input(schema, &ready.input);
         let bytes = ready.input.to_string().len();
         let before = self.inputs.iter().rev();
-        let before = before.filter(|one| one.direction == direction);
-        let before = before.filter_map(|one| one.input.as_ref()).next();
+        let mut before = before.filter(|one| one.direction == direction);
+        let before = before.next().and_then(|one| one.input.as_ref());
         let is_small = bytes <= INPUT_BYTES_MAX;
         let difference = match before {
             Some(before) if is_small => body_difference(&before.to_string(), &input.to_string()),

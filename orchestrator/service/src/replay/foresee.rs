@@ -149,7 +149,10 @@ impl Replay {
         input: &Input,
         looked: &mut Looked,
     ) -> Result<Option<Verdict>, StoreError> {
-        let found = folded(&self.reader, saga).await?;
+        // one saga that cannot be read says nothing about the others; a store that is away fails the next page
+        let Ok(found) = folded(&self.reader, saga).await else {
+            return Ok(None);
+        };
         if looked.registered.is_none() {
             looked.registered = Some(self.reader.definitions().await?);
         }
