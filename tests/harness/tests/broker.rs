@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton_harness::{Broker, Options, await_until};
 use serde_json::json;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 
 #[tokio::test]
 async fn a_vhost_is_fresh_usable_and_gone_afterwards() {

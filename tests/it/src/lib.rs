@@ -25,9 +25,9 @@ pub use terminal::Terminal;
 use std::time::Duration;
 
 /// How long anything that should happen soon may take, on a machine that is building something on every core meanwhile.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_secs(120);
 /// How long what waits for a lost worker's lease may take: lease, the grace to kill, a marker, and then what is done about it.
-pub const AFTER_A_LEASE: Duration = Duration::from_secs(120);
+pub const AFTER_A_LEASE: Duration = Duration::from_secs(240);
 
 /// Whether there is time for the long runs.
 pub fn long() -> bool {

@@ -18,7 +18,7 @@ use baton_messages::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 const ECHO: &str = "test.echo@1";
 const EFFECT: &str = "test.effect@1";
 

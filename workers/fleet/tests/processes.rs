@@ -17,7 +17,7 @@ use baton_worker::testing::TestStep;
 use baton_worker::{Context, Direction};
 use serde_json::json;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 
 /// Ten that do not end by themselves: plain, deaf to SIGTERM, in sessions of their own, forked twice, with an empty environment, holding
 /// the pipes or not.

@@ -19,7 +19,7 @@ use crate::case::Case;
 use crate::cast::{Cast, settle};
 
 /// How long anything that has to come may take, on a machine that is building something on every core meanwhile.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(90);
 
 /// The environment variable of a key.
 pub(crate) fn variable(key: &str) -> String {

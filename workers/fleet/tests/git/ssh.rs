@@ -11,7 +11,7 @@ use baton_harness::{Launch, Process};
 
 use crate::stage::Stage;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 const SSHD: &str = "/usr/sbin/sshd";
 
 /// An sshd of the test's own, for whoever runs the test, with one key that is let in.

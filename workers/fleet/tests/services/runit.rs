@@ -9,7 +9,7 @@ use baton_harness::{Launch, Process, await_until, is_supervised};
 use crate::laws;
 use crate::stage::Stage;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 
 /// A `runsvdir` of our own, with three services: one that runs, one that dies at once, one nobody has.
 struct Runit {

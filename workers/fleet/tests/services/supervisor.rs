@@ -8,7 +8,7 @@ use baton_harness::{Launch, Process, await_until};
 use crate::laws;
 use crate::stage::Stage;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 /// Special characters of the file the password ends up in.
 const PASSWORD: &str = "p%s-hunter2";
 

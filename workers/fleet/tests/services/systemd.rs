@@ -11,7 +11,7 @@ use baton_harness::{Launch, Process, await_until, binaries, not_tested};
 use crate::laws;
 use crate::stage::Stage;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 const MANAGER: &str = "/lib/systemd/systemd";
 
 /// Control groups of its own, which are taken out again by [`Systemd::drop`].

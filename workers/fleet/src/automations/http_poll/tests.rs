@@ -7,7 +7,7 @@ use baton_worker::testing::UnderTest;
 use super::*;
 use crate::automations::http_testing::{Does, TestServer, client, json as answer, says};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 
 struct Place {
     server: TestServer,
