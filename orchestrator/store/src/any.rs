@@ -26,8 +26,8 @@ use crate::postgres::{
     PostgresReservations, PostgresStore, PostgresSuspects, PostgresTokens, PostgresTriggers,
 };
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page,
-    SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
+    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, LogEnd,
+    Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
 };
 use crate::reader::Reader;
 use crate::reservations::{ReservationBook, ReservationCursor, ReservationFilter};
@@ -289,7 +289,7 @@ impl Reader for AnyReader {
         fn saga_row(saga: SagaId) -> Answer<Option<SagaRow>>;
         fn folding(saga: SagaId) -> Answer<Option<(Entry, Loaded)>>;
         fn entries(saga: SagaId, after: u64, limit: usize) -> Answer<Vec<(u64, Entry)>>;
-        fn last_entries(limit: usize) -> Answer<Vec<(SagaId, Entry)>>;
+        fn last_entries(limit: usize) -> Answer<LogEnd>;
         fn unserved(limit: usize) -> Answer<Unserved>;
         fn ended(partition: u8, before: Timestamp, after: Option<EndedCursor>, limit: usize) -> Answer<Vec<EndedCursor>>;
         fn sizes() -> Answer<Sizes>;

@@ -1,10 +1,10 @@
 //! What people and programs ask of a store beside the driver: filters, pages and figures, the same for every store.
 //! Pages are steady: a cursor names the last row seen, so that rows that come meanwhile neither shift nor repeat others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use baton_driver::SagaRow;
-use baton_engine::{Status, WorkItem};
+use baton_engine::{Entry, Status, WorkItem};
 use baton_messages::{DeadReason, SagaId, TaskType, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -259,7 +259,41 @@ pub struct Unserved {
 }
 
 /// A saga with its whole log.
-pub type SagaLog = (SagaRow, Vec<(u64, baton_engine::Entry)>);
+pub type SagaLog = (SagaRow, Vec<(u64, Entry)>);
+
+/// The end of the log. One row that cannot be read hides none of the others.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LogEnd {
+    /// Its entries, oldest first.
+    pub entries: Vec<(SagaId, Entry)>,
+    /// Sagas that have a row among them which this version cannot read.
+    pub unreadable: BTreeSet<SagaId>,
+}
+
+impl LogEnd {
+    /// Takes rows of one partition, last first, in among those of others: what one partition committed stays in its order.
+    pub(crate) fn take(&mut self, last_first: Vec<(SagaId, Option<Entry>)>) {
+        let others = !self.entries.is_empty();
+        for (saga, entry) in last_first.into_iter().rev() {
+            match entry {
+                Some(entry) => self.entries.push((saga, entry)),
+                None => {
+                    self.unreadable.insert(saga);
+                }
+            }
+        }
+        if others {
+            self.entries.sort_by_key(|(_, entry)| entry.at);
+        }
+    }
+
+    /// The last of them, so many.
+    pub(crate) fn cut(mut self, limit: usize) -> Self {
+        let before = self.entries.len().saturating_sub(limit);
+        self.entries.drain(..before);
+        self
+    }
+}
 
 /// A limit within bounds.
 pub(crate) fn page_rows(limit: usize) -> usize {

@@ -11,8 +11,8 @@ use uuid::Uuid;
 use crate::items::ItemFilter;
 use crate::letters::{EditRow, HistoryRow, LetterRow, OperationRow};
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page,
-    SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
+    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, LogEnd,
+    Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
 };
 use crate::triggers::{EventRow, ScheduleRow};
 
@@ -77,14 +77,12 @@ pub trait Reader: Clone + Send + Sync + 'static {
     /// When the store cannot be read, or holds what this version cannot.
     fn unserved(&self, limit: usize) -> impl Future<Output = Result<Unserved, StoreError>> + Send;
 
-    /// The last entries of the log, at most `limit`, oldest first.
+    /// The last entries of the log, at most `limit`, oldest first; and whose could not be read.
     ///
     /// # Errors
-    /// When the store cannot be read, or holds what this version cannot.
-    fn last_entries(
-        &self,
-        limit: usize,
-    ) -> impl Future<Output = Result<Vec<(SagaId, Entry)>, StoreError>> + Send;
+    /// When the store cannot be read.
+    fn last_entries(&self, limit: usize)
+    -> impl Future<Output = Result<LogEnd, StoreError>> + Send;
 
     /// Sagas of a partition whose records could be taken out if they ended before then, those that ended first before the others, at most `limit`
     /// (and never more than a page) after `after`. The commit that takes them out looks once more.

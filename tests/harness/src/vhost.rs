@@ -69,8 +69,27 @@ impl Vhost {
             management.try_put(&path, &json!({})).await.is_ok()
         })
         .await;
-        vhost.permit(USER, ".*", ".*", ".*").await;
+        let rights = json!({ "configure": ".*", "write": ".*", "read": ".*" });
+        let path = vhost.permissions_path(USER);
+        await_until("a virtual host to be ours", MAKE_LIMIT, async || {
+            management.try_put(&path, &rights).await.is_ok()
+        })
+        .await;
         vhost
+    }
+
+    /// Waits until it is up on every node of its broker that runs: where it is not yet, no queue can be made.
+    pub async fn await_up(&self) {
+        let path = format!("/api/vhosts/{}", self.segment());
+        let what = "a virtual host to be up on every node";
+        await_until(what, MAKE_LIMIT, async || {
+            let seen = self.management().try_get(&path).await;
+            let states = seen
+                .ok()
+                .and_then(|one| one["cluster_state"].as_object().cloned());
+            states.is_some_and(|states| states.values().all(|state| state == "running"))
+        })
+        .await;
     }
 
     /// Its name.
@@ -127,10 +146,9 @@ impl Vhost {
 
     /// Changes a user's permissions here.
     pub async fn permit(&self, user: &str, configure: &str, write: &str, read: &str) {
-        let path = format!("/api/permissions/{}/{}", self.segment(), segment(user));
         self.management()
             .put(
-                &path,
+                &self.permissions_path(user),
                 &json!({ "configure": configure, "write": write, "read": read }),
             )
             .await;
@@ -272,6 +290,10 @@ impl Vhost {
 
     fn segment(&self) -> String {
         segment(&self.name)
+    }
+
+    fn permissions_path(&self, user: &str) -> String {
+        format!("/api/permissions/{}/{}", self.segment(), segment(user))
     }
 
     fn queue_path(&self, queue: &str) -> String {

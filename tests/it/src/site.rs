@@ -6,17 +6,17 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use baton_harness::{
     Broker, Database, Host, Launch, Ledger, Minority, Net, Postgres, Process, Vhost, await_some,
-    binaries, postgres,
+    await_until, binaries, postgres,
 };
 use serde_json::json;
 
 use crate::system::{TOKEN, variable};
-use crate::{AFTER_A_LEASE, Api, Cli, Ran, SOON};
+use crate::{AFTER_A_LEASE, Api, Cli, Ran};
 
 /// Nodes of the broker: with two of them it goes on.
 const BROKERS: usize = 3;
@@ -24,6 +24,12 @@ const BROKERS: usize = 3;
 const PORT: u16 = 8470;
 /// How long a partition is owned without a word.
 const LEASE_MS: &str = "3000";
+/// How long nodes of the broker may take to find each other, on a machine that starts all of them at once; then whoever runs them starts one again.
+const FIND_EACH_OTHER: Duration = Duration::from_secs(90);
+/// How long all of that may take, with as many of them started again.
+const WHOLE_LIMIT: Duration = Duration::from_secs(360);
+/// How often it is looked whether a broker is whole, or as it should be: each look asks every node.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// As many partitions as a database is made with.
 pub const PARTITIONS: i64 = 8;
 
@@ -86,6 +92,7 @@ impl Site {
         let nodes = Broker::cluster(&hosts, minority).await;
         await_whole(&nodes[0], BROKERS).await;
         let vhost = nodes[0].vhost().await;
+        vhost.await_up().await;
         let host = net.host()?;
         let server = Postgres::own(postgres::Options::default().on(host.place())).await;
         let database = server.database().await;
@@ -141,6 +148,22 @@ impl Site {
             &partitions,
         ];
         cli.run(&args).await
+    }
+
+    /// Asks `baton topology check` at one of the nodes until it answers like this: a node that has just lost or found others knows it a moment later.
+    pub async fn await_check(&self, node: usize, what: &str, fits: impl Fn(&Ran) -> bool) -> Ran {
+        let begun = Instant::now();
+        loop {
+            let ran = self.topology("check", node).await;
+            if fits(&ran) {
+                return ran;
+            }
+            assert!(
+                begun.elapsed() < AFTER_A_LEASE,
+                "topology check does not say {what}: {ran:?}"
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Every node, for whoever connects: the first that answers is taken.
@@ -255,31 +278,78 @@ impl Site {
         .await
     }
 
-    /// Waits until every node sees every other. One that pauses as a minority now and then does not come back by itself (RabbitMQ 3.10): whoever runs
-    /// it starts it again.
+    /// Starts nodes that were killed, and waits until every node sees every other. They are started side by side and none is waited for by itself: they
+    /// come up only when the one that was there last does.
+    pub async fn start_again(&self, killed: &[usize]) {
+        for at in killed {
+            self.brokers[*at].1.begin();
+        }
+        self.whole_after(killed).await;
+    }
+
+    /// Waits until every node sees every other.
     pub async fn await_whole_again(&self) {
-        let nodes = self.brokers.len();
-        for (_, node) in &self.brokers {
-            let by_itself = tokio::time::timeout(SOON / 2, await_whole(node, nodes)).await;
-            if by_itself.is_err() {
-                eprintln!(
-                    "{} does not come back by itself and is started again",
-                    node.address()
-                );
-                node.kill9();
-                node.start().await;
+        self.whole_after(&[]).await;
+    }
+
+    /// Waits until every node sees every other, those of `begun` having just been started. One that pauses as a minority now and then does not come back by
+    /// itself (RabbitMQ 3.10), and the others wait for it: whoever runs them starts one again, first one that was there all the time.
+    async fn whole_after(&self, begun: &[usize]) {
+        let began = Instant::now();
+        let mut line: Vec<usize> = (0..self.brokers.len()).collect();
+        line.sort_by_key(|at| begun.contains(at));
+        let mut helped = began;
+        loop {
+            let wrong = self.not_whole(&line).await;
+            let Some(first) = wrong.first().copied() else {
+                return;
+            };
+            assert!(
+                began.elapsed() < WHOLE_LIMIT,
+                "nodes {wrong:?} of the broker do not see the others after {WHOLE_LIMIT:?}"
+            );
+            if let Some(at) = wrong.iter().find(|at| self.brokers[**at].1.has_ended()) {
+                self.help(*at);
+            } else if helped.elapsed() > FIND_EACH_OTHER {
+                self.help(first);
+                // the next time it is another's turn
+                line.retain(|other| *other != first);
+                line.push(first);
+                helped = Instant::now();
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// The nodes that are not well, in this order: those that take no connections; where all do, those that do not see all others.
+    async fn not_whole(&self, line: &[usize]) -> Vec<usize> {
+        let (mut away, mut alone) = (Vec::new(), Vec::new());
+        for at in line {
+            let node = &self.brokers[*at].1;
+            if !node.is_ready().await {
+                away.push(*at);
+            } else if !is_whole(node, self.brokers.len()).await {
+                alone.push(*at);
             }
         }
-        for (_, node) in &self.brokers {
-            await_whole(node, nodes).await;
-        }
+        if away.is_empty() { alone } else { away }
+    }
+
+    fn help(&self, at: usize) {
+        let node = &self.brokers[at].1;
+        eprintln!(
+            "{} does not come back by itself and is started again",
+            node.address()
+        );
+        node.kill9();
+        node.begin();
     }
 
     /// Waits until every orchestrator says that nothing is wrong.
     pub async fn await_ready(&self) {
         for member in &self.orchestrators {
             let what = format!("{} to be ready", member.api.url());
-            await_some(&what, SOON * 2, async || {
+            await_some(&what, AFTER_A_LEASE * 2, async || {
                 let answer = member.api.ask("GET", "/readyz", "", None).await?;
                 (answer.body.as_str()?.trim() == "ok").then_some(())
             })
@@ -291,12 +361,20 @@ impl Site {
 /// Waits until a node sees so many nodes of its broker run.
 pub async fn await_whole(node: &Broker, nodes: usize) {
     let what = format!("{} to see {nodes} nodes", node.address());
-    await_some(&what, AFTER_A_LEASE * 2, async || {
-        let seen = node.management().try_get("/api/nodes").await.ok()?;
-        let running = seen.as_array()?.iter().filter(|one| one["running"] == true);
-        (running.count() == nodes).then_some(())
+    await_until(&what, AFTER_A_LEASE * 2, async || {
+        is_whole(node, nodes).await
     })
     .await;
+}
+
+/// Whether a node sees so many nodes of its broker run.
+async fn is_whole(node: &Broker, nodes: usize) -> bool {
+    let seen = node.management().try_get("/api/nodes").await;
+    let running = seen.ok().and_then(|seen| {
+        let seen = seen.as_array()?.iter();
+        Some(seen.filter(|one| one["running"] == true).count())
+    });
+    running == Some(nodes)
 }
 
 impl Drop for Site {

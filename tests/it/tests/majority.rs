@@ -6,7 +6,7 @@ use baton_harness::{Minority, Process, await_some, not_tested};
 use baton_it::mixed;
 use baton_it::oracle::Book;
 use baton_it::site::Site;
-use baton_it::{AFTER_A_LEASE, SOON};
+use baton_it::{AFTER_A_LEASE, Ran, SOON};
 use serde_json::Value;
 
 /// Sagas that are over before the nodes are lost, and as many that are asked for afterwards.
@@ -27,7 +27,7 @@ async fn await_ended(site: &Site, ids: &[String]) {
     }
 }
 
-/// Every orchestrator says that something is wrong, and that what is asked for is kept.
+/// Every orchestrator says that something is wrong, and that what is asked for is kept; not at once where a busy machine has it miss its database for a moment.
 async fn await_degraded(site: &Site) {
     for member in &site.orchestrators {
         let what = format!(
@@ -36,11 +36,16 @@ async fn await_degraded(site: &Site) {
         );
         await_some(&what, AFTER_A_LEASE * 2, async || {
             let answer = member.api.ask("GET", "/readyz", "", None).await?;
-            assert_eq!(answer.status, 200, "{}", answer.body);
-            answer.body.as_str()?.starts_with("degraded").then_some(())
+            let degraded = answer.body.as_str()?.starts_with("degraded");
+            (degraded && answer.status == 200).then_some(())
         })
         .await;
     }
+}
+
+async fn is_as_it_should_be(site: &Site) {
+    site.await_check(0, "that all is right", |ran| ran.code == 0)
+        .await;
 }
 
 fn pids(site: &Site) -> Vec<u32> {
@@ -83,7 +88,7 @@ async fn sagas_wait_for_the_majority(minority: Minority) {
     some(&site, &mut ids).await;
     await_ended(&site, &ids).await;
     let before = pids(&site);
-    site.topology("check", 0).await.exits(0);
+    is_as_it_should_be(&site).await;
 
     for (_, node) in &site.brokers[1..] {
         node.kill9();
@@ -92,21 +97,21 @@ async fn sagas_wait_for_the_majority(minority: Minority) {
     some(&site, &mut ids).await;
     await_degraded(&site).await;
     nothing_has_moved(&site, &ids).await;
-    let told = site.topology("check", 0).await;
-    assert_ne!(told.code, 0, "{told:?}");
+    site.await_check(0, "that something is wrong", |ran| ran.code != 0)
+        .await;
     if minority == Minority::GoesOn {
-        assert!(told.out.contains("1 of 3 nodes run"), "{told:?}");
+        let alone = |ran: &Ran| ran.code != 0 && ran.out.contains("1 of 3 nodes run");
+        site.await_check(0, "how many nodes run", alone).await;
         let applied = site.topology("apply", 0).await;
         assert_ne!(applied.code, 0, "nothing is set right: {applied:?}");
     }
 
-    tokio::join!(site.brokers[1].1.start(), site.brokers[2].1.start());
-    site.await_whole_again().await;
+    site.start_again(&[1, 2]).await;
     site.await_ready().await;
     await_ended(&site, &ids).await;
     some(&site, &mut ids).await;
     await_ended(&site, &ids).await;
-    site.topology("check", 0).await.exits(0);
+    is_as_it_should_be(&site).await;
     assert_eq!(pids(&site), before, "nobody was started again");
     for member in &mut site.orchestrators {
         assert!(member.process.is_running());

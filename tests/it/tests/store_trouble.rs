@@ -1,5 +1,5 @@
 //! The orchestrator's disk is full, or somebody else holds its database: said once, degraded and not dead, nothing acknowledged that is not
-//! committed, and when the trouble is over everything goes on by itself.
+//! committed, and when the trouble is over everything goes on by itself. And what one saga recorded cannot be read: it hides no other.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -9,6 +9,7 @@ use baton_harness::ledger::State;
 use baton_it::oracle::Book;
 use baton_it::sagas::Saga;
 use baton_it::{SOON, Setup, System};
+use serde_json::json;
 
 /// What the loop says when a turn is not committed, and when one is again.
 const REFUSED: &str = "the turn was not committed: the store";
@@ -140,4 +141,38 @@ fn fill(ballast: &Path) {
     let mut file = std::fs::File::create(ballast).expect("there is some room");
     let page = [0; 4096];
     while file.write_all(&page).is_ok() {}
+}
+
+/// Figures are shown of all others, and whose are missing is said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saga_that_cannot_be_read_is_named_beside_the_figures_of_all_others() {
+    let mut system = Setup::workers(1).start().await;
+    system.await_served("test.effect@1").await;
+    system.apply(&[&Saga::named("one").effect("a", "")]).await;
+    let spoilt = system.run("one", "spoilt").await;
+    let whole = system.run("one", "whole").await;
+    for id in [&spoilt, &whole] {
+        system.api.await_status(id, "completed", SOON).await;
+    }
+    system.end_orchestrator();
+    let file = system.data_dir().join("baton.db");
+    let conn = rusqlite::Connection::open(file).expect("the store can be changed behind its back");
+    let spoil = "UPDATE records SET entry = '{\"from\":\"a newer version\"}' WHERE saga = (SELECT number FROM sagas WHERE id = ?1)";
+    let id = uuid::Uuid::parse_str(&spoilt).expect("it is an id");
+    let rows = conn.execute(spoil, [id.as_bytes()]);
+    assert!(rows.is_ok_and(|rows| rows > 0), "it is spoilt");
+    drop(conn);
+    system.orchestrator().wait_alive_in(SOON).await;
+    let top = system.api.get("/v1/top").await;
+    assert_eq!(top["unreadable"], json!([spoilt]), "{top}");
+    let figures = &top["items"][0];
+    assert_eq!(
+        (&figures["task_type"], &figures["reports"]),
+        (&json!("test.effect@1"), &json!(1)),
+        "{top}"
+    );
+    let shown = system.cli().run(&["top"]).await.exits(0);
+    let named = format!("baton show {spoilt}");
+    let words: Vec<&str> = shown.out.split_whitespace().collect();
+    assert!(words.join(" ").contains(&named), "{}", shown.out);
 }

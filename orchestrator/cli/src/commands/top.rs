@@ -62,7 +62,9 @@ fn draw(answer: &Value, again: bool, out: &mut Out) -> Result<(), CliError> {
 pub(crate) fn lines(answer: &Value, width: usize) -> Result<Vec<Line>, CliError> {
     let items: Vec<Item> = top::sorted(typed_items(answer, "top")?);
     if items.is_empty() {
-        return Ok(vec![Line::faint("(no task has run yet)")]);
+        let mut lines = vec![Line::faint("(no task has run yet)")];
+        lines.extend(left_out(answer, width));
+        return Ok(lines);
     }
     let mut lines = top::table(&items).lines(width);
     lines.push(Line::new());
@@ -79,5 +81,22 @@ pub(crate) fn lines(answer: &Value, width: usize) -> Result<Vec<Line>, CliError>
         let words = crate::out::wrapped(&words, width);
         lines.extend(words.into_iter().map(Line::faint));
     }
+    lines.extend(left_out(answer, width));
     Ok(lines)
+}
+
+/// Which sagas the figures leave out.
+fn left_out(answer: &Value, width: usize) -> Vec<Line> {
+    let sagas = answer["unreadable"].as_array().into_iter().flatten();
+    let sagas: Vec<&str> = sagas.filter_map(Value::as_str).collect();
+    let Some(first) = sagas.first() else {
+        return Vec::new();
+    };
+    let words = format!(
+        "without what cannot be read of {}: see baton show {first}",
+        sagas.join(", ")
+    );
+    let words = crate::out::wrapped(&words, width);
+    let lines = words.into_iter();
+    lines.map(|part| Line::of(part, Tone::Bad)).collect()
 }

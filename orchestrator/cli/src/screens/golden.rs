@@ -566,6 +566,11 @@ fn where_time_goes() {
         ),
         "{text}"
     );
+    let unread = json!({ "items": [], "unreadable": ["one", "other"] });
+    let lines = top::lines(&unread, 160).unwrap();
+    let last = lines.last().and_then(|line| line.0.first());
+    let words = "without what cannot be read of one, other: see baton show one";
+    assert_eq!(last.map(|span| span.text.as_str()), Some(words));
 }
 
 #[test]

@@ -24,6 +24,8 @@ use crate::fleet::WorkerView;
 
 /// Rows of the log that are looked at: the last seconds of a busy orchestrator, the last day of a quiet one.
 const ROWS: usize = 10_000;
+/// Sagas that one answer names since they could not be read: enough to look at.
+const UNREADABLE_MAX: usize = 20;
 /// How long figures are shown again before they are reckoned anew.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -36,6 +38,8 @@ pub(crate) struct Top {
     over_rows: usize,
     /// When the first of these was written.
     since: Option<Timestamp>,
+    /// Sagas that the figures leave out, wholly or in part, since what they recorded could not be read; the first twenty.
+    unreadable: Vec<SagaId>,
 }
 
 /// Figures of one task type in one pool, all directions together.
@@ -98,11 +102,14 @@ pub(crate) async fn top(
     if let Some(top) = api.top.fresh() {
         return Ok(Json(top.as_ref().clone()));
     }
-    let rows = api.reader.last_entries(ROWS).await;
-    let rows = rows.map_err(|error| Problem::store(&error))?;
-    let unserved = api.unserved().await?;
+    let log = api.reader.last_entries(ROWS).await;
+    let log = log.map_err(|error| Problem::store(&error))?;
+    let mut unread = log.unreadable;
+    let unserved = api.unserved(&mut unread).await?;
     let now = clock::now();
-    let top = Arc::new(reckoned(&rows, &unserved, &api.workers.all(now), now));
+    let mut top = reckoned(&log.entries, &unserved, &api.workers.all(now), now);
+    top.unreadable = unread.into_iter().take(UNREADABLE_MAX).collect();
+    let top = Arc::new(top);
     api.top.keep(top.clone());
     Ok(Json(top.as_ref().clone()))
 }
@@ -194,7 +201,9 @@ fn reckoned(
         let gathered = all.entry(of).or_default();
         gathered.waiting += waits.steps;
         gathered.unserved += waits.steps;
-        gathered.waits_since(waits.since);
+        if let Some(since) = waits.since {
+            gathered.waits_since(since);
+        }
     }
     let mut items: Vec<OfType> = all
         .into_iter()
@@ -209,6 +218,7 @@ fn reckoned(
         items,
         over_rows: rows.len(),
         since: rows.first().map(|(_, entry)| entry.at),
+        unreadable: Vec::new(),
     }
 }
 
@@ -400,7 +410,7 @@ mod tests {
         let nobody = (TaskType::new("switch.set-vlan@1").unwrap(), None);
         let waits = Waits {
             steps: 3,
-            since: Timestamp(40_000),
+            since: Some(Timestamp(40_000)),
         };
         let unserved = ByType::from([(nobody, waits)]);
         let serving = WorkerView::of_test(&["test.echo@1"]);
@@ -445,6 +455,19 @@ mod tests {
         let item = &top.items[0];
         assert_eq!((item.waiting, item.waiting_or_running), (1, 0));
         assert_eq!(item.longest_wait_ms, Some(60_000));
+    }
+
+    #[test]
+    fn who_was_not_looked_at_waits_since_nobody_knows_when() {
+        let kind = TaskType::new("switch.set-vlan@1").unwrap();
+        let waits = Waits {
+            steps: 2,
+            since: None,
+        };
+        let unserved = ByType::from([((kind, None), waits)]);
+        let top = reckoned(&[], &unserved, &[], Timestamp(61_000));
+        let item = &top.items[0];
+        assert_eq!((item.waiting, item.longest_wait_ms), (2, None));
     }
 
     #[test]

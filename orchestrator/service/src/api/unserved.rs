@@ -1,7 +1,7 @@
 //! Steps that wait because no worker serves their task type. No task stands for them on any queue and none in the end of the log, however
 //! long they wait, so that the store is asked who they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use baton_engine::definition::{TaskStep, UndoPlan};
 use baton_engine::state::StepState;
@@ -21,8 +21,8 @@ const SAGAS_MAX: usize = 100;
 pub(super) struct Waits {
     /// Steps, or sagas where those were not looked at.
     pub(super) steps: usize,
-    /// Since when the first of them waits.
-    pub(super) since: Timestamp,
+    /// Since when the first of them waits; none where none of them was looked at.
+    pub(super) since: Option<Timestamp>,
 }
 
 /// By task type and pool; the pool is none where nobody can say which it will be.
@@ -36,29 +36,31 @@ impl Api {
         heard.any(|worker| worker.types.iter().any(|of| of.to_string() == task_type))
     }
 
-    /// Who waits for a worker that nobody has started.
-    pub(super) async fn unserved(&self) -> Answer<ByType> {
+    /// Who waits for a worker that nobody has started. A saga that cannot be read is named in `unread`, hides no other, and counts as one step.
+    pub(super) async fn unserved(&self, unread: &mut BTreeSet<SagaId>) -> Answer<ByType> {
         let found = self.reader.unserved(SAGAS_MAX).await;
         let found = found.map_err(|error| Problem::store(&error))?;
         let mut all = ByType::new();
         let mut looked: BTreeMap<TaskType, usize> = BTreeMap::new();
         let mut sagas: BTreeMap<SagaId, Vec<TaskType>> = BTreeMap::new();
         for (task_type, saga) in found.first {
-            *looked.entry(task_type.clone()).or_default() += 1;
             sagas.entry(saga).or_default().push(task_type);
         }
         for (saga, types) in sagas {
-            let seen = folded(&self.reader, saga).await;
-            if let Some(seen) = seen.map_err(|error| Problem::store(&error))? {
+            let Ok(seen) = folded(&self.reader, saga).await else {
+                unread.insert(saga);
+                continue;
+            };
+            for task_type in &types {
+                *looked.entry(task_type.clone()).or_default() += 1;
+            }
+            if let Some(seen) = seen {
                 self.one(&seen, &types, &mut all).await?;
             }
         }
         for (task_type, sagas) in found.by_type {
             let more = sagas.saturating_sub(looked.get(&task_type).copied().unwrap_or(0));
-            let first = all.iter_mut().find(|((known, _), _)| *known == task_type);
-            if let Some((_, waits)) = first {
-                waits.steps += more;
-            }
+            add_unseen(&mut all, task_type, more);
         }
         Ok(all)
     }
@@ -75,12 +77,32 @@ impl Api {
             }
             let waits = all.entry(wanted).or_insert(Waits {
                 steps: 0,
-                since: step.since,
+                since: None,
             });
             waits.steps += 1;
-            waits.since = waits.since.min(step.since);
+            let since = waits
+                .since
+                .map_or(step.since, |first| first.min(step.since));
+            waits.since = Some(since);
         }
         Ok(())
+    }
+}
+
+/// Sagas of which nothing is known but what they wait for: added to those of the same type, in whichever pool.
+fn add_unseen(all: &mut ByType, task_type: TaskType, more: usize) {
+    if more == 0 {
+        return;
+    }
+    let first = all.iter_mut().find(|((known, _), _)| *known == task_type);
+    if let Some((_, waits)) = first {
+        waits.steps += more;
+    } else {
+        let waits = Waits {
+            steps: more,
+            since: None,
+        };
+        all.insert((task_type, None), waits);
     }
 }
 

@@ -14,8 +14,8 @@ use crate::items::ItemFilter;
 use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HEAD_BYTES_MAX, HOUR_MS,
-    LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, UNSERVED_COUNTED_MAX, Unserved,
-    WorkItemCursor, WorkItemView, page, page_rows,
+    LetterGroup, LogEnd, Page, SagaCursor, SagaFilter, SagaLog, Sizes, UNSERVED_COUNTED_MAX,
+    Unserved, WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -176,14 +176,15 @@ impl Reader for MemoryStore {
             .collect())
     }
 
-    async fn last_entries(&self, limit: usize) -> Result<Vec<(SagaId, Entry)>, StoreError> {
+    async fn last_entries(&self, limit: usize) -> Result<LogEnd, StoreError> {
         let tables = self.tables();
-        let rows: Vec<&LogRow> = tables.log.values().collect();
-        let last = &rows[rows.len().saturating_sub(limit)..];
-        Ok(last
-            .iter()
-            .map(|row| (row.saga, row.entry.clone()))
-            .collect())
+        let rows = tables.log.values();
+        let entries = rows.map(|row| (row.saga, row.entry.clone())).collect();
+        let all = LogEnd {
+            entries,
+            ..LogEnd::default()
+        };
+        Ok(all.cut(limit))
     }
 
     async fn work_items(

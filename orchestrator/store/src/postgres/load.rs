@@ -35,8 +35,12 @@ const IN_DOUBT: &str =
 const UNSENT: &str = "SELECT attempt, since FROM unsent WHERE partition = $1 ORDER BY since, id";
 const HOT: &str = "SELECT id FROM sagas WHERE partition = $1 AND active AND NOT cold ORDER BY id";
 const COLD_DUE: &str = "SELECT id, wake_at FROM sagas WHERE partition = $1 AND wake_at IS NOT NULL ORDER BY wake_at, id LIMIT $2";
-const UNSERVED_TYPES: &str =
-    "SELECT DISTINCT task_type FROM unserved WHERE partition = $1 ORDER BY task_type";
+/// From type to type along the index, however many sagas wait for each.
+const UNSERVED_TYPES: &str = "WITH RECURSIVE types (task_type) AS (
+        (SELECT u.task_type FROM unserved u WHERE u.partition = $1 ORDER BY u.task_type LIMIT 1)
+        UNION ALL SELECT (SELECT u.task_type FROM unserved u WHERE u.partition = $1 AND u.task_type > t.task_type ORDER BY u.task_type LIMIT 1)
+            FROM types t WHERE t.task_type IS NOT NULL)
+    SELECT t.task_type FROM types t WHERE t.task_type IS NOT NULL";
 const UNSERVED: &str = "SELECT saga FROM unserved WHERE partition = $1 AND task_type = $2 AND saga > $3 ORDER BY saga LIMIT $4";
 const UNSEARCHED: &str = "SELECT saga, step, event, since FROM subscriptions WHERE partition = $1 AND NOT searched ORDER BY saga, step";
 const OF_EVENT: &str = "SELECT saga, step, event, since FROM subscriptions WHERE event = $1 AND (saga, step) > ($2, $3)
@@ -53,8 +57,18 @@ pub(crate) const DEFINITIONS: &str = "SELECT name, version, source, registered_a
 
 /// Every query here that must not look at a whole table.
 #[cfg(test)]
-pub(crate) const QUERIES: [&str; 11] = [
-    SAGAS, ENTRIES, WATERMARK, LOG_END, IN_DOUBT, UNSENT, HOT, COLD_DUE, UNSERVED, UNSEARCHED,
+pub(crate) const QUERIES: [&str; 12] = [
+    SAGAS,
+    ENTRIES,
+    WATERMARK,
+    LOG_END,
+    IN_DOUBT,
+    UNSENT,
+    HOT,
+    COLD_DUE,
+    UNSERVED_TYPES,
+    UNSERVED,
+    UNSEARCHED,
     OF_EVENT,
 ];
 

@@ -24,8 +24,8 @@ use crate::items::ItemFilter;
 use crate::letters::{Died, EditRow, HistoryRow, LetterRow, LetterState, OperationRow, Standing};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HOUR_MS, LOOKED_AT_MAX,
-    LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX, UNSERVED_COUNTED_MAX,
-    Unserved, WorkItemCursor, WorkItemView, page, page_rows,
+    LetterGroup, LogEnd, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX,
+    UNSERVED_COUNTED_MAX, Unserved, WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -226,27 +226,18 @@ impl Reader for PostgresReader {
         Ok(found)
     }
 
-    async fn last_entries(&self, limit: usize) -> Result<Vec<(SagaId, Entry)>, StoreError> {
+    async fn last_entries(&self, limit: usize) -> Result<LogEnd, StoreError> {
         const WHAT: &str = "the end of the log";
         let partitions = self.list(WHAT, queries::PARTITIONS, &[], |row| get::<i16>(row, 0));
-        let mut found = Vec::new();
+        let mut found = LogEnd::default();
         for partition in partitions.await? {
             let values: [&(dyn ToSql + Sync); 2] = [&partition, &limited(limit)];
-            let mut last = self
-                .list(WHAT, queries::LAST_ENTRIES, &values, |row| {
-                    Ok((saga_id(row, 0)?, document::<Entry>(row, 1)?))
-                })
-                .await?;
-            last.reverse();
-            if found.is_empty() {
-                found = last;
-            } else {
-                // what one partition committed stays in its order
-                found.extend(last);
-                found.sort_by_key(|(_, entry): &(SagaId, Entry)| entry.at);
-            }
+            let last = self.list(WHAT, queries::LAST_ENTRIES, &values, |row| {
+                Ok((saga_id(row, 0)?, document::<Entry>(row, 1).ok()))
+            });
+            found.take(last.await?);
         }
-        Ok(found.split_off(found.len().saturating_sub(limit)))
+        Ok(found.cut(limit))
     }
 
     async fn work_items(

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::columns::{document, failed, instant, int, rows, saga_id, uint, word};
 use super::commit::{LOG_SEQ_MAX, log_id};
-use super::queries::DEFINITIONS;
+use super::queries::{DEFINITIONS, UNSERVED_NEXT};
 use super::{one_saga, subscriptions};
 
 const COLD: &str = "SELECT cold, number, purged_at IS NOT NULL FROM sagas WHERE id = ?1";
@@ -25,8 +25,6 @@ const HOT: &str =
     "SELECT id FROM sagas WHERE partition = ?1 AND active = 1 AND cold = 0 ORDER BY id";
 const COLD_WAKE: &str =
     "SELECT min(wake_at) FROM sagas WHERE partition = ?1 AND wake_at IS NOT NULL";
-const UNSERVED_TYPES: &str =
-    "SELECT DISTINCT task_type FROM unserved WHERE partition = ?1 ORDER BY task_type";
 const COLD_DUE: &str = "SELECT id, wake_at FROM sagas WHERE partition = ?1 AND wake_at IS NOT NULL ORDER BY wake_at, id LIMIT ?2";
 const UNSERVED: &str = "SELECT saga FROM unserved WHERE partition = ?1 AND task_type = ?2 AND saga > ?3 ORDER BY saga LIMIT ?4";
 const DEFINITION_ADD: &str =
@@ -39,18 +37,8 @@ pub(crate) const MANIFESTS: &str = "SELECT manifest FROM task_types ORDER BY tas
 
 /// Every query here that must not look at a whole table.
 #[cfg(test)]
-pub(crate) const QUERIES: [&str; 11] = [
-    COLD,
-    SNAPSHOT,
-    ENTRIES,
-    WATERMARK,
-    LOG_END,
-    IN_DOUBT,
-    UNSENT,
-    HOT,
-    COLD_WAKE,
-    UNSERVED_TYPES,
-    COLD_DUE,
+pub(crate) const QUERIES: [&str; 10] = [
+    COLD, SNAPSHOT, ENTRIES, WATERMARK, LOG_END, IN_DOUBT, UNSENT, HOT, COLD_WAKE, COLD_DUE,
 ];
 
 /// Sagas as the driver folds them, all read in one transaction: each statement by itself would take and give up the file's locks.
@@ -165,13 +153,28 @@ pub(crate) fn recover(conn: &Connection, partition: u8) -> Result<Recovered, Sto
             cold_wake: conn
                 .query_row(COLD_WAKE, [partition], |row| row.get::<_, Option<i64>>(0))?
                 .map(|ms| Timestamp(uint(ms))),
-            unserved: all(conn, UNSERVED_TYPES, [partition], |row| {
-                word(row, 0, |text| TaskType::new(text).ok())
-            })?,
+            unserved: unserved_types(conn, partition)?,
             unsearched: subscriptions::unsearched(conn, partition)?,
         })
     };
     read().map_err(failed(format!("partition {partition}, to go on with it")))
+}
+
+/// Task types that sagas wait for and nobody serves: from type to type along the index, however many sagas wait for each.
+fn unserved_types(conn: &Connection, partition: u8) -> rusqlite::Result<Vec<TaskType>> {
+    let mut next = conn.prepare_cached(UNSERVED_NEXT)?;
+    let (mut types, mut after) = (Vec::new(), String::new());
+    loop {
+        let found = next.query_row(params![partition, after], |row| {
+            let task_type = word(row, 0, |text: &str| TaskType::new(text).ok())?;
+            Ok((row.get::<_, String>(0)?, task_type))
+        });
+        let Some((name, task_type)) = found.optional()? else {
+            return Ok(types);
+        };
+        types.push(task_type);
+        after = name;
+    }
 }
 
 /// A row of the log out of the columns of [`IN_DOUBT`]; none when what it records cannot be decoded: its saga is then left alone, and

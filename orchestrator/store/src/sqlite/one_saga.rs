@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::columns::{document, int, rows, saga_id, saga_row, uint, word};
 use super::load::{self, all};
 use super::queries;
-use crate::read::{UNSERVED_COUNTED_MAX, Unserved};
+use crate::read::{LogEnd, UNSERVED_COUNTED_MAX, Unserved};
 
 /// One saga as the driver folds it, with its first entry.
 pub(crate) fn folding(
@@ -112,14 +112,12 @@ fn unserved_counted(conn: &Connection, partition: i64) -> rusqlite::Result<Vec<(
     }
 }
 
-/// The last entries of the log, oldest first.
-pub(crate) fn last_entries(
-    conn: &Connection,
-    limit: usize,
-) -> rusqlite::Result<Vec<(SagaId, Entry)>> {
-    let mut found = all(conn, queries::LAST_ENTRIES, [rows(limit)], |row| {
-        Ok((saga_id(row, 0)?, document::<Entry>(row, 1)?))
+/// The last entries of the log, oldest first, and whose could not be read.
+pub(crate) fn last_entries(conn: &Connection, limit: usize) -> rusqlite::Result<LogEnd> {
+    let last = all(conn, queries::LAST_ENTRIES, [rows(limit)], |row| {
+        Ok((saga_id(row, 0)?, document::<Entry>(row, 1).ok()))
     })?;
-    found.reverse();
+    let mut found = LogEnd::default();
+    found.take(last);
     Ok(found)
 }

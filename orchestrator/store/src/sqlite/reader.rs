@@ -25,8 +25,8 @@ use crate::items::ItemFilter;
 use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HOUR_MS, LOOKED_AT_MAX,
-    LetterGroup, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX, Unserved, WorkItemCursor,
-    WorkItemView, page, page_rows,
+    LetterGroup, LogEnd, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX, Unserved,
+    WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -456,7 +456,7 @@ impl Reader for SqliteReader {
             .await
     }
 
-    async fn last_entries(&self, limit: usize) -> Result<Vec<(SagaId, Entry)>, StoreError> {
+    async fn last_entries(&self, limit: usize) -> Result<LogEnd, StoreError> {
         self.read("the end of the log", move |conn| {
             one_saga::last_entries(conn, limit)
         })

@@ -255,19 +255,41 @@ impl Broker {
 
     /// Starts it again after [`Self::kill9`] or [`Self::stop`], on the same ports and data, and waits until it is ready.
     pub async fn start(&self) {
+        let (node, mut running) = self.spawned_again();
+        let ready = node.wait_ready(&mut running).await;
+        *self.running() = Some(running);
+        ready.unwrap_or_else(|error| panic!("cannot start the broker again: {error:#}"));
+    }
+
+    /// As [`Self::start`], without waiting for anything: a node of a cluster may be ready only when another one is.
+    pub fn begin(&self) {
+        let (_, running) = self.spawned_again();
+        *self.running() = Some(running);
+    }
+
+    /// Whether it takes connections, answers over HTTP and has its virtual hosts up.
+    pub async fn is_ready(&self) -> bool {
+        let node = self.node().clone();
+        node.is_ready().await
+    }
+
+    /// Whether it has been ended, or has ended by itself, as one does that cannot start.
+    pub fn has_ended(&self) -> bool {
+        self.running().as_mut().is_none_or(Running::has_ended)
+    }
+
+    fn spawned_again(&self) -> (Node, Running) {
         assert!(
             self.0.owned,
             "only a broker of the test's own can be started again: use Broker::own"
         );
         assert!(self.running().is_none(), "the broker runs already");
         let mut node = self.node().clone();
-        let mut running = node
+        let running = node
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start the broker again: {error:#}"));
         *self.node() = node.clone();
-        let ready = node.wait_ready(&mut running).await;
-        *self.running() = Some(running);
-        ready.unwrap_or_else(|error| panic!("cannot start the broker again: {error:#}"));
+        (node, running)
     }
 
     /// Freezes it (SIGSTOP): connections stay open and nothing answers.

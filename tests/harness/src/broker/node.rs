@@ -22,8 +22,8 @@ use crate::{PASSWORD, Place, USER, ports, watchdog};
 const EPMD_PORT: u16 = 4369;
 /// Where Debian's package has the scripts; the ones on PATH change the user first.
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
-/// A start takes 5-10 s on an idle machine; this one may be building something on both cores.
-const START_LIMIT: Duration = Duration::from_secs(120);
+/// A start takes 5-10 s on an idle machine; this one may be building something on both cores, and start the other nodes of a cluster beside it.
+const START_LIMIT: Duration = Duration::from_secs(240);
 /// How long an orderly stop may take before it is a failure.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Nothing to wait for but the kernel.
@@ -240,7 +240,6 @@ impl Node {
     /// Waits until the node takes AMQP connections, answers over HTTP and has its virtual hosts up.
     pub(crate) async fn wait_ready(&self, running: &mut Running) -> Result<()> {
         let started = Instant::now();
-        let management = self.management();
         loop {
             if let Some(status) = running.beam.try_wait()? {
                 bail!(
@@ -248,13 +247,7 @@ impl Node {
                     self.last_words()
                 );
             }
-            let listens = TcpStream::connect((self.place.address(), self.amqp_port)).is_ok();
-            if listens
-                && management
-                    .try_get("/api/health/checks/virtual-hosts")
-                    .await
-                    .is_ok()
-            {
+            if self.is_ready().await {
                 return Ok(());
             }
             if started.elapsed() > START_LIMIT {
@@ -265,6 +258,13 @@ impl Node {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Whether the node takes AMQP connections, answers over HTTP and has its virtual hosts up.
+    pub(crate) async fn is_ready(&self) -> bool {
+        let listens = TcpStream::connect((self.place.address(), self.amqp_port)).is_ok();
+        let checked = "/api/health/checks/virtual-hosts";
+        listens && self.management().try_get(checked).await.is_ok()
     }
 
     /// Whether a start failed because somebody has taken one of the ports since they were looked at.
@@ -357,6 +357,11 @@ pub(super) fn named(place: &Place) -> String {
 impl Running {
     pub(crate) fn signal_beam(&self, which: Signal) {
         signal(Some(self.beam.id()), which);
+    }
+
+    /// Whether the node has ended, in whatever way.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        !matches!(self.beam.try_wait(), Ok(None))
     }
 
     /// Ends the node in order, as a service manager would.

@@ -145,7 +145,7 @@ impl Unserved {
         let is_new = before.is_none_or(|before| !before.is_subset(&served));
         let rows = if is_new { ROWS_FIRST } else { ROWS };
         let log = look.reader.last_entries(rows).await?;
-        let (lying, unknown) = in_queues(&log, &served);
+        let (lying, unknown) = in_queues(&log.entries, &served);
         self.sent.retain(|place, _| !served.contains(place));
         for (place, sagas) in lying {
             let known = self.sent.entry(place).or_default();
@@ -178,6 +178,10 @@ impl Unserved {
                 let of = self.sent.iter().filter(|(_, sagas)| sagas.contains(&saga));
                 let keys = of.map(|(place, _)| key(&wanted(place.clone())));
                 found.unsure.extend(keys);
+                // and what an earlier process found of it
+                let id = saga.to_string();
+                let open = open_sent(look).filter(|row| row.data["sent"] == id.as_str());
+                found.unsure.extend(open.map(|row| row.key.clone()));
                 continue;
             };
             let waits = seen.map(|seen| waits_for(&seen.state)).unwrap_or_default();

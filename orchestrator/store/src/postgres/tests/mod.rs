@@ -5,6 +5,7 @@ mod moving;
 mod opening;
 mod ownership;
 mod plans;
+mod undecodable;
 
 use baton_harness::{Database, Postgres};
 

@@ -1,8 +1,9 @@
-//! Opening: tables of any age, two processes at once, servers that are away, TLS with a password, and words that give no secret away.
+//! Opening: tables of any age, two processes at once, servers that are away, sessions that are careless, TLS with a password, and words that give no secret away.
 
 use std::net::TcpListener;
 
 use baton_harness::{Postgres, postgres};
+use tokio_postgres::error::SqlState;
 
 use super::FreshDatabase;
 use crate::postgres::open::version_known;
@@ -116,6 +117,31 @@ async fn an_error_says_where_and_never_the_password() {
             other => assert!(matches!(other, PostgresError::Address), "{other:?}"),
         }
     }
+}
+
+/// Whatever the database tells its sessions: what is committed lies on its disk, and a statement that takes longer than it may is ended.
+#[tokio::test]
+async fn a_careless_database_loses_no_commit_and_no_statement_goes_on_for_ever() {
+    let subject = FreshDatabase::new().await;
+    let by_hand = subject.database.client().await;
+    let name = subject.database.name();
+    for careless in ["synchronous_commit TO off", "statement_timeout TO 0"] {
+        let sql = format!("ALTER DATABASE \"{name}\" SET {careless}");
+        by_hand.batch_execute(&sql).await.unwrap();
+    }
+    let options = PostgresOptions {
+        statement_timeout_ms: 2_000,
+        ..subject.options()
+    };
+    let store = PostgresStore::open(&options).await.unwrap();
+    let client = store.beside.get().await.unwrap();
+    let asked = "SELECT current_setting('synchronous_commit')";
+    let row = client.query_one(asked, &[]).await.unwrap();
+    assert_eq!(row.get::<_, String>(0), "on");
+    let ended = client.execute("SELECT pg_sleep(30)", &[]).await;
+    assert_eq!(ended.unwrap_err().code(), Some(&SqlState::QUERY_CANCELED));
+    drop(client);
+    store.close().await.unwrap();
 }
 
 /// A server with a certificate that takes nobody without TLS and a password.

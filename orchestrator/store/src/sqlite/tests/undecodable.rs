@@ -39,6 +39,10 @@ async fn a_row_that_cannot_be_decoded_stops_its_saga_alone() {
     assert_eq!(found.log_seq, 3);
     let doubted: Vec<_> = found.in_doubt.iter().map(|row| row.saga).collect();
     assert_eq!(doubted, [saga(0), saga(2)], "nothing of it is sent again");
+    let end = subject.reader(&store).last_entries(9).await.unwrap();
+    let read: Vec<_> = end.entries.iter().map(|(saga, _)| *saga).collect();
+    assert_eq!(read, [saga(0), saga(2)], "it hides no other");
+    assert_eq!(Vec::from_iter(end.unreadable), [saga(1)], "and is named");
     store.close().await.unwrap();
 }
 
