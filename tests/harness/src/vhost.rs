@@ -10,12 +10,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::broker::segment;
-use crate::{Broker, Management, USER, await_until};
+use crate::{Broker, Management, USER, await_some, await_until};
 
 /// How long making a virtual host may take.
 const MAKE_LIMIT: Duration = Duration::from_secs(120);
 /// How long deleting a virtual host may take before its test stops caring; the broker ends soon anyway.
 const DELETE_LIMIT: Duration = Duration::from_secs(20);
+/// How long a message that is given back may take to be there again.
+const PEEKED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A fresh virtual host on a [`Broker`], deleted with everything in it when dropped.
 #[derive(Debug)]
@@ -225,6 +227,12 @@ impl Vhost {
     /// Reads up to `count` messages and puts them back; they count as redelivered afterwards.
     pub async fn peek(&self, queue: &str, count: usize) -> Vec<Message> {
         self.get_messages(queue, count, "ack_requeue_true").await
+    }
+
+    /// The first message, which stays where it is; waited for, since one that was given back is there again only a moment later.
+    pub async fn peek_one(&self, queue: &str) -> Message {
+        let what = format!("{queue} to hold a message");
+        await_some(&what, PEEKED_WITHIN, async || self.peek(queue, 1).await.pop()).await
     }
 
     /// Takes up to `count` messages off the queue for good.

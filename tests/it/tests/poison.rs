@@ -208,7 +208,7 @@ async fn a_dead_letter(setup: Setup) {
     // committed is not yet published
     let queue = "baton.task.default.test.echo@1";
     system.vhost.await_messages(queue, 1, 0, SOON).await;
-    let task = system.vhost.peek(queue, 1).await.remove(0);
+    let task = system.vhost.peek_one(queue).await;
     system.orchestrator().process.kill9();
     let poison = Poison::of_store(&system).await;
     let when = record(&poison, &id, "dead");

@@ -262,7 +262,7 @@ async fn kill_nothing_but_hand_a_task_out_twice_and_one_worker_acts() {
     let id = system.run("one", "n").await;
     let queue = "baton.task.default.test.effect@1";
     system.vhost.await_messages(queue, 1, 0, SOON).await;
-    let task = system.vhost.peek(queue, 1).await.remove(0);
+    let task = system.vhost.peek_one(queue).await;
     for _ in 0..3 {
         let again = system.vhost.publish(
             "baton.tasks",

@@ -228,7 +228,7 @@ async fn parked(system: &mut System, name: &str) -> (String, String) {
     let saga = system.run("parks", name).await;
     system.vhost.await_messages(queue, 1, 0, SOON).await;
     for _ in 0..10 {
-        assert_eq!(system.vhost.peek(queue, 1).await.len(), 1);
+        system.vhost.peek_one(queue).await;
     }
     system.add_worker(&[]);
     system.api.await_phase(&saga, "a", "parked").await;
@@ -392,7 +392,7 @@ async fn backs_off_with_a_letter(system: &mut System, name: &str) -> (String, St
     system.vhost.await_consumers(queue, 0, SOON).await;
     let saga = system.run("fails-once", name).await;
     system.vhost.await_messages(queue, 1, 0, SOON).await;
-    let copy = system.vhost.peek(queue, 1).await.remove(0);
+    let copy = system.vhost.peek_one(queue).await;
     system.add_worker(&[]);
     system.api.await_phase(&saga, "a", "backoff").await;
     let mut properties = copy.properties;
