@@ -232,7 +232,10 @@ impl Vhost {
     /// The first message, which stays where it is; waited for, since one that was given back is there again only a moment later.
     pub async fn peek_one(&self, queue: &str) -> Message {
         let what = format!("{queue} to hold a message");
-        await_some(&what, PEEKED_WITHIN, async || self.peek(queue, 1).await.pop()).await
+        await_some(&what, PEEKED_WITHIN, async || {
+            self.peek(queue, 1).await.pop()
+        })
+        .await
     }
 
     /// Takes up to `count` messages off the queue for good.
