@@ -160,7 +160,7 @@ pub enum Fails {
     Unwinds {
         /// Itself, when nobody knows whether it happened: beside what does not come before it.
         in_doubt: Option<Undo>,
-        /// Where this pivot was sent, a person decides instead: all of this holds only where its `if` has it skipped.
+        /// Where this pivot was sent, a person decides instead: all of this holds only where it was not: its `if` has it skipped, or it failed before and is tolerated.
         #[serde(skip_serializing_if = "Option::is_none")]
         only_without: Option<StepId>,
         /// In this order; what stands together is taken back side by side.

@@ -32,6 +32,9 @@ pub enum Role {
 }
 
 impl Role {
+    /// All, each after those whose work it may do as well.
+    pub const ALL: [Self; 4] = [Self::Viewer, Self::Auditor, Self::Operator, Self::Admin];
+
     /// The word for it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -46,9 +49,7 @@ impl Role {
     /// The role of that word.
     #[must_use]
     pub fn of(word: &str) -> Option<Self> {
-        [Self::Viewer, Self::Auditor, Self::Operator, Self::Admin]
-            .into_iter()
-            .find(|role| role.as_str() == word)
+        Self::ALL.into_iter().find(|role| role.as_str() == word)
     }
 }
 

@@ -128,11 +128,18 @@ async fn taken_back(setup: Setup) {
     let mut system = setup.start().await;
     tree(&system, ", fail: final").await;
     let names = ["one", "two", "three", "four"];
+    // it is killed where words between sagas are on their way: down to the middle, down to the lowest, up again, and down to be taken back
+    let moments = [(0, Did::Do), (1, Did::Do), (3, Did::Do), (4, Did::Undo)];
     let mut tops = Vec::new();
-    for name in names {
+    for (name, (nth, did)) in names.into_iter().zip(moments) {
         tops.push(system.run("top", name).await);
-        // wherever they are: the words between them are on their way
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        let key = keys(name)[nth].clone();
+        let what = format!("{did:?} of {key}");
+        await_until(&what, END_LIMIT, async || {
+            let book = Book::of(&system.ledger).await;
+            book.count(&key, did) > 0
+        })
+        .await;
         system.orchestrator().kill9_and_start();
     }
     for top in &tops {

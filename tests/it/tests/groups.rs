@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use baton_harness::await_some;
 use baton_harness::ledger::Did;
+use baton_harness::{await_some, await_until};
 use baton_it::oracle::Book;
 use baton_it::sagas::Saga;
 use baton_it::{SOON, Setup, System};
@@ -82,11 +82,19 @@ async fn kill_the_orchestrator_while_groups_are_taken_back() {
     system.await_served("test.effect-late@1").await;
     system.apply(&[&hosts(", fail: final")]).await;
     let names = ["one", "two", "three"];
+    let all = ["h0", "h1", "h2", "h3"];
+    // it is killed where items begin, where they report, and where they are taken back
+    let moments = [("off", Did::Do), ("put", Did::Do), ("on", Did::Undo)];
     let mut sagas = Vec::new();
-    for name in names {
-        sagas.push(started(&system, name, &["h0", "h1", "h2", "h3"]).await);
-        // wherever the items are: some begin, some report, some are taken back
-        tokio::time::sleep(Duration::from_millis(700)).await;
+    for (name, (step, did)) in names.into_iter().zip(moments) {
+        sagas.push(started(&system, name, &all).await);
+        let what = format!("{did:?} of {step} of an item of {name}");
+        await_until(&what, END_LIMIT, async || {
+            let book = Book::of(&system.ledger).await;
+            let called = |host: &str| book.count(&format!("{name}-{host}-{step}"), did) > 0;
+            all.into_iter().any(called)
+        })
+        .await;
         system.orchestrator().kill9_and_start();
     }
     for saga in &sagas {
@@ -102,7 +110,7 @@ async fn kill_the_orchestrator_while_groups_are_taken_back() {
     let book = Book::of(&system.ledger).await;
     for name in names {
         assert_eq!(book.not_taken_back(&format!("{name}-before")), None);
-        for host in ["h0", "h1", "h2", "h3"] {
+        for host in all {
             let key = |step: &str| format!("{name}-{host}-{step}");
             for step in ["off", "put", "on"] {
                 assert_eq!(book.not_taken_back(&key(step)), None);

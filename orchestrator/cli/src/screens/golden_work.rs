@@ -50,6 +50,7 @@ fn one_work_item_whole() {
         Value::Null,
     );
     substitute["task_types"] = json!(["file.write@2", "file.ensure-line@1"]);
+    substitute["more"] = json!(3);
     let attempt = |number: u32, more: Value| {
         let mut one = json!({
             "step": "page", "direction": "undo", "round": 1, "number": number, "sent": 1, "sent_at": NOW - 60_000, "worker": "worker-a1",

@@ -240,8 +240,7 @@ fn failed(step: &Planned, width: usize) -> Vec<Line> {
     };
     let mut lines = vec![first];
     if let Some(pivot) = only_without {
-        let words =
-            format!("where {pivot} was sent a person decides; where its `if` had it skipped:");
+        let words = format!("where {pivot} was sent a person decides; where it was not:");
         lines.extend(led("     ", &words, width));
         if in_doubt.is_none() && undo.is_empty() && rest.is_none() {
             lines.push(Line::new().plain("       nothing has to be taken back"));
@@ -490,7 +489,7 @@ mod tests {
         let definition = Definition::parse(yaml).unwrap();
         let text = text(&plan(&definition, &known(None).unwrap(), None));
         let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let said = "last where pivotal was sent a person decides; where its `if` had it skipped: ? undo last, test.effect@1 (if nobody knows whether it happened) 1 undo first, test.effect@1";
+        let said = "last where pivotal was sent a person decides; where it was not: ? undo last, test.effect@1 (if nobody knows whether it happened) 1 undo first, test.effect@1";
         assert!(words.contains(said), "{text}");
     }
 }

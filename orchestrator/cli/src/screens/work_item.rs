@@ -35,6 +35,8 @@ struct Offer {
     refused: Option<String>,
     #[serde(default)]
     task_types: Vec<String>,
+    #[serde(default)]
+    more: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -130,8 +132,14 @@ impl Detail {
         let mut lines = table.lines(width);
         let named = self.choices.iter().flat_map(|one| &one.task_types);
         let named: Vec<&str> = named.map(String::as_str).collect();
-        if named.len() > 1 {
-            lines.extend(below(&format!("--task: {}", named.join(", ")), width));
+        let more: u64 = self.choices.iter().map(|one| one.more).sum();
+        let more = match (named.is_empty(), more) {
+            (true, _) | (_, 0) => String::new(),
+            (false, more) => format!(", … and {more} more"),
+        };
+        if named.len() > 1 || !more.is_empty() {
+            let words = format!("--task: {}{more}", named.join(", "));
+            lines.extend(below(&words, width));
         }
         lines
     }

@@ -7,7 +7,7 @@ use baton_messages::{InputId, StepKey, TaskType, Timestamp};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::edit_step::undone_by_itself;
+use super::edit_step::{Substitutes, undone_by_itself};
 use super::{DecideError, Deciding, Rules, Verdict, decide};
 use crate::definition::{Approver, Step, StepKind};
 use crate::input::{Approval, Input, Operator, Resolution};
@@ -22,8 +22,10 @@ pub struct Possible {
     pub choice: Choice,
     /// Why it is not taken just now; none: it is.
     pub refused: Option<String>,
-    /// Of a substitute: task types that may be named, those whose names are like the step's own first; not all there are.
+    /// Of a substitute: task types that may be named, those whose names are like the step's own first.
     pub task_types: Vec<TaskType>,
+    /// Of a substitute: how many more task types are known, of which nobody looked whether they may be named.
+    pub more: usize,
 }
 
 /// Whoever asks what is possible decides nothing: what is tried is thrown away.
@@ -47,15 +49,19 @@ pub fn possible(
     let looks = Deciding::looking(rules, &mut copy, now);
     let mut all = Vec::new();
     for choice in looks.choices(item.step.as_ref(), item.kind) {
-        let (refused, task_types) = match (choice, &item.step) {
-            (Choice::Edit, Some(step)) => (looks.not_edited(step, None)?, Vec::new()),
+        let (refused, found) = match (choice, &item.step) {
+            (Choice::Edit, Some(step)) => (looks.not_edited(step, None)?, Substitutes::default()),
             (Choice::Substitute, Some(step)) => substituted(&looks, step)?,
-            _ => (refused(rules, state, item, choice, now)?, Vec::new()),
+            _ => {
+                let refused = refused(rules, state, item, choice, now)?;
+                (refused, Substitutes::default())
+            }
         };
         all.push(Possible {
             choice,
             refused,
-            task_types,
+            task_types: found.named,
+            more: found.more,
         });
     }
     Ok(Some(all))
@@ -65,16 +71,20 @@ pub fn possible(
 fn substituted(
     looks: &Deciding<'_>,
     step: &StepKey,
-) -> Result<(Option<String>, Vec<TaskType>), DecideError> {
-    let others = looks.substitutes(step)?;
-    let refused = match others.is_empty() {
-        false => None,
-        true => Some(match looks.hindered(step)? {
-            Some(why) => why,
-            None => format!("no task type that is known could take the place of {step}'s"),
-        }),
+) -> Result<(Option<String>, Substitutes), DecideError> {
+    let found = looks.substitutes(step)?;
+    if !found.named.is_empty() {
+        return Ok((None, found));
+    }
+    let refused = match (looks.not_substituted(step)?, found.more) {
+        (Some(why), _) => why,
+        (None, 0) => format!("no task type that is known could take the place of {step}'s"),
+        (None, more) => format!(
+            "of {} task types that were looked at none could take the place of {step}'s; {more} more are known (`baton tasks`), and one that fits is taken when it is named",
+            found.looked_at
+        ),
     };
-    Ok((refused, others))
+    Ok((Some(refused), found))
 }
 
 /// Why a choice is not taken now; none: it is.

@@ -1,7 +1,7 @@
 //! `EditStep`: an operator has a parked step, or a parked undo, tried with another input, or by another task type.
 //!
 //! What is tried then is another effect, so it is another round, under another idempotency key. A step is edited only where it is known to have changed nothing: else what it did with the
-//! input it had would be left to nobody. An undo keeps the before-image, and is edited only where a task of its own undoes.
+//! input it had would be left to nobody. An undo keeps the before-image, and is edited only where a task of its own undoes; what changes nothing takes nothing back.
 
 use std::sync::Arc;
 
@@ -33,8 +33,13 @@ pub(super) fn edit_step(
         Phase::Parked => (Direction::Do, Phase::Backoff),
         Phase::UndoParked => (Direction::Undo, Phase::UndoBackoff),
         phase => {
+            let child = d.step(step)?.child.as_ref();
+            let there = child.filter(|_| matches!(phase, Phase::InChild | Phase::UndoInChild));
+            let there = there.map_or_else(String::new, |child| {
+                format!("; what is parked within it is a step of saga {}", child.id)
+            });
             return not_now(format!(
-                "{step} is {}; only a parked step is edited",
+                "{step} is {}; only a parked step is edited{there}",
                 word(phase)
             ));
         }
@@ -83,10 +88,7 @@ impl Deciding<'_> {
             return Ok(Some(why));
         }
         let (step, task) = (self.step(id)?, self.task(id)?);
-        let direction = match step.phase.backward() {
-            true => Direction::Undo,
-            false => Direction::Do,
-        };
+        let direction = self.edited_direction(id)?;
         let by_itself = direction == Direction::Undo && undone_by_itself(step, task);
         if by_itself && named.is_none() {
             return Ok(Some(format!(
@@ -104,7 +106,7 @@ impl Deciding<'_> {
     }
 
     /// Why the step as it stands is not edited, whatever it is to be tried by.
-    pub(super) fn hindered(&self, id: &StepKey) -> Result<Option<String>, DecideError> {
+    fn hindered(&self, id: &StepKey) -> Result<Option<String>, DecideError> {
         let (step, defined) = (self.step(id)?, self.defined(id)?);
         // of a list whose items are not known yet the step itself has none
         let of_many = defined.fan.is_some() && id.item.is_none();
@@ -131,11 +133,30 @@ impl Deciding<'_> {
         direction: Direction,
         manifest: &Manifest,
     ) -> Result<Option<String>, DecideError> {
-        if direction != Direction::Do {
-            return Ok(None);
+        let broken = self.breaking(id, direction, manifest)?;
+        if broken.is_some() {
+            return Ok(broken);
+        }
+        self.unread(id, direction, &self.readers(id)?, manifest)
+    }
+
+    /// Why what an operator wants instead would break the promise.
+    fn breaking(
+        &self,
+        id: &StepKey,
+        direction: Direction,
+        manifest: &Manifest,
+    ) -> Result<Option<String>, DecideError> {
+        let of = &manifest.task_type;
+        if direction == Direction::Undo {
+            let nothing = manifest.effect == Effect::None;
+            return Ok(nothing.then(|| {
+                format!(
+                    "{of} changes nothing, and so takes nothing of {id} back; name a task that does, or say that it is undone by hand"
+                )
+            }));
         }
         let (task, defined) = (self.task(id)?, self.defined(id)?);
-        let of = &manifest.task_type;
         if matches!(task.undo, UndoPlan::None { .. })
             && *of != task.task_type
             && manifest.effect != Effect::None
@@ -146,7 +167,7 @@ impl Deciding<'_> {
             )));
         }
         let goes_back = !self.state.past_pivot && !defined.pivot;
-        let broken = match (manifest.effect, &task.undo) {
+        Ok(match (manifest.effect, &task.undo) {
             (Effect::Irreversible, _) if goes_back => Some(format!(
                 "{of} cannot be taken back, and {id} comes before the pivot"
             )),
@@ -154,51 +175,99 @@ impl Deciding<'_> {
                 "{of} brings no undo, and {id} names none: it could not be taken back"
             )),
             _ => None,
-        };
-        if broken.is_some() || *of == task.task_type {
-            return Ok(broken);
+        })
+    }
+
+    /// Who reads what the step yields: of a saga that is a step of another one whoever reads that step as well.
+    fn readers(&self, id: &StepKey) -> Result<Readers<'_>, DecideError> {
+        let (rules, defined) = (self.rules, self.defined(id)?);
+        let is_read_above = self.state.parent.is_some();
+        Ok(Readers::of(
+            rules.definition,
+            rules.catalogue,
+            defined,
+            is_read_above,
+        ))
+    }
+
+    /// Why those who read what the step yields could not read what another task type does.
+    fn unread(
+        &self,
+        id: &StepKey,
+        direction: Direction,
+        readers: &Readers<'_>,
+        manifest: &Manifest,
+    ) -> Result<Option<String>, DecideError> {
+        let of = &manifest.task_type;
+        if direction != Direction::Do || *of == self.task(id)?.task_type {
+            return Ok(None);
         }
-        let readers = Readers::of(self.rules.definition, self.rules.catalogue, defined);
         let unread = readers.cannot_read(&manifest.output);
         Ok(unread
             .map(|what| format!("what {of} returns does not fit what comes after {id}: {what}")))
     }
 
+    /// Why no other task type is named for a step, whichever it is.
+    pub(super) fn not_substituted(&self, id: &StepKey) -> Result<Option<String>, DecideError> {
+        let direction = self.edited_direction(id)?;
+        match self.hindered(id)? {
+            Some(why) => Ok(Some(why)),
+            None => self.edited_nowhere(id, direction),
+        }
+    }
+
+    /// Which way a parked step is tried again.
+    fn edited_direction(&self, id: &StepKey) -> Result<Direction, DecideError> {
+        Ok(match self.step(id)?.phase.backward() {
+            true => Direction::Undo,
+            false => Direction::Do,
+        })
+    }
+
     /// Task types by which a parked step, or a parked undo, may be tried in place of the one it has, whatever the input; those whose names are like its own first.
-    pub(super) fn substitutes(&self, id: &StepKey) -> Result<Vec<TaskType>, DecideError> {
-        if self.state.at(id).is_none_or(|step| !step.phase.asks()) {
-            return Ok(Vec::new());
+    pub(super) fn substitutes(&self, id: &StepKey) -> Result<Substitutes, DecideError> {
+        let mut found = Substitutes::default();
+        let asks = self.state.at(id).is_some_and(|step| step.phase.asks());
+        if !asks || self.not_substituted(id)?.is_some() {
+            return Ok(found);
         }
-        if self.defined(id)?.task().is_none() {
-            return Ok(Vec::new());
-        }
-        let backward = self.step(id)?.phase.backward();
-        let direction = if backward {
-            Direction::Undo
-        } else {
-            Direction::Do
-        };
+        let direction = self.edited_direction(id)?;
         let own = self.edited_type(id, direction, None)?;
+        let readers = self.readers(id)?;
         let others = self.rules.catalogue.manifests();
-        let others = others.filter(|one| one.task_type != own);
-        let mut others: Vec<&TaskType> = others.map(|one| &one.task_type).collect();
-        others.sort_by_cached_key(|one| (unlike(one, &own), (*one).clone()));
-        let mut found = Vec::new();
-        for one in others.into_iter().take(LOOKED_AT_MAX) {
-            if found.len() == SUBSTITUTES_MAX {
+        let mut others: Vec<&Manifest> = others.filter(|one| one.task_type != own).collect();
+        others.sort_by_cached_key(|one| (unlike(&one.task_type, &own), one.task_type.clone()));
+        for (n, one) in others.iter().enumerate() {
+            if found.named.len() == SUBSTITUTES_MAX || found.looked_at == LOOKED_AT_MAX {
+                found.more = others.len() - n;
                 break;
             }
-            if self.not_edited(id, Some(one))?.is_none() {
-                found.push(one.clone());
+            if self.breaking(id, direction, one)?.is_some() {
+                continue;
+            }
+            found.looked_at += 1;
+            if self.unread(id, direction, &readers, one)?.is_none() {
+                found.named.push(one.task_type.clone());
             }
         }
         Ok(found)
     }
 }
 
+/// What may stand in for the task type of a step.
+#[derive(Debug, Default)]
+pub(super) struct Substitutes {
+    /// Those that do, those whose names are like its own first.
+    pub(super) named: Vec<TaskType>,
+    /// How many were held against whoever reads the step.
+    pub(super) looked_at: usize,
+    /// How many more are known, of which nobody looked whether they do.
+    pub(super) more: usize,
+}
+
 /// Substitutes that are named: a person picks one.
 const SUBSTITUTES_MAX: usize = 20;
-/// Task types that are looked at for that: each costs a look at all that reads the step.
+/// Task types that are held against whoever reads the step for that: each costs a look at all of those.
 const LOOKED_AT_MAX: usize = 100;
 
 /// How unlike two names are: of another version alone, of one family (`switch.…`), or nothing of it.

@@ -102,11 +102,15 @@ fn definitions() -> Value {
 fn schema_of_schemas() -> Value {
     let list = |items: Value| json!({ "type": "array", "items": items });
     let kind = json!({ "enum": TYPES });
+    let keys = json!({ "type": "array", "items": { "type": "string" }, "uniqueItems": true });
     let mut properties = Map::new();
     for keyword in &subschemas::KEYWORDS {
         let one = reference("schema");
         let of = match (keyword.holds, keyword.name) {
             (Holds::Map, _) => json!({ "type": "object", "additionalProperties": one }),
+            (Holds::MapOrKeys, _) => {
+                json!({ "type": "object", "additionalProperties": { "anyOf": [one, keys] } })
+            }
             (Holds::List, _) => list(one),
             // a list in older drafts
             (Holds::One, "items") => json!({ "anyOf": [one.clone(), list(one)] }),
@@ -116,7 +120,6 @@ fn schema_of_schemas() -> Value {
     }
     let kinds = json!({ "type": "array", "items": kind, "minItems": 1, "uniqueItems": true });
     properties.insert("type".to_owned(), json!({ "anyOf": [kind, kinds] }));
-    let keys = json!({ "type": "array", "items": { "type": "string" }, "uniqueItems": true });
     properties.insert("required".to_owned(), keys);
     properties.insert("enum".to_owned(), json!({ "type": "array" }));
     let mut all = |names: &[&str], of: &Value| {

@@ -150,7 +150,8 @@ impl Definition {
     }
 
     /// Whether the saga can only go forward once a step has begun: it is the pivot, or comes after it and runs only where the pivot was sent. A pivot that its
-    /// `if` skips is never sent, and the way back stays open: of what comes after it only what has the very same `if` is certain not to run then.
+    /// `if` skips is never sent, and the way back stays open: of what comes after it only what has the very same `if` is certain not to run then. One that is
+    /// tolerated (`on_error: continue`) may fail before it is sent, and then all that comes after it runs.
     #[must_use]
     pub fn only_forward(&self, step: &Step) -> bool {
         let Some(pivot) = self.pivot() else {
@@ -158,6 +159,9 @@ impl Definition {
         };
         if step.index == pivot.index {
             return true;
+        }
+        if pivot.on_error == OnError::Continue {
+            return false;
         }
         let same = |condition: &Expr| {
             // of a list it is asked of each item, which may be called as what the pivot reads

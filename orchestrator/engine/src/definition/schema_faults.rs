@@ -165,7 +165,7 @@ fn of_shape(schema: &Value, error: &ValidationError<'_>) -> Fault {
 
 fn of_keyword(word: &str, error: &ValidationError<'_>) -> (String, String) {
     match subschemas::of_name(word).map(|keyword| keyword.holds) {
-        Some(Holds::Map) => (
+        Some(Holds::Map | Holds::MapOrKeys) => (
             format!("`{word}` is a mapping of names to schemas"),
             format!("write `{word}: {{ ip: {{ type: string }} }}`"),
         ),

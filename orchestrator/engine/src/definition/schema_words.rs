@@ -8,7 +8,7 @@ use super::schema_faults::{self, TYPES};
 use super::subschemas::{self, part};
 
 /// The words that hold no schemas; the others are in [`subschemas::KEYWORDS`].
-const WORDS: [&str; 44] = [
+const WORDS: [&str; 43] = [
     "$anchor",
     "$comment",
     "$dynamicAnchor",
@@ -23,7 +23,6 @@ const WORDS: [&str; 44] = [
     "contentEncoding",
     "contentMediaType",
     "default",
-    "dependencies",
     "dependentRequired",
     "deprecated",
     "description",

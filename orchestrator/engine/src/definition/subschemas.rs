@@ -11,6 +11,8 @@ pub(super) enum Holds {
     List,
     /// By name.
     Map,
+    /// By name, or a list of keys in place of one, of older drafts.
+    MapOrKeys,
 }
 
 /// What the schemas of a keyword are held against.
@@ -48,7 +50,7 @@ const fn keyword(name: &'static str, holds: Holds, against: Against) -> Keyword 
 }
 
 /// All of them.
-pub(super) static KEYWORDS: [Keyword; 21] = [
+pub(super) static KEYWORDS: [Keyword; 22] = [
     keyword("allOf", Holds::List, Against::Same),
     keyword("anyOf", Holds::List, Against::Same),
     keyword("oneOf", Holds::List, Against::Same),
@@ -57,6 +59,8 @@ pub(super) static KEYWORDS: [Keyword; 21] = [
     keyword("then", Holds::One, Against::Same),
     keyword("else", Holds::One, Against::Same),
     keyword("dependentSchemas", Holds::Map, Against::Same),
+    // older drafts have it, and it is applied in the newest one as well
+    keyword("dependencies", Holds::MapOrKeys, Against::Same),
     keyword("properties", Holds::Map, Against::Key),
     keyword("patternProperties", Holds::Map, Against::Keys),
     keyword("additionalProperties", Holds::One, Against::OtherKeys),
@@ -100,8 +104,9 @@ pub(super) fn within(schema: &Map<String, Value>) -> Vec<Within<'_>> {
             });
         };
         match (keyword.holds, value) {
-            (Holds::Map, Value::Object(all)) => {
-                for (key, schema) in all {
+            (Holds::Map | Holds::MapOrKeys, Value::Object(all)) => {
+                let no_keys = |schema: &Value| keyword.holds == Holds::Map || !schema.is_array();
+                for (key, schema) in all.iter().filter(|(_, schema)| no_keys(schema)) {
                     add(format!("/{name}/{}", part(key)), schema);
                 }
             }
@@ -111,7 +116,7 @@ pub(super) fn within(schema: &Map<String, Value>) -> Vec<Within<'_>> {
                 }
             }
             (Holds::One, schema) => add(format!("/{name}"), schema),
-            (Holds::Map | Holds::List, _) => {}
+            (Holds::Map | Holds::MapOrKeys | Holds::List, _) => {}
         }
     }
     found

@@ -165,7 +165,7 @@ fn foreign_sign(token: &Token) -> Option<Fault> {
         "=>" | "->" => "a list is walked with `list.map(x, x + 1)` or `list.filter(x, x > 0)`",
         "??" | "?:" => "a default is taken with `.?name.orValue(…)`",
         "?." => "a key that may be absent is read with the dot first: `input.?name`",
-        "**" | "++" | "--" | "+=" | "-=" | ":=" | "<<" | ">>" => {
+        "**" | "++" | "+=" | "-=" | ":=" | "<<" | ">>" => {
             "there are +, -, *, / and %, and nothing is assigned"
         }
         _ => return None,

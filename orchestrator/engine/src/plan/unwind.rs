@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::within::undos;
 use super::{How, Planner, Runs, TakenBack, Undo, When};
-use crate::definition::Step;
+use crate::definition::{OnError, Step};
 
 /// Undos that are written out below all steps of one plan; where there are more, what stands elsewhere is referred to.
 const WRITTEN_MAX: usize = 5_000;
@@ -98,7 +98,7 @@ impl Planner<'_> {
         all.written()
     }
 
-    /// Whether a step is never taken back: it is the pivot, or comes after it and runs only where that was sent. Which of it is skipped may be known by the input.
+    /// Whether a step is never taken back: it is the pivot, or comes after it and runs only where that was sent. Whether that is skipped may be known by the input.
     pub(super) fn is_from_pivot_on(&self, step: &Step) -> bool {
         let Some(pivot) = self.definition.pivot() else {
             return false;
@@ -106,15 +106,22 @@ impl Planner<'_> {
         match self.runs.get(pivot.index) {
             _ if step.pivot => true,
             Some(Runs::Never) => false,
-            Some(Runs::Always) => step.ancestors.contains(&pivot.index),
-            Some(Runs::Perhaps) | None => self.definition.only_forward(step),
+            Some(Runs::Always) if pivot.on_error != OnError::Continue => {
+                step.ancestors.contains(&pivot.index)
+            }
+            Some(Runs::Always | Runs::Perhaps) | None => self.definition.only_forward(step),
         }
     }
 
     /// The pivot, of a step that comes after it and may run whether it was sent or not: where it was, nothing is taken back.
     pub(super) fn perhaps_past(&self, step: &Step) -> Option<StepId> {
         let pivot = self.definition.pivot()?;
-        let perhaps = self.runs.get(pivot.index) == Some(&Runs::Perhaps);
+        let perhaps = match self.runs.get(pivot.index) {
+            Some(Runs::Perhaps) => true,
+            // one that is tolerated may fail before it is sent
+            Some(Runs::Always) => pivot.on_error == OnError::Continue,
+            Some(Runs::Never) | None => false,
+        };
         let after = step.ancestors.contains(&pivot.index) && !self.is_from_pivot_on(step);
         (perhaps && after).then(|| pivot.id.clone())
     }

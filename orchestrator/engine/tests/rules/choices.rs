@@ -223,3 +223,63 @@ fn what_is_not_open_offers_nothing() {
     let now = Timestamp(stage.now);
     assert_eq!(possible(rules, &stage.state, number, now), Ok(None));
 }
+
+#[test]
+fn an_undo_is_not_offered_what_changes_nothing() {
+    let stage = undo_parked("  - id: a\n    task: t.set@1\n");
+    let named = stage.one(Choice::Substitute).task_types;
+    let named: Vec<&str> = named.iter().map(TaskType::as_str).collect();
+    let all = [
+        "t.set@1",
+        "t.asked@1",
+        "t.blind@1",
+        "t.file@1",
+        "t.once@1",
+        "t.stuck@1",
+    ];
+    assert!(!named.contains(&"t.look@1"), "{named:?}");
+    assert!(named.iter().all(|one| all.contains(one)), "{named:?}");
+    assert!(named.len() >= 5, "{named:?}");
+}
+
+#[test]
+fn no_more_substitutes_are_named_than_a_person_reads_and_the_rest_is_counted() {
+    let mut stage = parked("  - id: a\n    task: t.set@1\n    on_error: park\n");
+    assert_eq!(stage.one(Choice::Substitute).more, 0);
+    for n in 10..35 {
+        stage.announce("t.set@1", &format!("s.set{n}@1"), json!({}));
+    }
+    let one = stage.one(Choice::Substitute);
+    // five like it by name, and the first fifteen of the others
+    assert_eq!((one.task_types.len(), one.more), (20, 10));
+    assert_eq!(one.refused, None);
+}
+
+/// Which of very many fits is looked for among the first: that none of those does is no word about the others.
+#[test]
+fn where_none_of_those_looked_at_fits_it_is_said_how_many_were_not() {
+    let object = |name: &str| json!({ "type": "object", "properties": { name: { "type": "integer" } }, "required": [name], "additionalProperties": false });
+    let mut stage = Stage::waiting(
+        "  - id: a\n    task: q.set@1\n    on_error: park\n  - id: b\n    task: t.set@1\n    with: { n: \"${ a.vlan + 1 }\" }\n",
+    );
+    stage.announce("t.set@1", "q.set@1", object("vlan"));
+    for n in 100..205 {
+        stage.announce("t.set@1", &format!("q.set{n}@1"), object("port"));
+    }
+    let start = stage.start();
+    assert_eq!(stage.give(&start), Verdict::Applied);
+    stage.report("a", failed(false));
+    let one = stage.one(Choice::Substitute);
+    // five of the same family, and the seven of another, of which one brings no undo
+    assert_eq!((one.task_types.len(), one.more), (0, 12));
+    let why = one.refused.unwrap();
+    assert!(
+        why.contains("of 100 task types") && why.contains("12 more are known"),
+        "{why}"
+    );
+    assert_eq!(
+        stage.edit("a", Some("t.set@1"), json!({})),
+        Verdict::Applied,
+        "one that fits is taken all the same"
+    );
+}

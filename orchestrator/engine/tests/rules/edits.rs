@@ -198,7 +198,7 @@ fn a_parked_undo_of_its_own_task_is_edited_and_one_by_the_automation_is_substitu
     let said = why(stage.edit("a", None, json!({})));
     assert!(said.contains("undone by its own automation"), "{said}");
     assert_eq!(
-        stage.edit("a", Some("t.look@1"), json!({ "clean": true })),
+        stage.edit("a", Some("t.blind@1"), json!({ "clean": true })),
         Verdict::Applied
     );
     stage.wait();
@@ -274,4 +274,30 @@ fn a_probe_written_for_the_definitions_input_is_not_asked_of_another() {
         }),
     );
     assert_eq!(stage.phase("a"), Phase::Succeeded);
+}
+
+/// It would be called undone, and all of it would stand.
+#[test]
+fn what_changes_nothing_takes_nothing_back() {
+    for first in [
+        "  - id: a\n    task: t.set@1\n",
+        "  - id: a\n    task: t.set@1\n    undo: { task: t.blind@1, with: {} }\n",
+        "  - id: a\n    task: t.stuck@1\n",
+    ] {
+        let mut stage = Stage::with(&format!("{first}  - id: b\n    task: t.set@1\n"));
+        stage.report("a", done());
+        stage.report("b", failed(false));
+        if stage.phase("a") == Phase::Undoing {
+            stage.report("a", failed(false));
+        }
+        assert_eq!(stage.phase("a"), Phase::UndoParked);
+        let said = why(stage.edit("a", Some("t.look@1"), json!({})));
+        assert!(said.contains("takes nothing of a back"), "{said}");
+        assert_eq!(stage.phase("a"), Phase::UndoParked, "nothing has moved");
+        assert!(stage.at("a").may_have_effect);
+        assert_eq!(
+            stage.edit("a", Some("t.asked@1"), json!({})),
+            Verdict::Applied
+        );
+    }
 }

@@ -62,6 +62,79 @@ fn skip_goes_on_without_the_step() {
     );
 }
 
+/// The pivot of these fails before it is sent; what comes after it has these keys.
+fn at_a_pivot_never_sent(last: &str) -> Stage {
+    let stage = Stage::with(&format!(
+        "  - id: p\n    task: t.set@1\n    with: {{ n: \"${{ input.nothing }}\" }}\n    pivot: true\n    on_error: park\n  - id: z\n{last}"
+    ));
+    assert_eq!(stage.phase("p"), Phase::Parked);
+    assert!(!stage.state.past_pivot);
+    stage
+}
+
+/// Without it the saga may still turn back, and what is never taken back would have been run.
+#[test]
+fn a_pivot_that_was_never_sent_is_not_skipped_where_what_comes_after_counts_on_it() {
+    for (last, because) in [
+        ("    task: t.stuck@1\n", "t.stuck@1 brings no undo"),
+        (
+            "    task: t.gone@1\n",
+            "what t.gone@1 does cannot be taken back",
+        ),
+        (
+            "    task: t.nobody@1\n",
+            "no worker has announced t.nobody@1",
+        ),
+        (
+            "    saga: other@1\n",
+            "other@1 may be past a pivot of its own",
+        ),
+        (
+            "    for_each: [1]\n    steps:\n      - { id: x, task: t.set@1 }\n      - { id: y, task: t.stuck@1, pivot: true }\n",
+            "its items may be past a pivot",
+        ),
+    ] {
+        let mut stage = at_a_pivot_never_sent(last);
+        stage.announce_irreversible("t.gone@1");
+        let Verdict::Refused(Refusal::NotNow { action, why }) = stage.skip("p") else {
+            panic!("it is skipped before\n{last}")
+        };
+        assert_eq!(action, "skip");
+        assert!(
+            why.contains("z, which counts on it") && why.contains(because),
+            "{why}"
+        );
+        assert_eq!(stage.phase("p"), Phase::Parked, "nothing has moved");
+        assert_eq!(stage.cancel(), Verdict::Applied, "the way back is open");
+    }
+}
+
+#[test]
+fn a_pivot_is_skipped_where_what_comes_after_is_taken_back_or_where_it_was_sent() {
+    for last in [
+        "    task: t.set@1\n",
+        "    task: t.stuck@1\n    undo: none\n    because: it harms nobody\n",
+        "    task: t.stuck@1\n    undo: { task: t.set@1, with: {} }\n",
+        "    task: t.look@1\n",
+        "    for_each: [1]\n    steps:\n      - { id: x, task: t.set@1 }\n",
+        "    sleep: 1h\n",
+    ] {
+        let mut stage = at_a_pivot_never_sent(last);
+        assert_eq!(stage.skip("p"), Verdict::Applied, "{last}");
+    }
+    let mut stage = Stage::with(
+        "  - id: p\n    task: t.set@1\n    pivot: true\n    on_error: park\n  - id: z\n    task: t.stuck@1\n    on_error: park\n",
+    );
+    stage.report("p", failed(false));
+    assert!(
+        stage.state.past_pivot,
+        "it was sent, and the saga only goes forward"
+    );
+    assert_eq!(stage.skip("p"), Verdict::Applied);
+    stage.report("z", failed(false));
+    assert_eq!(stage.phase("z"), Phase::Parked);
+}
+
 #[test]
 fn resolve_done_gives_the_output_by_hand() {
     let mut stage = parked();

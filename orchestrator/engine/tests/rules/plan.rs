@@ -170,6 +170,30 @@ fn what_comes_after_a_pivot_is_taken_back_where_that_was_skipped() {
     }
 }
 
+/// A pivot that is tolerated may fail before it is sent, and then the way back stays open.
+#[test]
+fn what_comes_after_a_pivot_that_is_tolerated_is_taken_back_where_that_was_never_sent() {
+    for (with, sent) in [("{ n: \"${ input.nothing }\" }", false), ("{ n: 1 }", true)] {
+        let shape = format!(
+            "  - {{ id: a, task: t.set@1 }}\n  - {{ id: p, task: t.set@1, with: {with}, pivot: true, on_error: continue }}\n  - {{ id: b, task: t.set@1 }}\n  - {{ id: z, task: t.set@1 }}\n"
+        );
+        let mut stage = Stage::with(&shape);
+        run_until_it_fails(&mut stage, "z", false);
+        let planned = plan(&stage.definition, &stage.catalogue, None);
+        let wanted: Vec<BTreeSet<String>> =
+            ["b", "a"].map(|id| BTreeSet::from([id.to_owned()])).into();
+        let both = Some((wanted.clone(), Some("p".to_owned())));
+        assert_eq!(taken_back(&planned, "z"), both, "sent: {sent}");
+        if sent {
+            assert_eq!(stage.phase("z"), Phase::Parked);
+        } else {
+            assert_eq!(stage.phase("p"), Phase::Continued);
+            assert_eq!(unwind(&mut stage), wanted);
+            assert_eq!(stage.status(), Status::Compensated);
+        }
+    }
+}
+
 /// The undos of a step in their order, with what is only referred to; none where all of it is not written.
 fn whole(plan: &Plan, id: &str) -> Option<Vec<String>> {
     let step = plan.steps.iter().find(|step| step.id.as_str() == id);

@@ -307,6 +307,12 @@ impl Stage {
         })
     }
 
+    /// Somebody announces a task type that cannot be taken back.
+    pub(crate) fn announce_irreversible(&mut self, name: &str) {
+        let of = manifest(name, Effect::Irreversible, [true, false, false, false]);
+        self.catalogue.announce(of).unwrap();
+    }
+
     pub(crate) fn skip(&mut self, id: &str) -> Verdict {
         let operator = self.operator();
         self.give(&Input::SkipStep {

@@ -8,7 +8,7 @@ use baton_messages::{ProbeAnswer, TaskResult};
 use serde_json::{Value, json};
 
 use crate::children::family::Family;
-use crate::stage::{Stage, done, failed, found, undone, unknown};
+use crate::stage::{Stage, done, failed, found, run, undone, unknown};
 
 /// Three steps, the second of which has these keys.
 fn three(task: &str, keys: &str) -> Stage {
@@ -148,6 +148,33 @@ fn a_condition_that_gives_no_answer_has_it_undone() {
         stage.report("c", failed(false));
         assert_eq!(stage.phase("b"), Phase::Undoing);
         assert_eq!(said_nothing(&stage), 1);
+    }
+}
+
+/// What an operator has had tried otherwise is asked about by what that has returned.
+#[test]
+fn a_step_that_was_edited_or_substituted_is_asked_with_what_it_has_returned_since() {
+    let cases = [
+        (json!({ "changed": false }), Phase::Undone, 0),
+        (json!({ "changed": true }), Phase::Undoing, 0),
+        // the other task says nothing of it
+        (json!({}), Phase::Undoing, 1),
+    ];
+    for task_type in [None, Some("t.asked@1")] {
+        for (output, phase, silent) in cases.clone() {
+            let mut stage = three("t.set@1", &format!("{CHANGED}    on_error: park\n"));
+            stage.report("b", failed(false));
+            let old = stage.last("b");
+            assert_eq!(stage.edit("b", task_type, json!({})), Verdict::Applied);
+            until(&mut stage, Phase::Trying);
+            stage.report("b", gave(output.clone()));
+            // what the round before is said to have done is no word about this one
+            let otherwise = changed(output != json!({ "changed": true }));
+            stage.tell(old, run(77), true, otherwise);
+            stage.report("c", failed(false));
+            assert_eq!(stage.phase("b"), phase, "{task_type:?} {output}");
+            assert_eq!(said_nothing(&stage), silent, "{task_type:?} {output}");
+        }
     }
 }
 

@@ -305,6 +305,8 @@ fn an_undo_by_a_task_that_does_harm_twice_is_for_a_person_once_nobody_knows() {
         assert_eq!(stage.status(), Status::Parked, "{undo}");
         let item = stage.state.work_items.values().next().unwrap();
         assert!(item.title.contains("whether a was undone"), "{undo}");
+        // a probe tells whether its own task happened, not whether another one was taken back by it
+        assert!(stage.at("a").asking.is_none(), "{undo}");
         // it is his to say that it may run once more
         stage.retry("a");
         stage.wait();

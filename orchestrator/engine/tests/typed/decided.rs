@@ -8,13 +8,14 @@ use baton_engine::definition::{Checked, Unannounced, check};
 use baton_engine::state::{Attempt, Stage, StepState};
 use baton_engine::{Catalogue, Definition, Input, Record, Rules, SagaState, Verdict, decide};
 use baton_messages::{
-    AttemptRef, Direction, Effect, Failure, Finished, Hold, InputId, Manifest, ProbeAnswer, RunId,
-    SagaId, Start, Started, StepId, StepKey, TaskResult, Timestamp, WorkerId,
+    AttemptRef, Direction, Effect, Failure, Hold, InputId, Manifest, ProbeAnswer, RunId, SagaId,
+    Start, StepId, StepKey, TaskResult, Timestamp,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::stage::{failure, finished, started};
 use super::{
     Chance, TRIES, expression, hole, is_of_a_value, manifest, object, places, schema, value, with,
 };
@@ -285,7 +286,7 @@ impl Run<'_> {
                 self.give(&started(of.clone(), run));
             }
             let result = self.result(&of, chance);
-            self.give(&finished(of, run, result));
+            self.give(&finished(of, run, true, result));
             return true;
         }
         let Some(next) = self.state.next_wake() else {
@@ -305,8 +306,8 @@ impl Run<'_> {
             None => Value::Null,
         };
         match (of.direction, chance.below(8)) {
-            (Direction::Do, 0) => TaskResult::Failed(failure()),
-            (Direction::Do, 1) => TaskResult::Unknown(failure()),
+            (Direction::Do, 0) => TaskResult::Failed(failure(false)),
+            (Direction::Do, 1) => TaskResult::Unknown(failure(false)),
             (Direction::Do, _) => TaskResult::Succeeded { output },
             (Direction::Undo, _) => TaskResult::Succeeded {
                 output: Value::Null,
@@ -315,39 +316,6 @@ impl Run<'_> {
             (Direction::Probe, _) => TaskResult::Probed(ProbeAnswer::Happened { output }),
         }
     }
-}
-
-fn failure() -> Failure {
-    Failure {
-        code: "test".into(),
-        message: "as told".into(),
-        retryable: false,
-        retry_after_ms: None,
-    }
-}
-
-fn started(of: AttemptRef, by: RunId) -> Input {
-    Input::TaskStarted(Started {
-        of,
-        run: by,
-        worker: WorkerId::new("w").unwrap(),
-        at: Timestamp(0),
-    })
-}
-
-fn finished(of: AttemptRef, by: RunId, result: TaskResult) -> Input {
-    Input::TaskFinished(Finished {
-        of,
-        run: by,
-        worker: WorkerId::new("w").unwrap(),
-        started: true,
-        sole: true,
-        result,
-        before: None,
-        progress: None,
-        started_at: Timestamp(0),
-        finished_at: Timestamp(0),
-    })
 }
 
 /// Whether the checker says of some expression of a step that it rests on what nobody knows.

@@ -5,6 +5,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod decided;
+#[path = "../rules/stage.rs"]
+#[expect(dead_code, reason = "shared with the rules, which use all of it")]
+mod stage;
 
 use std::collections::BTreeMap;
 

@@ -87,8 +87,10 @@ struct Offer {
     command: String,
     /// Why it is refused just now; none: it is taken.
     refused: Option<String>,
-    /// Of `substitute`: task types that may be named, those with names like the step's own first; not all there are.
+    /// Of `substitute`: task types that may be named, those with names like the step's own first.
     task_types: Vec<TaskType>,
+    /// Of `substitute`: how many more task types are known, of which nobody looked whether they may be named.
+    more: usize,
 }
 
 /// What a step was tried with.
@@ -216,6 +218,7 @@ async fn offers(
             choice: *choice,
             refused: None,
             task_types: Vec::new(),
+            more: 0,
         });
         return Ok(as_opened.map(|one| offer(saga, item, one)).collect());
     };
@@ -244,6 +247,7 @@ fn offer(saga: SagaId, item: &WorkItem, one: Possible) -> Offer {
         command: choices::command(saga, item, one.choice, one.task_types.first()),
         refused: one.refused,
         task_types: one.task_types,
+        more: one.more,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::chain::chain;
 use crate::clock;
 
 /// A try elsewhere that lasts longer kills nobody by itself: a process that ends from here on was ended for another reason.
-const TRY_MAX: Duration = Duration::from_secs(10);
+pub(crate) const TRY_MAX: Duration = Duration::from_secs(10);
 /// How often an orchestrator may die over one thing that it tries alone. More than once, since processes are killed for other reasons too,
 /// and what is due by the clock goes into the same turn.
 pub(crate) const DEATHS_MAX: u32 = 3;

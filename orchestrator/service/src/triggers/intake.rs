@@ -15,7 +15,7 @@ use super::{Incoming, Shared, cloudevents};
 use crate::decode::Unusable;
 use crate::hot::parking::put_aside;
 use crate::hot::suspect::{self, Losses};
-use crate::hot::trial::DEATHS_MAX;
+use crate::hot::trial::{DEATHS_MAX, TRY_MAX};
 use crate::masks;
 
 /// How long a batch waits for more: a flood makes batches by itself, a single event should not wait.
@@ -41,8 +41,10 @@ pub(super) async fn consume(
     let mut losses = Losses::default();
     // Never more than the prefetch: each holds a delivery that is not answered.
     let mut answering: JoinSet<()> = JoinSet::new();
+    // Those of them that were tried alone and came to no end in time: nothing waits for them.
+    let mut slow: JoinSet<()> = JoinSet::new();
     while let Some(batch) = consumer.next_batch(batch_max, LINGER).await {
-        while answering.try_join_next().is_some() {}
+        while answering.try_join_next().is_some() || slow.try_join_next().is_some() {}
         if let Some(first) = batch.first() {
             losses.saw(first.tag);
         }
@@ -67,8 +69,14 @@ pub(super) async fn consume(
         for suspect in suspects {
             // nothing else in hand
             while answering.join_next().await.is_some() {}
-            if let Some(why) = alone(&shared, &taker, &suspect).await {
-                answering.spawn(aside(shared.clone(), suspect, why));
+            match alone(&shared, &taker, &suspect).await {
+                Tried::Over => {}
+                Tried::Unusable(why) => {
+                    answering.spawn(aside(shared.clone(), suspect, why));
+                }
+                Tried::Slow(done) => {
+                    slow.spawn(answered(done, vec![suspect]));
+                }
             }
         }
         if taker.is_closed() {
@@ -77,6 +85,17 @@ pub(super) async fn consume(
     }
     // What was taken before the end is finished in the time that is left.
     while answering.join_next().await.is_some() {}
+    while slow.join_next().await.is_some() {}
+}
+
+/// What came of an event that was tried alone.
+enum Tried {
+    /// It is answered, or the process stops.
+    Over,
+    /// It is put aside.
+    Unusable(Unusable),
+    /// It takes longer than what kills a process does: the try is over, and it is answered when it is done.
+    Slow(oneshot::Receiver<()>),
 }
 
 /// Has events taken in; told when all they cause is committed. None when there are none, or the taker is gone.
@@ -109,35 +128,47 @@ async fn answered(done: oneshot::Receiver<()>, deliveries: Vec<Delivery>) {
     }
 }
 
-/// Tries one event that was delivered again and again, with nothing beside it; answers why it is put aside, if it is.
-async fn alone(
-    shared: &Shared,
-    taker: &mpsc::Sender<Incoming>,
-    delivery: &Delivery,
-) -> Option<Unusable> {
-    // none: the process stops
-    let begun = shared.router.alone(suspect::name(delivery), 0).await?;
+/// Tries one event that was delivered again and again, with nothing beside it.
+async fn alone(shared: &Shared, taker: &mpsc::Sender<Incoming>, delivery: &Delivery) -> Tried {
+    let Some(begun) = shared.router.alone(suspect::name(delivery), 0).await else {
+        return Tried::Over;
+    };
     if begun.deaths >= DEATHS_MAX {
         let error = format!(
             "the orchestrator died {} times while it worked on this event alone; it was delivered {} times",
             begun.deaths, delivery.deliveries
         );
-        return Some(Unusable::new(DeadReason::DeliveredTooOften, error));
+        return Tried::Unusable(Unusable::new(DeadReason::DeliveredTooOften, error));
     }
     let event = match cloudevents::of_delivery(delivery) {
         Ok(event) => event,
         Err(why) => {
             begun.over();
-            return Some(why);
+            return Tried::Unusable(why);
         }
     };
-    let done = hand_on(taker, vec![event]).await?;
-    if done.await.is_ok() {
-        begun.over();
-        // a stale one comes again and is recognised
-        let _ = delivery.ack().await;
+    let Some(done) = hand_on(taker, vec![event]).await else {
+        return Tried::Over;
+    };
+    match in_time(done).await {
+        Ok(true) => {
+            begun.over();
+            // a stale one comes again and is recognised
+            let _ = delivery.ack().await;
+            Tried::Over
+        }
+        Ok(false) => Tried::Over,
+        // dropped, the try says nothing about it
+        Err(done) => Tried::Slow(done),
     }
-    None
+}
+
+/// Whether all that an event causes is committed, or the process stops before; given back where neither comes in time.
+async fn in_time(mut done: oneshot::Receiver<()>) -> Result<bool, oneshot::Receiver<()>> {
+    match tokio::time::timeout(TRY_MAX, &mut done).await {
+        Ok(told) => Ok(told.is_ok()),
+        Err(_) => Err(done),
+    }
 }
 
 async fn aside(shared: Shared, delivery: Delivery, why: Unusable) {
@@ -151,4 +182,31 @@ async fn aside(shared: Shared, delivery: Delivery, why: Unusable) {
     put_aside(&shared.bus.publisher(), &delivery, &why).await;
     // a stale one comes again and is put aside under the same id
     let _ = delivery.ack().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_try_that_takes_long_is_waited_for_no_longer_and_answered_all_the_same() {
+        let (done, told) = oneshot::channel();
+        let began = tokio::time::Instant::now();
+        let Err(told) = in_time(told).await else {
+            panic!("it has not come to an end")
+        };
+        assert!(began.elapsed() >= TRY_MAX);
+        done.send(()).unwrap();
+        assert!(told.await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_try_is_over_when_its_end_is_told_or_never_will_be() {
+        let (done, told) = oneshot::channel();
+        done.send(()).unwrap();
+        assert!(matches!(in_time(told).await, Ok(true)));
+        let (done, told) = oneshot::channel();
+        drop(done);
+        assert!(matches!(in_time(told).await, Ok(false)));
+    }
 }

@@ -212,6 +212,7 @@ mod tests {
             json!({ "type": "object", "properties": { "next": { "$ref": "#" }, "other": { "$ref": "#" } } }),
             json!({ "type": "array", "items": { "anyOf": [{ "type": "null" }, { "$ref": "#" }] } }),
             json!({ "oneOf": [{ "const": 1 }, { "const": 2 }], "allOf": [{ "required": ["a"] }] }),
+            json!({ "dependencies": { "a": ["b", "c"], "b": { "required": ["c"] } } }),
         ] {
             assert_eq!(endless(&schema), None, "{schema}");
         }
@@ -225,6 +226,8 @@ mod tests {
         let patterns =
             json!({ "patternProperties": { "a": { "$ref": "#" }, "b": { "$ref": "#" } } });
         assert_eq!(endless(&patterns), Some(Endless::TooMany));
+        let dependencies = json!({ "properties": { "a": { "dependencies": { "x": { "$ref": "#" }, "y": { "$ref": "#" } } } } });
+        assert_eq!(endless(&dependencies), Some(Endless::TooMany));
         let mut inline = json!({ "type": "string" });
         for _ in 0..12 {
             inline = json!({ "allOf": [{ "properties": { "a": inline } }, { "properties": { "a": inline } }] });

@@ -49,8 +49,7 @@ impl Flow<'_> {
         let Approver::Person(name) = &approve.by else {
             return;
         };
-        let roles = [Role::Viewer, Role::Auditor, Role::Operator, Role::Admin];
-        if let Some(near) = nearest(name, roles.into_iter().map(Role::as_str)) {
+        if let Some(near) = nearest(name, Role::ALL.into_iter().map(Role::as_str)) {
             let mark = self.tree.mark_at(&format!("{at}/approve/by"));
             let message = format!("`{name}` is no role: only a person of this name may decide");
             self.warning(

@@ -15,33 +15,47 @@ const PATH_BYTES_MAX: usize = 80;
 /// The names expressions may read at a place.
 type Names<'t> = BTreeSet<&'t str>;
 
-/// One text that looks so, and whether that is certain to do harm.
+/// What a text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Is {
+    /// Something that may well be of another language.
+    Value,
+    /// The name of something that is taken or counted.
+    Name,
+    /// The name of a pool.
+    Pool,
+}
+
+/// One text that looks so.
 struct Look {
     mark: Mark,
     written: String,
     path: String,
-    is_name: bool,
+    of: Is,
+    /// Whether something else in the text is computed.
+    is_computed: bool,
 }
 
 impl Flow<'_> {
-    /// Of the whole document, groups and all. What names something that is taken or counted is refused: it would be one name for every saga.
+    /// Of the whole document, groups and all. What names something that is taken or counted is refused: it would be one name for every saga, or one nobody
+    /// meant. So is the name of a pool: none has such signs in it.
     pub(super) fn foreign(&mut self) {
         let mut found = Vec::new();
         document(&self.tree, &mut found);
         for look in found {
-            let Look {
-                mark,
-                written,
-                path,
-                is_name,
-            } = look;
-            let help = format!("write `${{ {path} }}`");
-            if is_name {
-                let message = format!("`{written}` is no expression: every saga has the same here");
-                self.error(code::CONSTANT, mark, message, help);
-            } else {
-                let message = format!("`{written}` is no expression, and stays as it is written");
+            let (written, mark) = (&look.written, look.mark);
+            let help = format!("write `${{ {} }}`", look.path);
+            let stays = match (look.of, look.is_computed) {
+                (Is::Name, false) => ": every saga has the same here",
+                (Is::Name, true) => ", and stays in the name as it is written",
+                (Is::Pool, _) => ", and no pool has such a name",
+                (Is::Value, _) => ", and stays as it is written",
+            };
+            let message = format!("`{written}` is no expression{stays}");
+            if look.of == Is::Value {
                 self.warning(code::CONSTANT, mark, message, help);
+            } else {
+                self.error(code::CONSTANT, mark, message, help);
             }
         }
     }
@@ -50,26 +64,26 @@ impl Flow<'_> {
 fn document(root: &Node, found: &mut Vec<Look>) {
     let input = Names::from(["input"]);
     if let Some(labels) = root.entry("labels") {
-        texts(&labels.value, &input, false, found);
+        texts(&labels.value, &input, Is::Value, found);
     }
     if let Some(locks) = root.entry("locks") {
-        texts(&locks.value, &input, true, found);
+        texts(&locks.value, &input, Is::Name, found);
     }
     for limit in ["concurrency", "blast_radius"] {
         let key = root.entry(limit).and_then(|limit| limit.value.entry("key"));
         // without an expression in it, it is the name of a label, and there is none of that name
         let computed = key.filter(|key| is_computed(&key.value));
         if let Some(key) = computed {
-            texts(&key.value, &input, true, found);
+            texts(&key.value, &input, Is::Name, found);
         }
     }
     let event = Names::from(["event"]);
     for trigger in items(root, "on") {
         if let Some(input) = trigger.entry("input") {
-            texts(&input.value, &event, false, found);
+            texts(&input.value, &event, Is::Value, found);
         }
         if let Some(key) = trigger.entry("key") {
-            texts(&key.value, &event, true, found);
+            texts(&key.value, &event, Is::Name, found);
         }
     }
     steps(root, &input, found);
@@ -89,14 +103,15 @@ fn steps(of: &Node, around: &Names<'_>, found: &mut Vec<Look>) {
             Some(_) => &of_items,
             None => &names,
         };
-        for (key, below) in PLACES {
+        for (key, below, of) in PLACES {
             let place = step.entry(key).map(|entry| &entry.value);
             let place = match below {
                 None => place,
                 Some(below) => place.and_then(|place| Some(&place.entry(below)?.value)),
             };
-            if let Some(place) = place {
-                texts(place, names, false, found);
+            // a pool of which nothing is computed is refused where it is read
+            if let Some(place) = place.filter(|place| of != Is::Pool || is_computed(place)) {
+                texts(place, names, of, found);
             }
         }
         if step.entry("steps").is_some() {
@@ -104,18 +119,20 @@ fn steps(of: &Node, around: &Names<'_>, found: &mut Vec<Look>) {
         }
     }
     if let Some(output) = of.entry("output") {
-        texts(&output.value, &names, false, found);
+        texts(&output.value, &names, Is::Value, found);
     }
 }
 
 /// Where text of a step may hold expressions and need not be one.
-const PLACES: [(&str, Option<&str>); 6] = [
-    ("with", None),
-    ("undo", Some("with")),
-    ("probe", Some("with")),
-    ("approve", Some("prompt")),
-    ("emit", Some("subject")),
-    ("emit", Some("data")),
+const PLACES: [(&str, Option<&str>, Is); 8] = [
+    ("with", None, Is::Value),
+    ("pool", None, Is::Pool),
+    ("undo", Some("with"), Is::Value),
+    ("undo", Some("pool"), Is::Pool),
+    ("probe", Some("with"), Is::Value),
+    ("approve", Some("prompt"), Is::Value),
+    ("emit", Some("subject"), Is::Value),
+    ("emit", Some("data"), Is::Value),
 ];
 
 fn items<'n>(of: &'n Node, key: &str) -> &'n [Node] {
@@ -132,12 +149,13 @@ fn text(node: &Node) -> Option<&str> {
     }
 }
 
+/// Whether an expression of ours stands in it; `$${` stands for the characters.
 fn is_computed(node: &Node) -> bool {
-    text(node).is_some_and(|text| text.contains("${"))
+    text(node).is_some_and(|text| text.replace("$${", "").contains("${"))
 }
 
 /// Looks at every text below a place.
-fn texts(node: &Node, names: &Names<'_>, is_name: bool, found: &mut Vec<Look>) {
+fn texts(node: &Node, names: &Names<'_>, of: Is, found: &mut Vec<Look>) {
     match &node.content {
         Content::Scalar(_) => {
             if let Some((written, path)) = text(node).and_then(|text| look(text, names)) {
@@ -145,16 +163,15 @@ fn texts(node: &Node, names: &Names<'_>, is_name: bool, found: &mut Vec<Look>) {
                     mark: node.mark,
                     written,
                     path,
-                    is_name,
+                    of,
+                    is_computed: is_computed(node),
                 });
             }
         }
-        Content::List(items) => items
-            .iter()
-            .for_each(|item| texts(item, names, is_name, found)),
+        Content::List(items) => items.iter().for_each(|item| texts(item, names, of, found)),
         Content::Map(entries) => entries
             .iter()
-            .for_each(|entry| texts(&entry.value, names, is_name, found)),
+            .for_each(|entry| texts(&entry.value, names, of, found)),
     }
 }
 

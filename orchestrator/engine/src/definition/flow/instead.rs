@@ -1,8 +1,9 @@
 //! Whether another task type may stand in for the one a step has: whether whoever reads what the step yields can read what the other yields.
 //!
-//! Guarantee: nothing is called unreadable that the step's own task type leaves as unreadable. Of an item of a group only the group itself is looked at: what reads the group's
-//! items stands in another definition.
+//! Guarantee: nothing is called unreadable that the step's own task type leaves as unreadable. Who reads what a saga returns to the one above it, an item of a group to what comes
+//! after the group, stands in another definition: there it has to return what fits what its definition says it does.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -12,7 +13,10 @@ use super::children::{Kin, NoSagas};
 use crate::catalogue::Catalogue;
 use crate::definition::diagnostic::Diagnostic;
 use crate::definition::{Definition, Step};
-use crate::types::{Type, of_schema};
+use crate::types::{Type, misfit, of_schema};
+
+/// What is wrong with whom.
+type Wrong = Vec<(String, Diagnostic)>;
 
 /// Those that read what a step yields.
 pub(crate) struct Readers<'a> {
@@ -20,11 +24,20 @@ pub(crate) struct Readers<'a> {
     catalogue: &'a Catalogue,
     step: &'a Step,
     own: Option<Type>,
+    /// Whether another saga reads what this one returns.
+    is_read_above: bool,
+    /// What is wrong with them as they are; the same whatever is held against them.
+    before: OnceCell<Wrong>,
 }
 
 impl<'a> Readers<'a> {
-    /// Those of this step.
-    pub(crate) fn of(definition: &'a Definition, catalogue: &'a Catalogue, step: &'a Step) -> Self {
+    /// Those of this step; with those of the saga's output above it, where that is read there.
+    pub(crate) fn of(
+        definition: &'a Definition,
+        catalogue: &'a Catalogue,
+        step: &'a Step,
+        is_read_above: bool,
+    ) -> Self {
         let own = step.task().and_then(|task| catalogue.get(&task.task_type));
         let own = own.map(|known| of_schema(&known.manifest.output, &known.manifest.output));
         Self {
@@ -32,6 +45,8 @@ impl<'a> Readers<'a> {
             catalogue,
             step,
             own,
+            is_read_above,
+            before: OnceCell::new(),
         }
     }
 
@@ -41,22 +56,54 @@ impl<'a> Readers<'a> {
         if self.own.as_ref() == Some(&other) {
             return None;
         }
-        let after = self.wrong(Some(other));
-        if after.is_empty() {
+        let after = self.wrong(Some(other.clone()));
+        if !after.is_empty() {
+            let before = self.before.get_or_init(|| self.wrong(None));
+            let new = after.into_iter().find(|one| !before.contains(one));
+            if let Some((reader, one)) = new {
+                return Some(format!("{reader}: {}", one.message));
+            }
+        }
+        self.returns_otherwise(other)
+    }
+
+    /// Whether the saga would return what whoever reads that above it could not.
+    fn returns_otherwise(&self, other: Type) -> Option<String> {
+        if !self.is_read_above {
             return None;
         }
-        let before = self.wrong(None);
-        let new = after.into_iter().find(|one| !before.contains(one));
-        new.map(|(reader, one)| format!("{reader}: {}", one.message))
+        let (is, takes) = (self.returned(Some(other)), self.returned(None));
+        misfit(&is, &takes).map(|_| {
+            format!(
+                "output: it would be {}, and whoever reads it above takes {}",
+                is.long(),
+                takes.long()
+            )
+        })
+    }
+
+    /// What the saga returns, where the step yields this, or what its own task type does.
+    fn returned(&self, yields: Option<Type>) -> Type {
+        let Some(output) = &self.definition.output else {
+            return Type::Null;
+        };
+        let kin = Kin::of(&NoSagas);
+        let mut flow = self.flow(&kin, yields);
+        flow.learn_outputs();
+        flow.shape(&output.shape(), &flow.scope_at_the_end())
+    }
+
+    fn flow<'f>(&'f self, kin: &'f Kin<'f>, yields: Option<Type>) -> Flow<'f> {
+        Flow {
+            instead: yields.map(|of| (self.step.index, of)),
+            ..Flow::of_types(self.definition, self.catalogue, kin, BTreeSet::new())
+        }
     }
 
     /// What is wrong with the steps after it and with the saga's output, where the step yields this, or what its own task type does.
-    fn wrong(&self, yields: Option<Type>) -> Vec<(String, Diagnostic)> {
+    fn wrong(&self, yields: Option<Type>) -> Wrong {
         let kin = Kin::of(&NoSagas);
-        let mut flow = Flow {
-            instead: yields.map(|of| (self.step.index, of)),
-            ..Flow::of_types(self.definition, self.catalogue, &kin, BTreeSet::new())
-        };
+        let mut flow = self.flow(&kin, yields);
         flow.learn_outputs();
         let mut all = Vec::new();
         let after = self.definition.steps.iter();

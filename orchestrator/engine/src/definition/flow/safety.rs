@@ -1,13 +1,13 @@
 //! Whether what is done can be taken back, found out and bounded: what the catalogue says a task type does, against what the step says
 //! is done about it.
 
-use baton_messages::{Effect, Manifest, StepId, TaskType};
+use baton_messages::{Effect, Manifest, TaskType};
 
 use super::Flow;
 use crate::definition::diagnostic::code;
 use crate::definition::duration_text;
 use crate::definition::reader::nearest;
-use crate::definition::step::{Step, TaskStep, UndoPlan};
+use crate::definition::step::{OnError, Step, TaskStep, UndoPlan};
 use crate::definition::yaml::Mark;
 
 impl Flow<'_> {
@@ -36,19 +36,26 @@ impl Flow<'_> {
         (unsure && self.definition.pivot().is_some()) || self.definition.only_forward(step)
     }
 
-    /// The pivot a step comes after, where that may be skipped and the step runs all the same.
-    pub(super) fn skipped_before(&self, step: &Step) -> Option<&StepId> {
+    /// The pivot a step comes after, where that may never be sent and the step runs all the same.
+    pub(super) fn skipped_before(&self, step: &Step) -> Option<&Step> {
         let pivot = self.definition.pivot()?;
         let after = step.ancestors.contains(&pivot.index) && !self.only_forward(step);
-        after.then_some(&pivot.id)
+        after.then_some(pivot)
     }
 
-    /// What is to be done about a step that cannot be taken back, after a pivot that may be skipped.
-    pub(super) fn runs_past(pivot: &StepId, step: &Step) -> String {
-        format!(
-            "give `{}` the `if` of the pivot `{pivot}`, which is skipped where that does not hold",
-            step.id
-        )
+    /// What is to be done about a step that cannot be taken back, after a pivot that may never be sent.
+    pub(super) fn runs_past(pivot: &Step, step: &Step) -> String {
+        let (id, at) = (&step.id, &pivot.id);
+        let tolerated = format!(
+            "take `on_error: continue` out of the pivot `{at}`, with which the saga goes on though that was never sent"
+        );
+        match (pivot.on_error == OnError::Continue, &pivot.condition) {
+            (true, None) => tolerated,
+            (true, Some(_)) => format!("{tolerated}, and give `{id}` its `if`"),
+            (false, _) => format!(
+                "give `{id}` the `if` of the pivot `{at}`, which is skipped where that does not hold"
+            ),
+        }
     }
 
     fn taken_back(&mut self, step: &Step, task: &TaskStep, manifest: &Manifest) {

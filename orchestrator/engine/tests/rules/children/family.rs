@@ -12,7 +12,7 @@ use baton_engine::{
 };
 use baton_messages::{
     AttemptRef, Direction, Hold, InboxKey, InboxMessage, InputId, SagaId, Start, StepKey,
-    TaskMessage, TaskResult, Timestamp,
+    TaskMessage, TaskResult, TaskType, Timestamp,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -24,6 +24,8 @@ pub(crate) type Effect = (SagaId, StepKey, u32);
 
 pub(crate) struct Family {
     definitions: BTreeMap<(String, u32), Definition>,
+    /// What the saga at the top runs.
+    first: (String, u32),
     catalogue: Catalogue,
     pub(crate) sagas: BTreeMap<SagaId, (SagaState, Vec<Entry>)>,
     pub(crate) words: Vec<InboxMessage>,
@@ -59,14 +61,22 @@ impl Family {
     }
 
     pub(crate) fn with(documents: &[&str], input: Value) -> Self {
+        let mut family = Self::waiting(documents);
+        family.start(input);
+        family
+    }
+
+    /// The same before its start.
+    pub(crate) fn waiting(documents: &[&str]) -> Self {
         let read =
             |text: &&str| Definition::parse(text).unwrap_or_else(|e| panic!("{e:?}\n{text}"));
         let all: Vec<Definition> = documents.iter().map(read).collect();
         let first = (all[0].saga.clone(), all[0].version);
         let root = SagaId(Uuid::from_u128(7));
         let definitions = all.into_iter().map(|d| ((d.saga.clone(), d.version), d));
-        let mut family = Self {
+        Self {
             definitions: definitions.collect(),
+            first,
             catalogue: catalogue(),
             sagas: BTreeMap::new(),
             words: Vec::new(),
@@ -78,18 +88,30 @@ impl Family {
             now: 1_000_000,
             minted: 1_000,
             root,
-        };
+        }
+    }
+
+    pub(crate) fn start(&mut self, input: Value) {
+        let (definition, version) = self.first.clone();
         let start = Input::Start(Start {
             id: InputId(Uuid::from_u128(1)),
-            saga: root,
-            definition: first.0,
-            version: Some(first.1),
+            saga: self.root,
+            definition,
+            version: Some(version),
             input,
             labels: BTreeMap::new(),
             by: "test".into(),
         });
-        assert_eq!(family.give(root, &start), Verdict::Applied);
-        family
+        assert_eq!(self.give(self.root, &start), Verdict::Applied);
+    }
+
+    /// A task type like `t.set@1` that returns a port of a kind.
+    pub(crate) fn announce(&mut self, name: &str, kind: &str) {
+        let like = TaskType::new("t.set@1").unwrap();
+        let mut manifest = self.catalogue.get(&like).unwrap().manifest.clone();
+        manifest.task_type = TaskType::new(name).unwrap();
+        manifest.output = json!({ "type": "object", "required": ["port"], "properties": { "port": { "type": kind } } });
+        self.catalogue.announce(manifest).unwrap();
     }
 
     pub(crate) fn give(&mut self, saga: SagaId, input: &Input) -> Verdict {

@@ -4,10 +4,11 @@
 mod reservations;
 mod upgrades;
 
+use baton_engine::input::StepEdit;
 use baton_engine::plan::{Fails, How, plan};
 use baton_engine::state::Phase;
-use baton_engine::{Definition, Input, Status, Verdict};
-use baton_messages::{SagaId, StepKey, TaskResult};
+use baton_engine::{Definition, Input, Refusal, Status, Verdict};
+use baton_messages::{SagaId, StepKey, TaskResult, TaskType};
 use serde_json::{Value, json};
 
 use crate::children::family::Family;
@@ -282,4 +283,99 @@ fn a_definition_waits_for_the_events_of_its_groups() {
     family.talk();
     let waits = family.child(family.root, &key.to_string());
     assert_eq!(family.phase(waits, "w"), Phase::Listening);
+}
+
+/// Two items, of each of which a step has failed; what the group returns is read after it.
+fn failed_in_both() -> (Family, [SagaId; 2]) {
+    let text = "saga: hosts\nversion: 1\nsteps:\n  - id: each\n    for_each: [1, 2]\n    max_parallel: 2\n    steps:\n      - { id: find, task: t.port@1, on_error: park, with: { n: '${ item }' } }\n    output: { port: '${ find.port }' }\n  - { id: z, task: t.set@1, with: { n: '${ each[0].port + 1 }' } }\n";
+    let mut family = Family::waiting(&[text]);
+    for (name, kind) in [
+        ("t.port@1", "integer"),
+        ("t.other@1", "integer"),
+        ("t.text@1", "string"),
+    ] {
+        family.announce(name, kind);
+    }
+    family.start(json!({}));
+    family.talk();
+    let items = [0, 1].map(|n| item(&family, n));
+    for saga in items {
+        family.report(saga, "find", failed(false));
+        assert_eq!(family.phase(saga, "find"), Phase::Parked);
+    }
+    (family, items)
+}
+
+impl Family {
+    /// Has a parked step tried by another task type.
+    fn substitute(&mut self, saga: SagaId, step: &str, task_type: &str) -> Verdict {
+        let operator = self.operator();
+        let edit = StepEdit {
+            input: json!({ "n": 7 }),
+            task_type: Some(TaskType::new(task_type).unwrap()),
+        };
+        let step = step.parse().unwrap();
+        let input = Input::EditStep {
+            step,
+            edit,
+            operator,
+        };
+        self.give(saga, &input)
+    }
+}
+
+fn why(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Refused(Refusal::NotNow { why, .. }) => why,
+        other => panic!("it is not refused: {other:?}"),
+    }
+}
+
+/// The other items are tried as the definition says.
+#[test]
+fn a_step_of_one_item_is_tried_by_another_task_type() {
+    let (mut family, [first, second]) = failed_in_both();
+    assert_eq!(
+        family.substitute(first, "find", "t.other@1"),
+        Verdict::Applied
+    );
+    while family.phase(first, "find") != Phase::Trying {
+        assert!(family.wait());
+    }
+    family.report(first, "find", gave(json!({ "port": 5 })));
+    assert_eq!(family.status(first), Status::Completed);
+    assert_eq!(family.phase(second, "find"), Phase::Parked);
+    let ready = family.at(first, "find").forward.as_ref().unwrap();
+    assert_eq!(ready.facts.task_type.as_str(), "t.other@1");
+    let operator = family.operator();
+    let again = Input::RetryStep {
+        step: "find".parse().unwrap(),
+        operator,
+    };
+    assert_eq!(family.give(second, &again), Verdict::Applied);
+    while family.phase(second, "find") != Phase::Trying {
+        assert!(family.wait());
+    }
+    family.report(second, "find", gave(json!({ "port": 6 })));
+    assert_eq!(given(&family, family.root, "z"), json!({ "n": 6 }));
+    let ready = family.at(second, "find").forward.as_ref().unwrap();
+    assert_eq!(ready.facts.task_type.as_str(), "t.port@1");
+    // each is taken back by what has done it
+    family.report(family.root, "z", failed(false));
+    family.go();
+    assert_eq!(family.status(family.root), Status::Compensated);
+    assert!(family.effects.is_empty());
+}
+
+/// Who reads it stands in the definition around the group.
+#[test]
+fn a_substitute_that_would_have_an_item_return_what_the_group_does_not_is_refused() {
+    let (mut family, [first, _]) = failed_in_both();
+    let said = why(family.substitute(first, "find", "t.text@1"));
+    assert!(said.contains("whoever reads it above"), "{said}");
+    assert_eq!(family.phase(first, "find"), Phase::Parked);
+    // what reads the item as a whole runs nothing that could be tried otherwise, and says where that is
+    let root = family.root;
+    let said = why(family.substitute(root, "each[0]", "t.other@1"));
+    assert!(said.contains(&first.to_string()), "{said}");
 }
