@@ -335,6 +335,10 @@ pub(crate) const LETTER_HISTORY: &str = "SELECT n, at, what, by, why, text, deat
 /// Replays of many, newest first. Values: 1 and 2 the cursor, 3 the limit.
 pub(crate) const OPERATIONS: &str = "SELECT body FROM dead_operations WHERE (made_at, id) < ($1, $2) ORDER BY made_at DESC, id DESC LIMIT $3";
 
+/// Those of them that stand there, newest first. Values: where, the limit.
+pub(crate) const OPERATIONS_IN: &str =
+    "SELECT body FROM dead_operations WHERE state = $1 ORDER BY made_at DESC, id DESC LIMIT $2";
+
 /// One of them.
 pub(crate) const OPERATION: &str = "SELECT body FROM dead_operations WHERE id = $1";
 
