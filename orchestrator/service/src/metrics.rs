@@ -104,7 +104,7 @@ fn describe() {
     );
     describe_gauge!(
         "baton_orchestrator_dead_operations",
-        "Replays of dead letters that get no further, at whoever leads: those that stopped by themselves, of the newest 500, and those that wait."
+        "Replays of dead letters that get no further, at whoever leads: those that stopped by themselves, up to 500, and those that wait."
     );
     describe_gauge!(
         "baton_orchestrator_dead_letters_left",

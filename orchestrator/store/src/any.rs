@@ -19,7 +19,7 @@ use crate::cluster::{Member, View};
 use crate::items::ItemFilter;
 use crate::letters::{
     Claiming, Death, EditRow, GivingBack, HistoryRow, Imported, LetterRow, Letters, Move,
-    OperationRow, OperationStep, Waiting, WholeLetter, Written,
+    OperationRow, OperationState, OperationStep, Waiting, WholeLetter, Written,
 };
 use crate::postgres::{
     Ownership, PostgresAlerts, PostgresAudit, PostgresError, PostgresLetters, PostgresReader,
@@ -309,6 +309,7 @@ impl Reader for AnyReader {
         fn dead_letters_count(filter: DeadLetterFilter) -> Answer<u64>;
         fn dead_letter_groups(after: Option<String>, limit: usize) -> Answer<Vec<LetterGroup>>;
         fn dead_operations(after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<OperationRow, DeadLetterCursor>>;
+        fn dead_operations_in(state: OperationState, limit: usize) -> Answer<Vec<OperationRow>>;
         fn dead_operation(id: Uuid) -> Answer<Option<OperationRow>>;
         fn counts() -> Answer<Counts>;
         fn definitions() -> Answer<Vec<DefinitionRow>>;
@@ -355,7 +356,7 @@ impl Letters for AnyLetters {
         fn begin(row: OperationRow) -> Answer<bool>;
         fn claim(claiming: Claiming) -> Answer<Option<Vec<Uuid>>>;
         fn step(operation: Uuid, step: OperationStep) -> Answer<Option<bool>>;
-        fn on_their_way(operation: Option<Uuid>, before: Timestamp, limit: usize) -> Answer<Vec<LetterRow>>;
+        fn on_their_way(operation: Option<Uuid>, before: Timestamp, after: Option<DeadLetterCursor>, limit: usize) -> Answer<Vec<LetterRow>>;
         fn running() -> Answer<Vec<OperationRow>>;
     }
 }

@@ -9,7 +9,7 @@ use baton_messages::{AttemptRef, Manifest, SagaId, Timestamp};
 use uuid::Uuid;
 
 use crate::items::ItemFilter;
-use crate::letters::{EditRow, HistoryRow, LetterRow, OperationRow};
+use crate::letters::{EditRow, HistoryRow, LetterRow, OperationRow, OperationState};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, LogEnd,
     Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
@@ -257,6 +257,16 @@ pub trait Reader: Clone + Send + Sync + 'static {
         after: Option<DeadLetterCursor>,
         limit: usize,
     ) -> impl Future<Output = Result<Page<OperationRow, DeadLetterCursor>, StoreError>> + Send;
+
+    /// Those of them that stand there, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn dead_operations_in(
+        &self,
+        state: OperationState,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<OperationRow>, StoreError>> + Send;
 
     /// One of them.
     ///

@@ -18,6 +18,7 @@ use super::extract::{Nothing, Path, Query};
 use super::problem::{Answer, Problem};
 use super::sagas::{OneSaga, no_saga, saga_id};
 use super::{Api, Shared};
+use crate::masks;
 
 /// Attempts that are shown: the last ones of a saga that tries for ever.
 const ATTEMPTS_MAX: usize = 500;
@@ -143,6 +144,18 @@ impl Attempts {
             only: Some((step, most)),
             ..Self::default()
         }
+    }
+
+    /// The same with what looks like a secret covered in what was said of them.
+    pub(super) fn covered(mut self) -> Self {
+        for attempt in &mut self.attempts {
+            let failure = attempt.failure.iter_mut();
+            let messages = failure.map(|failure| &mut failure.message);
+            for said in messages.chain(&mut attempt.reason) {
+                *said = masks::text(said).into_owned();
+            }
+        }
+        self
     }
 
     /// What went wrong last, newest first, each in its words once.
@@ -438,6 +451,30 @@ mod tests {
             .collect();
         assert_eq!(told, [("x", 2), ("y", 1)]);
         assert_eq!(all.errors(1).len(), 1);
+    }
+
+    #[test]
+    fn what_was_said_of_attempts_is_shown_with_its_secrets_covered_and_so_is_what_went_wrong() {
+        let mut all = Attempts::of_step("a".parse().unwrap(), 9);
+        let said = "no login with password=hunter2 there";
+        let failed = json!({ "failed": { "code": "x", "message": said, "retryable": true } });
+        let not_run = json!({ "not-run": { "reason": said } });
+        for (n, result) in [(1, failed), (2, not_run)] {
+            let reported = json!({ "reported": { "of": of("do", n), "run": RUN, "sole": true, "started": true, "result": result } });
+            let entry = json!({ "at": n, "records": [offered("do", n, 1), reported] });
+            all.take(&serde_json::from_value(entry).unwrap());
+        }
+        let all = all.covered();
+        let errors = serde_json::to_string(&all.errors(5)).unwrap();
+        let shown = serde_json::to_string(&all).unwrap();
+        for words in [shown, errors] {
+            assert_eq!(
+                words.matches("no login with password=").count(),
+                2,
+                "{words}"
+            );
+            assert!(!words.contains("hunter2"), "{words}");
+        }
     }
 
     #[test]

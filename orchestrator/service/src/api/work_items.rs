@@ -2,7 +2,7 @@
 //! by which command, and what goes on meanwhile.
 //!
 //! Nothing of it is kept with the work item: attempts and inputs are gathered from the saga's records as it is asked for, and what is possible is asked of the engine on the saga
-//! as it stands. Every list has a bound. Inputs are shown with their secrets covered, whoever asks.
+//! as it stands. Every list has a bound. Inputs, and what was said of attempts, are shown with their secrets covered, whoever asks.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -181,11 +181,7 @@ pub(crate) async fn one(
     );
     let choices = offers(&api, saga, state, definition, &item, now).await?;
     let (definition, version, status, paused) = facts;
-    let errors = past.tried.errors(ERRORS_MAX).into_iter();
-    let errors = errors.map(|one| LastError {
-        message: masks::text(&one.message).into_owned(),
-        ..one
-    });
+    let tried = past.tried.covered();
     Ok(Json(Detail {
         saga,
         definition,
@@ -194,8 +190,8 @@ pub(crate) async fn one(
         paused,
         overdue: item.overdue(now),
         choices,
-        errors: errors.collect(),
-        tried: past.tried,
+        errors: tried.errors(ERRORS_MAX),
+        tried,
         inputs: past.inputs,
         decisions: past.decisions,
         meanwhile,

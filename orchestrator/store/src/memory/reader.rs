@@ -11,7 +11,7 @@ use super::MemoryStore;
 use super::tables::Tables;
 use crate::facets::facets_of;
 use crate::items::ItemFilter;
-use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow};
+use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow, OperationState};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HEAD_BYTES_MAX, HOUR_MS,
     LetterGroup, LogEnd, Page, SagaCursor, SagaFilter, SagaLog, Sizes, UNSERVED_COUNTED_MAX,
@@ -421,6 +421,19 @@ impl Reader for MemoryStore {
             at: row.made_at,
             id: row.id,
         }))
+    }
+
+    async fn dead_operations_in(
+        &self,
+        state: OperationState,
+        limit: usize,
+    ) -> Result<Vec<OperationRow>, StoreError> {
+        let tables = self.tables();
+        let found = tables.operations.values().filter(|row| row.state == state);
+        let mut found: Vec<OperationRow> = found.cloned().collect();
+        found.sort_by_key(|row| std::cmp::Reverse((row.made_at, row.id)));
+        found.truncate(limit);
+        Ok(found)
     }
 
     async fn dead_operation(&self, id: Uuid) -> Result<Option<OperationRow>, StoreError> {

@@ -21,7 +21,9 @@ use super::triggers::{event_row, schedule_row, type_column};
 use super::{items, queries};
 use crate::facets::Facets;
 use crate::items::ItemFilter;
-use crate::letters::{Died, EditRow, HistoryRow, LetterRow, LetterState, OperationRow, Standing};
+use crate::letters::{
+    Died, EditRow, HistoryRow, LetterRow, LetterState, OperationRow, OperationState, Standing,
+};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HOUR_MS, LOOKED_AT_MAX,
     LetterGroup, LogEnd, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX,
@@ -461,6 +463,20 @@ impl Reader for PostgresReader {
             at: row.made_at,
             id: row.id,
         }))
+    }
+
+    async fn dead_operations_in(
+        &self,
+        state: OperationState,
+        limit: usize,
+    ) -> Result<Vec<OperationRow>, StoreError> {
+        let (state, most) = (state.as_str(), limited(limit));
+        let values: [&(dyn ToSql + Sync); 2] = [&state, &most];
+        let what = "replays of dead letters by where they stand";
+        self.list(what, queries::OPERATIONS_IN, &values, |row| {
+            document(row, 0)
+        })
+        .await
     }
 
     async fn dead_operation(&self, id: Uuid) -> Result<Option<OperationRow>, StoreError> {

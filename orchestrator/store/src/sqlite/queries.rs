@@ -264,11 +264,11 @@ pub(crate) const EDITS: &str = "SELECT letter, edition, at, by, why, action, dif
 /// One of them, whole. Values: the letter, the edition.
 pub(crate) const EDIT: &str = "SELECT letter, edition, at, by, why, action, difference, properties, body FROM dead_edits WHERE letter = ?1 AND edition = ?2";
 
-/// Letters that set out and may not have been sent. Values: 1 of which operation, or null: of none; 2 moved before then; 3 the limit.
+/// Letters that set out and may not have been sent. Values: 1 of which operation, or null: of none; 2 moved before then; 3 and 4 the last one; 5 the limit.
 pub(crate) fn on_their_way() -> String {
     format!(
         "SELECT {LETTER_COLUMNS} FROM dead_letters INDEXED BY dead_letters_set_out WHERE state = 'replaying' AND sent_at IS NULL AND operation IS ?1 AND changed_at < ?2
-         ORDER BY at, id LIMIT ?3"
+         AND (at, id) > (?3, ?4) ORDER BY at, id LIMIT ?5"
     )
 }
 
@@ -308,6 +308,9 @@ pub(crate) const LETTER_HISTORY: &str = "SELECT n, at, what, by, why, text, deat
 /// Replays of many, newest first. Values: 1 and 2 the cursor, 3 the limit.
 pub(crate) const OPERATIONS: &str = "SELECT body FROM dead_operations INDEXED BY dead_operations_by_age WHERE (made_at, id) < (?1, ?2)
     ORDER BY made_at DESC, id DESC LIMIT ?3";
+
+/// Those of them that stand there, newest first. Values: where, the limit.
+pub(crate) const OPERATIONS_IN: &str = "SELECT body FROM dead_operations INDEXED BY dead_operations_by_state WHERE state = ?1 ORDER BY made_at DESC, id DESC LIMIT ?2";
 
 /// One of them.
 pub(crate) const OPERATION: &str = "SELECT body FROM dead_operations WHERE id = ?1";

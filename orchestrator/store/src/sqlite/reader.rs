@@ -22,7 +22,7 @@ use super::{SqliteOptions, one_saga, queries, triggers};
 use crate::Partition;
 use crate::cluster::{Member, Owned, View};
 use crate::items::ItemFilter;
-use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow};
+use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow, OperationState};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HOUR_MS, LOOKED_AT_MAX,
     LetterGroup, LogEnd, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX, Unserved,
@@ -358,6 +358,18 @@ impl Reader for SqliteReader {
                 at: row.made_at,
                 id: row.id,
             }))
+        })
+        .await
+    }
+
+    async fn dead_operations_in(
+        &self,
+        state: OperationState,
+        limit: usize,
+    ) -> Result<Vec<OperationRow>, StoreError> {
+        self.read("replays of dead letters by where they stand", move |conn| {
+            let values = params![state.as_str(), rows(limit)];
+            all(conn, queries::OPERATIONS_IN, values, |row| document(row, 0))
         })
         .await
     }

@@ -274,9 +274,13 @@ pub async fn an_operation_takes_what_is_dead_and_keeps_its_place(subject: &mut i
 pub async fn an_operation_that_does_not_run_takes_nothing(subject: &mut impl Subject) {
     let (mut store, mine) = subject.open().await;
     keep(&mut store, mine, 0..2).await;
-    let letters = subject.letters(&store);
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
     let of = Uuid::from_u128(7);
     letters.begin(operation(7)).await.unwrap();
+    let in_state = async |state, limit| {
+        let found = reader.dead_operations_in(state, limit).await.unwrap();
+        found.iter().map(|row| row.id).collect::<Vec<_>>()
+    };
     let steer = |from: OperationState, to| OperationStep::Steer {
         from: vec![from],
         to,
@@ -294,6 +298,17 @@ pub async fn an_operation_that_does_not_run_takes_nothing(subject: &mut impl Sub
         Some(true)
     );
     assert!(letters.running().await.unwrap().is_empty());
+    // found by where they stand, the newest first
+    let newer = OperationRow {
+        state: paused,
+        made_at: Timestamp(6),
+        ..operation(8)
+    };
+    letters.begin(newer).await.unwrap();
+    let both = [Uuid::from_u128(8), of];
+    assert_eq!(in_state(paused, 9).await, both);
+    assert_eq!(in_state(paused, 1).await, both[..1]);
+    assert!(in_state(runs, 9).await.is_empty());
     assert_eq!(claim(&letters, 7, 0..2).await, None);
     assert_eq!(claim(&letters, 9, 0..2).await, None, "nobody made it");
     assert_eq!(

@@ -39,7 +39,7 @@ async fn what_kills_its_worker_while_it_is_read_is_parked_alone_and_what_lies_ar
     for task in &sent {
         stage.dispatch(task).await;
     }
-    delivered_in_vain(&stage, sent.len(), TRUSTED).await;
+    delivered_in_vain(&stage, &sent, TRUSTED).await;
     let killer = sent[1].of.message_id().to_string();
     let mut child = dying(&stage, &killer);
     let mut deaths = 0;
@@ -110,25 +110,37 @@ async fn waiting(stage: &Stage, queue: &str) -> u32 {
     depth.expect("it is declared").ready
 }
 
-/// Takes all of them, and gives them back as a consumer that failed, so often.
-async fn delivered_in_vain(stage: &Stage, messages: usize, times: u32) {
+/// Takes all of them, and gives them back as a consumer that failed, so often. They lie there in their order then: the killer before the last one, so that whoever
+/// dies of it has not begun that one, of whose end nobody would ever hear.
+async fn delivered_in_vain(stage: &Stage, sent: &[Task], times: u32) {
+    let bus = bus_at(stage.vhost.url(), "in-vain");
     let spec = baton_bus::ConsumeSpec {
         queue: format!("baton.task.default.{LATE}"),
         prefetch: 10,
         exclusive_queue: None,
         consumer_tag: "in-vain".into(),
     };
-    let mut taking = stage.bus.consume(spec).await;
-    for _ in 0..times {
-        let mut in_hand = Vec::new();
-        while in_hand.len() < messages {
+    let mut taking = bus.consume(spec).await;
+    let mut in_hand = Vec::new();
+    for time in 1..=times {
+        while in_hand.len() < sent.len() {
             in_hand.push(taking.next().await.unwrap());
         }
-        for delivery in in_hand {
-            delivery.reject_requeue().await.unwrap();
+        if time < times {
+            for delivery in in_hand.drain(..) {
+                delivery.reject_requeue().await.unwrap();
+            }
         }
     }
-    taking.give_back().await;
+    let ids = in_hand.iter().map(|delivery| delivery.message_id.clone());
+    let all = sent
+        .iter()
+        .map(|task| Some(task.of.message_id().to_string()));
+    assert_eq!(ids.collect::<Vec<_>>(), all.collect::<Vec<_>>());
+    // What is given back one by one goes behind what lies there, and after the last time some of it would have been delivered once more by then: in whatever order
+    // that comes about. Of a connection that ends while all of it is in hand the broker puts it back as it was.
+    drop(taking);
+    bus.shutdown(SOON).await;
 }
 
 fn dying(stage: &Stage, killer: &str) -> Child {

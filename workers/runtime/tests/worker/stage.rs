@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+/// How long anything that should happen soon may take, on a machine that is building something on every core meanwhile.
 pub(crate) const SOON: Duration = Duration::from_secs(90);
 /// How long is waited for something that must not come.
 pub(crate) const NEVER: Duration = Duration::from_millis(700);
@@ -291,7 +292,8 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.unwrap().as_millis()).unwrap()
 }
 
-/// A first attempt of a fresh step, which has a minute.
+/// A first attempt of a fresh step, which has ten minutes: longer than any test takes, also one that starts several processes on a busy machine. What comes too late is
+/// never begun.
 pub(crate) fn task(task_type: &str, hold: Hold, input: Value) -> Task {
     let of = AttemptRef {
         saga: SagaId(uuid::Uuid::now_v7()),
@@ -310,7 +312,7 @@ pub(crate) fn task(task_type: &str, hold: Hold, input: Value) -> Task {
         inbox: InboxKey::of(0),
         hold,
         act: None,
-        not_after: Timestamp(now_ms() + 60_000),
+        not_after: Timestamp(now_ms() + 600_000),
         ask_after: None,
         timeout_ms: 30_000,
         lease_ms: 30_000,

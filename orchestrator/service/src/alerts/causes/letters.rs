@@ -1,4 +1,5 @@
-//! Dead letters by group, and groups that grow. How much one has grown is counted in the store, so that whoever leads next counts the same.
+//! Dead letters by group, and groups that grow. How much one has grown is counted in the store, so that whoever leads next counts the same. The groups are read
+//! when letters have come or were moved since the last time, as their counts say, and now and then.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,9 @@ use crate::masks;
 const AT_ONCE: usize = 500;
 /// Groups that are looked at: some tens of milliseconds of the store's time.
 const GROUPS_MAX: usize = 10_000;
+/// They are read again after so long even where the same number of letters stands everywhere: one that has died again where it stood changes no number, and two moves
+/// may cancel each other out.
+const READ_AGAIN_MS: u64 = 30_000;
 /// Groups of which it is counted how much they have grown, those that grew last.
 const COUNTED_MAX: usize = 500;
 /// Letters of a group that are looked at, the newest, to find out whether alerts' own sagas are behind it.
@@ -93,13 +97,33 @@ fn key(kind: Kind, group: &str) -> String {
     format!("{}/{group}", kind.as_str())
 }
 
+/// The groups there are, as they were read last.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    /// Those that grew last before others: what is new is kept before what is old where there is more than may be.
+    newest_first: Vec<LetterGroup>,
+    /// Whether there are more.
+    is_part: bool,
+    /// How many letters there were, and how many of them where, before they were read, and when that was; none: they have to be read.
+    read: Option<(Stood, Timestamp)>,
+}
+
+/// How many letters there are, and how many of them where.
+type Stood = (u64, BTreeMap<LetterState, u64>);
+
 /// The groups there are, and those that grow.
 pub(super) async fn find(
     look: &Look<'_>,
+    all: &mut Groups,
     group_grows: u64,
     found: &mut Found,
 ) -> Result<(), StoreError> {
-    let groups = newest_first(look, found).await?;
+    all.look(look).await?;
+    if all.is_part {
+        found.part(Kind::DeadLetter);
+        found.part(Kind::GrowingGroup);
+    }
+    let groups = &all.newest_first;
     let mut growing = Vec::new();
     let may_grow = groups
         .iter()
@@ -146,25 +170,38 @@ pub(super) async fn find(
     Ok(())
 }
 
-/// The groups there are, those that grew last before others: what is new is kept before what is old where there is more than may be.
-async fn newest_first(look: &Look<'_>, found: &mut Found) -> Result<Vec<LetterGroup>, StoreError> {
-    let mut groups: Vec<LetterGroup> = Vec::new();
-    loop {
-        let after = groups.last().map(|last| last.group.clone());
-        let page = look.reader.dead_letter_groups(after, AT_ONCE).await?;
-        let is_last = page.len() < AT_ONCE;
-        groups.extend(page);
-        if is_last {
-            break;
+impl Groups {
+    /// Reads them, where they may have changed.
+    async fn look(&mut self, look: &Look<'_>) -> Result<(), StoreError> {
+        // counted first: what changes while they are read is seen at the next look
+        let counts = look.reader.counts().await?;
+        let stand = (counts.dead_letters, counts.letters);
+        if self.is_current(&stand, look.now) {
+            return Ok(());
         }
-        if groups.len() >= GROUPS_MAX {
-            found.part(Kind::DeadLetter);
-            found.part(Kind::GrowingGroup);
-            break;
-        }
+        // where it fails they are read at the next look, whatever was counted
+        self.read = None;
+        let mut groups: Vec<LetterGroup> = Vec::new();
+        let is_part = loop {
+            let after = groups.last().map(|last| last.group.clone());
+            let page = look.reader.dead_letter_groups(after, AT_ONCE).await?;
+            let is_last = page.len() < AT_ONCE;
+            groups.extend(page);
+            if is_last || groups.len() >= GROUPS_MAX {
+                break !is_last;
+            }
+        };
+        groups.sort_by_key(|group| std::cmp::Reverse(group.last_at));
+        (self.newest_first, self.is_part) = (groups, is_part);
+        self.read = Some((stand, look.now));
+        Ok(())
     }
-    groups.sort_by_key(|group| std::cmp::Reverse(group.last_at));
-    Ok(groups)
+
+    /// Whether what was read is what there is.
+    fn is_current(&self, stand: &Stood, now: Timestamp) -> bool {
+        let read = self.read.as_ref();
+        read.is_some_and(|(stood, at)| stood == stand && now.since_ms(*at) < READ_AGAIN_MS)
+    }
 }
 
 /// Whether it can have grown by so many within the time that counts.
@@ -246,6 +283,23 @@ fn is_of_an_alert(routing_key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_are_read_when_a_number_has_changed_and_after_a_while() {
+        let stood = |all, dead| (all, BTreeMap::from([(LetterState::Dead, dead)]));
+        let mut groups = Groups::default();
+        assert!(
+            !groups.is_current(&stood(3, 2), Timestamp(1_000)),
+            "never read"
+        );
+        groups.read = Some((stood(3, 2), Timestamp(1_000)));
+        let is_current =
+            |all, dead, after| groups.is_current(&stood(all, dead), Timestamp(1_000 + after));
+        assert!(is_current(3, 2, READ_AGAIN_MS - 1));
+        assert!(!is_current(3, 2, READ_AGAIN_MS));
+        assert!(!is_current(4, 2, 1), "one came, and another was moved");
+        assert!(!is_current(3, 1, 1), "one was moved");
+    }
 
     #[test]
     fn only_what_was_published_as_an_alert_is_one() {

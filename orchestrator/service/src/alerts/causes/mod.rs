@@ -19,6 +19,7 @@ use baton_messages::{SagaId, Timestamp};
 use baton_store::{AlertRow, AlertState, AnyReader, Reader as _, WorkItemView};
 use serde_json::{Value, json};
 
+use self::letters::Groups;
 use self::standing::Rounds;
 use self::unserved::Unserved;
 use super::{Kind, OPEN_MAX, Uses};
@@ -163,6 +164,8 @@ impl Look<'_> {
 /// Looks for causes, and remembers what only shows over time.
 pub(super) struct Finder {
     uses: Uses,
+    /// Groups of dead letters, as they were read last.
+    groups: Groups,
     /// Task types that nobody serves, and who waits for them.
     unserved: Unserved,
     /// Where the search for sagas that stand still has come to.
@@ -175,6 +178,7 @@ impl Finder {
     pub(super) fn new(uses: &Uses) -> Self {
         Self {
             uses: uses.clone(),
+            groups: Groups::default(),
             unserved: Unserved::default(),
             rounds: Rounds::default(),
             failing: BTreeSet::new(),
@@ -195,7 +199,8 @@ impl Finder {
             own: own(&uses),
         };
         let mut found = Found::default();
-        let letters = letters::find(&look, uses.rules.group_grows, &mut found).await;
+        let grows = uses.rules.group_grows;
+        let letters = letters::find(&look, &mut self.groups, grows, &mut found).await;
         self.read(&[Kind::DeadLetter, Kind::GrowingGroup], letters, &mut found);
         let parked = parked(&look, &mut found).await;
         self.read(&[Kind::Parked], parked, &mut found);

@@ -11,7 +11,7 @@ use super::{Cause, Found, Look};
 use crate::alerts::Kind;
 use crate::metrics;
 
-/// Replays that are looked at, the newest. One that stopped and is an alert is looked at for as long as it is one.
+/// Replays that have stopped and are looked at, the newest. One that is an alert is looked at for as long as it is one.
 const REPLAYS_MAX: usize = 500;
 
 fn key(id: Uuid) -> String {
@@ -19,21 +19,23 @@ fn key(id: Uuid) -> String {
 }
 
 pub(super) async fn find(look: &Look<'_>, found: &mut Found) -> Result<(), StoreError> {
-    let page = look.reader.dead_operations(None, REPLAYS_MAX).await?;
-    let seen: BTreeSet<String> = page.rows.iter().map(|row| key(row.id)).collect();
-    let mut rows = page.rows;
+    let state = OperationState::Stopped;
+    let mut rows = look.reader.dead_operations_in(state, REPLAYS_MAX).await?;
+    let is_full = rows.len() == REPLAYS_MAX;
+    let seen: BTreeSet<String> = rows.iter().map(|row| key(row.id)).collect();
     let alerts = look
         .known
         .values()
         .filter(|row| row.kind == Kind::ReplayStopped.as_str() && row.state == AlertState::Open);
+    // where all that have stopped were read, what is not among them has not
     let older: Vec<Uuid> = alerts
-        .filter(|row| !seen.contains(&row.key))
+        .filter(|row| is_full && !seen.contains(&row.key))
         .filter_map(|row| row.data["operation"].as_str()?.parse().ok())
         .collect();
     for id in older {
         rows.extend(look.reader.dead_operation(id).await?);
     }
-    rows.retain(|row| row.state == OperationState::Stopped);
+    rows.retain(|row| row.state == state);
     metrics::dead_operations("stopped", rows.len());
     let keyed = rows.into_iter().map(|row| (key(row.id), row)).collect();
     let (kept, beyond) = look.kept(keyed);

@@ -2,9 +2,10 @@
 //! whose tasks lie in a queue that the last worker of its pool has left.
 //!
 //! Guarantee: that a worker has gone is said only where the fleet is heard; while it is not, what was said of that stays. Bounded: so many rows of the log, and
-//! so many sagas one by one.
+//! so many sagas one by one; where there are more, the next look goes on behind the last one, so that each is come to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use baton_driver::StoreError;
 use baton_engine::state::Stage;
@@ -30,6 +31,8 @@ const SAGAS_MAX: usize = 10;
 const FOLDS_MAX: usize = 200;
 /// Sagas whose records one look reads since the log does not say what they wait for: it is some time ago that they were made ready.
 const UNKNOWN_MAX: usize = 20;
+/// Such sagas that wait to be come to: no search of the log finds more.
+const UNKNOWN_KEPT_MAX: usize = ROWS_FIRST;
 
 /// A queue of tasks.
 type Place = (TaskType, PoolName);
@@ -45,6 +48,12 @@ pub(super) struct Unserved {
     served: Option<BTreeSet<Place>>,
     /// Sagas of which a task lies in a queue that has no worker.
     sent: ByPlace,
+    /// The last of them that was read.
+    sent_read: Option<SagaId>,
+    /// Sagas of which the log does not say in which queue their task lies, and that were not read since they were found.
+    unknown: BTreeSet<SagaId>,
+    /// The last of them that was read.
+    unknown_read: Option<SagaId>,
 }
 
 /// Who waits for one of them.
@@ -134,10 +143,10 @@ impl Unserved {
     ) -> Result<(), StoreError> {
         let Some(served) = workers.served(look.now) else {
             self.sent.clear();
+            self.unknown.clear();
             self.served = None;
-            found
-                .unsure
-                .extend(open_sent(look).map(|row| row.key.clone()));
+            let unsure = open_sent(look).filter(|row| !is_served(row, workers, look.now));
+            found.unsure.extend(unsure.map(|row| row.key.clone()));
             return Ok(());
         };
         // at first, and when somebody has gone
@@ -156,7 +165,10 @@ impl Unserved {
         // what an earlier process found, and what the log tells too little of
         let ids = open_sent(look).filter_map(|row| row.data["sent"].as_str());
         let ids = ids.filter_map(|id| id.parse::<SagaId>().ok());
-        let mut others: BTreeSet<SagaId> = unknown.into_iter().take(UNKNOWN_MAX).collect();
+        let room = UNKNOWN_KEPT_MAX.saturating_sub(self.unknown.len());
+        self.unknown.extend(unknown.into_iter().take(room));
+        let mut others = in_turn(&self.unknown, &mut self.unknown_read, UNKNOWN_MAX);
+        self.unknown.retain(|saga| !others.contains(saga));
         others.extend(ids);
         self.still_wait(look, &served, others, found).await;
         self.served = Some(served);
@@ -171,7 +183,8 @@ impl Unserved {
         mut sagas: BTreeSet<SagaId>,
         found: &mut Found,
     ) {
-        sagas.extend(self.sent.values().flatten().take(FOLDS_MAX));
+        let sent = self.sent.values().flatten().copied().collect();
+        sagas.extend(in_turn(&sent, &mut self.sent_read, FOLDS_MAX));
         for saga in sagas {
             let Ok(seen) = folded(look.reader, saga).await else {
                 // whoever looks for sagas that stand still says so of it
@@ -201,6 +214,16 @@ impl Unserved {
     }
 }
 
+/// So many of them, from the one behind the last that was taken on, and round again.
+fn in_turn(all: &BTreeSet<SagaId>, last: &mut Option<SagaId>, most: usize) -> BTreeSet<SagaId> {
+    let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+    let behind = all.range((from, Bound::Unbounded));
+    let round = behind.chain(all).take(most.min(all.len()));
+    let taken: Vec<SagaId> = round.copied().collect();
+    *last = taken.last().copied().or(*last);
+    taken.into_iter().collect()
+}
+
 /// Who waits without a task.
 async fn not_sent(look: &Look<'_>) -> Result<BTreeMap<Wanted, Waits>, StoreError> {
     let unserved = look.reader.unserved(UNSERVED_MAX).await?;
@@ -224,6 +247,14 @@ fn open_sent<'l>(look: &Look<'l>) -> impl Iterator<Item = &'l AlertRow> {
         .values()
         .filter(|row| row.kind == Kind::Unserved.as_str() && row.state == AlertState::Open);
     unserved.filter(|row| row.data["sent"].is_string())
+}
+
+/// Whether somebody who takes what an alert speaks of was heard lately: it is over then, also to one who does not know yet who is gone.
+fn is_served(row: &AlertRow, workers: &Workers, now: Timestamp) -> bool {
+    let default = PoolName::default_pool();
+    let pool = row.data["pool"].as_str().unwrap_or(default.as_str());
+    let task_type = row.data["task_type"].as_str();
+    task_type.is_some_and(|of| workers.is_served(of, pool, now))
 }
 
 /// Whose task lies in a queue that nobody serves, as far as these rows say: it was sent and nothing was heard of it since; and those of whom they do not say
@@ -377,6 +408,23 @@ mod tests {
         ]);
         assert_eq!(lying, waiting);
         assert_eq!(unknown, BTreeSet::from([saga(4)]));
+    }
+
+    #[test]
+    fn where_there_are_more_than_one_look_reads_each_has_its_turn() {
+        let mut all: BTreeSet<SagaId> = (1..=5).map(saga).collect();
+        let mut last = None;
+        let mut next = |all: &BTreeSet<SagaId>, most| in_turn(all, &mut last, most);
+        let some = |ids: &[u128]| ids.iter().map(|n| saga(*n)).collect::<BTreeSet<_>>();
+        assert_eq!(next(&all, 2), some(&[1, 2]));
+        assert_eq!(next(&all, 2), some(&[3, 4]));
+        assert_eq!(next(&all, 2), some(&[5, 1]));
+        // those that were there are gone, others have come
+        all = some(&[1, 7]);
+        assert_eq!(next(&all, 1), some(&[7]));
+        assert_eq!(next(&all, 9), some(&[1, 7]));
+        assert_eq!(next(&some(&[]), 9), some(&[]));
+        assert_eq!(next(&all, 1), some(&[1]));
     }
 
     #[test]

@@ -201,6 +201,7 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
         queries::EDITS,
         queries::EDIT,
         queries::OPERATIONS,
+        queries::OPERATIONS_IN,
         queries::OPERATION,
         queries::OPERATIONS_RUNNING,
         queries::OPERATIONS_LEFT,

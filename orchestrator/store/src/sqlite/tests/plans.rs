@@ -88,6 +88,7 @@ fn readers_queries() -> Vec<String> {
         queries::dead_letters_tried(),
         queries::dead_letters_set_out(),
         queries::OPERATIONS_LEFT.to_owned(),
+        queries::OPERATIONS_IN.to_owned(),
         queries::WAITING_IN.to_owned(),
         queries::WAITING.to_owned(),
         queries::LETTER_HISTORY.to_owned(),
