@@ -4,7 +4,9 @@
 //! have some, is said to rest on that, and may fail.
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod around;
 mod decided;
+mod tree;
 
 use std::collections::BTreeMap;
 
