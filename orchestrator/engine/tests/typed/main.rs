@@ -6,6 +6,7 @@
 
 mod around;
 mod decided;
+mod open;
 mod tree;
 
 use std::collections::BTreeMap;
