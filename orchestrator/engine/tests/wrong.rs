@@ -64,10 +64,7 @@ fn every_wrong_definition_is_refused_in_these_words() {
             insta::assert_snapshot!(name, text);
         });
     }
-    let typed = explanations()
-        .map(|page| page.code)
-        .filter(|code| *code >= "BT0020");
-    for code in typed {
+    for code in explanations().map(|page| page.code) {
         assert!(codes.contains(code), "no wrong definition shows {code}");
     }
 }

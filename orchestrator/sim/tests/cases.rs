@@ -242,6 +242,7 @@ plays! {
     a_business_day: "end-of-day-close",
     a_host_with_a_virus: "quarantine-host",
     a_release_whose_database_grows: "release-with-database",
+    a_release_into_clusters: "release-to-cluster",
     a_host_that_comes_back: "restore-host",
     a_host_that_is_away: "isolated-host",
     a_port_that_is_moved: "move-port",

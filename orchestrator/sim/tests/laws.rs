@@ -240,6 +240,7 @@ shipped! {
     a_backup: "nightly-backup.yaml",
     a_release: "release.yaml",
     a_release_with_its_database: "release-with-database.yaml",
+    a_release_into_clusters: "release-to-cluster.yaml",
     a_service: "restart-service.yaml",
     somebody_on_call: "tell-on-call.yaml",
     a_disk: "clean-up-disk.yaml",

@@ -34,7 +34,7 @@ struct Whole {
 }
 
 /// What a task takes: also one of some texts, and whole numbers within bounds.
-fn taken(chance: &mut Chance) -> Value {
+pub(super) fn taken(chance: &mut Chance) -> Value {
     match chance.below(4) {
         0 => json!({ "enum": ["x", "y"] }),
         1 => json!({ "type": "integer", "minimum": 0, "maximum": 9 }),
@@ -43,7 +43,7 @@ fn taken(chance: &mut Chance) -> Value {
 }
 
 /// An object of which mostly everything is said, so that little of what reads it rests on what nobody knows.
-fn described(chance: &mut Chance, depth: usize) -> Value {
+pub(super) fn described(chance: &mut Chance, depth: usize) -> Value {
     let mut drawn = object(chance, depth);
     if chance.below(4) > 0 {
         close(&mut drawn);
@@ -72,18 +72,25 @@ fn task_type(name: &str, effect: Effect, takes: &Value, output: &Value) -> Manif
 }
 
 /// A document that grows by lines the checker takes.
-struct Page {
-    text: String,
-    catalogue: Catalogue,
+pub(super) struct Page {
+    pub(super) text: String,
+    pub(super) catalogue: Catalogue,
 }
 
 impl Page {
-    fn looked_at(&self, more: &str) -> Checked {
+    pub(super) fn looked_at(&self, more: &str) -> Checked {
         check(
             &format!("{}{more}", self.text),
             &self.catalogue,
             Unannounced::Warned,
         )
+    }
+
+    /// Whether a line is taken, and no doubt is told of it.
+    pub(super) fn takes(&self, more: &str) -> bool {
+        let found = self.looked_at(more);
+        let is_doubted = found.warnings.iter().any(|one| one.code == "BT0039");
+        found.errors.is_empty() && !is_doubted
     }
 
     /// A line with an expression that is taken and of which no doubt is told, or with what is plain.
@@ -94,9 +101,7 @@ impl Page {
                 "{}\n",
                 key.replace('§', &hole(&expression(chance, known, depth)))
             );
-            let found = self.looked_at(&drawn);
-            let is_doubted = found.warnings.iter().any(|one| one.code == "BT0039");
-            if found.errors.is_empty() && !is_doubted {
+            if self.takes(&drawn) {
                 return self.text.push_str(&drawn);
             }
         }
@@ -127,7 +132,7 @@ fn task(page: &mut Page, chance: &mut Chance, known: &mut Vec<String>, id: &str,
 }
 
 /// A plain value that is of another kind than is taken is left out: nothing has to be handed on.
-fn drop_unfit(page: &mut Page) {
+pub(super) fn drop_unfit(page: &mut Page) {
     if page.looked_at("").errors.is_empty() {
         return;
     }
@@ -137,7 +142,8 @@ fn drop_unfit(page: &mut Page) {
     page.text = format!("{before}{key}: {{}}\n");
 }
 
-fn drawn(chance: &mut Chance) -> Whole {
+/// What a saga takes: also one of some texts, and a whole number within bounds.
+pub(super) fn input(chance: &mut Chance) -> Value {
     let mut input = described(chance, 2);
     for (key, of) in [
         ("f", json!({ "enum": ["x", "y"] })),
@@ -149,6 +155,11 @@ fn drawn(chance: &mut Chance) -> Whole {
         input["properties"][key] = of;
         input["required"].as_array_mut().unwrap().push(json!(key));
     }
+    input
+}
+
+fn drawn(chance: &mut Chance) -> Whole {
+    let input = input(chance);
     let mut outputs = BTreeMap::new();
     let mut catalogue = Catalogue::default();
     for id in ["s0", "s1", "each", "last"] {
@@ -403,7 +414,7 @@ fn played(found: &Checked, drawn: &Whole, chance: &mut Chance) -> Result<(), Str
     Ok(())
 }
 
-fn numbers(seed: u32, count: u32) -> Vec<u32> {
+pub(super) fn numbers(seed: u32, count: u32) -> Vec<u32> {
     let mixed = |n: u32| {
         let mixed = seed.wrapping_mul(7_919).wrapping_add(n);
         let mixed = mixed.wrapping_mul(2_654_435_761);

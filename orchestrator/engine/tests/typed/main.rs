@@ -4,10 +4,13 @@
 //! have some, is said to rest on that, and may fail.
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod around;
 mod decided;
+mod open;
 #[path = "../rules/stage.rs"]
 #[expect(dead_code, reason = "shared with the rules, which use all of it")]
 mod stage;
+mod tree;
 
 use std::collections::BTreeMap;
 
