@@ -12,12 +12,12 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::columns::{document, get, instant, int, owned, rows as limited, word};
+use super::columns::{document, get, int, owned, rows as limited, word};
 use super::connect::{Connections, rows};
 use super::fault::Fault;
+use super::letter_rows::{letter_row, waiting};
 use super::load::each;
 use super::queries;
-use super::reader::letter_row;
 use crate::arrivals::{Arrived, Arriving, KEPT_MS, ROWS_MAX};
 use crate::facets::facets_of;
 use crate::group::group_of;
@@ -323,16 +323,6 @@ async fn arrived(
         rows(transaction, ARRIVALS_MANY, &[&queue, &most]).await?;
     }
     Ok(arrived)
-}
-
-fn waiting(row: &Row) -> Result<Waiting, Fault> {
-    Ok(Waiting {
-        letter: get(row, 0)?,
-        action: get(row, 1)?,
-        operation: get(row, 2)?,
-        attempt: document(row, 3)?,
-        sent_at: instant(row, 4)?,
-    })
 }
 
 async fn put_edit(transaction: &Transaction<'_>, edit: &EditRow) -> Result<(), Fault> {

@@ -13,6 +13,7 @@ mod commit;
 mod connect;
 mod fault;
 mod items;
+mod letter_rows;
 mod letters;
 mod load;
 mod moving;

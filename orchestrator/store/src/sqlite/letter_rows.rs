@@ -4,9 +4,13 @@ use baton_driver::DeadLetterRow;
 use baton_messages::{AttemptRef, DeadReason};
 use rusqlite::Row;
 
-use super::columns::{document, instant, instant_if_set, saga_id, uint, uuid, word};
+use super::columns::{document, instant, instant_if_set, int, saga_id, uint, uuid, word};
 use crate::facets::Facets;
 use crate::letters::{Died, EditRow, HistoryRow, LetterRow, LetterState, Standing};
+use crate::read::DeadLetterCursor;
+
+/// An id that sorts after every other: where a list that runs backwards begins.
+pub(super) const LAST_ID: [u8; 17] = [0xff; 17];
 
 pub(super) fn edit_row(row: &Row<'_>) -> rusqlite::Result<EditRow> {
     Ok(EditRow {
@@ -108,4 +112,13 @@ fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetterRow> {
             .unwrap_or_else(|error| serde_json::json!({ "unreadable": error.to_string() })),
         body: row.get(11)?,
     })
+}
+
+/// Where a page of letters begins.
+pub(super) fn letter_place(oldest_first: bool, after: Option<&DeadLetterCursor>) -> (i64, Vec<u8>) {
+    match after {
+        Some(after) => (int(after.at.0), after.id.as_bytes().to_vec()),
+        None if oldest_first => (-1, Vec::new()),
+        None => (i64::MAX, LAST_ID.to_vec()),
+    }
 }

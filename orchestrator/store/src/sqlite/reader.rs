@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::columns::{
     document, failed, instant, instant_if_set, int, rows, saga_id, saga_row, status, uint, uuid,
 };
-use super::letter_rows::{edit_row, history_row, letter_row};
+use super::letter_rows::{LAST_ID, edit_row, history_row, letter_place, letter_row};
 use super::load::{self, all, definitions};
 use super::schema::{self, OpenError, open_for_reading};
 use super::{SqliteOptions, one_saga, queries, triggers};
@@ -32,9 +32,6 @@ use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
 
 const OWNED: &str = "SELECT id, epoch, max(coalesce((SELECT max(log_seq) FROM records r WHERE r.partition = p.id), 0), watermark), watermark FROM partitions p ORDER BY id";
-
-/// An id that sorts after every other: where a list that runs backwards begins.
-const LAST_ID: [u8; 17] = [0xff; 17];
 
 /// Reads a store, from any task; clones share the connections.
 #[derive(Clone, Debug)]
@@ -704,14 +701,6 @@ fn dead_letter_heads(
     });
     page.next = page.next.or(end);
     Ok(page)
-}
-
-fn letter_place(oldest_first: bool, after: Option<&DeadLetterCursor>) -> (i64, Vec<u8>) {
-    match after {
-        Some(after) => (int(after.at.0), after.id.as_bytes().to_vec()),
-        None if oldest_first => (-1, Vec::new()),
-        None => (i64::MAX, LAST_ID.to_vec()),
-    }
 }
 
 /// The values of a question about letters.
