@@ -168,7 +168,7 @@ async fn run_here(
     let shown = Seen::default();
     let live = triggers::nothing_live();
     let (look, looks) = triggers::looks();
-    let router = Arc::new(Router::new(opened.layout.clone(), look));
+    let router = Arc::new(Router::new(opened.layout.clone(), look, stop.clone()));
     let view = watch::Sender::new(Arc::new(View::default()));
     let peers = opened.home.is_shared().then(|| {
         let name = config.instance().to_owned();

@@ -355,7 +355,7 @@ impl Letters for AnyLetters {
         fn begin(row: OperationRow) -> Answer<bool>;
         fn claim(claiming: Claiming) -> Answer<Option<Vec<Uuid>>>;
         fn step(operation: Uuid, step: OperationStep) -> Answer<Option<bool>>;
-        fn on_their_way(operation: Option<Uuid>, before: Timestamp, limit: usize) -> Answer<Vec<LetterRow>>;
+        fn on_their_way(operation: Option<Uuid>, before: Timestamp, after: Option<DeadLetterCursor>, limit: usize) -> Answer<Vec<LetterRow>>;
         fn running() -> Answer<Vec<OperationRow>>;
     }
 }

@@ -16,6 +16,7 @@ pub use crate::operation::{
     BACK_S, CANARY, Claiming, GivingBack, Held, OperationRow, OperationState, OperationStep,
     Redirect, Tally, WAIT_S,
 };
+use crate::read::DeadLetterCursor;
 
 /// Where a dead letter stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -489,7 +490,8 @@ pub trait Letters: Clone + Send + Sync + 'static {
         step: OperationStep,
     ) -> impl Future<Output = Result<Option<bool>, StoreError>> + Send;
 
-    /// Letters that set out and of which it is not known whether they were sent, oldest first: of one operation, or of single replays that were moved before that moment.
+    /// Letters that set out and of which it is not known whether they were sent, in the order in which they were taken in, from the one after `after` on: of one
+    /// operation, or of single replays, that were moved before that moment.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -497,6 +499,7 @@ pub trait Letters: Clone + Send + Sync + 'static {
         &self,
         operation: Option<Uuid>,
         before: Timestamp,
+        after: Option<DeadLetterCursor>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<LetterRow>, StoreError>> + Send;
 

@@ -14,6 +14,7 @@ use baton_store::{Layout, TriggerRef};
 use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::asking::{AGES, Once, Patience, ask_loop, keep, schedule, take_in};
@@ -30,7 +31,7 @@ const AGAIN_MIN: Duration = Duration::from_millis(20);
 const AGAIN_MAX: Duration = Duration::from_millis(500);
 /// How long the others have to read what is new.
 const LEARN_WAIT: Duration = Duration::from_secs(3);
-/// The leading partition is driven here sooner, or elsewhere: what waits for it is then taken by whoever does.
+/// The leading partition is driven here sooner, or elsewhere: what waits for it is then taken by whoever does. It ends with the process, too.
 const SEAT_WAIT: Duration = Duration::from_secs(30);
 
 /// Why something was not taken.
@@ -54,10 +55,16 @@ pub(crate) struct Router {
     look: mpsc::Sender<oneshot::Sender<()>>,
     /// Grows with every seat that begins.
     seated: watch::Sender<u64>,
+    /// The process stops: no seat begins any more.
+    stop: CancellationToken,
 }
 
 impl Router {
-    pub(crate) fn new(layout: Arc<Layout>, look: mpsc::Sender<oneshot::Sender<()>>) -> Self {
+    pub(crate) fn new(
+        layout: Arc<Layout>,
+        look: mpsc::Sender<oneshot::Sender<()>>,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             layout,
             seats: RwLock::default(),
@@ -65,6 +72,7 @@ impl Router {
             peers: OnceLock::new(),
             look,
             seated: watch::Sender::new(0),
+            stop,
         }
     }
 
@@ -520,10 +528,16 @@ impl Router {
         true
     }
 
-    /// Waits until nothing else is taken by the loop of the leading partition. None when it ends, or does not begin in time.
+    /// Waits until nothing else is taken by the loop of the leading partition. None when it ends, or does not begin in time or before the process stops.
     pub(crate) async fn alone(&self, message: Uuid, part: u32) -> Option<Begun> {
-        let led = tokio::time::timeout(SEAT_WAIT, self.led_here()).await;
-        led.ok()?.alone(message, part).await
+        let led = tokio::select! {
+            biased;
+            // one that is there answers by itself whether it ends
+            led = self.led_here() => led,
+            () = self.stop.cancelled() => return None,
+            () = tokio::time::sleep(SEAT_WAIT) => return None,
+        };
+        led.alone(message, part).await
     }
 
     /// Waits until the leading partition is driven here. Whoever takes in what is led may be there a moment before its loop is.
@@ -539,5 +553,33 @@ impl Router {
                 std::future::pending::<()>().await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asks for a try where nothing is driven; answers how long that took.
+    async fn asked_in_vain(stop: CancellationToken) -> Duration {
+        let (look, _looks) = mpsc::channel(1);
+        let router = Router::new(Arc::new(Layout::one()), look, stop);
+        let began = Instant::now();
+        assert!(router.alone(Uuid::nil(), 0).await.is_none());
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_the_leading_loop_waits_no_longer_than_the_process_runs() {
+        let never = asked_in_vain(CancellationToken::new()).await;
+        assert!(never >= SEAT_WAIT, "{never:?}");
+        let (stop, soon) = (CancellationToken::new(), Duration::from_secs(2));
+        let stopping = stop.clone();
+        let stops = async move {
+            tokio::time::sleep(soon).await;
+            stopping.cancel();
+        };
+        let (took, ()) = tokio::join!(asked_in_vain(stop), stops);
+        assert!(took >= soon && took < SEAT_WAIT, "{took:?}");
     }
 }

@@ -10,10 +10,9 @@ use serde::Serialize;
 
 use crate::metrics;
 
-/// A worker that was silent for so long is no longer shown: it announces itself every 15 s.
+/// A worker that was silent for so long is no longer shown: it announces itself every 15 s. Whoever has heard the fleet for as long has heard everybody who
+/// counts as being there.
 pub(crate) const SHOWN_MS: u64 = 3 * 60_000;
-/// Whoever is there has announced itself within this time: it does so every 15 s.
-const ANNOUNCED_MS: u64 = 30_000;
 /// Our own canary sings every second: who has not heard it for so long hears nobody.
 const DEAF_MS: u64 = 3 * HEARTBEAT_MS;
 /// How far a worker's clock may be off before somebody is told.
@@ -51,12 +50,9 @@ pub(crate) struct WorkerView {
 
 impl WorkerView {
     /// What it takes: each of its types in each of its pools.
-    fn places(&self) -> impl Iterator<Item = (TaskType, PoolName)> {
+    fn places(&self) -> impl Iterator<Item = (&TaskType, &PoolName)> {
         let types = self.types.iter();
-        types.flat_map(move |of| {
-            let pools = self.pools.iter();
-            pools.map(move |pool| (of.clone(), pool.clone()))
-        })
+        types.flat_map(move |of| self.pools.iter().map(move |pool| (of, pool)))
     }
 }
 
@@ -124,58 +120,73 @@ impl Workers {
             gone
         };
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        for place in gone.iter().flat_map(WorkerView::places) {
+        for (of, pool) in gone.iter().flat_map(WorkerView::places) {
+            let place = (of.clone(), pool.clone());
             if left.len() < LEFT_MAX || left.contains_key(&place) {
                 left.insert(place, now);
             }
         }
     }
 
-    /// Whether it is known that nobody serves a task type, in any pool. Whoever was heard, or has left, so lately that it may only be starting anew counts as
-    /// serving; and while the fleet is not heard, or was not for long enough, nothing is known.
+    /// Whether it is known that nobody serves a task type, in any pool; no where that is not known, as [`Self::served`] has it.
     pub(crate) fn is_unserved(&self, task_type: &TaskType, now: Timestamp) -> bool {
-        if !self.hears_all(now) {
-            return false;
-        }
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let lately = |at: Timestamp| now.since_ms(at) < SHOWN_MS;
-        let serves = |view: &WorkerView| lately(view.heard_at) && view.types.contains(task_type);
-        if known.len() >= WORKERS_MAX || known.values().any(serves) {
-            return false;
-        }
-        drop(known);
-        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let may_return =
-            |((of, _), at): (&(TaskType, PoolName), &Timestamp)| of == task_type && lately(*at);
-        left.len() < LEFT_MAX && !left.iter().any(may_return)
+        let mut served = false;
+        let known = self.each_served(now, |of, _| served |= of == task_type);
+        known && !served
     }
 
-    /// Which task types somebody serves, and in which pools; none where that is not known, as [`Self::is_unserved`] has it.
+    /// Which task types somebody serves, and in which pools. Whoever was heard, or has left, so lately that it may only be starting anew counts as serving; and
+    /// while the fleet is not heard, or was not for long enough, nothing is known.
     pub(crate) fn served(&self, now: Timestamp) -> Option<BTreeSet<(TaskType, PoolName)>> {
+        let mut served = BTreeSet::new();
+        let known = self.each_served(now, |of, pool| {
+            served.insert((of.clone(), pool.clone()));
+        });
+        known.then_some(served)
+    }
+
+    /// Hands over each type in each pool that somebody serves, some of them more than once; false where it is not known who does.
+    fn each_served(&self, now: Timestamp, mut each: impl FnMut(&TaskType, &PoolName)) -> bool {
         if !self.hears_all(now) {
-            return None;
+            return false;
         }
         let lately = |at: Timestamp| now.since_ms(at) < SHOWN_MS;
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= WORKERS_MAX {
-            return None;
+            return false;
         }
         let there = known.values().filter(|view| lately(view.heard_at));
-        let mut served: BTreeSet<_> = there.flat_map(WorkerView::places).collect();
+        for (of, pool) in there.flat_map(WorkerView::places) {
+            each(of, pool);
+        }
         drop(known);
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         if left.len() >= LEFT_MAX {
-            return None;
+            return false;
         }
-        let may_return = left.iter().filter(|(_, at)| lately(**at));
-        served.extend(may_return.map(|(place, _)| place.clone()));
-        Some(served)
+        for ((of, pool), _) in left.iter().filter(|(_, at)| lately(**at)) {
+            each(of, pool);
+        }
+        true
     }
 
-    /// Whether the fleet has been heard for so long that whoever is there has announced itself.
+    /// Whether a worker that serves this was heard lately. That says something however short the fleet is heard.
+    pub(crate) fn is_served(&self, task_type: &str, pool: &str, now: Timestamp) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut there = known
+            .values()
+            .filter(|view| now.since_ms(view.heard_at) < SHOWN_MS);
+        there.any(|view| {
+            let mut places = view.places();
+            places.any(|(of, in_pool)| of.as_str() == task_type && in_pool.as_str() == pool)
+        })
+    }
+
+    /// Whether the fleet has been heard for so long that whoever counts as being there was heard: who has left, or is gone without a word, before we began to
+    /// hear is by then no longer waited for.
     fn hears_all(&self, now: Timestamp) -> bool {
         let since = self.heard_since(now);
-        since.is_some_and(|since| now.since_ms(since) >= ANNOUNCED_MS)
+        since.is_some_and(|since| now.since_ms(since) >= SHOWN_MS)
     }
 
     /// Our own canary was heard: whoever is silent now is silent.
@@ -316,20 +327,35 @@ mod tests {
             }
             workers.is_unserved(&of, Timestamp(at))
         };
-        assert!(!workers.is_unserved(&of, Timestamp(ANNOUNCED_MS)), "deaf");
-        assert!(!heard_until(ANNOUNCED_MS - 1_000), "not long enough");
-        assert!(heard_until(ANNOUNCED_MS));
-        heard(&workers, 40_000);
-        assert!(!heard_until(50_000));
+        assert!(!workers.is_unserved(&of, Timestamp(SHOWN_MS)), "deaf");
+        assert!(!heard_until(SHOWN_MS - 1_000), "not long enough");
+        assert!(heard_until(SHOWN_MS));
+        let came = SHOWN_MS + 10_000;
+        heard(&workers, came);
+        assert!(!heard_until(came + 10_000));
         // it leaves, and may come again at once
-        workers.left(&WorkerId::new("w1").unwrap(), Timestamp(60_000));
-        assert!(!heard_until(60_000 + SHOWN_MS - 1_000));
-        assert!(heard_until(60_000 + SHOWN_MS));
+        let left = came + 20_000;
+        workers.left(&WorkerId::new("w1").unwrap(), Timestamp(left));
+        assert!(!heard_until(left + SHOWN_MS - 1_000));
+        assert!(heard_until(left + SHOWN_MS));
         // it dies without a word
-        let again = 70_000 + SHOWN_MS;
+        let again = left + 10_000 + SHOWN_MS;
         heard(&workers, again);
         assert!(!heard_until(again + SHOWN_MS - 1_000));
         assert!(heard_until(again + SHOWN_MS));
+    }
+
+    /// An orchestrator that begins while a worker is starting anew, or after one has said its last word, knows of neither: whoever would still count as being
+    /// there, had it been heard, is not gone to one who could not hear it.
+    #[test]
+    fn who_began_a_minute_ago_says_of_nobody_that_he_is_gone() {
+        let (workers, of) = (Workers::default(), TaskType::new("a.b@1").unwrap());
+        for second in (1_000_000..=1_000_000 + SHOWN_MS).step_by(1_000) {
+            workers.canary(Timestamp(second));
+            let for_ms = second - 1_000_000;
+            let gone = workers.is_unserved(&of, Timestamp(second));
+            assert_eq!(gone, for_ms >= SHOWN_MS, "after {for_ms} ms");
+        }
     }
 
     #[test]
@@ -343,14 +369,27 @@ mod tests {
             let words = places.map(|(of, pool)| format!("{of} in {pool}"));
             Some(words.collect::<Vec<_>>())
         };
-        assert_eq!(served_at(ANNOUNCED_MS - 1_000), None, "not long enough");
-        assert_eq!(served_at(ANNOUNCED_MS), Some(Vec::new()));
-        heard(&workers, 40_000);
+        assert_eq!(served_at(SHOWN_MS - 1_000), None, "not long enough");
+        assert_eq!(served_at(SHOWN_MS), Some(Vec::new()));
+        let came = SHOWN_MS + 10_000;
+        heard(&workers, came);
         let there = Some(vec!["a.b@1 in default".to_owned()]);
-        assert_eq!(served_at(50_000), there);
-        workers.left(&WorkerId::new("w1").unwrap(), Timestamp(60_000));
-        assert_eq!(served_at(60_000 + SHOWN_MS - 1_000), there);
-        assert_eq!(served_at(60_000 + SHOWN_MS), Some(Vec::new()));
+        assert_eq!(served_at(came + 10_000), there);
+        let left = came + 20_000;
+        workers.left(&WorkerId::new("w1").unwrap(), Timestamp(left));
+        assert_eq!(served_at(left + SHOWN_MS - 1_000), there);
+        assert_eq!(served_at(left + SHOWN_MS), Some(Vec::new()));
+    }
+
+    #[test]
+    fn who_was_heard_serves_also_to_one_who_has_only_just_begun() {
+        let workers = Workers::default();
+        let serves = |of: &str, pool: &str, at| workers.is_served(of, pool, Timestamp(at));
+        heard(&workers, 1_000);
+        assert!(serves("a.b@1", "default", 1_000));
+        assert!(!serves("a.b@1", "far", 1_000));
+        assert!(!serves("c.d@1", "default", 1_000));
+        assert!(!serves("a.b@1", "default", 1_000 + SHOWN_MS));
     }
 
     #[test]

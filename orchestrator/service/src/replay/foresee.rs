@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_bus::Link;
 use baton_driver::{DefinitionRow, StoreError};
@@ -12,6 +13,7 @@ use baton_engine::definition::group_in;
 use baton_engine::{Catalogue, Definition, Input, Refusal, Rules, Verdict, decide};
 use baton_messages::{SagaId, Start};
 use baton_store::Reader as _;
+use tokio::time::{Instant, timeout_at};
 
 use super::route::{Cure, Never, Refused, Route};
 use super::{Replay, Target};
@@ -21,6 +23,8 @@ use crate::decode::{self, Unusable};
 
 /// Queues that are asked for in one plan: letters of others may name any number.
 const QUEUES_MAX: usize = 100;
+/// How long one of them is asked for. A broker that takes longer has other worries than a plan, and is asked for no other one: whoever asks waits for the answer.
+const ASKED_MAX: Duration = Duration::from_secs(5);
 
 /// What would come of a letter.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ pub(super) enum Foreseen {
 }
 
 /// What was looked up for one plan: once for all its letters.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Looked {
     /// Every registered definition; none: nobody has asked yet.
     registered: Option<Vec<DefinitionRow>>,
@@ -42,9 +46,44 @@ pub(super) struct Looked {
     parsed: BTreeMap<(String, u32), Option<Arc<Definition>>>,
     /// Whether a queue is there.
     queues: BTreeMap<String, bool>,
+    /// From then on no queue is asked for.
+    asks_until: Instant,
 }
 
 impl Looked {
+    /// For a plan that asks until then.
+    pub(super) const fn until(asks_until: Instant) -> Self {
+        Self {
+            registered: None,
+            parsed: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            asks_until,
+        }
+    }
+
+    /// Whether a queue is there, as it is known already or as `asking` answers. Where that cannot be known, or not in time, it counts as there.
+    async fn is_there(&mut self, queue: &str, asking: impl Future<Output = Option<bool>>) -> bool {
+        if let Some(known) = self.queues.get(queue) {
+            return *known;
+        }
+        let now = Instant::now();
+        if self.queues.len() >= QUEUES_MAX || now >= self.asks_until {
+            return true;
+        }
+        let until = self.asks_until.min(now + ASKED_MAX);
+        match timeout_at(until, asking).await {
+            Ok(Some(is_there)) => {
+                self.queues.insert(queue.to_owned(), is_there);
+                is_there
+            }
+            Ok(None) => true,
+            Err(_) => {
+                self.asks_until = now;
+                true
+            }
+        }
+    }
+
     /// The newest version, where none is asked for.
     fn definition(&mut self, name: &str, version: Option<u32>) -> Option<Arc<Definition>> {
         let rows = self.registered.iter().flatten();
@@ -182,18 +221,16 @@ impl Replay {
         if !target.exchange.is_empty() {
             return true;
         }
-        if let Some(known) = looked.queues.get(&target.key) {
-            return *known;
-        }
-        let is_up = matches!(self.bus.state().borrow().consuming, Link::Up { .. });
-        if !is_up || looked.queues.len() >= QUEUES_MAX {
-            return true;
-        }
-        // one that may not be looked at may be published to all the same
-        let found = self.bus.queue_depth(&target.key).await;
-        let is_there = !matches!(found, Ok(None));
-        looked.queues.insert(target.key.clone(), is_there);
-        is_there
+        let asking = async {
+            let is_up = matches!(self.bus.state().borrow().consuming, Link::Up { .. });
+            if !is_up {
+                return None;
+            }
+            // one that may not be looked at may be published to all the same
+            let found = self.bus.queue_depth(&target.key).await;
+            Some(!matches!(found, Ok(None)))
+        };
+        looked.is_there(&target.key, asking).await
     }
 }
 
@@ -226,8 +263,34 @@ steps:
         });
         Looked {
             registered: Some(rows.to_vec()),
-            ..Looked::default()
+            ..Looked::until(Instant::now())
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_that_does_not_answer_is_asked_once_and_for_no_longer_than_the_plan_looks() {
+        let silent = std::future::pending;
+        let looks = Duration::from_secs(600);
+        let mut looked = Looked::until(Instant::now() + looks);
+        assert!(looked.is_there("down", async { None }).await);
+        assert!(!looked.is_there("gone", async { Some(false) }).await);
+        assert!(looked.is_there("orders", async { Some(true) }).await);
+        let took = |began: Instant, limit: Duration| {
+            let late = limit + Duration::from_millis(100);
+            (limit..late).contains(&began.elapsed())
+        };
+        let began = Instant::now();
+        assert!(looked.is_there("a", silent()).await);
+        assert!(took(began, ASKED_MAX));
+        assert!(looked.is_there("b", silent()).await);
+        assert!(took(began, ASKED_MAX), "it is not asked again");
+        assert!(!looked.is_there("gone", silent()).await, "that is known");
+        // and one that answers slowly is waited for until the plan is due
+        let due = Duration::from_secs(1);
+        let mut looked = Looked::until(Instant::now() + due);
+        let began = Instant::now();
+        assert!(looked.is_there("a", silent()).await);
+        assert!(took(began, due));
     }
 
     fn start(definition: &str, version: Option<u32>, input: Value) -> Start {

@@ -10,8 +10,8 @@ use baton_engine::SagaState;
 use baton_messages::{SagaId, Timestamp};
 use baton_store::letters::{Claiming, OperationStep, Settling, Waiting, Written};
 use baton_store::{
-    DeadLetterFilter, LetterRow, LetterState, Letters as _, OperationRow, OperationState,
-    Reader as _,
+    DeadLetterCursor, DeadLetterFilter, LetterRow, LetterState, Letters as _, OperationRow,
+    OperationState, Reader as _,
 };
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -34,10 +34,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SINGLE_AFTER_MS: u64 = 120_000;
 /// Single letters that are taken over at a time.
 const SINGLES_MAX: usize = 32;
-/// Letters of one operation that are read at a time of those on their way: as many as set out together, beside some that were on their way before a crash.
-const ON_THEIR_WAY_MAX: usize = 64;
 /// Letters that set out together at most: bounds what is in memory, and what is done again after a crash.
 const CHUNK_MAX: u32 = 32;
+/// Letters of one operation that are read at a time of those on their way: as many as set out together. What is held since a crash may lie before them, some of
+/// each: it is read past.
+const ON_THEIR_WAY_AT_ONCE: usize = CHUNK_MAX as usize;
 /// Bytes of their bodies at most, but for one that is larger alone.
 const CHUNK_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Letters that are done side by side at most: what sets out before a queue that is full is known to be.
@@ -186,22 +187,35 @@ impl Replay {
         } else {
             Timestamp(clock::now().0.saturating_sub(SINGLE_AFTER_MS))
         };
-        let left = self.letters.on_their_way(None, before, SINGLES_MAX).await;
-        for row in left.unwrap_or_default() {
-            let now = &row.now;
-            let orders = Orders {
-                by: now.changed_by.clone().unwrap_or_default(),
-                reason: now.why.clone().unwrap_or_default(),
-                // whoever sent it was let through
-                force: true,
-                target: None,
-                redirect: Vec::new(),
-            };
-            if stop.is_cancelled() {
-                return;
+        let mut after = None;
+        loop {
+            let left = self
+                .letters
+                .on_their_way(None, before, after, SINGLES_MAX)
+                .await
+                .unwrap_or_default();
+            let is_last = left.len() < SINGLES_MAX;
+            // those that cannot be done now keep none back that lie behind them
+            after = left.last().map(last_of).or(after);
+            for row in left {
+                let now = &row.now;
+                let orders = Orders {
+                    by: now.changed_by.clone().unwrap_or_default(),
+                    reason: now.why.clone().unwrap_or_default(),
+                    // whoever sent it was let through
+                    force: true,
+                    target: None,
+                    redirect: Vec::new(),
+                };
+                if stop.is_cancelled() {
+                    return;
+                }
+                if let Err(not) = self.taken_over(&row, &orders).await {
+                    tracing::warn!(letter = %row.letter.id, why = %not, "a dead letter that was being replayed could not be done again; it is tried later");
+                }
             }
-            if let Err(not) = self.taken_over(&row, &orders).await {
-                tracing::warn!(letter = %row.letter.id, why = %not, "a dead letter that was being replayed could not be done again; it is tried later");
+            if is_last {
+                return;
             }
         }
     }
@@ -252,22 +266,17 @@ impl Replay {
         };
         let pace = pace.get_or_insert_with(|| Pace::new(row.rate));
         let orders = orders(&row);
-        let mut left = self
-            .letters
-            .on_their_way(Some(id), Timestamp(u64::MAX), ON_THEIR_WAY_MAX)
-            .await?;
-        if row.state == OperationState::Running {
-            // what goes where nothing is taken keeps none of the others back
-            left.retain(|one| !held::is_held(&row, one, &orders));
+        if row.state != OperationState::Running {
+            return self.last_ones(&row, &orders, (pace, stop)).await;
         }
+        // what goes where nothing is taken keeps none of the others back
+        let goes = |one: &LetterRow| !held::is_held(&row, one, &orders);
+        let left = self.left_of(id, ON_THEIR_WAY_AT_ONCE, goes).await?;
         if !left.is_empty() {
             let piece = Piece::new(&left, &row, row.cursor, &orders);
             return self
                 .all((left, piece), &row, (&orders, true), (pace, stop))
                 .await;
-        }
-        if row.state != OperationState::Running {
-            return Ok(false);
         }
         let waits = waits_for(&row);
         if let Some(many) = row.fails_too_often(waits.is_none()) {
@@ -299,6 +308,62 @@ impl Replay {
             .await
     }
 
+    /// Letters of an operation on their way of which nobody has written down whether they were sent, those that are wanted, as many at least where there are so
+    /// many. However many lie before them they are found: what is held since a crash stays on its way.
+    async fn left_of(
+        &self,
+        id: Uuid,
+        least: usize,
+        is_wanted: impl Fn(&LetterRow) -> bool + Send,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        let (mut wanted, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.left_after(id, after).await?;
+            let is_last = page.len() < ON_THEIR_WAY_AT_ONCE;
+            after = page.last().map(last_of);
+            wanted.extend(page.into_iter().filter(&is_wanted));
+            if is_last || wanted.len() >= least {
+                return Ok(wanted);
+            }
+        }
+    }
+
+    async fn left_after(
+        &self,
+        id: Uuid,
+        after: Option<DeadLetterCursor>,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        let whenever = Timestamp(u64::MAX);
+        let left = self
+            .letters
+            .on_their_way(Some(id), whenever, after, ON_THEIR_WAY_AT_ONCE);
+        left.await
+    }
+
+    /// Does again what an operation that does not run has left on its way, each once in a look: what nothing takes stays, and keeps none back that lies behind it.
+    async fn last_ones(
+        &self,
+        row: &OperationRow,
+        orders: &Orders,
+        (pace, stop): (&mut Pace, &CancellationToken),
+    ) -> Result<bool, StoreError> {
+        let mut after = None;
+        loop {
+            let left = self.left_after(row.id, after).await?;
+            let is_last = left.len() < ON_THEIR_WAY_AT_ONCE;
+            after = left.last().map(last_of);
+            if !left.is_empty() {
+                let piece = Piece::new(&left, row, row.cursor, orders);
+                self.all((left, piece), row, (orders, true), (&mut *pace, stop))
+                    .await?;
+            }
+            // it is looked at again a moment later
+            if is_last || stop.is_cancelled() || self.hindered().is_some() {
+                return Ok(false);
+            }
+        }
+    }
+
     /// Has letters set out, in one transaction with the place the operation has reached: those that have, in their order. None: it does not run.
     async fn set_out(
         &self,
@@ -319,11 +384,8 @@ impl Replay {
             return Ok(Some(Vec::new()));
         }
         // as they stand now: another may have taken some of them
-        let mut taken = self
-            .letters
-            .on_their_way(Some(row.id), Timestamp(u64::MAX), ON_THEIR_WAY_MAX)
-            .await?;
-        taken.retain(|one| set_out.contains(&one.letter.id));
+        let is_one = |one: &LetterRow| set_out.contains(&one.letter.id);
+        let mut taken = self.left_of(row.id, set_out.len(), is_one).await?;
         taken.sort_by_key(place);
         if !row.filter.oldest_first {
             taken.reverse();
@@ -585,6 +647,14 @@ fn settled_by(state: Option<SagaState>, letters: Vec<Waiting>) -> Vec<Written> {
         }));
     }
     settled
+}
+
+/// Where the next page of letters on their way begins.
+fn last_of(row: &LetterRow) -> DeadLetterCursor {
+    DeadLetterCursor {
+        at: row.letter.at,
+        id: row.letter.id,
+    }
 }
 
 /// One that was not sent, where it is one.

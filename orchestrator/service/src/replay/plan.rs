@@ -124,7 +124,8 @@ impl Replay {
     ) -> Result<Plan, StoreError> {
         let (found, is_part) = self.counted(filter, LOOK).await?;
         let mut plan = Plan::default();
-        let (mut used, mut looked) = (BTreeSet::new(), Looked::default());
+        let until = tokio::time::Instant::now() + look.max(LOOK_END);
+        let (mut used, mut looked) = (BTreeSet::new(), Looked::until(until));
         let mut reasons: BTreeMap<String, WhyNot> = BTreeMap::new();
         let (mut after, mut looked_at) = (None, 0_u64);
         let began = Instant::now();

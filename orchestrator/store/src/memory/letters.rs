@@ -14,6 +14,7 @@ use crate::letters::{
     Letters, Move, OperationRow, OperationState, OperationStep, Sending, Settling, Standing,
     Waiting, WholeLetter, Written,
 };
+use crate::read::DeadLetterCursor;
 
 impl MemoryStore {
     /// Every letter with where it stands, by id.
@@ -360,15 +361,18 @@ impl Letters for MemoryStore {
         &self,
         operation: Option<Uuid>,
         before: Timestamp,
+        after: Option<DeadLetterCursor>,
         limit: usize,
     ) -> Result<Vec<LetterRow>, StoreError> {
         let mut found = self.letter_rows();
+        let after = after.map(|last| (last.at, last.id));
         found.retain(|row| {
             let now = &row.now;
             now.state == LetterState::Replaying
                 && now.sent_at.is_none()
                 && now.operation == operation
                 && now.changed_at.is_some_and(|at| at < before)
+                && after.is_none_or(|last| (row.letter.at, row.letter.id) > last)
         });
         found.sort_by_key(|row| (row.letter.at, row.letter.id));
         found.truncate(limit);

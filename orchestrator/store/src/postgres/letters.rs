@@ -25,6 +25,7 @@ use crate::letters::{
     Claiming, Death, EditRow, GivingBack, HistoryRow, Imported, LetterRow, LetterState, Letters,
     Move, OperationRow, OperationState, OperationStep, Standing, Waiting, WholeLetter, Written,
 };
+use crate::read::DeadLetterCursor;
 
 /// The advisory lock under which letters are moved: "BATN", then a word for this use.
 const MOVING: i64 = 0x4241_544e_0000_0004;
@@ -768,9 +769,13 @@ impl Letters for PostgresLetters {
         &self,
         operation: Option<Uuid>,
         before: Timestamp,
+        after: Option<DeadLetterCursor>,
         limit: usize,
     ) -> Result<Vec<LetterRow>, StoreError> {
-        let values: [&(dyn ToSql + Sync); 3] = [&operation, &int(before.0), &limited(limit)];
+        // no letter was taken in before the time began
+        let (at, id) = after.map_or((-1, Uuid::nil()), |last| (int(last.at.0), last.id));
+        let (before, most) = (int(before.0), limited(limit));
+        let values: [&(dyn ToSql + Sync); 5] = [&operation, &before, &at, &id, &most];
         let found = self
             .connections
             .rows(&queries::on_their_way(), &values)

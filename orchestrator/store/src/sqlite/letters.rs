@@ -19,6 +19,7 @@ use crate::letters::{
     Move, OperationRow, OperationState, OperationStep, Sending, Settling, Waiting, WholeLetter,
     Written,
 };
+use crate::read::DeadLetterCursor;
 
 const MOVE: &str = "UPDATE dead_letters SET state = ?3, replays = replays + ?4, changed_at = ?5, changed_by = ?6, why = ?7, action = ?8,
     operation = NULL, outcome = NULL, stage = NULL, sent_at = NULL WHERE id = ?1 AND state = ?2";
@@ -640,12 +641,17 @@ impl Letters for SqliteLetters {
         &self,
         operation: Option<Uuid>,
         before: Timestamp,
+        after: Option<DeadLetterCursor>,
         limit: usize,
     ) -> Result<Vec<LetterRow>, StoreError> {
         self.read("dead letters that set out", move |conn| {
+            // no letter was taken in before the time began
+            let (at, id) = after.map_or((-1, Uuid::nil()), |last| (int(last.at.0), last.id));
             let values = params![
                 operation.as_ref().map(Uuid::as_bytes),
                 int(before.0),
+                at,
+                id.as_bytes(),
                 rows(limit)
             ];
             all(conn, &queries::on_their_way(), values, letter_row)

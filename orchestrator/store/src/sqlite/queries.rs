@@ -264,11 +264,11 @@ pub(crate) const EDITS: &str = "SELECT letter, edition, at, by, why, action, dif
 /// One of them, whole. Values: the letter, the edition.
 pub(crate) const EDIT: &str = "SELECT letter, edition, at, by, why, action, difference, properties, body FROM dead_edits WHERE letter = ?1 AND edition = ?2";
 
-/// Letters that set out and may not have been sent. Values: 1 of which operation, or null: of none; 2 moved before then; 3 the limit.
+/// Letters that set out and may not have been sent. Values: 1 of which operation, or null: of none; 2 moved before then; 3 and 4 the last one; 5 the limit.
 pub(crate) fn on_their_way() -> String {
     format!(
         "SELECT {LETTER_COLUMNS} FROM dead_letters INDEXED BY dead_letters_set_out WHERE state = 'replaying' AND sent_at IS NULL AND operation IS ?1 AND changed_at < ?2
-         ORDER BY at, id LIMIT ?3"
+         AND (at, id) > (?3, ?4) ORDER BY at, id LIMIT ?5"
     )
 }
 

@@ -14,16 +14,18 @@ use crate::letters::{
     Death, Ending, GivingBack, Held, LetterState, Letters as _, Move, OperationState,
     OperationStep, Sending, Settling, Written,
 };
-use crate::read::DeadLetterFilter;
+use crate::read::{DeadLetterCursor, DeadLetterFilter};
 use crate::reader::Reader as _;
 
 /// After whoever did it is gone.
 pub async fn what_set_out_and_has_not_ended_is_found_again(subject: &mut impl Subject) {
     let (mut store, mine) = subject.open().await;
-    keep(&mut store, mine, 0..4).await;
+    keep(&mut store, mine, 0..7).await;
     let letters = subject.letters(&store);
-    letters.begin(operation(7)).await.unwrap();
-    claim(&letters, 7, 0..2).await;
+    for (of, which) in [(7, 0..2), (8, 4..7)] {
+        letters.begin(operation(of)).await.unwrap();
+        claim(&letters, of, which).await;
+    }
     let single = moved(3, LetterState::Dead, LetterState::Replaying, by(1, 9));
     letters.move_letter(single).await.unwrap();
     let of = Some(Uuid::from_u128(7));
@@ -39,16 +41,32 @@ pub async fn what_set_out_and_has_not_ended_is_found_again(subject: &mut impl Su
     };
     let late = Timestamp(1_000);
     assert_eq!(
-        ids(letters.on_their_way(of, late, 9).await.unwrap()),
+        ids(letters.on_their_way(of, late, None, 9).await.unwrap()),
         [id(1)]
     );
     assert_eq!(
-        ids(letters.on_their_way(None, late, 9).await.unwrap()),
+        ids(letters.on_their_way(None, late, None, 9).await.unwrap()),
         [id(3)]
     );
-    let early = letters.on_their_way(None, Timestamp(9), 9).await.unwrap();
+    let early = letters
+        .on_their_way(None, Timestamp(9), None, 9)
+        .await
+        .unwrap();
     assert!(early.is_empty(), "it set out just now");
-    assert_eq!(letters.running().await.unwrap().len(), 1);
+    assert_eq!(letters.running().await.unwrap().len(), 2);
+    // however many there are, each is come to
+    let other = Some(Uuid::from_u128(8));
+    let (mut after, mut pages) = (None, Vec::new());
+    loop {
+        let page = letters.on_their_way(other, late, after, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(DeadLetterCursor {
+            at: last.letter.at,
+            id: last.letter.id,
+        });
+        pages.push(ids(page));
+    }
+    assert_eq!(pages, [vec![id(4), id(5)], vec![id(6)]]);
     subject.close(store).await;
 }
 
@@ -80,7 +98,10 @@ pub async fn what_was_sent_is_waited_for_until_its_outcome_is_known(subject: &mu
     assert!(!sent(0, 7).await.unwrap(), "once");
     assert!(!sent(2, 7).await.unwrap(), "it has not set out");
     let of = Some(Uuid::from_u128(7));
-    let left = letters.on_their_way(of, Timestamp(1_000), 9).await.unwrap();
+    let left = letters
+        .on_their_way(of, Timestamp(1_000), None, 9)
+        .await
+        .unwrap();
     let left: Vec<Uuid> = left.iter().map(|row| row.letter.id).collect();
     assert_eq!(left, [id(1)], "the other one was sent");
     let waiting = letters.waiting(None, 9).await.unwrap();

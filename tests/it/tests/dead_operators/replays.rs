@@ -122,6 +122,57 @@ async fn a_queue_that_is_missing_keeps_back_what_goes_there_and_nothing_else() {
     assert!(all.iter().all(|letter| letter["replays"] == 1), "{all:?}");
 }
 
+/// What was on its way there when its orchestrator died, twice and more often, stays so while nothing is taken there: that hides nothing that sets out after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_over_a_queue_that_is_missing_hides_nothing_that_sets_out_later() {
+    /// More than set out together twice.
+    const GONE: u64 = 70;
+    const ORDERS: u64 = 5;
+    let mut system = Setup::workers(0).start().await;
+    for n in 0..GONE + ORDERS {
+        let queue = if n < GONE { "gone" } else { "orders" };
+        let headers = json!({ "n": n, "baton-dead-exchange": "", "baton-dead-key": queue, "baton-dead-queue": queue });
+        let properties = json!({ "message_id": format!("m{n}"), "headers": headers });
+        put(&system, "baton.dead", properties, b"{}").await;
+        if n == GONE - 1 {
+            letters(&system, "state=dead", usize::try_from(GONE).expect("few")).await;
+        }
+    }
+    let all = usize::try_from(GONE + ORDERS).expect("few");
+    letters(&system, "state=dead", all).await;
+    let begun = post(&system, "replays", json!({ "reason": "go", "wait_s": 0 })).await;
+    let operation = begun.body["operation"]["id"].as_str().expect("an id");
+    let path = format!("/v1/dead-letters/operations/{operation}");
+    await_until("both to be waited for", SOON, async || {
+        let now = system.api.get(&path).await;
+        let why = now["why"].as_str().unwrap_or_default();
+        why.starts_with("it waits") && why.contains("one other place")
+    })
+    .await;
+
+    // as crashes leave them: nobody has written down whether they were sent
+    system.end_orchestrator();
+    let poison = baton_it::poison::Poison::of(&system);
+    let of = poison.id(operation);
+    poison.sql(&format!(
+        "UPDATE dead_letters SET state = 'replaying', replays = replays + 1, changed_at = 1, changed_by = 'ann', why = 'go', action = {of}, operation = {of}, stage = 0 WHERE queue = 'gone'"
+    ));
+    system.vhost.declare("orders", "quorum").await;
+    system.orchestrator();
+    system.await_ready().await;
+    let count = usize::try_from(ORDERS).expect("few");
+    letters(&system, "state=resolved", count).await;
+    let mut sent = numbers(&taken(&system, "orders").await);
+    sent.sort_unstable();
+    assert_eq!(sent, (GONE..GONE + ORDERS).collect::<Vec<_>>(), "each once");
+
+    system.vhost.declare("gone", "quorum").await;
+    letters(&system, "state=resolved", all).await;
+    let mut sent = numbers(&taken(&system, "gone").await);
+    sent.sort_unstable();
+    assert_eq!(sent, (0..GONE).collect::<Vec<_>>(), "each once");
+}
+
 /// Whoever gets letters back gets no more of them a second than was said, from the first to the last: stages, pieces and a pause begin none sooner.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_more_letters_a_second_go_back_than_was_said() {

@@ -1,7 +1,11 @@
 //! Tasks that would only wait: for a worker nobody has started, or for a step that has moved on.
 
+use std::time::{Duration, Instant};
+
 use super::*;
 
+/// So long an orchestrator has to have heard its fleet before anybody's silence says that he is gone: whoever left before it began may still be starting anew.
+const UNTOLD: Duration = Duration::from_secs(180);
 const QUEUE: &str = "baton.task.default.test.effect@1";
 
 /// The last worker dies without a word.
@@ -41,7 +45,7 @@ async fn operation(system: &System, body: Value, state: &str) -> Value {
     .await
 }
 
-/// Nobody serves its type, which is known once the fleet has been heard for half a minute: the plan says so, and both kinds of replay refuse it; whoever insists has it
+/// Nobody serves its type, which is known once the fleet has been heard for three minutes, and not a moment before: the plan says so, and both kinds of replay refuse it; whoever insists has it
 /// wait, and it goes when a worker comes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_nobody_serves_is_refused_and_waits_for_a_worker_where_somebody_insists() {
@@ -62,18 +66,19 @@ async fn a_task_nobody_serves_is_refused_and_waits_for_a_worker_where_somebody_i
         "{now}"
     );
 
-    // whoever has not heard it knows of none
+    // whoever begins now has never heard it, and knows no sooner than the one before that it does not come again
+    let began = Instant::now();
     system.orchestrator().kill9_and_start();
     system.await_ready().await;
-    let refused = await_some(
-        "it to be known that nobody serves it",
-        SOON * 2,
-        async || {
-            let now = plan(&system, json!({ "dry_run": true })).await;
-            (now["refused"] == 1).then_some(now)
-        },
-    )
+    // a busy machine on which our own canary is not heard for a while begins to hear anew
+    let known = UNTOLD * 2 + SOON;
+    let refused = await_some("it to be known that nobody serves it", known, async || {
+        let now = plan(&system, json!({ "dry_run": true })).await;
+        (now["refused"] == 1).then_some(now)
+    })
     .await;
+    let after = began.elapsed();
+    assert!(after >= UNTOLD, "after {after:?} nobody can know that");
     let why = refused["why"][0]["why"].as_str().unwrap_or_default();
     assert!(why.contains("nobody serves test.effect@1"), "{refused}");
     assert_eq!(refused["routes"], json!({}), "{refused}");

@@ -135,9 +135,8 @@ impl Unserved {
         let Some(served) = workers.served(look.now) else {
             self.sent.clear();
             self.served = None;
-            found
-                .unsure
-                .extend(open_sent(look).map(|row| row.key.clone()));
+            let unsure = open_sent(look).filter(|row| !is_served(row, workers, look.now));
+            found.unsure.extend(unsure.map(|row| row.key.clone()));
             return Ok(());
         };
         // at first, and when somebody has gone
@@ -220,6 +219,14 @@ fn open_sent<'l>(look: &Look<'l>) -> impl Iterator<Item = &'l AlertRow> {
         .values()
         .filter(|row| row.kind == Kind::Unserved.as_str() && row.state == AlertState::Open);
     unserved.filter(|row| row.data["sent"].is_string())
+}
+
+/// Whether somebody who takes what an alert speaks of was heard lately: it is over then, also to one who does not know yet who is gone.
+fn is_served(row: &AlertRow, workers: &Workers, now: Timestamp) -> bool {
+    let default = PoolName::default_pool();
+    let pool = row.data["pool"].as_str().unwrap_or(default.as_str());
+    let task_type = row.data["task_type"].as_str();
+    task_type.is_some_and(|of| workers.is_served(of, pool, now))
 }
 
 /// Whose task lies in a queue that nobody serves, as far as these rows say: it was sent and nothing was heard of it since; and those of whom they do not say
