@@ -55,6 +55,15 @@ fn with_id<'a>(letters: &'a [Value], id: &str) -> Option<&'a Value> {
     letters.iter().find(|letter| letter["message_id"] == id)
 }
 
+/// Asks something about dead letters, and has an answer.
+async fn post(system: &System, path: &str, body: Value) -> Value {
+    let path = format!("/v1/dead-letters/{path}");
+    let answer = system.api.ask("POST", &path, "", Some(body.to_string()));
+    let answer = answer.await.expect("it answers");
+    assert!(answer.status < 300, "{}: {}", answer.status, answer.body);
+    answer.body
+}
+
 async fn one_report_of_a_batch(setup: Setup) {
     let mut system = begun(setup).await;
     let mut sagas = Vec::new();
@@ -187,6 +196,19 @@ async fn a_report_whose_rows_are_refused(setup: Setup) {
         .vhost
         .await_messages("baton.inbox.00", 0, 0, SOON)
         .await;
+    // with the cause gone it is told once more, by its letter
+    poison.takes_records().await;
+    let letter = letters[0]["id"].as_str().expect("an id");
+    let plan = post(&system, "replays", json!({ "dry_run": true })).await;
+    assert_eq!(
+        plan["plan"]["routes"],
+        json!({ "report": 1 }),
+        "where it goes: {plan}"
+    );
+    let because = json!({ "reason": "mended" });
+    let told = post(&system, &format!("{letter}/replay"), because).await;
+    assert_eq!(told["state"], "resolved", "{told}");
+    system.api.await_phase(&sagas[1].0, "a", "succeeded").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -342,6 +364,13 @@ async fn deciding_that_panics(setup: Setup) {
     assert_eq!(kept[0]["kind"], "input/timer-fired", "{kept:?}");
     assert_eq!(kept[0]["saga"], *stuck, "{kept:?}");
     assert!(system.orchestrator().process.is_running());
+    // told once more it is the same, and takes nobody with it: neither a plan nor a replay
+    let plan = post(&system, "replays", json!({ "dry_run": true })).await;
+    assert_eq!(plan["plan"]["found"], 1, "{plan}");
+    let letter = kept[0]["id"].as_str().expect("an id");
+    let because = json!({ "reason": "once more" });
+    let told = post(&system, &format!("{letter}/replay"), because).await;
+    assert_eq!(told["state"], "dead", "{told}");
     publish(&system, "baton.inbox", "beside", &report.to_string()).await;
     system.api.await_status(&beside, "completed", SOON).await;
 }
