@@ -1,4 +1,5 @@
-//! A letter that was under way when a process died is done once more, alone: it may be what killed it (`hot/trial.rs`).
+//! A letter that was under way when a process died is done once more, alone: it may be what killed it (`hot/trial.rs`). A message of others is only published, whatever it
+//! says, so that nobody dies of that.
 //!
 //! Guarantee: nobody dies over one letter for ever. After a few deaths, or after nobody has committed anything about it a few times, it is written down as failed and stays
 //! dead, for a person to look at.
@@ -45,9 +46,11 @@ impl Replay {
         row: &LetterRow,
         orders: &Orders,
     ) -> Result<(Did, Option<Begun>), NotYet> {
-        if route::kind(&row.letter) == Kind::Event {
+        match route::kind(&row.letter) {
+            Kind::Foreign => return Ok((self.done(row, orders, true).await?, None)),
             // what was kept before goes first, each of it alone as well: who waits for that must not be who has that turn
-            self.router.caught_up(DECIDE_WAIT).await?;
+            Kind::Event => self.router.caught_up(DECIDE_WAIT).await?,
+            Kind::Task | Kind::Inbox => {}
         }
         let begun = self.router.alone(action_id(row).0, 0).await;
         let begun = begun.ok_or(NotTaken::Stopping)?;
