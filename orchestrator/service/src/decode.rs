@@ -87,6 +87,65 @@ pub(crate) fn again(
     bytes(body, kind)
 }
 
+/// Reads an input that was set aside because it could not be decided, as the loop has kept it; and the saga it is for, which is `saga` where it does not say.
+///
+/// # Errors
+/// [`Unusable`]: it cannot be read.
+pub(crate) fn set_aside(saga: SagaId, body: &[u8]) -> Result<(SagaId, Box<Input>), Unusable> {
+    let input: Input = serde_json::from_slice(body).map_err(|error| {
+        let error = format!("not of an input's shape: {}", place(&error));
+        Unusable::new(DeadReason::Undecodable, error)
+    })?;
+    let said = match &input {
+        Input::Start(m) => m.saga,
+        Input::ChildWanted(m) => m.child,
+        Input::ChildSaid(m) => m.parent.saga,
+        Input::TaskStarted(m) => m.of.saga,
+        Input::Checkpoint(m) => m.of.saga,
+        Input::TaskFinished(m) => m.of.saga,
+        _ => saga,
+    };
+    Ok((said, Box::new(input)))
+}
+
+/// Whether somebody asked for it by name: it is told to its saga by him alone, and by nobody who found it written down.
+pub(crate) const fn is_asked_for(input: &Input) -> bool {
+    match input {
+        Input::Approve { .. }
+        | Input::Cancel(_)
+        | Input::Pause(_)
+        | Input::Resume(_)
+        | Input::RetryStep { .. }
+        | Input::EditStep { .. }
+        | Input::SkipStep { .. }
+        | Input::ResolveStep { .. }
+        | Input::Acknowledge { .. }
+        | Input::AssignItem { .. }
+        | Input::Admit(_)
+        | Input::BreakLock { .. }
+        | Input::Upgrade { .. }
+        | Input::Abandon(_) => true,
+        Input::Start(_)
+        | Input::ChildWanted(_)
+        | Input::ChildSaid(_)
+        | Input::TaskStarted(_)
+        | Input::Checkpoint(_)
+        | Input::TaskFinished(_)
+        | Input::TaskDead { .. }
+        | Input::TaskUnroutable(_)
+        | Input::TaskUnconfirmed { .. }
+        | Input::Resend(_)
+        | Input::TypeServed(_)
+        | Input::LeaseOver { .. }
+        | Input::TimerFired(_)
+        | Input::EventArrived { .. }
+        | Input::Joined { .. }
+        | Input::Admitted { .. }
+        | Input::HeldBack
+        | Input::Broken { .. } => false,
+    }
+}
+
 /// Whether messages of this kind are read from the inbox.
 pub(crate) fn is_of_inbox(kind: Option<&str>) -> bool {
     kind.is_some_and(|kind| KINDS.contains(&kind))

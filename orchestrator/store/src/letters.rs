@@ -435,8 +435,8 @@ pub trait Letters: Clone + Send + Sync + 'static {
         letters: Vec<Uuid>,
     ) -> impl Future<Output = Result<Vec<(Uuid, Option<Uuid>)>, StoreError>> + Send;
 
-    /// Has letters that set out for an operation, and were not sent, stand as they did before, and the operation take them again, in one transaction. Answers
-    /// how many.
+    /// Has letters that set out for an operation, and were not sent, stand as they did before, and the operation take them again, in one transaction: those that
+    /// it takes because another operation left them are that one's again. Answers how many.
     ///
     /// # Errors
     /// When the store does not answer: they may be given back all the same.

@@ -177,6 +177,16 @@ impl Poison {
         panic!("it died {DEATHS_MAX} times and still works on the poison");
     }
 
+    /// Waits until somebody is stuck over the poison, and kills the orchestrator.
+    pub async fn kills(&self, system: &mut System) {
+        await_until("somebody to work on the poison", SOON, async || {
+            self.is_stuck().await
+        })
+        .await;
+        system.orchestrator().process.kill9();
+        self.lets_go().await;
+    }
+
     /// Whether somebody works on the poison.
     async fn is_stuck(&self) -> bool {
         match &self.store {

@@ -55,6 +55,15 @@ fn with_id<'a>(letters: &'a [Value], id: &str) -> Option<&'a Value> {
     letters.iter().find(|letter| letter["message_id"] == id)
 }
 
+/// Asks something about dead letters, and has an answer.
+async fn post(system: &System, path: &str, body: Value) -> Value {
+    let path = format!("/v1/dead-letters/{path}");
+    let answer = system.api.ask("POST", &path, "", Some(body.to_string()));
+    let answer = answer.await.expect("it answers");
+    assert!(answer.status < 300, "{}: {}", answer.status, answer.body);
+    answer.body
+}
+
 async fn one_report_of_a_batch(setup: Setup) {
     let mut system = begun(setup).await;
     let mut sagas = Vec::new();
@@ -109,6 +118,85 @@ async fn kill_by_one_report_of_a_batch_and_only_that_report_is_put_aside() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_postgres_kill_by_one_report_of_a_batch_and_only_that_report_is_put_aside() {
     one_report_of_a_batch(on_postgres(1)).await;
+}
+
+/// A report that died, as a letter.
+async fn dead_report(system: &System, name: &str, report: &Value) -> String {
+    let headers = json!({ "baton-dead-reason": "delivered-too-often" });
+    let properties = json!({ "message_id": name, "type": "finished@1", "headers": headers });
+    let body = report.to_string();
+    let routed = system.vhost.publish("baton.dead", "00", properties, &body);
+    assert!(routed.await, "it is bound");
+    let what = format!("the letter of {name}");
+    baton_harness::await_some(&what, SOON, async || {
+        let letter = with_id(&letters_now(system).await, name)?.clone();
+        Some(letter["id"].as_str()?.to_owned())
+    })
+    .await
+}
+
+/// Sent back to work it kills again. After a few deaths its letter is dead once more, and says why; whoever sent it back lives, and what lay beside it is done.
+async fn a_letter_that_is_replayed(setup: Setup, is_one_of_many: bool) {
+    let mut system = begun(setup).await;
+    let (deadly, report) = waiting(&system, "deadly").await;
+    let (beside, its_report) = waiting(&system, "beside").await;
+    let letter = dead_report(&system, "deadly", &report).await;
+    let its_letter = dead_report(&system, "beside", &its_report).await;
+    system.orchestrator().process.kill9();
+    let poison = Poison::of_store(&system).await;
+    let when = record(&poison, &deadly, "reported");
+    poison.on_insert("records", &when).await;
+    system.orchestrator().process.start_again();
+    system.await_ready().await;
+    if is_one_of_many {
+        let asked = json!({ "reason": "try", "wait_s": 0, "stop_at": 100 });
+        post(&system, "replays", asked).await;
+    } else {
+        let (api, path) = (
+            system.api.clone(),
+            format!("/v1/dead-letters/{letter}/replay"),
+        );
+        // nobody answers: whoever is asked is killed over it
+        let because = json!({ "reason": "try" }).to_string();
+        drop(tokio::spawn(async move {
+            api.ask("POST", &path, "", Some(because)).await
+        }));
+    }
+    poison.kills(&mut system).await;
+
+    let path = format!("/v1/dead-letters/{letter}");
+    let is_over = async |system: &System| {
+        let answer = system.api.ask("GET", &path, "", None).await;
+        answer.is_some_and(|answer| answer.body["state"] == "dead")
+    };
+    let deaths = poison.deaths_until(&mut system, is_over).await;
+    assert!(deaths >= 3, "it was tried alone: {deaths} more deaths");
+    let now = system.api.get(&path).await;
+    let outcome = now["outcome"].as_str().unwrap_or_default();
+    assert!(outcome.contains("the orchestrator died"), "{now}");
+    assert_eq!(system.api.status(&deadly).await, "running");
+    if !is_one_of_many {
+        let because = json!({ "reason": "of its own" });
+        post(&system, &format!("{its_letter}/replay"), because).await;
+    }
+    system.api.await_status(&beside, "completed", SOON).await;
+    assert!(system.orchestrator().process.is_running());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_by_a_letter_that_is_replayed_and_it_is_dead_again_and_those_beside_it_are_done() {
+    a_letter_that_is_replayed(Setup::workers(1), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_by_one_of_many_that_are_replayed_and_it_is_dead_again_and_those_beside_it_are_done() {
+    a_letter_that_is_replayed(Setup::workers(1), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_kill_by_one_of_many_that_are_replayed_and_it_is_dead_again_and_those_beside_it_are_done()
+ {
+    a_letter_that_is_replayed(on_postgres(1), true).await;
 }
 
 /// The store refuses a report, and the process is killed again and again meanwhile: it did not die of the report.
@@ -187,6 +275,19 @@ async fn a_report_whose_rows_are_refused(setup: Setup) {
         .vhost
         .await_messages("baton.inbox.00", 0, 0, SOON)
         .await;
+    // with the cause gone it is told once more, by its letter
+    poison.takes_records().await;
+    let letter = letters[0]["id"].as_str().expect("an id");
+    let plan = post(&system, "replays", json!({ "dry_run": true })).await;
+    assert_eq!(
+        plan["plan"]["routes"],
+        json!({ "report": 1 }),
+        "where it goes: {plan}"
+    );
+    let because = json!({ "reason": "mended" });
+    let told = post(&system, &format!("{letter}/replay"), because).await;
+    assert_eq!(told["state"], "resolved", "{told}");
+    system.api.await_phase(&sagas[1].0, "a", "succeeded").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -342,6 +443,13 @@ async fn deciding_that_panics(setup: Setup) {
     assert_eq!(kept[0]["kind"], "input/timer-fired", "{kept:?}");
     assert_eq!(kept[0]["saga"], *stuck, "{kept:?}");
     assert!(system.orchestrator().process.is_running());
+    // told once more it is the same, and takes nobody with it: neither a plan nor a replay
+    let plan = post(&system, "replays", json!({ "dry_run": true })).await;
+    assert_eq!(plan["plan"]["found"], 1, "{plan}");
+    let letter = kept[0]["id"].as_str().expect("an id");
+    let because = json!({ "reason": "once more" });
+    let told = post(&system, &format!("{letter}/replay"), because).await;
+    assert_eq!(told["state"], "dead", "{told}");
     publish(&system, "baton.inbox", "beside", &report.to_string()).await;
     system.api.await_status(&beside, "completed", SOON).await;
 }

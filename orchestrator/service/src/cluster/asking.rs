@@ -135,6 +135,26 @@ pub(super) async fn take_in(
     }
 }
 
+/// Waits until what was taken in here before is carried out.
+pub(super) async fn caught_up(lead: Option<Lead>, deadline: Instant) -> Once<()> {
+    let Some(lead) = lead else {
+        return Once::Nobody;
+    };
+    let (done, told) = oneshot::channel();
+    let incoming = Incoming {
+        events: Vec::new(),
+        secret: None,
+        keep: false,
+        again: Vec::new(),
+        kept: None,
+        done: Some(done),
+    };
+    if let Err(not) = sent(lead.incoming.try_send(incoming)) {
+        return not.map(|_| ());
+    }
+    answer_of(told, deadline).await
+}
+
 pub(super) async fn schedule(
     lead: Option<Lead>,
     definition: String,

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::asking::{AGES, Once, Patience, ask_loop, keep, schedule, take_in};
+use super::asking::{AGES, Once, Patience, ask_loop, caught_up, keep, schedule, take_in};
 use super::peers::Peers;
 use super::words::{Answer, Question};
 use crate::hot::mail::{Heard, Letter, Letters, Post, Request};
@@ -293,6 +293,19 @@ impl Router {
         match self.asked(LEADER, question, Patience::None, limit).await? {
             Answer::TakenIn(wanted) => Ok(wanted),
             _ => Err(NotTaken::Late),
+        }
+    }
+
+    /// Waits until the triggers, which are led here, have carried out what they took in before, and what an earlier process had kept and not finished.
+    ///
+    /// # Errors
+    /// [`NotTaken`].
+    pub(crate) async fn caught_up(&self, limit: Duration) -> Result<(), NotTaken> {
+        match caught_up(self.leader(), Instant::now() + limit).await {
+            Once::Answered(()) => Ok(()),
+            Once::Busy => Err(NotTaken::Busy),
+            Once::Late => Err(NotTaken::Late),
+            Once::Nobody => Err(NotTaken::Stopping),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Where a replay of many finds that nothing is taken: what goes there is passed over, and all others go on. Pure.
 //!
-//! Guarantee: a letter that was not sent stands as it did before, and is either had again from its own place, or held with where it goes; none is passed over for good.
+//! Guarantee: a letter that was not sent stands as it did before, and is either had again from its own place, or held with where it goes; none is passed over for good,
+//! but those for which there is no room to wait, of which that is written down.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +14,8 @@ use uuid::Uuid;
 use super::Orders;
 use super::route::{self, Kind, Route};
 
-/// Places that are held at a time, which bounds the row of an operation: at one more it waits as a whole.
-const HELD_MAX: usize = 64;
+/// Places that are held at a time, which bounds the row of an operation: what goes to one more is not waited for, and stays dead.
+pub(super) const HELD_MAX: usize = 64;
 
 /// Where a message goes: exchange and routing key.
 pub(super) type To = (String, String);
@@ -87,6 +88,8 @@ pub(super) struct Piece {
     /// Places that may still be held.
     room: usize,
     held: BTreeMap<To, String>,
+    /// Those that go to one place more than may be held, and why they were not sent.
+    beyond: Vec<(Uuid, String)>,
     back: Vec<Uuid>,
     /// Those of them that are had again from their own place: they were not begun, or nothing takes anything.
     anew: Vec<Uuid>,
@@ -110,6 +113,7 @@ impl Piece {
             after,
             room: HELD_MAX.saturating_sub(of.held.len()),
             held: BTreeMap::new(),
+            beyond: Vec::new(),
             back: Vec::new(),
             anew: Vec::new(),
             why: None,
@@ -153,16 +157,23 @@ impl Piece {
             why,
             is_there_alone,
         } = not;
-        let why = format!("letter {letter}: {why}");
-        let to = self.to(letter).filter(|_| is_there_alone).cloned();
-        let to = to.filter(|to| self.held.contains_key(to) || self.held.len() < self.room);
-        if let Some(to) = to {
-            self.held.entry(to).or_insert(why);
+        let said = format!("letter {letter}: {why}");
+        let Some(to) = self.to(letter).filter(|_| is_there_alone).cloned() else {
+            self.not_begun(letter);
+            self.why.get_or_insert(said);
+            return;
+        };
+        if self.held.contains_key(&to) || self.held.len() < self.room {
+            self.held.entry(to).or_insert(said);
             self.back.push(letter);
         } else {
-            self.not_begun(letter);
-            self.why.get_or_insert(why);
+            self.beyond.push((letter, why));
         }
+    }
+
+    /// Those for which there is no room to wait, and why they were not sent: they have had their turn.
+    pub(super) fn beyond(&self) -> &[(Uuid, String)] {
+        &self.beyond
     }
 
     /// The place of the last letter before the first of these.
@@ -339,25 +350,35 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_is_taken_or_too_much_is_held_all_of_it_waits() {
+    fn where_nothing_is_taken_all_of_it_waits() {
         let letters = [row(1, "a"), row(2, "b")];
-        let mut of = operation();
+        let of = operation();
         let mut piece = Piece::new(&letters, &of, Some(at(2)), &orders());
         piece.not_gone(not(2, false));
         assert!(piece.why().is_some_and(|why| why.contains("no")));
         let given = piece.giving_back(&of, false).unwrap();
         assert_eq!((given.cursor, given.held.len()), (Some(at(1)), 0));
         assert!(piece.giving_back(&of, true).is_none());
-        of.held = (0..HELD_MAX)
-            .map(|n| Held {
-                to: to(&format!("other-{n}")),
-                from: None,
-                why: String::new(),
-            })
-            .collect();
-        let mut piece = Piece::new(&letters, &of, Some(at(2)), &orders());
+    }
+
+    #[test]
+    fn what_goes_to_one_place_more_than_is_waited_for_is_given_up_and_all_else_goes_on() {
+        let letters = [row(1, "a"), row(2, "b"), row(3, "a")];
+        let mut of = operation();
+        let others = (1..HELD_MAX).map(|n| Held {
+            to: to(&format!("other-{n}")),
+            from: None,
+            why: String::new(),
+        });
+        of.held = others.collect();
+        let mut piece = Piece::new(&letters, &of, Some(at(3)), &orders());
         piece.not_gone(not(1, true));
-        assert!(piece.why().is_some());
-        assert_eq!(piece.giving_back(&of, false).unwrap().cursor, None);
+        piece.not_gone(not(2, true));
+        assert_eq!(piece.beyond(), [(Uuid::from_u128(2), "no".to_owned())]);
+        assert_eq!(piece.why(), None, "it goes on");
+        assert!(piece.passes(Uuid::from_u128(3)), "there it is waited for");
+        let given = piece.giving_back(&of, false).unwrap();
+        assert_eq!(given.letters, [1, 3].map(Uuid::from_u128));
+        assert_eq!((given.held.len(), given.cursor), (1, Some(at(3))));
     }
 }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::held::{self, NotGone, Piece, Place, place};
+use super::once_more::{Late, Lates, Try, left_over};
 use super::pace::Pace;
 use super::route::{self, Route};
 use super::{Came, NotYet, Orders, Replay, Target, outcome};
@@ -210,7 +211,7 @@ impl Replay {
                 if stop.is_cancelled() {
                     return;
                 }
-                if let Err(not) = self.taken_over(&row, &orders).await {
+                if let Err(not) = self.taken_over(&row, &orders, stop).await {
                     tracing::warn!(letter = %row.letter.id, why = %not, "a dead letter that was being replayed could not be done again; it is tried later");
                 }
             }
@@ -221,7 +222,12 @@ impl Replay {
     }
 
     /// A single letter of others is not published a second time: nobody asked for that, and nobody can say whether the first arrived.
-    async fn taken_over(&self, row: &LetterRow, orders: &Orders) -> Result<(), NotYet> {
+    async fn taken_over(
+        &self,
+        row: &LetterRow,
+        orders: &Orders,
+        stop: &CancellationToken,
+    ) -> Result<(), NotYet> {
         if is_of_others(&row.letter) {
             let came = Came::failed(
                 "nobody wrote down what came of it, so it may have been delivered; look there before it is replayed again",
@@ -229,7 +235,16 @@ impl Replay {
             self.settled(row, &came).await?;
             return Ok(());
         }
-        self.carry(row, orders, true).await
+        let (mut did, mut lates) = (None, Lates::default());
+        loop {
+            let carried = self.carry_on(row, orders, Try::Alone, &mut did).await;
+            let Err(not) = carried else { return Ok(()) };
+            match lates.saw(row, &not, Try::Alone) {
+                Late::Again if !stop.is_cancelled() => {}
+                Late::TooOften(came) => did = Some(came.into()),
+                Late::Again | Late::No => return Err(not),
+            }
+        }
     }
 
     /// Carries out one operation until it does not run, however often the store has to be asked.
@@ -291,7 +306,7 @@ impl Replay {
             return Ok(false);
         }
         if row.room() == 0 {
-            return self.stage_ends(&row, waits).await;
+            return self.stage_ends(&row, waits, (&orders, stop)).await;
         }
         let (letters, last) = self.whose_turn(&row, &orders).await?;
         let Some(cursor) = last else {
@@ -340,7 +355,7 @@ impl Replay {
         left.await
     }
 
-    /// Does again what an operation that does not run has left on its way, each once in a look: what nothing takes stays, and keeps none back that lies behind it.
+    /// Does again what an operation that does not run has left on its way, each once in a look. Nobody waits for what nothing takes where it goes: that has failed.
     async fn last_ones(
         &self,
         row: &OperationRow,
@@ -423,12 +438,22 @@ impl Replay {
         &self,
         row: &OperationRow,
         waits: Option<String>,
+        (orders, stop): (&Orders, &CancellationToken),
     ) -> Result<bool, StoreError> {
+        let Some(held) = self.held_of_stage(row, orders, stop).await? else {
+            return Ok(true);
+        };
         if let Some(why) = waits {
             return self.waits_on(row, &why).await;
         }
         let of = row.in_stage;
         if of.open() > 0 && of.resolved + of.failed == 0 {
+            if of.open() <= held
+                && let Some(why) = held::said(row)
+            {
+                self.says(row, &format!("{WAITS}{why}")).await?;
+                return Ok(false);
+            }
             let why = format!(
                 "after {} s nobody knows what came of any letter of its stage; look at their sagas (`baton dead --operation {} --state replaying`), then resume or cancel it",
                 row.wait_s, row.id
@@ -438,6 +463,30 @@ impl Replay {
         let next = OperationStep::Stage(row.stage);
         self.letters.step(row.id, next).await?;
         Ok(true)
+    }
+
+    /// Does again the letters of its stage that were on their way when a process died, and go where it waits for something to take them: that nothing is known of
+    /// these says nothing of the others. How many still wait; none where something came of one.
+    async fn held_of_stage(
+        &self,
+        row: &OperationRow,
+        orders: &Orders,
+        stop: &CancellationToken,
+    ) -> Result<Option<u64>, StoreError> {
+        if row.held.is_empty() {
+            return Ok(Some(0));
+        }
+        let is_one =
+            |one: &LetterRow| one.now.stage == Some(row.leg) && held::is_held(row, one, orders);
+        let mut held = 0;
+        for one in self.left_of(row.id, ON_THEIR_WAY_AT_ONCE, is_one).await? {
+            let done = self.until_done(one, orders, (Try::Alone, true), stop).await;
+            if done.is_none() {
+                return Ok(None);
+            }
+            held += 1;
+        }
+        Ok(Some(held))
     }
 
     /// Goes on where something came of what is waited for; else says what that is.
@@ -520,6 +569,8 @@ impl Replay {
         (orders, again): (&Orders, bool),
         (pace, stop): (&mut Pace, &CancellationToken),
     ) -> Result<bool, StoreError> {
+        let how = if again { Try::Alone } else { Try::First };
+        let runs = of.state == OperationState::Running;
         let mut under_way = FuturesUnordered::new();
         let mut asked_at = Instant::now();
         let mut rest = letters.into_iter();
@@ -550,7 +601,7 @@ impl Replay {
                 }
                 break;
             }
-            under_way.push(self.until_done(row, orders, again, stop));
+            under_way.push(self.until_done(row, orders, (how, runs), stop));
         }
         while let Some(done) = under_way.next().await {
             note(Some(done), &mut piece);
@@ -559,6 +610,7 @@ impl Replay {
         if let Some(given) = piece.giving_back(of, again) {
             self.letters.give_back(given).await?;
         }
+        self.given_up(&piece, of, again).await?;
         self.says_of(&piece, of).await
     }
 
@@ -585,19 +637,20 @@ impl Replay {
         Ok(found.is_some_and(|row| row.state == OperationState::Running))
     }
 
-    /// Does one letter until it is written down what came of it; or says that it was certainly not sent.
+    /// Does one letter until it is written down what came of it; or says that it was certainly not sent now. `runs`: its operation does, and waits for it then.
     async fn until_done(
         &self,
         row: LetterRow,
         orders: &Orders,
-        mut again: bool,
+        (mut how, runs): (Try, bool),
         stop: &CancellationToken,
     ) -> Option<NotGone> {
-        let mut pause = AGAIN_MIN;
+        let (mut pause, mut lates) = (AGAIN_MIN, Lates::default());
         // what was published is not published again because the store does not answer
         let mut did = None;
         loop {
-            match self.carry_on(&row, orders, again, &mut did).await {
+            let carried = self.carry_on(&row, orders, how, &mut did).await;
+            match carried {
                 Ok(()) => return None,
                 Err(NotYet::NotSent(why)) => {
                     return Some(NotGone {
@@ -606,6 +659,7 @@ impl Replay {
                         is_there_alone: false,
                     });
                 }
+                Err(NotYet::NotThere(why)) if !runs => did = Some(left_over(&why).into()),
                 Err(NotYet::NotThere(why)) => {
                     return Some(NotGone {
                         letter: row.letter.id,
@@ -617,7 +671,10 @@ impl Replay {
                     if matches!(not, NotYet::Store(_)) {
                         tracing::warn!(letter = %row.letter.id, why = %not, "what came of a dead letter could not be written; it is tried again");
                     }
-                    again = true;
+                    if let Late::TooOften(came) = lates.saw(&row, &not, how) {
+                        did = Some(came.into());
+                    }
+                    how = how.after(&not);
                     if stop.is_cancelled() {
                         return None;
                     }

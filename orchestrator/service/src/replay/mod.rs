@@ -10,12 +10,14 @@
 //! and one that dies again comes back as the same letter, with its history (`dead_letters/again.rs`).
 //!
 //! Guarantee: of two who press at once one moves a letter. Whatever dies in between, a letter that set out is found again and done again: what its saga or
-//! the triggers have had already they know by its id; only a message of others may be published twice. What is in brackets is one transaction.
+//! the triggers have had already they know by its id; only a message of others may be published twice. What is done again is done alone, and not for ever: it may be
+//! what killed who did it (`once_more.rs`). What is in brackets is one transaction.
 
 pub(crate) mod edit;
 mod foresee;
 mod held;
 mod many;
+mod once_more;
 mod outcome;
 mod pace;
 mod plan;
@@ -48,6 +50,7 @@ use crate::planned;
 use crate::triggers::mended::mended;
 use crate::triggers::{Live, letters};
 pub(crate) use many::of_operation;
+use once_more::Try;
 pub(crate) use plan::{LOOK, Plan};
 use route::Route;
 pub(crate) use route::{Cure, Never, Refused, Target};
@@ -289,17 +292,12 @@ impl Replay {
         Ok(found.map(|found| found.letter))
     }
 
-    /// Does what is to be done about a letter that set out, and writes down what came of it. `again`: it may have been done before, and the answer was lost.
+    /// Does what is to be done about a letter that set out just now, and writes down what came of it.
     ///
     /// # Errors
     /// [`NotYet`]: it stays on its way.
-    pub(crate) async fn carry(
-        &self,
-        row: &LetterRow,
-        orders: &Orders,
-        again: bool,
-    ) -> Result<(), NotYet> {
-        self.carry_on(row, orders, again, &mut None).await
+    pub(crate) async fn carry(&self, row: &LetterRow, orders: &Orders) -> Result<(), NotYet> {
+        self.carry_on(row, orders, Try::First, &mut None).await
     }
 
     /// The same, with what came of it at an earlier try that could not be written down: then nothing is done a second time.
@@ -307,12 +305,21 @@ impl Replay {
         &self,
         row: &LetterRow,
         orders: &Orders,
-        again: bool,
+        how: Try,
         did: &mut Option<Did>,
     ) -> Result<(), NotYet> {
+        let mut trial = None;
         let did = match did {
             Some(did) => did,
-            None => did.insert(self.done(row, orders, again).await?),
+            None => {
+                let (done, begun) = match how {
+                    Try::Alone => self.once_more(row, orders).await?,
+                    Try::First => (self.done(row, orders, false).await?, None),
+                    Try::Again => (self.done(row, orders, true).await?, None),
+                };
+                trial = begun;
+                did.insert(done)
+            }
         };
         match did {
             Did::Came(came) => self.settled(row, came).await?,
@@ -326,6 +333,9 @@ impl Replay {
                 };
                 self.scribe.write(Written::Sent(sent)).await?;
             }
+        }
+        if let Some(begun) = trial {
+            begun.over();
         }
         Ok(())
     }

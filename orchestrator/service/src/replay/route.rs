@@ -171,7 +171,7 @@ fn death(letter: &DeadLetterRow) -> Option<&Value> {
 pub(crate) enum Kind {
     /// A task, for its saga.
     Task,
-    /// A report, or a request to start sagas.
+    /// A report, a request to start sagas, or whatever else a saga was told and could not decide.
     Inbox,
     /// An event, for the triggers.
     Event,
@@ -224,8 +224,20 @@ fn is_task(letter: &DeadLetterRow) -> bool {
         || letter.queue.starts_with("baton.task.")
 }
 
+/// The saga of an input that was set aside because it could not be decided: the loop itself keeps such a one, and whoever writes that kind on a message of his does
+/// not, since that one was delivered.
+fn set_aside(letter: &DeadLetterRow) -> Option<SagaId> {
+    let was_delivered = !letter.queue.is_empty()
+        || !letter.exchange.is_empty()
+        || !letter.properties["deliveries"].is_null();
+    letter
+        .saga
+        .filter(|_| has_kind(letter, "input/") && !was_delivered)
+}
+
 fn is_of_inbox(letter: &DeadLetterRow) -> bool {
     decode::is_of_inbox(letter.kind.as_deref())
+        || set_aside(letter).is_some()
         || letter.exchange == topology::INBOX
         || letter.queue.starts_with("baton.inbox.")
 }
@@ -247,6 +259,17 @@ fn task(letter: &DeadLetterRow) -> Result<Route, Never> {
 }
 
 fn inputs(letter: &DeadLetterRow) -> Result<Route, Never> {
+    if let Some(saga) = set_aside(letter) {
+        let (saga, input) = decode::set_aside(saga, &letter.body)?;
+        if decode::is_asked_for(&input) {
+            let why = format!(
+                "somebody asked this of its saga ({}), and has to ask it again, there",
+                input.kind()
+            );
+            return Err(Never::refused(why, Cure::Saga));
+        }
+        return Ok(Route::Inputs(vec![(saga, input)], None));
+    }
     let version = header(letter, baton_messages::headers::VERSION_HEADER);
     let version = (!version.is_null()).then(|| version.as_u64());
     match decode::again(version, &letter.body, letter.kind.as_deref())? {
@@ -560,6 +583,48 @@ pub(crate) mod tests {
             br#"{"marker@1":{"from":"me","number":7}}"#,
         );
         assert!(refused(route(&marker, None)).contains("marker"));
+    }
+
+    /// What the loop keeps of an input that could not be decided.
+    fn set_aside_as(input: &Input) -> DeadLetterRow {
+        DeadLetterRow {
+            queue: String::new(),
+            exchange: String::new(),
+            key: String::new(),
+            kind: Some(format!("input/{}", input.kind())),
+            saga: Some(SagaId(Uuid::from_u128(7))),
+            properties: Value::Null,
+            body: serde_json::to_vec(input).unwrap(),
+            ..letter(None, b"")
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_decided_goes_back_to_its_saga_and_an_action_is_asked_for_again() {
+        let of: AttemptRef = serde_json::from_str(TASK_REF).unwrap();
+        let resend = Input::Resend(of);
+        let Ok(Read::Input(saga, report)) = decode::again(None, started().as_bytes(), None) else {
+            panic!("it is a report")
+        };
+        for (of, input) in [(saga, &*report), (SagaId(Uuid::from_u128(7)), &resend)] {
+            let kept = set_aside_as(input);
+            assert_eq!(kind(&kept), Kind::Inbox);
+            let told = vec![(of, Box::new(input.clone()))];
+            assert_eq!(route(&kept, None), Ok(Route::Inputs(told, None)));
+            let mut edited = kept;
+            edited.properties = json!({ "content_type": "application/json" });
+            assert_eq!(kind(&edited), Kind::Inbox, "a copy of it is the same");
+        }
+        let by_root = json!({ "id": Uuid::nil(), "by": "root", "reason": "" });
+        let asked: Input = serde_json::from_value(json!({ "cancel": by_root })).unwrap();
+        assert!(refused(route(&set_aside_as(&asked), None)).contains("ask it again"));
+        let mut broken = set_aside_as(&resend);
+        broken.body = b"{}".to_vec();
+        assert!(matches!(route(&broken, None), Err(Never::Unreadable(_))));
+        // a message that calls itself so is whoever's sent it
+        let mut theirs = set_aside_as(&resend);
+        theirs.properties = json!({ "headers": {}, "deliveries": 1 });
+        assert_eq!(kind(&theirs), Kind::Foreign);
     }
 
     #[test]

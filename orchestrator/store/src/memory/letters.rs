@@ -279,7 +279,8 @@ impl Letters for MemoryStore {
             now.replays -= 1;
             now.changed_at = Some(row.takes_until());
             (now.changed_by, now.why, now.action) = (None, None, None);
-            (now.operation, now.stage) = (None, None);
+            // one that was left by another operation is found by that one again
+            (now.operation, now.stage) = (row.filter.operation, None);
             let mut all = last.get(letter).into_iter().flatten();
             let last = all.rfind(|one| one.what != NOTED);
             now.outcome = last.map(|one| one.text.clone());

@@ -1,8 +1,7 @@
 //! Dead letters after their intake. Whoever moves one holds an advisory lock until it is committed, so that two who move several never wait for each
 //! other; the intake, which holds rows of figures of its own, is never waited for in a circle.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use baton_driver::StoreError;
 use baton_messages::Timestamp;
@@ -50,7 +49,7 @@ const DIED_TASK: &str = "UPDATE dead_letters SET died_again = died_again + 1, di
 const DEATH: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, text, death, properties, body)
     VALUES ($1, 1 + coalesce((SELECT max(n) FROM dead_history WHERE letter = $1), 0), $2, 'died', '', '', $3, $4, $5, $6) RETURNING n";
 const GIVE_BACK: &str = "UPDATE dead_letters SET state = 'dead', replays = replays - 1, changed_at = $3, changed_by = NULL, why = NULL, action = NULL,
-    operation = NULL, stage = NULL, outcome = (SELECT h.text FROM dead_history h WHERE h.letter = dead_letters.id AND h.what <> 'noted' ORDER BY h.n DESC LIMIT 1) WHERE id = $1 AND state = 'replaying' AND operation = $2 AND sent_at IS NULL RETURNING id";
+    operation = $4, stage = NULL, outcome = (SELECT h.text FROM dead_history h WHERE h.letter = dead_letters.id AND h.what <> 'noted' ORDER BY h.n DESC LIMIT 1) WHERE id = $1 AND state = 'replaying' AND operation = $2 AND sent_at IS NULL RETURNING id";
 const EXPIRED: &str = "SELECT id, partition FROM dead_letters WHERE state = $1 AND changed_at < $2 ORDER BY changed_at, id LIMIT $3";
 const EXPIRE: [&str; 3] = [
     "DELETE FROM dead_edits WHERE letter = $1 RETURNING edition",
@@ -649,8 +648,8 @@ impl Letters for PostgresLetters {
             };
             let mut back = 0;
             for letter in &letters.letters {
-                let until = int(row.takes_until().0);
-                let values: [&(dyn ToSql + Sync); 3] = [letter, &row.id, &until];
+                let (until, of) = (int(row.takes_until().0), row.filter.operation);
+                let values: [&(dyn ToSql + Sync); 4] = [letter, &row.id, &until, &of];
                 back += rows(transaction, GIVE_BACK, &values).await?.len();
             }
             letters.apply(&mut row, back);
@@ -696,16 +695,13 @@ impl Letters for PostgresLetters {
     }
 
     async fn begin(&self, row: OperationRow) -> Result<bool, StoreError> {
-        self.write(
-            "a replay of dead letters, to keep it",
-            async |transaction| {
-                let body = serde_json::to_string(&row)?;
-                let made_at = int(row.made_at.0);
-                let values: [&(dyn ToSql + Sync); 4] =
-                    [&row.id, &made_at, &row.state.as_str(), &body];
-                Ok(rows(transaction, OPERATION_ADD, &values).await?.len() == 1)
-            },
-        )
+        let what = "a replay of dead letters, to keep it";
+        self.write(what, async |transaction| {
+            let body = serde_json::to_string(&row)?;
+            let made_at = int(row.made_at.0);
+            let values: [&(dyn ToSql + Sync); 4] = [&row.id, &made_at, &row.state.as_str(), &body];
+            Ok(rows(transaction, OPERATION_ADD, &values).await?.len() == 1)
+        })
         .await
     }
 
@@ -739,19 +735,17 @@ impl Letters for PostgresLetters {
     }
 
     async fn step(&self, id: Uuid, step: OperationStep) -> Result<Option<bool>, StoreError> {
-        self.write(
-            "a replay of dead letters, to change it",
-            async |transaction| {
-                let Some(mut row) = operation(transaction, id).await? else {
-                    return Ok(None);
-                };
-                let fits = row.step(&step);
-                if fits {
-                    put(transaction, &row).await?;
-                }
-                Ok(Some(fits))
-            },
-        )
+        let what = "a replay of dead letters, to change it";
+        self.write(what, async |transaction| {
+            let Some(mut row) = operation(transaction, id).await? else {
+                return Ok(None);
+            };
+            let fits = row.step(&step);
+            if fits {
+                put(transaction, &row).await?;
+            }
+            Ok(Some(fits))
+        })
         .await
     }
 

@@ -42,7 +42,7 @@ const PUT_HISTORY: &str =
 const DEATH: &str = "INSERT INTO dead_history (letter, n, at, what, by, why, text, death, properties, body)
     VALUES (?1, 1 + coalesce((SELECT max(n) FROM dead_history WHERE letter = ?1), 0), ?2, 'died', '', '', ?3, ?4, ?5, ?6)";
 const GIVE_BACK: &str = "UPDATE dead_letters SET state = 'dead', replays = replays - 1, changed_at = ?3, changed_by = NULL, why = NULL, action = NULL,
-    operation = NULL, stage = NULL, outcome = (SELECT h.text FROM dead_history h WHERE h.letter = dead_letters.id AND h.what <> 'noted' ORDER BY h.n DESC LIMIT 1) WHERE id = ?1 AND state = 'replaying' AND operation = ?2 AND sent_at IS NULL";
+    operation = ?4, stage = NULL, outcome = (SELECT h.text FROM dead_history h WHERE h.letter = dead_letters.id AND h.what <> 'noted' ORDER BY h.n DESC LIMIT 1) WHERE id = ?1 AND state = 'replaying' AND operation = ?2 AND sent_at IS NULL";
 const EXPIRED: &str = "SELECT id, partition FROM dead_letters INDEXED BY dead_letters_by_change WHERE state = ?1 AND changed_at < ?2
     ORDER BY changed_at, id LIMIT ?3";
 const EXPIRE: [&str; 3] = [
@@ -534,7 +534,8 @@ impl Letters for SqliteLetters {
                 let values = params![
                     letter.as_bytes(),
                     row.id.as_bytes(),
-                    int(row.takes_until().0)
+                    int(row.takes_until().0),
+                    row.filter.operation.as_ref().map(Uuid::as_bytes)
                 ];
                 back += conn.prepare_cached(GIVE_BACK)?.execute(values)?;
             }

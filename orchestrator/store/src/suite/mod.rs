@@ -142,7 +142,7 @@ macro_rules! store_suite {
         $crate::store_suite!(@cases $make, arrivals, [what_came_and_was_not_acknowledged_is_known_again, a_letter_says_which_arrival_it_was]);
         $crate::store_suite!(@cases $make, outcomes, [
             letters_are_imported_once, what_set_out_and_has_not_ended_is_found_again, several_are_written_down_together, what_was_sent_is_waited_for_until_its_outcome_is_known,
-            a_letter_that_dies_again_comes_back_with_its_history, a_task_that_dies_again_stands_where_it_stood, what_was_not_sent_is_given_back_and_taken_again, only_letters_that_are_over_expire,
+            a_letter_that_dies_again_comes_back_with_its_history, a_task_that_dies_again_stands_where_it_stood, what_was_not_sent_is_given_back_and_taken_again, what_is_given_back_is_found_by_the_operation_that_left_it, only_letters_that_are_over_expire,
             a_letter_that_dies_again_counts_when_it_does, letters_of_a_saga_are_found, letters_an_attempt_was_minted_for_are_found,
             of_many_at_once_one_steps_and_one_takes_a_letter, groups_come_in_pages,
         ]);

@@ -329,6 +329,47 @@ pub async fn what_was_not_sent_is_given_back_and_taken_again(subject: &mut impl 
     subject.close(store).await;
 }
 
+/// What another operation left is found by that one, also once it was given back: whoever takes it by that takes it again.
+pub async fn what_is_given_back_is_found_by_the_operation_that_left_it(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    keep(&mut store, mine, 0..2).await;
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
+    letters.begin(operation(7)).await.unwrap();
+    claim(&letters, 7, 0..2).await;
+    let first = Some(Uuid::from_u128(7));
+    for n in 0..2 {
+        let left = settled(n, 7, Ending::Failed, first);
+        assert!(letters.settle(left).await.unwrap());
+    }
+    let by_the_first = DeadLetterFilter {
+        operation: first,
+        state: Some(LetterState::Dead),
+        ..DeadLetterFilter::default()
+    };
+    let mut second = operation(8);
+    second.filter = by_the_first.clone();
+    letters.begin(second).await.unwrap();
+    assert_eq!(claim(&letters, 8, 0..2).await, Some(vec![id(0), id(1)]));
+    let back = GivingBack {
+        operation: Uuid::from_u128(8),
+        letters: vec![id(0)],
+        cursor: None,
+        held: Vec::new(),
+    };
+    assert_eq!(letters.give_back(back).await.unwrap(), 1);
+    assert_eq!(standing(&reader, 0).await.operation, first);
+    let found = reader.dead_letter_heads(by_the_first, None, 9).await;
+    let found: Vec<Uuid> = found
+        .unwrap()
+        .rows
+        .iter()
+        .map(|row| row.letter.id)
+        .collect();
+    assert_eq!(found, [id(0)], "the other one is on its way");
+    assert_eq!(claim(&letters, 8, 0..2).await, Some(vec![id(0)]));
+    subject.close(store).await;
+}
+
 /// What is over goes with all that belongs to it once it is old enough; what somebody may still have to act on never does.
 pub async fn only_letters_that_are_over_expire(subject: &mut impl Subject) {
     let (mut store, mine) = subject.open().await;

@@ -186,7 +186,7 @@ pub(crate) async fn replay(
     let carried = set_out.clone();
     // a task of its own, which ends by the limits of the loop and of the broker: a caller who goes away must not cut it off between the
     // broker's word and the store
-    let carrying = tokio::spawn(async move { replay.carry(&carried, &orders, false).await });
+    let carrying = tokio::spawn(async move { replay.carry(&carried, &orders).await });
     let not = match carrying.await {
         Ok(Ok(())) => None,
         Ok(Err(not)) => Some(not.to_string()),
