@@ -73,6 +73,19 @@ pub fn is_gone(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
+/// Whether an error says that what was asked for is there, and this version cannot read it: trying again is in vain, and nothing else that is asked for is concerned.
+#[must_use]
+pub fn is_unreadable(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if sqlite::is_misfit(error) || postgres::is_misfit(error) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 /// A partition as its owner has it: what a batch has to carry to be committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Partition {

@@ -10,7 +10,7 @@ use baton_store::Reader as _;
 
 use super::Api;
 use super::problem::{Answer, Problem};
-use super::seen::{Folded, folded};
+use super::seen::{Folded, folded, is_unreadable};
 use crate::clock;
 
 /// Sagas that are looked at one by one, for their pools and times; of further ones only the number is known.
@@ -44,13 +44,19 @@ impl Api {
         let mut looked: BTreeMap<TaskType, usize> = BTreeMap::new();
         let mut sagas: BTreeMap<SagaId, Vec<TaskType>> = BTreeMap::new();
         for (task_type, saga) in found.first {
-            *looked.entry(task_type.clone()).or_default() += 1;
             sagas.entry(saga).or_default().push(task_type);
         }
         for (saga, types) in sagas {
-            let seen = folded(&self.reader, saga).await;
-            if let Some(seen) = seen.map_err(|error| Problem::store(&error))? {
+            let seen = match folded(&self.reader, saga).await {
+                // it hides none of the others, and counts as one of those that were not looked at
+                Err(error) if is_unreadable(&error) => continue,
+                seen => seen.map_err(|error| Problem::store(&error))?,
+            };
+            if let Some(seen) = seen {
                 self.one(&seen, &types, &mut all).await?;
+            }
+            for task_type in types {
+                *looked.entry(task_type).or_default() += 1;
             }
         }
         for (task_type, sagas) in found.by_type {

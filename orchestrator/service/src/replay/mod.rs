@@ -38,7 +38,7 @@ use baton_store::{Effect, EventRow, TriggerRef};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
-use crate::api::folded;
+use crate::api::{folded, is_unreadable};
 use crate::chain::chain;
 use crate::clock;
 use crate::cluster::{NotTaken, Router};
@@ -381,7 +381,15 @@ impl Replay {
         row: &LetterRow,
         of: &AttemptRef,
     ) -> Result<Result<Next, Refused>, StoreError> {
-        let Some(folded) = folded(&self.reader, of.saga).await? else {
+        let found = match folded(&self.reader, of.saga).await {
+            // its loop leaves it alone as well, and every other letter is concerned with another saga
+            Err(error) if is_unreadable(&error) => {
+                let why = format!("its saga cannot be read: {}", chain(&error));
+                return Ok(Err(Refused::new(why, Cure::Look)));
+            }
+            found => found?,
+        };
+        let Some(folded) = found else {
             let why = "its saga is not there any more";
             return Ok(Err(Refused::new(why, Cure::Discard)));
         };
