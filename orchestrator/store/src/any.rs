@@ -18,16 +18,16 @@ use crate::audit::{AuditCursor, AuditFilter, AuditLog};
 use crate::cluster::{Member, View};
 use crate::items::ItemFilter;
 use crate::letters::{
-    Claiming, Death, EditRow, GivingBack, HistoryRow, Imported, LetterRow, Letters, Move,
-    OperationRow, OperationStep, Waiting, WholeLetter, Written,
+    Claiming, Death, EditRow, GivingBack, HistoryRow, Imported, LetterRow, LetterState, Letters,
+    Move, OperationRow, OperationStep, Waiting, WholeLetter, Written,
 };
 use crate::postgres::{
     Ownership, PostgresAlerts, PostgresAudit, PostgresError, PostgresLetters, PostgresReader,
     PostgresReservations, PostgresStore, PostgresSuspects, PostgresTokens, PostgresTriggers,
 };
 use crate::read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page,
-    SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
+    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Newest,
+    Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
 };
 use crate::reader::Reader;
 use crate::reservations::{ReservationBook, ReservationCursor, ReservationFilter};
@@ -307,6 +307,7 @@ impl Reader for AnyReader {
         fn dead_letters_tried(of: AttemptRef) -> Answer<Vec<LetterRow>>;
         fn dead_letter_hours(group: String, since: Timestamp) -> Answer<Vec<(Timestamp, u64)>>;
         fn dead_letters_count(filter: DeadLetterFilter) -> Answer<u64>;
+        fn dead_letters_newest(state: LetterState, not_after: Timestamp) -> Answer<Newest>;
         fn dead_letter_groups(after: Option<String>, limit: usize) -> Answer<Vec<LetterGroup>>;
         fn dead_operations(after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<OperationRow, DeadLetterCursor>>;
         fn dead_operation(id: Uuid) -> Answer<Option<OperationRow>>;

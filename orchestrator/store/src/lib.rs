@@ -44,8 +44,8 @@ pub use postgres::{
     PostgresOptions, PostgresReader, PostgresReservations, PostgresStore,
 };
 pub use read::{
-    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Page,
-    SagaCursor, SagaFilter, SagaLog, Sizes, UNSERVED_COUNTED_MAX, Unserved, WorkItemCursor,
+    Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, Newest,
+    Page, SagaCursor, SagaFilter, SagaLog, Sizes, UNSERVED_COUNTED_MAX, Unserved, WorkItemCursor,
     WorkItemView,
 };
 pub use reader::Reader;
