@@ -131,22 +131,31 @@ impl Workers {
         }
     }
 
-    /// Whether it is known that nobody serves a task type, in any pool. Whoever was heard, or has left, so lately that it may only be starting anew counts as
+    /// Whether it is known that nobody serves a task type, in this pool or, without one, in any. Whoever was heard, or has left, so lately that it may only be starting anew counts as
     /// serving; and while the fleet is not heard, or was not for long enough, nothing is known.
-    pub(crate) fn is_unserved(&self, task_type: &TaskType, now: Timestamp) -> bool {
+    pub(crate) fn is_unserved(
+        &self,
+        task_type: &TaskType,
+        pool: Option<&PoolName>,
+        now: Timestamp,
+    ) -> bool {
         if !self.hears_all(now) {
             return false;
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let lately = |at: Timestamp| now.since_ms(at) < SHOWN_MS;
-        let serves = |view: &WorkerView| lately(view.heard_at) && view.types.contains(task_type);
+        let serves = |view: &WorkerView| {
+            let in_pool = pool.is_none_or(|pool| view.pools.contains(pool));
+            lately(view.heard_at) && in_pool && view.types.contains(task_type)
+        };
         if known.len() >= WORKERS_MAX || known.values().any(serves) {
             return false;
         }
         drop(known);
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let may_return =
-            |((of, _), at): (&(TaskType, PoolName), &Timestamp)| of == task_type && lately(*at);
+        let may_return = |((of, its), at): (&(TaskType, PoolName), &Timestamp)| {
+            of == task_type && pool.is_none_or(|pool| pool == its) && lately(*at)
+        };
         left.len() < LEFT_MAX && !left.iter().any(may_return)
     }
 
@@ -314,9 +323,10 @@ mod tests {
             for second in (0..=at).step_by(1_000) {
                 workers.canary(Timestamp(second));
             }
-            workers.is_unserved(&of, Timestamp(at))
+            workers.is_unserved(&of, None, Timestamp(at))
         };
-        assert!(!workers.is_unserved(&of, Timestamp(ANNOUNCED_MS)), "deaf");
+        let deaf = Timestamp(ANNOUNCED_MS);
+        assert!(!workers.is_unserved(&of, None, deaf), "deaf");
         assert!(!heard_until(ANNOUNCED_MS - 1_000), "not long enough");
         assert!(heard_until(ANNOUNCED_MS));
         heard(&workers, 40_000);
@@ -330,6 +340,29 @@ mod tests {
         heard(&workers, again);
         assert!(!heard_until(again + SHOWN_MS - 1_000));
         assert!(heard_until(again + SHOWN_MS));
+    }
+
+    #[test]
+    fn a_type_that_is_served_elsewhere_is_unserved_in_a_pool_nobody_is_in() {
+        let (workers, of) = (Workers::default(), TaskType::new("a.b@1").unwrap());
+        let until = |at: u64| {
+            (0..=at)
+                .step_by(1_000)
+                .for_each(|at| workers.canary(Timestamp(at)))
+        };
+        until(50_000);
+        let unserved = |pool: &str, at: u64| {
+            let pool = PoolName::new(pool).unwrap();
+            workers.is_unserved(&of, Some(&pool), Timestamp(at))
+        };
+        heard(&workers, 50_000);
+        assert!(!unserved("default", 50_000));
+        assert!(unserved("dmz", 50_000));
+        assert!(!workers.is_unserved(&of, None, Timestamp(50_000)));
+        // it leaves, and may come again at once, where it was
+        workers.left(&WorkerId::new("w1").unwrap(), Timestamp(50_000));
+        assert!(!unserved("default", 50_000));
+        assert!(unserved("dmz", 50_000));
     }
 
     #[test]
