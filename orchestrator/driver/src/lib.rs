@@ -10,6 +10,7 @@ mod cache;
 mod changed;
 mod driver;
 mod flight;
+mod guard;
 pub mod leases;
 pub mod outlet;
 mod recover;
@@ -25,6 +26,7 @@ pub use batch::{
 };
 pub use changed::Changed;
 pub use driver::{Driver, DriverError, Figures, Options};
+pub use guard::{Panicked, guarded};
 pub use leases::{LeaseTable, Suspicion};
 pub use outlet::{Outgoing, Outlet, Sent, Ticket};
 pub use reservations::{Admission, ReservationRow, ReservationState, Reservations, Told};

@@ -2,7 +2,6 @@
 //! have left, so each task among them that is still wanted is sent again, under the same message id, as a decision of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use baton_engine::command::{attempt_ref, word};
 use baton_engine::definition::registered_as;
@@ -15,6 +14,7 @@ use crate::cache::{Cache, Cached};
 use crate::changed::Noted;
 use crate::driver::{Driver, DriverError, Options, Own};
 use crate::flight::{Again, Flight};
+use crate::guard::guarded;
 use crate::leases::LeaseTable;
 use crate::outlet::{Outlet, Ticket};
 use crate::store::{Loaded, Store, StoreError};
@@ -199,8 +199,8 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         let mut state = loaded.base;
         let kept = state.seq;
         // A panic in fold is a defect of ours; it must not take the neighbours along at every start.
-        catch_unwind(AssertUnwindSafe(|| replay(&mut state, &loaded.entries)))
-            .map_err(|_| "folding them panicked".to_owned())?
+        guarded(|| replay(&mut state, &loaded.entries))
+            .map_err(|panic| format!("folding them {panic}"))?
             .map_err(|error| error.to_string())?;
         let key = (registered_as(&state.definition).to_owned(), state.version);
         if self.unreadable_definitions.contains(&key) {

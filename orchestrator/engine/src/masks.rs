@@ -105,6 +105,31 @@ pub fn value(of: &Value) -> Value {
     }
 }
 
+/// Under which name properties have bytes that JSON has no type for, in base64.
+const BYTES: &str = "base64";
+
+/// Properties and headers of a message with what looks like a secret covered, and with all that came as bytes: nobody can say what in those is one.
+#[must_use]
+pub fn properties(of: &Value) -> Value {
+    value(&without_bytes(of))
+}
+
+fn without_bytes(of: &Value) -> Value {
+    match of {
+        Value::Object(fields) if fields.len() == 1 && fields.contains_key(BYTES) => {
+            serde_json::json!({ BYTES: COVER })
+        }
+        Value::Object(fields) => {
+            let fields = fields.iter();
+            fields
+                .map(|(name, of)| (name.clone(), without_bytes(of)))
+                .collect()
+        }
+        Value::Array(items) => items.iter().map(without_bytes).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => of.clone(),
+    }
+}
+
 /// An input with what its task type's schema calls a secret covered (`x-secret`), and what looks like one. A reference to a secret is none itself.
 #[must_use]
 pub fn input(schema: Option<&Value>, of: &Value) -> Value {
@@ -236,6 +261,17 @@ mod tests {
         let wanted = json!({ "url": "https://h/", "headers": { "X-Site": "***", "X-Key": { "$secret": "k" } }, "list": [{ "pin": "***" }] });
         assert_eq!(covered, wanted);
         assert_eq!(input(None, &of)["headers"]["X-Site"], "hunter2");
+    }
+
+    #[test]
+    fn headers_that_came_as_bytes_are_covered_whatever_they_are() {
+        let of = json!({ "app_id": "a", "headers": {
+            "login": { "base64": "aHVudGVyMg==" }, "all": [{ "base64": "/wA=" }, { "site": "vie", "pwd": "x" }], "at": { "timestamp": 7 },
+        } });
+        let wanted = json!({ "app_id": "a", "headers": {
+            "login": { "base64": "***" }, "all": [{ "base64": "***" }, { "site": "vie", "pwd": "***" }], "at": { "timestamp": 7 },
+        } });
+        assert_eq!(properties(&of), wanted);
     }
 
     #[test]

@@ -18,8 +18,8 @@ use crate::audit::{AuditCursor, AuditFilter, AuditLog};
 use crate::cluster::{Member, View};
 use crate::items::ItemFilter;
 use crate::letters::{
-    Claiming, Death, EditRow, GivingBack, HistoryRow, Imported, LetterRow, Letters, Move,
-    OperationRow, OperationState, OperationStep, Waiting, WholeLetter, Written,
+    Claiming, Death, EditRow, GivingBack, HistoryRow, Imported, LetterRow, LetterState, Letters,
+    Move, OperationRow, OperationState, OperationStep, Waiting, WholeLetter, Written,
 };
 use crate::postgres::{
     Ownership, PostgresAlerts, PostgresAudit, PostgresError, PostgresLetters, PostgresReader,
@@ -27,7 +27,7 @@ use crate::postgres::{
 };
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, LogEnd,
-    Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
+    Newest, Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
 };
 use crate::reader::Reader;
 use crate::reservations::{ReservationBook, ReservationCursor, ReservationFilter};
@@ -307,6 +307,7 @@ impl Reader for AnyReader {
         fn dead_letters_tried(of: AttemptRef) -> Answer<Vec<LetterRow>>;
         fn dead_letter_hours(group: String, since: Timestamp) -> Answer<Vec<(Timestamp, u64)>>;
         fn dead_letters_count(filter: DeadLetterFilter) -> Answer<u64>;
+        fn dead_letters_newest(state: LetterState, not_after: Timestamp) -> Answer<Newest>;
         fn dead_letter_groups(after: Option<String>, limit: usize) -> Answer<Vec<LetterGroup>>;
         fn dead_operations(after: Option<DeadLetterCursor>, limit: usize) -> Answer<Page<OperationRow, DeadLetterCursor>>;
         fn dead_operations_in(state: OperationState, limit: usize) -> Answer<Vec<OperationRow>>;

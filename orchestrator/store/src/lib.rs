@@ -45,8 +45,8 @@ pub use postgres::{
 };
 pub use read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, LogEnd,
-    Page, SagaCursor, SagaFilter, SagaLog, Sizes, UNSERVED_COUNTED_MAX, Unserved, WorkItemCursor,
-    WorkItemView,
+    Newest, Page, SagaCursor, SagaFilter, SagaLog, Sizes, UNSERVED_COUNTED_MAX, Unserved,
+    WorkItemCursor, WorkItemView,
 };
 pub use reader::Reader;
 pub use reservations::{ReservationBook, ReservationCursor, ReservationFilter};
@@ -66,6 +66,19 @@ pub fn is_gone(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         if error.is::<sqlite::ThreadLost>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// Whether an error says that what was asked for is there, and this version cannot read it: trying again is in vain, and nothing else that is asked for is concerned.
+#[must_use]
+pub fn is_unreadable(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if sqlite::is_misfit(error) || postgres::is_misfit(error) {
             return true;
         }
         next = error.source();

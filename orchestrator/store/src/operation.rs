@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::letters::{Ending, LetterState, Settling};
-use crate::read::{DeadLetterCursor, DeadLetterFilter};
+use crate::read::{DeadLetterCursor, DeadLetterFilter, Newest};
 
 /// Where a replay of many stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +159,10 @@ pub struct OperationRow {
     /// Where messages of others go that nothing takes there now: they are passed over, and tried again in turn once all others have gone.
     #[serde(default)]
     pub held: Vec<Held>,
+    /// How far the letters of the store had come when it was made, or when whoever asked for it saw what it would do: what died or was moved later is not taken. None: it was
+    /// made by a version before, which went by clocks.
+    #[serde(default)]
+    pub newest: Option<Newest>,
     /// How far the others have gone, while those are tried again.
     #[serde(default)]
     pub reached: Option<(Timestamp, Uuid)>,
@@ -214,10 +218,18 @@ pub struct Redirect {
 }
 
 impl OperationRow {
-    /// Letters that died, or were moved, later than this it does not take.
+    /// Letters that were moved later than this it does not take.
     #[must_use]
     pub fn takes_until(&self) -> Timestamp {
-        self.as_of.map_or(self.made_at, |at| at.min(self.made_at))
+        let by_clocks = || self.as_of.map_or(self.made_at, |at| at.min(self.made_at));
+        self.newest.map_or_else(by_clocks, |newest| newest.moved)
+    }
+
+    /// Letters that died later than this it does not take.
+    #[must_use]
+    pub fn takes_died_until(&self) -> Timestamp {
+        self.newest
+            .map_or_else(|| self.takes_until(), |newest| newest.died)
     }
 
     /// How many more letters this stage may set out. One that was refused tells nothing of the others: another takes its place in the canary.
@@ -501,6 +513,7 @@ mod tests {
             back_s: BACK_S,
             seen: Tally::default(),
             as_of: None,
+            newest: None,
             held: Vec::new(),
             reached: None,
         }
@@ -519,6 +532,32 @@ mod tests {
             in_stage,
             ..row()
         }
+    }
+
+    #[test]
+    fn what_it_takes_ends_where_the_letters_had_come_and_no_clock_says_where() {
+        let until = |row: &OperationRow| (row.takes_died_until().0, row.takes_until().0);
+        let of_before = OperationRow {
+            as_of: Some(Timestamp(8)),
+            ..row()
+        };
+        assert_eq!(until(&of_before), (1, 1), "no later than it was made");
+        let newest = Newest::of(Some(Timestamp(7)), Some(Timestamp(9)));
+        let of_now = OperationRow {
+            newest: Some(newest),
+            ..of_before
+        };
+        assert_eq!(until(&of_now), (7, 9), "it was made by a slow clock");
+        let at = |at| Some(Timestamp(at));
+        let seen = |moved, died| {
+            let newest = newest.up_to(moved, died);
+            (newest.died.0, newest.moved.0)
+        };
+        assert_eq!(seen(None, None), (7, 9));
+        assert_eq!(seen(at(8), at(6)), (6, 8));
+        assert_eq!(seen(at(6), None), (6, 6), "whoever names one time alone");
+        assert_eq!(seen(at(99), at(99)), (7, 9), "what is to come is no part");
+        assert_eq!(Newest::of(at(7), None).moved, Timestamp(7));
     }
 
     #[test]

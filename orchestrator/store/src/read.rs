@@ -79,6 +79,37 @@ pub struct DeadLetterFilter {
     pub oldest_first: bool,
 }
 
+/// How far letters have come, by what stands in them: members of a cluster have clocks of their own, and what is stamped later can only be compared with what was stamped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Newest {
+    /// When the one died that died last; 0 where there is none.
+    pub died: Timestamp,
+    /// When the last of them died, or was moved.
+    pub moved: Timestamp,
+}
+
+impl Newest {
+    pub(crate) fn of(died: Option<Timestamp>, moved: Option<Timestamp>) -> Self {
+        let died = died.unwrap_or_default();
+        Self {
+            died,
+            moved: died.max(moved.unwrap_or_default()),
+        }
+    }
+
+    /// No further than somebody has seen: up to that move, and up to that death; where no death is named, up to the same time.
+    #[must_use]
+    pub fn up_to(self, moved: Option<Timestamp>, died: Option<Timestamp>) -> Self {
+        let least = |newest: Timestamp, seen: Option<Timestamp>| {
+            seen.map_or(newest, |seen| seen.min(newest))
+        };
+        Self {
+            died: least(self.died, died.or(moved)),
+            moved: least(self.moved, moved),
+        }
+    }
+}
+
 /// How a statement goes along letters, one way or the other.
 pub(crate) struct Way {
     /// Of the place of one that comes after a cursor, to that.

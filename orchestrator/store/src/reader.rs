@@ -9,10 +9,10 @@ use baton_messages::{AttemptRef, Manifest, SagaId, Timestamp};
 use uuid::Uuid;
 
 use crate::items::ItemFilter;
-use crate::letters::{EditRow, HistoryRow, LetterRow, OperationRow, OperationState};
+use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow, OperationState};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, LogEnd,
-    Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
+    Newest, Page, SagaCursor, SagaFilter, SagaLog, Sizes, Unserved, WorkItemCursor, WorkItemView,
 };
 use crate::triggers::{EventRow, ScheduleRow};
 
@@ -237,6 +237,16 @@ pub trait Reader: Clone + Send + Sync + 'static {
         &self,
         filter: DeadLetterFilter,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// How far the letters that stand there have come; what is stamped later than that was stamped by a clock that is wrong, and does not count.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn dead_letters_newest(
+        &self,
+        state: LetterState,
+        not_after: Timestamp,
+    ) -> impl Future<Output = Result<Newest, StoreError>> + Send;
 
     /// Groups of letters that are dead, by key, after that one, at most `limit`.
     ///

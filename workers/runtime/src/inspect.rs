@@ -1,15 +1,15 @@
 //! What comes from a task queue, looked at before anything is done with it: a task of the type this queue is for, or a reason to park it.
 
-use baton_bus::{DELIVERY_LIMIT, Delivery, HeaderValue};
+use baton_bus::{AckTag, DELIVERY_LIMIT, Delivery, HeaderValue, Losses};
 use baton_messages::headers::{VERSION, VERSION_HEADER, version_is_known};
 use baton_messages::{BODY_BYTES_MAX, DeadReason, Task, TaskMessage, TaskType};
 use serde_json::error::Category;
 
 /// The only kind there is on a task queue.
 const KIND: &str = "task@1";
-/// Deliveries of a message that are read as they come. So many an unlucky worker, or a restarted one, may cost it; and so many before
-/// [`DELIVERY_LIMIT`] are left in which one that kills nobody is read alone, and out of the way.
-const TRUSTED: u64 = 5;
+/// Deliveries after which a message is parked unread by whoever takes it, also in the middle of its life: else one that kills whoever reads it would end one
+/// long-lived worker after the other. Less than the 20 at which the broker itself gives a task up, and where no policy says where to, drops it.
+const GIVEN_UP: u64 = 15;
 
 /// Why a message is parked.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,20 +25,45 @@ fn refusal(reason: DeadReason, error: impl Into<String>) -> Refusal {
     }
 }
 
-/// Whether a message was delivered so often that reading it may be what kills its workers. It is read alone then: all that a worker has in hand
-/// when it dies is counted alike, and only what is answered before the next one is read is certainly in nobody's company.
-pub(crate) const fn is_suspect(delivery: &Delivery) -> bool {
-    delivery.deliveries > TRUSTED
+/// What this process has taken from one queue so far, as far as it says how the next delivery is to be read.
+#[derive(Debug, Default)]
+pub(crate) struct Suspicion {
+    begun: bool,
+    losses: Losses,
 }
 
-/// Why a message that was delivered again and again is parked unread, if it is: only where it is the `first` that this process takes from
-/// its queue. Those before it were read alone and are answered ([`is_suspect`]), so it is the one that was being read when the last worker died;
-/// what lies behind the first one was in nobody's way, and its count says nothing about it.
-pub(crate) fn too_often(delivery: &Delivery, first: bool) -> Option<Refusal> {
-    let deliveries = delivery.deliveries;
-    (first && deliveries > DELIVERY_LIMIT).then(|| {
+/// How a delivery is to be read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Suspected {
+    /// With nothing beside it.
+    pub(crate) alone: bool,
+    /// Not at all, and why.
+    pub(crate) refused: Option<Refusal>,
+}
+
+impl Suspicion {
+    /// The next delivery of this queue, and which one of its message it is.
+    pub(crate) fn next(&mut self, tag: AckTag, deliveries: u64) -> Suspected {
+        self.losses.saw(tag);
+        let first = !std::mem::replace(&mut self.begun, true);
+        Suspected {
+            alone: self.losses.suspects(deliveries),
+            refused: too_often(self.losses.beside(deliveries), first),
+        }
+    }
+}
+
+/// Why a message that was delivered again and again is parked unread, if it is. `deliveries` are those that are not for channels this process lost itself: nobody died of
+/// those.
+///
+/// Above [`DELIVERY_LIMIT`] only where it is the `first` that this process takes from its queue. Those before it were read alone and are answered (`intake.rs`), so it is the
+/// one that was being read when the last worker died; what lies behind the first one was in nobody's way, and its count says nothing about it. Above [`GIVEN_UP`] in any case:
+/// it has gone through more workers that were not begun anew than it may.
+fn too_often(deliveries: u64, first: bool) -> Option<Refusal> {
+    let limit = if first { DELIVERY_LIMIT } else { GIVEN_UP };
+    (deliveries > limit).then(|| {
         let error = format!(
-            "delivered {deliveries} times, more than {DELIVERY_LIMIT}, and never begun: it may be what kills its workers"
+            "delivered {deliveries} times, more than {limit}, and never begun: it may be what kills its workers"
         );
         refusal(DeadReason::DeliveredTooOften, error)
     })
@@ -120,6 +145,43 @@ mod tests {
         assert_eq!(reason(b"{}", Some(KIND)), DeadReason::Undecodable);
         assert_eq!(reason(b"{}", Some("task@2")), DeadReason::UnknownKind);
         assert_eq!(reason(&large, Some(KIND)), DeadReason::TooLarge);
+    }
+
+    #[test]
+    fn what_comes_again_and_again_is_parked_first_in_its_queue_and_in_the_end_anywhere() {
+        let parked = |deliveries, first| too_often(deliveries, first).is_some();
+        for (deliveries, as_first, anywhere) in [
+            (1, false, false),
+            (DELIVERY_LIMIT, false, false),
+            (DELIVERY_LIMIT + 1, true, false),
+            (GIVEN_UP, true, false),
+            (GIVEN_UP + 1, true, true),
+        ] {
+            assert_eq!(parked(deliveries, true), as_first, "{deliveries}, first");
+            assert_eq!(parked(deliveries, false), anywhere, "{deliveries}");
+        }
+        let said = too_often(GIVEN_UP + 1, false).unwrap();
+        assert_eq!(said.reason, DeadReason::DeliveredTooOften);
+    }
+
+    #[test]
+    fn what_comes_again_since_this_process_lost_its_channels_is_read_as_it_comes() {
+        let mut here = Suspicion::default();
+        let waits = 2 * GIVEN_UP;
+        for deliveries in 1..=waits {
+            // a channel each time
+            let tag = AckTag {
+                epoch: deliveries,
+                tag: 1,
+            };
+            assert_eq!(here.next(tag, deliveries), Suspected::default());
+        }
+        let tag = AckTag {
+            epoch: waits,
+            tag: 2,
+        };
+        let of_others = here.next(tag, waits + GIVEN_UP + 1);
+        assert!(of_others.alone && of_others.refused.is_some());
     }
 
     #[test]

@@ -7,7 +7,9 @@
 //! A task is polled once where it is taken. Most short ones have ended by then and never become a task of the runtime.
 //!
 //! What was delivered again and again may be what kills its worker while it is read. It is read alone: the next such one, of whichever queue, only when
-//! it is acknowledged or parked. So whoever dies of a message takes none with it that came before, and the one that is parked in the end is the one.
+//! it is acknowledged or parked. So whoever dies of a message takes none with it that came before, and the one that is parked in the end is the one. All that a worker has
+//! in hand when it dies is counted alike, and only what is answered before the next one is read is certainly in nobody's company. Deliveries that this process caused itself, since
+//! it lost its channel, count for nothing: nobody died of them.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use futures::FutureExt as _;
 use tokio_util::task::TaskTracker;
 
 use crate::hold::{InHand, hold};
-use crate::inspect::{Refusal, inspect, is_suspect, too_often};
+use crate::inspect::{Refusal, Suspicion, inspect};
 use crate::registry::Served;
 use crate::shared::Shared;
 
@@ -40,7 +42,7 @@ impl Intake {
     pub(crate) async fn run(self, mut consumer: Consumer) {
         let draining = self.shared.draining.clone();
         let mut channel: Option<u64> = None;
-        let mut first = true;
+        let mut suspicion = Suspicion::default();
         loop {
             let batch = tokio::select! {
                 biased;
@@ -56,11 +58,11 @@ impl Intake {
             channel = epoch;
             self.shared.acks.enter(&batch);
             for delivery in batch {
-                let refused = too_often(&delivery, std::mem::take(&mut first));
-                if is_suspect(&delivery) {
-                    self.take_alone(delivery, refused).await;
+                let suspected = suspicion.next(delivery.tag, delivery.deliveries);
+                if suspected.alone {
+                    self.take_alone(delivery, suspected.refused).await;
                 } else {
-                    self.take(delivery, refused).await;
+                    self.take(delivery, suspected.refused).await;
                 }
             }
         }

@@ -41,11 +41,7 @@ impl Noted {
         match noted.says(None).await {
             Ok(_) => Ok(Some(noted)),
             Err(CliError::Unreachable { .. } | CliError::NoToken { .. }) => Ok(nobody(out)),
-            // one of before, which keeps no such row, or not of a look
-            Err(error) if error.status() == Some(404) => Ok(nobody(out)),
-            Err(error) if what == PEEK && matches!(error.status(), Some(400 | 422)) => {
-                Ok(nobody(out))
-            }
+            Err(error) if is_of_before(what, &error) => Ok(nobody(out)),
             Err(error) => Err(error),
         }
     }
@@ -65,7 +61,38 @@ impl Noted {
     }
 }
 
+/// Whether this is said by an orchestrator of before, which keeps no such row at all, or does not know this word. Whatever else it refuses is refused.
+fn is_of_before(what: &str, error: &CliError) -> bool {
+    match error.status() {
+        Some(404) => true,
+        Some(400 | 422) => what == PEEK && error.to_string().contains(what),
+        Some(_) | None => false,
+    }
+}
+
 fn nobody(out: &mut Out) -> Option<Noted> {
     out.note("no orchestrator can be asked, so this is not in its audit log");
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_does_not_know_the_word_is_of_before() {
+        let says = |status, detail: &str| CliError::Problem {
+            status,
+            detail: detail.to_owned(),
+            next: None,
+            document: Box::default(),
+        };
+        let unknown = "Failed to deserialize the JSON body into the target type: what: unknown variant `peek-messages`, expected `apply-topology` or `move-messages` at line 1 column 41";
+        let long = "`on` has 1 to 255 characters, `outcome` at most 500";
+        assert!(is_of_before(PEEK, &says(404, "there is nothing here")));
+        assert!(is_of_before(PEEK, &says(422, unknown)));
+        assert!(!is_of_before(PEEK, &says(400, long)));
+        assert!(!is_of_before("move-messages", &says(400, long)));
+        assert!(!is_of_before(PEEK, &says(403, unknown)));
+    }
 }

@@ -203,12 +203,21 @@ fn shown(delivery: &Delivery, raw: bool, out: &mut Out) {
     if let Some(died) = died(delivery) {
         out.line(format!("  {}", masks::text_for(raw, died)));
     }
-    // covered first: what is cut off may be what tells that it is a secret
-    let body = body_for(raw, &String::from_utf8_lossy(&delivery.body));
-    let body: String = body.chars().take(BODY_CHARS_MAX).collect();
+    let body = body_words(&delivery.body, raw);
     if !body.trim().is_empty() {
         out.words(2, body.trim(), Tone::Faint);
     }
+}
+
+/// The beginning of a body as a person reads it. One that is no text is shown as it came or not at all: nobody can say what in it is a secret.
+fn body_words(body: &[u8], raw: bool) -> String {
+    let words = match std::str::from_utf8(body) {
+        // covered first: what is cut off may be what tells that it is a secret
+        Ok(text) => body_for(raw, text),
+        Err(_) if raw => String::from_utf8_lossy(body).into_owned(),
+        Err(_) => format!("no text, {} bytes: --raw shows them", body.len()),
+    };
+    words.chars().take(BODY_CHARS_MAX).collect()
 }
 
 fn body_for(raw: bool, body: &str) -> String {
@@ -248,7 +257,11 @@ fn as_json(delivery: &Delivery, raw: bool) -> Value {
         .map(|(name, value)| (name.clone(), value.to_json()))
         .collect();
     let headers = Value::Object(headers);
-    let headers = if raw { headers } else { masks::value(&headers) };
+    let headers = if raw {
+        headers
+    } else {
+        masks::properties(&headers)
+    };
     let mut item = json!({
         "queue": &*delivery.queue, "exchange": delivery.exchange, "key": delivery.key, "message_id": delivery.message_id, "kind": delivery.kind,
         "content_type": delivery.properties.content_type, "redelivered": delivery.redelivered, "deliveries": delivery.deliveries, "headers": headers,
@@ -590,6 +603,16 @@ fn called(delivery: &Delivery) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_that_is_no_text_is_shown_as_it_came_or_not_at_all() {
+        let body = b"\xff{\"password\":\"hunter2\"}";
+        let covered = body_words(body, false);
+        assert_eq!(covered, "no text, 23 bytes: --raw shows them");
+        assert!(body_words(body, true).contains("hunter2"));
+        assert_eq!(body_words(&body[1..], false), r#"{"password":"***"}"#);
+        assert_eq!(body_words(&body[1..], true), r#"{"password":"hunter2"}"#);
+    }
 
     #[test]
     fn a_place_is_read_as_it_is_typed() {

@@ -284,8 +284,10 @@ async fn planned(
 
 /// That only what was looked at is taken: nothing that has died since. An older orchestrator does not say when it looked.
 pub(super) fn as_seen(body: &mut Value, looked: &Value) {
-    if looked["as_of"].is_u64() {
-        body["as_of"] = looked["as_of"].clone();
+    for name in ["as_of", "died_as_of"] {
+        if looked[name].is_u64() {
+            body[name] = looked[name].clone();
+        }
     }
 }
 

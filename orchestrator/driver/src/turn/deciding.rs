@@ -1,6 +1,5 @@
 //! Each item decided by the engine; a panic or a typed error stops here and harms no neighbour.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use baton_engine::command::commands;
@@ -14,6 +13,7 @@ use super::item::{Built, Item, Origin, Undecided};
 use crate::batch::{SagaRow, UnsentRow};
 use crate::cache::{Cached, waits_for};
 use crate::driver::Driver;
+use crate::guard::guarded;
 use crate::outlet::Outlet;
 use crate::store::Store;
 use crate::work::Answer;
@@ -40,11 +40,9 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         let verdict = match (item.saga, &item.input) {
             (Some(saga), Some(input)) => {
                 // A defect of ours, in deciding or in what follows from it, parks this saga alone: its state in memory is read anew.
-                let decided = catch_unwind(AssertUnwindSafe(|| {
-                    self.decide_input(saga, input, entropy, &mut built)
-                }));
+                let decided = guarded(|| self.decide_input(saga, input, entropy, &mut built));
                 decided.unwrap_or_else(|panic| {
-                    let why = format!("panicked: {}", panic_text(&*panic));
+                    let why = panic.to_string();
                     Err(Undecided { saga, why })
                 })?
             }
@@ -226,14 +224,6 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "without a message".to_owned())
 }
 
 fn held(entry: &Entry) -> bool {

@@ -66,8 +66,8 @@ pub(super) fn routes(routes: Routes) -> Routes {
 pub(crate) struct AtBroker {
     /// What.
     what: BrokerAction,
-    /// On what: a queue, a virtual host.
-    #[schemars(length(min = 1, max = 255))]
+    /// On what: a queue, a virtual host, from where to where. At most 800 bytes.
+    #[schemars(length(min = 1, max = 800))]
     on: String,
     /// What came of it, in a sentence; none: it is about to be begun.
     #[schemars(length(max = 500))]
@@ -75,6 +75,24 @@ pub(crate) struct AtBroker {
     /// On whose behalf, for the record: kept beside the token's name.
     #[serde(rename = "by")]
     _by: Option<String>,
+}
+
+/// The longest `on`, in bytes: three names as long as a broker has them, and some words. The stores keep it in an index, where PostgreSQL takes some 2,700.
+const ON_BYTES_MAX: usize = 800;
+/// The longest `outcome`, in characters.
+const OUTCOME_CHARS_MAX: usize = 500;
+
+impl AtBroker {
+    fn fits(&self) -> Answer<()> {
+        let is_long = |text: &str| text.chars().count() > OUTCOME_CHARS_MAX;
+        let fits = (1..=ON_BYTES_MAX).contains(&self.on.len())
+            && !self.outcome.as_deref().is_some_and(is_long);
+        fits.then_some(()).ok_or_else(|| {
+            Problem::bad_request(format!(
+                "`on` has 1 to {ON_BYTES_MAX} bytes, `outcome` at most {OUTCOME_CHARS_MAX} characters"
+            ))
+        })
+    }
 }
 
 /// What can be done there with `baton`.
@@ -101,15 +119,7 @@ async fn at_broker(
     Operator(caller): Operator,
     Body(asked): Body<AtBroker>,
 ) -> Answer<Json<WrittenDown>> {
-    let long = |text: &str, most: usize| text.chars().count() > most;
-    if asked.on.is_empty()
-        || long(&asked.on, 255)
-        || asked.outcome.as_deref().is_some_and(|text| long(text, 500))
-    {
-        return Err(Problem::bad_request(
-            "`on` has 1 to 255 characters, `outcome` at most 500",
-        ));
-    }
+    asked.fits()?;
     let what = match asked.what {
         BrokerAction::ApplyTopology => "topology",
         BrokerAction::MoveMessages | BrokerAction::PeekMessages => "queues",
@@ -256,4 +266,26 @@ pub(crate) async fn head(
             at,
         },
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_name_a_broker_has_room_for_can_be_written_down() {
+        let fits = |on: String| {
+            let asked = json!({ "what": "move-messages", "on": on });
+            let asked: AtBroker = serde_json::from_value(asked).unwrap();
+            asked.fits().is_ok()
+        };
+        let longest = "q".repeat(255);
+        assert!(fits(format!("{longest}, as they came")));
+        assert!(fits(format!("{longest} to {longest}/{longest}")));
+        assert!(!fits("q".repeat(ON_BYTES_MAX + 1)));
+        assert!(!fits("\u{1f407}".repeat(ON_BYTES_MAX / 2)), "in bytes");
+        assert!(!fits(String::new()));
+    }
 }

@@ -37,11 +37,12 @@ const REHEARSED: [&str; 5] = [
     "upgradeSagas",
 ];
 /// What is kept of a request's body: names of things and how it is to be done. What is not here (inputs, outputs, bodies, labels) may hold secrets.
-const KEPT: [&str; 28] = [
+const KEPT: [&str; 29] = [
     "as",
     "as_of",
     "content_type",
     "definition",
+    "died_as_of",
     "dry_run",
     "due",
     "edition",

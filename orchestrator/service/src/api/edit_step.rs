@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use baton_driver::guarded;
 use baton_engine::input::{Seen, StepEdit};
 use baton_engine::state::Prepared;
 use baton_engine::{Input, Record, Rules, SagaState, Verdict, decide};
@@ -163,7 +164,8 @@ async fn rehearsed(
         definition: &definition,
         catalogue: &catalogue,
     };
-    let decided = decide(rules, &mut state, input, clock::now(), 0);
+    let decided = guarded(|| decide(rules, &mut state, input, clock::now(), 0));
+    let decided = decided.map_err(|panic| no(format!("to decide it {panic}")))?;
     let decided = decided.map_err(|error| no(chain(&error)))?;
     match decided.verdict {
         Verdict::Refused(refusal) => Err(Problem::refused(&refusal)),

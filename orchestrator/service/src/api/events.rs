@@ -286,6 +286,8 @@ fn shown(row: EventRow, whole: bool) -> Shown {
     let mut event = row.event;
     if !whole {
         event.data = event.data.as_ref().map(masks::value);
+        // of bytes nobody can say what in them is a secret
+        event.data_base64 = None;
     }
     Shown {
         event,
@@ -383,6 +385,13 @@ mod tests {
             }
         };
         let said = |whole| serde_json::to_string(&shown(row(), whole)).unwrap();
+        let of_bytes = |whole| {
+            let mut row = row();
+            (row.event.data, row.event.data_base64) = (None, Some("aHVudGVyMg==".to_owned()));
+            serde_json::to_string(&shown(row, whole)).unwrap()
+        };
+        assert!(!of_bytes(false).contains("aHVudGVyMg=="));
+        assert!(of_bytes(true).contains("aHVudGVyMg=="));
         assert!(!said(false).contains("hunter2") && said(false).contains("h1"));
         assert_eq!(said(true).matches("hunter2").count(), 2);
     }

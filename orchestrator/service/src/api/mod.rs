@@ -99,7 +99,7 @@ pub(crate) use definitions::Known;
 pub(crate) use events::message as event_message;
 pub(crate) use live::Streams;
 pub(crate) use probes::{Counted, standing_by};
-pub(crate) use seen::{Watched, folded};
+pub(crate) use seen::{Watched, folded, is_unreadable};
 pub(crate) use top::LastTop;
 pub(crate) use view::Row as SagaInList;
 

@@ -6,9 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use baton_driver::StoreError;
-use baton_driver::store::BoxError;
-use baton_engine::{SagaState, Status, replay};
+use baton_driver::{Panicked, StoreError, guarded};
+use baton_engine::{Entry, FoldError, SagaState, Status, replay};
 use baton_messages::SagaId;
 use baton_store::{AnyReader, Reader as _};
 use tokio::sync::{Notify, watch};
@@ -45,7 +44,7 @@ pub(crate) enum Look {
 /// A saga from the store; none when there is no such saga.
 ///
 /// # Errors
-/// When the store cannot be read.
+/// When the store cannot be read, or the saga cannot ([`is_unreadable`]).
 pub(crate) async fn folded(reader: &AnyReader, saga: SagaId) -> Result<Option<Folded>, StoreError> {
     let Some((first, loaded)) = reader.folding(saga).await? else {
         return Ok(None);
@@ -66,12 +65,34 @@ pub(crate) async fn folded(reader: &AnyReader, saga: SagaId) -> Result<Option<Fo
     }))
 }
 
-fn fold(state: &mut SagaState, entries: &[baton_engine::Entry]) -> Result<(), StoreError> {
-    let saga = state.id;
-    replay(state, entries).map_err(|source| StoreError {
+fn fold(state: &mut SagaState, entries: &[Entry]) -> Result<(), StoreError> {
+    by_itself(state.id, || replay(state, entries))
+}
+
+/// Folds a saga, so that a panic in it is an error of this one: whoever looks at many, and whoever leads, goes on with the others.
+fn by_itself(saga: SagaId, fold: impl FnOnce() -> Result<(), FoldError>) -> Result<(), StoreError> {
+    let folded = guarded(fold).map_err(NotFolded::from);
+    let folded = folded.and_then(|folded| folded.map_err(NotFolded::from));
+    folded.map_err(|source| StoreError {
         what: format!("saga {saga}, to fold its records"),
-        source: BoxError::from(source),
+        source: Box::new(source),
     })
+}
+
+/// Why the records of a saga do not make a state.
+#[derive(Debug, thiserror::Error)]
+enum NotFolded {
+    /// One of them does not fit.
+    #[error(transparent)]
+    Misfit(#[from] FoldError),
+    /// A defect of ours.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+}
+
+/// Whether a saga could not be had from the store because of what is in its records: trying again is in vain, and no other is concerned.
+pub(crate) fn is_unreadable(error: &StoreError) -> bool {
+    error.source.is::<NotFolded>() || baton_store::is_unreadable(error)
 }
 
 /// Every saga somebody watches.
@@ -237,5 +258,33 @@ impl Watched {
 
     fn sagas(&self) -> MutexGuard<'_, HashMap<SagaId, Kept>> {
         self.sagas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_driver::store::BoxError;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::chain::chain;
+
+    #[test]
+    fn a_panic_while_a_saga_is_folded_is_an_error_that_names_it() {
+        let saga = SagaId(Uuid::from_u128(7));
+        let error = by_itself(saga, || panic!("a defect")).unwrap_err();
+        assert!(is_unreadable(&error), "{error:?}");
+        let said = chain(&error);
+        assert!(said.contains(&saga.to_string()), "{said}");
+        assert!(said.contains("panicked: a defect"), "{said}");
+    }
+
+    #[test]
+    fn a_store_that_is_away_says_nothing_about_a_saga() {
+        let away = StoreError {
+            what: "a saga".to_owned(),
+            source: BoxError::from("no connection"),
+        };
+        assert!(!is_unreadable(&away));
     }
 }

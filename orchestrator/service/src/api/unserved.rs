@@ -10,7 +10,7 @@ use baton_store::Reader as _;
 
 use super::Api;
 use super::problem::{Answer, Problem};
-use super::seen::{Folded, folded};
+use super::seen::{Folded, folded, is_unreadable};
 use crate::clock;
 
 /// Sagas that are looked at one by one, for their pools and times; of further ones only the number is known.
@@ -47,15 +47,22 @@ impl Api {
             sagas.entry(saga).or_default().push(task_type);
         }
         for (saga, types) in sagas {
-            let Ok(seen) = folded(&self.reader, saga).await else {
-                unread.insert(saga);
-                continue;
+            let seen = match folded(&self.reader, saga).await {
+                // it hides none of the others
+                Err(error) if is_unreadable(&error) => {
+                    unread.insert(saga);
+                    continue;
+                }
+                seen => seen.map_err(|error| Problem::store(&error))?,
             };
             for task_type in &types {
                 *looked.entry(task_type.clone()).or_default() += 1;
             }
             if let Some(seen) = seen {
                 self.one(&seen, &types, &mut all).await?;
+            }
+            for task_type in types {
+                *looked.entry(task_type).or_default() += 1;
             }
         }
         for (task_type, sagas) in found.by_type {

@@ -5,6 +5,7 @@ use aide::axum::routing::post_with;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use baton_driver::guarded;
 use baton_engine::input::Operator as By;
 use baton_engine::upgrade::{Reason, ReasonKind, Versions, fits};
 use baton_engine::{Catalogue, Definition, Input, Refusal, Status, Verdict};
@@ -314,9 +315,11 @@ impl Api {
             next,
             catalogue,
         };
-        Ok(match fits(versions, &state, clock::now()) {
-            Ok(_) => Came::Fits,
-            Err(reasons) => Came::Stays(reasons),
+        let fits = guarded(|| fits(versions, &state, clock::now()));
+        Ok(match fits {
+            Ok(Ok(_)) => Came::Fits,
+            Ok(Err(reasons)) => Came::Stays(reasons),
+            Err(panic) => Came::Unknown(format!("to look whether it fits {panic}")),
         })
     }
 

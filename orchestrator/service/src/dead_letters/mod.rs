@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(crate) use adopted::Adopted;
 pub(crate) use again::attempt_of;
 use arriving::{Over, Taken};
-use baton_bus::{Bus, ConsumeSpec, Delivery, HeaderValue, Headers, Properties};
+use baton_bus::{Bus, ConsumeSpec, Delivery, HeaderValue, Headers, Losses, Properties};
 use baton_driver::DeadLetterRow;
 use baton_engine::Input;
 use baton_messages::dead::{
@@ -33,7 +33,7 @@ use crate::clock;
 use crate::cluster::Router;
 use crate::health::Health;
 use crate::hot::mail::Letter;
-use crate::hot::suspect::{self, Losses};
+use crate::hot::suspect;
 use crate::hot::trial::DEATHS_MAX;
 use crate::masks;
 use crate::replay::{Replay, typed};
@@ -162,7 +162,7 @@ async fn take_in(bus: Bus, source: Source, instance: String, desk: Desk) {
         let (suspects, others): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .zip(arrived)
-            .partition(|(delivery, _)| losses.suspects(delivery));
+            .partition(|(delivery, _)| losses.suspects(delivery.deliveries));
         for some in in_bytes(&others) {
             let letters = some.iter();
             let letters = letters.map(|(of, arrival)| Taken::new(of, *arrival, source.letter(of)));

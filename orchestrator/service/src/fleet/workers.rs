@@ -128,10 +128,17 @@ impl Workers {
         }
     }
 
-    /// Whether it is known that nobody serves a task type, in any pool; no where that is not known, as [`Self::served`] has it.
-    pub(crate) fn is_unserved(&self, task_type: &TaskType, now: Timestamp) -> bool {
+    /// Whether it is known that nobody serves a task type, in this pool or, without one, in any; no where that is not known, as [`Self::served`] has it.
+    pub(crate) fn is_unserved(
+        &self,
+        task_type: &TaskType,
+        pool: Option<&PoolName>,
+        now: Timestamp,
+    ) -> bool {
         let mut served = false;
-        let known = self.each_served(now, |of, _| served |= of == task_type);
+        let known = self.each_served(now, |of, its| {
+            served |= of == task_type && pool.is_none_or(|pool| pool == its);
+        });
         known && !served
     }
 
@@ -325,9 +332,9 @@ mod tests {
             for second in (0..=at).step_by(1_000) {
                 workers.canary(Timestamp(second));
             }
-            workers.is_unserved(&of, Timestamp(at))
+            workers.is_unserved(&of, None, Timestamp(at))
         };
-        assert!(!workers.is_unserved(&of, Timestamp(SHOWN_MS)), "deaf");
+        assert!(!workers.is_unserved(&of, None, Timestamp(SHOWN_MS)), "deaf");
         assert!(!heard_until(SHOWN_MS - 1_000), "not long enough");
         assert!(heard_until(SHOWN_MS));
         let came = SHOWN_MS + 10_000;
@@ -353,9 +360,33 @@ mod tests {
         for second in (1_000_000..=1_000_000 + SHOWN_MS).step_by(1_000) {
             workers.canary(Timestamp(second));
             let for_ms = second - 1_000_000;
-            let gone = workers.is_unserved(&of, Timestamp(second));
+            let gone = workers.is_unserved(&of, None, Timestamp(second));
             assert_eq!(gone, for_ms >= SHOWN_MS, "after {for_ms} ms");
         }
+    }
+
+    #[test]
+    fn a_type_that_is_served_elsewhere_is_unserved_in_a_pool_nobody_is_in() {
+        const AT: u64 = SHOWN_MS + 10_000;
+        let (workers, of) = (Workers::default(), TaskType::new("a.b@1").unwrap());
+        let until = |at: u64| {
+            (0..=at)
+                .step_by(1_000)
+                .for_each(|at| workers.canary(Timestamp(at)))
+        };
+        until(AT);
+        let unserved = |pool: &str, at: u64| {
+            let pool = PoolName::new(pool).unwrap();
+            workers.is_unserved(&of, Some(&pool), Timestamp(at))
+        };
+        heard(&workers, AT);
+        assert!(!unserved("default", AT));
+        assert!(unserved("dmz", AT));
+        assert!(!workers.is_unserved(&of, None, Timestamp(AT)));
+        // it leaves, and may come again at once, where it was
+        workers.left(&WorkerId::new("w1").unwrap(), Timestamp(AT));
+        assert!(!unserved("default", AT));
+        assert!(unserved("dmz", AT));
     }
 
     #[test]

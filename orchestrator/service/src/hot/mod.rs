@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 
-use baton_bus::{AckTag, BusState, Consumer, Delivery, Link};
+use baton_bus::{AckTag, BusState, Consumer, Delivery, Link, Losses};
 use baton_driver::{Driver, DriverError, Sent, Store, Ticket};
 use baton_messages::fleet::Announcement;
 use baton_messages::{InboxKey, TaskType};
@@ -51,7 +51,7 @@ use leases::Watch;
 use mail::{Heard, Letters, Mail, Request};
 use parking::Parking;
 use piece::Piece;
-use suspect::{Losses, Suspect};
+use suspect::Suspect;
 use trial::{Alone, Trial};
 use vain::Vain;
 
@@ -369,7 +369,7 @@ impl<S: Store> HotLoop<S> {
                 break;
             };
             self.losses.saw(delivery.tag);
-            if self.losses.suspects(&delivery) {
+            if self.losses.suspects(delivery.deliveries) {
                 self.suspect = Some(Suspect::of(delivery));
             } else {
                 self.take_delivery(delivery);

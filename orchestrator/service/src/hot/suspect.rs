@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use baton_bus::{AckTag, Delivery};
+use baton_bus::Delivery;
 use baton_driver::Store;
 use baton_messages::DeadReason;
 use uuid::Uuid;
@@ -19,32 +19,6 @@ use super::trial::{DEATHS_MAX, Note};
 use super::{HotError, HotLoop};
 use crate::decode::{self, Apart, Read, Unusable};
 use crate::metrics;
-
-/// Deliveries of a message that are taken as they come. What an unlucky process may cost a message is less.
-const TRUSTED: u64 = 5;
-
-/// How often a queue's channel was lost in this process' own life. So many deliveries of a message may be this process' own, and then
-/// nobody died of them.
-#[derive(Debug, Default)]
-pub(crate) struct Losses {
-    epoch: u64,
-    lost: u64,
-}
-
-impl Losses {
-    /// A delivery came on this channel.
-    pub(crate) fn saw(&mut self, tag: AckTag) {
-        if tag.epoch > self.epoch {
-            self.lost += u64::from(self.epoch > 0);
-            self.epoch = tag.epoch;
-        }
-    }
-
-    /// Whether a message was delivered too often to be trusted.
-    pub(crate) const fn suspects(&self, delivery: &Delivery) -> bool {
-        delivery.deliveries > TRUSTED + self.lost
-    }
-}
 
 /// A message under suspicion.
 pub(super) struct Suspect {
@@ -199,19 +173,5 @@ impl<S: Store> HotLoop<S> {
             self.over().await;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_channel_that_was_lost_is_no_death_and_the_first_one_is_none() {
-        let mut losses = Losses::default();
-        for (epoch, lost) in [(7, 0), (7, 0), (9, 1), (9, 1), (12, 2), (9, 2)] {
-            losses.saw(AckTag { epoch, tag: 1 });
-            assert_eq!(losses.lost, lost, "after channel {epoch}");
-        }
     }
 }

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_bus::Link;
-use baton_driver::{DefinitionRow, StoreError};
+use baton_driver::{DefinitionRow, StoreError, guarded};
 use baton_engine::definition::group_in;
-use baton_engine::{Catalogue, Definition, Input, Refusal, Rules, Verdict, decide};
+use baton_engine::{
+    Catalogue, DecideError, Decision, Definition, Input, Refusal, Rules, Verdict, decide,
+};
 use baton_messages::{SagaId, Start};
 use baton_store::Reader as _;
 use tokio::time::{Instant, timeout_at};
@@ -212,8 +214,7 @@ impl Replay {
             definition: &definition,
             catalogue: &catalogue,
         };
-        let decided = decide(rules, &mut state, input, clock::now(), 0);
-        Ok(decided.ok().map(|decision| decision.verdict))
+        Ok(said(|| decide(rules, &mut state, input, clock::now(), 0)))
     }
 
     /// Whether a queue is there that takes what goes by the default exchange. What another exchange does nobody can ask.
@@ -232,6 +233,12 @@ impl Replay {
         };
         looked.is_there(&target.key, asking).await
     }
+}
+
+/// What a decision says; none where it cannot be made, be it by a panic: whoever decides in earnest puts that one aside, and all other letters are looked at.
+fn said(decide: impl FnOnce() -> Result<Decision, DecideError>) -> Option<Verdict> {
+    let decided = guarded(decide).ok()?;
+    decided.ok().map(|decision| decision.verdict)
 }
 
 #[cfg(test)]
@@ -303,6 +310,16 @@ steps:
             labels: BTreeMap::new(),
             by: String::new(),
         }
+    }
+
+    #[test]
+    fn of_a_decision_that_panics_nothing_is_said() {
+        let applied = Decision {
+            records: Vec::new(),
+            verdict: Verdict::Applied,
+        };
+        assert_eq!(said(|| Ok(applied)), Some(Verdict::Applied));
+        assert_eq!(said(|| panic!("a defect")), None);
     }
 
     #[test]

@@ -766,11 +766,11 @@ fn is_of_others(letter: &DeadLetterRow) -> bool {
 
 /// The letters an operation takes: those that were dead when it was made, or when whoever asked for it saw what it would do, and that nobody has touched since.
 pub(crate) fn of_operation(row: &OperationRow) -> DeadLetterFilter {
-    let last = row.takes_until();
+    let died = row.takes_died_until();
     DeadLetterFilter {
         state: Some(LetterState::Dead),
-        until: Some(row.filter.until.map_or(last, |until| until.min(last))),
-        changed_until: Some(last),
+        until: Some(row.filter.until.map_or(died, |until| until.min(died))),
+        changed_until: Some(row.takes_until()),
         ..row.filter.clone()
     }
 }

@@ -33,14 +33,14 @@ use baton_bus::{Bus, Sent};
 use baton_driver::{DeadLetterRow, StoreError};
 use baton_engine::input::Seen;
 use baton_engine::{Input, Operator, Role, Verdict};
-use baton_messages::{AttemptRef, Event, InputId, SagaId, TaskType, Timestamp};
+use baton_messages::{AttemptRef, Event, InputId, PoolName, SagaId, TaskType, Timestamp};
 use baton_store::letters::{Ending, Redirect, Sending, Settling, Written};
 use baton_store::{AnyLetters, AnyReader, LetterRow, Reader as _};
 use baton_store::{Effect, EventRow, TriggerRef};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
-use crate::api::folded;
+use crate::api::{folded, is_unreadable};
 use crate::chain::chain;
 use crate::clock;
 use crate::cluster::{NotTaken, Router};
@@ -391,7 +391,15 @@ impl Replay {
         row: &LetterRow,
         of: &AttemptRef,
     ) -> Result<Result<Next, Refused>, StoreError> {
-        let Some(folded) = folded(&self.reader, of.saga).await? else {
+        let found = match folded(&self.reader, of.saga).await {
+            // its loop leaves it alone as well, and every other letter is concerned with another saga
+            Err(error) if is_unreadable(&error) => {
+                let why = format!("its saga cannot be read: {}", chain(&error));
+                return Ok(Err(Refused::new(why, Cure::Look)));
+            }
+            found => found?,
+        };
+        let Some(folded) = found else {
             let why = "its saga is not there any more";
             return Ok(Err(Refused::new(why, Cure::Discard)));
         };
@@ -399,24 +407,33 @@ impl Replay {
             // as its saga would send it, which may be another version than the letter is of
             let step = folded.state.at(&of.key());
             let ready = step.and_then(|step| step.prepared(of.direction));
-            let told = || TaskType::new(row.about.task_type.as_deref()?).ok();
+            let place = match ready {
+                Some(ready) => (
+                    Some(ready.facts.task_type.clone()),
+                    Some(ready.facts.pool.clone()),
+                ),
+                None => told(row),
+            };
             Next {
                 seen,
                 attempt,
-                task_type: ready
-                    .map(|ready| ready.facts.task_type.clone())
-                    .or_else(told),
+                task_type: place.0,
+                pool: place.1,
             }
         }))
     }
 
-    /// That nobody serves the task type of an attempt, where that is known: it would only wait. Whoever insists has it wait.
+    /// That nobody serves the task type of an attempt in its pool, where that is known: it would only wait. Whoever insists has it wait.
     fn unserved(&self, next: &Next, orders: &Orders) -> Option<Refused> {
         let of = next.task_type.as_ref().filter(|_| !orders.force)?;
-        self.workers.is_unserved(of, clock::now()).then(|| {
+        let (pool, now) = (next.pool.as_ref(), clock::now());
+        self.workers.is_unserved(of, pool, now).then(|| {
+            // where somebody serves it elsewhere that has to be said
+            let pool = pool.filter(|_| !self.workers.is_unserved(of, None, now));
+            let pool = pool.map_or_else(String::new, |pool| format!(" in pool {pool}"));
             let planned = planned::said(of.as_str());
             let why = format!(
-                "nobody serves {of}{planned}: start a worker that does, then replay it; or force it with a reason, and its step waits for one"
+                "nobody serves {of}{pool}{planned}: start a worker that does, then replay it; or force it with a reason, and its step waits for one"
             );
             Refused::new(why, Cure::Serve)
         })
@@ -614,6 +631,16 @@ struct Next {
     attempt: AttemptRef,
     /// What a worker has to serve for it, where that is known.
     task_type: Option<TaskType>,
+    /// In which pool, where that is.
+    pool: Option<PoolName>,
+}
+
+/// What a worker had to serve for the task of a letter, and in which pool, by what the letter says.
+fn told(row: &LetterRow) -> (Option<TaskType>, Option<PoolName>) {
+    let about = &row.about;
+    let task_type = about.task_type.as_deref().map(TaskType::new);
+    let pool = about.pool.as_deref().map(PoolName::new);
+    (task_type.and_then(Result::ok), pool.and_then(Result::ok))
 }
 
 /// How an event goes in.

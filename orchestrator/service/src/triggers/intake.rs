@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use baton_bus::{ConsumeSpec, Delivery};
+use baton_bus::{ConsumeSpec, Delivery, Losses};
 use baton_messages::{DeadReason, Event, topology};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::{Incoming, Shared, cloudevents};
 use crate::decode::Unusable;
 use crate::hot::parking::put_aside;
-use crate::hot::suspect::{self, Losses};
+use crate::hot::suspect;
 use crate::hot::trial::{DEATHS_MAX, TRY_MAX};
 use crate::masks;
 
@@ -50,7 +50,7 @@ pub(super) async fn consume(
         }
         let (suspects, batch): (Vec<_>, Vec<_>) = batch
             .into_iter()
-            .partition(|delivery| losses.suspects(delivery));
+            .partition(|delivery| losses.suspects(delivery.deliveries));
         let (mut events, mut deliveries) = (Vec::new(), Vec::new());
         for delivery in batch {
             match cloudevents::of_delivery(&delivery) {

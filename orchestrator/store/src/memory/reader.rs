@@ -14,8 +14,8 @@ use crate::items::ItemFilter;
 use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow, OperationState};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HEAD_BYTES_MAX, HOUR_MS,
-    LetterGroup, LogEnd, Page, SagaCursor, SagaFilter, SagaLog, Sizes, UNSERVED_COUNTED_MAX,
-    Unserved, WorkItemCursor, WorkItemView, page, page_rows,
+    LetterGroup, LogEnd, Newest, Page, SagaCursor, SagaFilter, SagaLog, Sizes,
+    UNSERVED_COUNTED_MAX, Unserved, WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -380,6 +380,19 @@ impl Reader for MemoryStore {
         let sagas = self.sagas_of(&found);
         found.retain(|row| fits(row, &filter, &sagas));
         Ok(found.len() as u64)
+    }
+
+    async fn dead_letters_newest(
+        &self,
+        state: LetterState,
+        not_after: Timestamp,
+    ) -> Result<Newest, StoreError> {
+        let found = self.letter_rows();
+        let there = || found.iter().filter(|row| row.now.state == state);
+        let is_counted = |at: &Timestamp| *at <= not_after;
+        let died = there().map(LetterRow::seen_at).filter(is_counted).max();
+        let moved = there().filter_map(|row| row.now.changed_at);
+        Ok(Newest::of(died, moved.filter(is_counted).max()))
     }
 
     async fn dead_letter_groups(

@@ -135,6 +135,11 @@ impl Fault {
     }
 }
 
+/// Whether an error says that a row is there and holds what this version cannot read.
+pub(crate) fn is_misfit(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(Fault::Misfit { .. }))
+}
+
 /// Whether the server has answered this statement and lives on: a backend that is being ended says so as its last word, whatever it had done.
 fn answered(error: &tokio_postgres::Error) -> bool {
     error

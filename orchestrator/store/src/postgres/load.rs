@@ -183,6 +183,31 @@ fn loaded(one: Found, mut rows: Vec<Row>) -> Result<Option<Loaded>, Fault> {
     }))
 }
 
+/// One saga as it folds, with its first entry.
+pub(crate) async fn folding(
+    client: &impl GenericClient,
+    saga: SagaId,
+) -> Result<Option<(Entry, Loaded)>, Fault> {
+    let first = rows(client, queries::FIRST_ENTRY, &[&saga.0]).await?;
+    let Some(first) = first.first() else {
+        let row = rows(client, &queries::saga(), &[&saga.0]).await?;
+        let row = row.first().map(saga_row).transpose()?;
+        return Ok(row.as_ref().and_then(Loaded::tombstone_with_first));
+    };
+    let first: Entry = document(first, 0)?;
+    let loaded = sagas(client, &[saga]).await?.pop();
+    match loaded {
+        Some(Loaded {
+            unreadable: Some(what),
+            ..
+        }) => Err(Fault::Misfit {
+            column: "entry".to_owned(),
+            what,
+        }),
+        loaded => Ok(loaded.map(|loaded| (first, loaded))),
+    }
+}
+
 /// What is needed to go on with a partition.
 pub(crate) async fn recover(client: &Object, partition: u8) -> Result<Recovered, Fault> {
     let id = i16::from(partition);

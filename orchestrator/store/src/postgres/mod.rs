@@ -42,6 +42,7 @@ pub use alerts::PostgresAlerts;
 pub use audit::PostgresAudit;
 pub use beside::{PostgresSuspects, PostgresTokens};
 pub use cluster::{PARTITIONS, PostgresCluster};
+pub(crate) use fault::is_misfit;
 pub use letters::PostgresLetters;
 pub use open::PostgresError;
 pub use options::PostgresOptions;

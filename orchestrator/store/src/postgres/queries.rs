@@ -287,6 +287,12 @@ pub(crate) const LETTER_GROUPS: &str = "SELECT grp, sum(n)::bigint,
     coalesce((SELECT max(coalesce(d.died_at, d.at)) FROM dead_letters d WHERE d.grp = h.grp AND d.state = 'dead'), 0)
     FROM dead_group_hours h WHERE grp > $1 GROUP BY grp HAVING sum(n) > 0 ORDER BY grp LIMIT $2";
 
+/// When the last of the letters that stand there died. Values: where they stand, until when.
+pub(crate) const NEWEST_DEATH: &str = "SELECT coalesce(died_at, at) FROM dead_letters WHERE state = $1 AND coalesce(died_at, at) <= $2
+    ORDER BY coalesce(died_at, at) DESC LIMIT 1";
+/// When one of them was moved last. Values: the same.
+pub(crate) const NEWEST_MOVE: &str = "SELECT changed_at FROM dead_letters WHERE state = $1 AND changed_at <= $2 ORDER BY changed_at DESC LIMIT 1";
+
 /// How many of a group that are dead died in each hour, the last time, oldest first. Values: the group, the first hour.
 pub(crate) const LETTER_HOURS: &str = "SELECT hour, sum(n)::bigint FROM dead_group_hours WHERE grp = $1 AND hour >= $2 GROUP BY hour ORDER BY hour";
 

@@ -24,7 +24,7 @@ use crate::items::ItemFilter;
 use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow, OperationState};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HOUR_MS, LOOKED_AT_MAX,
-    LetterGroup, LogEnd, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX,
+    LetterGroup, LogEnd, Newest, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX,
     UNSERVED_COUNTED_MAX, Unserved, WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
@@ -130,7 +130,7 @@ impl Reader for PostgresReader {
     async fn folding(&self, saga: SagaId) -> Result<Option<(Entry, Loaded)>, StoreError> {
         self.read("a saga", async |client| {
             let seen = moment(client).await?;
-            let read = folding(&seen, saga).await?;
+            let read = load::folding(&seen, saga).await?;
             seen.commit().await?;
             Ok(read)
         })
@@ -422,6 +422,20 @@ impl Reader for PostgresReader {
         Ok(found.into_iter().sum())
     }
 
+    async fn dead_letters_newest(
+        &self,
+        state: LetterState,
+        not_after: Timestamp,
+    ) -> Result<Newest, StoreError> {
+        let (state, not_after) = (state.as_str(), int(not_after.0));
+        let values: [&(dyn ToSql + Sync); 2] = [&state, &not_after];
+        let what = "how far dead letters have come";
+        let at = |row: &Row| instant(row, 0);
+        let died = self.list(what, queries::NEWEST_DEATH, &values, at).await?;
+        let moved = self.list(what, queries::NEWEST_MOVE, &values, at).await?;
+        Ok(Newest::of(died.first().copied(), moved.first().copied()))
+    }
+
     async fn dead_letter_groups(
         &self,
         after: Option<String>,
@@ -562,30 +576,6 @@ async fn moment(client: &mut Object) -> Result<deadpool_postgres::Transaction<'_
         .isolation_level(IsolationLevel::RepeatableRead)
         .read_only(true);
     Ok(beginning.start().await?)
-}
-
-async fn folding(
-    client: &impl GenericClient,
-    saga: SagaId,
-) -> Result<Option<(Entry, Loaded)>, Fault> {
-    let first = rows(client, queries::FIRST_ENTRY, &[&saga.0]).await?;
-    let Some(first) = first.first() else {
-        let row = rows(client, &queries::saga(), &[&saga.0]).await?;
-        let row = row.first().map(saga_row).transpose()?;
-        return Ok(row.as_ref().and_then(Loaded::tombstone_with_first));
-    };
-    let first: Entry = document(first, 0)?;
-    let loaded = load::sagas(client, &[saga]).await?.pop();
-    match loaded {
-        Some(Loaded {
-            unreadable: Some(what),
-            ..
-        }) => Err(Fault::Misfit {
-            column: "entry".to_owned(),
-            what,
-        }),
-        loaded => Ok(loaded.map(|loaded| (first, loaded))),
-    }
 }
 
 /// The values of a question about letters.

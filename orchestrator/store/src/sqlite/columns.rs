@@ -143,6 +143,18 @@ pub(crate) fn failed(what: impl Into<String>) -> impl FnOnce(rusqlite::Error) ->
     }
 }
 
+/// What is wrong with a row that is there and cannot be decoded.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UnreadableRow(pub(crate) String);
+
+/// Whether an error says that a row is there and cannot be decoded.
+pub(crate) fn is_misfit(error: &(dyn std::error::Error + 'static)) -> bool {
+    let misfit = error.downcast_ref::<rusqlite::Error>();
+    error.is::<UnreadableRow>()
+        || matches!(misfit, Some(rusqlite::Error::FromSqlConversionFailure(..)))
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is no word this version knows: was it written by a newer one?")]
 struct UnknownWord(String);

@@ -1,13 +1,15 @@
-//! Rows of dead letters as they are read: a letter with where it stands, its edited copies, what happened to it.
+//! Rows of dead letters as they are read: a letter with where it stands, its edited copies, what happened to it; and the values by which they are asked for.
 
 use baton_driver::DeadLetterRow;
-use baton_messages::{AttemptRef, DeadReason};
-use rusqlite::Row;
+use baton_messages::{AttemptRef, DeadReason, Timestamp};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::columns::{document, instant, instant_if_set, int, saga_id, uint, uuid, word};
+use super::columns::{document, instant, instant_if_set, int, rows, saga_id, uint, uuid, word};
+use super::queries;
 use crate::facets::Facets;
 use crate::letters::{Died, EditRow, HistoryRow, LetterRow, LetterState, Standing};
-use crate::read::DeadLetterCursor;
+use crate::read::{DeadLetterCursor, DeadLetterFilter, Newest};
 
 /// An id that sorts after every other: where a list that runs backwards begins.
 pub(super) const LAST_ID: [u8; 17] = [0xff; 17];
@@ -114,11 +116,81 @@ fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetterRow> {
     })
 }
 
-/// Where a page of letters begins.
+/// How far the letters that stand there have come.
+pub(super) fn newest(
+    conn: &Connection,
+    state: LetterState,
+    not_after: Timestamp,
+) -> rusqlite::Result<Newest> {
+    let last = |sql: &str| {
+        let values = params![state.as_str(), int(not_after.0)];
+        let mut statement = conn.prepare_cached(sql)?;
+        statement
+            .query_row(values, |row| instant(row, 0))
+            .optional()
+    };
+    let died = last(queries::NEWEST_DEATH)?;
+    Ok(Newest::of(died, last(queries::NEWEST_MOVE)?))
+}
+
+/// Where a list of letters goes on.
 pub(super) fn letter_place(oldest_first: bool, after: Option<&DeadLetterCursor>) -> (i64, Vec<u8>) {
     match after {
         Some(after) => (int(after.at.0), after.id.as_bytes().to_vec()),
         None if oldest_first => (-1, Vec::new()),
         None => (i64::MAX, LAST_ID.to_vec()),
     }
+}
+
+/// The values of a question about letters.
+pub(super) fn letter_values(
+    filter: &DeadLetterFilter,
+    after: Option<&DeadLetterCursor>,
+    limit: usize,
+    end: Option<&DeadLetterCursor>,
+) -> Vec<Value> {
+    let (at, id) = letter_place(filter.oldest_first, after);
+    let label = filter.label.as_ref();
+    let text = |text: Option<&str>| text.map_or(Value::Null, |text| Value::Text(text.to_owned()));
+    vec![
+        Value::Integer(at),
+        Value::Blob(id),
+        Value::Integer(rows(limit)),
+        Value::Integer(filter.from.map_or(0, |from| int(from.0))),
+        Value::Integer(filter.until.map_or(i64::MAX, |until| int(until.0))),
+        text(filter.reason.map(DeadReason::as_str)),
+        text(filter.queue.as_deref()),
+        text(filter.kind.as_deref()),
+        filter
+            .saga
+            .map_or(Value::Null, |saga| Value::Blob(saga.0.as_bytes().to_vec())),
+        text(filter.text.as_deref()),
+        text(filter.state.map(LetterState::as_str)),
+        text(filter.group.as_deref()),
+        filter
+            .changed_until
+            .map_or(Value::Null, |at| Value::Integer(int(at.0))),
+        text(filter.error.as_deref()),
+        text(filter.pool.as_deref()),
+        text(filter.task_type.as_deref()),
+        text(filter.event_type.as_deref()),
+        text(filter.definition.as_deref()),
+        text(filter.worker.as_deref()),
+        filter
+            .replays
+            .map_or(Value::Null, |n| Value::Integer(i64::from(n))),
+        text(label.map(|(name, _)| name.as_str())),
+        text(label.map(|(_, value)| value.as_str())),
+        end.map_or(Value::Null, |end| Value::Integer(int(end.at.0))),
+        end.map_or(Value::Null, |end| Value::Blob(end.id.as_bytes().to_vec())),
+        if filter.ids.is_empty() {
+            Value::Null
+        } else {
+            let ids = filter.ids.iter().map(|id| id.simple().to_string());
+            Value::Text(serde_json::Value::from_iter(ids).to_string())
+        },
+        filter
+            .operation
+            .map_or(Value::Null, |id| Value::Blob(id.as_bytes().to_vec())),
+    ]
 }

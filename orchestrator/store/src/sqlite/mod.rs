@@ -41,6 +41,7 @@ use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 
 pub use alerts::SqliteAlerts;
 pub use audit::SqliteAudit;
+pub(crate) use columns::is_misfit;
 pub use export::ExportError;
 pub use letters::SqliteLetters;
 pub(crate) use lock::process_and_host;

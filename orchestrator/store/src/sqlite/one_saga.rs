@@ -7,7 +7,7 @@ use baton_engine::Entry;
 use baton_messages::{SagaId, TaskType};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::columns::{document, int, rows, saga_id, saga_row, uint, word};
+use super::columns::{UnreadableRow, document, int, rows, saga_id, saga_row, uint, word};
 use super::load::{self, all};
 use super::queries;
 use crate::read::{LogEnd, UNSERVED_COUNTED_MAX, Unserved};
@@ -33,7 +33,9 @@ pub(crate) fn folding(
         Some(Loaded {
             unreadable: Some(why),
             ..
-        }) => Err(rusqlite::Error::ToSqlConversionFailure(why.into())),
+        }) => Err(rusqlite::Error::ToSqlConversionFailure(Box::new(
+            UnreadableRow(why),
+        ))),
         loaded => Ok(loaded.map(|loaded| (first, loaded))),
     }
 }

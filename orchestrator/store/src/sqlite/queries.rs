@@ -258,6 +258,11 @@ pub(crate) const LETTER_GROUPS: &str =
 /// How many of a group that are dead died in each hour, the last time, oldest first. Values: the group, the first hour.
 pub(crate) const LETTER_HOURS: &str = "SELECT hour, sum(n) FROM dead_group_hours WHERE grp = ?1 AND hour >= ?2 GROUP BY hour ORDER BY hour";
 
+/// When the last of the letters that stand there died, and when one of them was moved last. Values: where they stand, until when.
+pub(crate) const NEWEST_DEATH: &str = "SELECT seen_at FROM dead_letters INDEXED BY dead_letters_by_state WHERE state = ?1 AND seen_at <= ?2 ORDER BY seen_at DESC LIMIT 1";
+/// The same of moves.
+pub(crate) const NEWEST_MOVE: &str = "SELECT changed_at FROM dead_letters INDEXED BY dead_letters_by_change WHERE state = ?1 AND changed_at <= ?2 ORDER BY changed_at DESC LIMIT 1";
+
 /// The edited copies of a letter, without their bodies.
 pub(crate) const EDITS: &str = "SELECT letter, edition, at, by, why, action, difference, properties, NULL FROM dead_edits WHERE letter = ?1 ORDER BY edition";
 

@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 use baton_driver::store::BoxError;
 use baton_driver::{DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
-use baton_messages::{AttemptRef, DeadReason, Manifest, SagaId, Timestamp};
+use baton_messages::{AttemptRef, Manifest, SagaId, Timestamp};
 use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleResult};
-use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use super::columns::{
     document, failed, instant, instant_if_set, int, rows, saga_id, saga_row, status, uint, uuid,
 };
-use super::letter_rows::{LAST_ID, edit_row, history_row, letter_place, letter_row};
+use super::letter_rows::{
+    LAST_ID, edit_row, history_row, letter_place, letter_row, letter_values, newest,
+};
 use super::load::{self, all, definitions};
 use super::schema::{self, OpenError, open_for_reading};
 use super::{SqliteOptions, one_saga, queries, triggers};
@@ -25,7 +26,7 @@ use crate::items::ItemFilter;
 use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow, OperationState};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HOUR_MS, LOOKED_AT_MAX,
-    LetterGroup, LogEnd, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX, Unserved,
+    LetterGroup, LogEnd, Newest, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX, Unserved,
     WorkItemCursor, WorkItemView, page, page_rows,
 };
 use crate::reader::Reader;
@@ -318,6 +319,17 @@ impl Reader for SqliteReader {
                 .query_row(rusqlite::params_from_iter(values), |row| {
                     row.get(0).map(uint)
                 })
+        })
+        .await
+    }
+
+    async fn dead_letters_newest(
+        &self,
+        state: LetterState,
+        not_after: Timestamp,
+    ) -> Result<Newest, StoreError> {
+        self.read("how far dead letters have come", move |conn| {
+            newest(conn, state, not_after)
         })
         .await
     }
@@ -701,59 +713,6 @@ fn dead_letter_heads(
     });
     page.next = page.next.or(end);
     Ok(page)
-}
-
-/// The values of a question about letters.
-fn letter_values(
-    filter: &DeadLetterFilter,
-    after: Option<&DeadLetterCursor>,
-    limit: usize,
-    end: Option<&DeadLetterCursor>,
-) -> Vec<Value> {
-    let (at, id) = letter_place(filter.oldest_first, after);
-    let label = filter.label.as_ref();
-    let text = |text: Option<&str>| text.map_or(Value::Null, |text| Value::Text(text.to_owned()));
-    vec![
-        Value::Integer(at),
-        Value::Blob(id),
-        Value::Integer(rows(limit)),
-        Value::Integer(filter.from.map_or(0, |from| int(from.0))),
-        Value::Integer(filter.until.map_or(i64::MAX, |until| int(until.0))),
-        text(filter.reason.map(DeadReason::as_str)),
-        text(filter.queue.as_deref()),
-        text(filter.kind.as_deref()),
-        filter
-            .saga
-            .map_or(Value::Null, |saga| Value::Blob(saga.0.as_bytes().to_vec())),
-        text(filter.text.as_deref()),
-        text(filter.state.map(LetterState::as_str)),
-        text(filter.group.as_deref()),
-        filter
-            .changed_until
-            .map_or(Value::Null, |at| Value::Integer(int(at.0))),
-        text(filter.error.as_deref()),
-        text(filter.pool.as_deref()),
-        text(filter.task_type.as_deref()),
-        text(filter.event_type.as_deref()),
-        text(filter.definition.as_deref()),
-        text(filter.worker.as_deref()),
-        filter
-            .replays
-            .map_or(Value::Null, |n| Value::Integer(i64::from(n))),
-        text(label.map(|(name, _)| name.as_str())),
-        text(label.map(|(_, value)| value.as_str())),
-        end.map_or(Value::Null, |end| Value::Integer(int(end.at.0))),
-        end.map_or(Value::Null, |end| Value::Blob(end.id.as_bytes().to_vec())),
-        if filter.ids.is_empty() {
-            Value::Null
-        } else {
-            let ids = filter.ids.iter().map(|id| id.simple().to_string());
-            Value::Text(serde_json::Value::from_iter(ids).to_string())
-        },
-        filter
-            .operation
-            .map_or(Value::Null, |id| Value::Blob(id.as_bytes().to_vec())),
-    ]
 }
 
 fn counts(conn: &Connection) -> rusqlite::Result<Counts> {

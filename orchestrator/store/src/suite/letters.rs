@@ -11,7 +11,7 @@ use crate::letters::{
     Claiming, EditRow, Ending, LetterState, Letters, Move, Mover, OperationRow, OperationState,
     OperationStep, Sending, Settling, Tally, Written,
 };
-use crate::read::{DeadLetterFilter, HEAD_BYTES_MAX, HOUR_MS};
+use crate::read::{DeadLetterFilter, HEAD_BYTES_MAX, HOUR_MS, Newest};
 use crate::reader::Reader;
 
 pub(super) async fn keep(store: &mut impl Store, mine: Partition, letters: std::ops::Range<u32>) {
@@ -102,6 +102,7 @@ pub fn operation(n: u128) -> OperationRow {
         back_s: 5,
         seen: Tally::default(),
         as_of: None,
+        newest: None,
         held: Vec::new(),
         reached: None,
     }
@@ -524,6 +525,34 @@ pub async fn a_list_has_heads_and_groups_have_hours(subject: &mut impl Subject) 
         .await
         .unwrap();
     assert_eq!(since, [(later, 1)]);
+    subject.close(store).await;
+}
+
+/// By the times that stand in the letters, and by no clock; what a clock that is wrong has stamped does not count.
+pub async fn how_far_letters_have_come_stands_in_them(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    let (letters, reader) = (subject.letters(&store), subject.reader(&store));
+    let newest = async |state, not_after: Timestamp| {
+        let found = reader.dead_letters_newest(state, not_after).await.unwrap();
+        (found.died, found.moved)
+    };
+    let (dead, discarded) = (LetterState::Dead, LetterState::Discarded);
+    let end = Timestamp(u64::MAX);
+    let none = Newest::default();
+    assert_eq!(newest(dead, end).await, (none.died, none.moved));
+    keep(&mut store, mine, 0..3).await;
+    let [first, second, last] = [0, 1, 2].map(|n| dead_letter(n).at);
+    assert_eq!(newest(dead, end).await, (last, last));
+    assert_eq!(newest(dead, second).await, (second, second));
+    let later = |ms| last.plus_ms(ms);
+    let asked = moved(0, dead, discarded, by(1, later(100).0));
+    assert!(letters.move_letter(asked).await.unwrap());
+    assert_eq!(newest(dead, end).await, (last, last));
+    assert_eq!(newest(discarded, end).await, (first, later(100)));
+    let asked = moved(0, discarded, dead, by(2, later(200).0));
+    assert!(letters.move_letter(asked).await.unwrap());
+    assert_eq!(newest(dead, end).await, (last, later(200)));
+    assert_eq!(newest(dead, later(199)).await, (last, last));
     subject.close(store).await;
 }
 

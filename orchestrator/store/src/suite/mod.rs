@@ -137,7 +137,7 @@ macro_rules! store_suite {
             of_two_who_move_a_letter_one_does, what_came_of_a_letter_is_written_once_and_counted_with_it, a_letter_is_discarded_restored_and_noted,
             an_operation_takes_what_is_dead_and_keeps_its_place, an_operation_that_does_not_run_takes_nothing, letters_are_found_by_state_and_group,
             a_letter_is_edited_from_the_copy_that_was_seen,
-            a_list_has_heads_and_groups_have_hours, letters_are_found_by_what_they_are_about,
+            a_list_has_heads_and_groups_have_hours, letters_are_found_by_what_they_are_about, how_far_letters_have_come_stands_in_them,
         ]);
         $crate::store_suite!(@cases $make, arrivals, [what_came_and_was_not_acknowledged_is_known_again, a_letter_says_which_arrival_it_was]);
         $crate::store_suite!(@cases $make, outcomes, [

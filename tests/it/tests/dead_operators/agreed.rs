@@ -52,7 +52,10 @@ async fn what_dies_after_a_plan_was_shown_is_neither_discarded_nor_replayed() {
     let gone = letters(&system, "state=discarded", 2).await.remove(0);
     post(&system, &format!("{}/restore", id(&gone)), json!({})).await;
     letters(&system, "state=dead", 3).await;
-    let asked = json!({ "reason": "go", "wait_s": 0, "filter": open, "as_of": plan["as_of"] });
+    // by the letter itself, and by no clock
+    let last = left[0]["at"].clone();
+    assert_eq!((&plan["as_of"], &plan["died_as_of"]), (&last, &last));
+    let asked = json!({ "reason": "go", "wait_s": 0, "filter": open, "as_of": plan["as_of"], "died_as_of": plan["died_as_of"] });
     let replay = begun(&system, asked).await;
     let done = ended(&system, &replay, "done").await;
     assert_eq!(

@@ -27,6 +27,8 @@ const CHILD: &str = "poison::the_worker_that_dies_of_a_message";
 const READS: &str = "it is read alone";
 /// As often as a message is read as it comes.
 const TRUSTED: u32 = 5;
+/// As often as a message may be delivered at all.
+const GIVEN_UP: u32 = 15;
 /// More deaths than a message may cause.
 const DEATHS_MAX: u32 = 10;
 
@@ -70,6 +72,27 @@ async fn what_kills_its_worker_while_it_is_read_is_parked_alone_and_what_lies_ar
         BTreeMap::from(innocent.map(|saga| (saga, 1))),
         "each is begun once"
     );
+}
+
+#[tokio::test]
+async fn what_was_delivered_far_too_often_is_parked_unread_by_a_worker_that_has_begun_as_well() {
+    let stage = Stage::set(&[LATE]).await;
+    let sent: Vec<Task> = (0..2)
+        .map(|_| task(LATE, Hold::Late, script(Act::Echo)))
+        .collect();
+    for task in &sent {
+        stage.dispatch(task).await;
+    }
+    delivered_in_vain(&stage, sent.len(), GIVEN_UP).await;
+    let worker = stage.work(both(&Log::new()), Stage::options("has-begun"));
+    let parked = async {
+        while waiting(&stage, topology::DEAD).await < 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let parked = tokio::time::timeout(SOON, parked).await;
+    parked.expect("the second one was read");
+    worker.end().await;
 }
 
 /// By how many runs each was claimed, when nothing is left in the queue; each claim is granted.

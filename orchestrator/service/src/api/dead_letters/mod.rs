@@ -211,7 +211,7 @@ impl Happened {
             let covered = if whole {
                 died.properties
             } else {
-                masks::value(&died.properties)
+                masks::properties(&died.properties)
             };
             (Some(covered), died.body.filter(|_| whole))
         });
@@ -522,7 +522,7 @@ fn shown(row: LetterRow, whole: bool, edits: Vec<EditRow>) -> DeadLetter {
         properties: if whole {
             row.properties
         } else {
-            masks::value(&row.properties)
+            masks::properties(&row.properties)
         },
         body,
         body_base64,

@@ -20,9 +20,8 @@ use super::super::dead_letters::{Beginning, LetterFilter, Stands};
 use super::super::extract::Body;
 use super::super::page::{Cursor, Moment};
 use super::super::problem::{Answer, Problem};
-use super::many::named;
+use super::many::{named, newest, seen};
 use super::{mover, text};
-use crate::clock;
 use crate::replay::LOOK;
 
 /// Letters that are moved in one request.
@@ -41,6 +40,8 @@ pub(crate) struct MoveMany {
     filter: LetterFilter,
     /// The `as_of` of the dry run that was looked at: what died, or was moved, later than that stays as it is. A dry run needs none.
     as_of: Option<Moment>,
+    /// The `died_as_of` of the same dry run: what died later than that stays as it is too.
+    died_as_of: Option<Moment>,
     /// These alone, each by its id or the beginning of it, of those that fit: 500 at most.
     #[serde(default)]
     #[schemars(length(max = 500))]
@@ -64,8 +65,11 @@ pub(crate) struct MoveMany {
 /// What was moved.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct MovedMany {
-    /// When it was looked, by the orchestrator's clock, in milliseconds since 1970: as `as_of` of the next request it has only those moved that died before.
+    /// How far the letters had come when it was looked, by the times that stand in them: when the last of them died or was moved, in milliseconds since 1970. As `as_of` of the
+    /// next request it has only those moved that did so by then.
     as_of: Timestamp,
+    /// When the last of them died. Given as well, no clock of a member has one moved that died after the look.
+    died_as_of: Timestamp,
     /// Letters that fitted, before any was moved; with a `cursor` they are not counted again.
     found: u64,
     /// Whether more may fit: what no index finds is counted for some seconds.
@@ -146,12 +150,12 @@ async fn moved(
     let named = named(api, asked.ids).await?;
     let mut filter = asked.filter.filter(Some(from));
     filter.ids = named.iter().map(|row| row.letter.id).collect();
-    // the clock is read before anything is counted: what comes meanwhile is none of them
-    let now = clock::now();
-    let last = asked.as_of.map_or(now, |Moment(at)| at.min(now));
+    // before anything is counted: what comes meanwhile is none of them
+    let last = seen(newest(api, from).await?, asked.as_of, asked.died_as_of);
     if !asked.dry_run {
-        filter.until = Some(filter.until.map_or(last, |until| until.min(last)));
-        filter.changed_until = asked.as_of.map(|_| last);
+        let until = filter.until.map_or(last.died, |until| until.min(last.died));
+        filter.until = Some(until);
+        filter.changed_until = asked.as_of.map(|_| last.moved);
     }
     // counted once: whoever goes on knows it already
     let (found, found_is_least) = match asked.cursor {
@@ -159,7 +163,8 @@ async fn moved(
         Some(_) => (0, true),
     };
     let mut done = MovedMany {
-        as_of: last,
+        as_of: last.moved,
+        died_as_of: last.died,
         found,
         found_is_least,
         moved: 0,

@@ -7,7 +7,9 @@ use axum::Json;
 use axum::extract::State;
 use baton_messages::{Direction, SagaId, Timestamp};
 use baton_store::letters::{BACK_S, Redirect, Tally, WAIT_S};
-use baton_store::{LetterRow, LetterState, Letters as _, OperationRow, OperationState};
+use baton_store::{
+    LetterRow, LetterState, Letters as _, Newest, OperationRow, OperationState, Reader as _,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -33,6 +35,8 @@ const REDIRECTS_MAX: usize = 50;
 const WAIT_S_MAX: u32 = 86_400;
 /// A plan of 200,000 is looked at whole in less; whoever asks holds a connection meanwhile.
 const LOOK_S_MAX: u32 = 600;
+/// So far the clocks of members may be apart: what is stamped later than that from now was stamped by one that was wrong, and would let in all that comes until then.
+const CLOCKS_OFF_MS: u64 = 60_000;
 /// In percent: the share of a stage that may fail again where nothing is said.
 const STOP_AT: u8 = 20;
 
@@ -45,6 +49,8 @@ pub(crate) struct ReplayMany {
     filter: LetterFilter,
     /// The `as_of` of the dry run that was looked at: what died, or was moved, later than that is not taken. A dry run needs none.
     as_of: Option<Moment>,
+    /// The `died_as_of` of the same dry run: what died later than that is not taken either.
+    died_as_of: Option<Moment>,
     /// These alone, each by its id or the beginning of it, of those that fit: 500 at most.
     #[serde(default)]
     #[schemars(length(max = 500))]
@@ -97,8 +103,11 @@ pub(crate) struct Planned {
 /// What a replay of many would do.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ShownPlan {
-    /// When it was looked, by the orchestrator's clock, in milliseconds since 1970: as `as_of` of a replay it has only those taken that died before.
+    /// How far the letters had come when it was looked, by the times that stand in them: when the last of them died or was moved, in milliseconds since 1970. As `as_of` of a
+    /// replay it has only those taken that did so by then.
     as_of: Timestamp,
+    /// When the last of them died. Given as well, no clock of a member has one taken that died after the look.
+    died_as_of: Timestamp,
     /// Letters that fit.
     found: u64,
     /// How many of them were looked at one by one, in the order in which they would be sent; the figures below are of these.
@@ -156,11 +165,12 @@ pub(crate) struct ShownWhy {
 }
 
 impl ShownPlan {
-    fn of(plan: Plan, as_of: Timestamp) -> Self {
+    fn of(plan: Plan, newest: Newest) -> Self {
         let routes = plan.routes.into_iter();
         let why = plan.why.into_iter();
         Self {
-            as_of,
+            as_of: newest.moved,
+            died_as_of: newest.died,
             found: plan.found,
             looked_at: plan.looked_at,
             routes: routes.map(|(route, n)| (route.to_owned(), n)).collect(),
@@ -224,7 +234,7 @@ pub(crate) struct Operation {
     newest_first: bool,
     /// Letters that fitted when it was made.
     found: u64,
-    /// When its dry run was looked at: what came later it does not take. None: there was none.
+    /// The `as_of` of the dry run that was looked at: what died, or was moved, later it does not take. None: there was none.
     as_of: Option<Timestamp>,
     /// How many seconds a stage waits for what comes of its letters.
     wait_s: u32,
@@ -346,6 +356,19 @@ pub(super) async fn named(api: &Api, asked: Vec<Beginning>) -> Answer<Vec<Letter
     Ok(named)
 }
 
+/// How far the letters that stand there have come.
+pub(super) async fn newest(api: &Api, state: LetterState) -> Answer<Newest> {
+    let not_after = clock::now().plus_ms(CLOCKS_OFF_MS);
+    let found = api.reader.dead_letters_newest(state, not_after).await;
+    found.map_err(|error| Problem::store(&error))
+}
+
+/// The same, no further than whoever asks has seen.
+pub(super) fn seen(newest: Newest, as_of: Option<Moment>, died: Option<Moment>) -> Newest {
+    let at = |Moment(at)| at;
+    newest.up_to(as_of.map(at), died.map(at))
+}
+
 /// Replays many.
 pub(crate) async fn replay_many(
     State(api): Shared,
@@ -379,11 +402,12 @@ pub(crate) async fn replay_many(
     let named = named(&api, asked.ids).await?;
     filter.ids = named.iter().map(|row| row.letter.id).collect();
     filter.oldest_first = !asked.newest_first;
+    // before anything is looked at: what comes meanwhile is none of them
+    let newest = newest(&api, LetterState::Dead).await?;
     if asked.dry_run {
-        let as_of = clock::now();
         let plan = api.replay.plan(&filter, &orders, look).await;
         let plan = plan.map_err(|error| Problem::store(&error))?;
-        let mut plan = ShownPlan::of(plan, as_of);
+        let mut plan = ShownPlan::of(plan, newest);
         plan.unserved.retain(|of, _| !api.is_served(of));
         return Ok(Json(Planned {
             operation: None,
@@ -417,6 +441,7 @@ pub(crate) async fn replay_many(
         back_s: asked.wait_s.unwrap_or(BACK_S).min(WAIT_S_MAX),
         seen: Tally::default(),
         as_of: asked.as_of.map(|Moment(at)| at),
+        newest: Some(seen(newest, asked.as_of, asked.died_as_of)),
         held: Vec::new(),
         reached: None,
     };

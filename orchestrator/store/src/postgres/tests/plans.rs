@@ -198,6 +198,8 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
         queries::WAITING_IN,
         queries::LETTER_HISTORY,
         queries::LETTER_HOURS,
+        queries::NEWEST_DEATH,
+        queries::NEWEST_MOVE,
         queries::EDITS,
         queries::EDIT,
         queries::OPERATIONS,

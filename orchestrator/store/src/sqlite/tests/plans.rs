@@ -43,6 +43,8 @@ fn readers_queries() -> Vec<String> {
             queries::ENDED,
             queries::LETTER_GROUPS,
             queries::LETTER_HOURS,
+            queries::NEWEST_DEATH,
+            queries::NEWEST_MOVE,
             queries::EDITS,
             queries::EDIT,
             queries::OPERATIONS,

@@ -35,6 +35,10 @@ async fn a_row_that_cannot_be_decoded_stops_its_saga_alone() {
     }
     let why = loaded[1].unreadable.as_deref().unwrap();
     assert!(why.starts_with("row 2 of the log: "), "{why}");
+    let reader = subject.reader(&store);
+    let error = reader.folding(saga(1)).await.unwrap_err();
+    assert!(crate::is_unreadable(&error), "{error:?}");
+    assert!(reader.folding(saga(2)).await.unwrap().is_some());
     let found = store.recover(mine.id).await.unwrap();
     assert_eq!(found.log_seq, 3);
     let doubted: Vec<_> = found.in_doubt.iter().map(|row| row.saga).collect();
