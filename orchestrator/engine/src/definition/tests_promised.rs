@@ -1,0 +1,45 @@
+//! What the checker promises of a definition it takes: nothing that is certain only for some, and nothing refused that works.
+
+use super::tests_flow::{catalogue, said};
+use super::*;
+
+/// What is wrong with a saga of these steps.
+fn wrong(steps: &str) -> Vec<String> {
+    let yaml = format!(
+        "saga: x\nversion: 1\ninput: {{ type: object, required: [go, all], properties: {{ go: {{ type: boolean }}, all: {{ type: array, maxItems: 9, items: {{ type: object, required: [go], properties: {{ go: {{ type: boolean }} }} }} }}, more: {{ type: array, maxItems: 9, items: {{ type: string }} }} }} }}\nsteps:\n{steps}"
+    );
+    let found = super::check(&yaml, &catalogue(), Unannounced::Warned);
+    said(&found.errors)
+}
+
+#[test]
+fn a_list_is_computed_only_where_an_if_that_asks_nothing_of_an_item_holds() {
+    let steps = |condition: &str| {
+        format!(
+            "  - {{ id: find, if: '${{ input.go }}', task: switch.locate@1 }}\n  - {{ id: each, if: '${{ {condition} }}', for_each: ['${{ find.switch }}'], task: switch.locate@1 }}\n"
+        )
+    };
+    assert_eq!(wrong(&steps("input.go")), Vec::<String>::new());
+    let other = wrong(&steps("input.go && index < 3"));
+    assert_eq!(other.len(), 1, "{other:?}");
+    assert!(other[0].contains("BT0024"), "{other:?}");
+    let guarded = "  - { id: each, if: '${ has(input.more) }', for_each: '${ input.more }', task: switch.locate@1 }\n";
+    assert_eq!(wrong(guarded), Vec::<String>::new());
+    let too_late = guarded.replace("has(input.more)", "has(input.more) && item != ''");
+    let too_late = wrong(&too_late);
+    assert_eq!(too_late.len(), 1, "{too_late:?}");
+    assert!(too_late[0].contains("BT0024"), "{too_late:?}");
+}
+
+#[test]
+fn the_same_if_of_another_item_is_another_if() {
+    let group = |list: &str| {
+        format!(
+            "  - id: around\n    for_each: ${{ input.all }}\n    steps:\n      - {{ id: find, if: '${{ item.go }}', task: switch.locate@1 }}\n      - {{ id: each, if: '${{ item.go }}', {list}task: switch.locate@1, with: {{ of: '${{ find.switch }}' }} }}\n"
+        )
+    };
+    assert_eq!(wrong(&group("")), Vec::<String>::new());
+    let other = wrong(&group("for_each: '${ input.all }', "));
+    assert_eq!(other.len(), 1, "{other:?}");
+    assert!(other[0].contains("BT0024"), "{other:?}");
+}
