@@ -288,7 +288,7 @@ fn step() -> Value {
                 "heartbeat",
                 said(
                     reference("duration"),
-                    "How long a claimed task counts as alive without a sign of its worker.",
+                    "How long a claimed task counts as alive without a sign of its worker: 30s when it is left out, and no less than 15s, since a worker gives one every 5s.",
                 ),
             ),
             (

@@ -12,6 +12,7 @@ mod fan_out;
 mod foreign;
 mod group;
 mod instead;
+mod lease;
 mod places;
 mod safety;
 mod scopes;
@@ -324,6 +325,7 @@ impl Flow<'_> {
                     );
                 }
                 self.safety(step, task);
+                self.lease(step, task);
                 self.dead_keys(step, task);
             }
             StepKind::Saga(saga) => self.child(step, saga, &scope, &at),
