@@ -302,7 +302,13 @@ fn step() -> Value {
                     "How it is taken back, when not by its automation.",
                 ),
             ),
-            ("because", said(text(), "Why `undo: none` is right.")),
+            (
+                "because",
+                said(
+                    text(),
+                    "Why `undo: none` is right; or why an event may be published while the saga may still turn back.",
+                ),
+            ),
             (
                 "probe",
                 said(
@@ -353,7 +359,6 @@ fn step() -> Value {
             "heartbeat",
             "retry",
             "undo",
-            "because",
             "probe",
         ];
         let lists_only = ["max_items", "max_parallel", "tolerate"];
@@ -384,7 +389,10 @@ fn step() -> Value {
                 },
                 {
                     "if": { "required": ["because"] },
-                    "then": { "required": ["undo"], "properties": { "undo": { "const": "none" } } },
+                    "then": { "anyOf": [
+                        { "required": ["undo"], "properties": { "undo": { "const": "none" } } },
+                        one("emit"),
+                    ] },
                 },
                 {
                     "if": { "required": ["undo"], "properties": { "undo": { "const": "none" } } },

@@ -186,6 +186,16 @@ impl Definition {
         triggers.chain(waits)
     }
 
+    /// Whether a step is the last one: all others come before it, or only publish events.
+    #[must_use]
+    pub fn ends_with(&self, step: &Step) -> bool {
+        self.steps.iter().all(|other| {
+            other.index == step.index
+                || step.ancestors.contains(&other.index)
+                || matches!(other.kind, StepKind::Emit(_))
+        })
+    }
+
     /// Whether an input fits the definition's schema.
     ///
     /// # Errors

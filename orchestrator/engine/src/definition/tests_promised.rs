@@ -43,3 +43,45 @@ fn the_same_if_of_another_item_is_another_if() {
     assert_eq!(other.len(), 1, "{other:?}");
     assert!(other[0].contains("BT0024"), "{other:?}");
 }
+
+#[test]
+fn an_event_is_published_when_nothing_turns_the_saga_back_any_more() {
+    let told = "  - { id: told, emit: { type: com.example.told } }\n";
+    let set = |id: &str, more: &str| format!("  - {{ id: {id}, task: switch.locate@1{more} }}\n");
+    let because = told.replace(" }\n", ", because: it is so }\n");
+    let group = format!("  - id: each\n    for_each: [1, 2]\n    steps:\n    {told}");
+    for right in [
+        told.to_owned(),
+        format!("{told}{}", told.replace("told,", "again,")),
+        format!("{}{told}", set("a", "")),
+        format!("{}{told}{}", set("a", ", pivot: true"), set("b", "")),
+        format!("{because}{}", set("a", "")),
+        format!("{}{group}", set("a", ", pivot: true")),
+    ] {
+        assert_eq!(wrong(&right), Vec::<String>::new(), "{right}");
+    }
+    for early in [
+        format!("{told}{}", set("a", "")),
+        format!("{told}{}", set("a", ", pivot: true")),
+        format!("{told}{}", set("a", ", after: []")),
+        format!("{told}  - {{ id: nap, sleep: 1s }}\n"),
+        format!(
+            "{}{told}{}",
+            set("a", ", pivot: true, if: '${ input.go }'"),
+            set("b", "")
+        ),
+        group.clone(),
+        format!(
+            "{}{group}      {}",
+            set("a", ", pivot: true"),
+            set("b", "").trim_start()
+        ),
+    ] {
+        let found = wrong(&early);
+        assert_eq!(found.len(), 1, "{early}: {found:?}");
+        assert!(
+            found[0].contains("BT0029 what `told` publishes"),
+            "{found:?}"
+        );
+    }
+}

@@ -8,6 +8,7 @@
 mod applications;
 mod children;
 mod dead;
+mod emitted;
 mod fan_out;
 mod foreign;
 mod group;
@@ -351,6 +352,7 @@ impl Flow<'_> {
                 }
             }
             StepKind::Emit(emit) => {
+                self.emitted(step, emit);
                 if let Some(subject) = &emit.subject {
                     self.text(
                         subject,
