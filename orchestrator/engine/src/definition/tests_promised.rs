@@ -85,3 +85,25 @@ fn an_event_is_published_when_nothing_turns_the_saga_back_any_more() {
         );
     }
 }
+
+#[test]
+fn a_label_that_a_limit_is_counted_by_may_not_be_absent() {
+    let found = |limit: &str| {
+        let yaml = format!(
+            "saga: x\nversion: 1\ninput: {{ type: object, properties: {{ site: {{ type: string }} }} }}\nlabels: {{ site: '${{ input.site }}' }}\n{limit}steps:\n  - {{ id: a, task: switch.locate@1 }}\n"
+        );
+        said(&super::check(&yaml, &catalogue(), Unannounced::Warned).errors)
+    };
+    assert_eq!(found(""), Vec::<String>::new());
+    for limit in [
+        "concurrency: { max: 2, key: site }\n",
+        "blast_radius: { max: 2, per: 1h, key: site }\n",
+    ] {
+        let found = found(limit);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].contains("BT0024 `input.site` may be absent"),
+            "{found:?}"
+        );
+    }
+}
