@@ -1,6 +1,8 @@
 //! What the checker promises of a definition it takes: nothing that is certain only for some, and nothing refused that works.
 
-use super::tests_flow::{catalogue, said};
+use serde_json::json;
+
+use super::tests_flow::{catalogue, manifest, said};
 use super::*;
 
 /// What is wrong with a saga of these steps.
@@ -106,4 +108,67 @@ fn a_label_that_a_limit_is_counted_by_may_not_be_absent() {
             "{found:?}"
         );
     }
+}
+
+/// What is wrong with a step that hands this to a task type which takes that.
+fn wrong_for(takes: &Value, with: &str) -> Vec<String> {
+    let mut catalogue = catalogue();
+    catalogue
+        .announce(manifest("switch.find@1", takes.clone(), json!({})))
+        .unwrap();
+    let yaml = format!(
+        "saga: x\nversion: 1\ninput: {{ type: object, required: [n], properties: {{ n: {{ type: integer }} }} }}\nsteps:\n  - id: a\n    task: switch.find@1\n    with: {with}\n"
+    );
+    said(&super::check(&yaml, &catalogue, Unannounced::Warned).errors)
+}
+
+#[test]
+fn what_is_written_out_is_held_against_all_that_is_said_of_it() {
+    let either = json!({
+        "type": "object", "properties": { "ip": { "type": "string" }, "mac": { "type": "string" } },
+        "anyOf": [{ "required": ["ip"] }, { "required": ["mac"] }],
+    });
+    let together = json!({
+        "type": "object", "properties": { "ip": { "type": "string" }, "mac": { "type": "string" } },
+        "dependentRequired": { "ip": ["mac"] }, "minProperties": 1,
+    });
+    for (takes, right) in [
+        (&either, "{ mac: b }"),
+        (&together, "{ mac: b, ip: a }"),
+        (&together, "{ other: '${ input.n }' }"),
+    ] {
+        assert_eq!(wrong_for(takes, right), Vec::<String>::new(), "{right}");
+    }
+    for (takes, odd) in [
+        (&either, "{ other: 1 }"),
+        (&together, "{ ip: a }"),
+        (&together, "{}"),
+    ] {
+        let found = wrong_for(takes, odd);
+        assert_eq!(found.len(), 1, "{odd}: {found:?}");
+        assert!(
+            found[0].starts_with("7:5 BT0020 does not fit switch.find@1: "),
+            "{odd}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_key_that_a_pattern_takes_is_taken() {
+    let takes = json!({
+        "type": "object", "properties": { "ip": { "type": "string" } }, "additionalProperties": false,
+        "patternProperties": { "^x-": { "type": "string" } },
+    });
+    for right in [
+        "{ ip: a, x-site: b }",
+        "{ x-count: '${ string(input.n) }' }",
+    ] {
+        assert_eq!(wrong_for(&takes, right), Vec::<String>::new(), "{right}");
+    }
+    let found = wrong_for(&takes, "{ site: '${ input.n }' }");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].contains("switch.find@1 takes no `site`"),
+        "{found:?}"
+    );
 }
