@@ -172,3 +172,31 @@ fn a_key_that_a_pattern_takes_is_taken() {
         "{found:?}"
     );
 }
+
+#[test]
+fn what_nobody_can_find_out_is_said_from_the_pivot_on_too() {
+    let mut catalogue = catalogue();
+    let mut mail = manifest("mail.post@1", json!({ "type": "object" }), json!({}));
+    (mail.idempotent, mail.effect) = (false, baton_messages::Effect::Irreversible);
+    catalogue.announce(mail).unwrap();
+    let found = |first: &str, second: &str| {
+        let yaml = format!(
+            "saga: x\nversion: 1\nsteps:\n  - {{ id: a, task: mail.post@1, pivot: true{first} }}\n  - {{ id: b, task: mail.post@1{second} }}\n"
+        );
+        said(&super::check(&yaml, &catalogue, Unannounced::Warned).errors)
+    };
+    let right = found(", on_error: park", ", on_error: continue");
+    assert_eq!(right, Vec::<String>::new());
+    for (first, second, line) in [
+        ("", ", on_error: park", "4:"),
+        (", on_error: park", "", "5:"),
+        (", on_error: park", ", on_error: compensate", "5:"),
+    ] {
+        let found = found(first, second);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with(line) && found[0].contains("BT0030"),
+            "{found:?}"
+        );
+    }
+}
