@@ -30,6 +30,7 @@ mod resend;
 mod reserve;
 mod resolve_step;
 mod resume;
+mod returned;
 mod retry_step;
 pub(crate) mod settle;
 mod skip_step;
@@ -281,7 +282,10 @@ impl Deciding<'_> {
             Input::ChildSaid(said) => child_said::child_said(self, said),
             Input::TaskStarted(started) => task_started::task_started(self, started),
             Input::Checkpoint(checkpoint) => checkpoint::checkpoint(self, checkpoint),
-            Input::TaskFinished(finished) => task_finished::task_finished(self, finished),
+            Input::TaskFinished(finished) => {
+                let typed = returned::as_typed(self, finished);
+                task_finished::task_finished(self, typed.as_ref().unwrap_or(finished))
+            }
             Input::TaskDead {
                 message,
                 reason,

@@ -1,6 +1,6 @@
 //! `TaskFinished`: an attempt has ended, in time, late, or told a second time.
 
-use baton_messages::{CheckpointKind, Direction, Finished, Hold, ProbeAnswer, TaskResult};
+use baton_messages::{CheckpointKind, Direction, Finished, Hold, TaskResult};
 
 use super::settle::Outcome;
 use super::{DecideError, Deciding, Handled, Refusal, Verdict, key_of};
@@ -10,37 +10,6 @@ use crate::state::{Phase, Stage, Status};
 use crate::work_item::WorkItemKind;
 
 pub(super) fn task_finished(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
-    match as_typed(d, finished) {
-        Some(typed) => taken(d, &typed),
-        None => taken(d, finished),
-    }
-}
-
-/// The report with every integer it returns as expressions have it; none where they are so already.
-fn as_typed(d: &Deciding<'_>, finished: &Finished) -> Option<Finished> {
-    let of = &finished.of;
-    let (TaskResult::Succeeded { output } | TaskResult::Probed(ProbeAnswer::Happened { output })) =
-        &finished.result
-    else {
-        return None;
-    };
-    let step = d
-        .state
-        .at(&of.key())
-        .filter(|_| of.direction != Direction::Undo)?;
-    let run = step.forward.as_ref().map(|ready| &ready.facts.task_type)?;
-    let output = d.rules.catalogue.get(run)?.whole_numbers(output)?;
-    let result = match &finished.result {
-        TaskResult::Probed(_) => TaskResult::Probed(ProbeAnswer::Happened { output }),
-        _ => TaskResult::Succeeded { output },
-    };
-    Some(Finished {
-        result,
-        ..finished.clone()
-    })
-}
-
-fn taken(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
     let of = &finished.of;
     let Some(step) = d.state.at(&of.key()) else {
         return Ok(Verdict::Refused(Refusal::NoSuch {
