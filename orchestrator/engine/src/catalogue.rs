@@ -10,6 +10,7 @@ use baton_messages::{Manifest, TaskType};
 use serde_json::Value;
 
 use crate::definition::{InputMisfit, misfits};
+use crate::types::whole_numbers;
 
 /// Why a manifest was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +80,11 @@ impl Known {
                 })
             }
         }
+    }
+
+    /// What a task has returned, with every integer as expressions have it; none where it is so already.
+    pub(crate) fn whole_numbers(&self, output: &Value) -> Option<Value> {
+        whole_numbers(&self.manifest.output, output)
     }
 }
 

@@ -43,4 +43,5 @@ pub use reservation::{Reservation, ReservationKind, Want};
 pub use role::Role;
 pub use state::{SagaState, Status};
 pub use timer::TimerKey;
+pub use types::same_value;
 pub use work_item::{Assignment, Choice, Whose, WorkItem, WorkItemKind};

@@ -51,10 +51,15 @@ impl Deciding<'_> {
         self.state.step(id)?.fan.as_deref()
     }
 
-    /// The list is computed, once. One that is no list, or longer than the step allows, is a failure with nothing changed.
+    /// The list is computed, once. One that is no list, or longer than the step allows, is a failure with nothing changed. Where an `if` that asks nothing of
+    /// an item does not hold, there is none, and the list may read what is not there then: what a step with the same `if` would have returned.
     pub(crate) fn fan_out(&mut self, step: &Step, fan: &FanOut) -> Result<(), DecideError> {
         let key = StepKey::from(&step.id);
-        let items = match fan.items.eval(self.state) {
+        let items = match self.holds_for_none(step) {
+            true => Ok(Value::Array(Vec::new())),
+            false => fan.items.eval(self.state),
+        };
+        let items = match items {
             Ok(Value::Array(items)) => items,
             Ok(_) => {
                 let wrong = failure("expression", "`for_each` gives no list");
@@ -78,6 +83,13 @@ impl Deciding<'_> {
             items: Arc::new(items),
             tolerated: fan.tolerate.of(count),
         })
+    }
+
+    /// Whether its `if` says no to all items at once. Where it gives no answer, each item is asked, and fails by itself.
+    fn holds_for_none(&self, step: &Step) -> bool {
+        let state: &SagaState = self.state;
+        let of_all = step.condition.as_ref().filter(|_| !step.asks_of_each());
+        of_all.is_some_and(|condition| condition.eval(state) == Ok(Value::Bool(false)))
     }
 
     /// Moves on a step that is done for each of a list: what is in doubt and tolerated is taken back, items begin while there is room, and when

@@ -31,6 +31,7 @@ mod reserve;
 mod resolve_step;
 mod resume;
 mod retry_step;
+mod returned;
 pub(crate) mod settle;
 mod skip_step;
 mod start;
@@ -281,7 +282,10 @@ impl Deciding<'_> {
             Input::ChildSaid(said) => child_said::child_said(self, said),
             Input::TaskStarted(started) => task_started::task_started(self, started),
             Input::Checkpoint(checkpoint) => checkpoint::checkpoint(self, checkpoint),
-            Input::TaskFinished(finished) => task_finished::task_finished(self, finished),
+            Input::TaskFinished(finished) => {
+                let typed = returned::as_typed(self, finished);
+                task_finished::task_finished(self, typed.as_ref().unwrap_or(finished))
+            }
             Input::TaskDead {
                 message,
                 reason,

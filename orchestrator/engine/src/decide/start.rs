@@ -58,6 +58,9 @@ pub(super) fn begun(
     id: InputId,
 ) -> Record {
     let definition = d.rules.definition;
+    let schema = definition.input_schema.as_ref();
+    let made = schema.and_then(|schema| schema.whole_numbers(input));
+    let input = made.as_ref().unwrap_or(input);
     let mut labels = labels(definition, input);
     labels.extend(
         more.iter()

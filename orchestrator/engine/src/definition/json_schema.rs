@@ -291,7 +291,7 @@ fn step() -> Value {
                 "heartbeat",
                 said(
                     reference("duration"),
-                    "How long a claimed task counts as alive without a sign of its worker.",
+                    "How long a claimed task counts as alive without a sign of its worker: 30s when it is left out, and no less than 15s, since a worker gives one every 5s.",
                 ),
             ),
             (
@@ -305,7 +305,13 @@ fn step() -> Value {
                     "How it is taken back, when not by its automation.",
                 ),
             ),
-            ("because", said(text(), "Why `undo: none` is right.")),
+            (
+                "because",
+                said(
+                    text(),
+                    "Why `undo: none` is right; or why an event may be published while the saga may still turn back.",
+                ),
+            ),
             (
                 "probe",
                 said(
@@ -356,7 +362,6 @@ fn step() -> Value {
             "heartbeat",
             "retry",
             "undo",
-            "because",
             "probe",
         ];
         let lists_only = ["max_items", "max_parallel", "tolerate"];
@@ -387,7 +392,10 @@ fn step() -> Value {
                 },
                 {
                     "if": { "required": ["because"] },
-                    "then": { "required": ["undo"], "properties": { "undo": { "const": "none" } } },
+                    "then": { "anyOf": [
+                        { "required": ["undo"], "properties": { "undo": { "const": "none" } } },
+                        one("emit"),
+                    ] },
                 },
                 {
                     "if": { "required": ["undo"], "properties": { "undo": { "const": "none" } } },

@@ -46,6 +46,8 @@ mod tests;
 #[cfg(test)]
 mod tests_flow;
 #[cfg(test)]
+mod tests_promised;
+#[cfg(test)]
 mod tests_triggers;
 #[cfg(test)]
 mod tests_waiting;
@@ -186,6 +188,16 @@ impl Definition {
             | StepKind::Saga(_) => None,
         });
         triggers.chain(waits)
+    }
+
+    /// Whether a step is the last one: all others come before it, or only publish events.
+    #[must_use]
+    pub fn ends_with(&self, step: &Step) -> bool {
+        self.steps.iter().all(|other| {
+            other.index == step.index
+                || step.ancestors.contains(&other.index)
+                || matches!(other.kind, StepKind::Emit(_))
+        })
     }
 
     /// Whether an input fits the definition's schema.

@@ -373,7 +373,7 @@ fn one_kind(
         "wait" => StepKind::Wait(Box::new(wait(reader, entry, found)?)),
         "approve" => StepKind::Approve(Box::new(approve(reader, entry, found)?)),
         "saga" => StepKind::Saga(Box::new(saga_step(reader, object, entry, found)?)),
-        _ => StepKind::Emit(Box::new(emit(reader, entry, found)?)),
+        _ => StepKind::Emit(Box::new(emit(reader, object, entry, found)?)),
     })
 }
 
@@ -398,6 +398,8 @@ fn refuse_keys_of_tasks(reader: &mut Reader, object: &Object<'_>, kind: &str, do
     for entry in object.entries {
         let (code, help) = match entry.key.as_str() {
             "pivot" => (code::PIVOT, "leave it out"),
+            // an event is not taken back, and why that is right may be said
+            "because" if kind == "emit" => continue,
             // A sleep fails when its length cannot be computed; the others say themselves what happens when they do not succeed.
             "on_error" if kind != "sleep" => (code::KIND, "leave it out"),
             "timeout" if matches!(kind, "wait" | "approve") => {

@@ -70,8 +70,13 @@ pub(super) fn approve(
     })
 }
 
-/// `emit: { type, subject, data }`.
-pub(super) fn emit(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Option<EmitStep> {
+/// `emit: { type, subject, data }`, and `because` beside it.
+pub(super) fn emit(
+    reader: &mut Reader,
+    step: &Object<'_>,
+    entry: &Entry,
+    found: &mut Reads,
+) -> Option<EmitStep> {
     let emit = reader.object(&entry.value, "an event", &["type", "subject", "data"], &[])?;
     let kind = reader
         .required(&emit, "type", "the event", "type: com.example.released")
@@ -84,10 +89,12 @@ pub(super) fn emit(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Opt
         note(found, &e.value, &template, Use::Do);
         template
     });
+    let because = step.get("because").and_then(|e| reader.text(e));
     Some(EmitStep {
         kind: kind.unwrap_or_default(),
         subject,
         data,
+        because: because.map(str::to_owned),
     })
 }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::types::whole_numbers;
+
 /// The most complaints shown about one input: enough to mend it, little enough to read.
 const COMPLAINTS_MAX: usize = 8;
 
@@ -47,6 +49,11 @@ impl InputSchema {
         }
         let complaints: Vec<String> = misfits.iter().map(ToString::to_string).collect();
         Err(complaints.join("; "))
+    }
+
+    /// A value that fits with every integer as expressions have it; none where it is so already.
+    pub(crate) fn whole_numbers(&self, value: &Value) -> Option<Value> {
+        whole_numbers(&self.schema, value)
     }
 
     /// Where a value does not fit; the first of several places. None when it does.

@@ -23,7 +23,8 @@ pub struct Step {
     pub ancestors: BTreeSet<usize>,
     /// Everything that comes after it, over any number of steps.
     pub descendants: BTreeSet<usize>,
-    /// `if`: when it yields false the step is skipped, and its output is null.
+    /// `if`: when it yields false the step is skipped, and its output is null. Of a step that is done for each item of a list the item is; where it asks nothing
+    /// of an item, the list is not computed and counts as empty.
     pub condition: Option<Expr>,
     /// `for_each`: it is done for each item of a list.
     pub fan: Option<Box<FanOut>>,
@@ -49,6 +50,14 @@ impl Step {
             | StepKind::Emit(_)
             | StepKind::Saga(_) => None,
         }
+    }
+
+    /// Whether its `if` is asked of each item of its own list, and not once for all of them.
+    #[must_use]
+    pub fn asks_of_each(&self) -> bool {
+        let of_item = |root: &String| root == "item" || root == "index";
+        let mut roots = self.condition.iter().flat_map(Expr::roots);
+        self.fan.is_some() && roots.any(of_item)
     }
 
     /// The saga it is, when it is one.

@@ -90,4 +90,6 @@ pub struct EmitStep {
     pub subject: Option<Template>,
     /// What it says.
     pub data: Option<Template>,
+    /// `because`, beside it: why it may be published while the saga may still turn back.
+    pub because: Option<String>,
 }

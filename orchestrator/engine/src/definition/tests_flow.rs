@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::catalogue::Catalogue;
 
-fn manifest(name: &str, input: Value, output: Value) -> Manifest {
+pub(super) fn manifest(name: &str, input: Value, output: Value) -> Manifest {
     Manifest {
         task_type: baton_messages::TaskType::new(name).unwrap(),
         summary: String::new(),
@@ -28,7 +28,7 @@ fn manifest(name: &str, input: Value, output: Value) -> Manifest {
     }
 }
 
-fn catalogue() -> Catalogue {
+pub(super) fn catalogue() -> Catalogue {
     let mut catalogue = Catalogue::default();
     let port = json!({
         "type": "object", "additionalProperties": false, "required": ["switch", "port"],
@@ -65,7 +65,7 @@ fn check(with: &str) -> Checked {
     super::check(&yaml, &catalogue(), Unannounced::Warned)
 }
 
-fn said(found: &[Diagnostic]) -> Vec<String> {
+pub(super) fn said(found: &[Diagnostic]) -> Vec<String> {
     let line = |d: &Diagnostic| {
         format!(
             "{}:{} {} {} | {}",

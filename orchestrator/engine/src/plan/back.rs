@@ -4,7 +4,7 @@ use baton_messages::{Effect, StepId, TaskType};
 use serde::Serialize;
 
 use super::{Planner, order};
-use crate::definition::{Step, UndoPlan};
+use crate::definition::{EmitStep, Step, StepKind, UndoPlan};
 
 /// How a step is taken back, and when that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -96,8 +96,10 @@ impl<'a> Planner<'a> {
         let steps = &self.definition.steps;
         let before: Vec<Vec<usize>> = steps.iter().map(|step| self.before(step)).collect();
         let back: Vec<usize> = order(&before).into_iter().rev().collect();
-        let backs: Vec<Option<TakenBack>> =
-            steps.iter().map(|step| self.taken_back(step)).collect();
+        let backs: Vec<Option<TakenBack>> = steps
+            .iter()
+            .map(|step| self.taken_back(step).or_else(|| said_last(step)))
+            .collect();
         let is_undone = |index: usize| backs.get(index).is_some_and(Option::is_some);
         let undo = |index: usize| {
             let back = backs.get(index)?.clone()?;
@@ -117,7 +119,8 @@ impl<'a> Planner<'a> {
     /// Its own undo. Whether the pivot happened is never guessed: see [`Self::doubt`].
     pub(super) fn in_doubt(&self, step: &Step, backs: &[Option<TakenBack>]) -> Option<Undo> {
         // Of a list the other items are taken back too: they stand among the rest.
-        let one = !step.pivot && step.fan.is_none() && step.child().is_none();
+        // Of an event that could not be made none was published.
+        let one = !step.pivot && step.fan.is_none() && step.task().is_some();
         let back = backs.get(step.index)?.clone().filter(|_| one)?;
         // what the step returned is not known then, so that a condition on that is not asked
         let reads_itself = step
@@ -159,6 +162,10 @@ impl<'a> Planner<'a> {
                 undo: self.taken_back_within(child),
             });
         }
+        if let StepKind::Emit(emit) = &step.kind {
+            return (emit.because.is_some() || !self.definition.ends_with(step))
+                .then(|| published(emit));
+        }
         let task = step.task()?;
         let manifest = self.manifest(task);
         if manifest.is_some_and(|manifest| manifest.effect == Effect::None) {
@@ -177,5 +184,24 @@ impl<'a> Planner<'a> {
             },
             (UndoPlan::Own, Some(_)) => How::ByHand,
         })
+    }
+}
+
+/// What was published last of all, where the saga is taken back once it is done.
+fn said_last(step: &Step) -> Option<TakenBack> {
+    let StepKind::Emit(emit) = &step.kind else {
+        return None;
+    };
+    Some(TakenBack {
+        how: published(emit),
+        only_when: None,
+    })
+}
+
+/// An event stays with those that have it.
+fn published(emit: &EmitStep) -> How {
+    let because = emit.because.as_deref();
+    How::NotUndone {
+        because: because.unwrap_or("an event is not taken back").to_owned(),
     }
 }

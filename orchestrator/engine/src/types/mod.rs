@@ -6,6 +6,7 @@
 
 mod fit;
 mod infer;
+mod numbers;
 mod schema;
 mod show;
 mod whole;
@@ -17,6 +18,8 @@ use serde_json::Value;
 
 pub(crate) use fit::{Misfit, Why, doubt, misfit};
 pub(crate) use infer::{Inferred, Problem, ProblemKind, Scope, infer};
+pub use numbers::same_value;
+pub(crate) use numbers::whole_numbers;
 pub(crate) use schema::{of_schema, resolve};
 pub(crate) use whole::Whole;
 

@@ -68,10 +68,10 @@ fn of(walk: &Walk<'_>, schema: &Value, depth: usize) -> Type {
         return Type::Any;
     }
     if let Some(value) = schema.get("const") {
-        return Type::of_value(value);
+        return of_constant(value);
     }
     if let Some(Value::Array(all)) = schema.get("enum") {
-        return Type::union(all.iter().map(Type::of_value));
+        return Type::union(all.iter().map(of_constant));
     }
     let before = walk.left.get();
     let own = own(walk, schema, depth);
@@ -86,6 +86,15 @@ fn of(walk: &Walk<'_>, schema: &Value, depth: usize) -> Type {
         .filter(|part| says_what(walk, part))
         .map(|part| of(walk, part, depth - 1))
         .fold(with_branches, both)
+}
+
+/// What is equal to a value of a schema: where that is a whole number with a fraction of zero, the integer as well.
+fn of_constant(value: &Value) -> Type {
+    let fraction = value.as_f64().map(f64::fract);
+    match Type::of_value(value) {
+        Type::Double if fraction == Some(0.0) => Type::number(),
+        of => of,
+    }
 }
 
 /// One of several: each together with what stands beside them. Those that only demand keys of what is described beside them add nothing.

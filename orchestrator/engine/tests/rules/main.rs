@@ -12,6 +12,7 @@ mod groups;
 mod images;
 mod items;
 mod lingering;
+mod numbers;
 mod operators;
 mod outcomes;
 mod pivot;

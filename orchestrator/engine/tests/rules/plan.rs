@@ -243,3 +243,13 @@ fn what_a_large_plan_refers_to_is_all_that_is_undone() {
         assert!(bytes < 1_000_000, "{bytes}");
     }
 }
+
+#[test]
+fn what_was_published_is_named_among_what_is_left() {
+    let stage = Stage::with(
+        "  - id: told\n    because: it is so\n    emit: { type: com.example.told }\n  - id: a\n    task: t.set@1\n",
+    );
+    let planned = plan(&stage.definition, &stage.catalogue, None);
+    let (waves, _) = taken_back(&planned, "a").unwrap();
+    assert!(waves.iter().flatten().any(|id| id == "told"), "{waves:?}");
+}

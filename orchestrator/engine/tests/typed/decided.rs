@@ -192,8 +192,9 @@ fn drawn(chance: &mut Chance) -> Whole {
     }
     page.text.push_str("  - id: nap\n");
     page.line(chance, &known, "    sleep: §", "1s");
-    page.text
-        .push_str("  - id: told\n    emit:\n      type: com.example.drawn\n");
+    page.text.push_str(
+        "  - id: told\n    because: nobody goes by it\n    emit:\n      type: com.example.drawn\n",
+    );
     page.line(chance, &known, "      subject: §", "x");
     page.line(chance, &known, "      data: §", "{}");
     page.text

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use baton_driver::SagaRow;
-use baton_engine::{Definition, Input, SagaState, Status, Verdict};
+use baton_engine::{Definition, Input, SagaState, Status, Verdict, same_value};
 use baton_messages::{InputId, SagaId, Start, TaskType, Timestamp};
 use baton_store::{Reader as _, SagaFilter};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -257,7 +257,7 @@ fn same_request(known: &SagaState, asked: &Start) -> Answer<()> {
     let version = known.started_version();
     let same = known.definition == asked.definition
         && (purged || asked.version.is_none_or(|asked| asked == version))
-        && (purged || known.input == asked.input)
+        && (purged || same_value(&known.input, &asked.input))
         && (purged || asked.labels.iter().all(labelled));
     if same {
         return Ok(());

@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::Flow;
 use super::values::Target;
 use crate::child::DEPTH_MAX;
@@ -284,7 +286,12 @@ impl Flow<'_> {
             schema: schema.schema(),
             taker: &taker,
         });
+        let before = self.checked.errors.len();
         self.value(&saga.with.shape(), target, scope, &place);
+        if let Some(schema) = &child.input_schema {
+            let misfits = |value: &Value| schema.misfits(value);
+            self.written_out(&saga.with, before, misfits, &taker, &place);
+        }
         self.nesting(saga, at, "saga");
         self.turned_back(step, saga, child, at);
     }

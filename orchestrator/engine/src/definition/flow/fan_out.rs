@@ -21,13 +21,14 @@ impl Flow<'_> {
     pub(super) fn each(&mut self, step: &Step, fan: &FanOut, scope: Scope) -> Scope {
         let at = format!("{}/for_each", self.at(step));
         let shape = fan.items.shape();
-        self.value(&shape, None, &scope, &at);
-        let of = self.shape(&shape, &scope);
+        let known = scope_of_list(step, scope.clone());
+        self.value(&shape, None, &known, &at);
+        let of = self.shape(&shape, &known);
         self.is_list(&of, &fan.items, &at);
         if fan.max_items.is_none() && !of.is_never() {
             self.bound(&fan.items, &at);
         }
-        self.scope_of_items(fan, scope)
+        self.scope_of_items(step, fan, scope)
     }
 
     fn is_list(&mut self, of: &Type, items: &Template, at: &str) {
@@ -97,6 +98,14 @@ impl Flow<'_> {
             .chain(around)
             .flat_map(|definition| &definition.steps)
             .find(|step| step.id.as_str() == id)
+    }
+}
+
+/// What a list may read: an `if` that asks nothing of an item is looked at before it, and where it does not hold there is no list.
+pub(super) fn scope_of_list(step: &Step, scope: Scope) -> Scope {
+    match &step.condition {
+        Some(condition) if !step.asks_of_each() => scope.assuming(condition),
+        Some(_) | None => scope,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Flow;
 use super::children::Id;
+use super::fan_out::scope_of_list;
 use crate::definition::step::{SagaStep, Step};
 use crate::definition::yaml::Node;
 use crate::definition::{Definition, FanOut};
@@ -63,7 +64,7 @@ impl Flow<'_> {
         };
         let mut scope = self.scope_of(step);
         if let Some(fan) = &step.fan {
-            scope = self.scope_of_items(fan, scope);
+            scope = self.scope_of_items(step, fan, scope);
         }
         if let Some(condition) = &step.condition {
             scope = scope.assuming(condition);
@@ -77,8 +78,8 @@ impl Flow<'_> {
     }
 
     /// What the expressions of one item may read.
-    pub(super) fn scope_of_items(&self, fan: &FanOut, scope: Scope) -> Scope {
-        let of = self.shape(&fan.items.shape(), &scope);
+    pub(super) fn scope_of_items(&self, step: &Step, fan: &FanOut, scope: Scope) -> Scope {
+        let of = self.shape(&fan.items.shape(), &scope_of_list(step, scope.clone()));
         let items = of.alternatives().iter().map(|one| match one {
             Type::List(item) => item.as_ref().clone(),
             _ => Type::Any,

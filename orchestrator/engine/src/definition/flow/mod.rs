@@ -8,10 +8,12 @@
 mod applications;
 mod children;
 mod dead;
+mod emitted;
 mod fan_out;
 mod foreign;
 mod group;
 mod instead;
+mod lease;
 mod places;
 mod safety;
 mod scopes;
@@ -324,6 +326,7 @@ impl Flow<'_> {
                     );
                 }
                 self.safety(step, task);
+                self.lease(step, task);
                 self.dead_keys(step, task);
             }
             StepKind::Saga(saga) => self.child(step, saga, &scope, &at),
@@ -349,6 +352,7 @@ impl Flow<'_> {
                 }
             }
             StepKind::Emit(emit) => {
+                self.emitted(step, emit);
                 if let Some(subject) = &emit.subject {
                     self.text(
                         subject,
@@ -426,10 +430,21 @@ impl Flow<'_> {
             ("/blast_radius/key", &reserves.blast_radius),
         ];
         for (at, limit) in limits {
-            let key = limit.as_ref().and_then(|limit| limit.key.as_ref());
-            if let Some(LimitKey::Computed(_, template)) = key {
-                self.text(template, Text::OrScalar, &scope, at);
+            match limit.as_ref().and_then(|limit| limit.key.as_ref()) {
+                Some(LimitKey::Computed(_, template)) => {
+                    self.text(template, Text::OrScalar, &scope, at);
+                }
+                Some(LimitKey::Label(name)) => self.counted_by(name, &scope),
+                None => {}
             }
+        }
+    }
+
+    /// The label a limit is counted by: one that is left out is empty there, and the start is refused.
+    fn counted_by(&mut self, name: &str, scope: &Scope) {
+        let mut labels = self.definition.labels.iter();
+        if let Some((_, label)) = labels.find(|(label, _)| label == name) {
+            self.text(label, Text::OrScalar, scope, &format!("/labels/{name}"));
         }
     }
 

@@ -23,8 +23,8 @@ impl Flow<'_> {
         let manifest = &known.manifest;
         if !self.only_forward(step) {
             self.taken_back(step, task, manifest);
-            self.found_out(step, task, manifest);
         }
+        self.found_out(step, task, manifest);
         self.bounded(step, task, manifest);
     }
 
@@ -148,7 +148,11 @@ impl Flow<'_> {
             && !manifest.idempotent
             && !manifest.probe
             && task.probe.is_none();
-        if !nobody_knows || self.says(&self.at(step), "on_error") {
+        // from the pivot on nothing is taken back, so that this is no answer there
+        let is_sure = !self.doubts.unsure.contains(&step.index);
+        let forward = is_sure && self.only_forward(step);
+        let no_answer = forward && step.on_error == OnError::Compensate;
+        if !nobody_knows || (self.says(&self.at(step), "on_error") && !no_answer) {
             return;
         }
         let name = &manifest.task_type;
@@ -156,9 +160,16 @@ impl Flow<'_> {
             "when nobody knows whether `{}` happened, nobody can find out: {name} is not idempotent and has no probe",
             step.id
         );
-        let help = "add `probe: { task: …, with: … }`; or say what is done then: `on_error: park` asks a person, `compensate` takes it back, `continue` goes on";
+        let taken_back = if forward {
+            ""
+        } else {
+            "`compensate` takes it back, "
+        };
+        let help = format!(
+            "add `probe: {{ task: …, with: … }}`; or say what is done then: `on_error: park` asks a person, {taken_back}`continue` goes on"
+        );
         let mark = self.task_mark(step);
-        self.error(code::PROBE, mark, message, help.to_owned());
+        self.error(code::PROBE, mark, message, help);
     }
 
     fn bounded(&mut self, step: &Step, task: &TaskStep, manifest: &Manifest) {

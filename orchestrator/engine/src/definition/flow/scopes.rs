@@ -146,13 +146,15 @@ impl Flow<'_> {
     }
 }
 
-/// Whether its `if` may have skipped it. A reader with the very same condition runs only when it did.
+/// Whether its `if` may have skipped it. A reader with the very same condition runs only when it did, unless that is asked of each item of a list of its own: there
+/// `item` is another one.
 fn may_be_skipped(step: &Step, reader: Option<&Step>) -> bool {
     let Some(condition) = step.condition.as_ref().filter(|_| step.fan.is_none()) else {
         // of a step with `for_each` it skips items, and the list is there
         return false;
     };
     let same = reader
+        .filter(|reader| !reader.asks_of_each())
         .and_then(|reader| reader.condition.as_ref())
         .is_some_and(|own| own.text() == condition.text());
     !same

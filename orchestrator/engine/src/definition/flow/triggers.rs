@@ -1,5 +1,7 @@
 //! What starts sagas by itself: its conditions and keys, and whether the input it makes fits the saga.
 
+use serde_json::Value;
+
 use super::values::{Target, Text};
 use super::{Flow, scopes};
 use crate::definition::yaml::Content;
@@ -47,12 +49,18 @@ impl Flow<'_> {
 
     fn input_of_trigger(&mut self, input: &crate::expr::Template, scope: &Scope, at: &str) {
         let schema = self.definition.input_schema.clone();
+        let taker = "the saga's input";
         let target = schema.as_ref().map(|schema| Target {
             root: schema.schema(),
             schema: schema.schema(),
-            taker: "the saga's input",
+            taker,
         });
+        let before = self.checked.errors.len();
         self.value(&input.shape(), target, scope, at);
+        if let Some(schema) = &schema {
+            let misfits = |value: &Value| schema.misfits(value);
+            self.written_out(input, before, misfits, taker, at);
+        }
     }
 
     /// Whether a mapping of the document has a key.

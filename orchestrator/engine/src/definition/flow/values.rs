@@ -9,12 +9,13 @@ use serde_json::{Map, Value, json};
 
 use super::Flow;
 use super::places::Place;
+use crate::definition::InputMisfit;
 use crate::definition::diagnostic::code;
 use crate::definition::read_task::is_unreadable;
 use crate::definition::reader::nearest;
 use crate::definition::subschemas::part;
 use crate::definition::yaml::Mark;
-use crate::expr::{Expr, SECRET_KEY, Shape, Template};
+use crate::expr::{Expr, SECRET_KEY, Shape, Template, secret_at};
 use crate::types::{
     Inferred, Misfit, Object, Problem, ProblemKind, Property, Scope, Type, Why, doubt, infer,
     misfit, of_schema, resolve,
@@ -61,8 +62,42 @@ impl Flow<'_> {
         if target.is_none() {
             self.unknown_task(task, &format!("{at}/task"));
         }
+        let before = self.checked.errors.len();
         self.value(&with.shape(), target, scope, &place);
+        if let Some(known) = catalogue.get(task) {
+            let misfits = |value: &Value| known.misfits(value);
+            self.written_out(with, before, misfits, task.as_str(), &place);
+        }
         self.secrets(task, with, &place);
+    }
+
+    /// What is written out as a whole, against all its taker says of it, where nothing has been said since so many errors: what goes with what, how many keys there are.
+    pub(super) fn written_out(
+        &mut self,
+        template: &Template,
+        before: usize,
+        misfits: impl FnOnce(&Value) -> Vec<InputMisfit>,
+        taker: &str,
+        at: &str,
+    ) {
+        let Some(value) = template.as_literal() else {
+            return;
+        };
+        // what could not be read is missing in it, and a secret is what it stands for only where it is taken
+        let is_whole = self.spoilt.is_empty() && secret_at(value).is_none();
+        if !is_whole || self.checked.errors.len() > before {
+            return;
+        }
+        let Some(InputMisfit { path, message }) = misfits(value).into_iter().next() else {
+            return;
+        };
+        let mark = match path.as_str() {
+            "" => self.tree.name_mark(at),
+            path => self.tree.mark_at(&format!("{at}{path}")),
+        };
+        let message = format!("does not fit {taker}: {message}");
+        let help = "write what its schema allows".to_owned();
+        self.error(code::FLOW, mark, message, help);
     }
 
     /// A value of text.
@@ -268,9 +303,9 @@ impl Flow<'_> {
             return self.fits(&Type::any_object(), &takes, "this", target, mark);
         }
         let closed = target.schema.get("additionalProperties") == Some(&Value::Bool(false));
-        let surplus = entries
-            .iter()
-            .filter(|(key, _)| closed && !described.contains_key(*key));
+        let surplus = entries.iter().filter(|(key, _)| {
+            closed && !described.contains_key(*key) && !is_of_a_pattern(key, target.schema)
+        });
         for (key, _) in surplus {
             let names: Vec<&str> = described.keys().map(String::as_str).collect();
             let message = format!("{} takes no `{key}`", target.taker);
@@ -473,6 +508,18 @@ const DEFAULT: &str =
 fn plain(schema: &Value) -> bool {
     let several = ["oneOf", "anyOf", "allOf", "if"];
     !several.iter().any(|key| schema.get(*key).is_some())
+}
+
+/// Whether a pattern of the schema may take a key. Of one that cannot be read nobody knows what it takes.
+fn is_of_a_pattern(key: &str, schema: &Value) -> bool {
+    let patterns = schema.get("patternProperties").and_then(Value::as_object);
+    let mut patterns = patterns.into_iter().flat_map(Map::keys);
+    patterns.any(
+        |pattern| match jsonschema::validator_for(&json!({ "pattern": pattern })) {
+            Ok(takes) => takes.is_valid(&json!(key)),
+            Err(_) => true,
+        },
+    )
 }
 
 /// The schema itself: references followed; of several that differ only in also taking null, the one that does not, for what is not null.

@@ -113,6 +113,16 @@ fn an_if_skips_items_and_leaves_null_in_their_place() {
     assert_eq!(stage.phase("fan[1]"), Phase::Skipped);
 }
 
+#[test]
+fn an_if_that_asks_nothing_of_an_item_is_looked_at_before_the_list() {
+    let stage = Stage::with(
+        "  - id: a\n    if: ${ has(input.go) }\n    task: t.set@1\n  - id: fan\n    if: ${ has(input.go) }\n    task: t.set@1\n    for_each: [\"${ a.key }\"]\n",
+    );
+    assert_eq!(stage.phase("a"), Phase::Skipped);
+    assert_eq!(stage.at("fan").output, Some(json!([])));
+    assert_eq!(stage.status(), Status::Completed);
+}
+
 /// Ten thousand that need nobody are not one commit.
 #[test]
 fn what_needs_no_worker_goes_on_in_bounded_decisions() {

@@ -1,0 +1,202 @@
+//! What the checker promises of a definition it takes: nothing that is certain only for some, and nothing refused that works.
+
+use serde_json::json;
+
+use super::tests_flow::{catalogue, manifest, said};
+use super::*;
+
+/// What is wrong with a saga of these steps.
+fn wrong(steps: &str) -> Vec<String> {
+    let yaml = format!(
+        "saga: x\nversion: 1\ninput: {{ type: object, required: [go, all], properties: {{ go: {{ type: boolean }}, all: {{ type: array, maxItems: 9, items: {{ type: object, required: [go], properties: {{ go: {{ type: boolean }} }} }} }}, more: {{ type: array, maxItems: 9, items: {{ type: string }} }} }} }}\nsteps:\n{steps}"
+    );
+    let found = super::check(&yaml, &catalogue(), Unannounced::Warned);
+    said(&found.errors)
+}
+
+#[test]
+fn a_list_is_computed_only_where_an_if_that_asks_nothing_of_an_item_holds() {
+    let steps = |condition: &str| {
+        format!(
+            "  - {{ id: find, if: '${{ input.go }}', task: switch.locate@1 }}\n  - {{ id: each, if: '${{ {condition} }}', for_each: ['${{ find.switch }}'], task: switch.locate@1 }}\n"
+        )
+    };
+    assert_eq!(wrong(&steps("input.go")), Vec::<String>::new());
+    let other = wrong(&steps("input.go && index < 3"));
+    assert_eq!(other.len(), 1, "{other:?}");
+    assert!(other[0].contains("BT0024"), "{other:?}");
+    let guarded = "  - { id: each, if: '${ has(input.more) }', for_each: '${ input.more }', task: switch.locate@1 }\n";
+    assert_eq!(wrong(guarded), Vec::<String>::new());
+    let too_late = guarded.replace("has(input.more)", "has(input.more) && item != ''");
+    let too_late = wrong(&too_late);
+    assert_eq!(too_late.len(), 1, "{too_late:?}");
+    assert!(too_late[0].contains("BT0024"), "{too_late:?}");
+}
+
+#[test]
+fn the_same_if_of_another_item_is_another_if() {
+    let group = |list: &str| {
+        format!(
+            "  - id: around\n    for_each: ${{ input.all }}\n    steps:\n      - {{ id: find, if: '${{ item.go }}', task: switch.locate@1 }}\n      - {{ id: each, if: '${{ item.go }}', {list}task: switch.locate@1, with: {{ of: '${{ find.switch }}' }} }}\n"
+        )
+    };
+    assert_eq!(wrong(&group("")), Vec::<String>::new());
+    let other = wrong(&group("for_each: '${ input.all }', "));
+    assert_eq!(other.len(), 1, "{other:?}");
+    assert!(other[0].contains("BT0024"), "{other:?}");
+}
+
+#[test]
+fn an_event_is_published_when_nothing_turns_the_saga_back_any_more() {
+    let told = "  - { id: told, emit: { type: com.example.told } }\n";
+    let set = |id: &str, more: &str| format!("  - {{ id: {id}, task: switch.locate@1{more} }}\n");
+    let because = told.replace(" }\n", ", because: it is so }\n");
+    let group = format!("  - id: each\n    for_each: [1, 2]\n    steps:\n    {told}");
+    for right in [
+        told.to_owned(),
+        format!("{told}{}", told.replace("told,", "again,")),
+        format!("{}{told}", set("a", "")),
+        format!("{}{told}{}", set("a", ", pivot: true"), set("b", "")),
+        format!("{because}{}", set("a", "")),
+        format!("{}{group}", set("a", ", pivot: true")),
+    ] {
+        assert_eq!(wrong(&right), Vec::<String>::new(), "{right}");
+    }
+    for early in [
+        format!("{told}{}", set("a", "")),
+        format!("{told}{}", set("a", ", pivot: true")),
+        format!("{told}{}", set("a", ", after: []")),
+        format!("{told}  - {{ id: nap, sleep: 1s }}\n"),
+        format!(
+            "{}{told}{}",
+            set("a", ", pivot: true, if: '${ input.go }'"),
+            set("b", "")
+        ),
+        group.clone(),
+        format!(
+            "{}{group}      {}",
+            set("a", ", pivot: true"),
+            set("b", "").trim_start()
+        ),
+    ] {
+        let found = wrong(&early);
+        assert_eq!(found.len(), 1, "{early}: {found:?}");
+        assert!(
+            found[0].contains("BT0029 what `told` publishes"),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_label_that_a_limit_is_counted_by_may_not_be_absent() {
+    let found = |limit: &str| {
+        let yaml = format!(
+            "saga: x\nversion: 1\ninput: {{ type: object, properties: {{ site: {{ type: string }} }} }}\nlabels: {{ site: '${{ input.site }}' }}\n{limit}steps:\n  - {{ id: a, task: switch.locate@1 }}\n"
+        );
+        said(&super::check(&yaml, &catalogue(), Unannounced::Warned).errors)
+    };
+    assert_eq!(found(""), Vec::<String>::new());
+    for limit in [
+        "concurrency: { max: 2, key: site }\n",
+        "blast_radius: { max: 2, per: 1h, key: site }\n",
+    ] {
+        let found = found(limit);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].contains("BT0024 `input.site` may be absent"),
+            "{found:?}"
+        );
+    }
+}
+
+/// What is wrong with a step that hands this to a task type which takes that.
+fn wrong_for(takes: &Value, with: &str) -> Vec<String> {
+    let mut catalogue = catalogue();
+    catalogue
+        .announce(manifest("switch.find@1", takes.clone(), json!({})))
+        .unwrap();
+    let yaml = format!(
+        "saga: x\nversion: 1\ninput: {{ type: object, required: [n], properties: {{ n: {{ type: integer }} }} }}\nsteps:\n  - id: a\n    task: switch.find@1\n    with: {with}\n"
+    );
+    said(&super::check(&yaml, &catalogue, Unannounced::Warned).errors)
+}
+
+#[test]
+fn what_is_written_out_is_held_against_all_that_is_said_of_it() {
+    let either = json!({
+        "type": "object", "properties": { "ip": { "type": "string" }, "mac": { "type": "string" } },
+        "anyOf": [{ "required": ["ip"] }, { "required": ["mac"] }],
+    });
+    let together = json!({
+        "type": "object", "properties": { "ip": { "type": "string" }, "mac": { "type": "string" } },
+        "dependentRequired": { "ip": ["mac"] }, "minProperties": 1,
+    });
+    for (takes, right) in [
+        (&either, "{ mac: b }"),
+        (&together, "{ mac: b, ip: a }"),
+        (&together, "{ other: '${ input.n }' }"),
+    ] {
+        assert_eq!(wrong_for(takes, right), Vec::<String>::new(), "{right}");
+    }
+    for (takes, odd) in [
+        (&either, "{ other: 1 }"),
+        (&together, "{ ip: a }"),
+        (&together, "{}"),
+    ] {
+        let found = wrong_for(takes, odd);
+        assert_eq!(found.len(), 1, "{odd}: {found:?}");
+        assert!(
+            found[0].starts_with("7:5 BT0020 does not fit switch.find@1: "),
+            "{odd}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_key_that_a_pattern_takes_is_taken() {
+    let takes = json!({
+        "type": "object", "properties": { "ip": { "type": "string" } }, "additionalProperties": false,
+        "patternProperties": { "^x-": { "type": "string" } },
+    });
+    for right in [
+        "{ ip: a, x-site: b }",
+        "{ x-count: '${ string(input.n) }' }",
+    ] {
+        assert_eq!(wrong_for(&takes, right), Vec::<String>::new(), "{right}");
+    }
+    let found = wrong_for(&takes, "{ site: '${ input.n }' }");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].contains("switch.find@1 takes no `site`"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn what_nobody_can_find_out_is_said_from_the_pivot_on_too() {
+    let mut catalogue = catalogue();
+    let mut mail = manifest("mail.post@1", json!({ "type": "object" }), json!({}));
+    (mail.idempotent, mail.effect) = (false, baton_messages::Effect::Irreversible);
+    catalogue.announce(mail).unwrap();
+    let found = |first: &str, second: &str| {
+        let yaml = format!(
+            "saga: x\nversion: 1\nsteps:\n  - {{ id: a, task: mail.post@1, pivot: true{first} }}\n  - {{ id: b, task: mail.post@1{second} }}\n"
+        );
+        said(&super::check(&yaml, &catalogue, Unannounced::Warned).errors)
+    };
+    let right = found(", on_error: park", ", on_error: continue");
+    assert_eq!(right, Vec::<String>::new());
+    for (first, second, line) in [
+        ("", ", on_error: park", "4:"),
+        (", on_error: park", "", "5:"),
+        (", on_error: park", ", on_error: compensate", "5:"),
+    ] {
+        let found = found(first, second);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with(line) && found[0].contains("BT0030"),
+            "{found:?}"
+        );
+    }
+}
