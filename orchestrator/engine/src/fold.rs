@@ -299,10 +299,16 @@ fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), Fo
             output,
             failure,
             unwanted,
+            by_hand,
         } => {
+            state.past_pivot |= by_hand.as_ref().is_some_and(|hand| hand.pivot);
             moved(step_mut(state, step)?, step, *to, *due, at)?;
             let state = step_mut(state, step)?;
             state.unwanted = *unwanted;
+            if let Some(hand) = by_hand.as_ref().filter(|hand| hand.effect) {
+                state.by_hand = Some(hand.by.as_str().into());
+                state.may_have_effect = true;
+            }
             if let Some(output) = output {
                 state.output = Some(output.clone());
             } else if let (Phase::Succeeded, None, Some(fan)) = (to, &state.output, &mut state.fan)
@@ -720,6 +726,7 @@ pub(crate) fn moved(
     }
     if to == Phase::Undone {
         (step.may_have_effect, step.doubted) = (false, false);
+        step.by_hand = None;
     }
     step.unwanted = false;
     went(step, to, at);

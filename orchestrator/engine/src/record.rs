@@ -68,6 +68,19 @@ pub struct AttemptKey {
     pub attempt: u32,
 }
 
+/// That a person has done what a step was to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByHand {
+    /// Who.
+    pub by: String,
+    /// Whether there is something to take back: the step changes the world where a worker, or a child, does it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub effect: bool,
+    /// Whether the step is the pivot: from here only forward.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pivot: bool,
+}
+
 /// What has happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -245,6 +258,10 @@ pub enum Record {
         /// Of one that goes to [`Phase::Undone`]: its `undo.when` was false, so that nothing was taken back.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         unwanted: bool,
+        /// Of one that goes to [`Phase::Succeeded`]: a person did it. Absent in records from before anybody was asked to take such a thing back; those
+        /// mean what they meant.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by_hand: Option<Box<ByHand>>,
     },
     /// Attempts so far no longer count: an operator asked for another go.
     Forgiven {
