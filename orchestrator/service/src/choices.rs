@@ -96,9 +96,6 @@ mod tests {
         let other = command(saga, &item, Choice::Substitute, Some(&named), false);
         assert!(other.contains("--task switch.set-vlan@2"), "{other}");
         let read = command(saga, &item, Choice::ResolveDone, None, true);
-        assert!(
-            read.contains(" --as done --output JSON -m WHY"),
-            "{read}"
-        );
+        assert!(read.contains(" --as done --output JSON -m WHY"), "{read}");
     }
 }

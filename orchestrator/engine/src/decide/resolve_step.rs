@@ -63,12 +63,7 @@ pub(super) fn resolve_step(
 
 impl Deciding<'_> {
     /// A person has done what the step was to do.
-    fn done_by_hand(
-        &mut self,
-        id: &StepKey,
-        output: &Value,
-        by: &str,
-    ) -> Result<(), DecideError> {
+    fn done_by_hand(&mut self, id: &StepKey, output: &Value, by: &str) -> Result<(), DecideError> {
         let (effect, pivot) = (self.leaves_something(id)?, self.defined(id)?.pivot);
         let known = self.step(id)?.output.as_ref() == Some(output);
         let by_hand = (effect || pivot).then(|| {

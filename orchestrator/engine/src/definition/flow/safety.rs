@@ -9,7 +9,21 @@ use crate::definition::duration_text;
 use crate::definition::reader::nearest;
 use crate::definition::step::{ProbePlan, Step, TaskStep, UndoPlan};
 use crate::definition::yaml::Mark;
-use crate::types::{Misfit, Why, misfit, of_schema};
+use crate::types::{Misfit, Object, Type, Why, misfit, of_schema};
+
+/// An object that has the keys it speaks of and no others: whoever finds something and says what that has is taken at his word.
+fn as_said(of: &Type) -> Type {
+    let one = |one: &Type| match one {
+        Type::Object(object) if !object.properties.is_empty() && object.rest == Some(Type::Any) => {
+            Type::object(Object {
+                properties: object.properties.clone(),
+                rest: None,
+            })
+        }
+        other => other.clone(),
+    };
+    Type::union(of.alternatives().iter().map(one))
+}
 
 impl Flow<'_> {
     pub(super) fn safety(&mut self, step: &Step, task: &TaskStep) {
@@ -145,7 +159,10 @@ impl Flow<'_> {
             Some(of_schema(schema, schema))
         };
         let (of, own) = (&probe.task_type, &task.task_type);
-        let (Some(is), Some(takes)) = (output(of), output(own)) else {
+        if of == own {
+            return;
+        }
+        let (Some(is), Some(takes)) = (output(of).as_ref().map(as_said), output(own)) else {
             return;
         };
         let Some(Misfit { at, why }) = misfit(&is, &takes) else {
@@ -164,8 +181,7 @@ impl Flow<'_> {
             Why::Surplus { key } => format!("{what} has `{key}`, which {own} never returns"),
         };
         let id = &step.id;
-        let message =
-            format!("{of} cannot say what `{id}` returned where it happened: {differs}");
+        let message = format!("{of} cannot say what `{id}` returned where it happened: {differs}");
         let help = format!(
             "name a task type that returns what {own} does (`baton tasks show {of}` shows what it returns); or leave `probe` out, and say by `on_error` what is done when nobody knows"
         );
