@@ -254,7 +254,7 @@ impl Problem {
             ),
             Refusal::OutputMisfit { .. } => (
                 StatusCode::UNPROCESSABLE_ENTITY,
-                "misfit",
+                "output-misfit",
                 "The output does not fit",
             ),
             Refusal::Ended { .. } => (StatusCode::CONFLICT, "ended", "The saga has ended"),
