@@ -305,10 +305,7 @@ fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), Fo
             moved(step_mut(state, step)?, step, *to, *due, at)?;
             let state = step_mut(state, step)?;
             state.unwanted = *unwanted;
-            if let Some(hand) = by_hand.as_ref().filter(|hand| hand.effect) {
-                state.by_hand = Some(hand.by.as_str().into());
-                state.may_have_effect = true;
-            }
+            by_hand.iter().for_each(|hand| hand.mark(state));
             if let Some(output) = output {
                 state.output = Some(output.clone());
             } else if let (Phase::Succeeded, None, Some(fan)) = (to, &state.output, &mut state.fan)
@@ -725,8 +722,7 @@ pub(crate) fn moved(
         step.began_at.get_or_insert(at);
     }
     if to == Phase::Undone {
-        (step.may_have_effect, step.doubted) = (false, false);
-        step.by_hand = None;
+        (step.may_have_effect, step.doubted, step.by_hand) = (false, false, None);
     }
     step.unwanted = false;
     went(step, to, at);

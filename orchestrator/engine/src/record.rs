@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::definition::EventPattern;
 use crate::reservation::Want;
-use crate::state::{Cause, Phase, Prepared, Status};
+use crate::state::{Cause, Phase, Prepared, Status, StepState};
 use crate::work_item::{Assigned, WorkItem};
 
 /// All records of one decision: made at one instant, committed together.
@@ -79,6 +79,16 @@ pub struct ByHand {
     /// Whether the step is the pivot: from here only forward.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pivot: bool,
+}
+
+impl ByHand {
+    /// What is known of the step from then on.
+    pub(crate) fn mark(&self, step: &mut StepState) {
+        if self.effect {
+            step.by_hand = Some(self.by.as_str().into());
+            step.may_have_effect = true;
+        }
+    }
 }
 
 /// What has happened.
