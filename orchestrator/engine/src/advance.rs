@@ -176,6 +176,10 @@ fn backward(d: &mut Deciding<'_>) -> Result<(), DecideError> {
             let key = StepKey::from(&step.id);
             if let Some(rule) = &step.fan {
                 if dependents_gone(d, step.index) {
+                    if wants_undo(d.step(&key)?) {
+                        // a person did all of it in place of its items
+                        d.prepare_and_offer_undo(&key)?;
+                    }
                     d.take_back(step, rule)?;
                 }
             } else if wants_undo(d.step(&key)?) && may_be_undone(d, step.index)

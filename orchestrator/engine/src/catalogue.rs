@@ -39,6 +39,8 @@ pub struct Known {
     /// Its manifest.
     pub manifest: Manifest,
     validator: Arc<jsonschema::Validator>,
+    /// None where anything is an output, or where its schema is none that anything could be held against.
+    output: Option<Arc<jsonschema::Validator>>,
 }
 
 impl Known {
@@ -52,9 +54,14 @@ impl Known {
                 task_type: manifest.task_type.clone(),
                 what: error.to_string(),
             })?;
+        let output = match allows_anything(&manifest.output) {
+            true => None,
+            false => jsonschema::validator_for(&manifest.output).ok(),
+        };
         Ok(Self {
             manifest,
             validator: Arc::new(validator),
+            output: output.map(Arc::new),
         })
     }
 
@@ -85,6 +92,36 @@ impl Known {
     /// What a task has returned, with every integer as expressions have it; none where it is so already.
     pub(crate) fn whole_numbers(&self, output: &Value) -> Option<Value> {
         whole_numbers(&self.manifest.output, output)
+    }
+}
+
+impl Known {
+    /// Whether an output fits the type's schema.
+    ///
+    /// # Errors
+    /// A sentence that names the first place where it does not, without what stands there.
+    pub fn check_output(&self, output: &Value) -> Result<(), String> {
+        let misfit = self.output.as_ref();
+        match misfit.and_then(|validator| validator.iter_errors(output).next()) {
+            None => Ok(()),
+            Some(misfit) => {
+                let (at, what) = (misfit.instance_path().to_string(), misfit.masked());
+                Err(match at.is_empty() {
+                    true => what.to_string(),
+                    false => format!("at {at}: {what}"),
+                })
+            }
+        }
+    }
+}
+
+/// Whether a schema says nothing of a value: then nothing is held against it.
+fn allows_anything(schema: &Value) -> bool {
+    const SAYS_NOTHING: [&str; 4] = ["$schema", "title", "description", "$comment"];
+    match schema {
+        Value::Bool(true) => true,
+        Value::Object(map) => map.keys().all(|key| SAYS_NOTHING.contains(&key.as_str())),
+        _ => false,
     }
 }
 

@@ -299,10 +299,13 @@ fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), Fo
             output,
             failure,
             unwanted,
+            by_hand,
         } => {
+            state.past_pivot |= by_hand.as_ref().is_some_and(|hand| hand.pivot);
             moved(step_mut(state, step)?, step, *to, *due, at)?;
             let state = step_mut(state, step)?;
             state.unwanted = *unwanted;
+            by_hand.iter().for_each(|hand| hand.mark(state));
             if let Some(output) = output {
                 state.output = Some(output.clone());
             } else if let (Phase::Succeeded, None, Some(fan)) = (to, &state.output, &mut state.fan)
@@ -719,7 +722,7 @@ pub(crate) fn moved(
         step.began_at.get_or_insert(at);
     }
     if to == Phase::Undone {
-        (step.may_have_effect, step.doubted) = (false, false);
+        (step.may_have_effect, step.doubted, step.by_hand) = (false, false, None);
     }
     step.unwanted = false;
     went(step, to, at);

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::definition::EventPattern;
 use crate::reservation::Want;
-use crate::state::{Cause, Phase, Prepared, Status};
+use crate::state::{Cause, Phase, Prepared, Status, StepState};
 use crate::work_item::{Assigned, WorkItem};
 
 /// All records of one decision: made at one instant, committed together.
@@ -66,6 +66,29 @@ pub struct AttemptKey {
     pub round: u32,
     /// Which try.
     pub attempt: u32,
+}
+
+/// That a person has done what a step was to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByHand {
+    /// Who.
+    pub by: String,
+    /// Whether there is something to take back: the step changes the world where a worker, or a child, does it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub effect: bool,
+    /// Whether the step is the pivot: from here only forward.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pivot: bool,
+}
+
+impl ByHand {
+    /// What is known of the step from then on.
+    pub(crate) fn mark(&self, step: &mut StepState) {
+        if self.effect {
+            step.by_hand = Some(self.by.as_str().into());
+            step.may_have_effect = true;
+        }
+    }
 }
 
 /// What has happened.
@@ -245,6 +268,10 @@ pub enum Record {
         /// Of one that goes to [`Phase::Undone`]: its `undo.when` was false, so that nothing was taken back.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         unwanted: bool,
+        /// Of one that goes to [`Phase::Succeeded`]: a person did it. Absent in records from before anybody was asked to take such a thing back; those
+        /// mean what they meant.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by_hand: Option<Box<ByHand>>,
     },
     /// Attempts so far no longer count: an operator asked for another go.
     Forgiven {

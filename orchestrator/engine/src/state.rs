@@ -379,6 +379,9 @@ pub struct StepState {
     /// Whether it counts as taken back although nothing was: its `undo.when` was false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unwanted: bool,
+    /// Who did it by hand, where a person did and it is not taken back: no undo of a worker or of a child knows what that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_hand: Option<Box<str>>,
     /// The before-image, with the attempt that stored it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<(u32, Value)>,
@@ -456,6 +459,7 @@ impl StepState {
             may_have_effect: false,
             doubted: false,
             unwanted: false,
+            by_hand: None,
             before: None,
             progress: None,
             attempts: Vec::new(),

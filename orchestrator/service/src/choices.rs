@@ -7,16 +7,18 @@ use baton_messages::{SagaId, TaskType};
 pub(crate) fn commands(saga: SagaId, item: &WorkItem) -> Vec<String> {
     let choices = item.choices.iter();
     choices
-        .map(|choice| command(saga, item, *choice, None))
+        .map(|choice| command(saga, item, *choice, None, false))
         .collect()
 }
 
-/// The command that makes a choice; what stands in capitals is for whoever types it to say. `task` is what a substitute may name.
+/// The command that makes a choice; what stands in capitals is for whoever types it to say. `task` is what a substitute may name,
+/// `output` whether what a step returned has to be said.
 pub(crate) fn command(
     saga: SagaId,
     item: &WorkItem,
     choice: Choice,
     task: Option<&TaskType>,
+    output: bool,
 ) -> String {
     let step = item.step.as_ref();
     let step = step.map_or_else(|| "STEP".to_owned(), ToString::to_string);
@@ -36,6 +38,7 @@ pub(crate) fn command(
             on_step("edit", &format!(" --task {task} --input JSON"))
         }
         Choice::Skip => on_step("skip", ""),
+        Choice::ResolveDone if output => on_step("resolve", " --as done --output JSON"),
         Choice::ResolveDone => on_step("resolve", " --as done"),
         Choice::ResolveUndone => on_step("resolve", " --as undone"),
         Choice::Admit => format!("baton admit {saga} -m WHY"),
@@ -90,7 +93,9 @@ mod tests {
         );
         assert_eq!(typed[3], format!("baton abandon {id} -m WHY"));
         let named = TaskType::new("switch.set-vlan@2").unwrap();
-        let other = command(saga, &item, Choice::Substitute, Some(&named));
+        let other = command(saga, &item, Choice::Substitute, Some(&named), false);
         assert!(other.contains("--task switch.set-vlan@2"), "{other}");
+        let read = command(saga, &item, Choice::ResolveDone, None, true);
+        assert!(read.contains(" --as done --output JSON -m WHY"), "{read}");
     }
 }

@@ -368,6 +368,7 @@ pub(crate) fn refused(refusal: &Refusal) -> Option<Unusable> {
         Refusal::Unreadable => DeadReason::Other,
         Refusal::Ended { .. }
         | Refusal::Moved { .. }
+        | Refusal::OutputMisfit { .. }
         | Refusal::NotYours { .. }
         | Refusal::NotNow { .. }
         | Refusal::Stays { .. } => return None,

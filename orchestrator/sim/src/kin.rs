@@ -104,7 +104,7 @@ impl World {
         };
         children
             .into_iter()
-            .any(|(key, child)| !self.by_hand.contains(&(saga, key)) && self.saga_stands(child))
+            .any(|(key, child)| !self.settled_by_hand(&(saga, key)) && self.saga_stands(child))
     }
 
     /// Whether anything that a saga, or one below it, did still stands.
@@ -130,7 +130,7 @@ impl World {
             return Ok(());
         }
         for (key, child) in children_of(state, &step.id) {
-            if self.by_hand.contains(&(plan.id, key.clone())) {
+            if self.settled_by_hand(&(plan.id, key.clone())) {
                 continue;
             }
             let Some(at) = state.at(&key) else { continue };

@@ -7,6 +7,7 @@ use baton_messages::{InboxMessage, InputId, SagaId, Start, StepKey};
 use serde_json::json;
 
 use crate::event::Event;
+use crate::ledger::Place;
 use crate::plan::StepPlan;
 use crate::world::{Request, World};
 
@@ -110,11 +111,19 @@ impl World {
                     {
                         self.ledger.do_by_hand(&place, kind.matter);
                     }
+                    self.done_by_hand.insert(place);
                 }
-                Resolution::Undone => self.ledger.put_back(&place),
+                Resolution::Undone => {
+                    self.ledger.put_back(&place);
+                    self.by_hand.insert(place);
+                }
             }
-            self.by_hand.insert(place);
         }
+    }
+
+    /// Whether a person has said of a step what has come of it, one way or the other.
+    pub(crate) fn settled_by_hand(&self, place: &Place) -> bool {
+        self.by_hand.contains(place) || self.done_by_hand.contains(place)
     }
 
     pub(crate) fn operator(&mut self) -> Operator {

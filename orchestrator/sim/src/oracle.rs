@@ -312,8 +312,9 @@ impl World {
             return Ok(());
         }
         let cell = self.ledger.cell(&place);
-        // a person may have had it taken back all the same
-        if !self.meddled.contains(&plan.id) && !self.tried_again.contains(&place) {
+        let hand = self.done_by_hand.contains(&place);
+        // a person may have had it taken back all the same; and what a person says it returned says nothing of who has acted
+        if !hand && !self.meddled.contains(&plan.id) && !self.tried_again.contains(&place) {
             // a probe has looked when all had acted
             let acts = if kind.probe { 0 } else { cell.acts };
             let undone = cell.undone_round > 0;
@@ -330,7 +331,9 @@ impl World {
         match state.status {
             Status::Completed => match at.phase {
                 Phase::Succeeded if cell.standing == 0 => Err("has no effect".into()),
-                Phase::Succeeded if cell.standing > 1 && !self.tried_again.contains(&place) => {
+                Phase::Succeeded
+                    if cell.standing > 1 && !hand && !self.tried_again.contains(&place) =>
+                {
                     Err(format!("has its effect {} times", cell.standing))
                 }
                 Phase::Undone | Phase::Continued

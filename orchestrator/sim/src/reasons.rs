@@ -240,7 +240,7 @@ impl World {
         if !parks {
             return Err(format!("its `on_error` is {:?}", step.on_error));
         }
-        if self.tried_again.contains(&place) || self.by_hand.contains(&place) {
+        if self.tried_again.contains(&place) || self.settled_by_hand(&place) {
             return Ok(());
         }
         if self.lies_unserved(plan.id, &id.step) {
@@ -295,6 +295,7 @@ impl World {
         };
         if kind == WorkItemKind::UndoMissing {
             let missing = step.undo == UndoSaid::Own && !of.undo;
+            let missing = missing || self.done_by_hand.contains(&place);
             return missing.then_some(()).ok_or_else(|| "there is one".into());
         }
         let waited = failure.is_some_and(|failure| failure.code == "queue-timeout");

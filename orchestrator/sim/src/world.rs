@@ -174,8 +174,10 @@ pub struct World {
     pub(crate) zombies: BTreeMap<u64, (Host, u8, u64)>,
     pub(crate) requests: BTreeMap<u64, Request>,
     pub(crate) requests_made: u64,
-    /// What a person has settled by hand.
+    /// What a person has taken back by hand.
     pub(crate) by_hand: std::collections::BTreeSet<Place>,
+    /// What a person has done by hand: it is undone like anything else, by a person.
+    pub(crate) done_by_hand: std::collections::BTreeSet<Place>,
     /// Sagas some person has meddled with.
     pub(crate) meddled: std::collections::BTreeSet<SagaId>,
     /// Steps a person wanted tried again although nobody could tell whether they had happened.
@@ -252,6 +254,7 @@ impl World {
             requests: BTreeMap::new(),
             requests_made: 0,
             by_hand: std::collections::BTreeSet::new(),
+            done_by_hand: std::collections::BTreeSet::new(),
             meddled: std::collections::BTreeSet::new(),
             tried_again: std::collections::BTreeSet::new(),
             asked_at: BTreeMap::new(),

@@ -54,7 +54,7 @@ async fn kill_between_writing_a_file_and_reporting_it_and_the_original_comes_bac
     );
 }
 
-/// Nobody can tell whether the file was written, so it is written again: the second attempt finds what the first one wrote, and that is
+/// Nobody says that the file was written (who is asked is asked about another one), so it is written again: the second attempt finds what the first one wrote, and that is
 /// not what comes back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_after_writing_a_file_and_a_second_attempt_does_not_take_the_first_for_the_original() {
@@ -65,7 +65,7 @@ async fn kill_after_writing_a_file_and_a_second_attempt_does_not_take_the_first_
     system.await_served("test.effect@1").await;
     let saga = Saga::named("write-and-fail")
         .file("write")
-        .step("    probe: { task: http.request@1, with: { url: \"https://nobody.example/\" } }\n")
+        .step("    probe: { task: file.write@1, with: { path: \"${ input.dir }/nobodys.txt\", content: \"\" } }\n")
         .effect("never", ", fail: final");
     system.apply(&[&saga]).await;
     std::fs::write(system.file("h.txt"), "the original").expect("it can be written");

@@ -235,7 +235,11 @@ a task of its own undoes it; with --task another task undoes it.";
 pub(super) const RESOLVE: &str = "\
 Examples:
   baton resolve 3f1c8a02 restart --as done -m 'restarted by hand' --output '{\"pid\": 7}'
-  baton resolve 3f1c8a02 page --as undone -m 'put back from the backup'";
+  baton resolve 3f1c8a02 page --as undone -m 'put back from the backup'
+
+What you did by hand you are asked to undo by hand, should the saga turn back:
+no worker knows what it was. --output is what later steps read; it is refused
+where one of them could not.";
 
 pub(super) const CANCEL: &str = "\
 Example:

@@ -1,14 +1,14 @@
 //! What can be done about a work item: what its kind and its step offer, and which of that is taken now.
 //!
 //! Guarantee: what is called possible is taken by [`decide`] in this state, because it is asked: each choice is tried on a copy. Of an edit and a substitute, whose input nobody knows
-//! yet, everything but the input is looked at, by the same function that decides them.
+//! yet, everything but the input is looked at, by the same function that decides them; and so of what a step that is called done has returned.
 
 use baton_messages::{InputId, StepKey, TaskType, Timestamp};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::edit_step::{Substitutes, undone_by_itself};
-use super::{DecideError, Deciding, Rules, Verdict, decide};
+use super::{DecideError, Deciding, Refusal, Rules, Verdict, decide};
 use crate::definition::{Approver, Step, StepKind};
 use crate::input::{Approval, Input, Operator, Resolution};
 use crate::role::Role;
@@ -22,6 +22,8 @@ pub struct Possible {
     pub choice: Choice,
     /// Why it is not taken just now; none: it is.
     pub refused: Option<String>,
+    /// Of one that says that the step is done: whether it has to say what it returned, which is read.
+    pub wants_output: bool,
     /// Of a substitute: task types that may be named, those whose names are like the step's own first.
     pub task_types: Vec<TaskType>,
     /// Of a substitute: how many more task types are known, of which nobody looked whether they may be named.
@@ -49,17 +51,23 @@ pub fn possible(
     let looks = Deciding::looking(rules, &mut copy, now);
     let mut all = Vec::new();
     for choice in looks.choices(item.step.as_ref(), item.kind) {
+        let mut wants_output = false;
         let (refused, found) = match (choice, &item.step) {
             (Choice::Edit, Some(step)) => (looks.not_edited(step, None)?, Substitutes::default()),
             (Choice::Substitute, Some(step)) => substituted(&looks, step)?,
             _ => {
-                let refused = refused(rules, state, item, choice, now)?;
-                (refused, Substitutes::default())
+                let verdict = tried(rules, state, item, choice, now)?;
+                wants_output = matches!(
+                    verdict,
+                    Some(Verdict::Refused(Refusal::OutputMisfit { .. }))
+                );
+                (why_not(verdict), Substitutes::default())
             }
         };
         all.push(Possible {
             choice,
             refused,
+            wants_output,
             task_types: found.named,
             more: found.more,
         });
@@ -87,27 +95,32 @@ fn substituted(
     Ok((Some(refused), found))
 }
 
-/// Why a choice is not taken now; none: it is.
-fn refused(
+/// What comes of a choice that is made now; none where it wants a step and has none.
+fn tried(
     rules: Rules<'_>,
     state: &SagaState,
     item: &WorkItem,
     choice: Choice,
     now: Timestamp,
-) -> Result<Option<String>, DecideError> {
+) -> Result<Option<Verdict>, DecideError> {
     let step = item.step.as_ref();
     let defined = step.and_then(|key| rules.definition.step(&key.step));
     let Some(input) = asked(choice, item, decider(defined)) else {
-        return Ok(Some("it is about no step".to_owned()));
+        return Ok(None);
     };
     let mut copy = state.clone();
-    let decided = decide(rules, &mut copy, &input, now, 0)?;
-    Ok(match decided.verdict {
-        Verdict::Applied => None,
-        Verdict::Duplicate => Some("it was done already".to_owned()),
-        Verdict::Ignored { why } => Some(why),
-        Verdict::Refused(refusal) => Some(refusal.to_string()),
-    })
+    Ok(Some(decide(rules, &mut copy, &input, now, 0)?.verdict))
+}
+
+/// Why a choice is not taken now; none: it is. What a step has returned nobody has said yet.
+fn why_not(verdict: Option<Verdict>) -> Option<String> {
+    match verdict {
+        Some(Verdict::Applied | Verdict::Refused(Refusal::OutputMisfit { .. })) => None,
+        Some(Verdict::Duplicate) => Some("it was done already".to_owned()),
+        Some(Verdict::Ignored { why }) => Some(why),
+        Some(Verdict::Refused(refusal)) => Some(refusal.to_string()),
+        None => Some("it is about no step".to_owned()),
+    }
 }
 
 /// Somebody who may decide what is asked.

@@ -113,6 +113,16 @@ pub enum Refusal {
         /// What does not fit, and where.
         misfit: String,
     },
+    /// What a person says that a step has returned is not what the steps after it read.
+    #[error(
+        "what {step} is said to have returned does not fit what comes after it: {misfit}; say what it returned (`--output JSON`)"
+    )]
+    OutputMisfit {
+        /// The step.
+        step: StepKey,
+        /// Who cannot read it, and why.
+        misfit: String,
+    },
     /// The saga's records cannot be folded: they were written by a newer version, or changed behind our back. What comes for it is kept.
     #[error(
         "its records cannot be read; look at the orchestrator's log, and at the version that wrote them"

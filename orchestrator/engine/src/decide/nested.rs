@@ -99,7 +99,7 @@ impl Deciding<'_> {
     /// A child takes back what it did; one that cannot is for a person.
     pub(crate) fn undo_child(&mut self, id: &StepKey) -> Result<(), DecideError> {
         let Some(child) = self.step(id)?.child.as_deref() else {
-            // An operator said that it is done, and it never began.
+            // An operator said that it is done, and it never began: so it stands in records from before anybody was asked to take that back.
             return self.undone(id);
         };
         let (said, wanted) = (child.standing.clone(), child.want);

@@ -87,11 +87,15 @@ impl Deciding<'_> {
     /// Makes the undo of a step ready and offers its first attempt.
     pub(crate) fn prepare_and_offer_undo(&mut self, id: &StepKey) -> Result<(), DecideError> {
         if self.is_child(id)? {
-            return self.undo_child(id);
+            return match self.step(id)?.by_hand.is_some() {
+                true => self.undo_of_handwork(id),
+                false => self.undo_child(id),
+            };
         }
         if self.undo_is_unwanted(id)? {
             return self.not_wanted(id);
         }
+        let by_hand = self.step(id)?.by_hand.is_some();
         let task = self.task(id)?;
         let made = match &task.undo {
             UndoPlan::None { because } => {
@@ -99,6 +103,7 @@ impl Deciding<'_> {
                 self.emit(Record::Noted { what })?;
                 return self.undone(id);
             }
+            UndoPlan::Own | UndoPlan::Task(_) if by_hand => return self.undo_of_handwork(id),
             UndoPlan::Own => {
                 let Some(forward) = self.step(id)?.forward.clone() else {
                     return self.undo_missing(id);
@@ -260,6 +265,25 @@ impl Deciding<'_> {
 
     fn undo_missing(&mut self, id: &StepKey) -> Result<(), DecideError> {
         let title = format!("{id} has an effect and its task type has no undo: undo it by hand");
+        self.park(
+            id,
+            Phase::UndoParked,
+            WorkItemKind::UndoMissing,
+            title,
+            None,
+        )
+    }
+
+    /// What a person did no worker takes back: nothing that was stored, and no word of a child, says what that was.
+    fn undo_of_handwork(&mut self, id: &StepKey) -> Result<(), DecideError> {
+        let step = self.step(id)?;
+        let by = step.by_hand.as_deref().unwrap_or("somebody");
+        // who did not know whether a worker had may have found what that one left
+        let and = match step.doubted {
+            true => ", and a worker may have done it as well",
+            false => "",
+        };
+        let title = format!("{id} was done by hand by {by}{and}: undo it by hand");
         self.park(
             id,
             Phase::UndoParked,

@@ -491,6 +491,7 @@ impl Deciding<'_> {
             output,
             failure,
             unwanted: false,
+            by_hand: None,
         })
     }
 

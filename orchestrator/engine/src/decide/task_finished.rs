@@ -1,15 +1,51 @@
 //! `TaskFinished`: an attempt has ended, in time, late, or told a second time.
 
-use baton_messages::{CheckpointKind, Direction, Finished, Hold, TaskResult};
+use baton_messages::{CheckpointKind, Direction, Finished, Hold, ProbeAnswer, TaskResult};
 
 use super::settle::Outcome;
-use super::{DecideError, Deciding, Handled, Refusal, Verdict, key_of};
+use super::{DecideError, Deciding, Handled, Refusal, Verdict, failure, key_of};
 use crate::planted::{Planted, breaks};
 use crate::record::Record;
 use crate::state::{Phase, Stage, Status};
 use crate::work_item::WorkItemKind;
 
 pub(super) fn task_finished(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
+    match unusable(d, finished) {
+        None => taken(d, finished),
+        Some(result) => {
+            let held = Finished {
+                result,
+                ..finished.clone()
+            };
+            taken(d, &held)
+        }
+    }
+}
+
+/// What a report comes to whose output does not fit the type of its step, if it does not: it may have happened, and what it returned is of no use to anybody. What stands in the output is not said.
+fn unusable(d: &Deciding<'_>, finished: &Finished) -> Option<TaskResult> {
+    let of = &finished.of;
+    let output = match (&finished.result, of.direction) {
+        (TaskResult::Succeeded { output }, Direction::Do)
+        | (TaskResult::Probed(ProbeAnswer::Happened { output }), Direction::Probe) => output,
+        _ => return None,
+    };
+    let step = d.state.at(&of.key())?;
+    // of an earlier round nothing is known any more but that it was
+    let ready = step.forward.as_ref().filter(|_| step.round == of.round)?;
+    let task_type = &ready.facts.task_type;
+    let misfit = d.rules.catalogue.get(task_type)?.check_output(output);
+    let why = format!(
+        "output of {task_type} does not fit its schema: {}",
+        misfit.err()?
+    );
+    Some(match of.direction {
+        Direction::Probe => TaskResult::Probed(ProbeAnswer::CannotTell { reason: why }),
+        Direction::Do | Direction::Undo => TaskResult::Unknown(failure("output-misfit", why)),
+    })
+}
+
+fn taken(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
     let of = &finished.of;
     let Some(step) = d.state.at(&of.key()) else {
         return Ok(Verdict::Refused(Refusal::NoSuch {

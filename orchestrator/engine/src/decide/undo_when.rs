@@ -45,6 +45,7 @@ impl Deciding<'_> {
             output: None,
             failure: None,
             unwanted: true,
+            by_hand: None,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Late reports are evidence, in every phase they can meet.
 
+use baton_engine::input::Resolution;
 use baton_engine::state::Phase;
 use baton_engine::{Choice, Input, Status};
 use baton_messages::{AttemptRef, Direction};
@@ -137,26 +138,29 @@ fn a_claim_of_another_run_does_not_close_the_attempt() {
 }
 
 #[test]
-fn on_a_step_that_was_called_done_by_hand_after_compensation_it_asks_a_person() {
+fn on_a_step_that_was_done_and_undone_by_hand_after_compensation_it_asks_a_person() {
     let mut stage = Stage::with(
         "  - id: a\n    task: t.once@1\n    on_error: park\n  - id: b\n    task: t.once@1\n",
     );
     let of = stage.claim("a", run(1));
     stage.tell(of.clone(), run(1), true, failed(false));
-    stage.resolve(
-        "a",
-        baton_engine::input::Resolution::Done {
-            output: serde_json::json!(1),
-        },
-    );
+    let output = serde_json::json!(1);
+    stage.resolve("a", Resolution::Done { output });
     stage.report("b", failed(false));
     assert_eq!(
-        stage.status(),
-        Status::Compensated,
-        "nothing is known to stand"
+        (stage.status(), stage.phase("a")),
+        (Status::Parked, Phase::UndoParked),
+        "what a person did stands"
     );
+    stage.resolve("a", Resolution::Undone);
+    assert_eq!(stage.status(), Status::Compensated);
     stage.tell(of, run(2), true, done());
     assert_eq!(stage.status(), Status::Parked);
+    // what the worker did it can take back itself
+    stage.retry("a");
+    stage.wait();
+    stage.report("a", undone());
+    assert_eq!(stage.status(), Status::Compensated);
 }
 
 #[test]

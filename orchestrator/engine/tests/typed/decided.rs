@@ -121,7 +121,8 @@ fn task(page: &mut Page, chance: &mut Chance, known: &mut Vec<String>, id: &str,
     drop_unfit(page);
     page.line(chance, &own, "      when: §", "\"${ true }\"");
     page.line(chance, known, "      pool: §", "office");
-    page.text.push_str("    probe:\n      task: drawn.ask@1\n");
+    page.text
+        .push_str(&format!("    probe:\n      task: drawn.ask-{id}@1\n"));
     page.line(chance, known, "      with: { v: § }", "1");
     drop_unfit(page);
     page.line(chance, known, "    pool: §", "office");
@@ -173,13 +174,18 @@ fn drawn(chance: &mut Chance) -> Whole {
         catalogue.announce(made).unwrap();
         outputs.insert(id, output);
     }
-    for (name, effect) in [
-        ("drawn.undo@1", Effect::Reversible),
-        ("drawn.ask@1", Effect::None),
-    ] {
-        let nothing = json!({ "type": "object" });
-        let mut made = task_type(name, effect, &taken(chance), &nothing);
-        made.probe = effect == Effect::None;
+    let open = json!({ "type": "object", "required": [], "properties": {} });
+    let undo = task_type("drawn.undo@1", Effect::Reversible, &taken(chance), &open);
+    catalogue.announce(undo).unwrap();
+    for id in ["s0", "s1"] {
+        // what is open may be found, and be nothing that the step returns
+        let output = match chance.below(2) {
+            0 => &open,
+            _ => &outputs[id],
+        };
+        let name = format!("drawn.ask-{id}@1");
+        let mut made = task_type(&name, Effect::None, &taken(chance), output);
+        made.probe = true;
         catalogue.announce(made).unwrap();
     }
     let mut known = Vec::new();
@@ -312,8 +318,19 @@ impl Run<'_> {
         true
     }
 
+    /// The schema of what a task returns, or finds: of its own type, whichever step it is asked about.
+    fn returns(&self, of: &AttemptRef) -> Option<&Value> {
+        let own = self.drawn.outputs.get(of.step.as_str());
+        if of.direction != Direction::Probe {
+            return own;
+        }
+        let asking = self.state.at(&of.key())?.asking.as_ref()?;
+        let known = self.drawn.catalogue.get(&asking.facts.task_type)?;
+        Some(&known.manifest.output)
+    }
+
     fn result(&self, of: &AttemptRef, chance: &mut Chance) -> TaskResult {
-        let output = match self.drawn.outputs.get(of.step.as_str()) {
+        let output = match self.returns(of) {
             Some(schema) => value(chance, schema),
             None => Value::Null,
         };

@@ -252,6 +252,11 @@ impl Problem {
                 "misfit",
                 "The input does not fit",
             ),
+            Refusal::OutputMisfit { .. } => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "output-misfit",
+                "The output does not fit",
+            ),
             Refusal::Ended { .. } => (StatusCode::CONFLICT, "ended", "The saga has ended"),
             Refusal::Moved { .. } => (
                 StatusCode::CONFLICT,
@@ -430,6 +435,11 @@ mod tests {
         );
         let misfit = Refusal::Misfit {
             definition: "a".into(),
+            misfit: "b".into(),
+        };
+        assert_eq!(status(&misfit), 422);
+        let misfit = Refusal::OutputMisfit {
+            step: "a".parse().unwrap(),
             misfit: "b".into(),
         };
         assert_eq!(status(&misfit), 422);

@@ -213,6 +213,7 @@ async fn offers(
         let as_opened = item.choices.iter().map(|choice| Possible {
             choice: *choice,
             refused: None,
+            wants_output: false,
             task_types: Vec::new(),
             more: 0,
         });
@@ -240,7 +241,13 @@ fn offer(saga: SagaId, item: &WorkItem, one: Possible) -> Offer {
     Offer {
         choice: one.choice,
         does: choices::does(one.choice),
-        command: choices::command(saga, item, one.choice, one.task_types.first()),
+        command: choices::command(
+            saga,
+            item,
+            one.choice,
+            one.task_types.first(),
+            one.wants_output,
+        ),
         refused: one.refused,
         task_types: one.task_types,
         more: one.more,

@@ -117,6 +117,10 @@ pub(super) enum Said {
         definition: String,
         misfit: String,
     },
+    OutputMisfit {
+        step: StepKey,
+        misfit: String,
+    },
     Unreadable,
     Ended {
         status: String,
@@ -180,6 +184,7 @@ impl From<Verdict> for Said {
                 Refusal::NoSaga => Self::NoSaga,
                 Refusal::NoSuch { what } => Self::NoSuch { what },
                 Refusal::Misfit { definition, misfit } => Self::Misfit { definition, misfit },
+                Refusal::OutputMisfit { step, misfit } => Self::OutputMisfit { step, misfit },
                 Refusal::Unreadable => Self::Unreadable,
                 Refusal::Ended { status } => Self::Ended {
                     status: status.to_owned(),
@@ -209,6 +214,7 @@ impl From<Said> for Verdict {
             Said::NoSaga => Refusal::NoSaga,
             Said::NoSuch { what } => Refusal::NoSuch { what },
             Said::Misfit { definition, misfit } => Refusal::Misfit { definition, misfit },
+            Said::OutputMisfit { step, misfit } => Refusal::OutputMisfit { step, misfit },
             Said::Unreadable => Refusal::Unreadable,
             Said::Ended { status } => Refusal::Ended {
                 status: word(&status),
@@ -244,6 +250,10 @@ mod tests {
             Refusal::NoSuch { what: text() },
             Refusal::Misfit {
                 definition: text(),
+                misfit: text(),
+            },
+            Refusal::OutputMisfit {
+                step: step(),
                 misfit: text(),
             },
             Refusal::Unreadable,

@@ -316,7 +316,10 @@ impl World {
             return json!({ "n": n });
         };
         let part = scene.part_of(task.of.saga);
-        let known = part.and_then(|part| part.returns.get(&task.of.step));
+        let asked = task.of.direction == Direction::Probe;
+        let found = part.filter(|_| asked);
+        let found = found.and_then(|part| part.finds.get(&task.of.step));
+        let known = part.and_then(|part| found.or_else(|| part.returns.get(&task.of.step)));
         known.cloned().unwrap_or(Value::Null)
     }
 

@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::Unready;
 use super::kinds::{self, kind};
 use super::tree::{Above, StepPath, Tree};
+use super::value::{Flavour, value};
 use super::values::Values;
 use crate::plan::{
     Comes, Decides, FanPlan, Idle, Kind, OnError, SagaPlan, Script, StepPlan, UndoSaid, UndoWhen,
@@ -32,6 +33,8 @@ pub(crate) struct Part {
     pub(crate) plan: SagaPlan,
     /// What its tasks return.
     pub(crate) returns: BTreeMap<StepId, Value>,
+    /// What a task of another type finds that is asked whether one happened: a value of its own type.
+    pub(crate) finds: BTreeMap<StepId, Value>,
     /// What the events say that it waits for, where that was given.
     pub(crate) events: BTreeMap<StepId, Value>,
     /// Attempts of each undo, where its step says how many.
@@ -65,6 +68,8 @@ impl Setting {
             for step in &one.definition.steps {
                 let at = StepPath::new(above, &step.id);
                 if let Some(value) = returns.remove(&at) {
+                    part.finds
+                        .extend(found(step, catalogue, &value).map(|it| (step.id.clone(), it)));
                     part.returns.insert(step.id.clone(), value);
                 }
                 if let Some(data) = tree.event(&at) {
@@ -170,9 +175,22 @@ fn part(
             deadline_ms: definition.deadline_ms,
         },
         returns: BTreeMap::new(),
+        finds: BTreeMap::new(),
         events: BTreeMap::new(),
         undos,
     })
+}
+
+/// What a task of another type finds where it is asked whether a step happened: what the step returned, if it could return that itself, and else what its own schema says.
+fn found(step: &Step, catalogue: &Catalogue, returned: &Value) -> Option<Value> {
+    let task = step.task()?;
+    let probe = task.probe.as_ref();
+    let probe = probe.filter(|probe| probe.task_type != task.task_type)?;
+    let known = catalogue.get(&probe.task_type)?;
+    if known.check_output(returned).is_ok() {
+        return Some(returned.clone());
+    }
+    value(&known.manifest.output, Flavour::Full, step.id.as_str()).ok()
 }
 
 /// One step.

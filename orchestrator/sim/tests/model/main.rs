@@ -8,7 +8,9 @@
 //!
 //! Bounds: two steps (one claimed, not idempotent, with undo and probe; one that ends the saga), two attempts of the first, one death of a
 //! worker, one crash of the orchestrator between a commit and what follows from it, or between that and its being noted, one message
-//! that comes twice; outcomes that are done, failed or not known, of a probe the truth or that it cannot tell.
+//! that comes twice; outcomes that are done, failed or not known, of a probe the truth or that it cannot tell. There every report arrives
+//! before the lease of its claim or a timer runs out. In a second world nothing of that goes wrong, and one report is late: it arrives
+//! whenever it likes, after its lease, after timers, after the end. Both at once are the simulator's.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -21,7 +23,7 @@ use std::collections::BTreeSet;
 
 #[cfg(feature = "planted")]
 use baton_engine::planted::Planted as Rule;
-use small::{CRASHES, DEATHS, DOUBLES, Planted, STATES_MAX, Small};
+use small::{CRASHES, DEATHS, DOUBLES, LATES, Planted, STATES_MAX, Small};
 use stateright::{Checker as _, HasDiscoveries, Model as _};
 
 /// What was gone through, and what was found: of what must always hold, with what was seen last.
@@ -70,6 +72,20 @@ fn every_order_of_a_small_saga_keeps_the_promise() {
         seen.depth
     );
     assert!(states > 10_000, "only {states} states: nothing happens");
+    assert_eq!(
+        found,
+        BTreeSet::from(["completed", "compensated", "parked"])
+    );
+}
+
+#[test]
+fn every_moment_a_late_report_can_come_at_keeps_the_promise() {
+    let seen = checked(Small::with_late_reports());
+    let (states, found) = (seen.states, seen.found);
+    println!(
+        "{states} states, {} deep, {LATES} late: {found:?}",
+        seen.depth
+    );
     assert_eq!(
         found,
         BTreeSet::from(["completed", "compensated", "parked"])

@@ -25,6 +25,8 @@ pub(crate) const DEATHS: u8 = 1;
 pub(crate) const CRASHES: u8 = 1;
 /// Messages that come twice.
 pub(crate) const DOUBLES: u8 = 1;
+/// Reports that are on their way for longer than the lease of their claim, in a world where nothing else goes wrong.
+pub(crate) const LATES: u8 = 1;
 /// States within which all of it has to be seen: far more than there are.
 pub(crate) const STATES_MAX: usize = 5_000_000;
 
@@ -81,7 +83,17 @@ pub(crate) enum Planted {
     FailedAfterActing,
 }
 
+/// What may go wrong within one history, and how often.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    deaths: u8,
+    crashes: u8,
+    doubles: u8,
+    lates: u8,
+}
+
 pub(crate) struct Small {
+    bounds: Bounds,
     definition: Definition,
     catalogue: Catalogue,
     pub(crate) planted: Option<Planted>,
@@ -149,14 +161,17 @@ pub(crate) struct World {
     mail: Vec<Mail>,
     /// What each worker runs; none: nothing.
     workers: [Option<Run>; 2],
-    /// Claims whose worker is gone: their leases run out.
-    lost: Vec<(Task, RunId)>,
+    /// Claims whose worker is gone, or has ended and not been heard: their leases run out.
+    lost: Vec<(AttemptRef, RunId)>,
+    /// Reports that may arrive whenever they like, leases and timers notwithstanding.
+    late: Vec<Finished>,
     /// How often each step's effect stands.
     standing: BTreeMap<StepId, i32>,
     runs: u8,
     deaths: u8,
     crashes: u8,
     doubles: u8,
+    lates: u8,
     /// The first thing that must never be.
     pub(crate) broken: Option<String>,
 }
@@ -195,15 +210,17 @@ impl World {
         mail.sort();
         let saga = serde_json::to_string(&*self.saga).unwrap();
         format!(
-            "{saga} {:?} {:?} {tasks:?} {mail:?} {:?} {:?} {:?} {} {} {} {:?}",
+            "{saga} {:?} {:?} {tasks:?} {mail:?} {:?} {:?} {:?} {:?} {} {} {} {} {:?}",
             self.now,
             self.owed,
             self.workers,
             self.lost,
+            self.late,
             self.standing,
             self.deaths,
             self.crashes,
             self.doubles,
+            self.lates,
             self.broken
         )
     }
@@ -237,6 +254,10 @@ pub(crate) enum Next {
     Arrive(usize),
     /// Mail arrives, and will come once more.
     Double(usize),
+    /// A report that has just been sent will be late.
+    Late(usize),
+    /// It is there.
+    Arrives(usize),
     /// A granted run acts, or does not.
     Act(usize, bool),
     /// A run ends: 0 done, 1 failed for good, 3 not known.
@@ -261,10 +282,29 @@ impl Small {
             catalogue.announce(manifest).unwrap();
         }
         Self {
+            bounds: Bounds {
+                deaths: DEATHS,
+                crashes: CRASHES,
+                doubles: DOUBLES,
+                lates: 0,
+            },
             definition: Definition::parse(SAGA).unwrap(),
             catalogue,
             planted,
             engine: None,
+        }
+    }
+
+    /// The same where nobody dies and nothing comes twice, and a report may be late.
+    pub(crate) fn with_late_reports() -> Self {
+        Self {
+            bounds: Bounds {
+                deaths: 0,
+                crashes: 0,
+                doubles: 0,
+                lates: LATES,
+            },
+            ..Self::new(None)
         }
     }
 
@@ -494,11 +534,13 @@ impl Model for Small {
             mail: Vec::new(),
             workers: [None, None],
             lost: Vec::new(),
+            late: Vec::new(),
             standing: BTreeMap::new(),
             runs: 0,
             deaths: 0,
             crashes: 0,
             doubles: 0,
+            lates: 0,
             broken: None,
         }]
     }
@@ -509,7 +551,7 @@ impl Model for Small {
         }
         if !world.owed.is_empty() {
             next.push(Next::Publish);
-            if world.crashes < CRASHES {
+            if world.crashes < self.bounds.crashes {
                 next.extend([Next::Crash(false), Next::Crash(true)]);
             }
             // what is committed leaves before anything else is decided
@@ -520,8 +562,13 @@ impl Model for Small {
             next.extend((0..world.tasks.len()).map(|task| Next::Take(free, task)));
         }
         next.extend((0..world.mail.len()).map(Next::Arrive));
-        if world.doubles < DOUBLES {
+        if world.doubles < self.bounds.doubles {
             next.extend((0..world.mail.len()).map(Next::Double));
+        }
+        if world.lates < self.bounds.lates {
+            let mail = world.mail.iter().enumerate();
+            let reports = mail.filter(|(_, mail)| matches!(mail, Mail::Finished(_)));
+            next.extend(reports.map(|(at, _)| Next::Late(at)));
         }
         for (at, run) in world.workers.iter().enumerate() {
             let Some(run) = run else { continue };
@@ -546,17 +593,18 @@ impl Model for Small {
             if self.planted == Some(Planted::LeaseTooSoon) && run.stage == Stage::Granted {
                 next.push(Next::LeaseLost(at));
             }
-            if world.deaths < DEATHS {
+            if world.deaths < self.bounds.deaths {
                 next.push(Next::Die(at));
             }
         }
-        let heard = |lost: &(Task, RunId)| !world.mail.iter().any(|mail| mail.is_of(lost.1));
+        let heard = |lost: &(AttemptRef, RunId)| !world.mail.iter().any(|mail| mail.is_of(lost.1));
         let over = (0..world.lost.len()).filter(|at| heard(&world.lost[*at]));
         next.extend(over.map(Next::LeaseOver));
-        // time goes on where nothing else can: what is on its way arrives long before a limit is over
+        // time goes on where nothing else can: what is on its way arrives long before a limit is over, unless it is late
         if next.is_empty() && world.saga.next_wake().is_some() {
             next.push(Next::Time);
         }
+        next.extend((0..world.late.len()).map(Next::Arrives));
     }
 
     fn next_state(&self, last: &World, action: Next) -> Option<World> {
@@ -605,6 +653,18 @@ impl Model for Small {
                 world.mail.push(again);
                 return self.next_state(&world, Next::Arrive(mail));
             }
+            Next::Late(mail) => {
+                let Mail::Finished(finished) = world.mail.remove(mail) else {
+                    return None;
+                };
+                world.lates += 1;
+                world.lost.push((finished.of.clone(), finished.run));
+                world.late.push(*finished);
+            }
+            Next::Arrives(late) => {
+                let finished = world.late.remove(late);
+                self.decide(&mut world, &Input::TaskFinished(finished));
+            }
             Next::Arrive(mail) => match world.mail.remove(mail) {
                 Mail::Started(started) => self.decide(&mut world, &Input::TaskStarted(*started)),
                 Mail::Finished(finished) => {
@@ -636,13 +696,13 @@ impl Model for Small {
             Next::Die(worker) => {
                 let run = world.workers[worker].take()?;
                 world.deaths += 1;
-                world.lost.push((run.task, run.id));
+                world.lost.push((run.task.of, run.id));
             }
             Next::LeaseOver(at) => {
-                let (task, run) = world.lost.remove(at);
+                let (of, run) = world.lost.remove(at);
                 // of what was never claimed there is no lease
-                if holds(&world.saga, &task.of, run) {
-                    self.decide(&mut world, &Input::LeaseOver { of: task.of, run });
+                if holds(&world.saga, &of, run) {
+                    self.decide(&mut world, &Input::LeaseOver { of, run });
                 }
             }
             Next::LeaseLost(at) => {

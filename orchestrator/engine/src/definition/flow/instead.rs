@@ -12,8 +12,8 @@ use super::Flow;
 use super::children::{Kin, NoSagas};
 use crate::catalogue::Catalogue;
 use crate::definition::diagnostic::Diagnostic;
-use crate::definition::{Definition, Step};
-use crate::types::{Type, misfit, of_schema};
+use crate::definition::{Definition, OnError, Step};
+use crate::types::{Object, Property, Type, misfit, of_schema};
 
 /// What is wrong with whom.
 type Wrong = Vec<(String, Diagnostic)>;
@@ -56,6 +56,26 @@ impl<'a> Readers<'a> {
         if self.own.as_ref() == Some(&other) {
             return None;
         }
+        self.unreadable(other)
+    }
+
+    /// Who of them could not read what, were this what the step yields, or each of several where it is done for each of a list; none where each of them can, and of a step of which nobody knows
+    /// what it yields.
+    pub(crate) fn cannot_read_value(&self, values: &[&Value]) -> Option<String> {
+        let own = self.own.as_ref()?;
+        let step = self.step;
+        // whoever reads what may be skipped or tolerated is ready for nothing
+        let may_be_nothing = step.condition.is_some()
+            || step.on_error == OnError::Continue
+            || step.fan.as_ref().is_some_and(|fan| fan.tolerate.any());
+        if may_be_nothing && values.iter().all(|value| value.is_null()) {
+            return None;
+        }
+        let read = values.iter().map(|value| as_read(value, own));
+        self.unreadable(Type::union(read))
+    }
+
+    fn unreadable(&self, other: Type) -> Option<String> {
         let after = self.wrong(Some(other.clone()));
         if !after.is_empty() {
             let before = self.before.get_or_init(|| self.wrong(None));
@@ -119,5 +139,45 @@ impl<'a> Readers<'a> {
         let new = flow.checked.errors.into_iter();
         all.extend(new.map(|error| ("output".to_owned(), error)));
         all
+    }
+}
+
+/// What a value is for those that were written for values of this type: of its kind and not of its one value, and with the keys that such a value may have and this one does not.
+fn as_read(value: &Value, own: &Type) -> Type {
+    match value {
+        Value::Null => Type::Null,
+        Value::Bool(_) => Type::Bool,
+        Value::Number(n) if n.is_f64() => Type::Double,
+        Value::Number(_) => Type::INT,
+        Value::String(_) => Type::TEXT,
+        Value::Array(items) => {
+            let of = own.alternatives().iter().find_map(|one| match one {
+                Type::List(of) => Some(of.as_ref()),
+                _ => None,
+            });
+            let of = of.unwrap_or(&Type::Any);
+            Type::list(Type::union(items.iter().map(|item| as_read(item, of))))
+        }
+        Value::Object(map) => {
+            let declared = own.alternatives().iter().find_map(|one| match one {
+                Type::Object(object) => Some(object.as_ref()),
+                _ => None,
+            });
+            let known = |key: &str| declared?.properties.get(key).map(|one| &one.of);
+            let given = map.iter().map(|(key, value)| {
+                let of = as_read(value, known(key).unwrap_or(&Type::Any));
+                (key.clone(), Property { of, required: true })
+            });
+            let absent = declared.into_iter().flat_map(|object| &object.properties);
+            let absent = absent.filter(|(key, _)| !map.contains_key(*key));
+            let absent = absent.map(|(key, one)| {
+                let of = one.of.clone();
+                let required = false;
+                (key.clone(), Property { of, required })
+            });
+            let properties = given.chain(absent).collect();
+            let rest = declared.map_or(Some(Type::Any), |object| object.rest.clone());
+            Type::object(Object { properties, rest })
+        }
     }
 }

@@ -7,8 +7,23 @@ use super::Flow;
 use crate::definition::diagnostic::code;
 use crate::definition::duration_text;
 use crate::definition::reader::nearest;
-use crate::definition::step::{OnError, Step, TaskStep, UndoPlan};
+use crate::definition::step::{OnError, ProbePlan, Step, TaskStep, UndoPlan};
 use crate::definition::yaml::Mark;
+use crate::types::{Misfit, Object, Type, Why, misfit, of_schema};
+
+/// An object that has the keys it speaks of and no others: whoever finds something and says what that has is taken at his word.
+fn as_said(of: &Type) -> Type {
+    let one = |one: &Type| match one {
+        Type::Object(object) if !object.properties.is_empty() && object.rest == Some(Type::Any) => {
+            Type::object(Object {
+                properties: object.properties.clone(),
+                rest: None,
+            })
+        }
+        other => other.clone(),
+    };
+    Type::union(of.alternatives().iter().map(one))
+}
 
 impl Flow<'_> {
     pub(super) fn safety(&mut self, step: &Step, task: &TaskStep) {
@@ -132,7 +147,7 @@ impl Flow<'_> {
         };
         let known = self.catalogue.get(&probe.task_type);
         if known.is_none_or(|known| known.manifest.probe) {
-            return;
+            return self.found_as_returned(step, task, probe);
         }
         let message = format!(
             "{} has no probe, and so cannot tell whether `{}` happened",
@@ -141,6 +156,44 @@ impl Flow<'_> {
         let help = "name a task type that has one (`baton tasks` says which have); or leave `probe` out, and say by `on_error` what is done when nobody knows";
         let mark = self.tree.mark_at(&format!("{}/probe/task", self.at(step)));
         self.error(code::PROBE, mark, message, help.to_owned());
+    }
+
+    /// Of the task a probe names: that what it finds can be handed on as what the step has returned.
+    fn found_as_returned(&mut self, step: &Step, task: &TaskStep, probe: &ProbePlan) {
+        let catalogue = self.catalogue;
+        let output = |name: &TaskType| {
+            let schema = &catalogue.get(name)?.manifest.output;
+            Some(of_schema(schema, schema))
+        };
+        let (of, own) = (&probe.task_type, &task.task_type);
+        if of == own {
+            return;
+        }
+        let (Some(is), Some(takes)) = (output(of).as_ref().map(as_said), output(own)) else {
+            return;
+        };
+        let Some(Misfit { at, why }) = misfit(&is, &takes) else {
+            return;
+        };
+        let what = match at.is_empty() {
+            true => "what it finds".to_owned(),
+            false => format!("`{at}` of what it finds"),
+        };
+        let differs = match why {
+            Why::Kind { is, takes } => format!("{what} is {is}, and {own} returns {takes} there"),
+            Why::Missing { key, ever } => {
+                let has = if ever { "may have" } else { "has" };
+                format!("{what} {has} no `{key}`, which {own} returns")
+            }
+            Why::Surplus { key } => format!("{what} has `{key}`, which {own} never returns"),
+        };
+        let id = &step.id;
+        let message = format!("{of} cannot say what `{id}` returned where it happened: {differs}");
+        let help = format!(
+            "name a task type that returns what {own} does (`baton tasks show {of}` shows what it returns); or leave `probe` out, and say by `on_error` what is done when nobody knows"
+        );
+        let mark = self.tree.mark_at(&format!("{}/probe/task", self.at(step)));
+        self.error(code::FLOW, mark, message, help);
     }
 
     fn found_out(&mut self, step: &Step, task: &TaskStep, manifest: &Manifest) {

@@ -1,0 +1,184 @@
+//! What a task returns, what a probe finds and what a person says is held against the schema of the step's type, before anybody reads it.
+
+use baton_engine::decide::choices::possible;
+use baton_engine::input::Resolution;
+use baton_engine::state::Phase;
+use baton_engine::{Choice, Input, Refusal, Rules, Status, Verdict};
+use baton_messages::{ProbeAnswer, TaskResult, TaskType, Timestamp};
+use serde_json::{Value, json};
+
+use crate::stage::{Stage, failed, found, key, run, unknown};
+
+const READ: &str = "  - id: b\n    task: t.set@1\n    with: { n: \"${ a.pid + 1 }\" }\n";
+
+/// The number of a process, and nothing else.
+fn a_pid() -> Value {
+    json!({ "type": "object", "required": ["pid"], "properties": { "pid": { "type": "integer" } }, "additionalProperties": false })
+}
+
+/// A started saga whose step `a` runs a type like another one that returns a pid; a second step reads that.
+fn staged(like: &str, keys: &str) -> Stage {
+    staged_with(like, keys, READ)
+}
+
+fn staged_with(like: &str, keys: &str, rest: &str) -> Stage {
+    let mut stage = Stage::waiting(&format!("  - id: a\n    task: t.pid@1\n{keys}{rest}"));
+    let known = stage.catalogue.get(&TaskType::new(like).unwrap()).unwrap();
+    let mut manifest = known.manifest.clone();
+    manifest.task_type = TaskType::new("t.pid@1").unwrap();
+    manifest.output = a_pid();
+    stage.catalogue.announce(manifest).unwrap();
+    let start = stage.start();
+    assert_eq!(stage.give(&start), Verdict::Applied);
+    stage
+}
+
+fn gave(output: Value) -> TaskResult {
+    TaskResult::Succeeded { output }
+}
+
+#[test]
+fn what_fits_is_read() {
+    let mut stage = staged("t.once@1", "");
+    stage.report("a", gave(json!({ "pid": 7 })));
+    assert_eq!(
+        (stage.phase("a"), stage.phase("b")),
+        (Phase::Succeeded, Phase::Trying)
+    );
+}
+
+#[test]
+fn what_does_not_fit_may_have_happened_and_is_read_by_nobody() {
+    let mut stage = staged("t.once@1", "");
+    stage.report("a", gave(json!({ "pid": "hunter2" })));
+    let a = stage.at("a");
+    assert_eq!((a.phase, a.may_have_effect), (Phase::Settling, true));
+    assert_eq!(a.output, None);
+    let why = a.last_failure.clone().unwrap();
+    assert_eq!(why.code, "output-misfit");
+    assert!(why.message.contains("t.pid@1"), "{}", why.message);
+    assert!(why.message.contains("/pid"), "{}", why.message);
+    assert!(!why.message.contains("hunter2"), "{}", why.message);
+    stage.wait();
+    assert_eq!(
+        (stage.phase("a"), stage.phase("b")),
+        (Phase::Undoing, Phase::Waiting),
+        "it is taken back with the rest"
+    );
+}
+
+#[test]
+fn what_only_looks_has_failed() {
+    let mut stage = staged("t.look@1", "");
+    stage.report("a", gave(json!({})));
+    stage.wait();
+    assert_eq!(
+        (stage.phase("a"), stage.status()),
+        (Phase::Failed, Status::Compensated)
+    );
+}
+
+#[test]
+fn a_probe_whose_answer_does_not_fit_cannot_tell() {
+    // by itself, and by a task of another type
+    for (like, keys) in [
+        ("t.asked@1", ""),
+        ("t.once@1", "    probe: { task: t.asked@1, with: {} }\n"),
+    ] {
+        for (output, then) in [
+            (json!({ "pid": 7 }), Phase::Succeeded),
+            (json!(1), Phase::Undoing),
+        ] {
+            let mut stage = staged(like, keys);
+            stage.report("a", unknown());
+            stage.wait();
+            assert_eq!(stage.phase("a"), Phase::Probing);
+            stage.report("a", found(ProbeAnswer::Happened { output }));
+            assert_eq!(stage.phase("a"), then, "{like}");
+        }
+    }
+}
+
+#[test]
+fn a_late_report_that_does_not_fit_settles_nothing() {
+    let mut stage = staged("t.once@1", "");
+    let of = stage.claim("a", run(1));
+    stage.give(&Input::LeaseOver {
+        of: of.clone(),
+        run: run(1),
+    });
+    assert_eq!(stage.phase("a"), Phase::Settling);
+    stage.tell(of.clone(), run(1), true, gave(json!({ "pid": null })));
+    assert_eq!(stage.phase("a"), Phase::Settling);
+    stage.tell(of, run(2), true, gave(json!({ "pid": 1 })));
+    assert_eq!(stage.phase("a"), Phase::Succeeded);
+}
+
+/// Of a type nobody knows nothing is known to be wrong, nor of one that says nothing of what it returns.
+#[test]
+fn what_says_nothing_of_its_output_is_not_held() {
+    let stage = Stage::with("  - id: a\n    task: t.set@1\n");
+    let known = stage.catalogue.get(&TaskType::new("t.set@1").unwrap());
+    assert_eq!(known.unwrap().check_output(&json!([1, "x"])), Ok(()));
+}
+
+/// What is possible about the only work item: whether to say that it is done is, and whether what it returned has to be said.
+fn may_be_called_done(stage: &Stage) -> (bool, bool) {
+    let rules = Rules {
+        definition: &stage.definition,
+        catalogue: &stage.catalogue,
+    };
+    let number = *stage.state.work_items.keys().next().unwrap();
+    let all = possible(rules, &stage.state, number, Timestamp(stage.now)).unwrap();
+    let all = all.unwrap();
+    let one = all.iter().find(|one| one.choice == Choice::ResolveDone);
+    let one = one.unwrap();
+    (one.refused.is_none(), one.wants_output)
+}
+
+#[test]
+fn what_a_person_says_it_returned_has_to_be_what_is_read() {
+    let mut stage = staged("t.set@1", "    on_error: park\n");
+    stage.report("a", failed(false));
+    assert_eq!(may_be_called_done(&stage), (true, true));
+    for output in [json!(null), json!({}), json!({ "pid": "x" })] {
+        let before = stage.state.clone();
+        let verdict = stage.resolve(
+            "a",
+            Resolution::Done {
+                output: output.clone(),
+            },
+        );
+        let Verdict::Refused(Refusal::OutputMisfit { step, misfit }) = verdict else {
+            panic!("{output}: {verdict:?}")
+        };
+        assert_eq!(step, key("a"));
+        assert!(misfit.starts_with("b: "), "{misfit}");
+        assert_eq!(stage.state, before);
+    }
+    let output = json!({ "pid": 7, "note": "by hand" });
+    assert_eq!(
+        stage.resolve("a", Resolution::Done { output }),
+        Verdict::Applied
+    );
+    assert_eq!(stage.phase("b"), Phase::Trying);
+}
+
+#[test]
+fn what_nobody_reads_need_not_be_said() {
+    let rest = "  - id: b\n    task: t.set@1\n";
+    for (keys, rest) in [
+        ("    on_error: park\n", rest),
+        // whoever reads what may be skipped is ready for nothing
+        ("    on_error: park\n    if: \"${ 1 < 2 }\"\n", READ),
+    ] {
+        let mut stage = staged_with("t.set@1", keys, rest);
+        stage.report("a", failed(false));
+        assert_eq!(may_be_called_done(&stage), (true, false), "{keys}");
+        let output = Value::Null;
+        assert_eq!(
+            stage.resolve("a", Resolution::Done { output }),
+            Verdict::Applied
+        );
+    }
+}
