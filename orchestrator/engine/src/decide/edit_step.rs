@@ -179,7 +179,7 @@ impl Deciding<'_> {
     }
 
     /// Who reads what the step yields: of a saga that is a step of another one whoever reads that step as well.
-    fn readers(&self, id: &StepKey) -> Result<Readers<'_>, DecideError> {
+    pub(super) fn readers(&self, id: &StepKey) -> Result<Readers<'_>, DecideError> {
         let (rules, defined) = (self.rules, self.defined(id)?);
         let is_read_above = self.state.parent.is_some();
         Ok(Readers::of(

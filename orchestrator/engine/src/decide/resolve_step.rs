@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::operator::{FOR_THE_HISTORY, unreasoned, word};
 use super::{DecideError, Deciding, Handled, Refusal, Verdict};
-use crate::definition::{Readers, StepKind};
+use crate::definition::StepKind;
 use crate::input::{Operator, Resolution};
 use crate::record::{ByHand, Record};
 use crate::state::Phase;
@@ -31,7 +31,7 @@ pub(super) fn resolve_step(
             if let Some(refusal) = d.not_yours(step, "resolve", operator)? {
                 return Ok(Verdict::Refused(refusal));
             }
-            if let Some(misfit) = d.unread(step, output)? {
+            if let Some(misfit) = d.unread_as_said(step, output)? {
                 let step = step.clone();
                 return Ok(Verdict::Refused(Refusal::OutputMisfit { step, misfit }));
             }
@@ -105,9 +105,9 @@ impl Deciding<'_> {
     }
 
     /// Which step could not read what a task is said to have returned, and why; none where each of them can. Of what a type nobody knows returns nothing is known to be wrong.
-    fn unread(&self, id: &StepKey, output: &Value) -> Result<Option<String>, DecideError> {
+    fn unread_as_said(&self, id: &StepKey, output: &Value) -> Result<Option<String>, DecideError> {
         let defined = self.defined(id)?;
-        let readers = Readers::of(self.rules.definition, self.rules.catalogue, defined);
+        let readers = self.readers(id)?;
         let of_many = defined.fan.is_some() && id.item.is_none();
         Ok(match (of_many, output) {
             (false, one) => readers.cannot_read_value(&[one]),

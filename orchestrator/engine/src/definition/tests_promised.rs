@@ -10,7 +10,7 @@ fn wrong(steps: &str) -> Vec<String> {
     let yaml = format!(
         "saga: x\nversion: 1\ninput: {{ type: object, required: [go, all], properties: {{ go: {{ type: boolean }}, all: {{ type: array, maxItems: 9, items: {{ type: object, required: [go], properties: {{ go: {{ type: boolean }} }} }} }}, more: {{ type: array, maxItems: 9, items: {{ type: string }} }} }} }}\nsteps:\n{steps}"
     );
-    let found = super::check(&yaml, &catalogue(), Unannounced::Warned);
+    let found = check(&yaml, &catalogue(), Unannounced::Warned);
     said(&found.errors)
 }
 

@@ -219,10 +219,11 @@ impl<'d> Tree<'d> {
         let own = OF_STEPS.iter().find(|(id, _)| *id == step.as_str());
         let places = own.map_or(&[][..], |(_, places)| *places);
         match failure.code.as_str() {
-            "expression" if !places.iter().any(|place| self.unsure(place)) => {
-                if !is_of_a_value(&failure.message) {
-                    self.broken.push(format!("{step}: {}", failure.message));
-                }
+            "expression"
+                if !places.iter().any(|place| self.unsure(place))
+                    && !is_of_a_value(&failure.message) =>
+            {
+                self.broken.push(format!("{step}: {}", failure.message));
             }
             "input-misfit" => self.misfit(places, &failure.message),
             _ => {}

@@ -83,7 +83,7 @@ async fn what_was_delivered_far_too_often_is_parked_unread_by_a_worker_that_has_
     for task in &sent {
         stage.dispatch(task).await;
     }
-    delivered_in_vain(&stage, sent.len(), GIVEN_UP).await;
+    delivered_in_vain(&stage, &sent, GIVEN_UP).await;
     let worker = stage.work(both(&Log::new()), Stage::options("has-begun"));
     let parked = async {
         while waiting(&stage, topology::DEAD).await < 2 {
