@@ -27,7 +27,7 @@ fn a_list_is_computed_only_where_an_if_that_asks_nothing_of_an_item_holds() {
     assert!(other[0].contains("BT0024"), "{other:?}");
     let guarded = "  - { id: each, if: '${ has(input.more) }', for_each: '${ input.more }', task: switch.locate@1 }\n";
     assert_eq!(wrong(guarded), Vec::<String>::new());
-    let too_late = guarded.replace("has(input.more)", "has(input.more) && item != ''");
+    let too_late = guarded.replace("has(input.more)", "has(input.more) && index < 3");
     let too_late = wrong(&too_late);
     assert_eq!(too_late.len(), 1, "{too_late:?}");
     assert!(too_late[0].contains("BT0024"), "{too_late:?}");

@@ -285,18 +285,18 @@ fn names(around: &mut Around, chance: &mut Chance) {
     let lenient = [
         ("assign", "work_items:\n  assign: §"),
         ("escalate", "  escalate:\n    - { after: 1m, to: § }"),
-        ("label", "labels:\n  who: §"),
+        ("label", "labels:\n  all: one\n  who: §"),
     ];
     for (place, lines) in lenient {
         around.lenient(chance, place, &known, (lines, "team"), wants);
     }
     let strict = [
         ("lock", "locks:\n  - §", "one"),
-        ("concurrency.key", "concurrency:\n  max: 1\n  key: §", "who"),
+        ("concurrency.key", "concurrency:\n  max: 1\n  key: §", "all"),
         (
             "blast_radius.key",
             "blast_radius:\n  max: 1\n  per: 1h\n  key: §",
-            "who",
+            "all",
         ),
     ];
     for (place, lines, plain) in strict {
