@@ -94,7 +94,7 @@ fn a_label_that_a_limit_is_counted_by_may_not_be_absent() {
         let yaml = format!(
             "saga: x\nversion: 1\ninput: {{ type: object, properties: {{ site: {{ type: string }} }} }}\nlabels: {{ site: '${{ input.site }}' }}\n{limit}steps:\n  - {{ id: a, task: switch.locate@1 }}\n"
         );
-        said(&super::check(&yaml, &catalogue(), Unannounced::Warned).errors)
+        said(&check(&yaml, &catalogue(), Unannounced::Warned).errors)
     };
     assert_eq!(found(""), Vec::<String>::new());
     for limit in [
@@ -119,7 +119,7 @@ fn wrong_for(takes: &Value, with: &str) -> Vec<String> {
     let yaml = format!(
         "saga: x\nversion: 1\ninput: {{ type: object, required: [n], properties: {{ n: {{ type: integer }} }} }}\nsteps:\n  - id: a\n    task: switch.find@1\n    with: {with}\n"
     );
-    said(&super::check(&yaml, &catalogue, Unannounced::Warned).errors)
+    said(&check(&yaml, &catalogue, Unannounced::Warned).errors)
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn what_nobody_can_find_out_is_said_from_the_pivot_on_too() {
         let yaml = format!(
             "saga: x\nversion: 1\nsteps:\n  - {{ id: a, task: mail.post@1, pivot: true{first} }}\n  - {{ id: b, task: mail.post@1{second} }}\n"
         );
-        said(&super::check(&yaml, &catalogue, Unannounced::Warned).errors)
+        said(&check(&yaml, &catalogue, Unannounced::Warned).errors)
     };
     let right = found(", on_error: park", ", on_error: continue");
     assert_eq!(right, Vec::<String>::new());
