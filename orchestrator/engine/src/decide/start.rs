@@ -40,8 +40,10 @@ pub(super) fn start(d: &mut Deciding<'_>, start: &Start) -> Handled {
 pub(crate) fn labels(definition: &Definition, input: &Value) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::new();
     for (name, template) in &definition.labels {
-        // A label that cannot be computed is missing, not fatal: it is there to be searched by.
-        if let Ok(value) = template.eval(&OnlyInput(input)) {
+        // A label that cannot be computed, or is null, is missing, not fatal: it is there to be searched by.
+        if let Ok(value) = template.eval(&OnlyInput(input))
+            && !value.is_null()
+        {
             let text = value.as_str().map(str::to_owned);
             labels.insert(name.clone(), text.unwrap_or_else(|| value.to_string()));
         }

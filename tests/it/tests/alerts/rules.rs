@@ -170,7 +170,10 @@ fn a_rule_that_speaks_of_what_is_never_said_is_found() {
 #[tokio::test]
 async fn the_rules_of_prometheus_speak_of_numbers_there_are() {
     let setup = looking(Setup::workers(0)).orchestrator("dead_letters.adopt", "orders.dlq");
-    let system = setup.start().await;
+    let mut system = setup.start_without_orchestrator().await;
+    system.vhost.declare("orders.dlq", "classic").await;
+    system.orchestrator().wait_alive_in(SOON).await;
+    system.await_ready().await;
     // how many stay in a queue is said once something was taken in from it
     dead(&system, "odd").await;
     let rules = yaml(RULES);

@@ -116,8 +116,8 @@ impl Flow<'_> {
             schema: &takes,
             taker: &taker,
         };
-        // A fixed one has been read already.
-        if template.is_literal() {
+        // A fixed text has been read already; an expression of nothing but constants is fixed as well, and may be no text.
+        if template.as_literal().is_some_and(Value::is_string) {
             return;
         }
         self.value(&template.shape(), Some(target), scope, at);
