@@ -223,7 +223,9 @@ async fn what_a_definition_names_has_to_be_registered_before_it() {
         Saga::named("top").step(&child("mid", "low", "n")),
     );
     for (name, saga) in [("a-top.yaml", &top), ("b-low.yaml", &low)] {
-        std::fs::write(cli.dir().join(name), saga.yaml()).expect("it is written");
+        // shorter than a worker's signs is warned of
+        let yaml = saga.yaml().replace("heartbeat: 4s", "heartbeat: 30s");
+        std::fs::write(cli.dir().join(name), yaml).expect("it is written");
     }
     let refused = cli.run(&["apply", "a-top.yaml"]).await.exits(1);
     assert!(refused.err.contains("BT0036"), "{}", refused.err);

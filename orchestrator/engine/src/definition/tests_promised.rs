@@ -200,3 +200,19 @@ fn what_nobody_can_find_out_is_said_from_the_pivot_on_too() {
         );
     }
 }
+
+#[test]
+fn a_constant_that_is_no_text_is_no_name() {
+    for names in [
+        "locks: [\"${ null }\"]",
+        "concurrency: { max: 1, key: \"${ [1] }\" }",
+        "blast_radius: { max: 1, per: 1h, key: \"${ {} }\" }",
+    ] {
+        let yaml = format!(
+            "saga: x\nversion: 1\n{names}\nsteps:\n  - {{ id: a, task: switch.locate@1 }}\n"
+        );
+        let found = said(&check(&yaml, &catalogue(), Unannounced::Warned).errors);
+        assert_eq!(found.len(), 1, "{names}: {found:?}");
+        assert!(found[0].contains("BT0020"), "{found:?}");
+    }
+}

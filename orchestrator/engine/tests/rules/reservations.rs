@@ -200,6 +200,7 @@ fn a_name_that_cannot_be_computed_refuses_the_start() {
         "locks: [\"${ input.long }\"]",
         "concurrency: { max: 1, key: \"${ input.nothing }\" }",
         "labels: { site: \"${ input.ip }\" }\nconcurrency: { max: 1, key: site }",
+        "labels: { site: \"${ input.nothing }\" }\nconcurrency: { max: 1, key: site }",
     ] {
         let steps = format!("  - id: a\n    task: t.set@1\n{keys}\n");
         let mut stage = Stage::waiting(&steps);
