@@ -235,6 +235,7 @@ async fn run_here(
                 alerts: opened.alerts.clone(),
                 reader: opened.reader.clone(),
                 workers: shown.workers.clone(),
+                types: shown.types.clone(),
                 live: live.subscribe(),
                 bus: bus.clone(),
                 rules: Arc::new(rules),

@@ -24,7 +24,7 @@ pub struct AlertSaid {
     pub id: Uuid,
     /// What it is about, once: `parked/<saga>/<number>`. The event's subject is the same.
     pub key: String,
-    /// What kind of cause: `dead-letter`, `growing-group`, `parked`, `unserved`, `no-progress`, `silent-worker`, `overdue`, `escalated`, `replay-stopped`, `storm`.
+    /// What kind of cause: `dead-letter`, `growing-group`, `parked`, `unserved`, `no-progress`, `silent-worker`, `overdue`, `escalated`, `replay-stopped`, `wrong-definition`, `storm`.
     pub kind: String,
     /// A sentence for people.
     pub title: String,

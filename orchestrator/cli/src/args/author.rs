@@ -130,7 +130,7 @@ pub(crate) struct Definitions {
 pub(crate) enum DefinitionsCommand {
     /// List them (the default)
     Ls,
-    /// Print one as it was registered
+    /// Print one as it was registered, and what is wrong with it now
     Show {
         /// name (the newest version) or name@version
         name: String,

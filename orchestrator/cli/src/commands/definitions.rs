@@ -1,14 +1,17 @@
-//! `baton definitions`: what is registered, and its text.
+//! `baton definitions`: what is registered, its text, and what the checker says of it now.
 
 use baton_engine::definition::registered_as;
+use serde_json::json;
 
-use super::items;
+use super::check::draw;
+use super::{items, typed_items};
 use crate::args::{Definitions, DefinitionsCommand};
 use crate::client::{Client, escaped};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::find;
 use crate::out::Out;
+use crate::screens::diagnostics::Diagnostic;
 use crate::screens::tokens;
 use crate::time;
 
@@ -73,12 +76,18 @@ async fn show(client: &Client, named: &str, out: &mut Out) -> Result<Exit, CliEr
             "baton definitions",
         ));
     };
-    let text = client
-        .get_text(&format!("/v1/definitions/{}/{version}", escaped(name)))
+    let path = format!("/v1/definitions/{}", escaped(name));
+    let text = client.get_text(&format!("{path}/{version}")).await?;
+    let now = client
+        .get(&path, &[("version", version.to_string())])
         .await?;
     if out.wants_json() {
-        out.value(&serde_json::json!({ "definition": name, "version": version, "source": text }));
-    } else if !out.screen.is_terminal() {
+        let wrong = items(&now, "diagnostics");
+        out.value(&json!({ "definition": name, "version": version, "source": text, "diagnostics": wrong }));
+        return Ok(Exit::Ok);
+    }
+    let wrong: Vec<Diagnostic> = typed_items(&now, "diagnostics")?;
+    if !out.screen.is_terminal() {
         // byte for byte: it may go into a file
         out.screen.raw(&text);
     } else {
@@ -86,5 +95,7 @@ async fn show(client: &Client, named: &str, out: &mut Out) -> Result<Exit, CliEr
             out.line(line);
         }
     }
+    // beside it: its text may go into a file
+    draw(&wrong, &format!("{name}@{version}"), &text, out);
     Ok(Exit::Ok)
 }

@@ -64,7 +64,7 @@ pub use explain::{Explanation, explain, explanations};
 pub use fan_out::{FanOut, Tolerate};
 pub use flow::{
     Checked, NoSagas, Sagas, Together, TypedExpression, Unannounced, check, check_among, in_order,
-    named,
+    mistakes_of_types, named,
 };
 
 pub(crate) use flow::Readers;

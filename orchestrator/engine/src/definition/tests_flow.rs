@@ -249,3 +249,21 @@ fn undo_and_probe_are_looked_at_too() {
         "{lines:?}"
     );
 }
+
+/// Its type was announced after it was registered.
+#[test]
+fn what_is_wrong_for_a_type_is_told_from_what_is_wrong_whatever_it_is() {
+    let yaml = "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: switch.set-vlan@1\n    with: { switch: s, port: no }\n";
+    let known = catalogue();
+    let wrong = mistakes_of_types(yaml, &known, &NoSagas);
+    assert!(said(&wrong)[0].starts_with("6:"), "{wrong:?}");
+    assert_eq!(mistakes_of_types(yaml, &Catalogue::default(), &NoSagas), []);
+    assert_eq!(
+        mistakes_of_types(&yaml.replace("port: no", "port: 7"), &known, &NoSagas),
+        []
+    );
+    let odd = format!("{yaml}colour: red\n");
+    let all = super::check(&odd, &known, Unannounced::Warned).errors;
+    assert_eq!(all.len(), wrong.len() + 1, "{all:?}");
+    assert_eq!(mistakes_of_types(&odd, &known, &NoSagas), wrong);
+}

@@ -25,6 +25,7 @@ use crate::api::event_message;
 use crate::chain::chain;
 use crate::fleet::Workers;
 use crate::triggers::Live;
+use crate::types::Types;
 use crate::{clock, metrics};
 
 /// Alerts of one kind that are open at once; what is beyond is one alert that says how many there are.
@@ -59,13 +60,15 @@ pub(crate) enum Kind {
     Escalated,
     /// A replay of dead letters has stopped by itself.
     ReplayStopped,
+    /// A definition is wrong by what its task types say, and nobody had announced one of them when it was registered.
+    WrongDefinition,
     /// There are more alerts of a kind than are kept one by one.
     Storm,
 }
 
 impl Kind {
     /// Every kind.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::DeadLetter,
         Self::GrowingGroup,
         Self::Parked,
@@ -75,6 +78,7 @@ impl Kind {
         Self::Overdue,
         Self::Escalated,
         Self::ReplayStopped,
+        Self::WrongDefinition,
         Self::Storm,
     ];
 
@@ -90,6 +94,7 @@ impl Kind {
             Self::Overdue => "overdue",
             Self::Escalated => "escalated",
             Self::ReplayStopped => "replay-stopped",
+            Self::WrongDefinition => "wrong-definition",
             Self::Storm => "storm",
         }
     }
@@ -125,6 +130,7 @@ pub(crate) struct Uses {
     pub(crate) alerts: AnyAlerts,
     pub(crate) reader: AnyReader,
     pub(crate) workers: Arc<Workers>,
+    pub(crate) types: Arc<Types>,
     pub(crate) live: watch::Receiver<Arc<Live>>,
     pub(crate) bus: Bus,
     pub(crate) rules: Arc<Rules>,

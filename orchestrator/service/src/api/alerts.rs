@@ -95,7 +95,7 @@ pub(crate) struct Alert {
     id: Uuid,
     /// What it is about, once: `parked/<saga>/<number>`.
     key: String,
-    /// What kind of cause: `dead-letter`, `growing-group`, `parked`, `unserved`, `no-progress`, `silent-worker`, `overdue`, `escalated`, `replay-stopped`, `storm`.
+    /// What kind of cause: `dead-letter`, `growing-group`, `parked`, `unserved`, `no-progress`, `silent-worker`, `overdue`, `escalated`, `replay-stopped`, `wrong-definition`, `storm`.
     kind: String,
     /// Whether the cause is there.
     state: AlertState,

@@ -77,15 +77,9 @@ impl Api {
         Ok(parsed.map(|definition| self.definitions.keep(key, definition)))
     }
 
-    /// The task types known now, to hold definitions against. What contradicts was refused when it was announced.
+    /// The task types known now, to hold definitions against.
     pub(super) fn catalogue(&self) -> Catalogue {
-        let mut catalogue = Catalogue::default();
-        for manifest in self.types.all() {
-            if let Err(error) = catalogue.announce(manifest) {
-                tracing::debug!(%error, "a task type is left out of a check");
-            }
-        }
-        catalogue
+        self.types.catalogue()
     }
 
     /// What is right and wrong with a document, among what is registered and announced; with its text.
@@ -298,6 +292,18 @@ enum Severity {
     Warning,
 }
 
+/// All that was found, in the order of the document.
+fn diagnostics(source: &str, found: &engine::Checked) -> Vec<Wrong> {
+    let all = |found: &[Diagnostic], severity| -> Vec<Wrong> {
+        let drawn = found.iter().map(|one| Wrong::of(source, one, severity));
+        drawn.collect()
+    };
+    let mut diagnostics = all(&found.errors, Severity::Error);
+    diagnostics.extend(all(&found.warnings, Severity::Warning));
+    diagnostics.sort_by_key(|one| (one.line, one.column));
+    diagnostics
+}
+
 impl Wrong {
     fn of(source: &str, one: &Diagnostic, severity: Severity) -> Self {
         let line = source.lines().nth(one.line.saturating_sub(1));
@@ -331,16 +337,9 @@ pub(crate) async fn check(
     Yaml(body): Yaml,
 ) -> Answer<Json<Checked>> {
     let (body, found) = api.looked_at(body).await?;
-    let all = |found: &[Diagnostic], severity| -> Vec<Wrong> {
-        let drawn = found.iter().map(|one| Wrong::of(&body, one, severity));
-        drawn.collect()
-    };
-    let mut diagnostics = all(&found.errors, Severity::Error);
-    diagnostics.extend(all(&found.warnings, Severity::Warning));
-    diagnostics.sort_by_key(|one| (one.line, one.column));
     Ok(Json(Checked {
         ok: found.errors.is_empty(),
-        diagnostics,
+        diagnostics: diagnostics(&body, &found),
         lacks: found
             .definition
             .map(|definition| api.lacks(&definition))
@@ -409,22 +408,54 @@ impl Named {
     }
 }
 
-/// Every registered version of one definition.
+/// Which version is looked at.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WhichVersion {
+    /// The version that is checked; the newest where none is named.
+    version: Option<u32>,
+}
+
+/// The versions of a definition, and what is wrong with one of them.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Versions {
+    /// Newest first.
+    definitions: Vec<Row>,
+    /// The version that was checked.
+    checked: u32,
+    /// What the checker says of it now, by the task types there are now: it may be more than when it was registered, or less. It runs whatever is said.
+    diagnostics: Vec<Wrong>,
+}
+
+/// Every registered version of one definition, with what is wrong with one of them now.
 pub(crate) async fn versions(
     State(api): Shared,
     Viewer(_): Viewer,
     Path(of): Path<Named>,
-) -> Answer<Json<Definitions>> {
+    Query(which): Query<WhichVersion>,
+) -> Answer<Json<Versions>> {
     let all = api.reader.definitions().await;
     let mut all = all.map_err(|error| Problem::store(&error))?;
     all.retain(|row| row.name == of.name);
-    if all.is_empty() {
+    let newest = all.iter().map(|row| row.version).max();
+    let Some(checked) = which.version.or(newest) else {
         return Err(Problem::not_found(format!(
             "no definition `{}` is registered; see /v1/definitions",
             of.name
         )));
-    }
-    Ok(Json(Definitions::of(all)))
+    };
+    let Some(row) = all.iter().find(|row| row.version == checked) else {
+        return Err(Problem::not_found(format!(
+            "{}@{checked} is not registered; see /v1/definitions",
+            of.name
+        )));
+    };
+    let (source, found) = api.looked_at(row.source.clone()).await?;
+    Ok(Json(Versions {
+        definitions: Definitions::of(all).definitions,
+        checked,
+        diagnostics: diagnostics(&source, &found),
+    }))
 }
 
 /// The version of a definition a path names.

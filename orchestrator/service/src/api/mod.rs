@@ -170,7 +170,11 @@ fn definition_routes(routes: Routes) -> Routes {
             "/definitions/{name}",
             get_with(
                 definitions::versions,
-                says("listVersions", "The versions of one definition.", READS_ONE),
+                says(
+                    "listVersions",
+                    "The versions of one definition, and what is wrong with the newest, or with `version`, now.",
+                    READS_ONE,
+                ),
             ),
         )
         .api_route(

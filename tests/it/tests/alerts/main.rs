@@ -4,6 +4,7 @@
     reason = "a failure is to stop the test where it is"
 )]
 
+mod definitions;
 mod items;
 mod kinds;
 mod letters;

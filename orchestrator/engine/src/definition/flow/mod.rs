@@ -2,9 +2,10 @@
 //! saga's input and of the task types' outputs; what it yields is held against what it is handed to; what cannot be taken back, found
 //! out or bounded is said. It refuses only what is certain to fail for some values its own schemas allow, or to be something else than it says.
 //!
-//! It runs when a definition is registered and in `baton check`, never on what is registered already: a later version that knows more
-//! mistakes still runs every saga an earlier one took.
+//! It runs when a definition is registered and in `baton check`, and to tell people what it says now of one that is registered (`announced`). It never refuses what is registered
+//! already: a later version that knows more mistakes, or a task type that is announced later, still runs every saga an earlier one took.
 
+mod announced;
 mod applications;
 mod children;
 mod dead;
@@ -32,6 +33,7 @@ use super::{Definition, ItemRules, LimitKey, Step, read};
 use crate::catalogue::Catalogue;
 use crate::expr::{Expr, Template};
 use crate::types::{Scope, Type};
+pub use announced::mistakes_of_types;
 use applications::{APPLICATIONS_MAX, Endless, endless};
 use children::Kin;
 pub use children::{NoSagas, Sagas, Together, in_order, named};

@@ -1,8 +1,9 @@
-//! What there is to alert somebody of, looked for in the store and among the workers that were heard. Every search has a bound; what could not be looked at
+//! What there is to alert somebody of, looked for in the store, among the workers that were heard, and in what is registered. Every search has a bound; what could not be looked at
 //! whole is said to be so, and nothing of it counts as over. Of what is beyond the bound of open alerts nothing is read but that it is there.
 
 mod items;
 mod letters;
+mod mistakes;
 mod progress;
 mod replays;
 mod standing;
@@ -20,6 +21,7 @@ use baton_store::{AlertRow, AlertState, AnyReader, Reader as _, WorkItemView};
 use serde_json::{Value, json};
 
 use self::letters::Groups;
+use self::mistakes::Mistakes;
 use self::standing::Rounds;
 use self::unserved::Unserved;
 use super::{Kind, OPEN_MAX, Uses};
@@ -120,6 +122,7 @@ const fn storm_command(kind: Kind) -> &'static str {
         Kind::Unserved => "baton top",
         Kind::SilentWorker => "baton workers",
         Kind::ReplayStopped => "baton dead ops",
+        Kind::WrongDefinition => "baton definitions",
         Kind::Storm => "baton alerts",
     }
 }
@@ -168,6 +171,8 @@ pub(super) struct Finder {
     groups: Groups,
     /// Task types that nobody serves, and who waits for them.
     unserved: Unserved,
+    /// What is wrong with definitions, as they were looked at last.
+    mistakes: Mistakes,
     /// Where the search for sagas that stand still has come to.
     rounds: Rounds,
     /// Kinds that could not be read when they were looked at last: that is said once.
@@ -180,6 +185,7 @@ impl Finder {
             uses: uses.clone(),
             groups: Groups::default(),
             unserved: Unserved::default(),
+            mistakes: Mistakes::default(),
             rounds: Rounds::default(),
             failing: BTreeSet::new(),
         }
@@ -216,6 +222,7 @@ impl Finder {
         let stopped = replays::find(&look, &mut found).await;
         self.read(&[Kind::ReplayStopped], stopped, &mut found);
         workers::find(&look, &uses.workers, &mut found);
+        self.mistakes.find(&look, &uses, &mut found).await;
         found
     }
 
