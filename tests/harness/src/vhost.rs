@@ -4,7 +4,7 @@
 //! them with [`await_until`], never look once.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -14,6 +14,10 @@ use crate::{Broker, Management, USER, await_some, await_until};
 
 /// How long making a virtual host may take.
 const MAKE_LIMIT: Duration = Duration::from_secs(120);
+/// How long it may take to be up on every node.
+const UP_LIMIT: Duration = Duration::from_secs(240);
+/// After how long a node that has not begun it by itself is told to.
+const UP_BY_ITSELF: Duration = Duration::from_secs(10);
 /// How long deleting a virtual host may take before its test stops caring; the broker ends soon anyway.
 const DELETE_LIMIT: Duration = Duration::from_secs(20);
 /// How long a message that is given back may take to be there again.
@@ -80,16 +84,28 @@ impl Vhost {
         vhost
     }
 
-    /// Waits until it is up on every node of its broker that runs: where it is not yet, no queue can be made.
+    /// Waits until it is up on every node of its broker that runs: where it is not yet, no queue can be made. A node that was just joining when it was made may
+    /// not have begun it, and does so only when it is told.
     pub async fn await_up(&self) {
         let path = format!("/api/vhosts/{}", self.segment());
         let what = "a virtual host to be up on every node";
-        await_until(what, MAKE_LIMIT, async || {
+        let begun = Instant::now();
+        await_until(what, UP_LIMIT, async || {
             let seen = self.management().try_get(&path).await;
             let states = seen
                 .ok()
                 .and_then(|one| one["cluster_state"].as_object().cloned());
-            states.is_some_and(|states| states.values().all(|state| state == "running"))
+            let Some(states) = states else { return false };
+            let down = states.iter().filter(|(_, state)| *state != "running");
+            let down: Vec<&String> = down.map(|(node, _)| node).collect();
+            if begun.elapsed() > UP_BY_ITSELF {
+                for node in &down {
+                    let start = format!("{path}/start/{}", segment(node));
+                    // looked at again, whatever it answers
+                    let _ = self.management().try_post(&start, &json!({})).await;
+                }
+            }
+            down.is_empty()
         })
         .await;
     }
