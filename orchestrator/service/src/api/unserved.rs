@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use baton_engine::definition::{TaskStep, UndoPlan};
 use baton_engine::state::StepState;
 use baton_messages::{Direction, SagaId, StepId, TaskType, Timestamp};
-use baton_store::Reader as _;
+use baton_store::{Reader as _, Unserved};
 
 use super::Api;
 use super::problem::{Answer, Problem};
@@ -41,32 +41,25 @@ impl Api {
         let found = self.reader.unserved(SAGAS_MAX).await;
         let found = found.map_err(|error| Problem::store(&error))?;
         let mut all = ByType::new();
-        let mut looked: BTreeMap<TaskType, usize> = BTreeMap::new();
         let mut sagas: BTreeMap<SagaId, Vec<TaskType>> = BTreeMap::new();
-        for (task_type, saga) in found.first {
-            sagas.entry(saga).or_default().push(task_type);
+        for (task_type, saga) in &found.first {
+            sagas.entry(*saga).or_default().push(task_type.clone());
         }
+        let mut unreadable = Vec::new();
         for (saga, types) in sagas {
-            let seen = match folded(&self.reader, saga).await {
+            match folded(&self.reader, saga).await {
+                Ok(Some(seen)) => self.one(&seen, &types, &mut all).await?,
+                // it has ended meanwhile, and its log is gone
+                Ok(None) => {}
                 // it hides none of the others
                 Err(error) if is_unreadable(&error) => {
                     unread.insert(saga);
-                    continue;
+                    unreadable.extend(types);
                 }
-                seen => seen.map_err(|error| Problem::store(&error))?,
-            };
-            for task_type in &types {
-                *looked.entry(task_type.clone()).or_default() += 1;
-            }
-            if let Some(seen) = seen {
-                self.one(&seen, &types, &mut all).await?;
-            }
-            for task_type in types {
-                *looked.entry(task_type).or_default() += 1;
+                Err(error) => return Err(Problem::store(&error)),
             }
         }
-        for (task_type, sagas) in found.by_type {
-            let more = sagas.saturating_sub(looked.get(&task_type).copied().unwrap_or(0));
+        for (task_type, more) in unseen(found, unreadable) {
             add_unseen(&mut all, task_type, more);
         }
         Ok(all)
@@ -94,6 +87,20 @@ impl Api {
         }
         Ok(())
     }
+}
+
+/// How many sagas were not looked at, by what they wait for: those beyond the first, and those of the first that could not be read, of which each task
+/// type they wait for is named.
+fn unseen(found: Unserved, unreadable: Vec<TaskType>) -> BTreeMap<TaskType, usize> {
+    let mut more: BTreeMap<_, _> = found.by_type.into_iter().collect();
+    for (task_type, _) in found.first {
+        let of = more.entry(task_type).or_default();
+        *of = of.saturating_sub(1);
+    }
+    for task_type in unreadable {
+        *more.entry(task_type).or_default() += 1;
+    }
+    more
 }
 
 /// Sagas of which nothing is known but what they wait for: added to those of the same type, in whichever pool.
@@ -143,5 +150,48 @@ fn pool(step: &StepState, direction: Direction, task: Option<&TaskStep>) -> Opti
             let pool = named.unwrap_or(&task.pool).as_literal()?;
             pool.as_str().map(str::to_owned)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn task_type(name: &str) -> TaskType {
+        TaskType::new(name).unwrap()
+    }
+
+    #[test]
+    fn every_saga_that_was_not_looked_at_counts_once() {
+        let (many, few) = (task_type("many@1"), task_type("few@1"));
+        let saga = |n: usize| SagaId(Uuid::from_u128(n as u128));
+        let few_first = (0..2).map(|n| (few.clone(), saga(n)));
+        let many_first = (2..SAGAS_MAX).map(|n| (many.clone(), saga(n)));
+        let found = Unserved {
+            by_type: vec![(few.clone(), 2), (many.clone(), SAGAS_MAX + 30)],
+            first: few_first.chain(many_first).collect(),
+        };
+        let seen = SAGAS_MAX - 2;
+        let more = unseen(found.clone(), vec![many.clone()]);
+        let beyond = SAGAS_MAX + 30 - seen;
+        assert_eq!(more[&many], beyond + 1, "one of the first was unreadable");
+        assert_eq!(more[&few], 0);
+
+        let mut all = ByType::new();
+        let pool = Some("default".to_owned());
+        let waits = Waits {
+            steps: seen - 1,
+            since: Some(Timestamp(1)),
+        };
+        all.insert((many.clone(), pool.clone()), waits);
+        for (of, more) in more {
+            add_unseen(&mut all, of, more);
+        }
+        assert_eq!(all.len(), 1, "of the few all were looked at");
+        assert_eq!(all[&(many, pool)].steps, SAGAS_MAX + 30);
+        let unread = unseen(found, vec![few.clone(), few.clone()]);
+        assert_eq!(unread[&few], 2);
     }
 }
