@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baton_engine::definition::{TaskStep, UndoPlan};
 use baton_engine::state::StepState;
-use baton_messages::{Direction, SagaId, StepId, TaskType, Timestamp};
+use baton_messages::{Direction, PoolName, SagaId, StepId, TaskType, Timestamp};
 use baton_store::{Reader as _, Unserved};
 
 use super::Api;
 use super::problem::{Answer, Problem};
 use super::seen::{Folded, folded, is_unreadable};
 use crate::clock;
+use crate::fleet::WorkerView;
+use crate::replay::Steps;
 
 /// Sagas that are looked at one by one, for their pools and times; of further ones only the number is known.
 const SAGAS_MAX: usize = 100;
@@ -29,11 +31,9 @@ pub(super) struct Waits {
 pub(super) type ByType = BTreeMap<(TaskType, Option<String>), Waits>;
 
 impl Api {
-    /// Whether a worker that is heard serves a task type, in any pool.
-    pub(super) fn is_served(&self, task_type: &str) -> bool {
-        let workers = self.workers.all(clock::now());
-        let mut heard = workers.iter().filter(|worker| !worker.silent);
-        heard.any(|worker| worker.types.iter().any(|of| of.to_string() == task_type))
+    /// Of steps that would be sent, those for which no worker is heard now, by what has to be served. Where it is served in another pool that is said.
+    pub(super) fn would_wait(&self, steps: Steps) -> BTreeMap<String, u64> {
+        would_wait(&self.workers.all(clock::now()), steps)
     }
 
     /// Who waits for a worker that nobody has started. A saga that cannot be read is named in `unread`, hides no other, and counts as one step.
@@ -87,6 +87,26 @@ impl Api {
         }
         Ok(())
     }
+}
+
+fn would_wait(workers: &[WorkerView], steps: Steps) -> BTreeMap<String, u64> {
+    let is_served = |of: &TaskType, pool: Option<&PoolName>| {
+        let mut heard = workers.iter().filter(|worker| !worker.silent);
+        heard.any(|worker| {
+            let there = pool.is_none_or(|pool| worker.pools.contains(pool));
+            there && worker.types.contains(of)
+        })
+    };
+    let waiting = steps
+        .into_iter()
+        .filter(|((of, pool), _)| !is_served(of, pool.as_ref()));
+    let mut all: BTreeMap<String, u64> = BTreeMap::new();
+    for ((of, pool), steps) in waiting {
+        let pool = pool.filter(|_| is_served(&of, None));
+        let pool = pool.map_or_else(String::new, |pool| format!(" in pool {pool}"));
+        *all.entry(format!("{of}{pool}")).or_default() += steps;
+    }
+    all
 }
 
 /// How many sagas were not looked at, by what they wait for: those beyond the first, and those of the first that could not be read, of which each task
@@ -161,6 +181,31 @@ mod tests {
 
     fn task_type(name: &str) -> TaskType {
         TaskType::new(name).unwrap()
+    }
+
+    #[test]
+    fn what_is_served_in_another_pool_waits_and_it_is_said_in_which() {
+        let (here, nowhere) = (task_type("here@1"), task_type("nowhere@1"));
+        let ours = PoolName::default_pool();
+        let theirs = PoolName::new("theirs").unwrap();
+        let steps = || {
+            let of =
+                |task_type: &TaskType, pool: Option<&PoolName>| (task_type.clone(), pool.cloned());
+            Steps::from([
+                (of(&here, None), 1),
+                (of(&here, Some(&ours)), 2),
+                (of(&here, Some(&theirs)), 3),
+                (of(&nowhere, Some(&ours)), 4),
+                (of(&nowhere, Some(&theirs)), 5),
+            ])
+        };
+        let mut workers = [WorkerView::of_test(&["here@1"])];
+        let waits = |of: &str, steps: u64| (of.to_owned(), steps);
+        let some = BTreeMap::from([waits("here@1 in pool theirs", 3), waits("nowhere@1", 9)]);
+        assert_eq!(would_wait(&workers, steps()), some);
+        workers[0].silent = true;
+        let all = BTreeMap::from([waits("here@1", 6), waits("nowhere@1", 9)]);
+        assert_eq!(would_wait(&workers, steps()), all);
     }
 
     #[test]
