@@ -106,7 +106,7 @@ pub(crate) struct ShownPlan {
     /// How far the letters had come when it was looked, by the times that stand in them: when the last of them died or was moved, in milliseconds since 1970. As `as_of` of a
     /// replay it has only those taken that did so by then.
     as_of: Timestamp,
-    /// When the last of them died. Given as well, no clock of a member has one taken that died after the look.
+    /// When the last of them died. Given as well, none is taken that died after the look, as far as the clocks of the members agree: a time that one of them stamped up to a minute ahead counts.
     died_as_of: Timestamp,
     /// Letters that fit.
     found: u64,
