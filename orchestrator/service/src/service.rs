@@ -172,7 +172,8 @@ async fn run_here(
     let view = watch::Sender::new(Arc::new(View::default()));
     let peers = opened.home.is_shared().then(|| {
         let name = config.instance().to_owned();
-        Peers::new(bus.clone(), name, view.subscribe())
+        let lease = Duration::from_millis(config.store.lease_ms);
+        Peers::new(bus.clone(), name, view.subscribe(), lease)
     });
     if let Some(peers) = &peers {
         router.join(peers.clone());

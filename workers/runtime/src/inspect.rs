@@ -8,7 +8,8 @@ use serde_json::error::Category;
 /// The only kind there is on a task queue.
 const KIND: &str = "task@1";
 /// Deliveries after which a message is parked unread by whoever takes it, also in the middle of its life: else one that kills whoever reads it would end one
-/// long-lived worker after the other. Less than the 20 at which the broker itself gives a task up, and where no policy says where to, drops it.
+/// long-lived worker after the other. Less than the 20 at which the broker itself gives a task up, and where no policy says where to, drops it: those that are left
+/// are for its neighbours, which were counted with it and are read.
 const GIVEN_UP: u64 = 15;
 
 /// Why a message is parked.
@@ -30,6 +31,8 @@ fn refusal(reason: DeadReason, error: impl Into<String>) -> Refusal {
 pub(crate) struct Suspicion {
     begun: bool,
     losses: Losses,
+    /// The last channel on which one was parked unread.
+    parked_on: Option<u64>,
 }
 
 /// How a delivery is to be read.
@@ -46,9 +49,16 @@ impl Suspicion {
     pub(crate) fn next(&mut self, tag: AckTag, deliveries: u64) -> Suspected {
         self.losses.saw(tag);
         let first = !std::mem::replace(&mut self.begun, true);
+        let refused = match self.parked_on {
+            Some(epoch) if epoch == tag.epoch => None,
+            _ => too_often(self.losses.beside(deliveries), first),
+        };
+        if refused.is_some() {
+            self.parked_on = Some(tag.epoch);
+        }
         Suspected {
             alone: self.losses.suspects(deliveries),
-            refused: too_often(self.losses.beside(deliveries), first),
+            refused,
         }
     }
 }
@@ -59,6 +69,9 @@ impl Suspicion {
 /// Above [`DELIVERY_LIMIT`] only where it is the `first` that this process takes from its queue. Those before it were read alone and are answered (`intake.rs`), so it is the
 /// one that was being read when the last worker died; what lies behind the first one was in nobody's way, and its count says nothing about it. Above [`GIVEN_UP`] in any case:
 /// it has gone through more workers that were not begun anew than it may.
+///
+/// One on each channel at most: what was in hand with a killer is counted as it is, and lies behind it. With the first of them out of the way the others are read alone, and are
+/// done.
 fn too_often(deliveries: u64, first: bool) -> Option<Refusal> {
     let limit = if first { DELIVERY_LIMIT } else { GIVEN_UP };
     (deliveries > limit).then(|| {
@@ -182,6 +195,30 @@ mod tests {
         };
         let of_others = here.next(tag, waits + GIVEN_UP + 1);
         assert!(of_others.alone && of_others.refused.is_some());
+    }
+
+    #[test]
+    fn of_what_was_in_hand_together_one_is_parked_on_a_channel_and_the_others_are_read_alone() {
+        let on = |epoch, tag| AckTag { epoch, tag };
+        for begun in [false, true] {
+            let mut here = Suspicion::default();
+            if begun {
+                assert_eq!(here.next(on(1, 1), 1), Suspected::default());
+            }
+            let killer = here.next(on(1, 2), GIVEN_UP + 1);
+            assert!(killer.alone && killer.refused.is_some(), "{begun}");
+            for tag in 3..6 {
+                let neighbour = here.next(on(1, tag), GIVEN_UP + 1);
+                let alone = Suspected {
+                    alone: true,
+                    refused: None,
+                };
+                assert_eq!(neighbour, alone, "{begun}");
+            }
+            // one of these is counted for the channel that was lost
+            let next = here.next(on(2, 1), GIVEN_UP + 2);
+            assert!(next.alone && next.refused.is_some(), "{begun}");
+        }
     }
 
     #[test]

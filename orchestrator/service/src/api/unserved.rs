@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baton_engine::definition::{TaskStep, UndoPlan};
 use baton_engine::state::StepState;
-use baton_messages::{Direction, SagaId, StepId, TaskType, Timestamp};
-use baton_store::Reader as _;
+use baton_messages::{Direction, PoolName, SagaId, StepId, TaskType, Timestamp};
+use baton_store::{Reader as _, Unserved};
 
 use super::Api;
 use super::problem::{Answer, Problem};
 use super::seen::{Folded, folded, is_unreadable};
 use crate::clock;
+use crate::fleet::WorkerView;
+use crate::replay::Steps;
 
 /// Sagas that are looked at one by one, for their pools and times; of further ones only the number is known.
 const SAGAS_MAX: usize = 100;
@@ -29,11 +31,9 @@ pub(super) struct Waits {
 pub(super) type ByType = BTreeMap<(TaskType, Option<String>), Waits>;
 
 impl Api {
-    /// Whether a worker that is heard serves a task type, in any pool.
-    pub(super) fn is_served(&self, task_type: &str) -> bool {
-        let workers = self.workers.all(clock::now());
-        let mut heard = workers.iter().filter(|worker| !worker.silent);
-        heard.any(|worker| worker.types.iter().any(|of| of.to_string() == task_type))
+    /// Of steps that would be sent, those for which no worker is heard now, by what has to be served. Where it is served in another pool that is said.
+    pub(super) fn would_wait(&self, steps: Steps) -> BTreeMap<String, u64> {
+        would_wait(&self.workers.all(clock::now()), steps)
     }
 
     /// Who waits for a worker that nobody has started. A saga that cannot be read is named in `unread`, hides no other, and counts as one step.
@@ -41,32 +41,25 @@ impl Api {
         let found = self.reader.unserved(SAGAS_MAX).await;
         let found = found.map_err(|error| Problem::store(&error))?;
         let mut all = ByType::new();
-        let mut looked: BTreeMap<TaskType, usize> = BTreeMap::new();
         let mut sagas: BTreeMap<SagaId, Vec<TaskType>> = BTreeMap::new();
-        for (task_type, saga) in found.first {
-            sagas.entry(saga).or_default().push(task_type);
+        for (task_type, saga) in &found.first {
+            sagas.entry(*saga).or_default().push(task_type.clone());
         }
+        let mut unreadable = Vec::new();
         for (saga, types) in sagas {
-            let seen = match folded(&self.reader, saga).await {
+            match folded(&self.reader, saga).await {
+                Ok(Some(seen)) => self.one(&seen, &types, &mut all).await?,
+                // it has ended meanwhile, and its log is gone
+                Ok(None) => {}
                 // it hides none of the others
                 Err(error) if is_unreadable(&error) => {
                     unread.insert(saga);
-                    continue;
+                    unreadable.extend(types);
                 }
-                seen => seen.map_err(|error| Problem::store(&error))?,
-            };
-            for task_type in &types {
-                *looked.entry(task_type.clone()).or_default() += 1;
-            }
-            if let Some(seen) = seen {
-                self.one(&seen, &types, &mut all).await?;
-            }
-            for task_type in types {
-                *looked.entry(task_type).or_default() += 1;
+                Err(error) => return Err(Problem::store(&error)),
             }
         }
-        for (task_type, sagas) in found.by_type {
-            let more = sagas.saturating_sub(looked.get(&task_type).copied().unwrap_or(0));
+        for (task_type, more) in unseen(found, unreadable) {
             add_unseen(&mut all, task_type, more);
         }
         Ok(all)
@@ -94,6 +87,40 @@ impl Api {
         }
         Ok(())
     }
+}
+
+fn would_wait(workers: &[WorkerView], steps: Steps) -> BTreeMap<String, u64> {
+    let is_served = |of: &TaskType, pool: Option<&PoolName>| {
+        let mut heard = workers.iter().filter(|worker| !worker.silent);
+        heard.any(|worker| {
+            let there = pool.is_none_or(|pool| worker.pools.contains(pool));
+            there && worker.types.contains(of)
+        })
+    };
+    let waiting = steps
+        .into_iter()
+        .filter(|((of, pool), _)| !is_served(of, pool.as_ref()));
+    let mut all: BTreeMap<String, u64> = BTreeMap::new();
+    for ((of, pool), steps) in waiting {
+        let pool = pool.filter(|_| is_served(&of, None));
+        let pool = pool.map_or_else(String::new, |pool| format!(" in pool {pool}"));
+        *all.entry(format!("{of}{pool}")).or_default() += steps;
+    }
+    all
+}
+
+/// How many sagas were not looked at, by what they wait for: those beyond the first, and those of the first that could not be read, of which each task
+/// type they wait for is named.
+fn unseen(found: Unserved, unreadable: Vec<TaskType>) -> BTreeMap<TaskType, usize> {
+    let mut more: BTreeMap<_, _> = found.by_type.into_iter().collect();
+    for (task_type, _) in found.first {
+        let of = more.entry(task_type).or_default();
+        *of = of.saturating_sub(1);
+    }
+    for task_type in unreadable {
+        *more.entry(task_type).or_default() += 1;
+    }
+    more
 }
 
 /// Sagas of which nothing is known but what they wait for: added to those of the same type, in whichever pool.
@@ -143,5 +170,73 @@ fn pool(step: &StepState, direction: Direction, task: Option<&TaskStep>) -> Opti
             let pool = named.unwrap_or(&task.pool).as_literal()?;
             pool.as_str().map(str::to_owned)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn task_type(name: &str) -> TaskType {
+        TaskType::new(name).unwrap()
+    }
+
+    #[test]
+    fn what_is_served_in_another_pool_waits_and_it_is_said_in_which() {
+        let (here, nowhere) = (task_type("here@1"), task_type("nowhere@1"));
+        let ours = PoolName::default_pool();
+        let theirs = PoolName::new("theirs").unwrap();
+        let steps = || {
+            let of =
+                |task_type: &TaskType, pool: Option<&PoolName>| (task_type.clone(), pool.cloned());
+            Steps::from([
+                (of(&here, None), 1),
+                (of(&here, Some(&ours)), 2),
+                (of(&here, Some(&theirs)), 3),
+                (of(&nowhere, Some(&ours)), 4),
+                (of(&nowhere, Some(&theirs)), 5),
+            ])
+        };
+        let mut workers = [WorkerView::of_test(&["here@1"])];
+        let waits = |of: &str, steps: u64| (of.to_owned(), steps);
+        let some = BTreeMap::from([waits("here@1 in pool theirs", 3), waits("nowhere@1", 9)]);
+        assert_eq!(would_wait(&workers, steps()), some);
+        workers[0].silent = true;
+        let all = BTreeMap::from([waits("here@1", 6), waits("nowhere@1", 9)]);
+        assert_eq!(would_wait(&workers, steps()), all);
+    }
+
+    #[test]
+    fn every_saga_that_was_not_looked_at_counts_once() {
+        let (many, few) = (task_type("many@1"), task_type("few@1"));
+        let saga = |n: usize| SagaId(Uuid::from_u128(n as u128));
+        let few_first = (0..2).map(|n| (few.clone(), saga(n)));
+        let many_first = (2..SAGAS_MAX).map(|n| (many.clone(), saga(n)));
+        let found = Unserved {
+            by_type: vec![(few.clone(), 2), (many.clone(), SAGAS_MAX + 30)],
+            first: few_first.chain(many_first).collect(),
+        };
+        let seen = SAGAS_MAX - 2;
+        let more = unseen(found.clone(), vec![many.clone()]);
+        let beyond = SAGAS_MAX + 30 - seen;
+        assert_eq!(more[&many], beyond + 1, "one of the first was unreadable");
+        assert_eq!(more[&few], 0);
+
+        let mut all = ByType::new();
+        let pool = Some("default".to_owned());
+        let waits = Waits {
+            steps: seen - 1,
+            since: Some(Timestamp(1)),
+        };
+        all.insert((many.clone(), pool.clone()), waits);
+        for (of, more) in more {
+            add_unseen(&mut all, of, more);
+        }
+        assert_eq!(all.len(), 1, "of the few all were looked at");
+        assert_eq!(all[&(many, pool)].steps, SAGAS_MAX + 30);
+        let unread = unseen(found, vec![few.clone(), few.clone()]);
+        assert_eq!(unread[&few], 2);
     }
 }

@@ -32,17 +32,29 @@ pub(crate) struct Peers {
     bus: Bus,
     name: String,
     view: watch::Receiver<Arc<View>>,
+    lease: Duration,
     asked: Arc<Mutex<HashMap<Uuid, oneshot::Sender<Answer>>>>,
 }
 
 impl Peers {
-    pub(crate) fn new(bus: Bus, name: String, view: watch::Receiver<Arc<View>>) -> Self {
+    pub(crate) fn new(
+        bus: Bus,
+        name: String,
+        view: watch::Receiver<Arc<View>>,
+        lease: Duration,
+    ) -> Self {
         Self {
             bus,
             name,
             view,
+            lease,
             asked: Arc::default(),
         }
+    }
+
+    /// For how long a partition is owned without a word of its owner.
+    pub(super) const fn lease(&self) -> Duration {
+        self.lease
     }
 
     /// Who has a partition, if that is another.

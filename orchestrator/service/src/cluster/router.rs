@@ -134,6 +134,11 @@ impl Router {
         self.peers.get().is_none()
     }
 
+    /// For how long nobody drives the partitions of a member that died; zero where there is no other to take them over.
+    pub(crate) fn lease(&self) -> Duration {
+        self.peers.get().map_or(Duration::ZERO, Peers::lease)
+    }
+
     fn here(&self, partition: u8) -> Option<Post> {
         let seats = self.seats.read().unwrap_or_else(PoisonError::into_inner);
         seats.get(&partition).cloned()

@@ -235,11 +235,11 @@ impl Replay {
             self.settled(row, &came).await?;
             return Ok(());
         }
-        let (mut did, mut lates) = (None, Lates::default());
+        let (mut did, mut lates) = (None, Lates::new(self.router.lease()));
         loop {
             let carried = self.carry_on(row, orders, Try::Alone, &mut did).await;
             let Err(not) = carried else { return Ok(()) };
-            match lates.saw(row, &not, Try::Alone) {
+            match lates.saw(row, &not, Try::Alone, Instant::now()) {
                 Late::Again if !stop.is_cancelled() => {}
                 Late::TooOften(came) => did = Some(came.into()),
                 Late::Again | Late::No => return Err(not),
@@ -645,7 +645,7 @@ impl Replay {
         (mut how, runs): (Try, bool),
         stop: &CancellationToken,
     ) -> Option<NotGone> {
-        let (mut pause, mut lates) = (AGAIN_MIN, Lates::default());
+        let (mut pause, mut lates) = (AGAIN_MIN, Lates::new(self.router.lease()));
         // what was published is not published again because the store does not answer
         let mut did = None;
         loop {
@@ -671,7 +671,7 @@ impl Replay {
                     if matches!(not, NotYet::Store(_)) {
                         tracing::warn!(letter = %row.letter.id, why = %not, "what came of a dead letter could not be written; it is tried again");
                     }
-                    if let Late::TooOften(came) = lates.saw(&row, &not, how) {
+                    if let Late::TooOften(came) = lates.saw(&row, &not, how, Instant::now()) {
                         did = Some(came.into());
                     }
                     how = how.after(&not);

@@ -37,7 +37,7 @@ use baton_messages::{AttemptRef, Event, InputId, PoolName, SagaId, TaskType, Tim
 use baton_store::letters::{Ending, Redirect, Sending, Settling, Written};
 use baton_store::{AnyLetters, AnyReader, LetterRow, Reader as _};
 use baton_store::{Effect, EventRow, TriggerRef};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use uuid::Uuid;
 
 use crate::api::{folded, is_unreadable};
@@ -51,7 +51,7 @@ use crate::triggers::mended::mended;
 use crate::triggers::{Live, letters};
 pub(crate) use many::of_operation;
 use once_more::Try;
-pub(crate) use plan::{LOOK, Plan};
+pub(crate) use plan::{LOOK, Plan, Steps};
 use route::Route;
 pub(crate) use route::{Cure, Never, Refused, Target};
 pub(crate) use scribe::Scribe;
@@ -189,6 +189,8 @@ pub(crate) struct Replay {
     workers: Arc<Workers>,
     /// When this process began.
     began: Timestamp,
+    /// One at a time is done once more of what other members decide.
+    elsewhere: Arc<Semaphore>,
     /// Told when an operation was made or steered here.
     pub(crate) poke: Arc<Notify>,
 }
@@ -212,16 +214,17 @@ impl Replay {
             live,
             workers,
             began: clock::now(),
+            elsewhere: Arc::new(Semaphore::new(1)),
             poke: Arc::new(Notify::new()),
         }
     }
 
-    /// Where a letter would go, or why it would not: as far as that can be said without sending it.
+    /// Where a letter would go, and which worker a step that it tries again needs; or why it would not go: as far as that can be said without sending it.
     pub(crate) async fn foresee(
         &self,
         row: &LetterRow,
         orders: &Orders,
-    ) -> Result<Result<Route, Never>, StoreError> {
+    ) -> Result<Result<(Route, Needs), Never>, StoreError> {
         let Some(copy) = self.current(row).await? else {
             return Ok(Err(Never::Refused(Refused::new(NO_COPY, Cure::Edit))));
         };
@@ -236,11 +239,13 @@ impl Replay {
             Ok(route) => route,
             Err(never) => return Ok(Err(never)),
         };
+        let mut needs = Needs::default();
         let refused = match &mut route {
             Route::Task(of) => match self.next_attempt(row, &last_attempt(row, of)).await? {
                 Ok(next) => {
                     let refused = self.unserved(&next, orders);
                     **of = next.attempt;
+                    needs = next.needs;
                     refused
                 }
                 Err(refused) => Some(refused),
@@ -257,7 +262,10 @@ impl Replay {
             },
             Route::Inputs(..) | Route::Raw(_) => None,
         };
-        Ok(refused.map_or(Ok(route), |refused| Err(Never::Refused(refused))))
+        Ok(match refused {
+            None => Ok((route, needs)),
+            Some(refused) => Err(Never::Refused(refused)),
+        })
     }
 
     /// The copy of a letter that is sent: the original, or the last that was edited; none when that is not there. Of a letter that is there only in part, all of it.
@@ -407,26 +415,25 @@ impl Replay {
             // as its saga would send it, which may be another version than the letter is of
             let step = folded.state.at(&of.key());
             let ready = step.and_then(|step| step.prepared(of.direction));
-            let place = match ready {
-                Some(ready) => (
-                    Some(ready.facts.task_type.clone()),
-                    Some(ready.facts.pool.clone()),
-                ),
+            let needs = match ready {
+                Some(ready) => Needs {
+                    task_type: Some(ready.facts.task_type.clone()),
+                    pool: Some(ready.facts.pool.clone()),
+                },
                 None => told(row),
             };
             Next {
                 seen,
                 attempt,
-                task_type: place.0,
-                pool: place.1,
+                needs,
             }
         }))
     }
 
     /// That nobody serves the task type of an attempt in its pool, where that is known: it would only wait. Whoever insists has it wait.
     fn unserved(&self, next: &Next, orders: &Orders) -> Option<Refused> {
-        let of = next.task_type.as_ref().filter(|_| !orders.force)?;
-        let (pool, now) = (next.pool.as_ref(), clock::now());
+        let of = next.needs.task_type.as_ref().filter(|_| !orders.force)?;
+        let (pool, now) = (next.needs.pool.as_ref(), clock::now());
         self.workers.is_unserved(of, pool, now).then(|| {
             // where somebody serves it elsewhere that has to be said
             let pool = pool.filter(|_| !self.workers.is_unserved(of, None, now));
@@ -629,18 +636,28 @@ struct Next {
     seen: Seen,
     /// The attempt that comes then.
     attempt: AttemptRef,
-    /// What a worker has to serve for it, where that is known.
+    /// Which worker it needs.
+    needs: Needs,
+}
+
+/// Which worker an attempt needs.
+#[derive(Debug, Default)]
+pub(crate) struct Needs {
+    /// What it has to serve, where that is known.
     task_type: Option<TaskType>,
     /// In which pool, where that is.
     pool: Option<PoolName>,
 }
 
-/// What a worker had to serve for the task of a letter, and in which pool, by what the letter says.
-fn told(row: &LetterRow) -> (Option<TaskType>, Option<PoolName>) {
+/// The worker the task of a letter needed, by what the letter says.
+fn told(row: &LetterRow) -> Needs {
     let about = &row.about;
     let task_type = about.task_type.as_deref().map(TaskType::new);
     let pool = about.pool.as_deref().map(PoolName::new);
-    (task_type.and_then(Result::ok), pool.and_then(Result::ok))
+    Needs {
+        task_type: task_type.and_then(Result::ok),
+        pool: pool.and_then(Result::ok),
+    }
 }
 
 /// How an event goes in.

@@ -1,15 +1,19 @@
 //! A letter that was under way when a process died is done once more, alone: it may be what killed it (`hot/trial.rs`). A message of others is only published, whatever it
-//! says, so that nobody dies of that.
+//! says, so that nobody dies of that. What is decided by another member alone is tried one by one as well, so that a death there has one suspect; nothing here waits for it.
 //!
-//! Guarantee: nobody dies over one letter for ever. After a few deaths, or after nobody has committed anything about it a few times, it is written down as failed and stays
-//! dead, for a person to look at.
+//! Guarantee: nobody dies over one letter for ever. After a few deaths, or after nobody has committed anything about it a few times and for longer than another takes over
+//! from one that died, it is written down as failed and stays dead, for a person to look at.
+
+use std::time::Duration;
 
 use baton_driver::StoreError;
+use baton_messages::SagaId;
 use baton_store::letters::{Ending, Settling, Written};
 use baton_store::{LetterRow, OperationRow};
+use tokio::time::{Instant, timeout};
 
 use super::held::{HELD_MAX, Piece};
-use super::route::{self, Kind};
+use super::route::{self, Kind, Route};
 use super::{Came, DECIDE_WAIT, Did, NotYet, Orders, Replay, action_id};
 use crate::clock;
 use crate::cluster::NotTaken;
@@ -17,6 +21,9 @@ use crate::hot::trial::{Begun, DEATHS_MAX};
 
 /// Tries of one letter, each alone, in which nothing was committed in time: whoever drives its saga elsewhere may have died over each.
 const LATE_MAX: u32 = DEATHS_MAX;
+/// For so many leases at least, in which nothing was committed: one that died for another reason owns its partitions for one, and who takes them over has read them long
+/// before the second is over.
+const LEASES_LATE: u32 = 2;
 
 /// How a letter is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +32,8 @@ pub(super) enum Try {
     First,
     /// It may have been done before, and the answer was lost.
     Again,
-    /// The same; and a process died meanwhile, or nothing was committed in time: nothing else is tried beside it.
+    /// The same; and a process died meanwhile, or nothing was committed in time: no other letter is tried like that beside it, and where it is decided here nothing else is
+    /// done meanwhile.
     Alone,
 }
 
@@ -50,7 +58,8 @@ impl Replay {
             Kind::Foreign => return Ok((self.done(row, orders, true).await?, None)),
             // what was kept before goes first, each of it alone as well: who waits for that must not be who has that turn
             Kind::Event => self.router.caught_up(DECIDE_WAIT).await?,
-            Kind::Task | Kind::Inbox => {}
+            Kind::Task | Kind::Inbox if self.is_decided_here(row, orders).await? => {}
+            Kind::Task | Kind::Inbox => return Ok((self.done_elsewhere(row, orders).await?, None)),
         }
         let begun = self.router.alone(action_id(row).0, 0).await;
         let begun = begun.ok_or(NotTaken::Stopping)?;
@@ -62,6 +71,24 @@ impl Replay {
         let did = self.done(row, orders, true).await?;
         begun.over();
         Ok((did, None))
+    }
+
+    /// Whether any of a letter is decided in this process, which may die over it.
+    async fn is_decided_here(&self, row: &LetterRow, orders: &Orders) -> Result<bool, NotYet> {
+        let Some(copy) = self.current(row).await? else {
+            return Ok(false);
+        };
+        let routed = route::route(&copy, orders.target(&copy).as_ref());
+        Ok(routed.is_ok_and(|route| is_for_any(&route, |saga| self.router.drives(saga))))
+    }
+
+    /// Does again what other members decide, one letter at a time. Whoever dies over it is none of this process, so that no loop of it has to wait.
+    async fn done_elsewhere(&self, row: &LetterRow, orders: &Orders) -> Result<Did, NotYet> {
+        let turn = timeout(DECIDE_WAIT, self.elsewhere.acquire()).await;
+        let Ok(_turn) = turn else {
+            return Err(NotTaken::Busy.into());
+        };
+        self.done(row, orders, true).await
     }
 
     /// Writes down which letters it cannot wait for: they stay dead, and what goes elsewhere goes on.
@@ -85,6 +112,15 @@ impl Replay {
             self.scribe.write(Written::Settled(settled)).await?;
         }
         Ok(())
+    }
+}
+
+/// Whether a letter is for a saga of these.
+fn is_for_any(route: &Route, is_one: impl Fn(SagaId) -> bool) -> bool {
+    match route {
+        Route::Task(of) => is_one(of.saga),
+        Route::Inputs(inputs, _) => inputs.iter().any(|(saga, _)| is_one(*saga)),
+        Route::Event(_) | Route::Raw(_) => false,
     }
 }
 
@@ -115,25 +151,40 @@ fn one_too_many(why: &str, again: bool) -> Came {
     )
 }
 
-/// How often nothing was committed in time about one letter.
-#[derive(Debug, Default)]
-pub(super) struct Lates(u32);
+/// How often nothing was committed in time about one letter, and since when.
+#[derive(Debug)]
+pub(super) struct Lates {
+    times: u32,
+    first: Option<Instant>,
+    /// So long at least.
+    least: Duration,
+}
 
 impl Lates {
-    /// Counts a try; whether it is one of those that count, and what has come of the letter where they are too many.
-    pub(super) fn saw(&mut self, row: &LetterRow, not: &NotYet, how: Try) -> Late {
+    /// `lease`: for so long nobody drives the partitions of a member that died.
+    pub(super) const fn new(lease: Duration) -> Self {
+        Self {
+            times: 0,
+            first: None,
+            least: lease.saturating_mul(LEASES_LATE),
+        }
+    }
+
+    /// Counts a try that ended now; whether it is one of those that count, and what has come of the letter where they are too many.
+    pub(super) fn saw(&mut self, row: &LetterRow, not: &NotYet, how: Try, now: Instant) -> Late {
         // of an event the leader decides, and who leads is who counts: his own deaths are noted
         let counts = how == Try::Alone && route::kind(&row.letter) != Kind::Event;
         if !counts || !matches!(not, NotYet::NotTaken(NotTaken::Late)) {
             return Late::No;
         }
-        self.0 += 1;
-        if self.0 < LATE_MAX {
+        self.times = self.times.saturating_add(1);
+        let since = now.saturating_duration_since(*self.first.get_or_insert(now));
+        if self.times < LATE_MAX || since < self.least {
             return Late::Again;
         }
         Late::TooOften(Came::failed(format!(
-            "nothing was committed about it in time, {} times while nothing else was tried: whoever drives its saga may die over it, or have taken it; look at both before it is replayed again",
-            self.0
+            "nothing was committed about it in time, {} times while no other letter was tried like that: whoever drives its saga may die over it, or have taken it; look at both before it is replayed again",
+            self.times
         )))
     }
 }
@@ -151,7 +202,11 @@ pub(super) enum Late {
 
 #[cfg(test)]
 mod tests {
-    use super::super::route::tests::letter;
+    use baton_engine::Input;
+    use baton_messages::AttemptRef;
+    use uuid::Uuid;
+
+    use super::super::route::tests::{TASK_REF, letter};
     use super::*;
 
     fn row(kind: &str) -> LetterRow {
@@ -168,21 +223,52 @@ mod tests {
         let (report, event) = (row("finished@1"), row("cloudevent@1"));
         let late = NotYet::NotTaken(NotTaken::Late);
         let busy = NotYet::NotTaken(NotTaken::Busy);
-        let mut lates = Lates::default();
+        let now = Instant::now();
+        let mut lates = Lates::new(Duration::ZERO);
         for _ in 0..LATE_MAX * 2 {
             for how in [Try::First, Try::Again] {
-                assert_eq!(lates.saw(&report, &late, how), Late::No, "{how:?}");
+                assert_eq!(lates.saw(&report, &late, how, now), Late::No, "{how:?}");
             }
-            assert_eq!(lates.saw(&report, &busy, Try::Alone), Late::No);
-            assert_eq!(lates.saw(&event, &late, Try::Alone), Late::No);
+            assert_eq!(lates.saw(&report, &busy, Try::Alone, now), Late::No);
+            assert_eq!(lates.saw(&event, &late, Try::Alone, now), Late::No);
         }
         for _ in 1..LATE_MAX {
-            assert_eq!(lates.saw(&report, &late, Try::Alone), Late::Again);
+            assert_eq!(lates.saw(&report, &late, Try::Alone, now), Late::Again);
         }
-        let Late::TooOften(came) = lates.saw(&report, &late, Try::Alone) else {
+        let Late::TooOften(came) = lates.saw(&report, &late, Try::Alone, now) else {
             panic!("it is tried for ever")
         };
         assert_eq!(came.ending, Ending::Failed);
+    }
+
+    #[test]
+    fn what_is_late_is_not_given_up_before_another_member_can_have_taken_it_over() {
+        let (report, late) = (row("finished@1"), NotYet::NotTaken(NotTaken::Late));
+        let lease = Duration::from_secs(300);
+        let mut lates = Lates::new(lease);
+        let (first, step) = (Instant::now(), Duration::from_secs(15));
+        let mut now = first;
+        while now < first + lease * LEASES_LATE {
+            assert_eq!(lates.saw(&report, &late, Try::Alone, now), Late::Again);
+            now += step;
+        }
+        let last = lates.saw(&report, &late, Try::Alone, now);
+        assert!(matches!(last, Late::TooOften(_)), "{last:?}");
+    }
+
+    #[test]
+    fn what_is_for_sagas_of_others_is_for_none_of_ours() {
+        let saga = |n: u128| SagaId(Uuid::from_u128(n));
+        let of: AttemptRef = serde_json::from_str(TASK_REF).unwrap();
+        let ours = |of: SagaId| of == saga(2);
+        let theirs = |of: SagaId| of == saga(3);
+        let told = |n: u128| (saga(n), Box::new(Input::Resend(of.clone())));
+        let batch = Route::Inputs(vec![told(1), told(2)], None);
+        let task = Route::Task(Box::new(of));
+        for route in [&batch, &task] {
+            assert!(is_for_any(route, ours), "{route:?}");
+            assert!(!is_for_any(route, theirs), "{route:?}");
+        }
     }
 
     #[test]

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use baton_driver::StoreError;
-use baton_messages::AttemptRef;
+use baton_messages::{AttemptRef, PoolName, TaskType};
 use baton_store::group::normalised;
 use baton_store::{DeadLetterFilter, LetterRow, Reader as _};
 use uuid::Uuid;
 
 use super::foresee::{Foreseen, Looked};
 use super::route::{Kind, Never, Route, kind, replays, rule};
-use super::{Orders, Replay};
+use super::{Needs, Orders, Replay};
 
 /// Letters that are looked at one by one when that takes longer: each may ask for a saga.
 const LOOKED_AT_MIN: u64 = 1_000;
@@ -43,6 +43,9 @@ pub(crate) struct WhyNot {
     pub(crate) sample: Uuid,
 }
 
+/// How many steps of which task type, and in which pool; that is none where it is not known.
+pub(crate) type Steps = BTreeMap<(TaskType, Option<PoolName>), u64>;
+
 /// What would be done.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
@@ -60,8 +63,8 @@ pub(crate) struct Plan {
     pub(crate) is_part: bool,
     /// How many of those that would go were replayed already.
     pub(crate) replayed_before: u64,
-    /// How many steps of which task type would be tried again.
-    pub(crate) types: BTreeMap<String, u64>,
+    /// Steps that would be tried again, by the worker that the next attempt needs.
+    pub(crate) tried: Steps,
     /// Which, by their letters, and as which attempt: the first of them.
     pub(crate) steps: Vec<(Uuid, AttemptRef)>,
     /// How many of those would wait: there is no queue where they go.
@@ -76,10 +79,10 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// One of which that would come; why, where it is not simply sent.
-    fn counts(&mut self, row: &LetterRow, foreseen: Foreseen) -> Option<String> {
+    fn counts(&mut self, row: &LetterRow, foreseen: Foreseen, needs: Needs) -> Option<String> {
         let (count, why) = match foreseen {
             Foreseen::Goes(route) => {
-                self.goes(row, route);
+                self.goes(row, route, needs);
                 return None;
             }
             Foreseen::Waits(why) => (&mut self.waiting, why),
@@ -91,7 +94,7 @@ impl Plan {
     }
 
     /// One that would go there.
-    fn goes(&mut self, row: &LetterRow, route: Route) {
+    fn goes(&mut self, row: &LetterRow, route: Route, needs: Needs) {
         *self.routes.entry(route.as_str()).or_default() += 1;
         self.replayed_before += u64::from(replays(&row.letter, row.now.replays) > 0);
         let of = match route {
@@ -105,8 +108,8 @@ impl Plan {
             }
             Route::Inputs(..) | Route::Event(_) => return,
         };
-        if let Some(task_type) = &row.about.task_type {
-            *self.types.entry(task_type.clone()).or_default() += 1;
+        if let Some(task_type) = needs.task_type {
+            *self.tried.entry((task_type, needs.pool)).or_default() += 1;
         }
         if self.steps.len() < STEPS_MAX {
             self.steps.push((row.letter.id, *of));
@@ -139,11 +142,11 @@ impl Replay {
                 if kind(&row.letter) == Kind::Foreign {
                     used.extend(rule(&row.letter, &orders.redirect).map(|rule| &rule.from));
                 }
-                let foreseen = match self.foresee(row, orders).await? {
-                    Ok(route) => self.would_take(route, &mut looked).await?,
-                    Err(never) => Foreseen::Never(never),
+                let (foreseen, needs) = match self.foresee(row, orders).await? {
+                    Ok((route, needs)) => (self.would_take(route, &mut looked).await?, needs),
+                    Err(never) => (Foreseen::Never(never), Needs::default()),
                 };
-                let Some(why) = plan.counts(row, foreseen) else {
+                let Some(why) = plan.counts(row, foreseen, needs) else {
                     continue;
                 };
                 let told = reasons.entry(normalised(&why)).or_insert(WhyNot {

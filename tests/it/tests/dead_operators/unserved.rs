@@ -70,6 +70,8 @@ async fn a_task_nobody_serves_is_refused_and_waits_for_a_worker_where_somebody_i
     let began = Instant::now();
     system.orchestrator().kill9_and_start();
     system.await_ready().await;
+    // one in another pool serves nothing of this one
+    system.add_worker(&[("worker.pools", "elsewhere")]);
     // a busy machine on which our own canary is not heard for a while begins to hear anew
     let known = UNTOLD * 2 + SOON;
     let refused = await_some("it to be known that nobody serves it", known, async || {
@@ -80,7 +82,10 @@ async fn a_task_nobody_serves_is_refused_and_waits_for_a_worker_where_somebody_i
     let after = began.elapsed();
     assert!(after >= UNTOLD, "after {after:?} nobody can know that");
     let why = refused["why"][0]["why"].as_str().unwrap_or_default();
-    assert!(why.contains("nobody serves test.effect@1"), "{refused}");
+    assert!(
+        why.contains("nobody serves test.effect@1 in pool default"),
+        "{refused}"
+    );
     assert_eq!(refused["routes"], json!({}), "{refused}");
     let path = format!("{letter}/replay");
     let one_by_one = post(&system, &path, json!({ "reason": "mended" })).await;
@@ -107,8 +112,8 @@ async fn a_task_nobody_serves_is_refused_and_waits_for_a_worker_where_somebody_i
     let insists = json!({ "dry_run": true, "force": true });
     let now = plan(&system, insists).await;
     assert_eq!(
-        (&now["refused"], &now["unserved"]["test.effect@1"]),
-        (&json!(0), &json!(1)),
+        (&now["refused"], &now["unserved"]),
+        (&json!(0), &json!({ "test.effect@1 in pool default": 1 })),
         "{now}"
     );
     let insists = json!({ "reason": "one is on its way", "force": true });

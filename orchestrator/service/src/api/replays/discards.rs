@@ -68,7 +68,7 @@ pub(crate) struct MovedMany {
     /// How far the letters had come when it was looked, by the times that stand in them: when the last of them died or was moved, in milliseconds since 1970. As `as_of` of the
     /// next request it has only those moved that did so by then.
     as_of: Timestamp,
-    /// When the last of them died. Given as well, no clock of a member has one moved that died after the look.
+    /// When the last of them died. Given as well, none is moved that died after the look, as far as the clocks of the members agree: a time that one of them stamped up to a minute ahead counts.
     died_as_of: Timestamp,
     /// Letters that fitted, before any was moved; with a `cursor` they are not counted again.
     found: u64,

@@ -106,7 +106,7 @@ pub(crate) struct ShownPlan {
     /// How far the letters had come when it was looked, by the times that stand in them: when the last of them died or was moved, in milliseconds since 1970. As `as_of` of a
     /// replay it has only those taken that did so by then.
     as_of: Timestamp,
-    /// When the last of them died. Given as well, no clock of a member has one taken that died after the look.
+    /// When the last of them died. Given as well, none is taken that died after the look, as far as the clocks of the members agree: a time that one of them stamped up to a minute ahead counts.
     died_as_of: Timestamp,
     /// Letters that fit.
     found: u64,
@@ -124,7 +124,7 @@ pub(crate) struct ShownPlan {
     found_is_least: bool,
     /// How many of those that would go were replayed already, once or oftener.
     replayed_before: u64,
-    /// Task types of which no worker is there, and how many of their steps would wait for one: since that is forced, or since a worker may only be starting anew.
+    /// Task types of which no worker is there, and how many of their steps would wait for one: since that is forced, or since a worker may only be starting anew. Where there is one in another pool it says `TYPE in pool POOL`.
     unserved: BTreeMap<String, u64>,
     /// Steps of sagas that would be tried again: the first of them.
     steps: Vec<ShownStep>,
@@ -165,7 +165,7 @@ pub(crate) struct ShownWhy {
 }
 
 impl ShownPlan {
-    fn of(plan: Plan, newest: Newest) -> Self {
+    fn of(api: &Api, plan: Plan, newest: Newest) -> Self {
         let routes = plan.routes.into_iter();
         let why = plan.why.into_iter();
         Self {
@@ -178,7 +178,7 @@ impl ShownPlan {
             unused_redirects: plan.unused,
             found_is_least: plan.is_part,
             replayed_before: plan.replayed_before,
-            unserved: plan.types,
+            unserved: api.would_wait(plan.tried),
             steps: plan
                 .steps
                 .into_iter()
@@ -407,11 +407,9 @@ pub(crate) async fn replay_many(
     if asked.dry_run {
         let plan = api.replay.plan(&filter, &orders, look).await;
         let plan = plan.map_err(|error| Problem::store(&error))?;
-        let mut plan = ShownPlan::of(plan, newest);
-        plan.unserved.retain(|of, _| !api.is_served(of));
         return Ok(Json(Planned {
             operation: None,
-            plan: Some(plan),
+            plan: Some(ShownPlan::of(&api, plan, newest)),
         }));
     }
     let at = clock::now();
