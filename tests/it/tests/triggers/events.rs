@@ -140,12 +140,12 @@ async fn a_wait_finds_the_event_that_came_before_it_and_the_one_that_comes_after
         .start("looks-back", &json!({ "n": 1 }), "w1")
         .await;
     system.api.await_status(&back, "completed", SOON).await;
-    let woke = kept(&system, "w1").await;
-    assert_eq!(
-        woke["effects"][0],
-        json!({ "what": "woke", "saga": back, "step": "paid" }),
-        "{woke}"
-    );
+    // noted once the saga has it
+    let woken = json!({ "what": "woke", "saga": back, "step": "paid" });
+    await_until("the event to show whom it woke", SOON, async || {
+        kept(&system, "w1").await["effects"][0] == woken
+    })
+    .await;
 
     // after: the wrong one first
     let saga = system.api.start("patient", &json!({ "n": 2 }), "w2").await;
