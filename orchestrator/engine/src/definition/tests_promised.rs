@@ -174,6 +174,41 @@ fn a_key_that_a_pattern_takes_is_taken() {
 }
 
 #[test]
+fn what_a_key_holds_that_is_described_by_no_name_has_to_fit_too() {
+    let of_patterns = json!({
+        "type": "object", "properties": { "ip": { "type": "string" } }, "additionalProperties": false,
+        "patternProperties": { "^x-": { "type": "string" }, "-count$": { "type": "string", "maxLength": 3 } },
+    });
+    let no_more = json!({ "type": "object", "patternProperties": { "^x-": { "type": "string" } } });
+    let of_others = json!({
+        "type": "object", "properties": { "ip": { "type": "string" } }, "patternProperties": { "^n-": { "type": "integer" } },
+        "additionalProperties": { "type": "string" },
+    });
+    for (takes, right) in [
+        (&of_patterns, "{ x-count: '${ string(input.n) }', ip: a }"),
+        (&no_more, "{ x-count: a, other: '${ input.n }' }"),
+        (
+            &of_others,
+            "{ other: '${ string(input.n) }', n-all: '${ input.n }' }",
+        ),
+    ] {
+        assert_eq!(wrong_for(takes, right), Vec::<String>::new(), "{right}");
+    }
+    for (takes, odd) in [
+        (&of_patterns, "{ x-count: '${ input.n }' }"),
+        (&of_patterns, "{ x-count: 'four' }"),
+        (&no_more, "{ x-count: '${ input.n }' }"),
+        (&of_others, "{ other: '${ input.n }' }"),
+        (&of_others, "{ n-all: '${ string(input.n) }' }"),
+        (&of_others, "{ other: 7, ip: '${ string(input.n) }' }"),
+    ] {
+        let found = wrong_for(takes, odd);
+        assert_eq!(found.len(), 1, "{odd}: {found:?}");
+        assert!(found[0].contains("BT0020"), "{odd}: {found:?}");
+    }
+}
+
+#[test]
 fn what_nobody_can_find_out_is_said_from_the_pivot_on_too() {
     let mut catalogue = catalogue();
     let mut mail = manifest("mail.post@1", json!({ "type": "object" }), json!({}));
