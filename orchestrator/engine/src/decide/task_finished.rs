@@ -2,7 +2,7 @@
 
 use baton_messages::{CheckpointKind, Direction, Finished, Hold, ProbeAnswer, TaskResult};
 
-use super::settle::Outcome;
+use super::settle::{OUTPUT_MISFIT, Outcome};
 use super::{DecideError, Deciding, Handled, Refusal, Verdict, failure, key_of};
 use crate::planted::{Planted, breaks};
 use crate::record::Record;
@@ -47,7 +47,7 @@ fn unusable(d: &Deciding<'_>, finished: &Finished) -> Option<TaskResult> {
     let why = format!("output of {task_type} does not fit its schema: {misfit}");
     Some(match of.direction {
         Direction::Probe => TaskResult::Probed(ProbeAnswer::CannotTell { reason: why }),
-        Direction::Do | Direction::Undo => TaskResult::Unknown(failure("output-misfit", why)),
+        Direction::Do | Direction::Undo => TaskResult::Unknown(failure(OUTPUT_MISFIT, why)),
     })
 }
 

@@ -3,8 +3,8 @@
 use baton_engine::decide::choices::possible;
 use baton_engine::input::Resolution;
 use baton_engine::state::Phase;
-use baton_engine::{Choice, Input, Refusal, Rules, Status, Verdict};
-use baton_messages::{ProbeAnswer, TaskResult, TaskType, Timestamp};
+use baton_engine::{Choice, Input, Record, Refusal, Rules, Status, Verdict};
+use baton_messages::{Direction, ProbeAnswer, TaskResult, TaskType, Timestamp};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, failed, found, key, run, unknown};
@@ -65,6 +65,31 @@ fn what_does_not_fit_may_have_happened_and_is_read_by_nobody() {
         (Phase::Undoing, Phase::Waiting),
         "it is taken back with the rest"
     );
+}
+
+/// Though a second run would do no harm: it would return the same.
+#[test]
+fn what_does_not_fit_is_not_done_again_and_again() {
+    for like in ["t.blind@1", "t.set@1"] {
+        let mut stage = staged(like, "    retry: { attempts: forever }\n");
+        stage.report("a", gave(json!({ "pid": "x" })));
+        for _ in 0..9 {
+            match stage.phase("a") {
+                Phase::Probing => {
+                    let reason = "nobody knows".to_owned();
+                    stage.report("a", found(ProbeAnswer::CannotTell { reason }));
+                }
+                Phase::Settling | Phase::Backoff => stage.wait(),
+                _ => break,
+            }
+        }
+        let sent = |record: &Record| matches!(record, Record::Offered { of, .. } if of.direction == Direction::Do);
+        assert_eq!(
+            (stage.recorded(sent), stage.status()),
+            (1, Status::Compensating),
+            "{like}"
+        );
+    }
 }
 
 #[test]
