@@ -51,10 +51,18 @@ fn an_event_is_published_when_nothing_turns_the_saga_back_any_more() {
     let told = "  - { id: told, emit: { type: com.example.told } }\n";
     let set = |id: &str, more: &str| format!("  - {{ id: {id}, task: switch.locate@1{more} }}\n");
     let because = told.replace(" }\n", ", because: it is so }\n");
+    let again = |says: &str| {
+        format!("  - {{ id: again, after: [told], emit: {{ type: com.example.told, {says} }} }}\n")
+    };
     let group = format!("  - id: each\n    for_each: [1, 2]\n    steps:\n    {told}");
     for right in [
         told.to_owned(),
-        format!("{told}{}", told.replace("told,", "again,")),
+        format!("{told}{}", again("data: { n: 1 }")),
+        // who computes what it says comes first
+        format!(
+            "{}{told}",
+            again("data: '${ input.go }'").replace("after: [told], ", "")
+        ),
         format!("{}{told}", set("a", "")),
         format!("{}{told}{}", set("a", ", pivot: true"), set("b", "")),
         format!("{because}{}", set("a", "")),
@@ -64,6 +72,13 @@ fn an_event_is_published_when_nothing_turns_the_saga_back_any_more() {
     }
     for early in [
         format!("{told}{}", set("a", "")),
+        // what the other says cannot always be computed
+        format!("{told}{}", again("data: '${ input.go }'")),
+        format!("{told}{}", again("subject: 'of ${ input.go }'")),
+        format!(
+            "{told}{}",
+            again("data: 1").replace("emit:", "if: '${ input.go }', emit:")
+        ),
         format!("{told}{}", set("a", ", pivot: true")),
         format!("{told}{}", set("a", ", after: []")),
         format!("{told}  - {{ id: nap, sleep: 1s }}\n"),
