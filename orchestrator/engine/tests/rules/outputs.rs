@@ -258,6 +258,31 @@ fn what_a_person_says_it_returned_has_to_be_what_is_read() {
 }
 
 #[test]
+fn an_integer_that_a_person_writes_with_a_fraction_is_one() {
+    let list = READ.replace("a.pid + 1", "a[0].pid + 1");
+    for (keys, rest, output) in [
+        ("    on_error: park\n", READ, json!({ "pid": 7.0 })),
+        (
+            "    on_error: park\n    for_each: \"${ input.nothing }\"\n    max_items: 3\n",
+            list.as_str(),
+            json!([{ "pid": 7.0 }]),
+        ),
+    ] {
+        let mut stage = staged_with("t.set@1", keys, rest);
+        if stage.phase("a") == Phase::Trying {
+            stage.report("a", failed(false));
+        }
+        assert_eq!(
+            stage.resolve("a", Resolution::Done { output }),
+            Verdict::Applied,
+            "{keys}"
+        );
+        let handed = stage.at("b").forward.clone().unwrap().input.to_string();
+        assert_eq!(handed, r#"{"n":8}"#, "{keys}");
+    }
+}
+
+#[test]
 fn what_nobody_reads_need_not_be_said() {
     let rest = "  - id: b\n    task: t.set@1\n";
     for (keys, rest) in [
