@@ -97,9 +97,8 @@ impl<'a> Readers<'a> {
             None => one,
         };
         let before = self.wrong(None, Look::Value);
-        let after = self.wrong(Some(other.clone()), Look::Value).into_iter();
-        let mut new = after.filter(|one| !before.contains(one));
-        match new.next() {
+        let mut after = self.wrong(Some(other.clone()), Look::Value).into_iter();
+        match after.find(|one| !before.contains(one)) {
             Some((reader, one)) => Some(format!("{reader}: {}", one.message)),
             None => self.returns_otherwise(other, Look::Value),
         }
