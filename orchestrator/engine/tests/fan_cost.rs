@@ -12,7 +12,7 @@ use std::time::Instant;
 use baton_engine::command::commands;
 use baton_engine::state::Phase;
 use baton_engine::{Definition, Entry, Rules, SagaState, Status, decide, replay};
-use baton_messages::Timestamp;
+use baton_messages::{TaskType, Timestamp};
 use serde_json::json;
 use stage::{Stage, failed, finished, run};
 
@@ -28,6 +28,11 @@ fn fan(end: &str) -> Stage {
         "saga: staged\nversion: 1\nsteps:\n  - id: fan\n    task: t.set@1\n    for_each: ${{ input.hosts }}\n    max_items: 10000\n    max_parallel: 20\n    with: {{ host: \"${{ item }}\", at: \"${{ index }}\" }}\n{end}"
     );
     stage.definition = Definition::parse(&yaml).unwrap();
+    // what each report returns is held against it
+    let set = TaskType::new("t.set@1").unwrap();
+    let mut manifest = stage.catalogue.get(&set).unwrap().manifest.clone();
+    manifest.output = json!({ "type": "object", "required": ["host"], "properties": { "host": { "type": "integer" }, "done": { "type": "boolean" } }, "additionalProperties": false });
+    assert_eq!(stage.catalogue.announce(manifest), Ok(true));
     let hosts: Vec<String> = (0..ITEMS).map(|n| format!("host-{n:05}")).collect();
     let baton_engine::Input::Start(mut start) = stage.start() else {
         panic!("a start");

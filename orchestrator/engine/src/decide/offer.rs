@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use baton_messages::fleet::LEASE_MS_DEFAULT;
 use baton_messages::{
-    Direction, Failure, Hold, INPUT_BYTES_MAX, Manifest, PoolName, StepKey, TaskType, Timestamp,
+    Direction, Failure, Hold, INPUT_BYTES_MAX, Manifest, PoolName, Standing, StepKey, TaskType,
+    Timestamp,
 };
 use serde_json::Value;
 
@@ -14,6 +15,7 @@ use super::limits::{
     PROBE_BACKOFF_MS_MAX, QUEUE_MS_DEFAULT, UNASKED_MS, UNDO_ATTEMPTS, UNDO_BACKOFF_MS_MAX,
 };
 use super::{DecideError, Deciding, failure};
+use crate::child::Child;
 use crate::definition::{
     Attempts, Jitter, ProbePlan, RetryPolicy, StepKind, TaskStep, UndoPlan, UndoTask,
 };
@@ -283,7 +285,8 @@ impl Deciding<'_> {
             true => ", and a worker may have done it as well",
             false => "",
         };
-        let title = format!("{id} was done by hand by {by}{and}: undo it by hand");
+        let left = step.child.as_deref().map_or_else(String::new, what_it_left);
+        let title = format!("{id} was done by hand by {by}{and}{left}: undo it by hand");
         self.park(
             id,
             Phase::UndoParked,
@@ -434,6 +437,17 @@ impl Deciding<'_> {
             }
             .into()
         })
+    }
+}
+
+/// What a child may have left in whose place a person has done a step, in words; nothing of one that took back what it did, or never began.
+fn what_it_left(child: &Child) -> String {
+    match child.standing {
+        Some(Standing::Abandoned | Standing::Completed { .. }) => format!(
+            ", and saga {} ({}@{}) may have left something",
+            child.id, child.definition, child.version
+        ),
+        Some(Standing::UnderWay { .. } | Standing::Compensated { .. }) | None => String::new(),
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) fn resolve_step(
             if let Some(refusal) = d.not_yours(step, "resolve", operator)? {
                 return Ok(Verdict::Refused(refusal));
             }
+            let output = &d.as_typed_by_hand(step, output)?;
             if let Some(misfit) = d.unread_as_said(step, output)? {
                 let step = step.clone();
                 return Ok(Verdict::Refused(Refusal::OutputMisfit { step, misfit }));
@@ -101,6 +102,21 @@ impl Deciding<'_> {
             StepKind::Sleep(_) | StepKind::Wait(_) | StepKind::Approve(_) | StepKind::Emit(_) => {
                 false
             }
+        })
+    }
+
+    /// What a task is said to have returned, with every integer of its schema as expressions have it, as if a worker had said it.
+    fn as_typed_by_hand(&self, id: &StepKey, output: &Value) -> Result<Value, DecideError> {
+        let defined = self.defined(id)?;
+        let task = defined.task().map(|task| &task.task_type);
+        let Some(known) = task.and_then(|task| self.rules.catalogue.get(task)) else {
+            return Ok(output.clone());
+        };
+        let typed = |one: &Value| known.whole_numbers(one).unwrap_or_else(|| one.clone());
+        let of_many = defined.fan.is_some() && id.item.is_none();
+        Ok(match output {
+            Value::Array(all) if of_many => all.iter().map(typed).collect(),
+            one => typed(one),
         })
     }
 

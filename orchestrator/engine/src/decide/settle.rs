@@ -11,6 +11,9 @@ use crate::record::{AttemptKey, Record};
 use crate::state::{Cause, Phase, RetryFacts};
 use crate::work_item::{WorkItem, WorkItemKind};
 
+/// The code of a task that was done, and returned what does not fit its type. Done again it would return the same.
+pub(super) const OUTPUT_MISFIT: &str = "output-misfit";
+
 /// What came of an attempt, whichever way it closed.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome<'a> {
@@ -396,10 +399,11 @@ impl Deciding<'_> {
         })
     }
 
-    /// No probe can tell: try again where that does no harm, else take it back with the rest, or ask a person.
+    /// No probe can tell: try again where that does no harm and may help, else take it back with the rest, or ask a person.
     pub(crate) fn cannot_tell(&mut self, id: &StepKey) -> Result<(), DecideError> {
         let failure = self.last_failure(id)?;
-        if self.is_idempotent(id)? && self.try_again(id, &failure, None)? {
+        let may_help = failure.code != OUTPUT_MISFIT;
+        if may_help && self.is_idempotent(id)? && self.try_again(id, &failure, None)? {
             return Ok(());
         }
         self.doubtful(id, failure)

@@ -6,7 +6,7 @@ use baton_messages::{Effect, StepKey};
 
 use super::operator::word;
 use super::{DecideError, Deciding, Handled, Refusal, Verdict};
-use crate::definition::{SagaStep, Step, StepKind, TaskStep, UndoPlan};
+use crate::definition::{SagaStep, Step, StepKind, TaskStep, UndoPlan, group_in};
 use crate::input::Operator;
 use crate::state::Phase;
 
@@ -80,9 +80,14 @@ impl Deciding<'_> {
         match &step.kind {
             StepKind::Task(task) => self.task_stays(task),
             StepKind::Saga(saga) => saga_stays(saga),
-            StepKind::Sleep(_) | StepKind::Wait(_) | StepKind::Approve(_) | StepKind::Emit(_) => {
-                None
+            StepKind::Emit(emit) => {
+                let definition = self.rules.definition;
+                // an item of a group that is done is taken back with what is around it
+                let is_last = definition.ends_with(step) && group_in(&definition.saga).is_none();
+                let stays = emit.because.is_none() && !is_last;
+                stays.then(|| "the event it publishes is not taken back".to_owned())
             }
+            StepKind::Sleep(_) | StepKind::Wait(_) | StepKind::Approve(_) => None,
         }
     }
 
@@ -114,6 +119,14 @@ fn saga_stays(saga: &SagaStep) -> Option<String> {
     };
     let within = group.definition.all_steps();
     let has_pivot = within.iter().any(|step| step.pivot);
-    (has_pivot || !group.definition.names().is_empty())
-        .then(|| "its items may be past a pivot of their own".to_owned())
+    if has_pivot || !group.definition.names().is_empty() {
+        return Some("its items may be past a pivot of their own".to_owned());
+    }
+    let publishes =
+        |step: &&Step| matches!(&step.kind, StepKind::Emit(emit) if emit.because.is_none());
+    let told = within.into_iter().find(publishes)?;
+    Some(format!(
+        "the event that `{}` of its items publishes is not taken back",
+        told.id
+    ))
 }

@@ -2,7 +2,7 @@
 
 use baton_messages::{CheckpointKind, Direction, Finished, Hold, ProbeAnswer, TaskResult};
 
-use super::settle::Outcome;
+use super::settle::{OUTPUT_MISFIT, Outcome};
 use super::{DecideError, Deciding, Handled, Refusal, Verdict, failure, key_of};
 use crate::planted::{Planted, breaks};
 use crate::record::Record;
@@ -22,7 +22,10 @@ pub(super) fn task_finished(d: &mut Deciding<'_>, finished: &Finished) -> Handle
     }
 }
 
-/// What a report comes to whose output does not fit the type of its step, if it does not: it may have happened, and what it returned is of no use to anybody. What stands in the output is not said.
+/// What a report comes to whose output does not fit the type of its step, if it does not: it may have happened, and what it returned is of no use. What stands in the output is not said.
+///
+/// One that each of those can read that read it is taken all the same: a later manifest of the same major version may promise more than the worker that was asked has known of, and whoever was
+/// registered before does not read that.
 fn unusable(d: &Deciding<'_>, finished: &Finished) -> Option<TaskResult> {
     let of = &finished.of;
     let output = match (&finished.result, of.direction) {
@@ -34,14 +37,17 @@ fn unusable(d: &Deciding<'_>, finished: &Finished) -> Option<TaskResult> {
     // of an earlier round nothing is known any more but that it was
     let ready = step.forward.as_ref().filter(|_| step.round == of.round)?;
     let task_type = &ready.facts.task_type;
-    let misfit = d.rules.catalogue.get(task_type)?.check_output(output);
-    let why = format!(
-        "output of {task_type} does not fit its schema: {}",
-        misfit.err()?
-    );
+    let known = d.rules.catalogue.get(task_type)?;
+    let misfit = known.check_output(output).err()?;
+    // this costs a look at all who read it, and few outputs come to it
+    let readers = d.readers(&of.key());
+    if readers.is_ok_and(|readers| readers.cannot_take(output).is_none()) {
+        return None;
+    }
+    let why = format!("output of {task_type} does not fit its schema: {misfit}");
     Some(match of.direction {
         Direction::Probe => TaskResult::Probed(ProbeAnswer::CannotTell { reason: why }),
-        Direction::Do | Direction::Undo => TaskResult::Unknown(failure("output-misfit", why)),
+        Direction::Do | Direction::Undo => TaskResult::Unknown(failure(OUTPUT_MISFIT, why)),
     })
 }
 

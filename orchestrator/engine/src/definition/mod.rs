@@ -190,13 +190,13 @@ impl Definition {
         triggers.chain(waits)
     }
 
-    /// Whether a step is the last one: all others come before it, or only publish events.
+    /// Whether a step is the last one: all others come before it, or only publish events and cannot fail at that.
     #[must_use]
     pub fn ends_with(&self, step: &Step) -> bool {
         self.steps.iter().all(|other| {
             other.index == step.index
                 || step.ancestors.contains(&other.index)
-                || matches!(other.kind, StepKind::Emit(_))
+                || matches!(&other.kind, StepKind::Emit(emit) if other.condition.is_none() && emit.is_fixed())
         })
     }
 

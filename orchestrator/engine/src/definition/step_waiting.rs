@@ -93,3 +93,12 @@ pub struct EmitStep {
     /// `because`, beside it: why it may be published while the saga may still turn back.
     pub because: Option<String>,
 }
+
+impl EmitStep {
+    /// Whether it says the same whatever the variables are: then nothing of it can fail.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        let mut parts = self.subject.iter().chain(&self.data);
+        parts.all(Template::is_literal)
+    }
+}

@@ -51,10 +51,18 @@ fn an_event_is_published_when_nothing_turns_the_saga_back_any_more() {
     let told = "  - { id: told, emit: { type: com.example.told } }\n";
     let set = |id: &str, more: &str| format!("  - {{ id: {id}, task: switch.locate@1{more} }}\n");
     let because = told.replace(" }\n", ", because: it is so }\n");
+    let again = |says: &str| {
+        format!("  - {{ id: again, after: [told], emit: {{ type: com.example.told, {says} }} }}\n")
+    };
     let group = format!("  - id: each\n    for_each: [1, 2]\n    steps:\n    {told}");
     for right in [
         told.to_owned(),
-        format!("{told}{}", told.replace("told,", "again,")),
+        format!("{told}{}", again("data: { n: 1 }")),
+        // who computes what it says comes first
+        format!(
+            "{}{told}",
+            again("data: '${ input.go }'").replace("after: [told], ", "")
+        ),
         format!("{}{told}", set("a", "")),
         format!("{}{told}{}", set("a", ", pivot: true"), set("b", "")),
         format!("{because}{}", set("a", "")),
@@ -64,6 +72,13 @@ fn an_event_is_published_when_nothing_turns_the_saga_back_any_more() {
     }
     for early in [
         format!("{told}{}", set("a", "")),
+        // what the other says cannot always be computed
+        format!("{told}{}", again("data: '${ input.go }'")),
+        format!("{told}{}", again("subject: 'of ${ input.go }'")),
+        format!(
+            "{told}{}",
+            again("data: 1").replace("emit:", "if: '${ input.go }', emit:")
+        ),
         format!("{told}{}", set("a", ", pivot: true")),
         format!("{told}{}", set("a", ", after: []")),
         format!("{told}  - {{ id: nap, sleep: 1s }}\n"),
@@ -174,6 +189,41 @@ fn a_key_that_a_pattern_takes_is_taken() {
 }
 
 #[test]
+fn what_a_key_holds_that_is_described_by_no_name_has_to_fit_too() {
+    let of_patterns = json!({
+        "type": "object", "properties": { "ip": { "type": "string" } }, "additionalProperties": false,
+        "patternProperties": { "^x-": { "type": "string" }, "-count$": { "type": "string", "maxLength": 3 } },
+    });
+    let no_more = json!({ "type": "object", "patternProperties": { "^x-": { "type": "string" } } });
+    let of_others = json!({
+        "type": "object", "properties": { "ip": { "type": "string" } }, "patternProperties": { "^n-": { "type": "integer" } },
+        "additionalProperties": { "type": "string" },
+    });
+    for (takes, right) in [
+        (&of_patterns, "{ x-count: '${ string(input.n) }', ip: a }"),
+        (&no_more, "{ x-count: a, other: '${ input.n }' }"),
+        (
+            &of_others,
+            "{ other: '${ string(input.n) }', n-all: '${ input.n }' }",
+        ),
+    ] {
+        assert_eq!(wrong_for(takes, right), Vec::<String>::new(), "{right}");
+    }
+    for (takes, odd) in [
+        (&of_patterns, "{ x-count: '${ input.n }' }"),
+        (&of_patterns, "{ x-count: 'four' }"),
+        (&no_more, "{ x-count: '${ input.n }' }"),
+        (&of_others, "{ other: '${ input.n }' }"),
+        (&of_others, "{ n-all: '${ string(input.n) }' }"),
+        (&of_others, "{ other: 7, ip: '${ string(input.n) }' }"),
+    ] {
+        let found = wrong_for(takes, odd);
+        assert_eq!(found.len(), 1, "{odd}: {found:?}");
+        assert!(found[0].contains("BT0020"), "{odd}: {found:?}");
+    }
+}
+
+#[test]
 fn what_nobody_can_find_out_is_said_from_the_pivot_on_too() {
     let mut catalogue = catalogue();
     let mut mail = manifest("mail.post@1", json!({ "type": "object" }), json!({}));
@@ -198,6 +248,9 @@ fn what_nobody_can_find_out_is_said_from_the_pivot_on_too() {
             found[0].starts_with(line) && found[0].contains("BT0030"),
             "{found:?}"
         );
+        // the pivot may not be tolerated where something counts on it
+        let is_last = line == "5:";
+        assert_eq!(found[0].contains("`continue`"), is_last, "{found:?}");
     }
 }
 

@@ -103,11 +103,22 @@ fn of_saga(versions: Versions<'_>, state: &SagaState) -> Vec<Reason> {
     if let Err(misfit) = versions.next.check_input(&state.input) {
         let what = format!("its input does not fit: {misfit}");
         reasons.push(Reason::of_saga(ReasonKind::Input, what));
+    } else if is_typed_otherwise(versions, state) {
+        let what =
+            "its input has a number with a fraction of zero (`1.0`) where an integer is said";
+        reasons.push(Reason::of_saga(ReasonKind::Input, what.to_owned()));
     }
     if let Some(what) = reservations(versions.next, state) {
         reasons.push(Reason::of_saga(ReasonKind::Reservation, what));
     }
     reasons
+}
+
+/// Whether a number of the input would have been made an integer as it came in under the other version alone: expressions have it as it was recorded.
+fn is_typed_otherwise(versions: Versions<'_>, state: &SagaState) -> bool {
+    let made = |of: &Definition| of.input_schema.as_ref()?.whole_numbers(&state.input);
+    let next = made(versions.next);
+    next.is_some() && next != made(versions.was)
 }
 
 /// What of the saga's locks and limits would be otherwise. Once it is admitted, how many may have a thing matters no more: it has it.

@@ -93,6 +93,14 @@ fn a_pivot_that_was_never_sent_is_not_skipped_where_what_comes_after_counts_on_i
             "    for_each: [1]\n    steps:\n      - { id: x, task: t.set@1 }\n      - { id: y, task: t.stuck@1, pivot: true }\n",
             "its items may be past a pivot",
         ),
+        (
+            "    emit: { type: x.y }\n  - id: after\n    task: t.set@1\n",
+            "the event it publishes is not taken back",
+        ),
+        (
+            "    for_each: [1]\n    steps:\n      - { id: x, task: t.set@1 }\n      - { id: y, emit: { type: x.y } }\n",
+            "the event that `y` of its items publishes is not taken back",
+        ),
     ] {
         let mut stage = at_a_pivot_never_sent(last);
         stage.announce_irreversible("t.gone@1");
@@ -117,6 +125,9 @@ fn a_pivot_is_skipped_where_what_comes_after_is_taken_back_or_where_it_was_sent(
         "    task: t.stuck@1\n    undo: { task: t.set@1, with: {} }\n",
         "    task: t.look@1\n",
         "    for_each: [1]\n    steps:\n      - { id: x, task: t.set@1 }\n",
+        "    for_each: [1]\n    steps:\n      - { id: x, emit: { type: x.y }, because: it is so }\n",
+        "    emit: { type: x.y }\n    because: it is so\n  - id: after\n    task: t.set@1\n",
+        "    emit: { type: x.y }\n",
         "    sleep: 1h\n",
     ] {
         let mut stage = at_a_pivot_never_sent(last);

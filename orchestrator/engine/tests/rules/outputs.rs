@@ -3,8 +3,8 @@
 use baton_engine::decide::choices::possible;
 use baton_engine::input::Resolution;
 use baton_engine::state::Phase;
-use baton_engine::{Choice, Input, Refusal, Rules, Status, Verdict};
-use baton_messages::{ProbeAnswer, TaskResult, TaskType, Timestamp};
+use baton_engine::{Choice, Input, Record, Refusal, Rules, Status, Verdict};
+use baton_messages::{Direction, ProbeAnswer, TaskResult, TaskType, Timestamp};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, failed, found, key, run, unknown};
@@ -67,6 +67,31 @@ fn what_does_not_fit_may_have_happened_and_is_read_by_nobody() {
     );
 }
 
+/// Though a second run would do no harm: it would return the same.
+#[test]
+fn what_does_not_fit_is_not_done_again_and_again() {
+    for like in ["t.blind@1", "t.set@1"] {
+        let mut stage = staged(like, "    retry: { attempts: forever }\n");
+        stage.report("a", gave(json!({ "pid": "x" })));
+        for _ in 0..9 {
+            match stage.phase("a") {
+                Phase::Probing => {
+                    let reason = "nobody knows".to_owned();
+                    stage.report("a", found(ProbeAnswer::CannotTell { reason }));
+                }
+                Phase::Settling | Phase::Backoff => stage.wait(),
+                _ => break,
+            }
+        }
+        let sent = |record: &Record| matches!(record, Record::Offered { of, .. } if of.direction == Direction::Do);
+        assert_eq!(
+            (stage.recorded(sent), stage.status()),
+            (1, Status::Compensating),
+            "{like}"
+        );
+    }
+}
+
 #[test]
 fn what_only_looks_has_failed() {
     let mut stage = staged("t.look@1", "");
@@ -112,6 +137,74 @@ fn a_late_report_that_does_not_fit_settles_nothing() {
     assert_eq!(stage.phase("a"), Phase::Settling);
     stage.tell(of, run(2), true, gave(json!({ "pid": 1 })));
     assert_eq!(stage.phase("a"), Phase::Succeeded);
+}
+
+/// A started saga of step `a` and this one after it, whose type returns the first schema when `a` is sent, and the second one when it reports.
+fn narrowed(was: Value, now: Value, after: &str) -> Stage {
+    let mut stage = Stage::waiting(&format!("  - id: a\n    task: t.pid@1\n{after}"));
+    let like = TaskType::new("t.once@1").unwrap();
+    let mut manifest = stage.catalogue.get(&like).unwrap().manifest.clone();
+    let mut takes = manifest.clone();
+    takes.task_type = TaskType::new("t.pick@1").unwrap();
+    takes.input = json!({ "type": "object", "properties": { "m": { "enum": ["x", "y"] }, "n": { "type": "integer", "maximum": 9 } } });
+    stage.catalogue.announce(takes).unwrap();
+    manifest.task_type = TaskType::new("t.pid@1").unwrap();
+    manifest.output = was;
+    stage.catalogue.announce(manifest.clone()).unwrap();
+    let start = stage.start();
+    assert_eq!(stage.give(&start), Verdict::Applied);
+    manifest.output = now;
+    assert_eq!(stage.catalogue.announce(manifest), Ok(true));
+    stage
+}
+
+/// While workers are replaced the catalogue has the manifest of the new ones, and the old ones still return what theirs promised.
+#[test]
+fn what_a_later_manifest_promises_and_nobody_reads_is_not_missed() {
+    let pid = |needs: &[&str]| json!({ "type": "object", "required": needs, "properties": { "pid": { "type": "integer" }, "host": { "type": "string" } } });
+    let undone = "    undo: { when: \"${ a.host == 'x' }\" }\n";
+    for (after, then) in [
+        (READ.to_owned(), Phase::Succeeded),
+        (String::new(), Phase::Succeeded),
+        (READ.replace("a.pid + 1", "a.host"), Phase::Settling),
+        // so does its own undo
+        (format!("{undone}{READ}"), Phase::Settling),
+    ] {
+        let mut stage = narrowed(pid(&["pid"]), pid(&["pid", "host"]), &after);
+        stage.report("a", gave(json!({ "pid": 7 })));
+        assert_eq!(stage.phase("a"), then, "{after}");
+    }
+    // of items each stands for itself
+    let mut stage = narrowed(
+        pid(&["pid"]),
+        pid(&["pid", "host"]),
+        "    for_each: [1, 2]\n  - id: b\n    task: t.set@1\n    with: { n: \"${ a.map(one, one.pid + 1) }\" }\n",
+    );
+    stage.report("a[0]", gave(json!({ "pid": 7 })));
+    stage.report("a[1]", gave(json!({ "pid": "x" })));
+    assert_eq!(
+        (stage.phase("a[0]"), stage.phase("a[1]")),
+        (Phase::Succeeded, Phase::Settling)
+    );
+}
+
+/// What is read is held to its value: one that fails where it is handed on is of no use.
+#[test]
+fn what_does_not_fit_and_is_handed_on_has_to_fit_there() {
+    let either = |all: &[&str], most: u32| json!({ "type": "object", "properties": { "m": { "enum": all }, "n": { "type": "integer", "maximum": most } } });
+    let after = |with: &str| format!("  - id: b\n    task: t.pick@1\n    with: {{ {with} }}\n");
+    let (m, n) = (after("m: \"${ a.m }\""), after("n: \"${ a.n }\""));
+    for (after, output, then) in [
+        (&m, json!({ "m": "y", "n": 1 }), Phase::Succeeded),
+        (&m, json!({ "m": "z", "n": 1 }), Phase::Settling),
+        (&n, json!({ "m": "x", "n": 9 }), Phase::Succeeded),
+        (&n, json!({ "m": "x", "n": 10 }), Phase::Settling),
+        (&n, json!({ "m": "z", "n": 1 }), Phase::Succeeded),
+    ] {
+        let mut stage = narrowed(either(&["x", "y", "z"], 20), either(&["x"], 5), after);
+        stage.report("a", gave(output.clone()));
+        assert_eq!(stage.phase("a"), then, "{output} {after}");
+    }
 }
 
 /// Of a type nobody knows nothing is known to be wrong, nor of one that says nothing of what it returns.
@@ -162,6 +255,31 @@ fn what_a_person_says_it_returned_has_to_be_what_is_read() {
         Verdict::Applied
     );
     assert_eq!(stage.phase("b"), Phase::Trying);
+}
+
+#[test]
+fn an_integer_that_a_person_writes_with_a_fraction_is_one() {
+    let list = READ.replace("a.pid + 1", "a[0].pid + 1");
+    for (keys, rest, output) in [
+        ("    on_error: park\n", READ, json!({ "pid": 7.0 })),
+        (
+            "    on_error: park\n    for_each: \"${ input.nothing }\"\n    max_items: 3\n",
+            list.as_str(),
+            json!([{ "pid": 7.0 }]),
+        ),
+    ] {
+        let mut stage = staged_with("t.set@1", keys, rest);
+        if stage.phase("a") == Phase::Trying {
+            stage.report("a", failed(false));
+        }
+        assert_eq!(
+            stage.resolve("a", Resolution::Done { output }),
+            Verdict::Applied,
+            "{keys}"
+        );
+        let handed = stage.at("b").forward.clone().unwrap().input.to_string();
+        assert_eq!(handed, r#"{"n":8}"#, "{keys}");
+    }
 }
 
 #[test]

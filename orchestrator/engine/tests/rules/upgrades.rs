@@ -523,6 +523,24 @@ fn an_input_that_does_not_fit_and_many_reasons_are_told_with_a_bound() {
 }
 
 #[test]
+fn a_number_of_the_input_that_would_have_come_in_as_an_integer_is_none() {
+    let with = |kind: &str, more: &str| {
+        format!(
+            "  - id: a\n    task: t.set@1\n{more}input: {{ type: object, properties: {{ n: {{ type: {kind} }} }} }}\n"
+        )
+    };
+    let mut stage = Stage::waiting(&with("number", ""));
+    let Input::Start(mut start) = stage.start() else {
+        unreachable!("a start is one")
+    };
+    start.input = json!({ "n": 1.0 });
+    assert_eq!(stage.give(&Input::Start(start)), Verdict::Applied);
+    stays_for(&mut stage, &with("integer", ""), ReasonKind::Input, "");
+    let more = "  - id: b\n    task: t.look@1\n";
+    moves(&mut stage, &with("number", more));
+}
+
+#[test]
 fn a_step_whose_input_could_not_be_made_has_sent_nothing_and_is_mended() {
     let with = |n: &str| {
         format!(

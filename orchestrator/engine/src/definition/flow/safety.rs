@@ -213,13 +213,17 @@ impl Flow<'_> {
             "when nobody knows whether `{}` happened, nobody can find out: {name} is not idempotent and has no probe",
             step.id
         );
-        let taken_back = if forward {
-            ""
-        } else {
-            "`compensate` takes it back, "
-        };
+        let mut then = vec!["`on_error: park` asks a person"];
+        if !forward {
+            then.push("`compensate` takes it back");
+        }
+        // what comes after a pivot counts on it, and may be refused where that is tolerated
+        if !step.pivot || step.descendants.is_empty() {
+            then.push("`continue` goes on");
+        }
         let help = format!(
-            "add `probe: {{ task: …, with: … }}`; or say what is done then: `on_error: park` asks a person, {taken_back}`continue` goes on"
+            "add `probe: {{ task: …, with: … }}`; or say what is done then: {}",
+            then.join(", ")
         );
         let mark = self.task_mark(step);
         self.error(code::PROBE, mark, message, help);

@@ -268,14 +268,21 @@ impl Flow<'_> {
                 .filter(|target| plain(target.schema))
                 .and_then(|target| match target.schema.get("properties") {
                     Some(all) => all.as_object(),
-                    None => target.schema.get("required").map(|_| &none),
+                    None => ["required", "patternProperties"]
+                        .iter()
+                        .find_map(|word| target.schema.get(*word))
+                        .map(|_| &none),
                 });
         for (key, value) in entries {
-            let below = target
-                .zip(described)
-                .and_then(|(target, all)| Some((target, all.get(*key)?)))
-                .map(|(target, schema)| Target { schema, ..target });
-            self.value(value, below, scope, &format!("{at}/{}", part(key)));
+            let at = format!("{at}/{}", part(key));
+            let target = target.filter(|_| described.is_some());
+            let taken = target.map_or_else(Vec::new, |target| targets_of(key, target));
+            if taken.is_empty() {
+                self.value(value, None, scope, &at);
+            }
+            for below in taken {
+                self.value(value, Some(below), scope, &at);
+            }
         }
         let Some(target) = target else { return };
         match described {
@@ -510,16 +517,36 @@ fn plain(schema: &Value) -> bool {
     !several.iter().any(|key| schema.get(*key).is_some())
 }
 
+/// What the value of a key is handed to: the schema of that key, else those of the patterns it is of, else that of all other keys; none where nothing is said of it.
+fn targets_of<'a>(key: &str, target: Target<'a>) -> Vec<Target<'a>> {
+    let all = target.schema;
+    let to = |schema: &'a Value| Target { schema, ..target };
+    if let Some(own) = all.get("properties").and_then(|own| own.get(key)) {
+        return vec![to(own)];
+    }
+    let patterns = all.get("patternProperties").and_then(Value::as_object);
+    let patterns = patterns.into_iter().flatten();
+    let of_patterns = patterns.filter(|(pattern, _)| takes_key(pattern, key) == Some(true));
+    let mut schemas: Vec<&Value> = of_patterns.map(|(_, schema)| schema).collect();
+    if !is_of_a_pattern(key, all) {
+        schemas.extend(all.get("additionalProperties"));
+    }
+    // whether a key is taken at all is asked of the object
+    schemas.retain(|schema| schema.is_object());
+    schemas.into_iter().map(to).collect()
+}
+
+/// Whether a pattern takes a key; none where it cannot be read.
+fn takes_key(pattern: &str, key: &str) -> Option<bool> {
+    let takes = jsonschema::validator_for(&json!({ "pattern": pattern })).ok()?;
+    Some(takes.is_valid(&json!(key)))
+}
+
 /// Whether a pattern of the schema may take a key. Of one that cannot be read nobody knows what it takes.
 fn is_of_a_pattern(key: &str, schema: &Value) -> bool {
     let patterns = schema.get("patternProperties").and_then(Value::as_object);
     let mut patterns = patterns.into_iter().flat_map(Map::keys);
-    patterns.any(
-        |pattern| match jsonschema::validator_for(&json!({ "pattern": pattern })) {
-            Ok(takes) => takes.is_valid(&json!(key)),
-            Err(_) => true,
-        },
-    )
+    patterns.any(|pattern| takes_key(pattern, key) != Some(false))
 }
 
 /// The schema itself: references followed; of several that differ only in also taking null, the one that does not, for what is not null.

@@ -5,6 +5,7 @@ pub(crate) mod family;
 mod many;
 
 use baton_engine::definition::Together;
+use baton_engine::input::Resolution;
 use baton_engine::plan::{Fails, How, plan_among};
 use baton_engine::reservation::Change;
 use baton_engine::state::{Cause, Phase};
@@ -539,6 +540,34 @@ fn of_two_words_of_a_child_the_later_one_counts_in_whatever_order_they_come() {
         matches!(standing, Some(Standing::UnderWay { parked: None, .. })),
         "{standing:?}"
     );
+}
+
+#[test]
+fn what_an_abandoned_child_has_left_is_named_to_whoever_undoes_what_was_done_in_its_place() {
+    let top = "saga: top\nversion: 1\nsteps:\n  - { id: mid, saga: low@1, on_error: park }\n  - { id: z, task: t.set@1 }\n";
+    let low = "saga: low\nversion: 1\nsteps:\n  - { id: c, task: t.set@1 }\n  - { id: d, task: t.set@1 }\n";
+    let mut family = Family::of(&[top, low]);
+    family.talk();
+    let (root, child) = (family.root, family.child(family.root, "mid"));
+    family.report(child, "c", done());
+    let gives_up = family.operator();
+    family.give(child, &Input::Abandon(gives_up));
+    family.talk();
+    assert_eq!(family.phase(root, "mid"), Phase::Parked);
+    let by_hand = Input::ResolveStep {
+        step: crate::stage::key("mid"),
+        resolution: Resolution::Done { output: json!({}) },
+        operator: family.operator(),
+    };
+    assert_eq!(family.give(root, &by_hand), Verdict::Applied);
+    family.report(root, "z", failed(false));
+    assert_eq!(family.phase(root, "mid"), Phase::UndoParked);
+    let item = family
+        .state(root)
+        .work_item_of(&crate::stage::key("mid"))
+        .unwrap();
+    let left = format!("by anna, and saga {child} (low@1) may have left something: undo it");
+    assert!(item.title.contains(&left), "{}", item.title);
 }
 
 #[test]
