@@ -28,10 +28,11 @@ pub(super) fn task_finished(d: &mut Deciding<'_>, finished: &Finished) -> Handle
 /// registered before does not read that.
 fn unusable(d: &Deciding<'_>, finished: &Finished) -> Option<TaskResult> {
     let of = &finished.of;
-    let output = match (&finished.result, of.direction) {
-        (TaskResult::Succeeded { output }, Direction::Do)
-        | (TaskResult::Probed(ProbeAnswer::Happened { output }), Direction::Probe) => output,
-        _ => return None,
+    let ((TaskResult::Succeeded { output }, Direction::Do)
+    | (TaskResult::Probed(ProbeAnswer::Happened { output }), Direction::Probe)) =
+        (&finished.result, of.direction)
+    else {
+        return None;
     };
     let step = d.state.at(&of.key())?;
     // of an earlier round nothing is known any more but that it was

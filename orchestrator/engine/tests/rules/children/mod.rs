@@ -312,7 +312,7 @@ fn an_abandoned_child_is_in_doubt_and_its_undo_is_for_a_person() {
         root,
         &Input::ResolveStep {
             step: crate::stage::key("mid"),
-            resolution: baton_engine::input::Resolution::Undone,
+            resolution: Resolution::Undone,
             operator,
         },
     );
