@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_harness::await_some;
+use baton_harness::{await_some, await_until};
 use baton_it::{SOON, Setup};
 use serde_json::{Value, json};
 

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use baton_bus::{Bus, BusConfig, Outgoing, Sent};
-use baton_harness::{await_some, await_until};
+use baton_harness::await_some;
 use baton_it::{SOON, System};
 use baton_messages::MessageId;
 use baton_messages::event::EVENT_KIND;
