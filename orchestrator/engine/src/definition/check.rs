@@ -3,7 +3,7 @@
 
 use super::diagnostic::code;
 use super::graph::Graph;
-use super::read_group::outward;
+use super::read_group::{Ids, outward};
 use super::read_step::{Draft, Reads, Use};
 use super::reader::Reader;
 use super::yaml::Mark;
@@ -27,6 +27,7 @@ pub(super) fn group(
     drafts: &[Draft],
     graph: &Graph,
     of_output: Vec<(Mark, String)>,
+    around: &Ids,
 ) -> Reads {
     let is_inside = |root: &str| drafts.iter().any(|draft| draft.id.as_str() == root);
     let mut left = Vec::new();
@@ -40,16 +41,68 @@ pub(super) fn group(
                 (_, false) => left.push((*mark, root.clone())),
             }
         }
-        for (mark, root) in &draft.item_reads {
-            if root != "input" && (draft.for_each || !is_of_item(root)) {
-                refuse(reader, *mark, root, drafts, None);
-            }
-        }
+        item_rules(reader, draft, drafts, Some(around));
     }
     let outputs = of_output.into_iter();
     left.extend(outputs.filter(|(_, root)| !is_of_item(root) && !is_inside(root)));
     pivots(reader, drafts);
     outward(left)
+}
+
+/// Checks what the `work_items` of a step read: the input and, in a group with these ids around it, the item of that group.
+pub(super) fn item_rules(
+    reader: &mut Reader,
+    draft: &Draft,
+    drafts: &[Draft],
+    around: Option<&Ids>,
+) {
+    // of a step with a list of its own they are computed once, and `item` would be one of that list
+    let of_group = around.is_some() && !draft.for_each;
+    for (mark, root) in &draft.item_reads {
+        let is_known = root == "input" || (of_group && is_of_item(root));
+        if is_known {
+            continue;
+        }
+        let is_around = around.is_some_and(|ids| ids.contains_key(root));
+        let is_step = is_around || drafts.iter().any(|other| other.id.as_str() == root);
+        let (message, help) = if is_of_item(root) {
+            no_item(draft, root)
+        } else if is_step && around.is_some() {
+            let known = match of_group {
+                true => "`work_items` in a group reads only `input`, `item` and `index`",
+                false => "`work_items` of a step with `for_each` reads only `input`",
+            };
+            (
+                format!("`{root}` is a step; {known}"),
+                "hand it over in `input`, or write a name: `assign: network-team`".to_owned(),
+            )
+        } else {
+            refuse(reader, *mark, root, drafts, None);
+            continue;
+        };
+        reader.report(code::REFERENCE, *mark, message, &help);
+    }
+}
+
+/// What is said of an item that `work_items` reads where there is none.
+fn no_item(draft: &Draft, root: &str) -> (String, String) {
+    let (of, help) = match (draft.group(), draft.for_each) {
+        (Some(_), _) => (
+            "of a group",
+            "write it at a step within the group, which may read `item`; here only `input` is known",
+        ),
+        (None, true) => (
+            "of a step with `for_each`",
+            "here only `input` is known; a step in a group (`for_each` with `steps`) may read `item`",
+        ),
+        (None, false) => (
+            "of this step",
+            "here only `input` is known; a step in a group (`for_each` with `steps`) may read `item`",
+        ),
+    };
+    let message =
+        format!("the `work_items` {of} is not computed for each item: there is no `{root}` here");
+    (message, help.to_owned())
 }
 
 fn is_of_item(root: &str) -> bool {
@@ -127,7 +180,7 @@ fn refuse(
     let (message, help) = match (reader_step, root) {
         (_, "item" | "index") => (
             format!("`{root}` stands only in a step with `for_each`"),
-            "add `for_each: ${ … }`; its `with`, `if`, `pool`, `undo` and `probe` read `item` and `index`"
+            "add `for_each: \"${ input.hosts }\"`; its `with`, `if`, `pool`, `undo` and `probe` read `item` and `index`"
                 .to_owned(),
         ),
         (_, "event") => (

@@ -86,7 +86,7 @@ pub(super) fn group(
     let graph = graph::build(reader, &drafts, outside);
     let of_output = output.as_ref();
     let of_output = of_output.map_or_else(Vec::new, |(e, template)| reads(&e.value, template));
-    found.extend(check::group(reader, &drafts, &graph, of_output));
+    found.extend(check::group(reader, &drafts, &graph, of_output, outside));
     let output_written = object.get("output").map(|e| e.value.to_json());
     Some(GroupDraft {
         drafts,
