@@ -1,6 +1,8 @@
 //! What concerns several steps at once: which variables each expression may read, and the pivot. The data-flow checker, which knows
 //! the types of what flows, belongs here too.
 
+use std::collections::BTreeSet;
+
 use super::diagnostic::code;
 use super::graph::Graph;
 use super::read_group::{Ids, outward};
@@ -11,10 +13,18 @@ use super::yaml::Mark;
 /// Checks every expression of every step, and that there is at most one pivot.
 pub(super) fn steps(reader: &mut Reader, drafts: &[Draft], graph: &Graph) {
     for (index, draft) in drafts.iter().enumerate() {
+        let mut told = BTreeSet::new();
         for (mark, root, used) in &draft.reads {
             let of_item = is_of_item(root) && draft.for_each && *used != Use::List;
             if !of_item && root != "input" && !comes_before(drafts, graph, index, root, *used) {
-                refuse(reader, *mark, root, drafts, Some(draft));
+                too_early(
+                    reader,
+                    (*mark, root.as_str()),
+                    drafts,
+                    graph,
+                    index,
+                    &mut told,
+                );
             }
         }
     }
@@ -32,12 +42,20 @@ pub(super) fn group(
     let is_inside = |root: &str| drafts.iter().any(|draft| draft.id.as_str() == root);
     let mut left = Vec::new();
     for (index, draft) in drafts.iter().enumerate() {
+        let mut told = BTreeSet::new();
         for (mark, root, used) in &draft.reads {
             match (is_of_item(root), is_inside(root)) {
                 // of the step's own list, or of the group's
                 (true, _) => {}
                 (_, true) if comes_before(drafts, graph, index, root, *used) => {}
-                (_, true) => refuse(reader, *mark, root, drafts, Some(draft)),
+                (_, true) => too_early(
+                    reader,
+                    (*mark, root.as_str()),
+                    drafts,
+                    graph,
+                    index,
+                    &mut told,
+                ),
                 (_, false) => left.push((*mark, root.clone())),
             }
         }
@@ -168,6 +186,56 @@ pub(super) fn only(reader: &mut Reader, reads: &[(Mark, String)], known: &str) {
 /// What an event has.
 const ATTRIBUTES: [&str; 6] = ["data", "id", "source", "subject", "time", "type"];
 
+/// Says of a name a step reads that nothing of it is there yet: where it is a step, where that comes. Of one that only its `after` lacks it is said once: who
+/// adds it there has mended all.
+fn too_early<'d>(
+    reader: &mut Reader,
+    read: (Mark, &'d str),
+    drafts: &[Draft],
+    graph: &Graph,
+    index: usize,
+    told: &mut BTreeSet<&'d str>,
+) {
+    let (mark, root) = read;
+    let Some(step) = drafts.get(index) else {
+        return;
+    };
+    let other = drafts.iter().position(|draft| draft.id.as_str() == root);
+    let Some((at, later)) = other
+        .filter(|other| *other != index)
+        .and_then(|other| Some((other, drafts.get(other)?)))
+    else {
+        return refuse(reader, mark, root, drafts, Some(step));
+    };
+    if !told.insert(root) {
+        return;
+    }
+    let id = &step.id;
+    let comes_after = graph.descendants.get(index);
+    let (message, help) = match comes_after.is_some_and(|after| after.contains(&at)) {
+        true => (
+            format!(
+                "`{id}` reads `{root}`, which comes after it (line {})",
+                later.mark.line
+            ),
+            match (at > index && later.after.is_none(), &step.after) {
+                (true, None) => format!("move `{root}` above `{id}`"),
+                (true, Some(_)) => {
+                    format!("move `{root}` above `{id}`, and add it to `after` of `{id}`")
+                }
+                (false, _) => format!(
+                    "have `{root}` not wait for `{id}`, and add `{root}` to `after` of `{id}`"
+                ),
+            },
+        ),
+        false => (
+            format!("`{id}` reads `{root}`, which does not come before it"),
+            format!("add `{root}` to `after` of `{id}`"),
+        ),
+    };
+    reader.report(code::REFERENCE, mark, message, &help);
+}
+
 fn refuse(
     reader: &mut Reader,
     mark: Mark,
@@ -190,13 +258,6 @@ fn refuse(
         (Some(step), _) if step.id.as_str() == root => (
             format!("`{root}` reads its own output, which it does not have yet"),
             "only its undo may read it".to_owned(),
-        ),
-        (Some(step), _) if known => (
-            format!(
-                "`{}` reads `{root}`, which does not come before it",
-                step.id
-            ),
-            format!("add `{root}` to `after` of `{}`", step.id),
         ),
         (None, _) if known => (
             format!("`{root}` is a step; here only `input` is known"),
