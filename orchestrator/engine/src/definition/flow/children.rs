@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Flow;
+use super::safety::pivot_before;
 use super::values::Target;
 use crate::child::DEPTH_MAX;
 use crate::definition::diagnostic::code;
@@ -339,45 +340,49 @@ impl Flow<'_> {
     }
 
     /// A saga that has a pivot cannot be taken back: it is the pivot itself, or comes after it.
-    pub(super) fn turned_back(
-        &mut self,
-        step: &Step,
-        saga: &SagaStep,
-        child: &Definition,
-        at: &str,
-    ) {
-        let id = (saga.name.clone(), saga.version);
-        let Some(pivot) = self.kin.pivot_within(&id, child, 0) else {
+    fn turned_back(&mut self, step: &Step, saga: &SagaStep, child: &Definition, at: &str) {
+        let of = (saga.name.clone(), saga.version);
+        let Some(pivot) = self.kin.pivot_within(&of, child, 0) else {
             return;
         };
-        let (key, what, help) = match &saga.group {
-            Some(_) => (
-                "steps",
-                format!("an item of `{}`", step.id),
-                "have a pivot of the saga come before this step, from which it only goes forward; a group is none itself",
-            ),
-            None => (
-                "saga",
-                format!("{}@{}", saga.name, saga.version),
-                "make this step the pivot, or put it after the pivot",
-            ),
-        };
-        let mark = self.tree.mark_at(&format!("{at}/{key}"));
+        let id = &step.id;
+        let name = format!("{}@{}", saga.name, saga.version);
         if step.on_error == OnError::Continue {
-            let help = "a saga with a pivot that fails halfway waits for a person".to_owned();
-            let message = format!("`{}` goes on only when nothing of it was done", step.id);
+            let mark = self.tree.mark_at(&format!("{at}/on_error"));
+            let message = format!(
+                "`on_error: continue` does not hold once {name} is past its pivot `{pivot}`: a failure then waits for a person"
+            );
+            let help = "write `on_error: park`, or leave it if that is meant".to_owned();
             self.warning(code::IRREVERSIBLE, mark, message, help);
         }
         if self.only_forward(step) {
             return;
         }
+        let mark = self.tree.mark_at(&format!("{at}/saga"));
         let message = format!(
-            "{what} is past a pivot once `{pivot}` is sent, and after `{}` this saga may still turn back",
-            step.id
+            "{name} is past a pivot once `{pivot}` is sent, and after `{id}` this saga may still turn back"
+        );
+        let help = self.where_it_may(step);
+        self.error(code::IRREVERSIBLE, mark, message, help);
+    }
+
+    /// A pivot in a group stands only where the saga around it only goes forward. Of one in a saga that a step of the group is, that step has said it.
+    pub(super) fn group_turned_back(&mut self, step: &Step, group: &Definition, at: &str) {
+        let Some(pivot) = group.pivot().filter(|_| !self.only_forward(step)) else {
+            return;
+        };
+        let place = format!("{at}/steps/{}/pivot", pivot.index);
+        let message = format!(
+            "once `{}` is sent an item of `{}` only goes forward, and the saga may still turn back",
+            pivot.id, step.id
         );
         let past = self.skipped_before(step);
-        let past = past.map(|pivot| Self::runs_past(pivot, step));
-        let help = past.unwrap_or_else(|| help.to_owned());
+        let before = past.map_or_else(
+            || pivot_before(self.definition, step),
+            |pivot| Self::runs_past(pivot, step),
+        );
+        let help = format!("{before}; or take `pivot: true` out");
+        let mark = self.tree.name_mark(&place);
         self.error(code::IRREVERSIBLE, mark, message, help);
     }
 }
