@@ -136,6 +136,8 @@ impl Flow<'_> {
                 code::ABSENT,
                 "guard it with has(…), or take a default with .?name.orValue(false)",
             ),
+            // a trigger knows nothing but its event
+            _ if pointer.starts_with("/on/") => (code::RESULT, "compare it: `event.type == \"…\"`"),
             _ => (code::RESULT, "compare it with something: `input.count > 3`"),
         };
         let message = format!("`{}` yields {of}, and has to be true or false", expr.text());
