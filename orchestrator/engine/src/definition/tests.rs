@@ -410,7 +410,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: b.c@1\n    with: {{ input.ip }}\n",
-        &["BT0002 key must be text"],
+        &["BT0002 `{{ input.ip }}` is no expression"],
     ),
     (
         "saga: x\nversion: 1\nsteps: [{id: a, sleep: 1s}]\noutput: {x: '${ b.c }'}",
