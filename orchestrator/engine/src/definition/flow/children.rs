@@ -194,13 +194,13 @@ impl<'a> Kin<'a> {
         }
         let known = self.levels.borrow().get(&this).copied();
         let Some(definition) = saga.definition(self.sagas) else {
-            return deep(way, 1);
+            return deep(way, &this, 1);
         };
         if let Some(levels) = known {
-            return deep(way, levels);
+            return deep(way, &this, levels);
         }
         // the first way that is too deep ends the look: no more than that is asked
-        deep(way, 1)?;
+        deep(way, &this, 1)?;
         way.push(this.clone());
         let mut below = 0;
         for child in definition.steps.iter().filter_map(Step::child) {
@@ -212,20 +212,35 @@ impl<'a> Kin<'a> {
     }
 }
 
+/// A saga as people know it: a group by the id of its step.
+fn shown((name, version): &Id) -> String {
+    match group_in(name) {
+        Some((_, way)) => way.rsplit('/').next().unwrap_or(way).to_owned(),
+        None => format!("{name}@{version}"),
+    }
+}
+
 /// Why sagas may not lie within each other so.
 enum Nested {
-    TooDeep,
+    /// The first of those that lie too deep, from below the saga at the top.
+    TooDeep(Vec<String>),
     /// A way that comes back to where it was.
     Circle(Vec<String>),
 }
 
-/// So many levels below a way, which begins with the saga at the top.
-fn deep(way: &[Id], levels: u32) -> Result<u32, Nested> {
+/// How many of those that lie too deep are told.
+const DEEP_TOLD: usize = 3;
+
+/// So many levels, of a saga and those within it, below a way, which begins with the saga at the top.
+fn deep(way: &[Id], this: &Id, levels: u32) -> Result<u32, Nested> {
     let above = u32::try_from(way.len())
         .unwrap_or(u32::MAX)
         .saturating_sub(1);
     match above.saturating_add(levels) > DEPTH_MAX {
-        true => Err(Nested::TooDeep),
+        true => {
+            let below = way.iter().chain([this]).skip(1);
+            Err(Nested::TooDeep(below.take(DEEP_TOLD).map(shown).collect()))
+        }
         false => Ok(levels),
     }
 }
@@ -327,10 +342,13 @@ impl Flow<'_> {
                     "a saga ends only after those within it have; take one of these steps out";
                 self.error(code::NESTING, mark, message, help.to_owned());
             }
-            Err(Nested::TooDeep) if self.too_deep => {}
-            Err(Nested::TooDeep) => {
-                let message = format!("more than {DEPTH_MAX} sagas would lie within each other");
-                let help = "have the upper ones name the lowest directly";
+            Err(Nested::TooDeep(_)) if self.too_deep => {}
+            Err(Nested::TooDeep(way)) => {
+                let message = format!(
+                    "groups and sagas lie more than {DEPTH_MAX} deep: {} → …",
+                    way.join(" → ")
+                );
+                let help = "flatten it: one `for_each` over a list of all, or separate steps one after another";
                 self.error(code::NESTING, mark, message, help.to_owned());
                 return true;
             }

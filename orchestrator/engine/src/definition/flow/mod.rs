@@ -27,7 +27,7 @@ use std::collections::BTreeSet;
 use super::diagnostic::{Diagnostic, code};
 use super::read::Doubts;
 use super::schema_words::odd_words;
-use super::step::{StepKind, UndoPlan};
+use super::step::{StepKind, TaskStep, UndoPlan};
 use super::yaml::{self, Mark, Node, Spoilt};
 use super::{Definition, ItemRules, LimitKey, Step, read};
 use crate::catalogue::Catalogue;
@@ -304,33 +304,7 @@ impl Flow<'_> {
         }
         let scope = condition.map_or_else(|| scope.clone(), |c| scope.clone().assuming(c));
         match &step.kind {
-            StepKind::Task(task) => {
-                let own = self.scope_of_undo(step, &scope);
-                self.text(&task.pool, Text::Only, &scope, &format!("{at}/pool"));
-                self.task(&task.task_type, &task.with, &scope, &at);
-                if let UndoPlan::Task(undo) = &task.undo {
-                    let at = format!("{at}/undo");
-                    if let Some(pool) = &undo.pool {
-                        self.text(pool, Text::Only, &own, &format!("{at}/pool"));
-                    }
-                    self.task(&undo.task_type, &undo.with, &own, &at);
-                }
-                if let Some(when) = &task.undo_when {
-                    let own = self.scope_of_undo_when(step, &scope);
-                    self.condition(when, &own, &format!("{at}/undo/when"));
-                }
-                if let Some(probe) = &task.probe {
-                    self.task(
-                        &probe.task_type,
-                        &probe.with,
-                        &scope,
-                        &format!("{at}/probe"),
-                    );
-                }
-                self.safety(step, task);
-                self.lease(step, task);
-                self.dead_keys(step, task);
-            }
+            StepKind::Task(task) => self.task_step(step, task, &scope, &at),
             StepKind::Saga(saga) => self.child(step, saga, &scope, &at),
             StepKind::Sleep(how_long) => {
                 self.sleep_has_a_unit(&at);
@@ -367,6 +341,37 @@ impl Flow<'_> {
                     self.template(data, &scope, &format!("{at}/emit/data"));
                 }
             }
+        }
+    }
+
+    /// A task, with what undoes it and finds out: of what is never done nothing more is said.
+    fn task_step(&mut self, step: &Step, task: &TaskStep, scope: &Scope, at: &str) {
+        let dead = self.dead_keys(step, task);
+        self.text(&task.pool, Text::Only, scope, &format!("{at}/pool"));
+        self.task(&task.task_type, &task.with, scope, at);
+        if !dead.undo {
+            self.undo(step, task, scope, at);
+        }
+        if let Some(probe) = task.probe.as_ref().filter(|_| !dead.probe) {
+            let at = format!("{at}/probe");
+            self.task(&probe.task_type, &probe.with, scope, &at);
+        }
+        self.safety(step, task, dead);
+        self.lease(step, task);
+    }
+
+    fn undo(&mut self, step: &Step, task: &TaskStep, scope: &Scope, at: &str) {
+        let at = format!("{at}/undo");
+        if let UndoPlan::Task(undo) = &task.undo {
+            let own = self.scope_of_undo(step, scope);
+            if let Some(pool) = &undo.pool {
+                self.text(pool, Text::Only, &own, &format!("{at}/pool"));
+            }
+            self.task(&undo.task_type, &undo.with, &own, &at);
+        }
+        if let Some(when) = &task.undo_when {
+            let own = self.scope_of_undo_when(step, scope);
+            self.condition(when, &own, &format!("{at}/when"));
         }
     }
 

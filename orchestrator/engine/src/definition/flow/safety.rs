@@ -6,6 +6,7 @@ use std::iter;
 use baton_messages::{Effect, Manifest, TaskType};
 
 use super::Flow;
+use super::dead::Dead;
 use crate::definition::Definition;
 use crate::definition::diagnostic::code;
 use crate::definition::duration_text;
@@ -38,12 +39,14 @@ pub(super) fn pivot_before(definition: &Definition, step: &Step) -> String {
 }
 
 impl Flow<'_> {
-    pub(super) fn safety(&mut self, step: &Step, task: &TaskStep) {
+    pub(super) fn safety(&mut self, step: &Step, task: &TaskStep, dead: Dead) {
         let catalogue = self.catalogue;
-        if !self.only_forward(step) {
+        if !dead.undo && !self.only_forward(step) {
             self.undone_by(step, task);
         }
-        self.probed_by(step, task);
+        if !dead.probe {
+            self.probed_by(step, task);
+        }
         let Some(known) = catalogue.get(&task.task_type) else {
             return;
         };
