@@ -246,6 +246,10 @@ fn refuse(
     let known = drafts.iter().any(|draft| draft.id.as_str() == root);
     let in_group = drafts.iter().find(|draft| has_inside(draft, root));
     let (message, help) = match (reader_step, root) {
+        (Some(step), "item" | "index") if step.for_each => (
+            format!("there is no `{root}` yet: the list of `for_each` is computed first"),
+            "write what the list is: `for_each: \"${ input.hosts }\"`".to_owned(),
+        ),
         (_, "item" | "index") => (
             format!("`{root}` stands only in a step with `for_each`"),
             "add `for_each: \"${ input.hosts }\"`; its `with`, `if`, `pool`, `undo` and `probe` read `item` and `index`"

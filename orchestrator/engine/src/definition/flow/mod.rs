@@ -29,12 +29,12 @@ use super::read::Doubts;
 use super::schema_words::odd_words;
 use super::step::{StepKind, TaskStep, UndoPlan};
 use super::yaml::{self, Mark, Node, Spoilt};
-use super::{Definition, ItemRules, LimitKey, Step, read};
+use super::{Definition, InputSchema, ItemRules, LimitKey, Step, read};
 use crate::catalogue::Catalogue;
 use crate::expr::{Expr, Template};
 use crate::types::{Scope, Type};
 pub use announced::mistakes_of_types;
-use applications::{APPLICATIONS_MAX, Endless, endless};
+use applications::{APPLICATIONS_MAX, Endless, circle_at, endless};
 use children::Kin;
 pub use children::{NoSagas, Sagas, Together, in_order, named};
 use group::Outside;
@@ -378,7 +378,11 @@ impl Flow<'_> {
     /// That to hold an input against its schema ends. Looked at here and not where the shape is read: a definition that is registered already stays readable.
     fn input_is_bounded(&mut self) {
         let schema = self.definition.input_schema.as_ref();
-        let (message, help) = match schema.and_then(|schema| endless(schema.schema())) {
+        let Some(schema) = schema.map(InputSchema::schema) else {
+            return;
+        };
+        let found = endless(schema);
+        let (message, help) = match found {
             None => return,
             Some(Endless::Circle) => (
                 "a schema of `input` refers to itself, and so to the same value again and again"
@@ -392,7 +396,10 @@ impl Flow<'_> {
                 "have the schemas of an `allOf`, `anyOf` or `oneOf` not refer to the same next one each: put what they have in common beside them, once",
             ),
         };
-        let mark = self.tree.name_mark("/input");
+        let is_circle = found == Some(Endless::Circle);
+        let at = is_circle.then(|| circle_at(schema)).flatten();
+        let at = format!("/input{}", at.unwrap_or_default());
+        let mark = self.tree.name_mark(&at);
         self.error(code::TOO_LARGE, mark, message, help.to_owned());
     }
 
