@@ -104,11 +104,20 @@ fn no_step(name: &str, drafts: &[Draft], outside: &Ids) -> (String, String) {
         );
         return (message, help);
     }
-    let help = match super::reader::nearest(name, drafts.iter().map(|d| d.id.as_str())) {
+    let ids = || drafts.iter().map(|draft| draft.id.as_str());
+    let help = match super::reader::nearest(name, ids()).or_else(|| cut_short(name, ids())) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "`after` names the ids of steps of this saga".to_owned(),
     };
     (format!("there is no step `{name}`"), help)
+}
+
+/// The only id of which a word of two letters lacks the last one: `on` for `one`.
+fn cut_short<'k>(word: &str, ids: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    let lacks_one = |id: &&str| id.starts_with(word) && id.len() == word.len() + 1;
+    let mut found = ids.filter(lacks_one);
+    let only = found.next().filter(|_| word.len() == 2)?;
+    found.next().is_none().then_some(only)
 }
 
 /// The steps in an order in which each comes after all it waits for; shorter than the list when there is a cycle.

@@ -170,7 +170,7 @@ fn document(
     check::outside(reader, &reserve_reads, &drafts, false);
     check::outside(reader, &item_reads, &drafts, false);
     for draft in &drafts {
-        check::outside(reader, &draft.item_reads, &drafts, false);
+        check::item_rules(reader, draft, &drafts, None);
     }
     if let Some((entry, template)) = &output {
         check::outside(reader, &reads(&entry.value, template), &drafts, true);

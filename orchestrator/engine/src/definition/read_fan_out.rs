@@ -50,7 +50,7 @@ fn stray(reader: &mut Reader, object: &Object<'_>) {
                 code::FAN_OUT,
                 entry.mark,
                 format!("`{key}` goes with `for_each`"),
-                "add `for_each: ${ … }`, or leave it out",
+                "add `for_each: \"${ … }\"`, or leave it out",
             );
         }
     }
@@ -94,8 +94,10 @@ fn list(reader: &mut Reader, entry: &Entry, found: &mut Reads) -> Option<Templat
     let literal = template.as_literal().filter(|value| !value.is_array());
     if let Some(value) = literal {
         let help = match value.as_str().filter(|text| is_path(text)) {
-            Some(path) => format!("write `for_each: ${{ {path} }}`"),
-            None => "write `for_each: ${ input.hosts }`, or the list itself: `[a, b]`".to_owned(),
+            Some(path) => format!("write `for_each: \"${{ {path} }}\"`"),
+            None => {
+                "write `for_each: \"${ input.hosts }\"`, or the list itself: `[a, b]`".to_owned()
+            }
         };
         let message = "`for_each` must be a list";
         reader.report(code::SHAPE, entry.value.mark, message, &help);

@@ -86,7 +86,7 @@ pub(super) fn group(
     let graph = graph::build(reader, &drafts, outside);
     let of_output = output.as_ref();
     let of_output = of_output.map_or_else(Vec::new, |(e, template)| reads(&e.value, template));
-    found.extend(check::group(reader, &drafts, &graph, of_output));
+    found.extend(check::group(reader, &drafts, &graph, of_output, outside));
     let output_written = object.get("output").map(|e| e.value.to_json());
     Some(GroupDraft {
         drafts,
@@ -113,7 +113,7 @@ fn refuse_others(reader: &mut Reader, object: &Object<'_>, entry: &Entry) {
     if object.get("for_each").is_none() {
         let message =
             "a group of steps is done for each item of a list, and this step has no `for_each`";
-        let help = "add `for_each: ${ … }`; steps that are done once stand in the list of the saga itself, or are a saga of their own";
+        let help = "add `for_each: \"${ … }\"`; steps that are done once stand in the list of the saga itself, or are a saga of their own";
         reader.report(code::FAN_OUT, entry.mark, message, help);
     }
     for (key, help) in KEYS_OF_OTHERS {

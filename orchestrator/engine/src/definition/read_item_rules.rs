@@ -1,6 +1,7 @@
 //! The keys of `work_items`, of a saga and of a step.
 
 use super::diagnostic::code;
+use super::duration_text;
 use super::item_rules::{ESCALATIONS_MAX, ItemRules, Rung, Who, assignee};
 use super::reader::{Reader, reads};
 use super::yaml::{Entry, Mark, Node};
@@ -62,8 +63,12 @@ fn ladder(
     for item in items {
         let (mark, after_ms, to) = rung(reader, item, found);
         let last = rungs.last().map_or(0, |last| last.after_ms);
-        if !rungs.is_empty() && after_ms.is_some_and(|after| last >= after) {
-            let message = "an escalation comes after the one above it";
+        let early = after_ms.filter(|after| !rungs.is_empty() && last >= *after);
+        if let Some(after) = early {
+            let message = format!(
+                "`after: {}` is not later than the escalation above it",
+                duration_text(after)
+            );
             let help =
                 "write them by rising `after`: each is counted from when the work item was opened";
             reader.report(code::ESCALATION, mark, message, help);

@@ -83,13 +83,12 @@ impl Reader {
         for entry in entries {
             let key = entry.key.as_str();
             if later.contains(&key) {
-                let help = "leave it out until a version supports it";
-                self.report(
-                    code::NOT_YET,
-                    entry.mark,
-                    format!("`{key}` is not supported yet"),
-                    help,
+                let message = format!("{what} has no `{key}` of its own");
+                let those = if key.ends_with('s') { "them" } else { "it" };
+                let help = format!(
+                    "write `{key}:` at the top of the saga, or make the step a saga (`saga: NAME@1`) that has {those}"
                 );
+                self.report(code::NOT_YET, entry.mark, message, &help);
             } else if !keys.contains(&key) {
                 self.unknown_key(entry, what, keys);
             }
@@ -242,7 +241,7 @@ impl Reader {
             return Some((constant, Vec::new()));
         }
         let message = format!("`{}` must be one expression", entry.key);
-        let help = format!("write `{}: ${{ input.count > 3 }}`", entry.key);
+        let help = format!("write `{}: \"${{ input.count > 3 }}\"`", entry.key);
         self.report(code::SHAPE, entry.value.mark, message, &help);
         None
     }

@@ -334,7 +334,15 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: b.c@1\n    with:\n      deep: [1, \"${ b.x }\"]\n  - id: b\n    task: b.c@1\n",
-        &["7:21 BT0011 add `b` to `after`"],
+        &["7:21 BT0011 move `b` above `a`"],
+    ),
+    (
+        "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: b.c@1\n    with: {x: \"${ b.x }\", y: \"${ b.y }\"}\n  - id: b\n    after: []\n    task: b.c@1\n",
+        &["6:19 BT0011 add `b` to `after` of `a`"],
+    ),
+    (
+        "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: b.c@1\n    for_each: [1]\n    work_items: {assign: '${ item }'}\n",
+        &["7:30 BT0011 of a step with `for_each`"],
     ),
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: b.c@1\n    with: {x: \"${ a.x }\"}\n",
@@ -410,7 +418,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n    task: b.c@1\n    with: {{ input.ip }}\n",
-        &["BT0002 key must be text"],
+        &["BT0002 `{{ input.ip }}` is no expression"],
     ),
     (
         "saga: x\nversion: 1\nsteps: [{id: a, sleep: 1s}]\noutput: {x: '${ b.c }'}",

@@ -412,6 +412,13 @@ impl<'t> Builder<'t> {
             // what is wrong with it has been said
             return Ok(None);
         }
+        if let Some(path) = path_in_braces(&node.content) {
+            let message = format!("`{{{{ {path} }}}}` is no expression");
+            let help = format!("write `\"${{ {path} }}\"`, with the quotes");
+            let wrong = diagnostic(code::SHAPE, mark, message, &help);
+            self.diagnostics.push(wrong);
+            return Ok(None);
+        }
         let (message, help) = match node.content {
             Content::Scalar(Value::String(key)) if key == "<<" => (
                 "merge keys (`<<`) are not used here",
@@ -571,6 +578,24 @@ fn begins(text: &str) -> Option<Begin> {
     let after = after.filter(|after| after.is_empty() || after.starts_with(' '));
     let key_of_item = after.map(|after| text.len() - after.trim_start().len());
     Some(Begin { at, key_of_item })
+}
+
+/// The way to a value that a key in braces names: `{{ input.n }}` without quotes is a mapping whose key is one.
+fn path_in_braces(key: &Content) -> Option<&str> {
+    let Content::Map(entries) = key else {
+        return None;
+    };
+    let [entry] = entries.as_slice() else {
+        return None;
+    };
+    let part = |part: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.chars().all(plain)
+    };
+    let path = entry.key.as_str();
+    let is_empty = matches!(entry.value.content, Content::Scalar(Value::Null));
+    let is_path = path.split('.').all(part) && (path.contains('.') || path == "item");
+    (is_empty && is_path).then_some(path)
 }
 
 fn diagnostic(code: &'static str, mark: Mark, message: String, help: &str) -> Diagnostic {

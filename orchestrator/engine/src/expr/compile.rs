@@ -59,7 +59,7 @@ fn compile_object(
         let what = format!(
             "the key `{SECRET_KEY}` stands for a reference to a secret and takes one fixed name"
         );
-        errors.push(ExprError::new(SECRET_KEY, what, "write ${ secret(\"name\") }").under(at));
+        errors.push(ExprError::new(SECRET_KEY, what, "write `\"${ secret('NAME') }\"`").under(at));
         return Node::unreadable(at);
     }
     if keys_are_fixed {

@@ -267,6 +267,6 @@ fn secret_of(text: &str, ast: &IdedExpr) -> Result<Option<Value>, ExprError> {
     Err(ExprError::new(
         text,
         "secret(…) stands inside a larger expression or has no fixed name",
-        "a secret is a whole value: `${ secret(\"name\") }` alone, with the name in quotes",
+        "a secret is a whole value: `\"${ secret('NAME') }\"` alone, with the name in quotes",
     ))
 }

@@ -86,6 +86,46 @@ fn applied(node: &Node, here: &[u64], below: &[u64]) -> u64 {
     same.saturating_add(key.max(item)).saturating_add(1)
 }
 
+/// The place of the reference by which schemas apply themselves to the same value: the first without which none does, where there is such a one.
+pub(super) fn circle_at(root: &Value) -> Option<String> {
+    let mut places = Vec::new();
+    references(root, "", &mut places);
+    places
+        .into_iter()
+        .take(REFERENCES_TRIED_MAX)
+        .find(|above| {
+            let mut without = root.clone();
+            let schema = without.pointer_mut(above).and_then(Value::as_object_mut);
+            let taken = schema.and_then(|schema| schema.remove(REFERENCE));
+            taken.is_some() && order(&nodes(&without)).is_some()
+        })
+        .map(|above| format!("{above}/{REFERENCE}"))
+}
+
+const REFERENCE: &str = "$ref";
+/// How many references are tried: each is a look at the whole document.
+const REFERENCES_TRIED_MAX: usize = 64;
+
+/// Where those schemas stand that refer to another one.
+fn references(value: &Value, at: &str, places: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            if map.get(REFERENCE).is_some_and(Value::is_string) {
+                places.push(at.to_owned());
+            }
+            for (key, below) in map {
+                references(below, &format!("{at}/{}", subschemas::part(key)), places);
+            }
+        }
+        Value::Array(items) => {
+            for (n, below) in items.iter().enumerate() {
+                references(below, &format!("{at}/{n}"), places);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 /// The names that schemas of a document go by, beside where they stand.
 struct Names<'s> {
     root: &'s Value,
@@ -244,5 +284,16 @@ mod tests {
         assert_eq!(endless(&json!({ "$ref": "#" })), Some(Endless::Circle));
         let around = json!({ "$ref": "#/$defs/a", "$defs": { "a": { "anyOf": [{ "$ref": "#/$defs/b" }] }, "b": { "not": { "$ref": "#/$defs/a" } } } });
         assert_eq!(endless(&around), Some(Endless::Circle));
+    }
+
+    #[test]
+    fn the_reference_that_leads_around_is_the_one_that_is_told() {
+        let schema = json!({ "properties": { "next": { "$ref": "#" } }, "dependencies": { "a/b": { "$ref": "#" } } });
+        assert_eq!(
+            circle_at(&schema).as_deref(),
+            Some("/dependencies/a~1b/$ref")
+        );
+        let twice = json!({ "anyOf": [{ "$ref": "#" }, { "$ref": "#" }] });
+        assert_eq!(circle_at(&twice), None, "no one of them alone");
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Flow;
+use super::safety::pivot_before;
 use super::values::Target;
 use crate::child::DEPTH_MAX;
 use crate::definition::diagnostic::code;
@@ -193,13 +194,13 @@ impl<'a> Kin<'a> {
         }
         let known = self.levels.borrow().get(&this).copied();
         let Some(definition) = saga.definition(self.sagas) else {
-            return deep(way, 1);
+            return deep(way, &this, 1);
         };
         if let Some(levels) = known {
-            return deep(way, levels);
+            return deep(way, &this, levels);
         }
         // the first way that is too deep ends the look: no more than that is asked
-        deep(way, 1)?;
+        deep(way, &this, 1)?;
         way.push(this.clone());
         let mut below = 0;
         for child in definition.steps.iter().filter_map(Step::child) {
@@ -211,20 +212,35 @@ impl<'a> Kin<'a> {
     }
 }
 
+/// A saga as people know it: a group by the id of its step.
+fn shown((name, version): &Id) -> String {
+    match group_in(name) {
+        Some((_, way)) => way.rsplit('/').next().unwrap_or(way).to_owned(),
+        None => format!("{name}@{version}"),
+    }
+}
+
 /// Why sagas may not lie within each other so.
 enum Nested {
-    TooDeep,
+    /// The first of those that lie too deep, from below the saga at the top.
+    TooDeep(Vec<String>),
     /// A way that comes back to where it was.
     Circle(Vec<String>),
 }
 
-/// So many levels below a way, which begins with the saga at the top.
-fn deep(way: &[Id], levels: u32) -> Result<u32, Nested> {
+/// How many of those that lie too deep are told.
+const DEEP_TOLD: usize = 3;
+
+/// So many levels, of a saga and those within it, below a way, which begins with the saga at the top.
+fn deep(way: &[Id], this: &Id, levels: u32) -> Result<u32, Nested> {
     let above = u32::try_from(way.len())
         .unwrap_or(u32::MAX)
         .saturating_sub(1);
     match above.saturating_add(levels) > DEPTH_MAX {
-        true => Err(Nested::TooDeep),
+        true => {
+            let below = way.iter().chain([this]).skip(1);
+            Err(Nested::TooDeep(below.take(DEEP_TOLD).map(shown).collect()))
+        }
         false => Ok(levels),
     }
 }
@@ -326,10 +342,13 @@ impl Flow<'_> {
                     "a saga ends only after those within it have; take one of these steps out";
                 self.error(code::NESTING, mark, message, help.to_owned());
             }
-            Err(Nested::TooDeep) if self.too_deep => {}
-            Err(Nested::TooDeep) => {
-                let message = format!("more than {DEPTH_MAX} sagas would lie within each other");
-                let help = "have the upper ones name the lowest directly";
+            Err(Nested::TooDeep(_)) if self.too_deep => {}
+            Err(Nested::TooDeep(way)) => {
+                let message = format!(
+                    "groups and sagas lie more than {DEPTH_MAX} deep: {} → …",
+                    way.join(" → ")
+                );
+                let help = "flatten it: one `for_each` over a list of all, or separate steps one after another";
                 self.error(code::NESTING, mark, message, help.to_owned());
                 return true;
             }
@@ -339,45 +358,49 @@ impl Flow<'_> {
     }
 
     /// A saga that has a pivot cannot be taken back: it is the pivot itself, or comes after it.
-    pub(super) fn turned_back(
-        &mut self,
-        step: &Step,
-        saga: &SagaStep,
-        child: &Definition,
-        at: &str,
-    ) {
-        let id = (saga.name.clone(), saga.version);
-        let Some(pivot) = self.kin.pivot_within(&id, child, 0) else {
+    fn turned_back(&mut self, step: &Step, saga: &SagaStep, child: &Definition, at: &str) {
+        let of = (saga.name.clone(), saga.version);
+        let Some(pivot) = self.kin.pivot_within(&of, child, 0) else {
             return;
         };
-        let (key, what, help) = match &saga.group {
-            Some(_) => (
-                "steps",
-                format!("an item of `{}`", step.id),
-                "have a pivot of the saga come before this step, from which it only goes forward; a group is none itself",
-            ),
-            None => (
-                "saga",
-                format!("{}@{}", saga.name, saga.version),
-                "make this step the pivot, or put it after the pivot",
-            ),
-        };
-        let mark = self.tree.mark_at(&format!("{at}/{key}"));
+        let id = &step.id;
+        let name = format!("{}@{}", saga.name, saga.version);
         if step.on_error == OnError::Continue {
-            let help = "a saga with a pivot that fails halfway waits for a person".to_owned();
-            let message = format!("`{}` goes on only when nothing of it was done", step.id);
+            let mark = self.tree.mark_at(&format!("{at}/on_error"));
+            let message = format!(
+                "`on_error: continue` does not hold once {name} is past its pivot `{pivot}`: a failure then waits for a person"
+            );
+            let help = "write `on_error: park`, or leave it if that is meant".to_owned();
             self.warning(code::IRREVERSIBLE, mark, message, help);
         }
         if self.only_forward(step) {
             return;
         }
+        let mark = self.tree.mark_at(&format!("{at}/saga"));
         let message = format!(
-            "{what} is past a pivot once `{pivot}` is sent, and after `{}` this saga may still turn back",
-            step.id
+            "{name} is past a pivot once `{pivot}` is sent, and after `{id}` this saga may still turn back"
+        );
+        let help = self.where_it_may(step);
+        self.error(code::IRREVERSIBLE, mark, message, help);
+    }
+
+    /// A pivot in a group stands only where the saga around it only goes forward. Of one in a saga that a step of the group is, that step has said it.
+    pub(super) fn group_turned_back(&mut self, step: &Step, group: &Definition, at: &str) {
+        let Some(pivot) = group.pivot().filter(|_| !self.only_forward(step)) else {
+            return;
+        };
+        let place = format!("{at}/steps/{}/pivot", pivot.index);
+        let message = format!(
+            "once `{}` is sent an item of `{}` only goes forward, and the saga may still turn back",
+            pivot.id, step.id
         );
         let past = self.skipped_before(step);
-        let past = past.map(|pivot| Self::runs_past(pivot, step));
-        let help = past.unwrap_or_else(|| help.to_owned());
+        let before = past.map_or_else(
+            || pivot_before(self.definition, step),
+            |pivot| Self::runs_past(pivot, step),
+        );
+        let help = format!("{before}; or take `pivot: true` out");
+        let mark = self.tree.name_mark(&place);
         self.error(code::IRREVERSIBLE, mark, message, help);
     }
 }

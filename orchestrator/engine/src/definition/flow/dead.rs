@@ -11,9 +11,16 @@ use crate::definition::step_waiting::{ApproveStep, Approver};
 use crate::definition::yaml::{Content, Mark};
 use crate::role::Role;
 
+/// What of a task is never done: nothing within it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Dead {
+    pub(super) undo: bool,
+    pub(super) probe: bool,
+}
+
 impl Flow<'_> {
     /// Keys of a task that nothing ever comes of.
-    pub(super) fn dead_keys(&mut self, step: &Step, task: &TaskStep) {
+    pub(super) fn dead_keys(&mut self, step: &Step, task: &TaskStep) -> Dead {
         let catalogue = self.catalogue;
         let effect = catalogue
             .get(&task.task_type)
@@ -23,20 +30,26 @@ impl Flow<'_> {
         let takes_back = matches!(task.undo, UndoPlan::Task(_)) || task.undo_when.is_some();
         let is_sure = !self.doubts.unsure.contains(&step.index);
         let (id, name) = (&step.id, &task.task_type);
-        if takes_back && changes_nothing {
+        let no_way_back = is_sure && self.only_forward(step);
+        let dead = Dead {
+            undo: takes_back && (changes_nothing || no_way_back),
+            probe: task.probe.is_some() && changes_nothing,
+        };
+        if dead.undo && changes_nothing {
             let message = format!("`undo` of `{id}` is never done: {name} changes nothing");
             self.dead_key(step, "undo", message);
-        } else if takes_back && is_sure && self.only_forward(step) {
+        } else if dead.undo {
             let message = match step.pivot {
                 true => format!("`undo` of `{id}` is never done: it is the pivot"),
                 false => format!("`undo` of `{id}` is never done: it comes after the pivot"),
             };
             self.dead_key(step, "undo", message);
         }
-        if task.probe.is_some() && changes_nothing {
+        if dead.probe {
             let message = format!("`probe` of `{id}` is never done: {name} changes nothing");
             self.dead_key(step, "probe", message);
         }
+        dead
     }
 
     fn dead_key(&mut self, step: &Step, key: &str, message: String) {

@@ -16,6 +16,27 @@ use crate::expr::{Shape, Template};
 use crate::fan::ITEMS_MAX;
 use crate::types::{Scope, Type, resolve};
 
+/// What is to be done where nobody says how long a list may be.
+const NO_BOUND: &str = "add `max_items: …` to the step, or `maxItems` to the schema the list comes from; a longer one fails before anything is begun";
+
+/// What makes a list of one that has a bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    /// One of two.
+    Choice,
+    /// Some of its items.
+    Filter,
+}
+
+impl Made {
+    fn written(self) -> &'static str {
+        match self {
+            Self::Choice => "? :",
+            Self::Filter => "filter",
+        }
+    }
+}
+
 impl Flow<'_> {
     /// Looks at the list, and gives what the expressions of one item may read.
     pub(super) fn each(&mut self, step: &Step, fan: &FanOut, scope: Scope) -> Scope {
@@ -61,23 +82,55 @@ impl Flow<'_> {
 
     /// That somebody says how long the list may be.
     fn bound(&mut self, items: &Template, at: &str) {
-        let most = match items.shape() {
-            Shape::Literal(Value::Array(items)) => Some(items.len() as u64),
-            Shape::List(items) => Some(items.len() as u64),
+        let (most, after) = match items.shape() {
+            Shape::Literal(Value::Array(items)) => (Some(items.len() as u64), None),
+            Shape::List(items) => (Some(items.len() as u64), None),
             Shape::Hole(expr) if expr.is_unreadable() => return,
-            Shape::Hole(expr) => self.most(expr.text()),
+            Shape::Hole(expr) => self.most_of(expr.text()),
             Shape::Literal(_) | Shape::Text(_) | Shape::Object(_) => return,
         };
-        let message = match most {
-            Some(most) if most <= u64::from(ITEMS_MAX) => return,
-            Some(most) => {
-                format!("this list may have {most} items; a step is done for {ITEMS_MAX} at most")
-            }
-            None => "nobody says how long this list may be".to_owned(),
+        let allowed = u64::from(ITEMS_MAX);
+        let (message, help) = match (most, after) {
+            (Some(most), None) if most <= allowed => return,
+            (Some(most), None | Some(Made::Choice)) if most > allowed => (
+                format!("this list may have {most} items; a step is done for {ITEMS_MAX} at most"),
+                format!(
+                    "add `max_items: {ITEMS_MAX}`; a longer list fails before anything is begun"
+                ),
+            ),
+            (Some(most), Some(after)) => (
+                format!(
+                    "how long this list may be is not known after `{}`",
+                    after.written()
+                ),
+                format!("add `max_items: {}`", most.clamp(1, allowed)),
+            ),
+            _ => (
+                "nobody says how long this list may be".to_owned(),
+                NO_BOUND.to_owned(),
+            ),
         };
-        let help = "add `max_items: …` to the step, or `maxItems` to the schema the list comes from; a longer one fails before anything is begun";
         let mark = self.list_mark(items, at);
-        self.error(code::UNBOUNDED, mark, message, help.to_owned());
+        self.error(code::UNBOUNDED, mark, message, help);
+    }
+
+    /// How many items an expression may yield at most, as far as its text says, and what makes that no bound.
+    fn most_of(&self, text: &str) -> (Option<u64>, Option<Made>) {
+        let most = self.most(text);
+        if most.is_some() {
+            return (most, None);
+        }
+        let arms = text.split_once(" ? ");
+        if let Some((one, other)) = arms.and_then(|(_, arms)| arms.split_once(" : ")) {
+            let of = |arm: &str| match arm.trim() {
+                "[]" => Some(0),
+                path => self.most(path),
+            };
+            let most = of(one).and_then(|one| Some(one.max(of(other)?)));
+            return (most, Some(Made::Choice));
+        }
+        let list = text.split_once(".filter(").map(|(list, _)| list);
+        (list.and_then(|list| self.most(list)), Some(Made::Filter))
     }
 
     /// How many items the schema behind a plain path allows.

@@ -54,7 +54,7 @@ impl Flow<'_> {
             ..
         } = within;
         (self.spoilt, self.tree, self.checked) = (spoilt, tree, checked);
-        self.turned_back(step, saga, &group.definition, at);
+        self.group_turned_back(step, &group.definition, at);
     }
 
     /// What an item of a group returns.

@@ -27,14 +27,14 @@ use std::collections::BTreeSet;
 use super::diagnostic::{Diagnostic, code};
 use super::read::Doubts;
 use super::schema_words::odd_words;
-use super::step::{StepKind, UndoPlan};
+use super::step::{StepKind, TaskStep, UndoPlan};
 use super::yaml::{self, Mark, Node, Spoilt};
-use super::{Definition, ItemRules, LimitKey, Step, read};
+use super::{Definition, InputSchema, ItemRules, LimitKey, Step, read};
 use crate::catalogue::Catalogue;
 use crate::expr::{Expr, Template};
 use crate::types::{Scope, Type};
 pub use announced::mistakes_of_types;
-use applications::{APPLICATIONS_MAX, Endless, endless};
+use applications::{APPLICATIONS_MAX, Endless, circle_at, endless};
 use children::Kin;
 pub use children::{NoSagas, Sagas, Together, in_order, named};
 use group::Outside;
@@ -304,33 +304,7 @@ impl Flow<'_> {
         }
         let scope = condition.map_or_else(|| scope.clone(), |c| scope.clone().assuming(c));
         match &step.kind {
-            StepKind::Task(task) => {
-                let own = self.scope_of_undo(step, &scope);
-                self.text(&task.pool, Text::Only, &scope, &format!("{at}/pool"));
-                self.task(&task.task_type, &task.with, &scope, &at);
-                if let UndoPlan::Task(undo) = &task.undo {
-                    let at = format!("{at}/undo");
-                    if let Some(pool) = &undo.pool {
-                        self.text(pool, Text::Only, &own, &format!("{at}/pool"));
-                    }
-                    self.task(&undo.task_type, &undo.with, &own, &at);
-                }
-                if let Some(when) = &task.undo_when {
-                    let own = self.scope_of_undo_when(step, &scope);
-                    self.condition(when, &own, &format!("{at}/undo/when"));
-                }
-                if let Some(probe) = &task.probe {
-                    self.task(
-                        &probe.task_type,
-                        &probe.with,
-                        &scope,
-                        &format!("{at}/probe"),
-                    );
-                }
-                self.safety(step, task);
-                self.lease(step, task);
-                self.dead_keys(step, task);
-            }
+            StepKind::Task(task) => self.task_step(step, task, &scope, &at),
             StepKind::Saga(saga) => self.child(step, saga, &scope, &at),
             StepKind::Sleep(how_long) => {
                 self.sleep_has_a_unit(&at);
@@ -370,10 +344,45 @@ impl Flow<'_> {
         }
     }
 
+    /// A task, with what undoes it and finds out: of what is never done nothing more is said.
+    fn task_step(&mut self, step: &Step, task: &TaskStep, scope: &Scope, at: &str) {
+        let dead = self.dead_keys(step, task);
+        self.text(&task.pool, Text::Only, scope, &format!("{at}/pool"));
+        self.task(&task.task_type, &task.with, scope, at);
+        if !dead.undo {
+            self.undo(step, task, scope, at);
+        }
+        if let Some(probe) = task.probe.as_ref().filter(|_| !dead.probe) {
+            let at = format!("{at}/probe");
+            self.task(&probe.task_type, &probe.with, scope, &at);
+        }
+        self.safety(step, task, dead);
+        self.lease(step, task);
+    }
+
+    fn undo(&mut self, step: &Step, task: &TaskStep, scope: &Scope, at: &str) {
+        let at = format!("{at}/undo");
+        if let UndoPlan::Task(undo) = &task.undo {
+            let own = self.scope_of_undo(step, scope);
+            if let Some(pool) = &undo.pool {
+                self.text(pool, Text::Only, &own, &format!("{at}/pool"));
+            }
+            self.task(&undo.task_type, &undo.with, &own, &at);
+        }
+        if let Some(when) = &task.undo_when {
+            let own = self.scope_of_undo_when(step, scope);
+            self.condition(when, &own, &format!("{at}/when"));
+        }
+    }
+
     /// That to hold an input against its schema ends. Looked at here and not where the shape is read: a definition that is registered already stays readable.
     fn input_is_bounded(&mut self) {
         let schema = self.definition.input_schema.as_ref();
-        let (message, help) = match schema.and_then(|schema| endless(schema.schema())) {
+        let Some(schema) = schema.map(InputSchema::schema) else {
+            return;
+        };
+        let found = endless(schema);
+        let (message, help) = match found {
             None => return,
             Some(Endless::Circle) => (
                 "a schema of `input` refers to itself, and so to the same value again and again"
@@ -387,7 +396,10 @@ impl Flow<'_> {
                 "have the schemas of an `allOf`, `anyOf` or `oneOf` not refer to the same next one each: put what they have in common beside them, once",
             ),
         };
-        let mark = self.tree.name_mark("/input");
+        let is_circle = found == Some(Endless::Circle);
+        let at = is_circle.then(|| circle_at(schema)).flatten();
+        let at = format!("/input{}", at.unwrap_or_default());
+        let mark = self.tree.name_mark(&at);
         self.error(code::TOO_LARGE, mark, message, help.to_owned());
     }
 

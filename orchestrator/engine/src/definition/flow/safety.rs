@@ -1,9 +1,13 @@
 //! Whether what is done can be taken back, found out and bounded: what the catalogue says a task type does, against what the step says
 //! is done about it.
 
+use std::iter;
+
 use baton_messages::{Effect, Manifest, TaskType};
 
 use super::Flow;
+use super::dead::Dead;
+use crate::definition::Definition;
 use crate::definition::diagnostic::code;
 use crate::definition::duration_text;
 use crate::definition::reader::nearest;
@@ -25,13 +29,24 @@ fn as_said(of: &Type) -> Type {
     Type::union(of.alternatives().iter().map(one))
 }
 
+/// How the pivot of a saga comes before a step of it.
+pub(super) fn pivot_before(definition: &Definition, step: &Step) -> String {
+    let id = &step.id;
+    match definition.pivot() {
+        Some(pivot) => format!("have the pivot `{}` come before `{id}`", pivot.id),
+        None => format!("put a step with `pivot: true` before `{id}`"),
+    }
+}
+
 impl Flow<'_> {
-    pub(super) fn safety(&mut self, step: &Step, task: &TaskStep) {
+    pub(super) fn safety(&mut self, step: &Step, task: &TaskStep, dead: Dead) {
         let catalogue = self.catalogue;
-        if !self.only_forward(step) {
+        if !dead.undo && !self.only_forward(step) {
             self.undone_by(step, task);
         }
-        self.probed_by(step, task);
+        if !dead.probe {
+            self.probed_by(step, task);
+        }
         let Some(known) = catalogue.get(&task.task_type) else {
             return;
         };
@@ -73,21 +88,64 @@ impl Flow<'_> {
         }
     }
 
+    /// Where a step that cannot be taken back may stand: only what is not refused there.
+    pub(super) fn where_it_may(&self, step: &Step) -> String {
+        if let Some(pivot) = self.skipped_before(step) {
+            return Self::runs_past(pivot, step);
+        }
+        if let Some(pivot) = self.definition.pivot() {
+            let id = &pivot.id;
+            return match step.descendants.contains(&pivot.index) {
+                // to wait for it as well would be a circle
+                true => format!("move it below the pivot `{id}`, so that it comes after that"),
+                false => format!("have it come after the pivot: `after: [{id}]`"),
+            };
+        }
+        if self.outside.is_none() {
+            return match step.fan {
+                Some(_) => "put a step with `pivot: true` before it",
+                None => "make it the pivot, or put it after the pivot",
+            }
+            .to_owned();
+        }
+        let own = match step.fan {
+            Some(_) => "put a step with `pivot: true` before it in the group",
+            None => "make it the pivot of the group, by `pivot: true`",
+        };
+        self.turning_group()
+            .map_or_else(|| own.to_owned(), |before| format!("{own}, and {before}"))
+    }
+
+    /// How the saga around a group comes to only go forward before it, where it may still turn back.
+    fn turning_group(&self) -> Option<String> {
+        let mut around = iter::successors(self.outside, |one| one.outside);
+        let turns = around.find(|one| !one.definition.only_forward(one.step))?;
+        Some(pivot_before(turns.definition, turns.step))
+    }
+
+    /// Whether a step may become the pivot as it stands.
+    fn may_be_pivot(&self, step: &Step) -> bool {
+        self.definition.pivot().is_none() && step.fan.is_none() && self.turning_group().is_none()
+    }
+
     fn taken_back(&mut self, step: &Step, task: &TaskStep, manifest: &Manifest) {
         if !matches!(task.undo, UndoPlan::Own) {
             return;
         }
         let (id, name) = (&step.id, &manifest.task_type);
-        let past = self.skipped_before(step);
-        let past = past.map(|pivot| Self::runs_past(pivot, step));
         match manifest.effect {
             Effect::Reversible if !manifest.undo => {
                 let message = format!(
-                    "{name} brings no undo of its own, and `{id}` says none: what it did would wait for a person"
+                    "{name} has no undo of its own, and `{id}` names none: on the way back a person would be asked"
                 );
-                let or = past.unwrap_or_else(|| "make it the pivot".to_owned());
+                let past = self.skipped_before(step);
+                let or = match (past, self.may_be_pivot(step)) {
+                    (Some(pivot), _) => format!("; or {}", Self::runs_past(pivot, step)),
+                    (None, true) => "; or `pivot: true`".to_owned(),
+                    (None, false) => String::new(),
+                };
                 let help = format!(
-                    "add `undo: {{ task: …, with: … }}`; or `undo: none` and `because:`, where that is right; or {or}"
+                    "add `undo: {{ task: …, with: … }}`; or `undo: none` and `because: …`{or}"
                 );
                 let mark = self.task_mark(step);
                 self.error(code::UNDO, mark, message, help);
@@ -96,10 +154,9 @@ impl Flow<'_> {
                 let message = format!(
                     "what {name} does cannot be taken back, and after `{id}` the saga may still turn back"
                 );
-                let place = past
-                    .unwrap_or_else(|| "make it the pivot, or put it after the pivot".to_owned());
+                let place = self.where_it_may(step);
                 let help =
-                    format!("{place}; or say `undo: none` and `because:`, where it does no harm");
+                    format!("{place}; or say `undo: none` and `because: …`, where it does no harm");
                 let mark = self.task_mark(step);
                 self.error(code::IRREVERSIBLE, mark, message, help);
             }
@@ -127,8 +184,12 @@ impl Flow<'_> {
         if manifest.idempotent || undo.idempotent.is_some() {
             return;
         }
+        let though = match manifest.probe {
+            true => ", though it has a probe",
+            false => "",
+        };
         let message = format!(
-            "when nobody knows whether `{id}` was undone, a person is asked: {name} is not idempotent"
+            "when nobody knows whether `{id}` was undone, a person is asked: {name} is not idempotent{though}"
         );
         let help = "say `idempotent: true` in the undo, where a second run does no harm; or `idempotent: false`, where a person is to look"
             .to_owned();
@@ -210,7 +271,7 @@ impl Flow<'_> {
         }
         let name = &manifest.task_type;
         let message = format!(
-            "when nobody knows whether `{}` happened, nobody can find out: {name} is not idempotent and has no probe",
+            "if its worker dies, nobody can tell whether `{}` happened: {name} is not idempotent and has no probe",
             step.id
         );
         let mut then = vec!["`on_error: park` asks a person"];
@@ -237,9 +298,12 @@ impl Flow<'_> {
                 manifest.task_type,
                 duration_text(most)
             );
-            let help = "write what holds, or make several steps of it";
+            let help = format!(
+                "write `timeout: {}`, or make several steps of it",
+                duration_text(most)
+            );
             let mark = self.tree.mark_at(&format!("{}/timeout", self.at(step)));
-            self.warning(code::TIME, mark, message, help.to_owned());
+            self.warning(code::TIME, mark, message, help);
         }
     }
 

@@ -103,7 +103,9 @@ impl Flow<'_> {
         let message = format!("{task} takes no secret at `{}`", at.path.join("."));
         let places = secret_places(&manifest.input);
         let help = match places.len() {
-            0 => format!("{task} takes secrets nowhere: it would show them"),
+            0 => format!(
+                "leave the secret out: {task} takes none; a task that takes one says so in `baton tasks show TYPE`"
+            ),
             n if n <= PLACES_NAMED => format!("it takes secrets at {}", places.join(", ")),
             _ => format!(
                 "it takes secrets at {}, …; all of them: baton tasks show {task}",
@@ -122,9 +124,14 @@ impl Flow<'_> {
             "`{}` is a secret, and stands here for everybody to read: in the definition, the records and the messages",
             at.path.join(".")
         );
-        let help = "name it: ${ secret(\"name\") }; the worker has it in its configuration, [secrets.name]";
+        // an item of a list has no key of its own
+        let key = at.path.last().filter(|key| key.parse::<usize>().is_err());
+        let key = key.map_or_else(String::new, |key| format!("{key}: "));
+        let help = format!(
+            "name it: `{key}\"${{ secret('NAME') }}\"`; the worker has it in its configuration, [secrets.NAME]"
+        );
         let mark = self.tree.mark_at(&at.pointer);
-        self.warning(code::PLAIN_SECRET, mark, message, help.to_owned());
+        self.warning(code::PLAIN_SECRET, mark, message, help);
     }
 }
 

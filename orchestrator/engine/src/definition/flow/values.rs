@@ -136,6 +136,8 @@ impl Flow<'_> {
                 code::ABSENT,
                 "guard it with has(…), or take a default with .?name.orValue(false)",
             ),
+            // a trigger knows nothing but its event
+            _ if pointer.starts_with("/on/") => (code::RESULT, "compare it: `event.type == \"…\"`"),
             _ => (code::RESULT, "compare it with something: `input.count > 3`"),
         };
         let message = format!("`{}` yields {of}, and has to be true or false", expr.text());
@@ -351,14 +353,16 @@ impl Flow<'_> {
             target.taker,
             all_of(&names)
         );
-        let lines: Vec<String> = missing.iter().map(|key| key_line(takes, key)).collect();
+        let lines: Vec<String> = match unwritten(at) {
+            Some(key) => {
+                let keys: Vec<String> = missing.iter().map(|key| format!("{key}: …")).collect();
+                vec![format!("`{key}: {{ {} }}`", keys.join(", "))]
+            }
+            None => missing.iter().map(|key| key_line(takes, key)).collect(),
+        };
         let mark = self.tree.name_mark(at);
-        self.error(
-            code::FLOW,
-            mark,
-            message,
-            format!("add {}", lines.join(", ")),
-        );
+        let help = format!("add {}", lines.join(", "));
+        self.error(code::FLOW, mark, message, help);
     }
 
     /// Where a key of a mapping stands.
@@ -496,6 +500,15 @@ impl Flow<'_> {
         };
         self.warning(code::MAY_NOT_FIT, mark, message, BOUND.to_owned());
     }
+}
+
+/// The key that what is handed on stands in, where that itself is not written: then its place is that of the step, or of the trigger.
+fn unwritten(at: &str) -> Option<&'static str> {
+    let key = match at.starts_with("/on/") {
+        true => "input",
+        false => "with",
+    };
+    at.split('/').all(|part| part != key).then_some(key)
 }
 
 /// A part of what is handed on, in words.
