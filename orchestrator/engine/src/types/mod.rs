@@ -18,7 +18,7 @@ use serde_json::Value;
 
 pub(crate) use fit::{Misfit, Why, doubt, misfit};
 pub(crate) use infer::{
-    Cause, Inferred, Problem, ProblemKind, Scope, compared, default_of, infer, may_be_null, one_of,
+    Cause, Inferred, Problem, ProblemKind, Scope, compared, infer, may_be_null, one_of,
 };
 pub use numbers::same_value;
 pub(crate) use numbers::whole_numbers;

@@ -154,7 +154,8 @@ impl Infer {
         help.unwrap_or_else(|| CONVERT.to_owned())
     }
 
-    fn operand_of<'a>(&self, (node, of, _): &(&'a IdedExpr, &'a Type, &'a Type)) -> Operand<'a> {
+    fn operand_of<'a>(&self, operand: &(&'a IdedExpr, &'a Type, &'a Type)) -> Operand<'a> {
+        let (node, of, _) = *operand;
         let text = self.operand(node);
         Operand { text, of, node }
     }

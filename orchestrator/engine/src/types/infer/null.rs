@@ -28,7 +28,11 @@ pub(crate) fn may_be_null(expr: &Expr, scope: &Scope, wanted: &Type) -> Option<(
         false => wanted.not_null(),
     };
     let what = infer.null(&ast, &of);
-    Some((what, infer.not_null(&ast, &wanted, Use::Value)))
+    let help = match of == Type::Null && infer.always_null(&ast).is_none() {
+        true => "write a value, or read another step".to_owned(),
+        false => infer.not_null(&ast, &wanted, Use::Value),
+    };
+    Some((what, help))
 }
 
 impl Infer {
