@@ -200,7 +200,13 @@ impl Flow<'_> {
                     let mark = self.whole(expr, place);
                     let takes = of_schema(target.root, target.schema);
                     let what = format!("`{}`", expr.text());
-                    self.fits(&of, &takes, (&what, Some((expr, scope))), target, mark);
+                    self.fits(
+                        &of,
+                        &takes,
+                        (what.as_str(), Some((*expr, scope))),
+                        target,
+                        mark,
+                    );
                 }
             }
             Shape::Text(holes) => {
