@@ -318,7 +318,7 @@ fn eval_text(pieces: &[Piece], scope: &dyn Scope, left: &mut usize) -> Result<St
             Piece::Hole(expr) => match eval_hole(expr, scope, left)? {
                 Value::String(part) => text.push_str(&part),
                 Value::Null => {
-                    let hint = "take a default, such as `.?name.orValue(\"\")`, or make the expression the whole value";
+                    let hint = "take another value for null: `x != null ? x : \"\"`, or `.?name.orValue(\"\")` where it may be absent";
                     return Err(ExprError::new(
                         expr.text(),
                         "is null, and text has no null",

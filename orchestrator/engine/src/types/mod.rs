@@ -17,7 +17,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub(crate) use fit::{Misfit, Why, doubt, misfit};
-pub(crate) use infer::{Inferred, Problem, ProblemKind, Scope, infer};
+pub(crate) use infer::{
+    Cause, Inferred, Problem, ProblemKind, Scope, compared, infer, may_be_null, one_of,
+};
 pub use numbers::same_value;
 pub(crate) use numbers::whole_numbers;
 pub(crate) use schema::{of_schema, resolve};

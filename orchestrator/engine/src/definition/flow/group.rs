@@ -6,6 +6,7 @@ use super::fan_out::scope_of_list;
 use crate::definition::step::{SagaStep, Step};
 use crate::definition::yaml::Node;
 use crate::definition::{Definition, FanOut};
+use crate::expr::Expr;
 use crate::types::{Scope, Type};
 
 /// What a group stands in.
@@ -84,8 +85,10 @@ impl Flow<'_> {
             Type::List(item) => item.as_ref().clone(),
             _ => Type::Any,
         });
+        let list = fan.items.as_hole().map_or("", Expr::text);
         scope
             .with("item", Type::union(items))
+            .because_of(&format!("{list}[]"), "item")
             .with("index", Type::COUNT)
     }
 

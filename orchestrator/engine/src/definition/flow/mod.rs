@@ -15,6 +15,7 @@ mod foreign;
 mod group;
 mod instead;
 mod lease;
+mod mends;
 mod places;
 mod safety;
 mod scopes;

@@ -3,7 +3,7 @@
 use super::Flow;
 use crate::definition::step::{OnError, StepKind};
 use crate::definition::{OnTimeout, Step};
-use crate::types::{Object, Scope, Type, of_schema};
+use crate::types::{Cause, Object, Scope, Type, of_schema};
 
 /// An event, as triggers and waits see it: attributes it need not have may be absent; of its data nothing is known.
 pub(super) fn event() -> Type {
@@ -109,7 +109,7 @@ impl Flow<'_> {
         };
         before.into_iter().fold(base, |scope, index| {
             match self.definition.steps.get(index) {
-                Some(before) => scope.with(before.id.as_str(), self.seen(before, Some(step))),
+                Some(before) => self.with_output(scope, before, Some(step)),
                 None => scope,
             }
         })
@@ -118,7 +118,10 @@ impl Flow<'_> {
     /// The same, for its undo: its own output too, which it does not have when nobody knows whether it happened.
     pub(super) fn scope_of_undo(&self, step: &Step, scope: &Scope) -> Scope {
         let own = self.output_of_one(step);
-        scope.clone().with(step.id.as_str(), own.or_null())
+        let id = step.id.as_str();
+        let why = Cause::May("it may not be known whether it happened");
+        let scope = scope.clone().with(id, own.or_null());
+        scope.because(id.to_owned(), why)
     }
 
     /// The same, for the condition of its undo: its own output as it returns it, since where there is none the undo is done unasked.
@@ -130,9 +133,64 @@ impl Flow<'_> {
     /// The variables of the saga's output.
     pub(super) fn scope_at_the_end(&self) -> Scope {
         let base = self.base();
-        self.definition.steps.iter().fold(base, |scope, step| {
-            scope.with(step.id.as_str(), self.seen(step, None))
-        })
+        self.definition
+            .steps
+            .iter()
+            .fold(base, |scope, step| self.with_output(scope, step, None))
+    }
+
+    /// The output of a step as a variable, and why something in it is null.
+    fn with_output(&self, scope: Scope, step: &Step, reader: Option<&Step>) -> Scope {
+        let id = step.id.as_str();
+        let scope = scope.with(id, self.seen(step, reader));
+        let scope = match &step.kind {
+            StepKind::Wait(_) => ["subject", "time"].iter().fold(scope, |scope, key| {
+                scope.because(
+                    format!("{id}.{key}"),
+                    Cause::May("an event need not have one"),
+                )
+            }),
+            StepKind::Saga(_) => scope.made(id),
+            StepKind::Task(_) | StepKind::Sleep(_) | StepKind::Approve(_) | StepKind::Emit(_) => {
+                scope
+            }
+        };
+        let whole = why_skipped(step, reader).or_else(|| why_without(step));
+        let whole = whole.map(Cause::May);
+        let (whole, item) = match (self.nothing(step), step.fan.is_some()) {
+            (nothing, true) => (whole, nothing.or_else(|| why_not_an_item(step))),
+            (nothing, false) => (nothing.or(whole), None),
+        };
+        let causes = [(id.to_owned(), whole), (format!("{id}[]"), item)];
+        causes
+            .into_iter()
+            .fold(scope, |scope, (place, cause)| match cause {
+                Some(cause) => scope.because(place, cause),
+                None => scope,
+            })
+    }
+
+    /// What a step is that returns nothing, whatever happens.
+    fn nothing(&self, step: &Step) -> Option<Cause> {
+        let read_another = "take it out, or read another step";
+        let (is, help) = match &step.kind {
+            StepKind::Sleep(_) => ("is a sleep, which returns nothing", read_another),
+            StepKind::Saga(saga) => match &saga.group {
+                Some(group) if group.definition.output.is_none() => (
+                    "is of a group without `output`, which returns nothing",
+                    "add `output: { … }` to the group",
+                ),
+                None if self.output_of_child(saga) == Type::Null => (
+                    "is of a saga without `output`, which returns nothing",
+                    "add `output: { … }` to that saga, or read another step",
+                ),
+                Some(_) | None => return None,
+            },
+            StepKind::Task(_) | StepKind::Wait(_) | StepKind::Approve(_) | StepKind::Emit(_) => {
+                return None;
+            }
+        };
+        Some(Cause::Always { is, help })
     }
 
     /// What a step's output is for who comes after it: null as well when it may have been skipped or tolerated.
@@ -158,6 +216,28 @@ fn may_be_skipped(step: &Step, reader: Option<&Step>) -> bool {
         .and_then(|reader| reader.condition.as_ref())
         .is_some_and(|own| own.text() == condition.text());
     !same
+}
+
+fn why_skipped(step: &Step, reader: Option<&Step>) -> Option<&'static str> {
+    may_be_skipped(step, reader).then_some("its `if` may skip it")
+}
+
+fn why_without(step: &Step) -> Option<&'static str> {
+    goes_on_without(step).then_some(match step.on_error {
+        OnError::Continue => "`on_error: continue` goes on without it",
+        OnError::Compensate | OnError::Park => "`on_timeout: continue` goes on without it",
+    })
+}
+
+/// Why an item of a step with `for_each` may be null.
+fn why_not_an_item(step: &Step) -> Option<Cause> {
+    let tolerates = step.fan.as_ref().is_some_and(|fan| fan.tolerate.any());
+    let why = match (tolerates, step.condition.is_some()) {
+        (true, _) => "`tolerate` goes on without it",
+        (false, true) => "the `if` may skip it",
+        (false, false) => return None,
+    };
+    Some(Cause::May(why))
 }
 
 /// Whether the saga goes on when it has not succeeded.

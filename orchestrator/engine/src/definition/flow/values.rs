@@ -8,6 +8,7 @@ use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
 
 use super::Flow;
+use super::mends;
 use super::places::Place;
 use crate::definition::InputMisfit;
 use crate::definition::diagnostic::code;
@@ -17,8 +18,8 @@ use crate::definition::subschemas::part;
 use crate::definition::yaml::Mark;
 use crate::expr::{Expr, SECRET_KEY, Shape, Template, secret_at};
 use crate::types::{
-    Inferred, Misfit, Object, Problem, ProblemKind, Property, Scope, Type, Why, doubt, infer,
-    misfit, of_schema, resolve,
+    Inferred, Misfit, Object, Problem, ProblemKind, Property, Scope, Type, Why, compared, doubt,
+    infer, may_be_null, misfit, of_schema, resolve,
 };
 
 /// What a value is handed to: a schema within its document, and who takes it, for people.
@@ -110,7 +111,10 @@ impl Flow<'_> {
         // an item of a list is called as the list is
         let is_name = |part: &&str| part.parse::<usize>().is_err();
         let key = at.rsplit('/').find(is_name).unwrap_or(at).to_owned();
-        let taker = format!("`{key}`");
+        let taker = match at.rsplit('/').nth(1) {
+            Some("labels") => format!("the label `{key}`"),
+            _ => format!("`{key}`"),
+        };
         let target = Target {
             root: &takes,
             schema: &takes,
@@ -131,18 +135,21 @@ impl Flow<'_> {
         let Some(one) = alternatives.find(|one| !matches!(one, Type::Bool | Type::Any)) else {
             return;
         };
-        let (code, help) = match one {
-            Type::Null => (
-                code::ABSENT,
-                "guard it with has(…), or take a default with .?name.orValue(false)",
-            ),
-            // a trigger knows nothing but its event
-            _ if pointer.starts_with("/on/") => (code::RESULT, "compare it: `event.type == \"…\"`"),
-            _ => (code::RESULT, "compare it with something: `input.count > 3`"),
+        let rest = of.not_null();
+        let mut rest = rest.alternatives().iter();
+        let is_truth = rest.all(|one| matches!(one, Type::Bool | Type::Any));
+        let null = may_be_null(expr, scope, &Type::Bool);
+        let (code, help) = match null.filter(|_| *one == Type::Null && is_truth) {
+            Some((_, help)) => (code::ABSENT, help),
+            None => {
+                let comparison = compared(&mends::operand(expr.text()), &of);
+                let help = format!("compare it with something: `{comparison}`");
+                (code::RESULT, help)
+            }
         };
         let message = format!("`{}` yields {of}, and has to be true or false", expr.text());
         let mark = self.whole(expr, place);
-        self.error(code, mark, message, help.to_owned());
+        self.error(code, mark, message, help);
     }
 
     /// The type of an expression; what is wrong with it is said where it stands.
@@ -192,7 +199,14 @@ impl Flow<'_> {
                 if let Some(target) = target {
                     let mark = self.whole(expr, place);
                     let takes = of_schema(target.root, target.schema);
-                    self.fits(&of, &takes, &format!("`{}`", expr.text()), target, mark);
+                    let what = format!("`{}`", expr.text());
+                    self.fits(
+                        &of,
+                        &takes,
+                        (what.as_str(), Some((*expr, scope))),
+                        target,
+                        mark,
+                    );
                 }
             }
             Shape::Text(holes) => {
@@ -200,7 +214,7 @@ impl Flow<'_> {
                 if let Some(target) = target {
                     let takes = of_schema(target.root, target.schema);
                     let mark = self.tree.mark_at(at);
-                    self.fits(&Type::TEXT, &takes, "this text", target, mark);
+                    self.fits(&Type::TEXT, &takes, ("this text", None), target, mark);
                 }
             }
             Shape::Literal(value) => {
@@ -220,12 +234,12 @@ impl Flow<'_> {
             let nth = *seen.entry(expr.text()).and_modify(|n| *n += 1).or_default();
             let place = Place { pointer: at, nth };
             let of = self.typed(expr, scope, place);
-            if of.may_be_null() {
-                let always = if of == Type::Null { "is" } else { "may be" };
-                let message = format!("`{}` {always} null, and text has no null", expr.text());
-                let help = "take a default, such as `.?name.orValue(\"\")`, or make the expression the whole value";
+            if of.may_be_null()
+                && let Some((what, help)) = may_be_null(expr, scope, &Type::TEXT)
+            {
+                let message = format!("{what}, and text has no null");
                 let mark = self.whole(expr, place);
-                self.error(code::ABSENT, mark, message, help.to_owned());
+                self.error(code::ABSENT, mark, message, help);
             }
         }
     }
@@ -250,7 +264,7 @@ impl Flow<'_> {
             };
             let takes = of_schema(target.root, target.schema);
             let mark = self.tree.mark_at(at);
-            self.fits(&of, &takes, "this", target, mark);
+            self.fits(&of, &takes, ("this", None), target, mark);
         }
     }
 
@@ -293,7 +307,7 @@ impl Flow<'_> {
                 let of = self.shape(&Shape::Object(entries.to_vec()), scope);
                 let takes = of_schema(target.root, target.schema);
                 let mark = self.tree.mark_at(at);
-                self.fits(&of, &takes, "this", target, mark);
+                self.fits(&of, &takes, ("this", None), target, mark);
             }
         }
     }
@@ -309,7 +323,7 @@ impl Flow<'_> {
         let takes = of_schema(target.root, target.schema);
         if misfit(&Type::any_object(), &takes).is_some_and(|m| matches!(m.why, Why::Kind { .. })) {
             let mark = self.tree.mark_at(at);
-            return self.fits(&Type::any_object(), &takes, "this", target, mark);
+            return self.fits(&Type::any_object(), &takes, ("this", None), target, mark);
         }
         let closed = target.schema.get("additionalProperties") == Some(&Value::Bool(false));
         let surplus = entries.iter().filter(|(key, _)| {
@@ -436,7 +450,14 @@ impl Flow<'_> {
     }
 
     /// Says why a value does not always fit, if it does not.
-    fn fits(&mut self, is: &Type, takes: &Type, what: &str, target: Target<'_>, mark: Mark) {
+    fn fits(
+        &mut self,
+        is: &Type,
+        takes: &Type,
+        (what, from): (&str, Source<'_>),
+        target: Target<'_>,
+        mark: Mark,
+    ) {
         let Some(Misfit { at, why }) = misfit(is, takes) else {
             return self.may_not_fit(is, takes, what, target, mark);
         };
@@ -444,42 +465,23 @@ impl Flow<'_> {
         let what = below(what, &at);
         let (code, message, help) = match why {
             Why::Kind { is, takes } => {
-                let rest = is.not_null();
-                if is.may_be_null() && !rest.is_never() && misfit(&rest, &takes).is_none() {
-                    let message = format!("{what} may be null, and {taker} takes {takes} here");
-                    (code::ABSENT, message, DEFAULT)
-                } else {
-                    let message = format!("{what} is {is}, and {taker} takes {takes} here");
-                    let mut all = is.alternatives().iter();
-                    let help = match (
-                        all.all(Type::is_number) && is.alternatives().contains(&Type::Double),
-                        matches!(takes, Type::Int(_)),
-                    ) {
-                        (true, true) => "a number may have a fraction: make it whole with int(…)",
-                        _ => {
-                            "convert it with string(…), int(…) or double(…), or hand on something else"
-                        }
-                    };
-                    if let Some(help) = as_text(&is, &takes, &what) {
-                        return self.error(code::FLOW, mark, message, help);
-                    }
-                    (code::FLOW, message, help)
-                }
+                let from = from.filter(|_| at.is_empty());
+                kinds(&is, &takes, &what, target, from)
             }
             Why::Missing { key, ever: true } => {
                 let message = format!("{what} may have no `{key}`, which {taker} needs");
-                (code::ABSENT, message, DEFAULT)
+                (code::ABSENT, message, mends::of_a_missing_key(&what, &key))
             }
             Why::Missing { key, ever: false } => {
                 let message = format!("{what} has no `{key}`, which {taker} needs");
-                (code::FLOW, message, "write the object out, key by key")
+                (code::FLOW, message, KEY_BY_KEY.to_owned())
             }
             Why::Surplus { key } => {
                 let message = format!("{what} has `{key}`, which {taker} does not take");
-                (code::FLOW, message, "write the object out, key by key")
+                (code::FLOW, message, KEY_BY_KEY.to_owned())
             }
         };
-        self.error(code, mark, message, help.to_owned());
+        self.error(code, mark, message, help);
     }
 
     /// Says why a value of the right kind may still not fit: that is seen when there is one.
@@ -511,6 +513,49 @@ fn unwritten(at: &str) -> Option<&'static str> {
     at.split('/').all(|part| part != key).then_some(key)
 }
 
+/// The expression a value comes from and what it may read, where it is one.
+type Source<'a> = Option<(&'a Expr, &'a Scope)>;
+
+/// What is said of a value that may be of another kind than is taken: the code, the message, and the help.
+fn kinds(
+    is: &Type,
+    takes: &Type,
+    what: &str,
+    target: Target<'_>,
+    from: Source<'_>,
+) -> (&'static str, String, String) {
+    let taker = target.taker;
+    let rest = is.not_null();
+    let fits_otherwise = rest.is_never() || misfit(&rest, takes).is_none();
+    if is.may_be_null() && fits_otherwise {
+        let said = from.and_then(|(expr, scope)| may_be_null(expr, scope, takes));
+        let (what, help) = said.unwrap_or_else(|| {
+            let is = if rest.is_never() { "is" } else { "may be" };
+            (format!("{what} {is} null"), NOT_NULL.to_owned())
+        });
+        let code = match rest.is_never() {
+            true => code::FLOW,
+            false => code::ABSENT,
+        };
+        let message = format!("{what}, and {taker} takes {takes} here");
+        return (code, message, help);
+    }
+    let message = match what {
+        "this" => format!(
+            "does not fit {taker}: this is {}, and has to be {}",
+            mends::noun(is),
+            mends::noun(takes)
+        ),
+        _ => format!("{what} is {is}, and {taker} takes {takes} here"),
+    };
+    let help = mends::of_another_kind(is, takes, what, target);
+    (code::FLOW, message, help)
+}
+
+const KEY_BY_KEY: &str = "write the object out, key by key";
+
+const NOT_NULL: &str = "write it out, part by part, with something else in the place of null";
+
 /// A part of what is handed on, in words.
 fn below(what: &str, at: &str) -> String {
     match at.is_empty() {
@@ -520,9 +565,6 @@ fn below(what: &str, at: &str) -> String {
 }
 
 const BOUND: &str = "say in the schema it comes from what it may be (`enum`, `minimum`, `maximum`), or ask before: `x in [\"a\", \"b\"]`, `x >= 1 && x <= 9`";
-
-const DEFAULT: &str =
-    "guard the step with an `if:` of has(…), or take a default with .?name.orValue(…)";
 
 /// Whether a schema describes keys and items by itself, and not by several schemas of which one is to fit.
 fn plain(schema: &Value) -> bool {
@@ -584,18 +626,6 @@ fn within<'a>(target: Target<'a>, shape: &Shape<'_>) -> Target<'a> {
         _ => target,
     }
 }
-
-/// How a number or a truth becomes the text that is taken, where what yields it is an expression and all of it: that is what stands in backticks.
-fn as_text(is: &Type, takes: &Type, what: &str) -> Option<String> {
-    let expression = what.strip_prefix('`')?.strip_suffix('`')?;
-    let is_whole = !expression.contains('`') && expression.len() <= CONVERTED_BYTES_MAX;
-    let is_scalar = is.is_number() || *is == Type::Bool;
-    let converts = is_whole && is_scalar && *takes == Type::TEXT;
-    converts.then(|| format!("convert it: `string({expression})`"))
-}
-
-/// The longest expression a help repeats.
-const CONVERTED_BYTES_MAX: usize = 60;
 
 /// Names in a row: `a`, `b` and `c`.
 fn all_of(names: &[String]) -> String {

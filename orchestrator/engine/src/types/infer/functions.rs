@@ -3,7 +3,7 @@
 
 use cel::common::ast::{CallExpr, Expr as Ast, IdedExpr};
 
-use super::{GUARD, Infer, ProblemKind, held};
+use super::{Infer, ProblemKind, Use, default_of, held};
 use crate::names::nearest;
 use crate::types::{Type, Whole};
 
@@ -296,7 +296,11 @@ impl Infer {
         {
             let what = format!("`{}` may hold nothing", self.text(target));
             let at = self.places.span(node);
-            let help = "take a default with .orValue(…), or ask with .hasValue() first";
+            let text = self.operand(target);
+            let default = default_of(&held(of));
+            let help = format!(
+                "take a default: `{text}.orValue({default})`, or ask first: `{text}.hasValue() && …`"
+            );
             self.report(ProblemKind::Absent, at, what, help);
         }
         held(of)
@@ -346,9 +350,10 @@ impl Infer {
                 // A walk over an object goes over its keys.
                 Type::Object(_) => found.push(Type::TEXT),
                 Type::Null => {
-                    let what = format!("`{}` may be null, which is no list", self.text(node));
+                    let what = self.null_and(node, &of, "null is no list");
+                    let help = self.not_null(node, &of, Use::Value);
                     let at = self.places.span(node);
-                    self.report(ProblemKind::Absent, at, what, GUARD);
+                    self.report(ProblemKind::Absent, at, what, help);
                 }
                 other => {
                     let what = format!("`{}` is {other}, which is no list", self.text(node));

@@ -1,6 +1,6 @@
 //! What is known where an expression stands: the types of its variables, and what has been found out of parts of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cel::common::ast::{Expr as Ast, IdedExpr, LiteralValue, operators as op};
 
@@ -12,6 +12,33 @@ pub(crate) struct Scope {
     roots: BTreeMap<String, Type>,
     /// What is known of a place beyond the type of its variable, by the place as it would be written.
     facts: BTreeMap<String, Type>,
+    /// Why a place is null, where that is known: by the place, and `list[]` for the items of a list.
+    causes: BTreeMap<String, Cause>,
+    /// Variables that expressions made, and no schema describes.
+    made: BTreeSet<String>,
+    /// Places of which it has been found out that they are not there.
+    denied: BTreeMap<String, Side>,
+}
+
+/// Why something is null.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// It may be.
+    May(&'static str),
+    /// It always is: what it is, and what to do about it.
+    Always {
+        is: &'static str,
+        help: &'static str,
+    },
+}
+
+/// What the place stands in that is read where it is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// The right side of `&&` or `||`.
+    Right,
+    /// A branch of `?:`.
+    Branch,
 }
 
 impl Scope {
@@ -21,13 +48,59 @@ impl Scope {
         self
     }
 
+    /// Says why a place is null.
+    pub(crate) fn because(mut self, place: String, cause: Cause) -> Self {
+        self.causes.insert(place, cause);
+        self
+    }
+
+    /// Says that a place is null for what another one is.
+    pub(crate) fn because_of(self, other: &str, place: &str) -> Self {
+        match self.causes.get(other).copied() {
+            Some(cause) => self.because(place.to_owned(), cause),
+            None => self,
+        }
+    }
+
+    /// Says of a variable that expressions made it.
+    pub(crate) fn made(mut self, name: &str) -> Self {
+        self.made.insert(name.to_owned());
+        self
+    }
+
+    /// Whether expressions made a variable.
+    pub(super) fn is_made(&self, name: &str) -> bool {
+        self.made.contains(name)
+    }
+
+    /// Why a part of an expression is null.
+    pub(super) fn cause(&self, node: &IdedExpr) -> Option<Cause> {
+        let own = place(node).and_then(|place| self.causes.get(&place));
+        own.or_else(|| self.causes.get(&format!("{}[]", list(node)?)))
+            .copied()
+    }
+
+    /// Notes that a place is not there.
+    pub(super) fn deny(&mut self, place: String, side: Side) {
+        self.denied.insert(place, side);
+    }
+
+    /// Where it has been found out that a place is not there.
+    pub(super) fn denial(&self, place: &str) -> Option<Side> {
+        self.denied.get(place).copied()
+    }
+
     /// Binds a name, over an outer one of the same name.
     pub(super) fn bind(&mut self, name: &str, of: Type) {
         let own = format!("{name}.");
         let indexed = format!("{name}[");
-        self.facts.retain(|place, _| {
+        let outer = |place: &String| {
             place != name && !place.starts_with(&own) && !place.starts_with(&indexed)
-        });
+        };
+        self.facts.retain(|place, _| outer(place));
+        self.causes.retain(|place, _| outer(place));
+        self.denied.retain(|place, _| outer(place));
+        self.made.remove(name);
         self.roots.insert(name.to_owned(), of);
     }
 
@@ -54,6 +127,16 @@ impl Scope {
     /// Notes what is known of a place now; what is known of parts of it stays true.
     pub(super) fn learn(&mut self, place: String, of: Type) {
         self.facts.insert(place, of);
+    }
+}
+
+/// The list an item is taken out of, as a place.
+fn list(node: &IdedExpr) -> Option<String> {
+    match &node.expr {
+        Ast::Call(call) if call.target.is_none() && call.func_name == op::INDEX => {
+            place(call.args.first()?)
+        }
+        _ => None,
     }
 }
 

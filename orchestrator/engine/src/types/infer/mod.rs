@@ -5,7 +5,9 @@
 
 mod functions;
 mod known;
+mod mend;
 mod narrow;
+mod null;
 mod operators;
 mod places;
 mod select;
@@ -18,7 +20,11 @@ use cel::common::ast::{CallExpr, EntryExpr, Expr as Ast, IdedExpr, LiteralValue,
 
 use super::{Object, Property, Type, Whole};
 use crate::expr::{Expr, SECRET_KEY, TYPE_NAMES, parse_with_places};
-pub(crate) use known::Scope;
+use known::Side;
+pub(crate) use known::{Cause, Scope};
+pub(crate) use mend::{compared, default_of, one_of};
+use null::Use;
+pub(crate) use null::may_be_null;
 use places::Places;
 
 /// What is wrong with a part of an expression.
@@ -66,12 +72,7 @@ pub(crate) fn infer(expr: &Expr, scope: &Scope) -> Inferred {
             unknown: Vec::new(),
         };
     };
-    let mut infer = Infer {
-        places: Places::new(info),
-        known: scope.clone(),
-        problems: Vec::new(),
-        unknown: Vec::new(),
-    };
+    let mut infer = Infer::new(Places::new(info), scope.clone());
     let of = infer.of(&ast);
     infer.result(&ast, &of);
     let mut unknown: Vec<String> = Vec::new();
@@ -93,9 +94,21 @@ struct Infer {
     problems: Vec<Problem>,
     /// The smallest parts that are unknown, each as often as it is looked at.
     unknown: Vec<String>,
+    /// What stands beside the condition that is taken into account.
+    side: Option<Side>,
 }
 
 impl Infer {
+    const fn new(places: Places, known: Scope) -> Self {
+        Self {
+            places,
+            known,
+            problems: Vec::new(),
+            unknown: Vec::new(),
+            side: None,
+        }
+    }
+
     fn report(
         &mut self,
         kind: ProblemKind,
@@ -248,10 +261,10 @@ impl Infer {
     fn conditional(&mut self, condition: &IdedExpr, yes: &IdedExpr, no: &IdedExpr) -> Type {
         self.truth(condition);
         let before = self.known.clone();
-        self.assume(condition, true);
+        self.assume_beside(condition, true, Side::Branch);
         let yes = self.of(yes);
         self.known = before.clone();
-        self.assume(condition, false);
+        self.assume_beside(condition, false, Side::Branch);
         let no = self.of(no);
         self.known = before;
         Type::union([yes, no])
@@ -261,7 +274,7 @@ impl Infer {
     fn junction(&mut self, left: &IdedExpr, right: &IdedExpr, and: bool) -> Type {
         self.truth(left);
         let before = self.known.clone();
-        self.assume(left, and);
+        self.assume_beside(left, and, Side::Right);
         self.truth(right);
         self.known = before;
         Type::Bool
@@ -275,9 +288,10 @@ impl Infer {
                 let text = self.text(node);
                 let what = format!("`{text}` is {of}, and has to be true or false");
                 let (kind, help) = if *one == Type::Null {
-                    (ProblemKind::Absent, GUARD)
+                    (ProblemKind::Absent, self.null_where_truth(node, &of))
                 } else {
-                    (ProblemKind::Operands, "compare it with something")
+                    let help = compared(&self.operand(node), &of);
+                    (ProblemKind::Operands, format!("compare it: `{help}`"))
                 };
                 let at = self.places.span(node);
                 return self.report(kind, at, what, help);
@@ -285,9 +299,6 @@ impl Infer {
         }
     }
 }
-
-/// What to do about what may not be there.
-const GUARD: &str = "guard it with has(…), or take a default with .?name.orValue(…)";
 
 /// What an optional holds; anything else is itself.
 fn held(of: &Type) -> Type {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cel::common::ast::{Expr as Ast, IdedExpr, LiteralValue, operators as op};
 
 use super::Infer;
-use super::known::{Scope, place};
+use super::known::{Scope, Side, place};
 use super::places::Places;
 use crate::expr::{Expr, parse_with_places};
 use crate::types::{Object, Property, Type, Whole};
@@ -17,23 +17,30 @@ impl Scope {
         let Ok((ast, info)) = parse_with_places(condition.text()) else {
             return self;
         };
-        let mut infer = Infer {
-            places: Places::new(info),
-            known: self,
-            problems: Vec::new(),
-            unknown: Vec::new(),
-        };
+        let mut infer = Infer::new(Places::new(info), self);
         infer.assume(&ast, true);
         infer.known
     }
 }
 
 impl Infer {
+    /// The same, for what stands beside the condition in the expression.
+    pub(super) fn assume_beside(&mut self, condition: &IdedExpr, holds: bool, side: Side) {
+        self.side = Some(side);
+        self.assume(condition, holds);
+        self.side = None;
+    }
+
     /// Takes into account that a condition holds, or that it does not.
     pub(super) fn assume(&mut self, condition: &IdedExpr, holds: bool) {
         match &condition.expr {
             Ast::Select(select) if select.test && holds => {
                 self.there(&select.operand, &select.field);
+            }
+            Ast::Select(select) if select.test => {
+                if let (Some(side), Some(place)) = (self.side, place(&select.operand)) {
+                    self.known.deny(format!("{place}.{}", select.field), side);
+                }
             }
             Ast::Call(call) => {
                 match (call.func_name.as_str(), &call.target, call.args.as_slice()) {
@@ -200,7 +207,7 @@ impl Infer {
     }
 
     /// A type, without a word of what is wrong on the way: that is said where it is used.
-    fn quietly(&mut self, node: &IdedExpr) -> Type {
+    pub(super) fn quietly(&mut self, node: &IdedExpr) -> Type {
         let (said, unknown) = (self.problems.len(), self.unknown.len());
         let of = self.of(node);
         self.problems.truncate(said);

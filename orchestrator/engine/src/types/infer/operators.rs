@@ -2,7 +2,7 @@
 
 use cel::common::ast::{CallExpr, IdedExpr, operators as op};
 
-use super::{GUARD, Infer, ProblemKind};
+use super::{Infer, ProblemKind, Use, default_of, held};
 use crate::types::Type;
 
 /// What an operator yields for one pair of types; `None` when it fails.
@@ -98,12 +98,16 @@ impl Infer {
         if let Some((operand, of, _)) = null
             && **of != Type::Null
         {
-            let what = format!(
-                "`{}` may be null, and `{name}` does not take null",
-                self.text(operand)
-            );
+            let what = self.null_and(operand, of, &format!("`{name}` does not take null"));
+            let help = match name {
+                "!" => self.null_where_truth(operand, of),
+                "<" | "<=" | ">" | ">=" | "contains" | "startsWith" | "endsWith" => {
+                    self.not_null(operand, of, Use::Asked)
+                }
+                _ => self.not_null(operand, of, Use::Value),
+            };
             let at = self.places.span(operand);
-            return self.report(ProblemKind::Absent, at, what, GUARD);
+            return self.report(ProblemKind::Absent, at, what, help);
         }
         let optional = operands
             .iter()
@@ -114,21 +118,20 @@ impl Infer {
                 self.text(operand)
             );
             let at = self.places.span(operand);
-            return self.report(
-                ProblemKind::Absent,
-                at,
-                what,
-                "take its value with .orValue(…)",
+            let help = format!(
+                "take its value, or a default: `{}.orValue({})`",
+                self.operand(operand),
+                default_of(&held(one))
             );
+            return self.report(ProblemKind::Absent, at, what, help);
         }
         let kinds: Vec<String> = operands.iter().map(|(_, _, one)| one.to_string()).collect();
         let numbers = operands.len() > 1 && operands.iter().all(|(_, _, one)| one.is_number());
-        let help = if numbers {
-            "numbers of one kind only: convert with int(…) or double(…); 1.0 is a double, 1 an integer"
-        } else {
-            "convert with string(…), int(…) or double(…)"
+        let what = match name {
+            "%" if numbers => "`%` takes whole numbers only".to_owned(),
+            _ => format!("`{name}` does not take {}", kinds.join(" and ")),
         };
-        let what = format!("`{name}` does not take {}", kinds.join(" and "));
+        let help = self.mended(node, name, operands);
         let at = self.places.span(node);
         self.report(ProblemKind::Operands, at, what, help);
     }

@@ -2,7 +2,8 @@
 
 use cel::common::ast::{Expr as Ast, IdedExpr, LiteralValue};
 
-use super::{GUARD, Infer, ProblemKind, held};
+use super::known::{Side, place};
+use super::{Infer, ProblemKind, Use, default_of, held};
 use crate::names::nearest;
 use crate::types::{Object, Type};
 
@@ -22,25 +23,41 @@ impl Infer {
         let mut found = Vec::new();
         for one in of.alternatives() {
             if ever && matches!(one, Type::Object(_)) && !has(one) {
-                self.may_be_absent(operand, field);
+                self.may_be_absent(operand, &inside(&of, field), field);
             } else {
-                found.extend(self.select_one(operand, one, of == Type::Null, field));
+                found.extend(self.select_one(operand, one, &of, field));
             }
         }
         Type::union(found)
     }
 
-    fn may_be_absent(&mut self, operand: &IdedExpr, field: &str) {
-        let what = format!("`{}.{field}` may be absent", self.text(operand));
+    /// `of` is what it holds where it is there.
+    fn may_be_absent(&mut self, operand: &IdedExpr, of: &Type, field: &str) {
+        let (what, help) = self.denied(operand, field).unwrap_or_else(|| {
+            let what = format!("`{}.{field}` may be absent", self.text(operand));
+            (what, self.guard(operand, of, field))
+        });
         let at = self.places.word_after(operand, field);
-        self.report(ProblemKind::Absent, at, what, self.guard(operand, field));
+        self.report(ProblemKind::Absent, at, what, help);
+    }
+
+    /// What is wrong, and how it is mended, where the same expression has asked for the field and it is not there.
+    fn denied(&self, operand: &IdedExpr, field: &str) -> Option<(String, String)> {
+        let side = self.known.denial(&format!("{}.{field}", place(operand)?))?;
+        let read = format!("{}.{field}", self.text(operand));
+        let help = match side {
+            Side::Right => format!("write `has({read}) && …`"),
+            Side::Branch => "swap the two branches".to_owned(),
+        };
+        let what = format!("`{read}` is read where `has({read})` is false");
+        Some((what, help))
     }
 
     fn select_one(
         &mut self,
         operand: &IdedExpr,
         of: &Type,
-        always_null: bool,
+        whole: &Type,
         field: &str,
     ) -> Option<Type> {
         match of {
@@ -49,11 +66,20 @@ impl Infer {
             // A field of an optional is an optional.
             Type::Optional(held) => Some(Type::optional(inside(held, field))),
             Type::Null => {
-                let text = self.text(operand);
-                let is = if always_null { "is" } else { "may be" };
-                let what = format!("`{text}` {is} null, and null has no `{field}`");
+                let has_no = format!("null has no `{field}`");
+                let (what, help) = match (self.denied(operand, field), self.always_null(operand)) {
+                    (Some(denied), _) => denied,
+                    (None, Some((is, help))) => {
+                        let what = format!("`{}` {is}: {has_no}", self.text(operand));
+                        (what, help.to_owned())
+                    }
+                    (None, None) => (
+                        self.null_and(operand, whole, &has_no),
+                        self.guard(operand, &inside(whole, field), field),
+                    ),
+                };
                 let at = self.places.span(operand);
-                self.report(ProblemKind::Absent, at, what, self.guard(operand, field));
+                self.report(ProblemKind::Absent, at, what, help);
                 None
             }
             other => {
@@ -76,20 +102,20 @@ impl Infer {
     }
 
     /// How to read a field that may not be there.
-    fn guard(&self, operand: &IdedExpr, field: &str) -> String {
-        let text = self.text(operand);
-        if super::known::place(operand).is_some() {
-            return format!(
-                "guard it with `has({text}.{field})`, or take a default: `{text}.?{field}.orValue(…)`"
-            );
+    fn guard(&self, operand: &IdedExpr, of: &Type, field: &str) -> String {
+        let (text, default) = (self.operand(operand), default_of(of));
+        let taken = format!("take a default: `{text}.?{field}.orValue({default})`");
+        match place(operand) {
+            Some(_) => format!("guard it with `has({text}.{field})`, or {taken}"),
+            // of what is no place nothing is found out
+            None => taken,
         }
-        GUARD.to_owned()
     }
 
     fn property(&mut self, operand: &IdedExpr, object: &Object, field: &str) -> Type {
         if let Some(property) = object.properties.get(field) {
             if !property.required {
-                self.may_be_absent(operand, field);
+                self.may_be_absent(operand, &property.of, field);
             }
             return property.of.clone();
         }
@@ -116,7 +142,7 @@ impl Infer {
             }
             (Some(Type::Any), None) => Type::Any,
             (Some(rest), _) => {
-                self.may_be_absent(operand, field);
+                self.may_be_absent(operand, rest, field);
                 rest.clone()
             }
         }
@@ -229,12 +255,10 @@ impl Infer {
                 (Type::Object(object), by) if texts(by) => found.push(any_of(object)),
                 (Type::Optional(held), _) => found.push(Type::optional(inside_any(held))),
                 (Type::Null, _) => {
-                    let what = format!(
-                        "`{}` may be null, and null has nothing inside",
-                        self.text(operand)
-                    );
+                    let what = self.null_and(operand, &of, "null has nothing inside");
+                    let help = self.not_null(operand, &of, Use::Value);
                     let at = self.places.span(operand);
-                    self.report(ProblemKind::Absent, at, what, GUARD);
+                    self.report(ProblemKind::Absent, at, what, help);
                 }
                 (one, by) => {
                     let what = format!(
