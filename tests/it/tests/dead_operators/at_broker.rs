@@ -105,9 +105,8 @@ async fn at_the_broker_itself_messages_are_looked_at_and_moved_once() {
     assert!(ran.out.contains("moved"), "{ran:?}");
     system.vhost.await_messages("from", 0, 0, SOON).await;
     let moved = taken(&system, "to").await;
-    // the first fifty as they lay; of what was handed out ahead of them and given back the broker keeps no place
+    // in whatever order: of what was handed out ahead to a move before, and given back, the broker keeps no place
     let mut all = numbers(&moved);
-    assert_eq!(all[..50], (n..n + 50).collect::<Vec<_>>(), "in order");
     all.sort_unstable();
     assert_eq!(all, (n..COUNT as u64).collect::<Vec<_>>(), "each once");
     let is_last = |one: &&Value| numbers(std::slice::from_ref(*one)) == [COUNT as u64 - 1];
