@@ -5,11 +5,11 @@ use super::*;
 use crate::catalogue::Catalogue;
 
 fn checked(output: &str) -> Checked {
-    let output = serde_json::Value::from(output);
+    let output = Value::from(output);
     let yaml = format!(
         "saga: x\nversion: 1\ninput:\n  type: object\n  required: [name, count, ratio, tags, host, maybe]\n  additionalProperties: false\n  properties:\n    name: {{ type: string }}\n    count: {{ type: integer }}\n    ratio: {{ type: number }}\n    tags: {{ type: array, items: {{ type: string }} }}\n    host: {{ type: object, required: [ip], additionalProperties: false, properties: {{ ip: {{ type: string }} }} }}\n    maybe: {{ type: [string, \"null\"] }}\n    gone: {{ type: string }}\n    perhaps: {{ type: [string, \"null\"] }}\nsteps:\n  - {{ id: a, wait: {{ event: com.example.paid, timeout: 1h }} }}\noutput: {output}\n"
     );
-    super::check(&yaml, &Catalogue::default(), Unannounced::Warned)
+    check(&yaml, &Catalogue::default(), Unannounced::Warned)
 }
 
 #[test]
