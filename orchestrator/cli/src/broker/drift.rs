@@ -70,6 +70,7 @@ pub(crate) fn drifts(wanted: &Wanted, seen: &Seen) -> Vec<Drift> {
             .filter_map(|one| exchange(one, seen)),
     );
     found.extend(topology.queues.iter().filter_map(|one| queue(one, seen)));
+    found.extend(replicas(topology, seen));
     found.extend(
         topology
             .bindings
@@ -182,6 +183,55 @@ fn queue(wanted: &Queue, seen: &Seen) -> Option<Drift> {
         what,
         wrong,
         "stop the orchestrators and workers, let it run empty or move its messages, delete it, then baton topology apply",
+    ))
+}
+
+/// On so many nodes a quorum queue lies where there are as many: the broker's own number, with which one of them may be lost.
+const REPLICAS: usize = 3;
+/// So many queues are named; the mend is the same for all.
+const NAMED_MAX: usize = 3;
+
+/// Queues on fewer nodes than they could be: whoever declares one while a node is away makes it without that node, and nothing adds it when it is back. So such a
+/// queue stands still, or is lost, with the one node it lies on.
+fn replicas(topology: &Topology, seen: &Seen) -> Option<Drift> {
+    let wanted = REPLICAS.min(seen.nodes.len());
+    let is_ours = |one: &&seen::Queue| topology.queues.iter().any(|own| own.name == one.name);
+    let members = |one: &seen::Queue| one.members.as_ref().map_or(wanted, Vec::len);
+    let few = seen.queues.iter().filter(is_ours);
+    let few: Vec<&seen::Queue> = few.filter(|one| members(one) < wanted).collect();
+    let least = few.iter().map(|one| members(one)).min()?;
+    let mut named: Vec<&str> = few.iter().map(|one| one.name.as_str()).collect();
+    named.truncate(NAMED_MAX);
+    let more = few.len() - named.len();
+    let others = (more > 0).then(|| format!(" and {more} more"));
+    let lacks = |node: &&seen::Node| {
+        let lies_on = |one: &&seen::Queue| {
+            let on = one.members.as_deref().unwrap_or_default();
+            on.contains(&node.name)
+        };
+        node.running && !few.iter().all(|one| lies_on(&one))
+    };
+    let grow = |node: &seen::Node| {
+        format!(
+            "rabbitmq-queues grow {} all --queue-pattern '^baton\\.'",
+            node.name
+        )
+    };
+    let grow: Vec<String> = seen.nodes.iter().filter(lacks).map(grow).collect();
+    let mend = match grow.is_empty() {
+        true => "start the nodes that are away, then look again".to_owned(),
+        false => grow.join("; "),
+    };
+    Some(by_hand(
+        format!(
+            "replicas of {}{}",
+            named.join(", "),
+            others.unwrap_or_default()
+        ),
+        format!(
+            "on {least} of {wanted} nodes: made while others were away, and with one more gone it stands still"
+        ),
+        mend,
     ))
 }
 
@@ -376,7 +426,10 @@ mod tests {
     #[test]
     fn a_broker_most_of_whose_nodes_are_gone_is_told_and_no_other() {
         let told = |running: &[bool]| {
-            let node = |running: &bool| seen::Node { running: *running };
+            let node = |running: &bool| seen::Node {
+                name: String::new(),
+                running: *running,
+            };
             let seen = Seen {
                 nodes: running.iter().map(node).collect(),
                 ..Seen::default()
@@ -389,5 +442,45 @@ mod tests {
         assert!(told(&[true, false]).is_some());
         let one = told(&[true, false, false]).unwrap_or_default();
         assert!(one.starts_with("1 of 3 nodes run"), "{one}");
+    }
+
+    /// A broker of nodes a, b, c, of which those run; `baton.dead` lies on `members`.
+    fn with_dead_on(running: &[&str], members: Option<&[&str]>) -> Seen {
+        let queue = serde_json::json!({
+            "name": "baton.dead", "durable": true, "arguments": { "x-queue-type": "quorum" }, "members": members,
+        });
+        let node = |name: &str| seen::Node {
+            name: name.to_owned(),
+            running: running.contains(&name),
+        };
+        Seen {
+            nodes: ["a", "b", "c"].map(node).into(),
+            queues: serde_json::from_value(Value::from_iter([queue])).unwrap_or_default(),
+            ..Seen::default()
+        }
+    }
+
+    #[test]
+    fn a_queue_on_fewer_nodes_than_there_are_is_told_with_what_adds_them() {
+        let topology = Topology::base(1);
+        let all = ["a", "b", "c"];
+        let told = |running: &[&str], members| {
+            let drift = replicas(&topology, &with_dead_on(running, members))?;
+            Some((drift.what, drift.is, drift.mend))
+        };
+        assert_eq!(told(&all, Some(&all)), None);
+        assert_eq!(told(&all, None), None, "the broker does not say");
+        let alone = Seen {
+            nodes: Vec::new(),
+            ..with_dead_on(&all, Some(&["a"]))
+        };
+        assert!(replicas(&topology, &alone).is_none(), "who may not look");
+        let (what, is, mend) = told(&all, Some(&["a"])).unwrap_or_default();
+        assert_eq!(what, "replicas of baton.dead");
+        assert!(is.starts_with("on 1 of 3 nodes"), "{is}");
+        assert!(mend.starts_with("rabbitmq-queues grow b all"), "{mend}");
+        assert!(mend.contains("; rabbitmq-queues grow c all"), "{mend}");
+        let (_, _, mend) = told(&["a", "b"], Some(&["a", "b"])).unwrap_or_default();
+        assert!(mend.starts_with("start the nodes"), "{mend}");
     }
 }

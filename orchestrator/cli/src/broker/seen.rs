@@ -42,6 +42,8 @@ impl Seen {
 #[derive(Debug, Deserialize)]
 pub(super) struct Node {
     #[serde(default)]
+    pub(super) name: String,
+    #[serde(default)]
     pub(super) running: bool,
 }
 
@@ -73,6 +75,9 @@ pub(super) struct Queue {
     pub(super) policy: Option<String>,
     #[serde(default)]
     pub(super) operator_policy: Option<String>,
+    /// On which nodes it lies; none of a queue that is no quorum queue, or where the broker does not say.
+    #[serde(default)]
+    pub(super) members: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
