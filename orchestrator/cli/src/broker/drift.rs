@@ -209,7 +209,7 @@ fn replicas(topology: &Topology, seen: &Seen) -> Option<Drift> {
             let on = one.members.as_deref().unwrap_or_default();
             on.contains(&node.name)
         };
-        node.running && !few.iter().all(|one| lies_on(one))
+        node.running && !few.iter().all(lies_on)
     };
     let grow = |node: &seen::Node| {
         format!(
