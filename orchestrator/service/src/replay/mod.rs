@@ -37,7 +37,7 @@ use baton_messages::{AttemptRef, Event, InputId, PoolName, SagaId, TaskType, Tim
 use baton_store::letters::{Ending, Redirect, Sending, Settling, Written};
 use baton_store::{AnyLetters, AnyReader, LetterRow, Reader as _};
 use baton_store::{Effect, EventRow, TriggerRef};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::api::{folded, is_unreadable};
@@ -189,8 +189,6 @@ pub(crate) struct Replay {
     workers: Arc<Workers>,
     /// When this process began.
     began: Timestamp,
-    /// One at a time is done once more of what other members decide.
-    elsewhere: Arc<Semaphore>,
     /// Told when an operation was made or steered here.
     pub(crate) poke: Arc<Notify>,
 }
@@ -214,7 +212,6 @@ impl Replay {
             live,
             workers,
             began: clock::now(),
-            elsewhere: Arc::new(Semaphore::new(1)),
             poke: Arc::new(Notify::new()),
         }
     }

@@ -1,5 +1,5 @@
 //! A letter that was under way when a process died is done once more, alone: it may be what killed it (`hot/trial.rs`). A message of others is only published, whatever it
-//! says, so that nobody dies of that. What is decided by another member alone is tried one by one as well, so that a death there has one suspect; nothing here waits for it.
+//! says, so that nobody dies of that. What another member decides is tried alone as well.
 //!
 //! Guarantee: nobody dies over one letter for ever. After a few deaths, or after nobody has committed anything about it a few times and for longer than another takes over
 //! from one that died, it is written down as failed and stays dead, for a person to look at.
@@ -7,13 +7,12 @@
 use std::time::Duration;
 
 use baton_driver::StoreError;
-use baton_messages::SagaId;
 use baton_store::letters::{Ending, Settling, Written};
 use baton_store::{LetterRow, OperationRow};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::held::{HELD_MAX, Piece};
-use super::route::{self, Kind, Route};
+use super::route::{self, Kind};
 use super::{Came, DECIDE_WAIT, Did, NotYet, Orders, Replay, action_id};
 use crate::clock;
 use crate::cluster::NotTaken;
@@ -32,8 +31,7 @@ pub(super) enum Try {
     First,
     /// It may have been done before, and the answer was lost.
     Again,
-    /// The same; and a process died meanwhile, or nothing was committed in time: no other letter is tried like that beside it, and where it is decided here nothing else is
-    /// done meanwhile.
+    /// The same; and a process died meanwhile, or nothing was committed in time: nothing else is done meanwhile.
     Alone,
 }
 
@@ -58,8 +56,8 @@ impl Replay {
             Kind::Foreign => return Ok((self.done(row, orders, true).await?, None)),
             // what was kept before goes first, each of it alone as well: who waits for that must not be who has that turn
             Kind::Event => self.router.caught_up(DECIDE_WAIT).await?,
-            Kind::Task | Kind::Inbox if self.is_decided_here(row, orders).await? => {}
-            Kind::Task | Kind::Inbox => return Ok((self.done_elsewhere(row, orders).await?, None)),
+            // also of what another member drives just now: after a start, or when that one dies, this process may come to drive it before it is decided
+            Kind::Task | Kind::Inbox => {}
         }
         let begun = self.router.alone(action_id(row).0, 0).await;
         let begun = begun.ok_or(NotTaken::Stopping)?;
@@ -71,24 +69,6 @@ impl Replay {
         let did = self.done(row, orders, true).await?;
         begun.over();
         Ok((did, None))
-    }
-
-    /// Whether any of a letter is decided in this process, which may die over it.
-    async fn is_decided_here(&self, row: &LetterRow, orders: &Orders) -> Result<bool, NotYet> {
-        let Some(copy) = self.current(row).await? else {
-            return Ok(false);
-        };
-        let routed = route::route(&copy, orders.target(&copy).as_ref());
-        Ok(routed.is_ok_and(|route| is_for_any(&route, |saga| self.router.drives(saga))))
-    }
-
-    /// Does again what other members decide, one letter at a time. Whoever dies over it is none of this process, so that no loop of it has to wait.
-    async fn done_elsewhere(&self, row: &LetterRow, orders: &Orders) -> Result<Did, NotYet> {
-        let turn = timeout(DECIDE_WAIT, self.elsewhere.acquire()).await;
-        let Ok(_turn) = turn else {
-            return Err(NotTaken::Busy.into());
-        };
-        self.done(row, orders, true).await
     }
 
     /// Writes down which letters it cannot wait for: they stay dead, and what goes elsewhere goes on.
@@ -112,15 +92,6 @@ impl Replay {
             self.scribe.write(Written::Settled(settled)).await?;
         }
         Ok(())
-    }
-}
-
-/// Whether a letter is for a saga of these.
-fn is_for_any(route: &Route, is_one: impl Fn(SagaId) -> bool) -> bool {
-    match route {
-        Route::Task(of) => is_one(of.saga),
-        Route::Inputs(inputs, _) => inputs.iter().any(|(saga, _)| is_one(*saga)),
-        Route::Event(_) | Route::Raw(_) => false,
     }
 }
 
@@ -202,11 +173,7 @@ pub(super) enum Late {
 
 #[cfg(test)]
 mod tests {
-    use baton_engine::Input;
-    use baton_messages::AttemptRef;
-    use uuid::Uuid;
-
-    use super::super::route::tests::{TASK_REF, letter};
+    use super::super::route::tests::letter;
     use super::*;
 
     fn row(kind: &str) -> LetterRow {
@@ -254,21 +221,6 @@ mod tests {
         }
         let last = lates.saw(&report, &late, Try::Alone, now);
         assert!(matches!(last, Late::TooOften(_)), "{last:?}");
-    }
-
-    #[test]
-    fn what_is_for_sagas_of_others_is_for_none_of_ours() {
-        let saga = |n: u128| SagaId(Uuid::from_u128(n));
-        let of: AttemptRef = serde_json::from_str(TASK_REF).unwrap();
-        let ours = |of: SagaId| of == saga(2);
-        let theirs = |of: SagaId| of == saga(3);
-        let told = |n: u128| (saga(n), Box::new(Input::Resend(of.clone())));
-        let batch = Route::Inputs(vec![told(1), told(2)], None);
-        let task = Route::Task(Box::new(of));
-        for route in [&batch, &task] {
-            assert!(is_for_any(route, ours), "{route:?}");
-            assert!(!is_for_any(route, theirs), "{route:?}");
-        }
     }
 
     #[test]

@@ -479,7 +479,7 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) const TASK_REF: &str = r#"{"saga":"00000000-0000-0000-0000-000000000002","step":"a","direction":"do","round":1,"attempt":1,"dispatch":1}"#;
+    const TASK_REF: &str = r#"{"saga":"00000000-0000-0000-0000-000000000002","step":"a","direction":"do","round":1,"attempt":1,"dispatch":1}"#;
 
     fn started() -> String {
         format!(

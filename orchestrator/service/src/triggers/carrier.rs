@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use baton_driver::SubscriptionRow;
 use baton_engine::{Input, Refusal, Verdict};
-use baton_messages::{InputId, SagaId, Start, StepId};
+use baton_messages::{InputId, SagaId, Start, StepId, Timestamp};
 use baton_store::{Effect, EventRow, Settled, TriggerRef, Triggers as _};
 use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot};
@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::mended::is_mended;
 use super::{Live, Shared, letters};
 use crate::chain::chain;
+use crate::clock;
 use crate::hot::trial::DEATHS_MAX;
 
 /// Events read at once after a start.
@@ -35,6 +36,7 @@ pub(super) struct Stopping;
 
 /// Carries out until nobody sends any more or the process stops; first what an earlier process had kept and not finished.
 pub(super) async fn carry(shared: Shared, mut kept: mpsc::Receiver<Carried>) {
+    let began = clock::now();
     if left_over(&shared).await.is_err() {
         return;
     }
@@ -50,7 +52,10 @@ pub(super) async fn carry(shared: Shared, mut kept: mpsc::Receiver<Carried>) {
             next.rows.extend(more.rows);
             next.done.extend(more.done);
         }
-        if carry_out(&shared, next.rows).await.is_err() {
+        let Ok(rows) = still_undone(&shared, next.rows, began).await else {
+            return;
+        };
+        if carry_out(&shared, rows).await.is_err() {
             return;
         }
         for done in next.done {
@@ -58,6 +63,26 @@ pub(super) async fn carry(shared: Shared, mut kept: mpsc::Receiver<Carried>) {
             let _ = done.send(());
         }
     }
+}
+
+/// Those that are not done by now. What came again while an earlier process' events were carried out was read before those were done, or given up: it may be what
+/// killed that process.
+async fn still_undone(
+    shared: &Shared,
+    rows: Vec<EventRow>,
+    began: Timestamp,
+) -> Result<Vec<EventRow>, Stopping> {
+    let mut undone = Vec::with_capacity(rows.len());
+    for row in rows {
+        if row.done || row.received_at >= began {
+            undone.push(row);
+            continue;
+        }
+        let before = row.seq.saturating_sub(1);
+        let now = stubborn(shared, "read", || shared.tables.undone(before, 1)).await?;
+        undone.extend(now.into_iter().filter(|now| now.seq == row.seq));
+    }
+    Ok(undone)
 }
 
 /// Nobody counts how often these were tried, so that each batch is tried alone: after a death over it, its events are, one by one.

@@ -18,6 +18,8 @@ use crate::hot::suspect;
 use crate::hot::trial::{DEATHS_MAX, TRY_MAX};
 use crate::masks;
 
+/// Longest wait for what an earlier process had kept: some tries of it. Whatever takes longer holds up no event that comes.
+const CAUGHT_UP_MAX: Duration = Duration::from_secs(30);
 /// How long a batch waits for more: a flood makes batches by itself, a single event should not wait.
 const LINGER: Duration = Duration::ZERO;
 
@@ -106,6 +108,14 @@ async fn hand_on(
     if events.is_empty() {
         return None;
     }
+    told_of(taker, events).await
+}
+
+/// As [`hand_on`]; of no events it is told when what was taken in before is carried out.
+async fn told_of(
+    taker: &mpsc::Sender<Incoming>,
+    events: Vec<Event>,
+) -> Option<oneshot::Receiver<()>> {
     let (done, told) = oneshot::channel();
     let incoming = Incoming {
         events,
@@ -128,8 +138,21 @@ async fn answered(done: oneshot::Receiver<()>, deliveries: Vec<Delivery>) {
     }
 }
 
+/// Waits until what an earlier process had kept is carried out, each of it alone: whoever held the one try meanwhile would wait for that, and that for him.
+async fn caught_up(shared: &Shared, taker: &mpsc::Sender<Incoming>) {
+    let Some(told) = told_of(taker, Vec::new()).await else {
+        return;
+    };
+    tokio::select! {
+        () = shared.stop.cancelled() => {}
+        // told or not: it may be over as well
+        _ = tokio::time::timeout(CAUGHT_UP_MAX, told) => {}
+    }
+}
+
 /// Tries one event that was delivered again and again, with nothing beside it.
 async fn alone(shared: &Shared, taker: &mpsc::Sender<Incoming>, delivery: &Delivery) -> Tried {
+    caught_up(shared, taker).await;
     let Some(begun) = shared.router.alone(suspect::name(delivery), 0).await else {
         return Tried::Over;
     };
