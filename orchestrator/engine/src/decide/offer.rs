@@ -267,13 +267,12 @@ impl Deciding<'_> {
 
     fn undo_missing(&mut self, id: &StepKey) -> Result<(), DecideError> {
         let title = format!("{id} has an effect and its task type has no undo: undo it by hand");
-        self.park(
-            id,
-            Phase::UndoParked,
-            WorkItemKind::UndoMissing,
-            title,
-            None,
-        )
+        self.undo_by_hand(id, title)
+    }
+
+    fn undo_by_hand(&mut self, id: &StepKey, title: String) -> Result<(), DecideError> {
+        let missing = WorkItemKind::UndoMissing;
+        self.park(id, Phase::UndoParked, missing, title, None)
     }
 
     /// What a person did no worker takes back: nothing that was stored, and no word of a child, says what that was.
@@ -287,13 +286,7 @@ impl Deciding<'_> {
         };
         let left = step.child.as_deref().map_or_else(String::new, what_it_left);
         let title = format!("{id} was done by hand by {by}{and}{left}: undo it by hand");
-        self.park(
-            id,
-            Phase::UndoParked,
-            WorkItemKind::UndoMissing,
-            title,
-            None,
-        )
+        self.undo_by_hand(id, title)
     }
 
     /// The probe the definition names; none where it asks about something else: an operator has had the step tried with another input.

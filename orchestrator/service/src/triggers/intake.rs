@@ -108,14 +108,6 @@ async fn hand_on(
     if events.is_empty() {
         return None;
     }
-    told_of(taker, events).await
-}
-
-/// As [`hand_on`]; of no events it is told when what was taken in before is carried out.
-async fn told_of(
-    taker: &mpsc::Sender<Incoming>,
-    events: Vec<Event>,
-) -> Option<oneshot::Receiver<()>> {
     let (done, told) = oneshot::channel();
     let incoming = Incoming {
         events,
@@ -138,21 +130,11 @@ async fn answered(done: oneshot::Receiver<()>, deliveries: Vec<Delivery>) {
     }
 }
 
-/// Waits until what an earlier process had kept is carried out, each of it alone: whoever held the one try meanwhile would wait for that, and that for him.
-async fn caught_up(shared: &Shared, taker: &mpsc::Sender<Incoming>) {
-    let Some(told) = told_of(taker, Vec::new()).await else {
-        return;
-    };
-    tokio::select! {
-        () = shared.stop.cancelled() => {}
-        // told or not: it may be over as well
-        _ = tokio::time::timeout(CAUGHT_UP_MAX, told) => {}
-    }
-}
-
 /// Tries one event that was delivered again and again, with nothing beside it.
 async fn alone(shared: &Shared, taker: &mpsc::Sender<Incoming>, delivery: &Delivery) -> Tried {
-    caught_up(shared, taker).await;
+    // What an earlier process had kept is carried out first, each of it alone: whoever held the one try meanwhile would wait for that, and that for him. Told or
+    // not: it may be over as well.
+    let _ = shared.router.caught_up(CAUGHT_UP_MAX).await;
     let Some(begun) = shared.router.alone(suspect::name(delivery), 0).await else {
         return Tried::Over;
     };
