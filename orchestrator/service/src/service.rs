@@ -203,6 +203,7 @@ async fn run_here(
             triggers: shared.clone(),
             stands: stands.subscribe(),
             reserved: nudged.clone(),
+            workers: shown.workers.clone(),
         },
     );
     let (scribe, letters_writer) = Scribe::new(opened.letters.clone());

@@ -12,6 +12,7 @@ use std::{
     },
 };
 
+use baton_messages::dead::{ID_HEADER, QUEUE_HEADER, id_of};
 use lapin::{
     BasicProperties, Channel,
     options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions},
@@ -21,7 +22,7 @@ use uuid::Uuid;
 
 use crate::{
     error::Stale,
-    header::{HeaderValue, Headers, from_amqp, from_table},
+    header::{HeaderValue, Headers, from_amqp, from_table, short, to_table},
 };
 
 /// Deliveries of one message after which a consumer of ours puts it aside, whatever the broker's policy says: it may be
@@ -193,6 +194,43 @@ impl Delivery {
         // a body may be large, and is not copied
         let of_body = Uuid::new_v5(&Uuid::NAMESPACE_OID, &self.body);
         Uuid::new_v5(&of_body, parts.join("\u{1f}").as_bytes())
+    }
+
+    /// One of several messages that came as one, as it would have come alone: under its own id, kind and saga, with its own body, and with all else the whole has. It bears the
+    /// whole's tag: the whole is answered when each of its parts is.
+    #[must_use]
+    pub fn part(&self, kind: &str, message_id: &str, saga: Option<String>, body: Vec<u8>) -> Self {
+        let mut raw = (*self.headers.raw)
+            .clone()
+            .with_type(short(kind))
+            .with_message_id(short(message_id));
+        if let Some(saga) = saga {
+            raw = raw.with_correlation_id(short(saga));
+        }
+        // where the whole was parked, each part is what it would be if it had been parked alone
+        if self.header(ID_HEADER).is_some() {
+            let queue = self.header(QUEUE_HEADER);
+            let queue = queue.as_ref().and_then(HeaderValue::as_text).unwrap_or("");
+            let parked_as = id_of(queue, message_id, &body).to_string();
+            let mut headers = headers(&raw);
+            headers.insert(ID_HEADER.to_owned(), parked_as.as_str().into());
+            raw = raw.with_headers(to_table(headers));
+        }
+        let raw = Arc::new(raw);
+        Self {
+            body,
+            message_id: Some(message_id.to_owned()),
+            kind: Some(kind.to_owned()),
+            headers: Lazy::of(raw.clone(), headers),
+            properties: Lazy::of(raw, properties),
+            queue: self.queue.clone(),
+            exchange: self.exchange.clone(),
+            key: self.key.clone(),
+            redelivered: self.redelivered,
+            deliveries: self.deliveries,
+            tag: self.tag,
+            generation: self.generation.clone(),
+        }
     }
 
     /// Done with it: the broker may forget it. Not to be mixed with [`crate::Consumer::ack_until`] on one consumer.

@@ -17,6 +17,9 @@ pub fn version_is_known(header: Option<Option<u64>>) -> bool {
 
 /// Header with the W3C trace context.
 pub const TRACEPARENT: &str = "traceparent";
+/// Header of a heartbeat: a table of how many tasks of a type the worker is glad to be sent in one message, by type, where that is more than one. It is about
+/// types whose tasks are over in moments, and changes with what they took of late. A header, since readers of older versions pass over one they do not know.
+pub const TOGETHER: &str = "baton-together";
 /// The `app_id` of everything we publish.
 pub const APP_ID: &str = "baton";
 /// The content type of our bodies.

@@ -32,7 +32,7 @@ pub use audit::{
     AUDIT_HEAD_EVENT, AuditCheck, AuditEntry, AuditFault, AuditHead, AuditOutcome, AuditPhase,
     AuditRow,
 };
-pub use batch::{Report, ReportBatch, StartBatch};
+pub use batch::{Report, ReportBatch, StartBatch, TaskBatch, TasksMessage};
 pub use child::{ChildSaid, ChildWanted, ParentRef, Standing, Wanted};
 pub use control::{ControlMessage, Grant, GrantAnswer, RefusedWhy};
 pub use dead::DeadReason;

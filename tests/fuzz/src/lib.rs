@@ -10,6 +10,7 @@ use baton_engine::plan::plan;
 use baton_engine::{Catalogue, Definition};
 use baton_messages::{
     BODY_BYTES_MAX, ControlMessage, Event, FleetMessage, InboxMessage, Manifest, TaskMessage,
+    TasksMessage,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -115,6 +116,7 @@ pub fn messages(bytes: &[u8]) -> Outcome {
     }
     let read = [
         message::<TaskMessage>(bytes),
+        message::<TasksMessage>(bytes),
         message::<InboxMessage>(bytes),
         message::<ControlMessage>(bytes),
         message::<FleetMessage>(bytes),

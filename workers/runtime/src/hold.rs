@@ -97,6 +97,7 @@ async fn late(shared: &Shared, in_hand: InHand) {
 /// Enters the automation and hands its end on. Whether it may act at all is looked at here, last thing.
 pub(crate) async fn act(shared: &Shared, mut in_hand: InHand, handle: &Handle) {
     let kill_grace = Duration::from_millis(shared.options.kill_grace_ms);
+    let acts_since = Instant::now();
     let context = context(shared, &mut in_hand, handle);
     if let Some(reason) = may_not_act(&context, handle) {
         return end(shared, in_hand, not_run(reason), None).await;
@@ -135,6 +136,7 @@ pub(crate) async fn act(shared: &Shared, mut in_hand: InHand, handle: &Handle) {
         &result,
         began.1.elapsed(),
     );
+    in_hand.served.pace.took(acts_since.elapsed());
     let entered = Entered {
         at: began.0,
         context,

@@ -1,11 +1,14 @@
-//! What comes from a task queue, looked at before anything is done with it: a task of the type this queue is for, or a reason to park it.
+//! What comes from a task queue, looked at before anything is done with it: a task of the type this queue is for, or several, or a reason to park it. Of several
+//! that came together each is looked at as if it had come alone.
 
-use baton_bus::{AckTag, DELIVERY_LIMIT, Delivery, HeaderValue, Losses};
+use baton_bus::{AckTag, DELIVERY_LIMIT, Delivery, HeaderValue, Losses, apart, is_several};
 use baton_messages::headers::{VERSION, VERSION_HEADER, version_is_known};
-use baton_messages::{BODY_BYTES_MAX, DeadReason, Task, TaskMessage, TaskType};
+use baton_messages::{
+    BODY_BYTES_MAX, DeadReason, Task, TaskBatch, TaskMessage, TaskType, TasksMessage,
+};
 use serde_json::error::Category;
 
-/// The only kind there is on a task queue.
+/// The kind of a task that comes alone.
 const KIND: &str = "task@1";
 /// Deliveries after which a message is parked unread by whoever takes it, also in the middle of its life: else one that kills whoever reads it would end one
 /// long-lived worker after the other. Less than the 20 at which the broker itself gives a task up, and where no policy says where to, drops it: those that are left
@@ -82,8 +85,20 @@ fn too_often(deliveries: u64, first: bool) -> Option<Refusal> {
     })
 }
 
-/// The task in `delivery`, which came from the queue of `serves`. Whatever is in it, the worker lives: a panic is a reason to park it.
-pub(crate) fn inspect(delivery: &Delivery, serves: &TaskType) -> Result<Task, Refusal> {
+/// What a delivery says.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// One task.
+    Alone(Box<Task>),
+    /// Several, each as if it had come alone.
+    Together(Vec<Part>),
+}
+
+/// One of several tasks, or the message it would have been and a reason to park that.
+pub(crate) type Part = Result<Box<Task>, (Box<Delivery>, Refusal)>;
+
+/// What is in `delivery`, which came from the queue of `serves`. Whatever is in it, the worker lives: a panic is a reason to park it.
+pub(crate) fn inspect(delivery: &Delivery, serves: &TaskType) -> Result<Read, Refusal> {
     let version = delivery.header(VERSION_HEADER);
     if !version_is_known(version.as_ref().map(HeaderValue::as_u64)) {
         return Err(refusal(
@@ -93,7 +108,13 @@ pub(crate) fn inspect(delivery: &Delivery, serves: &TaskType) -> Result<Task, Re
             ),
         ));
     }
-    let read = || decode(&delivery.body, delivery.kind.as_deref(), serves);
+    let read = || {
+        if is_several(delivery) {
+            return together(delivery, serves).map(Read::Together);
+        }
+        decode(&delivery.body, delivery.kind.as_deref(), serves)
+            .map(|task| Read::Alone(task.into()))
+    };
     let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
     read.unwrap_or_else(|_| {
         let error = "reading it panics; the worker's log says where";
@@ -102,25 +123,36 @@ pub(crate) fn inspect(delivery: &Delivery, serves: &TaskType) -> Result<Task, Re
 }
 
 fn decode(body: &[u8], kind: Option<&str>, serves: &TaskType) -> Result<Task, Refusal> {
-    if body.len() > BODY_BYTES_MAX {
-        let bytes = body.len();
-        return Err(refusal(
-            DeadReason::TooLarge,
-            format!("{bytes} bytes, more than {BODY_BYTES_MAX}"),
-        ));
-    }
+    small_enough(body)?;
     if let Some(kind) = kind.filter(|kind| *kind != KIND) {
         return Err(refusal(
             DeadReason::UnknownKind,
-            format!("a `{kind}` on a task queue; this worker reads {KIND}"),
+            format!(
+                "a `{kind}` on a task queue; this worker reads {KIND} and {}",
+                TasksMessage::KIND
+            ),
         ));
     }
-    let TaskMessage::Task(task) = serde_json::from_slice(body).map_err(|error| {
-        refusal(
-            DeadReason::Undecodable,
-            format!("no task: {}", without_content(&error)),
-        )
-    })?;
+    let task = serde_json::from_slice(body).map_err(|error| undecodable(&error))?;
+    of_type(task, serves)
+}
+
+fn small_enough(body: &[u8]) -> Result<(), Refusal> {
+    if body.len() <= BODY_BYTES_MAX {
+        return Ok(());
+    }
+    let bytes = body.len();
+    let error = format!("{bytes} bytes, more than {BODY_BYTES_MAX}");
+    Err(refusal(DeadReason::TooLarge, error))
+}
+
+fn undecodable(error: &serde_json::Error) -> Refusal {
+    let error = format!("no task: {}", without_content(error));
+    refusal(DeadReason::Undecodable, error)
+}
+
+fn of_type(message: TaskMessage, serves: &TaskType) -> Result<Task, Refusal> {
+    let TaskMessage::Task(task) = message;
     if task.task_type != *serves {
         return Err(refusal(
             DeadReason::UnknownType,
@@ -128,6 +160,28 @@ fn decode(body: &[u8], kind: Option<&str>, serves: &TaskType) -> Result<Task, Re
         ));
     }
     Ok(task)
+}
+
+/// Several tasks, read at once where nothing is wrong with any, else one by one.
+fn together(delivery: &Delivery, serves: &TaskType) -> Result<Vec<Part>, Refusal> {
+    small_enough(&delivery.body)?;
+    if let Ok(TasksMessage::Tasks(TaskBatch { tasks })) = serde_json::from_slice(&delivery.body)
+        && tasks
+            .iter()
+            .all(|TaskMessage::Task(task)| task.task_type == *serves)
+    {
+        let tasks = tasks.into_iter();
+        return Ok(tasks
+            .map(|TaskMessage::Task(task)| Ok(task.into()))
+            .collect());
+    }
+    let parts = apart(delivery).map_err(|error| undecodable(&error))?;
+    let each = parts.into_iter().map(|alone| {
+        let task = decode(&alone.body, Some(KIND), serves);
+        task.map(Box::new)
+            .map_err(|refusal| (alone.into(), refusal))
+    });
+    Ok(each.collect())
 }
 
 /// What is wrong with a message, and where, without a word of what it says: that may be secret, and this is logged.

@@ -4,6 +4,8 @@
 //! waits here unacknowledged, bounded by the prefetch. A permit is taken after the delivery, not before it: a queue that is empty must
 //! not keep the permit that another one's task could use.
 //!
+//! Several tasks may come in one delivery: each takes a permit of its own, and the delivery is answered when each of them is (`acks.rs`).
+//!
 //! A task is polled once where it is taken. Most short ones have ended by then and never become a task of the runtime.
 //!
 //! What was delivered again and again may be what kills its worker while it is read. It is read alone: the next such one, of whichever queue, only when
@@ -16,12 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_bus::{AckTag, Consumer, Delivery, ParkError, park};
-use baton_messages::RunId;
+use baton_messages::{RunId, Task};
 use futures::FutureExt as _;
 use tokio_util::task::TaskTracker;
 
 use crate::hold::{InHand, hold};
-use crate::inspect::{Refusal, Suspicion, inspect};
+use crate::inspect::{Read, Refusal, Suspicion, inspect};
 use crate::registry::Served;
 use crate::shared::Shared;
 
@@ -107,21 +109,46 @@ impl Intake {
     async fn take(&self, mut delivery: Delivery, refused: Option<Refusal>) -> Option<AckTag> {
         let tag = delivery.tag;
         let read = refused.map_or_else(|| inspect(&delivery, &self.served.manifest.task_type), Err);
-        let task = match read {
-            Ok(task) => task,
+        let read = match read {
+            Ok(read) => read,
             Err(refusal) => {
-                let shared = self.shared.clone();
-                self.tasks.spawn(put_aside(shared, delivery, refusal));
+                self.refuse(delivery, refusal);
                 return Some(tag);
             }
         };
         // It has been read; what is kept of the delivery is what it takes to answer it.
         delivery.body = Vec::new();
+        match read {
+            Read::Alone(task) => self.begin(*task, delivery).await.then_some(tag),
+            Read::Together(parts) => {
+                self.shared.acks.divide(tag, parts.len());
+                let mut on_its_own = false;
+                for part in parts {
+                    on_its_own |= match part {
+                        Ok(task) => self.begin(*task, delivery.clone()).await,
+                        Err((alone, refusal)) => {
+                            self.refuse(*alone, refusal);
+                            true
+                        }
+                    };
+                }
+                on_its_own.then_some(tag)
+            }
+        }
+    }
+
+    fn refuse(&self, delivery: Delivery, refusal: Refusal) {
+        let shared = self.shared.clone();
+        self.tasks.spawn(put_aside(shared, delivery, refusal));
+    }
+
+    /// Begins one, when there is a permit for it. False where it is not to be answered on its own account: a run of ours has it already, or it has gone back.
+    async fn begin(&self, task: Task, mut delivery: Delivery) -> bool {
         if delivery.redelivered {
             match self.shared.runs.adopt(&task.of, delivery) {
                 Some(ours) => delivery = ours,
                 // answered with the run that has it, however long that takes
-                None => return None,
+                None => return false,
             }
         }
         let permit = tokio::select! {
@@ -131,7 +158,7 @@ impl Intake {
         };
         let Some(permit) = permit else {
             self.shared.acks.give_back(&delivery).await;
-            return None;
+            return false;
         };
         let in_hand = InHand {
             task,
@@ -144,7 +171,7 @@ impl Intake {
         if futures::poll!(held.as_mut()).is_pending() {
             self.tasks.spawn(held);
         }
-        Some(tag)
+        true
     }
 }
 

@@ -27,6 +27,7 @@ mod manifest;
 mod masks;
 mod meter;
 mod options;
+mod pace;
 mod parcel;
 mod presence;
 mod registry;

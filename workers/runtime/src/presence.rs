@@ -4,13 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_bus::{Link, Outgoing, Sent, version_header};
+use baton_bus::{HeaderValue, Headers, Link, Outgoing, Sent, version_header};
 use baton_messages::fleet::{Announcement, Heartbeat, Leaving};
+use baton_messages::headers::TOGETHER;
 use baton_messages::{FleetMessage, Manifest, MessageId, topology};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock::now;
+use crate::registry::Served;
 use crate::runs::renew;
 use crate::shared::Shared;
 
@@ -50,7 +52,7 @@ pub(crate) async fn announce(
                 types: types.clone(),
                 at: now(),
             });
-            let heard = say(&shared, &announcement, true).await;
+            let heard = say(&shared, &announcement, true, None).await;
             unheard = !heard;
             if heard {
                 announced = connected;
@@ -60,7 +62,7 @@ pub(crate) async fn announce(
 }
 
 /// Says at every interval that it lives and what it runs, for ever.
-pub(crate) async fn beat(shared: Arc<Shared>) {
+pub(crate) async fn beat(shared: Arc<Shared>, served: Vec<Arc<Served>>) {
     let mut interval = interval(shared.options.heartbeat_ms);
     let mut number = 0;
     loop {
@@ -74,11 +76,25 @@ pub(crate) async fn beat(shared: Arc<Shared>) {
             at: now(),
         });
         let sent = Instant::now();
-        if say(&shared, &heartbeat, false).await {
+        if say(&shared, &heartbeat, false, together(&served)).await {
             renew(&claimed, sent);
         }
         metrics::gauge!("baton_worker_running").set(small(shared.in_hand()));
     }
+}
+
+/// Which types may come several tasks in a message.
+fn together(served: &[Arc<Served>]) -> Option<(String, HeaderValue)> {
+    let types: Headers = served
+        .iter()
+        .map(|served| (&served.manifest.task_type, served.pace.together()))
+        .filter(|(_, together)| *together > 1)
+        .filter_map(|(of, together)| {
+            let together = i64::try_from(together).ok()?;
+            Some((of.to_string(), HeaderValue::I64(together)))
+        })
+        .collect();
+    (!types.is_empty()).then(|| (TOGETHER.to_owned(), HeaderValue::Table(types)))
 }
 
 /// Says goodbye.
@@ -86,11 +102,16 @@ pub(crate) async fn leave(shared: &Shared) {
     let leaving = FleetMessage::Leaving(Leaving {
         worker: shared.options.id.clone(),
     });
-    say(shared, &leaving, false).await;
+    say(shared, &leaving, false, None).await;
 }
 
 /// Whether it was confirmed, and, where it is to be heard, not returned. It is not kept: it is said again in a moment.
-async fn say(shared: &Shared, message: &FleetMessage, to_be_heard: bool) -> bool {
+async fn say(
+    shared: &Shared,
+    message: &FleetMessage,
+    to_be_heard: bool,
+    header: Option<(String, HeaderValue)>,
+) -> bool {
     let body = match serde_json::to_vec(message) {
         Ok(body) => body,
         Err(error) => {
@@ -103,6 +124,7 @@ async fn say(shared: &Shared, message: &FleetMessage, to_be_heard: bool) -> bool
     out.mandatory = to_be_heard;
     out.persistent = false;
     out.headers = vec![version_header()];
+    out.headers.extend(header);
     let sent = shared.publisher.publish(vec![out]).await;
     sent.first() == Some(&Sent::Confirmed)
 }

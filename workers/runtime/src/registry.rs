@@ -13,6 +13,7 @@ use crate::automation::{Asked, Automation, Done, Probe};
 use crate::context::Context;
 use crate::manifest::{ManifestError, manifest_of};
 use crate::meter::Meter;
+use crate::pace::Pace;
 use crate::task_error::TaskError;
 
 /// What an attempt is entered with.
@@ -34,6 +35,7 @@ trait Face: Send + Sync {
 pub(crate) struct Served {
     pub(crate) manifest: Manifest,
     pub(crate) meter: Meter,
+    pub(crate) pace: Pace,
     validator: jsonschema::Validator,
     face: Box<dyn Face>,
 }
@@ -96,6 +98,7 @@ impl Registry {
         let served = Served {
             manifest,
             meter: Meter::default(),
+            pace: Pace::default(),
             validator,
             face: Box::new(Erased(automation)),
         };
@@ -120,6 +123,10 @@ impl Registry {
     pub fn only(mut self, keep: impl Fn(&TaskType) -> bool) -> Self {
         self.served.retain(|task_type, _| keep(task_type));
         self
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Served>> {
+        self.served.values().cloned().collect()
     }
 
     pub(crate) fn types(&self) -> impl Iterator<Item = (&TaskType, &Arc<Served>)> {

@@ -170,7 +170,7 @@ impl Worker {
             self.registry.manifests(),
             self.bus.state(),
         ));
-        always.spawn(beat(shared.clone()));
+        always.spawn(beat(shared.clone(), self.registry.all()));
         let mut intakes = intakes(&self.bus, &self.registry, &shared, &self.tasks);
         tracing::info!(
             worker = %shared.options.id, concurrency = shared.options.concurrency,

@@ -14,9 +14,10 @@ use super::router::Router;
 use crate::changes::Changes;
 use crate::clock;
 use crate::config::Config;
+use crate::fleet::Workers;
 use crate::health::Health;
 use crate::hot::mail::{Heard, Post, mail};
-use crate::hot::{HotError, HotLoop, Outbox, Parts};
+use crate::hot::{HotError, HotLoop, Outbox, Parts, Together};
 use crate::retention::{Keeper, Policy};
 use crate::triggers;
 use crate::types::Types;
@@ -29,6 +30,7 @@ const LOST_WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct Seats {
     pub(crate) bus: Bus,
     pub(crate) lanes: usize,
+    pub(crate) together: Together,
     pub(crate) prefetch: u16,
     pub(crate) batch_max: usize,
     pub(crate) linger: Duration,
@@ -56,6 +58,7 @@ pub(crate) struct Seats {
 /// What a seat is made with beside what the configuration says.
 pub(crate) struct Uses {
     pub(crate) bus: Bus,
+    pub(crate) workers: Arc<Workers>,
     pub(crate) layout: Arc<Layout>,
     pub(crate) suspects: AnySuspects,
     pub(crate) types: Arc<Types>,
@@ -83,6 +86,7 @@ impl Seats {
     pub(crate) fn new(config: &Config, uses: Uses) -> Self {
         Self {
             lanes: config.bus.lanes,
+            together: Together::new(uses.workers, config.tasks.together_max),
             prefetch: config.inbox.prefetch,
             batch_max: config.inbox.batch_max,
             linger: Duration::from_millis(config.inbox.linger_ms),
@@ -133,6 +137,7 @@ impl Seats {
             suspects: self.suspects.clone(),
             bus: self.bus.clone(),
             lanes: self.lanes,
+            together: self.together.clone(),
             inbox: inbox.clone(),
             instance: self.instance.clone(),
             mail,

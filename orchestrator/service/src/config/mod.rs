@@ -10,6 +10,7 @@ use std::time::Duration;
 use baton_bus::BusConfig;
 use baton_engine::definition::duration_ms;
 use baton_messages::WorkerId;
+use baton_messages::batch::TASKS_MAX;
 use baton_store::cluster::PARTITIONS_MAX;
 use serde::Deserialize;
 
@@ -61,6 +62,8 @@ pub struct Config {
     pub bus: BusConfig,
     /// Taking in reports.
     pub inbox: InboxConfig,
+    /// Sending tasks.
+    pub tasks: TasksConfig,
     /// The API.
     pub http: HttpConfig,
     /// Sagas in memory.
@@ -169,6 +172,14 @@ pub struct InboxConfig {
     pub linger_ms: u64,
     /// How many partitions of this process are decided and committed at the same time.
     pub turns_max: usize,
+}
+
+/// Sending tasks.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TasksConfig {
+    /// Most tasks in one message; 1: each in its own.
+    pub together_max: usize,
 }
 
 /// The API.
@@ -424,6 +435,12 @@ impl Config {
             return range(
                 "inbox.linger_ms",
                 "has to be at most 1000: so long everybody waits for an answer; 2 is usual",
+            );
+        }
+        if !(1..=TASKS_MAX).contains(&self.tasks.together_max) {
+            return range(
+                "tasks.together_max",
+                "has to be from 1 (each in its own message) to 64",
             );
         }
         if self.bus.lanes < 2 {

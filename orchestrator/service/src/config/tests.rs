@@ -91,6 +91,8 @@ fn values_out_of_range_are_refused_by_name() {
         ("[inbox]\nprefetch = 0\n", "inbox.prefetch"),
         ("[inbox]\nbatch_max = 0\n", "inbox.batch_max"),
         ("[inbox]\nlinger_ms = 9999\n", "inbox.linger_ms"),
+        ("[tasks]\ntogether_max = 0\n", "tasks.together_max"),
+        ("[tasks]\ntogether_max = 65\n", "tasks.together_max"),
         ("[bus]\nlanes = 1\n", "bus.lanes"),
         ("[sagas]\nidle_ms = 1\n", "sagas.idle_ms"),
         ("[http]\ntoken = \"short\"\n", "http.token"),

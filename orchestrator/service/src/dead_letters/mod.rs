@@ -7,6 +7,7 @@
 mod adopted;
 mod again;
 mod arriving;
+mod came;
 mod retention;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use baton_messages::dead::{
 };
 use baton_messages::{DeadReason, InboxMessage, MessageId, SagaId, TaskMessage, topology};
 use baton_store::arrivals::Arrived;
+use came::{Came, Kept, letters};
 pub(crate) use retention::expire;
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
@@ -157,28 +159,37 @@ async fn take_in(bus: Bus, source: Source, instance: String, desk: Desk) {
         if is_adopted {
             desk.consumes(source.queue(), true);
         }
-        let arrived = desk.arrived(source.queue(), known, batch.iter()).await;
+        let batch = letters(&source, batch);
+        let each = batch.iter().map(|came| &came.delivery);
+        let arrived = desk.arrived(source.queue(), known, each).await;
         let turn = desk.turn.acquire().await;
         let (suspects, others): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .zip(arrived)
-            .partition(|(delivery, _)| losses.suspects(delivery.deliveries));
+            .partition(|(came, _)| losses.suspects(came.delivery.deliveries));
+        let mut kept = Kept::default();
         for some in in_bytes(&others) {
-            let letters = some.iter();
-            let letters = letters.map(|(of, arrival)| Taken::new(of, *arrival, source.letter(of)));
+            let letters = some.iter().map(|(came, arrival)| {
+                let of = &came.delivery;
+                Taken::new(of, *arrival, source.letter(of))
+            });
             desk.kept(&letters.collect::<Vec<_>>()).await;
-            answer(some, &mut over).await;
+            for (came, arrival) in some {
+                kept.add(came, *arrival, &mut over).await;
+            }
         }
-        for (delivery, arrival) in suspects {
-            let Some(taken) = desk.one_at_last(&source, &delivery, arrival).await else {
+        for (came, arrival) in suspects {
+            let Some(taken) = desk.one_at_last(&source, &came.delivery, arrival).await else {
                 // the channel is gone, and it comes again
+                kept.leave(&came);
                 continue;
             };
             if taken {
-                answer(&[(delivery, arrival)], &mut over).await;
+                kept.add(&came, arrival, &mut over).await;
             } else {
+                kept.leave(&came);
                 left.retain(Delivery::is_current);
-                left.push(delivery);
+                left.push(came.delivery);
             }
         }
         drop(turn);
@@ -190,12 +201,12 @@ async fn take_in(bus: Bus, source: Source, instance: String, desk: Desk) {
 }
 
 /// Parts of a batch whose bodies may be in one commit together; each has one at least.
-fn in_bytes(batch: &[(Delivery, Arrived)]) -> Vec<&[(Delivery, Arrived)]> {
+fn in_bytes(batch: &[(Came, Arrived)]) -> Vec<&[(Came, Arrived)]> {
     let (mut parts, mut rest) = (Vec::new(), batch);
     while !rest.is_empty() {
         let mut bytes = 0;
-        let fits = |(one, _): &&(Delivery, Arrived)| {
-            bytes += one.body.len();
+        let fits = |(one, _): &&(Came, Arrived)| {
+            bytes += one.delivery.body.len();
             bytes <= COMMIT_BYTES_MAX
         };
         let n = rest.iter().take_while(fits).count().max(1);
@@ -204,15 +215,6 @@ fn in_bytes(batch: &[(Delivery, Arrived)]) -> Vec<&[(Delivery, Arrived)]> {
         rest = after;
     }
     parts
-}
-
-async fn answer(kept: &[(Delivery, Arrived)], over: &mut Over) {
-    for (delivery, arrival) in kept {
-        // a stale one comes again, and is known by what is in the list
-        if delivery.ack().await.is_ok() {
-            over.add(delivery, *arrival);
-        }
-    }
 }
 
 /// Where dead letters are taken in. One at a time, from whichever queue, where one of them may be what kills us.

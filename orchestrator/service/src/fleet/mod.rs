@@ -5,16 +5,19 @@ mod queues;
 mod say;
 mod workers;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use baton_bus::{Bus, ConsumeSpec, Consumer, Delivery, ExclusiveQueue};
+use baton_bus::{Bus, ConsumeSpec, Consumer, Delivery, ExclusiveQueue, HeaderValue};
+use baton_messages::batch::TASKS_MAX;
 use baton_messages::fleet::Announcement;
+use baton_messages::headers::TOGETHER;
 use baton_messages::topology;
-use baton_messages::{BODY_BYTES_MAX, FleetMessage};
+use baton_messages::{BODY_BYTES_MAX, FleetMessage, TaskType};
 use tokio::task::JoinSet;
 
 pub(crate) use say::speak;
-pub(crate) use workers::{SHOWN_MS, WorkerView, Workers};
+pub(crate) use workers::{Places, SHOWN_MS, WorkerView, Workers};
 
 use crate::clock;
 use crate::cluster::Router;
@@ -23,6 +26,8 @@ use queues::Queues;
 
 /// Most words of the fleet not yet read: a heartbeat of a thousand workers, which may all speak at once after a reconnect.
 const PREFETCH: u16 = 1_000;
+/// Most types one heartbeat may say that of.
+const TYPES_MAX: usize = 1_000;
 /// Most announcements whose queues are being made at once; each may wait for the broker, and is said again in seconds.
 const MAKING_MAX: usize = 64;
 
@@ -84,7 +89,8 @@ impl Fleet {
         match message {
             FleetMessage::Announcement(announcement) => self.announced(announcement).await,
             FleetMessage::Heartbeat(heartbeat) => {
-                self.workers.heartbeat(&heartbeat, clock::now());
+                let together = together(delivery);
+                self.workers.heartbeat(&heartbeat, together, clock::now());
                 let heard = || Heard::Heartbeat(heartbeat.clone());
                 self.router.hear(heard).await
             }
@@ -123,6 +129,18 @@ impl Fleet {
         });
         true
     }
+}
+
+/// How many tasks of which types a worker is glad to be sent in one message.
+fn together(heartbeat: &Delivery) -> BTreeMap<TaskType, usize> {
+    let Some(HeaderValue::Table(types)) = heartbeat.header(TOGETHER) else {
+        return BTreeMap::new();
+    };
+    let known = types.iter().take(TYPES_MAX).filter_map(|(of, together)| {
+        let together = usize::try_from(together.as_u64()?).ok()?;
+        Some((TaskType::new(of).ok()?, together.min(TASKS_MAX)))
+    });
+    known.collect()
 }
 
 /// What nobody can read is dropped with a word: it is gone in seconds, and said again.

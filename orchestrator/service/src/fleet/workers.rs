@@ -1,10 +1,10 @@
 //! The workers heard of lately, for those who look: never what a decision of a saga rests on. An operator who sends back a task that nobody could take is told so by it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use baton_messages::fleet::{Announcement, HEARTBEAT_MS, Heartbeat, Running};
-use baton_messages::{PoolName, TaskType, Timestamp, WorkerId};
+use baton_messages::{PoolName, TaskType, Timestamp, WorkerId, topology};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -15,6 +15,8 @@ use crate::metrics;
 pub(crate) const SHOWN_MS: u64 = 3 * 60_000;
 /// Our own canary sings every second: who has not heard it for so long hears nobody.
 const DEAF_MS: u64 = 3 * HEARTBEAT_MS;
+/// How long what workers say of tasks in one message is not looked at anew: it changes with each heartbeat, and is asked for with each batch.
+const TOGETHER_FOR_MS: u64 = 1_000;
 /// How far a worker's clock may be off before somebody is told.
 const CLOCK_OFF_MS_MAX: u64 = 5_000;
 /// Most workers remembered; a fleet larger than this is shown in part.
@@ -44,6 +46,9 @@ pub(crate) struct WorkerView {
     pub(crate) silent: bool,
     /// How far its clock is off, in milliseconds; positive when it is ahead.
     pub(crate) clock_off_ms: i64,
+    /// How many tasks of a type suit it in one message, where that is more than one.
+    #[serde(skip)]
+    together: BTreeMap<TaskType, usize>,
     #[serde(skip)]
     told_of_clock: bool,
 }
@@ -71,6 +76,7 @@ impl WorkerView {
             heard_at: Timestamp(0),
             silent: false,
             clock_off_ms: 0,
+            together: BTreeMap::new(),
             told_of_clock: false,
         }
     }
@@ -83,7 +89,11 @@ pub(crate) struct Workers {
     /// What those could do that have left, in which pool, and when: they may only be starting anew.
     left: Mutex<BTreeMap<(TaskType, PoolName), Timestamp>>,
     hearing: Mutex<Option<Hearing>>,
+    together: Mutex<Option<(Timestamp, Arc<Places>)>>,
 }
+
+/// How many tasks may go in one message, by the routing key of their queue.
+pub(crate) type Places = HashMap<String, usize>;
 
 /// That we hear our own canary.
 #[derive(Debug, Clone, Copy)]
@@ -106,10 +116,58 @@ impl Workers {
         });
     }
 
-    pub(crate) fn heartbeat(&self, heartbeat: &Heartbeat, now: Timestamp) {
+    pub(crate) fn heartbeat(
+        &self,
+        heartbeat: &Heartbeat,
+        together: BTreeMap<TaskType, usize>,
+        now: Timestamp,
+    ) {
         self.update(&heartbeat.worker, heartbeat.at, now, |view| {
             view.running.clone_from(&heartbeat.running);
+            view.together = together;
         });
+    }
+
+    /// Where several tasks may go in one message, and how many: as many as suit each who serves that queue. Looked at anew every second.
+    pub(crate) fn together(&self, now: Timestamp) -> Arc<Places> {
+        let mut together = self.together.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, places)) = &*together
+            && now.since_ms(*at) < TOGETHER_FOR_MS
+            && *at <= now
+        {
+            return places.clone();
+        }
+        let places = Arc::new(self.places_together(now));
+        *together = Some((now, places.clone()));
+        places
+    }
+
+    /// Whoever may still be there counts, also when he is silent: he takes what lies in his queues when he is heard again. And whoever lives has been heard when the
+    /// fleet has been heard for as long as three heartbeats.
+    fn places_together(&self, now: Timestamp) -> Places {
+        let since = self.heard_since(now);
+        if since.is_none_or(|since| now.since_ms(since) < 3 * HEARTBEAT_MS) {
+            return Places::new();
+        }
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = || {
+            known
+                .values()
+                .filter(|view| now.since_ms(view.heard_at) < SHOWN_MS)
+        };
+        let mut places = Places::new();
+        if known.len() >= WORKERS_MAX || there().all(|view| view.together.is_empty()) {
+            return places;
+        }
+        for view in there() {
+            for (of, pool) in view.places() {
+                let its = view.together.get(of).copied().unwrap_or(1);
+                let place = places.entry(topology::task_key(pool, of)).or_insert(its);
+                *place = its.min(*place);
+            }
+        }
+        places.retain(|_, together| *together > 1);
+        places
     }
 
     pub(crate) fn left(&self, worker: &WorkerId, now: Timestamp) {
@@ -255,6 +313,7 @@ impl Workers {
             heard_at: now,
             silent: false,
             clock_off_ms: 0,
+            together: BTreeMap::new(),
             told_of_clock: false,
         });
         view.heard_at = now;
@@ -294,7 +353,7 @@ mod tests {
     #[test]
     fn who_is_silent_is_shown_so_and_then_forgotten() {
         let workers = Workers::default();
-        workers.heartbeat(&heartbeat("a", 1_000), Timestamp(1_000));
+        workers.heartbeat(&heartbeat("a", 1_000), BTreeMap::new(), Timestamp(1_000));
         assert!(!workers.all(Timestamp(2_000))[0].silent);
         assert!(workers.all(Timestamp(60_000))[0].silent);
         workers.forget_silent(Timestamp(1_000 + SHOWN_MS));
@@ -421,6 +480,57 @@ mod tests {
         assert!(!serves("a.b@1", "far", 1_000));
         assert!(!serves("c.d@1", "default", 1_000));
         assert!(!serves("a.b@1", "default", 1_000 + SHOWN_MS));
+    }
+
+    #[test]
+    fn several_tasks_go_in_a_message_where_that_suits_all_who_serve_them() {
+        let workers = Workers::default();
+        let join = |name: &str, types: &[&str], together: &[(&str, usize)], at: u64| {
+            let glad = together.iter();
+            let glad = glad.map(|(of, n)| (TaskType::new(of).unwrap(), *n));
+            let view = WorkerView {
+                worker: WorkerId::new(name).unwrap(),
+                heard_at: Timestamp(at),
+                together: glad.collect(),
+                ..WorkerView::of_test(types)
+            };
+            let mut known = workers.known.lock().unwrap();
+            known.insert(view.worker.clone(), view);
+        };
+        let key =
+            |of: &str| topology::task_key(&PoolName::default_pool(), &TaskType::new(of).unwrap());
+        let at = |at: u64| workers.together(Timestamp(at));
+        let hear = |from: u64, to: u64| {
+            let canaries = (from..=to).step_by(1_000);
+            canaries.for_each(|at| workers.canary(Timestamp(at)));
+        };
+        hear(0, 20_000);
+        join("early", &["a.b@1"], &[("a.b@1", 9)], 0);
+        assert!(at(10_000).is_empty(), "not heard for long enough");
+        assert_eq!(*at(15_000), Places::from([(key("a.b@1"), 9)]));
+        workers.left(&WorkerId::new("early").unwrap(), Timestamp(16_000));
+        hear(21_000, 70_000);
+        assert!(at(20_000).is_empty());
+        join(
+            "a",
+            &["a.b@1", "b.c@1"],
+            &[("a.b@1", 32), ("b.c@1", 4)],
+            21_000,
+        );
+        assert!(at(20_999).is_empty(), "not looked at anew yet");
+        assert_eq!(
+            *at(21_000),
+            Places::from([(key("a.b@1"), 32), (key("b.c@1"), 4)])
+        );
+        join("b", &["a.b@1"], &[("a.b@1", 8)], 22_000);
+        assert_eq!(at(22_000)[&key("a.b@1")], 8);
+        // one of an older version, or one that has just begun
+        join("c", &["a.b@1"], &[], 23_000);
+        assert_eq!(*at(23_000), Places::from([(key("b.c@1"), 4)]));
+        // silent, and perhaps there again
+        assert!(!at(60_000).contains_key(&key("a.b@1")));
+        workers.left(&WorkerId::new("c").unwrap(), Timestamp(60_000));
+        assert_eq!(at(61_000)[&key("a.b@1")], 8);
     }
 
     #[test]

@@ -10,18 +10,12 @@ use baton_store::Layout;
 use tokio::task::{JoinError, JoinSet};
 
 use super::letter::letter;
+use super::together::{Parcel, Together};
 use crate::clock;
 
 /// Most messages handed to one lane at once: one full turn. Smaller, and the confirms of a turn are awaited in pieces; larger, and one
 /// lost channel leaves more in doubt.
 const PARCELS_MAX: usize = 512;
-
-/// A message with the name of its command.
-#[derive(Debug)]
-struct Parcel {
-    ticket: Ticket,
-    message: baton_bus::Outgoing,
-}
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -45,7 +39,10 @@ impl Outlet for Outbox {
         for out in commands {
             let ticket = out.ticket;
             match letter(out.saga, &out.command, &self.layout, now) {
-                Some(message) => waiting.parcels.push_back(Parcel { ticket, message }),
+                Some(message) => waiting.parcels.push_back(Parcel {
+                    tickets: vec![ticket],
+                    message,
+                }),
                 None => waiting.refused.push((ticket, Sent::Nacked)),
             }
         }
@@ -89,6 +86,7 @@ impl Outbox {
 pub(crate) struct Lanes {
     outbox: Outbox,
     publisher: LanePublisher,
+    together: Together,
     lanes: usize,
     flying: JoinSet<Vec<(Ticket, Sent)>>,
 }
@@ -103,9 +101,15 @@ impl std::fmt::Debug for LanePublisher {
 }
 
 impl Lanes {
-    pub(crate) fn new(outbox: Outbox, publisher: Publisher, lanes: usize) -> Self {
+    pub(crate) fn new(
+        outbox: Outbox,
+        publisher: Publisher,
+        together: Together,
+        lanes: usize,
+    ) -> Self {
         Self {
             outbox,
+            together,
             publisher: LanePublisher(publisher),
             lanes,
             flying: JoinSet::new(),
@@ -120,6 +124,7 @@ impl Lanes {
                 break;
             }
             let publisher = self.publisher.0.clone();
+            let parcels = self.together.packed(parcels);
             self.flying.spawn(deliver(publisher, parcels));
         }
         self.outbox.take_refused()
@@ -156,19 +161,19 @@ impl Lanes {
 }
 
 async fn deliver(publisher: Publisher, parcels: Vec<Parcel>) -> Vec<(Ticket, Sent)> {
-    let (tickets, messages): (Vec<Ticket>, Vec<_>) = parcels
+    let (tickets, messages): (Vec<Vec<Ticket>>, Vec<_>) = parcels
         .into_iter()
-        .map(|parcel| (parcel.ticket, parcel.message))
+        .map(|parcel| (parcel.tickets, parcel.message))
         .unzip();
     let sent = publisher.publish(messages).await;
-    tickets
-        .into_iter()
-        .zip(sent.into_iter().map(|sent| match sent {
-            baton_bus::Sent::Confirmed => Sent::Confirmed,
-            baton_bus::Sent::Returned { .. } => Sent::Returned,
-            baton_bus::Sent::Nacked => Sent::Nacked,
-            baton_bus::Sent::NotSent { .. } => Sent::NotSent,
-            baton_bus::Sent::Unknown { .. } => Sent::Unknown,
-        }))
+    let sent = sent.into_iter().map(|sent| match sent {
+        baton_bus::Sent::Confirmed => Sent::Confirmed,
+        baton_bus::Sent::Returned { .. } => Sent::Returned,
+        baton_bus::Sent::Nacked => Sent::Nacked,
+        baton_bus::Sent::NotSent { .. } => Sent::NotSent,
+        baton_bus::Sent::Unknown { .. } => Sent::Unknown,
+    });
+    let each = tickets.into_iter().zip(sent);
+    each.flat_map(|(tickets, sent)| tickets.into_iter().map(move |ticket| (ticket, sent)))
         .collect()
 }

@@ -18,6 +18,7 @@ pub(crate) mod mail;
 pub(crate) mod parking;
 mod piece;
 pub(crate) mod suspect;
+mod together;
 pub(crate) mod trial;
 mod turn;
 mod vain;
@@ -52,6 +53,7 @@ use mail::{Heard, Letters, Mail, Request};
 use parking::Parking;
 use piece::Piece;
 use suspect::Suspect;
+pub(crate) use together::Together;
 use trial::{Alone, Trial};
 use vain::Vain;
 
@@ -97,6 +99,7 @@ pub(crate) struct Parts<S> {
     pub(crate) suspects: AnySuspects,
     pub(crate) bus: baton_bus::Bus,
     pub(crate) lanes: usize,
+    pub(crate) together: Together,
     pub(crate) inbox: InboxKey,
     pub(crate) instance: String,
     pub(crate) mail: Mail,
@@ -184,7 +187,7 @@ impl<S: Store> HotLoop<S> {
         let lanes = parts.lanes.saturating_sub(1).max(1);
         Self {
             driver: parts.driver,
-            lanes: Lanes::new(parts.outbox, publisher.clone(), lanes),
+            lanes: Lanes::new(parts.outbox, publisher.clone(), parts.together, lanes),
             inbox: None,
             frontier: Frontier::default(),
             parking: Parking::new(publisher.clone()),

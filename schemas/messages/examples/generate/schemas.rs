@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use baton_messages::{ControlMessage, Event, FleetMessage, InboxMessage, Manifest, TaskMessage};
+use baton_messages::{
+    ControlMessage, Event, FleetMessage, InboxMessage, Manifest, TaskMessage, TasksMessage,
+};
 use serde_json::{Map, Value, json};
 
 /// The notation in which ids are written: readers take others too, writers write only this.
@@ -13,7 +15,7 @@ const UUID: &str = "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}
 pub(crate) struct Kind {
     /// Kind and version, `finished@1`; the AMQP `type` of it.
     pub(crate) name: String,
-    /// The family it belongs to: `event`, `task`, `inbox`, `control`, `fleet`, `manifest`.
+    /// The family it belongs to: `event`, `task`, `tasks`, `inbox`, `control`, `fleet`, `manifest`.
     pub(crate) family: &'static str,
     /// One sentence.
     pub(crate) summary: String,
@@ -29,6 +31,7 @@ pub(crate) fn kinds() -> Result<Vec<Kind>, String> {
     let mut kinds = vec![plain("event", schemars::schema_for!(Event).into())];
     for (family, schema) in [
         ("task", schemars::schema_for!(TaskMessage)),
+        ("tasks", schemars::schema_for!(TasksMessage)),
         ("inbox", schemars::schema_for!(InboxMessage)),
         ("control", schemars::schema_for!(ControlMessage)),
         ("fleet", schemars::schema_for!(FleetMessage)),

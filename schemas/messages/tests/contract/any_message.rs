@@ -9,8 +9,8 @@ use baton_messages::{
     AttemptRef, Checkpoint, CheckpointKind, ChildSaid, ChildWanted, ControlMessage, Direction,
     Effect, Event, Failure, Finished, FleetMessage, Grant, GrantAnswer, Hold, InboxKey,
     InboxMessage, Manifest, ParentRef, PoolName, ProbeAnswer, RefusedWhy, Report, ReportBatch,
-    RetryDefaults, SagaId, Standing, Start, StartBatch, Started, StepId, Task, TaskMessage,
-    TaskResult, TaskType, Timestamp, Wanted, WorkerId,
+    RetryDefaults, SagaId, Standing, Start, StartBatch, Started, StepId, Task, TaskBatch,
+    TaskMessage, TaskResult, TaskType, TasksMessage, Timestamp, Wanted, WorkerId,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -131,6 +131,10 @@ pub(crate) fn task() -> impl Strategy<Value = TaskMessage> {
             })
         },
     )
+}
+
+pub(crate) fn tasks() -> impl Strategy<Value = TasksMessage> {
+    vec(task(), 1..4).prop_map(|tasks| TasksMessage::Tasks(TaskBatch { tasks }))
 }
 
 fn fences() -> impl Strategy<Value = BTreeMap<String, u64>> {

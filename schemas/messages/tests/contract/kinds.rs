@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use baton_messages::{ControlMessage, Event, FleetMessage, InboxMessage, Manifest, TaskMessage};
+use baton_messages::{
+    ControlMessage, Event, FleetMessage, InboxMessage, Manifest, TaskMessage, TasksMessage,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -59,6 +61,7 @@ pub(crate) fn read(kind: &str, body: &[u8]) -> Result<(Value, String), String> {
     match family(kind) {
         "event" => through::<Event>(body, |_| "event"),
         "task" => through::<TaskMessage>(body, TaskMessage::kind),
+        "tasks" => through::<TasksMessage>(body, TasksMessage::kind),
         "inbox" => through::<InboxMessage>(body, InboxMessage::kind),
         "control" => through::<ControlMessage>(body, ControlMessage::kind),
         "fleet" => through::<FleetMessage>(body, FleetMessage::kind),

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::LazyLock;
 
-use baton_messages::{ControlMessage, Event, FleetMessage, InboxMessage, Manifest, TaskMessage};
+use baton_messages::{
+    ControlMessage, Event, FleetMessage, InboxMessage, Manifest, TaskMessage, TasksMessage,
+};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde::Serialize;
@@ -57,6 +59,7 @@ fn read_as_anything(body: &[u8]) -> Result<(), TestCaseError> {
     }
     once::<Event>(body)?;
     once::<TaskMessage>(body)?;
+    once::<TasksMessage>(body)?;
     once::<InboxMessage>(body)?;
     once::<ControlMessage>(body)?;
     once::<FleetMessage>(body)?;
@@ -71,6 +74,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         any_message::event().prop_map(bytes),
         any_message::task().prop_map(bytes),
+        any_message::tasks().prop_map(bytes),
         any_message::inbox().prop_map(bytes),
         any_message::control().prop_map(bytes),
         any_message::fleet().prop_map(bytes),
@@ -130,6 +134,11 @@ proptest! {
 
     #[test]
     fn tasks_come_back(message in any_message::task()) {
+        comes_back(message.kind(), &message)?;
+    }
+
+    #[test]
+    fn tasks_that_come_together_come_back(message in any_message::tasks()) {
         comes_back(message.kind(), &message)?;
     }
 

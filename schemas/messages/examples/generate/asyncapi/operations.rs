@@ -35,6 +35,7 @@ const fn operation(
     }
 }
 
+const TASKS_TAKEN: &[&str] = &["task@1", "tasks@1"];
 const REPORTS: &[&str] = &["started@1", "checkpoint@1", "finished@1", "batch@1"];
 const HINTS: &[&str] = &["grant@1", "cancel@1", "drain@1", "roll-call@1"];
 const SAGAS_ARE_TOLD: &[&str] = &[
@@ -73,13 +74,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
     operation(
         "orchestrator",
         At::Exchange(TASKS),
-        &["task@1"],
+        TASKS_TAKEN,
         "One attempt of a step is offered to the workers of a pool.",
     ),
     operation(
         "worker",
         At::Queue("baton.task"),
-        &["task@1"],
+        TASKS_TAKEN,
         "A worker takes tasks of the types it serves, one permit for each.",
     ),
     operation(
