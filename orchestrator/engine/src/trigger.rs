@@ -368,6 +368,33 @@ steps:
         assert_eq!((found.errors[0].index, found.errors[0].part), (1, "key"));
     }
 
+    /// The alarm of a host that is over leaves the treatment of every other host, and what its whole group has asked for, as they are.
+    #[test]
+    fn an_alarm_that_is_over_leads_to_the_treatment_of_its_own_host() {
+        let definition = include_str!("../../sagas/cpu-alarm.yaml");
+        let definition = Definition::parse(definition).unwrap();
+        let said = |host: &str, status: &str, everywhere: bool| {
+            let data = json!({
+                "host": host, "group": "web", "service": "shop", "url": "http://127.0.0.1:8080/",
+                "status": status, "everywhere": everywhere,
+            });
+            let found = on_event(&definition, &event("com.example.cpu.high", "/watch", data));
+            assert_eq!(found.errors, []);
+            let started: Vec<String> = found.hits.into_iter().filter_map(|hit| hit.key).collect();
+            let over: Vec<String> = found.cancels.into_iter().map(|hit| hit.key).collect();
+            (started, over)
+        };
+        let none = Vec::<String>::new;
+        let (one, _) = said("web-7", "firing", false);
+        let (other, _) = said("web-8", "firing", false);
+        assert_eq!((one.len(), other.len()), (1, 1));
+        assert_ne!(one, other);
+        assert_eq!(said("web-7", "resolved", false), (none(), one));
+        let (all, _) = said("web-7", "firing", true);
+        assert_eq!(said("web-8", "firing", true), (all, none()));
+        assert_eq!(said("web-7", "resolved", true), (none(), none()));
+    }
+
     #[test]
     fn a_hook_is_an_event_of_its_own_path() {
         let definition = Definition::parse(ALARMS).unwrap();
