@@ -1,12 +1,12 @@
-//! What a trigger finds in an event, or at a nominal time: which sagas are to start, with which id, input and key. Pure; whoever calls it
-//! keeps the keys and the times. An expression that gives no value is no hit, and is said.
+//! What a trigger finds in an event, or at a nominal time: which sagas are to start, with which id, input and key, or by which key one is to be
+//! cancelled. Pure; whoever calls it keeps the keys and the times. An expression that gives no value is no hit, and is said.
 
 use std::collections::BTreeMap;
 
 use baton_messages::{Event, SagaId, Timestamp};
 use serde_json::{Value, json};
 
-use crate::definition::{Definition, EventRule, ScheduleRule, Trigger, rfc3339};
+use crate::definition::{Definition, EventRule, OnHit, ScheduleRule, Trigger, rfc3339};
 use crate::expr::{Scope, Template};
 
 /// The longest key, in bytes: it is a part of a row's name.
@@ -25,6 +25,17 @@ pub struct Hit {
     pub key: Option<String>,
     /// See `key`, in milliseconds.
     pub window_ms: u64,
+}
+
+/// A trigger has found that a saga is to be cancelled: whichever its definition started with this key last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelHit {
+    /// The trigger's place in `on:`.
+    pub index: u32,
+    /// The key that leads to the saga.
+    pub key: String,
+    /// Why, in the author's words.
+    pub reason: String,
 }
 
 /// A trigger could not be evaluated: no hit, but nothing to pass over in silence either.
@@ -46,6 +57,8 @@ pub struct TriggerError {
 pub struct Found {
     /// Sagas to start or to join, in the order of `on:`.
     pub hits: Vec<Hit>,
+    /// What is to be cancelled, in the order of `on:`; after what is started, so that an event which does both ends with nothing.
+    pub cancels: Vec<CancelHit>,
     /// Triggers that look at such events and could not be evaluated.
     pub errors: Vec<TriggerError>,
 }
@@ -89,8 +102,9 @@ pub fn on_event(definition: &Definition, event: &Event) -> Found {
         let Some(rule) = trigger.event_rule().filter(|_| looks) else {
             continue;
         };
-        match hit(definition, index, rule, event, &scope) {
-            Ok(Some(hit)) => found.hits.push(hit),
+        match look(definition, index, rule, event, &scope) {
+            Ok(Some(Looked::Start(hit))) => found.hits.push(hit),
+            Ok(Some(Looked::Cancel(hit))) => found.cancels.push(hit),
             Ok(None) => {}
             Err((part, why)) => found.errors.push(TriggerError {
                 definition: definition.saga.clone(),
@@ -105,13 +119,19 @@ pub fn on_event(definition: &Definition, event: &Event) -> Found {
 
 type Part<T> = Result<T, (&'static str, String)>;
 
-fn hit(
+/// What one trigger says to an event it lets through.
+enum Looked {
+    Start(Hit),
+    Cancel(CancelHit),
+}
+
+fn look(
     definition: &Definition,
     index: u32,
     rule: &EventRule,
     event: &Event,
     scope: &EventScope,
-) -> Part<Option<Hit>> {
+) -> Part<Option<Looked>> {
     if let Some(when) = &rule.when {
         match when.eval(scope) {
             Ok(Value::Bool(true)) => {}
@@ -120,19 +140,32 @@ fn hit(
             Err(error) => return Err(("when", error.to_string())),
         }
     }
-    let input = rule.input.eval(scope);
+    let key = || {
+        let key = rule.key.as_ref().map(|key| text_of(key, scope)).transpose();
+        key.map_err(|why| ("key", why))
+    };
+    let (input, window_ms) = match &rule.then {
+        OnHit::Start { input, window_ms } => (input.eval(scope), *window_ms),
+        OnHit::Cancel { reason } => {
+            let key = key()?.ok_or_else(|| ("key", "is not there".to_owned()))?;
+            return Ok(Some(Looked::Cancel(CancelHit {
+                index,
+                key,
+                reason: reason.clone(),
+            })));
+        }
+    };
     let input = input.map_err(|error| ("input", error.to_string()))?;
     definition
         .check_input(&input)
         .map_err(|misfit| ("input", format!("does not fit the saga: {misfit}")))?;
-    let key = rule.key.as_ref().map(|key| text_of(key, scope)).transpose();
-    Ok(Some(Hit {
+    Ok(Some(Looked::Start(Hit {
         index,
         saga: SagaId::of_event(&definition.saga, index, &event.source, &event.id),
         input,
-        key: key.map_err(|why| ("key", why))?,
-        window_ms: rule.window_ms,
-    }))
+        key: key()?,
+        window_ms,
+    })))
 }
 
 /// A key is text, or what has one way to be written as text.
@@ -212,6 +245,24 @@ pub fn on_schedule(
 mod tests {
     use super::*;
 
+    const OVER: &str = r#"
+saga: treat
+version: 1
+on:
+  - event: com.example.cpu
+    when: ${ event.data.status != "resolved" }
+    input: { host: "${ event.data.host }" }
+    key: ${ event.data.host }
+  - event: com.example.cpu
+    when: ${ event.data.status == "resolved" }
+    key: ${ event.data.host }
+    cancel: the alarm is over
+input: { type: object, required: [host] }
+steps:
+  - id: only
+    sleep: 1s
+"#;
+
     const ALARMS: &str = r#"
 saga: quarantine
 version: 1
@@ -290,6 +341,58 @@ steps:
             assert_eq!(found.errors.len(), 1, "{data}");
             assert_eq!(found.errors[0].part, part, "{data}");
         }
+    }
+
+    #[test]
+    fn what_cancels_is_led_by_the_key_that_starts() {
+        let definition = Definition::parse(OVER).unwrap();
+        let said = |status: &str| {
+            let data = json!({"host": "web-7", "status": status});
+            on_event(&definition, &event("com.example.cpu", "/watch", data))
+        };
+        let (firing, resolved) = (said("firing"), said("resolved"));
+        assert_eq!((firing.hits.len(), firing.cancels.len()), (1, 0));
+        assert_eq!(firing.hits[0].key.as_deref(), Some("web-7"));
+        assert_eq!((resolved.hits.len(), resolved.errors.len()), (0, 0));
+        assert_eq!(
+            resolved.cancels,
+            [CancelHit {
+                index: 1,
+                key: "web-7".into(),
+                reason: "the alarm is over".into(),
+            }]
+        );
+        let no_host = event("com.example.cpu", "/watch", json!({"status": "resolved"}));
+        let found = on_event(&definition, &no_host);
+        assert_eq!((found.cancels.len(), found.errors.len()), (0, 1));
+        assert_eq!((found.errors[0].index, found.errors[0].part), (1, "key"));
+    }
+
+    /// The alarm of a host that is over leaves the treatment of every other host, and what its whole group has asked for, as they are.
+    #[test]
+    fn an_alarm_that_is_over_leads_to_the_treatment_of_its_own_host() {
+        let definition = include_str!("../../sagas/cpu-alarm.yaml");
+        let definition = Definition::parse(definition).unwrap();
+        let said = |host: &str, status: &str, everywhere: bool| {
+            let data = json!({
+                "host": host, "group": "web", "service": "shop", "url": "http://127.0.0.1:8080/",
+                "status": status, "everywhere": everywhere,
+            });
+            let found = on_event(&definition, &event("com.example.cpu.high", "/watch", data));
+            assert_eq!(found.errors, []);
+            let started: Vec<String> = found.hits.into_iter().filter_map(|hit| hit.key).collect();
+            let over: Vec<String> = found.cancels.into_iter().map(|hit| hit.key).collect();
+            (started, over)
+        };
+        let none = Vec::<String>::new;
+        let (one, _) = said("web-7", "firing", false);
+        let (other, _) = said("web-8", "firing", false);
+        assert_eq!((one.len(), other.len()), (1, 1));
+        assert_ne!(one, other);
+        assert_eq!(said("web-7", "resolved", false), (none(), one));
+        let (all, _) = said("web-7", "firing", true);
+        assert_eq!(said("web-8", "firing", true), (all, none()));
+        assert_eq!(said("web-7", "resolved", true), (none(), none()));
     }
 
     #[test]

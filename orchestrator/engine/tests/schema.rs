@@ -96,6 +96,15 @@ fn wrong_shapes_are_refused() {
         format!("{head}on: [{{ when: true }}]\nsteps: [{{ id: a, sleep: 1s }}]"),
         format!("{head}on: [{{ hook: a }}]\nsteps: [{{ id: a, sleep: 1s }}]"),
         format!(
+            "{head}on: [{{ event: a.b, key: k }}, {{ event: c.d, cancel: over }}]\nsteps: [{{ id: a, sleep: 1s }}]"
+        ),
+        format!(
+            "{head}on: [{{ event: a.b, key: k }}, {{ event: c.d, key: k, cancel: over, window: 5m }}]\nsteps: [{{ id: a, sleep: 1s }}]"
+        ),
+        format!(
+            "{head}on: [{{ event: a.b, key: k }}, {{ event: c.d, key: k, cancel: '' }}]\nsteps: [{{ id: a, sleep: 1s }}]"
+        ),
+        format!(
             "{head}on: [{{ schedule: '@daily', when: true }}]\nsteps: [{{ id: a, sleep: 1s }}]"
         ),
         format!("{head}labels: {{ Host: x }}\nsteps: [{{ id: a, sleep: 1s }}]"),

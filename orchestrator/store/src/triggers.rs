@@ -63,7 +63,7 @@ impl Planned {
     #[must_use]
     pub const fn of(&self) -> &TriggerRef {
         match self {
-            Self::Start { of, .. } | Self::Refused { of, .. } => of,
+            Self::Start { of, .. } | Self::Cancel { of, .. } | Self::Refused { of, .. } => of,
         }
     }
 }
@@ -87,6 +87,15 @@ pub enum Planned {
         saga: SagaId,
         /// The key it claims.
         key: Option<Claim>,
+    },
+    /// The saga that was started with a key last is to be asked to cancel.
+    Cancel {
+        /// Which trigger.
+        of: TriggerRef,
+        /// The key, within its definition.
+        key: String,
+        /// Why, in the words of the trigger's author.
+        reason: String,
     },
     /// The trigger cannot be used on this event.
     Refused {
@@ -141,6 +150,29 @@ pub enum Effect {
         /// The key.
         key: String,
     },
+    /// It asks the saga that was started with its key last to cancel: as by an operator, so that from the pivot on only a person is told.
+    AskedToCancel {
+        /// By which trigger.
+        of: TriggerRef,
+        /// The saga.
+        saga: SagaId,
+        /// The key.
+        key: String,
+        /// Why, as the trigger said when the event came.
+        reason: String,
+    },
+    /// It was to cancel a saga, and there is none that could be: nothing was done.
+    NothingToCancel {
+        /// By which trigger.
+        of: TriggerRef,
+        /// The saga that was started with the key last, where one is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        saga: Option<SagaId>,
+        /// The key.
+        key: String,
+        /// Why there is none.
+        why: String,
+    },
     /// A trigger could not be used on it; a dead letter says the same.
     Refused {
         /// Which.
@@ -155,6 +187,36 @@ pub enum Effect {
         /// The step that waited.
         step: StepId,
     },
+}
+
+impl Effect {
+    /// What comes of a trigger that cancels. `holder`: the saga that was started with the key last, and whether it goes on; none of that: it is about
+    /// to be started.
+    pub(crate) fn of_cancel(
+        of: TriggerRef,
+        key: String,
+        reason: String,
+        holder: Option<(SagaId, Option<bool>)>,
+    ) -> Self {
+        let (saga, why) = match holder {
+            Some((saga, Some(true) | None)) => {
+                return Self::AskedToCancel {
+                    of,
+                    saga,
+                    key,
+                    reason,
+                };
+            }
+            Some((saga, Some(false))) => (Some(saga), "the saga that has this key has ended"),
+            None => (None, "no saga has this key"),
+        };
+        Self::NothingToCancel {
+            of,
+            saga,
+            key,
+            why: why.to_owned(),
+        }
+    }
 }
 
 /// An event as it is kept.

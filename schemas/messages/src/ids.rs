@@ -141,6 +141,15 @@ impl InputId {
             &[&saga.to_string(), &trigger.to_string(), source, event_id],
         ))
     }
+
+    /// An event by which trigger number `trigger` asks a saga to cancel: the same however often it is asked.
+    #[must_use]
+    pub fn of_cancel(saga: SagaId, trigger: u32, source: &str, event_id: &str) -> Self {
+        Self(derive(
+            "input/cancel",
+            &[&saga.to_string(), &trigger.to_string(), source, event_id],
+        ))
+    }
 }
 
 impl MessageId {

@@ -20,12 +20,16 @@ pub(crate) struct Kept {
 /// One thing it caused.
 #[derive(Debug, Clone, Deserialize)]
 struct Effect {
-    /// `started`, `joined`, `refused` or `woke`.
+    /// One of [`CAUSES`].
     what: String,
     saga: Option<String>,
     step: Option<String>,
     trigger: Option<OfTrigger>,
     error: Option<String>,
+    /// Why a saga was asked to cancel.
+    reason: Option<String>,
+    /// Why there was none to cancel.
+    why: Option<String>,
 }
 
 /// The trigger by which.
@@ -60,14 +64,22 @@ pub(crate) fn table(rows: &[Kept], now: u64) -> Table {
     table
 }
 
+/// What an event may cause.
+const CAUSES: [&str; 6] = [
+    "started",
+    "joined",
+    "woke",
+    "asked-to-cancel",
+    "nothing-to-cancel",
+    "refused",
+];
+
 /// `1 started, 2 woke`.
 fn caused(row: &Kept) -> String {
-    let counts = ["started", "joined", "woke", "refused"]
-        .iter()
-        .filter_map(|word| {
-            let count = row.effects.iter().filter(|one| one.what == *word).count();
-            (count > 0).then(|| format!("{count} {word}"))
-        });
+    let counts = CAUSES.iter().filter_map(|what| {
+        let count = row.effects.iter().filter(|one| one.what == *what).count();
+        (count > 0).then(|| format!("{count} {}", words(what)))
+    });
     counts.collect::<Vec<_>>().join(", ")
 }
 
@@ -116,6 +128,11 @@ fn effects(row: &Kept, width: usize) -> Vec<Line> {
     lines
 }
 
+/// What was caused, as it is said.
+fn words(what: &str) -> String {
+    what.replace('-', " ")
+}
+
 fn effect(one: &Effect, width: usize) -> Vec<Line> {
     let trigger = one.trigger.as_ref().map_or_else(String::new, |of| {
         format!("  {}@{}", of.definition, of.version)
@@ -125,16 +142,50 @@ fn effect(one: &Effect, width: usize) -> Vec<Line> {
         .as_ref()
         .map_or_else(String::new, |step| format!("  step {step}"));
     let saga = short(one.saga.as_deref().unwrap_or_default(), width);
-    let tone = if one.error.is_some() {
-        Tone::Bad
-    } else {
-        Tone::Good
+    let tone = match (&one.error, &one.why) {
+        (Some(_), _) => Tone::Bad,
+        (None, Some(_)) => Tone::Faint,
+        (None, None) => Tone::Good,
     };
     let said = format!("  {saga}{trigger}{step}");
-    let mut lines = vec![Line::of(&one.what, tone).plain(format!("  {}", said.trim_start()))];
-    let why = one.error.as_deref().unwrap_or_default();
-    if !why.is_empty() {
+    let mut lines =
+        vec![Line::of(words(&one.what), tone).plain(format!("  {}", said.trim_start()))];
+    let said = [&one.error, &one.reason, &one.why];
+    for why in said.into_iter().flatten().filter(|why| !why.is_empty()) {
         lines.extend(wrapped(why, width).into_iter().map(Line::faint));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::out::Screen;
+
+    #[test]
+    fn what_was_asked_to_cancel_and_what_was_not_is_told_with_the_reason() {
+        let trigger = json!({ "definition": "treat", "version": 1, "trigger": 1 });
+        let row: Kept = serde_json::from_value(json!({
+            "event": {}, "received_at": 0, "done": true, "effects": [
+                { "what": "asked-to-cancel", "trigger": trigger, "saga": "s-1", "key": "k", "reason": "the alarm is over" },
+                { "what": "nothing-to-cancel", "trigger": trigger, "saga": null, "key": "k", "why": "no saga has this key" },
+            ],
+        }))
+        .unwrap();
+        assert_eq!(caused(&row), "1 asked to cancel, 1 nothing to cancel");
+        let mut screen = Screen::kept(160);
+        for line in effects(&row, 160) {
+            screen.line(&line);
+        }
+        assert_eq!(
+            screen.text(),
+            "asked to cancel  s-1  treat@1
+the alarm is over
+nothing to cancel  treat@1
+no saga has this key
+"
+        );
+    }
 }

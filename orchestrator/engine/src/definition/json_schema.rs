@@ -6,7 +6,10 @@ use serde_json::{Map, Value, json};
 use super::retry::{ATTEMPTS_MAX, FACTOR_MAX};
 use super::schema_faults::TYPES;
 use super::subschemas::{self, Holds};
-use super::{ESCALATIONS_MAX, LABELS_MAX, LIMIT_MAX, LOCKS_MAX, STEPS_MAX, TRIGGERS_MAX};
+use super::{
+    CANCEL_REASON_CHARS_MAX, ESCALATIONS_MAX, LABELS_MAX, LIMIT_MAX, LOCKS_MAX, STEPS_MAX,
+    TRIGGERS_MAX,
+};
 use crate::fan::{ITEMS_MAX, PARALLEL_MAX};
 
 /// The schema.
@@ -26,7 +29,7 @@ pub fn json_schema() -> Value {
             "owner": said(text(), "Who gets the work items of its sagas; `operator` when left out."),
             "on": {
                 "type": "array", "maxItems": TRIGGERS_MAX, "items": reference("trigger"),
-                "description": "What starts its sagas, beside requests. Add new ones at the end.",
+                "description": "What starts its sagas, beside requests, and what cancels them. Add new ones at the end.",
             },
             "input": {
                 "type": "object", "allOf": [reference("schema")],
@@ -636,12 +639,19 @@ fn trigger() -> Value {
                 "key",
                 said(
                     text(),
-                    "While a saga with this key runs, and `window` after its start, further hits join it.",
+                    "While a saga with this key runs, and `window` after its start, further hits join it. With `cancel`, the key it was started with.",
                 ),
             ),
             (
                 "window",
                 said(reference("duration"), "How long after its start."),
+            ),
+            (
+                "cancel",
+                said(
+                    json!({ "type": "string", "minLength": 1, "maxLength": CANCEL_REASON_CHARS_MAX }),
+                    "Starts none: asks the saga that was started with this `key` last to cancel. Why, in plain words.",
+                ),
             ),
         ]
     };
@@ -699,8 +709,16 @@ fn trigger() -> Value {
         ),
     ];
     json!({ "oneOf": [
-        object(&["event"], event), object(&["schedule"], schedule), object(&["hook", "secret"], hook),
+        or_cancels(object(&["event"], event)), object(&["schedule"], schedule), or_cancels(object(&["hook", "secret"], hook)),
     ] })
+}
+
+/// What cancels says by which key, and nothing of what is started.
+fn or_cancels(mut schema: Value) -> Value {
+    schema["dependentSchemas"] = json!({
+        "cancel": { "required": ["key"], "properties": { "input": false, "window": false } },
+    });
+    schema
 }
 
 fn object(required: &[&str], properties: Vec<(&str, Value)>) -> Value {

@@ -85,7 +85,10 @@ pub(crate) use schema::misfits;
 pub use schema::{InputMisfit, InputSchema};
 pub use step::{OnError, ProbePlan, SagaStep, Step, StepKind, TaskStep, UndoPlan, UndoTask};
 pub use step_waiting::{ApproveStep, Approver, EmitStep, OnTimeout, WaitStep};
-pub use trigger::{EventRule, ScheduleRule, TRIGGERS_MAX, Trigger, hook_source, hook_type};
+pub use trigger::{
+    CANCEL_REASON_CHARS_MAX, EventRule, OnHit, ScheduleRule, TRIGGERS_MAX, Trigger, hook_source,
+    hook_type,
+};
 
 use crate::expr::{Expr, Template};
 

@@ -1,18 +1,22 @@
-//! The keys of a trigger: one list, `on:`, of events, schedules and hooks.
+//! The keys of a trigger: one list, `on:`, of events, schedules and hooks, and of what cancels by an event or a hook.
 
 use serde_json::{Value, json};
 
 use super::diagnostic::code;
 use super::reader::{Object, Reader, nearest, reads};
 use super::schedule::{CatchUp, Overlap, Schedule, ScheduleError};
-use super::trigger::{EventRule, ScheduleRule, TRIGGERS_MAX, Trigger};
+use super::trigger::{
+    CANCEL_REASON_CHARS_MAX, EventRule, OnHit, ScheduleRule, TRIGGERS_MAX, Trigger,
+};
 use super::yaml::{Content, Entry, Mark, Node};
 use super::{EventPattern, check};
 use crate::expr::Template;
 
-const KEYS_OF_EVENTS: &[&str] = &["event", "when", "input", "key", "window"];
-const KEYS_OF_HOOKS: &[&str] = &["hook", "secret", "when", "input", "key", "window"];
+const KEYS_OF_EVENTS: &[&str] = &["event", "when", "input", "key", "window", "cancel"];
+const KEYS_OF_HOOKS: &[&str] = &["hook", "secret", "when", "input", "key", "window", "cancel"];
 const KEYS_OF_SCHEDULES: &[&str] = &["schedule", "timezone", "input", "catch_up", "overlap"];
+/// Those that say how a saga is started.
+const KEYS_OF_STARTS: [&str; 2] = ["input", "window"];
 const KINDS: [&str; 3] = ["event", "schedule", "hook"];
 
 /// The longest name of a hook or of a hook's secret: it stands in a path and in a table of a configuration.
@@ -29,8 +33,24 @@ pub(super) fn triggers(reader: &mut Reader, entry: &Entry) -> Vec<(usize, Trigge
         reader.report(code::TOO_LARGE, entry.mark, message, "make several sagas");
         return Vec::new();
     }
+    cancels_of_none(reader, items);
     let read = |(n, item)| Some((n, trigger(reader, item)?));
     items.iter().enumerate().filter_map(read).collect()
+}
+
+/// Says of each trigger that cancels where none of them starts a saga with a key: there is nothing it could ever find.
+fn cancels_of_none(reader: &mut Reader, items: &[Node]) {
+    let has_key = |item: &Node| item.entry("cancel").is_none() && item.entry("key").is_some();
+    if items.iter().any(has_key) {
+        return;
+    }
+    // a schedule has none, which is said where it is read
+    let cancels = items.iter().filter(|item| item.entry("schedule").is_none());
+    for entry in cancels.filter_map(|item| item.entry("cancel")) {
+        let message = "no trigger of this saga starts one with a `key`, so there is none to cancel";
+        let help = "give the trigger that starts it a `key`, and this one the same";
+        reader.report(code::TRIGGER, entry.mark, message, help);
+    }
 }
 
 fn trigger(reader: &mut Reader, item: &Node) -> Option<Trigger> {
@@ -150,23 +170,64 @@ fn event_rule(reader: &mut Reader, object: &Object<'_>) -> EventRule {
         check::only(reader, &found, "event");
         Some(expr)
     });
+    let key = object.get("key").and_then(|e| key(reader, e));
+    let then = match object.get("cancel") {
+        Some(entry) => cancel(reader, object, entry),
+        None => start(reader, object),
+    };
+    EventRule { when, key, then }
+}
+
+fn start(reader: &mut Reader, object: &Object<'_>) -> OnHit {
     let input = match object.get("input") {
         None => Template::compile(&json!("${ event.?data.orValue(null) }")).ok(),
         Some(entry) => Some(template(reader, entry, "event")),
     };
-    let key = object.get("key").and_then(|e| key(reader, e));
     let window = object.get("window");
     if let (Some(window), None) = (window, object.get("key")) {
         let help = "add `key: ${ … }`: hits with the same key join the saga that has it";
         reader.report(code::TRIGGER, window.mark, "`window` needs a `key`", help);
     }
     let window_ms = window.and_then(|e| reader.duration(e)).unwrap_or(0);
-    EventRule {
-        when,
+    OnHit::Start {
         input: input.unwrap_or_else(Template::unreadable),
-        key,
         window_ms,
     }
+}
+
+fn cancel(reader: &mut Reader, object: &Object<'_>, entry: &Entry) -> OnHit {
+    let example = "key: ${ event.data.host }";
+    reader.required(object, "key", "a trigger that cancels", example);
+    for start in KEYS_OF_STARTS.iter().filter_map(|key| object.get(key)) {
+        let message = format!(
+            "`{}` is for starting a saga, and this cancels one",
+            start.key
+        );
+        let help = "leave it out; a trigger that starts one is another item of the list";
+        reader.report(code::TRIGGER, start.mark, message, help);
+    }
+    OnHit::Cancel {
+        reason: reason(reader, entry).unwrap_or_default(),
+    }
+}
+
+/// Why a saga is cancelled: words that stand in its history, in which nothing is computed.
+fn reason(reader: &mut Reader, entry: &Entry) -> Option<String> {
+    let text = reader.text_such_as(entry, "write why: `cancel: the alarm is over`")?;
+    let chars = text.chars().count();
+    if text.contains("${") {
+        let message = "`cancel` is plain text, in which nothing is computed";
+        let help = "write why: `cancel: the alarm is over`; the history names the event beside it";
+        reader.report(code::SHAPE, entry.value.mark, message, help);
+        return None;
+    }
+    if chars > CANCEL_REASON_CHARS_MAX {
+        let message =
+            format!("`cancel` has {chars} characters; {CANCEL_REASON_CHARS_MAX} are kept");
+        reader.report(code::TOO_LARGE, entry.value.mark, message, "say it shorter");
+        return None;
+    }
+    Some(text.trim().to_owned())
 }
 
 fn key(reader: &mut Reader, entry: &Entry) -> Option<Template> {

@@ -35,7 +35,11 @@ fn right_triggers_are_read() {
         panic!("{:?}", definition.triggers);
     };
     let rule = first.event_rule().unwrap();
-    assert_eq!(rule.window_ms, 900_000);
+    let waits = |rule: &EventRule| match &rule.then {
+        OnHit::Start { window_ms, .. } => Some(*window_ms),
+        OnHit::Cancel { .. } => None,
+    };
+    assert_eq!(waits(rule), Some(900_000));
     assert!(rule.when.is_some() && rule.key.is_some());
     assert!(first.looks_at("com.example.antivirus.detected", "/anything"));
     assert!(!first.looks_at("com.example.antivirus", "/anything"));
@@ -57,6 +61,50 @@ fn right_triggers_are_read() {
     assert_eq!(fourth.input.as_literal(), Some(&json!({})));
     assert!(fifth.looks_at("hook.github-push", "/v1/hooks/github-push"));
     assert_eq!(fifth.binding_key().as_deref(), Some("hook.github-push"));
+}
+
+#[test]
+fn a_trigger_may_cancel_what_another_starts() {
+    let yaml = r#"
+saga: treat
+version: 1
+on:
+  - event: com.example.high
+    key: ${ event.data.host }
+  - event: com.example.over
+    when: ${ event.data.over }
+    key: ${ event.data.host }
+    cancel: "  the alarm is over "
+  - hook: watch
+    secret: watch
+    key: ${ event.data.host }
+    cancel: nobody watches it any more
+steps: [{ id: only, sleep: 1s }]
+"#;
+    let definition = Definition::parse(yaml).unwrap();
+    let reasons: Vec<Option<&str>> = definition
+        .triggers
+        .iter()
+        .map(|trigger| match &trigger.event_rule().unwrap().then {
+            OnHit::Start { .. } => None,
+            OnHit::Cancel { reason } => Some(reason.as_str()),
+        })
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            None,
+            Some("the alarm is over"),
+            Some("nobody watches it any more")
+        ]
+    );
+    // it is listened for as what starts is
+    let keys: Vec<String> = definition
+        .triggers
+        .iter()
+        .filter_map(Trigger::binding_key)
+        .collect();
+    assert_eq!(keys, ["com.example.high", "com.example.over", "hook.watch"]);
 }
 
 #[test]
@@ -140,6 +188,38 @@ const WRONG: &[(&str, &[&str])] = &[
     (
         on!("event: a.b\n    key: k\n    window: 5"),
         &["7:13 BT0009 no unit"],
+    ),
+    (
+        on!("event: a.b\n    key: k\n  - event: c.d\n    cancel: over"),
+        &["7:5 BT0004 cancels has no `key`"],
+    ),
+    (
+        on!(
+            "event: a.b\n    key: k\n  - event: c.d\n    cancel: over\n    key: k\n    input: { x: 1 }\n    window: 5m"
+        ),
+        &["10:5 BT0019 `input`", "11:5 BT0019 `window`"],
+    ),
+    (
+        on!("event: a.b\n    key: k\n    cancel: over"),
+        &["7:5 BT0019 none to cancel"],
+    ),
+    (
+        on!("event: a.b\n  - event: c.d\n    key: k\n    cancel: over"),
+        &["8:5 BT0019 none to cancel"],
+    ),
+    (
+        on!("event: a.b\n    key: k\n  - event: c.d\n    key: k\n    cancel: [over]"),
+        &["9:13 BT0002 must be text"],
+    ),
+    (
+        on!(
+            "event: a.b\n    key: k\n  - event: c.d\n    key: k\n    cancel: over at ${ event.time }"
+        ),
+        &["9:13 BT0002 plain text"],
+    ),
+    (
+        on!("schedule: '0 2 * * *'\n    cancel: over"),
+        &["6:5 BT0003 a schedule has no key `cancel`"],
     ),
     (on!("schedule: '61 * * * *'"), &["5:15 BT0019 `61 * * * *`"]),
     (on!("schedule: '* * * *'"), &["5:15 BT0019 no schedule"]),

@@ -6,7 +6,10 @@ use crate::expr::{Expr, Template};
 /// The most triggers of one definition: each event of a type many name is held against each of them.
 pub const TRIGGERS_MAX: usize = 32;
 
-/// A rule by which sagas of a definition start by themselves. Its index in [`super::Definition::triggers`] is a part of the ids of the
+/// The longest reason of a trigger that cancels: as long as an operator's, since it stands where that would.
+pub const CANCEL_REASON_CHARS_MAX: usize = 2_000;
+
+/// A rule by which sagas of a definition start by themselves, or are cancelled. Its index in [`super::Definition::triggers`] is a part of the ids of the
 /// sagas it starts, so that the same cause is always the same saga.
 #[derive(Debug, Clone)]
 pub enum Trigger {
@@ -89,12 +92,27 @@ pub fn hook_source(name: &str) -> String {
 pub struct EventRule {
     /// `when`: only events for which this is true.
     pub when: Option<Expr>,
-    /// `input` of the saga; the event's data when it is left out.
-    pub input: Template,
-    /// `key`: while a saga with this key runs, and `window_ms` after its start, further hits join it.
+    /// `key`: while a saga with this key runs, and for the window after its start, further hits join it; what cancels finds by it whom to.
     pub key: Option<Template>,
-    /// `window`, in milliseconds; zero when it is left out.
-    pub window_ms: u64,
+    /// What is done then.
+    pub then: OnHit,
+}
+
+/// What a trigger does that finds something.
+#[derive(Debug, Clone)]
+pub enum OnHit {
+    /// It starts a saga.
+    Start {
+        /// `input` of the saga; the event's data when it is left out.
+        input: Template,
+        /// `window`, in milliseconds; zero when it is left out.
+        window_ms: u64,
+    },
+    /// `cancel`: the saga that was started with the key last is asked to cancel, as by an operator.
+    Cancel {
+        /// Why, as it is written.
+        reason: String,
+    },
 }
 
 /// What a schedule leads to.

@@ -1,4 +1,4 @@
-//! Events: published on the bus as any other client would, and shown with what each of them started, joined and woke.
+//! Events: published on the bus as any other client would, and shown with what each of them started, joined, woke and cancelled.
 
 use aide::axum::routing::get_with;
 use axum::Json;
@@ -221,6 +221,20 @@ enum ShownEffect {
         saga: SagaId,
         key: String,
     },
+    /// It asks the saga that was started with its key last to cancel; past its pivot that only goes on, and a person is told.
+    AskedToCancel {
+        trigger: OfTrigger,
+        saga: SagaId,
+        key: String,
+        reason: String,
+    },
+    /// It was to cancel a saga, and there was none that could be: nothing was done.
+    NothingToCancel {
+        trigger: OfTrigger,
+        saga: Option<SagaId>,
+        key: String,
+        why: String,
+    },
     /// A trigger could not be used on it; a dead letter says the same.
     Refused { trigger: OfTrigger, error: String },
     /// A step that waited for it goes on.
@@ -271,6 +285,23 @@ impl From<Effect> for ShownEffect {
                 trigger: of.into(),
                 saga,
                 key,
+            },
+            Effect::AskedToCancel {
+                of,
+                saga,
+                key,
+                reason,
+            } => Self::AskedToCancel {
+                trigger: of.into(),
+                saga,
+                key,
+                reason,
+            },
+            Effect::NothingToCancel { of, saga, key, why } => Self::NothingToCancel {
+                trigger: of.into(),
+                saga,
+                key,
+                why,
             },
             Effect::Refused { of, error } => Self::Refused {
                 trigger: of.into(),

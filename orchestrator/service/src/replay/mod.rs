@@ -702,6 +702,12 @@ fn taken_in(kept: &EventRow, looked: &[TriggerRef]) -> Came {
             Effect::Joined { of, saga, .. } if is_of(of) => {
                 did.push(format!("joined saga {saga} of {}", of.definition));
             }
+            Effect::AskedToCancel { of, saga, .. } if is_of(of) => {
+                did.push(format!("asked saga {saga} of {} to cancel", of.definition));
+            }
+            Effect::NothingToCancel { of, why, .. } if is_of(of) => {
+                did.push(format!("nothing of {} to cancel: {why}", of.definition));
+            }
             Effect::Woke { saga, step } if looked.is_empty() => {
                 did.push(format!("saga {saga} goes on at step {step}"));
             }

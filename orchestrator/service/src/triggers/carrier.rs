@@ -1,4 +1,4 @@
-//! Carries out what kept events cause: sagas are started, woken, joined, each through the loop, each committed; then the event is done.
+//! Carries out what kept events cause: sagas are started, woken, joined, asked to cancel, each through the loop, each committed; then the event is done.
 //! Every input has an id that is derived, so that carrying out twice is the same as once.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use super::cancels::cancel_sagas;
 use super::mended::is_mended;
 use super::{Live, Shared, letters};
 use crate::chain::chain;
@@ -22,7 +23,7 @@ const UNDONE_MAX: usize = 256;
 /// Steps asked for at once that wait for one type of event.
 const SUBSCRIBERS_MAX: usize = 256;
 /// Inputs handed to the loop at once: a full turn.
-const INPUTS_MAX: usize = 512;
+pub(super) const INPUTS_MAX: usize = 512;
 
 /// Kept events, and who is told when they are done.
 #[derive(Default)]
@@ -175,6 +176,7 @@ async fn carry_out(shared: &Shared, rows: Vec<EventRow>) -> Result<(), Stopping>
     start_all(shared, &rows, &mut settled).await?;
     wake_all(shared, &rows, &mut settled).await?;
     join_sagas(shared, &rows).await?;
+    cancel_sagas(shared, &rows, &mut settled).await?;
     letters::keep_refused(shared, &rows, &settled).await?;
     let settled: Vec<Settled> = settled.into_values().collect();
     stubborn(shared, "written", || shared.tables.settle(settled.clone())).await
@@ -281,26 +283,23 @@ pub(super) async fn started(shared: &Shared, start: Start) -> Result<Option<Stri
     }
 }
 
-/// A start that was refused after all, or a joining: the event keeps the reason, and the key of the start is free.
-fn refuse(one: &mut Settled, place: usize, error: String) {
+/// A start that was refused after all, a joining or a cancel: the event keeps the reason, and the key of the start is free.
+pub(super) fn refuse(one: &mut Settled, place: usize, error: String) {
     let Some(effect) = one.effects.get_mut(place) else {
         return;
     };
-    if let Effect::Started { of, saga, key } = effect {
-        if let Some(key) = key {
-            one.released
-                .push((of.definition.clone(), key.clone(), *saga));
+    let of = match effect {
+        Effect::Started { of, saga, key } => {
+            if let Some(key) = key {
+                one.released
+                    .push((of.definition.clone(), key.clone(), *saga));
+            }
+            of.clone()
         }
-        *effect = Effect::Refused {
-            of: of.clone(),
-            error,
-        };
-    } else if let Effect::Joined { of, .. } = effect {
-        *effect = Effect::Refused {
-            of: of.clone(),
-            error,
-        };
-    }
+        Effect::Joined { of, .. } | Effect::AskedToCancel { of, .. } => of.clone(),
+        Effect::NothingToCancel { .. } | Effect::Refused { .. } | Effect::Woke { .. } => return,
+    };
+    *effect = Effect::Refused { of, error };
 }
 
 /// Every step that waits for one of these events is told of it; whether it takes it, the engine says.

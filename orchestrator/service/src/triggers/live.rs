@@ -123,6 +123,12 @@ impl Live {
                     until: now.plus_ms(hit.window_ms),
                 }),
             }));
+            let cancels = found.cancels.into_iter().filter(|hit| may(&hit.index));
+            planned.extend(cancels.map(|hit| Planned::Cancel {
+                of: of(hit.index),
+                key: hit.key,
+                reason: hit.reason,
+            }));
             let errors = found.errors.into_iter().filter(|error| may(&error.index));
             planned.extend(errors.map(|error| Planned::Refused {
                 of: of(error.index),
@@ -332,6 +338,26 @@ mod tests {
         assert_eq!(version(&of("s", 3, 1), "com.b", "/s"), Some(2));
         assert_eq!(version(&of("h", 1, 0), "hook.h", "/v1/hooks/h"), Some(1));
         assert_eq!(version(&of("h", 2, 0), "hook.h", "/v1/hooks/h"), None);
+    }
+
+    #[test]
+    fn what_cancels_is_planned_behind_what_starts_and_only_where_it_may() {
+        let on = "  - event: com.a\n    key: ${ event.source }\n    cancel: it is over\n  - event: com.a\n    key: ${ event.source }\n  - hook: h\n    secret: one\n    key: ${ event.source }\n    cancel: it was called off\n";
+        let live = Live::default().with(vec![row("s", 1, on)]);
+        let cancels = |event: &Event, secret: Option<&str>| -> Vec<(bool, u32)> {
+            let planned = live.planned(event, secret, Timestamp(0));
+            let is_cancel = |one: &Planned| matches!(one, Planned::Cancel { .. });
+            let both = planned.iter();
+            both.map(|one| (is_cancel(one), one.of().trigger)).collect()
+        };
+        let heard = event("com.a", "/s");
+        assert_eq!(cancels(&heard, None), [(false, 1), (true, 0)]);
+        let sent = event("hook.h", "/v1/hooks/h");
+        assert_eq!(cancels(&sent, None), []);
+        assert_eq!(cancels(&sent, Some("two")), []);
+        assert_eq!(cancels(&sent, Some("one")), [(true, 2)]);
+        assert!(live.wants(&heard, Timestamp(0)));
+        assert!(live.binding_keys().contains("com.a"));
     }
 
     #[test]

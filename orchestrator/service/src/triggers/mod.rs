@@ -1,8 +1,8 @@
-//! What starts sagas by itself: events, schedules and hooks. Nothing is decided here: what a trigger finds is the engine's, what a saga
+//! What starts sagas by itself, or cancels them: events, schedules and hooks. Nothing is decided here: what a trigger finds is the engine's, what a saga
 //! makes of it is the engine's.
 //!
 //! ```text
-//! baton.triggers ─▶ intake ─┐            one transaction           ┌─▶ Start, EventArrived, Joined ─▶ hot loop (commit)
+//! baton.triggers ─▶ intake ─┐            one transaction           ┌─▶ Start, EventArrived, Joined, Cancel ─▶ hot loop (commit)
 //! POST /v1/hooks ───────────┴─▶ taker ─▶ event + what it causes ─▶ carrier ─▶ settled ─▶ acknowledged
 //! cron ─▶ schedules ─▶ Start ─▶ hot loop
 //! ```
@@ -11,6 +11,7 @@
 //! only after all that it causes is committed. Whatever dies in between, the same is done again, and ids that are derived make it the same.
 
 mod bindings;
+mod cancels;
 mod carrier;
 pub(crate) mod cloudevents;
 pub(crate) mod hooks;

@@ -66,6 +66,12 @@ impl Tables {
     fn resolved(&mut self, planned: Planned, at: Timestamp) -> Effect {
         let (of, saga, claim) = match planned {
             Planned::Refused { of, error } => return Effect::Refused { of, error },
+            Planned::Cancel { of, key, reason } => {
+                let place = (of.definition.clone(), key.clone());
+                let holder = self.triggers.keys.get(&place);
+                let holder = holder.map(|(saga, _)| (*saga, self.active(*saga)));
+                return Effect::of_cancel(of, key, reason, holder);
+            }
             Planned::Start { of, saga, key } => (of, saga, key),
         };
         let Some(claim) = claim else {

@@ -434,17 +434,21 @@ impl New {
     }
 }
 
-/// Who holds the keys these arrivals claim.
+/// Who holds the keys these arrivals claim, or cancel by.
 async fn holders(transaction: &Transaction<'_>, arrivals: &[Arrival]) -> Result<Holders, Fault> {
     let (mut definitions, mut digests) = (Vec::new(), Vec::new());
     for planned in arrivals.iter().flat_map(|arrival| &arrival.planned) {
-        if let Planned::Start {
-            of, key: Some(key), ..
-        } = planned
-        {
-            definitions.push(owned(&of.definition));
-            digests.push(digest(&[&key.key]));
-        }
+        let (of, key) = match planned {
+            Planned::Start {
+                of,
+                key: Some(claim),
+                ..
+            } => (of, &claim.key),
+            Planned::Cancel { of, key, .. } => (of, key),
+            Planned::Start { key: None, .. } | Planned::Refused { .. } => continue,
+        };
+        definitions.push(owned(&of.definition));
+        digests.push(digest(&[key]));
     }
     let mut holders = Holders::new();
     if digests.is_empty() {
@@ -461,7 +465,7 @@ async fn holders(transaction: &Transaction<'_>, arrivals: &[Arrival]) -> Result<
     Ok(holders)
 }
 
-/// What comes of it: a key that another saga holds makes a start a joining.
+/// What comes of it: a key that another saga holds makes a start a joining, and leads to whom is to be cancelled.
 fn resolved(
     planned: &Planned,
     at: Timestamp,
@@ -474,6 +478,11 @@ fn resolved(
                 of: of.clone(),
                 error: error.clone(),
             };
+        }
+        Planned::Cancel { of, key, reason } => {
+            let holder = holders.get(&(of.definition.clone(), digest(&[key])));
+            let holder = holder.map(|holder| (holder.saga, holder.active));
+            return Effect::of_cancel(of.clone(), key.clone(), reason.clone(), holder);
         }
         Planned::Start { of, saga, key } => (of, *saga, key),
     };

@@ -362,10 +362,26 @@ fn take_in(conn: &Connection, buffer: &mut Vec<u8>, arrival: Arrival) -> Result<
     })
 }
 
-/// What comes of it: a key that another saga holds makes a start a joining.
+/// Who has a key: the saga, until when at least, and whether it goes on; none of that where it is about to be started.
+type Holder = (SagaId, Timestamp, Option<bool>);
+
+fn holder(conn: &Connection, definition: &str, key: &str) -> rusqlite::Result<Option<Holder>> {
+    conn.prepare_cached(KEY)?
+        .query_row([definition, key], |row| {
+            Ok((saga_id(row, 0)?, instant(row, 1)?, row.get(2)?))
+        })
+        .optional()
+}
+
+/// What comes of it: a key that another saga holds makes a start a joining, and leads to whom is to be cancelled.
 fn resolved(conn: &Connection, planned: Planned, at: Timestamp) -> Result<Effect, Fault> {
     let (of, saga, claim) = match planned {
         Planned::Refused { of, error } => return Ok(Effect::Refused { of, error }),
+        Planned::Cancel { of, key, reason } => {
+            let holder = holder(conn, &of.definition, &key)?;
+            let holder = holder.map(|(saga, _, active)| (saga, active));
+            return Ok(Effect::of_cancel(of, key, reason, holder));
+        }
         Planned::Start { of, saga, key } => (of, saga, key),
     };
     let Some(claim) = claim else {
@@ -375,14 +391,7 @@ fn resolved(conn: &Connection, planned: Planned, at: Timestamp) -> Result<Effect
             key: None,
         });
     };
-    let held = conn
-        .prepare_cached(KEY)?
-        .query_row(params![of.definition, claim.key], |row| {
-            let active: Option<bool> = row.get(2)?;
-            Ok((saga_id(row, 0)?, instant(row, 1)?, active))
-        })
-        .optional()?;
-    if let Some((holder, until, active)) = held
+    if let Some((holder, until, active)) = holder(conn, &of.definition, &claim.key)?
         && holder != saga
         // a holder without a row is about to be started
         && (until > at || active.unwrap_or(true))

@@ -123,6 +123,7 @@ macro_rules! store_suite {
         ]);
         $crate::store_suite!(@cases $make, triggers, [
             an_event_is_there_once_with_its_first_effects, an_event_twice_in_one_call_is_one, a_key_belongs_to_one_saga_at_a_time,
+            a_key_leads_to_the_saga_that_is_to_be_cancelled, a_trigger_that_looks_again_may_cancel,
             a_key_is_released_by_its_holder_alone, kept_events_are_found_by_type_and_age, only_what_is_done_is_purged,
             schedules_and_bindings_are_kept, a_saga_is_active_until_it_ends,
         ]);

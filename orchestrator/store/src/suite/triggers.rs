@@ -167,6 +167,105 @@ pub async fn a_key_belongs_to_one_saga_at_a_time(subject: &mut impl Subject) {
     subject.close(store).await;
 }
 
+fn cancel(definition: &str) -> Planned {
+    Planned::Cancel {
+        of: of(definition),
+        key: "k".to_owned(),
+        reason: "it is over".to_owned(),
+    }
+}
+
+/// Whom it asks is the saga that the key started last, if that goes on; it claims nothing, and what comes again causes what it first did.
+pub async fn a_key_leads_to_the_saga_that_is_to_be_cancelled(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    let tables = subject.triggers(&store);
+    let effect = async |id: &str, when, planned| {
+        let taken = tables.take_in(vec![arrival(id, when, vec![planned])]).await;
+        taken.unwrap()[0].effects[0].clone()
+    };
+    let asked = |definition: &str, of_saga| Effect::AskedToCancel {
+        of: of(definition),
+        saga: of_saga,
+        key: "k".to_owned(),
+        reason: "it is over".to_owned(),
+    };
+    let nothing = |effect: Effect| match effect {
+        Effect::NothingToCancel { of, saga, key, why } => {
+            assert_eq!((of.definition.as_str(), key.as_str()), ("d", "k"));
+            assert!(!why.is_empty());
+            saga
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(nothing(effect("1", at(1), cancel("d")).await), None);
+    effect("2", at(2), keyed(saga(0), at(20))).await;
+    // about to be started, then under way
+    let before = effect("3", at(3), cancel("d")).await;
+    assert_eq!(before, asked("d", saga(0)));
+    store.commit(starts(mine, 1, 0..1)).await.unwrap();
+    let while_it_runs = effect("4", at(4), cancel("d")).await;
+    assert_eq!(while_it_runs, asked("d", saga(0)));
+    let mut ended = batch(mine, 1);
+    ended.sagas = vec![saga_row(0, Status::Completed)];
+    store.commit(ended).await.unwrap();
+    assert_eq!(
+        nothing(effect("5", at(5), cancel("d")).await),
+        Some(saga(0))
+    );
+    assert_eq!(effect("4", at(6), cancel("d")).await, while_it_runs);
+    // the one that was started last
+    effect("6", at(30), keyed(saga(1), at(40))).await;
+    let last = effect("7", at(31), cancel("d")).await;
+    assert_eq!(last, asked("d", saga(1)));
+    // another definition's keys are its own; in one call, too
+    let start = Planned::Start {
+        of: of("e"),
+        saga: saga(5),
+        key: Some(Claim {
+            key: "k".to_owned(),
+            until: at(90),
+        }),
+    };
+    let both = vec![
+        arrival("8", at(50), vec![start]),
+        arrival("9", at(50), vec![cancel("e"), cancel("d")]),
+    ];
+    let both = tables.take_in(both).await.unwrap();
+    let two = [asked("e", saga(5)), asked("d", saga(1))];
+    assert_eq!(both[1].effects, two);
+    // all of it is to be carried out, and is kept as it was said
+    let kept = tables.undone(0, 99).await.unwrap();
+    let ids: Vec<&str> = kept.iter().map(|row| row.event.id.as_str()).collect();
+    assert_eq!(ids, ["1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+    assert_eq!(kept[8], both[1]);
+    assert_eq!(nothing(kept[4].effects[0].clone()), Some(saga(0)));
+    subject.close(store).await;
+}
+
+/// A trigger that refused an event and looks at it again may cancel by it: whom the key leads to then.
+pub async fn a_trigger_that_looks_again_may_cancel(subject: &mut impl Subject) {
+    let (store, _) = subject.open().await;
+    let tables = subject.triggers(&store);
+    let refused = Planned::Refused {
+        of: of("d"),
+        error: "`key` gives nothing".to_owned(),
+    };
+    let first = arrival("1", at(1), vec![refused]);
+    let kept = tables.take_in(vec![first]).await.unwrap();
+    assert!(matches!(kept[0].effects[0], Effect::Refused { .. }));
+    let start = arrival("2", at(2), vec![keyed(saga(0), at(20))]);
+    tables.take_in(vec![start]).await.unwrap();
+    let mut again = arrival("1", at(3), vec![cancel("d")]);
+    again.again = vec![of("d")];
+    let looked = tables.take_in(vec![again]).await.unwrap();
+    assert!(
+        matches!(&looked[0].effects[..], [Effect::AskedToCancel { saga: of, .. }] if *of == saga(0)),
+        "{looked:?}"
+    );
+    assert!(!looked[0].done);
+    subject.close(store).await;
+}
+
 /// A saga that could not be started gives its key back, and only its own.
 pub async fn a_key_is_released_by_its_holder_alone(subject: &mut impl Subject) {
     let (store, _) = subject.open().await;

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use baton_messages::{
-    Direction, IdempotencyKey, MessageId, RunId, SagaId, Slice, StepId, headers, ids,
+    Direction, IdempotencyKey, InputId, MessageId, RunId, SagaId, Slice, StepId, headers, ids,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -222,6 +222,8 @@ fn ids_are_those_that_python_derives() {
     assert_eq!(report.0, pinned("f536415d-11b7-52c2-bc01-6b170de4072d"));
     let key = IdempotencyKey::of(saga, &isolate, None, Direction::Do, 1);
     assert_eq!(key.0, pinned("11a97d64-710a-568d-aae3-078e4433ee5a"));
+    let cancel = InputId::of_cancel(saga, 1, "/watch", "e-7");
+    assert_eq!(cancel.0, pinned("dcadc8ea-3d5c-518e-93f1-a1769567d884"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What starts sagas by itself: events from an AMQP client that is not ours, schedules, signed requests. Each cause once, whoever dies.
 
+mod cancels;
 mod events;
 mod hooks;
 mod schedules;

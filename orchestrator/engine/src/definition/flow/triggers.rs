@@ -1,11 +1,11 @@
-//! What starts sagas by itself: its conditions and keys, and whether the input it makes fits the saga.
+//! What starts and cancels sagas by itself: its conditions and keys, and whether the input it makes fits the saga.
 
 use serde_json::Value;
 
 use super::values::{Target, Text};
 use super::{Flow, scopes};
 use crate::definition::yaml::Content;
-use crate::definition::{EventRule, ScheduleRule, Trigger};
+use crate::definition::{EventRule, OnHit, ScheduleRule, Trigger};
 use crate::types::Scope;
 
 impl Flow<'_> {
@@ -30,8 +30,10 @@ impl Flow<'_> {
             holds = holds.assuming(when);
         }
         // The event's data when it is left out, of which nothing is known.
-        if self.says(at, "input") {
-            self.input_of_trigger(&rule.input, &holds, &format!("{at}/input"));
+        if let OnHit::Start { input, .. } = &rule.then
+            && self.says(at, "input")
+        {
+            self.input_of_trigger(input, &holds, &format!("{at}/input"));
         }
         if let Some(key) = &rule.key {
             self.text(key, Text::OrScalar, &holds, &format!("{at}/key"));
