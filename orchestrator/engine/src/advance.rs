@@ -1,12 +1,14 @@
 //! What can move now: after any input that changed something, steps whose time has come start, undos whose dependents are gone
 //! start, and a saga that has nothing left to do ends. Every value is decided here, none in the fold.
 
-use baton_messages::{Direction, StepKey};
+use baton_messages::{Direction, Failure, StepKey};
 use serde_json::Value;
 
 use crate::decide::fan_out::eyes;
-use crate::decide::{DecideError, Deciding, failure};
-use crate::definition::StepKind;
+use crate::decide::no_value::{no_time, no_value, wrong_kind};
+use crate::decide::{DecideError, Deciding};
+use crate::definition::{StepKind, duration_ms_of};
+use crate::expr::Template;
 use crate::planted::{Planted, breaks};
 use crate::record::Record;
 use crate::state::{Phase, SagaState, Spot, Status, StepState};
@@ -105,27 +107,30 @@ pub(crate) fn begin(d: &mut Deciding<'_>, id: &StepKey) -> Result<(), DecideErro
             Ok(Value::Bool(true)) => {}
             Ok(Value::Bool(false)) => return d.move_to(id, Phase::Skipped, None, None, None),
             Ok(other) => {
-                let text = format!("`if` gave {other}, not true or false");
-                return d.fail_for_good(id, failure("expression", text));
+                let wanted = "true or false: compare it, or ask has(…) of it";
+                return d.fail_for_good(id, wrong_kind("if", &other, wanted));
             }
-            Err(error) => return d.fail_for_good(id, failure("expression", error.to_string())),
+            Err(error) => return d.fail_for_good(id, no_value("if", &error)),
         }
     }
     match &step.kind {
         StepKind::Task(_) => d.prepare_and_offer(id),
-        StepKind::Sleep(how_long) => match how_long
-            .eval(d.state)
-            .map_err(|error| error.to_string())
-            .and_then(|v| crate::definition::duration_ms_of(&v))
-        {
+        StepKind::Sleep(how_long) => match slept(d, how_long) {
             Ok(ms) => d.move_to(id, Phase::Sleeping, Some(d.now.plus_ms(ms)), None, None),
-            Err(text) => d.fail_for_good(id, failure("expression", text)),
+            Err(wrong) => d.fail_for_good(id, wrong),
         },
         StepKind::Wait(wait) => d.listen(id, wait),
         StepKind::Approve(approve) => d.ask(id, approve),
         StepKind::Emit(emit) => d.say(id, emit),
         StepKind::Saga(saga) => d.begin_child(id, saga),
     }
+}
+
+/// How long a sleep is, in milliseconds.
+fn slept(d: &Deciding<'_>, how_long: &Template) -> Result<u64, Failure> {
+    let value = how_long.eval(d.state);
+    let value = value.map_err(|error| no_value("sleep", &error))?;
+    duration_ms_of(&value).map_err(|why| no_time(&value, &why))
 }
 
 fn complete(d: &mut Deciding<'_>) -> Result<(), DecideError> {

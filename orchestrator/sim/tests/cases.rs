@@ -238,6 +238,7 @@ macro_rules! plays {
 plays! {
     a_disk_that_fills_up: "clean-up-disk",
     a_server_that_is_too_busy: "cpu-alarm",
+    a_group_that_is_too_busy: "scale-out",
     an_application_for_a_credit: "credit-approval",
     a_business_day: "end-of-day-close",
     a_host_with_a_virus: "quarantine-host",

@@ -245,6 +245,7 @@ shipped! {
     somebody_on_call: "tell-on-call.yaml",
     a_disk: "clean-up-disk.yaml",
     a_busy_server: "cpu-alarm.yaml",
+    a_busy_group: "scale-out.yaml",
     a_credit: "credit-approval.yaml",
     the_end_of_a_day: "end-of-day-close.yaml",
     a_quarantine: "quarantine-host.yaml",

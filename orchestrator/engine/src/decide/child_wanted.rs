@@ -83,7 +83,10 @@ fn unfit(d: &Deciding<'_>, wanted: &ChildWanted) -> Option<Failure> {
     let definition = d.rules.definition;
     let misfit = definition.check_input(&wanted.input).err()?;
     let name = format!("{}@{}", definition.saga, definition.version);
-    let text = format!("input of {name} does not fit: {misfit}");
+    let text = format!(
+        "input of {name} does not fit: {misfit}; `baton definitions show {}` has what it takes",
+        definition.saga
+    );
     // One that is not wanted any more says nothing of its input.
     (wanted.want == Wanted::Done).then(|| failure("input-misfit", text))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use baton_messages::{StepId, StepKey};
 use serde_json::Value;
 
+use super::no_value::{no_value, wrong_kind};
 use super::{DecideError, Deciding, failure};
 use crate::definition::{FanOut, OnError, Step};
 use crate::expr::Scope;
@@ -61,18 +62,16 @@ impl Deciding<'_> {
         };
         let items = match items {
             Ok(Value::Array(items)) => items,
-            Ok(_) => {
-                let wrong = failure("expression", "`for_each` gives no list");
+            Ok(other) => {
+                let wrong = wrong_kind("for_each", &other, "a list: `[ … ]` around it makes one");
                 return self.fail_for_good(&key, wrong);
             }
-            Err(error) => {
-                return self.fail_for_good(&key, failure("expression", error.to_string()));
-            }
+            Err(error) => return self.fail_for_good(&key, no_value("for_each", &error)),
         };
         let most = fan.most();
         if items.len() > most as usize {
             let text = format!(
-                "`for_each` gives {} items; {most} are allowed, and none was begun",
+                "`for_each` gives {} items; {most} are allowed, and none was begun: raise `max_items`, or give it fewer",
                 items.len()
             );
             return self.fail_for_good(&key, failure("too-many-items", text));

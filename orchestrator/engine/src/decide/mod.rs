@@ -22,6 +22,7 @@ mod joined;
 mod lease_over;
 pub mod limits;
 mod nested;
+pub(crate) mod no_value;
 pub(crate) mod offer;
 mod operator;
 mod pause;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::fan_out::eyes;
 use super::limits::ask_again_ms;
+use super::no_value::no_value;
 use super::{DecideError, Deciding, failure};
 use crate::child::Child;
 use crate::definition::{SagaStep, StepKind};
@@ -183,7 +184,7 @@ fn stuck(child: &Child) -> Option<Failure> {
 
 fn child_input(d: &Deciding<'_>, id: &StepKey, saga: &SagaStep) -> Result<Value, Failure> {
     let input = saga.with.eval(&eyes(d.state, id));
-    let input = input.map_err(|error| failure("expression", error.to_string()))?;
+    let input = input.map_err(|error| no_value("with", &error))?;
     let bytes = json_bytes(&input);
     if bytes > INPUT_BYTES_MAX {
         let text = format!(

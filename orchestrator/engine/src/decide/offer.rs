@@ -14,12 +14,13 @@ use super::limits::{
     CLOCK_SKEW_MS, CONFIRM_BOUND_MS, KILL_GRACE_MS, OFFER_MS_MAX, PROBE_ATTEMPTS,
     PROBE_BACKOFF_MS_MAX, QUEUE_MS_DEFAULT, UNASKED_MS, UNDO_ATTEMPTS, UNDO_BACKOFF_MS_MAX,
 };
+use super::no_value::no_value;
 use super::{DecideError, Deciding, failure};
 use crate::child::Child;
 use crate::definition::{
     Attempts, Jitter, ProbePlan, RetryPolicy, StepKind, TaskStep, UndoPlan, UndoTask,
 };
-use crate::expr::{Scope, Template};
+use crate::expr::{Scope, Template, kind_of};
 use crate::fold::last_moment;
 use crate::input::StepEdit;
 use crate::record::{AttemptKey, Record, Unasked};
@@ -56,8 +57,7 @@ impl Deciding<'_> {
             &eyes(self.state, id),
             self.rules,
             &task.task_type,
-            &task.pool,
-            &task.with,
+            ("", &task.pool, &task.with),
         )
         .map(|(manifest, pool, input)| {
             let facts = forward_facts(task, manifest, pool);
@@ -139,8 +139,7 @@ impl Deciding<'_> {
                     &eyes(self.state, id),
                     self.rules,
                     &undo.task_type,
-                    pool,
-                    &undo.with,
+                    ("undo.", pool, &undo.with),
                 )
                 .map(|(manifest, pool, input)| {
                     let facts = undo_task_facts(task, Some(undo), manifest, pool);
@@ -210,7 +209,12 @@ impl Deciding<'_> {
         id: &StepKey,
         direction: Direction,
     ) -> Result<Option<String>, DecideError> {
-        let pool = pool_named(&eyes(self.state, id), &self.edited_pool(id, direction)?);
+        let of = match direction {
+            Direction::Undo => "undo.",
+            Direction::Do | Direction::Probe => "",
+        };
+        let pool = self.edited_pool(id, direction)?;
+        let pool = pool_named(&eyes(self.state, id), of, &pool);
         Ok(pool.err().map(|failure| failure.message))
     }
 
@@ -224,7 +228,7 @@ impl Deciding<'_> {
         let task_type = self.edited_type(id, Direction::Do, edit.task_type.as_ref())?;
         let with = Template::literal(edit.input.clone());
         let scope = eyes(self.state, id);
-        let made = ready(&scope, self.rules, &task_type, &task.pool, &with);
+        let made = ready(&scope, self.rules, &task_type, ("", &task.pool, &with));
         Ok(made.map(|(manifest, pool, input)| {
             let mut facts = forward_facts(task, manifest, pool);
             // the definition's own probe asks about what the definition has done
@@ -248,7 +252,7 @@ impl Deciding<'_> {
         let pool = self.edited_pool(id, Direction::Undo)?;
         let with = Template::literal(edit.input.clone());
         let scope = eyes(self.state, id);
-        let made = ready(&scope, self.rules, &task_type, &pool, &with);
+        let made = ready(&scope, self.rules, &task_type, ("undo.", &pool, &with));
         Ok(made.map(|(manifest, pool, input)| Prepared {
             facts: undo_task_facts(task, planned_undo(task), manifest, pool),
             input,
@@ -349,8 +353,7 @@ impl Deciding<'_> {
                     &eyes(self.state, id),
                     self.rules,
                     &probe.task_type,
-                    &self.pool_of(id, task)?,
-                    &probe.with,
+                    ("probe.", &self.pool_of(id, task)?, &probe.with),
                 )
                 .map(|(manifest, pool, input)| {
                     let timeout = manifest.timeout_ms_default;
@@ -460,25 +463,26 @@ fn task_queue_ms(task: &TaskStep) -> u64 {
     task.queue_timeout_ms.unwrap_or(QUEUE_MS_DEFAULT)
 }
 
+/// What a task is sent with: how its keys begin where the definition has them, its pool, its input.
+type Said<'t> = (&'static str, &'t Template, &'t Template);
+
 /// Evaluates what a task is to be sent with, and checks it against its type.
 fn ready<'a>(
     scope: &dyn Scope,
     rules: super::Rules<'a>,
     task_type: &TaskType,
-    pool: &Template,
-    with: &Template,
+    (of, pool, with): Said<'_>,
 ) -> Result<(&'a Manifest, PoolName, Value), NotReady> {
     let known = rules.catalogue.get(task_type).ok_or(NotReady::Unserved)?;
     let bad = |code: &str, message: String| NotReady::Bad(failure(code, message));
-    let pool = pool_named(scope, pool).map_err(NotReady::Bad)?;
-    let input = with
-        .eval(scope)
-        .map_err(|error| bad("expression", error.to_string()))?;
+    let pool = pool_named(scope, of, pool).map_err(NotReady::Bad)?;
+    let input = with.eval(scope);
+    let input = input.map_err(|error| NotReady::Bad(no_value(&format!("{of}with"), &error)))?;
     known.check_input(&input).map_err(|misfit| {
-        bad(
-            "input-misfit",
-            format!("input of {task_type} does not fit: {misfit}"),
-        )
+        let text = format!(
+            "input of {task_type} does not fit: {misfit}; `baton tasks show {task_type}` says what it takes"
+        );
+        bad("input-misfit", text)
     })?;
     let bytes = crate::expr::json_bytes(&input);
     if bytes > INPUT_BYTES_MAX {
@@ -491,12 +495,17 @@ fn ready<'a>(
 }
 
 /// The pool a template gives the name of.
-fn pool_named(scope: &dyn Scope, template: &Template) -> Result<PoolName, Failure> {
-    let value = template
-        .eval(scope)
-        .map_err(|error| failure("expression", error.to_string()))?;
+fn pool_named(scope: &dyn Scope, of: &str, template: &Template) -> Result<PoolName, Failure> {
+    let value = template.eval(scope);
+    let value = value.map_err(|error| no_value(&format!("{of}pool"), &error))?;
     let text = value.as_str().unwrap_or_default();
-    PoolName::new(text).map_err(|error| failure("pool", error.to_string()))
+    PoolName::new(text).map_err(|error| {
+        let kind = kind_of(&value);
+        failure(
+            "pool",
+            format!("`{of}pool` gives {kind} that names no pool: {error}"),
+        )
+    })
 }
 
 /// The task the definition undoes a step by, where it names one.

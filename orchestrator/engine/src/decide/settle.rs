@@ -4,6 +4,7 @@ use baton_messages::{Direction, Failure, ProbeAnswer, StepKey, TaskResult, Times
 use serde_json::Value;
 
 use super::limits::{REOFFER_MS, backoff_ms};
+use super::no_value::advised;
 use super::{DecideError, Deciding, failure};
 use crate::definition::{OnError, Step, StepKind};
 use crate::planted::{Planted, breaks};
@@ -524,6 +525,7 @@ impl Deciding<'_> {
         failure: Option<Failure>,
     ) -> Result<(), DecideError> {
         let choices = self.choices(step.as_ref(), kind);
+        let title = advised(title, failure.as_ref(), &choices);
         let owner = match step.as_ref().map(|id| self.defined(id)).transpose()? {
             Some(Step {
                 kind: StepKind::Approve(asked),

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::fan_out::eyes;
 use super::{DecideError, Deciding};
 use crate::advance::wants_undo;
+use crate::expr::kind_of;
 use crate::record::Record;
 use crate::state::{Phase, SagaState};
 
@@ -26,7 +27,7 @@ impl Deciding<'_> {
         } else {
             match when.eval(&eyes(self.state, id)) {
                 Ok(Value::Bool(wanted)) => return Ok(!wanted),
-                Ok(other) => format!("it gives {other}, not true or false"),
+                Ok(other) => format!("it gives {}, and not true or false", kind_of(&other)),
                 Err(error) => error.to_string(),
             }
         };

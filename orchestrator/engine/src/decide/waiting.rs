@@ -1,8 +1,9 @@
 //! Steps that need no worker: how each begins, and what happens when what it waits for does not come in time.
 
-use baton_messages::{Event, MessageId, StepKey};
+use baton_messages::{Event, Failure, MessageId, StepKey};
 use serde_json::{Value, json};
 
+use super::no_value::{no_value, wrong_kind};
 use super::{DecideError, Deciding, failure};
 use crate::definition::{ApproveStep, EmitStep, OnTimeout, StepKind, WaitStep, rfc3339};
 use crate::expr::Template;
@@ -29,11 +30,11 @@ impl Deciding<'_> {
     pub(crate) fn ask(&mut self, id: &StepKey, approve: &ApproveStep) -> Result<(), DecideError> {
         let title = match &approve.prompt {
             None => Ok(format!("approve {id} of {}?", self.state.definition)),
-            Some(prompt) => self.text("prompt", prompt),
+            Some(prompt) => self.text("approve.prompt", prompt),
         };
         let title = match title {
             Ok(title) => title,
-            Err(why) => return self.fail_for_good(id, failure("expression", why)),
+            Err(wrong) => return self.fail_for_good(id, wrong),
         };
         let due = self.now.plus_ms(approve.timeout_ms);
         self.move_to(id, Phase::Asked, Some(due), None, None)?;
@@ -42,14 +43,13 @@ impl Deciding<'_> {
 
     /// An event goes out with the commit that says so; its step is done, since what is committed is published.
     pub(crate) fn say(&mut self, id: &StepKey, emit: &EmitStep) -> Result<(), DecideError> {
-        let subject = emit.subject.as_ref().map(|text| self.text("subject", text));
+        let subject = emit.subject.as_ref();
+        let subject = subject.map(|text| self.text("emit.subject", text));
         let data = emit.data.as_ref().map(|data| data.eval(self.state));
+        let data = data.map(|data| data.map_err(|error| no_value("emit.data", &error)));
         let (subject, data) = match (subject.transpose(), data.transpose()) {
             (Ok(subject), Ok(data)) => (subject, data),
-            (Err(why), _) => return self.fail_for_good(id, failure("expression", why)),
-            (_, Err(error)) => {
-                return self.fail_for_good(id, failure("expression", error.to_string()));
-            }
+            (Err(wrong), _) | (_, Err(wrong)) => return self.fail_for_good(id, wrong),
         };
         let event_id = MessageId::of_event(self.state.id, &id.step, None, self.step(id)?.round);
         let event = Event {
@@ -73,16 +73,21 @@ impl Deciding<'_> {
         self.move_to(id, Phase::Succeeded, None, Some(output), None)
     }
 
-    fn text(&self, what: &str, template: &Template) -> Result<String, String> {
-        match template.eval(self.state).map_err(|e| e.to_string())? {
+    fn text(&self, part: &str, template: &Template) -> Result<String, Failure> {
+        let value = template.eval(self.state);
+        match value.map_err(|error| no_value(part, &error))? {
             Value::String(text) if text.len() <= TEXT_BYTES_MAX => Ok(text),
-            Value::String(text) => Err(format!(
-                "`{what}` has {} bytes; {TEXT_BYTES_MAX} are allowed",
-                text.len()
-            )),
+            Value::String(text) => {
+                let bytes = text.len();
+                let why = format!(
+                    "`{part}` has {bytes} bytes; {TEXT_BYTES_MAX} are allowed: shorten it, or say where the rest is"
+                );
+                Err(failure("expression", why))
+            }
             value @ (Value::Number(_) | Value::Bool(_)) => Ok(value.to_string()),
-            Value::Null | Value::Array(_) | Value::Object(_) => {
-                Err(format!("`{what}` gives no text"))
+            value @ (Value::Null | Value::Array(_) | Value::Object(_)) => {
+                let wanted = "text: write what stands there for it, around `${ … }`";
+                Err(wrong_kind(part, &value, wanted))
             }
         }
     }

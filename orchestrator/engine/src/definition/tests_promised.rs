@@ -100,6 +100,12 @@ fn an_event_is_published_when_nothing_turns_the_saga_back_any_more() {
             found[0].contains("BT0029 what `told` publishes"),
             "{found:?}"
         );
+        // last of the group is not last of all
+        let help = match early == group {
+            true => "publish it last of all, after `each`, whose items",
+            false => "put it after the pivot, or last of all; or",
+        };
+        assert!(found[0].contains(help), "{found:?}");
     }
 }
 

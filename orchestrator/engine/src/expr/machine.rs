@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::path::absent_root;
 use super::rewrite::{CHARGE, OR_EMPTY, RANGE};
 use super::uses::Uses;
-use super::{ExprError, Scope, convert, rewrite, syntax};
+use super::{ExprError, Scope, convert, read, rewrite, syntax};
 
 /// Work one evaluation may do: a value visited, or 64 bytes of text made, counts one. Enough for lists of thousands, gone in milliseconds.
 const BUDGET: u32 = 50_000;
@@ -105,11 +105,18 @@ pub(super) fn run(
         // Whatever came of it: `||` may have swallowed our error, and then more was done than may be.
         return Err(ExprError::new(
             text,
-            format!("does more work than one expression may ({BUDGET} values)"),
+            format!(
+                "does more work than one expression may ({BUDGET} values){}",
+                read::told(uses, scope)
+            ),
             "walk a shorter list, or let a task do this",
         ));
     }
-    let value = outcome.map_err(|e| explain(text, &e))?;
+    let value = outcome.map_err(|e| {
+        let mut error = explain(text, &e);
+        error.what.push_str(&read::told(uses, scope));
+        error
+    })?;
     convert::to_json(&value).map_err(|kind| {
         ExprError::new(
             text,
@@ -257,13 +264,16 @@ fn explain(text: &str, error: &ExecutionError) -> ExprError {
         ),
         ExecutionError::IndexOutOfBounds(_) => (
             "an index lies outside its list".to_owned(),
-            "check with size(…)",
+            "ask for its length first: `size(list) > 2 ? list[2] : otherwise`",
         ),
         ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => (
             "divides by zero".to_owned(),
             "check the divisor first: `n == 0 ? 0 : total / n`",
         ),
-        ExecutionError::Overflow(..) => ("a number gets too large".to_owned(), "use double(…)"),
+        ExecutionError::Overflow(..) => (
+            "a number gets too large".to_owned(),
+            "a whole number has 64 bits with a sign: compute with double(…)",
+        ),
         ExecutionError::ValuesNotComparable(..) => (
             "compares values of kinds that have no order".to_owned(),
             "convert one side with string(…), int(…) or double(…)",
@@ -286,7 +296,7 @@ fn explain(text: &str, error: &ExecutionError) -> ExprError {
         ),
         _ => (
             "cannot be evaluated with these values".to_owned(),
-            "check the kinds of the values it reads",
+            "hold the kinds of what it reads against what it does with them; `baton check --types` prints them as the definition has them",
         ),
     };
     ExprError::new(text, what, hint)

@@ -99,12 +99,12 @@ impl Path {
                     "`{whole}` does not exist: `{parent}` is a list of {}",
                     list.len()
                 ),
-                "a list is indexed with a number from 0",
+                format!("a list is read by a number, from 0 on: ask size({parent}) first"),
             ),
             other => ExprError::new(
                 text,
                 format!("`{whole}` does not exist: `{parent}` is {}", kind_of(other)),
-                "only objects and lists have something inside",
+                format!("only objects and lists have something inside: read `{parent}` itself"),
             ),
         }
     }
@@ -138,7 +138,7 @@ pub(super) fn absent_root(text: &str, root: &str) -> ExprError {
 }
 
 /// What a JSON value is, for people.
-pub(super) fn kind_of(value: &Value) -> &'static str {
+pub(crate) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -149,7 +149,7 @@ pub(super) fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-fn keys_of<'k>(keys: impl ExactSizeIterator<Item = &'k String>) -> String {
+pub(super) fn keys_of<'k>(keys: impl ExactSizeIterator<Item = &'k String>) -> String {
     let count = keys.len();
     if count == 0 {
         return "no keys".to_owned();

@@ -152,6 +152,26 @@ fn expressions_fail() {
 }
 
 #[test]
+fn what_fails_says_what_it_had_read_and_no_value() {
+    for (text, read) in [
+        (
+            "input.port + 1",
+            "; it reads `input` (an object with the keys ",
+        ),
+        ("skipped.port + 1", "; it reads `skipped` (null)"),
+        ("input.count + 1.5", "; it reads `input.count` (a number)"),
+        (
+            "input.tags[9] == input.ip",
+            "; it reads `input.ip` (text), `input.tags` (a list, 2 long)",
+        ),
+    ] {
+        let error = Expr::compile(text).unwrap().eval(&scope()).unwrap_err();
+        assert!(error.what.contains(read), "{text}: {error}");
+        assert!(!error.to_string().contains("10.0.0.7"), "{text}: {error}");
+    }
+}
+
+#[test]
 fn the_variables_read_are_known() {
     for (text, expected) in [
         ("input.a + locate.b", vec!["input", "locate"]),

@@ -80,6 +80,34 @@ fn a_task_that_changed_nothing_offers_an_edit_and_a_substitute() {
 }
 
 #[test]
+fn where_the_values_are_to_blame_the_work_item_says_which_and_what_helps() {
+    let title = |step: &str| {
+        let stage = Stage::with(step);
+        assert_eq!(stage.phase("a"), Phase::Parked);
+        let item = stage.state.work_items.values().next().unwrap();
+        item.title.clone()
+    };
+    let said = title(
+        "  - id: a\n    task: t.set@1\n    with: { to: [\"${ input.nothing }\"] }\n    on_error: park\n",
+    );
+    for part in [
+        "a failed: `with` at /to/0: `input.nothing`: ",
+        "`baton edit` gives it another input",
+        "`baton skip`",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    let said = title(
+        "  - id: a\n    task: t.set@1\n    with: { n: 1 }\n    pool: \"${ input.nothing }\"\n    on_error: park\n",
+    );
+    assert!(said.contains("`pool`: `input.nothing`: "), "{said}");
+    // of what a worker says another try may well be the answer
+    let stage = parked("  - id: a\n    task: t.set@1\n    on_error: park\n");
+    let item = stage.state.work_items.values().next().unwrap();
+    assert!(!item.title.contains("tried again"), "{}", item.title);
+}
+
+#[test]
 fn what_may_have_changed_something_and_what_is_no_task_offer_neither() {
     let mut stage = Stage::with("  - id: a\n    task: t.once@1\n    on_error: park\n");
     stage.report("a", unknown());

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use baton_engine::planted::Planted as Rule;
-use baton_engine::state::Stage as Claim;
+use baton_engine::state::{Phase, Stage as Claim};
 use baton_engine::{
     Catalogue, Command, Definition, Entry, Input, Record, Rules, SagaState, Status, commands,
     decide, replay,
@@ -481,6 +481,19 @@ impl Small {
         }
     }
 
+    /// A late report arrives. One that says that its step is done ends all doubt about it, unless the saga turns back: nobody looks, or is asked, any more.
+    fn hears_late(&self, world: &mut World, finished: Finished) {
+        let of = finished.of.clone();
+        let says_done = of.direction == Direction::Do
+            && matches!(finished.result, TaskResult::Succeeded { .. });
+        self.decide(world, &Input::TaskFinished(finished));
+        let phase = world.saga.at(&of.key()).map(|step| step.phase);
+        if says_done && world.saga.unwinding.is_none() && phase != Some(Phase::Succeeded) {
+            let what = format!("{} is reported done, and stays {phase:?}", of.step);
+            world.broken.get_or_insert(what);
+        }
+    }
+
     /// How a run may end, that has acted or has not: the truth, but for what is planted.
     fn ends(&self, run: &Run, acted: bool) -> Vec<u8> {
         let looks = run.task.task_type.as_str() == "t.last@1";
@@ -663,7 +676,7 @@ impl Model for Small {
             }
             Next::Arrives(late) => {
                 let finished = world.late.remove(late);
-                self.decide(&mut world, &Input::TaskFinished(finished));
+                self.hears_late(&mut world, finished);
             }
             Next::Arrive(mail) => match world.mail.remove(mail) {
                 Mail::Started(started) => self.decide(&mut world, &Input::TaskStarted(*started)),

@@ -25,8 +25,16 @@ impl Flow<'_> {
             "what `{}` publishes is not taken back, and after it the saga may still turn back",
             step.id
         );
-        let help = "put it after the pivot, or last of all; or say `because: …` beside `emit`, where what it says stays true";
+        let because = "or say `because: …` beside `emit`, where what it says stays true";
+        let groups = iter::successors(self.outside, |one| one.outside);
+        let help = match (groups.last(), self.turning_group()) {
+            (Some(group), Some(before)) if !stays => format!(
+                "publish it last of all, after `{}`, whose items may be taken back when they are done; or {before}; {because}",
+                group.step.id
+            ),
+            _ => format!("put it after the pivot, or last of all; {because}"),
+        };
         let mark = self.tree.name_mark(&format!("{}/emit", self.at(step)));
-        self.error(code::IRREVERSIBLE, mark, message, help.to_owned());
+        self.error(code::IRREVERSIBLE, mark, message, help);
     }
 }

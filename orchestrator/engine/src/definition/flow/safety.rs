@@ -117,7 +117,7 @@ impl Flow<'_> {
     }
 
     /// How the saga around a group comes to only go forward before it, where it may still turn back.
-    fn turning_group(&self) -> Option<String> {
+    pub(super) fn turning_group(&self) -> Option<String> {
         let mut around = iter::successors(self.outside, |one| one.outside);
         let turns = around.find(|one| !one.definition.only_forward(one.step))?;
         Some(pivot_before(turns.definition, turns.step))

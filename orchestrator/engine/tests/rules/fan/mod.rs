@@ -97,10 +97,10 @@ fn what_is_no_list_fails() {
     let stage = Stage::with(
         "  - id: fan\n    task: t.set@1\n    for_each: \"${ input.?nothing.orValue(3) }\"\n    max_items: 2\n",
     );
-    assert_eq!(
-        stage.at("fan").last_failure.as_ref().unwrap().code,
-        "expression"
-    );
+    let failure = stage.at("fan").last_failure.clone().unwrap();
+    assert_eq!(failure.code, "expression");
+    let said = "`for_each` gives a number, and not a list";
+    assert!(failure.message.starts_with(said), "{failure:?}");
     assert_eq!(stage.status(), Status::Compensated);
 }
 
