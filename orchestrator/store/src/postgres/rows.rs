@@ -1,7 +1,7 @@
-//! A batch as the arrays that `commit_batch_5` takes, one type for each kind of row. What a batch says of one row several times is folded here: the
+//! A batch as the arrays that `commit_batch_12` takes, one type for each kind of row. What a batch says of one row several times is folded here: the
 //! database is told of each row once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use baton_driver::{
     Batch, ColdRow, DeadLetterRow, LogRow, PurgeRow, SagaRow, SnapshotRow, SubscriptionChange,
@@ -14,14 +14,16 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::columns::{int, label_key, owned};
+use super::numbers::Numbers;
 use super::reservations;
 use crate::facets::facets_of;
 use crate::group::group_of;
 use crate::items::{escalations, whose};
 
 #[derive(Debug, ToSql)]
-#[postgres(name = "batch_saga")]
+#[postgres(name = "batch_saga_12")]
 pub(crate) struct Saga {
+    number: Option<i64>,
     id: Uuid,
     slice: i16,
     definition: String,
@@ -38,10 +40,12 @@ pub(crate) struct Saga {
 }
 
 #[derive(Debug, ToSql)]
-#[postgres(name = "batch_row")]
+#[postgres(name = "batch_row_12")]
 pub(crate) struct Row {
     log_seq: i64,
-    saga: Uuid,
+    /// Its saga's, or else the saga's id.
+    number: Option<i64>,
+    saga: Option<Uuid>,
     saga_seq: i64,
     entry: String,
 }
@@ -155,7 +159,7 @@ pub(crate) struct Purge {
 /// What a batch writes, beside its fence.
 #[derive(Debug)]
 pub(crate) struct Rows {
-    pub(crate) sagas: Vec<Saga>,
+    pub(crate) sagas: Sagas,
     pub(crate) rows: Vec<Row>,
     pub(crate) cold: Vec<Cold>,
     pub(crate) snapshots: Vec<Snapshot>,
@@ -174,19 +178,29 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// The arrays of a batch.
+    /// The arrays of a batch. Its sagas that are not there (`absent`) get numbers of `numbers`, which has as many to give ([`starting`]).
     ///
     /// # Errors
     /// When a value cannot be JSON.
-    pub(crate) fn of(batch: Batch) -> serde_json::Result<Self> {
+    pub(crate) fn of(
+        batch: Batch,
+        absent: &HashSet<Uuid>,
+        numbers: &mut Numbers,
+    ) -> serde_json::Result<Self> {
         let items = Items::of(batch.work_items)?;
+        let mut sagas = Sagas::of(batch.sagas, absent, numbers)?;
+        let numbers: &Numbers = numbers;
+        let cold = last(batch.cold, |row| row.saga);
+        let evicted = cold.iter().filter(|row| row.cold);
+        sagas.gone.extend(evicted.map(|row| row.saga.0));
+        let rows = each(batch.rows, |one| {
+            let number = sagas.number(one.saga.0, numbers);
+            row(one, number)
+        })?;
         Ok(Self {
-            sagas: each(last(batch.sagas, |row| row.saga), saga)?,
-            rows: each(batch.rows, row)?,
-            cold: last(batch.cold, |row| row.saga)
-                .into_iter()
-                .map(cold)
-                .collect(),
+            sagas,
+            rows,
+            cold: cold.into_iter().map(self::cold).collect(),
             snapshots: each(last(batch.snapshots, |row| row.saga), snapshot)?,
             unsent_gone: batch
                 .unsent_remove
@@ -222,8 +236,73 @@ fn last<T>(rows: Vec<T>, saga: impl Fn(&T) -> SagaId) -> Vec<T> {
     kept.into_values().collect()
 }
 
-fn saga(row: SagaRow) -> serde_json::Result<Saga> {
+/// How many numbers a batch needs at most: as many as it has rows of sagas that are not there.
+pub(crate) fn starting(batch: &Batch, absent: &HashSet<Uuid>) -> usize {
+    let rows = batch.sagas.iter();
+    rows.filter(|row| absent.contains(&row.saga.0)).count()
+}
+
+/// The rows of sagas, by what is known of them.
+#[derive(Debug, Default)]
+pub(crate) struct Sagas {
+    /// Those that start, under the numbers they were given.
+    pub(crate) new: Vec<Saga>,
+    /// Those that are there, and under which number.
+    pub(crate) known: Vec<Saga>,
+    /// Those of which the database has to be asked.
+    pub(crate) others: Vec<Saga>,
+    /// The numbers that were given; they are the sagas' when the batch is committed.
+    pub(crate) given: HashMap<Uuid, i64>,
+    /// Those of which nothing more is to come: they ended, or leave memory.
+    pub(crate) gone: Vec<Uuid>,
+}
+
+impl Sagas {
+    fn of(
+        rows: Vec<SagaRow>,
+        absent: &HashSet<Uuid>,
+        numbers: &mut Numbers,
+    ) -> serde_json::Result<Self> {
+        let mut all = Self::default();
+        for row in last(rows, |row| row.saga) {
+            let id = row.saga.0;
+            if row.status.ended() {
+                all.gone.push(id);
+            }
+            if let Some(number) = numbers.of(id) {
+                all.known.push(saga(row, Some(number))?);
+            } else if absent.contains(&id)
+                && let Some(number) = numbers.give()
+            {
+                all.given.insert(id, number);
+                all.new.push(saga(row, Some(number))?);
+            } else {
+                all.others.push(saga(row, None)?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The number of a saga that is there when the batch is, if it is known.
+    fn number(&self, saga: Uuid, numbers: &Numbers) -> Option<i64> {
+        let given = self.given.get(&saga).copied();
+        given.or_else(|| numbers.of(saga))
+    }
+
+    /// The batch is committed.
+    pub(crate) fn note(self, numbers: &mut Numbers) {
+        for (saga, number) in self.given {
+            numbers.note(saga, Some(number));
+        }
+        for saga in self.gone {
+            numbers.note(saga, None);
+        }
+    }
+}
+
+fn saga(row: SagaRow, number: Option<i64>) -> serde_json::Result<Saga> {
     Ok(Saga {
+        number,
         id: row.saga.0,
         slice: i16::from(row.slice.0),
         definition: owned(&row.definition),
@@ -244,10 +323,11 @@ fn saga(row: SagaRow) -> serde_json::Result<Saga> {
     })
 }
 
-fn row(row: LogRow) -> serde_json::Result<Row> {
+fn row(row: LogRow, number: Option<i64>) -> serde_json::Result<Row> {
     Ok(Row {
         log_seq: int(row.log_seq),
-        saga: row.saga.0,
+        number,
+        saga: number.is_none().then_some(row.saga.0),
         saga_seq: int(row.saga_seq),
         entry: serde_json::to_string(&row.entry)?,
     })
