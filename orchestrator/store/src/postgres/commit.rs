@@ -24,7 +24,7 @@ const COMMIT_VALUES: usize = 20;
 /// The statement of a batch, with what few of them have: records that are taken out, what becomes of work items, what sagas take. What stands first in the
 /// list is called first.
 fn statement(rows: &Rows) -> Cow<'static, str> {
-    let purge = (!rows.purged.is_empty()).then_some("purge_sagas($1, $");
+    let purge = rows.purged.as_ref().map(|_| "purge_sagas($1, $");
     let items = rows.items_changed.as_ref().map(|_| "change_work_items($");
     let reserve = rows.reservations.as_ref().map(|_| "change_reservations($");
     let calls = [purge, items, reserve].into_iter().flatten();
@@ -117,15 +117,15 @@ async fn send(client: &Object, writer: u64, fence: Fence, rows: &Rows) -> Result
         &rows.unsent,
         &rows.unserved_gone,
         &rows.unserved,
-        &rows.steps.gone,
-        &rows.steps.new,
-        &rows.steps.searched,
-        &rows.items.closed,
-        &rows.items.new,
+        &rows.steps_gone,
+        &rows.steps,
+        &rows.steps_searched,
+        &rows.items_closed,
+        &rows.items,
         &rows.letters,
     ];
-    if !rows.purged.is_empty() {
-        values.push(&rows.purged);
+    if let Some(purged) = &rows.purged {
+        values.push(purged);
     }
     if let Some(changes) = &rows.items_changed {
         values.push(changes);

@@ -156,25 +156,35 @@ pub(crate) struct Purge {
     archive: Option<String>,
 }
 
+/// One kind of row; none where a batch has none of it: an array that is null costs neither side anything, and most of them are.
+pub(crate) type Array<T> = Option<Vec<T>>;
+
+fn array<T>(rows: Vec<T>) -> Array<T> {
+    (!rows.is_empty()).then_some(rows)
+}
+
 /// What a batch writes, beside its fence.
 #[derive(Debug)]
 pub(crate) struct Rows {
     pub(crate) sagas: Sagas,
-    pub(crate) rows: Vec<Row>,
-    pub(crate) cold: Vec<Cold>,
-    pub(crate) snapshots: Vec<Snapshot>,
-    pub(crate) unsent_gone: Vec<Uuid>,
-    pub(crate) unsent: Vec<Unsent>,
-    pub(crate) unserved_gone: Vec<Unserved>,
-    pub(crate) unserved: Vec<Unserved>,
-    pub(crate) steps: Steps,
-    pub(crate) items: Items,
-    pub(crate) letters: Vec<Letter>,
+    pub(crate) rows: Array<Row>,
+    pub(crate) cold: Array<Cold>,
+    pub(crate) snapshots: Array<Snapshot>,
+    pub(crate) unsent_gone: Array<Uuid>,
+    pub(crate) unsent: Array<Unsent>,
+    pub(crate) unserved_gone: Array<Unserved>,
+    pub(crate) unserved: Array<Unserved>,
+    pub(crate) steps_gone: Array<Step>,
+    pub(crate) steps: Array<Subscription>,
+    pub(crate) steps_searched: Array<Step>,
+    pub(crate) items_closed: Array<Closing>,
+    pub(crate) items: Array<Item>,
+    pub(crate) letters: Array<Letter>,
     /// What else of work items changes, as JSON; none where nothing does.
     pub(crate) items_changed: Option<String>,
     /// As JSON; none where nothing changes.
     pub(crate) reservations: Option<String>,
-    pub(crate) purged: Vec<Purge>,
+    pub(crate) purged: Array<Purge>,
 }
 
 impl Rows {
@@ -188,6 +198,7 @@ impl Rows {
         numbers: &mut Numbers,
     ) -> serde_json::Result<Self> {
         let items = Items::of(batch.work_items)?;
+        let steps = Steps::of(batch.subscriptions);
         let mut sagas = Sagas::of(batch.sagas, absent, numbers)?;
         let numbers: &Numbers = numbers;
         let cold = last(batch.cold, |row| row.saga);
@@ -197,25 +208,25 @@ impl Rows {
             let number = sagas.number(one.saga.0, numbers);
             row(one, number)
         })?;
+        let sent_again = batch.unsent_remove.iter();
         Ok(Self {
             sagas,
-            rows,
-            cold: cold.into_iter().map(self::cold).collect(),
-            snapshots: each(last(batch.snapshots, |row| row.saga), snapshot)?,
-            unsent_gone: batch
-                .unsent_remove
-                .iter()
-                .map(|of| of.message_id().0)
-                .collect(),
-            unsent: each(batch.unsent_add, unsent)?,
-            unserved_gone: batch.unserved_remove.into_iter().map(unserved).collect(),
-            unserved: batch.unserved_add.into_iter().map(unserved).collect(),
-            steps: Steps::of(batch.subscriptions),
+            rows: array(rows),
+            cold: array(cold.into_iter().map(self::cold).collect()),
+            snapshots: array(each(last(batch.snapshots, |row| row.saga), snapshot)?),
+            unsent_gone: array(sent_again.map(|of| of.message_id().0).collect()),
+            unsent: array(each(batch.unsent_add, unsent)?),
+            unserved_gone: array(batch.unserved_remove.into_iter().map(unserved).collect()),
+            unserved: array(batch.unserved_add.into_iter().map(unserved).collect()),
+            steps_gone: array(steps.gone),
+            steps: array(steps.new),
+            steps_searched: array(steps.searched),
             items_changed: items.changes()?,
-            items,
-            letters: each(batch.dead_letters, letter)?,
+            items_closed: array(items.closed),
+            items: array(items.new),
+            letters: array(each(batch.dead_letters, letter)?),
             reservations: reservations::changes(&batch.reservations)?,
-            purged: batch.purged.into_iter().map(purge).collect(),
+            purged: array(batch.purged.into_iter().map(purge).collect()),
         })
     }
 }
@@ -246,15 +257,15 @@ pub(crate) fn starting(batch: &Batch, absent: &HashSet<Uuid>) -> usize {
 #[derive(Debug, Default)]
 pub(crate) struct Sagas {
     /// Those that start, under the numbers they were given.
-    pub(crate) new: Vec<Saga>,
+    pub(crate) new: Array<Saga>,
     /// Those that are there, and under which number.
-    pub(crate) known: Vec<Saga>,
+    pub(crate) known: Array<Saga>,
     /// Those of which the database has to be asked.
-    pub(crate) others: Vec<Saga>,
+    pub(crate) others: Array<Saga>,
     /// The numbers that were given; they are the sagas' when the batch is committed.
-    pub(crate) given: HashMap<Uuid, i64>,
+    given: HashMap<Uuid, i64>,
     /// Those of which nothing more is to come: they ended, or leave memory.
-    pub(crate) gone: Vec<Uuid>,
+    gone: Vec<Uuid>,
 }
 
 impl Sagas {
@@ -264,22 +275,24 @@ impl Sagas {
         numbers: &mut Numbers,
     ) -> serde_json::Result<Self> {
         let mut all = Self::default();
+        let (mut new, mut known, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for row in last(rows, |row| row.saga) {
             let id = row.saga.0;
             if row.status.ended() {
                 all.gone.push(id);
             }
             if let Some(number) = numbers.of(id) {
-                all.known.push(saga(row, Some(number))?);
+                known.push(saga(row, Some(number))?);
             } else if absent.contains(&id)
                 && let Some(number) = numbers.give()
             {
                 all.given.insert(id, number);
-                all.new.push(saga(row, Some(number))?);
+                new.push(saga(row, Some(number))?);
             } else {
-                all.others.push(saga(row, None)?);
+                others.push(saga(row, None)?);
             }
         }
+        (all.new, all.known, all.others) = (array(new), array(known), array(others));
         Ok(all)
     }
 
@@ -404,10 +417,10 @@ fn purge(row: PurgeRow) -> Purge {
 
 /// What a batch's changes of subscriptions come to.
 #[derive(Debug, Default)]
-pub(crate) struct Steps {
-    pub(crate) gone: Vec<Step>,
-    pub(crate) new: Vec<Subscription>,
-    pub(crate) searched: Vec<Step>,
+struct Steps {
+    gone: Vec<Step>,
+    new: Vec<Subscription>,
+    searched: Vec<Step>,
 }
 
 enum Fate {
@@ -459,9 +472,9 @@ impl Steps {
 
 /// What a batch's changes of work items come to. Those that are closed were there before, unless they are closed as they are opened.
 #[derive(Debug, Default)]
-pub(crate) struct Items {
-    pub(crate) closed: Vec<Closing>,
-    pub(crate) new: Vec<Item>,
+struct Items {
+    closed: Vec<Closing>,
+    new: Vec<Item>,
     /// What else of them changes, by saga and number: whose they are, by when, to how many they were escalated.
     changed: BTreeMap<(Uuid, u32), WorkItem>,
 }
