@@ -54,8 +54,8 @@ const MIGRATIONS: [(&str, &str); 12] = [
         include_str!("../../migrations/postgres/V11__assigned.sql"),
     ),
     (
-        "V12__numbers",
-        include_str!("../../migrations/postgres/V12__numbers.sql"),
+        "V12__hot_path",
+        include_str!("../../migrations/postgres/V12__hot_path.sql"),
     ),
 ];
 /// Where it stands which of them were applied.
