@@ -4,11 +4,10 @@ CREATE TYPE batch_saga_12 AS (
     number bigint, id uuid, slice smallint, definition text, version bigint, status text, active boolean, paused boolean, labels text, label_keys uuid[],
     started_by text, started_at bigint, changed_at bigint, ended_at bigint
 );
--- Its saga by number, or by id where that is null.
-CREATE TYPE batch_row_12 AS (log_seq bigint, number bigint, saga uuid, saga_seq bigint, entry text);
 
 -- One batch of a partition's owner, in place of `commit_batch_5`. An array that is empty may be null, which costs least; nothing is asked of one that is.
 -- `b_new`: sagas that are not there, with the numbers they get. `b_known`: sagas that are there, by number. `b_sagas`: of which that is not known, by id.
+-- `r_…`: the log's rows, column by column, since arrays of plain values cost a fraction of an array of rows; the saga of each by number, or by id where that is null.
 --
 -- No row is twice in one array: whoever calls has folded them. The first thing done is the fence: under another epoch, or by another connection
 -- of the same owner, nothing else is tried.
@@ -17,7 +16,9 @@ CREATE TYPE batch_row_12 AS (log_seq bigint, number bigint, saga uuid, saga_seq 
 -- when it has grown.
 CREATE FUNCTION commit_batch_12(
     of_partition smallint, of_epoch bigint, of_writer bigint, published bigint,
-    b_new batch_saga_12[], b_known batch_saga_12[], b_sagas batch_saga_12[], b_rows batch_row_12[], b_cold batch_cold[], b_snapshots batch_snapshot[],
+    b_new batch_saga_12[], b_known batch_saga_12[], b_sagas batch_saga_12[],
+    r_log_seqs bigint[], r_numbers bigint[], r_ids uuid[], r_saga_seqs bigint[], r_entries text[],
+    b_cold batch_cold[], b_snapshots batch_snapshot[],
     b_unsent_gone uuid[], b_unsent batch_unsent[], b_unserved_gone batch_unserved[], b_unserved batch_unserved[],
     b_steps_gone batch_step[], b_steps batch_subscription[], b_steps_searched batch_step[],
     b_items_closed batch_closing[], b_items batch_item[], b_letters batch_letter_5[]
@@ -28,7 +29,7 @@ DECLARE
     one record;
     total bigint;
 BEGIN
-    UPDATE partitions SET watermark = published, log_rows = log_rows + coalesce(cardinality(b_rows), 0)
+    UPDATE partitions SET watermark = published, log_rows = log_rows + coalesce(cardinality(r_log_seqs), 0)
         WHERE id = of_partition AND epoch = of_epoch AND writer = of_writer;
     GET DIAGNOSTICS touched = ROW_COUNT;
     IF touched <> 1 THEN
@@ -77,11 +78,11 @@ BEGIN
                 label_keys = excluded.label_keys, started_by = excluded.started_by, started_at = excluded.started_at,
                 changed_at = excluded.changed_at, ended_at = excluded.ended_at;
     END IF;
-    IF cardinality(b_rows) > 0 THEN
+    IF cardinality(r_log_seqs) > 0 THEN
         -- a saga without a row has no number: NOT NULL refuses its records
         INSERT INTO records (partition, log_seq, saga, saga_seq, entry)
-            SELECT of_partition, b.log_seq, coalesce(b.number, (SELECT s.number FROM sagas s WHERE s.id = b.saga)), b.saga_seq, b.entry
-            FROM unnest(b_rows) AS b;
+            SELECT of_partition, r_log_seqs[r.n], coalesce(r_numbers[r.n], (SELECT s.number FROM sagas s WHERE s.id = r_ids[r.n])), r_saga_seqs[r.n], r_entries[r.n]
+            FROM generate_series(1, cardinality(r_log_seqs)) AS r (n);
     END IF;
     IF cardinality(b_cold) > 0 THEN
         FOR one IN SELECT * FROM unnest(b_cold) LOOP

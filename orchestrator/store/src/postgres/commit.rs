@@ -17,9 +17,9 @@ use super::fault::Fault;
 use super::rows::{Rows, starting};
 use super::session::{Open, Session};
 
-const COMMIT: &str = "SELECT commit_batch_12($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)";
+const COMMIT: &str = "SELECT commit_batch_12($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)";
 /// How many values that takes.
-const COMMIT_VALUES: usize = 20;
+const COMMIT_VALUES: usize = 24;
 
 /// The statement of a batch, with what few of them have: records that are taken out, what becomes of work items, what sagas take. What stands first in the
 /// list is called first.
@@ -110,7 +110,11 @@ async fn send(client: &Object, writer: u64, fence: Fence, rows: &Rows) -> Result
         &rows.sagas.new,
         &rows.sagas.known,
         &rows.sagas.others,
-        &rows.rows,
+        &rows.log.log_seqs,
+        &rows.log.numbers,
+        &rows.log.ids,
+        &rows.log.saga_seqs,
+        &rows.log.entries,
         &rows.cold,
         &rows.snapshots,
         &rows.unsent_gone,

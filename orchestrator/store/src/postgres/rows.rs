@@ -1,5 +1,5 @@
-//! A batch as the arrays that `commit_batch_12` takes, one type for each kind of row. What a batch says of one row several times is folded here: the
-//! database is told of each row once.
+//! A batch as the arrays that `commit_batch_12` takes: the log column by column, of all else one type for each kind of row. What a batch says of one row several times
+//! is folded here: the database is told of each row once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -37,17 +37,6 @@ pub(crate) struct Saga {
     started_at: i64,
     changed_at: i64,
     ended_at: Option<i64>,
-}
-
-#[derive(Debug, ToSql)]
-#[postgres(name = "batch_row_12")]
-pub(crate) struct Row {
-    log_seq: i64,
-    /// Its saga's, or else the saga's id.
-    number: Option<i64>,
-    saga: Option<Uuid>,
-    saga_seq: i64,
-    entry: String,
 }
 
 #[derive(Debug, ToSql)]
@@ -167,7 +156,7 @@ fn array<T>(rows: Vec<T>) -> Array<T> {
 #[derive(Debug)]
 pub(crate) struct Rows {
     pub(crate) sagas: Sagas,
-    pub(crate) rows: Array<Row>,
+    pub(crate) log: Log,
     pub(crate) cold: Array<Cold>,
     pub(crate) snapshots: Array<Snapshot>,
     pub(crate) unsent_gone: Array<Uuid>,
@@ -204,14 +193,11 @@ impl Rows {
         let cold = last(batch.cold, |row| row.saga);
         let evicted = cold.iter().filter(|row| row.cold);
         sagas.gone.extend(evicted.map(|row| row.saga.0));
-        let rows = each(batch.rows, |one| {
-            let number = sagas.number(one.saga.0, numbers);
-            row(one, number)
-        })?;
+        let log = Log::of(batch.rows, |saga| sagas.number(saga, numbers))?;
         let sent_again = batch.unsent_remove.iter();
         Ok(Self {
             sagas,
-            rows: array(rows),
+            log,
             cold: array(cold.into_iter().map(self::cold).collect()),
             snapshots: array(each(last(batch.snapshots, |row| row.saga), snapshot)?),
             unsent_gone: array(sent_again.map(|of| of.message_id().0).collect()),
@@ -336,14 +322,40 @@ fn saga(row: SagaRow, number: Option<i64>) -> serde_json::Result<Saga> {
     })
 }
 
-fn row(row: LogRow, number: Option<i64>) -> serde_json::Result<Row> {
-    Ok(Row {
-        log_seq: int(row.log_seq),
-        number,
-        saga: number.is_none().then_some(row.saga.0),
-        saga_seq: int(row.saga_seq),
-        entry: serde_json::to_string(&row.entry)?,
-    })
+/// The rows of the log, column by column.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) log_seqs: Array<i64>,
+    pub(crate) numbers: Array<Option<i64>>,
+    /// Where the number is not known; none where all are.
+    pub(crate) ids: Array<Option<Uuid>>,
+    pub(crate) saga_seqs: Array<i64>,
+    pub(crate) entries: Array<String>,
+}
+
+impl Log {
+    fn of(rows: Vec<LogRow>, number: impl Fn(Uuid) -> Option<i64>) -> serde_json::Result<Self> {
+        let many = rows.len();
+        let (mut log_seqs, mut saga_seqs) = (Vec::with_capacity(many), Vec::with_capacity(many));
+        let (mut numbers, mut ids) = (Vec::with_capacity(many), Vec::with_capacity(many));
+        let mut entries = Vec::with_capacity(many);
+        for row in rows {
+            let number = number(row.saga.0);
+            log_seqs.push(int(row.log_seq));
+            numbers.push(number);
+            ids.push(number.is_none().then_some(row.saga.0));
+            saga_seqs.push(int(row.saga_seq));
+            entries.push(serde_json::to_string(&row.entry)?);
+        }
+        let all_known = ids.iter().all(Option::is_none);
+        Ok(Self {
+            log_seqs: array(log_seqs),
+            numbers: array(numbers),
+            ids: (!all_known).then_some(ids),
+            saga_seqs: array(saga_seqs),
+            entries: array(entries),
+        })
+    }
 }
 
 fn cold(row: ColdRow) -> Cold {
