@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use baton_driver::{SagaRow, StoreError};
+use futures::future::try_join;
 
 use super::columns::{get, int, saga_row, uint};
 use super::connect::{Connections, Use, rows};
@@ -36,8 +37,10 @@ const UNTOUCHED: &str = "SELECT NOT EXISTS (SELECT 1 FROM partitions) AND NOT EX
 const SLICES: &str = "UPDATE slices SET partition = slice * $1::smallint / 256";
 const ROWS: &str = "INSERT INTO partitions (id, epoch, owner) SELECT id, 0, '' FROM generate_series(0, $1::smallint - 1) AS id";
 const LAYOUT: &str = "SELECT partition FROM slices ORDER BY slice";
-/// The moment of joining tells two processes of one name apart: the first beat of one takes the row, any further beat has to find it as it was left.
-const BEAT: &str = "INSERT INTO members (name, version, ready, joined_at, lease_until)
+/// The moment of joining tells two processes of one name apart: the first beat of one takes the row, any further beat has to find it as it was left. Others that have
+/// been gone for an hour are no longer shown.
+const BEAT: &str = "WITH gone AS (DELETE FROM members WHERE lease_until < clock_timestamp() - interval '1 hour' AND name <> $1)
+    INSERT INTO members (name, version, ready, joined_at, lease_until)
     VALUES ($1, $2, $3, coalesce($5, clock_timestamp()), clock_timestamp() + $4 * interval '1 millisecond')
     ON CONFLICT (name) DO UPDATE SET version = excluded.version, ready = excluded.ready, lease_until = excluded.lease_until,
         joined_at = excluded.joined_at
@@ -54,9 +57,6 @@ const OWNED: &str = "SELECT p.id, p.epoch, p.owner, (extract(epoch FROM p.lease_
 const RULES: &str = "SELECT (SELECT count(*) FROM definitions), (SELECT coalesce(max(registered_at), 0) FROM definitions),
     (SELECT count(*) FROM task_types), (SELECT coalesce(max(at), 0) FROM task_types)";
 const LEAVE: &str = "DELETE FROM members WHERE name = $1 AND joined_at = $2";
-/// Who has been gone for so long is no longer shown.
-const FORGET: &str =
-    "DELETE FROM members WHERE lease_until < clock_timestamp() - interval '1 hour'";
 
 /// A database as a member of its cluster has it.
 #[derive(Debug, Clone)]
@@ -223,7 +223,6 @@ impl PostgresCluster {
                 return Ok(None);
             };
             let joined: SystemTime = get(said, 0)?;
-            rows(client, FORGET, &[]).await?;
             Ok(Some((joined, view(client).await?)))
         });
         let seen = seen.await;
@@ -361,8 +360,9 @@ async fn lay_out(connections: &Connections, partitions: u8) -> Result<Vec<i16>, 
 }
 
 async fn view(client: &impl deadpool_postgres::GenericClient) -> Result<View, Fault> {
-    let members = rows(client, MEMBERS, &[]).await?;
-    let partitions = rows(client, OWNED, &[]).await?;
+    // one round trip: the second goes out before the first is answered
+    let (members, partitions) =
+        try_join(rows(client, MEMBERS, &[]), rows(client, OWNED, &[])).await?;
     Ok(View {
         members: each(&members, |row| {
             Ok(Member {

@@ -1,5 +1,5 @@
-//! One batch, one statement, one round trip: `commit_batch_5` (the migrations have it; the number is that of the migration that made it) checks the fence, then writes everything, in the
-//! transaction of its own call.
+//! One batch, one statement, one round trip: `commit_batch_12` (the migrations have it; the number is that of the migration that made it) checks the fence, then writes everything, in the
+//! transaction of its own call. Once in some hundred sagas that start another goes before it, for their numbers (`numbers.rs`).
 //!
 //! What an error means is decided by where it arose. Before the statement has left this process nothing can have happened. What the server
 //! answers is certain: it writes all of a statement it accepts and nothing of one it refuses. When no answer comes, or the backend's last
@@ -9,21 +9,22 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use baton_driver::{Batch, CommitError};
+use deadpool_postgres::Object;
 use tokio_postgres::types::ToSql;
 
 use super::columns::int;
 use super::fault::Fault;
-use super::rows::Rows;
+use super::rows::{Rows, starting};
 use super::session::{Open, Session};
 
-const COMMIT: &str = "SELECT commit_batch_5($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+const COMMIT: &str = "SELECT commit_batch_12($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)";
 /// How many values that takes.
-const COMMIT_VALUES: usize = 18;
+const COMMIT_VALUES: usize = 24;
 
 /// The statement of a batch, with what few of them have: records that are taken out, what becomes of work items, what sagas take. What stands first in the
 /// list is called first.
 fn statement(rows: &Rows) -> Cow<'static, str> {
-    let purge = (!rows.purged.is_empty()).then_some("purge_sagas($1, $");
+    let purge = rows.purged.as_ref().map(|_| "purge_sagas($1, $");
     let items = rows.items_changed.as_ref().map(|_| "change_work_items($");
     let reserve = rows.reservations.as_ref().map(|_| "change_reservations($");
     let calls = [purge, items, reserve].into_iter().flatten();
@@ -45,8 +46,6 @@ enum Refused {
 /// Writes a batch wholly or not at all.
 pub(crate) async fn commit(session: &mut Session, batch: Batch) -> Result<(), CommitError> {
     let (partition, epoch, published) = (batch.partition, batch.epoch, batch.watermark);
-    let rows =
-        Rows::of(batch).map_err(|error| Fault::from(error).before_commit(partition, epoch))?;
     let limit = session.limit();
     let fence = Fence {
         partition: i16::from(partition),
@@ -57,7 +56,7 @@ pub(crate) async fn commit(session: &mut Session, batch: Batch) -> Result<(), Co
         .open()
         .await
         .map_err(|fault| fault.before_commit(partition, epoch))?;
-    let written = tokio::time::timeout(limit, write(open, fence, &rows)).await;
+    let written = tokio::time::timeout(limit, write(open, fence, batch)).await;
     let refused = match written {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(refused)) => refused,
@@ -80,35 +79,57 @@ struct Fence {
     published: i64,
 }
 
-async fn write(open: &mut Open, fence: Fence, rows: &Rows) -> Result<(), Refused> {
-    let client = &open.client;
+async fn write(open: &mut Open, fence: Fence, batch: Batch) -> Result<(), Refused> {
+    let Open {
+        client,
+        writer,
+        numbers,
+    } = open;
+    let client: &Object = client;
+    let absent = numbers.take_absent();
+    let drawn = numbers.draw(client, starting(&batch, &absent)).await;
+    drawn.map_err(Refused::Before)?;
+    let rows = Rows::of(batch, &absent, numbers);
+    let rows = rows.map_err(|error| Refused::Before(error.into()))?;
+    send(client, *writer, fence, &rows).await?;
+    rows.sagas.note(numbers);
+    Ok(())
+}
+
+async fn send(client: &Object, writer: u64, fence: Fence, rows: &Rows) -> Result<(), Refused> {
     let statement = client
         .prepare_cached(&statement(rows))
         .await
         .map_err(|error| Refused::Before(error.into()))?;
-    let writer = int(open.writer);
+    let writer = int(writer);
     let mut values: Vec<&(dyn ToSql + Sync)> = vec![
         &fence.partition,
         &fence.epoch,
         &writer,
         &fence.published,
-        &rows.sagas,
-        &rows.rows,
+        &rows.sagas.new,
+        &rows.sagas.known,
+        &rows.sagas.others,
+        &rows.log.log_seqs,
+        &rows.log.numbers,
+        &rows.log.ids,
+        &rows.log.saga_seqs,
+        &rows.log.entries,
         &rows.cold,
         &rows.snapshots,
         &rows.unsent_gone,
         &rows.unsent,
         &rows.unserved_gone,
         &rows.unserved,
-        &rows.steps.gone,
-        &rows.steps.new,
-        &rows.steps.searched,
-        &rows.items.closed,
-        &rows.items.new,
+        &rows.steps_gone,
+        &rows.steps,
+        &rows.steps_searched,
+        &rows.items_closed,
+        &rows.items,
         &rows.letters,
     ];
-    if !rows.purged.is_empty() {
-        values.push(&rows.purged);
+    if let Some(purged) = &rows.purged {
+        values.push(purged);
     }
     if let Some(changes) = &rows.items_changed {
         values.push(changes);

@@ -17,11 +17,13 @@ use super::columns::{
 };
 use super::connect::rows;
 use super::fault::Fault;
+use super::numbers::Standing;
 use super::queries;
 
 // OFFSET 0 keeps a subquery from being made into a join, which might be planned to read the whole table
-const SAGAS: &str = "SELECT a.place, s.number, s.cold, n.seq, n.state, s.purged_at IS NOT NULL FROM unnest($1::uuid[]) WITH ORDINALITY AS a (id, place)
-    LEFT JOIN LATERAL (SELECT number, cold, purged_at FROM sagas WHERE id = a.id OFFSET 0) AS s ON true
+const SAGAS: &str = "SELECT a.place, s.number, s.cold, n.seq, n.state, s.purged_at IS NOT NULL, coalesce(s.active, false)
+    FROM unnest($1::uuid[]) WITH ORDINALITY AS a (id, place)
+    LEFT JOIN LATERAL (SELECT number, cold, purged_at, active FROM sagas WHERE id = a.id OFFSET 0) AS s ON true
     LEFT JOIN LATERAL (SELECT seq, state FROM snapshots WHERE saga = a.id AND version <= $2 OFFSET 0) AS n ON true
     WHERE s.number IS NOT NULL OR n.seq IS NOT NULL";
 const ENTRIES: &str = "SELECT a.saga, r.saga_seq, r.log_seq, r.entry FROM unnest($1::bigint[], $2::bigint[]) AS a (saga, after)
@@ -79,6 +81,7 @@ struct Found {
     cold: bool,
     snapshot: Option<(u64, Box<SagaState>)>,
     purged: bool,
+    active: bool,
 }
 
 /// Sagas as the driver folds them, in the order asked for. Most that are asked for are about to start, and cost one question for all of them.
@@ -86,18 +89,49 @@ pub(crate) async fn sagas(
     client: &impl GenericClient,
     ids: &[SagaId],
 ) -> Result<Vec<Loaded>, Fault> {
+    let known = known(client, ids).await?;
+    folded(client, known).await
+}
+
+/// The same, and how each that was asked for stands.
+pub(crate) async fn sagas_and_standings(
+    client: &impl GenericClient,
+    ids: &[SagaId],
+) -> Result<(Vec<Loaded>, Vec<(SagaId, Standing)>), Fault> {
+    let known = known(client, ids).await?;
+    let there = known.iter().filter_map(|one| {
+        let number = one.number?;
+        let standing = if one.active {
+            Standing::Active(number)
+        } else {
+            Standing::Ended
+        };
+        Some((one.saga, standing))
+    });
+    // what is found is told behind all that was asked for
+    let asked = ids.iter().map(|saga| (*saga, Standing::Absent));
+    let standings = asked.chain(there).collect();
+    Ok((folded(client, known).await?, standings))
+}
+
+/// Those that are there, in the order asked for.
+async fn known(client: &impl GenericClient, ids: &[SagaId]) -> Result<Vec<Found>, Fault> {
     let asked: Vec<Uuid> = ids.iter().map(|saga| saga.0).collect();
     let mut known = rows(client, SAGAS, &[&asked, &i64::from(SNAPSHOT_VERSION)])
         .await?
         .iter()
         .map(|row| found(row, ids))
         .collect::<Result<Vec<(i64, Found)>, Fault>>()?;
+    known.sort_unstable_by_key(|(place, _)| *place);
+    Ok(known.into_iter().map(|(_, one)| one).collect())
+}
+
+async fn folded(client: &impl GenericClient, known: Vec<Found>) -> Result<Vec<Loaded>, Fault> {
     if known.is_empty() {
         return Ok(Vec::new());
     }
-    known.sort_unstable_by_key(|(place, _)| *place);
     let (mut numbers, mut afters) = (Vec::new(), Vec::new());
-    for (_, one) in &known {
+    for one in &known {
         if let Some(number) = one.number {
             numbers.push(number);
             afters.push(one.snapshot.as_ref().map_or(0, |(seq, _)| int(*seq)));
@@ -108,7 +142,7 @@ pub(crate) async fn sagas(
         entries.entry(get(&row, 0)?).or_default().push(row);
     }
     let mut all = Vec::with_capacity(known.len());
-    for (_, one) in known {
+    for one in known {
         if one.purged {
             let row = rows(client, &queries::saga(), &[&one.saga.0]).await?;
             let row = row.first().map(saga_row).transpose()?;
@@ -144,6 +178,7 @@ fn found(row: &Row, ids: &[SagaId]) -> Result<(i64, Found), Fault> {
         cold: cold.unwrap_or(false),
         snapshot,
         purged: get(row, 5)?,
+        active: get(row, 6)?,
     };
     Ok((place, one))
 }

@@ -17,6 +17,7 @@ mod letter_rows;
 mod letters;
 mod load;
 mod moving;
+mod numbers;
 mod open;
 mod options;
 mod ownership;
@@ -374,9 +375,11 @@ impl Store for PostgresStore {
     async fn load(&mut self, sagas: Vec<SagaId>) -> Result<Vec<Loaded>, StoreError> {
         let loaded = self
             .session
-            .with(async |client| load::sagas(client, &sagas).await)
+            .with(async |client| load::sagas_and_standings(client, &sagas).await)
             .await;
-        loaded.map_err(|fault| fault.read("sagas, to fold them"))
+        let (loaded, standings) = loaded.map_err(|fault| fault.read("sagas, to fold them"))?;
+        self.session.note(standings);
+        Ok(loaded)
     }
 
     async fn recover(&mut self, partition: u8) -> Result<Recovered, StoreError> {

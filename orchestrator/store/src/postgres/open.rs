@@ -8,7 +8,7 @@ use refinery::{Migration, Runner};
 use super::fault::Fault;
 
 /// The tables, version by version; what was released is never edited.
-const MIGRATIONS: [(&str, &str); 11] = [
+const MIGRATIONS: [(&str, &str); 12] = [
     (
         "V1__init",
         include_str!("../../migrations/postgres/V1__init.sql"),
@@ -52,6 +52,10 @@ const MIGRATIONS: [(&str, &str); 11] = [
     (
         "V11__assigned",
         include_str!("../../migrations/postgres/V11__assigned.sql"),
+    ),
+    (
+        "V12__hot_path",
+        include_str!("../../migrations/postgres/V12__hot_path.sql"),
     ),
 ];
 /// Where it stands which of them were applied.

@@ -1,7 +1,7 @@
-//! A batch as the arrays that `commit_batch_5` takes, one type for each kind of row. What a batch says of one row several times is folded here: the
-//! database is told of each row once.
+//! A batch as the arrays that `commit_batch_12` takes: the log column by column, of all else one type for each kind of row. What a batch says of one row several times
+//! is folded here: the database is told of each row once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use baton_driver::{
     Batch, ColdRow, DeadLetterRow, LogRow, PurgeRow, SagaRow, SnapshotRow, SubscriptionChange,
@@ -14,14 +14,16 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::columns::{int, label_key, owned};
+use super::numbers::Numbers;
 use super::reservations;
 use crate::facets::facets_of;
 use crate::group::group_of;
 use crate::items::{escalations, whose};
 
 #[derive(Debug, ToSql)]
-#[postgres(name = "batch_saga")]
+#[postgres(name = "batch_saga_12")]
 pub(crate) struct Saga {
+    number: Option<i64>,
     id: Uuid,
     slice: i16,
     definition: String,
@@ -35,15 +37,6 @@ pub(crate) struct Saga {
     started_at: i64,
     changed_at: i64,
     ended_at: Option<i64>,
-}
-
-#[derive(Debug, ToSql)]
-#[postgres(name = "batch_row")]
-pub(crate) struct Row {
-    log_seq: i64,
-    saga: Uuid,
-    saga_seq: i64,
-    entry: String,
 }
 
 #[derive(Debug, ToSql)]
@@ -152,56 +145,74 @@ pub(crate) struct Purge {
     archive: Option<String>,
 }
 
+/// One kind of row; none where a batch has none of it: an array that is null costs neither side anything, and most of them are.
+pub(crate) type Array<T> = Option<Vec<T>>;
+
+fn array<T>(rows: Vec<T>) -> Array<T> {
+    (!rows.is_empty()).then_some(rows)
+}
+
 /// What a batch writes, beside its fence.
 #[derive(Debug)]
 pub(crate) struct Rows {
-    pub(crate) sagas: Vec<Saga>,
-    pub(crate) rows: Vec<Row>,
-    pub(crate) cold: Vec<Cold>,
-    pub(crate) snapshots: Vec<Snapshot>,
-    pub(crate) unsent_gone: Vec<Uuid>,
-    pub(crate) unsent: Vec<Unsent>,
-    pub(crate) unserved_gone: Vec<Unserved>,
-    pub(crate) unserved: Vec<Unserved>,
-    pub(crate) steps: Steps,
-    pub(crate) items: Items,
-    pub(crate) letters: Vec<Letter>,
+    pub(crate) sagas: Sagas,
+    pub(crate) log: Log,
+    pub(crate) cold: Array<Cold>,
+    pub(crate) snapshots: Array<Snapshot>,
+    pub(crate) unsent_gone: Array<Uuid>,
+    pub(crate) unsent: Array<Unsent>,
+    pub(crate) unserved_gone: Array<Unserved>,
+    pub(crate) unserved: Array<Unserved>,
+    pub(crate) steps_gone: Array<Step>,
+    pub(crate) steps: Array<Subscription>,
+    pub(crate) steps_searched: Array<Step>,
+    pub(crate) items_closed: Array<Closing>,
+    pub(crate) items: Array<Item>,
+    pub(crate) letters: Array<Letter>,
     /// What else of work items changes, as JSON; none where nothing does.
     pub(crate) items_changed: Option<String>,
     /// As JSON; none where nothing changes.
     pub(crate) reservations: Option<String>,
-    pub(crate) purged: Vec<Purge>,
+    pub(crate) purged: Array<Purge>,
 }
 
 impl Rows {
-    /// The arrays of a batch.
+    /// The arrays of a batch. Its sagas that are not there (`absent`) get numbers of `numbers`, which has as many to give ([`starting`]).
     ///
     /// # Errors
     /// When a value cannot be JSON.
-    pub(crate) fn of(batch: Batch) -> serde_json::Result<Self> {
+    pub(crate) fn of(
+        batch: Batch,
+        absent: &HashSet<Uuid>,
+        numbers: &mut Numbers,
+    ) -> serde_json::Result<Self> {
         let items = Items::of(batch.work_items)?;
+        let steps = Steps::of(batch.subscriptions);
+        let mut sagas = Sagas::of(batch.sagas, absent, numbers)?;
+        let numbers: &Numbers = numbers;
+        let cold = last(batch.cold, |row| row.saga);
+        let evicted = cold.iter().filter(|row| row.cold);
+        sagas.gone.extend(evicted.map(|row| row.saga.0));
+        let log = Log::of(batch.rows, |saga| sagas.number(saga, numbers))?;
+        let sent_again = batch.unsent_remove.iter();
         Ok(Self {
-            sagas: each(last(batch.sagas, |row| row.saga), saga)?,
-            rows: each(batch.rows, row)?,
-            cold: last(batch.cold, |row| row.saga)
-                .into_iter()
-                .map(cold)
-                .collect(),
-            snapshots: each(last(batch.snapshots, |row| row.saga), snapshot)?,
-            unsent_gone: batch
-                .unsent_remove
-                .iter()
-                .map(|of| of.message_id().0)
-                .collect(),
-            unsent: each(batch.unsent_add, unsent)?,
-            unserved_gone: batch.unserved_remove.into_iter().map(unserved).collect(),
-            unserved: batch.unserved_add.into_iter().map(unserved).collect(),
-            steps: Steps::of(batch.subscriptions),
+            sagas,
+            log,
+            cold: array(cold.into_iter().map(self::cold).collect()),
+            snapshots: array(each(last(batch.snapshots, |row| row.saga), snapshot)?),
+            unsent_gone: array(sent_again.map(|of| of.message_id().0).collect()),
+            unsent: array(each(batch.unsent_add, unsent)?),
+            unserved_gone: array(batch.unserved_remove.into_iter().map(unserved).collect()),
+            unserved: array(batch.unserved_add.into_iter().map(unserved).collect()),
+            steps_gone: array(steps.gone),
+            steps: array(steps.new),
+            steps_searched: array(steps.searched),
             items_changed: items.changes()?,
-            items,
-            letters: each(batch.dead_letters, letter)?,
+            items_closed: array(items.closed),
+            items: array(items.new),
+            letters: array(each(batch.dead_letters, letter)?),
             reservations: reservations::changes(&batch.reservations)?,
-            purged: batch.purged.into_iter().map(purge).collect(),
+            purged: array(batch.purged.into_iter().map(purge).collect()),
         })
     }
 }
@@ -222,8 +233,75 @@ fn last<T>(rows: Vec<T>, saga: impl Fn(&T) -> SagaId) -> Vec<T> {
     kept.into_values().collect()
 }
 
-fn saga(row: SagaRow) -> serde_json::Result<Saga> {
+/// How many numbers a batch needs at most: as many as it has rows of sagas that are not there.
+pub(crate) fn starting(batch: &Batch, absent: &HashSet<Uuid>) -> usize {
+    let rows = batch.sagas.iter();
+    rows.filter(|row| absent.contains(&row.saga.0)).count()
+}
+
+/// The rows of sagas, by what is known of them.
+#[derive(Debug, Default)]
+pub(crate) struct Sagas {
+    /// Those that start, under the numbers they were given.
+    pub(crate) new: Array<Saga>,
+    /// Those that are there, and under which number.
+    pub(crate) known: Array<Saga>,
+    /// Those of which the database has to be asked.
+    pub(crate) others: Array<Saga>,
+    /// The numbers that were given; they are the sagas' when the batch is committed.
+    given: HashMap<Uuid, i64>,
+    /// Those of which nothing more is to come: they ended, or leave memory.
+    gone: Vec<Uuid>,
+}
+
+impl Sagas {
+    fn of(
+        rows: Vec<SagaRow>,
+        absent: &HashSet<Uuid>,
+        numbers: &mut Numbers,
+    ) -> serde_json::Result<Self> {
+        let mut all = Self::default();
+        let (mut new, mut known, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for row in last(rows, |row| row.saga) {
+            let id = row.saga.0;
+            if row.status.ended() {
+                all.gone.push(id);
+            }
+            if let Some(number) = numbers.of(id) {
+                known.push(saga(row, Some(number))?);
+            } else if absent.contains(&id)
+                && let Some(number) = numbers.give()
+            {
+                all.given.insert(id, number);
+                new.push(saga(row, Some(number))?);
+            } else {
+                others.push(saga(row, None)?);
+            }
+        }
+        (all.new, all.known, all.others) = (array(new), array(known), array(others));
+        Ok(all)
+    }
+
+    /// The number of a saga that is there when the batch is, if it is known.
+    fn number(&self, saga: Uuid, numbers: &Numbers) -> Option<i64> {
+        let given = self.given.get(&saga).copied();
+        given.or_else(|| numbers.of(saga))
+    }
+
+    /// The batch is committed.
+    pub(crate) fn note(self, numbers: &mut Numbers) {
+        for (saga, number) in self.given {
+            numbers.note(saga, Some(number));
+        }
+        for saga in self.gone {
+            numbers.note(saga, None);
+        }
+    }
+}
+
+fn saga(row: SagaRow, number: Option<i64>) -> serde_json::Result<Saga> {
     Ok(Saga {
+        number,
         id: row.saga.0,
         slice: i16::from(row.slice.0),
         definition: owned(&row.definition),
@@ -244,13 +322,40 @@ fn saga(row: SagaRow) -> serde_json::Result<Saga> {
     })
 }
 
-fn row(row: LogRow) -> serde_json::Result<Row> {
-    Ok(Row {
-        log_seq: int(row.log_seq),
-        saga: row.saga.0,
-        saga_seq: int(row.saga_seq),
-        entry: serde_json::to_string(&row.entry)?,
-    })
+/// The rows of the log, column by column.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) log_seqs: Array<i64>,
+    pub(crate) numbers: Array<Option<i64>>,
+    /// Where the number is not known; none where all are.
+    pub(crate) ids: Array<Option<Uuid>>,
+    pub(crate) saga_seqs: Array<i64>,
+    pub(crate) entries: Array<String>,
+}
+
+impl Log {
+    fn of(rows: Vec<LogRow>, number: impl Fn(Uuid) -> Option<i64>) -> serde_json::Result<Self> {
+        let many = rows.len();
+        let (mut log_seqs, mut saga_seqs) = (Vec::with_capacity(many), Vec::with_capacity(many));
+        let (mut numbers, mut ids) = (Vec::with_capacity(many), Vec::with_capacity(many));
+        let mut entries = Vec::with_capacity(many);
+        for row in rows {
+            let number = number(row.saga.0);
+            log_seqs.push(int(row.log_seq));
+            numbers.push(number);
+            ids.push(number.is_none().then_some(row.saga.0));
+            saga_seqs.push(int(row.saga_seq));
+            entries.push(serde_json::to_string(&row.entry)?);
+        }
+        let all_known = ids.iter().all(Option::is_none);
+        Ok(Self {
+            log_seqs: array(log_seqs),
+            numbers: array(numbers),
+            ids: (!all_known).then_some(ids),
+            saga_seqs: array(saga_seqs),
+            entries: array(entries),
+        })
+    }
 }
 
 fn cold(row: ColdRow) -> Cold {
@@ -324,10 +429,10 @@ fn purge(row: PurgeRow) -> Purge {
 
 /// What a batch's changes of subscriptions come to.
 #[derive(Debug, Default)]
-pub(crate) struct Steps {
-    pub(crate) gone: Vec<Step>,
-    pub(crate) new: Vec<Subscription>,
-    pub(crate) searched: Vec<Step>,
+struct Steps {
+    gone: Vec<Step>,
+    new: Vec<Subscription>,
+    searched: Vec<Step>,
 }
 
 enum Fate {
@@ -379,9 +484,9 @@ impl Steps {
 
 /// What a batch's changes of work items come to. Those that are closed were there before, unless they are closed as they are opened.
 #[derive(Debug, Default)]
-pub(crate) struct Items {
-    pub(crate) closed: Vec<Closing>,
-    pub(crate) new: Vec<Item>,
+struct Items {
+    closed: Vec<Closing>,
+    new: Vec<Item>,
     /// What else of them changes, by saga and number: whose they are, by when, to how many they were escalated.
     changed: BTreeMap<(Uuid, u32), WorkItem>,
 }

@@ -4,11 +4,13 @@
 //! Another connection breaks that order: what the old one had under way may still be done by the server. A new one therefore counts the
 //! partition's `writer` up before anything else, and the fence of a batch names its writer: from then on nothing of the old one is committed.
 
+use baton_messages::SagaId;
 use deadpool_postgres::Object;
 
 use super::columns::{int, uint};
 use super::connect::{Connections, rows};
 use super::fault::Fault;
+use super::numbers::{Numbers, Standing};
 use crate::Partition;
 
 const WRITER: &str =
@@ -22,11 +24,12 @@ pub(crate) struct Session {
     open: Option<Open>,
 }
 
-/// An open connection, with its number.
+/// An open connection, with its number, and with those of sagas that it knows.
 #[derive(Debug)]
 pub(crate) struct Open {
     pub(crate) client: Object,
     pub(crate) writer: u64,
+    pub(crate) numbers: Numbers,
 }
 
 impl Session {
@@ -58,12 +61,27 @@ impl Session {
             Ok(Open {
                 client,
                 writer: uint(writer),
+                numbers: Numbers::default(),
             })
         };
         let open = tokio::time::timeout(limit, opening)
             .await
             .unwrap_or(Err(Fault::Late(limit)))?;
         Ok(self.open.insert(open))
+    }
+
+    /// Keeps what reading through the connection said of sagas: the numbers of those that are there and have not ended, and which are not there.
+    pub(crate) fn note(&mut self, seen: Vec<(SagaId, Standing)>) {
+        let Some(open) = &mut self.open else {
+            return;
+        };
+        for (saga, standing) in seen {
+            match standing {
+                Standing::Absent => open.numbers.note_absent(saga.0),
+                Standing::Ended => open.numbers.note(saga.0, None),
+                Standing::Active(number) => open.numbers.note(saga.0, Some(number)),
+            }
+        }
     }
 
     /// How long an answer is waited for.

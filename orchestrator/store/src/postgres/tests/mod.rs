@@ -2,6 +2,7 @@
 
 mod faults;
 mod moving;
+mod numbers;
 mod opening;
 mod ownership;
 mod plans;

@@ -144,6 +144,20 @@ async fn a_careless_database_loses_no_commit_and_no_statement_goes_on_for_ever()
     store.close().await.unwrap();
 }
 
+/// A server that knows none of it does what it did.
+#[tokio::test]
+async fn long_documents_are_compressed_by_what_takes_least_time() {
+    let mut subject = FreshDatabase::new().await;
+    let (store, _) = subject.open().await;
+    let client = store.beside.get().await.unwrap();
+    let other = "SELECT count(*) FROM pg_settings
+        WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals) AND setting <> 'lz4'";
+    let row = client.query_one(other, &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 0);
+    drop(client);
+    subject.close(store).await;
+}
+
 /// A server with a certificate that takes nobody without TLS and a password.
 async fn guarded(authority: &rcgen::CertifiedIssuer<'_, rcgen::KeyPair>) -> Postgres {
     let key = rcgen::KeyPair::generate().unwrap();

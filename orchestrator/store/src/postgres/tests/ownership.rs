@@ -123,9 +123,9 @@ async fn what_an_old_connection_still_has_under_way_is_refused() {
     assert_eq!(store.recover(mine.id).await.unwrap().log_seq, 1);
     // the server comes to it only now
     let late = |writer: u64| {
-        let nothing = vec!["'{}'"; 14].join(", ");
+        let nothing = vec!["NULL"; 20].join(", ");
         let (epoch, writer) = (int(mine.epoch), int(writer));
-        format!("SELECT commit_batch_5(0::smallint, {epoch}, {writer}, 1, {nothing})")
+        format!("SELECT commit_batch_12(0::smallint, {epoch}, {writer}, 1, {nothing})")
     };
     let client = subject.database.client().await;
     let refused = client.batch_execute(&late(old)).await.unwrap_err();

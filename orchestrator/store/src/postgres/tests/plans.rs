@@ -355,7 +355,11 @@ fn all_kinds(mine: Partition) -> [Batch; 3] {
     })];
     let mut second = batch(mine, 90);
     second.rows = vec![row(91, saga(0), 2, later(1, 2))];
-    second.sagas = vec![saga_row(0, Status::Completed), saga_row(4, Status::Parked)];
+    second.sagas = vec![
+        saga_row(0, Status::Completed),
+        saga_row(4, Status::Parked),
+        saga_row(50, Status::Parked),
+    ];
     second.cold = vec![ColdRow {
         saga: saga(5),
         cold: true,
@@ -403,6 +407,8 @@ async fn the_hot_path_reads_no_table_whole() {
         .await
         .unwrap();
     let (mut store, mine) = subject.open().await;
+    // of those the commits know that they are new, and then their numbers; of the others the database is asked
+    store.load((0..45).map(saga).collect()).await.unwrap();
     for batch in all_kinds(mine) {
         store.commit(batch).await.unwrap();
     }
