@@ -6,7 +6,7 @@
 //! after the group, stands in another definition: there it has to return what fits what its definition says it does.
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -217,9 +217,9 @@ fn as_read(value: &Value, own: &Type, plain: fn(&Value) -> Type) -> Type {
                 Type::Object(object) => Some(object.as_ref()),
                 _ => None,
             });
-            let known = |key: &str| declared?.properties.get(key).map(|one| &one.of);
+            let known = |key: &str| declared?.key(key);
             let given = map.iter().map(|(key, value)| {
-                let of = as_read(value, known(key).unwrap_or(&Type::Any), plain);
+                let of = as_read(value, &known(key).unwrap_or(Type::Any), plain);
                 (key.clone(), Property { of, required: true })
             });
             let absent = declared.into_iter().flat_map(|object| &object.properties);
@@ -230,8 +230,12 @@ fn as_read(value: &Value, own: &Type, plain: fn(&Value) -> Type) -> Type {
                 (key.clone(), Property { of, required })
             });
             let properties = given.chain(absent).collect();
-            let rest = declared.map_or(Some(Type::Any), |object| object.rest.clone());
-            Type::object(Object { properties, rest })
+            let nothing = || Object::with(BTreeMap::new(), Some(Type::Any));
+            let others = declared.cloned().unwrap_or_else(nothing);
+            Type::object(Object {
+                properties,
+                ..others
+            })
         }
     }
 }
