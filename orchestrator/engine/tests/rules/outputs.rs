@@ -188,6 +188,50 @@ fn what_a_later_manifest_promises_and_nobody_reads_is_not_missed() {
     );
 }
 
+/// What was noted of outputs that do not fit.
+fn noted(stage: &Stage) -> Vec<String> {
+    let records = stage.entries.iter().flat_map(|entry| &entry.records);
+    let notes = records.filter_map(|record| match record {
+        Record::Noted { what } => Some(what.clone()),
+        _ => None,
+    });
+    notes.filter(|what| what.starts_with("output of")).collect()
+}
+
+/// An operator sees it in the history: where and what, by its place and its schema, and not by what stands there.
+#[test]
+fn what_does_not_fit_and_is_taken_is_noted() {
+    let mut stage = narrowed(a_pid(), a_pid(), "");
+    stage.report("a", gave(json!({ "pid": 7 })));
+    assert_eq!(noted(&stage), Vec::<String>::new());
+
+    let mut stage = narrowed(a_pid(), a_pid(), "    for_each: [1, 2]\n");
+    stage.report("a[0]", gave(json!({ "pid": "hunter2" })));
+    assert_eq!(stage.phase("a[0]"), Phase::Succeeded);
+    stage.report("a[1]", gave(json!({ "pid": 7 })));
+    let notes = noted(&stage);
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    let (place, what) = ("output of t.pid@1 at a[0] does not fit", "at /pid: ");
+    let is_told = notes[0].starts_with(place) && notes[0].contains(what);
+    assert!(is_told && !notes[0].contains("hunter2"), "{notes:?}");
+
+    // read by somebody it has failed, and the failure says why
+    let mut stage = narrowed(a_pid(), a_pid(), READ);
+    stage.report("a", gave(json!({ "pid": "x" })));
+    assert_eq!(noted(&stage), Vec::<String>::new());
+    assert_eq!(stage.phase("a"), Phase::Settling);
+
+    let long = "k".repeat(10_000);
+    let mut stage = narrowed(a_pid(), a_pid(), "");
+    let of = stage.claim("a", run(1));
+    let odd = gave(json!({ "pid": 7, long: 1 }));
+    // the broker brings it twice
+    stage.tell(of.clone(), run(1), true, odd.clone());
+    stage.tell(of, run(1), true, odd);
+    let notes = noted(&stage);
+    assert!(notes.len() == 1 && notes[0].len() < 1_000, "{notes:?}");
+}
+
 /// What is read is held to its value: one that fails where it is handed on is of no use.
 #[test]
 fn what_does_not_fit_and_is_handed_on_has_to_fit_there() {
