@@ -1,6 +1,7 @@
 //! What a task returns, what a probe finds and what a person says is held against the schema of the step's type, before anybody reads it.
 
 use baton_engine::decide::choices::possible;
+use baton_engine::definition::Together;
 use baton_engine::input::Resolution;
 use baton_engine::state::Phase;
 use baton_engine::{Choice, Input, Record, Refusal, Rules, Status, Verdict};
@@ -251,6 +252,31 @@ fn what_does_not_fit_and_is_handed_on_has_to_fit_there() {
     }
 }
 
+/// So has what a step hands on that is a saga, as far as that is known.
+#[test]
+fn what_does_not_fit_and_is_handed_to_a_saga_has_to_fit_there() {
+    let child = "saga: picks\nversion: 1\ninput: { type: object, properties: { m: { enum: [x, y] }, n: { type: integer } } }\nsteps: [{ id: a, sleep: 1s }]\n";
+    let either = |all: &[&str], most: u32| json!({ "type": "object", "properties": { "m": { "enum": all }, "n": { "type": "integer", "maximum": most } } });
+    let after = |with: &str| format!("  - id: b\n    saga: picks@1\n    with: {{ {with} }}\n");
+    let (m, n) = (after("m: \"${ a.m }\""), after("n: \"${ a.n }\""));
+    for (after, output, then) in [
+        (&m, json!({ "m": "y", "n": 1 }), Phase::Succeeded),
+        (&m, json!({ "m": "z", "n": 1 }), Phase::Settling),
+        (&n, json!({ "m": "x", "n": 10 }), Phase::Succeeded),
+        (&n, json!({ "m": "x", "n": "ten" }), Phase::Settling),
+    ] {
+        let staged = || narrowed(either(&["x", "y", "z"], 20), either(&["x"], 5), after);
+        let mut stage = staged();
+        stage.sagas = Together::beside([child]);
+        stage.report("a", gave(output.clone()));
+        assert_eq!(stage.phase("a"), then, "{output} {after}");
+        // of one that nobody knows nothing is known to be wrong
+        let mut stage = staged();
+        stage.report("a", gave(output.clone()));
+        assert_eq!(stage.phase("a"), Phase::Succeeded, "{output} {after}");
+    }
+}
+
 /// Of a type nobody knows nothing is known to be wrong, nor of one that says nothing of what it returns.
 #[test]
 fn what_says_nothing_of_its_output_is_not_held() {
@@ -264,6 +290,7 @@ fn may_be_called_done(stage: &Stage) -> (bool, bool) {
     let rules = Rules {
         definition: &stage.definition,
         catalogue: &stage.catalogue,
+        sagas: &stage.sagas,
     };
     let number = *stage.state.work_items.keys().next().unwrap();
     let all = possible(rules, &stage.state, number, Timestamp(stage.now)).unwrap();

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_engine::definition::{Checked, Unannounced, check};
+use baton_engine::definition::{Checked, NoSagas, Unannounced, check};
 use baton_engine::state::{Attempt, Stage, StepState};
 use baton_engine::{Catalogue, Definition, Input, Record, Rules, SagaState, Verdict, decide};
 use baton_messages::{
@@ -245,6 +245,7 @@ impl Run<'_> {
         let rules = Rules {
             definition: self.definition,
             catalogue: &self.drawn.catalogue,
+            sagas: &NoSagas,
         };
         let decision = decide(rules, &mut self.state, input, Timestamp(self.now), 42).unwrap();
         for record in decision.records {

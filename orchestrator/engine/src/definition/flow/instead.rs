@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::Flow;
-use super::children::{Kin, NoSagas};
+use super::children::{Kin, Sagas};
 use crate::catalogue::Catalogue;
 use crate::definition::diagnostic::{Diagnostic, code};
 use crate::definition::{Definition, OnError, Step};
@@ -33,6 +33,8 @@ enum Look {
 pub(crate) struct Readers<'a> {
     definition: &'a Definition,
     catalogue: &'a Catalogue,
+    /// What the sagas take and return that steps are.
+    sagas: &'a dyn Sagas,
     step: &'a Step,
     own: Option<Type>,
     /// Whether another saga reads what this one returns.
@@ -45,7 +47,7 @@ impl<'a> Readers<'a> {
     /// Those of this step; with those of the saga's output above it, where that is read there.
     pub(crate) fn of(
         definition: &'a Definition,
-        catalogue: &'a Catalogue,
+        (catalogue, sagas): (&'a Catalogue, &'a dyn Sagas),
         step: &'a Step,
         is_read_above: bool,
     ) -> Self {
@@ -54,6 +56,7 @@ impl<'a> Readers<'a> {
         Self {
             definition,
             catalogue,
+            sagas,
             step,
             own,
             is_read_above,
@@ -138,7 +141,7 @@ impl<'a> Readers<'a> {
         let Some(output) = &self.definition.output else {
             return Type::Null;
         };
-        let kin = Kin::of(&NoSagas);
+        let kin = Kin::of(self.sagas);
         let mut flow = self.flow(&kin, yields);
         flow.learn_outputs();
         flow.shape(&output.shape(), &flow.scope_at_the_end())
@@ -153,7 +156,7 @@ impl<'a> Readers<'a> {
 
     /// What is wrong with the steps after it and with the saga's output, where the step yields this, or what its own task type does.
     fn wrong(&self, yields: Option<Type>, look: Look) -> Wrong {
-        let kin = Kin::of(&NoSagas);
+        let kin = Kin::of(self.sagas);
         let mut flow = self.flow(&kin, yields);
         flow.learn_outputs();
         let mut all = Vec::new();
