@@ -154,15 +154,29 @@ pub(super) fn both(a: Type, b: Type) -> Type {
         (Type::Text(None), Type::Text(known)) | (Type::Text(known), Type::Text(None)) => {
             Type::Text(known)
         }
-        (a, b) => {
-            let kept = a
-                .alternatives()
-                .iter()
-                .filter(|one| b.alternatives().iter().any(|other| same_kind(one, other)))
-                .cloned();
-            Type::union(kept)
+        (Type::Text(Some(a)), Type::Text(Some(b))) => {
+            let known: BTreeSet<String> = a.intersection(&b).cloned().collect();
+            match known.is_empty() {
+                true => Type::never(),
+                false => Type::Text(Some(Arc::new(known))),
+            }
         }
+        (Type::List(a), Type::List(b)) => Type::list(both(a.as_ref().clone(), b.as_ref().clone())),
+        (a, b) => Type::union(a.alternatives().iter().filter_map(|one| one_of(one, &b))),
     }
+}
+
+/// What an alternative is that is one of several: of texts and whole numbers what both may be; what has something inside stays as it is.
+fn one_of(one: &Type, several: &Type) -> Option<Type> {
+    let mut all = several.alternatives().iter();
+    // there is one of each such kind at most
+    let same = all.find(|other| same_kind(one, other))?;
+    Some(match (one, same) {
+        (Type::Text(_), Type::Text(_)) | (Type::Int(_), Type::Int(_)) => {
+            both(one.clone(), same.clone())
+        }
+        _ => one.clone(),
+    })
 }
 
 fn both_objects(a: &Object, b: &Object) -> Object {

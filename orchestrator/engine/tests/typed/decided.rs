@@ -56,7 +56,8 @@ fn close(schema: &mut Value) {
         Value::Object(map) => {
             map.values_mut().for_each(close);
             if map.contains_key("properties") {
-                map.insert("additionalProperties".to_owned(), json!(false));
+                let others = map.entry("additionalProperties");
+                others.or_insert(json!(false));
             }
         }
         Value::Array(all) => all.iter_mut().for_each(close),
