@@ -202,11 +202,15 @@ fn noted(stage: &Stage) -> Vec<String> {
 /// An operator sees it in the history: where and what, by its place and its schema, and not by what stands there.
 #[test]
 fn what_does_not_fit_and_is_taken_is_noted() {
-    let mut stage = narrowed(a_pid(), a_pid(), "");
+    let mut stage = narrowed(json!({ "type": "object" }), a_pid(), "");
     stage.report("a", gave(json!({ "pid": 7 })));
     assert_eq!(noted(&stage), Vec::<String>::new());
 
-    let mut stage = narrowed(a_pid(), a_pid(), "    for_each: [1, 2]\n");
+    let mut stage = narrowed(
+        json!({ "type": "object" }),
+        a_pid(),
+        "    for_each: [1, 2]\n",
+    );
     stage.report("a[0]", gave(json!({ "pid": "hunter2" })));
     assert_eq!(stage.phase("a[0]"), Phase::Succeeded);
     stage.report("a[1]", gave(json!({ "pid": 7 })));
@@ -217,13 +221,13 @@ fn what_does_not_fit_and_is_taken_is_noted() {
     assert!(is_told && !notes[0].contains("hunter2"), "{notes:?}");
 
     // read by somebody it has failed, and the failure says why
-    let mut stage = narrowed(a_pid(), a_pid(), READ);
+    let mut stage = narrowed(json!({ "type": "object" }), a_pid(), READ);
     stage.report("a", gave(json!({ "pid": "x" })));
     assert_eq!(noted(&stage), Vec::<String>::new());
     assert_eq!(stage.phase("a"), Phase::Settling);
 
     let long = "k".repeat(10_000);
-    let mut stage = narrowed(a_pid(), a_pid(), "");
+    let mut stage = narrowed(json!({ "type": "object" }), a_pid(), "");
     let of = stage.claim("a", run(1));
     let odd = gave(json!({ "pid": 7, long: 1 }));
     // the broker brings it twice
