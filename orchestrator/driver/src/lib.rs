@@ -14,6 +14,7 @@ mod guard;
 pub mod leases;
 pub mod outlet;
 mod recover;
+mod registered;
 pub mod reservations;
 pub mod store;
 mod turn;

@@ -10,6 +10,7 @@ mod stage;
 use std::time::Instant;
 
 use baton_engine::command::commands;
+use baton_engine::definition::NoSagas;
 use baton_engine::state::Phase;
 use baton_engine::{Definition, Entry, Rules, SagaState, Status, decide, replay};
 use baton_messages::{TaskType, Timestamp};
@@ -56,6 +57,7 @@ fn reports(stage: &mut Stage) -> Vec<u64> {
         let rules = Rules {
             definition: &stage.definition,
             catalogue: &stage.catalogue,
+            sagas: &NoSagas,
         };
         let began = Instant::now();
         let decision = decide(rules, &mut stage.state, &input, Timestamp(stage.now), 42).unwrap();

@@ -18,6 +18,7 @@ mod stage;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use baton_engine::definition::NoSagas;
 use baton_engine::planted::{Planted, with};
 use baton_engine::state::Stage as Claim;
 use baton_engine::{Catalogue, Definition, Input, Rules, Status, decide};
@@ -444,6 +445,7 @@ fn asked_again() -> Option<String> {
     let rules = Rules {
         definition: &stage.definition,
         catalogue: &stage.catalogue,
+        sagas: &NoSagas,
     };
     let now = Timestamp(stage.now + 10);
     match decide(rules, &mut stage.state, &input, now, 42) {

@@ -15,6 +15,7 @@ use crate::cache::{Cached, waits_for};
 use crate::driver::Driver;
 use crate::guard::guarded;
 use crate::outlet::Outlet;
+use crate::registered::Registered;
 use crate::store::Store;
 use crate::work::Answer;
 
@@ -120,9 +121,11 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             self.visitors.insert(saga);
         }
         let next = self.next_for(saga, input);
+        let sagas = Registered(&self.definitions);
         let rules = Rules {
             definition: &runs,
             catalogue: &self.catalogue,
+            sagas: &sagas,
         };
         let now = self.now;
         let Some(cached) = self.cache.get_mut(saga) else {

@@ -184,7 +184,7 @@ impl Deciding<'_> {
         let is_read_above = self.state.parent.is_some();
         Ok(Readers::of(
             rules.definition,
-            rules.catalogue,
+            (rules.catalogue, rules.sagas),
             defined,
             is_read_above,
         ))

@@ -53,7 +53,7 @@ pub(crate) use start::labels;
 use baton_messages::{AttemptRef, Failure, StepKey, Timestamp, Wanted};
 
 use crate::catalogue::Catalogue;
-use crate::definition::Definition;
+use crate::definition::{Definition, Sagas};
 use crate::fold::{FoldError, fold};
 use crate::input::Input;
 use crate::record::{AttemptKey, Record};
@@ -67,6 +67,8 @@ pub struct Rules<'a> {
     pub definition: &'a Definition,
     /// The task types known.
     pub catalogue: &'a Catalogue,
+    /// The definitions its steps may name, as far as they are known: whether such a saga could take what a step yields is asked of them.
+    pub sagas: &'a dyn Sagas,
 }
 
 /// What came of an input.

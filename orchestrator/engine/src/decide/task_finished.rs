@@ -9,24 +9,36 @@ use crate::record::Record;
 use crate::state::{Phase, Stage, Status};
 use crate::work_item::WorkItemKind;
 
+/// The longest that is noted of an output that does not fit, in characters: a saga of many items may note one of each.
+const NOTED_MAX: usize = 500;
+
+/// How an output that does not fit the type of its step is taken.
+enum Odd {
+    /// As one of no use: what the report comes to instead.
+    Unusable(TaskResult),
+    /// As it is, since each of those can read it that read it: what is noted of it.
+    Read(String),
+}
+
 pub(super) fn task_finished(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
-    match unusable(d, finished) {
-        None => taken(d, finished),
-        Some(result) => {
+    match odd(d, finished) {
+        None => taken(d, finished, None),
+        Some(Odd::Read(what)) => taken(d, finished, Some(what)),
+        Some(Odd::Unusable(result)) => {
             let held = Finished {
                 result,
                 ..finished.clone()
             };
-            taken(d, &held)
+            taken(d, &held, None)
         }
     }
 }
 
-/// What a report comes to whose output does not fit the type of its step, if it does not: it may have happened, and what it returned is of no use. What stands in the output is not said.
+/// How a report is taken whose output does not fit the type of its step, if it does not: it may have happened, and what it returned is of no use. What stands in the output is not said.
 ///
 /// One that each of those can read that read it is taken all the same: a later manifest of the same major version may promise more than the worker that was asked has known of, and whoever was
-/// registered before does not read that.
-fn unusable(d: &Deciding<'_>, finished: &Finished) -> Option<TaskResult> {
+/// registered before does not read that. It stands in the history that it was.
+fn odd(d: &Deciding<'_>, finished: &Finished) -> Option<Odd> {
     let of = &finished.of;
     let ((TaskResult::Succeeded { output }, Direction::Do)
     | (TaskResult::Probed(ProbeAnswer::Happened { output }), Direction::Probe)) =
@@ -43,16 +55,31 @@ fn unusable(d: &Deciding<'_>, finished: &Finished) -> Option<TaskResult> {
     // this costs a look at all who read it, and few outputs come to it
     let readers = d.readers(&of.key());
     if readers.is_ok_and(|readers| readers.cannot_take(output).is_none()) {
-        return None;
+        let misfit = shown(&misfit);
+        let what = format!(
+            "output of {task_type} at {} does not fit its schema, and is taken since nobody reads what does not: {misfit}",
+            of.key()
+        );
+        return Some(Odd::Read(what));
     }
     let why = format!("output of {task_type} does not fit its schema: {misfit}");
-    Some(match of.direction {
+    Some(Odd::Unusable(match of.direction {
         Direction::Probe => TaskResult::Probed(ProbeAnswer::CannotTell { reason: why }),
         Direction::Do | Direction::Undo => TaskResult::Unknown(failure(OUTPUT_MISFIT, why)),
-    })
+    }))
 }
 
-fn taken(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
+/// What is noted of a misfit, which tells a place of the output by its keys: those may be long, and so may what its schema says.
+fn shown(misfit: &str) -> String {
+    let mut short: String = misfit.chars().take(NOTED_MAX).collect();
+    if short.len() < misfit.len() {
+        short.push('…');
+    }
+    short
+}
+
+/// Takes a report; `odd` is what is noted of its output, where that counts.
+fn taken(d: &mut Deciding<'_>, finished: &Finished, odd: Option<String>) -> Handled {
     let of = &finished.of;
     let Some(step) = d.state.at(&of.key()) else {
         return Ok(Verdict::Refused(Refusal::NoSuch {
@@ -78,7 +105,7 @@ fn taken(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
     };
     if attempt.runs.contains(&finished.run) {
         return match breaks(Planted::ReportTakenTwice) {
-            true => in_time(d, finished),
+            true => in_time(d, finished, odd),
             false => Ok(Verdict::Duplicate),
         };
     }
@@ -88,7 +115,7 @@ fn taken(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
         Stage::Claimed { run, .. }
             if *run != finished.run && attempt.hold == Hold::Late && !not_run =>
         {
-            late(d, finished)
+            late(d, finished, odd)
         }
         Stage::Claimed { run, .. } if *run != finished.run => note(d, finished),
         // A worker that gave a sending back or found it too late speaks of that sending only; and where another worker may
@@ -99,8 +126,8 @@ fn taken(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
         {
             note(d, finished)
         }
-        Stage::Offered | Stage::Claimed { .. } => in_time(d, finished),
-        Stage::Reported | Stage::Closed | Stage::NotRun => late(d, finished),
+        Stage::Offered | Stage::Claimed { .. } => in_time(d, finished, odd),
+        Stage::Reported | Stage::Closed | Stage::NotRun => late(d, finished, odd),
     }
 }
 
@@ -191,7 +218,7 @@ fn checkpoints(d: &mut Deciding<'_>, finished: &Finished) -> Result<(), DecideEr
     Ok(())
 }
 
-fn in_time(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
+fn in_time(d: &mut Deciding<'_>, finished: &Finished, odd: Option<String>) -> Handled {
     checkpoints(d, finished)?;
     let of = key_of(&finished.of);
     let claimed = d
@@ -209,12 +236,15 @@ fn in_time(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
         worker: (!claimed).then(|| finished.worker.clone()),
         result: finished.result.clone(),
     })?;
+    if let Some(what) = odd {
+        d.emit(Record::Noted { what })?;
+    }
     d.settle(&of, &Outcome::of(finished.of.direction, &finished.result))?;
     Ok(Verdict::Applied)
 }
 
 /// A report of an attempt that was closed without one, or by the report of another run, is evidence.
-fn late(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
+fn late(d: &mut Deciding<'_>, finished: &Finished, odd: Option<String>) -> Handled {
     if breaks(Planted::LateReportDropped) {
         return note(d, finished);
     }
@@ -226,6 +256,9 @@ fn late(d: &mut Deciding<'_>, finished: &Finished) -> Handled {
         run: finished.run,
         result: finished.result.clone(),
     })?;
+    if let Some(what) = odd {
+        d.emit(Record::Noted { what })?;
+    }
     let succeeded = matches!(finished.result, TaskResult::Succeeded { .. });
     if d.state.status == Status::Abandoned {
         // The operator who gave the saga up took over all of it.

@@ -46,6 +46,8 @@ mod tests;
 #[cfg(test)]
 mod tests_flow;
 #[cfg(test)]
+mod tests_handed;
+#[cfg(test)]
 mod tests_help;
 #[cfg(test)]
 mod tests_promised;

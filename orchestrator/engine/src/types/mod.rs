@@ -6,6 +6,7 @@
 
 mod fit;
 mod infer;
+mod keys;
 mod numbers;
 mod schema;
 mod show;
@@ -20,8 +21,10 @@ pub(crate) use fit::{Misfit, Why, doubt, misfit};
 pub(crate) use infer::{
     Cause, Inferred, Problem, ProblemKind, Scope, compared, infer, may_be_null, one_of,
 };
+use keys::Pattern;
 pub use numbers::same_value;
 pub(crate) use numbers::whole_numbers;
+use schema::both;
 pub(crate) use schema::{of_schema, resolve};
 pub(crate) use whole::Whole;
 
@@ -62,8 +65,12 @@ pub(crate) enum Type {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Object {
     pub(crate) properties: BTreeMap<String, Property>,
+    /// What keys hold that are no property and that a pattern takes, in the order of the patterns: one that several take holds what fits each of them.
+    pub(crate) patterns: Vec<(Arc<Pattern>, Type)>,
     /// What other keys hold; `None` when there are no others.
     pub(crate) rest: Option<Type>,
+    /// Whether only some names are those of keys that are no property, and nobody works out which: they are computed, or `propertyNames` says.
+    pub(crate) some_names: bool,
 }
 
 /// One key of an object.
@@ -82,15 +89,58 @@ impl Object {
             let name = name.trim_end_matches('?').to_owned();
             (name, Property { of, required })
         };
+        Self::with(properties.into_iter().map(property).collect(), None)
+    }
+
+    /// One of these keys, and of others that hold this, if there are any.
+    pub(crate) const fn with(properties: BTreeMap<String, Property>, rest: Option<Type>) -> Self {
         Self {
-            properties: properties.into_iter().map(property).collect(),
-            rest: None,
+            properties,
+            patterns: Vec::new(),
+            rest,
+            some_names: false,
         }
     }
 
     /// Whether nothing is known of it but that it is an object.
     pub(crate) fn unknown(&self) -> bool {
-        self.properties.is_empty() && self.rest == Some(Type::Any)
+        self.properties.is_empty() && self.patterns.is_empty() && self.rest == Some(Type::Any)
+    }
+
+    /// Whether it may have keys that are no property.
+    pub(crate) fn has_others(&self) -> bool {
+        self.rest.is_some() || !self.patterns.is_empty()
+    }
+
+    /// What the patterns say that take a key.
+    fn of_patterns(&self, key: &str) -> impl Iterator<Item = &Type> {
+        let all = self.patterns.iter();
+        let taken = all.filter(move |(pattern, _)| pattern.takes(key));
+        taken.map(|(_, of)| of)
+    }
+
+    /// What a key holds that is no property, where it is there; `None` where there is no such key.
+    pub(crate) fn other(&self, key: &str) -> Option<Type> {
+        let mut said = self.of_patterns(key).cloned();
+        let of = match said.next() {
+            Some(first) => said.fold(first, both),
+            None => self.rest.clone()?,
+        };
+        (!of.is_never()).then_some(of)
+    }
+
+    /// What a key holds, where it is there; `None` where there is no such key.
+    pub(crate) fn key(&self, key: &str) -> Option<Type> {
+        match self.properties.get(key) {
+            Some(property) => Some(property.of.clone()),
+            None => self.other(key),
+        }
+    }
+
+    /// What keys hold that are no property, each kind of them.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &Type> {
+        let of_patterns = self.patterns.iter().map(|(_, of)| of);
+        of_patterns.chain(&self.rest)
     }
 }
 
@@ -130,10 +180,7 @@ impl Type {
 
     /// An object of which nothing else is known.
     pub(crate) fn any_object() -> Self {
-        Self::object(Object {
-            properties: BTreeMap::new(),
-            rest: Some(Self::Any),
-        })
+        Self::object(Object::with(BTreeMap::new(), Some(Self::Any)))
     }
 
     /// One known text.
@@ -155,10 +202,7 @@ impl Type {
                     let of = Self::of_value(value);
                     (key.clone(), Property { of, required: true })
                 };
-                Self::object(Object {
-                    properties: map.iter().map(property).collect(),
-                    rest: None,
-                })
+                Self::object(Object::with(map.iter().map(property).collect(), None))
             }
         }
     }
@@ -212,13 +256,14 @@ impl Type {
         self.alternatives().contains(&Self::Any)
     }
 
-    /// Whether it may hold more than is said of it: something nobody knows, or an object with other keys.
+    /// Whether it may hold more than is said of it: something nobody knows, or an object with other keys of which nothing is said, or not which they are.
     pub(crate) fn is_open(&self) -> bool {
         self.alternatives().iter().any(|one| match one {
             Self::Any => true,
             Self::List(inside) | Self::Optional(inside) => inside.is_open(),
             Self::Object(object) => {
-                object.rest.is_some() || object.properties.values().any(|own| own.of.is_open())
+                let of_properties = object.properties.values().map(|own| &own.of);
+                object.some_names || of_properties.chain(object.others()).any(Self::is_open)
             }
             _ => false,
         })

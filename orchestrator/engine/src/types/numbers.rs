@@ -95,10 +95,7 @@ fn make(value: &mut Value, of: &Type) -> bool {
 /// What a key holds, of several objects a value may be.
 fn of_key(all: &[Type], key: &str) -> Type {
     Type::union(all.iter().filter_map(|one| match one {
-        Type::Object(object) => match object.properties.get(key) {
-            Some(property) => Some(property.of.clone()),
-            None => object.rest.clone(),
-        },
+        Type::Object(object) => object.key(key),
         Type::Any => Some(Type::Any),
         _ => None,
     }))

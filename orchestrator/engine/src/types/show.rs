@@ -100,7 +100,7 @@ fn keys(object: &Object, depth: usize) -> String {
             format!("{key}{mark}: {}", words(&property.of, depth - 1))
         })
         .collect();
-    if object.properties.len() > SHOWN_MAX || object.rest.is_some() {
+    if object.properties.len() > SHOWN_MAX || object.has_others() {
         shown.push("…".to_owned());
     }
     if shown.is_empty() {

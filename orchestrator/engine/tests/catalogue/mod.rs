@@ -28,6 +28,7 @@ pub(crate) fn shipped_and_made_up() -> Catalogue {
 pub(crate) fn sagas() -> Together {
     let restore = "saga: restore-host\nversion: 1\ninput: { type: object, required: [host], properties: { host: { type: string } } }\nsteps:\n  - { id: back, task: test.effect@1, with: { key: \"${ input.host }\" } }\noutput: { host: \"${ input.host }\" }\n";
     let switch = "saga: switch-over\nversion: 2\nsteps:\n  - { id: off, task: test.effect@1, with: { key: off } }\n  - { id: on, task: test.effect@1, with: { key: on }, pivot: true }\n";
+    let labelled = "saga: labelled\nversion: 1\ninput: { type: object, additionalProperties: false, properties: { name: { type: string } }, patternProperties: { \"^x-\": { type: string } } }\nsteps: [{ id: a, sleep: 1s }]\n";
     let mut deep: Vec<String> =
         vec!["saga: deep-0\nversion: 1\nsteps: [{ id: a, sleep: 1s }]\n".into()];
     for n in 1..=8 {
@@ -38,7 +39,7 @@ pub(crate) fn sagas() -> Together {
     }
     let around = "saga: around\nversion: 1\nsteps: [{ id: a, saga: example@1 }]\n";
     let deep = deep.iter().map(String::as_str);
-    Together::beside(deep.chain([restore, switch, around]))
+    Together::beside(deep.chain([restore, switch, labelled, around]))
 }
 
 /// One that is not idempotent and has no probe.

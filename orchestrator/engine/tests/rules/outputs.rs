@@ -1,6 +1,7 @@
 //! What a task returns, what a probe finds and what a person says is held against the schema of the step's type, before anybody reads it.
 
 use baton_engine::decide::choices::possible;
+use baton_engine::definition::Together;
 use baton_engine::input::Resolution;
 use baton_engine::state::Phase;
 use baton_engine::{Choice, Input, Record, Refusal, Rules, Status, Verdict};
@@ -188,6 +189,54 @@ fn what_a_later_manifest_promises_and_nobody_reads_is_not_missed() {
     );
 }
 
+/// What was noted of outputs that do not fit.
+fn noted(stage: &Stage) -> Vec<String> {
+    let records = stage.entries.iter().flat_map(|entry| &entry.records);
+    let notes = records.filter_map(|record| match record {
+        Record::Noted { what } => Some(what.clone()),
+        _ => None,
+    });
+    notes.filter(|what| what.starts_with("output of")).collect()
+}
+
+/// An operator sees it in the history: where and what, by its place and its schema, and not by what stands there.
+#[test]
+fn what_does_not_fit_and_is_taken_is_noted() {
+    let mut stage = narrowed(json!({ "type": "object" }), a_pid(), "");
+    stage.report("a", gave(json!({ "pid": 7 })));
+    assert_eq!(noted(&stage), Vec::<String>::new());
+
+    let mut stage = narrowed(
+        json!({ "type": "object" }),
+        a_pid(),
+        "    for_each: [1, 2]\n",
+    );
+    stage.report("a[0]", gave(json!({ "pid": "hunter2" })));
+    assert_eq!(stage.phase("a[0]"), Phase::Succeeded);
+    stage.report("a[1]", gave(json!({ "pid": 7 })));
+    let notes = noted(&stage);
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    let (place, what) = ("output of t.pid@1 at a[0] does not fit", "at /pid: ");
+    let is_told = notes[0].starts_with(place) && notes[0].contains(what);
+    assert!(is_told && !notes[0].contains("hunter2"), "{notes:?}");
+
+    // read by somebody it has failed, and the failure says why
+    let mut stage = narrowed(json!({ "type": "object" }), a_pid(), READ);
+    stage.report("a", gave(json!({ "pid": "x" })));
+    assert_eq!(noted(&stage), Vec::<String>::new());
+    assert_eq!(stage.phase("a"), Phase::Settling);
+
+    let long = "k".repeat(10_000);
+    let mut stage = narrowed(json!({ "type": "object" }), a_pid(), "");
+    let of = stage.claim("a", run(1));
+    let odd = gave(json!({ "pid": 7, long: 1 }));
+    // the broker brings it twice
+    stage.tell(of.clone(), run(1), true, odd.clone());
+    stage.tell(of, run(1), true, odd);
+    let notes = noted(&stage);
+    assert!(notes.len() == 1 && notes[0].len() < 1_000, "{notes:?}");
+}
+
 /// What is read is held to its value: one that fails where it is handed on is of no use.
 #[test]
 fn what_does_not_fit_and_is_handed_on_has_to_fit_there() {
@@ -207,6 +256,31 @@ fn what_does_not_fit_and_is_handed_on_has_to_fit_there() {
     }
 }
 
+/// So has what a step hands on that is a saga, as far as that is known.
+#[test]
+fn what_does_not_fit_and_is_handed_to_a_saga_has_to_fit_there() {
+    let child = "saga: picks\nversion: 1\ninput: { type: object, properties: { m: { enum: [x, y] }, n: { type: integer } } }\nsteps: [{ id: a, sleep: 1s }]\n";
+    let either = |all: &[&str], most: u32| json!({ "type": "object", "properties": { "m": { "enum": all }, "n": { "type": "integer", "maximum": most } } });
+    let after = |with: &str| format!("  - id: b\n    saga: picks@1\n    with: {{ {with} }}\n");
+    let (m, n) = (after("m: \"${ a.m }\""), after("n: \"${ a.n }\""));
+    for (after, output, then) in [
+        (&m, json!({ "m": "y", "n": 1 }), Phase::Succeeded),
+        (&m, json!({ "m": "z", "n": 1 }), Phase::Settling),
+        (&n, json!({ "m": "x", "n": 10 }), Phase::Succeeded),
+        (&n, json!({ "m": "x", "n": "ten" }), Phase::Settling),
+    ] {
+        let staged = || narrowed(either(&["x", "y", "z"], 20), either(&["x"], 5), after);
+        let mut stage = staged();
+        stage.sagas = Together::beside([child]);
+        stage.report("a", gave(output.clone()));
+        assert_eq!(stage.phase("a"), then, "{output} {after}");
+        // of one that nobody knows nothing is known to be wrong
+        let mut stage = staged();
+        stage.report("a", gave(output.clone()));
+        assert_eq!(stage.phase("a"), Phase::Succeeded, "{output} {after}");
+    }
+}
+
 /// Of a type nobody knows nothing is known to be wrong, nor of one that says nothing of what it returns.
 #[test]
 fn what_says_nothing_of_its_output_is_not_held() {
@@ -220,6 +294,7 @@ fn may_be_called_done(stage: &Stage) -> (bool, bool) {
     let rules = Rules {
         definition: &stage.definition,
         catalogue: &stage.catalogue,
+        sagas: &stage.sagas,
     };
     let number = *stage.state.work_items.keys().next().unwrap();
     let all = possible(rules, &stage.state, number, Timestamp(stage.now)).unwrap();

@@ -1,5 +1,6 @@
 //! A saga whose records were taken out never begins again, and nothing is added to it, whatever comes.
 
+use baton_engine::definition::NoSagas;
 use baton_engine::{Input, Refusal, Rules, SagaState, Status, Verdict, decide};
 use baton_messages::{InputId, Timestamp};
 use uuid::Uuid;
@@ -11,6 +12,7 @@ fn told(stage: &Stage, input: &Input) -> Verdict {
     let rules = Rules {
         definition: &stage.definition,
         catalogue: &stage.catalogue,
+        sagas: &NoSagas,
     };
     let mut left = SagaState::new(stage.state.id);
     left.definition = "staged".into();

@@ -1,5 +1,6 @@
 //! A saga on its own: inputs in, records kept, and after every input the history replayed and held against the state.
 
+use baton_engine::definition::Together;
 use baton_engine::input::{Resolution, StepEdit};
 use baton_engine::state::{Attempt, Phase, Stage as How, StepState};
 use baton_engine::{
@@ -65,6 +66,8 @@ pub(crate) fn catalogue() -> Catalogue {
 pub(crate) struct Stage {
     pub(crate) definition: Definition,
     pub(crate) catalogue: Catalogue,
+    /// Those that its steps name.
+    pub(crate) sagas: Together,
     pub(crate) state: SagaState,
     pub(crate) entries: Vec<Entry>,
     pub(crate) now: u64,
@@ -138,6 +141,7 @@ impl Stage {
         Self {
             definition,
             catalogue: catalogue(),
+            sagas: Together::default(),
             state,
             entries: Vec::new(),
             now: 1_000_000,
@@ -172,6 +176,7 @@ impl Stage {
         let rules = Rules {
             definition: &self.definition,
             catalogue: &self.catalogue,
+            sagas: &self.sagas,
         };
         let decision = decide(rules, &mut self.state, input, Timestamp(self.now), 42).unwrap();
         if !decision.records.is_empty() {
@@ -361,6 +366,7 @@ impl Stage {
         let rules = Rules {
             definition: &self.definition,
             catalogue: &self.catalogue,
+            sagas: &self.sagas,
         };
         let now = Timestamp(self.now);
         let decided = decide_between(rules, Some(&next), &mut self.state, input, now, 42);

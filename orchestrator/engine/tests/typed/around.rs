@@ -346,7 +346,7 @@ proptest! {
 fn each_place_is_drawn_with_what_fits_and_with_what_does_not() {
     let mut tallies: BTreeMap<&'static str, Tally> = BTreeMap::new();
     let mut evaluated = BTreeSet::new();
-    for seed in 0..12 {
+    for seed in 0..16 {
         let chance = |seed: u32, count: u32| Chance {
             drawn: numbers(seed, count),
             next: 0,

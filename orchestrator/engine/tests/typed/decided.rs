@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_engine::definition::{Checked, Unannounced, check};
+use baton_engine::definition::{Checked, NoSagas, Unannounced, check};
 use baton_engine::state::{Attempt, Stage, StepState};
 use baton_engine::{Catalogue, Definition, Input, Record, Rules, SagaState, Verdict, decide};
 use baton_messages::{
@@ -56,7 +56,8 @@ fn close(schema: &mut Value) {
         Value::Object(map) => {
             map.values_mut().for_each(close);
             if map.contains_key("properties") {
-                map.insert("additionalProperties".to_owned(), json!(false));
+                let others = map.entry("additionalProperties");
+                others.or_insert(json!(false));
             }
         }
         Value::Array(all) => all.iter_mut().for_each(close),
@@ -245,6 +246,7 @@ impl Run<'_> {
         let rules = Rules {
             definition: self.definition,
             catalogue: &self.drawn.catalogue,
+            sagas: &NoSagas,
         };
         let decision = decide(rules, &mut self.state, input, Timestamp(self.now), 42).unwrap();
         for record in decision.records {

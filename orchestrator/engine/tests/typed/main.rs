@@ -1,11 +1,12 @@
 //! What passes the checker does not fail for a wrong kind or a name that is not there: definitions drawn from chance over drawn schemas,
 //! run with values those schemas allow. Failures of values (a division by zero, an index past the end, text that is no number, work beyond
 //! the budget) are none of the checker's. Objects may be open: of a key nobody describes nothing is known, and what reads one, or hands on an object that may
-//! have some, is said to rest on that, and may fail.
+//! have some, is said to rest on that, and may fail. What patterns of keys and all other keys hold is drawn as well, of what is made and of what is taken.
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod around;
 mod decided;
+mod handed;
 mod open;
 #[path = "../rules/stage.rs"]
 #[expect(dead_code, reason = "shared with the rules, which use all of it")]
@@ -18,6 +19,7 @@ use baton_engine::definition::{Checked, StepKind, Unannounced, check};
 use baton_engine::expr::ExprError;
 use baton_engine::{Catalogue, Definition};
 use baton_messages::Manifest;
+use handed::near;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -41,6 +43,19 @@ impl Chance {
 
 /// Keys of every drawn object: few, so that expressions meet them.
 const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
+/// Keys that no drawn schema describes: of one pattern, of two, of none.
+const OTHERS: [&str; 4] = ["x-a", "b-n", "x-n", "zz"];
+/// Patterns of keys, each with one it takes. The last takes some that may be described.
+const PATTERNS: [(&str, &str); 3] = [("^x-", "x-a"), ("-n$", "b-n"), ("^[de]$", "d")];
+
+/// Whether one of the patterns takes a key.
+fn takes(pattern: &str, key: &str) -> bool {
+    match pattern {
+        "^x-" => key.starts_with("x-"),
+        "-n$" => key.ends_with("-n"),
+        _ => matches!(key, "d" | "e"),
+    }
+}
 
 fn schema(chance: &mut Chance, depth: usize) -> Value {
     match chance.below(if depth == 0 { 7 } else { 11 }) {
@@ -69,12 +84,60 @@ fn object(chance: &mut Chance, depth: usize) -> Value {
             required.push(*key);
         }
     }
-    let mut schema = json!({ "type": "object", "required": required, "properties": properties });
-    // of the others nothing is said of keys that are not described
-    if chance.below(3) > 0 {
-        schema["additionalProperties"] = json!(false);
+    let mut drawn = json!({ "type": "object", "required": required, "properties": properties });
+    match chance.below(12) {
+        // nothing is said of keys that are not described
+        0..4 => {}
+        4..8 => drawn["additionalProperties"] = json!(false),
+        8 | 9 => {
+            drawn["additionalProperties"] = schema(chance, depth);
+            require(chance, &mut drawn, "zz");
+        }
+        _ => {
+            if chance.below(2) == 0 {
+                drawn["additionalProperties"] = json!(false);
+            }
+            patterns(chance, &mut drawn, depth);
+        }
     }
-    schema
+    drawn
+}
+
+/// One pattern or two: what a key holds that both take, or that is described as well, fits all that is said of it.
+fn patterns(chance: &mut Chance, drawn: &mut Value, depth: usize) {
+    let of = schema(chance, depth);
+    let first = chance.below(PATTERNS.len());
+    let count = 1 + chance.below(2);
+    for (pattern, key) in PATTERNS.iter().cycle().skip(first).take(count) {
+        drawn["patternProperties"][*pattern] = of.clone();
+        require(chance, drawn, key);
+        let properties = drawn["properties"].as_object_mut().unwrap();
+        for (_, own) in properties.iter_mut().filter(|(key, _)| takes(pattern, key)) {
+            *own = of.clone();
+        }
+    }
+}
+
+/// A key is always there, or may be: whether it is described or not.
+fn require(chance: &mut Chance, drawn: &mut Value, key: &str) {
+    let required = drawn["required"].as_array_mut().unwrap();
+    if chance.below(2) == 0 && !required.contains(&json!(key)) {
+        required.push(json!(key));
+    }
+}
+
+/// What a key holds that is not described; none where there is no such key.
+fn other(schema: &Value, key: &str) -> Option<Value> {
+    let patterns = schema["patternProperties"].as_object();
+    let mut patterns = patterns.into_iter().flatten();
+    if let Some((_, of)) = patterns.find(|(pattern, _)| takes(pattern, key)) {
+        return Some(of.clone());
+    }
+    match schema.get("additionalProperties") {
+        None => Some(json!(true)),
+        Some(Value::Bool(false)) => None,
+        Some(of) => Some(of.clone()),
+    }
 }
 
 /// The same without enumerations: that any text is handed to one is as with patterns, of which nothing is said.
@@ -92,6 +155,16 @@ fn kinds_only(schema: Value) -> Value {
 
 /// A value a drawn schema allows.
 fn value(chance: &mut Chance, schema: &Value) -> Value {
+    if schema.is_boolean() {
+        let others = [
+            json!(7),
+            json!("y"),
+            json!(null),
+            json!([true]),
+            json!({ "a": 1 }),
+        ];
+        return others[chance.below(5)].clone();
+    }
     if let Some(all) = schema.get("enum").and_then(Value::as_array) {
         return all[chance.below(all.len())].clone();
     }
@@ -137,20 +210,13 @@ fn value(chance: &mut Chance, schema: &Value) -> Value {
                     made.insert(key.clone(), value(chance, schema));
                 }
             }
-            let is_open = schema.get("additionalProperties").is_none();
-            for key in KEYS
-                .iter()
-                .filter(|key| is_open && !properties.contains_key(**key))
-            {
-                if chance.below(2) == 0 {
-                    let others = [
-                        json!(7),
-                        json!("y"),
-                        json!(null),
-                        json!([true]),
-                        json!({ "a": 1 }),
-                    ];
-                    made.insert((*key).to_owned(), others[chance.below(5)].clone());
+            let others = KEYS.iter().chain(&OTHERS);
+            for key in others.filter(|key| !properties.contains_key(**key)) {
+                let Some(of) = other(schema, key) else {
+                    continue;
+                };
+                if required.contains(key) || chance.below(2) == 0 {
+                    made.insert((*key).to_owned(), value(chance, &of));
                 }
             }
             Value::Object(made)
@@ -247,7 +313,10 @@ fn expression(chance: &mut Chance, roots: &[String], depth: usize) -> String {
         19 => format!("({} in {})", part(chance), part(chance)),
         20 => format!("[{}, {}]", part(chance), part(chance)),
         21 => format!("{{'a': {}, 'b': {}}}", part(chance), part(chance)),
-        22 => format!("{}[{}]", part(chance), chance.of(&["0", "'a'", "'b'"])),
+        22 => {
+            let at = ["0", "'a'", "'b'", "'d'", "'x-a'"];
+            format!("{}[{}]", part(chance), chance.of(&at))
+        }
         23 => {
             let at = path(chance, roots);
             format!(
@@ -290,11 +359,18 @@ fn path(chance: &mut Chance, places: &[String]) -> String {
     path
 }
 
-/// The places a schema speaks of.
+/// The places a schema speaks of, those that are always there and that it does not describe among them.
 fn places(root: &str, schema: &Value, found: &mut Vec<String>) {
     found.push(root.to_owned());
     for (key, below) in schema["properties"].as_object().into_iter().flatten() {
         places(&format!("{root}.{key}"), below, found);
+    }
+    let required = schema["required"].as_array().into_iter().flatten();
+    for key in required.filter_map(Value::as_str) {
+        let is_described = schema["properties"].get(key).is_some();
+        if let Some(of) = other(schema, key).filter(|_| !is_described) {
+            places(&format!("{root}['{key}']"), &of, found);
+        }
     }
 }
 
@@ -345,7 +421,11 @@ fn hole(text: &str) -> String {
 fn drawn(chance: &mut Chance) -> Drawn {
     let input = object(chance, 2);
     let outputs: Vec<Value> = (0..2).map(|_| object(chance, 1)).collect();
-    let takes = json!({ "type": "object", "properties": { "v": kinds_only(schema(chance, 1)) } });
+    let taken = match chance.below(3) {
+        0 => near(chance, &input),
+        _ => schema(chance, 1),
+    };
+    let takes = json!({ "type": "object", "properties": { "v": kinds_only(taken) } });
     let mut catalogue = Catalogue::default();
     for (n, output) in outputs.iter().enumerate() {
         catalogue
@@ -530,7 +610,7 @@ proptest! {
     #[test]
     fn what_passes_the_checker_does_not_fail_for_its_types(
         shape in prop::collection::vec(any::<u32>(), 600),
-        values in prop::collection::vec(prop::collection::vec(any::<u32>(), 60), 6),
+        values in prop::collection::vec(prop::collection::vec(any::<u32>(), 120), 6),
     ) {
         let mut chance = Chance { drawn: shape, next: 0 };
         let drawn = drawn(&mut chance);

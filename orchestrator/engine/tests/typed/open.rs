@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_engine::definition::{Checked, Unannounced, check};
+use baton_engine::definition::{Checked, NoSagas, Unannounced, check};
 use baton_engine::{Catalogue, Input, Record, Rules, SagaState, Verdict, decide};
 use baton_messages::{Failure, InputId, SagaId, Start, Timestamp};
 use proptest::prelude::*;
@@ -46,6 +46,7 @@ fn failed(found: &Checked, catalogue: &Catalogue, input: &Value) -> Vec<(String,
     let rules = Rules {
         definition: found.definition.as_ref().unwrap(),
         catalogue,
+        sagas: &NoSagas,
     };
     let mut state = SagaState::new(SagaId(Uuid::from_u128(7)));
     let start = Input::Start(Start {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use baton_engine::command::word;
 use baton_engine::definition::{
-    Checked, LimitKey, RESERVED_NAME_BYTES_MAX, RulesOfItem, Step, group_in,
+    Checked, LimitKey, NoSagas, RESERVED_NAME_BYTES_MAX, RulesOfItem, Step, group_in,
 };
 use baton_engine::expr::Template;
 use baton_engine::state::{Attempt, Stage};
@@ -168,6 +168,7 @@ impl<'d> Tree<'d> {
         let rules = Rules {
             definition,
             catalogue: &self.drawn.page.catalogue,
+            sagas: &NoSagas,
         };
         let decision = decide(rules, state, input, Timestamp(self.now), 42).unwrap();
         for record in &decision.records {

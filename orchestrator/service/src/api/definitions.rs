@@ -96,7 +96,16 @@ impl Api {
     /// The registered definitions that a document names, with those within them.
     async fn sagas(&self, source: &str) -> Answer<Together> {
         let read = source.to_owned();
-        let mut wanted = aside(move || engine::named(&read)).await?;
+        let wanted = aside(move || engine::named(&read)).await?;
+        self.among(wanted).await
+    }
+
+    /// Those that the steps of a registered definition name, with those within them.
+    pub(super) async fn named_by(&self, definition: &Definition) -> Answer<Together> {
+        self.among(definition.names()).await
+    }
+
+    async fn among(&self, mut wanted: Vec<(String, u32)>) -> Answer<Together> {
         if wanted.is_empty() {
             return Ok(Together::registered(Vec::new()));
         }

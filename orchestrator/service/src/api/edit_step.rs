@@ -159,10 +159,11 @@ async fn rehearsed(
             "this version cannot read the definition {name}@{version}"
         ))
     })?;
-    let catalogue = api.catalogue();
+    let (catalogue, sagas) = (api.catalogue(), api.named_by(&definition).await?);
     let rules = Rules {
         definition: &definition,
         catalogue: &catalogue,
+        sagas: &sagas,
     };
     let decided = guarded(|| decide(rules, &mut state, input, clock::now(), 0));
     let decided = decided.map_err(|panic| no(format!("to decide it {panic}")))?;

@@ -220,10 +220,12 @@ async fn offers(
         return Ok(as_opened.map(|one| offer(saga, item, one)).collect());
     };
     let (catalogue, number) = (api.catalogue(), item.number);
+    let sagas = api.named_by(&definition).await?;
     let looked = aside(move || {
         let rules = Rules {
             definition: &definition,
             catalogue: &catalogue,
+            sagas: &sagas,
         };
         possible(rules, &state, number, now)
     });

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use baton_bus::Link;
 use baton_driver::{DefinitionRow, StoreError, guarded};
-use baton_engine::definition::group_in;
+use baton_engine::definition::{NoSagas, group_in};
 use baton_engine::{
     Catalogue, DecideError, Decision, Definition, Input, Refusal, Rules, Verdict, decide,
 };
@@ -213,6 +213,7 @@ impl Replay {
         let rules = Rules {
             definition: &definition,
             catalogue: &catalogue,
+            sagas: &NoSagas,
         };
         Ok(said(|| decide(rules, &mut state, input, clock::now(), 0)))
     }

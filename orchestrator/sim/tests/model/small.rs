@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use baton_engine::definition::NoSagas;
 use baton_engine::planted::Planted as Rule;
 use baton_engine::state::{Phase, Stage as Claim};
 use baton_engine::{
@@ -313,6 +314,7 @@ impl Small {
         let rules = Rules {
             definition: &self.definition,
             catalogue: &self.catalogue,
+            sagas: &NoSagas,
         };
         let mut saga = (*world.saga).clone();
         let decides = || decide(rules, &mut saga, input, world.now, 7);

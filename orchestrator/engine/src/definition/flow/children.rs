@@ -27,6 +27,12 @@ pub trait Sagas {
     fn all(&self) -> bool;
 }
 
+impl std::fmt::Debug for dyn Sagas + '_ {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
 /// Nothing is known of other definitions.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoSagas;

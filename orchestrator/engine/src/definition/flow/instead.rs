@@ -6,12 +6,12 @@
 //! after the group, stands in another definition: there it has to return what fits what its definition says it does.
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::Flow;
-use super::children::{Kin, NoSagas};
+use super::children::{Kin, Sagas};
 use crate::catalogue::Catalogue;
 use crate::definition::diagnostic::{Diagnostic, code};
 use crate::definition::{Definition, OnError, Step};
@@ -33,6 +33,8 @@ enum Look {
 pub(crate) struct Readers<'a> {
     definition: &'a Definition,
     catalogue: &'a Catalogue,
+    /// What the sagas take and return that steps are.
+    sagas: &'a dyn Sagas,
     step: &'a Step,
     own: Option<Type>,
     /// Whether another saga reads what this one returns.
@@ -45,7 +47,7 @@ impl<'a> Readers<'a> {
     /// Those of this step; with those of the saga's output above it, where that is read there.
     pub(crate) fn of(
         definition: &'a Definition,
-        catalogue: &'a Catalogue,
+        (catalogue, sagas): (&'a Catalogue, &'a dyn Sagas),
         step: &'a Step,
         is_read_above: bool,
     ) -> Self {
@@ -54,6 +56,7 @@ impl<'a> Readers<'a> {
         Self {
             definition,
             catalogue,
+            sagas,
             step,
             own,
             is_read_above,
@@ -138,7 +141,7 @@ impl<'a> Readers<'a> {
         let Some(output) = &self.definition.output else {
             return Type::Null;
         };
-        let kin = Kin::of(&NoSagas);
+        let kin = Kin::of(self.sagas);
         let mut flow = self.flow(&kin, yields);
         flow.learn_outputs();
         flow.shape(&output.shape(), &flow.scope_at_the_end())
@@ -153,7 +156,7 @@ impl<'a> Readers<'a> {
 
     /// What is wrong with the steps after it and with the saga's output, where the step yields this, or what its own task type does.
     fn wrong(&self, yields: Option<Type>, look: Look) -> Wrong {
-        let kin = Kin::of(&NoSagas);
+        let kin = Kin::of(self.sagas);
         let mut flow = self.flow(&kin, yields);
         flow.learn_outputs();
         let mut all = Vec::new();
@@ -217,9 +220,9 @@ fn as_read(value: &Value, own: &Type, plain: fn(&Value) -> Type) -> Type {
                 Type::Object(object) => Some(object.as_ref()),
                 _ => None,
             });
-            let known = |key: &str| declared?.properties.get(key).map(|one| &one.of);
+            let known = |key: &str| declared?.key(key);
             let given = map.iter().map(|(key, value)| {
-                let of = as_read(value, known(key).unwrap_or(&Type::Any), plain);
+                let of = as_read(value, &known(key).unwrap_or(Type::Any), plain);
                 (key.clone(), Property { of, required: true })
             });
             let absent = declared.into_iter().flat_map(|object| &object.properties);
@@ -230,8 +233,12 @@ fn as_read(value: &Value, own: &Type, plain: fn(&Value) -> Type) -> Type {
                 (key.clone(), Property { of, required })
             });
             let properties = given.chain(absent).collect();
-            let rest = declared.map_or(Some(Type::Any), |object| object.rest.clone());
-            Type::object(Object { properties, rest })
+            let nothing = || Object::with(BTreeMap::new(), Some(Type::Any));
+            let others = declared.cloned().unwrap_or_else(nothing);
+            Type::object(Object {
+                properties,
+                ..others
+            })
         }
     }
 }

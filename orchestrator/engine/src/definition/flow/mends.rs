@@ -107,7 +107,7 @@ fn converted(is: &Type, takes: &Type, text: &str, schema: &Value) -> Option<Stri
 
 fn keys(object: &Object) -> Option<String> {
     let mut names: Vec<&str> = object.properties.keys().map(String::as_str).collect();
-    let more = names.len() > KEYS_NAMED || object.rest.is_some();
+    let more = names.len() > KEYS_NAMED || object.has_others();
     names.truncate(KEYS_NAMED);
     let is_known = !names.is_empty();
     if more {

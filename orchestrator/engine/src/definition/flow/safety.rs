@@ -20,8 +20,8 @@ fn as_said(of: &Type) -> Type {
     let one = |one: &Type| match one {
         Type::Object(object) if !object.properties.is_empty() && object.rest == Some(Type::Any) => {
             Type::object(Object {
-                properties: object.properties.clone(),
                 rest: None,
+                ..object.as_ref().clone()
             })
         }
         other => other.clone(),
@@ -247,6 +247,13 @@ impl Flow<'_> {
                 format!("{what} {has} no `{key}`, which {own} returns")
             }
             Why::Surplus { key } => format!("{what} has `{key}`, which {own} never returns"),
+            Why::Others { pattern } => {
+                let keys = pattern.map_or_else(
+                    || "keys beside those it describes".to_owned(),
+                    |pattern| format!("keys of `{pattern}`"),
+                );
+                format!("{what} may have {keys}, which {own} never returns")
+            }
         };
         let id = &step.id;
         let message = format!("{of} cannot say what `{id}` returned where it happened: {differs}");

@@ -436,16 +436,13 @@ impl Flow<'_> {
             Shape::List(items) => Type::list(Type::union(
                 items.iter().map(|item| self.shape(item, scope)),
             )),
-            Shape::Object(entries) => Type::object(Object {
-                properties: entries
-                    .iter()
-                    .map(|(key, value)| {
-                        let of = self.shape(value, scope);
-                        ((*key).to_owned(), Property { of, required: true })
-                    })
-                    .collect(),
-                rest: None,
-            }),
+            Shape::Object(entries) => {
+                let property = |(key, value): &(&str, Shape<'_>)| {
+                    let of = self.shape(value, scope);
+                    ((*key).to_owned(), Property { of, required: true })
+                };
+                Type::object(Object::with(entries.iter().map(property).collect(), None))
+            }
         }
     }
 
@@ -480,6 +477,14 @@ impl Flow<'_> {
                 let message = format!("{what} has `{key}`, which {taker} does not take");
                 (code::FLOW, message, KEY_BY_KEY.to_owned())
             }
+            Why::Others { pattern } => {
+                let keys = pattern.map_or_else(
+                    || "keys beside those it describes".to_owned(),
+                    |pattern| format!("keys of `{pattern}`"),
+                );
+                let message = format!("{what} may have {keys}, which {taker} does not take");
+                (code::FLOW, message, KEY_BY_KEY.to_owned())
+            }
         };
         self.error(code, mark, message, help);
     }
@@ -496,7 +501,7 @@ impl Flow<'_> {
                 is.exact(),
                 takes.exact()
             ),
-            Why::Missing { .. } | Why::Surplus { .. } => {
+            Why::Missing { .. } | Why::Surplus { .. } | Why::Others { .. } => {
                 format!("{what} may not fit what {taker} takes here")
             }
         };
@@ -572,23 +577,22 @@ fn plain(schema: &Value) -> bool {
     !several.iter().any(|key| schema.get(*key).is_some())
 }
 
-/// What the value of a key is handed to: the schema of that key, else those of the patterns it is of, else that of all other keys; none where nothing is said of it.
+/// What the value of a key is handed to: the schema of that key and those of the patterns it is of, else that of all other keys; none where nothing is said of it.
 fn targets_of<'a>(key: &str, target: Target<'a>) -> Vec<Target<'a>> {
     let all = target.schema;
     let to = |schema: &'a Value| Target { schema, ..target };
-    if let Some(own) = all.get("properties").and_then(|own| own.get(key)) {
-        return vec![to(own)];
-    }
+    let own = all.get("properties").and_then(|own| own.get(key));
     let patterns = all.get("patternProperties").and_then(Value::as_object);
     let patterns = patterns.into_iter().flatten();
     let of_patterns = patterns.filter(|(pattern, _)| takes_key(pattern, key) == Some(true));
     let mut schemas: Vec<&Value> = of_patterns.map(|(_, schema)| schema).collect();
-    if !is_of_a_pattern(key, all) {
+    if own.is_none() && !is_of_a_pattern(key, all) {
         schemas.extend(all.get("additionalProperties"));
     }
     // whether a key is taken at all is asked of the object
     schemas.retain(|schema| schema.is_object());
-    schemas.into_iter().map(to).collect()
+    let schemas = own.into_iter().chain(schemas);
+    schemas.map(to).collect()
 }
 
 /// Whether a pattern takes a key; none where it cannot be read.

@@ -13,7 +13,7 @@ mod places;
 mod select;
 mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use cel::common::ast::{CallExpr, EntryExpr, Expr as Ast, IdedExpr, LiteralValue, operators as op};
@@ -215,23 +215,22 @@ impl Infer {
 
     /// An object made in an expression. Where its keys are computed, nobody knows them.
     fn map(&mut self, entries: &[(&IdedExpr, &IdedExpr, bool)]) -> Type {
-        let mut object = Object {
-            properties: BTreeMap::new(),
-            rest: None,
-        };
+        let mut object = Object::with(BTreeMap::new(), None);
         for (key, value, optional) in entries {
             let key_type = self.of(key);
             let of = self.of(value);
             let of = if *optional { held(&of) } else { of };
-            match &key.expr {
-                Ast::Literal(LiteralValue::String(name)) => {
+            match (&key.expr, key_type) {
+                (Ast::Literal(LiteralValue::String(name)), _) => {
                     let required = !optional;
                     let property = Property { of, required };
                     object.properties.insert(name.inner().to_owned(), property);
                 }
-                _ if matches!(key_type, Type::Text(_)) => {
+                (_, Type::Text(Some(known))) => one_of_these(&mut object, &known, &of),
+                (_, Type::Text(None)) => {
                     let rest = object.rest.take().into_iter().chain([of]);
                     object.rest = Some(Type::union(rest));
+                    object.some_names = true;
                 }
                 // JSON has no such object, and CEL may use it all the same.
                 _ => return Type::Any,
@@ -306,6 +305,23 @@ fn held(of: &Type) -> Type {
         Type::Optional(held) => held.as_ref().clone(),
         other => other.clone(),
     }))
+}
+
+/// A key whose name is computed and is one of these: each of them may be there.
+fn one_of_these(object: &mut Object, names: &BTreeSet<String>, of: &Type) {
+    for name in names {
+        let property = match object.properties.remove(name) {
+            Some(old) => Property {
+                of: Type::union([old.of, of.clone()]),
+                required: old.required,
+            },
+            None => Property {
+                of: of.clone(),
+                required: false,
+            },
+        };
+        object.properties.insert(name.clone(), property);
+    }
 }
 
 fn of_literal(literal: &LiteralValue) -> Type {

@@ -221,7 +221,7 @@ fn with_key(object: &Object, field: &str) -> Option<Type> {
     match object.properties.get_mut(field) {
         Some(property) => property.required = true,
         None => {
-            let of = object.rest.clone()?;
+            let of = object.other(field)?;
             let required = true;
             object
                 .properties

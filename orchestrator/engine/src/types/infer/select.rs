@@ -16,7 +16,7 @@ impl Infer {
         let of = self.of(operand);
         // Where only one of several has it, it is not always there; where none has, it never is.
         let has = |one: &Type| match one {
-            Type::Object(object) => object.properties.contains_key(field) || object.rest.is_some(),
+            Type::Object(object) => object.key(field).is_some(),
             _ => false,
         };
         let ever = of.alternatives().iter().any(has);
@@ -123,11 +123,13 @@ impl Infer {
         let at = self.places.word_after(operand, field);
         let names: Vec<&str> = object.properties.keys().map(String::as_str).collect();
         let near = nearest(field, names.iter().copied());
-        match (&object.rest, near) {
+        match (object.other(field), near) {
             (None, near) => {
                 let what = format!("`{text}` has no `{field}`");
+                let patterns = object.patterns.iter().map(|(pattern, _)| pattern.text());
+                let all: Vec<&str> = names.iter().copied().chain(patterns).collect();
                 let help = near.map_or_else(
-                    || list("it has", &names),
+                    || list("it has", &all),
                     |near| format!("did you mean `{near}`?"),
                 );
                 self.report(ProblemKind::Path, at, what, help);
@@ -142,8 +144,8 @@ impl Infer {
             }
             (Some(Type::Any), None) => Type::Any,
             (Some(rest), _) => {
-                self.may_be_absent(operand, rest, field);
-                rest.clone()
+                self.may_be_absent(operand, &rest, field);
+                rest
             }
         }
     }
@@ -197,17 +199,19 @@ impl Infer {
                 _ => None,
             })
             .collect();
-        let never =
-            |object: &&Object| object.rest.is_none() && !object.properties.contains_key(field);
+        let never = |object: &&Object| object.key(field).is_none();
         if !objects.is_empty() && objects.iter().all(never) && !of.is_any() {
             let names: Vec<&str> = objects
                 .iter()
                 .flat_map(|object| object.properties.keys())
                 .map(String::as_str)
                 .collect();
+            let patterns = objects.iter().flat_map(|object| &object.patterns);
+            let patterns = patterns.map(|(pattern, _)| pattern.text());
+            let all: Vec<&str> = names.iter().copied().chain(patterns).collect();
             let what = format!("`{}` has no `{field}`", self.text(operand));
             let help = nearest(field, names.iter().copied()).map_or_else(
-                || list("it has", &names),
+                || list("it has", &all),
                 |near| format!("did you mean `{near}`?"),
             );
             let at = self.places.word_after(operand, field);
@@ -215,7 +219,7 @@ impl Infer {
             return;
         }
         let unsaid = |object: &&Object| {
-            object.rest == Some(Type::Any) && !object.properties.contains_key(field)
+            !object.properties.contains_key(field) && object.other(field) == Some(Type::Any)
         };
         if objects.is_empty() || !objects.iter().all(unsaid) || of.is_any() {
             return;
@@ -293,22 +297,16 @@ fn any_of(object: &Object) -> Type {
         .properties
         .values()
         .map(|property| property.of.clone());
-    Type::union(properties.chain(object.rest.clone()))
+    Type::union(properties.chain(object.others().cloned()))
 }
 
 /// What may stand under a key, where it is there at all.
 fn inside(of: &Type, field: &str) -> Type {
-    Type::union(of.alternatives().iter().filter_map(|one| {
-        match one {
-            Type::Any => Some(Type::Any),
-            Type::Optional(held) => Some(inside(held, field)),
-            Type::Object(object) => object
-                .properties
-                .get(field)
-                .map(|property| property.of.clone())
-                .or_else(|| object.rest.clone()),
-            _ => None,
-        }
+    Type::union(of.alternatives().iter().filter_map(|one| match one {
+        Type::Any => Some(Type::Any),
+        Type::Optional(held) => Some(inside(held, field)),
+        Type::Object(object) => object.key(field),
+        _ => None,
     }))
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_engine::definition::group_in;
+use baton_engine::definition::{NoSagas, group_in};
 use baton_engine::reservation::Change;
 use baton_engine::state::{Attempt, Phase, Stage, StepState};
 use baton_engine::{
@@ -133,6 +133,7 @@ impl Family {
         let rules = Rules {
             definition: defined(&self.definitions, &named.0, named.1).unwrap(),
             catalogue: &self.catalogue,
+            sagas: &NoSagas,
         };
         let (state, entries) = self
             .sagas
