@@ -78,7 +78,8 @@ pub fn is_gone(error: &(dyn std::error::Error + 'static)) -> bool {
 pub fn is_unreadable(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if sqlite::is_misfit(error) || postgres::is_misfit(error) {
+        let misfit = sqlite::is_misfit(error) || postgres::is_misfit(error);
+        if misfit || error.is::<read::NotWhole>() {
             return true;
         }
         next = error.source();

@@ -2,16 +2,17 @@
 
 use baton_driver::StoreError;
 use baton_messages::Timestamp;
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::columns::{document, int, owned, rows as most};
+use super::columns::{document, get, instant, int, listed, owned, rows as most};
 use super::connect::{Connections, rows};
 use super::fault::Fault;
 use super::load::each;
 use crate::alerts::{AlertCursor, AlertRow, AlertState, Alerts, cursor};
 use crate::audit::limited;
-use crate::read::{Page, page};
+use crate::read::{Listed, Page, listed as page};
 
 const ADD: &str = "INSERT INTO alerts (id, key, kind, state, opened_at, revision, unsaid, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
     ON CONFLICT DO NOTHING RETURNING id";
@@ -21,9 +22,9 @@ pub(crate) const OPEN: &str =
     "SELECT body FROM alerts WHERE state = 'open' ORDER BY opened_at, id LIMIT $1";
 pub(crate) const UNSAID: &str = "SELECT body FROM alerts WHERE unsaid AND opened_at >= 0 AND state = 'resolved' ORDER BY opened_at, id LIMIT $1";
 pub(crate) const KEYED: &str = "SELECT body FROM alerts WHERE key = ANY ($1)";
-pub(crate) const PAGE: &str = "SELECT body FROM alerts WHERE (opened_at, id) < ($1, $2) ORDER BY opened_at DESC, id DESC LIMIT $3";
+pub(crate) const PAGE: &str = "SELECT body, opened_at, id FROM alerts WHERE (opened_at, id) < ($1, $2) ORDER BY opened_at DESC, id DESC LIMIT $3";
 pub(crate) const PAGE_OF_STATE: &str =
-    "SELECT body FROM alerts WHERE state = $4 AND (opened_at, id) < ($1, $2)
+    "SELECT body, opened_at, id FROM alerts WHERE state = $4 AND (opened_at, id) < ($1, $2)
     ORDER BY opened_at DESC, id DESC LIMIT $3";
 pub(crate) const BETWEEN: &str =
     "SELECT body FROM alerts WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT 2";
@@ -55,6 +56,18 @@ impl PostgresAlerts {
         let read = found.and_then(|rows| each(&rows, |row| document(row, 0)));
         read.map_err(|fault: Fault| fault.read(what))
     }
+}
+
+/// An alert out of the columns of [`PAGE`].
+fn listed_alert(row: &Row) -> Result<Listed<AlertRow, AlertCursor>, Fault> {
+    listed(
+        row,
+        |row| document(row, 0),
+        |row| {
+            let (opened_at, id): (_, Uuid) = (instant(row, 1)?, get(row, 2)?);
+            Ok((AlertCursor { opened_at, id }, id.to_string()))
+        },
+    )
 }
 
 impl Alerts for PostgresAlerts {
@@ -120,8 +133,10 @@ impl Alerts for PostgresAlerts {
                 PAGE_OF_STATE
             }
         };
-        let found = self.list("alerts", sql, &values).await?;
-        Ok(page(found, limit, cursor))
+        let found = self.connections.rows(sql, &values).await;
+        let read = found.and_then(|rows| each(&rows, listed_alert));
+        let read = read.map_err(|fault| fault.read("alerts"))?;
+        Ok(page(read, limit, cursor))
     }
 
     async fn between(&self, first: Uuid, last: Uuid) -> Result<Vec<AlertRow>, StoreError> {

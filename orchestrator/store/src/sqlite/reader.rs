@@ -12,10 +12,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use super::columns::{
-    document, failed, instant, instant_if_set, int, rows, saga_id, saga_row, status, uint, uuid,
+    document, failed, instant, instant_if_set, int, listed, rows, saga_id, saga_row, status, uint,
+    uuid,
 };
 use super::letter_rows::{
-    LAST_ID, edit_row, history_row, letter_place, letter_row, letter_values, newest,
+    LAST_ID, edit_head, edit_row, history_row, letter_place, letter_row, letter_values, newest,
 };
 use super::load::{self, all, definitions};
 use super::schema::{self, OpenError, open_for_reading};
@@ -26,8 +27,8 @@ use crate::items::ItemFilter;
 use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow, OperationState};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HOUR_MS, LOOKED_AT_MAX,
-    LetterGroup, LogEnd, Newest, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX, Unserved,
-    WorkItemCursor, WorkItemView, page, page_rows,
+    LetterGroup, Listed, LogEnd, Newest, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX,
+    Unserved, WorkItemCursor, WorkItemView, listed as page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -233,7 +234,7 @@ impl Reader for SqliteReader {
 
     async fn dead_letter_edits(&self, letter: Uuid) -> Result<Vec<EditRow>, StoreError> {
         self.read("edits of a dead letter", move |conn| {
-            all(conn, queries::EDITS, [letter.as_bytes()], edit_row)
+            all(conn, queries::EDITS, [letter.as_bytes()], edit_head)
         })
         .await
     }
@@ -362,7 +363,9 @@ impl Reader for SqliteReader {
             let limit = page_rows(limit);
             let (at, id) = letter_place(false, after.as_ref());
             let values = params![at, id, rows(limit + 1)];
-            let found = all(conn, queries::OPERATIONS, values, |row| document(row, 0))?;
+            let found = all(conn, queries::OPERATIONS, values, |row| {
+                listed(row, |row| document(row, 0), |row| letter_name(row, 1, 2))
+            })?;
             Ok(page(found, limit, |row: &OperationRow| DeadLetterCursor {
                 at: row.made_at,
                 id: row.id,
@@ -422,9 +425,9 @@ impl Reader for SqliteReader {
                 conn,
                 &triggers::events(kind.is_some()),
                 params![at, seq, rows(limit + 1), kind],
-                triggers::event_row,
+                |row| listed(row, triggers::event_row, event_name),
             )?;
-            Ok(page(found, limit, |row| EventCursor {
+            Ok(page(found, limit, |row: &EventRow| EventCursor {
                 received_at: row.received_at,
                 seq: row.seq,
             }))
@@ -584,9 +587,9 @@ fn sagas(
         conn,
         &queries::sagas(queries::Along::of(filter)),
         values,
-        saga_row,
+        |row| listed(row, saga_row, saga_name),
     )?;
-    Ok(page(found, limit, |row| SagaCursor {
+    Ok(page(found, limit, |row: &SagaRow| SagaCursor {
         started_at: row.started_at,
         saga: row.saga,
     }))
@@ -612,7 +615,7 @@ fn work_items(
         conn,
         queries::work_items(open_only),
         params![at, saga, number, rows(limit + 1), kind],
-        work_item,
+        listed_item,
     )?;
     Ok(page(found, limit, |view| WorkItemCursor {
         opened_at: view.item.opened_at,
@@ -641,7 +644,7 @@ fn work_items_of(
         conn,
         &queries::work_items_of(filter),
         params![at, saga, number, rows(limit + 1), kind, filter.whose, due],
-        work_item,
+        listed_item,
     )?;
     Ok(page(found, limit, |view| filter.cursor(view)))
 }
@@ -650,6 +653,48 @@ fn work_items_of(
 fn kind_word(kind: WorkItemKind) -> Option<String> {
     let word = serde_json::to_value(kind).ok()?;
     word.as_str().map(str::to_owned)
+}
+
+/// A saga's place and name, whatever else its row holds.
+fn saga_name(row: &Row<'_>) -> rusqlite::Result<(SagaCursor, String)> {
+    let (started_at, saga) = (instant(row, 8)?, saga_id(row, 0)?);
+    Ok((SagaCursor { started_at, saga }, saga.to_string()))
+}
+
+/// An event's place, and the number that is its name here.
+fn event_name(row: &Row<'_>) -> rusqlite::Result<(EventCursor, String)> {
+    let (received_at, seq) = (instant(row, 1)?, uint(row.get(0)?));
+    Ok((EventCursor { received_at, seq }, seq.to_string()))
+}
+
+/// The place and name of what is named by one id.
+fn letter_name(
+    row: &Row<'_>,
+    at: usize,
+    id: usize,
+) -> rusqlite::Result<(DeadLetterCursor, String)> {
+    let (at, id) = (instant(row, at)?, uuid(row, id)?);
+    Ok((DeadLetterCursor { at, id }, id.to_string()))
+}
+
+fn listed_letter(row: &Row<'_>) -> rusqlite::Result<Listed<LetterRow, DeadLetterCursor>> {
+    listed(row, letter_row, |row| {
+        // where it died again, it stands there
+        let again = instant_if_set(row, 34)?.is_some();
+        letter_name(row, if again { 34 } else { 1 }, 0)
+    })
+}
+
+fn listed_item(row: &Row<'_>) -> rusqlite::Result<Listed<WorkItemView, WorkItemCursor>> {
+    listed(row, work_item, |row| {
+        let place = WorkItemCursor {
+            saga: saga_id(row, 0)?,
+            number: row.get(1)?,
+            opened_at: instant(row, 2)?,
+        };
+        let name = format!("{}/{}", place.saga, place.number);
+        Ok((place, name))
+    })
 }
 
 fn work_item(row: &Row<'_>) -> rusqlite::Result<WorkItemView> {
@@ -672,7 +717,7 @@ fn dead_letters(
         conn,
         &queries::dead_letters(filter),
         rusqlite::params_from_iter(values),
-        letter_row,
+        listed_letter,
     )?;
     Ok(page(found, limit, |row| DeadLetterCursor {
         at: row.seen_at(),
@@ -705,7 +750,7 @@ fn dead_letter_heads(
         conn,
         &queries::dead_letter_heads(filter),
         rusqlite::params_from_iter(values),
-        letter_row,
+        listed_letter,
     )?;
     let mut page = page(found, limit, |row: &LetterRow| DeadLetterCursor {
         at: row.seen_at(),

@@ -250,6 +250,10 @@ async fn parked(look: &Look<'_>, found: &mut Found) -> Result<(), StoreError> {
     for kind in PARKS {
         let asked = look.reader.work_items(true, Some(kind), None, ITEMS_MAX);
         let page = asked.await?;
+        let unread = page.unreadable.iter();
+        found
+            .unsure
+            .extend(unread.map(|name| format!("parked/{name}")));
         if let Some(next) = &page.next {
             found.cut(look.known, Kind::Parked, next.opened_at, |row| {
                 // of another kind: this list says nothing of it

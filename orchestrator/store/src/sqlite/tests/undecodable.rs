@@ -6,8 +6,8 @@ use rusqlite::Connection;
 use super::TempStore;
 use crate::read::DeadLetterFilter;
 use crate::reader::Reader as _;
-use crate::suite::Subject;
 use crate::suite::samples::{batch, dead_letter, saga, starts};
+use crate::suite::{Subject, unreadable};
 
 #[tokio::test]
 async fn a_row_that_cannot_be_decoded_stops_its_saga_alone() {
@@ -76,5 +76,19 @@ async fn a_dead_letter_whose_properties_cannot_be_read_hides_no_other() {
         assert_eq!(unreadable, letter.id == dead_letter(1).id, "{letter:?}");
         assert!(!letter.body.is_empty(), "its body is there");
     }
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_row_that_cannot_be_read_hides_no_other_of_its_list() {
+    let mut subject = TempStore::new();
+    let store = unreadable::filled(&mut subject).await;
+    let before = unreadable::lists(&subject, &store).await;
+    let by_hand = Connection::open(subject.path()).unwrap();
+    for sql in unreadable::SPOIL {
+        assert_eq!(by_hand.execute(sql, []).unwrap(), 1, "{sql}");
+    }
+    let after = unreadable::lists(&subject, &store).await;
+    unreadable::only_the_middle_one_is_missing(&before, &after);
     store.close().await.unwrap();
 }
