@@ -17,6 +17,7 @@ mod letter;
 pub(crate) mod mail;
 pub(crate) mod parking;
 mod piece;
+mod probe;
 pub(crate) mod suspect;
 pub(crate) mod trial;
 mod turn;
@@ -51,6 +52,7 @@ use leases::Watch;
 use mail::{Heard, Letters, Mail, Request};
 use parking::Parking;
 use piece::Piece;
+use probe::Probe;
 use suspect::Suspect;
 use trial::{Alone, Trial};
 use vain::Vain;
@@ -126,6 +128,7 @@ pub(crate) struct HotLoop<S> {
     parking: Parking,
     watch: Watch,
     catch_up: CatchUp,
+    probe: Probe,
     mail: Mail,
     types: Arc<Types>,
     changes: Arc<Changes>,
@@ -189,6 +192,7 @@ impl<S: Store> HotLoop<S> {
             frontier: Frontier::default(),
             parking: Parking::new(publisher.clone()),
             catch_up: CatchUp::new(publisher.clone(), parts.inbox.clone(), &parts.instance),
+            probe: Probe::new(publisher.clone(), parts.inbox.clone(), &parts.instance),
             watch: Watch::new(publisher, parts.inbox, parts.instance),
             mail: parts.mail,
             types: parts.types,
@@ -306,7 +310,9 @@ impl<S: Store> HotLoop<S> {
         match woken {
             Woken::Landed(landed) => {
                 let sent = landed.map_err(|source| HotError::Lane { source })?;
-                self.vain.came_back(&sent);
+                if self.vain.came_back(&sent) {
+                    self.probe.answered();
+                }
                 self.driver.sent(sent);
             }
             Woken::Parked(parked) => {
@@ -586,7 +592,16 @@ impl<S: Store> HotLoop<S> {
         self.health.set_figures(self.driver.figures());
         let (parking, stuck) = (self.parking.len(), self.parking.stuck());
         self.health.set_parking(parking, stuck);
+        self.probe();
         self.look_for_vain_waits();
+    }
+
+    /// Not while something delivered is in hand, or the inbox is being caught up with: that tells of itself.
+    fn probe(&mut self) {
+        let up = matches!(self.bus.borrow().publishing, Link::Up { .. });
+        let in_hand = !self.pieces.is_empty() || !self.waiting.is_empty();
+        let free = up && !in_hand && !self.catch_up.is_behind();
+        self.probe.tick(free);
     }
 }
 
