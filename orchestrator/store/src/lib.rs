@@ -21,6 +21,8 @@ pub mod read;
 pub mod reader;
 pub mod reservations;
 pub mod sqlite;
+#[cfg(test)]
+mod statements;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
 pub mod suspects;

@@ -28,8 +28,8 @@ pub(crate) const PAGE_OF_STATE: &str =
     ORDER BY opened_at DESC, id DESC LIMIT $3";
 pub(crate) const BETWEEN: &str =
     "SELECT body FROM alerts WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT 2";
-pub(crate) const FORGET: &str = "DELETE FROM alerts WHERE id IN (SELECT id FROM alerts WHERE state = 'resolved' AND opened_at < $1 AND NOT unsaid
-    ORDER BY opened_at LIMIT $2)";
+pub(crate) const FORGET: &str = "DELETE FROM alerts WHERE id = ANY (ARRAY
+    (SELECT id FROM alerts WHERE state = 'resolved' AND opened_at < $1 AND NOT unsaid ORDER BY opened_at, id LIMIT $2))";
 
 /// Every question here that must not look at a whole table.
 #[cfg(test)]

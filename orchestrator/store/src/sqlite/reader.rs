@@ -15,6 +15,7 @@ use super::columns::{
     document, failed, instant, instant_if_set, int, listed, rows, saga_id, saga_row, status, uint,
     uuid,
 };
+use super::commit::LOG_SEQ_MAX;
 use super::letter_rows::{
     LAST_ID, edit_head, edit_row, history_row, letter_place, letter_row, letter_values, newest,
 };
@@ -33,7 +34,10 @@ use crate::read::{
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
 
-const OWNED: &str = "SELECT id, epoch, max(coalesce((SELECT max(log_seq) FROM records r WHERE r.partition = p.id), 0), watermark), watermark FROM partitions p ORDER BY id";
+/// The end of a partition's log is one step along the log's own order: nothing else is an index of places in it.
+const OWNED: &str = "SELECT id, epoch, max(coalesce((SELECT log_seq FROM records r WHERE r.id BETWEEN p.id << 48 AND (p.id << 48) + 281474976710655
+    ORDER BY r.id DESC LIMIT 1), 0), watermark), watermark FROM partitions p ORDER BY id";
+const _: () = assert!(LOG_SEQ_MAX == 281_474_976_710_655, "as OWNED says");
 
 /// Reads a store, from any task; clones share the connections.
 #[derive(Clone, Debug)]
