@@ -49,7 +49,7 @@ use frontier::Frontier;
 use lanes::Lanes;
 pub(crate) use lanes::Outbox;
 use leases::Watch;
-use mail::{Heard, Letters, Mail, Request};
+use mail::{Heard, Letters, Mail, Request, SUBSCRIBED_BATCH};
 use parking::Parking;
 use piece::Piece;
 use probe::Probe;
@@ -574,11 +574,12 @@ impl<S: Store> HotLoop<S> {
 
     /// Steps that began to wait are told while there is room; the driver keeps the others until the next turn.
     fn tell_subscribed(&mut self) {
-        if let Ok(room) = self.mail.subscribed.try_reserve() {
-            let subscribed = self.driver.take_subscribed();
-            if !subscribed.is_empty() {
-                room.send(subscribed);
+        while let Ok(room) = self.mail.subscribed.try_reserve() {
+            let subscribed = self.driver.take_subscribed(SUBSCRIBED_BATCH);
+            if subscribed.is_empty() {
+                return;
             }
+            room.send(subscribed);
         }
     }
 
