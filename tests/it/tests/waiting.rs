@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use baton_harness::{await_some, await_until};
-use baton_it::{SOON, Setup, System, long};
+use baton_it::{SOON, Setup, System, long, memory_kb};
 use futures::{StreamExt, stream};
 use serde_json::json;
 
@@ -154,15 +154,4 @@ async fn in_memory(system: &System) -> Option<u64> {
         .api
         .figure("baton_orchestrator_sagas_in_memory")
         .await
-}
-
-/// Resident now, and at most.
-fn memory_kb(pid: u32) -> (u64, u64) {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse().ok())
-            .expect("the kernel says so")
-    };
-    (line("VmRSS:"), line("VmHWM:"))
 }

@@ -8,17 +8,17 @@ use baton_driver::{DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
 use baton_messages::{AttemptRef, Manifest, SagaId, Timestamp};
 use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleResult};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::columns::{
-    document, failed, instant, instant_if_set, int, listed, rows, saga_id, saga_row, status, uint,
-    uuid,
+    document, failed, instant, int, listed, rows, saga_id, saga_row, status, uint, uuid,
 };
 use super::commit::LOG_SEQ_MAX;
 use super::letter_rows::{
     LAST_ID, edit_head, edit_row, history_row, letter_place, letter_row, letter_values, newest,
 };
+use super::lists::{event_name, letter_name, listed_item, listed_letter, saga_name};
 use super::load::{self, all, definitions};
 use super::schema::{self, OpenError, open_for_reading};
 use super::{SqliteOptions, one_saga, queries, triggers};
@@ -28,8 +28,8 @@ use crate::items::ItemFilter;
 use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow, OperationState};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HOUR_MS, LOOKED_AT_MAX,
-    LetterGroup, Listed, LogEnd, Newest, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX,
-    Unserved, WorkItemCursor, WorkItemView, listed as page, page_rows,
+    LetterGroup, LogEnd, Newest, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX, Unserved,
+    WorkItemCursor, WorkItemView, listed as page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -657,57 +657,6 @@ fn work_items_of(
 fn kind_word(kind: WorkItemKind) -> Option<String> {
     let word = serde_json::to_value(kind).ok()?;
     word.as_str().map(str::to_owned)
-}
-
-/// A saga's place and name, whatever else its row holds.
-fn saga_name(row: &Row<'_>) -> rusqlite::Result<(SagaCursor, String)> {
-    let (started_at, saga) = (instant(row, 8)?, saga_id(row, 0)?);
-    Ok((SagaCursor { started_at, saga }, saga.to_string()))
-}
-
-/// An event's place, and the number that is its name here.
-fn event_name(row: &Row<'_>) -> rusqlite::Result<(EventCursor, String)> {
-    let (received_at, seq) = (instant(row, 1)?, uint(row.get(0)?));
-    Ok((EventCursor { received_at, seq }, seq.to_string()))
-}
-
-/// The place and name of what is named by one id.
-fn letter_name(
-    row: &Row<'_>,
-    at: usize,
-    id: usize,
-) -> rusqlite::Result<(DeadLetterCursor, String)> {
-    let (at, id) = (instant(row, at)?, uuid(row, id)?);
-    Ok((DeadLetterCursor { at, id }, id.to_string()))
-}
-
-fn listed_letter(row: &Row<'_>) -> rusqlite::Result<Listed<LetterRow, DeadLetterCursor>> {
-    listed(row, letter_row, |row| {
-        // where it died again, it stands there
-        let again = instant_if_set(row, 34)?.is_some();
-        letter_name(row, if again { 34 } else { 1 }, 0)
-    })
-}
-
-fn listed_item(row: &Row<'_>) -> rusqlite::Result<Listed<WorkItemView, WorkItemCursor>> {
-    listed(row, work_item, |row| {
-        let place = WorkItemCursor {
-            saga: saga_id(row, 0)?,
-            number: row.get(1)?,
-            opened_at: instant(row, 2)?,
-        };
-        let name = format!("{}/{}", place.saga, place.number);
-        Ok((place, name))
-    })
-}
-
-fn work_item(row: &Row<'_>) -> rusqlite::Result<WorkItemView> {
-    let closed = instant_if_set(row, 4)?.zip(row.get::<_, Option<String>>(5)?);
-    Ok(WorkItemView {
-        saga: saga_id(row, 0)?,
-        item: document(row, 3)?,
-        closed,
-    })
 }
 
 fn dead_letters(
