@@ -4,7 +4,7 @@ use baton_driver::Store;
 
 use super::FreshDatabase;
 use crate::reader::Reader as _;
-use crate::suite::samples::{saga, starts};
+use crate::suite::samples::{at, manifest, saga, starts};
 use crate::suite::{Subject, unreadable};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,5 +47,27 @@ async fn one_row_that_cannot_be_read_hides_no_other_of_its_list() {
     }
     let after = unreadable::lists(&subject, &store).await;
     unreadable::only_the_middle_one_is_missing(&before, &after);
+    store.close().await.unwrap();
+}
+
+/// Else nothing would be driven any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manifest_that_cannot_be_read_hides_no_other() {
+    let mut subject = FreshDatabase::new().await;
+    let (mut store, _) = subject.open().await;
+    let (a, b) = (manifest("a.b@1", "one"), manifest("a.c@1", "other"));
+    for one in [&a, &b] {
+        store.put_manifest(one.clone(), at(1)).await.unwrap();
+    }
+    let by_hand = subject.database.client().await;
+    let spoil = "UPDATE task_types SET manifest = 'no {JSON' WHERE task_type = 'a.b@1'";
+    assert_eq!(by_hand.execute(spoil, &[]).await.unwrap(), 1);
+    assert_eq!(store.manifests().await.unwrap(), [b.clone()]);
+    store.put_manifest(a.clone(), at(2)).await.unwrap();
+    assert_eq!(
+        store.manifests().await.unwrap(),
+        [a, b],
+        "it is announced again"
+    );
     store.close().await.unwrap();
 }
