@@ -19,9 +19,9 @@ const ADD: &str = "INSERT INTO alerts (id, key, kind, state, opened_at, revision
 pub(crate) const CHANGE: &str = "UPDATE alerts SET key = $2, kind = $3, state = $4, opened_at = $5, revision = $6::bigint, unsaid = $7, body = $8
     WHERE id = $1 AND revision = $6::bigint - 1 RETURNING id";
 pub(crate) const OPEN: &str =
-    "SELECT body FROM alerts WHERE state = 'open' ORDER BY opened_at, id LIMIT $1";
-pub(crate) const UNSAID: &str = "SELECT body FROM alerts WHERE unsaid AND opened_at >= 0 AND state = 'resolved' ORDER BY opened_at, id LIMIT $1";
-pub(crate) const KEYED: &str = "SELECT body FROM alerts WHERE key = ANY ($1)";
+    "SELECT body, opened_at, id FROM alerts WHERE state = 'open' ORDER BY opened_at, id LIMIT $1";
+pub(crate) const UNSAID: &str = "SELECT body, opened_at, id FROM alerts WHERE unsaid AND opened_at >= 0 AND state = 'resolved' ORDER BY opened_at, id LIMIT $1";
+pub(crate) const KEYED: &str = "SELECT body, opened_at, id FROM alerts WHERE key = ANY ($1)";
 pub(crate) const PAGE: &str = "SELECT body, opened_at, id FROM alerts WHERE (opened_at, id) < ($1, $2) ORDER BY opened_at DESC, id DESC LIMIT $3";
 pub(crate) const PAGE_OF_STATE: &str =
     "SELECT body, opened_at, id FROM alerts WHERE state = $4 AND (opened_at, id) < ($1, $2)
@@ -55,6 +55,18 @@ impl PostgresAlerts {
         let found = self.connections.rows(sql, values).await;
         let read = found.and_then(|rows| each(&rows, |row| document(row, 0)));
         read.map_err(|fault: Fault| fault.read(what))
+    }
+
+    /// The same, one that cannot be read by its name.
+    async fn listed(
+        &self,
+        what: &'static str,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Listed<AlertRow, AlertCursor>>, StoreError> {
+        let found = self.connections.rows(sql, values).await;
+        let read = found.and_then(|rows| each(&rows, listed_alert));
+        read.map_err(|fault| fault.read(what))
     }
 }
 
@@ -99,18 +111,18 @@ impl Alerts for PostgresAlerts {
         written.map_err(|fault| fault.read("alerts, to keep them"))
     }
 
-    async fn standing(&self, limit: usize) -> Result<Vec<AlertRow>, StoreError> {
-        let mut found = self.list("open alerts", OPEN, &[&most(limit)]).await?;
-        found.extend(
-            self.list("alerts that are over", UNSAID, &[&most(limit)])
-                .await?,
-        );
-        Ok(found)
+    async fn standing(&self, limit: usize) -> Result<Page<AlertRow, AlertCursor>, StoreError> {
+        let most = most(limit);
+        let mut found = self.listed("open alerts", OPEN, &[&most]).await?;
+        let over = self.listed("alerts that are over", UNSAID, &[&most]);
+        found.extend(over.await?);
+        Ok(page(found, usize::MAX, cursor))
     }
 
     async fn keyed(&self, keys: Vec<String>) -> Result<Vec<AlertRow>, StoreError> {
         let keys: Vec<String> = keys.iter().map(|key| owned(key)).collect();
-        self.list("alerts", KEYED, &[&keys]).await
+        let found = self.listed("alerts", KEYED, &[&keys]).await?;
+        Ok(page(found, usize::MAX, cursor).rows)
     }
 
     async fn page(
@@ -133,10 +145,8 @@ impl Alerts for PostgresAlerts {
                 PAGE_OF_STATE
             }
         };
-        let found = self.connections.rows(sql, &values).await;
-        let read = found.and_then(|rows| each(&rows, listed_alert));
-        let read = read.map_err(|fault| fault.read("alerts"))?;
-        Ok(page(read, limit, cursor))
+        let found = self.listed("alerts", sql, &values).await?;
+        Ok(page(found, limit, cursor))
     }
 
     async fn between(&self, first: Uuid, last: Uuid) -> Result<Vec<AlertRow>, StoreError> {

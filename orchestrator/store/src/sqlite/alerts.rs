@@ -16,9 +16,9 @@ use crate::read::{Listed, Page, listed as page};
 const ADD: &str = "INSERT INTO alerts (id, key, kind, state, opened_at, revision, unsaid, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
 pub(crate) const CHANGE: &str = "UPDATE alerts SET key = ?2, kind = ?3, state = ?4, opened_at = ?5, revision = ?6, unsaid = ?7, body = ?8
     WHERE id = ?1 AND revision = ?6 - 1";
-pub(crate) const OPEN: &str = "SELECT body FROM alerts INDEXED BY alerts_by_state WHERE state = 'open' ORDER BY opened_at, id LIMIT ?1";
-pub(crate) const UNSAID: &str = "SELECT body FROM alerts INDEXED BY alerts_unsaid WHERE unsaid = 1 AND opened_at >= 0 AND state <> 'open' ORDER BY opened_at, id LIMIT ?1";
-pub(crate) const KEYED: &str = "SELECT body FROM alerts WHERE key = ?1";
+pub(crate) const OPEN: &str = "SELECT body, opened_at, id FROM alerts INDEXED BY alerts_by_state WHERE state = 'open' ORDER BY opened_at, id LIMIT ?1";
+pub(crate) const UNSAID: &str = "SELECT body, opened_at, id FROM alerts INDEXED BY alerts_unsaid WHERE unsaid = 1 AND opened_at >= 0 AND state <> 'open' ORDER BY opened_at, id LIMIT ?1";
+pub(crate) const KEYED: &str = "SELECT body, opened_at, id FROM alerts WHERE key = ?1";
 pub(crate) const PAGE: &str =
     "SELECT body, opened_at, id FROM alerts INDEXED BY alerts_by_age WHERE (opened_at, id) < (?1, ?2)
     ORDER BY opened_at DESC, id DESC LIMIT ?3";
@@ -94,13 +94,13 @@ impl Alerts for SqliteAlerts {
             .await
     }
 
-    async fn standing(&self, limit: usize) -> Result<Vec<AlertRow>, StoreError> {
+    async fn standing(&self, limit: usize) -> Result<Page<AlertRow, AlertCursor>, StoreError> {
         self.reader
             .read("open alerts", move |conn| {
-                let of = |sql| all(conn, sql, [rows(limit)], |row| document(row, 0));
-                let mut found: Vec<AlertRow> = of(OPEN)?;
+                let of = |sql| all(conn, sql, [rows(limit)], listed_alert);
+                let mut found = of(OPEN)?;
                 found.extend(of(UNSAID)?);
-                Ok(found)
+                Ok(page(found, usize::MAX, cursor))
             })
             .await
     }
@@ -110,9 +110,9 @@ impl Alerts for SqliteAlerts {
             .read("alerts", move |conn| {
                 let mut found = Vec::new();
                 for key in &keys {
-                    found.extend(all(conn, KEYED, [key], |row| document::<AlertRow>(row, 0))?);
+                    found.extend(all(conn, KEYED, [key], listed_alert)?);
                 }
-                Ok(found)
+                Ok(page(found, usize::MAX, cursor).rows)
             })
             .await
     }

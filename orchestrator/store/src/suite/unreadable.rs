@@ -72,6 +72,9 @@ pub async fn lists<S: Subject>(subject: &S, store: &S::Store) -> Vec<(&'static s
         page.map(|page| named(page, |row| row.seq.to_string()))
     });
     all.push(("events", events.await));
+    let standing = alerts.standing(9).await.unwrap();
+    let ids = standing.rows.iter().map(|row| row.id.to_string());
+    all.push(("standing alerts", (ids.collect(), standing.unreadable)));
     let alerts = walked(async |after| {
         let page = alerts.page(None, after, ROWS).await;
         page.map(|page| named(page, |row| row.id.to_string()))

@@ -177,6 +177,8 @@ pub(super) struct Finder {
     rounds: Rounds,
     /// Kinds that could not be read when they were looked at last: that is said once.
     failing: BTreeSet<Kind>,
+    /// Alerts that could not be read the last time: that is said once as well.
+    unread: BTreeSet<String>,
 }
 
 impl Finder {
@@ -188,7 +190,20 @@ impl Finder {
             mistakes: Mistakes::default(),
             rounds: Rounds::default(),
             failing: BTreeSet::new(),
+            unread: BTreeSet::new(),
         }
+    }
+
+    /// Alerts that cannot be read stay as they are, and their causes open no second one; each is said once.
+    pub(super) fn leaves_alone(&mut self, unread: Vec<String>) {
+        let unread: BTreeSet<String> = unread.into_iter().collect();
+        for id in unread.difference(&self.unread) {
+            tracing::error!(
+                alert.id = %id,
+                "an alert cannot be read: it stays as it is, and nothing more is said of it; it was written by a newer version, or changed by hand"
+            );
+        }
+        self.unread = unread;
     }
 
     /// What there is now. What cannot be read is left as it was.
