@@ -32,6 +32,10 @@ pub struct Options {
     pub idle_ms: u64,
     /// How many tasks may wait to be sent again before no new saga starts.
     pub unsent_max: usize,
+    /// How many steps that began to wait for an event may not have been told yet before no new saga starts.
+    pub subscribed_max: usize,
+    /// How many sagas may be in memory before those that are idle leave it sooner.
+    pub hot_max: usize,
 }
 
 impl Options {
@@ -44,6 +48,8 @@ impl Options {
             inbox,
             idle_ms: 60_000,
             unsent_max: UNSENT_MAX,
+            subscribed_max: SUBSCRIBED_MAX,
+            hot_max: HOT_MAX,
         }
     }
 }
@@ -138,7 +144,7 @@ pub struct Driver<S, O> {
     /// Task types some step may wait for.
     pub(crate) unserved: std::collections::BTreeSet<TaskType>,
     /// Subscriptions that are committed and were not told yet.
-    pub(crate) subscribed: Vec<SubscriptionRow>,
+    pub(crate) subscribed: VecDeque<SubscriptionRow>,
     /// Subscriptions whose search is committed and has to be written down.
     pub(crate) searched: Vec<(SagaId, StepId)>,
     /// Whether what sagas take has changed, and nobody was told yet.
@@ -162,6 +168,12 @@ pub struct Driver<S, O> {
 
 /// Tasks that may wait to be sent again before no new saga starts: some hundred bytes each, in memory and in the store.
 const UNSENT_MAX: usize = 100_000;
+/// Steps that began to wait and nobody was told of: some hundred bytes each. Searching for them is slower than starting sagas can be.
+const SUBSCRIBED_MAX: usize = 100_000;
+/// Sagas in memory of one partition: some kilobytes each.
+const HOT_MAX: usize = 50_000;
+/// How long one may be idle beyond that.
+const CROWDED_IDLE_MS: u64 = 5_000;
 
 impl<S: Store, O: Outlet> Driver<S, O> {
     /// What became of commands handed to the outlet.
@@ -243,11 +255,13 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         self.flight.has_room()
     }
 
-    /// Whether new sagas may start: not while so many tasks wait for the broker to take them that more would only wait behind them. What runs
-    /// goes on, and people may act.
+    /// Whether new sagas may start: not while so many tasks wait for the broker to take them, or so many steps to be searched for, that more would only wait
+    /// behind them. What runs goes on, and people may act.
     #[must_use]
     pub fn takes_starts(&self) -> bool {
-        self.has_room() && self.unsent.len() < self.options.unsent_max
+        self.has_room()
+            && self.unsent.len() < self.options.unsent_max
+            && self.subscribed.len() < self.options.subscribed_max
     }
 
     /// When [`Driver::turn`] wants to be called at the latest, even without work.
@@ -276,9 +290,17 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             .min()
     }
 
-    pub(crate) const fn sweep_every_ms(&self) -> u64 {
+    /// How long a saga may be idle before it leaves memory, as many as there are now.
+    pub(crate) fn idle_ms(&self) -> u64 {
+        match self.cache.len() > self.options.hot_max {
+            true => self.options.idle_ms.min(CROWDED_IDLE_MS),
+            false => self.options.idle_ms,
+        }
+    }
+
+    pub(crate) fn sweep_every_ms(&self) -> u64 {
         // Often enough that an idle saga stays at most a sixth longer than it is told.
-        let every = self.options.idle_ms / 6;
+        let every = self.idle_ms() / 6;
         if every < 1_000 { 1_000 } else { every }
     }
 
@@ -315,11 +337,12 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         self.unserved.contains(task_type)
     }
 
-    /// Subscriptions committed since this was last asked; after a start, those of which nobody wrote down that they were searched. The caller searches the events
+    /// Subscriptions committed since this was last asked, the first `most` of them; after a start, those of which nobody wrote down that they were searched. The caller searches the events
     /// kept for each, gives those that fit as [`Input::EventArrived`], and says [`Driver::searched`] when the turns that took them have returned. Ask after
     /// every turn and after every recovery.
-    pub fn take_subscribed(&mut self) -> Vec<SubscriptionRow> {
-        std::mem::take(&mut self.subscribed)
+    pub fn take_subscribed(&mut self, most: usize) -> Vec<SubscriptionRow> {
+        let some = self.subscribed.len().min(most);
+        self.subscribed.drain(..some).collect()
     }
 
     /// Whether a commit since this was last asked has changed what sagas wait for or hold: then the store may be able to admit somebody. Also after every

@@ -54,7 +54,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             unsent: Unsent::default(),
             serving: std::collections::VecDeque::new(),
             unserved: BTreeSet::new(),
-            subscribed: Vec::new(),
+            subscribed: std::collections::VecDeque::new(),
             searched: Vec::new(),
             reserved: false,
             purging: Vec::new(),
@@ -98,7 +98,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         self.flight = Flight::starting_at(found.log_seq);
         self.cold_wake = found.cold_wake;
         self.unserved = found.unserved.into_iter().collect();
-        self.subscribed = found.unsearched;
+        self.subscribed = found.unsearched.into();
         self.unsent = Unsent::default();
         for chunk in found.hot.chunks(LOAD_CHUNK) {
             self.load(chunk.to_vec(), now).await?;

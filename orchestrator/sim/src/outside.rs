@@ -90,7 +90,7 @@ impl World {
     /// For every wait that was committed since, the kept events are searched.
     pub(crate) fn search(&mut self) {
         let Some(host) = &mut self.host else { return };
-        for row in host.driver.take_subscribed() {
+        for row in host.driver.take_subscribed(usize::MAX) {
             let found: Vec<(Said, Timestamp)> = {
                 let disk = self.store.disk();
                 let fits = |(event, at): &&(Said, Timestamp)| {

@@ -123,13 +123,13 @@ pub trait Alerts: Clone + Send + Sync {
         alerts: Vec<AlertRow>,
     ) -> impl Future<Output = Result<Vec<Uuid>, StoreError>> + Send;
 
-    /// Those that are open or of which something is to be said, oldest first, at most `limit`.
+    /// Those that are open or of which something is to be said, oldest first, at most `limit` of each; no further page.
     fn standing(
         &self,
         limit: usize,
-    ) -> impl Future<Output = Result<Vec<AlertRow>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Page<AlertRow, AlertCursor>, StoreError>> + Send;
 
-    /// Those with these keys.
+    /// Those with these keys that can be read.
     fn keyed(
         &self,
         keys: Vec<String>,

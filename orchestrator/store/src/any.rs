@@ -365,7 +365,7 @@ impl Letters for AnyLetters {
 impl Alerts for AnyAlerts {
     hand_on! {
         fn put(alerts: Vec<AlertRow>) -> Answer<Vec<Uuid>>;
-        fn standing(limit: usize) -> Answer<Vec<AlertRow>>;
+        fn standing(limit: usize) -> Answer<Page<AlertRow, AlertCursor>>;
         fn keyed(keys: Vec<String>) -> Answer<Vec<AlertRow>>;
         fn page(state: Option<AlertState>, after: Option<AlertCursor>, limit: usize) -> Answer<Page<AlertRow, AlertCursor>>;
         fn between(first: Uuid, last: Uuid) -> Answer<Vec<AlertRow>>;

@@ -86,8 +86,15 @@ pub(crate) fn limited(limit: usize) -> usize {
 
 /// Where the page behind this row begins.
 pub(crate) fn cursor(row: &AuditRow) -> AuditCursor {
+    // of what is no entry the instant is there all the same: the tables read it out of the body as well
+    let body = || serde_json::from_str::<serde_json::Value>(&row.body).ok();
+    let at = || body().and_then(|body| body["at"].as_u64());
     AuditCursor {
-        at: row.entry().map_or(Timestamp(0), |entry| entry.at),
+        at: row
+            .entry()
+            .map(|entry| entry.at)
+            .or_else(|| at().map(Timestamp))
+            .unwrap_or_default(),
         seq: row.seq,
     }
 }

@@ -56,7 +56,7 @@ pub(crate) fn escalations(item: &WorkItem) -> u32 {
 }
 
 /// The query of a page. Each list has an index of its own: those that are open are told by an expression that no other index knows, so that no plan
-/// goes along another one. Values: 1 to 3 the cursor, 4 the limit, 5 the kind, 6 whose, 7 until when they were due.
+/// goes along another one. The third column is the instant it is in the order of. Values: 1 to 3 the cursor, 4 the limit, 5 the kind, 6 whose, 7 until when they were due.
 pub(crate) fn list(filter: &ItemFilter, mark: char) -> String {
     let postgres = mark == '$';
     let place = match (filter.due_until, filter.escalated) {
@@ -70,7 +70,7 @@ pub(crate) fn list(filter: &ItemFilter, mark: char) -> String {
         (None, false, None) => "work_items_open",
     };
     let mut sql =
-        "SELECT saga, number, opened_at, item, closed_at, closed_by FROM work_items".to_owned();
+        format!("SELECT saga, number, {place}, item, closed_at, closed_by FROM work_items");
     if !postgres {
         sql = format!("{sql} INDEXED BY {index}");
     }
@@ -93,7 +93,10 @@ pub(crate) fn list(filter: &ItemFilter, mark: char) -> String {
     }
     match (filter.kind, postgres) {
         (Some(_), true) => and(format!("kind = {mark}5")),
-        (Some(_), false) => and(format!("json_extract(item, '$.kind') = {mark}5")),
+        // one whose JSON is none is of any kind
+        (Some(_), false) => and(format!(
+            "CASE WHEN json_valid(item) THEN json_extract(item, '$.kind') = {mark}5 ELSE 1 END"
+        )),
         (None, _) => and(unasked(mark, 5, "text")),
     }
     and(format!(

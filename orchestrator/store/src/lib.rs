@@ -21,6 +21,8 @@ pub mod read;
 pub mod reader;
 pub mod reservations;
 pub mod sqlite;
+#[cfg(test)]
+mod statements;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
 pub mod suspects;
@@ -78,7 +80,8 @@ pub fn is_gone(error: &(dyn std::error::Error + 'static)) -> bool {
 pub fn is_unreadable(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if sqlite::is_misfit(error) || postgres::is_misfit(error) {
+        let misfit = sqlite::is_misfit(error) || postgres::is_misfit(error);
+        if misfit || error.is::<read::NotWhole>() {
             return true;
         }
         next = error.source();

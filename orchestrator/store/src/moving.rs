@@ -132,7 +132,10 @@ async fn beside(from: &mut SqliteStore, into: &mut PostgresStore) -> Result<(), 
 async fn sagas(from: &SqliteStore, into: &mut Database) -> Result<u64, MoveError> {
     let (reader, mut after, mut moved) = (from.reader(), None, 0);
     loop {
-        let page = reader.sagas(SagaFilter::default(), after, ROWS).await?;
+        let page = reader
+            .sagas(SagaFilter::default(), after, ROWS)
+            .await?
+            .whole("sagas")?;
         moved += page.rows.len() as u64;
         let mut rows = Batch::default();
         rows.sagas = page.rows;
@@ -237,7 +240,10 @@ async fn around(
     into.commit(rows).await?;
     let (reader, mut after) = (from.reader(), None);
     loop {
-        let page = reader.work_items(false, None, after, ROWS).await?;
+        let page = reader
+            .work_items(false, None, after, ROWS)
+            .await?
+            .whole("work items")?;
         let mut rows = Batch::default();
         for view in page.rows {
             let (saga, number) = (view.saga, view.item.number);
@@ -262,7 +268,8 @@ async fn around(
     loop {
         let page = reader
             .dead_letters(DeadLetterFilter::default(), after, BODY_ROWS)
-            .await?;
+            .await?
+            .whole("dead letters")?;
         let mut rows = Batch::default();
         let mut standings = Vec::with_capacity(page.rows.len());
         for row in page.rows {
@@ -293,7 +300,10 @@ async fn around(
     }
     let mut after = None;
     loop {
-        let page = reader.dead_operations(after, ROWS).await?;
+        let page = reader
+            .dead_operations(after, ROWS)
+            .await?
+            .whole("replays of dead letters")?;
         for operation in page.rows {
             into.home.store.letters().begin(operation).await?;
         }
@@ -323,7 +333,7 @@ async fn alerts(from: &SqliteStore, into: &PostgresStore) -> Result<(), MoveErro
     let (read, write) = (from.alerts(), into.alerts());
     let mut after = None;
     loop {
-        let page = read.page(None, after, ROWS).await?;
+        let page = read.page(None, after, ROWS).await?.whole("alerts")?;
         let first = page.rows.into_iter().map(|mut row| {
             // what counts is who changes it from here on
             row.revision = 1;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_driver::SagaRow;
+use baton_driver::{SagaRow, StoreError};
 use baton_engine::{Entry, Status, WorkItem};
 use baton_messages::{DeadReason, SagaId, TaskType, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -214,13 +214,48 @@ pub struct EndedCursor {
     pub saga: SagaId,
 }
 
-/// Some rows, and where to go on.
+/// Some rows, and where to go on. One row that cannot be read hides none of the others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page<T, C> {
     /// The rows.
     pub rows: Vec<T>,
     /// Give this back for the next page; none when this was the last.
     pub next: Option<C>,
+    /// Names of those among them that hold what this version cannot read, in their order.
+    pub unreadable: Vec<String>,
+}
+
+impl<T, C> Page<T, C> {
+    /// The page, for whoever may leave none out.
+    ///
+    /// # Errors
+    /// Where a row of it could not be read.
+    pub fn whole(self, what: &str) -> Result<Self, StoreError> {
+        if self.unreadable.is_empty() {
+            return Ok(self);
+        }
+        Err(StoreError {
+            what: what.to_owned(),
+            source: Box::new(NotWhole(self.unreadable)),
+        })
+    }
+}
+
+/// Rows that nobody may leave out cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "this version cannot read {}: were they written by a newer one, or changed by hand?",
+    .0.join(", ")
+)]
+pub(crate) struct NotWhole(Vec<String>);
+
+/// A row of a list.
+#[derive(Debug)]
+pub(crate) enum Listed<T, C> {
+    /// As it is.
+    Read(T),
+    /// One that holds what this version cannot read: where it stands, and its name.
+    Unread(C, String),
 }
 
 /// Letters of one cause that are still dead.
@@ -332,9 +367,61 @@ pub(crate) fn page_rows(limit: usize) -> usize {
 }
 
 /// A page out of one row more than it may hold: that one only says that there are more.
-pub(crate) fn page<T, C>(mut found: Vec<T>, limit: usize, cursor: impl Fn(&T) -> C) -> Page<T, C> {
+pub(crate) fn page<T, C>(found: Vec<T>, limit: usize, cursor: impl Fn(&T) -> C) -> Page<T, C> {
+    listed(found.into_iter().map(Listed::Read).collect(), limit, cursor)
+}
+
+/// The same where rows may be such as cannot be read: they count as the others do.
+pub(crate) fn listed<T, C>(
+    mut found: Vec<Listed<T, C>>,
+    limit: usize,
+    cursor: impl Fn(&T) -> C,
+) -> Page<T, C> {
     let more = found.len() > limit;
     found.truncate(limit);
-    let next = if more { found.last().map(cursor) } else { None };
-    Page { rows: found, next }
+    let count = found.len();
+    let mut page = Page {
+        rows: Vec::with_capacity(count),
+        next: None,
+        unreadable: Vec::new(),
+    };
+    for (n, one) in found.into_iter().enumerate() {
+        let is_last = more && n + 1 == count;
+        match one {
+            Listed::Read(row) => {
+                page.next = is_last.then(|| cursor(&row));
+                page.rows.push(row);
+            }
+            Listed::Unread(place, name) => {
+                page.next = is_last.then_some(place);
+                page.unreadable.push(name);
+            }
+        }
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_cannot_be_read_is_named_and_may_end_a_page() {
+        let found = || {
+            vec![
+                Listed::Read(1),
+                Listed::Unread(2, "two".to_owned()),
+                Listed::Read(3),
+            ]
+        };
+        let first = listed(found(), 2, |row| *row);
+        assert_eq!((first.rows.as_slice(), first.next), (&[1][..], Some(2)));
+        assert_eq!(first.unreadable, ["two"]);
+        let error = first.whole("numbers").unwrap_err();
+        assert!(crate::is_unreadable(&error), "{error:?}");
+        let all = listed(found(), 3, |row| *row);
+        assert_eq!((all.rows.as_slice(), all.next), (&[1, 3][..], None));
+        let whole = page(vec![1, 2, 3], 2, |row| *row).whole("numbers").unwrap();
+        assert_eq!((whole.rows.as_slice(), whole.next), (&[1, 2][..], Some(2)));
+    }
 }

@@ -127,6 +127,26 @@ async fn sagas_wait_for_the_majority(minority: Minority) {
     assert!(worker.sigterm_and_wait(SOON).await.success());
 }
 
+/// Nothing is to be sent, nothing comes in, and no connection is lost: that nothing would be confirmed is found out all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_of_most_nodes_is_told_by_whoever_has_nothing_to_send() {
+    let mut site = match Site::start_with(2, 2, Minority::GoesOn).await {
+        Ok(site) => site,
+        Err(why) => {
+            return not_tested(&format!(
+                "a broker of three nodes that loses two while nothing is to be sent: {why:#}"
+            ));
+        }
+    };
+    is_as_it_should_be(&site).await;
+    for (_, node) in &site.brokers[1..] {
+        node.kill9();
+    }
+    await_degraded(&site).await;
+    site.start_again(&[1, 2]).await;
+    site.await_ready().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_of_most_nodes_stops_sagas_and_nothing_else_where_the_last_one_pauses() {
     sagas_wait_for_the_majority(Minority::Pauses).await;

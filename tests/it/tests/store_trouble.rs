@@ -143,9 +143,9 @@ fn fill(ballast: &Path) {
     while file.write_all(&page).is_ok() {}
 }
 
-/// Figures are shown of all others, and whose are missing is said.
+/// Figures and lists show all others, and whose are missing is said.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_saga_that_cannot_be_read_is_named_beside_the_figures_of_all_others() {
+async fn a_saga_that_cannot_be_read_is_named_beside_all_others() {
     let mut system = Setup::workers(1).start().await;
     system.await_served("test.effect@1").await;
     system.apply(&[&Saga::named("one").effect("a", "")]).await;
@@ -161,6 +161,9 @@ async fn a_saga_that_cannot_be_read_is_named_beside_the_figures_of_all_others() 
     let id = uuid::Uuid::parse_str(&spoilt).expect("it is an id");
     let rows = conn.execute(spoil, [id.as_bytes()]);
     assert!(rows.is_ok_and(|rows| rows > 0), "it is spoilt");
+    let spoil = "UPDATE sagas SET labels = 'no {JSON' WHERE id = ?1";
+    let rows = conn.execute(spoil, [id.as_bytes()]);
+    assert!(rows.is_ok_and(|rows| rows == 1), "and so is its row");
     drop(conn);
     system.orchestrator().wait_alive_in(SOON).await;
     let top = system.api.get("/v1/top").await;
@@ -173,6 +176,17 @@ async fn a_saga_that_cannot_be_read_is_named_beside_the_figures_of_all_others() 
     );
     let shown = system.cli().run(&["top"]).await.exits(0);
     let named = format!("baton show {spoilt}");
+    let words: Vec<&str> = shown.out.split_whitespace().collect();
+    assert!(words.join(" ").contains(&named), "{}", shown.out);
+    let listed = system.api.get("/v1/sagas").await;
+    let ids = listed["sagas"]
+        .as_array()
+        .map(|rows| rows.iter().map(|row| &row["id"]));
+    let ids: Vec<_> = ids.expect("it is a list").collect();
+    assert_eq!(ids, [&json!(whole)], "{listed}");
+    assert_eq!(listed["unreadable"], json!([spoilt]), "{listed}");
+    let shown = system.cli().run(&["ls"]).await.exits(0);
+    let named = format!("without what cannot be read of {spoilt}");
     let words: Vec<&str> = shown.out.split_whitespace().collect();
     assert!(words.join(" ").contains(&named), "{}", shown.out);
 }

@@ -82,7 +82,7 @@ async fn page(
     asked: &PageArgs,
 ) -> Result<Value, CliError> {
     let mut wanted = asked.clone();
-    let mut all = Vec::new();
+    let (mut all, mut unread) = (Vec::new(), Vec::new());
     let mut left = usize::from(asked.limit);
     for _ in 0..PAGES_MAX {
         wanted.limit = u16::try_from(left).unwrap_or(u16::MAX);
@@ -92,13 +92,16 @@ async fn page(
         if let Some(rows) = answer["dead_letters"].as_array_mut() {
             all.append(rows);
         }
+        if let Some(names) = answer["unreadable"].as_array_mut() {
+            unread.append(names);
+        }
         left = usize::from(asked.limit).saturating_sub(all.len());
         wanted.cursor = answer["next"].as_str().map(str::to_owned);
         if left == 0 || wanted.cursor.is_none() {
             break;
         }
     }
-    Ok(json!({ "dead_letters": all, "next": wanted.cursor }))
+    Ok(json!({ "dead_letters": all, "next": wanted.cursor, "unreadable": unread }))
 }
 
 /// As the API is asked.

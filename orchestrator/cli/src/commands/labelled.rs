@@ -47,6 +47,13 @@ async fn pages(
         asked.push(("limit", PAGE_ROWS.to_string()));
         asked.extend(cursor.take().map(|next| ("cursor", next)));
         let page = client.get(path, &asked).await?;
+        if let Some(Value::String(name)) = page["unreadable"].get(0) {
+            // whoever counts all of them must not leave one out
+            let what = format!(
+                "what stands in {path} of {name} cannot be read, so that not all are known"
+            );
+            return Err(CliError::not_there(what, None, "baton ls"));
+        }
         take(&page)?;
         match page["next"].as_str() {
             Some(next) => cursor = Some(next.to_owned()),

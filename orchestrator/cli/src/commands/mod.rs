@@ -48,13 +48,26 @@ use serde_json::Value;
 
 use crate::args::PageArgs;
 use crate::error::CliError;
-use crate::out::Out;
+use crate::out::{Line, Out, Tone, wrapped};
 
 /// An answer of the API as what is shown of it.
 pub(crate) fn typed<T: DeserializeOwned>(value: Value) -> Result<T, CliError> {
     serde_json::from_value(value).map_err(|error| CliError::Shape {
         what: error.to_string(),
     })
+}
+
+/// Which rows of an answer are not shown, since they could not be read; `see`: what is asked about the first of them.
+pub(crate) fn left_out(answer: &Value, see: Option<&str>, width: usize) -> Vec<Line> {
+    let names = answer["unreadable"].as_array().into_iter().flatten();
+    let names: Vec<&str> = names.filter_map(Value::as_str).collect();
+    let Some(first) = names.first() else {
+        return Vec::new();
+    };
+    let see = see.map_or_else(String::new, |see| format!(": see {see} {first}"));
+    let words = format!("without what cannot be read of {}{see}", names.join(", "));
+    let lines = wrapped(&words, width).into_iter();
+    lines.map(|part| Line::of(part, Tone::Bad)).collect()
 }
 
 /// The rows of a page, under the name they have everywhere, or the one of their kind.
@@ -73,8 +86,11 @@ pub(crate) fn typed_items<T: DeserializeOwned>(
     items(answer, name).iter().cloned().map(typed).collect()
 }
 
-/// How the next page is asked for, where there is one.
+/// What of a list could not be read, and how the next page is asked for, where there is one.
 pub(crate) fn more(answer: &Value, command: &str, page: &PageArgs, out: &mut Out) {
+    for line in left_out(answer, None, out.screen.width()) {
+        out.say(&line);
+    }
     if let Some(next) = answer["next"].as_str() {
         let limit = page.limit;
         out.next(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::away::Away;
-use super::typed_items;
+use super::{left_out, typed_items};
 use crate::args::Top;
 use crate::client::Client;
 use crate::error::CliError;
@@ -63,7 +63,7 @@ pub(crate) fn lines(answer: &Value, width: usize) -> Result<Vec<Line>, CliError>
     let items: Vec<Item> = top::sorted(typed_items(answer, "top")?);
     if items.is_empty() {
         let mut lines = vec![Line::faint("(no task has run yet)")];
-        lines.extend(left_out(answer, width));
+        lines.extend(left_out(answer, Some("baton show"), width));
         return Ok(lines);
     }
     let mut lines = top::table(&items).lines(width);
@@ -81,22 +81,6 @@ pub(crate) fn lines(answer: &Value, width: usize) -> Result<Vec<Line>, CliError>
         let words = crate::out::wrapped(&words, width);
         lines.extend(words.into_iter().map(Line::faint));
     }
-    lines.extend(left_out(answer, width));
+    lines.extend(left_out(answer, Some("baton show"), width));
     Ok(lines)
-}
-
-/// Which sagas the figures leave out.
-fn left_out(answer: &Value, width: usize) -> Vec<Line> {
-    let sagas = answer["unreadable"].as_array().into_iter().flatten();
-    let sagas: Vec<&str> = sagas.filter_map(Value::as_str).collect();
-    let Some(first) = sagas.first() else {
-        return Vec::new();
-    };
-    let words = format!(
-        "without what cannot be read of {}: see baton show {first}",
-        sagas.join(", ")
-    );
-    let words = crate::out::wrapped(&words, width);
-    let lines = words.into_iter();
-    lines.map(|part| Line::of(part, Tone::Bad)).collect()
 }

@@ -11,7 +11,7 @@ use super::{
     applied, cluster, counts, dead, explain, fleet, manual, mermaid, plan, sagas, schedules,
     tokens, types, work,
 };
-use crate::commands::{check, top, typed};
+use crate::commands::{check, left_out, top, typed};
 use crate::out::{Line, Screen, Table, width as wide};
 use crate::view::{Row, Saga, TaskType};
 
@@ -571,6 +571,12 @@ fn where_time_goes() {
     let last = lines.last().and_then(|line| line.0.first());
     let words = "without what cannot be read of one, other: see baton show one";
     assert_eq!(last.map(|span| span.text.as_str()), Some(words));
+    // a list names them as well; what to ask for differs from list to list
+    let lines = left_out(&unread, None, 160);
+    let words = "without what cannot be read of one, other";
+    let last = lines.last().and_then(|line| line.0.first());
+    assert_eq!(last.map(|span| span.text.as_str()), Some(words));
+    assert!(left_out(&json!({ "items": [] }), None, 160).is_empty());
 }
 
 #[test]

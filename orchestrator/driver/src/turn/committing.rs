@@ -201,7 +201,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         if self.now.since_ms(self.swept_at) < self.sweep_every_ms() {
             return Vec::new();
         }
-        let idle_ms = self.options.idle_ms;
+        let idle_ms = self.idle_ms();
         let soon = self.now.plus_ms(idle_ms);
         let idle: Vec<SagaId> = self
             .cache

@@ -1,6 +1,6 @@
 //! Events that go out and events that are waited for: published until they are confirmed, told until they were searched.
 
-use baton_driver::{Driver, Outgoing, Sent, SubscriptionRow, Work};
+use baton_driver::{Driver, Options, Outgoing, Sent, SubscriptionRow, Work};
 use baton_engine::{Command, Definition, Input, Verdict};
 use baton_messages::{Event, InputId, Start, StepId, Timestamp};
 use serde_json::json;
@@ -113,7 +113,7 @@ fn what_a_crash_left_in_doubt_is_published_again_as_the_same_event() {
 }
 
 fn told(driver: &mut Rig) -> Vec<SubscriptionRow> {
-    driver.take_subscribed()
+    driver.take_subscribed(usize::MAX)
 }
 
 #[test]
@@ -164,6 +164,54 @@ fn a_subscription_ends_with_the_commit_that_ends_the_wait() {
     told(&mut driver);
     turn(&mut driver, vec![start(3)], 5);
     assert_eq!(told(&mut driver).len(), 1);
+}
+
+#[test]
+fn steps_that_wait_are_told_some_at_a_time_and_too_many_untold_ones_let_no_saga_start() {
+    let few = Options {
+        subscribed_max: 3,
+        ..options()
+    };
+    let store = says().into_store();
+    let recovered = Driver::recover(store, Tray::default(), few, at(0));
+    let mut driver = now_or_never(recovered).unwrap();
+    for n in 1..=3 {
+        assert!(driver.takes_starts());
+        turn(&mut driver, vec![start(n)], 1);
+    }
+    assert!(!driver.takes_starts());
+    assert!(driver.has_room(), "reports and people are heard");
+    let of = |rows: Vec<SubscriptionRow>| -> Vec<_> { rows.iter().map(|row| row.saga).collect() };
+    assert_eq!(of(driver.take_subscribed(2)), [saga(1), saga(2)]);
+    assert!(driver.takes_starts());
+    assert_eq!(of(driver.take_subscribed(2)), [saga(3)]);
+    assert!(driver.take_subscribed(2).is_empty());
+}
+
+/// However long they may be idle, more of them than may be in memory do not stay there.
+#[test]
+fn where_there_are_too_many_those_that_wait_leave_memory_sooner() {
+    for (hot_max, left) in [(2, 0), (3, 3)] {
+        let crowded = Options {
+            hot_max,
+            ..options()
+        };
+        let store = says().into_store();
+        let recovered = Driver::recover(store, Tray::default(), crowded, at(0));
+        let mut driver = now_or_never(recovered).unwrap();
+        driver.bus_is_up(at(0));
+        for n in 1..=3 {
+            turn(&mut driver, vec![start(n)], 1);
+            let out = take(&mut driver);
+            driver.sent(vec![(out[0].ticket, Sent::Confirmed)]);
+        }
+        turn(&mut driver, vec![], 10_000);
+        assert_eq!(
+            driver.figures().hot,
+            left,
+            "of three, where {hot_max} may be"
+        );
+    }
 }
 
 #[test]

@@ -166,7 +166,9 @@ pub(crate) async fn watch(uses: Uses, stop: CancellationToken) {
 async fn look(uses: &Uses, finder: &mut Finder) -> Result<(), StoreError> {
     let now = clock::now();
     let standing = uses.alerts.standing(STANDING_MAX).await?;
+    finder.leaves_alone(standing.unreadable);
     let mut known: BTreeMap<String, AlertRow> = standing
+        .rows
         .into_iter()
         .map(|row| (row.key.clone(), row))
         .collect();

@@ -86,6 +86,8 @@ pub(crate) struct ShownAlerts {
     items: Vec<Alert>,
     /// The next page's `cursor`; none: this was the last.
     next: Option<String>,
+    /// Those of the page that could not be read, by id: they hide none of the others.
+    unreadable: Vec<String>,
 }
 
 /// An alert.
@@ -173,6 +175,7 @@ pub(crate) async fn list(
         next: page
             .next
             .map(|next| Cursor::text(next.opened_at, next.id, 0)),
+        unreadable: page.unreadable,
     }))
 }
 

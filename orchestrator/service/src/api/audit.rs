@@ -168,6 +168,8 @@ pub(crate) struct Shows {
     items: Vec<Shown>,
     /// The next page's `cursor`; none: this was the last.
     next: Option<String>,
+    /// Rows of the page that are no entries, by number: they hide none of the others.
+    unreadable: Vec<String>,
 }
 
 fn cursor(text: &str) -> Answer<AuditCursor> {
@@ -200,14 +202,20 @@ pub(crate) async fn list(
     };
     let page = api.audit.log.page(filter, after, Limit::rows(which.limit));
     let page = page.await.map_err(|error| Problem::store(&error))?;
-    let shown = page.rows.into_iter().filter_map(|row| {
-        let entry = row.entry()?;
-        let hash = row.hash;
-        Some(Shown { entry, hash })
-    });
+    let (mut items, mut unreadable) = (Vec::new(), page.unreadable);
+    for row in page.rows {
+        match row.entry() {
+            Some(entry) => items.push(Shown {
+                entry,
+                hash: row.hash,
+            }),
+            None => unreadable.push(row.seq.to_string()),
+        }
+    }
     Ok(Json(Shows {
-        items: shown.collect(),
+        items,
         next: page.next.map(|next| format!("{}.{}", next.at, next.seq)),
+        unreadable,
     }))
 }
 

@@ -190,6 +190,8 @@ pub(crate) struct Events {
     items: Vec<Shown>,
     /// The next page's `cursor`; none: this was the last.
     next: Option<String>,
+    /// Those of the page that could not be read, by their numbers in the store: they hide none of the others.
+    unreadable: Vec<String>,
 }
 
 /// A kept event.
@@ -349,6 +351,7 @@ pub(crate) async fn list(
         next: page
             .next
             .map(|next| format!("{}.{}", next.received_at, next.seq)),
+        unreadable: page.unreadable,
     }))
 }
 

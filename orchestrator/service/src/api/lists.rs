@@ -51,6 +51,8 @@ pub(crate) struct WorkItems {
     work_items: Vec<OneWorkItem>,
     /// The next page's `cursor`; none: this was the last.
     next: Option<String>,
+    /// Those of the page that could not be read, as `SAGA/NUMBER`: they hide none of the others.
+    unreadable: Vec<String>,
 }
 
 /// A work item of a saga.
@@ -126,6 +128,7 @@ pub(crate) async fn work_items(
     Ok(Json(WorkItems {
         work_items: rows.map(|view| work_item(view, now)).collect(),
         next: next.map(|next| Cursor::text(next.opened_at, next.saga.0, next.number)),
+        unreadable: page.unreadable,
     }))
 }
 

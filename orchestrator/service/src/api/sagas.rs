@@ -350,6 +350,8 @@ pub(crate) struct Sagas {
     sagas: Vec<Row>,
     /// The next page's `cursor`; none: this was the last.
     next: Option<String>,
+    /// Those of the page that could not be read, by id: they hide none of the others.
+    unreadable: Vec<String>,
 }
 
 /// Sagas, newest first.
@@ -375,6 +377,7 @@ pub(crate) async fn list(
     Ok(Json(Sagas {
         sagas: page.rows.iter().map(Row::from).collect(),
         next: next.map(|next| Cursor::text(next.started_at, next.saga.0, 0)),
+        unreadable: page.unreadable,
     }))
 }
 

@@ -243,6 +243,7 @@ impl Api {
                 .reader
                 .sagas(filter, place.after(), PAGE_ROWS_MAX)
                 .await;
+            let page = page.and_then(|page| page.whole("sagas of a definition"));
             let page = page.map_err(|error| Problem::store(&error))?;
             for row in &page.rows {
                 if found.len() >= limit {

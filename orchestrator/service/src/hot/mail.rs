@@ -25,6 +25,8 @@ const HEARD_MAX: usize = 1024;
 
 /// Batches of steps that began to wait and that nobody has searched the kept events for; beyond it they stay in the driver.
 const SUBSCRIBED_MAX: usize = 16;
+/// Steps in one of them: with the others, what waits here is some megabytes.
+pub(super) const SUBSCRIBED_BATCH: usize = 1024;
 
 /// What the API asks of the loop.
 #[derive(Debug)]

@@ -17,6 +17,7 @@ mod letter;
 pub(crate) mod mail;
 pub(crate) mod parking;
 mod piece;
+mod probe;
 pub(crate) mod suspect;
 mod together;
 pub(crate) mod trial;
@@ -49,9 +50,10 @@ use frontier::Frontier;
 use lanes::Lanes;
 pub(crate) use lanes::Outbox;
 use leases::Watch;
-use mail::{Heard, Letters, Mail, Request};
+use mail::{Heard, Letters, Mail, Request, SUBSCRIBED_BATCH};
 use parking::Parking;
 use piece::Piece;
+use probe::Probe;
 use suspect::Suspect;
 pub(crate) use together::Together;
 use trial::{Alone, Trial};
@@ -129,6 +131,7 @@ pub(crate) struct HotLoop<S> {
     parking: Parking,
     watch: Watch,
     catch_up: CatchUp,
+    probe: Probe,
     mail: Mail,
     types: Arc<Types>,
     changes: Arc<Changes>,
@@ -192,6 +195,7 @@ impl<S: Store> HotLoop<S> {
             frontier: Frontier::default(),
             parking: Parking::new(publisher.clone()),
             catch_up: CatchUp::new(publisher.clone(), parts.inbox.clone(), &parts.instance),
+            probe: Probe::new(publisher.clone(), parts.inbox.clone(), &parts.instance),
             watch: Watch::new(publisher, parts.inbox, parts.instance),
             mail: parts.mail,
             types: parts.types,
@@ -309,7 +313,9 @@ impl<S: Store> HotLoop<S> {
         match woken {
             Woken::Landed(landed) => {
                 let sent = landed.map_err(|source| HotError::Lane { source })?;
-                self.vain.came_back(&sent);
+                if self.vain.came_back(&sent) {
+                    self.probe.answered();
+                }
                 self.driver.sent(sent);
             }
             Woken::Parked(parked) => {
@@ -571,11 +577,12 @@ impl<S: Store> HotLoop<S> {
 
     /// Steps that began to wait are told while there is room; the driver keeps the others until the next turn.
     fn tell_subscribed(&mut self) {
-        if let Ok(room) = self.mail.subscribed.try_reserve() {
-            let subscribed = self.driver.take_subscribed();
-            if !subscribed.is_empty() {
-                room.send(subscribed);
+        while let Ok(room) = self.mail.subscribed.try_reserve() {
+            let subscribed = self.driver.take_subscribed(SUBSCRIBED_BATCH);
+            if subscribed.is_empty() {
+                return;
             }
+            room.send(subscribed);
         }
     }
 
@@ -589,7 +596,16 @@ impl<S: Store> HotLoop<S> {
         self.health.set_figures(self.driver.figures());
         let (parking, stuck) = (self.parking.len(), self.parking.stuck());
         self.health.set_parking(parking, stuck);
+        self.probe();
         self.look_for_vain_waits();
+    }
+
+    /// Not while something delivered is in hand, or the inbox is being caught up with: that tells of itself.
+    fn probe(&mut self) {
+        let up = matches!(self.bus.borrow().publishing, Link::Up { .. });
+        let in_hand = !self.pieces.is_empty() || !self.waiting.is_empty();
+        let free = up && !in_hand && !self.catch_up.is_behind();
+        self.probe.tick(free);
     }
 }
 

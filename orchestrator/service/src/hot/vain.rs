@@ -33,25 +33,36 @@ pub(super) const UNCONFIRMED: What = "what is published is neither confirmed nor
 #[derive(Debug, Default)]
 pub(super) struct Vain {
     since: BTreeMap<What, (Instant, bool)>,
+    /// When it was last looked.
+    looked: Option<Instant>,
     /// Nothing of what came back last was answered.
     unanswered: bool,
 }
 
 impl Vain {
-    /// What became of a batch: one answer, whichever, shows that the broker takes what is published.
-    pub(super) fn came_back(&mut self, sent: &[(Ticket, Sent)]) {
+    /// What became of a batch: one answer, whichever, shows that the broker takes what is published. Whether there was one.
+    pub(super) fn came_back(&mut self, sent: &[(Ticket, Sent)]) -> bool {
         let answered = |(_, sent): &(Ticket, Sent)| match sent {
             Sent::Confirmed | Sent::Returned | Sent::Nacked => true,
             Sent::NotSent | Sent::Unknown => false,
         };
+        let any = sent.iter().any(answered);
         if !sent.is_empty() {
-            self.unanswered = !sent.iter().any(answered);
+            self.unanswered = !any;
         }
+        any
     }
 
-    /// Which waits last too long; each is said once.
-    pub(super) fn look(&mut self, waits: &[(What, bool)], now: Instant) -> Vec<What> {
-        for (what, waiting) in waits {
+    /// Which waits last too long; each is said once. While the broker is away, which is said elsewhere, no wait grows longer, and none is over: a connection
+    /// that is made again and again must not hide what never ends.
+    pub(super) fn look(&mut self, waits: &[(What, bool)], up: bool, now: Instant) -> Vec<What> {
+        let before = self.looked.replace(now).unwrap_or(now);
+        if !up {
+            for (since, _) in self.since.values_mut() {
+                *since += now.duration_since(before);
+            }
+        }
+        for (what, waiting) in waits.iter().filter(|_| up) {
             if *waiting {
                 let (since, said) = self.since.entry(what).or_insert((now, false));
                 if !*said && now.duration_since(*since) > VAIN_AFTER {
@@ -68,7 +79,7 @@ impl Vain {
 }
 
 impl<S: Store> HotLoop<S> {
-    /// Only while the broker is there: else that is what is wrong, and said elsewhere.
+    /// What there is to wait for, now.
     pub(super) fn look_for_vain_waits(&mut self) {
         let up = {
             let state = self.bus.borrow();
@@ -80,14 +91,15 @@ impl<S: Store> HotLoop<S> {
         let figures = self.driver.figures();
         // what nobody wants any more is not sent again, and leaves nothing to wait for
         let to_send = figures.unsent > 0 || figures.in_flight > 0;
+        let unconfirmed = (to_send && self.vain.unanswered) || self.probe.is_unanswered();
         let waits = [
-            (INBOX_CLOSED, up && !consumed),
-            (INBOX_UNREAD, up && consumed && self.catch_up.is_behind()),
-            (DEAF, up && !self.watch.is_hearing()),
-            (FULL, up && !self.driver.has_room()),
-            (UNCONFIRMED, up && to_send && self.vain.unanswered),
+            (INBOX_CLOSED, !consumed),
+            (INBOX_UNREAD, consumed && self.catch_up.is_behind()),
+            (DEAF, !self.watch.is_hearing()),
+            (FULL, !self.driver.has_room()),
+            (UNCONFIRMED, unconfirmed),
         ];
-        let vain = self.vain.look(&waits, Instant::now());
+        let vain = self.vain.look(&waits, up, Instant::now());
         self.health.set_vain(vain);
     }
 }
@@ -101,13 +113,34 @@ mod tests {
         let mut vain = Vain::default();
         let begun = Instant::now();
         let mut look =
-            |after: u64, deaf| vain.look(&[(DEAF, deaf)], begun + Duration::from_secs(after));
+            |after: u64, deaf| vain.look(&[(DEAF, deaf)], true, begun + Duration::from_secs(after));
         assert!(look(0, true).is_empty());
         assert!(look(30, true).is_empty());
         assert_eq!(look(31, true), [DEAF]);
         assert_eq!(look(99, true), [DEAF]);
         assert!(look(100, false).is_empty());
         assert!(look(101, true).is_empty(), "it begins anew");
+    }
+
+    #[test]
+    fn a_connection_that_comes_and_goes_hides_no_wait() {
+        let mut vain = Vain::default();
+        let begun = Instant::now();
+        let mut look =
+            |after: u64, up| vain.look(&[(DEAF, true)], up, begun + Duration::from_secs(after));
+        assert!(look(0, true).is_empty());
+        assert!(look(20, true).is_empty());
+        assert!(look(21, false).is_empty());
+        assert!(look(99, false).is_empty());
+        // what was away does not count: it has waited for 20 seconds, and those since
+        assert!(look(100, true).is_empty());
+        assert!(look(108, true).is_empty());
+        assert_eq!(look(110, true), [DEAF]);
+        assert_eq!(
+            look(111, false),
+            [DEAF],
+            "it is not over since nobody can look"
+        );
     }
 
     #[test]

@@ -425,7 +425,8 @@ impl Replay {
         let page = self
             .reader
             .dead_letter_heads(of_operation(row), row.after(), looked_at as usize)
-            .await?;
+            .await?
+            .whole("dead letters, to replay them")?;
         let is_passed = |one: &LetterRow| held::is_passed(row, one, orders);
         let (some, last) = held::turn(&page.rows, is_passed, (most as usize, CHUNK_BYTES_MAX));
         // a page without letters and with a place has looked so far and found none yet

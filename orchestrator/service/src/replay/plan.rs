@@ -136,7 +136,8 @@ impl Replay {
             let page = self
                 .reader
                 .dead_letter_heads(filter.clone(), after, PAGE)
-                .await?;
+                .await?
+                .whole("dead letters, to plan a replay of them")?;
             for row in &page.rows {
                 looked_at += 1;
                 if kind(&row.letter) == Kind::Foreign {
@@ -193,7 +194,8 @@ impl Replay {
             let page = self
                 .reader
                 .dead_letter_heads(filter.clone(), after, COUNTED)
-                .await?;
+                .await?
+                .whole("dead letters, to count them")?;
             found += page.rows.len() as u64;
             after = page.next;
             if after.is_none() {

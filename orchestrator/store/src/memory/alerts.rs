@@ -37,14 +37,14 @@ impl Alerts for MemoryStore {
         Ok(written)
     }
 
-    async fn standing(&self, limit: usize) -> Result<Vec<AlertRow>, StoreError> {
+    async fn standing(&self, limit: usize) -> Result<Page<AlertRow, AlertCursor>, StoreError> {
         let is_open = |row: &AlertRow| row.state == AlertState::Open;
         let mut found = self.alerts(is_open);
         found.truncate(limit);
         let mut over = self.alerts(|row| !is_open(row) && row.unsaid.is_some());
         over.truncate(limit);
         found.extend(over);
-        Ok(found)
+        Ok(page(found, usize::MAX, cursor))
     }
 
     async fn keyed(&self, keys: Vec<String>) -> Result<Vec<AlertRow>, StoreError> {

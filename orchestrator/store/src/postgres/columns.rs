@@ -16,6 +16,7 @@ use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
 use super::fault::Fault;
+use crate::read::Listed;
 
 /// Begins an escape: itself, and zero, are written with it.
 const ESCAPE: char = '\u{1}';
@@ -167,6 +168,22 @@ pub(crate) fn word<T>(
             format!("`{text}` is no word this version knows: was it written by a newer one?");
         Fault::misfit(row, column, what)
     })
+}
+
+/// A row of a list as `of` reads it; where it holds what this version cannot read, its place and its name, which stand in columns of their own.
+pub(crate) fn listed<T, C>(
+    row: &Row,
+    of: impl Fn(&Row) -> Result<T, Fault>,
+    place: impl Fn(&Row) -> Result<(C, String), Fault>,
+) -> Result<Listed<T, C>, Fault> {
+    match of(row) {
+        Ok(read) => Ok(Listed::Read(read)),
+        Err(Fault::Misfit { .. }) => {
+            let (place, name) = place(row)?;
+            Ok(Listed::Unread(place, name))
+        }
+        Err(fault) => Err(fault),
+    }
 }
 
 /// The columns [`saga_row`] reads, in its order, of a table called `s`.

@@ -7,14 +7,15 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::columns::{
-    document, instant_if_set, int, owned, rows as limited, saga_id, string_if_set,
+    document, instant, instant_if_set, int, listed, owned, rows as limited, saga_id, small,
+    string_if_set,
 };
 use super::fault::Fault;
 use super::queries;
 use super::reader::PostgresReader;
 use super::rows::kind_word;
 use crate::items::ItemFilter;
-use crate::read::{Page, WorkItemCursor, WorkItemView, page, page_rows};
+use crate::read::{Listed, Page, WorkItemCursor, WorkItemView, listed as page, page_rows};
 
 /// The values of a place; before the first: nothing was opened, or due, before 1970.
 fn place(after: Option<WorkItemCursor>) -> (i64, Uuid, i64) {
@@ -43,7 +44,7 @@ pub(super) async fn all(
         values.push(kind);
     }
     let sql = queries::work_items(open_only, kind.is_some());
-    let found = reader.list(WHAT, &sql, &values, work_item).await?;
+    let found = reader.list(WHAT, &sql, &values, listed_item).await?;
     Ok(page(found, limit, |view| WorkItemCursor {
         opened_at: view.item.opened_at,
         saga: view.saga,
@@ -68,8 +69,20 @@ pub(super) async fn of(
     let due = filter.due_until.map(|at| int(at.0));
     let values: [&(dyn ToSql + Sync); 7] = [&at, &saga, &number, &most, &kind, &whose, &due];
     let sql = queries::work_items_of(filter);
-    let found = reader.list(WHAT, &sql, &values, work_item).await?;
+    let found = reader.list(WHAT, &sql, &values, listed_item).await?;
     Ok(page(found, limit, |view| filter.cursor(view)))
+}
+
+fn listed_item(row: &Row) -> Result<Listed<WorkItemView, WorkItemCursor>, Fault> {
+    listed(row, work_item, |row| {
+        let place = WorkItemCursor {
+            saga: saga_id(row, 0)?,
+            number: small(row, 1)?,
+            opened_at: instant(row, 2)?,
+        };
+        let name = format!("{}/{}", place.saga, place.number);
+        Ok((place, name))
+    })
 }
 
 fn work_item(row: &Row) -> Result<WorkItemView, Fault> {

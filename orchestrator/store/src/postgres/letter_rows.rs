@@ -12,7 +12,17 @@ use super::fault::Fault;
 use crate::facets::Facets;
 use crate::letters::{Died, EditRow, HistoryRow, LetterRow, LetterState, Standing, Waiting};
 
+/// An edited copy as it is sent.
 pub(super) fn edit_row(row: &Row) -> Result<EditRow, Fault> {
+    edit(row, document(row, 7)?)
+}
+
+/// One of a list, of which one that cannot be read hides no other.
+pub(super) fn edit_head(row: &Row) -> Result<EditRow, Fault> {
+    edit(row, properties(row, 7))
+}
+
+fn edit(row: &Row, properties: serde_json::Value) -> Result<EditRow, Fault> {
     let edition: i64 = get(row, 1)?;
     Ok(EditRow {
         letter: get(row, 0)?,
@@ -22,7 +32,7 @@ pub(super) fn edit_row(row: &Row) -> Result<EditRow, Fault> {
         why: string(row, 4)?,
         action: get(row, 5)?,
         difference: string(row, 6)?,
-        properties: document(row, 7)?,
+        properties,
         body: get(row, 8)?,
     })
 }
@@ -86,9 +96,15 @@ pub(super) fn history_row(row: &Row) -> Result<HistoryRow, Fault> {
 fn died(row: &Row, death: Uuid) -> Result<Died, Fault> {
     Ok(Died {
         death,
-        properties: document(row, 7)?,
+        properties: properties(row, 7),
         body: get(row, 8)?,
     })
+}
+
+/// Properties and headers; those that cannot be read must not hide all the others.
+fn properties(row: &Row, column: usize) -> serde_json::Value {
+    document(row, column)
+        .unwrap_or_else(|error| serde_json::json!({ "unreadable": error.to_string() }))
 }
 
 fn dead_letter(row: &Row) -> Result<DeadLetterRow, Fault> {
@@ -104,9 +120,7 @@ fn dead_letter(row: &Row) -> Result<DeadLetterRow, Fault> {
         message_id: string_if_set(row, 7)?,
         kind: string_if_set(row, 8)?,
         saga: saga.map(SagaId),
-        // one that cannot be read must not hide all the others
-        properties: document(row, 10)
-            .unwrap_or_else(|error| serde_json::json!({ "unreadable": error.to_string() })),
+        properties: properties(row, 10),
         body: get(row, 11)?,
     })
 }

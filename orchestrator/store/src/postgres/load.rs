@@ -53,7 +53,7 @@ const DEFINITION_ADD: &str =
 const DEFINITION_SOURCE: &str = "SELECT source FROM definitions WHERE name = $1 AND version = $2";
 const MANIFEST_PUT: &str = "INSERT INTO task_types (task_type, manifest, at) VALUES ($1, $2, $3)
     ON CONFLICT (task_type) DO UPDATE SET manifest = excluded.manifest, at = excluded.at";
-pub(crate) const MANIFESTS: &str = "SELECT manifest FROM task_types ORDER BY task_type";
+pub(crate) const MANIFESTS: &str = "SELECT manifest, task_type FROM task_types ORDER BY task_type";
 /// Definitions: all of them, which are few.
 pub(crate) const DEFINITIONS: &str = "SELECT name, version, source, registered_at, registered_by FROM definitions ORDER BY name, version";
 
@@ -398,6 +398,21 @@ pub(crate) fn definition_row(row: &Row) -> Result<DefinitionRow, Fault> {
         at: instant(row, 3)?,
         by: string(row, 4)?,
     })
+}
+
+/// Every manifest this version can read: of the others the type is as good as unknown until a worker announces it again, which writes it anew.
+pub(crate) async fn manifests(client: &impl GenericClient) -> Result<Vec<Manifest>, Fault> {
+    let kept = rows(client, MANIFESTS, &[]).await?;
+    let read = each(&kept, |row| match document(row, 0) {
+        Ok(manifest) => Ok(Some(manifest)),
+        Err(error @ Fault::Misfit { .. }) => {
+            let name = string(row, 1)?;
+            tracing::error!(task.r#type = %name, %error, "a kept manifest cannot be read; its steps wait for a worker to announce it");
+            Ok(None)
+        }
+        Err(fault) => Err(fault),
+    })?;
+    Ok(read.into_iter().flatten().collect())
 }
 
 /// Keeps a manifest.

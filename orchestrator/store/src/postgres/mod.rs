@@ -470,10 +470,7 @@ impl Store for PostgresStore {
     async fn manifests(&mut self) -> Result<Vec<Manifest>, StoreError> {
         let found = self
             .session
-            .with(async |client| {
-                let rows = connect::rows(client, load::MANIFESTS, &[]).await?;
-                load::each(&rows, |row| columns::document(row, 0))
-            })
+            .with(async |client| load::manifests(client).await)
             .await;
         found.map_err(|fault| fault.read("manifests"))
     }

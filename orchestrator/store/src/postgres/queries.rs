@@ -339,7 +339,7 @@ pub(crate) fn dead_letters_of() -> String {
 pub(crate) const LETTER_HISTORY: &str = "SELECT n, at, what, by, why, text, death, properties, body FROM dead_history WHERE letter = $1 ORDER BY n DESC LIMIT $2";
 
 /// Replays of many, newest first. Values: 1 and 2 the cursor, 3 the limit.
-pub(crate) const OPERATIONS: &str = "SELECT body FROM dead_operations WHERE (made_at, id) < ($1, $2) ORDER BY made_at DESC, id DESC LIMIT $3";
+pub(crate) const OPERATIONS: &str = "SELECT body, made_at, id FROM dead_operations WHERE (made_at, id) < ($1, $2) ORDER BY made_at DESC, id DESC LIMIT $3";
 
 /// Those of them that stand there, newest first. Values: where, the limit.
 pub(crate) const OPERATIONS_IN: &str =

@@ -11,12 +11,12 @@ use tokio_postgres::{IsolationLevel, Row};
 use uuid::Uuid;
 
 use super::columns::{
-    digest, document, get, instant, int, label_key, owned, rows as limited, saga_id, saga_row,
-    status, string, uint, word,
+    digest, document, get, instant, instant_if_set, int, label_key, listed, owned, rows as limited,
+    saga_id, saga_row, status, string, uint, word,
 };
 use super::connect::{Connections, rows};
 use super::fault::Fault;
-use super::letter_rows::{edit_row, history_row, letter_row};
+use super::letter_rows::{edit_head, edit_row, history_row, letter_row};
 use super::load::{self, each};
 use super::triggers::{event_row, schedule_row, type_column};
 use super::{items, queries};
@@ -24,8 +24,8 @@ use crate::items::ItemFilter;
 use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow, OperationState};
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HOUR_MS, LOOKED_AT_MAX,
-    LetterGroup, LogEnd, Newest, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX,
-    UNSERVED_COUNTED_MAX, Unserved, WorkItemCursor, WorkItemView, page, page_rows,
+    LetterGroup, Listed, LogEnd, Newest, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX,
+    UNSERVED_COUNTED_MAX, Unserved, WorkItemCursor, WorkItemView, listed as page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
@@ -96,9 +96,11 @@ impl Reader for PostgresReader {
             values.push(definition);
         }
         let found = self
-            .list("sagas", &queries::sagas(&filter), &values, saga_row)
+            .list("sagas", &queries::sagas(&filter), &values, |row| {
+                listed(row, saga_row, saga_name)
+            })
             .await?;
-        Ok(page(found, limit, |row| SagaCursor {
+        Ok(page(found, limit, |row: &SagaRow| SagaCursor {
             started_at: row.started_at,
             saga: row.saga,
         }))
@@ -290,7 +292,12 @@ impl Reader for PostgresReader {
         let most = limited(limit + 1);
         let sql = queries::dead_letters(&filter);
         let found = self
-            .list("dead letters", &sql, &asked.values(Some(&most)), letter_row)
+            .list(
+                "dead letters",
+                &sql,
+                &asked.values(Some(&most)),
+                listed_letter,
+            )
             .await?;
         Ok(page(found, limit, |row| DeadLetterCursor {
             at: row.seen_at(),
@@ -336,7 +343,7 @@ impl Reader for PostgresReader {
         let most = limited(limit + 1);
         let sql = queries::dead_letter_heads(&filter);
         let found = self
-            .list(what, &sql, &asked.values(Some(&most)), letter_row)
+            .list(what, &sql, &asked.values(Some(&most)), listed_letter)
             .await?;
         let mut page = page(found, limit, |row: &LetterRow| DeadLetterCursor {
             at: row.seen_at(),
@@ -348,7 +355,7 @@ impl Reader for PostgresReader {
 
     async fn dead_letter_edits(&self, letter: Uuid) -> Result<Vec<EditRow>, StoreError> {
         let what = "edits of a dead letter";
-        self.list(what, queries::EDITS, &[&letter], edit_row).await
+        self.list(what, queries::EDITS, &[&letter], edit_head).await
     }
 
     async fn dead_letter_edit(
@@ -469,7 +476,9 @@ impl Reader for PostgresReader {
         let values: [&(dyn ToSql + Sync); 3] = [&at, &id, &limited(limit + 1)];
         let what = "replays of dead letters";
         let found = self
-            .list(what, queries::OPERATIONS, &values, |row| document(row, 0))
+            .list(what, queries::OPERATIONS, &values, |row| {
+                listed(row, |row| document(row, 0), |row| letter_name(row, 1, 2))
+            })
             .await?;
         Ok(page(found, limit, |row: &OperationRow| DeadLetterCursor {
             at: row.made_at,
@@ -548,8 +557,10 @@ impl Reader for PostgresReader {
             values.push(kind);
         }
         let sql = queries::events(kind.is_some());
-        let found = self.list("events", &sql, &values, event_row).await?;
-        Ok(page(found, limit, |row| EventCursor {
+        let found = self.list("events", &sql, &values, |row| {
+            listed(row, event_row, event_name)
+        });
+        Ok(page(found.await?, limit, |row: &EventRow| EventCursor {
             received_at: row.received_at,
             seq: row.seq,
         }))
@@ -567,6 +578,32 @@ impl Reader for PostgresReader {
         self.list("schedules", queries::SCHEDULES, &[], schedule_row)
             .await
     }
+}
+
+/// A saga's place and name, whatever else its row holds.
+fn saga_name(row: &Row) -> Result<(SagaCursor, String), Fault> {
+    let (started_at, saga) = (instant(row, 8)?, saga_id(row, 0)?);
+    Ok((SagaCursor { started_at, saga }, saga.to_string()))
+}
+
+/// An event's place, and the number that is its name here.
+fn event_name(row: &Row) -> Result<(EventCursor, String), Fault> {
+    let (received_at, seq) = (instant(row, 1)?, get(row, 0).map(uint)?);
+    Ok((EventCursor { received_at, seq }, seq.to_string()))
+}
+
+/// The place and name of what is named by one id.
+fn letter_name(row: &Row, at: usize, id: usize) -> Result<(DeadLetterCursor, String), Fault> {
+    let (at, id): (_, Uuid) = (instant(row, at)?, get(row, id)?);
+    Ok((DeadLetterCursor { at, id }, id.to_string()))
+}
+
+fn listed_letter(row: &Row) -> Result<Listed<LetterRow, DeadLetterCursor>, Fault> {
+    listed(row, letter_row, |row| {
+        // where it died again, it stands there
+        let again = instant_if_set(row, 34)?.is_some();
+        letter_name(row, if again { 34 } else { 1 }, 0)
+    })
 }
 
 /// A transaction that sees one moment.

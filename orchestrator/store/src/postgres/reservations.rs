@@ -31,8 +31,8 @@ use crate::reservations::{
 const TAKING: i64 = 0x4241_544e_0000_0007;
 const LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
 /// What was begun is forgotten only when its saga knows that it was: nothing else says so to one that wants nothing beside.
-const OVER: &str = "DELETE FROM reservations WHERE (saga, kind, name) IN
-    (SELECT saga, kind, name FROM reservations WHERE until <= $1 AND told = 2 ORDER BY until LIMIT $2)";
+const OVER: &str = "DELETE FROM reservations WHERE ctid = ANY (ARRAY
+    (SELECT ctid FROM reservations WHERE until <= $1 AND told = 2 ORDER BY until LIMIT $2))";
 /// The sagas of a page with each thing they want, and whether so many have it, or want it before, as there may be. What its root has, or another below it, a
 /// saga has as well: also past those who wait for it.
 pub(crate) const PAGE: &str = "SELECT p.saga, p.ticket, r.kind, r.told,

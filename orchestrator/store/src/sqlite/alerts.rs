@@ -2,27 +2,27 @@
 
 use baton_driver::StoreError;
 use baton_messages::Timestamp;
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
 use super::SqliteReader;
-use super::columns::{document, int, rows};
+use super::columns::{document, instant, int, listed, rows, uuid};
 use super::load::all;
 use super::thread::WeakThread;
 use crate::alerts::{AlertCursor, AlertRow, AlertState, Alerts, cursor};
 use crate::audit::limited;
-use crate::read::{Page, page};
+use crate::read::{Listed, Page, listed as page};
 
 const ADD: &str = "INSERT INTO alerts (id, key, kind, state, opened_at, revision, unsaid, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
 pub(crate) const CHANGE: &str = "UPDATE alerts SET key = ?2, kind = ?3, state = ?4, opened_at = ?5, revision = ?6, unsaid = ?7, body = ?8
     WHERE id = ?1 AND revision = ?6 - 1";
-pub(crate) const OPEN: &str = "SELECT body FROM alerts INDEXED BY alerts_by_state WHERE state = 'open' ORDER BY opened_at, id LIMIT ?1";
-pub(crate) const UNSAID: &str = "SELECT body FROM alerts INDEXED BY alerts_unsaid WHERE unsaid = 1 AND opened_at >= 0 AND state <> 'open' ORDER BY opened_at, id LIMIT ?1";
-pub(crate) const KEYED: &str = "SELECT body FROM alerts WHERE key = ?1";
+pub(crate) const OPEN: &str = "SELECT body, opened_at, id FROM alerts INDEXED BY alerts_by_state WHERE state = 'open' ORDER BY opened_at, id LIMIT ?1";
+pub(crate) const UNSAID: &str = "SELECT body, opened_at, id FROM alerts INDEXED BY alerts_unsaid WHERE unsaid = 1 AND opened_at >= 0 AND state <> 'open' ORDER BY opened_at, id LIMIT ?1";
+pub(crate) const KEYED: &str = "SELECT body, opened_at, id FROM alerts WHERE key = ?1";
 pub(crate) const PAGE: &str =
-    "SELECT body FROM alerts INDEXED BY alerts_by_age WHERE (opened_at, id) < (?1, ?2)
+    "SELECT body, opened_at, id FROM alerts INDEXED BY alerts_by_age WHERE (opened_at, id) < (?1, ?2)
     ORDER BY opened_at DESC, id DESC LIMIT ?3";
-pub(crate) const PAGE_OF_STATE: &str = "SELECT body FROM alerts INDEXED BY alerts_by_state WHERE state = ?4 AND (opened_at, id) < (?1, ?2)
+pub(crate) const PAGE_OF_STATE: &str = "SELECT body, opened_at, id FROM alerts INDEXED BY alerts_by_state WHERE state = ?4 AND (opened_at, id) < (?1, ?2)
     ORDER BY opened_at DESC, id DESC LIMIT ?3";
 pub(crate) const BETWEEN: &str =
     "SELECT body FROM alerts WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT 2";
@@ -75,6 +75,18 @@ fn put(conn: &Connection, alerts: &[AlertRow]) -> rusqlite::Result<Vec<Uuid>> {
     Ok(written)
 }
 
+/// An alert out of the columns of [`PAGE`].
+fn listed_alert(row: &Row<'_>) -> rusqlite::Result<Listed<AlertRow, AlertCursor>> {
+    listed(
+        row,
+        |row| document(row, 0),
+        |row| {
+            let (opened_at, id) = (instant(row, 1)?, uuid(row, 2)?);
+            Ok((AlertCursor { opened_at, id }, id.to_string()))
+        },
+    )
+}
+
 impl Alerts for SqliteAlerts {
     async fn put(&self, alerts: Vec<AlertRow>) -> Result<Vec<Uuid>, StoreError> {
         self.thread
@@ -82,13 +94,13 @@ impl Alerts for SqliteAlerts {
             .await
     }
 
-    async fn standing(&self, limit: usize) -> Result<Vec<AlertRow>, StoreError> {
+    async fn standing(&self, limit: usize) -> Result<Page<AlertRow, AlertCursor>, StoreError> {
         self.reader
             .read("open alerts", move |conn| {
-                let of = |sql| all(conn, sql, [rows(limit)], |row| document(row, 0));
-                let mut found: Vec<AlertRow> = of(OPEN)?;
+                let of = |sql| all(conn, sql, [rows(limit)], listed_alert);
+                let mut found = of(OPEN)?;
                 found.extend(of(UNSAID)?);
-                Ok(found)
+                Ok(page(found, usize::MAX, cursor))
             })
             .await
     }
@@ -98,9 +110,9 @@ impl Alerts for SqliteAlerts {
             .read("alerts", move |conn| {
                 let mut found = Vec::new();
                 for key in &keys {
-                    found.extend(all(conn, KEYED, [key], |row| document::<AlertRow>(row, 0))?);
+                    found.extend(all(conn, KEYED, [key], listed_alert)?);
                 }
-                Ok(found)
+                Ok(page(found, usize::MAX, cursor).rows)
             })
             .await
     }
@@ -118,12 +130,11 @@ impl Alerts for SqliteAlerts {
                     (int(last.opened_at.0), last.id.as_bytes().to_vec())
                 });
                 let most = rows(limit + 1);
-                let of = |row: &rusqlite::Row<'_>| document(row, 0);
-                let found: Vec<AlertRow> = match state {
-                    None => all(conn, PAGE, params![at, id, most], of)?,
+                let found = match state {
+                    None => all(conn, PAGE, params![at, id, most], listed_alert)?,
                     Some(state) => {
                         let values = params![at, id, most, state.as_str()];
-                        all(conn, PAGE_OF_STATE, values, of)?
+                        all(conn, PAGE_OF_STATE, values, listed_alert)?
                     }
                 };
                 Ok(page(found, limit, cursor))

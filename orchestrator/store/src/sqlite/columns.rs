@@ -11,6 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::read::Listed;
+
 /// Every status, in the order in which figures are kept.
 pub(crate) const STATUSES: [Status; 7] = [
     Status::New,
@@ -150,9 +152,31 @@ pub(crate) struct UnreadableRow(pub(crate) String);
 
 /// Whether an error says that a row is there and cannot be decoded.
 pub(crate) fn is_misfit(error: &(dyn std::error::Error + 'static)) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
     let misfit = error.downcast_ref::<rusqlite::Error>();
     error.is::<UnreadableRow>()
-        || matches!(misfit, Some(rusqlite::Error::FromSqlConversionFailure(..)))
+        || matches!(
+            misfit,
+            Some(
+                FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..)
+            )
+        )
+}
+
+/// A row of a list as `of` reads it; where it holds what this version cannot read, its place and its name, which stand in columns of their own.
+pub(crate) fn listed<T, C>(
+    row: &Row<'_>,
+    of: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+    place: impl Fn(&Row<'_>) -> rusqlite::Result<(C, String)>,
+) -> rusqlite::Result<Listed<T, C>> {
+    match of(row) {
+        Ok(read) => Ok(Listed::Read(read)),
+        Err(error) if is_misfit(&error) => {
+            let (place, name) = place(row)?;
+            Ok(Listed::Unread(place, name))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,17 @@ use crate::read::{DeadLetterCursor, DeadLetterFilter, Newest};
 /// An id that sorts after every other: where a list that runs backwards begins.
 pub(super) const LAST_ID: [u8; 17] = [0xff; 17];
 
+/// An edited copy as it is sent.
 pub(super) fn edit_row(row: &Row<'_>) -> rusqlite::Result<EditRow> {
+    edit(row, document(row, 7)?)
+}
+
+/// One of a list, of which one that cannot be read hides no other.
+pub(super) fn edit_head(row: &Row<'_>) -> rusqlite::Result<EditRow> {
+    edit(row, properties(row, 7))
+}
+
+fn edit(row: &Row<'_>, properties: serde_json::Value) -> rusqlite::Result<EditRow> {
     Ok(EditRow {
         letter: uuid(row, 0)?,
         edition: row.get(1)?,
@@ -23,7 +33,7 @@ pub(super) fn edit_row(row: &Row<'_>) -> rusqlite::Result<EditRow> {
         why: row.get(4)?,
         action: uuid(row, 5)?,
         difference: row.get(6)?,
-        properties: document(row, 7)?,
+        properties,
         body: row.get(8)?,
     })
 }
@@ -78,7 +88,7 @@ pub(super) fn history_row(row: &Row<'_>, first: usize) -> rusqlite::Result<Histo
     let died = || {
         Ok::<_, rusqlite::Error>(Died {
             death: uuid(row, first + 6)?,
-            properties: document(row, first + 7)?,
+            properties: properties(row, first + 7),
             body: row.get(first + 8)?,
         })
     };
@@ -91,6 +101,12 @@ pub(super) fn history_row(row: &Row<'_>, first: usize) -> rusqlite::Result<Histo
         text: row.get(first + 5)?,
         died: set.then(died).transpose()?,
     })
+}
+
+/// Properties and headers; those that cannot be read must not hide all the others.
+fn properties(row: &Row<'_>, column: usize) -> serde_json::Value {
+    document(row, column)
+        .unwrap_or_else(|error| serde_json::json!({ "unreadable": error.to_string() }))
 }
 
 fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetterRow> {
@@ -109,9 +125,7 @@ fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetterRow> {
         } else {
             Some(saga_id(row, 9)?)
         },
-        // one that cannot be read must not hide all the others
-        properties: document(row, 10)
-            .unwrap_or_else(|error| serde_json::json!({ "unreadable": error.to_string() })),
+        properties: properties(row, 10),
         body: row.get(11)?,
     })
 }

@@ -12,6 +12,7 @@ mod deltas;
 mod export;
 mod letter_rows;
 mod letters;
+mod lists;
 mod load;
 mod lock;
 mod moving;

@@ -124,16 +124,16 @@ pub(crate) const UNSERVED: &str =
 /// One definition.
 pub(crate) const DEFINITION: &str = "SELECT name, version, source, registered_at, registered_by FROM definitions WHERE name = ?1 AND version = ?2";
 
-/// Work items, oldest first. Values: 1 to 3 the cursor, 4 the limit, 5 the kind (null: any).
+/// Work items, oldest first. Values: 1 to 3 the cursor, 4 the limit, 5 the kind (null: any). One whose JSON is none is of any kind.
 pub(crate) const fn work_items(open_only: bool) -> &'static str {
     if open_only {
         "SELECT saga, number, opened_at, item, closed_at, closed_by FROM work_items INDEXED BY work_items_open
          WHERE closed_at IS NULL AND (opened_at, saga, number) > (?1, ?2, ?3)
-         AND (?5 IS NULL OR json_extract(item, '$.kind') = ?5) ORDER BY opened_at, saga, number LIMIT ?4"
+         AND (?5 IS NULL OR CASE WHEN json_valid(item) THEN json_extract(item, '$.kind') = ?5 ELSE 1 END) ORDER BY opened_at, saga, number LIMIT ?4"
     } else {
         "SELECT saga, number, opened_at, item, closed_at, closed_by FROM work_items INDEXED BY work_items_by_age
          WHERE (opened_at, saga, number) > (?1, ?2, ?3)
-         AND (?5 IS NULL OR json_extract(item, '$.kind') = ?5) ORDER BY opened_at, saga, number LIMIT ?4"
+         AND (?5 IS NULL OR CASE WHEN json_valid(item) THEN json_extract(item, '$.kind') = ?5 ELSE 1 END) ORDER BY opened_at, saga, number LIMIT ?4"
     }
 }
 
@@ -311,7 +311,7 @@ pub(crate) fn dead_letters_of() -> String {
 pub(crate) const LETTER_HISTORY: &str = "SELECT n, at, what, by, why, text, death, properties, body FROM dead_history WHERE letter = ?1 ORDER BY n DESC LIMIT ?2";
 
 /// Replays of many, newest first. Values: 1 and 2 the cursor, 3 the limit.
-pub(crate) const OPERATIONS: &str = "SELECT body FROM dead_operations INDEXED BY dead_operations_by_age WHERE (made_at, id) < (?1, ?2)
+pub(crate) const OPERATIONS: &str = "SELECT body, made_at, id FROM dead_operations INDEXED BY dead_operations_by_age WHERE (made_at, id) < (?1, ?2)
     ORDER BY made_at DESC, id DESC LIMIT ?3";
 
 /// Those of them that stand there, newest first. Values: where, the limit.

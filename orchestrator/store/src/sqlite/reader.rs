@@ -8,15 +8,17 @@ use baton_driver::{DefinitionRow, Loaded, SagaRow, StoreError};
 use baton_engine::{Entry, WorkItemKind};
 use baton_messages::{AttemptRef, Manifest, SagaId, Timestamp};
 use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleResult};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::columns::{
-    document, failed, instant, instant_if_set, int, rows, saga_id, saga_row, status, uint, uuid,
+    document, failed, instant, int, listed, rows, saga_id, saga_row, status, uint, uuid,
 };
+use super::commit::LOG_SEQ_MAX;
 use super::letter_rows::{
-    LAST_ID, edit_row, history_row, letter_place, letter_row, letter_values, newest,
+    LAST_ID, edit_head, edit_row, history_row, letter_place, letter_row, letter_values, newest,
 };
+use super::lists::{event_name, letter_name, listed_item, listed_letter, saga_name};
 use super::load::{self, all, definitions};
 use super::schema::{self, OpenError, open_for_reading};
 use super::{SqliteOptions, one_saga, queries, triggers};
@@ -27,12 +29,15 @@ use crate::letters::{EditRow, HistoryRow, LetterRow, LetterState, OperationRow, 
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, HOUR_MS, LOOKED_AT_MAX,
     LetterGroup, LogEnd, Newest, Page, SagaCursor, SagaFilter, SagaLog, Sizes, TRIED_MAX, Unserved,
-    WorkItemCursor, WorkItemView, page, page_rows,
+    WorkItemCursor, WorkItemView, listed as page, page_rows,
 };
 use crate::reader::Reader;
 use crate::triggers::{EventRow, ScheduleRow};
 
-const OWNED: &str = "SELECT id, epoch, max(coalesce((SELECT max(log_seq) FROM records r WHERE r.partition = p.id), 0), watermark), watermark FROM partitions p ORDER BY id";
+/// The end of a partition's log is one step along the log's own order: nothing else is an index of places in it.
+const OWNED: &str = "SELECT id, epoch, max(coalesce((SELECT log_seq FROM records r WHERE r.id BETWEEN p.id << 48 AND (p.id << 48) + 281474976710655
+    ORDER BY r.id DESC LIMIT 1), 0), watermark), watermark FROM partitions p ORDER BY id";
+const _: () = assert!(LOG_SEQ_MAX == 281_474_976_710_655, "as OWNED says");
 
 /// Reads a store, from any task; clones share the connections.
 #[derive(Clone, Debug)]
@@ -233,7 +238,7 @@ impl Reader for SqliteReader {
 
     async fn dead_letter_edits(&self, letter: Uuid) -> Result<Vec<EditRow>, StoreError> {
         self.read("edits of a dead letter", move |conn| {
-            all(conn, queries::EDITS, [letter.as_bytes()], edit_row)
+            all(conn, queries::EDITS, [letter.as_bytes()], edit_head)
         })
         .await
     }
@@ -362,7 +367,9 @@ impl Reader for SqliteReader {
             let limit = page_rows(limit);
             let (at, id) = letter_place(false, after.as_ref());
             let values = params![at, id, rows(limit + 1)];
-            let found = all(conn, queries::OPERATIONS, values, |row| document(row, 0))?;
+            let found = all(conn, queries::OPERATIONS, values, |row| {
+                listed(row, |row| document(row, 0), |row| letter_name(row, 1, 2))
+            })?;
             Ok(page(found, limit, |row: &OperationRow| DeadLetterCursor {
                 at: row.made_at,
                 id: row.id,
@@ -422,9 +429,9 @@ impl Reader for SqliteReader {
                 conn,
                 &triggers::events(kind.is_some()),
                 params![at, seq, rows(limit + 1), kind],
-                triggers::event_row,
+                |row| listed(row, triggers::event_row, event_name),
             )?;
-            Ok(page(found, limit, |row| EventCursor {
+            Ok(page(found, limit, |row: &EventRow| EventCursor {
                 received_at: row.received_at,
                 seq: row.seq,
             }))
@@ -584,9 +591,9 @@ fn sagas(
         conn,
         &queries::sagas(queries::Along::of(filter)),
         values,
-        saga_row,
+        |row| listed(row, saga_row, saga_name),
     )?;
-    Ok(page(found, limit, |row| SagaCursor {
+    Ok(page(found, limit, |row: &SagaRow| SagaCursor {
         started_at: row.started_at,
         saga: row.saga,
     }))
@@ -612,7 +619,7 @@ fn work_items(
         conn,
         queries::work_items(open_only),
         params![at, saga, number, rows(limit + 1), kind],
-        work_item,
+        listed_item,
     )?;
     Ok(page(found, limit, |view| WorkItemCursor {
         opened_at: view.item.opened_at,
@@ -641,7 +648,7 @@ fn work_items_of(
         conn,
         &queries::work_items_of(filter),
         params![at, saga, number, rows(limit + 1), kind, filter.whose, due],
-        work_item,
+        listed_item,
     )?;
     Ok(page(found, limit, |view| filter.cursor(view)))
 }
@@ -650,15 +657,6 @@ fn work_items_of(
 fn kind_word(kind: WorkItemKind) -> Option<String> {
     let word = serde_json::to_value(kind).ok()?;
     word.as_str().map(str::to_owned)
-}
-
-fn work_item(row: &Row<'_>) -> rusqlite::Result<WorkItemView> {
-    let closed = instant_if_set(row, 4)?.zip(row.get::<_, Option<String>>(5)?);
-    Ok(WorkItemView {
-        saga: saga_id(row, 0)?,
-        item: document(row, 3)?,
-        closed,
-    })
 }
 
 fn dead_letters(
@@ -672,7 +670,7 @@ fn dead_letters(
         conn,
         &queries::dead_letters(filter),
         rusqlite::params_from_iter(values),
-        letter_row,
+        listed_letter,
     )?;
     Ok(page(found, limit, |row| DeadLetterCursor {
         at: row.seen_at(),
@@ -705,7 +703,7 @@ fn dead_letter_heads(
         conn,
         &queries::dead_letter_heads(filter),
         rusqlite::params_from_iter(values),
-        letter_row,
+        listed_letter,
     )?;
     let mut page = page(found, limit, |row: &LetterRow| DeadLetterCursor {
         at: row.seen_at(),

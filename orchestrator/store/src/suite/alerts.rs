@@ -83,7 +83,7 @@ pub async fn alerts_stand_until_they_are_over_and_said(subject: &mut impl Subjec
     let silent = over(&rows[0], None);
     let loud = over(&rows[1], Some(Saying::Resolved));
     alerts.put(vec![silent, loud.clone()]).await.unwrap();
-    let standing = alerts.standing(5).await.unwrap();
+    let standing = alerts.standing(5).await.unwrap().rows;
     let numbers: Vec<u128> = standing.iter().map(|row| row.id.as_u128()).collect();
     assert_eq!(numbers, [3, 4, 5, 6, 7, 2]);
     let (mut found, mut after) = (Vec::new(), None);

@@ -23,6 +23,7 @@ pub mod subscriptions;
 pub mod suspects;
 pub mod tokens;
 pub mod triggers;
+pub mod unreadable;
 
 use std::future::Future;
 

@@ -500,14 +500,14 @@ pub async fn figures_follow_what_is_there(subject: &mut impl Subject) {
     subject.close(store).await;
 }
 
-fn event(source: &str, id: &str, kind: &str) -> Event {
+pub(super) fn event(source: &str, id: &str, kind: &str) -> Event {
     serde_json::from_value(
         json!({ "specversion": "1.0", "id": id, "source": source, "type": kind }),
     )
     .unwrap()
 }
 
-fn arrival(event: Event, at: Timestamp, planned: Vec<Planned>) -> Arrival {
+pub(super) fn arrival(event: Event, at: Timestamp, planned: Vec<Planned>) -> Arrival {
     Arrival {
         event,
         at,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use baton_harness::{await_some, await_until};
-use baton_it::{SOON, Setup};
+use baton_it::{SOON, Setup, long, memory_kb};
 use serde_json::{Value, json};
 
 use super::{
@@ -301,6 +301,37 @@ async fn a_flood_while_the_orchestrator_is_killed_starts_each_saga_once() {
     }
     assert_eq!((sagas.len(), causes.len()), (EVENTS, EVENTS), "each once");
     assert_eq!(system.api.dead_letters().await, Vec::<Value>::new());
+}
+
+/// What an orchestrator takes of a flood is what may be in hand, not what lies in the queue: the events together are more than it may grow by.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_lies_at_the_broker_and_not_in_memory() {
+    const BODY_BYTES: usize = 32 * 1024;
+    const GROWTH_KB_MAX: u64 = 64 * 1024;
+    let events: u64 = if long() { 10_000 } else { 4_000 };
+    let setup = Setup::workers(0).orchestrator("triggers.prefetch", "50");
+    let mut system = setup.start().await;
+    let on = "  - event: com.example.flood\n    input: { n: \"${ event.data.n }\" }\n";
+    system.api.apply(&definition("flood", on)).await;
+    let (before_kb, _) = memory_kb(system.orchestrator().process.pid());
+    let pad = "x".repeat(BODY_BYTES);
+    let lines: Vec<String> = (0..events)
+        .map(|n| {
+            let data = json!({ "n": n, "pad": pad });
+            event(&format!("e{n}"), "com.example.flood", &data)
+        })
+        .collect();
+    assert!(lines.iter().map(String::len).sum::<usize>() as u64 / 1024 > GROWTH_KB_MAX * 3 / 2);
+    publish_confirmed(&system, "com.example.flood", &lines).await;
+    let completed = "baton_orchestrator_sagas{status=\"completed\"}";
+    await_until("all the sagas", SOON * 5, async || {
+        system.api.figure(completed).await == Some(events)
+    })
+    .await;
+    nothing_left(&system).await;
+    let (_, peak_kb) = memory_kb(system.orchestrator().process.pid());
+    let grown = peak_kb.saturating_sub(before_kb);
+    assert!(grown < GROWTH_KB_MAX, "{grown} kB of {before_kb} before");
 }
 
 /// What a saga says goes over the broker, like anybody's event: it starts the saga that waits for such, once.

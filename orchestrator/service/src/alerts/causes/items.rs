@@ -74,6 +74,10 @@ async fn find(
     found: &mut Found,
 ) -> Result<(), StoreError> {
     let page = look.reader.work_items_of(filter, None, ITEMS_MAX).await?;
+    if !page.unreadable.is_empty() {
+        // of those nobody knows which alerts are theirs
+        found.part(kind);
+    }
     if let Some(next) = &page.next {
         let place = |row: &AlertRow| instant(&row.data, by);
         found.cut(look.known, kind, next.opened_at, place);

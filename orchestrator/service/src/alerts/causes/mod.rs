@@ -177,6 +177,8 @@ pub(super) struct Finder {
     rounds: Rounds,
     /// Kinds that could not be read when they were looked at last: that is said once.
     failing: BTreeSet<Kind>,
+    /// Alerts that could not be read the last time: that is said once as well.
+    unread: BTreeSet<String>,
 }
 
 impl Finder {
@@ -188,7 +190,20 @@ impl Finder {
             mistakes: Mistakes::default(),
             rounds: Rounds::default(),
             failing: BTreeSet::new(),
+            unread: BTreeSet::new(),
         }
+    }
+
+    /// Alerts that cannot be read stay as they are, and their causes open no second one; each is said once.
+    pub(super) fn leaves_alone(&mut self, unread: Vec<String>) {
+        let unread: BTreeSet<String> = unread.into_iter().collect();
+        for id in unread.difference(&self.unread) {
+            tracing::error!(
+                alert.id = %id,
+                "an alert cannot be read: it stays as it is, and nothing more is said of it; it was written by a newer version, or changed by hand"
+            );
+        }
+        self.unread = unread;
     }
 
     /// What there is now. What cannot be read is left as it was.
@@ -250,6 +265,10 @@ async fn parked(look: &Look<'_>, found: &mut Found) -> Result<(), StoreError> {
     for kind in PARKS {
         let asked = look.reader.work_items(true, Some(kind), None, ITEMS_MAX);
         let page = asked.await?;
+        let unread = page.unreadable.iter();
+        found
+            .unsure
+            .extend(unread.map(|name| format!("parked/{name}")));
         if let Some(next) = &page.next {
             found.cut(look.known, Kind::Parked, next.opened_at, |row| {
                 // of another kind: this list says nothing of it

@@ -132,7 +132,7 @@ impl Export {
             }
             let reader = &self.api.reader;
             let page = reader.dead_letter_heads(self.filter.clone(), self.after, PAGE);
-            let page = page.await?;
+            let page = page.await?.whole("dead letters, to export them")?;
             self.after = page.next;
             self.is_last = page.next.is_none();
             self.heads.extend(page.rows);

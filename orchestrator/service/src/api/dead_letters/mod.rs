@@ -53,6 +53,8 @@ pub(crate) struct DeadLetters {
     dead_letters: Vec<DeadLetter>,
     /// The next page's `cursor`; none: this was the last.
     next: Option<String>,
+    /// Those of the page that could not be read, by id: they hide none of the others.
+    unreadable: Vec<String>,
 }
 
 /// A message nobody could use, whole.
@@ -277,6 +279,7 @@ pub(crate) async fn list(
     Ok(Json(DeadLetters {
         dead_letters: page.rows.into_iter().map(shown).collect(),
         next: next.map(|next| Cursor::text(next.at, next.id, 0)),
+        unreadable: page.unreadable,
     }))
 }
 

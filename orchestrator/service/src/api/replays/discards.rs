@@ -189,7 +189,8 @@ async fn moved(
         let page = api
             .reader
             .dead_letter_heads(filter.clone(), after, PAGE.min(left));
-        let page = page.await.map_err(store)?;
+        let page = page.await.and_then(|page| page.whole("dead letters"));
+        let page = page.map_err(store)?;
         let ended = page_moved(api, page.rows, (from, to), &mover, &mut which).await;
         done.moved = which.count() as u64;
         caller

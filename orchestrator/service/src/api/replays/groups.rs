@@ -179,6 +179,9 @@ async fn all_groups(api: &Api) -> Result<Vec<LetterGroup>, StoreError> {
     Ok(all)
 }
 
+/// Letters of a group that are read for its last one: one that cannot be read hides no other.
+const NEWEST: usize = 4;
+
 /// One group with its last letter and its hours; none where all of it was moved meanwhile.
 async fn shown(api: &Api, one: LetterGroup) -> Answer<Option<Group>> {
     let store = |error| Problem::store(&error);
@@ -187,8 +190,8 @@ async fn shown(api: &Api, one: LetterGroup) -> Answer<Option<Group>> {
         group: Some(one.group.clone()),
         ..DeadLetterFilter::default()
     };
-    let page = api.reader.dead_letter_heads(filter, None, 1).await;
-    let last = page.map_err(store)?.rows.pop();
+    let page = api.reader.dead_letter_heads(filter, None, NEWEST).await;
+    let last = page.map_err(store)?.rows.into_iter().next();
     // all of it was moved meanwhile
     let Some(LetterRow { letter, .. }) = last else {
         return Ok(None);

@@ -33,6 +33,8 @@ pub(crate) struct Operations {
     operations: Vec<Operation>,
     /// The next page's `cursor`; none: this was the last.
     next: Option<String>,
+    /// Those of the page that could not be read, by id: they hide none of the others.
+    unreadable: Vec<String>,
 }
 
 /// Replays of many.
@@ -48,6 +50,7 @@ pub(crate) async fn operations(
     Ok(Json(Operations {
         operations: page.rows.into_iter().map(Operation::from).collect(),
         next: page.next.map(|next| Cursor::text(next.at, next.id, 0)),
+        unreadable: page.unreadable,
     }))
 }
 

@@ -9,8 +9,60 @@ use crate::read::DeadLetterFilter;
 use crate::sqlite::{
     alerts, audit, letters, load, purge, queries, reservations, subscriptions, tokens, triggers,
 };
+use crate::statements;
 use crate::suite::Subject;
 use crate::suite::samples::starts;
+
+/// Tables with as many rows as sagas ran; the others have as many as people made.
+const LARGE: [&str; 19] = [
+    "sagas",
+    "saga_labels",
+    "records",
+    "snapshots",
+    "unsent",
+    "unserved",
+    "subscriptions",
+    "work_items",
+    "dead_letters",
+    "dead_operations",
+    "dead_edits",
+    "dead_history",
+    "dead_group_hours",
+    "events",
+    "keys",
+    "audit",
+    "alerts",
+    "reservations",
+    "dead_arrivals",
+];
+
+/// Tables with a row for each definition, task type, schedule, binding, token, figure or partition, or for each message that may have killed a process.
+const SMALL: [&str; 9] = [
+    "definitions",
+    "task_types",
+    "schedules",
+    "bindings",
+    "tokens",
+    "counts",
+    "partitions",
+    "suspects",
+    "reservation_numbers",
+];
+
+/// What looks at a whole table on purpose.
+const WHOLE: [&str; 5] = [
+    // for people who ask how many there are
+    "queries::EVENTS_COUNT",
+    // once, when somebody begins to look at the waiting
+    "reservations::TIDY",
+    // an export is all of it
+    "moving::UNSERVED",
+    "moving::SUBSCRIPTIONS",
+    "moving::KEYS",
+];
+
+/// Of these the largest number is one step, also where SQLite does not say along what: they are few, or it is their own order.
+const NUMBERED: [&str; 3] = ["p", "partitions", "audit"];
 
 /// What SQLite says it will do.
 fn plan(conn: &Connection, sql: &str) -> Vec<String> {
@@ -121,7 +173,10 @@ async fn every_list_runs_along_an_index() {
         .chain(alerts::QUERIES.map(str::to_owned))
         .chain(reservations::QUERIES.map(str::to_owned))
         .chain(taken.iter().map(reservations::list));
-    for sql in all {
+    // and whatever else stands in the source
+    let statements = statements::of("sqlite", &LARGE).into_iter();
+    let along = statements.filter(|one| !WHOLE.contains(&one.name.as_str()));
+    for sql in all.chain(along.map(|one| one.text)) {
         let steps = plan(&conn, &sql);
         assert!(!steps.is_empty(), "{sql}");
         for step in steps {
@@ -134,12 +189,48 @@ async fn every_list_runs_along_an_index() {
                 "LIST SUBQUERY ",
                 "CO-ROUTINE ",
                 "SCAN (subquery",
+                "COMPOUND QUERY",
+                "LEFT-MOST SUBQUERY",
+                "UNION ALL",
             ];
-            let along = along.iter().any(|start| own.starts_with(start));
+            // a largest number that is looked for without an index is looked for in all of them, and called a search
+            let bare = own.strip_prefix("SEARCH ").filter(|of| !of.contains(' '));
+            let along = match bare {
+                Some(of) => NUMBERED.contains(&of),
+                None => own == "SCAN p" || along.iter().any(|start| own.starts_with(start)),
+            };
             assert!(along, "`{step}` in {sql}");
             assert!(!step.contains("TEMP B-TREE"), "`{step}` in {sql}");
         }
     }
+    subject.close(store).await;
+}
+
+/// Every table is known, every statement that is put together is planned, and what is left out is there to be left out.
+#[tokio::test]
+async fn no_table_and_no_statement_is_forgotten() {
+    let mut subject = TempStore::new();
+    let (store, _) = subject.open().await;
+    let conn = Connection::open(subject.path()).unwrap();
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+    let mut named = conn.prepare(sql).unwrap();
+    let tables = named.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    for name in tables.map(Result::unwrap) {
+        let known = LARGE.contains(&name.as_str()) || SMALL.contains(&name.as_str());
+        assert!(known, "is {name} large or small?");
+    }
+    let names: Vec<String> = statements::of("sqlite", &LARGE)
+        .into_iter()
+        .map(|one| one.name)
+        .collect();
+    for name in WHOLE {
+        assert!(names.iter().any(|known| known == name), "{name}");
+    }
+    let here = include_str!("plans.rs");
+    for made in statements::made("sqlite") {
+        assert!(here.contains(&made), "{made} is planned nowhere");
+    }
+    drop(named);
     subject.close(store).await;
 }
 

@@ -6,8 +6,8 @@ use rusqlite::Connection;
 use super::TempStore;
 use crate::read::DeadLetterFilter;
 use crate::reader::Reader as _;
-use crate::suite::Subject;
-use crate::suite::samples::{batch, dead_letter, saga, starts};
+use crate::suite::samples::{at, batch, dead_letter, manifest, saga, starts};
+use crate::suite::{Subject, unreadable};
 
 #[tokio::test]
 async fn a_row_that_cannot_be_decoded_stops_its_saga_alone() {
@@ -76,5 +76,41 @@ async fn a_dead_letter_whose_properties_cannot_be_read_hides_no_other() {
         assert_eq!(unreadable, letter.id == dead_letter(1).id, "{letter:?}");
         assert!(!letter.body.is_empty(), "its body is there");
     }
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_row_that_cannot_be_read_hides_no_other_of_its_list() {
+    let mut subject = TempStore::new();
+    let store = unreadable::filled(&mut subject).await;
+    let before = unreadable::lists(&subject, &store).await;
+    let by_hand = Connection::open(subject.path()).unwrap();
+    for sql in unreadable::SPOIL {
+        assert_eq!(by_hand.execute(sql, []).unwrap(), 1, "{sql}");
+    }
+    let after = unreadable::lists(&subject, &store).await;
+    unreadable::only_the_middle_one_is_missing(&before, &after);
+    store.close().await.unwrap();
+}
+
+/// Else nothing would be driven any more.
+#[tokio::test]
+async fn a_manifest_that_cannot_be_read_hides_no_other() {
+    let mut subject = TempStore::new();
+    let (mut store, _) = subject.open().await;
+    let (a, b) = (manifest("a.b@1", "one"), manifest("a.c@1", "other"));
+    for one in [&a, &b] {
+        store.put_manifest(one.clone(), at(1)).await.unwrap();
+    }
+    let by_hand = Connection::open(subject.path()).unwrap();
+    let spoil = "UPDATE task_types SET manifest = 'no {JSON' WHERE task_type = 'a.b@1'";
+    assert_eq!(by_hand.execute(spoil, []).unwrap(), 1);
+    assert_eq!(store.manifests().await.unwrap(), [b.clone()]);
+    store.put_manifest(a.clone(), at(2)).await.unwrap();
+    assert_eq!(
+        store.manifests().await.unwrap(),
+        [a, b],
+        "it is announced again"
+    );
     store.close().await.unwrap();
 }
