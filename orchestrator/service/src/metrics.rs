@@ -69,6 +69,10 @@ fn describe() {
         "baton_orchestrator_inflight",
         "Commands published and not yet confirmed."
     );
+    describe_counter!(
+        "baton_orchestrator_tasks_together_total",
+        "Tasks sent in one message with others."
+    );
     describe_gauge!(
         "baton_orchestrator_parking",
         "Messages nobody can use, being put aside."
@@ -199,6 +203,11 @@ pub(crate) fn refused_manifest() {
 /// Whether messages can be published.
 pub(crate) fn bus_up(up: bool) {
     gauge!("baton_orchestrator_bus_up").set(if up { 1.0 } else { 0.0 });
+}
+
+/// So many tasks left in one message.
+pub(crate) fn tasks_together(tasks: usize) {
+    counter!("baton_orchestrator_tasks_together_total").increment(tasks as u64);
 }
 
 /// Workers heard of lately.

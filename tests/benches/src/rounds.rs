@@ -235,7 +235,7 @@ impl Place {
         let (vhost, url) = self.fresh().await?;
         let database = self.database(way.store).await?;
         let baton = Baton::start(&url, options, way.orchestrators, database).await?;
-        baton.run(options.in_flight, options.in_flight).await?;
+        let warmed = baton.warm(options.in_flight).await?;
         if let Some(pause) = options.profile.filter(|_| profile) {
             say(&format!(
                 "orchestrators {:?}, worker {}; going on in {pause:?}",
@@ -251,7 +251,7 @@ impl Place {
             .cpu_of_postgres(way.store)?
             .zip(postgres)
             .map(|(now, before)| now.since(before).per_10k(run.steps));
-        baton.check(options.in_flight + options.sagas).await?;
+        baton.check(warmed + options.sagas).await?;
         baton.end().await?;
         self.forget(vhost).await;
         Ok(Measured::of(&run, options.steps, cpu_broker, cpu_postgres))

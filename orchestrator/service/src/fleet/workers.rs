@@ -15,6 +15,8 @@ use crate::metrics;
 pub(crate) const SHOWN_MS: u64 = 3 * 60_000;
 /// Our own canary sings every second: who has not heard it for so long hears nobody.
 const DEAF_MS: u64 = 3 * HEARTBEAT_MS;
+/// Who has heard the fleet for so long has had a heartbeat of everybody who lives, and one more where one was lost; all were asked to announce themselves at once.
+const HEARD_ALL_MS: u64 = 2 * HEARTBEAT_MS;
 /// How long what workers say of tasks in one message is not looked at anew: it changes with each heartbeat, and is asked for with each batch.
 const TOGETHER_FOR_MS: u64 = 1_000;
 /// How far a worker's clock may be off before somebody is told.
@@ -142,11 +144,11 @@ impl Workers {
         places
     }
 
-    /// Whoever may still be there counts, also when he is silent: he takes what lies in his queues when he is heard again. And whoever lives has been heard when the
-    /// fleet has been heard for as long as three heartbeats.
+    /// Whoever may still be there counts, also when he is silent: he takes what lies in his queues when he is heard again. And nothing is said before everybody who
+    /// lives can have been heard.
     fn places_together(&self, now: Timestamp) -> Places {
         let since = self.heard_since(now);
-        if since.is_none_or(|since| now.since_ms(since) < 3 * HEARTBEAT_MS) {
+        if since.is_none_or(|since| now.since_ms(since) < HEARD_ALL_MS) {
             return Places::new();
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -506,8 +508,8 @@ mod tests {
         };
         hear(0, 20_000);
         join("early", &["a.b@1"], &[("a.b@1", 9)], 0);
-        assert!(at(10_000).is_empty(), "not heard for long enough");
-        assert_eq!(*at(15_000), Places::from([(key("a.b@1"), 9)]));
+        assert!(at(9_000).is_empty(), "not heard for long enough");
+        assert_eq!(*at(10_000), Places::from([(key("a.b@1"), 9)]));
         workers.left(&WorkerId::new("early").unwrap(), Timestamp(16_000));
         hear(21_000, 70_000);
         assert!(at(20_000).is_empty());

@@ -13,6 +13,7 @@ use baton_messages::{MessageId, TasksMessage, topology};
 
 use crate::clock;
 use crate::fleet::{Places, Workers};
+use crate::metrics;
 
 /// What stands before and behind the tasks.
 const HEAD: &[u8] = br#"{"tasks@1":{"tasks":["#;
@@ -114,6 +115,7 @@ fn join(first: &mut Parcel, more: Vec<Parcel>, bytes: usize) {
     let mut body = Vec::with_capacity(bytes);
     body.extend_from_slice(HEAD);
     body.extend_from_slice(&first.message.body);
+    metrics::tasks_together(more.len() + 1);
     for parcel in more {
         body.push(b',');
         body.extend_from_slice(&parcel.message.body);

@@ -38,6 +38,13 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// A run in which no saga ends for so long is broken.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
+/// What counts the tasks that left in a message with others.
+const TOGETHER: &str = "baton_orchestrator_tasks_together_total";
+/// How long that is waited for: a few heartbeats of the worker, and what an orchestrator waits until it has heard everybody.
+const SETTLE_LIMIT: Duration = Duration::from_secs(20);
+/// How often it is looked, and with how many sagas each time.
+const SETTLE_EVERY: Duration = Duration::from_secs(1);
+const SETTLE_SAGAS: usize = 100;
 /// The largest page of the API.
 const PAGE: usize = 500;
 
@@ -161,6 +168,30 @@ impl Baton {
     /// Process id of the worker.
     pub(crate) fn worker(&self) -> u32 {
         self.worker.pid()
+    }
+
+    /// Has sagas run until everything is as it stays: caches are filled, and the worker has shown by its heartbeats how many of its tasks suit it in one message, if the
+    /// settings have it. Says how many ran.
+    pub(crate) async fn warm(&self, in_flight: usize) -> Result<usize> {
+        self.run(in_flight, in_flight).await?;
+        let mut ran = in_flight;
+        let since = Instant::now();
+        while self.sent_together().await? == 0 && since.elapsed() < SETTLE_LIMIT {
+            tokio::time::sleep(SETTLE_EVERY).await;
+            let some = in_flight.min(SETTLE_SAGAS);
+            self.run(some, some).await?;
+            ran += some;
+        }
+        Ok(ran)
+    }
+
+    /// Tasks that left in a message with others so far.
+    async fn sent_together(&self) -> Result<u64> {
+        let asked = self.http.get(format!("{}/metrics", self.url));
+        let text = asked.send().await?.error_for_status()?.text().await?;
+        let line = text.lines().find_map(|line| line.strip_prefix(TOGETHER));
+        let number = line.map(|rest| rest.trim().parse()).transpose()?;
+        Ok(number.unwrap_or(0))
     }
 
     /// Has so many sagas run, at most `in_flight` of them at a time, and waits until each of them has completed.
