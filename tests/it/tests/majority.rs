@@ -130,7 +130,7 @@ async fn sagas_wait_for_the_majority(minority: Minority) {
 /// Nothing is to be sent, nothing comes in, and no connection is lost: that nothing would be confirmed is found out all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_of_most_nodes_is_told_by_whoever_has_nothing_to_send() {
-    let mut site = match Site::start_with(2, 2, Minority::GoesOn).await {
+    let site = match Site::start_with(2, 2, Minority::GoesOn).await {
         Ok(site) => site,
         Err(why) => {
             return not_tested(&format!(
