@@ -243,16 +243,24 @@ impl Router {
         tokio::join!(join_all(told), self.learn());
     }
 
-    /// Every loop here, and the triggers, read anew.
-    pub(super) async fn learn(&self) {
-        let asked = self.all_here().into_iter().map(|post| async move {
-            let (answer, told) = oneshot::channel();
-            if post.requests.send(Request::Learn(answer)).await.is_ok() {
-                // a loop that ends knows it when it begins again
-                let _ = tokio::time::timeout(LEARN_WAIT, told).await;
+    /// Every loop here, and the triggers, read anew; whether every loop has, in time.
+    pub(super) async fn learn(&self) -> bool {
+        let asked = self.all_here().into_iter().map(|post| {
+            let learned = async move {
+                let (answer, told) = oneshot::channel();
+                match post.requests.send(Request::Learn(answer)).await {
+                    Ok(()) => told.await.unwrap_or(false),
+                    // it ends, and knows it when it begins again
+                    Err(_) => true,
+                }
+            };
+            async move {
+                let learned = tokio::time::timeout(LEARN_WAIT, learned).await;
+                learned.unwrap_or(false)
             }
         });
-        tokio::join!(join_all(asked), self.look_anew(LEARN_WAIT));
+        let (learned, ()) = tokio::join!(join_all(asked), self.look_anew(LEARN_WAIT));
+        learned.into_iter().all(|learned| learned)
     }
 
     /// The triggers are read anew, and what they need of the bus is bound where that is done here.
@@ -577,6 +585,7 @@ impl Router {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hot::mail::mail;
 
     /// Asks for a try where nothing is driven; answers how long that took.
     async fn asked_in_vain(stop: CancellationToken) -> Duration {
@@ -599,5 +608,33 @@ mod tests {
         };
         let (took, ()) = tokio::join!(asked_in_vain(stop), stops);
         assert!(took >= soon && took < SEAT_WAIT, "{took:?}");
+    }
+
+    /// A loop that can read definitions, or cannot.
+    fn a_loop(router: &Router, partition: u8, can: bool) {
+        let (post, mut ends, _subscribed) = mail(Arc::default());
+        router.seat(partition, post);
+        tokio::spawn(async move {
+            while let Some(Request::Learn(answer)) = ends.requests.recv().await {
+                // who asked may have gone
+                let _ = answer.send(can);
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn what_one_loop_could_not_read_is_not_known_here() {
+        let (look, mut looks) = mpsc::channel::<oneshot::Sender<()>>(1);
+        tokio::spawn(async move {
+            while let Some(told) = looks.recv().await {
+                // who asked may have gone
+                let _ = told.send(());
+            }
+        });
+        let router = Router::new(Arc::new(Layout::one()), look, CancellationToken::new());
+        a_loop(&router, 0, true);
+        assert!(router.learn().await);
+        a_loop(&router, 1, false);
+        assert!(!router.learn().await);
     }
 }
