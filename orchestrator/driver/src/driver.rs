@@ -134,6 +134,8 @@ pub struct Driver<S, O> {
     pub(crate) unreadable: std::collections::BTreeSet<SagaId>,
     /// Registered definitions that this version cannot read; their sagas are left alone.
     pub(crate) unreadable_definitions: std::collections::BTreeSet<(String, u32)>,
+    /// When definitions were last read for one that was not known.
+    pub(crate) looked_at: Option<Timestamp>,
     pub(crate) flight: Flight,
     pub(crate) leases: LeaseTable,
     pub(crate) own: VecDeque<Own>,

@@ -48,6 +48,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             visitors: BTreeSet::new(),
             unreadable: BTreeSet::new(),
             unreadable_definitions: BTreeSet::new(),
+            looked_at: None,
             flight: Flight::default(),
             leases: LeaseTable::default(),
             own: std::collections::VecDeque::new(),

@@ -353,7 +353,7 @@ pub enum Record {
         step: StepId,
         /// For which.
         event: EventPattern,
-        /// Those received before that do not count.
+        /// Those received before that do not count; what clocks may differ is taken off already.
         since: Timestamp,
         /// Until when.
         due: Timestamp,

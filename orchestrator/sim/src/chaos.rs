@@ -7,6 +7,7 @@ use baton_messages::{PoolName, TaskType, WorkerId};
 
 use crate::event::Event;
 use crate::generate;
+use crate::outside::later_for;
 use crate::plan::KINDS;
 use crate::rng::Rng;
 use crate::worker::Worker;
@@ -34,6 +35,7 @@ impl World {
             }
             // Late enough for something to have happened before.
             let at = self.rng.below(30_000) + if tasks_only { 0 } else { 3_000 };
+            let at = at + later_for(&plan);
             self.after(at + 500, Event::Start(plan.id));
             self.outside(&plan, at);
             if self.rng.per_mille(self.mood.operator_acts) {

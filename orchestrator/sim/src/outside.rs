@@ -1,6 +1,7 @@
 //! Events: what happens outside and is said on the bus, whoever takes it in, and the person who is asked. Taking in follows the one rule:
 //! an event is stored first, then those who wait for it are told; what was stored before somebody waited is searched for him.
 
+use baton_engine::decide::limits::CLOCK_SKEW_MS;
 use baton_engine::input::Approval;
 use baton_engine::state::Phase;
 use baton_engine::{Input, Record, SagaState};
@@ -11,20 +12,49 @@ use crate::event::Event;
 use crate::fault::Fault;
 use crate::host::Host;
 use crate::plan::{Comes, Decides, Idle, SagaPlan, StepPlan};
+use crate::rng::Rng;
 use crate::world::{IDLE_MS, World};
+use crate::zombie::SKEW_MS;
 
 /// How often whoever is asked looks.
 const APPROVER_MS: u64 = 3_000;
 /// How long something may be on its way between being stored and being found, at the very most and in all the trouble there is.
 const FOUND_WITHIN_MS: u64 = 120_000;
+/// How long before a saga is asked for something happens that it waits for; and that it takes for nothing of its own, whatever clocks say.
+const BEFORE_MS: u64 = 2_500;
+const LONG_BEFORE_MS: u64 = 2 * CLOCK_SKEW_MS + BEFORE_MS;
 /// The type of what happens outside.
 const PAID: &str = "sim.paid";
+
+/// By how much the clock of whoever takes events in is off: as much as one of an orchestrator may be, also in a quiet world.
+pub(crate) fn events_off(rng: &mut Rng) -> i64 {
+    i64::try_from(rng.below(2 * SKEW_MS)).unwrap_or(0) - SKEW_MS.cast_signed()
+}
+
+/// How much later a saga is asked for, so that what it is not to take has happened long enough before.
+pub(crate) fn later_for(plan: &SagaPlan) -> u64 {
+    let long_before = |step: &StepPlan| {
+        matches!(
+            step.idle,
+            Idle::Wait {
+                comes: Comes::Before,
+                since: false,
+                ..
+            }
+        )
+    };
+    if plan.steps.iter().any(long_before) {
+        2 * CLOCK_SKEW_MS
+    } else {
+        0
+    }
+}
 
 impl World {
     /// What will happen outside for a saga that is asked for at that moment: each event once or more, and some that are another's.
     pub(crate) fn outside(&mut self, plan: &SagaPlan, asked_at: u64) {
         for step in &plan.steps {
-            let Idle::Wait { comes, .. } = step.idle else {
+            let Idle::Wait { comes, since, .. } = step.idle else {
                 continue;
             };
             if step.kind.is_some() {
@@ -32,7 +62,8 @@ impl World {
             }
             let at = match comes {
                 Comes::Never => None,
-                Comes::Before => Some(asked_at.saturating_sub(2_500)),
+                Comes::Before if since => Some(asked_at.saturating_sub(BEFORE_MS)),
+                Comes::Before => Some(asked_at.saturating_sub(LONG_BEFORE_MS)),
                 Comes::After(ms) => Some(asked_at + 1_000 + ms),
             };
             if let Some(at) = at {
@@ -62,7 +93,7 @@ impl World {
             let later = self.rng.range(200, 2_000);
             return self.after(later, Event::Happens(Box::new(event)));
         }
-        let now = self.clock();
+        let now = self.clock_of(self.events_off_ms);
         let key = (event.source.clone(), event.id.clone());
         let (received_at, waiting) = {
             let mut disk = self.store.disk();
@@ -186,7 +217,9 @@ impl World {
             let at = entry.at;
             entry.records.iter().map(move |record| (at, record))
         });
-        let mut since = state.started_at;
+        // what comes after the start counts, also by a clock that is behind
+        let surely = Timestamp(state.started_at.0.saturating_sub(CLOCK_SKEW_MS));
+        let mut since = surely;
         for (at, record) in records {
             match record {
                 Record::Emitted { step: of, event } if *of == step.id => {
@@ -197,7 +230,7 @@ impl World {
                 }
                 Record::Subscribed {
                     step: of, since: s, ..
-                } if *of == step.id => since = *s,
+                } if *of == step.id => since = surely.min(*s),
                 Record::Moved {
                     step: of,
                     failure: Some(failure),

@@ -13,6 +13,7 @@ use crate::fault::Fault;
 use crate::host::Host;
 use crate::ledger::{Ledger, Place};
 use crate::mood::Mood;
+use crate::outside::events_off;
 use crate::plan::SagaPlan;
 use crate::rng::Rng;
 use crate::seats::Seats;
@@ -39,6 +40,8 @@ const KIN_CHANCE: u64 = 0x6b69_6e21;
 const TAKES_CHANCE: u64 = 0x7461_6b65;
 /// And when they are moved to another version.
 const MOVES_CHANCE: u64 = 0x6d6f_7665;
+/// And by which clock events are received.
+const EVENTS_CHANCE: u64 = 0x6576_656e;
 /// Events of one world at most, for each of its partitions; one that needs more circles.
 const EVENTS_MAX: u64 = 400_000;
 
@@ -168,6 +171,8 @@ pub struct World {
     pub(crate) host_life: u64,
     /// By how much the clock of the orchestrator that has the partition is off.
     pub(crate) skew_ms: i64,
+    /// By how much the clock is off of whoever takes events in.
+    pub(crate) events_off_ms: i64,
     /// Which partition these are of, and the others.
     pub(crate) seats: Seats,
     /// Those that were taken over from while they were stopped, by their lives, each with its partition and the last row that was written by then.
@@ -206,6 +211,7 @@ impl World {
         let mut rng = Rng::new(setup.seed);
         let mood = Mood::draw(&mut rng);
         let mut world = Self::empty(rng, mood, setup);
+        world.events_off_ms = events_off(&mut Rng::new(setup.seed ^ EVENTS_CHANCE));
         let mut takes = Rng::new(setup.seed ^ TAKES_CHANCE);
         world.draw_reserving(&mut takes);
         let mut kin = Rng::new(setup.seed ^ KIN_CHANCE);
@@ -249,6 +255,7 @@ impl World {
             host: None,
             host_life: 0,
             skew_ms: 0,
+            events_off_ms: 0,
             seats,
             zombies: BTreeMap::new(),
             requests: BTreeMap::new(),

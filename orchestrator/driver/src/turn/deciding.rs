@@ -175,7 +175,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
     }
 
     /// The version of its definition that a saga is asked to go on under.
-    fn next_for(&self, saga: SagaId, input: &Input) -> Option<Arc<Definition>> {
+    pub(super) fn next_for(&self, saga: SagaId, input: &Input) -> Option<Arc<Definition>> {
         let Input::Upgrade { to, .. } = input else {
             return None;
         };

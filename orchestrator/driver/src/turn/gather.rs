@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use baton_engine::definition::group_in;
 use baton_engine::state::{SagaState, Stage};
 use baton_engine::{Input, TimerKey};
-use baton_messages::SagaId;
+use baton_messages::{SagaId, Timestamp};
 
 use super::item::{Item, Origin};
 use crate::driver::{Driver, DriverError};
@@ -18,6 +19,10 @@ const OWN_MAX: usize = 512;
 
 /// How long the timers of a saga rest when all that is due would end a run that may still act.
 const ACTS_STILL_MS: u64 = 1_000;
+
+/// How long definitions are not read again for something that is not known: whoever asks at every turn for what does not exist must not have all of them read at
+/// every turn, and what was registered in so short a time is told, or found by the next who asks.
+const LOOK_AGAIN_MS: u64 = 200;
 
 impl<S: Store, O: Outlet> Driver<S, O> {
     /// What there is to decide: the driver's own first, since it makes room.
@@ -60,7 +65,37 @@ impl<S: Store, O: Outlet> Driver<S, O> {
                 }
             }
         }));
+        self.look_for_unknown(&items).await?;
         Ok(items)
+    }
+
+    /// Another driver may have registered what one of these asks for, and nobody may have said so here: before it is refused, definitions are read once more.
+    async fn look_for_unknown(&mut self, items: &[Item]) -> Result<(), DriverError> {
+        let unknown = items
+            .iter()
+            .any(|item| match (item.saga, item.input.as_deref()) {
+                (Some(saga), Some(input)) => self.asks_for_unknown(saga, input),
+                _ => false,
+            });
+        let rests = |at: Timestamp| self.now < at.plus_ms(LOOK_AGAIN_MS);
+        if !unknown || self.looked_at.is_some_and(rests) {
+            return Ok(());
+        }
+        self.looked_at = Some(self.now);
+        self.read_rules().await
+    }
+
+    /// Whether an input names a definition, or a version of one, that is not known here.
+    fn asks_for_unknown(&self, saga: SagaId, input: &Input) -> bool {
+        match input {
+            // a group is found by nobody who starts one
+            Input::Start(start) => {
+                group_in(&start.definition).is_none() && self.rules_for(saga, input).is_none()
+            }
+            Input::ChildWanted(_) => self.rules_for(saga, input).is_none(),
+            Input::Upgrade { .. } => self.next_for(saga, input).is_none(),
+            _ => false,
+        }
     }
 
     pub(super) fn gather_own(&mut self, items: &mut Vec<Item>) {

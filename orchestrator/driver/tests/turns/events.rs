@@ -1,6 +1,7 @@
 //! Events that go out and events that are waited for: published until they are confirmed, told until they were searched.
 
 use baton_driver::{Driver, Options, Outgoing, Sent, SubscriptionRow, Work};
+use baton_engine::decide::limits::CLOCK_SKEW_MS;
 use baton_engine::{Command, Definition, Input, Verdict};
 use baton_messages::{Event, InputId, Start, StepId, Timestamp};
 use serde_json::json;
@@ -127,7 +128,7 @@ fn a_subscription_is_told_once_it_is_committed_and_again_until_it_was_searched()
     let rows = told(&mut driver);
     assert_eq!(rows.len(), 1);
     assert_eq!((rows[0].saga, rows[0].event.as_str()), (saga(1), "a.paid"));
-    assert_eq!(rows[0].since, at(3));
+    assert_eq!(rows[0].since, Timestamp(at(3).0 - CLOCK_SKEW_MS));
     assert!(told(&mut driver).is_empty(), "once");
     now_or_never(driver.recover_again(at(4))).unwrap();
     assert_eq!(
@@ -146,7 +147,8 @@ fn a_subscription_ends_with_the_commit_that_ends_the_wait() {
     let mut driver = says();
     turn(&mut driver, vec![start(1)], 1);
     assert_eq!(driver.store().subscriptions.len(), 1);
-    let answers = turn(&mut driver, vec![arrives(1, at(0))], 2);
+    let long_before = Timestamp(at(0).0 - CLOCK_SKEW_MS);
+    let answers = turn(&mut driver, vec![arrives(1, long_before)], 2);
     assert!(
         matches!(answers[0].verdict, Verdict::Ignored { .. }),
         "before the start"

@@ -7,6 +7,7 @@ mod events;
 mod purging;
 mod shelf;
 mod snapshots;
+mod unknown;
 mod upgrading;
 
 use baton_driver::{Driver, DriverError, Options, Outgoing, Sent, Work};

@@ -37,6 +37,10 @@ pub(crate) struct Shelf {
     pub(crate) cold: BTreeMap<SagaId, Option<Timestamp>>,
     pub(crate) snapshots: BTreeMap<SagaId, Box<SagaState>>,
     pub(crate) definitions: Vec<DefinitionRow>,
+    /// How often definitions were read.
+    pub(crate) looks: usize,
+    /// How often they cannot be.
+    pub(crate) blind: usize,
     pub(crate) manifests: Vec<Manifest>,
     pub(crate) mishap: Option<Mishap>,
     /// Sagas whose records were taken out.
@@ -274,6 +278,14 @@ impl Store for Shelf {
     }
 
     async fn definitions(&mut self) -> Result<Vec<DefinitionRow>, StoreError> {
+        self.looks += 1;
+        if self.blind > 0 {
+            self.blind -= 1;
+            return Err(StoreError {
+                what: "definitions".to_owned(),
+                source: "told to".into(),
+            });
+        }
         Ok(self.definitions.clone())
     }
 

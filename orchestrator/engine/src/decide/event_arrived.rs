@@ -1,11 +1,11 @@
 //! `EventArrived`: an event of a type a step waits for. The step takes it when its `when` is true; otherwise nothing has happened, and
 //! nothing is recorded, since any number of events may pass by.
 
-use baton_messages::{Event, InputId, StepId, Timestamp};
+use baton_messages::{Event, InputId, SagaId, StepId, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Deciding, Handled, Refusal, Verdict};
-use crate::definition::StepKind;
+use crate::definition::{StepKind, TRIGGERS_MAX};
 use crate::expr::{Expr, Scope};
 use crate::record::Record;
 use crate::state::{Phase, SagaState};
@@ -43,6 +43,9 @@ pub(super) fn event_arrived(
     let StepKind::Wait(wait) = &d.defined(&step.into())?.kind else {
         return ignored("the step is no wait");
     };
+    if received_at.plus_ms(wait.since_ms) < d.state.started_at && has_started(event, d.state) {
+        return ignored("it is the event that started the saga");
+    }
     if let Some(when) = &wait.when
         && let Err(why) = holds(when, d.state, event)
     {
@@ -60,6 +63,13 @@ pub(super) fn event_arrived(
     });
     d.move_to(&step.into(), Phase::Succeeded, None, Some(output), None)?;
     Ok(Verdict::Applied)
+}
+
+/// Whether a trigger started the saga for this event: it is older than its saga by a moment, which looks like the clocks of two orchestrators.
+fn has_started(event: &Event, state: &SagaState) -> bool {
+    (0u32..).take(TRIGGERS_MAX).any(|trigger| {
+        SagaId::of_event(&state.definition, trigger, &event.source, &event.id) == state.id
+    })
 }
 
 /// Whether `when` is true for this event; why not, otherwise.

@@ -4,7 +4,7 @@ pub use baton_messages::fleet::{KILL_GRACE_MS, LEASE_MS_DEFAULT};
 
 /// How long a confirm may take before a sending counts as unknown: what the broker has not confirmed by then is held and sent again.
 pub const CONFIRM_BOUND_MS: u64 = 30_000;
-/// How far the clocks of a worker and an orchestrator may differ; a worker further off is alarmed.
+/// How far the clocks of a worker and an orchestrator may differ, or those of two orchestrators; a worker further off is alarmed.
 pub const CLOCK_SKEW_MS: u64 = 5_000;
 /// How long one offer stands at most: a message in a queue for longer is not acted upon but offered anew, so that a forgotten
 /// queue holds nothing that could surprise somebody days later.

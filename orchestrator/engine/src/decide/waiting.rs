@@ -3,6 +3,7 @@
 use baton_messages::{Event, Failure, MessageId, StepKey};
 use serde_json::{Value, json};
 
+use super::limits::CLOCK_SKEW_MS;
 use super::no_value::{no_value, wrong_kind};
 use super::{DecideError, Deciding, failure};
 use crate::definition::{ApproveStep, EmitStep, OnTimeout, StepKind, WaitStep, rfc3339};
@@ -15,9 +16,10 @@ use crate::work_item::WorkItemKind;
 const TEXT_BYTES_MAX: usize = 4 * 1024;
 
 impl Deciding<'_> {
-    /// A wait begins: the subscription is a part of the same commit, so that no event after it is missed.
+    /// A wait begins: the subscription is a part of the same commit, so that no event after it is missed. Who says when an event was received may go by a clock
+    /// that is behind the one by which the saga started, and a wait that takes one a little too old does less harm than one that never hears its answer.
     pub(crate) fn listen(&mut self, id: &StepKey, wait: &WaitStep) -> Result<(), DecideError> {
-        let since_ms = wait.since_ms;
+        let since_ms = wait.since_ms.saturating_add(CLOCK_SKEW_MS);
         self.emit(Record::Subscribed {
             step: id.step.clone(),
             event: wait.event.clone(),

@@ -27,7 +27,7 @@ pub struct WaitStep {
     pub timeout_ms: u64,
     /// What then.
     pub on_timeout: OnTimeout,
-    /// How long before the saga's start an event may have been received to count, in milliseconds.
+    /// How long before the saga's start an event may have been received to count, in milliseconds; clocks that differ are allowed for beyond that.
     pub since_ms: u64,
 }
 

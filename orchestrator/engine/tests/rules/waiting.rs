@@ -1,12 +1,13 @@
 //! Steps that need no worker: waits for events, approvals, emitted events, and events that join.
 
+use baton_engine::decide::limits::CLOCK_SKEW_MS;
 use baton_engine::input::{Approval, Resolution};
 use baton_engine::state::Phase;
 use baton_engine::{
-    Choice, Command, Input, Operator, Record, Refusal, Role, Status, Verdict, WorkItemKind,
-    commands,
+    Choice, Command, Input, Operator, Record, Refusal, Role, SagaState, Status, Verdict,
+    WorkItemKind, commands,
 };
-use baton_messages::{Event, InboxKey, InputId, Timestamp};
+use baton_messages::{Event, InboxKey, InputId, SagaId, Timestamp};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, done, failed, step};
@@ -125,19 +126,53 @@ fn an_event_twice_is_one() {
 fn an_event_that_came_before_the_wait_counts_from_the_saga_s_start() {
     let mut stage = waiting_with("");
     let start = stage.state.started_at;
-    let early = Timestamp(start.0 - 1);
+    let early = Timestamp(start.0 - CLOCK_SKEW_MS - 1);
     assert!(ignored(&stage.arrived("paid", &paid("e1", 7), early)));
     let verdict = stage.arrived("paid", &paid("e2", 7), start);
     assert_eq!(verdict, Verdict::Applied);
+}
+
+/// The answer to what a saga has just asked is received by somebody whose clock is behind: it looks older than the saga.
+#[test]
+fn an_event_counts_whose_receiver_s_clock_is_behind() {
+    let mut stage = waiting_with("");
+    let (_, listens) = stage.state.listening().next().unwrap();
+    let behind = Timestamp(stage.state.started_at.0 - CLOCK_SKEW_MS);
+    assert_eq!(listens.since, behind, "what is searched for begins there");
+    let verdict = stage.arrived("paid", &paid("e1", 7), behind);
+    assert_eq!(verdict, Verdict::Applied);
+}
+
+/// A saga that was started by an event of the type it waits for, which came a moment before it.
+fn started_by(event: &Event, more: &str) -> Stage {
+    let mut stage = Stage::waiting(&format!(
+        "  - id: paid\n    wait: {{ event: com.example.paid, timeout: 10m{more} }}\n"
+    ));
+    let saga = SagaId::of_event("staged", 3, &event.source, &event.id);
+    stage.state = SagaState::new(saga);
+    assert_eq!(stage.give(&stage.start()), Verdict::Applied);
+    stage
+}
+
+#[test]
+fn the_event_that_started_a_saga_is_not_what_it_waits_for() {
+    let (first, next) = (paid("e1", 7), paid("e2", 7));
+    let mut stage = started_by(&first, "");
+    let before = Timestamp(stage.state.started_at.0 - 1);
+    assert!(ignored(&stage.arrived("paid", &first, before)));
+    assert_eq!(stage.arrived("paid", &next, before), Verdict::Applied);
+    // whoever looks further back on purpose finds it, as ever
+    let mut stage = started_by(&first, ", since: 10s");
+    assert_eq!(stage.arrived("paid", &first, before), Verdict::Applied);
 }
 
 #[test]
 fn since_looks_further_back() {
     let mut stage = waiting_with(", since: 10s");
     let start = stage.state.started_at;
-    let early = Timestamp(start.0 - 10_001);
+    let early = Timestamp(start.0 - CLOCK_SKEW_MS - 10_001);
     assert!(ignored(&stage.arrived("paid", &paid("e1", 7), early)));
-    let early = Timestamp(start.0 - 10_000);
+    let early = Timestamp(start.0 - CLOCK_SKEW_MS - 10_000);
     assert_eq!(
         stage.arrived("paid", &paid("e2", 7), early),
         Verdict::Applied

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_messages::Event;
+use baton_messages::{Event, Timestamp};
 use baton_store::TriggerRef;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -155,11 +155,11 @@ pub(super) async fn caught_up(lead: Option<Lead>, deadline: Instant) -> Once<()>
     answer_of(told, deadline).await
 }
 
+/// Has whoever leads act on a schedule. `first`: when that was asked for the first time, so that asked again it is the same.
 pub(super) async fn schedule(
     lead: Option<Lead>,
-    definition: String,
-    trigger: u32,
-    what: ScheduleAsked,
+    (definition, trigger, what): (String, u32, ScheduleAsked),
+    first: Timestamp,
     deadline: Instant,
 ) -> Once<Answer> {
     let Some(lead) = lead else {
@@ -170,6 +170,7 @@ pub(super) async fn schedule(
         definition,
         trigger,
         what,
+        at: first,
         answer,
     };
     if let Err(not) = sent(lead.schedules.try_send(command)) {

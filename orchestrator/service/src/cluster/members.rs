@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::learning::Learning;
 use super::router::{LEADER, Router};
 use super::seat::Seats;
 use crate::access::Access;
@@ -89,8 +90,8 @@ pub(crate) struct Members {
     said: bool,
     beats: u32,
     up: Instant,
-    /// What was known last of definitions and task types.
-    rules: Option<[i64; 4]>,
+    /// Whether the loops here know the definitions and task types that are kept.
+    learning: Learning,
 }
 
 /// What the leader does beside its loop.
@@ -115,7 +116,7 @@ impl Members {
             said: false,
             beats: 0,
             up: Instant::now(),
-            rules: None,
+            learning: Learning::default(),
         };
         match home {
             Home::File(store) => {
@@ -448,17 +449,13 @@ impl Members {
     /// What other members may have changed.
     async fn refresh(&mut self, cluster: &PostgresCluster) {
         match cluster.rules().await {
-            Ok(rules)
-                if self
-                    .rules
-                    .replace(rules)
-                    .is_some_and(|before| before != rules) =>
-            {
-                // whoever kept them has told everybody; this is for who did not hear it
+            Ok(rules) => {
+                // whoever kept them has told everybody; this is for who did not hear it, or could not read them then
                 let router = self.uses.router.clone();
-                tokio::spawn(async move { router.learn().await });
+                let begun = *router.seated().borrow();
+                let learn = async move { router.learn().await };
+                self.learning.follow((rules, begun), learn).await;
             }
-            Ok(_) => {}
             Err(error) => {
                 tracing::debug!(error = %chain(&error), "whether definitions are new could not be read");
             }

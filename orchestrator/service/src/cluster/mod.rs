@@ -10,6 +10,7 @@
 //! here only says when to take one and where to send what: sent to the wrong member it is not taken, sent twice it is the same by its id.
 
 mod asking;
+mod learning;
 mod members;
 mod peers;
 mod router;

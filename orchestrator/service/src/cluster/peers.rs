@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_bus::{Bus, ConsumeSpec, ExclusiveQueue, Outgoing, Sent, version_header};
-use baton_messages::{BODY_BYTES_MAX, MessageId, topology};
+use baton_messages::{BODY_BYTES_MAX, MessageId, Timestamp, topology};
 use baton_store::View;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::router::Router;
-use super::words::{Answer, KIND, Question, Word};
+use super::words::{Answer, KIND, Question, Word, asked_first, asking};
 use crate::clock;
 
 /// How long one asking is waited for before the question is asked anew: whoever was asked may be dead.
@@ -72,9 +72,15 @@ impl Peers {
         others.map(|member| member.name.clone()).collect()
     }
 
-    /// Asks once; none when there is no answer.
-    pub(super) async fn ask(&self, to: &str, what: Question, deadline: Instant) -> Option<Answer> {
-        let id = Uuid::now_v7();
+    /// Asks once a question that was asked for the first time at `first`; none when there is no answer.
+    pub(super) async fn ask(
+        &self,
+        to: &str,
+        what: Question,
+        first: Timestamp,
+        deadline: Instant,
+    ) -> Option<Answer> {
+        let id = asking(first);
         let (answer, told) = oneshot::channel();
         let _asked = Asked::new(self, id, answer);
         let from = self.name.clone();
@@ -169,7 +175,7 @@ pub(crate) async fn listen(peers: Peers, router: Arc<Router>) {
                 let room = room.clone().acquire_owned().await;
                 working.spawn(async move {
                     let _room = room;
-                    let answer = router.answered(what, WORK_MAX).await;
+                    let answer = router.answered(what, asked_first(id), WORK_MAX).await;
                     peers.say(&from, &Word::Answered { id, answer }).await;
                 });
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use baton_engine::{Definition, Input, Verdict};
 use baton_messages::fleet::Announcement;
-use baton_messages::{Event, SagaId, StepId, TaskType};
+use baton_messages::{Event, SagaId, StepId, TaskType, Timestamp};
 use baton_store::{Layout, TriggerRef};
 use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::asking::{AGES, Once, Patience, ask_loop, caught_up, keep, schedule, take_in};
 use super::peers::Peers;
 use super::words::{Answer, Question};
+use crate::clock;
 use crate::hot::mail::{Heard, Letter, Letters, Post, Request};
 use crate::hot::trial::Begun;
 use crate::triggers::{Lead, ScheduleAsked, ScheduleDone};
@@ -237,22 +238,35 @@ impl Router {
             return;
         };
         let others = peers.others();
-        let told = others
-            .iter()
-            .map(|name| peers.ask(name, Question::Learn, Instant::now() + LEARN_WAIT));
+        let told = others.iter().map(|name| {
+            peers.ask(
+                name,
+                Question::Learn,
+                clock::now(),
+                Instant::now() + LEARN_WAIT,
+            )
+        });
         tokio::join!(join_all(told), self.learn());
     }
 
-    /// Every loop here, and the triggers, read anew.
-    pub(super) async fn learn(&self) {
-        let asked = self.all_here().into_iter().map(|post| async move {
-            let (answer, told) = oneshot::channel();
-            if post.requests.send(Request::Learn(answer)).await.is_ok() {
-                // a loop that ends knows it when it begins again
-                let _ = tokio::time::timeout(LEARN_WAIT, told).await;
+    /// Every loop here, and the triggers, read anew; whether every loop has, in time.
+    pub(super) async fn learn(&self) -> bool {
+        let asked = self.all_here().into_iter().map(|post| {
+            let learned = async move {
+                let (answer, told) = oneshot::channel();
+                match post.requests.send(Request::Learn(answer)).await {
+                    Ok(()) => told.await.unwrap_or(false),
+                    // it ends, and knows it when it begins again
+                    Err(_) => true,
+                }
+            };
+            async move {
+                let learned = tokio::time::timeout(LEARN_WAIT, learned).await;
+                learned.unwrap_or(false)
             }
         });
-        tokio::join!(join_all(asked), self.look_anew(LEARN_WAIT));
+        let (learned, ()) = tokio::join!(join_all(asked), self.look_anew(LEARN_WAIT));
+        learned.into_iter().all(|learned| learned)
     }
 
     /// The triggers are read anew, and what they need of the bus is bound where that is done here.
@@ -344,13 +358,14 @@ impl Router {
         patience: Patience,
         limit: Duration,
     ) -> Result<Answer, NotTaken> {
-        let deadline = Instant::now() + limit;
+        let (first, deadline) = (clock::now(), Instant::now() + limit);
         let mut pause = AGAIN_MIN;
         loop {
-            let once = match self.answer_here(partition, question.clone(), patience, deadline) {
+            let what = question.clone();
+            let once = match self.answer_here(partition, what, first, patience, deadline) {
                 Some(here) => here.await,
                 None => {
-                    self.ask_elsewhere(partition, question.clone(), deadline)
+                    self.ask_elsewhere(partition, question.clone(), first, deadline)
                         .await
                 }
             };
@@ -371,6 +386,7 @@ impl Router {
         &self,
         partition: u8,
         question: Question,
+        first: Timestamp,
         deadline: Instant,
     ) -> Once<Answer> {
         let Some(peers) = self.peers.get() else {
@@ -379,15 +395,20 @@ impl Router {
         let Some(owner) = peers.owner(partition) else {
             return Once::Nobody;
         };
-        match peers.ask(&owner, question, deadline).await {
+        match peers.ask(&owner, question, first, deadline).await {
             Some(Answer::Busy) => Once::Busy,
             Some(Answer::NotHere) | None => Once::Nobody,
             Some(answer) => Once::Answered(answer),
         }
     }
 
-    /// What another member asks of this one.
-    pub(super) async fn answered(&self, question: Question, limit: Duration) -> Answer {
+    /// What another member asks of this one, and asked for the first time at `first`.
+    pub(super) async fn answered(
+        &self,
+        question: Question,
+        first: Timestamp,
+        limit: Duration,
+    ) -> Answer {
         let deadline = Instant::now() + limit;
         if matches!(question, Question::Learn) {
             self.learn().await;
@@ -397,7 +418,7 @@ impl Router {
             Question::Decide { saga, .. } => self.layout.of(*saga),
             _ => LEADER,
         };
-        match self.answer_here(partition, question, Patience::None, deadline) {
+        match self.answer_here(partition, question, first, Patience::None, deadline) {
             None => Answer::NotHere,
             Some(here) => match here.await {
                 Once::Answered(answer) => answer,
@@ -412,6 +433,7 @@ impl Router {
         &self,
         partition: u8,
         question: Question,
+        first: Timestamp,
         patience: Patience,
         deadline: Instant,
     ) -> Option<impl Future<Output = Once<Answer>> + Send + use<>> {
@@ -455,7 +477,10 @@ impl Router {
                     definition,
                     trigger,
                     what,
-                } => schedule(lead, definition, trigger, what, deadline).await,
+                } => {
+                    let command = (definition, trigger, what);
+                    schedule(lead, command, first, deadline).await
+                }
                 Question::Learn => Once::Nobody,
             }
         })
@@ -577,6 +602,7 @@ impl Router {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hot::mail::mail;
 
     /// Asks for a try where nothing is driven; answers how long that took.
     async fn asked_in_vain(stop: CancellationToken) -> Duration {
@@ -599,5 +625,62 @@ mod tests {
         };
         let (took, ()) = tokio::join!(asked_in_vain(stop), stops);
         assert!(took >= soon && took < SEAT_WAIT, "{took:?}");
+    }
+
+    /// A loop that can read definitions, or cannot.
+    fn a_loop(router: &Router, partition: u8, can: bool) {
+        let (post, mut ends, _subscribed) = mail(Arc::default());
+        router.seat(partition, post);
+        tokio::spawn(async move {
+            while let Some(Request::Learn(answer)) = ends.requests.recv().await {
+                // who asked may have gone
+                let _ = answer.send(can);
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn what_one_loop_could_not_read_is_not_known_here() {
+        let (look, mut looks) = mpsc::channel::<oneshot::Sender<()>>(1);
+        tokio::spawn(async move {
+            while let Some(told) = looks.recv().await {
+                // who asked may have gone
+                let _ = told.send(());
+            }
+        });
+        let router = Router::new(Arc::new(Layout::one()), look, CancellationToken::new());
+        a_loop(&router, 0, true);
+        assert!(router.learn().await);
+        a_loop(&router, 1, false);
+        assert!(!router.learn().await);
+    }
+
+    /// Whoever leads has not obeyed in time and is asked again: both commands are about one firing.
+    #[tokio::test(start_paused = true)]
+    async fn a_schedule_that_is_asked_for_again_is_fired_for_the_same_moment() {
+        let (look, _looks) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let router = Router::new(Arc::new(Layout::one()), look.clone(), stop);
+        let (incoming, _incoming) = mpsc::channel(1);
+        let (schedules, mut commands) = mpsc::channel(2);
+        router.lead(Some(Lead {
+            incoming,
+            schedules,
+            look,
+        }));
+        let (post, _ends, _subscribed) = mail(Arc::default());
+        router.seat(LEADER, post);
+        let first = Timestamp(1_767_319_380_123);
+        for _ in 0..2 {
+            let question = Question::Schedule {
+                definition: "s".to_owned(),
+                trigger: 0,
+                what: ScheduleAsked::Fire,
+            };
+            let answer = router.answered(question, first, Duration::from_secs(1));
+            assert!(matches!(answer.await, Answer::NotHere));
+            let command = commands.recv().await;
+            assert_eq!(command.map(|command| command.at), Some(first));
+        }
     }
 }

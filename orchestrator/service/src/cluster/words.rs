@@ -3,7 +3,7 @@
 
 use baton_engine::upgrade::Reason;
 use baton_engine::{Input, Refusal, Verdict};
-use baton_messages::{Event, SagaId, StepKey};
+use baton_messages::{Event, SagaId, StepKey, Timestamp};
 use baton_store::TriggerRef;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -19,7 +19,7 @@ pub(super) const KIND: &str = "peer@1";
 pub(super) enum Word {
     /// A question; the answer goes to whoever asked.
     Asked {
-        /// Made by whoever asks.
+        /// Made by whoever asks, of the moment at which the question was asked for the first time ([`asking`]).
         id: Uuid,
         /// By name.
         from: String,
@@ -33,6 +33,21 @@ pub(super) enum Word {
         /// It.
         answer: Answer,
     },
+}
+
+/// A name for one asking of a question that was asked for the first time at `first`: no other asking has it, and each of the same question says the same moment. It
+/// stands in the name, and in no field of its own, since a member of the version before reads no word with a field it does not know.
+pub(super) fn asking(first: Timestamp) -> Uuid {
+    let nanos = u32::try_from(first.0 % 1_000).unwrap_or_default() * 1_000_000;
+    let first = uuid::Timestamp::from_unix(uuid::NoContext, first.0 / 1_000, nanos);
+    Uuid::new_v7(first)
+}
+
+/// When the question of an asking was asked for the first time. A member of the version before makes its names when it asks: then it is the time of this asking.
+pub(super) fn asked_first(asking: Uuid) -> Timestamp {
+    // a version 7 begins with 48 bits of milliseconds
+    let (high, _) = asking.as_u64_pair();
+    Timestamp(high >> 16)
 }
 
 /// What is asked of another member.
@@ -240,6 +255,33 @@ mod tests {
     use baton_messages::StepId;
 
     use super::*;
+
+    #[test]
+    fn every_asking_of_a_question_says_when_it_was_asked_first() {
+        let first = Timestamp(1_767_319_380_123);
+        let (one, other) = (asking(first), asking(first));
+        assert_ne!(one, other, "an answer is that of one asking");
+        assert_eq!((asked_first(one), asked_first(other)), (first, first));
+    }
+
+    /// Members of two versions talk to each other while one takes the place of the other, and neither reads a word with a field it does not know.
+    #[test]
+    fn a_schedule_is_asked_for_as_ever() {
+        let id = asking(Timestamp(1_767_319_380_123));
+        let word = Word::Asked {
+            id,
+            from: "a".to_owned(),
+            what: Question::Schedule {
+                definition: "s".to_owned(),
+                trigger: 1,
+                what: ScheduleAsked::Fire,
+            },
+        };
+        let said = serde_json::json!({ "asked": { "id": id, "from": "a", "what": {
+            "schedule": { "definition": "s", "trigger": 1, "what": "fire" },
+        } } });
+        assert_eq!(serde_json::to_value(word).unwrap(), said);
+    }
 
     #[test]
     fn a_verdict_is_the_same_after_its_way() {

@@ -232,6 +232,8 @@ impl<S: Store> HotLoop<S> {
     /// [`HotError`] when it cannot go on; nothing that was not committed has been acknowledged.
     pub(crate) async fn run(mut self, grace: Duration) -> Result<S, HotError> {
         self.note_bus();
+        // What was registered while the store was read was told to those loops that were there, and this one is there only now.
+        self.learn().await;
         loop {
             self.health.beat();
             match self.wait().await {
@@ -468,15 +470,23 @@ impl<S: Store> HotLoop<S> {
                 self.driver.purge(sagas);
                 self.kept.push(answer);
             }
+            // whoever no longer waits asks again: while there was no room there may have been many
+            Request::Learn(answer) if answer.is_closed() => {}
             Request::Learn(answer) => {
-                let learned = self.driver.learn().await;
-                if let Err(error) = &learned {
-                    tracing::warn!(error = %crate::chain::chain(error), "the definitions could not be read anew; what was registered elsewhere is not known here yet");
-                }
+                let learned = self.learn().await;
                 // who asked may have gone
-                let _ = answer.send(learned.is_ok());
+                let _ = answer.send(learned);
             }
         }
+    }
+
+    /// Reads definitions and task types anew; false when they could not be read, and are known as before.
+    async fn learn(&mut self) -> bool {
+        let learned = self.driver.learn().await;
+        if let Err(error) = &learned {
+            tracing::warn!(error = %crate::chain::chain(error), "the definitions could not be read anew; what was registered elsewhere is not known here yet, it is tried again");
+        }
+        learned.is_ok()
     }
 
     async fn hear(&mut self, heard: Heard) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use baton_driver::SubscriptionRow;
 use baton_engine::{Input, Refusal, Verdict};
-use baton_messages::{InputId, SagaId, Start, StepId, Timestamp};
+use baton_messages::{InputId, SagaId, Start, StepId};
 use baton_store::{Effect, EventRow, Settled, TriggerRef, Triggers as _};
 use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot};
@@ -15,7 +15,6 @@ use super::cancels::cancel_sagas;
 use super::mended::is_mended;
 use super::{Live, Shared, letters};
 use crate::chain::chain;
-use crate::clock;
 use crate::hot::trial::DEATHS_MAX;
 
 /// Events read at once after a start.
@@ -37,10 +36,9 @@ pub(super) struct Stopping;
 
 /// Carries out until nobody sends any more or the process stops; first what an earlier process had kept and not finished.
 pub(super) async fn carry(shared: Shared, mut kept: mpsc::Receiver<Carried>) {
-    let began = clock::now();
-    if left_over(&shared).await.is_err() {
+    let Ok(handled) = left_over(&shared).await else {
         return;
-    }
+    };
     loop {
         let next = tokio::select! {
             () = shared.stop.cancelled() => return,
@@ -53,7 +51,7 @@ pub(super) async fn carry(shared: Shared, mut kept: mpsc::Receiver<Carried>) {
             next.rows.extend(more.rows);
             next.done.extend(more.done);
         }
-        let Ok(rows) = still_undone(&shared, next.rows, began).await else {
+        let Ok(rows) = still_undone(&shared, next.rows, handled).await else {
             return;
         };
         if carry_out(&shared, rows).await.is_err() {
@@ -67,15 +65,15 @@ pub(super) async fn carry(shared: Shared, mut kept: mpsc::Receiver<Carried>) {
 }
 
 /// Those that are not done by now. What came again while an earlier process' events were carried out was read before those were done, or given up: it may be what
-/// killed that process.
+/// killed that process. Such an event is known by its place, up to the last one that was `handled`, and not by when it was received: clocks may be set.
 async fn still_undone(
     shared: &Shared,
     rows: Vec<EventRow>,
-    began: Timestamp,
+    handled: u64,
 ) -> Result<Vec<EventRow>, Stopping> {
     let mut undone = Vec::with_capacity(rows.len());
     for row in rows {
-        if row.done || row.received_at >= began {
+        if row.done || row.seq > handled {
             undone.push(row);
             continue;
         }
@@ -86,13 +84,13 @@ async fn still_undone(
     Ok(undone)
 }
 
-/// Nobody counts how often these were tried, so that each batch is tried alone: after a death over it, its events are, one by one.
-async fn left_over(shared: &Shared) -> Result<(), Stopping> {
+/// Nobody counts how often these were tried, so that each batch is tried alone: after a death over it, its events are, one by one. Answers the place of the last.
+async fn left_over(shared: &Shared) -> Result<u64, Stopping> {
     let mut after = 0;
     loop {
         let rows = stubborn(shared, "read", || shared.tables.undone(after, UNDONE_MAX)).await?;
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
-            return Ok(());
+            return Ok(after);
         };
         after = last.seq;
         tracing::info!(

@@ -34,6 +34,8 @@ pub(crate) struct Command {
     pub(crate) trigger: u32,
     /// What.
     pub(crate) what: What,
+    /// When it was asked for the first time. What is fired has this for its nominal time: a command that comes twice starts one saga.
+    pub(crate) at: Timestamp,
     /// What became of it; none when there is no such live schedule.
     pub(crate) answer: oneshot::Sender<Option<Done>>,
 }
@@ -109,8 +111,7 @@ pub(super) async fn run(shared: Shared, mut commands: mpsc::Receiver<Command>) {
                 Some(command) => {
                     // a definition may have come while this slept: whoever asks has seen it
                     let now_live = live.borrow().clone();
-                    let (definition, trigger) = (command.definition, command.trigger);
-                    let Ok(done) = clocks.obey(&now_live, &definition, trigger, command.what).await else {
+                    let Ok(done) = clocks.obey(&now_live, &command).await else {
                         return;
                     };
                     // whoever asked may have gone
@@ -308,34 +309,36 @@ impl Clocks {
     async fn obey(
         &mut self,
         live: &Arc<Live>,
-        definition: &str,
-        trigger: u32,
-        what: What,
+        command: &Command,
     ) -> Result<Option<Done>, Stopping> {
+        let Command {
+            definition,
+            trigger,
+            ..
+        } = command;
         let found = self
             .reconcile(live)
             .await?
             .into_iter()
-            .find(|one| one.definition.saga == definition && one.trigger == trigger);
+            .find(|one| one.definition.saga == *definition && one.trigger == *trigger);
         let Some(one) = found else { return Ok(None) };
-        let now = clock::now();
         let mut row = self.row(&one);
         let (mut saga, mut refused) = (None, None);
-        match what {
+        match command.what {
             What::Pause => {
                 row.paused = true;
                 self.put(row).await?;
             }
             What::Resume => {
                 if row.paused {
-                    row.after = row.after.max(now);
+                    row.after = row.after.max(clock::now());
                 }
                 row.paused = false;
                 self.put(row).await?;
             }
             What::Fire => {
                 let after = row.after;
-                match self.fire(&one, now, Overlap::Allow).await? {
+                match self.fire(&one, command.at, Overlap::Allow).await? {
                     Ok(id) => saga = Some(id),
                     Err(why) => refused = Some(why),
                 }

@@ -73,7 +73,8 @@ pub(super) async fn take(
 
 /// Each event's row, in order; none for those nobody wants. None at all when the process stops before they are kept.
 async fn keep(shared: &Shared, batch: &[Incoming]) -> Option<Vec<Option<EventRow>>> {
-    let now = clock::now();
+    // the clock sagas start by: where that of the machine was set back, no event is older than the saga that waits for it
+    let now = clock::steady();
     let arrivals: Vec<Option<Arrival>> = batch
         .iter()
         .flat_map(|one| one.events.iter().map(move |event| (one, event)))
