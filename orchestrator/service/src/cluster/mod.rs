@@ -12,6 +12,7 @@
 mod asking;
 mod members;
 mod peers;
+mod refresh;
 mod router;
 mod seat;
 mod words;

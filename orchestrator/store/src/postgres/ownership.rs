@@ -376,3 +376,83 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use baton_driver::Store as _;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::postgres::tests::FreshDatabase;
+    use crate::suite::Subject as _;
+    use crate::suite::samples::starts;
+
+    /// What any of this may take, on a machine that is building something on every core meanwhile.
+    const SOON: Duration = Duration::from_secs(60);
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_lease_counts_from_what_was_sent_and_answered_and_is_not_over_while_a_commit_is_under_way()
+    {
+        let since = Instant::now();
+        let lease = Lease::new(3_000, since);
+        let end = since + lease.length();
+        assert!(!lease.is_over(end - MS));
+        assert!(lease.is_over(end));
+        let commit = lease.committing();
+        assert!(!lease.is_over(end), "it may hold the row");
+        drop(commit);
+        assert!(lease.is_over(end), "it was not answered");
+        let commit = lease.committing();
+        let sent = commit.sent;
+        commit.done();
+        assert!(!lease.is_over(sent + lease.length() - MS));
+        assert!(lease.is_over(sent + lease.length()));
+        lease.renewed(since);
+        assert_eq!(
+            lease.due(),
+            sent + lease.every(),
+            "what is older says nothing"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_renewal_waits_behind_the_commit_there_is_and_for_no_other() {
+        let lease = Lease::new(300, Instant::now());
+        let commit = lease.committing();
+        let waits = lease.patience(Duration::ZERO);
+        tokio::pin!(waits);
+        let ended = timeout(lease.length(), &mut waits).await;
+        assert!(ended.is_err(), "{ended:?}");
+        drop(commit);
+        let _next = lease.committing();
+        let waited = timeout(SOON, waits).await.expect("it has an end");
+        assert!(waited >= lease.length());
+    }
+
+    async fn lease_until(client: &tokio_postgres::Client) -> Option<SystemTime> {
+        let sql = "SELECT lease_until FROM partitions WHERE id = 0";
+        client.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    #[tokio::test]
+    async fn a_commit_renews_the_lease_unless_it_was_given_up() {
+        let mut subject = FreshDatabase::new().await;
+        let client = subject.database.client().await;
+        let (mut store, mine) = subject.open().await;
+        store.renewal.stop();
+        let (lease, until) = (store.session.lease(), lease_until(&client).await);
+        let due = lease.due();
+        store.commit(starts(mine, 1, 0..1)).await.unwrap();
+        assert!(lease_until(&client).await > until);
+        assert!(lease.due() > due);
+        assert!(lease.known.borrow().committing.is_none());
+        let given_up = "UPDATE partitions SET lease_until = NULL";
+        client.batch_execute(given_up).await.unwrap();
+        store.commit(starts(mine, 2, 1..2)).await.unwrap();
+        assert_eq!(lease_until(&client).await, None);
+        subject.close(store).await;
+    }
+}
