@@ -141,7 +141,10 @@ async fn a_table_that_somebody_holds_costs_no_member_its_beats() {
     let row = client.query_one(waits, &[]).await;
     let waits: bool = row.expect("the database is there").get(0);
     assert!(waits, "nobody read the table that was held");
-    holding.batch_execute("ROLLBACK").await.expect("it is let go");
+    holding
+        .batch_execute("ROLLBACK")
+        .await
+        .expect("it is let go");
     system.await_ready().await;
 }
 
