@@ -1,9 +1,10 @@
 //! A database that has become slow: who asks for more than it takes is told at once to come again and when, what is under way stays bounded, and when the
-//! database is fast again everything goes on in the same process. Nobody is lost, nobody is started twice.
+//! database is fast again everything goes on in the same process. Nobody is lost, nobody is started twice. And what a member reads beside its beats may hang for as
+//! long as it likes.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use baton_harness::{Proxy, await_until};
 use baton_it::{AFTER_A_LEASE, Api, SOON, Setup, System};
@@ -110,6 +111,41 @@ async fn a_slow_database_turns_callers_away_in_time_and_all_goes_on_when_it_is_f
     assert!(system.orchestrator().process.is_running());
     let grown = peak_kb(&mut system).saturating_sub(before);
     assert!(grown < GROWN_KB_MAX, "{grown} kB more than before");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_somebody_holds_costs_no_member_its_beats() {
+    let setup = Setup::workers(0).postgres();
+    let setup = setup.orchestrator("store.lease_ms", "3000");
+    // nothing ends the wait by itself
+    let setup = setup.orchestrator("store.statement_timeout_ms", "600000");
+    let system = setup.start().await;
+    system.await_ready().await;
+    let (holding, client) = (
+        system.database().client().await,
+        system.database().client().await,
+    );
+    // every member reads it again and again, for what others have changed
+    let hold = "BEGIN; LOCK TABLE tokens IN ACCESS EXCLUSIVE MODE";
+    holding.batch_execute(hold).await.expect("it can be held");
+    let now = client.query_one("SELECT clock_timestamp()", &[]).await;
+    let now: SystemTime = now.expect("the database is there").get(0);
+    // a beat two leases later: more than any that was sent before the table was read again
+    let later = "SELECT coalesce(max(lease_until) > $1::timestamptz + interval '9 seconds', false) FROM members";
+    await_until("the member to say that it is there", SOON, async || {
+        let row = client.query_one(later, &[&now]).await;
+        row.expect("the database is there").get(0)
+    })
+    .await;
+    let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%FROM tokens%'";
+    let row = client.query_one(waits, &[]).await;
+    let waits: bool = row.expect("the database is there").get(0);
+    assert!(waits, "nobody read the table that was held");
+    holding
+        .batch_execute("ROLLBACK")
+        .await
+        .expect("it is let go");
+    system.await_ready().await;
 }
 
 fn nap() -> String {

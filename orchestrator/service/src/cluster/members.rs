@@ -1,20 +1,20 @@
 //! Which partitions this process drives: in a file the only one; on a database those that fall to it among the members that are there. Whoever drives
 //! the first one leads: triggers, schedules and dead letters are taken care of once in all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use baton_driver::{DriverError, StoreError};
 use baton_store::{
-    AnyAudit, AnyReader, AnyStore, Owned, PostgresCluster, Reader as _, SqliteStore, View,
+    AnyAudit, AnyReader, AnyStore, Owned, PostgresCluster, PostgresStore, SqliteStore, View,
 };
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet, spawn_local};
 use tokio_util::sync::CancellationToken;
 
-use super::learning::Learning;
+use super::refresh::Refresh;
 use super::router::{LEADER, Router};
 use super::seat::Seats;
 use crate::access::Access;
@@ -32,8 +32,8 @@ use crate::types::Types;
 const BEAT: Duration = Duration::from_millis(500);
 /// How long another process of the same name is listened for: three of its beats.
 const NAMESAKE_WAIT: Duration = Duration::from_millis(1_500);
-/// Every so many beats, what other members may have changed is read: tokens, task types.
-const REFRESH_EVERY: u32 = 4;
+/// How long who begins waits for its partitions, and for what other members have kept by then. What has not come comes while it runs.
+const BEGIN_WAIT: Duration = Duration::from_secs(1);
 /// A broker that has been away for so long makes a member give way to others that reach it.
 const AWAY_MAX: Duration = Duration::from_secs(10);
 /// How long what the leader does may take to end by itself.
@@ -77,21 +77,27 @@ pub(crate) struct Uses {
 }
 
 type Ended = (u8, Result<Option<AnyStore>, HotError>);
+type Taken = (u8, Result<Option<PostgresStore>, StoreError>);
 
-/// Keeps the seats of this process.
+/// Keeps the seats of this process. Between two beats it waits for no database: a beat that comes late costs this member all that
+/// it has.
 pub(crate) struct Members {
     home: Option<Box<PostgresCluster>>,
     uses: Uses,
     held: BTreeMap<u8, CancellationToken>,
     running: JoinSet<Ended>,
+    /// Partitions the database was asked for, and who waits for what it says, beside the beats.
+    asked: BTreeSet<u8>,
+    taking: JoinSet<Taken>,
+    /// Partitions that are being given up, beside the beats.
+    closing: JoinSet<()>,
+    /// Who reads what other members have recorded, beside the beats.
+    hearing: Option<JoinHandle<()>>,
     lead: Option<Lead>,
     /// When the database last answered, and whether it was said that it does not.
     answered: Instant,
     said: bool,
-    beats: u32,
     up: Instant,
-    /// Whether the loops here know the definitions and task types that are kept.
-    learning: Learning,
 }
 
 /// What the leader does beside its loop.
@@ -111,12 +117,14 @@ impl Members {
             uses,
             held: BTreeMap::new(),
             running: JoinSet::new(),
+            asked: BTreeSet::new(),
+            taking: JoinSet::new(),
+            closing: JoinSet::new(),
+            hearing: None,
             lead: None,
             answered: Instant::now(),
             said: false,
-            beats: 0,
             up: Instant::now(),
-            learning: Learning::default(),
         };
         match home {
             Home::File(store) => {
@@ -130,8 +138,20 @@ impl Members {
                 tracing::debug!(partition, "the store is driven");
             }
             Home::Database(cluster) => {
+                let mut refresh = Refresh::of(&members.uses, &cluster);
                 members.home = Some(cluster);
                 members.step().await?;
+                let begun = async {
+                    while let Some(taken) = members.taking.join_next().await {
+                        members.taken(taken)?;
+                    }
+                    refresh.once().await;
+                    Ok::<(), ServiceError>(())
+                };
+                if let Ok(begun) = tokio::time::timeout(BEGIN_WAIT, begun).await {
+                    begun?;
+                }
+                spawn_local(refresh.run(members.uses.stop.clone()));
             }
         }
         members.follow_lead();
@@ -160,6 +180,11 @@ impl Members {
                     }
                     self.follow_lead();
                 }
+                Some(taken) = self.taking.join_next(), if !self.taking.is_empty() => {
+                    failure = failure.or(self.taken(taken).err());
+                    self.follow_lead();
+                }
+                Some(_) = self.closing.join_next(), if !self.closing.is_empty() => {}
                 part = failed(&mut self.lead), if !left => {
                     failure = failure.or(Some(ServiceError::Part { part }));
                 }
@@ -172,7 +197,8 @@ impl Members {
                 // the other loops still end in order: what they have committed gets published
                 stop.cancel();
             }
-            if self.running.is_empty() && (left || self.home.is_none()) {
+            let is_idle = self.taking.is_empty() && self.closing.is_empty();
+            if is_idle && self.running.is_empty() && (left || self.home.is_none()) {
                 return failure.map_or(Ok(last), Err);
             }
         }
@@ -206,19 +232,15 @@ impl Members {
         }
         let view = Arc::new(view);
         let before = self.uses.view.send_replace(view.clone());
-        self.make_so(&cluster, &view).await;
-        self.beats = self.beats.wrapping_add(1);
-        if self.beats % REFRESH_EVERY == 1 {
-            self.refresh(&cluster).await;
-        }
+        self.make_so(&cluster, &view);
         let router = self.uses.router.clone();
         self.uses.changes.look_again(|saga| !router.drives(saga));
-        self.tell_of_others(&cluster, &before, &view).await;
+        self.tell_of_others(&cluster, &before, &view);
         Ok(())
     }
 
     /// Who watches the list here also hears of what other members have committed: what is recorded in their partitions since the last beat is read.
-    async fn tell_of_others(&self, cluster: &PostgresCluster, before: &View, now: &View) {
+    fn tell_of_others(&mut self, cluster: &PostgresCluster, before: &View, now: &View) {
         if !self.uses.changes.list_wanted() {
             return;
         }
@@ -232,16 +254,24 @@ impl Members {
         if further.is_empty() {
             return;
         }
-        match cluster.recorded(&further).await {
-            Ok(rows) => self.uses.changes.elsewhere(rows),
-            Err(error) => {
-                tracing::debug!(error = %chain(&error), "what other members have recorded could not be read; who watches looks at the list again");
-                self.uses.changes.elsewhere(None);
-            }
+        let is_late = |hearing: &JoinHandle<()>| !hearing.is_finished();
+        if self.hearing.as_ref().is_some_and(is_late) {
+            self.uses.changes.elsewhere(None);
+            return;
         }
+        let (cluster, changes) = (cluster.clone(), self.uses.changes.clone());
+        self.hearing = Some(spawn_local(async move {
+            match cluster.recorded(&further).await {
+                Ok(rows) => changes.elsewhere(rows),
+                Err(error) => {
+                    tracing::debug!(error = %chain(&error), "what other members have recorded could not be read; who watches looks at the list again");
+                    changes.elsewhere(None);
+                }
+            }
+        }));
     }
 
-    async fn make_so(&mut self, cluster: &PostgresCluster, view: &View) {
+    fn make_so(&mut self, cluster: &PostgresCluster, view: &View) {
         let targets = view.targets(self.uses.seats.layout.count());
         let is_ours = |partition: &u8| {
             targets
@@ -264,15 +294,45 @@ impl Members {
             let elsewhere = view
                 .owner(*partition)
                 .is_some_and(|owner| owner != cluster.name());
-            !elsewhere && !self.held.contains_key(partition)
+            !elsewhere && !self.held.contains_key(partition) && !self.asked.contains(partition)
         });
         for partition in wanted {
-            match cluster.take(partition).await {
-                Ok(Some(store)) => self.seat(AnyStore::Postgres(Box::new(store))),
-                Ok(None) => {}
-                Err(error) => return self.not_taken(partition, &error),
-            }
+            let cluster = cluster.clone();
+            self.asked.insert(partition);
+            self.taking
+                .spawn_local(async move { (partition, cluster.take(partition).await) });
         }
+    }
+
+    /// The database has said whether a partition is ours.
+    fn taken(&mut self, taken: Result<Taken, JoinError>) -> Result<(), ServiceError> {
+        let (partition, taken) = taken.map_err(|error| {
+            tracing::error!(%error, "a partition could not be taken");
+            ServiceError::Part { part: "taking" }
+        })?;
+        self.asked.remove(&partition);
+        match taken {
+            Ok(Some(store)) => {
+                let store = AnyStore::Postgres(Box::new(store));
+                if self.uses.stop.is_cancelled() {
+                    self.give_up(partition, store);
+                } else {
+                    self.seat(store);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => self.not_taken(partition, &error),
+        }
+        Ok(())
+    }
+
+    /// Nothing is driven there any more: whoever should have it may take it.
+    fn give_up(&mut self, partition: u8, store: AnyStore) {
+        self.closing.spawn_local(async move {
+            if let Err(error) = store.close().await {
+                tracing::warn!(partition, error = %chain(&error), "a partition was not given up in order; it is taken by another when its lease ends");
+            }
+        });
     }
 
     fn not_taken(&mut self, partition: u8, error: &StoreError) {
@@ -340,9 +400,7 @@ impl Members {
         match ended {
             Ok(Some(store)) if self.home.is_none() => Ok(Some(store)),
             Ok(Some(store)) => {
-                if let Err(error) = store.close().await {
-                    tracing::warn!(partition, error = %chain(&error), "a partition was not given up in order; it is taken by another when its lease ends");
-                }
+                self.give_up(partition, store);
                 Ok(None)
             }
             Ok(None) => Ok(None),
@@ -445,31 +503,6 @@ impl Members {
         let _ = tokio::time::timeout(LEAD_WAIT, ended).await;
         self.uses.health.adopts_no_more();
     }
-
-    /// What other members may have changed.
-    async fn refresh(&mut self, cluster: &PostgresCluster) {
-        match cluster.rules().await {
-            Ok(rules) => {
-                // whoever kept them has told everybody; this is for who did not hear it, or could not read them then
-                let router = self.uses.router.clone();
-                let begun = *router.seated().borrow();
-                let learn = async move { router.learn().await };
-                self.learning.follow((rules, begun), learn).await;
-            }
-            Err(error) => {
-                tracing::debug!(error = %chain(&error), "whether definitions are new could not be read");
-            }
-        }
-        if let Err(error) = self.uses.access.refresh().await {
-            tracing::debug!(error = %chain(&error), "the tokens could not be read anew");
-        }
-        match self.uses.reader.manifests().await {
-            Ok(manifests) => self.uses.types.put_all(manifests),
-            Err(error) => {
-                tracing::debug!(error = %chain(&error), "the catalogue could not be read anew");
-            }
-        }
-    }
 }
 
 /// Says that this member is there, within so long; none when another process has its name. Before the first time it is listened for one: whoever is there goes
@@ -485,10 +518,8 @@ async fn beat(
             return Ok(None);
         }
     }
-    match tokio::time::timeout(within, cluster.beat(ready)).await {
-        Ok(beat) => beat.map_err(|error| chain(&error)),
-        Err(_) => Err("it took too long".to_owned()),
-    }
+    let beat = cluster.beat(ready, within).await;
+    beat.map_err(|error| chain(&error))
 }
 
 /// A part of the leader that ended by itself; waits for ever while none has.

@@ -13,6 +13,7 @@ mod asking;
 mod learning;
 mod members;
 mod peers;
+mod refresh;
 mod router;
 mod seat;
 mod words;

@@ -14,7 +14,7 @@ use super::fault::Fault;
 use super::load::each;
 use super::open::failed;
 use super::options::Target;
-use super::ownership::{self, Taken, lease};
+use super::ownership::{self, Lease, Taken, lease};
 use super::{
     PostgresAlerts, PostgresAudit, PostgresError, PostgresLetters, PostgresOptions, PostgresReader,
     PostgresReservations, PostgresStore, PostgresSuspects, PostgresTokens, PostgresTriggers,
@@ -67,6 +67,8 @@ pub struct PostgresCluster {
     lease_ms: u64,
     layout: Arc<Layout>,
     beside: Connections,
+    /// What says that this member is there, and has what it has.
+    leases: Connections,
     reader: PostgresReader,
     /// Since when this process is a member.
     joined: Arc<Mutex<Option<SystemTime>>>,
@@ -105,7 +107,10 @@ impl PostgresCluster {
                 "the store was made with another number of partitions than store.partitions says; that number never changes, and is used"
             );
         }
-        let connections = WRITERS + 1 + usize::from(layout.count());
+        let partitions = usize::from(layout.count());
+        let connections = WRITERS + 1 + partitions;
+        // a beat, and for each partition a renewal, which waits as long as a commit there takes: none of them ever waits for another
+        let leases = Connections::new(&target, options, Use::Lease, 1 + partitions)?;
         let reading = Connections::new(&target, options, Use::Read, options.readers)?;
         Ok(Self {
             name: options.owner.clone().unwrap_or_else(process_and_host),
@@ -113,6 +118,7 @@ impl PostgresCluster {
             lease_ms: options.lease_ms,
             layout: Arc::new(layout),
             beside: Connections::new(&target, options, Use::Write, connections)?,
+            leases,
             reader: PostgresReader::new(reading),
             joined: Arc::default(),
             place,
@@ -199,7 +205,7 @@ impl PostgresCluster {
 
     /// Until when who has the name of this member counts as there.
     async fn said_until(&self) -> Result<Option<SystemTime>, StoreError> {
-        let found = self.beside.rows(NAMESAKE, &[&self.name]).await;
+        let found = self.leases.rows(NAMESAKE, &[&self.name]).await;
         let read = found.and_then(|rows| rows.first().map(|row| get(row, 0)).transpose());
         read.map_err(|fault| fault.read("the members of the cluster"))
     }
@@ -208,10 +214,10 @@ impl PostgresCluster {
     /// has joined under its name since it did.
     ///
     /// # Errors
-    /// When the database does not answer.
-    pub async fn beat(&self, ready: bool) -> Result<Option<View>, StoreError> {
+    /// When the database does not answer within so long.
+    pub async fn beat(&self, ready: bool, within: Duration) -> Result<Option<View>, StoreError> {
         let joined = self.joined();
-        let seen = self.beside.with(async |client| {
+        let seen = self.leases.within(within, async |client| {
             let lease_ms = lease(self.lease_ms);
             let said = rows(
                 client,
@@ -250,7 +256,7 @@ impl PostgresCluster {
     pub async fn take(&self, partition: u8) -> Result<Option<PostgresStore>, StoreError> {
         let taken = ownership::take(&self.beside, partition, &self.name, self.lease_ms).await;
         let taken = taken.map_err(|fault| fault.read("a partition, to take it"))?;
-        let Taken::Mine(partition) = taken else {
+        let Taken::Mine { partition, since } = taken else {
             return Ok(None);
         };
         tracing::info!(
@@ -261,9 +267,9 @@ impl PostgresCluster {
         );
         Ok(Some(PostgresStore::of_cluster(
             partition,
-            self.beside.clone(),
+            [self.beside.clone(), self.leases.clone()],
             self.reader.clone(),
-            self.lease_ms,
+            Lease::new(self.lease_ms, since),
         )))
     }
 
@@ -325,6 +331,7 @@ impl PostgresCluster {
     /// Gives up every connection.
     pub fn close(&self) {
         self.beside.close();
+        self.leases.close();
     }
 }
 

@@ -14,12 +14,13 @@ use tokio_postgres::types::ToSql;
 
 use super::columns::int;
 use super::fault::Fault;
+use super::ownership::Lease;
 use super::rows::{Rows, starting};
 use super::session::{Open, Session};
 
-const COMMIT: &str = "SELECT commit_batch_12($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)";
+const COMMIT: &str = "SELECT commit_batch_12($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)";
 /// How many values that takes.
-const COMMIT_VALUES: usize = 24;
+const COMMIT_VALUES: usize = 25;
 
 /// The statement of a batch, with what few of them have: records that are taken out, what becomes of work items, what sagas take. What stands first in the
 /// list is called first.
@@ -46,7 +47,7 @@ enum Refused {
 /// Writes a batch wholly or not at all.
 pub(crate) async fn commit(session: &mut Session, batch: Batch) -> Result<(), CommitError> {
     let (partition, epoch, published) = (batch.partition, batch.epoch, batch.watermark);
-    let limit = session.limit();
+    let (limit, lease) = (session.limit(), session.lease());
     let fence = Fence {
         partition: i16::from(partition),
         epoch: int(epoch),
@@ -56,7 +57,7 @@ pub(crate) async fn commit(session: &mut Session, batch: Batch) -> Result<(), Co
         .open()
         .await
         .map_err(|fault| fault.before_commit(partition, epoch))?;
-    let written = tokio::time::timeout(limit, write(open, fence, batch)).await;
+    let written = tokio::time::timeout(limit, write(open, fence, &lease, batch)).await;
     let refused = match written {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(refused)) => refused,
@@ -79,7 +80,7 @@ struct Fence {
     published: i64,
 }
 
-async fn write(open: &mut Open, fence: Fence, batch: Batch) -> Result<(), Refused> {
+async fn write(open: &mut Open, fence: Fence, lease: &Lease, batch: Batch) -> Result<(), Refused> {
     let Open {
         client,
         writer,
@@ -91,22 +92,29 @@ async fn write(open: &mut Open, fence: Fence, batch: Batch) -> Result<(), Refuse
     drawn.map_err(Refused::Before)?;
     let rows = Rows::of(batch, &absent, numbers);
     let rows = rows.map_err(|error| Refused::Before(error.into()))?;
-    send(client, *writer, fence, &rows).await?;
+    send(client, *writer, fence, lease, &rows).await?;
     rows.sagas.note(numbers);
     Ok(())
 }
 
-async fn send(client: &Object, writer: u64, fence: Fence, rows: &Rows) -> Result<(), Refused> {
+async fn send(
+    client: &Object,
+    writer: u64,
+    fence: Fence,
+    lease: &Lease,
+    rows: &Rows,
+) -> Result<(), Refused> {
     let statement = client
         .prepare_cached(&statement(rows))
         .await
         .map_err(|error| Refused::Before(error.into()))?;
-    let writer = int(writer);
+    let (writer, lease_ms) = (int(writer), lease.ms());
     let mut values: Vec<&(dyn ToSql + Sync)> = vec![
         &fence.partition,
         &fence.epoch,
         &writer,
         &fence.published,
+        &lease_ms,
         &rows.sagas.new,
         &rows.sagas.known,
         &rows.sagas.others,
@@ -137,8 +145,12 @@ async fn send(client: &Object, writer: u64, fence: Fence, rows: &Rows) -> Result
     if let Some(changes) = &rows.reservations {
         values.push(changes);
     }
+    let committing = lease.committing();
     match client.execute(&statement, &values).await {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            committing.done();
+            Ok(())
+        }
         Err(error) if never_left(&error) => Err(Refused::Before(Fault::Values(error))),
         Err(error) => Err(Refused::UnderWay(error.into())),
     }

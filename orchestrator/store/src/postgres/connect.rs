@@ -32,6 +32,9 @@ const NETWORK_MARGIN: Duration = Duration::from_secs(5);
 pub(crate) enum Use {
     /// Commits and what stands beside them.
     Write,
+    /// Leases and beats, which nothing waits behind: not for another statement, and not for a disk. One that is lost with its server was as good as never said, and who
+    /// relied on it is fenced by the epoch. So nothing that has to last may go through it, and taking a partition has to.
+    Lease,
     /// Questions only: the server refuses anything else.
     Read,
 }
@@ -106,6 +109,22 @@ impl Connections {
         done
     }
 
+    /// Has `work` done within so long, the wait for a connection included; one that did not answer is not used again.
+    pub(crate) async fn within<T>(
+        &self,
+        limit: Duration,
+        work: impl AsyncFnOnce(&mut Object) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let end = tokio::time::Instant::now() + limit;
+        let got = tokio::time::timeout_at(end, self.get()).await;
+        let client = got.unwrap_or(Err(Fault::Late(limit)))?;
+        let over = async {
+            tokio::time::sleep_until(end).await;
+            limit
+        };
+        unless(client, over, work).await
+    }
+
     /// Every row of a query.
     pub(crate) async fn rows(
         &self,
@@ -135,6 +154,40 @@ impl Connections {
     }
 }
 
+/// Has `work` done on a connection unless `over` ends before, which answers how long that was; one that did not answer is not used again.
+async fn unless<T>(
+    mut client: Object,
+    over: impl Future<Output = Duration>,
+    work: impl AsyncFnOnce(&mut Object) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    let done = tokio::select! {
+        biased;
+        done = work(&mut client) => done,
+        waited = over => Err(Fault::Late(waited)),
+    };
+    if done
+        .as_ref()
+        .is_err_and(|fault| !fault.leaves_the_connection())
+    {
+        drop(Object::take(client));
+    }
+    done
+}
+
+/// Runs a statement on a connection unless `over` ends before; answers how many rows it changed.
+pub(crate) async fn execute_unless(
+    client: Object,
+    over: impl Future<Output = Duration>,
+    sql: &str,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<u64, Fault> {
+    unless(client, over, async |client| {
+        let statement = client.prepare_cached(sql).await?;
+        Ok(client.execute(&statement, values).await?)
+    })
+    .await
+}
+
 /// Every row of a query on this connection, prepared once.
 pub(crate) async fn rows(
     client: &impl GenericClient,
@@ -148,8 +201,12 @@ pub(crate) async fn rows(
 fn session(options: &PostgresOptions, of_use: Use) -> Hook {
     let limit_ms = options.statement_timeout_ms;
     let read_only = of_use == Use::Read;
+    let durable = match of_use {
+        Use::Lease => "SET synchronous_commit TO off;",
+        Use::Write | Use::Read => "",
+    };
     let settings = format!(
-        "{SESSION}; SET statement_timeout TO {limit_ms}; SET idle_in_transaction_session_timeout TO {limit_ms};
+        "{SESSION}; {durable} SET statement_timeout TO {limit_ms}; SET idle_in_transaction_session_timeout TO {limit_ms};
          SET default_transaction_read_only TO {read_only}"
     );
     Hook::async_fn(move |client, _| {

@@ -2,7 +2,7 @@
 //!
 //! What the driver asks for goes through one connection in its order (`session.rs`); a batch is one call of a function in the database, and so
 //! one round trip and one transaction (`commit.rs`). Who owns the partition is a row with an epoch and a lease (`ownership.rs`). Everything
-//! beside the driver has connections of its own, pooled.
+//! beside the driver has connections of its own, pooled; leases and beats have theirs apart from all others, so that they wait for nobody.
 
 mod alerts;
 mod audit;
@@ -31,6 +31,7 @@ mod triggers;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use baton_driver::{
@@ -58,14 +59,16 @@ use connect::{Connections, Use};
 use fault::Fault;
 use open::failed;
 use options::Target;
-use ownership::{Renewal, Taken};
+use ownership::{Lease, Renewal, Taken};
 use session::Session;
 
 /// The partition of a store that has one: it has all slices.
 pub const PARTITION: u8 = 0;
 
-/// Connections that write beside the session: the lease, triggers, and what else the API writes.
+/// Connections that write beside the session: triggers, and what else the API writes.
 const WRITERS: usize = 4;
+/// Connections for what must wait for nobody, of a store with one partition: its lease. One that is waited for no longer leaves its place to the next.
+const LEASES: usize = 1;
 /// A lease is looked at again so much after its end.
 const LEASE_MARGIN: Duration = Duration::from_millis(100);
 /// And at least so often: its owner may give it up before.
@@ -77,6 +80,7 @@ pub struct PostgresStore {
     partition: Partition,
     session: Session,
     beside: Connections,
+    leases: Connections,
     /// Whether nobody else uses those connections.
     alone: bool,
     reader: PostgresReader,
@@ -128,7 +132,7 @@ impl PostgresStore {
             });
         }
         let owner = options.owner.clone().unwrap_or_else(process_and_host);
-        let partition = take(&beside, place, &owner, options.lease_ms).await?;
+        let (partition, since) = take(&beside, place, &owner, options.lease_ms).await?;
         tracing::info!(
             database = place,
             partition = partition.id,
@@ -136,11 +140,14 @@ impl PostgresStore {
             "store opened"
         );
         let reading = Connections::new(&target, options, Use::Read, options.readers)?;
+        let leases = Connections::new(&target, options, Use::Lease, LEASES)?;
+        let lease = Arc::new(Lease::new(options.lease_ms, since));
         Ok(Self {
             partition,
-            session: Session::new(beside.clone(), partition),
-            renewal: Renewal::start(beside.clone(), partition, options.lease_ms),
+            session: Session::new(beside.clone(), partition, lease.clone()),
+            renewal: Renewal::start(leases.clone(), partition, lease),
             beside,
+            leases,
             alone: true,
             reader: PostgresReader::new(reading),
         })
@@ -149,15 +156,17 @@ impl PostgresStore {
     /// A partition that was taken just now, with the connections of its member.
     fn of_cluster(
         partition: Partition,
-        beside: Connections,
+        [beside, leases]: [Connections; 2],
         reader: PostgresReader,
-        lease_ms: u64,
+        lease: Lease,
     ) -> Self {
+        let lease = Arc::new(lease);
         Self {
             partition,
-            session: Session::new(beside.clone(), partition),
-            renewal: Renewal::start(beside.clone(), partition, lease_ms),
+            session: Session::new(beside.clone(), partition, lease.clone()),
+            renewal: Renewal::start(leases.clone(), partition, lease),
             beside,
+            leases,
             alone: false,
             reader,
         }
@@ -232,6 +241,7 @@ impl PostgresStore {
             partition,
             mut session,
             beside,
+            leases,
             alone,
             reader: _,
             renewal,
@@ -241,6 +251,7 @@ impl PostgresStore {
         let released = ownership::release(&beside, partition).await;
         if alone {
             beside.close();
+            leases.close();
         }
         released.map_err(|fault| fault.read("a partition, to give it up"))
     }
@@ -329,20 +340,20 @@ async fn migrate_on(connections: &Connections, place: &str) -> Result<(u32, u32)
     migrated
 }
 
-/// Takes the partition, if need be after the lease of somebody who no longer renews it.
+/// Takes the partition, if need be after the lease of somebody who no longer renews it; answers from when on its own lease counts.
 async fn take(
     connections: &Connections,
     place: &str,
     owner: &str,
     lease_ms: u64,
-) -> Result<Partition, PostgresError> {
+) -> Result<(Partition, tokio::time::Instant), PostgresError> {
     let (mut told, mut ends) = (None, None);
     loop {
         let taken = ownership::take(connections, PARTITION, owner, lease_ms)
             .await
             .map_err(failed(place, "take its partition"))?;
         let (owner, left) = match taken {
-            Taken::Mine(partition) => return Ok(partition),
+            Taken::Mine { partition, since } => return Ok((partition, since)),
             Taken::Leased { owner, left } => (owner, left + LEASE_MARGIN),
         };
         let now = Instant::now();

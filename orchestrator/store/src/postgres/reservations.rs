@@ -1,21 +1,21 @@
 //! What sagas take, in the database. Written by the batches (`change_reservations`) and by whoever looks at the waiting, at whichever member; each holds one
-//! advisory lock until that is committed.
+//! advisory lock until that is committed. Commits of every partition wait for that lock: whoever takes it does so within one call of a function, and so never holds
+//! it while the server waits for a process.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use baton_driver::reservations::{ADMIT_PAGE, OVER_PAGE};
 use baton_driver::{Admission, ReservationChange, ReservationRow, StoreError};
 use baton_engine::reservation::Change;
 use baton_engine::{ReservationKind, Want};
 use baton_messages::{SagaId, Timestamp};
-use deadpool_postgres::GenericClient;
 use serde_json::{Value, json};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::columns::{
-    get, instant, instant_if_set, int, rows as most, saga_id, small, string, uint, word,
+    get, instant, instant_if_set, int, plain, rows as most, saga_id, small, string, uint, word,
 };
 use super::connect::{Connections, rows};
 use super::fault::Fault;
@@ -23,38 +23,12 @@ use super::load::each;
 use crate::audit::limited;
 use crate::read::{Page, page};
 use crate::reservations::{
-    ReservationBook, ReservationCursor, ReservationFilter, Seen, decide, kind_of, state_of,
-    told_number, told_of,
+    ReservationBook, ReservationCursor, ReservationFilter, kind_of, state_of, told_number, told_of,
 };
 
-/// The advisory lock under which these rows change: "BATN", then a word for this use. The migration has it as well.
-const TAKING: i64 = 0x4241_544e_0000_0007;
-const LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
-/// What was begun is forgotten only when its saga knows that it was: nothing else says so to one that wants nothing beside.
-const OVER: &str = "DELETE FROM reservations WHERE ctid = ANY (ARRAY
-    (SELECT ctid FROM reservations WHERE until <= $1 AND told = 2 ORDER BY until LIMIT $2))";
-/// The sagas of a page with each thing they want, and whether so many have it, or want it before, as there may be. What its root has, or another below it, a
-/// saga has as well: also past those who wait for it.
-pub(crate) const PAGE: &str = "SELECT p.saga, p.ticket, r.kind, r.told,
-    NOT r.let_through AND NOT (r.kind = 'lock' AND EXISTS (SELECT 1 FROM reservations h WHERE h.kind = 'lock' AND h.name = r.name AND h.state = 'held' AND h.root = r.root))
-    AND (SELECT count(*) FROM (
-        SELECT 1 FROM reservations h WHERE h.kind = r.kind AND h.name = r.name AND h.state = 'held' AND h.saga <> r.saga AND (r.kind <> 'lock' OR h.root <> r.root)
-        UNION ALL SELECT 1 FROM reservations h WHERE h.kind = r.kind AND h.name = r.name AND h.state = 'spent' AND h.saga <> r.saga
-        UNION ALL SELECT 1 FROM reservations h WHERE h.kind = r.kind AND h.name = r.name AND h.state = 'waiting' AND h.ticket < r.ticket AND r.saga = r.root AND (r.kind <> 'lock' OR h.root <> r.root)
-        LIMIT r.max) taken) >= r.max
-    , r.saga <> r.root FROM (SELECT ticket, saga FROM reservations WHERE held_at IS NULL AND ticket > $1 AND ticket <= $3 GROUP BY ticket, saga ORDER BY ticket, saga LIMIT $2) p
-    JOIN LATERAL (SELECT * FROM reservations w WHERE w.saga = p.saga ORDER BY w.kind, w.name) r ON true ORDER BY p.ticket, p.saga";
-/// All that one saga wants; a lock that is held below its root already keeps its number.
-pub(crate) const GIVE: &str = "UPDATE reservations r SET state = CASE WHEN per_ms IS NULL THEN 'held' ELSE 'spent' END, held_at = $2::bigint, until = $2::bigint + per_ms,
-    fence = CASE WHEN kind = 'lock' THEN coalesce((SELECT h.fence FROM reservations h WHERE h.kind = 'lock' AND h.name = r.name AND h.state = 'held' AND h.root = r.root LIMIT 1),
-        nextval('reservation_numbers')) END
-    WHERE saga = $1";
-pub(crate) const UNTOLD: &str = "SELECT saga FROM reservations WHERE told < 2 AND state <> 'waiting' AND ticket > 0 GROUP BY ticket, saga ORDER BY ticket, saga LIMIT $1";
-pub(crate) const FENCES: &str = "SELECT saga, name, fence FROM reservations WHERE saga = ANY ($1) AND kind = 'lock' AND fence IS NOT NULL";
-pub(crate) const NEXT_OVER: &str = "SELECT min(until) FROM reservations WHERE until > $1";
+const ADMIT: &str = "SELECT o_told, o_held_back, o_next_ticket, o_wake_at, o_fence_sagas, o_fence_names, o_fences FROM admit_reservations_12($1, $2, $3, $4)";
+const TIDY: &str = "SELECT tidy_reservations_12()";
 pub(crate) const BEFORE: &str = "SELECT count(*) FROM reservations WHERE kind = $1 AND name = $2 AND state = 'waiting' AND ticket < $3";
-const TIDY: &str = "DELETE FROM reservations r WHERE r.state = 'held'
-    AND NOT EXISTS (SELECT 1 FROM sagas s WHERE s.id = r.saga AND s.active) AND NOT EXISTS (SELECT 1 FROM sagas s WHERE s.id = r.root AND s.active)";
 /// A row of another store, as it was.
 const PUT: &str = "INSERT INTO reservations (saga, root, ticket, kind, name, max, per_ms, state, let_through, fence, asked_at, held_at, until, told)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
@@ -67,7 +41,48 @@ pub(crate) fn list(filter: &ReservationFilter) -> String {
 
 /// Every question here that must not look at a whole table.
 #[cfg(test)]
-pub(crate) const QUERIES: [&str; 6] = [PAGE, GIVE, UNTOLD, FENCES, NEXT_OVER, BEFORE];
+pub(crate) const QUERIES: [&str; 6] = [PAGE.0, GIVE.0, UNTOLD.0, FENCES.0, NEXT_OVER.0, BEFORE];
+
+// What `admit_reservations_12` asks and changes, with the names that the values have there: so their plans can be read.
+
+/// The sagas of a page, each with whether of something it wants so many have it, or want it before, as there may be; what its root has, or another below it, a saga
+/// has as well: also past those who wait for it.
+#[cfg(test)]
+const PAGE: (&str, &[&str]) = ("SELECT p.saga, p.ticket, f.is_full, f.by_time, f.untold, f.is_below
+    FROM (SELECT ticket, saga FROM reservations WHERE held_at IS NULL AND ticket > $1 AND ticket <= $3 GROUP BY ticket, saga ORDER BY ticket, saga LIMIT $2) p
+    CROSS JOIN LATERAL (SELECT bool_or(w.is_full) AS is_full, bool_and(w.kind = 'blast-radius' OR NOT w.is_full) AS by_time, bool_and(w.told = 0) AS untold,
+        bool_or(w.is_below) AS is_below FROM (SELECT r.kind, r.told, r.saga <> r.root AS is_below,
+        NOT r.let_through AND NOT (r.kind = 'lock' AND EXISTS (SELECT 1 FROM reservations h WHERE h.kind = 'lock' AND h.name = r.name AND h.state = 'held' AND h.root = r.root))
+        AND (SELECT count(*) FROM (
+            SELECT 1 FROM reservations h WHERE h.kind = r.kind AND h.name = r.name AND h.state = 'held' AND h.saga <> r.saga AND (r.kind <> 'lock' OR h.root <> r.root)
+            UNION ALL SELECT 1 FROM reservations h WHERE h.kind = r.kind AND h.name = r.name AND h.state = 'spent' AND h.saga <> r.saga
+            UNION ALL SELECT 1 FROM reservations h WHERE h.kind = r.kind AND h.name = r.name AND h.state = 'waiting' AND h.ticket < r.ticket AND r.saga = r.root AND (r.kind <> 'lock' OR h.root <> r.root)
+            LIMIT r.max) taken) >= r.max AS is_full
+        FROM reservations r WHERE r.saga = p.saga OFFSET 0) w) f
+    ORDER BY p.ticket, p.saga", &["p_from", "p_page", "p_upto"]);
+/// All that one saga wants; a lock that is held below its root already keeps its number.
+#[cfg(test)]
+const GIVE: (&str, &[&str]) = ("UPDATE reservations r SET state = CASE WHEN per_ms IS NULL THEN 'held' ELSE 'spent' END, held_at = $2::bigint, until = $2::bigint + per_ms,
+    fence = CASE WHEN kind = 'lock' THEN coalesce((SELECT h.fence FROM reservations h WHERE h.kind = 'lock' AND h.name = r.name AND h.state = 'held' AND h.root = r.root LIMIT 1),
+        nextval('reservation_numbers')) END
+    WHERE saga = $1", &["to_give[place]", "p_now"]);
+#[cfg(test)]
+const UNTOLD: (&str, &[&str]) = (
+    "SELECT saga FROM reservations WHERE told < 2 AND state <> 'waiting' AND ticket > 0 GROUP BY ticket, saga ORDER BY ticket, saga LIMIT $1",
+    &["p_page"],
+);
+#[cfg(test)]
+const FENCES: (&str, &[&str]) = (
+    "SELECT saga, name, fence FROM reservations WHERE saga = ANY ($1) AND kind = 'lock' AND fence IS NOT NULL",
+    &["o_told"],
+);
+#[cfg(test)]
+const NEXT_OVER: (&str, &[&str]) = (
+    "SELECT min(until) FROM reservations WHERE until > $1",
+    &["p_now"],
+);
+#[cfg(test)]
+const ADMITTING: [(&str, &[&str]); 5] = [PAGE, GIVE, UNTOLD, FENCES, NEXT_OVER];
 
 /// What a batch changes, as `change_reservations` reads it; none where it changes nothing.
 pub(crate) fn changes(all: &[ReservationChange]) -> serde_json::Result<Option<String>> {
@@ -143,99 +158,26 @@ impl PostgresReservations {
     }
 }
 
-async fn admit(
-    client: &impl GenericClient,
-    now: Timestamp,
-    after: Option<u64>,
-) -> Result<Admission, Fault> {
-    let mut answer = Admission::default();
-    rows(client, LOCK, &[&TAKING]).await?;
-    rows(client, OVER, &[&int(now.0), &most(OVER_PAGE)]).await?;
-    let mut given: Vec<(u64, SagaId)> = Vec::new();
-    // who is given a lock lets in whoever shares a root with him; of the sagas of the first look, so that it ends
-    let mut upto = u64::MAX;
-    loop {
-        let seen = look(client, after, upto).await?;
-        upto = seen.last().map_or(0, |one| one.ticket);
-        if given.is_empty() && seen.chunk_by(|a, b| a.saga == b.saga).count() == ADMIT_PAGE {
-            answer.next = seen.last().map(|one| one.ticket);
-        }
-        let (admitted, held_back) = decide(&seen);
-        answer.held_back = held_back;
-        if admitted.is_empty() {
-            break;
-        }
-        let mut first = true;
-        for saga in admitted {
-            let seen = seen.iter().find(|one| one.saga == saga);
-            // what goes past the line was looked at without those before it, some of whom have something now
-            if !first && seen.is_some_and(|one| one.below) {
-                break;
-            }
-            first = false;
-            rows(client, GIVE, &[&saga.0, &int(now.0)]).await?;
-            given.push((seen.map_or(0, |one| one.ticket), saga));
-        }
+/// What one look came to, out of the columns of [`ADMIT`].
+fn admission(row: &Row) -> Result<Admission, Fault> {
+    let (told, held_back): (Vec<Uuid>, Vec<Uuid>) = (get(row, 0)?, get(row, 1)?);
+    let (sagas, names): (Vec<Uuid>, Vec<String>) = (get(row, 4)?, get(row, 5)?);
+    let numbers: Vec<i64> = get(row, 6)?;
+    let mut fences: BTreeMap<Uuid, BTreeMap<String, u64>> = BTreeMap::new();
+    for ((saga, name), number) in sagas.into_iter().zip(names).zip(numbers) {
+        let of_saga = fences.entry(saga).or_default();
+        of_saga.insert(plain(&name), uint(number));
     }
-    given.sort_unstable();
-    let mut told: Vec<SagaId> = given.into_iter().map(|(_, saga)| saga).collect();
-    if after.is_none() {
-        let untold = rows(client, UNTOLD, &[&most(ADMIT_PAGE)]).await?;
-        told.extend(each(&untold, |row| saga_id(row, 0))?);
-        let mut once = BTreeSet::new();
-        told.retain(|saga| once.insert(*saga));
-    }
-    answer.admitted = fences(client, told).await?;
-    if answer.next.is_none() {
-        let next = rows(client, NEXT_OVER, &[&int(now.0)]).await?;
-        answer.wake_at = next
-            .first()
-            .map_or(Ok(None), |row| instant_if_set(row, 0))?;
-    }
-    Ok(answer)
-}
-
-/// The waiting behind a ticket, up to another, as they stand now.
-async fn look(
-    client: &impl GenericClient,
-    after: Option<u64>,
-    upto: u64,
-) -> Result<Vec<Seen>, Fault> {
-    let from = after.map_or(0, int);
-    let found = rows(client, PAGE, &[&from, &most(ADMIT_PAGE), &int(upto)]).await?;
-    each(&found, |row| {
-        Ok(Seen {
-            saga: saga_id(row, 0)?,
-            ticket: get(row, 1).map(uint)?,
-            kind: word(row, 2, kind_of)?,
-            untold: get::<i16>(row, 3)? == 0,
-            full: get(row, 4)?,
-            below: get(row, 5)?,
-        })
+    let admitted = told.into_iter().map(|saga| {
+        let fences = fences.remove(&saga).unwrap_or_default();
+        (SagaId(saga), fences)
+    });
+    Ok(Admission {
+        admitted: admitted.collect(),
+        held_back: held_back.into_iter().map(SagaId).collect(),
+        next: get::<Option<i64>>(row, 2)?.map(uint),
+        wake_at: instant_if_set(row, 3)?,
     })
-}
-
-/// Each with the numbers of its locks.
-async fn fences(
-    client: &impl GenericClient,
-    sagas: Vec<SagaId>,
-) -> Result<Vec<(SagaId, BTreeMap<String, u64>)>, Fault> {
-    if sagas.is_empty() {
-        return Ok(Vec::new());
-    }
-    let ids: Vec<Uuid> = sagas.iter().map(|saga| saga.0).collect();
-    let found = rows(client, FENCES, &[&ids]).await?;
-    let mut of: BTreeMap<SagaId, BTreeMap<String, u64>> = BTreeMap::new();
-    for row in &found {
-        let fence = get(row, 2).map(uint)?;
-        of.entry(saga_id(row, 0)?)
-            .or_default()
-            .insert(string(row, 1)?, fence);
-    }
-    let sagas = sagas.into_iter();
-    Ok(sagas
-        .map(|saga| (saga, of.remove(&saga).unwrap_or_default()))
-        .collect())
 }
 
 fn reservation(row: &Row) -> Result<ReservationRow, Fault> {
@@ -261,26 +203,24 @@ fn reservation(row: &Row) -> Result<ReservationRow, Fault> {
 
 impl ReservationBook for PostgresReservations {
     async fn admit(&self, now: Timestamp, after: Option<u64>) -> Result<Admission, StoreError> {
-        let admitting = self.connections.with(async |client| {
-            let transaction = client.transaction().await?;
-            let answer = admit(&transaction, now, after).await?;
-            transaction.commit().await?;
-            Ok(answer)
+        let values: [&(dyn ToSql + Sync); 4] = [
+            &int(now.0),
+            &after.map(int),
+            &most(ADMIT_PAGE),
+            &most(OVER_PAGE),
+        ];
+        let found = self.connections.rows(ADMIT, &values).await;
+        let read = found.and_then(|rows| {
+            rows.first()
+                .map_or_else(|| Ok(Admission::default()), admission)
         });
-        let admitted = admitting.await;
-        admitted.map_err(|fault| fault.read("sagas that wait to be admitted"))
+        read.map_err(|fault| fault.read("sagas that wait to be admitted"))
     }
 
     async fn tidy(&self) -> Result<(), StoreError> {
-        let tidying = self.connections.with(async |client| {
-            let transaction = client.transaction().await?;
-            rows(&transaction, LOCK, &[&TAKING]).await?;
-            rows(&transaction, TIDY, &[]).await?;
-            transaction.commit().await?;
-            Ok(())
-        });
-        let tidied = tidying.await;
-        tidied.map_err(|fault| fault.read("locks of sagas that have ended"))
+        let tidied = self.connections.execute(TIDY, &[]).await;
+        tidied.map_err(|fault| fault.read("locks of sagas that have ended"))?;
+        Ok(())
     }
 
     async fn reservations(
@@ -330,5 +270,27 @@ impl ReservationBook for PostgresReservations {
         count
             .map(uint)
             .map_err(|fault| fault.read("who waits before"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ADMITTING;
+
+    /// With one blank wherever there are some.
+    fn flat(text: &str) -> String {
+        text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_queries_whose_plans_are_read_are_those_of_the_function() {
+        let migration = flat(include_str!("../../migrations/postgres/V12__hot_path.sql"));
+        for (sql, names) in ADMITTING {
+            let mut there = flat(sql);
+            for (place, name) in names.iter().enumerate() {
+                there = there.replace(&format!("${}", place + 1), name);
+            }
+            assert!(migration.contains(&there), "{there}");
+        }
     }
 }

@@ -4,6 +4,8 @@
 //! Another connection breaks that order: what the old one had under way may still be done by the server. A new one therefore counts the
 //! partition's `writer` up before anything else, and the fence of a batch names its writer: from then on nothing of the old one is committed.
 
+use std::sync::Arc;
+
 use baton_messages::SagaId;
 use deadpool_postgres::Object;
 
@@ -11,6 +13,7 @@ use super::columns::{int, uint};
 use super::connect::{Connections, rows};
 use super::fault::Fault;
 use super::numbers::{Numbers, Standing};
+use super::ownership::Lease;
 use crate::Partition;
 
 const WRITER: &str =
@@ -21,6 +24,7 @@ const WRITER: &str =
 pub(crate) struct Session {
     connections: Connections,
     partition: Partition,
+    lease: Arc<Lease>,
     open: Option<Open>,
 }
 
@@ -33,10 +37,15 @@ pub(crate) struct Open {
 }
 
 impl Session {
-    pub(crate) const fn new(connections: Connections, partition: Partition) -> Self {
+    pub(crate) const fn new(
+        connections: Connections,
+        partition: Partition,
+        lease: Arc<Lease>,
+    ) -> Self {
         Self {
             connections,
             partition,
+            lease,
             open: None,
         }
     }
@@ -82,6 +91,11 @@ impl Session {
                 Standing::Active(number) => open.numbers.note(saga.0, Some(number)),
             }
         }
+    }
+
+    /// The lease of the partition, which every commit renews.
+    pub(crate) fn lease(&self) -> Arc<Lease> {
+        self.lease.clone()
     }
 
     /// How long an answer is waited for.

@@ -2,11 +2,13 @@
 //! committed, so that their numbers are in the order in which they can be seen, and a key is claimed once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use baton_driver::{StoreError, SubscriptionRow};
 use baton_engine::definition::EventPattern;
 use baton_messages::{SagaId, StepId, Timestamp};
 use deadpool_postgres::Transaction;
+use tokio::sync::Semaphore;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -25,6 +27,9 @@ use crate::triggers::{
 
 /// The advisory lock under which events are taken in: "BATN", then a word for this use.
 const TAKING: i64 = 0x4241_544e_0000_0002;
+/// Kept events are read for so many waiting steps at once, in one process: hundreds of steps may begin to wait together, and what else stands beside the drivers shares
+/// the connections with them.
+const KEPT_SIDE_BY_SIDE: usize = 2;
 /// As much of an event's type as stands in its column: patterns are shorter, and an index takes no more than some 2700 bytes.
 const TYPE_CHARACTERS_MAX: usize = 500;
 
@@ -120,13 +125,16 @@ pub struct PostgresTriggers {
     connections: Connections,
     /// Whoever leads is alone in writing how far schedules have come.
     leader: Option<String>,
+    /// Who may read kept events; clones share it.
+    keeping: Arc<Semaphore>,
 }
 
 impl PostgresTriggers {
-    pub(crate) const fn new(connections: Connections) -> Self {
+    pub(crate) fn new(connections: Connections) -> Self {
         Self {
             connections,
             leader: None,
+            keeping: Arc::new(Semaphore::new(KEPT_SIDE_BY_SIDE)),
         }
     }
 
@@ -227,6 +235,8 @@ impl Triggers for PostgresTriggers {
             values.push(end);
         }
         let sql = queries::kept(end.is_some());
+        // never closed
+        let _turn = self.keeping.acquire().await;
         self.list("kept events of a type", &sql, &values, event_row)
             .await
     }

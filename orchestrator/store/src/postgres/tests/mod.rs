@@ -6,6 +6,7 @@ mod numbers;
 mod opening;
 mod ownership;
 mod plans;
+mod slow;
 mod undecodable;
 
 use baton_harness::{Database, Postgres};

@@ -125,7 +125,7 @@ async fn what_an_old_connection_still_has_under_way_is_refused() {
     let late = |writer: u64| {
         let nothing = vec!["NULL"; 20].join(", ");
         let (epoch, writer) = (int(mine.epoch), int(writer));
-        format!("SELECT commit_batch_12(0::smallint, {epoch}, {writer}, 1, {nothing})")
+        format!("SELECT commit_batch_12(0::smallint, {epoch}, {writer}, 1, 3000, {nothing})")
     };
     let client = subject.database.client().await;
     let refused = client.batch_execute(&late(old)).await.unwrap_err();
