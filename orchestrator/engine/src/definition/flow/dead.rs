@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Flow;
 use crate::definition::diagnostic::code;
 use crate::definition::reader::nearest;
-use crate::definition::step::{Step, TaskStep, UndoPlan};
+use crate::definition::step::{OwnUndo, Step, TaskStep, UndoPlan};
 use crate::definition::step_waiting::{ApproveStep, Approver};
 use crate::definition::yaml::{Content, Mark};
 use crate::role::Role;
@@ -27,7 +27,8 @@ impl Flow<'_> {
             .map(|known| known.manifest.effect);
         let changes_nothing = effect == Some(Effect::None);
         // `undo: none` says why nothing is done, which is right everywhere
-        let takes_back = matches!(task.undo, UndoPlan::Task(_)) || task.undo_when.is_some();
+        let says_more = task.undo_when.is_some() || task.own_undo != OwnUndo::default();
+        let takes_back = matches!(task.undo, UndoPlan::Task(_)) || says_more;
         let is_sure = !self.doubts.unsure.contains(&step.index);
         let (id, name) = (&step.id, &task.task_type);
         let no_way_back = is_sure && self.only_forward(step);
