@@ -44,6 +44,8 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_constant;
+#[cfg(test)]
 mod tests_flow;
 #[cfg(test)]
 mod tests_help;

@@ -333,6 +333,7 @@ impl Flow<'_> {
             self.written_out(&saga.with, before, misfits, &taker, &place);
         }
         self.nesting(saga, at, "saga");
+        self.timeout_within(step, saga, child);
         self.turned_back(step, saga, child, at);
     }
 
