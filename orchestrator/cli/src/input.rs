@@ -200,7 +200,10 @@ mod tests {
     fn a_file_that_is_not_utf_8_is_to_be_saved_as_that() {
         let next = |kind: ErrorKind| unread(Path::new("x.yaml"), kind.into()).next("check");
         let told = next(ErrorKind::InvalidData).unwrap();
-        assert!(told.starts_with("save it as UTF-8: `file x.yaml`"), "{told}");
+        assert!(
+            told.starts_with("save it as UTF-8: `file x.yaml`"),
+            "{told}"
+        );
         let other = next(ErrorKind::PermissionDenied);
         assert_eq!(other.as_deref(), Some("ls -ld x.yaml"));
     }

@@ -85,7 +85,9 @@ pub use retry::{Attempts, Jitter, RetryPolicy};
 pub use schedule::{CATCH_UP_MAX, CatchUp, Overlap, Schedule, ScheduleError, rfc3339};
 pub(crate) use schema::misfits;
 pub use schema::{InputMisfit, InputSchema};
-pub use step::{OnError, OwnUndo, ProbePlan, SagaStep, Step, StepKind, TaskStep, UndoPlan, UndoTask};
+pub use step::{
+    OnError, OwnUndo, ProbePlan, SagaStep, Step, StepKind, TaskStep, UndoPlan, UndoTask,
+};
 pub use step_waiting::{ApproveStep, Approver, EmitStep, OnTimeout, WaitStep};
 pub use trigger::{
     CANCEL_REASON_CHARS_MAX, EventRule, OnHit, ScheduleRule, TRIGGERS_MAX, Trigger, hook_source,
