@@ -46,6 +46,10 @@ pub(crate) fn unread(path: &Path, source: std::io::Error) -> CliError {
         .find(|folder| folder.is_dir());
     let next = match (&source.kind(), folder) {
         (ErrorKind::NotFound, Some(folder)) => format!("ls {}", folder.display()),
+        (ErrorKind::InvalidData, _) => format!(
+            "save it as UTF-8: `file {0}` says what it is now; `iconv -f UTF-16 -t UTF-8 {0}` makes UTF-8 of that, or `-f ISO-8859-1`",
+            path.display()
+        ),
         _ => format!("ls -ld {}", path.display()),
     };
     let near = match source.kind() {
@@ -190,6 +194,18 @@ mod tests {
             input,
             json!({"kept": true, "n": 5, "ip": "10.0.0.1", "all": [1, 2]})
         );
+    }
+
+    #[test]
+    fn a_file_that_is_not_utf_8_is_to_be_saved_as_that() {
+        let next = |kind: ErrorKind| unread(Path::new("x.yaml"), kind.into()).next("check");
+        let told = next(ErrorKind::InvalidData).unwrap();
+        assert!(
+            told.starts_with("save it as UTF-8: `file x.yaml`"),
+            "{told}"
+        );
+        let other = next(ErrorKind::PermissionDenied);
+        assert_eq!(other.as_deref(), Some("ls -ld x.yaml"));
     }
 
     #[test]

@@ -143,6 +143,25 @@ fn what_is_broken_undisturbed_is_said_whatever_rows_are_wanted() {
 }
 
 #[test]
+fn an_event_that_was_published_is_not_called_undone() {
+    let told = "  - { id: told, emit: { type: com.example.told }, because: it is so }\n";
+    let rest = "  - { id: rest, sleep: 1s }\n";
+    for (steps, word) in [
+        (
+            format!("{told}{rest}"),
+            "un all undone but for events that were published,",
+        ),
+        (format!("{rest}{told}"), "un all undone,"),
+    ] {
+        let yaml = format!("saga: tells\nversion: 1\nsteps:\n{steps}");
+        let (ready, swept) = swept_among(&yaml, "tells.yaml", &Beside::default(), None);
+        let text = seen(|width| sweep::lines(&swept, &ready, width));
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(word), "{word}: {text}");
+    }
+}
+
+#[test]
 fn one_play_again() {
     let (ready, swept) = swept(None);
     let parked = swept.cells.iter().find(|cell| cell.parked()).unwrap();

@@ -76,7 +76,7 @@ pub(crate) fn lines(swept: &Swept, ready: &Sweep, width: usize) -> Vec<Line> {
     lines.push(Line::new());
     lines.extend(matrix(swept, ready, &desks, width));
     lines.push(Line::new());
-    lines.extend(legend(swept, width));
+    lines.extend(legend(swept, ready, width));
     lines.extend(people(&desks, ready, width));
     lines.extend(broken(swept, ready, width));
     lines.extend(hints(swept, ready, width));
@@ -276,7 +276,7 @@ fn drawn(cell: &Cell, desks: &Desks<'_>) -> (String, Tone) {
     (format!("{word}{mark}"), tone)
 }
 
-fn legend(swept: &Swept, width: usize) -> Vec<Line> {
+fn legend(swept: &Swept, ready: &Sweep, width: usize) -> Vec<Line> {
     let says = |trouble: &Trouble| format!("{} {}", trouble.head(), trouble.says());
     let all: Vec<String> = columns(swept).iter().map(says).collect();
     let cell = all.iter().map(|one| wide(one)).max().unwrap_or(1) + GAP;
@@ -290,8 +290,14 @@ fn legend(swept: &Swept, width: usize) -> Vec<Line> {
         }
         lines.push(Line::faint(text.trim_end()));
     }
-    let words = "ok completed, un all undone, P a person decides, !! a promise is broken, · never came to it; * ends otherwise when messages are doubled and reordered";
-    for part in wrapped(words, width) {
+    let undone = match ready.told_before().next() {
+        Some(_) => "all undone but for events that were published",
+        None => "all undone",
+    };
+    let words = format!(
+        "ok completed, un {undone}, P a person decides, !! a promise is broken, · never came to it; * ends otherwise when messages are doubled and reordered"
+    );
+    for part in wrapped(&words, width) {
         lines.push(Line::of(part, Tone::Faint));
     }
     lines

@@ -18,7 +18,7 @@ use super::no_value::no_value;
 use super::{DecideError, Deciding, failure};
 use crate::child::Child;
 use crate::definition::{
-    Attempts, Jitter, ProbePlan, RetryPolicy, StepKind, TaskStep, UndoPlan, UndoTask,
+    Attempts, Jitter, OwnUndo, ProbePlan, RetryPolicy, StepKind, TaskStep, UndoPlan, UndoTask,
 };
 use crate::expr::{Scope, Template, kind_of};
 use crate::fold::last_moment;
@@ -113,7 +113,9 @@ impl Deciding<'_> {
                 if !forward.facts.undo {
                     return self.undo_missing(id);
                 }
-                let facts = backward_facts(forward.facts.clone());
+                let known = self.rules.catalogue.get(&forward.facts.task_type);
+                let most = known.map(|known| known.manifest.timeout_ms_max);
+                let facts = backward_facts(forward.facts.clone(), &task.own_undo, most);
                 Ok(Prepared {
                     facts,
                     input: forward.input.clone(),
@@ -563,15 +565,26 @@ fn undo_task_facts(
     facts
 }
 
-/// The automation's own undo runs under the facts of `do`, but with attempts of its own.
-fn backward_facts(mut facts: TaskFacts) -> TaskFacts {
+/// The automation's own undo runs under the facts of `do`, but with attempts of its own; what the step says of it goes before both. An attempt has what the
+/// task type allows at most.
+fn backward_facts(mut facts: TaskFacts, said: &OwnUndo, timeout_ms_max: Option<u64>) -> TaskFacts {
+    let retry = &said.retry;
+    // the longest wait is no shorter than the first one that was asked for
+    let longest = UNDO_BACKOFF_MS_MAX.max(retry.backoff_ms.unwrap_or_default());
     facts.retry = RetryFacts {
-        attempts: Some(UNDO_ATTEMPTS),
-        backoff_ms: facts.retry.backoff_ms,
-        factor: facts.retry.factor,
-        max_ms: UNDO_BACKOFF_MS_MAX,
-        jitter: true,
+        attempts: match retry.attempts {
+            None => Some(UNDO_ATTEMPTS),
+            Some(Attempts::Times(times)) => Some(times.get()),
+            Some(Attempts::Forever) => None,
+        },
+        backoff_ms: retry.backoff_ms.unwrap_or(facts.retry.backoff_ms),
+        factor: retry.factor.unwrap_or(facts.retry.factor),
+        max_ms: retry.max_ms.unwrap_or(longest),
+        jitter: retry.jitter != Some(Jitter::None),
     };
+    if let Some(timeout) = said.timeout_ms {
+        facts.timeout_ms = timeout.min(timeout_ms_max.unwrap_or(u64::MAX));
+    }
     facts
 }
 

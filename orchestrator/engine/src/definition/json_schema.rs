@@ -492,7 +492,29 @@ fn undo() -> Value {
             ),
         )
     };
-    let own = object(&["when"], vec![when()]);
+    let mut own = object(
+        &[],
+        vec![
+            when(),
+            (
+                "timeout",
+                said(
+                    reference("duration"),
+                    "Of one attempt of its own automation's undo; the step's when left out.",
+                ),
+            ),
+            (
+                "retry",
+                said(
+                    reference("retry"),
+                    "How often and when its own automation's undo is tried: 10 times when left out, with a minute between them at most.",
+                ),
+            ),
+        ],
+    );
+    if let Value::Object(own) = &mut own {
+        own.insert("minProperties".to_owned(), Value::from(1));
+    }
     let task = object(
         &["task"],
         vec![

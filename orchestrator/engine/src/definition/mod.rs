@@ -44,6 +44,8 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_constant;
+#[cfg(test)]
 mod tests_flow;
 #[cfg(test)]
 mod tests_handed;
@@ -85,7 +87,9 @@ pub use retry::{Attempts, Jitter, RetryPolicy};
 pub use schedule::{CATCH_UP_MAX, CatchUp, Overlap, Schedule, ScheduleError, rfc3339};
 pub(crate) use schema::misfits;
 pub use schema::{InputMisfit, InputSchema};
-pub use step::{OnError, ProbePlan, SagaStep, Step, StepKind, TaskStep, UndoPlan, UndoTask};
+pub use step::{
+    OnError, OwnUndo, ProbePlan, SagaStep, Step, StepKind, TaskStep, UndoPlan, UndoTask,
+};
 pub use step_waiting::{ApproveStep, Approver, EmitStep, OnTimeout, WaitStep};
 pub use trigger::{
     CANCEL_REASON_CHARS_MAX, EventRule, OnHit, ScheduleRule, TRIGGERS_MAX, Trigger, hook_source,

@@ -142,7 +142,7 @@ fn ids(items: &[Node], outside: &Ids) -> Ids {
 pub(super) fn steps(reader: &mut Reader, items: &[Node], outside: &Ids) -> Vec<Draft> {
     let mut drafts: Vec<Draft> = Vec::with_capacity(items.len());
     let around = ids(items, outside);
-    let mut lines: BTreeMap<StepId, usize> = BTreeMap::new();
+    let mut lines: BTreeMap<String, usize> = BTreeMap::new();
     for (index, item) in items.iter().enumerate() {
         // A step without a usable id is read under a name of its own, so that what else is wrong with it is said too.
         let Ok(made_up) = StepId::new(&format!("unreadable_step_{index}")) else {
@@ -153,6 +153,9 @@ pub(super) fn steps(reader: &mut Reader, items: &[Node], outside: &Ids) -> Vec<D
             continue;
         };
         let Some(id) = id(reader, &object) else {
+            if let Some(text) = written_id(item) {
+                taken_here(reader, item, text, &mut lines);
+            }
             drafts.push(step(reader, made_up, &object, &around));
             continue;
         };
@@ -160,18 +163,28 @@ pub(super) fn steps(reader: &mut Reader, items: &[Node], outside: &Ids) -> Vec<D
         if let Some(line) = outside.get(id.as_str()) {
             taken(reader, mark, id.as_str(), *line);
         }
-        if let Some(line) = lines.insert(id.clone(), item.mark.line) {
-            let message = format!("the id `{id}` is taken by the step in line {line}");
-            reader.report(
-                code::TWICE,
-                mark,
-                message,
-                "give each step an id of its own",
-            );
-        }
+        taken_here(reader, item, id.as_str(), &mut lines);
         drafts.push(step(reader, id, &object, &around));
     }
     drafts
+}
+
+/// The id of a step as it is written, whether it can be one or not.
+fn written_id(item: &Node) -> Option<&str> {
+    match &item.entry("id")?.value.content {
+        Content::Scalar(Value::String(id)) if !id.trim().is_empty() => Some(id),
+        _ => None,
+    }
+}
+
+/// That no other step of the list has this id; notes it.
+fn taken_here(reader: &mut Reader, item: &Node, id: &str, lines: &mut BTreeMap<String, usize>) {
+    if let Some(line) = lines.insert(id.to_owned(), item.mark.line) {
+        let mark = item.entry("id").map_or(item.mark, |e| e.value.mark);
+        let message = format!("the id `{id}` is taken by the step in line {line}");
+        let help = "give each step an id of its own";
+        reader.report(code::TWICE, mark, message, help);
+    }
 }
 
 /// What stands for a step of which nothing could be read.
@@ -341,6 +354,10 @@ fn does(reader: &mut Reader, object: &Object<'_>, around: &Ids, found: &mut Read
         [(_, does), (second, does_too), ..] => {
             let message = format!("a step {does} or {does_too}, not both");
             reader.report(code::KIND, second.mark, message, "make two steps of it");
+            // whoever makes several steps of it keeps what is wrong within each
+            for (entry, _) in there.iter().filter(|(entry, _)| entry.key != "steps") {
+                kind_of(reader, object, entry, found);
+            }
             None
         }
     }
@@ -367,6 +384,16 @@ fn one_kind(
     } else if entry.key != "task" {
         refuse_keys_of_tasks(reader, object, &entry.key, does);
     }
+    kind_of(reader, object, entry, found)
+}
+
+/// What a key of [`KINDS`] says, but for a group.
+fn kind_of(
+    reader: &mut Reader,
+    object: &Object<'_>,
+    entry: &Entry,
+    found: &mut Reads,
+) -> Option<StepKind> {
     Some(match entry.key.as_str() {
         "task" => StepKind::Task(Box::new(task_step(reader, object, entry, found)?)),
         "sleep" => StepKind::Sleep(sleep_step(reader, entry, found)?),

@@ -7,7 +7,7 @@ use super::diagnostic::code;
 use super::read_retry::retry;
 use super::read_step::{Reads, Use, boolean, note};
 use super::reader::{Object, Reader};
-use super::step::{ProbePlan, TaskStep, UndoPlan, UndoTask};
+use super::step::{OwnUndo, ProbePlan, TaskStep, UndoPlan, UndoTask};
 use super::yaml::{Content, Entry};
 use crate::expr::{Expr, Template};
 
@@ -31,8 +31,11 @@ pub(super) fn task_step(
         .get("retry")
         .map(|e| retry(reader, e))
         .unwrap_or_default();
-    let undo = undo(reader, object, found);
-    let (undo, undo_when) = undo.unzip();
+    let undo = undo(reader, object, found).unwrap_or_else(|| {
+        UndoSaid::of(UndoPlan::None {
+            because: String::new(),
+        })
+    });
     let probe = object.get("probe").map(|e| probe(reader, e, found));
     // What is wrong has been reported; what stands in its place lets the rest of the step be looked at.
     Some(TaskStep {
@@ -43,10 +46,9 @@ pub(super) fn task_step(
         queue_timeout_ms,
         lease_ms,
         retry,
-        undo: undo.unwrap_or_else(|| UndoPlan::None {
-            because: String::new(),
-        }),
-        undo_when: undo_when.flatten(),
+        undo: undo.plan,
+        own_undo: undo.own,
+        undo_when: undo.when,
         probe: match probe {
             None => None,
             Some(read) => Some(read.or_else(unreadable_probe)?),
@@ -140,51 +142,35 @@ pub(super) fn with(
     Some(template)
 }
 
-/// How a step is taken back, and when that is wanted; always, where it says nothing of that.
-fn undo(
-    reader: &mut Reader,
-    object: &Object<'_>,
-    found: &mut Reads,
-) -> Option<(UndoPlan, Option<Expr>)> {
+/// What `undo` says: how a step is taken back, and when that is wanted; always, where it says nothing of that.
+struct UndoSaid {
+    plan: UndoPlan,
+    own: OwnUndo,
+    when: Option<Expr>,
+}
+
+impl UndoSaid {
+    fn of(plan: UndoPlan) -> Self {
+        Self {
+            plan,
+            own: OwnUndo::default(),
+            when: None,
+        }
+    }
+}
+
+fn undo(reader: &mut Reader, object: &Object<'_>, found: &mut Reads) -> Option<UndoSaid> {
     let because = object.get("because");
     let Some(entry) = object.get("undo") else {
         stray_because(reader, because);
-        return Some((UndoPlan::Own, None));
+        return Some(UndoSaid::of(UndoPlan::Own));
     };
     if let Content::Scalar(value) = &entry.value.content {
-        if value.as_str() != Some("none") {
-            reader.report(
-                code::SHAPE,
-                entry.value.mark,
-                "`undo` must be `none` or a task",
-                "write `undo: { task: …, with: … }`",
-            );
-            return None;
-        }
-        let Some(because) = because else {
-            let help = "add `because: …`: whoever has to clean up will read it";
-            reader.report(
-                code::BECAUSE,
-                entry.mark,
-                "`undo: none` needs a reason",
-                help,
-            );
-            return None;
-        };
-        let because = reader.text(because)?.to_owned();
-        return Some((UndoPlan::None { because }, None));
+        let says_none = value.as_str() == Some("none");
+        return no_undo(reader, entry, says_none, because).map(UndoSaid::of);
     }
     stray_because(reader, because);
-    let keys = [
-        "when",
-        "task",
-        "pool",
-        "with",
-        "timeout",
-        "retry",
-        "idempotent",
-    ];
-    let undo = reader.object(&entry.value, "an undo", &keys, &[])?;
+    let undo = reader.object(&entry.value, "an undo", &KEYS_OF_UNDO, &[])?;
     let when = match undo.get("when") {
         Some(entry) => Some(undo_when(reader, entry, found)?),
         None => None,
@@ -192,12 +178,66 @@ fn undo(
     if says_none(reader, &undo) {
         return None;
     }
-    let says_only_when = when.is_some() && undo.entries.len() == 1;
-    if says_only_when {
-        return Some((UndoPlan::Own, when));
+    let of_own = |entry: &Entry| OF_OWN_UNDO.contains(&entry.key.as_str());
+    if !undo.entries.is_empty() && undo.entries.iter().all(of_own) {
+        let own = OwnUndo {
+            timeout_ms: undo.get("timeout").and_then(|e| reader.duration(e)),
+            retry: undo
+                .get("retry")
+                .map(|e| retry(reader, e))
+                .unwrap_or_default(),
+        };
+        let plan = UndoPlan::Own;
+        return Some(UndoSaid { plan, own, when });
     }
     let task = undo_task(reader, &undo, found)?;
-    Some((UndoPlan::Task(Box::new(task)), when))
+    Some(UndoSaid {
+        when,
+        ..UndoSaid::of(UndoPlan::Task(Box::new(task)))
+    })
+}
+
+/// The keys of an undo.
+const KEYS_OF_UNDO: [&str; 7] = [
+    "when",
+    "task",
+    "pool",
+    "with",
+    "timeout",
+    "retry",
+    "idempotent",
+];
+/// Those of them that may be said of the automation's own.
+const OF_OWN_UNDO: [&str; 3] = ["when", "timeout", "retry"];
+
+/// `undo: none`, and why.
+fn no_undo(
+    reader: &mut Reader,
+    entry: &Entry,
+    says_none: bool,
+    because: Option<&Entry>,
+) -> Option<UndoPlan> {
+    if !says_none {
+        reader.report(
+            code::SHAPE,
+            entry.value.mark,
+            "`undo` must be `none` or a task",
+            "write `undo: { task: …, with: … }`",
+        );
+        return None;
+    }
+    let Some(because) = because else {
+        let help = "add `because: …`: whoever has to clean up will read it";
+        reader.report(
+            code::BECAUSE,
+            entry.mark,
+            "`undo: none` needs a reason",
+            help,
+        );
+        return None;
+    };
+    let because = reader.text(because)?.to_owned();
+    Some(UndoPlan::None { because })
 }
 
 /// `when:`, whether it is taken back at all. One that never holds is `undo: none`, and that needs a reason.
@@ -234,9 +274,13 @@ fn says_none(reader: &mut Reader, undo: &Object<'_>) -> bool {
 }
 
 fn undo_task(reader: &mut Reader, undo: &Object<'_>, found: &mut Reads) -> Option<UndoTask> {
-    let task_type = reader
-        .required(undo, "task", "the undo", "task: area.verb-noun@1")
-        .and_then(|e| task_type(reader, e));
+    let task_type = match undo.get("task") {
+        Some(entry) => task_type(reader, entry),
+        None => {
+            names_no_task(reader, undo);
+            None
+        }
+    };
     let pool = undo
         .get("pool")
         .and_then(|e| pool(reader, e, found, Use::Undo));
@@ -255,6 +299,27 @@ fn undo_task(reader: &mut Reader, undo: &Object<'_>, found: &mut Reads) -> Optio
         retry,
         idempotent,
     })
+}
+
+/// Says of an undo that it names no task, though it says what only belongs to one. Nobody is told to name just any: the step's own would only be done once more.
+fn names_no_task(reader: &mut Reader, undo: &Object<'_>) {
+    let of_a_task = |entry: &&Entry| {
+        let key = entry.key.as_str();
+        KEYS_OF_UNDO.contains(&key) && !OF_OWN_UNDO.contains(&key)
+    };
+    if let Some(entry) = undo.entries.iter().find(of_a_task) {
+        let key = &entry.key;
+        let message = format!("the undo has no `task`, and `{key}` is said of one");
+        let help = format!(
+            "leave `{key}` out, and its own automation takes it back, with what the step was given; or name another `task` that does: the step's own would only be done once more"
+        );
+        return reader.report(code::MISSING, undo.mark, message, &help);
+    }
+    // a key that nobody knows has been reported
+    if undo.entries.is_empty() {
+        let help = "leave it out, and its own automation takes it back; or say when that is wanted (`when`), how it is tried (`retry`, `timeout`), or which other `task` does it";
+        reader.report(code::MISSING, undo.mark, "the undo says nothing", help);
+    }
 }
 
 fn stray_because(reader: &mut Reader, because: Option<&Entry>) {

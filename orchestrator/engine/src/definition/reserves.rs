@@ -152,7 +152,8 @@ fn computed(template: &Template, input: &Value, what: &str) -> Result<String, St
     usable(text, what)
 }
 
-fn usable(text: String, what: &str) -> Result<String, String> {
+/// A name that may be taken or counted by; else why not.
+pub(super) fn usable(text: String, what: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         return Err(format!("{what} is empty"));
     }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use baton_messages::{PoolName, StepId, TaskType};
 use serde_json::{Value, json};
 
-use super::{Definition, OWNER_DEFAULT, OnError, RetryPolicy, Step, StepKind, TaskStep, UndoPlan};
+use super::{
+    Definition, OWNER_DEFAULT, OnError, OwnUndo, RetryPolicy, Step, StepKind, TaskStep, UndoPlan,
+};
 use crate::expr::Template;
 
 /// The id of the only step.
@@ -40,6 +42,7 @@ fn single(task_type: &TaskType, with: Template, source: String) -> Definition {
         lease_ms: None,
         retry: RetryPolicy::default(),
         undo: UndoPlan::Own,
+        own_undo: OwnUndo::default(),
         undo_when: None,
         probe: None,
     };

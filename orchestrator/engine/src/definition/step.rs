@@ -140,6 +140,8 @@ pub struct TaskStep {
     pub retry: RetryPolicy,
     /// How it is taken back.
     pub undo: UndoPlan,
+    /// How its own automation is tried at taking it back, where `undo` says so and names no other task.
+    pub own_undo: OwnUndo,
     /// `undo: { when: … }`: it is taken back only where this holds. Asked when the way back has come to the step, and of its own output only where it is certain whose that is.
     pub undo_when: Option<Expr>,
     /// How to find out whether it happened, when not by its own automation.
@@ -170,6 +172,15 @@ pub enum UndoPlan {
     },
     /// By another task.
     Task(Box<UndoTask>),
+}
+
+/// How often and how long an automation is tried at taking back what it did; as usual where nothing is said.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct OwnUndo {
+    /// How long one attempt may take, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// How often and when it is tried again.
+    pub retry: RetryPolicy,
 }
 
 /// A task that takes a step back. Its expressions may read the step's own output, which is null when it has none.

@@ -248,6 +248,23 @@ const WRONG: &[(&str, &[&str])] = &[
         &["6:9 BT0007 line 4"],
     ),
     (
+        "saga: x\nversion: 1\nsteps:\n  - id: My-Step\n    sleep: 1s\n  - id: My-Step\n    sleep: 1s\n",
+        &[
+            "4:9 BT0006 My-Step",
+            "6:9 BT0006 My-Step",
+            "6:9 BT0007 line 4",
+        ],
+    ),
+    (
+        "saga: x\nversion: 1\nsteps:\n  - id: a\n    sleep: soon\n    wait: {event: x.y}\n    approve: {timeout: 7d}\n",
+        &[
+            "5:12 BT0009 `sleep`",
+            "6:5 BT0018 not both",
+            "6:11 BT0004 `timeout`",
+            "7:14 BT0004 `by`",
+        ],
+    ),
+    (
         "saga: x\nversion: 1\nsteps:\n  - id: a\n",
         &["4:5 BT0018 does nothing"],
     ),

@@ -100,12 +100,66 @@ fn an_event_is_published_when_nothing_turns_the_saga_back_any_more() {
             found[0].contains("BT0029 what `told` publishes"),
             "{found:?}"
         );
-        // last of the group is not last of all
-        let help = match early == group {
-            true => "publish it last of all, after `each`, whose items",
-            false => "put it after the pivot, or last of all; or",
+        // last of the group is not last of all, and the pivot of the saga is none of its items
+        let help = match (early == group, early.contains("for_each")) {
+            (true, _) => {
+                "an item of `each` may still turn back | publish it last of all, after `each`, whose items may be taken back when they are done; or put a step with `pivot: true` before `each`; or"
+            }
+            (false, true) => {
+                "an item of `each` may still turn back | put a step with `pivot: true` before it in the group, or publish it last in the group; or"
+            }
+            (false, false) => {
+                "the saga may still turn back | put it after the pivot, or last of all; or"
+            }
         };
         assert!(found[0].contains(help), "{found:?}");
+    }
+}
+
+#[test]
+fn what_a_child_publishes_is_out_when_the_saga_above_turns_back() {
+    let told = "saga: told\nversion: 1\nsteps:\n  - { id: a, task: switch.locate@1 }\n  - { id: told, emit: { type: com.example.told } }\n";
+    let because = told
+        .replace("saga: told", "saga: because")
+        .replace(" } }\n", " }, because: it is so }\n");
+    let around = "saga: around\nversion: 1\nsteps:\n  - { id: below, saga: told@1 }\n";
+    let sagas = Together::beside([told, because.as_str(), around]);
+    assert_eq!(sagas.names().len(), 3);
+    let found = |steps: &str| {
+        let yaml = format!("saga: x\nversion: 1\nsteps:\n{steps}");
+        said(&check_among(&yaml, &catalogue(), &sagas, Unannounced::Warned).errors)
+    };
+    let set = "  - { id: set, task: switch.locate@1 }\n";
+    let pivot = set.replace(" }", ", pivot: true }");
+    for right in [
+        format!("  - {{ id: child, saga: because@1 }}\n{set}"),
+        format!("{pivot}  - {{ id: child, saga: told@1 }}\n"),
+        format!("  - {{ id: child, saga: around@1, pivot: true }}\n{set}"),
+    ] {
+        assert_eq!(found(&right), Vec::<String>::new(), "{right}");
+    }
+    for (early, what) in [
+        (
+            format!("  - {{ id: child, saga: told@1 }}\n{set}"),
+            "BT0029 what `told` of told@1 publishes is not taken back, and after `child` this saga may still turn back | make it the pivot",
+        ),
+        // whoever cancels it, or is above it, takes it back when it is done
+        (
+            "  - { id: child, saga: told@1 }\n".to_owned(),
+            "BT0029 what `told` of told@1",
+        ),
+        (
+            format!("  - {{ id: child, saga: around@1 }}\n{set}"),
+            "BT0029 what `below.told` of around@1",
+        ),
+        (
+            format!("  - {{ id: child, saga: told@1, for_each: [1, 2] }}\n{pivot}"),
+            "move it below the pivot `set`",
+        ),
+    ] {
+        let found = found(&early);
+        assert_eq!(found.len(), 1, "{early}: {found:?}");
+        assert!(found[0].contains(what), "{early}: {found:?}");
     }
 }
 

@@ -145,6 +145,21 @@ impl Template {
         eval_node(&self.root, scope, &mut left)
     }
 
+    /// The text with this in place of all that is computed, when it is a text with holes.
+    pub(crate) fn filled(&self, with: &str) -> Option<String> {
+        let Node::Text { pieces, .. } = &self.root else {
+            return None;
+        };
+        let mut text = String::new();
+        for piece in pieces {
+            text.push_str(match piece {
+                Piece::Text(fixed) => fixed,
+                Piece::Hole(_) => with,
+            });
+        }
+        Some(text)
+    }
+
     /// The variables all its expressions read.
     #[must_use]
     pub fn roots(&self) -> BTreeSet<String> {

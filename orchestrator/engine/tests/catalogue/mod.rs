@@ -38,8 +38,9 @@ pub(crate) fn sagas() -> Together {
         ));
     }
     let around = "saga: around\nversion: 1\nsteps: [{ id: a, saga: example@1 }]\n";
+    let close = "saga: close-case\nversion: 1\nsteps:\n  - { id: set, task: test.effect@1, with: { key: case } }\n  - { id: told, emit: { type: com.example.closed } }\n";
     let deep = deep.iter().map(String::as_str);
-    Together::beside(deep.chain([restore, switch, labelled, around]))
+    Together::beside(deep.chain([restore, switch, labelled, around, close]))
 }
 
 /// One that is not idempotent and has no probe.

@@ -203,7 +203,8 @@ fn an_undo_is_tried_as_often_as_it_may_be_and_no_more() {
     let by_itself = "  - id: a\n    task: t.set@1\n";
     let by_another =
         "  - id: a\n    task: t.set@1\n    undo: { task: t.blind@1, retry: { attempts: 3 } }\n";
-    for (steps, attempts) in [(by_itself, 10), (by_another, 3)] {
+    let by_itself_as_said = "  - id: a\n    task: t.set@1\n    undo: { retry: { attempts: 4 } }\n";
+    for (steps, attempts) in [(by_itself, 10), (by_another, 3), (by_itself_as_said, 4)] {
         let mut stage = Stage::with(&format!("{steps}  - id: b\n    task: t.set@1\n"));
         stage.report("a", done());
         stage.report("b", failed(false));
@@ -227,6 +228,43 @@ fn an_undo_is_tried_as_often_as_it_may_be_and_no_more() {
         stage.wait();
         stage.report("a", undone());
         assert_eq!(stage.status(), Status::Compensated);
+    }
+}
+
+#[test]
+fn what_is_said_of_the_own_undo_goes_before_what_is_usual() {
+    let said = "undo: { when: \"${ true }\", timeout: 30s, retry: { attempts: forever, backoff: 5m, factor: 2, jitter: none } }";
+    for (undo, timeout_ms, attempts, waits, jitter) in [
+        ("timeout: 20s", 20_000, Some(10), (1_000, 60_000), true),
+        (said, 30_000, None, (300_000, 300_000), false),
+        // no longer than its type takes at most
+        (
+            "undo: { timeout: 1h }",
+            60_000,
+            Some(10),
+            (1_000, 60_000),
+            true,
+        ),
+        (
+            "undo: { retry: { max: 5s } }",
+            10_000,
+            Some(10),
+            (1_000, 5_000),
+            true,
+        ),
+    ] {
+        let mut stage = Stage::with(&format!(
+            "  - id: a\n    task: t.set@1\n    {undo}\n  - id: b\n    task: t.set@1\n"
+        ));
+        stage.report("a", done());
+        stage.report("b", failed(false));
+        let ready = stage.at("a").backward.clone().unwrap();
+        let retry = &ready.facts.retry;
+        assert!(!ready.own_task, "{undo}");
+        assert_eq!(ready.facts.timeout_ms, timeout_ms, "{undo}");
+        assert_eq!(retry.attempts, attempts, "{undo}");
+        assert_eq!((retry.backoff_ms, retry.max_ms), waits, "{undo}");
+        assert_eq!(retry.jitter, jitter, "{undo}");
     }
 }
 

@@ -27,6 +27,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use baton_engine::definition::StepKind;
 use baton_engine::{Catalogue, Definition, Status};
 use baton_messages::TaskType;
 use serde_json::Value;
@@ -271,6 +272,19 @@ impl Sweep {
     /// Every step, of the sagas within it as well.
     pub fn steps(&self) -> impl Iterator<Item = StepPath> {
         self.tree.steps().map(|(at, _)| at)
+    }
+
+    /// Steps whose events stay published although their saga, or one above it, turns back.
+    pub fn told_before(&self) -> impl Iterator<Item = StepPath> {
+        self.tree.all.iter().flat_map(|(above, one)| {
+            let definition = &one.definition;
+            let told = definition.steps.iter().filter(move |step| {
+                let is_last = above.is_empty() && definition.ends_with(step);
+                let tells = matches!(step.kind, StepKind::Emit(_));
+                tells && !is_last && !definition.only_forward(step)
+            });
+            told.map(move |step| StepPath::new(above, &step.id))
+        })
     }
 
     /// How many sagas lie within it, each counted as often as a step leads to it.

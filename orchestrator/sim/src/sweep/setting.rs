@@ -159,11 +159,13 @@ fn part(
             continue;
         };
         steps.push(planned(step, above, &order, catalogue, kinds)?);
-        let undo = step.task().map(|task| &task.undo);
-        if let Some(UndoPlan::Task(undo)) = undo {
-            let times = attempts(undo.retry.attempts);
-            undos.extend(times.map(|times| (step.id.clone(), times)));
-        }
+        let said = step.task().and_then(|task| match &task.undo {
+            UndoPlan::Task(undo) => Some(&undo.retry),
+            UndoPlan::Own => Some(&task.own_undo.retry),
+            UndoPlan::None { .. } => None,
+        });
+        let times = said.and_then(|retry| attempts(retry.attempts));
+        undos.extend(times.map(|times| (step.id.clone(), times)));
     }
     Ok(Part {
         definition: definition.clone(),

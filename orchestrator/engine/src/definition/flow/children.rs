@@ -13,7 +13,7 @@ use super::values::Target;
 use crate::child::DEPTH_MAX;
 use crate::definition::diagnostic::code;
 use crate::definition::reader::nearest;
-use crate::definition::step::{SagaStep, Step};
+use crate::definition::step::{SagaStep, Step, StepKind};
 use crate::definition::{Definition, OnError, group_in};
 use crate::types::{Scope, Type};
 
@@ -153,6 +153,7 @@ pub(super) struct Kin<'a> {
     sagas: &'a dyn Sagas,
     outputs: RefCell<BTreeMap<Id, Type>>,
     pivots: RefCell<BTreeMap<Id, Option<String>>>,
+    events: RefCell<BTreeMap<Id, Option<String>>>,
     /// How many levels each is with those within it.
     levels: RefCell<BTreeMap<Id, u32>>,
 }
@@ -163,30 +164,46 @@ impl<'a> Kin<'a> {
             sagas,
             outputs: RefCell::default(),
             pivots: RefCell::default(),
+            events: RefCell::default(),
             levels: RefCell::default(),
         }
     }
 
-    /// The pivot of a saga, or of one within it. Those in a circle, or too deep, are refused for that.
-    fn pivot_within(&self, id: &Id, saga: &Definition, depth: u32) -> Option<String> {
-        if let Some(pivot) = saga.pivot() {
-            return Some(pivot.id.to_string());
+    /// The pivot of a saga, or of one within it.
+    fn pivot_within(&self, id: &Id, saga: &Definition) -> Option<String> {
+        self.first_within(&self.pivots, Definition::pivot, (id, saga), 0)
+    }
+
+    /// An event that a saga, or one within it, publishes without a word of why it may be told though the saga turns back.
+    pub(super) fn event_within(&self, id: &Id, saga: &Definition) -> Option<String> {
+        self.first_within(&self.events, told_at_the_end, (id, saga), 0)
+    }
+
+    /// The first step of a saga, or of one within it, that is such a one, by the way there. Those in a circle, or too deep, are refused for that.
+    fn first_within(
+        &self,
+        all: &RefCell<BTreeMap<Id, Option<String>>>,
+        own: fn(&Definition) -> Option<&Step>,
+        (id, saga): (&Id, &Definition),
+        depth: u32,
+    ) -> Option<String> {
+        if let Some(step) = own(saga) {
+            return Some(step.id.to_string());
         }
         if depth > DEPTH_MAX {
             return None;
         }
-        if let Some(known) = self.pivots.borrow().get(id) {
+        if let Some(known) = all.borrow().get(id) {
             return known.clone();
         }
         let found = saga.steps.iter().find_map(|step| {
             let child = step.child()?;
             let id = (child.name.clone(), child.version);
             let within = child.definition(self.sagas)?;
-            let pivot = self.pivot_within(&id, within, depth + 1)?;
-            Some(format!("{}.{pivot}", step.id))
+            let found = self.first_within(all, own, (&id, within), depth + 1)?;
+            Some(format!("{}.{found}", step.id))
         });
-        let mut pivots = self.pivots.borrow_mut();
-        pivots.insert(id.clone(), found.clone());
+        all.borrow_mut().insert(id.clone(), found.clone());
         found
     }
 
@@ -216,6 +233,13 @@ impl<'a> Kin<'a> {
         self.levels.borrow_mut().insert(this, below + 1);
         Ok(below + 1)
     }
+}
+
+/// The first step that publishes an event and says no `because`.
+fn told_at_the_end(saga: &Definition) -> Option<&Step> {
+    let says_no_more =
+        |step: &&Step| matches!(&step.kind, StepKind::Emit(emit) if emit.because.is_none());
+    saga.steps.iter().find(says_no_more)
 }
 
 /// A saga as people know it: a group by the id of its step.
@@ -315,6 +339,7 @@ impl Flow<'_> {
             self.written_out(&saga.with, before, misfits, &taker, &place);
         }
         self.nesting(saga, at, "saga");
+        self.timeout_within(step, saga, child);
         self.turned_back(step, saga, child, at);
     }
 
@@ -366,8 +391,8 @@ impl Flow<'_> {
     /// A saga that has a pivot cannot be taken back: it is the pivot itself, or comes after it.
     fn turned_back(&mut self, step: &Step, saga: &SagaStep, child: &Definition, at: &str) {
         let of = (saga.name.clone(), saga.version);
-        let Some(pivot) = self.kin.pivot_within(&of, child, 0) else {
-            return;
+        let Some(pivot) = self.kin.pivot_within(&of, child) else {
+            return self.told_within(step, saga, child, at);
         };
         let id = &step.id;
         let name = format!("{}@{}", saga.name, saga.version);

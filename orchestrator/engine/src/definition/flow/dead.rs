@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::Flow;
 use crate::definition::diagnostic::code;
 use crate::definition::reader::nearest;
-use crate::definition::step::{Step, TaskStep, UndoPlan};
-use crate::definition::step_waiting::{ApproveStep, Approver};
+use crate::definition::step::{OnError, OwnUndo, Step, StepKind, TaskStep, UndoPlan};
+use crate::definition::step_waiting::{ApproveStep, Approver, OnTimeout};
 use crate::definition::yaml::{Content, Mark};
 use crate::role::Role;
 
@@ -27,7 +27,8 @@ impl Flow<'_> {
             .map(|known| known.manifest.effect);
         let changes_nothing = effect == Some(Effect::None);
         // `undo: none` says why nothing is done, which is right everywhere
-        let takes_back = matches!(task.undo, UndoPlan::Task(_)) || task.undo_when.is_some();
+        let says_more = task.undo_when.is_some() || task.own_undo != OwnUndo::default();
+        let takes_back = matches!(task.undo, UndoPlan::Task(_)) || says_more;
         let is_sure = !self.doubts.unsure.contains(&step.index);
         let (id, name) = (&step.id, &task.task_type);
         let no_way_back = is_sure && self.only_forward(step);
@@ -52,7 +53,42 @@ impl Flow<'_> {
         dead
     }
 
-    fn dead_key(&mut self, step: &Step, key: &str, message: String) {
+    /// What a step after the pivot says is done when it fails, where that is to turn back: a person is asked there. Of a wait and an approval as of a task.
+    pub(super) fn dead_ways(&mut self, step: &Step) {
+        let is_sure = !self.doubts.unsure.contains(&step.index);
+        if !is_sure || step.pivot || !self.only_forward(step) {
+            return;
+        }
+        let at = self.at(step);
+        let fails = |of: OnTimeout| of == OnTimeout::Fail;
+        let found = match &step.kind {
+            StepKind::Wait(wait) => vec![("wait/on_timeout", fails(wait.on_timeout))],
+            StepKind::Approve(approve) => vec![
+                ("approve/on_timeout", fails(approve.on_timeout)),
+                ("approve/on_reject", !approve.goes_on_rejected),
+            ],
+            _ => vec![("on_error", step.on_error == OnError::Compensate)],
+        };
+        for (key, turns_back) in found {
+            let (above, name) = key.rsplit_once('/').unwrap_or(("", key));
+            let above = format!("{at}/{above}");
+            if !turns_back || !self.says(above.trim_end_matches('/'), name) {
+                continue;
+            }
+            let mark = self.tree.name_mark(&format!("{at}/{key}"));
+            let message = format!(
+                "`{name}` of `{}` turns nothing back: it comes after the pivot, and a person is asked",
+                step.id
+            );
+            let help = match name {
+                "on_reject" => "leave it out; or write `continue`, where the saga is to go on",
+                _ => "write `park`, which says that; or `continue`, where the saga is to go on",
+            };
+            self.warning(code::CONSTANT, mark, message, help.to_owned());
+        }
+    }
+
+    pub(super) fn dead_key(&mut self, step: &Step, key: &str, message: String) {
         let mark = self.tree.name_mark(&format!("{}/{key}", self.at(step)));
         self.warning(code::CONSTANT, mark, message, "leave it out".to_owned());
     }

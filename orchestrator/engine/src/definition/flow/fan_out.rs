@@ -6,6 +6,7 @@ use baton_messages::StepId;
 use serde_json::Value;
 
 use super::Flow;
+use super::constants::constant;
 use super::group::Outside;
 use super::places::Place;
 use crate::catalogue::Catalogue;
@@ -46,8 +47,10 @@ impl Flow<'_> {
         self.value(&shape, None, &known, &at);
         let of = self.shape(&shape, &known);
         self.is_list(&of, &fan.items, &at);
-        if fan.max_items.is_none() && !of.is_never() {
-            self.bound(&fan.items, &at);
+        match fan.max_items {
+            Some(most) => self.no_longer(step, fan, most),
+            None if !of.is_never() => self.bound(&fan.items, &at),
+            None => {}
         }
         self.scope_of_items(step, fan, scope)
     }
@@ -78,6 +81,28 @@ impl Flow<'_> {
         items
             .as_hole()
             .map_or_else(|| self.tree.mark_at(at), |expr| self.whole(expr, place))
+    }
+
+    /// That a list which is written out is no longer than is said of it: it would fail before anything is begun.
+    fn no_longer(&mut self, step: &Step, fan: &FanOut, most: u32) {
+        let there = match fan.items.shape() {
+            Shape::Literal(Value::Array(items)) => items.len(),
+            Shape::List(items) => items.len(),
+            Shape::Hole(expr) => match constant(expr) {
+                Some(Value::Array(items)) => items.len(),
+                _ => return,
+            },
+            Shape::Literal(_) | Shape::Text(_) | Shape::Object(_) => return,
+        };
+        if u32::try_from(there).is_ok_and(|there| there <= most) {
+            return;
+        }
+        let message = format!(
+            "the list has {there} items, and `max_items` is {most}: it fails before anything is begun"
+        );
+        let help = "say as many as there are, or shorten the list".to_owned();
+        let mark = self.tree.mark_at(&format!("{}/max_items", self.at(step)));
+        self.error(code::RANGE, mark, message, help);
     }
 
     /// That somebody says how long the list may be.

@@ -55,6 +55,7 @@ impl Flow<'_> {
             ..
         } = within;
         (self.spoilt, self.tree, self.checked) = (spoilt, tree, checked);
+        self.timeout_within(step, saga, &group.definition);
         self.group_turned_back(step, &group.definition, at);
     }
 

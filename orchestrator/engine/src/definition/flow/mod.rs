@@ -8,6 +8,7 @@
 mod announced;
 mod applications;
 mod children;
+mod constants;
 mod dead;
 mod emitted;
 mod fan_out;
@@ -15,6 +16,7 @@ mod foreign;
 mod group;
 mod instead;
 mod lease;
+mod limits;
 mod mends;
 mod places;
 mod safety;
@@ -38,6 +40,7 @@ pub use announced::mistakes_of_types;
 use applications::{APPLICATIONS_MAX, Endless, circle_at, endless};
 use children::Kin;
 pub use children::{NoSagas, Sagas, Together, in_order, named};
+use constants::Rule;
 use group::Outside;
 pub(crate) use instead::Readers;
 use values::Text;
@@ -220,7 +223,9 @@ impl Flow<'_> {
     fn all(&mut self) {
         self.input_is_bounded();
         self.words_of_the_input();
+        self.starts_itself();
         self.triggers();
+        self.deadline();
         self.labels();
         self.reserves();
         self.item_rules(self.definition.item_rules.as_deref(), "/work_items");
@@ -304,12 +309,15 @@ impl Flow<'_> {
             return;
         }
         let scope = condition.map_or_else(|| scope.clone(), |c| scope.clone().assuming(c));
+        self.dead_ways(step);
         match &step.kind {
             StepKind::Task(task) => self.task_step(step, task, &scope, &at),
             StepKind::Saga(saga) => self.child(step, saga, &scope, &at),
             StepKind::Sleep(how_long) => {
                 self.sleep_has_a_unit(&at);
-                self.text(how_long, Text::OrWhole, &scope, &format!("{at}/sleep"));
+                let at = format!("{at}/sleep");
+                self.text(how_long, Text::OrWhole, &scope, &at);
+                self.held_to(how_long, Rule::Sleep, &scope, &at);
             }
             StepKind::Wait(wait) => {
                 if let Some(when) = &wait.when {
@@ -348,7 +356,7 @@ impl Flow<'_> {
     /// A task, with what undoes it and finds out: of what is never done nothing more is said.
     fn task_step(&mut self, step: &Step, task: &TaskStep, scope: &Scope, at: &str) {
         let dead = self.dead_keys(step, task);
-        self.text(&task.pool, Text::Only, scope, &format!("{at}/pool"));
+        self.pool(&task.pool, scope, &format!("{at}/pool"));
         self.task(&task.task_type, &task.with, scope, at);
         if !dead.undo {
             self.undo(step, task, scope, at);
@@ -361,12 +369,17 @@ impl Flow<'_> {
         self.lease(step, task);
     }
 
+    fn pool(&mut self, pool: &Template, scope: &Scope, at: &str) {
+        self.text(pool, Text::Only, scope, at);
+        self.held_to(pool, Rule::Pool, scope, at);
+    }
+
     fn undo(&mut self, step: &Step, task: &TaskStep, scope: &Scope, at: &str) {
         let at = format!("{at}/undo");
         if let UndoPlan::Task(undo) = &task.undo {
             let own = self.scope_of_undo(step, scope);
             if let Some(pool) = &undo.pool {
-                self.text(pool, Text::Only, &own, &format!("{at}/pool"));
+                self.pool(pool, &own, &format!("{at}/pool"));
             }
             self.task(&undo.task_type, &undo.with, &own, &at);
         }
@@ -432,12 +445,9 @@ impl Flow<'_> {
         // one that could not be read is missing among them, and then nobody knows which is which
         if self.count_at("/locks") == reserves.locks.len() {
             for (n, lock) in reserves.locks.iter().enumerate() {
-                self.text(
-                    &lock.template,
-                    Text::OrScalar,
-                    &scope,
-                    &format!("/locks/{n}"),
-                );
+                let at = format!("/locks/{n}");
+                self.text(&lock.template, Text::OrScalar, &scope, &at);
+                self.held_to(&lock.template, Rule::Lock, &scope, &at);
             }
         }
         let limits = [
@@ -448,6 +458,7 @@ impl Flow<'_> {
             match limit.as_ref().and_then(|limit| limit.key.as_ref()) {
                 Some(LimitKey::Computed(_, template)) => {
                     self.text(template, Text::OrScalar, &scope, at);
+                    self.held_to(template, Rule::Key, &scope, at);
                 }
                 Some(LimitKey::Label(name)) => self.counted_by(name, &scope),
                 None => {}

@@ -10,6 +10,7 @@ use super::dead::Dead;
 use crate::definition::Definition;
 use crate::definition::diagnostic::code;
 use crate::definition::duration_text;
+use crate::definition::read_task::is_unreadable;
 use crate::definition::reader::nearest;
 use crate::definition::step::{OnError, ProbePlan, Step, TaskStep, UndoPlan};
 use crate::definition::yaml::Mark;
@@ -42,6 +43,7 @@ impl Flow<'_> {
     pub(super) fn safety(&mut self, step: &Step, task: &TaskStep, dead: Dead) {
         let catalogue = self.catalogue;
         if !dead.undo && !self.only_forward(step) {
+            self.done_once_more(step, task);
             self.undone_by(step, task);
         }
         if !dead.probe {
@@ -162,6 +164,31 @@ impl Flow<'_> {
             }
             Effect::Reversible | Effect::None => {}
         }
+    }
+
+    /// That an undo is none which has the step's own task do the very same again: an automation brings its undo, and that is not named.
+    fn done_once_more(&mut self, step: &Step, task: &TaskStep) {
+        let UndoPlan::Task(undo) = &task.undo else {
+            return;
+        };
+        if undo.task_type != task.task_type
+            || undo.with != task.with
+            || is_unreadable(&undo.task_type)
+        {
+            return;
+        }
+        let (id, name) = (&step.id, &task.task_type);
+        let known = self.catalogue.get(name);
+        let help = match known.is_some_and(|known| known.manifest.undo) {
+            true => {
+                "leave `task` and `with` out: its own automation takes it back, and `when`, `retry` and `timeout` stand in `undo` without them"
+            }
+            false => "name the task that takes it back, or what it is given for that",
+        };
+        let message =
+            format!("`undo` of `{id}` does the same once more: {name} with the same `with`");
+        let mark = self.tree.mark_at(&format!("{}/undo/task", self.at(step)));
+        self.warning(code::UNDO, mark, message, help.to_owned());
     }
 
     /// Of the task an undo names: that it changes anything, and what is done where nobody knows whether it was run.
@@ -299,7 +326,11 @@ impl Flow<'_> {
 
     fn bounded(&mut self, step: &Step, task: &TaskStep, manifest: &Manifest) {
         let most = manifest.timeout_ms_max;
-        if task.timeout_ms.is_some_and(|timeout| timeout > most) {
+        let of_undo = task.own_undo.timeout_ms;
+        for (timeout, key) in [(task.timeout_ms, "timeout"), (of_undo, "undo/timeout")] {
+            if timeout.is_none_or(|timeout| timeout <= most) {
+                continue;
+            }
             let message = format!(
                 "{} is given {} at most, and this is cut to it",
                 manifest.task_type,
@@ -309,7 +340,7 @@ impl Flow<'_> {
                 "write `timeout: {}`, or make several steps of it",
                 duration_text(most)
             );
-            let mark = self.tree.mark_at(&format!("{}/timeout", self.at(step)));
+            let mark = self.tree.mark_at(&format!("{}/{key}", self.at(step)));
             self.warning(code::TIME, mark, message, help);
         }
     }

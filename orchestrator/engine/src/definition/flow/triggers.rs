@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use super::values::{Target, Text};
 use super::{Flow, scopes};
+use crate::definition::diagnostic::code;
 use crate::definition::yaml::Content;
-use crate::definition::{EventRule, OnHit, ScheduleRule, Trigger};
+use crate::definition::{EventRule, OnHit, ScheduleRule, Step, StepKind, Trigger};
 use crate::types::Scope;
 
 impl Flow<'_> {
@@ -19,6 +20,39 @@ impl Flow<'_> {
                 }
                 Trigger::Schedule(rule) => self.schedule_rule(rule, &at),
             }
+        }
+    }
+
+    /// That no event the saga publishes starts it anew: what ends by that begins again, without end. Where a `when` is asked, or a `key` joins what runs, that is for
+    /// its author to see to.
+    pub(super) fn starts_itself(&mut self) {
+        let steps = self.definition.all_steps();
+        let told: Vec<(&Step, &str)> = steps
+            .into_iter()
+            .filter_map(|step| match &step.kind {
+                StepKind::Emit(emit) => Some((step, emit.kind.as_str())),
+                _ => None,
+            })
+            .collect();
+        let places = self.doubts.triggers.clone();
+        for (n, trigger) in places.iter().zip(&self.definition.triggers) {
+            let Trigger::Event { event, rule } = trigger else {
+                continue;
+            };
+            let starts = matches!(rule.then, OnHit::Start { .. });
+            if !starts || rule.when.is_some() || rule.key.is_some() {
+                continue;
+            }
+            let Some((step, kind)) = told.iter().find(|(_, kind)| event.fits(kind)) else {
+                continue;
+            };
+            let message = format!(
+                "`{}` publishes `{kind}`, which starts this saga anew, and that one again, without end",
+                step.id
+            );
+            let help = "publish it under another type, or say in the trigger which events start a saga: `when: ${ event.source == … }`";
+            let mark = self.tree.mark_at(&format!("/on/{n}/event"));
+            self.warning(code::TRIGGER, mark, message, help.to_owned());
         }
     }
 

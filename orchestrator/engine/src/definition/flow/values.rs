@@ -130,9 +130,13 @@ impl Flow<'_> {
     /// An expression that has to yield true or false.
     pub(super) fn condition(&mut self, expr: &Expr, scope: &Scope, pointer: &str) {
         let place = Place { pointer, nth: 0 };
+        let told = self.checked.errors.len() + self.checked.warnings.len();
         let of = self.typed(expr, scope, place);
         let mut alternatives = of.alternatives().iter();
         let Some(one) = alternatives.find(|one| !matches!(one, Type::Bool | Type::Any)) else {
+            if told == self.checked.errors.len() + self.checked.warnings.len() {
+                self.asks_something(expr, pointer);
+            }
             return;
         };
         let rest = of.not_null();
@@ -159,6 +163,7 @@ impl Flow<'_> {
             problems,
             unknown,
         } = infer(expr, scope);
+        let is_sound = problems.is_empty();
         for Problem {
             kind,
             at,
@@ -174,6 +179,9 @@ impl Flow<'_> {
                 ProblemKind::Absent => self.error(code::ABSENT, mark, what, help),
                 ProblemKind::Path => self.error(code::PATH, mark, what, help),
             }
+        }
+        if is_sound {
+            self.has_a_value(expr, place);
         }
         let mark = self.whole(expr, place);
         self.note(expr, mark, &of, unknown);

@@ -1,6 +1,6 @@
 //! CEL's operators over every pair of types they may meet.
 
-use cel::common::ast::{CallExpr, IdedExpr, operators as op};
+use cel::common::ast::{CallExpr, Expr as Ast, IdedExpr, LiteralValue, operators as op};
 
 use super::{Infer, ProblemKind, Use, default_of, held};
 use crate::types::Type;
@@ -23,6 +23,7 @@ impl Infer {
             return Type::Any;
         };
         let (a, b) = (self.of(left), self.of(right));
+        self.never_divides(node, call, (&a, right));
         let mut found = Vec::new();
         for one in a.alternatives() {
             for other in b.alternatives() {
@@ -37,6 +38,25 @@ impl Infer {
             }
         }
         Type::union(found)
+    }
+
+    /// That nothing is divided by a zero that is written out: a whole number is then divided by none.
+    fn never_divides(&mut self, node: &IdedExpr, call: &CallExpr, (a, by): (&Type, &IdedExpr)) {
+        let divides = matches!(call.func_name.as_str(), op::DIVIDE | op::MODULO);
+        let whole = |one: &Type| matches!(one, Type::Int(_) | Type::Uint);
+        let is_zero = match &by.expr {
+            Ast::Literal(LiteralValue::Int(n)) => *n.inner() == 0,
+            Ast::Literal(LiteralValue::UInt(n)) => *n.inner() == 0,
+            _ => false,
+        };
+        if divides && is_zero && !a.is_never() && a.alternatives().iter().all(whole) {
+            let at = self.places.span(node);
+            let what = format!(
+                "`{}` always fails: nothing is divided by 0",
+                self.text(node)
+            );
+            self.report(ProblemKind::Operands, at, what, "divide by something else");
+        }
     }
 
     fn single(&mut self, node: &IdedExpr, call: &CallExpr) -> Type {
@@ -73,7 +93,9 @@ impl Infer {
             return Type::Bool;
         };
         let (a, b) = (self.of(left), self.of(right));
-        if !may_equal(&a, &b) {
+        // what nothing can be has been told where it was made of nothing
+        let is_nothing = a.is_never() || b.is_never();
+        if !is_nothing && !may_equal(&a, &b) {
             let always = call.func_name == op::NOT_EQUALS;
             let what = format!(
                 "`{}` is {a} and `{}` is {b}: this is always {always}",

@@ -1,6 +1,6 @@
 //! Into objects and lists: `a.b`, `a["b"]`, `a[0]`, `a.?b`, `has(a.b)`.
 
-use cel::common::ast::{Expr as Ast, IdedExpr, LiteralValue};
+use cel::common::ast::{Expr as Ast, IdedExpr, LiteralValue, operators as op};
 
 use super::known::{Side, place};
 use super::{Infer, ProblemKind, Use, default_of, held};
@@ -251,6 +251,7 @@ impl Infer {
         }
         let of = self.of(operand);
         let by = self.of(index);
+        self.begins_with_zero(operand, &of, index);
         let mut found = Vec::new();
         for one in of.alternatives() {
             match (one, &by) {
@@ -276,6 +277,31 @@ impl Infer {
             }
         }
         Type::union(found)
+    }
+
+    /// That no list is indexed from its end, as other languages do.
+    fn begins_with_zero(&mut self, operand: &IdedExpr, of: &Type, index: &IdedExpr) {
+        let list = |one: &Type| matches!(one, Type::List(_));
+        if of.is_never() || !of.alternatives().iter().all(list) || !is_negative(index) {
+            return;
+        }
+        let list = self.text(operand);
+        let what = "an index below 0 always fails: a list begins with 0".to_owned();
+        let help = format!("the last is `{list}[size({list}) - 1]`");
+        let at = self.places.span(index);
+        self.report(ProblemKind::Operands, at, what, help);
+    }
+}
+
+/// Whether it is a whole number below 0 that is written out.
+fn is_negative(index: &IdedExpr) -> bool {
+    match &index.expr {
+        Ast::Literal(LiteralValue::Int(n)) => *n.inner() < 0,
+        Ast::Call(call) if call.func_name == op::NEGATE => {
+            let above = |one: &IdedExpr| matches!(&one.expr, Ast::Literal(LiteralValue::Int(n)) if *n.inner() > 0);
+            call.args.first().is_some_and(above)
+        }
+        _ => false,
     }
 }
 
