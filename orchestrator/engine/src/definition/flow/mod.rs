@@ -38,6 +38,7 @@ pub use announced::mistakes_of_types;
 use applications::{APPLICATIONS_MAX, Endless, circle_at, endless};
 use children::Kin;
 pub use children::{NoSagas, Sagas, Together, in_order, named};
+pub(crate) use fan_out::{Around, ListSite};
 use group::Outside;
 pub(crate) use instead::Readers;
 use values::Text;
