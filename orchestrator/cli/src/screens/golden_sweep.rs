@@ -143,6 +143,25 @@ fn what_is_broken_undisturbed_is_said_whatever_rows_are_wanted() {
 }
 
 #[test]
+fn a_start_that_is_refused_is_said_first_and_nothing_is_proposed_that_is_not_taken() {
+    let long = "saga: long\nversion: 1\nlocks: [\"x/${ input.name }\"]\ninput: { type: object, required: [name], properties: { name: { type: string, minLength: 300 } } }\nsteps:\n  - { id: a, task: test.effect@1 }\n";
+    let (ready, swept) = swept_among(long, "long.yaml", &Beside::default(), None);
+    let why = ready.undisturbed().refused.clone().unwrap();
+    assert!(why.contains("lock"), "{why}");
+    let text = seen(|width| sweep::lines(&swept, &ready, width));
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let first = format!("Its start is refused, and nothing of it was played: {why}.");
+    assert!(words.contains(&first), "{text}");
+    for word in ["--ends", "Broken promises", "although nothing befalls it"] {
+        assert!(!words.contains(word), "{word}: {text}");
+    }
+    assert!(sweep::unfinished(&swept, &ready));
+    let json = sweep::json(&swept, &ready);
+    assert_eq!(json["ok"], false);
+    assert_eq!(json["undisturbed"]["refused"], why.as_str());
+}
+
+#[test]
 fn one_play_again() {
     let (ready, swept) = swept(None);
     let parked = swept.cells.iter().find(|cell| cell.parked()).unwrap();

@@ -74,6 +74,9 @@ pub(crate) fn lines(swept: &Swept, ready: &Sweep, width: usize) -> Vec<Line> {
     let desks = desks(&swept.cells);
     let mut lines = head(swept, ready, width);
     lines.push(Line::new());
+    if ready.undisturbed().refused.is_some() {
+        return lines;
+    }
     lines.extend(matrix(swept, ready, &desks, width));
     lines.push(Line::new());
     lines.extend(legend(swept, width));
@@ -130,20 +133,43 @@ fn head(swept: &Swept, ready: &Sweep, width: usize) -> Vec<Line> {
         ));
     }
     says.push_str(&format!("; its input: {}", swept.input_from));
-    let tone = if unfinished(swept, ready) {
-        let first = format!(
-            "It is {end} although nothing befalls it: these are troubles of a saga that never comes to its end. --input, --returns and --events, or `sweep:` in cases/NAME.yaml beside it, give it values with which it completes; --ends {end} says that it is meant so."
-        );
-        let parts = wrapped(&first, width).into_iter();
-        lines.extend(parts.map(|part| Line::of(part, Tone::Bad)));
-        Tone::Bad
-    } else {
-        Tone::Plain
+    if undisturbed.refused.is_some() {
+        says = format!("its input: {}", swept.input_from);
+    }
+    let wrong = never_works(swept, ready);
+    let tone = match wrong {
+        Some(_) => Tone::Bad,
+        None => Tone::Plain,
     };
+    let parts = wrong.iter().flat_map(|first| wrapped(first, width));
+    lines.extend(parts.map(|part| Line::of(part, Tone::Bad)));
     for part in wrapped(&says, width) {
         lines.push(Line::of(part, tone));
     }
     lines
+}
+
+/// Why what is swept is no saga that works, where it is none, and what is to be done.
+fn never_works(swept: &Swept, ready: &Sweep) -> Option<String> {
+    let undisturbed = ready.undisturbed();
+    let end = undisturbed.status.as_str();
+    if let Some(why) = &undisturbed.refused {
+        return Some(format!(
+            "Its start is refused, and nothing of it was played: {why}. --input, or `sweep:` in cases/NAME.yaml beside it, gives it an input with which it begins."
+        ));
+    }
+    if !unfinished(swept, ready) {
+        return None;
+    }
+    let meant = match undisturbed.status {
+        Status::Completed | Status::Compensated | Status::Parked => {
+            format!("; --ends {end} says that it is meant so")
+        }
+        Status::New | Status::Running | Status::Compensating | Status::Abandoned => String::new(),
+    };
+    Some(format!(
+        "It is {end} although nothing befalls it: these are troubles of a saga that never comes to its end. --input, --returns and --events, or `sweep:` in cases/NAME.yaml beside it, give it values with which it completes{meant}."
+    ))
 }
 
 /// The troubles that stand over the matrix: those that can befall any of its rows.
@@ -460,6 +486,10 @@ pub(crate) fn again(
                 .map(|part| Line::of(format!("  {part}"), Tone::Waits)),
         );
     }
+    if let Some(why) = &played.refused {
+        let parts = wrapped(&format!("its start is refused: {why}"), width).into_iter();
+        lines.extend(parts.map(|part| Line::of(part, Tone::Bad)));
+    }
     if let Some(what) = &played.broken {
         let parts = wrapped(&format!("broken: {what}"), width);
         lines.extend(parts.into_iter().map(|part| Line::of(part, Tone::Bad)));
@@ -502,7 +532,7 @@ pub(crate) fn json(swept: &Swept, ready: &Sweep) -> Value {
         "file": swept.file, "saga": swept.saga, "version": swept.version,
         "ok": !unfinished(swept, ready) && undisturbed.broken.is_none() && swept.cells.iter().all(|cell| cell.broken.is_none()),
         "whole": swept.whole, "left_out": swept.left_out,
-        "undisturbed": { "end": undisturbed.status.as_str(), "why": undisturbed.why, "broken": undisturbed.broken, "meant": !unfinished(swept, ready) },
+        "undisturbed": { "end": undisturbed.status.as_str(), "why": undisturbed.why, "refused": undisturbed.refused, "broken": undisturbed.broken, "meant": !unfinished(swept, ready) },
         "input": ready.input(), "input_from": swept.input_from,
         "never_wanted": ready.never_wanted().collect::<Vec<_>>(),
         "no_event_for": ready.unmade().collect::<Vec<_>>(),
@@ -523,7 +553,7 @@ pub(crate) fn again_json(
         "step": row.and_then(|row| row.step.clone()), "way": row.map(|row| row.way),
         "from_above": row.map(|row| row.from_above), "trouble": trouble,
         "turned_by": row.and_then(|row| row.turn.clone()), "struck": played.struck,
-        "end": played.status.as_str(), "why": played.why,
+        "end": played.status.as_str(), "why": played.why, "refused": played.refused,
         "asked": played.asked.iter().map(asked_json).collect::<Vec<_>>(), "broken": played.broken,
     });
     if trace {

@@ -201,6 +201,10 @@ impl Sweep {
                 break;
             }
         }
+        // of values with which nobody would begin it nothing is told, where there are others
+        if settings.iter().any(|(_, played)| played.refused.is_none()) {
+            settings.retain(|(_, played)| played.refused.is_none());
+        }
         // how it goes when all is well is told of one with which it completes, where there is any
         settings.sort_by_key(|(setting, _)| !setting.completes);
         let (settings, played): (Vec<_>, Vec<_>) = settings.into_iter().unzip();

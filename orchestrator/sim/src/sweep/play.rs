@@ -49,6 +49,8 @@ pub struct Played {
     pub asked: Vec<Asked>,
     /// Whether the trouble has befallen anything.
     pub struck: bool,
+    /// Why its start was refused, if it was: then nothing of it was played, and nothing can be broken.
+    pub refused: Option<String>,
     /// Which promise or law was broken.
     pub broken: Option<String>,
     /// Why the saga turned back or stopped, as the engine has it.
@@ -151,12 +153,14 @@ impl World {
         // the one at the top, then those within it as they are named
         all.sort_by(|a, b| a.0.cmp(b.0));
         let keeps = trace || self.broken.is_some();
+        let refused = scene.as_ref().and_then(|scene| scene.refused.clone());
         Played {
             status,
             asked: asked(&all),
             struck: scene.as_ref().is_some_and(|scene| scene.strikes > 0),
             why: all.iter().find_map(|(above, state)| why(above, state)),
-            broken: self.broken,
+            broken: self.broken.filter(|_| refused.is_none()),
+            refused,
             trace: if keeps {
                 self.trace.lines().map(str::to_owned).collect()
             } else {
