@@ -400,10 +400,25 @@ fn broken(swept: &Swept, ready: &Sweep, width: usize) -> Vec<Line> {
     lines
 }
 
+/// The rows of undos that were never begun, whatever befell them: a crash is about what is written of a step, also that its undo is not wanted. Where not all was
+/// played nobody knows.
+fn never_undone<'r>(swept: &'r Swept, ready: &'r Sweep) -> impl Iterator<Item = &'r Row> {
+    let undos = ready.rows().iter().enumerate();
+    let undos = undos.filter(move |(_, row)| row.way == Way::Undo && swept.whole);
+    let never = move |at: usize| {
+        let cells = swept.cells.iter();
+        let mut cells = cells.filter(move |cell| cell.row == at && cell.trouble != Trouble::Crash);
+        let unseen = |cell: &Cell| cell.end.is_none() && cell.broken.is_none();
+        cells.next().is_some_and(unseen) && cells.all(unseen)
+    };
+    undos.filter(move |(at, _)| never(*at)).map(|(_, row)| row)
+}
+
 /// What would make the sweep see more.
 fn hints(swept: &Swept, ready: &Sweep, width: usize) -> Vec<Line> {
     let mut says = Vec::new();
-    let never: Vec<String> = ready.never_wanted().map(|step| step.to_string()).collect();
+    let mut never: Vec<String> = ready.never_wanted().map(|step| step.to_string()).collect();
+    never.extend(never_undone(swept, ready).map(told));
     if !never.is_empty() {
         says.push(format!(
             "Never came to: {}. --input and --returns say what makes their turn come.",
@@ -535,6 +550,7 @@ pub(crate) fn json(swept: &Swept, ready: &Sweep) -> Value {
         "undisturbed": { "end": undisturbed.status.as_str(), "why": undisturbed.why, "refused": undisturbed.refused, "broken": undisturbed.broken, "meant": !unfinished(swept, ready) },
         "input": ready.input(), "input_from": swept.input_from,
         "never_wanted": ready.never_wanted().collect::<Vec<_>>(),
+        "never_undone": never_undone(swept, ready).filter_map(|row| row.step.as_ref()).collect::<Vec<_>>(),
         "no_event_for": ready.unmade().collect::<Vec<_>>(),
         "rows": rows,
     })

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use baton_engine::state::Phase;
 use baton_engine::{SagaState, Status, WorkItemKind};
 use baton_messages::{PoolName, StepId, WorkerId};
+use serde_json::Value;
 
 use super::outside::items_of;
 use super::scene::Scene;
@@ -61,6 +62,8 @@ pub struct Played {
     pub(crate) ran: BTreeSet<StepPath>,
     /// The steps whose undo by a task was begun; not those of which only items were taken back.
     pub(crate) undone: BTreeSet<StepPath>,
+    /// What `undo.when` of each step says that was begun and has one, as far as it answers at the end: whether its undo is wanted.
+    pub(crate) wants_undo: BTreeMap<StepPath, bool>,
     /// How many items steps had.
     pub(crate) items: BTreeMap<StepPath, u32>,
     /// Commits.
@@ -166,6 +169,10 @@ impl World {
             } else {
                 Vec::new()
             },
+            wants_undo: scene
+                .as_deref()
+                .map(|scene| wants_undo(scene, &all))
+                .unwrap_or_default(),
             ran: ran(&all),
             undone: undone(&all),
             items: items(&all),
@@ -203,6 +210,25 @@ fn undone(all: &All<'_>) -> BTreeSet<StepPath> {
         steps
     };
     all.iter().flat_map(of_one).collect()
+}
+
+/// What `undo.when` of the steps that were begun answers. One that reads an item of its list has no answer for all of them.
+fn wants_undo(scene: &Scene, all: &All<'_>) -> BTreeMap<StepPath, bool> {
+    let began = ran(all);
+    let mut found = BTreeMap::new();
+    for (above, state) in all {
+        let part = scene.setting.part(above);
+        for step in part.iter().flat_map(|part| &part.definition.steps) {
+            let at = StepPath::new(above, &step.id);
+            let when = step.task().and_then(|task| task.undo_when.as_ref());
+            let when = when.filter(|_| began.contains(&at));
+            if let Some(Ok(Value::Bool(wanted))) = when.map(|when| when.eval(state)) {
+                // of the items' sagas one is enough
+                *found.entry(at).or_insert(false) |= wanted;
+            }
+        }
+    }
+    found
 }
 
 /// How many items steps had; where there are several of one saga, the most.
