@@ -138,26 +138,24 @@ fn complete(d: &mut Deciding<'_>) -> Result<(), DecideError> {
         return Ok(());
     }
     close_work_items(d)?;
-    let output = match d
-        .rules
-        .definition
-        .output
-        .as_ref()
-        .map(|template| template.eval(d.state))
-    {
-        None => None,
-        Some(Ok(output)) => Some(output),
+    let template = d.rules.definition.output.as_ref();
+    let output = template.map(|template| template.eval(d.state));
+    let (output, no_output) = match output {
+        None => (None, None),
+        Some(Ok(output)) => (Some(output), None),
         Some(Err(error)) => {
-            // Everything is done; that its summary cannot be computed undoes nothing.
+            // Everything is done; that its summary cannot be computed undoes nothing here. Whoever goes on with it is told why there is none.
             d.emit(Record::Noted {
                 what: format!("output could not be computed: {error}"),
             })?;
-            None
+            let is_child = d.state.parent.is_some();
+            (None, is_child.then(|| error.to_string()))
         }
     };
     d.emit(Record::Ended {
         status: Status::Completed,
         output,
+        no_output,
     })
 }
 
@@ -202,6 +200,7 @@ fn backward(d: &mut Deciding<'_>) -> Result<(), DecideError> {
         d.emit(Record::Ended {
             status: Status::Compensated,
             output: None,
+            no_output: None,
         })?;
     }
     Ok(())

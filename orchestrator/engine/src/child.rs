@@ -147,6 +147,7 @@ fn standing(state: &SagaState) -> Standing {
             Standing::Completed {
                 output: state.output.clone().filter(|_| fits),
                 too_large: (!fits).then_some(bytes as u64),
+                no_output: state.no_output.clone(),
                 only_forward,
             }
         }
@@ -203,11 +204,13 @@ fn without_output(standing: &Standing) -> Standing {
     match standing {
         Standing::Completed {
             too_large,
+            no_output,
             only_forward,
             ..
         } => Standing::Completed {
             output: None,
             too_large: *too_large,
+            no_output: no_output.clone(),
             only_forward: *only_forward,
         },
         other => other.clone(),

@@ -405,9 +405,14 @@ fn apply(state: &mut SagaState, at: Timestamp, record: &Record) -> Result<(), Fo
                 state.ended_at = None;
             }
         }
-        Record::Ended { status, output } => {
+        Record::Ended {
+            status,
+            output,
+            no_output,
+        } => {
             state.status = *status;
             state.output.clone_from(output);
+            state.no_output.clone_from(no_output);
             // only a parent goes by that
             state.had_completed |= state.parent.is_some() && *status == Status::Completed;
             state.ended_at = Some(at);

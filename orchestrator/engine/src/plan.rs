@@ -3,6 +3,7 @@
 
 mod asks;
 mod back;
+mod times;
 mod unwind;
 mod within;
 
@@ -13,14 +14,15 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::catalogue::Catalogue;
-use crate::decide::limits::{QUEUE_MS_DEFAULT, backoff_ms};
+use crate::decide::limits::QUEUE_MS_DEFAULT;
 use crate::definition::{
-    Attempts, Definition, NoSagas, OnError, OnTimeout, SagaStep, Sagas, Step, StepKind, TaskStep,
-    duration_ms_of,
+    Around, Attempts, Definition, NoSagas, OnError, OnTimeout, Sagas, Step, StepKind, TaskStep,
 };
 use crate::reservation::{ReservationKind, Want};
 pub use asks::{Asks, Rung};
 pub use back::{How, TakenBack, Undo, When};
+use times::Time;
+pub use times::{WaitsFor, Way};
 pub use unwind::Rest;
 use within::{Seen, Within};
 
@@ -34,6 +36,9 @@ pub struct Plan {
     /// What is taken before the first step, all or none; its names as they are written, where the input does not say them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub takes: Vec<Want>,
+    /// How long after it has what it takes it may be before its pivot, or before its end where it has none, in milliseconds: then it turns back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
     /// Whose its work items are and by when, where it says so.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub asks: Vec<Asks>,
@@ -46,15 +51,6 @@ pub struct Plan {
     /// All that may be taken back, where steps refer to it: of a plan that is too large to have that below each of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub taken_back: Vec<Vec<Undo>>,
-}
-
-/// A way through the steps.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Way {
-    /// The steps on it.
-    pub steps: Vec<StepId>,
-    /// How long at most, in milliseconds; none when something on it has no end.
-    pub limit_ms: Option<u64>,
 }
 
 /// One step.
@@ -86,6 +82,9 @@ pub struct Planned {
     /// How long it takes at most once a worker has it, with all its attempts and the waits between them, in milliseconds; none when it has
     /// no end, or when nobody knows yet.
     pub limit_ms: Option<u64>,
+    /// What it, or what lies within it, may wait for beside.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub waits_for: BTreeSet<WaitsFor>,
     /// How long it may wait for a worker beside, in milliseconds.
     pub queue_ms: Option<u64>,
     /// How often it is tried and for how long, where it is a task that somebody has announced.
@@ -126,7 +125,7 @@ pub struct Doubt {
 pub struct Each {
     /// How many items there are; none when that is known only at run time.
     pub items: Option<u32>,
-    /// How many there may be.
+    /// How many there may be, by the step and by the schema the list comes from.
     pub most: u32,
     /// How many are under way at once.
     pub max_parallel: u32,
@@ -197,6 +196,7 @@ pub fn plan_among(
             .map(|input| BTreeMap::from([("input".to_owned(), input.clone())]))
             .unwrap_or_default(),
         takes: takes(definition, input),
+        around: Vec::new(),
     };
     planner.plan()
 }
@@ -221,6 +221,8 @@ struct Planner<'a> {
     takes: Vec<Want>,
     /// What expressions may read by now.
     scope: BTreeMap<String, Value>,
+    /// Where it is a group: what it stands in, the nearest first.
+    around: Vec<Around<'a>>,
 }
 
 /// What is taken, by its names where the input says them.
@@ -295,16 +297,22 @@ impl<'a> Planner<'a> {
             }
             stages[*at].push(step.id.clone());
         }
-        let limits: Vec<Option<u64>> = steps.iter().map(|step| self.limit_ms(step)).collect();
+        let withins: Vec<Within> = steps.iter().map(|step| self.within(step)).collect();
+        let times = steps.iter().zip(&withins);
+        let times: Vec<Time> = times
+            .map(|(step, within)| self.time(step, within))
+            .collect();
+        let longest = self.longest(&before, &order, &times);
         let backs: Vec<Option<TakenBack>> =
             steps.iter().map(|step| self.taken_back(step)).collect();
         let unwinds = |step: &Step| self.fails(step) == Failing::Unwinds;
         let mut unwound = self.unwound(&order, &backs, unwinds);
-        let planned = steps.iter().map(|step| {
-            let (within, more_within) = match step.child().map(|child| self.within(child)) {
-                Some(Within::Plan(plan)) => (Some(plan), false),
-                Some(Within::Large) => (None, true),
-                Some(Within::Unknown) | None => (None, false),
+        let parts = steps.iter().zip(withins).zip(times);
+        let planned = parts.map(|((step, within), time)| {
+            let (within, more_within) = match within {
+                Within::Plan(plan) => (Some(plan), false),
+                Within::Large => (None, true),
+                Within::Unknown => (None, false),
             };
             Planned {
                 id: step.id.clone(),
@@ -317,7 +325,8 @@ impl<'a> Planner<'a> {
                 stage: stage[step.index],
                 runs: self.runs[step.index],
                 pivot: step.pivot,
-                limit_ms: limits[step.index],
+                limit_ms: time.limit_ms,
+                waits_for: time.waits_for,
                 queue_ms: step
                     .task()
                     .map(|task| task.queue_timeout_ms.unwrap_or(QUEUE_MS_DEFAULT)),
@@ -346,10 +355,11 @@ impl<'a> Planner<'a> {
             definition: self.definition.saga.clone(),
             version: self.definition.version,
             takes: self.takes.clone(),
+            deadline_ms: self.definition.deadline_ms,
             asks: asks::asks(self.definition),
             steps: planned,
             stages,
-            longest: self.longest(&before, &order, &limits),
+            longest,
             taken_back: unwound.taken_back,
         }
     }
@@ -373,103 +383,6 @@ impl<'a> Planner<'a> {
         self.catalogue
             .get(&task.task_type)
             .map(|known| &known.manifest)
-    }
-
-    /// How long a step takes at most once somebody has it.
-    fn limit_ms(&self, step: &'a Step) -> Option<u64> {
-        if self.runs[step.index] == Runs::Never {
-            return Some(0);
-        }
-        match &step.kind {
-            StepKind::Task(task) => {
-                let one = self.task_limit_ms(task)?;
-                Some(one.saturating_mul(self.rounds(step)))
-            }
-            StepKind::Sleep(how_long) => duration_ms_of(&how_long.eval(&self.scope).ok()?).ok(),
-            StepKind::Wait(wait) => Some(wait.timeout_ms),
-            StepKind::Approve(approve) => Some(approve.timeout_ms),
-            StepKind::Emit(_) => Some(0),
-            StepKind::Saga(saga) => {
-                let one = saga.timeout_ms.or_else(|| self.limit_of_group(saga))?;
-                Some(one.saturating_mul(self.rounds(step)))
-            }
-        }
-    }
-
-    /// How long an item of a group takes at most.
-    fn limit_of_group(&self, saga: &'a SagaStep) -> Option<u64> {
-        saga.group.as_ref()?;
-        match self.within(saga) {
-            Within::Plan(plan) => plan.longest.limit_ms,
-            Within::Large | Within::Unknown => None,
-        }
-    }
-
-    /// How a step is done for each item of a list.
-    fn each(&self, step: &Step) -> Option<Each> {
-        let fan = step.fan.as_ref()?;
-        let items = fan.items.eval(&self.scope).ok();
-        let items = items.and_then(|items| u32::try_from(items.as_array()?.len()).ok());
-        Some(Each {
-            items,
-            most: fan.most(),
-            max_parallel: fan.max_parallel,
-            tolerate: fan.tolerate.to_string(),
-        })
-    }
-
-    /// How many items come one after the other where as many as may be are under way at once; one of a step without a list.
-    fn rounds(&self, step: &Step) -> u64 {
-        self.each(step).map_or(1, |each| {
-            let items = each.items.unwrap_or(each.most);
-            u64::from(items.div_ceil(each.max_parallel.max(1)))
-        })
-    }
-
-    fn task_limit_ms(&self, task: &TaskStep) -> Option<u64> {
-        let manifest = self.manifest(task)?;
-        let tries = tries(task, manifest);
-        let (timeout, attempts) = (tries.timeout_ms, tries.attempts?);
-        let (retry, usual) = (&task.retry, &manifest.retry);
-        let first = retry.backoff_ms.unwrap_or(usual.backoff_ms);
-        let factor = retry.factor.unwrap_or(usual.factor);
-        let longest = retry.max_ms.unwrap_or(usual.max_ms);
-        let mut all = timeout;
-        for used in 1..attempts {
-            let wait = backoff_ms(first, factor, longest, used);
-            all = all.saturating_add(timeout).saturating_add(wait);
-        }
-        Some(all)
-    }
-
-    /// The way through the steps that takes longest; one that has no end is longer than any.
-    fn longest(&self, before: &[Vec<usize>], order: &[usize], limits: &[Option<u64>]) -> Way {
-        let length = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
-        let mut until = vec![0_u64; before.len()];
-        let mut from: Vec<Option<usize>> = vec![None; before.len()];
-        for index in order {
-            let last = before[*index]
-                .iter()
-                .copied()
-                .max_by_key(|b| (until[*b], std::cmp::Reverse(*b)));
-            from[*index] = last;
-            let start = last.map_or(0, |last| until[last]);
-            until[*index] = start.saturating_add(length(limits[*index]));
-        }
-        let end = (0..until.len()).max_by_key(|i| (until[*i], *i));
-        let mut way = Vec::new();
-        let mut at = end;
-        while let Some(index) = at {
-            way.push(index);
-            at = from[index];
-        }
-        way.reverse();
-        way.retain(|index| self.runs[*index] != Runs::Never);
-        let ends = way.iter().all(|index| limits[*index].is_some());
-        Way {
-            steps: self.ids(&way),
-            limit_ms: end.filter(|_| ends).map(|end| until[end]),
-        }
     }
 
     /// What happens when a step fails for good, nothing of it being done.

@@ -516,6 +516,9 @@ pub enum Record {
             skip_serializing_if = "Option::is_none"
         )]
         output: Option<Value>,
+        /// Of a child: why it returns nothing although its definition says what.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        no_output: Option<String>,
     },
     /// Something came that changes nothing.
     Noted {

@@ -637,6 +637,9 @@ pub struct SagaState {
         skip_serializing_if = "Option::is_none"
     )]
     pub output: Option<Value>,
+    /// Of a child that has completed: why it returns nothing although its definition says what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_output: Option<String>,
     /// Inputs with an id that were applied.
     pub applied: BTreeSet<InputId>,
     /// How many hits of triggers have joined it.
@@ -687,6 +690,7 @@ impl SagaState {
             work_items: BTreeMap::new(),
             work_items_opened: 0,
             output: None,
+            no_output: None,
             applied: BTreeSet::new(),
             joined: 0,
             seq: 0,

@@ -155,6 +155,7 @@ fn word(stage: &Stage, step: StepKey, round: u32, child: SagaId, how: u8) -> Inp
         0 | 1 => Standing::Completed {
             output: Some(json!(how)),
             too_large: None,
+            no_output: None,
             only_forward,
         },
         2 => Standing::Compensated { failure: None },
@@ -166,7 +167,8 @@ fn word(stage: &Stage, step: StepKey, round: u32, child: SagaId, how: u8) -> Inp
         4 => Standing::Abandoned,
         _ => Standing::Completed {
             output: None,
-            too_large: Some(1 << 20),
+            too_large: (how % 4 == 1).then_some(1 << 20),
+            no_output: (how % 4 != 1).then(|| "as told".to_owned()),
             only_forward,
         },
     };

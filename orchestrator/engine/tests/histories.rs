@@ -256,6 +256,7 @@ fn parent() -> Stage {
     let done = Standing::Completed {
         output: Some(json!({ "n": 2 })),
         too_large: None,
+        no_output: None,
         only_forward: false,
     };
     stage.give(&said(&stage, 9, done));

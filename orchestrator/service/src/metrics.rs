@@ -207,7 +207,8 @@ pub(crate) fn bus_up(up: bool) {
 
 /// So many tasks left in one message.
 pub(crate) fn tasks_together(tasks: usize) {
-    counter!("baton_orchestrator_tasks_together_total").increment(u64::try_from(tasks).unwrap_or(u64::MAX));
+    counter!("baton_orchestrator_tasks_together_total")
+        .increment(u64::try_from(tasks).unwrap_or(u64::MAX));
 }
 
 /// Workers heard of lately.

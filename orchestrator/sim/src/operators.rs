@@ -87,6 +87,9 @@ impl World {
                 crate::host::short(request.saga)
             ));
             if matches!(request.input, Input::Start(_)) {
+                if let Some(scene) = &mut self.scene {
+                    scene.refused.get_or_insert_with(|| why.to_string());
+                }
                 self.breaks(format!("a start was refused: {why}"));
             }
             return;

@@ -225,6 +225,7 @@ impl World {
                     said.standing = Standing::Completed {
                         output: Some(serde_json::Value::Null),
                         too_large: None,
+                        no_output: None,
                         only_forward: false,
                     };
                 }

@@ -68,7 +68,9 @@ fn swept(sweep: &Sweep) -> (Vec<Cell>, Vec<String>) {
     assert!(ran.whole && all_is_played);
     let broken = cells.iter().filter_map(|cell| cell.broken.as_ref());
     let broken = broken.map(|broken| format!("--seed {}: {}", broken.seed, broken.what));
-    let broken = broken.collect();
+    let refused = sweep.undisturbed().refused.iter();
+    let refused = refused.map(|why| format!("its start is refused: {why}"));
+    let broken = broken.chain(refused).collect();
     (cells, broken)
 }
 

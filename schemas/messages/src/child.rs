@@ -149,6 +149,9 @@ pub enum Standing {
         /// How large what is left out is, in bytes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         too_large: Option<u64>,
+        /// Why it returns nothing although its definition says what: what that could not be computed for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        no_output: Option<String>,
         /// Whether it was past its pivot: it cannot be taken back.
         only_forward: bool,
     },

@@ -162,6 +162,63 @@ fn an_event_that_was_published_is_not_called_undone() {
 }
 
 #[test]
+fn a_start_that_is_refused_is_said_first_and_nothing_is_proposed_that_is_not_taken() {
+    let long = "saga: long\nversion: 1\nlocks: [\"x/${ input.name }\"]\ninput: { type: object, required: [name], properties: { name: { type: string, minLength: 300 } } }\nsteps:\n  - { id: a, task: test.effect@1 }\n";
+    let (ready, swept) = swept_among(long, "long.yaml", &Beside::default(), None);
+    let why = ready.undisturbed().refused.clone().unwrap();
+    assert!(why.contains("lock"), "{why}");
+    let text = seen(|width| sweep::lines(&swept, &ready, width));
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let first = format!("Its start is refused, and nothing of it was played: {why}.");
+    assert!(words.contains(&first), "{text}");
+    for word in ["--ends", "Broken promises", "although nothing befalls it"] {
+        assert!(!words.contains(word), "{word}: {text}");
+    }
+    assert!(sweep::unfinished(&swept, &ready));
+    let json = sweep::json(&swept, &ready);
+    assert_eq!(json["ok"], false);
+    assert_eq!(json["undisturbed"]["refused"], why.as_str());
+}
+
+#[test]
+fn an_undo_that_was_never_begun_is_named() {
+    let saga = |when: &str| {
+        format!(
+            "saga: keeps\nversion: 1\ninput: {{ type: object, required: [keep], properties: {{ keep: {{ type: boolean }} }} }}\nsteps:\n  - {{ id: a, task: test.effect@1, undo: {{ when: \"${{ {when} }}\" }} }}\n  - {{ id: b, task: test.effect@1, undo: {{ when: \"${{ {when} }}\" }} }}\n  - {{ id: c, task: test.effect@1 }}\n"
+        )
+    };
+    // whatever the first input is, there is one with which it is wanted
+    for when in ["input.keep", "!input.keep"] {
+        let (ready, swept) = swept_among(&saga(when), "keeps.yaml", &Beside::default(), None);
+        let json = sweep::json(&swept, &ready);
+        assert_eq!(json["never_undone"], serde_json::json!([]), "{when}");
+    }
+    let never = saga("input.keep && !input.keep");
+    let (ready, swept) = swept_among(&never, "keeps.yaml", &Beside::default(), None);
+    let json = sweep::json(&swept, &ready);
+    assert_eq!(json["never_undone"], serde_json::json!(["a", "b"]));
+    assert_eq!(json["ok"], true, "as where a step was never come to");
+    let text = seen(|width| sweep::lines(&swept, &ready, width));
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains("Never came to: undo of a, undo of b."),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_step_before_a_pivot_that_is_tolerated_is_undone_because_of_doubt() {
+    let saga = "saga: tolerated\nversion: 1\nsteps:\n  - { id: a, task: test.effect@1 }\n  - { id: p, task: test.effect@1, pivot: true, on_error: continue }\n";
+    let (ready, swept) = swept_among(saga, "tolerated.yaml", &Beside::default(), None);
+    let json = sweep::json(&swept, &ready);
+    assert_eq!(json["never_undone"], serde_json::json!([]));
+    let rows = json["rows"].as_array().unwrap();
+    let undo = rows.iter().find(|row| row["way"] == "undo").unwrap();
+    assert_eq!(undo["turned_by"], "nobody can tell whether it happened");
+    assert_eq!(json["ok"], true);
+}
+
+#[test]
 fn one_play_again() {
     let (ready, swept) = swept(None);
     let parked = swept.cells.iter().find(|cell| cell.parked()).unwrap();

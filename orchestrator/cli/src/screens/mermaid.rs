@@ -1,4 +1,4 @@
-//! The plan as a Mermaid flowchart: what is taken first, the way forward with its limits, and, dotted, the way back.
+//! The plan as a Mermaid flowchart: what is taken first, the deadline, the way forward with its limits, and, dotted, the way back.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,12 +7,13 @@ use baton_engine::ReservationKind;
 use baton_engine::plan::{How, Plan, Planned, Runs, TakenBack, Tries};
 use baton_engine::reservation::Want;
 
-use super::plan::{duration, each_words};
+use super::plan::{at_most, deadline, duration, each_words, waits};
 
 /// The whole chart.
 pub(crate) fn mermaid(plan: &Plan) -> String {
     let mut text = String::from("flowchart TD\n");
     takes(&mut text, plan);
+    until(&mut text, plan);
     for step in &plan.steps {
         forward(&mut text, step);
     }
@@ -55,6 +56,15 @@ fn takes(text: &mut String, plan: &Plan) {
     }
 }
 
+/// Until when the pivot has to be sent, where somebody says so.
+fn until(text: &mut String, plan: &Plan) {
+    let Some(says) = deadline(plan) else { return };
+    let _ = writeln!(text, "    deadline>\"{says}\"]");
+    for pivot in plan.steps.iter().filter(|step| step.pivot) {
+        let _ = writeln!(text, "    deadline -.- {}", node(pivot.id.as_str()));
+    }
+}
+
 /// A step, with what it does and how long it may take.
 fn forward(text: &mut String, step: &Planned) {
     let mut parts = vec![step.id.to_string(), format!("{} {}", step.kind, step.of)];
@@ -86,7 +96,7 @@ fn limits(step: &Planned) -> Option<String> {
     }
     // what a sleep says of itself is how long it is
     let ms = step.limit_ms.filter(|ms| *ms > 0 && step.kind != "sleep")?;
-    Some(format!("{} at most", duration(ms)))
+    Some(at_most(ms, &waits(&step.waits_for)))
 }
 
 /// How each step is taken back, and which before which: in the reverse order of what ran.

@@ -1,11 +1,17 @@
 //! A plan: the stages with their limits, and for each step what is taken back when it fails.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use baton_engine::ReservationKind;
-use baton_engine::plan::{Doubt, Each, Fails, How, Plan, Planned, Rest, Runs, Undo, When};
+use baton_engine::plan::{
+    Doubt, Each, Fails, How, Plan, Planned, Rest, Runs, Undo, WaitsFor, When,
+};
 
 use crate::out::{Line, Tone, width as wide, wrapped};
+
+/// Over the way that takes longest.
+const LONGEST: &str = "Longest";
 
 /// The whole plan, in lines of a width.
 pub(crate) fn lines(plan: &Plan, width: usize) -> Vec<Line> {
@@ -132,7 +138,7 @@ fn head(plan: &Plan) -> Line {
 fn step_lines(step: &Planned, lead: &str, width: usize) -> Vec<Line> {
     let mut says = vec![match step.limit_ms {
         Some(0) => String::new(),
-        Some(ms) => format!("{} at most", duration(ms)),
+        Some(ms) => at_most(ms, &waits(&step.waits_for)),
         None => "no end known".to_owned(),
     }];
     if let Some(each) = &step.each {
@@ -178,6 +184,38 @@ fn step_lines(step: &Planned, lead: &str, width: usize) -> Vec<Line> {
     std::iter::once(first).chain(rest).collect()
 }
 
+/// A limit, with what is waited for beside it.
+pub(super) fn at_most(ms: u64, beside: &[&str]) -> String {
+    let ms = duration(ms);
+    match beside {
+        [] => format!("{ms} at most"),
+        [one] => format!("{ms} at most, beside waiting for {one}"),
+        [first @ .., last] => format!(
+            "{ms} at most, beside waiting for {} and {last}",
+            first.join(", ")
+        ),
+    }
+}
+
+/// What a saga within another waits for, in words.
+pub(super) fn waits(waits_for: &BTreeSet<WaitsFor>) -> Vec<&'static str> {
+    let word = |one: &WaitsFor| match one {
+        WaitsFor::Locks => "locks",
+        WaitsFor::Limits => "its turn",
+    };
+    waits_for.iter().map(word).collect()
+}
+
+/// Until when the pivot has to be sent, or the saga over where it has none.
+pub(super) fn deadline(plan: &Plan) -> Option<String> {
+    let ms = duration(plan.deadline_ms?);
+    Some(if plan.steps.iter().any(|step| step.pivot) {
+        format!("deadline {ms}, up to the pivot")
+    } else {
+        format!("deadline {ms}")
+    })
+}
+
 /// How a step goes through its list.
 pub(super) fn each_words(each: &Each) -> String {
     let items = match each.items {
@@ -194,16 +232,24 @@ pub(super) fn each_words(each: &Each) -> String {
 
 fn longest(plan: &Plan, width: usize) -> Vec<Line> {
     let ids: Vec<&str> = plan.longest.steps.iter().map(|id| id.as_str()).collect();
+    let beside = [vec!["workers"], waits(&plan.longest.waits_for)].concat();
     let how_long = match plan.longest.limit_ms {
-        Some(ms) => format!("{} at most, beside waiting for workers", duration(ms)),
+        Some(ms) => at_most(ms, &beside),
         None => "it has no end that is known".to_owned(),
     };
+    let parts = wrapped(&how_long, width.saturating_sub(LONGEST.len() + 2));
+    let mut parts = parts.into_iter();
+    let first = parts.next().unwrap_or_default();
     let mut lines = vec![
         Line::new(),
-        Line::of("Longest", Tone::Strong).plain(format!("  {how_long}")),
+        Line::of(LONGEST, Tone::Strong).plain(format!("  {first}")),
     ];
-    for part in wrapped(&ids.join(" → "), width.saturating_sub(5)) {
-        lines.push(Line::new().plain("     ").plain(part));
+    lines.extend(parts.map(|part| Line::new().plain(format!("     {part}"))));
+    let way = ids.join(" → ");
+    for text in std::iter::once(way).chain(deadline(plan)) {
+        for part in wrapped(&text, width.saturating_sub(5)) {
+            lines.push(Line::new().plain("     ").plain(part));
+        }
     }
     lines
 }
@@ -411,8 +457,8 @@ pub(super) fn duration(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use baton_engine::Definition;
-    use baton_engine::definition::STEPS_MAX;
-    use baton_engine::plan::plan;
+    use baton_engine::definition::{STEPS_MAX, Together};
+    use baton_engine::plan::{plan, plan_among};
 
     use super::*;
     use crate::commands::check::known;
@@ -491,5 +537,29 @@ mod tests {
         let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let said = "last where pivotal was sent a person decides; where it was not: ? undo last, test.effect@1 (if nobody knows whether it happened) 1 undo first, test.effect@1";
         assert!(words.contains(said), "{text}");
+    }
+
+    #[test]
+    fn a_plan_says_what_is_waited_for_within_it_and_until_when_the_pivot_is_sent() {
+        let low =
+            "saga: low\nversion: 1\nlocks: [low]\nsteps:\n  - { id: a, task: test.effect@1 }\n";
+        let top = "saga: top\nversion: 1\ndeadline: 10m\nsteps:\n  - { id: child, saga: low@1 }\n  - { id: pivotal, task: test.effect@1, pivot: true }\n";
+        let definition = Definition::parse(top).unwrap();
+        let sagas = Together::beside([low]);
+        let plan = plan_among(&definition, &known(None).unwrap(), &sagas, None);
+        let text = text(&plan);
+        for said in [
+            "child  saga low@1  1m33s at most, beside waiting for locks\n",
+            "Longest  3m6s at most, beside waiting for workers and locks\n     child → pivotal\n     deadline 10m, up to the pivot\n",
+        ] {
+            assert!(text.contains(said), "{said}: {text}");
+        }
+        let chart = mermaid(&plan);
+        for said in [
+            "    deadline>\"deadline 10m, up to the pivot\"]\n    deadline -.- s_pivotal\n",
+            "1m33s at most, beside waiting for locks",
+        ] {
+            assert!(chart.contains(said), "{said}: {chart}");
+        }
     }
 }

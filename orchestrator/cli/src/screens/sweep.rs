@@ -74,6 +74,9 @@ pub(crate) fn lines(swept: &Swept, ready: &Sweep, width: usize) -> Vec<Line> {
     let desks = desks(&swept.cells);
     let mut lines = head(swept, ready, width);
     lines.push(Line::new());
+    if ready.undisturbed().refused.is_some() {
+        return lines;
+    }
     lines.extend(matrix(swept, ready, &desks, width));
     lines.push(Line::new());
     lines.extend(legend(swept, ready, width));
@@ -130,20 +133,43 @@ fn head(swept: &Swept, ready: &Sweep, width: usize) -> Vec<Line> {
         ));
     }
     says.push_str(&format!("; its input: {}", swept.input_from));
-    let tone = if unfinished(swept, ready) {
-        let first = format!(
-            "It is {end} although nothing befalls it: these are troubles of a saga that never comes to its end. --input, --returns and --events, or `sweep:` in cases/NAME.yaml beside it, give it values with which it completes; --ends {end} says that it is meant so."
-        );
-        let parts = wrapped(&first, width).into_iter();
-        lines.extend(parts.map(|part| Line::of(part, Tone::Bad)));
-        Tone::Bad
-    } else {
-        Tone::Plain
+    if undisturbed.refused.is_some() {
+        says = format!("its input: {}", swept.input_from);
+    }
+    let wrong = never_works(swept, ready);
+    let tone = match wrong {
+        Some(_) => Tone::Bad,
+        None => Tone::Plain,
     };
+    let parts = wrong.iter().flat_map(|first| wrapped(first, width));
+    lines.extend(parts.map(|part| Line::of(part, Tone::Bad)));
     for part in wrapped(&says, width) {
         lines.push(Line::of(part, tone));
     }
     lines
+}
+
+/// Why what is swept is no saga that works, where it is none, and what is to be done.
+fn never_works(swept: &Swept, ready: &Sweep) -> Option<String> {
+    let undisturbed = ready.undisturbed();
+    let end = undisturbed.status.as_str();
+    if let Some(why) = &undisturbed.refused {
+        return Some(format!(
+            "Its start is refused, and nothing of it was played: {why}. --input, or `sweep:` in cases/NAME.yaml beside it, gives it an input with which it begins."
+        ));
+    }
+    if !unfinished(swept, ready) {
+        return None;
+    }
+    let meant = match undisturbed.status {
+        Status::Completed | Status::Compensated | Status::Parked => {
+            format!("; --ends {end} says that it is meant so")
+        }
+        Status::New | Status::Running | Status::Compensating | Status::Abandoned => String::new(),
+    };
+    Some(format!(
+        "It is {end} although nothing befalls it: these are troubles of a saga that never comes to its end. --input, --returns and --events, or `sweep:` in cases/NAME.yaml beside it, give it values with which it completes{meant}."
+    ))
 }
 
 /// The troubles that stand over the matrix: those that can befall any of its rows.
@@ -380,10 +406,25 @@ fn broken(swept: &Swept, ready: &Sweep, width: usize) -> Vec<Line> {
     lines
 }
 
+/// The rows of undos that were never begun, whatever befell them: a crash is about what is written of a step, also that its undo is not wanted. Where not all was
+/// played nobody knows.
+fn never_undone<'r>(swept: &'r Swept, ready: &'r Sweep) -> impl Iterator<Item = &'r Row> {
+    let undos = ready.rows().iter().enumerate();
+    let undos = undos.filter(move |(_, row)| row.way == Way::Undo && swept.whole);
+    let never = move |at: usize| {
+        let cells = swept.cells.iter();
+        let mut cells = cells.filter(move |cell| cell.row == at && cell.trouble != Trouble::Crash);
+        let unseen = |cell: &Cell| cell.end.is_none() && cell.broken.is_none();
+        cells.next().is_some_and(unseen) && cells.all(unseen)
+    };
+    undos.filter(move |(at, _)| never(*at)).map(|(_, row)| row)
+}
+
 /// What would make the sweep see more.
 fn hints(swept: &Swept, ready: &Sweep, width: usize) -> Vec<Line> {
     let mut says = Vec::new();
-    let never: Vec<String> = ready.never_wanted().map(|step| step.to_string()).collect();
+    let mut never: Vec<String> = ready.never_wanted().map(|step| step.to_string()).collect();
+    never.extend(never_undone(swept, ready).map(told));
     if !never.is_empty() {
         says.push(format!(
             "Never came to: {}. --input and --returns say what makes their turn come.",
@@ -466,6 +507,10 @@ pub(crate) fn again(
                 .map(|part| Line::of(format!("  {part}"), Tone::Waits)),
         );
     }
+    if let Some(why) = &played.refused {
+        let parts = wrapped(&format!("its start is refused: {why}"), width).into_iter();
+        lines.extend(parts.map(|part| Line::of(part, Tone::Bad)));
+    }
     if let Some(what) = &played.broken {
         let parts = wrapped(&format!("broken: {what}"), width);
         lines.extend(parts.into_iter().map(|part| Line::of(part, Tone::Bad)));
@@ -508,9 +553,10 @@ pub(crate) fn json(swept: &Swept, ready: &Sweep) -> Value {
         "file": swept.file, "saga": swept.saga, "version": swept.version,
         "ok": !unfinished(swept, ready) && undisturbed.broken.is_none() && swept.cells.iter().all(|cell| cell.broken.is_none()),
         "whole": swept.whole, "left_out": swept.left_out,
-        "undisturbed": { "end": undisturbed.status.as_str(), "why": undisturbed.why, "broken": undisturbed.broken, "meant": !unfinished(swept, ready) },
+        "undisturbed": { "end": undisturbed.status.as_str(), "why": undisturbed.why, "refused": undisturbed.refused, "broken": undisturbed.broken, "meant": !unfinished(swept, ready) },
         "input": ready.input(), "input_from": swept.input_from,
         "never_wanted": ready.never_wanted().collect::<Vec<_>>(),
+        "never_undone": never_undone(swept, ready).filter_map(|row| row.step.as_ref()).collect::<Vec<_>>(),
         "no_event_for": ready.unmade().collect::<Vec<_>>(),
         "rows": rows,
     })
@@ -529,7 +575,7 @@ pub(crate) fn again_json(
         "step": row.and_then(|row| row.step.clone()), "way": row.map(|row| row.way),
         "from_above": row.map(|row| row.from_above), "trouble": trouble,
         "turned_by": row.and_then(|row| row.turn.clone()), "struck": played.struck,
-        "end": played.status.as_str(), "why": played.why,
+        "end": played.status.as_str(), "why": played.why, "refused": played.refused,
         "asked": played.asked.iter().map(asked_json).collect::<Vec<_>>(), "broken": played.broken,
     });
     if trace {

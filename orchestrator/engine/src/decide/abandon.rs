@@ -31,6 +31,7 @@ pub(super) fn abandon(d: &mut Deciding<'_>, operator: &Operator) -> Handled {
     d.emit(Record::Ended {
         status: Status::Abandoned,
         output: None,
+        no_output: None,
     })?;
     Ok(Verdict::Applied)
 }

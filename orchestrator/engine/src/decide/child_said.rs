@@ -84,6 +84,13 @@ fn forward(
             unusable(d, id, want, failure("too-large", text))
         }
         Standing::Completed {
+            no_output: Some(why),
+            ..
+        } => {
+            let text = format!("the `output` of its child could not be computed: {why}");
+            unusable(d, id, want, failure("no-output", text))
+        }
+        Standing::Completed {
             output,
             only_forward,
             ..

@@ -73,7 +73,7 @@ pub use flow::{
     mistakes_of_types, named,
 };
 
-pub(crate) use flow::Readers;
+pub(crate) use flow::{Around, ListSite, Readers};
 pub use group::{Group, group_in, registered_as};
 pub use item_rules::{
     ASSIGNEE_BYTES_MAX, ESCALATIONS_MAX, ItemRules, RulesOfItem, Rung, Who, assignee,

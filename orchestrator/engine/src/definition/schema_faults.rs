@@ -56,7 +56,7 @@ pub(super) fn faults(schema: &Value) -> Vec<Fault> {
             });
             fault.into_iter().for_each(&mut add);
         }
-        if !based && let Some(fault) = of_reference(schema, at, map.get("$ref")) {
+        if let Some(fault) = of_reference(schema, at, map.get("$ref"), based) {
             add(fault);
         }
     });
@@ -239,29 +239,89 @@ fn no_pattern(pattern: &str) -> Option<(String, String)> {
     ))
 }
 
-fn of_reference(root: &Value, at: &str, reference: Option<&Value>) -> Option<Fault> {
+/// A reference that leads nowhere. Where a schema inside goes by a name of its own, what begins with `#` is read by whoever knows of which document it is.
+fn of_reference(root: &Value, at: &str, reference: Option<&Value>, based: bool) -> Option<Fault> {
     let reference = reference?.as_str()?;
-    let pointer = reference.strip_prefix('#')?;
-    // one with escapes of URIs is read by whoever knows those
-    let is_plain = pointer.starts_with('/') && !pointer.contains('%');
-    if !is_plain || root.pointer(pointer).is_some() {
+    let (what, help) = match reference.strip_prefix('#') {
+        None => not_in_here(root, reference)?,
+        Some(_) if based => return None,
+        Some(within) => not_within(root, reference, within)?,
+    };
+    Some(Fault {
+        at: format!("{at}/$ref"),
+        schema: at.to_owned(),
+        what,
+        help,
+    })
+}
+
+/// What leads to another document: none is fetched.
+fn not_in_here(root: &Value, reference: &str) -> Option<(String, String)> {
+    let ids = names_by(root, "$id");
+    let is_own = |id: &&str| reference.starts_with(id.trim_end_matches('#'));
+    // a schema with a name of its own may be meant
+    let relative = !reference.contains("://") && !ids.is_empty();
+    if relative || ids.iter().any(is_own) {
         return None;
     }
+    // some are known without anybody fetching them: the schemas of schemas
+    jsonschema::validator_for(&json!({ "$ref": reference })).err()?;
+    let help = near_reference(root, reference).unwrap_or_else(|| {
+        "copy what is meant under `$defs:`, at the top of the schema, and refer to it there: `$ref: \"#/$defs/NAME\"`"
+            .to_owned()
+    });
+    let what = format!("`{reference}` is another document, and none is fetched");
+    Some((what, help))
+}
+
+/// What leads to no part of this document.
+fn not_within(root: &Value, reference: &str, within: &str) -> Option<(String, String)> {
+    // one with escapes of URIs is read by whoever knows those
+    let escaped = within.contains('%');
+    let is_there = match within {
+        "" => true,
+        way if way.starts_with('/') => root.pointer(way).is_some(),
+        anchor => ["$anchor", "$dynamicAnchor"]
+            .iter()
+            .any(|key| names_by(root, key).contains(&anchor)),
+    };
+    if escaped || is_there {
+        return None;
+    }
+    let help = near_reference(root, reference).unwrap_or_else(|| {
+        let leads = "write what is referred to under `$defs:`, at the top of the schema";
+        match within.starts_with('/') {
+            true => leads.to_owned(),
+            false => format!("{leads}, and the way to it: `$ref: \"#/$defs/{within}\"`"),
+        }
+    });
+    let what = format!("there is no `{reference}` in this schema");
+    Some((what, help))
+}
+
+/// What is said under a key of every schema there is.
+fn names_by<'s>(root: &'s Value, key: &str) -> Vec<&'s str> {
+    let mut names = Vec::new();
+    walk(root, "", &mut |_, map| {
+        names.extend(map.get(key).and_then(Value::as_str));
+    });
+    names
+}
+
+/// What may have been meant: a shared schema of that name, or of nearly that one.
+fn near_reference(root: &Value, reference: &str) -> Option<String> {
     let names = ["$defs", "definitions"].iter().flat_map(|key| {
         let names = keys_of(root.get(*key));
         names.map(move |name| format!("#/{key}/{}", subschemas::part(name)))
     });
     let names: Vec<String> = names.collect();
-    let help = match nearest(reference, names.iter().map(String::as_str)) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => "write what is referred to under `$defs:`, at the top of the schema".to_owned(),
-    };
-    Some(Fault {
-        at: format!("{at}/$ref"),
-        schema: at.to_owned(),
-        what: format!("there is no `{reference}` in this schema"),
-        help,
-    })
+    let bare = reference.trim_start_matches('#');
+    let same = names
+        .iter()
+        .find(|name| name.rsplit('/').next() == Some(bare));
+    let near = || nearest(reference, names.iter().map(String::as_str));
+    let meant = same.map(String::as_str).or_else(near)?;
+    Some(format!("did you mean `{meant}`?"))
 }
 
 #[cfg(test)]
@@ -309,6 +369,53 @@ mod tests {
         assert_eq!(left["properties"]["pattern"], json!({ "type": "integer" }));
         assert_eq!(left["required"], json!(["a"]));
         assert!(jsonschema::validator_for(&left).is_ok());
+    }
+
+    #[test]
+    fn a_reference_is_a_way_into_the_same_schema() {
+        let schema = json!({
+            "properties": {
+                "far": { "$ref": "https://example.com/host.json" },
+                "file": { "$ref": "host.json" },
+                "bare": { "$ref": "host" },
+                "anchor": { "$ref": "#foo" },
+                "named": { "$ref": "#here" },
+                "escaped": { "$ref": "#/$defs/a%20b" },
+                "known": { "$ref": "https://json-schema.org/draft/2020-12/schema" },
+                "self": { "$ref": "#" },
+                "wrong": { "type": "strin" },
+            },
+            "$defs": { "host": { "$anchor": "here" }, "a b": {} },
+        });
+        let wanted = [
+            (
+                "/properties/anchor/$ref",
+                "there is no `#foo` in this schema",
+            ),
+            (
+                "/properties/bare/$ref",
+                "`host` is another document, and none is fetched",
+            ),
+            (
+                "/properties/far/$ref",
+                "`https://example.com/host.json` is another document, and none is fetched",
+            ),
+            (
+                "/properties/file/$ref",
+                "`host.json` is another document, and none is fetched",
+            ),
+            ("/properties/wrong/type", "`strin` is no type"),
+        ];
+        let wanted = wanted.map(|(at, what)| (at.to_owned(), what.to_owned()));
+        assert_eq!(said(&schema), wanted);
+        let all = faults(&schema);
+        assert_eq!(all[1].help, "did you mean `#/$defs/host`?");
+        assert!(jsonschema::validator_for(&without(&schema, &all)).is_ok());
+        let named = json!({
+            "$id": "https://example.com/a",
+            "properties": { "b": { "$ref": "https://example.com/a#/$defs/b" }, "c": { "$ref": "a" } },
+        });
+        assert!(said(&named).is_empty(), "{:?}", said(&named));
     }
 
     #[test]

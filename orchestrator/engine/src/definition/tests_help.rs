@@ -90,3 +90,30 @@ fn why_something_may_be_null_is_told() {
     let told = "`a.subject` may be null (an event need not have one), and text has no null | write `a.subject != null ? a.subject : \"\"`";
     assert!(lines.len() == 1 && lines[0].ends_with(told), "{lines:?}");
 }
+
+#[test]
+fn a_time_is_compared_with_no_number() {
+    let checked = |when: &str| {
+        let yaml = format!(
+            "saga: x\nversion: 1\non:\n  - event: com.example.paid\n    when: ${{ has(event.time) && {when} }}\nsteps:\n  - {{ id: a, sleep: 1s }}\n"
+        );
+        check(&yaml, &Catalogue::default(), Unannounced::Warned).errors
+    };
+    for (wrong, proposed) in [
+        ("event.time > 5", "event.time > '2026-01-31T00:00:00Z'"),
+        (
+            "1.5 <= event.?time.orValue('')",
+            "'2026-01-31T00:00:00Z' <= event.?time.orValue('')",
+        ),
+    ] {
+        let found = checked(wrong);
+        let help = found.first().map_or("", |one| one.help.as_str());
+        assert!(help.contains(&format!("`{proposed}`")), "{wrong}: {help}");
+        assert!(!help.contains("int("), "{help}");
+        let left = checked(proposed);
+        assert!(left.is_empty(), "{proposed}: {:?}", said(&left));
+    }
+    let found = checked("event.time - 5 > 0");
+    let help = found.first().map_or("", |one| one.help.as_str());
+    assert!(help.contains("do not reckon with it"), "{help}");
+}

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::{Fails, How, Plan, Planner, Undo, runs, takes};
 use crate::child::DEPTH_MAX;
-use crate::definition::SagaStep;
+use crate::definition::{Around, SagaStep, Step};
 
 /// Steps and undos of a saga that are shown at a step, those within it included: more than anybody reads there.
 const PARTS_MAX: usize = 5_000;
@@ -25,7 +25,7 @@ type Id = (String, u32);
 
 /// What is shown at a step of the saga it is.
 pub(super) enum Within {
-    /// Nobody knows it here, or it lies too deep.
+    /// It is none, nobody knows it here, or it lies too deep.
     Unknown,
     /// More than is shown.
     Large,
@@ -47,17 +47,24 @@ impl<'a> Planner<'a> {
             runs: runs(definition, None),
             takes: takes(definition, None),
             scope: BTreeMap::new(),
+            around: Vec::new(),
         })
     }
 
     /// The plan of the saga that a step is.
-    pub(super) fn within(&self, child: &'a SagaStep) -> Within {
+    pub(super) fn within(&self, step: &'a Step) -> Within {
+        let Some(child) = step.child() else {
+            return Within::Unknown;
+        };
         let id = (child.name.clone(), child.version);
         let known = self.seen.plans.borrow().get(&id).cloned();
         let plan = match (known, self.below(child)) {
             (_, None) => return Within::Unknown,
             (Some(known), _) => known,
-            (None, Some(below)) => {
+            (None, Some(mut below)) => {
+                if child.group.is_some() {
+                    below.around = self.around_group(step);
+                }
                 let plan = Some(below.plan()).filter(|plan| parts(plan) <= PARTS_MAX);
                 let mut plans = self.seen.plans.borrow_mut();
                 plans.insert(id, plan.clone());
@@ -65,6 +72,13 @@ impl<'a> Planner<'a> {
             }
         };
         plan.map_or(Within::Large, |plan| Within::Plan(Box::new(plan)))
+    }
+
+    /// What a group stands in, the nearest first.
+    fn around_group(&self, step: &'a Step) -> Vec<Around<'a>> {
+        let definition = self.definition;
+        let nearest = std::iter::once(Around { definition, step });
+        nearest.chain(self.around.iter().copied()).collect()
     }
 
     /// What is taken back of the saga that a step is, once it is done; nothing where that is not known, or more than is shown.

@@ -1,12 +1,12 @@
 //! What a plan says is taken back is what is taken back: each step of each shape fails once, after everything that may run beside it is
-//! done, and once as soon as it can; the undos that are offered are held against the plan, round by round.
+//! done, and once as soon as it can; the undos that are offered are held against the plan, round by round. And how long it may take.
 
 use std::collections::BTreeSet;
 
-use baton_engine::Status;
-use baton_engine::definition::STEPS_MAX;
-use baton_engine::plan::{Fails, How, Plan, Rest, Undo, plan};
+use baton_engine::definition::{STEPS_MAX, Together};
+use baton_engine::plan::{Fails, How, Plan, Rest, Undo, WaitsFor, plan, plan_among};
 use baton_engine::state::Phase;
+use baton_engine::{Definition, Status};
 use baton_messages::Direction;
 
 use crate::stage::{Stage, done, failed, undone};
@@ -252,4 +252,109 @@ fn what_was_published_is_named_among_what_is_left() {
     let planned = plan(&stage.definition, &stage.catalogue, None);
     let (waves, _) = taken_back(&planned, "a").unwrap();
     assert!(waves.iter().flatten().any(|id| id == "told"), "{waves:?}");
+}
+
+/// The plan of the last of these documents, among the others.
+fn planned(documents: &[&str]) -> Plan {
+    let sagas = Together::beside(documents.iter().copied());
+    let definition = Definition::parse(documents.last().unwrap()).unwrap();
+    plan_among(&definition, &crate::stage::catalogue(), &sagas, None)
+}
+
+/// How many items a step has at most, and how long it takes in rounds of what one takes.
+fn most(plan: &Plan, id: &str) -> (u32, u64) {
+    let step = plan.steps.iter().find(|step| step.id.as_str() == id);
+    let step = step.unwrap();
+    let one = plan.steps[0].limit_ms.unwrap();
+    (
+        step.each.as_ref().unwrap().most,
+        step.limit_ms.unwrap() / one,
+    )
+}
+
+#[test]
+fn a_list_is_as_long_as_its_schema_or_the_list_it_comes_from_allows() {
+    let input = "input: { type: object, required: [l, racks], properties: { l: { type: array, maxItems: 30 }, racks: { type: array, maxItems: 4, items: { type: object, required: [hosts], properties: { hosts: { type: array, maxItems: 6 } } } } } }";
+    let each = |id: &str, list: &str, more: &str| {
+        format!("  - {{ id: {id}, for_each: \"{list}\", max_parallel: 1, task: t.set@1{more} }}\n")
+    };
+    let steps = [
+        "  - { id: one, task: t.set@1 }\n".to_owned(),
+        each("plain", "${ input.l }", ""),
+        each("less", "${ input.l }", ", max_items: 20"),
+        each("more", "${ input.l }", ", max_items: 40"),
+        each("again", "${ less }", ""),
+        each("some", "${ input.l.filter(x, x != null) }", ", max_items: 40"),
+        each("any", "${ one.list }", ""),
+        "  - id: racks\n    for_each: ${ input.racks }\n    max_parallel: 1\n    steps:\n      - { id: first, task: t.set@1 }\n      - { id: hosts, for_each: '${ item.hosts }', max_parallel: 1, task: t.set@1 }\n".to_owned(),
+    ];
+    let plan = planned(&[&format!(
+        "saga: lists\nversion: 1\n{input}\nsteps:\n{}",
+        steps.concat()
+    )]);
+    assert_eq!(most(&plan, "plain"), (30, 30));
+    assert_eq!(most(&plan, "less"), (20, 20));
+    assert_eq!(most(&plan, "more"), (30, 30));
+    assert_eq!(most(&plan, "again"), (20, 20));
+    assert_eq!(most(&plan, "some"), (40, 40));
+    assert_eq!(most(&plan, "any"), (10_000, 10_000));
+    // of each rack one step, and six
+    assert_eq!(most(&plan, "racks"), (4, 4 * 7));
+}
+
+#[test]
+fn a_saga_within_takes_as_long_as_its_own_plan_says_beside_what_it_waits_for() {
+    let low = "saga: low\nversion: 1\nlocks: [low]\nsteps:\n  - { id: a, task: t.set@1 }\n  - { id: b, task: t.set@1 }\n";
+    let mid =
+        "saga: mid\nversion: 1\nconcurrency: { max: 1 }\nsteps:\n  - { id: low, saga: low@1 }\n";
+    let top = "saga: top\nversion: 1\nlocks: [top]\nsteps:\n  - { id: one, task: t.set@1 }\n  - { id: mid, saga: mid@1 }\n  - { id: timed, after: [], saga: low@1, timeout: 7s }\n  - { id: other, after: [], saga: nobody-knows@1, timeout: 9s }\n";
+    let plan = planned(&[low, mid, top]);
+    let one = plan.steps[0].limit_ms.unwrap();
+    let both = BTreeSet::from([WaitsFor::Locks, WaitsFor::Limits]);
+    let (mid, timed) = (&plan.steps[1], &plan.steps[2]);
+    assert_eq!(mid.limit_ms, Some(2 * one));
+    assert_eq!(mid.waits_for, both);
+    assert_eq!((timed.limit_ms, timed.waits_for.len()), (Some(7_000), 0));
+    assert_eq!(plan.longest.limit_ms, Some(3 * one));
+    assert_eq!(plan.longest.waits_for, both, "not for what it takes itself");
+    let within = mid.within.as_ref().unwrap();
+    assert_eq!(within.steps[0].waits_for, BTreeSet::from([WaitsFor::Locks]));
+    let unknown = top.replace(", timeout: 9s", "");
+    let plan = planned(&[low, &unknown]);
+    assert_eq!(
+        (plan.steps[1].limit_ms, plan.steps[3].limit_ms),
+        (None, None)
+    );
+    assert_eq!(plan.longest.limit_ms, None);
+}
+
+#[test]
+fn the_deadline_bounds_the_way_up_to_the_pivot() {
+    let plan_of = |steps: &str| {
+        let text = format!("saga: soon\nversion: 1\ndeadline: 5s\nsteps:\n{steps}");
+        let plan = planned(&[&text]);
+        assert_eq!(plan.deadline_ms, Some(5_000));
+        plan.longest.limit_ms
+    };
+    let sleep = |id: &str, ms: u64| format!("  - {{ id: {id}, sleep: {ms}ms }}\n");
+    let pivot = "  - { id: p, task: t.set@1, pivot: true }\n";
+    let own = planned(&[&format!("saga: own\nversion: 1\nsteps:\n{pivot}")]);
+    let own = own.longest.limit_ms.unwrap();
+    let forever = "  - { id: a, task: t.set@1, retry: { attempts: forever } }\n";
+    // more than the deadline before the pivot, less than it, and without end; what comes after the pivot counts whole
+    for (before, up_to) in [
+        (sleep("a", 9_000), 5_000),
+        (sleep("a", 2_000), 2_000),
+        (forever.to_owned(), 5_000),
+    ] {
+        let steps = [before, pivot.to_owned(), sleep("z", 8_000)].concat();
+        assert_eq!(plan_of(&steps), Some(up_to + own + 8_000), "{steps}");
+    }
+    // what runs on after the pivot without end has none
+    let after = forever.replace("id: a", "id: z");
+    assert_eq!(plan_of(&format!("{pivot}{after}")), None);
+    // without a pivot all of it
+    let all = [sleep("a", 4_000), sleep("b", 4_000)].concat();
+    assert_eq!(plan_of(&all), Some(5_000));
+    assert_eq!(plan_of(&sleep("a", 4_000)), Some(4_000));
 }

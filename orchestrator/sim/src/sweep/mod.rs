@@ -51,7 +51,7 @@ pub const PLAYS: u64 = 3;
 pub const PLAYS_MAX: u64 = 999;
 /// The most cells of the steps of sagas within the one that is swept: they are played in a minute or two. Where there are more the deepest are left out.
 pub const CELLS_WITHIN_MAX: usize = 2_000;
-/// Settings that are tried so that every step is wanted once.
+/// Settings that are tried so that every step is wanted once, and every undo with a condition once wanted and once not.
 const SETTINGS_MAX: usize = 48;
 
 /// Why a definition cannot be swept.
@@ -179,7 +179,9 @@ impl Sweep {
             let setting = Setting::new(&tree, catalogue, values)?;
             let played = play::play(undisturbed(&Arc::new(setting.clone())), 0, None, false);
             let shows_nothing_new = |known: &(Arc<Setting>, Played)| {
+                let mut answers = played.wants_undo.iter();
                 played.ran.iter().all(|step| known.1.ran.contains(step))
+                    && answers.all(|(at, wanted)| known.1.wants_undo.get(at) == Some(wanted))
                     && skipped(&tree, &played).is_subset(&skipped(&tree, &known.1))
             };
             let completes = |known: &(Arc<Setting>, Played)| known.0.completes;
@@ -196,11 +198,23 @@ impl Sweep {
                 let mut all = settings.iter();
                 all.any(|known| skipped(&tree, &known.1).contains(at))
             };
-            let both_ways = || conditional_pivots(&tree).all(|at| left_out(&at));
+            let answered = |at: &StepPath, wanted: bool| {
+                let mut all = settings.iter();
+                all.any(|known| known.1.wants_undo.get(at) == Some(&wanted))
+            };
+            let both_ways = || {
+                let mut undos = conditional_undos(&tree);
+                conditional_pivots(&tree).all(|at| left_out(&at))
+                    && undos.all(|at| answered(&at, true) && answered(&at, false))
+            };
             if settings.iter().any(completes) && tree.steps().all(|(at, _)| ran(&at)) && both_ways()
             {
                 break;
             }
+        }
+        // of values with which nobody would begin it nothing is told, where there are others
+        if settings.iter().any(|(_, played)| played.refused.is_none()) {
+            settings.retain(|(_, played)| played.refused.is_none());
         }
         // how it goes when all is well is told of one with which it completes, where there is any
         settings.sort_by_key(|(setting, _)| !setting.completes);
@@ -424,7 +438,16 @@ fn conditional_pivots(tree: &Tree) -> impl Iterator<Item = StepPath> {
     steps.map(|(at, _)| at)
 }
 
-/// Those of them that were skipped in a play that went through, in sagas that were begun.
+/// The steps with a condition for their undo that is asked once for all of the step.
+fn conditional_undos(tree: &Tree) -> impl Iterator<Item = StepPath> {
+    let steps = tree.steps().filter(|(_, step)| {
+        let task = step.task().filter(|_| step.fan.is_none());
+        task.is_some_and(|task| task.undo_when.is_some())
+    });
+    steps.map(|(at, _)| at)
+}
+
+/// Those pivots with an `if` that were skipped in a play that went through, in sagas that were begun.
 fn skipped(tree: &Tree, played: &Played) -> BTreeSet<StepPath> {
     let began = |at: &StepPath| {
         let above = at.above.split_last();

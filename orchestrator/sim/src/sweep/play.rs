@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use baton_engine::state::Phase;
 use baton_engine::{SagaState, Status, WorkItemKind};
 use baton_messages::{PoolName, StepId, WorkerId};
+use serde_json::Value;
 
 use super::outside::items_of;
 use super::scene::Scene;
@@ -49,6 +50,8 @@ pub struct Played {
     pub asked: Vec<Asked>,
     /// Whether the trouble has befallen anything.
     pub struck: bool,
+    /// Why its start was refused, if it was: then nothing of it was played, and nothing can be broken.
+    pub refused: Option<String>,
     /// Which promise or law was broken.
     pub broken: Option<String>,
     /// Why the saga turned back or stopped, as the engine has it.
@@ -59,6 +62,8 @@ pub struct Played {
     pub(crate) ran: BTreeSet<StepPath>,
     /// The steps whose undo by a task was begun; not those of which only items were taken back.
     pub(crate) undone: BTreeSet<StepPath>,
+    /// What `undo.when` of each step says that was begun and has one, as far as it answers at the end: whether its undo is wanted.
+    pub(crate) wants_undo: BTreeMap<StepPath, bool>,
     /// How many items steps had.
     pub(crate) items: BTreeMap<StepPath, u32>,
     /// Commits.
@@ -151,17 +156,23 @@ impl World {
         // the one at the top, then those within it as they are named
         all.sort_by(|a, b| a.0.cmp(b.0));
         let keeps = trace || self.broken.is_some();
+        let refused = scene.as_ref().and_then(|scene| scene.refused.clone());
         Played {
             status,
             asked: asked(&all),
             struck: scene.as_ref().is_some_and(|scene| scene.strikes > 0),
             why: all.iter().find_map(|(above, state)| why(above, state)),
-            broken: self.broken,
+            broken: self.broken.filter(|_| refused.is_none()),
+            refused,
             trace: if keeps {
                 self.trace.lines().map(str::to_owned).collect()
             } else {
                 Vec::new()
             },
+            wants_undo: scene
+                .as_deref()
+                .map(|scene| wants_undo(scene, &all))
+                .unwrap_or_default(),
             ran: ran(&all),
             undone: undone(&all),
             items: items(&all),
@@ -199,6 +210,25 @@ fn undone(all: &All<'_>) -> BTreeSet<StepPath> {
         steps
     };
     all.iter().flat_map(of_one).collect()
+}
+
+/// What `undo.when` of the steps that were begun answers. One that reads an item of its list has no answer for all of them.
+fn wants_undo(scene: &Scene, all: &All<'_>) -> BTreeMap<StepPath, bool> {
+    let began = ran(all);
+    let mut found = BTreeMap::new();
+    for (above, state) in all {
+        let part = scene.setting.part(above);
+        for step in part.iter().flat_map(|part| &part.definition.steps) {
+            let at = StepPath::new(above, &step.id);
+            let when = step.task().and_then(|task| task.undo_when.as_ref());
+            let when = when.filter(|_| began.contains(&at));
+            if let Some(Ok(Value::Bool(wanted))) = when.map(|when| when.eval(state)) {
+                // of the items' sagas one is enough
+                *found.entry(at).or_insert(false) |= wanted;
+            }
+        }
+    }
+    found
 }
 
 /// How many items steps had; where there are several of one saga, the most.

@@ -109,10 +109,13 @@ fn of_saga(
         let own = |(_, played): &(&Arc<Setting>, &Played)| {
             !is_from_pivot_on(&one.definition, step, above, played)
         };
-        let open = found
-            .clone()
-            .find(|one| own(one) && is_open_above(tree, &at, one.1));
-        if let Some(open) = open.or_else(|| found.find(own)) {
+        let open = |one: &(&Arc<Setting>, &Played)| own(one) && is_open_above(tree, &at, one.1);
+        // nor is there anything to see where its `when` leaves what was done
+        let wanted =
+            |(_, played): &(&Arc<Setting>, &Played)| played.wants_undo.get(&at) != Some(&false);
+        let best = found.clone().find(|one| open(one) && wanted(one));
+        let best = best.or_else(|| found.clone().find(open));
+        if let Some(open) = best.or_else(|| found.find(own)) {
             of_undo(tree, &one.definition, step, &at, open, all);
         }
         if step.child().is_some() {
@@ -334,7 +337,7 @@ impl Turns<'_> {
         }
     }
 
-    /// Whether the saga at the top is still under way, and may turn back, when a step is done.
+    /// Whether the saga at the top is still under way, and may turn back, for a while after a step is done: until its pivot, which is sent at once where nothing else is left before it.
     fn time_passes_after(&self, at: &StepPath) -> bool {
         let ways = (0..=at.above.len()).rev();
         let mut found = false;
@@ -348,8 +351,12 @@ impl Turns<'_> {
                 return false;
             };
             let pivot = sent(&saga.definition, above, self.played);
-            let past =
-                |other: &Step| pivot.is_some_and(|pivot| pivot.descendants.contains(&other.index));
+            let past = |other: &Step| {
+                let from = |pivot: &Step| {
+                    pivot.index == other.index || pivot.descendants.contains(&other.index)
+                };
+                pivot.is_some_and(from)
+            };
             if n < at.above.len() && is_from_pivot_on(&saga.definition, step, above, self.played) {
                 return false;
             }

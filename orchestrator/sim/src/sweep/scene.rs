@@ -102,6 +102,8 @@ pub struct Scene {
     pub(crate) commits: u64,
     /// Waits for which no event could be made.
     pub(crate) unmade: BTreeSet<StepPath>,
+    /// Why its saga was not begun, where its start was refused.
+    pub(crate) refused: Option<String>,
     forever: bool,
     runs: u32,
     rows: u64,
@@ -141,6 +143,7 @@ impl Scene {
             strikes: 0,
             commits: 0,
             unmade: BTreeSet::new(),
+            refused: None,
             forever,
             runs: 0,
             rows: 0,

@@ -114,7 +114,9 @@ impl Alerts for PostgresAlerts {
     async fn standing(&self, limit: usize) -> Result<Page<AlertRow, AlertCursor>, StoreError> {
         let most = most(limit);
         let mut found = self.listed("open alerts", OPEN, &[&most]).await?;
-        let over = self.listed("alerts that are over", UNSAID, &[&most]).await?;
+        let over = self
+            .listed("alerts that are over", UNSAID, &[&most])
+            .await?;
         found.extend(over);
         Ok(page(found, usize::MAX, cursor))
     }

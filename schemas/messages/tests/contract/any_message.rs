@@ -306,13 +306,20 @@ fn child_said() -> impl Strategy<Value = ChildSaid> {
                 only_forward,
             }
         ),
-        (option::of(json()), option::of(any::<u64>()), any::<bool>()).prop_map(
-            |(output, too_large, only_forward)| Standing::Completed {
-                output,
-                too_large,
-                only_forward,
-            }
-        ),
+        (
+            option::of(json()),
+            option::of(any::<u64>()),
+            option::of(text()),
+            any::<bool>(),
+        )
+            .prop_map(|(output, too_large, no_output, only_forward)| {
+                Standing::Completed {
+                    output,
+                    too_large,
+                    no_output,
+                    only_forward,
+                }
+            }),
         option::of(failure()).prop_map(|failure| Standing::Compensated { failure }),
         Just(Standing::Abandoned),
     ];

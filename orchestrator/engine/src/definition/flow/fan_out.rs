@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::Flow;
 use super::constants::constant;
-use super::group::Outside;
 use super::places::Place;
 use crate::catalogue::Catalogue;
 use crate::definition::diagnostic::code;
@@ -160,22 +159,18 @@ impl Flow<'_> {
 
     /// How many items the schema behind a plain path allows.
     fn most(&self, path: &str) -> Option<u64> {
-        // the outputs of a list that has a bound itself
-        if self.step_named(path).is_some_and(|step| step.fan.is_some()) {
-            return Some(u64::from(ITEMS_MAX));
-        }
-        let (_, schema) = behind(path, self.definition, self.outside, self.catalogue)?;
-        schema.get("maxItems")?.as_u64()
-    }
-
-    /// The step of this id that is read here: of the definition itself or, where it is a group, of the nearest around it that has one.
-    fn step_named(&self, id: &str) -> Option<&Step> {
         let around = iter::successors(self.outside, |one| one.outside);
-        let around = around.map(|one| one.definition);
-        iter::once(self.definition)
-            .chain(around)
-            .flat_map(|definition| &definition.steps)
-            .find(|step| step.id.as_str() == id)
+        let around = around.map(|one| Around {
+            definition: one.definition,
+            step: one.step,
+        });
+        let around: Vec<Around<'_>> = around.collect();
+        let site = ListSite {
+            definition: self.definition,
+            around: &around,
+            catalogue: self.catalogue,
+        };
+        site.most(path)
     }
 }
 
@@ -190,38 +185,115 @@ pub(super) fn scope_of_list(step: &Step, scope: Scope) -> Scope {
 /// A schema, below the document it stands in.
 type Found<'s> = (&'s Value, &'s Value);
 
-/// The schema behind a plain path that is read in a definition: of its steps, and, where it is a group, of what is around it.
-fn behind<'a>(
-    path: &str,
-    definition: &'a Definition,
-    outside: Option<&'a Outside<'a>>,
-    catalogue: &'a Catalogue,
-) -> Option<Found<'a>> {
-    let around =
-        |path: &str, one: &'a Outside<'a>| behind(path, one.definition, one.outside, catalogue);
-    let (root, rest) = path.split_once('.').unwrap_or((path, ""));
-    let own = StepId::new(root).ok();
-    let own = own.and_then(|id| definition.step(&id));
-    let (document, mut at) = match (own, outside) {
-        (Some(step), _) if step.fan.is_some() => return None,
-        (Some(step), _) => {
-            let output = &catalogue.get(&step.task()?.task_type)?.manifest.output;
-            (output, output)
-        }
-        (None, Some(outside)) if root == "item" => {
-            let list = outside.step.fan.as_ref()?.items.as_hole()?.text();
-            let (document, list) = around(list, outside)?;
-            (document, resolve(document, list).get("items")?)
-        }
-        (None, Some(outside)) => return around(path, outside),
-        (None, None) if root == "input" => {
-            let schema = definition.input_schema.as_ref()?.schema();
-            (schema, schema)
-        }
-        (None, None) => return None,
-    };
-    for key in rest.split('.').filter(|key| !key.is_empty()) {
-        at = resolve(document, at).get("properties")?.get(key.trim())?;
+/// So many lists of each other's outputs are followed: beyond them only the bound of all lists is known.
+const LISTS_MAX: usize = 8;
+
+/// A definition, and the step of it that is the group that is looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'a> {
+    /// The definition.
+    pub(crate) definition: &'a Definition,
+    /// The group.
+    pub(crate) step: &'a Step,
+}
+
+/// Where a list is computed.
+#[derive(Clone, Copy)]
+pub(crate) struct ListSite<'a> {
+    /// The definition of the step it is of.
+    pub(crate) definition: &'a Definition,
+    /// Where that is a group: what it stands in, the nearest first.
+    pub(crate) around: &'a [Around<'a>],
+    /// The task types there are.
+    pub(crate) catalogue: &'a Catalogue,
+}
+
+impl<'a> ListSite<'a> {
+    /// How many items a list has at most: by its step, by the schema behind it, or by the list whose outputs it is.
+    pub(crate) fn most_items(self, fan: &FanOut) -> u32 {
+        self.most_within(fan, LISTS_MAX)
     }
-    Some((document, resolve(document, at)))
+
+    fn most_within(self, fan: &FanOut, lists: usize) -> u32 {
+        let own = fan.most();
+        let known = match fan.items.shape() {
+            Shape::Literal(Value::Array(items)) => Some(items.len() as u64),
+            Shape::List(items) => Some(items.len() as u64),
+            Shape::Hole(expr) => self.most_of_path(expr.text(), lists),
+            Shape::Literal(_) | Shape::Text(_) | Shape::Object(_) => None,
+        };
+        let known = known.and_then(|most| u32::try_from(most).ok());
+        known.map_or(own, |most| own.min(most))
+    }
+
+    fn most_of_path(self, path: &str, lists: usize) -> Option<u64> {
+        let named = self.step_named(path);
+        let list = named.and_then(|(site, step)| Some((site, step.fan.as_deref()?)));
+        match (list, lists.checked_sub(1)) {
+            (Some((site, fan)), Some(left)) => Some(u64::from(site.most_within(fan, left))),
+            _ => self.most(path),
+        }
+    }
+
+    /// How many items the schema behind a plain path allows.
+    fn most(self, path: &str) -> Option<u64> {
+        // the outputs of a list that has a bound itself
+        let named = self.step_named(path);
+        if named.is_some_and(|(_, step)| step.fan.is_some()) {
+            return Some(u64::from(ITEMS_MAX));
+        }
+        let (_, schema) = self.behind(path)?;
+        schema.get("maxItems")?.as_u64()
+    }
+
+    /// What a group stands in, with the step that it is.
+    fn outer(self) -> Option<(Self, &'a Step)> {
+        let (nearest, around) = self.around.split_first()?;
+        let outer = Self {
+            definition: nearest.definition,
+            around,
+            catalogue: self.catalogue,
+        };
+        Some((outer, nearest.step))
+    }
+
+    /// The step of this id that is read here, with where it lies: of the definition itself or, where it is a group, of the nearest around it that has one.
+    fn step_named(self, id: &str) -> Option<(Self, &'a Step)> {
+        let mut sites = iter::successors(Some(self), |site| Some(site.outer()?.0));
+        sites.find_map(|site| {
+            let mut steps = site.definition.steps.iter();
+            let step = steps.find(|step| step.id.as_str() == id)?;
+            Some((site, step))
+        })
+    }
+
+    /// The schema behind a plain path that is read here: of the steps, and, where it is a group, of what is around it.
+    fn behind(self, path: &str) -> Option<Found<'a>> {
+        let (root, rest) = path.split_once('.').unwrap_or((path, ""));
+        let own = StepId::new(root).ok();
+        let own = own.and_then(|id| self.definition.step(&id));
+        let (document, mut at) = match (own, self.outer()) {
+            (Some(step), _) if step.fan.is_some() => return None,
+            (Some(step), _) => {
+                let known = self.catalogue.get(&step.task()?.task_type)?;
+                let output = &known.manifest.output;
+                (output, output)
+            }
+            (None, Some((outer, step))) if root == "item" => {
+                let list = step.fan.as_ref()?.items.as_hole()?.text();
+                let (document, list) = outer.behind(list)?;
+                (document, resolve(document, list).get("items")?)
+            }
+            (None, Some((outer, _))) => return outer.behind(path),
+            (None, None) if root == "input" => {
+                let schema = self.definition.input_schema.as_ref()?.schema();
+                (schema, schema)
+            }
+            (None, None) => return None,
+        };
+        for key in rest.split('.').filter(|key| !key.is_empty()) {
+            at = resolve(document, at).get("properties")?.get(key.trim())?;
+        }
+        Some((document, resolve(document, at)))
+    }
 }

@@ -41,6 +41,7 @@ use applications::{APPLICATIONS_MAX, Endless, circle_at, endless};
 use children::Kin;
 pub use children::{NoSagas, Sagas, Together, in_order, named};
 use constants::Rule;
+pub(crate) use fan_out::{Around, ListSite};
 use group::Outside;
 pub(crate) use instead::Readers;
 use values::Text;

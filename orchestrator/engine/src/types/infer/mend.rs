@@ -3,10 +3,17 @@
 use cel::common::ast::{Expr as Ast, IdedExpr, LiteralValue, operators as op};
 
 use super::Infer;
+use super::known::place;
 use crate::types::{Object, Type};
 
 /// What is said where a conversion may help and nobody knows which.
 const CONVERT: &str = "convert with string(…), int(…) or double(…)";
+
+/// A time, as times are written.
+const SOME_TIME: &str = "'2026-01-31T00:00:00Z'";
+/// What is said to whoever reckons with times.
+const NO_TIMES: &str =
+    "a time is text, and expressions do not reckon with it: use `deadline`, `timeout`, `sleep`";
 
 /// A value that may stand in for one of this type.
 pub(crate) fn default_of(of: &Type) -> String {
@@ -77,6 +84,19 @@ struct Operand<'a> {
 impl Operand<'_> {
     fn is_text(&self) -> bool {
         matches!(self.of, Type::Text(_))
+    }
+
+    /// Whether it is a time: of an event, of a schedule, of what a step waited for. What else is called so may be a number after all.
+    fn is_time(&self) -> bool {
+        let node = match &self.node.expr {
+            Ast::Call(call) if call.func_name == "orValue" => call.target.as_deref(),
+            _ => Some(self.node),
+        };
+        let place = node.and_then(place).unwrap_or_default().replace(".?", ".");
+        let named = place.split_once('.');
+        let time =
+            matches!(named, Some((root, "time" | "at")) if root != "input" && root != "item");
+        time && self.is_text()
     }
 
     /// As a whole number of the same operation.
@@ -162,6 +182,9 @@ impl Infer {
 
     fn two(&self, name: &str, a: &Operand<'_>, b: &Operand<'_>) -> Option<String> {
         let (x, y) = (&a.text, &b.text);
+        if let Some(help) = of_times(name, a, b) {
+            return Some(help);
+        }
         Some(match (name, a.of, b.of) {
             ("in", Type::Text(_) | Type::Int(_), Type::Text(_)) => {
                 format!("whether text holds text: `{y}.contains({})`", a.string())
@@ -242,6 +265,23 @@ impl Infer {
             }
             _ => return None,
         })
+    }
+}
+
+/// How a time goes with a number: not at all, whatever it is converted by.
+fn of_times(name: &str, a: &Operand<'_>, b: &Operand<'_>) -> Option<String> {
+    let (x, y) = match (a.is_time(), b.is_time()) {
+        (true, _) if b.of.is_number() => (a.text.as_str(), SOME_TIME),
+        (_, true) if a.of.is_number() => (SOME_TIME, b.text.as_str()),
+        _ => return None,
+    };
+    match name {
+        "<" | "<=" | ">" | ">=" => Some(format!(
+            "a time is text, and is compared with no number, but with another time that is written as it is: `{x} {name} {y}`"
+        )),
+        // joined with it, it is text as any other
+        "+" => None,
+        _ => Some(NO_TIMES.to_owned()),
     }
 }
 

@@ -247,11 +247,7 @@ impl Infer {
             (op::LOGICAL_OR, None, [left, right]) => self.junction(left, right, false),
             (op::OPT_SELECT, None, [operand, field]) => self.optional_select(operand, field),
             (op::INDEX, None, [operand, index]) => self.index(operand, index),
-            (op::OPT_INDEX, None, [operand, index]) => {
-                self.of(index);
-                let of = self.of(operand);
-                Type::optional(select::inside_any(&of))
-            }
+            (op::OPT_INDEX, None, [operand, index]) => self.optional_index(operand, index),
             (name, None, _) if name.starts_with(['_', '!', '-', '@']) => self.operator(node, call),
             _ => self.function(node, call),
         }

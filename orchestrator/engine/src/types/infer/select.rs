@@ -9,6 +9,8 @@ use crate::types::{Object, Type};
 
 /// How many names a message lists.
 const NAMES_MAX: usize = 12;
+/// How one comes to what is inside.
+const INDEXED: &str = "a list is indexed by a whole number from 0, an object by text";
 
 impl Infer {
     /// `operand.field`.
@@ -270,9 +272,8 @@ impl Infer {
                         "`{}` is {one}, which is not indexed by {by}",
                         self.text(operand)
                     );
-                    let help = "a list is indexed by a whole number from 0, an object by text";
                     let at = self.places.span(index);
-                    self.report(ProblemKind::Operands, at, what, help);
+                    self.report(ProblemKind::Operands, at, what, INDEXED);
                 }
             }
         }
@@ -291,6 +292,27 @@ impl Infer {
         let at = self.places.span(index);
         self.report(ProblemKind::Operands, at, what, help);
     }
+
+    /// `operand[?index]`. It does not fail: where nothing can ever be found, what follows it is always the default.
+    pub(super) fn optional_index(&mut self, operand: &IdedExpr, index: &IdedExpr) -> Type {
+        let by = self.of(index);
+        let of = self.of(operand);
+        let within = held(&of).not_null();
+        let finds = |one: &Type| by.alternatives().iter().any(|by| indexes(one, by));
+        let unknown = within.is_never() || by.is_never();
+        if !unknown && !within.alternatives().iter().any(finds) {
+            let what = format!(
+                "`{}` is {within}, which is not indexed by {by}: nothing is ever found there",
+                self.text(operand)
+            );
+            let at = self.places.span(index);
+            self.report(ProblemKind::Operands, at, what, INDEXED);
+        } else if let Ast::Literal(LiteralValue::String(key)) = &index.expr {
+            self.refuse_names_there_are_not(operand, &of, key.inner());
+            return Type::optional(inside(&held(&of), key.inner()));
+        }
+        Type::optional(inside_any(&of))
+    }
 }
 
 /// Whether it is a whole number below 0 that is written out.
@@ -301,6 +323,16 @@ fn is_negative(index: &IdedExpr) -> bool {
             let above = |one: &IdedExpr| matches!(&one.expr, Ast::Literal(LiteralValue::Int(n)) if *n.inner() > 0);
             call.args.first().is_some_and(above)
         }
+        _ => false,
+    }
+}
+
+/// Whether something can be found in one kind by another.
+fn indexes(of: &Type, by: &Type) -> bool {
+    match of {
+        Type::Any => true,
+        Type::List(_) => matches!(by, Type::Int(_) | Type::Uint | Type::Any),
+        Type::Object(_) => matches!(by, Type::Text(_) | Type::Any),
         _ => false,
     }
 }
@@ -337,7 +369,7 @@ fn inside(of: &Type, field: &str) -> Type {
 }
 
 /// What may stand anywhere inside.
-pub(super) fn inside_any(of: &Type) -> Type {
+fn inside_any(of: &Type) -> Type {
     Type::union(of.alternatives().iter().filter_map(|one| match one {
         Type::Any => Some(Type::Any),
         Type::Optional(held) => Some(inside_any(held)),

@@ -132,7 +132,7 @@ fn a_child_that_fails_has_taken_back_what_it_did_and_its_step_has_failed_with_no
 
 #[test]
 fn on_error_continue_goes_on_without_a_child_that_failed() {
-    let top = "saga: top\nversion: 1\nsteps:\n  - { id: mid, saga: lowest@1, on_error: continue }\n  - { id: z, task: t.set@1 }\n";
+    let top = "saga: top\nversion: 1\nsteps:\n  - { id: mid, saga: lowest@1, with: { n: 1 }, on_error: continue }\n  - { id: z, task: t.set@1 }\n";
     let mut family = Family::of(&[top, LOWEST]);
     family.talk();
     let child = family.child(family.root, "mid");
@@ -232,7 +232,7 @@ fn a_parent_that_hears_nothing_asks_again_more_and_more_rarely_and_hears_what_wa
 
 #[test]
 fn a_lost_end_is_asked_for() {
-    let top = "saga: top\nversion: 1\nsteps:\n  - { id: mid, saga: lowest@1 }\n";
+    let top = "saga: top\nversion: 1\nsteps:\n  - { id: mid, saga: lowest@1, with: { n: 1 } }\n";
     let mut family = Family::of(&[top, LOWEST]);
     family.talk();
     for _ in 0..2 {
@@ -325,7 +325,7 @@ fn an_abandoned_child_is_in_doubt_and_its_undo_is_for_a_person() {
 
 #[test]
 fn a_child_that_takes_too_long_is_taken_back_and_its_step_has_failed() {
-    let top = "saga: top\nversion: 1\nsteps:\n  - { id: mid, saga: lowest@1, timeout: 30s }\n";
+    let top = "saga: top\nversion: 1\nsteps:\n  - { id: mid, saga: lowest@1, with: { n: 1 }, timeout: 30s }\n";
     let mut family = Family::of(&[top, LOWEST]);
     family.talk();
     let (root, child) = (family.root, family.child(family.root, "mid"));
@@ -429,6 +429,45 @@ fn a_child_past_its_pivot_that_is_wanted_undone_is_for_a_person() {
 }
 
 #[test]
+fn a_child_whose_output_cannot_be_computed_is_taken_back_and_its_step_has_failed() {
+    let top = "saga: top\nversion: 1\nsteps:\n  - { id: mid, saga: low@1 }\n  - { id: z, task: t.set@1 }\n";
+    let low = "saga: low\nversion: 1\nsteps:\n  - { id: c, task: t.set@1 }\noutput: { n: \"${ c.nothing }\" }\n";
+    let mut family = Family::of(&[top, low]);
+    family.go();
+    let root = family.root;
+    assert_eq!(family.status(root), Status::Compensated);
+    let why = family.at(root, "mid").last_failure.clone().unwrap();
+    assert_eq!(why.code, "no-output");
+    assert!(why.message.contains("`c.nothing`"), "{}", why.message);
+    assert_eq!(family.phase(root, "z"), Phase::Waiting);
+    assert_eq!(family.order, ["low.c"]);
+    assert!(family.effects.is_empty());
+
+    // by itself it is done all the same
+    let mut family = Family::of(&[low]);
+    family.go();
+    assert_eq!(family.status(family.root), Status::Completed);
+    let state = family.state(family.root);
+    assert_eq!((&state.output, &state.no_output), (&None, &None));
+}
+
+#[test]
+fn a_child_past_its_pivot_whose_output_cannot_be_computed_is_for_a_person() {
+    let top = "saga: top\nversion: 1\nsteps:\n  - { id: mid, saga: low@1, pivot: true }\n  - { id: z, task: t.set@1 }\n";
+    let low = "saga: low\nversion: 1\nsteps:\n  - { id: c, task: t.once@1, pivot: true }\noutput: { n: \"${ c.nothing }\" }\n";
+    let mut family = Family::of(&[top, low]);
+    family.go();
+    let root = family.root;
+    assert_eq!(
+        (family.status(root), family.phase(root, "mid")),
+        (Status::Parked, Phase::Parked)
+    );
+    let why = family.at(root, "mid").last_failure.clone().unwrap();
+    assert_eq!(why.code, "no-output");
+    assert_eq!(family.effects.len(), 1, "what was done stands");
+}
+
+#[test]
 fn a_pause_holds_what_is_below_and_a_resume_lets_it_go_on() {
     let mut family = Family::of(&ALL);
     let root = family.root;
@@ -465,7 +504,7 @@ fn a_child_that_an_operator_paused_does_not_go_on_with_its_parent() {
 
 #[test]
 fn a_step_that_is_tried_again_begins_another_child() {
-    let top = "saga: top\nversion: 1\nsteps:\n  - { id: mid, saga: lowest@1, on_error: park }\n";
+    let top = "saga: top\nversion: 1\nsteps:\n  - { id: mid, saga: lowest@1, with: { n: 1 }, on_error: park }\n";
     let mut family = Family::of(&[top, LOWEST]);
     family.talk();
     let (root, first) = (family.root, family.child(family.root, "mid"));
@@ -622,7 +661,7 @@ fn a_child_that_had_completed_is_cancelled_by_nobody_and_its_parent_hears_when_i
 /// words between.
 #[test]
 fn one_that_ended_while_it_was_held_is_not_paused_by_itself() {
-    let top = "saga: top\nversion: 1\nsteps:\n  - { id: mid, saga: lowest@1 }\n  - { id: z, task: t.set@1 }\n";
+    let top = "saga: top\nversion: 1\nsteps:\n  - { id: mid, saga: lowest@1, with: { n: 1 } }\n  - { id: z, task: t.set@1 }\n";
     let mut family = Family::of(&[top, LOWEST]);
     let root = family.root;
     family.talk();
