@@ -341,7 +341,7 @@ impl Tables {
                 source: Box::new(Refused::NoPartition(partition)),
             });
         };
-        let log = self.log.range((partition, 0)..=(partition, u64::MAX));
+        let mut log = self.log.range((partition, 0)..=(partition, u64::MAX));
         let doubted = self.in_doubt(partition, watermark, IN_DOUBT_ROWS);
         let owed = self.owed.values().filter(|(of, _)| *of == partition);
         let owed = owed.map(|(_, row)| row);
@@ -368,7 +368,6 @@ impl Tables {
         Ok(Recovered {
             watermark,
             log_seq: log
-                .clone()
                 .next_back()
                 .map_or(0, |((_, log_seq), _)| *log_seq)
                 .max(watermark),

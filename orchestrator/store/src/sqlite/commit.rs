@@ -190,7 +190,7 @@ fn write(conn: &Connection, buffer: &mut Vec<u8>, batch: &Batch) -> Result<(), F
         conn,
         buffer,
         batch.partition,
-        (&batch.owed_remove, &batch.owed_add),
+        (batch.owed_remove.as_slice(), batch.owed_add.as_slice()),
         &mut deltas,
     )?;
     unserved(

@@ -155,7 +155,7 @@ pub async fn what_is_owed_comes_by_lanes_and_goes_once(subject: &mut impl Subjec
     let first = store.owed(mine.id, odd.clone(), None, 2).await.unwrap();
     assert_eq!(first, [rows[4].clone(), rows[2].clone()]);
     let last = first.last().map(|row| (row.since, row.id));
-    let rest = store.owed(mine.id, odd.clone(), last, 2).await.unwrap();
+    let rest = store.owed(mine.id, odd, last, 2).await.unwrap();
     assert_eq!(rest, [rows[0].clone()], "as it first was");
     let nowhere = store.owed(mine.id, "event/c".to_owned(), None, 9).await;
     assert!(nowhere.unwrap().is_empty());
